@@ -1,1 +1,22 @@
-//! hybrid-cache model
+//! The vocabulary of hybrid-cache: what a task is, what makes two tasks the same, what a run leaves behind.
+//!
+//! Pure by rule: no IO, no async, no clock. Everything here is plain data with its checks, so that the runner,
+//! the drivers, the report and the service speak of the same things without depending on each other.
+
+pub mod key;
+pub mod outcome;
+pub mod protocol;
+pub mod requirement;
+pub mod sample;
+pub mod scenario;
+pub mod system;
+pub mod task;
+pub mod timeline;
+
+pub use key::{EnvironmentKey, RequestKey, SystemKey};
+pub use outcome::{CacheReport, CacheStatus, End, Failure, FailureKind, Outcome, Output, Resolved};
+pub use requirement::Requirement;
+pub use scenario::{Claim, Scenario};
+pub use system::SystemPackage;
+pub use task::{CachePolicy, Task, TaskError, TaskSpec};
+pub use timeline::{Lane, Phase, Span, Temperature, Timeline};

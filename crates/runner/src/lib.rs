@@ -1,1 +1,5 @@
-//! hybrid-cache runner
+//! Prepares Python environments and system packages, runs user code, owns the on-disk caches.
+//!
+//! One small program without an async runtime, as it is the first process of every task's sandbox.
+
+pub mod clock;

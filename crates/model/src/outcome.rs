@@ -1,0 +1,176 @@
+//! How a run ended: the user's result and our own failures, never mixed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::timeline::Timeline;
+
+/// What one cache did for a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "status")]
+pub enum CacheStatus {
+    /// The prepared environment was there.
+    Hit,
+    /// The environment was made for this run and published.
+    Built {
+        /// Bytes that were fetched and unpacked for it.
+        downloaded_bytes: u64,
+        /// Bytes it shares with what the volume held before.
+        reused_bytes: u64,
+    },
+    /// The task asked for `useCache: false`.
+    Bypassed,
+    /// The task needs nothing of this cache.
+    NotAsked,
+}
+
+/// What both caches did for a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheReport {
+    /// The Python environments made by uv.
+    pub python: CacheStatus,
+    /// The system packages in the Nix store.
+    pub system: CacheStatus,
+}
+
+impl CacheReport {
+    /// True where every cache that was asked answered with a hit.
+    pub fn all_hit(&self) -> bool {
+        [self.python, self.system].iter().all(|status| matches!(status, CacheStatus::Hit | CacheStatus::NotAsked))
+    }
+}
+
+/// How the run came to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "end")]
+pub enum End {
+    /// The user's program exited by itself.
+    Exited {
+        /// Its exit code.
+        code: i32,
+    },
+    /// The user's program was killed by a signal.
+    Signaled {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// The user's program ran into its time limit and was killed.
+    TimedOut {
+        /// The limit, in milliseconds.
+        limit_ms: u64,
+    },
+    /// Somebody cancelled the run.
+    Cancelled,
+    /// The user's program never ran to its end because of us, the task's text, or the machine.
+    Failed {
+        /// What went wrong.
+        failure: Failure,
+    },
+}
+
+impl End {
+    /// True where the user's program exited with code 0.
+    pub fn is_success(&self) -> bool {
+        matches!(self, End::Exited { code: 0 })
+    }
+}
+
+/// Why a run failed before or outside the user's program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The task's text is not acceptable.
+    InvalidTask,
+    /// No Python package of that name or version exists on the index.
+    UnknownPackage,
+    /// The requirements contradict each other, or no wheel fits this platform.
+    Unsatisfiable,
+    /// The package source knows no system package of that name.
+    UnknownSystemPackage,
+    /// The package index or store could not be reached.
+    Offline,
+    /// A volume is full.
+    DiskFull,
+    /// A cache volume has a layout version this runner does not know.
+    CacheFormat,
+    /// A cache volume cannot be written, or not be read.
+    CacheAccess,
+    /// A cached environment is damaged.
+    CacheDamaged,
+    /// The sandbox could not be set up.
+    Sandbox,
+    /// A deadline of ours passed (not the user's time limit).
+    Deadline,
+    /// A tool the runner needs is missing or failed in a way nobody foresaw.
+    Tool,
+    /// A bug of ours.
+    Internal,
+}
+
+/// One failure, told so that a person can act on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}{}", hint.as_ref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default())]
+pub struct Failure {
+    /// The class, for programs.
+    pub kind: FailureKind,
+    /// What was wrong and where, in lower case.
+    pub message: String,
+    /// The next step, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure without a hint.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Failure {
+        Failure { kind, message: message.into(), hint: None }
+    }
+
+    /// The same failure with its next step.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Failure {
+        Failure { hint: Some(hint.into()), ..self }
+    }
+}
+
+/// How much one of the user's streams carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// Bytes the user's program wrote.
+    pub written_bytes: u64,
+    /// Bytes that were passed on; fewer than written where the limit cut the rest.
+    pub passed_bytes: u64,
+}
+
+/// What the task's requests were resolved to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// `name==version`, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub python: Vec<String>,
+    /// Store paths in the order of the search path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub system: Vec<String>,
+}
+
+/// Everything known of a finished run, but for the output itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// How it ended.
+    #[serde(flatten)]
+    pub end: End,
+    /// What the caches did.
+    pub cache: CacheReport,
+    /// Where the time went, as the driver saw it, the runner's phases inside.
+    pub timeline: Timeline,
+    /// Microseconds from the last runner's start to its exit, by its own clock: the pod-internal latency.
+    pub runner_us: u64,
+    /// The user's standard output.
+    pub stdout: Output,
+    /// The user's standard error.
+    pub stderr: Output,
+    /// What was resolved.
+    pub resolved: Resolved,
+    /// Things the user should know that did not fail the run (a stale environment used offline, output cut).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}

@@ -1,0 +1,309 @@
+//! What a driver and the runner say to each other: the request on standard input, the events and the result back.
+//!
+//! A driver first asks for [`RunRequest`] in the *task* sandbox, where both volumes are read-only. A miss comes back
+//! as [`RunReport::Missed`]; the driver then asks for [`PrepareRequest`] in the *preparing* sandbox, which may write
+//! but never runs user code, and runs the task again as soon as [`PrepareEvent::Ready`] arrives.
+
+use serde::{Deserialize, Serialize};
+
+use crate::outcome::{CacheReport, End, Failure, Output, Resolved};
+use crate::task::TaskSpec;
+use crate::timeline::Timeline;
+
+/// Exit code of the runner when it has reported, whatever it reported.
+pub const EXIT_REPORTED: i32 = 0;
+/// Exit code of `runner run` when a cache missed and the task was not started.
+pub const EXIT_MISSED: i32 = 75;
+/// Exit code of the runner when it could not even report.
+pub const EXIT_BROKEN: i32 = 70;
+
+/// The Python interpreter that environments are made for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interpreter {
+    /// Absolute path of the real base interpreter, the same inside every sandbox.
+    pub path: String,
+    /// `cpython`.
+    pub implementation: String,
+    /// Full version, `3.11.7`.
+    pub version: String,
+    /// Byte-code and extension tag, `cpython-311`.
+    pub abi: String,
+    /// Platform triplet, `x86_64-linux-gnu`.
+    pub platform: String,
+    /// blake3 of the interpreter's binary, hexadecimal.
+    pub binary_hash: String,
+}
+
+/// Where the two caches are, as the runner sees them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volumes {
+    /// Mount point of the Python volume: `/cache/python` (or an epoch below it).
+    pub python: String,
+    /// Mount point of the Nix folder of the system volume: `/nix`.
+    pub nix: String,
+}
+
+/// What both forms of a request need to find the same environments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The caches.
+    pub volumes: Volumes,
+    /// The interpreter.
+    pub interpreter: Interpreter,
+    /// Identity of the package index, without credentials.
+    pub index: String,
+    /// Identity of the package source: `nixpkgs:<revision>` or `debnix:<hash of its pins>`.
+    pub system_source: String,
+    /// A request resolved longer ago than this, in seconds, is resolved anew.
+    pub max_age_s: u64,
+}
+
+/// Bounds on the user's program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Milliseconds until it is killed.
+    pub time_ms: u64,
+    /// Bytes of standard output, and as many of standard error, that are passed on.
+    pub output_bytes: u64,
+    /// Processes and threads it may have at one time.
+    pub processes: u64,
+    /// Threads that numeric libraries are told to use.
+    pub threads: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { time_ms: 600_000, output_bytes: 16 << 20, processes: 512, threads: 1 }
+    }
+}
+
+/// User and group that the user's program runs as, where the runner was started with more rights than that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// Which environments a run uses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "source")]
+pub enum Environments {
+    /// Look them up; report a miss rather than run without them.
+    Lookup,
+    /// Use what a preparation has just made, which may not be published yet.
+    Prepared {
+        /// The environment's folder as this sandbox sees it, where the task asks for Python packages.
+        python: Option<String>,
+        /// Store paths in the order of the search path.
+        system: Vec<String>,
+        /// What the preparation reported, passed through into the result.
+        cache: CacheReport,
+        /// Likewise.
+        resolved: Resolved,
+    },
+}
+
+/// `runner run`: run the user's program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRequest {
+    /// The task.
+    pub task: TaskSpec,
+    /// Where everything is.
+    pub place: Place,
+    /// Which environments to use.
+    pub environments: Environments,
+    /// True lets a request that is older than `max_age_s` count as a hit (the index could not be reached).
+    pub accept_stale: bool,
+    /// Bounds on the user's program.
+    pub limits: Limits,
+    /// Whom to become before the user's program starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// Folder for the program's text and its home; private to this run and writable.
+    pub scratch: String,
+    /// Search path behind the environments' own, such as `/usr/bin:/bin`.
+    pub base_path: String,
+    /// Variables the user's program gets beside those the runner sets itself.
+    #[serde(default)]
+    pub variables: Vec<(String, String)>,
+}
+
+/// What `runner run` says when it is done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "report")]
+pub enum RunReport {
+    /// The task was run, or failed for good.
+    Finished {
+        /// How it ended.
+        #[serde(flatten)]
+        end: End,
+        /// What the caches did.
+        cache: CacheReport,
+        /// The runner's own timeline.
+        timeline: Timeline,
+        /// Standard output.
+        stdout: Output,
+        /// Standard error.
+        stderr: Output,
+        /// What was resolved.
+        resolved: Resolved,
+        /// What the user should know.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        warnings: Vec<String>,
+    },
+    /// A cache did not have what the task asks for; nothing was started.
+    Missed {
+        /// Which caches missed.
+        missed: Missed,
+        /// The runner's own timeline up to there.
+        timeline: Timeline,
+    },
+}
+
+/// Which caches missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missed {
+    /// The Python environment is not there.
+    pub python: bool,
+    /// It is there, but was resolved longer ago than `max_age_s`: usable where the index cannot be reached.
+    pub python_stale: bool,
+    /// The system packages are not there.
+    pub system: bool,
+}
+
+/// How the runner reaches uv.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PythonTools {
+    /// The uv program.
+    pub uv: String,
+    /// Index settings and certificates, as environment variables for uv alone (`UV_DEFAULT_INDEX`…).
+    #[serde(default)]
+    pub variables: Vec<(String, String)>,
+    /// True allows source builds; they run code of the package while preparing, so wheels only is the default.
+    #[serde(default)]
+    pub allow_source_builds: bool,
+}
+
+/// Which Nix makes store paths.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "provider")]
+pub enum Provider {
+    /// nix-portable: unpacks a static Nix into the volume once, whose own `nix` is used from then on.
+    NixPortable {
+        /// The nix-portable program.
+        program: String,
+    },
+    /// A `nix` program that works on the store at `/nix`.
+    Nix {
+        /// The program (or a launcher of it).
+        program: String,
+    },
+}
+
+/// Where system packages come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "source")]
+pub enum PackageSource {
+    /// nixpkgs at one revision.
+    Nixpkgs {
+        /// The flake reference, `github:NixOS/nixpkgs/<revision>`.
+        flake: String,
+    },
+    /// The pinned Debian packages of images/debnix.
+    Debnix {
+        /// Folder with `default.nix`.
+        folder: String,
+        /// Base URLs of the machine's own Debian mirrors.
+        mirrors: Vec<String>,
+        /// A static busybox.
+        busybox: String,
+    },
+}
+
+/// How the runner reaches Nix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SystemTools {
+    /// Which Nix.
+    pub provider: Provider,
+    /// Which packages.
+    pub source: PackageSource,
+    /// Certificates and proxies, as environment variables for Nix alone.
+    #[serde(default)]
+    pub variables: Vec<(String, String)>,
+}
+
+/// What a preparation keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// Publish it into the caches.
+    Publish,
+    /// Leave it staged for one run on a volume that is thrown away (`useCache: false`).
+    Discard,
+}
+
+/// `runner prepare`: make what a task needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrepareRequest {
+    /// The task; its code is not looked at.
+    pub task: TaskSpec,
+    /// Where everything is.
+    pub place: Place,
+    /// Publish or discard.
+    pub keep: Keep,
+    /// uv; absent where the task asks for no Python packages.
+    pub python_tools: Option<PythonTools>,
+    /// Nix; absent where the task asks for no system packages.
+    pub system_tools: Option<SystemTools>,
+    /// Milliseconds until the preparation gives up, waiting for others included.
+    pub deadline_ms: u64,
+    /// Most bytes each volume may hold before least recently used environments are evicted; 0: only when it is full.
+    #[serde(default)]
+    pub budget_bytes: u64,
+    /// Likewise for inodes.
+    #[serde(default)]
+    pub budget_inodes: u64,
+}
+
+/// What `runner prepare` says, one JSON object a line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub enum PrepareEvent {
+    /// A phase began, for progress displays.
+    Phase {
+        /// Which one.
+        phase: crate::timeline::Phase,
+        /// In which lane.
+        lane: crate::timeline::Lane,
+    },
+    /// Everything the task needs is there and verified; publishing goes on.
+    Ready {
+        /// Folder of the environment relative to the Python volume: `staging/…` or `envs/<key>`.
+        python: Option<String>,
+        /// Store paths in the order of the search path.
+        system: Vec<String>,
+        /// What the caches did.
+        cache: CacheReport,
+        /// What was resolved.
+        resolved: Resolved,
+        /// The timeline up to here.
+        timeline: Timeline,
+    },
+    /// Publishing has ended too; the last event of a good preparation.
+    Published {
+        /// The whole timeline.
+        timeline: Timeline,
+        /// What an operator should know: published late, could not publish, evicted something.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        warnings: Vec<String>,
+    },
+    /// It failed; the last event of a bad one. Nothing half-made is visible.
+    Failed {
+        /// Why.
+        failure: Failure,
+        /// The timeline up to there.
+        timeline: Timeline,
+    },
+}

@@ -1,0 +1,182 @@
+//! A task as the API takes it, and the same task checked and put into normal form.
+
+use serde::{Deserialize, Serialize};
+
+use crate::requirement::{self, Requirement};
+use crate::system::{self, SystemPackage};
+
+/// Largest accepted `pythonCode`, in bytes.
+pub const MAX_CODE_BYTES: usize = 1 << 20;
+/// Largest accepted `requirementsFile` or list of dependencies, in bytes.
+pub const MAX_REQUIREMENTS_BYTES: usize = 64 << 10;
+/// Most requirements or system packages of one task.
+pub const MAX_REQUIREMENTS: usize = 256;
+
+/// What a user submits: the body of `POST /api/v1/tasks/submit` and a scenario's `request:`.
+///
+/// Nothing in it is trusted before [`TaskSpec::check`] has made a [`Task`] of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TaskSpec {
+    /// The program, as text.
+    pub python_code: String,
+    /// Python packages, separated by commas: `numpy,pandas>=2`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub dependencies: String,
+    /// The text of a requirements file, one requirement a line. Combines with `dependencies`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub requirements_file: String,
+    /// System tools, separated by commas: `gcc,make`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub system_dependencies: String,
+    /// False makes the run bypass both caches and leave nothing behind.
+    #[serde(default = "use_cache_by_default")]
+    pub use_cache: bool,
+}
+
+fn use_cache_by_default() -> bool {
+    true
+}
+
+/// Whether a run uses the caches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CachePolicy {
+    /// Read them, and fill them on a miss.
+    Use,
+    /// Neither read nor fill them.
+    Bypass,
+}
+
+/// A checked task: every field in normal form, nothing in it that a tool could take for an option, a path or a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// The program.
+    pub code: String,
+    /// Python requirements of both fields, normalised, sorted, without repeats.
+    pub requirements: Vec<Requirement>,
+    /// System packages, aliases resolved, sorted, without repeats.
+    pub system: Vec<SystemPackage>,
+    /// Whether to use the caches.
+    pub cache: CachePolicy,
+}
+
+/// Why a task's text was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{pointer}{}: {message}{}", at_line(*line), at_hint(hint.as_deref()))]
+pub struct TaskError {
+    /// The field, as a JSON pointer: `/requirementsFile`.
+    pub pointer: &'static str,
+    /// The line within a text field, from 1; absent where the whole field is meant.
+    pub line: Option<usize>,
+    /// What is wrong with it, in lower case.
+    pub message: String,
+    /// The next step, where there is one.
+    pub hint: Option<String>,
+}
+
+fn at_line(line: Option<usize>) -> String {
+    line.map(|line| format!(" line {line}")).unwrap_or_default()
+}
+
+fn at_hint(hint: Option<&str>) -> String {
+    hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default()
+}
+
+impl TaskSpec {
+    /// A task of code alone, with caches in use.
+    pub fn new(python_code: impl Into<String>) -> TaskSpec {
+        TaskSpec {
+            python_code: python_code.into(),
+            dependencies: String::new(),
+            requirements_file: String::new(),
+            system_dependencies: String::new(),
+            use_cache: true,
+        }
+    }
+
+    /// Checks every field and puts it into normal form.
+    ///
+    /// # Errors
+    /// The first field that is not acceptable, with its line where it has lines.
+    pub fn check(&self) -> Result<Task, TaskError> {
+        check_code(&self.python_code)?;
+        let mut requirements = requirement::parse_list("/dependencies", &self.dependencies)?;
+        requirements.extend(requirement::parse_file("/requirementsFile", &self.requirements_file)?);
+        requirements.sort();
+        requirements.dedup();
+        limit("/requirementsFile", requirements.len(), "requirements")?;
+        let mut system = system::parse_list("/systemDependencies", &self.system_dependencies)?;
+        system.sort();
+        system.dedup();
+        limit("/systemDependencies", system.len(), "system packages")?;
+        let cache = if self.use_cache { CachePolicy::Use } else { CachePolicy::Bypass };
+        Ok(Task { code: self.python_code.clone(), requirements, system, cache })
+    }
+}
+
+fn check_code(code: &str) -> Result<(), TaskError> {
+    let refuse = |message: String, hint: &str| {
+        Err(TaskError { pointer: "/pythonCode", line: None, message, hint: Some(hint.to_owned()) })
+    };
+    if code.trim().is_empty() {
+        return refuse("the code is empty".to_owned(), "give the program's text, such as `print(1)`");
+    }
+    if code.len() > MAX_CODE_BYTES {
+        let message = format!("the code has {} bytes, at most {MAX_CODE_BYTES} are accepted", code.len());
+        return refuse(message, "put the bulk into a package, or read it as data");
+    }
+    if let Some(at) = code.find('\0') {
+        return refuse(format!("a NUL character at byte {at}"), "Python source cannot hold NUL characters");
+    }
+    Ok(())
+}
+
+fn limit(pointer: &'static str, count: usize, what: &str) -> Result<(), TaskError> {
+    if count <= MAX_REQUIREMENTS {
+        return Ok(());
+    }
+    let message = format!("{count} {what}, at most {MAX_REQUIREMENTS} are accepted");
+    Err(TaskError { pointer, line: None, message, hint: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(spec: TaskSpec) -> String {
+        spec.check().expect_err("the task should be refused").to_string()
+    }
+
+    #[test]
+    fn the_documented_body_is_read_with_its_default() {
+        let body = r#"{"pythonCode": "print(1)", "dependencies": "numpy,pandas", "requirementsFile": "numpy>=1.0.0\n",
+                       "systemDependencies": "gcc,make"}"#;
+        let spec: TaskSpec = serde_json::from_str(body).unwrap();
+        assert!(spec.use_cache);
+        let task = spec.check().unwrap();
+        assert_eq!(task.cache, CachePolicy::Use);
+        assert_eq!(task.requirements.len(), 3);
+        assert_eq!(task.system.len(), 2);
+    }
+
+    #[test]
+    fn unknown_fields_are_named() {
+        let error = serde_json::from_str::<TaskSpec>(r#"{"pythonCode": "1", "usecache": true}"#).unwrap_err();
+        assert!(error.to_string().contains("usecache"), "{error}");
+    }
+
+    #[test]
+    fn empty_code_is_refused_and_a_mebibyte_is_not() {
+        assert!(refused(TaskSpec::new(" \n\t")).contains("/pythonCode: the code is empty"));
+        assert!(TaskSpec::new("#".repeat(MAX_CODE_BYTES)).check().is_ok());
+        assert!(refused(TaskSpec::new("#".repeat(MAX_CODE_BYTES + 1))).contains("1048577 bytes"));
+        assert!(refused(TaskSpec::new("a\0b")).contains("NUL character at byte 1"));
+    }
+
+    #[test]
+    fn order_and_repeats_do_not_make_another_task() {
+        let one = TaskSpec { dependencies: "pandas, numpy".into(), ..TaskSpec::new("1") }.check().unwrap();
+        let other = TaskSpec { dependencies: "NumPy,numpy,pandas".into(), ..TaskSpec::new("1") }.check().unwrap();
+        assert_eq!(one.requirements, other.requirements);
+    }
+}

@@ -1,0 +1,266 @@
+//! Where the time of one run went: a closed list of phases, each a span on one clock.
+
+use serde::{Deserialize, Serialize};
+
+/// What the caches held for a run. Never a bool: "not cached" means two different things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Temperature {
+    /// The caches are bypassed: everything is fetched and built for this run alone, and thrown away.
+    Uncached,
+    /// The caches are in use and empty: this run fills them.
+    First,
+    /// Every cache the task asks for answers with a hit.
+    Cached,
+}
+
+impl Temperature {
+    /// All temperatures, coldest first.
+    pub const ALL: [Temperature; 3] = [Temperature::Uncached, Temperature::First, Temperature::Cached];
+
+    /// The name used in reports and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Temperature::Uncached => "uncached",
+            Temperature::First => "first",
+            Temperature::Cached => "cached",
+        }
+    }
+}
+
+/// The part of a run that a span belongs to. Lanes may overlap, spans of one lane do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    /// The driver: what a client of the platform waits for outside the runner.
+    Driver,
+    /// The runner, one thing after the other.
+    Runner,
+    /// Preparing the Python environment, in parallel with `System`.
+    Python,
+    /// Preparing the system packages, in parallel with `Python`.
+    System,
+    /// Publishing what was prepared; may go on while user code runs already.
+    Publish,
+}
+
+/// One named part of a run. The list is closed: a report knows every row it may show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Checking the task and handing it over to where it runs.
+    Submit,
+    /// Waiting for a place to run (a node, a queue slot).
+    Schedule,
+    /// Setting the sandbox (or container) up and tearing it down: all time of a sandbox outside its runner.
+    Sandbox,
+    /// Hashing the request and asking both caches.
+    Lookup,
+    /// Taking the shared leases that keep eviction away.
+    Lease,
+    /// Waiting for another preparation of the same environment.
+    LockWait,
+    /// Making the empty virtual environment (`uv venv`).
+    PythonVenv,
+    /// Resolving, downloading, unpacking and linking packages (`uv pip install`).
+    PythonInstall,
+    /// Comparing every installed file with its RECORD entry.
+    PythonVerify,
+    /// Compiling path-independent byte-code and linking what is known already.
+    PythonBytecode,
+    /// Syncing and renaming the environment into its place.
+    PythonPublish,
+    /// Starting Nix for the first time on a volume.
+    SystemBootstrap,
+    /// Evaluating, downloading and building the store paths.
+    SystemRealise,
+    /// Registering the GC root and the index entry.
+    SystemPublish,
+    /// Writing the user's code where the interpreter finds it and starting the interpreter.
+    Start,
+    /// The user's program, from its start to its end.
+    UserCode,
+    /// Ending left-over processes and passing on the last output.
+    Drain,
+    /// Learning that the run is over (a watch event, an exit status).
+    Observe,
+}
+
+impl Phase {
+    /// Every phase in the order in which a report lists them.
+    pub const ALL: [Phase; 18] = [
+        Phase::Submit,
+        Phase::Schedule,
+        Phase::Sandbox,
+        Phase::Lookup,
+        Phase::Lease,
+        Phase::LockWait,
+        Phase::PythonVenv,
+        Phase::PythonInstall,
+        Phase::PythonVerify,
+        Phase::PythonBytecode,
+        Phase::PythonPublish,
+        Phase::SystemBootstrap,
+        Phase::SystemRealise,
+        Phase::SystemPublish,
+        Phase::Start,
+        Phase::UserCode,
+        Phase::Drain,
+        Phase::Observe,
+    ];
+
+    /// The label a person reads in a report.
+    pub fn label(self) -> &'static str {
+        match self {
+            Phase::Submit => "submit",
+            Phase::Schedule => "schedule",
+            Phase::Sandbox => "sandbox",
+            Phase::Lookup => "cache lookup",
+            Phase::Lease => "lease",
+            Phase::LockWait => "lock wait",
+            Phase::PythonVenv => "create venv",
+            Phase::PythonInstall => "install packages",
+            Phase::PythonVerify => "verify packages",
+            Phase::PythonBytecode => "byte-code",
+            Phase::PythonPublish => "publish environment",
+            Phase::SystemBootstrap => "bootstrap nix",
+            Phase::SystemRealise => "realise system packages",
+            Phase::SystemPublish => "publish system packages",
+            Phase::Start => "start interpreter",
+            Phase::UserCode => "user code",
+            Phase::Drain => "drain output",
+            Phase::Observe => "observe end",
+        }
+    }
+}
+
+/// One phase's place on the timeline, in microseconds from the timeline's origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// What happened.
+    pub phase: Phase,
+    /// Which lane it ran in.
+    pub lane: Lane,
+    /// Microseconds after the origin at which it began.
+    pub start_us: u64,
+    /// Microseconds it took.
+    pub duration_us: u64,
+}
+
+impl Span {
+    /// Microseconds after the origin at which it ended.
+    pub fn end_us(&self) -> u64 {
+        self.start_us.saturating_add(self.duration_us)
+    }
+}
+
+/// All spans of one process or one run. The origin is that process's own start on its monotonic clock.
+///
+/// Timelines of two processes are never compared by their clocks: [`Timeline::nest`] places an inner one inside the
+/// outer span that contains it, from durations alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeline {
+    /// Microseconds from the origin to the end that the client waits for.
+    pub total_us: u64,
+    /// The spans, in the order in which they were recorded.
+    pub spans: Vec<Span>,
+}
+
+impl Timeline {
+    /// Adds one span.
+    pub fn push(&mut self, phase: Phase, lane: Lane, start_us: u64, duration_us: u64) {
+        self.spans.push(Span { phase, lane, start_us, duration_us });
+    }
+
+    /// Places the timeline of a process that this one started and waited for.
+    ///
+    /// `start_us` and `outer_us` say when, on this timeline's clock, the process was started and how long it was
+    /// waited for. What the inner process did not see of that (its sandbox, its exec, its exit) becomes a
+    /// [`Phase::Sandbox`] span in front of it: a difference of two durations, never of two clocks.
+    pub fn nest(&mut self, inner: &Timeline, start_us: u64, outer_us: u64) {
+        let outside = outer_us.saturating_sub(inner.total_us);
+        self.push(Phase::Sandbox, Lane::Driver, start_us, outside);
+        let offset = start_us + outside;
+        self.spans.extend(inner.spans.iter().map(|span| Span { start_us: span.start_us + offset, ..*span }));
+    }
+
+    /// The summed duration of all spans of one phase, in microseconds.
+    pub fn phase_us(&self, phase: Phase) -> u64 {
+        self.spans.iter().filter(|span| span.phase == phase).map(|span| span.duration_us).sum()
+    }
+
+    /// What each instant of `0..total_us` was spent on, in microseconds; `None` stands for unattributed time.
+    ///
+    /// Where spans overlap, the instant counts for the one that ends last: it is the one the run waits for. Spans
+    /// beyond `total_us` (publishing that goes on after the user has the answer) do not count. The sum is exactly
+    /// `total_us`.
+    pub fn critical_path(&self) -> Vec<(Option<Phase>, u64)> {
+        let mut edges: Vec<u64> = self.spans.iter().flat_map(|span| [span.start_us, span.end_us()]).collect();
+        edges.extend([0, self.total_us]);
+        edges.retain(|edge| *edge <= self.total_us);
+        edges.sort_unstable();
+        edges.dedup();
+        let mut path: Vec<(Option<Phase>, u64)> = Vec::new();
+        for edge in edges.windows(2) {
+            let [from, to] = [edge[0], edge[1]];
+            let active = self.spans.iter().filter(|span| span.start_us <= from && span.end_us() >= to);
+            let phase = active.max_by_key(|span| (span.end_us().min(self.total_us), span.start_us)).map(|s| s.phase);
+            match path.iter_mut().find(|(known, _)| *known == phase) {
+                Some((_, spent_us)) => *spent_us += to - from,
+                None => path.push((phase, to - from)),
+            }
+        }
+        path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timeline(total_us: u64, spans: &[(Phase, Lane, u64, u64)]) -> Timeline {
+        let mut timeline = Timeline { total_us, spans: Vec::new() };
+        for &(phase, lane, start_us, duration_us) in spans {
+            timeline.push(phase, lane, start_us, duration_us);
+        }
+        timeline
+    }
+
+    #[test]
+    fn overlapping_lanes_count_once_for_the_one_waited_for() {
+        let timeline = timeline(
+            100,
+            &[(Phase::PythonInstall, Lane::Python, 10, 30), (Phase::SystemRealise, Lane::System, 10, 70)],
+        );
+        assert_eq!(timeline.critical_path(), [(None, 30), (Some(Phase::SystemRealise), 70)]);
+    }
+
+    #[test]
+    fn the_path_adds_up_to_the_total_whatever_overhangs() {
+        let timeline = timeline(
+            100,
+            &[(Phase::UserCode, Lane::Runner, 40, 50), (Phase::PythonPublish, Lane::Publish, 45, 500)],
+        );
+        let path = timeline.critical_path();
+        assert_eq!(path.iter().map(|(_, spent_us)| spent_us).sum::<u64>(), 100);
+    }
+
+    #[test]
+    fn nesting_turns_what_the_inner_clock_missed_into_sandbox_time() {
+        let inner = timeline(80, &[(Phase::UserCode, Lane::Runner, 5, 70)]);
+        let mut outer = Timeline { total_us: 100, spans: Vec::new() };
+        outer.nest(&inner, 2, 90);
+        assert_eq!(outer.phase_us(Phase::Sandbox), 10);
+        assert_eq!(outer.spans[1].start_us, 2 + 10 + 5);
+    }
+
+    #[test]
+    fn the_list_of_phases_is_complete_and_without_repeats() {
+        let mut labels: Vec<_> = Phase::ALL.iter().map(|phase| phase.label()).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), Phase::ALL.len());
+        let last = Phase::Observe as usize;
+        assert_eq!(last + 1, Phase::ALL.len(), "a phase was added after Observe without a row in ALL");
+    }
+}
