@@ -1,1 +1,142 @@
-//! hybrid-cache driver
+//! Where a task runs, behind one trait: `submit`, `wait`, `cancel`, `logs`, and epochs for honest first runs.
+//!
+//! A driver knows the model and the runner's protocol. It never knows the report, the terminal or the environment
+//! variables of the process it lives in: all it needs comes in its configuration.
+
+pub mod local;
+pub mod log;
+
+use std::fmt;
+
+use async_trait::async_trait;
+use hybrid_cache_model::protocol::Limits;
+use hybrid_cache_model::{Outcome, TaskError, TaskSpec};
+use serde::{Deserialize, Serialize};
+
+pub use log::LogReader;
+
+/// One submitted task, as its driver knows it. It serialises, so that a restarted service can ask for it again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Ticket {
+    /// The driver's name: `local`, `kube`, `argo`.
+    pub driver: String,
+    /// Unique within the driver.
+    pub id: String,
+}
+
+impl fmt::Display for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.driver, self.id)
+    }
+}
+
+/// Which state of the caches a run sees.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Epoch {
+    /// The caches that everybody uses.
+    Standing,
+    /// Caches of their own on the same volumes, empty when they were made: for measuring first runs.
+    Fresh(String),
+}
+
+/// How a task is to be run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubmitOptions {
+    /// Which caches.
+    pub epoch: Epoch,
+    /// Bounds on the user's program.
+    pub limits: Limits,
+    /// Milliseconds that preparing may take, waiting for others included.
+    pub prepare_ms: u64,
+}
+
+impl Default for SubmitOptions {
+    fn default() -> SubmitOptions {
+        SubmitOptions {
+            epoch: Epoch::Standing,
+            limits: Limits::default(),
+            prepare_ms: 900_000,
+        }
+    }
+}
+
+/// Why a driver could not do what it was asked. How a *task* failed is no error but its [`Outcome`].
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The task's text is not acceptable.
+    #[error(transparent)]
+    Invalid(#[from] TaskError),
+    /// No such task, or one that ended before this process began.
+    #[error("no task {0} is known to this driver\nhint: it may have ended before this process started")]
+    UnknownTicket(Ticket),
+    /// Something on this machine.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done, and to what.
+        what: String,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl DriverError {
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> DriverError {
+        let what = what.into();
+        move |source| DriverError::Io { what, source }
+    }
+}
+
+/// A place where tasks run.
+#[async_trait]
+pub trait Driver: Send + Sync {
+    /// The name that tickets and reports carry.
+    fn name(&self) -> &'static str;
+
+    /// Checks the task and starts it. Returns as soon as it is on its way.
+    ///
+    /// # Errors
+    /// The task's text is not acceptable, or it cannot be started at all.
+    async fn submit(&self, spec: &TaskSpec, options: &SubmitOptions) -> Result<Ticket, DriverError>;
+
+    /// Waits until the user's program has ended. Publishing what was prepared may still go on.
+    ///
+    /// # Errors
+    /// The ticket is not known.
+    async fn wait(&self, ticket: &Ticket) -> Result<Outcome, DriverError>;
+
+    /// Waits until everything that belongs to the task has ended, publishing included. The outcome is that of
+    /// [`Driver::wait`] with the spans and warnings that came after it.
+    ///
+    /// # Errors
+    /// The ticket is not known.
+    async fn settle(&self, ticket: &Ticket) -> Result<Outcome, DriverError>;
+
+    /// Asks a running task to end. It ends as [`hybrid_cache_model::End::Cancelled`], unless it ended before.
+    ///
+    /// # Errors
+    /// The ticket is not known.
+    async fn cancel(&self, ticket: &Ticket) -> Result<(), DriverError>;
+
+    /// The task's output so far and to come.
+    ///
+    /// # Errors
+    /// The ticket is not known.
+    fn logs(&self, ticket: &Ticket) -> Result<LogReader, DriverError>;
+
+    /// Forgets a task that has ended; its ticket is unknown from then on.
+    fn forget(&self, ticket: &Ticket);
+
+    /// Makes empty caches on the same volumes.
+    ///
+    /// # Errors
+    /// The volumes cannot be written.
+    async fn fresh_epoch(&self) -> Result<Epoch, DriverError>;
+
+    /// Deletes the caches of a fresh epoch. The standing caches are never deleted by this.
+    ///
+    /// # Errors
+    /// Something in them cannot be deleted.
+    async fn discard_epoch(&self, epoch: &Epoch) -> Result<(), DriverError>;
+}

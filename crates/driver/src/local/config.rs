@@ -1,0 +1,60 @@
+//! What the local driver has to be told: where its caches are and which programs it may use.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use hybrid_cache_model::protocol::{Interpreter, PythonTools, SystemTools};
+
+/// Default age after which a request is resolved anew: seven days, in seconds.
+pub const DEFAULT_MAX_AGE_S: u64 = 7 * 24 * 3600;
+
+/// Whether user code may use the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// The machine's own network, loopback included.
+    Shared,
+    /// A network of its own with nothing but an unused loopback.
+    None,
+}
+
+/// Everything the local driver needs. It reads no environment variable and searches no path.
+#[derive(Clone, Debug)]
+pub struct LocalConfig {
+    /// The cache folder; drawn in [`crate::local::folders`].
+    pub root: PathBuf,
+    /// The runner program, static or at least runnable with the machine's own libraries.
+    pub runner: PathBuf,
+    /// bubblewrap, with whatever must stand in front of it.
+    pub bubblewrap: Vec<OsString>,
+    /// The interpreter that environments are made for.
+    pub interpreter: Interpreter,
+    /// The folder it lives in, standard library included; bound read-only at the same place.
+    pub interpreter_prefix: PathBuf,
+    /// Identity of the package index, without credentials.
+    pub index: String,
+    /// uv and its settings.
+    pub python_tools: PythonTools,
+    /// Nix and its settings; absent where the machine can have none.
+    pub system: Option<SystemConfig>,
+    /// Folders that the preparing sandbox sees read-only at the same place, such as the tool folder.
+    pub tool_folders: Vec<PathBuf>,
+    /// Age after which a request is resolved anew, in seconds.
+    pub max_age_s: u64,
+    /// Variables that user code gets, such as the place of the certificates.
+    pub task_variables: Vec<(String, String)>,
+    /// Network of user code.
+    pub network: Network,
+    /// Most bytes each standing volume may hold; 0: as many as fit.
+    pub budget_bytes: u64,
+    /// Most inodes each standing volume may hold; 0: as many as fit.
+    pub budget_inodes: u64,
+}
+
+/// The system package side.
+#[derive(Clone, Debug)]
+pub struct SystemConfig {
+    /// Nix and the package source.
+    pub tools: SystemTools,
+    /// Identity of the package source: part of every key.
+    pub source_id: String,
+}

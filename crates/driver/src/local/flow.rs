@@ -1,0 +1,441 @@
+//! One task's way through the local driver: look up, prepare on a miss, run, publish.
+
+use std::time::Instant;
+
+use hybrid_cache_model::outcome::{CacheReport, CacheStatus, Output, Resolved};
+use hybrid_cache_model::protocol::{
+    Environments, Keep, Missed, Place, PrepareEvent, PrepareRequest, RunReport, RunRequest, Volumes,
+};
+use hybrid_cache_model::{CachePolicy, End, Failure, FailureKind, Lane, Outcome, Phase, Task, TaskSpec, Timeline};
+use tokio::sync::{oneshot, watch};
+
+use super::config::LocalConfig;
+use super::folders::{Folders, VolumePair};
+use super::process::{self, CancelFlag, Preparation, micros};
+use super::sandbox::{self, HostLayout, Needs};
+use crate::SubmitOptions;
+use crate::log::LogWriter;
+
+/// What one task's flow works with.
+pub struct Flow {
+    /// The driver's configuration.
+    pub config: std::sync::Arc<LocalConfig>,
+    /// The machine's layout.
+    pub host: std::sync::Arc<HostLayout>,
+    /// The cache folder.
+    pub folders: Folders,
+    /// The ticket's id.
+    pub id: String,
+    /// The task as submitted.
+    pub spec: TaskSpec,
+    /// The task as checked.
+    pub task: Task,
+    /// How to run it.
+    pub options: SubmitOptions,
+    /// Where its output goes.
+    pub log: std::sync::Arc<LogWriter>,
+    /// Whether somebody cancelled it.
+    pub cancel: CancelFlag,
+    /// When it was submitted, and the timeline since then.
+    pub clock: Instant,
+}
+
+/// The state of a flow under way.
+struct Progress {
+    timeline: Timeline,
+    warnings: Vec<String>,
+}
+
+impl Flow {
+    /// Runs the task. `ended` gets the outcome as soon as the user's program has ended; the returned one has what
+    /// came after it too.
+    pub async fn run(mut self, ended: &watch::Sender<Option<Outcome>>) -> Outcome {
+        let mut progress = Progress {
+            timeline: Timeline::default(),
+            warnings: Vec::new(),
+        };
+        progress.timeline.push(Phase::Submit, Lane::Driver, 0, self.now_us());
+        let outcome = match self.task.cache {
+            CachePolicy::Use => {
+                let volumes = self.folders.of(&self.options.epoch);
+                self.run_cached(&volumes, progress, ended).await
+            }
+            CachePolicy::Bypass => self.run_bypassed(progress, ended).await,
+        };
+        self.log.close();
+        ended.send_replace(Some(outcome.clone()));
+        outcome
+    }
+
+    async fn run_cached(
+        &mut self,
+        volumes: &VolumePair,
+        mut progress: Progress,
+        ended: &watch::Sender<Option<Outcome>>,
+    ) -> Outcome {
+        let missed = match self.execute(volumes, Environments::Lookup, false, &mut progress).await {
+            Ok(RunReport::Missed { missed, .. }) => missed,
+            other => return self.finish(other, progress),
+        };
+        self.prepare_and_run(volumes, Keep::Publish, missed, progress, ended)
+            .await
+    }
+
+    async fn run_bypassed(&mut self, progress: Progress, ended: &watch::Sender<Option<Outcome>>) -> Outcome {
+        let volumes = match self.folders.create_bypass(&self.id) {
+            Ok(volumes) => volumes,
+            Err(error) => return self.fail(Failure::new(FailureKind::CacheAccess, error.to_string()), progress),
+        };
+        let missed = Missed {
+            python: !self.task.requirements.is_empty(),
+            python_stale: false,
+            system: !self.task.system.is_empty(),
+        };
+        let mut outcome = if missed.python || missed.system {
+            self.prepare_and_run(&volumes, Keep::Discard, missed, progress, ended)
+                .await
+        } else {
+            let mut progress = progress;
+            let report = self.execute(&volumes, Environments::Lookup, false, &mut progress).await;
+            self.finish(report, progress)
+        };
+        if let Err(error) = self.folders.delete_bypass(&self.id) {
+            outcome.warnings.push(error.to_string());
+        }
+        outcome
+    }
+
+    /// Prepares what is missing and runs the task as soon as it is usable; publishing ends behind it.
+    async fn prepare_and_run(
+        &mut self,
+        volumes: &VolumePair,
+        keep: Keep,
+        missed: Missed,
+        mut progress: Progress,
+        ended: &watch::Sender<Option<Outcome>>,
+    ) -> Outcome {
+        let start_us = self.now_us();
+        let command = sandbox::prepare_command(&self.config, &self.host, volumes, self.needs());
+        let mut preparation = match Preparation::start(&command, &self.prepare_request(keep)).await {
+            Ok(preparation) => preparation,
+            Err(failure) => return self.fail(failure, progress),
+        };
+        let ready = match self.until_ready(&mut preparation).await {
+            Step::Ready(ready) => ready,
+            Step::Cancelled => return self.end(End::Cancelled, progress),
+            Step::Failed(failure, timeline) => {
+                progress.timeline.nest(&timeline, start_us, preparation.elapsed_us());
+                if failure.kind == FailureKind::Offline && missed.python_stale && !missed.system {
+                    let report = self.execute(volumes, Environments::Lookup, true, &mut progress).await;
+                    return self.finish(report, progress);
+                }
+                return self.fail(failure, progress);
+            }
+            Step::Lost => {
+                let failure = preparation.explain().await;
+                return self.fail(failure, progress);
+            }
+        };
+        let outer_us = preparation.elapsed_us();
+        progress.timeline.nest(&ready.timeline, start_us, outer_us);
+        let sandbox_us = outer_us.saturating_sub(ready.timeline.total_us);
+        let run = self.execute_prepared(volumes, &ready, &mut preparation, &mut progress);
+        let report = run.await;
+        let mut outcome = self.finish(report, progress);
+        ended.send_replace(Some(outcome.clone()));
+        self.log.close();
+        if keep == Keep::Publish {
+            let offset_us = start_us + sandbox_us;
+            follow_publishing(preparation, &ready.timeline, offset_us, &mut outcome).await;
+        }
+        outcome
+    }
+
+    async fn until_ready(&mut self, preparation: &mut Preparation) -> Step {
+        // The runner keeps the deadline itself; this one is for a runner that cannot.
+        let limit = std::time::Duration::from_millis(self.options.prepare_ms.saturating_add(10_000));
+        let deadline = tokio::time::sleep(limit);
+        tokio::pin!(deadline);
+        loop {
+            let event = tokio::select! {
+                event = preparation.next() => event,
+                () = process::cancelled(&mut self.cancel) => return Step::Cancelled,
+                () = &mut deadline => {
+                    let message = format!("preparing took longer than {} s", limit.as_secs());
+                    return Step::Failed(Failure::new(FailureKind::Deadline, message), Timeline::default());
+                }
+            };
+            match event {
+                Some(PrepareEvent::Phase { .. }) => {}
+                Some(PrepareEvent::Ready {
+                    python,
+                    system,
+                    cache,
+                    resolved,
+                    timeline,
+                }) => {
+                    return Step::Ready(Ready {
+                        python,
+                        system,
+                        cache,
+                        resolved,
+                        timeline,
+                    });
+                }
+                Some(PrepareEvent::Failed { failure, timeline }) => return Step::Failed(failure, timeline),
+                Some(PrepareEvent::Published { .. }) | None => return Step::Lost,
+            }
+        }
+    }
+
+    async fn execute_prepared(
+        &mut self,
+        volumes: &VolumePair,
+        ready: &Ready,
+        preparation: &mut Preparation,
+        progress: &mut Progress,
+    ) -> Result<RunReport, Cut> {
+        // A staged folder is about to be renamed, so the task gets a mount of its own of it, which follows the folder.
+        let staged = ready.python.as_ref().filter(|path| path.starts_with("staging/"));
+        let python = match (&ready.python, staged) {
+            (_, Some(_)) => Some(sandbox::STAGED_MOUNT.to_owned()),
+            (Some(path), None) => Some(format!("{}/{path}", sandbox::PYTHON_MOUNT)),
+            (None, None) => None,
+        };
+        let environments = Environments::Prepared {
+            python,
+            system: ready.system.clone(),
+            cache: ready.cache,
+            resolved: ready.resolved.clone(),
+        };
+        let staged = staged.map(|path| volumes.python.join(path));
+        let (holding, held) = oneshot::channel();
+        let run = self.execute_telling(volumes, environments, staged.as_deref(), false, progress, holding);
+        tokio::pin!(run);
+        // Until the runner holds the staged folder, the preparation leaves it where it is.
+        tokio::select! {
+            report = &mut run => { preparation.adopt().await; report }
+            _ = held => { preparation.adopt().await; run.await }
+        }
+    }
+
+    /// Runs the runner once in the task's sandbox and adds it to the timeline.
+    async fn execute(
+        &mut self,
+        volumes: &VolumePair,
+        environments: Environments,
+        accept_stale: bool,
+        progress: &mut Progress,
+    ) -> Result<RunReport, Cut> {
+        let (holding, _) = oneshot::channel();
+        self.execute_telling(volumes, environments, None, accept_stale, progress, holding)
+            .await
+    }
+
+    /// The same with a staged environment, telling when the runner holds it.
+    async fn execute_telling(
+        &mut self,
+        volumes: &VolumePair,
+        environments: Environments,
+        staged: Option<&std::path::Path>,
+        accept_stale: bool,
+        progress: &mut Progress,
+        holding: oneshot::Sender<()>,
+    ) -> Result<RunReport, Cut> {
+        let start_us = self.now_us();
+        let needs = self.needs();
+        let command = sandbox::task_command(&self.config, &self.host, volumes, needs, staged, process::REPORT_FD);
+        let request = self.run_request(environments, accept_stale);
+        let ran = process::run(&command, &request, &self.log, &mut self.cancel, holding).await;
+        let inner = match &ran.report {
+            Ok(RunReport::Finished { timeline, .. } | RunReport::Missed { timeline, .. }) => timeline.clone(),
+            Ok(RunReport::Holding) | Err(_) => Timeline::default(),
+        };
+        progress.timeline.nest(&inner, start_us, ran.outer_us);
+        match ran.report {
+            Ok(report) => Ok(report),
+            Err(_) if ran.cancelled => Err(Cut::Cancelled),
+            Err(failure) => Err(Cut::Failed(failure)),
+        }
+    }
+
+    fn needs(&self) -> Needs {
+        Needs {
+            python: !self.task.requirements.is_empty(),
+            system: !self.task.system.is_empty(),
+        }
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            volumes: Volumes {
+                python: sandbox::PYTHON_MOUNT.to_owned(),
+                nix: sandbox::NIX_MOUNT.to_owned(),
+            },
+            interpreter: self.config.interpreter.clone(),
+            index: self.config.index.clone(),
+            system_source: self
+                .config
+                .system
+                .as_ref()
+                .map(|system| system.source_id.clone())
+                .unwrap_or_default(),
+            max_age_s: self.config.max_age_s,
+        }
+    }
+
+    fn run_request(&self, environments: Environments, accept_stale: bool) -> RunRequest {
+        RunRequest {
+            task: self.spec.clone(),
+            place: self.place(),
+            environments,
+            accept_stale,
+            limits: self.options.limits.clone(),
+            identity: self.host.identity,
+            scratch: sandbox::SCRATCH.to_owned(),
+            base_path: sandbox::BASE_PATH.to_owned(),
+            variables: self.config.task_variables.clone(),
+        }
+    }
+
+    fn prepare_request(&self, keep: Keep) -> PrepareRequest {
+        let needs = self.needs();
+        PrepareRequest {
+            task: self.spec.clone(),
+            place: self.place(),
+            keep,
+            python_tools: needs.python.then(|| self.config.python_tools.clone()),
+            system_tools: self
+                .config
+                .system
+                .as_ref()
+                .filter(|_| needs.system)
+                .map(|system| system.tools.clone()),
+            deadline_ms: self.options.prepare_ms,
+            budget_bytes: self.config.budget_bytes,
+            budget_inodes: self.config.budget_inodes,
+        }
+    }
+
+    fn now_us(&self) -> u64 {
+        micros(self.clock.elapsed())
+    }
+
+    fn finish(&self, report: Result<RunReport, Cut>, mut progress: Progress) -> Outcome {
+        match report {
+            Ok(RunReport::Finished {
+                end,
+                cache,
+                timeline,
+                stdout,
+                stderr,
+                resolved,
+                warnings,
+            }) => {
+                progress.timeline.total_us = self.now_us();
+                progress.warnings.extend(warnings);
+                let Progress {
+                    timeline: whole,
+                    warnings,
+                } = progress;
+                Outcome {
+                    end,
+                    cache,
+                    timeline: whole,
+                    runner_us: timeline.total_us,
+                    stdout,
+                    stderr,
+                    resolved,
+                    warnings,
+                }
+            }
+            Ok(report @ (RunReport::Missed { .. } | RunReport::Holding)) => {
+                let message = format!("an environment that was just prepared is missing: {report:?}");
+                self.fail(Failure::new(FailureKind::Internal, message), progress)
+            }
+            Err(Cut::Cancelled) => self.end(End::Cancelled, progress),
+            Err(Cut::Failed(failure)) => self.fail(failure, progress),
+        }
+    }
+
+    fn fail(&self, failure: Failure, progress: Progress) -> Outcome {
+        self.end(End::Failed { failure }, progress)
+    }
+
+    fn end(&self, end: End, mut progress: Progress) -> Outcome {
+        progress.timeline.total_us = self.now_us();
+        let asked = |asked: bool| match (asked, self.task.cache) {
+            (false, _) | (true, CachePolicy::Use) => CacheStatus::NotAsked,
+            (true, CachePolicy::Bypass) => CacheStatus::Bypassed,
+        };
+        let needs = self.needs();
+        Outcome {
+            end,
+            cache: CacheReport {
+                python: asked(needs.python),
+                system: asked(needs.system),
+            },
+            timeline: progress.timeline,
+            runner_us: 0,
+            stdout: Output::default(),
+            stderr: Output::default(),
+            resolved: Resolved::default(),
+            warnings: progress.warnings,
+        }
+    }
+}
+
+/// Why there is no report.
+enum Cut {
+    Cancelled,
+    Failed(Failure),
+}
+
+/// What a preparation has made.
+struct Ready {
+    python: Option<String>,
+    system: Vec<String>,
+    cache: CacheReport,
+    resolved: Resolved,
+    timeline: Timeline,
+}
+
+/// How waiting for a preparation ended.
+enum Step {
+    Ready(Ready),
+    Failed(Failure, Timeline),
+    Cancelled,
+    Lost,
+}
+
+/// Waits for the rest of publishing and adds its spans to the outcome's timeline.
+async fn follow_publishing(mut preparation: Preparation, known: &Timeline, offset_us: u64, outcome: &mut Outcome) {
+    loop {
+        match preparation.next().await {
+            Some(PrepareEvent::Published { timeline, warnings }) => {
+                let news = timeline.spans.into_iter().filter(|span| !known.spans.contains(span));
+                let news = news.map(|span| hybrid_cache_model::Span {
+                    start_us: span.start_us + offset_us,
+                    ..span
+                });
+                outcome.timeline.spans.extend(news);
+                outcome.warnings.extend(warnings);
+                return;
+            }
+            Some(PrepareEvent::Failed { failure, .. }) => {
+                outcome
+                    .warnings
+                    .push(format!("the environment was used but could not be kept: {failure}"));
+                return;
+            }
+            Some(_) => {}
+            None => {
+                let failure = preparation.explain().await;
+                outcome
+                    .warnings
+                    .push(format!("the environment was used but could not be kept: {failure}"));
+                return;
+            }
+        }
+    }
+}

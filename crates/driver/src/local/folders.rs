@@ -1,0 +1,207 @@
+//! The local cache folder and what is in it.
+//!
+//! ```text
+//! <root>/
+//!   volumes/python/                      the standing Python volume, mounted at /cache/python
+//!   volumes/system/.nix-portable/nix/    the standing system volume's store, mounted at /nix
+//!   epochs/<id>/{python,system}/         the same, empty when made, for measuring first runs
+//!   bypass/<task>/{python,system}/       the same, for one run with `useCache: false`
+//!   sandbox/{bin,passwd,group}           what every sandbox sees of the machine's basic tools and users
+//! ```
+//! All of it is on one file system, so that a fresh epoch measures what the standing volumes would cost.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::{DriverError, Epoch};
+
+/// Paths below the root.
+#[derive(Clone, Debug)]
+pub struct Folders {
+    root: PathBuf,
+}
+
+/// One pair of volumes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumePair {
+    /// The folder that is mounted at `/cache/python`.
+    pub python: PathBuf,
+    /// The system volume; [`VolumePair::nix`] of it is mounted at `/nix`.
+    pub system: PathBuf,
+}
+
+impl VolumePair {
+    fn below(folder: &Path) -> VolumePair {
+        VolumePair {
+            python: folder.join("python"),
+            system: folder.join("system"),
+        }
+    }
+
+    /// The folder that is mounted at `/nix`.
+    pub fn nix(&self) -> PathBuf {
+        self.system.join(".nix-portable/nix")
+    }
+
+    fn create(&self) -> Result<(), DriverError> {
+        for folder in [self.python.clone(), self.nix()] {
+            create_dirs(&folder).map_err(DriverError::io(format!("cannot create the cache folder {folder:?}")))?;
+        }
+        Ok(())
+    }
+}
+
+/// Creates a folder and its parents so that the user id which runs user code may read below them.
+fn create_dirs(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)
+}
+
+impl Folders {
+    /// Makes the folder ready for use.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn open(root: &Path) -> Result<Folders, DriverError> {
+        let folders = Folders { root: root.to_owned() };
+        folders.standing().create()?;
+        Ok(folders)
+    }
+
+    /// The caches that everybody uses.
+    pub fn standing(&self) -> VolumePair {
+        VolumePair::below(&self.root.join("volumes"))
+    }
+
+    /// The caches of an epoch.
+    pub fn of(&self, epoch: &Epoch) -> VolumePair {
+        match epoch {
+            Epoch::Standing => self.standing(),
+            Epoch::Fresh(id) => VolumePair::below(&self.epoch_folder(id)),
+        }
+    }
+
+    fn epoch_folder(&self, id: &str) -> PathBuf {
+        self.root.join("epochs").join(id)
+    }
+
+    /// Makes the folders of a fresh epoch.
+    ///
+    /// # Errors
+    /// They cannot be made.
+    pub fn create_epoch(&self) -> Result<Epoch, DriverError> {
+        let epoch = Epoch::Fresh(unique_id("epoch"));
+        self.of(&epoch).create()?;
+        Ok(epoch)
+    }
+
+    /// Deletes a fresh epoch; the standing caches are left alone.
+    ///
+    /// # Errors
+    /// Something in it cannot be deleted.
+    pub fn delete_epoch(&self, epoch: &Epoch) -> Result<(), DriverError> {
+        match epoch {
+            Epoch::Standing => Ok(()),
+            Epoch::Fresh(id) => delete_tree(&self.epoch_folder(id)),
+        }
+    }
+
+    /// Makes throw-away volumes for one task.
+    ///
+    /// # Errors
+    /// They cannot be made.
+    pub fn create_bypass(&self, task: &str) -> Result<VolumePair, DriverError> {
+        let pair = VolumePair::below(&self.bypass_folder(task));
+        pair.create()?;
+        Ok(pair)
+    }
+
+    /// Deletes the throw-away volumes of one task.
+    ///
+    /// # Errors
+    /// Something in them cannot be deleted.
+    pub fn delete_bypass(&self, task: &str) -> Result<(), DriverError> {
+        delete_tree(&self.bypass_folder(task))
+    }
+
+    fn bypass_folder(&self, task: &str) -> PathBuf {
+        self.root.join("bypass").join(task)
+    }
+
+    /// The folder of what every sandbox sees.
+    pub fn sandbox(&self) -> PathBuf {
+        self.root.join("sandbox")
+    }
+}
+
+/// An identifier that no other process and no other call of this one makes.
+pub fn unique_id(prefix: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let nanos = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_nanos() & 0xffff_ffff_ffff);
+    format!(
+        "{prefix}-{nanos:012x}-{}-{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    )
+}
+
+/// Deletes a folder with all it holds. A Nix store's folders are read-only, so they are made writable on the way.
+fn delete_tree(folder: &Path) -> Result<(), DriverError> {
+    fn delete(folder: &Path) -> io::Result<()> {
+        match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            other => return other,
+        }
+        make_writable(folder)?;
+        fs::remove_dir_all(folder)
+    }
+    match delete(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DriverError::Io {
+            what: format!("cannot delete {folder:?}"),
+            source: error,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn make_writable(folder: &Path) -> io::Result<()> {
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            make_writable(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_is_deleted_with_its_read_only_folders_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        let folders = Folders::open(root.path()).unwrap();
+        let kept = folders.standing().python.join("kept");
+        fs::write(&kept, "").unwrap();
+        let epoch = folders.create_epoch().unwrap();
+        let store = folders.of(&epoch).nix().join("store/x");
+        fs::create_dir_all(&store).unwrap();
+        fs::write(store.join("file"), "").unwrap();
+        fs::set_permissions(&store, fs::Permissions::from_mode(0o555)).unwrap();
+        folders.delete_epoch(&epoch).unwrap();
+        folders.delete_epoch(&Epoch::Standing).unwrap();
+        assert!(!folders.of(&epoch).python.exists());
+        assert!(kept.exists());
+    }
+
+    #[test]
+    fn identifiers_do_not_repeat() {
+        assert_ne!(unique_id("a"), unique_id("a"));
+    }
+}

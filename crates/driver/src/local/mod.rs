@@ -1,0 +1,176 @@
+//! The local driver: a task is a runner in a bubblewrap sandbox on this machine. No Docker, no cluster, no root.
+
+pub mod config;
+mod flow;
+pub mod folders;
+mod process;
+pub mod sandbox;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use hybrid_cache_model::protocol::Identity;
+use hybrid_cache_model::{Outcome, TaskSpec};
+use tokio::sync::watch;
+
+pub use config::{LocalConfig, Network, SystemConfig};
+pub use folders::{Folders, VolumePair};
+
+use crate::log::{LogReader, LogWriter};
+use crate::{Driver, DriverError, Epoch, SubmitOptions, Ticket};
+
+/// Runs tasks on this machine.
+pub struct LocalDriver {
+    config: Arc<LocalConfig>,
+    host: Arc<sandbox::HostLayout>,
+    folders: Folders,
+    tasks: Mutex<HashMap<String, Running>>,
+}
+
+/// What is known of a task.
+struct Running {
+    ended: watch::Receiver<Option<Outcome>>,
+    settled: watch::Receiver<Option<Outcome>>,
+    cancel: watch::Sender<bool>,
+    log: Arc<LogWriter>,
+}
+
+impl LocalDriver {
+    /// Opens the cache folder, making it where it is not there.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn open(config: LocalConfig) -> Result<LocalDriver, DriverError> {
+        let folders = Folders::open(&config.root)?;
+        let shared = folders.sandbox();
+        let host = sandbox::HostLayout::read(&shared).map_err(DriverError::io(format!(
+            "cannot write the sandbox's files in {shared:?}"
+        )))?;
+        Ok(LocalDriver {
+            config: config.into(),
+            host: host.into(),
+            folders,
+            tasks: Mutex::default(),
+        })
+    }
+
+    /// The cache folder's parts.
+    pub fn folders(&self) -> &Folders {
+        &self.folders
+    }
+
+    /// The user that runs user code, where this process is root.
+    pub fn identity(&self) -> Option<Identity> {
+        self.host.identity
+    }
+
+    /// The folder that holds everything.
+    pub fn root(&self) -> &Path {
+        &self.config.root
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, HashMap<String, Running>> {
+        // The map is whole between its calls, whatever panicked.
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find<T>(&self, ticket: &Ticket, pick: impl FnOnce(&Running) -> T) -> Result<T, DriverError> {
+        let unknown = || DriverError::UnknownTicket(ticket.clone());
+        if ticket.driver != self.name() {
+            return Err(unknown());
+        }
+        self.tasks().get(&ticket.id).map(pick).ok_or_else(unknown)
+    }
+}
+
+#[async_trait]
+impl Driver for LocalDriver {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+
+    async fn submit(&self, spec: &TaskSpec, options: &SubmitOptions) -> Result<Ticket, DriverError> {
+        let clock = Instant::now();
+        let task = spec.check()?;
+        let id = folders::unique_id("task");
+        let log = Arc::new(LogWriter::new());
+        let (cancel, cancelled) = watch::channel(false);
+        let (ended_sender, ended) = watch::channel(None);
+        let (settled_sender, settled) = watch::channel(None);
+        let flow = flow::Flow {
+            config: Arc::clone(&self.config),
+            host: Arc::clone(&self.host),
+            folders: self.folders.clone(),
+            id: id.clone(),
+            spec: spec.clone(),
+            task,
+            options: options.clone(),
+            log: Arc::clone(&log),
+            cancel: cancelled,
+            clock,
+        };
+        self.tasks().insert(
+            id.clone(),
+            Running {
+                ended,
+                settled,
+                cancel,
+                log,
+            },
+        );
+        tokio::spawn(async move {
+            let outcome = flow.run(&ended_sender).await;
+            settled_sender.send_replace(Some(outcome));
+        });
+        Ok(Ticket {
+            driver: self.name().to_owned(),
+            id,
+        })
+    }
+
+    async fn wait(&self, ticket: &Ticket) -> Result<Outcome, DriverError> {
+        let receiver = self.find(ticket, |task| task.ended.clone())?;
+        outcome(receiver, ticket).await
+    }
+
+    async fn settle(&self, ticket: &Ticket) -> Result<Outcome, DriverError> {
+        let receiver = self.find(ticket, |task| task.settled.clone())?;
+        outcome(receiver, ticket).await
+    }
+
+    async fn cancel(&self, ticket: &Ticket) -> Result<(), DriverError> {
+        self.find(ticket, |task| task.cancel.send_replace(true)).map(|_| ())
+    }
+
+    fn logs(&self, ticket: &Ticket) -> Result<LogReader, DriverError> {
+        self.find(ticket, |task| task.log.reader())
+    }
+
+    fn forget(&self, ticket: &Ticket) {
+        self.tasks().remove(&ticket.id);
+    }
+
+    async fn fresh_epoch(&self) -> Result<Epoch, DriverError> {
+        self.folders.create_epoch()
+    }
+
+    async fn discard_epoch(&self, epoch: &Epoch) -> Result<(), DriverError> {
+        let (folders, epoch) = (self.folders.clone(), epoch.clone());
+        let deletion = tokio::task::spawn_blocking(move || folders.delete_epoch(&epoch)).await;
+        deletion.unwrap_or_else(|panic| {
+            Err(DriverError::Io {
+                what: "cannot delete an epoch".to_owned(),
+                source: std::io::Error::other(panic),
+            })
+        })
+    }
+}
+
+async fn outcome(mut receiver: watch::Receiver<Option<Outcome>>, ticket: &Ticket) -> Result<Outcome, DriverError> {
+    let gone = || DriverError::UnknownTicket(ticket.clone());
+    let found = receiver.wait_for(Option::is_some).await.map_err(|_| gone())?;
+    found.clone().ok_or_else(gone)
+}

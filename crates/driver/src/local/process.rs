@@ -1,0 +1,318 @@
+//! One sandboxed runner process: started, spoken to, waited for.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use command_fds::{CommandFdExt, FdMapping};
+
+use hybrid_cache_model::protocol::{PrepareEvent, PrepareRequest, RunReport, RunRequest};
+use hybrid_cache_model::{Failure, FailureKind};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::pipe;
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::{oneshot, watch};
+
+use crate::log::{LogWriter, Stream};
+
+/// The descriptor on which the runner reports, inside the sandbox.
+pub const REPORT_FD: u32 = 3;
+/// Longest report or standard error that is kept, in bytes.
+const MAX_TEXT_BYTES: u64 = 4 << 20;
+/// How long after the user's own limit the runner may take to end by itself.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// How a sandboxed `runner run` ended, and the driver's view of its duration.
+#[derive(Debug)]
+pub struct Ran {
+    /// What the runner reported; a failure where it could not.
+    pub report: Result<RunReport, Failure>,
+    /// Microseconds from spawning to the exit that this process saw.
+    pub outer_us: u64,
+    /// True where it was killed because somebody cancelled the task.
+    pub cancelled: bool,
+}
+
+/// Whether the task has been cancelled.
+pub type CancelFlag = watch::Receiver<bool>;
+
+/// Resolves when the task is cancelled, never if nobody can cancel it any more.
+pub async fn cancelled(flag: &mut CancelFlag) {
+    if flag.wait_for(|cancelled| *cancelled).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Runs `runner run` in the sandbox that `command` describes, its output going to `log`. `holding` is told as soon as
+/// the runner holds the leases of its environments.
+pub async fn run(
+    command: &[OsString],
+    request: &RunRequest,
+    log: &LogWriter,
+    cancel: &mut CancelFlag,
+    holding: oneshot::Sender<()>,
+) -> Ran {
+    let started = Instant::now();
+    let (report, cancelled) = match run_inner(command, request, log, cancel, holding).await {
+        Ok(Some(report)) => (Ok(report), false),
+        Ok(None) => (Err(Failure::new(FailureKind::Internal, "the task was cancelled")), true),
+        Err(failure) => (Err(failure), false),
+    };
+    Ran {
+        report,
+        outer_us: micros(started.elapsed()),
+        cancelled,
+    }
+}
+
+/// Whole microseconds of a duration.
+pub fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+async fn run_inner(
+    command: &[OsString],
+    request: &RunRequest,
+    log: &LogWriter,
+    cancel: &mut CancelFlag,
+    holding: oneshot::Sender<()>,
+) -> Result<Option<RunReport>, Failure> {
+    let (report_read, report_write) = std::io::pipe().map_err(|error| spawn_failure(command, &error))?;
+    let reports = pipe::Receiver::from_owned_fd(report_read.into()).map_err(|error| spawn_failure(command, &error))?;
+    let mut child = spawn(command, Some(OwnedFd::from(report_write)))?;
+    send(child.stdin.take(), request).await?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let work = async {
+        let (stdout, stderr) = (pump(stdout, Stream::Stdout, log), pump(stderr, Stream::Stderr, log));
+        tokio::join!(stdout, stderr, child.wait(), read_report(reports, holding))
+    };
+    let deadline = Duration::from_millis(request.limits.time_ms) + GRACE;
+    let ((), (), status, report) = tokio::select! {
+        ended = tokio::time::timeout(deadline, work) => ended.map_err(|_| {
+            let message = format!("the runner did not end within {} s after the task's time limit", GRACE.as_secs());
+            Failure::new(FailureKind::Deadline, message)
+        })?,
+        () = cancelled(cancel) => return Ok(None),
+    };
+    report
+        .map(Some)
+        .ok_or_else(|| no_report(&log.collect(Stream::Stderr), status))
+}
+
+/// Reads the report's lines: perhaps [`RunReport::Holding`], then the final one.
+async fn read_report(source: pipe::Receiver, holding: oneshot::Sender<()>) -> Option<RunReport> {
+    let mut lines = BufReader::new(source.take(MAX_TEXT_BYTES)).lines();
+    let mut holding = Some(holding);
+    while let Ok(Some(line)) = lines.next_line().await {
+        match serde_json::from_str(&line) {
+            Ok(RunReport::Holding) => {
+                // Nobody waits for it where the environments were published long ago.
+                holding.take().map(|holding| holding.send(()));
+            }
+            Ok(report) => return Some(report),
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+/// Starts the sandbox so that it dies with the handle.
+fn spawn(command: &[OsString], report: Option<OwnedFd>) -> Result<Child, Failure> {
+    let (program, arguments) = command.split_first().ok_or_else(|| {
+        Failure::new(FailureKind::Internal, "no sandbox program is configured").hint("this is a bug of hybrid-cache")
+    })?;
+    let mut child = Command::new(program);
+    child.args(arguments).env_clear().kill_on_drop(true);
+    child
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    if let Some(parent_fd) = report {
+        let child_fd = i32::try_from(REPORT_FD).unwrap_or(3);
+        child
+            .fd_mappings(vec![FdMapping { parent_fd, child_fd }])
+            .map_err(|error| Failure::new(FailureKind::Internal, format!("cannot pass the report pipe: {error}")))?;
+    }
+    child.spawn().map_err(|error| spawn_failure(command, &error))
+}
+
+fn spawn_failure(command: &[OsString], error: &std::io::Error) -> Failure {
+    let program = command
+        .first()
+        .map(|program| program.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    Failure::new(
+        FailureKind::Sandbox,
+        format!("cannot start the sandbox program {program}: {error}"),
+    )
+}
+
+async fn send(stdin: Option<ChildStdin>, request: &impl serde::Serialize) -> Result<(), Failure> {
+    let broken = |error: String| Failure::new(FailureKind::Internal, format!("cannot send the request: {error}"));
+    let mut text = serde_json::to_vec(request).map_err(|error| broken(error.to_string()))?;
+    text.push(b'\n');
+    let Some(mut stdin) = stdin else {
+        return Err(broken("the runner has no standard input".to_owned()));
+    };
+    // A sandbox that failed to start closes its end; what it says on standard error is the better message.
+    let _ = stdin.write_all(&text).await;
+    Ok(())
+}
+
+async fn pump(source: Option<impl AsyncRead + Unpin>, stream: Stream, log: &LogWriter) {
+    let Some(mut source) = source else { return };
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(read) = source.read(&mut buffer).await {
+        if read == 0 {
+            break;
+        }
+        log.append(stream, &buffer[..read]);
+    }
+}
+
+/// Explains a runner that ended without a report, from what its sandbox said.
+fn no_report(stderr: &[u8], status: std::io::Result<std::process::ExitStatus>) -> Failure {
+    let said = String::from_utf8_lossy(stderr);
+    let said = said
+        .lines()
+        .rev()
+        .take(5)
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+        .collect::<Vec<_>>()
+        .join("\n");
+    if said.contains("bwrap: ") {
+        return sandbox_failure(&said);
+    }
+    let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+    Failure::new(
+        FailureKind::Internal,
+        format!("the runner ended without a report ({status}): {said}"),
+    )
+}
+
+/// Maps what bubblewrap says when it cannot make the sandbox to what a person can do about it.
+pub fn sandbox_failure(said: &str) -> Failure {
+    let failure = Failure::new(
+        FailureKind::Sandbox,
+        format!("the sandbox cannot be set up: {}", said.trim()),
+    );
+    let denied = [
+        "No permissions to creat",
+        "Creating new namespace failed",
+        "setting up uid map",
+        "user namespace",
+    ];
+    if denied.iter().any(|text| said.contains(text)) {
+        return failure.hint(
+            "unprivileged user namespaces are not permitted here; user code is never run without the sandbox. \
+             As an administrator, try one of: `sysctl -w kernel.unprivileged_userns_clone=1` (older Debian), \
+             `sysctl -w user.max_user_namespaces=15000` (RHEL), \
+             `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0` or an AppArmor profile for bwrap (Ubuntu); \
+             in a container, start it with `--security-opt seccomp=unconfined` or use a machine of its own",
+        );
+    }
+    if said.contains("mount proc") || said.contains("/proc") {
+        return failure
+            .hint("this container masks parts of /proc; start it with `--security-opt systempaths=unconfined`");
+    }
+    failure
+}
+
+/// A sandboxed `runner prepare`, read event by event.
+pub struct Preparation {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    events: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
+    log: tokio::task::JoinHandle<Vec<u8>>,
+    started: Instant,
+}
+
+impl Preparation {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// The sandbox program cannot be started.
+    pub async fn start(command: &[OsString], request: &PrepareRequest) -> Result<Preparation, Failure> {
+        let started = Instant::now();
+        let mut child = spawn(command, None)?;
+        let mut stdin = child.stdin.take();
+        let mut text = serde_json::to_vec(request)
+            .map_err(|error| Failure::new(FailureKind::Internal, format!("cannot send the request: {error}")))?;
+        text.push(b'\n');
+        if let Some(stdin) = &mut stdin {
+            // See `send`: the sandbox's own words come first.
+            let _ = stdin.write_all(&text).await;
+        }
+        let stdout = child
+            .stdout
+            .take()
+            .ok_or_else(|| Failure::new(FailureKind::Internal, "no standard output"))?;
+        let stderr = child.stderr.take();
+        let log = tokio::spawn(async move {
+            let mut text = Vec::new();
+            if let Some(stderr) = stderr {
+                // What cannot be read any more cannot be shown either.
+                let _ = stderr.take(MAX_TEXT_BYTES).read_to_end(&mut text).await;
+            }
+            text
+        });
+        Ok(Preparation {
+            child,
+            stdin,
+            events: BufReader::new(stdout).lines(),
+            log,
+            started,
+        })
+    }
+
+    /// The next event; `None` at the end.
+    pub async fn next(&mut self) -> Option<PrepareEvent> {
+        // A line that is no event is no reason to lose those behind it.
+        while let Ok(Some(line)) = self.events.next_line().await {
+            if let Ok(event) = serde_json::from_str(&line) {
+                return Some(event);
+            }
+        }
+        None
+    }
+
+    /// Tells the runner that the task has taken hold of the staged environment, so that it may be renamed.
+    pub async fn adopt(&mut self) {
+        if let Some(mut stdin) = self.stdin.take() {
+            // A preparation that has ended already waits for nothing.
+            let _ = stdin.write_all(b"adopted\n").await;
+        }
+    }
+
+    /// Microseconds since it was started.
+    pub fn elapsed_us(&self) -> u64 {
+        micros(self.started.elapsed())
+    }
+
+    /// Explains an end without a final event.
+    pub async fn explain(mut self) -> Failure {
+        let status = self.child.wait().await;
+        let said = self.log.await.unwrap_or_default();
+        no_report(&said, status)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_namespace_is_told_with_its_fix() {
+        let failure = sandbox_failure("bwrap: No permissions to creating new namespace, likely because the kernel …");
+        assert_eq!(failure.kind, FailureKind::Sandbox);
+        assert!(
+            failure
+                .to_string()
+                .contains("hint: unprivileged user namespaces are not permitted"),
+            "{failure}"
+        );
+    }
+}

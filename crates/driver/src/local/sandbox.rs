@@ -1,0 +1,297 @@
+//! The bubblewrap sandbox: what a task sees of this machine, as pure argument lists.
+//!
+//! Two sandboxes, one rule: who runs user code writes nowhere but its own scratch, who writes the caches never runs
+//! user code. Neither sees the user's home folder.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use hybrid_cache_model::protocol::Identity;
+
+use super::config::{LocalConfig, Network};
+use super::folders::VolumePair;
+
+/// Mount point of the Python volume inside every sandbox.
+pub const PYTHON_MOUNT: &str = "/cache/python";
+/// Mount point of the store inside every sandbox.
+pub const NIX_MOUNT: &str = "/nix";
+/// Where an environment is mounted that is not published yet: its own folder will be renamed under the task.
+pub const STAGED_MOUNT: &str = "/cache/staged";
+/// The task's own folder.
+pub const SCRATCH: &str = "/tmp/task";
+/// The search path behind the environments' own.
+pub const BASE_PATH: &str = "/hybrid-cache/bin";
+const RUNNER: &str = "/hybrid-cache/runner";
+
+/// Basic tools a program may expect on its search path. Compilers and clients are not among them: on a cluster the
+/// image has none either, and a task must ask for what it needs.
+const BASIC_TOOLS: [&str; 43] = [
+    "sh", "bash", "awk", "basename", "cat", "chmod", "cmp", "cp", "cut", "date", "dirname", "echo", "env", "expr",
+    "false", "find", "grep", "gzip", "head", "hostname", "id", "ln", "ls", "mkdir", "mktemp", "mv", "nproc", "printf",
+    "pwd", "readlink", "rm", "rmdir", "sed", "sleep", "sort", "tail", "tar", "test", "touch", "tr", "true", "uname",
+    "wc",
+];
+
+/// Files of /etc that name resolution, certificates, the dynamic linker and the time zone need.
+const ETC: [&str; 14] = [
+    "alternatives",
+    "ca-certificates",
+    "hosts",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "mime.types",
+    "nsswitch.conf",
+    "pki",
+    "protocols",
+    "resolv.conf",
+    "services",
+    "ssl",
+];
+
+/// How one folder of the root file system appears in the sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum RootEntry {
+    Bind(PathBuf),
+    Link { at: PathBuf, to: PathBuf },
+}
+
+/// What the sandboxes need to know of this machine, read once.
+#[derive(Clone, Debug)]
+pub struct HostLayout {
+    root: Vec<RootEntry>,
+    etc: Vec<PathBuf>,
+    /// The user that runs user code, where this process is root.
+    pub identity: Option<Identity>,
+    shared: PathBuf,
+}
+
+/// The user and group "nobody", which owns nothing on any machine.
+const NOBODY: Identity = Identity { uid: 65534, gid: 65534 };
+
+impl HostLayout {
+    /// Reads the machine's layout and writes the files that every sandbox shares.
+    ///
+    /// # Errors
+    /// The shared files cannot be written.
+    pub fn read(shared: &Path) -> io::Result<HostLayout> {
+        let mut root = vec![RootEntry::Bind("/usr".into())];
+        for name in ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"] {
+            let at = PathBuf::from(name);
+            match fs::read_link(&at) {
+                Ok(to) => root.push(RootEntry::Link { at, to }),
+                Err(_) if at.is_dir() => root.push(RootEntry::Bind(at)),
+                Err(_) => {}
+            }
+        }
+        let etc = ETC
+            .iter()
+            .map(|name| Path::new("/etc").join(name))
+            .filter(|path| path.exists())
+            .collect();
+        let identity = rustix::process::geteuid().is_root().then_some(NOBODY);
+        write_shared(shared, identity.unwrap_or_else(own_identity))?;
+        Ok(HostLayout {
+            root,
+            etc,
+            identity,
+            shared: shared.to_owned(),
+        })
+    }
+
+    fn base(&self) -> Arguments {
+        let mut arguments = Arguments::default();
+        for entry in &self.root {
+            match entry {
+                RootEntry::Bind(path) => arguments.bind("--ro-bind", path, path),
+                RootEntry::Link { at, to } => arguments.add("--symlink").add(to).add(at),
+            };
+        }
+        for path in &self.etc {
+            arguments.bind("--ro-bind", path, path);
+        }
+        for (name, at) in [("passwd", "/etc/passwd"), ("group", "/etc/group"), ("bin", BASE_PATH)] {
+            arguments.bind("--ro-bind", &self.shared.join(name), at);
+        }
+        arguments.add("--proc").add("/proc").add("--dev").add("/dev");
+        arguments.add("--perms").add("1777").add("--tmpfs").add("/tmp");
+        arguments.add("--perms").add("0777").add("--dir").add(SCRATCH);
+        arguments
+    }
+}
+
+fn own_identity() -> Identity {
+    Identity {
+        uid: rustix::process::getuid().as_raw(),
+        gid: rustix::process::getgid().as_raw(),
+    }
+}
+
+/// Writes the user database and the links to basic tools. Links that are there stay: a running sandbox uses them.
+fn write_shared(shared: &Path, user: Identity) -> io::Result<()> {
+    let bin = shared.join("bin");
+    fs::create_dir_all(&bin)?;
+    for tool in BASIC_TOOLS {
+        let places = ["/usr/bin", "/bin"].map(|folder| Path::new(folder).join(tool));
+        if let Some(place) = places.into_iter().find(|place| place.exists()) {
+            match symlink(place, bin.join(tool)) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    let Identity { uid, gid } = user;
+    let root = if uid == 0 {
+        ""
+    } else {
+        "root:x:0:0:root:/root:/bin/sh\n"
+    };
+    fs::write(
+        shared.join("passwd"),
+        format!("{root}task:x:{uid}:{gid}:task:{SCRATCH}/home:/bin/sh\n"),
+    )?;
+    let root = if gid == 0 { "" } else { "root:x:0:\n" };
+    fs::write(shared.join("group"), format!("{root}task:x:{gid}:\n"))
+}
+
+/// An argument list under construction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Arguments(Vec<OsString>);
+
+impl Arguments {
+    fn add(&mut self, argument: impl Into<OsString>) -> &mut Arguments {
+        self.0.push(argument.into());
+        self
+    }
+
+    fn bind(&mut self, option: &str, from: impl Into<OsString>, to: impl Into<OsString>) -> &mut Arguments {
+        self.add(option).add(from).add(to)
+    }
+
+    /// Namespaces and rights. Root keeps its own user namespace, so that the runner can become somebody else in it;
+    /// anybody else gets a new one, in which it has no rights outside.
+    fn isolate(&mut self, identity: Option<Identity>, network: Network, capabilities: &[&str]) -> &mut Arguments {
+        match identity {
+            Some(_) => {
+                for option in [
+                    "--unshare-ipc",
+                    "--unshare-pid",
+                    "--unshare-uts",
+                    "--unshare-cgroup-try",
+                ] {
+                    self.add(option);
+                }
+                self.add("--cap-drop").add("ALL");
+                for capability in capabilities {
+                    self.add("--cap-add").add(*capability);
+                }
+            }
+            None => {
+                self.add("--unshare-all").add("--share-net");
+            }
+        }
+        if network == Network::None {
+            self.add("--unshare-net");
+        }
+        self.add("--hostname")
+            .add("task")
+            .add("--die-with-parent")
+            .add("--new-session")
+            .add("--as-pid-1")
+    }
+
+    fn finish(mut self, command: &[OsString], subcommand: &[&str]) -> Vec<OsString> {
+        // Last, as everything above is mounted onto it.
+        self.add("--remount-ro")
+            .add("/")
+            .add("--chdir")
+            .add("/")
+            .add("--")
+            .add(RUNNER);
+        let mut all = command.to_vec();
+        all.extend(self.0);
+        all.extend(subcommand.iter().map(OsString::from));
+        all
+    }
+}
+
+/// Which volumes a task's sandbox needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// The Python volume.
+    pub python: bool,
+    /// The system volume.
+    pub system: bool,
+}
+
+/// The command line of the sandbox that runs user code: both volumes read-only.
+///
+/// `staged` is the host's folder of an environment that is not published yet.
+pub fn task_command(
+    config: &LocalConfig,
+    host: &HostLayout,
+    volumes: &VolumePair,
+    needs: Needs,
+    staged: Option<&Path>,
+    report_fd: u32,
+) -> Vec<OsString> {
+    let mut arguments = host.base();
+    bind_interpreter(&mut arguments, config);
+    arguments.bind("--ro-bind", &config.runner, RUNNER);
+    if needs.python {
+        arguments.bind("--ro-bind", &volumes.python, PYTHON_MOUNT);
+    }
+    if let Some(staged) = staged {
+        arguments.bind("--ro-bind", staged, STAGED_MOUNT);
+    }
+    if needs.system {
+        arguments.bind("--ro-bind", volumes.nix(), NIX_MOUNT);
+    }
+    arguments.isolate(
+        host.identity,
+        config.network,
+        &["CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_CHOWN"],
+    );
+    arguments.finish(&config.bubblewrap, &["run", "--report-fd", &report_fd.to_string()])
+}
+
+/// The command line of the sandbox that fills the caches: volumes writable, tools visible, no user code.
+pub fn prepare_command(config: &LocalConfig, host: &HostLayout, volumes: &VolumePair, needs: Needs) -> Vec<OsString> {
+    maintenance_command(config, host, volumes, needs, "prepare")
+}
+
+/// The command line of a sandbox with both volumes writable for one of the runner's cache commands.
+pub fn maintenance_command(
+    config: &LocalConfig,
+    host: &HostLayout,
+    volumes: &VolumePair,
+    needs: Needs,
+    subcommand: &str,
+) -> Vec<OsString> {
+    let mut arguments = host.base();
+    bind_interpreter(&mut arguments, config);
+    for folder in &config.tool_folders {
+        arguments.bind("--ro-bind", folder, folder);
+    }
+    arguments.bind("--ro-bind", &config.runner, RUNNER);
+    if needs.python {
+        arguments.bind("--bind", &volumes.python, PYTHON_MOUNT);
+    }
+    if needs.system {
+        arguments.bind("--bind", volumes.nix(), NIX_MOUNT);
+    }
+    let capabilities = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"];
+    arguments.isolate(host.identity, Network::Shared, &capabilities);
+    arguments.finish(&config.bubblewrap, &[subcommand])
+}
+
+fn bind_interpreter(arguments: &mut Arguments, config: &LocalConfig) {
+    // Below /usr it is there already, and binding it again would cost a mount on every run.
+    if !config.interpreter_prefix.starts_with("/usr") {
+        arguments.bind("--ro-bind", &config.interpreter_prefix, &config.interpreter_prefix);
+    }
+}
