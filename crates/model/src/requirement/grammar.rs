@@ -1,0 +1,132 @@
+//! One requirement: `name [extras] specifiers ; marker`, read and written anew.
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+
+use pep440_rs::{Operator, VersionSpecifier};
+
+use super::marker;
+use super::refusal::{Refusal, quote};
+
+/// Reads one requirement and writes its normal form. The text has passed [`super::scan::check`].
+pub(super) fn normalise(text: &str) -> Result<String, Refusal> {
+    let (head, marker) = match text.split_once(';') {
+        Some((head, marker)) => (trim(head), Some(trim(marker))),
+        None => (trim(text), None),
+    };
+    let (name, rest) = head.split_at(name_end(head));
+    let mut normal = normal_name(name, text)?;
+    let (extras, rest) = split_extras(trim(rest))?;
+    if let Some(extras) = extras {
+        normal.push_str(&normal_extras(extras)?);
+    }
+    normal.push_str(&normal_specifiers(trim(rest), name)?);
+    if let Some(marker) = marker {
+        normal.push_str(" ; ");
+        normal.push_str(&marker::normalise(marker)?);
+    }
+    Ok(normal)
+}
+
+fn trim(text: &str) -> &str {
+    text.trim_matches([' ', '\t'])
+}
+
+fn name_end(text: &str) -> usize {
+    text.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '_' | '-')).unwrap_or(text.len())
+}
+
+/// A name as PEP 503 normalises it: lower case, and one hyphen for each run of `-`, `_` and `.`.
+fn normal_name(name: &str, whole: &str) -> Result<String, Refusal> {
+    if name.is_empty() {
+        let hint = "begin with a package's name, such as `numpy>=2`";
+        return Err(Refusal::new(format!("no package name at the start of {}", quote(whole)), hint));
+    }
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    if !edge(name.chars().next()) || !edge(name.chars().next_back()) {
+        let hint = "a name begins and ends with a letter or a digit";
+        return Err(Refusal::new(format!("{} is not a name", quote(name)), hint));
+    }
+    let parts = name.split(['-', '_', '.']).filter(|part| !part.is_empty());
+    Ok(parts.collect::<Vec<_>>().join("-").to_ascii_lowercase())
+}
+
+/// The text between brackets, where there are any, and what follows.
+fn split_extras(text: &str) -> Result<(Option<&str>, &str), Refusal> {
+    let Some(inner) = text.strip_prefix('[') else { return Ok((None, text)) };
+    let Some((extras, rest)) = inner.split_once(']') else {
+        return Err(Refusal::new(format!("an unclosed bracket: {}", quote(text)), "close the extras with `]`"));
+    };
+    Ok((Some(extras), rest))
+}
+
+/// `[a,b]`, sorted and without repeats; nothing where no extra is named.
+fn normal_extras(text: &str) -> Result<String, Refusal> {
+    if trim(text).is_empty() {
+        return Ok(String::new());
+    }
+    let mut extras = BTreeSet::new();
+    for extra in text.split(',').map(trim) {
+        if extra.is_empty() || name_end(extra) != extra.len() {
+            let hint = "extras are names between brackets: `pandas[excel,plot]`";
+            return Err(Refusal::new(format!("{} is not an extra", quote(extra)), hint));
+        }
+        extras.insert(normal_name(extra, extra)?);
+    }
+    Ok(format!("[{}]", extras.into_iter().collect::<Vec<_>>().join(",")))
+}
+
+/// Specifiers as PEP 440 normalises them, sorted by version, without repeats.
+fn normal_specifiers(text: &str, name: &str) -> Result<String, Refusal> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    if !text.starts_with(['<', '>', '=', '!', '~']) {
+        return Err(not_a_specifier(text, name));
+    }
+    let mut specifiers = text.split(',').map(|one| specifier(trim(one))).collect::<Result<Vec<_>, _>>()?;
+    // PEP 440 takes 1.0 and 1 for equal: the text decides among equals, so that the order is the same in every run.
+    specifiers.sort_by_cached_key(|one| (one.version().clone(), one.to_string()));
+    let mut texts: Vec<String> = specifiers.iter().map(ToString::to_string).collect();
+    texts.dedup();
+    Ok(texts.join(","))
+}
+
+/// Reads one specifier, such as `>=2` or `==1.*`.
+pub(super) fn specifier(text: &str) -> Result<VersionSpecifier, Refusal> {
+    // What `===` compares are texts, not versions, and installers disagree on it.
+    if text.starts_with("===") {
+        return Err(Refusal::new(format!("arbitrary equality in {}", quote(text)), "write `==` and a version"));
+    }
+    let specifier = VersionSpecifier::from_str(text).map_err(|error| {
+        let digits = text.starts_with('=') && !text.starts_with("==");
+        let hint = if digits { "an exact version is written with `==`" } else { "write a comparison and a version: `>=2,<3`" };
+        Refusal::new(format!("{} is not a version specifier: {}", quote(text), first_line(&error.to_string())), hint)
+    })?;
+    if *specifier.operator() == Operator::ExactEqual {
+        return Err(Refusal::new(format!("arbitrary equality in {}", quote(text)), "write `==` and a version"));
+    }
+    Ok(specifier)
+}
+
+fn not_a_specifier(text: &str, name: &str) -> Refusal {
+    let name = &quote(name)[1..];
+    let name = name.trim_end_matches('`');
+    let hint = match text.chars().next() {
+        Some('^') => format!("`^` is another tool's; write both bounds: `{name}>=1.2,<2`"),
+        Some('(') => format!("write versions without parentheses: `{name}>=1.2`"),
+        Some(',') => "give each requirement a line of its own, without a comma".to_owned(),
+        Some(c) if c.is_ascii_digit() => format!("put a comparison before the version: `{name}=={}`", quote_plain(text)),
+        _ => format!("after the name come extras, versions or a marker: `{name}[extra]>=1.2 ; python_version >= \"3.11\"`"),
+    };
+    Refusal::new(format!("{} after the name {}", quote(text), quote(name)), hint)
+}
+
+fn quote_plain(text: &str) -> String {
+    text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '.').take(20).collect()
+}
+
+fn first_line(message: &str) -> String {
+    let line = message.lines().next().unwrap_or_default();
+    line.chars().map(|c| if c.is_control() || !c.is_ascii() { '?' } else { c }).collect()
+}

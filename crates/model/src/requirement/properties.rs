@@ -1,0 +1,136 @@
+//! Properties of every text, with a full PEP 508 parser as the oracle of what we accept.
+
+use std::str::FromStr;
+
+use pep508_rs::{Requirement as Oracle, VerbatimUrl, VersionOrUrl};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+
+use super::*;
+
+fn oracle(text: &str) -> Oracle<VerbatimUrl> {
+    Oracle::from_str(text).unwrap_or_else(|error| panic!("the oracle refuses {text:?}: {error}"))
+}
+
+/// Text near enough to requirements that much of it is accepted.
+fn likely() -> impl Strategy<Value = String> {
+    let text = |pattern: &str| proptest::string::string_regex(pattern).unwrap();
+    let name = "[a-zA-Z0-9][a-zA-Z0-9._-]{0,6}[a-zA-Z0-9]|[a-z]";
+    let extras = r"|\[[a-z0-9_, ]{0,8}\]";
+    let version = "(v|1!)?[0-9]{1,3}(\\.[0-9]{1,2}){0,3}(\\.\\*|a1|-?rc2|\\.post3|\\.dev4|-1|\\+CPU_1)?";
+    let specifiers = format!("|( ?(==|>=|<|~=|!=|>|<=|===) ?{version} ?,? ?){{1,4}}");
+    let marker = proptest::option::weighted(0.6, marker());
+    (name, extras, text(&specifiers), "[ \t]?", marker).prop_map(|(name, extras, specifiers, space, marker)| {
+        let specifiers = specifiers.trim_end_matches([',', ' ']);
+        let marker = marker.map(|marker| format!("{space};{space}{marker}")).unwrap_or_default();
+        format!("{name}{space}{extras}{space}{specifiers}{marker}")
+    })
+}
+
+fn marker() -> impl Strategy<Value = String> {
+    let version = "(python_version|python_full_version|implementation_version) ?(==|!=|<|<=|>|>=|~=| in | not in ) ?\
+                   ('[23]\\.[0-9]{1,2}(\\.[0-9*])?'|\"3\\.8 3\\.9\")";
+    let text = "(os_name|sys_platform|platform_machine|platform_release) ?(==|!=|<|<=|>|>=| in | not  in ) ?\
+                ('[a-z0-9]{1,5}'|\"linux win32\"|'x-1, y')";
+    let turned = "'(3\\.9|linux)' (==|<|>=|in|not in) (python_version|sys_platform)";
+    let leaf = prop_oneof![4 => version, 4 => text, 2 => turned, 1 => "[ -~]{0,12}"];
+    leaf.prop_recursive(4, 12, 3, |inner| {
+        prop_oneof![
+            (inner.clone(), "and|or", inner.clone()).prop_map(|(a, joint, b)| format!("{a} {joint} {b}")),
+            inner.prop_map(|a| format!("({a})")),
+        ]
+    })
+}
+
+/// Arbitrary text, with pieces in it that installers have taken for more than text.
+fn hostile() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        any::<String>(),
+        "[ -~]{0,10}",
+        likely(),
+        prop::sample::select(vec![
+            "-e ", " --index-url=", " @ ", "://", "../", "${X}", "\\\n", "\r", "\0", "#", "; ", "\"", "'", ",", "[", "]",
+        ])
+        .prop_map(str::to_owned),
+    ];
+    proptest::collection::vec(piece, 0..5).prop_map(|pieces| pieces.concat())
+}
+
+fn check_normal_form(one: &Requirement) {
+    let text = one.as_str();
+    assert_eq!(&text.parse::<Requirement>().unwrap(), one, "a fixed point");
+    assert_eq!(&parse_list("/d", text).unwrap(), std::slice::from_ref(one), "a list of itself");
+    assert_eq!(&parse_file("/f", text).unwrap(), std::slice::from_ref(one), "a file of itself");
+    for never in ["://", "@", "/", "\\", "${", "$", "#", "\n", "\r", "\0", "\t", "'", " -"] {
+        assert!(!text.contains(never), "{text:?} holds {never:?}");
+    }
+    assert!(text.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{text:?}");
+    assert!(text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()), "{text:?}");
+}
+
+fn check_against_oracle(one: &Requirement) {
+    let theirs = oracle(one.as_str());
+    assert_eq!(theirs.name.to_string(), one.name());
+    let extras: Vec<_> = theirs.extras.iter().map(ToString::to_string).collect();
+    let rest = one.as_str()[one.name().len()..].split(" ; ").next().unwrap();
+    let (ours, specifiers) = match rest.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').unwrap(),
+        None => ("", rest),
+    };
+    assert_eq!(extras.join(","), ours);
+    match theirs.version_or_url {
+        None => assert_eq!(specifiers, ""),
+        Some(VersionOrUrl::VersionSpecifier(theirs)) => {
+            let sorted = |mut all: Vec<String>| {
+                all.sort();
+                all
+            };
+            let ours = specifiers.split(',').map(str::to_owned).collect();
+            assert_eq!(sorted(theirs.iter().map(ToString::to_string).collect()), sorted(ours));
+        }
+        Some(VersionOrUrl::Url(url)) => panic!("{one} is a URL to the oracle: {url}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_accepted_is_in_normal_form_and_nothing_panics(text in hostile()) {
+        for accepted in [parse_list("/d", &text), parse_file("/f", &text)].into_iter().flatten().flatten() {
+            check_normal_form(&accepted);
+            check_against_oracle(&accepted);
+        }
+    }
+
+    #[test]
+    fn the_normal_form_means_what_the_text_meant(text in likely()) {
+        if let Ok(one) = text.parse::<Requirement>() {
+            check_normal_form(&one);
+            check_against_oracle(&one);
+            // The oracle's markers are decision diagrams: equal where they mean the same.
+            let (before, after) = (oracle(&text), oracle(one.as_str()));
+            prop_assert_eq!(&before.name, &after.name);
+            prop_assert_eq!(&before.marker, &after.marker);
+        }
+    }
+
+    #[test]
+    fn messages_are_printable_and_short(text in hostile()) {
+        if let Err(error) = parse_file("/f", &text) {
+            prop_assert!(error.message.chars().all(|c| c == '…' || c == ' ' || c.is_ascii_graphic()), "{:?}", error);
+            prop_assert!(error.message.len() < 600, "{:?}", error);
+            prop_assert!(error.hint.is_some());
+        }
+    }
+}
+
+#[test]
+fn the_generator_is_worth_its_time() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut next = || likely().new_tree(&mut runner).unwrap().current();
+    let texts: Vec<String> = (0..400).map(|_| next()).collect();
+    let accepted = texts.iter().filter(|text| text.parse::<Requirement>().is_ok());
+    let with_marker = accepted.clone().filter(|text| text.contains(';')).count();
+    assert!(accepted.count() > 100 && with_marker > 40, "too few of {texts:#?} are accepted");
+}

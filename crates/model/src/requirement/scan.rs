@@ -1,0 +1,93 @@
+//! What no requirement may hold, whatever its grammar says: the marks of options, places, variables and tricks.
+
+use super::refusal::{Refusal, quote};
+
+/// Longest accepted requirement, in bytes, its comment aside.
+pub const MAX_REQUIREMENT_BYTES: usize = 1024;
+
+const PLAIN: &str = "write a plain requirement, such as `numpy>=2,<3`";
+
+/// Endings of file names: an installer takes such a "name" for a file where one exists.
+const FILE_ENDINGS: [&str; 9] = [".whl", ".zip", ".tar", ".gz", ".bz2", ".xz", ".tgz", ".egg", ".txt"];
+
+/// A line without its comment: from a `#` on that begins the line or follows white space.
+pub(super) fn without_comment(line: &str) -> &str {
+    let starts = |&(at, _): &(usize, &str)| at == 0 || line[..at].ends_with([' ', '\t']);
+    match line.match_indices('#').find(starts) {
+        // A control character could end the line, and with it the comment, for another reader: leave it to be refused.
+        Some((at, _)) if !line[at..].chars().any(is_control) => &line[..at],
+        _ => line,
+    }
+}
+
+/// Controls, and what Unicode takes for a line's end. A tab is white space.
+fn is_control(c: char) -> bool {
+    (c.is_control() && c != '\t') || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// Refuses everything that is not the text of a plain requirement, before its grammar is looked at.
+pub(super) fn check(text: &str) -> Result<(), Refusal> {
+    if text.len() > MAX_REQUIREMENT_BYTES {
+        let message = format!("a requirement of {} bytes, at most {MAX_REQUIREMENT_BYTES} are accepted", text.len());
+        return Err(Refusal::new(message, PLAIN));
+    }
+    if let Some(c) = text.chars().find(|c| is_control(*c)) {
+        let message = format!("a control character (U+{:04X}) in {}", u32::from(c), quote(text));
+        return Err(Refusal::new(message, "remove it; one requirement a line, in plain text"));
+    }
+    let words = || text.split([' ', '\t']).filter(|word| !word.is_empty());
+    if let Some(option) = words().find(|word| word.starts_with('-')) {
+        return Err(option_refused(option));
+    }
+    if let Some(refusal) = marks_of_a_place(text) {
+        return Err(refusal);
+    }
+    if text.contains('#') {
+        let message = format!("a `#` within {}", quote(text));
+        return Err(Refusal::new(message, "comments belong into requirementsFile, with a space before the `#`"));
+    }
+    if let Some(c) = text.chars().find(|c| !c.is_ascii()) {
+        let message = format!("a character outside ASCII (U+{:04X}) in {}", u32::from(c), quote(text));
+        return Err(Refusal::new(message, "package names are ASCII; look for a look-alike letter or a typographic quote"));
+    }
+    Ok(())
+}
+
+fn option_refused(option: &str) -> Refusal {
+    let name = option.split('=').next().unwrap_or(option);
+    let hint = match name {
+        "-r" | "--requirement" | "-c" | "--constraint" => "put the lines of that file here",
+        "-e" | "--editable" => "name a published package and its version",
+        "--hash" => "leave hashes out: what gets installed is locked with its hashes anyway",
+        "-i" | "--index-url" | "--extra-index-url" | "-f" | "--find-links" | "--no-index" | "--trusted-host" => {
+            "the operator chooses the index; leave the option out"
+        }
+        _ => "only requirements are accepted; leave options out",
+    };
+    Refusal::new(format!("{} is an option", quote(name)), hint)
+}
+
+fn marks_of_a_place(text: &str) -> Option<Refusal> {
+    let shown = quote(text);
+    if text.ends_with('\\') {
+        return Some(Refusal::new(format!("{shown} continues on the next line"), "write each requirement on one line"));
+    }
+    if text.contains("${") {
+        return Some(Refusal::new(format!("an environment variable in {shown}"), PLAIN));
+    }
+    if text.contains("://") {
+        return Some(Refusal::new(format!("a URL in {shown}"), "name a published package and its version"));
+    }
+    if text.contains('@') {
+        let hint = "packages come from the index by name; a version is written `name==1.2`";
+        return Some(Refusal::new(format!("a direct reference (`@`) in {shown}"), hint));
+    }
+    if text.contains(['/', '\\']) || text.starts_with('.') {
+        return Some(Refusal::new(format!("a path in {shown}"), "name a published package and its version"));
+    }
+    let first = text.split([' ', '\t', ';']).next().unwrap_or(text).to_ascii_lowercase();
+    if FILE_ENDINGS.iter().any(|ending| first.ends_with(ending)) {
+        return Some(Refusal::new(format!("{shown} is the name of a file"), "name a published package and its version"));
+    }
+    None
+}

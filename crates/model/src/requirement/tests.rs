@@ -1,0 +1,243 @@
+//! What is accepted and what it becomes, and the message of everything that is refused.
+
+use super::*;
+
+fn normal(text: &str) -> String {
+    text.parse::<Requirement>().unwrap_or_else(|refusal| panic!("{text:?}: {refusal}")).to_string()
+}
+
+fn list(text: &str) -> Vec<String> {
+    parse_list("/dependencies", text).unwrap().iter().map(ToString::to_string).collect()
+}
+
+fn file(text: &str) -> Vec<String> {
+    parse_file("/requirementsFile", text).unwrap().iter().map(ToString::to_string).collect()
+}
+
+/// Every refusal as the user sees it, under the text that earned it.
+fn refusals(lines: &[&str]) -> String {
+    let show = |line: &&str| {
+        let error = parse_file("/requirementsFile", line).expect_err(line);
+        format!("{}\n  {}\n", line.escape_debug(), error.to_string().replace('\n', "\n  "))
+    };
+    lines.iter().map(show).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_requirement_has_one_normal_form() {
+    for (text, expected) in [
+        ("numpy", "numpy"),
+        ("  NumPy\t", "numpy"),
+        ("Foo__Bar.-baz", "foo-bar-baz"),
+        ("zope.interface", "zope-interface"),
+        ("numpy<3,>=2", "numpy>=2,<3"),
+        ("numpy >= 2 , < 3 , >=2", "numpy>=2,<3"),
+        ("numpy==1.*", "numpy==1.*"),
+        ("numpy!=1.5.*,>=1", "numpy>=1,!=1.5.*"),
+        ("numpy~=1.4.2", "numpy~=1.4.2"),
+        ("numpy==1.0-1", "numpy==1.0.post1"),
+        ("numpy==1.0.ALPHA.1", "numpy==1.0a1"),
+        ("numpy==v1!2.0+CPU-1", "numpy==1!2.0+cpu.1"),
+        ("pandas[plot, Excel,plot]", "pandas[excel,plot]"),
+        ("pandas [] >=2", "pandas>=2"),
+        ("numpy[dev]>=2,<3;python_version>='3.11'", "numpy[dev]>=2,<3 ; python_version >= \"3.11\""),
+        ("a; '3.8' < python_version", "a ; python_version > \"3.8\""),
+        ("a; \"linux\" in sys_platform", "a ; \"linux\" in sys_platform"),
+        ("a; sys_platform not  in \"win32 cygwin\"", "a ; sys_platform not in \"win32 cygwin\""),
+        ("a; python_version in '3.11 3.12'", "a ; python_version in \"3.11 3.12\""),
+        ("a; python_version == '3.*'", "a ; python_version == \"3.*\""),
+        (
+            "a; (sys_platform=='linux' or (os_name=='posix')) and (python_version<'4' and python_version<'4')",
+            "a ; python_version < \"4\" and (os_name == \"posix\" or sys_platform == \"linux\")",
+        ),
+        (
+            "a; sys_platform=='linux' or os_name=='posix' and python_version<'4'",
+            "a ; sys_platform == \"linux\" or os_name == \"posix\" and python_version < \"4\"",
+        ),
+    ] {
+        assert_eq!(normal(text), expected, "of {text:?}");
+        assert_eq!(normal(expected), expected, "again");
+    }
+}
+
+#[test]
+fn the_name_is_read_off_the_normal_form() {
+    for (text, name) in [("Foo_bar[x]>=1", "foo-bar"), ("a ; os_name == 'posix'", "a"), ("numpy", "numpy")] {
+        assert_eq!(text.parse::<Requirement>().unwrap().name(), name);
+    }
+}
+
+#[test]
+fn lists_split_where_a_requirement_ends() {
+    assert_eq!(list("numpy>=1,<2,pandas[a,b]"), ["numpy>=1,<2", "pandas[a,b]"]);
+    assert_eq!(list("numpy >= 1 , != 1.5 , pandas"), ["numpy>=1,!=1.5", "pandas"]);
+    assert_eq!(list(" ,numpy,, pandas ,\r\n\n,six,"), ["numpy", "pandas", "six"]);
+    assert_eq!(list("numpy>=1,\n<2,\npandas"), ["numpy>=1,<2", "pandas"]);
+    assert_eq!(list("a; sys_platform in 'x,y', b"), ["a ; sys_platform in \"x,y\"", "b"]);
+    assert_eq!(list("\u{feff}numpy"), ["numpy"]);
+    assert!(list("").is_empty());
+    assert!(list(" ,\n\t, ").is_empty());
+}
+
+#[test]
+fn what_a_list_cannot_mean_is_refused() {
+    for text in [">=1", "numpy,>=1", "pandas[a", "a; os_name == 'x, b", "numpy pandas", "numpy # why"] {
+        let error = parse_list("/dependencies", text).expect_err(text);
+        assert_eq!((error.pointer, error.line), ("/dependencies", None));
+        assert!(error.hint.is_some(), "{error}");
+    }
+}
+
+#[test]
+fn files_hold_comments_blank_lines_and_any_line_end() {
+    let text = "\u{feff}# the first — line\r\nNumPy>=2 # why\r\n\r\n  \t\n\tpandas[excel]\t# \"quoted\n#\nsix\\\n";
+    let error = parse_file("/requirementsFile", text).unwrap_err();
+    assert_eq!(error.line, Some(7), "{error}");
+    assert_eq!(file(&text.replace("\\", "")), ["numpy>=2", "pandas[excel]", "six"]);
+}
+
+#[test]
+fn everything_tried_against_installers_is_refused() {
+    insta::assert_snapshot!(refusals(&[
+        "-e ./p",
+        "x @ file:///tmp/p",
+        "x@file:p",
+        "./p",
+        "p/",
+        "/srv/p",
+        "..",
+        "~/p",
+        "C:\\p",
+        "--index-url https://user:secret@example.test/simple",
+        "--index-url=https://user:secret@example.test/simple",
+        "numpy --index-url=https://example.test/simple",
+        "numpy\t-i x",
+        "foo @ http://u:${SECRET}@host/",
+        "foo==${VERSION}",
+        "-r /etc/hostname",
+        "-r other.txt",
+        "-c constraints.txt",
+        "--pre",
+        "-",
+        "—index-url x",
+        "numpy==2.0 --hash=sha256:00",
+        "git+https://example.test/r.git#egg=numpy",
+        "git+ssh:p",
+        "numpy \\",
+        "numpy\\",
+        "numpy==1\\n--pre",
+        "numpy\0",
+        "numpy\r--index-url=x",
+        "numpy # x\r--index-url=x",
+        "numpy\u{0b}--pre",
+        "numpy\u{2028}--pre",
+        "numpy\u{1b}[31m",
+        "nu\u{43c}py",
+        "numpy\u{ff1d}=1",
+        "numpy>=1\u{a0}",
+        "numpy#egg",
+        "numpy.whl",
+        "Foo-1.0.tar.gz",
+        "requirements.txt",
+        "numpy; os_name == \" --index-url=x\"",
+        "numpy; os_name == \"-e\"",
+        "numpy; os_name == \"a\\\"b\"",
+        "numpy; os_name == 'a\"b'",
+        "numpy; os_name == \"${HOME}\"",
+        "numpy; os_name == \"$HOME\"",
+        "numpy; os_name == \"\"",
+    ]));
+}
+
+#[test]
+fn mistakes_are_told_with_what_to_write() {
+    insta::assert_snapshot!(refusals(&[
+        "numpy, pandas",
+        "numpy pandas",
+        "numpy 1.26",
+        "numpy=1.26",
+        "numpy^1.2",
+        "numpy>=1 <2",
+        "numpy>=1,",
+        "numpy>=",
+        "numpy>=1.*",
+        "numpy~=1",
+        "numpy===1.0",
+        "numpy (>=1)",
+        "numpy==latest",
+        ">=1",
+        "-numpy",
+        "_numpy",
+        "numpy_",
+        "[x]",
+        "pandas[",
+        "pandas[a",
+        "pandas[a,]",
+        "pandas[a b]",
+        "pandas[a]]",
+        "numpy;",
+        "numpy; ",
+        "numpy; python_version",
+        "numpy; python_version >=",
+        "numpy; python_version >= 3.11",
+        "numpy; python_version >= \"3.11",
+        "numpy; python_version >= \"new\"",
+        "numpy; python_version => \"3.11\"",
+        "numpy; python_version === \"3.11\"",
+        "numpy; python_version in \"3.11, 3.12\"",
+        "numpy; \"3.1\" in python_version",
+        "numpy; \"3.1\" ~= python_version",
+        "numpy; extra == \"x\"",
+        "numpy; os.name == \"posix\"",
+        "numpy; python == \"3\"",
+        "numpy; os_name ~= \"posix\"",
+        "numpy; os_name not \"posix\"",
+        "numpy; os_name == sys_platform",
+        "numpy; \"a\" == \"a\"",
+        "numpy; (os_name == \"posix\"",
+        "numpy; os_name == \"posix\")",
+        "numpy; os_name == \"posix\" xor os_name == \"nt\"",
+        "numpy; os_name == \"posix\"; x",
+        "numpy; os_name == \"posix\", pandas",
+    ]));
+}
+
+#[test]
+fn the_message_names_field_line_and_next_step() {
+    let error = parse_file("/requirementsFile", "numpy\n\n--pre\n").unwrap_err();
+    insta::assert_snapshot!(error, @r"
+    /requirementsFile line 3: `--pre` is an option
+    hint: only requirements are accepted; leave options out
+    ");
+}
+
+#[test]
+fn messages_repeat_no_credentials_and_no_control_characters() {
+    let text = "foo @ https://user:secret@example.test/\u{1b}[2J";
+    for text in [text, "git+https://user:secret@example.test/r", &format!("\u{1b}{text}")] {
+        let message = parse_file("/requirementsFile", text).unwrap_err().to_string();
+        assert!(!message.contains("secret") && !message.contains('\u{1b}'), "{message}");
+    }
+}
+
+#[test]
+fn sizes_are_bounded() {
+    let too_long = format!("numpy{}", " ".repeat(MAX_REQUIREMENT_BYTES) + ">=1");
+    let too_deep = format!("a; {}os_name == 'x'{}", "(".repeat(17), ")".repeat(17));
+    let flat_enough = format!("a; {}os_name == 'x'{}", "(".repeat(16), ")".repeat(16));
+    assert!(parse_file("/r", &too_long).unwrap_err().message.contains("1032 bytes"));
+    assert!(parse_file("/r", &too_deep).unwrap_err().message.contains("more than 16 parentheses"));
+    assert_eq!(file(&flat_enough), ["a ; os_name == \"x\""]);
+    assert!(parse_file("/r", &"#".repeat((64 << 10) + 1)).unwrap_err().message.contains("65537 bytes"));
+    assert!(parse_list("/r", &",".repeat((64 << 10) + 1)).unwrap_err().message.contains("65537 bytes"));
+    assert!(parse_file("/r", &"\n".repeat(MAX_LINES)).unwrap_err().message.contains("2049 lines"));
+    assert!(parse_file("/r", &format!("# {}", "x".repeat(5000))).unwrap().is_empty());
+}
+
+#[test]
+fn a_stored_requirement_is_checked_again_when_it_is_read() {
+    let read = |json: &str| serde_json::from_str::<Requirement>(json);
+    let one = read(r#""NumPy >= 2""#).unwrap();
+    assert_eq!(serde_json::to_string(&one).unwrap(), r#""numpy>=2""#);
+    assert!(read(r#""--index-url=x""#).unwrap_err().to_string().contains("is an option"));
+}
