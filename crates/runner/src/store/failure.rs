@@ -1,0 +1,77 @@
+//! Turns errors of the operating system into failures that name the path and the next step.
+
+use std::io;
+use std::path::Path;
+
+use hybrid_cache_model::{Failure, FailureKind};
+use rustix::io::Errno;
+
+/// Adds to an error of the operating system what was being done, and to which path.
+pub trait At<T> {
+    /// `doing` completes "could not …": `create the folder`, `rename into place`.
+    ///
+    /// # Errors
+    /// The same error as a [`Failure`]: a full disk, a refused access and anything else are different kinds.
+    fn at(self, doing: &str, path: &Path) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
+    fn at(self, doing: &str, path: &Path) -> Result<T, Failure> {
+        self.map_err(|error| failure(&error.into(), doing, path))
+    }
+}
+
+/// The failure that stands for one error of the operating system.
+pub fn failure(error: &io::Error, doing: &str, path: &Path) -> Failure {
+    let message = format!("could not {doing} {}: {error}", path.display());
+    match Errno::from_io_error(error) {
+        Some(Errno::NOSPC | Errno::DQUOT) => disk_full(message),
+        Some(Errno::ROFS) => Failure::new(FailureKind::CacheAccess, message)
+            .hint("the volume is mounted read-only here; preparing needs it writable"),
+        Some(Errno::ACCESS | Errno::PERM) => Failure::new(FailureKind::CacheAccess, message)
+            .hint("check the owner and the mode of the folder against the user the runner runs as"),
+        Some(Errno::NOENT | Errno::NOTDIR) => {
+            Failure::new(FailureKind::CacheAccess, message).hint("check that the volume is mounted at that place")
+        }
+        Some(Errno::STALE | Errno::IO) => Failure::new(FailureKind::CacheAccess, message)
+            .hint("the storage behind the volume does not answer; see the kernel's log"),
+        _ => Failure::new(FailureKind::Internal, message),
+    }
+}
+
+/// The failure for a volume without free space.
+pub fn disk_full(message: impl Into<String>) -> Failure {
+    Failure::new(FailureKind::DiskFull, message)
+        .hint("enlarge the volume or free space on it: `cargo xtask cache gc`, `cargo xtask size`")
+}
+
+/// True where the error says that there is no room: no blocks, no inodes, or no quota.
+pub fn is_disk_full(failure: &Failure) -> bool {
+    failure.kind == FailureKind::DiskFull
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(errno: Errno) -> FailureKind {
+        Err::<(), _>(errno).at("write", Path::new("/cache/x")).unwrap_err().kind
+    }
+
+    #[test]
+    fn each_class_of_error_has_its_kind() {
+        assert_eq!(kind(Errno::NOSPC), FailureKind::DiskFull);
+        assert_eq!(kind(Errno::DQUOT), FailureKind::DiskFull);
+        assert_eq!(kind(Errno::ROFS), FailureKind::CacheAccess);
+        assert_eq!(kind(Errno::ACCESS), FailureKind::CacheAccess);
+        assert_eq!(kind(Errno::INVAL), FailureKind::Internal);
+    }
+
+    #[test]
+    fn the_message_names_deed_and_path() {
+        let failure = Err::<(), _>(Errno::NOSPC)
+            .at("write", Path::new("/cache/x"))
+            .unwrap_err();
+        assert!(failure.message.starts_with("could not write /cache/x: "), "{failure}");
+    }
+}

@@ -1,0 +1,153 @@
+//! The `FORMAT` file: which layout a folder has, so that no runner ever touches a layout it does not know.
+//!
+//! ```text
+//! <root>/
+//!   FORMAT           `hybrid-cache python 1\n`
+//!   .FORMAT-<pid>-*  only while it is written; a folder with nothing but these counts as empty
+//! ```
+
+use std::path::Path;
+
+use hybrid_cache_model::key::LAYOUT_VERSION;
+use hybrid_cache_model::{Failure, FailureKind};
+
+use super::failure::At;
+use super::publish;
+
+/// Name of the file that holds the layout version.
+pub const FORMAT_FILE: &str = "FORMAT";
+/// A `FORMAT` file is one short line; more than this is not ours.
+const MAX_FORMAT_BYTES: usize = 256;
+/// Entries of a folder that do not make it "in use": what mkfs leaves, and sub-folders for separate epochs.
+const NOT_CONTENT: [&str; 2] = ["lost+found", "epochs"];
+
+/// Whether a folder may be initialised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Look only.
+    Read,
+    /// Initialise the folder where it is empty.
+    Write,
+}
+
+/// What a folder turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// It has the layout that was asked for.
+    Ours,
+    /// It is empty, so everything misses.
+    Empty,
+}
+
+/// Checks that `root` has the layout of this version of `cache` (`python`, `system`).
+///
+/// With [`Access::Write`] an empty folder is given that layout, and the answer is always [`Opened::Ours`].
+///
+/// # Errors
+/// [`FailureKind::CacheFormat`] where the layout is another one, or the folder holds something without a `FORMAT`
+/// file; [`FailureKind::CacheAccess`] where it cannot be read or written. Nothing is touched in either case.
+pub fn open(root: &Path, cache: &str, access: Access) -> Result<Opened, Failure> {
+    let expected = text(cache);
+    let path = root.join(FORMAT_FILE);
+    match std::fs::read(&path) {
+        Ok(found) if found == expected.as_bytes() => return Ok(Opened::Ours),
+        Ok(found) => return Err(unknown(&path, &found, &expected)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).at("read", &path),
+    }
+    if let Some(name) = first_content(root)? {
+        // Between the two looks another runner may have initialised the folder and begun to use it.
+        if path.exists() {
+            return open(root, cache, access);
+        }
+        let message = format!(
+            "{} holds `{name}` but no {FORMAT_FILE} file, so it is no cache of ours",
+            root.display()
+        );
+        return Err(Failure::new(FailureKind::CacheFormat, message).hint("give an empty folder or volume"));
+    }
+    if access == Access::Read {
+        return Ok(Opened::Empty);
+    }
+    publish::write_atomic(&path, expected.as_bytes())?;
+    Ok(Opened::Ours)
+}
+
+fn text(cache: &str) -> String {
+    format!("hybrid-cache {cache} {LAYOUT_VERSION}\n")
+}
+
+fn first_content(root: &Path) -> Result<Option<String>, Failure> {
+    for entry in std::fs::read_dir(root).at("read the folder", root)? {
+        let name = entry
+            .at("read the folder", root)?
+            .file_name()
+            .to_string_lossy()
+            .into_owned();
+        if !name.starts_with(".FORMAT-") && !NOT_CONTENT.contains(&name.as_str()) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+fn unknown(path: &Path, found: &[u8], expected: &str) -> Failure {
+    let shown = String::from_utf8_lossy(&found[..found.len().min(MAX_FORMAT_BYTES)]);
+    let message = format!(
+        "{} says `{}`, this runner knows `{}`",
+        path.display(),
+        shown.trim(),
+        expected.trim()
+    );
+    Failure::new(FailureKind::CacheFormat, message)
+        .hint("use a runner of that version, or give this one an empty folder or volume")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_folder_is_initialised_once_and_only_for_writing() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("lost+found")).unwrap();
+        assert_eq!(open(dir.path(), "python", Access::Read).unwrap(), Opened::Empty);
+        assert_eq!(open(dir.path(), "python", Access::Write).unwrap(), Opened::Ours);
+        assert_eq!(open(dir.path(), "python", Access::Read).unwrap(), Opened::Ours);
+        let format = std::fs::read_to_string(dir.path().join(FORMAT_FILE)).unwrap();
+        assert_eq!(format, "hybrid-cache python 1\n");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn other_layouts_are_refused_and_left_alone() {
+        for (name, content) in [
+            ("FORMAT", "hybrid-cache python 999\n"),
+            ("FORMAT", "x"),
+            ("photo.jpg", "x"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join(name), content).unwrap();
+            let failure = open(dir.path(), "python", Access::Write).unwrap_err();
+            assert_eq!(failure.kind, FailureKind::CacheFormat, "{failure}");
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+            assert_eq!(std::fs::read_to_string(dir.path().join(name)).unwrap(), content);
+        }
+    }
+
+    #[test]
+    fn the_other_cache_is_another_layout() {
+        let dir = tempfile::tempdir().unwrap();
+        open(dir.path(), "system", Access::Write).unwrap();
+        assert_eq!(
+            open(dir.path(), "python", Access::Read).unwrap_err().kind,
+            FailureKind::CacheFormat
+        );
+    }
+
+    #[test]
+    fn a_missing_folder_says_where_it_looked() {
+        let failure = open(Path::new("/nowhere/at/all"), "python", Access::Read).unwrap_err();
+        assert!(failure.message.contains("/nowhere/at/all"), "{failure}");
+    }
+}

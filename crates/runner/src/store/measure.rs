@@ -1,0 +1,95 @@
+//! How much of a disk something takes: blocks and inodes, each hardlinked file counted once.
+
+use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use hybrid_cache_model::Failure;
+
+use super::failure::At;
+
+/// Bytes in one block as `stat` counts them, whatever the file system's own block size.
+const STAT_BLOCK_BYTES: u64 = 512;
+
+/// What some part of a volume takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Allocated bytes (blocks times 512) of inodes not counted before.
+    pub bytes: u64,
+    /// Inodes not counted before.
+    pub inodes: u64,
+    /// Directory entries, hardlinks included.
+    pub entries: u64,
+}
+
+/// Counts parts of one volume one after the other; an inode counts for the first part it is met in.
+#[derive(Debug, Default)]
+pub struct Counter {
+    seen: HashSet<(u64, u64)>,
+}
+
+impl Counter {
+    /// A counter that has seen nothing.
+    pub fn new() -> Counter {
+        Counter::default()
+    }
+
+    /// What everything below `path`, itself included, takes that was not counted before.
+    ///
+    /// Entries that vanish while this looks are left out: other processes go on with their work.
+    ///
+    /// # Errors
+    /// A folder cannot be read.
+    pub fn take(&mut self, path: &Path) -> Result<Taken, Failure> {
+        let mut taken = Taken::default();
+        let mut folders = vec![path.to_owned()];
+        self.note(path, &mut taken);
+        while let Some(folder) = folders.pop() {
+            let entries = match std::fs::read_dir(&folder) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                other => other.at("read the folder", &folder)?,
+            };
+            for entry in entries {
+                let entry = entry.at("read the folder", &folder)?;
+                let path = entry.path();
+                self.note(&path, &mut taken);
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    folders.push(path);
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    fn note(&mut self, path: &Path, taken: &mut Taken) {
+        let Ok(found) = path.symlink_metadata() else { return };
+        taken.entries += 1;
+        // Only a file with several names can be met twice; the set stays small without the others.
+        if found.nlink() < 2 || found.is_dir() || self.seen.insert((found.dev(), found.ino())) {
+            taken.bytes += found.blocks() * STAT_BLOCK_BYTES;
+            taken.inodes += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hardlink_counts_once_and_for_the_first_part() {
+        let dir = tempfile::tempdir().unwrap();
+        let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
+        for part in [&a, &b] {
+            std::fs::create_dir(part).unwrap();
+        }
+        std::fs::write(a.join("f"), [1; 10_000]).unwrap();
+        std::fs::hard_link(a.join("f"), b.join("f")).unwrap();
+        let mut counter = Counter::new();
+        let first = counter.take(&a).unwrap();
+        let second = counter.take(&b).unwrap();
+        assert_eq!((first.inodes, first.entries), (2, 2));
+        assert_eq!((second.inodes, second.entries), (1, 2));
+        assert!(first.bytes >= 10_000 && second.bytes < 10_000);
+    }
+}

@@ -1,0 +1,13 @@
+//! What both volumes share on disk: the layout version, locks, atomic publishing, staging folders, disk usage.
+//!
+//! Nothing here knows of Python or Nix. Every function names the path it failed at, and every wait has a deadline.
+
+pub mod failure;
+pub mod format;
+pub mod lock;
+pub mod measure;
+pub mod publish;
+pub mod stage;
+
+pub use failure::At;
+pub use lock::Lock;
