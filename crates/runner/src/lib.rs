@@ -3,3 +3,6 @@
 //! One small program without an async runtime, as it is the first process of every task's sandbox.
 
 pub mod clock;
+pub mod run;
+pub mod store;
+pub mod system;

@@ -1,0 +1,249 @@
+//! The few system calls that have no safe wrapper: signals as a descriptor, "kill everyone", and what a child does
+//! between fork and exec. All of the crate's unsafe code is in this file.
+
+use std::ffi::CStr;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use hybrid_cache_model::protocol::Identity;
+use rustix::fs::{Access, Mode, OFlags};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
+use rustix::thread::UnshareFlags;
+
+/// The signals that ask the runner to stop, and the one that says a child has ended.
+const WATCHED: [libc::c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD];
+
+/// Signals, read from a descriptor instead of interrupting whatever runs.
+pub struct Signals(OwnedFd);
+
+/// What a batch of signals said.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Heard {
+    /// Somebody outside asked the runner to stop.
+    pub stop: bool,
+    /// At least one child ended.
+    pub child: bool,
+}
+
+impl Signals {
+    /// Holds the watched signals back for good and opens the descriptor that tells of them.
+    ///
+    /// # Errors
+    /// What the kernel says; nobody has seen it do so.
+    #[expect(unsafe_code, reason = "neither std nor rustix has signal masks and signalfd")]
+    pub fn watch() -> io::Result<Signals> {
+        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigemptyset makes the set whole, before anything reads it; every pointer is to this frame; the
+        // descriptor that signalfd returns is new and owned by nobody else.
+        unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            for signal in WATCHED {
+                libc::sigaddset(set.as_mut_ptr(), signal);
+            }
+            if libc::sigprocmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut()) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            let fd = libc::signalfd(-1, set.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+            if fd < 0 {
+                Err(io::Error::last_os_error())
+            } else {
+                Ok(Signals(OwnedFd::from_raw_fd(fd)))
+            }
+        }
+    }
+
+    /// Takes everything that has come since the last call; never waits.
+    #[expect(unsafe_code, reason = "signalfd_siginfo comes as bytes from the kernel")]
+    pub fn take(&self) -> Heard {
+        let mut heard = Heard::default();
+        // A bound for the case that someone sends signals faster than they are read.
+        for _ in 0..64 {
+            let mut info = MaybeUninit::<libc::signalfd_siginfo>::zeroed();
+            let size = size_of::<libc::signalfd_siginfo>();
+            // SAFETY: the buffer is this frame's and has `size` bytes.
+            let got = unsafe { libc::read(self.0.as_raw_fd(), info.as_mut_ptr().cast(), size) };
+            if usize::try_from(got) != Ok(size) {
+                break;
+            }
+            // SAFETY: plain integers, zeroed first and now filled by the kernel.
+            let info = unsafe { info.assume_init() };
+            if info.ssi_signo == libc::SIGCHLD.unsigned_abs() {
+                heard.child = true;
+            } else if !from_own_namespace(info.ssi_pid) {
+                heard.stop = true;
+            }
+        }
+        heard
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// True where a signal cannot be the platform's: as first process of a PID namespace the runner knows that everyone
+/// it can see by number is a process of the task, which must not pass its own end off as a cancellation.
+fn from_own_namespace(sender_pid: u32) -> bool {
+    is_first_process() && sender_pid != 0
+}
+
+/// True in the first process of a PID namespace.
+pub fn is_first_process() -> bool {
+    rustix::process::getpid().is_init()
+}
+
+/// Kills every other process of this PID namespace at one stroke: none of them can fork its way out.
+///
+/// Only for its first process; anywhere else this would reach far beyond the task.
+#[expect(unsafe_code, reason = "rustix has no way to say pid -1")]
+pub fn kill_namespace() {
+    assert!(is_first_process(), "kill(-1) outside a PID namespace of our own");
+    // SAFETY: no memory is involved. An error (nobody left to kill) is as good as success.
+    unsafe { libc::kill(-1, libc::SIGKILL) };
+}
+
+/// Takes over a descriptor that the runner was started with.
+///
+/// # Errors
+/// Where `number` is one of the standard streams or not open.
+#[expect(unsafe_code, reason = "a number on the command line becomes an owned descriptor")]
+pub fn take_descriptor(number: i32) -> io::Result<OwnedFd> {
+    // SAFETY: F_GETFD touches no memory; it fails for numbers that are not open.
+    let is_open = number > 2 && unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0;
+    if !is_open {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: it is open, and called once, while the command line is read: nothing else in this process has opened a
+    // descriptor that outlives that moment.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// What the child does to itself before it becomes the user's program.
+#[derive(Clone, Debug)]
+pub struct ChildSetup {
+    /// Whom to become.
+    pub identity: Option<Identity>,
+    /// Processes and threads it may have at one time.
+    pub processes: u64,
+}
+
+/// Makes `command` set its child up as `setup` says.
+#[expect(
+    unsafe_code,
+    reason = "pre_exec is unsafe, as the child of a process with threads must not allocate"
+)]
+pub fn on_exec(command: &mut Command, setup: &ChildSetup) {
+    let child = Child::new(setup);
+    // SAFETY: `Child::become_task` only makes system calls on memory that was laid out before the fork; it neither
+    // allocates nor takes a lock, so that a thread which held one while forking can do no harm.
+    unsafe { command.pre_exec(move || child.become_task().map_err(io::Error::from)) };
+}
+
+/// The setup with all its texts made before the fork.
+struct Child {
+    identity: Option<Identity>,
+    processes: u64,
+    uid_map: String,
+    gid_map: String,
+}
+
+impl Child {
+    fn new(setup: &ChildSetup) -> Child {
+        let own = |id: u32| format!("{id} {id} 1");
+        let (uid, gid) = setup.identity.map_or((0, 0), |identity| (identity.uid, identity.gid));
+        Child {
+            identity: setup.identity,
+            processes: setup.processes,
+            uid_map: own(uid),
+            gid_map: own(gid),
+        }
+    }
+
+    fn become_task(&self) -> rustix::io::Result<()> {
+        // A session of its own: no controlling terminal, and one process group to kill.
+        rustix::process::setsid()?;
+        unblock_signals();
+        limit(Resource::Core, 0)?;
+        if let Some(identity) = self.identity {
+            become_identity(identity)?;
+            self.count_processes_alone();
+        }
+        limit(Resource::Nproc, self.processes)?;
+        rustix::thread::set_no_new_privs(true)?;
+        // The runner cannot clean up once it is dead itself. After the change of user, which resets this.
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+    }
+
+    /// Enters a user namespace, where it may: since Linux 5.14 processes are counted per namespace, so that the
+    /// limit is this task's alone and not shared with every process of the same user on the machine.
+    fn count_processes_alone(&self) {
+        const UID_MAP: &CStr = c"/proc/self/uid_map";
+        // After a change of user the files of /proc/self belong to root until the process is dumpable again.
+        if rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).is_err() {
+            return;
+        }
+        if rustix::fs::access(UID_MAP, Access::WRITE_OK).is_err() {
+            return;
+        }
+        // Flags without CLONE_FILES: nothing that other threads could see.
+        if unshare_user().is_ok() {
+            write_once(c"/proc/self/setgroups", "deny");
+            write_once(UID_MAP, &self.uid_map);
+            write_once(c"/proc/self/gid_map", &self.gid_map);
+        }
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "unsafe only where descriptors are unshared, which these flags do not"
+)]
+fn unshare_user() -> rustix::io::Result<()> {
+    // SAFETY: the child has one thread and keeps its descriptors.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER) }
+}
+
+fn become_identity(identity: Identity) -> rustix::io::Result<()> {
+    let (uid, gid) = (
+        rustix::fs::Uid::from_raw(identity.uid),
+        rustix::fs::Gid::from_raw(identity.gid),
+    );
+    rustix::thread::set_thread_groups(&[])?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)
+}
+
+/// Lowers one limit, as far as the hard limit allows.
+fn limit(resource: Resource, wanted: u64) -> rustix::io::Result<()> {
+    let hard = rustix::process::getrlimit(resource).maximum;
+    let value = Some(hard.map_or(wanted, |hard| hard.min(wanted)));
+    rustix::process::setrlimit(
+        resource,
+        Rlimit {
+            current: value,
+            maximum: value,
+        },
+    )
+}
+
+fn write_once(path: &CStr, text: &str) {
+    if let Ok(fd) = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
+        // Best effort by design: without the mapping the task runs as well, under the namespace's overflow user.
+        let _ = rustix::io::write(fd, text.as_bytes());
+    }
+}
+
+#[expect(unsafe_code, reason = "rustix has no signal masks")]
+fn unblock_signals() {
+    let mut none = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset makes the set whole before sigprocmask reads it; both pointers are to this frame.
+    unsafe {
+        libc::sigemptyset(none.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
+    }
+}

@@ -1,0 +1,194 @@
+//! Which environments a run uses: found in the caches and leased, or just prepared, or missed.
+
+use std::path::{Path, PathBuf};
+
+use hybrid_cache_model::protocol::{Environments, Missed, RunRequest};
+use hybrid_cache_model::{
+    CachePolicy, CacheReport, CacheStatus, Failure, FailureKind, Lane, Phase, Resolved, SystemKey, Task,
+};
+
+use super::program::Environment;
+use crate::clock::Recorder;
+use crate::store::lock::{self, Lock, Missing, Mode};
+use crate::system::{SystemFound, SystemVolume};
+
+/// Name of the file in an environment's folder whose shared lock keeps eviction away.
+const PYTHON_LEASE: &str = ".lease";
+
+/// Everything a program needs to start.
+#[derive(Debug)]
+pub struct Ready {
+    /// The environments.
+    pub environment: Environment,
+    /// What the caches did.
+    pub cache: CacheReport,
+    /// What was resolved.
+    pub resolved: Resolved,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+    /// Keep eviction away as long as they live.
+    leases: Vec<Lock>,
+}
+
+impl Default for Ready {
+    fn default() -> Ready {
+        Ready {
+            environment: Environment::default(),
+            cache: CacheReport {
+                python: CacheStatus::NotAsked,
+                system: CacheStatus::NotAsked,
+            },
+            resolved: Resolved::default(),
+            warnings: Vec::new(),
+            leases: Vec::new(),
+        }
+    }
+}
+
+/// What a lookup came to.
+#[derive(Debug)]
+pub enum Found {
+    /// Run it.
+    Ready(Ready),
+    /// Prepare it first.
+    Missed(Missed),
+}
+
+/// Finds what the request says, and leases it.
+///
+/// # Errors
+/// A cache that cannot be used at all; a mere miss is no error.
+pub fn find(request: &RunRequest, task: &Task, recorder: &Recorder) -> Result<Found, Failure> {
+    match &request.environments {
+        Environments::Prepared {
+            python,
+            system,
+            cache,
+            resolved,
+        } => {
+            let environment = Environment {
+                python: python.as_ref().map(PathBuf::from),
+                system: system.clone(),
+            };
+            let ready = Ready {
+                environment,
+                cache: *cache,
+                resolved: resolved.clone(),
+                ..Ready::default()
+            };
+            prepared(request, task, ready, recorder).map(Found::Ready)
+        }
+        Environments::Lookup if task.cache == CachePolicy::Bypass => Ok(bypass(task)),
+        Environments::Lookup => look_up(request, task, recorder),
+    }
+}
+
+/// A task that bypasses the caches finds nothing in them; one that needs nothing can run at once.
+fn bypass(task: &Task) -> Found {
+    let (python, system) = (!task.requirements.is_empty(), !task.system.is_empty());
+    if python || system {
+        return Found::Missed(Missed {
+            python,
+            python_stale: false,
+            system,
+        });
+    }
+    Found::Ready(Ready::default())
+}
+
+/// Leases what a preparation has made. It may not be published yet, or never will be, so it may have no lease.
+fn prepared(request: &RunRequest, task: &Task, mut ready: Ready, recorder: &Recorder) -> Result<Ready, Failure> {
+    recorder.span(Phase::Lease, Lane::Runner, || {
+        if let Some(folder) = &ready.environment.python {
+            check_environment(folder)?;
+            ready.leases.extend(lock::attempt(
+                &folder.join(PYTHON_LEASE),
+                Mode::Shared,
+                Missing::Absent,
+            )?);
+        }
+        if !ready.environment.system.is_empty() {
+            let lease = SystemVolume::new(&request.place.volumes.nix).lease_path(&system_key(request, task));
+            ready
+                .leases
+                .extend(lock::attempt(&lease, Mode::Shared, Missing::Absent)?);
+        }
+        Ok(ready)
+    })
+}
+
+fn check_environment(folder: &Path) -> Result<(), Failure> {
+    std::fs::metadata(folder).map(drop).map_err(|error| {
+        Failure::new(
+            FailureKind::Sandbox,
+            format!("the prepared environment {} is not there: {error}", folder.display()),
+        )
+        .hint("its folder must be mounted into the task's sandbox at the path the request gives")
+    })
+}
+
+fn look_up(request: &RunRequest, task: &Task, recorder: &Recorder) -> Result<Found, Failure> {
+    let mut ready = Ready::default();
+    let mut missed = Missed {
+        python: false,
+        python_stale: false,
+        system: false,
+    };
+    if !task.requirements.is_empty() {
+        python(request, task, &mut ready, &mut missed, recorder)?;
+    }
+    if !task.system.is_empty() {
+        system(request, task, &mut ready, &mut missed, recorder)?;
+    }
+    let nothing_missed = Missed {
+        python: false,
+        python_stale: false,
+        system: false,
+    };
+    Ok(if missed == nothing_missed {
+        Found::Ready(ready)
+    } else {
+        Found::Missed(missed)
+    })
+}
+
+fn python(
+    _request: &RunRequest,
+    _task: &Task,
+    _ready: &mut Ready,
+    missed: &mut Missed,
+    recorder: &Recorder,
+) -> Result<(), Failure> {
+    missed.python = recorder.span(Phase::Lookup, Lane::Runner, || true);
+    Ok(())
+}
+
+fn system(
+    request: &RunRequest,
+    task: &Task,
+    ready: &mut Ready,
+    missed: &mut Missed,
+    recorder: &Recorder,
+) -> Result<(), Failure> {
+    let volume = SystemVolume::new(&request.place.volumes.nix);
+    let key = system_key(request, task);
+    let Some(entry) = recorder.span(Phase::Lookup, Lane::Runner, || volume.look_up(&key))? else {
+        missed.system = true;
+        return Ok(());
+    };
+    match recorder.span(Phase::Lease, Lane::Runner, || volume.lease(&key, entry))? {
+        SystemFound::Leased { paths, lease } => {
+            ready.cache.system = CacheStatus::Hit;
+            ready.resolved.system.clone_from(&paths);
+            ready.environment.system = paths;
+            ready.leases.push(lease);
+        }
+        SystemFound::Gone => missed.system = true,
+    }
+    Ok(())
+}
+
+fn system_key(request: &RunRequest, task: &Task) -> SystemKey {
+    let place = &request.place;
+    SystemKey::new(&task.system, &place.system_source, &place.interpreter.platform)
+}

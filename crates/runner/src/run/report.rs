@@ -1,0 +1,214 @@
+//! Where the report of a run goes: a descriptor or a file, opened before user code can touch it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use hybrid_cache_model::protocol::RunReport;
+use rustix::io::FdFlags;
+
+use super::kernel;
+
+/// Kubernetes keeps this much of a container's termination message and cuts the rest, which would leave half a JSON
+/// text; so a report in a file says less instead.
+const MAX_FILE_BYTES: usize = 4096;
+
+/// A place for one report.
+#[derive(Debug)]
+pub enum Destination {
+    /// A descriptor the runner was started with.
+    Descriptor(File),
+    /// A file, cut to nothing first: usually the termination message.
+    File(File),
+    /// Nowhere in particular: a person at a terminal reads it on standard error.
+    StandardError,
+}
+
+/// Why a report cannot be written.
+#[derive(Debug)]
+pub struct ReportError {
+    target: String,
+    error: io::Error,
+}
+
+impl std::fmt::Display for ReportError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cannot write the report to {}: {}", self.target, self.error)
+    }
+}
+
+impl std::error::Error for ReportError {}
+
+impl Destination {
+    /// Takes the descriptor `number` over and hides it from the user's program.
+    ///
+    /// # Errors
+    /// Where no such descriptor is open.
+    pub fn descriptor(number: i32) -> Result<Destination, ReportError> {
+        let fail = |error: io::Error| ReportError {
+            target: format!("descriptor {number}"),
+            error,
+        };
+        let fd: OwnedFd = kernel::take_descriptor(number).map_err(fail)?;
+        rustix::io::fcntl_setfd(&fd, FdFlags::CLOEXEC).map_err(|error| fail(error.into()))?;
+        Ok(Destination::Descriptor(File::from(fd)))
+    }
+
+    /// Opens the file at `path`, which is followed nowhere else.
+    ///
+    /// # Errors
+    /// Where it cannot be opened for writing.
+    pub fn file(path: &Path) -> Result<Destination, ReportError> {
+        let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+        let opened = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .custom_flags(flags)
+            .open(path);
+        let fail = |error| ReportError {
+            target: PathBuf::from(path).display().to_string(),
+            error,
+        };
+        opened.map(Destination::File).map_err(fail)
+    }
+
+    /// Says that the leases of prepared environments are held, to a reader that follows line by line.
+    ///
+    /// # Errors
+    /// Where the reader has gone.
+    pub fn tell_holding(&mut self) -> Result<(), ReportError> {
+        // A file is read once, when all is over: only the last report belongs there, and standard error is the user's.
+        let Destination::Descriptor(file) = self else {
+            return Ok(());
+        };
+        let written = json(&RunReport::Holding).and_then(|line| file.write_all(&line));
+        written.map_err(|error| ReportError {
+            target: "its descriptor".to_owned(),
+            error,
+        })
+    }
+
+    /// Writes the last report.
+    ///
+    /// # Errors
+    /// Where it cannot be written, or its reader has gone.
+    pub fn write(self, report: RunReport) -> Result<(), ReportError> {
+        let fail = |target: &str| {
+            let target = target.to_owned();
+            move |error: io::Error| ReportError { target, error }
+        };
+        match self {
+            Destination::Descriptor(mut file) => file
+                .write_all(&json(&report).map_err(fail("JSON"))?)
+                .map_err(fail("its descriptor")),
+            Destination::File(mut file) => {
+                let text = json(&fitted(report, MAX_FILE_BYTES)?).map_err(fail("JSON"))?;
+                // Whoever shares our user may have written into it meanwhile.
+                file.set_len(0)
+                    .and_then(|()| file.rewind())
+                    .and_then(|()| file.write_all(&text))
+                    .map_err(fail("its file"))
+            }
+            Destination::StandardError => io::stderr()
+                .write_all(&json(&report).map_err(fail("JSON"))?)
+                .map_err(fail("standard error")),
+        }
+    }
+}
+
+fn json(report: &RunReport) -> io::Result<Vec<u8>> {
+    let mut text = serde_json::to_vec(report)?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// The same report with the least important parts left out until it has at most `max_bytes`.
+fn fitted(mut report: RunReport, max_bytes: usize) -> Result<RunReport, ReportError> {
+    let size = |report: &RunReport| match json(report) {
+        Ok(text) => Ok(text.len()),
+        Err(error) => Err(ReportError {
+            target: "JSON".to_owned(),
+            error,
+        }),
+    };
+    let steps: [fn(&mut RunReport); 3] = [leave_pins_out, cut_warnings, cut_failure];
+    for step in steps {
+        if size(&report)? <= max_bytes {
+            break;
+        }
+        step(&mut report);
+    }
+    Ok(report)
+}
+
+fn leave_pins_out(report: &mut RunReport) {
+    if let RunReport::Finished { resolved, warnings, .. } = report {
+        let (python, system) = (resolved.python.len(), resolved.system.len());
+        resolved.python.clear();
+        resolved.system.clear();
+        warnings.push(format!(
+            "{python} Python pins and {system} store paths are left out for want of room"
+        ));
+    }
+}
+
+fn cut_warnings(report: &mut RunReport) {
+    if let RunReport::Finished { warnings, .. } = report {
+        warnings.truncate(4);
+        warnings.iter_mut().for_each(|warning| cut(warning, 160));
+    }
+}
+
+fn cut_failure(report: &mut RunReport) {
+    if let RunReport::Finished {
+        end: hybrid_cache_model::End::Failed { failure },
+        ..
+    } = report
+    {
+        cut(&mut failure.message, 800);
+        failure.hint.iter_mut().for_each(|hint| cut(hint, 200));
+    }
+}
+
+fn cut(text: &mut String, max_chars: usize) {
+    if let Some((end, _)) = text.char_indices().nth(max_chars) {
+        text.truncate(end);
+        text.push('…');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Recorder;
+    use hybrid_cache_model::{Failure, FailureKind, Phase, Resolved};
+
+    #[test]
+    fn a_report_too_large_for_the_termination_message_stays_whole_json() {
+        let recorder = Recorder::start();
+        for _ in 0..6 {
+            recorder.span(Phase::Lookup, hybrid_cache_model::Lane::Runner, || ());
+        }
+        let failure = Failure::new(FailureKind::Tool, "ü\"".repeat(5000)).hint("h".repeat(5000));
+        let mut report = crate::run::failed(failure, &recorder);
+        if let RunReport::Finished { resolved, warnings, .. } = &mut report {
+            *resolved = Resolved {
+                python: vec!["numpy==2.4.1".to_owned(); 500],
+                system: Vec::new(),
+            };
+            warnings.extend(std::iter::repeat_n("w".repeat(900), 20));
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("termination-log");
+        Destination::file(&path).unwrap().write(report).unwrap();
+        let text = std::fs::read(&path).unwrap();
+        assert!(text.len() <= MAX_FILE_BYTES, "{} bytes", text.len());
+        assert!(matches!(
+            serde_json::from_slice(&text).unwrap(),
+            RunReport::Finished { .. }
+        ));
+    }
+}

@@ -1,0 +1,196 @@
+//! One of the user's output streams on its way through the runner: bounded, never held back, never piled up.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use hybrid_cache_model::Output;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+
+/// What is read at once; also all that is ever held of a stream.
+const BUFFER_BYTES: usize = 64 << 10;
+/// What a pipe or a socket that polls as writable takes without blocking (`PIPE_BUF`).
+const WRITE_BYTES: usize = 4096;
+
+/// A pipe from the user's program, and where it goes.
+pub struct Stream {
+    source: Option<OwnedFd>,
+    sink: Sink,
+    buffer: Box<[u8]>,
+    /// The part of the buffer that is read and not yet passed on.
+    pending: std::ops::Range<usize>,
+    /// How many bytes may still be passed on.
+    allowance: u64,
+    counted: Output,
+}
+
+/// Where the bytes go.
+enum Sink {
+    /// To this descriptor of the runner's own.
+    Open(BorrowedFd<'static>),
+    /// Nowhere: its reader has gone. The user's program must not notice, so the source is still emptied.
+    Closed,
+}
+
+impl Stream {
+    /// Passes `source` on to `sink`, at most `limit_bytes` of it.
+    ///
+    /// # Errors
+    /// Where the source cannot be made non-blocking.
+    pub fn new(source: OwnedFd, sink: BorrowedFd<'static>, limit_bytes: u64) -> rustix::io::Result<Stream> {
+        rustix::io::ioctl_fionbio(&source, true)?;
+        Ok(Stream {
+            source: Some(source),
+            sink: Sink::Open(sink),
+            buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
+            pending: 0..0,
+            allowance: limit_bytes,
+            counted: Output::default(),
+        })
+    }
+
+    /// What has to happen next for this stream to get on; `None` once it is through.
+    pub fn interest(&self) -> Option<PollFd<'_>> {
+        match (&self.sink, &self.source) {
+            (Sink::Open(sink), _) if !self.pending.is_empty() => {
+                Some(PollFd::from_borrowed_fd(sink.as_fd(), PollFlags::OUT))
+            }
+            (_, Some(source)) => Some(PollFd::new(source, PollFlags::IN)),
+            (_, None) => None,
+        }
+    }
+
+    /// True once everything the program wrote is passed on or counted as cut.
+    pub fn is_done(&self) -> bool {
+        self.source.is_none() && self.pending.is_empty()
+    }
+
+    /// How much went through.
+    pub fn output(&self) -> Output {
+        self.counted
+    }
+
+    /// Moves what can be moved without waiting; tells how many bytes that was.
+    pub fn advance(&mut self) -> usize {
+        let mut moved = 0;
+        // A bound, so that a program that never stops writing cannot keep the other stream and the clock waiting.
+        for _ in 0..4 {
+            let step = self.pass_on() + if self.pending.is_empty() { self.fill() } else { 0 };
+            if step == 0 {
+                break;
+            }
+            moved += step;
+        }
+        moved
+    }
+
+    /// Reads one buffer full, and decides how much of it may be passed on.
+    fn fill(&mut self) -> usize {
+        let Some(source) = &self.source else { return 0 };
+        match rustix::io::read(source, &mut *self.buffer) {
+            Ok(0) => self.source = None,
+            Ok(got) => {
+                self.counted.written_bytes += got as u64;
+                if matches!(self.sink, Sink::Open(_)) {
+                    self.pending = 0..usize::try_from(self.allowance).map_or(got, |allowed| got.min(allowed));
+                    self.allowance -= self.pending.len() as u64;
+                }
+                return got;
+            }
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => self.source = None,
+        }
+        0
+    }
+
+    /// Writes as long as the sink takes it without blocking. The sink's own flags are left alone: the descriptor may
+    /// be shared with the terminal's shell.
+    fn pass_on(&mut self) -> usize {
+        let mut passed = 0;
+        while let Sink::Open(sink) = self.sink
+            && !self.pending.is_empty()
+            && is_writable(sink)
+        {
+            let end = self.pending.end.min(self.pending.start + WRITE_BYTES);
+            match rustix::io::write(sink, &self.buffer[self.pending.start..end]) {
+                Ok(wrote) => {
+                    self.pending.start += wrote;
+                    self.counted.passed_bytes += wrote as u64;
+                    passed += wrote;
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(_) => self.close_sink(),
+            }
+        }
+        passed
+    }
+
+    fn close_sink(&mut self) {
+        self.sink = Sink::Closed;
+        self.pending = 0..0;
+    }
+
+    /// Gives up on what is still on its way; the counts say how much that was.
+    pub fn abandon(&mut self) {
+        self.source = None;
+        self.close_sink();
+    }
+}
+
+/// Asked before each write: where both streams share one pipe, the other one may just have filled it.
+fn is_writable(sink: BorrowedFd<'_>) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut poll = [PollFd::from_borrowed_fd(sink, PollFlags::OUT)];
+    // An error state counts as writable: the write then says which error it is.
+    matches!(rustix::event::poll(&mut poll, Some(&now)), Ok(1..))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    /// Runs `bytes` through a stream with the given limit into a pipe; returns what came out and the counts.
+    fn check(bytes: &[u8], limit_bytes: u64) -> (Vec<u8>, Output) {
+        let (source, input) = rustix::pipe::pipe().unwrap();
+        let (out, sink) = rustix::pipe::pipe().unwrap();
+        let sink: &'static OwnedFd = Box::leak(Box::new(sink));
+        rustix::io::ioctl_fionbio(&out, true).unwrap();
+        rustix::io::write(&input, bytes).unwrap();
+        drop(input);
+        let mut stream = Stream::new(source, sink.as_fd(), limit_bytes).unwrap();
+        while !stream.is_done() {
+            stream.advance();
+        }
+        let mut came = Vec::new();
+        let _ = std::fs::File::from(out).read_to_end(&mut came);
+        (came, stream.output())
+    }
+
+    #[test]
+    fn everything_below_the_limit_passes_byte_for_byte() {
+        let bytes: Vec<u8> = (0..10_000_u32).map(|n| (n % 256) as u8).collect();
+        let (came, output) = check(&bytes, 10_000);
+        assert_eq!(came, bytes);
+        assert_eq!(
+            output,
+            Output {
+                written_bytes: 10_000,
+                passed_bytes: 10_000
+            }
+        );
+    }
+
+    #[test]
+    fn the_rest_is_read_counted_and_dropped() {
+        let (came, output) = check(&[7; 10_000], 100);
+        assert_eq!(came.len(), 100);
+        assert_eq!(
+            output,
+            Output {
+                written_bytes: 10_000,
+                passed_bytes: 100
+            }
+        );
+    }
+}

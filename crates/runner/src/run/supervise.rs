@@ -1,0 +1,199 @@
+//! Watches the user's program: its output, its end, its time limit, and whether somebody wants it stopped.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use hybrid_cache_model::protocol::Limits;
+use hybrid_cache_model::{End, Lane, Output, Phase};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitStatus};
+
+use super::kernel::Signals;
+use super::leftovers;
+use super::stream::Stream;
+use crate::clock::Recorder;
+
+/// After a kill the main process goes at once; one that does not hangs in the kernel.
+const KILL_DEADLINE: Duration = Duration::from_secs(5);
+/// A reader that takes none of the last output for so long is not waited for any further.
+const DRAIN_STALL: Duration = Duration::from_secs(2);
+/// A reader that takes it ever so slowly neither.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The user's program as it was started.
+pub struct Started {
+    /// Its process.
+    pub pid: Pid,
+    /// The reading end of its standard output.
+    pub stdout: OwnedFd,
+    /// The reading end of its standard error.
+    pub stderr: OwnedFd,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub struct Supervised {
+    /// How it ended.
+    pub end: End,
+    /// How much standard output it wrote.
+    pub stdout: Output,
+    /// How much standard error.
+    pub stderr: Output,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// Why the program was killed, where we did it.
+#[derive(Clone, Copy, Debug)]
+enum Killed {
+    TimedOut,
+    Cancelled,
+}
+
+/// Sees the program through to its end and everything it started to theirs.
+///
+/// # Errors
+/// Where its pipes cannot be watched at all; the program is killed then.
+pub fn supervise(started: Started, limits: &Limits, signals: &Signals, recorder: &Recorder) -> io::Result<Supervised> {
+    let began_us = recorder.now_us();
+    let mut supervisor = Supervisor::new(started, limits, signals)?;
+    let (status, killed) = supervisor.until_the_end(Duration::from_millis(limits.time_ms));
+    recorder.record(Phase::UserCode, Lane::Runner, began_us);
+    let mut warnings = Vec::new();
+    recorder.span(Phase::Drain, Lane::Runner, || supervisor.clean_up(&mut warnings));
+    let [stdout, stderr] = supervisor.streams.map(|stream| stream.output());
+    warn_of_cut("standard output", stdout, limits, &mut warnings);
+    warn_of_cut("standard error", stderr, limits, &mut warnings);
+    Ok(Supervised {
+        end: end_of(status, killed, limits),
+        stdout,
+        stderr,
+        warnings,
+    })
+}
+
+struct Supervisor<'a> {
+    main: Pid,
+    streams: [Stream; 2],
+    signals: &'a Signals,
+}
+
+impl<'a> Supervisor<'a> {
+    fn new(started: Started, limits: &Limits, signals: &'a Signals) -> io::Result<Supervisor<'a>> {
+        let streams = || -> rustix::io::Result<[Stream; 2]> {
+            Ok([
+                Stream::new(started.stdout, rustix::stdio::stdout(), limits.output_bytes)?,
+                Stream::new(started.stderr, rustix::stdio::stderr(), limits.output_bytes)?,
+            ])
+        };
+        match streams() {
+            Ok(streams) => Ok(Supervisor {
+                main: started.pid,
+                streams,
+                signals,
+            }),
+            Err(error) => {
+                leftovers::end_all(started.pid, signals);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Until the main process has ended, by itself or by us.
+    fn until_the_end(&mut self, time_limit: Duration) -> (Option<WaitStatus>, Option<Killed>) {
+        let mut deadline = Instant::now().checked_add(time_limit);
+        let mut killed = None;
+        loop {
+            let heard = self.wait(deadline);
+            if heard.child
+                && let Some(status) = leftovers::reap(self.main).main
+            {
+                return (Some(status), killed);
+            }
+            let expired = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            let cause = match killed {
+                Some(_) if expired => return (None, killed),
+                Some(_) => continue,
+                None if heard.stop => Killed::Cancelled,
+                None if expired => Killed::TimedOut,
+                None => continue,
+            };
+            killed = Some(cause);
+            deadline = Instant::now().checked_add(KILL_DEADLINE);
+            leftovers::kill_all();
+        }
+    }
+
+    /// Waits for something to do, and moves what output there is.
+    fn wait(&mut self, deadline: Option<Instant>) -> super::kernel::Heard {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let mut polled = Vec::with_capacity(3);
+        polled.push(PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN));
+        polled.extend(self.streams.iter().filter_map(Stream::interest));
+        match rustix::event::poll(&mut polled, left.map(timespec).as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            // Out of kernel memory: not a reason to spin.
+            Err(_) => std::thread::sleep(Duration::from_millis(1)),
+        }
+        let heard = self.signals.take();
+        self.streams.iter_mut().for_each(|stream| _ = stream.advance());
+        heard
+    }
+
+    /// Ends the left-over processes, then passes on what they and the program wrote last.
+    fn clean_up(&mut self, warnings: &mut Vec<String>) {
+        if !leftovers::end_all(self.main, self.signals) {
+            warnings.push("a process of the task could not be killed; it hangs in the kernel".to_owned());
+        }
+        let began = Instant::now();
+        let mut moved_at = began;
+        while !self.streams.iter().all(Stream::is_done) {
+            if self.streams.iter_mut().map(Stream::advance).sum::<usize>() > 0 {
+                moved_at = Instant::now();
+                continue;
+            }
+            let deadline = (moved_at + DRAIN_STALL).min(began + DRAIN_DEADLINE);
+            if Instant::now() >= deadline {
+                warnings.push("the last of the output was not taken in time and is lost".to_owned());
+                self.streams.iter_mut().for_each(Stream::abandon);
+                return;
+            }
+            self.wait(Some(deadline));
+        }
+    }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    // Rounded up to a whole millisecond further, so that the deadline has passed when poll returns.
+    let duration = duration + Duration::from_micros(500);
+    Timespec {
+        tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: duration.subsec_nanos().into(),
+    }
+}
+
+fn end_of(status: Option<WaitStatus>, killed: Option<Killed>, limits: &Limits) -> End {
+    match (killed, status) {
+        (Some(Killed::TimedOut), _) => End::TimedOut {
+            limit_ms: limits.time_ms,
+        },
+        (Some(Killed::Cancelled), _) | (None, None) => End::Cancelled,
+        (None, Some(status)) => match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => End::Exited { code },
+            (None, signal) => End::Signaled {
+                signal: signal.unwrap_or_default(),
+            },
+        },
+    }
+}
+
+fn warn_of_cut(stream: &str, output: Output, limits: &Limits, warnings: &mut Vec<String>) {
+    if output.written_bytes > limits.output_bytes {
+        let (written, limit) = (output.written_bytes, limits.output_bytes);
+        warnings.push(format!(
+            "{stream} was cut: {written} bytes written, at most {limit} are passed on"
+        ));
+    }
+}

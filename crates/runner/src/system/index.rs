@@ -1,0 +1,70 @@
+//! One entry of the index: a set of packages and the store paths it was realised to.
+
+use std::path::Path;
+
+use hybrid_cache_model::{Failure, FailureKind, SystemKey};
+use serde::{Deserialize, Serialize};
+
+use crate::store::At;
+
+/// Version of an entry's own fields.
+const SCHEMA: u32 = 1;
+/// An entry lists a few hundred paths at most; anything larger is not ours.
+const MAX_ENTRY_BYTES: u64 = 1 << 20;
+
+/// What a set of packages was realised to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexEntry {
+    /// Version of these fields.
+    pub schema: u32,
+    /// The key, once more, so that a file under a wrong name is found out.
+    pub key: SystemKey,
+    /// Identity of the package source.
+    pub source: String,
+    /// The packages' attribute names, sorted.
+    pub packages: Vec<String>,
+    /// One store path for each package, in the same order.
+    pub paths: Vec<String>,
+    /// Seconds since 1970 when it was made.
+    pub created_s: u64,
+}
+
+impl IndexEntry {
+    /// An entry of this moment.
+    pub fn new(key: &SystemKey, source: &str, packages: Vec<String>, paths: Vec<String>) -> IndexEntry {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        let created_s = u64::try_from(now.tv_sec).unwrap_or_default();
+        IndexEntry {
+            schema: SCHEMA,
+            key: key.clone(),
+            source: source.to_owned(),
+            packages,
+            paths,
+            created_s,
+        }
+    }
+
+    /// Reads the entry at `path`. One that is absent or damaged is `None`: it is made anew.
+    ///
+    /// # Errors
+    /// Where the file is there but cannot be read.
+    pub fn read(path: &Path, key: &SystemKey) -> Result<Option<IndexEntry>, Failure> {
+        let text = match std::fs::metadata(path) {
+            Ok(found) if found.len() > MAX_ENTRY_BYTES => return Ok(None),
+            Ok(_) => std::fs::read(path).at("read", path)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).at("read", path),
+        };
+        let entry: Option<IndexEntry> = serde_json::from_slice(&text).ok();
+        Ok(entry.filter(|entry| entry.schema == SCHEMA && entry.key == *key && !entry.paths.is_empty()))
+    }
+
+    /// The entry as JSON.
+    ///
+    /// # Errors
+    /// Never in practice; serde's signature allows it.
+    pub fn to_json(&self) -> Result<Vec<u8>, Failure> {
+        serde_json::to_vec(self)
+            .map_err(|error| Failure::new(FailureKind::Internal, format!("an index entry is no JSON: {error}")))
+    }
+}

@@ -1,0 +1,210 @@
+//! The system volume as a warm run sees it: an index to look into and leases to hold.
+
+use std::path::{Path, PathBuf};
+
+use hybrid_cache_model::{Failure, SystemKey};
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+
+use super::index::IndexEntry;
+use crate::store::format::{self, Access, Opened};
+use crate::store::lock::{self, Lock, Missing, Mode};
+
+/// Name of this cache in its `FORMAT` file.
+pub const CACHE_NAME: &str = "system";
+
+/// Where everything is on one system volume.
+#[derive(Clone, Debug)]
+pub struct SystemVolume {
+    root: PathBuf,
+}
+
+/// What leasing an entry came to.
+#[derive(Debug)]
+pub enum SystemFound {
+    /// It is there, and stays as long as the lease lives.
+    Leased {
+        /// Store paths in the order of the search path.
+        paths: Vec<String>,
+        /// Keeps eviction away.
+        lease: Lock,
+    },
+    /// It was evicted since it was read, or lacks a store path.
+    Gone,
+}
+
+impl SystemVolume {
+    /// The volume mounted at `root`; does not touch it.
+    pub fn new(root: impl Into<PathBuf>) -> SystemVolume {
+        SystemVolume { root: root.into() }
+    }
+
+    /// The mount point.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Folder of everything that is ours rather than Nix's.
+    pub fn state(&self) -> PathBuf {
+        self.root.join("var/hybrid-cache")
+    }
+
+    /// Folder of the index entries.
+    pub fn index(&self) -> PathBuf {
+        self.state().join("index")
+    }
+
+    /// The index entry of `key`.
+    pub fn index_path(&self, key: &SystemKey) -> PathBuf {
+        self.index().join(format!("{key}.json"))
+    }
+
+    /// The lease of `key`.
+    pub fn lease_path(&self, key: &SystemKey) -> PathBuf {
+        self.state().join("leases").join(key.as_str())
+    }
+
+    /// The build lock called `name`.
+    pub fn lock_path(&self, name: &str) -> PathBuf {
+        self.state().join("locks").join(name)
+    }
+
+    /// Folder of the garbage collector's roots of `key`.
+    pub fn roots_path(&self, key: &SystemKey) -> PathBuf {
+        self.root.join("var/nix/gcroots/hybrid-cache").join(key.as_str())
+    }
+
+    /// Reads the entry of `key`, if there is one.
+    ///
+    /// # Errors
+    /// Where the volume has a layout this runner does not know, or cannot be read.
+    pub fn look_up(&self, key: &SystemKey) -> Result<Option<IndexEntry>, Failure> {
+        let state = self.state();
+        if !state.exists() || format::open(&state, CACHE_NAME, Access::Read)? == Opened::Empty {
+            return Ok(None);
+        }
+        IndexEntry::read(&self.index_path(key), key)
+    }
+
+    /// Takes the shared lock on `entry`, then looks whether all of it is there.
+    ///
+    /// An evictor removes the lease's file while it holds it alone, so a lock on a file that is still in place means
+    /// that the entry is, too.
+    ///
+    /// # Errors
+    /// Where the file system knows no locks.
+    pub fn lease(&self, key: &SystemKey, entry: IndexEntry) -> Result<SystemFound, Failure> {
+        let Some(lease) = lock::attempt(&self.lease_path(key), Mode::Shared, Missing::Absent)? else {
+            return Ok(SystemFound::Gone);
+        };
+        if !entry.paths.iter().all(|path| Path::new(path).exists()) {
+            return Ok(SystemFound::Gone);
+        }
+        note_use(&lease);
+        Ok(SystemFound::Leased {
+            paths: entry.paths,
+            lease,
+        })
+    }
+}
+
+/// Notes the use for eviction by least recent use. A task's mount is read-only, and then it stays unnoted.
+pub fn note_use(lease: &Lock) {
+    let stamp = |nanoseconds| Timespec {
+        tv_sec: 0,
+        tv_nsec: nanoseconds,
+    };
+    let times = Timestamps {
+        last_access: stamp(UTIME_OMIT),
+        last_modification: stamp(UTIME_NOW),
+    };
+    let _ = rustix::fs::futimens(lease.file(), &times);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::publish;
+    use hybrid_cache_model::{FailureKind, TaskSpec};
+
+    /// A volume with one entry of one path; the folder must outlive the volume.
+    fn volume() -> (tempfile::TempDir, SystemVolume, SystemKey, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = SystemVolume::new(dir.path());
+        let task = TaskSpec {
+            system_dependencies: "git".to_owned(),
+            ..TaskSpec::new("1")
+        }
+        .check()
+        .unwrap();
+        let key = SystemKey::new(&task.system, "test:1", "x86_64-linux-gnu");
+        for folder in [
+            volume.index(),
+            volume.state().join("leases"),
+            dir.path().join("store/a-git"),
+        ] {
+            publish::ensure_folder(&folder).unwrap();
+        }
+        let path = dir.path().join("store/a-git").display().to_string();
+        publish::write_atomic(&volume.state().join("FORMAT"), b"hybrid-cache system 1\n").unwrap();
+        let entry = IndexEntry::new(&key, "test:1", vec!["git".to_owned()], vec![path.clone()]);
+        std::fs::write(volume.lease_path(&key), "").unwrap();
+        publish::write_atomic(&volume.index_path(&key), &entry.to_json().unwrap()).unwrap();
+        (dir, volume, key, path)
+    }
+
+    fn find(volume: &SystemVolume, key: &SystemKey) -> Option<Vec<String>> {
+        match volume.lease(key, volume.look_up(key).unwrap()?).unwrap() {
+            SystemFound::Leased { paths, .. } => Some(paths),
+            SystemFound::Gone => None,
+        }
+    }
+
+    #[test]
+    fn an_entry_is_found_with_its_paths() {
+        let (_dir, volume, key, path) = volume();
+        assert_eq!(find(&volume, &key), Some(vec![path]));
+    }
+
+    #[test]
+    fn an_entry_without_its_store_path_is_a_miss() {
+        let (_dir, volume, key, path) = volume();
+        std::fs::remove_dir(path).unwrap();
+        assert_eq!(find(&volume, &key), None);
+    }
+
+    #[test]
+    fn an_entry_without_its_lease_is_a_miss() {
+        let (_dir, volume, key, _) = volume();
+        std::fs::remove_file(volume.lease_path(&key)).unwrap();
+        assert_eq!(find(&volume, &key), None);
+    }
+
+    #[test]
+    fn damaged_and_foreign_entries_are_misses() {
+        let (_dir, volume, key, _) = volume();
+        let path = volume.index_path(&key);
+        let good = std::fs::read_to_string(&path).unwrap();
+        for bad in [
+            &good[..good.len() / 2],
+            "",
+            "[]",
+            &good.replace(key.as_str(), &"0".repeat(32)),
+        ] {
+            std::fs::write(&path, bad).unwrap();
+            assert_eq!(find(&volume, &key), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_layout_is_refused_and_no_volume_is_a_miss() {
+        let (dir, volume, key, _) = volume();
+        std::fs::write(volume.state().join("FORMAT"), "hybrid-cache system 999\n").unwrap();
+        assert_eq!(volume.look_up(&key).unwrap_err().kind, FailureKind::CacheFormat);
+        assert!(
+            SystemVolume::new(dir.path().join("none"))
+                .look_up(&key)
+                .unwrap()
+                .is_none()
+        );
+    }
+}
