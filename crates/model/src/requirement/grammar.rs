@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
-use pep440_rs::{Operator, VersionSpecifier};
+use pep440_rs::VersionSpecifier;
 
 use super::marker;
 use super::refusal::{Refusal, quote};
@@ -67,8 +67,11 @@ fn normal_extras(text: &str) -> Result<String, Refusal> {
     }
     let mut extras = BTreeSet::new();
     for extra in text.split(',').map(trim) {
-        if extra.is_empty() || name_end(extra) != extra.len() {
-            let hint = "extras are names between brackets: `pandas[excel,plot]`";
+        let hint = "extras are names between brackets: `pandas[excel,plot]`";
+        if extra.is_empty() {
+            return Err(Refusal::new(format!("an empty extra in {}", quote(&format!("[{text}]"))), hint));
+        }
+        if name_end(extra) != extra.len() {
             return Err(Refusal::new(format!("{} is not an extra", quote(extra)), hint));
         }
         extras.insert(normal_name(extra, extra)?);
@@ -94,39 +97,46 @@ fn normal_specifiers(text: &str, name: &str) -> Result<String, Refusal> {
 
 /// Reads one specifier, such as `>=2` or `==1.*`.
 pub(super) fn specifier(text: &str) -> Result<VersionSpecifier, Refusal> {
+    let refuse = |why: &str, hint: &str| Err(Refusal::new(format!("{} {why}", quote(text)), hint));
+    if text.is_empty() {
+        return Err(Refusal::new("a comma without a version after it", "leave the last comma out"));
+    }
     // What `===` compares are texts, not versions, and installers disagree on it.
     if text.starts_with("===") {
-        return Err(Refusal::new(format!("arbitrary equality in {}", quote(text)), "write `==` and a version"));
+        return refuse("asks for arbitrary equality", "write `==` and a version");
     }
-    let specifier = VersionSpecifier::from_str(text).map_err(|error| {
-        let digits = text.starts_with('=') && !text.starts_with("==");
-        let hint = if digits { "an exact version is written with `==`" } else { "write a comparison and a version: `>=2,<3`" };
-        Refusal::new(format!("{} is not a version specifier: {}", quote(text), first_line(&error.to_string())), hint)
-    })?;
-    if *specifier.operator() == Operator::ExactEqual {
-        return Err(Refusal::new(format!("arbitrary equality in {}", quote(text)), "write `==` and a version"));
+    if text.starts_with('=') && !text.starts_with("==") {
+        return refuse("is not a comparison of versions", "an exact version is written with `==`");
     }
-    Ok(specifier)
+    match VersionSpecifier::from_str(text) {
+        Ok(specifier) => Ok(specifier),
+        Err(error) => {
+            let why = format!("is not a version specifier: {}", one_line(&error.to_string()));
+            refuse(&why, "write a comparison and a version, and commas between several: `>=2,<3`")
+        }
+    }
 }
 
 fn not_a_specifier(text: &str, name: &str) -> Refusal {
-    let name = &quote(name)[1..];
-    let name = name.trim_end_matches('`');
     let hint = match text.chars().next() {
         Some('^') => format!("`^` is another tool's; write both bounds: `{name}>=1.2,<2`"),
         Some('(') => format!("write versions without parentheses: `{name}>=1.2`"),
         Some(',') => "give each requirement a line of its own, without a comma".to_owned(),
-        Some(c) if c.is_ascii_digit() => format!("put a comparison before the version: `{name}=={}`", quote_plain(text)),
+        Some(c) if c.is_ascii_digit() => format!("put a comparison before the version: `{name}=={}`", leading_version(text)),
+        Some(c) if c.is_ascii_alphanumeric() => "put a comma between requirements of a list, a new line in a file".to_owned(),
         _ => format!("after the name come extras, versions or a marker: `{name}[extra]>=1.2 ; python_version >= \"3.11\"`"),
     };
     Refusal::new(format!("{} after the name {}", quote(text), quote(name)), hint)
 }
 
-fn quote_plain(text: &str) -> String {
+fn leading_version(text: &str) -> String {
     text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '.').take(20).collect()
 }
 
-fn first_line(message: &str) -> String {
+/// Another crate's message in our form: its first line, printable, beginning in lower case.
+fn one_line(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
-    line.chars().map(|c| if c.is_control() || !c.is_ascii() { '?' } else { c }).collect()
+    let mut chars = line.chars().map(|c| if c.is_control() || !c.is_ascii() { '?' } else { c });
+    let first = chars.next().map(|c| c.to_ascii_lowercase());
+    first.into_iter().chain(chars).collect()
 }

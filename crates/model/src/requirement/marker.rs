@@ -317,7 +317,7 @@ fn text_first(text: &str, operator: Operator, variable: &str) -> Result<String, 
     }
     if kind(variable)? == Kind::Version || !operator.is_membership() {
         let message = format!("a marker with {} before `{}`", quote(text), operator.sign());
-        return Err(Refusal::new(message, format!("write the variable first: {EXAMPLE}")));
+        return Err(Refusal::new(message, "write the variable first, such as `python_version >= \"3.11\"`"));
     }
     check_text(text)?;
     Ok(format!("\"{text}\" {} {variable}", operator.sign()))
@@ -332,8 +332,9 @@ fn check_text(text: &str) -> Result<(), Refusal> {
     if text.split(' ').all(plain) {
         return Ok(());
     }
+    let shown = if text.is_empty() { "an empty text".to_owned() } else { format!("the text {}", quote(text)) };
     let hint = "words of letters, digits and `. _ + * ! , | -`, with single spaces between";
-    Err(Refusal::new(format!("the text {} cannot stand in a marker", quote(text)), hint))
+    Err(Refusal::new(format!("{shown} cannot stand in a marker"), hint))
 }
 
 fn version_list(text: &str) -> Result<String, Refusal> {
