@@ -1,4 +1,4 @@
-//! Why one piece of text is no plain requirement, and how little of that text a message may repeat.
+//! Why a user's text is refused, and how little of that text a message may repeat.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use crate::task::TaskError;
 /// Most characters of a user's text that a message repeats.
 const EXCERPT_CHARS: usize = 60;
 
-/// Why a text is not a requirement: what is wrong, and what to write instead.
+/// Why a requirement or a package's name is refused: what is wrong, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}; {hint}")]
 pub struct Refusal {
@@ -18,12 +18,17 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn new(message: impl Into<String>, hint: impl Into<String>) -> Refusal {
+    pub(crate) fn new(message: impl Into<String>, hint: impl Into<String>) -> Refusal {
         Refusal { message: message.into(), hint: hint.into() }
     }
 
+    /// A short piece of a user's text, escaped and between back-quotes, for a message.
+    pub(crate) fn quote(text: &str) -> String {
+        quote(text)
+    }
+
     /// Says in which field, and on which of its lines, the text stands.
-    pub(super) fn at(self, pointer: &'static str, line: Option<usize>) -> TaskError {
+    pub(crate) fn at(self, pointer: &'static str, line: Option<usize>) -> TaskError {
         TaskError { pointer, line, message: self.message, hint: Some(self.hint) }
     }
 }
