@@ -87,6 +87,7 @@ fn guard_ourselves() -> std::io::Result<Signals> {
     // Nobody of the same user may trace this process or open its descriptors through /proc.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::thread::set_no_new_privs(true)?;
+    kernel::hide_descriptors();
     leftovers::adopt_orphans()?;
     Signals::watch()
 }

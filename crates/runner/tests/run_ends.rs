@@ -1,0 +1,177 @@
+//! How a run ends: the user's result is the user's, a failure of ours is ours, and nothing hangs.
+
+#[expect(dead_code, reason = "each test binary uses its own part of the harness")]
+mod run_harness;
+
+use std::time::Duration;
+
+use hybrid_cache_model::protocol::{EXIT_BROKEN, EXIT_MISSED, EXIT_REPORTED, Missed, RunReport};
+use hybrid_cache_model::{End, FailureKind, Phase};
+use run_harness::Case;
+
+fn failure_kind(end: &End) -> FailureKind {
+    match end {
+        End::Failed { failure } => failure.kind,
+        other => panic!("expected a failure, got {other:?}"),
+    }
+}
+
+#[test]
+fn an_exit_code_is_the_users_and_the_runner_exits_with_its_own() {
+    for code in [0, 1, 70, 75, 255] {
+        let ran = Case::new(&format!("import sys; print('out'); sys.exit({code})")).run();
+        assert_eq!(ran.code, EXIT_REPORTED);
+        assert_eq!(*ran.end(), End::Exited { code });
+        assert_eq!(ran.text(), "out");
+    }
+}
+
+#[test]
+fn a_traceback_goes_to_standard_error() {
+    let ran = Case::new("1/0").run();
+    assert_eq!(*ran.end(), End::Exited { code: 1 });
+    assert!(
+        ran.stderr.contains("main.py\", line 1") && ran.stderr.contains("ZeroDivisionError"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_signal_is_reported_as_the_users() {
+    let ran = Case::new("import os; os.kill(os.getpid(), 11)").run();
+    assert_eq!(*ran.end(), End::Signaled { signal: 11 });
+}
+
+#[test]
+fn the_time_limit_ends_everything_and_keeps_what_was_printed() {
+    let code = "import subprocess, time\nprint('begun')\nsubprocess.Popen(['sleep', '1000'])\ntime.sleep(1000)";
+    let ran = Case::new(code).limits(|limits| limits.time_ms = 300).run();
+    assert_eq!(*ran.end(), End::TimedOut { limit_ms: 300 });
+    assert_eq!(ran.text(), "begun");
+    assert!(ran.elapsed < Duration::from_secs(10), "{:?}", ran.elapsed);
+}
+
+#[test]
+fn sigterm_cancels() {
+    let running = Case::new("import time; time.sleep(1000)");
+    let running = running.start();
+    std::thread::sleep(Duration::from_millis(300));
+    let pid = rustix::process::Pid::from_child(&running.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let ran = running.finish();
+    assert_eq!(*ran.end(), End::Cancelled);
+    assert_eq!(ran.code, EXIT_REPORTED);
+}
+
+#[test]
+fn a_missing_interpreter_is_our_failure_and_says_where_it_looked() {
+    let ran = Case::new("1")
+        .change(|request| request.place.interpreter.path = "/no/such/python".to_owned())
+        .run();
+    assert_eq!(failure_kind(ran.end()), FailureKind::Tool);
+    assert!(format!("{:?}", ran.end()).contains("/no/such/python"));
+    assert_eq!(ran.code, EXIT_REPORTED);
+}
+
+#[test]
+fn an_interpreter_that_is_no_program_is_our_failure() {
+    let ran = Case::new("1")
+        .change(|request| request.place.interpreter.path = "/etc/passwd".to_owned())
+        .run();
+    assert_eq!(failure_kind(ran.end()), FailureKind::Sandbox);
+}
+
+#[test]
+fn a_scratch_folder_that_cannot_be_used_is_our_failure() {
+    let ran = Case::new("1")
+        .change(|request| request.scratch = "/proc/1/scratch".to_owned())
+        .run();
+    assert_eq!(failure_kind(ran.end()), FailureKind::Sandbox);
+}
+
+#[test]
+fn a_bad_task_is_refused_before_anything_starts() {
+    let ran = Case::new(" ").run();
+    assert_eq!(failure_kind(ran.end()), FailureKind::InvalidTask);
+}
+
+#[test]
+fn a_miss_starts_nothing_and_has_its_own_exit_code() {
+    let mut case = Case::new("print('ran')").change(|request| {
+        request.task.dependencies = "numpy".to_owned();
+        request.task.system_dependencies = "gcc".to_owned();
+    });
+    for use_cache in [true, false] {
+        case.request.task.use_cache = use_cache;
+        let ran = case.run();
+        assert_eq!((ran.code, ran.stdout.len()), (EXIT_MISSED, 0), "{}", ran.stderr);
+        let expected = Missed {
+            python: true,
+            python_stale: false,
+            system: true,
+        };
+        assert!(
+            matches!(ran.report, Some(RunReport::Missed { missed, .. }) if missed == expected),
+            "{:?}",
+            ran.report
+        );
+    }
+}
+
+#[test]
+fn the_timeline_holds_start_and_user_code() {
+    let ran = Case::new("import time; time.sleep(0.2)").run();
+    let Some(RunReport::Finished { timeline, .. }) = ran.report else {
+        panic!("no report")
+    };
+    assert!(timeline.phase_us(Phase::UserCode) >= 200_000);
+    assert!(timeline.phase_us(Phase::Start) > 0);
+    let unattributed: u64 = timeline
+        .critical_path()
+        .iter()
+        .filter(|(phase, _)| phase.is_none())
+        .map(|row| row.1)
+        .sum();
+    assert!(unattributed < timeline.total_us / 2, "{timeline:?}");
+}
+
+#[test]
+fn the_command_line_is_strict_and_a_report_that_cannot_be_made_is_broken() {
+    let run = |arguments: &[&str], input: &str| {
+        use std::io::Write;
+        use std::process::{Command, Stdio};
+        let mut child = Command::new(env!("CARGO_BIN_EXE_runner"))
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A runner that refuses its command line does not read the request.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    for arguments in [
+        &[][..],
+        &["fly"],
+        &["run", "--report-fd"],
+        &["run", "--report-fd", "x"],
+        &["run", "--fast"],
+    ] {
+        let (code, stderr) = run(arguments, "");
+        assert_eq!(code, 2, "{arguments:?}");
+        assert!(stderr.contains("usage: runner run"), "{stderr}");
+    }
+    for number in ["1", "199", "-1"] {
+        let (code, stderr) = run(&["run", "--report-fd", number], "{}");
+        assert_eq!(code, EXIT_BROKEN);
+        assert!(stderr.contains(&format!("descriptor {number}")), "{stderr}");
+    }
+    let (code, _) = run(&["run", "--report-file", "/proc/none/report"], "{}");
+    assert_eq!(code, EXIT_BROKEN);
+    let (code, stderr) = run(&["run"], "{\"task\": 1}");
+    assert_eq!(code, EXIT_REPORTED);
+    assert!(stderr.contains("the request is not what was expected"), "{stderr}");
+}

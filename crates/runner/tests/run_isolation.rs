@@ -1,0 +1,149 @@
+//! What user code can do to the run, the runner and the machine: as little as possible.
+
+#[expect(dead_code, reason = "each test binary uses its own part of the harness")]
+mod run_harness;
+
+use std::time::Duration;
+
+use hybrid_cache_model::End;
+use run_harness::{Case, Ran};
+
+const LEAVES_A_GRANDCHILD: &str = "\
+import os, subprocess
+left = subprocess.Popen(['sleep', '1000'], start_new_session=True)
+print(left.pid, flush=True)
+";
+
+fn is_alive(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.contains("(sleep)") && !stat.contains(") Z ")
+}
+
+#[test]
+fn a_grandchild_left_behind_is_killed_and_holds_nothing_up() {
+    let ran = Case::new(LEAVES_A_GRANDCHILD).run();
+    assert_eq!(*ran.end(), End::Exited { code: 0 });
+    assert!(!is_alive(&ran.text()), "process {} is still there", ran.text());
+    assert!(ran.elapsed < Duration::from_secs(10), "{:?}", ran.elapsed);
+}
+
+#[test]
+fn a_daemon_that_left_its_parents_is_killed_too() {
+    let code = "\
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        print(os.getpid())
+        os.execvp('sleep', ['sleep', '1000'])
+    os._exit(0)
+os.wait()
+time.sleep(0.2)
+";
+    let ran = Case::new(code).run();
+    assert_eq!(*ran.end(), End::Exited { code: 0 });
+    assert!(!is_alive(&ran.text()), "process {} is still there", ran.text());
+}
+
+#[test]
+fn as_first_process_everything_ends_with_the_program() {
+    let Some(case) = Case::new(LEAVES_A_GRANDCHILD).as_first_process() else {
+        return;
+    };
+    let ran = case.run();
+    assert_eq!(*ran.end(), End::Exited { code: 0 }, "{}", ran.stderr);
+    assert!(ran.elapsed < Duration::from_secs(10), "{:?}", ran.elapsed);
+}
+
+#[test]
+fn a_program_cannot_pass_its_own_end_off_as_a_cancellation() {
+    let code = "import os, time\nassert os.getppid() == 1\nfor s in (15, 2, 1, 9): os.kill(1, s)\ntime.sleep(0.3)\nraise SystemExit(5)";
+    let Some(case) = Case::new(code).as_first_process() else {
+        return;
+    };
+    assert_eq!(*case.run().end(), End::Exited { code: 5 });
+}
+
+#[test]
+fn the_hosts_variables_do_not_reach_the_program() {
+    let code = "import os\nprint(sorted(os.environ))\nprint(os.environ['GREETING'], os.environ['LANG'])";
+    let case = Case::new(code).change(|request| {
+        request.variables.push(("GREETING".to_owned(), "hello".to_owned()));
+        request.variables.push(("LANG".to_owned(), "C".to_owned()));
+    });
+    let text = case.run().text();
+    assert!(!text.contains("SECRET_OF_THE_HOST"), "{text}");
+    assert!(text.ends_with("hello C"), "{text}");
+}
+
+#[test]
+fn the_program_has_a_home_a_working_folder_and_no_input() {
+    let code = "import os, sys, tempfile\nopen('made.py', 'w').write('x = 7')\nimport made\n\
+                print(made.x, repr(sys.stdin.read()), os.access(os.environ['HOME'], os.W_OK), tempfile.gettempdir())";
+    let case = Case::new(code);
+    let text = case.run().text();
+    assert_eq!(text, format!("7 '' True {}/tmp", case.request.scratch));
+}
+
+/// What the runner says of a program that runs as nobody; `None` where the machine does not allow the test.
+fn run_as_nobody(code: &str) -> Option<Ran> {
+    let case = Case::new(code).as_nobody()?;
+    Some(
+        case.limits(|limits| (limits.processes, limits.time_ms) = (64, 4_000))
+            .run(),
+    )
+}
+
+#[test]
+fn an_identity_is_taken_for_good() {
+    let code = "\
+import os
+print(os.getresuid(), os.getresgid(), [g for g in os.getgroups() if g != 65534])
+status = open('/proc/self/status').read()
+print([line.split()[1] for line in status.splitlines() if line.startswith(('CapEff', 'CapPrm', 'NoNewPrivs'))])
+for attempt in (lambda: os.setuid(0), lambda: os.listdir(f'/proc/{os.getppid()}/fd'), lambda: os.kill(os.getppid(), 9)):
+    try:
+        attempt()
+        print('it worked')
+    except OSError:
+        pass
+open(os.environ['HOME'] + '/mine', 'w').close()
+";
+    let Some(ran) = run_as_nobody(code) else { return };
+    let nobody = "(65534, 65534, 65534)";
+    let none = "0000000000000000";
+    assert_eq!(
+        ran.text(),
+        format!("{nobody} {nobody} []\n['{none}', '{none}', '1']"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(*ran.end(), End::Exited { code: 0 });
+}
+
+#[test]
+fn a_fork_bomb_is_bounded_and_cleaned_up() {
+    let code = "import os\nwhile True:\n    try:\n        os.fork()\n    except BlockingIOError:\n        pass";
+    let Some(ran) = run_as_nobody(code) else { return };
+    assert_eq!(*ran.end(), End::TimedOut { limit_ms: 4_000 }, "{}", ran.stderr);
+    assert!(ran.elapsed < Duration::from_secs(20), "{:?}", ran.elapsed);
+    assert_eq!(ran.warnings(), "");
+}
+
+#[test]
+fn the_limit_of_processes_is_the_tasks_own() {
+    let code = "\
+import os
+made = 0
+try:
+    while True:
+        if os.fork() == 0:
+            os.pause() if hasattr(os, 'pause') else __import__('signal').pause()
+        made += 1
+except BlockingIOError:
+    print(made)
+";
+    let Some(ran) = run_as_nobody(code) else { return };
+    assert_eq!(ran.text(), "63", "{}", ran.stderr);
+    assert_eq!(*ran.end(), End::Exited { code: 0 });
+}

@@ -1,0 +1,119 @@
+//! The user's output: passed on as it comes, bounded, byte for byte, whoever reads it.
+
+#[expect(dead_code, reason = "each test binary uses its own part of the harness")]
+mod run_harness;
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use hybrid_cache_model::{End, Output};
+use run_harness::Case;
+
+#[test]
+fn a_gigabyte_is_cut_at_the_limit_in_constant_memory() {
+    let code = "import sys\nblock = b'x' * (1 << 20)\nfor _ in range(1024): sys.stdout.buffer.write(block)";
+    let ran = Case::new(code).limits(|limits| limits.output_bytes = 1 << 20).run();
+    assert_eq!(*ran.end(), End::Exited { code: 0 });
+    assert_eq!(
+        ran.output(),
+        Output {
+            written_bytes: 1 << 30,
+            passed_bytes: 1 << 20
+        }
+    );
+    assert_eq!(ran.stdout.len(), 1 << 20);
+    assert_eq!(ran.warnings().lines().count(), 1);
+    assert!(ran.warnings().contains("standard output was cut"), "{}", ran.warnings());
+    assert!(ran.peak_rss_kib < 16 << 10, "{} KiB", ran.peak_rss_kib);
+    assert!(ran.elapsed < Duration::from_secs(30), "{:?}", ran.elapsed);
+}
+
+#[test]
+fn bytes_that_are_no_text_pass_through() {
+    let ran = Case::new("import sys; sys.stdout.buffer.write(bytes(range(256)))").run();
+    assert_eq!(ran.stdout, (0..=255).collect::<Vec<u8>>());
+}
+
+#[test]
+fn output_arrives_while_the_program_runs() {
+    let case = Case::new("import time\nprint('first')\ntime.sleep(3)\nprint('last')");
+    let mut running = case.start();
+    let mut first = [0; 6];
+    let began = Instant::now();
+    running.child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(&first, b"first\n");
+    assert_eq!(running.finish().text(), "last");
+}
+
+#[test]
+fn a_reader_that_leaves_does_not_disturb_the_program() {
+    let case = Case::new(
+        "import os, sys\nfor _ in range(64): sys.stdout.write('x' * 65536)\nprint('through', file=sys.stderr)",
+    );
+    let mut running = case.start();
+    drop(running.child.stdout.take());
+    let ran = running.finish();
+    assert_eq!(*ran.end(), End::Exited { code: 0 });
+    assert_eq!(ran.stderr.trim(), "through");
+    assert_eq!(ran.output().written_bytes, 64 * 65536);
+}
+
+#[test]
+fn a_reader_that_does_not_read_cannot_hold_the_time_limit_up() {
+    let case = Case::new("import sys\nwhile True: sys.stdout.write('x' * 65536)").limits(|limits| limits.time_ms = 500);
+    let mut running = case.start();
+    let unread = running.child.stdout.take();
+    let ran = running.finish();
+    drop(unread);
+    assert_eq!(*ran.end(), End::TimedOut { limit_ms: 500 });
+    assert!(ran.elapsed < Duration::from_secs(15), "{:?}", ran.elapsed);
+    assert!(ran.warnings().contains("not taken in time"), "{}", ran.warnings());
+}
+
+#[test]
+fn a_program_may_close_its_output_and_go_on() {
+    let ran = Case::new("import os, time\nos.close(1)\nos.close(2)\ntime.sleep(0.3)\nos._exit(4)").run();
+    assert_eq!(*ran.end(), End::Exited { code: 4 });
+    assert_eq!(ran.output(), Output::default());
+}
+
+#[test]
+fn a_mebibyte_of_code_works() {
+    let mut code = "x = 0\n".to_owned();
+    while code.len() < (1 << 20) - 32 {
+        code.push_str("x += 1  # padding, padding\n");
+    }
+    code.push_str("print(x > 0)");
+    let ran = Case::new(&code).run();
+    assert_eq!(ran.text(), "True");
+}
+
+#[test]
+fn the_report_comes_through_a_descriptor_too() {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    let case = Case::new("import os\nprint(sorted(os.listdir('/proc/self/fd')))");
+    let report = case.scratch.path().join("report");
+    let script = format!(
+        "exec {} run --report-fd 7 7>{}",
+        env!("CARGO_BIN_EXE_runner"),
+        report.display()
+    );
+    let mut child = Command::new("sh")
+        .args(["-c", &script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(&serde_json::to_vec(&case.request).unwrap())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    // The program has its three streams and the listing's own descriptor, and not the report's.
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "['0', '1', '2', '3']");
+    assert!(std::fs::read_to_string(report).unwrap().contains("\"end\":\"exited\""));
+}
