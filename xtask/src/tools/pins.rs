@@ -45,7 +45,7 @@ pub struct Wheel {
 pub struct Release {
     /// The release's tag without its `v`.
     pub version: String,
-    /// Address with `{arch}` in it.
+    /// Address with `{version}` and `{arch}` in it.
     pub url: String,
     /// Architecture to sha256.
     pub sha256: BTreeMap<String, String>,
@@ -63,12 +63,12 @@ pub struct Package {
 
 /// The pinned package collection.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Nixpkgs {
     /// A commit of nixpkgs.
     pub revision: String,
-    /// The binary cache that must answer for nixpkgs to be chosen by itself.
-    pub cache: String,
+    /// What the tree must hash to, as in a lock file.
+    pub nar_hash: String,
 }
 
 /// `images/debnix/pins.json`, written by `cargo xtask debnix pin`.

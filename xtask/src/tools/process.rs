@@ -1,0 +1,61 @@
+//! Runs a program that must end within a deadline and gives back what it printed.
+use std::io::Read as _;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::error::ToolError;
+
+/// Runs `command` and returns its stdout. A failure carries the last lines of its stderr.
+pub fn output(command: &mut Command, deadline: Duration) -> Result<String, ToolError> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let fail = |problem: String| ToolError::Program { program: program.clone(), problem };
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|e| fail(format!("cannot start: {e}")))?;
+    let (Some(mut stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
+        return Err(fail("its output cannot be read".into()));
+    };
+    // read on the side: a program that fills a pipe would never end
+    let read_out = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        stdout.read_to_end(&mut text).map(|_| text)
+    });
+    let read_err = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        stderr.read_to_end(&mut text).map(|_| text)
+    });
+    let started = Instant::now();
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if started.elapsed() > deadline => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(fail(format!("it did not end within {} s", deadline.as_secs())));
+            }
+            Ok(None) => std::thread::sleep(Duration::from_millis(5)),
+            Err(e) => return Err(fail(e.to_string())),
+        }
+    };
+    let text = |thread: std::thread::JoinHandle<std::io::Result<Vec<u8>>>| {
+        let bytes = thread.join().ok().and_then(Result::ok).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let (out, err) = (text(read_out), text(read_err));
+    if status.success() {
+        return Ok(out);
+    }
+    let lines: Vec<&str> = err.lines().filter(|line| !line.trim().is_empty()).collect();
+    let tail = lines[lines.len().saturating_sub(4)..].join(" | ");
+    Err(fail(format!("{status}: {tail}")))
+}
+
+/// The file that `name` stands for in PATH.
+pub fn find(name: &str) -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| is_program(file))
+}
+
+fn is_program(file: &std::path::Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
