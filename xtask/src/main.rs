@@ -1,2 +1,60 @@
 //! The face of the project: one command for each thing a person does with hybrid-cache.
-fn main() {}
+
+mod bench;
+mod cache;
+mod checkout;
+mod debnix;
+mod exit;
+mod flags;
+mod local;
+mod results;
+mod run;
+mod runner;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use exit::Exit;
+use flags::{Command, Flags};
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    match dispatch(&flags) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            exit::of(&error).into()
+        }
+    }
+}
+
+fn dispatch(flags: &Flags) -> Result<Exit> {
+    match &flags.command {
+        Command::Bench(flags) => bench::run(flags),
+        Command::Report(flags) => results::report(flags),
+        Command::Compare(flags) => results::compare_runs(flags),
+        Command::Run(flags) => run::run(flags),
+        Command::Cache(flags) => cache::run(flags),
+        Command::Tools(flags) => list_tools(flags),
+        Command::Debnix(flags) => maintain_debnix(flags),
+        Command::Test(flags) => test::run(flags),
+    }
+}
+
+fn list_tools(flags: &flags::Tools) -> Result<Exit> {
+    let format = if flags.json { tools::Format::Json } else { tools::Format::Table };
+    let choice = local::choice(flags.provider, flags.source);
+    tools::run(checkout::Checkout::find()?.root(), &choice, format).map_err(local::prerequisite)?;
+    Ok(Exit::Good)
+}
+
+fn maintain_debnix(flags: &flags::Debnix) -> Result<Exit> {
+    match flags.command {
+        flags::DebnixCommand::Pin => debnix::pin(checkout::Checkout::find()?.root())?,
+    }
+    Ok(Exit::Good)
+}

@@ -90,6 +90,47 @@ pub fn judge(scenario: &Scenario, temperature: Temperature, outcome: &Outcome, s
     Acceptance::Accepted
 }
 
+/// Something else that does the same work, measured in the same run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Peer {
+    /// `uv venv`, `uv pip install` and the program, on an empty uv cache: the measure of a first run.
+    PlainUv,
+    /// The prepared environment's interpreter, started directly and without a sandbox: the measure of a cached run.
+    DirectExec,
+}
+
+impl Peer {
+    /// The temperature whose runs it is the measure of.
+    pub fn temperature(self) -> Temperature {
+        match self {
+            Peer::PlainUv => Temperature::First,
+            Peer::DirectExec => Temperature::Cached,
+        }
+    }
+
+    /// The name used in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Peer::PlainUv => "uv venv + uv pip install + run",
+            Peer::DirectExec => "direct exec",
+        }
+    }
+}
+
+/// One run of a peer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerSample {
+    /// The scenario's name.
+    pub scenario: String,
+    /// Which peer.
+    pub peer: Peer,
+    /// Position in the whole interleaved order, shared with [`Sample::sequence`].
+    pub sequence: u32,
+    /// Microseconds from start to exit.
+    pub wall_us: u64,
+}
+
 /// How much one layer of a cache holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerUsage {

@@ -1,5 +1,8 @@
 //! `cargo xtask debnix pin`: closes debnix's package sets over their dependencies and writes `images/debnix/pins.json`.
 mod apt;
+#[cfg(test)]
+#[path = "tests.rs"]
+mod real;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -13,7 +13,7 @@ mod progress;
 mod python;
 mod show;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 mod uv;
 
 use std::path::{Path, PathBuf};

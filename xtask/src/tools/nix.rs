@@ -48,7 +48,7 @@ pub struct NixTool {
     pub program: PathBuf,
     /// Read-only binds of a sandbox that runs it.
     pub binds: Vec<Bind>,
-    /// Variables it needs to reach the network: proxies and certificates.
+    /// Variables it needs: proxies and certificates, and a user name for sandboxes without /etc/passwd.
     #[serde(skip)]
     pub env: BTreeMap<String, String>,
 }
@@ -169,7 +169,7 @@ impl Surroundings<'_> {
         })?;
         let origin = Origin::Brought { package: "nix-portable".into(), version: pin.version.clone(), sha256: sha256.clone() };
         let program = folder.join("nix-portable");
-        Ok(NixTool { provider: NixProvider::NixPortable, version: pin.version.clone(), origin, program, binds: Vec::new(), env: network() })
+        Ok(NixTool { provider: NixProvider::NixPortable, version: pin.version.clone(), origin, program, binds: Vec::new(), env: environment() })
     }
 
     fn nix(&self, progress: &dyn Progress) -> Result<NixTool, ToolError> {
@@ -183,7 +183,7 @@ impl Surroundings<'_> {
         let root = deb::bring(self.place, label, &debs, self.mirror, progress)?;
         let origin = Origin::Brought { package: pin.package.clone(), version: version.clone(), sha256: deb::digest(&debs) };
         let program = root.join("usr/bin/nix");
-        Ok(NixTool { provider: NixProvider::Nix, version, origin, program, binds: system_folders(&root), env: network() })
+        Ok(NixTool { provider: NixProvider::Nix, version, origin, program, binds: system_folders(&root), env: environment() })
     }
 }
 
@@ -208,18 +208,20 @@ fn installed(at_least: &str) -> Option<NixTool> {
         origin: Origin::Found { path: path.clone() },
         program: path,
         binds: system_folders(Path::new("/")),
-        env: network(),
+        env: environment(),
     })
 }
 
-/// What the environment says about proxies and certificates, in the names that nix's own client reads.
-fn network() -> BTreeMap<String, String> {
+/// What the environment says about proxies and certificates, in the names that nix's own client reads, and a user name:
+/// nix asks for one and a sandbox may have no /etc/passwd.
+fn environment() -> BTreeMap<String, String> {
     let names = ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
     let mut env: BTreeMap<String, String> = names.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))).collect();
     if let Some(proxy) = super::apt::proxy() {
         env.entry("http_proxy".into()).or_insert(proxy);
     }
     let bundle = ["NIX_SSL_CERT_FILE", "SSL_CERT_FILE"].iter().find_map(|name| std::env::var(name).ok());
+    env.insert("USER".into(), "nix".into());
     env.insert("NIX_SSL_CERT_FILE".into(), bundle.unwrap_or_else(|| "/etc/ssl/certs/ca-certificates.crt".into()));
     env
 }

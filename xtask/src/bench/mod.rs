@@ -1,0 +1,120 @@
+//! `cargo xtask bench`: measures first against cached runs of the scenarios and writes a report.
+//!
+//! Every sample is on disk before the next one begins; rendering is a step of its own. Interrupted by Ctrl-C, it
+//! renders what it has.
+
+mod machine;
+mod peer;
+mod plan;
+mod progress;
+mod provenance;
+mod session;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use hybrid_cache_model::Scenario;
+use hybrid_cache_model::sample::Peer;
+
+use crate::checkout::Checkout;
+use crate::exit::{Exit, Expected};
+use crate::{flags, local, results};
+use plan::Counts;
+use session::Session;
+
+/// Free space below which a bench run does not start, in bytes: several toolchains are unpacked at the same time.
+const MIN_FREE_BYTES: u64 = 3 << 30;
+
+/// Runs the command.
+///
+/// # Errors
+/// A scenario is not well-formed, a prerequisite is missing, the caches or the report cannot be written.
+pub fn run(flags: &flags::Bench) -> Result<Exit> {
+    let checkout = Checkout::find()?;
+    let scenarios = load_scenarios(&checkout, &flags.scenario)?;
+    let baseline = flags.baseline.as_deref().map(results::load).transpose()?;
+    let machine = local::Machine::provision(&checkout, &flags.local)?;
+    machine.can_run(&scenarios)?;
+    check_space(&machine.config.root)?;
+    let out = flags.out.clone().unwrap_or_else(|| default_out(&checkout));
+    let peers = scenarios.iter().map(|scenario| peers_of(scenario, flags)).collect::<Vec<_>>();
+    let counts = Counts { first: flags.first_runs, cached: flags.cached_runs, uncached: flags.uncached_runs };
+    let rounds = plan::rounds(counts, &peers);
+    let provenance = provenance::collect(&checkout, &machine, flags);
+    eprintln!("measuring {} scenarios on {}; report in {}", scenarios.len(), provenance.cpu, out.display());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+    let record = runtime.block_on(async {
+        let mut session = Session::start(machine, scenarios, provenance, &out)?;
+        session.measure(&rounds).await?;
+        session.finish().await
+    })?;
+    results::write(&out, &record)?;
+    results::conclude(&out, &record, baseline.as_ref(), flags.gate)
+}
+
+/// Loads the scenarios that were named, or all of the checkout's.
+fn load_scenarios(checkout: &Checkout, names: &[String]) -> Result<Vec<Scenario>> {
+    let folder = checkout.path("bench-scenarios");
+    let mut files: Vec<PathBuf> = if names.is_empty() { all_scenarios(&folder)? } else { Vec::new() };
+    for name in names {
+        let file = if name.ends_with(".yaml") { PathBuf::from(name) } else { folder.join(format!("{name}.yaml")) };
+        if !file.is_file() {
+            let known: Vec<_> = all_scenarios(&folder)?.iter().filter_map(|file| stem(file)).collect();
+            let message = format!("no scenario {name:?}: there is no file {}", file.display());
+            return Err(Expected::usage(format!("{message}\nhint: known ones are {}", known.join(", "))));
+        }
+        files.push(file);
+    }
+    files.iter().map(|file| load_scenario(file)).collect()
+}
+
+fn stem(file: &Path) -> Option<String> {
+    Some(file.file_stem()?.to_string_lossy().into_owned())
+}
+
+fn all_scenarios(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
+    // The three documented scenarios first, as everybody looks for them; then by name.
+    let documented = ["python-only", "system-only", "hybrid"];
+    let rank = |file: &PathBuf| {
+        let name = stem(file).unwrap_or_default();
+        (documented.iter().position(|known| *known == name).unwrap_or(documented.len()), name)
+    };
+    files.sort_by_cached_key(rank);
+    if files.is_empty() {
+        return Err(Expected::usage(format!("no scenario in {}", folder.display())));
+    }
+    Ok(files)
+}
+
+fn load_scenario(file: &Path) -> Result<Scenario> {
+    let text = std::fs::read_to_string(file).map_err(|error| Expected::usage(format!("{}: {error}", file.display())))?;
+    Scenario::from_yaml(&file.display().to_string(), &text).map_err(|error| Expected::usage(error.to_string()))
+}
+
+/// Which peers exist for a scenario. Both need the system packages outside the sandbox, where there are none.
+fn peers_of(scenario: &Scenario, flags: &flags::Bench) -> Vec<Peer> {
+    if flags.no_peers || !scenario.asks_python() || scenario.asks_system() || flags.local.no_network {
+        return Vec::new();
+    }
+    vec![Peer::PlainUv, Peer::DirectExec]
+}
+
+fn check_space(root: &Path) -> Result<()> {
+    match machine::free_bytes(root) {
+        Some(free) if free < MIN_FREE_BYTES => Err(Expected::prerequisite(format!(
+            "{} has {} MiB free, a bench run wants {} MiB\nhint: free some space or name another folder with --cache-dir",
+            root.display(),
+            free >> 20,
+            MIN_FREE_BYTES >> 20
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn default_out(checkout: &Checkout) -> PathBuf {
+    let time = machine::now().replace(':', "").replace('-', "");
+    checkout.path("reports").join(format!("{time}-local"))
+}

@@ -1,0 +1,238 @@
+//! A bench run under way: takes the steps of the plan, judges each sample and has it on disk before the next.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use hybrid_cache_driver::local::LocalDriver;
+use hybrid_cache_driver::log::Stream;
+use hybrid_cache_driver::{Driver, Epoch, SubmitOptions};
+use hybrid_cache_model::protocol::Limits;
+use hybrid_cache_model::sample::{
+    Acceptance, Completion, Peer, PeerSample, Provenance, RunRecord, SCHEMA_VERSION, Sample, ScenarioUsage, judge,
+};
+use hybrid_cache_model::{End, Outcome, Scenario, TaskSpec, Temperature};
+use hybrid_cache_report::SampleLog;
+use hybrid_cache_report::folder::SAMPLES_FILE;
+
+use super::machine::{self, CpuTimes};
+use super::peer;
+use super::plan::{Measure, Round, Step};
+use super::progress::Progress;
+use crate::cache;
+use crate::local::Machine;
+
+/// Longest a scenario's own program may run.
+const TIME_LIMIT: Duration = Duration::from_secs(300);
+
+/// A bench run.
+pub struct Session {
+    machine: Machine,
+    driver: LocalDriver,
+    record: RunRecord,
+    log: SampleLog,
+    epochs: HashMap<usize, Epoch>,
+    sequence: u32,
+    peers: Vec<PeerSample>,
+}
+
+/// What a step came to.
+enum Stepped {
+    Done,
+    Interrupted,
+}
+
+impl Session {
+    /// Opens the driver and the run's folder.
+    ///
+    /// # Errors
+    /// Either cannot be written.
+    pub fn start(machine: Machine, scenarios: Vec<Scenario>, provenance: Provenance, out: &Path) -> Result<Session> {
+        let driver = machine.driver()?;
+        let record = RunRecord {
+            schema: SCHEMA_VERSION,
+            completion: Completion::Interrupted,
+            provenance,
+            scenarios,
+            usage: Vec::new(),
+            samples: Vec::new(),
+        };
+        // The record without samples goes first: with it, samples.jsonl alone is enough to render a killed run.
+        hybrid_cache_report::write_header(out, &record)?;
+        let log = SampleLog::create(&out.join(SAMPLES_FILE))?;
+        Ok(Session { machine, driver, record, log, epochs: HashMap::new(), sequence: 0, peers: Vec::new() })
+    }
+
+    /// Takes every step, or as many as come before Ctrl-C.
+    ///
+    /// # Errors
+    /// The caches or the log cannot be written. A run that fails is a sample, not an error.
+    pub async fn measure(&mut self, rounds: &[Round]) -> Result<()> {
+        let mut progress = Progress::new(rounds.iter().flatten().copied().collect());
+        let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+        for round in rounds {
+            for step in round {
+                let stepped = tokio::select! {
+                    done = self.step(*step, &mut progress) => { done?; Stepped::Done }
+                    _ = &mut interrupted => Stepped::Interrupted,
+                };
+                if matches!(stepped, Stepped::Interrupted) {
+                    progress.finish();
+                    eprintln!("interrupted: {} samples are kept", self.record.samples.len());
+                    return Ok(());
+                }
+            }
+            self.discard_epochs().await?;
+        }
+        progress.finish();
+        self.record.completion = Completion::Complete;
+        Ok(())
+    }
+
+    /// Cleans up and returns the record.
+    ///
+    /// # Errors
+    /// An epoch cannot be deleted.
+    pub async fn finish(mut self) -> Result<RunRecord> {
+        self.discard_epochs().await?;
+        Ok(self.record)
+    }
+
+    async fn discard_epochs(&mut self) -> Result<()> {
+        for (_, epoch) in self.epochs.drain() {
+            self.driver.discard_epoch(&epoch).await?;
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self, step: Step, progress: &mut Progress) -> Result<()> {
+        let scenario = self.record.scenarios[step.scenario].clone();
+        let what = match step.measure {
+            Measure::Run(temperature) => format!("{} {}", scenario.name, temperature.name()),
+            Measure::Peer(peer) => format!("{} {}", scenario.name, peer.name()),
+        };
+        progress.begin(&what);
+        let started = Instant::now();
+        match step.measure {
+            Measure::Run(temperature) => {
+                let sample = self.sample(step.scenario, &scenario, temperature).await?;
+                if let Acceptance::Failed { reason } | Acceptance::WrongTemperature { reason } = &sample.acceptance {
+                    progress.say(&format!("{what}: not counted: {reason}"));
+                }
+                self.log.append(&sample).context("writing samples.jsonl")?;
+                self.record.samples.push(sample);
+                progress.end(started.elapsed(), &what);
+                if temperature == Temperature::First {
+                    self.measure_usage(step.scenario, &scenario).await?;
+                }
+            }
+            Measure::Peer(peer) => {
+                self.peer_sample(step.scenario, &scenario, peer, progress).await?;
+                progress.end(started.elapsed(), &what);
+            }
+        }
+        self.sequence += 1;
+        Ok(())
+    }
+
+    async fn sample(&mut self, at: usize, scenario: &Scenario, temperature: Temperature) -> Result<Sample> {
+        let (spec, epoch) = self.prepare(at, scenario, temperature).await?;
+        let limits = Limits {
+            time_ms: u64::try_from(TIME_LIMIT.as_millis()).unwrap_or(u64::MAX),
+            threads: machine::cpus(),
+            ..Limits::default()
+        };
+        let options = SubmitOptions { epoch, limits, ..SubmitOptions::default() };
+        let (started_at, load1, cpu_before) = (machine::now(), machine::load1(), CpuTimes::now());
+        let started = Instant::now();
+        let ticket = self.driver.submit(&spec, &options).await?;
+        let waited = self.driver.wait(&ticket).await?;
+        let wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let steal = cpu_before.zip(CpuTimes::now()).and_then(|(before, after)| after.steal_since(before));
+        let stdout = self.driver.logs(&ticket)?.collect(Stream::Stdout);
+        // Publishing ends before the next sample begins, so that no run pays for another one.
+        let outcome = self.driver.settle(&ticket).await?;
+        self.driver.forget(&ticket);
+        let acceptance = judge(scenario, temperature, &waited, &String::from_utf8_lossy(&stdout));
+        let mut timeline = outcome.timeline.clone();
+        timeline.total_us = wall_us;
+        Ok(Sample {
+            schema: SCHEMA_VERSION,
+            scenario: scenario.name.clone(),
+            temperature,
+            sequence: self.sequence,
+            started_at,
+            wall_us,
+            runner_us: outcome.runner_us,
+            end: outcome.end.clone(),
+            cache: outcome.cache,
+            timeline,
+            acceptance: with_warnings(acceptance, &outcome),
+            load1,
+            steal,
+        })
+    }
+
+    /// The task and the epoch that give a run its temperature.
+    async fn prepare(&mut self, at: usize, scenario: &Scenario, temperature: Temperature) -> Result<(TaskSpec, Epoch)> {
+        let mut spec = scenario.request.clone();
+        let epoch = match temperature {
+            Temperature::Uncached => {
+                spec.use_cache = false;
+                Epoch::Standing
+            }
+            Temperature::First => {
+                let epoch = self.driver.fresh_epoch().await?;
+                if let Some(old) = self.epochs.insert(at, epoch.clone()) {
+                    self.driver.discard_epoch(&old).await?;
+                }
+                epoch
+            }
+            Temperature::Cached => self.epochs.get(&at).cloned().unwrap_or(Epoch::Standing),
+        };
+        Ok((spec, epoch))
+    }
+
+    async fn peer_sample(&mut self, at: usize, scenario: &Scenario, peer: Peer, progress: &Progress) -> Result<()> {
+        let measured = match peer {
+            Peer::PlainUv => {
+                let folder = self.driver.root().join("epochs").join(format!("peer-{}", std::process::id()));
+                peer::plain_uv(&self.machine, scenario, &folder).await
+            }
+            Peer::DirectExec => {
+                let volumes = self.driver.folders().of(self.epochs.get(&at).unwrap_or(&Epoch::Standing));
+                peer::direct_exec(&self.machine, scenario, &volumes.python).await
+            }
+        };
+        match measured {
+            Ok(wall) => {
+                let wall_us = u64::try_from(wall.as_micros()).unwrap_or(u64::MAX);
+                let sample = PeerSample { scenario: scenario.name.clone(), peer, sequence: self.sequence, wall_us };
+                self.peers.push(sample);
+            }
+            Err(error) => progress.say(&format!("{} {}: not counted: {error:#}", scenario.name, peer.name())),
+        }
+        Ok(())
+    }
+
+    /// Measures what the first run of a scenario has left on disk; the first one of each is enough.
+    async fn measure_usage(&mut self, at: usize, scenario: &Scenario) -> Result<()> {
+        let Some(epoch) = self.epochs.get(&at) else { return Ok(()) };
+        if self.record.usage.iter().any(|known| known.scenario == scenario.name) {
+            return Ok(());
+        }
+        let layers = cache::usage(&self.machine.config.runner, &self.driver.folders().of(epoch)).await?;
+        self.record.usage.push(ScenarioUsage { scenario: scenario.name.clone(), layers });
+        Ok(())
+    }
+}
+
+/// A run that could not be kept is no good first run: the next one would find nothing.
+fn with_warnings(acceptance: Acceptance, outcome: &Outcome) -> Acceptance {
+    let could_not_keep = outcome.warnings.iter().find(|warning| warning.contains("could not be kept"));
+    match (acceptance, could_not_keep, &outcome.end) {
+        (Acceptance::Accepted, Some(warning), End::Exited { .. }) => Acceptance::Failed { reason: warning.clone() },
+        (acceptance, ..) => acceptance,
+    }
+}

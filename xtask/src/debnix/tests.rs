@@ -1,0 +1,171 @@
+//! debnix for real: built by the provisioned nix in a sandbox, and its tools used where only /nix is to be seen.
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::tools::tests::{checkout, provisioned};
+use crate::tools::{PackageSource, SourceChoice, ToolChoice, Tools};
+
+const NIX_CONFIG: &str = "experimental-features = nix-command flakes\nbuild-users-group =\nsandbox = false\nsandbox-paths =\n\
+    flake-registry =\nmax-jobs = 8\nconnect-timeout = 5\ndownload-attempts = 5\nsubstituters =\n";
+
+/// A volume in a temporary folder and the tools to fill it.
+struct Bench {
+    tools: Tools,
+    volume: tempfile::TempDir,
+}
+
+impl Bench {
+    /// None, and a line that says so, on a machine that reaches no Debian mirror.
+    fn new() -> Option<Self> {
+        let tools = provisioned(&ToolChoice { source: SourceChoice::Debnix, ..ToolChoice::default() })?;
+        let volume = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(volume.path().join(".nix-portable/nix")).unwrap();
+        Some(Self { tools, volume })
+    }
+
+    fn sandbox(&self) -> Command {
+        let mut bwrap = Command::new(&self.tools.bwrap.command[0]);
+        bwrap.args(&self.tools.bwrap.command[1..]);
+        bwrap.args(["--unshare-user", "--unshare-pid", "--unshare-ipc", "--die-with-parent", "--clearenv"]);
+        bwrap.args(["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]);
+        bwrap
+    }
+
+    fn nix(&self, arguments: &[&str]) -> Output {
+        let nix = self.tools.nix.as_ref().unwrap();
+        let ready = nix.on(self.volume.path()).unwrap();
+        let Some(PackageSource::Debnix { folder, .. }) = &self.tools.source else { panic!("debnix was asked for") };
+        let busybox = self.tools.busybox.as_ref().unwrap();
+        let mut bwrap = self.sandbox();
+        bwrap.arg("--bind").arg(self.volume.path().join(".nix-portable/nix")).arg("/nix");
+        for bind in &ready.binds {
+            bwrap.arg("--ro-bind").args([&bind.from, &bind.to]);
+        }
+        let seen = [Path::new("/etc/resolv.conf"), Path::new("/etc/hosts"), Path::new("/etc/ssl"), folder, busybox.path.parent().unwrap()];
+        for path in seen {
+            bwrap.arg("--ro-bind-try").args([path, path]);
+        }
+        for (name, value) in &nix.env {
+            bwrap.arg("--setenv").args([name, value]);
+        }
+        bwrap.args(["--setenv", "NIX_CONFIG", NIX_CONFIG, "--setenv", "HOME", "/tmp/home"]);
+        bwrap.args(&ready.command).args(["build", "--no-link", "--json", "-f"]).arg(folder.join("default.nix"));
+        bwrap.args(["--argstr", "mirror", self.tools.apt_mirror.as_ref().unwrap(), "--arg", "busybox"]).arg(&busybox.path);
+        bwrap.args(arguments).output().unwrap()
+    }
+
+    /// Builds the attributes and returns their store paths in the same order.
+    fn build(&self, attributes: &[&str]) -> Vec<String> {
+        let output = self.nix(attributes);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let built: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        built.as_array().unwrap().iter().map(|one| one["outputs"]["out"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Runs a program of the store in a sandbox that holds nothing else, with `work` as the current folder.
+    fn run(&self, work: &Path, path: &[String], command: &[&str]) -> String {
+        let path: Vec<String> = path.iter().map(|one| format!("{one}/bin")).collect();
+        let mut bwrap = self.sandbox();
+        bwrap.args(["--unshare-net", "--ro-bind"]).arg(self.volume.path().join(".nix-portable/nix")).arg("/nix");
+        bwrap.arg("--bind").arg(work).args(["/work", "--chdir", "/work", "--setenv", "PATH", &path.join(":")]);
+        let output = bwrap.args(command).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{command:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        text
+    }
+}
+
+const C: &str = "#include <math.h>\n#include <stdio.h>\nint main(int n, char **v) { printf(\"%.1f\\n\", sqrt(n * 4.0)); return 0; }\n";
+const CXX: &str = "#include <iostream>\n#include <thread>\nint main() { try { std::thread([] {}).join(); throw 42; } catch (int n) { std::cout << n << '\\n'; } }\n";
+const MAKEFILE: &str = "all: c cxx static openmp\nc: a.c\n\tgcc -O2 -flto a.c -o c -lm\ncxx: b.cc\n\tg++ b.cc -o cxx -pthread\n\
+    static: a.c\n\tgcc -static a.c -o static -lm\nopenmp: a.c\n\tgcc -fopenmp a.c -o openmp -lm\n";
+
+#[test]
+fn the_compiler_compiles_where_only_the_store_is_seen() {
+    let Some(bench) = Bench::new() else { return };
+    let path = bench.build(&["gcc", "gnumake", "bash", "coreutils"]);
+    let work = tempfile::tempdir().unwrap();
+    for (name, text) in [("a.c", C), ("b.cc", CXX), ("Makefile", MAKEFILE)] {
+        std::fs::write(work.path().join(name), text).unwrap();
+    }
+    bench.run(work.path(), &path, &["make", "SHELL=bash", "all"]);
+    for (program, said) in [("./c", "2.0\n"), ("./cxx", "42\n"), ("./static", "2.0\n"), ("./openmp", "2.0\n")] {
+        assert_eq!(bench.run(work.path(), &path, &[program]), said, "{program}");
+    }
+}
+
+/// Each attribute with what its program is asked and what the answer must hold.
+const TOOLS: [(&str, &[&str], &str); 29] = [
+    ("bash", &["bash", "--version"], "GNU bash"),
+    ("binutils", &["ld", "--version"], "GNU ld"),
+    ("bzip2", &["bzip2", "--help"], ""),
+    ("cmake", &["cmake", "--version"], "cmake version 3."),
+    ("coreutils", &["sort", "--version"], "GNU coreutils"),
+    ("curl", &["curl", "--version"], "libcurl"),
+    ("diffutils", &["diff", "--version"], "GNU diffutils"),
+    ("file", &["file", "--version"], "magic file from /nix/store"),
+    ("findutils", &["find", "--version"], "GNU findutils"),
+    ("gawk", &["awk", "BEGIN { print 6 * 7 }"], "42"),
+    ("git", &["git", "--version"], "git version 2."),
+    ("gnugrep", &["grep", "--version"], "GNU grep"),
+    ("gnumake", &["make", "--version"], "GNU Make"),
+    ("gnused", &["sed", "--version"], "GNU sed"),
+    ("gnutar", &["tar", "--version"], "GNU tar"),
+    ("gzip", &["gzip", "--version"], "gzip 1."),
+    ("jq", &["jq", "-n", "6 * 7"], "42"),
+    ("m4", &["m4", "--version"], "GNU M4"),
+    ("ninja", &["ninja", "--version"], "1."),
+    ("patch", &["patch", "--version"], "GNU patch"),
+    ("patchelf", &["patchelf", "--version"], "patchelf 0."),
+    ("pkg-config", &["pkg-config", "--version"], "1."),
+    ("python3", &["python3", "-c", "import ssl, sqlite3, ctypes, lzma, zlib; print(6 * 7)"], "42"),
+    ("rsync", &["rsync", "--version"], "rsync  version 3."),
+    ("sqlite", &["sqlite3", ":memory:", "select 6 * 7"], "42"),
+    ("unzip", &["unzip", "-v"], "UnZip 6."),
+    ("wget", &["wget", "--version"], "GNU Wget"),
+    ("xz", &["xz", "--version"], "xz (XZ Utils)"),
+    ("zip", &["zip", "--version"], "Zip 3."),
+];
+
+#[test]
+fn every_tool_runs_where_only_the_store_is_seen() {
+    let Some(bench) = Bench::new() else { return };
+    let attributes: Vec<&str> = TOOLS.iter().map(|(attribute, ..)| *attribute).collect();
+    let paths = bench.build(&attributes);
+    let work = tempfile::tempdir().unwrap();
+    for ((attribute, command, said), path) in TOOLS.iter().zip(paths) {
+        let text = bench.run(work.path(), &[path], command);
+        assert!(text.contains(said), "{attribute}: {text}");
+    }
+}
+
+#[test]
+fn a_clone_through_git_and_the_same_paths_again() {
+    let Some(bench) = Bench::new() else { return };
+    let git = bench.build(&["git"]);
+    let work = tempfile::tempdir().unwrap();
+    bench.run(work.path(), &git, &["git", "init", "-q", "one"]);
+    bench.run(work.path(), &git, &["git", "clone", "-q", "file:///work/one", "two"]);
+    assert!(work.path().join("two/.git").is_dir());
+    let Some(second) = Bench::new() else { return };
+    assert_eq!(second.build(&["git"]), git);
+}
+
+#[test]
+fn an_unknown_attribute_is_nix_own_error() {
+    let Some(bench) = Bench::new() else { return };
+    let output = bench.nix(&["gnumak"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    assert!(text.contains("attribute 'gnumak'") && text.contains("not found") && text.contains("Did you mean"), "{text}");
+}
+
+#[test]
+fn no_file_of_debnix_names_a_host() {
+    let folder: PathBuf = checkout().join("images/debnix");
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("http://") && !text.contains("https://"), "{}", path.display());
+    }
+}

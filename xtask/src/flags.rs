@@ -1,0 +1,267 @@
+//! Every command and option, once. `cargo xtask help` is this file.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Caches for Python environments and system packages, measured.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, disable_help_subcommand = false)]
+#[command(after_help = "\
+Exit codes: 0 good, 1 the tool failed, 2 usage, 3 a gate or claim failed, 4 a prerequisite is missing,
+5 the task failed, 130 interrupted (what was measured is kept).
+Results go to standard output, talk goes to standard error.")]
+pub struct Flags {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure first against cached runs of the scenarios and write a report
+    Bench(Bench),
+    /// Render a run's report again from its samples, and print its summary
+    Report(Report),
+    /// Compare two runs
+    Compare(Compare),
+    /// Run one task
+    Run(Run),
+    /// Look after the caches
+    Cache(Cache),
+    /// Bring the pinned tools into the checkout and list them
+    Tools(Tools),
+    /// Maintain the Debian package set
+    Debnix(Debnix),
+    /// Run every test, as CI does
+    Test(Test),
+}
+
+/// Where tasks run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DriverName {
+    /// This machine, in a bubblewrap sandbox
+    Local,
+}
+
+/// How system packages are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProviderName {
+    /// What works here
+    #[default]
+    Auto,
+    /// A nix program
+    Nix,
+    /// nix-portable
+    NixPortable,
+}
+
+/// Where system packages come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SourceName {
+    /// nixpkgs where it can be reached, the Debian set otherwise
+    #[default]
+    Auto,
+    /// nixpkgs at the pinned revision
+    Nixpkgs,
+    /// Pinned Debian packages
+    Debnix,
+}
+
+/// Options of every command that runs tasks on this machine.
+#[derive(Debug, Args)]
+pub struct Local {
+    /// Cache folder [default: hybrid-cache in the user's cache folder]
+    #[arg(long, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// How system packages are made
+    #[arg(long, value_enum, default_value_t)]
+    pub provider: ProviderName,
+    /// Where system packages come from
+    #[arg(long, value_enum, default_value_t)]
+    pub source: SourceName,
+    /// Give user code no network
+    #[arg(long)]
+    pub no_network: bool,
+}
+
+/// `bench`
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// Where tasks run
+    #[arg(long, value_enum, default_value = "local")]
+    pub driver: DriverName,
+    /// Scenario by name or file; may be repeated [default: all of bench-scenarios]
+    #[arg(long, value_name = "NAME")]
+    pub scenario: Vec<String>,
+    /// First runs of each scenario, each in empty caches
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub first_runs: u32,
+    /// Cached runs of each scenario
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub cached_runs: u32,
+    /// Runs of each scenario with `useCache: false`
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub uncached_runs: u32,
+    /// Leave the peers out (direct exec, plain uv)
+    #[arg(long)]
+    pub no_peers: bool,
+    /// Folder of the report [default: reports/<time>-<driver>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Compare with this earlier run
+    #[arg(long, value_name = "DIR")]
+    pub baseline: Option<PathBuf>,
+    /// Exit with 3 where a claim is refuted, or where a run is slower than the baseline
+    #[arg(long)]
+    pub gate: bool,
+    /// See the options of `run`
+    #[command(flatten)]
+    pub local: Local,
+}
+
+/// `report`
+#[derive(Debug, Args)]
+pub struct Report {
+    /// Folder of a run
+    pub run: PathBuf,
+    /// Print the whole record as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `compare`
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// Folder of the earlier run
+    pub before: PathBuf,
+    /// Folder of the later run
+    pub after: PathBuf,
+    /// Exit with 3 where a median is slower by more than this share, such as 0.1
+    #[arg(long, value_name = "SHARE")]
+    pub gate: Option<f64>,
+}
+
+/// `run`
+#[derive(Debug, Args)]
+pub struct Run {
+    /// A task as the API takes it: a JSON file, `-` for standard input
+    #[arg(value_name = "FILE", conflicts_with_all = ["python", "dep", "requirements", "system", "no_cache"])]
+    pub file: Option<PathBuf>,
+    /// The program's text
+    #[arg(long, value_name = "CODE", required_unless_present = "file")]
+    pub python: Option<String>,
+    /// Python package; may be repeated
+    #[arg(long, value_name = "REQUIREMENT")]
+    pub dep: Vec<String>,
+    /// Requirements file
+    #[arg(long, value_name = "FILE")]
+    pub requirements: Option<PathBuf>,
+    /// System package; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub system: Vec<String>,
+    /// Bypass both caches and leave nothing behind
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Seconds until the program is killed
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    pub timeout: u64,
+    /// Print the outcome as JSON instead of a summary; the program's output goes to standard error then
+    #[arg(long)]
+    pub json: bool,
+    /// Where to run
+    #[command(flatten)]
+    pub local: Local,
+}
+
+/// `cache`
+#[derive(Debug, Args)]
+pub struct Cache {
+    /// What to do
+    #[command(subcommand)]
+    pub command: CacheCommand,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Which caches
+    #[command(flatten)]
+    pub local: Local,
+}
+
+/// `cache …`
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// Bytes, inodes and directory entries of each layer
+    Usage,
+    /// Prepare environments without running anything
+    Warm {
+        /// Python package; may be repeated
+        #[arg(long, value_name = "REQUIREMENT")]
+        dep: Vec<String>,
+        /// Requirements file
+        #[arg(long, value_name = "FILE")]
+        requirements: Option<PathBuf>,
+        /// System package; may be repeated
+        #[arg(long, value_name = "NAME")]
+        system: Vec<String>,
+    },
+    /// Evict what was used least recently, and delete what nothing refers to
+    Gc {
+        /// Bytes each volume may hold afterwards, such as 10GiB; 0 keeps nothing that is not in use
+        #[arg(long, value_name = "SIZE", value_parser = crate::cache::parse_size)]
+        max_bytes: Option<u64>,
+        /// Inodes each volume may hold afterwards
+        #[arg(long, value_name = "N")]
+        max_inodes: Option<u64>,
+    },
+    /// Check every environment and every store path against its record
+    Verify,
+}
+
+/// `tools`
+#[derive(Debug, Args)]
+pub struct Tools {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How system packages are made
+    #[arg(long, value_enum, default_value_t)]
+    pub provider: ProviderName,
+    /// Where system packages come from
+    #[arg(long, value_enum, default_value_t)]
+    pub source: SourceName,
+}
+
+/// `debnix`
+#[derive(Debug, Args)]
+pub struct Debnix {
+    /// What to do
+    #[command(subcommand)]
+    pub command: DebnixCommand,
+}
+
+/// `debnix …`
+#[derive(Debug, Subcommand)]
+pub enum DebnixCommand {
+    /// Write images/debnix/pins.json anew from the machine's own Debian sources
+    Pin,
+}
+
+/// `test`
+#[derive(Debug, Args)]
+pub struct Test {
+    /// Only tests whose name contains this
+    pub filter: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Flags::command().debug_assert();
+    }
+}

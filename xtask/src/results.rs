@@ -1,0 +1,107 @@
+//! Reports of runs: written, rendered again, compared, judged.
+
+use std::io::IsTerminal;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use hybrid_cache_model::sample::{Acceptance, Completion, RunRecord};
+use hybrid_cache_report::claim::Verdict;
+use hybrid_cache_report::{Color, Summary, compare};
+
+use crate::exit::{Exit, Expected};
+use crate::flags;
+
+/// Share by which a median may be slower than the baseline before `bench --gate` fails.
+const MAX_REGRESSION: f64 = 0.25;
+/// Width of tables where standard output is no terminal.
+const PLAIN_WIDTH: u16 = 120;
+
+/// Reads a run's record.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub fn load(run: &Path) -> Result<RunRecord> {
+    hybrid_cache_report::load(run).map_err(|error| Expected::usage(error.to_string()))
+}
+
+/// Writes every file of a report.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn write(out: &Path, record: &RunRecord) -> Result<()> {
+    hybrid_cache_report::write_run(out, record).with_context(|| format!("writing the report to {}", out.display()))
+}
+
+/// Prints the summary and says how the bench run ends.
+///
+/// # Errors
+/// None at present; rendering cannot fail.
+pub fn conclude(out: &Path, record: &RunRecord, baseline: Option<&RunRecord>, gate: bool) -> Result<Exit> {
+    println!("{}", hybrid_cache_report::terminal(record, width(), color()));
+    let mut failures = if gate { refuted(record) } else { Vec::new() };
+    if let Some(baseline) = baseline {
+        let comparison = compare(baseline, record);
+        println!("{}", comparison.terminal(width(), color()));
+        if gate {
+            failures.extend(comparison.gate(MAX_REGRESSION).failures);
+        }
+    }
+    println!("report: {}", out.join("report.html").display());
+    let failed = record.samples.iter().filter(|sample| matches!(sample.acceptance, Acceptance::Failed { .. })).count();
+    if record.completion == Completion::Interrupted {
+        return Ok(Exit::Interrupted);
+    }
+    if failed > 0 {
+        eprintln!("{failed} of {} runs failed; the report names them", record.samples.len());
+        return Ok(Exit::Task);
+    }
+    for failure in &failures {
+        eprintln!("gate: {failure}");
+    }
+    Ok(if failures.is_empty() { Exit::Good } else { Exit::Gate })
+}
+
+fn refuted(record: &RunRecord) -> Vec<String> {
+    let _ = (Summary::from_record(record), Verdict::Refuted);
+    Vec::new()
+}
+
+/// `cargo xtask report`
+///
+/// # Errors
+/// There is no such run, or its folder cannot be written.
+pub fn report(flags: &flags::Report) -> Result<Exit> {
+    let record = load(&flags.run)?;
+    write(&flags.run, &record)?;
+    if flags.json {
+        println!("{}", serde_json::to_string_pretty(&record)?);
+    } else {
+        println!("{}", hybrid_cache_report::terminal(&record, width(), color()));
+    }
+    Ok(Exit::Good)
+}
+
+/// `cargo xtask compare`
+///
+/// # Errors
+/// One of the runs cannot be read.
+pub fn compare_runs(flags: &flags::Compare) -> Result<Exit> {
+    let comparison = compare(&load(&flags.before)?, &load(&flags.after)?);
+    println!("{}", comparison.terminal(width(), color()));
+    let Some(share) = flags.gate else { return Ok(Exit::Good) };
+    let gate = comparison.gate(share);
+    for failure in &gate.failures {
+        eprintln!("gate: {failure}");
+    }
+    Ok(if gate.passed() { Exit::Good } else { Exit::Gate })
+}
+
+/// Columns of the terminal, or a width that suits a log.
+pub fn width() -> u16 {
+    rustix::termios::tcgetwinsize(std::io::stdout()).map_or(PLAIN_WIDTH, |size| size.ws_col.max(60))
+}
+
+fn color() -> Color {
+    let wanted = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    if wanted { Color::Ansi } else { Color::Plain }
+}

@@ -1,0 +1,169 @@
+//! `cargo xtask run`: one task, its output as it comes, and what the caches did.
+
+use std::io::{Read, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use hybrid_cache_driver::log::Stream;
+use hybrid_cache_driver::{Driver, LogReader, SubmitOptions};
+use hybrid_cache_model::outcome::{CacheStatus, FailureKind};
+use hybrid_cache_model::protocol::Limits;
+use hybrid_cache_model::{End, Outcome, Phase, TaskSpec};
+
+use crate::checkout::Checkout;
+use crate::exit::{Exit, Expected};
+use crate::flags;
+use crate::local::Machine;
+
+/// Largest task file, in bytes: the largest code with every character escaped, and the rest.
+const MAX_FILE_BYTES: u64 = 8 << 20;
+
+/// Runs the command.
+///
+/// # Errors
+/// The task is not acceptable or cannot be started. A task that fails is no error: exit code 5 says so.
+pub fn run(flags: &flags::Run) -> Result<Exit> {
+    let spec = match &flags.file {
+        Some(file) => read_spec(file)?,
+        None => spec_of(flags)?,
+    };
+    let checked = spec.check();
+    checked.map_err(|error| Expected::usage(error.to_string()))?;
+    let machine = Machine::provision(&Checkout::find()?, &flags.local)?;
+    machine.can_run_task(&spec)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(run_task(&machine, &spec, flags))
+}
+
+fn read_spec(file: &Path) -> Result<TaskSpec> {
+    let name = file.display();
+    let mut bytes = Vec::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(file).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+    };
+    read.map_err(|error| Expected::usage(format!("{name}: {error}")))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(Expected::usage(format!("{name}: more than {MAX_FILE_BYTES} bytes")));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Expected::usage(format!("{name}: not UTF-8 at byte {at}\nhint: save the file as UTF-8"))
+    })?;
+    // serde_json's own message ends with line and column.
+    serde_json::from_str(&text).map_err(|error| Expected::usage(format!("{name}: {error}")))
+}
+
+fn spec_of(flags: &flags::Run) -> Result<TaskSpec> {
+    let mut spec = TaskSpec::new(flags.python.clone().unwrap_or_default());
+    spec.dependencies = flags.dep.join(",");
+    spec.system_dependencies = flags.system.join(",");
+    spec.use_cache = !flags.no_cache;
+    if let Some(file) = &flags.requirements {
+        spec.requirements_file = read_requirements(file)?;
+    }
+    Ok(spec)
+}
+
+/// Reads a requirements file that a person named on the command line.
+///
+/// # Errors
+/// It cannot be read.
+pub fn read_requirements(file: &Path) -> Result<String> {
+    std::fs::read_to_string(file).map_err(|error| Expected::usage(format!("{}: {error}", file.display())))
+}
+
+async fn run_task(machine: &Machine, spec: &TaskSpec, flags: &flags::Run) -> Result<Exit> {
+    let driver = machine.driver()?;
+    let limits = Limits {
+        time_ms: flags.timeout * 1000,
+        threads: std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1)),
+        ..Limits::default()
+    };
+    let ticket = driver.submit(spec, &SubmitOptions { limits, ..SubmitOptions::default() }).await?;
+    let printing = tokio::spawn(print_output(driver.logs(&ticket)?, flags.json));
+    let outcome = tokio::select! {
+        outcome = driver.wait(&ticket) => outcome?,
+        _ = tokio::signal::ctrl_c() => {
+            driver.cancel(&ticket).await?;
+            driver.wait(&ticket).await?
+        }
+    };
+    // The log is closed by the end of the task, so this ends too.
+    printing.await.context("printing the task's output")?;
+    show(&outcome, flags.json)?;
+    let outcome = driver.settle(&ticket).await?;
+    for warning in &outcome.warnings {
+        eprintln!("warning: {warning}");
+    }
+    Ok(exit_of(&outcome))
+}
+
+async fn print_output(mut log: LogReader, all_to_stderr: bool) {
+    while let Some(chunk) = log.next().await {
+        // Whoever closed our output does not want the rest; the task goes on to its end all the same.
+        let _ = match (chunk.stream, all_to_stderr) {
+            (Stream::Stdout, false) => write_flushed(std::io::stdout().lock(), &chunk.bytes),
+            _ => write_flushed(std::io::stderr().lock(), &chunk.bytes),
+        };
+    }
+}
+
+fn write_flushed(mut to: impl Write, bytes: &[u8]) -> std::io::Result<()> {
+    to.write_all(bytes)?;
+    to.flush()
+}
+
+fn show(outcome: &Outcome, json: bool) -> Result<()> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(outcome)?);
+        return Ok(());
+    }
+    let milliseconds = |us: u64| format!("{}.{} ms", us / 1000, us % 1000 / 100);
+    match &outcome.end {
+        End::Exited { code } => eprintln!("exit code {code}"),
+        End::Signaled { signal } => eprintln!("killed by signal {signal}"),
+        End::TimedOut { limit_ms } => eprintln!("killed after its time limit of {limit_ms} ms"),
+        End::Cancelled => eprintln!("cancelled"),
+        End::Failed { failure } => eprintln!("error: {failure}"),
+    }
+    let status = |status: CacheStatus| match status {
+        CacheStatus::Hit => "hit".to_owned(),
+        CacheStatus::Built { downloaded_bytes, reused_bytes } => {
+            format!("built ({} MiB new, {} MiB shared)", downloaded_bytes >> 20, reused_bytes >> 20)
+        }
+        CacheStatus::Bypassed => "bypassed".to_owned(),
+        CacheStatus::NotAsked => "not asked".to_owned(),
+    };
+    eprintln!("python: {}; system: {}", status(outcome.cache.python), status(outcome.cache.system));
+    let user_us = outcome.timeline.phase_us(Phase::UserCode);
+    let total_us = outcome.timeline.total_us;
+    eprintln!(
+        "{} in all, of which {} user code and {} around it",
+        milliseconds(total_us),
+        milliseconds(user_us),
+        milliseconds(total_us.saturating_sub(user_us))
+    );
+    Ok(())
+}
+
+fn exit_of(outcome: &Outcome) -> Exit {
+    match &outcome.end {
+        End::Exited { code: 0 } => Exit::Good,
+        End::Exited { .. } | End::Signaled { .. } | End::TimedOut { .. } => Exit::Task,
+        End::Cancelled => Exit::Interrupted,
+        End::Failed { failure } => match failure.kind {
+            FailureKind::InvalidTask => Exit::Usage,
+            FailureKind::UnknownPackage | FailureKind::Unsatisfiable | FailureKind::UnknownSystemPackage => Exit::Task,
+            FailureKind::Sandbox | FailureKind::Offline => Exit::Prerequisite,
+            FailureKind::DiskFull
+            | FailureKind::CacheFormat
+            | FailureKind::CacheAccess
+            | FailureKind::CacheDamaged
+            | FailureKind::Deadline
+            | FailureKind::Tool
+            | FailureKind::Internal => Exit::Failed,
+        },
+    }
+}
