@@ -33,14 +33,18 @@ fn trim(text: &str) -> &str {
 }
 
 fn name_end(text: &str) -> usize {
-    text.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '_' | '-')).unwrap_or(text.len())
+    text.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '_' | '-'))
+        .unwrap_or(text.len())
 }
 
 /// A name as PEP 503 normalises it: lower case, and one hyphen for each run of `-`, `_` and `.`.
 fn normal_name(name: &str, whole: &str) -> Result<String, Refusal> {
     if name.is_empty() {
         let hint = "begin with a package's name, such as `numpy>=2`";
-        return Err(Refusal::new(format!("no package name at the start of {}", quote(whole)), hint));
+        return Err(Refusal::new(
+            format!("no package name at the start of {}", quote(whole)),
+            hint,
+        ));
     }
     let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
     if !edge(name.chars().next()) || !edge(name.chars().next_back()) {
@@ -53,9 +57,14 @@ fn normal_name(name: &str, whole: &str) -> Result<String, Refusal> {
 
 /// The text between brackets, where there are any, and what follows.
 fn split_extras(text: &str) -> Result<(Option<&str>, &str), Refusal> {
-    let Some(inner) = text.strip_prefix('[') else { return Ok((None, text)) };
+    let Some(inner) = text.strip_prefix('[') else {
+        return Ok((None, text));
+    };
     let Some((extras, rest)) = inner.split_once(']') else {
-        return Err(Refusal::new(format!("an unclosed bracket: {}", quote(text)), "close the extras with `]`"));
+        return Err(Refusal::new(
+            format!("an unclosed bracket: {}", quote(text)),
+            "close the extras with `]`",
+        ));
     };
     Ok((Some(extras), rest))
 }
@@ -69,7 +78,10 @@ fn normal_extras(text: &str) -> Result<String, Refusal> {
     for extra in text.split(',').map(trim) {
         let hint = "extras are names between brackets: `pandas[excel,plot]`";
         if extra.is_empty() {
-            return Err(Refusal::new(format!("an empty extra in {}", quote(&format!("[{text}]"))), hint));
+            return Err(Refusal::new(
+                format!("an empty extra in {}", quote(&format!("[{text}]"))),
+                hint,
+            ));
         }
         if name_end(extra) != extra.len() {
             return Err(Refusal::new(format!("{} is not an extra", quote(extra)), hint));
@@ -87,7 +99,10 @@ fn normal_specifiers(text: &str, name: &str) -> Result<String, Refusal> {
     if !text.starts_with(['<', '>', '=', '!', '~']) {
         return Err(not_a_specifier(text, name));
     }
-    let mut specifiers = text.split(',').map(|one| specifier(trim(one))).collect::<Result<Vec<_>, _>>()?;
+    let mut specifiers = text
+        .split(',')
+        .map(|one| specifier(trim(one)))
+        .collect::<Result<Vec<_>, _>>()?;
     // PEP 440 takes 1.0 and 1 for equal: the text decides among equals, so that the order is the same in every run.
     specifiers.sort_by_cached_key(|one| (one.version().clone(), one.to_string()));
     let mut texts: Vec<String> = specifiers.iter().map(ToString::to_string).collect();
@@ -99,20 +114,29 @@ fn normal_specifiers(text: &str, name: &str) -> Result<String, Refusal> {
 pub(super) fn specifier(text: &str) -> Result<VersionSpecifier, Refusal> {
     let refuse = |why: &str, hint: &str| Err(Refusal::new(format!("{} {why}", quote(text)), hint));
     if text.is_empty() {
-        return Err(Refusal::new("a comma without a version after it", "leave the last comma out"));
+        return Err(Refusal::new(
+            "a comma without a version after it",
+            "leave the last comma out",
+        ));
     }
     // What `===` compares are texts, not versions, and installers disagree on it.
     if text.starts_with("===") {
         return refuse("asks for arbitrary equality", "write `==` and a version");
     }
     if text.starts_with('=') && !text.starts_with("==") {
-        return refuse("is not a comparison of versions", "an exact version is written with `==`");
+        return refuse(
+            "is not a comparison of versions",
+            "an exact version is written with `==`",
+        );
     }
     match VersionSpecifier::from_str(text) {
         Ok(specifier) => Ok(specifier),
         Err(error) => {
             let why = format!("is not a version specifier: {}", one_line(&error.to_string()));
-            refuse(&why, "write a comparison and a version, and commas between several: `>=2,<3`")
+            refuse(
+                &why,
+                "write a comparison and a version, and commas between several: `>=2,<3`",
+            )
         }
     }
 }
@@ -122,21 +146,33 @@ fn not_a_specifier(text: &str, name: &str) -> Refusal {
         Some('^') => format!("`^` is another tool's; write both bounds: `{name}>=1.2,<2`"),
         Some('(') => format!("write versions without parentheses: `{name}>=1.2`"),
         Some(',') => "give each requirement a line of its own, without a comma".to_owned(),
-        Some(c) if c.is_ascii_digit() => format!("put a comparison before the version: `{name}=={}`", leading_version(text)),
-        Some(c) if c.is_ascii_alphanumeric() => "put a comma between requirements of a list, a new line in a file".to_owned(),
-        _ => format!("after the name come extras, versions or a marker: `{name}[extra]>=1.2 ; python_version >= \"3.11\"`"),
+        Some(c) if c.is_ascii_digit() => format!(
+            "put a comparison before the version: `{name}=={}`",
+            leading_version(text)
+        ),
+        Some(c) if c.is_ascii_alphanumeric() => {
+            "put a comma between requirements of a list, a new line in a file".to_owned()
+        }
+        _ => format!(
+            "after the name come extras, versions or a marker: `{name}[extra]>=1.2 ; python_version >= \"3.11\"`"
+        ),
     };
     Refusal::new(format!("{} after the name {}", quote(text), quote(name)), hint)
 }
 
 fn leading_version(text: &str) -> String {
-    text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '.').take(20).collect()
+    text.chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || *c == '.')
+        .take(20)
+        .collect()
 }
 
 /// Another crate's message in our form: its first line, printable, beginning in lower case.
 fn one_line(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
-    let mut chars = line.chars().map(|c| if c.is_control() || !c.is_ascii() { '?' } else { c });
+    let mut chars = line
+        .chars()
+        .map(|c| if c.is_control() || !c.is_ascii() { '?' } else { c });
     let first = chars.next().map(|c| c.to_ascii_lowercase());
     first.into_iter().chain(chars).collect()
 }

@@ -8,13 +8,22 @@ pub const MAX_LINES: usize = 2048;
 
 pub(super) fn check_size(text: &str) -> Result<(), Refusal> {
     if text.len() > MAX_REQUIREMENTS_BYTES {
-        let message = format!("the text has {} bytes, at most {MAX_REQUIREMENTS_BYTES} are accepted", text.len());
-        return Err(Refusal::new(message, "list what the code imports, not everything that comes with it"));
+        let message = format!(
+            "the text has {} bytes, at most {MAX_REQUIREMENTS_BYTES} are accepted",
+            text.len()
+        );
+        return Err(Refusal::new(
+            message,
+            "list what the code imports, not everything that comes with it",
+        ));
     }
     let lines = text.split('\n').count();
     if lines > MAX_LINES {
         let message = format!("the text has {lines} lines, at most {MAX_LINES} are accepted");
-        return Err(Refusal::new(message, "list what the code imports, not everything that comes with it"));
+        return Err(Refusal::new(
+            message,
+            "list what the code imports, not everything that comes with it",
+        ));
     }
     Ok(())
 }
@@ -23,7 +32,9 @@ pub(super) fn check_size(text: &str) -> Result<(), Refusal> {
 ///
 /// A lone CR stays in its line, where it is refused as a control character: some readers take it for a line's end.
 pub(super) fn split_file(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let lines = without_mark(text).split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+    let lines = without_mark(text)
+        .split('\n')
+        .map(|line| line.strip_suffix('\r').unwrap_or(line));
     lines.enumerate().map(|(index, line)| (index + 1, line))
 }
 

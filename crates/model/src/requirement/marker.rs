@@ -30,7 +30,11 @@ const TEXT_VARIABLES: [&str; 8] = [
 
 /// Reads a marker and writes its normal form.
 pub(super) fn normalise(text: &str) -> Result<String, Refusal> {
-    let mut reader = Reader { tokens: tokens(text)?, next: 0, depth: 0 };
+    let mut reader = Reader {
+        tokens: tokens(text)?,
+        next: 0,
+        depth: 0,
+    };
     let marker = reader.any()?;
     if let Some(token) = reader.peek() {
         return Err(Refusal::new(format!("{token} after the end of a marker"), EXAMPLE));
@@ -114,7 +118,10 @@ fn length_of(text: &str, belongs: impl Fn(char) -> bool) -> usize {
 fn quoted_length(text: &str, mark: char) -> Result<usize, Refusal> {
     match text[1..].find(mark) {
         Some(at) => Ok(at + 2),
-        None => Err(Refusal::new(format!("an unclosed quote: {}", quote(text)), "close the text with the same quote")),
+        None => Err(Refusal::new(
+            format!("an unclosed quote: {}", quote(text)),
+            "close the text with the same quote",
+        )),
     }
 }
 
@@ -130,7 +137,10 @@ impl Reader {
     }
 
     fn take(&mut self) -> Result<Token, Refusal> {
-        let token = self.peek().cloned().ok_or_else(|| Refusal::new("a marker ends too early", EXAMPLE))?;
+        let token = self
+            .peek()
+            .cloned()
+            .ok_or_else(|| Refusal::new("a marker ends too early", EXAMPLE))?;
         self.next += 1;
         Ok(token)
     }
@@ -193,7 +203,10 @@ impl Reader {
             (Token::Text(text), Token::Word(variable)) => text_first(&text, operator, &variable),
             (left, right) => {
                 let message = format!("a marker compares {left} with {right}");
-                Err(Refusal::new(message, "compare one variable with one text: `sys_platform == \"linux\"`"))
+                Err(Refusal::new(
+                    message,
+                    "compare one variable with one text: `sys_platform == \"linux\"`",
+                ))
             }
         }
     }
@@ -204,7 +217,9 @@ impl Reader {
             return Ok(Operator::NotIn);
         }
         match &token {
-            Token::Word(text) | Token::Sign(text) => OPERATORS.iter().find(|(sign, _)| sign == text).map(|(_, found)| *found),
+            Token::Word(text) | Token::Sign(text) => {
+                OPERATORS.iter().find(|(sign, _)| sign == text).map(|(_, found)| *found)
+            }
             Token::Text(_) => None,
         }
         .ok_or_else(|| {
@@ -252,7 +267,10 @@ const OPERATORS: [(&str, Operator); 9] = [
 
 impl Operator {
     fn sign(self) -> &'static str {
-        OPERATORS.iter().find(|(_, operator)| *operator == self).map_or("", |(sign, _)| sign)
+        OPERATORS
+            .iter()
+            .find(|(_, operator)| *operator == self)
+            .map_or("", |(sign, _)| sign)
     }
 
     /// The comparison that holds when both sides change places, where there is one.
@@ -287,9 +305,16 @@ fn kind(variable: &str) -> Result<Kind, Refusal> {
     }
     let hint = match variable {
         "extra" => "a task has no extras of its own; name the package's: `pandas[excel]`".to_owned(),
-        _ => format!("known are {}, {}", VERSION_VARIABLES.join(", "), TEXT_VARIABLES.join(", ")),
+        _ => format!(
+            "known are {}, {}",
+            VERSION_VARIABLES.join(", "),
+            TEXT_VARIABLES.join(", ")
+        ),
     };
-    Err(Refusal::new(format!("{} is not a marker variable", quote(variable)), hint))
+    Err(Refusal::new(
+        format!("{} is not a marker variable", quote(variable)),
+        hint,
+    ))
 }
 
 fn variable_first(variable: &str, operator: Operator, text: &str) -> Result<String, Refusal> {
@@ -304,7 +329,10 @@ fn variable_first(variable: &str, operator: Operator, text: &str) -> Result<Stri
         }
         Kind::Text if operator == Operator::Compatible => {
             let hint = "`~=` compares versions only; write `==` or `in`";
-            return Err(Refusal::new(format!("{} is a text, not a version", quote(variable)), hint));
+            return Err(Refusal::new(
+                format!("{} is a text, not a version", quote(variable)),
+                hint,
+            ));
         }
         Kind::Text => text.to_owned(),
     };
@@ -317,7 +345,10 @@ fn text_first(text: &str, operator: Operator, variable: &str) -> Result<String, 
     }
     if kind(variable)? == Kind::Version || !operator.is_membership() {
         let message = format!("a marker with {} before `{}`", quote(text), operator.sign());
-        return Err(Refusal::new(message, "write the variable first, such as `python_version >= \"3.11\"`"));
+        return Err(Refusal::new(
+            message,
+            "write the variable first, such as `python_version >= \"3.11\"`",
+        ));
     }
     check_text(text)?;
     Ok(format!("\"{text}\" {} {variable}", operator.sign()))
@@ -332,7 +363,11 @@ fn check_text(text: &str) -> Result<(), Refusal> {
     if text.split(' ').all(plain) {
         return Ok(());
     }
-    let shown = if text.is_empty() { "an empty text".to_owned() } else { format!("the text {}", quote(text)) };
+    let shown = if text.is_empty() {
+        "an empty text".to_owned()
+    } else {
+        format!("the text {}", quote(text))
+    };
     let hint = "words of letters, digits and `. _ + * ! , | -`, with single spaces between";
     Err(Refusal::new(format!("{shown} cannot stand in a marker"), hint))
 }

@@ -44,7 +44,10 @@ impl Requirement {
 
     /// The package's name in normal form: lower case, hyphens for `_` and `.`.
     pub fn name(&self) -> &str {
-        let end = self.0.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(self.0.len());
+        let end = self
+            .0
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+            .unwrap_or(self.0.len());
         &self.0[..end]
     }
 }
@@ -90,7 +93,10 @@ impl From<Requirement> for String {
 pub fn parse_list(pointer: &'static str, text: &str) -> Result<Vec<Requirement>, TaskError> {
     lines::check_size(text).map_err(|refusal| refusal.at(pointer, None))?;
     let refused = |refusal: Refusal| refusal.at(pointer, None);
-    lines::split_list(text).iter().map(|entry| entry.parse().map_err(refused)).collect()
+    lines::split_list(text)
+        .iter()
+        .map(|entry| entry.parse().map_err(refused))
+        .collect()
 }
 
 /// Reads the text of a requirements file: one requirement a line, comments from a `#` on.
@@ -103,7 +109,11 @@ pub fn parse_file(pointer: &'static str, text: &str) -> Result<Vec<Requirement>,
     for (number, line) in lines::split_file(text) {
         let entry = scan::without_comment(line).trim_matches([' ', '\t']);
         if !entry.is_empty() {
-            requirements.push(entry.parse().map_err(|refusal: Refusal| refusal.at(pointer, Some(number)))?);
+            requirements.push(
+                entry
+                    .parse()
+                    .map_err(|refusal: Refusal| refusal.at(pointer, Some(number)))?,
+            );
         }
     }
     Ok(requirements)

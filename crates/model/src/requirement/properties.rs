@@ -22,7 +22,9 @@ fn likely() -> impl Strategy<Value = String> {
     let marker = proptest::option::weighted(0.6, marker());
     (name, extras, text(&specifiers), "[ \t]?", marker).prop_map(|(name, extras, specifiers, space, marker)| {
         let specifiers = specifiers.trim_end_matches([',', ' ']);
-        let marker = marker.map(|marker| format!("{space};{space}{marker}")).unwrap_or_default();
+        let marker = marker
+            .map(|marker| format!("{space};{space}{marker}"))
+            .unwrap_or_default();
         format!("{name}{space}{extras}{space}{specifiers}{marker}")
     })
 }
@@ -49,7 +51,22 @@ fn hostile() -> impl Strategy<Value = String> {
         "[ -~]{0,10}",
         likely(),
         prop::sample::select(vec![
-            "-e ", " --index-url=", " @ ", "://", "../", "${X}", "\\\n", "\r", "\0", "#", "; ", "\"", "'", ",", "[", "]",
+            "-e ",
+            " --index-url=",
+            " @ ",
+            "://",
+            "../",
+            "${X}",
+            "\\\n",
+            "\r",
+            "\0",
+            "#",
+            "; ",
+            "\"",
+            "'",
+            ",",
+            "[",
+            "]",
         ])
         .prop_map(str::to_owned),
     ];
@@ -59,13 +76,24 @@ fn hostile() -> impl Strategy<Value = String> {
 fn check_normal_form(one: &Requirement) {
     let text = one.as_str();
     assert_eq!(&text.parse::<Requirement>().unwrap(), one, "a fixed point");
-    assert_eq!(&parse_list("/d", text).unwrap(), std::slice::from_ref(one), "a list of itself");
-    assert_eq!(&parse_file("/f", text).unwrap(), std::slice::from_ref(one), "a file of itself");
+    assert_eq!(
+        &parse_list("/d", text).unwrap(),
+        std::slice::from_ref(one),
+        "a list of itself"
+    );
+    assert_eq!(
+        &parse_file("/f", text).unwrap(),
+        std::slice::from_ref(one),
+        "a file of itself"
+    );
     for never in ["://", "@", "/", "\\", "${", "$", "#", "\n", "\r", "\0", "\t", "'", " -"] {
         assert!(!text.contains(never), "{text:?} holds {never:?}");
     }
     assert!(text.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{text:?}");
-    assert!(text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()), "{text:?}");
+    assert!(
+        text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()),
+        "{text:?}"
+    );
 }
 
 fn check_against_oracle(one: &Requirement) {
@@ -132,5 +160,8 @@ fn the_generator_is_worth_its_time() {
     let texts: Vec<String> = (0..400).map(|_| next()).collect();
     let accepted = texts.iter().filter(|text| text.parse::<Requirement>().is_ok());
     let with_marker = accepted.clone().filter(|text| text.contains(';')).count();
-    assert!(accepted.count() > 100 && with_marker > 40, "too few of {texts:#?} are accepted");
+    assert!(
+        accepted.count() > 100 && with_marker > 40,
+        "too few of {texts:#?} are accepted"
+    );
 }

@@ -19,7 +19,10 @@ pub struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(message: impl Into<String>, hint: impl Into<String>) -> Refusal {
-        Refusal { message: message.into(), hint: hint.into() }
+        Refusal {
+            message: message.into(),
+            hint: hint.into(),
+        }
     }
 
     /// A short piece of a user's text, escaped and between back-quotes, for a message.
@@ -29,7 +32,12 @@ impl Refusal {
 
     /// Says in which field, and on which of its lines, the text stands.
     pub(crate) fn at(self, pointer: &'static str, line: Option<usize>) -> TaskError {
-        TaskError { pointer, line, message: self.message, hint: Some(self.hint) }
+        TaskError {
+            pointer,
+            line,
+            message: self.message,
+            hint: Some(self.hint),
+        }
     }
 }
 

@@ -28,12 +28,18 @@ fn is_control(c: char) -> bool {
 /// Refuses everything that is not the text of a plain requirement, before its grammar is looked at.
 pub(super) fn check(text: &str) -> Result<(), Refusal> {
     if text.len() > MAX_REQUIREMENT_BYTES {
-        let message = format!("a requirement of {} bytes, at most {MAX_REQUIREMENT_BYTES} are accepted", text.len());
+        let message = format!(
+            "a requirement of {} bytes, at most {MAX_REQUIREMENT_BYTES} are accepted",
+            text.len()
+        );
         return Err(Refusal::new(message, PLAIN));
     }
     if let Some(c) = text.chars().find(|c| is_control(*c)) {
         let message = format!("a control character (U+{:04X}) in {}", u32::from(c), quote(text));
-        return Err(Refusal::new(message, "remove it; one requirement a line, in plain text"));
+        return Err(Refusal::new(
+            message,
+            "remove it; one requirement a line, in plain text",
+        ));
     }
     let words = || text.split([' ', '\t']).filter(|word| !word.is_empty());
     if let Some(option) = words().find(|word| word.starts_with('-')) {
@@ -44,11 +50,17 @@ pub(super) fn check(text: &str) -> Result<(), Refusal> {
     }
     if text.contains('#') {
         let message = format!("a `#` within {}", quote(text));
-        return Err(Refusal::new(message, "comments belong into requirementsFile, with a space before the `#`"));
+        return Err(Refusal::new(
+            message,
+            "comments belong into requirementsFile, with a space before the `#`",
+        ));
     }
     if let Some(c) = text.chars().find(|c| !c.is_ascii()) {
         let message = format!("a character outside ASCII (U+{:04X}) in {}", u32::from(c), quote(text));
-        return Err(Refusal::new(message, "package names are ASCII; look for a look-alike letter or a typographic quote"));
+        return Err(Refusal::new(
+            message,
+            "package names are ASCII; look for a look-alike letter or a typographic quote",
+        ));
     }
     Ok(())
 }
@@ -70,24 +82,36 @@ fn option_refused(option: &str) -> Refusal {
 fn marks_of_a_place(text: &str) -> Option<Refusal> {
     let shown = quote(text);
     if text.ends_with('\\') {
-        return Some(Refusal::new(format!("{shown} continues on the next line"), "write each requirement on one line"));
+        return Some(Refusal::new(
+            format!("{shown} continues on the next line"),
+            "write each requirement on one line",
+        ));
     }
     if text.contains("${") {
         return Some(Refusal::new(format!("an environment variable in {shown}"), PLAIN));
     }
     if text.contains("://") {
-        return Some(Refusal::new(format!("a URL in {shown}"), "name a published package and its version"));
+        return Some(Refusal::new(
+            format!("a URL in {shown}"),
+            "name a published package and its version",
+        ));
     }
     if text.contains('@') {
         let hint = "packages come from the index by name; a version is written `name==1.2`";
         return Some(Refusal::new(format!("a direct reference (`@`) in {shown}"), hint));
     }
     if text.contains(['/', '\\']) || text.starts_with('.') {
-        return Some(Refusal::new(format!("a path in {shown}"), "name a published package and its version"));
+        return Some(Refusal::new(
+            format!("a path in {shown}"),
+            "name a published package and its version",
+        ));
     }
     let first = text.split([' ', '\t', ';']).next().unwrap_or(text).to_ascii_lowercase();
     if FILE_ENDINGS.iter().any(|ending| first.ends_with(ending)) {
-        return Some(Refusal::new(format!("{shown} is the name of a file"), "name a published package and its version"));
+        return Some(Refusal::new(
+            format!("{shown} is the name of a file"),
+            "name a published package and its version",
+        ));
     }
     None
 }

@@ -3,22 +3,36 @@
 use super::*;
 
 fn normal(text: &str) -> String {
-    text.parse::<Requirement>().unwrap_or_else(|refusal| panic!("{text:?}: {refusal}")).to_string()
+    text.parse::<Requirement>()
+        .unwrap_or_else(|refusal| panic!("{text:?}: {refusal}"))
+        .to_string()
 }
 
 fn list(text: &str) -> Vec<String> {
-    parse_list("/dependencies", text).unwrap().iter().map(ToString::to_string).collect()
+    parse_list("/dependencies", text)
+        .unwrap()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 fn file(text: &str) -> Vec<String> {
-    parse_file("/requirementsFile", text).unwrap().iter().map(ToString::to_string).collect()
+    parse_file("/requirementsFile", text)
+        .unwrap()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 /// Every refusal as the user sees it, under the text that earned it.
 fn refusals(lines: &[&str]) -> String {
     let show = |line: &&str| {
         let error = parse_file("/requirementsFile", line).expect_err(line);
-        format!("{}\n  {}\n", line.escape_debug(), error.to_string().replace('\n', "\n  "))
+        format!(
+            "{}\n  {}\n",
+            line.escape_debug(),
+            error.to_string().replace('\n', "\n  ")
+        )
     };
     lines.iter().map(show).collect::<Vec<_>>().join("\n")
 }
@@ -40,11 +54,20 @@ fn a_requirement_has_one_normal_form() {
         ("numpy==v1!2.0+CPU-1", "numpy==1!2.0+cpu.1"),
         ("pandas[plot, Excel,plot]", "pandas[excel,plot]"),
         ("pandas [] >=2", "pandas>=2"),
-        ("numpy[dev]>=2,<3;python_version>='3.11'", "numpy[dev]>=2,<3 ; python_version >= \"3.11\""),
+        (
+            "numpy[dev]>=2,<3;python_version>='3.11'",
+            "numpy[dev]>=2,<3 ; python_version >= \"3.11\"",
+        ),
         ("a; '3.8' < python_version", "a ; python_version > \"3.8\""),
         ("a; \"linux\" in sys_platform", "a ; \"linux\" in sys_platform"),
-        ("a; sys_platform not  in \"win32 cygwin\"", "a ; sys_platform not in \"win32 cygwin\""),
-        ("a; python_version in '3.11 3.12'", "a ; python_version in \"3.11 3.12\""),
+        (
+            "a; sys_platform not  in \"win32 cygwin\"",
+            "a ; sys_platform not in \"win32 cygwin\"",
+        ),
+        (
+            "a; python_version in '3.11 3.12'",
+            "a ; python_version in \"3.11 3.12\"",
+        ),
         ("a; python_version == '3.*'", "a ; python_version == \"3.*\""),
         (
             "a; (sys_platform=='linux' or (os_name=='posix')) and (python_version<'4' and python_version<'4')",
@@ -62,7 +85,11 @@ fn a_requirement_has_one_normal_form() {
 
 #[test]
 fn the_name_is_read_off_the_normal_form() {
-    for (text, name) in [("Foo_bar[x]>=1", "foo-bar"), ("a ; os_name == 'posix'", "a"), ("numpy", "numpy")] {
+    for (text, name) in [
+        ("Foo_bar[x]>=1", "foo-bar"),
+        ("a ; os_name == 'posix'", "a"),
+        ("numpy", "numpy"),
+    ] {
         assert_eq!(text.parse::<Requirement>().unwrap().name(), name);
     }
 }
@@ -73,7 +100,10 @@ fn lists_split_where_a_requirement_ends() {
     assert_eq!(list("numpy >= 1 , != 1.5 , pandas"), ["numpy>=1,!=1.5", "pandas"]);
     assert_eq!(list(" ,numpy,, pandas ,\r\n\n,six,"), ["numpy", "pandas", "six"]);
     assert_eq!(list("numpy>=1,\n<2,\npandas"), ["numpy>=1,<2", "pandas"]);
-    assert_eq!(list("a; sys_platform in 'x,y', b"), ["a ; sys_platform in \"x,y\"", "b"]);
+    assert_eq!(
+        list("a; sys_platform in 'x,y', b"),
+        ["a ; sys_platform in \"x,y\"", "b"]
+    );
     assert_eq!(list("\u{feff}numpy"), ["numpy"]);
     assert!(list("").is_empty());
     assert!(list(" ,\n\t, ").is_empty());
@@ -81,7 +111,14 @@ fn lists_split_where_a_requirement_ends() {
 
 #[test]
 fn what_a_list_cannot_mean_is_refused() {
-    for text in [">=1", "numpy,>=1", "pandas[a", "a; os_name == 'x, b", "numpy pandas", "numpy # why"] {
+    for text in [
+        ">=1",
+        "numpy,>=1",
+        "pandas[a",
+        "a; os_name == 'x, b",
+        "numpy pandas",
+        "numpy # why",
+    ] {
         let error = parse_list("/dependencies", text).expect_err(text);
         assert_eq!((error.pointer, error.line), ("/dependencies", None));
         assert!(error.hint.is_some(), "{error}");
@@ -228,11 +265,31 @@ fn sizes_are_bounded() {
     let too_deep = format!("a; {}os_name == 'x'{}", "(".repeat(17), ")".repeat(17));
     let flat_enough = format!("a; {}os_name == 'x'{}", "(".repeat(16), ")".repeat(16));
     assert!(parse_file("/r", &too_long).unwrap_err().message.contains("1032 bytes"));
-    assert!(parse_file("/r", &too_deep).unwrap_err().message.contains("more than 16 parentheses"));
+    assert!(
+        parse_file("/r", &too_deep)
+            .unwrap_err()
+            .message
+            .contains("more than 16 parentheses")
+    );
     assert_eq!(file(&flat_enough), ["a ; os_name == \"x\""]);
-    assert!(parse_file("/r", &"#".repeat((64 << 10) + 1)).unwrap_err().message.contains("65537 bytes"));
-    assert!(parse_list("/r", &",".repeat((64 << 10) + 1)).unwrap_err().message.contains("65537 bytes"));
-    assert!(parse_file("/r", &"\n".repeat(MAX_LINES)).unwrap_err().message.contains("2049 lines"));
+    assert!(
+        parse_file("/r", &"#".repeat((64 << 10) + 1))
+            .unwrap_err()
+            .message
+            .contains("65537 bytes")
+    );
+    assert!(
+        parse_list("/r", &",".repeat((64 << 10) + 1))
+            .unwrap_err()
+            .message
+            .contains("65537 bytes")
+    );
+    assert!(
+        parse_file("/r", &"\n".repeat(MAX_LINES))
+            .unwrap_err()
+            .message
+            .contains("2049 lines")
+    );
     assert!(parse_file("/r", &format!("# {}", "x".repeat(5000))).unwrap().is_empty());
 }
 
@@ -241,5 +298,10 @@ fn a_stored_requirement_is_checked_again_when_it_is_read() {
     let read = |json: &str| serde_json::from_str::<Requirement>(json);
     let one = read(r#""NumPy >= 2""#).unwrap();
     assert_eq!(serde_json::to_string(&one).unwrap(), r#""numpy>=2""#);
-    assert!(read(r#""--index-url=x""#).unwrap_err().to_string().contains("is an option"));
+    assert!(
+        read(r#""--index-url=x""#)
+            .unwrap_err()
+            .to_string()
+            .contains("is an option")
+    );
 }

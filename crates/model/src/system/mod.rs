@@ -26,7 +26,9 @@ pub const MAX_NAME_BYTES: usize = 64;
 const EXAMPLE: &str = "name tools as nixpkgs does, separated by commas: `gcc,gnumake,git`";
 
 /// Words of the Nix language: what follows one in an expression is not a selection any more.
-const NIX_WORDS: [&str; 10] = ["assert", "else", "if", "in", "inherit", "let", "or", "rec", "then", "with"];
+const NIX_WORDS: [&str; 10] = [
+    "assert", "else", "if", "in", "inherit", "let", "or", "rec", "then", "with",
+];
 
 /// One system package: an attribute name such as `gnumake`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -80,12 +82,18 @@ impl From<SystemPackage> for String {
 pub fn parse_list(pointer: &'static str, text: &str) -> Result<Vec<SystemPackage>, TaskError> {
     let refused = |refusal: Refusal| refusal.at(pointer, None);
     if text.len() > MAX_REQUIREMENTS_BYTES {
-        let message = format!("the list has {} bytes, at most {MAX_REQUIREMENTS_BYTES} are accepted", text.len());
+        let message = format!(
+            "the list has {} bytes, at most {MAX_REQUIREMENTS_BYTES} are accepted",
+            text.len()
+        );
         return Err(refused(Refusal::new(message, EXAMPLE)));
     }
     let mut packages = Vec::new();
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    for entry in text.split([',', '\n']).map(|entry| entry.trim_matches([' ', '\t', '\r'])) {
+    for entry in text
+        .split([',', '\n'])
+        .map(|entry| entry.trim_matches([' ', '\t', '\r']))
+    {
         if !entry.is_empty() {
             packages.extend(resolve(entry).map_err(refused)?);
         }
@@ -99,9 +107,15 @@ pub fn parse_list(pointer: &'static str, text: &str) -> Result<Vec<SystemPackage
 /// Where the name cannot be a package's.
 pub fn resolve(name: &str) -> Result<Vec<SystemPackage>, Refusal> {
     check_characters(name)?;
-    let bare = ["nixpkgs#", "nixpkgs.", "pkgs."].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
+    let bare = ["nixpkgs#", "nixpkgs.", "pkgs."]
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix))
+        .unwrap_or(name);
     if bare.is_empty() {
-        return Err(Refusal::new(format!("no package after {}", Refusal::quote(name)), EXAMPLE));
+        return Err(Refusal::new(
+            format!("no package after {}", Refusal::quote(name)),
+            EXAMPLE,
+        ));
     }
     match alias::targets(bare) {
         Some(targets) => targets.iter().map(|target| target.parse()).collect(),
@@ -137,12 +151,17 @@ fn check_attribute(name: &str) -> Result<(), Refusal> {
     if let Some((set, package)) = name.split_once('.') {
         let python = set.starts_with("python") && set.to_ascii_lowercase().ends_with("packages");
         let hint = match python {
-            true => format!("Python packages belong into `dependencies`: {}", Refusal::quote(package)),
+            true => format!(
+                "Python packages belong into `dependencies`: {}",
+                Refusal::quote(package)
+            ),
             false => EXAMPLE.to_owned(),
         };
         return Err(Refusal::new(format!("{shown} reaches into another package set"), hint));
     }
-    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    let plain = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
     if !plain || !name.starts_with(|c: char| c.is_ascii_alphabetic()) || NIX_WORDS.contains(&name) {
         return Err(Refusal::new(format!("{shown} cannot be a package's name"), EXAMPLE));
     }

@@ -18,7 +18,8 @@ pub fn suggest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
     });
     let candidates = known.iter().map(|candidate| (*candidate, *candidate)).chain(by_alias);
     let near = candidates.filter_map(|(spelt, meant)| Some((Nearness::of(&name, spelt)?, meant)));
-    near.max_by(|(one, a), (other, b)| one.cmp(other).then_with(|| b.cmp(a))).map(|(_, meant)| meant)
+    near.max_by(|(one, a), (other, b)| one.cmp(other).then_with(|| b.cmp(a)))
+        .map(|(_, meant)| meant)
 }
 
 /// How near two spellings are: fewer edits first, then a longer common beginning.
@@ -34,10 +35,16 @@ impl Nearness {
         let edits = strsim::damerau_levenshtein(name, &spelt);
         let allowed = (name.len() / 3).max(1);
         let near = name.len() > 1 && edits <= allowed && edits < spelt.len();
-        near.then(|| Nearness { edits, likeness: strsim::jaro_winkler(name, &spelt) })
+        near.then(|| Nearness {
+            edits,
+            likeness: strsim::jaro_winkler(name, &spelt),
+        })
     }
 
     fn cmp(&self, other: &Nearness) -> Ordering {
-        other.edits.cmp(&self.edits).then_with(|| self.likeness.total_cmp(&other.likeness))
+        other
+            .edits
+            .cmp(&self.edits)
+            .then_with(|| self.likeness.total_cmp(&other.likeness))
     }
 }

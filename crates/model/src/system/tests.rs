@@ -5,11 +5,28 @@ use proptest::prelude::*;
 use super::*;
 
 const KNOWN: [&str; 14] = [
-    "gcc", "gnumake", "cmake", "pkg-config", "git", "curl", "wget", "python3", "nodejs", "bc", "binutils", "gnused", "gdb", "SDL2",
+    "gcc",
+    "gnumake",
+    "cmake",
+    "pkg-config",
+    "git",
+    "curl",
+    "wget",
+    "python3",
+    "nodejs",
+    "bc",
+    "binutils",
+    "gnused",
+    "gdb",
+    "SDL2",
 ];
 
 fn list(text: &str) -> Vec<String> {
-    parse_list("/systemDependencies", text).unwrap().iter().map(ToString::to_string).collect()
+    parse_list("/systemDependencies", text)
+        .unwrap()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 fn suggested(name: &str) -> Option<&'static str> {
@@ -129,7 +146,12 @@ fn refused(name: &str) -> String {
 
 #[test]
 fn a_list_is_bounded() {
-    assert!(parse_list("/s", &",".repeat(MAX_REQUIREMENTS_BYTES + 1)).unwrap_err().message.contains("65537 bytes"));
+    assert!(
+        parse_list("/s", &",".repeat(MAX_REQUIREMENTS_BYTES + 1))
+            .unwrap_err()
+            .message
+            .contains("65537 bytes")
+    );
 }
 
 #[test]
@@ -153,14 +175,21 @@ fn a_misspelt_name_suggests_what_it_stands_for() {
     ] {
         assert_eq!(suggested(name), expected, "for {name:?}");
     }
-    assert_eq!(suggest("mak", ["cmake"].into_iter()), None, "cmake is not what make means");
+    assert_eq!(
+        suggest("mak", ["cmake"].into_iter()),
+        None,
+        "cmake is not what make means"
+    );
     assert_eq!(suggest("gcc", std::iter::empty()), None);
 }
 
 #[test]
 fn a_stored_package_is_checked_again_when_it_is_read() {
     let read = |json: &str| serde_json::from_str::<SystemPackage>(json);
-    assert_eq!(serde_json::to_string(&read(r#""gnumake""#).unwrap()).unwrap(), r#""gnumake""#);
+    assert_eq!(
+        serde_json::to_string(&read(r#""gnumake""#).unwrap()).unwrap(),
+        r#""gnumake""#
+    );
     assert!(read(r#""--impure""#).is_err());
 }
 

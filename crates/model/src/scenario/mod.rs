@@ -1,8 +1,19 @@
 //! A scenario: a task, why it is measured, what it must print and which latency is claimed for it.
 
+#[cfg(feature = "yaml")]
+mod check;
+#[cfg(feature = "yaml")]
+mod yaml;
+
+#[cfg(all(test, feature = "yaml"))]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 
 use crate::task::TaskSpec;
+
+#[cfg(feature = "yaml")]
+pub use yaml::ScenarioError;
 
 /// A latency range that documentation claims, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,9 +43,11 @@ impl ExpectedOutput {
     pub fn check(&self, stdout: &str) -> Result<(), String> {
         match self {
             ExpectedOutput::Equals(text) if stdout.trim() == text.trim() => Ok(()),
-            ExpectedOutput::Equals(text) => {
-                Err(format!("expected the output {:?}, got {}", text.trim(), excerpt(stdout)))
-            }
+            ExpectedOutput::Equals(text) => Err(format!(
+                "expected the output {:?}, got {}",
+                text.trim(),
+                excerpt(stdout)
+            )),
             ExpectedOutput::Contains(pieces) => {
                 let mut rest = stdout;
                 for piece in pieces {
