@@ -30,10 +30,20 @@ impl PrivateApt {
             std::fs::create_dir_all(root.join(part))?;
         }
         std::fs::write(root.join("status"), "")?;
-        let key = sources.iter().find(|s| s.uri == mirror).and_then(|s| s.signed_by.as_ref());
-        let options = key.map(|key| format!("[signed-by={}] ", key.display())).unwrap_or_default();
-        std::fs::write(root.join("sources.list"), format!("deb {options}{mirror} {suite} main\n"))?;
-        let proxy = proxy.map(|proxy| format!("Acquire::http::Proxy \"{proxy}\";\n")).unwrap_or_default();
+        let key = sources
+            .iter()
+            .find(|s| s.uri == mirror)
+            .and_then(|s| s.signed_by.as_ref());
+        let options = key
+            .map(|key| format!("[signed-by={}] ", key.display()))
+            .unwrap_or_default();
+        std::fs::write(
+            root.join("sources.list"),
+            format!("deb {options}{mirror} {suite} main\n"),
+        )?;
+        let proxy = proxy
+            .map(|proxy| format!("Acquire::http::Proxy \"{proxy}\";\n"))
+            .unwrap_or_default();
         let settings = [
             ("APT::Architecture", architecture.to_owned()),
             ("APT::Architectures", architecture.to_owned()),
@@ -52,14 +62,19 @@ impl PrivateApt {
         }
         let config = root.join("apt.conf");
         std::fs::write(&config, text)?;
-        let apt = Self { config, _folder: folder };
+        let apt = Self {
+            config,
+            _folder: folder,
+        };
         apt.run("apt-get", ["update", "-q"])?;
         Ok(apt)
     }
 
     /// Names of everything that would be installed for `roots` on an empty machine, sorted.
     pub fn closure(&self, roots: &[String]) -> anyhow::Result<BTreeSet<String>> {
-        let arguments = ["install", "--print-uris", "-y", "-qq"].into_iter().chain(roots.iter().map(String::as_str));
+        let arguments = ["install", "--print-uris", "-y", "-qq"]
+            .into_iter()
+            .chain(roots.iter().map(String::as_str));
         let output = self.run("apt-get", arguments)?;
         // 'ADDRESS' NAME_VERSION_ARCHITECTURE.deb SIZE DIGEST
         let names = output.lines().filter(|line| line.starts_with('\'')).filter_map(|line| {
@@ -73,12 +88,17 @@ impl PrivateApt {
 
     /// The pinned file of each package.
     pub fn files(&self, names: &BTreeSet<String>) -> anyhow::Result<BTreeMap<String, Deb>> {
-        let arguments = ["show", "--no-all-versions"].into_iter().chain(names.iter().map(String::as_str));
+        let arguments = ["show", "--no-all-versions"]
+            .into_iter()
+            .chain(names.iter().map(String::as_str));
         let output = self.run("apt-cache", arguments)?;
         let mut debs = BTreeMap::new();
         for stanza in output.split("\n\n").filter(|stanza| !stanza.trim().is_empty()) {
             let field = |name: &str| {
-                stanza.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).map(str::to_owned)
+                stanza
+                    .lines()
+                    .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+                    .map(str::to_owned)
             };
             let package = field("Package").context("apt-cache shows a package without a name")?;
             let wanted = |name: &str| field(name).with_context(|| format!("apt-cache shows no {name} of {package}"));

@@ -41,7 +41,10 @@ struct Set {
 pub fn pin(checkout: &Path) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(checkout.join(SETS_FILE)).with_context(|| format!("cannot read {SETS_FILE}"))?;
     let sets: Sets = toml::from_str(&text).with_context(|| format!("cannot understand {SETS_FILE}"))?;
-    let mut pins = DebPins { suite: sets.suite.clone(), arch: BTreeMap::new() };
+    let mut pins = DebPins {
+        suite: sets.suite.clone(),
+        arch: BTreeMap::new(),
+    };
     for (arch, debian_arch) in ARCHITECTURES {
         eprintln!("  resolving {} sets for {arch}", sets.set.len() + sets.tool.len());
         let apt = apt::PrivateApt::new(&sets.suite, debian_arch)?;
@@ -60,7 +63,11 @@ fn resolve(sets: &Sets, apt: &apt::PrivateApt) -> anyhow::Result<ArchPins> {
     let closures = |declared: &BTreeMap<String, Set>, names: &mut BTreeSet<String>| {
         let mut closed = BTreeMap::new();
         for (attribute, set) in declared {
-            let closure: Vec<String> = apt.closure(&set.roots)?.into_iter().filter(|n| !is_left_out(n, set, sets)).collect();
+            let closure: Vec<String> = apt
+                .closure(&set.roots)?
+                .into_iter()
+                .filter(|n| !is_left_out(n, set, sets))
+                .collect();
             names.extend(closure.iter().cloned());
             closed.insert(attribute.clone(), closure);
         }
@@ -94,7 +101,13 @@ mod tests {
         )
         .unwrap();
         let set = &sets.set["a"];
-        for (name, left_out) in [("perl-base", true), ("libdbi-perl", true), ("tar", false), ("x", true), ("libx", false)] {
+        for (name, left_out) in [
+            ("perl-base", true),
+            ("libdbi-perl", true),
+            ("tar", false),
+            ("x", true),
+            ("libx", false),
+        ] {
             assert_eq!(is_left_out(name, set, &sets), left_out, "{name}");
         }
     }

@@ -17,7 +17,10 @@ struct Bench {
 impl Bench {
     /// None, and a line that says so, on a machine that reaches no Debian mirror.
     fn new() -> Option<Self> {
-        let tools = provisioned(&ToolChoice { source: SourceChoice::Debnix, ..ToolChoice::default() })?;
+        let tools = provisioned(&ToolChoice {
+            source: SourceChoice::Debnix,
+            ..ToolChoice::default()
+        })?;
         let volume = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(volume.path().join(".nix-portable/nix")).unwrap();
         Some(Self { tools, volume })
@@ -26,22 +29,37 @@ impl Bench {
     fn sandbox(&self) -> Command {
         let mut bwrap = Command::new(&self.tools.bwrap.command[0]);
         bwrap.args(&self.tools.bwrap.command[1..]);
-        bwrap.args(["--unshare-user", "--unshare-pid", "--unshare-ipc", "--die-with-parent", "--clearenv"]);
+        bwrap.args([
+            "--unshare-user",
+            "--unshare-pid",
+            "--unshare-ipc",
+            "--die-with-parent",
+            "--clearenv",
+        ]);
         bwrap.args(["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]);
         bwrap
     }
 
+    /// nix with the volume at /nix, as a task with system dependencies is prepared.
     fn nix(&self, arguments: &[&str]) -> Output {
         let nix = self.tools.nix.as_ref().unwrap();
         let ready = nix.on(self.volume.path()).unwrap();
-        let Some(PackageSource::Debnix { folder, .. }) = &self.tools.source else { panic!("debnix was asked for") };
         let busybox = self.tools.busybox.as_ref().unwrap();
         let mut bwrap = self.sandbox();
-        bwrap.arg("--bind").arg(self.volume.path().join(".nix-portable/nix")).arg("/nix");
+        bwrap
+            .arg("--bind")
+            .arg(self.volume.path().join(".nix-portable/nix"))
+            .arg("/nix");
         for bind in &ready.binds {
             bwrap.arg("--ro-bind").args([&bind.from, &bind.to]);
         }
-        let seen = [Path::new("/etc/resolv.conf"), Path::new("/etc/hosts"), Path::new("/etc/ssl"), folder, busybox.path.parent().unwrap()];
+        let seen = [
+            Path::new("/etc/resolv.conf"),
+            Path::new("/etc/hosts"),
+            Path::new("/etc/ssl"),
+            self.folder(),
+            busybox.path.parent().unwrap(),
+        ];
         for path in seen {
             bwrap.arg("--ro-bind-try").args([path, path]);
         }
@@ -49,28 +67,74 @@ impl Bench {
             bwrap.arg("--setenv").args([name, value]);
         }
         bwrap.args(["--setenv", "NIX_CONFIG", NIX_CONFIG, "--setenv", "HOME", "/tmp/home"]);
-        bwrap.args(&ready.command).args(["build", "--no-link", "--json", "-f"]).arg(folder.join("default.nix"));
-        bwrap.args(["--argstr", "mirror", self.tools.apt_mirror.as_ref().unwrap(), "--arg", "busybox"]).arg(&busybox.path);
-        bwrap.args(arguments).output().unwrap()
+        bwrap.args(&ready.command).args(arguments).output().unwrap()
+    }
+
+    fn folder(&self) -> &Path {
+        match &self.tools.source {
+            Some(PackageSource::Debnix { folder, .. }) => folder,
+            other => panic!("debnix was asked for, not {other:?}"),
+        }
+    }
+
+    fn try_build(&self, attributes: &[&str]) -> Output {
+        let set = self.folder().join("default.nix");
+        let busybox = &self.tools.busybox.as_ref().unwrap().path;
+        let mirror = self.tools.apt_mirror.as_ref().unwrap();
+        let mut arguments = vec![
+            "build",
+            "--no-link",
+            "--json",
+            "-f",
+            set.to_str().unwrap(),
+            "--argstr",
+            "mirror",
+            mirror,
+        ];
+        arguments.extend(["--arg", "busybox", busybox.to_str().unwrap()]);
+        arguments.extend(attributes);
+        self.nix(&arguments)
     }
 
     /// Builds the attributes and returns their store paths in the same order.
     fn build(&self, attributes: &[&str]) -> Vec<String> {
-        let output = self.nix(attributes);
+        let output = self.try_build(attributes);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let built: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        built.as_array().unwrap().iter().map(|one| one["outputs"]["out"].as_str().unwrap().to_owned()).collect()
+        built
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["outputs"]["out"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// Runs a program of the store in a sandbox that holds nothing else, with `work` as the current folder.
     fn run(&self, work: &Path, path: &[String], command: &[&str]) -> String {
+        let shell = path
+            .iter()
+            .find(|one| one.ends_with("-bash"))
+            .map(|bash| format!("{bash}/bin/sh"));
         let path: Vec<String> = path.iter().map(|one| format!("{one}/bin")).collect();
         let mut bwrap = self.sandbox();
-        bwrap.args(["--unshare-net", "--ro-bind"]).arg(self.volume.path().join(".nix-portable/nix")).arg("/nix");
-        bwrap.arg("--bind").arg(work).args(["/work", "--chdir", "/work", "--setenv", "PATH", &path.join(":")]);
+        bwrap
+            .args(["--unshare-net", "--ro-bind"])
+            .arg(self.volume.path().join(".nix-portable/nix"))
+            .arg("/nix");
+        bwrap
+            .arg("--bind")
+            .arg(work)
+            .args(["/work", "--chdir", "/work", "--setenv", "PATH", &path.join(":")]);
+        if let Some(shell) = shell {
+            bwrap.args(["--symlink", &shell, "/bin/sh"]);
+        }
         let output = bwrap.args(command).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{command:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{command:?}: {text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         text
     }
 }
@@ -88,8 +152,13 @@ fn the_compiler_compiles_where_only_the_store_is_seen() {
     for (name, text) in [("a.c", C), ("b.cc", CXX), ("Makefile", MAKEFILE)] {
         std::fs::write(work.path().join(name), text).unwrap();
     }
-    bench.run(work.path(), &path, &["make", "SHELL=bash", "all"]);
-    for (program, said) in [("./c", "2.0\n"), ("./cxx", "42\n"), ("./static", "2.0\n"), ("./openmp", "2.0\n")] {
+    bench.run(work.path(), &path, &["make", "all"]);
+    for (program, said) in [
+        ("./c", "2.0\n"),
+        ("./cxx", "42\n"),
+        ("./static", "2.0\n"),
+        ("./openmp", "2.0\n"),
+    ] {
         assert_eq!(bench.run(work.path(), &path, &[program]), said, "{program}");
     }
 }
@@ -118,7 +187,11 @@ const TOOLS: [(&str, &[&str], &str); 29] = [
     ("patch", &["patch", "--version"], "GNU patch"),
     ("patchelf", &["patchelf", "--version"], "patchelf 0."),
     ("pkg-config", &["pkg-config", "--version"], "1."),
-    ("python3", &["python3", "-c", "import ssl, sqlite3, ctypes, lzma, zlib; print(6 * 7)"], "42"),
+    (
+        "python3",
+        &["python3", "-c", "import ssl, sqlite3, ctypes, lzma, zlib; print(6 * 7)"],
+        "42",
+    ),
     ("rsync", &["rsync", "--version"], "rsync  version 3."),
     ("sqlite", &["sqlite3", ":memory:", "select 6 * 7"], "42"),
     ("unzip", &["unzip", "-v"], "UnZip 6."),
@@ -140,24 +213,50 @@ fn every_tool_runs_where_only_the_store_is_seen() {
 }
 
 #[test]
-fn a_clone_through_git_and_the_same_paths_again() {
+fn git_clones_where_only_the_store_is_seen() {
     let Some(bench) = Bench::new() else { return };
-    let git = bench.build(&["git"]);
+    let path = bench.build(&["git", "bash"]);
     let work = tempfile::tempdir().unwrap();
-    bench.run(work.path(), &git, &["git", "init", "-q", "one"]);
-    bench.run(work.path(), &git, &["git", "clone", "-q", "file:///work/one", "two"]);
+    bench.run(work.path(), &path, &["git", "init", "-q", "one"]);
+    bench.run(work.path(), &path, &["git", "clone", "-q", "file:///work/one", "two"]);
     assert!(work.path().join("two/.git").is_dir());
-    let Some(second) = Bench::new() else { return };
-    assert_eq!(second.build(&["git"]), git);
+}
+
+#[test]
+fn two_builds_give_the_same_bytes() {
+    let contents = || {
+        let bench = Bench::new()?;
+        let built = bench.build(&["gnumake", "pkg-config"]);
+        let arguments: Vec<&str> = ["path-info", "--json", "--recursive"]
+            .into_iter()
+            .chain(built.iter().map(String::as_str))
+            .collect();
+        let output = bench.nix(&arguments);
+        let listed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let paths = listed.as_array().unwrap().iter();
+        Some(
+            paths
+                .map(|path| (path["path"].to_string(), path["narHash"].to_string()))
+                .collect::<Vec<_>>(),
+        )
+    };
+    let (Some(one), Some(two)) = (contents(), contents()) else {
+        return;
+    };
+    assert!(one.len() > 2);
+    assert_eq!(one, two);
 }
 
 #[test]
 fn an_unknown_attribute_is_nix_own_error() {
     let Some(bench) = Bench::new() else { return };
-    let output = bench.nix(&["gnumak"]);
+    let output = bench.try_build(&["gnumak"]);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success());
-    assert!(text.contains("attribute 'gnumak'") && text.contains("not found") && text.contains("Did you mean"), "{text}");
+    assert!(
+        text.contains("attribute 'gnumak'") && text.contains("not found") && text.contains("Did you mean"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -166,6 +265,10 @@ fn no_file_of_debnix_names_a_host() {
     for file in std::fs::read_dir(folder).unwrap() {
         let path = file.unwrap().path();
         let text = std::fs::read_to_string(&path).unwrap();
-        assert!(!text.contains("http://") && !text.contains("https://"), "{}", path.display());
+        assert!(
+            !text.contains("http://") && !text.contains("https://"),
+            "{}",
+            path.display()
+        );
     }
 }

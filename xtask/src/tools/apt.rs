@@ -26,7 +26,9 @@ pub fn sources(etc_apt: &Path) -> Vec<AptSource> {
     }
     let mut found = Vec::new();
     for file in files {
-        let Ok(text) = std::fs::read_to_string(&file) else { continue };
+        let Ok(text) = std::fs::read_to_string(&file) else {
+            continue;
+        };
         match file.extension().and_then(|ending| ending.to_str()) {
             Some("list") => found.extend(text.lines().filter_map(one_line)),
             Some("sources") => found.extend(text.split("\n\n").flat_map(stanza)),
@@ -45,12 +47,19 @@ fn one_line(line: &str) -> Option<AptSource> {
     let mut signed_by = None;
     if let Some(options) = rest.strip_prefix('[') {
         let (options, after) = options.split_once(']')?;
-        signed_by = options.split_whitespace().find_map(|o| o.strip_prefix("signed-by=")).map(PathBuf::from);
+        signed_by = options
+            .split_whitespace()
+            .find_map(|o| o.strip_prefix("signed-by="))
+            .map(PathBuf::from);
         rest = after;
     }
     let mut words = rest.split_whitespace();
     let uri = words.next()?.trim_end_matches('/').to_owned();
-    Some(AptSource { uri, suites: vec![words.next()?.to_owned()], signed_by })
+    Some(AptSource {
+        uri,
+        suites: vec![words.next()?.to_owned()],
+        signed_by,
+    })
 }
 
 /// One deb822 stanza; it may name several addresses.
@@ -58,7 +67,10 @@ fn stanza(text: &str) -> Vec<AptSource> {
     let field = |name: &str| -> Option<String> {
         let mut lines = text.lines().skip_while(|line| !starts_with_field(line, name));
         let mut value = lines.next()?.split_once(':')?.1.trim().to_owned();
-        for line in lines.filter(|line| !line.starts_with('#')).take_while(|line| line.starts_with([' ', '\t'])) {
+        for line in lines
+            .filter(|line| !line.starts_with('#'))
+            .take_while(|line| line.starts_with([' ', '\t']))
+        {
             value.push(' ');
             value.push_str(line.trim());
         }
@@ -68,9 +80,15 @@ fn stanza(text: &str) -> Vec<AptSource> {
     if !is_deb || field("Enabled").is_some_and(|enabled| enabled.eq_ignore_ascii_case("no")) {
         return Vec::new();
     }
-    let suites: Vec<String> = field("Suites").unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+    let suites: Vec<String> = field("Suites")
+        .unwrap_or_default()
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
     // a key may also stand in the stanza itself: then it is no path
-    let signed_by = field("Signed-By").filter(|key| key.starts_with('/') && !key.contains(' ')).map(PathBuf::from);
+    let signed_by = field("Signed-By")
+        .filter(|key| key.starts_with('/') && !key.contains(' '))
+        .map(PathBuf::from);
     let uris = field("URIs").unwrap_or_default();
     uris.split_whitespace()
         .map(|uri| AptSource {
@@ -82,13 +100,17 @@ fn stanza(text: &str) -> Vec<AptSource> {
 }
 
 fn starts_with_field(line: &str, name: &str) -> bool {
-    line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+    line.get(..name.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(name))
         && line[name.len()..].trim_start().starts_with(':')
 }
 
 /// The proxy that apt is told to use for plain http, if any.
 pub fn proxy() -> Option<String> {
-    let output = Command::new("apt-config").args(["shell", "PROXY", "Acquire::http::Proxy"]).output().ok()?;
+    let output = Command::new("apt-config")
+        .args(["shell", "PROXY", "Acquire::http::Proxy"])
+        .output()
+        .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let value = text.trim().strip_prefix("PROXY=")?.trim_matches('\'').to_owned();
     (!value.is_empty() && value != "DIRECT").then_some(value)
@@ -110,7 +132,10 @@ pub fn mirrors(sources: &[AptSource], suite: &str) -> Vec<String> {
 /// distributions, archives without Debian's packages: only asking tells.
 pub fn serving(mirrors: &[String], path: &str, proxy: Option<&str>) -> Option<String> {
     let agent = download::agent(proxy, Duration::from_secs(5));
-    mirrors.iter().find(|mirror| download::exists(&agent, &url(mirror, path))).cloned()
+    mirrors
+        .iter()
+        .find(|mirror| download::exists(&agent, &url(mirror, path)))
+        .cloned()
 }
 
 /// The address of a pool path on a mirror.
@@ -140,7 +165,14 @@ mod tests {
         .unwrap();
         let found = sources(dir.path());
         let uris: Vec<_> = found.iter().map(|s| s.uri.as_str()).collect();
-        assert_eq!(uris, ["http://one.example/debian", "http://two.example/debian", "https://three.example/debian"]);
+        assert_eq!(
+            uris,
+            [
+                "http://one.example/debian",
+                "http://two.example/debian",
+                "https://three.example/debian"
+            ]
+        );
         assert_eq!(found[0].signed_by.as_deref(), Some(Path::new("/k.gpg")));
         assert_eq!(found[1].suites, ["trixie", "trixie-updates"]);
         assert_eq!(mirrors(&found, "trixie")[0], "http://two.example/debian");
@@ -148,6 +180,9 @@ mod tests {
 
     #[test]
     fn a_plus_in_a_pool_path_is_escaped() {
-        assert_eq!(url("http://m", "pool/main/g/g++_1_amd64.deb"), "http://m/pool/main/g/g%2b%2b_1_amd64.deb");
+        assert_eq!(
+            url("http://m", "pool/main/g/g++_1_amd64.deb"),
+            "http://m/pool/main/g/g%2b%2b_1_amd64.deb"
+        );
     }
 }

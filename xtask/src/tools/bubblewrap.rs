@@ -27,15 +27,29 @@ pub fn provide(
             Ok(version) if version_reached(&version, &pin.at_least) => {
                 return Tool::new("bubblewrap", &version, &path, Origin::Found { path: path.clone() });
             }
-            Ok(version) => problem = format!("{} is version {version}, wanted is {} or later", path.display(), pin.at_least),
+            Ok(version) => {
+                problem = format!(
+                    "{} is version {version}, wanted is {} or later",
+                    path.display(),
+                    pin.at_least
+                )
+            }
             Err(e) => problem = e.to_string(),
         }
     }
     let version = version_of(debs, &pin.package);
-    let label = Label { name: "bubblewrap", version: &version, arch };
+    let label = Label {
+        name: "bubblewrap",
+        version: &version,
+        arch,
+    };
     let folder = deb::bring(place, label, debs, mirror, progress).map_err(|e| lacking(format!("{problem}; {e}")))?;
     let path = folder.join("usr/bin/bwrap");
-    let origin = Origin::Brought { package: pin.package.clone(), version: version.clone(), sha256: deb::digest(debs) };
+    let origin = Origin::Brought {
+        package: pin.package.clone(),
+        version: version.clone(),
+        sha256: deb::digest(debs),
+    };
     let mut tool = Tool::new("bubblewrap", &version, &path, origin)?;
     // the machine's own libraries will usually do, and start faster than a loader called by name
     if works(&tool.command).is_err() {
@@ -48,10 +62,22 @@ pub fn provide(
 /// The program started by the loader and with the libraries of its own packages.
 fn through_loader(folder: &Path, arch: &str, program: &Path) -> Vec<String> {
     let libraries = [format!("lib/{arch}-linux-gnu"), format!("usr/lib/{arch}-linux-gnu")];
-    let loader = if arch == "aarch64" { "ld-linux-aarch64.so.1" } else { "ld-linux-x86-64.so.2" };
-    let path: Vec<String> = libraries.iter().map(|part| folder.join(part).display().to_string()).collect();
+    let loader = if arch == "aarch64" {
+        "ld-linux-aarch64.so.1"
+    } else {
+        "ld-linux-x86-64.so.2"
+    };
+    let path: Vec<String> = libraries
+        .iter()
+        .map(|part| folder.join(part).display().to_string())
+        .collect();
     let loader = folder.join(&libraries[0]).join(loader);
-    vec![loader.display().to_string(), "--library-path".into(), path.join(":"), program.display().to_string()]
+    vec![
+        loader.display().to_string(),
+        "--library-path".into(),
+        path.join(":"),
+        program.display().to_string(),
+    ]
 }
 
 /// Makes the smallest sandbox and returns bubblewrap's version.
@@ -62,7 +88,18 @@ fn works(command: &[String]) -> Result<String, ToolError> {
         start
     };
     let said = process::output(start().arg("--version"), Duration::from_secs(10))?;
-    let sandbox = ["--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "true"];
+    let sandbox = [
+        "--unshare-user",
+        "--unshare-pid",
+        "--ro-bind",
+        "/",
+        "/",
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+        "true",
+    ];
     process::output(start().args(sandbox), Duration::from_secs(10))?;
     Ok(said.split_whitespace().nth(1).unwrap_or("0").to_owned())
 }
@@ -70,5 +107,9 @@ fn works(command: &[String]) -> Result<String, ToolError> {
 fn lacking(problem: String) -> ToolError {
     let remedy = "install the package bubblewrap; if it is installed, user namespaces are switched off: \
                   see kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns and user.max_user_namespaces";
-    ToolError::Unavailable { tool: "bubblewrap", problem, remedy: remedy.into() }
+    ToolError::Unavailable {
+        tool: "bubblewrap",
+        problem,
+        remedy: remedy.into(),
+    }
 }

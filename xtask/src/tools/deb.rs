@@ -46,7 +46,12 @@ pub fn bring(
         side_by_side(debs, |(name, deb)| {
             let file = place.downloads().join(format!("{name}-{}.deb", &deb.sha256[..16]));
             let urls = [apt::url(&mirror.address, &deb.path)];
-            let wanted = Wanted { what: name, urls: &urls, sha256: &deb.sha256, proxy: mirror.proxy.as_deref() };
+            let wanted = Wanted {
+                what: name,
+                urls: &urls,
+                sha256: &deb.sha256,
+                proxy: mirror.proxy.as_deref(),
+            };
             let file = download::fetch(&wanted, &file, &super::progress::Silent)?;
             unpack(&file, folder)?;
             total.add(deb.size);
@@ -107,15 +112,24 @@ fn side_by_side<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<(), ToolError>
 
 /// Unpacks a package's files into `folder`, without what only a person reads.
 pub fn unpack(deb: &Path, folder: &Path) -> Result<(), ToolError> {
-    let fail = |problem: String| ToolError::Unpack { archive: deb.to_path_buf(), problem };
+    let fail = |problem: String| ToolError::Unpack {
+        archive: deb.to_path_buf(),
+        problem,
+    };
     let mut archive = ar::Archive::new(File::open(deb).map_err(ToolError::io("open", deb))?);
     while let Some(entry) = archive.next_entry() {
         let entry = entry.map_err(|e| fail(e.to_string()))?;
         let name = String::from_utf8_lossy(entry.header().identifier()).into_owned();
         match name.trim_end_matches('/') {
-            "data.tar.xz" => return untar(liblzma::read::XzDecoder::new(entry), folder).map_err(|e| fail(e.to_string())),
-            "data.tar.gz" => return untar(flate2::read::GzDecoder::new(entry), folder).map_err(|e| fail(e.to_string())),
-            other if other.starts_with("data.tar") => return Err(fail(format!("{other} is compressed in a way not known here"))),
+            "data.tar.xz" => {
+                return untar(liblzma::read::XzDecoder::new(entry), folder).map_err(|e| fail(e.to_string()));
+            }
+            "data.tar.gz" => {
+                return untar(flate2::read::GzDecoder::new(entry), folder).map_err(|e| fail(e.to_string()));
+            }
+            other if other.starts_with("data.tar") => {
+                return Err(fail(format!("{other} is compressed in a way not known here")));
+            }
             _ => {}
         }
     }
@@ -123,7 +137,14 @@ pub fn unpack(deb: &Path, folder: &Path) -> Result<(), ToolError> {
 }
 
 fn untar(data: impl Read, folder: &Path) -> std::io::Result<()> {
-    const UNREAD: [&str; 6] = ["usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/lintian", "usr/share/perl5", "usr/share/bug"];
+    const UNREAD: [&str; 6] = [
+        "usr/share/doc",
+        "usr/share/man",
+        "usr/share/locale",
+        "usr/share/lintian",
+        "usr/share/perl5",
+        "usr/share/bug",
+    ];
     let mut archive = tar::Archive::new(data);
     archive.set_preserve_mtime(false);
     for entry in archive.entries()? {
@@ -131,7 +152,9 @@ fn untar(data: impl Read, folder: &Path) -> std::io::Result<()> {
         let path = entry.path()?.into_owned();
         let path = path.strip_prefix("./").unwrap_or(&path);
         // packages that are unpacked side by side share their folders
-        if UNREAD.iter().any(|prefix| path.starts_with(prefix)) || (entry.header().entry_type().is_dir() && folder.join(path).is_dir()) {
+        if UNREAD.iter().any(|prefix| path.starts_with(prefix))
+            || (entry.header().entry_type().is_dir() && folder.join(path).is_dir())
+        {
             continue;
         }
         entry.unpack_in(folder)?;

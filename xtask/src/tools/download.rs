@@ -60,7 +60,10 @@ pub fn fetch(wanted: &Wanted<'_>, target: &Path, progress: &dyn Progress) -> Res
             Err(Transfer::Remote(text)) => problem = text,
         }
     }
-    Err(ToolError::Download { what: wanted.what.to_owned(), problem })
+    Err(ToolError::Download {
+        what: wanted.what.to_owned(),
+        problem,
+    })
 }
 
 /// A failure of this machine ends the attempt; one of the peer lets the next address be tried.
@@ -77,7 +80,10 @@ fn transfer(agent: &ureq::Agent, url: &str, part: &Path, what: &str, progress: &
         request = request.header("range", format!("bytes={have_bytes}-"));
     }
     // a peer that trickles cannot hold us for ever
-    let request = request.config().timeout_recv_body(Some(Duration::from_secs(600))).build();
+    let request = request
+        .config()
+        .timeout_recv_body(Some(Duration::from_secs(600)))
+        .build();
     let answer = request.call().map_err(|e| Transfer::Remote(e.to_string()))?;
     let status = answer.status();
     let resumed = status == StatusCode::PARTIAL_CONTENT;
@@ -91,7 +97,13 @@ fn transfer(agent: &ureq::Agent, url: &str, part: &Path, what: &str, progress: &
     let mut done_bytes = if resumed { have_bytes } else { 0 };
     let total_bytes = done_bytes + answer.body().content_length().unwrap_or(0);
     let mut options = OpenOptions::new();
-    let mut file = options.create(true).write(true).append(resumed).truncate(!resumed).open(part).map_err(local("open"))?;
+    let mut file = options
+        .create(true)
+        .write(true)
+        .append(resumed)
+        .truncate(!resumed)
+        .open(part)
+        .map_err(local("open"))?;
     let mut body = answer.into_body().into_reader();
     let mut buffer = vec![0; 128 * 1024];
     loop {
@@ -105,7 +117,9 @@ fn transfer(agent: &ureq::Agent, url: &str, part: &Path, what: &str, progress: &
     }
     progress.bytes(what, done_bytes, done_bytes);
     if done_bytes < total_bytes {
-        return Err(Transfer::Remote(format!("the connection ended after {done_bytes} of {total_bytes} bytes")));
+        return Err(Transfer::Remote(format!(
+            "the connection ended after {done_bytes} of {total_bytes} bytes"
+        )));
     }
     file.sync_all().map_err(local("write"))
 }
@@ -116,7 +130,11 @@ fn accept(part: &Path, target: &Path, wanted: &Wanted<'_>) -> Result<PathBuf, To
         // kept under another name: it must not be resumed, but whoever looks into it wants to see it
         let rejected = target.with_extension("rejected");
         std::fs::rename(part, &rejected).map_err(ToolError::io("rename", part))?;
-        return Err(ToolError::Checksum { file: rejected, expected: wanted.sha256.to_owned(), got });
+        return Err(ToolError::Checksum {
+            file: rejected,
+            expected: wanted.sha256.to_owned(),
+            got,
+        });
     }
     std::fs::rename(part, target).map_err(ToolError::io("rename", part))?;
     Ok(target.to_path_buf())

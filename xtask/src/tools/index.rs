@@ -23,7 +23,11 @@ pub struct IndexSettings {
 impl std::fmt::Debug for IndexSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<_> = self.env.keys().collect();
-        f.debug_struct("IndexSettings").field("identity", &self.identity).field("env", &names).field("files", &self.files).finish()
+        f.debug_struct("IndexSettings")
+            .field("identity", &self.identity)
+            .field("env", &names)
+            .field("files", &self.files)
+            .finish()
     }
 }
 
@@ -50,8 +54,14 @@ const HANDED_ON: [&str; 17] = [
 
 /// Reads the environment and pip's settings.
 pub fn read() -> IndexSettings {
-    let pip = process::output(Command::new("python3").args(["-m", "pip", "config", "list"]), Duration::from_secs(20));
-    settings(&|name| std::env::var(name).ok().filter(|value| !value.is_empty()), &pip_settings(&pip.unwrap_or_default()))
+    let pip = process::output(
+        Command::new("python3").args(["-m", "pip", "config", "list"]),
+        Duration::from_secs(20),
+    );
+    settings(
+        &|name| std::env::var(name).ok().filter(|value| !value.is_empty()),
+        &pip_settings(&pip.unwrap_or_default()),
+    )
 }
 
 /// `global.index-url='https://…'` lines; what `:env:` or a section of a command says wins over `global`.
@@ -71,7 +81,9 @@ fn pip_settings(text: &str) -> BTreeMap<String, String> {
 fn settings(variable: &dyn Fn(&str) -> Option<String>, pip: &BTreeMap<String, String>) -> IndexSettings {
     let mut env = BTreeMap::new();
     for name in HANDED_ON {
-        if let Some(value) = variable(name).or_else(|| variable(&name.to_lowercase()).filter(|_| name.ends_with("_PROXY"))) {
+        if let Some(value) =
+            variable(name).or_else(|| variable(&name.to_lowercase()).filter(|_| name.ends_with("_PROXY")))
+        {
             env.insert(name.to_owned(), value);
         }
     }
@@ -91,31 +103,61 @@ fn settings(variable: &dyn Fn(&str) -> Option<String>, pip: &BTreeMap<String, St
     default("HTTPS_PROXY", pip.get("proxy"));
     default("HTTP_PROXY", pip.get("proxy"));
     // uv takes commas where pip takes blanks; an empty folder only costs a look
-    let has_files = |folder: &&str| std::fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some()) || folder.contains("://");
-    let links = pip.get("find-links").map(|links| links.split_whitespace().filter(has_files).collect::<Vec<_>>().join(","));
+    let has_files = |folder: &&str| {
+        std::fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some()) || folder.contains("://")
+    };
+    let links = pip
+        .get("find-links")
+        .map(|links| links.split_whitespace().filter(has_files).collect::<Vec<_>>().join(","));
     default("UV_FIND_LINKS", links.as_ref());
-    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT", "NETRC", "UV_FIND_LINKS"];
-    let files = named.iter().filter_map(|name| env.get(*name)).flat_map(|value| value.split(','));
+    let named = [
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "SSL_CLIENT_CERT",
+        "NETRC",
+        "UV_FIND_LINKS",
+    ];
+    let files = named
+        .iter()
+        .filter_map(|name| env.get(*name))
+        .flat_map(|value| value.split(','));
     let files = files.filter(|file| file.starts_with('/')).map(PathBuf::from).collect();
-    IndexSettings { identity: identity(&env), files, env }
+    IndexSettings {
+        identity: identity(&env),
+        files,
+        env,
+    }
 }
 
 /// `default`, or a digest of the addresses without user, password or query.
 fn identity(env: &BTreeMap<String, String>) -> String {
     let mut text = String::new();
     for name in ["UV_DEFAULT_INDEX", "UV_INDEX", "UV_FIND_LINKS"] {
-        for address in env.get(name).iter().flat_map(|value| value.split([' ', ','])).filter(|a| !a.is_empty()) {
+        for address in env
+            .get(name)
+            .iter()
+            .flat_map(|value| value.split([' ', ',']))
+            .filter(|a| !a.is_empty())
+        {
             text.push_str(name);
             text.push('=');
             text.push_str(&without_secrets(address));
             text.push('\n');
         }
     }
-    if text.is_empty() { "default".into() } else { format!("index-{}", &blake3::hash(text.as_bytes()).to_hex()[..12]) }
+    if text.is_empty() {
+        "default".into()
+    } else {
+        format!("index-{}", &blake3::hash(text.as_bytes()).to_hex()[..12])
+    }
 }
 
 fn without_secrets(address: &str) -> String {
-    let address = address.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+    let address = address
+        .split(['?', '#'])
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches('/');
     match address.split_once("://") {
         Some((scheme, rest)) => {
             let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -132,7 +174,9 @@ mod tests {
 
     #[test]
     fn pip_settings_become_uv_variables() {
-        let pip = pip_settings("global.index-url='https://u:secret@index.example/simple/'\nglobal.extra-index-url='https://a/x\\nhttps://b/y'\n:env:.cert='/c.pem'\nglobal.cert='/old.pem'\n");
+        let pip = pip_settings(
+            "global.index-url='https://u:secret@index.example/simple/'\nglobal.extra-index-url='https://a/x\\nhttps://b/y'\n:env:.cert='/c.pem'\nglobal.cert='/old.pem'\n",
+        );
         let found = settings(&|_| None, &pip);
         assert_eq!(found.env["UV_DEFAULT_INDEX"], "https://u:secret@index.example/simple/");
         assert_eq!(found.env["UV_INDEX"], "https://a/x https://b/y");
@@ -143,9 +187,21 @@ mod tests {
 
     #[test]
     fn the_identity_ignores_secrets_and_names_no_host() {
-        let with = |index: &str| settings(&|name| (name == "UV_DEFAULT_INDEX").then(|| index.to_owned()), &BTreeMap::new()).identity;
-        assert_eq!(with("https://u:p@index.example/simple"), with("https://index.example/simple/?token=1"));
-        assert_ne!(with("https://index.example/simple"), with("https://index.example/other"));
+        let with = |index: &str| {
+            settings(
+                &|name| (name == "UV_DEFAULT_INDEX").then(|| index.to_owned()),
+                &BTreeMap::new(),
+            )
+            .identity
+        };
+        assert_eq!(
+            with("https://u:p@index.example/simple"),
+            with("https://index.example/simple/?token=1")
+        );
+        assert_ne!(
+            with("https://index.example/simple"),
+            with("https://index.example/other")
+        );
         assert!(!with("https://index.example/simple").contains("example"));
         assert_eq!(settings(&|_| None, &BTreeMap::new()).identity, "default");
     }

@@ -152,7 +152,13 @@ impl Tool {
             problem: format!("{} is not UTF-8", path.display()),
             remedy: "move the checkout to a path that is UTF-8".into(),
         })?;
-        Ok(Self { name, version: version.to_owned(), path: path.to_path_buf(), command: vec![command.to_owned()], origin })
+        Ok(Self {
+            name,
+            version: version.to_owned(),
+            path: path.to_path_buf(),
+            command: vec![command.to_owned()],
+            origin,
+        })
     }
 }
 
@@ -168,7 +174,14 @@ pub fn provision(checkout: &Path, choice: &ToolChoice, progress: &dyn Progress) 
     let uv = uv::provide(&place, &tool_pins.uv, arch, progress)?;
     let debs = deb_pins.tool(arch, "bubblewrap")?;
     let bwrap = bubblewrap::provide(&place, &tool_pins.bubblewrap, &debs, arch, mirror.as_ref(), progress)?;
-    let at = nix::Surroundings { checkout, place: &place, tool_pins: &tool_pins, deb_pins: &deb_pins, arch, mirror: mirror.as_ref() };
+    let at = nix::Surroundings {
+        checkout,
+        place: &place,
+        tool_pins: &tool_pins,
+        deb_pins: &deb_pins,
+        arch,
+        mirror: mirror.as_ref(),
+    };
     let mut lacking = Vec::new();
     let mut optional = |result: Result<_, ToolError>, forced: bool| match result {
         Ok(tool) => Ok(Some(tool)),
@@ -181,11 +194,23 @@ pub fn provision(checkout: &Path, choice: &ToolChoice, progress: &dyn Progress) 
     let chosen = optional(nix::provide(&at, choice, progress), *choice != ToolChoice::default())?;
     let (nix, source) = chosen.unzip();
     let busybox = match source {
-        Some(PackageSource::Debnix { .. }) => Some(busybox(&place, &tool_pins, &deb_pins, arch, mirror.as_ref(), progress)?),
+        Some(PackageSource::Debnix { .. }) => {
+            Some(busybox(&place, &tool_pins, &deb_pins, arch, mirror.as_ref(), progress)?)
+        }
         _ => None,
     };
     let apt_mirror = mirror.map(|mirror| mirror.address);
-    Ok(Tools { uv, bwrap, interpreter, nix, busybox, apt_mirror, source, index: index::read(), lacking })
+    Ok(Tools {
+        uv,
+        bwrap,
+        interpreter,
+        nix,
+        busybox,
+        apt_mirror,
+        source,
+        index: index::read(),
+        lacking,
+    })
 }
 
 /// The first of the machine's mirrors that serves one of the pins.
@@ -209,20 +234,44 @@ fn busybox(
     let debs = deb_pins.tool(arch, "busybox")?;
     let package = &tool_pins.busybox.package;
     let version = version_of(&debs, package);
-    let folder = deb::bring(place, place::Label { name: "busybox", version: &version, arch }, &debs, mirror, progress)?;
-    let origin = Origin::Brought { package: package.clone(), version: version.clone(), sha256: deb::digest(&debs) };
+    let folder = deb::bring(
+        place,
+        place::Label {
+            name: "busybox",
+            version: &version,
+            arch,
+        },
+        &debs,
+        mirror,
+        progress,
+    )?;
+    let origin = Origin::Brought {
+        package: package.clone(),
+        version: version.clone(),
+        sha256: deb::digest(&debs),
+    };
     Tool::new("busybox", &version, &folder.join("bin/busybox"), origin)
 }
 
 /// The upstream part of a package's pinned version: `1:1.35.0-4+b1` is 1.35.0.
 fn version_of(debs: &[(&str, &Deb)], package: &str) -> String {
-    let version = debs.iter().find(|(name, _)| *name == package).map_or("0", |(_, deb)| deb.version.as_str());
+    let version = debs
+        .iter()
+        .find(|(name, _)| *name == package)
+        .map_or("0", |(_, deb)| deb.version.as_str());
     let version = version.split_once(':').map_or(version, |(_epoch, rest)| rest);
-    version.rsplit_once('-').map_or(version, |(upstream, _revision)| upstream).to_owned()
+    version
+        .rsplit_once('-')
+        .map_or(version, |(upstream, _revision)| upstream)
+        .to_owned()
 }
 
 /// Compares dotted numbers; anything else in them ends the comparison.
 fn version_reached(version: &str, at_least: &str) -> bool {
-    let numbers = |text: &str| text.split('.').map_while(|part| part.parse::<u32>().ok()).collect::<Vec<_>>();
+    let numbers = |text: &str| {
+        text.split('.')
+            .map_while(|part| part.parse::<u32>().ok())
+            .collect::<Vec<_>>()
+    };
     numbers(version) >= numbers(at_least)
 }

@@ -46,6 +46,8 @@ pub struct NixTool {
     pub origin: Origin,
     /// The program on the machine.
     pub program: PathBuf,
+    /// The program in the sandbox; none for nix-portable, whose nix is on the volume.
+    pub inside: Option<String>,
     /// Read-only binds of a sandbox that runs it.
     pub binds: Vec<Bind>,
     /// Variables it needs: proxies and certificates, and a user name for sandboxes without /etc/passwd.
@@ -66,16 +68,14 @@ impl NixTool {
     /// Makes a volume ready for this nix and says how to run it there. For nix-portable the first call unpacks the store
     /// that it carries; the caller holds the volume's lock, because nix-portable has none.
     pub fn on(&self, volume: &Path) -> Result<NixCommand, ToolError> {
-        match self.provider {
-            NixProvider::Nix => Ok(NixCommand { command: vec!["/usr/bin/nix".into()], binds: self.binds.clone() }),
-            NixProvider::NixPortable => {
-                let nix = match nix_in_store(volume) {
-                    Some(nix) => nix,
-                    None => self.bootstrap(volume)?,
-                };
-                Ok(NixCommand { command: vec![nix], binds: Vec::new() })
-            }
-        }
+        let nix = match self.inside.clone().or_else(|| nix_in_store(volume)) {
+            Some(nix) => nix,
+            None => self.bootstrap(volume)?,
+        };
+        Ok(NixCommand {
+            command: vec![nix],
+            binds: self.binds.clone(),
+        })
     }
 
     fn bootstrap(&self, volume: &Path) -> Result<String, ToolError> {
@@ -84,7 +84,10 @@ impl NixTool {
         process::output(&mut command, Duration::from_secs(300))?;
         nix_in_store(volume).ok_or_else(|| ToolError::Program {
             program: self.program.display().to_string(),
-            problem: format!("it ended well but left no nix in {}", volume.join(".nix-portable/nix/store").display()),
+            problem: format!(
+                "it ended well but left no nix in {}",
+                volume.join(".nix-portable/nix/store").display()
+            ),
         })
     }
 }
@@ -92,10 +95,15 @@ impl NixTool {
 /// The nix in a volume's store, as a path in the sandbox.
 fn nix_in_store(volume: &Path) -> Option<String> {
     let store = volume.join(".nix-portable/nix/store");
-    let mut found: Vec<String> = std::fs::read_dir(&store).ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let mut found: Vec<String> = std::fs::read_dir(&store)
+        .ok()?
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
     found.retain(|name| {
         let version = name.get(33..).and_then(|rest| rest.strip_prefix("nix-"));
-        version.is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit())) && store.join(name).join("bin/nix").exists()
+        version.is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit()))
+            && store.join(name).join("bin/nix").exists()
     });
     found.sort();
     found.pop().map(|name| format!("/nix/store/{name}/bin/nix"))
@@ -112,7 +120,11 @@ pub struct Surroundings<'a> {
 }
 
 /// Chooses and provides a nix and its packages.
-pub fn provide(at: &Surroundings<'_>, choice: &ToolChoice, progress: &dyn Progress) -> Result<(NixTool, PackageSource), ToolError> {
+pub fn provide(
+    at: &Surroundings<'_>,
+    choice: &ToolChoice,
+    progress: &dyn Progress,
+) -> Result<(NixTool, PackageSource), ToolError> {
     // nixpkgs comes from the same host as nix-portable's releases: one look answers for both
     let release = at.release_url();
     let needs_release = choice.source != SourceChoice::Debnix || choice.provider == ProviderChoice::NixPortable;
@@ -121,7 +133,11 @@ pub fn provide(at: &Surroundings<'_>, choice: &ToolChoice, progress: &dyn Progre
         SourceChoice::Nixpkgs => at.nixpkgs(),
         SourceChoice::Auto if reaches_release => at.nixpkgs(),
         SourceChoice::Debnix | SourceChoice::Auto if at.mirror.is_some() => at.debnix()?,
-        SourceChoice::Debnix | SourceChoice::Auto => return Err(lacking("neither nixpkgs nor a mirror with Debian's packages can be reached")),
+        SourceChoice::Debnix | SourceChoice::Auto => {
+            return Err(lacking(
+                "neither nixpkgs nor a mirror with Debian's packages can be reached",
+            ));
+        }
     };
     let tool = match choice.provider {
         ProviderChoice::NixPortable => at.nix_portable(&release, progress)?,
@@ -140,36 +156,79 @@ impl Surroundings<'_> {
 
     fn nixpkgs(&self) -> PackageSource {
         let pin = &self.tool_pins.nixpkgs;
-        PackageSource::Nixpkgs { revision: pin.revision.clone(), nar_hash: pin.nar_hash.clone() }
+        PackageSource::Nixpkgs {
+            revision: pin.revision.clone(),
+            nar_hash: pin.nar_hash.clone(),
+        }
     }
 
     fn debnix(&self) -> Result<PackageSource, ToolError> {
         let folder = self.checkout.join("images/debnix");
         let folder = folder.canonicalize().map_err(ToolError::io("find", &folder))?;
         let mut hash = blake3::Hasher::new();
-        for name in ["default.nix", "applets.sh", "gcc.sh", "pins.json", "sysroot.sh", "tool.sh", "unpack.sh"] {
+        for name in [
+            "default.nix",
+            "applets.sh",
+            "gcc.sh",
+            "pins.json",
+            "sysroot.sh",
+            "tool.sh",
+            "unpack.sh",
+        ] {
             let file = folder.join(name);
             let bytes = std::fs::read(&file).map_err(ToolError::io("read", &file))?;
             hash.update(&(bytes.len() as u64).to_le_bytes()).update(&bytes);
         }
-        Ok(PackageSource::Debnix { folder, digest: hash.finalize().to_hex().to_string() })
+        Ok(PackageSource::Debnix {
+            folder,
+            digest: hash.finalize().to_hex().to_string(),
+        })
     }
 
     fn nix_portable(&self, url: &str, progress: &dyn Progress) -> Result<NixTool, ToolError> {
         let pin = &self.tool_pins.nix_portable;
-        let sha256 = pin.sha256.get(self.arch).ok_or_else(|| lacking("no nix-portable is pinned for this architecture"))?;
-        let label = Label { name: "nix-portable", version: &pin.version, arch: self.arch };
+        let sha256 = pin
+            .sha256
+            .get(self.arch)
+            .ok_or_else(|| lacking("no nix-portable is pinned for this architecture"))?;
+        let label = Label {
+            name: "nix-portable",
+            version: &pin.version,
+            arch: self.arch,
+        };
         let folder = self.place.tool(label, sha256, progress, |folder| {
             let file = self.place.downloads().join(format!("nix-portable-{}", pin.version));
             let urls = [url.to_owned()];
-            let file = download::fetch(&Wanted { what: "nix-portable", urls: &urls, sha256, proxy: None }, &file, progress)?;
+            let file = download::fetch(
+                &Wanted {
+                    what: "nix-portable",
+                    urls: &urls,
+                    sha256,
+                    proxy: None,
+                },
+                &file,
+                progress,
+            )?;
             let target = folder.join("nix-portable");
             std::fs::rename(&file, &target).map_err(ToolError::io("rename", &file))?;
-            std::fs::set_permissions(&target, std::fs::Permissions::from_mode(0o755)).map_err(ToolError::io("mark as program", &target))
+            std::fs::set_permissions(&target, std::fs::Permissions::from_mode(0o755))
+                .map_err(ToolError::io("mark as program", &target))
         })?;
-        let origin = Origin::Brought { package: "nix-portable".into(), version: pin.version.clone(), sha256: sha256.clone() };
+        let origin = Origin::Brought {
+            package: "nix-portable".into(),
+            version: pin.version.clone(),
+            sha256: sha256.clone(),
+        };
         let program = folder.join("nix-portable");
-        Ok(NixTool { provider: NixProvider::NixPortable, version: pin.version.clone(), origin, program, binds: Vec::new(), env: environment() })
+        Ok(NixTool {
+            provider: NixProvider::NixPortable,
+            version: pin.version.clone(),
+            origin,
+            program,
+            inside: None,
+            binds: Vec::new(),
+            env: environment(),
+        })
     }
 
     fn nix(&self, progress: &dyn Progress) -> Result<NixTool, ToolError> {
@@ -179,27 +238,49 @@ impl Surroundings<'_> {
         }
         let debs = self.deb_pins.tool(self.arch, "nix")?;
         let version = version_of(&debs, &pin.package);
-        let label = Label { name: "nix", version: &version, arch: self.arch };
+        let label = Label {
+            name: "nix",
+            version: &version,
+            arch: self.arch,
+        };
         let root = deb::bring(self.place, label, &debs, self.mirror, progress)?;
-        let origin = Origin::Brought { package: pin.package.clone(), version: version.clone(), sha256: deb::digest(&debs) };
+        let origin = Origin::Brought {
+            package: pin.package.clone(),
+            version: version.clone(),
+            sha256: deb::digest(&debs),
+        };
         let program = root.join("usr/bin/nix");
-        Ok(NixTool { provider: NixProvider::Nix, version, origin, program, binds: system_folders(&root), env: environment() })
+        Ok(NixTool {
+            provider: NixProvider::Nix,
+            version,
+            origin,
+            program,
+            inside: Some("/usr/bin/nix".into()),
+            binds: system_folders(&root),
+            env: environment(),
+        })
     }
 }
 
 /// The folders that make `root` look like a machine of its own: nix, its build hook and its libraries are then where
 /// they expect to be, whatever distribution is outside.
 fn system_folders(root: &Path) -> Vec<Bind> {
-    let folders = ["usr", "lib", "lib64"].iter().map(|name| (root.join(name), Path::new("/").join(name)));
-    folders.filter(|(from, _)| from.is_dir()).map(|(from, to)| Bind { from, to }).collect()
+    let folders = ["usr", "lib", "lib64"]
+        .iter()
+        .map(|name| (root.join(name), Path::new("/").join(name)));
+    folders
+        .filter(|(from, _)| from.is_dir())
+        .map(|(from, to)| Bind { from, to })
+        .collect()
 }
 
-/// A nix that a distribution installed. One that lives in /nix does not count: the volume is mounted over it.
+/// A nix that a distribution installed below /usr. One that lives in /nix does not count: the volume is mounted over it.
 fn installed(at_least: &str) -> Option<NixTool> {
-    let path = Path::new("/usr/bin/nix").canonicalize().ok()?;
-    if path.starts_with("/nix") {
-        return None;
-    }
+    let path = process::find("nix")?
+        .canonicalize()
+        .ok()
+        .filter(|path| path.starts_with("/usr"))?;
+    let inside = path.to_str()?.to_owned();
     let said = process::output(Command::new(&path).arg("--version"), Duration::from_secs(10)).ok()?;
     let version = said.split_whitespace().last()?.to_owned();
     version_reached(&version, at_least).then(|| NixTool {
@@ -207,6 +288,7 @@ fn installed(at_least: &str) -> Option<NixTool> {
         version,
         origin: Origin::Found { path: path.clone() },
         program: path,
+        inside: Some(inside),
         binds: system_folders(Path::new("/")),
         env: environment(),
     })
@@ -215,14 +297,31 @@ fn installed(at_least: &str) -> Option<NixTool> {
 /// What the environment says about proxies and certificates, in the names that nix's own client reads, and a user name:
 /// nix asks for one and a sandbox may have no /etc/passwd.
 fn environment() -> BTreeMap<String, String> {
-    let names = ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
-    let mut env: BTreeMap<String, String> = names.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))).collect();
+    let names = [
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "no_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+    ];
+    let mut env: BTreeMap<String, String> = names
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
+        .collect();
     if let Some(proxy) = super::apt::proxy() {
         env.entry("http_proxy".into()).or_insert(proxy);
     }
-    let bundle = ["NIX_SSL_CERT_FILE", "SSL_CERT_FILE"].iter().find_map(|name| std::env::var(name).ok());
+    let bundle = ["NIX_SSL_CERT_FILE", "SSL_CERT_FILE"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok());
     env.insert("USER".into(), "nix".into());
-    env.insert("NIX_SSL_CERT_FILE".into(), bundle.unwrap_or_else(|| "/etc/ssl/certs/ca-certificates.crt".into()));
+    env.insert(
+        "NIX_SSL_CERT_FILE".into(),
+        bundle.unwrap_or_else(|| "/etc/ssl/certs/ca-certificates.crt".into()),
+    );
     env
 }
 

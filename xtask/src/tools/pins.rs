@@ -106,23 +106,43 @@ pub struct Deb {
 
 /// Reads both files of a checkout.
 pub fn read(checkout: &Path) -> Result<(ToolPins, DebPins), ToolError> {
-    let text = std::fs::read_to_string(checkout.join(TOOLS_FILE)).map_err(ToolError::io("read", &checkout.join(TOOLS_FILE)))?;
-    let tools = toml::from_str(&text).map_err(|e| ToolError::Pins { file: TOOLS_FILE, problem: e.to_string() })?;
-    let text = std::fs::read_to_string(checkout.join(DEBS_FILE)).map_err(ToolError::io("read", &checkout.join(DEBS_FILE)))?;
-    let debs = serde_json::from_str(&text).map_err(|e| ToolError::Pins { file: DEBS_FILE, problem: e.to_string() })?;
+    let text = std::fs::read_to_string(checkout.join(TOOLS_FILE))
+        .map_err(ToolError::io("read", &checkout.join(TOOLS_FILE)))?;
+    let tools = toml::from_str(&text).map_err(|e| ToolError::Pins {
+        file: TOOLS_FILE,
+        problem: e.to_string(),
+    })?;
+    let text =
+        std::fs::read_to_string(checkout.join(DEBS_FILE)).map_err(ToolError::io("read", &checkout.join(DEBS_FILE)))?;
+    let debs = serde_json::from_str(&text).map_err(|e| ToolError::Pins {
+        file: DEBS_FILE,
+        problem: e.to_string(),
+    })?;
     Ok((tools, debs))
 }
 
 impl DebPins {
     /// The files of one of our tools, in the order of their names.
     pub fn tool(&self, arch: &str, tool: &str) -> Result<Vec<(&str, &Deb)>, ToolError> {
-        let missing = |what: String| ToolError::Pins { file: DEBS_FILE, problem: what };
-        let pins = self.arch.get(arch).ok_or_else(|| missing(format!("no packages for {arch}")))?;
-        let names = pins.tool.get(tool).ok_or_else(|| missing(format!("no tool {tool} for {arch}")))?;
+        let missing = |what: String| ToolError::Pins {
+            file: DEBS_FILE,
+            problem: what,
+        };
+        let pins = self
+            .arch
+            .get(arch)
+            .ok_or_else(|| missing(format!("no packages for {arch}")))?;
+        let names = pins
+            .tool
+            .get(tool)
+            .ok_or_else(|| missing(format!("no tool {tool} for {arch}")))?;
         names
             .iter()
             .map(|name| {
-                let deb = pins.debs.get(name).ok_or_else(|| missing(format!("{tool} wants {name}, which is not pinned")))?;
+                let deb = pins
+                    .debs
+                    .get(name)
+                    .ok_or_else(|| missing(format!("{tool} wants {name}, which is not pinned")))?;
                 Ok((name.as_str(), deb))
             })
             .collect()

@@ -82,7 +82,11 @@ impl Place {
     /// Waits for the lock; it is let go when the file closes, also when its holder is killed.
     fn lock(&self, progress: &dyn Progress) -> Result<File, ToolError> {
         let path = self.root.join(".lock");
-        let file = File::options().create(true).append(true).open(&path).map_err(ToolError::io("open", &path))?;
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(ToolError::io("open", &path))?;
         let started = Instant::now();
         let mut told = false;
         loop {
@@ -90,7 +94,10 @@ impl Place {
                 Ok(()) => return Ok(file),
                 Err(TryLockError::Error(source)) => return Err(ToolError::io("lock", &path)(source)),
                 Err(TryLockError::WouldBlock) if started.elapsed() > LOCK_WAIT => {
-                    return Err(ToolError::Locked { path, waited_s: LOCK_WAIT.as_secs() });
+                    return Err(ToolError::Locked {
+                        path,
+                        waited_s: LOCK_WAIT.as_secs(),
+                    });
                 }
                 Err(TryLockError::WouldBlock) => {}
             }
@@ -120,7 +127,11 @@ mod tests {
     use super::*;
     use crate::tools::progress::Silent;
 
-    const LABEL: Label<'_> = Label { name: "x", version: "1", arch: "any" };
+    const LABEL: Label<'_> = Label {
+        name: "x",
+        version: "1",
+        arch: "any",
+    };
 
     #[test]
     fn a_half_made_tool_is_made_again() {
@@ -128,7 +139,10 @@ mod tests {
         let place = Place::new(dir.path()).unwrap();
         let failed = place.tool(LABEL, "d", &Silent, |folder| {
             std::fs::write(folder.join("half"), "").unwrap();
-            Err(ToolError::Pins { file: "f", problem: "p".into() })
+            Err(ToolError::Pins {
+                file: "f",
+                problem: "p".into(),
+            })
         });
         assert!(failed.is_err());
         let made = place.tool(LABEL, "d", &Silent, |folder| {
@@ -143,7 +157,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let place = Place::new(dir.path()).unwrap();
         for digest in ["one", "two"] {
-            let folder = place.tool(LABEL, digest, &Silent, |f| std::fs::write(f.join(digest), "").map_err(ToolError::io("write", f)));
+            let folder = place.tool(LABEL, digest, &Silent, |f| {
+                std::fs::write(f.join(digest), "").map_err(ToolError::io("write", f))
+            });
             let folder = folder.unwrap();
             assert!(folder.join(digest).exists());
             assert_eq!(folder.join("one").exists(), digest == "one");

@@ -8,8 +8,14 @@ use super::error::ToolError;
 /// Runs `command` and returns its stdout. A failure carries the last lines of its stderr.
 pub fn output(command: &mut Command, deadline: Duration) -> Result<String, ToolError> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let fail = |problem: String| ToolError::Program { program: program.clone(), problem };
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let fail = |problem: String| ToolError::Program {
+        program: program.clone(),
+        problem,
+    };
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|e| fail(format!("cannot start: {e}")))?;
     let (Some(mut stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(fail("its output cannot be read".into()));
@@ -52,10 +58,13 @@ pub fn output(command: &mut Command, deadline: Duration) -> Result<String, ToolE
 /// The file that `name` stands for in PATH.
 pub fn find(name: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| is_program(file))
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| is_program(file))
 }
 
 fn is_program(file: &std::path::Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
-    file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    file.metadata()
+        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }

@@ -48,15 +48,26 @@ print(json.dumps({
 
 /// Asks `python3` of PATH who it is, and checks that it will do.
 pub fn find() -> Result<PythonInterpreter, ToolError> {
-    let remedy = format!("install CPython {}.{} or later and put its python3 into PATH", OLDEST.0, OLDEST.1);
-    let lacking = |problem: String| ToolError::Unavailable { tool: "python3", problem, remedy: remedy.clone() };
+    let remedy = format!(
+        "install CPython {}.{} or later and put its python3 into PATH",
+        OLDEST.0, OLDEST.1
+    );
+    let lacking = |problem: String| ToolError::Unavailable {
+        tool: "python3",
+        problem,
+        remedy: remedy.clone(),
+    };
     let program = process::find("python3").ok_or_else(|| lacking("PATH holds no python3".into()))?;
     let text = process::output(Command::new(program).args(["-I", "-c", PROBE]), Duration::from_secs(20))?;
-    let mut found: PythonInterpreter = serde_json::from_str(&text).map_err(|e| lacking(format!("it answers nonsense: {e}")))?;
+    let mut found: PythonInterpreter =
+        serde_json::from_str(&text).map_err(|e| lacking(format!("it answers nonsense: {e}")))?;
     let mut numbers = found.version.split('.').filter_map(|part| part.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if found.implementation != "cpython" || version < OLDEST {
-        return Err(lacking(format!("the python3 in PATH is {} {}", found.implementation, found.version)));
+        return Err(lacking(format!(
+            "the python3 in PATH is {} {}",
+            found.implementation, found.version
+        )));
     }
     found.blake3 = digest(&found.path)?;
     Ok(found)

@@ -30,14 +30,21 @@ pub fn run(checkout: &Path, choice: &ToolChoice, format: Format) -> Result<(), T
 
 fn table(tools: &Tools) -> comfy_table::Table {
     let mut table = comfy_table::Table::new();
-    table.load_style(comfy_table::presets::NOTHING).set_header(["tool", "version", "origin"]);
+    table
+        .load_style(comfy_table::presets::NOTHING)
+        .set_header(["tool", "version", "origin"]);
     let mut row = |name: &str, version: &str, origin: String| {
         table.add_row([name, version, &origin]);
     };
     let python = &tools.interpreter;
     row("python", &python.version, python.path.display().to_string());
-    for tool in [Some(&tools.uv), Some(&tools.bwrap), tools.busybox.as_ref()].into_iter().flatten() {
-        let Tool { name, version, origin, .. } = tool;
+    for tool in [Some(&tools.uv), Some(&tools.bwrap), tools.busybox.as_ref()]
+        .into_iter()
+        .flatten()
+    {
+        let Tool {
+            name, version, origin, ..
+        } = tool;
         row(name, version, shown(origin));
     }
     if let Some(nix) = &tools.nix {
@@ -49,6 +56,10 @@ fn table(tools: &Tools) -> comfy_table::Table {
 fn shown(origin: &Origin) -> String {
     match origin {
         Origin::Found { path } => path.display().to_string(),
-        Origin::Brought { package, version, sha256 } => format!("brought: {package} {version}, {}", &sha256[..12]),
+        Origin::Brought {
+            package,
+            version,
+            sha256,
+        } => format!("brought: {package} {version}, {}", &sha256[..12]),
     }
 }

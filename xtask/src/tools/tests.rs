@@ -10,7 +10,10 @@ use super::*;
 
 /// The checkout that these tests belong to.
 pub fn checkout() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout").to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask lies in the checkout")
+        .to_path_buf()
 }
 
 /// Provisions into the checkout itself, or says why the test is skipped.
@@ -53,9 +56,16 @@ fn serve(content: &'static [u8], cuts: usize, cut_bytes: usize) -> Server {
             let number = count.fetch_add(1, Ordering::SeqCst);
             let body = &content[from..];
             let status = if from > 0 { "206 Partial Content" } else { "200 OK" };
-            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            );
             stream.write_all(head.as_bytes()).unwrap();
-            let end = if number < cuts { cut_bytes.min(body.len()) } else { body.len() };
+            let end = if number < cuts {
+                cut_bytes.min(body.len())
+            } else {
+                body.len()
+            };
             if !is_head {
                 let _ = stream.write_all(&body[..end]);
             }
@@ -77,7 +87,12 @@ fn a_cut_download_goes_on_where_it_stopped() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("file");
     let urls = [server.address];
-    let wanted = Wanted { what: "file", urls: &urls, sha256: &sha256(content), proxy: None };
+    let wanted = Wanted {
+        what: "file",
+        urls: &urls,
+        sha256: &sha256(content),
+        proxy: None,
+    };
     fetch(&wanted, &target, &Silent).unwrap();
     assert_eq!(std::fs::read(&target).unwrap(), content);
     assert_eq!(server.requests.load(Ordering::SeqCst), 2);
@@ -93,9 +108,22 @@ fn a_wrong_file_is_refused_by_name_and_not_resumed() {
     let target = dir.path().join("file");
     let urls = [server.address];
     let expected = sha256(b"what was pinned");
-    let error = fetch(&Wanted { what: "file", urls: &urls, sha256: &expected, proxy: None }, &target, &Silent).unwrap_err();
+    let error = fetch(
+        &Wanted {
+            what: "file",
+            urls: &urls,
+            sha256: &expected,
+            proxy: None,
+        },
+        &target,
+        &Silent,
+    )
+    .unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("file") && text.contains(&expected) && text.contains(&sha256(b"not what was pinned")), "{text}");
+    assert!(
+        text.contains("file") && text.contains(&expected) && text.contains(&sha256(b"not what was pinned")),
+        "{text}"
+    );
     assert!(error.hint().contains("delete"), "{}", error.hint());
     assert!(!target.exists() && !dir.path().join("file.part").exists());
 }
@@ -107,7 +135,12 @@ fn a_server_that_is_gone_is_an_error_within_a_second() {
     drop(listener);
     let dir = tempfile::tempdir().unwrap();
     let started = std::time::Instant::now();
-    let wanted = Wanted { what: "file", urls: &urls, sha256: "00", proxy: None };
+    let wanted = Wanted {
+        what: "file",
+        urls: &urls,
+        sha256: "00",
+        proxy: None,
+    };
     let error = fetch(&wanted, &dir.path().join("file"), &Silent).unwrap_err();
     assert!(matches!(error, ToolError::Download { .. }), "{error}");
     assert!(started.elapsed().as_secs() < 2);
@@ -119,7 +152,11 @@ fn checkout_with(edit: impl Fn(String) -> String) -> tempfile::TempDir {
     std::fs::create_dir_all(dir.path().join("images/debnix")).unwrap();
     for file in [pins::TOOLS_FILE, pins::DEBS_FILE] {
         let text = std::fs::read_to_string(checkout().join(file)).unwrap();
-        std::fs::write(dir.path().join(file), if file == pins::TOOLS_FILE { edit(text) } else { text }).unwrap();
+        std::fs::write(
+            dir.path().join(file),
+            if file == pins::TOOLS_FILE { edit(text) } else { text },
+        )
+        .unwrap();
     }
     dir
 }
@@ -140,19 +177,32 @@ fn nix_portable_is_brought_once_and_leaves_its_nix_on_the_volume() {
         let mut pins: toml::Table = text.parse().unwrap();
         let portable = pins["nix-portable"].as_table_mut().unwrap();
         portable.insert("url".into(), server.address.clone().into());
-        portable.insert("sha256".into(), toml::Table::from_iter([(arch.to_owned(), sha256(FAKE_PORTABLE).into())]).into());
+        portable.insert(
+            "sha256".into(),
+            toml::Table::from_iter([(arch.to_owned(), sha256(FAKE_PORTABLE).into())]).into(),
+        );
         toml::to_string(&pins).unwrap()
     });
     let (tool_pins, deb_pins) = pins::read(dir.path()).unwrap();
     let place = Place::new(dir.path()).unwrap();
-    let at = nix::Surroundings { checkout: dir.path(), place: &place, tool_pins: &tool_pins, deb_pins: &deb_pins, arch, mirror: None };
+    let at = nix::Surroundings {
+        checkout: dir.path(),
+        place: &place,
+        tool_pins: &tool_pins,
+        deb_pins: &deb_pins,
+        arch,
+        mirror: None,
+    };
     let (tool, source) = nix::provide(&at, &ToolChoice::default(), &Silent).unwrap();
     assert_eq!(tool.provider, NixProvider::NixPortable);
     assert!(matches!(source, PackageSource::Nixpkgs { .. }));
     let volume = tempfile::tempdir().unwrap();
     for _ in 0..2 {
         let nix = tool.on(volume.path()).unwrap();
-        assert_eq!(nix.command, ["/nix/store/00000000000000000000000000000000-nix-2.20.6/bin/nix"]);
+        assert_eq!(
+            nix.command,
+            ["/nix/store/00000000000000000000000000000000-nix-2.20.6/bin/nix"]
+        );
     }
 }
 
@@ -162,7 +212,14 @@ fn where_nothing_is_reached_the_error_says_what_to_install() {
     let (tool_pins, deb_pins) = pins::read(dir.path()).unwrap();
     let place = Place::new(dir.path()).unwrap();
     let arch = std::env::consts::ARCH;
-    let at = nix::Surroundings { checkout: dir.path(), place: &place, tool_pins: &tool_pins, deb_pins: &deb_pins, arch, mirror: None };
+    let at = nix::Surroundings {
+        checkout: dir.path(),
+        place: &place,
+        tool_pins: &tool_pins,
+        deb_pins: &deb_pins,
+        arch,
+        mirror: None,
+    };
     let error = nix::provide(&at, &ToolChoice::default(), &Silent).unwrap_err();
     assert!(error.to_string().contains("nix is not to be had"), "{error}");
     assert!(error.hint().contains("install"), "{}", error.hint());
@@ -185,8 +242,13 @@ fn every_pin_is_complete_for_both_architectures() {
 
 #[test]
 fn the_machine_gets_every_tool_and_each_one_runs() {
-    let Some(tools) = provisioned(&ToolChoice::default()) else { return };
-    let said = process::output(std::process::Command::new(&tools.uv.path).arg("--version"), std::time::Duration::from_secs(10));
+    let Some(tools) = provisioned(&ToolChoice::default()) else {
+        return;
+    };
+    let said = process::output(
+        std::process::Command::new(&tools.uv.path).arg("--version"),
+        std::time::Duration::from_secs(10),
+    );
     assert!(said.unwrap().contains(&tools.uv.version));
     assert!(tools.interpreter.path.is_absolute() && tools.interpreter.base_prefix.is_dir());
     let json = serde_json::to_string(&tools).unwrap();
@@ -196,8 +258,17 @@ fn the_machine_gets_every_tool_and_each_one_runs() {
 #[test]
 fn versions_compare_by_number() {
     assert!(version_reached("0.11.0", "0.5.0") && version_reached("2.8", "2.8") && !version_reached("0.4.9", "0.5.0"));
-    let deb = |version: &str| Deb { version: version.into(), path: String::new(), size: 0, sha256: String::new() };
-    for (version, upstream) in [("1:1.35.0-4+deb12u1+b1", "1.35.0"), ("2.8.0-1.1+b1", "2.8.0"), ("7", "7")] {
+    let deb = |version: &str| Deb {
+        version: version.into(),
+        path: String::new(),
+        size: 0,
+        sha256: String::new(),
+    };
+    for (version, upstream) in [
+        ("1:1.35.0-4+deb12u1+b1", "1.35.0"),
+        ("2.8.0-1.1+b1", "2.8.0"),
+        ("7", "7"),
+    ] {
         assert_eq!(version_of(&[("p", &deb(version))], "p"), upstream);
     }
 }
