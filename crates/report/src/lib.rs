@@ -1,1 +1,29 @@
-//! hybrid-cache report
+//! From samples to what people read: statistics, verdicts, terminal, Markdown, HTML and HdrHistogram logs.
+//!
+//! Samples are the truth. Every figure is computed from a [`RunRecord`] when it is rendered and stored nowhere, so a
+//! better statistic improves old reports too. Nothing here touches a terminal, the environment or a clock; only
+//! [`folder`] touches files.
+//!
+//! [`RunRecord`]: hybrid_cache_model::sample::RunRecord
+
+pub mod claim;
+pub mod compare;
+pub mod folder;
+mod hdr;
+mod html;
+mod markdown;
+pub mod phases;
+mod provenance;
+pub mod stats;
+pub mod summary;
+mod terminal;
+pub mod units;
+pub mod warning;
+
+pub use compare::{Comparison, Gate, compare};
+pub use folder::{FolderError, SampleLog, load, write_header, write_run};
+pub use hdr::{hdr_log, hdr_logs};
+pub use html::html;
+pub use markdown::markdown;
+pub use summary::Summary;
+pub use terminal::{Color, terminal};

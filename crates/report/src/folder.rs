@@ -1,0 +1,269 @@
+//! The folder of one bench run: what is in it, how it is written so that a crash loses nothing, how it is read back.
+//!
+//! ```text
+//! run.json         the record without samples, written when the run starts
+//! samples.jsonl    one sample a line, flushed at once
+//! report.json      the whole record, written at the end: from here on the truth
+//! report.md        rendered from it
+//! report.html      rendered from it
+//! hdr/*.hlog       HdrHistogram interval logs, one for each scenario and temperature
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use hybrid_cache_model::sample::{Completion, Provenance, RunRecord, SCHEMA_VERSION, Sample};
+use serde_json::Value;
+
+use crate::{hdr, html, markdown};
+
+/// The whole record.
+pub const REPORT_FILE: &str = "report.json";
+/// The record without its samples, from the start of the run.
+pub const HEADER_FILE: &str = "run.json";
+/// One sample a line.
+pub const SAMPLES_FILE: &str = "samples.jsonl";
+
+/// Why a run's folder could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// The file system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file was written by a version that this one does not know.
+    #[error(
+        "{}: schema version {found}, but this program reads version {SCHEMA_VERSION}\nhint: use the revision of hybrid-cache that wrote it, see `provenance.revision` in the file", path.display()
+    )]
+    UnknownSchema {
+        /// The file.
+        path: PathBuf,
+        /// The version it names.
+        found: String,
+    },
+    /// The file is not what its name promises.
+    #[error("{}{}: {message}", path.display(), line.map(|line| format!(" line {line}")).unwrap_or_default())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1, where the file has lines.
+        line: Option<usize>,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The folder holds no run.
+    #[error(
+        "{}: no {REPORT_FILE} and no {SAMPLES_FILE} here\nhint: name the folder that `cargo xtask bench` wrote, such as reports/<run>", path.display()
+    )]
+    NotARun {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+/// Writes every rendering of a record into a folder, which is made where it is missing. Each file appears whole or not
+/// at all.
+///
+/// # Errors
+/// The first file that cannot be written.
+pub fn write_run(dir: &Path, record: &RunRecord) -> Result<(), FolderError> {
+    make_folder(dir)?;
+    write_atomically(&dir.join(REPORT_FILE), &json(record))?;
+    write_atomically(&dir.join("report.md"), markdown::markdown(record).as_bytes())?;
+    write_atomically(&dir.join("report.html"), html::html(record).as_bytes())?;
+    let logs = hdr::hdr_logs(record);
+    if !logs.is_empty() {
+        make_folder(&dir.join("hdr"))?;
+    }
+    for (name, log) in logs {
+        write_atomically(&dir.join("hdr").join(name), &log)?;
+    }
+    Ok(())
+}
+
+/// Writes what is known when a run starts, so that samples survive a crash together with their provenance.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_header(dir: &Path, record: &RunRecord) -> Result<(), FolderError> {
+    make_folder(dir)?;
+    // Until the end is reached, the run counts as interrupted: a crash cannot correct it any more.
+    let header = RunRecord { samples: Vec::new(), completion: Completion::Interrupted, ..record.clone() };
+    write_atomically(&dir.join(HEADER_FILE), &json(&header))
+}
+
+/// Reads a run: its report, or, where a crash left none, its samples and its header.
+///
+/// # Errors
+/// The folder holds no run, a file cannot be read, is malformed, or has another schema version.
+pub fn load(dir: &Path) -> Result<RunRecord, FolderError> {
+    if let Some(text) = read(&dir.join(REPORT_FILE))? {
+        return parse_record(&dir.join(REPORT_FILE), &text);
+    }
+    let path = dir.join(SAMPLES_FILE);
+    let Some(text) = read(&path)? else {
+        return Err(FolderError::NotARun { path: dir.to_owned() });
+    };
+    let mut record = match read(&dir.join(HEADER_FILE))? {
+        Some(header) => parse_record(&dir.join(HEADER_FILE), &header)?,
+        None => unknown_record(),
+    };
+    record.completion = Completion::Interrupted;
+    let (samples, torn) = parse_samples(&path, &text)?;
+    record.samples = samples;
+    record.provenance.notes.push(format!("read from {SAMPLES_FILE}: the run left no {REPORT_FILE}"));
+    if torn {
+        record.provenance.notes.push(format!("the last line of {SAMPLES_FILE} is torn and was left out"));
+    }
+    Ok(record)
+}
+
+/// The growing `samples.jsonl` of a run.
+#[derive(Debug)]
+pub struct SampleLog {
+    path: PathBuf,
+    file: File,
+}
+
+impl SampleLog {
+    /// Starts a log; its folder is made where it is missing.
+    ///
+    /// # Errors
+    /// The file exists already (samples of two runs must not mix) or cannot be created.
+    pub fn create(path: &Path) -> Result<SampleLog, FolderError> {
+        if let Some(parent) = path.parent() {
+            make_folder(parent)?;
+        }
+        let file = File::options().append(true).create_new(true).open(path).map_err(at(path))?;
+        Ok(SampleLog { path: path.to_owned(), file })
+    }
+
+    /// Appends one sample; it is on disk when this returns.
+    ///
+    /// # Errors
+    /// The file cannot be written or synced.
+    pub fn append(&mut self, sample: &Sample) -> Result<(), FolderError> {
+        let mut line = serde_json::to_vec(sample).map_err(io::Error::from).map_err(at(&self.path))?;
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(at(&self.path))?;
+        self.file.sync_data().map_err(at(&self.path))
+    }
+}
+
+/// The record as `report.json` holds it: indented, for people and diffs.
+fn json(record: &RunRecord) -> Vec<u8> {
+    // A RunRecord holds no map with other keys than strings, the one thing that serde_json refuses.
+    let mut text = serde_json::to_vec_pretty(record).unwrap_or_default();
+    text.push(b'\n');
+    text
+}
+
+fn parse_record(path: &Path, text: &str) -> Result<RunRecord, FolderError> {
+    let value = serde_json::from_str(text).map_err(malformed(path, None))?;
+    check_schema(path, &value)?;
+    serde_json::from_value(value).map_err(malformed(path, None))
+}
+
+/// Every whole line, and whether a torn one was left out behind them.
+fn parse_samples(path: &Path, text: &str) -> Result<(Vec<Sample>, bool), FolderError> {
+    let mut samples = Vec::new();
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let value: Value = match serde_json::from_str(line) {
+            Ok(value) => value,
+            // Only a line without its end can have been torn by a crash; any other one was damaged.
+            Err(_) if !line.ends_with('\n') => return Ok((samples, true)),
+            Err(error) => return Err(malformed(path, Some(index + 1))(error)),
+        };
+        check_schema(path, &value)?;
+        samples.push(serde_json::from_value(value).map_err(malformed(path, Some(index + 1)))?);
+    }
+    Ok((samples, false))
+}
+
+fn check_schema(path: &Path, value: &Value) -> Result<(), FolderError> {
+    match value.get("schema") {
+        Some(version) if version.as_u64() == Some(u64::from(SCHEMA_VERSION)) => Ok(()),
+        Some(version) => Err(FolderError::UnknownSchema { path: path.to_owned(), found: version.to_string() }),
+        None => Err(FolderError::Malformed {
+            path: path.to_owned(),
+            line: None,
+            message: "it names no schema version, so it is no record of a run".to_owned(),
+        }),
+    }
+}
+
+/// A record for samples whose header was lost.
+fn unknown_record() -> RunRecord {
+    let unknown = || "unknown".to_owned();
+    let provenance = Provenance {
+        driver: unknown(),
+        started_at: unknown(),
+        revision: unknown(),
+        dirty: false,
+        command: unknown(),
+        kernel: unknown(),
+        os: unknown(),
+        arch: unknown(),
+        cpu: unknown(),
+        // No load is above this, so that nothing is called noisy on the strength of a number nobody knows.
+        cpus: u32::MAX,
+        memory_bytes: 0,
+        file_systems: std::collections::BTreeMap::new(),
+        interpreter: unknown(),
+        index: unknown(),
+        system_provider: unknown(),
+        system_source: unknown(),
+        tools: Vec::new(),
+        notes: vec![format!("no {HEADER_FILE}: where and with what this was measured is not known")],
+    };
+    RunRecord {
+        schema: SCHEMA_VERSION,
+        completion: Completion::Interrupted,
+        provenance,
+        scenarios: Vec::new(),
+        usage: Vec::new(),
+        samples: Vec::new(),
+    }
+}
+
+/// The file's text, bytes that a crash tore apart replaced; `None` where there is no such file.
+fn read(path: &Path) -> Result<Option<String>, FolderError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(at(path)(error)),
+    }
+}
+
+fn make_folder(path: &Path) -> Result<(), FolderError> {
+    fs::create_dir_all(path).map_err(at(path))
+}
+
+fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let staged = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    let written = File::create(&staged)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&staged, path));
+    if written.is_err() {
+        // Best effort: the error that matters is the one above.
+        let _ = fs::remove_file(&staged);
+    }
+    written.map_err(at(path))
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> FolderError {
+    move |source| FolderError::Io { path: path.to_owned(), source }
+}
+
+fn malformed(path: &Path, line: Option<usize>) -> impl Fn(serde_json::Error) -> FolderError {
+    move |error| FolderError::Malformed { path: path.to_owned(), line, message: error.to_string() }
+}

@@ -1,0 +1,125 @@
+//! Axes of the figures. Positions are shares of the plot's width, written as percentages: text keeps its size and the
+//! plot takes whatever width the page has, on a phone as on a screen.
+
+use maud::{Markup, html};
+
+use crate::units;
+
+/// Width, in shares of the plot, within which a centred label could be cut off at the edge.
+const EDGE: f64 = 0.07;
+
+/// A share of the width as an SVG length.
+pub(super) fn percent(share: f64) -> String {
+    format!("{:.3}%", share.clamp(0.0, 1.0) * 100.0)
+}
+
+/// Anchor of a label at a position, so that it stays within the plot.
+pub(super) fn anchor(share: f64) -> &'static str {
+    match share {
+        share if share < EDGE => "start",
+        share if share > 1.0 - EDGE => "end",
+        _ => "middle",
+    }
+}
+
+/// A mark on an axis.
+pub(super) struct Tick {
+    at: f64,
+    label: Option<String>,
+}
+
+/// A logarithmic time axis, in microseconds.
+pub(super) struct LogAxis {
+    low: f64,
+    high: f64,
+}
+
+impl LogAxis {
+    /// An axis that holds all values with room at both ends; `None` where no value is above zero.
+    pub(super) fn around(values_us: impl Iterator<Item = f64>) -> Option<LogAxis> {
+        let positive: Vec<f64> = values_us.filter(|us| *us > 0.0).map(f64::log10).collect();
+        let low = positive.iter().copied().reduce(f64::min)?;
+        let high = positive.iter().copied().reduce(f64::max)?;
+        // Room for marks at the ends, and at least a decade, so that noise does not look like a landscape.
+        let pad = 0.12 + (0.76 - (high - low)).max(0.0) / 2.0;
+        Some(LogAxis { low: low - pad, high: high + pad })
+    }
+
+    /// Position of a duration in microseconds, 0 to 1.
+    pub(super) fn at(&self, us: f64) -> f64 {
+        ((us.max(1e-3).log10() - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
+    }
+
+    /// Powers of ten with labels; 2 and 5 times them with labels only where there are few powers.
+    pub(super) fn ticks(&self) -> Vec<Tick> {
+        let label_all = self.high - self.low < 1.7;
+        let mut ticks = Vec::new();
+        // The closed range of exponents that a duration in microseconds can have.
+        for exponent in -1..=12 {
+            for mantissa in [1.0, 2.0, 5.0] {
+                let us = mantissa * 10f64.powi(exponent);
+                if (self.low..=self.high).contains(&us.log10()) {
+                    let labelled = mantissa == 1.0 || label_all;
+                    ticks.push(Tick { at: self.at(us), label: labelled.then(|| tick_label(us)) });
+                }
+            }
+        }
+        ticks
+    }
+}
+
+/// A linear time axis from 0, in microseconds.
+pub(super) struct LinearAxis {
+    /// The end of the axis in microseconds.
+    pub(super) high_us: f64,
+}
+
+impl LinearAxis {
+    /// Position of a duration in microseconds, 0 to 1.
+    pub(super) fn at(&self, us: f64) -> f64 {
+        if self.high_us <= 0.0 { 0.0 } else { (us / self.high_us).clamp(0.0, 1.0) }
+    }
+
+    /// Three to six round marks from 0.
+    pub(super) fn ticks(&self) -> Vec<Tick> {
+        if self.high_us <= 0.0 {
+            return Vec::new();
+        }
+        let rough = self.high_us / 5.0;
+        let power = 10f64.powf(rough.log10().floor());
+        let step = [1.0, 2.0, 5.0, 10.0].iter().map(|m| m * power).find(|step| *step >= rough).unwrap_or(rough);
+        (0..=5)
+            .map(|index| f64::from(index) * step)
+            .filter(|us| *us <= self.high_us)
+            .map(|us| Tick { at: self.at(us), label: Some(tick_label(us)) })
+            .collect()
+    }
+}
+
+/// Grid lines from `top` to `bottom` and their labels below, in pixels.
+pub(super) fn grid(ticks: &[Tick], top: f64, bottom: f64) -> Markup {
+    html! {
+        g class="grid" aria-hidden="true" {
+            @for tick in ticks {
+                line class=(if tick.label.is_some() { "major" } else { "minor" })
+                    x1=(percent(tick.at)) x2=(percent(tick.at)) y1=(top) y2=(bottom) {}
+                @if let Some(label) = &tick.label {
+                    text x=(percent(tick.at)) y=(bottom + 15.0) text-anchor=(anchor(tick.at)) { (label) }
+                }
+            }
+        }
+    }
+}
+
+/// Round values without the zeros of three significant digits: `100 ms`, not `100.0 ms`.
+fn tick_label(us: f64) -> String {
+    let (value, unit) = match us {
+        us if us >= 999_999.0 => (us / 1e6, "s"),
+        us if us >= 999.9 => (us / 1e3, "ms"),
+        us => (us, "µs"),
+    };
+    if us == 0.0 {
+        return units::duration(0.0);
+    }
+    format!("{} {unit}", (value * 1000.0).round() / 1000.0)
+}

@@ -1,0 +1,145 @@
+//! The HTML report: one file with nothing outside it, readable on a phone, on paper, in the dark and by ear.
+
+mod axis;
+mod bars;
+mod closing;
+mod layers;
+mod overview;
+mod palette;
+mod scenario;
+mod strip;
+mod waterfall;
+
+use hybrid_cache_model::sample::RunRecord;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::claim::Verdict;
+use crate::markdown::headline;
+use crate::summary::Summary;
+use crate::units;
+
+const STYLE: &str = include_str!("style.css");
+
+/// The whole report as a self-contained page: no script, no font, no image, no request.
+pub fn html(record: &RunRecord) -> String {
+    let summary = Summary::from_record(record);
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { "hybrid-cache: first and cached latency, " (record.provenance.started_at) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                (patterns())
+                a class="skip" href="#main" { "Skip to the figures" }
+                (page_header(record, &summary))
+                main id="main" {
+                    section id="glance" aria-labelledby="glance-heading" {
+                        h2 id="glance-heading" { "At a glance" }
+                        (overview::overview(&summary))
+                    }
+                    (claims(&summary))
+                    @for (index, scenario) in summary.scenarios.iter().enumerate() {
+                        (scenario::section(index, record, scenario))
+                    }
+                    (layers::section(record))
+                    (closing::warnings(&summary))
+                    (closing::aside(record))
+                    (closing::method())
+                    (closing::provenance(record))
+                }
+                footer { p { "Computed from the samples in " code { "report.json" } ", which stands beside this page." } }
+            }
+        }
+    };
+    page.into_string()
+}
+
+/// Fill patterns that the figures share: hatching for time that nobody claims.
+fn patterns() -> Markup {
+    html! {
+        svg class="defs" width="0" height="0" aria-hidden="true" {
+            defs {
+                pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)" {
+                    rect class="hatch-ground" width="6" height="6" {}
+                    line class="hatch-line" x1="1" x2="1" y1="0" y2="6" {}
+                }
+            }
+        }
+    }
+}
+
+fn page_header(record: &RunRecord, summary: &Summary) -> Markup {
+    let provenance = &record.provenance;
+    let counted: usize = summary.scenarios.iter().flat_map(|s| &s.groups).map(|group| group.accepted).sum();
+    html! {
+        header {
+            p class="eyebrow" { "hybrid-cache · measurement report" }
+            h1 { "First and cached latency" }
+            p class="lede" {
+                (summary.scenarios.len()) " scenarios, " (record.samples.len()) " samples, " (counted) " of which count, driver "
+                code { (provenance.driver) } ", " (provenance.cpu) " with " (provenance.cpus) " processors, started "
+                time { (provenance.started_at) } "."
+            }
+            @if !summary.warnings.is_empty() {
+                p class="notice" {
+                    span class="mark-word" { "⚠ " }
+                    a href="#warnings" {
+                        (summary.warnings.len()) @if summary.warnings.len() == 1 { " warning" } @else { " warnings" }
+                    }
+                    " to read before trusting a figure."
+                }
+            }
+            ul class="headlines" {
+                @for (index, scenario) in summary.scenarios.iter().enumerate() {
+                    @let text = headline(scenario);
+                    @let (name, rest) = text.split_once(": ").unwrap_or((&text, ""));
+                    li { a href=(format!("#scenario-{index}")) { (name) } ": " (rest) }
+                }
+            }
+        }
+    }
+}
+
+fn claims(summary: &Summary) -> Markup {
+    html! {
+        @if summary.claims().next().is_some() {
+            section id="claims" aria-labelledby="claims-heading" {
+                h2 id="claims-heading" { "Claims" }
+                p { "What is documented, against what was measured. A verdict needs the whole interval of the median on one side." }
+                div class="scroll" tabindex="0" role="region" aria-label="Claims and verdicts" {
+                    table {
+                        thead { tr {
+                            th scope="col" { "Scenario" } th scope="col" { "Run" } th scope="col" class="n" { "Claimed" }
+                            th scope="col" class="n" { "Median" } th scope="col" class="n" { "Interval" }
+                            th scope="col" class="n" { "Level" } th scope="col" class="n" { "n" } th scope="col" { "Verdict" }
+                        } }
+                        tbody {
+                            @for (scenario, group, result) in summary.claims() {
+                                @let interval = group.wall.as_ref().and_then(|wall| wall.interval.as_ref());
+                                tr {
+                                    th scope="row" { (units::title(&scenario.name)) }
+                                    td { (group.temperature.name()) }
+                                    td class="n" { (units::seconds_range(result.claim.min_s, result.claim.max_s)) }
+                                    td class="n" { (group.wall.as_ref().map_or("–".to_owned(), |wall| units::duration(wall.median_us))) }
+                                    td class="n" { (interval.map_or("–".to_owned(), units::interval)) }
+                                    td class="n" { (interval.map_or("–".to_owned(), |interval| units::level(interval.level))) }
+                                    td class="n" { (group.accepted) }
+                                    td { (verdict(result.verdict)) div class="why" { (result.reason) } }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn verdict(verdict: Verdict) -> Markup {
+    html! { span class=(format!("verdict {}", verdict.name())) { span aria-hidden="true" { (verdict.mark()) " " } (verdict.name()) } }
+}

@@ -1,0 +1,129 @@
+//! The figure at the top: every scenario's medians on one time axis, with what was claimed behind them.
+
+use hybrid_cache_model::{Claim, Temperature};
+use maud::{Markup, html};
+
+use super::axis::{LogAxis, anchor, grid, percent};
+use super::palette::temperature_class;
+use crate::stats::Distribution;
+use crate::summary::{GroupSummary, ScenarioSummary, Summary};
+use crate::units;
+
+const ROW: f64 = 68.0;
+/// Two value labels nearer than this share of the width are written to the left and right of their marks.
+const CLOSE: f64 = 0.24;
+
+/// All scenarios at a glance; empty where nothing was measured.
+pub(super) fn overview(summary: &Summary) -> Markup {
+    let Some(axis) = LogAxis::around(summary.scenarios.iter().flat_map(values)) else { return html! {} };
+    let mut height = 8.0;
+    let mut rows = Vec::new();
+    for scenario in &summary.scenarios {
+        rows.push((scenario, height));
+        height += ROW;
+    }
+    html! {
+        figure {
+            svg class="plot" width="100%" height=(height + 24.0) role="img" aria-labelledby="glance-title glance-desc" {
+                title id="glance-title" { "Median wall time of every scenario, first and cached" }
+                desc id="glance-desc" {
+                    @for scenario in &summary.scenarios { (crate::markdown::headline(scenario)) ". " }
+                }
+                (grid(&axis.ticks(), 0.0, height))
+                @for (scenario, top) in rows { (row(scenario, &axis, top)) }
+            }
+            figcaption {
+                (legend(summary))
+                "Logarithmic time axis; marks are medians of the samples that count."
+            }
+        }
+    }
+}
+
+fn legend(summary: &Summary) -> Markup {
+    let measured = |temperature| summary.scenarios.iter().any(|s| s.group(temperature).is_some());
+    html! {
+        span class="legend" {
+            @for temperature in Temperature::ALL.into_iter().filter(|temperature| measured(*temperature)) {
+                span class="key" {
+                    svg class="swatch" width="18" height="14" aria-hidden="true" { (mark(temperature, "9", "7")) }
+                    (temperature.name())
+                }
+            }
+            @if summary.claims().next().is_some() {
+                span class="key" {
+                    svg class="swatch" width="26" height="14" aria-hidden="true" {
+                        rect class="band t-first" x="1" y="1" width="24" height="12" {}
+                    }
+                    "claimed range"
+                }
+            }
+        }
+    }
+}
+
+/// A mark whose shape differs with the temperature: diamond, circle, square.
+pub(super) fn mark(temperature: Temperature, x: &str, y: &str) -> Markup {
+    let class = temperature_class(temperature);
+    html! {
+        svg x=(x) y=(y) overflow="visible" class="mark" {
+            @match temperature {
+                Temperature::First => path class=(class) d="M0-7L7 0L0 7L-7 0Z" {},
+                Temperature::Cached => circle class=(class) r="5.5" {},
+                Temperature::Uncached => rect class=(class) x="-5" y="-5" width="10" height="10" {},
+            }
+        }
+    }
+}
+
+fn values(scenario: &ScenarioSummary) -> Vec<f64> {
+    let medians = scenario.measured().map(|(_, wall)| wall.median_us);
+    let claims = scenario.groups.iter().filter_map(|group| group.claim.as_ref());
+    medians.chain(claims.flat_map(|result| [result.claim.min_s * 1e6, result.claim.max_s * 1e6])).collect()
+}
+
+fn row(scenario: &ScenarioSummary, axis: &LogAxis, top: f64) -> Markup {
+    let middle = top + 36.0;
+    let measured: Vec<(&GroupSummary, &Distribution)> = scenario.measured().collect();
+    let positions: Vec<f64> = measured.iter().map(|(_, wall)| axis.at(wall.median_us)).collect();
+    let ends = positions.iter().copied().reduce(f64::min).zip(positions.iter().copied().reduce(f64::max));
+    html! {
+        g {
+            text class="strong" x="0" y=(top + 15.0) { (units::title(&scenario.name)) }
+            @if let Some(ratio) = &scenario.ratio {
+                text class="strong" x="100%" y=(top + 15.0) text-anchor="end" { (units::ratio(ratio.value)) }
+            }
+            @for group in &scenario.groups {
+                @if let Some(result) = &group.claim { (band(axis, result.claim, group.temperature, middle - 9.0, 18.0)) }
+            }
+            @if let Some((left, right)) = ends {
+                line class="span" x1=(percent(left)) x2=(percent(right)) y1=(middle) y2=(middle) {}
+            }
+            @for ((group, wall), position) in measured.iter().zip(&positions) {
+                (mark(group.temperature, &percent(*position), &middle.to_string()))
+                text x=(percent(*position)) y=(middle + 22.0) text-anchor=(label_anchor(*position, &positions)) {
+                    (units::duration(wall.median_us))
+                }
+            }
+        }
+    }
+}
+
+/// A claimed range as a shaded band with edges.
+pub(super) fn band(axis: &LogAxis, claim: Claim, temperature: Temperature, top: f64, height: f64) -> Markup {
+    let (left, right) = (axis.at(claim.min_s * 1e6), axis.at(claim.max_s * 1e6));
+    html! {
+        rect class=(format!("band {}", temperature_class(temperature)))
+            x=(percent(left)) y=(top) width=(percent(right - left)) height=(height) {}
+    }
+}
+
+/// Labels of marks that are close together part to both sides.
+fn label_anchor(position: f64, all: &[f64]) -> &'static str {
+    let neighbour = |other: &&f64| **other != position && (**other - position).abs() < CLOSE;
+    match all.iter().find(neighbour) {
+        Some(other) if *other > position && position > CLOSE / 2.0 => "end",
+        Some(other) if *other < position && position < 1.0 - CLOSE / 2.0 => "start",
+        _ => anchor(position),
+    }
+}

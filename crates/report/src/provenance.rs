@@ -1,0 +1,53 @@
+//! Where a run comes from, as rows that every rendering shows alike.
+
+use hybrid_cache_model::sample::{Completion, RunRecord};
+
+use crate::units;
+
+/// Every fact of the record's provenance but for its tools and notes, in reading order.
+pub(crate) fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
+    let provenance = &record.provenance;
+    let completion = match record.completion {
+        Completion::Complete => "complete",
+        Completion::Interrupted => "interrupted",
+    };
+    let dirty = if provenance.dirty { " (with uncommitted changes)" } else { "" };
+    let revision = if provenance.revision.is_empty() { "no git" } else { &provenance.revision };
+    let file_systems: Vec<String> =
+        provenance.file_systems.iter().map(|(folder, kind)| format!("{folder}: {kind}")).collect();
+    // A record whose header was lost knows neither; see `folder::load`.
+    let cpus = if provenance.cpus == u32::MAX { "unknown".to_owned() } else { provenance.cpus.to_string() };
+    let memory = if provenance.memory_bytes == 0 { "unknown".to_owned() } else { units::bytes(provenance.memory_bytes) };
+    let loads: Vec<f64> = record.samples.iter().map(|sample| sample.load1).collect();
+    let steals: Vec<f64> = record.samples.iter().filter_map(|sample| sample.steal).collect();
+    vec![
+        ("driver", provenance.driver.clone()),
+        ("command", provenance.command.clone()),
+        ("started", provenance.started_at.clone()),
+        ("completion", format!("{completion}, {} samples", record.samples.len())),
+        ("revision", format!("{revision}{dirty}")),
+        ("operating system", provenance.os.clone()),
+        ("kernel", format!("{} on {}", provenance.kernel, provenance.arch)),
+        ("processor", provenance.cpu.clone()),
+        ("processors in use", cpus),
+        ("memory", memory),
+        ("file systems", file_systems.join(", ")),
+        ("interpreter", provenance.interpreter.clone()),
+        ("package index", provenance.index.clone()),
+        ("system packages", format!("{} from {}", provenance.system_provider, provenance.system_source)),
+        ("load average", range(&loads, |load| format!("{load:.2}"))),
+        ("stolen CPU time", range(&steals, units::share)),
+        ("schema", record.schema.to_string()),
+    ]
+}
+
+/// Least to most of some readings while the samples ran.
+fn range(readings: &[f64], write: impl Fn(f64) -> String) -> String {
+    let least = readings.iter().copied().reduce(f64::min);
+    let most = readings.iter().copied().reduce(f64::max);
+    match (least, most) {
+        (Some(least), Some(most)) if write(least) == write(most) => write(least),
+        (Some(least), Some(most)) => format!("{} to {}", write(least), write(most)),
+        _ => "not told".to_owned(),
+    }
+}

@@ -1,0 +1,200 @@
+//! Warnings about figures that look wrong, each with what may be behind it and what to do about it.
+
+use hybrid_cache_model::Temperature;
+use hybrid_cache_model::sample::{Completion, RunRecord, Sample};
+use serde::Serialize;
+
+use crate::stats::{self, FULL_LEVEL_SAMPLES, MIN_SAMPLES};
+use crate::summary::{GroupSummary, ScenarioSummary};
+use crate::units;
+
+/// A first sample this much slower than the median of the others is told apart from noise.
+const SLOW_FIRST_FACTOR: f64 = 1.5;
+/// Distance from the median, in median absolute deviations, from which a sample counts as an outlier. The value that
+/// Iglewicz and Hoaglin give for a modified Z-score of 10, as hyperfine uses it.
+const OUTLIER_DEVIATIONS: f64 = 14.826;
+/// Share of stolen CPU time from which a sample counts as noisy.
+const STEAL_LIMIT: f64 = 0.05;
+/// Share of unattributed time that is still called small.
+const UNATTRIBUTED_LIMIT: f64 = 0.05;
+
+/// What kind of thing a warning is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WarningKind {
+    /// The run did not come to its end.
+    Interrupted,
+    /// The checkout had uncommitted changes.
+    Dirty,
+    /// A scenario has no sample that counts.
+    NothingCounts,
+    /// Samples failed.
+    Failed,
+    /// Samples ran at another temperature than they were meant to.
+    Rejected,
+    /// Too few samples for a verdict, or for an interval at the full level.
+    FewSamples,
+    /// The first sample of a group is much slower than the others.
+    SlowFirst,
+    /// Some samples lie far from the others.
+    Outliers,
+    /// The machine was busy.
+    Load,
+    /// The hypervisor took CPU time away.
+    Steal,
+    /// Too much time that no span covers.
+    Unattributed,
+}
+
+/// One warning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// What it is about.
+    pub kind: WarningKind,
+    /// The scenario and temperature it concerns; absent where it concerns the whole run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
+    /// What was seen, in a sentence without a full stop.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl Warning {
+    fn new(kind: WarningKind, about: Option<String>, message: String, remedy: &str) -> Warning {
+        Warning { kind, about, message, remedy: remedy.to_owned() }
+    }
+}
+
+/// All warnings of a run: about the whole first, then by scenario and temperature.
+pub(crate) fn collect(record: &RunRecord, scenarios: &[ScenarioSummary]) -> Vec<Warning> {
+    let mut warnings = about_the_run(record);
+    for scenario in scenarios {
+        for group in &scenario.groups {
+            about_the_group(record, &scenario.name, group, &mut warnings);
+        }
+    }
+    warnings
+}
+
+fn about_the_run(record: &RunRecord) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    let total = record.samples.len();
+    if record.completion == Completion::Interrupted {
+        let message = format!("the run was interrupted after {total} samples; what was measured stands");
+        let remedy = "repeat the command for the full number of samples";
+        warnings.push(Warning::new(WarningKind::Interrupted, None, message, remedy));
+    }
+    if record.provenance.dirty {
+        let message = "the checkout had uncommitted changes, so the revision does not tell what was measured".to_owned();
+        warnings.push(Warning::new(WarningKind::Dirty, None, message, "commit, then measure again"));
+    }
+    let cpus = record.provenance.cpus;
+    let busy: Vec<f64> = record.samples.iter().map(|sample| sample.load1).filter(|load| *load > f64::from(cpus)).collect();
+    if !busy.is_empty() {
+        let highest = busy.iter().copied().fold(0.0, f64::max);
+        let message = format!(
+            "{} of {total} samples started while the load average was above the {cpus} processors (up to {highest:.1})",
+            busy.len()
+        );
+        let remedy = "stop other work on the machine, or compare only with runs under the same load";
+        warnings.push(Warning::new(WarningKind::Load, None, message, remedy));
+    }
+    let stolen: Vec<f64> = record.samples.iter().filter_map(|s| s.steal).filter(|steal| *steal > STEAL_LIMIT).collect();
+    if !stolen.is_empty() {
+        let highest = stolen.iter().copied().fold(0.0, f64::max);
+        let message = format!(
+            "the hypervisor took more than {} of the CPU time during {} of {total} samples (up to {})",
+            units::share(STEAL_LIMIT),
+            stolen.len(),
+            units::share(highest)
+        );
+        let remedy = "measure on a dedicated machine, or at another time of day";
+        warnings.push(Warning::new(WarningKind::Steal, None, message, remedy));
+    }
+    warnings
+}
+
+fn about_the_group(record: &RunRecord, scenario: &str, group: &GroupSummary, warnings: &mut Vec<Warning>) {
+    let about = format!("{scenario}, {}", group.temperature.name());
+    let mut warn = |kind, message: String, remedy: &str| {
+        warnings.push(Warning::new(kind, Some(about.clone()), message, remedy));
+    };
+    let all = group.accepted + group.rejected + group.failed;
+    if group.failed > 0 {
+        let message = format!("{} of {all} samples failed and do not count", group.failed);
+        warn(WarningKind::Failed, message, "read their reasons under \"Samples that do not count\"");
+    }
+    if group.rejected > 0 {
+        let message = format!("{} of {all} samples found the caches in another state than meant", group.rejected);
+        warn(WarningKind::Rejected, message, "see that nothing evicts, fills or expires the caches during the run");
+    }
+    if group.accepted == 0 {
+        return warn(WarningKind::NothingCounts, "no sample counts".to_owned(), "run the scenario by itself and look at its end");
+    }
+    few_samples(group, &mut warn);
+    let samples = accepted(record, scenario, group.temperature);
+    slow_first(&samples, &mut warn);
+    outliers(&samples, &mut warn);
+    let unattributed = group.attribution.as_ref().and_then(|attribution| attribution.unattributed());
+    if let Some(row) = unattributed.filter(|row| row.share > UNATTRIBUTED_LIMIT) {
+        let message = format!(
+            "{} of the median sample, {}, is covered by no span",
+            units::share(row.share),
+            units::duration(stats::as_f64(row.bar_us))
+        );
+        warn(WarningKind::Unattributed, message, "look for the gap in the waterfall; that step wants a span of its own");
+    }
+}
+
+/// The samples of a group that count, in the order in which they were taken.
+pub(crate) fn accepted<'a>(record: &'a RunRecord, scenario: &str, temperature: Temperature) -> Vec<&'a Sample> {
+    let mut samples: Vec<&Sample> = record
+        .samples
+        .iter()
+        .filter(|sample| sample.scenario == scenario && sample.temperature == temperature)
+        .filter(|sample| sample.acceptance == hybrid_cache_model::sample::Acceptance::Accepted)
+        .collect();
+    samples.sort_by_key(|sample| sample.sequence);
+    samples
+}
+
+fn few_samples(group: &GroupSummary, warn: &mut impl FnMut(WarningKind, String, &str)) {
+    let n = group.accepted;
+    if n < MIN_SAMPLES {
+        let message = format!("n = {n} is too few for an interval or a verdict");
+        warn(WarningKind::FewSamples, message, &format!("take at least {MIN_SAMPLES} samples, better {FULL_LEVEL_SAMPLES}"));
+    } else if n < FULL_LEVEL_SAMPLES {
+        let level = units::level(stats::attainable_level(n));
+        let message = format!("with n = {n} the interval is the whole range and holds the true median only in {level} of cases");
+        warn(WarningKind::FewSamples, message, &format!("take at least {FULL_LEVEL_SAMPLES} samples for a 95 % interval"));
+    }
+}
+
+fn slow_first(samples: &[&Sample], warn: &mut impl FnMut(WarningKind, String, &str)) {
+    let Some((first, others)) = samples.split_first().filter(|(_, others)| others.len() >= MIN_SAMPLES) else { return };
+    let rest: Vec<u64> = others.iter().map(|sample| sample.wall_us).collect();
+    let Some(median_us) = stats::median(&rest) else { return };
+    let first_us = stats::as_f64(first.wall_us);
+    if first_us > median_us * SLOW_FIRST_FACTOR && rest.iter().all(|us| *us < first.wall_us) {
+        let message = format!(
+            "the first sample took {}, {} the median of the others: the page cache was probably cold",
+            units::duration(first_us),
+            units::ratio(first_us / median_us)
+        );
+        warn(WarningKind::SlowFirst, message, "a median barely feels it; for the maximum, take one more sample before the run");
+    }
+}
+
+fn outliers(samples: &[&Sample], warn: &mut impl FnMut(WarningKind, String, &str)) {
+    let walls: Vec<u64> = samples.iter().map(|sample| sample.wall_us).collect();
+    let Some(median_us) = stats::median(&walls).filter(|_| walls.len() >= FULL_LEVEL_SAMPLES) else { return };
+    let mut deviations: Vec<f64> = walls.iter().map(|us| (stats::as_f64(*us) - median_us).abs()).collect();
+    deviations.sort_unstable_by(f64::total_cmp);
+    let limit = deviations[deviations.len() / 2] * OUTLIER_DEVIATIONS;
+    let outside = deviations.iter().filter(|deviation| **deviation > limit).count();
+    if outside > 0 && limit > 0.0 {
+        let message = format!("{outside} of {} samples lie far from the others", walls.len());
+        warn(WarningKind::Outliers, message, "stop other work on the machine; if they come back, look at their phases in report.json");
+    }
+}
