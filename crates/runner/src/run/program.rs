@@ -69,10 +69,12 @@ impl Scratch {
         }
         fs::write(&self.program, code).map_err(|error| fail(&self.program, error))?;
         let Some(owner) = owner else { return Ok(()) };
-        for path in [root, &self.work, &self.home, &self.tmp, &self.program] {
+        // Before the owner changes: afterwards it would take one more capability.
+        fs::set_permissions(root, Permissions::from_mode(0o700)).map_err(|error| fail(root, error))?;
+        for path in [&self.program, &self.work, &self.home, &self.tmp, root] {
             std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid)).map_err(|error| fail(path, error))?;
         }
-        fs::set_permissions(root, Permissions::from_mode(0o700)).map_err(|error| fail(root, error))
+        Ok(())
     }
 }
 
