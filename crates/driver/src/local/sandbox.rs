@@ -3,6 +3,7 @@
 //! Two sandboxes, one rule: who runs user code writes nowhere but its own scratch, who writes the caches never runs
 //! user code. Neither sees the user's home folder.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -112,10 +113,10 @@ impl HostLayout {
             };
         }
         for path in &self.etc {
-            arguments.bind("--ro-bind", path, path);
+            arguments.bind_below_new("--ro-bind", path, path);
         }
         for (name, at) in [("passwd", "/etc/passwd"), ("group", "/etc/group"), ("bin", BASE_PATH)] {
-            arguments.bind("--ro-bind", &self.shared.join(name), at);
+            arguments.bind_below_new("--ro-bind", &self.shared.join(name), Path::new(at));
         }
         arguments.add("--proc").add("/proc").add("--dev").add("/dev");
         arguments.add("--perms").add("1777").add("--tmpfs").add("/tmp");
@@ -160,12 +161,31 @@ fn write_shared(shared: &Path, user: Identity) -> io::Result<()> {
 
 /// An argument list under construction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Arguments(Vec<OsString>);
+struct Arguments {
+    list: Vec<OsString>,
+    made: BTreeSet<PathBuf>,
+}
 
 impl Arguments {
     fn add(&mut self, argument: impl Into<OsString>) -> &mut Arguments {
-        self.0.push(argument.into());
+        self.list.push(argument.into());
         self
+    }
+
+    /// Binds at a place of our own, whose parents bubblewrap would make accessible to its own user only.
+    fn bind_below_new(&mut self, option: &str, from: &Path, to: &Path) -> &mut Arguments {
+        let mut parents: Vec<_> = to
+            .ancestors()
+            .skip(1)
+            .filter(|parent| parent.parent().is_some())
+            .collect();
+        parents.reverse();
+        for parent in parents {
+            if self.made.insert(parent.to_owned()) {
+                self.add("--perms").add("0755").add("--dir").add(parent);
+            }
+        }
+        self.bind(option, from, to)
     }
 
     fn bind(&mut self, option: &str, from: impl Into<OsString>, to: impl Into<OsString>) -> &mut Arguments {
@@ -213,7 +233,7 @@ impl Arguments {
             .add("--")
             .add(RUNNER);
         let mut all = command.to_vec();
-        all.extend(self.0);
+        all.extend(self.list);
         all.extend(subcommand.iter().map(OsString::from));
         all
     }
@@ -241,12 +261,12 @@ pub fn task_command(
 ) -> Vec<OsString> {
     let mut arguments = host.base();
     bind_interpreter(&mut arguments, config);
-    arguments.bind("--ro-bind", &config.runner, RUNNER);
+    arguments.bind_below_new("--ro-bind", &config.runner, Path::new(RUNNER));
     if needs.python {
-        arguments.bind("--ro-bind", &volumes.python, PYTHON_MOUNT);
+        arguments.bind_below_new("--ro-bind", &volumes.python, Path::new(PYTHON_MOUNT));
     }
     if let Some(staged) = staged {
-        arguments.bind("--ro-bind", staged, STAGED_MOUNT);
+        arguments.bind_below_new("--ro-bind", staged, Path::new(STAGED_MOUNT));
     }
     if needs.system {
         arguments.bind("--ro-bind", volumes.nix(), NIX_MOUNT);
@@ -275,11 +295,11 @@ pub fn maintenance_command(
     let mut arguments = host.base();
     bind_interpreter(&mut arguments, config);
     for folder in &config.tool_folders {
-        arguments.bind("--ro-bind", folder, folder);
+        arguments.bind_below_new("--ro-bind", folder, folder);
     }
-    arguments.bind("--ro-bind", &config.runner, RUNNER);
+    arguments.bind_below_new("--ro-bind", &config.runner, Path::new(RUNNER));
     if needs.python {
-        arguments.bind("--bind", &volumes.python, PYTHON_MOUNT);
+        arguments.bind_below_new("--bind", &volumes.python, Path::new(PYTHON_MOUNT));
     }
     if needs.system {
         arguments.bind("--bind", volumes.nix(), NIX_MOUNT);
@@ -292,6 +312,6 @@ pub fn maintenance_command(
 fn bind_interpreter(arguments: &mut Arguments, config: &LocalConfig) {
     // Below /usr it is there already, and binding it again would cost a mount on every run.
     if !config.interpreter_prefix.starts_with("/usr") {
-        arguments.bind("--ro-bind", &config.interpreter_prefix, &config.interpreter_prefix);
+        arguments.bind_below_new("--ro-bind", &config.interpreter_prefix, &config.interpreter_prefix);
     }
 }

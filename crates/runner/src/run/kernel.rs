@@ -1,11 +1,13 @@
 //! The few system calls that have no safe wrapper: signals as a descriptor, "kill everyone", and what a child does
 //! between fork and exec. All of the crate's unsafe code is in this file.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 
 use hybrid_cache_model::protocol::Identity;
@@ -139,6 +141,8 @@ pub struct ChildSetup {
     pub identity: Option<Identity>,
     /// Processes and threads it may have at one time.
     pub processes: u64,
+    /// Where it starts.
+    pub folder: PathBuf,
 }
 
 /// Makes `command` set its child up as `setup` says.
@@ -157,6 +161,7 @@ pub fn on_exec(command: &mut Command, setup: &ChildSetup) {
 struct Child {
     identity: Option<Identity>,
     processes: u64,
+    folder: CString,
     uid_map: String,
     gid_map: String,
 }
@@ -168,6 +173,8 @@ impl Child {
         Child {
             identity: setup.identity,
             processes: setup.processes,
+            // A path with a NUL cannot have been laid out; an empty one fails to be entered, as it should.
+            folder: CString::new(setup.folder.as_os_str().as_bytes()).unwrap_or_default(),
             uid_map: own(uid),
             gid_map: own(gid),
         }
@@ -182,6 +189,8 @@ impl Child {
             become_identity(identity)?;
             self.count_processes_alone();
         }
+        // Now, as the folder is the task's own: a root without capabilities may not enter it.
+        rustix::process::chdir(&self.folder)?;
         limit(Resource::Nproc, self.processes)?;
         rustix::thread::set_no_new_privs(true)?;
         // The runner cannot clean up once it is dead itself. After the change of user, which resets this.

@@ -1,6 +1,7 @@
 //! Which environments a run uses: found in the caches and leased, or just prepared, or missed.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hybrid_cache_model::protocol::{Environments, Missed, RunRequest};
 use hybrid_cache_model::{
@@ -9,11 +10,10 @@ use hybrid_cache_model::{
 
 use super::program::Environment;
 use crate::clock::Recorder;
+use crate::python::{self, Lookup, PythonVolume};
 use crate::store::lock::{self, Lock, Missing, Mode};
+use crate::store::stage::LEASE;
 use crate::system::{SystemFound, SystemVolume};
-
-/// Name of the file in an environment's folder whose shared lock keeps eviction away.
-const PYTHON_LEASE: &str = ".lease";
 
 /// Everything a program needs to start.
 #[derive(Debug)]
@@ -101,11 +101,9 @@ fn prepared(request: &RunRequest, task: &Task, mut ready: Ready, recorder: &Reco
     recorder.span(Phase::Lease, Lane::Runner, || {
         if let Some(folder) = &ready.environment.python {
             check_environment(folder)?;
-            ready.leases.extend(lock::attempt(
-                &folder.join(PYTHON_LEASE),
-                Mode::Shared,
-                Missing::Absent,
-            )?);
+            ready
+                .leases
+                .extend(lock::attempt(&folder.join(LEASE), Mode::Shared, Missing::Absent)?);
         }
         if !ready.environment.system.is_empty() {
             let lease = SystemVolume::new(&request.place.volumes.nix).lease_path(&system_key(request, task));
@@ -153,13 +151,39 @@ fn look_up(request: &RunRequest, task: &Task, recorder: &Recorder) -> Result<Fou
 }
 
 fn python(
-    _request: &RunRequest,
-    _task: &Task,
-    _ready: &mut Ready,
+    request: &RunRequest,
+    task: &Task,
+    ready: &mut Ready,
     missed: &mut Missed,
     recorder: &Recorder,
 ) -> Result<(), Failure> {
-    missed.python = recorder.span(Phase::Lookup, Lane::Runner, || true);
+    let place = &request.place;
+    // Found and leased in one step: a Python environment is one folder that carries its own lease.
+    let found = recorder.span(Phase::Lookup, Lane::Runner, || {
+        let volume = PythonVolume::open_read(Path::new(&place.volumes.python))?;
+        let key = python::request_key(&task.requirements, place);
+        volume.lookup(&key, Duration::from_secs(place.max_age_s))
+    })?;
+    let leased = match found {
+        Lookup::Hit(leased) => leased,
+        Lookup::Stale(leased) if request.accept_stale => {
+            let message = "the package index could not be reached: an environment that was resolved longer ago than allowed is used";
+            ready.warnings.push(message.to_owned());
+            leased
+        }
+        Lookup::Stale(_) => {
+            missed.python_stale = true;
+            return Ok(());
+        }
+        Lookup::Miss => {
+            missed.python = true;
+            return Ok(());
+        }
+    };
+    ready.cache.python = CacheStatus::Hit;
+    ready.resolved.python = leased.resolved()?;
+    ready.environment.python = Some(leased.path().to_owned());
+    ready.leases.push(leased.into_lock());
     Ok(())
 }
 

@@ -88,7 +88,7 @@ pub fn start(request: &RunRequest, environment: &Environment) -> Result<Started,
     scratch.lay_out(root, &request.task.python_code, request.identity)?;
     let interpreter = interpreter(request, environment);
     let mut command = Command::new(&interpreter);
-    command.arg(&scratch.program).current_dir(&scratch.work);
+    command.arg(&scratch.program);
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -97,6 +97,7 @@ pub fn start(request: &RunRequest, environment: &Environment) -> Result<Started,
     let setup = ChildSetup {
         identity: request.identity,
         processes: request.limits.processes,
+        folder: scratch.work.clone(),
     };
     kernel::on_exec(&mut command, &setup);
     let mut child = command
