@@ -117,6 +117,14 @@ pub fn attempt(path: &Path, mode: Mode, missing: Missing) -> Result<Option<Lock>
 /// # Errors
 /// [`FailureKind::Deadline`] naming the path and, where known, the holder; or the file cannot be opened.
 pub fn wait(path: &Path, mode: Mode, deadline: Instant) -> Result<Lock, Failure> {
+    wait_unless(path, mode, deadline, || false)
+}
+
+/// The same, given up as soon as `given_up` says so.
+///
+/// # Errors
+/// Those of [`wait`].
+pub fn wait_unless(path: &Path, mode: Mode, deadline: Instant, given_up: impl Fn() -> bool) -> Result<Lock, Failure> {
     let started = Instant::now();
     let mut pause_ms = PAUSES_MS[0];
     loop {
@@ -124,7 +132,7 @@ pub fn wait(path: &Path, mode: Mode, deadline: Instant) -> Result<Lock, Failure>
             return Ok(lock);
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        if left.is_zero() || given_up() {
             return Err(timed_out(path, started.elapsed()));
         }
         std::thread::sleep(left.min(Duration::from_millis(pause_ms)));

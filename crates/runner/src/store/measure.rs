@@ -22,10 +22,35 @@ pub struct Taken {
     pub entries: u64,
 }
 
+impl std::ops::AddAssign for Taken {
+    fn add_assign(&mut self, other: Taken) {
+        self.bytes += other.bytes;
+        self.inodes += other.inodes;
+        self.entries += other.entries;
+    }
+}
+
 /// Counts parts of one volume one after the other; an inode counts for the first part it is met in.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Counter {
     seen: HashSet<(u64, u64)>,
+    shared: Shared,
+}
+
+/// What a file with several names counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shared {
+    CountOnce,
+    Leave,
+}
+
+impl Default for Counter {
+    fn default() -> Counter {
+        Counter {
+            seen: HashSet::new(),
+            shared: Shared::CountOnce,
+        }
+    }
 }
 
 impl Counter {
@@ -61,11 +86,24 @@ impl Counter {
         Ok(taken)
     }
 
+    /// What everything below `path` takes of its own: inodes with other names, wherever those are, do not count.
+    ///
+    /// # Errors
+    /// A folder cannot be read.
+    pub fn own(path: &Path) -> Result<Taken, Failure> {
+        let mut counter = Counter {
+            shared: Shared::Leave,
+            ..Counter::default()
+        };
+        counter.take(path)
+    }
+
     fn note(&mut self, path: &Path, taken: &mut Taken) {
         let Ok(found) = path.symlink_metadata() else { return };
         taken.entries += 1;
         // Only a file with several names can be met twice; the set stays small without the others.
-        if found.nlink() < 2 || found.is_dir() || self.seen.insert((found.dev(), found.ino())) {
+        let single = found.nlink() < 2 || found.is_dir();
+        if single || (self.shared == Shared::CountOnce && self.seen.insert((found.dev(), found.ino()))) {
             taken.bytes += found.blocks() * STAT_BLOCK_BYTES;
             taken.inodes += 1;
         }

@@ -132,7 +132,8 @@ fn is_abandoned(path: &Path) -> bool {
     !lease.exists() || matches!(lock::attempt(&lease, Mode::Exclusive, Missing::Absent), Ok(Some(_)))
 }
 
-fn age(path: &Path) -> Duration {
+/// How long ago the file, folder or link itself was written; zero where that is not known.
+pub fn age(path: &Path) -> Duration {
     path.symlink_metadata()
         .and_then(|found| found.modified())
         .ok()
