@@ -1,0 +1,177 @@
+//! Makes an environment in staging: an empty venv, the packages, and the proof that all of them are there.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use hybrid_cache_model::protocol::{Interpreter, PythonTools};
+use hybrid_cache_model::{CacheStatus, EnvironmentKey, Failure, FailureKind, Lane, Phase, RequestKey, Requirement};
+
+use super::PythonVolume;
+use super::child::Patience;
+use super::record::{Checked, Installed};
+use super::uv::Uv;
+use crate::store::stage::{LEASE, Stage};
+use crate::store::{At, publish};
+
+/// What uv puts into an environment for people who work in it with a shell: nobody does, and each takes a block.
+const SHELL_FILES: [&str; 12] = [
+    "bin/activate",
+    "bin/activate.bat",
+    "bin/activate.csh",
+    "bin/activate.fish",
+    "bin/activate.nu",
+    "bin/activate.ps1",
+    "bin/activate.xsh",
+    "bin/activate_this.py",
+    "bin/deactivate.bat",
+    "bin/pydoc.bat",
+    ".gitignore",
+    "CACHEDIR.TAG",
+];
+
+/// What is to be made, and with what.
+#[derive(Clone, Copy)]
+pub struct Order<'a> {
+    /// Where.
+    pub volume: &'a PythonVolume,
+    /// Under which name it is asked for.
+    pub key: &'a RequestKey,
+    /// The packages, in normal form.
+    pub requirements: &'a [Requirement],
+    /// For which interpreter.
+    pub interpreter: &'a Interpreter,
+    /// By which uv.
+    pub tools: &'a PythonTools,
+    /// How long it may take.
+    pub patience: &'a Patience,
+    /// Runs one phase as a span of the timeline.
+    pub phases: &'a Phases<'a>,
+}
+
+/// Announces a phase and records how long its work took.
+pub struct Phases<'a> {
+    /// The timeline.
+    pub recorder: &'a crate::clock::Recorder,
+    /// Whom to tell that a phase begins.
+    pub announce: &'a (dyn Fn(Phase, Lane) + Sync),
+}
+
+impl Phases<'_> {
+    /// Runs `work` as one phase.
+    pub fn run<T>(&self, phase: Phase, lane: Lane, work: impl FnOnce() -> T) -> T {
+        (self.announce)(phase, lane);
+        self.recorder.span(phase, lane, work)
+    }
+}
+
+/// A verified environment in staging that a task may run from.
+pub struct Build {
+    /// Its staging folder.
+    pub stage: Stage,
+    /// What is in it.
+    pub installed: Installed,
+    /// What its verification found.
+    pub checked: Checked,
+    /// Its name once it is published.
+    pub key: EnvironmentKey,
+}
+
+impl Build {
+    /// The environment's folder, in staging.
+    pub fn environment(&self) -> PathBuf {
+        self.stage.product()
+    }
+
+    /// The empty folder in which helpers work.
+    pub fn work(&self) -> PathBuf {
+        work(&self.stage)
+    }
+
+    /// `name==version` of every package in it, sorted.
+    pub fn resolved(&self) -> Vec<String> {
+        self.installed.distributions.iter().map(|one| one.pin.clone()).collect()
+    }
+
+    /// What the cache did.
+    pub fn status(&self) -> CacheStatus {
+        let Checked {
+            downloaded_bytes,
+            reused_bytes,
+            ..
+        } = self.checked;
+        CacheStatus::Built {
+            downloaded_bytes,
+            reused_bytes,
+        }
+    }
+}
+
+fn work(stage: &Stage) -> PathBuf {
+    stage.path().join("work")
+}
+
+/// Makes the environment in a new staging folder and verifies it; the folder is removed again where that fails.
+///
+/// # Errors
+/// uv failed, something that should be installed is not, the volume cannot be written, or patience ended.
+pub fn make(order: &Order<'_>) -> Result<Build, Failure> {
+    let stage = Stage::create(&order.volume.staging())?;
+    let work = work(&stage);
+    publish::ensure_folder(&work)?;
+    let environment = stage.product();
+    let cache = order.volume.uv_cache();
+    let uv = Uv {
+        tools: order.tools,
+        cache: &cache,
+        work: &work,
+        patience: order.patience,
+    };
+    let since = born(stage.path())?;
+    order.phases.run(Phase::PythonVenv, Lane::Python, || {
+        uv.make_environment(&environment, order.interpreter)
+    })?;
+    order.phases.run(Phase::PythonInstall, Lane::Python, || {
+        uv.install(&environment, order.requirements, &stage.path().join("requirements.txt"))
+    })?;
+    let (installed, checked) = order.phases.run(Phase::PythonVerify, Lane::Python, || {
+        let installed = Installed::read(&environment)?;
+        let checked = installed.check(since)?;
+        all_there(order.requirements, &installed)?;
+        finish(&environment)?;
+        Ok::<_, Failure>((installed, checked))
+    })?;
+    let key = EnvironmentKey::new(&installed.pins(), order.interpreter);
+    Ok(Build {
+        stage,
+        installed,
+        checked,
+        key,
+    })
+}
+
+/// When the staging folder came to be, by the clock of the volume's file system.
+fn born(stage: &Path) -> Result<SystemTime, Failure> {
+    stage.metadata().and_then(|found| found.modified()).at("look at", stage)
+}
+
+/// A package whose marker does not hold here is rightly absent; one without a marker has to be there.
+fn all_there(requirements: &[Requirement], installed: &Installed) -> Result<(), Failure> {
+    for requirement in requirements.iter().filter(|one| !one.as_str().contains(';')) {
+        let start = format!("{}==", requirement.name());
+        if !installed.distributions.iter().any(|one| one.pin.starts_with(&start)) {
+            let message = format!("uv says it installed {requirement}, but it is not in the environment");
+            return Err(Failure::new(FailureKind::CacheDamaged, message).hint("nothing was published; try again"));
+        }
+    }
+    Ok(())
+}
+
+/// Drops what no task needs and adds the lease that a task takes, from staging already.
+fn finish(environment: &Path) -> Result<(), Failure> {
+    for file in SHELL_FILES.into_iter().chain([".lock"]) {
+        publish::delete(&environment.join(file))?;
+    }
+    let lease = environment.join(LEASE);
+    std::fs::File::create(&lease).at("create", &lease)?;
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! The warm path: from a request key to a leased environment, with a handful of system calls and no process.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hybrid_cache_model::{Failure, FailureKind, RequestKey};
+use rustix::io::Errno;
+
+use super::PythonVolume;
+use crate::store::At;
+use crate::store::lock::{self, Lock, Missing, Mode};
+use crate::store::stage::LEASE;
+
+/// Name of the file that lists an environment's packages.
+pub const LOCK_FILE: &str = "lock.txt";
+
+/// An environment that nobody removes as long as this value, or a copy of its descriptor, lives.
+#[derive(Debug)]
+pub struct Leased {
+    path: PathBuf,
+    lease: Lock,
+}
+
+/// What the volume holds for a request.
+#[derive(Debug)]
+pub enum Lookup {
+    /// An environment that was resolved not too long ago.
+    Hit(Leased),
+    /// An environment that should be resolved anew, where the index can be reached.
+    Stale(Leased),
+    /// Nothing.
+    Miss,
+}
+
+impl Leased {
+    /// The environment's folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The interpreter to run in it.
+    pub fn python(&self) -> PathBuf {
+        self.path.join("bin/python")
+    }
+
+    /// The descriptor that carries the shared lock, for handing it on to the user's process.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.lease.file().as_fd()
+    }
+
+    /// The lease itself.
+    pub fn into_lock(self) -> Lock {
+        self.lease
+    }
+
+    /// `name==version` of every package in it, sorted. Reads one small file.
+    ///
+    /// # Errors
+    /// [`FailureKind::CacheDamaged`] where that file is missing.
+    pub fn resolved(&self) -> Result<Vec<String>, Failure> {
+        let path = self.path.join(LOCK_FILE);
+        let text = match std::fs::read_to_string(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let message = format!("the environment {} has no {LOCK_FILE}", self.path.display());
+                return Err(Failure::new(FailureKind::CacheDamaged, message).hint("`cargo xtask cache verify`"));
+            }
+            other => other.at("read", &path)?,
+        };
+        Ok(text
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .map(str::to_owned)
+            .collect())
+    }
+}
+
+impl PythonVolume {
+    /// Looks a request up and takes a shared lease on its environment.
+    ///
+    /// One readlink, one stat of the link for its age, one lock; then a look whether what was locked is still in its
+    /// place, as an evictor renames before it deletes. Works on a read-only mount.
+    ///
+    /// # Errors
+    /// The volume cannot be read. Anything that is merely not there is a miss.
+    pub fn lookup(&self, key: &RequestKey, max_age: Duration) -> Result<Lookup, Failure> {
+        let link = self.requests().join(key.as_str());
+        let target = match rustix::fs::readlink(&link, Vec::new()) {
+            Ok(target) => target,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::INVAL) => return Ok(Lookup::Miss),
+            Err(error) => return Err(error).at("read the link", &link),
+        };
+        let Some(environment) = target.to_str().ok().and_then(|target| target.strip_prefix("../envs/")) else {
+            return Ok(Lookup::Miss);
+        };
+        let Ok(resolved_at) = link.symlink_metadata().and_then(|found| found.modified()) else {
+            return Ok(Lookup::Miss);
+        };
+        let Some(leased) = lease(self.environments().join(environment))? else {
+            return Ok(Lookup::Miss);
+        };
+        // A time in the future is another host's clock; it is not old.
+        let age = resolved_at.elapsed().unwrap_or_default();
+        Ok(if age > max_age {
+            Lookup::Stale(leased)
+        } else {
+            Lookup::Hit(leased)
+        })
+    }
+
+    /// Takes a shared lease on what a preparation reported: `staging/…` or `envs/<key>`, relative to the volume.
+    ///
+    /// # Errors
+    /// [`FailureKind::CacheDamaged`] where it is not there any more; the path leads out of the volume.
+    pub fn lease(&self, relative: &str) -> Result<Leased, Failure> {
+        let path = self.root().join(relative);
+        if super::record::leaves(relative) || Path::new(relative).is_absolute() {
+            let message = format!("the prepared environment {relative} is not on the volume");
+            return Err(Failure::new(FailureKind::Internal, message));
+        }
+        lease(path.clone())?.ok_or_else(|| {
+            let message = format!("the prepared environment {} is gone", path.display());
+            Failure::new(FailureKind::CacheDamaged, message).hint("run the task again")
+        })
+    }
+}
+
+fn lease(path: PathBuf) -> Result<Option<Leased>, Failure> {
+    let lease = lock::attempt(&path.join(LEASE), Mode::Shared, Missing::Absent)?;
+    Ok(lease.map(|lease| Leased { path, lease }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::python::publish::point;
+    use hybrid_cache_model::protocol::Interpreter;
+
+    fn key() -> RequestKey {
+        let interpreter = Interpreter {
+            path: String::new(),
+            implementation: String::new(),
+            version: String::new(),
+            abi: String::new(),
+            platform: String::new(),
+            binary_hash: String::new(),
+        };
+        RequestKey::new(&[], &interpreter, "", "")
+    }
+
+    fn volume() -> (tempfile::TempDir, PythonVolume) {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = PythonVolume::open_write(dir.path()).unwrap();
+        std::fs::create_dir_all(volume.environments().join("e")).unwrap();
+        std::fs::write(volume.environments().join("e").join(LEASE), "").unwrap();
+        std::fs::write(volume.environments().join("e").join(LOCK_FILE), "a==1 x\nb==2 y\n").unwrap();
+        (dir, volume)
+    }
+
+    const WEEK: Duration = Duration::from_secs(604_800);
+
+    #[test]
+    fn an_empty_volume_misses() {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = PythonVolume::open_read(dir.path()).unwrap();
+        assert!(matches!(volume.lookup(&key(), WEEK).unwrap(), Lookup::Miss));
+    }
+
+    #[test]
+    fn a_request_finds_its_environment_and_ages() {
+        let (_dir, volume) = volume();
+        point(&volume, &key(), "e").unwrap();
+        let Lookup::Hit(leased) = volume.lookup(&key(), WEEK).unwrap() else {
+            panic!("no hit")
+        };
+        assert_eq!(leased.resolved().unwrap(), ["a==1", "b==2"]);
+        std::thread::sleep(Duration::from_millis(30));
+        assert!(matches!(
+            volume.lookup(&key(), Duration::ZERO).unwrap(),
+            Lookup::Stale(_)
+        ));
+    }
+
+    #[test]
+    fn dangling_foreign_and_evicted_targets_miss() {
+        let (_dir, volume) = volume();
+        point(&volume, &key(), "absent").unwrap();
+        assert!(matches!(volume.lookup(&key(), WEEK).unwrap(), Lookup::Miss));
+        crate::store::publish::link_atomic(Path::new("/etc"), &volume.requests().join(key().as_str())).unwrap();
+        assert!(matches!(volume.lookup(&key(), WEEK).unwrap(), Lookup::Miss));
+        point(&volume, &key(), "e").unwrap();
+        let evicting = volume.environments().join("e").join(LEASE);
+        let _evictor = lock::attempt(&evicting, Mode::Exclusive, Missing::Absent)
+            .unwrap()
+            .unwrap();
+        assert!(matches!(volume.lookup(&key(), WEEK).unwrap(), Lookup::Miss));
+    }
+
+    #[test]
+    fn a_reported_path_stays_on_the_volume() {
+        let (_dir, volume) = volume();
+        assert!(volume.lease("envs/e").is_ok());
+        for outside in ["../x", "/etc", "envs/../../x"] {
+            assert_eq!(volume.lease(outside).unwrap_err().kind, FailureKind::Internal);
+        }
+        assert_eq!(volume.lease("envs/gone").unwrap_err().kind, FailureKind::CacheDamaged);
+    }
+}
