@@ -1,0 +1,304 @@
+//! Making room on the Python volume: least recently used environments first, and never one that is in use.
+//!
+//! An evictor takes the environment's lease exclusively without waiting, renames the folder into `trash/`, and deletes
+//! it there. A task that got its shared lease in between sees that the inode is no longer at its path and misses.
+//!
+//! An environment alone takes a few megabytes; its packages are shared with uv's cache and other environments. What
+//! its eviction frees is therefore reckoned by inode: all that no other environment links to.
+
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use hybrid_cache_model::Failure;
+use hybrid_cache_model::maintain::GcReport;
+use hybrid_cache_model::protocol::PythonTools;
+
+use super::{entries, orphans};
+use crate::python::PythonVolume;
+use crate::python::child::Patience;
+use crate::python::uv::Uv;
+use crate::store::lock::{self, Missing, Mode};
+use crate::store::measure::{Counter, Taken};
+use crate::store::stage::{self, LEASE, Stage};
+use crate::store::{At, publish};
+
+/// How much a volume may hold; 0 is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// Allocated bytes.
+    pub bytes: u64,
+    /// Inodes.
+    pub inodes: u64,
+}
+
+impl Budget {
+    /// The budget, where it limits anything.
+    pub fn limited(self) -> Option<Budget> {
+        (self != Budget::default()).then_some(self)
+    }
+
+    fn allows(self, taken: Taken) -> bool {
+        (self.bytes == 0 || taken.bytes <= self.bytes) && (self.inodes == 0 || taken.inodes <= self.inodes)
+    }
+}
+
+/// One environment as eviction sees it.
+struct Candidate {
+    path: PathBuf,
+    used_at: SystemTime,
+    own: Taken,
+    shared: Vec<(u64, u64)>,
+}
+
+/// All environments, least recently used first, and how often each shared inode is used by them.
+struct Ledger {
+    candidates: Vec<Candidate>,
+    uses: HashMap<(u64, u64), (u32, u64)>,
+}
+
+/// Removes what nothing refers to, and then environments until the volume is within `budget`.
+///
+/// # Errors
+/// The volume cannot be read or written. What could not be done without harm is a warning in the report.
+pub fn gc(
+    volume: &PythonVolume,
+    budget: Budget,
+    tools: Option<&PythonTools>,
+    patience: &Patience,
+) -> Result<GcReport, Failure> {
+    let before = taken(volume)?;
+    let mut report = GcReport::default();
+    tidy(volume, &mut report)?;
+    let mut now = taken(volume)?;
+    if !budget.allows(now) {
+        report.orphans += orphans::wheels(volume)?;
+        now = taken(volume)?;
+    }
+    if !budget.allows(now) {
+        let enough = |freed: Taken| {
+            budget.allows(Taken {
+                bytes: now.bytes.saturating_sub(freed.bytes),
+                inodes: now.inodes.saturating_sub(freed.inodes),
+                entries: 0,
+            })
+        };
+        evict_until(volume, enough, &mut report)?;
+        clear_after(volume, &mut report)?;
+    }
+    prune(volume, tools, patience, &mut report);
+    finish(volume, before, &mut report)?;
+    report.over_budget = !budget.allows(taken(volume)?);
+    Ok(report)
+}
+
+/// Makes room on a full volume: all that nobody shares, and the least recently used half of the environments.
+///
+/// How much the next attempt needs is not known, and a second eviction is not foreseen; half is a compromise between
+/// an eviction that was not enough and one that throws away what is asked for next.
+///
+/// # Errors
+/// The volume cannot be read.
+pub fn make_room(volume: &PythonVolume, tools: Option<&PythonTools>, patience: &Patience) -> Result<GcReport, Failure> {
+    let before = taken(volume)?;
+    let mut report = GcReport::default();
+    tidy(volume, &mut report)?;
+    let half = Ledger::read(volume)?.candidates.len().div_ceil(2);
+    let mut asked = 0;
+    let enough = |_: Taken| {
+        asked += 1;
+        asked > half
+    };
+    evict_until(volume, enough, &mut report)?;
+    clear_after(volume, &mut report)?;
+    prune(volume, tools, patience, &mut report);
+    finish(volume, before, &mut report)?;
+    Ok(report)
+}
+
+fn taken(volume: &PythonVolume) -> Result<Taken, Failure> {
+    Counter::new().take(volume.root())
+}
+
+/// Left-overs, dead claims, requests and byte-code without an environment.
+fn tidy(volume: &PythonVolume, report: &mut GcReport) -> Result<(), Failure> {
+    match stage::sweep(&volume.staging(), &volume.trash()) {
+        Ok(swept) => report.swept += swept as u64,
+        Err(failure) => report.warnings.push(failure.to_string()),
+    }
+    for claim in dead_claims(volume)? {
+        publish::delete(&claim)?;
+        report.swept += 1;
+    }
+    report.dangling_requests += drop_dangling(volume)?;
+    report.orphans += orphans::bytecode(volume)?;
+    Ok(())
+}
+
+/// Links in `envs/` that a killed publisher left (see [`publish::place`]); a live one is there for microseconds.
+pub fn dead_claims(volume: &PythonVolume) -> Result<Vec<PathBuf>, Failure> {
+    let mut claims = entries(&volume.environments())?;
+    claims.retain(|path| path.is_symlink() && stage::age(path) > stage::GRACE);
+    Ok(claims)
+}
+
+fn drop_dangling(volume: &PythonVolume) -> Result<u64, Failure> {
+    let mut dropped = 0;
+    for request in entries(&volume.requests())? {
+        // Should it be pointed anew between the two calls, a request is lost and its next task misses: no harm.
+        if !request.exists() {
+            publish::delete(&request)?;
+            dropped += 1;
+        }
+    }
+    Ok(dropped)
+}
+
+/// Evicts from the least recently used on until `enough` is content with what was freed.
+fn evict_until(
+    volume: &PythonVolume,
+    mut enough: impl FnMut(Taken) -> bool,
+    report: &mut GcReport,
+) -> Result<(), Failure> {
+    let mut ledger = Ledger::read(volume)?;
+    let mut freed = Taken::default();
+    for candidate in std::mem::take(&mut ledger.candidates) {
+        if enough(freed) {
+            break;
+        }
+        match evict(volume, &candidate.path)? {
+            Evicted::Gone => {
+                report.evicted_environments += 1;
+                freed += ledger.release(&candidate);
+            }
+            Evicted::InUse => report.kept_in_use += 1,
+        }
+    }
+    Ok(())
+}
+
+/// What became of an environment that was to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evicted {
+    /// It is gone.
+    Gone,
+    /// A task runs from it.
+    InUse,
+}
+
+/// Removes one environment, unless a task runs from it.
+///
+/// # Errors
+/// The volume cannot be written.
+pub fn evict(volume: &PythonVolume, environment: &Path) -> Result<Evicted, Failure> {
+    let lease = environment.join(LEASE);
+    let held = lock::attempt(&lease, Mode::Exclusive, Missing::Absent)?;
+    // One without a lease file is damaged: nobody can be running from it.
+    if held.is_none() && lease.exists() {
+        return Ok(Evicted::InUse);
+    }
+    publish::discard(environment, &volume.trash())?;
+    Ok(Evicted::Gone)
+}
+
+fn clear_after(volume: &PythonVolume, report: &mut GcReport) -> Result<(), Failure> {
+    report.dangling_requests += drop_dangling(volume)?;
+    report.orphans += orphans::bytecode(volume)?;
+    report.orphans += orphans::wheels(volume)?;
+    Ok(())
+}
+
+fn prune(volume: &PythonVolume, tools: Option<&PythonTools>, patience: &Patience, report: &mut GcReport) {
+    let Some(tools) = tools.filter(|_| volume.uv_cache().exists()) else {
+        return;
+    };
+    let pruned = Stage::create(&volume.staging()).and_then(|stage| {
+        let cache = volume.uv_cache();
+        Uv {
+            tools,
+            cache: &cache,
+            work: stage.path(),
+            patience,
+        }
+        .prune()
+    });
+    if let Err(failure) = pruned {
+        report.warnings.push(format!("uv's cache was not pruned: {failure}"));
+    }
+}
+
+fn finish(volume: &PythonVolume, before: Taken, report: &mut GcReport) -> Result<(), Failure> {
+    let after = taken(volume)?;
+    report.freed_bytes = before.bytes.saturating_sub(after.bytes);
+    report.freed_inodes = before.inodes.saturating_sub(after.inodes);
+    Ok(())
+}
+
+impl Ledger {
+    fn read(volume: &PythonVolume) -> Result<Ledger, Failure> {
+        let mut ledger = Ledger {
+            candidates: Vec::new(),
+            uses: HashMap::new(),
+        };
+        for path in entries(&volume.environments())? {
+            if path.is_dir() && !path.is_symlink() {
+                ledger.add(path)?;
+            }
+        }
+        ledger
+            .candidates
+            .sort_by(|one, other| one.used_at.cmp(&other.used_at).then(one.path.cmp(&other.path)));
+        Ok(ledger)
+    }
+
+    fn add(&mut self, path: PathBuf) -> Result<(), Failure> {
+        let used_at = path
+            .join(LEASE)
+            .metadata()
+            .and_then(|found| found.modified())
+            .unwrap_or(SystemTime::UNIX_EPOCH);
+        let mut candidate = Candidate {
+            path: path.clone(),
+            used_at,
+            own: Counter::own(&path)?,
+            shared: Vec::new(),
+        };
+        let mut folders = vec![path];
+        while let Some(folder) = folders.pop() {
+            for path in entries(&folder)? {
+                let found = match path.symlink_metadata() {
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                    other => other.at("look at", &path)?,
+                };
+                if found.is_dir() {
+                    folders.push(path);
+                } else if found.nlink() > 1 {
+                    let inode = (found.dev(), found.ino());
+                    candidate.shared.push(inode);
+                    self.uses.entry(inode).or_insert((0, found.blocks() * 512)).0 += 1;
+                }
+            }
+        }
+        self.candidates.push(candidate);
+        Ok(())
+    }
+
+    /// What the volume gains when this environment is gone and what it alone used is cleared after it.
+    fn release(&mut self, candidate: &Candidate) -> Taken {
+        let mut freed = candidate.own;
+        for inode in &candidate.shared {
+            if let Some((uses, bytes)) = self.uses.get_mut(inode) {
+                *uses = uses.saturating_sub(1);
+                if *uses == 0 {
+                    freed += Taken {
+                        bytes: *bytes,
+                        inodes: 1,
+                        entries: 0,
+                    };
+                }
+            }
+        }
+        freed
+    }
+}

@@ -1,0 +1,74 @@
+//! What the Python volume holds, each inode counted once.
+//!
+//! Files are shared by hardlinks between environments, byte-code pool and uv's cache, so a sum of folders would count
+//! them up to eleven times. They count for the first layer in which they are met, in the order envs, bytecode, uv,
+//! other: so `python/uv` is what only uv's cache keeps, that is, what could be freed without touching an environment.
+
+use std::path::Path;
+
+use hybrid_cache_model::Failure;
+use hybrid_cache_model::maintain::{FileSystemUsage, LayerUsage, UsageReport};
+
+use super::entries;
+use crate::python::PythonVolume;
+use crate::store::At;
+use crate::store::measure::{Counter, Taken};
+
+/// Measures the volume.
+///
+/// # Errors
+/// A folder cannot be read.
+pub fn usage(volume: &PythonVolume) -> Result<UsageReport, Failure> {
+    let mut counter = Counter::new();
+    let parts = [
+        ("python/envs", vec![volume.environments()]),
+        ("python/bytecode", vec![volume.bytecode()]),
+        ("python/uv", vec![volume.uv_cache()]),
+        (
+            "python/other",
+            vec![volume.requests(), volume.locks(), volume.staging(), volume.trash()],
+        ),
+    ];
+    let mut layers = Vec::new();
+    for (name, folders) in parts {
+        let mut taken = Taken::default();
+        for folder in folders {
+            taken += counter.take(&folder)?;
+        }
+        let Taken { bytes, inodes, entries } = taken;
+        layers.push(LayerUsage {
+            layer: name.to_owned(),
+            bytes,
+            inodes,
+            entries,
+        });
+    }
+    let environments = entries(&volume.environments())?
+        .iter()
+        .filter(|path| !path.is_symlink())
+        .count() as u64;
+    let requests = entries(&volume.requests())?.iter().filter(|path| path.exists()).count() as u64;
+    let file_systems = vec![file_system("python", volume.root())?];
+    Ok(UsageReport {
+        layers,
+        file_systems,
+        environments,
+        requests,
+        system_sets: 0,
+    })
+}
+
+/// What the file system below `root` has in all.
+///
+/// # Errors
+/// It cannot be asked.
+pub fn file_system(volume: &str, root: &Path) -> Result<FileSystemUsage, Failure> {
+    let found = rustix::fs::statvfs(root).at("ask for the free space of", root)?;
+    Ok(FileSystemUsage {
+        volume: volume.to_owned(),
+        total_bytes: found.f_blocks * found.f_frsize,
+        free_bytes: found.f_bavail * found.f_frsize,
+        total_inodes: found.f_files,
+        free_inodes: found.f_favail,
+    })
+}
