@@ -3,6 +3,9 @@
 //! One small program without an async runtime, as it is the first process of every task's sandbox.
 
 pub mod clock;
+pub mod maintain;
+pub mod prepare;
+pub mod python;
 pub mod run;
 pub mod store;
 pub mod system;

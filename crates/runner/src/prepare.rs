@@ -1,0 +1,335 @@
+//! `runner prepare`: makes what a task needs, Python and system side by side, and says so as soon as both are usable.
+//!
+//! ```text
+//! python  look under the build lock ─ venv ─ install ─ verify ─┐
+//! system  bootstrap ─ realise ─ register ──────────────────────┴─ Ready ─ byte-code ─ publish ─ Published
+//! ```
+//!
+//! A task may run from staging from `Ready` on. A failure after it does not fail the task any more: it becomes a
+//! warning of `Published`.
+
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use hybrid_cache_model::protocol::{Keep, PrepareEvent, PrepareRequest};
+use hybrid_cache_model::{
+    CacheReport, CacheStatus, Failure, FailureKind, Lane, Phase, RequestKey, Requirement, Resolved, Task,
+};
+
+use crate::clock::Recorder;
+use crate::maintain;
+use crate::python::build::{self, Build, Order, Phases};
+use crate::python::child::Patience;
+use crate::python::lookup::{Leased, Lookup};
+use crate::python::{self, PythonVolume, publish};
+use crate::store::failure::is_disk_full;
+use crate::store::lock::{self, Lock, Mode};
+use crate::store::stage;
+use crate::system::{self, SystemPrepared};
+
+/// Whom to tell of events; called from several threads.
+pub type Emit<'a> = &'a (dyn Fn(&PrepareEvent) + Sync);
+
+/// The system side, behind one function.
+pub type SystemSide<'a> = &'a (dyn Fn(&PrepareRequest, &Recorder) -> Result<SystemPrepared, Failure> + Sync);
+
+/// What the Python side made.
+enum PythonPrepared {
+    NotAsked,
+    Found(Leased),
+    Made(Box<Made>),
+}
+
+/// An environment in staging, and the build lock that others wait for.
+struct Made {
+    build: Build,
+    key: RequestKey,
+    _lock: Option<Lock>,
+    warnings: Vec<String>,
+}
+
+enum Side {
+    Python(Result<PythonPrepared, Failure>),
+    System(Result<SystemPrepared, Failure>),
+}
+
+/// Everything one preparation works with.
+struct Job<'a> {
+    request: &'a PrepareRequest,
+    task: Task,
+    patience: Patience,
+    phases: &'a Phases<'a>,
+}
+
+/// Prepares; every outcome is told through `emit`.
+pub fn run(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>) {
+    run_with(request, recorder, emit, &system::prepare);
+}
+
+/// Prepares with the given system side; every outcome is told through `emit`.
+pub fn run_with(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, system: SystemSide<'_>) {
+    let announce = |phase: Phase, lane: Lane| emit(&PrepareEvent::Phase { phase, lane });
+    let phases = Phases {
+        recorder,
+        announce: &announce,
+    };
+    let failed = |failure: Failure| {
+        emit(&PrepareEvent::Failed {
+            failure,
+            timeline: recorder.timeline(),
+        })
+    };
+    let job = match job(request, &phases) {
+        Ok(job) => job,
+        Err(failure) => return failed(failure),
+    };
+    let Some((mut python, system)) = both(&job, &failed, system) else {
+        return;
+    };
+    match ready(&job, &mut python, system) {
+        Ok(event) => emit(&event),
+        Err(failure) => return failed(failure),
+    }
+    let warnings = finish(&job, python);
+    emit(&PrepareEvent::Published {
+        timeline: recorder.timeline(),
+        warnings,
+    });
+}
+
+fn job<'a>(request: &'a PrepareRequest, phases: &'a Phases<'a>) -> Result<Job<'a>, Failure> {
+    let task = request
+        .task
+        .check()
+        .map_err(|error| Failure::new(FailureKind::InvalidTask, error.to_string()))?;
+    let patience = Patience::until(Instant::now() + Duration::from_millis(request.deadline_ms))?;
+    Ok(Job {
+        request,
+        task,
+        patience,
+        phases,
+    })
+}
+
+/// Runs both sides at the same time.
+///
+/// A failure ends uv, and is told when the staging folder is gone. Nix is left to finish what it does, because what
+/// it realises is of use to the next attempt; nobody waits for that with the bad news.
+fn both(job: &Job<'_>, failed: &dyn Fn(Failure), system: SystemSide<'_>) -> Option<(PythonPrepared, SystemPrepared)> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let python_sender = sender.clone();
+        scope.spawn(move || python_sender.send(Side::Python(python_side(job))));
+        scope.spawn(move || sender.send(Side::System(system_side(job, system))));
+        let (mut python, mut systems, mut first) = (None, None, None);
+        for side in receiver {
+            match side {
+                Side::Python(result) => python = Some(result.map_err(|failure| first = first.take().or(Some(failure)))),
+                Side::System(result) => {
+                    systems = Some(result.map_err(|failure| first = first.take().or(Some(failure))))
+                }
+            }
+            if first.is_some() {
+                job.patience.cancel();
+            }
+            if python.is_some() && first.is_some() {
+                drop(python.take());
+                failed(first.take()?);
+                return None;
+            }
+        }
+        match (python, systems) {
+            (Some(Ok(python)), Some(Ok(system))) => Some((python, system)),
+            _ => {
+                failed(Failure::new(
+                    FailureKind::Internal,
+                    "one half of the preparation panicked",
+                ));
+                None
+            }
+        }
+    })
+}
+
+fn system_side(job: &Job<'_>, system: SystemSide<'_>) -> Result<SystemPrepared, Failure> {
+    if job.task.system.is_empty() {
+        return Ok(SystemPrepared {
+            paths: Vec::new(),
+            status: CacheStatus::NotAsked,
+        });
+    }
+    (job.phases.announce)(Phase::SystemRealise, Lane::System);
+    system(job.request, job.phases.recorder)
+}
+
+fn python_side(job: &Job<'_>) -> Result<PythonPrepared, Failure> {
+    if job.task.requirements.is_empty() {
+        return Ok(PythonPrepared::NotAsked);
+    }
+    let place = &job.request.place;
+    let Some(tools) = &job.request.python_tools else {
+        let message = "the task asks for Python packages, but the request names no uv program";
+        return Err(Failure::new(FailureKind::Tool, message).hint("give `python_tools`"));
+    };
+    let volume = PythonVolume::open_write(Path::new(&place.volumes.python))?;
+    let key = python::request_key(&job.task.requirements, place);
+    let lock = match job.request.keep {
+        Keep::Discard => None,
+        Keep::Publish => match locked(job, &volume, &key)? {
+            Locked::Found(leased) => return Ok(PythonPrepared::Found(leased)),
+            Locked::Build(lock) => Some(lock),
+        },
+    };
+    // Left-overs only take space: what cannot be swept is no reason not to build.
+    let swept = stage::sweep(&volume.staging(), &volume.trash());
+    let mut warnings: Vec<String> = swept.err().into_iter().map(|failure| failure.to_string()).collect();
+    let order = order(job, &volume, &key, &job.task.requirements, tools);
+    let build = evicting_once(&order, &mut warnings, || build::make(&order))?;
+    Ok(PythonPrepared::Made(Box::new(Made {
+        build,
+        key,
+        _lock: lock,
+        warnings,
+    })))
+}
+
+fn order<'a>(
+    job: &'a Job<'a>,
+    volume: &'a PythonVolume,
+    key: &'a RequestKey,
+    requirements: &'a [Requirement],
+    tools: &'a hybrid_cache_model::protocol::PythonTools,
+) -> Order<'a> {
+    let interpreter = &job.request.place.interpreter;
+    Order {
+        volume,
+        key,
+        requirements,
+        interpreter,
+        tools,
+        patience: &job.patience,
+        phases: job.phases,
+    }
+}
+
+enum Locked {
+    Found(Leased),
+    Build(Lock),
+}
+
+/// Takes the request's build lock, then looks again: whoever held it may have made the environment.
+fn locked(job: &Job<'_>, volume: &PythonVolume, key: &RequestKey) -> Result<Locked, Failure> {
+    crate::store::publish::ensure_folder(&volume.locks())?;
+    let path = volume.locks().join(key.as_str());
+    let lock = job.phases.run(Phase::LockWait, Lane::Python, || {
+        lock::wait_unless(&path, Mode::Exclusive, job.patience.deadline(), || {
+            job.patience.is_cancelled()
+        })
+    })?;
+    let found = job.phases.run(Phase::Lookup, Lane::Python, || {
+        volume.lookup(key, Duration::from_secs(job.request.place.max_age_s))
+    })?;
+    match found {
+        Lookup::Hit(leased) => {
+            publish::touch(leased.path())?;
+            Ok(Locked::Found(leased))
+        }
+        Lookup::Stale(_) | Lookup::Miss => Ok(Locked::Build(lock)),
+    }
+}
+
+/// Runs `work`; where the volume is full, evicts once and tries once more.
+fn evicting_once<T>(
+    order: &Order<'_>,
+    warnings: &mut Vec<String>,
+    mut work: impl FnMut() -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let full = match work() {
+        Err(failure) if is_disk_full(&failure) => failure,
+        other => return other,
+    };
+    let Ok(freed) = maintain::make_room(order.volume, Some(order.tools), order.patience) else {
+        return Err(full);
+    };
+    if freed.evicted_environments == 0 && freed.freed_bytes == 0 {
+        return Err(full);
+    }
+    warnings.push(format!(
+        "the Python volume was full: {} environments were evicted, {} bytes freed",
+        freed.evicted_environments, freed.freed_bytes
+    ));
+    work()
+}
+
+fn ready(job: &Job<'_>, python: &mut PythonPrepared, system: SystemPrepared) -> Result<PrepareEvent, Failure> {
+    let volume_root = Path::new(&job.request.place.volumes.python);
+    let relative = |path: &Path| {
+        path.strip_prefix(volume_root)
+            .unwrap_or(path)
+            .to_string_lossy()
+            .into_owned()
+    };
+    let (path, status, pins) = match python {
+        PythonPrepared::NotAsked => (None, CacheStatus::NotAsked, Vec::new()),
+        PythonPrepared::Found(leased) => (Some(relative(leased.path())), CacheStatus::Hit, leased.resolved()?),
+        PythonPrepared::Made(made) => {
+            made.build.stage.hand_out()?;
+            let status = match job.request.keep {
+                Keep::Publish => made.build.status(),
+                Keep::Discard => CacheStatus::Bypassed,
+            };
+            (Some(relative(&made.build.environment())), status, made.build.resolved())
+        }
+    };
+    Ok(PrepareEvent::Ready {
+        python: path,
+        system: system.paths.clone(),
+        cache: CacheReport {
+            python: status,
+            system: system.status,
+        },
+        resolved: Resolved {
+            python: pins,
+            system: system.paths,
+        },
+        timeline: job.phases.recorder.timeline(),
+    })
+}
+
+/// Publishes what was made; what an operator should know about it.
+fn finish(job: &Job<'_>, python: PythonPrepared) -> Vec<String> {
+    let (PythonPrepared::Made(mut made), Keep::Publish) = (python, job.request.keep) else {
+        return Vec::new();
+    };
+    let mut warnings = std::mem::take(&mut made.warnings);
+    let root = Path::new(&job.request.place.volumes.python);
+    let (Ok(volume), Some(tools)) = (PythonVolume::open_write(root), &job.request.python_tools) else {
+        return vec![format!(
+            "the environment was not published: {} is no volume any more",
+            root.display()
+        )];
+    };
+    let order = order(job, &volume, &made.key, &job.task.requirements, tools);
+    match evicting_once(&order, &mut warnings, || publish::publish(&made.build, &order)) {
+        Ok(more) => warnings.extend(more),
+        Err(failure) => warnings.push(format!("the environment was not published: {failure}")),
+    }
+    let budget = maintain::Budget {
+        bytes: job.request.budget_bytes,
+        inodes: job.request.budget_inodes,
+    };
+    if let Some(budget) = budget.limited() {
+        match maintain::gc(&volume, budget, Some(tools), &job.patience) {
+            Ok(report) if report.evicted_environments > 0 => {
+                warnings.push(format!(
+                    "{} environments were evicted to stay in the budget",
+                    report.evicted_environments
+                ));
+            }
+            Ok(_) => {}
+            Err(failure) => warnings.push(format!("the budget could not be kept: {failure}")),
+        }
+    }
+    warnings
+}

@@ -1,0 +1,238 @@
+//! What the tests of the Python volume share: real tools where they are at hand, requests, and events.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+use hybrid_cache_model::protocol::{Interpreter, Keep, Place, PrepareEvent, PrepareRequest, PythonTools, Volumes};
+use hybrid_cache_model::{CacheStatus, Failure, FailureKind, TaskSpec, Timeline};
+use hybrid_cache_runner::clock::Recorder;
+use hybrid_cache_runner::prepare;
+use hybrid_cache_runner::python::{self, Lookup, PythonVolume};
+use hybrid_cache_runner::system::SystemPrepared;
+
+/// Settings of the machine that uv needs to reach its index.
+const PASSED_ON: [&str; 7] = [
+    "SSL_CERT_FILE",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "UV_DEFAULT_INDEX",
+    "UV_INDEX_URL",
+    "UV_NATIVE_TLS",
+];
+
+/// A volume in a temporary folder and the tools to fill it.
+pub struct Bench {
+    pub dir: tempfile::TempDir,
+    pub tools: PythonTools,
+    pub interpreter: Interpreter,
+}
+
+/// What a preparation said, in the end.
+pub struct Told {
+    pub events: Vec<PrepareEvent>,
+}
+
+impl Bench {
+    /// `None`, and a word about it, where this machine has no uv or no Python.
+    pub fn new() -> Option<Bench> {
+        let (Some(uv), Some(interpreter)) = (uv(), interpreter()) else {
+            println!("skipped: no uv at hand");
+            return None;
+        };
+        let variables = PASSED_ON
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
+        let tools = PythonTools {
+            uv,
+            variables: variables.collect(),
+            allow_source_builds: false,
+        };
+        Some(Bench {
+            dir: tempfile::tempdir().unwrap(),
+            tools,
+            interpreter,
+        })
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.dir.path().join("volume")
+    }
+
+    pub fn volume(&self) -> PythonVolume {
+        std::fs::create_dir_all(self.root()).unwrap();
+        PythonVolume::open_write(&self.root()).unwrap()
+    }
+
+    pub fn request(&self, dependencies: &str) -> PrepareRequest {
+        std::fs::create_dir_all(self.root()).unwrap();
+        PrepareRequest {
+            task: TaskSpec {
+                dependencies: dependencies.to_owned(),
+                ..TaskSpec::new("print(1)")
+            },
+            place: Place {
+                volumes: Volumes {
+                    python: self.root().to_str().unwrap().to_owned(),
+                    nix: "/nix".into(),
+                },
+                interpreter: self.interpreter.clone(),
+                index: "default".into(),
+                system_source: "none".into(),
+                max_age_s: 604_800,
+            },
+            keep: Keep::Publish,
+            python_tools: Some(self.tools.clone()),
+            system_tools: None,
+            deadline_ms: 120_000,
+            budget_bytes: 0,
+            budget_inodes: 0,
+        }
+    }
+
+    pub fn prepare(&self, dependencies: &str) -> Told {
+        prepare(&self.request(dependencies))
+    }
+
+    pub fn lookup(&self, dependencies: &str) -> Lookup {
+        let request = self.request(dependencies);
+        let task = request.task.check().unwrap();
+        let key = python::request_key(&task.requirements, &request.place);
+        let volume = PythonVolume::open_read(&self.root()).unwrap();
+        volume
+            .lookup(&key, std::time::Duration::from_secs(request.place.max_age_s))
+            .unwrap()
+    }
+
+    /// Runs a program in the environment that a request finds.
+    pub fn run(&self, dependencies: &str, code: &str) -> String {
+        let Lookup::Hit(leased) = self.lookup(dependencies) else {
+            panic!("{dependencies} is no hit")
+        };
+        run(&leased.python(), code)
+    }
+}
+
+pub fn run(python: &Path, code: &str) -> String {
+    let output = Command::new(python)
+        .args(["-c", code])
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// Prepares in this process, without a system side.
+pub fn prepare(request: &PrepareRequest) -> Told {
+    prepare_telling(request, |_| {})
+}
+
+/// The same, telling each event as it happens.
+pub fn prepare_telling(request: &PrepareRequest, tell: impl Fn(&PrepareEvent) + Sync) -> Told {
+    let events = Mutex::new(Vec::new());
+    let emit = |event: &PrepareEvent| {
+        events.lock().unwrap().push(event.clone());
+        tell(event);
+    };
+    prepare::run_with(request, &Recorder::start(), &emit, &no_system);
+    Told {
+        events: events.into_inner().unwrap(),
+    }
+}
+
+fn no_system(_: &PrepareRequest, _: &Recorder) -> Result<SystemPrepared, Failure> {
+    Err(Failure::new(FailureKind::Tool, "these tests have no system side"))
+}
+
+impl Told {
+    pub fn failure(&self) -> &Failure {
+        match self.events.last() {
+            Some(PrepareEvent::Failed { failure, .. }) => failure,
+            other => panic!("a failure was expected, not {other:?}"),
+        }
+    }
+
+    pub fn status(&self) -> CacheStatus {
+        let status = self.events.iter().find_map(|event| match event {
+            PrepareEvent::Ready { cache, .. } => Some(cache.python),
+            _ => None,
+        });
+        status.unwrap_or_else(|| panic!("no Ready in {:?}", self.events.last()))
+    }
+
+    /// Where the environment was when it was ready, relative to the volume.
+    pub fn path(&self) -> String {
+        let path = self.events.iter().find_map(|event| match event {
+            PrepareEvent::Ready { python, .. } => python.clone(),
+            _ => None,
+        });
+        path.unwrap_or_else(|| panic!("no Ready in {:?}", self.events.last()))
+    }
+
+    pub fn warnings(&self) -> Vec<String> {
+        match self.events.last() {
+            Some(PrepareEvent::Published { warnings, .. }) => warnings.clone(),
+            other => panic!("it was not published: {other:?}"),
+        }
+    }
+
+    pub fn timeline(&self) -> Timeline {
+        match self.events.last() {
+            Some(PrepareEvent::Published { timeline, .. }) => timeline.clone(),
+            other => panic!("it was not published: {other:?}"),
+        }
+    }
+}
+
+fn uv() -> Option<String> {
+    let named = std::env::var("HYBRID_CACHE_UV").ok().map(PathBuf::from);
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools");
+    let tools = std::fs::read_dir(checkout).into_iter().flatten().flatten();
+    let tools = tools.filter(|entry| entry.file_name().to_string_lossy().starts_with("uv-"));
+    let tools = tools.filter_map(|entry| find_program(&entry.path(), "uv", 5));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path: Vec<PathBuf> = std::env::split_paths(&path).map(|folder| folder.join("uv")).collect();
+    let mut candidates = named.into_iter().chain(tools).chain(path);
+    candidates
+        .find(|path| path.is_file())
+        .map(|path| path.to_string_lossy().into_owned())
+}
+
+fn find_program(folder: &Path, name: &str, depth: usize) -> Option<PathBuf> {
+    let candidate = folder.join(name);
+    if candidate.is_file() {
+        return Some(candidate);
+    }
+    let folders = std::fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir());
+    folders
+        .filter_map(|inner| {
+            if depth == 0 {
+                None
+            } else {
+                find_program(&inner, name, depth - 1)
+            }
+        })
+        .next()
+}
+
+fn interpreter() -> Option<Interpreter> {
+    let script = "import sys, platform, sysconfig; print(sys._base_executable, platform.python_version(), \
+                  sys.implementation.cache_tag, sysconfig.get_platform(), sep='\\n')";
+    let output = Command::new("python3").args(["-c", script]).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let mut lines = text.lines().map(str::to_owned);
+    Some(Interpreter {
+        path: lines.next()?,
+        implementation: "cpython".into(),
+        version: lines.next()?,
+        abi: lines.next()?,
+        platform: lines.next()?,
+        binary_hash: "0".repeat(64),
+    })
+}
