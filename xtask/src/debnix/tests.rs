@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::tools::tests::{checkout, provisioned};
-use crate::tools::{PackageSource, SourceChoice, ToolChoice, Tools};
+use crate::tools::{Origin, PackageSource, SourceChoice, ToolChoice, Tools};
 
 const NIX_CONFIG: &str = "experimental-features = nix-command flakes\nbuild-users-group =\nsandbox = false\nsandbox-paths =\n\
     flake-registry =\nmax-jobs = 8\nconnect-timeout = 5\ndownload-attempts = 5\nsubstituters =\n";
@@ -43,31 +43,29 @@ impl Bench {
     /// nix with the volume at /nix, as a task with system dependencies is prepared.
     fn nix(&self, arguments: &[&str]) -> Output {
         let nix = self.tools.nix.as_ref().unwrap();
-        let ready = nix.on(self.volume.path()).unwrap();
-        let busybox = self.tools.busybox.as_ref().unwrap();
         let mut bwrap = self.sandbox();
         bwrap
             .arg("--bind")
             .arg(self.volume.path().join(".nix-portable/nix"))
             .arg("/nix");
-        for bind in &ready.binds {
-            bwrap.arg("--ro-bind").args([&bind.from, &bind.to]);
-        }
-        let seen = [
-            Path::new("/etc/resolv.conf"),
-            Path::new("/etc/hosts"),
-            Path::new("/etc/ssl"),
-            self.folder(),
-            busybox.path.parent().unwrap(),
-        ];
+        // a brought nix needs nothing of the machine, one that was found its libraries
+        let found = matches!(nix.origin, Origin::Found { .. });
+        let machine = ["/usr", "/bin", "/lib", "/lib64"]
+            .iter()
+            .filter(|_| found)
+            .map(PathBuf::from);
+        let network = ["/etc/resolv.conf", "/etc/hosts", "/etc/ssl"].iter().map(PathBuf::from);
+        let seen = machine
+            .chain(network)
+            .chain([self.folder().to_path_buf(), checkout().join(".tools")]);
         for path in seen {
-            bwrap.arg("--ro-bind-try").args([path, path]);
+            bwrap.arg("--ro-bind-try").args([&path, &path]);
         }
         for (name, value) in &nix.env {
             bwrap.arg("--setenv").args([name, value]);
         }
         bwrap.args(["--setenv", "NIX_CONFIG", NIX_CONFIG, "--setenv", "HOME", "/tmp/home"]);
-        bwrap.args(&ready.command).args(arguments).output().unwrap()
+        bwrap.arg(&nix.program).args(arguments).output().unwrap()
     }
 
     fn folder(&self) -> &Path {
@@ -91,7 +89,7 @@ impl Bench {
             "mirror",
             mirror,
         ];
-        arguments.extend(["--arg", "busybox", busybox.to_str().unwrap()]);
+        arguments.extend(["--argstr", "busybox", busybox.to_str().unwrap()]);
         arguments.extend(attributes);
         self.nix(&arguments)
     }

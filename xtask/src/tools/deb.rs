@@ -32,7 +32,22 @@ pub fn bring(
     mirror: Option<&Mirror>,
     progress: &dyn Progress,
 ) -> Result<PathBuf, ToolError> {
-    place.tool(label, &digest(debs), progress, |folder| {
+    bring_and(place, label, debs, mirror, progress, &|_, _| Ok(()))
+}
+
+/// The same, with `finish` called on the unpacked folder and on the path that it will have: what it writes may name
+/// that path, so a checkout that was moved brings the tool anew.
+pub fn bring_and(
+    place: &Place,
+    label: Label<'_>,
+    debs: &[(&str, &Deb)],
+    mirror: Option<&Mirror>,
+    progress: &dyn Progress,
+    finish: &dyn Fn(&Path, &Path) -> Result<(), ToolError>,
+) -> Result<PathBuf, ToolError> {
+    let target = place.folder(label);
+    let stamp = format!("{} {}", digest(debs), target.display());
+    place.tool(label, &stamp, progress, |folder| {
         let mirror = mirror.ok_or_else(|| ToolError::Download {
             what: format!("{} {}", label.name, label.version),
             problem: "none of this machine's apt sources serves Debian's packages".into(),
@@ -57,7 +72,8 @@ pub fn bring(
             total.add(deb.size);
             // the unpacked tool is what is kept
             std::fs::remove_file(&file).map_err(ToolError::io("remove", &file))
-        })
+        })?;
+        finish(folder, &target)
     })
 }
 

@@ -22,7 +22,7 @@ use serde::Serialize;
 
 pub use error::ToolError;
 pub use index::IndexSettings;
-pub use nix::{Bind, NixCommand, NixProvider, NixTool};
+pub use nix::{NixProvider, NixTool};
 pub use progress::{Progress, Silent, for_stderr};
 pub use python::PythonInterpreter;
 pub use show::{Format, run};

@@ -26,16 +26,7 @@ pub enum NixProvider {
     NixPortable,
 }
 
-/// A read-only bind mount that the sandbox needs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Bind {
-    /// On the machine.
-    pub from: PathBuf,
-    /// In the sandbox.
-    pub to: PathBuf,
-}
-
-/// A nix that can be had here. [`NixTool::on`] says how to run it on a volume.
+/// A nix that can be had here.
 #[derive(Debug, Clone, Serialize)]
 pub struct NixTool {
     /// Which kind.
@@ -44,70 +35,25 @@ pub struct NixTool {
     pub version: String,
     /// Where it came from.
     pub origin: Origin,
-    /// The program on the machine.
+    /// The program, or a launcher of it. It runs in any sandbox that has /usr where it was found, or the tool folder at
+    /// its own path where it was brought: of the machine's other files a brought one needs none.
     pub program: PathBuf,
-    /// The program in the sandbox; none for nix-portable, whose nix is on the volume.
-    pub inside: Option<String>,
-    /// Read-only binds of a sandbox that runs it.
-    pub binds: Vec<Bind>,
     /// Variables it needs: proxies and certificates, and a user name for sandboxes without /etc/passwd.
     #[serde(skip)]
     pub env: BTreeMap<String, String>,
 }
 
-/// How to run nix in a sandbox that has the volume's store at /nix.
-#[derive(Debug, Clone, Serialize)]
-pub struct NixCommand {
-    /// The program as seen in the sandbox; arguments are appended.
-    pub command: Vec<String>,
-    /// Read-only binds.
-    pub binds: Vec<Bind>,
-}
+/// Starts nix with the loader and the libraries of its own packages, so that the machine's own need not fit. Never on a
+/// warm path: nix only prepares.
+const LAUNCHER: &str = r#"root=${0%/bin/nix}
+for folder in "$root"/lib/*-linux-gnu; do libraries=$folder; done
+for loader in "$libraries"/ld-linux*.so.*; do :; done
+exec "$loader" --library-path "$libraries:$root/usr/lib/${libraries##*/}:$root/usr/lib/nix" --argv0 nix \
+  "$root/usr/bin/nix" --option build-hook "$root/libexec/no-remote-builds" "$@"
+"#;
 
-impl NixTool {
-    /// Makes a volume ready for this nix and says how to run it there. For nix-portable the first call unpacks the store
-    /// that it carries; the caller holds the volume's lock, because nix-portable has none.
-    pub fn on(&self, volume: &Path) -> Result<NixCommand, ToolError> {
-        let nix = match self.inside.clone().or_else(|| nix_in_store(volume)) {
-            Some(nix) => nix,
-            None => self.bootstrap(volume)?,
-        };
-        Ok(NixCommand {
-            command: vec![nix],
-            binds: self.binds.clone(),
-        })
-    }
-
-    fn bootstrap(&self, volume: &Path) -> Result<String, ToolError> {
-        let mut command = Command::new(&self.program);
-        command.args(["nix", "--version"]).env("NP_LOCATION", volume);
-        process::output(&mut command, Duration::from_secs(300))?;
-        nix_in_store(volume).ok_or_else(|| ToolError::Program {
-            program: self.program.display().to_string(),
-            problem: format!(
-                "it ended well but left no nix in {}",
-                volume.join(".nix-portable/nix/store").display()
-            ),
-        })
-    }
-}
-
-/// The nix in a volume's store, as a path in the sandbox.
-fn nix_in_store(volume: &Path) -> Option<String> {
-    let store = volume.join(".nix-portable/nix/store");
-    let mut found: Vec<String> = std::fs::read_dir(&store)
-        .ok()?
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
-    found.retain(|name| {
-        let version = name.get(33..).and_then(|rest| rest.strip_prefix("nix-"));
-        version.is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit()))
-            && store.join(name).join("bin/nix").exists()
-    });
-    found.sort();
-    found.pop().map(|name| format!("/nix/store/{name}/bin/nix"))
-}
+/// nix asks this program whether another machine builds; the packaged one is looked for at a path that is not ours.
+const NO_REMOTE_BUILDS: &str = "echo '# decline-permanently' >&2\n";
 
 /// What choosing looks at.
 pub struct Surroundings<'a> {
@@ -225,8 +171,6 @@ impl Surroundings<'_> {
             version: pin.version.clone(),
             origin,
             program,
-            inside: None,
-            binds: Vec::new(),
             env: environment(),
         })
     }
@@ -243,35 +187,45 @@ impl Surroundings<'_> {
             version: &version,
             arch: self.arch,
         };
-        let root = deb::bring(self.place, label, &debs, self.mirror, progress)?;
+        let root = deb::bring_and(self.place, label, &debs, self.mirror, progress, &add_launchers)?;
         let origin = Origin::Brought {
             package: pin.package.clone(),
             version: version.clone(),
             sha256: deb::digest(&debs),
         };
-        let program = root.join("usr/bin/nix");
+        let program = root.join("bin/nix");
         Ok(NixTool {
             provider: NixProvider::Nix,
             version,
             origin,
             program,
-            inside: Some("/usr/bin/nix".into()),
-            binds: system_folders(&root),
             env: environment(),
         })
     }
 }
 
-/// The folders that make `root` look like a machine of its own: nix, its build hook and its libraries are then where
-/// they expect to be, whatever distribution is outside.
-fn system_folders(root: &Path) -> Vec<Bind> {
-    let folders = ["usr", "lib", "lib64"]
-        .iter()
-        .map(|name| (root.join(name), Path::new("/").join(name)));
-    folders
-        .filter(|(from, _)| from.is_dir())
-        .map(|(from, to)| Bind { from, to })
-        .collect()
+/// Puts scripts beside the packages' files. They run under the busybox that lies there too, because a sandbox may have
+/// no shell, and name it by the path at which it will be used.
+fn add_launchers(staging: &Path, target: &Path) -> Result<(), ToolError> {
+    let busybox = target.join("bin/busybox");
+    let busybox = busybox.to_str().unwrap_or_default();
+    // the kernel splits this line at blanks and cuts it at 255 bytes
+    let is_plain = !busybox.is_empty() && busybox.len() < 200 && !busybox.contains(char::is_whitespace);
+    let interpreter = if is_plain {
+        [busybox, " sh"].concat()
+    } else {
+        "/bin/sh".to_owned()
+    };
+    for (name, script) in [("bin/nix", LAUNCHER), ("libexec/no-remote-builds", NO_REMOTE_BUILDS)] {
+        let file = staging.join(name);
+        let folder = file.parent().unwrap_or(staging);
+        std::fs::create_dir_all(folder).map_err(ToolError::io("create", folder))?;
+        let text = ["#!", &interpreter, "\n", script].concat();
+        std::fs::write(&file, text).map_err(ToolError::io("write", &file))?;
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755))
+            .map_err(ToolError::io("mark as program", &file))?;
+    }
+    Ok(())
 }
 
 /// A nix that a distribution installed below /usr. One that lives in /nix does not count: the volume is mounted over it.
@@ -280,7 +234,6 @@ fn installed(at_least: &str) -> Option<NixTool> {
         .canonicalize()
         .ok()
         .filter(|path| path.starts_with("/usr"))?;
-    let inside = path.to_str()?.to_owned();
     let said = process::output(Command::new(&path).arg("--version"), Duration::from_secs(10)).ok()?;
     let version = said.split_whitespace().last()?.to_owned();
     version_reached(&version, at_least).then(|| NixTool {
@@ -288,8 +241,6 @@ fn installed(at_least: &str) -> Option<NixTool> {
         version,
         origin: Origin::Found { path: path.clone() },
         program: path,
-        inside: Some(inside),
-        binds: system_folders(Path::new("/")),
         env: environment(),
     })
 }

@@ -49,6 +49,12 @@ impl Place {
         self.root.join(".downloads")
     }
 
+    /// Where a tool lies once it is there.
+    pub fn folder(&self, label: Label<'_>) -> PathBuf {
+        self.root
+            .join(format!("{}-{}-{}", label.name, label.version, label.arch))
+    }
+
     /// The folder of a tool made from files that hash to `digest`. Where it is not there yet, `fill` makes it in an
     /// empty folder beside, which gets its name only when it is complete.
     pub fn tool(
@@ -58,8 +64,8 @@ impl Place {
         progress: &dyn Progress,
         fill: impl FnOnce(&Path) -> Result<(), ToolError>,
     ) -> Result<PathBuf, ToolError> {
-        let Label { name, version, arch } = label;
-        let target = self.root.join(format!("{name}-{version}-{arch}"));
+        let Label { name, version, .. } = label;
+        let target = self.folder(label);
         if is_stamped(&target, digest) {
             return Ok(target);
         }

@@ -3,16 +3,14 @@
 use std::time::Instant;
 
 use hybrid_cache_model::outcome::{CacheReport, CacheStatus, Output, Resolved};
-use hybrid_cache_model::protocol::{
-    Environments, Keep, Missed, Place, PrepareEvent, PrepareRequest, RunReport, RunRequest, Volumes,
-};
+use hybrid_cache_model::protocol::{Environments, Keep, Missed, PrepareEvent, RunReport};
 use hybrid_cache_model::{CachePolicy, End, Failure, FailureKind, Lane, Outcome, Phase, Task, TaskSpec, Timeline};
 use tokio::sync::{oneshot, watch};
 
 use super::config::LocalConfig;
 use super::folders::{Folders, VolumePair};
 use super::process::{self, CancelFlag, Preparation, micros};
-use super::sandbox::{self, HostLayout, Needs};
+use super::sandbox::{self, HostLayout};
 use crate::SubmitOptions;
 use crate::log::LogWriter;
 
@@ -256,64 +254,6 @@ impl Flow {
             Ok(report) => Ok(report),
             Err(_) if ran.cancelled => Err(Cut::Cancelled),
             Err(failure) => Err(Cut::Failed(failure)),
-        }
-    }
-
-    fn needs(&self) -> Needs {
-        Needs {
-            python: !self.task.requirements.is_empty(),
-            system: !self.task.system.is_empty(),
-        }
-    }
-
-    fn place(&self) -> Place {
-        Place {
-            volumes: Volumes {
-                python: sandbox::PYTHON_MOUNT.to_owned(),
-                nix: sandbox::NIX_MOUNT.to_owned(),
-            },
-            interpreter: self.config.interpreter.clone(),
-            index: self.config.index.clone(),
-            system_source: self
-                .config
-                .system
-                .as_ref()
-                .map(|system| system.source_id.clone())
-                .unwrap_or_default(),
-            max_age_s: self.config.max_age_s,
-        }
-    }
-
-    fn run_request(&self, environments: Environments, accept_stale: bool) -> RunRequest {
-        RunRequest {
-            task: self.spec.clone(),
-            place: self.place(),
-            environments,
-            accept_stale,
-            limits: self.options.limits.clone(),
-            identity: self.host.identity,
-            scratch: sandbox::SCRATCH.to_owned(),
-            base_path: sandbox::BASE_PATH.to_owned(),
-            variables: self.config.task_variables.clone(),
-        }
-    }
-
-    fn prepare_request(&self, keep: Keep) -> PrepareRequest {
-        let needs = self.needs();
-        PrepareRequest {
-            task: self.spec.clone(),
-            place: self.place(),
-            keep,
-            python_tools: needs.python.then(|| self.config.python_tools.clone()),
-            system_tools: self
-                .config
-                .system
-                .as_ref()
-                .filter(|_| needs.system)
-                .map(|system| system.tools.clone()),
-            deadline_ms: self.options.prepare_ms,
-            budget_bytes: self.config.budget_bytes,
-            budget_inodes: self.config.budget_inodes,
         }
     }
 

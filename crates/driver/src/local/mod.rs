@@ -4,6 +4,7 @@ pub mod config;
 mod flow;
 pub mod folders;
 mod process;
+mod requests;
 pub mod sandbox;
 
 use std::collections::HashMap;
