@@ -15,6 +15,7 @@ use hybrid_cache_model::Failure;
 use hybrid_cache_model::maintain::GcReport;
 use hybrid_cache_model::protocol::PythonTools;
 
+use super::system::Excess;
 use super::{entries, orphans};
 use crate::python::PythonVolume;
 use crate::python::child::Patience;
@@ -37,6 +38,15 @@ impl Budget {
     /// The budget, where it limits anything.
     pub fn limited(self) -> Option<Budget> {
         (self != Budget::default()).then_some(self)
+    }
+
+    /// How far `taken` is beyond it, as the system volume counts: a limit of inodes is reached entry by entry.
+    pub fn excess(self, taken: Taken) -> Option<Excess> {
+        let bytes = taken.bytes.saturating_sub(self.bytes);
+        match self.bytes != 0 && bytes > 0 {
+            true => Some(Excess::Bytes(bytes)),
+            false => (!self.allows(taken)).then_some(Excess::Entries(1)),
+        }
     }
 
     fn allows(self, taken: Taken) -> bool {

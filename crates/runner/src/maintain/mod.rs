@@ -2,6 +2,7 @@
 
 pub mod evict;
 mod orphans;
+pub mod system;
 pub mod usage;
 pub mod verify;
 

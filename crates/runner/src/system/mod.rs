@@ -8,14 +8,36 @@
 //!   var/hybrid-cache/FORMAT            `hybrid-cache system 1`
 //!   var/hybrid-cache/index/<key>.json  what a set of packages was realised to; written after its GC roots exist
 //!   var/hybrid-cache/leases/<key>      shared lock: a task uses the entry; its mtime is the entry's last known use
-//!   var/hybrid-cache/locks/<name>      build locks
+//!   var/hybrid-cache/locks/<name>      one build of one key at a time; `store`: shared by builds, alone for collection
+//!   var/hybrid-cache/work/<name>/      home and temporary files of one Nix at work
+//!   var/hybrid-cache/nix-cache/        what Nix evaluated and fetched
+//!   var/hybrid-cache/nix-portable/     nix-portable's own folder, where it is used
 //! ```
 //!
 //! A warm lookup reads one small file, takes one shared lock and looks whether a handful of paths exist. No Nix
 //! process, no evaluation, no namespace.
 
+mod explain;
 mod index;
+pub mod nix;
+mod prepare;
+pub mod provider;
 mod volume;
 
+use hybrid_cache_model::CacheStatus;
+
 pub use index::IndexEntry;
+pub use prepare::prepare;
 pub use volume::{SystemFound, SystemVolume};
+
+/// Name of the lock that builds share and a collection of garbage holds alone.
+pub const STORE_LOCK: &str = "store";
+
+/// What a preparation made or found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemPrepared {
+    /// Store paths in the order of the search path.
+    pub paths: Vec<String>,
+    /// What the cache did.
+    pub status: CacheStatus,
+}

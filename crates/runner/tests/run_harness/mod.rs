@@ -56,11 +56,12 @@ pub struct Running {
 impl Case {
     pub fn new(code: &str) -> Case {
         let scratch = tempfile::tempdir().unwrap();
+        std::fs::create_dir(scratch.path().join("python")).unwrap();
         let volume = |name: &str| scratch.path().join(name).display().to_string();
         let place = Place {
             volumes: Volumes {
-                python: volume("no-python-volume"),
-                nix: volume("no-nix-volume"),
+                python: volume("python"),
+                nix: volume("nix"),
             },
             interpreter: Interpreter {
                 path: interpreter().to_owned(),

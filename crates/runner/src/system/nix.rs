@@ -1,0 +1,292 @@
+//! One Nix program at work on the store: its settings, its environment, its answers.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use hybrid_cache_model::protocol::PackageSource;
+use hybrid_cache_model::{Failure, FailureKind};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::SystemVolume;
+use super::explain;
+use crate::python::child::{self, Patience};
+use crate::store::{At, publish};
+
+/// Nix's settings. Nothing of the machine's own nix.conf is trusted to fit: Debian's names a sandbox shell that is not
+/// there, and any of them may name substituters that cannot be reached.
+const SETTINGS: &str = "\
+experimental-features = nix-command flakes
+build-users-group =
+sandbox = false
+sandbox-paths =
+flake-registry =
+accept-flake-config = false
+max-jobs = 8
+connect-timeout = 5
+download-attempts = 2
+stalled-download-timeout = 60
+warn-dirty = false
+";
+/// For a package source that builds everything from files of its own.
+const NO_SUBSTITUTERS: &str = "substituters =\n";
+/// Outputs that hold nothing to run or to compile against.
+const DOCUMENTATION: [&str; 4] = ["man", "doc", "devdoc", "info"];
+
+/// A private folder on the volume for one preparation; it is removed in the end, whatever happens.
+#[derive(Debug)]
+pub struct Workplace(PathBuf);
+
+impl Workplace {
+    /// Makes it.
+    ///
+    /// # Errors
+    /// The volume cannot be written.
+    pub fn create(volume: &SystemVolume) -> Result<Workplace, Failure> {
+        let path = volume.state().join("work").join(publish::unique_name("nix"));
+        publish::ensure_folder(&path)?;
+        Ok(Workplace(path))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Workplace {
+    fn drop(&mut self) {
+        // What cannot be deleted now is deleted by the next sweep.
+        let _ = publish::delete(&self.0);
+    }
+}
+
+/// A Nix program with everything it needs to run.
+#[derive(Debug)]
+pub struct Nix<'a> {
+    /// The program.
+    pub program: PathBuf,
+    /// Certificates and proxies.
+    pub variables: &'a [(String, String)],
+    /// The volume it works on.
+    pub volume: &'a SystemVolume,
+    /// Its home and temporary folder.
+    pub workplace: &'a Workplace,
+    /// How long it may take.
+    pub patience: &'a Patience,
+}
+
+#[derive(Deserialize)]
+struct Built {
+    outputs: BTreeMap<String, String>,
+}
+
+impl Nix<'_> {
+    /// Realises `packages` of `source`; returns the store paths of each, in the packages' order.
+    ///
+    /// # Errors
+    /// An unknown package, no network, no space, or whatever else Nix says.
+    pub fn build(&self, source: &PackageSource, packages: &[String]) -> Result<Vec<Vec<String>>, Failure> {
+        let mut failure = None;
+        for mirror in mirrors(source) {
+            let mut command = self.command(source);
+            command.args(["build", "--no-link", "--json"]);
+            add_packages(&mut command, source, mirror, packages);
+            match self.answer(&mut command, "nix build") {
+                Ok(answer) => return read_built(&answer, packages),
+                // Another mirror may answer; what was fetched so far stays in the store.
+                Err(error) if error.kind == FailureKind::Offline => failure = Some(error),
+                Err(error) => return Err(explain::with_suggestion(error, source, packages)),
+            }
+        }
+        Err(failure.unwrap_or_else(|| {
+            Failure::new(FailureKind::Tool, "no mirror is given for the Debian packages").hint("`cargo xtask doctor`")
+        }))
+    }
+
+    /// The unpacked size in bytes of every path in the closure of `paths`, each counted once.
+    ///
+    /// # Errors
+    /// Where Nix cannot tell.
+    pub fn closure(&self, source: &PackageSource, paths: &[String]) -> Result<BTreeMap<String, u64>, Failure> {
+        let mut command = self.command(source);
+        command.args(["path-info", "--json", "--recursive"]).args(paths);
+        read_sizes(&self.answer(&mut command, "nix path-info")?)
+    }
+
+    /// Runs any other subcommand for its effect.
+    ///
+    /// # Errors
+    /// Where it fails.
+    pub fn run(&self, arguments: &[&str]) -> Result<(), Failure> {
+        let mut command = self.bare_command("");
+        command.args(arguments);
+        self.answer(&mut command, &format!("nix {}", arguments.join(" ")))
+            .map(drop)
+    }
+
+    fn command(&self, source: &PackageSource) -> Command {
+        self.bare_command(match source {
+            PackageSource::Nixpkgs { .. } => "",
+            PackageSource::Debnix { .. } => NO_SUBSTITUTERS,
+        })
+    }
+
+    fn bare_command(&self, more_settings: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .env_clear()
+            .env("NIX_CONFIG", format!("{SETTINGS}{more_settings}"));
+        command
+            .env("HOME", self.workplace.path())
+            .env("TMPDIR", self.workplace.path());
+        // What was evaluated and fetched once helps the next preparation on this volume.
+        command.env("XDG_CACHE_HOME", self.volume.state().join("nix-cache"));
+        command
+            .env("PATH", "/usr/bin:/bin")
+            .env("USER", "nix")
+            .env("LANG", "C.UTF-8");
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.current_dir(self.workplace.path());
+        command
+    }
+
+    /// Runs the command; what it wrote to standard output.
+    fn answer(&self, command: &mut Command, name: &str) -> Result<Vec<u8>, Failure> {
+        let path = self.workplace.path().join("answer.json");
+        let file = File::create(&path).at("write", &path)?;
+        let ended = child::run_into(command, name, Vec::new(), Stdio::from(file), self.patience)?;
+        if !ended.status.success() {
+            return Err(explain::failure(name, &ended.how(), &ended.talk));
+        }
+        std::fs::read(&path).at("read", &path)
+    }
+}
+
+/// Base URLs to try one after the other; a source without mirrors is tried once.
+fn mirrors(source: &PackageSource) -> Vec<&str> {
+    match source {
+        PackageSource::Nixpkgs { .. } => vec![""],
+        PackageSource::Debnix { mirrors, .. } => mirrors.iter().map(String::as_str).collect(),
+    }
+}
+
+/// Package names are single attributes by [`hybrid_cache_model::SystemPackage`]'s own rules: nothing in them reads as
+/// an option, a path or another flake.
+fn add_packages(command: &mut Command, source: &PackageSource, mirror: &str, packages: &[String]) {
+    match source {
+        PackageSource::Nixpkgs { flake } => {
+            command.args(packages.iter().map(|package| format!("{flake}#{package}")));
+        }
+        PackageSource::Debnix { folder, busybox, .. } => {
+            command
+                .arg("--file")
+                .arg(Path::new(folder).join("default.nix"))
+                .args(packages);
+            command.args([
+                "--argstr",
+                "mirror",
+                mirror.trim_end_matches('/'),
+                "--argstr",
+                "busybox",
+                busybox,
+            ]);
+        }
+    }
+}
+
+/// Reads the answer of `nix build --json`: one element for each package, in their order.
+fn read_built(answer: &[u8], packages: &[String]) -> Result<Vec<Vec<String>>, Failure> {
+    let built: Vec<Built> = serde_json::from_slice(answer).map_err(|error| strange("nix build", &error.to_string()))?;
+    if built.len() != packages.len() {
+        let problem = format!("{} results for {} packages", built.len(), packages.len());
+        return Err(strange("nix build", &problem));
+    }
+    Ok(built.into_iter().map(|one| useful(one.outputs)).collect())
+}
+
+/// The outputs that belong on a search path, programs first.
+fn useful(outputs: BTreeMap<String, String>) -> Vec<String> {
+    let mut outputs: Vec<(String, String)> = outputs.into_iter().collect();
+    if outputs.len() > 1 {
+        outputs.retain(|(name, _)| !DOCUMENTATION.contains(&name.as_str()));
+    }
+    outputs.sort_by_key(|(name, _)| (name != "bin", name != "out", name.clone()));
+    outputs.into_iter().map(|(_, path)| path).collect()
+}
+
+/// Reads the answer of `nix path-info --json`, whose form changed twice: a list with `path` (to 2.18), an object by
+/// path, and an object by name inside `info` (from 2.33).
+fn read_sizes(answer: &[u8]) -> Result<BTreeMap<String, u64>, Failure> {
+    let answer: Value = serde_json::from_slice(answer).map_err(|error| strange("nix path-info", &error.to_string()))?;
+    let size = |info: &Value| info.get("narSize").and_then(Value::as_u64);
+    let name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+    let sizes: Option<BTreeMap<String, u64>> = match answer.get("info").unwrap_or(&answer) {
+        Value::Array(list) => list
+            .iter()
+            .map(|info| Some((name(info.get("path")?.as_str()?), size(info)?)))
+            .collect(),
+        Value::Object(by_path) => by_path
+            .iter()
+            .map(|(path, info)| Some((name(path), size(info)?)))
+            .collect(),
+        _ => None,
+    };
+    sizes.ok_or_else(|| strange("nix path-info", "an answer without sizes"))
+}
+
+fn strange(name: &str, problem: &str) -> Failure {
+    Failure::new(
+        FailureKind::Tool,
+        format!("{name} answered in a form nobody foresaw: {problem}"),
+    )
+    .hint("use the pinned version of nix; `cargo xtask doctor` shows which one is used")
+}
+
+/// Names of everything in the store at this moment.
+///
+/// # Errors
+/// The store cannot be read. One that is not there yet is empty.
+pub fn store_names(volume: &SystemVolume) -> Result<HashSet<String>, Failure> {
+    let store = volume.root().join("store");
+    let entries = match std::fs::read_dir(&store) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(HashSet::new()),
+        other => other.at("read the folder", &store)?,
+    };
+    Ok(entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_come_in_the_packages_order_with_programs_first() {
+        let answer = br#"[{"drvPath": "/nix/store/z.drv", "outputs": {"bin": "/nix/store/a-curl-bin",
+            "man": "/nix/store/c-curl-man", "dev": "/nix/store/d-curl-dev"}},
+            {"drvPath": "/nix/store/b.drv", "outputs": {"out": "/nix/store/b-make"}}]"#;
+        let packages = ["curl".to_owned(), "gnumake".to_owned()];
+        let built = read_built(answer, &packages).unwrap();
+        assert_eq!(built[0], ["/nix/store/a-curl-bin", "/nix/store/d-curl-dev"]);
+        assert_eq!(built[1], ["/nix/store/b-make"]);
+        assert_eq!(read_built(b"[]", &packages).unwrap_err().kind, FailureKind::Tool);
+    }
+
+    #[test]
+    fn every_form_of_path_info_is_read() {
+        let expected = BTreeMap::from([("a-x".to_owned(), 7)]);
+        for answer in [
+            r#"[{"path": "/nix/store/a-x", "narSize": 7}]"#,
+            r#"{"/nix/store/a-x": {"narSize": 7}}"#,
+            r#"{"version": 1, "info": {"a-x": {"narSize": 7}}}"#,
+        ] {
+            assert_eq!(read_sizes(answer.as_bytes()).unwrap(), expected, "{answer}");
+        }
+        assert!(read_sizes(b"7").is_err());
+    }
+}

@@ -1,0 +1,202 @@
+//! Makes the system packages of one task: lock, look again, start Nix, realise, register.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use hybrid_cache_model::protocol::{Keep, PrepareRequest, SystemTools};
+use hybrid_cache_model::{CacheStatus, Failure, FailureKind, Lane, Phase, SystemKey, Task};
+
+use super::index::IndexEntry;
+use super::nix::{self, Nix, Workplace};
+use super::provider::{self, Bootstrap};
+use super::volume::CACHE_NAME;
+use super::{STORE_LOCK, SystemFound, SystemPrepared, SystemVolume};
+use crate::clock::Recorder;
+use crate::python::child::Patience;
+use crate::store::format::{self, Access};
+use crate::store::lock::{self, Missing, Mode};
+use crate::store::publish;
+
+/// Makes, or finds, what the task asks for.
+///
+/// # Errors
+/// Everything that can go wrong with a package source, a volume or Nix; nothing half-made is in the index then.
+pub fn prepare(request: &PrepareRequest, recorder: &Recorder) -> Result<SystemPrepared, Failure> {
+    let deadline = Instant::now() + Duration::from_millis(request.deadline_ms);
+    let task = request
+        .task
+        .check()
+        .map_err(|error| Failure::new(FailureKind::InvalidTask, error.to_string()))?;
+    let tools = request.system_tools.as_ref().ok_or_else(|| {
+        Failure::new(
+            FailureKind::Internal,
+            "the task asks for system packages and the request names no nix",
+        )
+    })?;
+    let volume = SystemVolume::new(&request.place.volumes.nix);
+    let job = Job {
+        request,
+        tools,
+        volume: &volume,
+        key: key(request, &task),
+        task: &task,
+        recorder,
+    };
+    match request.keep {
+        Keep::Discard => {
+            open(&volume)?;
+            job.realise(&Patience::until(deadline)?).map(|made| made.prepared)
+        }
+        Keep::Publish => job.publish(deadline),
+    }
+}
+
+fn key(request: &PrepareRequest, task: &Task) -> SystemKey {
+    let place = &request.place;
+    SystemKey::new(&task.system, &place.system_source, &place.interpreter.platform)
+}
+
+/// Gives an empty volume its layout; refuses one of another.
+fn open(volume: &SystemVolume) -> Result<(), Failure> {
+    publish::ensure_folder(&volume.state())?;
+    format::open(&volume.state(), CACHE_NAME, Access::Write)?;
+    for folder in ["index", "leases", "locks", "work"] {
+        publish::ensure_folder(&volume.state().join(folder))?;
+    }
+    Ok(())
+}
+
+struct Job<'a> {
+    request: &'a PrepareRequest,
+    tools: &'a SystemTools,
+    volume: &'a SystemVolume,
+    key: SystemKey,
+    task: &'a Task,
+    recorder: &'a Recorder,
+}
+
+struct Realised {
+    prepared: SystemPrepared,
+    packages: Vec<String>,
+}
+
+impl Job<'_> {
+    fn publish(&self, deadline: Instant) -> Result<SystemPrepared, Failure> {
+        open(self.volume)?;
+        if let Some(found) = self.find()? {
+            return Ok(found);
+        }
+        let path = self.volume.lock_path(self.key.as_str());
+        let _alone = self.span(Phase::LockWait, || lock::wait(&path, Mode::Exclusive, deadline))?;
+        // Whoever held the lock has probably made it.
+        if let Some(found) = self.find()? {
+            return Ok(found);
+        }
+        // Shared with other builds; a collection of garbage holds it alone, so nothing vanishes before it has its root.
+        let store = self.volume.lock_path(STORE_LOCK);
+        let _in_use = self.span(Phase::LockWait, || lock::wait(&store, Mode::Shared, deadline))?;
+        let made = self.realise(&Patience::until(deadline)?)?;
+        self.span(Phase::SystemPublish, || self.register(&made))?;
+        Ok(made.prepared)
+    }
+
+    fn find(&self) -> Result<Option<SystemPrepared>, Failure> {
+        let Some(entry) = self.volume.look_up(&self.key)? else {
+            return Ok(None);
+        };
+        match self.volume.lease(&self.key, entry)? {
+            SystemFound::Leased { paths, .. } => Ok(Some(SystemPrepared {
+                paths,
+                status: CacheStatus::Hit,
+            })),
+            SystemFound::Gone => Ok(None),
+        }
+    }
+
+    fn realise(&self, patience: &Patience) -> Result<Realised, Failure> {
+        let workplace = Workplace::create(self.volume)?;
+        let program = self.span(Phase::SystemBootstrap, || {
+            let variables = &self.tools.variables;
+            let bootstrap = Bootstrap {
+                volume: self.volume,
+                workplace: &workplace,
+                variables,
+                patience,
+            };
+            provider::provider(&self.tools.provider).program(&bootstrap)
+        })?;
+        let nix = Nix {
+            program,
+            variables: &self.tools.variables,
+            volume: self.volume,
+            workplace: &workplace,
+            patience,
+        };
+        self.span(Phase::SystemRealise, || self.build(&nix))
+    }
+
+    fn build(&self, nix: &Nix<'_>) -> Result<Realised, Failure> {
+        let source = &self.tools.source;
+        let packages: Vec<String> = self
+            .task
+            .system
+            .iter()
+            .map(|package| package.as_str().to_owned())
+            .collect();
+        let before = nix::store_names(self.volume)?;
+        let mut paths: Vec<String> = nix.build(source, &packages)?.into_iter().flatten().collect();
+        // Two packages may be one and the same path; the first place on the search path counts.
+        let mut seen = std::collections::HashSet::new();
+        paths.retain(|path| seen.insert(path.clone()));
+        let (mut downloaded_bytes, mut reused_bytes) = (0, 0);
+        for (name, size_bytes) in nix.closure(source, &paths)? {
+            *if before.contains(&name) {
+                &mut reused_bytes
+            } else {
+                &mut downloaded_bytes
+            } += size_bytes;
+        }
+        let status = match self.request.keep {
+            Keep::Publish => CacheStatus::Built {
+                downloaded_bytes,
+                reused_bytes,
+            },
+            Keep::Discard => CacheStatus::Bypassed,
+        };
+        Ok(Realised {
+            prepared: SystemPrepared { paths, status },
+            packages,
+        })
+    }
+
+    /// Roots, then the lease, then the entry: whoever finds the entry finds everything it needs.
+    fn register(&self, made: &Realised) -> Result<(), Failure> {
+        let paths = &made.prepared.paths;
+        let roots = self.volume.roots_path(&self.key);
+        publish::ensure_folder(&roots)?;
+        for (number, path) in paths.iter().enumerate() {
+            publish::link_atomic(Path::new(path), &roots.join(number.to_string()))?;
+        }
+        // A collector that does not know our lock may have run between realising and rooting.
+        if let Some(gone) = paths.iter().find(|path| !Path::new(path).exists()) {
+            return Err(Failure::new(
+                FailureKind::CacheDamaged,
+                format!("{gone} vanished before it was registered"),
+            )
+            .hint("a garbage collection ran at the same time; run the task again"));
+        }
+        let lease = self.volume.lease_path(&self.key);
+        drop(lock::attempt(&lease, Mode::Shared, Missing::Create)?);
+        let entry = IndexEntry::new(
+            &self.key,
+            &self.request.place.system_source,
+            made.packages.clone(),
+            paths.clone(),
+        );
+        publish::write_atomic(&self.volume.index_path(&self.key), &entry.to_json()?)
+    }
+
+    fn span<T>(&self, phase: Phase, work: impl FnOnce() -> T) -> T {
+        self.recorder.span(phase, Lane::System, work)
+    }
+}

@@ -1,0 +1,254 @@
+//! Who makes store paths: a `nix` that is there already, or the one that nix-portable unpacks into the volume.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use hybrid_cache_model::protocol;
+use hybrid_cache_model::{Failure, FailureKind};
+
+use super::SystemVolume;
+use super::explain;
+use super::nix::Workplace;
+use crate::python::child::{self, Patience};
+use crate::store::lock::{self, Mode};
+use crate::store::{At, publish};
+
+/// Makes a Nix program available that works on the store at the volume's mount point.
+pub trait Provider {
+    /// The program, unpacked first where that has not happened yet.
+    ///
+    /// # Errors
+    /// It cannot be made available.
+    fn program(&self, bootstrap: &Bootstrap<'_>) -> Result<PathBuf, Failure>;
+}
+
+/// What a first start works with.
+#[derive(Debug)]
+pub struct Bootstrap<'a> {
+    /// The volume.
+    pub volume: &'a SystemVolume,
+    /// Home and temporary folder.
+    pub workplace: &'a Workplace,
+    /// Certificates and proxies.
+    pub variables: &'a [(String, String)],
+    /// How long it may take, waiting for others included.
+    pub patience: &'a Patience,
+}
+
+/// The provider that a request asks for.
+pub fn provider(provider: &protocol::Provider) -> Box<dyn Provider + '_> {
+    match provider {
+        protocol::Provider::Nix { program } => Box::new(Nix {
+            program: Path::new(program),
+        }),
+        protocol::Provider::NixPortable { program } => Box::new(NixPortable {
+            program: Path::new(program),
+        }),
+    }
+}
+
+/// A `nix` program.
+struct Nix<'a> {
+    program: &'a Path,
+}
+
+impl Provider for Nix<'_> {
+    fn program(&self, _: &Bootstrap<'_>) -> Result<PathBuf, Failure> {
+        if self.program.exists() {
+            return Ok(self.program.to_owned());
+        }
+        Err(Failure::new(
+            FailureKind::Tool,
+            format!("the nix program {} is not there", self.program.display()),
+        )
+        .hint("`cargo xtask doctor` shows which nix is used and where it comes from"))
+    }
+}
+
+/// nix-portable: a shell script with an archive behind it.
+///
+/// It wants its store at `$NP_LOCATION/.nix-portable/nix`, while here that folder is mounted at `/nix`; a link of that
+/// name makes both true. It has no locking of its own and keeps a choice it made once (`conf/last_auto_runtime`), even
+/// a wrong one. So it is called once for each volume, alone, and then only the nix it unpacked.
+struct NixPortable<'a> {
+    program: &'a Path,
+}
+
+/// Runtimes to try one after the other: its own choice first.
+const RUNTIMES: [Option<&str>; 3] = [None, Some("bwrap"), Some("proot")];
+
+impl Provider for NixPortable<'_> {
+    fn program(&self, bootstrap: &Bootstrap<'_>) -> Result<PathBuf, Failure> {
+        if let Some(nix) = unpacked_nix(bootstrap.volume)? {
+            return Ok(nix);
+        }
+        let path = bootstrap.volume.lock_path("nix-portable");
+        let _alone = lock::wait(&path, Mode::Exclusive, bootstrap.patience.deadline())?;
+        // Whoever held the lock has probably done it.
+        if let Some(nix) = unpacked_nix(bootstrap.volume)? {
+            return Ok(nix);
+        }
+        self.unpack(bootstrap)?;
+        unpacked_nix(bootstrap.volume)?.ok_or_else(|| {
+            let store = bootstrap.volume.root().join("store");
+            Failure::new(
+                FailureKind::Tool,
+                format!("nix-portable ended well but left no nix in {}", store.display()),
+            )
+            .hint("check that the volume's `.nix-portable/nix` is what is mounted there")
+        })
+    }
+}
+
+impl NixPortable<'_> {
+    fn unpack(&self, bootstrap: &Bootstrap<'_>) -> Result<(), Failure> {
+        let location = location(bootstrap)?;
+        let mut last = None;
+        for runtime in RUNTIMES {
+            let result = self.call(&location, runtime, bootstrap);
+            match result {
+                Err(failure) if failure.kind == FailureKind::Sandbox => {
+                    publish::delete(&location.join(".nix-portable/conf/last_auto_runtime"))?;
+                    last = Some(failure);
+                }
+                other => return other,
+            }
+        }
+        last.map_or(Ok(()), Err)
+    }
+
+    fn call(&self, location: &Path, runtime: Option<&str>, bootstrap: &Bootstrap<'_>) -> Result<(), Failure> {
+        let home = bootstrap.workplace.path();
+        let mut command = Command::new(self.program);
+        command.args(["nix", "--version"]).current_dir(home).env_clear();
+        command
+            .env("NP_LOCATION", location)
+            .env("HOME", home)
+            .env("TMPDIR", home);
+        command.env("PATH", "/usr/bin:/bin").env("USER", "nix");
+        // It would download and install a git that no flake of ours needs.
+        command.env("NP_GIT", "/bin/true");
+        command.envs(runtime.map(|runtime| ("NP_RUNTIME", runtime)));
+        command.envs(bootstrap.variables.iter().map(|(name, value)| (name, value)));
+        let ended = child::run(&mut command, "nix-portable", Vec::new(), bootstrap.patience)?;
+        if ended.status.success() {
+            return Ok(());
+        }
+        Err(explain::failure("nix-portable", &ended.how(), &ended.talk))
+    }
+}
+
+/// A folder whose `.nix-portable/nix` is the mounted store.
+fn location(bootstrap: &Bootstrap<'_>) -> Result<PathBuf, Failure> {
+    let location = bootstrap.volume.state().join("nix-portable");
+    let inside = location.join(".nix-portable");
+    publish::ensure_folder(&inside)?;
+    publish::link_atomic(bootstrap.volume.root(), &inside.join("nix"))?;
+    Ok(location)
+}
+
+/// The newest nix that nix-portable has put into the store: `<hash>-nix-2…/bin/nix`.
+fn unpacked_nix(volume: &SystemVolume) -> Result<Option<PathBuf>, Failure> {
+    let store = volume.root().join("store");
+    let entries = match std::fs::read_dir(&store) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.at("read the folder", &store)?,
+    };
+    // The database comes last: without it the unpacked paths are not registered yet.
+    if !volume.root().join("var/nix/db/db.sqlite").exists() {
+        return Ok(None);
+    }
+    let names = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok());
+    let versions = names.filter_map(|name| Some((version(&name)?, name)));
+    let found = versions.map(|(version, name)| (version, store.join(name).join("bin/nix")));
+    Ok(found.filter(|(_, path)| path.exists()).max().map(|(_, path)| path))
+}
+
+/// The version of a store path that is Nix itself, as numbers, so that 2.10 comes after 2.9.
+fn version(name: &str) -> Option<Vec<u32>> {
+    let version = name.split_once('-')?.1.strip_prefix("nix-")?;
+    version.split('.').map(|number| number.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::{Duration, Instant};
+
+    /// Stands in for nix-portable, whose binary is on no package registry: it makes the same files in the same places.
+    const DOUBLE: &str = r#"#!/bin/sh
+set -e
+dir="$NP_LOCATION/.nix-portable"
+mkdir "$dir/tmpbin" || { echo "rm: cannot remove tmpbin" >&2; exit 1; }
+echo call >> "$dir/calls"
+mkdir -p "$dir/conf"
+if [ -e "$dir/refuse" ] && [ "$NP_RUNTIME" != proot ]; then
+    rmdir "$dir/tmpbin"; touch "$dir/conf/last_auto_runtime"
+    echo "error: setting up a private mount namespace: Operation not permitted" >&2; exit 1
+fi
+sleep 0.1
+for version in 2.9.1 2.20.6; do
+    mkdir -p "$dir/nix/store/0c$version-nix-$version/bin"
+    touch "$dir/nix/store/0c$version-nix-$version/bin/nix"
+done
+mkdir -p "$dir/nix/var/nix/db" "$dir/nix/store/0d-nix-2.20.6-man"
+touch "$dir/nix/var/nix/db/db.sqlite"
+rmdir "$dir/tmpbin"
+"#;
+
+    fn double() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("nix-portable");
+        std::fs::write(&program, DOUBLE).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::create_dir_all(dir.path().join("nix/var/hybrid-cache/locks")).unwrap();
+        (dir, program)
+    }
+
+    fn find(root: &Path, program: &Path) -> Result<PathBuf, Failure> {
+        let volume = SystemVolume::new(root.join("nix"));
+        let workplace = Workplace::create(&volume).unwrap();
+        let patience = Patience::until(Instant::now() + Duration::from_secs(20)).unwrap();
+        let bootstrap = Bootstrap {
+            volume: &volume,
+            workplace: &workplace,
+            variables: &[],
+            patience: &patience,
+        };
+        NixPortable { program }.program(&bootstrap)
+    }
+
+    #[test]
+    fn many_at_once_unpack_it_once() {
+        let (dir, program) = double();
+        std::thread::scope(|scope| {
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(|| find(dir.path(), &program))).collect();
+            for one in all {
+                let nix = one.join().unwrap().unwrap();
+                assert!(nix.ends_with("store/0c2.20.6-nix-2.20.6/bin/nix"), "{}", nix.display());
+            }
+        });
+        let calls = dir.path().join("nix/var/hybrid-cache/nix-portable/.nix-portable/calls");
+        assert_eq!(std::fs::read_to_string(calls).unwrap(), "call\n");
+    }
+
+    #[test]
+    fn a_runtime_that_may_not_make_namespaces_is_replaced() {
+        let (dir, program) = double();
+        let inside = dir.path().join("nix/var/hybrid-cache/nix-portable/.nix-portable");
+        std::fs::create_dir_all(&inside).unwrap();
+        std::fs::write(inside.join("refuse"), "").unwrap();
+        find(dir.path(), &program).unwrap();
+        assert!(!inside.join("conf/last_auto_runtime").exists());
+    }
+
+    #[test]
+    fn a_nix_that_is_not_there_is_named() {
+        let (dir, _) = double();
+        let failure = find(dir.path(), Path::new("/no/nix-portable")).unwrap_err();
+        assert!(failure.message.contains("/no/nix-portable"), "{failure}");
+    }
+}
