@@ -315,3 +315,6 @@ fn bind_interpreter(arguments: &mut Arguments, config: &LocalConfig) {
         arguments.bind_below_new("--ro-bind", &config.interpreter_prefix, &config.interpreter_prefix);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! What the two sandboxes are made of, as a reader of the security page would want to see it.
+
+use hybrid_cache_model::protocol::{Interpreter, PythonTools};
+
+use super::*;
+
+fn config() -> LocalConfig {
+    LocalConfig {
+        root: "/cache".into(),
+        runner: "/build/runner".into(),
+        bubblewrap: vec!["bwrap".into()],
+        interpreter: Interpreter {
+            path: "/opt/python/bin/python3.11".into(),
+            implementation: "cpython".into(),
+            version: "3.11.7".into(),
+            abi: "cpython-311".into(),
+            platform: "linux-x86_64".into(),
+            binary_hash: "0".into(),
+        },
+        interpreter_prefix: "/opt/python".into(),
+        index: "default".into(),
+        python_tools: PythonTools { uv: "/tools/uv".into(), variables: vec![], allow_source_builds: false },
+        system: None,
+        tool_folders: vec!["/tools".into()],
+        max_age_s: 1,
+        task_variables: vec![],
+        network: Network::Shared,
+        budget_bytes: 0,
+        budget_inodes: 0,
+    }
+}
+
+fn host(identity: Option<Identity>) -> HostLayout {
+    HostLayout {
+        root: vec![
+            RootEntry::Bind("/usr".into()),
+            RootEntry::Link { at: "/bin".into(), to: "usr/bin".into() },
+            RootEntry::Bind("/lib64".into()),
+        ],
+        etc: vec!["/etc/ssl".into(), "/etc/resolv.conf".into()],
+        identity,
+        shared: "/cache/sandbox".into(),
+    }
+}
+
+fn volumes() -> VolumePair {
+    VolumePair { python: "/cache/volumes/python".into(), system: "/cache/volumes/system".into() }
+}
+
+/// One option with its values a line.
+fn lines(command: &[OsString]) -> String {
+    let words = command.iter().map(|word| word.to_string_lossy().into_owned());
+    words.fold(String::new(), |text, word| if word.starts_with("--") { text + "\n" + &word } else { text + " " + &word })
+}
+
+const BOTH: Needs = Needs { python: true, system: true };
+
+#[test]
+fn user_code_of_an_ordinary_user() {
+    let command = task_command(&config(), &host(None), &volumes(), BOTH, None, 3);
+    insta::assert_snapshot!(lines(&command));
+}
+
+#[test]
+fn user_code_started_by_root_with_a_staged_environment() {
+    let staged = Path::new("/cache/volumes/python/staging/x");
+    let command = task_command(&config(), &host(Some(NOBODY)), &volumes(), BOTH, Some(staged), 3);
+    insta::assert_snapshot!(lines(&command));
+}
+
+#[test]
+fn preparing() {
+    insta::assert_snapshot!(lines(&prepare_command(&config(), &host(None), &volumes(), BOTH)));
+}
+
+#[test]
+fn a_task_sees_only_the_caches_it_asks_for_and_none_of_them_writable() {
+    let needs = Needs { python: false, system: true };
+    let command = lines(&task_command(&config(), &host(None), &volumes(), needs, None, 3));
+    assert!(!command.contains(PYTHON_MOUNT), "{command}");
+    assert!(command.contains("--ro-bind /cache/volumes/system/.nix-portable/nix /nix"), "{command}");
+    assert!(!command.contains("--bind "), "{command}");
+}
+
+#[test]
+fn without_network_there_is_none_for_user_code_but_for_preparing() {
+    let config = LocalConfig { network: Network::None, ..config() };
+    for host in [host(None), host(Some(NOBODY))] {
+        let task = lines(&task_command(&config, &host, &volumes(), BOTH, None, 3));
+        assert!(task.contains("--unshare-net"), "{task}");
+        let prepare = lines(&prepare_command(&config, &host, &volumes(), BOTH));
+        assert!(!prepare.contains("--unshare-net"), "{prepare}");
+    }
+}
