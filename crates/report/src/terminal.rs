@@ -9,7 +9,21 @@ use crate::summary::{GroupSummary, ScenarioSummary, Summary};
 use crate::units;
 
 /// Below this width the columns p90 and min–max are left out.
-const WIDE: u16 = 100;
+const WIDE: u16 = 120;
+
+const COLUMNS: [(&str, CellAlignment); 11] = [
+    ("scenario", CellAlignment::Left),
+    ("run", CellAlignment::Left),
+    ("n", CellAlignment::Right),
+    ("not counted", CellAlignment::Left),
+    ("median", CellAlignment::Right),
+    ("interval", CellAlignment::Right),
+    ("p90", CellAlignment::Right),
+    ("min–max", CellAlignment::Right),
+    ("claim", CellAlignment::Right),
+    ("verdict", CellAlignment::Left),
+    ("ratio", CellAlignment::Right),
+];
 
 /// Whether to write ANSI colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,28 +51,51 @@ pub fn terminal(record: &RunRecord, width: u16, color: Color) -> String {
 
 fn table(summary: &Summary, width: u16) -> Table {
     let wide = width >= WIDE;
+    let aside = summary.scenarios.iter().flat_map(|s| &s.groups).any(|group| group.rejected + group.failed > 0);
+    let shown = |column: &str| match column {
+        "p90" | "min–max" => wide,
+        // A warning says the same, so a narrow terminal can do without the column.
+        "not counted" => aside && wide,
+        _ => true,
+    };
     let mut table = framed(width);
-    let columns = ["scenario", "temperature", "n", "median", "interval", "p90", "min–max", "claim", "first/cached"];
-    table.set_header(columns.into_iter().filter(|column| wide || !["p90", "min–max"].contains(column)));
+    table.set_header(COLUMNS.iter().map(|(column, _)| *column).filter(|column| shown(column)));
     for scenario in &summary.scenarios {
         for (index, group) in scenario.groups.iter().enumerate() {
-            let [median, interval, p90, range] = figures(group.wall.as_ref());
-            let name = if index == 0 { plain(&scenario.name) } else { String::new() };
-            let mut cells = vec![name, group.temperature.name().to_owned(), counted(group), median, interval];
-            if wide {
-                cells.extend([p90, range]);
-            }
-            cells.extend([group.claim.as_ref().map(claim).unwrap_or_default(), ratio_cell(scenario, index)]);
-            table.add_row(cells);
+            let cells = row(scenario, index, group);
+            table.add_row(COLUMNS.iter().zip(cells).filter(|((column, _), _)| shown(column)).map(|(_, cell)| cell));
         }
     }
-    let right = 2..if wide { 7 } else { 5 };
-    for column in right {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
+    let alignments = COLUMNS.iter().filter(|(column, _)| shown(column)).map(|(_, alignment)| *alignment);
+    let gap = if wide { 2 } else { 1 };
+    for (column, alignment) in table.column_iter_mut().zip(alignments) {
+        column.set_cell_alignment(alignment);
+        column.set_padding((0, gap));
     }
     table
+}
+
+/// The scenario's name stands in its first row only, the ratio in its last, below both figures it is made of.
+fn row(scenario: &ScenarioSummary, index: usize, group: &GroupSummary) -> [String; 11] {
+    let [median, interval, p90, range] = figures(group.wall.as_ref());
+    let last = index + 1 == scenario.groups.len();
+    let (claimed, verdict) = match &group.claim {
+        Some(result) => (units::seconds_range(result.claim.min_s, result.claim.max_s), verdict(result.verdict)),
+        None => (String::new(), String::new()),
+    };
+    [
+        if index == 0 { plain(&scenario.name) } else { String::new() },
+        group.temperature.name().to_owned(),
+        group.accepted.to_string(),
+        not_counted(group),
+        median,
+        interval,
+        p90,
+        range,
+        claimed,
+        verdict,
+        scenario.ratio.filter(|_| last).map(|ratio| units::ratio(ratio.value)).unwrap_or_default(),
+    ]
 }
 
 /// A table in the house style: rules between rows would double its height.
@@ -84,18 +121,27 @@ pub(crate) fn figures(wall: Option<&Distribution>) -> [String; 4] {
 
 /// Samples that count, and those that do not: `30 (2 rejected, 1 failed)`.
 pub(crate) fn counted(group: &GroupSummary) -> String {
+    let aside = not_counted(group);
+    if aside.is_empty() { group.accepted.to_string() } else { format!("{} ({aside})", group.accepted) }
+}
+
+fn not_counted(group: &GroupSummary) -> String {
     let aside: Vec<String> = [(group.rejected, "rejected"), (group.failed, "failed")]
         .iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
-    if aside.is_empty() { group.accepted.to_string() } else { format!("{} ({})", group.accepted, aside.join(", ")) }
+    aside.join(", ")
 }
 
 /// `10–60 s ▼ beaten`.
 pub(crate) fn claim(result: &ClaimResult) -> String {
     let range = units::seconds_range(result.claim.min_s, result.claim.max_s);
-    format!("{range} {} {}", result.verdict.mark(), result.verdict.name())
+    format!("{range} {}", verdict(result.verdict))
+}
+
+fn verdict(verdict: Verdict) -> String {
+    format!("{} {}", verdict.mark(), verdict.name())
 }
 
 /// `19.1× (18.2–20.3)`.
@@ -107,12 +153,6 @@ pub(crate) fn ratio(ratio: &Ratio) -> String {
         }
         None => units::ratio(ratio.value),
     }
-}
-
-/// The ratio stands in the last row of its scenario, below both figures it is made of.
-fn ratio_cell(scenario: &ScenarioSummary, index: usize) -> String {
-    let last = index + 1 == scenario.groups.len();
-    scenario.ratio.as_ref().filter(|_| last).map(ratio).unwrap_or_default()
 }
 
 /// Text from a record without its control characters: a task's output must not move the reader's cursor.
@@ -130,7 +170,7 @@ fn painted(text: &str) -> String {
     ];
     let mut text = text.replace("\nwarning:", "\n\u{1b}[33mwarning:\u{1b}[0m").replace("\n   hint:", "\n   \u{1b}[36mhint:\u{1b}[0m");
     for (verdict, code) in verdicts {
-        let word = format!("{} {}", verdict.mark(), verdict.name());
+        let word = self::verdict(verdict);
         text = text.replace(&word, &format!("\u{1b}[{code}m{word}\u{1b}[0m"));
     }
     text

@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn bytes_shares_counts_and_titles() {
-        assert_eq!([0, 1023, 1024, 61_865_984, 1_331_439_862].map(bytes), ["0 B", "1.00 KiB", "1.00 KiB", "59.0 MiB", "1.24 GiB"]);
+        assert_eq!([0, 1023, 1024, 61_865_984, 1_331_439_862].map(bytes), ["0 B", "1023 B", "1.00 KiB", "59.0 MiB", "1.24 GiB"]);
         assert_eq!([0.0, 0.0004, 0.123, 1.0].map(share), ["0 %", "<0.1 %", "12.3 %", "100 %"]);
         assert_eq!(count(1_234_567), "1\u{a0}234\u{a0}567");
         assert_eq!(count(12), "12");

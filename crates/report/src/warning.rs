@@ -74,6 +74,7 @@ pub(crate) fn collect(record: &RunRecord, scenarios: &[ScenarioSummary]) -> Vec<
             about_the_group(record, &scenario.name, group, &mut warnings);
         }
     }
+    warnings.extend(few_samples(scenarios));
     warnings
 }
 
@@ -132,7 +133,6 @@ fn about_the_group(record: &RunRecord, scenario: &str, group: &GroupSummary, war
     if group.accepted == 0 {
         return warn(WarningKind::NothingCounts, "no sample counts".to_owned(), "run the scenario by itself and look at its end");
     }
-    few_samples(group, &mut warn);
     let samples = accepted(record, scenario, group.temperature);
     slow_first(&samples, &mut warn);
     outliers(&samples, &mut warn);
@@ -159,16 +159,24 @@ pub(crate) fn accepted<'a>(record: &'a RunRecord, scenario: &str, temperature: T
     samples
 }
 
-fn few_samples(group: &GroupSummary, warn: &mut impl FnMut(WarningKind, String, &str)) {
-    let n = group.accepted;
-    if n < MIN_SAMPLES {
-        let message = format!("n = {n} is too few for an interval or a verdict");
-        warn(WarningKind::FewSamples, message, &format!("take at least {MIN_SAMPLES} samples, better {FULL_LEVEL_SAMPLES}"));
-    } else if n < FULL_LEVEL_SAMPLES {
+/// One warning for each n, as a run plans the same n for many groups.
+fn few_samples(scenarios: &[ScenarioSummary]) -> Vec<Warning> {
+    let about = |n: usize| -> Vec<String> {
+        let groups = scenarios.iter().flat_map(|s| s.groups.iter().map(move |group| (&s.name, group)));
+        let few = groups.filter(|(_, group)| group.accepted == n);
+        few.map(|(name, group)| format!("{name} {}", group.temperature.name())).collect()
+    };
+    let mut warnings = Vec::new();
+    for (n, about) in (1..FULL_LEVEL_SAMPLES).map(|n| (n, about(n))).filter(|(_, about)| !about.is_empty()) {
         let level = units::level(stats::attainable_level(n));
-        let message = format!("with n = {n} the interval is the whole range and holds the true median only in {level} of cases");
-        warn(WarningKind::FewSamples, message, &format!("take at least {FULL_LEVEL_SAMPLES} samples for a 95 % interval"));
+        let message = match n {
+            n if n < MIN_SAMPLES => format!("n = {n} is too few for an interval or a verdict"),
+            n => format!("with n = {n} the interval is the whole range and holds the true median in {level} of cases"),
+        };
+        let remedy = format!("take at least {FULL_LEVEL_SAMPLES} samples for a 95 % interval");
+        warnings.push(Warning::new(WarningKind::FewSamples, Some(about.join("; ")), message, &remedy));
     }
+    warnings
 }
 
 fn slow_first(samples: &[&Sample], warn: &mut impl FnMut(WarningKind, String, &str)) {

@@ -114,9 +114,10 @@ fn claims(summary: &Summary) -> Markup {
                 div class="scroll" tabindex="0" role="region" aria-label="Claims and verdicts" {
                     table {
                         thead { tr {
-                            th scope="col" { "Scenario" } th scope="col" { "Run" } th scope="col" class="n" { "Claimed" }
+                            th scope="col" { "Scenario" } th scope="col" { "Run" } th scope="col" { "Verdict" }
+                            th scope="col" class="n" { "Claimed" }
                             th scope="col" class="n" { "Median" } th scope="col" class="n" { "Interval" }
-                            th scope="col" class="n" { "Level" } th scope="col" class="n" { "n" } th scope="col" { "Verdict" }
+                            th scope="col" class="n" { "Level" } th scope="col" class="n" { "n" }
                         } }
                         tbody {
                             @for (scenario, group, result) in summary.claims() {
@@ -124,12 +125,16 @@ fn claims(summary: &Summary) -> Markup {
                                 tr {
                                     th scope="row" { (units::title(&scenario.name)) }
                                     td { (group.temperature.name()) }
+                                    td {
+                                        (verdict(result.verdict))
+                                        // The other verdicts can be read off the columns.
+                                        @if result.verdict == Verdict::Undecided { div class="why" { (result.reason) } }
+                                    }
                                     td class="n" { (units::seconds_range(result.claim.min_s, result.claim.max_s)) }
                                     td class="n" { (group.wall.as_ref().map_or("–".to_owned(), |wall| units::duration(wall.median_us))) }
                                     td class="n" { (interval.map_or("–".to_owned(), units::interval)) }
                                     td class="n" { (interval.map_or("–".to_owned(), |interval| units::level(interval.level))) }
                                     td class="n" { (group.accepted) }
-                                    td { (verdict(result.verdict)) div class="why" { (result.reason) } }
                                 }
                             }
                         }

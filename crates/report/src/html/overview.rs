@@ -62,7 +62,7 @@ fn legend(summary: &Summary) -> Markup {
     }
 }
 
-/// A mark whose shape differs with the temperature: diamond, circle, square.
+/// A mark whose shape differs with the temperature: diamond, circle, and a hollow square around whatever is as slow.
 pub(super) fn mark(temperature: Temperature, x: &str, y: &str) -> Markup {
     let class = temperature_class(temperature);
     html! {
@@ -70,7 +70,7 @@ pub(super) fn mark(temperature: Temperature, x: &str, y: &str) -> Markup {
             @match temperature {
                 Temperature::First => path class=(class) d="M0-7L7 0L0 7L-7 0Z" {},
                 Temperature::Cached => circle class=(class) r="5.5" {},
-                Temperature::Uncached => rect class=(class) x="-5" y="-5" width="10" height="10" {},
+                Temperature::Uncached => rect class=(class) x="-7" y="-7" width="14" height="14" {},
             }
         }
     }
@@ -88,7 +88,7 @@ fn row(scenario: &ScenarioSummary, axis: &LogAxis, top: f64) -> Markup {
     let positions: Vec<f64> = measured.iter().map(|(_, wall)| axis.at(wall.median_us)).collect();
     let ends = positions.iter().copied().reduce(f64::min).zip(positions.iter().copied().reduce(f64::max));
     html! {
-        g {
+        g class="halo" {
             text class="strong" x="0" y=(top + 15.0) { (units::title(&scenario.name)) }
             @if let Some(ratio) = &scenario.ratio {
                 text class="strong" x="100%" y=(top + 15.0) text-anchor="end" { (units::ratio(ratio.value)) }
@@ -101,7 +101,8 @@ fn row(scenario: &ScenarioSummary, axis: &LogAxis, top: f64) -> Markup {
             }
             @for ((group, wall), position) in measured.iter().zip(&positions) {
                 (mark(group.temperature, &percent(*position), &middle.to_string()))
-                text x=(percent(*position)) y=(middle + 22.0) text-anchor=(label_anchor(*position, &positions)) {
+                @let (anchor, dx) = label_anchor(*position, &positions);
+                text x=(percent(*position)) dx=(dx) y=(middle + 22.0) text-anchor=(anchor) {
                     (units::duration(wall.median_us))
                 }
             }
@@ -118,12 +119,12 @@ pub(super) fn band(axis: &LogAxis, claim: Claim, temperature: Temperature, top: 
     }
 }
 
-/// Labels of marks that are close together part to both sides.
-fn label_anchor(position: f64, all: &[f64]) -> &'static str {
+/// Anchor and offset in pixels: labels of marks that are close together part to both sides.
+fn label_anchor(position: f64, all: &[f64]) -> (&'static str, &'static str) {
     let neighbour = |other: &&f64| **other != position && (**other - position).abs() < CLOSE;
     match all.iter().find(neighbour) {
-        Some(other) if *other > position && position > CLOSE / 2.0 => "end",
-        Some(other) if *other < position && position < 1.0 - CLOSE / 2.0 => "start",
-        _ => anchor(position),
+        Some(other) if *other > position && position > CLOSE / 2.0 => ("end", "-2"),
+        Some(other) if *other < position && position < 1.0 - CLOSE / 2.0 => ("start", "2"),
+        _ => (anchor(position), "0"),
     }
 }

@@ -67,7 +67,7 @@ fn row(group: &GroupSummary, samples: &[&Sample], axis: &LogAxis, top: f64) -> M
     let class = temperature_class(group.temperature);
     let own: Vec<&&Sample> = samples.iter().filter(|sample| sample.temperature == group.temperature).collect();
     html! {
-        g {
+        g class="halo" {
             @if top > 0.0 { line class="rule" x1="0" x2="100%" y1=(top) y2=(top) {} }
             text x="0" y=(top + 17.0) {
                 tspan class="strong" { (group.temperature.name()) }

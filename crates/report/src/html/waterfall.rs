@@ -46,8 +46,8 @@ pub(super) fn waterfall(id: &str, sample: &Sample) -> Markup {
                 desc id=(format!("{id}-fall-desc")) { (description(sample)) }
                 (after_the_answer(sample, &axis, last_us, height))
                 (grid(&axis.ticks(), HEAD, height + 4.0))
-                @for markup in drawn { (markup) }
                 (answer(sample, &axis, height))
+                @for markup in drawn { (markup) }
             }
         }
     }
@@ -61,7 +61,7 @@ fn of_lane(spans: &[Span], lane: Lane) -> Vec<Span> {
 
 fn lane_rows(name: &str, spans: &[Span], axis: &LinearAxis, top: f64) -> Markup {
     html! {
-        g {
+        g class="halo" {
             line class="rule" x1="0" x2="100%" y1=(top + 4.0) y2=(top + 4.0) {}
             text class="lane" x="0" y=(top + 20.0) { (name) }
             @for (index, span) in spans.iter().enumerate() { (span_row(span, axis, top + LANE_HEADING + index as f64 * ROW)) }

@@ -1,0 +1,225 @@
+//! What people read: snapshots of text, and rules that every page must keep.
+
+mod fixture;
+
+use std::collections::BTreeSet;
+
+use hybrid_cache_model::sample::{Acceptance, RunRecord};
+use hybrid_cache_model::{Lane, Phase, Span, Temperature};
+use hybrid_cache_report::phases::{Attribution, background_us, hidden_us};
+use hybrid_cache_report::warning::WarningKind;
+use hybrid_cache_report::{Color, Summary, compare, html, markdown, terminal};
+use proptest::prelude::*;
+
+#[test]
+fn the_terminal_reads_well_wide_and_narrow() {
+    insta::assert_snapshot!("terminal-wide", terminal(&fixture::record(), 132, Color::Plain));
+    insta::assert_snapshot!("terminal-narrow", terminal(&fixture::record(), 80, Color::Plain));
+}
+
+#[test]
+fn the_markdown_reads_well() {
+    insta::assert_snapshot!("markdown", markdown(&fixture::record()));
+}
+
+#[test]
+fn colour_adds_escapes_and_nothing_else() {
+    let (plain, ansi) = (terminal(&fixture::record(), 132, Color::Plain), terminal(&fixture::record(), 132, Color::Ansi));
+    assert!(!plain.contains('\u{1b}') && ansi.contains("\u{1b}[32m▼ beaten\u{1b}[0m"));
+    let mut rest = ansi.as_str();
+    let mut stripped = String::new();
+    while let Some((before, after)) = rest.split_once('\u{1b}') {
+        stripped.push_str(before);
+        rest = after.split_once('m').unwrap().1;
+    }
+    stripped.push_str(rest);
+    assert_eq!(stripped, plain);
+}
+
+/// The page's body as XML: it holds no void elements, so it must parse as such.
+fn body(page: &str) -> &str {
+    let from = page.find("<body>").unwrap();
+    let to = page.find("</body>").unwrap() + "</body>".len();
+    &page[from..to]
+}
+
+#[test]
+fn the_page_is_well_formed_and_its_references_resolve() {
+    let page = html(&fixture::record());
+    let document = roxmltree::Document::parse(body(&page)).unwrap();
+    let mut ids = BTreeSet::new();
+    for id in document.descendants().filter_map(|node| node.attribute("id")) {
+        assert!(ids.insert(id), "the id {id} occurs twice");
+    }
+    for node in document.descendants() {
+        let link = node.attribute("href").map(|href| href.trim_start_matches('#'));
+        let labels = node.attribute("aria-labelledby").map(str::split_whitespace).into_iter().flatten();
+        for reference in link.into_iter().chain(labels) {
+            assert!(ids.contains(reference), "nothing has the id {reference}");
+        }
+    }
+}
+
+#[test]
+fn every_figure_has_a_title_and_a_description() {
+    let page = html(&fixture::record());
+    let document = roxmltree::Document::parse(body(&page)).unwrap();
+    let figures: Vec<_> =
+        document.descendants().filter(|node| node.has_tag_name("svg") && node.attribute("role") == Some("img")).collect();
+    assert!(figures.len() > 12, "{} figures", figures.len());
+    for figure in figures {
+        let children: Vec<&str> = figure.children().map(|child| child.tag_name().name()).collect();
+        assert_eq!(children[..2], ["title", "desc"]);
+    }
+}
+
+#[test]
+fn the_page_asks_nothing_of_the_network() {
+    let page = html(&fixture::record());
+    for word in ["http://", "https://", "//", "<script", "<link", "<img", "@import", "@font-face", "src="] {
+        assert!(!page.contains(word), "the page holds {word}");
+    }
+    assert_eq!(page.matches("url(").count(), page.matches("url(#hatch)").count());
+}
+
+/// A record in which everything that comes from outside tries to get out of its place.
+fn hostile() -> RunRecord {
+    let evil = "<script>alert('x')</script>|`\u{1b}[2J\"&";
+    let mut record = fixture::record();
+    for scenario in &mut record.scenarios {
+        scenario.why = evil.into();
+        scenario.request.python_code = evil.into();
+        scenario.request.dependencies = evil.into();
+    }
+    let name = format!("../{evil}");
+    record.scenarios[0].name = name.clone();
+    for sample in record.samples.iter_mut().filter(|sample| sample.scenario == "python-only") {
+        sample.scenario = name.clone();
+    }
+    record.samples[3].acceptance = Acceptance::Failed { reason: evil.into() };
+    record.usage[0].layers[0].layer = evil.into();
+    record.usage[0].scenario = name;
+    let provenance = &mut record.provenance;
+    for field in [&mut provenance.driver, &mut provenance.command, &mut provenance.cpu, &mut provenance.index] {
+        *field = evil.into();
+    }
+    provenance.tools[0].version = evil.into();
+    provenance.notes.push(evil.into());
+    record
+}
+
+#[test]
+fn nothing_from_outside_gets_out_of_its_place() {
+    let record = hostile();
+    let page = html(&record);
+    assert!(!page.contains("<script"));
+    // Control characters are not XML at all; a browser shows them as nothing.
+    roxmltree::Document::parse(&body(&page).replace('\u{1b}', "")).unwrap();
+    let text = markdown(&record);
+    assert!(!text.contains("<script") && !text.contains('\u{1b}'));
+    let row = text.lines().find(|line| line.contains("alert") && line.contains("| cached |")).unwrap();
+    assert_eq!(row.replace("\\|", "").matches('|').count(), 10, "{row}");
+    assert!(!terminal(&record, 120, Color::Plain).contains('\u{1b}'));
+    for (name, _) in hybrid_cache_report::hdr_logs(&record) {
+        assert!(!name.contains('/') && !name.contains("..") && name.is_ascii(), "{name}");
+    }
+}
+
+#[test]
+fn every_fault_of_the_fixture_has_its_warning() {
+    let warnings = Summary::from_record(&fixture::record()).warnings;
+    let kinds: Vec<WarningKind> = warnings.iter().map(|warning| warning.kind).collect();
+    for kind in [
+        WarningKind::Dirty,
+        WarningKind::Load,
+        WarningKind::Steal,
+        WarningKind::SlowFirst,
+        WarningKind::Outliers,
+        WarningKind::Rejected,
+        WarningKind::Failed,
+        WarningKind::FewSamples,
+    ] {
+        assert!(kinds.contains(&kind), "no warning {kind:?} among {kinds:?}");
+    }
+    assert!(warnings.iter().all(|warning| !warning.remedy.is_empty()));
+}
+
+#[test]
+fn rejected_and_failed_samples_are_counted_and_enter_no_figure() {
+    let mut record = fixture::record();
+    let before = Summary::from_record(&record);
+    for sample in record.samples.iter_mut().filter(|sample| sample.acceptance != Acceptance::Accepted) {
+        sample.wall_us *= 1000;
+    }
+    let after = Summary::from_record(&record);
+    assert_eq!(before.scenarios, after.scenarios);
+    let hybrid = after.scenarios.iter().find(|scenario| scenario.name == "hybrid").unwrap();
+    let cached = hybrid.group(Temperature::Cached).unwrap();
+    assert_eq!((cached.accepted, cached.rejected, cached.failed), (29, 1, 0));
+    assert!(after.refutes_a_claim());
+}
+
+#[test]
+fn an_empty_and_an_interrupted_record_render_too() {
+    let mut record = fixture::record();
+    record.samples.clear();
+    assert!(html(&record).contains("no sample counts"));
+    assert!(markdown(&record).contains("undecided"));
+    record.scenarios.clear();
+    record.usage.clear();
+    roxmltree::Document::parse(body(&html(&record))).unwrap();
+    assert!(!terminal(&record, 80, Color::Plain).is_empty());
+}
+
+#[test]
+fn a_run_is_the_same_as_itself_and_a_slower_one_fails_the_gate() {
+    let before = fixture::record();
+    let same = compare(&before, &before);
+    assert!(same.gate(0.0).passed() && same.cautions.is_empty());
+    let mut after = before.clone();
+    for sample in after.samples.iter_mut().filter(|sample| sample.scenario == "bare") {
+        sample.wall_us = sample.wall_us * 13 / 10;
+    }
+    after.samples.retain(|sample| sample.scenario != "system-only");
+    for sample in after.samples.iter_mut().filter(|sample| sample.scenario == "large-wheel") {
+        sample.acceptance = Acceptance::Failed { reason: "gone".into() };
+    }
+    after.provenance.kernel = "6.13.0".into();
+    let comparison = compare(&before, &after);
+    insta::assert_snapshot!("comparison", comparison.terminal(110, Color::Plain));
+    insta::assert_snapshot!("comparison-markdown", comparison.markdown());
+    assert_eq!(comparison.cautions.len(), 1);
+    let failures = comparison.gate(0.1).failures;
+    assert_eq!(failures.len(), 3, "bare is slower, large-wheel was tried and lost twice: {failures:?}");
+    assert_eq!(comparison.gate(0.5).failures.len(), 2);
+}
+
+fn spans() -> impl Strategy<Value = Vec<Span>> {
+    let lanes = prop::sample::select(vec![Lane::Driver, Lane::Runner, Lane::Python, Lane::System, Lane::Publish]);
+    let phases = prop::sample::select(Phase::ALL.to_vec());
+    let span = (phases, lanes, 0u64..2_000, 0u64..1_500);
+    let span = span.prop_map(|(phase, lane, start_us, duration_us)| Span { phase, lane, start_us, duration_us });
+    prop::collection::vec(span, 0..24)
+}
+
+proptest! {
+    #[test]
+    fn bars_add_up_to_the_wall_time_whatever_the_spans(all in prop::collection::vec((spans(), 0u64..2_500), 1..6)) {
+        let mut samples = fixture::record().samples;
+        samples.truncate(all.len());
+        for (sample, (spans, wall_us)) in samples.iter_mut().zip(all) {
+            sample.timeline.spans = spans;
+            sample.wall_us = wall_us;
+        }
+        let samples: Vec<_> = samples.iter().collect();
+        let attribution = Attribution::of(&samples).unwrap();
+        let sum: u64 = attribution.rows.iter().map(|row| row.bar_us).sum();
+        prop_assert_eq!(sum, attribution.total_us);
+        prop_assert!(attribution.rows.last().unwrap().phase.is_none());
+        for sample in samples {
+            let worked_us: u64 = sample.timeline.spans.iter().map(|span| span.duration_us).sum();
+            prop_assert!(hidden_us(sample) <= worked_us);
+            prop_assert!(background_us(sample) <= 3_500);
+        }
+    }
+}
