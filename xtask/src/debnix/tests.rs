@@ -142,9 +142,17 @@ const CXX: &str = "#include <iostream>\n#include <thread>\nint main() { try { st
 const MAKEFILE: &str = "all: c cxx static openmp\nc: a.c\n\tgcc -O2 -flto a.c -o c -lm\ncxx: b.cc\n\tg++ b.cc -o cxx -pthread\n\
     static: a.c\n\tgcc -static a.c -o static -lm\nopenmp: a.c\n\tgcc -fopenmp a.c -o openmp -lm\n";
 
+/// One volume for all of it: each package is downloaded once.
 #[test]
-fn the_compiler_compiles_where_only_the_store_is_seen() {
+fn every_attribute_works_where_only_the_store_is_seen() {
     let Some(bench) = Bench::new() else { return };
+    the_compiler_compiles(&bench);
+    git_clones(&bench);
+    every_tool_answers(&bench);
+    an_unknown_attribute_is_nix_own_error(&bench);
+}
+
+fn the_compiler_compiles(bench: &Bench) {
     let path = bench.build(&["gcc", "gnumake", "bash", "coreutils"]);
     let work = tempfile::tempdir().unwrap();
     for (name, text) in [("a.c", C), ("b.cc", CXX), ("Makefile", MAKEFILE)] {
@@ -198,9 +206,7 @@ const TOOLS: [(&str, &[&str], &str); 29] = [
     ("zip", &["zip", "--version"], "Zip 3."),
 ];
 
-#[test]
-fn every_tool_runs_where_only_the_store_is_seen() {
-    let Some(bench) = Bench::new() else { return };
+fn every_tool_answers(bench: &Bench) {
     let attributes: Vec<&str> = TOOLS.iter().map(|(attribute, ..)| *attribute).collect();
     let paths = bench.build(&attributes);
     let work = tempfile::tempdir().unwrap();
@@ -210,9 +216,7 @@ fn every_tool_runs_where_only_the_store_is_seen() {
     }
 }
 
-#[test]
-fn git_clones_where_only_the_store_is_seen() {
-    let Some(bench) = Bench::new() else { return };
+fn git_clones(bench: &Bench) {
     let path = bench.build(&["git", "bash"]);
     let work = tempfile::tempdir().unwrap();
     bench.run(work.path(), &path, &["git", "init", "-q", "one"]);
@@ -245,9 +249,7 @@ fn two_builds_give_the_same_bytes() {
     assert_eq!(one, two);
 }
 
-#[test]
-fn an_unknown_attribute_is_nix_own_error() {
-    let Some(bench) = Bench::new() else { return };
+fn an_unknown_attribute_is_nix_own_error(bench: &Bench) {
     let output = bench.try_build(&["gnumak"]);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success());
