@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::stats::{self, Ratio};
 use crate::summary::scenario_names;
-use crate::terminal::{self, Color, framed, plain};
+use crate::terminal::{self, Color, fitted, framed, plain};
 use crate::units;
 use crate::warning::accepted;
 
@@ -174,12 +174,13 @@ impl Comparison {
 
     /// The comparison as text for a terminal `width` columns wide.
     pub fn terminal(&self, width: u16, color: Color) -> String {
-        let mut table = framed(width);
+        let mut table = framed();
         table.set_header(["scenario", "temperature", "n", "A", "B", "B/A", "verdict"]);
         for group in &self.groups {
             table.add_row(self.row(group).map(|cell| plain(&cell)));
         }
-        let mut text = format!("{table}\n");
+        let mut text = fitted(table, width);
+        text.push('\n');
         for caution in &self.cautions {
             text.push_str(&format!("\nwarning: {}\n", plain(caution)));
         }

@@ -8,7 +8,7 @@ use crate::stats::{self, Distribution, Ratio};
 use crate::summary::{GroupSummary, ScenarioSummary, Summary};
 use crate::units;
 
-/// Below this width the columns p90 and min–max are left out.
+/// Below this width the columns p90, min–max and claim are left out; the verdict stays.
 const WIDE: u16 = 120;
 
 const COLUMNS: [(&str, CellAlignment); 11] = [
@@ -37,7 +37,7 @@ pub enum Color {
 /// The run as text for a terminal `width` columns wide.
 pub fn terminal(record: &RunRecord, width: u16, color: Color) -> String {
     let summary = Summary::from_record(record);
-    let mut text = table(&summary, width).to_string();
+    let mut text = table(&summary, width);
     text.push('\n');
     for warning in &summary.warnings {
         let about = warning.about.as_ref().map(|about| format!("{about}: ")).unwrap_or_default();
@@ -49,16 +49,16 @@ pub fn terminal(record: &RunRecord, width: u16, color: Color) -> String {
     }
 }
 
-fn table(summary: &Summary, width: u16) -> Table {
+fn table(summary: &Summary, width: u16) -> String {
     let wide = width >= WIDE;
     let aside = summary.scenarios.iter().flat_map(|s| &s.groups).any(|group| group.rejected + group.failed > 0);
     let shown = |column: &str| match column {
-        "p90" | "min–max" => wide,
+        "p90" | "min–max" | "claim" => wide,
         // A warning says the same, so a narrow terminal can do without the column.
         "not counted" => aside && wide,
         _ => true,
     };
-    let mut table = framed(width);
+    let mut table = framed();
     table.set_header(COLUMNS.iter().map(|(column, _)| *column).filter(|column| shown(column)));
     for scenario in &summary.scenarios {
         for (index, group) in scenario.groups.iter().enumerate() {
@@ -67,12 +67,11 @@ fn table(summary: &Summary, width: u16) -> Table {
         }
     }
     let alignments = COLUMNS.iter().filter(|(column, _)| shown(column)).map(|(_, alignment)| *alignment);
-    let gap = if wide { 2 } else { 1 };
     for (column, alignment) in table.column_iter_mut().zip(alignments) {
         column.set_cell_alignment(alignment);
-        column.set_padding((0, gap));
+        column.set_padding((0, 1));
     }
-    table
+    fitted(table, width)
 }
 
 /// The scenario's name stands in its first row only, the ratio in its last, below both figures it is made of.
@@ -99,12 +98,23 @@ fn row(scenario: &ScenarioSummary, index: usize, group: &GroupSummary) -> [Strin
 }
 
 /// A table in the house style: rules between rows would double its height.
-pub(crate) fn framed(width: u16) -> Table {
+pub(crate) fn framed() -> Table {
     let mut table = Table::new();
     let rule = || LineStyle::none().fill('─').junction('─');
     table.load_style(presets::NOTHING.top_border(rule()).header_separator(rule()).bottom_border(rule()));
-    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     table
+}
+
+/// The table as text. Words are broken only where they must be: the dynamic arrangement gives columns an equal share
+/// first and breaks long names even where all would fit.
+pub(crate) fn fitted(mut table: Table, width: u16) -> String {
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    let natural = table.to_string();
+    if natural.lines().all(|line| line.trim_end().chars().count() <= usize::from(width)) {
+        return natural;
+    }
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    table.to_string()
 }
 
 /// Median, interval, p90 and range as text; a dash where n does not carry the figure.
