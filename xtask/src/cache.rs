@@ -1,28 +1,208 @@
 //! `cargo xtask cache`: how much the caches hold, filling them ahead of time, eviction, and checking what is there.
 
-use std::path::Path;
+use anyhow::{Context, Result};
+use comfy_table::{CellAlignment, Table};
+use hybrid_cache_driver::Epoch;
+use hybrid_cache_driver::local::{LocalDriver, Maintenance};
+use hybrid_cache_model::maintain::{GcReport, LayerUsage, MaintainReport, UsageReport, VerifyReport};
+use hybrid_cache_model::{CacheReport, CacheStatus, Failure, TaskSpec};
 
-use anyhow::Result;
-use hybrid_cache_driver::local::VolumePair;
-use hybrid_cache_model::sample::LayerUsage;
-
+use crate::checkout::Checkout;
 use crate::exit::Exit;
-use crate::flags;
+use crate::flags::{self, CacheCommand};
+use crate::local::Machine;
+use crate::{results, run};
+
+/// Milliseconds that filling the caches may take.
+const WARM_MS: u64 = 1_800_000;
 
 /// Runs the command.
 ///
 /// # Errors
 /// The caches cannot be read or written.
-pub fn run(_flags: &flags::Cache) -> Result<Exit> {
+pub fn run(flags: &flags::Cache) -> Result<Exit> {
+    let machine = Machine::provision(&Checkout::find()?, &flags.local)?;
+    let driver = machine.driver()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(async {
+        match &flags.command {
+            CacheCommand::Usage => look_after(&driver, Maintenance::Usage, flags.json).await,
+            CacheCommand::Verify => look_after(&driver, Maintenance::Verify, flags.json).await,
+            CacheCommand::Gc { max_bytes, max_inodes } => {
+                let (budget_bytes, budget_inodes) = (max_bytes.unwrap_or(0), max_inodes.unwrap_or(0));
+                look_after(
+                    &driver,
+                    Maintenance::Gc {
+                        budget_bytes,
+                        budget_inodes,
+                    },
+                    flags.json,
+                )
+                .await
+            }
+            CacheCommand::Warm {
+                dep,
+                requirements,
+                system,
+            } => {
+                let mut spec = TaskSpec::new("pass");
+                spec.dependencies = dep.join(",");
+                spec.system_dependencies = system.join(",");
+                if let Some(file) = requirements {
+                    spec.requirements_file = run::read_requirements(file)?;
+                }
+                machine.can_run_task(&spec)?;
+                warm(&driver, &spec, flags.json).await
+            }
+        }
+    })
+}
+
+/// Has the runner look after the volumes of one epoch.
+///
+/// # Errors
+/// It could not, with its reason.
+pub async fn maintain(driver: &LocalDriver, epoch: &Epoch, what: Maintenance) -> Result<MaintainReport> {
+    match driver.maintain(epoch, what).await? {
+        MaintainReport::Failed { failure } => Err(failure.into()),
+        report => Ok(report),
+    }
+}
+
+async fn look_after(driver: &LocalDriver, what: Maintenance, json: bool) -> Result<Exit> {
+    let report = maintain(driver, &Epoch::Standing, what).await?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    }
+    let exit = match &report {
+        MaintainReport::Verify(report) if !report.is_clean() => Exit::Gate,
+        _ => Exit::Good,
+    };
+    match report {
+        _ if json => {}
+        MaintainReport::Usage(report) => show_usage(&report),
+        MaintainReport::Gc(report) => show_gc(&report),
+        MaintainReport::Verify(report) => show_verify(&report),
+        MaintainReport::Failed { .. } => {}
+    }
+    Ok(exit)
+}
+
+async fn warm(driver: &LocalDriver, spec: &TaskSpec, json: bool) -> Result<Exit> {
+    match driver.warm(spec, WARM_MS).await {
+        Ok(cache) if json => println!("{}", serde_json::to_string_pretty(&cache)?),
+        Ok(CacheReport { python, system }) => println!("python: {}; system: {}", status(python), status(system)),
+        Err(failure) => return failed(&failure),
+    }
     Ok(Exit::Good)
 }
 
-/// Bytes, inodes and entries of one pair of volumes.
-///
-/// # Errors
-/// The runner failed.
-pub async fn usage(_runner: &Path, _volumes: &VolumePair) -> Result<Vec<LayerUsage>> {
-    Ok(Vec::new())
+fn failed(failure: &Failure) -> Result<Exit> {
+    eprintln!("error: {failure}");
+    Ok(run::exit_of_failure(failure.kind))
+}
+
+/// What a cache did, for a person.
+pub fn status(status: CacheStatus) -> String {
+    match status {
+        CacheStatus::Hit => "hit".to_owned(),
+        CacheStatus::Built {
+            downloaded_bytes,
+            reused_bytes,
+        } => {
+            format!("built ({} new, {} shared)", size(downloaded_bytes), size(reused_bytes))
+        }
+        CacheStatus::Bypassed => "bypassed".to_owned(),
+        CacheStatus::NotAsked => "not asked".to_owned(),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(comfy_table::presets::NOTHING)
+        .set_width(results::width())
+        .set_header(header);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn show_usage(report: &UsageReport) {
+    let mut layers = table(&["layer", "size", "inodes", "entries"]);
+    for LayerUsage {
+        layer,
+        bytes,
+        inodes,
+        entries,
+    } in &report.layers
+    {
+        layers.add_row([layer.clone(), size(*bytes), inodes.to_string(), entries.to_string()]);
+    }
+    println!("{layers}\n");
+    let mut volumes = table(&["volume", "held", "inodes held", "free", "inodes free"]);
+    for system in &report.file_systems {
+        volumes.add_row([
+            system.volume.clone(),
+            size(report.volume_bytes(&system.volume)),
+            report.volume_inodes(&system.volume).to_string(),
+            size(system.free_bytes),
+            system.free_inodes.to_string(),
+        ]);
+    }
+    println!("{volumes}\n");
+    let UsageReport {
+        environments,
+        requests,
+        system_sets,
+        ..
+    } = report;
+    println!("{environments} Python environments for {requests} requests; {system_sets} sets of system packages");
+}
+
+fn show_gc(report: &GcReport) {
+    println!(
+        "evicted {} Python environments and {} sets of system packages; {} were in use and stay",
+        report.evicted_environments, report.evicted_system_sets, report.kept_in_use
+    );
+    println!(
+        "removed {} left-overs, {} dangling requests and {} orphans",
+        report.swept, report.dangling_requests, report.orphans
+    );
+    println!("freed {} and {} inodes", size(report.freed_bytes), report.freed_inodes);
+    for warning in &report.warnings {
+        eprintln!("warning: {warning}");
+    }
+    if report.over_budget {
+        eprintln!("warning: still over the budget: what is left is in use or newer than the request");
+    }
+}
+
+fn show_verify(report: &VerifyReport) {
+    let VerifyReport {
+        environments,
+        files,
+        system_sets,
+        problems,
+    } = report;
+    println!("checked {environments} Python environments ({files} files) and {system_sets} sets of system packages");
+    for problem in problems {
+        println!("{}: {}", problem.path, problem.what);
+    }
+    match problems.len() {
+        0 => println!("all of it is whole"),
+        count => eprintln!(
+            "{count} problems\nhint: `cargo xtask cache gc` removes what is damaged; the next run makes it anew"
+        ),
+    }
 }
 
 /// Reads a size such as `10GiB`, `500MB` or `4096`, in bytes.
@@ -44,8 +224,12 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         "tb" => 1_000_000_000_000,
         _ => return Err(format!("{unit:?} is no unit; use KiB, MiB, GiB or TiB")),
     };
-    let number: u64 = number.parse().map_err(|_| format!("{text:?} does not begin with a whole number"))?;
-    number.checked_mul(factor).ok_or_else(|| format!("{text:?} is more than 2^64 bytes"))
+    let number: u64 = number
+        .parse()
+        .map_err(|_| format!("{text:?} does not begin with a whole number"))?;
+    number
+        .checked_mul(factor)
+        .ok_or_else(|| format!("{text:?} is more than 2^64 bytes"))
 }
 
 #[cfg(test)]

@@ -18,10 +18,15 @@ impl Checkout {
     /// # Errors
     /// The checkout was moved away after building.
     pub fn find() -> Result<Checkout> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .map(Path::to_owned)
+            .unwrap_or_default();
         if !root.join("bench-scenarios").is_dir() {
             let message = format!("{} is no checkout of hybrid-cache any more", root.display());
-            return Err(Expected::prerequisite(format!("{message}\nhint: run `cargo xtask` inside the checkout")));
+            return Err(Expected::prerequisite(format!(
+                "{message}\nhint: run `cargo xtask` inside the checkout"
+            )));
         }
         Ok(Checkout { root })
     }

@@ -41,12 +41,20 @@ pub struct Expected {
 impl Expected {
     /// Bad input: what was wrong, where, and the next step.
     pub fn usage(message: impl Into<String>) -> anyhow::Error {
-        Expected { exit: Exit::Usage, message: message.into() }.into()
+        Expected {
+            exit: Exit::Usage,
+            message: message.into(),
+        }
+        .into()
     }
 
     /// Something is missing on this machine.
     pub fn prerequisite(message: impl Into<String>) -> anyhow::Error {
-        Expected { exit: Exit::Prerequisite, message: message.into() }.into()
+        Expected {
+            exit: Exit::Prerequisite,
+            message: message.into(),
+        }
+        .into()
     }
 }
 
@@ -70,7 +78,9 @@ mod tests {
 
     #[test]
     fn context_does_not_hide_what_an_error_means() {
-        let error = Err::<(), _>(Expected::prerequisite("no uv")).context("opening the driver").unwrap_err();
+        let error = Err::<(), _>(Expected::prerequisite("no uv"))
+            .context("opening the driver")
+            .unwrap_err();
         assert_eq!(of(&error), Exit::Prerequisite);
         assert_eq!(of(&anyhow::anyhow!("a surprise")), Exit::Failed);
     }

@@ -6,7 +6,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Caches for Python environments and system packages, measured.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", version, disable_help_subcommand = false)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    version,
+    disable_help_subcommand = false
+)]
 #[command(after_help = "\
 Exit codes: 0 good, 1 the tool failed, 2 usage, 3 a gate or claim failed, 4 a prerequisite is missing,
 5 the task failed, 130 interrupted (what was measured is kept).

@@ -49,7 +49,11 @@ impl Machine {
             NixProvider::Nix => "nix",
             NixProvider::NixPortable => "nix-portable",
         });
-        let network = if flags.no_network { Network::None } else { Network::Shared };
+        let network = if flags.no_network {
+            Network::None
+        } else {
+            Network::Shared
+        };
         let config = LocalConfig {
             root,
             runner: runner.program,
@@ -70,7 +74,13 @@ impl Machine {
             budget_bytes: 0,
             budget_inodes: 0,
         };
-        Ok(Machine { config, provider: provider.to_owned(), tools: records, notes, lacking: tools.lacking })
+        Ok(Machine {
+            config,
+            provider: provider.to_owned(),
+            tools: records,
+            notes,
+            lacking: tools.lacking,
+        })
     }
 
     /// Opens the driver.
@@ -91,7 +101,9 @@ impl Machine {
             return Ok(());
         }
         let lacking = self.lacking.join("\n");
-        Err(Expected::prerequisite(format!("system packages cannot be made on this machine\n{lacking}")))
+        Err(Expected::prerequisite(format!(
+            "system packages cannot be made on this machine\n{lacking}"
+        )))
     }
 
     /// The same for every scenario.
@@ -100,7 +112,8 @@ impl Machine {
     /// See [`Machine::can_run_task`].
     pub fn can_run(&self, scenarios: &[Scenario]) -> Result<()> {
         let check = |scenario: &Scenario| {
-            self.can_run_task(&scenario.request).with_context(|| format!("scenario {}", scenario.name))
+            self.can_run_task(&scenario.request)
+                .with_context(|| format!("scenario {}", scenario.name))
         };
         scenarios.iter().try_for_each(check)
     }
@@ -129,7 +142,11 @@ pub fn prerequisite(error: tools::ToolError) -> anyhow::Error {
 
 /// `hybrid-cache` in the user's cache folder, as the XDG base directory specification places it.
 pub fn default_root() -> Result<PathBuf> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
     let cache = cache.ok_or_else(|| {
         Expected::prerequisite("neither XDG_CACHE_HOME nor HOME names a folder\nhint: name one with --cache-dir")
@@ -154,7 +171,9 @@ fn interpreter(tools: &Tools) -> Interpreter {
 }
 
 fn system(tools: &Tools) -> Result<Option<SystemConfig>> {
-    let (Some(nix), Some(source)) = (&tools.nix, &tools.source) else { return Ok(None) };
+    let (Some(nix), Some(source)) = (&tools.nix, &tools.source) else {
+        return Ok(None);
+    };
     let program = text(&nix.program)?;
     let provider = match nix.provider {
         NixProvider::Nix => Provider::Nix { program },
@@ -166,7 +185,10 @@ fn system(tools: &Tools) -> Result<Option<SystemConfig>> {
             (PackageSource::Nixpkgs { flake }, format!("nixpkgs:{revision}"))
         }
         tools::PackageSource::Debnix { folder, digest } => {
-            let busybox = tools.busybox.as_ref().context("debnix was chosen without its busybox")?;
+            let busybox = tools
+                .busybox
+                .as_ref()
+                .context("debnix was chosen without its busybox")?;
             let source = PackageSource::Debnix {
                 folder: text(folder)?,
                 mirrors: tools.apt_mirror.iter().cloned().collect(),
@@ -176,13 +198,24 @@ fn system(tools: &Tools) -> Result<Option<SystemConfig>> {
         }
     };
     let variables = nix.env.clone().into_iter().collect();
-    Ok(Some(SystemConfig { tools: SystemTools { provider, source, variables }, source_id }))
+    Ok(Some(SystemConfig {
+        tools: SystemTools {
+            provider,
+            source,
+            variables,
+        },
+        source_id,
+    }))
 }
 
 /// What the preparing sandbox sees of the checkout and of this machine beside the basics.
 fn tool_folders(checkout: &Checkout, tools: &Tools) -> Vec<PathBuf> {
     let mut folders = vec![checkout.path(".tools"), checkout.path("images/debnix")];
-    folders.extend([&tools.uv.path].into_iter().filter_map(|program| Some(program.parent()?.to_owned())));
+    folders.extend(
+        [&tools.uv.path]
+            .into_iter()
+            .filter_map(|program| Some(program.parent()?.to_owned())),
+    );
     folders.extend(tools.index.files.iter().cloned());
     folders.retain(|folder| folder.exists() && !folder.starts_with("/usr") && !folder.starts_with("/etc/ssl"));
     folders.sort();
@@ -192,9 +225,12 @@ fn tool_folders(checkout: &Checkout, tools: &Tools) -> Vec<PathBuf> {
 
 fn records(tools: &Tools) -> Vec<ToolRecord> {
     let record = |name: &str, version: &str, origin: &Origin| match origin {
-        Origin::Found { .. } => {
-            ToolRecord { name: name.to_owned(), version: version.to_owned(), sha256: None, origin: "found".to_owned() }
-        }
+        Origin::Found { .. } => ToolRecord {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            sha256: None,
+            origin: "found".to_owned(),
+        },
         Origin::Brought { sha256, .. } => ToolRecord {
             name: name.to_owned(),
             version: version.to_owned(),
@@ -202,12 +238,22 @@ fn records(tools: &Tools) -> Vec<ToolRecord> {
             origin: "brought".to_owned(),
         },
     };
-    let programs = [Some(&tools.uv), Some(&tools.bwrap), tools.busybox.as_ref()].into_iter().flatten();
-    let mut records: Vec<_> = programs.map(|Tool { name, version, origin, .. }| record(name, version, origin)).collect();
+    let programs = [Some(&tools.uv), Some(&tools.bwrap), tools.busybox.as_ref()]
+        .into_iter()
+        .flatten();
+    let mut records: Vec<_> = programs
+        .map(
+            |Tool {
+                 name, version, origin, ..
+             }| record(name, version, origin),
+        )
+        .collect();
     records.extend(tools.nix.as_ref().map(|nix| record("nix", &nix.version, &nix.origin)));
     records
 }
 
 fn text(path: &Path) -> Result<String> {
-    path.to_str().map(str::to_owned).with_context(|| format!("{} is no UTF-8 path", path.display()))
+    path.to_str()
+        .map(str::to_owned)
+        .with_context(|| format!("{} is no UTF-8 path", path.display()))
 }

@@ -46,7 +46,11 @@ fn dispatch(flags: &Flags) -> Result<Exit> {
 }
 
 fn list_tools(flags: &flags::Tools) -> Result<Exit> {
-    let format = if flags.json { tools::Format::Json } else { tools::Format::Table };
+    let format = if flags.json {
+        tools::Format::Json
+    } else {
+        tools::Format::Table
+    };
     let choice = local::choice(flags.provider, flags.source);
     tools::run(checkout::Checkout::find()?.root(), &choice, format).map_err(local::prerequisite)?;
     Ok(Exit::Good)

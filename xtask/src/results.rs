@@ -47,12 +47,19 @@ pub fn conclude(out: &Path, record: &RunRecord, baseline: Option<&RunRecord>, ga
         }
     }
     println!("report: {}", out.join("report.html").display());
-    let failed = record.samples.iter().filter(|sample| matches!(sample.acceptance, Acceptance::Failed { .. })).count();
+    let failed = record
+        .samples
+        .iter()
+        .filter(|sample| matches!(sample.acceptance, Acceptance::Failed { .. }))
+        .count();
     if record.completion == Completion::Interrupted {
         return Ok(Exit::Interrupted);
     }
     if failed > 0 {
-        eprintln!("{failed} of {} runs failed; the report names them", record.samples.len());
+        eprintln!(
+            "{failed} of {} runs failed; the report names them",
+            record.samples.len()
+        );
         return Ok(Exit::Task);
     }
     for failure in &failures {

@@ -6,10 +6,11 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use hybrid_cache_driver::log::Stream;
 use hybrid_cache_driver::{Driver, LogReader, SubmitOptions};
-use hybrid_cache_model::outcome::{CacheStatus, FailureKind};
+use hybrid_cache_model::outcome::FailureKind;
 use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::{End, Outcome, Phase, TaskSpec};
 
+use crate::cache;
 use crate::checkout::Checkout;
 use crate::exit::{Exit, Expected};
 use crate::flags;
@@ -31,7 +32,10 @@ pub fn run(flags: &flags::Run) -> Result<Exit> {
     checked.map_err(|error| Expected::usage(error.to_string()))?;
     let machine = Machine::provision(&Checkout::find()?, &flags.local)?;
     machine.can_run_task(&spec)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
     runtime.block_on(run_task(&machine, &spec, flags))
 }
 
@@ -81,7 +85,15 @@ async fn run_task(machine: &Machine, spec: &TaskSpec, flags: &flags::Run) -> Res
         threads: std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1)),
         ..Limits::default()
     };
-    let ticket = driver.submit(spec, &SubmitOptions { limits, ..SubmitOptions::default() }).await?;
+    let ticket = driver
+        .submit(
+            spec,
+            &SubmitOptions {
+                limits,
+                ..SubmitOptions::default()
+            },
+        )
+        .await?;
     let printing = tokio::spawn(print_output(driver.logs(&ticket)?, flags.json));
     let outcome = tokio::select! {
         outcome = driver.wait(&ticket) => outcome?,
@@ -128,15 +140,8 @@ fn show(outcome: &Outcome, json: bool) -> Result<()> {
         End::Cancelled => eprintln!("cancelled"),
         End::Failed { failure } => eprintln!("error: {failure}"),
     }
-    let status = |status: CacheStatus| match status {
-        CacheStatus::Hit => "hit".to_owned(),
-        CacheStatus::Built { downloaded_bytes, reused_bytes } => {
-            format!("built ({} MiB new, {} MiB shared)", downloaded_bytes >> 20, reused_bytes >> 20)
-        }
-        CacheStatus::Bypassed => "bypassed".to_owned(),
-        CacheStatus::NotAsked => "not asked".to_owned(),
-    };
-    eprintln!("python: {}; system: {}", status(outcome.cache.python), status(outcome.cache.system));
+    let (python, system) = (cache::status(outcome.cache.python), cache::status(outcome.cache.system));
+    eprintln!("python: {python}; system: {system}");
     let user_us = outcome.timeline.phase_us(Phase::UserCode);
     let total_us = outcome.timeline.total_us;
     eprintln!(
@@ -153,17 +158,22 @@ fn exit_of(outcome: &Outcome) -> Exit {
         End::Exited { code: 0 } => Exit::Good,
         End::Exited { .. } | End::Signaled { .. } | End::TimedOut { .. } => Exit::Task,
         End::Cancelled => Exit::Interrupted,
-        End::Failed { failure } => match failure.kind {
-            FailureKind::InvalidTask => Exit::Usage,
-            FailureKind::UnknownPackage | FailureKind::Unsatisfiable | FailureKind::UnknownSystemPackage => Exit::Task,
-            FailureKind::Sandbox | FailureKind::Offline => Exit::Prerequisite,
-            FailureKind::DiskFull
-            | FailureKind::CacheFormat
-            | FailureKind::CacheAccess
-            | FailureKind::CacheDamaged
-            | FailureKind::Deadline
-            | FailureKind::Tool
-            | FailureKind::Internal => Exit::Failed,
-        },
+        End::Failed { failure } => exit_of_failure(failure.kind),
+    }
+}
+
+/// The exit code that a failure outside the user's program stands for.
+pub fn exit_of_failure(kind: FailureKind) -> Exit {
+    match kind {
+        FailureKind::InvalidTask => Exit::Usage,
+        FailureKind::UnknownPackage | FailureKind::Unsatisfiable | FailureKind::UnknownSystemPackage => Exit::Task,
+        FailureKind::Sandbox | FailureKind::Offline => Exit::Prerequisite,
+        FailureKind::DiskFull
+        | FailureKind::CacheFormat
+        | FailureKind::CacheAccess
+        | FailureKind::CacheDamaged
+        | FailureKind::Deadline
+        | FailureKind::Tool
+        | FailureKind::Internal => Exit::Failed,
     }
 }

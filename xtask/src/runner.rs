@@ -22,23 +22,40 @@ pub struct Runner {
 pub fn build(checkout: &Checkout) -> Result<Runner> {
     let shell = Shell::new()?;
     shell.change_dir(checkout.root());
-    let version = cmd!(shell, "rustc -vV").quiet().read().context("asking rustc for its target")?;
-    let target = version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?;
+    let version = cmd!(shell, "rustc -vV")
+        .quiet()
+        .read()
+        .context("asking rustc for its target")?;
+    let target = version
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .context("rustc -vV names no host")?;
     let folder = checkout.path("target/runner");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // An explicit target keeps the flag away from build scripts and procedural macros.
     let build = || {
-        cmd!(shell, "{cargo} build --quiet --release --locked --package hybrid-cache-runner --bin runner")
-            .arg("--target")
-            .arg(target)
-            .arg("--target-dir")
-            .arg(&folder)
+        cmd!(
+            shell,
+            "{cargo} build --quiet --release --locked --package hybrid-cache-runner --bin runner"
+        )
+        .arg("--target")
+        .arg(target)
+        .arg("--target-dir")
+        .arg(&folder)
     };
     eprintln!("building the runner");
     let mut notes = Vec::new();
-    let linked = build().quiet().env("RUSTFLAGS", "-C target-feature=+crt-static").ignore_stderr().run();
+    let linked = build()
+        .quiet()
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .ignore_stderr()
+        .run();
     if linked.is_err() {
-        build().quiet().env("RUSTFLAGS", "").run().context("building the runner")?;
+        build()
+            .quiet()
+            .env("RUSTFLAGS", "")
+            .run()
+            .context("building the runner")?;
         notes.push("the runner is linked dynamically: this machine has no static C library".to_owned());
     }
     let program = folder.join(target).join("release/runner");

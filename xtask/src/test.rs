@@ -30,6 +30,8 @@ pub fn run(flags: &flags::Test) -> Result<Exit> {
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let filter = flags.filter.iter();
-    cmd!(shell, "{cargo} test --workspace --all-features --locked {filter...}").run().context("testing")?;
+    cmd!(shell, "{cargo} test --workspace --all-features --locked {filter...}")
+        .run()
+        .context("testing")?;
     Ok(Exit::Good)
 }

@@ -8,11 +8,32 @@ use xshell::{Shell, cmd};
 
 /// Crate, and what it must never depend on; a `*` stands for any ending.
 const NEVER: [(&str, &[&str]); 5] = [
-    ("model", &["rustix", "tokio", "kube", "jiff", "tempfile", "ureq", "xshell", "hybrid-cache-*"]),
-    ("runner", &["tokio", "kube", "clap", "hybrid-cache-driver", "hybrid-cache-report"]),
+    (
+        "model",
+        &[
+            "rustix",
+            "tokio",
+            "kube",
+            "jiff",
+            "tempfile",
+            "ureq",
+            "xshell",
+            "hybrid-cache-*",
+        ],
+    ),
+    (
+        "runner",
+        &["tokio", "kube", "clap", "hybrid-cache-driver", "hybrid-cache-report"],
+    ),
     ("driver", &["clap", "hybrid-cache-report", "hybrid-cache-runner"]),
-    ("report", &["tokio", "clap", "hybrid-cache-driver", "hybrid-cache-runner"]),
-    ("service", &["xtask", "clap", "hybrid-cache-report", "hybrid-cache-runner"]),
+    (
+        "report",
+        &["tokio", "clap", "hybrid-cache-driver", "hybrid-cache-runner"],
+    ),
+    (
+        "service",
+        &["xtask", "clap", "hybrid-cache-report", "hybrid-cache-runner"],
+    ),
 ];
 
 /// Dependency → how many files of the repository may name it: one place to look when it changes.
@@ -31,8 +52,16 @@ const LIBRARY_NEVER: [&str; 8] = [
 ];
 
 /// What the model never does beyond that: it is pure.
-const MODEL_NEVER: [&str; 8] =
-    ["std::fs", "std::io", "std::net", "std::process", "std::thread", "std::time", "std::env", "async fn"];
+const MODEL_NEVER: [&str; 8] = [
+    "std::fs",
+    "std::io",
+    "std::net",
+    "std::process",
+    "std::thread",
+    "std::time",
+    "std::env",
+    "async fn",
+];
 
 const MAX_FILE_LINES: usize = 400;
 
@@ -45,7 +74,10 @@ impl Tree {
     fn read() -> Tree {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned();
         let shell = Shell::new().unwrap();
-        let listed = cmd!(shell, "git -C {root} ls-files --cached --others --exclude-standard").quiet().read().unwrap();
+        let listed = cmd!(shell, "git -C {root} ls-files --cached --others --exclude-standard")
+            .quiet()
+            .read()
+            .unwrap();
         let mut files: Vec<PathBuf> = listed.lines().map(PathBuf::from).collect();
         // A file that is deleted but not yet committed is still listed.
         files.retain(|file| root.join(file).is_file());
@@ -54,7 +86,9 @@ impl Tree {
     }
 
     fn rust(&self) -> impl Iterator<Item = &PathBuf> {
-        self.files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs"))
+        self.files
+            .iter()
+            .filter(|file| file.extension().is_some_and(|extension| extension == "rs"))
     }
 
     fn text(&self, file: &Path) -> String {
@@ -65,11 +99,16 @@ impl Tree {
     fn shipped(&self, file: &Path) -> String {
         let text = self.text(file);
         let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
-        code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+        code.lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     fn manifest(&self, file: &Path) -> toml::Table {
-        self.text(file).parse().unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+        self.text(file)
+            .parse()
+            .unwrap_or_else(|error| panic!("{}: {error}", file.display()))
     }
 }
 
@@ -94,7 +133,8 @@ fn crates_depend_only_in_the_allowed_directions() {
     for (name, never) in NEVER {
         let file = Path::new("crates").join(name).join("Cargo.toml");
         let manifest = tree.root.join(&file).is_file().then(|| tree.manifest(&file));
-        let Some(toml::Value::Table(table)) = manifest.as_ref().and_then(|manifest| manifest.get("dependencies")) else {
+        let Some(toml::Value::Table(table)) = manifest.as_ref().and_then(|manifest| manifest.get("dependencies"))
+        else {
             continue;
         };
         for dependency in table.keys() {
@@ -114,7 +154,11 @@ fn crates_depend_only_in_the_allowed_directions() {
 fn versions_stand_in_the_workspace_manifest_alone() {
     let tree = Tree::read();
     let mut problems = Vec::new();
-    for file in tree.files.iter().filter(|file| file.ends_with("Cargo.toml") && file.components().count() > 1) {
+    for file in tree
+        .files
+        .iter()
+        .filter(|file| file.ends_with("Cargo.toml") && file.components().count() > 1)
+    {
         for (name, value) in dependencies(&tree.manifest(file)) {
             if value.get("workspace").and_then(toml::Value::as_bool) != Some(true) {
                 problems.push(format!("{}: {name} must say `workspace = true`", file.display()));
@@ -128,7 +172,10 @@ fn versions_stand_in_the_workspace_manifest_alone() {
 fn libraries_leave_terminal_process_and_environment_alone() {
     let tree = Tree::read();
     let mut problems = Vec::new();
-    for file in tree.rust().filter(|file| file.starts_with("crates") && file.components().any(|c| c.as_os_str() == "src")) {
+    for file in tree
+        .rust()
+        .filter(|file| file.starts_with("crates") && file.components().any(|c| c.as_os_str() == "src"))
+    {
         // The runner's main.rs is a program: its command line and its last words are its own.
         if file.ends_with("runner/src/main.rs") {
             continue;
@@ -148,7 +195,10 @@ fn each_foreign_interface_has_one_home() {
     let tree = Tree::read();
     let mut problems = Vec::new();
     for (pattern, most) in ONE_FILE {
-        let homes: Vec<_> = tree.rust().filter(|file| tree.shipped(file).contains(&format!("use {pattern}"))).collect();
+        let homes: Vec<_> = tree
+            .rust()
+            .filter(|file| tree.shipped(file).contains(&format!("use {pattern}")))
+            .collect();
         if homes.len() > most {
             problems.push(format!("{pattern} is used in {homes:?}, at most {most} file may"));
         }
@@ -170,7 +220,10 @@ fn files_look_as_agreed() {
             problems.push(format!("{name}: the first line must say what the file owns (`//! …`)"));
         }
         if text.lines().count() > MAX_FILE_LINES {
-            problems.push(format!("{name}: {} lines, at most {MAX_FILE_LINES}", text.lines().count()));
+            problems.push(format!(
+                "{name}: {} lines, at most {MAX_FILE_LINES}",
+                text.lines().count()
+            ));
         }
         if tree.shipped(file).contains(concat!("#[", "allow(")) {
             problems.push(format!("{name}: use #[expect(…, reason = …)]"));
@@ -183,11 +236,26 @@ fn files_look_as_agreed() {
 fn no_file_names_a_package_registry_or_a_developers_machine() {
     let tree = Tree::read();
     // Put together here, so that this file does not name them either.
-    let registries = [("pypi", "org"), ("pythonhosted", "org"), ("crates", "io/"), ("static.crates", "io")]
-        .into_iter()
-        .chain([("deb.debian", "org"), ("snapshot.debian", "org"), ("security.debian", "org")])
-        .chain([("registry.npmjs", "org"), ("proxy.golang", "org"), ("docker", "io/"), ("ghcr", "io"), ("quay", "io")])
-        .map(|(name, end)| format!("{name}.{end}"));
+    let registries = [
+        ("pypi", "org"),
+        ("pythonhosted", "org"),
+        ("crates", "io/"),
+        ("static.crates", "io"),
+    ]
+    .into_iter()
+    .chain([
+        ("deb.debian", "org"),
+        ("snapshot.debian", "org"),
+        ("security.debian", "org"),
+    ])
+    .chain([
+        ("registry.npmjs", "org"),
+        ("proxy.golang", "org"),
+        ("docker", "io/"),
+        ("ghcr", "io"),
+        ("quay", "io"),
+    ])
+    .map(|(name, end)| format!("{name}.{end}"));
     let paths = [["/work/", "main/"], ["/root", "/."], ["/home", "/runner"]].map(|parts| parts.concat());
     let never: Vec<String> = registries.chain(paths).collect();
     let mut problems = Vec::new();

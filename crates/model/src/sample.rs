@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::maintain::LayerUsage;
 use crate::outcome::{CacheReport, CacheStatus, End, Outcome};
 use crate::scenario::Scenario;
 use crate::timeline::{Temperature, Timeline};
@@ -66,7 +67,9 @@ pub struct Sample {
 /// Judges a finished run against what its scenario and temperature demand.
 pub fn judge(scenario: &Scenario, temperature: Temperature, outcome: &Outcome, stdout: &str) -> Acceptance {
     if !outcome.end.is_success() {
-        return Acceptance::Failed { reason: format!("the run did not succeed: {:?}", outcome.end) };
+        return Acceptance::Failed {
+            reason: format!("the run did not succeed: {:?}", outcome.end),
+        };
     }
     if let Err(reason) = scenario.expect.stdout.check(stdout) {
         return Acceptance::Failed { reason };
@@ -129,19 +132,6 @@ pub struct PeerSample {
     pub sequence: u32,
     /// Microseconds from start to exit.
     pub wall_us: u64,
-}
-
-/// How much one layer of a cache holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LayerUsage {
-    /// The layer: `python/uv`, `python/envs`, `python/bytecode`, `system/store`, `system/db`…
-    pub layer: String,
-    /// Bytes of disk blocks, each inode counted once over all layers (in the first layer that holds it).
-    pub bytes: u64,
-    /// Unique inodes, counted likewise.
-    pub inodes: u64,
-    /// Directory entries, hard links counted each.
-    pub entries: u64,
 }
 
 /// Disk use after one scenario's first run in an empty epoch.

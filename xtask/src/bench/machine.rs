@@ -14,7 +14,10 @@ pub fn now() -> String {
 /// One-minute load average.
 pub fn load1() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(0.0)
+    text.split(' ')
+        .next()
+        .and_then(|first| first.parse().ok())
+        .unwrap_or(0.0)
 }
 
 /// Jiffies of all processors together.
@@ -34,8 +37,15 @@ impl CpuTimes {
     /// user and nice already hold the two guest figures.
     fn parse(text: &str) -> Option<CpuTimes> {
         let line = text.lines().find(|line| line.starts_with("cpu "))?;
-        let fields: Vec<u64> = line.split_ascii_whitespace().skip(1).map_while(|field| field.parse().ok()).collect();
-        Some(CpuTimes { total: fields.iter().take(8).sum(), steal: *fields.get(7)? })
+        let fields: Vec<u64> = line
+            .split_ascii_whitespace()
+            .skip(1)
+            .map_while(|field| field.parse().ok())
+            .collect();
+        Some(CpuTimes {
+            total: fields.iter().take(8).sum(),
+            steal: *fields.get(7)?,
+        })
     }
 
     /// Share of time stolen since `before`, 0 to 1; `None` where no time has passed.
@@ -49,14 +59,19 @@ impl CpuTimes {
 /// The kernel's name and release.
 pub fn kernel() -> String {
     let name = rustix::system::uname();
-    format!("{} {}", name.sysname().to_string_lossy(), name.release().to_string_lossy())
+    format!(
+        "{} {}",
+        name.sysname().to_string_lossy(),
+        name.release().to_string_lossy()
+    )
 }
 
 /// The distribution's own name.
 pub fn os() -> String {
     let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
-    name.map(|name| name.trim_matches('"').to_owned()).unwrap_or_else(|| "unknown".to_owned())
+    name.map(|name| name.trim_matches('"').to_owned())
+        .unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// The processor's model name.
@@ -83,14 +98,18 @@ fn field(file: &str, name: &str) -> Option<String> {
 
 /// The type of the file system that holds `path`, by the longest mount point above it.
 pub fn file_system(path: &Path) -> String {
-    let Ok(path) = path.canonicalize() else { return "unknown".to_owned() };
+    let Ok(path) = path.canonicalize() else {
+        return "unknown".to_owned();
+    };
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let fields = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);
         Some((fields.next()?, fields.next()?))
     });
     // Of several mounts on one point the last one is on top, which is the one `max_by_key` returns.
-    let best = fields.filter(|(point, _)| path.starts_with(point)).max_by_key(|(point, _)| point.len());
+    let best = fields
+        .filter(|(point, _)| path.starts_with(point))
+        .max_by_key(|(point, _)| point.len());
     best.map_or("unknown", |(_, kind)| kind).to_owned()
 }
 

@@ -37,12 +37,27 @@ pub fn run(flags: &flags::Bench) -> Result<Exit> {
     machine.can_run(&scenarios)?;
     check_space(&machine.config.root)?;
     let out = flags.out.clone().unwrap_or_else(|| default_out(&checkout));
-    let peers = scenarios.iter().map(|scenario| peers_of(scenario, flags)).collect::<Vec<_>>();
-    let counts = Counts { first: flags.first_runs, cached: flags.cached_runs, uncached: flags.uncached_runs };
+    let peers = scenarios
+        .iter()
+        .map(|scenario| peers_of(scenario, flags))
+        .collect::<Vec<_>>();
+    let counts = Counts {
+        first: flags.first_runs,
+        cached: flags.cached_runs,
+        uncached: flags.uncached_runs,
+    };
     let rounds = plan::rounds(counts, &peers);
     let provenance = provenance::collect(&checkout, &machine, flags);
-    eprintln!("measuring {} scenarios on {}; report in {}", scenarios.len(), provenance.cpu, out.display());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+    eprintln!(
+        "measuring {} scenarios on {}; report in {}",
+        scenarios.len(),
+        provenance.cpu,
+        out.display()
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
     let record = runtime.block_on(async {
         let mut session = Session::start(machine, scenarios, provenance, &out)?;
         session.measure(&rounds).await?;
@@ -55,13 +70,24 @@ pub fn run(flags: &flags::Bench) -> Result<Exit> {
 /// Loads the scenarios that were named, or all of the checkout's.
 fn load_scenarios(checkout: &Checkout, names: &[String]) -> Result<Vec<Scenario>> {
     let folder = checkout.path("bench-scenarios");
-    let mut files: Vec<PathBuf> = if names.is_empty() { all_scenarios(&folder)? } else { Vec::new() };
+    let mut files: Vec<PathBuf> = if names.is_empty() {
+        all_scenarios(&folder)?
+    } else {
+        Vec::new()
+    };
     for name in names {
-        let file = if name.ends_with(".yaml") { PathBuf::from(name) } else { folder.join(format!("{name}.yaml")) };
+        let file = if name.ends_with(".yaml") {
+            PathBuf::from(name)
+        } else {
+            folder.join(format!("{name}.yaml"))
+        };
         if !file.is_file() {
             let known: Vec<_> = all_scenarios(&folder)?.iter().filter_map(|file| stem(file)).collect();
             let message = format!("no scenario {name:?}: there is no file {}", file.display());
-            return Err(Expected::usage(format!("{message}\nhint: known ones are {}", known.join(", "))));
+            return Err(Expected::usage(format!(
+                "{message}\nhint: known ones are {}",
+                known.join(", ")
+            )));
         }
         files.push(file);
     }
@@ -80,7 +106,13 @@ fn all_scenarios(folder: &Path) -> Result<Vec<PathBuf>> {
     let documented = ["python-only", "system-only", "hybrid"];
     let rank = |file: &PathBuf| {
         let name = stem(file).unwrap_or_default();
-        (documented.iter().position(|known| *known == name).unwrap_or(documented.len()), name)
+        (
+            documented
+                .iter()
+                .position(|known| *known == name)
+                .unwrap_or(documented.len()),
+            name,
+        )
     };
     files.sort_by_cached_key(rank);
     if files.is_empty() {
@@ -90,7 +122,8 @@ fn all_scenarios(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn load_scenario(file: &Path) -> Result<Scenario> {
-    let text = std::fs::read_to_string(file).map_err(|error| Expected::usage(format!("{}: {error}", file.display())))?;
+    let text =
+        std::fs::read_to_string(file).map_err(|error| Expected::usage(format!("{}: {error}", file.display())))?;
     Scenario::from_yaml(&file.display().to_string(), &text).map_err(|error| Expected::usage(error.to_string()))
 }
 

@@ -22,7 +22,11 @@ pub async fn plain_uv(machine: &Machine, scenario: &Scenario, folder: &Path) -> 
     let requirements = folder.join("requirements.txt");
     std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     let task = scenario.request.check()?;
-    let lines: String = task.requirements.iter().flat_map(|requirement| [requirement.as_str(), "\n"]).collect();
+    let lines: String = task
+        .requirements
+        .iter()
+        .flat_map(|requirement| [requirement.as_str(), "\n"])
+        .collect();
     std::fs::write(&requirements, lines)?;
     let program = write_program(scenario, folder)?;
     let venv = folder.join("venv");
@@ -34,9 +38,21 @@ pub async fn plain_uv(machine: &Machine, scenario: &Scenario, folder: &Path) -> 
     };
     let started = Instant::now();
     let interpreter = &machine.config.interpreter.path;
-    run(uv(&["venv".as_ref(), "--python".as_ref(), interpreter.as_ref(), venv.as_ref()])).await?;
+    run(uv(&[
+        "venv".as_ref(),
+        "--python".as_ref(),
+        interpreter.as_ref(),
+        venv.as_ref(),
+    ]))
+    .await?;
     let python = venv.join("bin/python");
-    let install = ["pip".as_ref(), "install".as_ref(), "--python".as_ref(), python.as_ref(), "-r".as_ref()];
+    let install = [
+        "pip".as_ref(),
+        "install".as_ref(),
+        "--python".as_ref(),
+        python.as_ref(),
+        "-r".as_ref(),
+    ];
     let mut command = uv(&install);
     command.arg(&requirements).arg("--no-build");
     run(command).await?;
@@ -56,7 +72,9 @@ pub async fn direct_exec(machine: &Machine, scenario: &Scenario, volume: &Path) 
     let config = &machine.config;
     let key = RequestKey::new(&task.requirements, &config.interpreter, &config.index, "wheels");
     let environment = volume.join("requests").join(key.as_str());
-    let environment = environment.canonicalize().with_context(|| format!("no environment at {}", environment.display()))?;
+    let environment = environment
+        .canonicalize()
+        .with_context(|| format!("no environment at {}", environment.display()))?;
     let folder = tempfile::tempdir()?;
     let program = write_program(scenario, folder.path())?;
     let command = python_command(&environment.join("bin/python"), &program, folder.path());
@@ -84,14 +102,22 @@ fn uv_variables(tools: &PythonTools, folder: &Path) -> Vec<(String, String)> {
         ("UV_NO_CONFIG", "1".to_owned()),
         ("UV_NO_PROGRESS", "1".to_owned()),
     ];
-    own.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(tools.variables.iter().cloned()).collect()
+    own.into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .chain(tools.variables.iter().cloned())
+        .collect()
 }
 
 /// The program under the variables that the runner sets too.
 fn python_command(python: &Path, program: &Path, home: &Path) -> Command {
     let threads = super::machine::cpus().to_string();
     let mut command = Command::new(python);
-    command.arg(program).env_clear().env("HOME", home).env("LANG", "C.UTF-8").env("PATH", "/usr/bin:/bin");
+    command
+        .arg(program)
+        .env_clear()
+        .env("HOME", home)
+        .env("LANG", "C.UTF-8")
+        .env("PATH", "/usr/bin:/bin");
     command.env("PYTHONNOUSERSITE", "1").env("PYTHONDONTWRITEBYTECODE", "1");
     for name in ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"] {
         command.env(name, &threads);
@@ -107,10 +133,19 @@ async fn run(mut command: Command) -> Result<Vec<u8>> {
         Err(_) => bail!("{program} did not end within {} s", LIMIT.as_secs()),
     };
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{program} ended with {}: {}", output.status, said.trim());
+    ensure!(
+        output.status.success(),
+        "{program} ended with {}: {}",
+        output.status,
+        said.trim()
+    );
     Ok(output.stdout)
 }
 
 fn check(scenario: &Scenario, stdout: &[u8]) -> Result<()> {
-    scenario.expect.stdout.check(&String::from_utf8_lossy(stdout)).map_err(anyhow::Error::msg)
+    scenario
+        .expect
+        .stdout
+        .check(&String::from_utf8_lossy(stdout))
+        .map_err(anyhow::Error::msg)
 }

@@ -47,23 +47,38 @@ fn one_round(round: u32, counts: Counts, peers: &[Vec<Peer>]) -> Round {
     let scenarios = peers.len();
     let order = || (0..scenarios).map(move |at| (at + round as usize) % scenarios);
     let mut steps = Vec::new();
-    let mut pair = |steps: &mut Round, scenario: usize, temperature, peer, peer_first: bool| {
-        let run = Step { scenario, measure: Measure::Run(temperature) };
+    let pair = |steps: &mut Round, scenario: usize, temperature, peer, peer_first: bool| {
+        let run = Step {
+            scenario,
+            measure: Measure::Run(temperature),
+        };
         if !peers[scenario].contains(&peer) {
             return steps.push(run);
         }
-        let peer = Step { scenario, measure: Measure::Peer(peer) };
+        let peer = Step {
+            scenario,
+            measure: Measure::Peer(peer),
+        };
         steps.extend(if peer_first { [peer, run] } else { [run, peer] });
     };
     for scenario in order() {
         pair(&mut steps, scenario, Temperature::First, Peer::PlainUv, round % 2 == 1);
         for _ in 0..share(counts.uncached, counts.first, round) {
-            steps.push(Step { scenario, measure: Measure::Run(Temperature::Uncached) });
+            steps.push(Step {
+                scenario,
+                measure: Measure::Run(Temperature::Uncached),
+            });
         }
     }
     for turn in 0..share(counts.cached, counts.first, round) {
         for scenario in order() {
-            pair(&mut steps, scenario, Temperature::Cached, Peer::DirectExec, turn % 2 == 1);
+            pair(
+                &mut steps,
+                scenario,
+                Temperature::Cached,
+                Peer::DirectExec,
+                turn % 2 == 1,
+            );
         }
     }
     steps
@@ -79,13 +94,24 @@ mod tests {
     use super::*;
 
     fn count(rounds: &[Round], scenario: usize, measure: Measure) -> usize {
-        rounds.iter().flatten().filter(|step| **step == Step { scenario, measure }).count()
+        rounds
+            .iter()
+            .flatten()
+            .filter(|step| **step == Step { scenario, measure })
+            .count()
     }
 
     #[test]
     fn every_scenario_gets_exactly_what_was_asked_for() {
         let peers = [vec![Peer::PlainUv, Peer::DirectExec], vec![]];
-        let rounds = rounds(Counts { first: 3, cached: 31, uncached: 2 }, &peers);
+        let rounds = rounds(
+            Counts {
+                first: 3,
+                cached: 31,
+                uncached: 2,
+            },
+            &peers,
+        );
         for scenario in 0..2 {
             assert_eq!(count(&rounds, scenario, Measure::Run(Temperature::First)), 3);
             assert_eq!(count(&rounds, scenario, Measure::Run(Temperature::Cached)), 31);
@@ -97,10 +123,20 @@ mod tests {
 
     #[test]
     fn within_a_round_nothing_is_cached_before_its_first_run() {
-        for round in rounds(Counts { first: 4, cached: 8, uncached: 0 }, &[vec![], vec![], vec![]]) {
+        for round in rounds(
+            Counts {
+                first: 4,
+                cached: 8,
+                uncached: 0,
+            },
+            &[vec![], vec![], vec![]],
+        ) {
             for scenario in 0..3 {
-                let measures: Vec<_> =
-                    round.iter().filter(|step| step.scenario == scenario).map(|step| step.measure).collect();
+                let measures: Vec<_> = round
+                    .iter()
+                    .filter(|step| step.scenario == scenario)
+                    .map(|step| step.measure)
+                    .collect();
                 assert_eq!(measures[0], Measure::Run(Temperature::First));
                 assert_eq!(measures.len(), 3);
             }
@@ -109,7 +145,14 @@ mod tests {
 
     #[test]
     fn cached_runs_of_different_scenarios_alternate_and_rounds_start_elsewhere() {
-        let rounds = rounds(Counts { first: 2, cached: 4, uncached: 0 }, &[vec![], vec![]]);
+        let rounds = rounds(
+            Counts {
+                first: 2,
+                cached: 4,
+                uncached: 0,
+            },
+            &[vec![], vec![]],
+        );
         let order: Vec<_> = rounds[0].iter().map(|step| step.scenario).collect();
         assert_eq!(order, [0, 1, 0, 1, 0, 1]);
         assert_eq!(rounds[1][0].scenario, 1);

@@ -38,7 +38,13 @@ impl Progress {
         });
         let mut remaining = steps;
         remaining.reverse();
-        Progress { remaining, seen: HashMap::new(), bar, total, last_line: Instant::now() }
+        Progress {
+            remaining,
+            seen: HashMap::new(),
+            bar,
+            total,
+            last_line: Instant::now(),
+        }
     }
 
     /// A step begins.
@@ -59,7 +65,11 @@ impl Progress {
             None if self.last_line.elapsed() >= LINE_EVERY || took > Duration::from_secs(2) => {
                 self.last_line = Instant::now();
                 let done = self.total - self.remaining.len();
-                eprintln!("[{done}/{}] {what}: {took:.2?}; {} left", self.total, format_left(self.estimate()));
+                eprintln!(
+                    "[{done}/{}] {what}: {took:.2?}; {} left",
+                    self.total,
+                    format_left(self.estimate())
+                );
             }
             None => {}
         }
@@ -81,7 +91,10 @@ impl Progress {
     }
 
     fn estimate(&self) -> Duration {
-        self.remaining.iter().map(|step| self.seen.get(step).copied().unwrap_or_else(|| assumed(*step))).sum()
+        self.remaining
+            .iter()
+            .map(|step| self.seen.get(step).copied().unwrap_or_else(|| assumed(*step)))
+            .sum()
     }
 }
 

@@ -31,7 +31,11 @@ pub fn collect(checkout: &Checkout, machine: &Machine, flags: &flags::Bench) -> 
         interpreter: machine.config.interpreter.version.clone(),
         index: machine.config.index.clone(),
         system_provider: machine.provider.clone(),
-        system_source: machine.config.system.as_ref().map_or("none".to_owned(), |system| system.source_id.clone()),
+        system_source: machine
+            .config
+            .system
+            .as_ref()
+            .map_or("none".to_owned(), |system| system.source_id.clone()),
         tools: machine.tools.clone(),
         notes: machine.notes.clone(),
     }
@@ -41,7 +45,10 @@ pub fn collect(checkout: &Checkout, machine: &Machine, flags: &flags::Bench) -> 
 fn command_line(flags: &flags::Bench) -> String {
     let mut words = vec!["cargo xtask bench".to_owned()];
     words.extend(flags.scenario.iter().map(|name| format!("--scenario {name}")));
-    words.push(format!("--first-runs {} --cached-runs {}", flags.first_runs, flags.cached_runs));
+    words.push(format!(
+        "--first-runs {} --cached-runs {}",
+        flags.first_runs, flags.cached_runs
+    ));
     if flags.uncached_runs > 0 {
         words.push(format!("--uncached-runs {}", flags.uncached_runs));
     }
@@ -50,8 +57,19 @@ fn command_line(flags: &flags::Bench) -> String {
 
 /// The checked-out revision and whether there are changes on top of it; empty outside git.
 fn revision(root: &Path) -> (String, bool) {
-    let Ok(shell) = Shell::new() else { return Default::default() };
-    let revision = cmd!(shell, "git -C {root} rev-parse HEAD").quiet().ignore_stderr().read();
-    let changes = cmd!(shell, "git -C {root} status --porcelain --untracked-files=no").quiet().ignore_stderr().read();
-    (revision.unwrap_or_default(), changes.is_ok_and(|changes| !changes.is_empty()))
+    let Ok(shell) = Shell::new() else {
+        return Default::default();
+    };
+    let revision = cmd!(shell, "git -C {root} rev-parse HEAD")
+        .quiet()
+        .ignore_stderr()
+        .read();
+    let changes = cmd!(shell, "git -C {root} status --porcelain --untracked-files=no")
+        .quiet()
+        .ignore_stderr()
+        .read();
+    (
+        revision.unwrap_or_default(),
+        changes.is_ok_and(|changes| !changes.is_empty()),
+    )
 }

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use hybrid_cache_driver::local::LocalDriver;
+use hybrid_cache_driver::local::{LocalDriver, Maintenance};
 use hybrid_cache_driver::log::Stream;
 use hybrid_cache_driver::{Driver, Epoch, SubmitOptions};
+use hybrid_cache_model::maintain::MaintainReport;
 use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::sample::{
     Acceptance, Completion, Peer, PeerSample, Provenance, RunRecord, SCHEMA_VERSION, Sample, ScenarioUsage, judge,
@@ -61,7 +62,15 @@ impl Session {
         // The record without samples goes first: with it, samples.jsonl alone is enough to render a killed run.
         hybrid_cache_report::write_header(out, &record)?;
         let log = SampleLog::create(&out.join(SAMPLES_FILE))?;
-        Ok(Session { machine, driver, record, log, epochs: HashMap::new(), sequence: 0, peers: Vec::new() })
+        Ok(Session {
+            machine,
+            driver,
+            record,
+            log,
+            epochs: HashMap::new(),
+            sequence: 0,
+            peers: Vec::new(),
+        })
     }
 
     /// Takes every step, or as many as come before Ctrl-C.
@@ -143,13 +152,19 @@ impl Session {
             threads: machine::cpus(),
             ..Limits::default()
         };
-        let options = SubmitOptions { epoch, limits, ..SubmitOptions::default() };
+        let options = SubmitOptions {
+            epoch,
+            limits,
+            ..SubmitOptions::default()
+        };
         let (started_at, load1, cpu_before) = (machine::now(), machine::load1(), CpuTimes::now());
         let started = Instant::now();
         let ticket = self.driver.submit(&spec, &options).await?;
         let waited = self.driver.wait(&ticket).await?;
         let wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let steal = cpu_before.zip(CpuTimes::now()).and_then(|(before, after)| after.steal_since(before));
+        let steal = cpu_before
+            .zip(CpuTimes::now())
+            .and_then(|(before, after)| after.steal_since(before));
         let stdout = self.driver.logs(&ticket)?.collect(Stream::Stdout);
         // Publishing ends before the next sample begins, so that no run pays for another one.
         let outcome = self.driver.settle(&ticket).await?;
@@ -197,18 +212,30 @@ impl Session {
     async fn peer_sample(&mut self, at: usize, scenario: &Scenario, peer: Peer, progress: &Progress) -> Result<()> {
         let measured = match peer {
             Peer::PlainUv => {
-                let folder = self.driver.root().join("epochs").join(format!("peer-{}", std::process::id()));
+                let folder = self
+                    .driver
+                    .root()
+                    .join("epochs")
+                    .join(format!("peer-{}", std::process::id()));
                 peer::plain_uv(&self.machine, scenario, &folder).await
             }
             Peer::DirectExec => {
-                let volumes = self.driver.folders().of(self.epochs.get(&at).unwrap_or(&Epoch::Standing));
+                let volumes = self
+                    .driver
+                    .folders()
+                    .of(self.epochs.get(&at).unwrap_or(&Epoch::Standing));
                 peer::direct_exec(&self.machine, scenario, &volumes.python).await
             }
         };
         match measured {
             Ok(wall) => {
                 let wall_us = u64::try_from(wall.as_micros()).unwrap_or(u64::MAX);
-                let sample = PeerSample { scenario: scenario.name.clone(), peer, sequence: self.sequence, wall_us };
+                let sample = PeerSample {
+                    scenario: scenario.name.clone(),
+                    peer,
+                    sequence: self.sequence,
+                    wall_us,
+                };
                 self.peers.push(sample);
             }
             Err(error) => progress.say(&format!("{} {}: not counted: {error:#}", scenario.name, peer.name())),
@@ -218,21 +245,33 @@ impl Session {
 
     /// Measures what the first run of a scenario has left on disk; the first one of each is enough.
     async fn measure_usage(&mut self, at: usize, scenario: &Scenario) -> Result<()> {
-        let Some(epoch) = self.epochs.get(&at) else { return Ok(()) };
+        let Some(epoch) = self.epochs.get(&at) else {
+            return Ok(());
+        };
         if self.record.usage.iter().any(|known| known.scenario == scenario.name) {
             return Ok(());
         }
-        let layers = cache::usage(&self.machine.config.runner, &self.driver.folders().of(epoch)).await?;
-        self.record.usage.push(ScenarioUsage { scenario: scenario.name.clone(), layers });
+        let report = cache::maintain(&self.driver, epoch, Maintenance::Usage).await?;
+        if let MaintainReport::Usage(usage) = report {
+            self.record.usage.push(ScenarioUsage {
+                scenario: scenario.name.clone(),
+                layers: usage.layers,
+            });
+        }
         Ok(())
     }
 }
 
 /// A run that could not be kept is no good first run: the next one would find nothing.
 fn with_warnings(acceptance: Acceptance, outcome: &Outcome) -> Acceptance {
-    let could_not_keep = outcome.warnings.iter().find(|warning| warning.contains("could not be kept"));
+    let could_not_keep = outcome
+        .warnings
+        .iter()
+        .find(|warning| warning.contains("could not be kept"));
     match (acceptance, could_not_keep, &outcome.end) {
-        (Acceptance::Accepted, Some(warning), End::Exited { .. }) => Acceptance::Failed { reason: warning.clone() },
+        (Acceptance::Accepted, Some(warning), End::Exited { .. }) => Acceptance::Failed {
+            reason: warning.clone(),
+        },
         (acceptance, ..) => acceptance,
     }
 }

@@ -53,6 +53,8 @@ impl PrivateApt {
             ("Dir::State", root.join("state").display().to_string()),
             ("Dir::State::status", root.join("status").display().to_string()),
             ("Dir::Cache", root.join("cache").display().to_string()),
+            // some images switch apt's own cache off, and every call would read all lists anew
+            ("Dir::Cache::pkgcache", "pkgcache.bin".to_owned()),
             ("Dir::Etc::sourcelist", root.join("sources.list").display().to_string()),
             ("Dir::Etc::sourceparts", "/dev/null".to_owned()),
         ];

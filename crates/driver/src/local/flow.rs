@@ -9,8 +9,10 @@ use tokio::sync::{oneshot, watch};
 
 use super::config::LocalConfig;
 use super::folders::{Folders, VolumePair};
+use super::maintain;
 use super::process::{self, CancelFlag, Preparation, micros};
-use super::sandbox::{self, HostLayout};
+use super::requests;
+use super::sandbox::{self, HostLayout, Needs};
 use crate::SubmitOptions;
 use crate::log::LogWriter;
 
@@ -73,7 +75,12 @@ impl Flow {
     ) -> Outcome {
         let missed = match self.execute(volumes, Environments::Lookup, false, &mut progress).await {
             Ok(RunReport::Missed { missed, .. }) => missed,
-            other => return self.finish(other, progress),
+            other => {
+                let outcome = self.finish(other, progress);
+                ended.send_replace(Some(outcome.clone()));
+                maintain::touch(&self.config, volumes, &self.task);
+                return outcome;
+            }
         };
         self.prepare_and_run(volumes, Keep::Publish, missed, progress, ended)
             .await
@@ -114,7 +121,9 @@ impl Flow {
     ) -> Outcome {
         let start_us = self.now_us();
         let command = sandbox::prepare_command(&self.config, &self.host, volumes, self.needs());
-        let mut preparation = match Preparation::start(&command, &self.prepare_request(keep)).await {
+        let (needs, deadline_ms) = (self.needs(), self.options.prepare_ms);
+        let request = requests::prepare_request(&self.config, &self.spec, needs, keep, deadline_ms);
+        let mut preparation = match Preparation::start(&command, &request).await {
             Ok(preparation) => preparation,
             Err(failure) => return self.fail(failure, progress),
         };
@@ -243,7 +252,8 @@ impl Flow {
         let start_us = self.now_us();
         let needs = self.needs();
         let command = sandbox::task_command(&self.config, &self.host, volumes, needs, staged, process::REPORT_FD);
-        let request = self.run_request(environments, accept_stale);
+        let (config, identity) = (&self.config, self.host.identity);
+        let request = requests::run_request(config, &self.spec, &self.options, identity, environments, accept_stale);
         let ran = process::run(&command, &request, &self.log, &mut self.cancel, holding).await;
         let inner = match &ran.report {
             Ok(RunReport::Finished { timeline, .. } | RunReport::Missed { timeline, .. }) => timeline.clone(),
@@ -255,6 +265,10 @@ impl Flow {
             Err(_) if ran.cancelled => Err(Cut::Cancelled),
             Err(failure) => Err(Cut::Failed(failure)),
         }
+    }
+
+    fn needs(&self) -> Needs {
+        requests::needs(&self.task)
     }
 
     fn now_us(&self) -> u64 {

@@ -3,6 +3,7 @@
 pub mod config;
 mod flow;
 pub mod folders;
+mod maintain;
 mod process;
 mod requests;
 pub mod sandbox;
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 
 pub use config::{LocalConfig, Network, SystemConfig};
 pub use folders::{Folders, VolumePair};
+pub use maintain::Maintenance;
 
 use crate::log::{LogReader, LogWriter};
 use crate::{Driver, DriverError, Epoch, SubmitOptions, Ticket};

@@ -117,6 +117,29 @@ async fn read_report(source: pipe::Receiver, holding: oneshot::Sender<()>) -> Op
     None
 }
 
+/// Asks one of the runner's other commands, which answer with one JSON object on standard output.
+///
+/// # Errors
+/// It could not be started, did not end in time or did not answer.
+pub async fn ask<T: serde::de::DeserializeOwned>(
+    command: &[OsString],
+    request: &impl serde::Serialize,
+    limit: Duration,
+) -> Result<T, Failure> {
+    let mut child = spawn(command, None)?;
+    send(child.stdin.take(), request).await?;
+    let output = tokio::time::timeout(limit, child.wait_with_output())
+        .await
+        .map_err(|_| {
+            Failure::new(
+                FailureKind::Deadline,
+                format!("the runner did not answer within {} s", limit.as_secs()),
+            )
+        })?;
+    let output = output.map_err(|error| spawn_failure(command, &error))?;
+    serde_json::from_slice(&output.stdout).map_err(|_| no_report(&output.stderr, Ok(output.status)))
+}
+
 /// Starts the sandbox so that it dies with the handle.
 fn spawn(command: &[OsString], report: Option<OwnedFd>) -> Result<Child, Failure> {
     let (program, arguments) = command.split_first().ok_or_else(|| {

@@ -19,7 +19,11 @@ fn config() -> LocalConfig {
         },
         interpreter_prefix: "/opt/python".into(),
         index: "default".into(),
-        python_tools: PythonTools { uv: "/tools/uv".into(), variables: vec![], allow_source_builds: false },
+        python_tools: PythonTools {
+            uv: "/tools/uv".into(),
+            variables: vec![],
+            allow_source_builds: false,
+        },
         system: None,
         tool_folders: vec!["/tools".into()],
         max_age_s: 1,
@@ -34,7 +38,10 @@ fn host(identity: Option<Identity>) -> HostLayout {
     HostLayout {
         root: vec![
             RootEntry::Bind("/usr".into()),
-            RootEntry::Link { at: "/bin".into(), to: "usr/bin".into() },
+            RootEntry::Link {
+                at: "/bin".into(),
+                to: "usr/bin".into(),
+            },
             RootEntry::Bind("/lib64".into()),
         ],
         etc: vec!["/etc/ssl".into(), "/etc/resolv.conf".into()],
@@ -44,16 +51,28 @@ fn host(identity: Option<Identity>) -> HostLayout {
 }
 
 fn volumes() -> VolumePair {
-    VolumePair { python: "/cache/volumes/python".into(), system: "/cache/volumes/system".into() }
+    VolumePair {
+        python: "/cache/volumes/python".into(),
+        system: "/cache/volumes/system".into(),
+    }
 }
 
 /// One option with its values a line.
 fn lines(command: &[OsString]) -> String {
     let words = command.iter().map(|word| word.to_string_lossy().into_owned());
-    words.fold(String::new(), |text, word| if word.starts_with("--") { text + "\n" + &word } else { text + " " + &word })
+    words.fold(String::new(), |text, word| {
+        if word.starts_with("--") {
+            text + "\n" + &word
+        } else {
+            text + " " + &word
+        }
+    })
 }
 
-const BOTH: Needs = Needs { python: true, system: true };
+const BOTH: Needs = Needs {
+    python: true,
+    system: true,
+};
 
 #[test]
 fn user_code_of_an_ordinary_user() {
@@ -75,16 +94,25 @@ fn preparing() {
 
 #[test]
 fn a_task_sees_only_the_caches_it_asks_for_and_none_of_them_writable() {
-    let needs = Needs { python: false, system: true };
+    let needs = Needs {
+        python: false,
+        system: true,
+    };
     let command = lines(&task_command(&config(), &host(None), &volumes(), needs, None, 3));
     assert!(!command.contains(PYTHON_MOUNT), "{command}");
-    assert!(command.contains("--ro-bind /cache/volumes/system/.nix-portable/nix /nix"), "{command}");
+    assert!(
+        command.contains("--ro-bind /cache/volumes/system/.nix-portable/nix /nix"),
+        "{command}"
+    );
     assert!(!command.contains("--bind "), "{command}");
 }
 
 #[test]
 fn without_network_there_is_none_for_user_code_but_for_preparing() {
-    let config = LocalConfig { network: Network::None, ..config() };
+    let config = LocalConfig {
+        network: Network::None,
+        ..config()
+    };
     for host in [host(None), host(Some(NOBODY))] {
         let task = lines(&task_command(&config, &host, &volumes(), BOTH, None, 3));
         assert!(task.contains("--unshare-net"), "{task}");

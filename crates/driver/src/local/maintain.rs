@@ -1,0 +1,153 @@
+//! Looking after the caches of this machine: what they hold, making room, checking, and filling them ahead of time.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
+use hybrid_cache_model::protocol::{Keep, PrepareEvent};
+use hybrid_cache_model::{CacheReport, Failure, FailureKind, RequestKey, SystemKey, Task, TaskSpec};
+
+use super::LocalDriver;
+use super::config::LocalConfig;
+use super::folders::VolumePair;
+use super::process::{self, Preparation};
+use super::requests;
+use super::sandbox::{self, NIX_MOUNT, Needs, PYTHON_MOUNT};
+use crate::Epoch;
+
+/// Longest one of the runner's cache commands may take.
+const LIMIT: Duration = Duration::from_secs(1800);
+/// A time of use that is younger than this is not written again: a busy cache would write on every run otherwise.
+const TOUCH_AFTER: Duration = Duration::from_secs(60);
+
+/// What to do with the caches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maintenance {
+    /// Measure them.
+    Usage,
+    /// Evict what was used least recently until at most this is left, and delete what nothing refers to.
+    Gc {
+        /// Bytes that each volume may keep; 0 evicts nothing.
+        budget_bytes: u64,
+        /// Likewise for inodes.
+        budget_inodes: u64,
+    },
+    /// Check everything in them against its record.
+    Verify,
+}
+
+impl LocalDriver {
+    /// Has the runner look after one pair of volumes, in the sandbox that may write them.
+    ///
+    /// # Errors
+    /// The runner could not be started or did not answer; what it could not do is part of the report.
+    pub async fn maintain(&self, epoch: &Epoch, what: Maintenance) -> Result<MaintainReport, Failure> {
+        let (subcommand, budget_bytes, budget_inodes) = match what {
+            Maintenance::Usage => ("usage", 0, 0),
+            Maintenance::Gc {
+                budget_bytes,
+                budget_inodes,
+            } => ("gc", budget_bytes, budget_inodes),
+            Maintenance::Verify => ("verify", 0, 0),
+        };
+        let request = MaintainRequest {
+            python: Some(PYTHON_MOUNT.to_owned()),
+            nix: Some(NIX_MOUNT.to_owned()),
+            python_tools: Some(self.config.python_tools.clone()),
+            system_tools: self.config.system.as_ref().map(|system| system.tools.clone()),
+            budget_bytes,
+            budget_inodes,
+            deadline_ms: u64::try_from(LIMIT.as_millis()).unwrap_or(u64::MAX),
+        };
+        let both = Needs {
+            python: true,
+            system: true,
+        };
+        let volumes = self.folders.of(epoch);
+        let command = sandbox::maintenance_command(&self.config, &self.host, &volumes, both, subcommand);
+        process::ask(&command, &request, LIMIT).await
+    }
+
+    /// Prepares what a task needs without running it.
+    ///
+    /// # Errors
+    /// Why it could not be prepared.
+    pub async fn warm(&self, spec: &TaskSpec, prepare_ms: u64) -> Result<CacheReport, Failure> {
+        let task = spec
+            .check()
+            .map_err(|error| Failure::new(FailureKind::InvalidTask, error.to_string()))?;
+        let needs = requests::needs(&task);
+        let request = requests::prepare_request(&self.config, spec, needs, Keep::Publish, prepare_ms);
+        let volumes = self.folders.standing();
+        let command = sandbox::prepare_command(&self.config, &self.host, &volumes, needs);
+        let mut preparation = Preparation::start(&command, &request).await?;
+        let mut made = None;
+        loop {
+            match preparation.next().await {
+                Some(PrepareEvent::Ready { cache, .. }) => {
+                    made = Some(cache);
+                    preparation.adopt().await;
+                }
+                Some(PrepareEvent::Failed { failure, .. }) => return Err(failure),
+                Some(PrepareEvent::Phase { .. }) => {}
+                Some(PrepareEvent::Published { .. }) | None => break,
+            }
+        }
+        match made {
+            Some(cache) => Ok(cache),
+            None => Err(preparation.explain().await),
+        }
+    }
+}
+
+/// Notes that a task has used its environments now, for eviction, which takes the least recently used ones.
+///
+/// The task itself sees them read-only. What cannot be noted (a read-only cache) only makes eviction less exact.
+pub(super) fn touch(config: &LocalConfig, volumes: &VolumePair, task: &Task) {
+    if !task.requirements.is_empty() {
+        let key = RequestKey::new(&task.requirements, &config.interpreter, &config.index, "wheels");
+        // The request is a symbolic link to its environment, so this names the environment's own lease.
+        touch_file(&volumes.python.join("requests").join(key.as_str()).join(".lease"));
+    }
+    if let (false, Some(system)) = (task.system.is_empty(), &config.system) {
+        let key = SystemKey::new(&task.system, &system.source_id, &config.interpreter.platform);
+        touch_file(&volumes.nix().join("var/hybrid-cache/leases").join(key.as_str()));
+    }
+}
+
+fn touch_file(path: &Path) {
+    let now = SystemTime::now();
+    let age = fs::metadata(path)
+        .and_then(|metadata| metadata.modified())
+        .map(|used| now.duration_since(used));
+    if let Ok(Ok(age)) = age
+        && age > TOUCH_AFTER
+    {
+        // See above: nothing depends on it.
+        let _ = fs::File::options()
+            .append(true)
+            .open(path)
+            .and_then(|file| file.set_modified(now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_of_use_is_written_only_when_the_last_one_is_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".lease");
+        let file = fs::File::create(&path).unwrap();
+        let modified = || fs::metadata(&path).unwrap().modified().unwrap();
+        let recent = SystemTime::now() - Duration::from_secs(5);
+        file.set_modified(recent).unwrap();
+        touch_file(&path);
+        assert!(modified().duration_since(recent).unwrap() < Duration::from_secs(1));
+        file.set_modified(recent - TOUCH_AFTER).unwrap();
+        touch_file(&path);
+        assert!(modified() > recent + Duration::from_secs(1));
+    }
+}
