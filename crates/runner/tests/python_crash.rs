@@ -1,0 +1,291 @@
+//! What the Python volume looks like after the worst: killed preparations, a full disk, a read-only folder, eviction.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use hybrid_cache_model::protocol::{PrepareEvent, PrepareRequest};
+use hybrid_cache_model::{CacheStatus, FailureKind};
+use hybrid_cache_runner::maintain::{Budget, gc, touch, usage, verify};
+use hybrid_cache_runner::python::child::Patience;
+use hybrid_cache_runner::python::{Lookup, PythonVolume};
+
+mod python_support;
+use python_support::{Bench, prepare, prepare_telling};
+
+/// Names the file with the request that [`in_a_process`] prepares.
+const REQUEST: &str = "HYBRID_CACHE_TEST_REQUEST";
+const KILLS: u32 = 10;
+
+/// Not a test: the process that the tests below start, and kill.
+#[test]
+#[ignore = "started by other tests"]
+fn in_a_process() {
+    let Ok(path) = std::env::var(REQUEST) else { return };
+    let request: PrepareRequest = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let told = prepare_telling(&request, |event| {
+        if let PrepareEvent::Ready { .. } = event {
+            println!("told ready");
+        }
+    });
+    match told.events.last() {
+        Some(PrepareEvent::Failed { failure, .. }) => println!("told {:?}: {failure}", failure.kind),
+        other => println!("told {other:?}"),
+    }
+}
+
+fn process(bench: &Bench, request: &PrepareRequest) -> Command {
+    let path = bench.dir.path().join("request.json");
+    std::fs::write(&path, serde_json::to_vec(request).unwrap()).unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "in_a_process", "--ignored", "--nocapture"])
+        .env(REQUEST, path);
+    command.stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+    command
+}
+
+fn patience() -> Patience {
+    Patience::until(Instant::now() + Duration::from_secs(60)).unwrap()
+}
+
+fn count(path: &Path) -> usize {
+    std::fs::read_dir(path).map_or(0, Iterator::count)
+}
+
+#[test]
+fn killed_at_ten_moments_nothing_half_made_is_ever_visible() {
+    let Some(bench) = Bench::new() else { return };
+    let dependencies = "numpy,packaging";
+    let request = bench.request(dependencies);
+    // How long one takes, on another volume, so that the moments lie between its start and its end.
+    let Some(other) = Bench::new() else { return };
+    let started = Instant::now();
+    assert!(
+        process(&other, &other.request(dependencies))
+            .status()
+            .unwrap()
+            .success()
+    );
+    let whole = started.elapsed();
+    for kill in 0..KILLS {
+        let mut child = process(&bench, &request).spawn().unwrap();
+        std::thread::sleep(whole * (kill + 1) / (KILLS + 1));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let report = verify(&bench.volume()).unwrap();
+        let bad: Vec<_> = report
+            .problems
+            .iter()
+            .filter(|problem| !problem.path.starts_with("staging/"))
+            .collect();
+        assert!(bad.is_empty(), "after kill {kill}: {bad:?}");
+        if let Lookup::Hit(leased) = bench.lookup(dependencies) {
+            println!("kill {kill}: published already");
+            python_support::run(&leased.python(), "import numpy, packaging");
+            drop(leased);
+            std::fs::remove_dir_all(bench.volume().requests()).unwrap();
+        }
+    }
+    let told = prepare(&request);
+    assert_eq!(told.warnings(), Vec::<String>::new());
+    bench.run(dependencies, "import numpy, packaging");
+    // Those that were killed after they had said Ready may still be about to be run from.
+    let report = verify(&bench.volume()).unwrap();
+    assert!(report.is_clean(), "{report:?}");
+}
+
+#[test]
+fn uv_does_not_outlive_a_killed_preparation() {
+    let Some(bench) = Bench::new() else { return };
+    let mut child = process(&bench, &bench.request("numpy,scipy")).spawn().unwrap();
+    let root = bench.root().to_str().unwrap().to_owned();
+    let uv_runs = || {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let command = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let texts = processes
+            .map(command)
+            .map(|text| String::from_utf8_lossy(&text).into_owned());
+        texts
+            .into_iter()
+            .any(|text| text.contains("install") && text.contains(&root))
+    };
+    let wait_until = |wanted: bool| {
+        let give_up = Instant::now() + Duration::from_secs(20);
+        while uv_runs() != wanted && Instant::now() < give_up {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert_eq!(uv_runs(), wanted);
+    };
+    wait_until(true);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait_until(false);
+}
+
+#[test]
+fn what_is_leased_is_not_evicted_and_the_least_used_goes_first() {
+    let Some(bench) = Bench::new() else { return };
+    for dependencies in ["six", "idna", "zipp"] {
+        bench.prepare(dependencies);
+        // Times of use are told apart by the file system's clock, which ticks every few milliseconds.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let volume = bench.volume();
+    let Lookup::Hit(six) = bench.lookup("six") else {
+        panic!("six is no hit")
+    };
+    let total = usage(&volume).unwrap().volume_inodes("python");
+    let report = gc(
+        &volume,
+        Budget {
+            bytes: 0,
+            inodes: total - 2,
+        },
+        None,
+        &patience(),
+    )
+    .unwrap();
+    assert_eq!((report.evicted_environments, report.kept_in_use), (1, 1), "{report:?}");
+    assert!(matches!(bench.lookup("idna"), Lookup::Miss) && matches!(bench.lookup("zipp"), Lookup::Hit(_)));
+    assert!(six.python().exists() && report.freed_inodes > 10 && report.dangling_requests == 1);
+    let all = gc(&volume, Budget { bytes: 1, inodes: 0 }, Some(&bench.tools), &patience()).unwrap();
+    assert!(all.over_budget && all.warnings.is_empty(), "{all:?}");
+    assert!(matches!(bench.lookup("six"), Lookup::Hit(_)));
+    drop(six);
+    gc(&volume, Budget { bytes: 1, inodes: 0 }, Some(&bench.tools), &patience()).unwrap();
+    assert_eq!(count(&volume.environments()), 0);
+    assert!(verify(&volume).unwrap().is_clean());
+    // uv's cache lost its wheels behind its back, and makes do.
+    let CacheStatus::Built { downloaded_bytes, .. } = bench.prepare("six").status() else {
+        panic!("not built")
+    };
+    assert!(downloaded_bytes > 0);
+    bench.run("six", "import six");
+}
+
+#[test]
+fn a_budget_in_the_request_is_kept() {
+    let Some(bench) = Bench::new() else { return };
+    bench.prepare("idna");
+    let mut request = bench.request("six");
+    std::thread::sleep(Duration::from_millis(20));
+    request.budget_inodes = usage(&bench.volume()).unwrap().volume_inodes("python");
+    let told = prepare(&request);
+    assert!(
+        told.warnings()[0].contains("evicted to stay in the budget"),
+        "{:?}",
+        told.warnings()
+    );
+    assert!(matches!(bench.lookup("idna"), Lookup::Miss));
+}
+
+#[test]
+fn touching_makes_the_most_recently_used() {
+    let Some(bench) = Bench::new() else { return };
+    bench.prepare("six");
+    let Lookup::Hit(leased) = bench.lookup("six") else {
+        panic!("no hit")
+    };
+    let lease = leased.path().join(".lease");
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+    std::fs::File::open(&lease).unwrap().set_modified(long_ago).unwrap();
+    let relative = leased
+        .path()
+        .strip_prefix(bench.root())
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned();
+    touch(&bench.volume(), &relative).unwrap();
+    assert!(lease.metadata().unwrap().modified().unwrap().elapsed().unwrap() < Duration::from_secs(60));
+}
+
+/// A small private file system; `None` where this user may not mount.
+fn inside_mount(bench: &Bench, options: &str, request: &PrepareRequest) -> Option<String> {
+    let inner = process(bench, request);
+    let mut script = Command::new("unshare");
+    script.args([
+        "-m",
+        "sh",
+        "-c",
+        "mount -t tmpfs -o \"$0\" tmpfs \"$1\" || exit 99; shift; \"$@\"; code=$?; find . | head; exit $code",
+    ]);
+    script
+        .arg(options)
+        .arg(bench.root())
+        .arg(inner.get_program())
+        .args(inner.get_args());
+    script
+        .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .current_dir(bench.root());
+    let output = script.output().ok()?;
+    if output.status.code() == Some(99) {
+        println!("skipped: this user may not mount");
+        return None;
+    }
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn a_full_disk_is_told_as_such() {
+    let Some(bench) = Bench::new() else { return };
+    let request = bench.request("numpy");
+    for options in ["size=20m", "size=48m", "size=400m,nr_inodes=1500"] {
+        let Some(told) = inside_mount(&bench, options, &request) else {
+            return;
+        };
+        assert!(told.contains("told DiskFull"), "{options}: {told}");
+    }
+}
+
+#[test]
+fn a_full_disk_evicts_once_and_goes_on() {
+    let Some(bench) = Bench::new() else { return };
+    let Some(told) = inside_mount_twice(&bench) else { return };
+    assert!(told.contains("were evicted"), "{told}");
+    assert!(told.matches("told ready").count() == 2, "{told}");
+}
+
+/// numpy first, then something of its size that fits only when numpy is gone.
+fn inside_mount_twice(bench: &Bench) -> Option<String> {
+    let first = bench.dir.path().join("first.json");
+    std::fs::write(&first, serde_json::to_vec(&bench.request("numpy")).unwrap()).unwrap();
+    let inner = process(bench, &bench.request("numpy<2.4"));
+    let mut script = Command::new("unshare");
+    script.args([
+        "-m",
+        "sh",
+        "-c",
+        "mount -t tmpfs -o size=120m tmpfs \"$0\" || exit 99; first=$1; shift; \
+        env HYBRID_CACHE_TEST_REQUEST=\"$first\" \"$@\"; \"$@\"",
+    ]);
+    script
+        .arg(bench.root())
+        .arg(first)
+        .arg(inner.get_program())
+        .args(inner.get_args());
+    script.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = script.output().ok()?;
+    if output.status.code() == Some(99) {
+        println!("skipped: this user may not mount");
+        return None;
+    }
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn a_read_only_folder_is_told_as_such_and_still_serves_lookups() {
+    let Some(bench) = Bench::new() else { return };
+    let request = bench.request("idna");
+    let Some(told) = inside_mount(&bench, "ro,size=1m", &request) else {
+        return;
+    };
+    assert!(
+        told.contains("told CacheAccess") && told.contains("read-only"),
+        "{told}"
+    );
+    let missing = PythonVolume::open_read(&bench.dir.path().join("nowhere")).unwrap_err();
+    assert_eq!(missing.kind, FailureKind::CacheAccess);
+}

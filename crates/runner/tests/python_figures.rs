@@ -1,0 +1,161 @@
+//! Figures with real packages: what an environment takes that shares numpy with nine others, and how long it all takes.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime};
+
+use hybrid_cache_model::{CacheStatus, Phase};
+use hybrid_cache_runner::maintain::usage;
+use hybrid_cache_runner::python::Lookup;
+use hybrid_cache_runner::python::record::Installed;
+use hybrid_cache_runner::store::measure::{Counter, Taken};
+
+mod python_support;
+use python_support::Bench;
+
+/// Small pure packages, one for each environment beside numpy.
+const OTHERS: [&str; 10] = [
+    "six",
+    "idna",
+    "certifi",
+    "attrs",
+    "packaging",
+    "tomli",
+    "zipp",
+    "iniconfig",
+    "toolz",
+    "tabulate",
+];
+const MAX_OWN_BYTES: u64 = 4_000_000;
+const MAX_OWN_ENTRIES: u64 = 1_300;
+
+#[test]
+fn an_environment_that_shares_numpy_with_nine_others_is_small() {
+    let Some(bench) = Bench::new() else { return };
+    for (at, other) in OTHERS.iter().enumerate() {
+        let dependencies = format!("numpy,{other}");
+        let told = bench.prepare(&dependencies);
+        assert_eq!(told.warnings(), Vec::<String>::new());
+        if at > 0 {
+            let CacheStatus::Built {
+                downloaded_bytes,
+                reused_bytes,
+            } = told.status()
+            else {
+                panic!("not built")
+            };
+            assert!(
+                downloaded_bytes < 2_000_000 && reused_bytes > 30_000_000,
+                "{downloaded_bytes} {reused_bytes}"
+            );
+        }
+        let Lookup::Hit(leased) = bench.lookup(&dependencies) else {
+            panic!("no hit")
+        };
+        let own = Counter::own(leased.path()).unwrap();
+        let all = Counter::new().take(leased.path()).unwrap();
+        if at == 0 || at == 9 {
+            let timeline = told.timeline();
+            for phase in Phase::ALL {
+                if timeline.phase_us(phase) > 0 {
+                    println!("{at} {:24} {:>8} us", phase.label(), timeline.phase_us(phase));
+                }
+            }
+            println!("{at} own {own:?} all {all:?}");
+        }
+    }
+    let shares = shares(&bench);
+    println!("marginal of each: {shares:?}");
+    for taken in shares {
+        assert!(taken.bytes <= MAX_OWN_BYTES, "{} bytes of its own", taken.bytes);
+        assert!(taken.entries <= MAX_OWN_ENTRIES, "{} directory entries", taken.entries);
+    }
+    for layer in usage(&bench.volume()).unwrap().layers {
+        println!("{layer:?}");
+    }
+}
+
+/// What each environment adds to the nine others: inodes that neither they nor anything they link to have.
+fn shares(bench: &Bench) -> Vec<Taken> {
+    let folder = bench.volume().environments();
+    let all: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    let marginal = |one: &Path| {
+        let mut counter = Counter::new();
+        for other in all.iter().filter(|other| *other != one) {
+            counter.take(other).unwrap();
+        }
+        counter.take(one).unwrap()
+    };
+    all.iter().map(|one| marginal(one)).collect()
+}
+
+#[test]
+fn verifying_numpy_is_quick_and_importing_it_as_quick_as_ever() {
+    let Some(bench) = Bench::new() else { return };
+    bench.prepare("numpy");
+    let Lookup::Hit(leased) = bench.lookup("numpy") else {
+        panic!("no hit")
+    };
+    let times: Vec<Duration> = (0..20)
+        .map(|_| {
+            let started = Instant::now();
+            let checked = Installed::read(leased.path())
+                .unwrap()
+                .check(SystemTime::now())
+                .unwrap();
+            assert!(checked.files > 900);
+            started.elapsed()
+        })
+        .collect();
+    println!("verify: {:?}", median(times));
+    let ours = import_time(&leased.python());
+    // The ordinary way: byte-code for everything, with paths.
+    let plain = bench.dir.path().join("plain");
+    let uv = |arguments: &[&str]| {
+        let mut command = Command::new(&bench.tools.uv);
+        command
+            .args(arguments)
+            .envs(bench.tools.variables.iter().map(|(name, value)| (name, value)));
+        command
+            .env("UV_CACHE_DIR", bench.volume().uv_cache())
+            .env("UV_NO_CONFIG", "1");
+        assert!(command.output().unwrap().status.success());
+    };
+    let started = Instant::now();
+    uv(&["venv", "--python", &bench.interpreter.path, plain.to_str().unwrap()]);
+    let python = plain.join("bin/python");
+    uv(&["pip", "install", "--python", python.to_str().unwrap(), "numpy"]);
+    println!("plain uv, packages in its cache: {:?}", started.elapsed());
+    uv(&[
+        "pip",
+        "install",
+        "--compile-bytecode",
+        "--reinstall",
+        "--python",
+        python.to_str().unwrap(),
+        "numpy",
+    ]);
+    let theirs = import_time(&python);
+    println!("import numpy: ours {ours:?}, ordinary {theirs:?}");
+    assert!(
+        ours < theirs * 3 / 2 + Duration::from_millis(20),
+        "{ours:?} against {theirs:?}"
+    );
+}
+
+fn import_time(python: &Path) -> Duration {
+    let times = (0..9).map(|_| {
+        let started = Instant::now();
+        python_support::run(python, "import numpy");
+        started.elapsed()
+    });
+    median(times.collect())
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
