@@ -53,8 +53,6 @@ impl PrivateApt {
             ("Dir::State", root.join("state").display().to_string()),
             ("Dir::State::status", root.join("status").display().to_string()),
             ("Dir::Cache", root.join("cache").display().to_string()),
-            // some images switch apt's own cache off, and every call would read all lists anew
-            ("Dir::Cache::pkgcache", "pkgcache.bin".to_owned()),
             ("Dir::Etc::sourcelist", root.join("sources.list").display().to_string()),
             ("Dir::Etc::sourceparts", "/dev/null".to_owned()),
         ];
@@ -122,6 +120,8 @@ impl PrivateApt {
         let output = Command::new(program)
             .env("APT_CONFIG", &self.config)
             .env("LC_ALL", "C")
+            // some images switch apt's cache off in a file that is read later than ours: every call would parse all lists
+            .args(["-o", "Dir::Cache::pkgcache=pkgcache.bin"])
             .args(arguments)
             .output()
             .with_context(|| format!("cannot start {program}; debnix's pins are made on a machine with apt"))?;

@@ -169,8 +169,14 @@ pub fn provision(checkout: &Path, choice: &ToolChoice, progress: &dyn Progress) 
     let (tool_pins, deb_pins) = pins::read(checkout)?;
     let arch = std::env::consts::ARCH;
     let place = Place::new(checkout)?;
-    let mirror = find_mirror(&deb_pins, arch);
-    let interpreter = python::find()?;
+    // three slow questions to the machine and the network, asked side by side
+    let (mirror, index, interpreter) = std::thread::scope(|scope| {
+        let mirror = scope.spawn(|| find_mirror(&deb_pins, arch));
+        let index = scope.spawn(index::read);
+        let interpreter = python::find();
+        (mirror.join().unwrap_or_default(), index.join().unwrap_or_default(), interpreter)
+    });
+    let interpreter = interpreter?;
     let uv = uv::provide(&place, &tool_pins.uv, arch, progress)?;
     let debs = deb_pins.tool(arch, "bubblewrap")?;
     let bwrap = bubblewrap::provide(&place, &tool_pins.bubblewrap, &debs, arch, mirror.as_ref(), progress)?;
@@ -208,7 +214,7 @@ pub fn provision(checkout: &Path, choice: &ToolChoice, progress: &dyn Progress) 
         busybox,
         apt_mirror,
         source,
-        index: index::read(),
+        index,
         lacking,
     })
 }
