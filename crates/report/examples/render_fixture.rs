@@ -5,8 +5,13 @@
 mod fixture;
 
 fn main() -> Result<(), hybrid_cache_report::FolderError> {
-    let dir = std::env::args().nth(1).unwrap_or_else(|| "target/report-fixture".to_owned());
+    let dir = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "target/report-fixture".to_owned());
     hybrid_cache_report::write_run(std::path::Path::new(&dir), &fixture::record())?;
-    println!("{}", hybrid_cache_report::terminal(&fixture::record(), 132, hybrid_cache_report::Color::Plain));
+    println!(
+        "{}",
+        hybrid_cache_report::terminal(&fixture::record(), 132, hybrid_cache_report::Color::Plain)
+    );
     Ok(())
 }

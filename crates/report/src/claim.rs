@@ -59,7 +59,11 @@ pub fn judge(claim: Claim, wall: Option<&Distribution>) -> ClaimResult {
     let n = wall.map_or(0, |wall| wall.n);
     let Some(interval) = wall.and_then(|wall| wall.interval) else {
         let reason = format!("n = {n}, at least {MIN_SAMPLES} accepted samples are needed");
-        return ClaimResult { claim, verdict: Verdict::Undecided, reason };
+        return ClaimResult {
+            claim,
+            verdict: Verdict::Undecided,
+            reason,
+        };
     };
     let (low_s, high_s) = (interval.low / 1e6, interval.high / 1e6);
     let measured = units::interval(&interval);
@@ -70,7 +74,10 @@ pub fn judge(claim: Claim, wall: Option<&Distribution>) -> ClaimResult {
     } else if low_s >= claim.min_s && high_s <= claim.max_s {
         (Verdict::Supported, format!("{measured} lies within {range}"))
     } else {
-        (Verdict::Undecided, format!("{measured} reaches across an end of {range}"))
+        (
+            Verdict::Undecided,
+            format!("{measured} reaches across an end of {range}"),
+        )
     };
     ClaimResult { claim, verdict, reason }
 }

@@ -92,12 +92,23 @@ impl Gate {
 /// Compares the accepted samples of run `b` with those of run `a`, the older one.
 pub fn compare(a: &RunRecord, b: &RunRecord) -> Comparison {
     let mut names = scenario_names(a);
-    names.extend(scenario_names(b).into_iter().filter(|name| !scenario_names(a).contains(name)));
+    names.extend(
+        scenario_names(b)
+            .into_iter()
+            .filter(|name| !scenario_names(a).contains(name)),
+    );
     let groups = names
         .iter()
-        .flat_map(|name| Temperature::ALL.into_iter().filter_map(|temperature| group(a, b, name, temperature)))
+        .flat_map(|name| {
+            Temperature::ALL
+                .into_iter()
+                .filter_map(|temperature| group(a, b, name, temperature))
+        })
         .collect();
-    Comparison { groups, cautions: cautions(a, b) }
+    Comparison {
+        groups,
+        cautions: cautions(a, b),
+    }
 }
 
 fn group(a: &RunRecord, b: &RunRecord, name: &str, temperature: Temperature) -> Option<GroupComparison> {
@@ -118,12 +129,17 @@ fn group(a: &RunRecord, b: &RunRecord, name: &str, temperature: Temperature) -> 
         b_us: stats::median(&new),
         ratio,
         change,
-        planned_in_b: b.samples.iter().any(|sample| sample.scenario == name && sample.temperature == temperature),
+        planned_in_b: b
+            .samples
+            .iter()
+            .any(|sample| sample.scenario == name && sample.temperature == temperature),
     })
 }
 
 fn judge(ratio: &Ratio) -> Change {
-    let Some(interval) = ratio.interval else { return Change::Undecided };
+    let Some(interval) = ratio.interval else {
+        return Change::Undecided;
+    };
     if interval.low >= 1.0 - SAME_WITHIN && interval.high <= 1.0 + SAME_WITHIN {
         Change::Same
     } else if interval.high < 1.0 {
@@ -146,7 +162,11 @@ fn cautions(a: &RunRecord, b: &RunRecord) -> Vec<String> {
         ("package index", a.index.clone(), b.index.clone()),
         ("system provider", a.system_provider.clone(), b.system_provider.clone()),
         ("system source", a.system_source.clone(), b.system_source.clone()),
-        ("file systems", format!("{:?}", a.file_systems), format!("{:?}", b.file_systems)),
+        (
+            "file systems",
+            format!("{:?}", a.file_systems),
+            format!("{:?}", b.file_systems),
+        ),
     ];
     facts
         .into_iter()
@@ -167,9 +187,14 @@ impl Comparison {
             }
             let interval = group.ratio?.interval.filter(|interval| interval.low > limit)?;
             let allowed = units::ratio(limit);
-            Some(format!("{name}: at least {} the time before, {allowed} is allowed", units::ratio(interval.low)))
+            Some(format!(
+                "{name}: at least {} the time before, {allowed} is allowed",
+                units::ratio(interval.low)
+            ))
         });
-        Gate { failures: failures.collect() }
+        Gate {
+            failures: failures.collect(),
+        }
     }
 
     /// The comparison as text for a terminal `width` columns wide.
@@ -224,8 +249,13 @@ impl Comparison {
 }
 
 fn painted(text: &str) -> String {
-    let colors = [(Change::Faster, "32"), (Change::Slower, "31"), (Change::Undecided, "33")];
-    colors.iter().fold(text.replace("\nwarning:", "\n\u{1b}[33mwarning:\u{1b}[0m"), |text, (change, code)| {
-        text.replace(change.name(), &format!("\u{1b}[{code}m{}\u{1b}[0m", change.name()))
-    })
+    let colors = [
+        (Change::Faster, "32"),
+        (Change::Slower, "31"),
+        (Change::Undecided, "33"),
+    ];
+    colors.iter().fold(
+        text.replace("\nwarning:", "\n\u{1b}[33mwarning:\u{1b}[0m"),
+        |text, (change, code)| text.replace(change.name(), &format!("\u{1b}[{code}m{}\u{1b}[0m", change.name())),
+    )
 }

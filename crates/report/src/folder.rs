@@ -93,7 +93,11 @@ pub fn write_run(dir: &Path, record: &RunRecord) -> Result<(), FolderError> {
 pub fn write_header(dir: &Path, record: &RunRecord) -> Result<(), FolderError> {
     make_folder(dir)?;
     // Until the end is reached, the run counts as interrupted: a crash cannot correct it any more.
-    let header = RunRecord { samples: Vec::new(), completion: Completion::Interrupted, ..record.clone() };
+    let header = RunRecord {
+        samples: Vec::new(),
+        completion: Completion::Interrupted,
+        ..record.clone()
+    };
     write_atomically(&dir.join(HEADER_FILE), &json(&header))
 }
 
@@ -116,9 +120,15 @@ pub fn load(dir: &Path) -> Result<RunRecord, FolderError> {
     record.completion = Completion::Interrupted;
     let (samples, torn) = parse_samples(&path, &text)?;
     record.samples = samples;
-    record.provenance.notes.push(format!("read from {SAMPLES_FILE}: the run left no {REPORT_FILE}"));
+    record
+        .provenance
+        .notes
+        .push(format!("read from {SAMPLES_FILE}: the run left no {REPORT_FILE}"));
     if torn {
-        record.provenance.notes.push(format!("the last line of {SAMPLES_FILE} is torn and was left out"));
+        record
+            .provenance
+            .notes
+            .push(format!("the last line of {SAMPLES_FILE} is torn and was left out"));
     }
     Ok(record)
 }
@@ -139,8 +149,15 @@ impl SampleLog {
         if let Some(parent) = path.parent() {
             make_folder(parent)?;
         }
-        let file = File::options().append(true).create_new(true).open(path).map_err(at(path))?;
-        Ok(SampleLog { path: path.to_owned(), file })
+        let file = File::options()
+            .append(true)
+            .create_new(true)
+            .open(path)
+            .map_err(at(path))?;
+        Ok(SampleLog {
+            path: path.to_owned(),
+            file,
+        })
     }
 
     /// Appends one sample; it is on disk when this returns.
@@ -148,7 +165,9 @@ impl SampleLog {
     /// # Errors
     /// The file cannot be written or synced.
     pub fn append(&mut self, sample: &Sample) -> Result<(), FolderError> {
-        let mut line = serde_json::to_vec(sample).map_err(io::Error::from).map_err(at(&self.path))?;
+        let mut line = serde_json::to_vec(sample)
+            .map_err(io::Error::from)
+            .map_err(at(&self.path))?;
         line.push(b'\n');
         self.file.write_all(&line).map_err(at(&self.path))?;
         self.file.sync_data().map_err(at(&self.path))
@@ -191,7 +210,10 @@ fn parse_samples(path: &Path, text: &str) -> Result<(Vec<Sample>, bool), FolderE
 fn check_schema(path: &Path, value: &Value) -> Result<(), FolderError> {
     match value.get("schema") {
         Some(version) if version.as_u64() == Some(u64::from(SCHEMA_VERSION)) => Ok(()),
-        Some(version) => Err(FolderError::UnknownSchema { path: path.to_owned(), found: version.to_string() }),
+        Some(version) => Err(FolderError::UnknownSchema {
+            path: path.to_owned(),
+            found: version.to_string(),
+        }),
         None => Err(FolderError::Malformed {
             path: path.to_owned(),
             line: None,
@@ -222,7 +244,9 @@ fn unknown_record() -> RunRecord {
         system_provider: unknown(),
         system_source: unknown(),
         tools: Vec::new(),
-        notes: vec![format!("no {HEADER_FILE}: where and with what this was measured is not known")],
+        notes: vec![format!(
+            "no {HEADER_FILE}: where and with what this was measured is not known"
+        )],
     };
     RunRecord {
         schema: SCHEMA_VERSION,
@@ -261,9 +285,16 @@ fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> FolderError {
-    move |source| FolderError::Io { path: path.to_owned(), source }
+    move |source| FolderError::Io {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 fn malformed(path: &Path, line: Option<usize>) -> impl Fn(serde_json::Error) -> FolderError {
-    move |error| FolderError::Malformed { path: path.to_owned(), line, message: error.to_string() }
+    move |error| FolderError::Malformed {
+        path: path.to_owned(),
+        line,
+        message: error.to_string(),
+    }
 }

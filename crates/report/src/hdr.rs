@@ -40,7 +40,11 @@ pub fn hdr_log(record: &RunRecord, scenario: &str, temperature: Temperature) -> 
     let measured = Duration::from_micros(samples.iter().map(|sample| sample.wall_us).sum());
     let mut builder = IntervalLogWriterBuilder::new();
     builder
-        .add_comment(&format!("hybrid-cache: {}, {}", printable(scenario), temperature.name()))
+        .add_comment(&format!(
+            "hybrid-cache: {}, {}",
+            printable(scenario),
+            temperature.name()
+        ))
         .add_comment("values in microseconds; wall: submit to end as the client saw it; runner: by the runner's clock")
         .with_max_value_divisor(1.0);
     if let Ok(start) = record.provenance.started_at.parse::<jiff::Timestamp>() {
@@ -50,7 +54,8 @@ pub fn hdr_log(record: &RunRecord, scenario: &str, temperature: Temperature) -> 
     let mut serializer = V2DeflateSerializer::new();
     let mut log = builder.begin_log_with(&mut bytes, &mut serializer).ok()?;
     for (tag, histogram) in [("wall", wall), ("runner", runner)] {
-        log.write_histogram(&histogram, Duration::ZERO, measured, Tag::new(tag)).ok()?;
+        log.write_histogram(&histogram, Duration::ZERO, measured, Tag::new(tag))
+            .ok()?;
     }
     Some(bytes)
 }
@@ -68,7 +73,9 @@ fn histogram(samples: &[&Sample], value_us: impl Fn(&Sample) -> u64) -> Option<H
 
 /// The name as part of a file name: whatever a scenario is called, the log stays in its folder.
 fn file_stem(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
+    name.chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
+        .collect()
 }
 
 fn printable(name: &str) -> String {

@@ -21,7 +21,11 @@ pub fn markdown(record: &RunRecord) -> String {
 
 fn write_report(out: &mut String, record: &RunRecord, summary: &Summary) -> std::fmt::Result {
     let provenance = &record.provenance;
-    writeln!(out, "# First and cached latency, driver `{}`\n", escape(&provenance.driver))?;
+    writeln!(
+        out,
+        "# First and cached latency, driver `{}`\n",
+        escape(&provenance.driver)
+    )?;
     writeln!(
         out,
         "{} samples of {} scenarios, started {} at revision `{}`{}.\n",
@@ -29,7 +33,11 @@ fn write_report(out: &mut String, record: &RunRecord, summary: &Summary) -> std:
         summary.scenarios.len(),
         escape(&provenance.started_at),
         escape(&provenance.revision),
-        if provenance.dirty { " with uncommitted changes" } else { "" }
+        if provenance.dirty {
+            " with uncommitted changes"
+        } else {
+            ""
+        }
     )?;
     for scenario in &summary.scenarios {
         writeln!(out, "- {}", escape(&headline(scenario)))?;
@@ -55,7 +63,11 @@ pub(crate) fn headline(scenario: &ScenarioSummary) -> String {
     if let Some(ratio) = &scenario.ratio {
         let _ = write!(text, " — {}", units::ratio(ratio.value));
     }
-    let claims: Vec<_> = scenario.groups.iter().filter_map(|group| group.claim.as_ref()).collect();
+    let claims: Vec<_> = scenario
+        .groups
+        .iter()
+        .filter_map(|group| group.claim.as_ref())
+        .collect();
     let range = |claim: &crate::claim::ClaimResult| units::seconds_range(claim.claim.min_s, claim.claim.max_s);
     match claims.as_slice() {
         [] => {}
@@ -64,7 +76,10 @@ pub(crate) fn headline(scenario: &ScenarioSummary) -> String {
             let _ = write!(text, "; claim {}: {}", ranges.join(" / "), first.verdict.name());
         }
         claims => {
-            let each: Vec<String> = claims.iter().map(|c| format!("claim {}: {}", range(c), c.verdict.name())).collect();
+            let each: Vec<String> = claims
+                .iter()
+                .map(|c| format!("claim {}: {}", range(c), c.verdict.name()))
+                .collect();
             let _ = write!(text, "; {}", each.join(", "));
         }
     }
@@ -72,8 +87,14 @@ pub(crate) fn headline(scenario: &ScenarioSummary) -> String {
 }
 
 fn write_latency(out: &mut String, summary: &Summary) -> std::fmt::Result {
-    writeln!(out, "\n## Latency\n\nWall time from submit to the end as the client saw it.\n")?;
-    writeln!(out, "| scenario | temperature | n | median | interval | p90 | min–max | claim | first/cached |")?;
+    writeln!(
+        out,
+        "\n## Latency\n\nWall time from submit to the end as the client saw it.\n"
+    )?;
+    writeln!(
+        out,
+        "| scenario | temperature | n | median | interval | p90 | min–max | claim | first/cached |"
+    )?;
     writeln!(out, "|---|---|--:|--:|--:|--:|--:|---|--:|")?;
     for scenario in &summary.scenarios {
         for (index, group) in scenario.groups.iter().enumerate() {
@@ -83,7 +104,10 @@ fn write_latency(out: &mut String, summary: &Summary) -> std::fmt::Result {
             let ratio = scenario.ratio.as_ref().filter(|_| last).map(ratio).unwrap_or_default();
             let name = escape(&scenario.name);
             let (temperature, n) = (group.temperature.name(), counted(group));
-            writeln!(out, "| {name} | {temperature} | {n} | {median} | {interval} | {p90} | {range} | {claim} | {ratio} |")?;
+            writeln!(
+                out,
+                "| {name} | {temperature} | {n} | {median} | {interval} | {p90} | {range} | {claim} | {ratio} |"
+            )?;
         }
     }
     Ok(())
@@ -95,14 +119,19 @@ fn write_scenario(out: &mut String, record: &RunRecord, scenario: &ScenarioSumma
         writeln!(out, "{}\n", escape(declared.why.trim()))?;
     }
     for group in &scenario.groups {
-        let Some(attribution) = &group.attribution else { continue };
+        let Some(attribution) = &group.attribution else {
+            continue;
+        };
         write_phases(out, group.temperature.name(), attribution)?;
     }
     if let Some(usage) = record.usage.iter().find(|usage| usage.scenario == scenario.name) {
         writeln!(out, "| cache layer | bytes | inodes | entries |\n|---|--:|--:|--:|")?;
         for layer in &usage.layers {
-            let (bytes, inodes, entries) =
-                (units::bytes(layer.bytes), units::count(layer.inodes), units::count(layer.entries));
+            let (bytes, inodes, entries) = (
+                units::bytes(layer.bytes),
+                units::count(layer.inodes),
+                units::count(layer.entries),
+            );
             writeln!(out, "| {} | {bytes} | {inodes} | {entries} |", escape(&layer.layer))?;
         }
     }
@@ -111,16 +140,27 @@ fn write_scenario(out: &mut String, record: &RunRecord, scenario: &ScenarioSumma
 
 fn write_phases(out: &mut String, temperature: &str, attribution: &Attribution) -> std::fmt::Result {
     let total = units::duration(as_f64(attribution.total_us));
-    writeln!(out, "| {temperature}: phase | median run #{} | share | median of all |", attribution.sequence)?;
+    writeln!(
+        out,
+        "| {temperature}: phase | median run #{} | share | median of all |",
+        attribution.sequence
+    )?;
     writeln!(out, "|---|--:|--:|--:|")?;
     for row in &attribution.rows {
-        let (bar, share, median) =
-            (units::duration(as_f64(row.bar_us)), units::share(row.share), units::duration(row.median_us));
+        let (bar, share, median) = (
+            units::duration(as_f64(row.bar_us)),
+            units::share(row.share),
+            units::duration(row.median_us),
+        );
         writeln!(out, "| {} | {bar} | {share} | {median} |", row.label())?;
     }
     writeln!(out, "| **total** | **{total}** | 100 % | |\n")?;
     if attribution.background_us > 0.0 {
-        writeln!(out, "Publishing went on for {} after the answer.\n", units::duration(attribution.background_us))?;
+        writeln!(
+            out,
+            "Publishing went on for {} after the answer.\n",
+            units::duration(attribution.background_us)
+        )?;
     }
     Ok(())
 }
@@ -130,16 +170,37 @@ fn write_warnings(out: &mut String, record: &RunRecord, summary: &Summary) -> st
         writeln!(out, "\n## Warnings\n")?;
     }
     for warning in &summary.warnings {
-        let about = warning.about.as_ref().map(|about| format!("**{}:** ", escape(about))).unwrap_or_default();
-        writeln!(out, "- {about}{}. *{}.*", escape(&warning.message), escape(&warning.remedy))?;
+        let about = warning
+            .about
+            .as_ref()
+            .map(|about| format!("**{}:** ", escape(about)))
+            .unwrap_or_default();
+        writeln!(
+            out,
+            "- {about}{}. *{}.*",
+            escape(&warning.message),
+            escape(&warning.remedy)
+        )?;
     }
-    let aside: Vec<_> = record.samples.iter().filter_map(|sample| Some((sample, reason(&sample.acceptance)?))).collect();
+    let aside: Vec<_> = record
+        .samples
+        .iter()
+        .filter_map(|sample| Some((sample, reason(&sample.acceptance)?)))
+        .collect();
     if !aside.is_empty() {
-        writeln!(out, "\n## Samples that do not count\n\n| # | scenario | temperature | why |\n|--:|---|---|---|")?;
+        writeln!(
+            out,
+            "\n## Samples that do not count\n\n| # | scenario | temperature | why |\n|--:|---|---|---|"
+        )?;
     }
     for (sample, (kind, reason)) in aside {
         let (name, temperature) = (escape(&sample.scenario), sample.temperature.name());
-        writeln!(out, "| {} | {name} | {temperature} | {kind}: {} |", sample.sequence, escape(reason))?;
+        writeln!(
+            out,
+            "| {} | {name} | {temperature} | {kind}: {} |",
+            sample.sequence,
+            escape(reason)
+        )?;
     }
     Ok(())
 }
@@ -159,8 +220,17 @@ fn write_provenance(out: &mut String, record: &RunRecord) -> std::fmt::Result {
         writeln!(out, "| {fact} | {} |", escape(&value))?;
     }
     for tool in &record.provenance.tools {
-        let digest = tool.sha256.as_deref().map(|sha| format!(", sha256 {sha}")).unwrap_or_default();
-        writeln!(out, "| {} | {} |", escape(&tool.name), escape(&format!("{} ({}{digest})", tool.version, tool.origin)))?;
+        let digest = tool
+            .sha256
+            .as_deref()
+            .map(|sha| format!(", sha256 {sha}"))
+            .unwrap_or_default();
+        writeln!(
+            out,
+            "| {} | {} |",
+            escape(&tool.name),
+            escape(&format!("{} ({}{digest})", tool.version, tool.origin))
+        )?;
     }
     for note in &record.provenance.notes {
         writeln!(out, "\n> {}", escape(note))?;

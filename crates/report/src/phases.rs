@@ -104,7 +104,11 @@ pub fn hidden_us(sample: &Sample) -> u64 {
     let wall_us = sample.wall_us;
     let within = |span: &Span| span.end_us().min(wall_us).saturating_sub(span.start_us.min(wall_us));
     let worked_us: u64 = sample.timeline.spans.iter().map(within).sum();
-    let covered_us: u64 = spent(sample).iter().filter(|(phase, _)| phase.is_some()).map(|(_, us)| us).sum();
+    let covered_us: u64 = spent(sample)
+        .iter()
+        .filter(|(phase, _)| phase.is_some())
+        .map(|(_, us)| us)
+        .sum();
     worked_us.saturating_sub(covered_us)
 }
 
@@ -113,7 +117,11 @@ type Spent = Vec<(Option<Phase>, u64)>;
 /// The critical path over the client's wall time. Both are durations on the client's own clock; where the timeline
 /// ends before the client had the answer, the difference is nobody's, which is what `unattributed` means.
 fn spent(sample: &Sample) -> Spent {
-    Timeline { total_us: sample.wall_us, spans: waited_for(sample) }.critical_path()
+    Timeline {
+        total_us: sample.wall_us,
+        spans: waited_for(sample),
+    }
+    .critical_path()
 }
 
 /// The spans that the client waited for.
@@ -125,7 +133,8 @@ fn spent(sample: &Sample) -> Spent {
 fn waited_for(sample: &Sample) -> Vec<Span> {
     let behind = earlier_preparation(&sample.timeline.spans);
     let is_behind = |span: &Span| span.lane == Lane::Publish || Some(span.lane) == behind;
-    let (background, mut spans): (Vec<Span>, Vec<Span>) = sample.timeline.spans.iter().partition(|span| is_behind(span));
+    let (background, mut spans): (Vec<Span>, Vec<Span>) =
+        sample.timeline.spans.iter().partition(|span| is_behind(span));
     let foreground = spans.clone();
     let outlives = |span: &Span| span.lane == Lane::Publish && span.end_us() > sample.wall_us;
     for span in background.iter().filter(|span| !outlives(span)) {
@@ -138,7 +147,11 @@ fn waited_for(sample: &Sample) -> Vec<Span> {
 fn earlier_preparation(spans: &[Span]) -> Option<Lane> {
     let ready_us = |lane| spans.iter().filter(|span| span.lane == lane).map(Span::end_us).max();
     let (python_us, system_us) = (ready_us(Lane::Python)?, ready_us(Lane::System)?);
-    Some(if python_us <= system_us { Lane::Python } else { Lane::System })
+    Some(if python_us <= system_us {
+        Lane::Python
+    } else {
+        Lane::System
+    })
 }
 
 /// The pieces of a span during which none of the others was under way.
@@ -150,18 +163,30 @@ fn alone(span: &Span, others: &[Span]) -> Vec<Span> {
     for other in sorted {
         let until_us = other.start_us.min(span.end_us());
         if until_us > from_us {
-            pieces.push(Span { start_us: from_us, duration_us: until_us - from_us, ..*span });
+            pieces.push(Span {
+                start_us: from_us,
+                duration_us: until_us - from_us,
+                ..*span
+            });
         }
         from_us = from_us.max(other.end_us());
     }
     if span.end_us() > from_us {
-        pieces.push(Span { start_us: from_us, duration_us: span.end_us() - from_us, ..*span });
+        pieces.push(Span {
+            start_us: from_us,
+            duration_us: span.end_us() - from_us,
+            ..*span
+        });
     }
     pieces
 }
 
 fn us_of(spent: &Spent, phase: Option<Phase>) -> u64 {
-    spent.iter().filter(|(known, _)| *known == phase).map(|(_, us)| us).sum()
+    spent
+        .iter()
+        .filter(|(known, _)| *known == phase)
+        .map(|(_, us)| us)
+        .sum()
 }
 
 fn row(phase: Option<Phase>, bar_us: u64, total_us: u64, all: &[Spent]) -> PhaseRow {
@@ -169,7 +194,11 @@ fn row(phase: Option<Phase>, bar_us: u64, total_us: u64, all: &[Spent]) -> Phase
     PhaseRow {
         phase,
         bar_us,
-        share: if total_us == 0 { 0.0 } else { stats::as_f64(bar_us) / stats::as_f64(total_us) },
+        share: if total_us == 0 {
+            0.0
+        } else {
+            stats::as_f64(bar_us) / stats::as_f64(total_us)
+        },
         median_us: stats::median(&values).unwrap_or_default(),
         min_us: values.iter().copied().min().unwrap_or(0),
         max_us: values.iter().copied().max().unwrap_or(0),
@@ -181,14 +210,25 @@ mod tests {
     use super::*;
 
     fn span(phase: Phase, lane: Lane, start_us: u64, end_us: u64) -> Span {
-        Span { phase, lane, start_us, duration_us: end_us - start_us }
+        Span {
+            phase,
+            lane,
+            start_us,
+            duration_us: end_us - start_us,
+        }
     }
 
     #[test]
     fn a_background_span_counts_only_where_nothing_else_is_under_way() {
-        let others = [span(Phase::UserCode, Lane::Runner, 10, 20), span(Phase::Drain, Lane::Runner, 15, 30)];
+        let others = [
+            span(Phase::UserCode, Lane::Runner, 10, 20),
+            span(Phase::Drain, Lane::Runner, 15, 30),
+        ];
         let publishing = span(Phase::PythonPublish, Lane::Publish, 5, 40);
-        let pieces: Vec<(u64, u64)> = alone(&publishing, &others).iter().map(|s| (s.start_us, s.end_us())).collect();
+        let pieces: Vec<(u64, u64)> = alone(&publishing, &others)
+            .iter()
+            .map(|s| (s.start_us, s.end_us()))
+            .collect();
         assert_eq!(pieces, [(5, 10), (30, 40)]);
         assert_eq!(alone(&span(Phase::Lease, Lane::Runner, 12, 14), &others), []);
         assert_eq!(alone(&publishing, &[]), [publishing]);

@@ -11,13 +11,32 @@ pub(crate) fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
         Completion::Complete => "complete",
         Completion::Interrupted => "interrupted",
     };
-    let dirty = if provenance.dirty { " (with uncommitted changes)" } else { "" };
-    let revision = if provenance.revision.is_empty() { "no git" } else { &provenance.revision };
-    let file_systems: Vec<String> =
-        provenance.file_systems.iter().map(|(folder, kind)| format!("{folder}: {kind}")).collect();
+    let dirty = if provenance.dirty {
+        " (with uncommitted changes)"
+    } else {
+        ""
+    };
+    let revision = if provenance.revision.is_empty() {
+        "no git"
+    } else {
+        &provenance.revision
+    };
+    let file_systems: Vec<String> = provenance
+        .file_systems
+        .iter()
+        .map(|(folder, kind)| format!("{folder}: {kind}"))
+        .collect();
     // A record whose header was lost knows neither; see `folder::load`.
-    let cpus = if provenance.cpus == u32::MAX { "unknown".to_owned() } else { provenance.cpus.to_string() };
-    let memory = if provenance.memory_bytes == 0 { "unknown".to_owned() } else { units::bytes(provenance.memory_bytes) };
+    let cpus = if provenance.cpus == u32::MAX {
+        "unknown".to_owned()
+    } else {
+        provenance.cpus.to_string()
+    };
+    let memory = if provenance.memory_bytes == 0 {
+        "unknown".to_owned()
+    } else {
+        units::bytes(provenance.memory_bytes)
+    };
     let loads: Vec<f64> = record.samples.iter().map(|sample| sample.load1).collect();
     let steals: Vec<f64> = record.samples.iter().filter_map(|sample| sample.steal).collect();
     vec![
@@ -34,7 +53,10 @@ pub(crate) fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
         ("file systems", file_systems.join(", ")),
         ("interpreter", provenance.interpreter.clone()),
         ("package index", provenance.index.clone()),
-        ("system packages", format!("{} from {}", provenance.system_provider, provenance.system_source)),
+        (
+            "system packages",
+            format!("{} from {}", provenance.system_provider, provenance.system_source),
+        ),
         ("load average", range(&loads, |load| format!("{load:.2}"))),
         ("stolen CPU time", range(&steals, units::share)),
         ("schema", record.schema.to_string()),

@@ -103,7 +103,10 @@ impl Ratio {
                 .collect();
             central(quotients, attainable_level(numerator.len().min(denominator.len())))
         });
-        Some(Ratio { value: top / bottom, interval })
+        Some(Ratio {
+            value: top / bottom,
+            interval,
+        })
     }
 }
 
@@ -129,7 +132,9 @@ fn median_interval(sorted: &[u64]) -> Option<Interval> {
     }
     let mut random = SplitMix64::new();
     let mut scratch = Vec::with_capacity(sorted.len());
-    let medians = (0..RESAMPLES).map(|_| resampled_median(sorted, &mut scratch, &mut random)).collect();
+    let medians = (0..RESAMPLES)
+        .map(|_| resampled_median(sorted, &mut scratch, &mut random))
+        .collect();
     Some(central(medians, attainable_level(sorted.len())))
 }
 
@@ -137,7 +142,11 @@ fn median_interval(sorted: &[u64]) -> Option<Interval> {
 fn central(mut values: Vec<f64>, level: f64) -> Interval {
     values.sort_unstable_by(f64::total_cmp);
     let tail = RESAMPLES / 40;
-    Interval { low: values[tail], high: values[values.len() - 1 - tail], level }
+    Interval {
+        low: values[tail],
+        high: values[values.len() - 1 - tail],
+        level,
+    }
 }
 
 fn resampled_median(values: &[u64], scratch: &mut Vec<u64>, random: &mut SplitMix64) -> f64 {
@@ -154,7 +163,11 @@ fn resampled_median(values: &[u64], scratch: &mut Vec<u64>, random: &mut SplitMi
 
 fn median_of_sorted(sorted: &[u64]) -> f64 {
     let upper = sorted[sorted.len() / 2];
-    if sorted.len().is_multiple_of(2) { midpoint(sorted[sorted.len() / 2 - 1], upper) } else { as_f64(upper) }
+    if sorted.len().is_multiple_of(2) {
+        midpoint(sorted[sorted.len() / 2 - 1], upper)
+    } else {
+        as_f64(upper)
+    }
 }
 
 fn midpoint(low: u64, high: u64) -> f64 {
@@ -246,7 +259,10 @@ mod tests {
     fn a_ratio_of_constants_is_exact() {
         let ratio = Ratio::of(&[190, 190, 190], &[10, 10, 10, 10]).unwrap();
         assert_eq!(ratio.value, 19.0);
-        assert_eq!(ratio.interval.map(|interval| (interval.low, interval.high)), Some((19.0, 19.0)));
+        assert_eq!(
+            ratio.interval.map(|interval| (interval.low, interval.high)),
+            Some((19.0, 19.0))
+        );
         assert_eq!(Ratio::of(&[1], &[0]), None);
         assert_eq!(Ratio::of(&[1], &[2]).unwrap().interval, None);
     }

@@ -54,7 +54,10 @@ pub struct GroupSummary {
 impl Summary {
     /// Computes the summary of a record.
     pub fn from_record(record: &RunRecord) -> Summary {
-        let scenarios: Vec<ScenarioSummary> = scenario_names(record).iter().map(|name| scenario(record, name)).collect();
+        let scenarios: Vec<ScenarioSummary> = scenario_names(record)
+            .iter()
+            .map(|name| scenario(record, name))
+            .collect();
         let warnings = warning::collect(record, &scenarios);
         Summary { scenarios, warnings }
     }
@@ -62,7 +65,10 @@ impl Summary {
     /// Every claim with its scenario and group.
     pub fn claims(&self) -> impl Iterator<Item = (&ScenarioSummary, &GroupSummary, &ClaimResult)> {
         self.scenarios.iter().flat_map(|scenario| {
-            scenario.groups.iter().filter_map(move |group| Some((scenario, group, group.claim.as_ref()?)))
+            scenario
+                .groups
+                .iter()
+                .filter_map(move |group| Some((scenario, group, group.claim.as_ref()?)))
         })
     }
 
@@ -80,7 +86,9 @@ impl ScenarioSummary {
 
     /// The measured temperatures' medians with the group, coldest first.
     pub fn measured(&self) -> impl Iterator<Item = (&GroupSummary, &Distribution)> {
-        self.groups.iter().filter_map(|group| Some((group, group.wall.as_ref()?)))
+        self.groups
+            .iter()
+            .filter_map(|group| Some((group, group.wall.as_ref()?)))
     }
 }
 
@@ -112,18 +120,31 @@ fn claimed(scenario: Option<&Scenario>, temperature: Temperature) -> Option<Clai
 }
 
 fn scenario(record: &RunRecord, name: &str) -> ScenarioSummary {
-    let groups = Temperature::ALL.into_iter().filter_map(|temperature| group(record, name, temperature)).collect();
+    let groups = Temperature::ALL
+        .into_iter()
+        .filter_map(|temperature| group(record, name, temperature))
+        .collect();
     let walls = |temperature| -> Vec<u64> {
-        accepted(record, name, temperature).iter().map(|sample| sample.wall_us).collect()
+        accepted(record, name, temperature)
+            .iter()
+            .map(|sample| sample.wall_us)
+            .collect()
     };
     let ratio = Ratio::of(&walls(Temperature::First), &walls(Temperature::Cached));
-    ScenarioSummary { name: name.to_owned(), groups, ratio }
+    ScenarioSummary {
+        name: name.to_owned(),
+        groups,
+        ratio,
+    }
 }
 
 fn group(record: &RunRecord, name: &str, temperature: Temperature) -> Option<GroupSummary> {
     let claim = claimed(declared(record, name), temperature);
-    let all: Vec<&Sample> =
-        record.samples.iter().filter(|sample| sample.scenario == name && sample.temperature == temperature).collect();
+    let all: Vec<&Sample> = record
+        .samples
+        .iter()
+        .filter(|sample| sample.scenario == name && sample.temperature == temperature)
+        .collect();
     if all.is_empty() && claim.is_none() {
         return None;
     }

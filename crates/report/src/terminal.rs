@@ -40,8 +40,17 @@ pub fn terminal(record: &RunRecord, width: u16, color: Color) -> String {
     let mut text = table(&summary, width);
     text.push('\n');
     for warning in &summary.warnings {
-        let about = warning.about.as_ref().map(|about| format!("{about}: ")).unwrap_or_default();
-        text.push_str(&format!("\nwarning: {}{}\n   hint: {}\n", plain(&about), plain(&warning.message), plain(&warning.remedy)));
+        let about = warning
+            .about
+            .as_ref()
+            .map(|about| format!("{about}: "))
+            .unwrap_or_default();
+        text.push_str(&format!(
+            "\nwarning: {}{}\n   hint: {}\n",
+            plain(&about),
+            plain(&warning.message),
+            plain(&warning.remedy)
+        ));
     }
     match color {
         Color::Plain => text,
@@ -51,7 +60,11 @@ pub fn terminal(record: &RunRecord, width: u16, color: Color) -> String {
 
 fn table(summary: &Summary, width: u16) -> String {
     let wide = width >= WIDE;
-    let aside = summary.scenarios.iter().flat_map(|s| &s.groups).any(|group| group.rejected + group.failed > 0);
+    let aside = summary
+        .scenarios
+        .iter()
+        .flat_map(|s| &s.groups)
+        .any(|group| group.rejected + group.failed > 0);
     let shown = |column: &str| match column {
         "p90" | "min–max" | "claim" => wide,
         // A warning says the same, so a narrow terminal can do without the column.
@@ -63,10 +76,19 @@ fn table(summary: &Summary, width: u16) -> String {
     for scenario in &summary.scenarios {
         for (index, group) in scenario.groups.iter().enumerate() {
             let cells = row(scenario, index, group);
-            table.add_row(COLUMNS.iter().zip(cells).filter(|((column, _), _)| shown(column)).map(|(_, cell)| cell));
+            table.add_row(
+                COLUMNS
+                    .iter()
+                    .zip(cells)
+                    .filter(|((column, _), _)| shown(column))
+                    .map(|(_, cell)| cell),
+            );
         }
     }
-    let alignments = COLUMNS.iter().filter(|(column, _)| shown(column)).map(|(_, alignment)| *alignment);
+    let alignments = COLUMNS
+        .iter()
+        .filter(|(column, _)| shown(column))
+        .map(|(_, alignment)| *alignment);
     for (column, alignment) in table.column_iter_mut().zip(alignments) {
         column.set_cell_alignment(alignment);
         column.set_padding((0, 1));
@@ -79,11 +101,18 @@ fn row(scenario: &ScenarioSummary, index: usize, group: &GroupSummary) -> [Strin
     let [median, interval, p90, range] = figures(group.wall.as_ref());
     let last = index + 1 == scenario.groups.len();
     let (claimed, verdict) = match &group.claim {
-        Some(result) => (units::seconds_range(result.claim.min_s, result.claim.max_s), verdict(result.verdict)),
+        Some(result) => (
+            units::seconds_range(result.claim.min_s, result.claim.max_s),
+            verdict(result.verdict),
+        ),
         None => (String::new(), String::new()),
     };
     [
-        if index == 0 { plain(&scenario.name) } else { String::new() },
+        if index == 0 {
+            plain(&scenario.name)
+        } else {
+            String::new()
+        },
         group.temperature.name().to_owned(),
         group.accepted.to_string(),
         not_counted(group),
@@ -93,7 +122,11 @@ fn row(scenario: &ScenarioSummary, index: usize, group: &GroupSummary) -> [Strin
         range,
         claimed,
         verdict,
-        scenario.ratio.filter(|_| last).map(|ratio| units::ratio(ratio.value)).unwrap_or_default(),
+        scenario
+            .ratio
+            .filter(|_| last)
+            .map(|ratio| units::ratio(ratio.value))
+            .unwrap_or_default(),
     ]
 }
 
@@ -101,7 +134,12 @@ fn row(scenario: &ScenarioSummary, index: usize, group: &GroupSummary) -> [Strin
 pub(crate) fn framed() -> Table {
     let mut table = Table::new();
     let rule = || LineStyle::none().fill('─').junction('─');
-    table.load_style(presets::NOTHING.top_border(rule()).header_separator(rule()).bottom_border(rule()));
+    table.load_style(
+        presets::NOTHING
+            .top_border(rule())
+            .header_separator(rule())
+            .bottom_border(rule()),
+    );
     table
 }
 
@@ -110,17 +148,24 @@ pub(crate) fn framed() -> Table {
 pub(crate) fn fitted(mut table: Table, width: u16) -> String {
     table.set_content_arrangement(ContentArrangement::Disabled);
     let natural = table.to_string();
-    if natural.lines().all(|line| line.trim_end().chars().count() <= usize::from(width)) {
+    if natural
+        .lines()
+        .all(|line| line.trim_end().chars().count() <= usize::from(width))
+    {
         return natural;
     }
-    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    table
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(width);
     table.to_string()
 }
 
 /// Median, interval, p90 and range as text; a dash where n does not carry the figure.
 pub(crate) fn figures(wall: Option<&Distribution>) -> [String; 4] {
     let dash = || "–".to_owned();
-    let Some(wall) = wall else { return [dash(), dash(), dash(), dash()] };
+    let Some(wall) = wall else {
+        return [dash(), dash(), dash(), dash()];
+    };
     [
         units::duration(wall.median_us),
         wall.interval.as_ref().map_or_else(dash, units::interval),
@@ -132,7 +177,11 @@ pub(crate) fn figures(wall: Option<&Distribution>) -> [String; 4] {
 /// Samples that count, and those that do not: `30 (2 rejected, 1 failed)`.
 pub(crate) fn counted(group: &GroupSummary) -> String {
     let aside = not_counted(group);
-    if aside.is_empty() { group.accepted.to_string() } else { format!("{} ({aside})", group.accepted) }
+    if aside.is_empty() {
+        group.accepted.to_string()
+    } else {
+        format!("{} ({aside})", group.accepted)
+    }
 }
 
 fn not_counted(group: &GroupSummary) -> String {
@@ -159,7 +208,12 @@ pub(crate) fn ratio(ratio: &Ratio) -> String {
     match ratio.interval {
         Some(interval) => {
             let [low, high] = [interval.low, interval.high].map(units::ratio);
-            format!("{} ({}–{})", units::ratio(ratio.value), low.trim_end_matches('×'), high.trim_end_matches('×'))
+            format!(
+                "{} ({}–{})",
+                units::ratio(ratio.value),
+                low.trim_end_matches('×'),
+                high.trim_end_matches('×')
+            )
         }
         None => units::ratio(ratio.value),
     }
@@ -178,7 +232,9 @@ fn painted(text: &str) -> String {
         (Verdict::Refuted, "31"),
         (Verdict::Undecided, "33"),
     ];
-    let mut text = text.replace("\nwarning:", "\n\u{1b}[33mwarning:\u{1b}[0m").replace("\n   hint:", "\n   \u{1b}[36mhint:\u{1b}[0m");
+    let mut text = text
+        .replace("\nwarning:", "\n\u{1b}[33mwarning:\u{1b}[0m")
+        .replace("\n   hint:", "\n   \u{1b}[36mhint:\u{1b}[0m");
     for (verdict, code) in verdicts {
         let word = self::verdict(verdict);
         text = text.replace(&word, &format!("\u{1b}[{code}m{word}\u{1b}[0m"));

@@ -58,7 +58,11 @@ pub fn level(level: f64) -> String {
 pub fn bytes(bytes: u64) -> String {
     let value = bytes as f64;
     // Rounding comes first, so that 1023.9 KiB is not written as "1024 KiB".
-    let unit = BYTE_UNITS.iter().rev().find(|(_, scale)| value / scale >= 0.9995).unwrap_or(&BYTE_UNITS[0]);
+    let unit = BYTE_UNITS
+        .iter()
+        .rev()
+        .find(|(_, scale)| value / scale >= 0.9995)
+        .unwrap_or(&BYTE_UNITS[0]);
     match unit.0 {
         "B" => format!("{bytes} B"),
         name => format!("{} {name}", digits(value / unit.1)),
@@ -68,7 +72,12 @@ pub fn bytes(bytes: u64) -> String {
 /// A count with its thousands apart: `13 012`, by a no-break space.
 pub fn count(count: u64) -> String {
     let plain = count.to_string();
-    let groups: Vec<&str> = plain.as_bytes().rchunks(3).rev().filter_map(|group| str::from_utf8(group).ok()).collect();
+    let groups: Vec<&str> = plain
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .filter_map(|group| str::from_utf8(group).ok())
+        .collect();
     groups.join("\u{a0}")
 }
 
@@ -76,12 +85,19 @@ pub fn count(count: u64) -> String {
 pub fn title(name: &str) -> String {
     let spaced = name.replace('-', " ");
     let mut letters = spaced.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+    letters
+        .next()
+        .map(|first| first.to_uppercase().chain(letters).collect())
+        .unwrap_or_default()
 }
 
 fn duration_unit(us: f64) -> (&'static str, f64) {
     // 999.6 µs rounds to 1000 µs at three digits and is written as 1.00 ms instead.
-    *DURATION_UNITS.iter().rev().find(|(_, scale)| us / scale >= 0.9995).unwrap_or(&DURATION_UNITS[0])
+    *DURATION_UNITS
+        .iter()
+        .rev()
+        .find(|(_, scale)| us / scale >= 0.9995)
+        .unwrap_or(&DURATION_UNITS[0])
 }
 
 fn digits(value: f64) -> String {
@@ -98,9 +114,22 @@ mod tests {
 
     #[test]
     fn durations_keep_three_digits_across_units() {
-        let written = [0.0, 0.5, 7.0, 85.3, 999.4, 999.6, 85_300.0, 999_400.0, 1_904_000.0, 75_000_000.0, 123e6];
-        let expected =
-            ["0", "0.50 µs", "7.00 µs", "85.3 µs", "999 µs", "1.00 ms", "85.3 ms", "999 ms", "1.90 s", "75.0 s", "123 s"];
+        let written = [
+            0.0,
+            0.5,
+            7.0,
+            85.3,
+            999.4,
+            999.6,
+            85_300.0,
+            999_400.0,
+            1_904_000.0,
+            75_000_000.0,
+            123e6,
+        ];
+        let expected = [
+            "0", "0.50 µs", "7.00 µs", "85.3 µs", "999 µs", "1.00 ms", "85.3 ms", "999 ms", "1.90 s", "75.0 s", "123 s",
+        ];
         assert_eq!(written.map(duration), expected);
     }
 
@@ -114,8 +143,14 @@ mod tests {
 
     #[test]
     fn bytes_shares_counts_and_titles() {
-        assert_eq!([0, 1023, 1024, 61_865_984, 1_331_439_862].map(bytes), ["0 B", "1023 B", "1.00 KiB", "59.0 MiB", "1.24 GiB"]);
-        assert_eq!([0.0, 0.0004, 0.123, 1.0].map(share), ["0 %", "<0.1 %", "12.3 %", "100 %"]);
+        assert_eq!(
+            [0, 1023, 1024, 61_865_984, 1_331_439_862].map(bytes),
+            ["0 B", "1023 B", "1.00 KiB", "59.0 MiB", "1.24 GiB"]
+        );
+        assert_eq!(
+            [0.0, 0.0004, 0.123, 1.0].map(share),
+            ["0 %", "<0.1 %", "12.3 %", "100 %"]
+        );
         assert_eq!(count(1_234_567), "1\u{a0}234\u{a0}567");
         assert_eq!(count(12), "12");
         assert_eq!(title("python-only"), "Python only");

@@ -62,7 +62,12 @@ pub struct Warning {
 
 impl Warning {
     fn new(kind: WarningKind, about: Option<String>, message: String, remedy: &str) -> Warning {
-        Warning { kind, about, message, remedy: remedy.to_owned() }
+        Warning {
+            kind,
+            about,
+            message,
+            remedy: remedy.to_owned(),
+        }
     }
 }
 
@@ -87,11 +92,22 @@ fn about_the_run(record: &RunRecord) -> Vec<Warning> {
         warnings.push(Warning::new(WarningKind::Interrupted, None, message, remedy));
     }
     if record.provenance.dirty {
-        let message = "the checkout had uncommitted changes, so the revision does not tell what was measured".to_owned();
-        warnings.push(Warning::new(WarningKind::Dirty, None, message, "commit, then measure again"));
+        let message =
+            "the checkout had uncommitted changes, so the revision does not tell what was measured".to_owned();
+        warnings.push(Warning::new(
+            WarningKind::Dirty,
+            None,
+            message,
+            "commit, then measure again",
+        ));
     }
     let cpus = record.provenance.cpus;
-    let busy: Vec<f64> = record.samples.iter().map(|sample| sample.load1).filter(|load| *load > f64::from(cpus)).collect();
+    let busy: Vec<f64> = record
+        .samples
+        .iter()
+        .map(|sample| sample.load1)
+        .filter(|load| *load > f64::from(cpus))
+        .collect();
     if !busy.is_empty() {
         let highest = busy.iter().copied().fold(0.0, f64::max);
         let message = format!(
@@ -101,7 +117,12 @@ fn about_the_run(record: &RunRecord) -> Vec<Warning> {
         let remedy = "stop other work on the machine, or compare only with runs under the same load";
         warnings.push(Warning::new(WarningKind::Load, None, message, remedy));
     }
-    let stolen: Vec<f64> = record.samples.iter().filter_map(|s| s.steal).filter(|steal| *steal > STEAL_LIMIT).collect();
+    let stolen: Vec<f64> = record
+        .samples
+        .iter()
+        .filter_map(|s| s.steal)
+        .filter(|steal| *steal > STEAL_LIMIT)
+        .collect();
     if !stolen.is_empty() {
         let highest = stolen.iter().copied().fold(0.0, f64::max);
         let message = format!(
@@ -124,26 +145,48 @@ fn about_the_group(record: &RunRecord, scenario: &str, group: &GroupSummary, war
     let all = group.accepted + group.rejected + group.failed;
     if group.failed > 0 {
         let message = format!("{} of {all} samples failed and do not count", group.failed);
-        warn(WarningKind::Failed, message, "read their reasons under \"Samples that do not count\"");
+        warn(
+            WarningKind::Failed,
+            message,
+            "read their reasons under \"Samples that do not count\"",
+        );
     }
     if group.rejected > 0 {
-        let message = format!("{} of {all} samples found the caches in another state than meant", group.rejected);
-        warn(WarningKind::Rejected, message, "see that nothing evicts, fills or expires the caches during the run");
+        let message = format!(
+            "{} of {all} samples found the caches in another state than meant",
+            group.rejected
+        );
+        warn(
+            WarningKind::Rejected,
+            message,
+            "see that nothing evicts, fills or expires the caches during the run",
+        );
     }
     if group.accepted == 0 {
-        return warn(WarningKind::NothingCounts, "no sample counts".to_owned(), "run the scenario by itself and look at its end");
+        return warn(
+            WarningKind::NothingCounts,
+            "no sample counts".to_owned(),
+            "run the scenario by itself and look at its end",
+        );
     }
     let samples = accepted(record, scenario, group.temperature);
     slow_first(&samples, &mut warn);
     outliers(&samples, &mut warn);
-    let unattributed = group.attribution.as_ref().and_then(|attribution| attribution.unattributed());
+    let unattributed = group
+        .attribution
+        .as_ref()
+        .and_then(|attribution| attribution.unattributed());
     if let Some(row) = unattributed.filter(|row| row.share > UNATTRIBUTED_LIMIT) {
         let message = format!(
             "{} of the median sample, {}, is covered by no span",
             units::share(row.share),
             units::duration(stats::as_f64(row.bar_us))
         );
-        warn(WarningKind::Unattributed, message, "look for the gap in the waterfall; that step wants a span of its own");
+        warn(
+            WarningKind::Unattributed,
+            message,
+            "look for the gap in the waterfall; that step wants a span of its own",
+        );
     }
 }
 
@@ -162,25 +205,38 @@ pub(crate) fn accepted<'a>(record: &'a RunRecord, scenario: &str, temperature: T
 /// One warning for each n, as a run plans the same n for many groups.
 fn few_samples(scenarios: &[ScenarioSummary]) -> Vec<Warning> {
     let about = |n: usize| -> Vec<String> {
-        let groups = scenarios.iter().flat_map(|s| s.groups.iter().map(move |group| (&s.name, group)));
+        let groups = scenarios
+            .iter()
+            .flat_map(|s| s.groups.iter().map(move |group| (&s.name, group)));
         let few = groups.filter(|(_, group)| group.accepted == n);
-        few.map(|(name, group)| format!("{name} {}", group.temperature.name())).collect()
+        few.map(|(name, group)| format!("{name} {}", group.temperature.name()))
+            .collect()
     };
     let mut warnings = Vec::new();
-    for (n, about) in (1..FULL_LEVEL_SAMPLES).map(|n| (n, about(n))).filter(|(_, about)| !about.is_empty()) {
+    for (n, about) in (1..FULL_LEVEL_SAMPLES)
+        .map(|n| (n, about(n)))
+        .filter(|(_, about)| !about.is_empty())
+    {
         let level = units::level(stats::attainable_level(n));
         let message = match n {
             n if n < MIN_SAMPLES => format!("n = {n} is too few for an interval or a verdict"),
             n => format!("with n = {n} the interval is the whole range and holds the true median in {level} of cases"),
         };
         let remedy = format!("take at least {FULL_LEVEL_SAMPLES} samples for a 95 % interval");
-        warnings.push(Warning::new(WarningKind::FewSamples, Some(about.join("; ")), message, &remedy));
+        warnings.push(Warning::new(
+            WarningKind::FewSamples,
+            Some(about.join("; ")),
+            message,
+            &remedy,
+        ));
     }
     warnings
 }
 
 fn slow_first(samples: &[&Sample], warn: &mut impl FnMut(WarningKind, String, &str)) {
-    let Some((first, others)) = samples.split_first().filter(|(_, others)| others.len() >= MIN_SAMPLES) else { return };
+    let Some((first, others)) = samples.split_first().filter(|(_, others)| others.len() >= MIN_SAMPLES) else {
+        return;
+    };
     let rest: Vec<u64> = others.iter().map(|sample| sample.wall_us).collect();
     let Some(median_us) = stats::median(&rest) else { return };
     let first_us = stats::as_f64(first.wall_us);
@@ -190,19 +246,29 @@ fn slow_first(samples: &[&Sample], warn: &mut impl FnMut(WarningKind, String, &s
             units::duration(first_us),
             units::ratio(first_us / median_us)
         );
-        warn(WarningKind::SlowFirst, message, "a median barely feels it; for the maximum, take one more sample before the run");
+        warn(
+            WarningKind::SlowFirst,
+            message,
+            "a median barely feels it; for the maximum, take one more sample before the run",
+        );
     }
 }
 
 fn outliers(samples: &[&Sample], warn: &mut impl FnMut(WarningKind, String, &str)) {
     let walls: Vec<u64> = samples.iter().map(|sample| sample.wall_us).collect();
-    let Some(median_us) = stats::median(&walls).filter(|_| walls.len() >= FULL_LEVEL_SAMPLES) else { return };
+    let Some(median_us) = stats::median(&walls).filter(|_| walls.len() >= FULL_LEVEL_SAMPLES) else {
+        return;
+    };
     let mut deviations: Vec<f64> = walls.iter().map(|us| (stats::as_f64(*us) - median_us).abs()).collect();
     deviations.sort_unstable_by(f64::total_cmp);
     let limit = deviations[deviations.len() / 2] * OUTLIER_DEVIATIONS;
     let outside = deviations.iter().filter(|deviation| **deviation > limit).count();
     if outside > 0 && limit > 0.0 {
         let message = format!("{outside} of {} samples lie far from the others", walls.len());
-        warn(WarningKind::Outliers, message, "stop other work on the machine; if they come back, look at their phases in report.json");
+        warn(
+            WarningKind::Outliers,
+            message,
+            "stop other work on the machine; if they come back, look at their phases in report.json",
+        );
     }
 }

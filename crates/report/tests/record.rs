@@ -1,5 +1,7 @@
 //! What is written is what is read back, whatever a crash leaves; and it fits the committed schema.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
+
 mod fixture;
 
 use std::fs;
@@ -17,11 +19,16 @@ fn a_written_run_reads_back_and_leaves_no_staged_files() {
     let record = fixture::record();
     write_run(dir.path(), &record).unwrap();
     assert_eq!(load(dir.path()).unwrap(), record);
-    let mut names: Vec<String> =
-        fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     assert_eq!(names, ["hdr", "report.html", "report.json", "report.md"]);
-    assert_eq!(fs::read_dir(dir.path().join("hdr")).unwrap().count(), hdr_logs(&record).len());
+    assert_eq!(
+        fs::read_dir(dir.path().join("hdr")).unwrap().count(),
+        hdr_logs(&record).len()
+    );
     assert!(dir.path().join("hdr/python-only-cached.hlog").exists());
 }
 
@@ -43,7 +50,13 @@ fn a_crashed_run_is_read_from_its_samples_and_says_so() {
     assert_eq!(loaded.samples, record.samples[..5]);
     assert_eq!(loaded.scenarios, record.scenarios);
     assert_eq!(loaded.completion, Completion::Interrupted);
-    assert!(loaded.provenance.notes.iter().any(|note| note.contains("no report.json")));
+    assert!(
+        loaded
+            .provenance
+            .notes
+            .iter()
+            .any(|note| note.contains("no report.json"))
+    );
 }
 
 #[test]
@@ -53,11 +66,18 @@ fn a_torn_last_line_is_left_out_wherever_it_was_torn() {
     for cut in [1, whole.len() / 2, whole.len() - 1] {
         let dir = tempfile::tempdir().unwrap();
         crashed(dir.path(), &record, 2);
-        let mut file = fs::File::options().append(true).open(dir.path().join("samples.jsonl")).unwrap();
+        let mut file = fs::File::options()
+            .append(true)
+            .open(dir.path().join("samples.jsonl"))
+            .unwrap();
         file.write_all(&whole.as_bytes()[..cut]).unwrap();
         let loaded = load(dir.path()).unwrap();
         assert_eq!(loaded.samples.len(), 2);
-        assert!(loaded.provenance.notes.iter().any(|note| note.contains("torn")), "{:?}", loaded.provenance.notes);
+        assert!(
+            loaded.provenance.notes.iter().any(|note| note.contains("torn")),
+            "{:?}",
+            loaded.provenance.notes
+        );
     }
 }
 
@@ -70,7 +90,10 @@ fn a_damaged_line_in_the_middle_is_an_error_with_its_number() {
     let text = fs::read_to_string(&path).unwrap();
     let (first, second) = text.split_once('\n').unwrap();
     fs::write(&path, format!("{first}\n{}\n{second}", &first[..40])).unwrap();
-    assert!(matches!(load(dir.path()), Err(FolderError::Malformed { line: Some(2), .. })));
+    assert!(matches!(
+        load(dir.path()),
+        Err(FolderError::Malformed { line: Some(2), .. })
+    ));
 }
 
 #[test]
@@ -87,9 +110,16 @@ fn samples_without_a_header_still_make_a_report() {
 fn another_schema_version_and_an_empty_folder_are_told_apart() {
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(load(dir.path()), Err(FolderError::NotARun { .. })));
-    fs::write(dir.path().join("report.json"), r#"{"schema": 99, "shape": "from the future"}"#).unwrap();
+    fs::write(
+        dir.path().join("report.json"),
+        r#"{"schema": 99, "shape": "from the future"}"#,
+    )
+    .unwrap();
     let error = load(dir.path()).unwrap_err().to_string();
-    assert!(error.contains("schema version 99") && error.contains("hint:"), "{error}");
+    assert!(
+        error.contains("schema version 99") && error.contains("hint:"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -108,7 +138,9 @@ fn hdr_logs_hold_every_sample_that_counts() {
     let log = hybrid_cache_report::hdr_log(&record, "hybrid", hybrid_cache_model::Temperature::Cached).unwrap();
     let mut tags = Vec::new();
     for entry in IntervalLogIterator::new(&log) {
-        let LogEntry::Interval(interval) = entry.unwrap() else { continue };
+        let LogEntry::Interval(interval) = entry.unwrap() else {
+            continue;
+        };
         let bytes = base64_decoded(interval.encoded_histogram());
         let histogram: hdrhistogram::Histogram<u64> = Deserializer::new().deserialize(&mut bytes.as_slice()).unwrap();
         assert_eq!(histogram.len(), 29, "30 were taken, one was rejected");
@@ -120,11 +152,16 @@ fn hdr_logs_hold_every_sample_that_counts() {
 /// Standard base64, so that a test needs no crate for four lines.
 fn base64_decoded(text: &str) -> Vec<u8> {
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digits: Vec<u32> =
-        text.bytes().filter_map(|byte| alphabet.iter().position(|known| *known == byte)).map(|at| at as u32).collect();
-    let group = |group: &[u32]| {
-        let bits = group.iter().enumerate().fold(0, |bits, (at, digit)| bits | digit << (18 - 6 * at));
-        bits.to_be_bytes()[1..group.len()].to_vec()
+    let digits: Vec<usize> = text
+        .bytes()
+        .filter_map(|byte| alphabet.iter().position(|known| *known == byte))
+        .collect();
+    let group = |group: &[usize]| {
+        let bits = group
+            .iter()
+            .enumerate()
+            .fold(0, |bits, (at, digit)| bits | digit << (18 - 6 * at));
+        bits.to_be_bytes()[5..4 + group.len()].to_vec()
     };
     digits.chunks(4).flat_map(group).collect()
 }
@@ -143,7 +180,9 @@ fn exhaustive() -> RunRecord {
     ];
     for (sample, end) in record.samples.iter_mut().zip(ends) {
         sample.end = end;
-        sample.acceptance = Acceptance::Failed { reason: "it did not end well".into() };
+        sample.acceptance = Acceptance::Failed {
+            reason: "it did not end well".into(),
+        };
     }
     record.samples[6].acceptance = Acceptance::WrongTemperature { reason: "a hit".into() };
     record.samples[7].steal = None;
@@ -167,13 +206,23 @@ fn sample_schema() -> Value {
 
 #[test]
 fn the_committed_schema_fits_what_is_written() {
-    let (record, line) = (jsonschema::validator_for(&schema()).unwrap(), jsonschema::validator_for(&sample_schema()).unwrap());
+    let (record, line) = (
+        jsonschema::validator_for(&schema()).unwrap(),
+        jsonschema::validator_for(&sample_schema()).unwrap(),
+    );
     for run in [fixture::record(), exhaustive()] {
         let value = serde_json::to_value(&run).unwrap();
-        let errors: Vec<String> =
-            record.iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).take(3).collect();
+        let errors: Vec<String> = record
+            .iter_errors(&value)
+            .map(|error| format!("{}: {error}", error.instance_path()))
+            .take(3)
+            .collect();
         assert!(errors.is_empty(), "{errors:#?}");
-        assert!(run.samples.iter().all(|sample| line.is_valid(&serde_json::to_value(sample).unwrap())));
+        assert!(
+            run.samples
+                .iter()
+                .all(|sample| line.is_valid(&serde_json::to_value(sample).unwrap()))
+        );
     }
 }
 
@@ -190,9 +239,15 @@ fn the_schema_refuses_what_is_not_a_record() {
     assert!(broken(|record| record["surprise"] = 1.into()));
     assert!(broken(|record| record["samples"][0]["surprise"] = 1.into()));
     assert!(broken(|record| record["samples"][0]["end"] = "vanished".into()));
-    assert!(broken(|record| drop(record["samples"][0].as_object_mut().unwrap().remove("wall_us"))));
-    assert!(broken(|record| drop(record["samples"][10].as_object_mut().unwrap().remove("code"))));
-    assert!(broken(|record| record["samples"][0]["timeline"]["spans"][0]["phase"] = "coffee".into()));
+    assert!(broken(|record| drop(
+        record["samples"][0].as_object_mut().unwrap().remove("wall_us")
+    )));
+    assert!(broken(|record| drop(
+        record["samples"][10].as_object_mut().unwrap().remove("code")
+    )));
+    assert!(broken(
+        |record| record["samples"][0]["timeline"]["spans"][0]["phase"] = "coffee".into()
+    ));
     assert!(broken(|record| record["provenance"]["cpus"] = "two".into()));
 }
 
@@ -200,8 +255,16 @@ fn the_schema_refuses_what_is_not_a_record() {
 fn the_schema_names_the_version_and_every_phase() {
     let schema = schema();
     assert_eq!(schema["properties"]["schema"]["const"], SCHEMA_VERSION);
-    assert_eq!(schema["$defs"]["sample"]["properties"]["schema"]["const"], SCHEMA_VERSION);
-    let phases: Vec<Value> =
-        hybrid_cache_model::Phase::ALL.iter().map(|phase| serde_json::to_value(phase).unwrap()).collect();
-    assert_eq!(schema["$defs"]["span"]["properties"]["phase"]["enum"], Value::Array(phases));
+    assert_eq!(
+        schema["$defs"]["sample"]["properties"]["schema"]["const"],
+        SCHEMA_VERSION
+    );
+    let phases: Vec<Value> = hybrid_cache_model::Phase::ALL
+        .iter()
+        .map(|phase| serde_json::to_value(phase).unwrap())
+        .collect();
+    assert_eq!(
+        schema["$defs"]["span"]["properties"]["phase"]["enum"],
+        Value::Array(phases)
+    );
 }

@@ -1,5 +1,7 @@
 //! What people read: snapshots of text, and rules that every page must keep.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
+
 mod fixture;
 
 use std::collections::BTreeSet;
@@ -24,7 +26,10 @@ fn the_markdown_reads_well() {
 
 #[test]
 fn colour_adds_escapes_and_nothing_else() {
-    let (plain, ansi) = (terminal(&fixture::record(), 132, Color::Plain), terminal(&fixture::record(), 132, Color::Ansi));
+    let (plain, ansi) = (
+        terminal(&fixture::record(), 132, Color::Plain),
+        terminal(&fixture::record(), 132, Color::Ansi),
+    );
     assert!(!plain.contains('\u{1b}') && ansi.contains("\u{1b}[32m▼ beaten\u{1b}[0m"));
     let mut rest = ansi.as_str();
     let mut stripped = String::new();
@@ -53,7 +58,11 @@ fn the_page_is_well_formed_and_its_references_resolve() {
     }
     for node in document.descendants() {
         let link = node.attribute("href").map(|href| href.trim_start_matches('#'));
-        let labels = node.attribute("aria-labelledby").map(str::split_whitespace).into_iter().flatten();
+        let labels = node
+            .attribute("aria-labelledby")
+            .map(str::split_whitespace)
+            .into_iter()
+            .flatten();
         for reference in link.into_iter().chain(labels) {
             assert!(ids.contains(reference), "nothing has the id {reference}");
         }
@@ -64,8 +73,10 @@ fn the_page_is_well_formed_and_its_references_resolve() {
 fn every_figure_has_a_title_and_a_description() {
     let page = html(&fixture::record());
     let document = roxmltree::Document::parse(body(&page)).unwrap();
-    let figures: Vec<_> =
-        document.descendants().filter(|node| node.has_tag_name("svg") && node.attribute("role") == Some("img")).collect();
+    let figures: Vec<_> = document
+        .descendants()
+        .filter(|node| node.has_tag_name("svg") && node.attribute("role") == Some("img"))
+        .collect();
     assert!(figures.len() > 12, "{} figures", figures.len());
     for figure in figures {
         let children: Vec<&str> = figure.children().map(|child| child.tag_name().name()).collect();
@@ -76,7 +87,17 @@ fn every_figure_has_a_title_and_a_description() {
 #[test]
 fn the_page_asks_nothing_of_the_network() {
     let page = html(&fixture::record());
-    for word in ["http://", "https://", "//", "<script", "<link", "<img", "@import", "@font-face", "src="] {
+    for word in [
+        "http://",
+        "https://",
+        "//",
+        "<script",
+        "<link",
+        "<img",
+        "@import",
+        "@font-face",
+        "src=",
+    ] {
         assert!(!page.contains(word), "the page holds {word}");
     }
     assert_eq!(page.matches("url(").count(), page.matches("url(#hatch)").count());
@@ -93,14 +114,23 @@ fn hostile() -> RunRecord {
     }
     let name = format!("../{evil}");
     record.scenarios[0].name = name.clone();
-    for sample in record.samples.iter_mut().filter(|sample| sample.scenario == "python-only") {
+    for sample in record
+        .samples
+        .iter_mut()
+        .filter(|sample| sample.scenario == "python-only")
+    {
         sample.scenario = name.clone();
     }
     record.samples[3].acceptance = Acceptance::Failed { reason: evil.into() };
     record.usage[0].layers[0].layer = evil.into();
     record.usage[0].scenario = name;
     let provenance = &mut record.provenance;
-    for field in [&mut provenance.driver, &mut provenance.command, &mut provenance.cpu, &mut provenance.index] {
+    for field in [
+        &mut provenance.driver,
+        &mut provenance.command,
+        &mut provenance.cpu,
+        &mut provenance.index,
+    ] {
         *field = evil.into();
     }
     provenance.tools[0].version = evil.into();
@@ -117,7 +147,10 @@ fn nothing_from_outside_gets_out_of_its_place() {
     roxmltree::Document::parse(&body(&page).replace('\u{1b}', "")).unwrap();
     let text = markdown(&record);
     assert!(!text.contains("<script") && !text.contains('\u{1b}'));
-    let row = text.lines().find(|line| line.contains("alert") && line.contains("| cached |")).unwrap();
+    let row = text
+        .lines()
+        .find(|line| line.contains("alert") && line.contains("| cached |"))
+        .unwrap();
     assert_eq!(row.replace("\\|", "").matches('|').count(), 10, "{row}");
     assert!(!terminal(&record, 120, Color::Plain).contains('\u{1b}'));
     for (name, _) in hybrid_cache_report::hdr_logs(&record) {
@@ -148,12 +181,20 @@ fn every_fault_of_the_fixture_has_its_warning() {
 fn rejected_and_failed_samples_are_counted_and_enter_no_figure() {
     let mut record = fixture::record();
     let before = Summary::from_record(&record);
-    for sample in record.samples.iter_mut().filter(|sample| sample.acceptance != Acceptance::Accepted) {
+    for sample in record
+        .samples
+        .iter_mut()
+        .filter(|sample| sample.acceptance != Acceptance::Accepted)
+    {
         sample.wall_us *= 1000;
     }
     let after = Summary::from_record(&record);
     assert_eq!(before.scenarios, after.scenarios);
-    let hybrid = after.scenarios.iter().find(|scenario| scenario.name == "hybrid").unwrap();
+    let hybrid = after
+        .scenarios
+        .iter()
+        .find(|scenario| scenario.name == "hybrid")
+        .unwrap();
     let cached = hybrid.group(Temperature::Cached).unwrap();
     assert_eq!((cached.accepted, cached.rejected, cached.failed), (29, 1, 0));
     assert!(after.refutes_a_claim());
@@ -181,7 +222,11 @@ fn a_run_is_the_same_as_itself_and_a_slower_one_fails_the_gate() {
         sample.wall_us = sample.wall_us * 13 / 10;
     }
     after.samples.retain(|sample| sample.scenario != "system-only");
-    for sample in after.samples.iter_mut().filter(|sample| sample.scenario == "large-wheel") {
+    for sample in after
+        .samples
+        .iter_mut()
+        .filter(|sample| sample.scenario == "large-wheel")
+    {
         sample.acceptance = Acceptance::Failed { reason: "gone".into() };
     }
     after.provenance.kernel = "6.13.0".into();
@@ -190,15 +235,30 @@ fn a_run_is_the_same_as_itself_and_a_slower_one_fails_the_gate() {
     insta::assert_snapshot!("comparison-markdown", comparison.markdown());
     assert_eq!(comparison.cautions.len(), 1);
     let failures = comparison.gate(0.1).failures;
-    assert_eq!(failures.len(), 3, "bare is slower, large-wheel was tried and lost twice: {failures:?}");
+    assert_eq!(
+        failures.len(),
+        3,
+        "bare is slower, large-wheel was tried and lost twice: {failures:?}"
+    );
     assert_eq!(comparison.gate(0.5).failures.len(), 2);
 }
 
 fn spans() -> impl Strategy<Value = Vec<Span>> {
-    let lanes = prop::sample::select(vec![Lane::Driver, Lane::Runner, Lane::Python, Lane::System, Lane::Publish]);
+    let lanes = prop::sample::select(vec![
+        Lane::Driver,
+        Lane::Runner,
+        Lane::Python,
+        Lane::System,
+        Lane::Publish,
+    ]);
     let phases = prop::sample::select(Phase::ALL.to_vec());
     let span = (phases, lanes, 0u64..2_000, 0u64..1_500);
-    let span = span.prop_map(|(phase, lane, start_us, duration_us)| Span { phase, lane, start_us, duration_us });
+    let span = span.prop_map(|(phase, lane, start_us, duration_us)| Span {
+        phase,
+        lane,
+        start_us,
+        duration_us,
+    });
     prop::collection::vec(span, 0..24)
 }
 

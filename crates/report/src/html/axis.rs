@@ -42,7 +42,10 @@ impl LogAxis {
         let high = positive.iter().copied().reduce(f64::max)?;
         // Room for marks at the ends, and at least a decade, so that noise does not look like a landscape.
         let pad = 0.12 + (0.76 - (high - low)).max(0.0) / 2.0;
-        Some(LogAxis { low: low - pad, high: high + pad })
+        Some(LogAxis {
+            low: low - pad,
+            high: high + pad,
+        })
     }
 
     /// Position of a duration in microseconds, 0 to 1.
@@ -60,7 +63,10 @@ impl LogAxis {
                 let us = mantissa * 10f64.powi(exponent);
                 if (self.low..=self.high).contains(&us.log10()) {
                     let labelled = mantissa == 1.0 || label_all;
-                    ticks.push(Tick { at: self.at(us), label: labelled.then(|| tick_label(us)) });
+                    ticks.push(Tick {
+                        at: self.at(us),
+                        label: labelled.then(|| tick_label(us)),
+                    });
                 }
             }
         }
@@ -68,30 +74,58 @@ impl LogAxis {
     }
 }
 
-/// A linear time axis from 0, in microseconds.
+/// A linear time axis, in microseconds.
 pub(super) struct LinearAxis {
-    /// The end of the axis in microseconds.
-    pub(super) high_us: f64,
+    low_us: f64,
+    high_us: f64,
 }
 
 impl LinearAxis {
-    /// Position of a duration in microseconds, 0 to 1.
-    pub(super) fn at(&self, us: f64) -> f64 {
-        if self.high_us <= 0.0 { 0.0 } else { (us / self.high_us).clamp(0.0, 1.0) }
+    /// An axis from 0.
+    pub(super) fn to(high_us: f64) -> LinearAxis {
+        LinearAxis { low_us: 0.0, high_us }
     }
 
-    /// Three to six round marks from 0.
+    /// An axis over a range, with room for a mark at both ends.
+    pub(super) fn over(low_us: f64, high_us: f64) -> LinearAxis {
+        let pad = (high_us - low_us).max(1.0) * 0.04;
+        LinearAxis {
+            low_us: (low_us - pad).max(0.0),
+            high_us: high_us + pad,
+        }
+    }
+
+    /// Position of a duration in microseconds, 0 to 1.
+    pub(super) fn at(&self, us: f64) -> f64 {
+        let width_us = self.high_us - self.low_us;
+        if width_us <= 0.0 {
+            0.0
+        } else {
+            ((us - self.low_us) / width_us).clamp(0.0, 1.0)
+        }
+    }
+
+    /// Three to seven round marks.
     pub(super) fn ticks(&self) -> Vec<Tick> {
-        if self.high_us <= 0.0 {
+        let width_us = self.high_us - self.low_us;
+        if width_us <= 0.0 {
             return Vec::new();
         }
-        let rough = self.high_us / 5.0;
+        let rough = width_us / 6.0;
         let power = 10f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].iter().map(|m| m * power).find(|step| *step >= rough).unwrap_or(rough);
-        (0..=5)
-            .map(|index| f64::from(index) * step)
+        let step = [1.0, 2.0, 5.0, 10.0]
+            .iter()
+            .map(|m| m * power)
+            .find(|step| *step >= rough)
+            .unwrap_or(rough);
+        let first = (self.low_us / step).ceil();
+        (0..=7)
+            .map(|index| (first + f64::from(index)) * step)
             .filter(|us| *us <= self.high_us)
-            .map(|us| Tick { at: self.at(us), label: Some(tick_label(us)) })
+            .map(|us| Tick {
+                at: self.at(us),
+                label: Some(tick_label(us)),
+            })
             .collect()
     }
 }

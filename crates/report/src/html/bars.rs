@@ -31,13 +31,20 @@ enum Fit {
 
 /// The figure; empty where no sample counts.
 pub(super) fn bars(id: &str, scenario: &ScenarioSummary) -> Markup {
-    let groups: Vec<(Temperature, &Attribution)> =
-        scenario.groups.iter().filter_map(|group| Some((group.temperature, group.attribution.as_ref()?))).collect();
-    let widest_us = groups.iter().map(|(_, attribution)| attribution.total_us).max().unwrap_or(0);
+    let groups: Vec<(Temperature, &Attribution)> = scenario
+        .groups
+        .iter()
+        .filter_map(|group| Some((group.temperature, group.attribution.as_ref()?)))
+        .collect();
+    let widest_us = groups
+        .iter()
+        .map(|(_, attribution)| attribution.total_us)
+        .max()
+        .unwrap_or(0);
     if widest_us == 0 {
         return html! {};
     }
-    let axis = LinearAxis { high_us: as_f64(widest_us) };
+    let axis = LinearAxis::to(as_f64(widest_us));
     let mut top = 0.0;
     let mut drawn = Vec::new();
     for (temperature, attribution) in &groups {
@@ -52,6 +59,10 @@ pub(super) fn bars(id: &str, scenario: &ScenarioSummary) -> Markup {
                 title id=(format!("{id}-bars-title")) { "Where the time of the median runs went" }
                 desc id=(format!("{id}-bars-desc")) { "The table below holds the same figures." }
                 @for markup in drawn { (markup) }
+            }
+            figcaption {
+                "Each bar is one run, the median one, on the scale of the slowest; a short one is drawn once more below, enlarged. \
+                 Colours are explained in the table."
             }
         }
     }
@@ -69,11 +80,11 @@ fn group_bars(temperature: Temperature, attribution: &Attribution, axis: &Linear
         };
         return (markup, 24.0 + BAR + 44.0);
     }
-    let own = LinearAxis { high_us: as_f64(attribution.total_us) };
+    let own = LinearAxis::to(as_f64(attribution.total_us));
     let zoom = units::ratio(1.0 / share.max(1e-9));
     let bar_top = top + 28.0 + SLIVER + 22.0;
     let markup = html! {
-        (heading(name, &format!("median run #{}: {total}, same scale, then enlarged {zoom}", attribution.sequence), top))
+        (heading(name, &format!("median run #{}: {total} · enlarged {zoom}", attribution.sequence), top))
         (stack_plain(attribution, share, top + 26.0, SLIVER))
         (lens(share, top + 26.0 + SLIVER + 2.0, bar_top - 2.0))
         (grid(&own.ticks(), bar_top - 2.0, bar_top + BAR + 6.0))
@@ -151,7 +162,9 @@ fn label(row: &PhaseRow, at: f64, share: f64, y: f64) -> Markup {
 fn fit(text: &str, share: f64) -> Option<Fit> {
     // 6.6 px is the mean width of a letter at 12 px, rounded up; 12 px keep the text off the edges.
     let needed = text.chars().count() as f64 * 6.6 + 12.0;
-    FITS.iter().find(|(width, _)| share * width >= needed).map(|(_, fit)| *fit)
+    FITS.iter()
+        .find(|(width, _)| share * width >= needed)
+        .map(|(_, fit)| *fit)
 }
 
 fn from(fit: Fit) -> &'static str {

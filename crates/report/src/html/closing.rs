@@ -30,7 +30,11 @@ pub(super) fn warnings(summary: &Summary) -> Markup {
 
 /// Samples that were rejected or failed, each with its reason.
 pub(super) fn aside(record: &RunRecord) -> Markup {
-    let aside: Vec<_> = record.samples.iter().filter_map(|sample| Some((sample, reason(&sample.acceptance)?))).collect();
+    let aside: Vec<_> = record
+        .samples
+        .iter()
+        .filter_map(|sample| Some((sample, reason(&sample.acceptance)?)))
+        .collect();
     html! {
         @if !aside.is_empty() {
             section id="aside" aria-labelledby="aside-heading" {

@@ -9,6 +9,7 @@ mod palette;
 mod scenario;
 mod strip;
 mod waterfall;
+mod zoom;
 
 use hybrid_cache_model::sample::RunRecord;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -75,7 +76,12 @@ fn patterns() -> Markup {
 
 fn page_header(record: &RunRecord, summary: &Summary) -> Markup {
     let provenance = &record.provenance;
-    let counted: usize = summary.scenarios.iter().flat_map(|s| &s.groups).map(|group| group.accepted).sum();
+    let counted: usize = summary
+        .scenarios
+        .iter()
+        .flat_map(|s| &s.groups)
+        .map(|group| group.accepted)
+        .sum();
     html! {
         header {
             p class="eyebrow" { "hybrid-cache · measurement report" }

@@ -15,7 +15,9 @@ const CLOSE: f64 = 0.24;
 
 /// All scenarios at a glance; empty where nothing was measured.
 pub(super) fn overview(summary: &Summary) -> Markup {
-    let Some(axis) = LogAxis::around(summary.scenarios.iter().flat_map(values)) else { return html! {} };
+    let Some(axis) = LogAxis::around(summary.scenarios.iter().flat_map(values)) else {
+        return html! {};
+    };
     let mut height = 8.0;
     let mut rows = Vec::new();
     for scenario in &summary.scenarios {
@@ -79,14 +81,20 @@ pub(super) fn mark(temperature: Temperature, x: &str, y: &str) -> Markup {
 fn values(scenario: &ScenarioSummary) -> Vec<f64> {
     let medians = scenario.measured().map(|(_, wall)| wall.median_us);
     let claims = scenario.groups.iter().filter_map(|group| group.claim.as_ref());
-    medians.chain(claims.flat_map(|result| [result.claim.min_s * 1e6, result.claim.max_s * 1e6])).collect()
+    medians
+        .chain(claims.flat_map(|result| [result.claim.min_s * 1e6, result.claim.max_s * 1e6]))
+        .collect()
 }
 
 fn row(scenario: &ScenarioSummary, axis: &LogAxis, top: f64) -> Markup {
     let middle = top + 36.0;
     let measured: Vec<(&GroupSummary, &Distribution)> = scenario.measured().collect();
     let positions: Vec<f64> = measured.iter().map(|(_, wall)| axis.at(wall.median_us)).collect();
-    let ends = positions.iter().copied().reduce(f64::min).zip(positions.iter().copied().reduce(f64::max));
+    let ends = positions
+        .iter()
+        .copied()
+        .reduce(f64::min)
+        .zip(positions.iter().copied().reduce(f64::max));
     html! {
         g class="halo" {
             text class="strong" x="0" y=(top + 15.0) { (units::title(&scenario.name)) }

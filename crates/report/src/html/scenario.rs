@@ -1,13 +1,14 @@
 //! One scenario's section: why it is measured, what was asked, every sample, where the time went.
 
-use hybrid_cache_model::TaskSpec;
 use hybrid_cache_model::sample::{RunRecord, Sample};
+use hybrid_cache_model::{TaskSpec, Temperature};
 use maud::{Markup, html};
 
 use super::bars::bars;
 use super::palette::phase_class;
 use super::strip::strip;
 use super::waterfall::waterfall;
+use super::zoom::zoom;
 use crate::markdown::headline;
 use crate::phases::{self, Attribution, PhaseRow};
 use crate::stats::{Distribution, as_f64};
@@ -19,7 +20,11 @@ use crate::warning::accepted;
 /// The section of the scenario at that place of the report.
 pub(super) fn section(index: usize, record: &RunRecord, scenario: &ScenarioSummary) -> Markup {
     let id = format!("scenario-{index}");
-    let samples: Vec<&Sample> = record.samples.iter().filter(|sample| sample.scenario == scenario.name).collect();
+    let samples: Vec<&Sample> = record
+        .samples
+        .iter()
+        .filter(|sample| sample.scenario == scenario.name)
+        .collect();
     let declared = declared(record, &scenario.name);
     let text = headline(scenario);
     let rest = text.split_once(": ").map_or(text.as_str(), |(_, rest)| rest);
@@ -33,6 +38,7 @@ pub(super) fn section(index: usize, record: &RunRecord, scenario: &ScenarioSumma
             }
             h3 { "Every sample" }
             (strip(&id, scenario, &samples))
+            @for group in &scenario.groups { (zoom(&id, group, &samples)) }
             (latency_table(scenario))
             (time(&id, record, scenario))
         }
@@ -86,7 +92,9 @@ fn latency_table(scenario: &ScenarioSummary) -> Markup {
 
 fn latency_row(group: &GroupSummary, clock: &str, distribution: Option<&Distribution>, n: String) -> Markup {
     let [median, interval, p90, range] = figures(distribution);
-    let p99 = distribution.and_then(|d| d.p99_us).map_or("–".to_owned(), |us| units::duration(as_f64(us)));
+    let p99 = distribution
+        .and_then(|d| d.p99_us)
+        .map_or("–".to_owned(), |us| units::duration(as_f64(us)));
     html! {
         tr {
             th scope="row" { (group.temperature.name()) } td { (clock) } td class="n" { (n) }
@@ -97,12 +105,18 @@ fn latency_row(group: &GroupSummary, clock: &str, distribution: Option<&Distribu
 }
 
 fn time(id: &str, record: &RunRecord, scenario: &ScenarioSummary) -> Markup {
-    let attributed: Vec<(&GroupSummary, &Attribution)> =
-        scenario.groups.iter().filter_map(|group| Some((group, group.attribution.as_ref()?))).collect();
-    // The coldest run that is there is the one with something to see.
-    let coldest = attributed.first().and_then(|(group, _)| {
-        phases::median_sample(&accepted(record, &scenario.name, group.temperature))
-    });
+    let attributed: Vec<(&GroupSummary, &Attribution)> = scenario
+        .groups
+        .iter()
+        .filter_map(|group| Some((group, group.attribution.as_ref()?)))
+        .collect();
+    // The first run is the one with something to see; without one, the coldest there is.
+    let shown = attributed
+        .iter()
+        .find(|(group, _)| group.temperature == Temperature::First)
+        .or(attributed.first());
+    let shown =
+        shown.and_then(|(group, _)| phases::median_sample(&accepted(record, &scenario.name, group.temperature)));
     html! {
         @if !attributed.is_empty() {
             h3 { "Where the time went" }
@@ -110,7 +124,7 @@ fn time(id: &str, record: &RunRecord, scenario: &ScenarioSummary) -> Markup {
             (phase_table(&attributed))
             @for (group, attribution) in &attributed { (beside(group, attribution)) }
         }
-        @if let Some(sample) = coldest {
+        @if let Some(sample) = shown {
             h3 { "Waterfall of the median " (sample.temperature.name()) " run" }
             (waterfall(id, sample))
         }
@@ -193,6 +207,10 @@ fn phase_cells(row: Option<&PhaseRow>) -> Markup {
 /// Phases of any group in report order, unattributed last.
 fn phases_shown(attributed: &[(&GroupSummary, &Attribution)]) -> Vec<Option<hybrid_cache_model::Phase>> {
     let all = hybrid_cache_model::Phase::ALL.into_iter().map(Some).chain([None]);
-    let shown = |phase: &Option<_>| attributed.iter().any(|(_, a)| a.rows.iter().any(|row| row.phase == *phase));
+    let shown = |phase: &Option<_>| {
+        attributed
+            .iter()
+            .any(|(_, a)| a.rows.iter().any(|row| row.phase == *phase))
+    };
     all.filter(shown).collect()
 }

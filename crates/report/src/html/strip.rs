@@ -55,17 +55,26 @@ pub(super) fn strip(id: &str, scenario: &ScenarioSummary, samples: &[&Sample]) -
 }
 
 fn caption(group: &GroupSummary) -> String {
-    let Some(wall) = &group.wall else { return "no sample counts".to_owned() };
+    let Some(wall) = &group.wall else {
+        return "no sample counts".to_owned();
+    };
     let mut text = format!("n = {}, median {}", wall.n, units::duration(wall.median_us));
     if let Some(interval) = &wall.interval {
-        text.push_str(&format!(" ({} interval {})", units::level(interval.level), units::interval(interval)));
+        text.push_str(&format!(
+            " ({} interval {})",
+            units::level(interval.level),
+            units::interval(interval)
+        ));
     }
     text
 }
 
 fn row(group: &GroupSummary, samples: &[&Sample], axis: &LogAxis, top: f64) -> Markup {
     let class = temperature_class(group.temperature);
-    let own: Vec<&&Sample> = samples.iter().filter(|sample| sample.temperature == group.temperature).collect();
+    let own: Vec<&&Sample> = samples
+        .iter()
+        .filter(|sample| sample.temperature == group.temperature)
+        .collect();
     html! {
         g class="halo" {
             @if top > 0.0 { line class="rule" x1="0" x2="100%" y1=(top) y2=(top) {} }
@@ -82,7 +91,7 @@ fn row(group: &GroupSummary, samples: &[&Sample], axis: &LogAxis, top: f64) -> M
                 @if let Some(interval) = &wall.interval {
                     @let (low, high) = (axis.at(interval.low), axis.at(interval.high));
                     rect class=(format!("interval {class}"))
-                        x=(percent(low)) width=(percent(high - low)) y=(top + INTERVAL - 3.0) height="6" rx="1" {}
+                        x=(percent(low)) width=(percent((high - low).max(0.001))) y=(top + INTERVAL - 3.0) height="6" rx="1" {}
                 }
                 @let median = percent(axis.at(wall.median_us));
                 line class=(format!("median {class}")) x1=(median) x2=(median)
@@ -128,7 +137,11 @@ fn tip(sample: &Sample, verdict: &str) -> Markup {
 fn claim_label(axis: &LogAxis, result: &crate::claim::ClaimResult, y: f64) -> Markup {
     let (left, right) = (axis.at(result.claim.min_s * 1e6), axis.at(result.claim.max_s * 1e6));
     let from_left = left + right < 1.0;
-    let (x, dx, anchor) = if from_left { (left, "6", "start") } else { (right, "-6", "end") };
+    let (x, dx, anchor) = if from_left {
+        (left, "6", "start")
+    } else {
+        (right, "-6", "end")
+    };
     html! {
         text class="claim" x=(percent(x)) dx=(dx) y=(y) text-anchor=(anchor) {
             "claim " (units::seconds_range(result.claim.min_s, result.claim.max_s)) ": " (result.verdict.name())

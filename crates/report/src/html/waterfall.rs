@@ -13,6 +13,8 @@ const LANE_HEADING: f64 = 26.0;
 /// A label line and a bar below it: so a label never competes with bars for room.
 const ROW: f64 = 32.0;
 const HEAD: f64 = 26.0;
+/// Least width of a span, as a share of the plot: a shape without width is not drawn at all.
+const VISIBLE: f64 = 0.001;
 const LANES: [(Lane, &str); 5] = [
     (Lane::Driver, "driver"),
     (Lane::Runner, "runner"),
@@ -28,7 +30,7 @@ pub(super) fn waterfall(id: &str, sample: &Sample) -> Markup {
     if spans.is_empty() || last_us == 0 {
         return html! {};
     }
-    let axis = LinearAxis { high_us: as_f64(last_us) };
+    let axis = LinearAxis::to(as_f64(last_us));
     let lanes = LANES.map(|(lane, name)| (name, of_lane(spans, lane)));
     let mut height = HEAD;
     let mut drawn = Vec::new();
@@ -79,7 +81,7 @@ fn span_row(span: &Span, axis: &LinearAxis, top: f64) -> Markup {
             tspan class="muted" dx="6" { (units::duration(as_f64(span.duration_us))) }
         }
         rect class=(format!("fall {}", phase_class(Some(span.phase))))
-            x=(percent(left)) y=(top + 16.0) width=(percent(right - left)) height="10" {}
+            x=(percent(left)) y=(top + 16.0) width=(percent((right - left).max(VISIBLE))) height="10" {}
     }
 }
 
