@@ -1,17 +1,26 @@
 //! The runner's command line: `run`, `prepare`, `usage`, `gc`, `verify`, `version`.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicI32, Ordering};
 
-use hybrid_cache_model::protocol::{EXIT_BROKEN, EXIT_MISSED, EXIT_REPORTED, RunReport, RunRequest};
+use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
+use hybrid_cache_model::protocol::{
+    EXIT_BROKEN, EXIT_MISSED, EXIT_REPORTED, PrepareEvent, PrepareRequest, RunReport, RunRequest,
+};
 use hybrid_cache_model::{Failure, FailureKind};
 use hybrid_cache_runner::clock::Recorder;
+use hybrid_cache_runner::maintain::{self, Question};
+use hybrid_cache_runner::prepare;
 use hybrid_cache_runner::run::{self, Destination};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 const USAGE: &str = "\
-usage: runner run [--report-fd N | --report-file PATH]   a RunRequest on standard input
+usage: runner run [--report-fd N | --report-file PATH]   a RunRequest on standard input; its report to N or PATH
+       runner prepare               a PrepareRequest on standard input, events to standard output
+       runner usage | gc | verify   a MaintainRequest on standard input, a report to standard output
        runner version";
 
 /// Exit code for a command line that makes no sense.
@@ -30,6 +39,10 @@ fn main() -> ExitCode {
             Err(_) => usage(&format!("--report-fd wants a number, not `{number}`")),
         },
         ["run", "--report-file", path] => run(Destination::file(Path::new(path)), &recorder),
+        ["prepare"] => prepare(&recorder),
+        ["usage"] => maintain(Question::Usage),
+        ["gc"] => maintain(Question::Gc),
+        ["verify"] => maintain(Question::Verify),
         ["version"] => version(),
         [] => usage("no command"),
         [command, ..] => usage(&format!("`{command}` with these arguments is no command")),
@@ -54,6 +67,45 @@ fn run(destination: Result<Destination, run::ReportError>, recorder: &Recorder) 
         Ok(()) => code,
         Err(error) => broken(&error.to_string()),
     }
+}
+
+/// Prepares; the events are the answer, a failure included.
+fn prepare(recorder: &Recorder) -> i32 {
+    let told = AtomicI32::new(EXIT_REPORTED);
+    // The user of an event that cannot be told has gone; the preparation is of use to the next one and goes on.
+    let emit = |event: &PrepareEvent| {
+        if let Err(error) = tell(event) {
+            told.store(broken(&error.to_string()), Ordering::Relaxed);
+        }
+    };
+    match read_request::<PrepareRequest>() {
+        Ok(request) => prepare::run(&request, recorder, &emit),
+        Err(failure) => emit(&PrepareEvent::Failed {
+            failure,
+            timeline: recorder.timeline(),
+        }),
+    }
+    told.into_inner()
+}
+
+fn maintain(question: Question) -> i32 {
+    let report = match read_request::<MaintainRequest>() {
+        Ok(request) => maintain::answer(question, &request),
+        Err(failure) => MaintainReport::Failed { failure },
+    };
+    match tell(&report) {
+        Ok(()) => EXIT_REPORTED,
+        Err(error) => broken(&error.to_string()),
+    }
+}
+
+/// Writes one line of JSON to standard output, whole: events come from several threads.
+fn tell(message: &impl Serialize) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(&line)?;
+    stdout.flush()
 }
 
 fn read_request<T: DeserializeOwned>() -> Result<T, Failure> {

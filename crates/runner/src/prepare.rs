@@ -91,7 +91,8 @@ pub fn run_with(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, s
         Ok(event) => emit(&event),
         Err(failure) => return failed(failure),
     }
-    let warnings = finish(&job, python);
+    let mut warnings = finish(&job, python);
+    warnings.extend(system::keep_within_budget(request));
     emit(&PrepareEvent::Published {
         timeline: recorder.timeline(),
         warnings,

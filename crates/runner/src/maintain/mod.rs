@@ -1,5 +1,6 @@
 //! Looking after the volumes between tasks: what they hold, making room, and whether all of it is whole.
 
+mod answer;
 pub mod evict;
 mod orphans;
 pub mod system;
@@ -10,6 +11,7 @@ use std::path::Path;
 
 use hybrid_cache_model::Failure;
 
+pub use answer::{Question, answer};
 pub use evict::{Budget, gc, make_room};
 pub use usage::usage;
 pub use verify::verify;

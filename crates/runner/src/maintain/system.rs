@@ -73,6 +73,22 @@ pub fn gc(
     collect(volume, tools, patience, |taken| budget.excess(taken))
 }
 
+/// Like [`gc`], but leaves everything alone where the volume is within its budget already.
+///
+/// # Errors
+/// As those of [`gc`].
+pub fn keep_within(
+    volume: &SystemVolume,
+    budget: Budget,
+    tools: &SystemTools,
+    patience: &Patience,
+) -> Result<GcReport, Failure> {
+    if budget.excess(taken(volume)?).is_none() {
+        return Ok(GcReport::default());
+    }
+    gc(volume, budget, Some(tools), patience)
+}
+
 /// Makes room on a full volume: everything unreferenced, and the least recently used half of the entries.
 ///
 /// # Errors

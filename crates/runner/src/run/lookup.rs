@@ -110,6 +110,7 @@ fn prepared(request: &RunRequest, task: &Task, mut ready: Ready, recorder: &Reco
             ready
                 .leases
                 .extend(lock::attempt(&lease, Mode::Shared, Missing::Absent)?);
+            check_store_paths(&ready.environment.system)?;
         }
         Ok(ready)
     })
@@ -123,6 +124,17 @@ fn check_environment(folder: &Path) -> Result<(), Failure> {
         )
         .hint("its folder must be mounted into the task's sandbox at the path the request gives")
     })
+}
+
+fn check_store_paths(paths: &[String]) -> Result<(), Failure> {
+    let Some(gone) = paths.iter().find(|path| !Path::new(path).exists()) else {
+        return Ok(());
+    };
+    Err(Failure::new(
+        FailureKind::Sandbox,
+        format!("the prepared store path {gone} is not there"),
+    )
+    .hint("the system volume must be mounted at /nix; if it is, the path was collected: run the task again"))
 }
 
 fn look_up(request: &RunRequest, task: &Task, recorder: &Recorder) -> Result<Found, Failure> {

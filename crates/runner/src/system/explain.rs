@@ -135,9 +135,11 @@ fn known_packages(source: &PackageSource) -> Vec<String> {
 fn quote(talk: &str, sign: Option<Sign>) -> String {
     let lines = || talk.lines().map(str::trim).filter(|line| !line.is_empty());
     let telling: Vec<&str> = match sign {
+        // The last of them: earlier ones are warnings of attempts that were repeated.
         Some(sign) => lines()
             .filter(|line| SIGNS.iter().any(|(text, its)| *its == sign && line.contains(text)))
-            .take(1)
+            .next_back()
+            .into_iter()
             .collect(),
         None => {
             let errors: Vec<&str> = lines().filter(|line| line.starts_with("error")).collect();

@@ -27,7 +27,7 @@ mod volume;
 use hybrid_cache_model::CacheStatus;
 
 pub use index::IndexEntry;
-pub use prepare::prepare;
+pub use prepare::{keep_within_budget, prepare};
 pub use volume::{SystemFound, SystemVolume};
 
 /// Name of the lock that builds share and a collection of garbage holds alone.

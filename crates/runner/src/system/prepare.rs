@@ -12,7 +12,9 @@ use super::provider::{self, Bootstrap};
 use super::volume::CACHE_NAME;
 use super::{STORE_LOCK, SystemFound, SystemPrepared, SystemVolume};
 use crate::clock::Recorder;
+use crate::maintain::{self, Budget};
 use crate::python::child::Patience;
+use crate::store::failure::is_disk_full;
 use crate::store::format::{self, Access};
 use crate::store::lock::{self, Missing, Mode};
 use crate::store::publish;
@@ -56,6 +58,35 @@ fn key(request: &PrepareRequest, task: &Task) -> SystemKey {
     SystemKey::new(&task.system, &place.system_source, &place.interpreter.platform)
 }
 
+/// Keeps the volume within the request's budget, after everything else is done; what the operator should know of it.
+///
+/// What this preparation made is the most recently used of all, so it is the last to go.
+pub fn keep_within_budget(request: &PrepareRequest) -> Vec<String> {
+    let budget = Budget {
+        bytes: request.budget_bytes,
+        inodes: request.budget_inodes,
+    };
+    let Some((tools, budget)) = request.system_tools.as_ref().zip(budget.limited()) else {
+        return Vec::new();
+    };
+    if request.keep == Keep::Discard {
+        return Vec::new();
+    }
+    let volume = SystemVolume::new(&request.place.volumes.nix);
+    let deadline = Instant::now() + Duration::from_millis(request.deadline_ms);
+    // The task this was made for may not have its own lease yet.
+    let own = request.task.check().map(|task| volume.lease_path(&key(request, &task)));
+    let _lease = own.map(|path| lock::attempt(&path, Mode::Shared, Missing::Absent));
+    let collected =
+        Patience::until(deadline).and_then(|patience| maintain::system::keep_within(&volume, budget, tools, &patience));
+    match collected {
+        Ok(report) => report.warnings,
+        Err(failure) => vec![format!(
+            "the system volume was not brought within its budget: {failure}"
+        )],
+    }
+}
+
 /// Gives an empty volume its layout; refuses one of another.
 fn open(volume: &SystemVolume) -> Result<(), Failure> {
     publish::ensure_folder(&volume.state())?;
@@ -92,19 +123,37 @@ impl Job<'_> {
         if let Some(found) = self.find()? {
             return Ok(found);
         }
+        let patience = Patience::until(deadline)?;
+        match self.make(&patience) {
+            // Once: a volume that is full again at once is too small, and says so.
+            Err(full) if is_disk_full(&full) => {
+                let freed = maintain::system::make_room(self.volume, self.tools, &patience)?;
+                if freed.freed_bytes == 0 {
+                    Err(full)
+                } else {
+                    self.make(&patience)
+                }
+            }
+            other => other,
+        }
+    }
+
+    fn make(&self, patience: &Patience) -> Result<SystemPrepared, Failure> {
         // Shared with other builds; a collection of garbage holds it alone, so nothing vanishes before it has its root.
         let store = self.volume.lock_path(STORE_LOCK);
-        let _in_use = self.span(Phase::LockWait, || lock::wait(&store, Mode::Shared, deadline))?;
-        let made = self.realise(&Patience::until(deadline)?)?;
+        let _in_use = self.span(Phase::LockWait, || {
+            lock::wait(&store, Mode::Shared, patience.deadline())
+        })?;
+        let made = self.realise(patience)?;
         self.span(Phase::SystemPublish, || self.register(&made))?;
         Ok(made.prepared)
     }
 
     fn find(&self) -> Result<Option<SystemPrepared>, Failure> {
-        let Some(entry) = self.volume.look_up(&self.key)? else {
+        let Some(entry) = self.span(Phase::Lookup, || self.volume.look_up(&self.key))? else {
             return Ok(None);
         };
-        match self.volume.lease(&self.key, entry)? {
+        match self.span(Phase::Lease, || self.volume.lease(&self.key, entry))? {
             SystemFound::Leased { paths, .. } => Ok(Some(SystemPrepared {
                 paths,
                 status: CacheStatus::Hit,

@@ -73,13 +73,25 @@ impl SystemVolume {
         self.root.join("var/nix/gcroots/hybrid-cache").join(key.as_str())
     }
 
+    /// Checks that the volume has the layout this runner knows, or none yet.
+    ///
+    /// # Errors
+    /// Where it has another one, or cannot be read.
+    pub fn check(&self) -> Result<(), Failure> {
+        self.is_laid_out().map(drop)
+    }
+
+    fn is_laid_out(&self) -> Result<bool, Failure> {
+        let state = self.state();
+        Ok(state.exists() && format::open(&state, CACHE_NAME, Access::Read)? == Opened::Ours)
+    }
+
     /// Reads the entry of `key`, if there is one.
     ///
     /// # Errors
     /// Where the volume has a layout this runner does not know, or cannot be read.
     pub fn look_up(&self, key: &SystemKey) -> Result<Option<IndexEntry>, Failure> {
-        let state = self.state();
-        if !state.exists() || format::open(&state, CACHE_NAME, Access::Read)? == Opened::Empty {
+        if !self.is_laid_out()? {
             return Ok(None);
         }
         IndexEntry::read(&self.index_path(key), key)

@@ -1,0 +1,89 @@
+//! Answers an operator's question for both volumes: each asked for, one after the other.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use hybrid_cache_model::Failure;
+use hybrid_cache_model::maintain::{GcReport, MaintainReport, MaintainRequest, UsageReport, VerifyReport};
+
+use super::{Budget, system};
+use crate::python::PythonVolume;
+use crate::python::child::Patience;
+use crate::system::SystemVolume;
+
+/// What an operator may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// What do they hold?
+    Usage,
+    /// Make room.
+    Gc,
+    /// Is all of it whole?
+    Verify,
+}
+
+/// The answer; a failure is one, too.
+pub fn answer(question: Question, request: &MaintainRequest) -> MaintainReport {
+    let answer = match question {
+        Question::Usage => usage(request).map(MaintainReport::Usage),
+        Question::Gc => gc(request).map(MaintainReport::Gc),
+        Question::Verify => verify(request).map(MaintainReport::Verify),
+    };
+    answer.unwrap_or_else(|failure| MaintainReport::Failed { failure })
+}
+
+fn python_volume(request: &MaintainRequest) -> Result<Option<PythonVolume>, Failure> {
+    request
+        .python
+        .as_ref()
+        .map(|root| PythonVolume::open_read(Path::new(root)))
+        .transpose()
+}
+
+fn system_volume(request: &MaintainRequest) -> Result<Option<SystemVolume>, Failure> {
+    let volume = request.nix.as_ref().map(SystemVolume::new);
+    volume.map(|volume| volume.check().map(|()| volume)).transpose()
+}
+
+fn patience(request: &MaintainRequest) -> Result<Patience, Failure> {
+    Patience::until(Instant::now() + Duration::from_millis(request.deadline_ms))
+}
+
+fn usage(request: &MaintainRequest) -> Result<UsageReport, Failure> {
+    let mut report = UsageReport::default();
+    if let Some(volume) = python_volume(request)? {
+        report.add(super::usage(&volume)?);
+    }
+    if let Some(volume) = system_volume(request)? {
+        report.add(system::usage(&volume)?);
+    }
+    Ok(report)
+}
+
+fn gc(request: &MaintainRequest) -> Result<GcReport, Failure> {
+    let budget = Budget {
+        bytes: request.budget_bytes,
+        inodes: request.budget_inodes,
+    };
+    let patience = patience(request)?;
+    let mut report = GcReport::default();
+    if let Some(volume) = python_volume(request)? {
+        report.add(super::gc(&volume, budget, request.python_tools.as_ref(), &patience)?);
+    }
+    if let Some(volume) = system_volume(request)? {
+        report.add(system::gc(&volume, budget, request.system_tools.as_ref(), &patience)?);
+    }
+    Ok(report)
+}
+
+fn verify(request: &MaintainRequest) -> Result<VerifyReport, Failure> {
+    let patience = patience(request)?;
+    let mut report = VerifyReport::default();
+    if let Some(volume) = python_volume(request)? {
+        report.add(super::verify(&volume)?);
+    }
+    if let Some(volume) = system_volume(request)? {
+        report.add(system::verify(&volume, request.system_tools.as_ref(), &patience)?);
+    }
+    Ok(report)
+}

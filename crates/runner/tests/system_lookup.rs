@@ -1,0 +1,161 @@
+//! The system volume as a task meets it: found, missed, refused, and never pulled away while in use.
+
+#[expect(dead_code, reason = "each test binary uses its own part of the harness")]
+mod run_harness;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hybrid_cache_model::protocol::{EXIT_MISSED, Environments, RunReport};
+use hybrid_cache_model::{CacheReport, CacheStatus, End, FailureKind, Resolved, SystemKey};
+use hybrid_cache_runner::maintain::Budget;
+use hybrid_cache_runner::maintain::system::{evict_entry, gc, usage, verify};
+use hybrid_cache_runner::python::child::Patience;
+use hybrid_cache_runner::system::{IndexEntry, SystemVolume};
+use run_harness::Case;
+
+/// A case whose system volume holds one package `git` with a program `hello`.
+fn with_system(code: &str) -> (Case, SystemVolume, PathBuf, PathBuf) {
+    let case = Case::new(code).change(|request| request.task.system_dependencies = "git".to_owned());
+    let volume = SystemVolume::new(&case.request.place.volumes.nix);
+    let path = volume.root().join("store/0a-git");
+    std::fs::create_dir_all(path.join("bin")).unwrap();
+    std::fs::write(path.join("bin/hello"), "#!/bin/sh\necho hello from the store\n").unwrap();
+    std::fs::set_permissions(path.join("bin/hello"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let task = case.request.task.check().unwrap();
+    let key = SystemKey::new(&task.system, "test:1", "x86_64-linux-gnu");
+    for folder in ["index", "leases", "locks"] {
+        std::fs::create_dir_all(volume.state().join(folder)).unwrap();
+    }
+    std::fs::create_dir_all(volume.roots_path(&key)).unwrap();
+    std::os::unix::fs::symlink(&path, volume.roots_path(&key).join("0")).unwrap();
+    std::fs::write(volume.state().join("FORMAT"), "hybrid-cache system 1\n").unwrap();
+    std::fs::write(volume.lease_path(&key), "").unwrap();
+    let entry = IndexEntry::new(&key, "test:1", vec!["git".to_owned()], vec![path.display().to_string()]);
+    let index = volume.index_path(&key);
+    std::fs::write(&index, entry.to_json().unwrap()).unwrap();
+    (case, volume, index, path)
+}
+
+fn patience() -> Patience {
+    Patience::until(Instant::now() + Duration::from_secs(20)).unwrap()
+}
+
+const SAY_HELLO: &str = "import subprocess\nprint(subprocess.run(['hello'], capture_output=True, text=True).stdout)";
+
+#[test]
+fn a_hit_puts_the_store_paths_on_the_search_path() {
+    let (case, _, _, path) = with_system(SAY_HELLO);
+    let ran = case.run();
+    assert_eq!(ran.text(), "hello from the store", "{}", ran.stderr);
+    let Some(RunReport::Finished { cache, resolved, .. }) = ran.report else {
+        panic!("{:?}", ran.report)
+    };
+    assert_eq!(
+        cache,
+        CacheReport {
+            python: CacheStatus::NotAsked,
+            system: CacheStatus::Hit
+        }
+    );
+    assert_eq!(resolved.system, [path.display().to_string()]);
+}
+
+#[test]
+fn an_entry_whose_store_path_is_gone_is_a_miss() {
+    let (case, _, _, path) = with_system(SAY_HELLO);
+    std::fs::remove_dir_all(path).unwrap();
+    let ran = case.run();
+    assert_eq!(ran.code, EXIT_MISSED, "{:?}", ran.report);
+}
+
+#[test]
+fn an_unknown_layout_is_refused_and_left_untouched() {
+    let (case, volume, _, _) = with_system(SAY_HELLO);
+    let format = volume.state().join("FORMAT");
+    std::fs::write(&format, "hybrid-cache system 999\n").unwrap();
+    let ran = case.run();
+    let End::Failed { failure } = ran.end() else {
+        panic!("{:?}", ran.report)
+    };
+    assert_eq!(failure.kind, FailureKind::CacheFormat);
+    assert!(failure.message.contains("hybrid-cache system 999"), "{failure}");
+    assert_eq!(std::fs::read_to_string(format).unwrap(), "hybrid-cache system 999\n");
+}
+
+#[test]
+fn what_a_preparation_made_is_used_as_it_was_told() {
+    let (case, _, _, path) = with_system(SAY_HELLO);
+    let built = CacheStatus::Built {
+        downloaded_bytes: 7,
+        reused_bytes: 8,
+    };
+    let cache = CacheReport {
+        python: CacheStatus::NotAsked,
+        system: built,
+    };
+    let prepared = |path: &Path| Environments::Prepared {
+        python: None,
+        system: vec![path.display().to_string()],
+        cache,
+        resolved: Resolved::default(),
+    };
+    let case = case.change(|request| request.environments = prepared(&path));
+    let ran = case.run();
+    assert_eq!(ran.text(), "hello from the store", "{}", ran.stderr);
+    assert!(matches!(ran.report, Some(RunReport::Finished { cache: told, .. }) if told == cache));
+    let case = case.change(|request| request.environments = prepared(Path::new("/no/such/path")));
+    let ran = case.run();
+    assert!(
+        matches!(ran.end(), End::Failed { failure } if failure.message.contains("/no/such/path")),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn nothing_is_evicted_while_a_task_uses_it() {
+    let (case, volume, index, path) = with_system("print('up', flush=True)\nimport time\ntime.sleep(1.5)");
+    let mut running = case.start();
+    let mut up = [0; 3];
+    std::io::Read::read_exact(running.child.stdout.as_mut().unwrap(), &mut up).unwrap();
+    assert!(!evict_entry(&volume, &index).unwrap());
+    assert!(index.exists() && path.exists());
+    assert_eq!(*running.finish().end(), End::Exited { code: 0 });
+    assert!(evict_entry(&volume, &index).unwrap());
+    assert!(!index.exists());
+    assert!(path.exists(), "only Nix deletes from its store");
+    assert_eq!(case.run().code, EXIT_MISSED);
+}
+
+#[test]
+fn damage_is_found_and_named() {
+    let (_case, volume, index, path) = with_system(SAY_HELLO);
+    assert!(verify(&volume, None, &patience()).unwrap().is_clean());
+    assert_eq!(usage(&volume).unwrap().system_sets, 1);
+    let problem = |volume: &SystemVolume| verify(volume, None, &patience()).unwrap().problems.remove(0).what;
+    let roots = volume.root().join("var/nix/gcroots/hybrid-cache");
+    std::fs::rename(&roots, volume.root().join("away")).unwrap();
+    assert!(problem(&volume).contains("a root is missing"));
+    std::fs::rename(volume.root().join("away"), roots).unwrap();
+    std::fs::remove_dir_all(path).unwrap();
+    assert!(problem(&volume).contains("0a-git is missing"));
+    std::fs::write(index, "{").unwrap();
+    assert!(problem(&volume).contains("cannot be read"));
+}
+
+#[test]
+fn left_overs_are_swept_and_no_nix_means_no_eviction() {
+    let (_case, volume, index, _) = with_system(SAY_HELLO);
+    for left in [
+        "var/nix/builds/nix-7-1",
+        "var/hybrid-cache/work/nix-7",
+        "var/nix/gcroots/hybrid-cache/dead",
+    ] {
+        std::fs::create_dir_all(volume.root().join(left)).unwrap();
+    }
+    let report = gc(&volume, Budget { bytes: 1, inodes: 0 }, None, &patience()).unwrap();
+    assert_eq!((report.swept, report.over_budget), (3, true));
+    assert!(report.warnings[0].contains("no nix is given"), "{:?}", report.warnings);
+    assert!(index.exists());
+}

@@ -1,0 +1,236 @@
+//! Making system packages, with a scripted double in Nix's place: who waits for whom, what is published, what is not.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use hybrid_cache_model::maintain::MaintainReport;
+use hybrid_cache_model::protocol::{
+    Interpreter, Keep, PackageSource, Place, PrepareRequest, Provider, SystemTools, Volumes,
+};
+use hybrid_cache_model::{CacheStatus, Failure, FailureKind, Phase, TaskSpec};
+use hybrid_cache_runner::clock::Recorder;
+use hybrid_cache_runner::maintain::{Budget, system as maintain};
+use hybrid_cache_runner::python::child::Patience;
+use hybrid_cache_runner::system::{self, SystemPrepared, SystemVolume};
+use tempfile::TempDir;
+
+/// Answers like Nix, and does with the store what Nix would: `@ROOT@` is the volume.
+const NIX_DOUBLE: &str = r#"#!/bin/sh
+root=@ROOT@
+echo "$@" >> $root/calls
+case "$1" in
+build)
+    [ -e $root/full ] && { echo "error: writing: No space left on device" >&2; echo "error: networking issues" >&2; exit 1; }
+    sleep 0.1
+    mkdir -p $root/store/0a-git/bin $root/store/0b-gnumake/bin $root/store/0c-libc
+    echo '[{"drvPath":"x","outputs":{"out":"'$root'/store/0a-git"}},{"drvPath":"y","outputs":{"out":"'$root'/store/0b-gnumake"}}]' ;;
+path-info)
+    echo '[{"path":"/nix/store/0a-git","narSize":100},{"path":"/nix/store/0b-gnumake","narSize":20},{"path":"/nix/store/0c-libc","narSize":3}]' ;;
+store)
+    rm -f $root/full
+    [ -e $root/var/nix/gcroots/hybrid-cache/*/0 ] || rm -rf $root/store/* ;;
+esac
+"#;
+
+struct Bench {
+    dir: TempDir,
+    request: PrepareRequest,
+}
+
+fn bench() -> Bench {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().display().to_string();
+    let program = dir.path().join("nix");
+    std::fs::write(&program, NIX_DOUBLE.replace("@ROOT@", &root)).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::create_dir_all(dir.path().join("store/0c-libc")).unwrap();
+    let interpreter = Interpreter {
+        path: String::new(),
+        implementation: String::new(),
+        version: String::new(),
+        abi: String::new(),
+        platform: "x86_64-linux-gnu".to_owned(),
+        binary_hash: String::new(),
+    };
+    let place = Place {
+        volumes: Volumes {
+            python: root.clone(),
+            nix: root,
+        },
+        interpreter,
+        index: String::new(),
+        system_source: "nixpkgs:1".to_owned(),
+        max_age_s: 0,
+    };
+    let tools = SystemTools {
+        provider: Provider::Nix {
+            program: program.display().to_string(),
+        },
+        source: PackageSource::Nixpkgs {
+            flake: "github:NixOS/nixpkgs/1".to_owned(),
+        },
+        variables: Vec::new(),
+    };
+    let request = PrepareRequest {
+        task: TaskSpec {
+            system_dependencies: "make,git".to_owned(),
+            ..TaskSpec::new("1")
+        },
+        place,
+        keep: Keep::Publish,
+        python_tools: None,
+        system_tools: Some(tools),
+        deadline_ms: 20_000,
+        budget_bytes: 0,
+        budget_inodes: 0,
+    };
+    Bench { dir, request }
+}
+
+impl Bench {
+    fn prepare(&self) -> Result<SystemPrepared, Failure> {
+        system::prepare(&self.request, &Recorder::start())
+    }
+
+    fn calls(&self, command: &str) -> usize {
+        let calls = std::fs::read_to_string(self.dir.path().join("calls")).unwrap_or_default();
+        calls.lines().filter(|line| line.starts_with(command)).count()
+    }
+
+    fn volume(&self) -> SystemVolume {
+        SystemVolume::new(self.dir.path())
+    }
+
+    fn entries(&self) -> usize {
+        std::fs::read_dir(self.volume().index()).map_or(0, Iterator::count)
+    }
+}
+
+#[test]
+fn the_first_builds_and_publishes_and_the_next_finds_it() {
+    let bench = bench();
+    let built = bench.prepare().unwrap();
+    assert_eq!(
+        built.status,
+        CacheStatus::Built {
+            downloaded_bytes: 120,
+            reused_bytes: 3
+        }
+    );
+    let root = bench.dir.path().display();
+    assert_eq!(
+        built.paths,
+        [format!("{root}/store/0a-git"), format!("{root}/store/0b-gnumake")]
+    );
+    let found = bench.prepare().unwrap();
+    assert_eq!(
+        found,
+        SystemPrepared {
+            status: CacheStatus::Hit,
+            paths: built.paths
+        }
+    );
+    assert_eq!(bench.calls("build"), 1);
+    let call = std::fs::read_to_string(bench.dir.path().join("calls")).unwrap();
+    assert!(
+        call.contains("github:NixOS/nixpkgs/1#git github:NixOS/nixpkgs/1#gnumake"),
+        "{call}"
+    );
+    assert!(maintain::verify(&bench.volume(), None, &patience()).unwrap().is_clean());
+    assert_eq!(
+        std::fs::read_dir(bench.volume().state().join("work")).unwrap().count(),
+        0
+    );
+}
+
+#[test]
+fn many_at_once_build_it_once() {
+    let bench = bench();
+    let built = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| bench.prepare().unwrap().status))
+            .collect();
+        let statuses = all.into_iter().map(|one| one.join().unwrap());
+        statuses.filter(|status| *status != CacheStatus::Hit).count()
+    });
+    assert_eq!((built, bench.calls("build"), bench.entries()), (1, 1, 1));
+}
+
+#[test]
+fn waiting_for_another_build_has_a_deadline_and_a_row_on_the_timeline() {
+    let mut bench = bench();
+    std::thread::scope(|scope| {
+        scope.spawn(|| bench.prepare().unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        let recorder = Recorder::start();
+        assert_eq!(
+            system::prepare(&bench.request, &recorder).unwrap().status,
+            CacheStatus::Hit
+        );
+        assert!(recorder.timeline().phase_us(Phase::LockWait) > 10_000);
+    });
+    bench.request.place.system_source = "nixpkgs:2".to_owned();
+    bench.request.deadline_ms = 50;
+    assert_eq!(bench.prepare().unwrap_err().kind, FailureKind::Deadline);
+    assert_eq!(bench.entries(), 1);
+}
+
+#[test]
+fn a_discarded_preparation_leaves_nothing_in_the_index() {
+    let mut bench = bench();
+    bench.request.keep = Keep::Discard;
+    assert_eq!(bench.prepare().unwrap().status, CacheStatus::Bypassed);
+    assert_eq!(bench.entries(), 0);
+}
+
+#[test]
+fn a_full_volume_is_collected_once_and_tried_again() {
+    let bench = bench();
+    let rubbish = bench.dir.path().join("store/0d-rubbish");
+    std::fs::create_dir_all(&rubbish).unwrap();
+    std::fs::write(rubbish.join("f"), vec![7; 1 << 20]).unwrap();
+    std::fs::write(bench.dir.path().join("full"), "").unwrap();
+    assert!(matches!(bench.prepare().unwrap().status, CacheStatus::Built { .. }));
+    assert_eq!((bench.calls("build"), bench.calls("store gc")), (2, 1));
+}
+
+#[test]
+fn a_budget_evicts_the_least_recently_used_and_says_what_it_could_not() {
+    let bench = bench();
+    bench.prepare().unwrap();
+    let tools = bench.request.system_tools.as_ref();
+    let report = maintain::gc(&bench.volume(), Budget { bytes: 0, inodes: 1 }, tools, &patience()).unwrap();
+    assert_eq!(
+        (report.evicted_system_sets, report.over_budget, bench.entries()),
+        (1, true, 0)
+    );
+    let told = serde_json::to_string(&MaintainReport::Gc(report)).unwrap();
+    assert!(told.contains("\"evicted_system_sets\":1"), "{told}");
+}
+
+#[test]
+fn a_missing_nix_and_an_unknown_layout_publish_nothing() {
+    let mut bench = bench();
+    let program = Provider::Nix {
+        program: "/no/such/nix".to_owned(),
+    };
+    let tools = bench.request.system_tools.clone().unwrap();
+    bench.request.system_tools = Some(SystemTools {
+        provider: program,
+        ..tools
+    });
+    let failure = bench.prepare().unwrap_err();
+    assert!(
+        failure.kind == FailureKind::Tool && failure.message.contains("/no/such/nix"),
+        "{failure}"
+    );
+    let format = bench.volume().state().join("FORMAT");
+    std::fs::write(&format, "hybrid-cache system 999\n").unwrap();
+    assert_eq!(bench.prepare().unwrap_err().kind, FailureKind::CacheFormat);
+    assert_eq!(std::fs::read_to_string(&format).unwrap(), "hybrid-cache system 999\n");
+    assert!(!Path::new("/no/such").exists());
+}
+
+fn patience() -> Patience {
+    Patience::until(std::time::Instant::now() + std::time::Duration::from_secs(20)).unwrap()
+}
