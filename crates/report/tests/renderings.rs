@@ -6,11 +6,12 @@ mod fixture;
 
 use std::collections::BTreeSet;
 
-use hybrid_cache_model::sample::{Acceptance, RunRecord};
+use hybrid_cache_model::sample::{Acceptance, Completion, RunRecord};
 use hybrid_cache_model::{Lane, Phase, Span, Temperature};
+use hybrid_cache_report::compare::Change;
 use hybrid_cache_report::phases::{Attribution, background_us, hidden_us};
 use hybrid_cache_report::warning::WarningKind;
-use hybrid_cache_report::{Color, Summary, compare, html, markdown, terminal};
+use hybrid_cache_report::{Color, Summary, compare, html, markdown, terminal, write_run};
 use proptest::prelude::*;
 
 #[test]
@@ -67,6 +68,14 @@ fn the_page_is_well_formed_and_its_references_resolve() {
             assert!(ids.contains(reference), "nothing has the id {reference}");
         }
     }
+}
+
+/// Leaves the rendered fixture in `target/tmp/report-fixture`, to be looked at in a browser.
+#[test]
+fn the_fixture_is_left_to_be_looked_at() {
+    let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("report-fixture");
+    write_run(&dir, &fixture::record()).unwrap();
+    assert!(dir.join("report.html").exists());
 }
 
 #[test]
@@ -178,6 +187,28 @@ fn every_fault_of_the_fixture_has_its_warning() {
 }
 
 #[test]
+fn an_interruption_and_a_gap_in_the_spans_have_warnings_too() {
+    let mut record = fixture::record();
+    record.completion = Completion::Interrupted;
+    for sample in record.samples.iter_mut().filter(|sample| sample.scenario == "bare") {
+        sample.timeline.spans.retain(|span| span.phase != Phase::Sandbox);
+    }
+    let warnings = Summary::from_record(&record).warnings;
+    assert_eq!(warnings[0].kind, WarningKind::Interrupted);
+    let gap = warnings
+        .iter()
+        .find(|warning| warning.kind == WarningKind::Unattributed)
+        .unwrap();
+    assert_eq!(gap.about.as_deref(), Some("bare, cached"));
+    let missing = Summary::from_record(&RunRecord {
+        samples: Vec::new(),
+        ..record
+    })
+    .warnings;
+    assert!(missing.iter().any(|warning| warning.kind == WarningKind::NothingCounts));
+}
+
+#[test]
 fn rejected_and_failed_samples_are_counted_and_enter_no_figure() {
     let mut record = fixture::record();
     let before = Summary::from_record(&record);
@@ -241,6 +272,18 @@ fn a_run_is_the_same_as_itself_and_a_slower_one_fails_the_gate() {
         "bare is slower, large-wheel was tried and lost twice: {failures:?}"
     );
     assert_eq!(comparison.gate(0.5).failures.len(), 2);
+    let back = compare(&after, &before);
+    let change = |name: &str| {
+        back.groups
+            .iter()
+            .find(|group| group.scenario == name)
+            .map(|group| group.change)
+    };
+    assert_eq!(
+        (change("bare"), change("system-only")),
+        (Some(Change::Faster), Some(Change::OnlyInB))
+    );
+    assert!(back.gate(0.0).passed(), "what A never had cannot be lost");
 }
 
 fn spans() -> impl Strategy<Value = Vec<Span>> {
