@@ -52,6 +52,7 @@ pub fn bring_and(
             what: format!("{} {}", label.name, label.version),
             problem: "none of this machine's apt sources serves Debian's packages".into(),
         })?;
+        let agent = download::agent(mirror.proxy.as_deref(), download::WAIT);
         let total = Total {
             what: format!("{} {} ({} packages)", label.name, label.version, debs.len()),
             done_bytes: AtomicU64::new(0),
@@ -65,7 +66,7 @@ pub fn bring_and(
                 what: name,
                 urls: &urls,
                 sha256: &deb.sha256,
-                proxy: mirror.proxy.as_deref(),
+                agent: &agent,
             };
             let file = download::fetch(&wanted, &file, &super::progress::Silent)?;
             unpack(&file, folder)?;

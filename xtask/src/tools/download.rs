@@ -10,6 +10,9 @@ use ureq::http::StatusCode;
 use super::error::ToolError;
 use super::progress::Progress;
 
+/// How long a download waits for each answer of its peer.
+pub const WAIT: Duration = Duration::from_secs(20);
+
 /// A client with one deadline for connecting and for each wait on the peer.
 pub fn agent(proxy: Option<&str>, wait: Duration) -> ureq::Agent {
     let mut config = ureq::Agent::config_builder()
@@ -37,8 +40,8 @@ pub struct Wanted<'a> {
     pub urls: &'a [String],
     /// The pinned digest, in hexadecimal.
     pub sha256: &'a str,
-    /// A proxy that the machine's settings name for these addresses.
-    pub proxy: Option<&'a str>,
+    /// The client: where it is shared, connections are used again.
+    pub agent: &'a ureq::Agent,
 }
 
 /// Fetches into `target`, unless a file with the right digest is there already. What an interrupted try left in
@@ -50,11 +53,10 @@ pub fn fetch(wanted: &Wanted<'_>, target: &Path, progress: &dyn Progress) -> Res
     let mut part = target.as_os_str().to_owned();
     part.push(".part");
     let part = PathBuf::from(part);
-    let agent = agent(wanted.proxy, Duration::from_secs(20));
     let mut problem = "no address is known for it".to_owned();
     // two rounds: a connection cut in the middle goes on where it stopped
     for url in wanted.urls.iter().chain(wanted.urls) {
-        match transfer(&agent, url, &part, wanted.what, progress) {
+        match transfer(wanted.agent, url, &part, wanted.what, progress) {
             Ok(()) => return accept(&part, target, wanted),
             Err(Transfer::Local(error)) => return Err(error),
             Err(Transfer::Remote(text)) => problem = text,

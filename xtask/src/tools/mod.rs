@@ -174,7 +174,11 @@ pub fn provision(checkout: &Path, choice: &ToolChoice, progress: &dyn Progress) 
         let mirror = scope.spawn(|| find_mirror(&deb_pins, arch));
         let index = scope.spawn(index::read);
         let interpreter = python::find();
-        (mirror.join().unwrap_or_default(), index.join().unwrap_or_default(), interpreter)
+        (
+            mirror.join().unwrap_or_default(),
+            index.join().unwrap_or_default(),
+            interpreter,
+        )
     });
     let interpreter = interpreter?;
     let uv = uv::provide(&place, &tool_pins.uv, arch, progress)?;

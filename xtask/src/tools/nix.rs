@@ -150,7 +150,7 @@ impl Surroundings<'_> {
                     what: "nix-portable",
                     urls: &urls,
                     sha256,
-                    proxy: None,
+                    agent: &download::agent(None, download::WAIT),
                 },
                 &file,
                 progress,
@@ -269,6 +269,10 @@ fn environment() -> BTreeMap<String, String> {
         .iter()
         .find_map(|name| std::env::var(name).ok());
     env.insert("USER".into(), "nix".into());
+    // each of nix's downloads is a process that asks for the mirror's address anew; where a name server drops one of many
+    // questions at once, the usual wait of 5 s is as long as connect-timeout, and the download fails
+    let patience = std::env::var("RES_OPTIONS").unwrap_or_else(|_| "timeout:1 attempts:8".into());
+    env.insert("RES_OPTIONS".into(), patience);
     env.insert(
         "NIX_SSL_CERT_FILE".into(),
         bundle.unwrap_or_else(|| "/etc/ssl/certs/ca-certificates.crt".into()),
