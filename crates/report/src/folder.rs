@@ -38,7 +38,9 @@ pub enum FolderError {
     },
     /// The file was written by a version that this one does not know.
     #[error(
-        "{}: schema version {found}, but this program reads version {SCHEMA_VERSION}\nhint: use the revision of hybrid-cache that wrote it, see `provenance.revision` in the file", path.display()
+        "{}: schema version {found}, but this program reads version {SCHEMA_VERSION}\n\
+         hint: use the revision of hybrid-cache that wrote it, see `provenance.revision` in the file",
+        path.display()
     )]
     UnknownSchema {
         /// The file.
@@ -58,7 +60,9 @@ pub enum FolderError {
     },
     /// The folder holds no run.
     #[error(
-        "{}: no {REPORT_FILE} and no {SAMPLES_FILE} here\nhint: name the folder that `cargo xtask bench` wrote, such as reports/<run>", path.display()
+        "{}: no {REPORT_FILE} and no {SAMPLES_FILE} here\n\
+         hint: name the folder that `cargo xtask bench` wrote, such as reports/<run>",
+        path.display()
     )]
     NotARun {
         /// The folder.
