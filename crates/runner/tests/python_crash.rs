@@ -1,49 +1,42 @@
 //! What the Python volume looks like after the worst: killed preparations, a full disk, a read-only folder, eviction.
 
+#![expect(clippy::unwrap_used, reason = "all of this is test code")]
+
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use hybrid_cache_model::protocol::{PrepareEvent, PrepareRequest};
+use hybrid_cache_model::protocol::PrepareRequest;
 use hybrid_cache_model::{CacheStatus, FailureKind};
 use hybrid_cache_runner::maintain::{Budget, gc, touch, usage, verify};
 use hybrid_cache_runner::python::child::Patience;
 use hybrid_cache_runner::python::{Lookup, PythonVolume};
 
 mod python_support;
-use python_support::{Bench, prepare, prepare_telling};
+use python_support::{Bench, prepare};
 
-/// Names the file with the request that [`in_a_process`] prepares.
-const REQUEST: &str = "HYBRID_CACHE_TEST_REQUEST";
+const RUNNER: &str = env!("CARGO_BIN_EXE_runner");
+
 const KILLS: u32 = 10;
 
-/// Not a test: the process that the tests below start, and kill.
-#[test]
-#[ignore = "started by other tests"]
-fn in_a_process() {
-    let Ok(path) = std::env::var(REQUEST) else { return };
-    let request: PrepareRequest = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    let told = prepare_telling(&request, |event| {
-        if let PrepareEvent::Ready { .. } = event {
-            println!("told ready");
-        }
-    });
-    match told.events.last() {
-        Some(PrepareEvent::Failed { failure, .. }) => println!("told {:?}: {failure}", failure.kind),
-        other => println!("told {other:?}"),
-    }
+/// `runner prepare` as a process of its own, events to a pipe.
+fn process(bench: &Bench, request: &PrepareRequest) -> Command {
+    let mut command = Command::new(RUNNER);
+    let request = request_file(bench, "request.json", request);
+    command
+        .arg("prepare")
+        .stdin(std::fs::File::open(request).unwrap())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0);
+    command
 }
 
-fn process(bench: &Bench, request: &PrepareRequest) -> Command {
-    let path = bench.dir.path().join("request.json");
+fn request_file(bench: &Bench, name: &str, request: &PrepareRequest) -> PathBuf {
+    let path = bench.dir.path().join(name);
     std::fs::write(&path, serde_json::to_vec(request).unwrap()).unwrap();
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", "in_a_process", "--ignored", "--nocapture"])
-        .env(REQUEST, path);
-    command.stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
-    command
+    path
 }
 
 fn patience() -> Patience {
@@ -202,24 +195,17 @@ fn touching_makes_the_most_recently_used() {
     assert!(lease.metadata().unwrap().modified().unwrap().elapsed().unwrap() < Duration::from_secs(60));
 }
 
-/// A small private file system; `None` where this user may not mount.
-fn inside_mount(bench: &Bench, options: &str, request: &PrepareRequest) -> Option<String> {
-    let inner = process(bench, request);
+/// Prepares the requests one after the other on a private file system; `None` where this user may not mount.
+fn inside_mount(bench: &Bench, options: &str, requests: &[PrepareRequest]) -> Option<String> {
     let mut script = Command::new("unshare");
-    script.args([
-        "-m",
-        "sh",
-        "-c",
-        "mount -t tmpfs -o \"$0\" tmpfs \"$1\" || exit 99; shift; \"$@\"; code=$?; find . | head; exit $code",
-    ]);
-    script
-        .arg(options)
-        .arg(bench.root())
-        .arg(inner.get_program())
-        .args(inner.get_args());
-    script
-        .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .current_dir(bench.root());
+    script.args(["-m", "sh", "-c"]).arg(
+        "mount -t tmpfs -o \"$1\" tmpfs \"$2\" || exit 99; shift 2; runner=$0; \
+         for request; do \"$runner\" prepare <\"$request\"; done",
+    );
+    script.arg(RUNNER).arg(options).arg(bench.root());
+    for (at, request) in requests.iter().enumerate() {
+        script.arg(request_file(bench, &format!("{at}.json"), request));
+    }
     let output = script.output().ok()?;
     if output.status.code() == Some(99) {
         println!("skipped: this user may not mount");
@@ -233,57 +219,34 @@ fn a_full_disk_is_told_as_such() {
     let Some(bench) = Bench::new() else { return };
     let request = bench.request("numpy");
     for options in ["size=20m", "size=48m", "size=400m,nr_inodes=1500"] {
-        let Some(told) = inside_mount(&bench, options, &request) else {
+        let Some(told) = inside_mount(&bench, options, std::slice::from_ref(&request)) else {
             return;
         };
-        assert!(told.contains("told DiskFull"), "{options}: {told}");
+        assert!(told.contains(r#""kind":"disk_full""#), "{options}: {told}");
     }
 }
 
 #[test]
 fn a_full_disk_evicts_once_and_goes_on() {
     let Some(bench) = Bench::new() else { return };
-    let Some(told) = inside_mount_twice(&bench) else { return };
-    assert!(told.contains("were evicted"), "{told}");
-    assert!(told.matches("told ready").count() == 2, "{told}");
-}
-
-/// numpy first, then something of its size that fits only when numpy is gone.
-fn inside_mount_twice(bench: &Bench) -> Option<String> {
-    let first = bench.dir.path().join("first.json");
-    std::fs::write(&first, serde_json::to_vec(&bench.request("numpy")).unwrap()).unwrap();
-    let inner = process(bench, &bench.request("numpy<2.4"));
-    let mut script = Command::new("unshare");
-    script.args([
-        "-m",
-        "sh",
-        "-c",
-        "mount -t tmpfs -o size=120m tmpfs \"$0\" || exit 99; first=$1; shift; \
-        env HYBRID_CACHE_TEST_REQUEST=\"$first\" \"$@\"; \"$@\"",
-    ]);
-    script
-        .arg(bench.root())
-        .arg(first)
-        .arg(inner.get_program())
-        .args(inner.get_args());
-    script.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let output = script.output().ok()?;
-    if output.status.code() == Some(99) {
-        println!("skipped: this user may not mount");
-        return None;
-    }
-    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+    // Each takes 67 MB: the second fits only when the first is gone.
+    let requests = [bench.request("numpy"), bench.request("numpy<2.4")];
+    let Some(told) = inside_mount(&bench, "size=120m", &requests) else {
+        return;
+    };
+    assert!(told.contains("environments were evicted"), "{told}");
+    assert_eq!(told.matches(r#""event":"published""#).count(), 2, "{told}");
 }
 
 #[test]
 fn a_read_only_folder_is_told_as_such_and_still_serves_lookups() {
     let Some(bench) = Bench::new() else { return };
     let request = bench.request("idna");
-    let Some(told) = inside_mount(&bench, "ro,size=1m", &request) else {
+    let Some(told) = inside_mount(&bench, "ro,size=1m", &[request]) else {
         return;
     };
     assert!(
-        told.contains("told CacheAccess") && told.contains("read-only"),
+        told.contains(r#""kind":"cache_access""#) && told.contains("read-only"),
         "{told}"
     );
     let missing = PythonVolume::open_read(&bench.dir.path().join("nowhere")).unwrap_err();

@@ -47,8 +47,11 @@ pub fn verify(volume: &PythonVolume) -> Result<VerifyReport, Failure> {
             note(&mut report, &request, "the request points to no environment".to_owned());
         }
     }
-    for left in stage::abandoned(&volume.staging())? {
-        note(&mut report, &left, "left by a preparation that was killed".to_owned());
+    for left in stage::abandoned(&volume.staging())?
+        .iter()
+        .filter(|left| !stage::was_handed_out(left))
+    {
+        note(&mut report, left, "left by a preparation that was killed".to_owned());
     }
     for left in entries(&volume.trash())? {
         note(&mut report, &left, "not yet deleted".to_owned());

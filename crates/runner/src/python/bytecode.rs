@@ -161,16 +161,11 @@ fn compile(missing: &[&Unit], interpreter: &Interpreter, work: &Path, patience: 
             .into_iter()
             .map(|share| scope.spawn(|| compile_share(share, interpreter, work, patience)))
             .collect();
-        let bug = || {
-            Err(Failure::new(
-                FailureKind::Internal,
-                "a thread that compiles byte-code panicked",
-            ))
-        };
-        running
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|_| bug()))
-            .collect()
+        for thread in running {
+            let bug = |_| Failure::new(FailureKind::Internal, "a thread that compiles byte-code panicked");
+            thread.join().map_err(bug).flatten()?;
+        }
+        Ok(())
     })
 }
 

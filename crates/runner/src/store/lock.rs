@@ -146,6 +146,7 @@ fn open(path: &Path, missing: Missing) -> io::Result<File> {
             .read(true)
             .write(true)
             .create(true)
+            .truncate(false)
             .mode(0o644)
             .open(path),
         Missing::Absent => File::open(path),

@@ -116,6 +116,11 @@ pub fn abandoned(staging: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(found)
 }
 
+/// True for a staging folder that a task was told of: what is in it was verified, and it goes with the next sweep.
+pub fn was_handed_out(path: &Path) -> bool {
+    path.join(READY).exists()
+}
+
 fn is_abandoned(path: &Path) -> bool {
     let maker = path.join(MAKER);
     if !maker.exists() {
@@ -125,7 +130,7 @@ fn is_abandoned(path: &Path) -> bool {
     let Ok(Some(_maker)) = lock::attempt(&maker, Mode::Exclusive, Missing::Absent) else {
         return false;
     };
-    if path.join(READY).exists() && age(&path.join(READY)) <= GRACE {
+    if was_handed_out(path) && age(&path.join(READY)) <= GRACE {
         return false;
     }
     let lease = path.join(PRODUCT).join(LEASE);

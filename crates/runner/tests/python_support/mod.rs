@@ -1,5 +1,8 @@
 //! What the tests of the Python volume share: real tools where they are at hand, requests, and events.
 
+#![expect(dead_code, reason = "each of the test programs uses another part of this")]
+#![expect(clippy::unwrap_used, reason = "all of this is test code")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
