@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,7 +19,21 @@ use python_support::{Bench, prepare};
 
 const RUNNER: &str = env!("CARGO_BIN_EXE_runner");
 
-const KILLS: u32 = 10;
+/// Where preparations are killed: so many milliseconds after an event that contains the text.
+const KILLS: [(&str, u64); 12] = [
+    ("lock_wait", 0),
+    ("python_venv", 0),
+    ("python_install", 0),
+    ("python_install", 80),
+    ("python_install", 250),
+    ("python_install", 500),
+    ("python_verify", 0),
+    ("ready", 0),
+    ("python_bytecode", 60),
+    ("python_publish", 0),
+    ("python_publish", 3),
+    ("python_publish", 20),
+];
 
 /// `runner prepare` as a process of its own, events to a pipe.
 fn process(bench: &Bench, request: &PrepareRequest) -> Command {
@@ -47,46 +62,43 @@ fn count(path: &Path) -> usize {
     std::fs::read_dir(path).map_or(0, Iterator::count)
 }
 
+/// Kills a preparation `delay_ms` after it told an event that contains `mark`.
+fn kill_at(bench: &Bench, request: &PrepareRequest, mark: &str, delay_ms: u64) {
+    let mut child = process(bench, request).spawn().unwrap();
+    let events = BufReader::new(child.stdout.take().unwrap());
+    let seen = events.lines().any(|line| line.unwrap().contains(mark));
+    assert!(seen, "the preparation ended without {mark}");
+    std::thread::sleep(Duration::from_millis(delay_ms));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 #[test]
-fn killed_at_ten_moments_nothing_half_made_is_ever_visible() {
+fn killed_at_any_moment_nothing_half_made_is_ever_visible() {
     let Some(bench) = Bench::new() else { return };
     let dependencies = "numpy,packaging";
     let request = bench.request(dependencies);
-    // How long one takes, on another volume, so that the moments lie between its start and its end.
-    let Some(other) = Bench::new() else { return };
-    let started = Instant::now();
-    assert!(
-        process(&other, &other.request(dependencies))
-            .status()
-            .unwrap()
-            .success()
-    );
-    let whole = started.elapsed();
-    for kill in 0..KILLS {
-        let mut child = process(&bench, &request).spawn().unwrap();
-        std::thread::sleep(whole * (kill + 1) / (KILLS + 1));
-        child.kill().unwrap();
-        child.wait().unwrap();
+    for (mark, delay_ms) in KILLS {
+        kill_at(&bench, &request, mark, delay_ms);
         let report = verify(&bench.volume()).unwrap();
-        let bad: Vec<_> = report
-            .problems
-            .iter()
-            .filter(|problem| !problem.path.starts_with("staging/"))
-            .collect();
-        assert!(bad.is_empty(), "after kill {kill}: {bad:?}");
-        if let Lookup::Hit(leased) = bench.lookup(dependencies) {
-            println!("kill {kill}: published already");
-            python_support::run(&leased.python(), "import numpy, packaging");
-            drop(leased);
+        let bad = |path: &str| !path.starts_with("staging/");
+        let bad: Vec<_> = report.problems.iter().filter(|problem| bad(&problem.path)).collect();
+        assert!(bad.is_empty(), "killed {delay_ms} ms after {mark}: {bad:?}");
+        let published = matches!(bench.lookup(dependencies), Lookup::Hit(_));
+        println!(
+            "killed {delay_ms} ms after {mark}: {} environments, published: {published}",
+            report.environments
+        );
+        if published {
+            bench.run(dependencies, "import numpy, packaging");
             std::fs::remove_dir_all(bench.volume().requests()).unwrap();
         }
     }
     let told = prepare(&request);
     assert_eq!(told.warnings(), Vec::<String>::new());
     bench.run(dependencies, "import numpy, packaging");
-    // Those that were killed after they had said Ready may still be about to be run from.
     let report = verify(&bench.volume()).unwrap();
-    assert!(report.is_clean(), "{report:?}");
+    assert!(report.is_clean() && report.environments == 1, "{report:?}");
 }
 
 #[test]

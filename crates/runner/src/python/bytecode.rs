@@ -5,7 +5,7 @@
 //! is called (the interpreter puts the real one in when it loads the file, so tracebacks are right) and validity is not
 //! checked against the source (`unchecked-hash`): the environment never changes after it was published.
 //!
-//! Sources in folders called `tests` are left out. numpy alone has 250 of them, a quarter of its entries; they are
+//! Sources in folders called `tests` are left out. numpy alone has 250 of them, half of its sources; they are
 //! not imported by the programs that use a package, and where one is, the interpreter compiles it in memory.
 
 use std::os::unix::ffi::OsStrExt;
