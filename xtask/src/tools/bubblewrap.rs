@@ -60,7 +60,7 @@ pub fn provide(
 }
 
 /// The program started by the loader and with the libraries of its own packages.
-fn through_loader(folder: &Path, arch: &str, program: &Path) -> Vec<String> {
+pub fn through_loader(folder: &Path, arch: &str, program: &Path) -> Vec<String> {
     let libraries = [format!("lib/{arch}-linux-gnu"), format!("usr/lib/{arch}-linux-gnu")];
     let loader = if arch == "aarch64" {
         "ld-linux-aarch64.so.1"
@@ -81,7 +81,7 @@ fn through_loader(folder: &Path, arch: &str, program: &Path) -> Vec<String> {
 }
 
 /// Makes the smallest sandbox and returns bubblewrap's version.
-fn works(command: &[String]) -> Result<String, ToolError> {
+pub fn works(command: &[String]) -> Result<String, ToolError> {
     let start = || {
         let mut start = Command::new(&command[0]);
         start.args(&command[1..]);

@@ -111,17 +111,17 @@ impl Surroundings<'_> {
     fn debnix(&self) -> Result<PackageSource, ToolError> {
         let folder = self.checkout.join("images/debnix");
         let folder = folder.canonicalize().map_err(ToolError::io("find", &folder))?;
+        let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
+            .map_err(ToolError::io("read", &folder))?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|ending| ["nix", "sh", "json"].iter().any(|one| ending == *one))
+            })
+            .collect();
+        files.sort();
         let mut hash = blake3::Hasher::new();
-        for name in [
-            "default.nix",
-            "applets.sh",
-            "gcc.sh",
-            "pins.json",
-            "sysroot.sh",
-            "tool.sh",
-            "unpack.sh",
-        ] {
-            let file = folder.join(name);
+        for file in files {
             let bytes = std::fs::read(&file).map_err(ToolError::io("read", &file))?;
             hash.update(&(bytes.len() as u64).to_le_bytes()).update(&bytes);
         }

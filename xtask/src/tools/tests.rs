@@ -248,6 +248,42 @@ fn the_machine_gets_every_tool_and_each_one_runs() {
 }
 
 #[test]
+#[ignore = "brings every tool anew: 40 MB from the network"]
+fn two_at_once_fill_an_empty_tool_folder() {
+    let dir = checkout_with(|text| text);
+    for file in std::fs::read_dir(checkout().join("images/debnix")).unwrap().flatten() {
+        std::fs::copy(file.path(), dir.path().join("images/debnix").join(file.file_name())).unwrap();
+    }
+    let bring = || provision(dir.path(), &ToolChoice::default(), &Silent);
+    let started = std::time::Instant::now();
+    let (one, two) = std::thread::scope(|scope| {
+        let other = scope.spawn(bring);
+        (bring().unwrap(), other.join().unwrap().unwrap())
+    });
+    println!("brought in {:.1} s", started.elapsed().as_secs_f64());
+    assert_eq!(one.uv.path, two.uv.path);
+    let mut names: Vec<_> = std::fs::read_dir(dir.path().join(".tools"))
+        .unwrap()
+        .flatten()
+        .map(|e| e.file_name())
+        .collect();
+    names.retain(|name| name.to_string_lossy().contains("staging"));
+    assert!(names.is_empty(), "{names:?}");
+    let nix = one.nix.unwrap();
+    let said = process::output(
+        std::process::Command::new(nix.program).arg("--version"),
+        std::time::Duration::from_secs(9),
+    );
+    assert!(said.unwrap().contains(&nix.version));
+    // on a machine whose own libraries do not fit, the sandbox starts through its packages' loader
+    if let Origin::Brought { .. } = one.bwrap.origin {
+        let folder = one.bwrap.path.ancestors().nth(3).unwrap();
+        let command = bubblewrap::through_loader(folder, std::env::consts::ARCH, &one.bwrap.path);
+        bubblewrap::works(&command).unwrap();
+    }
+}
+
+#[test]
 fn versions_compare_by_number() {
     assert!(version_reached("0.11.0", "0.5.0") && version_reached("2.8", "2.8") && !version_reached("0.4.9", "0.5.0"));
     let deb = |version: &str| Deb {
