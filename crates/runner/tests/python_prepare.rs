@@ -162,6 +162,26 @@ fn eight_at_once_build_once() {
 }
 
 #[test]
+fn two_publishers_of_one_environment_do_not_disturb_each_other() {
+    let Some(bench) = Bench::new() else { return };
+    for _ in 0..5 {
+        let requests = ["six", "six>=1", "six>=1.1", "six>=1.2"];
+        std::thread::scope(|scope| {
+            for dependencies in requests {
+                let bench = &bench;
+                scope.spawn(move || assert_eq!(bench.prepare(dependencies).warnings(), Vec::<String>::new()));
+            }
+        });
+        for dependencies in requests {
+            bench.run(dependencies, "import six");
+        }
+        assert_eq!(count(&bench.volume().environments()), 1);
+        std::fs::remove_dir_all(bench.volume().requests()).unwrap();
+        std::fs::remove_dir_all(bench.volume().environments()).unwrap();
+    }
+}
+
+#[test]
 fn contradictions_unknown_names_and_missing_wheels_are_told_in_uvs_words() {
     let Some(bench) = Bench::new() else { return };
     for (dependencies, kind, words) in [
