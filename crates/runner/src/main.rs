@@ -1,6 +1,6 @@
 //! The runner's command line: `run`, `prepare`, `usage`, `gc`, `verify`, `version`.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -14,6 +14,7 @@ use hybrid_cache_runner::clock::Recorder;
 use hybrid_cache_runner::maintain::{self, Question};
 use hybrid_cache_runner::prepare;
 use hybrid_cache_runner::run::{self, Destination};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -25,6 +26,8 @@ usage: runner run [--report-fd N | --report-file PATH]   a RunRequest on standar
 
 /// Exit code for a command line that makes no sense.
 const EXIT_USAGE: i32 = 2;
+/// Seconds that a driver may take from being told that everything is ready to having the task hold it.
+const ADOPTION_S: i64 = 30;
 /// A request holds at most a mebibyte of code, every byte of it escaped in JSON, and a few paths.
 const MAX_REQUEST_BYTES: u64 = 16 << 20;
 
@@ -76,6 +79,8 @@ fn prepare(recorder: &Recorder) -> i32 {
     let emit = |event: &PrepareEvent| {
         if let Err(error) = tell(event) {
             told.store(broken(&error.to_string()), Ordering::Relaxed);
+        } else if matches!(event, PrepareEvent::Ready { .. }) {
+            wait_until_adopted();
         }
     };
     match read_request::<PrepareRequest>() {
@@ -108,6 +113,7 @@ fn tell(message: &impl Serialize) -> std::io::Result<()> {
     stdout.flush()
 }
 
+/// Reads the one line of standard input that is the request. What follows it is none of the request's.
 fn read_request<T: DeserializeOwned>() -> Result<T, Failure> {
     let mut text = Vec::new();
     let refuse = |message: String| {
@@ -115,12 +121,25 @@ fn read_request<T: DeserializeOwned>() -> Result<T, Failure> {
     };
     let mut input = std::io::stdin().lock().take(MAX_REQUEST_BYTES + 1);
     input
-        .read_to_end(&mut text)
+        .read_until(b'\n', &mut text)
         .map_err(|error| refuse(format!("the request cannot be read: {error}")))?;
     if text.len() as u64 > MAX_REQUEST_BYTES {
         return Err(refuse(format!("the request has more than {MAX_REQUEST_BYTES} bytes")));
     }
     serde_json::from_slice(&text).map_err(|error| refuse(format!("the request is not what was expected: {error}")))
+}
+
+/// Waits until the driver has taken hold of a staged environment, which is renamed next: a line, or the end of
+/// standard input, which is how a driver that runs nothing from the staging folder says that it need not wait.
+fn wait_until_adopted() {
+    let stdin = std::io::stdin();
+    let timeout = Timespec {
+        tv_sec: ADOPTION_S,
+        tv_nsec: 0,
+    };
+    let mut waited = [PollFd::new(&stdin, PollFlags::IN)];
+    // Whatever it was that came, or did not come in time: publishing must not wait for a driver that has died.
+    let _ = rustix::event::poll(&mut waited, Some(&timeout));
 }
 
 fn version() -> i32 {
