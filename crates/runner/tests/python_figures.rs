@@ -1,5 +1,7 @@
 //! Figures with real packages: what an environment takes that shares numpy with nine others, and how long it all takes.
 
+#![expect(clippy::unwrap_used, reason = "all of this is test code")]
+
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
