@@ -1,5 +1,7 @@
 //! How a run ends: the user's result is the user's, a failure of ours is ours, and nothing hangs.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
+
 #[expect(dead_code, reason = "each test binary uses its own part of the harness")]
 mod run_harness;
 

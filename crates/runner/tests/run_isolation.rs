@@ -1,5 +1,7 @@
 //! What user code can do to the run, the runner and the machine: as little as possible.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
+
 #[expect(dead_code, reason = "each test binary uses its own part of the harness")]
 mod run_harness;
 
@@ -47,7 +49,7 @@ time.sleep(0.2)
 
 #[test]
 fn as_first_process_everything_ends_with_the_program() {
-    let Some(case) = Case::new(LEAVES_A_GRANDCHILD).as_first_process() else {
+    let Some(case) = Case::new(LEAVES_A_GRANDCHILD).first_in_namespace() else {
         return;
     };
     let ran = case.run();
@@ -58,7 +60,7 @@ fn as_first_process_everything_ends_with_the_program() {
 #[test]
 fn a_program_cannot_pass_its_own_end_off_as_a_cancellation() {
     let code = "import os, time\nassert os.getppid() == 1\nfor s in (15, 2, 1, 9): os.kill(1, s)\ntime.sleep(0.3)\nraise SystemExit(5)";
-    let Some(case) = Case::new(code).as_first_process() else {
+    let Some(case) = Case::new(code).first_in_namespace() else {
         return;
     };
     assert_eq!(*case.run().end(), End::Exited { code: 5 });
@@ -87,7 +89,7 @@ fn the_program_has_a_home_a_working_folder_and_no_input() {
 
 /// What the runner says of a program that runs as nobody; `None` where the machine does not allow the test.
 fn run_as_nobody(code: &str) -> Option<Ran> {
-    let case = Case::new(code).as_nobody()?;
+    let case = Case::new(code).run_by_nobody()?;
     Some(
         case.limits(|limits| (limits.processes, limits.time_ms) = (64, 4_000))
             .run(),

@@ -1,5 +1,7 @@
 //! The user's output: passed on as it comes, bounded, byte for byte, whoever reads it.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
+
 #[expect(dead_code, reason = "each test binary uses its own part of the harness")]
 mod run_harness;
 

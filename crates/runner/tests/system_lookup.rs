@@ -1,5 +1,7 @@
 //! The system volume as a task meets it: found, missed, refused, and never pulled away while in use.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
+
 #[expect(dead_code, reason = "each test binary uses its own part of the harness")]
 mod run_harness;
 

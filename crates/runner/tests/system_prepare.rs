@@ -1,5 +1,7 @@
 //! Making system packages, with a scripted double in Nix's place: who waits for whom, what is published, what is not.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 

@@ -137,8 +137,7 @@ fn quote(talk: &str, sign: Option<Sign>) -> String {
     let telling: Vec<&str> = match sign {
         // The last of them: earlier ones are warnings of attempts that were repeated.
         Some(sign) => lines()
-            .filter(|line| SIGNS.iter().any(|(text, its)| *its == sign && line.contains(text)))
-            .next_back()
+            .rfind(|line| SIGNS.iter().any(|(text, its)| *its == sign && line.contains(text)))
             .into_iter()
             .collect(),
         None => {

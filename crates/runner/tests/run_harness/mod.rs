@@ -109,7 +109,7 @@ impl Case {
     }
 
     /// Runs as the nobody user; `None` where this machine does not let the test do so.
-    pub fn as_nobody(mut self) -> Option<Case> {
+    pub fn run_by_nobody(mut self) -> Option<Case> {
         use std::os::unix::fs::PermissionsExt;
         const SHARED_INTERPRETER: &str = "/usr/bin/python3";
         if !rustix::process::geteuid().is_root() || !Path::new(SHARED_INTERPRETER).exists() {
@@ -124,7 +124,7 @@ impl Case {
     }
 
     /// Makes the runner the first process of a PID namespace; `None` where this machine does not allow that.
-    pub fn as_first_process(mut self) -> Option<Case> {
+    pub fn first_in_namespace(mut self) -> Option<Case> {
         let unshare = [
             "unshare",
             "--user",
