@@ -26,7 +26,7 @@ flake-registry =
 accept-flake-config = false
 max-jobs = 8
 connect-timeout = 5
-download-attempts = 2
+download-attempts = 5
 stalled-download-timeout = 60
 warn-dirty = false
 ";
