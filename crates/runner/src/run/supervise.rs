@@ -149,8 +149,13 @@ impl<'a> Supervisor<'a> {
         }
         let began = Instant::now();
         let mut moved_at = began;
-        while !self.streams.iter().all(Stream::is_done) {
-            if self.streams.iter_mut().map(Stream::advance).sum::<usize>() > 0 {
+        loop {
+            let moved: usize = self.streams.iter_mut().map(Stream::advance).sum();
+            // Asked after moving: the end of a stream is found without a byte being moved.
+            if self.streams.iter().all(Stream::is_done) {
+                return;
+            }
+            if moved > 0 {
                 moved_at = Instant::now();
                 continue;
             }

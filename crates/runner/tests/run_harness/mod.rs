@@ -235,6 +235,14 @@ impl Ran {
         }
     }
 
+    /// Time the last output and left-over processes took, in microseconds.
+    pub fn drain_us(&self) -> u64 {
+        match &self.report {
+            Some(RunReport::Finished { timeline, .. }) => timeline.phase_us(hybrid_cache_model::Phase::Drain),
+            other => panic!("expected a finished run, got {other:?}"),
+        }
+    }
+
     pub fn warnings(&self) -> String {
         match &self.report {
             Some(RunReport::Finished { warnings, .. }) => warnings.join("\n"),
