@@ -225,4 +225,7 @@ pub struct RunRecord {
     pub usage: Vec<ScenarioUsage>,
     /// Every sample, in the order in which it was taken.
     pub samples: Vec<Sample>,
+    /// Every run of a peer that succeeded, in the order in which it was taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<PeerSample>,
 }

@@ -169,7 +169,12 @@ pub struct Timeline {
 impl Timeline {
     /// Adds one span.
     pub fn push(&mut self, phase: Phase, lane: Lane, start_us: u64, duration_us: u64) {
-        self.spans.push(Span { phase, lane, start_us, duration_us });
+        self.spans.push(Span {
+            phase,
+            lane,
+            start_us,
+            duration_us,
+        });
     }
 
     /// Places the timeline of a process that this one started and waited for.
@@ -181,21 +186,36 @@ impl Timeline {
         let outside = outer_us.saturating_sub(inner.total_us);
         self.push(Phase::Sandbox, Lane::Driver, start_us, outside);
         let offset = start_us + outside;
-        self.spans.extend(inner.spans.iter().map(|span| Span { start_us: span.start_us + offset, ..*span }));
+        self.spans.extend(inner.spans.iter().map(|span| Span {
+            start_us: span.start_us + offset,
+            ..*span
+        }));
     }
 
     /// The summed duration of all spans of one phase, in microseconds.
     pub fn phase_us(&self, phase: Phase) -> u64 {
-        self.spans.iter().filter(|span| span.phase == phase).map(|span| span.duration_us).sum()
+        self.spans
+            .iter()
+            .filter(|span| span.phase == phase)
+            .map(|span| span.duration_us)
+            .sum()
     }
 
-    /// What each instant of `0..total_us` was spent on, in microseconds; `None` stands for unattributed time.
+    /// What each instant of `0..total_us` was spent on, in microseconds; `None` stands for unattributed time. The sum is
+    /// exactly `total_us`.
     ///
-    /// Where spans overlap, the instant counts for the one that ends last: it is the one the run waits for. Spans
-    /// beyond `total_us` (publishing that goes on after the user has the answer) do not count. The sum is exactly
-    /// `total_us`.
+    /// Where spans overlap, the instant counts for the one that the client waits for, by lane:
+    /// - of the two preparing lanes, the one whose work ends last is waited for. The other one counts only while nothing
+    ///   but publishing is under way: its long last phase may well outlast a short first one of the lane that matters.
+    /// - [`Lane::Publish`] comes last of all, and a publishing span that goes on after `total_us` not at all: the client
+    ///   has its answer without it.
+    /// - Within one rank the span that ends last counts.
     pub fn critical_path(&self) -> Vec<(Option<Phase>, u64)> {
-        let mut edges: Vec<u64> = self.spans.iter().flat_map(|span| [span.start_us, span.end_us()]).collect();
+        let waited_for = self.waited_for();
+        let mut edges: Vec<u64> = waited_for
+            .iter()
+            .flat_map(|(_, span)| [span.start_us, span.end_us()])
+            .collect();
         edges.extend([0, self.total_us]);
         edges.retain(|edge| *edge <= self.total_us);
         edges.sort_unstable();
@@ -203,8 +223,12 @@ impl Timeline {
         let mut path: Vec<(Option<Phase>, u64)> = Vec::new();
         for edge in edges.windows(2) {
             let [from, to] = [edge[0], edge[1]];
-            let active = self.spans.iter().filter(|span| span.start_us <= from && span.end_us() >= to);
-            let phase = active.max_by_key(|span| (span.end_us().min(self.total_us), span.start_us)).map(|s| s.phase);
+            let active = waited_for
+                .iter()
+                .filter(|(_, span)| span.start_us <= from && span.end_us() >= to);
+            let phase = active
+                .max_by_key(|(rank, span)| (*rank, span.end_us().min(self.total_us), span.start_us))
+                .map(|(_, span)| span.phase);
             match path.iter_mut().find(|(known, _)| *known == phase) {
                 Some((_, spent_us)) => *spent_us += to - from,
                 None => path.push((phase, to - from)),
@@ -212,6 +236,43 @@ impl Timeline {
         }
         path
     }
+
+    /// Every span that the client may have waited for, with its rank.
+    fn waited_for(&self) -> Vec<(Waited, &Span)> {
+        let ready_first = self.ready_first();
+        let rank = |span: &Span| match span.lane {
+            Lane::Publish => Waited::ForNothingElse,
+            lane if Some(lane) == ready_first => Waited::Beside,
+            _ => Waited::Ahead,
+        };
+        let outlives = |span: &Span| span.lane == Lane::Publish && span.end_us() > self.total_us;
+        let spans = self.spans.iter().filter(|span| !outlives(span));
+        spans.map(|span| (rank(span), span)).collect()
+    }
+
+    /// The preparing lane that was ready before the other; `None` where only one cache was prepared, or none.
+    fn ready_first(&self) -> Option<Lane> {
+        let ready_us = |lane| {
+            let own = self.spans.iter().filter(|span| span.lane == lane);
+            own.map(Span::end_us).max()
+        };
+        let both = [Lane::Python, Lane::System].map(|lane| Some((ready_us(lane)?, lane)));
+        let [Some(python), Some(system)] = both else {
+            return None;
+        };
+        Some(python.min(system).1)
+    }
+}
+
+/// How much a span is waited for, least first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Waited {
+    /// Publishing: only where nothing else is under way.
+    ForNothingElse,
+    /// The preparation that is ready before the other one.
+    Beside,
+    /// Everything else.
+    Ahead,
 }
 
 #[cfg(test)]
@@ -219,7 +280,10 @@ mod tests {
     use super::*;
 
     fn timeline(total_us: u64, spans: &[(Phase, Lane, u64, u64)]) -> Timeline {
-        let mut timeline = Timeline { total_us, spans: Vec::new() };
+        let mut timeline = Timeline {
+            total_us,
+            spans: Vec::new(),
+        };
         for &(phase, lane, start_us, duration_us) in spans {
             timeline.push(phase, lane, start_us, duration_us);
         }
@@ -230,16 +294,81 @@ mod tests {
     fn overlapping_lanes_count_once_for_the_one_waited_for() {
         let timeline = timeline(
             100,
-            &[(Phase::PythonInstall, Lane::Python, 10, 30), (Phase::SystemRealise, Lane::System, 10, 70)],
+            &[
+                (Phase::PythonInstall, Lane::Python, 10, 30),
+                (Phase::SystemRealise, Lane::System, 10, 70),
+            ],
         );
         assert_eq!(timeline.critical_path(), [(None, 30), (Some(Phase::SystemRealise), 70)]);
+    }
+
+    #[test]
+    fn a_long_phase_of_the_half_that_is_ready_first_hides_behind_the_other_half() {
+        let timeline = timeline(
+            100,
+            &[
+                (Phase::PythonInstall, Lane::Python, 0, 50),
+                (Phase::SystemBootstrap, Lane::System, 0, 10),
+                (Phase::SystemRealise, Lane::System, 10, 80),
+            ],
+        );
+        let expected = [
+            (Some(Phase::SystemBootstrap), 10),
+            (Some(Phase::SystemRealise), 80),
+            (None, 10),
+        ];
+        assert_eq!(timeline.critical_path(), expected);
+    }
+
+    #[test]
+    fn the_half_that_is_ready_first_counts_while_the_other_one_rests() {
+        let timeline = timeline(
+            100,
+            &[
+                (Phase::PythonInstall, Lane::Python, 0, 50),
+                (Phase::SystemRealise, Lane::System, 30, 70),
+            ],
+        );
+        let expected = [(Some(Phase::PythonInstall), 30), (Some(Phase::SystemRealise), 70)];
+        assert_eq!(timeline.critical_path(), expected);
+    }
+
+    #[test]
+    fn publishing_beside_user_code_is_not_waited_for() {
+        let beside = [
+            (Phase::UserCode, Lane::Runner, 0, 60),
+            (Phase::Drain, Lane::Runner, 60, 20),
+            (Phase::PythonBytecode, Lane::Publish, 10, 85),
+        ];
+        let expected = [
+            (Some(Phase::UserCode), 60),
+            (Some(Phase::Drain), 20),
+            (Some(Phase::PythonBytecode), 15),
+            (None, 5),
+        ];
+        assert_eq!(timeline(100, &beside).critical_path(), expected);
+    }
+
+    #[test]
+    fn publishing_that_outlives_the_answer_is_not_waited_for_at_all() {
+        let timeline = timeline(
+            100,
+            &[
+                (Phase::UserCode, Lane::Runner, 0, 90),
+                (Phase::PythonPublish, Lane::Publish, 10, 91),
+            ],
+        );
+        assert_eq!(timeline.critical_path(), [(Some(Phase::UserCode), 90), (None, 10)]);
     }
 
     #[test]
     fn the_path_adds_up_to_the_total_whatever_overhangs() {
         let timeline = timeline(
             100,
-            &[(Phase::UserCode, Lane::Runner, 40, 50), (Phase::PythonPublish, Lane::Publish, 45, 500)],
+            &[
+                (Phase::UserCode, Lane::Runner, 40, 50),
+                (Phase::PythonPublish, Lane::Publish, 45, 500),
+            ],
         );
         let path = timeline.critical_path();
         assert_eq!(path.iter().map(|(_, spent_us)| spent_us).sum::<u64>(), 100);
@@ -248,7 +377,7 @@ mod tests {
     #[test]
     fn nesting_turns_what_the_inner_clock_missed_into_sandbox_time() {
         let inner = timeline(80, &[(Phase::UserCode, Lane::Runner, 5, 70)]);
-        let mut outer = Timeline { total_us: 100, spans: Vec::new() };
+        let mut outer = timeline(100, &[]);
         outer.nest(&inner, 2, 90);
         assert_eq!(outer.phase_us(Phase::Sandbox), 10);
         assert_eq!(outer.spans[1].start_us, 2 + 10 + 5);
@@ -261,6 +390,10 @@ mod tests {
         labels.dedup();
         assert_eq!(labels.len(), Phase::ALL.len());
         let last = Phase::Observe as usize;
-        assert_eq!(last + 1, Phase::ALL.len(), "a phase was added after Observe without a row in ALL");
+        assert_eq!(
+            last + 1,
+            Phase::ALL.len(),
+            "a phase was added after Observe without a row in ALL"
+        );
     }
 }

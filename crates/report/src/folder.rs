@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! run.json         the record without samples, written when the run starts
-//! samples.jsonl    one sample a line, flushed at once
+//! samples.jsonl    one sample a line, of ours or (told by its field `peer`) of a peer, flushed at once
 //! report.json      the whole record, written at the end: from here on the truth
 //! report.md        rendered from it
 //! report.html      rendered from it
@@ -13,7 +13,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use hybrid_cache_model::sample::{Completion, Provenance, RunRecord, SCHEMA_VERSION, Sample};
+use hybrid_cache_model::sample::{Completion, PeerSample, Provenance, RunRecord, SCHEMA_VERSION, Sample};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::{hdr, html, markdown};
@@ -99,6 +100,7 @@ pub fn write_header(dir: &Path, record: &RunRecord) -> Result<(), FolderError> {
     // Until the end is reached, the run counts as interrupted: a crash cannot correct it any more.
     let header = RunRecord {
         samples: Vec::new(),
+        peers: Vec::new(),
         completion: Completion::Interrupted,
         ..record.clone()
     };
@@ -122,8 +124,7 @@ pub fn load(dir: &Path) -> Result<RunRecord, FolderError> {
         None => unknown_record(),
     };
     record.completion = Completion::Interrupted;
-    let (samples, torn) = parse_samples(&path, &text)?;
-    record.samples = samples;
+    let torn = parse_samples(&path, &text, &mut record)?;
     record
         .provenance
         .notes
@@ -169,13 +170,36 @@ impl SampleLog {
     /// # Errors
     /// The file cannot be written or synced.
     pub fn append(&mut self, sample: &Sample) -> Result<(), FolderError> {
-        let mut line = serde_json::to_vec(sample)
+        self.append_line(sample)
+    }
+
+    /// Appends one run of a peer; it is on disk when this returns.
+    ///
+    /// # Errors
+    /// The file cannot be written or synced.
+    pub fn append_peer(&mut self, sample: &PeerSample) -> Result<(), FolderError> {
+        self.append_line(&PeerLine {
+            schema: SCHEMA_VERSION,
+            sample,
+        })
+    }
+
+    fn append_line(&mut self, line: &impl Serialize) -> Result<(), FolderError> {
+        let mut line = serde_json::to_vec(line)
             .map_err(io::Error::from)
             .map_err(at(&self.path))?;
         line.push(b'\n');
         self.file.write_all(&line).map_err(at(&self.path))?;
         self.file.sync_data().map_err(at(&self.path))
     }
+}
+
+/// A peer's sample as a line of its own: every line names its schema.
+#[derive(Serialize)]
+struct PeerLine<'a> {
+    schema: u32,
+    #[serde(flatten)]
+    sample: &'a PeerSample,
 }
 
 /// The record as `report.json` holds it: indented, for people and diffs.
@@ -192,9 +216,8 @@ fn parse_record(path: &Path, text: &str) -> Result<RunRecord, FolderError> {
     serde_json::from_value(value).map_err(malformed(path, None))
 }
 
-/// Every whole line, and whether a torn one was left out behind them.
-fn parse_samples(path: &Path, text: &str) -> Result<(Vec<Sample>, bool), FolderError> {
-    let mut samples = Vec::new();
+/// Adds every whole line to the record; true where a torn one was left out behind them.
+fn parse_samples(path: &Path, text: &str, record: &mut RunRecord) -> Result<bool, FolderError> {
     for (index, line) in text.split_inclusive('\n').enumerate() {
         if line.trim().is_empty() {
             continue;
@@ -202,13 +225,18 @@ fn parse_samples(path: &Path, text: &str) -> Result<(Vec<Sample>, bool), FolderE
         let value: Value = match serde_json::from_str(line) {
             Ok(value) => value,
             // Only a line without its end can have been torn by a crash; any other one was damaged.
-            Err(_) if !line.ends_with('\n') => return Ok((samples, true)),
+            Err(_) if !line.ends_with('\n') => return Ok(true),
             Err(error) => return Err(malformed(path, Some(index + 1))(error)),
         };
         check_schema(path, &value)?;
-        samples.push(serde_json::from_value(value).map_err(malformed(path, Some(index + 1)))?);
+        let malformed = malformed(path, Some(index + 1));
+        if value.get("peer").is_some() {
+            record.peers.push(serde_json::from_value(value).map_err(malformed)?);
+        } else {
+            record.samples.push(serde_json::from_value(value).map_err(malformed)?);
+        }
     }
-    Ok((samples, false))
+    Ok(false)
 }
 
 fn check_schema(path: &Path, value: &Value) -> Result<(), FolderError> {
@@ -259,6 +287,7 @@ fn unknown_record() -> RunRecord {
         scenarios: Vec::new(),
         usage: Vec::new(),
         samples: Vec::new(),
+        peers: Vec::new(),
     }
 }
 

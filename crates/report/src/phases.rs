@@ -5,7 +5,7 @@
 //! they need not add up, and say so.
 
 use hybrid_cache_model::sample::Sample;
-use hybrid_cache_model::{Lane, Phase, Span, Timeline};
+use hybrid_cache_model::{Phase, Span, Timeline};
 use serde::Serialize;
 
 use crate::stats;
@@ -119,66 +119,9 @@ type Spent = Vec<(Option<Phase>, u64)>;
 fn spent(sample: &Sample) -> Spent {
     Timeline {
         total_us: sample.wall_us,
-        spans: waited_for(sample),
+        spans: sample.timeline.spans.clone(),
     }
     .critical_path()
-}
-
-/// The spans that the client waited for.
-///
-/// [`Timeline::critical_path`] gives an instant to the span that ends last. Two kinds of spans end late and are waited
-/// for by nobody, so they count only while nothing else is under way: publishing beside user code (and not at all where
-/// it outlives the answer), and the preparation that was ready before the other one, whose long last phase may well
-/// outlast the other's short first one.
-fn waited_for(sample: &Sample) -> Vec<Span> {
-    let behind = earlier_preparation(&sample.timeline.spans);
-    let is_behind = |span: &Span| span.lane == Lane::Publish || Some(span.lane) == behind;
-    let (background, mut spans): (Vec<Span>, Vec<Span>) =
-        sample.timeline.spans.iter().partition(|span| is_behind(span));
-    let foreground = spans.clone();
-    let outlives = |span: &Span| span.lane == Lane::Publish && span.end_us() > sample.wall_us;
-    for span in background.iter().filter(|span| !outlives(span)) {
-        spans.extend(alone(span, &foreground));
-    }
-    spans
-}
-
-/// The lane of the preparation that was ready first; `None` where only one cache was prepared, or none.
-fn earlier_preparation(spans: &[Span]) -> Option<Lane> {
-    let ready_us = |lane| spans.iter().filter(|span| span.lane == lane).map(Span::end_us).max();
-    let (python_us, system_us) = (ready_us(Lane::Python)?, ready_us(Lane::System)?);
-    Some(if python_us <= system_us {
-        Lane::Python
-    } else {
-        Lane::System
-    })
-}
-
-/// The pieces of a span during which none of the others was under way.
-fn alone(span: &Span, others: &[Span]) -> Vec<Span> {
-    let mut sorted: Vec<&Span> = others.iter().collect();
-    sorted.sort_by_key(|other| other.start_us);
-    let mut pieces = Vec::new();
-    let mut from_us = span.start_us;
-    for other in sorted {
-        let until_us = other.start_us.min(span.end_us());
-        if until_us > from_us {
-            pieces.push(Span {
-                start_us: from_us,
-                duration_us: until_us - from_us,
-                ..*span
-            });
-        }
-        from_us = from_us.max(other.end_us());
-    }
-    if span.end_us() > from_us {
-        pieces.push(Span {
-            start_us: from_us,
-            duration_us: span.end_us() - from_us,
-            ..*span
-        });
-    }
-    pieces
 }
 
 fn us_of(spent: &Spent, phase: Option<Phase>) -> u64 {
@@ -202,43 +145,5 @@ fn row(phase: Option<Phase>, bar_us: u64, total_us: u64, all: &[Spent]) -> Phase
         median_us: stats::median(&values).unwrap_or_default(),
         min_us: values.iter().copied().min().unwrap_or(0),
         max_us: values.iter().copied().max().unwrap_or(0),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn span(phase: Phase, lane: Lane, start_us: u64, end_us: u64) -> Span {
-        Span {
-            phase,
-            lane,
-            start_us,
-            duration_us: end_us - start_us,
-        }
-    }
-
-    #[test]
-    fn a_background_span_counts_only_where_nothing_else_is_under_way() {
-        let others = [
-            span(Phase::UserCode, Lane::Runner, 10, 20),
-            span(Phase::Drain, Lane::Runner, 15, 30),
-        ];
-        let publishing = span(Phase::PythonPublish, Lane::Publish, 5, 40);
-        let pieces: Vec<(u64, u64)> = alone(&publishing, &others)
-            .iter()
-            .map(|s| (s.start_us, s.end_us()))
-            .collect();
-        assert_eq!(pieces, [(5, 10), (30, 40)]);
-        assert_eq!(alone(&span(Phase::Lease, Lane::Runner, 12, 14), &others), []);
-        assert_eq!(alone(&publishing, &[]), [publishing]);
-    }
-
-    #[test]
-    fn the_preparation_that_is_ready_first_is_the_hidden_one() {
-        let install = span(Phase::PythonInstall, Lane::Python, 0, 50);
-        let realise = span(Phase::SystemRealise, Lane::System, 10, 90);
-        assert_eq!(earlier_preparation(&[install, realise]), Some(Lane::Python));
-        assert_eq!(earlier_preparation(&[install]), None);
     }
 }

@@ -35,7 +35,6 @@ pub struct Session {
     log: SampleLog,
     epochs: HashMap<usize, Epoch>,
     sequence: u32,
-    peers: Vec<PeerSample>,
 }
 
 /// What a step came to.
@@ -58,6 +57,7 @@ impl Session {
             scenarios,
             usage: Vec::new(),
             samples: Vec::new(),
+            peers: Vec::new(),
         };
         // The record without samples goes first: with it, samples.jsonl alone is enough to render a killed run.
         hybrid_cache_report::write_header(out, &record)?;
@@ -69,7 +69,6 @@ impl Session {
             log,
             epochs: HashMap::new(),
             sequence: 0,
-            peers: Vec::new(),
         })
     }
 
@@ -236,7 +235,8 @@ impl Session {
                     sequence: self.sequence,
                     wall_us,
                 };
-                self.peers.push(sample);
+                self.log.append_peer(&sample).context("writing samples.jsonl")?;
+                self.record.peers.push(sample);
             }
             Err(error) => progress.say(&format!("{} {}: not counted: {error:#}", scenario.name, peer.name())),
         }
