@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use hybrid_cache_driver::local::config::DEFAULT_MAX_AGE_S;
 use hybrid_cache_driver::local::{LocalConfig, LocalDriver, Network, SystemConfig};
-use hybrid_cache_model::protocol::{Interpreter, PackageSource, Provider, PythonTools, SystemTools};
+use hybrid_cache_model::protocol::{Interpreter, PackageSource, Place, Provider, PythonTools, SystemTools};
 use hybrid_cache_model::sample::ToolRecord;
 use hybrid_cache_model::{Scenario, TaskSpec};
 
@@ -81,6 +81,11 @@ impl Machine {
             notes,
             lacking: tools.lacking,
         })
+    }
+
+    /// Where everything is inside the sandboxes: what keys are made for.
+    pub fn place(&self) -> Place {
+        self.config.place()
     }
 
     /// Opens the driver.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::Interpreter;
+use crate::protocol::{Interpreter, Place};
 use crate::requirement::Requirement;
 use crate::system::SystemPackage;
 
@@ -51,7 +51,9 @@ struct FieldHasher(blake3::Hasher);
 
 impl FieldHasher {
     fn new(kind: &str) -> FieldHasher {
-        FieldHasher(blake3::Hasher::new()).field("kind", kind).field("layout", &LAYOUT_VERSION.to_string())
+        FieldHasher(blake3::Hasher::new())
+            .field("kind", kind)
+            .field("layout", &LAYOUT_VERSION.to_string())
     }
 
     fn field(mut self, name: &str, value: &str) -> FieldHasher {
@@ -78,10 +80,17 @@ impl FieldHasher {
 }
 
 impl RequestKey {
-    /// The key of a list of requirements (sorted, as [`crate::Task`] holds them) for one interpreter and one index.
-    pub fn new(requirements: &[Requirement], interpreter: &Interpreter, index: &str, policy: &str) -> RequestKey {
-        let hasher = FieldHasher::new("request").interpreter(interpreter).field("index", index).field("policy", policy);
-        let hasher = requirements.iter().fold(hasher, |hasher, one| hasher.field("requirement", one.as_str()));
+    /// The key of a list of requirements (sorted, as [`crate::Task`] holds them) at one place.
+    ///
+    /// Whether an operator allows source builds is no part of it: that is a setting of the whole installation, which
+    /// the sandbox that only looks up does not know.
+    pub fn new(requirements: &[Requirement], place: &Place) -> RequestKey {
+        let hasher = FieldHasher::new("request")
+            .interpreter(&place.interpreter)
+            .field("index", &place.index);
+        let hasher = requirements
+            .iter()
+            .fold(hasher, |hasher, one| hasher.field("requirement", one.as_str()));
         RequestKey(hasher.finish())
     }
 }
@@ -90,17 +99,21 @@ impl EnvironmentKey {
     /// The key of an environment's content: `(name==version, digest of its RECORD)`, sorted.
     pub fn new(packages: &[(String, String)], interpreter: &Interpreter) -> EnvironmentKey {
         let hasher = FieldHasher::new("environment").interpreter(interpreter);
-        let hasher =
-            packages.iter().fold(hasher, |hasher, (pin, digest)| hasher.field("package", pin).field("record", digest));
+        let hasher = packages.iter().fold(hasher, |hasher, (pin, digest)| {
+            hasher.field("package", pin).field("record", digest)
+        });
         EnvironmentKey(hasher.finish())
     }
 }
 
 impl SystemKey {
-    /// The key of a sorted set of packages from one source (`nixpkgs:<revision>`, `debnix:<hash>`) on one platform.
-    pub fn new(packages: &[SystemPackage], source: &str, platform: &str) -> SystemKey {
-        let hasher = FieldHasher::new("system").field("source", source).field("platform", platform);
-        let hasher = packages.iter().fold(hasher, |hasher, one| hasher.field("package", one.as_str()));
+    /// The key of a sorted set of packages at one place: its package source and its platform.
+    pub fn new(packages: &[SystemPackage], place: &Place) -> SystemKey {
+        let hasher = FieldHasher::new("system").field("source", &place.system_source);
+        let hasher = hasher.field("platform", &place.interpreter.platform);
+        let hasher = packages
+            .iter()
+            .fold(hasher, |hasher, one| hasher.field("package", one.as_str()));
         SystemKey(hasher.finish())
     }
 }
@@ -108,31 +121,49 @@ impl SystemKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::Volumes;
     use crate::requirement;
 
-    fn interpreter() -> Interpreter {
-        Interpreter {
-            path: "/usr/bin/python3.11".into(),
-            implementation: "cpython".into(),
-            version: "3.11.7".into(),
-            abi: "cpython-311".into(),
-            platform: "x86_64-linux-gnu".into(),
-            binary_hash: "0".repeat(64),
+    fn place() -> Place {
+        Place {
+            volumes: Volumes {
+                python: "/cache/python".into(),
+                nix: "/nix".into(),
+            },
+            interpreter: Interpreter {
+                path: "/usr/bin/python3.11".into(),
+                implementation: "cpython".into(),
+                version: "3.11.7".into(),
+                abi: "cpython-311".into(),
+                platform: "linux-x86_64".into(),
+                binary_hash: "0".repeat(64),
+            },
+            index: "default".into(),
+            system_source: "nixpkgs:1".into(),
+            max_age_s: 1,
         }
     }
 
-    fn key(dependencies: &str, index: &str) -> RequestKey {
-        let requirements = requirement::parse_list("/dependencies", dependencies).unwrap();
-        RequestKey::new(&requirements, &interpreter(), index, "wheels")
+    fn key(dependencies: &str, place: &Place) -> RequestKey {
+        RequestKey::new(&requirement::parse_list("/dependencies", dependencies).unwrap(), place)
     }
 
     #[test]
     fn a_key_is_a_file_name_and_depends_on_each_field() {
-        let base = key("numpy", "default");
+        let base = key("numpy", &place());
         assert_eq!(base.as_str().len(), 32);
-        assert_eq!(base, key("NumPy", "default"));
-        assert_ne!(base, key("numpy", "other"));
-        assert_ne!(base, key("numpy>=1", "default"));
+        assert_eq!(base, key("NumPy", &place()));
+        assert_ne!(base, key("numpy>=1", &place()));
+        assert_ne!(
+            base,
+            key(
+                "numpy",
+                &Place {
+                    index: "other".into(),
+                    ..place()
+                }
+            )
+        );
     }
 
     #[test]
@@ -143,9 +174,20 @@ mod tests {
     }
 
     #[test]
-    fn the_path_of_the_interpreter_is_no_part_of_the_key() {
-        let moved = Interpreter { path: "/opt/python".into(), ..interpreter() };
-        let requirements = requirement::parse_list("/dependencies", "numpy").unwrap();
-        assert_eq!(key("numpy", "default"), RequestKey::new(&requirements, &moved, "default", "wheels"));
+    fn where_things_are_is_no_part_of_a_key() {
+        let mut moved = place();
+        moved.interpreter.path = "/opt/python".into();
+        moved.volumes.python = "/elsewhere".into();
+        assert_eq!(key("numpy", &place()), key("numpy", &moved));
+        assert_eq!(SystemKey::new(&[], &place()), SystemKey::new(&[], &moved));
+    }
+
+    #[test]
+    fn another_package_source_is_another_set() {
+        let other = Place {
+            system_source: "nixpkgs:2".into(),
+            ..place()
+        };
+        assert_ne!(SystemKey::new(&[], &place()), SystemKey::new(&[], &other));
     }
 }

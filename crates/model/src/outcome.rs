@@ -35,7 +35,9 @@ pub struct CacheReport {
 impl CacheReport {
     /// True where every cache that was asked answered with a hit.
     pub fn all_hit(&self) -> bool {
-        [self.python, self.system].iter().all(|status| matches!(status, CacheStatus::Hit | CacheStatus::NotAsked))
+        [self.python, self.system]
+            .iter()
+            .all(|status| matches!(status, CacheStatus::Hit | CacheStatus::NotAsked))
     }
 }
 
@@ -122,13 +124,20 @@ pub struct Failure {
 impl Failure {
     /// A failure without a hint.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Failure {
-        Failure { kind, message: message.into(), hint: None }
+        Failure {
+            kind,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// The same failure with its next step.
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Failure {
-        Failure { hint: Some(hint.into()), ..self }
+        Failure {
+            hint: Some(hint.into()),
+            ..self
+        }
     }
 }
 

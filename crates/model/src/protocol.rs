@@ -73,7 +73,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { time_ms: 600_000, output_bytes: 16 << 20, processes: 512, threads: 1 }
+        Limits {
+            time_ms: 600_000,
+            output_bytes: 16 << 20,
+            processes: 512,
+            threads: 1,
+        }
     }
 }
 

@@ -109,24 +109,47 @@ impl TaskSpec {
         system.sort();
         system.dedup();
         limit("/systemDependencies", system.len(), "system packages")?;
-        let cache = if self.use_cache { CachePolicy::Use } else { CachePolicy::Bypass };
-        Ok(Task { code: self.python_code.clone(), requirements, system, cache })
+        let cache = if self.use_cache {
+            CachePolicy::Use
+        } else {
+            CachePolicy::Bypass
+        };
+        Ok(Task {
+            code: self.python_code.clone(),
+            requirements,
+            system,
+            cache,
+        })
     }
 }
 
 fn check_code(code: &str) -> Result<(), TaskError> {
     let refuse = |message: String, hint: &str| {
-        Err(TaskError { pointer: "/pythonCode", line: None, message, hint: Some(hint.to_owned()) })
+        Err(TaskError {
+            pointer: "/pythonCode",
+            line: None,
+            message,
+            hint: Some(hint.to_owned()),
+        })
     };
     if code.trim().is_empty() {
-        return refuse("the code is empty".to_owned(), "give the program's text, such as `print(1)`");
+        return refuse(
+            "the code is empty".to_owned(),
+            "give the program's text, such as `print(1)`",
+        );
     }
     if code.len() > MAX_CODE_BYTES {
-        let message = format!("the code has {} bytes, at most {MAX_CODE_BYTES} are accepted", code.len());
+        let message = format!(
+            "the code has {} bytes, at most {MAX_CODE_BYTES} are accepted",
+            code.len()
+        );
         return refuse(message, "put the bulk into a package, or read it as data");
     }
     if let Some(at) = code.find('\0') {
-        return refuse(format!("a NUL character at byte {at}"), "Python source cannot hold NUL characters");
+        return refuse(
+            format!("a NUL character at byte {at}"),
+            "Python source cannot hold NUL characters",
+        );
     }
     Ok(())
 }
@@ -136,7 +159,12 @@ fn limit(pointer: &'static str, count: usize, what: &str) -> Result<(), TaskErro
         return Ok(());
     }
     let message = format!("{count} {what}, at most {MAX_REQUIREMENTS} are accepted");
-    Err(TaskError { pointer, line: None, message, hint: None })
+    Err(TaskError {
+        pointer,
+        line: None,
+        message,
+        hint: None,
+    })
 }
 
 #[cfg(test)]
@@ -175,8 +203,18 @@ mod tests {
 
     #[test]
     fn order_and_repeats_do_not_make_another_task() {
-        let one = TaskSpec { dependencies: "pandas, numpy".into(), ..TaskSpec::new("1") }.check().unwrap();
-        let other = TaskSpec { dependencies: "NumPy,numpy,pandas".into(), ..TaskSpec::new("1") }.check().unwrap();
+        let one = TaskSpec {
+            dependencies: "pandas, numpy".into(),
+            ..TaskSpec::new("1")
+        }
+        .check()
+        .unwrap();
+        let other = TaskSpec {
+            dependencies: "NumPy,numpy,pandas".into(),
+            ..TaskSpec::new("1")
+        }
+        .check()
+        .unwrap();
         assert_eq!(one.requirements, other.requirements);
     }
 }

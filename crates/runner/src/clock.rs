@@ -14,7 +14,10 @@ pub struct Recorder {
 impl Recorder {
     /// Starts the clock: this moment is the origin of every span.
     pub fn start() -> Recorder {
-        Recorder { origin: Instant::now(), timeline: Mutex::new(Timeline::default()) }
+        Recorder {
+            origin: Instant::now(),
+            timeline: Mutex::new(Timeline::default()),
+        }
     }
 
     /// Runs `work` as one span.
@@ -38,7 +41,10 @@ impl Recorder {
 
     /// A copy of the timeline that ends at this moment.
     pub fn timeline(&self) -> Timeline {
-        Timeline { total_us: self.now_us(), ..self.lock().clone() }
+        Timeline {
+            total_us: self.now_us(),
+            ..self.lock().clone()
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Timeline> {

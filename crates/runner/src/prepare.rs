@@ -22,7 +22,7 @@ use crate::maintain;
 use crate::python::build::{self, Build, Order, Phases};
 use crate::python::child::Patience;
 use crate::python::lookup::{Leased, Lookup};
-use crate::python::{self, PythonVolume, publish};
+use crate::python::{PythonVolume, publish};
 use crate::store::failure::is_disk_full;
 use crate::store::lock::{self, Lock, Mode};
 use crate::store::stage;
@@ -174,7 +174,7 @@ fn python_side(job: &Job<'_>) -> Result<PythonPrepared, Failure> {
         return Err(Failure::new(FailureKind::Tool, message).hint("give `python_tools`"));
     };
     let volume = PythonVolume::open_write(Path::new(&place.volumes.python))?;
-    let key = python::request_key(&job.task.requirements, place);
+    let key = RequestKey::new(&job.task.requirements, place);
     let lock = match job.request.keep {
         Keep::Discard => None,
         Keep::Publish => match locked(job, &volume, &key)? {

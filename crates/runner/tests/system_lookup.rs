@@ -26,7 +26,7 @@ fn with_system(code: &str) -> (Case, SystemVolume, PathBuf, PathBuf) {
     std::fs::write(path.join("bin/hello"), "#!/bin/sh\necho hello from the store\n").unwrap();
     std::fs::set_permissions(path.join("bin/hello"), std::fs::Permissions::from_mode(0o755)).unwrap();
     let task = case.request.task.check().unwrap();
-    let key = SystemKey::new(&task.system, "test:1", "x86_64-linux-gnu");
+    let key = SystemKey::new(&task.system, &case.request.place);
     for folder in ["index", "leases", "locks"] {
         std::fs::create_dir_all(volume.state().join(folder)).unwrap();
     }

@@ -69,8 +69,7 @@ pub async fn plain_uv(machine: &Machine, scenario: &Scenario, folder: &Path) -> 
 /// The environment is not there, or the program printed something else than it should.
 pub async fn direct_exec(machine: &Machine, scenario: &Scenario, volume: &Path) -> Result<Duration> {
     let task = scenario.request.check()?;
-    let config = &machine.config;
-    let key = RequestKey::new(&task.requirements, &config.interpreter, &config.index, "wheels");
+    let key = RequestKey::new(&task.requirements, &machine.place());
     let environment = volume.join("requests").join(key.as_str());
     let environment = environment
         .canonicalize()

@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use hybrid_cache_model::protocol::{Interpreter, PythonTools, SystemTools};
+use hybrid_cache_model::protocol::{Interpreter, Place, PythonTools, SystemTools, Volumes};
+
+use super::sandbox;
 
 /// Default age after which a request is resolved anew: seven days, in seconds.
 pub const DEFAULT_MAX_AGE_S: u64 = 7 * 24 * 3600;
@@ -48,6 +50,26 @@ pub struct LocalConfig {
     pub budget_bytes: u64,
     /// Most inodes each standing volume may hold; 0: as many as fit.
     pub budget_inodes: u64,
+}
+
+impl LocalConfig {
+    /// Where everything is inside the sandboxes: what every key is made for.
+    pub fn place(&self) -> Place {
+        Place {
+            volumes: Volumes {
+                python: sandbox::PYTHON_MOUNT.to_owned(),
+                nix: sandbox::NIX_MOUNT.to_owned(),
+            },
+            interpreter: self.interpreter.clone(),
+            index: self.index.clone(),
+            system_source: self
+                .system
+                .as_ref()
+                .map(|system| system.source_id.clone())
+                .unwrap_or_default(),
+            max_age_s: self.max_age_s,
+        }
+    }
 }
 
 /// The system package side.

@@ -105,13 +105,14 @@ impl LocalDriver {
 ///
 /// The task itself sees them read-only. What cannot be noted (a read-only cache) only makes eviction less exact.
 pub(super) fn touch(config: &LocalConfig, volumes: &VolumePair, task: &Task) {
+    let place = config.place();
     if !task.requirements.is_empty() {
-        let key = RequestKey::new(&task.requirements, &config.interpreter, &config.index, "wheels");
+        let key = RequestKey::new(&task.requirements, &place);
         // The request is a symbolic link to its environment, so this names the environment's own lease.
         touch_file(&volumes.python.join("requests").join(key.as_str()).join(".lease"));
     }
-    if let (false, Some(system)) = (task.system.is_empty(), &config.system) {
-        let key = SystemKey::new(&task.system, &system.source_id, &config.interpreter.platform);
+    if !task.system.is_empty() {
+        let key = SystemKey::new(&task.system, &place);
         touch_file(&volumes.nix().join("var/hybrid-cache/leases").join(key.as_str()));
     }
 }

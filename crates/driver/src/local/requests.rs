@@ -1,6 +1,6 @@
 //! What the local driver asks of the runner, put together from a task and the driver's configuration.
 
-use hybrid_cache_model::protocol::{Environments, Identity, Keep, Place, PrepareRequest, RunRequest, Volumes};
+use hybrid_cache_model::protocol::{Environments, Identity, Keep, PrepareRequest, RunRequest};
 use hybrid_cache_model::{Task, TaskSpec};
 
 use super::config::LocalConfig;
@@ -15,23 +15,6 @@ pub fn needs(task: &Task) -> Needs {
     }
 }
 
-fn place(config: &LocalConfig) -> Place {
-    Place {
-        volumes: Volumes {
-            python: sandbox::PYTHON_MOUNT.to_owned(),
-            nix: sandbox::NIX_MOUNT.to_owned(),
-        },
-        interpreter: config.interpreter.clone(),
-        index: config.index.clone(),
-        system_source: config
-            .system
-            .as_ref()
-            .map(|system| system.source_id.clone())
-            .unwrap_or_default(),
-        max_age_s: config.max_age_s,
-    }
-}
-
 /// The request for `runner run`.
 pub fn run_request(
     config: &LocalConfig,
@@ -43,7 +26,7 @@ pub fn run_request(
 ) -> RunRequest {
     RunRequest {
         task: spec.clone(),
-        place: place(config),
+        place: config.place(),
         environments,
         accept_stale,
         limits: options.limits.clone(),
@@ -64,7 +47,7 @@ pub fn prepare_request(
 ) -> PrepareRequest {
     PrepareRequest {
         task: spec.clone(),
-        place: place(config),
+        place: config.place(),
         keep,
         python_tools: needs.python.then(|| config.python_tools.clone()),
         system_tools: config

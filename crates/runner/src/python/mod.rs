@@ -34,8 +34,7 @@ pub mod uv;
 
 use std::path::{Path, PathBuf};
 
-use hybrid_cache_model::protocol::Place;
-use hybrid_cache_model::{Failure, Requirement, RequestKey};
+use hybrid_cache_model::Failure;
 
 use crate::store::format::{self, Access};
 
@@ -43,21 +42,11 @@ pub use lookup::{Leased, Lookup};
 
 /// Name of this cache in its `FORMAT` file.
 pub const CACHE: &str = "python";
-/// Part of every request key: how requirements are turned into an environment. Change it and every request misses.
-///
-/// Whether an operator allows source builds is no part of it: that is a setting of the whole installation, which the
-/// sandbox that only looks up does not know.
-const POLICY: &str = "uv";
 
 /// The Python volume at one place.
 #[derive(Clone, Debug)]
 pub struct PythonVolume {
     root: PathBuf,
-}
-
-/// The key under which a request is looked up and published.
-pub fn request_key(requirements: &[Requirement], place: &Place) -> RequestKey {
-    RequestKey::new(requirements, &place.interpreter, &place.index, POLICY)
 }
 
 impl PythonVolume {
@@ -121,6 +110,9 @@ impl PythonVolume {
 
     /// `path` as it is called in the protocol: relative to the volume.
     pub fn relative(&self, path: &Path) -> String {
-        path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned()
+        path.strip_prefix(&self.root)
+            .unwrap_or(path)
+            .to_string_lossy()
+            .into_owned()
     }
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use hybrid_cache_model::protocol::{Environments, Missed, RunRequest};
 use hybrid_cache_model::{
-    CachePolicy, CacheReport, CacheStatus, Failure, FailureKind, Lane, Phase, Resolved, SystemKey, Task,
+    CachePolicy, CacheReport, CacheStatus, Failure, FailureKind, Lane, Phase, RequestKey, Resolved, SystemKey, Task,
 };
 
 use super::program::Environment;
 use crate::clock::Recorder;
-use crate::python::{self, Lookup, PythonVolume};
+use crate::python::{Lookup, PythonVolume};
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::stage::LEASE;
 use crate::system::{SystemFound, SystemVolume};
@@ -106,7 +106,8 @@ fn prepared(request: &RunRequest, task: &Task, mut ready: Ready, recorder: &Reco
                 .extend(lock::attempt(&folder.join(LEASE), Mode::Shared, Missing::Absent)?);
         }
         if !ready.environment.system.is_empty() {
-            let lease = SystemVolume::new(&request.place.volumes.nix).lease_path(&system_key(request, task));
+            let lease =
+                SystemVolume::new(&request.place.volumes.nix).lease_path(&SystemKey::new(&task.system, &request.place));
             ready
                 .leases
                 .extend(lock::attempt(&lease, Mode::Shared, Missing::Absent)?);
@@ -173,7 +174,7 @@ fn python(
     // Found and leased in one step: a Python environment is one folder that carries its own lease.
     let found = recorder.span(Phase::Lookup, Lane::Runner, || {
         let volume = PythonVolume::open_read(Path::new(&place.volumes.python))?;
-        let key = python::request_key(&task.requirements, place);
+        let key = RequestKey::new(&task.requirements, place);
         volume.lookup(&key, Duration::from_secs(place.max_age_s))
     })?;
     let leased = match found {
@@ -207,7 +208,7 @@ fn system(
     recorder: &Recorder,
 ) -> Result<(), Failure> {
     let volume = SystemVolume::new(&request.place.volumes.nix);
-    let key = system_key(request, task);
+    let key = SystemKey::new(&task.system, &request.place);
     let Some(entry) = recorder.span(Phase::Lookup, Lane::Runner, || volume.look_up(&key))? else {
         missed.system = true;
         return Ok(());
@@ -222,9 +223,4 @@ fn system(
         SystemFound::Gone => missed.system = true,
     }
     Ok(())
-}
-
-fn system_key(request: &RunRequest, task: &Task) -> SystemKey {
-    let place = &request.place;
-    SystemKey::new(&task.system, &place.system_source, &place.interpreter.platform)
 }

@@ -40,7 +40,7 @@ pub fn prepare(request: &PrepareRequest, recorder: &Recorder) -> Result<SystemPr
         request,
         tools,
         volume: &volume,
-        key: key(request, &task),
+        key: SystemKey::new(&&task.system, &request.place),
         task: &task,
         recorder,
     };
@@ -51,11 +51,6 @@ pub fn prepare(request: &PrepareRequest, recorder: &Recorder) -> Result<SystemPr
         }
         Keep::Publish => job.publish(deadline),
     }
-}
-
-fn key(request: &PrepareRequest, task: &Task) -> SystemKey {
-    let place = &request.place;
-    SystemKey::new(&task.system, &place.system_source, &place.interpreter.platform)
 }
 
 /// Keeps the volume within the request's budget, after everything else is done; what the operator should know of it.
@@ -75,7 +70,10 @@ pub fn keep_within_budget(request: &PrepareRequest) -> Vec<String> {
     let volume = SystemVolume::new(&request.place.volumes.nix);
     let deadline = Instant::now() + Duration::from_millis(request.deadline_ms);
     // The task this was made for may not have its own lease yet.
-    let own = request.task.check().map(|task| volume.lease_path(&key(request, &task)));
+    let own = request
+        .task
+        .check()
+        .map(|task| volume.lease_path(&SystemKey::new(&&task.system, &request.place)));
     let _lease = own.map(|path| lock::attempt(&path, Mode::Shared, Missing::Absent));
     let collected =
         Patience::until(deadline).and_then(|patience| maintain::system::keep_within(&volume, budget, tools, &patience));

@@ -136,7 +136,29 @@ pub fn note_use(lease: &Lock) {
 mod tests {
     use super::*;
     use crate::store::publish;
+    use hybrid_cache_model::protocol::{Interpreter, Place, Volumes};
     use hybrid_cache_model::{FailureKind, TaskSpec};
+
+    fn place() -> Place {
+        let text = str::to_owned;
+        Place {
+            volumes: Volumes {
+                python: text("/cache/python"),
+                nix: text("/nix"),
+            },
+            interpreter: Interpreter {
+                path: text("/usr/bin/python3"),
+                implementation: text("cpython"),
+                version: text("3.11.7"),
+                abi: text("cpython-311"),
+                platform: text("linux-x86_64"),
+                binary_hash: text("0"),
+            },
+            index: text("default"),
+            system_source: text("test:1"),
+            max_age_s: 1,
+        }
+    }
 
     /// A volume with one entry of one path; the folder must outlive the volume.
     fn volume() -> (tempfile::TempDir, SystemVolume, SystemKey, String) {
@@ -148,7 +170,7 @@ mod tests {
         }
         .check()
         .unwrap();
-        let key = SystemKey::new(&task.system, "test:1", "x86_64-linux-gnu");
+        let key = SystemKey::new(&task.system, &place());
         for folder in [
             volume.index(),
             volume.state().join("leases"),

@@ -8,10 +8,10 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use hybrid_cache_model::protocol::{Interpreter, Keep, Place, PrepareEvent, PrepareRequest, PythonTools, Volumes};
-use hybrid_cache_model::{CacheStatus, Failure, FailureKind, TaskSpec, Timeline};
+use hybrid_cache_model::{CacheStatus, Failure, FailureKind, RequestKey, TaskSpec, Timeline};
 use hybrid_cache_runner::clock::Recorder;
 use hybrid_cache_runner::prepare;
-use hybrid_cache_runner::python::{self, Lookup, PythonVolume};
+use hybrid_cache_runner::python::{Lookup, PythonVolume};
 use hybrid_cache_runner::system::SystemPrepared;
 
 /// Settings of the machine that uv needs to reach its index.
@@ -101,7 +101,7 @@ impl Bench {
     pub fn lookup(&self, dependencies: &str) -> Lookup {
         let request = self.request(dependencies);
         let task = request.task.check().unwrap();
-        let key = python::request_key(&task.requirements, &request.place);
+        let key = RequestKey::new(&task.requirements, &request.place);
         let volume = PythonVolume::open_read(&self.root()).unwrap();
         volume
             .lookup(&key, std::time::Duration::from_secs(request.place.max_age_s))
