@@ -135,12 +135,10 @@ pub struct RunRequest {
     pub variables: Vec<(String, String)>,
 }
 
-/// What `runner run` says, one JSON object a line; the last one is [`RunReport::Finished`] or [`RunReport::Missed`].
+/// What `runner run` says when it is done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "report")]
 pub enum RunReport {
-    /// The leases of prepared environments are held: whoever staged them may rename them now. Never the last report.
-    Holding,
     /// The task was run, or failed for good.
     Finished {
         /// How it ended.

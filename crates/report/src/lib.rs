@@ -8,6 +8,7 @@
 
 pub mod claim;
 pub mod compare;
+pub mod figure;
 pub mod folder;
 mod hdr;
 mod html;
@@ -21,6 +22,7 @@ pub mod units;
 pub mod warning;
 
 pub use compare::{Comparison, Gate, compare};
+pub use figure::{Attainment, Figure, FigureKind};
 pub use folder::{FolderError, SampleLog, load, write_header, write_run};
 pub use hdr::{hdr_log, hdr_logs};
 pub use html::html;

@@ -86,27 +86,62 @@ pub struct Ratio {
 impl Ratio {
     /// `median(numerator) / median(denominator)`; `None` where either is empty or the denominator is 0.
     pub fn of(numerator: &[u64], denominator: &[u64]) -> Option<Ratio> {
-        let (top, bottom) = (median(numerator)?, median(denominator)?);
-        if bottom <= 0.0 {
-            return None;
-        }
-        let enough = numerator.len().min(denominator.len()) >= MIN_SAMPLES;
-        let interval = enough.then(|| {
-            let mut random = SplitMix64::new();
-            let (mut left, mut right) = (Vec::new(), Vec::new());
-            let quotients = (0..RESAMPLES)
-                .map(|_| {
-                    // A denominator of 0 µs cannot be told from one below the clock's resolution of 1 µs.
-                    let bottom = resampled_median(denominator, &mut right, &mut random).max(1.0);
-                    resampled_median(numerator, &mut left, &mut random) / bottom
-                })
-                .collect();
-            central(quotients, attainable_level(numerator.len().min(denominator.len())))
-        });
-        Some(Ratio {
-            value: top / bottom,
+        let Estimate { value, interval } = Estimate::ratio(numerator, denominator)?;
+        Some(Ratio { value, interval })
+    }
+}
+
+/// A value made of medians, with its bootstrap interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Estimate {
+    /// The value, from the medians themselves.
+    pub value: f64,
+    /// Bootstrap interval; absent where a group has less than [`MIN_SAMPLES`].
+    pub interval: Option<Interval>,
+}
+
+impl Estimate {
+    /// The median of some values, in their unit; `None` where there are none.
+    pub fn median(values: &[u64]) -> Option<Estimate> {
+        let Distribution {
+            median_us, interval, ..
+        } = Distribution::of(values)?;
+        Some(Estimate {
+            value: median_us,
             interval,
         })
+    }
+
+    /// `median(numerator) / median(denominator)`; `None` where either is empty or the denominator is 0.
+    pub fn ratio(numerator: &[u64], denominator: &[u64]) -> Option<Estimate> {
+        if median(denominator)? <= 0.0 {
+            return None;
+        }
+        // A denominator of 0 µs cannot be told from one below the clock's resolution of 1 µs.
+        Estimate::of_two(numerator, denominator, |top, bottom| top / bottom.max(1.0))
+    }
+
+    /// `median(one) - median(other)`, in their unit; `None` where either is empty.
+    pub fn difference(one: &[u64], other: &[u64]) -> Option<Estimate> {
+        Estimate::of_two(one, other, |one, other| one - other)
+    }
+
+    /// Any value of two medians; both groups are resampled independently.
+    fn of_two(one: &[u64], other: &[u64], combine: impl Fn(f64, f64) -> f64) -> Option<Estimate> {
+        let value = combine(median(one)?, median(other)?);
+        let fewest = one.len().min(other.len());
+        let interval = (fewest >= MIN_SAMPLES).then(|| {
+            let mut random = SplitMix64::new();
+            let (mut left, mut right) = (Vec::new(), Vec::new());
+            let values = (0..RESAMPLES)
+                .map(|_| {
+                    let other = resampled_median(other, &mut right, &mut random);
+                    combine(resampled_median(one, &mut left, &mut random), other)
+                })
+                .collect();
+            central(values, attainable_level(fewest))
+        });
+        Some(Estimate { value, interval })
     }
 }
 
@@ -265,6 +300,18 @@ mod tests {
         );
         assert_eq!(Ratio::of(&[1], &[0]), None);
         assert_eq!(Ratio::of(&[1], &[2]).unwrap().interval, None);
+    }
+
+    #[test]
+    fn a_difference_keeps_its_sign_and_needs_both_groups() {
+        let less = Estimate::difference(&[90, 90, 90], &[100, 100, 100]).unwrap();
+        assert_eq!(less.value, -10.0);
+        assert_eq!(
+            less.interval.map(|interval| (interval.low, interval.high)),
+            Some((-10.0, -10.0))
+        );
+        assert_eq!(Estimate::difference(&[], &[1]), None);
+        assert_eq!(Estimate::difference(&[3, 3, 3], &[1]).unwrap().interval, None);
     }
 
     #[test]

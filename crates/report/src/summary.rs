@@ -6,6 +6,7 @@ use hybrid_cache_model::{Claim, Scenario};
 use serde::Serialize;
 
 use crate::claim::{self, ClaimResult, Verdict};
+use crate::figure::{self, Attainment, Figure, FigureKind};
 use crate::phases::Attribution;
 use crate::stats::{Distribution, Ratio};
 use crate::warning::{self, Warning, accepted};
@@ -15,6 +16,8 @@ use crate::warning::{self, Warning, accepted};
 pub struct Summary {
     /// By scenario, in the order of the record.
     pub scenarios: Vec<ScenarioSummary>,
+    /// What we add, by kind and then by scenario; only figures that samples of this run carry.
+    pub figures: Vec<Figure>,
     /// What a reader should know before trusting a figure.
     pub warnings: Vec<Warning>,
 }
@@ -54,12 +57,14 @@ pub struct GroupSummary {
 impl Summary {
     /// Computes the summary of a record.
     pub fn from_record(record: &RunRecord) -> Summary {
-        let scenarios: Vec<ScenarioSummary> = scenario_names(record)
-            .iter()
-            .map(|name| scenario(record, name))
-            .collect();
+        let names = scenario_names(record);
+        let scenarios: Vec<ScenarioSummary> = names.iter().map(|name| scenario(record, name)).collect();
         let warnings = warning::collect(record, &scenarios);
-        Summary { scenarios, warnings }
+        Summary {
+            figures: figure::collect(record, &names),
+            scenarios,
+            warnings,
+        }
     }
 
     /// Every claim with its scenario and group.
@@ -75,6 +80,19 @@ impl Summary {
     /// True where the samples refute at least one claim.
     pub fn refutes_a_claim(&self) -> bool {
         self.claims().any(|(_, _, result)| result.verdict == Verdict::Refuted)
+    }
+
+    /// Figures whose whole interval lies above their target: what a gate fails on.
+    pub fn missed_figures(&self) -> Vec<&Figure> {
+        self.figures
+            .iter()
+            .filter(|figure| figure.attainment == Attainment::Missed)
+            .collect()
+    }
+
+    /// Figures of one kind, in the order of the record's scenarios.
+    pub fn figures_of(&self, kind: FigureKind) -> impl Iterator<Item = &Figure> {
+        self.figures.iter().filter(move |figure| figure.kind == kind)
     }
 }
 

@@ -14,6 +14,16 @@ pub fn duration(us: f64) -> String {
     format!("{} {unit}", digits(us / scale))
 }
 
+/// A difference in microseconds with its sign: `+2.31 ms`, `−410 µs`.
+pub fn difference(us: f64) -> String {
+    let sign = match us {
+        us if us < 0.0 => "−",
+        us if us > 0.0 => "+",
+        _ => "",
+    };
+    format!("{sign}{}", duration(us.abs()))
+}
+
 /// A range in microseconds as `1.81–1.99 s`: the unit once where both ends share it.
 pub fn duration_range(low_us: f64, high_us: f64) -> String {
     let ((low_unit, scale), (high_unit, _)) = (duration_unit(low_us), duration_unit(high_us));
@@ -131,6 +141,11 @@ mod tests {
             "0", "0.50 µs", "7.00 µs", "85.3 µs", "999 µs", "1.00 ms", "85.3 ms", "999 ms", "1.90 s", "75.0 s", "123 s",
         ];
         assert_eq!(written.map(duration), expected);
+    }
+
+    #[test]
+    fn differences_carry_their_sign() {
+        assert_eq!([2310.0, -410.0, 0.0].map(difference), ["+2.31 ms", "−410 µs", "0"]);
     }
 
     #[test]

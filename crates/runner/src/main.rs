@@ -14,7 +14,6 @@ use hybrid_cache_runner::clock::Recorder;
 use hybrid_cache_runner::maintain::{self, Question};
 use hybrid_cache_runner::prepare;
 use hybrid_cache_runner::run::{self, Destination};
-use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -26,8 +25,6 @@ usage: runner run [--report-fd N | --report-file PATH]   a RunRequest on standar
 
 /// Exit code for a command line that makes no sense.
 const EXIT_USAGE: i32 = 2;
-/// Seconds that a driver may take from being told that everything is ready to having the task hold it.
-const ADOPTION_S: i64 = 30;
 /// A request holds at most a mebibyte of code, every byte of it escaped in JSON, and a few paths.
 const MAX_REQUEST_BYTES: u64 = 16 << 20;
 
@@ -54,17 +51,17 @@ fn main() -> ExitCode {
 }
 
 fn run(destination: Result<Destination, run::ReportError>, recorder: &Recorder) -> i32 {
-    let mut destination = match destination {
+    let destination = match destination {
         Ok(destination) => destination,
         Err(error) => return broken(&error.to_string()),
     };
     let report = match read_request::<RunRequest>() {
-        Ok(request) => run::run(&request, &mut destination, recorder),
+        Ok(request) => run::run(&request, recorder),
         Err(failure) => run::failed(failure, recorder),
     };
     let code = match report {
         RunReport::Missed { .. } => EXIT_MISSED,
-        RunReport::Finished { .. } | RunReport::Holding => EXIT_REPORTED,
+        RunReport::Finished { .. } => EXIT_REPORTED,
     };
     match destination.write(report) {
         Ok(()) => code,
@@ -79,8 +76,6 @@ fn prepare(recorder: &Recorder) -> i32 {
     let emit = |event: &PrepareEvent| {
         if let Err(error) = tell(event) {
             told.store(broken(&error.to_string()), Ordering::Relaxed);
-        } else if matches!(event, PrepareEvent::Ready { .. }) {
-            wait_until_adopted();
         }
     };
     match read_request::<PrepareRequest>() {
@@ -127,19 +122,6 @@ fn read_request<T: DeserializeOwned>() -> Result<T, Failure> {
         return Err(refuse(format!("the request has more than {MAX_REQUEST_BYTES} bytes")));
     }
     serde_json::from_slice(&text).map_err(|error| refuse(format!("the request is not what was expected: {error}")))
-}
-
-/// Waits until the driver has taken hold of a staged environment, which is renamed next: a line, or the end of
-/// standard input, which is how a driver that runs nothing from the staging folder says that it need not wait.
-fn wait_until_adopted() {
-    let stdin = std::io::stdin();
-    let timeout = Timespec {
-        tv_sec: ADOPTION_S,
-        tv_nsec: 0,
-    };
-    let mut waited = [PollFd::new(&stdin, PollFlags::IN)];
-    // Whatever it was that came, or did not come in time: publishing must not wait for a driver that has died.
-    let _ = rustix::event::poll(&mut waited, Some(&timeout));
 }
 
 fn version() -> i32 {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use hybrid_cache_model::outcome::{CacheReport, CacheStatus, Output, Resolved};
 use hybrid_cache_model::protocol::{Environments, Keep, Missed, PrepareEvent, RunReport};
 use hybrid_cache_model::{CachePolicy, End, Failure, FailureKind, Lane, Outcome, Phase, Task, TaskSpec, Timeline};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use super::config::LocalConfig;
 use super::folders::{Folders, VolumePair};
@@ -146,7 +146,7 @@ impl Flow {
         let outer_us = preparation.elapsed_us();
         progress.timeline.nest(&ready.timeline, start_us, outer_us);
         let sandbox_us = outer_us.saturating_sub(ready.timeline.total_us);
-        let run = self.execute_prepared(volumes, &ready, &mut preparation, &mut progress);
+        let run = self.execute_prepared(volumes, &ready, &mut progress);
         let report = run.await;
         let mut outcome = self.finish(report, progress);
         ended.send_replace(Some(outcome.clone()));
@@ -199,7 +199,6 @@ impl Flow {
         &mut self,
         volumes: &VolumePair,
         ready: &Ready,
-        preparation: &mut Preparation,
         progress: &mut Progress,
     ) -> Result<RunReport, Cut> {
         // A staged folder is about to be renamed, so the task gets a mount of its own of it, which follows the folder.
@@ -216,14 +215,8 @@ impl Flow {
             resolved: ready.resolved.clone(),
         };
         let staged = staged.map(|path| volumes.python.join(path));
-        let (holding, held) = oneshot::channel();
-        let run = self.execute_telling(volumes, environments, staged.as_deref(), false, progress, holding);
-        tokio::pin!(run);
-        // Until the runner holds the staged folder, the preparation leaves it where it is.
-        tokio::select! {
-            report = &mut run => { preparation.adopt().await; report }
-            _ = held => { preparation.adopt().await; run.await }
-        }
+        self.execute_in(volumes, environments, staged.as_deref(), false, progress)
+            .await
     }
 
     /// Runs the runner once in the task's sandbox and adds it to the timeline.
@@ -234,30 +227,28 @@ impl Flow {
         accept_stale: bool,
         progress: &mut Progress,
     ) -> Result<RunReport, Cut> {
-        let (holding, _) = oneshot::channel();
-        self.execute_telling(volumes, environments, None, accept_stale, progress, holding)
+        self.execute_in(volumes, environments, None, accept_stale, progress)
             .await
     }
 
-    /// The same with a staged environment, telling when the runner holds it.
-    async fn execute_telling(
+    /// The same with a staged environment.
+    async fn execute_in(
         &mut self,
         volumes: &VolumePair,
         environments: Environments,
         staged: Option<&std::path::Path>,
         accept_stale: bool,
         progress: &mut Progress,
-        holding: oneshot::Sender<()>,
     ) -> Result<RunReport, Cut> {
         let start_us = self.now_us();
         let needs = self.needs();
         let command = sandbox::task_command(&self.config, &self.host, volumes, needs, staged, process::REPORT_FD);
         let (config, identity) = (&self.config, self.host.identity);
         let request = requests::run_request(config, &self.spec, &self.options, identity, environments, accept_stale);
-        let ran = process::run(&command, &request, &self.log, &mut self.cancel, holding).await;
+        let ran = process::run(&command, &request, &self.log, &mut self.cancel).await;
         let inner = match &ran.report {
             Ok(RunReport::Finished { timeline, .. } | RunReport::Missed { timeline, .. }) => timeline.clone(),
-            Ok(RunReport::Holding) | Err(_) => Timeline::default(),
+            Err(_) => Timeline::default(),
         };
         progress.timeline.nest(&inner, start_us, ran.outer_us);
         match ran.report {
@@ -303,7 +294,7 @@ impl Flow {
                     warnings,
                 }
             }
-            Ok(report @ (RunReport::Missed { .. } | RunReport::Holding)) => {
+            Ok(report @ RunReport::Missed { .. }) => {
                 let message = format!("an environment that was just prepared is missing: {report:?}");
                 self.fail(Failure::new(FailureKind::Internal, message), progress)
             }

@@ -85,10 +85,7 @@ impl LocalDriver {
         let mut made = None;
         loop {
             match preparation.next().await {
-                Some(PrepareEvent::Ready { cache, .. }) => {
-                    made = Some(cache);
-                    preparation.adopt().await;
-                }
+                Some(PrepareEvent::Ready { cache, .. }) => made = Some(cache),
                 Some(PrepareEvent::Failed { failure, .. }) => return Err(failure),
                 Some(PrepareEvent::Phase { .. }) => {}
                 Some(PrepareEvent::Published { .. }) | None => break,

@@ -12,7 +12,7 @@ use hybrid_cache_model::{Failure, FailureKind};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStdin, Command};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::log::{LogWriter, Stream};
 
@@ -44,17 +44,10 @@ pub async fn cancelled(flag: &mut CancelFlag) {
     }
 }
 
-/// Runs `runner run` in the sandbox that `command` describes, its output going to `log`. `holding` is told as soon as
-/// the runner holds the leases of its environments.
-pub async fn run(
-    command: &[OsString],
-    request: &RunRequest,
-    log: &LogWriter,
-    cancel: &mut CancelFlag,
-    holding: oneshot::Sender<()>,
-) -> Ran {
+/// Runs `runner run` in the sandbox that `command` describes, its output going to `log`.
+pub async fn run(command: &[OsString], request: &RunRequest, log: &LogWriter, cancel: &mut CancelFlag) -> Ran {
     let started = Instant::now();
-    let (report, cancelled) = match run_inner(command, request, log, cancel, holding).await {
+    let (report, cancelled) = match run_inner(command, request, log, cancel).await {
         Ok(Some(report)) => (Ok(report), false),
         Ok(None) => (Err(Failure::new(FailureKind::Internal, "the task was cancelled")), true),
         Err(failure) => (Err(failure), false),
@@ -76,7 +69,6 @@ async fn run_inner(
     request: &RunRequest,
     log: &LogWriter,
     cancel: &mut CancelFlag,
-    holding: oneshot::Sender<()>,
 ) -> Result<Option<RunReport>, Failure> {
     let (report_read, report_write) = std::io::pipe().map_err(|error| spawn_failure(command, &error))?;
     let reports = pipe::Receiver::from_owned_fd(report_read.into()).map_err(|error| spawn_failure(command, &error))?;
@@ -85,7 +77,7 @@ async fn run_inner(
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let work = async {
         let (stdout, stderr) = (pump(stdout, Stream::Stdout, log), pump(stderr, Stream::Stderr, log));
-        tokio::join!(stdout, stderr, child.wait(), read_report(reports, holding))
+        tokio::join!(stdout, stderr, child.wait(), read_report(reports))
     };
     let deadline = Duration::from_millis(request.limits.time_ms) + GRACE;
     let ((), (), status, report) = tokio::select! {
@@ -100,21 +92,10 @@ async fn run_inner(
         .ok_or_else(|| no_report(&log.collect(Stream::Stderr), status))
 }
 
-/// Reads the report's lines: perhaps [`RunReport::Holding`], then the final one.
-async fn read_report(source: pipe::Receiver, holding: oneshot::Sender<()>) -> Option<RunReport> {
-    let mut lines = BufReader::new(source.take(MAX_TEXT_BYTES)).lines();
-    let mut holding = Some(holding);
-    while let Ok(Some(line)) = lines.next_line().await {
-        match serde_json::from_str(&line) {
-            Ok(RunReport::Holding) => {
-                // Nobody waits for it where the environments were published long ago.
-                holding.take().map(|holding| holding.send(()));
-            }
-            Ok(report) => return Some(report),
-            Err(_) => return None,
-        }
-    }
-    None
+async fn read_report(source: pipe::Receiver) -> Option<RunReport> {
+    let mut text = Vec::new();
+    source.take(MAX_TEXT_BYTES).read_to_end(&mut text).await.ok()?;
+    serde_json::from_slice(&text).ok()
 }
 
 /// Asks one of the runner's other commands, which answer with one JSON object on standard output.
@@ -247,7 +228,6 @@ pub fn sandbox_failure(said: &str) -> Failure {
 /// A sandboxed `runner prepare`, read event by event.
 pub struct Preparation {
     child: Child,
-    stdin: Option<ChildStdin>,
     events: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
     log: tokio::task::JoinHandle<Vec<u8>>,
     started: Instant,
@@ -261,14 +241,7 @@ impl Preparation {
     pub async fn start(command: &[OsString], request: &PrepareRequest) -> Result<Preparation, Failure> {
         let started = Instant::now();
         let mut child = spawn(command, None)?;
-        let mut stdin = child.stdin.take();
-        let mut text = serde_json::to_vec(request)
-            .map_err(|error| Failure::new(FailureKind::Internal, format!("cannot send the request: {error}")))?;
-        text.push(b'\n');
-        if let Some(stdin) = &mut stdin {
-            // See `send`: the sandbox's own words come first.
-            let _ = stdin.write_all(&text).await;
-        }
+        send(child.stdin.take(), request).await?;
         let stdout = child
             .stdout
             .take()
@@ -284,7 +257,6 @@ impl Preparation {
         });
         Ok(Preparation {
             child,
-            stdin,
             events: BufReader::new(stdout).lines(),
             log,
             started,
@@ -300,14 +272,6 @@ impl Preparation {
             }
         }
         None
-    }
-
-    /// Tells the runner that the task has taken hold of the staged environment, so that it may be renamed.
-    pub async fn adopt(&mut self) {
-        if let Some(mut stdin) = self.stdin.take() {
-            // A preparation that has ended already waits for nothing.
-            let _ = stdin.write_all(b"adopted\n").await;
-        }
     }
 
     /// Microseconds since it was started.

@@ -134,7 +134,7 @@ fn lease(path: PathBuf) -> Result<Option<Leased>, Failure> {
 mod tests {
     use super::*;
     use crate::python::publish::point;
-    use hybrid_cache_model::protocol::Interpreter;
+    use hybrid_cache_model::protocol::{Interpreter, Place, Volumes};
 
     fn key() -> RequestKey {
         let interpreter = Interpreter {
@@ -145,7 +145,17 @@ mod tests {
             platform: String::new(),
             binary_hash: String::new(),
         };
-        RequestKey::new(&[], &interpreter, "", "")
+        let place = Place {
+            volumes: Volumes {
+                python: String::new(),
+                nix: String::new(),
+            },
+            interpreter,
+            index: String::new(),
+            system_source: String::new(),
+            max_age_s: 1,
+        };
+        RequestKey::new(&[], &place)
     }
 
     fn volume() -> (tempfile::TempDir, PythonVolume) {

@@ -10,7 +10,7 @@ mod report;
 mod stream;
 mod supervise;
 
-use hybrid_cache_model::protocol::{Environments, RunReport, RunRequest};
+use hybrid_cache_model::protocol::{RunReport, RunRequest};
 use hybrid_cache_model::{End, Failure, FailureKind, Lane, Output, Phase, TaskError};
 use rustix::process::DumpableBehavior;
 
@@ -21,11 +21,9 @@ use kernel::Signals;
 use lookup::{Found, Ready};
 use supervise::Supervised;
 
-/// Runs one request and returns its last report. Whatever goes wrong is part of it.
-///
-/// `destination` is told as soon as prepared environments are leased.
-pub fn run(request: &RunRequest, destination: &mut Destination, recorder: &Recorder) -> RunReport {
-    match try_run(request, destination, recorder) {
+/// Runs one request and returns its report. Whatever goes wrong is part of it.
+pub fn run(request: &RunRequest, recorder: &Recorder) -> RunReport {
+    match try_run(request, recorder) {
         Ok(report) => report,
         Err(failure) => failed(failure, recorder),
     }
@@ -36,7 +34,7 @@ pub fn failed(failure: Failure, recorder: &Recorder) -> RunReport {
     finished(Ready::default(), not_run(failure), recorder)
 }
 
-fn try_run(request: &RunRequest, destination: &mut Destination, recorder: &Recorder) -> Result<RunReport, Failure> {
+fn try_run(request: &RunRequest, recorder: &Recorder) -> Result<RunReport, Failure> {
     let task = request.task.check().map_err(refused)?;
     let signals = guard_ourselves().map_err(|error| {
         Failure::new(
@@ -53,10 +51,6 @@ fn try_run(request: &RunRequest, destination: &mut Destination, recorder: &Recor
             });
         }
     };
-    if matches!(request.environments, Environments::Prepared { .. }) {
-        // A reader that has gone is found out again when the last report is written.
-        let _ = destination.tell_holding();
-    }
     let started = recorder.span(Phase::Start, Lane::Runner, || {
         program::start(request, &ready.environment)
     });

@@ -75,23 +75,7 @@ impl Destination {
         opened.map(Destination::File).map_err(fail)
     }
 
-    /// Says that the leases of prepared environments are held, to a reader that follows line by line.
-    ///
-    /// # Errors
-    /// Where the reader has gone.
-    pub fn tell_holding(&mut self) -> Result<(), ReportError> {
-        // A file is read once, when all is over: only the last report belongs there, and standard error is the user's.
-        let Destination::Descriptor(file) = self else {
-            return Ok(());
-        };
-        let written = json(&RunReport::Holding).and_then(|line| file.write_all(&line));
-        written.map_err(|error| ReportError {
-            target: "its descriptor".to_owned(),
-            error,
-        })
-    }
-
-    /// Writes the last report.
+    /// Writes the report.
     ///
     /// # Errors
     /// Where it cannot be written, or its reader has gone.
