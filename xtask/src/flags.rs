@@ -75,7 +75,7 @@ pub enum SourceName {
 }
 
 /// Options of every command that runs tasks on this machine.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct Local {
     /// Cache folder [default: hybrid-cache in the user's cache folder]
     #[arg(long, value_name = "DIR")]

@@ -24,7 +24,8 @@ pub struct Machine {
     pub tools: Vec<ToolRecord>,
     /// What a reader of the report should know.
     pub notes: Vec<String>,
-    lacking: Vec<String>,
+    /// What cannot be had here, with its next step.
+    pub lacking: Vec<String>,
 }
 
 impl Machine {
@@ -57,7 +58,7 @@ impl Machine {
         let config = LocalConfig {
             root,
             runner: runner.program,
-            bubblewrap: tools.bwrap.command.iter().map(Into::into).collect(),
+            bubblewrap: tools.bwrap.command.clone(),
             interpreter: interpreter(&tools),
             interpreter_prefix: tools.interpreter.base_prefix.clone(),
             index: tools.index.identity.clone(),

@@ -1,12 +1,17 @@
 //! `cargo xtask test`: every test of the workspace, with the tools that the end-to-end ones need at hand.
 
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
 use crate::checkout::Checkout;
 use crate::exit::Exit;
-use crate::tools::{self, ToolChoice};
-use crate::{flags, runner};
+use crate::flags;
+use crate::local::Machine;
 
 /// Runs the command.
 ///
@@ -16,17 +21,18 @@ pub fn run(flags: &flags::Test) -> Result<Exit> {
     let checkout = Checkout::find()?;
     let shell = Shell::new()?;
     shell.change_dir(checkout.root());
-    let runner = runner::build(&checkout)?;
-    shell.set_var("HYBRID_CACHE_RUNNER", &runner.program);
     // Tests that need a tool name themselves as skipped where it is not at hand.
-    match tools::provision(checkout.root(), &ToolChoice::default(), tools::for_stderr().as_ref()) {
-        Ok(tools) => {
-            shell.set_var("HYBRID_CACHE_UV", &tools.uv.path);
-            for missing in &tools.lacking {
+    match Machine::provision(&checkout, &flags::Local::default()) {
+        Ok(machine) => {
+            let file = checkout.path("target/local-config.json");
+            write_private(&file, &serde_json::to_vec_pretty(&machine.config)?).context("writing the tests' config")?;
+            shell.set_var("HYBRID_CACHE_LOCAL_CONFIG", &file);
+            shell.set_var("HYBRID_CACHE_UV", &machine.config.python_tools.uv);
+            for missing in &machine.lacking {
                 eprintln!("skipped: tests of system packages: {missing}");
             }
         }
-        Err(error) => eprintln!("skipped: end-to-end tests: {error}; {}", error.hint()),
+        Err(error) => eprintln!("skipped: end-to-end tests: {error:#}"),
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let filter = flags.filter.iter();
@@ -34,4 +40,15 @@ pub fn run(flags: &flags::Test) -> Result<Exit> {
         .run()
         .context("testing")?;
     Ok(Exit::Good)
+}
+
+/// The configuration may hold the address of an index together with its password.
+fn write_private(file: &Path, text: &[u8]) -> std::io::Result<()> {
+    let mut opened = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(file)?;
+    opened.write_all(text)
 }

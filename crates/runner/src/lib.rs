@@ -2,6 +2,7 @@
 //!
 //! One small program without an async runtime, as it is the first process of every task's sandbox.
 
+pub mod child;
 pub mod clock;
 pub mod maintain;
 pub mod prepare;

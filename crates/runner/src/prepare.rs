@@ -17,10 +17,10 @@ use hybrid_cache_model::{
     CacheReport, CacheStatus, Failure, FailureKind, Lane, Phase, RequestKey, Requirement, Resolved, Task,
 };
 
+use crate::child::Patience;
 use crate::clock::Recorder;
 use crate::maintain;
 use crate::python::build::{self, Build, Order, Phases};
-use crate::python::child::Patience;
 use crate::python::lookup::{Leased, Lookup};
 use crate::python::{PythonVolume, publish};
 use crate::store::failure::is_disk_full;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use hybrid_cache_model::protocol::PrepareRequest;
 use hybrid_cache_model::{CacheStatus, FailureKind};
+use hybrid_cache_runner::child::Patience;
 use hybrid_cache_runner::maintain::{Budget, gc, touch, usage, verify};
-use hybrid_cache_runner::python::child::Patience;
 use hybrid_cache_runner::python::{Lookup, PythonVolume};
 
 mod python_support;

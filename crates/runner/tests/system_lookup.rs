@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use hybrid_cache_model::protocol::{EXIT_MISSED, Environments, RunReport};
 use hybrid_cache_model::{CacheReport, CacheStatus, End, FailureKind, Resolved, SystemKey};
+use hybrid_cache_runner::child::Patience;
 use hybrid_cache_runner::maintain::Budget;
 use hybrid_cache_runner::maintain::system::{evict_entry, gc, usage, verify};
-use hybrid_cache_runner::python::child::Patience;
 use hybrid_cache_runner::system::{IndexEntry, SystemVolume};
 use run_harness::Case;
 

@@ -10,9 +10,9 @@ use hybrid_cache_model::protocol::{
     Interpreter, Keep, PackageSource, Place, PrepareRequest, Provider, SystemTools, Volumes,
 };
 use hybrid_cache_model::{CacheStatus, Failure, FailureKind, Phase, TaskSpec};
+use hybrid_cache_runner::child::Patience;
 use hybrid_cache_runner::clock::Recorder;
 use hybrid_cache_runner::maintain::{Budget, system as maintain};
-use hybrid_cache_runner::python::child::Patience;
 use hybrid_cache_runner::system::{self, SystemPrepared, SystemVolume};
 use tempfile::TempDir;
 

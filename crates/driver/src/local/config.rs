@@ -1,9 +1,9 @@
 //! What the local driver has to be told: where its caches are and which programs it may use.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use hybrid_cache_model::protocol::{Interpreter, Place, PythonTools, SystemTools, Volumes};
+use serde::{Deserialize, Serialize};
 
 use super::sandbox;
 
@@ -11,7 +11,8 @@ use super::sandbox;
 pub const DEFAULT_MAX_AGE_S: u64 = 7 * 24 * 3600;
 
 /// Whether user code may use the network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Network {
     /// The machine's own network, loopback included.
     Shared,
@@ -20,14 +21,14 @@ pub enum Network {
 }
 
 /// Everything the local driver needs. It reads no environment variable and searches no path.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LocalConfig {
     /// The cache folder; drawn in [`crate::local::folders`].
     pub root: PathBuf,
     /// The runner program, static or at least runnable with the machine's own libraries.
     pub runner: PathBuf,
     /// bubblewrap, with whatever must stand in front of it.
-    pub bubblewrap: Vec<OsString>,
+    pub bubblewrap: Vec<String>,
     /// The interpreter that environments are made for.
     pub interpreter: Interpreter,
     /// The folder it lives in, standard library included; bound read-only at the same place.
@@ -73,7 +74,7 @@ impl LocalConfig {
 }
 
 /// The system package side.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SystemConfig {
     /// Nix and the package source.
     pub tools: SystemTools,

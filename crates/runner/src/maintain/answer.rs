@@ -7,8 +7,8 @@ use hybrid_cache_model::Failure;
 use hybrid_cache_model::maintain::{GcReport, MaintainReport, MaintainRequest, UsageReport, VerifyReport};
 
 use super::{Budget, system};
+use crate::child::Patience;
 use crate::python::PythonVolume;
-use crate::python::child::Patience;
 use crate::system::SystemVolume;
 
 /// What an operator may ask.

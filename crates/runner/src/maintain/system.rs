@@ -14,7 +14,7 @@ use hybrid_cache_model::{Failure, FailureKind};
 
 use super::evict::Budget;
 use super::{entries, shown};
-use crate::python::child::Patience;
+use crate::child::Patience;
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::measure::{Counter, Taken};
 use crate::store::publish;

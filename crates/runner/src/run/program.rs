@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -29,11 +29,13 @@ pub struct Environment {
 /// <scratch>/work/main.py   the program; the folder is its working directory and first on its import path
 /// <scratch>/home           HOME
 /// <scratch>/tmp            TMPDIR
+/// <scratch>/venv           an empty virtual environment, where the task asks for no packages
 /// ```
 struct Scratch {
     work: PathBuf,
     home: PathBuf,
     tmp: PathBuf,
+    venv: PathBuf,
     program: PathBuf,
 }
 
@@ -43,9 +45,25 @@ impl Scratch {
         Scratch {
             home: root.join("home"),
             tmp: root.join("tmp"),
+            venv: root.join("venv"),
             program: work.join("main.py"),
             work,
         }
+    }
+
+    /// Makes an empty virtual environment, so that a task which asks for no packages sees none: the interpreter's own
+    /// site-packages hold whatever this machine's owner has installed. Nothing but these files makes one (PEP 405).
+    fn make_venv(&self, interpreter: &Path) -> io::Result<()> {
+        let bin = self.venv.join("bin");
+        fs::create_dir_all(&bin)?;
+        for name in ["python", "python3"] {
+            symlink(interpreter, bin.join(name))?;
+        }
+        let home = interpreter.parent().unwrap_or(Path::new("/")).display();
+        fs::write(
+            self.venv.join("pyvenv.cfg"),
+            format!("home = {home}\ninclude-system-site-packages = false\n"),
+        )
     }
 
     /// Makes the folders and writes the program.
@@ -86,7 +104,15 @@ pub fn start(request: &RunRequest, environment: &Environment) -> Result<Started,
     let root = Path::new(&request.scratch);
     let scratch = Scratch::new(root);
     scratch.lay_out(root, &request.task.python_code, request.identity)?;
-    let interpreter = interpreter(request, environment);
+    let base = Path::new(&request.place.interpreter.path);
+    let interpreter = match &environment.python {
+        Some(folder) => folder.join("bin/python"),
+        None => {
+            let failed = |error| not_started(base, request.identity, &error);
+            scratch.make_venv(base).map_err(failed)?;
+            scratch.venv.join("bin/python")
+        }
+    };
     let mut command = Command::new(&interpreter);
     command.arg(&scratch.program);
     command
@@ -102,7 +128,7 @@ pub fn start(request: &RunRequest, environment: &Environment) -> Result<Started,
     kernel::on_exec(&mut command, &setup);
     let mut child = command
         .spawn()
-        .map_err(|error| not_started(&interpreter, request.identity, &error))?;
+        .map_err(|error| not_started(base, request.identity, &error))?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     match (pid, child.stdout.take(), child.stderr.take()) {
         (Some(pid), Some(stdout), Some(stderr)) => Ok(Started {
@@ -117,19 +143,12 @@ pub fn start(request: &RunRequest, environment: &Environment) -> Result<Started,
     }
 }
 
-fn interpreter(request: &RunRequest, environment: &Environment) -> PathBuf {
-    match &environment.python {
-        Some(folder) => folder.join("bin/python"),
-        None => PathBuf::from(&request.place.interpreter.path),
-    }
-}
-
 /// What the program sees of the outside: nothing but this.
 fn variables(request: &RunRequest, environment: &Environment, scratch: &Scratch) -> Vec<(String, String)> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let threads = request.limits.threads.to_string();
     let mut variables: Vec<(String, String)> = [
-        ("PATH", search_path(&request.base_path, environment)),
+        ("PATH", search_path(&request.base_path, environment, scratch)),
         ("HOME", text(&scratch.home)),
         ("TMPDIR", text(&scratch.tmp)),
         ("LANG", "C.UTF-8".to_owned()),
@@ -152,13 +171,15 @@ fn variables(request: &RunRequest, environment: &Environment, scratch: &Scratch)
     variables
 }
 
-fn search_path(base: &str, environment: &Environment) -> String {
-    let python = environment
-        .python
-        .iter()
-        .map(|folder| format!("{}/bin", folder.display()));
-    let system = environment.system.iter().map(|path| format!("{path}/bin"));
-    let mut folders: Vec<String> = python.chain(system).collect();
+/// A prepared environment goes before the system packages; the empty one behind them, as a `python3` that was asked
+/// for as a system package is meant to be found.
+fn search_path(base: &str, environment: &Environment, scratch: &Scratch) -> String {
+    let bin = |folder: &Path| folder.join("bin").display().to_string();
+    let mut folders: Vec<String> = environment.python.iter().map(|folder| bin(folder)).collect();
+    folders.extend(environment.system.iter().map(|path| bin(Path::new(path))));
+    if environment.python.is_none() {
+        folders.push(bin(&scratch.venv));
+    }
     folders.extend((!base.is_empty()).then(|| base.to_owned()));
     folders.join(":")
 }
@@ -194,7 +215,11 @@ mod tests {
             system: vec!["/nix/store/a-gcc".to_owned(), "/nix/store/b-make".to_owned()],
         };
         let expected = "/cache/python/envs/k/bin:/nix/store/a-gcc/bin:/nix/store/b-make/bin:/usr/bin:/bin";
-        assert_eq!(search_path("/usr/bin:/bin", &environment), expected);
-        assert_eq!(search_path("/usr/bin", &Environment::default()), "/usr/bin");
+        let scratch = Scratch::new(Path::new("/s"));
+        assert_eq!(search_path("/usr/bin:/bin", &environment, &scratch), expected);
+        assert_eq!(
+            search_path("/usr/bin", &Environment::default(), &scratch),
+            "/s/venv/bin:/usr/bin"
+        );
     }
 }

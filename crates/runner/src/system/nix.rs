@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::SystemVolume;
 use super::explain;
-use crate::python::child::{self, Patience};
+use crate::child::{self, Patience};
 use crate::store::{At, publish};
 
 /// Nix's settings. Nothing of the machine's own nix.conf is trusted to fit: Debian's names a sandbox shell that is not

@@ -9,7 +9,7 @@ use hybrid_cache_model::{Failure, FailureKind};
 use super::SystemVolume;
 use super::explain;
 use super::nix::Workplace;
-use crate::python::child::{self, Patience};
+use crate::child::{self, Patience};
 use crate::store::lock::{self, Mode};
 use crate::store::{At, publish};
 

@@ -224,7 +224,7 @@ impl Arguments {
             .add("--as-pid-1")
     }
 
-    fn finish(mut self, command: &[OsString], subcommand: &[&str]) -> Vec<OsString> {
+    fn finish(mut self, command: &[String], subcommand: &[&str]) -> Vec<OsString> {
         // Last, as everything above is mounted onto it.
         self.add("--remount-ro")
             .add("/")
@@ -232,7 +232,7 @@ impl Arguments {
             .add("/")
             .add("--")
             .add(RUNNER);
-        let mut all = command.to_vec();
+        let mut all: Vec<OsString> = command.iter().map(OsString::from).collect();
         all.extend(self.list);
         all.extend(subcommand.iter().map(OsString::from));
         all

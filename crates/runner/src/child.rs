@@ -1,0 +1,294 @@
+//! Runs one helper program to its end: bounded output, a deadline, and no life beyond ours.
+
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use hybrid_cache_model::{Failure, FailureKind};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+/// Most bytes of a program's talk that are kept: its beginning is dropped first, the error stands at the end.
+const MAX_TALK_BYTES: usize = 256 << 10;
+/// How long a child that was told to die by SIGKILL may take until it can be collected.
+const KILL_WAIT: Duration = Duration::from_secs(5);
+
+/// How long to wait for a program: until a deadline, or until somebody has no more use for its result.
+#[derive(Debug)]
+pub struct Patience {
+    deadline: Instant,
+    cancelled: OwnedFd,
+}
+
+impl Patience {
+    /// Patience until `deadline`.
+    ///
+    /// # Errors
+    /// The process may have no more descriptors.
+    pub fn until(deadline: Instant) -> Result<Patience, Failure> {
+        let cancelled = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        let cancelled = cancelled
+            .map_err(|error| Failure::new(FailureKind::Internal, format!("could not make an event: {error}")))?;
+        Ok(Patience { deadline, cancelled })
+    }
+
+    /// The latest moment.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Ends every wait, those that run and those to come.
+    pub fn cancel(&self) {
+        // It only fails where the event has fired more often than a u64 can count.
+        let _ = rustix::io::write(&self.cancelled, &1u64.to_ne_bytes());
+    }
+
+    /// True once it was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        let mut watched = [PollFd::new(&self.cancelled, PollFlags::IN)];
+        matches!(poll(&mut watched, Some(&Timespec::default())), Ok(ready) if ready > 0)
+    }
+
+    /// Waits until `descriptor` can be read.
+    fn readable(&self, descriptor: &impl AsFd, name: &str) -> Result<(), Failure> {
+        loop {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let timeout = Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: i64::from(left.subsec_nanos()),
+            };
+            let mut watched = [
+                PollFd::new(&self.cancelled, PollFlags::IN),
+                PollFd::new(descriptor, PollFlags::IN),
+            ];
+            match poll(&mut watched, Some(&timeout)) {
+                Ok(0) => return Err(late(name)),
+                Ok(_) if !watched[0].revents().is_empty() => {
+                    let message = format!("{name} was ended because the other half of the preparation failed");
+                    return Err(Failure::new(FailureKind::Deadline, message));
+                }
+                Ok(_) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => {
+                    return Err(Failure::new(
+                        FailureKind::Tool,
+                        format!("could not watch {name}: {error}"),
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// How a helper program ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// What it wrote to standard error; the last part where it was very much.
+    pub talk: String,
+}
+
+impl Ended {
+    /// `exit code 2`, `signal 9`.
+    pub fn how(&self) -> String {
+        match (self.status.code(), self.status.signal()) {
+            (Some(code), _) => format!("exit code {code}"),
+            (None, Some(signal)) => format!("signal {signal}"),
+            (None, None) => "an unknown status".to_owned(),
+        }
+    }
+}
+
+/// Runs `command` until it ends or `patience` does; `input` is written to its standard input.
+///
+/// The program gets a process group of its own, which is killed as a whole when patience ends, and dies with us.
+///
+/// # Errors
+/// [`FailureKind::Tool`] where it cannot be started, [`FailureKind::Deadline`] where it had to be killed.
+pub fn run(command: &mut Command, name: &str, input: Vec<u8>, patience: &Patience) -> Result<Ended, Failure> {
+    run_into(command, name, input, Stdio::null(), patience)
+}
+
+/// Like [`run`], with the program's standard output going to `stdout`: a file, or nowhere. Not a pipe, which nobody
+/// would read.
+///
+/// # Errors
+/// As those of [`run`].
+pub fn run_into(
+    command: &mut Command,
+    name: &str,
+    input: Vec<u8>,
+    stdout: Stdio,
+    patience: &Patience,
+) -> Result<Ended, Failure> {
+    let stdin = if input.is_empty() {
+        Stdio::null()
+    } else {
+        Stdio::piped()
+    };
+    command
+        .stdin(stdin)
+        .stdout(stdout)
+        .stderr(Stdio::piped())
+        .process_group(0);
+    die_with_us(command);
+    let mut child = command.spawn().map_err(|error| cannot_start(command, name, &error))?;
+    let writer = child.stdin.take().map(|mut pipe| {
+        // A child that dies early breaks the pipe; its exit status tells more than that error.
+        std::thread::spawn(move || drop(std::io::Write::write_all(&mut pipe, &input)))
+    });
+    let outcome = collect(&mut child, name, patience);
+    if outcome.is_err() {
+        kill(&mut child);
+    }
+    if let Some(writer) = writer {
+        drop(writer.join());
+    }
+    outcome
+}
+
+fn collect(child: &mut Child, name: &str, patience: &Patience) -> Result<Ended, Failure> {
+    let broken = |error: std::io::Error| Failure::new(FailureKind::Tool, format!("could not watch {name}: {error}"));
+    let mut talk = Vec::new();
+    if let Some(mut stderr) = child.stderr.take() {
+        let mut part = vec![0; 16 << 10];
+        loop {
+            patience.readable(&stderr, name)?;
+            let read = stderr.read(&mut part).map_err(broken)?;
+            if read == 0 {
+                break;
+            }
+            talk.extend_from_slice(&part[..read]);
+            if talk.len() > 2 * MAX_TALK_BYTES {
+                talk.drain(..talk.len() - MAX_TALK_BYTES);
+            }
+        }
+    }
+    // Its pipe is closed; now for its exit. A process descriptor can be waited for with a time-out, wait(2) cannot.
+    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| broken(errno.into()))?;
+        patience.readable(&pidfd, name)?;
+    }
+    let status = child.wait().map_err(broken)?;
+    let start = talk.len().saturating_sub(MAX_TALK_BYTES);
+    Ok(Ended {
+        status,
+        talk: String::from_utf8_lossy(&talk[start..]).into_owned(),
+    })
+}
+
+fn late(name: &str) -> Failure {
+    Failure::new(
+        FailureKind::Deadline,
+        format!("{name} had not ended when the preparation's time was over"),
+    )
+    .hint("give more time, or look whether the package index or the storage is slow")
+}
+
+fn cannot_start(command: &Command, name: &str, error: &std::io::Error) -> Failure {
+    let program = command.get_program().to_string_lossy();
+    Failure::new(
+        FailureKind::Tool,
+        format!("could not start {name} ({program}): {error}"),
+    )
+}
+
+fn kill(child: &mut Child) {
+    let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else {
+        return;
+    };
+    // It fails where the group is gone already, which is what is wanted.
+    let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+    let give_up = Instant::now() + KILL_WAIT;
+    while Instant::now() < give_up {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "the only way to run a system call between fork and exec; it neither allocates nor locks"
+)]
+fn die_with_us(command: &mut Command) {
+    let parent = rustix::process::getpid();
+    // SAFETY: two plain system calls, both async-signal-safe.
+    unsafe {
+        command.pre_exec(move || {
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            // We may have died before the kernel was asked.
+            if rustix::process::getppid() != Some(parent) {
+                return Err(std::io::ErrorKind::BrokenPipe.into());
+            }
+            Ok(())
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    fn soon() -> Patience {
+        Patience::until(Instant::now() + Duration::from_secs(20)).unwrap()
+    }
+
+    #[test]
+    fn output_status_and_input_arrive() {
+        let ended = run(&mut shell("cat >&2; exit 3"), "sh", b"hello".to_vec(), &soon()).unwrap();
+        assert_eq!(ended.talk, "hello");
+        assert_eq!(ended.how(), "exit code 3");
+    }
+
+    #[test]
+    fn very_much_output_keeps_its_end() {
+        let ended = run(
+            &mut shell("yes | head -c 3000000 >&2; echo end >&2"),
+            "sh",
+            Vec::new(),
+            &soon(),
+        )
+        .unwrap();
+        assert!(ended.talk.len() <= MAX_TALK_BYTES && ended.talk.ends_with("end\n"));
+    }
+
+    #[test]
+    fn the_deadline_ends_a_whole_group() {
+        let started = Instant::now();
+        let patience = Patience::until(started + Duration::from_millis(50)).unwrap();
+        let failure = run(&mut shell("sleep 30 & sleep 30"), "sh", Vec::new(), &patience).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Deadline);
+        assert!(started.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn cancelling_ends_what_runs_and_what_comes() {
+        let started = Instant::now();
+        let patience = soon();
+        std::thread::scope(|scope| {
+            let running = scope.spawn(|| run(&mut shell("sleep 30"), "sh", Vec::new(), &patience));
+            patience.cancel();
+            assert!(running.join().unwrap().is_err());
+        });
+        assert!(run(&mut shell("sleep 30"), "sh", Vec::new(), &patience).is_err());
+        assert!(started.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let failure = run(&mut Command::new("/no/such/uv"), "uv", Vec::new(), &soon()).unwrap_err();
+        assert!(failure.message.contains("/no/such/uv"), "{failure}");
+        assert_eq!(failure.kind, FailureKind::Tool);
+    }
+}
