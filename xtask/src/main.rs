@@ -13,6 +13,7 @@ mod runner;
 mod test;
 mod tools;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -22,7 +23,7 @@ use exit::Exit;
 use flags::{Command, Flags};
 
 fn main() -> ExitCode {
-    let flags = Flags::parse();
+    let flags = Flags::parse_from(arguments());
     match dispatch(&flags) {
         Ok(exit) => exit.into(),
         Err(error) => {
@@ -30,6 +31,16 @@ fn main() -> ExitCode {
             exit::of(&error).into()
         }
     }
+}
+
+/// The command line. Installed as `cargo-xtask`, cargo puts the name of the command in front, and the examples of the
+/// README are tested in just this form.
+fn arguments() -> Vec<OsString> {
+    let mut arguments: Vec<_> = std::env::args_os().collect();
+    if arguments.get(1).is_some_and(|first| first == "xtask") {
+        arguments.remove(1);
+    }
+    arguments
 }
 
 fn dispatch(flags: &Flags) -> Result<Exit> {
