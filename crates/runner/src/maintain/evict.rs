@@ -4,9 +4,12 @@
 //! it there. A task that got its shared lease in between sees that the inode is no longer at its path and misses.
 //!
 //! An environment alone takes a few megabytes; its packages are shared with uv's cache and other environments. What
-//! its eviction frees is therefore reckoned by inode: all that no other environment links to.
+//! its eviction frees is therefore reckoned by inode: all that no other environment links to, be it a file with several
+//! names or a folder of byte-code.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -17,9 +20,9 @@ use hybrid_cache_model::protocol::PythonTools;
 
 use super::system::Excess;
 use super::{entries, orphans};
-use crate::python::PythonVolume;
-use crate::python::child::Patience;
+use crate::child::Patience;
 use crate::python::uv::Uv;
+use crate::python::{PythonVolume, pool};
 use crate::store::lock::{self, Missing, Mode};
 use crate::store::measure::{Counter, Taken};
 use crate::store::stage::{self, LEASE, Stage};
@@ -62,10 +65,10 @@ struct Candidate {
     shared: Vec<(u64, u64)>,
 }
 
-/// All environments, least recently used first, and how often each shared inode is used by them.
+/// All environments, least recently used first, and how many of them use each shared inode, and what it takes.
 struct Ledger {
     candidates: Vec<Candidate>,
-    uses: HashMap<(u64, u64), (u32, u64)>,
+    uses: HashMap<(u64, u64), (u32, Taken)>,
 }
 
 /// Removes what nothing refers to, and then environments until the volume is within `budget`.
@@ -253,7 +256,7 @@ impl Ledger {
         };
         for path in entries(&volume.environments())? {
             if path.is_dir() && !path.is_symlink() {
-                ledger.add(path)?;
+                ledger.add(path, &volume.bytecode())?;
             }
         }
         ledger
@@ -262,7 +265,7 @@ impl Ledger {
         Ok(ledger)
     }
 
-    fn add(&mut self, path: PathBuf) -> Result<(), Failure> {
+    fn add(&mut self, path: PathBuf, pool: &Path) -> Result<(), Failure> {
         let used_at = path
             .join(LEASE)
             .metadata()
@@ -284,9 +287,19 @@ impl Ledger {
                 if found.is_dir() {
                     folders.push(path);
                 } else if found.nlink() > 1 {
-                    let inode = (found.dev(), found.ino());
-                    candidate.shared.push(inode);
-                    self.uses.entry(inode).or_insert((0, found.blocks() * 512)).0 += 1;
+                    let bytes = found.blocks() * 512;
+                    let (inodes, entries) = (1, 0);
+                    candidate
+                        .shared
+                        .push(self.note(&found, || Ok(Taken { bytes, inodes, entries }))?);
+                } else if let Some(folder) = pool::read(pool, &path) {
+                    let folder = pool.join(folder);
+                    // A link that leads nowhere frees nothing.
+                    if let Ok(found) = folder.symlink_metadata() {
+                        candidate
+                            .shared
+                            .push(self.note(&found, || Counter::new().take(&folder))?);
+                    }
                 }
             }
         }
@@ -294,18 +307,30 @@ impl Ledger {
         Ok(())
     }
 
+    /// Counts one more use of something shared, measured when it is met first.
+    fn note(
+        &mut self,
+        found: &Metadata,
+        measure: impl FnOnce() -> Result<Taken, Failure>,
+    ) -> Result<(u64, u64), Failure> {
+        let inode = (found.dev(), found.ino());
+        match self.uses.entry(inode) {
+            Entry::Occupied(mut known) => known.get_mut().0 += 1,
+            Entry::Vacant(new) => {
+                new.insert((1, measure()?));
+            }
+        }
+        Ok(inode)
+    }
+
     /// What the volume gains when this environment is gone and what it alone used is cleared after it.
     fn release(&mut self, candidate: &Candidate) -> Taken {
         let mut freed = candidate.own;
         for inode in &candidate.shared {
-            if let Some((uses, bytes)) = self.uses.get_mut(inode) {
+            if let Some((uses, taken)) = self.uses.get_mut(inode) {
                 *uses = uses.saturating_sub(1);
                 if *uses == 0 {
-                    freed += Taken {
-                        bytes: *bytes,
-                        inodes: 1,
-                        entries: 0,
-                    };
+                    freed += *taken;
                 }
             }
         }

@@ -1,36 +1,57 @@
 //! Byte-code and unpacked wheels that no environment shares any more.
 
+use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use hybrid_cache_model::Failure;
+use hybrid_cache_model::{Failure, FailureKind};
 
 use super::entries;
-use crate::python::PythonVolume;
+use crate::python::{PythonVolume, pool};
 use crate::store::lock::{self, Missing, Mode};
 use crate::store::publish;
 
-/// Younger files may be on their way into an environment at this moment.
-const SETTLED: Duration = Duration::from_secs(60);
+/// How long to wait for publishers; each holds the pool for about as long as its byte-code takes to compile.
+const POOL_WAIT: Duration = Duration::from_secs(2);
 
-/// Removes byte-code that only the pool has; how many files that were.
+/// Removes the pool's folders that no published environment links to; how many those were.
+///
+/// Marks and sweeps under the pool's lock: an environment that is being published is not seen, but its publisher
+/// holds the lock. Where publishers keep it busy, nothing is swept this time.
 ///
 /// # Errors
-/// The pool cannot be read or written.
+/// The volume cannot be read or written.
 pub fn bytecode(volume: &PythonVolume) -> Result<u64, Failure> {
+    let pool = volume.bytecode();
+    if !pool.exists() {
+        return Ok(0);
+    }
+    let _alone = match pool::lock(volume, Mode::Exclusive, Instant::now() + POOL_WAIT) {
+        Err(failure) if failure.kind == FailureKind::Deadline => return Ok(0),
+        other => other?,
+    };
+    let linked = linked(volume, &pool)?;
     let mut removed = 0;
-    for abi in entries(&volume.bytecode())? {
+    for abi in entries(&pool)? {
         for folder in entries(&abi)? {
-            for file in entries(&folder)? {
-                if is_single(&file) && is_settled(&file) {
-                    publish::delete(&file)?;
-                    removed += 1;
-                }
+            if !folder.strip_prefix(&pool).is_ok_and(|inside| linked.contains(inside)) {
+                publish::discard(&folder, &volume.trash())?;
+                removed += 1;
             }
         }
     }
     Ok(removed)
+}
+
+fn linked(volume: &PythonVolume, pool: &Path) -> Result<HashSet<PathBuf>, Failure> {
+    let mut linked = HashSet::new();
+    for environment in entries(&volume.environments())? {
+        if !environment.is_symlink() {
+            linked.extend(pool::links(pool, &environment)?.into_iter().map(|link| link.folder));
+        }
+    }
+    Ok(linked)
 }
 
 /// Removes from uv's cache the unpacked wheels of which no environment uses a file; how many wheels that were.
@@ -78,19 +99,4 @@ fn is_unshared(folder: &Path) -> Result<bool, Failure> {
         }
     }
     Ok(true)
-}
-
-fn is_single(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|found| found.nlink() == 1)
-}
-
-/// By the time of the last change of the inode, which a new or lost name changes too.
-fn is_settled(path: &Path) -> bool {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    path.symlink_metadata().is_ok_and(|found| {
-        let changed = Duration::from_secs(u64::try_from(found.ctime()).unwrap_or_default());
-        now.saturating_sub(changed) > SETTLED
-    })
 }

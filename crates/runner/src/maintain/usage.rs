@@ -1,8 +1,9 @@
 //! What the Python volume holds, each inode counted once.
 //!
-//! Files are shared by hardlinks between environments, byte-code pool and uv's cache, so a sum of folders would count
-//! them up to eleven times. They count for the first layer in which they are met, in the order envs, bytecode, uv,
-//! other: so `python/uv` is what only uv's cache keeps, that is, what could be freed without touching an environment.
+//! Files are shared by hardlinks between environments and uv's cache, so a sum of folders would count them up to
+//! eleven times. They count for the first layer in which they are met, in the order envs, bytecode, uv, other: so
+//! `python/uv` is what only uv's cache keeps, that is, what could be freed without touching an environment.
+//! Environments share byte-code by links to its folders: all of it is in `python/bytecode`, and only there.
 
 use std::path::Path;
 

@@ -8,10 +8,10 @@ use hybrid_cache_model::Failure;
 use hybrid_cache_model::maintain::{Problem, VerifyReport};
 
 use super::{entries, evict, shown};
-use crate::python::PythonVolume;
 use crate::python::lookup::LOCK_FILE;
 use crate::python::publish::{MANIFEST_FILE, Manifest};
 use crate::python::record::Installed;
+use crate::python::{PythonVolume, pool};
 use crate::store::stage::{self, LEASE};
 
 /// Looks at every environment, request and left-over.
@@ -40,6 +40,11 @@ pub fn verify(volume: &PythonVolume) -> Result<VerifyReport, Failure> {
         match whole(&environment) {
             Ok(files) => report.files += files,
             Err(what) => note(&mut report, &environment, what),
+        }
+        let links = pool::links(&volume.bytecode(), &environment)?;
+        for link in links.iter().filter(|link| !link.path.exists()) {
+            let what = "leads to byte-code that is gone: every import from here compiles anew";
+            note(&mut report, &link.path, what.to_owned());
         }
     }
     for request in entries(&volume.requests())? {

@@ -7,9 +7,9 @@ use hybrid_cache_model::protocol::{Interpreter, PythonTools};
 use hybrid_cache_model::{CacheStatus, EnvironmentKey, Failure, FailureKind, Lane, Phase, RequestKey, Requirement};
 
 use super::PythonVolume;
-use super::child::Patience;
 use super::record::{Checked, Installed};
 use super::uv::Uv;
+use crate::child::Patience;
 use crate::store::stage::{LEASE, Stage};
 use crate::store::{At, publish};
 

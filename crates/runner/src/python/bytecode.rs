@@ -1,57 +1,63 @@
-//! Byte-code without paths in it, compiled once for each source and linked into every environment that has that source.
+//! Byte-code without paths in it, compiled once for each folder of sources and linked into every environment with it.
 //!
 //! An ordinary `.pyc` holds the path of its source and is different in every environment: sixteen megabytes for ten
-//! environments that share numpy, against three. Here the path inside is `/env/…` whatever the environment's folder
+//! environments that share numpy. Here the path inside is `/env/…` whatever the environment's folder
 //! is called (the interpreter puts the real one in when it loads the file, so tracebacks are right) and validity is not
 //! checked against the source (`unchecked-hash`): the environment never changes after it was published.
+//!
+//! Shared are whole folders (see [`pool`]), not files: an environment has one link for each folder instead of a folder
+//! and a name for each source. Two versions of a package that share some sources have those compiled twice; it would
+//! take a second layer, with a name more for every file on the volume, to save that.
 //!
 //! Sources in folders called `tests` are left out. numpy alone has 250 of them, half of its sources; they are
 //! not imported by the programs that use a package, and where one is, the interpreter compiles it in memory.
 
-use std::os::unix::ffi::OsStrExt;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use hybrid_cache_model::Failure;
 use hybrid_cache_model::protocol::Interpreter;
-use hybrid_cache_model::{Failure, FailureKind};
+use rustix::io::Errno;
 
-use super::child::{self, Patience};
-use super::explain;
+use super::compile::{self, Unit};
+use super::pool::{self, PYCACHE};
 use super::record::{self, Installed};
+use crate::child::Patience;
 use crate::store::{At, publish};
 
-const COMPILE: &str = include_str!("compile.py");
 /// Where an environment claims to be, inside its byte-code.
 const SHOWN_ENVIRONMENT: &str = "/env";
-/// Lowest priority there is: the user's program may be running already and comes first.
-const NICE: i32 = 19;
-/// Fewer sources than this are not worth another interpreter.
-const SOURCES_PER_PROCESS: usize = 24;
+/// Folders between an environment and its packages: `lib/python3.x/site-packages`.
+const SITE_DEPTH: usize = 3;
 
-/// What was done.
+/// What was done, in sources.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compiled {
-    /// Byte-code that the pool had.
+    /// Those whose byte-code the pool had.
     pub reused: usize,
-    /// Byte-code that was missing from the pool.
+    /// Those whose byte-code was missing from the pool.
     pub compiled: usize,
-    /// Sources that are no valid Python.
+    /// Those that are no valid Python.
     pub skipped: usize,
 }
 
-/// One source and its two places of byte-code.
-struct Unit {
-    source: PathBuf,
-    shown: String,
-    size: u64,
+/// The sources of one folder of site-packages: path to hash and size, sorted by path.
+type Sources<'a> = BTreeMap<&'a str, (&'a str, u64)>;
+
+/// One folder of sources and its place in the pool.
+struct Folder<'a> {
+    /// Relative to site-packages; empty for site-packages itself.
+    inside: PathBuf,
+    sources: Sources<'a>,
     pooled: PathBuf,
-    linked: PathBuf,
 }
 
-/// Gives every source of the environment its byte-code.
+/// Gives every source of the environment its byte-code; can be repeated.
+///
+/// The caller holds [`pool::lock`] until the environment is published. `work` is a folder on the same volume.
 ///
 /// # Errors
-/// The volume cannot be written, the interpreter cannot be started, or `patience` ended.
+/// The volume cannot be written, the interpreter cannot be started, or `patience` ended. What the pool had is linked.
 pub fn provide(
     pool: &Path,
     installed: &Installed,
@@ -59,53 +65,57 @@ pub fn provide(
     work: &Path,
     patience: &Patience,
 ) -> Result<Compiled, Failure> {
-    let units = units(pool, installed, interpreter);
     let mut compiled = Compiled::default();
     let mut missing = Vec::new();
-    for unit in &units {
-        if link(unit)? {
-            compiled.reused += 1
+    for folder in folders(installed, interpreter) {
+        if pool.join(&folder.pooled).is_dir() {
+            compiled.reused += folder.sources.len();
+            attach(pool, installed, &folder)?;
         } else {
-            missing.push(unit)
+            missing.push(folder);
         }
     }
-    compile(&missing, interpreter, work, patience)?;
-    for unit in missing {
-        if link(unit)? {
-            compiled.compiled += 1
-        } else {
-            compiled.skipped += 1
-        }
+    let staged = work.join("bytecode");
+    let units = stage(&missing, &staged, installed, interpreter)?;
+    compile::compile(&units, interpreter, work, patience)?;
+    let made = units.iter().filter(|unit| unit.target.exists()).count();
+    compiled.compiled += made;
+    compiled.skipped += units.len() - made;
+    for folder in missing {
+        pool::place(&staged.join(&folder.pooled), &pool.join(&folder.pooled))?;
+        attach(pool, installed, &folder)?;
     }
     Ok(compiled)
 }
 
-fn units(pool: &Path, installed: &Installed, interpreter: &Interpreter) -> Vec<Unit> {
-    let entries = installed.distributions.iter().flat_map(|one| &one.entries);
-    let wanted = entries.filter(|entry| {
-        entry.path.ends_with(".py") && !entry.hash.is_empty() && !record::leaves(&entry.path) && !is_test(&entry.path)
-    });
-    let site = installed.site_packages.components().rev().take(3).collect::<Vec<_>>();
-    let site: PathBuf = site.into_iter().rev().collect();
-    let shown_site = Path::new(SHOWN_ENVIRONMENT).join(site);
-    wanted
-        .map(|entry| {
-            let source = installed.site_packages.join(&entry.path);
-            let stem = source.file_stem().unwrap_or_default().to_string_lossy();
-            let linked = source
-                .with_file_name("__pycache__")
-                .join(format!("{stem}.{}.pyc", interpreter.abi));
-            let shown = shown_site.join(&entry.path).to_string_lossy().into_owned();
-            let size = entry.size.unwrap_or_default();
-            Unit {
-                pooled: pooled(pool, &entry.path, &entry.hash, interpreter),
-                source,
-                shown,
-                size,
-                linked,
-            }
+/// All sources that are to have byte-code, by folder.
+fn folders<'a>(installed: &'a Installed, interpreter: &Interpreter) -> Vec<Folder<'a>> {
+    let mut folders: BTreeMap<&Path, Sources<'a>> = BTreeMap::new();
+    for entry in installed.distributions.iter().flat_map(|one| &one.entries) {
+        let is_wanted = entry.path.ends_with(".py") && !record::leaves(&entry.path) && !is_test(&entry.path);
+        let folder = Path::new(&entry.path).parent().unwrap_or(Path::new(""));
+        if !is_wanted {
+            continue;
+        }
+        let source = (entry.hash.as_str(), entry.size.unwrap_or_default());
+        let known = folders.entry(folder).or_default().entry(&entry.path).or_insert(source);
+        if known.0 != source.0 {
+            // Two distributions brought a file of this name: which of the two is on the disk, nobody has noted.
+            known.0 = "";
+        }
+    }
+    let folders = folders.into_iter().filter_map(|(inside, mut sources)| {
+        sources.retain(|_, (hash, _)| !hash.is_empty());
+        let named = sources.iter().map(|(path, (hash, _))| (*path, *hash));
+        let pooled = pool::address(named, interpreter);
+        let inside = inside.to_owned();
+        (!sources.is_empty()).then_some(Folder {
+            inside,
+            sources,
+            pooled,
         })
-        .collect()
+    });
+    folders.collect()
 }
 
 /// True for a source below a folder called `tests` that is itself inside a package.
@@ -113,133 +123,72 @@ fn is_test(path: &str) -> bool {
     path.split('/').skip(1).any(|part| part == "tests")
 }
 
-/// The full version is part of the address: the same ABI tag covers releases that compile differently.
-fn pooled(pool: &Path, path: &str, hash: &str, interpreter: &Interpreter) -> PathBuf {
-    let mut hasher = blake3::Hasher::new();
-    for field in [interpreter.version.as_str(), path, hash] {
-        hasher.update(&(field.len() as u64).to_le_bytes());
-        hasher.update(field.as_bytes());
+/// Makes empty folders for the byte-code that is missing, and lists what is to be compiled into them.
+fn stage(
+    missing: &[Folder<'_>],
+    staged: &Path,
+    installed: &Installed,
+    interpreter: &Interpreter,
+) -> Result<Vec<Unit>, Failure> {
+    let shown = Path::new(SHOWN_ENVIRONMENT).join(site_inside(installed));
+    let mut units = Vec::new();
+    for folder in missing {
+        let into = staged.join(&folder.pooled);
+        publish::ensure_folder(&into)?;
+        units.extend(folder.sources.iter().map(|(path, (_, size))| Unit {
+            source: installed.site_packages.join(path),
+            shown: shown.join(path).to_string_lossy().into_owned(),
+            size: *size,
+            target: into.join(cached_name(path, interpreter)),
+        }));
     }
-    let hex = hasher.finalize().to_hex().to_string();
-    pool.join(&interpreter.abi)
-        .join(&hex[..2])
-        .join(format!("{}.pyc", &hex[2..34]))
+    Ok(units)
 }
 
-/// Links byte-code from the pool into the environment; false where the pool does not have it.
-fn link(unit: &Unit) -> Result<bool, Failure> {
-    for _ in 0..2 {
-        match std::fs::hard_link(&unit.pooled, &unit.linked) {
-            Ok(()) => return Ok(true),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(true),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let folder = unit.linked.parent().unwrap_or(Path::new("."));
-                if folder.is_dir() || !unit.pooled.exists() {
-                    return Ok(false);
-                }
-                publish::ensure_folder(folder)?;
-            }
-            // The file has as many names as the file system allows: this environment goes without.
-            Err(error) if error.kind() == std::io::ErrorKind::TooManyLinks => return Ok(true),
-            Err(error) => return Err(error).at("link byte-code to", &unit.linked),
+/// site-packages, relative to the environment.
+fn site_inside(installed: &Installed) -> PathBuf {
+    let parts = installed.site_packages.components();
+    let skipped = parts.clone().count().saturating_sub(SITE_DEPTH);
+    parts.skip(skipped).collect()
+}
+
+fn cached_name(source: &str, interpreter: &Interpreter) -> String {
+    let stem = Path::new(source).file_stem().unwrap_or_default().to_string_lossy();
+    format!("{stem}.{}.pyc", interpreter.abi)
+}
+
+/// Makes the folder's byte-code that of the pool.
+///
+/// A wheel may ship a `__pycache__` of its own and list what is in it: that stays, and gets what it lacks.
+fn attach(pool: &Path, installed: &Installed, folder: &Folder<'_>) -> Result<(), Failure> {
+    let inside = folder.inside.join(PYCACHE);
+    let link = installed.site_packages.join(&inside);
+    let target = pool::target(pool, &folder.pooled, &site_inside(installed).join(inside));
+    match rustix::fs::symlink(target, &link) {
+        Err(Errno::EXIST) if link.symlink_metadata().is_ok_and(|found| found.is_dir()) => {
+            fill(&link, &pool.join(&folder.pooled))
+        }
+        // There from an earlier attempt.
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(error).at("link byte-code to", &link),
+    }
+}
+
+/// Hardlinks each file of `pooled` that `folder` does not have.
+fn fill(folder: &Path, pooled: &Path) -> Result<(), Failure> {
+    for entry in std::fs::read_dir(pooled).at("read the folder", pooled)? {
+        let entry = entry.at("read the folder", pooled)?;
+        let link = folder.join(entry.file_name());
+        match std::fs::hard_link(entry.path(), &link) {
+            Ok(()) => {}
+            // The second: the file has as many names as the file system allows, and this environment goes without.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::TooManyLinks
+                ) => {}
+            Err(error) => return Err(error).at("link byte-code to", &link),
         }
     }
-    Ok(false)
-}
-
-fn compile(missing: &[&Unit], interpreter: &Interpreter, work: &Path, patience: &Patience) -> Result<(), Failure> {
-    if missing.is_empty() {
-        return Ok(());
-    }
-    for unit in missing {
-        publish::ensure_folder(unit.pooled.parent().unwrap_or(Path::new(".")))?;
-    }
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let shares = shares(missing, cpus.min(missing.len().div_ceil(SOURCES_PER_PROCESS)));
-    std::thread::scope(|scope| {
-        let running: Vec<_> = shares
-            .into_iter()
-            .map(|share| scope.spawn(|| compile_share(share, interpreter, work, patience)))
-            .collect();
-        for thread in running {
-            let bug = |_| Failure::new(FailureKind::Internal, "a thread that compiles byte-code panicked");
-            thread.join().map_err(bug).flatten()?;
-        }
-        Ok(())
-    })
-}
-
-/// Largest first, each to the share with the least in it: all interpreters end at about the same time.
-fn shares(missing: &[&Unit], count: usize) -> Vec<Vec<u8>> {
-    let mut sorted = missing.to_vec();
-    sorted.sort_by(|one, other| other.size.cmp(&one.size).then_with(|| one.source.cmp(&other.source)));
-    let mut shares = vec![(0, Vec::new()); count.max(1)];
-    for unit in sorted {
-        let Some((weight, input)) = shares.iter_mut().min_by_key(|(weight, _)| *weight) else {
-            continue;
-        };
-        *weight += unit.size + 1000;
-        for field in [
-            unit.source.as_os_str().as_bytes(),
-            unit.shown.as_bytes(),
-            unit.pooled.as_os_str().as_bytes(),
-        ] {
-            input.extend_from_slice(field);
-            input.push(0);
-        }
-    }
-    shares.into_iter().map(|(_, input)| input).collect()
-}
-
-fn compile_share(input: Vec<u8>, interpreter: &Interpreter, work: &Path, patience: &Patience) -> Result<(), Failure> {
-    // On Linux this is the priority of the calling thread alone, and the child inherits it.
-    let lowered = rustix::process::setpriority_process(None, NICE);
-    // Being refused a lower priority is no reason not to compile.
-    let _ = lowered;
-    let mut command = Command::new(&interpreter.path);
-    // No site, no user folder: only the standard library. A fixed hash seed keeps the order of sets in the output.
-    command
-        .args(["-S", "-s", "-W", "ignore", "-c", COMPILE])
-        .current_dir(work)
-        .env_clear();
-    command.env("PYTHONHASHSEED", "0").env("LC_ALL", "C.UTF-8");
-    let ended = child::run(&mut command, "the byte-code compiler", input, patience)?;
-    if ended.status.success() {
-        Ok(())
-    } else {
-        Err(explain::failure("the byte-code compiler", &ended))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn folders_of_tests_are_left_out_and_what_sounds_alike_is_not() {
-        assert!(is_test("numpy/tests/test_a.py") && is_test("numpy/core/tests/__init__.py"));
-        assert!(!is_test("numpy/testing/utils.py") && !is_test("tests/a.py") && !is_test("a/test/b.py"));
-    }
-
-    #[test]
-    fn the_address_depends_on_path_content_and_interpreter() {
-        let interpreter = |version: &str| Interpreter {
-            path: String::new(),
-            implementation: "cpython".into(),
-            version: version.into(),
-            abi: "cpython-311".into(),
-            platform: String::new(),
-            binary_hash: String::new(),
-        };
-        let address = |path: &str, hash: &str, version: &str| pooled(Path::new("p"), path, hash, &interpreter(version));
-        let base = address("a.py", "1", "3.11.7");
-        assert!(base.starts_with("p/cpython-311"));
-        for other in [
-            address("b.py", "1", "3.11.7"),
-            address("a.py", "2", "3.11.7"),
-            address("a.py", "1", "3.11.8"),
-        ] {
-            assert_ne!(base, other);
-        }
-    }
+    Ok(())
 }

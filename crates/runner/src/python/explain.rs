@@ -5,7 +5,7 @@
 
 use hybrid_cache_model::{Failure, FailureKind};
 
-use super::child::Ended;
+use crate::child::Ended;
 use crate::store::failure::disk_full;
 
 /// Lines of uv's talk that say how it gets on, not what went wrong.

@@ -5,12 +5,13 @@
 //!   FORMAT                     `hybrid-cache python 1`
 //!   uv/                        UV_CACHE_DIR: uv's own downloads and unpacked wheels
 //!   requests/<request-key>     link to ../envs/<environment-key>; its own mtime says when it was resolved
-//!   envs/<environment-key>/    a relocatable venv whose files are hardlinks into uv/ and bytecode/, and beside them
+//!   envs/<environment-key>/    a relocatable venv whose files are hardlinks into uv/, and beside them
 //!     manifest.json            what it is and what it takes
 //!     lock.txt                 one `name==version digest` a line, sorted
 //!     .lease                   shared lock: a task runs from here; mtime: last known use (see `maintain::touch`)
-//!   bytecode/<abi>/<xx>/<source>.pyc   byte-code without paths, addressed by its source, linked into envs
+//!   bytecode/<abi>/<key>/      byte-code without paths, a folder for each set of sources; envs link to it
 //!   locks/<request-key>        build lock: one preparation of one request at a time
+//!   locks/bytecode             on the pool's content (see `pool`)
 //!   staging/<name>/            one preparation at work (see `store::stage`)
 //!   trash/                     on its way out
 //! ```
@@ -25,9 +26,10 @@
 
 pub mod build;
 pub mod bytecode;
-pub mod child;
+pub mod compile;
 pub mod explain;
 pub mod lookup;
+pub mod pool;
 pub mod publish;
 pub mod record;
 pub mod uv;

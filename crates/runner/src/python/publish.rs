@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::PythonVolume;
 use super::build::{Build, Order};
-use super::bytecode;
 use super::lookup::LOCK_FILE;
-use crate::store::lock::{self, Missing, Mode};
+use super::{bytecode, pool};
+use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::measure::Counter;
 use crate::store::publish::{self, Placed};
 use crate::store::stage::LEASE;
@@ -56,22 +56,19 @@ pub struct Manifest {
 /// The volume cannot be written, or is full. The environment stays in staging then.
 pub fn publish(build: &Build, order: &Order<'_>) -> Result<Vec<String>, Failure> {
     let mut warnings = Vec::new();
-    let compiled = order.phases.run(Phase::PythonBytecode, Lane::Publish, || {
-        let pool = order.volume.bytecode();
-        bytecode::provide(
-            &pool,
-            &build.installed,
-            order.interpreter,
-            &build.work(),
-            order.patience,
-        )
-    });
-    match compiled {
+    let provided = order
+        .phases
+        .run(Phase::PythonBytecode, Lane::Publish, || provide_bytecode(build, order));
+    // Held until the environment is in its place: until then a sweep does not see what it links to.
+    let _pool = match provided {
         Err(failure) if failure::is_disk_full(&failure) => return Err(failure),
         // Without byte-code it starts slower, and that is all.
-        Err(failure) => warnings.push(format!("published with incomplete byte-code: {failure}")),
-        Ok(_) => {}
-    }
+        Err(failure) => {
+            warnings.push(format!("published with incomplete byte-code: {failure}"));
+            None
+        }
+        Ok(pool) => Some(pool),
+    };
     order.phases.run(Phase::PythonPublish, Lane::Publish, || {
         describe(build, order.interpreter)?;
         publish::sync_volume(order.volume.root())?;
@@ -79,6 +76,14 @@ pub fn publish(build: &Build, order: &Order<'_>) -> Result<Vec<String>, Failure>
         point(order.volume, order.key, build.key.as_str())
     })?;
     Ok(warnings)
+}
+
+fn provide_bytecode(build: &Build, order: &Order<'_>) -> Result<Lock, Failure> {
+    let lock = pool::lock(order.volume, Mode::Shared, order.patience.deadline())?;
+    let pool = order.volume.bytecode();
+    let (installed, work) = (&build.installed, build.work());
+    bytecode::provide(&pool, installed, order.interpreter, &work, order.patience)?;
+    Ok(lock)
 }
 
 /// Points a request at an environment and makes that last.

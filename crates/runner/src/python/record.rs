@@ -109,7 +109,7 @@ impl Installed {
                     }
                     Err(error) => return Err(error).at("look at", &path),
                 };
-                if entry.size.is_some_and(|size| size != found.len()) {
+                if entry.size.is_some_and(|size| size != found.len()) && !self.is_overwritten(entry, found.len()) {
                     let what = format!(
                         "has {} bytes instead of {}",
                         found.len(),
@@ -130,6 +130,15 @@ impl Installed {
             }
         }
         Ok(checked)
+    }
+
+    /// True where another distribution brought a file of the same name and this size: the last one wins, and pip and
+    /// uv both let it.
+    fn is_overwritten(&self, entry: &Entry, size: u64) -> bool {
+        let entries = self.distributions.iter().flat_map(|one| &one.entries);
+        entries
+            .filter(|other| other.path == entry.path)
+            .any(|other| other.size == Some(size))
     }
 }
 

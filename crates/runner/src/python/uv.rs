@@ -7,8 +7,8 @@ use std::process::Command;
 use hybrid_cache_model::protocol::{Interpreter, PythonTools};
 use hybrid_cache_model::{Failure, FailureKind, Requirement};
 
-use super::child::{self, Patience};
 use super::explain;
+use crate::child::{self, Patience};
 use crate::store::At;
 
 /// Seconds uv waits for a lock of its own, unless the preparation's deadline comes first.

@@ -1,0 +1,221 @@
+//! Byte-code as environments share it: the same bytes every time, swept when unused, and no burden where it is absent.
+
+#![expect(clippy::unwrap_used, reason = "all of this is test code")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hybrid_cache_runner::child::Patience;
+use hybrid_cache_runner::maintain::{Budget, gc, usage, verify};
+use hybrid_cache_runner::python::bytecode::{self, Compiled};
+use hybrid_cache_runner::python::pool::{self, Link, PYCACHE};
+use hybrid_cache_runner::python::record::Installed;
+use hybrid_cache_runner::python::{Lookup, PythonVolume};
+use hybrid_cache_runner::store::lock::Mode;
+
+mod python_support;
+use python_support::{Bench, run};
+
+const NO_LIMIT: Budget = Budget { bytes: 0, inodes: 0 };
+
+fn patience() -> Patience {
+    Patience::until(Instant::now() + Duration::from_secs(60)).unwrap()
+}
+
+fn links(bench: &Bench, dependencies: &str) -> Vec<Link> {
+    let Lookup::Hit(leased) = bench.lookup(dependencies) else {
+        panic!("{dependencies} is no hit")
+    };
+    pool::links(&bench.volume().bytecode(), leased.path()).unwrap()
+}
+
+/// Every file below `folder` with its content.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.insert(
+                    path.strip_prefix(folder).unwrap().to_owned(),
+                    std::fs::read(&path).unwrap(),
+                );
+            }
+        }
+    }
+    found
+}
+
+/// An environment of one wheel `a`, made by hand from `(path, RECORD hash, content)`; an empty hash is one not listed.
+fn by_hand(volume: &PythonVolume, files: &[(&str, &str, &str)]) -> (PathBuf, Installed) {
+    let environment = volume.environments().join("e");
+    let site = environment.join("lib/python3/site-packages");
+    let mut record = "a-1.0.dist-info/RECORD,,\n".to_owned();
+    for (path, hash, content) in files {
+        std::fs::create_dir_all(site.join(path).parent().unwrap()).unwrap();
+        std::fs::write(site.join(path), content).unwrap();
+        if !hash.is_empty() {
+            record += &format!("{path},sha256={hash},{}\n", content.len());
+        }
+    }
+    std::fs::create_dir_all(site.join("a-1.0.dist-info")).unwrap();
+    std::fs::write(site.join("a-1.0.dist-info/RECORD"), record).unwrap();
+    let installed = Installed::read(&environment).unwrap();
+    (environment, installed)
+}
+
+fn provide(bench: &Bench, pool: &Path, installed: &Installed) -> Compiled {
+    let work = tempfile::tempdir_in(bench.dir.path()).unwrap();
+    bytecode::provide(pool, installed, &bench.interpreter, work.path(), &patience()).unwrap()
+}
+
+#[test]
+fn compiling_again_gives_the_same_bytes() {
+    let Some(bench) = Bench::new() else { return };
+    bench.prepare("numpy,idna");
+    let Lookup::Hit(leased) = bench.lookup("numpy,idna") else {
+        panic!("no hit")
+    };
+    let first = contents(&bench.volume().bytecode());
+    let pool = bench.dir.path().join("again");
+    let compiled = provide(&bench, &pool, &Installed::read(leased.path()).unwrap());
+    let again = contents(&pool);
+    assert!(
+        compiled.reused == 0 && compiled.compiled == again.len() && again.len() > 100,
+        "{compiled:?}"
+    );
+    assert_eq!(first.keys().collect::<Vec<_>>(), again.keys().collect::<Vec<_>>());
+    let differing: Vec<_> = first
+        .iter()
+        .filter(|(path, content)| again[*path] != **content)
+        .collect();
+    assert!(
+        differing.is_empty(),
+        "{:?}",
+        differing.iter().map(|(path, _)| path).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn two_environments_link_to_the_same_folders() {
+    let Some(bench) = Bench::new() else { return };
+    bench.prepare("packaging");
+    bench.prepare("packaging,six");
+    let folders = |dependencies: &str| -> Vec<PathBuf> {
+        let mut folders: Vec<_> = links(&bench, dependencies)
+            .into_iter()
+            .map(|link| link.folder)
+            .collect();
+        folders.sort();
+        folders
+    };
+    let (one, two) = (folders("packaging"), folders("packaging,six"));
+    assert!(
+        !one.is_empty() && one.iter().all(|folder| two.contains(folder)),
+        "{one:?} {two:?}"
+    );
+    assert_eq!(two.len(), one.len() + 1, "six lies in site-packages itself");
+    let cached = bench.run("packaging", "import packaging.version as v; print(v.__cached__)");
+    assert!(Path::new(&cached).exists(), "{cached}");
+    let layers = usage(&bench.volume()).unwrap().layers;
+    let pool = layers.iter().find(|layer| layer.layer == "python/bytecode").unwrap();
+    assert!(pool.bytes > 100_000 && pool.inodes > 10, "{pool:?}");
+}
+
+#[test]
+fn unused_byte_code_goes_unless_somebody_is_publishing() {
+    let Some(bench) = Bench::new() else { return };
+    bench.prepare("packaging");
+    bench.prepare("six");
+    let volume = bench.volume();
+    assert_eq!(gc(&volume, NO_LIMIT, None, &patience()).unwrap().orphans, 0);
+    let before = contents(&volume.bytecode()).len();
+    let Lookup::Hit(leased) = bench.lookup("packaging") else {
+        panic!("no hit")
+    };
+    std::fs::remove_dir_all(leased.path()).unwrap();
+    let publisher = pool::lock(&volume, Mode::Shared, Instant::now()).unwrap();
+    assert_eq!(gc(&volume, NO_LIMIT, None, &patience()).unwrap().orphans, 0);
+    drop(publisher);
+    assert!(gc(&volume, NO_LIMIT, None, &patience()).unwrap().orphans > 0);
+    let after = contents(&volume.bytecode()).len();
+    assert!(after == 1 && before > 10, "{before} {after}");
+    assert!(verify(&volume).unwrap().is_clean());
+    bench.run("six", "import six");
+    assert_eq!(bench.prepare("packaging").warnings(), Vec::<String>::new());
+    assert_eq!(contents(&volume.bytecode()).len(), before);
+}
+
+#[test]
+fn without_its_byte_code_an_environment_works_and_verify_says_so() {
+    let Some(bench) = Bench::new() else { return };
+    bench.prepare("packaging");
+    std::fs::remove_dir_all(bench.volume().bytecode()).unwrap();
+    let problems = verify(&bench.volume()).unwrap().problems;
+    assert!(!problems.is_empty(), "nothing found");
+    for problem in problems {
+        assert!(
+            problem.path.ends_with(PYCACHE) && problem.what.contains("byte-code"),
+            "{problem:?}"
+        );
+    }
+    bench.run("packaging", "import packaging.version");
+}
+
+#[test]
+fn a_wheels_own_byte_code_stays_and_what_it_lacks_is_added() {
+    let Some(bench) = Bench::new() else { return };
+    let volume = bench.volume();
+    let own = format!("a/{PYCACHE}/one.{}.pyc", bench.interpreter.abi);
+    let files = [
+        ("a/__init__.py", "1", ""),
+        ("a/one.py", "2", "x = 1"),
+        ("a/two.py", "3", "x = 2"),
+        (own.as_str(), "4", "shipped"),
+        ("b/__init__.py", "5", ""),
+    ];
+    let (environment, installed) = by_hand(&volume, &files);
+    for expected in [(0, 4), (4, 0)] {
+        let compiled = provide(&bench, &volume.bytecode(), &installed);
+        assert_eq!((compiled.reused, compiled.compiled), expected);
+    }
+    let shipped = installed.site_packages.join(&own);
+    assert_eq!(std::fs::read_to_string(&shipped).unwrap(), "shipped");
+    assert_eq!(std::fs::read_dir(shipped.parent().unwrap()).unwrap().count(), 3);
+    assert_eq!(pool::links(&volume.bytecode(), &environment).unwrap().len(), 1);
+    installed.check(std::time::SystemTime::now()).unwrap();
+}
+
+#[test]
+fn invalid_ambiguous_and_unlisted_sources_go_without() {
+    let Some(bench) = Bench::new() else { return };
+    let volume = bench.volume();
+    let files = [
+        ("a/__init__.py", "1", ""),
+        ("a/broken.py", "2", "def"),
+        ("a/unlisted.py", "", ""),
+        ("a/both.py", "4", "x = 1"),
+    ];
+    let (_, mut installed) = by_hand(&volume, &files);
+    let mut other = installed.distributions[0].clone();
+    other.pin = "b==1.0".into();
+    other.entries.retain(|entry| entry.path == "a/both.py");
+    other.entries[0].hash = "sha256=5".into();
+    other.entries[0].size = Some(999);
+    installed.distributions.push(other);
+    let compiled = provide(&bench, &volume.bytecode(), &installed);
+    assert_eq!((compiled.compiled, compiled.skipped), (1, 1));
+    assert_eq!(contents(&volume.bytecode()).len(), 1);
+    // Which of the two is on the disk is not known; that one of them is, is.
+    installed.check(std::time::SystemTime::now()).unwrap();
+    let python = Path::new(&bench.interpreter.path);
+    let site = installed.site_packages.display();
+    run(
+        python,
+        &format!("import sys; sys.path.insert(0, '{site}'); import a.both, a.unlisted"),
+    );
+}
