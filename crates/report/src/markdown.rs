@@ -4,10 +4,11 @@ use std::fmt::Write;
 
 use hybrid_cache_model::sample::{Acceptance, RunRecord};
 
+use crate::figure::FigureKind;
 use crate::phases::Attribution;
 use crate::stats::as_f64;
 use crate::summary::{ScenarioSummary, Summary, declared};
-use crate::terminal::{claim, counted, figures, ratio};
+use crate::terminal::{attainment, claim, counted, figures, ratio};
 use crate::units;
 
 /// The whole report as Markdown.
@@ -43,6 +44,7 @@ fn write_report(out: &mut String, record: &RunRecord, summary: &Summary) -> std:
         writeln!(out, "- {}", escape(&headline(scenario)))?;
     }
     write_latency(out, summary)?;
+    write_figures(out, summary)?;
     for scenario in &summary.scenarios {
         write_scenario(out, record, scenario)?;
     }
@@ -109,6 +111,32 @@ fn write_latency(out: &mut String, summary: &Summary) -> std::fmt::Result {
                 "| {name} | {temperature} | {n} | {median} | {interval} | {p90} | {range} | {claim} | {ratio} |"
             )?;
         }
+    }
+    Ok(())
+}
+
+fn write_figures(out: &mut String, summary: &Summary) -> std::fmt::Result {
+    if summary.figures.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n## What we add\n")?;
+    let measured = |kind: &FigureKind| summary.figures_of(*kind).next().is_some();
+    for kind in FigureKind::ALL.into_iter().filter(measured) {
+        writeln!(out, "- **{}**: {}.", kind.label(), kind.explanation())?;
+    }
+    writeln!(
+        out,
+        "\n| figure | scenario | n | value | interval | measured | target | verdict |\n|---|---|--:|--:|--:|---|--:|---|"
+    )?;
+    for figure in &summary.figures {
+        let (label, name) = (figure.kind.label(), escape(&figure.scenario));
+        let (n, value, interval) = (figure.counts(), figure.value(), figure.interval());
+        let (sides, target) = (escape(&figure.sides()), figure.target());
+        let verdict = attainment(figure.attainment);
+        writeln!(
+            out,
+            "| {label} | {name} | {n} | {value} | {interval} | {sides} | {target} | {verdict} |"
+        )?;
     }
     Ok(())
 }

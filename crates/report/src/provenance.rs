@@ -1,6 +1,6 @@
 //! Where a run comes from, as rows that every rendering shows alike.
 
-use hybrid_cache_model::sample::{Completion, RunRecord};
+use hybrid_cache_model::sample::{Completion, Provenance, RunRecord};
 
 use crate::units;
 
@@ -26,12 +26,7 @@ pub(crate) fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
         .iter()
         .map(|(folder, kind)| format!("{folder}: {kind}"))
         .collect();
-    // A record whose header was lost knows neither; see `folder::load`.
-    let cpus = if provenance.cpus == u32::MAX {
-        "unknown".to_owned()
-    } else {
-        provenance.cpus.to_string()
-    };
+    let cpus = known_cpus(provenance).map_or_else(|| "unknown".to_owned(), |cpus| cpus.to_string());
     let memory = if provenance.memory_bytes == 0 {
         "unknown".to_owned()
     } else {
@@ -61,6 +56,20 @@ pub(crate) fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
         ("stolen CPU time", range(&steals, units::share)),
         ("schema", record.schema.to_string()),
     ]
+}
+
+/// The processors in one phrase: `AMD EPYC 7B13 with 2 processors`.
+pub(crate) fn processors(provenance: &Provenance) -> String {
+    match known_cpus(provenance) {
+        None => "unknown processors".to_owned(),
+        Some(1) => format!("{} with 1 processor", provenance.cpu),
+        Some(cpus) => format!("{} with {cpus} processors", provenance.cpu),
+    }
+}
+
+/// Processors in use; `None` in a record whose header was lost, see `folder::load`.
+fn known_cpus(provenance: &Provenance) -> Option<u32> {
+    (provenance.cpus != u32::MAX).then_some(provenance.cpus)
 }
 
 /// Least to most of some readings while the samples ran.

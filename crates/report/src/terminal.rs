@@ -1,9 +1,10 @@
-//! A run on a terminal: one compact table, the verdicts, the warnings.
+//! A run on a terminal: one compact table, the verdicts, what we add, the warnings.
 
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, presets};
 use hybrid_cache_model::sample::RunRecord;
 
 use crate::claim::{ClaimResult, Verdict};
+use crate::figure::{Attainment, FigureKind};
 use crate::stats::{self, Distribution, Ratio};
 use crate::summary::{GroupSummary, ScenarioSummary, Summary};
 use crate::units;
@@ -25,6 +26,18 @@ const COLUMNS: [(&str, CellAlignment); 11] = [
     ("ratio", CellAlignment::Right),
 ];
 
+/// The columns of what we add; `measured` only where there is room.
+const FIGURE_COLUMNS: [(&str, CellAlignment); 8] = [
+    ("figure", CellAlignment::Left),
+    ("scenario", CellAlignment::Left),
+    ("n", CellAlignment::Right),
+    ("value", CellAlignment::Right),
+    ("interval", CellAlignment::Right),
+    ("measured", CellAlignment::Left),
+    ("target", CellAlignment::Right),
+    ("verdict", CellAlignment::Left),
+];
+
 /// Whether to write ANSI colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Color {
@@ -39,6 +52,9 @@ pub fn terminal(record: &RunRecord, width: u16, color: Color) -> String {
     let summary = Summary::from_record(record);
     let mut text = table(&summary, width);
     text.push('\n');
+    if !summary.figures.is_empty() {
+        text.push_str(&format!("\nwhat we add\n{}\n", figure_table(&summary, width)));
+    }
     for warning in &summary.warnings {
         let about = warning
             .about
@@ -89,11 +105,52 @@ fn table(summary: &Summary, width: u16) -> String {
         .iter()
         .filter(|(column, _)| shown(column))
         .map(|(_, alignment)| *alignment);
+    align(&mut table, alignments);
+    fitted(table, width)
+}
+
+/// What we add: a row for each figure, its kind in the first row of each kind only.
+fn figure_table(summary: &Summary, width: u16) -> String {
+    let wide = width >= WIDE;
+    let shown = |column: &str| wide || column != "measured";
+    let shown_of = |cells: [String; 8]| {
+        FIGURE_COLUMNS
+            .iter()
+            .zip(cells)
+            .filter(|((column, _), _)| shown(column))
+            .map(|(_, cell)| cell)
+            .collect::<Vec<_>>()
+    };
+    let mut table = framed();
+    table.set_header(shown_of(FIGURE_COLUMNS.map(|(column, _)| column.to_owned())));
+    for kind in FigureKind::ALL {
+        for (index, figure) in summary.figures_of(kind).enumerate() {
+            let first = |text: &str| if index == 0 { text.to_owned() } else { String::new() };
+            table.add_row(shown_of([
+                first(kind.label()),
+                plain(&figure.scenario),
+                figure.counts(),
+                figure.value(),
+                figure.interval(),
+                plain(&figure.sides()),
+                first(&figure.target()),
+                attainment(figure.attainment),
+            ]));
+        }
+    }
+    let alignments = FIGURE_COLUMNS
+        .iter()
+        .filter(|(column, _)| shown(column))
+        .map(|(_, alignment)| *alignment);
+    align(&mut table, alignments);
+    fitted(table, width)
+}
+
+fn align(table: &mut Table, alignments: impl Iterator<Item = CellAlignment>) {
     for (column, alignment) in table.column_iter_mut().zip(alignments) {
         column.set_cell_alignment(alignment);
         column.set_padding((0, 1));
     }
-    fitted(table, width)
 }
 
 /// The scenario's name stands in its first row only, the ratio in its last, below both figures it is made of.
@@ -203,6 +260,11 @@ fn verdict(verdict: Verdict) -> String {
     format!("{} {}", verdict.mark(), verdict.name())
 }
 
+/// `✓ met`.
+pub(crate) fn attainment(attainment: Attainment) -> String {
+    format!("{} {}", attainment.mark(), attainment.name())
+}
+
 /// `19.1× (18.2–20.3)`.
 pub(crate) fn ratio(ratio: &Ratio) -> String {
     match ratio.interval {
@@ -226,17 +288,19 @@ pub(crate) fn plain(text: &str) -> String {
 
 /// Colours the finished text: colour inside the cells would count as width.
 fn painted(text: &str) -> String {
-    let verdicts = [
-        (Verdict::Beaten, "32"),
-        (Verdict::Supported, "32"),
-        (Verdict::Refuted, "31"),
-        (Verdict::Undecided, "33"),
+    // "? undecided" is written alike for claims and for targets.
+    let words = [
+        (verdict(Verdict::Beaten), "32"),
+        (verdict(Verdict::Supported), "32"),
+        (attainment(Attainment::Met), "32"),
+        (verdict(Verdict::Refuted), "31"),
+        (attainment(Attainment::Missed), "31"),
+        (verdict(Verdict::Undecided), "33"),
     ];
     let mut text = text
         .replace("\nwarning:", "\n\u{1b}[33mwarning:\u{1b}[0m")
         .replace("\n   hint:", "\n   \u{1b}[36mhint:\u{1b}[0m");
-    for (verdict, code) in verdicts {
-        let word = self::verdict(verdict);
+    for (word, code) in words {
         text = text.replace(&word, &format!("\u{1b}[{code}m{word}\u{1b}[0m"));
     }
     text

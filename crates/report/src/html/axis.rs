@@ -74,57 +74,72 @@ impl LogAxis {
     }
 }
 
-/// A linear time axis, in microseconds.
+/// A linear axis, of microseconds or of quotients.
 pub(super) struct LinearAxis {
-    low_us: f64,
-    high_us: f64,
+    low: f64,
+    high: f64,
 }
 
 impl LinearAxis {
     /// An axis from 0.
-    pub(super) fn to(high_us: f64) -> LinearAxis {
-        LinearAxis { low_us: 0.0, high_us }
+    pub(super) fn to(high: f64) -> LinearAxis {
+        LinearAxis { low: 0.0, high }
     }
 
-    /// An axis over a range, with room for a mark at both ends.
-    pub(super) fn over(low_us: f64, high_us: f64) -> LinearAxis {
-        let pad = (high_us - low_us).max(1.0) * 0.04;
+    /// An axis over a range of durations, with room for a mark at both ends.
+    pub(super) fn over(low: f64, high: f64) -> LinearAxis {
+        let pad = (high - low).max(1.0) * 0.04;
         LinearAxis {
-            low_us: (low_us - pad).max(0.0),
-            high_us: high_us + pad,
+            low: (low - pad).max(0.0),
+            high: high + pad,
         }
     }
 
-    /// Position of a duration in microseconds, 0 to 1.
-    pub(super) fn at(&self, us: f64) -> f64 {
-        let width_us = self.high_us - self.low_us;
-        if width_us <= 0.0 {
+    /// An axis that holds all values, of either sign, with room for a mark at both ends; `None` where all are the same.
+    pub(super) fn around(values: impl Iterator<Item = f64> + Clone) -> Option<LinearAxis> {
+        let (low, high) = (values.clone().reduce(f64::min)?, values.reduce(f64::max)?);
+        let pad = (high - low) * 0.04;
+        (pad > 0.0).then_some(LinearAxis {
+            low: low - pad,
+            high: high + pad,
+        })
+    }
+
+    /// Position of a value, 0 to 1.
+    pub(super) fn at(&self, value: f64) -> f64 {
+        let width = self.high - self.low;
+        if width <= 0.0 {
             0.0
         } else {
-            ((us - self.low_us) / width_us).clamp(0.0, 1.0)
+            ((value - self.low) / width).clamp(0.0, 1.0)
         }
     }
 
-    /// Three to seven round marks.
+    /// Three to seven round durations.
     pub(super) fn ticks(&self) -> Vec<Tick> {
-        let width_us = self.high_us - self.low_us;
-        if width_us <= 0.0 {
+        self.ticks_written(7.0, tick_label)
+    }
+
+    /// At most `most` round values and one, labelled as told.
+    pub(super) fn ticks_written(&self, most: f64, write: fn(f64) -> String) -> Vec<Tick> {
+        let width = self.high - self.low;
+        if width <= 0.0 {
             return Vec::new();
         }
-        let rough = width_us / 6.0;
+        let rough = width / (most - 1.0);
         let power = 10f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0]
             .iter()
             .map(|m| m * power)
             .find(|step| *step >= rough)
             .unwrap_or(rough);
-        let first = (self.low_us / step).ceil();
+        let first = (self.low / step).ceil();
         (0..=7)
             .map(|index| (first + f64::from(index)) * step)
-            .filter(|us| *us <= self.high_us)
-            .map(|us| Tick {
-                at: self.at(us),
-                label: Some(tick_label(us)),
+            .filter(|value| *value <= self.high)
+            .map(|value| Tick {
+                at: self.at(value),
+                label: Some(write(value)),
             })
             .collect()
     }
@@ -146,14 +161,21 @@ pub(super) fn grid(ticks: &[Tick], top: f64, bottom: f64) -> Markup {
 }
 
 /// Round values without the zeros of three significant digits: `100 ms`, not `100.0 ms`.
-fn tick_label(us: f64) -> String {
-    let (value, unit) = match us {
-        us if us >= 999_999.0 => (us / 1e6, "s"),
-        us if us >= 999.9 => (us / 1e3, "ms"),
-        us => (us, "µs"),
+pub(super) fn tick_label(us: f64) -> String {
+    let (value, unit) = match us.abs() {
+        size if size >= 999_999.0 => (us / 1e6, "s"),
+        size if size >= 999.9 => (us / 1e3, "ms"),
+        _ => (us, "µs"),
     };
-    if us == 0.0 {
+    let rounded = (value * 1000.0).round() / 1000.0;
+    if rounded == 0.0 {
         return units::duration(0.0);
     }
-    format!("{} {unit}", (value * 1000.0).round() / 1000.0)
+    let sign = if rounded < 0.0 { "−" } else { "" };
+    format!("{sign}{} {unit}", rounded.abs())
+}
+
+/// A round quotient: `1.05×`.
+pub(super) fn ratio_label(value: f64) -> String {
+    format!("{}×", (value * 1000.0).round() / 1000.0)
 }

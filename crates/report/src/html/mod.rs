@@ -3,6 +3,7 @@
 mod axis;
 mod bars;
 mod closing;
+mod figures;
 mod layers;
 mod overview;
 mod palette;
@@ -44,6 +45,7 @@ pub fn html(record: &RunRecord) -> String {
                         (overview::overview(&summary))
                     }
                     (claims(&summary))
+                    (figures::section(&summary))
                     @for (index, scenario) in summary.scenarios.iter().enumerate() {
                         (scenario::section(index, record, scenario))
                     }
@@ -88,7 +90,7 @@ fn page_header(record: &RunRecord, summary: &Summary) -> Markup {
             h1 { "First and cached latency" }
             p class="lede" {
                 (summary.scenarios.len()) " scenarios, " (record.samples.len()) " samples, " (counted) " of which count, driver "
-                code { (provenance.driver) } ", " (provenance.cpu) " with " (provenance.cpus) " processors, started "
+                code { (provenance.driver) } ", " (crate::provenance::processors(provenance)) ", started "
                 time { (provenance.started_at) } "."
             }
             @if !summary.warnings.is_empty() {

@@ -54,8 +54,9 @@ fn legend(summary: &Summary) -> Markup {
             }
             @if summary.claims().next().is_some() {
                 span class="key" {
-                    svg class="swatch" width="26" height="14" aria-hidden="true" {
-                        rect class="band t-first" x="1" y="1" width="24" height="12" {}
+                    svg class="swatch" width="34" height="14" aria-hidden="true" {
+                        rect class="band t-cached" x="1" y="1" width="15" height="12" {}
+                        rect class="band t-first" x="18" y="1" width="15" height="12" {}
                     }
                     "claimed range"
                 }
