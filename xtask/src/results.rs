@@ -68,9 +68,18 @@ pub fn conclude(out: &Path, record: &RunRecord, baseline: Option<&RunRecord>, ga
     Ok(if failures.is_empty() { Exit::Good } else { Exit::Gate })
 }
 
+/// Documented claims that the samples refute, and figures of ours that they miss.
 fn refuted(record: &RunRecord) -> Vec<String> {
-    let _ = (Summary::from_record(record), Verdict::Refuted);
-    Vec::new()
+    let summary = Summary::from_record(record);
+    let claims = summary.claims().filter(|(_, _, result)| result.verdict == Verdict::Refuted);
+    let claims = claims.map(|(scenario, group, result)| {
+        format!("{} {}: claim refuted: {}", scenario.name, group.temperature.name(), result.reason)
+    });
+    let figures = summary.missed_figures().into_iter().map(|figure| {
+        let (what, value, target) = (figure.kind.label(), figure.value(), figure.target());
+        format!("{} {what}: {value}, target {target}", figure.scenario)
+    });
+    claims.chain(figures).collect()
 }
 
 /// `cargo xtask report`
