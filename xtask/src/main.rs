@@ -12,6 +12,7 @@ mod run;
 mod runner;
 mod test;
 mod tools;
+mod waiting;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -15,6 +15,7 @@ use crate::checkout::Checkout;
 use crate::exit::{Exit, Expected};
 use crate::flags;
 use crate::local::Machine;
+use crate::waiting;
 
 /// Largest task file, in bytes: the largest code with every character escaped, and the rest.
 const MAX_FILE_BYTES: u64 = 8 << 20;
@@ -94,6 +95,7 @@ async fn run_task(machine: &Machine, spec: &TaskSpec, flags: &flags::Run) -> Res
             },
         )
         .await?;
+    let phases = tokio::spawn(waiting::show_phases(driver.preparing(&ticket)?));
     let printing = tokio::spawn(print_output(driver.logs(&ticket)?, flags.json));
     let outcome = tokio::select! {
         outcome = driver.wait(&ticket) => outcome?,
@@ -104,6 +106,7 @@ async fn run_task(machine: &Machine, spec: &TaskSpec, flags: &flags::Run) -> Res
     };
     // The log is closed by the end of the task, so this ends too.
     printing.await.context("printing the task's output")?;
+    phases.abort();
     show(&outcome, flags.json)?;
     let outcome = driver.settle(&ticket).await?;
     for warning in &outcome.warnings {

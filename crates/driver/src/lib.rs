@@ -10,8 +10,9 @@ use std::fmt;
 
 use async_trait::async_trait;
 use hybrid_cache_model::protocol::Limits;
-use hybrid_cache_model::{Outcome, TaskError, TaskSpec};
+use hybrid_cache_model::{Outcome, Phase, TaskError, TaskSpec};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 pub use log::LogReader;
 
@@ -118,6 +119,12 @@ pub trait Driver: Send + Sync {
     /// # Errors
     /// The ticket is not known.
     async fn cancel(&self, ticket: &Ticket) -> Result<(), DriverError>;
+
+    /// What is being done for a task at the moment, beside running it: a preparation's phase, or nothing.
+    ///
+    /// # Errors
+    /// The ticket is not known.
+    fn preparing(&self, ticket: &Ticket) -> Result<watch::Receiver<Option<Phase>>, DriverError>;
 
     /// The task's output so far and to come.
     ///

@@ -36,6 +36,8 @@ pub struct Flow {
     pub log: std::sync::Arc<LogWriter>,
     /// Whether somebody cancelled it.
     pub cancel: CancelFlag,
+    /// Tells which phase of preparing is under way.
+    pub preparing: watch::Sender<Option<Phase>>,
     /// When it was submitted, and the timeline since then.
     pub clock: Instant,
 }
@@ -127,7 +129,9 @@ impl Flow {
             Ok(preparation) => preparation,
             Err(failure) => return self.fail(failure, progress),
         };
-        let ready = match self.until_ready(&mut preparation).await {
+        let step = self.until_ready(&mut preparation).await;
+        self.preparing.send_replace(None);
+        let ready = match step {
             Step::Ready(ready) => ready,
             Step::Cancelled => return self.end(End::Cancelled, progress),
             Step::Failed(failure, timeline) => {
@@ -173,7 +177,9 @@ impl Flow {
                 }
             };
             match event {
-                Some(PrepareEvent::Phase { .. }) => {}
+                Some(PrepareEvent::Phase { phase, .. }) => {
+                    self.preparing.send_replace(Some(phase));
+                }
                 Some(PrepareEvent::Ready {
                     python,
                     system,

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use hybrid_cache_model::protocol::Identity;
-use hybrid_cache_model::{Outcome, TaskSpec};
+use hybrid_cache_model::{Outcome, Phase, TaskSpec};
 use tokio::sync::watch;
 
 pub use config::{LocalConfig, Network, SystemConfig};
@@ -38,6 +38,7 @@ struct Running {
     ended: watch::Receiver<Option<Outcome>>,
     settled: watch::Receiver<Option<Outcome>>,
     cancel: watch::Sender<bool>,
+    preparing: watch::Receiver<Option<Phase>>,
     log: Arc<LogWriter>,
 }
 
@@ -103,6 +104,7 @@ impl Driver for LocalDriver {
         let (cancel, cancelled) = watch::channel(false);
         let (ended_sender, ended) = watch::channel(None);
         let (settled_sender, settled) = watch::channel(None);
+        let (phase_sender, preparing) = watch::channel(None);
         let flow = flow::Flow {
             config: Arc::clone(&self.config),
             host: Arc::clone(&self.host),
@@ -113,6 +115,7 @@ impl Driver for LocalDriver {
             options: options.clone(),
             log: Arc::clone(&log),
             cancel: cancelled,
+            preparing: phase_sender,
             clock,
         };
         self.tasks().insert(
@@ -121,6 +124,7 @@ impl Driver for LocalDriver {
                 ended,
                 settled,
                 cancel,
+                preparing,
                 log,
             },
         );
@@ -146,6 +150,10 @@ impl Driver for LocalDriver {
 
     async fn cancel(&self, ticket: &Ticket) -> Result<(), DriverError> {
         self.find(ticket, |task| task.cancel.send_replace(true)).map(|_| ())
+    }
+
+    fn preparing(&self, ticket: &Ticket) -> Result<watch::Receiver<Option<Phase>>, DriverError> {
+        self.find(ticket, |task| task.preparing.clone())
     }
 
     fn logs(&self, ticket: &Ticket) -> Result<LogReader, DriverError> {
