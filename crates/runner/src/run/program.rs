@@ -66,8 +66,8 @@ impl Scratch {
         )
     }
 
-    /// Makes the folders and writes the program.
-    fn lay_out(&self, root: &Path, code: &str, owner: Option<Identity>) -> Result<(), Failure> {
+    /// Makes the folders, writes the program, and makes the empty environment where `bare` names its interpreter.
+    fn lay_out(&self, root: &Path, code: &str, owner: Option<Identity>, bare: Option<&Path>) -> Result<(), Failure> {
         let fail = |path: &Path, error: io::Error| {
             let kind = match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FailureKind::DiskFull,
@@ -86,8 +86,11 @@ impl Scratch {
             }
         }
         fs::write(&self.program, code).map_err(|error| fail(&self.program, error))?;
+        if let Some(interpreter) = bare {
+            self.make_venv(interpreter).map_err(|error| fail(&self.venv, error))?;
+        }
         let Some(owner) = owner else { return Ok(()) };
-        // Before the owner changes: afterwards it would take one more capability.
+        // All of this before the owner changes: afterwards a root without capabilities may not even look inside.
         fs::set_permissions(root, Permissions::from_mode(0o700)).map_err(|error| fail(root, error))?;
         for path in [&self.program, &self.work, &self.home, &self.tmp, root] {
             std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid)).map_err(|error| fail(path, error))?;
@@ -103,15 +106,12 @@ impl Scratch {
 pub fn start(request: &RunRequest, environment: &Environment) -> Result<Started, Failure> {
     let root = Path::new(&request.scratch);
     let scratch = Scratch::new(root);
-    scratch.lay_out(root, &request.task.python_code, request.identity)?;
     let base = Path::new(&request.place.interpreter.path);
+    let bare = environment.python.is_none().then_some(base);
+    scratch.lay_out(root, &request.task.python_code, request.identity, bare)?;
     let interpreter = match &environment.python {
         Some(folder) => folder.join("bin/python"),
-        None => {
-            let failed = |error| not_started(base, request.identity, &error);
-            scratch.make_venv(base).map_err(failed)?;
-            scratch.venv.join("bin/python")
-        }
+        None => scratch.venv.join("bin/python"),
     };
     let mut command = Command::new(&interpreter);
     command.arg(&scratch.program);
