@@ -42,6 +42,30 @@ fn crashed(dir: &Path, record: &RunRecord, samples: usize) {
 }
 
 #[test]
+fn a_crashed_run_keeps_its_peers_in_the_order_in_which_they_came() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = fixture::record();
+    write_header(dir.path(), &record).unwrap();
+    let mut log = SampleLog::create(&dir.path().join("samples.jsonl")).unwrap();
+    for (sample, peer) in record.samples.iter().zip(&record.peers).take(4) {
+        log.append_peer(peer).unwrap();
+        log.append(sample).unwrap();
+    }
+    let loaded = load(dir.path()).unwrap();
+    assert_eq!(loaded.samples, record.samples[..4]);
+    assert_eq!(loaded.peers, record.peers[..4]);
+}
+
+#[test]
+fn a_record_from_before_there_were_peers_still_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut value = serde_json::to_value(fixture::record()).unwrap();
+    value.as_object_mut().unwrap().remove("peers");
+    fs::write(dir.path().join("report.json"), value.to_string()).unwrap();
+    assert_eq!(load(dir.path()).unwrap().peers, []);
+}
+
+#[test]
 fn a_crashed_run_is_read_from_its_samples_and_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let record = fixture::record();
@@ -103,7 +127,9 @@ fn samples_without_a_header_still_make_a_report() {
     fs::remove_file(dir.path().join("run.json")).unwrap();
     let loaded = load(dir.path()).unwrap();
     assert_eq!(loaded.samples.len(), 12);
-    assert!(hybrid_cache_report::html(&loaded).contains("Python only"));
+    let page = hybrid_cache_report::html(&loaded);
+    assert!(page.contains("Python only") && page.contains("unknown processors"));
+    assert!(!page.contains("4294967295"));
 }
 
 #[test]
@@ -198,17 +224,34 @@ fn schema() -> Value {
 }
 
 /// The schema of one line of samples.jsonl.
-fn sample_schema() -> Value {
+fn line_schema() -> Value {
     let mut schema = schema();
     let definitions = schema["$defs"].take();
-    serde_json::json!({ "$schema": schema["$schema"], "$ref": "#/$defs/sample", "$defs": definitions })
+    serde_json::json!({ "$schema": schema["$schema"], "$ref": "#/$defs/line", "$defs": definitions })
+}
+
+#[test]
+fn every_line_on_disk_fits_the_schema() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, record) = (dir.path().join("samples.jsonl"), fixture::record());
+    let mut log = SampleLog::create(&path).unwrap();
+    log.append(&record.samples[0]).unwrap();
+    log.append_peer(&record.peers[0]).unwrap();
+    let validator = jsonschema::validator_for(&line_schema()).unwrap();
+    let text = fs::read_to_string(path).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(
+        lines.len() == 2 && lines.iter().all(|line| validator.is_valid(line)),
+        "{text}"
+    );
+    assert!(!validator.is_valid(&serde_json::json!({ "schema": 1, "peer": "pip" })));
 }
 
 #[test]
 fn the_committed_schema_fits_what_is_written() {
     let (record, line) = (
         jsonschema::validator_for(&schema()).unwrap(),
-        jsonschema::validator_for(&sample_schema()).unwrap(),
+        jsonschema::validator_for(&line_schema()).unwrap(),
     );
     for run in [fixture::record(), exhaustive()] {
         let value = serde_json::to_value(&run).unwrap();
@@ -249,6 +292,8 @@ fn the_schema_refuses_what_is_not_a_record() {
         |record| record["samples"][0]["timeline"]["spans"][0]["phase"] = "coffee".into()
     ));
     assert!(broken(|record| record["provenance"]["cpus"] = "two".into()));
+    assert!(broken(|record| record["peers"][0]["peer"] = "pip".into()));
+    assert!(broken(|record| record["peers"][0]["surprise"] = 1.into()));
 }
 
 #[test]

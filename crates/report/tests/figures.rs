@@ -1,0 +1,169 @@
+//! What we add: each figure's value, its verdict, and what must not enter it.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
+
+mod fixture;
+
+use hybrid_cache_model::sample::{Acceptance, Peer, PeerSample, RunRecord, Sample};
+use hybrid_cache_model::{Phase, Temperature};
+use hybrid_cache_report::{Attainment, Figure, FigureKind, Summary};
+
+/// A record in which every run of the scenarios takes exactly as long as a test says.
+fn still() -> RunRecord {
+    let mut record = fixture::record();
+    record
+        .samples
+        .retain(|sample| sample.acceptance == Acceptance::Accepted);
+    record
+}
+
+fn set(record: &mut RunRecord, name: &str, temperature: Temperature, change: impl Fn(&mut Sample)) {
+    let own = |sample: &&mut Sample| sample.scenario == name && sample.temperature == temperature;
+    record.samples.iter_mut().filter(own).for_each(change);
+}
+
+fn peers(record: &mut RunRecord, name: &str, peer: Peer, walls_us: &[u64]) {
+    record
+        .peers
+        .retain(|sample| sample.scenario != name || sample.peer != peer);
+    record.peers.extend(walls_us.iter().map(|wall_us| PeerSample {
+        scenario: name.into(),
+        peer,
+        sequence: 0,
+        wall_us: *wall_us,
+    }));
+}
+
+fn figure(record: &RunRecord, kind: FigureKind, name: &str) -> Option<Figure> {
+    let summary = Summary::from_record(record);
+    summary.figures_of(kind).find(|figure| figure.scenario == name).cloned()
+}
+
+#[test]
+fn what_is_added_is_the_wall_time_less_the_user_code() {
+    let attained = |added_us: u64| {
+        let mut record = still();
+        set(&mut record, "bare", Temperature::Cached, |sample| {
+            sample.wall_us = sample.timeline.phase_us(Phase::UserCode) + added_us;
+        });
+        let figure = figure(&record, FigureKind::Added, "bare").unwrap();
+        assert_eq!((figure.estimate.value, figure.n), (added_us as f64, 30));
+        figure.attainment
+    };
+    assert_eq!(attained(10_000), Attainment::Met, "the target itself is good enough");
+    assert_eq!(attained(10_001), Attainment::Missed);
+}
+
+#[test]
+fn a_run_that_does_not_tell_its_user_code_is_left_out() {
+    let mut record = still();
+    set(&mut record, "bare", Temperature::Cached, |sample| {
+        sample.timeline.spans.retain(|span| span.phase != Phase::UserCode);
+    });
+    assert_eq!(figure(&record, FigureKind::Added, "bare"), None);
+}
+
+#[test]
+fn the_runner_is_held_against_direct_exec_by_ratio_and_by_difference() {
+    let mut record = still();
+    set(&mut record, "python-only", Temperature::Cached, |sample| {
+        sample.runner_us = 103_000
+    });
+    peers(&mut record, "python-only", Peer::DirectExec, &[100_000; 5]);
+    let ratio = figure(&record, FigureKind::DirectRatio, "python-only").unwrap();
+    let difference = figure(&record, FigureKind::DirectDifference, "python-only").unwrap();
+    assert_eq!((ratio.estimate.value, ratio.attainment), (1.03, Attainment::Met));
+    assert_eq!(
+        (difference.estimate.value, difference.attainment),
+        (3_000.0, Attainment::Met)
+    );
+    assert_eq!(
+        (ratio.counts(), difference.value()),
+        ("30 / 5".into(), "+3.00 ms".into())
+    );
+    set(&mut record, "python-only", Temperature::Cached, |sample| {
+        sample.runner_us = 106_000
+    });
+    for kind in [FigureKind::DirectRatio, FigureKind::DirectDifference] {
+        let figure = figure(&record, kind, "python-only").unwrap();
+        assert_eq!(figure.attainment, Attainment::Missed, "{figure}");
+    }
+}
+
+#[test]
+fn an_interval_across_the_target_and_two_samples_decide_nothing() {
+    let mut record = still();
+    set(&mut record, "python-only", Temperature::First, |sample| {
+        sample.wall_us = 1_100_000
+    });
+    peers(
+        &mut record,
+        "python-only",
+        Peer::PlainUv,
+        &[900_000, 1_000_000, 1_200_000],
+    );
+    let across = figure(&record, FigureKind::PlainUv, "python-only").unwrap();
+    assert_eq!(
+        (across.attainment, across.value()),
+        (Attainment::Undecided, "1.10×".into())
+    );
+    assert_eq!(across.open_because(), None, "its interval tells");
+    peers(&mut record, "python-only", Peer::PlainUv, &[1_000_000, 1_000_000]);
+    let few = figure(&record, FigureKind::PlainUv, "python-only").unwrap();
+    assert_eq!((few.attainment, few.value()), (Attainment::Undecided, "1.10×".into()));
+    assert!(few.open_because().unwrap().starts_with("n = 2"));
+    peers(&mut record, "python-only", Peer::PlainUv, &[]);
+    assert_eq!(figure(&record, FigureKind::PlainUv, "python-only"), None);
+}
+
+#[test]
+fn a_task_for_both_caches_is_held_against_the_slower_of_its_halves() {
+    let mut record = still();
+    let first = Temperature::First;
+    set(&mut record, "python-only", first, |sample| sample.wall_us = 2_000_000);
+    set(&mut record, "system-only", first, |sample| sample.wall_us = 4_000_000);
+    set(&mut record, "hybrid", first, |sample| sample.wall_us = 4_400_000);
+    let hybrid = figure(&record, FigureKind::SlowerHalf, "hybrid").unwrap();
+    assert_eq!((hybrid.estimate.value, hybrid.attainment), (1.1, Attainment::Met));
+    assert_eq!(hybrid.against.as_ref().unwrap().name, "system-only");
+    set(&mut record, "python-only", first, |sample| sample.wall_us = 4_200_000);
+    let hybrid = figure(&record, FigureKind::SlowerHalf, "hybrid").unwrap();
+    assert_eq!(hybrid.against.unwrap().name, "python-only");
+    // compile-extension asks for both as well, but nobody measured its halves.
+    assert_eq!(figure(&record, FigureKind::SlowerHalf, "compile-extension"), None);
+}
+
+#[test]
+fn a_half_counts_by_what_it_asks_for_however_it_is_written() {
+    let mut record = still();
+    let halves = |record: &RunRecord| figure(record, FigureKind::SlowerHalf, "hybrid").is_some();
+    record.scenarios[0].request.dependencies = String::new();
+    record.scenarios[0].request.requirements_file = "# one\nNumPy\n".into();
+    assert!(halves(&record));
+    record.scenarios[0].request.requirements_file = "numpy>=2\n".into();
+    assert!(!halves(&record), "another environment");
+    record.scenarios[0].request.requirements_file = "numpy\n".into();
+    record.samples.retain(|sample| sample.scenario != "system-only");
+    assert!(!halves(&record), "a half without samples");
+}
+
+#[test]
+fn only_accepted_samples_enter_and_what_is_missed_is_named() {
+    let mut record = fixture::record();
+    let before = Summary::from_record(&record);
+    for sample in &mut record.samples {
+        if sample.acceptance != Acceptance::Accepted {
+            (sample.wall_us, sample.runner_us) = (sample.wall_us * 1000, sample.runner_us * 1000);
+        }
+    }
+    let after = Summary::from_record(&record);
+    assert_eq!(before.figures, after.figures);
+    let missed: Vec<String> = after.missed_figures().iter().map(ToString::to_string).collect();
+    assert!(
+        missed
+            .iter()
+            .any(|figure| figure.starts_with("large-wheel: cached run / direct exec: ")),
+        "{missed:?}"
+    );
+    assert!(missed.iter().all(|figure| figure.contains(", target ≤ ")), "{missed:?}");
+}
