@@ -71,9 +71,16 @@ pub fn conclude(out: &Path, record: &RunRecord, baseline: Option<&RunRecord>, ga
 /// Documented claims that the samples refute, and figures of ours that they miss.
 fn refuted(record: &RunRecord) -> Vec<String> {
     let summary = Summary::from_record(record);
-    let claims = summary.claims().filter(|(_, _, result)| result.verdict == Verdict::Refuted);
+    let claims = summary
+        .claims()
+        .filter(|(_, _, result)| result.verdict == Verdict::Refuted);
     let claims = claims.map(|(scenario, group, result)| {
-        format!("{} {}: claim refuted: {}", scenario.name, group.temperature.name(), result.reason)
+        format!(
+            "{} {}: claim refuted: {}",
+            scenario.name,
+            group.temperature.name(),
+            result.reason
+        )
     });
     let figures = summary.missed_figures().into_iter().map(|figure| {
         let (what, value, target) = (figure.kind.label(), figure.value(), figure.target());

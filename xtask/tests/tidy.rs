@@ -1,5 +1,7 @@
 //! The invariants of ARCHITECTURE.md, held by machine: who may depend on whom, who may touch what, how files look.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -136,6 +136,10 @@ pub struct RunRequest {
 }
 
 /// What `runner run` says when it is done.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a process makes one of them, and moves it twice"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "report")]
 pub enum RunReport {

@@ -148,6 +148,6 @@ fn check_space(root: &Path) -> Result<()> {
 }
 
 fn default_out(checkout: &Checkout) -> PathBuf {
-    let time = machine::now().replace(':', "").replace('-', "");
+    let time = machine::now().replace([':', '-'], "");
     checkout.path("reports").join(format!("{time}-local"))
 }

@@ -40,7 +40,7 @@ pub fn prepare(request: &PrepareRequest, recorder: &Recorder) -> Result<SystemPr
         request,
         tools,
         volume: &volume,
-        key: SystemKey::new(&&task.system, &request.place),
+        key: SystemKey::new(&task.system, &request.place),
         task: &task,
         recorder,
     };
@@ -73,7 +73,7 @@ pub fn keep_within_budget(request: &PrepareRequest) -> Vec<String> {
     let own = request
         .task
         .check()
-        .map(|task| volume.lease_path(&SystemKey::new(&&task.system, &request.place)));
+        .map(|task| volume.lease_path(&SystemKey::new(&task.system, &request.place)));
     let _lease = own.map(|path| lock::attempt(&path, Mode::Shared, Missing::Absent));
     let collected =
         Patience::until(deadline).and_then(|patience| maintain::system::keep_within(&volume, budget, tools, &patience));
