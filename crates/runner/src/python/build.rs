@@ -9,6 +9,7 @@ use hybrid_cache_model::{CacheStatus, EnvironmentKey, Failure, FailureKind, Lane
 use super::PythonVolume;
 use super::record::{Checked, Installed};
 use super::uv::Uv;
+use super::venv::Home;
 use crate::child::Patience;
 use crate::store::stage::{LEASE, Stage};
 use crate::store::{At, publish};
@@ -128,7 +129,10 @@ pub fn make(order: &Order<'_>) -> Result<Build, Failure> {
     };
     let since = born(stage.path())?;
     order.phases.run(Phase::PythonVenv, Lane::Python, || {
-        uv.make_environment(&environment, order.interpreter)
+        match Home::find(order.interpreter) {
+            Some(home) => home.make(&environment),
+            None => uv.make_environment(&environment, order.interpreter),
+        }
     })?;
     order.phases.run(Phase::PythonInstall, Lane::Python, || {
         uv.install(&environment, order.requirements, &stage.path().join("requirements.txt"))

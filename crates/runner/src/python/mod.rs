@@ -33,6 +33,7 @@ pub mod pool;
 pub mod publish;
 pub mod record;
 pub mod uv;
+pub mod venv;
 
 use std::path::{Path, PathBuf};
 

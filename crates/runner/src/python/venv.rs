@@ -1,0 +1,123 @@
+//! An empty environment: what `uv venv --relocatable` makes, less what is for people, without a process.
+//!
+//! uv asks the interpreter about itself first, which takes a tenth of a second with an empty cache and is no news to
+//! whoever wrote the request. What makes a folder an environment is little, and written down (PEP 405): a link to the
+//! interpreter, a file beside its folder that says where that one lives, and a place for packages.
+//!
+//! ```text
+//! <environment>/
+//!   pyvenv.cfg
+//!   bin/{python -> /…/bin/python3.x, python3 -> python, python3.x -> python}
+//!   lib/python3.x/site-packages/
+//!   lib64 -> lib
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use hybrid_cache_model::Failure;
+use hybrid_cache_model::protocol::Interpreter;
+
+use crate::store::{At, publish};
+
+/// What can be said of an interpreter whose standard library lies where it is looked for first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home<'a> {
+    interpreter: &'a Interpreter,
+    folder: PathBuf,
+    /// `python3.11`
+    name: String,
+}
+
+impl Home<'_> {
+    /// The interpreter's home; `None` where it is laid out in another way, which only itself can explain.
+    ///
+    /// The landmark is the one the interpreter itself searches for (`lib/python3.x/os.py` beside its folder). An
+    /// interpreter that is itself in an environment, a free-threaded one or one behind a script does not have it.
+    pub fn find(interpreter: &Interpreter) -> Option<Home<'_>> {
+        let mut numbers = interpreter.version.split('.');
+        let name = format!("python{}.{}", numbers.next()?, numbers.next()?);
+        let folder = Path::new(&interpreter.path).parent()?.to_owned();
+        let prefix = folder.parent()?;
+        let is_plain = interpreter.implementation == "cpython"
+            && Path::new(&interpreter.path).is_file()
+            && prefix.join("lib").join(&name).join("os.py").is_file()
+            && ![prefix, &folder]
+                .iter()
+                .any(|folder| folder.join("pyvenv.cfg").exists());
+        is_plain.then_some(Home {
+            interpreter,
+            folder,
+            name,
+        })
+    }
+
+    /// Makes the environment.
+    ///
+    /// # Errors
+    /// The volume cannot be written.
+    pub fn make(&self, environment: &Path) -> Result<(), Failure> {
+        publish::ensure_folder(&environment.join("lib").join(&self.name).join("site-packages"))?;
+        let programs = environment.join("bin");
+        publish::ensure_folder(&programs)?;
+        let links = [
+            (self.interpreter.path.as_str(), programs.join("python")),
+            ("python", programs.join("python3")),
+            ("python", programs.join(&self.name)),
+            ("lib", environment.join("lib64")),
+        ];
+        for (target, link) in links {
+            rustix::fs::symlink(target, &link).at("link", &link)?;
+        }
+        let path = environment.join("pyvenv.cfg");
+        std::fs::write(&path, self.configuration()).at("write", &path)
+    }
+
+    /// `relocatable` is for uv: scripts that it installs look for the interpreter beside themselves.
+    fn configuration(&self) -> String {
+        let fields = [
+            ("home", self.folder.to_string_lossy()),
+            ("implementation", "CPython".into()),
+            ("version_info", self.interpreter.version.as_str().into()),
+            ("include-system-site-packages", "false".into()),
+            ("relocatable", "true".into()),
+        ];
+        fields
+            .iter()
+            .map(|(name, value)| format!("{name} = {value}\n"))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interpreter(root: &Path) -> Interpreter {
+        Interpreter {
+            path: root.join("bin/python3.11").to_str().unwrap().into(),
+            implementation: "cpython".into(),
+            version: "3.11.7".into(),
+            abi: "cpython-311".into(),
+            platform: String::new(),
+            binary_hash: String::new(),
+        }
+    }
+
+    #[test]
+    fn only_the_ordinary_layout_is_taken_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let interpreter = interpreter(dir.path());
+        assert_eq!(Home::find(&interpreter), None);
+        for file in ["bin/python3.11", "lib/python3.11/os.py"] {
+            std::fs::create_dir_all(dir.path().join(file).parent().unwrap()).unwrap();
+            std::fs::write(dir.path().join(file), "").unwrap();
+        }
+        let environment = dir.path().join("e");
+        Home::find(&interpreter).unwrap().make(&environment).unwrap();
+        assert!(
+            environment.join("bin/python3").is_file() && environment.join("lib64/python3.11/site-packages").is_dir()
+        );
+        std::fs::write(dir.path().join("pyvenv.cfg"), "").unwrap();
+        assert_eq!(Home::find(&interpreter), None);
+    }
+}
