@@ -1,10 +1,12 @@
 //! A run on a terminal: one compact table, the verdicts, what we add, the warnings.
 
+mod figures;
+
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, presets};
 use hybrid_cache_model::sample::RunRecord;
 
 use crate::claim::{ClaimResult, Verdict};
-use crate::figure::{Attainment, FigureKind};
+use crate::figure::Attainment;
 use crate::stats::{self, Distribution, Ratio};
 use crate::summary::{GroupSummary, ScenarioSummary, Summary};
 use crate::units;
@@ -26,18 +28,6 @@ const COLUMNS: [(&str, CellAlignment); 11] = [
     ("ratio", CellAlignment::Right),
 ];
 
-/// The columns of what we add; `measured` only where there is room.
-const FIGURE_COLUMNS: [(&str, CellAlignment); 8] = [
-    ("figure", CellAlignment::Left),
-    ("scenario", CellAlignment::Left),
-    ("n", CellAlignment::Right),
-    ("value", CellAlignment::Right),
-    ("interval", CellAlignment::Right),
-    ("measured", CellAlignment::Left),
-    ("target", CellAlignment::Right),
-    ("verdict", CellAlignment::Left),
-];
-
 /// Whether to write ANSI colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Color {
@@ -53,7 +43,7 @@ pub fn terminal(record: &RunRecord, width: u16, color: Color) -> String {
     let mut text = table(&summary, width);
     text.push('\n');
     if !summary.figures.is_empty() {
-        text.push_str(&format!("\nwhat we add\n{}\n", figure_table(&summary, width)));
+        text.push_str(&format!("\nwhat we add\n{}\n", figures::table(&summary, width)));
     }
     for warning in &summary.warnings {
         let about = warning
@@ -109,43 +99,7 @@ fn table(summary: &Summary, width: u16) -> String {
     fitted(table, width)
 }
 
-/// What we add: a row for each figure, its kind in the first row of each kind only.
-fn figure_table(summary: &Summary, width: u16) -> String {
-    let wide = width >= WIDE;
-    let shown = |column: &str| wide || column != "measured";
-    let shown_of = |cells: [String; 8]| {
-        FIGURE_COLUMNS
-            .iter()
-            .zip(cells)
-            .filter(|((column, _), _)| shown(column))
-            .map(|(_, cell)| cell)
-            .collect::<Vec<_>>()
-    };
-    let mut table = framed();
-    table.set_header(shown_of(FIGURE_COLUMNS.map(|(column, _)| column.to_owned())));
-    for kind in FigureKind::ALL {
-        for (index, figure) in summary.figures_of(kind).enumerate() {
-            let first = |text: &str| if index == 0 { text.to_owned() } else { String::new() };
-            table.add_row(shown_of([
-                first(kind.label()),
-                plain(&figure.scenario),
-                figure.counts(),
-                figure.value(),
-                figure.interval(),
-                plain(&figure.sides()),
-                first(&figure.target()),
-                attainment(figure.attainment),
-            ]));
-        }
-    }
-    let alignments = FIGURE_COLUMNS
-        .iter()
-        .filter(|(column, _)| shown(column))
-        .map(|(_, alignment)| *alignment);
-    align(&mut table, alignments);
-    fitted(table, width)
-}
-
+/// Aligns and pads the columns, in order.
 fn align(table: &mut Table, alignments: impl Iterator<Item = CellAlignment>) {
     for (column, alignment) in table.column_iter_mut().zip(alignments) {
         column.set_cell_alignment(alignment);
