@@ -7,7 +7,7 @@ use hybrid_cache_model::sample::{Acceptance, RunRecord};
 use crate::figure::FigureKind;
 use crate::phases::Attribution;
 use crate::stats::as_f64;
-use crate::summary::{ScenarioSummary, Summary, declared};
+use crate::summary::{ScenarioSummary, Summary, declared, holds_something};
 use crate::terminal::{attainment, claim, counted, figures, ratio};
 use crate::units;
 
@@ -154,7 +154,7 @@ fn write_scenario(out: &mut String, record: &RunRecord, scenario: &ScenarioSumma
     }
     if let Some(usage) = record.usage.iter().find(|usage| usage.scenario == scenario.name) {
         writeln!(out, "| cache layer | bytes | inodes | entries |\n|---|--:|--:|--:|")?;
-        for layer in &usage.layers {
+        for layer in usage.layers.iter().filter(|layer| holds_something(layer)) {
             let (bytes, inodes, entries) = (
                 units::bytes(layer.bytes),
                 units::count(layer.inodes),

@@ -1,7 +1,7 @@
 //! Summaries, computed from a record whenever it is read and never stored beside it.
 
 use hybrid_cache_model::Temperature;
-use hybrid_cache_model::sample::{Acceptance, RunRecord, Sample};
+use hybrid_cache_model::sample::{Acceptance, LayerUsage, RunRecord, Sample};
 use hybrid_cache_model::{Claim, Scenario};
 use serde::Serialize;
 
@@ -125,6 +125,11 @@ pub(crate) fn scenario_names(record: &RunRecord) -> Vec<&str> {
 /// The scenario of that name as it was measured.
 pub(crate) fn declared<'a>(record: &'a RunRecord, name: &str) -> Option<&'a Scenario> {
     record.scenarios.iter().find(|scenario| scenario.name == name)
+}
+
+/// False for a layer of a cache that the scenario does not ask for: a row of zeros says nothing.
+pub(crate) fn holds_something(layer: &LayerUsage) -> bool {
+    layer.bytes > 0 || layer.inodes > 0 || layer.entries > 0
 }
 
 /// What is claimed of a scenario at a temperature.

@@ -1,7 +1,5 @@
 //! What we add: each figure's value, its verdict, and what must not enter it.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
-
 mod fixture;
 
 use hybrid_cache_model::sample::{Acceptance, Peer, PeerSample, RunRecord, Sample};

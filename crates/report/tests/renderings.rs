@@ -232,6 +232,34 @@ fn rejected_and_failed_samples_are_counted_and_enter_no_figure() {
 }
 
 #[test]
+fn a_layer_that_holds_nothing_has_no_row() {
+    let mut record = fixture::record();
+    let layer = &mut record.usage[0].layers[0];
+    layer.layer = "system/nothing".into();
+    (layer.bytes, layer.inodes, layer.entries) = (0, 0, 0);
+    assert!(!html(&record).contains("system/nothing") && !markdown(&record).contains("system/nothing"));
+}
+
+#[test]
+fn spans_too_short_to_be_seen_share_a_row_and_keep_their_tips() {
+    let mut record = fixture::record();
+    let long = record.samples.iter().position(|s| s.scenario == "large-wheel").unwrap();
+    let mut sample = record.samples.swap_remove(long);
+    let waits = (0..5).map(|at| Span {
+        phase: Phase::LockWait,
+        lane: Lane::System,
+        start_us: 100 + at * 50,
+        duration_us: 40,
+    });
+    sample.timeline.spans.extend(waits);
+    record.samples = vec![sample];
+    let page = html(&record);
+    assert_eq!(page.matches("<tspan>lock wait</tspan>").count(), 1);
+    assert_eq!(page.matches("<title>lock wait: 40.0 µs</title>").count(), 5);
+    assert!(page.contains("200 µs"), "their sum");
+}
+
+#[test]
 fn an_empty_and_an_interrupted_record_render_too() {
     let mut record = fixture::record();
     record.samples.clear();

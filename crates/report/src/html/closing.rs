@@ -98,6 +98,12 @@ pub(super) fn method() -> Markup {
                     strong { "refuted" } ": above it; " strong { "undecided" } ": across an end, or fewer than " (MIN_SAMPLES)
                     " samples. Comparisons of two runs call " (units::share(SAME_WITHIN)) " or less the same."
                 }
+                dt { "What we add" }
+                dd {
+                    "Each figure compares medians of the same run, both sides resampled independently, with a target. "
+                    strong { "met" } ": the whole interval lies at or below it; " strong { "missed" } ": above it; "
+                    strong { "undecided" } ": across it, or fewer than " (MIN_SAMPLES) " samples on a side."
+                }
                 dt { "Phase bars" }
                 dd {
                     "A bar is the median run itself, not a mean: its parts add up to its wall time exactly. Where work overlaps, an \

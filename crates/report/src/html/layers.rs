@@ -5,6 +5,7 @@ use maud::{Markup, html};
 
 use super::axis::percent;
 use crate::stats::as_f64;
+use crate::summary::holds_something;
 use crate::units;
 
 /// One table for each scenario, its bars on one scale over all scenarios; empty where nothing was counted.
@@ -47,7 +48,7 @@ fn scenario(usage: &ScenarioUsage, most: &Most) -> Markup {
                     th scope="col" { "Layer" } th scope="col" class="n" { "Bytes" } th scope="col" class="n" { "Inodes" }
                     th scope="col" class="n" { "Entries" }
                 } }
-                tbody { @for layer in &usage.layers {
+                tbody { @for layer in usage.layers.iter().filter(|layer| holds_something(layer)) {
                     tr {
                         th scope="row" { (layer.layer) }
                         (cell(units::bytes(layer.bytes), layer.bytes, most.bytes))

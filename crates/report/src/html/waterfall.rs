@@ -15,6 +15,12 @@ const ROW: f64 = 32.0;
 const HEAD: f64 = 26.0;
 /// Least width of a span, as a share of the plot: a shape without width is not drawn at all.
 const VISIBLE: f64 = 0.001;
+/// A span narrower than this share of the plot is short: nothing of it but its place can be seen.
+const SHORT: f64 = 0.005;
+/// Short spans of one lane that begin within this share of the plot are drawn as one row.
+const TOGETHER: f64 = 0.01;
+/// Names that the label of such a row has room for.
+const NAMES: usize = 2;
 const LANES: [(Lane, &str); 5] = [
     (Lane::Driver, "driver"),
     (Lane::Runner, "runner"),
@@ -31,12 +37,12 @@ pub(super) fn waterfall(id: &str, sample: &Sample) -> Markup {
         return html! {};
     }
     let axis = LinearAxis::to(as_f64(last_us));
-    let lanes = LANES.map(|(lane, name)| (name, of_lane(spans, lane)));
+    let lanes = LANES.map(|(lane, name)| (name, rows(of_lane(spans, lane), &axis)));
     let mut height = HEAD;
     let mut drawn = Vec::new();
-    for (name, spans) in lanes.iter().filter(|(_, spans)| !spans.is_empty()) {
-        drawn.push(lane_rows(name, spans, &axis, height));
-        height += LANE_HEADING + spans.len() as f64 * ROW;
+    for (name, rows) in lanes.iter().filter(|(_, rows)| !rows.is_empty()) {
+        drawn.push(lane_rows(name, rows, &axis, height));
+        height += LANE_HEADING + rows.len() as f64 * ROW;
     }
     html! {
         figure {
@@ -61,27 +67,74 @@ fn of_lane(spans: &[Span], lane: Lane) -> Vec<Span> {
     own
 }
 
-fn lane_rows(name: &str, spans: &[Span], axis: &LinearAxis, top: f64) -> Markup {
+/// One row for each span, but neighbours too short to be told apart share one: a real run has a dozen of them.
+fn rows(spans: Vec<Span>, axis: &LinearAxis) -> Vec<Vec<Span>> {
+    let width = |from: u64, to: u64| axis.at(as_f64(to)) - axis.at(as_f64(from));
+    let short = |span: &Span| width(span.start_us, span.end_us()) < SHORT;
+    let mut rows: Vec<Vec<Span>> = Vec::new();
+    for span in spans {
+        match rows.last_mut() {
+            Some(row) if short(&span) && short(&row[0]) && width(row[0].start_us, span.start_us) < TOGETHER => {
+                row.push(span);
+            }
+            _ => rows.push(vec![span]),
+        }
+    }
+    rows
+}
+
+fn lane_rows(name: &str, rows: &[Vec<Span>], axis: &LinearAxis, top: f64) -> Markup {
     html! {
         g class="halo" {
             line class="rule" x1="0" x2="100%" y1=(top + 4.0) y2=(top + 4.0) {}
             text class="lane" x="0" y=(top + 20.0) { (name) }
-            @for (index, span) in spans.iter().enumerate() { (span_row(span, axis, top + LANE_HEADING + index as f64 * ROW)) }
+            @for (index, row) in rows.iter().enumerate() { (drawn_row(row, axis, top + LANE_HEADING + index as f64 * ROW)) }
         }
     }
 }
 
-fn span_row(span: &Span, axis: &LinearAxis, top: f64) -> Markup {
-    let (left, right) = (axis.at(as_f64(span.start_us)), axis.at(as_f64(span.end_us())));
-    // From the middle on, the label ends where the bar ends: half the width is enough for the longest one.
-    let (x, anchor) = if left < 0.5 { (left, "start") } else { (right, "end") };
+fn drawn_row(row: &[Span], axis: &LinearAxis, top: f64) -> Markup {
+    let start_us = row.iter().map(|span| span.start_us).min().unwrap_or(0);
+    let end_us = row.iter().map(Span::end_us).max().unwrap_or(0);
+    let (left, right) = (axis.at(as_f64(start_us)), axis.at(as_f64(end_us)));
+    // Towards the end the label ends where the bar ends: a third of the width is enough for the longest one.
+    let (x, anchor) = match left {
+        left if left < 0.33 => (left, "start"),
+        left if left < 0.6 && row.len() > 1 => (left, "middle"),
+        left if left < 0.5 => (left, "start"),
+        _ => (right, "end"),
+    };
+    let spent_us: u64 = row.iter().map(|span| span.duration_us).sum();
     html! {
         text x=(percent(x)) y=(top + 11.0) text-anchor=(anchor) {
-            tspan { (span.phase.label()) }
-            tspan class="muted" dx="6" { (units::duration(as_f64(span.duration_us))) }
+            tspan { (names(row)) }
+            tspan class="muted" dx="6" { (units::duration(as_f64(spent_us))) }
         }
-        rect class=(format!("fall {}", phase_class(Some(span.phase))))
-            x=(percent(left)) y=(top + 16.0) width=(percent((right - left).max(VISIBLE))) height="10" {}
+        @for span in row {
+            @let (left, right) = (axis.at(as_f64(span.start_us)), axis.at(as_f64(span.end_us())));
+            rect class=(format!("fall {}", phase_class(Some(span.phase))))
+                x=(percent(left)) y=(top + 16.0) width=(percent((right - left).max(VISIBLE))) height="10" {
+                title { (span.phase.label()) ": " (units::duration(as_f64(span.duration_us))) }
+            }
+        }
+    }
+}
+
+/// `lock wait, cache lookup, 2 more`.
+fn names(row: &[Span]) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for span in row {
+        if !names.contains(&span.phase.label()) {
+            names.push(span.phase.label());
+        }
+    }
+    let more = names.len().saturating_sub(NAMES);
+    names.truncate(NAMES);
+    let shown = names.join(", ");
+    if more == 0 {
+        shown
+    } else {
+        format!("{shown}, {more} more")
     }
 }
 
