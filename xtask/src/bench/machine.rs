@@ -98,7 +98,8 @@ fn field(file: &str, name: &str) -> Option<String> {
 
 /// The type of the file system that holds `path`, by the longest mount point above it.
 pub fn file_system(path: &Path) -> String {
-    let Ok(path) = path.canonicalize() else {
+    // A folder that is not there yet will be on the file system of the nearest one that is.
+    let Some(path) = path.ancestors().find_map(|folder| folder.canonicalize().ok()) else {
         return "unknown".to_owned();
     };
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
@@ -115,7 +116,7 @@ pub fn file_system(path: &Path) -> String {
 
 /// Bytes free for this user on the file system that holds `path`.
 pub fn free_bytes(path: &Path) -> Option<u64> {
-    let stat = rustix::fs::statvfs(path).ok()?;
+    let stat = path.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok())?;
     Some(stat.f_bavail * stat.f_frsize)
 }
 
