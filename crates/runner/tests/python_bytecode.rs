@@ -13,6 +13,7 @@ use hybrid_cache_runner::python::pool::{self, Link, PYCACHE};
 use hybrid_cache_runner::python::record::Installed;
 use hybrid_cache_runner::python::{Lookup, PythonVolume};
 use hybrid_cache_runner::store::lock::Mode;
+use hybrid_cache_runner::store::measure::Counter;
 
 mod python_support;
 use python_support::{Bench, run};
@@ -218,4 +219,58 @@ fn invalid_ambiguous_and_unlisted_sources_go_without() {
         python,
         &format!("import sys; sys.path.insert(0, '{site}'); import a.both, a.unlisted"),
     );
+}
+
+#[test]
+fn sweeping_while_others_publish_leaves_no_link_dangling() {
+    let Some(bench) = Bench::new() else { return };
+    let volume = bench.volume();
+    let all = Budget { bytes: 0, inodes: 1 };
+    for _ in 0..3 {
+        std::thread::scope(|scope| {
+            let running: Vec<_> = ["packaging", "packaging,six", "packaging,idna"]
+                .into_iter()
+                .map(|dependencies| scope.spawn(|| assert!(bench.prepare(dependencies).warnings().is_empty())))
+                .collect();
+            while running.iter().any(|thread| !thread.is_finished()) {
+                gc(&volume, all, None, &patience()).unwrap();
+                let problems = verify(&volume).unwrap().problems;
+                let dangling: Vec<_> = problems
+                    .iter()
+                    .filter(|problem| problem.what.contains("byte-code"))
+                    .collect();
+                assert!(dangling.is_empty(), "{dangling:?}");
+            }
+        });
+    }
+    gc(&volume, all, None, &patience()).unwrap();
+    assert_eq!(contents(&volume.bytecode()).len(), 0);
+}
+
+#[test]
+fn an_eviction_is_credited_with_the_byte_code_it_frees() {
+    let Some(bench) = Bench::new() else { return };
+    bench.prepare("packaging");
+    std::thread::sleep(Duration::from_millis(20));
+    bench.prepare("six");
+    let volume = bench.volume();
+    gc(&volume, NO_LIMIT, None, &patience()).unwrap();
+    let total = Counter::new().take(&bench.root()).unwrap().inodes;
+    let Lookup::Hit(leased) = bench.lookup("packaging") else {
+        panic!("no hit")
+    };
+    // All inodes of it, those that it shares with uv's cache too: no other environment has them.
+    let mut counter = Counter::new();
+    let mut needed = counter.take(leased.path()).unwrap().inodes;
+    for link in links(&bench, "packaging") {
+        needed += counter.take(&volume.bytecode().join(link.folder)).unwrap().inodes;
+    }
+    drop(leased);
+    let enough = Budget {
+        bytes: 0,
+        inodes: total - needed,
+    };
+    let report = gc(&volume, enough, None, &patience()).unwrap();
+    assert!(report.evicted_environments == 1 && !report.over_budget, "{report:?}");
+    assert!(matches!(bench.lookup("packaging"), Lookup::Miss) && matches!(bench.lookup("six"), Lookup::Hit(_)));
 }

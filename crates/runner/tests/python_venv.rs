@@ -1,7 +1,5 @@
 //! An environment made without uv is the one that uv would have made.
 
-#![expect(clippy::unwrap_used, reason = "all of this is test code")]
-
 use std::path::Path;
 use std::process::Command;
 
