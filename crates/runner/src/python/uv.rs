@@ -33,7 +33,7 @@ pub struct Uv<'a> {
 impl Uv<'_> {
     /// Makes an empty environment at `environment`.
     ///
-    /// Relocatable, because it is renamed when it is published.
+    /// Relocatable, because it is renamed when it is published. Only for interpreters that [`super::venv`] does not know.
     ///
     /// # Errors
     /// uv failed; its own words are in the message.
