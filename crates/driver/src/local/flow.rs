@@ -106,9 +106,15 @@ impl Flow {
             let report = self.execute(&volumes, Environments::Lookup, false, &mut progress).await;
             self.finish(report, progress)
         };
-        if let Err(error) = self.folders.delete_bypass(&self.id) {
-            outcome.warnings.push(error.to_string());
-        }
+        let (folders, id) = (self.folders.clone(), self.id.clone());
+        // It may be gigabytes: other tasks go on meanwhile.
+        let deleted = tokio::task::spawn_blocking(move || folders.delete_bypass(&id)).await;
+        let problem = match deleted {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(panic) => Some(panic.to_string()),
+        };
+        outcome.warnings.extend(problem);
         outcome
     }
 

@@ -4,24 +4,27 @@
 //! <root>/
 //!   volumes/python/                      the standing Python volume, mounted at /cache/python
 //!   volumes/system/.nix-portable/nix/    the standing system volume's store, mounted at /nix
-//!   epochs/<id>/{python,system}/         the same, empty when made, for measuring first runs
-//!   bypass/<task>/{python,system}/       the same, for one run with `useCache: false`
+//!   epochs/<id>/{python,system,.owner}   the same, empty when made, for measuring first runs
+//!   bypass/<task>/{python,system,.owner} the same, for one run with `useCache: false`
 //!   sandbox/{bin,passwd,group}           what every sandbox sees of the machine's basic tools and users
 //! ```
-//! All of it is on one file system, so that a fresh epoch measures what the standing volumes would cost.
+//! All of it is on one file system, so that a fresh epoch measures what the standing volumes would cost. What is below
+//! `epochs` and `bypass` belongs to the process that made it and is deleted once that process is gone.
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::claims::{self, Claims};
 use crate::{DriverError, Epoch};
 
 /// Paths below the root.
 #[derive(Clone, Debug)]
 pub struct Folders {
     root: PathBuf,
+    claims: Claims,
 }
 
 /// One pair of volumes.
@@ -65,8 +68,14 @@ impl Folders {
     /// # Errors
     /// It cannot be written.
     pub fn open(root: &Path) -> Result<Folders, DriverError> {
-        let folders = Folders { root: root.to_owned() };
+        let folders = Folders {
+            root: root.to_owned(),
+            claims: Claims::default(),
+        };
         folders.standing().create()?;
+        for parent in ["epochs", "bypass"] {
+            claims::sweep(&root.join(parent));
+        }
         Ok(folders)
     }
 
@@ -92,9 +101,9 @@ impl Folders {
     /// # Errors
     /// They cannot be made.
     pub fn create_epoch(&self) -> Result<Epoch, DriverError> {
-        let epoch = Epoch::Fresh(unique_id("epoch"));
-        self.of(&epoch).create()?;
-        Ok(epoch)
+        let id = unique_id("epoch");
+        self.create_claimed(&self.epoch_folder(&id))?;
+        Ok(Epoch::Fresh(id))
     }
 
     /// Deletes a fresh epoch; the standing caches are left alone.
@@ -104,7 +113,7 @@ impl Folders {
     pub fn delete_epoch(&self, epoch: &Epoch) -> Result<(), DriverError> {
         match epoch {
             Epoch::Standing => Ok(()),
-            Epoch::Fresh(id) => delete_tree(&self.epoch_folder(id)),
+            Epoch::Fresh(id) => self.delete_claimed(&self.epoch_folder(id)),
         }
     }
 
@@ -113,9 +122,7 @@ impl Folders {
     /// # Errors
     /// They cannot be made.
     pub fn create_bypass(&self, task: &str) -> Result<VolumePair, DriverError> {
-        let pair = VolumePair::below(&self.bypass_folder(task));
-        pair.create()?;
-        Ok(pair)
+        self.create_claimed(&self.bypass_folder(task))
     }
 
     /// Deletes the throw-away volumes of one task.
@@ -123,7 +130,24 @@ impl Folders {
     /// # Errors
     /// Something in them cannot be deleted.
     pub fn delete_bypass(&self, task: &str) -> Result<(), DriverError> {
-        delete_tree(&self.bypass_folder(task))
+        self.delete_claimed(&self.bypass_folder(task))
+    }
+
+    fn create_claimed(&self, folder: &Path) -> Result<VolumePair, DriverError> {
+        let failed = DriverError::io(format!("cannot create the cache folder {folder:?}"));
+        self.claims.create(folder).map_err(failed)?;
+        let pair = VolumePair::below(folder);
+        if let Err(error) = pair.create() {
+            // The first problem is the one to tell.
+            let _ = self.claims.delete(folder);
+            return Err(error);
+        }
+        Ok(pair)
+    }
+
+    fn delete_claimed(&self, folder: &Path) -> Result<(), DriverError> {
+        let failed = DriverError::io(format!("cannot delete {folder:?}"));
+        self.claims.delete(folder).map_err(failed)
     }
 
     fn bypass_folder(&self, task: &str) -> PathBuf {
@@ -149,39 +173,10 @@ pub fn unique_id(prefix: &str) -> String {
     )
 }
 
-/// Deletes a folder with all it holds. A Nix store's folders are read-only, so they are made writable on the way.
-fn delete_tree(folder: &Path) -> Result<(), DriverError> {
-    fn delete(folder: &Path) -> io::Result<()> {
-        match fs::remove_dir_all(folder) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-            other => return other,
-        }
-        make_writable(folder)?;
-        fs::remove_dir_all(folder)
-    }
-    match delete(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DriverError::Io {
-            what: format!("cannot delete {folder:?}"),
-            source: error,
-        }),
-        _ => Ok(()),
-    }
-}
-
-fn make_writable(folder: &Path) -> io::Result<()> {
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            make_writable(&entry.path())?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn an_epoch_is_deleted_with_its_read_only_folders_and_nothing_else() {

@@ -1,5 +1,6 @@
 //! The local driver: a task is a runner in a bubblewrap sandbox on this machine. No Docker, no cluster, no root.
 
+mod claims;
 pub mod config;
 mod flow;
 pub mod folders;

@@ -119,6 +119,8 @@ impl HostLayout {
             arguments.bind_below_new("--ro-bind", &self.shared.join(name), Path::new(at));
         }
         arguments.add("--proc").add("/proc").add("--dev").add("/dev");
+        // bubblewrap's own is for its user alone, and without it Python's multiprocessing has no locks.
+        arguments.add("--perms").add("1777").add("--tmpfs").add("/dev/shm");
         arguments.add("--perms").add("1777").add("--tmpfs").add("/tmp");
         arguments.add("--perms").add("0777").add("--dir").add(SCRATCH);
         arguments
@@ -151,12 +153,23 @@ fn write_shared(shared: &Path, user: Identity) -> io::Result<()> {
     } else {
         "root:x:0:0:root:/root:/bin/sh\n"
     };
-    fs::write(
-        shared.join("passwd"),
-        format!("{root}task:x:{uid}:{gid}:task:{SCRATCH}/home:/bin/sh\n"),
+    write_where_different(
+        &shared.join("passwd"),
+        &format!("{root}task:x:{uid}:{gid}:task:{SCRATCH}/home:/bin/sh\n"),
     )?;
     let root = if gid == 0 { "" } else { "root:x:0:\n" };
-    fs::write(shared.join("group"), format!("{root}task:x:{gid}:\n"))
+    write_where_different(&shared.join("group"), &format!("{root}task:x:{gid}:\n"))
+}
+
+/// Leaves a file that is right already alone: the folder may be read-only, and a sandbox may be reading the file. Any
+/// other is replaced as a whole.
+fn write_where_different(path: &Path, text: &str) -> io::Result<()> {
+    if fs::read(path).is_ok_and(|found| found == text.as_bytes()) {
+        return Ok(());
+    }
+    let staged = path.with_extension(super::folders::unique_id("new"));
+    fs::write(&staged, text)?;
+    fs::rename(&staged, path)
 }
 
 /// An argument list under construction.

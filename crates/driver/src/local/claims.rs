@@ -1,0 +1,179 @@
+//! Folders that belong to one living process: volumes to be thrown away. What a killed process left is found by its
+//! lock, which the kernel lets go with the process, and deleted by the next one.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The locked file in each folder.
+const OWNER: &str = ".owner";
+/// How often a folder is made anew that a sweep of another process took for a left-over in the moment it was made.
+const ATTEMPTS: usize = 8;
+/// How long deleting waits for killed processes that still write, and how long between two looks.
+const DYING: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// What this process holds.
+#[derive(Clone, Debug, Default)]
+pub struct Claims {
+    held: Arc<Mutex<HashMap<PathBuf, File>>>,
+}
+
+impl Claims {
+    fn held(&self) -> MutexGuard<'_, HashMap<PathBuf, File>> {
+        // The map is whole between its calls, whatever panicked.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes `folder` and holds it until [`Claims::delete`] or the end of this process.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn create(&self, folder: &Path) -> io::Result<()> {
+        for _ in 0..ATTEMPTS {
+            if let Some(lock) = try_create(folder)? {
+                self.held().insert(folder.to_owned(), lock);
+                return Ok(());
+            }
+        }
+        Err(io::Error::other("another process deletes it again and again"))
+    }
+
+    /// Deletes a folder with all it holds, and the one above it where that is empty then.
+    ///
+    /// # Errors
+    /// Something in it cannot be deleted.
+    pub fn delete(&self, folder: &Path) -> io::Result<()> {
+        let deleted = delete_tree(folder);
+        self.held().remove(folder);
+        if let (Ok(()), Some(parent)) = (&deleted, folder.parent()) {
+            // It fails where others have folders in it.
+            let _ = fs::remove_dir(parent);
+        }
+        deleted
+    }
+}
+
+/// Makes and locks it; `None` where a sweep was quicker with the lock.
+fn try_create(folder: &Path) -> io::Result<Option<File>> {
+    match fs::DirBuilder::new().recursive(true).mode(0o755).create(folder) {
+        // The folder above it was empty for a moment, and deleted.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    }
+    let path = folder.join(OWNER);
+    let lock = match File::create(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    match lock.try_lock() {
+        Ok(()) => Ok(is_at(&lock, &path).then_some(lock)),
+        Err(fs::TryLockError::WouldBlock) => Ok(None),
+        // A file system without locks: nobody can take the folder for a left-over there either.
+        Err(fs::TryLockError::Error(_)) => Ok(Some(lock)),
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let place = |of: io::Result<fs::Metadata>| of.map(|metadata| (metadata.dev(), metadata.ino())).ok();
+    let at_path = place(fs::metadata(path));
+    at_path.is_some() && at_path == place(file.metadata())
+}
+
+/// Deletes what processes that live no more have left in `parent`. What cannot be deleted stays: it only takes space.
+pub fn sweep(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let folder = entry.path();
+        let Ok(owner) = File::options().read(true).write(true).open(folder.join(OWNER)) else {
+            continue;
+        };
+        if owner.try_lock().is_ok() {
+            let _ = delete_tree(&folder);
+        }
+    }
+    let _ = fs::remove_dir(parent);
+}
+
+/// Deletes a folder with all it holds, waiting a little for processes that were killed and still write into it. A Nix
+/// store's folders are read-only, so they are made writable on the way.
+fn delete_tree(folder: &Path) -> io::Result<()> {
+    let give_up = Instant::now() + DYING;
+    loop {
+        let deleted = match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                make_writable(folder).and_then(|()| fs::remove_dir_all(folder))
+            }
+            other => other,
+        };
+        match deleted {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !folder.exists() => return Ok(()),
+            Err(error) if is_passing(&error) && Instant::now() < give_up => std::thread::sleep(LOOK_AGAIN),
+            other => return other,
+        }
+    }
+}
+
+/// True where somebody added or removed something meanwhile.
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{DirectoryNotEmpty, NotFound};
+    matches!(error.kind(), DirectoryNotEmpty | NotFound)
+}
+
+fn make_writable(folder: &Path) -> io::Result<()> {
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            make_writable(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_living_process_holds_stays_and_what_a_dead_one_left_goes() {
+        let root = tempfile::tempdir().unwrap();
+        let parent = root.path().join("bypass");
+        let (living, dead) = (Claims::default(), Claims::default());
+        living.create(&parent.join("living")).unwrap();
+        dead.create(&parent.join("dead")).unwrap();
+        fs::create_dir_all(parent.join("dead/store")).unwrap();
+        fs::set_permissions(parent.join("dead/store"), fs::Permissions::from_mode(0o555)).unwrap();
+        sweep(&parent);
+        assert!(parent.join("living").exists() && parent.join("dead").exists());
+        drop(dead);
+        sweep(&parent);
+        assert!(parent.join("living").exists() && !parent.join("dead").exists());
+        living.delete(&parent.join("living")).unwrap();
+        assert!(!parent.exists());
+    }
+
+    #[test]
+    fn folders_come_and_go_side_by_side() {
+        let root = tempfile::tempdir().unwrap();
+        let parent = root.path().join("bypass");
+        std::thread::scope(|scope| {
+            for name in ["a", "b", "c", "d"] {
+                let folder = parent.join(name);
+                scope.spawn(move || {
+                    let claims = Claims::default();
+                    for _ in 0..50 {
+                        claims.create(&folder).unwrap();
+                        assert!(folder.join(OWNER).exists());
+                        claims.delete(&folder).unwrap();
+                        assert!(!folder.exists());
+                    }
+                });
+            }
+        });
+        assert!(!parent.exists());
+    }
+}

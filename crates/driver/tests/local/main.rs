@@ -1,0 +1,18 @@
+//! The local driver end to end: real uv, Nix and bubblewrap, real packages.
+//!
+//! All of it is one program, so that its tests can share warm caches. A test that needs what this machine lacks says
+//! `skipped: <test>: <why>` and ends.
+
+#![expect(clippy::unwrap_used, reason = "all of this is test code")]
+
+mod access;
+mod bench;
+mod crash;
+mod ends;
+mod full;
+mod offline;
+mod output;
+mod race;
+mod roles;
+mod sandbox;
+mod tasks;

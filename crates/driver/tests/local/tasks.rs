@@ -1,0 +1,251 @@
+//! What a user may write into a task, and what comes of it.
+
+use std::os::unix::fs::PermissionsExt;
+
+use hybrid_cache_model::task::MAX_CODE_BYTES;
+use hybrid_cache_model::{CacheStatus, FailureKind, TaskSpec};
+
+use crate::bench::{Bench, difference, is_built, machine, machine_with_nix, python, system};
+
+/// Every one of these did harm to some tool once; none may reach a process.
+const HOSTILE: [&str; 14] = [
+    "-e ./p",
+    "-r /etc/hostname",
+    "--index-url=https://evil.example/simple",
+    "x @ file:///etc/passwd",
+    "foo @ http://u:${SECRET}@host.example/",
+    "git+https://host.example/x",
+    "./local",
+    "/etc/passwd",
+    "..\\x",
+    "numpy ; import os",
+    "numpy\\\n--index-url x",
+    "numpy --hash=sha256:0",
+    "${HOME}",
+    "numpy\u{0}",
+];
+
+#[tokio::test]
+async fn what_is_refused_is_refused_before_any_process_starts() {
+    let test = "what_is_refused_is_refused_before_any_process_starts";
+    let Some(mut config) = machine(test) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    // Stands where every process of a task would start, so that one which does start is seen.
+    let (program, witness) = (folder.path().join("bwrap"), folder.path().join("started"));
+    std::fs::write(&program, format!("#!/bin/sh\n: >>{}\nexit 1\n", witness.display())).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    config.bubblewrap = vec![program.display().to_string()];
+    let bench = Bench::empty(config);
+    let before = bench.listing();
+    for line in HOSTILE {
+        let in_file = TaskSpec {
+            requirements_file: format!("idna\n{line}\n"),
+            ..TaskSpec::new("print(1)")
+        };
+        let told = bench.refused(&in_file).await;
+        assert!(told.starts_with("/requirementsFile line "), "{line}: {told}");
+        let told = bench.refused(&python(line, "print(1)")).await;
+        assert!(told.starts_with("/dependencies"), "{line}: {told}");
+    }
+    for name in ["gcc;id", "-f", "../x", "nixpkgs#$(id)", "github:x/y#z", "gcc make"] {
+        let told = bench.refused(&system(name, "print(1)")).await;
+        assert!(told.starts_with("/systemDependencies"), "{name}: {told}");
+    }
+    assert!(bench.refused(&TaskSpec::new("")).await.contains("the code is empty"));
+    assert!(
+        bench
+            .refused(&TaskSpec::new("#".repeat(MAX_CODE_BYTES + 1)))
+            .await
+            .contains("bytes")
+    );
+    assert!(!witness.exists(), "a process was started for a task that was refused");
+    assert_eq!(difference(&before, &bench.listing()), Vec::<String>::new());
+    // The witness works: a good task does start something.
+    bench.run(&TaskSpec::new("print(1)")).await;
+    assert!(witness.exists());
+}
+
+#[tokio::test]
+async fn a_mebibyte_of_code_works() {
+    let Some(config) = machine("a_mebibyte_of_code_works") else {
+        return;
+    };
+    let bench = Bench::shared(config);
+    let end = "\nprint('the end')";
+    // Quotation marks, so that the text doubles on its way as JSON.
+    let code = format!("#{}{end}", "\"".repeat(MAX_CODE_BYTES - end.len() - 1));
+    assert_eq!(bench.run(&TaskSpec::new(code)).await.good(), "the end");
+}
+
+#[tokio::test]
+async fn what_programs_expect_of_a_machine_is_there() {
+    let Some(config) = machine("what_programs_expect_of_a_machine_is_there") else {
+        return;
+    };
+    let bench = Bench::shared(config);
+    let code = r#"
+import getpass, multiprocessing, multiprocessing.shared_memory, os, pathlib, random, socket, ssl, tempfile, zoneinfo
+def square(n): return n * n
+if __name__ == "__main__":
+    with multiprocessing.Pool(2) as pool:
+        assert pool.map(square, range(4)) == [0, 1, 4, 9]
+    shared = multiprocessing.shared_memory.SharedMemory(create=True, size=4096)
+    shared.close(); shared.unlink()
+    for folder in (pathlib.Path.home(), pathlib.Path.cwd(), pathlib.Path(tempfile.gettempdir()), pathlib.Path("/tmp")):
+        (folder / "a").write_text("x")
+    assert getpass.getuser() == "task" and os.getuid() != 0, (getpass.getuser(), os.getuid())
+    assert socket.gethostbyname("localhost") == "127.0.0.1"
+    os.urandom(8), open("/dev/null", "w").write("x"), ssl.create_default_context()
+    print("all there")
+"#;
+    assert_eq!(bench.run(&TaskSpec::new(code)).await.good(), "all there");
+}
+
+#[tokio::test]
+async fn requirements_of_both_fields_combine() {
+    let Some(config) = machine("requirements_of_both_fields_combine") else {
+        return;
+    };
+    let bench = Bench::shared(config);
+    let mut spec = python("idna", "import idna, packaging; print('both')");
+    spec.requirements_file = "# from a file\npackaging>=21 ; python_version >= '3'\n\nidna>=3\n".to_owned();
+    let first = bench.run(&spec).await;
+    assert_eq!(first.good(), "both");
+    let names = |pins: &[String]| {
+        pins.iter()
+            .map(|pin| pin.split("==").next().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&first.outcome.resolved.python), ["idna", "packaging"]);
+    let again = bench.run(&spec).await;
+    assert_eq!(again.good(), "both");
+    assert_eq!(again.python(), CacheStatus::Hit);
+    assert_eq!(again.outcome.resolved, first.outcome.resolved);
+}
+
+#[tokio::test]
+async fn packages_that_do_not_exist_are_named() {
+    let Some(config) = machine("packages_that_do_not_exist_are_named") else {
+        return;
+    };
+    let bench = Bench::shared(config);
+    let name = "hybrid-cache-has-no-such-package";
+    let ran = bench.run(&python(&format!("idna,{name}"), "print(1)")).await;
+    assert!(ran.failed(FailureKind::UnknownPackage).message.contains(name));
+    assert_eq!(ran.stdout, "");
+    assert!(bench.verify().await.is_clean());
+}
+
+#[tokio::test]
+async fn a_contradiction_is_told_in_uvs_words() {
+    let Some(config) = machine("a_contradiction_is_told_in_uvs_words") else {
+        return;
+    };
+    let bench = Bench::shared(config);
+    let mut spec = python("idna==3.6", "print(1)");
+    spec.requirements_file = "idna==3.7\n".to_owned();
+    let ran = bench.run(&spec).await;
+    let told = ran.failed(FailureKind::Unsatisfiable).to_string();
+    assert!(
+        told.contains("idna==3.6") && told.contains("idna==3.7") && told.contains("unsatisfiable"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_system_name_comes_with_its_neighbour() {
+    let Some(config) = machine_with_nix("an_unknown_system_name_comes_with_its_neighbour") else {
+        return;
+    };
+    let bench = Bench::shared(config);
+    for (asked, meant) in [("gnumak", "gnumake"), ("pkg-confg", "pkg-config"), ("crul", "curl")] {
+        let ran = bench.run(&system(asked, "print(1)")).await;
+        let told = ran.failed(FailureKind::UnknownSystemPackage).to_string();
+        assert!(
+            told.contains(&format!("did you mean {meant}?")) && told.contains(asked),
+            "{told}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_names_people_use_bring_the_programs_they_mean() {
+    let Some(config) = machine_with_nix("the_names_people_use_bring_the_programs_they_mean") else {
+        return;
+    };
+    let bench = Bench::shared(config);
+    let code = r#"
+import subprocess
+for name in "gcc g++ make cmake pkg-config git curl wget python3".split():
+    said = subprocess.run([name, "--version"], capture_output=True, text=True, check=True)
+    print(name, (said.stdout or said.stderr).splitlines()[0])
+"#;
+    let spec = system("gcc,g++,make,cmake,pkg-config,git,curl,wget,python3", code);
+    let first = bench.run(&spec).await;
+    let lines: Vec<&str> = first.good().lines().collect();
+    assert_eq!(lines.len(), 9, "{lines:?}");
+    assert!(is_built(first.system()), "{:?}", first.system());
+    // `g++` is in `gcc`: eight packages for nine names.
+    assert_eq!(
+        first.outcome.resolved.system.len(),
+        8,
+        "{:?}",
+        first.outcome.resolved.system
+    );
+    let again = bench.run(&spec).await;
+    assert_eq!((again.good(), again.system()), (first.good(), CacheStatus::Hit));
+}
+
+#[tokio::test]
+async fn a_run_that_bypasses_the_caches_leaves_nothing_behind() {
+    let Some(config) = machine_with_nix("a_run_that_bypasses_the_caches_leaves_nothing_behind") else {
+        return;
+    };
+    let bench = Bench::empty(config);
+    let before = bench.listing();
+    let mut spec = python(
+        "idna",
+        "import idna, subprocess; print(subprocess.run(['m4', '--version']).returncode)",
+    );
+    spec.system_dependencies = "m4".to_owned();
+    spec.use_cache = false;
+    let ran = bench.run(&spec).await;
+    assert!(ran.good().ends_with('0'), "{}", ran.stdout);
+    assert_eq!(
+        (ran.python(), ran.system()),
+        (CacheStatus::Bypassed, CacheStatus::Bypassed)
+    );
+    assert_eq!(difference(&before, &bench.listing()), Vec::<String>::new());
+    // Nor does one that fails on the way.
+    spec.dependencies = "hybrid-cache-has-no-such-package".to_owned();
+    let failed = bench.run(&spec).await;
+    failed.failed(FailureKind::UnknownPackage);
+    assert_eq!(
+        (failed.python(), failed.system()),
+        (CacheStatus::Bypassed, CacheStatus::Bypassed)
+    );
+    assert_eq!(difference(&before, &bench.listing()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_cancelled_bypass_leaves_nothing_behind_either() {
+    use hybrid_cache_driver::Driver;
+    let Some(config) = machine("a_cancelled_bypass_leaves_nothing_behind_either") else {
+        return;
+    };
+    let bench = Bench::empty(config);
+    let before = bench.listing();
+    let mut spec = python("numpy", "print(1)");
+    spec.use_cache = false;
+    for _ in 0..3 {
+        let ticket = bench.submit(&spec).await;
+        // In the midst of it: uv has begun to fill its folder.
+        let busy = || crate::roles::count_below(&bench.config.root.join("bypass"), 40);
+        crate::roles::until("uv fills its folder", busy).await;
+        bench.driver.cancel(&ticket).await.unwrap();
+        let ran = bench.finish(&ticket).await;
+        assert_eq!(ran.outcome.end, hybrid_cache_model::End::Cancelled);
+        assert_eq!(ran.outcome.warnings, Vec::<String>::new());
+        assert_eq!(difference(&before, &bench.listing()), Vec::<String>::new());
+    }
+}
