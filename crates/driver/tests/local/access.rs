@@ -238,6 +238,33 @@ async fn an_ordinary_user_runs_everything_too() {
 }
 
 #[tokio::test]
+async fn looking_after_empty_volumes_leaves_them_empty_and_usable() {
+    let Some(config) = machine_with_nix("looking_after_empty_volumes_leaves_them_empty_and_usable") else {
+        return;
+    };
+    let bench = Bench::empty(config);
+    let before = bench.listing();
+    for _ in 0..2 {
+        assert!(bench.verify().await.is_clean());
+        bench.gc(1).await;
+        let usage = bench.driver.maintain(&Epoch::Standing, Maintenance::Usage).await;
+        let Ok(MaintainReport::Usage(usage)) = usage else {
+            panic!("{usage:?}")
+        };
+        assert_eq!((usage.environments, usage.system_sets), (0, 0));
+    }
+    let system_before: Vec<_> = before.iter().filter(|line| line.contains("system")).collect();
+    let after = bench.listing();
+    assert_eq!(
+        after.iter().filter(|line| line.contains("system")).collect::<Vec<_>>(),
+        system_before
+    );
+    let mut spec = python("idna", "import idna; print('good')");
+    spec.system_dependencies = "m4".to_owned();
+    assert_eq!(bench.run(&spec).await.good(), "good");
+}
+
+#[tokio::test]
 async fn a_folder_of_another_user_is_named() {
     let Some(config) = machine("a_folder_of_another_user_is_named") else {
         return;

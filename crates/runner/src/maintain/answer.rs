@@ -45,6 +45,14 @@ fn system_volume(request: &MaintainRequest) -> Result<Option<SystemVolume>, Fail
     volume.map(|volume| volume.check().map(|()| volume)).transpose()
 }
 
+/// The same where it holds something of ours.
+fn used_system_volume(request: &MaintainRequest) -> Result<Option<SystemVolume>, Failure> {
+    match system_volume(request)? {
+        Some(volume) if volume.is_laid_out()? => Ok(Some(volume)),
+        _ => Ok(None),
+    }
+}
+
 fn patience(request: &MaintainRequest) -> Result<Patience, Failure> {
     Patience::until(Instant::now() + Duration::from_millis(request.deadline_ms))
 }
@@ -70,7 +78,7 @@ fn gc(request: &MaintainRequest) -> Result<GcReport, Failure> {
     if let Some(volume) = python_volume(request)? {
         report.add(super::gc(&volume, budget, request.python_tools.as_ref(), &patience)?);
     }
-    if let Some(volume) = system_volume(request)? {
+    if let Some(volume) = used_system_volume(request)? {
         report.add(system::gc(&volume, budget, request.system_tools.as_ref(), &patience)?);
     }
     Ok(report)
@@ -82,7 +90,7 @@ fn verify(request: &MaintainRequest) -> Result<VerifyReport, Failure> {
     if let Some(volume) = python_volume(request)? {
         report.add(super::verify(&volume)?);
     }
-    if let Some(volume) = system_volume(request)? {
+    if let Some(volume) = used_system_volume(request)? {
         report.add(system::verify(&volume, request.system_tools.as_ref(), &patience)?);
     }
     Ok(report)

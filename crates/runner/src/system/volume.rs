@@ -81,7 +81,12 @@ impl SystemVolume {
         self.is_laid_out().map(drop)
     }
 
-    fn is_laid_out(&self) -> Result<bool, Failure> {
+    /// False where nothing of ours is on the volume yet: then there is nothing to look after either, and any folder
+    /// made there would make it look like somebody else's.
+    ///
+    /// # Errors
+    /// As those of [`SystemVolume::check`].
+    pub fn is_laid_out(&self) -> Result<bool, Failure> {
         let state = self.state();
         Ok(state.exists() && format::open(&state, CACHE_NAME, Access::Read)? == Opened::Ours)
     }
