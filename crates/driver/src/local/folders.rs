@@ -6,7 +6,8 @@
 //!   volumes/system/.nix-portable/nix/    the standing system volume's store, mounted at /nix
 //!   epochs/<id>/{python,system,.owner}   the same, empty when made, for measuring first runs
 //!   bypass/<task>/{python,system,.owner} the same, for one run with `useCache: false`
-//!   sandbox/{bin,passwd,group}           what every sandbox sees of the machine's basic tools and users
+//!   sandbox/{bin,etc}                    what every sandbox sees of the machine's basic tools and users
+//!   system-source.json                   which package source filled them; kept by the command line
 //! ```
 //! All of it is on one file system, so that a fresh epoch measures what the standing volumes would cost. What is below
 //! `epochs` and `bypass` belongs to the process that made it and is deleted once that process is gone.

@@ -3,6 +3,8 @@
 //! Two sandboxes, one rule: who runs user code writes nowhere but its own scratch, who writes the caches never runs
 //! user code. Neither sees the user's home folder.
 
+mod etc;
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
@@ -14,6 +16,7 @@ use hybrid_cache_model::protocol::Identity;
 
 use super::config::{LocalConfig, Network};
 use super::folders::VolumePair;
+use etc::Etc;
 
 /// Mount point of the Python volume inside every sandbox.
 pub const PYTHON_MOUNT: &str = "/cache/python";
@@ -36,24 +39,6 @@ const BASIC_TOOLS: [&str; 43] = [
     "wc",
 ];
 
-/// Files of /etc that name resolution, certificates, the dynamic linker and the time zone need.
-const ETC: [&str; 14] = [
-    "alternatives",
-    "ca-certificates",
-    "hosts",
-    "ld.so.cache",
-    "ld.so.conf",
-    "ld.so.conf.d",
-    "localtime",
-    "mime.types",
-    "nsswitch.conf",
-    "pki",
-    "protocols",
-    "resolv.conf",
-    "services",
-    "ssl",
-];
-
 /// How one folder of the root file system appears in the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum RootEntry {
@@ -65,7 +50,7 @@ enum RootEntry {
 #[derive(Clone, Debug)]
 pub struct HostLayout {
     root: Vec<RootEntry>,
-    etc: Vec<PathBuf>,
+    etc: Etc,
     /// The user that runs user code, where this process is root.
     pub identity: Option<Identity>,
     shared: PathBuf,
@@ -89,13 +74,9 @@ impl HostLayout {
                 Err(_) => {}
             }
         }
-        let etc = ETC
-            .iter()
-            .map(|name| Path::new("/etc").join(name))
-            .filter(|path| path.exists())
-            .collect();
         let identity = rustix::process::geteuid().is_root().then_some(NOBODY);
-        write_shared(shared, identity.unwrap_or_else(own_identity))?;
+        let etc = Etc::read(shared, identity.unwrap_or_else(own_identity))?;
+        link_basic_tools(shared)?;
         Ok(HostLayout {
             root,
             etc,
@@ -104,7 +85,8 @@ impl HostLayout {
         })
     }
 
-    fn base(&self) -> Arguments {
+    /// What both kinds of sandbox have, with /etc as `mount_etc` puts it there.
+    fn base(&self, mount_etc: fn(&Etc, &mut Arguments)) -> Arguments {
         let mut arguments = Arguments::default();
         for entry in &self.root {
             match entry {
@@ -112,12 +94,8 @@ impl HostLayout {
                 RootEntry::Link { at, to } => arguments.add("--symlink").add(to).add(at),
             };
         }
-        for path in &self.etc {
-            arguments.bind_below_new("--ro-bind", path, path);
-        }
-        for (name, at) in [("passwd", "/etc/passwd"), ("group", "/etc/group"), ("bin", BASE_PATH)] {
-            arguments.bind_below_new("--ro-bind", &self.shared.join(name), Path::new(at));
-        }
+        mount_etc(&self.etc, &mut arguments);
+        arguments.bind_below_new("--ro-bind", &self.shared.join("bin"), Path::new(BASE_PATH));
         arguments.add("--proc").add("/proc").add("--dev").add("/dev");
         // bubblewrap's own is for its user alone, and without it Python's multiprocessing has no locks.
         arguments.add("--perms").add("1777").add("--tmpfs").add("/dev/shm");
@@ -134,8 +112,8 @@ fn own_identity() -> Identity {
     }
 }
 
-/// Writes the user database and the links to basic tools. Links that are there stay: a running sandbox uses them.
-fn write_shared(shared: &Path, user: Identity) -> io::Result<()> {
+/// Links the basic tools. Links that are there stay: a running sandbox uses them.
+fn link_basic_tools(shared: &Path) -> io::Result<()> {
     let bin = shared.join("bin");
     fs::create_dir_all(&bin)?;
     for tool in BASIC_TOOLS {
@@ -147,29 +125,7 @@ fn write_shared(shared: &Path, user: Identity) -> io::Result<()> {
             }
         }
     }
-    let Identity { uid, gid } = user;
-    let root = if uid == 0 {
-        ""
-    } else {
-        "root:x:0:0:root:/root:/bin/sh\n"
-    };
-    write_where_different(
-        &shared.join("passwd"),
-        &format!("{root}task:x:{uid}:{gid}:task:{SCRATCH}/home:/bin/sh\n"),
-    )?;
-    let root = if gid == 0 { "" } else { "root:x:0:\n" };
-    write_where_different(&shared.join("group"), &format!("{root}task:x:{gid}:\n"))
-}
-
-/// Leaves a file that is right already alone: the folder may be read-only, and a sandbox may be reading the file. Any
-/// other is replaced as a whole.
-fn write_where_different(path: &Path, text: &str) -> io::Result<()> {
-    if fs::read(path).is_ok_and(|found| found == text.as_bytes()) {
-        return Ok(());
-    }
-    let staged = path.with_extension(super::folders::unique_id("new"));
-    fs::write(&staged, text)?;
-    fs::rename(&staged, path)
+    Ok(())
 }
 
 /// An argument list under construction.
@@ -272,7 +228,7 @@ pub fn task_command(
     staged: Option<&Path>,
     report_fd: u32,
 ) -> Vec<OsString> {
-    let mut arguments = host.base();
+    let mut arguments = host.base(Etc::mount);
     bind_interpreter(&mut arguments, config);
     arguments.bind_below_new("--ro-bind", &config.runner, Path::new(RUNNER));
     if needs.python {
@@ -305,7 +261,7 @@ pub fn maintenance_command(
     needs: Needs,
     subcommand: &str,
 ) -> Vec<OsString> {
-    let mut arguments = host.base();
+    let mut arguments = host.base(Etc::mount_each);
     bind_interpreter(&mut arguments, config);
     for folder in &config.tool_folders {
         arguments.bind_below_new("--ro-bind", folder, folder);

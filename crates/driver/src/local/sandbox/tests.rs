@@ -44,7 +44,11 @@ fn host(identity: Option<Identity>) -> HostLayout {
             },
             RootEntry::Bind("/lib64".into()),
         ],
-        etc: vec!["/etc/ssl".into(), "/etc/resolv.conf".into()],
+        etc: Etc {
+            folder: "/cache/sandbox/etc".into(),
+            live: vec!["/etc/resolv.conf".into(), "/etc/ssl".into()],
+            copied: vec!["/etc/nsswitch.conf".into()],
+        },
         identity,
         shared: "/cache/sandbox".into(),
     }
