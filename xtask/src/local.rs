@@ -12,7 +12,7 @@ use hybrid_cache_model::{Scenario, TaskSpec};
 use crate::checkout::Checkout;
 use crate::exit::Expected;
 use crate::tools::{self, NixProvider, Origin, ProviderChoice, SourceChoice, Tool, ToolChoice, Tools};
-use crate::{flags, runner};
+use crate::{flags, remembered, runner};
 
 /// A machine that is ready to run tasks.
 pub struct Machine {
@@ -50,6 +50,14 @@ impl Machine {
             NixProvider::Nix => "nix",
             NixProvider::NixPortable => "nix-portable",
         });
+        let system = match system(&tools)? {
+            Some(system) => {
+                remembered::keep(&root, &system);
+                Some(system)
+            }
+            None if choice == ToolChoice::default() => remembered::recall(&root),
+            None => None,
+        };
         let network = if flags.no_network {
             Network::None
         } else {
@@ -67,7 +75,7 @@ impl Machine {
                 variables: tools.index.env.clone().into_iter().collect(),
                 allow_source_builds: false,
             },
-            system: system(&tools)?,
+            system,
             tool_folders: tool_folders(checkout, &tools),
             max_age_s: DEFAULT_MAX_AGE_S,
             task_variables: Vec::new(),

@@ -7,6 +7,7 @@ mod debnix;
 mod exit;
 mod flags;
 mod local;
+mod remembered;
 mod results;
 mod run;
 mod runner;

@@ -108,7 +108,13 @@ async fn run_task(machine: &Machine, spec: &TaskSpec, flags: &flags::Run) -> Res
     printing.await.context("printing the task's output")?;
     phases.abort();
     show(&outcome, flags.json)?;
-    let outcome = driver.settle(&ticket).await?;
+    let outcome = tokio::select! {
+        outcome = driver.settle(&ticket) => outcome?,
+        _ = tokio::signal::ctrl_c() => {
+            eprintln!("interrupted: what was prepared for this task is not kept");
+            return Ok(Exit::Interrupted);
+        }
+    };
     for warning in &outcome.warnings {
         eprintln!("warning: {warning}");
     }

@@ -127,7 +127,8 @@ fn spawn(command: &[OsString], report: Option<OwnedFd>) -> Result<Child, Failure
         Failure::new(FailureKind::Internal, "no sandbox program is configured").hint("this is a bug of hybrid-cache")
     })?;
     let mut child = Command::new(program);
-    child.args(arguments).env_clear().kill_on_drop(true);
+    // A group of its own: Ctrl-C at a terminal goes to the driver alone, which knows that it is a cancellation.
+    child.args(arguments).env_clear().kill_on_drop(true).process_group(0);
     child
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

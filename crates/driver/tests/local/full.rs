@@ -70,8 +70,8 @@ async fn a_full_python_volume_is_told_and_good_again_with_room() {
     let test = "a_full_python_volume_is_told_and_good_again_with_room";
     let Some(config) = machine(test) else { return };
     let bench = Bench::empty(config);
-    // The first is full while it unpacks, the second while it links or compiles; the third has no more files to give.
-    for small in ["size=20m", "size=64m", "size=400m,nr_inodes=1200"] {
+    // The first two are full while it unpacks, early and late; the third has no more files to give.
+    for small in ["size=20m", "size=48m", "size=400m,nr_inodes=1200"] {
         check(
             test,
             &bench,

@@ -1,0 +1,12 @@
+//! The command line as a person meets it: exit codes, what is on which stream, and what refusals say.
+
+#![expect(clippy::unwrap_used, reason = "all of this is test code")]
+
+#[path = "cli/program.rs"]
+mod program;
+#[path = "cli/refused.rs"]
+mod refused;
+#[path = "cli/results.rs"]
+mod results;
+#[path = "cli/run.rs"]
+mod run;

@@ -1,0 +1,105 @@
+//! `bench`, `report`, `compare` and `cache` on real, short runs.
+
+use crate::program::{ended, no_tools};
+
+#[test]
+fn a_run_is_measured_rendered_and_compared() {
+    if no_tools("a_run_is_measured_rendered_and_compared") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (caches, run, slower) = (path("caches"), path("run"), path("slower"));
+    let scenario = path("tiny.yaml");
+    let text = "name: tiny\nwhy: The smallest thing that has a first and a cached run.\nrequest:\n  \
+                pythonCode: import idna; print(idna.encode('ok').decode())\n  dependencies: idna\nexpect:\n  stdout:\n    equals: ok\n";
+    std::fs::write(&scenario, text).unwrap();
+    let counts = ["--first-runs", "1", "--cached-runs", "3", "--no-peers"];
+    let bench = ["bench", "--scenario", &scenario, "--cache-dir", &caches, "--out", &run];
+    let measured = ended(&[&bench[..], &counts[..]].concat());
+    measured.with(0, &[]);
+    assert!(
+        measured.stdout.contains("tiny") && measured.stdout.contains("report.html"),
+        "{}",
+        measured.stdout
+    );
+    for file in ["report.json", "report.html", "samples.jsonl"] {
+        assert!(folder.path().join("run").join(file).is_file(), "{file}");
+    }
+    let json = ended(&["report", &run, "--json"]);
+    let mut record: serde_json::Value = serde_json::from_str(&json.with(0, &[]).stdout).unwrap();
+    assert_eq!(record["samples"].as_array().unwrap().len(), 4);
+    assert!(ended(&["report", &run]).with(0, &[]).stdout.contains("tiny"));
+
+    let same = ["compare", &run, &run, "--gate", "0.1"];
+    assert!(ended(&same).with(0, &[]).stdout.contains("tiny"));
+    // The same run, but a hundred times slower.
+    slow_down(&mut record["samples"]);
+    std::fs::create_dir(&slower).unwrap();
+    std::fs::write(folder.path().join("slower/report.json"), record.to_string()).unwrap();
+    ended(&["compare", &run, &slower]).with(0, &[]);
+    ended(&["compare", &run, &slower, "--gate", "0.1"]).with(3, &["gate: "]);
+    ended(&["compare", &slower, &run, "--gate", "0.1"]).with(0, &[]);
+}
+
+/// Every time in it, which all end in `_us`, a hundred times as long.
+fn slow_down(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Array(list) => list.iter_mut().for_each(slow_down),
+        serde_json::Value::Object(fields) => {
+            for (name, field) in fields {
+                match field.as_u64() {
+                    Some(us) if name.ends_with("_us") => *field = (us * 100).into(),
+                    _ => slow_down(field),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_caches_are_filled_measured_checked_and_emptied() {
+    if no_tools("the_caches_are_filled_measured_checked_and_emptied") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let cache = |arguments: &[&str]| {
+        let all = [&["cache", "--cache-dir", folder.path().to_str().unwrap()], arguments].concat();
+        ended(&all)
+    };
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&cache(arguments).with(0, &[]).stdout).unwrap()
+    };
+    assert_eq!(json(&["verify", "--json"])["problems"], serde_json::json!([]));
+    assert!(
+        cache(&["warm", "--dep", "idna"])
+            .with(0, &[])
+            .stdout
+            .contains("python: built")
+    );
+    assert!(
+        cache(&["warm", "--dep", "idna"])
+            .with(0, &[])
+            .stdout
+            .contains("python: hit")
+    );
+    cache(&["warm", "--dep=-e ."]).with(2, &["/dependencies"]);
+    cache(&["warm", "--dep", "hybrid-cache-has-no-such-package"]).with(5, &["hybrid-cache-has-no-such-package"]);
+    assert_eq!(json(&["usage", "--json"])["environments"], 1);
+    assert!(cache(&["usage"]).with(0, &[]).stdout.contains("1 Python environments"));
+    assert!(cache(&["verify"]).with(0, &[]).stdout.contains("all of it is whole"));
+    // Damage is found, and is exit code 3: a gate that does not hold.
+    let environments = folder.path().join("volumes/python/envs");
+    let environment = std::fs::read_dir(environments)
+        .unwrap()
+        .flatten()
+        .next()
+        .unwrap()
+        .path();
+    std::fs::remove_file(environment.join("pyvenv.cfg")).unwrap();
+    assert!(cache(&["verify"]).with(3, &["hint: "]).stdout.contains("pyvenv.cfg"));
+    assert_eq!(json(&["gc", "--max-bytes", "1", "--json"])["evicted_environments"], 1);
+    assert_eq!(json(&["usage", "--json"])["environments"], 0);
+    assert!(cache(&["verify"]).with(0, &[]).stdout.contains("all of it is whole"));
+}
