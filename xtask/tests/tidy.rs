@@ -39,7 +39,7 @@ const NEVER: [(&str, &[&str]); 5] = [
 ];
 
 /// Dependency → how many files of the repository may name it: one place to look when it changes.
-const ONE_FILE: [(&str, usize); 3] = [("bollard::", 1), ("rusqlite::", 1), ("command_fds::", 1)];
+const ONE_FILE: [(&str, usize); 2] = [("bollard::", 1), ("rusqlite::", 1)];
 
 /// What a library crate never does: it has no terminal, no process and no environment of its own.
 const LIBRARY_NEVER: [&str; 8] = [

@@ -18,7 +18,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 const USAGE: &str = "\
-usage: runner run [--report-fd N | --report-file PATH]   a RunRequest on standard input; its report to N or PATH
+usage: runner run [--report-back | --report-fd N | --report-file PATH]
+                                    a RunRequest on standard input; its report back by the socket that standard input
+                                    is, to the descriptor N or to the file PATH
        runner prepare               a PrepareRequest on standard input, events to standard output
        runner usage | gc | verify   a MaintainRequest on standard input, a report to standard output
        runner version";
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let code = match arguments.as_slice() {
         ["run"] => run(Ok(Destination::StandardError), &recorder),
+        ["run", "--report-back"] => run(Destination::back(), &recorder),
         ["run", "--report-fd", number] => match number.parse() {
             Ok(number) => run(Destination::descriptor(number), &recorder),
             Err(_) => usage(&format!("--report-fd wants a number, not `{number}`")),

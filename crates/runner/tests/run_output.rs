@@ -119,3 +119,27 @@ fn the_report_comes_through_a_descriptor_too() {
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "['0', '1', '2', '3']");
     assert!(std::fs::read_to_string(report).unwrap().contains("\"end\":\"exited\""));
 }
+
+#[test]
+fn the_report_comes_back_by_the_socket_that_standard_input_is() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::net::UnixStream;
+    use std::process::{Command, Stdio};
+    let case = Case::new("import os\nprint(sorted(os.listdir('/proc/self/fd')))");
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_runner"))
+        .args(["run", "--report-back"])
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut request = serde_json::to_vec(&case.request).unwrap();
+    request.push(b'\n');
+    ours.write_all(&request).unwrap();
+    let mut report = String::new();
+    BufReader::new(ours).read_line(&mut report).unwrap();
+    let output = child.wait_with_output().unwrap();
+    // The socket is not the program's standard input, nor any other descriptor of it.
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "['0', '1', '2', '3']");
+    assert!(report.contains("\"end\":\"exited\""), "{report}");
+}

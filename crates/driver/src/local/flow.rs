@@ -254,7 +254,7 @@ impl Flow {
     ) -> Result<RunReport, Cut> {
         let start_us = self.now_us();
         let needs = self.needs();
-        let command = sandbox::task_command(&self.config, &self.host, volumes, needs, staged, process::REPORT_FD);
+        let command = sandbox::task_command(&self.config, &self.host, volumes, needs, staged);
         let (config, identity) = (&self.config, self.host.identity);
         let request = requests::run_request(config, &self.spec, &self.options, identity, environments, accept_stale);
         let ran = process::run(&command, &request, &self.log, &mut self.cancel).await;

@@ -2,22 +2,19 @@
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as Socket;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use command_fds::{CommandFdExt, FdMapping};
-
 use hybrid_cache_model::protocol::{PrepareEvent, PrepareRequest, RunReport, RunRequest};
 use hybrid_cache_model::{Failure, FailureKind};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::unix::pipe;
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use crate::log::{LogWriter, Stream};
 
-/// The descriptor on which the runner reports, inside the sandbox.
-pub const REPORT_FD: u32 = 3;
 /// Longest report or standard error that is kept, in bytes.
 const MAX_TEXT_BYTES: u64 = 4 << 20;
 /// How long after the user's own limit the runner may take to end by itself.
@@ -70,10 +67,10 @@ async fn run_inner(
     log: &LogWriter,
     cancel: &mut CancelFlag,
 ) -> Result<Option<RunReport>, Failure> {
-    let (report_read, report_write) = std::io::pipe().map_err(|error| spawn_failure(command, &error))?;
-    let reports = pipe::Receiver::from_owned_fd(report_read.into()).map_err(|error| spawn_failure(command, &error))?;
-    let mut child = spawn(command, Some(OwnedFd::from(report_write)))?;
-    send(child.stdin.take(), request).await?;
+    let (ours, theirs) = socket_pair().map_err(|error| spawn_failure(command, &error))?;
+    let mut child = spawn(command, Stdio::from(OwnedFd::from(theirs)))?;
+    let (reports, requests) = ours.into_split();
+    send(Some(requests), request).await?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let work = async {
         let (stdout, stderr) = (pump(stdout, Stream::Stdout, log), pump(stderr, Stream::Stderr, log));
@@ -92,9 +89,19 @@ async fn run_inner(
         .ok_or_else(|| no_report(&log.collect(Stream::Stderr), status))
 }
 
-async fn read_report(source: pipe::Receiver) -> Option<RunReport> {
+/// The request goes in and the report comes out by one socket, which is the runner's standard input. A descriptor of
+/// the report's own would have to be put in its place between fork and exec, and then the standard library forks this
+/// whole process, 1 ms for every 20 MB it holds, where it would share them with the child until the exec otherwise.
+fn socket_pair() -> std::io::Result<(UnixStream, Socket)> {
+    let (ours, theirs) = Socket::pair()?;
+    ours.set_nonblocking(true)?;
+    Ok((UnixStream::from_std(ours)?, theirs))
+}
+
+async fn read_report(source: impl AsyncRead + Unpin) -> Option<RunReport> {
     let mut text = Vec::new();
-    source.take(MAX_TEXT_BYTES).read_to_end(&mut text).await.ok()?;
+    // A sandbox that ends with the request unread resets the connection; what came before that is read as it is.
+    let _ = source.take(MAX_TEXT_BYTES).read_to_end(&mut text).await;
     serde_json::from_slice(&text).ok()
 }
 
@@ -107,7 +114,7 @@ pub async fn ask<T: serde::de::DeserializeOwned>(
     request: &impl serde::Serialize,
     limit: Duration,
 ) -> Result<T, Failure> {
-    let mut child = spawn(command, None)?;
+    let mut child = spawn(command, Stdio::piped())?;
     send(child.stdin.take(), request).await?;
     let output = tokio::time::timeout(limit, child.wait_with_output())
         .await
@@ -122,23 +129,14 @@ pub async fn ask<T: serde::de::DeserializeOwned>(
 }
 
 /// Starts the sandbox so that it dies with the handle.
-fn spawn(command: &[OsString], report: Option<OwnedFd>) -> Result<Child, Failure> {
+fn spawn(command: &[OsString], stdin: Stdio) -> Result<Child, Failure> {
     let (program, arguments) = command.split_first().ok_or_else(|| {
         Failure::new(FailureKind::Internal, "no sandbox program is configured").hint("this is a bug of hybrid-cache")
     })?;
     let mut child = Command::new(program);
     // A group of its own: Ctrl-C at a terminal goes to the driver alone, which knows that it is a cancellation.
     child.args(arguments).env_clear().kill_on_drop(true).process_group(0);
-    child
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    if let Some(parent_fd) = report {
-        let child_fd = i32::try_from(REPORT_FD).unwrap_or(3);
-        child
-            .fd_mappings(vec![FdMapping { parent_fd, child_fd }])
-            .map_err(|error| Failure::new(FailureKind::Internal, format!("cannot pass the report pipe: {error}")))?;
-    }
+    child.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     child.spawn().map_err(|error| spawn_failure(command, &error))
 }
 
@@ -153,7 +151,7 @@ fn spawn_failure(command: &[OsString], error: &std::io::Error) -> Failure {
     )
 }
 
-async fn send(stdin: Option<ChildStdin>, request: &impl serde::Serialize) -> Result<(), Failure> {
+async fn send(stdin: Option<impl AsyncWrite + Unpin>, request: &impl serde::Serialize) -> Result<(), Failure> {
     let broken = |error: String| Failure::new(FailureKind::Internal, format!("cannot send the request: {error}"));
     let mut text = serde_json::to_vec(request).map_err(|error| broken(error.to_string()))?;
     text.push(b'\n');
@@ -241,7 +239,7 @@ impl Preparation {
     /// The sandbox program cannot be started.
     pub async fn start(command: &[OsString], request: &PrepareRequest) -> Result<Preparation, Failure> {
         let started = Instant::now();
-        let mut child = spawn(command, None)?;
+        let mut child = spawn(command, Stdio::piped())?;
         send(child.stdin.take(), request).await?;
         let stdout = child
             .stdout

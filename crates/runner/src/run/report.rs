@@ -56,6 +56,19 @@ impl Destination {
         Ok(Destination::Descriptor(File::from(fd)))
     }
 
+    /// Reports by the socket that standard input is.
+    ///
+    /// # Errors
+    /// Where standard input is closed.
+    pub fn back() -> Result<Destination, ReportError> {
+        let copy = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3);
+        let copy = copy.map_err(|error| ReportError {
+            target: "standard input".to_owned(),
+            error: error.into(),
+        })?;
+        Ok(Destination::Descriptor(File::from(copy)))
+    }
+
     /// Opens the file at `path`, which is followed nowhere else.
     ///
     /// # Errors

@@ -226,7 +226,6 @@ pub fn task_command(
     volumes: &VolumePair,
     needs: Needs,
     staged: Option<&Path>,
-    report_fd: u32,
 ) -> Vec<OsString> {
     let mut arguments = host.base(Etc::mount);
     bind_interpreter(&mut arguments, config);
@@ -245,7 +244,7 @@ pub fn task_command(
         config.network,
         &["CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_CHOWN"],
     );
-    arguments.finish(&config.bubblewrap, &["run", "--report-fd", &report_fd.to_string()])
+    arguments.finish(&config.bubblewrap, &["run", "--report-back"])
 }
 
 /// The command line of the sandbox that fills the caches: volumes writable, tools visible, no user code.

@@ -80,14 +80,14 @@ const BOTH: Needs = Needs {
 
 #[test]
 fn user_code_of_an_ordinary_user() {
-    let command = task_command(&config(), &host(None), &volumes(), BOTH, None, 3);
+    let command = task_command(&config(), &host(None), &volumes(), BOTH, None);
     insta::assert_snapshot!(lines(&command));
 }
 
 #[test]
 fn user_code_started_by_root_with_a_staged_environment() {
     let staged = Path::new("/cache/volumes/python/staging/x");
-    let command = task_command(&config(), &host(Some(NOBODY)), &volumes(), BOTH, Some(staged), 3);
+    let command = task_command(&config(), &host(Some(NOBODY)), &volumes(), BOTH, Some(staged));
     insta::assert_snapshot!(lines(&command));
 }
 
@@ -102,7 +102,7 @@ fn a_task_sees_only_the_caches_it_asks_for_and_none_of_them_writable() {
         python: false,
         system: true,
     };
-    let command = lines(&task_command(&config(), &host(None), &volumes(), needs, None, 3));
+    let command = lines(&task_command(&config(), &host(None), &volumes(), needs, None));
     assert!(!command.contains(PYTHON_MOUNT), "{command}");
     assert!(
         command.contains("--ro-bind /cache/volumes/system/.nix-portable/nix /nix"),
@@ -118,7 +118,7 @@ fn without_network_there_is_none_for_user_code_but_for_preparing() {
         ..config()
     };
     for host in [host(None), host(Some(NOBODY))] {
-        let task = lines(&task_command(&config, &host, &volumes(), BOTH, None, 3));
+        let task = lines(&task_command(&config, &host, &volumes(), BOTH, None));
         assert!(task.contains("--unshare-net"), "{task}");
         let prepare = lines(&prepare_command(&config, &host, &volumes(), BOTH));
         assert!(!prepare.contains("--unshare-net"), "{prepare}");
