@@ -50,9 +50,19 @@ pub fn output(command: &mut Command, deadline: Duration) -> Result<String, ToolE
     if status.success() {
         return Ok(out);
     }
-    let lines: Vec<&str> = err.lines().filter(|line| !line.trim().is_empty()).collect();
-    let tail = lines[lines.len().saturating_sub(4)..].join(" | ");
-    Err(fail(format!("{status}: {tail}")))
+    Err(fail(format!("{status}: {}", last_words(&err))))
+}
+
+/// What a failed program said last: its errors where it marks them, and not the attempts before.
+fn last_words(err: &str) -> String {
+    let said: Vec<&str> = err.lines().filter(|line| !line.trim().is_empty()).collect();
+    let errors: Vec<&str> = said
+        .iter()
+        .copied()
+        .filter(|line| !line.starts_with("WARNING"))
+        .collect();
+    let lines = if errors.is_empty() { said } else { errors };
+    lines[lines.len().saturating_sub(4)..].join(" | ")
 }
 
 /// The file that `name` stands for in PATH.
@@ -67,4 +77,16 @@ fn is_program(file: &std::path::Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     file.metadata()
         .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_words;
+
+    #[test]
+    fn errors_are_told_without_the_attempts_before_them() {
+        let err = "WARNING: Retrying\n\nERROR: no such version\nWARNING: a newer pip\n";
+        assert_eq!(last_words(err), "ERROR: no such version");
+        assert_eq!(last_words("WARNING: only this\n"), "WARNING: only this");
+    }
 }
