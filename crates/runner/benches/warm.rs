@@ -1,9 +1,10 @@
 //! What the runner adds to a warm run: `runner run` against exec'ing the same interpreter on the same program.
 //!
-//! `direct` and `runner` are for the eye. `overhead` is the figure that counts: both are run in turns, so that load and
-//! page cache are the same for both, and the median of the differences is told. The task imports numpy from a
-//! published environment where uv and an index are at hand, else it is `pass` in the bare interpreter; the names of the
-//! benchmarks say which.
+//! `cargo xtask test none` once, for the tools and the static runner that sandboxes start, then
+//! `cargo bench --package hybrid-cache-runner`. Without that it is this build's runner, linked dynamically; where no uv
+//! is at hand either, the program is `pass` in the bare interpreter. The names of the benchmarks say which.
+//!
+//! `overhead` is the figure that counts: both are run in turns, so that load and page cache are the same for both.
 
 #![expect(
     clippy::unwrap_used,
@@ -20,17 +21,30 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use hybrid_cache_model::TaskSpec;
-use hybrid_cache_model::protocol::{Environments, Limits, Place, RunRequest, Volumes};
+use hybrid_cache_model::protocol::{Environments, Interpreter, Limits, Place, PythonTools, RunRequest, Volumes};
 use hybrid_cache_runner::python::Lookup;
 use python_support::Bench;
 
 /// Pairs of runs that the overhead is taken from.
-const TURNS: usize = 101;
+const TURNS: usize = 61;
+/// Half the width of the median's 95 % interval, in ranks: 0.98 times the root of [`TURNS`].
+const REACH: usize = 8;
+/// Where `cargo xtask test` leaves this machine's configuration.
+const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/local-config.json");
 const NUMPY_TASK: &str = "import numpy\nprint(numpy.arange(6).reshape(2, 3))\n";
+
+/// The part of the configuration that matters here.
+#[derive(serde::Deserialize)]
+struct Config {
+    runner: PathBuf,
+    interpreter: Interpreter,
+    python_tools: PythonTools,
+}
 
 /// One warm task and both ways to run it.
 struct Warm {
-    what: &'static str,
+    what: String,
+    runner: PathBuf,
     python: PathBuf,
     request: RunRequest,
     /// Holds the volume and the scratch folder.
@@ -41,10 +55,31 @@ struct Warm {
 impl Warm {
     fn new() -> Warm {
         let scratch = tempfile::tempdir().unwrap();
-        match Bench::new() {
+        let config: Option<Config> = std::fs::read(CONFIG)
+            .ok()
+            .map(|text| serde_json::from_slice(&text).unwrap());
+        let (runner, bench) = match config {
+            Some(config) => {
+                let dir = tempfile::tempdir().unwrap();
+                let (tools, interpreter) = (config.python_tools, config.interpreter);
+                let bench = Bench {
+                    dir,
+                    tools,
+                    interpreter,
+                };
+                (Some(config.runner), Some(bench))
+            }
+            None => (None, Bench::new()),
+        };
+        let mut warm = match bench {
             Some(bench) => Warm::numpy(bench, scratch),
             None => Warm::bare(scratch),
+        };
+        match runner {
+            Some(runner) => warm.runner = runner,
+            None => warm.what += "/dynamic",
         }
+        warm
     }
 
     fn numpy(bench: Bench, scratch: tempfile::TempDir) -> Warm {
@@ -59,7 +94,8 @@ impl Warm {
         };
         let request = request(task, prepared.place, &scratch);
         Warm {
-            what: "numpy",
+            what: "numpy".to_owned(),
+            runner: env!("CARGO_BIN_EXE_runner").into(),
             python: leased.python(),
             request,
             _bench: Some(bench),
@@ -73,7 +109,7 @@ impl Warm {
             .output()
             .unwrap();
         let path = String::from_utf8(asked.stdout).unwrap().trim().to_owned();
-        let interpreter = hybrid_cache_model::protocol::Interpreter {
+        let interpreter = Interpreter {
             path: path.clone(),
             implementation: "cpython".to_owned(),
             version: String::new(),
@@ -94,7 +130,8 @@ impl Warm {
         };
         let request = request(TaskSpec::new("pass"), place, &scratch);
         Warm {
-            what: "bare",
+            what: "bare".to_owned(),
+            runner: env!("CARGO_BIN_EXE_runner").into(),
             python: PathBuf::from(path),
             request,
             _bench: None,
@@ -103,18 +140,24 @@ impl Warm {
     }
 
     fn direct(&self) -> Duration {
-        let program = self.scratch.path().join("main.py");
+        let folder = self.scratch.path();
+        let program = folder.join("main.py");
         std::fs::write(&program, &self.request.task.python_code).unwrap();
         let began = Instant::now();
         let mut command = Command::new(&self.python);
-        command
-            .arg(program)
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("LANG", "C.UTF-8");
+        command.arg(program).current_dir(folder).env_clear();
+        // As many and the same as the runner sets.
+        for (name, value) in [("PATH", "/usr/bin:/bin"), ("LANG", "C.UTF-8")] {
+            command.env(name, value);
+        }
+        for name in ["HOME", "TMPDIR", "VIRTUAL_ENV"] {
+            command.env(name, folder);
+        }
         for name in [
             "OPENBLAS_NUM_THREADS",
             "OMP_NUM_THREADS",
+            "MKL_NUM_THREADS",
+            "PYTHONNOUSERSITE",
             "PYTHONUNBUFFERED",
             "PYTHONDONTWRITEBYTECODE",
         ] {
@@ -128,7 +171,7 @@ impl Warm {
     fn runner(&self) -> Duration {
         let text = serde_json::to_vec(&self.request).unwrap();
         let began = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_runner"))
+        let mut child = Command::new(&self.runner)
             .args(["run", "--report-file"])
             .arg(self.scratch.path().join("report"))
             .stdin(Stdio::piped())
@@ -166,7 +209,7 @@ fn request(task: TaskSpec, place: Place, scratch: &tempfile::TempDir) -> RunRequ
 fn warm(criterion: &mut Criterion) {
     let warm = Warm::new();
     let mut group = criterion.benchmark_group(format!("warm/{}", warm.what));
-    group.sample_size(20).measurement_time(Duration::from_secs(10));
+    group.sample_size(10).measurement_time(Duration::from_secs(3));
     group.bench_function("direct", |bencher| {
         bencher.iter_custom(|rounds| (0..rounds).map(|_| warm.direct()).sum());
     });
@@ -180,25 +223,45 @@ fn warm(criterion: &mut Criterion) {
 /// be too large on a busy machine.
 fn overhead(_: &mut Criterion) {
     let warm = Warm::new();
-    let turns: Vec<(f64, f64)> = (0..TURNS)
-        .map(|_| (warm.direct().as_secs_f64() * 1e3, warm.runner().as_secs_f64() * 1e3))
-        .collect();
-    let direct = median(turns.iter().map(|turn| turn.0).collect());
-    let runner = median(turns.iter().map(|turn| turn.1).collect());
-    let difference = median(turns.iter().map(|turn| turn.1 - turn.0).collect());
-    let least = |of: fn(&(f64, f64)) -> f64| turns.iter().map(of).fold(f64::INFINITY, f64::min);
+    let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
+    let pair = |turn: usize| {
+        // The one that goes first may profit or suffer from what was before.
+        if turn.is_multiple_of(2) {
+            let direct = ms(warm.direct());
+            (direct, ms(warm.runner()))
+        } else {
+            let runner = ms(warm.runner());
+            (ms(warm.direct()), runner)
+        }
+    };
+    let turns: Vec<(f64, f64)> = (0..TURNS).map(pair).collect();
+    let direct = sorted(turns.iter().map(|turn| turn.0));
+    let runner = sorted(turns.iter().map(|turn| turn.1));
+    let added = sorted(turns.iter().map(|turn| turn.1 - turn.0));
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!(
-        "warm/{}/overhead, {TURNS} turns, ms: direct median {direct:.2} least {:.2}, runner median {runner:.2} least \
-         {:.2}, median difference {difference:.2}",
+        "warm/{}/overhead, {TURNS} turns, load {}",
         warm.what,
-        least(|turn| turn.0),
-        least(|turn| turn.1),
+        load.split(' ').next().unwrap_or_default()
+    );
+    for (name, values) in [("direct", &direct), ("runner", &runner), ("added", &added)] {
+        let (median, low, high) = (TURNS / 2, TURNS / 2 - REACH, TURNS / 2 + REACH);
+        println!(
+            "    {name} median {:.2} ms [{:.2}, {:.2}] least {:.2}",
+            values[median], values[low], values[high], values[0]
+        );
+    }
+    println!(
+        "    ratio of medians {:.3}, of the least {:.3}",
+        runner[TURNS / 2] / direct[TURNS / 2],
+        runner[0] / direct[0]
     );
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    values
 }
 
 criterion_group!(benches, overhead, warm);
