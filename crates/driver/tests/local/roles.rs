@@ -61,12 +61,23 @@ impl Play {
         said(&self.command(prefix).output().unwrap())
     }
 
-    pub fn spawn(&self) -> Child {
-        self.command(&[])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
+    pub fn spawn(self) -> Playing {
+        let mut command = self.command(&[]);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        Playing { child, _play: self }
+    }
+}
+
+/// A part under way, with the files it reads.
+pub struct Playing {
+    pub child: Child,
+    _play: Play,
+}
+
+impl Playing {
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 }
 
