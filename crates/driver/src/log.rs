@@ -13,38 +13,81 @@ pub enum Stream {
     Stderr,
 }
 
-/// One piece of output, as it was written.
+/// One piece of output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
     /// Where it came from.
     pub stream: Stream,
     /// The bytes; not necessarily UTF-8, not necessarily whole lines.
-    pub bytes: Arc<[u8]>,
+    pub bytes: Vec<u8>,
 }
 
+/// Both streams in the order in which they came. What one stream wrote in several goes without the other is one run,
+/// so that a program which writes byte by byte costs no more than its bytes.
 #[derive(Debug, Default)]
-struct Shared {
-    chunks: Mutex<Vec<Chunk>>,
+struct Text {
+    bytes: Vec<u8>,
+    runs: Vec<Run>,
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Vec<Chunk>> {
-        // A vector that a push panicked on is still whole.
-        self.chunks.lock().unwrap_or_else(PoisonError::into_inner)
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    stream: Stream,
+    start: usize,
+}
+
+impl Text {
+    fn append(&mut self, stream: Stream, bytes: &[u8]) {
+        if self.runs.last().is_none_or(|run| run.stream != stream) {
+            self.runs.push(Run {
+                stream,
+                start: self.bytes.len(),
+            });
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The bytes of one run.
+    fn run(&self, at: usize) -> &[u8] {
+        let end = self.runs.get(at + 1).map_or(self.bytes.len(), |next| next.start);
+        &self.bytes[self.runs[at].start..end]
+    }
+
+    fn collect(&self, stream: Stream) -> Vec<u8> {
+        let runs = (0..self.runs.len()).filter(|at| self.runs[*at].stream == stream);
+        runs.flat_map(|at| self.run(at)).copied().collect()
+    }
+
+    /// What follows `offset`, as far as one stream wrote it.
+    fn after(&self, offset: usize) -> Option<Chunk> {
+        let at = self.runs.partition_point(|run| run.start <= offset).checked_sub(1)?;
+        let bytes = self.run(at).get(offset - self.runs[at].start..)?.to_vec();
+        Some(Chunk {
+            stream: self.runs[at].stream,
+            bytes,
+        })
+        .filter(|chunk| !chunk.bytes.is_empty())
     }
 }
 
-/// How many chunks there are, and whether more may come.
+type Shared = Arc<Mutex<Text>>;
+
+fn lock(shared: &Shared) -> MutexGuard<'_, Text> {
+    // A run without its bytes is an empty one, so the text is good even where appending panicked.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many bytes there are, and whether more may come.
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
-    chunks: usize,
+    bytes: usize,
     closed: bool,
 }
 
 /// The writing end. Its size is bounded by the runner, which passes on no more than the task's output limit.
 #[derive(Debug)]
 pub struct LogWriter {
-    shared: Arc<Shared>,
+    text: Shared,
     progress: watch::Sender<Progress>,
 }
 
@@ -52,21 +95,18 @@ impl LogWriter {
     /// An empty log.
     pub fn new() -> LogWriter {
         LogWriter {
-            shared: Arc::default(),
+            text: Arc::default(),
             progress: watch::Sender::new(Progress::default()),
         }
     }
 
     /// Appends one piece and wakes the readers.
     pub fn append(&self, stream: Stream, bytes: &[u8]) {
-        let mut chunks = self.shared.lock();
-        chunks.push(Chunk {
-            stream,
-            bytes: bytes.into(),
-        });
-        let count = chunks.len();
-        drop(chunks);
-        self.progress.send_modify(|progress| progress.chunks = count);
+        let mut text = lock(&self.text);
+        text.append(stream, bytes);
+        let count = text.bytes.len();
+        drop(text);
+        self.progress.send_modify(|progress| progress.bytes = count);
     }
 
     /// Says that nothing more comes.
@@ -77,15 +117,15 @@ impl LogWriter {
     /// A reader from the beginning.
     pub fn reader(&self) -> LogReader {
         LogReader {
-            shared: Arc::clone(&self.shared),
+            text: Arc::clone(&self.text),
             progress: self.progress.subscribe(),
-            next: 0,
+            offset: 0,
         }
     }
 
     /// Everything one stream carried so far.
     pub fn collect(&self, stream: Stream) -> Vec<u8> {
-        collect(&self.shared, stream)
+        lock(&self.text).collect(stream)
     }
 }
 
@@ -95,21 +135,12 @@ impl Default for LogWriter {
     }
 }
 
-fn collect(shared: &Shared, stream: Stream) -> Vec<u8> {
-    shared
-        .lock()
-        .iter()
-        .filter(|chunk| chunk.stream == stream)
-        .flat_map(|chunk| chunk.bytes.iter().copied())
-        .collect()
-}
-
 /// A reader with a place of its own in the log.
 #[derive(Clone, Debug)]
 pub struct LogReader {
-    shared: Arc<Shared>,
+    text: Shared,
     progress: watch::Receiver<Progress>,
-    next: usize,
+    offset: usize,
 }
 
 impl LogReader {
@@ -117,9 +148,9 @@ impl LogReader {
     pub async fn next(&mut self) -> Option<Chunk> {
         loop {
             let progress = *self.progress.borrow_and_update();
-            if self.next < progress.chunks {
-                let chunk = self.shared.lock().get(self.next).cloned();
-                self.next += 1;
+            if self.offset < progress.bytes {
+                let chunk = lock(&self.text).after(self.offset);
+                self.offset += chunk.as_ref().map_or(0, |chunk| chunk.bytes.len());
                 return chunk;
             }
             // An error means that the writer is gone: the log ends as if it had been closed.
@@ -131,7 +162,7 @@ impl LogReader {
 
     /// Everything one stream carried so far, whatever was read already.
     pub fn collect(&self, stream: Stream) -> Vec<u8> {
-        collect(&self.shared, stream)
+        lock(&self.text).collect(stream)
     }
 }
 
@@ -148,7 +179,7 @@ mod tests {
         let follow = tokio::spawn(async move {
             let mut seen = Vec::new();
             while let Some(chunk) = reader.next().await {
-                seen.push((chunk.stream, chunk.bytes.to_vec()));
+                seen.push((chunk.stream, chunk.bytes));
             }
             seen
         });
@@ -170,5 +201,23 @@ mod tests {
         let mut reader = log.reader();
         drop(log);
         assert_eq!(reader.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn neighbouring_pieces_of_one_stream_cost_one_run_and_are_read_from_the_middle() {
+        let log = LogWriter::new();
+        let mut reader = log.reader();
+        log.append(Stream::Stdout, b"ab");
+        assert_eq!(reader.next().await.unwrap().bytes, b"ab");
+        for byte in b"cde" {
+            log.append(Stream::Stdout, &[*byte]);
+        }
+        log.append(Stream::Stderr, b"!");
+        log.close();
+        assert_eq!(reader.next().await.unwrap().bytes, b"cde");
+        assert_eq!(reader.next().await.unwrap().stream, Stream::Stderr);
+        assert_eq!(reader.next().await, None);
+        assert_eq!(lock(&log.text).runs.len(), 2);
+        assert_eq!(log.collect(Stream::Stdout), b"abcde");
     }
 }
