@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
+#[path = "cli/bench.rs"]
+mod bench;
 #[path = "cli/program.rs"]
 mod program;
 #[path = "cli/refused.rs"]

@@ -61,7 +61,7 @@ pub fn run(flags: &flags::Bench) -> Result<Exit> {
     let record = runtime.block_on(async {
         let mut session = Session::start(machine, scenarios, provenance, &out)?;
         session.measure(&rounds).await?;
-        session.finish().await
+        Ok::<_, anyhow::Error>(session.finish().await)
     })?;
     results::write(&out, &record)?;
     results::conclude(&out, &record, baseline.as_ref(), flags.gate)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use hybrid_cache_driver::local::{LocalDriver, Maintenance};
 use hybrid_cache_driver::log::Stream;
-use hybrid_cache_driver::{Driver, Epoch, SubmitOptions};
+use hybrid_cache_driver::{Driver, Epoch, SubmitOptions, Ticket};
 use hybrid_cache_model::maintain::MaintainReport;
 use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::sample::{
@@ -27,6 +27,9 @@ use crate::local::Machine;
 /// Longest a scenario's own program may run.
 const TIME_LIMIT: Duration = Duration::from_secs(300);
 
+/// Longest an interrupted bench run waits for its last task to end.
+const END_LIMIT: Duration = Duration::from_secs(20);
+
 /// A bench run.
 pub struct Session {
     machine: Machine,
@@ -34,6 +37,8 @@ pub struct Session {
     record: RunRecord,
     log: SampleLog,
     epochs: HashMap<usize, Epoch>,
+    /// What is running at the moment: an interruption must end it before its epoch is deleted.
+    running: Option<Ticket>,
     sequence: u32,
 }
 
@@ -68,6 +73,7 @@ impl Session {
             record,
             log,
             epochs: HashMap::new(),
+            running: None,
             sequence: 0,
         })
     }
@@ -88,7 +94,7 @@ impl Session {
                 if matches!(stepped, Stepped::Interrupted) {
                     progress.finish();
                     eprintln!("interrupted: {} samples are kept", self.record.samples.len());
-                    return Ok(());
+                    return self.end_running().await;
                 }
             }
             self.discard_epochs().await?;
@@ -98,13 +104,21 @@ impl Session {
         Ok(())
     }
 
-    /// Cleans up and returns the record.
-    ///
-    /// # Errors
-    /// An epoch cannot be deleted.
-    pub async fn finish(mut self) -> Result<RunRecord> {
-        self.discard_epochs().await?;
-        Ok(self.record)
+    async fn end_running(&mut self) -> Result<()> {
+        if let Some(ticket) = self.running.take() {
+            self.driver.cancel(&ticket).await?;
+            // A task that does not end ends with this process; its epoch is swept by the next one.
+            let _ = tokio::time::timeout(END_LIMIT, self.driver.settle(&ticket)).await;
+        }
+        Ok(())
+    }
+
+    /// Cleans up and returns the record. What cannot be cleaned up is no reason to lose it.
+    pub async fn finish(mut self) -> RunRecord {
+        if let Err(error) = self.discard_epochs().await {
+            eprintln!("warning: {error:#}");
+        }
+        self.record
     }
 
     async fn discard_epochs(&mut self) -> Result<()> {
@@ -159,6 +173,7 @@ impl Session {
         let (started_at, load1, cpu_before) = (machine::now(), machine::load1(), CpuTimes::now());
         let started = Instant::now();
         let ticket = self.driver.submit(&spec, &options).await?;
+        self.running = Some(ticket.clone());
         let waited = self.driver.wait(&ticket).await?;
         let wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let steal = cpu_before
@@ -167,6 +182,7 @@ impl Session {
         let stdout = self.driver.logs(&ticket)?.collect(Stream::Stdout);
         // Publishing ends before the next sample begins, so that no run pays for another one.
         let outcome = self.driver.settle(&ticket).await?;
+        self.running = None;
         self.driver.forget(&ticket);
         let acceptance = judge(scenario, temperature, &waited, &String::from_utf8_lossy(&stdout));
         let mut timeline = outcome.timeline.clone();

@@ -1,0 +1,127 @@
+//! `bench` on a scenario that costs little: what it writes, and what is left when somebody interrupts it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::program::{PATIENCE, ended, no_tools, wait, xtask};
+
+struct Bench {
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        let scenario = "\
+name: small
+why: the smallest package there is
+request:
+  pythonCode: import idna; print('works')
+  dependencies: idna
+expect:
+  stdout:
+    equals: works
+  cached: { min_s: 2, max_s: 5 }
+";
+        std::fs::write(folder.path().join("small.yaml"), scenario).unwrap();
+        Bench { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = xtask(&["bench"]);
+        command.arg("--scenario").arg(self.path("small.yaml"));
+        command
+            .arg("--cache-dir")
+            .arg(self.path("caches"))
+            .arg("--out")
+            .arg(self.path("run"));
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn record(&self) -> Value {
+        serde_json::from_slice(&std::fs::read(self.path("run/report.json")).unwrap()).unwrap()
+    }
+}
+
+fn lines(file: &Path) -> usize {
+    std::fs::read_to_string(file).unwrap_or_default().lines().count()
+}
+
+#[test]
+fn a_bench_run_leaves_its_samples_its_report_and_nothing_else() {
+    if no_tools("a_bench_run_leaves_its_samples_its_report_and_nothing_else") {
+        return;
+    }
+    let bench = Bench::new();
+    let child = bench
+        .command(&["--first-runs", "2", "--cached-runs", "6", "--uncached-runs", "1"])
+        .spawn()
+        .unwrap();
+    let done = wait(child);
+    done.with(0, &[]);
+    assert!(
+        done.stdout.contains("small") && done.stdout.contains("beaten"),
+        "{}",
+        done.stdout
+    );
+    let record = bench.record();
+    assert_eq!(record["completion"], "complete");
+    let samples = record["samples"].as_array().unwrap();
+    let of = |temperature: &str| {
+        samples
+            .iter()
+            .filter(|sample| sample["temperature"] == temperature)
+            .count()
+    };
+    assert_eq!([of("first"), of("cached"), of("uncached")], [2, 6, 1]);
+    assert!(
+        samples.iter().all(|sample| sample["verdict"] == "accepted"),
+        "{record:#}"
+    );
+    assert_eq!(record["peers"].as_array().unwrap().len(), 2 + 6);
+    assert_eq!(lines(&bench.path("run/samples.jsonl")), 9 + 8);
+    for file in ["report.html", "report.md", "run.json", "hdr/small-cached.hlog"] {
+        assert!(bench.path("run").join(file).is_file(), "{file}");
+    }
+    assert!(!bench.path("caches/epochs").exists() && !bench.path("caches/bypass").exists());
+    let rendered = ended(&["report", bench.path("run").to_str().unwrap()]);
+    assert!(
+        done.stdout.starts_with(rendered.with(0, &[]).stdout.trim_end()),
+        "{}",
+        rendered.stdout
+    );
+}
+
+#[test]
+fn interrupted_it_keeps_what_was_measured_and_says_so() {
+    if no_tools("interrupted_it_keeps_what_was_measured_and_says_so") {
+        return;
+    }
+    let bench = Bench::new();
+    let child = bench
+        .command(&["--first-runs", "1", "--cached-runs", "100000"])
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    while lines(&bench.path("run/samples.jsonl")) < 5 {
+        assert!(began.elapsed() < PATIENCE, "no samples come");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), Signal::INT).unwrap();
+    let done = wait(child);
+    done.with(130, &["interrupted: ", "samples are kept"]);
+    let record = bench.record();
+    assert_eq!(record["completion"], "interrupted");
+    let kept = record["samples"].as_array().unwrap().len() + record["peers"].as_array().unwrap().len();
+    assert!(kept >= 5 && kept == lines(&bench.path("run/samples.jsonl")), "{kept}");
+    assert!(!bench.path("caches/epochs").exists());
+}
