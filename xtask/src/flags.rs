@@ -155,10 +155,15 @@ pub struct Run {
     #[arg(value_name = "FILE", conflicts_with_all = ["python", "dep", "requirements", "system", "no_cache"])]
     pub file: Option<PathBuf>,
     /// The program's text
-    #[arg(long, value_name = "CODE", required_unless_present = "file")]
+    #[arg(
+        long,
+        value_name = "CODE",
+        required_unless_present = "file",
+        allow_hyphen_values = true
+    )]
     pub python: Option<String>,
     /// Python package; may be repeated
-    #[arg(long, value_name = "REQUIREMENT")]
+    #[arg(long, value_name = "REQUIREMENT", allow_hyphen_values = true)]
     pub dep: Vec<String>,
     /// Requirements file
     #[arg(long, value_name = "FILE")]
@@ -202,7 +207,7 @@ pub enum CacheCommand {
     /// Prepare environments without running anything
     Warm {
         /// Python package; may be repeated
-        #[arg(long, value_name = "REQUIREMENT")]
+        #[arg(long, value_name = "REQUIREMENT", allow_hyphen_values = true)]
         dep: Vec<String>,
         /// Requirements file
         #[arg(long, value_name = "FILE")]

@@ -99,7 +99,7 @@ pub fn report(flags: &flags::Report) -> Result<Exit> {
     if flags.json {
         println!("{}", serde_json::to_string_pretty(&record)?);
     } else {
-        println!("{}", hybrid_cache_report::terminal(&record, width(), color()));
+        print!("{}", hybrid_cache_report::terminal(&record, width(), color()));
     }
     Ok(Exit::Good)
 }
