@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// The locked file in each folder.
 const OWNER: &str = ".owner";
 /// How often a folder is made anew that a sweep of another process took for a left-over in the moment it was made.
-const ATTEMPTS: usize = 8;
+const ATTEMPTS: usize = 64;
 /// How long deleting waits for killed processes that still write, and how long between two looks.
 const DYING: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -61,8 +61,11 @@ impl Claims {
 /// Makes and locks it; `None` where a sweep was quicker with the lock.
 fn try_create(folder: &Path) -> io::Result<Option<File>> {
     match fs::DirBuilder::new().recursive(true).mode(0o755).create(folder) {
-        // The folder above it was empty for a moment, and deleted.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // The folder above it was empty for a moment, and deleted: before it was looked for, or between the call that
+        // found it there and the one that asked whether it is a folder.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) => {
+            return Ok(None);
+        }
         other => other?,
     }
     let path = folder.join(OWNER);
