@@ -36,9 +36,13 @@ pub fn run(flags: &flags::Test) -> Result<Exit> {
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let filter = flags.filter.iter();
-    cmd!(shell, "{cargo} test --workspace --all-features --locked {filter...}")
-        .run()
-        .context("testing")?;
+    // A test that passes because it was skipped says so, and that must be seen.
+    cmd!(
+        shell,
+        "{cargo} test --workspace --all-features --locked {filter...} -- --show-output"
+    )
+    .run()
+    .context("testing")?;
     Ok(Exit::Good)
 }
 
