@@ -78,7 +78,8 @@ fn at_line(line: Option<usize>) -> String {
     line.map(|line| format!(" line {line}")).unwrap_or_default()
 }
 
-fn at_hint(hint: Option<&str>) -> String {
+/// The hint as a line of its own behind a message.
+pub(crate) fn at_hint(hint: Option<&str>) -> String {
     hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default()
 }
 

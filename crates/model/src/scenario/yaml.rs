@@ -12,7 +12,7 @@ use super::check::{self, Flaw};
 
 /// Why a scenario file was refused, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}:{column}: {message}{}", at_hint(hint.as_deref()))]
+#[error("{file}:{line}:{column}: {message}{}", crate::task::at_hint(hint.as_deref()))]
 pub struct ScenarioError {
     /// The file, as the caller named it.
     pub file: String,
@@ -24,10 +24,6 @@ pub struct ScenarioError {
     pub message: String,
     /// The next step, where there is one.
     pub hint: Option<String>,
-}
-
-fn at_hint(hint: Option<&str>) -> String {
-    hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default()
 }
 
 impl Scenario {
