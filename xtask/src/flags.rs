@@ -39,6 +39,18 @@ pub enum Command {
     Tools(Tools),
     /// Maintain the Debian package set
     Debnix(Debnix),
+    /// Make a cluster, its image and its volumes, and run a first task on it
+    Up(Up),
+    /// Delete the cluster; its caches stay
+    Down(Down),
+    /// Show the cluster, its volumes and what they hold
+    Status(Status),
+    /// Check everything a cluster needs, and say how to mend what is wrong
+    Doctor(Doctor),
+    /// Build the image that tasks run in
+    Image(Image),
+    /// Build a kind node image where no container registry can be reached
+    NodeImage(NodeImage),
     /// Run every test, as CI does
     Test(Test),
 }
@@ -48,6 +60,8 @@ pub enum Command {
 pub enum DriverName {
     /// This machine, in a bubblewrap sandbox
     Local,
+    /// A Kubernetes cluster, a Job for each task
+    Kube,
 }
 
 /// How system packages are made.
@@ -256,6 +270,115 @@ pub struct Debnix {
 pub enum DebnixCommand {
     /// Write images/debnix/pins.json anew from the machine's own Debian sources
     Pin,
+}
+
+/// Which cluster.
+#[derive(Clone, Debug, Args)]
+pub struct Cluster {
+    /// Name of the kind cluster
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "hybrid-cache",
+        conflicts_with = "context"
+    )]
+    pub name: String,
+    /// A cluster that exists already, by its context in the kubeconfig
+    #[arg(long, value_name = "CONTEXT")]
+    pub context: Option<String>,
+}
+
+/// `up`
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Which cluster
+    #[command(flatten)]
+    pub cluster: Cluster,
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    pub plan: bool,
+    /// Delete and make again what cannot be changed in place
+    #[arg(long)]
+    pub recreate: bool,
+    /// Node image for kind: a reference, or an archive of `docker save`
+    #[arg(long, value_name = "REF|ARCHIVE", conflicts_with = "context")]
+    pub node_image: Option<String>,
+    /// StorageClass that provides the volumes [default: folders of the kind node]
+    #[arg(long, value_name = "NAME")]
+    pub storage_class: Option<String>,
+    /// Folder of this machine that keeps the volumes of a kind cluster [default: in the user's cache folder]
+    #[arg(long, value_name = "DIR")]
+    pub volumes_dir: Option<PathBuf>,
+    /// Leave the first task out
+    #[arg(long)]
+    pub no_task: bool,
+}
+
+/// `down`
+#[derive(Debug, Args)]
+pub struct Down {
+    /// Which cluster
+    #[command(flatten)]
+    pub cluster: Cluster,
+    /// Delete the caches as well
+    #[arg(long)]
+    pub volumes: bool,
+}
+
+/// `status`
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Which cluster
+    #[command(flatten)]
+    pub cluster: Cluster,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `doctor`
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Which cluster
+    #[command(flatten)]
+    pub cluster: Cluster,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `image`
+#[derive(Debug, Args)]
+pub struct Image {
+    /// Image to build on: a reference, or `debian` to make one from Debian packages [default: see the Dockerfile]
+    #[arg(long, value_name = "REF|debian")]
+    pub base: Option<String>,
+    /// Tag the image with this reference and push it, with your Docker credentials
+    #[arg(long, value_name = "REF")]
+    pub push: Option<String>,
+    /// Python packages to bake into the image, separated by commas
+    #[arg(long, value_name = "PACKAGES", value_delimiter = ',')]
+    pub warm: Vec<String>,
+    /// System packages to bake into the image, separated by commas
+    #[arg(long, value_name = "PACKAGES", value_delimiter = ',')]
+    pub warm_system: Vec<String>,
+    /// Build even where an image of the same content is there
+    #[arg(long)]
+    pub force: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `node-image`
+#[derive(Debug, Args)]
+pub struct NodeImage {
+    /// Write the image into this file as well, as `docker save` does
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `test`

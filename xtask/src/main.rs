@@ -3,10 +3,15 @@
 mod bench;
 mod cache;
 mod checkout;
+mod cluster;
 mod debnix;
+mod docker;
+mod doctor;
 mod exit;
 mod flags;
+mod image;
 mod local;
+mod node_image;
 mod remembered;
 mod results;
 mod run;
@@ -54,6 +59,12 @@ fn dispatch(flags: &Flags) -> Result<Exit> {
         Command::Cache(flags) => cache::run(flags),
         Command::Tools(flags) => list_tools(flags),
         Command::Debnix(flags) => maintain_debnix(flags),
+        Command::Up(flags) => cluster::up::run(flags),
+        Command::Down(flags) => cluster::down::run(flags),
+        Command::Status(flags) => cluster::status::run(flags),
+        Command::Doctor(flags) => doctor::run(flags),
+        Command::Image(flags) => image::run(flags),
+        Command::NodeImage(flags) => node_image::run(flags),
         Command::Test(flags) => test::run(flags),
     }
 }

@@ -176,12 +176,19 @@ pub fn exit_of_failure(kind: FailureKind) -> Exit {
     match kind {
         FailureKind::InvalidTask => Exit::Usage,
         FailureKind::UnknownPackage | FailureKind::Unsatisfiable | FailureKind::UnknownSystemPackage => Exit::Task,
-        FailureKind::Sandbox | FailureKind::Offline => Exit::Prerequisite,
+        FailureKind::OutOfMemory => Exit::Task,
+        FailureKind::Sandbox
+        | FailureKind::Offline
+        | FailureKind::Unschedulable
+        | FailureKind::ImagePull
+        | FailureKind::Refused => Exit::Prerequisite,
         FailureKind::DiskFull
         | FailureKind::CacheFormat
         | FailureKind::CacheAccess
         | FailureKind::CacheDamaged
         | FailureKind::Deadline
+        | FailureKind::Evicted
+        | FailureKind::Cluster
         | FailureKind::Tool
         | FailureKind::Internal => Exit::Failed,
     }

@@ -3,6 +3,7 @@
 //! A driver knows the model and the runner's protocol. It never knows the report, the terminal or the environment
 //! variables of the process it lives in: all it needs comes in its configuration.
 
+pub mod kube;
 pub mod local;
 pub mod log;
 

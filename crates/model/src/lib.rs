@@ -6,6 +6,7 @@
 pub mod key;
 pub mod maintain;
 pub mod outcome;
+pub mod pod;
 pub mod protocol;
 pub mod requirement;
 pub mod sample;

@@ -102,6 +102,18 @@ pub enum FailureKind {
     Sandbox,
     /// A deadline of ours passed (not the user's time limit).
     Deadline,
+    /// The program wanted more memory than its limit, and the kernel ended the whole sandbox.
+    OutOfMemory,
+    /// No node of the cluster has room for the pod, or none may take it.
+    Unschedulable,
+    /// The image is not on the node and cannot be pulled.
+    ImagePull,
+    /// The cluster's quota or admission refuses the pod.
+    Refused,
+    /// The node evicted the pod, was lost, or somebody deleted the pod.
+    Evicted,
+    /// The cluster does not answer, or not as a cluster does.
+    Cluster,
     /// A tool the runner needs is missing or failed in a way nobody foresaw.
     Tool,
     /// A bug of ours.

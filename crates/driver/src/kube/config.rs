@@ -1,0 +1,57 @@
+//! What the kube driver has to be told: which cluster, which image, which claims, and how much a task may take.
+
+use hybrid_cache_model::pod::NetworkSettings;
+use hybrid_cache_model::protocol::Identity;
+use serde::{Deserialize, Serialize};
+
+/// Everything the kube driver needs. It reads no environment variable and no kubeconfig.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KubeConfig {
+    /// Namespace of tasks and claims.
+    pub namespace: String,
+    /// Image of both containers.
+    pub image: String,
+    /// PersistentVolumeClaim of the Python volume.
+    pub python_claim: String,
+    /// PersistentVolumeClaim of the system volume.
+    pub nix_claim: String,
+    /// ServiceAccount of a task's pod, without rights and without a token.
+    pub service_account: String,
+    /// User and group of every container.
+    pub identity: Identity,
+    /// What the task's container may take.
+    pub task_resources: Resources,
+    /// What the preparing container may take.
+    pub prepare_resources: Resources,
+    /// ConfigMap with the key `ca-certificates.crt`, mounted over the image's own certificates.
+    pub certificates: Option<String>,
+    /// The cluster's place in the network.
+    pub network: NetworkSettings,
+    /// Age after which a request is resolved anew, in seconds.
+    pub max_age_s: u64,
+    /// Most bytes each volume may hold; 0: as many as fit.
+    pub budget_bytes: u64,
+    /// Most inodes each volume may hold; 0: as many as fit.
+    pub budget_inodes: u64,
+    /// Seconds after its end at which Kubernetes deletes a task's Job and all that belongs to it.
+    pub ttl_s: u32,
+    /// Seconds that a pod may wait for a node and its image before the task is given up.
+    pub start_s: u64,
+    /// Variables for the user's program.
+    pub task_variables: Vec<(String, String)>,
+}
+
+/// Requests and limits of one container, in Kubernetes' own notation (`500m`, `1Gi`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    /// CPU that the scheduler sets aside.
+    pub cpu_request: String,
+    /// CPU it may use at most.
+    pub cpu_limit: String,
+    /// Memory that the scheduler sets aside.
+    pub memory_request: String,
+    /// Memory it may use at most.
+    pub memory_limit: String,
+    /// Disk space of its emptyDirs and its log at most.
+    pub disk_limit: String,
+}

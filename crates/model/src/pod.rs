@@ -1,0 +1,223 @@
+//! What a pod is told: the image's own record of its tools, and the request that both containers of a task read.
+//!
+//! A pod cannot be asked on standard input as a sandbox of this machine is: its containers find everything in files.
+//!
+//! ```text
+//! /etc/hybrid-cache/image.json   ImageRecord, part of the image
+//! /task/request.json             PodRequest (or PodMaintainRequest), a Secret owned by the task's Job
+//! /handover/ready                one PrepareEvent, Ready or Failed: from the preparing container to the task's
+//! /cache/python, /nix            the volumes: read-only for the task, writable for the preparing container
+//! /scratch, /tmp                 emptyDirs of the container
+//! /dev/termination-log           the RunReport, PrepareReport or MaintainReport
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use crate::maintain::MaintainReport;
+use crate::outcome::Failure;
+use crate::protocol::{Identity, Interpreter, Keep, Limits, SystemTools, Volumes};
+use crate::task::TaskSpec;
+use crate::timeline::Timeline;
+
+/// Version of [`ImageRecord`] and [`PodRequest`]; raised when one side would misread the other.
+pub const POD_PROTOCOL_VERSION: u32 = 1;
+/// Where the image describes itself.
+pub const IMAGE_FILE: &str = "/etc/hybrid-cache/image.json";
+/// Where the request is.
+pub const REQUEST_FILE: &str = "/task/request.json";
+/// Folder that the two containers of a task share.
+pub const HANDOVER_FOLDER: &str = "/handover";
+/// What the preparing container leaves in [`HANDOVER_FOLDER`]: one line of JSON.
+pub const HANDOVER_FILE: &str = "/handover/ready";
+/// Where the Python volume is mounted.
+pub const PYTHON_MOUNT: &str = "/cache/python";
+/// Where the Nix folder of the system volume is mounted.
+pub const NIX_MOUNT: &str = "/nix";
+/// Folder for the program's text and its home.
+pub const SCRATCH_FOLDER: &str = "/scratch";
+/// Where a container leaves its result for Kubernetes, 4 KiB at most.
+pub const TERMINATION_FILE: &str = "/dev/termination-log";
+/// Where whole volumes are mounted while folders are made or deleted in them.
+pub const VOLUMES_FOLDER: &str = "/volumes";
+
+/// What an image brings: its tools and their identities. Written when the image is built.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    /// [`POD_PROTOCOL_VERSION`] when the image was built.
+    pub protocol: u32,
+    /// The interpreter that environments are made for.
+    pub interpreter: Interpreter,
+    /// The uv program.
+    pub uv: String,
+    /// Nix; absent in an image without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<ImageSystem>,
+    /// Search path behind the environments' own.
+    pub base_path: String,
+    /// User that the image is made for.
+    pub identity: Identity,
+}
+
+/// How an image makes system packages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageSystem {
+    /// Provider and source. Mirrors and variables are empty here: they belong to a cluster, not to an image.
+    pub tools: SystemTools,
+    /// Identity of the package source.
+    pub source_id: String,
+}
+
+/// What a cluster's place in the network demands of the tools.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkSettings {
+    /// Identity of the package index, without credentials.
+    pub index: String,
+    /// For uv alone (`UV_DEFAULT_INDEX`, `SSL_CERT_FILE`, proxies).
+    #[serde(default)]
+    pub python_variables: Vec<(String, String)>,
+    /// For Nix alone.
+    #[serde(default)]
+    pub system_variables: Vec<(String, String)>,
+    /// Base URLs of Debian mirrors, for debnix.
+    #[serde(default)]
+    pub mirrors: Vec<String>,
+}
+
+/// How the task's container finds its environments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PodEnvironments {
+    /// In the caches; a miss ends the container with [`crate::protocol::EXIT_MISSED`].
+    Lookup,
+    /// A preparing container beside it says where.
+    HandedOver,
+}
+
+/// What the containers of a task's pod read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodRequest {
+    /// [`POD_PROTOCOL_VERSION`] of the driver.
+    pub protocol: u32,
+    /// The task.
+    pub task: TaskSpec,
+    /// How the task's container finds its environments.
+    pub environments: PodEnvironments,
+    /// Mount points.
+    pub volumes: Volumes,
+    /// Publish or discard what is prepared.
+    pub keep: Keep,
+    /// True lets a request that is older than `max_age_s` count as a hit.
+    pub accept_stale: bool,
+    /// Bounds on the user's program.
+    pub limits: Limits,
+    /// Milliseconds that preparing may take, waiting for others included.
+    pub prepare_ms: u64,
+    /// A request resolved longer ago than this, in seconds, is resolved anew.
+    pub max_age_s: u64,
+    /// The cluster's place in the network.
+    pub network: NetworkSettings,
+    /// Most bytes each volume may hold; 0: as many as fit.
+    pub budget_bytes: u64,
+    /// Most inodes each volume may hold; 0: as many as fit.
+    pub budget_inodes: u64,
+    /// Variables for the user's program.
+    #[serde(default)]
+    pub variables: Vec<(String, String)>,
+}
+
+/// How the preparing container ended: its last event, without what the task's container has passed on already.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "report")]
+pub enum PrepareReport {
+    /// Everything is published, or deliberately not.
+    Published {
+        /// All spans of the preparation, on its own clock.
+        timeline: Timeline,
+        /// Microseconds on that clock at which the task was told that it may start.
+        ready_us: u64,
+        /// What an operator should know.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        warnings: Vec<String>,
+    },
+    /// It failed.
+    Failed {
+        /// Why.
+        failure: Failure,
+        /// The timeline up to there.
+        timeline: Timeline,
+    },
+}
+
+/// What a maintenance pod is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "question")]
+pub enum PodQuestion {
+    /// What do the volumes hold?
+    Usage,
+    /// Make room.
+    Gc {
+        /// Bytes each volume may keep.
+        budget_bytes: u64,
+        /// Likewise for inodes.
+        budget_inodes: u64,
+    },
+    /// Is all of it whole?
+    Verify,
+    /// Make the folders of an epoch (`None`: the standing caches) below [`VOLUMES_FOLDER`].
+    CreateEpoch {
+        /// Its name.
+        epoch: Option<String>,
+    },
+    /// Delete the folders of an epoch.
+    DeleteEpoch {
+        /// Its name.
+        epoch: String,
+    },
+}
+
+/// What a maintenance pod reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodMaintainRequest {
+    /// [`POD_PROTOCOL_VERSION`] of the driver.
+    pub protocol: u32,
+    /// What to do.
+    #[serde(flatten)]
+    pub question: PodQuestion,
+    /// The cluster's place in the network.
+    pub network: NetworkSettings,
+    /// Milliseconds until it gives up.
+    pub deadline_ms: u64,
+}
+
+/// What a maintenance pod answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "answer")]
+pub enum PodMaintainReport {
+    /// To a question about the caches.
+    Maintained {
+        /// The answer of the runner's own commands.
+        #[serde(flatten)]
+        report: MaintainReport,
+    },
+    /// The folders were made or deleted.
+    Done,
+    /// It could not be done.
+    Failed {
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// Folder of an epoch's Python volume below the root of its PersistentVolume; empty for the standing caches.
+pub fn python_sub_path(epoch: Option<&str>) -> String {
+    epoch.map(|name| format!("epochs/{name}")).unwrap_or_default()
+}
+
+/// Folder that is mounted at `/nix`, below the root of the system PersistentVolume.
+pub fn nix_sub_path(epoch: Option<&str>) -> String {
+    const STANDING: &str = ".nix-portable/nix";
+    match epoch {
+        Some(name) => format!("epochs/{name}/{STANDING}"),
+        None => STANDING.to_owned(),
+    }
+}

@@ -1,0 +1,1 @@
+//! The Docker engine, through bollard; the only file that knows it.

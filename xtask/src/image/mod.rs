@@ -1,0 +1,14 @@
+//! `cargo xtask image`.
+
+use anyhow::Result;
+
+use crate::exit::Exit;
+use crate::flags;
+
+/// Runs the command.
+///
+/// # Errors
+/// It is not built yet.
+pub fn run(_flags: &flags::Image) -> Result<Exit> {
+    anyhow::bail!("not built yet")
+}
