@@ -1,4 +1,4 @@
-//! The runner's command line: `run`, `prepare`, `usage`, `gc`, `verify`, `version`.
+//! The runner's command line: `run`, `prepare`, `usage`, `gc`, `verify`, the same for pods, `version`.
 
 use std::io::{BufRead, Read, Write};
 use std::path::Path;
@@ -6,12 +6,14 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
+use hybrid_cache_model::pod::TERMINATION_FILE;
 use hybrid_cache_model::protocol::{
     EXIT_BROKEN, EXIT_MISSED, EXIT_REPORTED, PrepareEvent, PrepareRequest, RunReport, RunRequest,
 };
 use hybrid_cache_model::{Failure, FailureKind};
 use hybrid_cache_runner::clock::Recorder;
 use hybrid_cache_runner::maintain::{self, Question};
+use hybrid_cache_runner::pod::{self, Shorten};
 use hybrid_cache_runner::prepare;
 use hybrid_cache_runner::run::{self, Destination};
 use serde::Serialize;
@@ -23,6 +25,8 @@ usage: runner run [--report-back | --report-fd N | --report-file PATH]
                                     is, to the descriptor N or to the file PATH
        runner prepare               a PrepareRequest on standard input, events to standard output
        runner usage | gc | verify   a MaintainRequest on standard input, a report to standard output
+       runner pod-run | pod-prepare | pod-maintain
+                                    in a pod: the request in a file, the report to the termination message
        runner version";
 
 /// Exit code for a command line that makes no sense.
@@ -46,6 +50,9 @@ fn main() -> ExitCode {
         ["usage"] => maintain(Question::Usage),
         ["gc"] => maintain(Question::Gc),
         ["verify"] => maintain(Question::Verify),
+        ["pod-run"] => pod_run(&recorder),
+        ["pod-prepare"] => leave(&mut pod::prepare(&recorder)),
+        ["pod-maintain"] => leave(&mut pod::maintain()),
         ["version"] => version(),
         [] => usage("no command"),
         [command, ..] => usage(&format!("`{command}` with these arguments is no command")),
@@ -62,6 +69,27 @@ fn run(destination: Result<Destination, run::ReportError>, recorder: &Recorder) 
         Ok(request) => run::run(&request, recorder),
         Err(failure) => run::failed(failure, recorder),
     };
+    report_to(destination, report)
+}
+
+/// Runs the task of a pod.
+fn pod_run(recorder: &Recorder) -> i32 {
+    // Opened before user code can touch it.
+    match Destination::file(Path::new(TERMINATION_FILE)) {
+        Ok(destination) => report_to(destination, pod::run(recorder)),
+        Err(error) => broken(&error.to_string()),
+    }
+}
+
+/// Leaves a report as the container's termination message.
+fn leave(report: &mut impl Shorten) -> i32 {
+    match pod::leave_message(Path::new(TERMINATION_FILE), report) {
+        Ok(()) => EXIT_REPORTED,
+        Err(error) => broken(&format!("cannot write {TERMINATION_FILE}: {error}")),
+    }
+}
+
+fn report_to(destination: Destination, report: RunReport) -> i32 {
     let code = match report {
         RunReport::Missed { .. } => EXIT_MISSED,
         RunReport::Finished { .. } => EXIT_REPORTED,

@@ -1,0 +1,110 @@
+//! The folders of an epoch on both PersistentVolumes: made before the first pod mounts them, deleted after the last.
+//!
+//! A kubelet that has to make the folder of a `subPath` makes it as root; nobody else could write there.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use hybrid_cache_model::pod::{nix_sub_path, python_sub_path};
+use hybrid_cache_model::{Failure, FailureKind};
+
+use crate::store::At;
+
+/// Makes both folders below `volumes`; those that are there stay as they are.
+///
+/// # Errors
+/// The name is none, or a volume cannot be written.
+pub fn create(volumes: &Path, epoch: Option<&str>) -> Result<(), Failure> {
+    epoch.map_or(Ok(()), check)?;
+    for folder in [
+        volumes.join("python").join(python_sub_path(epoch)),
+        volumes.join("system").join(nix_sub_path(epoch)),
+    ] {
+        fs::create_dir_all(&folder).at("create the folder", &folder)?;
+        let probe = folder.join(".writable");
+        fs::write(&probe, b"").at("write into", &folder)?;
+        fs::remove_file(&probe).at("write into", &folder)?;
+    }
+    Ok(())
+}
+
+/// Deletes both folders of an epoch; absent ones are a success.
+///
+/// # Errors
+/// The name is none, or something cannot be deleted.
+pub fn delete(volumes: &Path, epoch: &str) -> Result<(), Failure> {
+    check(epoch)?;
+    for volume in ["python", "system"] {
+        let folder = volumes.join(volume).join(python_sub_path(Some(epoch)));
+        if folder.symlink_metadata().is_ok() {
+            unlock(&folder)?;
+            fs::remove_dir_all(&folder).at("delete", &folder)?;
+        }
+    }
+    Ok(())
+}
+
+/// A store path's folders are read-only, so nothing in them could be deleted.
+fn unlock(folder: &Path) -> Result<(), Failure> {
+    let mut folders: Vec<PathBuf> = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let mode = fs::symlink_metadata(&folder)
+            .at("look at", &folder)?
+            .permissions()
+            .mode();
+        if mode & 0o700 != 0o700 {
+            fs::set_permissions(&folder, Permissions::from_mode(mode | 0o700)).at("make writable", &folder)?;
+        }
+        for entry in fs::read_dir(&folder).at("read the folder", &folder)? {
+            let entry = entry.at("read the folder", &folder)?;
+            if entry.file_type().at("look at", &entry.path())?.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An epoch's name becomes part of a path.
+fn check(epoch: &str) -> Result<(), Failure> {
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if !epoch.is_empty() && epoch.len() <= 63 && epoch.chars().all(good) {
+        return Ok(());
+    }
+    let message = format!("{epoch:?} is no name of an epoch: lower-case letters, digits and `-`, 63 at most");
+    Err(Failure::new(FailureKind::Internal, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_comes_and_goes_with_read_only_folders_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        create(dir.path(), None).unwrap();
+        create(dir.path(), Some("first-1")).unwrap();
+        let nix = dir.path().join("system/epochs/first-1/.nix-portable/nix");
+        let store_path = nix.join("store/x-gcc/bin");
+        fs::create_dir_all(&store_path).unwrap();
+        fs::write(store_path.join("gcc"), "").unwrap();
+        for folder in [&store_path, store_path.parent().unwrap()] {
+            fs::set_permissions(folder, Permissions::from_mode(0o555)).unwrap();
+        }
+        delete(dir.path(), "first-1").unwrap();
+        delete(dir.path(), "first-1").unwrap();
+        assert!(!dir.path().join("python/epochs/first-1").exists());
+        assert!(!dir.path().join("system/epochs/first-1").exists());
+        assert!(dir.path().join("system/.nix-portable/nix").exists());
+    }
+
+    #[test]
+    fn a_name_that_leaves_the_folder_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["", "..", "a/b", "A"] {
+            assert!(create(dir.path(), Some(name)).is_err(), "{name:?}");
+            assert!(delete(dir.path(), name).is_err(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! How the preparing container tells the task's container beside it that everything is there.
+//!
+//! One file in a folder that both mount, written whole and renamed; the other side watches the folder. Neither needs
+//! to have started first. Two processes, two clocks: the moment of the handover is what they have in common, so the
+//! two timelines are laid together at it, from durations alone.
+
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use hybrid_cache_model::protocol::{Environments, PrepareEvent, RunReport};
+use hybrid_cache_model::{Failure, FailureKind, Lane, Phase, Span, Timeline};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+
+use crate::store::At;
+use crate::store::publish;
+
+const NAME: &str = "ready";
+/// The preparing container keeps its own deadline; this is for one that cannot say so any more.
+const MARGIN: Duration = Duration::from_secs(15);
+
+/// What was handed over.
+#[derive(Debug)]
+pub struct Handed {
+    event: PrepareEvent,
+    /// The preparation's timeline up to that moment.
+    pub timeline: Timeline,
+}
+
+impl Handed {
+    /// Where the task finds its environments, with the Python volume mounted at `python`.
+    ///
+    /// # Errors
+    /// Why the preparation failed.
+    pub fn environments(&self, python: &str) -> Result<Environments, Failure> {
+        match &self.event {
+            PrepareEvent::Ready {
+                python: relative,
+                system,
+                cache,
+                resolved,
+                ..
+            } => Ok(Environments::Prepared {
+                python: relative.as_ref().map(|relative| format!("{python}/{relative}")),
+                system: system.clone(),
+                cache: *cache,
+                resolved: resolved.clone(),
+            }),
+            PrepareEvent::Failed { failure, .. } => Err(failure.clone()),
+            PrepareEvent::Phase { .. } | PrepareEvent::Published { .. } => {
+                let message = "the preparing container handed over something else than its result";
+                Err(Failure::new(FailureKind::Internal, message))
+            }
+        }
+    }
+}
+
+/// Tells the task's container.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn hand_over(folder: &Path, event: &PrepareEvent) -> Result<(), Failure> {
+    let text = serde_json::to_vec(event).map_err(|error| {
+        Failure::new(
+            FailureKind::Internal,
+            format!("a preparation's result cannot be written: {error}"),
+        )
+    })?;
+    publish::write_atomic(&folder.join(NAME), &text)
+}
+
+/// Waits until the preparing container has told.
+///
+/// # Errors
+/// It did not within its own deadline of `prepare_ms`, or the folder cannot be read.
+pub fn wait(folder: &Path, prepare_ms: u64) -> Result<Handed, Failure> {
+    let limit = Duration::from_millis(prepare_ms).saturating_add(MARGIN);
+    // Watched before the first look, so that nothing comes in between.
+    let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).at("watch", folder)?;
+    inotify::add_watch(&watch, folder, WatchFlags::MOVED_TO).at("watch", folder)?;
+    let started = Instant::now();
+    let file = folder.join(NAME);
+    loop {
+        match std::fs::read(&file) {
+            Ok(text) => return read(&text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).at("read", &file),
+        }
+        let Some(left) = limit.checked_sub(started.elapsed()) else {
+            let message = format!("the preparing container has not answered within {} s", limit.as_secs());
+            return Err(Failure::new(FailureKind::Deadline, message).hint("see its log: kubectl logs -c prepare"));
+        };
+        until_changed(&watch, left).at("watch", folder)?;
+    }
+}
+
+fn read(text: &[u8]) -> Result<Handed, Failure> {
+    let event: PrepareEvent = serde_json::from_slice(text).map_err(|error| {
+        Failure::new(
+            FailureKind::Internal,
+            format!("the preparing container's result cannot be read: {error}"),
+        )
+    })?;
+    let timeline = match &event {
+        PrepareEvent::Ready { timeline, .. } | PrepareEvent::Failed { timeline, .. } => timeline.clone(),
+        PrepareEvent::Phase { .. } | PrepareEvent::Published { .. } => Timeline::default(),
+    };
+    Ok(Handed { event, timeline })
+}
+
+/// Blocks until something happened in the watched folder, or the time is up.
+fn until_changed(watch: &OwnedFd, limit: Duration) -> std::io::Result<()> {
+    let timeout = Timespec::try_from(limit).ok();
+    match rustix::event::poll(&mut [PollFd::new(watch, PollFlags::IN)], timeout.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    // What happened is found by looking; the notes themselves are only taken away.
+    let mut buffer = [MaybeUninit::uninit(); 1024];
+    let mut notes = inotify::Reader::new(watch, &mut buffer);
+    while notes.next().is_ok() {}
+    Ok(())
+}
+
+/// Lays the preparation's timeline and that of the task's container together: the first ended at the moment
+/// `told_us` on the clock of the second. The origin is then the start of whichever was first.
+pub fn merge(report: RunReport, prepared: &Timeline, told_us: u64) -> RunReport {
+    let lay = |own: Timeline| {
+        let prepared_at = told_us.saturating_sub(prepared.total_us);
+        let shift = prepared.total_us.saturating_sub(told_us);
+        let mut whole = Timeline {
+            total_us: own.total_us + shift,
+            spans: Vec::new(),
+        };
+        if prepared_at > 0 {
+            // This container was up before the one it waits for.
+            whole.push(Phase::Sandbox, Lane::Runner, 0, prepared_at);
+        }
+        let moved = |by: u64| {
+            move |span: Span| Span {
+                start_us: span.start_us + by,
+                ..span
+            }
+        };
+        whole
+            .spans
+            .extend(prepared.spans.iter().copied().map(moved(prepared_at)));
+        whole.spans.extend(own.spans.into_iter().map(moved(shift)));
+        whole
+    };
+    match report {
+        RunReport::Finished {
+            end,
+            cache,
+            timeline,
+            stdout,
+            stderr,
+            resolved,
+            warnings,
+        } => RunReport::Finished {
+            end,
+            cache,
+            timeline: lay(timeline),
+            stdout,
+            stderr,
+            resolved,
+            warnings,
+        },
+        RunReport::Missed { missed, timeline } => RunReport::Missed {
+            missed,
+            timeline: lay(timeline),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hybrid_cache_model::{CacheReport, CacheStatus, Resolved};
+
+    fn ready(timeline: Timeline) -> PrepareEvent {
+        PrepareEvent::Ready {
+            python: Some("staging/make-1/env".to_owned()),
+            system: vec!["/nix/store/x-gcc".to_owned()],
+            cache: CacheReport {
+                python: CacheStatus::Hit,
+                system: CacheStatus::Hit,
+            },
+            resolved: Resolved::default(),
+            timeline,
+        }
+    }
+
+    fn failed(total_us: u64, spans: Vec<Span>) -> RunReport {
+        RunReport::Missed {
+            missed: hybrid_cache_model::protocol::Missed {
+                python: false,
+                python_stale: false,
+                system: false,
+            },
+            timeline: Timeline { total_us, spans },
+        }
+    }
+
+    fn span(phase: Phase, lane: Lane, start_us: u64, duration_us: u64) -> Span {
+        Span {
+            phase,
+            lane,
+            start_us,
+            duration_us,
+        }
+    }
+
+    fn timeline_of(report: RunReport) -> Timeline {
+        match report {
+            RunReport::Missed { timeline, .. } | RunReport::Finished { timeline, .. } => timeline,
+        }
+    }
+
+    #[test]
+    fn what_was_handed_over_before_anybody_waited_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        hand_over(dir.path(), &ready(Timeline::default())).unwrap();
+        let handed = wait(dir.path(), 1).unwrap();
+        let Environments::Prepared { python, .. } = handed.environments("/cache/python").unwrap() else {
+            panic!("{handed:?}");
+        };
+        assert_eq!(python.as_deref(), Some("/cache/python/staging/make-1/env"));
+    }
+
+    #[test]
+    fn a_waiting_container_wakes_when_the_other_one_tells() {
+        let dir = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| wait(dir.path(), 20_000));
+            std::thread::sleep(Duration::from_millis(50));
+            hand_over(dir.path(), &ready(Timeline::default())).unwrap();
+            assert!(waiting.join().unwrap().is_ok());
+        });
+    }
+
+    #[test]
+    fn a_failed_preparation_is_the_task_s_failure() {
+        let dir = tempfile::tempdir().unwrap();
+        let failure = Failure::new(FailureKind::UnknownPackage, "no package nunpy");
+        let event = PrepareEvent::Failed {
+            failure: failure.clone(),
+            timeline: Timeline::default(),
+        };
+        hand_over(dir.path(), &event).unwrap();
+        assert_eq!(wait(dir.path(), 1).unwrap().environments("/x").unwrap_err(), failure);
+    }
+
+    #[test]
+    fn a_preparation_that_began_later_leaves_time_of_the_sandbox_in_front() {
+        let prepared = Timeline {
+            total_us: 60,
+            spans: vec![span(Phase::PythonInstall, Lane::Python, 10, 50)],
+        };
+        let own = vec![span(Phase::UserCode, Lane::Runner, 105, 20)];
+        let whole = timeline_of(merge(failed(130, own), &prepared, 100));
+        assert_eq!(whole.total_us, 130);
+        assert_eq!(whole.spans[0], span(Phase::Sandbox, Lane::Runner, 0, 40));
+        assert_eq!(whole.spans[1], span(Phase::PythonInstall, Lane::Python, 50, 50));
+        assert_eq!(whole.spans[2], span(Phase::UserCode, Lane::Runner, 105, 20));
+    }
+
+    #[test]
+    fn a_preparation_that_began_earlier_moves_the_origin_to_its_own() {
+        let prepared = Timeline {
+            total_us: 100,
+            spans: vec![span(Phase::PythonInstall, Lane::Python, 0, 100)],
+        };
+        let own = vec![span(Phase::UserCode, Lane::Runner, 12, 20)];
+        let whole = timeline_of(merge(failed(40, own), &prepared, 10));
+        assert_eq!(whole.total_us, 130);
+        assert_eq!(whole.spans[0].start_us, 0);
+        assert_eq!(whole.spans[1].start_us, 102);
+    }
+}
