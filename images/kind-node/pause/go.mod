@@ -1,0 +1,3 @@
+module hybrid-cache/images/kind-node/pause
+
+go 1.24.0
