@@ -118,6 +118,9 @@ async fn run_task(machine: &Machine, spec: &TaskSpec, flags: &flags::Run) -> Res
     for warning in &outcome.warnings {
         eprintln!("warning: {warning}");
     }
+    if let Some(failure) = &outcome.not_kept {
+        eprintln!("warning: what was prepared for this task could not be kept: {failure}");
+    }
     Ok(exit_of(&outcome))
 }
 

@@ -194,4 +194,8 @@ pub struct Outcome {
     /// Things the user should know that did not fail the run (a stale environment used offline, output cut).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// Why what was prepared for this run is not in the caches, though it was used; absent where it is, and where there was
+    /// nothing to keep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_kept: Option<Failure>,
 }

@@ -43,9 +43,9 @@ pub struct Sample {
     pub sequence: u32,
     /// Wall-clock time at the start, RFC 3339, for the reader only; nothing is computed from it.
     pub started_at: String,
-    /// Microseconds from submit to the end, as the client saw it.
+    /// Microseconds from submit to the end, as the client saw it: *client-seen*.
     pub wall_us: u64,
-    /// Microseconds from the runner's start to its exit, by its own clock.
+    /// Microseconds from the runner's start to its exit, by its own clock, in the sandbox or the pod: *inside*.
     pub runner_us: u64,
     /// How the run ended.
     #[serde(flatten)]
@@ -64,7 +64,7 @@ pub struct Sample {
     pub steal: Option<f64>,
 }
 
-/// Judges a finished run against what its scenario and temperature demand.
+/// Judges a run against what its scenario and temperature demand, once everything that belongs to it has ended.
 pub fn judge(scenario: &Scenario, temperature: Temperature, outcome: &Outcome, stdout: &str) -> Acceptance {
     if !outcome.end.is_success() {
         return Acceptance::Failed {
@@ -90,10 +90,16 @@ pub fn judge(scenario: &Scenario, temperature: Temperature, outcome: &Outcome, s
             return Acceptance::WrongTemperature { reason };
         }
     }
-    Acceptance::Accepted
+    // What could not be kept was not measured as a first run is meant: the next one would find nothing.
+    match &outcome.not_kept {
+        Some(failure) => Acceptance::Failed {
+            reason: format!("what was prepared could not be kept: {failure}"),
+        },
+        None => Acceptance::Accepted,
+    }
 }
 
-/// Something else that does the same work, measured in the same run.
+/// Something else that does the same work, or the least that could be done, measured in the same run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Peer {
@@ -101,14 +107,22 @@ pub enum Peer {
     PlainUv,
     /// The prepared environment's interpreter, started directly and without a sandbox: the measure of a cached run.
     DirectExec,
+    /// A pod of the same image, mounts and restrictions that runs `true`, made and watched as a task's: the measure of
+    /// what a client sees of a cached run on a cluster.
+    BarePod,
+    /// The same scenario, cached, through the local driver on this machine: the measure of what goes on inside a pod.
+    LocalDriver,
 }
 
 impl Peer {
+    /// All peers.
+    pub const ALL: [Peer; 4] = [Peer::PlainUv, Peer::DirectExec, Peer::BarePod, Peer::LocalDriver];
+
     /// The temperature whose runs it is the measure of.
     pub fn temperature(self) -> Temperature {
         match self {
             Peer::PlainUv => Temperature::First,
-            Peer::DirectExec => Temperature::Cached,
+            Peer::DirectExec | Peer::BarePod | Peer::LocalDriver => Temperature::Cached,
         }
     }
 
@@ -117,6 +131,8 @@ impl Peer {
         match self {
             Peer::PlainUv => "uv venv + uv pip install + run",
             Peer::DirectExec => "direct exec",
+            Peer::BarePod => "bare pod",
+            Peer::LocalDriver => "local driver",
         }
     }
 }
@@ -130,8 +146,11 @@ pub struct PeerSample {
     pub peer: Peer,
     /// Position in the whole interleaved order, shared with [`Sample::sequence`].
     pub sequence: u32,
-    /// Microseconds from start to exit.
+    /// Microseconds from start to exit, as the client saw it.
     pub wall_us: u64,
+    /// For a peer that has a runner: as [`Sample::runner_us`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner_us: Option<u64>,
 }
 
 /// Disk use after one scenario's first run in an empty epoch.
@@ -155,6 +174,31 @@ pub struct ToolRecord {
     pub sha256: Option<String>,
     /// `found` on the machine or `brought` into the checkout.
     pub origin: String,
+}
+
+/// The cluster that a report was measured on, as its API server tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterRecord {
+    /// Context in the kubeconfig.
+    pub context: String,
+    /// Version of the API server, such as `v1.36.2`.
+    pub kubernetes: String,
+    /// Nodes that may take a task.
+    pub nodes: u32,
+    /// The nodes' operating system, kernel and kubelet, each kind of node once.
+    pub node_systems: Vec<String>,
+    /// The nodes' container runtime, each once, such as `containerd://2.1.9`.
+    pub container_runtimes: Vec<String>,
+    /// The image that a kind cluster's nodes were made of; absent where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_image: Option<String>,
+    /// StorageClass of each volume, `none` for one that was bound by hand.
+    pub storage_classes: BTreeMap<String, String>,
+    /// Reference of the image that tasks ran in.
+    pub image: String,
+    /// Digest of that image as a node reports it; absent where none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<String>,
 }
 
 /// Where, when and with what a report was measured.
@@ -194,6 +238,9 @@ pub struct Provenance {
     pub system_source: String,
     /// Programs used.
     pub tools: Vec<ToolRecord>,
+    /// The cluster; absent where tasks ran on the client's own machine, which the fields above describe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterRecord>,
     /// Anything a reader should know (a forced choice, an interruption).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -228,4 +275,83 @@ pub struct RunRecord {
     /// Every run of a peer that succeeded, in the order in which it was taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<PeerSample>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::{Failure, FailureKind, Output, Resolved};
+    use crate::scenario::{Expectation, ExpectedOutput};
+    use crate::task::TaskSpec;
+
+    fn scenario() -> Scenario {
+        Scenario {
+            name: "small".into(),
+            why: "a test".into(),
+            request: TaskSpec {
+                dependencies: "numpy".into(),
+                ..TaskSpec::new("print(1)")
+            },
+            expect: Expectation {
+                stdout: ExpectedOutput::Equals("1".into()),
+                first: None,
+                cached: None,
+            },
+        }
+    }
+
+    fn outcome(python: CacheStatus) -> Outcome {
+        Outcome {
+            end: End::Exited { code: 0 },
+            cache: CacheReport {
+                python,
+                system: CacheStatus::NotAsked,
+            },
+            timeline: Timeline::default(),
+            runner_us: 0,
+            stdout: Output::default(),
+            stderr: Output::default(),
+            resolved: Resolved::default(),
+            warnings: Vec::new(),
+            not_kept: None,
+        }
+    }
+
+    #[test]
+    fn a_run_counts_at_its_own_temperature_alone() {
+        let hit = outcome(CacheStatus::Hit);
+        assert_eq!(
+            judge(&scenario(), Temperature::Cached, &hit, "1\n"),
+            Acceptance::Accepted
+        );
+        let wrong = judge(&scenario(), Temperature::First, &hit, "1");
+        assert!(matches!(wrong, Acceptance::WrongTemperature { .. }));
+        let printed = judge(&scenario(), Temperature::Cached, &hit, "2");
+        assert!(matches!(printed, Acceptance::Failed { .. }));
+    }
+
+    #[test]
+    fn a_first_run_that_could_not_be_kept_does_not_count_and_says_why() {
+        let mut built = outcome(CacheStatus::Built {
+            downloaded_bytes: 1,
+            reused_bytes: 0,
+        });
+        assert_eq!(
+            judge(&scenario(), Temperature::First, &built, "1"),
+            Acceptance::Accepted
+        );
+        built.not_kept = Some(Failure::new(FailureKind::DiskFull, "the volume is full"));
+        let judged = judge(&scenario(), Temperature::First, &built, "1");
+        assert!(matches!(judged, Acceptance::Failed { reason } if reason.ends_with("the volume is full")));
+    }
+
+    #[test]
+    fn an_outcome_from_before_there_was_not_kept_still_reads() {
+        let text = serde_json::to_string(&outcome(CacheStatus::Hit)).unwrap();
+        assert!(!text.contains("not_kept"));
+        assert_eq!(
+            serde_json::from_str::<Outcome>(&text).unwrap(),
+            outcome(CacheStatus::Hit)
+        );
+    }
 }

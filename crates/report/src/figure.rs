@@ -301,7 +301,7 @@ fn against_peer(record: &RunRecord, name: &str, kind: FigureKind, peer: Peer, ou
     // The full name is a sentence about the peer; in a figure the kind says the rest.
     let short = match peer {
         Peer::PlainUv => "plain uv",
-        Peer::DirectExec => "direct exec",
+        Peer::DirectExec | Peer::BarePod | Peer::LocalDriver => peer.name(),
     };
     compared(kind, name, ours_us, short, &theirs_us)
 }

@@ -276,6 +276,7 @@ fn unknown_record() -> RunRecord {
         system_provider: unknown(),
         system_source: unknown(),
         tools: Vec::new(),
+        cluster: None,
         notes: vec![format!(
             "no {HEADER_FILE}: where and with what this was measured is not known"
         )],

@@ -29,6 +29,7 @@ fn peers(record: &mut RunRecord, name: &str, peer: Peer, walls_us: &[u64]) {
         peer,
         sequence: 0,
         wall_us: *wall_us,
+        runner_us: None,
     }));
 }
 

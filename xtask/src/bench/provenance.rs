@@ -37,6 +37,7 @@ pub fn collect(checkout: &Checkout, machine: &Machine, flags: &flags::Bench) -> 
             .as_ref()
             .map_or("none".to_owned(), |system| system.source_id.clone()),
         tools: machine.tools.clone(),
+        cluster: None,
         notes: machine.notes.clone(),
     }
 }

@@ -13,7 +13,7 @@ use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::sample::{
     Acceptance, Completion, Peer, PeerSample, Provenance, RunRecord, SCHEMA_VERSION, Sample, ScenarioUsage, judge,
 };
-use hybrid_cache_model::{End, Outcome, Scenario, TaskSpec, Temperature};
+use hybrid_cache_model::{Scenario, TaskSpec, Temperature};
 use hybrid_cache_report::SampleLog;
 use hybrid_cache_report::folder::SAMPLES_FILE;
 
@@ -174,7 +174,7 @@ impl Session {
         let started = Instant::now();
         let ticket = self.driver.submit(&spec, &options).await?;
         self.running = Some(ticket.clone());
-        let waited = self.driver.wait(&ticket).await?;
+        self.driver.wait(&ticket).await?;
         let wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let steal = cpu_before
             .zip(CpuTimes::now())
@@ -184,7 +184,7 @@ impl Session {
         let outcome = self.driver.settle(&ticket).await?;
         self.running = None;
         self.driver.forget(&ticket);
-        let acceptance = judge(scenario, temperature, &waited, &String::from_utf8_lossy(&stdout));
+        let acceptance = judge(scenario, temperature, &outcome, &String::from_utf8_lossy(&stdout));
         let mut timeline = outcome.timeline.clone();
         timeline.total_us = wall_us;
         Ok(Sample {
@@ -198,7 +198,7 @@ impl Session {
             end: outcome.end.clone(),
             cache: outcome.cache,
             timeline,
-            acceptance: with_warnings(acceptance, &outcome),
+            acceptance,
             load1,
             steal,
         })
@@ -241,6 +241,7 @@ impl Session {
                     .of(self.epochs.get(&at).unwrap_or(&Epoch::Standing));
                 peer::direct_exec(&self.machine, scenario, &volumes.python).await
             }
+            Peer::BarePod | Peer::LocalDriver => Err(anyhow::anyhow!("needs a cluster")),
         };
         match measured {
             Ok(wall) => {
@@ -250,6 +251,7 @@ impl Session {
                     peer,
                     sequence: self.sequence,
                     wall_us,
+                    runner_us: None,
                 };
                 self.log.append_peer(&sample).context("writing samples.jsonl")?;
                 self.record.peers.push(sample);
@@ -275,19 +277,5 @@ impl Session {
             });
         }
         Ok(())
-    }
-}
-
-/// A run that could not be kept is no good first run: the next one would find nothing.
-fn with_warnings(acceptance: Acceptance, outcome: &Outcome) -> Acceptance {
-    let could_not_keep = outcome
-        .warnings
-        .iter()
-        .find(|warning| warning.contains("could not be kept"));
-    match (acceptance, could_not_keep, &outcome.end) {
-        (Acceptance::Accepted, Some(warning), End::Exited { .. }) => Acceptance::Failed {
-            reason: warning.clone(),
-        },
-        (acceptance, ..) => acceptance,
     }
 }

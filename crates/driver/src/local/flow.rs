@@ -304,6 +304,7 @@ impl Flow {
                     stderr,
                     resolved,
                     warnings,
+                    not_kept: None,
                 }
             }
             Ok(report @ RunReport::Missed { .. }) => {
@@ -338,6 +339,7 @@ impl Flow {
             stderr: Output::default(),
             resolved: Resolved::default(),
             warnings: progress.warnings,
+            not_kept: None,
         }
     }
 }
@@ -365,7 +367,7 @@ enum Step {
     Lost,
 }
 
-/// Waits for the rest of publishing and adds its spans to the outcome's timeline.
+/// Waits for the rest of publishing and adds its spans, or why there is nothing to keep, to the outcome.
 async fn follow_publishing(mut preparation: Preparation, known: &Timeline, offset_us: u64, outcome: &mut Outcome) {
     loop {
         match preparation.next().await {
@@ -380,17 +382,12 @@ async fn follow_publishing(mut preparation: Preparation, known: &Timeline, offse
                 return;
             }
             Some(PrepareEvent::Failed { failure, .. }) => {
-                outcome
-                    .warnings
-                    .push(format!("the environment was used but could not be kept: {failure}"));
+                outcome.not_kept = Some(failure);
                 return;
             }
             Some(_) => {}
             None => {
-                let failure = preparation.explain().await;
-                outcome
-                    .warnings
-                    .push(format!("the environment was used but could not be kept: {failure}"));
+                outcome.not_kept = Some(preparation.explain().await);
                 return;
             }
         }
