@@ -11,7 +11,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use hybrid_cache_model::protocol::Limits;
-use hybrid_cache_model::{Outcome, Phase, TaskError, TaskSpec};
+use hybrid_cache_model::{Failure, Outcome, Phase, TaskError, TaskSpec};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -72,6 +72,9 @@ pub enum DriverError {
     /// No such task, or one that ended before this process began.
     #[error("no task {0} is known to this driver\nhint: it may have ended before this process started")]
     UnknownTicket(Ticket),
+    /// The cluster cannot do it, or cannot be asked.
+    #[error(transparent)]
+    Failed(#[from] Failure),
     /// Something on this machine.
     #[error("{what}: {source}")]
     Io {

@@ -55,3 +55,41 @@ pub struct Resources {
     /// Disk space of its emptyDirs and its log at most.
     pub disk_limit: String,
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A configuration with every field set.
+    pub fn config() -> KubeConfig {
+        let resources = |cpu_limit: &str| Resources {
+            cpu_request: "100m".to_owned(),
+            cpu_limit: cpu_limit.to_owned(),
+            memory_request: "128Mi".to_owned(),
+            memory_limit: "1Gi".to_owned(),
+            disk_limit: "2Gi".to_owned(),
+        };
+        KubeConfig {
+            namespace: "tasks".to_owned(),
+            image: "nix-portable-base:latest".to_owned(),
+            python_claim: "uv-cache-pvc".to_owned(),
+            nix_claim: "nix-store-pvc".to_owned(),
+            service_account: "task".to_owned(),
+            identity: Identity { uid: 10001, gid: 10001 },
+            task_resources: resources("1500m"),
+            prepare_resources: resources("2"),
+            certificates: None,
+            network: NetworkSettings {
+                index: "default".to_owned(),
+                python_variables: vec![("UV_DEFAULT_INDEX".to_owned(), "secret of the index".to_owned())],
+                ..NetworkSettings::default()
+            },
+            max_age_s: 604_800,
+            budget_bytes: 0,
+            budget_inodes: 0,
+            ttl_s: 600,
+            start_s: 120,
+            task_variables: vec![("TZ".to_owned(), "UTC".to_owned())],
+        }
+    }
+}
