@@ -342,6 +342,12 @@ pub struct Doctor {
     /// Which cluster
     #[command(flatten)]
     pub cluster: Cluster,
+    /// Look up whether there is a system package of this name; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub system: Vec<String>,
+    /// Leave out the trial, which runs a task twice
+    #[arg(long)]
+    pub no_trial: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -1,4 +1,9 @@
-//! `cargo xtask doctor`.
+//! `cargo xtask doctor`: finds out what a cluster needs and lacks, judges it, and says how to mend it.
+
+mod checks;
+mod facts;
+mod finding;
+mod host;
 
 use anyhow::Result;
 

@@ -1,0 +1,201 @@
+//! Checks of this machine, its Docker engine and its tools.
+
+use super::size;
+use crate::doctor::facts::{Docker, Facts, Kind, Known};
+use crate::doctor::finding::Finding;
+
+/// Oldest API that every call of ours exists in: Docker 20.10.
+const MIN_API: (u32, u32) = (1, 41);
+/// Oldest kind that takes the definition in manifests/kind-cluster.yaml.
+const MIN_KIND: (u32, u32, u32) = (0, 27, 0);
+/// Below this nothing larger than an interpreter could be installed, in bytes.
+const LOW_BYTES: u64 = 2 << 30;
+/// Several scenarios with a toolchain each, in bytes.
+const TIGHT_BYTES: u64 = 10 << 30;
+/// An environment of a thousand files and a compiler of a few thousand.
+const LOW_INODES: u64 = 50_000;
+/// What kind's own documentation asks for.
+const MIN_INOTIFY_INSTANCES: u64 = 512;
+
+pub(super) fn docker_installed(facts: &Facts) -> Finding {
+    const ID: &str = "docker.installed";
+    match facts.docker {
+        Docker::Missing => Finding::bad(
+            ID,
+            "no Docker engine on this machine",
+            "install Docker (Debian: apt install docker.io), or use an existing cluster: --context NAME",
+        ),
+        _ => Finding::good(ID, "there is a Docker engine"),
+    }
+}
+
+pub(super) fn docker_running(facts: &Facts) -> Finding {
+    const ID: &str = "docker.running";
+    match &facts.docker {
+        Docker::Missing => Finding::skipped(ID, "see docker.installed"),
+        Docker::Silent { error, denied: true } => Finding::bad(
+            ID,
+            format!("this user may not talk to Docker: {error}"),
+            "join the group docker (usermod -aG docker USER) and log in again",
+        ),
+        Docker::Silent { error, denied: false } => Finding::bad(
+            ID,
+            format!("Docker does not answer: {error}"),
+            "start it (systemctl start docker, or dockerd as root); DOCKER_HOST must name the daemon that is meant",
+        ),
+        Docker::Running { version, .. } => Finding::good(ID, format!("Docker {version} answers")),
+    }
+}
+
+pub(super) fn docker_api(facts: &Facts) -> Finding {
+    const ID: &str = "docker.api";
+    match &facts.docker {
+        Docker::Running { api, version, .. } if *api < MIN_API => Finding::bad(
+            ID,
+            format!("Docker {version} speaks API {}.{}", api.0, api.1),
+            format!(
+                "update Docker: {}.{} is the oldest API that works (Docker 20.10)",
+                MIN_API.0, MIN_API.1
+            ),
+        ),
+        Docker::Running { api, .. } => Finding::good(ID, format!("API {}.{}", api.0, api.1)),
+        _ => Finding::skipped(ID, "see docker.running"),
+    }
+}
+
+pub(super) fn capability(facts: &Facts) -> Finding {
+    const ID: &str = "host.capability";
+    match (&facts.docker, facts.host.sys_resource) {
+        (_, true) => Finding::good(ID, "privileged containers may have every capability"),
+        (Docker::Running { default_runtime, .. }, false) if default_runtime != "runc" => Finding::good(
+            ID,
+            format!(
+                "this machine lacks CAP_SYS_RESOURCE, and Docker's default runtime `{default_runtime}` may see to that"
+            ),
+        ),
+        _ => Finding::bad(
+            ID,
+            "this machine lacks CAP_SYS_RESOURCE, so runc refuses privileged containers (\"unable to apply caps\")",
+            "make a runtime that drops this one capability Docker's default, see README \"Clusters\"",
+        ),
+    }
+}
+
+pub(super) fn cgroup(facts: &Facts) -> Finding {
+    const ID: &str = "host.cgroup";
+    let accepts = match &facts.cluster {
+        Known::Yes(cluster) => cluster.kubelet_accepts_cgroup_v1.clone(),
+        Known::No(why) => Known::No(why.clone()),
+    };
+    match (facts.host.cgroup_version, accepts) {
+        (2, _) => Finding::good(ID, "cgroup v2"),
+        (_, Known::Yes(false)) => Finding::bad(
+            ID,
+            "cgroup v1, which a kubelet from version 1.35 on refuses unless told otherwise",
+            "set failCgroupV1: false for the kubelet, as manifests/kind-cluster.yaml does, and make the cluster again",
+        ),
+        (_, _) => Finding::warning(
+            ID,
+            "cgroup v1: Kubernetes is about to drop it",
+            "boot with systemd.unified_cgroup_hierarchy=1; until then manifests/kind-cluster.yaml tells the kubelet to accept it",
+        ),
+    }
+}
+
+pub(super) fn kind_installed(facts: &Facts) -> Finding {
+    const ID: &str = "kind.installed";
+    match &facts.kind {
+        Kind::Missing => Finding::bad(
+            ID,
+            "no program `kind` on the path",
+            "install kind, or build it with a node image: cargo xtask node-image",
+        ),
+        Kind::Found { path, .. } => Finding::good(ID, path.clone()),
+        Kind::NotNeeded => Finding::skipped(ID, "the cluster was named with --context"),
+    }
+}
+
+pub(super) fn kind_version(facts: &Facts) -> Finding {
+    const ID: &str = "kind.version";
+    match &facts.kind {
+        Kind::Found { version, .. } if *version < MIN_KIND => Finding::bad(
+            ID,
+            format!("kind {}", dotted(*version)),
+            format!("update kind: {} is the oldest that works", dotted(MIN_KIND)),
+        ),
+        Kind::Found { version, .. } => Finding::good(ID, format!("kind {}", dotted(*version))),
+        _ => Finding::skipped(ID, "see kind.installed"),
+    }
+}
+
+fn dotted((major, minor, patch): (u32, u32, u32)) -> String {
+    format!("{major}.{minor}.{patch}")
+}
+
+pub(super) fn ports(facts: &Facts) -> Finding {
+    const ID: &str = "host.ports";
+    let taken: Vec<String> = facts.host.taken_ports.iter().map(u16::to_string).collect();
+    if taken.is_empty() {
+        return Finding::good(ID, "no port that the cluster asks for is taken");
+    }
+    Finding::bad(
+        ID,
+        format!("something else listens on port {}", taken.join(", ")),
+        "end it (ss -ltnp names it), or change hostPort in manifests/kind-cluster.yaml",
+    )
+}
+
+pub(super) fn disk(facts: &Facts) -> Finding {
+    const ID: &str = "host.disk";
+    let fix = "free some space: `docker system prune`, `cargo xtask cache gc`, `cargo xtask down --volumes`";
+    let mut tight = None;
+    for disk in &facts.host.disks {
+        let inodes = disk.free_inodes.unwrap_or(u64::MAX);
+        let fact = match disk.free_inodes {
+            Some(inodes) => format!("{}: {} and {inodes} inodes left", disk.folder, size(disk.free_bytes)),
+            None => format!("{}: {} left", disk.folder, size(disk.free_bytes)),
+        };
+        if disk.free_bytes < LOW_BYTES || inodes < LOW_INODES {
+            return Finding::bad(ID, fact, fix);
+        }
+        if disk.free_bytes < TIGHT_BYTES {
+            tight = tight.or(Some(fact));
+        }
+    }
+    if let Some(fact) = tight {
+        return Finding::warning(ID, fact, fix);
+    }
+    let least = facts.host.disks.iter().min_by_key(|disk| disk.free_bytes);
+    Finding::good(
+        ID,
+        least.map_or_else(
+            || "nothing to look at".to_owned(),
+            |disk| format!("{}: {} left", disk.folder, size(disk.free_bytes)),
+        ),
+    )
+}
+
+pub(super) fn inotify(facts: &Facts) -> Finding {
+    const ID: &str = "host.inotify";
+    let instances = facts.host.inotify_instances;
+    if instances < MIN_INOTIFY_INSTANCES {
+        return Finding::warning(
+            ID,
+            format!("fs.inotify.max_user_instances is {instances}: nodes fail with \"too many open files\""),
+            format!("sysctl fs.inotify.max_user_instances={MIN_INOTIFY_INSTANCES}"),
+        );
+    }
+    Finding::good(ID, format!("fs.inotify.max_user_instances is {instances}"))
+}
+
+pub(super) fn user_namespaces(facts: &Facts) -> Finding {
+    const ID: &str = "host.user-namespaces";
+    match &facts.host.user_namespaces_refused {
+        None => Finding::good(ID, "ordinary users may make user namespaces"),
+        Some(why) => Finding::warning(
+            ID,
+            format!("ordinary users get no user namespace: {why}"),
+            "the local driver and nix-portable's bubblewrap need them; on a cluster nothing does",
+        ),
+    }
+}

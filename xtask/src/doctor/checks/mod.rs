@@ -1,0 +1,49 @@
+//! Judges the facts. Every check is a pure function; each fault it knows has a test that hands it just that.
+
+mod cluster;
+mod host;
+#[cfg(test)]
+mod tests;
+
+use super::facts::Facts;
+use super::finding::Finding;
+
+/// Every finding, in the order in which a person would mend things.
+pub fn judge(facts: &Facts) -> Vec<Finding> {
+    let mut findings = vec![
+        host::docker_installed(facts),
+        host::docker_running(facts),
+        host::docker_api(facts),
+        host::capability(facts),
+        host::cgroup(facts),
+        host::kind_installed(facts),
+        host::kind_version(facts),
+        host::ports(facts),
+        host::disk(facts),
+        host::inotify(facts),
+        host::user_namespaces(facts),
+        cluster::image_built(facts),
+        cluster::image_nix(facts),
+        cluster::reachable(facts),
+        cluster::nodes(facts),
+        cluster::image_on_node(facts),
+        cluster::volumes_mounted(facts),
+        cluster::volume_owner(facts),
+        cluster::claims_found(facts),
+        cluster::claims_bound(facts),
+        cluster::claims_large_enough(facts),
+        cluster::clock(facts),
+        cluster::leftovers(facts),
+        cluster::cache_works(facts),
+    ];
+    findings.extend(facts.names.iter().map(cluster::name));
+    findings
+}
+
+/// `1536 MiB`, `12 GiB`: two significant figures are enough to act on.
+fn size(bytes: u64) -> String {
+    match bytes >> 20 {
+        mib @ 0..=9999 => format!("{mib} MiB"),
+        mib => format!("{} GiB", mib >> 10),
+    }
+}
