@@ -1,5 +1,26 @@
 //! A cluster of our own: made, looked at, taken down.
 
+pub mod api;
 pub mod down;
+pub mod facts;
+pub mod manifests;
+pub mod objects;
+pub mod place;
+pub mod state;
 pub mod status;
 pub mod up;
+
+/// Namespace of tasks and claims, as in manifests/namespace.yaml.
+pub const NAMESPACE: &str = "argo";
+/// PersistentVolumeClaim of the Python volume, as in manifests/pvc-cache-volumes.yaml.
+pub const PYTHON_CLAIM: &str = "uv-cache-pvc";
+/// PersistentVolumeClaim of the system volume.
+pub const NIX_CLAIM: &str = "nix-store-pvc";
+/// ServiceAccount of a task's pod, as in manifests/rbac.yaml.
+pub const TASK_ACCOUNT: &str = "hybrid-cache-task";
+/// ConfigMap with the certificates that this machine trusts.
+pub const CERTIFICATES: &str = "hybrid-cache-certificates";
+/// User and group of every container, and owner of the volumes' folders.
+pub const OWNER: u32 = 10001;
+/// Label of everything the kube driver makes.
+pub const TASK_LABEL: &str = "app.kubernetes.io/managed-by=hybrid-cache,app.kubernetes.io/component=task";

@@ -223,6 +223,19 @@ pub fn provision(checkout: &Path, choice: &ToolChoice, progress: &dyn Progress) 
     })
 }
 
+/// What the machine's settings say about the network, for tools that run elsewhere than on it.
+///
+/// # Errors
+/// The checkout's pins cannot be read.
+pub fn network(checkout: &Path) -> Result<(IndexSettings, Option<String>), ToolError> {
+    let (_, deb_pins) = pins::read(checkout)?;
+    let (mirror, index) = std::thread::scope(|scope| {
+        let mirror = scope.spawn(|| find_mirror(&deb_pins, std::env::consts::ARCH));
+        (mirror.join().unwrap_or_default(), index::read())
+    });
+    Ok((index, mirror.map(|mirror| mirror.address)))
+}
+
 /// The first of the machine's mirrors that serves one of the pins.
 fn find_mirror(pins: &DebPins, arch: &str) -> Option<Mirror> {
     let busybox = pins.tool(arch, "busybox").ok()?;

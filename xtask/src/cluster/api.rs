@@ -1,0 +1,338 @@
+//! The Kubernetes API; the only file of xtask that names its client. Plain data goes in and comes out.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::discovery::Scope;
+use kube::runtime::wait::await_condition;
+use kube::{Api, Client, Config, Resource};
+use serde_json::Value;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::facts::{ClaimFacts, NodeFacts, TaskPod, VolumeFacts};
+use super::objects::{Examined, Refusal, changed_fields, conflict_of};
+
+/// What owns the fields of our objects.
+pub const FIELD_MANAGER: &str = "hybrid-cache";
+/// Longest one question to the API server may take.
+const QUESTION: Duration = Duration::from_secs(15);
+/// Longest that connecting to it may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Pause before a server that does not answer yet is asked again.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// A cluster's API server.
+#[derive(Clone)]
+pub struct ClusterApi {
+    client: Client,
+    /// Where it is, for messages.
+    pub address: String,
+}
+
+impl ClusterApi {
+    /// By a kubeconfig of our own.
+    ///
+    /// # Errors
+    /// The file is missing or no kubeconfig.
+    pub async fn of_file(file: &Path) -> Result<ClusterApi> {
+        let read = Kubeconfig::read_from(file).with_context(|| format!("reading {}", file.display()))?;
+        let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
+        ClusterApi::of(config.with_context(|| format!("reading {}", file.display()))?)
+    }
+
+    /// By a context of the user's kubeconfig.
+    ///
+    /// # Errors
+    /// There is no kubeconfig, or no such context in it.
+    pub async fn of_context(context: &str) -> Result<ClusterApi> {
+        let options = KubeConfigOptions {
+            context: Some(context.to_owned()),
+            ..KubeConfigOptions::default()
+        };
+        let config = Config::from_kubeconfig(&options).await;
+        ClusterApi::of(config.with_context(|| format!("reading context {context:?} of the kubeconfig"))?)
+    }
+
+    fn of(mut config: Config) -> Result<ClusterApi> {
+        config.connect_timeout = Some(CONNECT);
+        let address = config.cluster_url.to_string();
+        let client = Client::try_from(config).with_context(|| format!("preparing to talk to {address}"))?;
+        Ok(ClusterApi { client, address })
+    }
+
+    /// Opens the driver on this cluster.
+    ///
+    /// # Errors
+    /// See [`KubeDriver::open`].
+    pub async fn driver(&self, config: KubeConfig) -> Result<KubeDriver> {
+        KubeDriver::open(self.client.clone(), config)
+            .await
+            .context("opening the kube driver")
+    }
+
+    /// The server's version, `v1.36.2`.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn version(&self) -> Result<String> {
+        let version = self.ask("its version", self.client.apiserver_version()).await?;
+        Ok(version.git_version)
+    }
+
+    async fn ask<T>(&self, what: &str, question: impl Future<Output = kube::Result<T>>) -> Result<T> {
+        let address = &self.address;
+        match timeout(QUESTION, question).await {
+            Ok(answer) => answer.with_context(|| format!("asking {address} for {what}")),
+            Err(_) => anyhow::bail!("{address} did not answer within {} s: {what}", QUESTION.as_secs()),
+        }
+    }
+
+    /// Every node.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses.
+    pub async fn nodes(&self) -> Result<Vec<NodeFacts>> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let list = self.ask("its nodes", nodes.list(&ListParams::default())).await?;
+        Ok(list.items.iter().map(|item| NodeFacts::of(&plain(item))).collect())
+    }
+
+    /// Waits until a node is Ready. A server that does not answer yet is asked again.
+    ///
+    /// # Errors
+    /// It is not Ready by the deadline; what it says of itself is part of the message.
+    pub async fn wait_node_ready(&self, name: &str, within: Duration) -> Result<NodeFacts> {
+        let deadline = Instant::now() + within;
+        let ready = |node: Option<&Node>| node.is_some_and(|node| NodeFacts::of(&plain(node)).ready);
+        let mut last = format!("{} does not answer", self.address);
+        while Instant::now() < deadline {
+            let nodes: Api<Node> = Api::all(self.client.clone());
+            match timeout_at(deadline, await_condition(nodes, name, ready)).await {
+                Ok(Ok(Some(node))) => return Ok(NodeFacts::of(&plain(&node))),
+                Ok(Ok(None)) => {}
+                Ok(Err(error)) => last = format!("{:#}", anyhow::Error::from(error)),
+                Err(_) => break,
+            }
+            sleep(RETRY).await;
+        }
+        if let Ok(nodes) = self.nodes().await
+            && let Some(node) = nodes.iter().find(|node| node.name == name)
+        {
+            last.clone_from(&node.condition);
+        }
+        anyhow::bail!("node {name} was not Ready within {} s: {last}", within.as_secs())
+    }
+
+    /// The claims of a namespace.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses.
+    pub async fn claims(&self, namespace: &str) -> Result<Vec<ClaimFacts>> {
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
+        let list = self.ask("its claims", claims.list(&ListParams::default())).await?;
+        Ok(list.items.iter().map(|item| ClaimFacts::of(&plain(item))).collect())
+    }
+
+    /// Waits until a claim is Bound.
+    ///
+    /// # Errors
+    /// It is not Bound by then.
+    pub async fn wait_bound(&self, namespace: &str, name: &str, within: Duration) -> Result<ClaimFacts> {
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
+        let bound =
+            |claim: Option<&PersistentVolumeClaim>| claim.is_some_and(|claim| ClaimFacts::of(&plain(claim)).bound());
+        match timeout(within, await_condition(claims.clone(), name, bound)).await {
+            Ok(Ok(Some(claim))) => Ok(ClaimFacts::of(&plain(&claim))),
+            Ok(Ok(None)) => anyhow::bail!("claim {namespace}/{name} was deleted meanwhile"),
+            Ok(Err(error)) => Err(error).with_context(|| format!("watching claim {namespace}/{name}")),
+            Err(_) => {
+                let phase = self.ask("the claim", claims.get_opt(name)).await?;
+                let phase = phase.map_or("missing".to_owned(), |claim| ClaimFacts::of(&plain(&claim)).phase);
+                anyhow::bail!(
+                    "claim {namespace}/{name} is {phase} after {} s\nhint: `kubectl describe pvc {name} -n {namespace}` \
+                     says what it waits for; `cargo xtask doctor` knows the usual causes",
+                    within.as_secs()
+                )
+            }
+        }
+    }
+
+    /// The cluster's PersistentVolumes.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses.
+    pub async fn volumes(&self) -> Result<Vec<VolumeFacts>> {
+        let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
+        let list = self.ask("its volumes", volumes.list(&ListParams::default())).await?;
+        Ok(list.items.iter().map(|item| VolumeFacts::of(&plain(item))).collect())
+    }
+
+    /// Lets a volume whose claim is gone be claimed again; what is on it stays.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses.
+    pub async fn release(&self, volume: &str) -> Result<()> {
+        let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
+        let patch = serde_json::json!({"spec": {"claimRef": {"uid": null, "resourceVersion": null}}});
+        let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
+        let patched = volumes.patch(volume, &params, &patch);
+        self.ask(&format!("PersistentVolume {volume} to be claimed again"), patched)
+            .await?;
+        Ok(())
+    }
+
+    /// The pods that carry a label.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses.
+    pub async fn pods(&self, namespace: &str, label: &str) -> Result<Vec<TaskPod>> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let params = ListParams::default().labels(label);
+        let list = self.ask("its pods", pods.list(&params)).await?;
+        Ok(list.items.iter().map(|item| TaskPod::of(&plain(item))).collect())
+    }
+
+    /// One object as it is now.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses.
+    pub async fn get(&self, object: &Value) -> Result<Option<Value>> {
+        let (api, name) = self.place_of(object)?;
+        let what = describe(object);
+        match self.ask(&what, api.get_opt(&name)).await? {
+            Some(found) => Ok(Some(serde_json::to_value(found)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// What applying an object would do. Changes nothing.
+    ///
+    /// # Errors
+    /// The server does not answer, or the object is none.
+    pub async fn examine(&self, object: &Value) -> Result<Examined> {
+        let Some(live) = self.get(object).await? else {
+            return Ok(Examined::Absent);
+        };
+        let params = PatchParams::apply(FIELD_MANAGER).dry_run();
+        Ok(match self.patch(object, &params).await? {
+            Ok(applied) => match changed_fields(&live, &applied) {
+                fields if fields.is_empty() => Examined::Same,
+                fields => Examined::Differs(fields),
+            },
+            Err(refusal) => Examined::Refused(refusal),
+        })
+    }
+
+    /// Creates an object or brings it to what is asked for.
+    ///
+    /// # Errors
+    /// The server does not answer; what it refuses is the inner error.
+    pub async fn apply(&self, object: &Value) -> Result<Result<Value, Refusal>> {
+        self.patch(object, &PatchParams::apply(FIELD_MANAGER)).await
+    }
+
+    async fn patch(&self, object: &Value, params: &PatchParams) -> Result<Result<Value, Refusal>> {
+        let (api, name) = self.place_of(object)?;
+        let patch = Patch::Apply(object);
+        let answer = timeout(QUESTION, api.patch(&name, params, &patch)).await;
+        let Ok(answer) = answer else {
+            anyhow::bail!("{} did not take {} in time", self.address, describe(object));
+        };
+        match answer {
+            Ok(applied) => Ok(Ok(serde_json::to_value(applied)?)),
+            Err(kube::Error::Api(status)) => {
+                let causes = status.details.iter().flat_map(|details| &details.causes);
+                let conflicts: Vec<_> = causes
+                    .filter(|cause| cause.reason == "FieldManagerConflict")
+                    .map(|cause| conflict_of(&cause.field, &cause.message))
+                    .collect();
+                Ok(Err(match status.code {
+                    409 if !conflicts.is_empty() => Refusal::Conflict(conflicts),
+                    422 => Refusal::Immutable(status.message.clone()),
+                    _ => Refusal::Other(status.message.clone()),
+                }))
+            }
+            Err(error) => Err(error).with_context(|| format!("applying {}", describe(object))),
+        }
+    }
+
+    /// Deletes an object and waits until it is gone. False where there was none.
+    ///
+    /// # Errors
+    /// The server refuses, or it is not gone in time.
+    pub async fn delete(&self, object: &Value, within: Duration) -> Result<bool> {
+        let (api, name) = self.place_of(object)?;
+        let what = describe(object);
+        if self.ask(&what, api.get_opt(&name)).await?.is_none() {
+            return Ok(false);
+        }
+        let params = DeleteParams::background();
+        let deleted = api.delete(&name, &params);
+        self.ask(&format!("{what} to be deleted"), deleted).await?;
+        let deadline = Instant::now() + within;
+        while self.ask(&what, api.get_opt(&name)).await?.is_some() {
+            let seconds = within.as_secs();
+            anyhow::ensure!(Instant::now() < deadline, "{what} is not gone after {seconds} s");
+            sleep(RETRY).await;
+        }
+        Ok(true)
+    }
+
+    fn place_of(&self, object: &Value) -> Result<(Api<DynamicObject>, String)> {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+        let kind = text("/kind").context("an object without a kind")?;
+        let name = text("/metadata/name").with_context(|| format!("{kind} without a name"))?;
+        let (resource, scope) = resource(kind).with_context(|| format!("{kind} is no kind that we apply"))?;
+        let client = self.client.clone();
+        let api = match (scope, text("/metadata/namespace")) {
+            (Scope::Namespaced, Some(namespace)) => Api::namespaced_with(client, namespace, &resource),
+            (Scope::Namespaced, None) => anyhow::bail!("{kind} {name} names no namespace"),
+            (Scope::Cluster, _) => Api::all_with(client, &resource),
+        };
+        Ok((api, name.to_owned()))
+    }
+}
+
+fn plain(object: &impl serde::Serialize) -> Value {
+    serde_json::to_value(object).unwrap_or_default()
+}
+
+/// `PersistentVolumeClaim argo/uv-cache-pvc`
+pub fn describe(object: &Value) -> String {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+    let (kind, name) = (text("/kind").unwrap_or("object"), text("/metadata/name").unwrap_or("?"));
+    match text("/metadata/namespace") {
+        Some(namespace) => format!("{kind} {namespace}/{name}"),
+        None => format!("{kind} {name}"),
+    }
+}
+
+/// The kinds that the manifests hold, without asking the server which it knows.
+fn resource(kind: &str) -> Option<(ApiResource, Scope)> {
+    use k8s_openapi::api::core::v1::{ConfigMap, LimitRange, Namespace, ResourceQuota, Secret, ServiceAccount};
+    use k8s_openapi::api::networking::v1::NetworkPolicy;
+    use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+    fn erased<K: Resource<DynamicType = ()>>() -> ApiResource {
+        ApiResource::erase::<K>(&())
+    }
+    let namespaced = match kind {
+        "Namespace" => return Some((erased::<Namespace>(), Scope::Cluster)),
+        "PersistentVolume" => return Some((erased::<PersistentVolume>(), Scope::Cluster)),
+        "PersistentVolumeClaim" => erased::<PersistentVolumeClaim>(),
+        "ConfigMap" => erased::<ConfigMap>(),
+        "LimitRange" => erased::<LimitRange>(),
+        "NetworkPolicy" => erased::<NetworkPolicy>(),
+        "ResourceQuota" => erased::<ResourceQuota>(),
+        "Role" => erased::<Role>(),
+        "RoleBinding" => erased::<RoleBinding>(),
+        "Secret" => erased::<Secret>(),
+        "ServiceAccount" => erased::<ServiceAccount>(),
+        _ => return None,
+    };
+    Some((namespaced, Scope::Namespaced))
+}

@@ -1,0 +1,167 @@
+//! The manifests as they are in the checkout: each parses, and they fit each other.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+fn all() -> Vec<Value> {
+    objects(&Checkout::find().unwrap(), &VolumeSource::NodeFolders).unwrap()
+}
+
+fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    let found: Vec<_> = objects.iter().filter(|object| object["kind"] == kind).collect();
+    assert!(!found.is_empty(), "no {kind}");
+    found
+}
+
+fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_else(|| panic!("{pointer} is no text in {object}"))
+}
+
+#[test]
+fn every_object_can_be_applied_and_carries_our_label() {
+    let objects = all();
+    let names: BTreeSet<_> = objects.iter().map(super::super::api::describe).collect();
+    assert_eq!(names.len(), objects.len(), "two objects of one name");
+    for object in &objects {
+        text(object, "/apiVersion");
+        assert_eq!(
+            object.pointer("/metadata/labels/app.kubernetes.io~1part-of"),
+            Some(&json!("hybrid-cache")),
+            "{object}"
+        );
+        let cluster_wide = ["Namespace", "PersistentVolume"].contains(&text(object, "/kind"));
+        let namespace = object.pointer("/metadata/namespace");
+        assert_eq!(namespace, (!cluster_wide).then_some(&json!(NAMESPACE)), "{object}");
+    }
+    assert_eq!(objects[0]["kind"], "Namespace", "the others are in it");
+}
+
+#[test]
+fn the_namespace_enforces_restricted_pods() {
+    let objects = all();
+    let labels = &of_kind(&objects, "Namespace")[0]["metadata"]["labels"];
+    for mode in ["enforce", "audit", "warn"] {
+        assert_eq!(labels[format!("pod-security.kubernetes.io/{mode}")], "restricted");
+    }
+}
+
+#[test]
+fn each_volume_is_claimed_by_a_claim_that_fits() {
+    let objects = all();
+    let claims = of_kind(&objects, "PersistentVolumeClaim");
+    let names: Vec<_> = claims.iter().map(|claim| text(claim, "/metadata/name")).collect();
+    assert_eq!(names, [super::super::PYTHON_CLAIM, super::super::NIX_CLAIM]);
+    let volumes = of_kind(&objects, "PersistentVolume");
+    assert_eq!(volumes.len(), claims.len());
+    for (volume, folder) in volumes.iter().zip(FOLDERS) {
+        let claim = claims
+            .iter()
+            .find(|claim| text(claim, "/metadata/name") == text(volume, "/spec/claimRef/name"))
+            .unwrap();
+        assert_eq!(text(volume, "/spec/claimRef/namespace"), NAMESPACE);
+        for pointer in ["/spec/storageClassName", "/spec/accessModes"] {
+            assert_eq!(volume.pointer(pointer), claim.pointer(pointer));
+        }
+        assert_eq!(text(volume, "/spec/storageClassName"), LOCAL_CLASS);
+        assert_eq!(
+            text(volume, "/spec/capacity/storage"),
+            text(claim, "/spec/resources/requests/storage")
+        );
+        assert_eq!(text(volume, "/spec/persistentVolumeReclaimPolicy"), "Retain");
+        assert_eq!(text(volume, "/spec/local/path"), format!("{NODE_FOLDER}/{folder}"));
+    }
+}
+
+#[test]
+fn volumes_are_on_the_node_that_has_the_folder() {
+    let objects = all();
+    let config = kind_config(&Checkout::find().unwrap(), "x", Path::new("/v")).unwrap();
+    let labels = config["nodes"][0]["labels"].as_object().unwrap();
+    for volume in of_kind(&objects, "PersistentVolume") {
+        let term = "/spec/nodeAffinity/required/nodeSelectorTerms/0/matchExpressions/0";
+        let wanted = volume.pointer(term).unwrap();
+        assert_eq!(labels[text(wanted, "/key")], wanted["values"][0]);
+    }
+}
+
+#[test]
+fn nobody_gets_more_rights_than_a_driver_needs() {
+    let objects = all();
+    let rights: Vec<String> = of_kind(&objects, "Role")[0]["rules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|rule| format!("{} {} {}", rule["apiGroups"], rule["resources"], rule["verbs"]))
+        .collect();
+    assert_eq!(
+        rights,
+        [
+            r#"["batch"] ["jobs"] ["create","get","list","watch","delete"]"#,
+            r#"[""] ["secrets"] ["create","patch","list","delete"]"#,
+            r#"[""] ["pods"] ["get","list","watch"]"#,
+            r#"[""] ["pods/log"] ["get"]"#,
+            r#"[""] ["events"] ["list","watch"]"#,
+        ]
+    );
+    for account in of_kind(&objects, "ServiceAccount") {
+        assert_eq!(account["automountServiceAccountToken"], false);
+    }
+    let bindings = of_kind(&objects, "RoleBinding");
+    let subjects: Vec<_> = bindings
+        .iter()
+        .flat_map(|binding| binding["subjects"].as_array().unwrap())
+        .map(|subject| text(subject, "/name"))
+        .collect();
+    assert!(!subjects.contains(&super::super::TASK_ACCOUNT), "a task has no right");
+}
+
+#[test]
+fn policies_select_the_pods_of_the_driver() {
+    let (key, value) = super::super::TASK_LABEL
+        .split(',')
+        .next()
+        .unwrap()
+        .split_once('=')
+        .unwrap();
+    let objects = all();
+    for policy in of_kind(&objects, "NetworkPolicy") {
+        assert_eq!(policy["spec"]["podSelector"]["matchLabels"], json!({ (key): value }));
+    }
+}
+
+#[test]
+fn a_class_takes_the_place_of_the_folders() {
+    let checkout = Checkout::find().unwrap();
+    for (class, expected) in [(Some("fast".to_owned()), Some(json!("fast"))), (None, None)] {
+        let objects = objects(&checkout, &VolumeSource::StorageClass(class)).unwrap();
+        assert!(objects.iter().all(|object| object["kind"] != "PersistentVolume"));
+        for claim in of_kind(&objects, "PersistentVolumeClaim") {
+            assert_eq!(claim.pointer("/spec/storageClassName"), expected.as_ref());
+        }
+    }
+}
+
+#[test]
+fn kind_is_told_the_name_and_the_folder_and_nothing_else_changes() {
+    let checkout = Checkout::find().unwrap();
+    let committed = read(&checkout.path("manifests/kind-cluster.yaml")).unwrap().remove(0);
+    let mut config = kind_config(&checkout, "mine", Path::new("/my/volumes")).unwrap();
+    assert_eq!(config["name"], "mine");
+    assert_eq!(config["nodes"][0]["extraMounts"][0]["hostPath"], "/my/volumes");
+    config["name"] = committed["name"].clone();
+    config["nodes"][0]["extraMounts"] = committed["nodes"][0]["extraMounts"].clone();
+    assert_eq!(config, committed);
+    let patch: Value = serde_yaml::from_str(text(&config, "/kubeadmConfigPatches/0")).unwrap();
+    assert_eq!(
+        (&patch["kind"], &patch["failCgroupV1"]),
+        (&json!("KubeletConfiguration"), &json!(false))
+    );
+    for patch in config["containerdConfigPatches"].as_array().unwrap() {
+        let patch: toml::Table = patch.as_str().unwrap().parse().unwrap();
+        assert!(patch.contains_key("version") && patch.contains_key("plugins"));
+    }
+}

@@ -1,0 +1,191 @@
+//! A cluster that is up, as a place to run tasks: what `bench`, `run`, `status` and `doctor` open.
+
+use anyhow::{Context, Result};
+use hybrid_cache_driver::kube::{KubeConfig, KubeDriver, Resources};
+use hybrid_cache_driver::local::config::DEFAULT_MAX_AGE_S;
+use hybrid_cache_model::pod::NetworkSettings;
+use hybrid_cache_model::protocol::Identity;
+
+use super::api::ClusterApi;
+use super::state::StateFolder;
+use super::{CERTIFICATES, NAMESPACE, NIX_CLAIM, OWNER, PYTHON_CLAIM, TASK_ACCOUNT};
+use crate::checkout::Checkout;
+use crate::exit::Expected;
+use crate::tools::IndexSettings;
+use crate::{flags, local, tools};
+
+/// Where the certificates are inside a pod.
+const POD_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// Seconds after which Kubernetes deletes a task that has ended.
+const TTL_S: u32 = 600;
+/// Seconds that a pod may wait for a node and its image.
+const START_S: u64 = 120;
+
+/// A cluster that is up.
+pub struct ClusterPlace {
+    /// Its API server.
+    pub api: ClusterApi,
+    /// What the driver is told.
+    pub config: KubeConfig,
+}
+
+impl ClusterPlace {
+    /// Opens the cluster that `up` made, or the one that a context names. Asks the cluster nothing yet.
+    ///
+    /// # Errors
+    /// There is no such cluster or context, or the machine's settings cannot be read.
+    pub async fn open(checkout: &Checkout, which: &flags::Cluster) -> Result<ClusterPlace> {
+        let api = api(which).await?;
+        let config = config(checkout).await?;
+        Ok(ClusterPlace { api, config })
+    }
+
+    /// Opens the driver.
+    ///
+    /// # Errors
+    /// The cluster does not answer.
+    pub async fn driver(&self) -> Result<KubeDriver> {
+        self.api.driver(self.config.clone()).await
+    }
+}
+
+/// The API server of a cluster that is up.
+///
+/// # Errors
+/// There is no such cluster or context.
+pub async fn api(which: &flags::Cluster) -> Result<ClusterApi> {
+    if let Some(context) = &which.context {
+        return ClusterApi::of_context(context).await.map_err(|error| {
+            Expected::prerequisite(format!("{error:#}\nhint: `kubectl config get-contexts` lists them"))
+        });
+    }
+    let kubeconfig = StateFolder::of(&which.name)?.kubeconfig();
+    if !kubeconfig.is_file() {
+        let message = format!("there is no cluster {:?} on this machine", which.name);
+        return Err(Expected::prerequisite(format!(
+            "{message}\nhint: `cargo xtask up` makes it"
+        )));
+    }
+    ClusterApi::of_file(&kubeconfig).await
+}
+
+/// What the driver is told on any cluster of this checkout and this machine.
+///
+/// # Errors
+/// The machine's settings cannot be read.
+pub async fn config(checkout: &Checkout) -> Result<KubeConfig> {
+    let root = checkout.root().to_owned();
+    let asked = tokio::task::spawn_blocking(move || tools::network(&root)).await;
+    let (index, mirror) = asked
+        .context("reading this machine's network settings")?
+        .map_err(local::prerequisite)?;
+    let resources = |cpu: [&str; 2], memory: [&str; 2], disk: &str| Resources {
+        cpu_request: cpu[0].to_owned(),
+        cpu_limit: cpu[1].to_owned(),
+        memory_request: memory[0].to_owned(),
+        memory_limit: memory[1].to_owned(),
+        disk_limit: disk.to_owned(),
+    };
+    Ok(KubeConfig {
+        namespace: NAMESPACE.to_owned(),
+        image: image_reference(checkout)?,
+        python_claim: PYTHON_CLAIM.to_owned(),
+        nix_claim: NIX_CLAIM.to_owned(),
+        service_account: TASK_ACCOUNT.to_owned(),
+        identity: Identity { uid: OWNER, gid: OWNER },
+        task_resources: resources(["250m", "1"], ["256Mi", "1Gi"], "1Gi"),
+        prepare_resources: resources(["250m", "2"], ["512Mi", "3Gi"], "4Gi"),
+        certificates: Some(CERTIFICATES.to_owned()),
+        network: network(&index, mirror),
+        max_age_s: DEFAULT_MAX_AGE_S,
+        budget_bytes: 0,
+        budget_inodes: 0,
+        ttl_s: TTL_S,
+        start_s: START_S,
+        task_variables: Vec::new(),
+    })
+}
+
+/// The image of both containers.
+fn image_reference(_checkout: &Checkout) -> Result<String> {
+    let named = std::env::var("NIX_PORTABLE_BASE_IMAGE")
+        .ok()
+        .filter(|name| !name.is_empty());
+    Ok(named.unwrap_or_else(|| "nix-portable-base:latest".to_owned()))
+}
+
+/// The machine's settings as they hold inside a pod, which has the machine's certificates but none of its files.
+fn network(index: &IndexSettings, mirror: Option<String>) -> NetworkSettings {
+    const FILES: [&str; 4] = ["SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT", "NETRC"];
+    const PROXIES: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
+    let certificates = |name: &str| (name.to_owned(), POD_CERTIFICATES.to_owned());
+    let mut python_variables = vec![certificates("SSL_CERT_FILE")];
+    let mut system_variables = vec![certificates("NIX_SSL_CERT_FILE"), certificates("SSL_CERT_FILE")];
+    for (name, value) in &index.env {
+        if PROXIES.contains(&name.as_str()) {
+            system_variables.push((name.clone(), value.clone()));
+        }
+        let elsewhere = |part: &str| !part.starts_with('/') && !part.starts_with("file:");
+        let value = match name.as_str() {
+            name if FILES.contains(&name) => continue,
+            // A folder of this machine is not in the pod.
+            "UV_FIND_LINKS" => value
+                .split(',')
+                .filter(|part| elsewhere(part))
+                .collect::<Vec<_>>()
+                .join(","),
+            _ => value.clone(),
+        };
+        if !value.is_empty() {
+            python_variables.push((name.clone(), value));
+        }
+    }
+    NetworkSettings {
+        index: index.identity.clone(),
+        python_variables,
+        system_variables,
+        mirrors: mirror.into_iter().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_is_told_addresses_but_no_files_of_this_machine() {
+        let variables = [
+            ("UV_DEFAULT_INDEX", "https://index.example/simple"),
+            ("SSL_CERT_FILE", "/home/me/ca.pem"),
+            ("SSL_CERT_DIR", "/etc/ssl/certs"),
+            ("NETRC", "/home/me/.netrc"),
+            ("UV_FIND_LINKS", "/opt/wheels,https://wheels.example/"),
+            ("HTTPS_PROXY", "http://proxy.example:3128"),
+        ];
+        let index = IndexSettings {
+            env: variables
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            identity: "index-1".to_owned(),
+            ..IndexSettings::default()
+        };
+        let settings = network(&index, Some("http://mirror.example/debian".to_owned()));
+        let value = |name: &str| {
+            settings
+                .python_variables
+                .iter()
+                .find(|(n, _)| n == name)
+                .map(|(_, v)| v.as_str())
+        };
+        assert_eq!(value("UV_DEFAULT_INDEX"), Some("https://index.example/simple"));
+        assert_eq!(value("SSL_CERT_FILE"), Some(POD_CERTIFICATES));
+        assert_eq!(value("UV_FIND_LINKS"), Some("https://wheels.example/"));
+        assert_eq!((value("SSL_CERT_DIR"), value("NETRC")), (None, None));
+        assert!(
+            settings
+                .system_variables
+                .contains(&("HTTPS_PROXY".into(), "http://proxy.example:3128".into()))
+        );
+        assert_eq!(settings.mirrors, ["http://mirror.example/debian"]);
+    }
+}
