@@ -129,6 +129,9 @@ pub struct PodRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "report")]
 pub enum PrepareReport {
+    /// The task has been told, and publishing goes on. It is left at that moment and replaced at the end: a driver that
+    /// finds it in a container that has ended knows that only publishing was cut short.
+    HandedOver,
     /// Everything is published, or deliberately not.
     Published {
         /// All spans of the preparation, on its own clock.

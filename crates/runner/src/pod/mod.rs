@@ -16,7 +16,7 @@ use std::sync::Mutex;
 use hybrid_cache_model::maintain::MaintainReport;
 use hybrid_cache_model::pod::{
     HANDOVER_FOLDER, IMAGE_FILE, ImageRecord, NetworkSettings, POD_PROTOCOL_VERSION, PodEnvironments,
-    PodMaintainReport, PodRequest, PrepareReport, REQUEST_FILE, SCRATCH_FOLDER,
+    PodMaintainReport, PodRequest, PrepareReport, REQUEST_FILE, SCRATCH_FOLDER, TERMINATION_FILE,
 };
 use hybrid_cache_model::protocol::{
     Environments, PackageSource, Place, PrepareEvent, PrepareRequest, PythonTools, RunReport, RunRequest, SystemTools,
@@ -81,6 +81,11 @@ pub fn prepare(recorder: &Recorder) -> PrepareReport {
         let mut told = Ok(());
         if ready_us.is_none() && matches!(event, PrepareEvent::Ready { .. } | PrepareEvent::Failed { .. }) {
             told = handover::hand_over(folder, event);
+            if told.is_ok() && matches!(event, PrepareEvent::Ready { .. }) {
+                // Were this container ended now, a driver could not know otherwise that the task goes on without it.
+                // Where it cannot be left, the task is given up in that case, which is safe.
+                let _ = leave_message(Path::new(TERMINATION_FILE), &mut PrepareReport::HandedOver);
+            }
             *ready_us = Some(recorder.now_us());
         }
         *lock(&last) = Some(match told {
@@ -129,6 +134,7 @@ pub trait Shorten: Serialize {
 impl Shorten for PrepareReport {
     fn shorten(&mut self) -> bool {
         match self {
+            PrepareReport::HandedOver => false,
             PrepareReport::Published { warnings, .. } => halve(warnings),
             PrepareReport::Failed { failure, timeline } => {
                 halve_text(&mut failure.message) || halve(&mut timeline.spans)
