@@ -1,0 +1,175 @@
+//! What goes to and comes from the engine piece by piece: an archive that is sent, and what is said meanwhile.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use futures_util::{Stream, StreamExt};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::trouble;
+use super::types::Listener;
+
+/// How long the engine may take to answer a question.
+pub const ANSWER: Duration = Duration::from_secs(30);
+/// How long a piece of work may go without saying anything: a silent step of a build, or an unpacked layer.
+pub const SILENCE: Duration = Duration::from_secs(600);
+
+/// An error in the engine's own words.
+pub trait Says {
+    /// What was said.
+    fn said(&self) -> String;
+}
+
+/// An error that says what was done, what the engine said and what to do next.
+pub fn failed(what: impl AsRef<str>, error: &impl Says) -> anyhow::Error {
+    let said = error.said();
+    let (said, hint) = (said.trim(), trouble::hint(&said));
+    anyhow!("{}: {said}\nhint: {hint}", what.as_ref())
+}
+
+/// Waits for the answer to a question.
+///
+/// # Errors
+/// The engine refuses, or is silent for [`ANSWER`].
+pub async fn answer<T, E: Says>(what: &str, question: impl Future<Output = Result<T, E>>) -> Result<T> {
+    let answered = timeout(ANSWER, question).await;
+    let answered = answered.map_err(|_| anyhow!("{what}: the Docker engine is silent\nhint: {}", trouble::hint("")))?;
+    answered.map_err(|error| failed(what, &error))
+}
+
+/// Takes everything that a stream says. It may go on for long, but not without a word.
+///
+/// # Errors
+/// The engine says that it failed, goes away, or is silent for [`SILENCE`].
+pub async fn follow<T, E: Says>(
+    what: &str,
+    stream: impl Stream<Item = Result<T, E>>,
+    mut take: impl FnMut(T),
+) -> Result<()> {
+    let mut stream = std::pin::pin!(stream);
+    loop {
+        match timeout(SILENCE, stream.next()).await {
+            Ok(Some(item)) => take(item.map_err(|error| failed(what, &error))?),
+            Ok(None) => return Ok(()),
+            Err(_) => {
+                let (seconds, hint) = (SILENCE.as_secs(), trouble::hint(""));
+                return Err(anyhow!("{what}: nothing was heard for {seconds} s\nhint: {hint}"));
+            }
+        }
+    }
+}
+
+const PIECE_BYTES: usize = 1 << 20;
+/// Pieces that wait for the engine: enough to keep the disk and the socket busy at once.
+const PIECES: usize = 4;
+
+/// A file on its way to the engine.
+pub struct Upload {
+    file: File,
+}
+
+impl Upload {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn open(path: &Path) -> Result<Upload> {
+        let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+        Ok(Upload { file })
+    }
+
+    /// Its bytes, read on a thread of their own. That ends when nobody takes them any more.
+    pub fn pieces(self) -> impl Stream<Item = io::Result<Vec<u8>>> + Send + 'static {
+        let (send, receive) = mpsc::channel(PIECES);
+        let mut file = self.file;
+        std::thread::spawn(move || {
+            loop {
+                let mut piece = Vec::with_capacity(PIECE_BYTES);
+                let read = file.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut piece);
+                let is_last = !matches!(read, Ok(bytes) if bytes > 0);
+                let piece = match read {
+                    Ok(0) => return,
+                    other => other.map(|_| piece),
+                };
+                if send.blocking_send(piece).is_err() || is_last {
+                    return;
+                }
+            }
+        });
+        futures_util::stream::unfold(receive, |mut receive| async {
+            let piece = receive.recv().await?;
+            Some((piece, receive))
+        })
+    }
+}
+
+/// Passes on what was said, with the layer that it is about.
+pub fn tell(listen: Listener<'_>, said: Option<&str>, about: Option<&str>) {
+    let Some(said) = said.map(str::trim).filter(|said| !said.is_empty()) else {
+        return;
+    };
+    match about {
+        Some(about) => listen(&[about, ": ", said].concat()),
+        None => listen(said),
+    }
+}
+
+/// The last lines that a build said: where it fails, its own message is only the exit code.
+#[derive(Debug, Default)]
+pub struct Last {
+    lines: VecDeque<String>,
+}
+
+const LAST_LINES: usize = 12;
+
+impl Last {
+    /// Keeps a line.
+    pub fn keep(&mut self, line: &str) {
+        if self.lines.len() == LAST_LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line.trim_end().to_owned());
+    }
+
+    /// As the beginning of an error message.
+    pub fn in_words(&self) -> String {
+        let mut text = String::from("the build said last:");
+        for line in &self.lines {
+            text.push_str("\n    ");
+            text.push_str(line);
+        }
+        text.push('\n');
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_arrives_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let bytes: Vec<u8> = (0..3 * PIECE_BYTES + 17).map(|at| (at % 251) as u8).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        let pieces = Upload::open(&path).unwrap().pieces();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let arrived = runtime.block_on(pieces.collect::<Vec<_>>());
+        let arrived: Vec<u8> = arrived.into_iter().flat_map(Result::unwrap).collect();
+        assert_eq!(arrived, bytes);
+    }
+
+    #[test]
+    fn only_the_last_lines_are_kept() {
+        let mut last = Last::default();
+        (0..30).for_each(|number| last.keep(&format!("line {number}")));
+        let words = last.in_words();
+        assert!(words.contains("line 29") && words.contains("line 18") && !words.contains("line 17\n"));
+    }
+}

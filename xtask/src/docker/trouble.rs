@@ -1,0 +1,141 @@
+//! What is wrong with a Docker engine, in words that end with the next step.
+
+use std::io::ErrorKind;
+
+use crate::exit::Expected;
+
+use super::endpoint::Endpoint;
+
+/// Why an engine cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// No program `docker`, and nothing listens.
+    NotInstalled,
+    /// Nothing listens.
+    NotRunning,
+    /// Something listens, but this user may not talk to it.
+    NotAllowed,
+    /// It answers in a way that was not understood.
+    NoAnswer(String),
+    /// It speaks an older API than is needed.
+    TooOld(String),
+    /// Its address is of a kind that is not supported.
+    Unsupported,
+}
+
+impl Trouble {
+    /// What an error of connecting to a socket means.
+    pub fn of_socket(kind: ErrorKind, has_client: bool) -> Trouble {
+        match kind {
+            ErrorKind::PermissionDenied => Trouble::NotAllowed,
+            ErrorKind::NotFound if !has_client => Trouble::NotInstalled,
+            _ => Trouble::NotRunning,
+        }
+    }
+
+    /// The error that a command ends with: exit code 4.
+    pub fn at(&self, endpoint: &Endpoint) -> anyhow::Error {
+        let Endpoint { host, chosen_by, .. } = endpoint;
+        let (problem, hint) = self.words();
+        Expected::prerequisite(format!("{problem} ({host}, from {chosen_by})\nhint: {hint}"))
+    }
+
+    fn words(&self) -> (String, &'static str) {
+        let owned = |text: &str| text.to_owned();
+        match self {
+            Trouble::NotInstalled => (
+                owned("Docker is not installed: nothing listens"),
+                "install Docker Engine 20.10 or later, or set DOCKER_HOST to an engine elsewhere; \
+                 `cargo xtask run` and `bench` need none",
+            ),
+            Trouble::NotRunning => (
+                owned("the Docker engine is not running"),
+                "start it (`sudo systemctl start docker`, or Docker Desktop), or choose another one \
+                 with DOCKER_HOST or `docker context use`",
+            ),
+            Trouble::NotAllowed => (
+                owned("you may not talk to the Docker engine"),
+                "add yourself to its group (`sudo usermod -aG docker \"$USER\"`, then log in again), or use rootless Docker",
+            ),
+            Trouble::NoAnswer(said) => (
+                ["the Docker engine does not answer: ", said].concat(),
+                "`docker version` shows what the docker program makes of it; if it hangs too, restart the engine",
+            ),
+            Trouble::TooOld(version) => (
+                ["the Docker engine speaks API ", version, ", which is too old"].concat(),
+                "update Docker Engine to 20.10 or later",
+            ),
+            Trouble::Unsupported => (
+                owned("this kind of Docker address is not supported"),
+                "use unix:// or tcp://; for ssh:// forward the socket first: \
+                 `ssh -NL /tmp/docker.sock:/var/run/docker.sock HOST`, then DOCKER_HOST=unix:///tmp/docker.sock",
+            ),
+        }
+    }
+}
+
+/// Whether the docker CLI is on the search path: a machine without it has probably no engine either.
+pub fn has_client() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join("docker").is_file())
+}
+
+/// The next step for something the engine said while it worked.
+pub fn hint(said: &str) -> &'static str {
+    let said = said.to_ascii_lowercase();
+    let has = |texts: &[&str]| texts.iter().any(|text| said.contains(text));
+    if has(&["no space left on device"]) {
+        "the engine's disk is full; `docker system df` shows what uses it, `docker system prune` makes room"
+    } else if has(&["unauthorized", "authentication required", "denied: "]) {
+        "log in with `docker login` for that registry, and check that you may write there"
+    } else if has(&[
+        "no such host",
+        "i/o timeout",
+        "connection refused",
+        "network is unreachable",
+        "server misbehaving",
+        "tls handshake",
+        "lookup ",
+        "connection reset",
+        "request canceled",
+    ]) {
+        "the engine could not reach the registry or mirror; check its network and proxy settings"
+    } else {
+        "`docker info` tells whether the engine still runs; its own log says more"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::{Exit, of};
+
+    #[test]
+    fn each_refusal_has_its_own_remedy_and_is_a_missing_prerequisite() {
+        let endpoint = Endpoint {
+            host: "unix:///d.sock".to_owned(),
+            certificates: None,
+            chosen_by: "DOCKER_HOST".to_owned(),
+        };
+        let troubles = [
+            (ErrorKind::PermissionDenied, true, "usermod"),
+            (ErrorKind::NotFound, true, "systemctl start"),
+            (ErrorKind::NotFound, false, "install Docker"),
+            (ErrorKind::ConnectionRefused, false, "systemctl start"),
+        ];
+        for (kind, has_client, remedy) in troubles {
+            let error = Trouble::of_socket(kind, has_client).at(&endpoint);
+            assert_eq!(of(&error), Exit::Prerequisite);
+            let text = error.to_string();
+            assert!(text.contains(remedy) && text.contains("unix:///d.sock"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_engine_said_leads_to_a_next_step() {
+        assert!(hint("write /x: no space left on device").contains("prune"));
+        assert!(hint("denied: requested access to the resource is denied").contains("docker login"));
+        assert!(hint("dial tcp: lookup registry: no such host").contains("network"));
+        assert!(hint("unexpected EOF").contains("docker info"));
+    }
+}
