@@ -1,9 +1,10 @@
 //! Comparison of two runs: quotients of medians, a verdict for each, and a gate for CI.
 
 use hybrid_cache_model::Temperature;
-use hybrid_cache_model::sample::RunRecord;
+use hybrid_cache_model::sample::{ClusterRecord, RunRecord};
 use serde::Serialize;
 
+use crate::provenance::of_cluster;
 use crate::stats::{self, Ratio};
 use crate::summary::scenario_names;
 use crate::terminal::{self, Color, fitted, framed, plain};
@@ -153,6 +154,13 @@ fn judge(ratio: &Ratio) -> Change {
 
 fn cautions(a: &RunRecord, b: &RunRecord) -> Vec<String> {
     let (a, b) = (&a.provenance, &b.provenance);
+    let cluster = |fact: fn(&ClusterRecord) -> String| (of_cluster(a, fact), of_cluster(b, fact));
+    let kubernetes = cluster(|cluster| cluster.kubernetes.clone());
+    let nodes = cluster(|cluster| format!("{} × {}", cluster.nodes, cluster.node_systems.join("; ")));
+    let runtimes = cluster(|cluster| cluster.container_runtimes.join(", "));
+    let storage = cluster(|cluster| format!("{:?}", cluster.storage_classes));
+    // The same content may have several names, and a name may move.
+    let image = cluster(|cluster| cluster.image_id.as_ref().unwrap_or(&cluster.image).clone());
     let facts = [
         ("driver", a.driver.clone(), b.driver.clone()),
         ("processor", a.cpu.clone(), b.cpu.clone()),
@@ -167,6 +175,11 @@ fn cautions(a: &RunRecord, b: &RunRecord) -> Vec<String> {
             format!("{:?}", a.file_systems),
             format!("{:?}", b.file_systems),
         ),
+        ("Kubernetes version", kubernetes.0, kubernetes.1),
+        ("nodes' system", nodes.0, nodes.1),
+        ("container runtime", runtimes.0, runtimes.1),
+        ("storage classes", storage.0, storage.1),
+        ("image", image.0, image.1),
     ];
     facts
         .into_iter()

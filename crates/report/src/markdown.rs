@@ -91,13 +91,14 @@ pub(crate) fn headline(scenario: &ScenarioSummary) -> String {
 fn write_latency(out: &mut String, summary: &Summary) -> std::fmt::Result {
     writeln!(
         out,
-        "\n## Latency\n\nWall time from submit to the end as the client saw it.\n"
+        "\n## Latency\n\n*Client-seen* is the time from submit to the end seen, as the client measured it. *Inside* is the time \
+         from the runner's start to its exit, in the sandbox or the pod, by the runner's own clock.\n"
     )?;
     writeln!(
         out,
-        "| scenario | temperature | n | median | interval | p90 | min–max | claim | first/cached |"
+        "| scenario | temperature | n | client-seen: median | interval | p90 | min–max | inside: median | interval | claim | first/cached |"
     )?;
-    writeln!(out, "|---|---|--:|--:|--:|--:|--:|---|--:|")?;
+    writeln!(out, "|---|---|--:|--:|--:|--:|--:|--:|--:|---|--:|")?;
     for scenario in &summary.scenarios {
         for (index, group) in scenario.groups.iter().enumerate() {
             let [median, interval, p90, range] = figures(group.wall.as_ref());
@@ -106,9 +107,10 @@ fn write_latency(out: &mut String, summary: &Summary) -> std::fmt::Result {
             let ratio = scenario.ratio.as_ref().filter(|_| last).map(ratio).unwrap_or_default();
             let name = escape(&scenario.name);
             let (temperature, n) = (group.temperature.name(), counted(group));
+            let [inside, inside_interval, ..] = figures(group.runner.as_ref());
             writeln!(
                 out,
-                "| {name} | {temperature} | {n} | {median} | {interval} | {p90} | {range} | {claim} | {ratio} |"
+                "| {name} | {temperature} | {n} | {median} | {interval} | {p90} | {range} | {inside} | {inside_interval} | {claim} | {ratio} |"
             )?;
         }
     }

@@ -1,6 +1,6 @@
 //! Where a run comes from, as rows that every rendering shows alike.
 
-use hybrid_cache_model::sample::{Completion, Provenance, RunRecord};
+use hybrid_cache_model::sample::{ClusterRecord, Completion, Provenance, RunRecord};
 
 use crate::units;
 
@@ -34,7 +34,7 @@ pub(crate) fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
     };
     let loads: Vec<f64> = record.samples.iter().map(|sample| sample.load1).collect();
     let steals: Vec<f64> = record.samples.iter().filter_map(|sample| sample.steal).collect();
-    vec![
+    let mut facts = vec![
         ("driver", provenance.driver.clone()),
         ("command", provenance.command.clone()),
         ("started", provenance.started_at.clone()),
@@ -55,7 +55,43 @@ pub(crate) fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
         ("load average", range(&loads, |load| format!("{load:.2}"))),
         ("stolen CPU time", range(&steals, units::share)),
         ("schema", record.schema.to_string()),
-    ]
+    ];
+    // Behind the driver and its command, in front of the client's own machine.
+    facts.splice(2..2, provenance.cluster.iter().flat_map(cluster_facts));
+    facts
+}
+
+fn cluster_facts(cluster: &ClusterRecord) -> Vec<(&'static str, String)> {
+    let ClusterRecord {
+        context,
+        kubernetes,
+        nodes,
+        node_systems,
+        container_runtimes,
+        node_image,
+        storage_classes,
+        image,
+        image_id,
+    } = cluster;
+    let classes: Vec<String> = storage_classes
+        .iter()
+        .map(|(claim, class)| format!("{claim}: {class}"))
+        .collect();
+    let mut facts = vec![
+        ("cluster", format!("{context}, Kubernetes {kubernetes}")),
+        ("nodes", format!("{nodes}: {}", node_systems.join("; "))),
+        ("container runtime", container_runtimes.join(", ")),
+        ("storage classes", classes.join(", ")),
+        ("image", image.clone()),
+    ];
+    facts.extend(image_id.iter().map(|id| ("image id", id.clone())));
+    facts.extend(node_image.iter().map(|image| ("node image", image.clone())));
+    facts
+}
+
+/// One fact of the cluster, `none` for a run without one.
+pub(crate) fn of_cluster(provenance: &Provenance, fact: impl Fn(&ClusterRecord) -> String) -> String {
+    provenance.cluster.as_ref().map_or("none".to_owned(), fact)
 }
 
 /// The processors in one phrase: `AMD EPYC 7B13 with 2 processors`.

@@ -11,10 +11,15 @@ use crate::stats::{self, Distribution, Ratio};
 use crate::summary::{GroupSummary, ScenarioSummary, Summary};
 use crate::units;
 
-/// Below this width the columns p90, min–max and claim are left out; the verdict stays.
-const WIDE: u16 = 120;
+/// Columns that a narrow terminal does without, one after the other: warnings tell what the first and the last would,
+/// and the verdict stays.
+const DISPENSABLE: [&str; 5] = ["not counted", "p90", "min–max", "claim", "n"];
 
-const COLUMNS: [(&str, CellAlignment); 11] = [
+/// What the two times of a run are, below the table that shows both.
+const CLOCKS: &str =
+    "median to min–max: client-seen, from submit to its end seen; inside: the runner's own time in its sandbox or pod";
+
+const COLUMNS: [(&str, CellAlignment); 12] = [
     ("scenario", CellAlignment::Left),
     ("run", CellAlignment::Left),
     ("n", CellAlignment::Right),
@@ -23,6 +28,7 @@ const COLUMNS: [(&str, CellAlignment); 11] = [
     ("interval", CellAlignment::Right),
     ("p90", CellAlignment::Right),
     ("min–max", CellAlignment::Right),
+    ("inside", CellAlignment::Right),
     ("claim", CellAlignment::Right),
     ("verdict", CellAlignment::Left),
     ("ratio", CellAlignment::Right),
@@ -41,7 +47,7 @@ pub enum Color {
 pub fn terminal(record: &RunRecord, width: u16, color: Color) -> String {
     let summary = Summary::from_record(record);
     let mut text = table(&summary, width);
-    text.push('\n');
+    text.push_str(&format!("\n{CLOCKS}\n"));
     if !summary.figures.is_empty() {
         text.push_str(&format!("\nwhat we add\n{}\n", figures::table(&summary, width)));
     }
@@ -64,19 +70,20 @@ pub fn terminal(record: &RunRecord, width: u16, color: Color) -> String {
     }
 }
 
+/// The table with as many columns as `width` has room for.
 fn table(summary: &Summary, width: u16) -> String {
-    let wide = width >= WIDE;
-    let aside = summary
-        .scenarios
-        .iter()
-        .flat_map(|s| &s.groups)
-        .any(|group| group.rejected + group.failed > 0);
-    let shown = |column: &str| match column {
-        "p90" | "min–max" | "claim" => wide,
-        // A warning says the same, so a narrow terminal can do without the column.
-        "not counted" => aside && wide,
-        _ => true,
-    };
+    let mut groups = summary.scenarios.iter().flat_map(|s| &s.groups);
+    let aside = groups.any(|group| group.rejected + group.failed > 0);
+    let least = usize::from(!aside);
+    let tables = (least..=DISPENSABLE.len()).map(|without| columns(summary, &DISPENSABLE[..without]));
+    let mut drawn: Vec<Table> = tables.collect();
+    let fitting = drawn.iter().position(|table| fits(&table.to_string(), width));
+    let chosen = fitting.unwrap_or(drawn.len() - 1);
+    fitted(drawn.swap_remove(chosen), width)
+}
+
+fn columns(summary: &Summary, without: &[&str]) -> Table {
+    let shown = |column: &str| !without.contains(&column);
     let mut table = framed();
     table.set_header(COLUMNS.iter().map(|(column, _)| *column).filter(|column| shown(column)));
     for scenario in &summary.scenarios {
@@ -96,7 +103,7 @@ fn table(summary: &Summary, width: u16) -> String {
         .filter(|(column, _)| shown(column))
         .map(|(_, alignment)| *alignment);
     align(&mut table, alignments);
-    fitted(table, width)
+    table
 }
 
 /// Aligns and pads the columns, in order.
@@ -108,7 +115,7 @@ fn align(table: &mut Table, alignments: impl Iterator<Item = CellAlignment>) {
 }
 
 /// The scenario's name stands in its first row only, the ratio in its last, below both figures it is made of.
-fn row(scenario: &ScenarioSummary, index: usize, group: &GroupSummary) -> [String; 11] {
+fn row(scenario: &ScenarioSummary, index: usize, group: &GroupSummary) -> [String; 12] {
     let [median, interval, p90, range] = figures(group.wall.as_ref());
     let last = index + 1 == scenario.groups.len();
     let (claimed, verdict) = match &group.claim {
@@ -131,6 +138,7 @@ fn row(scenario: &ScenarioSummary, index: usize, group: &GroupSummary) -> [Strin
         interval,
         p90,
         range,
+        inside(group),
         claimed,
         verdict,
         scenario
@@ -159,16 +167,19 @@ pub(crate) fn framed() -> Table {
 pub(crate) fn fitted(mut table: Table, width: u16) -> String {
     table.set_content_arrangement(ContentArrangement::Disabled);
     let natural = table.to_string();
-    if natural
-        .lines()
-        .all(|line| line.trim_end().chars().count() <= usize::from(width))
-    {
+    if fits(&natural, width) {
         return natural;
     }
     table
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(width);
     table.to_string()
+}
+
+/// True where no line is longer than `width`, white space at its end aside.
+fn fits(text: &str, width: u16) -> bool {
+    text.lines()
+        .all(|line| line.trim_end().chars().count() <= usize::from(width))
 }
 
 /// Median, interval, p90 and range as text; a dash where n does not carry the figure.
@@ -183,6 +194,12 @@ pub(crate) fn figures(wall: Option<&Distribution>) -> [String; 4] {
         wall.p90_us.map_or_else(dash, |us| units::duration(stats::as_f64(us))),
         units::duration_range(stats::as_f64(wall.min_us), stats::as_f64(wall.max_us)),
     ]
+}
+
+/// Median of the runner's own time, in its sandbox or pod.
+pub(crate) fn inside(group: &GroupSummary) -> String {
+    let median = |runner: &Distribution| units::duration(runner.median_us);
+    group.runner.as_ref().map_or("–".to_owned(), median)
 }
 
 /// Samples that count, and those that do not: `30 (2 rejected, 1 failed)`.

@@ -146,6 +146,71 @@ fn a_half_counts_by_what_it_asks_for_however_it_is_written() {
     assert!(!halves(&record), "a half without samples");
 }
 
+/// A cluster's record in which `bare` takes exactly as long as a test says.
+fn still_cluster(wall_us: u64, runner_us: u64) -> RunRecord {
+    let mut record = fixture::cluster::record();
+    set(&mut record, "bare", Temperature::Cached, |sample| {
+        sample.wall_us = wall_us + sample.timeline.phase_us(Phase::UserCode);
+        sample.runner_us = runner_us;
+    });
+    record
+}
+
+#[test]
+fn a_cached_pod_is_held_against_one_that_runs_true_user_code_aside() {
+    let mut record = still_cluster(1_100_000, 20_000);
+    peers(&mut record, "bare", Peer::BarePod, &[1_000_000; 5]);
+    let against = figure(&record, FigureKind::BarePod, "bare").unwrap();
+    assert_eq!((against.estimate.value, against.attainment), (1.1, Attainment::Met));
+    assert!(
+        against.sides().ends_with(" with user code / 1.00 s"),
+        "{}",
+        against.sides()
+    );
+    peers(&mut record, "bare", Peer::BarePod, &[999_000; 5]);
+    let against = figure(&record, FigureKind::BarePod, "bare").unwrap();
+    assert_eq!(against.attainment, Attainment::Missed);
+}
+
+#[test]
+fn on_a_cluster_the_whole_time_has_a_limit_and_a_sandbox_is_no_measure() {
+    let attained = |wall_us| {
+        let record = still_cluster(wall_us, 20_000);
+        assert_eq!(figure(&record, FigureKind::Added, "bare"), None);
+        figure(&record, FigureKind::ClientSeen, "bare").unwrap()
+    };
+    assert_eq!(attained(1_500_000).attainment, Attainment::Met);
+    assert_eq!(attained(1_500_001).attainment, Attainment::Missed);
+    assert_eq!(attained(1).target(), "≤ 1.5 s");
+    assert_eq!(figure(&still(), FigureKind::ClientSeen, "bare"), None);
+}
+
+#[test]
+fn inside_the_pod_is_held_against_inside_the_local_sandbox() {
+    let mut record = still_cluster(1_100_000, 110_000);
+    let local = |runner_us| PeerSample {
+        scenario: "bare".into(),
+        peer: Peer::LocalDriver,
+        sequence: 0,
+        wall_us: 1,
+        runner_us,
+    };
+    record.peers = vec![local(Some(100_000)); 3];
+    let inside = figure(&record, FigureKind::LocalDriver, "bare").unwrap();
+    assert_eq!((inside.estimate.value, inside.attainment), (1.1, Attainment::Met));
+    record.peers.push(local(None));
+    let inside = figure(&record, FigureKind::LocalDriver, "bare").unwrap();
+    assert_eq!(
+        inside.counts(),
+        "30 / 3",
+        "a run that does not tell its inside is left out"
+    );
+    record.provenance.cluster = None;
+    record.provenance.driver = "unknown".into();
+    let lost = figure(&record, FigureKind::Added, "bare");
+    assert_eq!(lost, None, "a header that was lost makes no sandbox of a pod");
+}
+
 #[test]
 fn only_accepted_samples_enter_and_what_is_missed_is_named() {
     let mut record = fixture::record();

@@ -253,7 +253,7 @@ fn the_committed_schema_fits_what_is_written() {
         jsonschema::validator_for(&schema()).unwrap(),
         jsonschema::validator_for(&line_schema()).unwrap(),
     );
-    for run in [fixture::record(), exhaustive()] {
+    for run in [fixture::record(), fixture::cluster::record(), exhaustive()] {
         let value = serde_json::to_value(&run).unwrap();
         let errors: Vec<String> = record
             .iter_errors(&value)

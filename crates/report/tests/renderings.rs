@@ -51,8 +51,13 @@ fn body(page: &str) -> &str {
 
 #[test]
 fn the_page_is_well_formed_and_its_references_resolve() {
-    let page = html(&fixture::record());
-    let document = roxmltree::Document::parse(body(&page)).unwrap();
+    for record in [fixture::record(), fixture::cluster::record()] {
+        references_resolve(&html(&record));
+    }
+}
+
+fn references_resolve(page: &str) {
+    let document = roxmltree::Document::parse(body(page)).unwrap();
     let mut ids = BTreeSet::new();
     for id in document.descendants().filter_map(|node| node.attribute("id")) {
         assert!(ids.insert(id), "the id {id} occurs twice");
@@ -76,6 +81,8 @@ fn the_fixture_is_left_to_be_looked_at() {
     let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("report-fixture");
     write_run(&dir, &fixture::record()).unwrap();
     assert!(dir.join("report.html").exists());
+    let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("report-fixture-cluster");
+    write_run(&dir, &fixture::cluster::record()).unwrap();
 }
 
 #[test]
@@ -115,7 +122,7 @@ fn the_page_asks_nothing_of_the_network() {
 /// A record in which everything that comes from outside tries to get out of its place.
 fn hostile() -> RunRecord {
     let evil = "<script>alert('x')</script>|`\u{1b}[2J\"&";
-    let mut record = fixture::record();
+    let mut record = fixture::cluster::record();
     for scenario in &mut record.scenarios {
         scenario.why = evil.into();
         scenario.request.python_code = evil.into();
@@ -143,6 +150,10 @@ fn hostile() -> RunRecord {
         *field = evil.into();
     }
     provenance.tools[0].version = evil.into();
+    let cluster = provenance.cluster.as_mut().unwrap();
+    for field in [&mut cluster.context, &mut cluster.image, &mut cluster.node_systems[0]] {
+        *field = evil.into();
+    }
     provenance.notes.push(evil.into());
     record
 }
@@ -160,7 +171,7 @@ fn nothing_from_outside_gets_out_of_its_place() {
         .lines()
         .find(|line| line.contains("alert") && line.contains("| cached |"))
         .unwrap();
-    assert_eq!(row.replace("\\|", "").matches('|').count(), 10, "{row}");
+    assert_eq!(row.replace("\\|", "").matches('|').count(), 12, "{row}");
     assert!(!terminal(&record, 120, Color::Plain).contains('\u{1b}'));
     for (name, _) in hybrid_cache_report::hdr_logs(&record) {
         assert!(!name.contains('/') && !name.contains("..") && name.is_ascii(), "{name}");

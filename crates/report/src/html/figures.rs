@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::axis::{LinearAxis, grid, percent, ratio_label, tick_label};
-use crate::figure::{Attainment, Figure, FigureKind, Unit, target};
+use crate::figure::{Attainment, Figure, FigureKind, Unit};
 use crate::summary::Summary;
 use crate::units;
 
@@ -64,7 +64,7 @@ fn panel(kind: FigureKind, figures: &[&Figure]) -> Markup {
             p class="small" { (kind.explanation()) "." }
             figure {
                 svg class="plot" width="100%" height=(bottom + 22.0) role="img" aria-labelledby=(format!("{id}-title {id}-desc")) {
-                    title id=(format!("{id}-title")) { (kind.label()) ", target " (target(kind)) }
+                    title id=(format!("{id}-title")) { (kind.label()) ", target " (kind.written_target()) }
                     desc id=(format!("{id}-desc")) { @for figure in figures { (figure) ", " (figure.attainment.name()) ". " } }
                     (grid(&axis.ticks_written(TICKS, write), HEAD, bottom))
                     (target_label(kind, &axis))
@@ -79,7 +79,7 @@ fn target_label(kind: FigureKind, axis: &LinearAxis) -> Markup {
     let at = axis.at(kind.target());
     let (anchor, dx) = if at < 0.5 { ("start", "-2") } else { ("end", "2") };
     html! {
-        text class="target-label" x=(percent(at)) dx=(dx) y=(HEAD - 6.0) text-anchor=(anchor) { "target " (target(kind)) }
+        text class="target-label" x=(percent(at)) dx=(dx) y=(HEAD - 6.0) text-anchor=(anchor) { "target " (kind.written_target()) }
     }
 }
 
@@ -136,7 +136,7 @@ fn table(summary: &Summary) -> Markup {
                 @for kind in FigureKind::ALL.into_iter().filter(measured) {
                     tbody {
                         tr class="kind" {
-                            th scope="rowgroup" colspan="7" { (kind.label()) span class="muted" { ", target " (target(kind)) } }
+                            th scope="rowgroup" colspan="7" { (kind.label()) span class="muted" { ", target " (kind.written_target()) } }
                         }
                         @for figure in summary.figures_of(kind) { (table_row(figure)) }
                     }

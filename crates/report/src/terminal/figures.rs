@@ -2,8 +2,8 @@
 
 use comfy_table::CellAlignment;
 
-use super::{align, attainment, framed, plain};
-use crate::figure::{Figure, FigureKind, target};
+use super::{align, attainment, fits, framed, plain};
+use crate::figure::{Figure, FigureKind};
 use crate::summary::Summary;
 
 const COLUMNS: [(&str, CellAlignment); 6] = [
@@ -24,12 +24,13 @@ pub(super) fn table(summary: &Summary, width: u16) -> String {
     let drawn: Vec<String> = (0..=DISPENSABLE.len())
         .map(|without| drawn(summary, &DISPENSABLE[..without]))
         .collect();
-    let fits = |text: &&String| {
-        let mut lines = text.lines();
-        lines.all(|line| line.trim_end().chars().count() <= usize::from(width))
-    };
     // Where not even the narrowest fits, the terminal breaks its lines.
-    let text = drawn.iter().find(fits).or(drawn.last()).cloned().unwrap_or_default();
+    let text = drawn
+        .iter()
+        .find(|text| fits(text, width))
+        .or(drawn.last())
+        .cloned()
+        .unwrap_or_default();
     with_headlines(summary, &text)
 }
 
@@ -65,7 +66,7 @@ fn with_headlines(summary: &Summary, table: &str) -> String {
     let mut lines = table.lines().map(str::to_owned);
     let mut text: Vec<String> = lines.by_ref().take(HEADER_LINES).collect();
     for (kind, figures) in by_kind(summary) {
-        text.push(format!("{}, target {}", kind.label(), target(kind)));
+        text.push(format!("{}, target {}", kind.label(), kind.written_target()));
         text.extend(lines.by_ref().take(figures.len()));
     }
     text.extend(lines);

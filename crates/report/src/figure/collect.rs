@@ -1,0 +1,178 @@
+//! Figures out of the samples of a record: which samples enter which figure, and which side they are on.
+
+use hybrid_cache_model::sample::{Peer, PeerSample, RunRecord, Sample};
+use hybrid_cache_model::{Phase, Scenario, Temperature};
+
+use super::{Against, Attainment, Figure, FigureKind, Unit};
+use crate::stats::{Estimate, median};
+use crate::warning::accepted;
+
+/// All figures that the record's samples carry, by kind, then in the order of the record's scenarios.
+pub(crate) fn collect(record: &RunRecord, scenarios: &[&str]) -> Vec<Figure> {
+    let cluster = on_cluster(record);
+    let of = |kind, name: &&str| match kind {
+        FigureKind::Added if cluster => None,
+        FigureKind::ClientSeen if !cluster => None,
+        FigureKind::Added | FigureKind::ClientSeen => less_user_code(record, name, kind),
+        FigureKind::BarePod => against_bare_pod(record, name),
+        FigureKind::LocalDriver => against_local_driver(record, name),
+        FigureKind::DirectRatio | FigureKind::DirectDifference => against_direct_exec(record, name, kind),
+        FigureKind::PlainUv => against_plain_uv(record, name),
+        FigureKind::SlowerHalf => against_slower_half(record, name),
+    };
+    FigureKind::ALL
+        .into_iter()
+        .flat_map(|kind| scenarios.iter().filter_map(move |name| of(kind, name)))
+        .collect()
+}
+
+/// What a pod costs is not ours to add, so a cluster is held against other targets than a sandbox. A record whose header
+/// was lost does not tell its driver; its peers may.
+fn on_cluster(record: &RunRecord) -> bool {
+    let provenance = &record.provenance;
+    let beside_pods = |sample: &PeerSample| matches!(sample.peer, Peer::BarePod | Peer::LocalDriver);
+    provenance.cluster.is_some() || provenance.driver == "kube" || record.peers.iter().any(beside_pods)
+}
+
+fn less_user_code(record: &RunRecord, name: &str, kind: FigureKind) -> Option<Figure> {
+    let samples = telling_user_code(record, name);
+    let estimate = Estimate::median(&durations(&samples, less_user_code_us))?;
+    let ours_us = durations(&samples, |sample| sample.wall_us);
+    figure(kind, name, estimate, &ours_us, None)
+}
+
+/// Cached runs that tell their user's code: without that span, all of a run would pass for our own.
+fn telling_user_code<'a>(record: &'a RunRecord, name: &str) -> Vec<&'a Sample> {
+    let mut samples = accepted(record, name, Temperature::Cached);
+    samples.retain(|sample| sample.timeline.spans.iter().any(|span| span.phase == Phase::UserCode));
+    samples
+}
+
+fn less_user_code_us(sample: &Sample) -> u64 {
+    sample.wall_us.saturating_sub(sample.timeline.phase_us(Phase::UserCode))
+}
+
+/// `true` has no user code to speak of, so the user's own is left out of the other side; the whole stands beside it.
+fn against_bare_pod(record: &RunRecord, name: &str) -> Option<Figure> {
+    let samples = telling_user_code(record, name);
+    let ours_us = durations(&samples, less_user_code_us);
+    let mut figure = against_peer(record, name, FigureKind::BarePod, Peer::BarePod, &ours_us)?;
+    figure.ours_us = median(&durations(&samples, |sample| sample.wall_us))?;
+    Some(figure)
+}
+
+fn against_local_driver(record: &RunRecord, name: &str) -> Option<Figure> {
+    let ours_us = durations(&accepted(record, name, Temperature::Cached), |sample| sample.runner_us);
+    against_peer(record, name, FigureKind::LocalDriver, Peer::LocalDriver, &ours_us)
+}
+
+fn against_direct_exec(record: &RunRecord, name: &str, kind: FigureKind) -> Option<Figure> {
+    let ours_us = durations(&accepted(record, name, Temperature::Cached), |sample| sample.runner_us);
+    against_peer(record, name, kind, Peer::DirectExec, &ours_us)
+}
+
+fn against_plain_uv(record: &RunRecord, name: &str) -> Option<Figure> {
+    let ours_us = walls(record, name);
+    against_peer(record, name, FigureKind::PlainUv, Peer::PlainUv, &ours_us)
+}
+
+fn against_peer(record: &RunRecord, name: &str, kind: FigureKind, peer: Peer, ours_us: &[u64]) -> Option<Figure> {
+    let theirs_us: Vec<u64> = record
+        .peers
+        .iter()
+        .filter(|sample| sample.scenario == name && sample.peer == peer)
+        .filter_map(|sample| compared_us(sample))
+        .collect();
+    // The full name is a sentence about the peer; in a figure the kind says the rest.
+    let short = match peer {
+        Peer::PlainUv => "plain uv",
+        Peer::DirectExec | Peer::BarePod | Peer::LocalDriver => peer.name(),
+    };
+    compared(kind, name, ours_us, short, &theirs_us)
+}
+
+/// The side of a peer that is compared, in microseconds: what goes on inside, for one whose inside is.
+fn compared_us(sample: &PeerSample) -> Option<u64> {
+    match sample.peer {
+        Peer::LocalDriver => sample.runner_us,
+        Peer::PlainUv | Peer::DirectExec | Peer::BarePod => Some(sample.wall_us),
+    }
+}
+
+fn against_slower_half(record: &RunRecord, name: &str) -> Option<Figure> {
+    let (half, half_us) = slower_half(record, name)?;
+    compared(FigureKind::SlowerHalf, name, &walls(record, name), half, &half_us)
+}
+
+/// The slower of the two measured scenarios that ask for exactly one cache each and together for just what this one
+/// asks for, with its first runs' wall times in microseconds.
+fn slower_half<'a>(record: &'a RunRecord, name: &str) -> Option<(&'a str, Vec<u64>)> {
+    let task_of = |scenario: &Scenario| scenario.request.check().ok();
+    let whole = task_of(record.scenarios.iter().find(|scenario| scenario.name == name)?)?;
+    if whole.requirements.is_empty() || whole.system.is_empty() {
+        return None;
+    }
+    let half = |python: bool| {
+        let is_half = |scenario: &&Scenario| {
+            task_of(scenario).is_some_and(|task| match python {
+                true => task.requirements == whole.requirements && task.system.is_empty(),
+                false => task.system == whole.system && task.requirements.is_empty(),
+            })
+        };
+        let candidates = record.scenarios.iter().filter(is_half);
+        let measured = candidates.map(|scenario| (scenario.name.as_str(), walls(record, &scenario.name)));
+        measured.into_iter().find(|(_, walls_us)| !walls_us.is_empty())
+    };
+    let (python, system) = (half(true)?, half(false)?);
+    Some(if median(&python.1) > median(&system.1) {
+        python
+    } else {
+        system
+    })
+}
+
+fn compared(kind: FigureKind, name: &str, ours_us: &[u64], other: &str, theirs_us: &[u64]) -> Option<Figure> {
+    let estimate = match kind.unit() {
+        Unit::Ratio => Estimate::ratio(ours_us, theirs_us)?,
+        Unit::Duration | Unit::Difference => Estimate::difference(ours_us, theirs_us)?,
+    };
+    let against = Against {
+        name: other.to_owned(),
+        median_us: median(theirs_us)?,
+        n: theirs_us.len(),
+    };
+    figure(kind, name, estimate, ours_us, Some(against))
+}
+
+fn figure(
+    kind: FigureKind,
+    name: &str,
+    estimate: Estimate,
+    ours_us: &[u64],
+    against: Option<Against>,
+) -> Option<Figure> {
+    let target = kind.target();
+    let attainment = match estimate.interval {
+        Some(interval) if interval.high <= target => Attainment::Met,
+        Some(interval) if interval.low > target => Attainment::Missed,
+        _ => Attainment::Undecided,
+    };
+    Some(Figure {
+        kind,
+        scenario: name.to_owned(),
+        estimate,
+        n: ours_us.len(),
+        ours_us: median(ours_us)?,
+        against,
+        attainment,
+    })
+}
+
+/// Wall times of the first runs that count, in microseconds.
+fn walls(record: &RunRecord, name: &str) -> Vec<u64> {
+    durations(&accepted(record, name, Temperature::First), |sample| sample.wall_us)
+}
+
+fn durations(samples: &[&Sample], of: fn(&Sample) -> u64) -> Vec<u64> {
+    samples.iter().map(|sample| of(sample)).collect()
+}
