@@ -1,0 +1,71 @@
+//! The images that a node holds: one static program each, some above a small root file system.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+use xshell::{Shell, cmd};
+
+use super::archive::{self, Image, Layer, LayerBuilder, SEARCH_PATH, Start};
+use super::{Site, outside, pins, roots};
+
+/// Writes an archive of all of them; `program` finds a compiled one, layers are made in `folder`.
+///
+/// # Errors
+/// A part is missing, kubeadm asks for an image that is not pinned, or the archive cannot be written.
+pub fn archive(site: &Site, folder: &Path, program: impl Fn(&str) -> Result<PathBuf>) -> Result<PathBuf> {
+    check_against_kubeadm(site, &program("kubeadm")?)?;
+    let mut images = Vec::new();
+    for pinned in &site.pins.image {
+        let mut layers = Vec::new();
+        if let Some(root) = &pinned.root {
+            layers.push(Layer::of(&roots::archive(site, root)?)?);
+        }
+        let mut entrypoint = Vec::new();
+        if let Some(name) = &pinned.program {
+            layers.push(layer(site, folder, pinned, &program(name)?)?);
+            entrypoint.push(format!("/{}", pinned.place));
+        }
+        images.push(Image {
+            reference: pinned.reference.clone(),
+            layers,
+            start: Start {
+                env: vec![SEARCH_PATH.to_owned()],
+                entrypoint,
+                stop_signal: None,
+            },
+        });
+    }
+    let file = folder.join("images.tar");
+    archive::write(&file, &images, site.stamp())?;
+    Ok(file)
+}
+
+fn layer(site: &Site, folder: &Path, pinned: &pins::Image, program: &Path) -> Result<Layer> {
+    let file = folder.join(format!("{}.tar", pinned.name()));
+    let mut layer = LayerBuilder::new(&file, site.pins.made_at_s)?;
+    layer.folder("tmp", 0o1777)?;
+    layer.copy(&pinned.place, program, 0o755)?;
+    for (place, to) in &pinned.links {
+        layer.link(place, to)?;
+    }
+    layer.finish()
+}
+
+/// What kubeadm asks for must be there: nothing else will bring it to a node.
+fn check_against_kubeadm(site: &Site, kubeadm: &Path) -> Result<()> {
+    let shell = Shell::new()?;
+    let version = site.pins.kubernetes()?;
+    let wanted = outside::run(
+        cmd!(shell, "{kubeadm} config images list --kubernetes-version {version}"),
+        "asking kubeadm for its images",
+    )?;
+    let has = |wanted: &&str| site.pins.image.iter().any(|image| image.reference == *wanted);
+    let lacking: Vec<&str> = wanted.lines().filter(|wanted| !has(wanted)).collect();
+    ensure!(
+        lacking.is_empty(),
+        "kubeadm {version} asks for {}, which {} does not pin",
+        lacking.join(", "),
+        pins::FILE
+    );
+    Ok(())
+}

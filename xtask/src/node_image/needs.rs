@@ -1,0 +1,40 @@
+//! What a node image cannot be built without on this machine.
+
+use anyhow::Result;
+use xshell::{Shell, cmd};
+
+use super::outside;
+use super::pins::Pins;
+use crate::exit::Expected;
+
+/// Looks at everything at once, so that nobody installs one thing after the other.
+///
+/// # Errors
+/// Something is missing: what, and how to get it.
+pub fn check(pins: &Pins) -> Result<()> {
+    let shell = Shell::new()?;
+    shell.set_var("GOTOOLCHAIN", &pins.toolchain);
+    let mut missing = Vec::new();
+    let mut need = |fine: Result<String>, hint: &str| {
+        if let Err(error) = fine {
+            missing.push(format!("{error:#}\nhint: {hint}"));
+        }
+    };
+    need(
+        outside::run(cmd!(shell, "go version"), &format!("looking for {}", pins.toolchain)),
+        "install Go 1.21 or later; it fetches the pinned toolchain from the module proxy (GOPROXY) where it is another",
+    );
+    need(
+        outside::run(cmd!(shell, "mmdebstrap --version"), "looking for mmdebstrap"),
+        "install Debian's package mmdebstrap",
+    );
+    let format = "{{.Server.Version}}";
+    need(
+        outside::run(cmd!(shell, "docker version --format {format}"), "looking for Docker"),
+        "start the Docker engine, or set DOCKER_HOST, and check that this user may use it",
+    );
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Expected::prerequisite(missing.join("\n")))
+}

@@ -1,0 +1,139 @@
+//! The pins of the checkout, held together: with the Go modules, with what kubeadm asks for, and with the manifests.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::identity::{self, Files};
+use super::pins::Pins;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(super::FILES)
+}
+
+pub(super) fn pins() -> Pins {
+    Pins::read(&folder()).unwrap()
+}
+
+fn files() -> Files {
+    identity::read_files(&folder()).unwrap()
+}
+
+fn text(files: &Files, name: &str) -> String {
+    String::from_utf8(files[name].clone()).unwrap()
+}
+
+#[test]
+fn each_component_has_a_module_file_of_its_version_and_its_digests() {
+    let (pins, files) = (pins(), files());
+    for component in &pins.component {
+        let module_file = text(&files, &format!("{}/go.mod", component.name));
+        let Some(module) = &component.module else { continue };
+        let required = format!("{module} {}", component.version);
+        assert!(module_file.contains(&required), "{}: no `{required}`", component.name);
+        let digests = text(&files, &format!("{}/go.sum", component.name));
+        assert!(
+            digests.contains(&format!("{required} h1:")),
+            "{}: no digest",
+            component.name
+        );
+        for package in component.programs.values() {
+            assert!(package.starts_with(module.as_str()), "{package} is no part of {module}");
+            assert!(
+                module_file.contains(package.as_str()),
+                "{}: no tool {package}",
+                component.name
+            );
+        }
+        // A text that names another version than the one that is compiled would be a lie.
+        for (variable, text) in &component.define {
+            let is_version = variable.ends_with("ersion") || variable.ends_with("VERSION");
+            assert!(!is_version || *text == component.version, "{variable} is {text}");
+        }
+    }
+}
+
+#[test]
+fn staging_modules_are_of_the_same_release_as_kubernetes() {
+    let module_file = text(&files(), "kubernetes/go.mod");
+    let staging = pins().kubernetes().unwrap().replacen("v1.", "v0.", 1);
+    let replaced: Vec<&str> = module_file.lines().filter(|line| line.contains(" => ")).collect();
+    assert!(replaced.len() > 30, "{}", replaced.len());
+    for line in replaced {
+        assert!(line.ends_with(&staging), "{line}");
+    }
+}
+
+#[test]
+fn images_have_the_names_that_kubeadm_asks_for() {
+    let pins = pins();
+    let kubernetes = pins.kubernetes().unwrap();
+    for name in [
+        "kube-apiserver",
+        "kube-controller-manager",
+        "kube-scheduler",
+        "kube-proxy",
+    ] {
+        assert_eq!(
+            pins.image(name).unwrap().reference,
+            format!("registry.k8s.io/{name}:{kubernetes}")
+        );
+    }
+    for name in ["coredns", "etcd", "pause", "local-path-provisioner"] {
+        let version = &pins.component(name).unwrap().version;
+        let reference = &pins.image(name).unwrap().reference;
+        let tag = reference.rsplit(':').next().unwrap();
+        // etcd's images have no `v`, and a build number behind.
+        assert!(
+            tag.contains(version.trim_start_matches('v')),
+            "{reference} holds {version}"
+        );
+    }
+}
+
+#[test]
+fn everything_that_is_named_exists() {
+    let (pins, files) = (pins(), files());
+    let compiled = |program: &String| pins.component_of(program).is_ok();
+    assert!(pins.node.values().flatten().all(compiled));
+    for image in &pins.image {
+        assert!(image.program.iter().all(compiled), "{}", image.reference);
+        assert!(
+            image.root.iter().all(|root| pins.root.contains_key(root)),
+            "{}",
+            image.reference
+        );
+        assert_eq!(image.program.is_some(), !image.place.is_empty(), "{}", image.reference);
+    }
+    for root in pins.root.values() {
+        assert!(root.hook.iter().all(|hook| files.contains_key(hook)));
+    }
+    let held: BTreeSet<&str> = pins.image.iter().map(|image| image.reference.as_str()).collect();
+    let manifest = text(&files, "files/kind/manifests/default-storage.yaml");
+    for line in manifest.lines().filter_map(|line| line.trim().strip_prefix("image: ")) {
+        assert!(held.contains(line), "the storage manifest asks for {line}");
+    }
+}
+
+#[test]
+fn a_changed_pin_or_file_is_another_image_and_the_same_ones_are_not() {
+    let (pins, files) = (pins(), files());
+    let image = identity::image(&files, "amd64");
+    assert_eq!(identity::image(&files.clone(), "amd64"), image);
+    assert_ne!(identity::image(&files, "arm64"), image);
+    let mut changed = files.clone();
+    changed.get_mut("etcd/go.sum").unwrap().push(b'\n');
+    assert_ne!(identity::image(&changed, "amd64"), image);
+
+    let of =
+        |name: &str, files: &Files| identity::component(&pins, pins.component(name).unwrap(), files, "amd64").unwrap();
+    assert_ne!(of("etcd", &changed), of("etcd", &files));
+    assert_eq!(of("kind", &changed), of("kind", &files));
+}
+
+#[test]
+fn a_page_of_documentation_does_not_change_the_image() {
+    let mut files = files();
+    let before = identity::image(&files, "amd64");
+    files.insert("README.md".to_owned(), b"changed".to_vec());
+    assert_eq!(identity::image(&files, "amd64"), before);
+}
