@@ -45,6 +45,11 @@ pub enum Epoch {
 /// How a task is to be run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubmitOptions {
+    /// The ticket's id, where the caller must know it before the task is on its way: `a-z`, `0-9` and `-`, at most 50
+    /// characters, a letter first. Submitting an id again finds the task that is there and starts no second one.
+    /// Without it the driver makes one up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// Which caches.
     pub epoch: Epoch,
     /// Bounds on the user's program.
@@ -56,11 +61,22 @@ pub struct SubmitOptions {
 impl Default for SubmitOptions {
     fn default() -> SubmitOptions {
         SubmitOptions {
+            id: None,
             epoch: Epoch::Standing,
             limits: Limits::default(),
             prepare_ms: 900_000,
         }
     }
+}
+
+/// What becomes of a running task when the process that submitted it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// It goes on, and another process finds it by its ticket.
+    Independent,
+    /// It ends too, and nobody knows its ticket any more. What `submit` answers is certain then: an error means that
+    /// nothing was started.
+    WithProcess,
 }
 
 /// Why a driver could not do what it was asked. How a *task* failed is no error but its [`Outcome`].
@@ -98,6 +114,11 @@ impl DriverError {
 pub trait Driver: Send + Sync {
     /// The name that tickets and reports carry.
     fn name(&self) -> &'static str;
+
+    /// What becomes of running tasks when this process ends.
+    fn lifetime(&self) -> Lifetime {
+        Lifetime::Independent
+    }
 
     /// Checks the task and starts it. Returns as soon as it is on its way.
     ///

@@ -18,8 +18,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use hybrid_cache_model::{Failure, FailureKind};
+
 use super::claims::{self, Claims};
 use crate::{DriverError, Epoch};
+
+/// Longest id that a caller may supply; a cluster makes names of it, which bounds it.
+const MAX_ID_BYTES: usize = 50;
 
 /// Paths below the root.
 #[derive(Clone, Debug)]
@@ -161,6 +166,19 @@ impl Folders {
     }
 }
 
+/// Checks an id that a caller supplies: it becomes a folder's name.
+///
+/// # Errors
+/// It is none that every driver takes.
+pub fn check_id(id: &str) -> Result<&str, Failure> {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if id.starts_with(|c: char| c.is_ascii_lowercase()) && id.len() <= MAX_ID_BYTES && id.chars().all(inner) {
+        return Ok(id);
+    }
+    let message = format!("{id:?} cannot be a task's id");
+    Err(Failure::new(FailureKind::Internal, message).hint("use a-z, 0-9 and -, a letter first, at most 50 characters"))
+}
+
 /// An identifier that no other process and no other call of this one makes.
 pub fn unique_id(prefix: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -199,5 +217,13 @@ mod tests {
     #[test]
     fn identifiers_do_not_repeat() {
         assert_ne!(unique_id("a"), unique_id("a"));
+    }
+
+    #[test]
+    fn a_supplied_id_is_no_path() {
+        assert_eq!(check_id("task-abc234").unwrap(), "task-abc234");
+        for id in ["", "../x", "a/b", "A", "1a", &"a".repeat(51)] {
+            assert!(check_id(id).is_err(), "{id}");
+        }
     }
 }

@@ -10,6 +10,7 @@ mod requests;
 pub mod sandbox;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -24,7 +25,7 @@ pub use folders::{Folders, VolumePair};
 pub use maintain::Maintenance;
 
 use crate::log::{LogReader, LogWriter};
-use crate::{Driver, DriverError, Epoch, SubmitOptions, Ticket};
+use crate::{Driver, DriverError, Epoch, Lifetime, SubmitOptions, Ticket};
 
 /// Runs tasks on this machine.
 pub struct LocalDriver {
@@ -97,10 +98,22 @@ impl Driver for LocalDriver {
         "local"
     }
 
+    /// bubblewrap ends its sandbox with the process that started it.
+    fn lifetime(&self) -> Lifetime {
+        Lifetime::WithProcess
+    }
+
     async fn submit(&self, spec: &TaskSpec, options: &SubmitOptions) -> Result<Ticket, DriverError> {
         let clock = Instant::now();
         let task = spec.check()?;
-        let id = folders::unique_id("task");
+        let id = match &options.id {
+            Some(id) => folders::check_id(id)?.to_owned(),
+            None => folders::unique_id("task"),
+        };
+        let ticket = Ticket {
+            driver: self.name().to_owned(),
+            id: id.clone(),
+        };
         let log = Arc::new(LogWriter::new());
         let (cancel, cancelled) = watch::channel(false);
         let (ended_sender, ended) = watch::channel(None);
@@ -119,24 +132,23 @@ impl Driver for LocalDriver {
             preparing: phase_sender,
             clock,
         };
-        self.tasks().insert(
-            id.clone(),
-            Running {
-                ended,
-                settled,
-                cancel,
-                preparing,
-                log,
-            },
-        );
+        let running = Running {
+            ended,
+            settled,
+            cancel,
+            preparing,
+            log,
+        };
+        match self.tasks().entry(id) {
+            // Submitted before under this id: it is on its way already.
+            Entry::Occupied(_) => return Ok(ticket),
+            Entry::Vacant(place) => place.insert(running),
+        };
         tokio::spawn(async move {
             let outcome = flow.run(&ended_sender).await;
             settled_sender.send_replace(Some(outcome));
         });
-        Ok(Ticket {
-            driver: self.name().to_owned(),
-            id,
-        })
+        Ok(ticket)
     }
 
     async fn wait(&self, ticket: &Ticket) -> Result<Outcome, DriverError> {

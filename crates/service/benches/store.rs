@@ -1,0 +1,2 @@
+//! Durable submits against raw inserts.
+fn main() {}
