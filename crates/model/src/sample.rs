@@ -185,8 +185,8 @@ pub struct ClusterRecord {
     pub kubernetes: String,
     /// Nodes that may take a task.
     pub nodes: u32,
-    /// The nodes' operating system, kernel and kubelet, each kind of node once.
-    pub node_systems: Vec<String>,
+    /// Versions of the nodes' kubelets, each once.
+    pub kubelets: Vec<String>,
     /// The nodes' container runtime, each once, such as `containerd://2.1.9`.
     pub container_runtimes: Vec<String>,
     /// The image that a kind cluster's nodes were made of; absent where that is not known.

@@ -156,7 +156,7 @@ fn cautions(a: &RunRecord, b: &RunRecord) -> Vec<String> {
     let (a, b) = (&a.provenance, &b.provenance);
     let cluster = |fact: fn(&ClusterRecord) -> String| (of_cluster(a, fact), of_cluster(b, fact));
     let kubernetes = cluster(|cluster| cluster.kubernetes.clone());
-    let nodes = cluster(|cluster| format!("{} × {}", cluster.nodes, cluster.node_systems.join("; ")));
+    let nodes = cluster(|cluster| format!("{} with kubelet {}", cluster.nodes, cluster.kubelets.join(", ")));
     let runtimes = cluster(|cluster| cluster.container_runtimes.join(", "));
     let storage = cluster(|cluster| format!("{:?}", cluster.storage_classes));
     // The same content may have several names, and a name may move.
@@ -176,7 +176,7 @@ fn cautions(a: &RunRecord, b: &RunRecord) -> Vec<String> {
             format!("{:?}", b.file_systems),
         ),
         ("Kubernetes version", kubernetes.0, kubernetes.1),
-        ("nodes' system", nodes.0, nodes.1),
+        ("nodes", nodes.0, nodes.1),
         ("container runtime", runtimes.0, runtimes.1),
         ("storage classes", storage.0, storage.1),
         ("image", image.0, image.1),

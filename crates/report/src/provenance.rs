@@ -66,7 +66,7 @@ fn cluster_facts(cluster: &ClusterRecord) -> Vec<(&'static str, String)> {
         context,
         kubernetes,
         nodes,
-        node_systems,
+        kubelets,
         container_runtimes,
         node_image,
         storage_classes,
@@ -79,7 +79,7 @@ fn cluster_facts(cluster: &ClusterRecord) -> Vec<(&'static str, String)> {
         .collect();
     let mut facts = vec![
         ("cluster", format!("{context}, Kubernetes {kubernetes}")),
-        ("nodes", format!("{nodes}: {}", node_systems.join("; "))),
+        ("nodes", format!("{nodes}, kubelet {}", kubelets.join(", "))),
         ("container runtime", container_runtimes.join(", ")),
         ("storage classes", classes.join(", ")),
         ("image", image.clone()),

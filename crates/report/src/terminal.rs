@@ -17,7 +17,7 @@ const DISPENSABLE: [&str; 5] = ["not counted", "p90", "min–max", "claim", "n"]
 
 /// What the two times of a run are, below the table that shows both.
 const CLOCKS: &str =
-    "median to min–max: client-seen, from submit to its end seen; inside: the runner's own time in its sandbox or pod";
+    "median to min–max: client-seen, from submit to its end seen; inside: the task's own runner, in its sandbox or pod";
 
 const COLUMNS: [(&str, CellAlignment); 12] = [
     ("scenario", CellAlignment::Left),

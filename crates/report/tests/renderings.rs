@@ -151,7 +151,7 @@ fn hostile() -> RunRecord {
     }
     provenance.tools[0].version = evil.into();
     let cluster = provenance.cluster.as_mut().unwrap();
-    for field in [&mut cluster.context, &mut cluster.image, &mut cluster.node_systems[0]] {
+    for field in [&mut cluster.context, &mut cluster.image, &mut cluster.kubelets[0]] {
         *field = evil.into();
     }
     provenance.notes.push(evil.into());

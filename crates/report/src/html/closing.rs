@@ -76,8 +76,10 @@ pub(super) fn method() -> Markup {
         dd { "Scenarios and temperatures are interleaved, so that a slow minute of the machine does not fall on one of them alone." }
         dt { "Clocks" }
         dd {
-            "The client times submit to answer, the runner times itself, each by its own monotonic clock. Two clocks are never \
-             subtracted; durations are nested."
+            strong { "client-seen" } ": from submit to the end seen, as the client measured it. " strong { "inside" } ": from \
+            start to exit of the runner that ran the task, in its sandbox or pod, by its own clock; what a first run prepares \
+            in a sandbox of its own comes before that, what it waits for in a pod is part of it. Two clocks are never \
+            subtracted; durations are nested."
         }
     };
     html! {

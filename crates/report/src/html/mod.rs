@@ -90,7 +90,9 @@ fn page_header(record: &RunRecord, summary: &Summary) -> Markup {
             h1 { "First and cached latency" }
             p class="lede" {
                 (summary.scenarios.len()) " scenarios, " (record.samples.len()) " samples, " (counted) " of which count, driver "
-                code { (provenance.driver) } ", " (crate::provenance::processors(provenance)) ", started "
+                code { (provenance.driver) } ", "
+                @if let Some(cluster) = &provenance.cluster { "cluster " code { (cluster.context) } ", " }
+                (crate::provenance::processors(provenance)) ", started "
                 time { (provenance.started_at) } "."
             }
             @if !summary.warnings.is_empty() {

@@ -69,19 +69,19 @@ fn latency_table(scenario: &ScenarioSummary) -> Markup {
         div class="scroll" tabindex="0" role="region" aria-label="Latency" {
             table {
                 thead { tr {
-                    th scope="col" { "Run" } th scope="col" { "Clock" } th scope="col" class="n" { "n" }
+                    th scope="col" { "Run" } th scope="col" { "Time" } th scope="col" class="n" { "n" }
                     th scope="col" class="n" { "Median" } th scope="col" class="n" { "Interval" }
                     th scope="col" class="n" { "p90" } th scope="col" class="n" { "p99" } th scope="col" class="n" { "Min–max" }
                 } }
                 tbody {
                     @for group in &scenario.groups {
-                        (latency_row(group, "client", group.wall.as_ref(), counted(group)))
-                        (latency_row(group, "runner", group.runner.as_ref(), group.accepted.to_string()))
+                        (latency_row(group, "client-seen", group.wall.as_ref(), counted(group)))
+                        (latency_row(group, "inside", group.runner.as_ref(), group.accepted.to_string()))
                     }
                 }
                 @if let Some(quotient) = &scenario.ratio {
                     tfoot { tr {
-                        th scope="row" colspan="3" { "first / cached, client" }
+                        th scope="row" colspan="3" { "first / cached, client-seen" }
                         td class="n" colspan="5" { (ratio(quotient)) }
                     } }
                 }
