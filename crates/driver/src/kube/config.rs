@@ -2,7 +2,10 @@
 
 use hybrid_cache_model::pod::NetworkSettings;
 use hybrid_cache_model::protocol::Identity;
+use hybrid_cache_model::{Failure, FailureKind};
 use serde::{Deserialize, Serialize};
+
+use super::quantity;
 
 /// Everything the kube driver needs. It reads no environment variable and no kubeconfig.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +57,30 @@ pub struct Resources {
     pub memory_limit: String,
     /// Disk space of its emptyDirs and its log at most.
     pub disk_limit: String,
+}
+
+impl KubeConfig {
+    /// Checks what Kubernetes would only refuse once a task is submitted.
+    ///
+    /// # Errors
+    /// A quantity that is none.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        for (whose, resources) in [("task", &self.task_resources), ("prepare", &self.prepare_resources)] {
+            let all = [
+                ("CPU request", &resources.cpu_request),
+                ("CPU limit", &resources.cpu_limit),
+                ("memory request", &resources.memory_request),
+                ("memory limit", &resources.memory_limit),
+                ("disk limit", &resources.disk_limit),
+            ];
+            if let Some((what, text)) = all.into_iter().find(|(_, text)| quantity::value(text).is_none()) {
+                let message = format!("the {what} of the {whose} container is {text:?}, which is no quantity");
+                return Err(Failure::new(FailureKind::Refused, message)
+                    .hint("write it as Kubernetes does: `500m` or `2` CPUs, `512Mi` or `2Gi` bytes"));
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

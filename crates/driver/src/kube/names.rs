@@ -98,7 +98,9 @@ pub fn job_of_pod(pod: &str) -> Option<&str> {
 pub fn unique(prefix: &str) -> String {
     const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let time = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     // The keys of a RandomState are random for each process; nobody has to be kept from guessing the name.
     let mut bits = RandomState::new().hash_one((time, count, std::process::id()));

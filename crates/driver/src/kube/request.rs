@@ -9,10 +9,11 @@ use hybrid_cache_model::pod::{
 use hybrid_cache_model::protocol::{Keep, Volumes};
 use hybrid_cache_model::{CachePolicy, Failure, FailureKind, Task, TaskError, TaskSpec};
 use k8s_openapi::ByteString;
+use k8s_openapi::api::batch::v1::Job;
 use serde::Serialize;
 
 use super::config::KubeConfig;
-use super::quantity;
+use super::{names, quantity};
 use crate::SubmitOptions;
 
 /// Key of a Secret: what the task's container reads.
@@ -40,6 +41,15 @@ impl Form {
         match self {
             Form::Warm => "warm",
             Form::Prepared => "prepared",
+        }
+    }
+
+    /// The form of a Job's pod.
+    pub fn of(job: &Job) -> Form {
+        let name = job.metadata.annotations.as_ref().and_then(|all| all.get(names::FORM));
+        match name {
+            Some(name) if name == Form::Prepared.name() => Form::Prepared,
+            _ => Form::Warm,
         }
     }
 }
@@ -217,7 +227,14 @@ mod tests {
 
     fn content_of(spec: &TaskSpec, form: Form) -> Content {
         let task = spec.check().unwrap();
-        content(&config(), spec, &task, &SubmitOptions::default(), form, Freshness::Required)
+        content(
+            &config(),
+            spec,
+            &task,
+            &SubmitOptions::default(),
+            form,
+            Freshness::Required,
+        )
     }
 
     #[test]
@@ -229,8 +246,14 @@ mod tests {
         let content = content_of(&spec, Form::Prepared);
         let text = |request: &PodRequest| serde_json::to_string(request).unwrap();
         let (task, prepare) = (text(&content.task), text(content.prepare.as_ref().unwrap()));
-        assert!(task.contains("secret of the user") && !task.contains("secret of the index"), "{task}");
-        assert!(prepare.contains("secret of the index") && !prepare.contains("secret of the user"), "{prepare}");
+        assert!(
+            task.contains("secret of the user") && !task.contains("secret of the index"),
+            "{task}"
+        );
+        assert!(
+            prepare.contains("secret of the index") && !prepare.contains("secret of the user"),
+            "{prepare}"
+        );
         assert_eq!(content.task.network.index, config().network.index);
         assert_eq!(content.task.limits.threads, 2);
     }

@@ -1,0 +1,305 @@
+//! Why a task cannot go on, told from what the cluster shows: pure code over [`Sight`], each case with its next step.
+
+use hybrid_cache_model::protocol::EXIT_BROKEN;
+use hybrid_cache_model::{Failure, FailureKind};
+use serde::de::DeserializeOwned;
+
+use super::quantity;
+use super::sight::{ContainerSight, Ended, JobSight, PodSight, Sight};
+
+/// States of a waiting container that do not heal by waiting.
+const IMAGE_HOPELESS: [&str; 3] = ["InvalidImageName", "ErrImageNeverPull", "ImagePullBackOff"];
+/// What a registry says when asking again would not help.
+const IMAGE_REFUSED: [&str; 7] = [
+    "not found",
+    "manifest unknown",
+    "unauthorized",
+    "denied",
+    "forbidden",
+    "invalid reference",
+    "no match for platform",
+];
+
+/// Why the task will never get to its end, as soon as that is certain; `None` while it may.
+pub fn hopeless(sight: &Sight) -> Option<Failure> {
+    refused(sight)
+        .or_else(|| sight.pod.as_ref().and_then(|pod| pod_hopeless(pod, sight)))
+        .or_else(|| job_ended(sight))
+}
+
+/// A quota or an admission rule that no waiting changes.
+fn refused(sight: &Sight) -> Option<Failure> {
+    let said = sight.warning("FailedCreate").filter(|_| sight.pod.is_none())?;
+    if quota_is_full_for_now(said) || !is_refusal(said) {
+        return None;
+    }
+    Some(refusal(said))
+}
+
+fn is_refusal(said: &str) -> bool {
+    ["is forbidden", "is invalid", "denied the request", "not found"]
+        .iter()
+        .any(|text| said.contains(text))
+}
+
+fn refusal(said: &str) -> Failure {
+    let failure = Failure::new(
+        FailureKind::Refused,
+        format!("the cluster refuses the task's pod: {said}"),
+    );
+    if said.contains("exceeded quota") {
+        failure.hint("ask for less in the task's resources, or have the namespace's ResourceQuota raised")
+    } else if said.contains("PodSecurity") {
+        failure.hint("the namespace demands more of a pod than this driver's satisfies: tell its administrator")
+    } else if said.contains("serviceaccount") || said.contains("service account") {
+        failure.hint("make what a task needs in its namespace: `cargo xtask up`")
+    } else {
+        failure.hint("a rule of the cluster (a LimitRange, a webhook) says no: its administrator knows which")
+    }
+}
+
+/// True where the quota has room for the pod as soon as others have ended: every resource it lacks is in use, and what
+/// the pod asks for would fit alone.
+fn quota_is_full_for_now(said: &str) -> bool {
+    let part = |name: &str| {
+        let from = said.find(&format!("{name}: "))? + name.len() + 2;
+        let text = &said[from..];
+        Some(text.find(": ").map_or(text, |end| &text[..end]))
+    };
+    let amounts = |text: &str| -> Vec<(String, f64)> {
+        let pairs = text.split(',').filter_map(|pair| pair.trim().split_once('='));
+        pairs
+            .filter_map(|(name, amount)| Some((name.to_owned(), quantity::value(amount)?)))
+            .collect()
+    };
+    let (Some(requested), Some(limited)) = (part("requested"), part("limited")) else {
+        return false;
+    };
+    let (requested, limited) = (amounts(requested), amounts(limited));
+    let fits = |(name, amount): &(String, f64)| {
+        let limit = limited.iter().find(|(known, _)| known == name);
+        limit.is_some_and(|(_, limit)| amount <= limit)
+    };
+    said.contains("exceeded quota") && !requested.is_empty() && requested.iter().all(fits)
+}
+
+fn pod_hopeless(pod: &PodSight, sight: &Sight) -> Option<Failure> {
+    if let Some(said) = pod.unschedulable.as_deref().filter(|said| is_missing_claim(said)) {
+        return Some(unschedulable(said));
+    }
+    let waiting = pod.containers().into_iter().find_map(|container| match container {
+        ContainerSight::Waiting { reason, message } => waiting(reason, message),
+        _ => None,
+    });
+    waiting.or_else(|| taken_away(pod, sight))
+}
+
+fn is_missing_claim(said: &str) -> bool {
+    said.contains("persistentvolumeclaim") && said.contains("not found")
+}
+
+fn waiting(reason: &str, message: &str) -> Option<Failure> {
+    let hopeless = IMAGE_HOPELESS.contains(&reason)
+        || reason == "ErrImagePull" && IMAGE_REFUSED.iter().any(|text| message.contains(text));
+    if hopeless {
+        return Some(image_pull(reason, message));
+    }
+    if reason != "CreateContainerConfigError" {
+        return None;
+    }
+    let message = format!("the container cannot be set up: {message}");
+    Some(if message.contains("subPath") {
+        Failure::new(FailureKind::CacheAccess, message)
+            .hint("the folders of the caches are not there, or belong to somebody else: `cargo xtask up` makes them")
+    } else {
+        Failure::new(FailureKind::Sandbox, message)
+            .hint("the image or the namespace does not fit this driver: `cargo xtask up` brings both up to date")
+    })
+}
+
+fn image_pull(reason: &str, message: &str) -> Failure {
+    let said = if message.is_empty() { reason } else { message };
+    Failure::new(
+        FailureKind::ImagePull,
+        format!("the image is not to be had ({reason}): {said}"),
+    )
+    .hint(
+        "build it and load it into the cluster: `cargo xtask up`; or `cargo xtask image --push REF` to a registry \
+         that the nodes reach",
+    )
+}
+
+/// The pod is being ended by somebody else than the task.
+fn taken_away(pod: &PodSight, sight: &Sight) -> Option<Failure> {
+    if let JobSight::Failed { reason, message } = &sight.job
+        && reason == "DeadlineExceeded"
+    {
+        return Some(Failure::new(
+            FailureKind::Deadline,
+            format!("the Job ran out of its time: {message}"),
+        ));
+    }
+    let failed = pod.phase == "Failed";
+    let evicted = |reason: &str, message: &str| {
+        let why = [reason, message].into_iter().find(|text| text.contains(' '));
+        let why = why.map_or_else(|| reason.to_owned(), str::to_owned);
+        Failure::new(FailureKind::Evicted, format!("the cluster ended the task's pod: {why}"))
+    };
+    if failed && !pod.reason.is_empty() {
+        let failure = evicted(&pod.reason, &pod.message);
+        return Some(
+            if pod.message.contains("ephemeral") || pod.message.contains("EmptyDir") {
+                failure.hint("the task wrote more than its disk limit: raise it, or write less")
+            } else {
+                failure.hint("run it again; where it happens often, look at the node: `kubectl describe node`")
+            },
+        );
+    }
+    if let Some((reason, message)) = pod
+        .disrupted
+        .as_ref()
+        .filter(|_| failed || pod.deleting || sight.pod_gone)
+    {
+        return Some(evicted(reason, message).hint("run it again"));
+    }
+    if pod.deleting || sight.pod_gone {
+        return Some(Failure::new(FailureKind::Evicted, "somebody deleted the pod of the task").hint("run it again"));
+    }
+    None
+}
+
+/// The Job has come to its end, and its pod cannot say how.
+fn job_ended(sight: &Sight) -> Option<Failure> {
+    match &sight.job {
+        JobSight::Gone if sight.pod.is_none() => {
+            Some(Failure::new(FailureKind::Evicted, "somebody deleted the Job of the task").hint("run it again"))
+        }
+        JobSight::Failed { reason, .. } if reason == "DeadlineExceeded" && sight.asked => Some(not_started(sight)),
+        JobSight::Failed { reason, message } if sight.asked => {
+            let message = format!("the Job has failed, and its pod is gone ({reason}): {message}");
+            Some(Failure::new(FailureKind::Evicted, message).hint("run it again"))
+        }
+        JobSight::Complete if sight.asked => Some(
+            Failure::new(
+                FailureKind::Evicted,
+                "the Job has ended, and its pod is gone with what it left",
+            )
+            .hint("run it again; ask for outcomes before the cluster clears pods away"),
+        ),
+        _ => None,
+    }
+}
+
+/// Why a task has not started in the time it had for that.
+pub fn not_started(sight: &Sight) -> Failure {
+    let Some(pod) = &sight.pod else {
+        return match sight.warning("FailedCreate") {
+            Some(said) => refusal(said),
+            None => Failure::new(
+                FailureKind::Cluster,
+                "the cluster has not made a pod for the task's Job in time",
+            )
+            .hint("is the controller manager up? see `kubectl get pods -n kube-system`"),
+        };
+    };
+    if let Some(said) = &pod.unschedulable {
+        return unschedulable(said);
+    }
+    for reason in ["FailedMount", "FailedAttachVolume"] {
+        if let Some(said) = sight.warning(reason) {
+            return Failure::new(FailureKind::CacheAccess, format!("a volume cannot be mounted: {said}")).hint(
+                "are the claims bound and their folders there? `cargo xtask status` says, `cargo xtask up` mends",
+            );
+        }
+    }
+    for container in pod.containers() {
+        match container {
+            ContainerSight::Waiting { reason, message } if reason.contains("Image") => {
+                return image_pull(reason, message);
+            }
+            ContainerSight::Waiting { reason, message } if reason != "ContainerCreating" => {
+                let message = format!("the container does not start ({reason}): {message}");
+                return Failure::new(FailureKind::Sandbox, message);
+            }
+            _ => {}
+        }
+    }
+    let node = pod.node.as_deref().unwrap_or("no node");
+    let last = sight.warnings.last();
+    let last = last
+        .map(|warning| format!("; the last warning: {}", warning.message))
+        .unwrap_or_default();
+    Failure::new(
+        FailureKind::Deadline,
+        format!("the pod has not started in time on {node}{last}"),
+    )
+    .hint("see `kubectl describe pod` and the node's kubelet")
+}
+
+fn unschedulable(said: &str) -> Failure {
+    let failure = Failure::new(
+        FailureKind::Unschedulable,
+        format!("no node takes the task's pod: {said}"),
+    );
+    if said.contains("persistentvolumeclaim") || said.contains("PersistentVolumeClaim") {
+        failure.hint("the claims of the caches are missing or not bound: `cargo xtask up` makes them")
+    } else if said.contains("Insufficient") {
+        failure.hint("wait for other tasks, ask for less in the task's resources, or add a node")
+    } else {
+        failure.hint("see `kubectl describe pod` for what its nodes lack")
+    }
+}
+
+/// Reads what the task's container left, or explains why it left nothing.
+///
+/// # Errors
+/// There is no report; the failure says why as far as the cluster knows.
+pub fn report<T: DeserializeOwned>(ended: &Ended, sight: &Sight) -> Result<T, Failure> {
+    match serde_json::from_str(&ended.message) {
+        Ok(report) => Ok(report),
+        Err(_) => Err(no_report(ended, sight)),
+    }
+}
+
+/// What the end of a container means where it left no report.
+pub fn no_report(ended: &Ended, sight: &Sight) -> Failure {
+    let code = ended.code;
+    if ended.reason == "OOMKilled" {
+        return Failure::new(
+            FailureKind::OutOfMemory,
+            "the task wanted more memory than its limit, and the kernel ended it",
+        )
+        .hint("raise the memory limit of the task's resources, or use less");
+    }
+    let taken = sight.pod.as_ref().and_then(|pod| taken_away(pod, sight));
+    if let Some(failure) = taken {
+        return failure;
+    }
+    if ["StartError", "ContainerCannotRun"].contains(&ended.reason.as_str()) {
+        return Failure::new(
+            FailureKind::Sandbox,
+            format!("the image's runner cannot be started: {}", ended.message),
+        )
+        .hint("build the image anew: `cargo xtask image`, then `cargo xtask up`");
+    }
+    if code == EXIT_BROKEN {
+        return Failure::new(FailureKind::Internal, "the runner could not leave a report")
+            .hint("its container's log says why: `kubectl logs`");
+    }
+    let reason = &ended.reason;
+    Failure::new(
+        FailureKind::Internal,
+        format!("the task's container ended without a report (exit code {code}, {reason})"),
+    )
+    .hint("its container's log may say why: `kubectl logs`")
+}
+
+/// What an operator should know of a container that did leave a report.
+pub fn remark(ended: &Ended) -> Option<String> {
+    (ended.reason == "OOMKilled")
+        .then(|| "a process of the task wanted more memory than the limit and was ended by the kernel".to_owned())
+}
+
+#[cfg(test)]
+#[path = "explain_tests.rs"]
+mod tests;

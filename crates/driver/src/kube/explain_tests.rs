@@ -1,0 +1,279 @@
+//! Each way in which a cluster ends a task, as objects of Kubernetes' own form, and the sentence a person reads.
+
+use std::time::Instant;
+
+use hybrid_cache_model::protocol::RunReport;
+use k8s_openapi::api::batch::v1::Job;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn sight(pod: Value) -> Sight {
+    let mut sight = Sight::default();
+    let mut whole = json!({"metadata": {"name": "task-a-x7k2q"}, "spec": {"containers": []}});
+    merge(&mut whole, pod);
+    sight.see_pod(&serde_json::from_value(whole).unwrap(), Instant::now());
+    sight
+}
+
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
+fn container(state: Value) -> Value {
+    json!({"status": {"containerStatuses": [{
+        "name": "task", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state,
+    }]}})
+}
+
+fn waiting(reason: &str, message: &str) -> Sight {
+    sight(container(json!({"waiting": {"reason": reason, "message": message}})))
+}
+
+fn ended(state: Value) -> (Ended, Sight) {
+    let sight = sight(container(json!({"terminated": state})));
+    let ended = sight.pod.as_ref().unwrap().task.ended().unwrap().clone();
+    (ended, sight)
+}
+
+fn unschedulable_pod(message: &str) -> Sight {
+    sight(json!({"status": {"conditions": [
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message},
+    ]}}))
+}
+
+fn event(mut sight: Sight, reason: &str, message: &str) -> Sight {
+    let event = json!({"metadata": {}, "involvedObject": {}, "reason": reason, "message": message});
+    sight.see_event(&serde_json::from_value(event).unwrap());
+    sight
+}
+
+fn job(mut sight: Sight, reason: &str) -> Sight {
+    let job = json!({"metadata": {}, "status": {"conditions": [
+        {"type": "Failed", "status": "True", "reason": reason, "message": "Job was active longer than specified deadline"},
+    ]}});
+    sight.see_job(&serde_json::from_value::<Job>(job).unwrap());
+    sight
+}
+
+#[track_caller]
+fn check(failure: Option<Failure>, kind: FailureKind, texts: &[&str]) {
+    let failure = failure.expect("a failure");
+    assert_eq!(failure.kind, kind, "{failure}");
+    for text in texts {
+        assert!(failure.to_string().contains(text), "{failure}\nlacks {text:?}");
+    }
+}
+
+const QUOTA: &str = "Error creating: pods \"task-a-x7k2q\" is forbidden: exceeded quota: small, requested: \
+                     limits.cpu=2,pods=1, used: limits.cpu=0,pods=3, limited: ";
+
+#[test]
+fn a_quota_that_the_pod_can_never_fit_is_a_refusal_with_the_servers_sentence() {
+    let sight = event(Sight::default(), "FailedCreate", &format!("{QUOTA}limits.cpu=1,pods=3"));
+    check(
+        hopeless(&sight),
+        FailureKind::Refused,
+        &["exceeded quota: small", "ResourceQuota"],
+    );
+}
+
+#[test]
+fn a_quota_that_others_use_up_is_waited_for_and_told_at_the_end() {
+    let sight = event(Sight::default(), "FailedCreate", &format!("{QUOTA}limits.cpu=4,pods=3"));
+    assert_eq!(hopeless(&sight), None);
+    check(Some(not_started(&sight)), FailureKind::Refused, &["exceeded quota"]);
+}
+
+#[test]
+fn admission_and_a_missing_service_account_are_refusals_and_a_hiccup_is_not() {
+    let security = "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": runAsNonRoot != true";
+    let sight = event(Sight::default(), "FailedCreate", security);
+    check(hopeless(&sight), FailureKind::Refused, &["violates PodSecurity"]);
+    let account =
+        "pods \"x\" is forbidden: error looking up service account tasks/task: serviceaccount \"task\" not found";
+    let sight = event(Sight::default(), "FailedCreate", account);
+    check(hopeless(&sight), FailureKind::Refused, &["cargo xtask up"]);
+    let hiccup = "Internal error occurred: failed calling webhook: context deadline exceeded";
+    assert_eq!(hopeless(&event(Sight::default(), "FailedCreate", hiccup)), None);
+}
+
+#[test]
+fn a_refusal_that_was_overcome_is_forgotten() {
+    let sight = event(sight(json!({})), "FailedCreate", &format!("{QUOTA}limits.cpu=1,pods=3"));
+    assert_eq!(hopeless(&sight), None);
+}
+
+#[test]
+fn images_that_are_not_there_are_told_at_once_and_a_slow_registry_gets_its_time() {
+    for reason in ["InvalidImageName", "ErrImageNeverPull", "ImagePullBackOff"] {
+        check(
+            hopeless(&waiting(reason, "")),
+            FailureKind::ImagePull,
+            &[reason, "cargo xtask"],
+        );
+    }
+    let refused = waiting("ErrImagePull", "failed to resolve reference \"x\": not found");
+    check(hopeless(&refused), FailureKind::ImagePull, &["failed to resolve"]);
+    assert_eq!(hopeless(&waiting("ErrImagePull", "i/o timeout")), None);
+    assert_eq!(hopeless(&waiting("ContainerCreating", "")), None);
+}
+
+#[test]
+fn a_container_that_cannot_be_set_up_names_what_is_missing() {
+    let sight = waiting(
+        "CreateContainerConfigError",
+        "container has runAsNonRoot and image will run as root",
+    );
+    check(
+        hopeless(&sight),
+        FailureKind::Sandbox,
+        &["runAsNonRoot", "cargo xtask up"],
+    );
+    let sight = waiting(
+        "CreateContainerConfigError",
+        "failed to prepare subPath for volumeMount \"python\"",
+    );
+    check(hopeless(&sight), FailureKind::CacheAccess, &["folders of the caches"]);
+}
+
+#[test]
+fn a_missing_claim_is_told_at_once_and_a_full_node_at_the_end() {
+    let sight = unschedulable_pod("0/1 nodes are available: persistentvolumeclaim \"uv-cache-pvc\" not found.");
+    check(
+        hopeless(&sight),
+        FailureKind::Unschedulable,
+        &["uv-cache-pvc", "cargo xtask up"],
+    );
+    let sight = unschedulable_pod("0/1 nodes are available: 1 Insufficient cpu.");
+    assert_eq!(hopeless(&sight), None);
+    check(
+        Some(not_started(&sight)),
+        FailureKind::Unschedulable,
+        &["Insufficient cpu", "add a node"],
+    );
+}
+
+#[test]
+fn a_volume_that_cannot_be_mounted_is_one_line_with_a_next_step() {
+    let said = "MountVolume.NewMounter initialization failed for volume \"uv-cache\" : path \"/x\" does not exist";
+    let sight = event(waiting("ContainerCreating", ""), "FailedMount", said);
+    let failure = not_started(&sight);
+    assert_eq!(failure.message.lines().count(), 1);
+    check(
+        Some(failure),
+        FailureKind::CacheAccess,
+        &["does not exist", "cargo xtask status"],
+    );
+}
+
+#[test]
+fn too_much_memory_is_told_unless_the_runner_could_report() {
+    let (end, sight) = ended(json!({"exitCode": 137, "reason": "OOMKilled"}));
+    check(
+        report::<RunReport>(&end, &sight).err(),
+        FailureKind::OutOfMemory,
+        &["memory limit"],
+    );
+    let message = r#"{"report":"missed","missed":{"python":true,"python_stale":false,"system":false},
+                      "timeline":{"total_us":1,"spans":[]}}"#;
+    let (end, sight) = ended(json!({"exitCode": 75, "reason": "OOMKilled", "message": message}));
+    assert!(report::<RunReport>(&end, &sight).is_ok());
+    assert!(remark(&end).unwrap().contains("memory"));
+}
+
+#[test]
+fn an_image_without_the_runner_and_a_runner_without_a_report_are_told_apart() {
+    let message = "exec: \"runner\": executable file not found in $PATH";
+    let (end, sight) = ended(json!({"exitCode": 128, "reason": "StartError", "message": message}));
+    check(
+        report::<RunReport>(&end, &sight).err(),
+        FailureKind::Sandbox,
+        &["not found in $PATH"],
+    );
+    let (end, sight) = ended(json!({"exitCode": EXIT_BROKEN, "reason": "Error"}));
+    check(
+        report::<RunReport>(&end, &sight).err(),
+        FailureKind::Internal,
+        &["kubectl logs"],
+    );
+    let (end, sight) = ended(json!({"exitCode": 3, "reason": "Error"}));
+    check(
+        report::<RunReport>(&end, &sight).err(),
+        FailureKind::Internal,
+        &["exit code 3"],
+    );
+}
+
+#[test]
+fn evictions_say_whose_and_why() {
+    let message = "Usage of EmptyDir volume \"task-scratch\" exceeds the limit \"2Gi\".";
+    let evicted = sight(json!({"status": {"phase": "Failed", "reason": "Evicted", "message": message}}));
+    check(
+        hopeless(&evicted),
+        FailureKind::Evicted,
+        &["exceeds the limit", "disk limit"],
+    );
+    let drained = sight(
+        json!({"metadata": {"deletionTimestamp": "2026-11-22T10:00:00Z"}, "status": {"conditions": [{
+            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
+            "message": "Taint manager: deleting due to NoExecute taint",
+        }]}}),
+    );
+    check(hopeless(&drained), FailureKind::Evicted, &["NoExecute taint"]);
+    let lost = sight(json!({"status": {"phase": "Failed", "reason": "NodeLost"}}));
+    check(hopeless(&lost), FailureKind::Evicted, &["NodeLost", "run it again"]);
+}
+
+#[test]
+fn a_pod_that_somebody_deleted_says_so_whether_it_is_going_or_gone() {
+    let mut deleted = sight(json!({"metadata": {"deletionTimestamp": "2026-11-22T10:00:00Z"}}));
+    check(hopeless(&deleted), FailureKind::Evicted, &["somebody deleted the pod"]);
+    deleted.lose_pod("task-a-x7k2q");
+    check(hopeless(&deleted), FailureKind::Evicted, &["somebody deleted the pod"]);
+    let mut gone = Sight::default();
+    gone.lose_job();
+    check(hopeless(&gone), FailureKind::Evicted, &["somebody deleted the Job"]);
+}
+
+#[test]
+fn the_jobs_own_deadline_is_a_deadline() {
+    let running = sight(container(json!({"running": {}})));
+    check(
+        hopeless(&job(running, "DeadlineExceeded")),
+        FailureKind::Deadline,
+        &["ran out of its time"],
+    );
+}
+
+#[test]
+fn an_ended_job_without_a_pod_is_believed_only_once_the_pod_was_asked_for() {
+    let mut failed = job(Sight::default(), "BackoffLimitExceeded");
+    assert_eq!(hopeless(&failed), None);
+    failed.asked = true;
+    check(hopeless(&failed), FailureKind::Evicted, &["pod is gone"]);
+}
+
+#[test]
+fn nothing_is_wrong_with_a_pod_that_starts() {
+    assert_eq!(hopeless(&Sight::default()), None);
+    assert_eq!(hopeless(&sight(json!({"status": {"phase": "Pending"}}))), None);
+    check(
+        Some(not_started(&Sight::default())),
+        FailureKind::Cluster,
+        &["controller manager"],
+    );
+    let slow = event(
+        waiting("ContainerCreating", ""),
+        "FailedCreatePodSandBox",
+        "no address left",
+    );
+    check(Some(not_started(&slow)), FailureKind::Deadline, &["no address left"]);
+}

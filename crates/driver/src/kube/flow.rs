@@ -1,0 +1,371 @@
+//! One task's way through the kube driver: a warm pod or a prepared one, again where that missed, and its outcome.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hybrid_cache_model::outcome::Output;
+use hybrid_cache_model::protocol::RunReport;
+use hybrid_cache_model::{CachePolicy, End, Failure, FailureKind, Outcome, Phase, Task, TaskSpec, Timeline};
+use k8s_openapi::api::batch::v1::Job;
+use tokio::sync::{oneshot, watch};
+
+use super::job::{self, CancelFlag, Running};
+use super::logs::Tail;
+use super::names::{Attempt, Component};
+use super::render::{self, TaskJob};
+use super::request::{self, BySecret, Delivery, Form, Freshness, Needs};
+use super::sight::{Ended, Sight};
+use super::task::{self, Bounds, Preparation, Step};
+use super::timeline::{self, Marks};
+use super::warm::Request;
+use super::{Answer, Shared, explain};
+use crate::log::LogWriter;
+use crate::{Epoch, SubmitOptions};
+
+/// The runner keeps the bounds of preparing and running; the driver's own are for one that cannot.
+pub const GRACE: Duration = Duration::from_secs(45);
+
+/// What one task's flow works with.
+pub struct Flow {
+    /// The cluster, the watches, the configuration.
+    pub shared: Arc<Shared>,
+    /// The ticket's id.
+    pub id: String,
+    /// The task as submitted.
+    pub spec: TaskSpec,
+    /// The task as checked.
+    pub task: Task,
+    /// How to run it.
+    pub options: SubmitOptions,
+    /// Where its output goes.
+    pub log: Arc<LogWriter>,
+    /// Whether somebody cancelled it.
+    pub cancel: CancelFlag,
+    /// Tells which phase of preparing is under way.
+    pub preparing: watch::Sender<Option<Phase>>,
+    /// When it was submitted.
+    pub clock: Instant,
+}
+
+/// How a task comes to its first Job.
+pub enum Beginning {
+    /// By making it; the sender is told when the cluster has it, or why it has not.
+    Make(oneshot::Sender<Result<(), Failure>>),
+    /// Another process has made it.
+    Found(Box<Found>),
+}
+
+/// A Job that another process has made.
+pub struct Found {
+    /// It.
+    pub job: Job,
+    /// Which of the task's Jobs it is.
+    pub attempt: Attempt,
+    /// The form of its pod.
+    pub form: Form,
+}
+
+/// What one attempt came to.
+pub struct Ran {
+    /// Its Job.
+    pub running: Running,
+    /// The form of its pod.
+    pub form: Form,
+    /// What the task's container left.
+    pub report: Result<RunReport, Failure>,
+    /// All attempts so far.
+    pub timeline: Timeline,
+    /// Where the runner's own origin lies on the driver's clock.
+    pub origin_us: u64,
+    /// What the user should know of it.
+    pub warnings: Vec<String>,
+}
+
+/// What is known so far, over all attempts.
+#[derive(Default)]
+pub struct Progress {
+    /// Where the time went.
+    pub timeline: Timeline,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+impl Flow {
+    /// Runs the task. `ended` gets the outcome as soon as the task's container has ended; the returned one has what
+    /// came after it too.
+    pub async fn run(mut self, beginning: Beginning, ended: &watch::Sender<Answer>) -> Outcome {
+        let outcome = self.attempts(beginning, ended).await;
+        self.preparing.send_replace(None);
+        self.log.close();
+        ended.send_replace(Answer::of(&outcome));
+        outcome
+    }
+
+    async fn attempts(&mut self, beginning: Beginning, ended: &watch::Sender<Answer>) -> Outcome {
+        let mut progress = Progress::default();
+        let (mut attempt, mut form, mut beginning) = match beginning {
+            Beginning::Found(found) => (found.attempt, found.form, Some(Beginning::Found(found))),
+            make @ Beginning::Make(_) => (Attempt::First, self.first_form(), Some(make)),
+        };
+        let mut offline = None;
+        loop {
+            let ran = match self.attempt(attempt, form, beginning.take(), &mut progress).await {
+                Ok(ran) => ran,
+                Err(failure) => return self.stopped(failure, progress),
+            };
+            progress.timeline = ran.timeline.clone();
+            progress.warnings.extend(ran.warnings.iter().cloned());
+            match &ran.report {
+                Ok(RunReport::Missed { .. }) if ran.form == Form::Warm && attempt == Attempt::First => {
+                    self.shared.known.remove(&self.request());
+                    (attempt, form) = (Attempt::Prepared, Form::Prepared);
+                }
+                Ok(RunReport::Missed { .. }) if attempt == Attempt::Stale => {
+                    let failure = offline.unwrap_or_else(|| Failure::new(FailureKind::Offline, "the index is offline"));
+                    return self.failed(failure, progress);
+                }
+                Ok(RunReport::Finished {
+                    end: End::Failed { failure },
+                    ..
+                }) if self.may_be_stale(failure, ran.form) => {
+                    offline = Some(failure.clone());
+                    (attempt, form) = (Attempt::Stale, Form::Warm);
+                }
+                _ => {
+                    let mut outcome = self.outcome(&ran, progress);
+                    ended.send_replace(Answer::of(&outcome));
+                    self.preparing.send_replace(None);
+                    self.log.close();
+                    self.settle(ran, &mut outcome).await;
+                    return outcome;
+                }
+            }
+        }
+    }
+
+    /// The prepared form, unless everything is known to be there.
+    fn first_form(&self) -> Form {
+        let warm = match self.task.cache {
+            CachePolicy::Use => self.shared.known.contains(&self.request()),
+            CachePolicy::Bypass => false,
+        };
+        if warm || !self.needs().any() {
+            Form::Warm
+        } else {
+            Form::Prepared
+        }
+    }
+
+    /// True where what is there already may do, though it was resolved too long ago.
+    fn may_be_stale(&self, failure: &Failure, form: Form) -> bool {
+        failure.kind == FailureKind::Offline
+            && form == Form::Prepared
+            && self.task.cache == CachePolicy::Use
+            && self.needs().python
+    }
+
+    async fn attempt(
+        &mut self,
+        attempt: Attempt,
+        form: Form,
+        beginning: Option<Beginning>,
+        progress: &mut Progress,
+    ) -> Result<Ran, Stop> {
+        let mut marks = Marks {
+            began_us: progress.timeline.total_us,
+            ..Marks::default()
+        };
+        let (mut running, form) = match beginning {
+            Some(Beginning::Found(found)) => (job::take_up(&self.shared, &found.job), form),
+            Some(Beginning::Make(made)) => {
+                let result = self.make(attempt, form).await;
+                let told = result.as_ref().map(|_| ()).map_err(|stop| stop.failure());
+                // Whoever submitted it may have gone away; the task goes on.
+                let _ = made.send(told);
+                marks.created_us = Some(self.now_us());
+                result?
+            }
+            None => {
+                let made = self.make(attempt, form).await?;
+                marks.created_us = Some(self.now_us());
+                made
+            }
+        };
+        if marks.created_us.is_none() {
+            running.ask().await.map_err(Stop::Failed)?;
+        }
+        let bounds = self.bounds(form);
+        let (shared, log, preparing) = (Arc::clone(&self.shared), Arc::clone(&self.log), self.preparing.clone());
+        let mut tail = None;
+        let needs = self.needs();
+        let ended = running.end(bounds, &mut self.cancel, |sight, step| {
+            if let (Step::Follow, None, Some(pod)) = (step, &tail, &sight.pod) {
+                tail = Some(Tail::start(&shared.cluster, &shared.splitting, &pod.name, &log));
+            }
+            let output = tail
+                .as_ref()
+                .is_some_and(|tail: &Tail| tail.received.borrow().bytes > 0);
+            show_preparing(&preparing, form, needs, sight, output);
+        });
+        let ended = ended.await;
+        Ok(self.close(running, form, ended, tail, marks, progress).await)
+    }
+
+    async fn make(&mut self, attempt: Attempt, form: Form) -> Result<(Running, Form), Stop> {
+        if *self.cancel.borrow() {
+            return Err(Stop::Cancelled);
+        }
+        let freshness = match attempt {
+            Attempt::Stale => Freshness::StaleAccepted,
+            Attempt::First | Attempt::Prepared => Freshness::Required,
+        };
+        let (config, options) = (&self.shared.config, &self.options);
+        let content = request::content(config, &self.spec, &self.task, options, form, freshness);
+        let data = BySecret.deliver(&content);
+        let data = data.map_err(|error| Stop::Failed(Failure::new(FailureKind::InvalidTask, error.to_string())))?;
+        let name = attempt.job(&self.id);
+        let secret = render::secret(Component::Task, &self.id, &name, data);
+        let epoch = match &options.epoch {
+            Epoch::Standing => None,
+            Epoch::Fresh(epoch) => Some(epoch.as_str()),
+        };
+        let job = TaskJob {
+            id: &self.id,
+            name: &name,
+            form,
+            needs: self.needs(),
+            cache: self.task.cache,
+            epoch,
+            time_ms: options.limits.time_ms,
+            prepare_ms: options.prepare_ms,
+        };
+        let job = render::task_job(config, &job);
+        let (running, job) = job::make(&self.shared, &secret, &job).await.map_err(Stop::Failed)?;
+        // Where it was there already, it may be of the other form.
+        Ok((running, Form::of(&job)))
+    }
+
+    /// Reads what the container left, waits for the last of its output, and lays the attempt on the timeline.
+    async fn close(
+        &mut self,
+        running: Running,
+        form: Form,
+        ended: Result<Ended, Failure>,
+        tail: Option<Tail>,
+        mut marks: Marks,
+        progress: &Progress,
+    ) -> Ran {
+        let sight = running.sight();
+        let mut warnings = Vec::new();
+        let report = match ended {
+            Ok(ended) => {
+                warnings.extend(explain::remark(&ended));
+                task::report(&ended, &sight, running.will())
+            }
+            Err(failure) => Err(failure),
+        };
+        let (passed, inner) = match &report {
+            Ok(RunReport::Finished {
+                stdout,
+                stderr,
+                timeline,
+                ..
+            }) => (Some([*stdout, *stderr]), Some(timeline)),
+            Ok(RunReport::Missed { timeline, .. }) => (Some([Output::default(); 2]), Some(timeline)),
+            Err(_) => (None, None),
+        };
+        let pod = sight.pod.as_ref().filter(|pod| pod.task.ended().is_some());
+        let silent = passed.is_some_and(|passed| passed.iter().all(|output| output.passed_bytes == 0));
+        let shared = &self.shared;
+        let late = |pod: &str| Tail::start(&shared.cluster, &shared.splitting, pod, &self.log);
+        let tail = tail.or_else(|| pod.filter(|_| !silent).map(|pod| late(&pod.name)));
+        if let Some(tail) = tail {
+            let (received, missing) = tail.finish(passed).await;
+            warnings.extend(missing);
+            marks.log_us = received.ended.map(|at| self.us_at(at));
+        }
+        marks.scheduled_us = sight.seen.scheduled.map(|at| self.us_at(at));
+        marks.ended_us = sight.seen.task_ended.map(|at| self.us_at(at));
+        marks.done_us = self.now_us();
+        if marks.created_us.is_none() {
+            warnings.push("the task was found at work by another process: earlier times are not known".to_owned());
+        }
+        let mut timeline = progress.timeline.clone();
+        let origin_us = timeline::lay(&mut timeline, &marks, inner);
+        Ran {
+            running,
+            form,
+            report,
+            timeline,
+            origin_us,
+            warnings,
+        }
+    }
+
+    fn bounds(&self, form: Form) -> Bounds {
+        let start = Duration::from_secs(self.shared.config.start_s);
+        let prepare_ms = match form {
+            Form::Warm => 0,
+            Form::Prepared => self.options.prepare_ms,
+        };
+        let work = Duration::from_millis(self.options.limits.time_ms.saturating_add(prepare_ms));
+        Bounds {
+            start,
+            whole: start.saturating_add(work).saturating_add(GRACE),
+        }
+    }
+
+    /// Which packages the task asks for.
+    pub fn needs(&self) -> Needs {
+        Needs::of(&self.task)
+    }
+
+    /// What it asks of the caches.
+    pub fn request(&self) -> Request {
+        Request::new(&self.options.epoch, &self.task)
+    }
+
+    /// Microseconds since it was submitted.
+    pub fn now_us(&self) -> u64 {
+        micros(self.clock.elapsed())
+    }
+
+    fn us_at(&self, at: Instant) -> u64 {
+        micros(at.saturating_duration_since(self.clock))
+    }
+}
+
+/// Why there is no Job to wait for.
+pub enum Stop {
+    /// Somebody cancelled the task first.
+    Cancelled,
+    /// It cannot be made.
+    Failed(Failure),
+}
+
+impl Stop {
+    fn failure(&self) -> Failure {
+        match self {
+            Stop::Cancelled => Failure::new(FailureKind::Internal, "the task was cancelled before it was made"),
+            Stop::Failed(failure) => failure.clone(),
+        }
+    }
+}
+
+/// Shows that a preparation is under way. The watches do not tell its phases: it is the longest one that a task of this
+/// kind has, until the preparing container has ended or the task has written something.
+fn show_preparing(preparing: &watch::Sender<Option<Phase>>, form: Form, needs: Needs, sight: &Sight, output: bool) {
+    let going = form == Form::Prepared && !output && task::preparation(sight) == Preparation::Going;
+    let longest = if needs.system {
+        Phase::SystemRealise
+    } else {
+        Phase::PythonInstall
+    };
+    let phase = going.then_some(longest);
+    preparing.send_if_modified(|shown| std::mem::replace(shown, phase) != phase);
+}
+
+/// Whole microseconds of a duration.
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,173 @@
+//! One Job from its making to the end of its container: made, watched, ended early where somebody wants that.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hybrid_cache_model::Failure;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Secret;
+use tokio::sync::watch;
+
+use super::Shared;
+use super::sight::{Ended, Sight};
+use super::task::{self, Bounds, Step, Will};
+use super::watch::Following;
+
+/// How long a cancelled task may take to end by itself: the pod's grace, and time for the kubelet to say so.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(20);
+/// After a Job's end: how long the watch of its pod may lag behind before the pod is asked for.
+const LAG: Duration = Duration::from_millis(500);
+
+/// Whether the task is cancelled.
+pub type CancelFlag = watch::Receiver<bool>;
+
+/// Resolves when the task is cancelled, never if nobody can cancel it any more.
+async fn cancelled(flag: &mut CancelFlag) {
+    if flag.wait_for(|cancelled| *cancelled).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// A Job that is there, being followed.
+pub struct Running {
+    shared: Arc<Shared>,
+    /// What the watches show of it.
+    pub following: Following,
+    name: String,
+    since: Instant,
+    cancelled: Option<Duration>,
+}
+
+/// Makes a Job and its Secret, and binds them behind the caller's back. The Job may have been there already; it is
+/// returned as it is in the cluster.
+///
+/// # Errors
+/// The cluster refuses, or does not answer.
+pub async fn make(shared: &Arc<Shared>, secret: &Secret, job: &Job) -> Result<(Running, Job), Failure> {
+    let name = job.metadata.name.clone().unwrap_or_default();
+    let following = shared.registry.follow(&name);
+    let made = shared.cluster.create(secret, job).await?;
+    let (cluster, owned) = (Arc::clone(shared), made.clone());
+    tokio::spawn(async move {
+        // A Secret that stays unbound is swept later.
+        let _ = cluster.cluster.own(&owned).await;
+    });
+    Ok((Running::new(shared, following, name), made))
+}
+
+/// Takes up a Job that another process has made.
+pub fn take_up(shared: &Arc<Shared>, job: &Job) -> Running {
+    let name = job.metadata.name.clone().unwrap_or_default();
+    let following = shared.registry.follow(&name);
+    following.see(|sight| sight.see_job(job));
+    Running::new(shared, following, name)
+}
+
+impl Running {
+    fn new(shared: &Arc<Shared>, following: Following, name: String) -> Running {
+        Running {
+            shared: Arc::clone(shared),
+            following,
+            name,
+            since: Instant::now(),
+            cancelled: None,
+        }
+    }
+
+    /// What the watches have shown so far.
+    pub fn sight(&self) -> Sight {
+        self.following.sight.borrow().clone()
+    }
+
+    /// Asks for the pod directly: the watches began after it had changed for the last time, or lag behind.
+    ///
+    /// # Errors
+    /// The cluster does not answer.
+    pub async fn ask(&self) -> Result<(), Failure> {
+        let pods = self.shared.cluster.pods(&self.name).await?;
+        self.following.see(|sight| {
+            pods.iter().for_each(|pod| sight.see_pod(pod, Instant::now()));
+        });
+        Ok(())
+    }
+
+    /// Waits until the task's container has ended. `on_sight` is told whatever the watches show.
+    ///
+    /// # Errors
+    /// Why it never will, or never began. What is left of it then is deleted.
+    pub async fn end(
+        &mut self,
+        bounds: Bounds,
+        cancel: &mut CancelFlag,
+        mut on_sight: impl FnMut(&Sight, &Step),
+    ) -> Result<Ended, Failure> {
+        loop {
+            let sight = self.following.sight.borrow_and_update().clone();
+            let bounds = self.bounds(bounds);
+            let step = task::next(&sight, self.since.elapsed(), bounds);
+            on_sight(&sight, &step);
+            match step {
+                Step::Ended(ended) => return Ok(ended),
+                Step::Failed(failure) => {
+                    self.clear_away(&sight);
+                    return Err(failure);
+                }
+                Step::Ask => {
+                    tokio::time::timeout(LAG, self.following.sight.changed()).await.ok();
+                    self.ask().await?;
+                    self.following.see(|sight| sight.asked = true);
+                    continue;
+                }
+                Step::Wait | Step::Follow => {}
+            }
+            tokio::select! {
+                _ = self.following.sight.changed() => {}
+                () = cancelled(cancel), if self.cancelled.is_none() => {
+                    self.cancelled = Some(self.since.elapsed());
+                    self.delete(&sight);
+                }
+                () = tokio::time::sleep(bounds.next(self.since.elapsed())) => {}
+            }
+        }
+    }
+
+    /// What the driver wants of the task by now.
+    pub fn will(&self) -> Will {
+        self.cancelled.map_or(Will::Run, |_| Will::Cancel)
+    }
+
+    /// Once it is cancelled, little patience is left.
+    fn bounds(&self, bounds: Bounds) -> Bounds {
+        let Some(cancelled) = self.cancelled else {
+            return bounds;
+        };
+        let last = cancelled + CANCEL_PATIENCE;
+        Bounds {
+            start: last,
+            whole: last.min(bounds.whole),
+        }
+    }
+
+    /// Keeps what has not ended by itself from beginning later; leaves the rest for people to look at.
+    fn clear_away(&self, sight: &Sight) {
+        let over = sight.is_over() || sight.job.has_ended();
+        if !over {
+            self.delete(sight);
+        }
+    }
+
+    fn delete(&self, sight: &Sight) {
+        let (shared, name) = (Arc::clone(&self.shared), self.name.clone());
+        let pod = sight.pod.as_ref().map(|pod| pod.name.clone());
+        tokio::spawn(async move {
+            let pod = async {
+                match &pod {
+                    Some(pod) => shared.cluster.delete_pod(pod).await,
+                    None => Ok(()),
+                }
+            };
+            // Where the cluster does not answer, the Job's own deadline ends it.
+            let _ = tokio::join!(shared.cluster.delete_job(&name), pod);
+        });
+    }
+}

@@ -1,0 +1,279 @@
+//! Follows the log of a task's container into the task's own log, live, and knows when it is complete.
+//!
+//! A kubelet ends a followed log up to a second after its container. The runner has counted what it passed on, so the
+//! log is known to be complete as soon as so many bytes have come, and nobody waits for that second.
+//!
+//! Kubernetes tells standard output and standard error apart only with the feature `PodLogsQuerySplitStreams` (alpha
+//! and off by default up to 1.36). Without it both arrive as one, and all of it counts as standard output.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::{AsyncRead, AsyncReadExt};
+use hybrid_cache_model::outcome::Output;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Resource;
+use kube::api::{LogParams, Request};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::cluster::Cluster;
+use super::names::TASK_CONTAINER;
+use crate::log::{LogWriter, Stream};
+
+/// How long the last output may take after the container's end.
+const LAST_OUTPUT: Duration = Duration::from_secs(5);
+/// Pause before a log that broke off is asked for again.
+const PAUSE: Duration = Duration::from_millis(200);
+/// A log that ends while its container seems to run: how long its end may take to be shown.
+const END_SHOWN: Duration = Duration::from_secs(2);
+
+/// Whether a cluster can tell the two streams apart.
+#[derive(Default)]
+pub struct Splitting(AtomicU8);
+
+const UNKNOWN: u8 = 0;
+const SPLIT: u8 = 1;
+const JOINED: u8 = 2;
+
+/// What is known of the container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Container {
+    Runs,
+    /// It has ended, and its runner passed on so many bytes, where it could say so.
+    Ended(Option<[u64; 2]>),
+}
+
+/// How far a log has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Received {
+    /// Bytes so far, of both streams.
+    pub bytes: u64,
+    /// When a stream last ended by itself.
+    pub ended: Option<Instant>,
+}
+
+/// One container's log being followed.
+pub struct Tail {
+    container: watch::Sender<Container>,
+    /// How far it has come.
+    pub received: watch::Receiver<Received>,
+    following: JoinSet<()>,
+}
+
+/// What one follower works with.
+struct Source {
+    cluster: Arc<Cluster>,
+    splitting: Arc<Splitting>,
+    pod: String,
+    log: Arc<LogWriter>,
+    container: watch::Receiver<Container>,
+    received: watch::Sender<Received>,
+}
+
+impl Tail {
+    /// Begins to follow.
+    pub fn start(cluster: &Arc<Cluster>, splitting: &Arc<Splitting>, pod: &str, log: &Arc<LogWriter>) -> Tail {
+        let (container, container_state) = watch::channel(Container::Runs);
+        let (received_sender, received) = watch::channel(Received::default());
+        let source = Source {
+            cluster: Arc::clone(cluster),
+            splitting: Arc::clone(splitting),
+            pod: pod.to_owned(),
+            log: Arc::clone(log),
+            container: container_state,
+            received: received_sender,
+        };
+        let mut following = JoinSet::new();
+        following.spawn(source.follow());
+        Tail {
+            container,
+            received,
+            following,
+        }
+    }
+
+    /// Waits until everything has come that the container wrote before it ended: as many bytes as its runner passed
+    /// on, or the end of the log. Returns how far it came, and what is missing.
+    pub async fn finish(mut self, passed: Option<[Output; 2]>) -> (Received, Option<String>) {
+        let expected = passed.map(|passed| passed.map(|output| output.passed_bytes));
+        self.container.send_replace(Container::Ended(expected));
+        let in_time = tokio::time::timeout(LAST_OUTPUT, async {
+            while self.following.join_next().await.is_some() {}
+        });
+        // What did not come in time is told below.
+        let _ = in_time.await;
+        let received = *self.received.borrow();
+        let expected: u64 = expected.iter().flatten().sum();
+        let missing = expected.checked_sub(received.bytes).filter(|missing| *missing > 0);
+        let missing = missing.map(|missing| {
+            format!("{missing} bytes of output were lost on the way: the node had removed them, or did not send them")
+        });
+        (received, missing)
+    }
+}
+
+/// Which of the container's streams one connection carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lane {
+    Both,
+    One(Stream),
+}
+
+impl Lane {
+    fn query(self) -> &'static str {
+        match self {
+            Lane::Both => "",
+            Lane::One(Stream::Stdout) => "&stream=Stdout",
+            Lane::One(Stream::Stderr) => "&stream=Stderr",
+        }
+    }
+
+    fn target(self) -> Stream {
+        match self {
+            Lane::Both => Stream::Stdout,
+            Lane::One(stream) => stream,
+        }
+    }
+
+    /// Bytes that the runner passed on by this way.
+    fn expected(self, [stdout, stderr]: [u64; 2]) -> u64 {
+        match self {
+            Lane::Both => stdout + stderr,
+            Lane::One(Stream::Stdout) => stdout,
+            Lane::One(Stream::Stderr) => stderr,
+        }
+    }
+}
+
+impl Source {
+    async fn follow(self) {
+        if self.splitting.0.load(Ordering::Relaxed) != JOINED {
+            let split = [Stream::Stdout, Stream::Stderr].map(|stream| self.lane(Lane::One(stream)));
+            let [stdout, stderr] = split;
+            let (one, other) = tokio::join!(stdout, stderr);
+            if one.is_ok() && other.is_ok() {
+                return;
+            }
+        }
+        // The cluster has refused to split before a byte had come.
+        let _ = self.lane(Lane::Both).await;
+    }
+
+    /// Follows one lane to its end. An error: the cluster does not split.
+    async fn lane(&self, lane: Lane) -> Result<(), NotSplit> {
+        let mut container = self.container.clone();
+        let mut got = 0;
+        loop {
+            let asked_in = *container.borrow_and_update();
+            match self.open(lane, asked_in == Container::Runs).await {
+                Ok(stream) => {
+                    let whole = self.read(stream, lane, &mut got, &mut container).await;
+                    if whole || asked_in != Container::Runs {
+                        return Ok(());
+                    }
+                    // It ended with its container, or broke off: then it is asked for again.
+                    let shown = container.wait_for(|state| *state != Container::Runs);
+                    let shown = tokio::time::timeout(END_SHOWN, shown).await.map(|shown| shown.is_ok());
+                    if shown == Ok(false) || self.is_whole(lane, got, &container) {
+                        return Ok(());
+                    }
+                }
+                Err(OpenError::NotSplit) => return Err(NotSplit),
+                Err(OpenError::Gone) if asked_in != Container::Runs => return Ok(()),
+                Err(OpenError::Gone | OpenError::Broken) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    fn is_whole(&self, lane: Lane, got: u64, container: &watch::Receiver<Container>) -> bool {
+        match *container.borrow() {
+            Container::Ended(Some(expected)) => got >= lane.expected(expected),
+            Container::Ended(None) | Container::Runs => false,
+        }
+    }
+
+    /// Reads what the log holds beyond what has been got already. True where nothing more can come.
+    async fn read(
+        &self,
+        mut stream: impl AsyncRead + Unpin,
+        lane: Lane,
+        got: &mut u64,
+        container: &mut watch::Receiver<Container>,
+    ) -> bool {
+        let mut buffer = vec![0; 64 << 10];
+        let mut known = *got;
+        loop {
+            if self.is_whole(lane, *got, container) {
+                return true;
+            }
+            let read = tokio::select! {
+                read = stream.read(&mut buffer) => read,
+                changed = container.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return true,
+                },
+            };
+            let count = match read {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(_) => return false,
+            };
+            // A log is asked for from its beginning each time; what has been got before is passed over.
+            let skipped = usize::try_from(known).map_or(count, |known| known.min(count));
+            known -= skipped as u64;
+            let news = &buffer[skipped..count];
+            if !news.is_empty() {
+                *got += news.len() as u64;
+                self.log.append(lane.target(), news);
+                let bytes = news.len() as u64;
+                self.received.send_modify(|received| received.bytes += bytes);
+            }
+        }
+        self.received
+            .send_modify(|received| received.ended = Some(Instant::now()));
+        self.is_whole(lane, *got, container)
+    }
+
+    async fn open(&self, lane: Lane, follow: bool) -> Result<impl AsyncRead + Unpin + use<>, OpenError> {
+        let params = LogParams {
+            container: Some(TASK_CONTAINER.to_owned()),
+            follow,
+            ..LogParams::default()
+        };
+        let url = Pod::url_path(&(), Some(&self.cluster.namespace));
+        let mut request = Request::new(url)
+            .logs(&self.pod, &params)
+            .map_err(|_| OpenError::Broken)?;
+        let target = format!("{}{}", request.uri(), lane.query());
+        *request.uri_mut() = target.parse().map_err(|_| OpenError::Broken)?;
+        let opened = self.cluster.client.request_stream(request).await;
+        match opened {
+            Ok(stream) => {
+                if lane != Lane::Both {
+                    self.splitting.0.store(SPLIT, Ordering::Relaxed);
+                }
+                Ok(Box::pin(stream))
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => Err(OpenError::Gone),
+            Err(kube::Error::Api(status))
+                if lane != Lane::Both && status.message.contains("stream") && status.code < 500 =>
+            {
+                let known = &self.splitting.0;
+                let _ = known.compare_exchange(UNKNOWN, JOINED, Ordering::Relaxed, Ordering::Relaxed);
+                Err(OpenError::NotSplit)
+            }
+            Err(_) => Err(OpenError::Broken),
+        }
+    }
+}
+
+/// The cluster does not tell the streams apart.
+struct NotSplit;
+
+enum OpenError {
+    NotSplit,
+    Gone,
+    Broken,
+}

@@ -1,0 +1,109 @@
+//! Looking after the volumes by a Job: folders of epochs, what they hold, making room, checking.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
+use hybrid_cache_model::{Failure, FailureKind};
+use tokio::sync::watch;
+
+use super::job;
+use super::names::{self, Component};
+use super::task::Bounds;
+use super::{KubeDriver, Shared, explain, render, request, sweep};
+use crate::Epoch;
+
+/// Longest that making or deleting folders may take.
+const FOLDERS: Duration = Duration::from_secs(600);
+/// Longest that looking at everything in the caches may take.
+const CACHES: Duration = Duration::from_secs(1800);
+/// Between the runner's own deadline and the driver's.
+const GRACE: Duration = Duration::from_secs(30);
+
+impl KubeDriver {
+    /// Has a pod look after the volumes. Questions about epochs mount whole volumes, the others those of `epoch`.
+    ///
+    /// # Errors
+    /// The pod could not run or did not answer; also what it answered, where that is a failure.
+    pub async fn maintain(&self, epoch: &Epoch, question: PodQuestion) -> Result<PodMaintainReport, Failure> {
+        ask(self.shared(), epoch, question).await
+    }
+
+    /// Makes the folders of the standing caches on both volumes, which pods mount; needed once for each pair of
+    /// volumes. Folders that are there stay as they are.
+    ///
+    /// # Errors
+    /// The volumes cannot be mounted or written.
+    pub async fn initialise(&self) -> Result<(), Failure> {
+        let question = PodQuestion::CreateEpoch { epoch: None };
+        self.maintain(&Epoch::Standing, question).await.map(|_| ())
+    }
+
+    /// Makes the folders of a new epoch, and notes it for the sweep.
+    pub(super) async fn create_epoch(&self) -> Result<Epoch, Failure> {
+        let name = names::unique("epoch");
+        sweep::note_epoch(self.shared(), &name).await?;
+        let question = PodQuestion::CreateEpoch {
+            epoch: Some(name.clone()),
+        };
+        self.maintain(&Epoch::Standing, question).await?;
+        Ok(Epoch::Fresh(name))
+    }
+
+    /// Deletes the folders of an epoch and the note of it.
+    pub(super) async fn delete_epoch(&self, epoch: &Epoch) -> Result<(), Failure> {
+        match epoch {
+            Epoch::Standing => Ok(()),
+            Epoch::Fresh(name) => delete_epoch(self.shared(), name).await,
+        }
+    }
+}
+
+/// Deletes the folders of an epoch and the note of it.
+///
+/// # Errors
+/// The pod could not run, or something cannot be deleted.
+pub async fn delete_epoch(shared: &Arc<Shared>, name: &str) -> Result<(), Failure> {
+    let question = PodQuestion::DeleteEpoch { epoch: name.to_owned() };
+    ask(shared, &Epoch::Standing, question).await?;
+    shared.cluster.delete_secret(name).await
+}
+
+async fn ask(shared: &Arc<Shared>, epoch: &Epoch, question: PodQuestion) -> Result<PodMaintainReport, Failure> {
+    let whole = matches!(
+        question,
+        PodQuestion::CreateEpoch { .. } | PodQuestion::DeleteEpoch { .. }
+    );
+    let limit = if whole { FOLDERS } else { CACHES };
+    let epoch = match epoch {
+        Epoch::Standing => None,
+        Epoch::Fresh(name) => Some(name.as_str()),
+    };
+    let name = names::unique("maintain");
+    let deadline_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    let data = request::question(&shared.config, question, deadline_ms)?;
+    let secret = render::secret(Component::Maintenance, &name, &name, data);
+    let job = render::maintenance_job(&shared.config, &name, epoch, whole, limit.as_secs());
+    let (mut running, _) = job::make(shared, &secret, &job).await?;
+    let start = Duration::from_secs(shared.config.start_s);
+    let bounds = Bounds {
+        start,
+        whole: start + limit + GRACE,
+    };
+    // The sender is kept until the end: nobody cancels this.
+    let (_keep, mut cancel) = watch::channel(false);
+    let ended = running.end(bounds, &mut cancel, |_, _| {}).await.map_err(for_volumes)?;
+    match explain::report(&ended, &running.sight()).map_err(for_volumes)? {
+        PodMaintainReport::Failed { failure } => Err(failure),
+        report => Ok(report),
+    }
+}
+
+/// The explanations speak of tasks.
+fn for_volumes(failure: Failure) -> Failure {
+    Failure {
+        message: failure.message.replace("the task's", "the maintenance"),
+        hint: failure.hint.filter(|_| failure.kind != FailureKind::OutOfMemory),
+        ..failure
+    }
+}

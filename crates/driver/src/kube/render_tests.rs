@@ -1,0 +1,97 @@
+//! What Jobs look like, for whoever has to admit them to a cluster: one snapshot of each form.
+
+use super::super::config::tests::config;
+use super::*;
+
+fn yaml(job: &Job) -> String {
+    serde_yaml::to_string(job).unwrap()
+}
+
+fn task(form: Form, python: bool, system: bool) -> TaskJob<'static> {
+    TaskJob {
+        id: "task-abcdefghij",
+        name: "task-abcdefghij",
+        form,
+        needs: Needs { python, system },
+        cache: CachePolicy::Use,
+        epoch: None,
+        time_ms: 600_000,
+        prepare_ms: 900_000,
+    }
+}
+
+#[test]
+fn a_warm_task_is_one_container_that_writes_no_cache() {
+    insta::assert_snapshot!(yaml(&task_job(&config(), &task(Form::Warm, true, true))));
+}
+
+#[test]
+fn a_prepared_task_has_a_second_container_that_runs_no_user_code() {
+    let config = KubeConfig {
+        certificates: Some("certificates".to_owned()),
+        ..config()
+    };
+    let job = TaskJob {
+        name: "task-abcdefghij-p",
+        epoch: Some("first-1"),
+        ..task(Form::Prepared, true, true)
+    };
+    insta::assert_snapshot!(yaml(&task_job(&config, &job)));
+}
+
+#[test]
+fn a_task_without_the_cache_leaves_nothing_behind() {
+    let job = TaskJob {
+        cache: CachePolicy::Bypass,
+        ..task(Form::Prepared, true, false)
+    };
+    insta::assert_snapshot!(yaml(&task_job(&config(), &job)));
+}
+
+#[test]
+fn a_task_of_code_alone_mounts_no_volume() {
+    let job = yaml(&task_job(&config(), &task(Form::Warm, false, false)));
+    assert!(!job.contains("persistentVolumeClaim"), "{job}");
+}
+
+#[test]
+fn a_question_about_epochs_mounts_whole_volumes() {
+    insta::assert_snapshot!(yaml(&maintenance_job(&config(), "maintain-abc", None, true, 60)));
+}
+
+#[test]
+fn no_container_of_any_form_has_more_rights_than_pod_security_restricted_grants() {
+    for form in [Form::Warm, Form::Prepared] {
+        let spec = task_job(&config(), &task(form, true, true))
+            .spec
+            .unwrap()
+            .template
+            .spec
+            .unwrap();
+        for container in &spec.containers {
+            let security = container.security_context.clone().unwrap();
+            assert_eq!(security.allow_privilege_escalation, Some(false));
+            assert_eq!(security.read_only_root_filesystem, Some(true));
+            assert_eq!(security.capabilities.unwrap().drop.unwrap(), ["ALL"]);
+            assert!(security.privileged.is_none() && container.env.is_none());
+        }
+        assert_eq!(spec.security_context.unwrap().run_as_non_root, Some(true));
+        assert_eq!(spec.automount_service_account_token, Some(false));
+        let task = &spec.containers[0];
+        let writable = task
+            .volume_mounts
+            .iter()
+            .flatten()
+            .filter(|mount| mount.read_only.is_none());
+        let writable: Vec<&str> = writable.map(|mount| mount.mount_path.as_str()).collect();
+        assert_eq!(writable, ["/scratch", "/tmp"]);
+    }
+}
+
+#[test]
+fn a_secret_holds_the_request_and_cannot_change() {
+    let data = BTreeMap::from([(TASK_KEY.to_owned(), ByteString(b"{}".to_vec()))]);
+    let secret = secret(Component::Task, "task-a", "task-a-p", data);
+    assert_eq!(secret.immutable, Some(true));
+    assert_eq!(secret.metadata.labels.unwrap()[names::TASK], "task-a");
+}

@@ -1,0 +1,158 @@
+//! Which answers of an API server are worth asking again, how long to pause, and what the others mean.
+
+use std::time::Duration;
+
+use hybrid_cache_model::{Failure, FailureKind};
+use kube::core::Status;
+
+/// First pause between two tries.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// Longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How long one request may go unanswered: a connection whose other end is gone says nothing.
+pub const ANSWER: Duration = Duration::from_secs(20);
+/// How long the cluster may refuse to answer before a task is given up. An API server restarts within that.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Repeats a request until it is answered, or refused for good, or `patience` is at its end.
+///
+/// # Errors
+/// What the cluster said last, explained. `what` names what was to be done.
+pub async fn persist<T, F: Future<Output = kube::Result<T>>>(
+    what: &str,
+    patience: Duration,
+    mut ask: impl FnMut() -> F,
+) -> Result<T, Refusal> {
+    let began = tokio::time::Instant::now();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let said = match tokio::time::timeout(ANSWER.min(patience), ask()).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(kube::Error::Api(status))) if !is_passing(status.code) => {
+                return Err(Refusal::Answered(status));
+            }
+            Ok(Err(error)) => root_cause(&error),
+            Err(_) => format!("no answer within {} s", ANSWER.as_secs()),
+        };
+        if began.elapsed() + pause >= patience {
+            return Err(Refusal::Unanswered(unreachable(what, &said)));
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Why a request did not succeed.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The API server answered, and means it.
+    Answered(Box<Status>),
+    /// It did not answer, or was not able to.
+    Unanswered(Failure),
+}
+
+impl Refusal {
+    /// True where there is no such object.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Refusal::Answered(status) if status.code == 404)
+    }
+
+    /// True where an object of that name is there already.
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Refusal::Answered(status) if status.reason == "AlreadyExists")
+    }
+
+    /// The same for a person; `what` was to be done.
+    pub fn explain(self, what: &str) -> Failure {
+        match self {
+            Refusal::Unanswered(failure) => failure,
+            Refusal::Answered(status) => answered(what, &status),
+        }
+    }
+}
+
+/// Overload, restarts and changes of leadership pass; so does a conflict with somebody's simultaneous change.
+fn is_passing(code: u16) -> bool {
+    matches!(code, 408 | 429 | 500..=599)
+}
+
+fn answered(what: &str, status: &Status) -> Failure {
+    let said = &status.message;
+    let message = format!("cannot {what}: {said}");
+    match status.code {
+        401 => {
+            Failure::new(FailureKind::Cluster, message).hint("the kubeconfig's credentials are not accepted (any more)")
+        }
+        403 if said.contains("cannot ") && said.contains("in API group") => Failure::new(FailureKind::Refused, message)
+            .hint("the kubeconfig's user lacks a right in this namespace: see manifests/ for the Role it needs"),
+        403 | 422 | 400 => Failure::new(FailureKind::Refused, message).hint(
+            "a rule of the cluster (a quota, an admission policy) says no: change what the task asks for, or the rule",
+        ),
+        404 => Failure::new(FailureKind::Cluster, message)
+            .hint("is the namespace there? `cargo xtask up` makes it, `cargo xtask status` looks"),
+        code => Failure::new(FailureKind::Cluster, format!("{message} ({code})")),
+    }
+}
+
+fn unreachable(what: &str, said: &str) -> Failure {
+    Failure::new(
+        FailureKind::Cluster,
+        format!("cannot {what}: the cluster does not answer: {said}"),
+    )
+    .hint("is it up? `cargo xtask status`; a cluster of kind ends with its machine: `cargo xtask up`")
+}
+
+/// The innermost reason: "connection refused" rather than "client error".
+fn root_cause(error: &kube::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    fn status(code: u16, reason: &str) -> kube::Error {
+        kube::Error::Api(Status::failure("said", reason).with_code(code).boxed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn overload_is_waited_out() {
+        let asked = AtomicU32::new(0);
+        let answer = persist("try", PATIENCE, || async {
+            match asked.fetch_add(1, Ordering::Relaxed) {
+                0 => Err(status(429, "TooManyRequests")),
+                1 => Err(status(503, "ServiceUnavailable")),
+                2 => Err(kube::Error::ReadEvents(std::io::Error::other("connection refused"))),
+                _ => Ok(7),
+            }
+        });
+        assert_eq!(answer.await.unwrap(), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_not_repeated_and_an_outage_ends() {
+        let asked = AtomicU32::new(0);
+        let refused = persist::<(), _>("create the Job", PATIENCE, || async {
+            asked.fetch_add(1, Ordering::Relaxed);
+            Err(status(403, "Forbidden"))
+        });
+        let failure = refused.await.unwrap_err().explain("create the Job");
+        assert_eq!((failure.kind, asked.load(Ordering::Relaxed)), (FailureKind::Refused, 1));
+        let down = || async { Err(kube::Error::ReadEvents(std::io::Error::other("connection refused"))) };
+        let failure = persist::<(), _>("create the Job", PATIENCE, down).await.unwrap_err();
+        let failure = failure.explain("create the Job");
+        assert_eq!(failure.kind, FailureKind::Cluster);
+        assert!(failure.message.contains("connection refused"), "{failure}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_connection_is_given_up() {
+        let failure = persist::<(), _>("ask", Duration::from_secs(5), std::future::pending).await;
+        assert!(matches!(failure, Err(Refusal::Unanswered(_))));
+    }
+}

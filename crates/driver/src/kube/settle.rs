@@ -1,0 +1,135 @@
+//! A task's outcome: from the report of the attempt that decided, and from what its preparing container did after it.
+
+use std::time::Duration;
+
+use hybrid_cache_model::outcome::{CacheReport, CacheStatus, Output, Resolved};
+use hybrid_cache_model::pod::PrepareReport;
+use hybrid_cache_model::protocol::RunReport;
+use hybrid_cache_model::{CachePolicy, End, Failure, FailureKind, Outcome, Timeline};
+
+use super::flow::{Flow, GRACE, Progress, Ran, Stop};
+use super::request::Form;
+use super::sight::Sight;
+use super::task::{self, Preparation, Will};
+use super::timeline;
+
+impl Flow {
+    /// The outcome of the attempt that decided.
+    pub fn outcome(&self, ran: &Ran, progress: Progress) -> Outcome {
+        let cancelled = ran.running.will() == Will::Cancel;
+        match ran.report.clone() {
+            Ok(RunReport::Finished {
+                end,
+                cache,
+                timeline,
+                stdout,
+                stderr,
+                resolved,
+                warnings,
+            }) => {
+                if cache.all_hit() && self.task.cache == CachePolicy::Use && self.needs().any() {
+                    self.shared.known.insert(&self.request());
+                }
+                Outcome {
+                    end,
+                    cache,
+                    timeline: progress.timeline,
+                    runner_us: timeline.total_us,
+                    stdout,
+                    stderr,
+                    resolved,
+                    warnings: [warnings, progress.warnings].concat(),
+                    not_kept: None,
+                }
+            }
+            Err(_) if cancelled => self.end(End::Cancelled, progress),
+            Err(failure) => self.failed(failure, progress),
+            Ok(report @ RunReport::Missed { .. }) => {
+                let message = format!("an environment that was just prepared is missing: {report:?}");
+                self.failed(Failure::new(FailureKind::Internal, message), progress)
+            }
+        }
+    }
+
+    /// Waits for the preparing container and adds what it did after the handover.
+    pub async fn settle(&mut self, ran: Ran, outcome: &mut Outcome) {
+        if ran.form == Form::Warm || self.task.cache == CachePolicy::Bypass {
+            return;
+        }
+        if ran.running.sight().pod.is_none() {
+            // It never had a pod, so nothing prepares.
+            return;
+        }
+        let limit = Duration::from_millis(self.options.prepare_ms).saturating_add(GRACE);
+        let mut sight = ran.running.following.sight.clone();
+        let known = |sight: &Sight| task::preparation(sight) != Preparation::Going;
+        let found = tokio::time::timeout(limit, sight.wait_for(known)).await;
+        let found = match found {
+            Ok(Ok(sight)) => task::preparation(&sight),
+            Ok(Err(_)) | Err(_) => {
+                let message = format!("publishing did not end within {} s", limit.as_secs());
+                Preparation::Unpublished(Failure::new(FailureKind::Deadline, message))
+            }
+        };
+        let inner = match &ran.report {
+            Ok(RunReport::Finished { timeline, .. }) => timeline.clone(),
+            _ => Timeline::default(),
+        };
+        let failed = matches!(outcome.end, End::Failed { .. } | End::Cancelled);
+        match found {
+            Preparation::Ended(report) => match *report {
+                PrepareReport::Published {
+                    timeline,
+                    ready_us,
+                    warnings,
+                } => {
+                    let spans = timeline::publishing(&inner, &timeline, ready_us, ran.origin_us);
+                    outcome.timeline.spans.extend(spans);
+                    outcome.warnings.extend(warnings);
+                    self.shared.known.insert(&self.request());
+                }
+                PrepareReport::Failed { failure, .. } if !failed => outcome.not_kept = Some(failure),
+                PrepareReport::Failed { .. } | PrepareReport::HandedOver => {}
+            },
+            Preparation::Unpublished(failure) | Preparation::Lost(failure) if !failed => {
+                outcome.not_kept = Some(failure);
+            }
+            _ => {}
+        }
+    }
+
+    /// The outcome of a task that came to no Job.
+    pub fn stopped(&self, stop: Stop, mut progress: Progress) -> Outcome {
+        progress.timeline.total_us = self.now_us();
+        match stop {
+            Stop::Cancelled => self.end(End::Cancelled, progress),
+            Stop::Failed(failure) => self.failed(failure, progress),
+        }
+    }
+
+    /// The outcome of a task that failed because of us, its text or the cluster.
+    pub fn failed(&self, failure: Failure, progress: Progress) -> Outcome {
+        self.end(End::Failed { failure }, progress)
+    }
+
+    fn end(&self, end: End, progress: Progress) -> Outcome {
+        let asked = |asked: bool| match (asked, self.task.cache) {
+            (false, _) | (true, CachePolicy::Use) => CacheStatus::NotAsked,
+            (true, CachePolicy::Bypass) => CacheStatus::Bypassed,
+        };
+        Outcome {
+            end,
+            cache: CacheReport {
+                python: asked(self.needs().python),
+                system: asked(self.needs().system),
+            },
+            timeline: progress.timeline,
+            runner_us: 0,
+            stdout: Output::default(),
+            stderr: Output::default(),
+            resolved: Resolved::default(),
+            warnings: progress.warnings,
+            not_kept: None,
+        }
+    }
+}

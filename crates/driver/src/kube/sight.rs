@@ -1,0 +1,373 @@
+//! What the watches have shown of one Job and its pod: read out of Kubernetes' objects by pure code, newest state only.
+//!
+//! Watches re-list and repeat themselves; whatever they show again changes nothing, and nothing goes back in time: a
+//! container that has been seen to end stays ended.
+
+use std::time::Instant;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ContainerState as KubeState, Event, Pod};
+
+use super::names::{PREPARE_CONTAINER, TASK_CONTAINER};
+
+/// Warnings that are kept of one task, the latest of each reason.
+const MAX_WARNINGS: usize = 8;
+
+/// Everything the watches have shown of one Job.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sight {
+    /// The Job's state.
+    pub job: JobSight,
+    /// Its pod; `None` before the Job controller has made it.
+    pub pod: Option<PodSight>,
+    /// True once the pod was there and is gone.
+    pub pod_gone: bool,
+    /// True once the pod was asked for directly, after the Job had ended.
+    pub asked: bool,
+    /// What went wrong around it, the latest of each reason.
+    pub warnings: Vec<Warning>,
+    /// When the driver first learned of what it measures.
+    pub seen: Seen,
+}
+
+/// Moments on the driver's own clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The pod has a node.
+    pub scheduled: Option<Instant>,
+    /// The task's container has ended.
+    pub task_ended: Option<Instant>,
+    /// The pod has been found to have no place.
+    pub unschedulable: Option<Instant>,
+}
+
+/// The state of a Job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum JobSight {
+    /// The watch has not shown it yet.
+    #[default]
+    Unseen,
+    /// It is there.
+    Active,
+    /// It has ended well.
+    Complete,
+    /// It has failed, in Kubernetes' eyes.
+    Failed {
+        /// Kubernetes' word for it: `DeadlineExceeded`, `BackoffLimitExceeded`…
+        reason: String,
+        /// Its sentence.
+        message: String,
+    },
+    /// Somebody is deleting it, or it is deleted.
+    Gone,
+}
+
+/// The state of a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodSight {
+    /// Its name.
+    pub name: String,
+    /// Its node, once it has one.
+    pub node: Option<String>,
+    /// Why the scheduler finds no node, in its own words.
+    pub unschedulable: Option<String>,
+    /// True where it is being deleted.
+    pub deleting: bool,
+    /// `Failed`, `Running`…
+    pub phase: String,
+    /// `Evicted`, `NodeLost`…; empty where all is well.
+    pub reason: String,
+    /// Kubernetes' sentence about it.
+    pub message: String,
+    /// Why a node or the scheduler ended it: reason and message of the condition `DisruptionTarget`.
+    pub disrupted: Option<(String, String)>,
+    /// The container that runs the task.
+    pub task: ContainerSight,
+    /// The container that prepares, where there is one.
+    pub prepare: ContainerSight,
+}
+
+impl JobSight {
+    /// True where a watch has shown it and not yet shown its end.
+    pub fn was_there(&self) -> bool {
+        !matches!(self, JobSight::Unseen | JobSight::Gone)
+    }
+
+    /// True where Kubernetes counts it as ended.
+    pub fn has_ended(&self) -> bool {
+        matches!(self, JobSight::Complete | JobSight::Failed { .. })
+    }
+}
+
+impl PodSight {
+    /// Every container of the pod.
+    pub fn containers(&self) -> [&ContainerSight; 2] {
+        [&self.task, &self.prepare]
+    }
+}
+
+/// The state of a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ContainerSight {
+    /// There is none of that name, or the kubelet has said nothing of it.
+    #[default]
+    Unknown,
+    /// It has not started.
+    Waiting {
+        /// `ContainerCreating`, `ErrImagePull`…
+        reason: String,
+        /// The kubelet's sentence.
+        message: String,
+    },
+    /// It runs.
+    Running,
+    /// It has ended.
+    Ended(Ended),
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Its exit code.
+    pub code: i32,
+    /// `Completed`, `Error`, `OOMKilled`, `ContainerStatusUnknown`…
+    pub reason: String,
+    /// What it left as its termination message.
+    pub message: String,
+}
+
+impl ContainerSight {
+    /// How it ended, once it has.
+    pub fn ended(&self) -> Option<&Ended> {
+        match self {
+            ContainerSight::Ended(ended) => Some(ended),
+            _ => None,
+        }
+    }
+
+    fn read(state: Option<&KubeState>) -> ContainerSight {
+        let Some(state) = state else {
+            return ContainerSight::Unknown;
+        };
+        if let Some(ended) = &state.terminated {
+            return ContainerSight::Ended(Ended {
+                code: ended.exit_code,
+                reason: ended.reason.clone().unwrap_or_default(),
+                message: ended.message.clone().unwrap_or_default(),
+            });
+        }
+        if state.running.is_some() {
+            return ContainerSight::Running;
+        }
+        let waiting = state.waiting.clone().unwrap_or_default();
+        ContainerSight::Waiting {
+            reason: waiting.reason.unwrap_or_default(),
+            message: waiting.message.unwrap_or_default(),
+        }
+    }
+}
+
+/// A warning event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// `FailedCreate`, `FailedMount`, `FailedScheduling`…
+    pub reason: String,
+    /// The sentence of whoever raised it.
+    pub message: String,
+}
+
+impl Sight {
+    /// Takes in what a watch showed of the Job.
+    pub fn see_job(&mut self, job: &Job) {
+        if self.job == JobSight::Gone {
+            return;
+        }
+        let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let held = conditions.filter(|condition| condition.status == "True");
+        let mut state = JobSight::Active;
+        for condition in held {
+            match condition.type_.as_str() {
+                "Complete" | "SuccessCriteriaMet" => state = JobSight::Complete,
+                "Failed" | "FailureTarget" => {
+                    state = JobSight::Failed {
+                        reason: condition.reason.clone().unwrap_or_default(),
+                        message: condition.message.clone().unwrap_or_default(),
+                    };
+                }
+                _ => {}
+            }
+        }
+        if job.metadata.deletion_timestamp.is_some() {
+            state = JobSight::Gone;
+        }
+        self.job = state;
+    }
+
+    /// Takes in that there is no such Job any more.
+    pub fn lose_job(&mut self) {
+        self.job = JobSight::Gone;
+    }
+
+    /// Takes in what a watch showed of the pod, `at` that moment.
+    pub fn see_pod(&mut self, pod: &Pod, at: Instant) {
+        let news = PodSight::read(pod);
+        if let Some(known) = &self.pod
+            && (known.task.ended().is_some() && news.task.ended().is_none() || known.deleting && !news.deleting)
+        {
+            // An old state shown again by a re-list, or a second pod that the Job controller made for a deleted one.
+            return;
+        }
+        if news.node.is_some() {
+            self.seen.scheduled.get_or_insert(at);
+        }
+        if news.unschedulable.is_some() {
+            self.seen.unschedulable.get_or_insert(at);
+        }
+        if news.task.ended().is_some() {
+            self.seen.task_ended.get_or_insert(at);
+        }
+        self.pod = Some(news);
+    }
+
+    /// Takes in that a pod is gone; it may be another one's name.
+    pub fn lose_pod(&mut self, name: &str) {
+        if self.pod.as_ref().is_some_and(|pod| pod.name == name) {
+            self.pod_gone = true;
+        }
+    }
+
+    /// Takes in a warning event.
+    pub fn see_event(&mut self, event: &Event) {
+        let warning = Warning {
+            reason: event.reason.clone().unwrap_or_default(),
+            message: event.message.clone().unwrap_or_default(),
+        };
+        self.warnings.retain(|known| known.reason != warning.reason);
+        self.warnings.push(warning);
+        if self.warnings.len() > MAX_WARNINGS {
+            self.warnings.remove(0);
+        }
+    }
+
+    /// The latest warning of one reason.
+    pub fn warning(&self, reason: &str) -> Option<&str> {
+        let found = self.warnings.iter().find(|warning| warning.reason == reason);
+        found.map(|warning| warning.message.as_str())
+    }
+
+    /// True where nothing more can come of this Job and its pod.
+    pub fn is_over(&self) -> bool {
+        let ended = |container: &ContainerSight| matches!(container, ContainerSight::Ended(_));
+        self.pod_gone
+            || self.pod.as_ref().is_some_and(|pod| {
+                let done = matches!(pod.phase.as_str(), "Succeeded" | "Failed");
+                done || ended(&pod.task) && (ended(&pod.prepare) || pod.prepare == ContainerSight::Unknown)
+            })
+    }
+}
+
+impl PodSight {
+    /// Reads the parts that matter.
+    pub fn read(pod: &Pod) -> PodSight {
+        let status = pod.status.clone().unwrap_or_default();
+        let conditions = status.conditions.unwrap_or_default();
+        let condition = |kind: &str| conditions.iter().find(|condition| condition.type_ == kind);
+        let unschedulable = condition("PodScheduled")
+            .filter(|condition| condition.status == "False")
+            .map(|condition| condition.message.clone().unwrap_or_default());
+        let disrupted = condition("DisruptionTarget").filter(|condition| condition.status == "True");
+        let disrupted = disrupted.map(|condition| {
+            let reason = condition.reason.clone().unwrap_or_default();
+            (reason, condition.message.clone().unwrap_or_default())
+        });
+        let containers = status.container_statuses.unwrap_or_default();
+        let container = |name: &str| {
+            let found = containers.iter().find(|container| container.name == name);
+            ContainerSight::read(found.and_then(|container| container.state.as_ref()))
+        };
+        PodSight {
+            name: pod.metadata.name.clone().unwrap_or_default(),
+            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+            unschedulable,
+            deleting: pod.metadata.deletion_timestamp.is_some(),
+            phase: status.phase.unwrap_or_default(),
+            reason: status.reason.unwrap_or_default(),
+            message: status.message.unwrap_or_default(),
+            disrupted,
+            task: container(TASK_CONTAINER),
+            prepare: container(PREPARE_CONTAINER),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(status: serde_json::Value) -> Pod {
+        let pod = serde_json::json!({
+            "metadata": {"name": "task-a-x7k2q"}, "spec": {"containers": [], "nodeName": "n"}, "status": status,
+        });
+        serde_json::from_value(pod).unwrap()
+    }
+
+    fn ended(message: &str) -> Pod {
+        pod(serde_json::json!({"phase": "Running", "containerStatuses": [{
+            "name": "task", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"terminated": {"exitCode": 0, "reason": "Completed", "message": message}},
+        }]}))
+    }
+
+    #[test]
+    fn the_end_is_learned_from_the_container_before_the_phase_changes_and_is_not_forgotten() {
+        let mut sight = Sight::default();
+        let first = Instant::now();
+        sight.see_pod(&ended("report"), first);
+        sight.see_pod(&pod(serde_json::json!({"phase": "Running"})), first);
+        sight.see_pod(&ended("report"), Instant::now());
+        let task = &sight.pod.as_ref().unwrap().task;
+        assert_eq!(task.ended().unwrap().message, "report");
+        assert_eq!(sight.seen.task_ended, Some(first));
+        assert!(sight.is_over());
+    }
+
+    #[test]
+    fn a_pod_is_not_over_while_the_preparing_container_publishes() {
+        let mut sight = Sight::default();
+        let mut both = ended("report");
+        let statuses = both.status.as_mut().unwrap().container_statuses.as_mut().unwrap();
+        let mut prepare = statuses[0].clone();
+        prepare.name = "prepare".to_owned();
+        prepare.state = serde_json::from_value(serde_json::json!({"running": {}})).unwrap();
+        statuses.push(prepare);
+        sight.see_pod(&both, Instant::now());
+        assert!(!sight.is_over());
+    }
+
+    #[test]
+    fn somebody_elses_pod_is_not_missed_and_warnings_are_bounded() {
+        let mut sight = Sight::default();
+        sight.see_pod(&pod(serde_json::json!({})), Instant::now());
+        sight.lose_pod("another");
+        assert!(!sight.pod_gone);
+        sight.lose_pod("task-a-x7k2q");
+        assert!(sight.pod_gone);
+        for count in 0..20 {
+            let event = serde_json::json!({"metadata": {}, "involvedObject": {}, "reason": format!("r{count}")});
+            sight.see_event(&serde_json::from_value(event).unwrap());
+        }
+        assert_eq!(sight.warnings.len(), MAX_WARNINGS);
+        assert_eq!(sight.warning("r19"), Some(""));
+    }
+
+    #[test]
+    fn a_job_that_is_deleted_stays_gone() {
+        let job: Job = serde_json::from_value(serde_json::json!({"metadata": {}})).unwrap();
+        let mut sight = Sight::default();
+        sight.see_job(&job);
+        assert_eq!(sight.job, JobSight::Active);
+        sight.lose_job();
+        sight.see_job(&job);
+        assert_eq!(sight.job, JobSight::Gone);
+    }
+}

@@ -1,0 +1,123 @@
+//! Every turn a Job can take, without a cluster.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::*;
+
+const BOUNDS: Bounds = Bounds {
+    start: Duration::from_secs(10),
+    whole: Duration::from_secs(100),
+};
+
+fn sight(task: Value, prepare: Option<Value>) -> Sight {
+    sight_of(task, prepare, json!({"name": "task-a-x7k2q"}))
+}
+
+fn sight_of(task: Value, prepare: Option<Value>, metadata: Value) -> Sight {
+    let status = |name: &str, state: Value| json!({"name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state});
+    let mut statuses = vec![status("task", task)];
+    statuses.extend(prepare.map(|state| status("prepare", state)));
+    let pod = json!({"metadata": metadata, "spec": {"containers": []}, "status": {"containerStatuses": statuses}});
+    let mut sight = Sight::default();
+    sight.see_pod(&serde_json::from_value(pod).unwrap(), Instant::now());
+    sight
+}
+
+fn after(sight: &Sight, seconds: u64) -> Step {
+    next(sight, Duration::from_secs(seconds), BOUNDS)
+}
+
+fn ended(message: &str) -> Value {
+    json!({"terminated": {"exitCode": 0, "reason": "Completed", "message": message}})
+}
+
+fn kind(step: &Step) -> Option<FailureKind> {
+    match step {
+        Step::Failed(failure) => Some(failure.kind),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_task_waits_runs_and_ends() {
+    assert_eq!(after(&Sight::default(), 1), Step::Wait);
+    assert_eq!(
+        after(&sight(json!({"waiting": {"reason": "ContainerCreating"}}), None), 1),
+        Step::Wait
+    );
+    assert_eq!(after(&sight(json!({"running": {}}), None), 50), Step::Follow);
+    assert!(matches!(after(&sight(ended("report"), None), 1000), Step::Ended(ended) if ended.message == "report"));
+}
+
+#[test]
+fn every_wait_ends() {
+    assert_eq!(kind(&after(&Sight::default(), 10)), Some(FailureKind::Cluster));
+    let waiting = sight(json!({"waiting": {"reason": "ContainerCreating"}}), None);
+    assert_eq!(kind(&after(&waiting, 10)), Some(FailureKind::Deadline));
+    let running = sight(json!({"running": {}}), None);
+    assert_eq!(kind(&after(&running, 100)), Some(FailureKind::Deadline));
+    assert_eq!(BOUNDS.next(Duration::from_secs(4)), Duration::from_secs(6));
+    assert_eq!(BOUNDS.next(Duration::from_secs(40)), Duration::from_secs(60));
+}
+
+#[test]
+fn a_deleted_pod_has_its_grace_to_say_how_far_the_task_came() {
+    let metadata = json!({"name": "task-a-x7k2q", "deletionTimestamp": "2026-11-22T10:00:00Z"});
+    let mut leaving = sight_of(json!({"running": {}}), None, metadata.clone());
+    assert_eq!(after(&leaving, 20), Step::Wait);
+    leaving.lose_pod("task-a-x7k2q");
+    assert_eq!(kind(&after(&leaving, 20)), Some(FailureKind::Evicted));
+    let cancelled = json!({
+        "report": "finished", "end": "cancelled",
+        "cache": {"python": {"status": "hit"}, "system": {"status": "not_asked"}},
+        "timeline": {"total_us": 1, "spans": []}, "stdout": {"written_bytes": 3, "passed_bytes": 3},
+        "stderr": {"written_bytes": 0, "passed_bytes": 0}, "resolved": {},
+    });
+    let told = sight_of(ended(&cancelled.to_string()), None, metadata);
+    let Step::Ended(end) = after(&told, 20) else {
+        panic!("{told:?}");
+    };
+    assert_eq!(report(&end, &told, Will::Run).unwrap_err().kind, FailureKind::Evicted);
+    assert!(report(&end, &told, Will::Cancel).is_ok());
+}
+
+#[test]
+fn a_job_that_ended_out_of_sight_is_asked_about_once() {
+    let mut sight = Sight::default();
+    let job = json!({"metadata": {}, "status": {"conditions": [{"type": "Complete", "status": "True"}]}});
+    sight.see_job(&serde_json::from_value(job).unwrap());
+    assert_eq!(after(&sight, 1), Step::Ask);
+    sight.asked = true;
+    assert_eq!(kind(&after(&sight, 1)), Some(FailureKind::Evicted));
+}
+
+#[test]
+fn nobody_waits_for_a_preparation_that_died_before_it_could_tell() {
+    let killed = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}});
+    let lost = sight(json!({"running": {}}), Some(killed));
+    assert_eq!(kind(&after(&lost, 1)), Some(FailureKind::OutOfMemory));
+}
+
+#[test]
+fn a_preparation_that_died_while_publishing_leaves_the_task_alone() {
+    let killed =
+        json!({"terminated": {"exitCode": 137, "reason": "OOMKilled", "message": "{\"report\":\"handed_over\"}"}});
+    let cut = sight(json!({"running": {}}), Some(killed));
+    assert_eq!(after(&cut, 1), Step::Follow);
+    let Preparation::Unpublished(failure) = preparation(&cut) else {
+        panic!("{cut:?}");
+    };
+    assert!(failure.message.contains("preparing"), "{failure}");
+}
+
+#[test]
+fn a_preparation_is_told_from_none_and_from_one_that_goes_on() {
+    assert_eq!(preparation(&sight(ended(""), None)), Preparation::None);
+    let going = sight(ended(""), Some(json!({"running": {}})));
+    assert_eq!(preparation(&going), Preparation::Going);
+    let published = r#"{"report":"published","timeline":{"total_us":5,"spans":[]},"ready_us":3}"#;
+    let done = sight(ended(""), Some(ended(published)));
+    assert!(matches!(preparation(&done), Preparation::Ended(_)));
+}

@@ -1,0 +1,188 @@
+//! What a task's containers mount, and where: the request, the caches, folders of their own.
+//!
+//! ```text
+//! container   /task     /cache/python, /nix            /handover   /scratch, /tmp
+//! task        request   PVC, read-only, as needed      read-only   emptyDirs of its own
+//! prepare     request   PVC, writable, as needed       writable    emptyDirs of its own
+//! maintain    request   PVC, writable, or whole volumes below /volumes
+//! ```
+
+use hybrid_cache_model::CachePolicy;
+use hybrid_cache_model::pod::{
+    HANDOVER_FOLDER, NIX_MOUNT, PYTHON_MOUNT, REQUEST_FILE, SCRATCH_FOLDER, VOLUMES_FOLDER, nix_sub_path,
+    python_sub_path,
+};
+use k8s_openapi::api::core::v1::{
+    ConfigMapVolumeSource, EmptyDirVolumeSource, KeyToPath, PersistentVolumeClaimVolumeSource, SecretVolumeSource,
+    Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use super::config::{KubeConfig, Resources};
+use super::request::Needs;
+
+/// Where programs look for certificates, and the key of the ConfigMap that holds them.
+const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+const CERTIFICATES_KEY: &str = "ca-certificates.crt";
+/// What the preparing container hands over is one line of JSON.
+const HANDOVER_SIZE: &str = "1Mi";
+/// Bytes of a request that only its owner and its group may read.
+const REQUEST_MODE: i32 = 0o440;
+
+/// A volume of the pod, and how the container at hand mounts it.
+pub type Part = (Volume, VolumeMount);
+
+/// Whether a container may write what it mounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// User code runs in it.
+    ReadOnly,
+    /// It never runs user code.
+    Writable,
+}
+
+impl Access {
+    fn read_only(self) -> Option<bool> {
+        (self == Access::ReadOnly).then_some(true)
+    }
+}
+
+/// Which caches a pod mounts.
+pub struct Caches<'a> {
+    /// Which of the two.
+    pub needs: Needs,
+    /// The cluster's volumes, or empty folders that go with the pod.
+    pub policy: CachePolicy,
+    /// Which epoch of the volumes.
+    pub epoch: Option<&'a str>,
+}
+
+/// The request as `/task/request.json`: one key of the Secret, so that each container has its own.
+pub fn request(name: &str, secret: &str, key: &str) -> Part {
+    let (folder, file) = REQUEST_FILE.rsplit_once('/').unwrap_or(("/task", "request.json"));
+    let volume = Volume {
+        name: name.to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(secret.to_owned()),
+            default_mode: Some(REQUEST_MODE),
+            items: Some(vec![KeyToPath {
+                key: key.to_owned(),
+                path: file.to_owned(),
+                mode: None,
+            }]),
+            optional: None,
+        }),
+        ..Volume::default()
+    };
+    let mount = mount(&volume.name, folder, Access::ReadOnly);
+    (volume, mount)
+}
+
+/// The caches that a task needs, at `/cache/python` and `/nix`.
+pub fn caches(config: &KubeConfig, caches: &Caches, access: Access) -> Vec<Part> {
+    let wanted = [
+        (
+            caches.needs.python,
+            "python",
+            &config.python_claim,
+            PYTHON_MOUNT,
+            python_sub_path(caches.epoch),
+        ),
+        (
+            caches.needs.system,
+            "system",
+            &config.nix_claim,
+            NIX_MOUNT,
+            nix_sub_path(caches.epoch),
+        ),
+    ];
+    let parts = wanted.into_iter().filter(|(needed, ..)| *needed);
+    let parts = parts.map(|(_, name, claim, path, sub_path)| match caches.policy {
+        CachePolicy::Use => {
+            let mut mount = mount(name, path, access);
+            mount.sub_path = Some(sub_path).filter(|path| !path.is_empty());
+            (persistent(name, claim), mount)
+        }
+        CachePolicy::Bypass => {
+            let volume = empty(name, None, &config.prepare_resources.disk_limit);
+            (volume, mount(name, path, access))
+        }
+    });
+    parts.collect()
+}
+
+/// Both volumes from their roots, below `/volumes`.
+pub fn roots(config: &KubeConfig) -> Vec<Part> {
+    let both = [("python", &config.python_claim), ("system", &config.nix_claim)];
+    let part = |(name, claim): (&str, &String)| {
+        let path = format!("{VOLUMES_FOLDER}/{name}");
+        (persistent(name, claim), mount(name, &path, Access::Writable))
+    };
+    both.map(part).into()
+}
+
+/// `/scratch` and `/tmp` of one container.
+pub fn own(resources: &Resources, container: &str) -> Vec<Part> {
+    let folders = [("scratch", SCRATCH_FOLDER), ("tmp", "/tmp")];
+    let part = |(name, path): (&str, &str)| {
+        let name = format!("{container}-{name}");
+        (
+            empty(&name, None, &resources.disk_limit),
+            mount(&name, path, Access::Writable),
+        )
+    };
+    folders.map(part).into()
+}
+
+/// Where the preparing container tells that everything is there. In memory: it is watched, and one line long.
+pub fn handover(access: Access) -> Part {
+    let volume = empty("handover", Some("Memory"), HANDOVER_SIZE);
+    (volume, mount("handover", HANDOVER_FOLDER, access))
+}
+
+/// Certificates in place of the image's own, where the cluster needs some.
+pub fn certificates(config: &KubeConfig) -> Option<Part> {
+    let name = config.certificates.as_ref()?;
+    let volume = Volume {
+        name: "certificates".to_owned(),
+        config_map: Some(ConfigMapVolumeSource {
+            name: name.clone(),
+            ..ConfigMapVolumeSource::default()
+        }),
+        ..Volume::default()
+    };
+    let mut mount = mount(&volume.name, CERTIFICATES, Access::ReadOnly);
+    mount.sub_path = Some(CERTIFICATES_KEY.to_owned());
+    Some((volume, mount))
+}
+
+fn persistent(name: &str, claim: &str) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+            claim_name: claim.to_owned(),
+            read_only: None,
+        }),
+        ..Volume::default()
+    }
+}
+
+fn empty(name: &str, medium: Option<&str>, size: &str) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource {
+            medium: medium.map(str::to_owned),
+            size_limit: Some(Quantity(size.to_owned())),
+        }),
+        ..Volume::default()
+    }
+}
+
+fn mount(name: &str, path: &str, access: Access) -> VolumeMount {
+    VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.to_owned(),
+        read_only: access.read_only(),
+        ..VolumeMount::default()
+    }
+}
