@@ -16,7 +16,7 @@ if [[ -z "${ready:-}" ]]; then
   tail -n 20 /tmp/containerd.log >&2
   exit 1
 fi
-ctr --namespace k8s.io images import --label io.cri-containerd.pinned=pinned --all-platforms --no-unpack --digests - >&2
+ctr --namespace k8s.io images import --label io.cri-containerd.pinned=pinned --all-platforms --no-unpack - >&2
 kill "$pid"
 wait "$pid" || true
 rm -rf /var/lib/containerd/tmpmounts/*

@@ -53,7 +53,7 @@ pub fn import_images(script: &Path, images: &Path, layer: &Path) -> Result<()> {
     // As kind does it: containerd makes its own mounts, which Docker's filter forbids.
     let mut run: Command = cmd!(
         shell,
-        "docker run --rm --interactive --name {CONTAINER} --network none --security-opt seccomp=unconfined
+        "docker run --rm --interactive --name {CONTAINER} --network none --log-driver none --security-opt seccomp=unconfined
          --entrypoint /bin/bash {STAGE} -c {script}"
     )
     .into();

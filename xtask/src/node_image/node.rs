@@ -49,13 +49,12 @@ pub fn layer(site: &Site, file: &Path, program: impl Fn(&str) -> Result<PathBuf>
             let text = String::from_utf8(bytes).context("kind's settings of containerd are no text")?;
             layer.file(&place, settings(&text, &site.pins)?.as_bytes(), 0o644)?;
         } else {
-            let is_program = Path::new(&place).parent().is_some_and(|folder| folder.ends_with("bin"));
-            layer.file(&place, &bytes, if is_program { 0o755 } else { 0o644 })?;
+            layer.file(&place, &bytes, mode(&place))?;
         }
     }
     for (name, bytes) in &site.files {
         if let Some(place) = name.strip_prefix(OWN_FILES) {
-            layer.file(place, bytes, 0o644)?;
+            layer.file(place, bytes, mode(place))?;
         }
     }
     for (folder, programs) in &site.pins.node {
@@ -73,6 +72,14 @@ pub fn layer(site: &Site, file: &Path, program: impl Fn(&str) -> Result<PathBuf>
     // It registers things with the kernel, which is not the node's.
     layer.link("etc/systemd/system/systemd-binfmt.service", "/dev/null")?;
     layer.finish()
+}
+
+/// A module's files have lost their modes: what lies in a folder of programs is one.
+fn mode(place: &str) -> u32 {
+    match Path::new(place).parent() {
+        Some(folder) if folder.ends_with("bin") => 0o755,
+        _ => 0o644,
+    }
 }
 
 /// kind's settings of containerd, with what our nodes need changed.
