@@ -22,7 +22,8 @@ pub use endpoint::{Endpoint, Settings};
 pub use types::{Build, BuildCache, Container, EngineInfo, Executed, Listener, StoredImage};
 
 use stream::{ANSWER, SILENCE, Says, Upload, answer, failed, follow};
-use trouble::{Trouble, has_client};
+pub use trouble::Trouble;
+use trouble::has_client;
 use types::split;
 
 /// Docker Engine 19.03.
@@ -49,16 +50,25 @@ impl Engine {
     /// The same with other settings than this process's own; see there for errors.
     pub async fn connect_to(settings: &Settings) -> Result<Engine> {
         let endpoint = settings.endpoint()?;
-        let docker = open(&endpoint).map_err(|trouble| trouble.at(&endpoint))?;
-        let no_answer = |said: String| Trouble::NoAnswer(said).at(&endpoint);
+        let connected = Engine::look(&endpoint).await;
+        connected.map_err(|trouble| trouble.at(&endpoint))
+    }
+
+    /// The same with what is wrong as a value.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub async fn look(endpoint: &Endpoint) -> Result<Engine, Trouble> {
+        let docker = open(endpoint)?;
         let docker = match timeout(ANSWER, docker.negotiate_version()).await {
             Ok(Ok(docker)) => docker,
-            Ok(Err(error)) => return Err(no_answer(error.to_string())),
-            Err(_) => return Err(no_answer(format!("silent for {} s", ANSWER.as_secs()))),
+            Ok(Err(error)) => return Err(Trouble::NoAnswer(error.to_string())),
+            Err(_) => return Err(Trouble::NoAnswer(format!("silent for {} s", ANSWER.as_secs()))),
         };
         if docker.client_version() < OLDEST_API {
-            return Err(Trouble::TooOld(docker.client_version().to_string()).at(&endpoint));
+            return Err(Trouble::TooOld(docker.client_version().to_string()));
         }
+        let endpoint = endpoint.clone();
         Ok(Engine { docker, endpoint })
     }
 
@@ -80,6 +90,7 @@ impl Engine {
             api_version: self.docker.client_version().to_string(),
             cgroup_version: cgroup_version.to_owned(),
             storage_driver: info.driver.unwrap_or_default(),
+            default_runtime: info.default_runtime.unwrap_or_default(),
             operating_system: info.operating_system.unwrap_or_default(),
             cpus: count(info.ncpu),
             memory_bytes: count(info.mem_total),

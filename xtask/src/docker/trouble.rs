@@ -40,7 +40,8 @@ impl Trouble {
         Expected::prerequisite(format!("{problem} ({host}, from {chosen_by})\nhint: {hint}"))
     }
 
-    fn words(&self) -> (String, &'static str) {
+    /// What is wrong, and the next step.
+    pub fn words(&self) -> (String, &'static str) {
         let owned = |text: &str| text.to_owned();
         match self {
             Trouble::NotInstalled => (

@@ -18,6 +18,8 @@ pub struct EngineInfo {
     pub cgroup_version: String,
     /// `overlay2`.
     pub storage_driver: String,
+    /// Runtime of containers that name none: `runc`.
+    pub default_runtime: String,
     /// The engine's machine, which may be a virtual one.
     pub operating_system: String,
     /// Processors it may use.

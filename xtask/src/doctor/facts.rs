@@ -1,5 +1,8 @@
 //! What the checks judge: plain data, so that a test can hand them any fault.
 
+use crate::cluster::kind;
+use crate::docker::Trouble;
+
 /// What is known of one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Known<T> {
@@ -59,21 +62,14 @@ pub struct Disk {
 /// The Docker engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Docker {
-    /// There is neither a socket nor a program.
-    Missing,
-    /// There is a socket that nobody answers on, or that this user may not open.
-    Silent {
-        /// What happened.
-        error: String,
-        /// True where access was refused.
-        denied: bool,
-    },
+    /// It cannot be used.
+    Trouble(Trouble),
     /// It answers.
     Running {
         /// Its version.
         version: String,
-        /// Newest API it speaks, `1.41`.
-        api: (u32, u32),
+        /// The API version that is spoken with it.
+        api: String,
         /// Runtime of containers that name none.
         default_runtime: String,
     },
@@ -82,15 +78,8 @@ pub enum Docker {
 /// The `kind` program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// It is nowhere.
-    Missing,
-    /// It is there.
-    Found {
-        /// Its version, `(0, 33, 0)`.
-        version: (u32, u32, u32),
-        /// Where.
-        path: String,
-    },
+    /// It was looked for.
+    Looked(kind::Found),
     /// It is not needed: the cluster is somebody else's.
     NotNeeded,
 }

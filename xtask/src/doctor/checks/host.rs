@@ -1,13 +1,11 @@
 //! Checks of this machine, its Docker engine and its tools.
 
 use super::size;
+use crate::cluster::kind::Found;
+use crate::docker::Trouble;
 use crate::doctor::facts::{Docker, Facts, Kind, Known};
 use crate::doctor::finding::Finding;
 
-/// Oldest API that every call of ours exists in: Docker 20.10.
-const MIN_API: (u32, u32) = (1, 41);
-/// Oldest kind that takes the definition in manifests/kind-cluster.yaml.
-const MIN_KIND: (u32, u32, u32) = (0, 27, 0);
 /// Below this nothing larger than an interpreter could be installed, in bytes.
 const LOW_BYTES: u64 = 2 << 30;
 /// Several scenarios with a toolchain each, in bytes.
@@ -19,12 +17,8 @@ const MIN_INOTIFY_INSTANCES: u64 = 512;
 
 pub(super) fn docker_installed(facts: &Facts) -> Finding {
     const ID: &str = "docker.installed";
-    match facts.docker {
-        Docker::Missing => Finding::bad(
-            ID,
-            "no Docker engine on this machine",
-            "install Docker (Debian: apt install docker.io), or use an existing cluster: --context NAME",
-        ),
+    match &facts.docker {
+        Docker::Trouble(trouble @ Trouble::NotInstalled) => of_trouble(ID, trouble),
         _ => Finding::good(ID, "there is a Docker engine"),
     }
 }
@@ -32,17 +26,9 @@ pub(super) fn docker_installed(facts: &Facts) -> Finding {
 pub(super) fn docker_running(facts: &Facts) -> Finding {
     const ID: &str = "docker.running";
     match &facts.docker {
-        Docker::Missing => Finding::skipped(ID, "see docker.installed"),
-        Docker::Silent { error, denied: true } => Finding::bad(
-            ID,
-            format!("this user may not talk to Docker: {error}"),
-            "join the group docker (usermod -aG docker USER) and log in again",
-        ),
-        Docker::Silent { error, denied: false } => Finding::bad(
-            ID,
-            format!("Docker does not answer: {error}"),
-            "start it (systemctl start docker, or dockerd as root); DOCKER_HOST must name the daemon that is meant",
-        ),
+        Docker::Trouble(Trouble::NotInstalled) => Finding::skipped(ID, "see docker.installed"),
+        Docker::Trouble(Trouble::TooOld(_)) => Finding::good(ID, "Docker answers"),
+        Docker::Trouble(trouble) => of_trouble(ID, trouble),
         Docker::Running { version, .. } => Finding::good(ID, format!("Docker {version} answers")),
     }
 }
@@ -50,17 +36,15 @@ pub(super) fn docker_running(facts: &Facts) -> Finding {
 pub(super) fn docker_api(facts: &Facts) -> Finding {
     const ID: &str = "docker.api";
     match &facts.docker {
-        Docker::Running { api, version, .. } if *api < MIN_API => Finding::bad(
-            ID,
-            format!("Docker {version} speaks API {}.{}", api.0, api.1),
-            format!(
-                "update Docker: {}.{} is the oldest API that works (Docker 20.10)",
-                MIN_API.0, MIN_API.1
-            ),
-        ),
-        Docker::Running { api, .. } => Finding::good(ID, format!("API {}.{}", api.0, api.1)),
-        _ => Finding::skipped(ID, "see docker.running"),
+        Docker::Trouble(trouble @ Trouble::TooOld(_)) => of_trouble(ID, trouble),
+        Docker::Trouble(_) => Finding::skipped(ID, "see docker.running"),
+        Docker::Running { api, .. } => Finding::good(ID, format!("API {api}")),
     }
+}
+
+fn of_trouble(id: &'static str, trouble: &Trouble) -> Finding {
+    let (fact, fix) = trouble.words();
+    Finding::bad(id, fact, fix)
 }
 
 pub(super) fn capability(facts: &Facts) -> Finding {
@@ -105,12 +89,14 @@ pub(super) fn cgroup(facts: &Facts) -> Finding {
 pub(super) fn kind_installed(facts: &Facts) -> Finding {
     const ID: &str = "kind.installed";
     match &facts.kind {
-        Kind::Missing => Finding::bad(
+        Kind::Looked(Found::Missing) => Finding::bad(
             ID,
-            "no program `kind` on the path",
-            "install kind, or build it with a node image: cargo xtask node-image",
+            "there is no program `kind` on this machine",
+            "`cargo xtask node-image` builds one, together with a node image; or install kind",
         ),
-        Kind::Found { path, .. } => Finding::good(ID, path.clone()),
+        Kind::Looked(Found::TooOld { program, .. } | Found::Usable { program, .. }) => {
+            Finding::good(ID, program.display().to_string())
+        }
         Kind::NotNeeded => Finding::skipped(ID, "the cluster was named with --context"),
     }
 }
@@ -118,18 +104,14 @@ pub(super) fn kind_installed(facts: &Facts) -> Finding {
 pub(super) fn kind_version(facts: &Facts) -> Finding {
     const ID: &str = "kind.version";
     match &facts.kind {
-        Kind::Found { version, .. } if *version < MIN_KIND => Finding::bad(
+        Kind::Looked(Found::TooOld { version, .. }) => Finding::bad(
             ID,
-            format!("kind {}", dotted(*version)),
-            format!("update kind: {} is the oldest that works", dotted(MIN_KIND)),
+            format!("kind {version} does not know what manifests/kind-cluster.yaml asks for"),
+            "update kind, or build one: cargo xtask node-image",
         ),
-        Kind::Found { version, .. } => Finding::good(ID, format!("kind {}", dotted(*version))),
+        Kind::Looked(Found::Usable { version, .. }) => Finding::good(ID, format!("kind {version}")),
         _ => Finding::skipped(ID, "see kind.installed"),
     }
-}
-
-fn dotted((major, minor, patch): (u32, u32, u32)) -> String {
-    format!("{major}.{minor}.{patch}")
 }
 
 pub(super) fn ports(facts: &Facts) -> Finding {

@@ -1,4 +1,6 @@
 use super::judge;
+use crate::cluster::kind::Found;
+use crate::docker::Trouble;
 use crate::doctor::facts::{Claim, Cluster, Disk, Docker, Facts, Host, Image, Kind, Known, Name, Trial};
 use crate::doctor::finding::{Finding, Verdict};
 
@@ -26,13 +28,13 @@ fn healthy() -> Facts {
         },
         docker: Docker::Running {
             version: "28.2.2".to_owned(),
-            api: (1, 50),
+            api: "1.50".to_owned(),
             default_runtime: "runc".to_owned(),
         },
-        kind: Kind::Found {
-            version: (0, 33, 0),
-            path: "/usr/bin/kind".to_owned(),
-        },
+        kind: Kind::Looked(Found::Usable {
+            program: "/usr/bin/kind".into(),
+            version: "0.33.0".to_owned(),
+        }),
         image: Known::Yes(Image {
             reference: "nix-portable-base:abc".to_owned(),
             id: Some("sha256:1".to_owned()),
@@ -108,36 +110,28 @@ fn nothing_is_wrong_with_a_healthy_cluster_and_every_id_is_there_once() {
 
 #[test]
 fn docker() {
-    bad("docker.installed", "no Docker", |facts| facts.docker = Docker::Missing);
-    bad("docker.running", "does not answer", |facts| {
-        facts.docker = Docker::Silent {
-            error: "connection refused".to_owned(),
-            denied: false,
-        };
-    });
-    bad("docker.running", "may not talk", |facts| {
-        facts.docker = Docker::Silent {
-            error: "permission denied".to_owned(),
-            denied: true,
-        };
-    });
-    bad("docker.api", "1.40", |facts| {
-        facts.docker = Docker::Running {
-            version: "19.03".to_owned(),
-            api: (1, 40),
-            default_runtime: "runc".to_owned(),
-        };
-    });
+    let trouble = |trouble: Trouble| move |facts: &mut Facts| facts.docker = Docker::Trouble(trouble);
+    bad("docker.installed", "not installed", trouble(Trouble::NotInstalled));
+    bad("docker.running", "not running", trouble(Trouble::NotRunning));
+    bad("docker.running", "may not talk", trouble(Trouble::NotAllowed));
+    bad(
+        "docker.running",
+        "silent",
+        trouble(Trouble::NoAnswer("silent".to_owned())),
+    );
+    bad("docker.api", "1.38", trouble(Trouble::TooOld("1.38".to_owned())));
 }
 
 #[test]
 fn kind() {
-    bad("kind.installed", "no program", |facts| facts.kind = Kind::Missing);
+    bad("kind.installed", "no program", |facts| {
+        facts.kind = Kind::Looked(Found::Missing)
+    });
     bad("kind.version", "0.9.0", |facts| {
-        facts.kind = Kind::Found {
-            version: (0, 9, 0),
-            path: "kind".to_owned(),
-        };
+        facts.kind = Kind::Looked(Found::TooOld {
+            program: "kind".into(),
+            version: "0.9.0".to_owned(),
+        });
     });
 }
 
@@ -262,7 +256,7 @@ fn the_cache() {
 #[test]
 fn what_cannot_be_looked_at_names_no_fault_of_its_own() {
     let mut facts = healthy();
-    facts.docker = Docker::Missing;
+    facts.docker = Docker::Trouble(Trouble::NotInstalled);
     facts.cluster = Known::No("no kubeconfig".to_owned());
     facts.image = Known::No("see docker.installed".to_owned());
     facts.trial = Known::No("see cluster.reachable".to_owned());
