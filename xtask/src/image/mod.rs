@@ -1,14 +1,101 @@
-//! `cargo xtask image`.
+//! `cargo xtask image`: the image that tasks run in, built once for each content, the same id for the same content.
 
-use anyhow::Result;
+mod archive;
+mod base;
+mod build;
+mod contents;
+mod context;
+mod normal;
+mod remembered;
+mod talk;
 
+use std::io::IsTerminal;
+
+use anyhow::{Context as _, Result};
+
+pub use base::Base;
+pub use build::{Order, Rebuild, ensure};
+pub use remembered::Built;
+
+use crate::checkout::Checkout;
+use crate::docker::Engine;
 use crate::exit::Exit;
 use crate::flags;
+use talk::Talk;
+
+/// What the image is made from, in the checkout.
+const FOLDER: &str = "images/nix-portable-base";
+/// What the image is called; its tag is a hash of what it is made of.
+pub const REPOSITORY: &str = "nix-portable-base";
+/// Names an image to use instead of ours, everywhere.
+pub const OVERRIDE: &str = "NIX_PORTABLE_BASE_IMAGE";
+
+/// The image that tasks shall run in: the one that [`OVERRIDE`] names, else the one that was built last. None where
+/// nothing was built yet; [`ensure`] builds it.
+pub fn reference(checkout: &Checkout) -> Option<String> {
+    overridden().or_else(|| remembered::last(checkout).map(|built| built.reference))
+}
+
+/// The image that a person wants instead of ours.
+pub fn overridden() -> Option<String> {
+    std::env::var(OVERRIDE).ok().filter(|reference| !reference.is_empty())
+}
 
 /// Runs the command.
 ///
 /// # Errors
-/// It is not built yet.
-pub fn run(_flags: &flags::Image) -> Result<Exit> {
-    anyhow::bail!("not built yet")
+/// There is no Docker engine, a tool or the base cannot be had, or the build fails.
+pub fn run(flags: &flags::Image) -> Result<Exit> {
+    let checkout = Checkout::find()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(async {
+        let engine = Engine::connect().await?;
+        let order = Order {
+            base: Base::of_flag(flags.base.as_deref()),
+            rebuild: if flags.force {
+                Rebuild::Always
+            } else {
+                Rebuild::WhenChanged
+            },
+        };
+        let mut built = ensure(&checkout, &engine, &order).await?;
+        if let Some(target) = &flags.push {
+            push(&engine, &mut built, target).await?;
+        }
+        show(&built, flags.json)
+    })?;
+    Ok(Exit::Good)
+}
+
+async fn push(engine: &Engine, built: &mut Built, target: &str) -> Result<()> {
+    let talk = Talk::new();
+    talk.step(&["pushing ", target].concat());
+    engine.tag(&built.reference, target).await?;
+    engine.push(target, &mut |line| talk.detail(line)).await?;
+    let pushed = engine.image(target).await?;
+    let repository = target.rsplit_once(':').map_or(target, |(repository, _)| repository);
+    let digests = pushed.map(|image| image.digests).unwrap_or_default();
+    built.pushed = digests.into_iter().find(|digest| digest.starts_with(repository));
+    Ok(())
+}
+
+fn show(built: &Built, is_json: bool) -> Result<()> {
+    if is_json {
+        println!("{}", serde_json::to_string_pretty(built)?);
+        return Ok(());
+    }
+    println!("{}", built.reference);
+    let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
+    let (unpacked, compressed) = (mebibytes(built.unpacked_bytes), mebibytes(built.compressed_bytes));
+    eprintln!("{} · {unpacked} MiB on a node, {compressed} MiB compressed", built.id);
+    if let Some(pushed) = &built.pushed {
+        eprintln!("pushed as {pushed}");
+    }
+    if overridden().is_some() && std::io::stderr().is_terminal() {
+        eprintln!("note: {OVERRIDE} is set, so other commands use that image and not this one");
+    }
+    Ok(())
 }

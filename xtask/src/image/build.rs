@@ -1,0 +1,214 @@
+//! The build itself: base, root file system, tools, image, normal form; or nothing, where nothing changed.
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::base::{Base, Site};
+use super::context::{self, Context};
+use super::remembered::{self, Built, Workshop};
+use super::talk::Talk;
+use super::{FOLDER, REPOSITORY, archive, contents};
+use crate::checkout::Checkout;
+use crate::docker::{Build, BuildCache, Engine};
+
+/// Name of the root file system's image: named, so that cleaning up does not take the longest step's result.
+const ROOT: &str = "hybrid-cache-image-root:latest";
+/// Name of the image before it is brought into normal form.
+const RAW: &str = "hybrid-cache-image-raw:latest";
+
+/// What is wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Order {
+    /// What to build on.
+    pub base: Base,
+    /// When to build.
+    pub rebuild: Rebuild,
+}
+
+/// When an image is built that is there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rebuild {
+    /// When it would be made of something else.
+    #[default]
+    WhenChanged,
+    /// Always, with nothing from earlier builds: how Debian's updates get in.
+    Always,
+}
+
+/// The image in the engine, built where it is not there yet. Does not look at [`super::OVERRIDE`].
+///
+/// # Errors
+/// A tool or the base cannot be had, the build fails, or the engine goes away.
+pub async fn ensure(checkout: &Checkout, engine: &Engine, order: &Order) -> Result<Built> {
+    let runner = contents::runner(checkout)?;
+    let recipe = recipe(checkout)?;
+    let inputs = inputs(checkout, &recipe, &runner, order)?;
+    let is_anew = order.rebuild == Rebuild::Always;
+    if !is_anew && let Some(built) = present(engine, remembered::recall(checkout, &inputs)).await? {
+        remembered::keep(checkout, &inputs, &built)?;
+        return Ok(built);
+    }
+    let talk = Talk::new();
+    let workshop = Workshop::open(checkout, || talk.step("waiting for another build of this checkout"))?;
+    // Whoever held the lock has perhaps built just this.
+    if !is_anew && let Some(built) = present(engine, remembered::recall(checkout, &inputs)).await? {
+        return Ok(built);
+    }
+    let maker = Maker {
+        engine,
+        talk: &talk,
+        workshop: &workshop,
+        is_anew,
+    };
+    let built = maker.make(checkout, &order.base, recipe, runner).await?;
+    for note in &built.notes {
+        talk.note(&["note: ", note].concat());
+    }
+    remembered::keep(checkout, &inputs, &built)?;
+    Ok(built)
+}
+
+/// A remembered image counts only where the engine still has just that one under its name.
+async fn present(engine: &Engine, built: Option<Built>) -> Result<Option<Built>> {
+    let Some(built) = built else { return Ok(None) };
+    let found = engine.image(&built.reference).await?;
+    Ok(found.is_some_and(|image| image.id == built.id).then_some(built))
+}
+
+/// The folder with the Dockerfile, as the engine shall see it.
+fn recipe(checkout: &Checkout) -> Result<Context> {
+    let folder = checkout.path(FOLDER);
+    let mut recipe = Context::default();
+    recipe.add_folder("build", &folder, |name| name != "Dockerfile" && name != "README.md")?;
+    recipe.add("Dockerfile", context::read(&folder.join("Dockerfile"))?);
+    Ok(recipe)
+}
+
+/// A hash of everything in this checkout that goes in, quick to make. What this code does with it goes in as well.
+fn inputs(checkout: &Checkout, recipe: &Context, runner: &[u8], order: &Order) -> Result<blake3::Hash> {
+    let mut all = recipe.clone();
+    all.add("runner", runner);
+    all.add("base", order.base.name());
+    all.add("pins", context::read(&checkout.path("images/tools.toml"))?);
+    all.add_folder("debnix", &checkout.path("images/debnix"), |_| true)?;
+    let code = [
+        include_str!("archive.rs"),
+        include_str!("base.rs"),
+        include_str!("build.rs"),
+        include_str!("contents.rs"),
+        include_str!("context.rs"),
+        include_str!("normal.rs"),
+    ];
+    all.add("code", code.concat());
+    Ok(all.hash())
+}
+
+struct Maker<'a> {
+    engine: &'a Engine,
+    talk: &'a Talk,
+    workshop: &'a Workshop,
+    is_anew: bool,
+}
+
+impl Maker<'_> {
+    async fn make(&self, checkout: &Checkout, base: &Base, recipe: Context, runner: Vec<u8>) -> Result<Built> {
+        self.talk.step("looking for tools");
+        let brought = contents::bring(checkout, self.talk)?;
+        let site = Site {
+            engine: self.engine,
+            checkout,
+            work: &self.workshop.folder,
+            is_anew: self.is_anew,
+            talk: self.talk,
+        };
+        let base = site.provide(base).await?;
+        let arguments = [("BASE_IMAGE", base.reference.as_str()), ("NIX", brought.nix)];
+        let root = self.root(&recipe, &arguments).await?;
+
+        let system_source = brought.system.as_ref().map(|system| system.source_id.clone());
+        let mut tree = recipe;
+        for (place, files) in [
+            ("tools", brought.files),
+            ("own", contents::own(runner, root.interpreter, brought.system)?),
+        ] {
+            tree.merge(files.below(place));
+        }
+        // Debian's packages are not pinned: their versions tell apart what the same recipe made at different times.
+        let mut content = tree.clone();
+        content.add("packages", root.packages);
+        content.add("arguments", brought.nix);
+        let reference = [REPOSITORY, ":", &content.hash().to_hex()[..16]].concat();
+        let sizes = self.image(&tree, &arguments, &reference).await?;
+        let image = self.engine.image(&reference).await?;
+        let image = image.with_context(|| format!("{reference} was loaded, but the engine does not have it"))?;
+        self.engine.tag(&reference, &[REPOSITORY, ":latest"].concat()).await?;
+        Ok(Built {
+            reference,
+            id: image.id,
+            unpacked_bytes: sizes.unpacked_bytes,
+            compressed_bytes: sizes.compressed_bytes,
+            base: base.reference,
+            nix: brought.nix.to_owned(),
+            system_source,
+            notes: brought.notes.into_iter().chain(base.note).collect(),
+            pushed: None,
+        })
+    }
+
+    /// The root file system, which is asked about its interpreter before the image is made that says so.
+    async fn root(&self, recipe: &Context, arguments: &[(&str, &str)]) -> Result<contents::Root> {
+        self.talk.step("putting the root file system together");
+        let before = self.engine.image(ROOT).await?;
+        let cache = if self.is_anew {
+            BuildCache::Bypass
+        } else {
+            BuildCache::Use
+        };
+        let build = Build {
+            reference: ROOT,
+            target: Some("root"),
+            arguments,
+            cache,
+        };
+        let id = self.build(&build, recipe).await?;
+        if let Some(before) = before.filter(|before| before.id != id) {
+            // A leftover container may still use it; then it stays, and `docker image prune` finds it.
+            let _ = self.engine.remove_image(&before.id).await;
+        }
+        let record = self.engine.copy_out(ROOT, "/image/etc/hybrid-cache").await?;
+        let interpreter = self.engine.copy_out(ROOT, "/image/usr/bin/python3.11").await?;
+        contents::Root::read(&record, &interpreter)
+    }
+
+    async fn image(&self, tree: &Context, arguments: &[(&str, &str)], reference: &str) -> Result<archive::Sizes> {
+        self.talk.step("building the image");
+        // The root was made a moment ago: whatever was wanted anew is anew.
+        let build = Build {
+            reference: RAW,
+            target: None,
+            arguments,
+            cache: BuildCache::Use,
+        };
+        self.build(&build, tree).await?;
+        self.talk.step("bringing it into normal form");
+        let [saved, normal] = ["raw.tar", "image.tar"].map(|name| self.workshop.folder.join(name));
+        self.engine.save(RAW, &saved).await?;
+        let sizes = archive::normalise(&saved, &normal, &self.workshop.folder, reference)?;
+        self.talk.step("loading it into the engine");
+        self.engine.load(&normal, &mut |line| self.talk.detail(line)).await?;
+        self.engine.remove_image(RAW).await?;
+        Ok(sizes)
+    }
+
+    async fn build(&self, build: &Build<'_>, tree: &Context) -> Result<String> {
+        let id = self
+            .engine
+            .build(build, tree.archive()?, &mut |line| self.talk.detail(line))
+            .await?;
+        ensure!(
+            id.starts_with("sha256:"),
+            "the engine calls {} `{id}`, which is no id",
+            build.reference
+        );
+        Ok(id)
+    }
+}

@@ -1,0 +1,219 @@
+//! What is put into the image: pinned tools, the package set, the runner, and the record in which the image says so.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use hybrid_cache_model::pod::{IMAGE_FILE, ImageRecord, ImageSystem, POD_PROTOCOL_VERSION};
+use hybrid_cache_model::protocol::{Identity, Interpreter, PackageSource, Provider, SystemTools};
+use serde::Deserialize;
+
+use super::archive;
+use super::context::{self, Context};
+use super::talk::Talk;
+use crate::checkout::Checkout;
+use crate::exit::Expected;
+use crate::tools::{self, NixProvider, ToolChoice, Tools};
+use crate::{local, runner};
+
+const RUNNER: &str = "usr/local/bin/runner";
+const UV: &str = "usr/local/bin/uv";
+const NIX_PORTABLE: &str = "usr/local/bin/nix-portable";
+/// Where Debian's package puts it.
+const NIX: &str = "/usr/bin/nix";
+/// In a folder of its own: nix looks through the one it is in.
+const BUSYBOX: &str = "usr/lib/hybrid-cache/busybox";
+const DEBNIX: &str = "usr/share/hybrid-cache/debnix";
+/// Where assemble.sh links the basic tools.
+const BASE_PATH: &str = "/hybrid-cache/bin";
+/// The user that assemble.sh and the Dockerfile name.
+const USER: Identity = Identity { uid: 10001, gid: 10001 };
+
+/// The runner as a program that runs in any image.
+///
+/// # Errors
+/// It does not build, or only with this machine's own C library.
+pub fn runner(checkout: &Checkout) -> Result<Vec<u8>> {
+    let built = runner::build(checkout)?;
+    if let Some(note) = built.notes.first() {
+        return Err(Expected::prerequisite(format!(
+            "{note}\nhint: install it (Debian: libc6-dev, Fedora: glibc-static); the image's runner must be static"
+        )));
+    }
+    context::read(&built.program)
+}
+
+/// Tools that the image shall have.
+pub struct Brought {
+    /// Their files, as they lie below `/`.
+    pub files: Context,
+    /// How system packages are made with them.
+    pub system: Option<ImageSystem>,
+    /// What assemble.sh is told: `debian`, `portable` or `none`.
+    pub nix: &'static str,
+    /// What a person should know.
+    pub notes: Vec<String>,
+}
+
+/// Brings the tools into the checkout and from there into the image's tree.
+///
+/// # Errors
+/// A tool that every image needs cannot be had.
+pub fn bring(checkout: &Checkout, talk: &Talk) -> Result<Brought> {
+    let tools = tools::provision(checkout.root(), &ToolChoice::default(), talk).map_err(local::prerequisite)?;
+    let mut files = Context::default();
+    files.add_program(UV, program(&tools.uv.path)?);
+    let system = match (&tools.nix, &tools.source) {
+        (Some(nix), Some(source)) => {
+            let provider = match nix.provider {
+                // A nix of this machine may need its libraries: the image takes Debian's own.
+                NixProvider::Nix => Provider::Nix {
+                    program: NIX.to_owned(),
+                },
+                NixProvider::NixPortable => {
+                    files.add_program(NIX_PORTABLE, context::read(&nix.program)?);
+                    Provider::NixPortable {
+                        program: absolute(NIX_PORTABLE),
+                    }
+                }
+            };
+            Some(system(provider, source, &tools, &mut files)?)
+        }
+        _ => None,
+    };
+    let nix = match system.as_ref().map(|system| &system.tools.provider) {
+        Some(Provider::Nix { .. }) => "debian",
+        Some(Provider::NixPortable { .. }) => "portable",
+        None => "none",
+    };
+    let notes = match &system {
+        Some(_) => Vec::new(),
+        None => tools
+            .lacking
+            .iter()
+            .map(|lacking| format!("the image has no Nix: {lacking}"))
+            .collect(),
+    };
+    Ok(Brought {
+        files,
+        system,
+        nix,
+        notes,
+    })
+}
+
+fn system(
+    provider: Provider,
+    source: &tools::PackageSource,
+    tools: &Tools,
+    files: &mut Context,
+) -> Result<ImageSystem> {
+    let (source, source_id) = match source {
+        tools::PackageSource::Nixpkgs { revision, .. } => {
+            let flake = ["github:NixOS/nixpkgs/", revision].concat();
+            (PackageSource::Nixpkgs { flake }, ["nixpkgs:", revision].concat())
+        }
+        tools::PackageSource::Debnix { folder, digest } => {
+            let busybox = tools
+                .busybox
+                .as_ref()
+                .context("debnix was chosen without its busybox")?;
+            files.add_program(BUSYBOX, program(&busybox.path)?);
+            // What the digest is made of, and nothing else.
+            files.add_folder(DEBNIX, folder, |name| {
+                [".nix", ".sh", ".json"].iter().any(|end| name.ends_with(end))
+            })?;
+            let source = PackageSource::Debnix {
+                folder: absolute(DEBNIX),
+                mirrors: Vec::new(),
+                busybox: absolute(BUSYBOX),
+            };
+            (source, ["debnix:", digest.get(..16).unwrap_or(digest)].concat())
+        }
+    };
+    let variables = Vec::new();
+    let tools = SystemTools {
+        provider,
+        source,
+        variables,
+    };
+    Ok(ImageSystem { tools, source_id })
+}
+
+fn absolute(path: &str) -> String {
+    ["/", path].concat()
+}
+
+/// A program's bytes; a script in its place would not find its interpreter in the image.
+fn program(path: &Path) -> Result<Vec<u8>> {
+    let bytes = context::read(path)?;
+    ensure!(
+        bytes.starts_with(b"\x7fELF"),
+        "{} is no program by itself\nhint: take it off the search path, then the pinned one is brought",
+        path.display()
+    );
+    Ok(bytes)
+}
+
+/// What assemble.sh left of itself in the root file system.
+pub struct Root {
+    /// The image's interpreter.
+    pub interpreter: Interpreter,
+    /// Its packages with their versions.
+    pub packages: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+struct Probed {
+    path: String,
+    implementation: String,
+    version: String,
+    abi: String,
+    platform: String,
+}
+
+impl Root {
+    /// Reads it from archives of `/etc/hybrid-cache` and of the interpreter's file.
+    ///
+    /// # Errors
+    /// Something is missing.
+    pub fn read(record: &[u8], interpreter: &[u8]) -> Result<Root> {
+        let mut files = archive::files(record)?;
+        let mut take = |name: &str| {
+            let at = files.iter().position(|(path, _)| path.ends_with(name));
+            let at = at.with_context(|| format!("the root file system has no {name}"))?;
+            Ok::<_, anyhow::Error>(files.swap_remove(at).1)
+        };
+        let (probed, packages) = (take("interpreter.json")?, take("packages")?);
+        let probed: Probed = serde_json::from_slice(&probed).context("reading the image's interpreter.json")?;
+        let binary = archive::files(interpreter)?;
+        let (_, binary) = binary.first().context("the root file system has no interpreter")?;
+        let interpreter = Interpreter {
+            path: probed.path,
+            implementation: probed.implementation,
+            version: probed.version,
+            abi: probed.abi,
+            platform: probed.platform,
+            binary_hash: blake3::hash(binary).to_hex().to_string(),
+        };
+        Ok(Root { interpreter, packages })
+    }
+}
+
+/// The runner and the record, as they lie below `/`.
+///
+/// # Errors
+/// Never, as the record is plain data.
+pub fn own(runner: Vec<u8>, interpreter: Interpreter, system: Option<ImageSystem>) -> Result<Context> {
+    let record = ImageRecord {
+        protocol: POD_PROTOCOL_VERSION,
+        interpreter,
+        uv: absolute(UV),
+        system,
+        base_path: BASE_PATH.to_owned(),
+        identity: USER,
+    };
+    let mut files = Context::default();
+    files.add_program(RUNNER, runner);
+    files.add(IMAGE_FILE.trim_start_matches('/'), serde_json::to_vec_pretty(&record)?);
+    Ok(files)
+}
