@@ -14,6 +14,7 @@
 //! logs (get), Secrets (create, get, list, patch, delete) and events (list, watch).
 
 mod attach;
+mod bare;
 mod cluster;
 pub mod config;
 mod explain;

@@ -1,0 +1,125 @@
+//! The bare pod: what the least of all tasks costs on this cluster, for benchmarks to hold a task against.
+
+use std::time::{Duration, Instant};
+
+use hybrid_cache_model::{Failure, FailureKind, TaskSpec};
+use k8s_openapi::api::batch::v1::Job;
+use tokio::sync::watch;
+
+use super::names::{self, Component};
+use super::render::{self, TaskJob};
+use super::request::{self, BySecret, Delivery, Form, Freshness, Needs};
+use super::task::Bounds;
+use super::{KubeDriver, job};
+use crate::{Epoch, SubmitOptions};
+
+/// The program, in every image that has a shell.
+const PROGRAM: &str = "/bin/true";
+/// Longest that it may take once its container runs.
+const LIMIT: Duration = Duration::from_secs(60);
+
+impl KubeDriver {
+    /// Runs `true` in a pod of the same image, mounts, requests and restrictions as the task's own would have where all
+    /// it asks for is cached: made with its Secret as a task's is, and watched alike. Returns the time until its
+    /// container was seen to have ended.
+    ///
+    /// # Errors
+    /// The task is not acceptable, the cluster does not take the pod, or `true` fails.
+    pub async fn bare_pod(&self, epoch: &Epoch, spec: &TaskSpec) -> Result<Duration, Failure> {
+        let shared = self.shared();
+        let options = SubmitOptions::default();
+        let id = names::unique("bare");
+        let started = Instant::now();
+        let invalid = |error: hybrid_cache_model::TaskError| Failure::new(FailureKind::InvalidTask, error.to_string());
+        let task = spec.check().map_err(invalid)?;
+        let content = request::content(&shared.config, spec, &task, &options, Form::Warm, Freshness::Required);
+        let secret = render::secret(Component::Task, &id, &id, BySecret.deliver(&content).map_err(invalid)?);
+        let epoch = match epoch {
+            Epoch::Standing => None,
+            Epoch::Fresh(name) => Some(name.as_str()),
+        };
+        let job = bare(render::task_job(
+            &shared.config,
+            &TaskJob {
+                id: &id,
+                name: &id,
+                form: Form::Warm,
+                needs: Needs::of(&task),
+                cache: task.cache,
+                epoch,
+                time_ms: options.limits.time_ms,
+                prepare_ms: options.prepare_ms,
+            },
+        ));
+        let (mut running, _) = job::make(shared, &secret, &job).await?;
+        let start = Duration::from_secs(shared.config.start_s);
+        let bounds = Bounds {
+            start,
+            whole: start + LIMIT,
+        };
+        // The sender is kept until the end: nobody cancels this.
+        let (_keep, mut cancel) = watch::channel(false);
+        let ended = running.end(bounds, &mut cancel, |_, _| {}).await?;
+        let took = started.elapsed();
+        if ended.code == 0 {
+            return Ok(took);
+        }
+        let message = format!("{PROGRAM} ended with code {} ({})", ended.code, ended.reason);
+        Err(Failure::new(FailureKind::Tool, message).hint("the image has to bring it"))
+    }
+}
+
+/// The same Job with another program.
+fn bare(mut job: Job) -> Job {
+    let pod = job.spec.as_mut().and_then(|spec| spec.template.spec.as_mut());
+    for container in pod.into_iter().flat_map(|pod| &mut pod.containers) {
+        container.command = Some(vec![PROGRAM.to_owned()]);
+        container.args = None;
+    }
+    job
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::tests::config;
+    use super::*;
+    use hybrid_cache_model::CachePolicy;
+
+    #[test]
+    fn a_bare_pod_differs_from_a_warm_one_in_its_program_alone() {
+        let needs = Needs {
+            python: true,
+            system: true,
+        };
+        let warm = render::task_job(
+            &config(),
+            &TaskJob {
+                id: "bare-a",
+                name: "bare-a",
+                form: Form::Warm,
+                needs,
+                cache: CachePolicy::Use,
+                epoch: Some("epoch-a"),
+                time_ms: 1,
+                prepare_ms: 1,
+            },
+        );
+        let mut bared = bare(warm.clone());
+        let container = |job: &mut Job| {
+            job.spec
+                .as_mut()
+                .unwrap()
+                .template
+                .spec
+                .as_mut()
+                .unwrap()
+                .containers
+                .remove(0)
+        };
+        let (mut ours, theirs) = (container(&mut bared), container(&mut warm.clone()));
+        assert_eq!(ours.command.take(), Some(vec!["/bin/true".to_owned()]));
+        assert_eq!(ours.args, None);
+        ours.args.clone_from(&theirs.args);
+        assert_eq!(ours, theirs);
+    }
+}
