@@ -3,14 +3,14 @@
 use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, Table};
 use hybrid_cache_driver::Epoch;
-use hybrid_cache_driver::local::{LocalDriver, Maintenance};
+use hybrid_cache_driver::local::Maintenance;
 use hybrid_cache_model::maintain::{GcReport, LayerUsage, MaintainReport, UsageReport, VerifyReport};
 use hybrid_cache_model::{CacheReport, CacheStatus, Failure, TaskSpec};
 
 use crate::checkout::Checkout;
 use crate::exit::Exit;
 use crate::flags::{self, CacheCommand};
-use crate::local::Machine;
+use crate::subject::Subject;
 use crate::{results, run};
 
 /// Milliseconds that filling the caches may take.
@@ -21,27 +21,21 @@ const WARM_MS: u64 = 1_800_000;
 /// # Errors
 /// The caches cannot be read or written.
 pub fn run(flags: &flags::Cache) -> Result<Exit> {
-    let machine = Machine::provision(&Checkout::find()?, &flags.local)?;
-    let driver = machine.driver()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("starting the runtime")?;
     runtime.block_on(async {
+        let subject = Subject::open(&Checkout::find()?, flags.driver, &flags.local, &flags.cluster).await?;
         match &flags.command {
-            CacheCommand::Usage => look_after(&driver, Maintenance::Usage, flags.json).await,
-            CacheCommand::Verify => look_after(&driver, Maintenance::Verify, flags.json).await,
+            CacheCommand::Usage => look_after(&subject, Maintenance::Usage, flags.json).await,
+            CacheCommand::Verify => look_after(&subject, Maintenance::Verify, flags.json).await,
             CacheCommand::Gc { max_bytes, max_inodes } => {
-                let (budget_bytes, budget_inodes) = (max_bytes.unwrap_or(0), max_inodes.unwrap_or(0));
-                look_after(
-                    &driver,
-                    Maintenance::Gc {
-                        budget_bytes,
-                        budget_inodes,
-                    },
-                    flags.json,
-                )
-                .await
+                let what = Maintenance::Gc {
+                    budget_bytes: max_bytes.unwrap_or(0),
+                    budget_inodes: max_inodes.unwrap_or(0),
+                };
+                look_after(&subject, what, flags.json).await
             }
             CacheCommand::Warm {
                 dep,
@@ -54,26 +48,15 @@ pub fn run(flags: &flags::Cache) -> Result<Exit> {
                 if let Some(file) = requirements {
                     spec.requirements_file = run::read_requirements(file)?;
                 }
-                machine.can_run_task(&spec)?;
-                warm(&driver, &spec, flags.json).await
+                subject.can_run_task(&spec)?;
+                warm(&subject, &spec, flags.json).await
             }
         }
     })
 }
 
-/// Has the runner look after the volumes of one epoch.
-///
-/// # Errors
-/// It could not, with its reason.
-pub async fn maintain(driver: &LocalDriver, epoch: &Epoch, what: Maintenance) -> Result<MaintainReport> {
-    match driver.maintain(epoch, what).await? {
-        MaintainReport::Failed { failure } => Err(failure.into()),
-        report => Ok(report),
-    }
-}
-
-async fn look_after(driver: &LocalDriver, what: Maintenance, json: bool) -> Result<Exit> {
-    let report = maintain(driver, &Epoch::Standing, what).await?;
+async fn look_after(subject: &Subject, what: Maintenance, json: bool) -> Result<Exit> {
+    let report = subject.maintain(&Epoch::Standing, what).await?;
     if json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     }
@@ -91,8 +74,8 @@ async fn look_after(driver: &LocalDriver, what: Maintenance, json: bool) -> Resu
     Ok(exit)
 }
 
-async fn warm(driver: &LocalDriver, spec: &TaskSpec, json: bool) -> Result<Exit> {
-    match driver.warm(spec, WARM_MS).await {
+async fn warm(subject: &Subject, spec: &TaskSpec, json: bool) -> Result<Exit> {
+    match subject.warm(spec, WARM_MS).await? {
         Ok(cache) if json => println!("{}", serde_json::to_string_pretty(&cache)?),
         Ok(CacheReport { python, system }) => println!("python: {}; system: {}", status(python), status(system)),
         Err(failure) => return failed(&failure),

@@ -123,7 +123,7 @@ pub struct Bench {
     /// Runs of each scenario with `useCache: false`
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub uncached_runs: u32,
-    /// Leave the peers out (direct exec, plain uv)
+    /// Leave the peers out (direct exec, plain uv; on a cluster: bare pod, local driver)
     #[arg(long)]
     pub no_peers: bool,
     /// Folder of the report [default: reports/<time>-<driver>]
@@ -138,6 +138,9 @@ pub struct Bench {
     /// See the options of `run`
     #[command(flatten)]
     pub local: Local,
+    /// Which cluster, with `--driver kube`
+    #[command(flatten)]
+    pub cluster: Cluster,
 }
 
 /// `report`
@@ -165,6 +168,9 @@ pub struct Compare {
 /// `run`
 #[derive(Debug, Args)]
 pub struct Run {
+    /// Where to run
+    #[arg(long, value_enum, default_value = "local")]
+    pub driver: DriverName,
     /// A task as the API takes it: a JSON file, `-` for standard input
     #[arg(value_name = "FILE", conflicts_with_all = ["python", "dep", "requirements", "system", "no_cache"])]
     pub file: Option<PathBuf>,
@@ -194,9 +200,12 @@ pub struct Run {
     /// Print the outcome as JSON instead of a summary; the program's output goes to standard error then
     #[arg(long)]
     pub json: bool,
-    /// Where to run
+    /// This machine as a place to run
     #[command(flatten)]
     pub local: Local,
+    /// Which cluster, with `--driver kube`
+    #[command(flatten)]
+    pub cluster: Cluster,
 }
 
 /// `cache`
@@ -208,9 +217,15 @@ pub struct Cache {
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
-    /// Which caches
+    /// Whose caches: this machine's, or a cluster's
+    #[arg(long, value_enum, default_value = "local", global = true)]
+    pub driver: DriverName,
+    /// Which caches of this machine
     #[command(flatten)]
     pub local: Local,
+    /// Which cluster, with `--driver kube`
+    #[command(flatten)]
+    pub cluster: Cluster,
 }
 
 /// `cache …`

@@ -16,6 +16,7 @@ mod remembered;
 mod results;
 mod run;
 mod runner;
+mod subject;
 mod test;
 mod tools;
 mod waiting;

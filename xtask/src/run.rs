@@ -14,7 +14,7 @@ use crate::cache;
 use crate::checkout::Checkout;
 use crate::exit::{Exit, Expected};
 use crate::flags;
-use crate::local::Machine;
+use crate::subject::Subject;
 use crate::waiting;
 
 /// Largest task file, in bytes: the largest code with every character escaped, and the rest.
@@ -31,13 +31,15 @@ pub fn run(flags: &flags::Run) -> Result<Exit> {
     };
     let checked = spec.check();
     checked.map_err(|error| Expected::usage(error.to_string()))?;
-    let machine = Machine::provision(&Checkout::find()?, &flags.local)?;
-    machine.can_run_task(&spec)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(run_task(&machine, &spec, flags))
+    runtime.block_on(async {
+        let subject = Subject::open(&Checkout::find()?, flags.driver, &flags.local, &flags.cluster).await?;
+        subject.can_run_task(&spec)?;
+        run_task(subject.driver(), &spec, flags).await
+    })
 }
 
 fn read_spec(file: &Path) -> Result<TaskSpec> {
@@ -79,8 +81,7 @@ pub fn read_requirements(file: &Path) -> Result<String> {
     std::fs::read_to_string(file).map_err(|error| Expected::usage(format!("{}: {error}", file.display())))
 }
 
-async fn run_task(machine: &Machine, spec: &TaskSpec, flags: &flags::Run) -> Result<Exit> {
-    let driver = machine.driver()?;
+async fn run_task(driver: &dyn Driver, spec: &TaskSpec, flags: &flags::Run) -> Result<Exit> {
     let limits = Limits {
         time_ms: flags.timeout * 1000,
         threads: std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1)),
@@ -157,10 +158,11 @@ fn show(outcome: &Outcome, json: bool) -> Result<()> {
     let user_us = outcome.timeline.phase_us(Phase::UserCode);
     let total_us = outcome.timeline.total_us;
     eprintln!(
-        "{} in all, of which {} user code and {} around it",
+        "{} in all, of which {} user code and {} around it; {} inside",
         milliseconds(total_us),
         milliseconds(user_us),
-        milliseconds(total_us.saturating_sub(user_us))
+        milliseconds(total_us.saturating_sub(user_us)),
+        milliseconds(outcome.runner_us)
     );
     Ok(())
 }

@@ -3,6 +3,8 @@
 //! Every sample is on disk before the next one begins; rendering is a step of its own. Interrupted by Ctrl-C, it
 //! renders what it has.
 
+mod beside;
+mod cluster;
 mod machine;
 mod peer;
 mod plan;
@@ -14,11 +16,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use hybrid_cache_model::Scenario;
-use hybrid_cache_model::sample::Peer;
+use hybrid_cache_model::sample::{Peer, RunRecord};
 
 use crate::checkout::Checkout;
 use crate::exit::{Exit, Expected};
-use crate::{flags, local, results};
+use crate::subject::Subject;
+use crate::{flags, results};
+use beside::Beside;
 use plan::Counts;
 use session::Session;
 
@@ -33,38 +37,68 @@ pub fn run(flags: &flags::Bench) -> Result<Exit> {
     let checkout = Checkout::find()?;
     let scenarios = load_scenarios(&checkout, &flags.scenario)?;
     let baseline = flags.baseline.as_deref().map(results::load).transpose()?;
-    let machine = local::Machine::provision(&checkout, &flags.local)?;
-    machine.can_run(&scenarios)?;
-    check_space(&machine.config.root)?;
-    let out = flags.out.clone().unwrap_or_else(|| default_out(&checkout));
-    let peers = scenarios
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let (out, record) = runtime.block_on(measure(&checkout, scenarios, flags))?;
+    results::write(&out, &record)?;
+    results::conclude(&out, &record, baseline.as_ref(), flags.gate)
+}
+
+/// Opens the place to measure, takes every sample, and says where the report goes.
+async fn measure(checkout: &Checkout, scenarios: Vec<Scenario>, flags: &flags::Bench) -> Result<(PathBuf, RunRecord)> {
+    let subject = Subject::open(checkout, flags.driver, &flags.local, &flags.cluster).await?;
+    subject.can_run(&scenarios)?;
+    if let Subject::Machine(on) = &subject {
+        check_space(&on.machine.config.root)?;
+    }
+    let mut provenance = provenance::collect(checkout, &subject, flags).await?;
+    let beside = beside(checkout, &subject, flags, &mut provenance.notes);
+    let peers: Vec<Vec<Peer>> = scenarios
         .iter()
-        .map(|scenario| peers_of(scenario, flags))
-        .collect::<Vec<_>>();
+        .map(|scenario| match &subject {
+            Subject::Machine(_) => peers_on_machine(scenario, flags),
+            Subject::Cluster(_) => peers_on_cluster(scenario, flags, beside.as_ref()),
+        })
+        .collect();
     let counts = Counts {
         first: flags.first_runs,
         cached: flags.cached_runs,
         uncached: flags.uncached_runs,
     };
     let rounds = plan::rounds(counts, &peers);
-    let provenance = provenance::collect(&checkout, &machine, flags);
+    let out = flags
+        .out
+        .clone()
+        .unwrap_or_else(|| default_out(checkout, &provenance.driver));
+    let place = match &provenance.cluster {
+        Some(cluster) => format!("cluster {}", cluster.context),
+        None => provenance.cpu.clone(),
+    };
     eprintln!(
-        "measuring {} scenarios on {}; report in {}",
+        "measuring {} scenarios on {place}; report in {}",
         scenarios.len(),
-        provenance.cpu,
         out.display()
     );
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    let record = runtime.block_on(async {
-        let mut session = Session::start(machine, scenarios, provenance, &out)?;
-        session.measure(&rounds).await?;
-        Ok::<_, anyhow::Error>(session.finish().await)
-    })?;
-    results::write(&out, &record)?;
-    results::conclude(&out, &record, baseline.as_ref(), flags.gate)
+    let mut session = Session::start(subject, beside, scenarios, provenance, &out)?;
+    session.measure(&rounds).await?;
+    Ok((out, session.finish().await))
+}
+
+/// The local driver beside a cluster. A machine that can run no tasks measures the cluster all the same.
+fn beside(checkout: &Checkout, subject: &Subject, flags: &flags::Bench, notes: &mut Vec<String>) -> Option<Beside> {
+    if flags.no_peers || matches!(subject, Subject::Machine(_)) {
+        return None;
+    }
+    match Beside::open(checkout, &flags.local) {
+        Ok(beside) => Some(beside),
+        Err(error) => {
+            let error = format!("{error:#}").replace('\n', "; ");
+            notes.push(format!("no local driver beside the cluster: {error}"));
+            None
+        }
+    }
 }
 
 /// Loads the scenarios that were named, or all of the checkout's.
@@ -128,11 +162,17 @@ fn load_scenario(file: &Path) -> Result<Scenario> {
 }
 
 /// Which peers exist for a scenario. Both need the system packages outside the sandbox, where there are none.
-fn peers_of(scenario: &Scenario, flags: &flags::Bench) -> Vec<Peer> {
+fn peers_on_machine(scenario: &Scenario, flags: &flags::Bench) -> Vec<Peer> {
     if flags.no_peers || !scenario.asks_python() || scenario.asks_system() || flags.local.no_network {
         return Vec::new();
     }
     vec![Peer::PlainUv, Peer::DirectExec]
+}
+
+fn peers_on_cluster(scenario: &Scenario, flags: &flags::Bench, beside: Option<&Beside>) -> Vec<Peer> {
+    let local = beside.is_some_and(|beside| beside.can_run(scenario));
+    let wanted = [(Peer::BarePod, !flags.no_peers), (Peer::LocalDriver, local)];
+    wanted.into_iter().filter_map(|(peer, is)| is.then_some(peer)).collect()
 }
 
 fn check_space(root: &Path) -> Result<()> {
@@ -147,7 +187,7 @@ fn check_space(root: &Path) -> Result<()> {
     }
 }
 
-fn default_out(checkout: &Checkout) -> PathBuf {
+fn default_out(checkout: &Checkout, driver: &str) -> PathBuf {
     let time = machine::now().replace([':', '-'], "");
-    checkout.path("reports").join(format!("{time}-local"))
+    checkout.path("reports").join(format!("{time}-{driver}"))
 }

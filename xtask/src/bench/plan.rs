@@ -37,8 +37,8 @@ pub struct Counts {
 
 /// The rounds of a bench run. `peers` says for each scenario which peers exist for it.
 ///
-/// Each round starts at another scenario, and a peer goes before or after its counterpart in turn, so that neither
-/// always finds the page cache that the other has warmed.
+/// Each round starts at another scenario, and a run and its peers take turns at going first, so that none of them always
+/// finds the page cache that another has warmed.
 pub fn rounds(counts: Counts, peers: &[Vec<Peer>]) -> Vec<Round> {
     (0..counts.first).map(|round| one_round(round, counts, peers)).collect()
 }
@@ -47,22 +47,8 @@ fn one_round(round: u32, counts: Counts, peers: &[Vec<Peer>]) -> Round {
     let scenarios = peers.len();
     let order = || (0..scenarios).map(move |at| (at + round as usize) % scenarios);
     let mut steps = Vec::new();
-    let pair = |steps: &mut Round, scenario: usize, temperature, peer, peer_first: bool| {
-        let run = Step {
-            scenario,
-            measure: Measure::Run(temperature),
-        };
-        if !peers[scenario].contains(&peer) {
-            return steps.push(run);
-        }
-        let peer = Step {
-            scenario,
-            measure: Measure::Peer(peer),
-        };
-        steps.extend(if peer_first { [peer, run] } else { [run, peer] });
-    };
     for scenario in order() {
-        pair(&mut steps, scenario, Temperature::First, Peer::PlainUv, round % 2 == 1);
+        steps.extend(with_peers(scenario, Temperature::First, &peers[scenario], round));
         for _ in 0..share(counts.uncached, counts.first, round) {
             steps.push(Step {
                 scenario,
@@ -72,15 +58,19 @@ fn one_round(round: u32, counts: Counts, peers: &[Vec<Peer>]) -> Round {
     }
     for turn in 0..share(counts.cached, counts.first, round) {
         for scenario in order() {
-            pair(
-                &mut steps,
-                scenario,
-                Temperature::Cached,
-                Peer::DirectExec,
-                turn % 2 == 1,
-            );
+            steps.extend(with_peers(scenario, Temperature::Cached, &peers[scenario], turn));
         }
     }
+    steps
+}
+
+/// A run and the peers that are the measure of it, beginning with another one each turn.
+fn with_peers(scenario: usize, temperature: Temperature, peers: &[Peer], turn: u32) -> Vec<Step> {
+    let own = peers.iter().filter(|peer| peer.temperature() == temperature);
+    let measures = std::iter::once(Measure::Run(temperature)).chain(own.map(|peer| Measure::Peer(*peer)));
+    let mut steps: Vec<Step> = measures.map(|measure| Step { scenario, measure }).collect();
+    let first = turn as usize % steps.len();
+    steps.rotate_left(first);
     steps
 }
 
@@ -156,5 +146,23 @@ mod tests {
         let order: Vec<_> = rounds[0].iter().map(|step| step.scenario).collect();
         assert_eq!(order, [0, 1, 0, 1, 0, 1]);
         assert_eq!(rounds[1][0].scenario, 1);
+    }
+
+    #[test]
+    fn a_run_and_its_peers_take_turns_at_going_first() {
+        let counts = Counts {
+            first: 1,
+            cached: 3,
+            uncached: 0,
+        };
+        let round = &rounds(counts, &[vec![Peer::BarePod, Peer::LocalDriver]])[0];
+        let [run, bare, local] = [
+            Measure::Run(Temperature::Cached),
+            Measure::Peer(Peer::BarePod),
+            Measure::Peer(Peer::LocalDriver),
+        ];
+        let measures: Vec<_> = round.iter().map(|step| step.measure).collect();
+        assert_eq!(measures[0], Measure::Run(Temperature::First), "no peer is its measure");
+        assert_eq!(measures[1..], [run, bare, local, bare, local, run, local, run, bare]);
     }
 }

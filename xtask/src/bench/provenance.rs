@@ -3,48 +3,75 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use anyhow::Result;
 use hybrid_cache_model::sample::Provenance;
 use xshell::{Shell, cmd};
 
-use super::machine;
+use super::{cluster, machine};
 use crate::checkout::Checkout;
 use crate::flags;
 use crate::local::Machine;
+use crate::subject::Subject;
 
 /// Everything a reader may ask about a report's origin.
-pub fn collect(checkout: &Checkout, machine: &Machine, flags: &flags::Bench) -> Provenance {
+///
+/// # Errors
+/// The cluster does not answer.
+pub async fn collect(checkout: &Checkout, subject: &Subject, flags: &flags::Bench) -> Result<Provenance> {
+    let client = of_client(checkout, subject.driver().name(), flags);
+    match subject {
+        Subject::Machine(on) => Ok(on_machine(&on.machine, client)),
+        Subject::Cluster(on) => cluster::describe(on, flags, client).await,
+    }
+}
+
+/// What is true of the client wherever tasks run.
+fn of_client(checkout: &Checkout, driver: &str, flags: &flags::Bench) -> Provenance {
     let (revision, dirty) = revision(checkout.root());
-    let root = &machine.config.root;
     Provenance {
-        driver: "local".to_owned(),
+        driver: driver.to_owned(),
         started_at: machine::now(),
         revision,
         dirty,
-        command: command_line(flags),
+        command: command_line(driver, flags),
         kernel: machine::kernel(),
         os: machine::os(),
         arch: std::env::consts::ARCH.to_owned(),
         cpu: machine::cpu(),
         cpus: machine::cpus(),
         memory_bytes: machine::memory_bytes(),
+        file_systems: BTreeMap::new(),
+        interpreter: String::new(),
+        index: String::new(),
+        system_provider: String::new(),
+        system_source: String::new(),
+        tools: Vec::new(),
+        cluster: None,
+        notes: Vec::new(),
+    }
+}
+
+fn on_machine(machine: &Machine, client: Provenance) -> Provenance {
+    let root = &machine.config.root;
+    let system = machine.config.system.as_ref();
+    Provenance {
         file_systems: BTreeMap::from([("cache folder".to_owned(), machine::file_system(root))]),
         interpreter: machine.config.interpreter.version.clone(),
         index: machine.config.index.clone(),
         system_provider: machine.provider.clone(),
-        system_source: machine
-            .config
-            .system
-            .as_ref()
-            .map_or("none".to_owned(), |system| system.source_id.clone()),
+        system_source: system.map_or("none".to_owned(), |system| system.source_id.clone()),
         tools: machine.tools.clone(),
-        cluster: None,
         notes: machine.notes.clone(),
+        ..client
     }
 }
 
 /// The command as a reader would type it again; the paths of this machine are left out.
-fn command_line(flags: &flags::Bench) -> String {
+fn command_line(driver: &str, flags: &flags::Bench) -> String {
     let mut words = vec!["cargo xtask bench".to_owned()];
+    if driver != "local" {
+        words.push(format!("--driver {driver}"));
+    }
     words.extend(flags.scenario.iter().map(|name| format!("--scenario {name}")));
     words.push(format!(
         "--first-runs {} --cached-runs {}",

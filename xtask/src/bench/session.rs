@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use hybrid_cache_driver::local::{LocalDriver, Maintenance};
+use anyhow::{Context, Result, bail};
+use hybrid_cache_driver::local::Maintenance;
 use hybrid_cache_driver::log::Stream;
-use hybrid_cache_driver::{Driver, Epoch, SubmitOptions, Ticket};
+use hybrid_cache_driver::{Epoch, SubmitOptions, Ticket};
 use hybrid_cache_model::maintain::MaintainReport;
 use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::sample::{
@@ -17,23 +17,24 @@ use hybrid_cache_model::{Scenario, TaskSpec, Temperature};
 use hybrid_cache_report::SampleLog;
 use hybrid_cache_report::folder::SAMPLES_FILE;
 
+use super::beside::Beside;
 use super::machine::{self, CpuTimes};
 use super::peer;
 use super::plan::{Measure, Round, Step};
 use super::progress::Progress;
-use crate::cache;
-use crate::local::Machine;
+use crate::subject::Subject;
 
 /// Longest a scenario's own program may run.
 const TIME_LIMIT: Duration = Duration::from_secs(300);
 
 /// Longest an interrupted bench run waits for its last task to end.
-const END_LIMIT: Duration = Duration::from_secs(20);
+pub const END_LIMIT: Duration = Duration::from_secs(20);
 
 /// A bench run.
 pub struct Session {
-    machine: Machine,
-    driver: LocalDriver,
+    subject: Subject,
+    /// The local driver, where a cluster is measured and this machine can run tasks too.
+    beside: Option<Beside>,
     record: RunRecord,
     log: SampleLog,
     epochs: HashMap<usize, Epoch>,
@@ -49,12 +50,17 @@ enum Stepped {
 }
 
 impl Session {
-    /// Opens the driver and the run's folder.
+    /// Opens the run's folder.
     ///
     /// # Errors
-    /// Either cannot be written.
-    pub fn start(machine: Machine, scenarios: Vec<Scenario>, provenance: Provenance, out: &Path) -> Result<Session> {
-        let driver = machine.driver()?;
+    /// It cannot be written.
+    pub fn start(
+        subject: Subject,
+        beside: Option<Beside>,
+        scenarios: Vec<Scenario>,
+        provenance: Provenance,
+        out: &Path,
+    ) -> Result<Session> {
         let record = RunRecord {
             schema: SCHEMA_VERSION,
             completion: Completion::Interrupted,
@@ -68,8 +74,8 @@ impl Session {
         hybrid_cache_report::write_header(out, &record)?;
         let log = SampleLog::create(&out.join(SAMPLES_FILE))?;
         Ok(Session {
-            machine,
-            driver,
+            subject,
+            beside,
             record,
             log,
             epochs: HashMap::new(),
@@ -106,9 +112,11 @@ impl Session {
 
     async fn end_running(&mut self) -> Result<()> {
         if let Some(ticket) = self.running.take() {
-            self.driver.cancel(&ticket).await?;
-            // A task that does not end ends with this process; its epoch is swept by the next one.
-            let _ = tokio::time::timeout(END_LIMIT, self.driver.settle(&ticket)).await;
+            let driver = self.subject.driver();
+            driver.cancel(&ticket).await?;
+            // On this machine a task that does not end ends with this process, and its epoch is swept by the next one; on a
+            // cluster its Job has a deadline.
+            let _ = tokio::time::timeout(END_LIMIT, driver.settle(&ticket)).await;
         }
         Ok(())
     }
@@ -118,12 +126,17 @@ impl Session {
         if let Err(error) = self.discard_epochs().await {
             eprintln!("warning: {error:#}");
         }
+        if let Some(beside) = self.beside
+            && let Err(error) = beside.end().await
+        {
+            eprintln!("warning: {error:#}");
+        }
         self.record
     }
 
     async fn discard_epochs(&mut self) -> Result<()> {
         for (_, epoch) in self.epochs.drain() {
-            self.driver.discard_epoch(&epoch).await?;
+            self.subject.driver().discard_epoch(&epoch).await?;
         }
         Ok(())
     }
@@ -160,30 +173,26 @@ impl Session {
 
     async fn sample(&mut self, at: usize, scenario: &Scenario, temperature: Temperature) -> Result<Sample> {
         let (spec, epoch) = self.prepare(at, scenario, temperature).await?;
-        let limits = Limits {
-            time_ms: u64::try_from(TIME_LIMIT.as_millis()).unwrap_or(u64::MAX),
-            threads: machine::cpus(),
-            ..Limits::default()
-        };
+        let driver = self.subject.driver();
         let options = SubmitOptions {
             epoch,
-            limits,
+            limits: self.limits(),
             ..SubmitOptions::default()
         };
         let (started_at, load1, cpu_before) = (machine::now(), machine::load1(), CpuTimes::now());
         let started = Instant::now();
-        let ticket = self.driver.submit(&spec, &options).await?;
+        let ticket = driver.submit(&spec, &options).await?;
         self.running = Some(ticket.clone());
-        self.driver.wait(&ticket).await?;
-        let wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        driver.wait(&ticket).await?;
+        let wall_us = micros(started.elapsed());
         let steal = cpu_before
             .zip(CpuTimes::now())
             .and_then(|(before, after)| after.steal_since(before));
-        let stdout = self.driver.logs(&ticket)?.collect(Stream::Stdout);
+        let stdout = driver.logs(&ticket)?.collect(Stream::Stdout);
         // Publishing ends before the next sample begins, so that no run pays for another one.
-        let outcome = self.driver.settle(&ticket).await?;
+        let outcome = driver.settle(&ticket).await?;
         self.running = None;
-        self.driver.forget(&ticket);
+        driver.forget(&ticket);
         let acceptance = judge(scenario, temperature, &outcome, &String::from_utf8_lossy(&stdout));
         let mut timeline = outcome.timeline.clone();
         timeline.total_us = wall_us;
@@ -204,6 +213,15 @@ impl Session {
         })
     }
 
+    /// On both sides of a comparison alike.
+    fn limits(&self) -> Limits {
+        Limits {
+            time_ms: u64::try_from(TIME_LIMIT.as_millis()).unwrap_or(u64::MAX),
+            threads: self.subject.threads(),
+            ..Limits::default()
+        }
+    }
+
     /// The task and the epoch that give a run its temperature.
     async fn prepare(&mut self, at: usize, scenario: &Scenario, temperature: Temperature) -> Result<(TaskSpec, Epoch)> {
         let mut spec = scenario.request.clone();
@@ -213,9 +231,9 @@ impl Session {
                 Epoch::Standing
             }
             Temperature::First => {
-                let epoch = self.driver.fresh_epoch().await?;
+                let epoch = self.subject.driver().fresh_epoch().await?;
                 if let Some(old) = self.epochs.insert(at, epoch.clone()) {
-                    self.driver.discard_epoch(&old).await?;
+                    self.subject.driver().discard_epoch(&old).await?;
                 }
                 epoch
             }
@@ -225,33 +243,14 @@ impl Session {
     }
 
     async fn peer_sample(&mut self, at: usize, scenario: &Scenario, peer: Peer, progress: &Progress) -> Result<()> {
-        let measured = match peer {
-            Peer::PlainUv => {
-                let folder = self
-                    .driver
-                    .root()
-                    .join("epochs")
-                    .join(format!("peer-{}", std::process::id()));
-                peer::plain_uv(&self.machine, scenario, &folder).await
-            }
-            Peer::DirectExec => {
-                let volumes = self
-                    .driver
-                    .folders()
-                    .of(self.epochs.get(&at).unwrap_or(&Epoch::Standing));
-                peer::direct_exec(&self.machine, scenario, &volumes.python).await
-            }
-            Peer::BarePod | Peer::LocalDriver => Err(anyhow::anyhow!("needs a cluster")),
-        };
-        match measured {
-            Ok(wall) => {
-                let wall_us = u64::try_from(wall.as_micros()).unwrap_or(u64::MAX);
+        match self.measure_peer(at, scenario, peer).await {
+            Ok((wall, runner_us)) => {
                 let sample = PeerSample {
                     scenario: scenario.name.clone(),
                     peer,
                     sequence: self.sequence,
-                    wall_us,
-                    runner_us: None,
+                    wall_us: micros(wall),
+                    runner_us,
                 };
                 self.log.append_peer(&sample).context("writing samples.jsonl")?;
                 self.record.peers.push(sample);
@@ -259,6 +258,35 @@ impl Session {
             Err(error) => progress.say(&format!("{} {}: not counted: {error:#}", scenario.name, peer.name())),
         }
         Ok(())
+    }
+
+    /// What one run of a peer took: as the client saw it, and, where it has a runner, inside, in microseconds.
+    async fn measure_peer(&mut self, at: usize, scenario: &Scenario, peer: Peer) -> Result<(Duration, Option<u64>)> {
+        let epoch = self.epochs.get(&at).unwrap_or(&Epoch::Standing);
+        let wall = match (peer, &self.subject) {
+            (Peer::PlainUv, Subject::Machine(on)) => {
+                let name = format!("peer-{}", std::process::id());
+                let folder = on.driver.root().join("epochs").join(name);
+                peer::plain_uv(&on.machine, scenario, &folder).await?
+            }
+            (Peer::DirectExec, Subject::Machine(on)) => {
+                let volumes = on.driver.folders().of(epoch);
+                peer::direct_exec(&on.machine, scenario, &volumes.python).await?
+            }
+            (Peer::BarePod, Subject::Cluster(on)) => on.driver.bare_pod(epoch, &scenario.request).await?,
+            (Peer::LocalDriver, Subject::Cluster(_)) => {
+                let limits = self.limits();
+                let beside = self
+                    .beside
+                    .as_mut()
+                    .context("there is no local driver beside the cluster")?;
+                let taken = beside.cached(scenario, &limits).await?;
+                return Ok((taken.wall, Some(taken.runner_us)));
+            }
+            (Peer::PlainUv | Peer::DirectExec, Subject::Cluster(_))
+            | (Peer::BarePod | Peer::LocalDriver, Subject::Machine(_)) => bail!("it is no peer here"),
+        };
+        Ok((wall, None))
     }
 
     /// Measures what the first run of a scenario has left on disk; the first one of each is enough.
@@ -269,7 +297,7 @@ impl Session {
         if self.record.usage.iter().any(|known| known.scenario == scenario.name) {
             return Ok(());
         }
-        let report = cache::maintain(&self.driver, epoch, Maintenance::Usage).await?;
+        let report = self.subject.maintain(epoch, Maintenance::Usage).await?;
         if let MaintainReport::Usage(usage) = report {
             self.record.usage.push(ScenarioUsage {
                 scenario: scenario.name.clone(),
@@ -278,4 +306,8 @@ impl Session {
         }
         Ok(())
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

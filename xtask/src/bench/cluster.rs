@@ -1,0 +1,145 @@
+//! What a report says of the cluster it was measured on: asked of the API server, and of the engine where that is at hand.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+
+use anyhow::{Context, Result};
+use hybrid_cache_model::pod::{IMAGE_FILE, ImageRecord};
+use hybrid_cache_model::protocol::Provider;
+use hybrid_cache_model::sample::{ClusterRecord, Provenance};
+
+use crate::cluster::facts::ClaimFacts;
+use crate::cluster::node;
+use crate::docker::Engine;
+use crate::flags;
+use crate::subject::OnCluster;
+
+/// Where only the image knows, and the image is not at hand.
+const OF_THE_IMAGE: &str = "as in the image";
+/// Largest record that an image may hold of itself, in bytes.
+const MAX_RECORD_BYTES: u64 = 1 << 20;
+
+/// Completes the provenance of a bench run on a cluster.
+///
+/// # Errors
+/// The cluster does not answer.
+pub async fn describe(on: &OnCluster, flags: &flags::Bench, client: Provenance) -> Result<Provenance> {
+    let (api, config) = (&on.place.api, &on.place.config);
+    let nodes = api.nodes().await?;
+    let claims: Vec<ClaimFacts> = api.claims(&config.namespace).await?;
+    let ours = |claim: &&ClaimFacts| [&config.python_claim, &config.nix_claim].contains(&&claim.name);
+    let of_claims = |fact: fn(&ClaimFacts) -> String| -> BTreeMap<String, String> {
+        let ours = claims.iter().filter(ours);
+        ours.map(|claim| (claim.name.clone(), fact(claim))).collect()
+    };
+    let each = |fact: fn(&crate::cluster::facts::NodeFacts) -> &str| -> Vec<String> {
+        let distinct: BTreeSet<&str> = nodes.iter().map(fact).collect();
+        distinct.into_iter().map(str::to_owned).collect()
+    };
+    let seen = of_engine(&config.image, flags).await;
+    let record = seen.record.as_ref();
+    let system = record.and_then(|record| record.system.as_ref());
+    let provider = system.map(|system| match system.tools.provider {
+        Provider::Nix { .. } => "nix",
+        Provider::NixPortable { .. } => "nix-portable",
+    });
+    let known = |fact: Option<&str>| fact.unwrap_or(OF_THE_IMAGE).to_owned();
+    Ok(Provenance {
+        file_systems: of_claims(|claim| {
+            let size = claim.capacity.as_ref().unwrap_or(&claim.requested);
+            format!("PersistentVolume of {size}")
+        }),
+        interpreter: known(record.map(|record| record.interpreter.version.as_str())),
+        index: config.network.index.clone(),
+        system_provider: known(provider),
+        system_source: known(system.map(|system| system.source_id.as_str())),
+        cluster: Some(ClusterRecord {
+            context: flags
+                .cluster
+                .context
+                .clone()
+                .unwrap_or_else(|| format!("kind-{}", flags.cluster.name)),
+            kubernetes: api.version().await?,
+            nodes: u32::try_from(nodes.iter().filter(|node| node.ready).count()).unwrap_or(u32::MAX),
+            kubelets: each(|node| &node.version),
+            container_runtimes: each(|node| &node.runtime),
+            node_image: seen.node_image,
+            storage_classes: of_claims(|claim| {
+                let class = claim.storage_class.as_deref().filter(|class| !class.is_empty());
+                class.unwrap_or("none").to_owned()
+            }),
+            image: config.image.clone(),
+            image_id: seen.image_id,
+        }),
+        ..client
+    })
+}
+
+/// What an engine of this machine knows of the cluster's images; nothing of it is needed to measure.
+#[derive(Default)]
+struct OfEngine {
+    node_image: Option<String>,
+    image_id: Option<String>,
+    record: Option<ImageRecord>,
+}
+
+async fn of_engine(image: &str, flags: &flags::Bench) -> OfEngine {
+    let Ok(engine) = Engine::connect().await else {
+        return OfEngine::default();
+    };
+    let nodes = match &flags.cluster.context {
+        Some(_) => Vec::new(),
+        None => node::containers(&engine, &flags.cluster.name).await.unwrap_or_default(),
+    };
+    let stored = engine.image(image).await.ok().flatten();
+    let record = match &stored {
+        Some(_) => image_record(&engine, image).await.ok(),
+        None => None,
+    };
+    OfEngine {
+        node_image: nodes.first().map(|node| node.image.clone()),
+        image_id: stored.map(|stored| stored.id),
+        record,
+    }
+}
+
+async fn image_record(engine: &Engine, image: &str) -> Result<ImageRecord> {
+    let archive = engine.copy_out(image, IMAGE_FILE).await?;
+    record_in(&archive)
+}
+
+/// The record in a tar archive that holds nothing else.
+fn record_in(archive: &[u8]) -> Result<ImageRecord> {
+    let mut archive = tar::Archive::new(archive);
+    let file = archive.entries()?.next().context("an empty archive")??;
+    let mut text = Vec::new();
+    file.take(MAX_RECORD_BYTES).read_to_end(&mut text)?;
+    Ok(serde_json::from_slice(&text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_archive_holds_is_read_and_anything_else_refused() {
+        let text = serde_json::json!({
+            "protocol": 1,
+            "interpreter": {
+                "path": "/usr/bin/python3", "implementation": "cpython", "version": "3.11.2", "abi": "cpython-311",
+                "platform": "linux-x86_64", "binary_hash": "0"
+            },
+            "uv": "/usr/bin/uv",
+            "base_path": "/usr/bin",
+            "identity": { "uid": 10001, "gid": 10001 }
+        })
+        .to_string();
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        let mut builder = tar::Builder::new(Vec::new());
+        builder.append_data(&mut header, "image.json", text.as_bytes()).unwrap();
+        let record = record_in(&builder.into_inner().unwrap()).unwrap();
+        assert_eq!((record.interpreter.version.as_str(), record.system), ("3.11.2", None));
+        assert!(record_in(&[]).is_err());
+    }
+}
