@@ -1,1 +1,29 @@
 //! The task service: what users submit is kept before it is run, run once, and told about while it runs.
+//!
+//! `store` keeps tasks in SQLite behind one writer, `output` keeps what they print in files beside it, `engine` moves
+//! them from state to state over a [`hybrid_cache_driver::Driver`], and `metrics` counts. Nothing here knows HTTP but
+//! the modules that speak it.
+
+pub mod clock;
+pub mod config;
+pub mod engine;
+pub mod error;
+pub mod id;
+pub mod metrics;
+pub mod output;
+pub mod state;
+pub mod store;
+pub mod view;
+
+pub use clock::{Clock, SystemClock};
+pub use config::{Backoff, Retention, ServiceConfig};
+pub use engine::{
+    CancelAnswer, Changes, Engine, Novelty, Parts, Readiness, RunAnswer, ShutdownReport, Submitted, Volumes,
+};
+pub use error::{OpenError, ServiceError};
+pub use id::TaskId;
+pub use metrics::{Histogram, MetricsSnapshot, VolumeGauge};
+pub use output::{Follow, OutputChunk, OutputReader};
+pub use state::StateName;
+pub use store::history::{HitRate, VolumeUse};
+pub use view::{ListQuery, Page, TaskSummary, TaskView};

@@ -1,0 +1,360 @@
+//! Carrying one task through its driver: handing it over, keeping what it prints, waiting for its end, keeping that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hybrid_cache_driver::{DriverError, Lifetime, LogReader, Ticket};
+use hybrid_cache_model::outcome::{CacheReport, Output, Resolved};
+use hybrid_cache_model::{CacheStatus, End, Failure, FailureKind, Outcome, Timeline};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{sleep, timeout};
+
+use super::Inner;
+use super::handing::{Handed, hand_over};
+use crate::id::TaskId;
+use crate::output::OutputWriter;
+use crate::state::Event;
+use crate::store::writer::Desk;
+use crate::store::writes::{self, Asked, Claimed};
+
+/// How long a driver may take to end a task that the service takes down with it.
+const LAST_WAIT: Duration = Duration::from_secs(10);
+
+/// What is wished of a task that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// That it goes on.
+    None,
+    /// That it ends: somebody asked.
+    Cancel,
+    /// That it is let go of, or ended where it cannot live alone: the service ends.
+    Leave,
+}
+
+/// How far a task had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The driver has never heard of it.
+    Fresh,
+    /// The driver may have heard of it, in this process or an earlier one.
+    Uncertain,
+    /// The driver has it.
+    Submitted,
+}
+
+/// One task's place among those that are under way, given up when dropped.
+pub struct Carried {
+    inner: Arc<Inner>,
+    id: TaskId,
+    wish: watch::Receiver<Wish>,
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        self.inner.under_way().remove(&self.id);
+        self.inner.carried.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
+
+impl Carried {
+    /// What is wished at the moment.
+    pub fn wish(&self) -> Wish {
+        *self.wish.borrow()
+    }
+
+    /// Waits until something else is wished than before.
+    pub async fn changed(&mut self) {
+        if self.wish.changed().await.is_err() {
+            // The sender is in the map for as long as this.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits for one wish.
+    pub async fn wished(&self, wish: Wish) {
+        let mut wishes = self.wish.clone();
+        if wishes.wait_for(|now| *now == wish).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Inner {
+    /// Enters a task among those under way.
+    pub fn enter(self: &Arc<Inner>, id: &TaskId, wish: Wish) -> Carried {
+        let sender = watch::Sender::new(wish);
+        let wish = sender.subscribe();
+        self.under_way().insert(id.clone(), sender);
+        self.carried.send_modify(|count| *count += 1);
+        Carried {
+            inner: Arc::clone(self),
+            id: id.clone(),
+            wish,
+        }
+    }
+
+    /// Wishes something of a task that is under way. That the service ends is the last wish.
+    pub fn wish(&self, id: &TaskId, wish: Wish) {
+        if let Some(sender) = self.under_way().get(id) {
+            sender.send_if_modified(|now| {
+                let changes = *now != wish && *now != Wish::Leave;
+                if changes {
+                    *now = wish;
+                }
+                changes
+            });
+        }
+    }
+
+    /// Keeps how a task ended, trying again for as long as the disk is full or locked. False where the service ends first.
+    pub async fn keep_end(&self, carried: &Carried, event: Event, outcome: Option<&Outcome>) -> bool {
+        let id = &carried.id;
+        let mut failures = 0;
+        loop {
+            let (wanted, event, kept, now_us) = (id.clone(), event.clone(), outcome.cloned(), self.clock.now_us());
+            let end = move |desk: &mut Desk<'_>| writes::end(desk, &wanted, event.clone(), kept.as_ref(), now_us);
+            match self.store.write(end).await {
+                Ok(state) => {
+                    let state = state.map(|state| state.stored());
+                    tracing::info!(task = %id, state, "ended");
+                    if let Some(outcome) = outcome {
+                        self.metrics.note_end(outcome);
+                    }
+                    self.outputs.live.close(id);
+                    return true;
+                }
+                Err(error) => {
+                    failures += 1;
+                    tracing::error!(task = %id, %error, "a task's end cannot be kept yet");
+                    tokio::select! {
+                        () = sleep(self.config.backoff.pause(failures)) => {}
+                        () = carried.wished(Wish::Leave) => return false,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Notes why a task waits. What cannot be noted is no reason to stop.
+    pub async fn note_waiting(&self, carried: &Carried, reason: Option<&str>) {
+        let (id, reason) = (carried.id.clone(), reason.map(str::to_owned));
+        let written = self
+            .store
+            .write(move |desk| writes::explain(desk, &id, reason.as_deref()))
+            .await;
+        if let Ok(Asked::ToCancel) = written {
+            self.wish(&carried.id, Wish::Cancel);
+        }
+    }
+}
+
+/// Carries a task as far as it goes.
+pub async fn run(
+    inner: Arc<Inner>,
+    task: Claimed,
+    stage: Stage,
+    permit: Option<OwnedSemaphorePermit>,
+    mut carried: Carried,
+) {
+    let ticket = match hand_over(&inner, &task, stage, &mut carried).await {
+        Handed::Over(ticket) => ticket,
+        Handed::Failed(failure) => {
+            let outcome = failed(failure);
+            inner.keep_end(&carried, Event::End, Some(&outcome)).await;
+            return;
+        }
+        Handed::Cancelled => {
+            inner.keep_end(&carried, Event::Cancel, None).await;
+            return;
+        }
+        Handed::Left => return,
+    };
+    let pump = pump(&inner, &task.id, &ticket);
+    let ended = match until_end(&inner, &ticket, &carried).await {
+        Some(outcome) => outcome,
+        None => {
+            // Another process takes it up, and reads its output from the beginning again.
+            pump.abort();
+            tracing::info!(task = %task.id, "left to go on by itself");
+            return;
+        }
+    };
+    let mut outcome = ended;
+    outcome.warnings.extend(finish_output(&inner, pump).await);
+    let event = match outcome.end {
+        End::Cancelled => Event::Cancel,
+        _ => Event::End,
+    };
+    if inner.keep_end(&carried, event, Some(&outcome)).await {
+        settle(&inner, &task.id, &ticket, &outcome).await;
+        inner.driver.forget(&ticket);
+    }
+    // Publishing belongs to the task: the place is free once that is done too.
+    drop(permit);
+}
+
+/// An outcome for a task that never came to one of its own.
+pub fn failed(failure: Failure) -> Outcome {
+    Outcome {
+        end: End::Failed { failure },
+        cache: CacheReport {
+            python: CacheStatus::NotAsked,
+            system: CacheStatus::NotAsked,
+        },
+        timeline: Timeline::default(),
+        runner_us: 0,
+        stdout: Output::default(),
+        stderr: Output::default(),
+        resolved: Resolved::default(),
+        warnings: Vec::new(),
+        not_kept: None,
+    }
+}
+
+/// Waits for a task's end; `None` where it is to be left to go on by itself.
+async fn until_end(inner: &Arc<Inner>, ticket: &Ticket, carried: &Carried) -> Option<Outcome> {
+    let limits = Duration::from_millis(inner.config.limits.time_ms) + inner.config.prepare;
+    tokio::select! {
+        outcome = ask_for_outcome(inner, ticket, carried) => Some(outcome),
+        () = pursue_cancel(inner, ticket, carried) => None,
+        () = carried.wished(Wish::Leave) => match inner.driver.lifetime() {
+            Lifetime::Independent => None,
+            Lifetime::WithProcess => Some(take_down(inner, ticket).await),
+        },
+        () = sleep(limits + inner.config.overdue) => {
+            // It may have ended by the time it is asked.
+            let _ = timeout(inner.config.driver_call, inner.driver.cancel(ticket)).await;
+            let message = "the driver told nothing of the task's end long after its time limit".to_owned();
+            Some(failed(Failure::new(FailureKind::Deadline, message)))
+        }
+    }
+}
+
+/// Asks until the driver tells of the end.
+async fn ask_for_outcome(inner: &Inner, ticket: &Ticket, carried: &Carried) -> Outcome {
+    let mut failures = 0;
+    loop {
+        match inner.driver.wait(ticket).await {
+            Ok(outcome) => {
+                inner.gate.open();
+                return outcome;
+            }
+            Err(DriverError::UnknownTicket(_)) => {
+                let message = "the driver knows the task no more: somebody deleted it, or its node was lost";
+                return failed(Failure::new(FailureKind::Evicted, message).hint("submit it again"));
+            }
+            Err(error) => {
+                failures += 1;
+                tracing::warn!(task = %carried.id, "the driver does not answer");
+                inner.note_waiting(carried, Some(&error.to_string())).await;
+                sleep(inner.config.backoff.pause(failures)).await;
+            }
+        }
+    }
+}
+
+/// Asks the driver to end the task once somebody wishes it, until it has heard. Never returns: the end is told by waiting.
+async fn pursue_cancel(inner: &Inner, ticket: &Ticket, carried: &Carried) {
+    carried.wished(Wish::Cancel).await;
+    let mut failures = 0;
+    loop {
+        let asked = timeout(inner.config.driver_call, inner.driver.cancel(ticket)).await;
+        if let Ok(Ok(()) | Err(DriverError::UnknownTicket(_))) = asked {
+            std::future::pending::<()>().await;
+        }
+        failures += 1;
+        sleep(inner.config.backoff.pause(failures)).await;
+    }
+}
+
+/// Ends a task that cannot outlive this process.
+async fn take_down(inner: &Inner, ticket: &Ticket) -> Outcome {
+    let stopped = || {
+        let message = "the service was stopped while the task ran";
+        Failure::new(FailureKind::Evicted, message).hint("submit it again")
+    };
+    // Where it cannot be asked, the process's end ends it.
+    let _ = timeout(LAST_WAIT, inner.driver.cancel(ticket)).await;
+    match timeout(LAST_WAIT, inner.driver.wait(ticket)).await {
+        Ok(Ok(outcome)) if outcome.end == End::Cancelled => Outcome {
+            end: End::Failed { failure: stopped() },
+            ..outcome
+        },
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) | Err(_) => failed(stopped()),
+    }
+}
+
+/// Puts what the driver learns after the end (the rest of publishing) into the outcome.
+async fn settle(inner: &Inner, id: &TaskId, ticket: &Ticket, known: &Outcome) {
+    let limit = inner.config.prepare + inner.config.overdue;
+    let Ok(Ok(mut settled)) = timeout(limit, inner.driver.settle(ticket)).await else {
+        return;
+    };
+    // The end that was told stays; what was said of the output is the service's own.
+    settled.end = known.end.clone();
+    let said = known.warnings.iter().filter(|said| !settled.warnings.contains(said));
+    let said: Vec<String> = said.cloned().collect();
+    settled.warnings.extend(said);
+    if settled == *known {
+        return;
+    }
+    let (wanted, settled) = (id.clone(), settled);
+    if let Err(error) = inner
+        .store
+        .write(move |desk| writes::amend(desk, &wanted, &settled))
+        .await
+    {
+        tracing::warn!(task = %id, %error, "what came after a task's end cannot be kept");
+    }
+}
+
+/// Keeps what the task prints while it runs. The answer is a warning where that was not possible.
+type Pump = tokio::task::JoinHandle<Option<String>>;
+
+fn pump(inner: &Arc<Inner>, id: &TaskId, ticket: &Ticket) -> Pump {
+    let (inner, id, ticket) = (Arc::clone(inner), id.clone(), ticket.clone());
+    tokio::spawn(async move {
+        let told = |error: &dyn std::fmt::Display| Some(format!("not all of the output could be kept: {error}"));
+        let log = match inner.driver.logs(&ticket) {
+            Ok(log) => log,
+            Err(DriverError::UnknownTicket(_)) => return None,
+            Err(error) => return told(&error),
+        };
+        let (outputs, wanted, limit) = (inner.outputs.clone(), id.clone(), inner.config.limits.output_bytes);
+        let writer = tokio::task::spawn_blocking(move || outputs.writer(&wanted, limit)).await;
+        match writer {
+            Ok(Ok(writer)) => match pour(log, writer).await {
+                Ok(()) => None,
+                Err(error) => {
+                    tracing::warn!(task = %id, %error, "output cannot be kept");
+                    told(&error)
+                }
+            },
+            Ok(Err(error)) => told(&error),
+            Err(panic) => told(&panic),
+        }
+    })
+}
+
+/// Pours a log into its file. On the first error it stops, so that what is kept is a beginning without gaps.
+async fn pour(mut log: LogReader, mut writer: OutputWriter) -> std::io::Result<()> {
+    while let Some(chunk) = log.next().await {
+        let written = tokio::task::spawn_blocking(move || writer.append(&chunk).map(|()| writer));
+        writer = written.await.map_err(std::io::Error::other)??;
+    }
+    let synced = tokio::task::spawn_blocking(move || writer.sync());
+    synced.await.map_err(std::io::Error::other)?
+}
+
+/// Waits for the rest of the output; a driver that does not close its log in time loses the rest.
+async fn finish_output(inner: &Inner, mut pump: Pump) -> Option<String> {
+    match timeout(inner.config.driver_call, &mut pump).await {
+        Ok(Ok(warning)) => warning,
+        Ok(Err(panic)) => Some(format!("not all of the output could be kept: {panic}")),
+        Err(_) => {
+            pump.abort();
+            Some("not all of the output could be kept: the driver did not say that it was over".to_owned())
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Whether the driver answers: while it does not, nobody asks it more often than one attempt at growing intervals.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::config::Backoff;
+
+/// Open while the driver answers.
+pub struct Gate {
+    backoff: Backoff,
+    state: Mutex<State>,
+    /// Raised by each change, to wake who waits.
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    failures: u32,
+    reason: Option<String>,
+    until: Option<Instant>,
+}
+
+impl Gate {
+    /// An open gate.
+    pub fn new(backoff: Backoff) -> Gate {
+        Gate {
+            backoff,
+            state: Mutex::default(),
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The driver has answered.
+    pub fn open(&self) {
+        let mut state = self.state();
+        if state.failures > 0 {
+            *state = State::default();
+            drop(state);
+            self.changed.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// The driver has not answered. Returns how long to leave it alone.
+    pub fn shut(&self, reason: &str) -> Duration {
+        let mut state = self.state();
+        state.failures = state.failures.saturating_add(1);
+        state.reason = Some(reason.to_owned());
+        let pause = self.backoff.pause(state.failures);
+        state.until = Some(Instant::now() + pause);
+        drop(state);
+        self.changed.send_modify(|count| *count += 1);
+        pause
+    }
+
+    /// Why the driver does not answer; `None` while it does.
+    pub fn reason(&self) -> Option<String> {
+        self.state().reason.clone()
+    }
+
+    /// Waits until the driver may be asked: it answers, or has been left alone for long enough.
+    pub async fn pass(&self) {
+        let mut changed = self.changed.subscribe();
+        loop {
+            let until = self.state().until;
+            let Some(until) = until.filter(|until| *until > Instant::now()) else {
+                return;
+            };
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => {}
+                // The sender is this gate's own.
+                _ = changed.changed() => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pauses_grow_and_an_answer_ends_them() {
+        let gate = Gate::new(Backoff {
+            first: Duration::from_secs(1),
+            most: Duration::from_secs(3),
+        });
+        gate.pass().await;
+        let pauses: Vec<u64> = (0..4).map(|_| gate.shut("down").as_secs()).collect();
+        assert_eq!(pauses, [1, 2, 3, 3]);
+        assert_eq!(gate.reason().as_deref(), Some("down"));
+        let start = Instant::now();
+        gate.pass().await;
+        assert_eq!(start.elapsed().as_secs(), 3);
+        gate.shut("down");
+        gate.open();
+        gate.pass().await;
+        assert_eq!((gate.reason(), start.elapsed().as_secs()), (None, 3));
+    }
+}

@@ -1,0 +1,169 @@
+//! Handing a task over to its driver, under a ticket that was stored before: never twice, whatever fails in between.
+
+use hybrid_cache_driver::{DriverError, Epoch, Lifetime, SubmitOptions, Ticket};
+use hybrid_cache_model::{Failure, FailureKind};
+use tokio::time::{sleep, timeout};
+
+use super::Inner;
+use super::carry::{Carried, Stage, Wish};
+use crate::error::ServiceError;
+use crate::state::Event;
+use crate::store::writer::Desk;
+use crate::store::writes::{self, Asked, Claimed};
+
+/// What became of handing a task over.
+pub enum Handed {
+    /// The driver has it under this ticket.
+    Over(Ticket),
+    /// It cannot be run, by its own fault or for good.
+    Failed(Failure),
+    /// It was cancelled and never ran.
+    Cancelled,
+    /// It is back in the queue, or left for another process to try.
+    Left,
+}
+
+/// What the driver answered to one attempt.
+enum Attempt {
+    Accepted(Ticket),
+    Failed(Failure),
+    /// It does not answer; the task may or may not have reached it.
+    Down(String),
+    /// It did not start the task, and certainly so.
+    NotStarted(String),
+}
+
+/// Hands a task over, trying again for as long as the driver does not answer.
+pub async fn hand_over(inner: &Inner, task: &Claimed, mut stage: Stage, carried: &mut Carried) -> Handed {
+    if stage == Stage::Submitted {
+        return Handed::Over(task.ticket.clone());
+    }
+    loop {
+        match (carried.wish(), stage) {
+            (Wish::Cancel, Stage::Fresh) => return Handed::Cancelled,
+            (Wish::Leave, Stage::Fresh) => return postpone(inner, task, None).await,
+            (Wish::Leave, _) => return Handed::Left,
+            (Wish::Cancel, _) => match timeout(inner.config.driver_call, inner.driver.cancel(&task.ticket)).await {
+                Ok(Ok(())) => return started(inner, task, task.ticket.clone()).await,
+                Ok(Err(DriverError::UnknownTicket(_))) => return Handed::Cancelled,
+                Ok(Err(error)) => pause(inner, carried, &error.to_string()).await,
+                Err(_) => pause(inner, carried, "the driver does not answer").await,
+            },
+            (Wish::None, _) => match attempt(inner, task).await {
+                Attempt::Accepted(ticket) => {
+                    inner.gate.open();
+                    return started(inner, task, ticket).await;
+                }
+                Attempt::Failed(failure) => {
+                    inner.gate.open();
+                    return Handed::Failed(failure);
+                }
+                Attempt::NotStarted(reason) => {
+                    inner.gate.shut(&reason);
+                    return postpone(inner, task, Some(reason)).await;
+                }
+                Attempt::Down(reason) => {
+                    stage = Stage::Uncertain;
+                    pause(inner, carried, &reason).await;
+                }
+            },
+        }
+    }
+}
+
+async fn attempt(inner: &Inner, task: &Claimed) -> Attempt {
+    let options = SubmitOptions {
+        id: Some(task.ticket.id.clone()),
+        epoch: Epoch::Standing,
+        limits: inner.config.limits.clone(),
+        prepare_ms: u64::try_from(inner.config.prepare.as_millis()).unwrap_or(u64::MAX),
+    };
+    let submitted = timeout(inner.config.driver_call, inner.driver.submit(&task.spec, &options)).await;
+    let reason = match submitted {
+        Ok(Ok(ticket)) => return Attempt::Accepted(ticket),
+        Ok(Err(error)) => match classify(error) {
+            Fault::Task(failure) => return Attempt::Failed(failure),
+            Fault::Driver(reason) => reason,
+        },
+        Err(_) => format!(
+            "the driver did not answer within {} s",
+            inner.config.driver_call.as_secs()
+        ),
+    };
+    tracing::warn!(task = %task.id, "the driver does not take the task");
+    // A driver within this process knows what it has started, whatever became of the call.
+    match (inner.driver.lifetime(), inner.driver.logs(&task.ticket)) {
+        (Lifetime::Independent, _) => Attempt::Down(reason),
+        (Lifetime::WithProcess, Ok(_)) => Attempt::Accepted(task.ticket.clone()),
+        (Lifetime::WithProcess, Err(_)) => Attempt::NotStarted(reason),
+    }
+}
+
+enum Fault {
+    /// Trying again would fail again.
+    Task(Failure),
+    /// It may go away.
+    Driver(String),
+}
+
+fn classify(error: DriverError) -> Fault {
+    match error {
+        DriverError::Invalid(error) => Fault::Task(Failure {
+            kind: FailureKind::InvalidTask,
+            message: format!("{}: {}", error.pointer, error.message),
+            hint: error.hint,
+        }),
+        DriverError::Failed(failure) => match failure.kind {
+            FailureKind::Cluster | FailureKind::Offline | FailureKind::Deadline => Fault::Driver(failure.to_string()),
+            _ => Fault::Task(failure),
+        },
+        error @ (DriverError::UnknownTicket(_) | DriverError::Io { .. }) => Fault::Driver(error.to_string()),
+    }
+}
+
+/// Waits until the driver may be asked again, or something is wished.
+async fn pause(inner: &Inner, carried: &mut Carried, reason: &str) {
+    let pause = inner.gate.shut(reason);
+    inner.note_waiting(carried, Some(reason)).await;
+    tokio::select! {
+        () = sleep(pause) => {}
+        () = carried.changed() => {}
+    }
+}
+
+/// Notes that the driver has the task. Where that cannot be kept, the next process finds the task by its ticket.
+async fn started(inner: &Inner, task: &Claimed, ticket: Ticket) -> Handed {
+    let (id, now_us) = (task.id.clone(), inner.clock.now_us());
+    let event = Event::Start { ticket: ticket.clone() };
+    let advance = move |desk: &mut Desk<'_>| writes::advance(desk, &id, event.clone(), None, now_us);
+    match inner.store.write(advance).await {
+        Ok(Some(Asked::ToCancel)) => inner.wish(&task.id, Wish::Cancel),
+        Ok(Some(Asked::No)) => tracing::info!(task = %task.id, "running"),
+        Ok(None) => tracing::error!(task = %task.id, "a task was started from a state that does not allow it"),
+        Err(error) => tracing::warn!(task = %task.id, %error, "it cannot be kept that a task runs"),
+    }
+    Handed::Over(ticket)
+}
+
+/// Puts a task back into its place in the queue.
+async fn postpone(inner: &Inner, task: &Claimed, reason: Option<String>) -> Handed {
+    let (id, now_us) = (task.id.clone(), inner.clock.now_us());
+    let back = move |desk: &mut Desk<'_>| writes::advance(desk, &id, Event::Postpone, reason.as_deref(), now_us);
+    match inner.store.write(back).await {
+        // Asked to end in this very moment: nothing has been started.
+        Ok(Some(Asked::ToCancel)) => {
+            let (id, now_us) = (task.id.clone(), inner.clock.now_us());
+            let cancelled = inner.store.write(move |desk| writes::cancel(desk, &id, now_us)).await;
+            report(task, cancelled.map(|_| ()));
+            inner.outputs.live.close(&task.id);
+        }
+        other => report(task, other.map(|_| ())),
+    }
+    Handed::Left
+}
+
+fn report(task: &Claimed, written: Result<(), ServiceError>) {
+    if let Err(error) = written {
+        tracing::error!(task = %task.id, %error, "it cannot be kept that a task is queued again");
+    }
+}

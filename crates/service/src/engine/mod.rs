@@ -1,0 +1,378 @@
+//! The engine: takes tasks in, moves them through a driver, and answers questions about them.
+
+mod carry;
+mod dispatch;
+mod gate;
+mod handing;
+mod recover;
+mod requests;
+mod shutdown;
+mod upkeep;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use hybrid_cache_driver::Driver;
+use hybrid_cache_model::Phase;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::ServiceConfig;
+use crate::error::{OpenError, ServiceError};
+use crate::id::TaskId;
+use crate::metrics::{Metrics, MetricsSnapshot, VolumeGauge, named};
+use crate::output::files::OutputFiles;
+use crate::output::live::Live;
+use crate::output::{Follow, OutputReader, Outputs, beginning};
+use crate::state::StateName;
+use crate::store::history::{self, HitRate, VolumeUse};
+use crate::store::rows::{self, Filter, Stored};
+use crate::store::{Store, cursor};
+use crate::view::{CacheName, EndName, ListQuery, OutputView, Page, TaskSummary, TaskView, tell_outcome};
+use carry::Wish;
+use gate::Gate;
+
+pub use requests::{CancelAnswer, Novelty, RunAnswer, Submitted};
+pub use shutdown::ShutdownReport;
+
+/// Tasks of one page where the client does not say.
+const PAGE: u32 = 50;
+/// Most tasks of one page.
+const MAX_PAGE: u32 = 200;
+
+/// Tells what the cache volumes hold. Whoever starts the service knows how to ask.
+#[async_trait]
+pub trait Volumes: Send + Sync {
+    /// Looks at every volume; `Err` says why that was not possible.
+    async fn usage(&self) -> Result<Vec<VolumeGauge>, String>;
+}
+
+/// What an engine works with beside its configuration.
+pub struct Parts {
+    /// Where tasks run.
+    pub driver: Arc<dyn Driver>,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// What the cache volumes hold; not told where absent.
+    pub volumes: Option<Arc<dyn Volumes>>,
+}
+
+/// Whether the service can do its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// True where tasks are taken in: the database answers, and the service is not about to end.
+    pub ready: bool,
+    /// Why not, in lower case.
+    pub reason: Option<String>,
+    /// Why the driver does not answer; tasks are taken in and wait meanwhile.
+    pub driver: Option<String>,
+}
+
+/// The task service without a face. Cheap to clone; all clones are one engine.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+/// How far the service has come with its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Closing {
+    /// It is open.
+    No,
+    /// It takes nothing new.
+    Draining,
+}
+
+pub(crate) struct Inner {
+    config: ServiceConfig,
+    driver: Arc<dyn Driver>,
+    clock: Arc<dyn Clock>,
+    volumes: Option<Arc<dyn Volumes>>,
+    store: Store,
+    outputs: Outputs,
+    metrics: Metrics,
+    gate: Gate,
+    slots: Arc<Semaphore>,
+    /// What is wished of the tasks that are under way.
+    under_way: Mutex<HashMap<TaskId, watch::Sender<Wish>>>,
+    /// How many of them there are, to wait for the last.
+    carried: watch::Sender<usize>,
+    closing: watch::Sender<Closing>,
+    /// The loops that run as long as the service.
+    loops: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Engine {
+    /// Opens the store, takes up what an earlier process left, and begins to run what is queued.
+    ///
+    /// # Errors
+    /// The store cannot be opened; see [`OpenError`].
+    pub async fn open(config: ServiceConfig, driver: Arc<dyn Driver>) -> Result<Engine, OpenError> {
+        let parts = Parts {
+            driver,
+            clock: Arc::new(SystemClock),
+            volumes: None,
+        };
+        Engine::open_with(config, parts).await
+    }
+
+    /// The same with another clock, and with volumes to tell about.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub async fn open_with(config: ServiceConfig, parts: Parts) -> Result<Engine, OpenError> {
+        let opened = {
+            let config = config.clone();
+            tokio::task::spawn_blocking(move || {
+                let store = Store::open(&config)?;
+                let files = OutputFiles::open(&config.folder).map_err(|source| OpenError::Folder {
+                    path: config.folder.clone(),
+                    source,
+                })?;
+                Ok((store, files))
+            })
+        };
+        let (store, files) = opened.await.unwrap_or_else(|panic| {
+            Err(OpenError::Database {
+                path: config.folder.clone(),
+                message: panic.to_string(),
+            })
+        })?;
+        let inner = Arc::new(Inner {
+            gate: Gate::new(config.backoff.clone()),
+            slots: Arc::new(Semaphore::new(config.concurrency.max(1))),
+            outputs: Outputs {
+                files,
+                live: Live::default(),
+            },
+            config,
+            driver: parts.driver,
+            clock: parts.clock,
+            volumes: parts.volumes,
+            store,
+            metrics: Metrics::default(),
+            under_way: Mutex::default(),
+            carried: watch::Sender::new(0),
+            closing: watch::Sender::new(Closing::No),
+            loops: Mutex::default(),
+        });
+        let engine = Engine { inner };
+        engine.take_up().await.map_err(|error| OpenError::Database {
+            path: engine.inner.store.path().to_owned(),
+            message: error.to_string(),
+        })?;
+        Ok(engine)
+    }
+
+    /// Counts what is kept, re-attaches, and starts the loops.
+    async fn take_up(&self) -> Result<(), ServiceError> {
+        let inner = Arc::clone(&self.inner);
+        let counted = Arc::clone(&inner);
+        let count = move |sql: &_| rows::each_outcome(sql, |outcome| counted.metrics.note_end(&outcome));
+        inner.store.read(count).await?;
+        recover::take_up(&inner).await?;
+        let loops = [
+            tokio::spawn(dispatch::run(Arc::clone(&inner))),
+            tokio::spawn(upkeep::run(Arc::clone(&inner))),
+        ];
+        inner.loops.lock().unwrap_or_else(PoisonError::into_inner).extend(loops);
+        Ok(())
+    }
+
+    /// One task with the beginning of what it printed.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read.
+    pub async fn get(&self, id: &TaskId) -> Result<TaskView, ServiceError> {
+        let wanted = id.clone();
+        let stored = self.inner.store.read(move |sql| rows::get(sql, &wanted)).await?;
+        let stored = stored.ok_or(ServiceError::NotFound)?;
+        let output = self.inner.shown_output(id, &stored).await?;
+        Ok(self.inner.view(stored, output))
+    }
+
+    /// A part of the tasks, the one submitted last first.
+    ///
+    /// # Errors
+    /// A parameter makes no sense, or they cannot be read.
+    pub async fn list(&self, query: &ListQuery) -> Result<Page<TaskSummary>, ServiceError> {
+        let limit = query.limit.unwrap_or(PAGE);
+        if !(1..=MAX_PAGE).contains(&limit) {
+            return Err(ServiceError::Parameter {
+                name: "limit",
+                message: format!("{limit} is not between 1 and {MAX_PAGE}"),
+            });
+        }
+        let filter = Filter {
+            states: query.states.clone(),
+            end: query.end,
+            before: query.cursor.as_deref().map_or(Ok(i64::MAX), cursor::read)?,
+            limit,
+        };
+        let mut page = self.inner.store.read(move |sql| rows::list(sql, &filter)).await?;
+        for summary in &mut page.items {
+            self.inner.explain(summary);
+        }
+        Ok(page)
+    }
+
+    /// Reads what a task prints, from `from` bytes of both streams on.
+    ///
+    /// # Errors
+    /// There is no such task, or it cannot be read.
+    pub async fn output(&self, id: &TaskId, from: u64, follow: Follow) -> Result<OutputReader, ServiceError> {
+        // Entered before the state is read: a task that ends in between is told to end, one that ended before is seen to
+        // have.
+        let mut reader = self.inner.outputs.reader(id, from, follow);
+        let wanted = id.clone();
+        let state = self.inner.store.read(move |sql| rows::state_of(sql, &wanted)).await?;
+        if state.ok_or(ServiceError::NotFound)?.name().is_final() {
+            Outputs::settle(&mut reader);
+        }
+        Ok(reader)
+    }
+
+    /// Everything that is counted.
+    pub fn metrics(&self) -> MetricsSnapshot {
+        let inner = &self.inner;
+        let (counts, tally) = (inner.metrics.read(), inner.store.tally().borrow().clone());
+        MetricsSnapshot {
+            tasks: tally.by_name().to_vec(),
+            queue_depth: tally.waiting(),
+            queue_limit: inner.config.queue,
+            under_way: tally.under_way(),
+            concurrency: inner.config.concurrency as u64,
+            live_outputs: inner.outputs.live.count() as u64,
+            driver_up: inner.gate.reason().is_none(),
+            ended: named(EndName::ALL, counts.ended),
+            python_cache: named(CacheName::ALL, counts.python_cache),
+            system_cache: named(CacheName::ALL, counts.system_cache),
+            phases: Phase::ALL.into_iter().zip(counts.phases).collect(),
+            total: counts.total,
+            submit: counts.submit,
+            expired: counts.expired,
+            volumes: counts.volumes,
+        }
+    }
+
+    /// Hits and misses since `since_us` of the clock, in stretches of `stretch_us`.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub async fn hit_rates(&self, since_us: i64, stretch_us: i64) -> Result<Vec<HitRate>, ServiceError> {
+        let read = move |sql: &_| history::hit_rates(sql, since_us, stretch_us);
+        self.inner.store.read(read).await
+    }
+
+    /// What the volumes held since `since_us` of the clock.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn volume_use(&self, since_us: i64) -> Result<Vec<VolumeUse>, ServiceError> {
+        self.inner.store.read(move |sql| history::volumes(sql, since_us)).await
+    }
+
+    /// The clock's time in microseconds since 1970.
+    pub fn now_us(&self) -> i64 {
+        self.inner.clock.now_us()
+    }
+
+    /// A number that is raised whenever a task changes, for pages that show what is going on.
+    pub fn changes(&self) -> Changes {
+        Changes(self.inner.store.tally())
+    }
+
+    /// Whether the service can do its work.
+    pub async fn ready(&self) -> Readiness {
+        let closing = *self.inner.closing.borrow() != Closing::No;
+        let read = self.inner.store.read(|sql| rows::count(sql).map(|_| ())).await;
+        let reason = match read {
+            Err(error) => Some(error.to_string()),
+            Ok(()) => closing.then(|| "the service is shutting down".to_owned()),
+        };
+        Readiness {
+            ready: reason.is_none(),
+            reason,
+            driver: self.inner.gate.reason(),
+        }
+    }
+}
+
+/// Waits for changes of any task.
+pub struct Changes(watch::Receiver<crate::store::tally::Tally>);
+
+impl Changes {
+    /// Returns once a task has changed since the last call; false once the service has ended.
+    pub async fn next(&mut self) -> bool {
+        self.0.changed().await.is_ok()
+    }
+}
+
+impl Inner {
+    fn under_way(&self) -> MutexGuard<'_, HashMap<TaskId, watch::Sender<Wish>>> {
+        // The map is whole between its calls, whatever panicked.
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says of a task that waits what it waits for.
+    fn explain(&self, summary: &mut TaskSummary) {
+        if summary.state == StateName::Queued && summary.waiting_for.is_none() {
+            summary.waiting_for = self.gate.reason();
+        }
+    }
+
+    async fn shown_output(&self, id: &TaskId, stored: &Stored) -> Result<OutputView, ServiceError> {
+        let limit = self.config.shown_output_bytes;
+        let written = stored.outcome.as_ref().map(|outcome| {
+            let [stdout, stderr] = [outcome.stdout, outcome.stderr];
+            [stdout.passed_bytes, stderr.passed_bytes]
+        });
+        let so_far = self.outputs.live.progress(id).map(|progress| {
+            let extent = progress.extent;
+            [extent.stdout_bytes, extent.stderr_bytes]
+        });
+        let [stdout_bytes, stderr_bytes] = written.or(so_far).unwrap_or_default();
+        let nothing_printed = stdout_bytes + stderr_bytes == 0;
+        let streams = if nothing_printed {
+            [Vec::new(), Vec::new()]
+        } else {
+            let reader = self.outputs.reader(id, 0, Follow::Stored);
+            beginning(reader, limit).await.map_err(|error| ServiceError::Storage {
+                message: format!("the task's output cannot be read: {error}"),
+            })?
+        };
+        let [stdout, stderr] = &streams;
+        let truncated = stdout_bytes > stdout.len() as u64 || stderr_bytes > stderr.len() as u64;
+        let [stdout, stderr] = streams.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        Ok(OutputView {
+            stdout,
+            stderr,
+            stdout_bytes,
+            stderr_bytes,
+            truncated,
+        })
+    }
+
+    fn view(&self, stored: Stored, output: OutputView) -> TaskView {
+        let mut view = TaskView {
+            summary: stored.summary,
+            request: stored.spec,
+            signal: None,
+            limit_ms: None,
+            failure: None,
+            timeline: None,
+            runner_us: None,
+            resolved: None,
+            output,
+            warnings: Vec::new(),
+            not_kept: None,
+        };
+        self.explain(&mut view.summary);
+        if let Some(outcome) = stored.outcome {
+            tell_outcome(&mut view, outcome);
+        }
+        view
+    }
+}

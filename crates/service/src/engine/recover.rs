@@ -1,0 +1,89 @@
+//! What becomes of the tasks that an earlier process left under way: none is lost, and none runs twice.
+//!
+//! | left as | the driver's tasks outlive it | they do not |
+//! |---|---|---|
+//! | queued | stays queued | stays queued |
+//! | starting | submitted again under the same ticket, which finds what is there; after too long a time (the cluster may have run and forgotten it) ended as failed | ended as failed: it may have run |
+//! | running | waited for by its ticket | ended as failed: it died with the process |
+
+use std::sync::Arc;
+
+use hybrid_cache_driver::{Lifetime, Ticket};
+use hybrid_cache_model::{Failure, FailureKind};
+
+use super::Inner;
+use super::carry::{self, Stage, Wish, failed};
+use crate::error::ServiceError;
+use crate::state::{Event, State};
+use crate::store::rows::{self, Stored};
+use crate::store::writer::Desk;
+use crate::store::writes::{self, Claimed};
+
+/// What to do with one of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Plan {
+    Carry(Ticket, Stage),
+    GiveUp(&'static str),
+}
+
+/// Takes up every task that was left under way.
+pub async fn take_up(inner: &Arc<Inner>) -> Result<(), ServiceError> {
+    for (left, cancel_requested) in inner.store.read(rows::left_under_way).await? {
+        let id = left.summary.id.clone();
+        let wish = if cancel_requested { Wish::Cancel } else { Wish::None };
+        match plan(inner, &left) {
+            Plan::Carry(ticket, stage) => {
+                tracing::info!(task = %id, state = left.state.stored(), "taken up again");
+                let claimed = Claimed {
+                    id: id.clone(),
+                    ticket,
+                    spec: left.spec,
+                };
+                // What runs already runs, even where fewer places are given now.
+                let permit = Arc::clone(&inner.slots).try_acquire_owned().ok();
+                let carried = inner.enter(&id, wish);
+                tokio::spawn(carry::run(Arc::clone(inner), claimed, stage, permit, carried));
+            }
+            Plan::GiveUp(message) => {
+                tracing::warn!(task = %id, state = left.state.stored(), "cannot be taken up again");
+                let outcome = failed(Failure::new(FailureKind::Evicted, message).hint("submit it again"));
+                // Whoever asked for its end has it.
+                let event = if cancel_requested { Event::Cancel } else { Event::End };
+                let (now_us, kept) = (inner.clock.now_us(), outcome.clone());
+                let end = move |desk: &mut Desk<'_>| writes::end(desk, &id, event.clone(), Some(&kept), now_us);
+                inner.store.write(end).await?;
+                inner.metrics.note_end(&outcome);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn plan(inner: &Inner, left: &Stored) -> Plan {
+    let (ticket, stage) = match &left.state {
+        State::Starting { ticket } => (ticket.clone(), Stage::Uncertain),
+        State::Running { ticket } => (ticket.clone(), Stage::Submitted),
+        _ => return Plan::GiveUp("it was not under way"),
+    };
+    if ticket.driver != inner.driver.name() {
+        return Plan::GiveUp("another driver had the task when the service was started with this one");
+    }
+    match (inner.driver.lifetime(), stage) {
+        (Lifetime::WithProcess, Stage::Submitted) => Plan::GiveUp("the service stopped while the task ran"),
+        (Lifetime::WithProcess, _) => {
+            Plan::GiveUp("the service stopped while the task was being started; it is not known whether it ran")
+        }
+        (Lifetime::Independent, Stage::Uncertain) if is_stale(inner, left) => Plan::GiveUp(
+            "the service stopped while the task was being started, and was away for so long that the cluster may have run \
+             and forgotten it",
+        ),
+        (Lifetime::Independent, stage) => Plan::Carry(ticket, stage),
+    }
+}
+
+/// By the wall clock, for want of a better one across processes; one that went backwards makes nothing stale.
+fn is_stale(inner: &Inner, left: &Stored) -> bool {
+    let limit = i64::try_from(inner.config.intent.as_micros()).unwrap_or(i64::MAX);
+    let claimed = left.started_us.unwrap_or(i64::MAX);
+    inner.clock.now_us().saturating_sub(claimed) > limit
+}

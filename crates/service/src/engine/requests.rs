@@ -1,0 +1,246 @@
+//! What clients ask to be done: submit, run, cancel, delete.
+
+use std::time::{Duration, Instant};
+
+use hybrid_cache_model::{TaskError, TaskSpec};
+use serde::Serialize;
+
+use super::carry::Wish;
+use super::{Closing, Engine, Inner};
+use crate::error::ServiceError;
+use crate::id::TaskId;
+use crate::state::StateName;
+use crate::store::writes::{self, Cancelled, Deleted, Inserted, NewTask, Queued};
+
+/// Longest Idempotency-Key in bytes.
+const MAX_KEY_BYTES: usize = 255;
+/// Bounds on what a client is told to wait.
+const RETRY_LEAST: Duration = Duration::from_secs(1);
+const RETRY_MOST: Duration = Duration::from_secs(300);
+
+/// What became of a submit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submitted {
+    /// The task's id.
+    pub id: TaskId,
+    /// Whether it is a new task or one that the same Idempotency-Key made before.
+    pub novelty: Novelty,
+}
+
+/// Whether a submit made a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Novelty {
+    /// It did.
+    New,
+    /// The task was there.
+    Repeated,
+}
+
+/// What became of asking to run a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunAnswer {
+    /// The task's id.
+    pub id: TaskId,
+    /// Its state; `queued` where this call did it.
+    pub state: StateName,
+}
+
+/// What became of asking to cancel a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelAnswer {
+    /// It will never run.
+    Cancelled,
+    /// It runs, and was asked to end; its state tells when it has.
+    Asked,
+    /// It had ended in this state before, and stays as it is.
+    Before(StateName),
+}
+
+impl Engine {
+    /// Keeps a task. It is on disk when this returns.
+    ///
+    /// # Errors
+    /// The text is not acceptable, the key came with another body, there are too many, or it cannot be kept.
+    pub async fn submit(&self, spec: &TaskSpec, idempotency_key: Option<&str>) -> Result<Submitted, ServiceError> {
+        let clock = Instant::now();
+        let inner = &self.inner;
+        inner.check_open()?;
+        inner.check(spec)?;
+        let json = serde_json::to_string(spec).map_err(internal)?;
+        let idempotency = match idempotency_key {
+            Some(key) => Some((check_key(key)?.to_owned(), digest(&json))),
+            None => None,
+        };
+        let id = TaskId::random().map_err(internal)?;
+        let task = NewTask {
+            id: id.clone(),
+            spec: json,
+            idempotency,
+            now_us: inner.clock.now_us(),
+            open_limit: inner.config.open_tasks,
+        };
+        let inserted = inner.store.write(move |desk| writes::insert(desk, &task)).await?;
+        inner.metrics.note_submit(clock.elapsed());
+        match inserted {
+            Inserted::New => {
+                tracing::info!(task = %id, "saved");
+                Ok(Submitted {
+                    id,
+                    novelty: Novelty::New,
+                })
+            }
+            Inserted::Same(id) => Ok(Submitted {
+                id,
+                novelty: Novelty::Repeated,
+            }),
+            Inserted::OtherBody => Err(ServiceError::IdempotencyMismatch),
+            Inserted::TooMany(open) => Err(ServiceError::TooMany {
+                message: format!("{open} tasks are kept that have not ended, no more are taken"),
+                retry_after: inner.retry_after(open),
+            }),
+        }
+    }
+
+    /// Puts a task into the queue; does nothing where it was asked to run before.
+    ///
+    /// # Errors
+    /// There is no such task, it was cancelled, the queue is full, or it cannot be kept.
+    pub async fn run(&self, id: &TaskId) -> Result<RunAnswer, ServiceError> {
+        let inner = &self.inner;
+        inner.check_open()?;
+        let (wanted, limit, now_us) = (id.clone(), inner.config.queue, inner.clock.now_us());
+        let queued = inner
+            .store
+            .write(move |desk| writes::queue(desk, &wanted, limit, now_us))
+            .await?;
+        let state = match queued {
+            Queued::Now => {
+                tracing::info!(task = %id, "queued");
+                StateName::Queued
+            }
+            Queued::Before(state) => state,
+            Queued::Cancelled => {
+                return Err(ServiceError::Conflict {
+                    state: StateName::Cancelled,
+                    message: "the task was cancelled and will not run\nhint: submit it again".to_owned(),
+                });
+            }
+            Queued::Full(waiting) => {
+                return Err(ServiceError::QueueFull {
+                    waiting,
+                    retry_after: inner.retry_after(waiting),
+                });
+            }
+            Queued::Unknown => return Err(ServiceError::NotFound),
+        };
+        Ok(RunAnswer { id: id.clone(), state })
+    }
+
+    /// Cancels a task, whatever it does; one that has ended stays as it is.
+    ///
+    /// # Errors
+    /// There is no such task, or it cannot be kept.
+    pub async fn cancel(&self, id: &TaskId) -> Result<CancelAnswer, ServiceError> {
+        let inner = &self.inner;
+        let (wanted, now_us) = (id.clone(), inner.clock.now_us());
+        let cancelled = inner
+            .store
+            .write(move |desk| writes::cancel(desk, &wanted, now_us))
+            .await?;
+        match cancelled {
+            Cancelled::Now => {
+                tracing::info!(task = %id, "cancelled");
+                inner.outputs.live.close(id);
+                Ok(CancelAnswer::Cancelled)
+            }
+            Cancelled::Asked => {
+                tracing::info!(task = %id, "asked to end");
+                inner.wish(id, Wish::Cancel);
+                Ok(CancelAnswer::Asked)
+            }
+            Cancelled::Before(state) => Ok(CancelAnswer::Before(state)),
+            Cancelled::Unknown => Err(ServiceError::NotFound),
+        }
+    }
+
+    /// Deletes a task and what it printed.
+    ///
+    /// # Errors
+    /// There is no such task, it waits or runs, or the disk says no.
+    pub async fn delete(&self, id: &TaskId) -> Result<(), ServiceError> {
+        let inner = &self.inner;
+        let wanted = id.clone();
+        match inner.store.write(move |desk| writes::delete(desk, &wanted)).await? {
+            Deleted::Now => {
+                tracing::info!(task = %id, "deleted");
+                inner.outputs.live.close(id);
+                inner.remove_output(id).await;
+                Ok(())
+            }
+            Deleted::UnderWay(state) => Err(ServiceError::Conflict {
+                state,
+                message: format!("the task is {}\nhint: cancel it first", state.name()),
+            }),
+            Deleted::Unknown => Err(ServiceError::NotFound),
+        }
+    }
+}
+
+impl Inner {
+    fn check_open(&self) -> Result<(), ServiceError> {
+        match *self.closing.borrow() {
+            Closing::No => Ok(()),
+            Closing::Draining => Err(ServiceError::ShuttingDown),
+        }
+    }
+
+    fn check(&self, spec: &TaskSpec) -> Result<(), TaskError> {
+        let (bytes, most) = (spec.python_code.len(), self.config.code_bytes);
+        if bytes > most {
+            return Err(TaskError {
+                pointer: "/pythonCode",
+                line: None,
+                message: format!("the code has {bytes} bytes, at most {most} are accepted"),
+                hint: Some("put the bulk into a package, or read it as data".to_owned()),
+            });
+        }
+        spec.check().map(|_| ())
+    }
+
+    /// When a place should have come free, going by how long tasks took so far.
+    fn retry_after(&self, waiting: u64) -> Duration {
+        let mean = Duration::from_micros(self.metrics.mean_total_us().unwrap_or_default());
+        let ahead = u32::try_from(waiting / self.config.concurrency.max(1) as u64).unwrap_or(u32::MAX);
+        // A tenth of the queue gone is room enough to try again.
+        (mean.saturating_mul(ahead) / 10).clamp(RETRY_LEAST, RETRY_MOST)
+    }
+
+    /// Deletes what a task printed. What cannot be deleted is found again when the service starts.
+    pub(super) async fn remove_output(&self, id: &TaskId) {
+        let (files, wanted) = (self.outputs.files.clone(), id.clone());
+        let removed = tokio::task::spawn_blocking(move || files.remove(&wanted)).await;
+        if let Ok(Err(error)) = removed {
+            tracing::warn!(task = %id, %error, "output cannot be deleted");
+        }
+    }
+}
+
+fn internal(error: impl std::fmt::Display) -> ServiceError {
+    ServiceError::Internal {
+        message: error.to_string(),
+    }
+}
+
+fn check_key(key: &str) -> Result<&str, ServiceError> {
+    let good = !key.is_empty() && key.len() <= MAX_KEY_BYTES && key.bytes().all(|byte| byte.is_ascii_graphic());
+    good.then_some(key).ok_or_else(|| ServiceError::Parameter {
+        name: "Idempotency-Key",
+        message: format!("1 to {MAX_KEY_BYTES} printable ASCII characters without spaces are accepted"),
+    })
+}
+
+/// What tells one body from another, whatever its spaces and its order of fields.
+fn digest(json: &str) -> Vec<u8> {
+    blake3::hash(json.as_bytes()).as_bytes().to_vec()
+}

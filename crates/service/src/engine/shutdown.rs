@@ -1,0 +1,66 @@
+//! The service's end: nothing new is taken; what can live alone is left to, what cannot gets time to end.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use hybrid_cache_driver::Lifetime;
+use tokio::time::timeout;
+
+use super::carry::Wish;
+use super::{Closing, Engine};
+
+/// How long carriers may take to let go once they are told.
+const LETTING_GO: Duration = Duration::from_secs(30);
+
+/// What became of the tasks that were under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShutdownReport {
+    /// They ended in time.
+    pub finished: usize,
+    /// They go on, and are found again by the next service on this folder.
+    pub handed_over: usize,
+    /// They were ended, and say so.
+    pub stopped: usize,
+}
+
+impl Engine {
+    /// Ends the service. Tasks of a driver whose tasks die with this process get `grace` to end by themselves.
+    pub async fn shutdown(&self, grace: Duration) -> ShutdownReport {
+        let inner = &self.inner;
+        inner.closing.send_replace(Closing::Draining);
+        // Their select ends them; a task just claimed is carried first.
+        let loops = std::mem::take(&mut *inner.loops.lock().unwrap_or_else(PoisonError::into_inner));
+        for ended in loops {
+            // A loop that panicked has ended too.
+            let _ = timeout(LETTING_GO, ended).await;
+        }
+        let mut carried = inner.carried.subscribe();
+        let before = *carried.borrow_and_update();
+        let lifetime = inner.driver.lifetime();
+        if lifetime == Lifetime::WithProcess {
+            // Those that do not end in time are told next.
+            let _ = timeout(grace, carried.wait_for(|count| *count == 0)).await;
+        }
+        let left = *carried.borrow_and_update();
+        let ids: Vec<_> = inner.under_way().keys().cloned().collect();
+        for id in &ids {
+            inner.wish(id, Wish::Leave);
+        }
+        let gone = timeout(LETTING_GO, carried.wait_for(|count| *count == 0)).await;
+        if gone.is_err() {
+            tracing::error!("some tasks did not let go in time");
+        }
+        inner.store.close().await;
+        let finished = before.saturating_sub(left);
+        let (handed_over, stopped) = match lifetime {
+            Lifetime::Independent => (left, 0),
+            Lifetime::WithProcess => (0, left),
+        };
+        tracing::info!(finished, handed_over, stopped, "shut down");
+        ShutdownReport {
+            finished,
+            handed_over,
+            stopped,
+        }
+    }
+}

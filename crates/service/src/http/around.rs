@@ -1,0 +1,160 @@
+//! What happens around every request: it is let in, given a name and a deadline, counted, and its answer made whole.
+
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+use tokio::time::timeout;
+
+use super::App;
+use super::catalogue::Kind;
+use super::problem::{MEDIA_TYPE, Problem};
+use crate::page;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const MAX_REQUEST_ID: usize = 64;
+
+/// What an answer may do in a browser that shows it. The pages' own scripts, styles and requests, and nothing else.
+const PAGE_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; \
+     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+
+/// Headers of every answer.
+const ALWAYS: [(HeaderName, &str); 5] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "same-origin"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+];
+
+/// What must be known of a request after it is gone.
+struct Asked {
+    method: Method,
+    path: String,
+    route: Option<MatchedPath>,
+    by_person: bool,
+    request_id: HeaderValue,
+}
+
+impl Asked {
+    fn of(request: &Request, app: &App) -> Asked {
+        let path = request.uri().path();
+        Asked {
+            method: request.method().clone(),
+            by_person: !path.starts_with("/api/") && wants_page(request.headers()),
+            path: path.to_owned(),
+            route: request.extensions().get::<MatchedPath>().cloned(),
+            request_id: request_id(request.headers(), app),
+        }
+    }
+}
+
+/// The outermost layer.
+pub async fn around(State(app): State<App>, request: Request, next: Next) -> Response {
+    let clock = Instant::now();
+    let asked = Asked::of(&request, &app);
+    let within = app.config().request_timeout;
+    let mut response = match app.guard().admit(&request) {
+        Err(problem) if problem.code == Kind::Unauthorized && asked.by_person && asked.method == Method::GET => {
+            Redirect::to("/login").into_response()
+        }
+        Err(problem) => problem.into_response(),
+        // What streams has its own deadlines: its head is here at once.
+        Ok(()) => match timeout(within, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => {
+                let detail = format!("there was no answer within {} s", within.as_secs());
+                Problem::new(Kind::Timeout, detail).retry_after(5).into_response()
+            }
+        },
+    };
+    complete(&mut response, &asked);
+    let (status, took) = (response.status(), clock.elapsed());
+    let route = asked.route.as_ref().map(MatchedPath::as_str);
+    app.durations().note(route, &asked.method, status, took);
+    log(&asked, route, status, took.as_millis());
+    response
+}
+
+/// Gives an error its document, and every answer its headers.
+fn complete(response: &mut Response, asked: &Asked) {
+    let problem = match response.extensions_mut().remove::<Problem>() {
+        Some(problem) => Some(problem),
+        None => unexplained(response),
+    };
+    if let Some(mut problem) = problem {
+        problem.instance = Some(asked.path.clone());
+        let (media_type, body) = if asked.by_person {
+            ("text/html; charset=utf-8", page::problem(&problem).into_string())
+        } else {
+            (MEDIA_TYPE, problem.json())
+        };
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        *response.body_mut() = Body::from(body);
+    }
+    let headers = response.headers_mut();
+    for (name, value) in ALWAYS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    let is_page = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    let policy = if is_page { PAGE_POLICY } else { DATA_POLICY };
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(REQUEST_ID, asked.request_id.clone());
+}
+
+/// An error that the router or an extractor answered with by itself.
+fn unexplained(response: &Response) -> Option<Problem> {
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return None;
+    }
+    let already = response.headers().get(header::CONTENT_TYPE);
+    if already.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html")) {
+        return None;
+    }
+    let problem = match status {
+        StatusCode::NOT_FOUND => {
+            Problem::new(Kind::UnknownRoute, "there is nothing at this path").hint("GET /docs lists the paths")
+        }
+        StatusCode::METHOD_NOT_ALLOWED => Problem::new(Kind::MethodNotAllowed, "this path does not take this method"),
+        status if status.is_client_error() => Problem::new(Kind::InvalidParameter, "the request cannot be read"),
+        _ => Problem::new(Kind::Internal, "something went wrong in the service"),
+    };
+    Some(problem)
+}
+
+/// True where a browser shows the answer to a person.
+fn wants_page(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/html"))
+}
+
+/// The client's own name for the request where it is a plain word, and one of ours otherwise.
+fn request_id(headers: &HeaderMap, app: &App) -> HeaderValue {
+    let is_plain = |id: &&HeaderValue| {
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+        (1..=MAX_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(plain)
+    };
+    let sent = headers.get(REQUEST_ID).filter(is_plain).cloned();
+    sent.unwrap_or_else(|| {
+        let own = HeaderValue::try_from(app.next_request_id());
+        own.unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    })
+}
+
+/// Neither path nor query: a client may have put anything there.
+fn log(asked: &Asked, route: Option<&str>, status: StatusCode, took_ms: u128) {
+    let (method, route) = (&asked.method, route.unwrap_or("none"));
+    let (status, id) = (status.as_u16(), asked.request_id.to_str().unwrap_or_default());
+    match asked.method {
+        _ if status >= 500 => tracing::warn!(%method, route, status, took_ms, request = id, "answered"),
+        Method::GET | Method::HEAD => tracing::debug!(%method, route, status, took_ms, request = id, "answered"),
+        _ => tracing::info!(%method, route, status, took_ms, request = id, "answered"),
+    }
+}

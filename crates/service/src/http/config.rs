@@ -1,0 +1,160 @@
+//! What an operator may set about HTTP: who may ask, and how much of everything there may be.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Shortest accepted token, in bytes: 128 bits as hexadecimal digits.
+pub const MIN_TOKEN_BYTES: usize = 32;
+
+/// The configuration of the HTTP side.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// Who may ask. An address that others can reach needs a token.
+    pub access: Access,
+    /// Names that the Host header may carry beside localhost; any where empty and a token is required.
+    pub hosts: Vec<String>,
+    /// Largest accepted body, in bytes.
+    pub body_bytes: usize,
+    /// Bodies larger than 64 KiB that may come in at one time.
+    pub large_bodies: usize,
+    /// How long a request's head may take, and how long a connection may rest between two requests.
+    pub header_timeout: Duration,
+    /// How long a body may take.
+    pub body_timeout: Duration,
+    /// How long a handler may take.
+    pub request_timeout: Duration,
+    /// How long a client may leave an answer unread.
+    pub write_timeout: Duration,
+    /// Connections at one time; further ones wait to be accepted.
+    pub connections: usize,
+    /// Clients that follow output at one time.
+    pub followers: usize,
+    /// How long one client may follow; it then asks again where it left off.
+    pub follow_timeout: Duration,
+    /// Time between two signs of life to a follower.
+    pub keep_alive: Duration,
+}
+
+impl HttpConfig {
+    /// The defaults, for these clients.
+    pub fn new(access: Access) -> HttpConfig {
+        HttpConfig {
+            access,
+            hosts: Vec::new(),
+            body_bytes: 8 << 20,
+            large_bodies: 16,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(30),
+            connections: 768,
+            followers: 512,
+            follow_timeout: Duration::from_secs(3600),
+            keep_alive: Duration::from_secs(15),
+        }
+    }
+}
+
+/// Who may ask.
+#[derive(Clone, Debug)]
+pub enum Access {
+    /// Everybody on this machine.
+    Local,
+    /// Who knows the token.
+    Token(Token),
+}
+
+impl Access {
+    /// Chooses for an address.
+    ///
+    /// # Errors
+    /// Others can reach the address and there is no token.
+    pub fn to(address: SocketAddr, token: Option<Token>) -> Result<Access, AccessError> {
+        match token {
+            Some(token) => Ok(Access::Token(token)),
+            None if address.ip().is_loopback() => Ok(Access::Local),
+            None => Err(AccessError::TokenMissing { address }),
+        }
+    }
+}
+
+/// Why nobody may be let in like this.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// An address that others can reach, and no token.
+    #[error("{address} can be reached by others, and there is no token\nhint: give --token-file, or listen on 127.0.0.1")]
+    TokenMissing {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// A token that can be guessed, or cannot be sent.
+    #[error("the token {what}\nhint: `openssl rand -hex 32 > FILE` makes a good one")]
+    TokenUnfit {
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+/// What clients must know. Only its hash is kept, and hashes are compared in constant time.
+#[derive(Clone)]
+pub struct Token {
+    hash: blake3::Hash,
+}
+
+impl Token {
+    /// Takes a token file's text; space around it does not count.
+    ///
+    /// # Errors
+    /// It is shorter than 32 bytes, or holds what a header cannot carry.
+    pub fn read(text: &str) -> Result<Token, AccessError> {
+        let text = text.trim();
+        let unfit = |what: String| Err(AccessError::TokenUnfit { what });
+        if text.len() < MIN_TOKEN_BYTES {
+            return unfit(format!("has {} characters, at least {MIN_TOKEN_BYTES} are required", text.len()));
+        }
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return unfit("holds other characters than visible ASCII".to_owned());
+        }
+        Ok(Token {
+            hash: blake3::hash(text.as_bytes()),
+        })
+    }
+
+    /// True for the same token. Takes as long for any other of the same length.
+    pub fn is(&self, text: &[u8]) -> bool {
+        // blake3::Hash compares in constant time.
+        self.hash == blake3::hash(text)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_needs_no_token() {
+        let to = |text: &str| Access::to(text.parse().unwrap(), None);
+        assert!(to("127.0.0.1:0").is_ok() && to("[::1]:80").is_ok());
+        for open in ["0.0.0.0:80", "[::]:80", "10.0.0.1:80"] {
+            assert!(to(open).unwrap_err().to_string().contains("--token-file"), "{open}");
+        }
+        let token = Token::read(&"a".repeat(32)).unwrap();
+        assert!(matches!(Access::to("0.0.0.0:80".parse().unwrap(), Some(token)), Ok(Access::Token(_))));
+    }
+
+    #[test]
+    fn a_token_is_long_and_is_not_shown() {
+        assert!(Token::read("short\n").is_err());
+        assert!(Token::read(&"ä".repeat(32)).is_err());
+        let token = Token::read(&format!("{}\n", "s3cret42".repeat(4))).unwrap();
+        assert!(token.is("s3cret42".repeat(4).as_bytes()) && !token.is(b"s3cret42"));
+        assert!(!format!("{token:?}").contains("s3cret"));
+    }
+}

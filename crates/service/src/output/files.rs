@@ -1,0 +1,208 @@
+//! The files that tasks' output is kept in: one a task, appended while it runs, beside the database.
+//!
+//! Files and not rows: output comes in many small pieces and may be thirty megabytes, and in the database each piece would
+//! hold up the one writer and pass through its log, for the disk, twice. An append to a file needs no transaction,
+//! survives the process that made it, is read by any number of followers at their own places, and goes with one `unlink`.
+//! It is synced once, before the task's end is kept: what a power cut takes of a running task's output its driver still has,
+//! or the task has died with it.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use hybrid_cache_driver::log::Stream;
+
+use super::frame::{self, Head};
+use crate::id::TaskId;
+
+const FOLDER: &str = "output";
+const ENDING: &str = "log";
+/// Bytes read from a file at once while looking for its end.
+const SCAN_BYTES: usize = 256 << 10;
+
+/// The folder of all output.
+#[derive(Clone, Debug)]
+pub struct OutputFiles {
+    folder: PathBuf,
+}
+
+/// How much a file holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Bytes of whole frames, their numbers included: where the next frame begins.
+    pub file_bytes: u64,
+    /// Bytes of standard output.
+    pub stdout_bytes: u64,
+    /// Bytes of standard error.
+    pub stderr_bytes: u64,
+}
+
+impl Extent {
+    fn add(&mut self, head: Head) {
+        self.file_bytes += (head.head_bytes + head.bytes) as u64;
+        *self.of(head.stream) += head.bytes as u64;
+    }
+
+    /// Bytes of one stream.
+    pub fn of(&mut self, stream: Stream) -> &mut u64 {
+        match stream {
+            Stream::Stdout => &mut self.stdout_bytes,
+            Stream::Stderr => &mut self.stderr_bytes,
+        }
+    }
+}
+
+impl OutputFiles {
+    /// Makes the folder where it is not there.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn open(service: &Path) -> io::Result<OutputFiles> {
+        let folder = service.join(FOLDER);
+        fs::create_dir_all(&folder)?;
+        Ok(OutputFiles { folder })
+    }
+
+    /// The file of one task, which may not be there.
+    pub fn path(&self, id: &TaskId) -> PathBuf {
+        self.folder.join(id.as_str()).with_extension(ENDING)
+    }
+
+    /// Deletes a task's output.
+    ///
+    /// # Errors
+    /// It is there and cannot be deleted.
+    pub fn remove(&self, id: &TaskId) -> io::Result<()> {
+        match fs::remove_file(self.path(id)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The tasks that there are files of.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn ids(&self) -> io::Result<Vec<TaskId>> {
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            let stem = path.file_stem().and_then(|stem| stem.to_str());
+            ids.extend(stem.and_then(TaskId::parse).filter(|id| self.path(id) == path));
+        }
+        Ok(ids)
+    }
+
+    /// Opens a task's file for appending. What a killed process left of a frame is cut off.
+    ///
+    /// # Errors
+    /// It cannot be opened, read or cut.
+    pub fn append(&self, id: &TaskId) -> io::Result<OutputFile> {
+        let mut options = File::options();
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(self.path(id))?;
+        let extent = measure(&mut file)?;
+        file.set_len(extent.file_bytes)?;
+        file.seek(SeekFrom::Start(extent.file_bytes))?;
+        Ok(OutputFile { file, extent })
+    }
+}
+
+/// Walks over all whole frames.
+fn measure(file: &mut File) -> io::Result<Extent> {
+    let size = file.metadata()?.len();
+    let mut reader = io::BufReader::with_capacity(SCAN_BYTES, file);
+    let mut extent = Extent::default();
+    let mut bytes = [0; frame::MAX_HEAD_BYTES];
+    while extent.file_bytes < size {
+        let mut known = 0;
+        let found = loop {
+            if known == bytes.len() || reader.read(&mut bytes[known..=known])? == 0 {
+                break None;
+            }
+            known += 1;
+            if let Some(head) = frame::head(&bytes[..known]) {
+                break Some(head);
+            }
+        };
+        let Some(head) = found else { break };
+        if extent.file_bytes + (head.head_bytes + head.bytes) as u64 > size {
+            break;
+        }
+        reader.seek_relative(i64::try_from(head.bytes).unwrap_or(i64::MAX))?;
+        extent.add(head);
+    }
+    Ok(extent)
+}
+
+/// A file that is being appended to.
+#[derive(Debug)]
+pub struct OutputFile {
+    file: File,
+    extent: Extent,
+}
+
+impl OutputFile {
+    /// How much it holds.
+    pub fn extent(&self) -> Extent {
+        self.extent
+    }
+
+    /// Appends bytes of one stream, all of them or none.
+    ///
+    /// # Errors
+    /// They cannot be written; the file holds what it held before.
+    pub fn append(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        let mut framed = Vec::with_capacity(bytes.len() + frame::MAX_HEAD_BYTES);
+        frame::write(stream, bytes, &mut framed);
+        if let Err(error) = self.file.write_all(&framed) {
+            self.file.set_len(self.extent.file_bytes)?;
+            self.file.seek(SeekFrom::Start(self.extent.file_bytes))?;
+            return Err(error);
+        }
+        self.extent.file_bytes += framed.len() as u64;
+        *self.extent.of(stream) += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Waits until all of it is on disk.
+    ///
+    /// # Errors
+    /// The disk says no.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_frame_is_cut_off_and_the_rest_goes_on() {
+        let root = tempfile::tempdir().unwrap();
+        let files = OutputFiles::open(root.path()).unwrap();
+        let id = TaskId::parse("task-a").unwrap();
+        let mut file = files.append(&id).unwrap();
+        file.append(Stream::Stdout, b"one").unwrap();
+        file.append(Stream::Stderr, &[b'x'; 300]).unwrap();
+        let whole = file.extent();
+        drop(file);
+        for cut in 1..302 {
+            let mut bytes = fs::read(files.path(&id)).unwrap();
+            bytes.truncate(usize::try_from(whole.file_bytes).unwrap());
+            let torn = [bytes.clone(), bytes[4..][..cut].to_vec()].concat();
+            fs::write(files.path(&id), torn).unwrap();
+            let file = files.append(&id).unwrap();
+            assert_eq!(file.extent(), whole, "{cut}");
+        }
+        assert_eq!(files.ids().unwrap(), [id.clone()]);
+        files.remove(&id).unwrap();
+        files.remove(&id).unwrap();
+        assert_eq!(files.append(&id).unwrap().extent(), Extent::default());
+    }
+}

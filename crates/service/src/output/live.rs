@@ -1,0 +1,64 @@
+//! What is being written at the moment: how far each running task's output has come, and who waits for more.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use super::files::Extent;
+use crate::id::TaskId;
+
+/// How far one task's output has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// How much of the file may be read.
+    pub extent: Extent,
+    /// True once nothing more comes.
+    pub closed: bool,
+}
+
+/// The tasks that somebody writes or follows.
+#[derive(Clone, Debug, Default)]
+pub struct Live {
+    tasks: Arc<Mutex<HashMap<TaskId, Arc<watch::Sender<Progress>>>>>,
+}
+
+impl Live {
+    fn tasks(&self) -> MutexGuard<'_, HashMap<TaskId, Arc<watch::Sender<Progress>>>> {
+        // The map is whole between its calls, whatever panicked.
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The place where this task's progress is told; made where it is not there.
+    pub fn enter(&self, id: &TaskId) -> Arc<watch::Sender<Progress>> {
+        Arc::clone(self.tasks().entry(id.clone()).or_default())
+    }
+
+    /// Says that nothing more comes of this task. Whoever enters after this finds a place of its own, and must ask the
+    /// store whether the task has ended before it waits there.
+    pub fn close(&self, id: &TaskId) {
+        if let Some(place) = self.tasks().remove(id) {
+            place.send_modify(|progress| progress.closed = true);
+        }
+    }
+
+    /// Forgets a place that nobody writes to and nobody else follows.
+    pub fn leave(&self, id: &TaskId, place: &Arc<watch::Sender<Progress>>) {
+        let mut tasks = self.tasks();
+        // The map's own, and the one that leaves.
+        let unused = Arc::strong_count(place) <= 2;
+        if unused && tasks.get(id).is_some_and(|known| Arc::ptr_eq(known, place)) {
+            tasks.remove(id);
+        }
+    }
+
+    /// How far a task's output has come, where somebody writes or follows it.
+    pub fn progress(&self, id: &TaskId) -> Option<Progress> {
+        self.tasks().get(id).map(|place| *place.borrow())
+    }
+
+    /// Tasks that are written or followed.
+    pub fn count(&self) -> usize {
+        self.tasks().len()
+    }
+}

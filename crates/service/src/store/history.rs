@@ -1,0 +1,87 @@
+//! What the figures were over time: what the volumes held, and what the caches answered.
+
+use serde::Serialize;
+
+use super::sqlite::{Connection, SqlError};
+use super::writer::Desk;
+use crate::view::timestamp;
+
+/// What one cache volume held at some time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeUse {
+    /// When, RFC 3339.
+    pub at: String,
+    /// Which volume.
+    pub volume: String,
+    /// Bytes.
+    pub bytes: u64,
+    /// Files and folders.
+    pub inodes: u64,
+}
+
+/// What the caches answered to the tasks that ended within one stretch of time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HitRate {
+    /// When it began, RFC 3339.
+    pub from: String,
+    /// Tasks whose caches were all hit.
+    pub hits: u64,
+    /// Tasks that a cache had to be filled for.
+    pub misses: u64,
+}
+
+/// Notes what a volume holds.
+pub fn note_volume(desk: &mut Desk<'_>, at_us: i64, volume: &str, bytes: u64, inodes: u64) -> Result<(), SqlError> {
+    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX).into();
+    let values = [at_us.into(), volume.into(), number(bytes), number(inodes)];
+    desk.sql.execute(
+        "INSERT INTO volume_use (at_us, volume, bytes, inodes) VALUES (?, ?, ?, ?)",
+        &values,
+    )?;
+    Ok(())
+}
+
+/// Forgets what was noted before some time.
+pub fn forget_volumes(desk: &mut Desk<'_>, before_us: i64) -> Result<(), SqlError> {
+    desk.sql
+        .execute("DELETE FROM volume_use WHERE at_us < ?", &[before_us.into()])?;
+    Ok(())
+}
+
+/// What was noted since some time, the oldest first.
+pub fn volumes(sql: &Connection, since_us: i64) -> Result<Vec<VolumeUse>, SqlError> {
+    const SINCE: &str =
+        "SELECT at_us, volume, bytes, inodes FROM volume_use WHERE at_us >= ? ORDER BY at_us LIMIT 10000";
+    sql.query(SINCE, &[since_us.into()], |row| {
+        Ok(VolumeUse {
+            at: timestamp(row.integer(0)?),
+            volume: row.text(1)?,
+            bytes: unsigned(row.integer(2)?),
+            inodes: unsigned(row.integer(3)?),
+        })
+    })
+}
+
+/// Hits and misses since some time in stretches of `stretch_us` microseconds, the oldest first. Stretches in which
+/// nothing ended are left out, and so are tasks that asked no cache or bypassed them.
+pub fn hit_rates(sql: &Connection, since_us: i64, stretch_us: i64) -> Result<Vec<HitRate>, SqlError> {
+    const SINCE: &str = "SELECT ended_us / ?1 * ?1 AS stretch, \
+         sum(python_cache <> 'built' AND system_cache <> 'built'), \
+         sum(python_cache = 'built' OR system_cache = 'built') \
+         FROM task WHERE ended_us IS NOT NULL AND ended_us >= ?2 \
+         AND (python_cache IN ('hit', 'built') OR system_cache IN ('hit', 'built')) \
+         GROUP BY stretch ORDER BY stretch LIMIT 10000";
+    sql.query(SINCE, &[stretch_us.max(1).into(), since_us.into()], |row| {
+        Ok(HitRate {
+            from: timestamp(row.integer(0)?),
+            hits: unsigned(row.integer(1)?),
+            misses: unsigned(row.integer(2)?),
+        })
+    })
+}
+
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or_default()
+}

@@ -1,0 +1,170 @@
+//! Where tasks are kept: a SQLite file with one writer and a few readers.
+//!
+//! A write is answered once it is on disk (WAL with `synchronous = FULL`). Writes that wait at the same time share one
+//! transaction. Readers see what is committed and never wait for the writer.
+
+pub(crate) mod cursor;
+pub mod history;
+mod open;
+pub(crate) mod rows;
+pub mod sqlite;
+pub(crate) mod tally;
+pub(crate) mod writer;
+pub(crate) mod writes;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+
+use crate::config::ServiceConfig;
+use crate::error::{OpenError, ServiceError};
+use sqlite::{Connection, SqlError, Trouble};
+use tally::Tally;
+use writer::{Desk, Writer};
+
+/// How much longer than a locked database a write may wait: for those in front of it, and for the disk.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl From<SqlError> for ServiceError {
+    fn from(error: SqlError) -> ServiceError {
+        let message = error.message;
+        match error.trouble {
+            Trouble::Busy => ServiceError::StorageBusy { message },
+            Trouble::Full => ServiceError::StorageFull { message },
+            Trouble::Damaged | Trouble::Refused | Trouble::Other => ServiceError::Storage { message },
+        }
+    }
+}
+
+/// The kept tasks.
+pub struct Store {
+    writer: Writer,
+    readers: Arc<Readers>,
+    tally: watch::Receiver<Tally>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    patience: Duration,
+    path: PathBuf,
+    /// Held as long as the store is.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the database in the service's folder, or makes it. Blocks for as long as checking it takes.
+    ///
+    /// # Errors
+    /// It is in use, locked, damaged, not ours, or newer than this program. It is left as it was then.
+    pub fn open(config: &ServiceConfig) -> Result<Store, OpenError> {
+        let lock = open::claim(&config.folder)?;
+        let (path, connection) = open::open(config)?;
+        let told = |error: SqlError| OpenError::Database {
+            path: path.clone(),
+            message: error.message,
+        };
+        let mut tally = Tally::default();
+        for (stored, count) in rows::count(&connection).map_err(told)? {
+            tally.add(&stored, u64::try_from(count).unwrap_or_default());
+        }
+        let readers = config.readers.max(1);
+        let idle = (0..readers).map(|_| open::reader(&path, config));
+        let idle = idle.collect::<Result<Vec<_>, _>>()?;
+        let (told_tally, seen) = watch::channel(tally.clone());
+        let (writer, thread) = Writer::start(connection, tally, told_tally).map_err(|source| OpenError::Folder {
+            path: config.folder.clone(),
+            source,
+        })?;
+        Ok(Store {
+            writer,
+            readers: Arc::new(Readers {
+                idle: Mutex::new(idle),
+                permits: Arc::new(Semaphore::new(readers)),
+            }),
+            tally: seen,
+            thread: Mutex::new(Some(thread)),
+            patience: config.busy.saturating_mul(2) + PATIENCE,
+            path,
+            _lock: lock,
+        })
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Tasks by state, told anew with each commit that changed one.
+    pub(crate) fn tally(&self) -> watch::Receiver<Tally> {
+        self.tally.clone()
+    }
+
+    /// Has something written; see [`Writer::write`].
+    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, ServiceError>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Desk<'_>) -> Result<T, SqlError> + Send + 'static,
+    {
+        match timeout(self.patience, self.writer.write(work)).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(ServiceError::StorageBusy {
+                message: format!("no answer within {} s", self.patience.as_secs()),
+            }),
+        }
+    }
+
+    /// Reads.
+    pub(crate) async fn read<T, F>(&self, read: F) -> Result<T, ServiceError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, SqlError> + Send + 'static,
+    {
+        let busy = |_| ServiceError::StorageBusy {
+            message: "no connection came free to read with".to_owned(),
+        };
+        let permit = Arc::clone(&self.readers.permits).acquire_owned();
+        let permit = timeout(self.patience, permit).await.map_err(busy)?;
+        let readers = Arc::clone(&self.readers);
+        let lent = move || {
+            let answer = readers.lend(read);
+            // Given back with the connection, even where whoever asked has gone away meanwhile.
+            drop(permit);
+            answer
+        };
+        let done = tokio::task::spawn_blocking(lent).await;
+        Ok(done.map_err(|panic| ServiceError::Internal {
+            message: panic.to_string(),
+        })??)
+    }
+
+    /// Writes what waits, brings the database into one file, and lets go of it.
+    pub(crate) async fn close(&self) {
+        self.writer.close().await;
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return };
+        let joined = tokio::task::spawn_blocking(move || thread.join());
+        // A thread that panicked has nothing more to write; one that does not end in time is left to the process's end.
+        let _ = timeout(self.patience, joined).await;
+    }
+}
+
+/// Connections that read, one task at a time each.
+struct Readers {
+    idle: Mutex<Vec<Connection>>,
+    permits: Arc<Semaphore>,
+}
+
+impl Readers {
+    fn lend<T>(&self, read: impl FnOnce(&Connection) -> Result<T, SqlError>) -> Result<T, SqlError> {
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = idle().pop();
+        let Some(connection) = connection else {
+            return Err(SqlError::unexpected("more readers than connections"));
+        };
+        let answer = read(&connection);
+        idle().push(connection);
+        answer
+    }
+}

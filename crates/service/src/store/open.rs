@@ -1,0 +1,160 @@
+//! Opening the database: whose it is, whether it is whole, which version it has. A file that is refused stays as it is.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use super::sqlite::{Access, Connection, HEADER, SqlError, Trouble};
+use crate::config::ServiceConfig;
+use crate::error::OpenError;
+
+/// The database in the service's folder.
+pub const DATABASE: &str = "tasks.sqlite3";
+/// Held by the one service that uses the folder; the kernel lets go of it with the process.
+const LOCK: &str = ".lock";
+/// Marks our databases among others (`PRAGMA application_id`): "hbct".
+const APPLICATION: i64 = 0x6862_6374;
+/// Each raises `user_version` by one.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
+/// Size of a page in bytes; the bound of a database is counted in pages.
+const PAGE_BYTES: u64 = 4096;
+
+/// Takes the folder for this process.
+pub fn claim(folder: &Path) -> Result<File, OpenError> {
+    let failed = |source| OpenError::Folder {
+        path: folder.to_owned(),
+        source,
+    };
+    fs::create_dir_all(folder).map_err(failed)?;
+    let lock = File::create(folder.join(LOCK)).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => Err(OpenError::InUse {
+            path: folder.to_owned(),
+        }),
+        Err(fs::TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// Checks what is there, brings it to our version, and returns the connection that writes.
+pub fn open(config: &ServiceConfig) -> Result<(PathBuf, Connection), OpenError> {
+    let path = config.folder.join(DATABASE);
+    let told = |error| tell(&path, error);
+    let found = if is_there(&path)? { inspect(&path, config)? } else { 0 };
+    let writer = Connection::open(&path, Access::Write, config.busy).map_err(told)?;
+    // FULL: an answered write survives a power cut, not only a crash of ours.
+    writer
+        .batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY")
+        .map_err(told)?;
+    if let Some(bytes) = config.database_bytes {
+        let pages = (bytes / PAGE_BYTES).max(1);
+        writer
+            .batch(&format!("PRAGMA max_page_count = {pages}"))
+            .map_err(told)?;
+    }
+    migrate(&writer, found).map_err(told)?;
+    Ok((path, writer))
+}
+
+/// A connection that reads what the writer has committed.
+pub fn reader(path: &Path, config: &ServiceConfig) -> Result<Connection, OpenError> {
+    Connection::open(path, Access::Read, config.busy).map_err(|error| tell(path, error))
+}
+
+fn tell(path: &Path, error: SqlError) -> OpenError {
+    let path = path.to_owned();
+    match error.trouble {
+        Trouble::Busy => OpenError::Locked { path },
+        Trouble::Damaged => OpenError::Damaged {
+            path,
+            detail: error.message,
+        },
+        _ => OpenError::Database {
+            path,
+            message: error.message,
+        },
+    }
+}
+
+/// Looks at the first bytes alone: SQLite would take an empty file for a new database, and we do too.
+fn is_there(path: &Path) -> Result<bool, OpenError> {
+    let failed = |source| OpenError::Folder {
+        path: path.to_owned(),
+        source,
+    };
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        other => other.map_err(failed)?,
+    };
+    let mut head = Vec::new();
+    file.by_ref()
+        .take(HEADER.len() as u64)
+        .read_to_end(&mut head)
+        .map_err(failed)?;
+    if head.is_empty() {
+        return Ok(false);
+    }
+    if head != HEADER {
+        return Err(OpenError::Damaged {
+            path: path.to_owned(),
+            detail: "it does not begin as a database does".to_owned(),
+        });
+    }
+    Ok(true)
+}
+
+/// Checks a database through a connection that cannot write, and returns its version.
+fn inspect(path: &Path, config: &ServiceConfig) -> Result<i64, OpenError> {
+    let told = |error| tell(path, error);
+    let reader = reader(path, config)?;
+    let number = |sql: &str| reader.first(sql, &[], |row| row.integer(0)).map_err(told);
+    let application = number("PRAGMA application_id")?.unwrap_or_default();
+    let version = number("PRAGMA user_version")?.unwrap_or_default();
+    let tables = number("SELECT count(*) FROM sqlite_schema")?.unwrap_or_default();
+    // A process that was killed while it made the database leaves an empty one.
+    let fresh = application == 0 && version == 0 && tables == 0;
+    if application != APPLICATION && !fresh {
+        return Err(OpenError::NotOurs { path: path.to_owned() });
+    }
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if version > known {
+        return Err(OpenError::Newer {
+            path: path.to_owned(),
+            found: version,
+            known,
+        });
+    }
+    let verdict = reader
+        .first("PRAGMA quick_check(1)", &[], |row| row.text(0))
+        .map_err(told)?;
+    match verdict.as_deref() {
+        Some("ok") => Ok(version),
+        other => Err(OpenError::Damaged {
+            path: path.to_owned(),
+            detail: other.unwrap_or("the check gave no answer").replace('\n', " "),
+        }),
+    }
+}
+
+/// Brings a database of version `found` to ours, each step whole or not at all.
+fn migrate(writer: &Connection, found: i64) -> Result<(), SqlError> {
+    let done = usize::try_from(found).unwrap_or_default();
+    for (step, sql) in MIGRATIONS.iter().enumerate().skip(done) {
+        let marks = format!(
+            "PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {}",
+            step + 1
+        );
+        writer.batch("BEGIN IMMEDIATE")?;
+        let made = writer
+            .batch(sql)
+            .and_then(|()| writer.batch(&marks))
+            .and_then(|()| writer.batch("COMMIT"));
+        if let Err(error) = made {
+            if writer.in_transaction() {
+                writer.batch("ROLLBACK")?;
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
+}

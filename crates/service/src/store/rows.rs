@@ -1,0 +1,226 @@
+//! Reading tasks: which columns, and what becomes of them.
+
+use hybrid_cache_driver::Ticket;
+use hybrid_cache_model::{Outcome, TaskSpec};
+
+use super::cursor;
+use super::sqlite::{Connection, Row, SqlError, Value};
+use super::tally::STORED;
+use crate::id::TaskId;
+use crate::state::{State, StateName};
+use crate::view::{CacheName, CacheStatusView, CacheView, EndName, Page, TaskSummary, timestamp};
+
+macro_rules! summary_columns {
+    () => {
+        "seq, id, state, cancel_requested, created_us, queued_us, started_us, ended_us, ticket, waiting_for, end_kind, \
+         exit_code, python_cache, system_cache, total_us"
+    };
+}
+
+/// One task as it is kept.
+pub struct Stored {
+    /// What a list tells of it.
+    pub summary: TaskSummary,
+    /// Its state with its ticket.
+    pub state: State,
+    /// When it was claimed or given to the driver, by the wall clock.
+    pub started_us: Option<i64>,
+    /// The task as submitted.
+    pub spec: TaskSpec,
+    /// Its outcome, once it has one.
+    pub outcome: Option<Outcome>,
+}
+
+/// The state of a row whose columns `state` and `ticket` are these.
+pub fn state(stored: &str, ticket: Option<String>) -> Result<State, SqlError> {
+    let ticket = ticket
+        .map(|ticket| from_json::<Ticket>("ticket", &ticket))
+        .transpose()?;
+    State::read(stored, ticket).ok_or_else(|| SqlError::unexpected(format!("a task is {stored} without a ticket")))
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Result<T, SqlError> {
+    serde_json::from_str(text).map_err(|error| SqlError::unexpected(format!("a stored {what} cannot be read: {error}")))
+}
+
+/// Writes a column's JSON.
+pub fn to_json(what: &str, value: &impl serde::Serialize) -> Result<String, SqlError> {
+    serde_json::to_string(value).map_err(|error| SqlError::unexpected(format!("a {what} cannot be written: {error}")))
+}
+
+fn read_cache(python: Option<String>, system: Option<String>) -> Option<CacheView> {
+    let read = |text: Option<String>| {
+        Some(CacheStatusView {
+            status: CacheName::parse(&text?)?,
+            downloaded_bytes: None,
+            reused_bytes: None,
+        })
+    };
+    Some(CacheView {
+        python: read(python)?,
+        system: read(system)?,
+    })
+}
+
+fn read_summary(row: &Row<'_>) -> Result<(i64, State, TaskSummary), SqlError> {
+    let state = state(&row.text(2)?, row.maybe_text(8)?)?;
+    let id = row.text(1)?;
+    let id = TaskId::parse(&id).ok_or_else(|| SqlError::unexpected("a stored id is none"))?;
+    let name = state.name();
+    let summary = TaskSummary {
+        id,
+        state: name,
+        created_at: timestamp(row.integer(4)?),
+        queued_at: row.maybe_integer(5)?.map(timestamp),
+        started_at: row
+            .maybe_integer(6)?
+            .filter(|_| name != StateName::Queued)
+            .map(timestamp),
+        ended_at: row.maybe_integer(7)?.map(timestamp),
+        cancel_requested: row.integer(3)? != 0 && !name.is_final(),
+        waiting_for: row.maybe_text(9)?,
+        end: row.maybe_text(10)?.as_deref().and_then(EndName::parse),
+        exit_code: row.maybe_integer(11)?.and_then(|code| i32::try_from(code).ok()),
+        cache: read_cache(row.maybe_text(12)?, row.maybe_text(13)?),
+        total_us: row.maybe_integer(14)?.and_then(|us| u64::try_from(us).ok()),
+    };
+    Ok((row.integer(0)?, state, summary))
+}
+
+fn read_whole(row: &Row<'_>) -> Result<Stored, SqlError> {
+    let (_, state, summary) = read_summary(row)?;
+    let outcome = row.maybe_text(16)?;
+    Ok(Stored {
+        summary,
+        state,
+        started_us: row.maybe_integer(6)?,
+        spec: from_json("task", &row.text(15)?)?,
+        outcome: outcome.map(|text| from_json("outcome", &text)).transpose()?,
+    })
+}
+
+/// One task.
+pub fn get(sql: &Connection, id: &TaskId) -> Result<Option<Stored>, SqlError> {
+    const ONE: &str = concat!("SELECT ", summary_columns!(), ", spec, outcome FROM task WHERE id = ?");
+    sql.first(ONE, &[id.as_str().into()], read_whole)
+}
+
+/// A task's state alone.
+pub fn state_of(sql: &Connection, id: &TaskId) -> Result<Option<State>, SqlError> {
+    sql.first(
+        "SELECT state, ticket FROM task WHERE id = ?",
+        &[id.as_str().into()],
+        |row| state(&row.text(0)?, row.maybe_text(1)?),
+    )
+}
+
+/// The tasks that an earlier process left starting or running, in the order of the queue.
+pub fn left_under_way(sql: &Connection) -> Result<Vec<(Stored, bool)>, SqlError> {
+    const LEFT: &str = concat!(
+        "SELECT ",
+        summary_columns!(),
+        ", spec, outcome FROM task WHERE state IN ('starting', 'running') ORDER BY queue_seq"
+    );
+    sql.query(LEFT, &[], |row| Ok((read_whole(row)?, row.integer(3)? != 0)))
+}
+
+/// What to list, checked.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    /// In one of these states; all where empty.
+    pub states: Vec<StateName>,
+    /// Ended so.
+    pub end: Option<EndName>,
+    /// Submitted before the task with this number.
+    pub before: i64,
+    /// At most so many.
+    pub limit: u32,
+}
+
+impl Filter {
+    fn stored(&self) -> impl Iterator<Item = &'static str> {
+        let wanted = |name: StateName| self.states.is_empty() || self.states.contains(&name);
+        STORED.into_iter().filter(move |stored| match *stored {
+            "saved" => wanted(StateName::Saved),
+            "queued" | "starting" => wanted(StateName::Queued),
+            "running" => wanted(StateName::Running),
+            "ended" => wanted(StateName::Ended),
+            _ => wanted(StateName::Cancelled),
+        })
+    }
+}
+
+/// A part of the list, the task submitted last first. Each of the queries walks an index in this order and stops at the
+/// limit, so that the cost is that of what is shown, however many tasks are kept.
+pub fn list(sql: &Connection, filter: &Filter) -> Result<Page<TaskSummary>, SqlError> {
+    const ALL: &str = concat!(
+        "SELECT ",
+        summary_columns!(),
+        " FROM task WHERE seq < ? ORDER BY seq DESC LIMIT ?"
+    );
+    const BY_STATE: &str = concat!(
+        "SELECT ",
+        summary_columns!(),
+        " FROM task WHERE seq < ? AND state = ? ORDER BY seq DESC LIMIT ?"
+    );
+    const BY_END: &str = concat!(
+        "SELECT ",
+        summary_columns!(),
+        " FROM task WHERE seq < ? AND end_kind = ? AND +state IN (?, ?, ?, ?, ?, ?) ORDER BY seq DESC LIMIT ?"
+    );
+    let before = Value::Integer(filter.before);
+    let wanted = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+    // One more than asked for tells whether there is a next part.
+    let limit = Value::Integer(i64::from(filter.limit) + 1);
+    let mut found = Vec::new();
+    if let Some(end) = filter.end {
+        let mut values = vec![before, end.name().into()];
+        let mut states: Vec<Value<'_>> = filter.stored().map(Value::from).collect();
+        states.resize(STORED.len(), Value::Null);
+        values.append(&mut states);
+        values.push(limit);
+        found = sql.query(BY_END, &values, read_summary)?;
+    } else if filter.states.is_empty() {
+        found = sql.query(ALL, &[before, limit], read_summary)?;
+    } else {
+        for stored in filter.stored() {
+            found.extend(sql.query(BY_STATE, &[before, stored.into(), limit], read_summary)?);
+        }
+        found.sort_by_key(|(seq, ..)| std::cmp::Reverse(*seq));
+    }
+    let more = found.len() > wanted;
+    found.truncate(wanted);
+    let next = found.last().filter(|_| more).map(|(seq, ..)| cursor::write(*seq));
+    Ok(Page {
+        items: found.into_iter().map(|(.., summary)| summary).collect(),
+        next,
+    })
+}
+
+/// What is kept of how tasks ended, one by one.
+pub fn each_outcome(sql: &Connection, mut see: impl FnMut(Outcome)) -> Result<(), SqlError> {
+    sql.query(
+        "SELECT outcome FROM task WHERE outcome IS NOT NULL ORDER BY seq",
+        &[],
+        |row| {
+            see(from_json("outcome", &row.text(0)?)?);
+            Ok(())
+        },
+    )?;
+    Ok(())
+}
+
+/// How many tasks are in which state.
+pub fn count(sql: &Connection) -> Result<Vec<(String, i64)>, SqlError> {
+    sql.query("SELECT state, count(*) FROM task GROUP BY state", &[], |row| {
+        Ok((row.text(0)?, row.integer(1)?))
+    })
+}
+
+/// The ids among these that are kept.
+pub fn is_kept(sql: &Connection, id: &TaskId) -> Result<bool, SqlError> {
+    let found = sql.first("SELECT 1 FROM task WHERE id = ?", &[id.as_str().into()], |row| {
+        row.integer(0)
+    })?;
+    Ok(found.is_some())
+}

@@ -1,0 +1,252 @@
+//! SQLite itself, and the only file that knows the crate it comes with: connections, values, rows, classes of errors.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::ffi::ErrorCode;
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Error, OpenFlags};
+
+/// Statements that a connection keeps prepared.
+const STATEMENTS: usize = 64;
+/// The bytes that every SQLite file begins with.
+pub const HEADER: &[u8; 16] = b"SQLite format 3\0";
+
+/// What kind of trouble it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Another connection holds the lock, and has for longer than we wait.
+    Busy,
+    /// No room left, or the database's own bound is reached.
+    Full,
+    /// The file is damaged or no database.
+    Damaged,
+    /// A constraint or trigger refused it.
+    Refused,
+    /// Anything else.
+    Other,
+}
+
+/// SQLite's answer to something that could not be done.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct SqlError {
+    /// Its class.
+    pub trouble: Trouble,
+    /// SQLite's own words.
+    pub message: String,
+}
+
+impl SqlError {
+    /// Something that was read does not fit.
+    pub fn unexpected(message: impl Into<String>) -> SqlError {
+        SqlError {
+            trouble: Trouble::Other,
+            message: message.into(),
+        }
+    }
+}
+
+impl From<Error> for SqlError {
+    fn from(error: Error) -> SqlError {
+        // An I/O error while writing is a full disk's other face: a quota, a limit on file sizes, a file system that
+        // allocates late.
+        const WRITE_FAILED: [i32; 4] = [
+            rusqlite::ffi::SQLITE_IOERR_WRITE,
+            rusqlite::ffi::SQLITE_IOERR_FSYNC,
+            rusqlite::ffi::SQLITE_IOERR_TRUNCATE,
+            rusqlite::ffi::SQLITE_IOERR_SHMSIZE,
+        ];
+        let trouble = match &error {
+            Error::SqliteFailure(failure, _) => match failure.code {
+                ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Trouble::Busy,
+                ErrorCode::DiskFull => Trouble::Full,
+                ErrorCode::SystemIoFailure if WRITE_FAILED.contains(&failure.extended_code) => Trouble::Full,
+                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Trouble::Damaged,
+                ErrorCode::ConstraintViolation => Trouble::Refused,
+                _ => Trouble::Other,
+            },
+            _ => Trouble::Other,
+        };
+        SqlError {
+            trouble,
+            message: error.to_string(),
+        }
+    }
+}
+
+/// A value for a statement.
+#[derive(Clone, Copy, Debug)]
+pub enum Value<'a> {
+    /// Nothing.
+    Null,
+    /// An integer.
+    Integer(i64),
+    /// Text.
+    Text(&'a str),
+    /// Bytes.
+    Blob(&'a [u8]),
+}
+
+impl From<i64> for Value<'_> {
+    fn from(value: i64) -> Self {
+        Value::Integer(value)
+    }
+}
+
+impl<'a> From<&'a str> for Value<'a> {
+    fn from(value: &'a str) -> Self {
+        Value::Text(value)
+    }
+}
+
+impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Value::Null, Into::into)
+    }
+}
+
+impl ToSql for Value<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Value::Null => ValueRef::Null,
+            Value::Integer(value) => ValueRef::Integer(*value),
+            Value::Text(value) => ValueRef::Text(value.as_bytes()),
+            Value::Blob(value) => ValueRef::Blob(value),
+        }))
+    }
+}
+
+/// One row of an answer, columns counted from 0.
+pub struct Row<'a>(&'a rusqlite::Row<'a>);
+
+impl Row<'_> {
+    /// An integer.
+    ///
+    /// # Errors
+    /// The column holds none.
+    pub fn integer(&self, column: usize) -> Result<i64, SqlError> {
+        Ok(self.0.get(column)?)
+    }
+
+    /// An integer or nothing.
+    ///
+    /// # Errors
+    /// The column holds something else.
+    pub fn maybe_integer(&self, column: usize) -> Result<Option<i64>, SqlError> {
+        Ok(self.0.get(column)?)
+    }
+
+    /// Text.
+    ///
+    /// # Errors
+    /// The column holds none.
+    pub fn text(&self, column: usize) -> Result<String, SqlError> {
+        Ok(self.0.get(column)?)
+    }
+
+    /// Text or nothing.
+    ///
+    /// # Errors
+    /// The column holds something else.
+    pub fn maybe_text(&self, column: usize) -> Result<Option<String>, SqlError> {
+        Ok(self.0.get(column)?)
+    }
+
+    /// Bytes or nothing.
+    ///
+    /// # Errors
+    /// The column holds something else.
+    pub fn maybe_blob(&self, column: usize) -> Result<Option<Vec<u8>>, SqlError> {
+        Ok(self.0.get(column)?)
+    }
+}
+
+/// What a connection may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read; the file is not touched.
+    Read,
+    /// Read and write; the file is made where it is not there.
+    Write,
+}
+
+/// One connection.
+pub struct Connection(rusqlite::Connection);
+
+impl Connection {
+    /// Opens a database file.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open(path: &Path, access: Access, busy: Duration) -> Result<Connection, SqlError> {
+        let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | match access {
+                Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
+                Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+            };
+        let connection = rusqlite::Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(busy)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        Ok(Connection(connection))
+    }
+
+    /// Runs several statements without values.
+    ///
+    /// # Errors
+    /// One of them failed; the ones before it are done.
+    pub fn batch(&self, sql: &str) -> Result<(), SqlError> {
+        Ok(self.0.execute_batch(sql)?)
+    }
+
+    /// Runs one statement, kept prepared, and tells how many rows it changed.
+    ///
+    /// # Errors
+    /// It failed, and changed nothing.
+    pub fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<usize, SqlError> {
+        let mut statement = self.0.prepare_cached(sql)?;
+        Ok(statement.execute(rusqlite::params_from_iter(values))?)
+    }
+
+    /// The rows of a statement, kept prepared.
+    ///
+    /// # Errors
+    /// It failed, or `read` did.
+    pub fn query<T>(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+        mut read: impl FnMut(&Row<'_>) -> Result<T, SqlError>,
+    ) -> Result<Vec<T>, SqlError> {
+        let mut statement = self.0.prepare_cached(sql)?;
+        let mut rows = statement.query(rusqlite::params_from_iter(values))?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next()? {
+            all.push(read(&Row(row))?);
+        }
+        Ok(all)
+    }
+
+    /// The first row of a statement, where there is one.
+    ///
+    /// # Errors
+    /// As [`Connection::query`].
+    pub fn first<T>(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+        read: impl FnMut(&Row<'_>) -> Result<T, SqlError>,
+    ) -> Result<Option<T>, SqlError> {
+        Ok(self.query(sql, values, read)?.into_iter().next())
+    }
+
+    /// True while a transaction is open: SQLite itself ends one on some errors.
+    pub fn in_transaction(&self) -> bool {
+        !self.0.is_autocommit()
+    }
+
+    /// The number of the row that was inserted last.
+    pub fn last_row(&self) -> i64 {
+        self.0.last_insert_rowid()
+    }
+}

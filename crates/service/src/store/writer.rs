@@ -1,0 +1,215 @@
+//! The one writer: a thread that owns the connection which writes, and commits what waits together as one transaction.
+//!
+//! Each commit costs one wait for the disk, however many writes it holds. So the more clients wait, the more of them
+//! share one wait, and none waits for more than the commit under way and its own.
+
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::sqlite::{Connection, SqlError, Trouble};
+use super::tally::Tally;
+
+/// Writes that may wait for the writer.
+const WAITING: usize = 1024;
+/// Most writes of one transaction.
+const GROUP: usize = 256;
+
+/// What a write works with.
+pub struct Desk<'a> {
+    /// The connection, inside a transaction.
+    pub sql: &'a Connection,
+    /// Tasks by state, as they will be when this transaction is committed.
+    pub tally: &'a mut Tally,
+}
+
+/// One write. It runs at most one statement that changes anything: SQLite undoes a statement that fails, so that one
+/// failed write leaves no trace in a transaction that goes on for others. It may be run again after a rollback.
+trait Work: Send {
+    fn is_abandoned(&self) -> bool;
+    fn attempt(&mut self, desk: &mut Desk<'_>) -> Result<(), SqlError>;
+    fn answer(self: Box<Self>, failure: Option<SqlError>);
+}
+
+struct Job<F, T> {
+    work: F,
+    made: Option<Result<T, SqlError>>,
+    reply: oneshot::Sender<Result<T, SqlError>>,
+}
+
+impl<F, T> Work for Job<F, T>
+where
+    F: FnMut(&mut Desk<'_>) -> Result<T, SqlError> + Send,
+    T: Send,
+{
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn attempt(&mut self, desk: &mut Desk<'_>) -> Result<(), SqlError> {
+        let made = (self.work)(desk);
+        let failure = made.as_ref().err().cloned();
+        self.made = Some(made);
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn answer(self: Box<Self>, failure: Option<SqlError>) {
+        let unfinished = || Err(SqlError::unexpected("the write was not done"));
+        let answer = match failure {
+            Some(failure) => Err(failure),
+            None => self.made.unwrap_or_else(unfinished),
+        };
+        // Whoever asked may have gone away; what was written stays written.
+        let _ = self.reply.send(answer);
+    }
+}
+
+enum Message {
+    Work(Box<dyn Work>),
+    Close,
+}
+
+/// The way to the writer.
+#[derive(Clone)]
+pub struct Writer {
+    sender: mpsc::Sender<Message>,
+}
+
+impl Writer {
+    /// Starts the thread. `told` is told the new tally after each commit.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(
+        connection: Connection,
+        tally: Tally,
+        told: watch::Sender<Tally>,
+    ) -> std::io::Result<(Writer, JoinHandle<()>)> {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let mut bench = Bench {
+            connection,
+            tally,
+            told,
+        };
+        let thread = std::thread::Builder::new()
+            .name("task-writer".to_owned())
+            .spawn(move || bench.serve(receiver))?;
+        Ok((Writer { sender }, thread))
+    }
+
+    /// Has something written, and returns once it is on disk. Without a deadline of its own: the caller sets it. A caller
+    /// that goes away before the write has begun takes it back.
+    ///
+    /// # Errors
+    /// It could not be written, and nothing of it is.
+    pub async fn write<T, F>(&self, work: F) -> Result<T, SqlError>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Desk<'_>) -> Result<T, SqlError> + Send + 'static,
+    {
+        let gone = |_| SqlError::unexpected("the database was closed");
+        let (reply, answer) = oneshot::channel();
+        let job = Job {
+            work,
+            made: None,
+            reply,
+        };
+        let sent = self.sender.send(Message::Work(Box::new(job))).await;
+        sent.map_err(|_| SqlError::unexpected("the database was closed"))?;
+        answer.await.map_err(gone)?
+    }
+
+    /// Asks the thread to end behind what waits already.
+    pub async fn close(&self) {
+        // It fails where the thread has ended.
+        let _ = self.sender.send(Message::Close).await;
+    }
+}
+
+/// The thread's own.
+struct Bench {
+    connection: Connection,
+    tally: Tally,
+    told: watch::Sender<Tally>,
+}
+
+impl Bench {
+    fn serve(&mut self, mut receiver: mpsc::Receiver<Message>) {
+        let mut open = true;
+        while open {
+            let Some(first) = receiver.blocking_recv() else { break };
+            let mut group = Vec::new();
+            let mut next = Some(first);
+            while let Some(message) = next {
+                match message {
+                    Message::Work(work) => group.push(work),
+                    Message::Close => open = false,
+                }
+                next = (open && group.len() < GROUP)
+                    .then(|| receiver.try_recv().ok())
+                    .flatten();
+            }
+            group.retain(|work| !work.is_abandoned());
+            if !group.is_empty() {
+                self.commit(group);
+            }
+        }
+        // Leaves one whole file behind. Where somebody reads at the moment, the next opening does it.
+        let _ = self.connection.batch("PRAGMA wal_checkpoint(TRUNCATE)");
+    }
+
+    /// Does the whole group in one transaction or, where that fails by one of them, each in one of its own.
+    fn commit(&mut self, mut group: Vec<Box<dyn Work>>) {
+        let Err(failure) = self.transaction(&mut group) else {
+            group.into_iter().for_each(|work| work.answer(None));
+            return;
+        };
+        if group.len() == 1 || failure.trouble == Trouble::Busy {
+            group.into_iter().for_each(|work| work.answer(Some(failure.clone())));
+            return;
+        }
+        for work in group {
+            let mut alone = vec![work];
+            let failure = self.transaction(&mut alone).err();
+            alone.into_iter().for_each(|work| work.answer(failure.clone()));
+        }
+    }
+
+    /// Does a group, or nothing of it.
+    fn transaction(&mut self, group: &mut [Box<dyn Work>]) -> Result<(), SqlError> {
+        self.connection.execute("BEGIN IMMEDIATE", &[])?;
+        let mut tally = self.tally.clone();
+        let done = self.attempt(group, &mut tally);
+        let done = done.and_then(|()| self.connection.execute("COMMIT", &[]).map(|_| ()));
+        if done.is_err() && self.connection.in_transaction() {
+            self.connection.execute("ROLLBACK", &[])?;
+        }
+        done?;
+        if tally != self.tally {
+            tally.version += 1;
+            self.tally = tally;
+            self.told.send_replace(self.tally.clone());
+        }
+        Ok(())
+    }
+
+    fn attempt(&self, group: &mut [Box<dyn Work>], tally: &mut Tally) -> Result<(), SqlError> {
+        for work in group {
+            let before = tally.clone();
+            let mut desk = Desk {
+                sql: &self.connection,
+                tally,
+            };
+            let Err(failure) = work.attempt(&mut desk) else {
+                continue;
+            };
+            *tally = before;
+            // What concerns one write alone is its own answer; anything else is everybody's.
+            let own = matches!(failure.trouble, Trouble::Refused | Trouble::Other);
+            if !own || !self.connection.in_transaction() {
+                return Err(failure);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,372 @@
+//! Changing tasks: each function is one write, and changes state only by the steps of [`crate::state`].
+
+use hybrid_cache_driver::Ticket;
+use hybrid_cache_model::{End, Outcome, TaskSpec};
+
+use super::rows;
+use super::sqlite::{SqlError, Value};
+use super::writer::Desk;
+use crate::id::TaskId;
+use crate::state::{Event, State, StateName};
+use crate::view::{CacheName, EndName};
+
+/// A task to be kept.
+#[derive(Clone, Debug)]
+pub struct NewTask {
+    /// Its new id.
+    pub id: TaskId,
+    /// The task as submitted, as JSON.
+    pub spec: String,
+    /// The client's key and the digest of what came with it.
+    pub idempotency: Option<(String, Vec<u8>)>,
+    /// The time, for people.
+    pub now_us: i64,
+    /// Tasks that may be kept without having ended.
+    pub open_limit: u64,
+}
+
+/// What became of a [`NewTask`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// It is kept.
+    New,
+    /// The key came before with the same body, and this is the task it made.
+    Same(TaskId),
+    /// The key came before with another body.
+    OtherBody,
+    /// As many as may be are open.
+    TooMany(u64),
+}
+
+/// Keeps a task.
+pub fn insert(desk: &mut Desk<'_>, task: &NewTask) -> Result<Inserted, SqlError> {
+    const INSERT: &str = "INSERT INTO task (id, state, created_us, idempotency_key, body_digest, spec) \
+                          VALUES (?, 'saved', ?, ?, ?, ?) ON CONFLICT (idempotency_key) DO NOTHING";
+    if let Some((key, digest)) = &task.idempotency {
+        let known = desk.sql.first(
+            "SELECT id, body_digest FROM task WHERE idempotency_key = ?",
+            &[key.as_str().into()],
+            |row| Ok((row.text(0)?, row.maybe_blob(1)?)),
+        )?;
+        if let Some((id, known)) = known {
+            let id = TaskId::parse(&id).ok_or_else(|| SqlError::unexpected("a stored id is none"))?;
+            let same = known.as_ref() == Some(digest);
+            return Ok(if same { Inserted::Same(id) } else { Inserted::OtherBody });
+        }
+    }
+    if desk.tally.open() >= task.open_limit {
+        return Ok(Inserted::TooMany(desk.tally.open()));
+    }
+    let (key, digest) = match &task.idempotency {
+        Some((key, digest)) => (Value::Text(key), Value::Blob(digest)),
+        None => (Value::Null, Value::Null),
+    };
+    let id = task.id.as_str().into();
+    let values = [id, task.now_us.into(), key, digest, task.spec.as_str().into()];
+    desk.sql.execute(INSERT, &values)?;
+    desk.tally.step(None, Some(&State::Saved));
+    Ok(Inserted::New)
+}
+
+/// What a step writes beside the state.
+#[derive(Default)]
+struct Beside<'a> {
+    queue_seq: Option<i64>,
+    queued_us: Option<i64>,
+    started_us: Option<i64>,
+    ended_us: Option<i64>,
+    waiting_for: Option<&'a str>,
+    outcome: Option<&'a Outcome>,
+}
+
+/// Takes one step, or tells why there is none.
+fn step(
+    desk: &mut Desk<'_>,
+    id: &TaskId,
+    before: State,
+    event: Event,
+    beside: &Beside<'_>,
+) -> Result<Result<State, State>, SqlError> {
+    const STEP: &str = "UPDATE task SET state = ?, ticket = ?, queue_seq = coalesce(?, queue_seq), \
+         queued_us = coalesce(?, queued_us), started_us = coalesce(?, started_us), ended_us = ?, waiting_for = ?, \
+         end_kind = ?, exit_code = ?, python_cache = ?, system_cache = ?, total_us = ?, outcome = ? \
+         WHERE id = ? AND state = ?";
+    let after = match before.clone().next(event) {
+        Ok(after) => after,
+        Err(illegal) => return Ok(Err(illegal.state)),
+    };
+    // A final task keeps the ticket it had.
+    let ticket = after.ticket().or(before.ticket().filter(|_| after.name().is_final()));
+    let ticket = ticket.map(|ticket| rows::to_json("ticket", ticket)).transpose()?;
+    let outcome = beside.outcome;
+    let json = outcome.map(|outcome| rows::to_json("outcome", outcome)).transpose()?;
+    let exit_code = outcome.and_then(|outcome| match outcome.end {
+        End::Exited { code } => Some(i64::from(code)),
+        _ => None,
+    });
+    let end_kind = match (&after, outcome) {
+        (State::Cancelled, _) => Some(EndName::Cancelled.name()),
+        (_, outcome) => outcome.map(|outcome| EndName::of(&outcome.end).name()),
+    };
+    let total_us = outcome.map(|outcome| i64::try_from(outcome.timeline.total_us).unwrap_or(i64::MAX));
+    let values = [
+        after.stored().into(),
+        ticket.as_deref().into(),
+        beside.queue_seq.into(),
+        beside.queued_us.into(),
+        beside.started_us.into(),
+        beside.ended_us.into(),
+        beside.waiting_for.into(),
+        end_kind.into(),
+        exit_code.into(),
+        outcome.map(|outcome| CacheName::of(outcome.cache.python).name()).into(),
+        outcome.map(|outcome| CacheName::of(outcome.cache.system).name()).into(),
+        total_us.into(),
+        json.as_deref().into(),
+        id.as_str().into(),
+        before.stored().into(),
+    ];
+    // The state was read in this same transaction, and there is one writer.
+    if desk.sql.execute(STEP, &values)? != 1 {
+        return Err(SqlError::unexpected(
+            "a task's state changed between two statements of one transaction",
+        ));
+    }
+    desk.tally.step(Some(&before), Some(&after));
+    Ok(Ok(after))
+}
+
+/// What became of asking to run a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Queued {
+    /// It is in the queue now.
+    Now,
+    /// It was asked to run before, and this is where it stands.
+    Before(StateName),
+    /// It was cancelled.
+    Cancelled,
+    /// As many wait as may.
+    Full(u64),
+    /// There is none.
+    Unknown,
+}
+
+/// Puts a task into the queue.
+pub fn queue(desk: &mut Desk<'_>, id: &TaskId, limit: u64, now_us: i64) -> Result<Queued, SqlError> {
+    const NEXT: &str = "SELECT coalesce(max(queue_seq), 0) + 1 FROM task";
+    let state = match rows::state_of(desk.sql, id)? {
+        None => return Ok(Queued::Unknown),
+        Some(State::Cancelled) => return Ok(Queued::Cancelled),
+        Some(State::Saved) => State::Saved,
+        Some(other) => return Ok(Queued::Before(other.name())),
+    };
+    if desk.tally.waiting() >= limit {
+        return Ok(Queued::Full(desk.tally.waiting()));
+    }
+    let beside = Beside {
+        queue_seq: desk.sql.first(NEXT, &[], |row| row.integer(0))?,
+        queued_us: Some(now_us),
+        ..Beside::default()
+    };
+    match step(desk, id, state, Event::Run, &beside)? {
+        Ok(_) => Ok(Queued::Now),
+        Err(state) => Ok(Queued::Before(state.name())),
+    }
+}
+
+/// A task whose turn it is.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    /// Its id.
+    pub id: TaskId,
+    /// The ticket to submit it under.
+    pub ticket: Ticket,
+    /// The task.
+    pub spec: TaskSpec,
+}
+
+/// Takes the task that has waited longest, and notes the ticket it is about to be submitted under.
+pub fn claim(desk: &mut Desk<'_>, driver: &str, now_us: i64) -> Result<Option<Claimed>, SqlError> {
+    const FIRST: &str = "SELECT id, spec FROM task WHERE state = 'queued' ORDER BY queue_seq LIMIT 1";
+    let first = desk.sql.first(FIRST, &[], |row| Ok((row.text(0)?, row.text(1)?)))?;
+    let Some((id, spec)) = first else { return Ok(None) };
+    let id = TaskId::parse(&id).ok_or_else(|| SqlError::unexpected("a stored id is none"))?;
+    let spec = serde_json::from_str(&spec).map_err(|error| SqlError::unexpected(format!("a stored task: {error}")))?;
+    let ticket = Ticket {
+        driver: driver.to_owned(),
+        id: id.to_string(),
+    };
+    let event = Event::Claim { ticket: ticket.clone() };
+    let beside = Beside {
+        started_us: Some(now_us),
+        ..Beside::default()
+    };
+    let moved = step(desk, &id, State::Queued, event, &beside)?;
+    Ok(moved.is_ok().then_some(Claimed { id, ticket, spec }))
+}
+
+/// Whether somebody has asked to cancel a task that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Nobody has.
+    No,
+    /// Somebody has.
+    ToCancel,
+}
+
+fn asked(desk: &Desk<'_>, id: &TaskId) -> Result<Asked, SqlError> {
+    const FLAG: &str = "SELECT cancel_requested FROM task WHERE id = ?";
+    let flag = desk.sql.first(FLAG, &[id.as_str().into()], |row| row.integer(0))?;
+    Ok(if flag == Some(1) { Asked::ToCancel } else { Asked::No })
+}
+
+/// Takes the step of a task that the engine has; `None` where the task is not where that step begins.
+pub fn advance(
+    desk: &mut Desk<'_>,
+    id: &TaskId,
+    event: Event,
+    waiting_for: Option<&str>,
+    now_us: i64,
+) -> Result<Option<Asked>, SqlError> {
+    let Some(state) = rows::state_of(desk.sql, id)? else {
+        return Ok(None);
+    };
+    let beside = Beside {
+        started_us: matches!(event, Event::Start { .. }).then_some(now_us),
+        waiting_for,
+        ..Beside::default()
+    };
+    match step(desk, id, state, event, &beside)? {
+        Ok(_) => Ok(Some(asked(desk, id)?)),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Keeps a task's end; `None` where it has ended already.
+pub fn end(
+    desk: &mut Desk<'_>,
+    id: &TaskId,
+    event: Event,
+    outcome: Option<&Outcome>,
+    now_us: i64,
+) -> Result<Option<State>, SqlError> {
+    let Some(state) = rows::state_of(desk.sql, id)? else {
+        return Ok(None);
+    };
+    let beside = Beside {
+        ended_us: Some(now_us),
+        outcome,
+        ..Beside::default()
+    };
+    Ok(step(desk, id, state, event, &beside)?.ok())
+}
+
+/// What became of asking to cancel a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It will never run.
+    Now,
+    /// The driver is to be asked.
+    Asked,
+    /// It had ended before.
+    Before(StateName),
+    /// There is none.
+    Unknown,
+}
+
+/// Cancels a task that has not started, or notes that it is to be.
+pub fn cancel(desk: &mut Desk<'_>, id: &TaskId, now_us: i64) -> Result<Cancelled, SqlError> {
+    const ASK: &str = "UPDATE task SET cancel_requested = 1 WHERE id = ? AND state IN ('starting', 'running')";
+    let state = match rows::state_of(desk.sql, id)? {
+        None => return Ok(Cancelled::Unknown),
+        Some(state) if state.name().is_final() => return Ok(Cancelled::Before(state.name())),
+        Some(State::Starting { .. } | State::Running { .. }) => {
+            desk.sql.execute(ASK, &[id.as_str().into()])?;
+            desk.tally.touch();
+            return Ok(Cancelled::Asked);
+        }
+        Some(state) => state,
+    };
+    let beside = Beside {
+        ended_us: Some(now_us),
+        ..Beside::default()
+    };
+    match step(desk, id, state, Event::Cancel, &beside)? {
+        Ok(_) => Ok(Cancelled::Now),
+        Err(state) => Ok(Cancelled::Before(state.name())),
+    }
+}
+
+/// Notes why a task that is about to start, or runs, still waits for the driver.
+pub fn explain(desk: &mut Desk<'_>, id: &TaskId, reason: Option<&str>) -> Result<Asked, SqlError> {
+    const EXPLAIN: &str = "UPDATE task SET waiting_for = ? WHERE id = ? AND state IN ('queued', 'starting', 'running')";
+    desk.sql.execute(EXPLAIN, &[reason.into(), id.as_str().into()])?;
+    desk.tally.touch();
+    asked(desk, id)
+}
+
+/// Puts what became known after the end into a task's outcome.
+pub fn amend(desk: &mut Desk<'_>, id: &TaskId, outcome: &Outcome) -> Result<(), SqlError> {
+    const AMEND: &str = "UPDATE task SET outcome = ? WHERE id = ? AND outcome IS NOT NULL";
+    let json = rows::to_json("outcome", outcome)?;
+    desk.sql.execute(AMEND, &[json.as_str().into(), id.as_str().into()])?;
+    desk.tally.touch();
+    Ok(())
+}
+
+/// What became of asking to delete a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deleted {
+    /// It is gone.
+    Now,
+    /// It waits or runs.
+    UnderWay(StateName),
+    /// There is none.
+    Unknown,
+}
+
+/// Deletes a task that does not wait and does not run.
+pub fn delete(desk: &mut Desk<'_>, id: &TaskId) -> Result<Deleted, SqlError> {
+    let Some(state) = rows::state_of(desk.sql, id)? else {
+        return Ok(Deleted::Unknown);
+    };
+    if !state.name().is_final() && state != State::Saved {
+        return Ok(Deleted::UnderWay(state.name()));
+    }
+    desk.sql
+        .execute("DELETE FROM task WHERE id = ?", &[id.as_str().into()])?;
+    desk.tally.remove(state.stored());
+    Ok(Deleted::Now)
+}
+
+/// Which tasks are to go.
+#[derive(Clone, Copy, Debug)]
+pub struct Expiry {
+    /// Those that ended before this.
+    pub before_us: i64,
+    /// Those beyond so many, the ones submitted first.
+    pub keep: u64,
+    /// At most so many at once.
+    pub batch: u32,
+}
+
+/// Deletes ended tasks and tells which.
+pub fn expire(desk: &mut Desk<'_>, expiry: Expiry) -> Result<Vec<String>, SqlError> {
+    const OLD: &str = "DELETE FROM task WHERE seq IN (SELECT seq FROM task WHERE ended_us IS NOT NULL AND ended_us < ? \
+                       ORDER BY ended_us LIMIT ?) RETURNING id, state";
+    // `+` keeps the order of submission as the way through the table: the first ones have nearly all ended.
+    const MANY: &str = "DELETE FROM task WHERE seq IN (SELECT seq FROM task WHERE +state IN ('ended', 'cancelled') \
+                        ORDER BY seq LIMIT ?) RETURNING id, state";
+    let beyond = i64::try_from(desk.tally.last().saturating_sub(expiry.keep)).unwrap_or(i64::MAX);
+    let batch = i64::from(expiry.batch);
+    let read = |row: &super::sqlite::Row<'_>| Ok((row.text(0)?, row.text(1)?));
+    let gone = if beyond > 0 {
+        desk.sql.query(MANY, &[beyond.min(batch).into()], read)?
+    } else {
+        desk.sql.query(OLD, &[expiry.before_us.into(), batch.into()], read)?
+    };
+    for (_, stored) in &gone {
+        desk.tally.remove(stored);
+    }
+    Ok(gone.into_iter().map(|(id, _)| id).collect())
+}
