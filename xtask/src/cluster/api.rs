@@ -87,6 +87,10 @@ impl ClusterApi {
     async fn ask<T>(&self, what: &str, question: impl Future<Output = kube::Result<T>>) -> Result<T> {
         let address = &self.address;
         match timeout(QUESTION, question).await {
+            Ok(Err(error @ (kube::Error::Service(_) | kube::Error::HyperError(_)))) => {
+                let error = anyhow::Error::from(error);
+                anyhow::bail!("{address} does not answer: {}", error.root_cause())
+            }
             Ok(answer) => answer.with_context(|| format!("asking {address} for {what}")),
             Err(_) => anyhow::bail!("{address} did not answer within {} s: {what}", QUESTION.as_secs()),
         }
@@ -234,6 +238,14 @@ impl ClusterApi {
     /// The server does not answer; what it refuses is the inner error.
     pub async fn apply(&self, object: &Value) -> Result<Result<Value, Refusal>> {
         self.patch(object, &PatchParams::apply(FIELD_MANAGER)).await
+    }
+
+    /// The same, and takes the fields that somebody else manages.
+    ///
+    /// # Errors
+    /// See [`ClusterApi::apply`].
+    pub async fn take_over(&self, object: &Value) -> Result<Result<Value, Refusal>> {
+        self.patch(object, &PatchParams::apply(FIELD_MANAGER).force()).await
     }
 
     async fn patch(&self, object: &Value, params: &PatchParams) -> Result<Result<Value, Refusal>> {

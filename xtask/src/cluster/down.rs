@@ -1,14 +1,151 @@
-//! `cargo xtask down`.
+//! `cargo xtask down`: deletes the cluster that `up` made, or what it put into another one. The caches stay unless told.
 
-use anyhow::Result;
+use std::path::Path;
+use std::time::Duration;
 
-use crate::exit::Exit;
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::api::{ClusterApi, describe};
+use super::making::KindCluster;
+use super::manifests::{self, VolumeSource};
+use super::node::{self, Folder};
+use super::plan::{self, Decision, Leave};
+use super::state::{Record, Stage};
+use super::talk::Talk;
+use super::{place, runtime};
+use crate::checkout::Checkout;
+use crate::exit::{Exit, Expected};
 use crate::flags;
+
+/// Longest that an object may take to be gone; a claim waits for the tasks that use it.
+const GONE: Duration = Duration::from_secs(120);
 
 /// Runs the command.
 ///
 /// # Errors
-/// It is not built yet.
-pub fn run(_flags: &flags::Down) -> Result<Exit> {
-    anyhow::bail!("not built yet")
+/// The cluster is not ours, or something cannot be deleted.
+pub fn run(flags: &flags::Down) -> Result<Exit> {
+    let checkout = Checkout::find()?;
+    runtime::block_on(down(&checkout, flags), "`cargo xtask down` goes on from there")
+}
+
+async fn down(checkout: &Checkout, flags: &flags::Down) -> Result<Exit> {
+    let mut talk = Talk::new();
+    match &flags.cluster.context {
+        Some(_) => empty(&place::api(&flags.cluster).await?, checkout, flags.volumes, &mut talk).await?,
+        None => delete(checkout, flags, &mut talk).await?,
+    }
+    Ok(Exit::Good)
+}
+
+async fn delete(checkout: &Checkout, flags: &flags::Down, talk: &mut Talk) -> Result<()> {
+    let name = &flags.cluster.name;
+    let mut cluster = KindCluster::observe(checkout, name, talk).await?;
+    let volumes = cluster.volumes(None)?;
+    let todo = cluster.plan(&volumes, Leave::Everything);
+    if todo.decision == Decision::Conflict {
+        return Err(Expected::prerequisite(format!(
+            "kind cluster {name} was not made by this program, so it stays\nhint: `kind delete cluster --name {name}` deletes it"
+        )));
+    }
+    let running = cluster
+        .container
+        .as_ref()
+        .filter(|container| container.state == "running");
+    if flags.volumes
+        && let Some(container) = running
+    {
+        talk.begin("volumes", "deleting the caches");
+        let folders = node::folders(&cluster.engine, &container.id).await?.unwrap_or_default();
+        refuse_strange(&folders)?;
+        node::clear_folders(&cluster.engine, &container.id).await?;
+        talk.end("the caches are deleted");
+    }
+    match cluster.container.is_some() {
+        true => {
+            talk.begin("cluster", "deleting it");
+            cluster.kind.delete(name, &cluster.state.kubeconfig()).await?;
+            talk.end(&format!("kind cluster {name} is gone"));
+        }
+        false => talk.skip("cluster", &format!("there is no kind cluster {name}")),
+    }
+    cluster.state.forget_kubeconfig();
+    if flags.volumes {
+        remove(&volumes)?;
+    } else if volumes.exists() {
+        talk.skip("volumes", &format!("the caches stay in {}", volumes.display()));
+    }
+    let record = Record {
+        stage: Stage::Down,
+        volumes,
+    };
+    if cluster.record.is_some() {
+        cluster.state.keep(&record)?;
+    }
+    cluster.record = Some(record);
+    Ok(())
+}
+
+fn refuse_strange(folders: &[Folder]) -> Result<()> {
+    let strange = plan::folders(folders);
+    match strange.decision {
+        Decision::Conflict => Err(Expected::prerequisite(strange.what)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes the folders of both volumes from this machine.
+fn remove(volumes: &Path) -> Result<()> {
+    for name in manifests::FOLDERS {
+        let folder = volumes.join(name);
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            continue;
+        };
+        let entries = entries
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned());
+        refuse_strange(&[Folder {
+            name: name.to_owned(),
+            owner: None,
+            entries: entries.collect(),
+            strange: Vec::new(),
+        }])?;
+        std::fs::remove_dir_all(&folder).with_context(|| {
+            format!(
+                "deleting {}: what is in it belongs to the user of the tasks\nhint: `cargo xtask up` and then `cargo xtask \
+                 down --volumes` deletes it from inside the cluster",
+                folder.display()
+            )
+        })?;
+    }
+    Ok(())
+}
+
+/// Takes back what `up` applied to a cluster that is not ours, in the opposite order. The namespace stays: somebody else's
+/// things may be in it.
+async fn empty(api: &ClusterApi, checkout: &Checkout, with_claims: bool, talk: &mut Talk) -> Result<()> {
+    talk.begin("objects", "deleting what `up` applied");
+    let mut objects = manifests::objects(checkout, &VolumeSource::StorageClass(None))?;
+    objects.push(manifests::certificates(""));
+    objects.push(manifests::state(&Value::Null));
+    let (mut deleted, mut kept) = (0, Vec::new());
+    for object in objects.iter().rev() {
+        let stays = match object["kind"].as_str() {
+            Some("Namespace") => true,
+            Some("PersistentVolumeClaim") => !with_claims,
+            _ => false,
+        };
+        if stays {
+            kept.extend(api.get(object).await?.map(|_| describe(object)));
+        } else if api.delete(object, GONE).await? {
+            talk.hear(&format!("deleted {}", describe(object)));
+            deleted += 1;
+        }
+    }
+    talk.end(&format!("{deleted} objects are deleted"));
+    if !kept.is_empty() {
+        talk.skip("kept", &kept.join(", "));
+    }
+    Ok(())
 }

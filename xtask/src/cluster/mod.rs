@@ -1,13 +1,22 @@
 //! A cluster of our own: made, looked at, taken down.
 
 pub mod api;
+pub mod certificates;
 pub mod down;
 pub mod facts;
+pub mod inside;
+pub mod kind;
+pub mod making;
 pub mod manifests;
+pub mod node;
+pub mod node_archive;
 pub mod objects;
 pub mod place;
+pub mod plan;
+pub mod runtime;
 pub mod state;
 pub mod status;
+pub mod talk;
 pub mod up;
 
 /// Namespace of tasks and claims, as in manifests/namespace.yaml.

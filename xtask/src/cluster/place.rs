@@ -1,5 +1,7 @@
 //! A cluster that is up, as a place to run tasks: what `bench`, `run`, `status` and `doctor` open.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver, Resources};
 use hybrid_cache_driver::local::config::DEFAULT_MAX_AGE_S;
@@ -12,7 +14,7 @@ use super::{CERTIFICATES, NAMESPACE, NIX_CLAIM, OWNER, PYTHON_CLAIM, TASK_ACCOUN
 use crate::checkout::Checkout;
 use crate::exit::Expected;
 use crate::tools::IndexSettings;
-use crate::{flags, local, tools};
+use crate::{flags, image, local, tools};
 
 /// Where the certificates are inside a pod.
 const POD_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -59,26 +61,36 @@ pub async fn api(which: &flags::Cluster) -> Result<ClusterApi> {
             Expected::prerequisite(format!("{error:#}\nhint: `kubectl config get-contexts` lists them"))
         });
     }
-    let kubeconfig = StateFolder::of(&which.name)?.kubeconfig();
+    of_kubeconfig(&which.name, &StateFolder::of(&which.name)?.kubeconfig()).await
+}
+
+/// The API server of the kind cluster that our own kubeconfig leads to.
+///
+/// # Errors
+/// There is no such cluster.
+pub async fn of_kubeconfig(name: &str, kubeconfig: &Path) -> Result<ClusterApi> {
     if !kubeconfig.is_file() {
-        let message = format!("there is no cluster {:?} on this machine", which.name);
+        let message = format!("there is no cluster {name:?} on this machine");
         return Err(Expected::prerequisite(format!(
             "{message}\nhint: `cargo xtask up` makes it"
         )));
     }
-    ClusterApi::of_file(&kubeconfig).await
+    ClusterApi::of_file(kubeconfig).await
 }
 
 /// What the driver is told on any cluster of this checkout and this machine.
 ///
 /// # Errors
-/// The machine's settings cannot be read.
+/// No image was built yet, or the machine's settings cannot be read.
 pub async fn config(checkout: &Checkout) -> Result<KubeConfig> {
-    let root = checkout.root().to_owned();
-    let asked = tokio::task::spawn_blocking(move || tools::network(&root)).await;
-    let (index, mirror) = asked
-        .context("reading this machine's network settings")?
-        .map_err(local::prerequisite)?;
+    let image = image::reference(checkout).ok_or_else(|| {
+        Expected::prerequisite("there is no image that tasks could run in\nhint: `cargo xtask up` builds it")
+    })?;
+    Ok(config_of(image, network(checkout).await?))
+}
+
+/// The same for an image and a network that are known already.
+pub fn config_of(image: String, network: NetworkSettings) -> KubeConfig {
     let resources = |cpu: [&str; 2], memory: [&str; 2], disk: &str| Resources {
         cpu_request: cpu[0].to_owned(),
         cpu_limit: cpu[1].to_owned(),
@@ -86,9 +98,9 @@ pub async fn config(checkout: &Checkout) -> Result<KubeConfig> {
         memory_limit: memory[1].to_owned(),
         disk_limit: disk.to_owned(),
     };
-    Ok(KubeConfig {
+    KubeConfig {
         namespace: NAMESPACE.to_owned(),
-        image: image_reference(checkout)?,
+        image,
         python_claim: PYTHON_CLAIM.to_owned(),
         nix_claim: NIX_CLAIM.to_owned(),
         service_account: TASK_ACCOUNT.to_owned(),
@@ -96,26 +108,31 @@ pub async fn config(checkout: &Checkout) -> Result<KubeConfig> {
         task_resources: resources(["250m", "1"], ["256Mi", "1Gi"], "1Gi"),
         prepare_resources: resources(["250m", "2"], ["512Mi", "3Gi"], "4Gi"),
         certificates: Some(CERTIFICATES.to_owned()),
-        network: network(&index, mirror),
+        network,
         max_age_s: DEFAULT_MAX_AGE_S,
         budget_bytes: 0,
         budget_inodes: 0,
         ttl_s: TTL_S,
         start_s: START_S,
         task_variables: Vec::new(),
-    })
+    }
 }
 
-/// The image of both containers.
-fn image_reference(_checkout: &Checkout) -> Result<String> {
-    let named = std::env::var("NIX_PORTABLE_BASE_IMAGE")
-        .ok()
-        .filter(|name| !name.is_empty());
-    Ok(named.unwrap_or_else(|| "nix-portable-base:latest".to_owned()))
+/// What this machine's settings say about the network, as it holds inside a pod.
+///
+/// # Errors
+/// They cannot be read.
+pub async fn network(checkout: &Checkout) -> Result<NetworkSettings> {
+    let root = checkout.root().to_owned();
+    let asked = tokio::task::spawn_blocking(move || tools::network(&root)).await;
+    let (index, mirror) = asked
+        .context("reading this machine's network settings")?
+        .map_err(local::prerequisite)?;
+    Ok(inside_a_pod(&index, mirror))
 }
 
 /// The machine's settings as they hold inside a pod, which has the machine's certificates but none of its files.
-fn network(index: &IndexSettings, mirror: Option<String>) -> NetworkSettings {
+fn inside_a_pod(index: &IndexSettings, mirror: Option<String>) -> NetworkSettings {
     const FILES: [&str; 4] = ["SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT", "NETRC"];
     const PROXIES: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
     let certificates = |name: &str| (name.to_owned(), POD_CERTIFICATES.to_owned());
@@ -169,7 +186,7 @@ mod tests {
             identity: "index-1".to_owned(),
             ..IndexSettings::default()
         };
-        let settings = network(&index, Some("http://mirror.example/debian".to_owned()));
+        let settings = inside_a_pod(&index, Some("http://mirror.example/debian".to_owned()));
         let value = |name: &str| {
             settings
                 .python_variables

@@ -6,6 +6,7 @@
 //!     record.json    how far it came
 //!     kubeconfig     how to reach it; the user's own kubeconfig is never touched
 //!     kind.json      what kind was told
+//!     kubelet.log    what the kubelet said when a cluster could not be made
 //!     volumes/       python/ and system/, mounted into the node; they outlive the cluster
 //! ```
 
@@ -90,6 +91,11 @@ impl StateFolder {
     /// What kind is told.
     pub fn kind_config(&self) -> PathBuf {
         self.root.join("kind.json")
+    }
+
+    /// What the kubelet said when a cluster could not be made.
+    pub fn journal(&self) -> PathBuf {
+        self.root.join("kubelet.log")
     }
 
     /// Where volumes are unless something else is asked for.

@@ -1,14 +1,353 @@
-//! `cargo xtask up`.
+//! `cargo xtask up`: from nothing to a cluster with its image, its volumes and a first task; a second time: nothing.
+
+use std::collections::HashSet;
+use std::time::Duration;
 
 use anyhow::Result;
+use comfy_table::Table;
+use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
+use hybrid_cache_driver::{Driver, DriverError, SubmitOptions};
+use hybrid_cache_model::protocol::Limits;
+use hybrid_cache_model::{End, Outcome, Phase, TaskSpec};
+use tokio::time::timeout;
 
-use crate::exit::Exit;
-use crate::flags;
+use super::api::ClusterApi;
+use super::inside::{self, Inside, Node};
+use super::making::KindCluster;
+use super::plan::{self, Decision, Leave, Planned};
+use super::talk::Talk;
+use super::{node, place, runtime};
+use crate::checkout::Checkout;
+use crate::docker::Engine;
+use crate::exit::{Exit, Expected};
+use crate::{flags, image, results, run as run_command};
+
+/// Longest that the inner folders of the volumes may take: a pod has to be scheduled and start.
+const INITIALISE: Duration = Duration::from_secs(240);
+/// Longest that a pull of the image may take.
+const PULL: Duration = Duration::from_secs(900);
+/// Longest that the first task may take, packages and all.
+const TASK: Duration = Duration::from_secs(600);
 
 /// Runs the command.
 ///
 /// # Errors
-/// It is not built yet.
-pub fn run(_flags: &flags::Up) -> Result<Exit> {
-    anyhow::bail!("not built yet")
+/// Something is missing, stands in the way or does not come up; the message ends with the next step.
+pub fn run(flags: &flags::Up) -> Result<Exit> {
+    let checkout = Checkout::find()?;
+    runtime::block_on(up(&checkout, flags), "`cargo xtask up` goes on from there")
+}
+
+async fn up(checkout: &Checkout, flags: &flags::Up) -> Result<Exit> {
+    let mut talk = Talk::new();
+    match &flags.cluster.context {
+        Some(_) => other_up(checkout, flags, &mut talk).await,
+        None => kind_up(checkout, flags, &mut talk).await,
+    }
+}
+
+/// On a cluster that exists already: it pulls the image itself, and provides the volumes.
+async fn other_up(checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Result<Exit> {
+    let (api, config) = tokio::try_join!(place::api(&flags.cluster), place::config(checkout))?;
+    let version = api.version().await;
+    let version = version.map_err(|error| Expected::prerequisite(format!("{error:#}")))?;
+    let cluster = Planned::new(
+        "cluster",
+        Decision::Nothing,
+        format!("{} runs Kubernetes {version}", api.address),
+    );
+    let image = Planned::new(
+        "image",
+        Decision::Nothing,
+        format!("{} must be in a registry", config.image),
+    );
+    if !flags.plan {
+        talk.skip(cluster.step, &cluster.what);
+    }
+    let up = Up {
+        api,
+        config,
+        flags,
+        kind: None,
+    };
+    up.go_on(checkout, vec![cluster, image], talk).await
+}
+
+async fn kind_up(checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Result<Exit> {
+    let observed = KindCluster::observe(checkout, &flags.cluster.name, talk);
+    let (mut cluster, network) = tokio::try_join!(observed, place::network(checkout))?;
+    let todo = cluster.plan(&cluster.volumes(flags.volumes_dir.as_ref())?, leave(flags));
+    if flags.plan {
+        let image = plan_image(checkout, &cluster.engine).await?;
+        let reference = image::reference(checkout).unwrap_or_else(|| "the image".to_owned());
+        let config = place::config_of(reference, network);
+        if todo.decision != Decision::Nothing {
+            return Ok(show_plan(&[vec![todo, image], after_cluster(&config, flags)].concat()));
+        }
+        let up = Up {
+            api: cluster.api().await?,
+            config,
+            flags,
+            kind: Some(&cluster),
+        };
+        return up.go_on(checkout, vec![todo, image], talk).await;
+    }
+    cluster.act(&todo, checkout, flags, talk).await?;
+    let image = provide_image(checkout, &cluster.engine, talk).await?;
+    let up = Up {
+        api: cluster.api().await?,
+        config: place::config_of(image, network),
+        flags,
+        kind: Some(&cluster),
+    };
+    let exit = up.go_on(checkout, Vec::new(), talk).await?;
+    println!("export KUBECONFIG={}", cluster.state.kubeconfig().display());
+    Ok(exit)
+}
+
+/// The image in the engine: the one that a person names, pulled where it is not there; else ours, built where anything
+/// that goes in has changed.
+async fn provide_image(checkout: &Checkout, engine: &Engine, talk: &mut Talk) -> Result<String> {
+    let Some(named) = image::overridden() else {
+        let order = image::Order {
+            base: image::Base::PublicOrDebian,
+            ..image::Order::default()
+        };
+        let built = image::ensure(checkout, engine, &order).await?;
+        talk.skip("image", &built.reference);
+        return Ok(built.reference);
+    };
+    if engine.image(&named).await?.is_some() {
+        talk.skip(
+            "image",
+            &format!("{named}, which {} names, is in the Docker engine", image::OVERRIDE),
+        );
+    } else {
+        talk.begin("image", &format!("pulling {named}, which {} names", image::OVERRIDE));
+        engine.pull(&named, PULL, &mut |line| talk.hear(line)).await?;
+        talk.end(&named);
+    }
+    Ok(named)
+}
+
+async fn plan_image(checkout: &Checkout, engine: &Engine) -> Result<Planned> {
+    let Some(reference) = image::reference(checkout) else {
+        return Ok(Planned::new("image", Decision::Create, "it was not built yet"));
+    };
+    Ok(match engine.image(&reference).await? {
+        Some(_) => {
+            let what = format!("{reference} is there; it is built anew where what goes in has changed");
+            Planned::new("image", Decision::Nothing, what)
+        }
+        None => Planned::new(
+            "image",
+            Decision::Create,
+            format!("{reference} is not in the Docker engine"),
+        ),
+    })
+}
+
+fn leave(flags: &flags::Up) -> Leave {
+    if flags.recreate {
+        Leave::OnlyWhatCanChange
+    } else {
+        Leave::Everything
+    }
+}
+
+/// What is to be done in a cluster that is not there yet: everything.
+fn after_cluster(config: &KubeConfig, flags: &flags::Up) -> Vec<Planned> {
+    let create = |step, what: &str| Planned::new(step, Decision::Create, what);
+    let mut todo = vec![
+        plan::load(&config.image, false),
+        create(
+            "objects",
+            "namespace, volumes, claims, rights, network policies, bounds, certificates",
+        ),
+        create("folders", "for the user that tasks run as"),
+        create("volumes", "the folders of the caches are made"),
+    ];
+    if !flags.no_task {
+        todo.push(create("task", "a first task is run"));
+    }
+    todo
+}
+
+/// A cluster that answers, on its way to what was asked for.
+struct Up<'a> {
+    api: ClusterApi,
+    config: KubeConfig,
+    flags: &'a flags::Up,
+    kind: Option<&'a KindCluster>,
+}
+
+impl Up<'_> {
+    fn node(&self) -> Result<Option<Node<'_>>> {
+        let Some(cluster) = self.kind else { return Ok(None) };
+        let (engine, container) = (&cluster.engine, cluster.node()?);
+        Ok(Some(Node { engine, container }))
+    }
+
+    async fn go_on(&self, checkout: &Checkout, mut todo: Vec<Planned>, talk: &mut Talk) -> Result<Exit> {
+        let node = self.node()?;
+        let image = &self.config.image;
+        let stored = match node {
+            Some(Node { engine, .. }) => engine.image(image).await?,
+            None => None,
+        };
+        let id = stored.as_ref().map(|image| image.id.as_str());
+        let class = self.flags.storage_class.as_ref();
+        let inside = Inside::observe(&self.api, checkout, node, class, (image, id)).await?;
+        let mut steps = inside.plan(&self.config, leave(self.flags));
+        steps.retain(|planned| !(self.flags.no_task && planned.step == "task"));
+        if self.flags.plan {
+            todo.extend(steps);
+            return Ok(show_plan(&todo));
+        }
+        if let Some(conflict) = steps.iter().find(|planned| planned.decision == Decision::Conflict) {
+            return Err(Expected::prerequisite(format!("{}: {}", conflict.step, conflict.what)));
+        }
+        let mut done = HashSet::new();
+        for planned in &steps {
+            // Several lines of a plan may be one step; it is done as a whole.
+            let acts = steps.iter().any(|other| other.step == planned.step && other.acts());
+            match (acts, done.insert(planned.step)) {
+                (_, false) => {}
+                (false, true) => talk.skip(planned.step, &planned.what),
+                (true, true) => self.act(planned.step, &inside, talk).await?,
+            }
+        }
+        Ok(Exit::Good)
+    }
+
+    async fn act(&self, step: &str, inside: &Inside, talk: &mut Talk) -> Result<()> {
+        match step {
+            "load" => self.load(talk).await,
+            "objects" => {
+                talk.begin(step, "applying the manifests");
+                inside.apply(&self.api, leave(self.flags), talk).await?;
+                talk.end("all are as they should be");
+                Ok(())
+            }
+            "folders" => self.own_folders(inside, talk).await,
+            "volumes" => self.initialise(inside, talk).await,
+            _ => self.first_task(inside, talk).await,
+        }
+    }
+
+    async fn own_folders(&self, inside: &Inside, talk: &mut Talk) -> Result<()> {
+        let Some(Node { engine, container }) = self.node()? else {
+            return Ok(());
+        };
+        talk.begin(
+            "folders",
+            "giving the folders of the volumes to the user that tasks run as",
+        );
+        let names = plan::folders_to_own(inside.folders.as_deref().unwrap_or_default());
+        node::own_folders(engine, container, &names).await?;
+        talk.end(&format!("both belong to user {}", super::OWNER));
+        Ok(())
+    }
+
+    async fn load(&self, talk: &mut Talk) -> Result<()> {
+        let Some(cluster) = self.kind else { return Ok(()) };
+        let image = &self.config.image;
+        talk.begin("load", &format!("copying {image} onto the node"));
+        cluster
+            .kind
+            .load(&cluster.name, image, &mut |line| talk.hear(line))
+            .await?;
+        talk.end(&format!("{image} is on the node"));
+        Ok(())
+    }
+
+    async fn initialise(&self, inside: &Inside, talk: &mut Talk) -> Result<()> {
+        talk.begin("volumes", "waiting for both claims to be Bound");
+        if inside.folders.is_some() {
+            // Elsewhere a claim may wait for its first pod, which is the one below.
+            inside::wait_bound(&self.api).await?;
+        }
+        talk.hear("making the folders of the caches");
+        let driver = self.driver().await?;
+        let made = timeout(INITIALISE, driver.initialise()).await;
+        let made = made.map_err(|_| anyhow::anyhow!("making the folders of the caches took too long"))?;
+        made.map_err(|failure| anyhow::anyhow!("making the folders of the caches: {failure}"))?;
+        let claims = inside::wait_bound(&self.api).await?;
+        let mut remembered = inside.remembered.clone();
+        remembered.volumes = Some(inside::identity(&claims));
+        inside::remember(&self.api, &remembered).await?;
+        talk.end("both claims are Bound and have their folders");
+        Ok(())
+    }
+
+    async fn driver(&self) -> Result<KubeDriver> {
+        self.api.driver(self.config.clone()).await
+    }
+
+    async fn first_task(&self, inside: &Inside, talk: &mut Talk) -> Result<()> {
+        talk.begin("task", "running a first task");
+        let driver = self.driver().await?;
+        let spec = TaskSpec::new("print('hello from the cluster')");
+        let options = SubmitOptions {
+            limits: Limits {
+                time_ms: 60_000,
+                ..Limits::default()
+            },
+            ..SubmitOptions::default()
+        };
+        let outcome = timeout(TASK, async {
+            let ticket = driver.submit(&spec, &options).await?;
+            let mut log = driver.logs(&ticket)?;
+            let outcome = driver.settle(&ticket).await?;
+            let mut printed = Vec::new();
+            while let Some(chunk) = log.next().await {
+                printed.extend(chunk.bytes);
+            }
+            Ok::<_, DriverError>((outcome, String::from_utf8_lossy(&printed).into_owned()))
+        });
+        let (outcome, printed) = outcome
+            .await
+            .map_err(|_| anyhow::anyhow!("the first task did not end within {} s", TASK.as_secs()))??;
+        match &outcome.end {
+            End::Exited { code: 0 } => {}
+            End::Failed { failure } => {
+                let message = format!("the first task could not run: {failure}");
+                return Err(match run_command::exit_of_failure(failure.kind) {
+                    Exit::Prerequisite => Expected::prerequisite(message),
+                    _ => anyhow::anyhow!(message),
+                });
+            }
+            end => anyhow::bail!("the first task did not end well: {end:?}"),
+        }
+        let claims = inside::claims(&self.api).await?;
+        let mut remembered = inside.remembered.clone();
+        remembered.volumes = Some(inside::identity(&claims));
+        remembered.task_image = Some(self.config.image.clone());
+        inside::remember(&self.api, &remembered).await?;
+        talk.end(&in_words(&outcome, printed.trim_end()));
+        Ok(())
+    }
+}
+
+fn in_words(outcome: &Outcome, printed: &str) -> String {
+    let milliseconds = |us: u64| format!("{}.{} ms", us / 1000, us % 1000 / 100);
+    format!(
+        "it printed {printed:?}; {} in all, of which {} user code",
+        milliseconds(outcome.timeline.total_us),
+        milliseconds(outcome.timeline.phase_us(Phase::UserCode)),
+    )
+}
+
+fn show_plan(todo: &[Planned]) -> Exit {
+    let mut table = Table::new();
+    table
+        .load_style(comfy_table::presets::NOTHING)
+        .set_width(results::width())
+        .set_header(["step", "decision", "what"]);
+    for planned in todo {
+        table.add_row([planned.step, planned.decision.word(), &planned.what]);
+    }
+    println!("{table}");
+    let conflict = todo.iter().any(|planned| planned.decision == Decision::Conflict);
+    if conflict { Exit::Prerequisite } else { Exit::Good }
 }

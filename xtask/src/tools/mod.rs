@@ -8,7 +8,7 @@ mod index;
 mod nix;
 pub mod pins;
 mod place;
-mod process;
+pub mod process;
 mod progress;
 mod python;
 mod show;

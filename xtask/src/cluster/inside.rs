@@ -1,0 +1,221 @@
+//! What `up` puts into a cluster, whoever made it: the image, the objects, the folders of the volumes, a first task.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures_util::future::try_join_all;
+use hybrid_cache_driver::kube::KubeConfig;
+use serde_json::{Value, json};
+
+use super::api::ClusterApi;
+use super::facts::ClaimFacts;
+use super::manifests::{self, VolumeSource};
+use super::node::{self, Folder};
+use super::objects::{Examined, Refusal};
+use super::plan::{self, Decision, Leave, Planned, Remembered};
+use super::talk::Talk;
+use super::{NAMESPACE, NIX_CLAIM, PYTHON_CLAIM, certificates};
+use crate::checkout::Checkout;
+use crate::docker::Engine;
+use crate::exit::Expected;
+
+/// Longest that a claim may take to be Bound.
+const BOUND: Duration = Duration::from_secs(120);
+/// Longest that an object may take to be gone.
+const GONE: Duration = Duration::from_secs(120);
+
+/// The node of a kind cluster, which can be looked into.
+#[derive(Clone, Copy)]
+pub struct Node<'a> {
+    /// The Docker engine.
+    pub engine: &'a Engine,
+    /// The node's container.
+    pub container: &'a str,
+}
+
+/// What is in a cluster.
+pub struct Inside {
+    /// Everything that is applied, and what applying it would do.
+    pub objects: Vec<(Value, Examined)>,
+    /// The folders of the volumes, on a kind node.
+    pub folders: Option<Vec<Folder>>,
+    /// Both claims, where both are there.
+    pub claims: Option<[ClaimFacts; 2]>,
+    /// Volumes whose claim is gone.
+    pub released: Vec<String>,
+    /// What was done once.
+    pub remembered: Remembered,
+    /// True where the node has the image, or where that cannot be seen.
+    pub image_on_node: bool,
+}
+
+impl Inside {
+    /// Looks at everything at once. Changes nothing.
+    ///
+    /// # Errors
+    /// The cluster or its node does not answer.
+    pub async fn observe(
+        api: &ClusterApi,
+        checkout: &Checkout,
+        node: Option<Node<'_>>,
+        asked: Option<&String>,
+        image: (&str, Option<&str>),
+    ) -> Result<Inside> {
+        let (claims, volumes, remembered, on_node) = tokio::try_join!(
+            api.claims(NAMESPACE),
+            api.volumes(),
+            remembered(api),
+            on_node(node, image)
+        )?;
+        let pair = pair(&claims);
+        let source = source(node.is_some(), asked, pair.as_ref());
+        let mut wanted = manifests::objects(checkout, &source)?;
+        wanted.push(manifests::certificates(&certificates::bundle()?));
+        let examined = try_join_all(wanted.iter().map(|object| api.examine(object))).await?;
+        let ours = |name: &String| wanted.iter().any(|object| object["metadata"]["name"] == *name);
+        let released = volumes.into_iter().filter(|volume| volume.phase == "Released");
+        let released = released.map(|volume| volume.name).filter(ours).collect();
+        let (folders, image_on_node) = on_node;
+        Ok(Inside {
+            folders: folders.filter(|_| source == VolumeSource::NodeFolders),
+            objects: wanted.into_iter().zip(examined).collect(),
+            claims: pair,
+            released,
+            remembered,
+            image_on_node,
+        })
+    }
+
+    /// What has to be done, in order.
+    pub fn plan(&self, config: &KubeConfig, leave: Leave) -> Vec<Planned> {
+        let mut todo = vec![plan::load(&config.image, self.image_on_node)];
+        todo.extend(plan::objects(&self.objects, leave));
+        let release = |name: &String| {
+            let what =
+                format!("PersistentVolume {name}: its claim is gone; it can be claimed again, with what is on it");
+            Planned::new("objects", Decision::Change, what)
+        };
+        todo.extend(self.released.iter().map(release));
+        todo.extend(self.folders.as_deref().map(plan::folders));
+        let bound = self.claims.as_ref().filter(|pair| pair.iter().all(ClaimFacts::bound));
+        let claims = bound.map(identity);
+        todo.push(plan::volumes(
+            &self.remembered,
+            claims.as_deref(),
+            self.folders.as_deref(),
+        ));
+        let changed = todo.iter().any(Planned::acts);
+        todo.push(plan::task(&self.remembered, &config.image, changed));
+        todo
+    }
+
+    /// Applies the objects that are not as they should be.
+    ///
+    /// # Errors
+    /// Something stands in the way, explained; or the server refuses.
+    pub async fn apply(&self, api: &ClusterApi, leave: Leave, talk: &mut Talk) -> Result<()> {
+        for (object, examined) in &self.objects {
+            let name = super::api::describe(object);
+            match examined {
+                Examined::Same => continue,
+                Examined::Absent | Examined::Differs(_) => {
+                    talk.hear(&name);
+                    refused(object, api.apply(object).await?)?;
+                }
+                Examined::Refused(refusal) if leave == Leave::Everything => {
+                    return Err(Expected::prerequisite(refusal.explain(object)));
+                }
+                Examined::Refused(Refusal::Immutable(_)) => {
+                    talk.hear(&format!("deleting {name}"));
+                    api.delete(object, GONE).await?;
+                    refused(object, api.apply(object).await?)?;
+                }
+                Examined::Refused(Refusal::Conflict(_)) => refused(object, api.take_over(object).await?)?,
+                Examined::Refused(refusal) => anyhow::bail!(refusal.explain(object)),
+            }
+        }
+        try_join_all(self.released.iter().map(|volume| api.release(volume))).await?;
+        Ok(())
+    }
+}
+
+fn refused(object: &Value, answer: Result<Value, Refusal>) -> Result<()> {
+    answer.map_err(|refusal| anyhow::anyhow!(refusal.explain(object)))?;
+    Ok(())
+}
+
+/// Which claims these are: other claims of the same names are others.
+pub fn identity(pair: &[ClaimFacts; 2]) -> String {
+    format!("{} {}", pair[0].uid, pair[1].uid)
+}
+
+fn pair(claims: &[ClaimFacts]) -> Option<[ClaimFacts; 2]> {
+    let find = |name: &str| claims.iter().find(|claim| claim.name == name).cloned();
+    Some([find(PYTHON_CLAIM)?, find(NIX_CLAIM)?])
+}
+
+/// As asked for, else as it was, else what fits the cluster.
+fn source(kind: bool, asked: Option<&String>, claims: Option<&[ClaimFacts; 2]>) -> VolumeSource {
+    if let Some(class) = asked {
+        return VolumeSource::StorageClass(Some(class.clone()));
+    }
+    let was = claims.and_then(|[python, _]| python.storage_class.clone());
+    match was {
+        Some(class) if class != manifests::LOCAL_CLASS => VolumeSource::StorageClass(Some(class)),
+        None if !kind => VolumeSource::StorageClass(None),
+        _ => VolumeSource::NodeFolders,
+    }
+}
+
+async fn on_node(node: Option<Node<'_>>, (image, id): (&str, Option<&str>)) -> Result<(Option<Vec<Folder>>, bool)> {
+    let Some(Node { engine, container }) = node else {
+        return Ok((None, true));
+    };
+    let (folders, images) = tokio::try_join!(node::folders(engine, container), node::images(engine, container))?;
+    let has = id.is_some_and(|id| node::has_image(&images, image, id));
+    Ok((folders, has))
+}
+
+async fn remembered(api: &ClusterApi) -> Result<Remembered> {
+    let state = api.get(&manifests::state(&json!({}))).await?.unwrap_or_default();
+    let text = |key: &str| state["data"][key].as_str().map(str::to_owned);
+    Ok(Remembered {
+        volumes: text("volumes"),
+        task_image: text("taskImage"),
+    })
+}
+
+/// Remembers in the cluster what was done once.
+///
+/// # Errors
+/// The server refuses.
+pub async fn remember(api: &ClusterApi, remembered: &Remembered) -> Result<()> {
+    let mut data = json!({});
+    for (key, value) in [("volumes", &remembered.volumes), ("taskImage", &remembered.task_image)] {
+        if let Some(value) = value {
+            data[key] = json!(value);
+        }
+    }
+    let object = manifests::state(&data);
+    refused(&object, api.apply(&object).await?)
+}
+
+/// Waits until both claims are Bound, and says which they are.
+///
+/// # Errors
+/// They are not Bound in time.
+pub async fn wait_bound(api: &ClusterApi) -> Result<[ClaimFacts; 2]> {
+    let (python, system) = tokio::try_join!(
+        api.wait_bound(NAMESPACE, PYTHON_CLAIM, BOUND),
+        api.wait_bound(NAMESPACE, NIX_CLAIM, BOUND)
+    )?;
+    Ok([python, system])
+}
+
+/// Both claims, whether Bound or not.
+///
+/// # Errors
+/// One of them is not there.
+pub async fn claims(api: &ClusterApi) -> Result<[ClaimFacts; 2]> {
+    pair(&api.claims(NAMESPACE).await?).context("the claims of both volumes are not there")
+}

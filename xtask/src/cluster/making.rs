@@ -1,0 +1,320 @@
+//! A kind cluster of ours: observed, made, started again, made anew.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::time::timeout;
+
+use super::api::ClusterApi;
+use super::kind::{Create, Kind, start_node};
+use super::plan::{self, Decision, Leave, NodeContainer, Planned};
+use super::state::{Record, Stage, StateFolder};
+use super::talk::Talk;
+use super::{manifests, node, node_archive, place};
+use crate::checkout::Checkout;
+use crate::docker::Engine;
+use crate::exit::Expected;
+use crate::{flags, node_image};
+
+/// Longest that a node may take to be Ready after kind is done, or after it was started.
+const READY: Duration = Duration::from_secs(180);
+/// Longest that another `up` or `down` of the same cluster is waited for.
+const OTHERS: Duration = Duration::from_secs(1200);
+
+/// A kind cluster of this machine, whether it is there or not, and nobody else makes or deletes it meanwhile.
+pub struct KindCluster {
+    /// Its name.
+    pub name: String,
+    /// The Docker engine.
+    pub engine: Engine,
+    /// The program that makes clusters.
+    pub kind: Kind,
+    /// What this machine keeps of it.
+    pub state: StateFolder,
+    /// What was remembered of it.
+    pub record: Option<Record>,
+    /// Its node.
+    pub container: Option<NodeContainer>,
+    /// Held until this is dropped.
+    lock: File,
+}
+
+impl KindCluster {
+    /// Takes the lock and observes. Changes nothing but the kubeconfig, which is made to fit the cluster.
+    ///
+    /// # Errors
+    /// There is no Docker or no kind, or another program is at work on this cluster for too long.
+    pub async fn observe(checkout: &Checkout, name: &str, talk: &mut Talk) -> Result<KindCluster> {
+        let state = StateFolder::of(name)?;
+        state.make()?;
+        let lock = lock(&state, name, talk).await?;
+        let (engine, kind) = tokio::try_join!(Engine::connect(), Kind::find(checkout))?;
+        let mut cluster = KindCluster {
+            name: name.to_owned(),
+            record: state.record(),
+            engine,
+            kind,
+            state,
+            container: None,
+            lock,
+        };
+        cluster.look().await?;
+        Ok(cluster)
+    }
+
+    async fn look(&mut self) -> Result<()> {
+        let node = node::name(&self.name);
+        let containers = node::containers(&self.engine, &self.name).await?;
+        let Some(found) = containers.into_iter().find(|container| container.name == node) else {
+            self.container = None;
+            return Ok(());
+        };
+        let mut container = NodeContainer {
+            id: found.id,
+            state: found.state,
+            mounts_our_folder: None,
+            ready: None,
+        };
+        if container.state == "running" {
+            let (folders, ready) = tokio::join!(node::folders(&self.engine, &container.id), self.ready(&node));
+            container.mounts_our_folder = folders.ok().map(|folders| folders.is_some());
+            container.ready = ready;
+        }
+        // kind writes the kubeconfig when everything else is done: it ended well, only we were not there any more.
+        if let Some(record) = &mut self.record
+            && record.stage == Stage::Creating
+            && self.state.kubeconfig().is_file()
+        {
+            let node = container.id.clone();
+            record.stage = Stage::Complete { node };
+        }
+        self.container = Some(container);
+        Ok(())
+    }
+
+    async fn ready(&self, node: &str) -> Option<bool> {
+        if self.state.kubeconfig().is_file() {
+            self.refresh_kubeconfig().await.ok()?;
+        }
+        let api = self.api().await.ok()?;
+        let nodes = api.nodes().await.ok()?;
+        Some(nodes.iter().any(|found| found.name == node && found.ready))
+    }
+
+    /// Its API server.
+    ///
+    /// # Errors
+    /// It was never made.
+    pub async fn api(&self) -> Result<ClusterApi> {
+        place::of_kubeconfig(&self.name, &self.state.kubeconfig()).await
+    }
+
+    /// The id of its node's container.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn node(&self) -> Result<&str> {
+        let container = self.container.as_ref();
+        Ok(&container
+            .with_context(|| format!("cluster {} has no node", self.name))?
+            .id)
+    }
+
+    /// The folder of this machine with the volumes: as asked for, else as they were, else the usual one.
+    ///
+    /// # Errors
+    /// The working folder is gone.
+    pub fn volumes(&self, asked: Option<&PathBuf>) -> Result<PathBuf> {
+        match (asked, &self.record) {
+            (Some(folder), _) => std::path::absolute(folder).with_context(|| format!("finding {}", folder.display())),
+            (None, Some(record)) => Ok(record.volumes.clone()),
+            (None, None) => Ok(self.state.default_volumes()),
+        }
+    }
+
+    /// What has to be done to it.
+    pub fn plan(&self, volumes: &std::path::Path, leave: Leave) -> Planned {
+        plan::cluster(
+            &self.name,
+            self.container.as_ref(),
+            self.record.as_ref(),
+            volumes,
+            leave,
+        )
+    }
+
+    /// Does it. A conflict is an error.
+    ///
+    /// # Errors
+    /// It cannot be made, with the known causes explained.
+    pub async fn act(&mut self, todo: &Planned, checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Result<()> {
+        let volumes = self.volumes(flags.volumes_dir.as_ref())?;
+        match todo.decision {
+            Decision::Conflict => return Err(Expected::prerequisite(todo.what.clone())),
+            Decision::Nothing => talk.skip(todo.step, &todo.what),
+            Decision::Change => self.start(todo, talk).await?,
+            Decision::Create | Decision::Replace => {
+                talk.begin(todo.step, &todo.what);
+                if todo.decision == Decision::Replace {
+                    self.kind.delete(&self.name, &self.state.kubeconfig()).await?;
+                }
+                self.create(checkout, flags.node_image.as_deref(), &volumes, talk)
+                    .await?;
+                talk.end(&format!("kind cluster {} is Ready", self.name));
+            }
+        }
+        if !self.state.kubeconfig().is_file() {
+            self.refresh_kubeconfig().await?;
+        }
+        let node = self.node()?.to_owned();
+        let record = Record {
+            stage: Stage::Complete { node },
+            volumes,
+        };
+        if self.state.record().as_ref() != Some(&record) {
+            self.state.keep(&record)?;
+        }
+        self.record = Some(record);
+        Ok(())
+    }
+
+    async fn start(&mut self, todo: &Planned, talk: &mut Talk) -> Result<()> {
+        talk.begin(todo.step, &todo.what);
+        let running = self
+            .container
+            .as_ref()
+            .is_some_and(|container| container.state == "running");
+        if !running {
+            start_node(self.node()?).await?;
+        }
+        // A port of this machine is given to the node anew each time it starts.
+        self.refresh_kubeconfig().await?;
+        self.api()
+            .await?
+            .wait_node_ready(&node::name(&self.name), READY)
+            .await?;
+        self.look().await?;
+        talk.end(&format!("kind cluster {} is Ready", self.name));
+        Ok(())
+    }
+
+    async fn refresh_kubeconfig(&self) -> Result<()> {
+        let fresh = self.kind.kubeconfig(&self.name).await?;
+        let path = self.state.kubeconfig();
+        if std::fs::read(&path).ok().as_deref() != Some(fresh.as_bytes()) {
+            self.state.write(&path, fresh.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    async fn create(
+        &mut self,
+        checkout: &Checkout,
+        asked: Option<&str>,
+        volumes: &std::path::Path,
+        talk: &mut Talk,
+    ) -> Result<()> {
+        let image = self.node_image(checkout, asked, talk).await?;
+        for folder in manifests::FOLDERS {
+            let folder = volumes.join(folder);
+            std::fs::create_dir_all(&folder).with_context(|| {
+                format!(
+                    "making {}\nhint: choose a folder of yours with --volumes-dir",
+                    folder.display()
+                )
+            })?;
+        }
+        let config = serde_json::to_vec_pretty(&manifests::kind_config(checkout, &self.name, volumes)?)?;
+        self.state.forget_kubeconfig();
+        self.state.write(&self.state.kind_config(), &config)?;
+        self.state.keep(&Record {
+            stage: Stage::Creating,
+            volumes: volumes.to_owned(),
+        })?;
+        let what = Create {
+            name: &self.name,
+            config: &self.state.kind_config(),
+            image: image.as_deref(),
+            kubeconfig: &self.state.kubeconfig(),
+            lock: &self.lock,
+        };
+        if let Err(error) = self.kind.create(&what, &mut |line| talk.hear(line)).await {
+            return Err(self.explain(error).await);
+        }
+        talk.hear("waiting for the node to be Ready");
+        let ready = self.api().await?.wait_node_ready(&node::name(&self.name), READY).await;
+        if let Err(error) = ready {
+            return Err(self.explain(error).await);
+        }
+        self.look().await
+    }
+
+    /// The node image: as asked for, else the one of `cargo xtask node-image` where the engine has it, else kind's own.
+    async fn node_image(&self, checkout: &Checkout, asked: Option<&str>, talk: &mut Talk) -> Result<Option<String>> {
+        if let Some(asked) = asked {
+            let archive = PathBuf::from(asked);
+            if !archive.is_file() {
+                return Ok(Some(asked.to_owned()));
+            }
+            let reference = node_archive::reference(&archive)?;
+            self.engine.load(&archive, &mut |line| talk.hear(line)).await?;
+            return Ok(Some(reference));
+        }
+        let built = node_image::image_tag(checkout)?;
+        Ok(self.engine.image(&built).await?.map(|_| built))
+    }
+
+    /// Adds what the node's own journal says to a failure of kind, then removes the node: it is of no use to anybody.
+    async fn explain(&mut self, error: anyhow::Error) -> anyhow::Error {
+        let said = format!("{error:#}");
+        let Ok(()) = self.look().await else {
+            return error;
+        };
+        let journal = match &self.container {
+            Some(container) if !said.contains("already exist") => {
+                node::journal(&self.engine, &container.id).await.unwrap_or_default()
+            }
+            _ => String::new(),
+        };
+        let file = self.state.journal();
+        let mut hint = match node::explain(&said).or_else(|| node::explain(&journal)) {
+            Some(cause) => format!("\nhint: {cause}"),
+            None => String::new(),
+        };
+        if !journal.is_empty() && self.state.write(&file, journal.as_bytes()).is_ok() {
+            hint = format!("\nthe kubelet's journal is in {}{hint}", file.display());
+        }
+        let ours = !said.contains("already exist");
+        if ours && self.kind.delete(&self.name, &self.state.kubeconfig()).await.is_ok() {
+            let volumes = self.volumes(None).unwrap_or_default();
+            // What is remembered wrongly only costs the next run a look.
+            let _ = self.state.keep(&Record {
+                stage: Stage::Down,
+                volumes,
+            });
+        }
+        anyhow::anyhow!("making kind cluster {}: {said}{hint}", self.name)
+    }
+}
+
+/// Locks the cluster's folder; waits for whoever has it.
+async fn lock(state: &StateFolder, name: &str, talk: &mut Talk) -> Result<File> {
+    let file = state.lock_file()?;
+    if file.try_lock().is_ok() {
+        return Ok(file);
+    }
+    talk.begin(
+        "lock",
+        &format!("waiting for another `up` or `down` of cluster {name} to end"),
+    );
+    let waiting = tokio::task::spawn_blocking(move || file.lock().map(|()| file));
+    let locked = timeout(OTHERS, waiting).await.map_err(|_| {
+        let seconds = OTHERS.as_secs();
+        anyhow::anyhow!("another program is at work on cluster {name} for more than {seconds} s\nhint: is it stuck?")
+    })?;
+    let file = locked?.with_context(|| format!("locking the folder of cluster {name}"))?;
+    talk.end("the other one is done");
+    Ok(file)
+}

@@ -1,0 +1,287 @@
+//! The node of a kind cluster, seen through its container: its images, the folders of the volumes, its journal.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use super::OWNER;
+use super::manifests::{FOLDERS, NODE_FOLDER};
+use crate::docker::{Container, Engine};
+
+/// Label that kind puts on its nodes; its value is the cluster's name.
+const CLUSTER_LABEL: &str = "io.x-k8s.kind.cluster";
+/// Longest that a question may take.
+const QUESTION: Duration = Duration::from_secs(20);
+/// Longest that giving a whole cache to its owner may take.
+const OWN: Duration = Duration::from_secs(300);
+/// Lines of a journal that are worth keeping.
+const JOURNAL_LINES: &str = "400";
+
+/// Name of the one node of a kind cluster, and of its container.
+pub fn name(cluster: &str) -> String {
+    format!("{cluster}-control-plane")
+}
+
+/// The containers of a kind cluster, whether they run or not.
+///
+/// # Errors
+/// The engine does not answer.
+pub async fn containers(engine: &Engine, cluster: &str) -> Result<Vec<Container>> {
+    engine.containers(&format!("{CLUSTER_LABEL}={cluster}")).await
+}
+
+/// A folder of a volume, as the node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folder {
+    /// `python` or `system`.
+    pub name: String,
+    /// Its owner; none where there is no such folder.
+    pub owner: Option<(u32, u32)>,
+    /// What is in it.
+    pub entries: Vec<String>,
+    /// What is in it, or near the top of it, and belongs to somebody else than tasks.
+    pub strange: Vec<String>,
+}
+
+/// The folders of the volumes; none where the node does not mount our folder at all.
+///
+/// # Errors
+/// The node does not run.
+pub async fn folders(engine: &Engine, container: &str) -> Result<Option<Vec<Folder>>> {
+    // Down to `.nix-portable/nix`, which Kubernetes makes for root where a pod mounts it too early.
+    let environments = format!("{NODE_FOLDER}/python/*/*");
+    let (prune, print) = (["-path", &environments, "-prune"], ["-o", "-printf", "%U %G %P\\n"]);
+    let find = [["find", NODE_FOLDER, "-maxdepth", "3"].as_slice(), &prune, &print].concat();
+    let found = engine.exec(container, &find, QUESTION).await?;
+    // Something below it may vanish while it is listed; the folder itself not being there is the first line missing.
+    Ok((!found.stdout.is_empty()).then(|| folders_of(&found.stdout)))
+}
+
+fn folders_of(listing: &str) -> Vec<Folder> {
+    let entry = |line: &str| {
+        let mut words = line.splitn(3, ' ');
+        let owner = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        Some((owner, words.next()?.to_owned()))
+    };
+    let entries: Vec<((u32, u32), String)> = listing.lines().filter_map(entry).collect();
+    let folder = |name: &str| {
+        let inner: Vec<_> = entries
+            .iter()
+            .filter_map(|(owner, path)| Some((owner, path.strip_prefix(name)?.strip_prefix('/')?)))
+            .filter(|(_, path)| *path != "lost+found")
+            .collect();
+        let strange = inner.iter().filter(|(owner, _)| owner.0 != OWNER);
+        Folder {
+            name: name.to_owned(),
+            owner: entries.iter().find(|(_, path)| path == name).map(|(owner, _)| *owner),
+            strange: strange.map(|(_, path)| (*path).to_owned()).collect(),
+            entries: inner
+                .iter()
+                .filter(|(_, path)| !path.contains('/'))
+                .map(|(_, path)| (*path).to_owned())
+                .collect(),
+        }
+    };
+    FOLDERS.map(folder).to_vec()
+}
+
+/// Makes the folders of the volumes and gives them, with what is in them, to the user that tasks run as.
+///
+/// # Errors
+/// The machine's file system does not let even the node's root do that.
+pub async fn own_folders(engine: &Engine, container: &str, names: &[String]) -> Result<()> {
+    let owner = format!("{OWNER}:{OWNER}");
+    for name in names {
+        let folder = format!("{NODE_FOLDER}/{name}");
+        for command in [["mkdir", "-p", &folder].as_slice(), &["chown", "-R", &owner, &folder]] {
+            let done = engine.exec(container, command, OWN).await?;
+            anyhow::ensure!(
+                done.code == 0,
+                "`{}` in the node: {}\nhint: the folder is on this machine; a file system that does not keep owners \
+                 cannot hold the caches: choose another with --volumes-dir",
+                command.join(" "),
+                done.stderr.trim()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Removes everything in the folders of the volumes.
+///
+/// # Errors
+/// Something in them cannot be removed.
+pub async fn clear_folders(engine: &Engine, container: &str) -> Result<()> {
+    for name in FOLDERS {
+        let folder = format!("{NODE_FOLDER}/{name}");
+        let command = ["find", &folder, "-mindepth", "1", "-delete"];
+        let done = engine.exec(container, &command, OWN).await?;
+        anyhow::ensure!(done.code == 0, "clearing {folder} in the node: {}", done.stderr.trim());
+    }
+    Ok(())
+}
+
+/// An image that the node has.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeImage {
+    /// `sha256:…`, of its configuration.
+    pub id: String,
+    /// Its references.
+    #[serde(default)]
+    pub repo_tags: Vec<String>,
+    /// References by digest.
+    #[serde(default)]
+    pub repo_digests: Vec<String>,
+}
+
+/// The node's images.
+///
+/// # Errors
+/// The node or its container runtime does not run.
+pub async fn images(engine: &Engine, container: &str) -> Result<Vec<NodeImage>> {
+    #[derive(Deserialize)]
+    struct Images {
+        images: Vec<NodeImage>,
+    }
+    let listed = engine
+        .exec(container, &["crictl", "images", "--output", "json"], QUESTION)
+        .await?;
+    anyhow::ensure!(
+        listed.code == 0,
+        "asking the node for its images: {}",
+        listed.stderr.trim()
+    );
+    let images: Images = serde_json::from_str(&listed.stdout).context("reading the node's list of images")?;
+    Ok(images.images)
+}
+
+/// Whether a node that has these images has the one that the engine knows by this reference and id.
+pub fn has_image(images: &[NodeImage], reference: &str, id: &str) -> bool {
+    let tagged = |tag: &String| tag == reference || tag.ends_with(&format!("/{reference}"));
+    // An engine that keeps images as containerd does names them by their manifest, the others by their configuration.
+    let same = |image: &NodeImage| image.id == id || image.repo_digests.iter().any(|digest| digest.ends_with(id));
+    images
+        .iter()
+        .any(|image| image.repo_tags.iter().any(tagged) && same(image))
+}
+
+/// What the kubelet of a node said last.
+pub async fn journal(engine: &Engine, container: &str) -> Result<String> {
+    let command = [
+        "journalctl",
+        "--no-pager",
+        "--output",
+        "cat",
+        "-n",
+        JOURNAL_LINES,
+        "-u",
+        "kubelet",
+    ];
+    Ok(engine.exec(container, &command, QUESTION).await?.stdout)
+}
+
+/// Known reasons for which a node does not come up, by what kind or the kubelet says.
+pub fn explain(said: &str) -> Option<&'static str> {
+    const CAUSES: [(&str, &str); 9] = [
+        (
+            "cgroup v1",
+            "this machine uses control groups of version 1, which Kubernetes 1.35 and later accept only with `failCgroupV1: \
+             false`, as manifests/kind-cluster.yaml says it; is that still there?",
+        ),
+        (
+            "unable to apply caps",
+            "Docker may not give a container all capabilities (CAP_SYS_RESOURCE is missing from this machine's bounding \
+             set): a runtime that leaves that one out must be the engine's default",
+        ),
+        (
+            "port is already allocated",
+            "another program or cluster listens on a port that the node wants: `docker ps` shows which",
+        ),
+        (
+            "address already in use",
+            "another program listens on a port that the node wants",
+        ),
+        (
+            "no space left on device",
+            "the disk of the Docker engine is full: `docker system df` shows what takes it",
+        ),
+        (
+            "too many open files",
+            "the kernel's limits on inotify are too low: raise fs.inotify.max_user_instances and max_user_watches",
+        ),
+        (
+            "failed to pull image",
+            "no container registry can be reached from here: `cargo xtask node-image` builds a node image from package \
+             sources, and `up` takes it from then on",
+        ),
+        (
+            "could not find a log line that matches",
+            "the node's systemd did not start; is the engine's machine short of memory, or its Docker very old?",
+        ),
+        (
+            "node(s) already exist",
+            "another program makes a cluster of this name at the same time",
+        ),
+    ];
+    let said = said.to_lowercase();
+    let cause = CAUSES.iter().find(|(pattern, _)| said.contains(pattern));
+    cause.map(|(_, cause)| *cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_listing_tells_owner_and_content_of_each_folder() {
+        let listing = "0 0 \n10001 10001 python\n10001 10001 python/FORMAT\n0 0 python/lost+found\n0 0 other\n";
+        let [python, system] = folders_of(listing).try_into().unwrap();
+        assert_eq!(python.strange, [""; 0]);
+        assert_eq!(
+            (python.owner, python.entries),
+            (Some((10001, 10001)), vec!["FORMAT".to_owned()])
+        );
+        assert_eq!((system.owner, system.entries.len()), (None, 0));
+        let listing = "10001 10001 system\n10001 10001 system/.nix-portable\n0 10001 system/.nix-portable/nix\n";
+        let [_, system] = folders_of(listing).try_into().unwrap();
+        assert_eq!(system.entries, [".nix-portable"]);
+        assert_eq!(system.strange, [".nix-portable/nix"]);
+    }
+
+    #[test]
+    fn an_image_counts_only_with_its_tag_and_its_content() {
+        let image = |id: &str, tag: &str, digest: &str| NodeImage {
+            id: id.into(),
+            repo_tags: vec![tag.into()],
+            repo_digests: vec![digest.into()],
+        };
+        let images = [image("sha256:1", "registry.example/library/base:x", "import@sha256:2")];
+        assert!(has_image(&images, "library/base:x", "sha256:1"));
+        assert!(
+            has_image(&images, "base:x", "sha256:2"),
+            "an engine with containerd's ids"
+        );
+        assert!(
+            !has_image(&images, "base:x", "sha256:3"),
+            "another content of the same tag"
+        );
+        assert!(!has_image(&images, "ase:x", "sha256:1"));
+    }
+
+    #[test]
+    fn known_causes_are_recognised_in_what_was_said() {
+        assert!(
+            explain("ERROR: failed to pull image \"kindest/node\"")
+                .unwrap()
+                .contains("cargo xtask node-image")
+        );
+        assert!(
+            explain("kubelet is configured to not run on a host using cgroup v1")
+                .unwrap()
+                .contains("failCgroupV1")
+        );
+        assert_eq!(explain("something new"), None);
+    }
+}

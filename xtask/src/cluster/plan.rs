@@ -1,0 +1,265 @@
+//! What `up` has to do, decided from what was observed. Pure: `--plan` prints it, `up` does it.
+
+use std::path::Path;
+
+use super::OWNER;
+use super::node::Folder;
+use super::objects::{Examined, Refusal};
+use super::state::{Record, Stage};
+
+/// What there is to do for one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is as it should be.
+    Nothing,
+    /// It is not there yet.
+    Create,
+    /// It is there and has to change.
+    Change,
+    /// It has to be deleted and made again.
+    Replace,
+    /// Something stands in its way that is not ours to remove; what, and the next step.
+    Conflict,
+}
+
+impl Decision {
+    /// For a person.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Decision::Nothing => "nothing to do",
+            Decision::Create => "create",
+            Decision::Change => "change",
+            Decision::Replace => "delete and create",
+            Decision::Conflict => "conflict",
+        }
+    }
+}
+
+/// A step with what there is to do and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// Which step.
+    pub step: &'static str,
+    /// What there is to do.
+    pub decision: Decision,
+    /// What was found, or what stands in the way.
+    pub what: String,
+}
+
+impl Planned {
+    /// A step.
+    pub fn new(step: &'static str, decision: Decision, what: impl Into<String>) -> Planned {
+        let what = what.into();
+        Planned { step, decision, what }
+    }
+
+    /// True where the step would change something.
+    pub fn acts(&self) -> bool {
+        !matches!(self.decision, Decision::Nothing | Decision::Conflict)
+    }
+}
+
+/// What a person asked for beyond the default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// Nothing is deleted.
+    Everything,
+    /// What cannot be changed in place is deleted and made again (`--recreate`).
+    OnlyWhatCanChange,
+}
+
+/// The container of a kind node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeContainer {
+    /// Its id.
+    pub id: String,
+    /// `running`, `exited`…
+    pub state: String,
+    /// Whether our folder is mounted into it; none where it does not run.
+    pub mounts_our_folder: Option<bool>,
+    /// Whether Kubernetes says it is Ready; none where nothing answers.
+    pub ready: Option<bool>,
+}
+
+/// What has to be done to the cluster.
+pub fn cluster(
+    name: &str,
+    container: Option<&NodeContainer>,
+    record: Option<&Record>,
+    volumes: &Path,
+    leave: Leave,
+) -> Planned {
+    let planned = |decision, what: String| Planned::new("cluster", decision, what);
+    let Some(container) = container else {
+        return planned(Decision::Create, format!("kind cluster {name} is not there"));
+    };
+    if leave == Leave::OnlyWhatCanChange {
+        return planned(
+            Decision::Replace,
+            format!("--recreate: cluster {name} and everything in it goes, the caches stay"),
+        );
+    }
+    let stage = record.map(|record| &record.stage);
+    if stage == Some(&Stage::Creating) && container.mounts_our_folder != Some(false) {
+        let what = format!("making cluster {name} was interrupted; nothing was in it yet");
+        return planned(Decision::Replace, what);
+    }
+    let ours = match stage {
+        Some(Stage::Complete { node }) if *node == container.id => true,
+        // The record is lost or belongs to an earlier cluster: our folder in its node shows whose it is.
+        _ => container.mounts_our_folder == Some(true),
+    };
+    if !ours {
+        return planned(
+            Decision::Conflict,
+            format!(
+                "a kind cluster {name} is there that this program did not make\nhint: choose another name with --name, \
+                 use it as it is with --context kind-{name}, or delete it and make ours with --recreate"
+            ),
+        );
+    }
+    let moved = record.is_some_and(|record| record.volumes != volumes && record.stage != Stage::Down);
+    match (container.state.as_str(), container.ready) {
+        _ if moved => planned(
+            Decision::Conflict,
+            format!(
+                "cluster {name} keeps its volumes in another folder than {}\nhint: a mount cannot change in place; with \
+                 --recreate the cluster is made again with the other folder, and the caches in the old one stay there",
+                volumes.display()
+            ),
+        ),
+        ("running", Some(true)) => planned(Decision::Nothing, format!("kind cluster {name} is Ready")),
+        ("running", _) => planned(
+            Decision::Change,
+            format!("kind cluster {name} runs, but is not Ready yet"),
+        ),
+        (state, _) => planned(
+            Decision::Change,
+            format!("the node of kind cluster {name} is {state}, it is started"),
+        ),
+    }
+}
+
+/// What has to be done about the image on the node. `reference` is there as `id` in the engine.
+pub fn load(reference: &str, on_node: bool) -> Planned {
+    match on_node {
+        true => Planned::new("load", Decision::Nothing, format!("{reference} is on the node")),
+        false => Planned::new("load", Decision::Create, format!("{reference} is not on the node")),
+    }
+}
+
+/// What has to be done to the objects: one line for all that are as they should be, one for each other.
+pub fn objects(examined: &[(serde_json::Value, Examined)], leave: Leave) -> Vec<Planned> {
+    const STEP: &str = "objects";
+    let mut planned = Vec::new();
+    let mut same = 0;
+    for (object, examined) in examined {
+        let name = super::api::describe(object);
+        let recreating = leave == Leave::OnlyWhatCanChange;
+        planned.push(match examined {
+            Examined::Same => {
+                same += 1;
+                continue;
+            }
+            Examined::Absent => Planned::new(STEP, Decision::Create, name),
+            Examined::Differs(fields) => Planned::new(STEP, Decision::Change, format!("{name}: {}", fields.join(", "))),
+            Examined::Refused(Refusal::Conflict(_)) if recreating => Planned::new(
+                STEP,
+                Decision::Change,
+                format!("{name}: fields that somebody else manages are taken over"),
+            ),
+            Examined::Refused(Refusal::Immutable(_)) if recreating => Planned::new(STEP, Decision::Replace, name),
+            Examined::Refused(refusal) => Planned::new(STEP, Decision::Conflict, refusal.explain(object)),
+        });
+    }
+    if same > 0 {
+        planned.insert(
+            0,
+            Planned::new(STEP, Decision::Nothing, format!("{same} are as they should be")),
+        );
+    }
+    planned
+}
+
+/// What of a volume's folder is ours: made by the runner, or by a file system.
+const OUR_ENTRIES: [&str; 11] = [
+    "FORMAT",
+    "uv",
+    "requests",
+    "envs",
+    "locks",
+    "staging",
+    "trash",
+    "bytecode",
+    "epochs",
+    ".nix-portable",
+    "lost+found",
+];
+
+/// What has to be done to the folders of the volumes on a kind node.
+pub fn folders(folders: &[Folder]) -> Planned {
+    const STEP: &str = "folders";
+    for Folder { name, entries, .. } in folders {
+        let ours = |entry: &String| OUR_ENTRIES.contains(&entry.as_str());
+        if !entries.is_empty() && !entries.iter().any(ours) {
+            let example = entries.first().map(String::as_str).unwrap_or_default();
+            return Planned::new(
+                STEP,
+                Decision::Conflict,
+                format!(
+                    "the folder of volume {name} holds something else than a cache ({example}…)\nhint: choose an empty \
+                     folder with --volumes-dir"
+                ),
+            );
+        }
+    }
+    let wrong = folders_to_own(folders);
+    if wrong.is_empty() {
+        return Planned::new(STEP, Decision::Nothing, format!("both belong to user {OWNER}"));
+    }
+    let missing = folders.iter().all(|folder| folder.owner.is_none());
+    let decision = if missing { Decision::Create } else { Decision::Change };
+    Planned::new(STEP, decision, format!("{} for user {OWNER}", wrong.join(" and ")))
+}
+
+/// The folders that do not belong to the user that tasks run as with all that is in them, or are not there.
+pub fn folders_to_own(folders: &[Folder]) -> Vec<String> {
+    let wrong = |folder: &&Folder| folder.owner != Some((OWNER, OWNER)) || !folder.strange.is_empty();
+    folders.iter().filter(wrong).map(|folder| folder.name.clone()).collect()
+}
+
+/// What was done once on this pair of volumes, as a ConfigMap of the cluster remembers it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remembered {
+    /// The claims whose volumes have their inner folders, by uid.
+    pub volumes: Option<String>,
+    /// The image with which a task has succeeded.
+    pub task_image: Option<String>,
+}
+
+/// Whether the inner folders of the volumes have to be made. `claims` is the pair of claims there is now.
+pub fn volumes(remembered: &Remembered, claims: Option<&str>, folders: Option<&[Folder]>) -> Planned {
+    const STEP: &str = "volumes";
+    // On a kind node one can look; elsewhere what is remembered has to do.
+    let emptied = folders.is_some_and(|folders| folders.iter().any(|folder| folder.entries.is_empty()));
+    match claims {
+        Some(claims) if remembered.volumes.as_deref() == Some(claims) && !emptied => {
+            Planned::new(STEP, Decision::Nothing, "both claims are Bound and have their folders")
+        }
+        _ => Planned::new(STEP, Decision::Create, "the folders of the caches are made"),
+    }
+}
+
+/// Whether a first task has to run.
+pub fn task(remembered: &Remembered, image: &str, changed: bool) -> Planned {
+    const STEP: &str = "task";
+    match remembered.task_image.as_deref() {
+        Some(done) if done == image && !changed => {
+            Planned::new(STEP, Decision::Nothing, "a task has succeeded with this image before")
+        }
+        _ => Planned::new(STEP, Decision::Create, "a first task is run"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! `status` for a person: tables on standard output, what is amiss on standard error.
+
+use comfy_table::{CellAlignment, Table};
+
+use super::{HitRate, Status, VolumeStatus};
+use crate::results;
+
+/// Prints everything.
+pub fn table(status: &Status) {
+    let mut overview = plain(None);
+    let cluster = &status.cluster;
+    let mut words = vec![cluster.name.clone(), cluster.state.to_owned()];
+    words.extend(cluster.version.clone());
+    words.extend(cluster.address.clone());
+    overview.add_row(["cluster", &words.join("  ")]);
+    for node in &status.nodes {
+        let has: Vec<_> = node
+            .allocatable
+            .iter()
+            .map(|(name, quantity)| format!("{name} {quantity}"))
+            .collect();
+        let ready = if node.ready { "Ready" } else { node.condition.as_str() };
+        let words = [node.name.as_str(), ready, &node.version, &node.runtime, &has.join(", ")].join("  ");
+        overview.add_row(["node", &words]);
+    }
+    let on_node = match status.image.on_node {
+        Some(true) => "on the node",
+        Some(false) => "not on the node, or another one there",
+        None => "",
+    };
+    let reference = status.image.reference.as_deref().unwrap_or("not built yet");
+    overview.add_row(["image", &[reference, on_node].join("  ")]);
+    let tasks = &status.tasks;
+    let counts = [
+        (tasks.queued, "queued"),
+        (tasks.running, "running"),
+        (tasks.succeeded, "succeeded"),
+        (tasks.failed, "failed"),
+    ];
+    let counts = counts.map(|(count, word)| format!("{count} {word}")).join(", ");
+    overview.add_row(["tasks", &counts]);
+    let hits = format!(
+        "python {}, system {}",
+        rate(&status.hits.python),
+        rate(&status.hits.system)
+    );
+    overview.add_row(["hits", &hits]);
+    if let Some(caches) = &status.caches {
+        let words = format!(
+            "{} Python environments for {} requests; {} sets of system packages",
+            caches.environments, caches.requests, caches.system_sets
+        );
+        overview.add_row(["warm", &words]);
+    }
+    println!("{overview}");
+    if !status.volumes.is_empty() {
+        println!("\n{}", volumes(&status.volumes));
+    }
+    for note in &status.notes {
+        eprintln!("note: {note}");
+    }
+}
+
+fn volumes(volumes: &[VolumeStatus]) -> Table {
+    let header = [
+        "volume",
+        "claim",
+        "phase",
+        "capacity",
+        "held",
+        "inodes held",
+        "free",
+        "inodes free",
+    ];
+    let mut table = plain(Some(&header));
+    for column in table.column_iter_mut().skip(3) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let size = |bytes: Option<u64>| bytes.map_or("-".to_owned(), |bytes| indicatif::BinaryBytes(bytes).to_string());
+    let count = |count: Option<u64>| count.map_or("-".to_owned(), |count| count.to_string());
+    for volume in volumes {
+        table.add_row([
+            volume.volume.clone(),
+            volume.claim.clone(),
+            volume.phase.clone(),
+            size(volume.capacity_bytes),
+            size(volume.used_bytes),
+            count(volume.used_inodes),
+            size(volume.free_bytes),
+            count(volume.free_inodes),
+        ]);
+    }
+    table
+}
+
+fn plain(header: Option<&[&str]>) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(comfy_table::presets::NOTHING)
+        .set_width(results::width());
+    if let Some(header) = header {
+        table.set_header(header);
+    }
+    table
+}
+
+fn rate(rate: &HitRate) -> String {
+    match rate.asked {
+        0 => "not asked".to_owned(),
+        asked => format!("{} of {asked} ({} %)", rate.hit, rate.hit * 100 / asked),
+    }
+}

@@ -1,0 +1,86 @@
+//! What `status` makes of the API server's answers.
+
+use hybrid_cache_model::maintain::{FileSystemUsage, LayerUsage};
+use serde_json::{Value, json};
+
+use super::*;
+
+fn pod(phase: &str, messages: &[Value]) -> TaskPod {
+    let statuses: Vec<_> = messages
+        .iter()
+        .map(|message| json!({"state": {"terminated": {"message": message.to_string()}}}))
+        .collect();
+    TaskPod::of(&json!({
+        "metadata": {"name": "p", "labels": {"a": "b"}},
+        "status": {"phase": phase, "containerStatuses": statuses},
+    }))
+}
+
+fn finished(python: &Value) -> Value {
+    json!({
+        "report": "finished", "end": "exited", "code": 0,
+        "cache": {"python": python, "system": {"cache": "not_asked"}},
+        "timeline": {"spans": [], "total_us": 1},
+        "stdout": {"written_bytes": 0, "passed_bytes": 0}, "stderr": {"written_bytes": 0, "passed_bytes": 0},
+        "resolved": {},
+    })
+}
+
+#[test]
+fn only_tasks_that_asked_and_ended_count_for_the_hit_rate() {
+    let report = pod("Succeeded", &[finished(&json!({"cache": "hit"}))]).report();
+    assert!(report.is_some(), "the sample report is of the model's form");
+    let pods = [
+        pod("Succeeded", &[finished(&json!({"cache": "hit"}))]),
+        pod(
+            "Succeeded",
+            &[finished(
+                &json!({"cache": "built", "downloaded_bytes": 1, "reused_bytes": 2}),
+            )],
+        ),
+        pod("Failed", &[json!({"report": "missed"})]),
+        pod("Running", &[]),
+    ];
+    assert_eq!(hits(&pods).python, HitRate { asked: 2, hit: 1 });
+    assert_eq!(hits(&pods).system, HitRate::default());
+    let expected = Tasks {
+        queued: 0,
+        running: 1,
+        succeeded: 2,
+        failed: 1,
+    };
+    assert_eq!(count(&pods), expected);
+}
+
+#[test]
+fn a_volume_is_compared_with_its_claim() {
+    let claim = ClaimFacts::of(&json!({
+        "metadata": {"name": PYTHON_CLAIM, "uid": "u"},
+        "spec": {"resources": {"requests": {"storage": "10Gi"}}},
+        "status": {"phase": "Bound", "capacity": {"storage": "10Gi"}},
+    }));
+    let usage = UsageReport {
+        layers: vec![LayerUsage {
+            layer: "python/envs".into(),
+            bytes: 7,
+            inodes: 3,
+            entries: 4,
+        }],
+        file_systems: vec![FileSystemUsage {
+            volume: "python".into(),
+            free_bytes: 9,
+            ..FileSystemUsage::default()
+        }],
+        ..UsageReport::default()
+    };
+    let volumes = volumes(&[claim], Some(&usage));
+    let [python, system] = volumes.as_slice() else {
+        panic!("two volumes")
+    };
+    assert_eq!(python.capacity_bytes, Some(10 << 30));
+    assert_eq!(
+        (python.used_bytes, python.used_inodes, python.free_bytes),
+        (Some(7), Some(3), Some(9))
+    );
+    assert_eq!(system.phase, "absent");
+}
