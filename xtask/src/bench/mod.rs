@@ -11,6 +11,8 @@ mod plan;
 mod progress;
 mod provenance;
 mod session;
+#[cfg(test)]
+mod workflow;
 
 use std::path::{Path, PathBuf};
 
