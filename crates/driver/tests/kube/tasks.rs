@@ -1,0 +1,159 @@
+//! Tasks that end well: code alone, first and cached runs of both kinds of packages, without the cache.
+
+use hybrid_cache_driver::log::Stream;
+use hybrid_cache_driver::{Driver, Epoch};
+use hybrid_cache_model::{CacheStatus, Lane, Phase, TaskSpec, Timeline};
+
+use super::bench::{self, on, options, run, spec, within};
+
+/// Checks that a timeline is whole: it adds up, and what is not explained is small.
+fn check_timeline(timeline: &Timeline, runner_us: u64) {
+    let path = timeline.critical_path();
+    assert_eq!(path.iter().map(|(_, us)| us).sum::<u64>(), timeline.total_us);
+    let unattributed: u64 = path.iter().filter(|(phase, _)| phase.is_none()).map(|(_, us)| us).sum();
+    assert!(unattributed * 10 < timeline.total_us, "{path:?}");
+    assert!(
+        runner_us > 0 && runner_us < timeline.total_us,
+        "{runner_us} {timeline:?}"
+    );
+    for phase in [Phase::Submit, Phase::Sandbox, Phase::UserCode] {
+        assert!(timeline.phase_us(phase) > 0, "{phase:?} of {timeline:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_alone_needs_no_volume_and_its_output_is_complete_when_it_has_ended() {
+    let Some(bench) = bench::cluster("code_alone").await else {
+        return;
+    };
+    let driver = bench.driver().await;
+    let ran = run(
+        &driver,
+        &TaskSpec::new("import sys\nfor i in range(20000): print(i)\nsys.exit(3)"),
+        &options(),
+    )
+    .await;
+    let expected: String = (0..20000).map(|i| format!("{i}\n")).collect();
+    assert_eq!(ran.outcome.end, hybrid_cache_model::End::Exited { code: 3 });
+    assert_eq!(ran.stdout, expected);
+    assert_eq!(ran.outcome.cache.python, CacheStatus::NotAsked);
+    check_timeline(&ran.outcome.timeline, ran.outcome.runner_us);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_without_a_last_newline_and_standard_error_arrive() {
+    let Some(bench) = bench::cluster("output_without_a_last_newline").await else {
+        return;
+    };
+    let driver = bench.driver().await;
+    let code = "import sys\nsys.stderr.write('to stderr\\n')\nsys.stderr.flush()\nprint('x' * 70000, end='')";
+    let ticket = driver.submit(&TaskSpec::new(code), &options()).await.unwrap();
+    let ran = bench::wait(&driver, &ticket).await;
+    let stderr = driver.logs(&ticket).unwrap().collect(Stream::Stderr);
+    let both = format!("{}{}", ran.stdout, String::from_utf8_lossy(&stderr));
+    assert!(both.contains("to stderr\n"), "{both}");
+    assert!(both.contains(&"x".repeat(70_000)) && !both.ends_with("x\n"));
+    assert_eq!(ran.outcome.warnings, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_run_fills_the_caches_and_the_next_one_hits_with_one_container() {
+    let Some(bench) = bench::cluster("a_first_run_fills_the_caches").await else {
+        return;
+    };
+    let driver = bench.driver().await;
+    let epoch = within(driver.fresh_epoch()).await.unwrap();
+    let task = spec("import numpy; print(int(numpy.arange(4).sum()))", "numpy", "");
+    let ticket = driver.submit(&task, &on(&epoch)).await.unwrap();
+    let first = bench::wait(&driver, &ticket).await;
+    first.printed("6\n");
+    assert!(
+        matches!(first.outcome.cache.python, CacheStatus::Built { .. }),
+        "{:?}",
+        first.outcome.cache
+    );
+    assert!(first.outcome.timeline.phase_us(Phase::PythonInstall) > 0);
+    check_timeline(&first.outcome.timeline, first.outcome.runner_us);
+    let settled = within(driver.settle(&ticket)).await.unwrap();
+    let published = settled.timeline.spans.iter().filter(|span| span.lane == Lane::Publish);
+    assert!(published.count() > 0, "{:?}", settled.timeline);
+    assert_eq!(settled.not_kept, None);
+    let cached = run(&driver, &task, &on(&epoch)).await;
+    cached.printed("6\n");
+    assert_eq!(cached.outcome.cache.python, CacheStatus::Hit);
+    check_timeline(&cached.outcome.timeline, cached.outcome.runner_us);
+    within(driver.discard_epoch(&epoch)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn system_packages_are_there_and_a_driver_that_knows_nothing_finds_them() {
+    let Some(bench) = bench::cluster("system_packages_are_there").await else {
+        return;
+    };
+    let driver = bench.driver().await;
+    let epoch = within(driver.fresh_epoch()).await.unwrap();
+    let code =
+        "import subprocess; print(subprocess.run(['make', '--version'], capture_output=True).stdout[:8].decode())";
+    let task = spec(code, "", "make");
+    let ticket = driver.submit(&task, &on(&epoch)).await.unwrap();
+    bench::wait(&driver, &ticket).await.printed("GNU Make\n");
+    let settled = within(driver.settle(&ticket)).await.unwrap();
+    assert!(matches!(settled.cache.system, CacheStatus::Built { .. }), "{settled:?}");
+    let other = bench.driver().await;
+    let cached = run(&other, &task, &on(&epoch)).await;
+    cached.printed("GNU Make\n");
+    assert_eq!(cached.outcome.cache.system, CacheStatus::Hit);
+    within(driver.discard_epoch(&epoch)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_without_the_cache_says_so_and_leaves_the_caches_alone() {
+    let Some(bench) = bench::cluster("a_run_without_the_cache").await else {
+        return;
+    };
+    let driver = bench.driver().await;
+    let mut task = spec("import six; print(six.__name__)", "six", "");
+    task.use_cache = false;
+    let ran = run(&driver, &task, &options()).await;
+    ran.printed("six\n");
+    assert_eq!(ran.outcome.cache.python, CacheStatus::Bypassed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warm_pod_that_misses_is_prepared_behind_its_back() {
+    let Some(bench) = bench::cluster("a_warm_pod_that_misses").await else {
+        return;
+    };
+    let driver = bench.driver().await;
+    let epoch = within(driver.fresh_epoch()).await.unwrap();
+    let Epoch::Fresh(name) = &epoch else {
+        panic!("{epoch:?}")
+    };
+    let task = spec("import six; print(six.__name__)", "six", "");
+    let ticket = driver.submit(&task, &on(&epoch)).await.unwrap();
+    within(driver.settle(&ticket)).await.unwrap();
+    // Somebody empties the caches that the driver believes to be warm.
+    for question in [
+        hybrid_cache_model::pod::PodQuestion::DeleteEpoch { epoch: name.clone() },
+        hybrid_cache_model::pod::PodQuestion::CreateEpoch {
+            epoch: Some(name.clone()),
+        },
+    ] {
+        within(driver.maintain(&Epoch::Standing, question)).await.unwrap();
+    }
+    let ran = run(&driver, &task, &on(&epoch)).await;
+    ran.printed("six\n");
+    assert!(
+        matches!(ran.outcome.cache.python, CacheStatus::Built { .. }),
+        "{:?}",
+        ran.outcome
+    );
+    let submits = ran
+        .outcome
+        .timeline
+        .spans
+        .iter()
+        .filter(|span| span.phase == Phase::Submit);
+    assert_eq!(submits.count(), 2);
+    within(driver.discard_epoch(&epoch)).await.unwrap();
+}
