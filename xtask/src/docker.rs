@@ -3,6 +3,8 @@
 mod credentials;
 mod endpoint;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod trouble;
 mod types;
 
@@ -15,13 +17,13 @@ use anyhow::{Context, Result, anyhow};
 use bollard::models::{ContainerCreateBody, SystemInfoCgroupVersionEnum};
 use bollard::query_parameters as query;
 use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker};
-use futures_util::StreamExt;
+use futures_util::TryStreamExt;
 use tokio::time::timeout;
 
 pub use endpoint::{Endpoint, Settings};
 pub use types::{Build, BuildCache, Container, EngineInfo, Executed, Listener, StoredImage};
 
-use stream::{ANSWER, SILENCE, Says, Upload, answer, failed, follow};
+use stream::{ANSWER, SILENCE, Says, Upload, answer, chain, failed, follow, overdue};
 pub use trouble::Trouble;
 use trouble::has_client;
 use types::split;
@@ -130,13 +132,7 @@ impl Engine {
         let pulled = follow(&what, stream, |info| {
             stream::tell(listen, info.status.as_deref(), info.id.as_deref())
         });
-        timeout(deadline, pulled).await.map_err(|_| {
-            anyhow!(
-                "{what}: not done after {} s\nhint: {}",
-                deadline.as_secs(),
-                trouble::hint("i/o timeout")
-            )
-        })?
+        timeout(deadline, pulled).await.map_err(|_| overdue(&what, deadline))?
     }
 
     /// Builds an image from a context: a tar archive with a Dockerfile in it. Returns the image's id.
@@ -169,23 +165,18 @@ impl Engine {
             }
         });
         done.await.with_context(|| said.in_words())?;
-        id.ok_or_else(|| {
-            anyhow!(
-                "{what}: the engine went away before the image was done\nhint: {}",
-                trouble::hint("")
-            )
-        })
+        let lost = || anyhow!("{what}: the engine went away\nhint: {}", trouble::hint(""));
+        id.ok_or_else(lost)
     }
 
-    /// Loads an archive of `docker save`. `listen` hears how much of it has been sent.
+    /// Loads an archive of `docker save`. Its images get the references it names.
     ///
     /// # Errors
     /// The archive cannot be read or is not accepted.
     pub async fn load(&self, archive: &Path, listen: Listener<'_>) -> Result<()> {
         let what = format!("loading {} into the Docker engine", archive.display());
-        let upload = Upload::open(archive)?;
         let options = query::ImportImageOptionsBuilder::default().quiet(true).build();
-        let body = bollard::body_try_stream(upload.pieces().map(|piece| piece.map(Into::into)));
+        let body = bollard::body_try_stream(Upload::open(archive)?.pieces().map_ok(Into::into));
         let patient = self.docker.clone().with_timeout(SILENCE);
         let stream = patient.import_image(options, body, None);
         follow(&what, stream, |info| {
@@ -206,7 +197,7 @@ impl Engine {
             .repo(repository)
             .tag(tag)
             .build();
-        let body = bollard::body_try_stream(Upload::open(archive)?.pieces().map(|piece| piece.map(Into::into)));
+        let body = bollard::body_try_stream(Upload::open(archive)?.pieces().map_ok(Into::into));
         let patient = self.docker.clone().with_timeout(SILENCE);
         let stream = patient.create_image(Some(options), Some(body), None);
         follow(&what, stream, |info| stream::tell(listen, info.status.as_deref(), None)).await
@@ -221,11 +212,9 @@ impl Engine {
         let mut written = std::fs::File::create(file).with_context(|| what.clone())?;
         let patient = self.docker.clone().with_timeout(SILENCE);
         let mut result = Ok(());
-        let pieces = patient.export_image(reference);
-        follow(&what, pieces, |piece| {
-            if result.is_ok() {
-                result = std::io::Write::write_all(&mut written, &piece);
-            }
+        let mut write = |piece: &[u8]| std::io::Write::write_all(&mut written, piece);
+        follow(&what, patient.export_image(reference), |piece| {
+            result = std::mem::replace(&mut result, Ok(())).and_then(|()| write(&piece));
         })
         .await?;
         result.with_context(|| what)
@@ -321,9 +310,7 @@ impl Engine {
                 LogOutput::StdErr { message } => stderr.extend_from_slice(&message),
                 other => stdout.extend_from_slice(&other.into_bytes()),
             });
-            timeout(deadline, read)
-                .await
-                .map_err(|_| anyhow!("{what}: not done after {} s", deadline.as_secs()))??;
+            timeout(deadline, read).await.map_err(|_| overdue(&what, deadline))??;
         }
         let code = answer(&what, self.docker.inspect_exec(&id)).await?.exit_code;
         Ok(Executed {
@@ -403,7 +390,7 @@ impl Says for bollard::errors::Error {
         match self {
             Self::DockerResponseServerError { message, .. } => message.clone(),
             Self::DockerStreamError { error } => error.clone(),
-            other => format!("the connection to the Docker engine failed: {other}"),
+            other => ["the connection to the Docker engine failed: ", &chain(other)].concat(),
         }
     }
 }

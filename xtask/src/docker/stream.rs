@@ -32,6 +32,27 @@ pub fn failed(what: impl AsRef<str>, error: &impl Says) -> anyhow::Error {
     anyhow!("{}: {said}\nhint: {hint}", what.as_ref())
 }
 
+/// An error with its causes; those of an HTTP client keep the one that matters for last.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// An error that says that something took longer than it may.
+pub fn overdue(what: &str, deadline: Duration) -> anyhow::Error {
+    let (seconds, hint) = (deadline.as_secs(), trouble::hint("i/o timeout"));
+    anyhow!("{what}: not done after {seconds} s\nhint: {hint}")
+}
+
 /// Waits for the answer to a question.
 ///
 /// # Errors

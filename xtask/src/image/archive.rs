@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tar::{Builder, Header};
@@ -16,7 +16,8 @@ use tar::{Builder, Header};
 use super::normal;
 
 /// What the rewritten image is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Sizes {
     /// Bytes of its layers as they lie on a node's disk.
     pub unpacked_bytes: u64,
@@ -125,6 +126,8 @@ fn file_header(bytes: u64) -> Header {
     let mut header = Header::new_gnu();
     header.set_mode(0o644);
     header.set_mtime(normal::EPOCH_S);
+    header.set_uid(0);
+    header.set_gid(0);
     header.set_size(bytes);
     header
 }

@@ -137,15 +137,16 @@ impl Maker<'_> {
         content.add("packages", root.packages);
         content.add("arguments", brought.nix);
         let reference = [REPOSITORY, ":", &content.hash().to_hex()[..16]].concat();
-        let sizes = self.image(&tree, &arguments, &reference).await?;
-        let image = self.engine.image(&reference).await?;
-        let image = image.with_context(|| format!("{reference} was loaded, but the engine does not have it"))?;
+        let known = remembered::of_reference(checkout, &reference).filter(|_| !self.is_anew);
+        let (id, sizes) = match present(self.engine, known).await? {
+            Some(built) => (built.id, built.sizes),
+            None => self.image(&tree, &arguments, &reference).await?,
+        };
         self.engine.tag(&reference, &[REPOSITORY, ":latest"].concat()).await?;
         Ok(Built {
             reference,
-            id: image.id,
-            unpacked_bytes: sizes.unpacked_bytes,
-            compressed_bytes: sizes.compressed_bytes,
+            id,
+            sizes,
             base: base.reference,
             nix: brought.nix.to_owned(),
             system_source,
@@ -179,7 +180,12 @@ impl Maker<'_> {
         contents::Root::read(&record, &interpreter)
     }
 
-    async fn image(&self, tree: &Context, arguments: &[(&str, &str)], reference: &str) -> Result<archive::Sizes> {
+    async fn image(
+        &self,
+        tree: &Context,
+        arguments: &[(&str, &str)],
+        reference: &str,
+    ) -> Result<(String, archive::Sizes)> {
         self.talk.step("building the image");
         // The root was made a moment ago: whatever was wanted anew is anew.
         let build = Build {
@@ -196,7 +202,9 @@ impl Maker<'_> {
         self.talk.step("loading it into the engine");
         self.engine.load(&normal, &mut |line| self.talk.detail(line)).await?;
         self.engine.remove_image(RAW).await?;
-        Ok(sizes)
+        let image = self.engine.image(reference).await?;
+        let image = image.with_context(|| format!("{reference} was loaded, but the engine does not have it"))?;
+        Ok((image.id, sizes))
     }
 
     async fn build(&self, build: &Build<'_>, tree: &Context) -> Result<String> {

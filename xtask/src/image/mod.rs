@@ -13,6 +13,7 @@ use std::io::IsTerminal;
 
 use anyhow::{Context as _, Result};
 
+pub use archive::Sizes;
 pub use base::Base;
 pub use build::{Order, Rebuild, ensure};
 pub use remembered::Built;
@@ -89,7 +90,10 @@ fn show(built: &Built, is_json: bool) -> Result<()> {
     }
     println!("{}", built.reference);
     let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
-    let (unpacked, compressed) = (mebibytes(built.unpacked_bytes), mebibytes(built.compressed_bytes));
+    let (unpacked, compressed) = (
+        mebibytes(built.sizes.unpacked_bytes),
+        mebibytes(built.sizes.compressed_bytes),
+    );
     eprintln!("{} · {unpacked} MiB on a node, {compressed} MiB compressed", built.id);
     if let Some(pushed) = &built.pushed {
         eprintln!("pushed as {pushed}");

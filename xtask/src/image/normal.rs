@@ -18,7 +18,7 @@ struct Item {
     size: u64,
     offset: u64,
     link: Option<Vec<u8>>,
-    device: (Option<u32>, Option<u32>),
+    device: Option<(u32, u32)>,
     attributes: Vec<(String, Vec<u8>)>,
 }
 
@@ -56,6 +56,8 @@ fn index(layer: &mut (impl Read + Seek)) -> io::Result<BTreeMap<Key, Item>> {
         }
         attributes.sort();
         let header = entry.header();
+        // Nothing else has these fields filled in by every writer.
+        let is_device = matches!(header.entry_type(), EntryType::Block | EntryType::Char);
         let item = Item {
             kind: header.entry_type(),
             mode: header.mode()? & 0o7777,
@@ -63,13 +65,19 @@ fn index(layer: &mut (impl Read + Seek)) -> io::Result<BTreeMap<Key, Item>> {
             size: entry.size(),
             offset: entry.raw_file_position(),
             link: entry.link_name_bytes().map(|link| link.into_owned()),
-            device: (header.device_major()?, header.device_minor()?),
+            device: is_device.then(|| device(header)).transpose()?,
             attributes,
         };
         // The same path once more replaces what was there.
         items.insert((item.kind == EntryType::Link, path), item);
     }
     Ok(items)
+}
+
+fn device(header: &Header) -> io::Result<(u32, u32)> {
+    let missing = || io::Error::other("a device without its numbers");
+    let (major, minor) = (header.device_major()?, header.device_minor()?);
+    Ok((major.ok_or_else(missing)?, minor.ok_or_else(missing)?))
 }
 
 fn append(builder: &mut Builder<impl Write>, path: &[u8], item: &Item, data: &mut impl Read) -> io::Result<()> {
@@ -82,7 +90,7 @@ fn append(builder: &mut Builder<impl Write>, path: &[u8], item: &Item, data: &mu
     header.set_gid(item.owner.1);
     header.set_mtime(EPOCH_S);
     header.set_size(0);
-    if let (Some(major), Some(minor)) = item.device {
+    if let Some((major, minor)) = item.device {
         header.set_device_major(major)?;
         header.set_device_minor(minor)?;
     }
@@ -148,6 +156,8 @@ mod tests {
         for one in order {
             let mut header = Header::new_gnu();
             header.set_mtime(time);
+            header.set_uid(0);
+            header.set_gid(0);
             header.set_mode(0o755);
             header.set_username(&format!("user{time}")).unwrap();
             header.set_size(0);
@@ -219,6 +229,8 @@ mod tests {
         let mut header = Header::new_gnu();
         header.set_size(1);
         header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
         builder.append_data(&mut header, "x", &b"1"[..]).unwrap();
         let bytes = normal(builder.into_inner().unwrap());
         let mut archive = Archive::new(bytes.as_slice());

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use super::archive::Sizes;
 use crate::checkout::Checkout;
 
 /// How long another build may take: everything anew, over a slow line.
@@ -29,10 +30,9 @@ pub struct Built {
     pub reference: String,
     /// The engine's id of it, `sha256:…`.
     pub id: String,
-    /// Bytes on a node's disk.
-    pub unpacked_bytes: u64,
-    /// Bytes over the network.
-    pub compressed_bytes: u64,
+    /// How large it is.
+    #[serde(flatten)]
+    pub sizes: Sizes,
     /// What it was built on.
     pub base: String,
     /// `debian`, `portable` or `none`: how its Nix came.
@@ -60,6 +60,13 @@ fn file(checkout: &Checkout, inputs: &blake3::Hash) -> PathBuf {
 /// What was built from these inputs.
 pub fn recall(checkout: &Checkout, inputs: &blake3::Hash) -> Option<Built> {
     read(&file(checkout, inputs))
+}
+
+/// What was built under this reference, from whatever was seen to go in: another base may have led to the same files.
+pub fn of_reference(checkout: &Checkout, reference: &str) -> Option<Built> {
+    let entries = fs::read_dir(folder(checkout).join("built")).ok()?;
+    let mut built = entries.flatten().filter_map(|entry| read(&entry.path()));
+    built.find(|built| built.reference == reference)
 }
 
 /// What was built or asked for last.

@@ -35,7 +35,7 @@ impl Talk {
                 spinner.set_message("");
                 spinner.enable_steady_tick(Duration::from_millis(120));
             }
-            None => eprintln!("  {text} ({} s)", self.started.elapsed().as_secs()),
+            None => eprintln!("{:>4} s  {text}", self.started.elapsed().as_secs()),
         }
     }
 

@@ -1,0 +1,142 @@
+//! The image, built by a real Docker engine: once for each content, the same again, and fit for a pod.
+//!
+//! Without an engine that the docker CLI reaches, each test says `skipped: <test>: <why>` and ends.
+
+#![expect(clippy::unwrap_used, reason = "all of this is test code")]
+
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const TEST: &str = "the image";
+
+/// What `docker run` is told so that a container may do as little as a pod under Pod Security "restricted".
+const RESTRICTED: [&str; 8] = [
+    "run",
+    "--rm",
+    "--read-only",
+    "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
+    "--network=none",
+    "--tmpfs=/tmp",
+    "--entrypoint",
+];
+
+fn docker(arguments: &[&str]) -> Output {
+    Command::new("docker")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// The standard output of a program in a restricted container.
+fn inside(image: &str, program: &str, arguments: &[&str]) -> String {
+    let all = [&RESTRICTED, &[program, image][..], arguments].concat();
+    let output = docker(&all);
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn engine_answers() -> bool {
+    let asked = Command::new("docker")
+        .args(["version", "--format", "{{.Server.Version}}"])
+        .stdin(Stdio::null())
+        .output();
+    asked.is_ok_and(|output| output.status.success())
+}
+
+/// Builds with `--base debian`; none where this machine cannot.
+fn build(more: &[&str]) -> Option<(Value, Duration)> {
+    let started = Instant::now();
+    let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .args(["image", "--base", "debian", "--json"])
+        .args(more)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    // 4: something is missing on this machine.
+    if output.status.code() == Some(4) {
+        println!("skipped: {TEST}: {told}");
+        return None;
+    }
+    assert!(output.status.success(), "{told}");
+    Some((serde_json::from_slice(&output.stdout).unwrap(), started.elapsed()))
+}
+
+#[test]
+fn it_is_built_once_is_the_same_again_and_runs_as_little_as_a_pod_may() {
+    if !engine_answers() {
+        println!("skipped: {TEST}: `docker version` reaches no engine");
+        return;
+    }
+    let Some((first, _)) = build(&[]) else { return };
+    let image = first["reference"].as_str().unwrap();
+    assert!(image.starts_with("nix-portable-base:"), "{image}");
+
+    let (second, took) = build(&[]).unwrap();
+    assert_eq!(first, second);
+    assert!(
+        took < Duration::from_secs(10),
+        "nothing was to be done, and that took {took:?}"
+    );
+
+    it_runs(image);
+    it_says_who_its_interpreter_is(image);
+    it_offers_basic_tools_and_no_compiler(image);
+
+    // Everything anew: what apt, Python and the engine did at another time must leave no trace.
+    let (again, _) = build(&["--force"]).unwrap();
+    assert_eq!(first["id"], again["id"]);
+    assert_eq!(first["reference"], again["reference"]);
+}
+
+fn it_runs(image: &str) {
+    let version = inside(image, "/usr/local/bin/runner", &["version"]);
+    assert!(version.starts_with("runner "), "{version}");
+    let code = "import os, ssl, sqlite3, ctypes; print(os.getuid(), os.getgid(), os.listdir('/nix'))";
+    assert_eq!(inside(image, "/usr/bin/python3.11", &["-c", code]), "10001 10001 []\n");
+    assert!(inside(image, "/usr/local/bin/uv", &["--version"]).starts_with("uv "));
+}
+
+/// Keys are made of it: a wrong record would make every environment one of an interpreter that does not exist.
+fn it_says_who_its_interpreter_is(image: &str) {
+    let record = inside(image, "/usr/bin/cat", &["/etc/hybrid-cache/image.json"]);
+    let record: Value = serde_json::from_str(&record).unwrap();
+    let interpreter = &record["interpreter"];
+    let path = interpreter["path"].as_str().unwrap();
+    let probe = "import platform, sys, sysconfig; print(platform.python_version(), sys.implementation.cache_tag, sysconfig.get_platform())";
+    let said = inside(image, path, &["-I", "-c", probe]);
+    let recorded = ["version", "abi", "platform"].map(|name| interpreter[name].as_str().unwrap());
+    assert_eq!(said.trim(), recorded.join(" "));
+
+    let all = [&RESTRICTED, &["/usr/bin/cat", image, path][..]].concat();
+    let binary = docker(&all).stdout;
+    assert_eq!(interpreter["binary_hash"], blake3::hash(&binary).to_hex().as_str());
+    assert_eq!(record["uv"], "/usr/local/bin/uv");
+}
+
+fn it_offers_basic_tools_and_no_compiler(image: &str) {
+    let offered = inside(image, "/usr/bin/ls", &["/hybrid-cache/bin"]);
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    // The local driver's sandbox lists the same tools; a task must not behave differently in a pod.
+    let sandbox = std::fs::read_to_string(root.join("crates/driver/src/local/sandbox/mod.rs")).unwrap();
+    let list = sandbox.split_once("BASIC_TOOLS").unwrap().1;
+    let list = list.split_once("= [").unwrap().1.split_once("];").unwrap().0;
+    let mut expected: Vec<&str> = list.split('"').skip(1).step_by(2).collect();
+    expected.sort_unstable();
+    assert_eq!(offered.lines().collect::<Vec<_>>(), expected);
+    let programs = inside(
+        image,
+        "/usr/bin/find",
+        &["/usr", "-name", "*gcc*", "-o", "-name", "cc", "-o", "-name", "apt*"],
+    );
+    let programs: Vec<_> = programs.lines().filter(|path| path.contains("/bin/")).collect();
+    assert!(programs.is_empty(), "{programs:?}");
+}
