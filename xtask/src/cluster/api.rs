@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
-use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::discovery::Scope;
 use kube::runtime::wait::await_condition;
@@ -84,6 +84,26 @@ impl ClusterApi {
         Ok(version.git_version)
     }
 
+    /// Seconds by which the server's clock is ahead of ours, to within a second: it stamps an object that it does not keep.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses.
+    pub async fn clock_ahead_s(&self, namespace: &str) -> Result<i64> {
+        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        let mut stamped = ConfigMap::default();
+        stamped.metadata.generate_name = Some("hybrid-cache-clock-".to_owned());
+        let params = PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        };
+        let stamped = self.ask("the time", maps.create(&params, &stamped)).await?;
+        let time = stamped
+            .metadata
+            .creation_timestamp
+            .context("an object without a time")?;
+        Ok(time.0.as_second() - k8s_openapi::jiff::Timestamp::now().as_second())
+    }
+
     async fn ask<T>(&self, what: &str, question: impl Future<Output = kube::Result<T>>) -> Result<T> {
         let address = &self.address;
         match timeout(QUESTION, question).await {
@@ -104,6 +124,19 @@ impl ClusterApi {
         let nodes: Api<Node> = Api::all(self.client.clone());
         let list = self.ask("its nodes", nodes.list(&ListParams::default())).await?;
         Ok(list.items.iter().map(|item| NodeFacts::of(&plain(item))).collect())
+    }
+
+    /// The latest event about an object, in the cluster's own words; none where there is none or it cannot be asked for.
+    pub async fn last_event(&self, namespace: &str, kind: &str, name: &str) -> Option<String> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        let about = format!("involvedObject.kind={kind},involvedObject.name={name}");
+        let params = ListParams::default().fields(&about);
+        let list = self.ask("events", events.list(&params)).await.ok()?;
+        let latest = list
+            .items
+            .into_iter()
+            .max_by_key(|event| event.metadata.creation_timestamp.clone());
+        latest?.message
     }
 
     /// Waits until a node is Ready. A server that does not answer yet is asked again.
@@ -219,11 +252,13 @@ impl ClusterApi {
     /// # Errors
     /// The server does not answer, or the object is none.
     pub async fn examine(&self, object: &Value) -> Result<Examined> {
-        let Some(live) = self.get(object).await? else {
+        let params = PatchParams::apply(FIELD_MANAGER).dry_run();
+        // Both at once: where there is no object yet, what the second one says means nothing.
+        let (live, applied) = tokio::join!(self.get(object), self.patch(object, &params));
+        let Some(live) = live? else {
             return Ok(Examined::Absent);
         };
-        let params = PatchParams::apply(FIELD_MANAGER).dry_run();
-        Ok(match self.patch(object, &params).await? {
+        Ok(match applied? {
             Ok(applied) => match changed_fields(&live, &applied) {
                 fields if fields.is_empty() => Examined::Same,
                 fields => Examined::Differs(fields),

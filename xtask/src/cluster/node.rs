@@ -167,6 +167,18 @@ pub fn has_image(images: &[NodeImage], reference: &str, id: &str) -> bool {
         .any(|image| image.repo_tags.iter().any(tagged) && same(image))
 }
 
+/// Whether the kubelet was told to run on control groups of version 1.
+///
+/// # Errors
+/// The node does not run, or has no kubelet.
+pub async fn kubelet_accepts_cgroup_v1(engine: &Engine, container: &str) -> Result<bool> {
+    let file = "/var/lib/kubelet/config.yaml";
+    let read = engine.exec(container, &["cat", file], QUESTION).await?;
+    anyhow::ensure!(read.code == 0, "reading {file} in the node: {}", read.stderr.trim());
+    let config: serde_json::Value = serde_yaml::from_str(&read.stdout).with_context(|| format!("reading {file}"))?;
+    Ok(config["failCgroupV1"] == false)
+}
+
 /// What the kubelet of a node said last.
 pub async fn journal(engine: &Engine, container: &str) -> Result<String> {
     let command = [

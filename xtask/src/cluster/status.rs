@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use hybrid_cache_driver::Epoch;
+use hybrid_cache_driver::kube::KubeDriver;
 use hybrid_cache_model::CacheStatus;
 use hybrid_cache_model::maintain::{MaintainReport, UsageReport};
 use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
@@ -281,9 +282,16 @@ async fn look_at_node(status: &mut Status, which: &flags::Cluster) -> Result<Nod
 ///
 /// # Errors
 /// No pod can run, or it takes too long.
-pub async fn usage(checkout: &Checkout, api: ClusterApi) -> Result<UsageReport> {
+async fn usage(checkout: &Checkout, api: ClusterApi) -> Result<UsageReport> {
     let config = place::config(checkout).await?;
-    let driver = ClusterPlace { api, config }.driver().await?;
+    measured(&ClusterPlace { api, config }.driver().await?).await
+}
+
+/// The same through a driver that is open.
+///
+/// # Errors
+/// No pod can run, or it takes too long.
+pub async fn measured(driver: &KubeDriver) -> Result<UsageReport> {
     let asked = timeout(USAGE, driver.maintain(&Epoch::Standing, PodQuestion::Usage)).await;
     let answer = asked.map_err(|_| anyhow::anyhow!("no answer within {} s", USAGE.as_secs()))?;
     match answer? {

@@ -9,8 +9,9 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
+use kube::core::PartialObjectMeta;
 
-use super::{Shared, maintain, names};
+use super::{KubeDriver, Shared, maintain, names};
 
 /// A Secret is bound to its Job within seconds; one that is not after this never will be.
 const UNBOUND: Duration = Duration::from_secs(600);
@@ -38,6 +39,26 @@ pub async fn note_epoch(shared: &Shared, name: &str) -> Result<(), Failure> {
     shared.cluster.create_secret(&note).await
 }
 
+/// Something that a crashed driver left.
+enum Left {
+    /// An epoch that nobody measures any more.
+    Epoch,
+    /// A Secret without a Job.
+    Unbound,
+}
+
+fn left(secret: &PartialObjectMeta<Secret>, now: Timestamp) -> Option<Left> {
+    let age = now.duration_since(secret.creation_timestamp()?.0).unsigned_abs();
+    let is_epoch = secret
+        .labels()
+        .get(names::COMPONENT)
+        .is_some_and(|value| value == EPOCH_COMPONENT);
+    if is_epoch {
+        return (age > EPOCH).then_some(Left::Epoch);
+    }
+    (age > UNBOUND && secret.owner_references().is_empty()).then_some(Left::Unbound)
+}
+
 /// Clears away what is old enough. What cannot be cleared away stays for the next time.
 pub async fn run(shared: Arc<Shared>) {
     let Ok(secrets) = shared.cluster.secrets().await else {
@@ -45,21 +66,29 @@ pub async fn run(shared: Arc<Shared>) {
     };
     let now = Timestamp::now();
     for secret in secrets {
-        let Some(age) = secret.creation_timestamp().map(|created| now.duration_since(created.0)) else {
-            continue;
-        };
-        let age = age.unsigned_abs();
         let name = secret.name_any();
-        let is_epoch = secret
-            .labels()
-            .get(names::COMPONENT)
-            .is_some_and(|value| value == EPOCH_COMPONENT);
-        if is_epoch && age > EPOCH {
-            let _ = maintain::delete_epoch(&shared, &name).await;
-        } else if !is_epoch && age > UNBOUND && secret.owner_references().is_empty() {
+        let _ = match left(&secret, now) {
+            Some(Left::Epoch) => maintain::delete_epoch(&shared, &name).await,
             // A driver that lost its cluster between two requests may have left a Job, which then owns its Secret.
-            let _ = unbound(&shared, &name).await;
-        }
+            Some(Left::Unbound) => unbound(&shared, &name).await,
+            None => Ok(()),
+        };
+    }
+}
+
+impl KubeDriver {
+    /// What crashed drivers have left and the next one that is opened clears away: `epoch NAME`, `secret/NAME`.
+    ///
+    /// # Errors
+    /// The cluster does not let us look, or does not answer.
+    pub async fn leftovers(&self) -> Result<Vec<String>, Failure> {
+        let secrets = self.shared().cluster.secrets().await?;
+        let now = Timestamp::now();
+        let name = |secret: &PartialObjectMeta<Secret>| match left(secret, now)? {
+            Left::Epoch => Some(format!("epoch {}", secret.name_any())),
+            Left::Unbound => Some(format!("secret/{}", secret.name_any())),
+        };
+        Ok(secrets.iter().filter_map(name).collect())
     }
 }
 
