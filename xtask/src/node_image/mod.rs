@@ -43,6 +43,8 @@ const NAME: &str = "hybrid-cache-node";
 /// What the image's archive is called in the work folder.
 const ARCHIVE: &str = "archive";
 const ARCHIVE_FILE: &str = "node-image.tar";
+/// The pinned root that the node itself stands on.
+const NODE_ROOT: &str = "node";
 
 /// Programs that a build leaves for this machine.
 #[derive(Clone, Debug, Serialize)]
@@ -193,7 +195,9 @@ impl Site {
         };
         self.work
             .publish(&[program("kind")?, program("kubectl")?, program("crictl")?])?;
-        let root = roots::archive(self, "node")?;
+        for name in self.pins.root.keys() {
+            roots::archive(self, name)?;
+        }
         let identity = identity::image(&self.files, self.architecture);
         self.work.product(ARCHIVE, &identity, |staging| {
             let parts = staging.join("parts");
@@ -203,7 +207,10 @@ impl Site {
                 .making("images for the node", || held::archive(self, &parts, program))?;
             let mut image = Image {
                 reference: engine::STAGE.to_owned(),
-                layers: vec![Layer::of(&root)?, node::layer(self, &parts.join("node.tar"), program)?],
+                layers: vec![
+                    Layer::of(&roots::archive(self, NODE_ROOT)?)?,
+                    node::layer(self, &parts.join("node.tar"), program)?,
+                ],
                 start: node::start(),
             };
             let imported = self.talk.making("import them into its containerd", || {
