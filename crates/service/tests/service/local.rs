@@ -1,0 +1,1 @@
+//! The service over the real local driver.

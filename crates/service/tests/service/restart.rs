@@ -1,0 +1,185 @@
+//! What another service on the same folder does with what the one before it left.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use hybrid_cache_model::outcome::FailureKind;
+use hybrid_cache_service::view::EndName;
+use hybrid_cache_service::{CancelAnswer, Follow, ServiceError, StateName};
+
+use crate::bench::{Bench, read_all, until};
+use crate::scripted::Scripted;
+
+#[tokio::test]
+async fn what_outlives_the_service_is_handed_over_and_found_again() {
+    let bench = Bench::with(Scripted::independent(), |config| config.concurrency = 1).await;
+    let running = bench.start("print one\nsleep 300\nprint two").await;
+    let queued = bench.start("print queued").await;
+    bench.reaches(&running, StateName::Running).await;
+    until("the first line is kept", || async {
+        let kept = read_all(&bench.engine, &running, 0, Follow::Stored).await;
+        (kept == b"one\n").then_some(())
+    })
+    .await;
+    let report = bench.engine.shutdown(Duration::from_secs(30)).await;
+    assert_eq!((report.finished, report.handed_over, report.stopped), (0, 1, 0));
+    assert!(matches!(
+        bench.engine.run(&queued).await,
+        Err(ServiceError::ShuttingDown)
+    ));
+    assert!(!bench.engine.ready().await.ready);
+    let bench = bench.reopen().await;
+    let ended = bench.reaches(&running, StateName::Ended).await;
+    // What was kept before is not kept twice.
+    assert_eq!(ended.output.stdout, "one\ntwo\n");
+    bench.reaches(&queued, StateName::Ended).await;
+    for id in [running, queued] {
+        assert_eq!(bench.driver.times_started(id.as_str()), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_dies_with_the_service_gets_time_to_end_and_is_told_about_where_it_does_not() {
+    let bench = Bench::with(Scripted::with_process(), |config| config.concurrency = 2).await;
+    let quick = bench.start("sleep 100\nprint done").await;
+    let slow = bench.start("print begun\nhold").await;
+    let queued = bench.start("exit 0").await;
+    bench.reaches(&quick, StateName::Running).await;
+    bench.reaches(&slow, StateName::Running).await;
+    let report = bench.engine.shutdown(Duration::from_millis(500)).await;
+    assert_eq!((report.finished, report.handed_over, report.stopped), (1, 0, 1));
+    let bench = bench.reopen().await;
+    assert_eq!(bench.reaches(&quick, StateName::Ended).await.output.stdout, "done\n");
+    let slow = bench.reaches(&slow, StateName::Ended).await;
+    assert_eq!(slow.failure.unwrap().kind, FailureKind::Evicted);
+    assert_eq!(slow.output.stdout, "begun\n");
+    bench.reaches(&queued, StateName::Ended).await;
+}
+
+#[tokio::test]
+async fn a_driver_that_is_down_keeps_tasks_queued_and_says_why() {
+    for driver in [Scripted::independent(), Scripted::with_process()] {
+        let bench = Bench::with(driver, |config| config.concurrency = 2).await;
+        bench.driver.down.store(true, Ordering::SeqCst);
+        let mut ids = Vec::new();
+        for _ in 0..4 {
+            ids.push(bench.start("exit 0").await);
+        }
+        until("all say why they wait", || async {
+            for id in &ids {
+                let summary = bench.engine.get(id).await.unwrap().summary;
+                assert_eq!(summary.state, StateName::Queued);
+                summary.waiting_for.filter(|why| why.contains("does not answer"))?;
+            }
+            Some(())
+        })
+        .await;
+        assert!(!bench.engine.metrics().driver_up);
+        let ready = bench.engine.ready().await;
+        assert!(ready.ready && ready.driver.is_some());
+        // Asked again and again, but not by everybody.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let attempts = bench.driver.attempts.load(Ordering::SeqCst);
+        assert!((2..60).contains(&attempts), "{attempts}");
+        let last = ids.pop().unwrap();
+        assert_eq!(bench.engine.cancel(&last).await.unwrap(), CancelAnswer::Cancelled);
+        bench.driver.down.store(false, Ordering::SeqCst);
+        for id in &ids {
+            let ended = bench.reaches(id, StateName::Ended).await;
+            assert_eq!(ended.summary.waiting_for, None);
+            assert_eq!(bench.driver.times_started(id.as_str()), 1);
+        }
+        assert!(bench.engine.metrics().driver_up);
+        assert_eq!(bench.driver.times_started(last.as_str()), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_submit_whose_answer_is_lost_starts_one_task() {
+    let bench = Bench::new().await;
+    bench.driver.mute.store(true, Ordering::SeqCst);
+    let id = bench.start("print once\nsleep 50").await;
+    until("it was tried twice", || async {
+        (bench.driver.attempts.load(Ordering::SeqCst) > 1).then_some(())
+    })
+    .await;
+    bench.driver.mute.store(false, Ordering::SeqCst);
+    let ended = bench.reaches(&id, StateName::Ended).await;
+    assert_eq!(ended.output.stdout, "once\n");
+    assert_eq!(bench.driver.times_started(id.as_str()), 1);
+}
+
+#[tokio::test]
+async fn a_task_whose_submit_may_have_arrived_is_cancelled_once_that_is_known() {
+    let bench = Bench::new().await;
+    bench.driver.mute.store(true, Ordering::SeqCst);
+    let arrived = bench.start("hold").await;
+    until("it has arrived", || async {
+        (bench.driver.times_started(arrived.as_str()) == 1).then_some(())
+    })
+    .await;
+    assert_eq!(bench.engine.cancel(&arrived).await.unwrap(), CancelAnswer::Asked);
+    let view = bench.reaches(&arrived, StateName::Cancelled).await;
+    assert_eq!(view.summary.end, Some(EndName::Cancelled));
+    bench.driver.mute.store(false, Ordering::SeqCst);
+    bench.driver.down.store(true, Ordering::SeqCst);
+    let never = bench.start("hold").await;
+    let attempts = bench.driver.attempts.load(Ordering::SeqCst);
+    until("it was tried", || async {
+        (bench.driver.attempts.load(Ordering::SeqCst) > attempts).then_some(())
+    })
+    .await;
+    assert_eq!(bench.engine.cancel(&never).await.unwrap(), CancelAnswer::Asked);
+    assert!(bench.engine.get(&never).await.unwrap().summary.cancel_requested);
+    bench.driver.down.store(false, Ordering::SeqCst);
+    bench.reaches(&never, StateName::Cancelled).await;
+    assert_eq!(bench.driver.times_started(never.as_str()), 0);
+}
+
+#[tokio::test]
+async fn a_cancel_is_not_forgotten_by_a_restart() {
+    let bench = Bench::new().await;
+    let id = bench.start("hold").await;
+    bench.reaches(&id, StateName::Running).await;
+    bench.driver.down.store(true, Ordering::SeqCst);
+    assert_eq!(bench.engine.cancel(&id).await.unwrap(), CancelAnswer::Asked);
+    bench.engine.shutdown(Duration::ZERO).await;
+    let bench = bench.reopen().await;
+    assert!(bench.engine.get(&id).await.unwrap().summary.cancel_requested);
+    bench.driver.down.store(false, Ordering::SeqCst);
+    bench.reaches(&id, StateName::Cancelled).await;
+}
+
+#[tokio::test]
+async fn a_running_task_says_that_its_driver_does_not_answer() {
+    let bench = Bench::new().await;
+    let id = bench.start("sleep 50").await;
+    bench.driver.deaf.store(true, Ordering::SeqCst);
+    bench.engine.shutdown(Duration::ZERO).await;
+    let bench = bench.reopen().await;
+    until("it says so", || async {
+        bench.engine.get(&id).await.unwrap().summary.waiting_for
+    })
+    .await;
+    bench.driver.deaf.store(false, Ordering::SeqCst);
+    assert_eq!(bench.reaches(&id, StateName::Ended).await.summary.waiting_for, None);
+}
+
+#[tokio::test]
+async fn a_driver_of_another_name_takes_up_nothing() {
+    let bench = Bench::new().await;
+    let id = bench.start("hold").await;
+    bench.reaches(&id, StateName::Running).await;
+    bench.engine.shutdown(Duration::ZERO).await;
+    let Bench { engine, root, .. } = bench;
+    drop(engine);
+    let driver = std::sync::Arc::new(crate::cluster::Cluster::open(&root.path().join("cluster")));
+    let config = crate::bench::config(root.path());
+    let engine = until("the folder is let go of", || async {
+        let driver = std::sync::Arc::clone(&driver) as std::sync::Arc<dyn hybrid_cache_driver::Driver>;
+        hybrid_cache_service::Engine::open(config.clone(), driver).await.ok()
+    })
+    .await;
+    let view = engine.get(&id).await.unwrap();
+    assert!(view.failure.unwrap().message.contains("another driver"));
+}

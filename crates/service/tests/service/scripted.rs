@@ -1,0 +1,258 @@
+//! A driver that does what a task's code says, line by line, and counts how often it was made to.
+//!
+//! `print TEXT`, `err TEXT`, `burst N` (so many lines), `sleep MS`, `hold` (until it is cancelled), `exit CODE`.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hybrid_cache_driver::log::{LogWriter, Stream};
+use hybrid_cache_driver::{Driver, DriverError, Epoch, Lifetime, LogReader, SubmitOptions, Ticket};
+use hybrid_cache_model::outcome::{CacheReport, Output, Resolved};
+use hybrid_cache_model::{CacheStatus, End, Failure, FailureKind, Lane, Outcome, Phase, TaskSpec, Timeline};
+use tokio::sync::watch;
+
+struct Job {
+    ended: watch::Receiver<Option<Outcome>>,
+    cancel: watch::Sender<bool>,
+    log: Arc<LogWriter>,
+}
+
+/// The driver.
+pub struct Scripted {
+    lifetime: Lifetime,
+    jobs: Mutex<HashMap<String, Job>>,
+    /// Ids in the order in which they were started.
+    pub started: Mutex<Vec<String>>,
+    /// While true, nothing can be submitted.
+    pub down: AtomicBool,
+    /// While true, a submit is done but not answered.
+    pub mute: AtomicBool,
+    /// While true, ends are not told.
+    pub deaf: AtomicBool,
+    /// How often something was submitted, whatever came of it.
+    pub attempts: AtomicUsize,
+    running: Arc<AtomicUsize>,
+    /// Most that ran at one time.
+    pub most: Arc<AtomicUsize>,
+}
+
+impl Scripted {
+    fn new(lifetime: Lifetime) -> Scripted {
+        Scripted {
+            lifetime,
+            jobs: Mutex::default(),
+            started: Mutex::default(),
+            down: AtomicBool::new(false),
+            mute: AtomicBool::new(false),
+            deaf: AtomicBool::new(false),
+            attempts: AtomicUsize::new(0),
+            running: Arc::default(),
+            most: Arc::default(),
+        }
+    }
+
+    /// One whose tasks outlive the service.
+    pub fn independent() -> Scripted {
+        Scripted::new(Lifetime::Independent)
+    }
+
+    /// One whose tasks die with it.
+    pub fn with_process() -> Scripted {
+        Scripted::new(Lifetime::WithProcess)
+    }
+
+    /// Forgets everything, as a driver does whose process was killed.
+    pub fn die(&self) {
+        self.jobs.lock().unwrap().clear();
+    }
+
+    /// Tasks it knows.
+    pub fn known(&self) -> usize {
+        self.jobs.lock().unwrap().len()
+    }
+
+    pub fn times_started(&self, id: &str) -> usize {
+        self.started.lock().unwrap().iter().filter(|known| *known == id).count()
+    }
+
+    fn find<T>(&self, ticket: &Ticket, pick: impl FnOnce(&Job) -> T) -> Result<T, DriverError> {
+        let jobs = self.jobs.lock().unwrap();
+        let found = jobs.get(&ticket.id).map(pick);
+        found.ok_or_else(|| DriverError::UnknownTicket(ticket.clone()))
+    }
+}
+
+pub fn is_down() -> DriverError {
+    DriverError::Failed(Failure::new(FailureKind::Cluster, "the cluster does not answer"))
+}
+
+/// What became of a task that ended so.
+pub fn outcome(end: End) -> Outcome {
+    let mut timeline = Timeline {
+        total_us: 1500,
+        ..Timeline::default()
+    };
+    timeline.push(Phase::UserCode, Lane::Runner, 100, 1000);
+    Outcome {
+        end,
+        cache: CacheReport {
+            python: CacheStatus::Hit,
+            system: CacheStatus::NotAsked,
+        },
+        timeline,
+        runner_us: 1200,
+        stdout: Output::default(),
+        stderr: Output::default(),
+        resolved: Resolved::default(),
+        warnings: Vec::new(),
+        not_kept: None,
+    }
+}
+
+/// Does what the code says.
+pub async fn perform(code: &str, log: &LogWriter, mut cancel: watch::Receiver<bool>) -> Outcome {
+    let mut written = [Output::default(); 2];
+    let mut end = End::Exited { code: 0 };
+    for line in code.lines() {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let mut print = |stream: Stream, text: String| {
+            log.append(stream, text.as_bytes());
+            let output = &mut written[usize::from(stream == Stream::Stderr)];
+            output.written_bytes += text.len() as u64;
+            output.passed_bytes += text.len() as u64;
+        };
+        match word {
+            "print" => print(Stream::Stdout, format!("{rest}\n")),
+            "err" => print(Stream::Stderr, format!("{rest}\n")),
+            "burst" => {
+                for number in 0..rest.parse::<u32>().unwrap() {
+                    print(Stream::Stdout, format!("line {number}\n"));
+                    if number % 100 == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                }
+            }
+            "exit" => {
+                end = End::Exited {
+                    code: rest.parse().unwrap(),
+                }
+            }
+            "sleep" | "hold" => {
+                let long = Duration::from_millis(rest.parse().unwrap_or(3_600_000));
+                tokio::select! {
+                    () = tokio::time::sleep(long) => {}
+                    _ = cancel.wait_for(|cancel| *cancel) => {
+                        end = End::Cancelled;
+                        break;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    let [stdout, stderr] = written;
+    Outcome {
+        stdout,
+        stderr,
+        ..outcome(end)
+    }
+}
+
+#[async_trait]
+impl Driver for Scripted {
+    fn name(&self) -> &'static str {
+        "scripted"
+    }
+
+    fn lifetime(&self) -> Lifetime {
+        self.lifetime
+    }
+
+    async fn submit(&self, spec: &TaskSpec, options: &SubmitOptions) -> Result<Ticket, DriverError> {
+        self.attempts.fetch_add(1, Ordering::SeqCst);
+        if self.down.load(Ordering::SeqCst) {
+            return Err(is_down());
+        }
+        let id = options.id.clone().expect("the service names its tasks");
+        let ticket = Ticket {
+            driver: self.name().to_owned(),
+            id: id.clone(),
+        };
+        let mut jobs = self.jobs.lock().unwrap();
+        if !jobs.contains_key(&id) {
+            let (told, ended) = watch::channel(None);
+            let (cancel, cancelled) = watch::channel(false);
+            let log = Arc::new(LogWriter::new());
+            let job = Job {
+                ended,
+                cancel,
+                log: Arc::clone(&log),
+            };
+            jobs.insert(id.clone(), job);
+            self.started.lock().unwrap().push(id);
+            let (code, running, most) = (
+                spec.python_code.clone(),
+                Arc::clone(&self.running),
+                Arc::clone(&self.most),
+            );
+            tokio::spawn(async move {
+                most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                let outcome = perform(&code, &log, cancelled).await;
+                running.fetch_sub(1, Ordering::SeqCst);
+                log.close();
+                told.send_replace(Some(outcome));
+            });
+        }
+        drop(jobs);
+        if self.mute.load(Ordering::SeqCst) {
+            return Err(is_down());
+        }
+        Ok(ticket)
+    }
+
+    async fn wait(&self, ticket: &Ticket) -> Result<Outcome, DriverError> {
+        if self.deaf.load(Ordering::SeqCst) {
+            return Err(is_down());
+        }
+        let mut ended = self.find(ticket, |job| job.ended.clone())?;
+        let gone = |_| DriverError::UnknownTicket(ticket.clone());
+        let outcome = ended.wait_for(Option::is_some).await.map_err(gone)?.clone();
+        Ok(outcome.unwrap())
+    }
+
+    async fn settle(&self, ticket: &Ticket) -> Result<Outcome, DriverError> {
+        let mut outcome = self.wait(ticket).await?;
+        outcome.timeline.push(Phase::PythonPublish, Lane::Publish, 1100, 500);
+        Ok(outcome)
+    }
+
+    async fn cancel(&self, ticket: &Ticket) -> Result<(), DriverError> {
+        if self.down.load(Ordering::SeqCst) {
+            return Err(is_down());
+        }
+        self.find(ticket, |job| job.cancel.send_replace(true)).map(|_| ())
+    }
+
+    fn preparing(&self, ticket: &Ticket) -> Result<watch::Receiver<Option<Phase>>, DriverError> {
+        self.find(ticket, |_| watch::channel(None).1)
+    }
+
+    fn logs(&self, ticket: &Ticket) -> Result<LogReader, DriverError> {
+        self.find(ticket, |job| job.log.reader())
+    }
+
+    fn forget(&self, ticket: &Ticket) {
+        self.jobs.lock().unwrap().remove(&ticket.id);
+    }
+
+    async fn fresh_epoch(&self) -> Result<Epoch, DriverError> {
+        Err(is_down())
+    }
+
+    async fn discard_epoch(&self, _: &Epoch) -> Result<(), DriverError> {
+        Err(is_down())
+    }
+}
