@@ -1,0 +1,57 @@
+//! `cache` and what it can do.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{Cluster, DriverName, Local};
+
+/// `cache`
+#[derive(Debug, Args)]
+pub struct Cache {
+    /// What to do
+    #[command(subcommand)]
+    pub command: CacheCommand,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Whose caches: this machine's, or a cluster's
+    #[arg(long, value_enum, default_value = "local", global = true)]
+    pub driver: DriverName,
+    /// Which caches of this machine
+    #[command(flatten)]
+    pub local: Local,
+    /// Which cluster, with `--driver kube`
+    #[command(flatten)]
+    pub cluster: Cluster,
+}
+
+/// `cache …`
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// Bytes, inodes and directory entries of each layer
+    Usage,
+    /// Prepare environments without running anything
+    Warm {
+        /// Python package; may be repeated
+        #[arg(long, value_name = "REQUIREMENT", allow_hyphen_values = true)]
+        dep: Vec<String>,
+        /// Requirements file
+        #[arg(long, value_name = "FILE")]
+        requirements: Option<PathBuf>,
+        /// System package; may be repeated
+        #[arg(long, value_name = "NAME")]
+        system: Vec<String>,
+    },
+    /// Evict what was used least recently, and delete what nothing refers to
+    Gc {
+        /// Bytes each volume may hold afterwards, such as 10GiB; 0 keeps nothing that is not in use
+        #[arg(long, value_name = "SIZE", value_parser = crate::cache::parse_size)]
+        max_bytes: Option<u64>,
+        /// Inodes each volume may hold afterwards
+        #[arg(long, value_name = "N")]
+        max_inodes: Option<u64>,
+    },
+    /// Check every environment and every store path against its record
+    Verify,
+}
