@@ -136,6 +136,8 @@ impl Maker<'_> {
         let mut content = tree.clone();
         content.add("packages", root.packages);
         content.add("arguments", brought.nix);
+        // What normal form is decides over the id as well.
+        content.add("form", [include_str!("archive.rs"), include_str!("normal.rs")].concat());
         let reference = [REPOSITORY, ":", &content.hash().to_hex()[..16]].concat();
         let known = remembered::of_reference(checkout, &reference).filter(|_| !self.is_anew);
         let (id, sizes) = match present(self.engine, known).await? {

@@ -13,14 +13,13 @@ use std::io::IsTerminal;
 
 use anyhow::{Context as _, Result};
 
-pub use archive::Sizes;
 pub use base::Base;
 pub use build::{Order, Rebuild, ensure};
 pub use remembered::Built;
 
 use crate::checkout::Checkout;
 use crate::docker::Engine;
-use crate::exit::Exit;
+use crate::exit::{Exit, Expected};
 use crate::flags;
 use talk::Talk;
 
@@ -47,6 +46,12 @@ pub fn overridden() -> Option<String> {
 /// # Errors
 /// There is no Docker engine, a tool or the base cannot be had, or the build fails.
 pub fn run(flags: &flags::Image) -> Result<Exit> {
+    if !(flags.warm.is_empty() && flags.warm_system.is_empty()) {
+        return Err(Expected::usage(
+            "--warm and --warm-system are not built yet\n\
+             hint: `cargo xtask cache warm --driver kube` fills a cluster's volumes, which outlive the cluster",
+        ));
+    }
     let checkout = Checkout::find()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
