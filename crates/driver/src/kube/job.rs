@@ -109,7 +109,7 @@ impl Running {
             match step {
                 Step::Ended(ended) => return Ok(ended),
                 Step::Failed(failure) => {
-                    self.clear_away(&sight);
+                    self.clear_away(&sight).await;
                     return Err(failure);
                 }
                 Step::Ask => {
@@ -124,7 +124,8 @@ impl Running {
                 _ = self.following.sight.changed() => {}
                 () = cancelled(cancel), if self.cancelled.is_none() => {
                     self.cancelled = Some(self.since.elapsed());
-                    self.delete(&sight);
+                    let (shared, name) = (Arc::clone(&self.shared), self.name.clone());
+                    tokio::spawn(async move { delete(&shared, &name, pod_name(&sight)).await });
                 }
                 () = tokio::time::sleep(bounds.next(self.since.elapsed())) => {}
             }
@@ -148,26 +149,27 @@ impl Running {
         }
     }
 
-    /// Keeps what has not ended by itself from beginning later; leaves the rest for people to look at.
-    fn clear_away(&self, sight: &Sight) {
-        let over = sight.is_over() || sight.job.has_ended();
-        if !over {
-            self.delete(sight);
+    /// Keeps what has not ended by itself from beginning later; leaves the rest for people to look at. It is waited for:
+    /// the process may end as soon as it has the outcome.
+    async fn clear_away(&self, sight: &Sight) {
+        if !sight.is_over() && !sight.job.has_ended() {
+            delete(&self.shared, &self.name, pod_name(sight)).await;
         }
     }
+}
 
-    fn delete(&self, sight: &Sight) {
-        let (shared, name) = (Arc::clone(&self.shared), self.name.clone());
-        let pod = sight.pod.as_ref().map(|pod| pod.name.clone());
-        tokio::spawn(async move {
-            let pod = async {
-                match &pod {
-                    Some(pod) => shared.cluster.delete_pod(pod).await,
-                    None => Ok(()),
-                }
-            };
-            // Where the cluster does not answer, the Job's own deadline ends it.
-            let _ = tokio::join!(shared.cluster.delete_job(&name), pod);
-        });
-    }
+fn pod_name(sight: &Sight) -> Option<String> {
+    sight.pod.as_ref().map(|pod| pod.name.clone())
+}
+
+/// Deletes a Job, and its pod rather now than when the garbage collector comes to it.
+async fn delete(shared: &Shared, job: &str, pod: Option<String>) {
+    let pod = async {
+        match &pod {
+            Some(pod) => shared.cluster.delete_pod(pod).await,
+            None => Ok(()),
+        }
+    };
+    // Where the cluster does not answer, the Job's own deadline ends it.
+    let _ = tokio::join!(shared.cluster.delete_job(job), pod);
 }

@@ -20,12 +20,15 @@ use tokio::task::JoinSet;
 
 use super::cluster::Cluster;
 use super::names::TASK_CONTAINER;
+use super::retry::{ANSWER, PATIENCE};
 use crate::log::{LogWriter, Stream};
 
-/// How long the last output may take after the container's end.
+/// How long the last output may take after the container's end, while the cluster answers.
 const LAST_OUTPUT: Duration = Duration::from_secs(5);
-/// Pause before a log that broke off is asked for again.
-const PAUSE: Duration = Duration::from_millis(200);
+/// First pause before a log that broke off is asked for again.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A log that ends while its container seems to run: how long its end may take to be shown.
 const END_SHOWN: Duration = Duration::from_secs(2);
 
@@ -52,6 +55,8 @@ pub struct Received {
     pub bytes: u64,
     /// When a stream last ended by itself.
     pub ended: Option<Instant>,
+    /// True while the cluster does not answer.
+    pub is_cut_off: bool,
 }
 
 /// One container's log being followed.
@@ -99,11 +104,15 @@ impl Tail {
     pub async fn finish(mut self, passed: Option<[Output; 2]>) -> (Received, Option<String>) {
         let expected = passed.map(|passed| passed.map(|output| output.passed_bytes));
         self.container.send_replace(Container::Ended(expected));
-        let in_time = tokio::time::timeout(LAST_OUTPUT, async {
-            while self.following.join_next().await.is_some() {}
-        });
-        // What did not come in time is told below.
-        let _ = in_time.await;
+        let began = Instant::now();
+        loop {
+            let whole = async { while self.following.join_next().await.is_some() {} };
+            let in_time = tokio::time::timeout(LAST_OUTPUT, whole).await.is_ok();
+            // An API server that restarts has the log when it is back. What does not come at all is told below.
+            if in_time || !self.received.borrow().is_cut_off || began.elapsed() > PATIENCE {
+                break;
+            }
+        }
         let received = *self.received.borrow();
         let expected: u64 = expected.iter().flatten().sum();
         let missing = expected.checked_sub(received.bytes).filter(|missing| *missing > 0);
@@ -165,24 +174,33 @@ impl Source {
     async fn lane(&self, lane: Lane) -> Result<(), NotSplit> {
         let mut container = self.container.clone();
         let mut got = 0;
+        let mut pause = FIRST_PAUSE;
         loop {
             let asked_in = *container.borrow_and_update();
-            match self.open(lane, asked_in == Container::Runs).await {
+            let read = match self.open(lane, asked_in == Container::Runs).await {
                 Ok(stream) => {
-                    let whole = self.read(stream, lane, &mut got, &mut container).await;
-                    if whole || asked_in != Container::Runs {
-                        return Ok(());
-                    }
-                    // It ended with its container, or broke off: then it is asked for again.
+                    pause = FIRST_PAUSE;
+                    self.read(stream, lane, &mut got, &mut container).await
+                }
+                Err(OpenError::NotSplit) => return Err(NotSplit),
+                Err(OpenError::Gone) if asked_in != Container::Runs => return Ok(()),
+                Err(OpenError::Gone | OpenError::Broken) => Read::Broken,
+            };
+            match read {
+                Read::Whole => return Ok(()),
+                Read::End if asked_in != Container::Runs => return Ok(()),
+                Read::End => {
+                    // It ended with its container, whose end is about to be shown, or was cut off politely.
                     let shown = container.wait_for(|state| *state != Container::Runs);
                     let shown = tokio::time::timeout(END_SHOWN, shown).await.map(|shown| shown.is_ok());
                     if shown == Ok(false) || self.is_whole(lane, got, &container) {
                         return Ok(());
                     }
                 }
-                Err(OpenError::NotSplit) => return Err(NotSplit),
-                Err(OpenError::Gone) if asked_in != Container::Runs => return Ok(()),
-                Err(OpenError::Gone | OpenError::Broken) => tokio::time::sleep(PAUSE).await,
+                Read::Broken => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
             }
         }
     }
@@ -194,31 +212,34 @@ impl Source {
         }
     }
 
-    /// Reads what the log holds beyond what has been got already. True where nothing more can come.
+    /// Reads what the log holds beyond what has been got already.
     async fn read(
         &self,
         mut stream: impl AsyncRead + Unpin,
         lane: Lane,
         got: &mut u64,
         container: &mut watch::Receiver<Container>,
-    ) -> bool {
+    ) -> Read {
         let mut buffer = vec![0; 64 << 10];
         let mut known = *got;
         loop {
             if self.is_whole(lane, *got, container) {
-                return true;
+                return Read::Whole;
             }
             let read = tokio::select! {
                 read = stream.read(&mut buffer) => read,
                 changed = container.changed() => match changed {
                     Ok(()) => continue,
-                    Err(_) => return true,
+                    Err(_) => return Read::Whole,
                 },
             };
             let count = match read {
                 Ok(0) => break,
                 Ok(count) => count,
-                Err(_) => return false,
+                Err(_) => {
+                    self.cut_off(true);
+                    return Read::Broken;
+                }
             };
             // A log is asked for from its beginning each time; what has been got before is passed over.
             let skipped = usize::try_from(known).map_or(count, |known| known.min(count));
@@ -233,7 +254,15 @@ impl Source {
         }
         self.received
             .send_modify(|received| received.ended = Some(Instant::now()));
-        self.is_whole(lane, *got, container)
+        if self.is_whole(lane, *got, container) {
+            Read::Whole
+        } else {
+            Read::End
+        }
+    }
+
+    fn cut_off(&self, is_cut_off: bool) {
+        self.received.send_modify(|received| received.is_cut_off = is_cut_off);
     }
 
     async fn open(&self, lane: Lane, follow: bool) -> Result<impl AsyncRead + Unpin + use<>, OpenError> {
@@ -248,7 +277,17 @@ impl Source {
             .map_err(|_| OpenError::Broken)?;
         let target = format!("{}{}", request.uri(), lane.query());
         *request.uri_mut() = target.parse().map_err(|_| OpenError::Broken)?;
-        let opened = self.cluster.client.request_stream(request).await;
+        let opening = self.cluster.client.request_stream(request);
+        let Ok(opened) = tokio::time::timeout(ANSWER, opening).await else {
+            self.cut_off(true);
+            return Err(OpenError::Broken);
+        };
+        let answered = match &opened {
+            Ok(_) => true,
+            Err(kube::Error::Api(status)) => status.code < 500,
+            Err(_) => false,
+        };
+        self.cut_off(!answered);
         match opened {
             Ok(stream) => {
                 if lane != Lane::Both {
@@ -271,6 +310,16 @@ impl Source {
 
 /// The cluster does not tell the streams apart.
 struct NotSplit;
+
+/// How reading one connection came to its end.
+enum Read {
+    /// Everything has come.
+    Whole,
+    /// The log ended.
+    End,
+    /// The connection did.
+    Broken,
+}
 
 enum OpenError {
     NotSplit,
