@@ -1,7 +1,5 @@
 //! Reports of a run on a cluster: what a client sees told from what goes on inside a pod, and what such a record holds.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
-
 mod fixture;
 
 use std::path::Path;

@@ -81,7 +81,7 @@ fn against_peer(record: &RunRecord, name: &str, kind: FigureKind, peer: Peer, ou
         .peers
         .iter()
         .filter(|sample| sample.scenario == name && sample.peer == peer)
-        .filter_map(|sample| compared_us(sample))
+        .filter_map(compared_us)
         .collect();
     // The full name is a sentence about the peer; in a figure the kind says the rest.
     let short = match peer {
