@@ -41,6 +41,13 @@ const NEVER: [(&str, &[&str]); 5] = [
 /// Dependency → how many files of the repository may name it: one place to look when it changes.
 const ONE_FILE: [(&str, usize); 2] = [("bollard::", 1), ("rusqlite::", 1)];
 
+/// What only one file of xtask, named here, may say: another cluster library or another kind changes one file.
+const ONE_FILE_OF_XTASK: [(&str, &str); 3] = [
+    ("use kube::", "xtask/src/cluster/api.rs"),
+    ("use k8s_openapi::", "xtask/src/cluster/api.rs"),
+    ("find(\"kind\")", "xtask/src/cluster/kind.rs"),
+];
+
 /// What a library crate never does: it has no terminal, no process and no environment of its own.
 const LIBRARY_NEVER: [&str; 8] = [
     "println!",
@@ -203,6 +210,14 @@ fn each_foreign_interface_has_one_home() {
             .collect();
         if homes.len() > most {
             problems.push(format!("{pattern} is used in {homes:?}, at most {most} file may"));
+        }
+    }
+    for (pattern, home) in ONE_FILE_OF_XTASK {
+        let others = tree
+            .rust()
+            .filter(|file| file.starts_with("xtask/src") && !file.ends_with(home));
+        for file in others.filter(|file| tree.shipped(file).contains(pattern)) {
+            problems.push(format!("{}: only {home} may say `{pattern}`", file.display()));
         }
     }
     report(&problems);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -15,7 +16,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::facts::{ClaimFacts, NodeFacts, TaskPod, VolumeFacts};
-use super::objects::{Examined, Refusal, changed_fields, conflict_of};
+use super::objects::{Examined, Refusal, changed_fields, conflict_of, describe};
 
 /// What owns the fields of our objects.
 pub const FIELD_MANAGER: &str = "hybrid-cache";
@@ -258,6 +259,12 @@ impl ClusterApi {
         let Some(live) = live? else {
             return Ok(Examined::Absent);
         };
+        if live
+            .pointer("/metadata/deletionTimestamp")
+            .is_some_and(Value::is_string)
+        {
+            return Ok(Examined::Leaving);
+        }
         Ok(match applied? {
             Ok(applied) => match changed_fields(&live, &applied) {
                 fields if fields.is_empty() => Examined::Same,
@@ -330,6 +337,17 @@ impl ClusterApi {
         Ok(true)
     }
 
+    /// Deletes every Job with a label, and with them their pods and what they own.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses.
+    pub async fn delete_jobs(&self, namespace: &str, label: &str) -> Result<()> {
+        let jobs: Api<Job> = Api::namespaced(self.client.clone(), namespace);
+        let (how, which) = (DeleteParams::background(), ListParams::default().labels(label));
+        let deleted = jobs.delete_collection(&how, &which);
+        self.ask("its Jobs to be deleted", deleted).await.map(|_| ())
+    }
+
     fn place_of(&self, object: &Value) -> Result<(Api<DynamicObject>, String)> {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
         let kind = text("/kind").context("an object without a kind")?;
@@ -347,16 +365,6 @@ impl ClusterApi {
 
 fn plain(object: &impl serde::Serialize) -> Value {
     serde_json::to_value(object).unwrap_or_default()
-}
-
-/// `PersistentVolumeClaim argo/uv-cache-pvc`
-pub fn describe(object: &Value) -> String {
-    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
-    let (kind, name) = (text("/kind").unwrap_or("object"), text("/metadata/name").unwrap_or("?"));
-    match text("/metadata/namespace") {
-        Some(namespace) => format!("{kind} {namespace}/{name}"),
-        None => format!("{kind} {name}"),
-    }
 }
 
 /// The kinds that the manifests hold, without asking the server which it knows.

@@ -6,14 +6,15 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::api::{ClusterApi, describe};
+use super::api::ClusterApi;
 use super::making::KindCluster;
 use super::manifests::{self, VolumeSource};
 use super::node::{self, Folder};
+use super::objects::describe;
 use super::plan::{self, Decision, Leave};
 use super::state::{Record, Stage};
 use super::talk::Talk;
-use super::{place, runtime};
+use super::{DRIVER_LABEL, NAMESPACE, place, runtime};
 use crate::checkout::Checkout;
 use crate::exit::{Exit, Expected};
 use crate::flags;
@@ -43,7 +44,7 @@ async fn delete(checkout: &Checkout, flags: &flags::Down, talk: &mut Talk) -> Re
     let name = &flags.cluster.name;
     let mut cluster = KindCluster::observe(checkout, name, talk).await?;
     let volumes = cluster.volumes(None)?;
-    let todo = cluster.plan(&volumes, Leave::Everything);
+    let todo = cluster.plan(&volumes, None, Leave::Everything).await?;
     if todo.decision == Decision::Conflict {
         return Err(Expected::prerequisite(format!(
             "kind cluster {name} was not made by this program, so it stays\nhint: `kind delete cluster --name {name}` deletes it"
@@ -129,6 +130,8 @@ async fn empty(api: &ClusterApi, checkout: &Checkout, with_claims: bool, talk: &
     let mut objects = manifests::objects(checkout, &VolumeSource::StorageClass(None))?;
     objects.push(manifests::certificates(""));
     objects.push(manifests::state(&Value::Null));
+    // A claim is not gone before the pods that mount it are, those that have ended included.
+    api.delete_jobs(NAMESPACE, DRIVER_LABEL).await?;
     let (mut deleted, mut kept) = (0, Vec::new());
     for object in objects.iter().rev() {
         let stays = match object["kind"].as_str() {

@@ -11,7 +11,7 @@ use super::api::ClusterApi;
 use super::facts::ClaimFacts;
 use super::manifests::{self, VolumeSource};
 use super::node::{self, Folder};
-use super::objects::{Examined, Refusal};
+use super::objects::{Examined, Refusal, explain_leaving};
 use super::plan::{self, Decision, Leave, Planned, Remembered};
 use super::talk::Talk;
 use super::{NAMESPACE, NIX_CLAIM, PYTHON_CLAIM, certificates};
@@ -115,9 +115,10 @@ impl Inside {
     /// Something stands in the way, explained; or the server refuses.
     pub async fn apply(&self, api: &ClusterApi, leave: Leave, talk: &mut Talk) -> Result<()> {
         for (object, examined) in &self.objects {
-            let name = super::api::describe(object);
+            let name = super::objects::describe(object);
             match examined {
                 Examined::Same => continue,
+                Examined::Leaving => return Err(Expected::prerequisite(explain_leaving(object))),
                 Examined::Absent | Examined::Differs(_) => {
                     talk.hear(&name);
                     refused(object, api.apply(object).await?)?;

@@ -1,7 +1,7 @@
 //! A kind cluster of ours: observed, made, started again, made anew.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -74,6 +74,7 @@ impl KindCluster {
         let mut container = NodeContainer {
             id: found.id,
             state: found.state,
+            image: found.image,
             mounts_our_folder: None,
             ready: None,
         };
@@ -134,15 +135,34 @@ impl KindCluster {
         }
     }
 
-    /// What has to be done to it.
-    pub fn plan(&self, volumes: &std::path::Path, leave: Leave) -> Planned {
-        plan::cluster(
-            &self.name,
-            self.container.as_ref(),
-            self.record.as_ref(),
+    /// What has to be done to it. `image` is a reference, or an archive.
+    ///
+    /// # Errors
+    /// The archive is none.
+    pub async fn plan(&self, volumes: &Path, image: Option<&str>, leave: Leave) -> Result<Planned> {
+        let other_image = self.other_image(image).await?;
+        let asked = plan::Asked {
+            name: &self.name,
             volumes,
+            other_image: other_image.as_deref(),
             leave,
-        )
+        };
+        Ok(plan::cluster(asked, self.container.as_ref(), self.record.as_ref()))
+    }
+
+    /// The node image that was asked for, where the node was made from another. A name may have moved on to another image
+    /// since then, so images are compared and not names.
+    async fn other_image(&self, asked: Option<&str>) -> Result<Option<String>> {
+        let (Some(asked), Some(container)) = (asked, &self.container) else {
+            return Ok(None);
+        };
+        let asked = match Path::new(asked) {
+            archive if archive.is_file() => node_archive::reference(archive)?,
+            _ => asked.to_owned(),
+        };
+        let (new, old) = tokio::try_join!(self.engine.image(&asked), self.engine.image(&container.image))?;
+        let same = asked == container.image || new.is_some() && new.map(|image| image.id) == old.map(|image| image.id);
+        Ok((!same).then_some(asked))
     }
 
     /// Does it. A conflict is an error.
@@ -213,7 +233,7 @@ impl KindCluster {
         &mut self,
         checkout: &Checkout,
         asked: Option<&str>,
-        volumes: &std::path::Path,
+        volumes: &Path,
         talk: &mut Talk,
     ) -> Result<()> {
         let image = self.node_image(checkout, asked, talk).await?;

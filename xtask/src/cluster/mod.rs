@@ -32,4 +32,6 @@ pub const CERTIFICATES: &str = "hybrid-cache-certificates";
 /// User and group of every container, and owner of the volumes' folders.
 pub const OWNER: u32 = 10001;
 /// Label of everything the kube driver makes.
+pub const DRIVER_LABEL: &str = "app.kubernetes.io/managed-by=hybrid-cache";
+/// Label of the pods of tasks.
 pub const TASK_LABEL: &str = "app.kubernetes.io/managed-by=hybrid-cache,app.kubernetes.io/component=task";

@@ -11,6 +11,8 @@ pub enum Examined {
     Same,
     /// These fields would change.
     Differs(Vec<String>),
+    /// It is being deleted, and waits for something.
+    Leaving,
     /// It would not be taken.
     Refused(Refusal),
 }
@@ -35,6 +37,29 @@ pub struct FieldConflict {
     pub field: String,
 }
 
+/// `PersistentVolumeClaim argo/uv-cache-pvc`
+pub fn describe(object: &Value) -> String {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+    let (kind, name) = (text("/kind").unwrap_or("object"), text("/metadata/name").unwrap_or("?"));
+    match text("/metadata/namespace") {
+        Some(namespace) => format!("{kind} {namespace}/{name}"),
+        None => format!("{kind} {name}"),
+    }
+}
+
+/// For a person: what an object that is being deleted waits for.
+pub fn explain_leaving(object: &Value) -> String {
+    let name = describe(object);
+    let what = match object["kind"].as_str() {
+        Some("PersistentVolumeClaim" | "PersistentVolume") => {
+            "it waits for the pods that mount it, those that have ended included\nhint: `kubectl delete jobs -n argo -l \
+             app.kubernetes.io/managed-by=hybrid-cache` deletes them; then run this again"
+        }
+        _ => "it waits for what is in it, or for its finalizers\nhint: run this again when it is gone",
+    };
+    format!("{name} is being deleted: {what}")
+}
+
 /// Reads the cause of a conflict: `conflict with "kubectl-edit" using v1`.
 pub fn conflict_of(field: &str, message: &str) -> FieldConflict {
     FieldConflict {
@@ -46,7 +71,7 @@ pub fn conflict_of(field: &str, message: &str) -> FieldConflict {
 impl Refusal {
     /// For a person: what stands against `object`, and the next step.
     pub fn explain(&self, object: &Value) -> String {
-        let name = super::api::describe(object);
+        let name = describe(object);
         match self {
             Refusal::Conflict(conflicts) => {
                 let fields: Vec<_> = conflicts

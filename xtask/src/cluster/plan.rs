@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::OWNER;
 use super::node::Folder;
-use super::objects::{Examined, Refusal};
+use super::objects::{Examined, Refusal, explain_leaving};
 use super::state::{Record, Stage};
 
 /// What there is to do for one step.
@@ -75,69 +75,85 @@ pub struct NodeContainer {
     pub id: String,
     /// `running`, `exited`…
     pub state: String,
+    /// The node image it was made from.
+    pub image: String,
     /// Whether our folder is mounted into it; none where it does not run.
     pub mounts_our_folder: Option<bool>,
     /// Whether Kubernetes says it is Ready; none where nothing answers.
     pub ready: Option<bool>,
 }
 
+/// What a person asked for of a kind cluster.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The folder of this machine that shall keep its volumes.
+    pub volumes: &'a Path,
+    /// The node image, where one was named that is not the node's.
+    pub other_image: Option<&'a str>,
+    /// What may be deleted.
+    pub leave: Leave,
+}
+
 /// What has to be done to the cluster.
-pub fn cluster(
-    name: &str,
-    container: Option<&NodeContainer>,
-    record: Option<&Record>,
-    volumes: &Path,
-    leave: Leave,
-) -> Planned {
+pub fn cluster(asked: Asked<'_>, container: Option<&NodeContainer>, record: Option<&Record>) -> Planned {
+    let name = asked.name;
     let planned = |decision, what: String| Planned::new("cluster", decision, what);
     let Some(container) = container else {
         return planned(Decision::Create, format!("kind cluster {name} is not there"));
     };
-    if leave == Leave::OnlyWhatCanChange {
-        return planned(
-            Decision::Replace,
-            format!("--recreate: cluster {name} and everything in it goes, the caches stay"),
-        );
-    }
-    let stage = record.map(|record| &record.stage);
-    if stage == Some(&Stage::Creating) && container.mounts_our_folder != Some(false) {
+    let half_made = record.is_some_and(|record| record.stage == Stage::Creating);
+    if half_made && container.mounts_our_folder != Some(false) {
         let what = format!("making cluster {name} was interrupted; nothing was in it yet");
         return planned(Decision::Replace, what);
     }
-    let ours = match stage {
-        Some(Stage::Complete { node }) if *node == container.id => true,
-        // The record is lost or belongs to an earlier cluster: our folder in its node shows whose it is.
-        _ => container.mounts_our_folder == Some(true),
-    };
-    if !ours {
-        return planned(
-            Decision::Conflict,
-            format!(
-                "a kind cluster {name} is there that this program did not make\nhint: choose another name with --name, \
-                 use it as it is with --context kind-{name}, or delete it and make ours with --recreate"
-            ),
-        );
-    }
-    let moved = record.is_some_and(|record| record.volumes != volumes && record.stage != Stage::Down);
-    match (container.state.as_str(), container.ready) {
-        _ if moved => planned(
-            Decision::Conflict,
-            format!(
-                "cluster {name} keeps its volumes in another folder than {}\nhint: a mount cannot change in place; with \
-                 --recreate the cluster is made again with the other folder, and the caches in the old one stay there",
-                volumes.display()
-            ),
-        ),
-        ("running", Some(true)) => planned(Decision::Nothing, format!("kind cluster {name} is Ready")),
-        ("running", _) => planned(
+    let recreating = asked.leave == Leave::OnlyWhatCanChange;
+    match (obstacle(asked, container, record), container.ready == Some(true)) {
+        (None, true) => planned(Decision::Nothing, format!("kind cluster {name} is Ready")),
+        (Some(obstacle), _) if !recreating => planned(Decision::Conflict, obstacle),
+        (_, _) if recreating => {
+            let what =
+                format!("--recreate: cluster {name} goes with everything in it; the caches on this machine stay");
+            planned(Decision::Replace, what)
+        }
+        (_, _) if container.state == "running" => planned(
             Decision::Change,
             format!("kind cluster {name} runs, but is not Ready yet"),
         ),
-        (state, _) => planned(
-            Decision::Change,
-            format!("the node of kind cluster {name} is {state}, it is started"),
-        ),
+        (_, _) => {
+            let state = &container.state;
+            planned(
+                Decision::Change,
+                format!("the node of kind cluster {name} is {state}, it is started"),
+            )
+        }
     }
+}
+
+/// What about a cluster cannot be changed in place, with the next step.
+fn obstacle(asked: Asked<'_>, container: &NodeContainer, record: Option<&Record>) -> Option<String> {
+    let name = asked.name;
+    let complete = record.filter(|record| matches!(&record.stage, Stage::Complete { node } if *node == container.id));
+    // Where the record is lost or belongs to an earlier cluster, our folder in its node shows whose it is.
+    if complete.is_none() && container.mounts_our_folder != Some(true) {
+        return Some(format!(
+            "a kind cluster {name} is there that this program did not make\nhint: choose another name with --name, use \
+             it as it is with --context kind-{name}, or delete it with everything in it and make ours with --recreate"
+        ));
+    }
+    if complete.is_some_and(|record| record.volumes != asked.volumes) {
+        return Some(format!(
+            "cluster {name} keeps its volumes in another folder than {}\nhint: a mount cannot change in place; with \
+             --recreate the cluster is made again with the other folder, and the caches in the old one stay there",
+            asked.volumes.display()
+        ));
+    }
+    let other = asked.other_image?;
+    Some(format!(
+        "cluster {name} was made from {}, not from {other}\nhint: with --recreate it is made again; the caches stay",
+        container.image
+    ))
 }
 
 /// What has to be done about the image on the node. `reference` is there as `id` in the engine.
@@ -154,7 +170,7 @@ pub fn objects(examined: &[(serde_json::Value, Examined)], leave: Leave) -> Vec<
     let mut planned = Vec::new();
     let mut same = 0;
     for (object, examined) in examined {
-        let name = super::api::describe(object);
+        let name = super::objects::describe(object);
         let recreating = leave == Leave::OnlyWhatCanChange;
         planned.push(match examined {
             Examined::Same => {
@@ -162,6 +178,7 @@ pub fn objects(examined: &[(serde_json::Value, Examined)], leave: Leave) -> Vec<
                 continue;
             }
             Examined::Absent => Planned::new(STEP, Decision::Create, name),
+            Examined::Leaving => Planned::new(STEP, Decision::Conflict, explain_leaving(object)),
             Examined::Differs(fields) => Planned::new(STEP, Decision::Change, format!("{name}: {}", fields.join(", "))),
             Examined::Refused(Refusal::Conflict(_)) if recreating => Planned::new(
                 STEP,
@@ -240,8 +257,12 @@ pub struct Remembered {
 /// Whether the inner folders of the volumes have to be made. `claims` is the pair of claims there is now.
 pub fn volumes(remembered: &Remembered, claims: Option<&str>, folders: Option<&[Folder]>) -> Planned {
     const STEP: &str = "volumes";
-    // On a kind node one can look; elsewhere what is remembered has to do.
-    let emptied = folders.is_some_and(|folders| folders.iter().any(|folder| folder.entries.is_empty()));
+    // On a kind node one can look; elsewhere what is remembered has to do. The Python volume is mounted by its root.
+    let lost = |folder: &Folder| match folder.name.as_str() {
+        "system" => !folder.entries.iter().any(|entry| entry == ".nix-portable"),
+        _ => folder.owner.is_none(),
+    };
+    let emptied = folders.is_some_and(|folders| folders.iter().any(lost));
     match claims {
         Some(claims) if remembered.volumes.as_deref() == Some(claims) && !emptied => {
             Planned::new(STEP, Decision::Nothing, "both claims are Bound and have their folders")

@@ -3,12 +3,14 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use comfy_table::Table;
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
 use hybrid_cache_driver::{Driver, DriverError, SubmitOptions};
 use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::{End, Outcome, Phase, TaskSpec};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::api::ClusterApi;
@@ -74,9 +76,17 @@ async fn other_up(checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Re
 }
 
 async fn kind_up(checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Result<Exit> {
+    // Asked on the side: none of the three waits for another where there is nothing to do.
+    let image = if flags.plan { None } else { start_image(checkout) };
     let observed = KindCluster::observe(checkout, &flags.cluster.name, talk);
     let (mut cluster, network) = tokio::try_join!(observed, place::network(checkout))?;
-    let todo = cluster.plan(&cluster.volumes(flags.volumes_dir.as_ref())?, leave(flags));
+    let volumes = cluster.volumes(flags.volumes_dir.as_ref())?;
+    let todo = cluster
+        .plan(&volumes, flags.node_image.as_deref(), leave(flags))
+        .await?;
+    if !flags.plan && todo.decision == Decision::Conflict {
+        return Err(Expected::prerequisite(todo.what));
+    }
     if flags.plan {
         let image = plan_image(checkout, &cluster.engine).await?;
         let reference = image::reference(checkout).unwrap_or_else(|| "the image".to_owned());
@@ -92,8 +102,8 @@ async fn kind_up(checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Res
         };
         return up.go_on(checkout, vec![todo, image], talk).await;
     }
+    let image = finish_image(image, &cluster.engine, talk).await?;
     cluster.act(&todo, checkout, flags, talk).await?;
-    let image = provide_image(checkout, &cluster.engine, talk).await?;
     let up = Up {
         api: cluster.api().await?,
         config: place::config_of(image, network),
@@ -105,23 +115,41 @@ async fn kind_up(checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Res
     Ok(exit)
 }
 
-/// The image in the engine: the one that a person names, pulled where it is not there; else ours, built where anything
-/// that goes in has changed.
-async fn provide_image(checkout: &Checkout, engine: &Engine, talk: &mut Talk) -> Result<String> {
-    let Some(named) = image::overridden() else {
-        let order = image::Order {
-            base: image::Base::PublicOrDebian,
-            ..image::Order::default()
-        };
-        let built = image::ensure(checkout, engine, &order).await?;
-        talk.skip("image", &built.reference);
-        return Ok(built.reference);
+/// Begins to look for our image, and to build it where anything that goes in has changed, on a thread of its own: most of
+/// that is waiting for other programs. None where a person names another image.
+fn start_image(checkout: &Checkout) -> Option<JoinHandle<Result<image::Built>>> {
+    if image::overridden().is_some() {
+        return None;
+    }
+    let (checkout, runtime) = (checkout.clone(), Handle::current());
+    Some(tokio::task::spawn_blocking(move || {
+        runtime.block_on(async {
+            let order = image::Order {
+                base: image::Base::PublicOrDebian,
+                ..image::Order::default()
+            };
+            image::ensure(&checkout, &Engine::connect().await?, &order).await
+        })
+    }))
+}
+
+/// The image in the engine: ours, built; else the one that a person names, pulled where it is not there.
+async fn finish_image(
+    ours: Option<JoinHandle<Result<image::Built>>>,
+    engine: &Engine,
+    talk: &mut Talk,
+) -> Result<String> {
+    let named = match ours {
+        Some(built) => {
+            let built = built.await.context("building the image")??;
+            talk.skip("image", &built.reference);
+            return Ok(built.reference);
+        }
+        None => image::overridden().context("an image was named, and is not any more")?,
     };
     if engine.image(&named).await?.is_some() {
-        talk.skip(
-            "image",
-            &format!("{named}, which {} names, is in the Docker engine", image::OVERRIDE),
-        );
+        let what = format!("{named}, which {} names, is in the Docker engine", image::OVERRIDE);
+        talk.skip("image", &what);
     } else {
         talk.begin("image", &format!("pulling {named}, which {} names", image::OVERRIDE));
         engine.pull(&named, PULL, &mut |line| talk.hear(line)).await?;

@@ -24,7 +24,7 @@ fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
 #[test]
 fn every_object_can_be_applied_and_carries_our_label() {
     let objects = all();
-    let names: BTreeSet<_> = objects.iter().map(super::super::api::describe).collect();
+    let names: BTreeSet<_> = objects.iter().map(super::super::objects::describe).collect();
     assert_eq!(names.len(), objects.len(), "two objects of one name");
     for object in &objects {
         text(object, "/apiVersion");
@@ -121,7 +121,7 @@ fn nobody_gets_more_rights_than_a_driver_needs() {
 
 #[test]
 fn policies_select_the_pods_of_the_driver() {
-    let (key, value) = super::super::TASK_LABEL
+    let (key, value) = super::super::DRIVER_LABEL
         .split(',')
         .next()
         .unwrap()

@@ -9,6 +9,7 @@ fn container(state: &str, mounts_our_folder: Option<bool>, ready: Option<bool>) 
     NodeContainer {
         id: "new".into(),
         state: state.into(),
+        image: "node:1".into(),
         mounts_our_folder,
         ready,
     }
@@ -25,8 +26,17 @@ fn complete(node: &str) -> Record {
     record(Stage::Complete { node: node.into() })
 }
 
+fn asked(leave: Leave) -> Asked<'static> {
+    Asked {
+        name: "c",
+        volumes: Path::new("/v"),
+        other_image: None,
+        leave,
+    }
+}
+
 fn decide(container: Option<&NodeContainer>, record: Option<&Record>, leave: Leave) -> Decision {
-    cluster("c", container, record, Path::new("/v"), leave).decision
+    cluster(asked(leave), container, record).decision
 }
 
 #[test]
@@ -43,9 +53,11 @@ fn a_cluster_is_deleted_only_when_half_made_or_when_asked_for() {
         for container in [&ready, &dead] {
             let decision = decide(Some(container), record.as_ref(), Leave::Everything);
             assert_ne!(decision, Decision::Replace, "{container:?} {record:?}");
-            let decision = decide(Some(container), record.as_ref(), Leave::OnlyWhatCanChange);
-            assert_eq!(decision, Decision::Replace, "{container:?} {record:?}");
         }
+        let decision = decide(Some(&dead), record.as_ref(), Leave::OnlyWhatCanChange);
+        assert_eq!(decision, Decision::Replace, "{record:?}");
+        let decision = decide(Some(&ready), record.as_ref(), Leave::OnlyWhatCanChange);
+        assert_eq!(decision, Decision::Nothing, "it is as asked for: {record:?}");
     }
     let half = record(Stage::Creating);
     assert_eq!(decide(Some(&ready), Some(&half), Leave::Everything), Decision::Replace);
@@ -97,17 +109,23 @@ fn a_stopped_node_is_started() {
 }
 
 #[test]
-fn another_folder_for_the_volumes_is_no_silent_change() {
+fn another_folder_or_node_image_is_no_silent_change() {
     let ready = container("running", Some(true), Some(true));
-    let planned = cluster(
-        "c",
-        Some(&ready),
-        Some(&complete("new")),
-        Path::new("/w"),
-        Leave::Everything,
-    );
-    assert_eq!(planned.decision, Decision::Conflict);
-    assert!(planned.what.contains("--recreate"), "{}", planned.what);
+    let folder = |leave| Asked {
+        volumes: Path::new("/w"),
+        ..asked(leave)
+    };
+    let image = |leave| Asked {
+        other_image: Some("node:2"),
+        ..asked(leave)
+    };
+    for asked in [&folder as &dyn Fn(Leave) -> Asked<'static>, &image] {
+        let planned = cluster(asked(Leave::Everything), Some(&ready), Some(&complete("new")));
+        assert_eq!(planned.decision, Decision::Conflict);
+        assert!(planned.what.contains("--recreate"), "{}", planned.what);
+        let planned = cluster(asked(Leave::OnlyWhatCanChange), Some(&ready), Some(&complete("new")));
+        assert_eq!(planned.decision, Decision::Replace);
+    }
 }
 
 #[test]
@@ -120,6 +138,7 @@ fn objects_say_what_changes_and_what_stands_in_the_way() {
     let examined = [
         (object("Namespace"), Examined::Same),
         (object("Role"), Examined::Absent),
+        (object("PersistentVolumeClaim"), Examined::Leaving),
         (object("ResourceQuota"), Examined::Differs(vec![".spec.hard".into()])),
         (object("LimitRange"), Examined::Refused(conflict)),
         (
@@ -131,11 +150,11 @@ fn objects_say_what_changes_and_what_stands_in_the_way() {
     use Decision::{Change, Conflict, Create, Nothing, Replace};
     assert_eq!(
         decisions(Leave::Everything),
-        [Nothing, Create, Change, Conflict, Conflict]
+        [Nothing, Create, Conflict, Change, Conflict, Conflict]
     );
     assert_eq!(
         decisions(Leave::OnlyWhatCanChange),
-        [Nothing, Create, Change, Change, Replace]
+        [Nothing, Create, Conflict, Change, Change, Replace]
     );
 }
 
@@ -174,7 +193,7 @@ fn what_was_done_once_is_not_done_again_until_it_is_lost() {
         task_image: Some("i:1".into()),
     };
     let full = [
-        folder("python", Some(OWNER), &["FORMAT"]),
+        folder("python", Some(OWNER), &[]),
         folder("system", Some(OWNER), &[".nix-portable"]),
     ];
     let emptied = [full[0].clone(), folder("system", Some(OWNER), &[])];
