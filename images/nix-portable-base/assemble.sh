@@ -75,8 +75,9 @@ mkdir -p "$root/nix" "$root/cache/python" "$root/scratch" "$root/handover" "$roo
     "$root/proc" "$root/sys" "$root/dev" "$root/run" "$root/root" "$root/tmp" "$root/var/tmp"
 chmod 1777 "$root/tmp" "$root/var/tmp"
 
-# Byte-code that neither its source's time nor an unwritable folder can make useless.
-PYTHONHASHSEED=0 chroot "$root" /usr/bin/python3.11 -I -m compileall -q --invalidation-mode unchecked-hash /usr/lib/python3.11
+# Byte-code that neither its source's time nor an unwritable folder can make useless. -B and -f: what compileall itself
+# imports would otherwise get the ordinary kind, with its source's time inside, and keep it.
+PYTHONHASHSEED=0 chroot "$root" /usr/bin/python3.11 -B -P -s -m compileall -q -f --invalidation-mode unchecked-hash /usr/lib/python3.11
 
 # Nothing may be missing: every library that a program or library asks for, and every module of the standard library.
 find "$root/usr" -type f \( -perm -100 -o -name '*.so*' \) | sort | while read -r file; do
@@ -86,10 +87,12 @@ find "$root/usr" -type f \( -perm -100 -o -name '*.so*' \) | sort | while read -
         exit 1
     fi
 done
-chroot "$root" /usr/bin/python3.11 -I -c '
-import asyncio, bz2, ctypes, curses, dbm.ndbm, decimal, hashlib, json, lzma, multiprocessing, readline, sqlite3, ssl, uuid, venv, zlib, zoneinfo
+chroot "$root" /usr/bin/python3.11 -B -I -c '
+import asyncio, bz2, ctypes, curses, dbm.ndbm, decimal, hashlib, json, lzma, multiprocessing, pathlib, readline, sqlite3, ssl, uuid, venv, zlib, zoneinfo
 assert ssl.create_default_context().cert_store_stats()["x509_ca"] > 100
-zoneinfo.ZoneInfo("Europe/Berlin")'
-chroot "$root" /usr/bin/python3.11 -I - <"$here/probe.py" >"$root/etc/hybrid-cache/interpreter.json"
+zoneinfo.ZoneInfo("Europe/Berlin")
+for file in pathlib.Path("/usr/lib/python3.11").rglob("*.pyc"):
+    assert file.read_bytes()[4:8] == b"\1\0\0\0", file'
+chroot "$root" /usr/bin/python3.11 -B -I - <"$here/probe.py" >"$root/etc/hybrid-cache/interpreter.json"
 # shellcheck disable=SC2086
 dpkg-query --show --showformat='${Package} ${Version}\n' $packages | LC_ALL=C sort >"$root/etc/hybrid-cache/packages"
