@@ -65,8 +65,9 @@ fn parsed(words: &[String]) -> Command {
 fn every_command_in_a_workflow_is_one_of_ours() {
     let mut count = 0;
     for (_, workflow) in workflows() {
-        for step in workflow.jobs.values().flat_map(|job| &job.steps) {
-            count += commands(step).iter().map(|words| parsed(words)).count();
+        for words in workflow.jobs.values().flat_map(|job| &job.steps).flat_map(commands) {
+            parsed(&words);
+            count += 1;
         }
     }
     assert!(count >= 4, "{count}");
