@@ -116,8 +116,8 @@ async fn image(engine: &Engine, reference: &str) -> Result<Image> {
     let stored = engine.image(reference).await?;
     let mut nix = None;
     if stored.is_some()
-        && let Ok(text) = engine.copy_out(reference, IMAGE_FILE).await
-        && let Ok(record) = serde_json::from_slice::<ImageRecord>(&text)
+        && let Ok(archive) = engine.copy_out(reference, IMAGE_FILE).await
+        && let Some(record) = record_in(&archive)
     {
         nix = record.system.map(|system| match system.tools.provider {
             Provider::NixPortable { .. } => "nix-portable".to_owned(),
@@ -129,6 +129,13 @@ async fn image(engine: &Engine, reference: &str) -> Result<Image> {
         id: stored.map(|image| image.id),
         nix,
     })
+}
+
+/// The image's record, out of the archive that Docker copies a file in.
+fn record_in(archive: &[u8]) -> Option<ImageRecord> {
+    let mut archive = tar::Archive::new(archive);
+    let file = archive.entries().ok()?.next()?.ok()?;
+    serde_json::from_reader(file).ok()
 }
 
 /// Adds what only pods can say; the trial where it was run.

@@ -1,3 +1,5 @@
+//! Each fault that a check knows, injected into a healthy machine.
+
 use super::judge;
 use crate::cluster::kind::Found;
 use crate::docker::Trouble;
