@@ -115,9 +115,9 @@ impl Inner {
             let end = move |desk: &mut Desk<'_>| writes::end(desk, &wanted, event.clone(), kept.as_ref(), now_us);
             match self.store.write(end).await {
                 Ok(state) => {
-                    let state = state.map(|state| state.stored());
-                    tracing::info!(task = %id, state, "ended");
-                    if let Some(outcome) = outcome {
+                    let stored = state.as_ref().map(|state| state.stored());
+                    tracing::info!(task = %id, state = stored, "ended");
+                    if let (Some(_), Some(outcome)) = (state, outcome) {
                         self.metrics.note_end(outcome);
                     }
                     self.outputs.live.close(id);
@@ -186,7 +186,11 @@ pub async fn run(
         _ => Event::End,
     };
     if inner.keep_end(&carried, event, Some(&outcome)).await {
-        settle(&inner, &task.id, &ticket, &outcome).await;
+        tokio::select! {
+            () = settle(&inner, &task.id, &ticket, &outcome) => {}
+            // What is known is kept; publishing goes on, or ends with this process.
+            () = carried.wished(Wish::Leave) => {}
+        }
         inner.driver.forget(&ticket);
     }
     // Publishing belongs to the task: the place is free once that is done too.

@@ -2,55 +2,53 @@
 
 use std::sync::Arc;
 
-use super::carry::{self, Stage};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use super::carry::{self, Stage, Wish};
 use super::{Closing, Inner};
+use crate::error::ServiceError;
+use crate::store::tally::Tally;
+use crate::store::writer::Desk;
 use crate::store::writes;
 
-/// Runs until the service closes.
+/// Runs until the service closes. What is taken is always carried: closing is looked at between two tasks.
 pub async fn run(inner: Arc<Inner>) {
     let mut closing = inner.closing.subscribe();
-    tokio::select! {
-        // An error means that the service is gone.
-        _ = closing.wait_for(|closing| *closing != Closing::No) => {}
-        () = take_forever(&inner) => {}
-    }
-}
-
-async fn take_forever(inner: &Arc<Inner>) {
     let mut tally = inner.store.tally();
     let mut failures = 0;
     loop {
-        let Ok(permit) = Arc::clone(&inner.slots).acquire_owned().await else {
-            return;
+        let permit = tokio::select! {
+            // An error means that the service is gone.
+            _ = closing.wait_for(|closing| *closing != Closing::No) => return,
+            permit = turn(&inner, &mut tally) => permit,
         };
-        inner.gate.pass().await;
-        if tally.wait_for(|tally| tally.waiting() > 0).await.is_err() {
-            return;
-        }
-        // On its own, so that a service that closes at this moment does not forget a task between its being claimed and its
-        // being carried.
-        let taken = tokio::spawn(take(Arc::clone(inner), permit));
-        match taken.await {
-            Ok(Ok(())) => failures = 0,
-            Ok(Err(error)) => {
+        let Some(permit) = permit else { return };
+        match take(&inner, permit).await {
+            Ok(()) => failures = 0,
+            Err(error) => {
                 failures += 1;
                 tracing::warn!(%error, "no task can be taken from the queue");
                 tokio::time::sleep(inner.config.backoff.pause(failures)).await;
             }
-            Err(_) => return,
         }
     }
 }
 
-async fn take(inner: Arc<Inner>, permit: tokio::sync::OwnedSemaphorePermit) -> Result<(), crate::ServiceError> {
+/// Waits until there is a place, a driver and a task; `None` where the service is gone.
+async fn turn(inner: &Inner, tally: &mut watch::Receiver<Tally>) -> Option<OwnedSemaphorePermit> {
+    let permit = Arc::clone(&inner.slots).acquire_owned().await.ok()?;
+    tally.wait_for(|tally| tally.waiting() > 0).await.ok()?;
+    inner.gate.pass().await;
+    Some(permit)
+}
+
+async fn take(inner: &Arc<Inner>, permit: OwnedSemaphorePermit) -> Result<(), ServiceError> {
     let (driver, now_us) = (inner.driver.name(), inner.clock.now_us());
-    let claimed = inner
-        .store
-        .write(move |desk| writes::claim(desk, driver, now_us))
-        .await?;
-    if let Some(claimed) = claimed {
+    let claim = move |desk: &mut Desk<'_>| writes::claim(desk, driver, now_us);
+    if let Some(claimed) = inner.store.write(claim).await? {
         tracing::info!(task = %claimed.id, "starting");
-        let carried = inner.enter(&claimed.id, carry::Wish::None);
+        let carried = inner.enter(&claimed.id, Wish::None);
+        let inner = Arc::clone(inner);
         tokio::spawn(carry::run(inner, claimed, Stage::Fresh, Some(permit), carried));
     }
     Ok(())
