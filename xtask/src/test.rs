@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
 use crate::checkout::Checkout;
+use crate::cluster::trial as cluster;
 use crate::exit::Exit;
 use crate::flags;
 use crate::local::Machine;
@@ -34,20 +35,34 @@ pub fn run(flags: &flags::Test) -> Result<Exit> {
         }
         Err(error) => eprintln!("skipped: end-to-end tests: {error:#}"),
     }
+    let cluster = cluster::for_tests(&checkout);
+    match &cluster {
+        Ok(cluster) => cluster
+            .variables
+            .iter()
+            .for_each(|(name, value)| shell.set_var(name, value)),
+        Err(error) => eprintln!("skipped: tests on a cluster: {error:#}"),
+    }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let filter = flags.filter.iter();
     // A test that passes because it was skipped says so, and that must be seen.
-    cmd!(
+    let tested = cmd!(
         shell,
         "{cargo} test --workspace --all-features --locked {filter...} -- --show-output"
     )
-    .run()
-    .context("testing")?;
+    .run();
+    if let Ok(cluster) = cluster {
+        cluster.take_down()?;
+    }
+    tested.context("testing")?;
     Ok(Exit::Good)
 }
 
-/// The configuration may hold the address of an index together with its password.
-fn write_private(file: &Path, text: &[u8]) -> std::io::Result<()> {
+/// Writes a file that may hold the address of an index together with its password.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_private(file: &Path, text: &[u8]) -> std::io::Result<()> {
     let mut opened = File::options()
         .write(true)
         .create(true)

@@ -17,6 +17,7 @@ pub mod runtime;
 pub mod state;
 pub mod status;
 pub mod talk;
+pub mod trial;
 pub mod up;
 
 /// Namespace of tasks and claims, as in manifests/namespace.yaml.
