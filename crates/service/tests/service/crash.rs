@@ -1,6 +1,7 @@
 //! kill -9 at every point of a task's way and at any moment under load: no accepted task is lost, none runs twice.
 
 use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::cluster::{Cluster, PRINTED, Point};
 use crate::scripted::Scripted;
 
 /// Processes that are killed under load.
-const LIVES: u64 = 12;
+const LIVES: u64 = 24;
 
 fn open_cluster(folder: &Path, deadly: Option<Point>) -> Arc<Cluster> {
     let mut cluster = Cluster::open(&folder.join("cluster"));
@@ -120,7 +121,7 @@ async fn killed_at_each_point_of_a_tasks_way_it_goes_on_from_there() {
         std::fs::write(root.path().join("point"), number.to_string()).unwrap();
         let mut child = play("crash::crash_at_point", root.path());
         let mut said: Vec<String> = lines(child.stdout.take().unwrap()).collect();
-        assert!(!child.wait().unwrap().success());
+        assert_eq!(child.wait().unwrap().signal(), Some(9), "{point:?}: {said:?}");
         let cluster = open_cluster(root.path(), None);
         let engine = open(root.path(), Arc::clone(&cluster) as Arc<dyn Driver>).await;
         let all = engine

@@ -308,7 +308,7 @@ async fn what_ended_is_counted_and_counted_again_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_task_that_its_driver_refuses_ends_as_failed() {
+async fn a_task_that_its_driver_loses_ends_as_failed() {
     let bench = Bench::new().await;
     let id = bench.start("hold").await;
     bench.reaches(&id, StateName::Running).await;

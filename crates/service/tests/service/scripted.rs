@@ -13,11 +13,13 @@ use hybrid_cache_driver::{Driver, DriverError, Epoch, Lifetime, LogReader, Submi
 use hybrid_cache_model::outcome::{CacheReport, Output, Resolved};
 use hybrid_cache_model::{CacheStatus, End, Failure, FailureKind, Lane, Outcome, Phase, TaskSpec, Timeline};
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 struct Job {
     ended: watch::Receiver<Option<Outcome>>,
     cancel: watch::Sender<bool>,
     log: Arc<LogWriter>,
+    work: Option<AbortHandle>,
 }
 
 /// The driver.
@@ -66,7 +68,9 @@ impl Scripted {
 
     /// Forgets everything, as a driver does whose process was killed.
     pub fn die(&self) {
-        self.jobs.lock().unwrap().clear();
+        for (_, job) in self.jobs.lock().unwrap().drain() {
+            job.work.unwrap().abort();
+        }
     }
 
     /// Tasks it knows.
@@ -186,25 +190,27 @@ impl Driver for Scripted {
             let (told, ended) = watch::channel(None);
             let (cancel, cancelled) = watch::channel(false);
             let log = Arc::new(LogWriter::new());
-            let job = Job {
+            let mut job = Job {
                 ended,
                 cancel,
                 log: Arc::clone(&log),
+                work: None,
             };
-            jobs.insert(id.clone(), job);
-            self.started.lock().unwrap().push(id);
+            self.started.lock().unwrap().push(id.clone());
             let (code, running, most) = (
                 spec.python_code.clone(),
                 Arc::clone(&self.running),
                 Arc::clone(&self.most),
             );
-            tokio::spawn(async move {
+            let work = tokio::spawn(async move {
                 most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 let outcome = perform(&code, &log, cancelled).await;
                 running.fetch_sub(1, Ordering::SeqCst);
                 log.close();
                 told.send_replace(Some(outcome));
             });
+            job.work = Some(work.abort_handle());
+            jobs.insert(id, job);
         }
         drop(jobs);
         if self.mute.load(Ordering::SeqCst) {
