@@ -35,8 +35,6 @@ pub type Listener<'a> = &'a mut (dyn FnMut(&str) + Send);
 pub struct Kind {
     /// The program.
     pub program: PathBuf,
-    /// `0.33.0`
-    pub version: String,
 }
 
 /// What a `kind` on this machine is.
@@ -116,7 +114,7 @@ impl Kind {
         const REMEDY: &str =
             "`cargo xtask node-image` builds one from source, together with a node image; or install kind";
         match look(checkout).await? {
-            Found::Usable { program, version } => Ok(Kind { program, version }),
+            Found::Usable { program, .. } => Ok(Kind { program }),
             Found::Missing => Err(Expected::prerequisite(format!(
                 "there is no program `kind` on this machine\nhint: {REMEDY}"
             ))),
@@ -250,13 +248,18 @@ fn words(command: &Command) -> String {
 
 /// What kind said went wrong: its `ERROR:` lines and what follows them, else its last lines.
 fn last_words(said: &[String]) -> String {
-    const MOST: usize = 12;
+    const MOST: usize = 6;
     let from = said
         .iter()
         .position(|line| line.starts_with("ERROR: "))
         .unwrap_or(said.len().saturating_sub(MOST));
-    // A failed command's whole output follows, thousands of lines of a kubelet's log at times.
-    let lines: Vec<_> = said.iter().skip(from).map(|line| line.trim_end()).collect();
+    // A failed command's whole output follows, at times with hundreds of lines of the kind `I1122 19:23:38.293641 …`.
+    let chatter = |line: &&str| {
+        let mut bytes = line.bytes();
+        bytes.next() == Some(b'I') && bytes.take(4).filter(u8::is_ascii_digit).count() == 4
+    };
+    let lines = said.iter().skip(from).map(|line| line.trim_end());
+    let lines: Vec<_> = lines.filter(|line| !line.is_empty() && !chatter(line)).collect();
     let shown: Vec<_> = if lines.len() > 2 * MOST {
         let head = lines.iter().take(MOST);
         head.chain(&["…"])
@@ -285,7 +288,14 @@ mod tests {
         let said = ["Creating cluster", " ✗ Starting", "ERROR: failed to init", "because"].map(str::to_owned);
         assert_eq!(last_words(&said), "failed to init\nbecause");
         let long: Vec<_> = (0..100).map(|number| format!("ERROR: {number}")).collect();
-        assert!(last_words(&long).lines().count() <= 25);
+        assert!(last_words(&long).lines().count() <= 13);
+        let noisy = [
+            "ERROR: failed",
+            "",
+            "I1122 19:23:38.293641     271 loader.go:407] Config",
+            "E1122 why",
+        ];
+        assert_eq!(last_words(&noisy.map(str::to_owned)), "failed\nE1122 why");
     }
 
     #[tokio::test]

@@ -299,10 +299,10 @@ impl KindCluster {
             _ => String::new(),
         };
         let file = self.state.journal();
-        let mut hint = match node::explain(&said).or_else(|| node::explain(&journal)) {
-            Some(cause) => format!("\nhint: {cause}"),
-            None => String::new(),
-        };
+        let ended = self.container.as_ref().filter(|container| container.state != "running");
+        let ended = ended.map(|_| "the node's container ended meanwhile: was it killed, or is memory short?");
+        let cause = node::explain(&said).or(ended).or_else(|| node::explain(&journal));
+        let mut hint = cause.map_or(String::new(), |cause| format!("\nhint: {cause}"));
         if !journal.is_empty() && self.state.write(&file, journal.as_bytes()).is_ok() {
             hint = format!("\nthe kubelet's journal is in {}{hint}", file.display());
         }

@@ -77,11 +77,6 @@ impl Talk {
         self.line(&format!("{step}: {why}"));
     }
 
-    /// Something a person should know.
-    pub fn warn(&mut self, text: &str) {
-        self.line(&format!("warning: {text}"));
-    }
-
     fn line(&self, text: &str) {
         match &self.spinner {
             Some(spinner) => {

@@ -1,9 +1,15 @@
 //! What `status` makes of the API server's answers.
 
 use hybrid_cache_model::maintain::{FileSystemUsage, LayerUsage};
+use hybrid_cache_model::{CacheReport, End, Output, Resolved, Timeline};
 use serde_json::{Value, json};
 
 use super::*;
+
+const BUILT: CacheStatus = CacheStatus::Built {
+    downloaded_bytes: 1,
+    reused_bytes: 2,
+};
 
 fn pod(phase: &str, messages: &[Value]) -> TaskPod {
     let statuses: Vec<_> = messages
@@ -16,29 +22,33 @@ fn pod(phase: &str, messages: &[Value]) -> TaskPod {
     }))
 }
 
-fn finished(python: &Value) -> Value {
-    json!({
-        "report": "finished", "end": "exited", "code": 0,
-        "cache": {"python": python, "system": {"cache": "not_asked"}},
-        "timeline": {"spans": [], "total_us": 1},
-        "stdout": {"written_bytes": 0, "passed_bytes": 0}, "stderr": {"written_bytes": 0, "passed_bytes": 0},
-        "resolved": {},
-    })
+fn finished(python: CacheStatus) -> Value {
+    let report = RunReport::Finished {
+        end: End::Exited { code: 0 },
+        cache: CacheReport {
+            python,
+            system: CacheStatus::NotAsked,
+        },
+        timeline: Timeline::default(),
+        stdout: Output::default(),
+        stderr: Output::default(),
+        resolved: Resolved::default(),
+        warnings: Vec::new(),
+    };
+    serde_json::to_value(report).unwrap()
 }
 
 #[test]
 fn only_tasks_that_asked_and_ended_count_for_the_hit_rate() {
-    let report = pod("Succeeded", &[finished(&json!({"cache": "hit"}))]).report();
-    assert!(report.is_some(), "the sample report is of the model's form");
     let pods = [
-        pod("Succeeded", &[finished(&json!({"cache": "hit"}))]),
+        pod("Succeeded", &[finished(CacheStatus::Hit)]),
+        pod("Succeeded", &[finished(BUILT)]),
         pod(
-            "Succeeded",
-            &[finished(
-                &json!({"cache": "built", "downloaded_bytes": 1, "reused_bytes": 2}),
-            )],
+            "Failed",
+            &[
+                json!({"report": "missed", "missed": {"python": true, "python_stale": false, "system": false}, "timeline": Timeline::default()}),
+            ],
         ),
-        pod("Failed", &[json!({"report": "missed"})]),
         pod("Running", &[]),
     ];
     assert_eq!(hits(&pods).python, HitRate { asked: 2, hit: 1 });
