@@ -101,8 +101,8 @@ fn nobody_gets_more_rights_than_a_driver_needs() {
         rights,
         [
             r#"["batch"] ["jobs"] ["create","get","list","watch","delete"]"#,
-            r#"[""] ["secrets"] ["create","patch","list","delete"]"#,
-            r#"[""] ["pods"] ["get","list","watch"]"#,
+            r#"[""] ["secrets"] ["create","get","patch","list","delete"]"#,
+            r#"[""] ["pods"] ["get","list","watch","delete"]"#,
             r#"[""] ["pods/log"] ["get"]"#,
             r#"[""] ["events"] ["list","watch"]"#,
         ]
