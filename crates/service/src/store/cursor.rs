@@ -14,7 +14,8 @@ pub fn write(seq: i64) -> String {
 /// # Errors
 /// It is none of ours.
 pub fn read(text: &str) -> Result<i64, ServiceError> {
-    let digits = text.strip_prefix(PREFIX).filter(|digits| digits.len() == 16);
+    let is_number = |digits: &&str| digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let digits = text.strip_prefix(PREFIX).filter(is_number);
     let number = digits.and_then(|digits| i64::from_str_radix(digits, 16).ok());
     number.filter(|seq| *seq >= 0).ok_or(ServiceError::Parameter {
         name: "cursor",
