@@ -45,8 +45,8 @@ pub struct Inside {
     pub released: Vec<String>,
     /// What was done once.
     pub remembered: Remembered,
-    /// True where the node has the image, or where that cannot be seen.
-    pub image_on_node: bool,
+    /// Whether the node has the image, on a kind node.
+    pub image_on_node: Option<bool>,
 }
 
 impl Inside {
@@ -88,7 +88,8 @@ impl Inside {
 
     /// What has to be done, in order.
     pub fn plan(&self, config: &KubeConfig, leave: Leave) -> Vec<Planned> {
-        let mut todo = vec![plan::load(&config.image, self.image_on_node)];
+        let load = self.image_on_node.map(|there| plan::load(&config.image, there));
+        let mut todo: Vec<Planned> = load.into_iter().collect();
         todo.extend(plan::objects(&self.objects, leave));
         let release = |name: &String| {
             let what =
@@ -114,6 +115,8 @@ impl Inside {
     /// # Errors
     /// Something stands in the way, explained; or the server refuses.
     pub async fn apply(&self, api: &ClusterApi, leave: Leave, talk: &mut Talk) -> Result<()> {
+        // Before the claims: a claim that comes to a free volume is bound at once, the other way round within 15 s.
+        try_join_all(self.released.iter().map(|volume| api.release(volume))).await?;
         for (object, examined) in &self.objects {
             let name = super::objects::describe(object);
             match examined {
@@ -135,7 +138,6 @@ impl Inside {
                 Examined::Refused(refusal) => anyhow::bail!(refusal.explain(object)),
             }
         }
-        try_join_all(self.released.iter().map(|volume| api.release(volume))).await?;
         Ok(())
     }
 }
@@ -168,13 +170,16 @@ fn source(kind: bool, asked: Option<&String>, claims: Option<&[ClaimFacts; 2]>) 
     }
 }
 
-async fn on_node(node: Option<Node<'_>>, (image, id): (&str, Option<&str>)) -> Result<(Option<Vec<Folder>>, bool)> {
+async fn on_node(
+    node: Option<Node<'_>>,
+    (image, id): (&str, Option<&str>),
+) -> Result<(Option<Vec<Folder>>, Option<bool>)> {
     let Some(Node { engine, container }) = node else {
-        return Ok((None, true));
+        return Ok((None, None));
     };
     let (folders, images) = tokio::try_join!(node::folders(engine, container), node::images(engine, container))?;
     let has = id.is_some_and(|id| node::has_image(&images, image, id));
-    Ok((folders, has))
+    Ok((folders, Some(has)))
 }
 
 async fn remembered(api: &ClusterApi) -> Result<Remembered> {
