@@ -199,8 +199,8 @@ impl Figures {
     fn take(&mut self, side: &mut Side, turn: usize) {
         let rate = |rows: usize, took: Duration| rows as f64 / took.as_secs_f64();
         let few = ROWS / 4;
-        let mut raw = |figures: &mut Figures, side: &mut Side| figures.raw.push(rate(few, side.inserts(few)));
-        if turn % 2 == 0 {
+        let raw = |figures: &mut Figures, side: &mut Side| figures.raw.push(rate(few, side.inserts(few)));
+        if turn.is_multiple_of(2) {
             raw(self, side);
         }
         let (took, each) = side.submits(CLIENTS, ROWS);
@@ -209,7 +209,7 @@ impl Figures {
             .extend(each.iter().map(|took| took.as_secs_f64() * 1e6));
         let (took, _) = side.submits(1, few);
         self.one.push(rate(few, took));
-        if turn % 2 == 1 {
+        if !turn.is_multiple_of(2) {
             raw(self, side);
         }
     }

@@ -200,7 +200,7 @@ mod tests {
             let file = files.append(&id).unwrap();
             assert_eq!(file.extent(), whole, "{cut}");
         }
-        assert_eq!(files.ids().unwrap(), [id.clone()]);
+        assert_eq!(files.ids().unwrap(), std::slice::from_ref(&id));
         files.remove(&id).unwrap();
         files.remove(&id).unwrap();
         assert_eq!(files.append(&id).unwrap().extent(), Extent::default());
