@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hybrid_cache_driver::{DriverError, Lifetime, LogReader, Ticket};
+use hybrid_cache_driver::{DriverError, Lifetime, Ticket};
 use hybrid_cache_model::outcome::{CacheReport, Output, Resolved};
 use hybrid_cache_model::{CacheStatus, End, Failure, FailureKind, Outcome, Timeline};
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -11,8 +11,8 @@ use tokio::time::{sleep, timeout};
 
 use super::Inner;
 use super::handing::{Handed, hand_over};
+use super::pump::{self, Sight};
 use crate::id::TaskId;
-use crate::output::OutputWriter;
 use crate::state::Event;
 use crate::store::writer::Desk;
 use crate::store::writes::{self, Asked, Claimed};
@@ -169,18 +169,15 @@ pub async fn run(
         }
         Handed::Left => return,
     };
-    let pump = pump(&inner, &task.id, &ticket);
-    let ended = match until_end(&inner, &ticket, &carried).await {
-        Some(outcome) => outcome,
-        None => {
-            // Another process takes it up, and reads its output from the beginning again.
-            pump.abort();
-            tracing::info!(task = %task.id, "left to go on by itself");
-            return;
-        }
+    let sight = watch::Sender::new(Sight::default());
+    let pump = pump::start(&inner, &task.id, &ticket, sight.subscribe());
+    let Some(mut outcome) = until_end(&inner, &ticket, &carried, &sight).await else {
+        // Another process takes it up, and reads its output from the beginning again.
+        pump.abort();
+        tracing::info!(task = %task.id, "left to go on by itself");
+        return;
     };
-    let mut outcome = ended;
-    outcome.warnings.extend(finish_output(&inner, pump).await);
+    outcome.warnings.extend(pump::finish(&inner, pump, &sight).await);
     let event = match outcome.end {
         End::Cancelled => Event::Cancel,
         _ => Event::End,
@@ -195,6 +192,13 @@ pub async fn run(
     }
     // Publishing belongs to the task: the place is free once that is done too.
     drop(permit);
+}
+
+fn cancelled() -> Outcome {
+    Outcome {
+        end: End::Cancelled,
+        ..failed(Failure::new(FailureKind::Evicted, ""))
+    }
 }
 
 /// An outcome for a task that never came to one of its own.
@@ -216,11 +220,16 @@ pub fn failed(failure: Failure) -> Outcome {
 }
 
 /// Waits for a task's end; `None` where it is to be left to go on by itself.
-async fn until_end(inner: &Arc<Inner>, ticket: &Ticket, carried: &Carried) -> Option<Outcome> {
+async fn until_end(
+    inner: &Arc<Inner>,
+    ticket: &Ticket,
+    carried: &Carried,
+    sight: &watch::Sender<Sight>,
+) -> Option<Outcome> {
     let limits = Duration::from_millis(inner.config.limits.time_ms) + inner.config.prepare;
     tokio::select! {
-        outcome = ask_for_outcome(inner, ticket, carried) => Some(outcome),
-        () = pursue_cancel(inner, ticket, carried) => None,
+        outcome = ask_for_outcome(inner, ticket, carried, sight) => Some(outcome),
+        () = pursue_cancel(inner, ticket, carried, sight.subscribe()) => None,
         () = carried.wished(Wish::Leave) => match inner.driver.lifetime() {
             Lifetime::Independent => None,
             Lifetime::WithProcess => Some(take_down(inner, ticket).await),
@@ -235,7 +244,7 @@ async fn until_end(inner: &Arc<Inner>, ticket: &Ticket, carried: &Carried) -> Op
 }
 
 /// Asks until the driver tells of the end.
-async fn ask_for_outcome(inner: &Inner, ticket: &Ticket, carried: &Carried) -> Outcome {
+async fn ask_for_outcome(inner: &Inner, ticket: &Ticket, carried: &Carried, sight: &watch::Sender<Sight>) -> Outcome {
     let mut failures = 0;
     loop {
         match inner.driver.wait(ticket).await {
@@ -243,12 +252,15 @@ async fn ask_for_outcome(inner: &Inner, ticket: &Ticket, carried: &Carried) -> O
                 inner.gate.open();
                 return outcome;
             }
+            // It is gone, and that was what somebody wanted.
+            Err(DriverError::UnknownTicket(_)) if carried.wish() == Wish::Cancel => return cancelled(),
             Err(DriverError::UnknownTicket(_)) => {
                 let message = "the driver knows the task no more: somebody deleted it, or its node was lost";
                 return failed(Failure::new(FailureKind::Evicted, message).hint("submit it again"));
             }
             Err(error) => {
                 failures += 1;
+                sight.send_modify(|sight| sight.lost += 1);
                 tracing::warn!(task = %carried.id, "the driver does not answer");
                 inner.note_waiting(carried, Some(&error.to_string())).await;
                 sleep(inner.config.backoff.pause(failures)).await;
@@ -257,14 +269,19 @@ async fn ask_for_outcome(inner: &Inner, ticket: &Ticket, carried: &Carried) -> O
     }
 }
 
-/// Asks the driver to end the task once somebody wishes it, until it has heard. Never returns: the end is told by waiting.
-async fn pursue_cancel(inner: &Inner, ticket: &Ticket, carried: &Carried) {
+/// Asks the driver to end the task once somebody wishes it, until it has heard, and again whenever it has lost sight of the
+/// task since. Never returns: the end is told by waiting.
+async fn pursue_cancel(inner: &Inner, ticket: &Ticket, carried: &Carried, mut sight: watch::Receiver<Sight>) {
     carried.wished(Wish::Cancel).await;
     let mut failures = 0;
     loop {
+        let lost = sight.borrow_and_update().lost;
         let asked = timeout(inner.config.driver_call, inner.driver.cancel(ticket)).await;
         if let Ok(Ok(()) | Err(DriverError::UnknownTicket(_))) = asked {
-            std::future::pending::<()>().await;
+            if sight.wait_for(|sight| sight.lost > lost).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            continue;
         }
         failures += 1;
         sleep(inner.config.backoff.pause(failures)).await;
@@ -310,55 +327,5 @@ async fn settle(inner: &Inner, id: &TaskId, ticket: &Ticket, known: &Outcome) {
         .await
     {
         tracing::warn!(task = %id, %error, "what came after a task's end cannot be kept");
-    }
-}
-
-/// Keeps what the task prints while it runs. The answer is a warning where that was not possible.
-type Pump = tokio::task::JoinHandle<Option<String>>;
-
-fn pump(inner: &Arc<Inner>, id: &TaskId, ticket: &Ticket) -> Pump {
-    let (inner, id, ticket) = (Arc::clone(inner), id.clone(), ticket.clone());
-    tokio::spawn(async move {
-        let told = |error: &dyn std::fmt::Display| Some(format!("not all of the output could be kept: {error}"));
-        let log = match inner.driver.logs(&ticket) {
-            Ok(log) => log,
-            Err(DriverError::UnknownTicket(_)) => return None,
-            Err(error) => return told(&error),
-        };
-        let (outputs, wanted, limit) = (inner.outputs.clone(), id.clone(), inner.config.limits.output_bytes);
-        let writer = tokio::task::spawn_blocking(move || outputs.writer(&wanted, limit)).await;
-        match writer {
-            Ok(Ok(writer)) => match pour(log, writer).await {
-                Ok(()) => None,
-                Err(error) => {
-                    tracing::warn!(task = %id, %error, "output cannot be kept");
-                    told(&error)
-                }
-            },
-            Ok(Err(error)) => told(&error),
-            Err(panic) => told(&panic),
-        }
-    })
-}
-
-/// Pours a log into its file. On the first error it stops, so that what is kept is a beginning without gaps.
-async fn pour(mut log: LogReader, mut writer: OutputWriter) -> std::io::Result<()> {
-    while let Some(chunk) = log.next().await {
-        let written = tokio::task::spawn_blocking(move || writer.append(&chunk).map(|()| writer));
-        writer = written.await.map_err(std::io::Error::other)??;
-    }
-    let synced = tokio::task::spawn_blocking(move || writer.sync());
-    synced.await.map_err(std::io::Error::other)?
-}
-
-/// Waits for the rest of the output; a driver that does not close its log in time loses the rest.
-async fn finish_output(inner: &Inner, mut pump: Pump) -> Option<String> {
-    match timeout(inner.config.driver_call, &mut pump).await {
-        Ok(Ok(warning)) => warning,
-        Ok(Err(panic)) => Some(format!("not all of the output could be kept: {panic}")),
-        Err(_) => {
-            pump.abort();
-            Some("not all of the output could be kept: the driver did not say that it was over".to_owned())
-        }
     }
 }

@@ -4,6 +4,7 @@ mod carry;
 mod dispatch;
 mod gate;
 mod handing;
+mod pump;
 mod recover;
 mod requests;
 mod shutdown;

@@ -85,6 +85,11 @@ impl OutputWriter {
         Ok(())
     }
 
+    /// The driver tells everything from the beginning again: what is kept is left out.
+    pub fn begin_again(&mut self) {
+        self.skip = self.file.extent();
+    }
+
     /// Waits until all of it is on disk.
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync()

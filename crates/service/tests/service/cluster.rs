@@ -1,12 +1,11 @@
 //! A driver whose tasks live in a folder, as those of a cluster live in its database: they outlive every process, and
 //! a process can be killed at any point of a call.
 //!
-//! A task is a file `<id>.job`, made exactly once; each time one is made, a line is added to `made`. It ends so many
-//! milliseconds after that as its code says (`sleep MS`), and prints one line. What is forgotten may be made again, which
-//! `made` would tell.
+//! A task is a file `<id>.job`, made whole in one step. It ends so many milliseconds after that as its code says
+//! (`sleep MS`), and prints one line. What is forgotten gets the name `<id>.job.<number>` and may be made again, so that
+//! the files tell how often a task was made.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,8 +61,10 @@ impl Cluster {
     }
 
     pub fn times_made(&self, id: &str) -> usize {
-        let made = fs::read_to_string(self.folder.join("made")).unwrap_or_default();
-        made.lines().filter(|line| *line == id).count()
+        let job = format!("{id}.job");
+        let names = fs::read_dir(&self.folder).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with(&job)).count()
     }
 
     fn pass(&self, point: Point) {
@@ -74,16 +75,11 @@ impl Cluster {
 
     fn make(&self, id: &str, code: &str) {
         self.pass(Point::BeforeMaking);
-        let made = File::options().write(true).create_new(true).open(self.job(id));
-        if let Ok(mut file) = made {
-            let mut list = File::options()
-                .create(true)
-                .append(true)
-                .open(self.folder.join("made"))
-                .unwrap();
-            list.write_all(format!("{id}\n").as_bytes()).unwrap();
-            file.write_all(code.strip_prefix("sleep ").unwrap().as_bytes()).unwrap();
-        }
+        let draft = self.folder.join(format!("draft.{id}.{}", std::process::id()));
+        fs::write(&draft, code.strip_prefix("sleep ").unwrap()).unwrap();
+        // Fails where it is there: submitted before under this id.
+        let _ = fs::hard_link(&draft, self.job(id));
+        fs::remove_file(&draft).unwrap();
         self.pass(Point::AfterMaking);
     }
 
@@ -95,9 +91,8 @@ impl Cluster {
             .unwrap()
             .elapsed()
             .unwrap_or_default();
-        // A file that was made but not written yet belongs to a process that was killed in between.
         let text = fs::read_to_string(self.job(id)).ok()?;
-        Some(Duration::from_millis(text.parse().unwrap_or_default()).saturating_sub(age))
+        Some(Duration::from_millis(text.parse().unwrap()).saturating_sub(age))
     }
 }
 
@@ -149,7 +144,9 @@ impl Driver for Cluster {
 
     fn forget(&self, ticket: &Ticket) {
         self.pass(Point::BeforeForgetting);
-        let _ = fs::remove_file(self.job(&ticket.id));
+        let job = self.job(&ticket.id);
+        let number = self.times_made(&ticket.id);
+        let _ = fs::rename(&job, job.with_extension(format!("job.{number}")));
     }
 
     async fn fresh_epoch(&self) -> Result<Epoch, DriverError> {

@@ -287,8 +287,12 @@ async fn what_ended_is_counted_and_counted_again_after_a_restart() {
         let id = bench.start(code).await;
         bench.reaches(&id, StateName::Ended).await;
     }
-    let before = bench.engine.metrics();
-    assert_eq!(before.ended[0], (EndName::Exited, 2));
+    // Counted right behind its being kept.
+    let before = until("both are counted", || async {
+        let metrics = bench.engine.metrics();
+        (metrics.ended[0] == (EndName::Exited, 2)).then_some(metrics)
+    })
+    .await;
     assert_eq!(before.python_cache[0], (CacheName::Hit, 2));
     assert_eq!((before.total.count(), before.total.sum_us()), (2, 3000));
     assert_eq!(before.submit.count(), 2);

@@ -151,6 +151,25 @@ async fn a_cancel_is_not_forgotten_by_a_restart() {
 }
 
 #[tokio::test]
+async fn a_driver_that_loses_sight_of_a_task_costs_none_of_its_output() {
+    let bench = Bench::new().await;
+    let id = bench
+        .start("print one\nsleep 100\nerr two\nsleep 100\nprint three")
+        .await;
+    for kept in ["one\n", "one\ntwo\n"] {
+        until("a line is kept", || async {
+            let all = read_all(&bench.engine, &id, 0, Follow::Stored).await;
+            (all == kept.as_bytes()).then_some(())
+        })
+        .await;
+        bench.driver.blink();
+    }
+    let all = read_all(&bench.engine, &id, 0, Follow::UntilEnd).await;
+    assert_eq!(String::from_utf8(all).unwrap(), "one\ntwo\nthree\n");
+    assert_eq!(bench.reaches(&id, StateName::Ended).await.warnings, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_running_task_says_that_its_driver_does_not_answer() {
     let bench = Bench::new().await;
     let id = bench.start("sleep 50").await;

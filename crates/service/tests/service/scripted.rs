@@ -36,6 +36,8 @@ pub struct Scripted {
     pub deaf: AtomicBool,
     /// How often something was submitted, whatever came of it.
     pub attempts: AtomicUsize,
+    /// Raised whenever it loses sight of its tasks.
+    blinks: watch::Sender<u32>,
     running: Arc<AtomicUsize>,
     /// Most that ran at one time.
     pub most: Arc<AtomicUsize>,
@@ -51,6 +53,7 @@ impl Scripted {
             mute: AtomicBool::new(false),
             deaf: AtomicBool::new(false),
             attempts: AtomicUsize::new(0),
+            blinks: watch::Sender::new(0),
             running: Arc::default(),
             most: Arc::default(),
         }
@@ -71,6 +74,11 @@ impl Scripted {
         for (_, job) in self.jobs.lock().unwrap().drain() {
             job.work.unwrap().abort();
         }
+    }
+
+    /// Loses sight of every task for a moment: who waits is told, logs end, and asked to end is nobody any more.
+    pub fn blink(&self) {
+        self.blinks.send_modify(|count| *count += 1);
     }
 
     /// Tasks it knows.
@@ -225,8 +233,11 @@ impl Driver for Scripted {
         }
         let mut ended = self.find(ticket, |job| job.ended.clone())?;
         let gone = |_| DriverError::UnknownTicket(ticket.clone());
-        let outcome = ended.wait_for(Option::is_some).await.map_err(gone)?.clone();
-        Ok(outcome.unwrap())
+        let mut blinks = self.blinks.subscribe();
+        tokio::select! {
+            outcome = ended.wait_for(Option::is_some) => Ok(outcome.map_err(gone)?.clone().unwrap()),
+            _ = blinks.changed() => Err(is_down()),
+        }
     }
 
     async fn settle(&self, ticket: &Ticket) -> Result<Outcome, DriverError> {
@@ -247,7 +258,21 @@ impl Driver for Scripted {
     }
 
     fn logs(&self, ticket: &Ticket) -> Result<LogReader, DriverError> {
-        self.find(ticket, |job| job.log.reader())
+        let mut whole = self.find(ticket, |job| job.log.reader())?;
+        let (seen, mut blinks) = (LogWriter::new(), self.blinks.subscribe());
+        let reader = seen.reader();
+        tokio::spawn(async move {
+            let copy = async {
+                while let Some(chunk) = whole.next().await {
+                    seen.append(chunk.stream, &chunk.bytes);
+                }
+            };
+            tokio::select! {
+                () = copy => {}
+                _ = blinks.changed() => {}
+            }
+        });
+        Ok(reader)
     }
 
     fn forget(&self, ticket: &Ticket) {
