@@ -123,7 +123,7 @@ impl State {
 }
 
 /// A task's state as clients see it: what is about to start is still queued to them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StateName {
     /// Kept, not asked to run.

@@ -4,18 +4,21 @@ use hybrid_cache_model::outcome::FailureKind;
 use hybrid_cache_model::{CacheStatus, End, Failure, Lane, Outcome, Phase, TaskSpec, Timeline};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use crate::http::schema::{self, TaskBody};
 use crate::id::TaskId;
 use crate::state::StateName;
 
 /// Everything known of one task.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskView {
     /// What was asked of it and where it stands.
     #[serde(flatten)]
     pub summary: TaskSummary,
     /// The task as submitted.
+    #[schema(value_type = TaskBody)]
     pub request: TaskSpec,
     /// Number of the signal that killed the program.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,23 +48,28 @@ pub struct TaskView {
 }
 
 /// What a list of tasks tells of each.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskSummary {
     /// Its id.
+    #[schema(value_type = String, example = "task-abc123")]
     pub id: TaskId,
     /// Where it stands.
     pub state: StateName,
     /// When it was submitted, RFC 3339.
+    #[schema(format = DateTime)]
     pub created_at: String,
     /// When it was asked to run.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     pub queued_at: Option<String>,
     /// When it was given to the driver.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     pub started_at: Option<String>,
     /// When it ended or was cancelled.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     pub ended_at: Option<String>,
     /// True where somebody asked to cancel it and it has not ended yet.
     pub cancel_requested: bool,
@@ -83,7 +91,7 @@ pub struct TaskSummary {
 }
 
 /// How a run ended, without its details.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum EndName {
     /// The program exited by itself.
@@ -137,7 +145,7 @@ impl EndName {
 }
 
 /// What both caches did for a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CacheView {
     /// The Python environments.
@@ -147,7 +155,7 @@ pub struct CacheView {
 }
 
 /// What one cache did for a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CacheStatusView {
     /// Which of the four.
@@ -178,7 +186,7 @@ impl From<CacheStatus> for CacheStatusView {
 }
 
 /// A cache's answer, without its details.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum CacheName {
     /// It was there.
@@ -227,10 +235,11 @@ impl CacheName {
 }
 
 /// A failure that is not the program's own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FailureView {
     /// The class, for programs.
+    #[schema(schema_with = schema::failure_kind)]
     pub kind: FailureKind,
     /// What was wrong and where.
     pub message: String,
@@ -250,7 +259,7 @@ impl From<Failure> for FailureView {
 }
 
 /// Where the time of a run went.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TimelineView {
     /// Microseconds from the start to the end that a client waits for.
@@ -260,12 +269,14 @@ pub struct TimelineView {
 }
 
 /// One phase's place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SpanView {
     /// What happened.
+    #[schema(schema_with = schema::phase)]
     pub phase: Phase,
     /// Which lane it ran in; lanes overlap.
+    #[schema(schema_with = schema::lane)]
     pub lane: Lane,
     /// Microseconds after the start at which it began.
     pub start_us: u64,
@@ -289,7 +300,7 @@ impl From<&Timeline> for TimelineView {
 }
 
 /// What the packages were resolved to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResolvedView {
     /// `name==version`, sorted.
@@ -299,7 +310,7 @@ pub struct ResolvedView {
 }
 
 /// What a task printed, as far as it is told with the task; all of it is in its logs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OutputView {
     /// The beginning of standard output; what is not UTF-8 is replaced.

@@ -82,7 +82,9 @@ async fn collect(mut body: Body, most: usize) -> Answer<Bytes> {
         return Ok(read.freeze());
     }
     let problem = Problem::new(Kind::TooLarge, format!("the body has more than {most} bytes"));
-    Err(problem.hint("put the bulk into a package, or let the program read it as data").into())
+    Err(problem
+        .hint("put the bulk into a package, or let the program read it as data")
+        .into())
 }
 
 /// Reads a task as the API takes it.
@@ -203,11 +205,31 @@ mod tests {
         let cases: [(&[u8], Kind, Option<&str>); 12] = [
             (b"{\"pythonCode\": 5}", Kind::InvalidTask, Some("/pythonCode")),
             (b"{\"pythonCode\": null}", Kind::InvalidTask, Some("/pythonCode")),
-            (b"{\"pythonCode\": \"1\", \"useCache\": \"no\"}", Kind::InvalidTask, Some("/useCache")),
-            (b"{\"pythonCode\": \"1\", \"dependencies\": [\"numpy\"]}", Kind::InvalidTask, Some("/dependencies")),
-            (b"{\"pythonCode\": \"1\", \"usecache\": true}", Kind::InvalidTask, Some("/usecache")),
-            (b"{\"pythonCode\": \"1\", \"a/b~c\": true}", Kind::InvalidTask, Some("/a~1b~0c")),
-            (b"{\"pythonCode\": \"1\", \"pythonCode\": \"2\"}", Kind::InvalidTask, Some("/pythonCode")),
+            (
+                b"{\"pythonCode\": \"1\", \"useCache\": \"no\"}",
+                Kind::InvalidTask,
+                Some("/useCache"),
+            ),
+            (
+                b"{\"pythonCode\": \"1\", \"dependencies\": [\"numpy\"]}",
+                Kind::InvalidTask,
+                Some("/dependencies"),
+            ),
+            (
+                b"{\"pythonCode\": \"1\", \"usecache\": true}",
+                Kind::InvalidTask,
+                Some("/usecache"),
+            ),
+            (
+                b"{\"pythonCode\": \"1\", \"a/b~c\": true}",
+                Kind::InvalidTask,
+                Some("/a~1b~0c"),
+            ),
+            (
+                b"{\"pythonCode\": \"1\", \"pythonCode\": \"2\"}",
+                Kind::InvalidTask,
+                Some("/pythonCode"),
+            ),
             (b"{}", Kind::InvalidTask, Some("/pythonCode")),
             (b"[]", Kind::InvalidTask, Some("")),
             (b"{\"pythonCode\": \"1\"", Kind::InvalidJson, None),
@@ -216,7 +238,11 @@ mod tests {
         ];
         for (body, kind, pointer) in cases {
             let problem = refused(body);
-            assert_eq!((problem.code, problem.pointer.as_deref()), (kind, pointer), "{problem:?}");
+            assert_eq!(
+                (problem.code, problem.pointer.as_deref()),
+                (kind, pointer),
+                "{problem:?}"
+            );
         }
     }
 

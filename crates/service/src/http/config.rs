@@ -83,7 +83,9 @@ impl Access {
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// An address that others can reach, and no token.
-    #[error("{address} can be reached by others, and there is no token\nhint: give --token-file, or listen on 127.0.0.1")]
+    #[error(
+        "{address} can be reached by others, and there is no token\nhint: give --token-file, or listen on 127.0.0.1"
+    )]
     TokenMissing {
         /// The address.
         address: SocketAddr,
@@ -111,7 +113,10 @@ impl Token {
         let text = text.trim();
         let unfit = |what: String| Err(AccessError::TokenUnfit { what });
         if text.len() < MIN_TOKEN_BYTES {
-            return unfit(format!("has {} characters, at least {MIN_TOKEN_BYTES} are required", text.len()));
+            return unfit(format!(
+                "has {} characters, at least {MIN_TOKEN_BYTES} are required",
+                text.len()
+            ));
         }
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return unfit("holds other characters than visible ASCII".to_owned());
@@ -146,7 +151,10 @@ mod tests {
             assert!(to(open).unwrap_err().to_string().contains("--token-file"), "{open}");
         }
         let token = Token::read(&"a".repeat(32)).unwrap();
-        assert!(matches!(Access::to("0.0.0.0:80".parse().unwrap(), Some(token)), Ok(Access::Token(_))));
+        assert!(matches!(
+            Access::to("0.0.0.0:80".parse().unwrap(), Some(token)),
+            Ok(Access::Token(_))
+        ));
     }
 
     #[test]

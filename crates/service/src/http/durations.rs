@@ -39,7 +39,10 @@ impl Durations {
     /// Counts one answer.
     pub fn note(&self, route: Option<&str>, method: &Method, status: StatusCode, took: Duration) {
         let route = route.unwrap_or(NO_ROUTE);
-        let method = METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len() - 1);
+        let method = METHODS
+            .iter()
+            .position(|known| *known == method.as_str())
+            .unwrap_or(METHODS.len() - 1);
         let class = usize::from(status.as_u16() / 100).clamp(2, 5) - 2;
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         // Each count is whole whatever panicked.
@@ -57,7 +60,10 @@ impl Durations {
         let mut all = Vec::new();
         for (route, row) in rows.iter() {
             for (method, classes) in METHODS.iter().zip(row.iter()) {
-                let counted = CLASSES.iter().zip(classes).filter(|(_, histogram)| histogram.count() > 0);
+                let counted = CLASSES
+                    .iter()
+                    .zip(classes)
+                    .filter(|(_, histogram)| histogram.count() > 0);
                 all.extend(counted.map(|(class, histogram)| Measured {
                     route: route.clone(),
                     method,
@@ -82,7 +88,10 @@ mod tests {
             durations.note(None, &method, StatusCode::NOT_FOUND, Duration::from_millis(1));
         }
         let read = durations.read();
-        let named: Vec<_> = read.iter().map(|one| (one.route.as_str(), one.method, one.class)).collect();
+        let named: Vec<_> = read
+            .iter()
+            .map(|one| (one.route.as_str(), one.method, one.class))
+            .collect();
         assert_eq!(named, [("none", "GET", "4xx"), ("none", "other", "4xx")]);
         assert_eq!(read[1].histogram.count(), 3);
     }

@@ -80,7 +80,10 @@ impl Guard {
             return Ok(());
         }
         let problem = Problem::new(Kind::MisdirectedRequest, "the Host header names another machine");
-        Err(problem.parameter("Host").hint("ask for http://localhost and the port").into())
+        Err(problem
+            .parameter("Host")
+            .hint("ask for http://localhost and the port")
+            .into())
     }
 }
 
@@ -108,8 +111,12 @@ fn without_port(host: &str) -> &str {
 }
 
 fn is_loopback(name: &str) -> bool {
-    let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    let name = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+        .unwrap_or(name);
+    name.parse::<std::net::IpAddr>()
+        .is_ok_and(|address| address.is_loopback())
 }
 
 fn is_safe(method: &Method) -> bool {
@@ -164,21 +171,42 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        guard.admit(&request.body(Body::empty()).unwrap()).map_err(|problem| problem.code)
+        guard
+            .admit(&request.body(Body::empty()).unwrap())
+            .map_err(|problem| problem.code)
     }
 
     #[test]
     fn only_names_of_this_machine_lead_to_a_service_without_a_token() {
         let guard = guard(Access::Local);
-        for host in ["localhost:8000", "LOCALHOST", "127.0.0.1:8000", "127.1.2.3", "[::1]:8000"] {
+        for host in [
+            "localhost:8000",
+            "LOCALHOST",
+            "127.0.0.1:8000",
+            "127.1.2.3",
+            "[::1]:8000",
+        ] {
             assert_eq!(asked(&guard, "GET", "/", &[("host", host)]), Ok(()), "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example:8000", "127.0.0.1.evil.example", "10.0.0.1", "[::2]:80"] {
-            assert_eq!(asked(&guard, "GET", "/", &[("host", host)]), Err(Kind::MisdirectedRequest), "{host}");
+        for host in [
+            "evil.example",
+            "localhost.evil.example:8000",
+            "127.0.0.1.evil.example",
+            "10.0.0.1",
+            "[::2]:80",
+        ] {
+            assert_eq!(
+                asked(&guard, "GET", "/", &[("host", host)]),
+                Err(Kind::MisdirectedRequest),
+                "{host}"
+            );
         }
         assert_eq!(asked(&guard, "GET", "/", &[]), Err(Kind::InvalidParameter));
         let absolute = "http://evil.example/api/v1/tasks";
-        assert_eq!(asked(&guard, "GET", absolute, &[("host", "localhost")]), Err(Kind::MisdirectedRequest));
+        assert_eq!(
+            asked(&guard, "GET", absolute, &[("host", "localhost")]),
+            Err(Kind::MisdirectedRequest)
+        );
     }
 
     #[test]
@@ -188,7 +216,10 @@ mod tests {
         let post = |headers: &[(&str, &str)]| asked(&guard, "POST", "/tasks", &[&[host], headers].concat());
         assert_eq!(post(&[]), Ok(()));
         assert_eq!(post(&[("origin", "http://localhost:8000")]), Ok(()));
-        assert_eq!(post(&[("sec-fetch-site", "same-origin"), ("origin", "http://localhost:8000")]), Ok(()));
+        assert_eq!(
+            post(&[("sec-fetch-site", "same-origin"), ("origin", "http://localhost:8000")]),
+            Ok(())
+        );
         for headers in [
             [("origin", "http://localhost:9000")],
             [("origin", "null")],
@@ -207,7 +238,15 @@ mod tests {
         let with = |value: &str| asked(&guard, "GET", "/api/v1/tasks", &[host, ("authorization", value)]);
         assert_eq!(with(&format!("Bearer {TOKEN}")), Ok(()));
         assert_eq!(with(&format!("bearer  {TOKEN}")), Ok(()));
-        for wrong in ["", "Bearer", "Bearer ", "Bearer x", "Basic abc", TOKEN, &format!("Bearer {TOKEN}0")] {
+        for wrong in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "Bearer x",
+            "Basic abc",
+            TOKEN,
+            &format!("Bearer {TOKEN}0"),
+        ] {
             assert_eq!(with(wrong), Err(Kind::Unauthorized), "{wrong}");
         }
         assert_eq!(asked(&guard, "GET", "/metrics", &[host]), Err(Kind::Unauthorized));

@@ -198,6 +198,12 @@ impl IntoResponse for Problem {
     }
 }
 
+impl IntoResponse for Box<Problem> {
+    fn into_response(self) -> Response {
+        (*self).into_response()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use hybrid_cache_model::TaskSpec;

@@ -21,10 +21,9 @@ const HEAD_BYTES: usize = 32 << 10;
 /// Pause after the system could not accept a connection (no file descriptors left, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A bound address with what is served there.
+/// A bound address.
 pub struct Server {
     listener: TcpListener,
-    app: App,
 }
 
 /// How the connections came to their end.
@@ -41,9 +40,9 @@ impl Server {
     ///
     /// # Errors
     /// The address is taken, or not one of this machine.
-    pub async fn bind(address: SocketAddr, app: App) -> io::Result<Server> {
+    pub async fn bind(address: SocketAddr) -> io::Result<Server> {
         let listener = TcpListener::bind(address).await?;
-        Ok(Server { listener, app })
+        Ok(Server { listener })
     }
 
     /// The address that it is bound to.
@@ -56,10 +55,10 @@ impl Server {
 
     /// Serves until `end` says so, then takes no new connections, ends what follows output, and gives the requests under
     /// way so much grace.
-    pub async fn serve(self, end: impl Future<Output = ()>, grace: Duration) -> Farewell {
-        let most = self.app.config().connections;
+    pub async fn serve(self, app: App, end: impl Future<Output = ()>, grace: Duration) -> Farewell {
+        let most = app.config().connections;
         let places = Arc::new(Semaphore::new(most));
-        let router = super::router(&self.app);
+        let router = super::router(&app);
         let mut end = pin!(end);
         loop {
             // A place first: who cannot be served yet waits in the system's queue, which is bounded.
@@ -72,7 +71,7 @@ impl Server {
                 () = &mut end => break,
                 (accepted, place) = accepted => match (accepted, place) {
                     (Ok((stream, _)), Ok(place)) => {
-                        let (app, router) = (self.app.clone(), router.clone());
+                        let (app, router) = (app.clone(), router.clone());
                         tokio::spawn(converse(stream, place, app, router));
                     }
                     (Err(error), _) => {
@@ -85,7 +84,7 @@ impl Server {
             }
         }
         drop(self.listener);
-        self.app.close();
+        app.close();
         let all = u32::try_from(most).unwrap_or(u32::MAX);
         let farewell = timeout(grace, places.acquire_many(all)).await;
         match farewell {

@@ -1,0 +1,191 @@
+//! What a task prints, as text or live.
+
+use std::collections::VecDeque;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use hybrid_cache_driver::log::Stream;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::App;
+use super::catalogue::Kind;
+use super::follow::{self, Whole};
+use super::problem::{Answer, Problem};
+use super::query::{self, Wanted};
+use super::schema::{LogEvent, StreamName};
+use super::server::closed;
+use super::tasks::{Params, id_in};
+use crate::id::TaskId;
+use crate::output::{Follow, OutputReader};
+
+/// How long a client should wait before it asks again where it left off, in milliseconds.
+const RETRY_MS: u32 = 1000;
+
+/// Read or follow a task's output
+///
+/// Without `follow`, everything printed so far as text. With `follow=true`, server-sent events as they come: `stdout` and
+/// `stderr` events with a JSON string as data, and `end` with the task's last state. The id of an event is a number of
+/// bytes; sent back as `Last-Event-ID` (browsers do) or as `from`, the stream goes on behind it.
+#[utoipa::path(
+    get, path = "/api/v1/tasks/{id}/logs", operation_id = "getTaskLogs", tag = "tasks",
+    params(
+        ("id" = String, Path, description = "The task's id.", example = "task-abc123"),
+        ("follow" = Option<bool>, Query, description = "Live, as server-sent events."),
+        ("stream" = Option<StreamName>, Query, description = "One stream alone; both in their order where absent."),
+        ("from" = Option<i64>, Query, description = "Bytes of both streams to skip.", minimum = 0),
+        ("Last-Event-ID" = Option<i64>, Header, description = "Go on behind this event; stands above `from`.", minimum = 0),
+    ),
+    responses((status = 200, description = "What it printed.",
+        content((String = "text/plain"), (LogEvent = "text/event-stream")))),
+)]
+pub async fn logs(
+    State(app): State<App>,
+    params: Params,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let wanted = query::logs(query.as_deref())?;
+    let from = last_event(&headers)?.or(wanted.from).unwrap_or_default();
+    let id = id_in(params)?;
+    if wanted.follow {
+        return live(app, id, from, wanted).await;
+    }
+    let reader = app.engine().output(&id, from, Follow::Stored).await?;
+    Ok(text(reader, wanted.stream))
+}
+
+fn last_event(headers: &HeaderMap) -> Answer<Option<u64>> {
+    let Some(sent) = headers.get("last-event-id") else {
+        return Ok(None);
+    };
+    // A browser that has seen no event yet sends none, or an empty one.
+    let text = sent.to_str().unwrap_or("?").trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    query::place(text).map(Some).ok_or_else(|| {
+        let problem = Problem::new(Kind::InvalidParameter, "it is no id of an event of this service");
+        problem.parameter("Last-Event-ID").into()
+    })
+}
+
+fn text(reader: OutputReader, only: Option<Stream>) -> Response {
+    let chunks = stream::try_unfold(reader, move |mut reader| async move {
+        while let Some(chunk) = reader.next().await? {
+            if only.is_none_or(|only| only == chunk.stream) {
+                return Ok::<_, std::io::Error>(Some((Bytes::from(chunk.bytes), reader)));
+            }
+        }
+        Ok(None)
+    });
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    ([(header::CONTENT_TYPE, kind)], Body::from_stream(chunks)).into_response()
+}
+
+/// One client that follows. Dropped with its connection, and everything it holds with it.
+struct Follower {
+    app: App,
+    id: TaskId,
+    reader: OutputReader,
+    only: Option<Stream>,
+    whole: Whole,
+    ready: VecDeque<Bytes>,
+    closing: watch::Receiver<bool>,
+    until: Instant,
+    over: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+async fn live(app: App, id: TaskId, from: u64, wanted: Wanted) -> Answer<Response> {
+    let Ok(place) = app.followers().clone().try_acquire_owned() else {
+        let detail = format!("{} clients follow output already", app.config().followers);
+        return Err(Problem::new(Kind::TooMany, detail).retry_after(5).into());
+    };
+    let reader = app.engine().output(&id, from, Follow::UntilEnd).await?;
+    let follower = Follower {
+        until: Instant::now() + app.config().follow_timeout,
+        closing: app.closing(),
+        reader,
+        only: wanted.stream,
+        whole: Whole::default(),
+        ready: VecDeque::from([Bytes::from(format!("retry: {RETRY_MS}\n\n"))]),
+        over: false,
+        _place: place,
+        app,
+        id,
+    };
+    let events = stream::unfold(follower, |mut follower| async move {
+        let next = follower.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(next), follower))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        // A proxy that gathers events would make them late.
+        (
+            header::HeaderName::from_static("x-accel-buffering"),
+            HeaderValue::from_static("no"),
+        ),
+    ];
+    Ok((headers, Body::from_stream(events)).into_response())
+}
+
+impl Follower {
+    /// The next bytes; `None` at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(ready) = self.ready.pop_front() {
+                return Some(ready);
+            }
+            if self.over {
+                return None;
+            }
+            tokio::select! {
+                biased;
+                // The client asks again where it left off, this service or the next one.
+                () = closed(&mut self.closing) => return None,
+                () = sleep_until(self.until) => return None,
+                read = self.reader.next() => match read {
+                    Ok(Some(chunk)) => {
+                        let pieces = self.whole.take(chunk);
+                        self.push(pieces);
+                    }
+                    Ok(None) => self.end().await,
+                    Err(error) => {
+                        tracing::warn!(task = %self.id, %error, "output cannot be read");
+                        return None;
+                    }
+                },
+                // A sign of life; writing it is also how a client that is gone is found out.
+                () = sleep(self.app.config().keep_alive) => return Some(Bytes::from_static(b": still here\n\n")),
+            }
+        }
+    }
+
+    fn push(&mut self, pieces: impl IntoIterator<Item = follow::Piece>) {
+        let wanted = pieces
+            .into_iter()
+            .filter(|piece| self.only.is_none_or(|only| only == piece.stream));
+        self.ready
+            .extend(wanted.map(|piece| Bytes::from(follow::event(&piece))));
+    }
+
+    /// Tells what is left over, and how the task ended. Where it has not (it was deleted, say), the stream just ends.
+    async fn end(&mut self) {
+        self.over = true;
+        let left = self.whole.finish();
+        self.push(left);
+        let Ok(view) = self.app.engine().get(&self.id).await else {
+            return;
+        };
+        let told = &view.summary;
+        if told.state.is_final() {
+            let data = serde_json::json!({"state": told.state, "end": told.end, "exitCode": told.exit_code});
+            self.ready
+                .push_back(Bytes::from(format!("event: end\ndata: {data}\n\n")));
+        }
+    }
+}

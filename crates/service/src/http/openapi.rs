@@ -1,0 +1,146 @@
+//! The API's description: generated from the handlers, committed as `openapi.json`, served as committed.
+
+use serde_json::{Value, json};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::catalogue::Kind;
+use super::problem::{MEDIA_TYPE, Problem};
+use super::schema::StreamName;
+use super::{App, logs, operate, tasks};
+
+/// The description as it is committed. A test compares it with what the handlers say; `UPDATE_OPENAPI=1 cargo test -p
+/// hybrid-cache-service --test http openapi` writes it anew.
+pub const COMMITTED: &str = include_str!("../../openapi.json");
+
+/// The methods that a path item may have here.
+const METHODS: [&str; 3] = ["get", "post", "delete"];
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "hybrid-cache task service",
+        description = "Submit Python programs with the packages and system tools they need, run them, watch them, and see where \
+                       the time went. Every error is a problem document (RFC 9457); `code` says which of the classes below it is.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    tags((name = "tasks", description = "What users ask."), (name = "operation", description = "What operators and programs ask.")),
+    components(schemas(Problem, StreamName)),
+)]
+struct Base;
+
+/// Every path that is described, with its handlers.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Base::openapi())
+        .routes(routes!(tasks::submit))
+        .routes(routes!(tasks::list))
+        .routes(routes!(tasks::read, tasks::delete))
+        .routes(routes!(tasks::run))
+        .routes(routes!(tasks::cancel))
+        .routes(routes!(logs::logs))
+        .routes(routes!(operate::healthz))
+        .routes(routes!(operate::readyz))
+        .routes(routes!(operate::metrics))
+        .routes(routes!(operate::description))
+        .routes(routes!(operate::docs))
+}
+
+/// The description as the handlers give it, as JSON text with a line break at its end.
+///
+/// # Errors
+/// It does not serialise, which would be a bug of the generator.
+pub fn generate() -> serde_json::Result<String> {
+    let mut document = serde_json::to_value(routes().into_openapi())?;
+    document["security"] = json!([{}, {"token": []}]);
+    document["components"]["securitySchemes"] = json!({"token": {
+        "type": "http", "scheme": "bearer",
+        "description": "Required where the service listens on more than its own machine; the operator's --token-file holds it.",
+    }});
+    let problem = json!({MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}});
+    if let Some(Value::Object(paths)) = document.get_mut("paths") {
+        for (path, item) in paths {
+            for method in METHODS {
+                if let Some(operation) = item.get_mut(method) {
+                    add_problems(path, method, operation, &problem);
+                }
+            }
+        }
+    }
+    Ok(serde_json::to_string_pretty(&document)? + "\n")
+}
+
+/// Which classes of problem a path may answer with.
+fn problems(path: &str, method: &str) -> Vec<Kind> {
+    let mut kinds = vec![
+        Kind::InvalidParameter,
+        Kind::MisdirectedRequest,
+        Kind::Internal,
+        Kind::Timeout,
+    ];
+    let public = ["/healthz", "/readyz", "/openapi.json", "/docs"].contains(&path);
+    if !public {
+        kinds.push(Kind::Unauthorized);
+    }
+    if method != "get" {
+        kinds.push(Kind::CrossSite);
+    }
+    if path.contains("{id}") {
+        kinds.push(Kind::NotFound);
+    }
+    let also: &[Kind] = match (method, path) {
+        ("post", "/api/v1/tasks/submit") => &[
+            Kind::InvalidJson,
+            Kind::InvalidUtf8,
+            Kind::TooSlow,
+            Kind::TooLarge,
+            Kind::UnsupportedMediaType,
+            Kind::InvalidTask,
+            Kind::IdempotencyMismatch,
+            Kind::TooMany,
+        ],
+        ("post", "/api/v1/tasks/{id}/run") => &[Kind::Conflict, Kind::QueueFull],
+        ("delete", _) => &[Kind::Conflict],
+        ("get", "/api/v1/tasks/{id}/logs") => &[Kind::TooMany],
+        ("get", "/readyz") => &[Kind::NotReady],
+        _ => &[],
+    };
+    kinds.extend_from_slice(also);
+    let stored = path.starts_with("/api/");
+    if stored {
+        kinds.extend([Kind::StorageBusy, Kind::Storage]);
+    }
+    if stored && method != "get" {
+        kinds.extend([Kind::StorageFull, Kind::ShuttingDown]);
+    }
+    kinds
+}
+
+fn add_problems(path: &str, method: &str, operation: &mut Value, content: &Value) {
+    let mut kinds = problems(path, method);
+    kinds.sort_by_key(|kind| (kind.status(), *kind as usize));
+    let responses = &mut operation["responses"];
+    for kind in kinds {
+        let status = kind.status().as_u16().to_string();
+        let told = format!("`{}`: {}.", kind.code(), kind.title());
+        match responses
+            .get_mut(&status)
+            .and_then(|response| response.get_mut("description"))
+        {
+            Some(Value::String(description)) => {
+                description.push(' ');
+                description.push_str(&told);
+            }
+            _ => {
+                let mut response = json!({"description": told, "content": content});
+                if ["429", "503"].contains(&status.as_str()) {
+                    response["headers"] = json!({"Retry-After": {
+                        "description": "Seconds after which trying again makes sense.",
+                        "schema": {"type": "integer", "minimum": 1},
+                    }});
+                }
+                responses[&status] = response;
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Metrics in Prometheus' text format.
+
+use std::fmt::Write;
+
+use super::durations::Measured;
+use crate::metrics::{Histogram, MetricsSnapshot};
+use crate::view::CacheName;
+
+/// All metrics.
+pub fn text(snapshot: &MetricsSnapshot, measured: &[Measured], following: usize) -> String {
+    let mut page = Page::default();
+    page.family("build_info", "gauge", "The version of the service.");
+    page.value("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    tasks(&mut page, snapshot);
+    caches(&mut page, snapshot);
+    page.family("phase_seconds", "histogram", "What runs spent in each phase.");
+    for (phase, histogram) in snapshot.phases.iter().filter(|(_, histogram)| histogram.count() > 0) {
+        let name = serde_json::to_value(phase).unwrap_or_default();
+        page.histogram(
+            "phase_seconds",
+            &[("phase", name.as_str().unwrap_or_default())],
+            histogram,
+        );
+    }
+    page.family(
+        "task_seconds",
+        "histogram",
+        "Tasks from their start to their end, as the driver saw them.",
+    );
+    page.histogram("task_seconds", &[], &snapshot.total);
+    page.family("submit_seconds", "histogram", "Submits until the task was on disk.");
+    page.histogram("submit_seconds", &[], &snapshot.submit);
+    page.family(
+        "http_request_seconds",
+        "histogram",
+        "Requests until the head of the answer.",
+    );
+    for one in measured {
+        let labels = [
+            ("route", one.route.as_str()),
+            ("method", one.method),
+            ("status", one.class),
+        ];
+        page.histogram("http_request_seconds", &labels, &one.histogram);
+    }
+    page.single("followers", "gauge", "Clients that follow output.", following as u64);
+    page.text
+}
+
+fn tasks(page: &mut Page, snapshot: &MetricsSnapshot) {
+    page.family("tasks", "gauge", "Tasks that are kept, by state.");
+    for (state, count) in &snapshot.tasks {
+        page.value("tasks", &[("state", state.name())], count);
+    }
+    page.family("tasks_ended_total", "counter", "Tasks that ended, by how.");
+    for (end, count) in &snapshot.ended {
+        page.value("tasks_ended_total", &[("end", end.name())], count);
+    }
+    page.single(
+        "tasks_expired_total",
+        "counter",
+        "Tasks deleted by age or count.",
+        snapshot.expired,
+    );
+    page.single(
+        "queue_depth",
+        "gauge",
+        "Tasks waiting for their turn.",
+        snapshot.queue_depth,
+    );
+    page.single(
+        "queue_limit",
+        "gauge",
+        "Most tasks that may wait.",
+        snapshot.queue_limit,
+    );
+    page.single(
+        "tasks_under_way",
+        "gauge",
+        "Tasks that the driver has.",
+        snapshot.under_way,
+    );
+    page.single(
+        "concurrency",
+        "gauge",
+        "Most tasks that run at one time.",
+        snapshot.concurrency,
+    );
+    page.single(
+        "live_outputs",
+        "gauge",
+        "Tasks whose output is written or followed.",
+        snapshot.live_outputs,
+    );
+    page.single(
+        "driver_up",
+        "gauge",
+        "0 while the driver does not answer.",
+        u64::from(snapshot.driver_up),
+    );
+}
+
+fn caches(page: &mut Page, snapshot: &MetricsSnapshot) {
+    let caches = [("python", &snapshot.python_cache), ("system", &snapshot.system_cache)];
+    page.family(
+        "cache_answers_total",
+        "counter",
+        "What the caches answered to tasks that ended.",
+    );
+    for (cache, answers) in caches {
+        for (answer, count) in answers {
+            page.value(
+                "cache_answers_total",
+                &[("cache", cache), ("answer", answer.name())],
+                count,
+            );
+        }
+    }
+    page.family(
+        "cache_hit_ratio",
+        "gauge",
+        "Hits among the tasks that asked this cache; absent before the first.",
+    );
+    for (cache, answers) in caches {
+        if let Some(ratio) = hit_ratio(answers) {
+            page.value("cache_hit_ratio", &[("cache", cache)], ratio);
+        }
+    }
+    page.family("volume_bytes", "gauge", "What each cache volume holds.");
+    for volume in &snapshot.volumes {
+        page.value("volume_bytes", &[("volume", &volume.volume)], volume.bytes);
+    }
+    page.family("volume_inodes", "gauge", "Files and folders of each cache volume.");
+    for volume in &snapshot.volumes {
+        page.value("volume_inodes", &[("volume", &volume.volume)], volume.inodes);
+    }
+}
+
+/// Hits among hits and builds; `None` where there were neither.
+pub fn hit_ratio(answers: &[(CacheName, u64)]) -> Option<f64> {
+    let count = |wanted: CacheName| {
+        answers
+            .iter()
+            .filter(|(name, _)| *name == wanted)
+            .map(|(_, count)| count)
+            .sum::<u64>()
+    };
+    let (hits, built) = (count(CacheName::Hit), count(CacheName::Built));
+    (hits + built > 0).then(|| hits as f64 / (hits + built) as f64)
+}
+
+/// The text as it grows. Writing to a string cannot fail.
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(
+            self.text,
+            "# HELP hybrid_cache_{name} {help}\n# TYPE hybrid_cache_{name} {kind}"
+        );
+    }
+
+    fn single(&mut self, name: &str, kind: &str, help: &str, value: u64) {
+        self.family(name, kind, help);
+        self.value(name, &[], value);
+    }
+
+    fn value(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+        let _ = write!(self.text, "hybrid_cache_{name}");
+        for (at, (label, text)) in labels.iter().enumerate() {
+            let open = if at == 0 { '{' } else { ',' };
+            let text = text.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
+            let _ = write!(self.text, "{open}{label}=\"{text}\"");
+        }
+        let close = if labels.is_empty() { "" } else { "}" };
+        let _ = writeln!(self.text, "{close} {value}");
+    }
+
+    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], histogram: &Histogram) {
+        let seconds = |us: u64| us as f64 / 1e6;
+        let bucket = format!("{name}_bucket");
+        for (bound_us, count) in histogram.cumulative() {
+            let bound = seconds(bound_us).to_string();
+            self.value(&bucket, &[labels, &[("le", &bound)]].concat(), count);
+        }
+        self.value(&bucket, &[labels, &[("le", "+Inf")]].concat(), histogram.count());
+        self.value(&format!("{name}_sum"), labels, seconds(histogram.sum_us()));
+        self.value(&format!("{name}_count"), labels, histogram.count());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_is_written_as_prometheus_reads_it() {
+        let mut histogram = Histogram::default();
+        histogram.note(2_000_000);
+        let mut page = Page::default();
+        page.histogram("x_seconds", &[("route", "/a\"b")], &histogram);
+        let has = |line: &str| assert!(page.text.lines().any(|other| other == line), "{line}\n{}", page.text);
+        has(r#"hybrid_cache_x_seconds_bucket{route="/a\"b",le="1"} 0"#);
+        has(r#"hybrid_cache_x_seconds_bucket{route="/a\"b",le="2.5"} 1"#);
+        has(r#"hybrid_cache_x_seconds_bucket{route="/a\"b",le="+Inf"} 1"#);
+        has(r#"hybrid_cache_x_seconds_sum{route="/a\"b"} 2"#);
+        has(r#"hybrid_cache_x_seconds_count{route="/a\"b"} 1"#);
+    }
+
+    #[test]
+    fn a_hit_rate_counts_only_who_asked() {
+        let answers = [(CacheName::Hit, 3), (CacheName::Built, 1), (CacheName::NotAsked, 96)];
+        assert_eq!(hit_ratio(&answers), Some(0.75));
+        assert_eq!(hit_ratio(&[(CacheName::Bypassed, 5)]), None);
+    }
+}

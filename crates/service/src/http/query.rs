@@ -1,0 +1,185 @@
+//! Reading the query: every parameter is known, or named in the answer.
+
+use std::borrow::Cow;
+
+use hybrid_cache_driver::log::Stream;
+
+use super::catalogue::Kind;
+use super::problem::{Answer, Problem};
+use crate::id::TaskId;
+use crate::state::StateName;
+use crate::view::{EndName, ListQuery};
+
+type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+/// Most states that a list may be filtered by, repeats included.
+const MAX_STATES: usize = 20;
+
+fn pairs(query: Option<&str>) -> impl Iterator<Item = Pair<'_>> {
+    form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+}
+
+fn refuse<T>(name: &str, detail: impl Into<String>) -> Answer<T> {
+    let name: String = name.chars().take(60).collect();
+    Err(Problem::new(Kind::InvalidParameter, detail).parameter(name).into())
+}
+
+fn unknown<T>(name: &str, known: &str) -> Answer<T> {
+    let hint = format!("the parameters are {known}");
+    refuse(name, "unknown parameter").map_err(|problem: Box<Problem>| problem.hint(hint).into())
+}
+
+fn once<T>(place: &mut Option<T>, name: &str, value: T) -> Answer<()> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => refuse(name, "the parameter is there twice"),
+    }
+}
+
+/// An id of the path. What cannot be an id is no task's.
+///
+/// # Errors
+/// It cannot be one.
+pub fn task_id(text: &str) -> Answer<TaskId> {
+    TaskId::parse(text).ok_or_else(|| crate::ServiceError::NotFound.into())
+}
+
+/// Nothing may be asked of a path that takes no parameters.
+///
+/// # Errors
+/// Something is.
+pub fn none(query: Option<&str>) -> Answer<()> {
+    match pairs(query).next() {
+        None => Ok(()),
+        Some((name, _)) => refuse(&name, "this path takes no parameters"),
+    }
+}
+
+/// What to list.
+///
+/// # Errors
+/// A parameter is unknown, there twice, or makes no sense.
+pub fn list(query: Option<&str>) -> Answer<ListQuery> {
+    let (mut states, mut end, mut cursor, mut limit) = (Vec::new(), None, None, None);
+    for (name, value) in pairs(query) {
+        match name.as_ref() {
+            "state" => {
+                for word in value.split(',') {
+                    let known = StateName::ALL.into_iter().find(|state| state.name() == word);
+                    let Some(state) = known.filter(|_| states.len() < MAX_STATES) else {
+                        let names = StateName::ALL.map(StateName::name).join(", ");
+                        return refuse("state", format!("the states are {names}"));
+                    };
+                    states.push(state);
+                }
+            }
+            "end" => {
+                let Some(word) = EndName::parse(&value) else {
+                    return refuse(
+                        "end",
+                        format!("the ends are {}", EndName::ALL.map(EndName::name).join(", ")),
+                    );
+                };
+                once(&mut end, "end", word)?;
+            }
+            "cursor" => once(&mut cursor, "cursor", value.into_owned())?,
+            "limit" => match value.parse::<u32>() {
+                Ok(number) => once(&mut limit, "limit", number)?,
+                Err(_) => return refuse("limit", "a number from 1 to 200 is expected"),
+            },
+            other => return unknown(other, "state, end, cursor, limit"),
+        }
+    }
+    Ok(ListQuery {
+        states,
+        end,
+        cursor,
+        limit,
+    })
+}
+
+/// A place in a task's output, in bytes; `None` where the text is no number that fits the description's int64.
+pub fn place(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|bytes| i64::try_from(*bytes).is_ok())
+}
+
+/// What of a task's output is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Live, as server-sent events.
+    pub follow: bool,
+    /// One stream alone.
+    pub stream: Option<Stream>,
+    /// Bytes of both streams to skip.
+    pub from: Option<u64>,
+}
+
+/// What of a task's output is wanted.
+///
+/// # Errors
+/// A parameter is unknown, there twice, or makes no sense.
+pub fn logs(query: Option<&str>) -> Answer<Wanted> {
+    let (mut follow, mut stream, mut from) = (None, None, None);
+    for (name, value) in pairs(query) {
+        match (name.as_ref(), value.as_ref()) {
+            ("follow", "true") => once(&mut follow, "follow", true)?,
+            ("follow", "false") => once(&mut follow, "follow", false)?,
+            ("follow", _) => return refuse("follow", "true or false is expected"),
+            ("stream", "stdout") => once(&mut stream, "stream", Stream::Stdout)?,
+            ("stream", "stderr") => once(&mut stream, "stream", Stream::Stderr)?,
+            ("stream", _) => return refuse("stream", "stdout or stderr is expected"),
+            ("from", text) => match place(text) {
+                Some(bytes) => once(&mut from, "from", bytes)?,
+                None => return refuse("from", "a number of bytes is expected"),
+            },
+            (other, _) => return unknown(other, "follow, stream, from"),
+        }
+    }
+    Ok(Wanted {
+        follow: follow.unwrap_or_default(),
+        stream,
+        from,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_parameter_is_known_or_named() {
+        let query = list(Some("state=running,queued&state=ended&limit=5&cursor=c1&end=timedOut")).unwrap();
+        assert_eq!(query.states, [StateName::Running, StateName::Queued, StateName::Ended]);
+        assert_eq!(
+            (query.limit, query.end, query.cursor.as_deref()),
+            (Some(5), Some(EndName::TimedOut), Some("c1"))
+        );
+        for (bad, name) in [
+            ("state=asleep", "state"),
+            ("state=", "state"),
+            ("limit=-1", "limit"),
+            ("limit=1&limit=2", "limit"),
+            ("end=well", "end"),
+            ("Limit=1", "Limit"),
+        ] {
+            let problem = list(Some(bad)).unwrap_err();
+            assert_eq!(
+                (problem.code, problem.parameter.as_deref()),
+                (Kind::InvalidParameter, Some(name)),
+                "{bad}"
+            );
+        }
+        assert!(logs(Some("follow=true&stream=stderr&from=10")).unwrap().follow);
+        for bad in [
+            "follow=yes",
+            "follow=",
+            "stream=both",
+            "from=-1",
+            "tail=5",
+            "follow=true&follow=true",
+        ] {
+            assert!(logs(Some(bad)).is_err(), "{bad}");
+        }
+        assert!(none(None).is_ok() && none(Some("")).is_ok() && none(Some("a=1")).is_err());
+    }
+}

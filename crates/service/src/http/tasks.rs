@@ -1,0 +1,252 @@
+//! The API's answers about tasks, but for what they print.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{RawPathParams, RawQuery, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::problem::{Answer, Problem};
+use super::schema::TaskBody;
+use super::{App, body, query};
+use crate::engine::{CancelAnswer, Novelty};
+use crate::error::ServiceError;
+use crate::id::TaskId;
+use crate::state::StateName;
+use crate::view::{TaskSummary, TaskView};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// What `submit` answers.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SubmitAnswer {
+    /// The task's id.
+    #[schema(value_type = String, example = "task-abc123")]
+    pub id: TaskId,
+    /// What to do next.
+    #[schema(example = "Task saved successfully. Use /api/v1/tasks/task-abc123/run to execute it.")]
+    pub message: String,
+}
+
+/// What `run` answers.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct RunView {
+    /// The task's id.
+    #[schema(value_type = String, example = "task-abc123")]
+    pub id: TaskId,
+    /// Where it stands: `queued` where this call did it, and where it stood before otherwise.
+    pub state: StateName,
+}
+
+/// What `cancel` answers.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct CancelView {
+    /// The task's id.
+    #[schema(value_type = String, example = "task-abc123")]
+    pub id: TaskId,
+    /// What became of it.
+    pub result: CancelResult,
+}
+
+/// What became of asking to cancel a task.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum CancelResult {
+    /// It had not begun and never will.
+    Cancelled,
+    /// It runs and was asked to end; its state tells when it has.
+    Ending,
+    /// It had ended before, and stays as it is.
+    Unchanged,
+}
+
+/// A part of the tasks, the one submitted last first.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct TaskList {
+    /// The tasks.
+    pub items: Vec<TaskSummary>,
+    /// The cursor of the next part; absent at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// Reads the id out of the path.
+///
+/// # Errors
+/// It cannot be one.
+pub fn id_of(params: &RawPathParams) -> Answer<TaskId> {
+    let text = params.iter().find(|(name, _)| *name == "id").map(|(_, value)| value);
+    query::task_id(text.unwrap_or_default())
+}
+
+/// Path parameters, or the same answer as for an id that there is not.
+pub type Params = Result<RawPathParams, axum::extract::rejection::RawPathParamsRejection>;
+
+/// See [`id_of`].
+///
+/// # Errors
+/// The path is not UTF-8 behind its escapes, or holds no id.
+pub fn id_in(params: Params) -> Answer<TaskId> {
+    match params {
+        Ok(params) => id_of(&params),
+        Err(_) => Err(ServiceError::NotFound.into()),
+    }
+}
+
+/// Save a task
+///
+/// Checks the task and keeps it on disk. It does not run before `run` is called. With an `Idempotency-Key`, sending the
+/// same body again answers with the same task.
+#[utoipa::path(
+    post, path = "/api/v1/tasks/submit", operation_id = "submitTask", tag = "tasks",
+    params(("Idempotency-Key" = Option<String>, Header, description = "One key stands for one task: 1 to 255 visible ASCII characters.",
+        min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
+    request_body(content = TaskBody, content_type = "application/json"),
+    responses((status = 200, description = "The task is saved.", body = SubmitAnswer,
+        headers(("Location" = String, description = "The task's path."),
+                ("Idempotency-Replayed" = Option<String>, description = "`true` where the key made this task before.")))),
+)]
+pub async fn submit(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Response> {
+    query::none(query.as_deref())?;
+    let key = key_of(&headers)?;
+    let bytes = body::read(&app, &headers, "application/json", body).await?;
+    let spec = body::task(&bytes)?;
+    drop(bytes);
+    let submitted = app.engine().submit(&spec, key).await?;
+    let id = submitted.id;
+    let answer = SubmitAnswer {
+        message: format!("Task saved successfully. Use /api/v1/tasks/{id}/run to execute it."),
+        id,
+    };
+    let location = location(&answer.id);
+    let mut response = Json(answer).into_response();
+    response.headers_mut().extend(location);
+    if submitted.novelty == Novelty::Repeated {
+        response
+            .headers_mut()
+            .insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+fn key_of(headers: &HeaderMap) -> Answer<Option<&str>> {
+    let refuse = |detail: &str| {
+        let kind = super::catalogue::Kind::InvalidParameter;
+        Box::new(Problem::new(kind, detail).parameter("Idempotency-Key"))
+    };
+    let mut sent = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(key) = sent.next() else { return Ok(None) };
+    if sent.next().is_some() {
+        return Err(refuse("the header is there twice"));
+    }
+    let key = key
+        .to_str()
+        .map_err(|_| refuse("visible ASCII characters are expected"))?;
+    Ok(Some(key))
+}
+
+fn location(id: &TaskId) -> Option<(HeaderName, HeaderValue)> {
+    let path = HeaderValue::try_from(format!("/api/v1/tasks/{id}")).ok()?;
+    Some((header::LOCATION, path))
+}
+
+/// Run a task
+///
+/// Puts the task into the queue. Calling it again changes nothing: a task runs once.
+#[utoipa::path(
+    post, path = "/api/v1/tasks/{id}/run", operation_id = "runTask", tag = "tasks",
+    params(("id" = String, Path, description = "The task's id.", example = "task-abc123")),
+    responses((status = 202, description = "The task is queued, or was before.", body = RunView,
+        headers(("Location" = String, description = "The task's path.")))),
+)]
+pub async fn run(State(app): State<App>, params: Params, RawQuery(query): RawQuery) -> Answer<Response> {
+    query::none(query.as_deref())?;
+    let run = app.engine().run(&id_in(params)?).await?;
+    let location = location(&run.id);
+    let view = RunView {
+        id: run.id,
+        state: run.state,
+    };
+    let mut response = (StatusCode::ACCEPTED, Json(view)).into_response();
+    response.headers_mut().extend(location);
+    Ok(response)
+}
+
+/// Read a task
+///
+/// Its state, how it ended, what it printed (the beginning; all of it is in its logs), where its time went, what the
+/// caches did and what its packages were resolved to.
+#[utoipa::path(
+    get, path = "/api/v1/tasks/{id}", operation_id = "getTask", tag = "tasks",
+    params(("id" = String, Path, description = "The task's id.", example = "task-abc123")),
+    responses((status = 200, description = "Everything known of the task.", body = TaskView)),
+)]
+pub async fn read(State(app): State<App>, params: Params, RawQuery(query): RawQuery) -> Answer<Json<TaskView>> {
+    query::none(query.as_deref())?;
+    Ok(Json(app.engine().get(&id_in(params)?).await?))
+}
+
+/// Cancel a task
+///
+/// A task that waits will never run; one that runs is asked to end; one that has ended stays as it is.
+#[utoipa::path(
+    post, path = "/api/v1/tasks/{id}/cancel", operation_id = "cancelTask", tag = "tasks",
+    params(("id" = String, Path, description = "The task's id.", example = "task-abc123")),
+    responses((status = 200, description = "It will not run on.", body = CancelView),
+              (status = 202, description = "It was asked to end.", body = CancelView)),
+)]
+pub async fn cancel(State(app): State<App>, params: Params, RawQuery(query): RawQuery) -> Answer<Response> {
+    query::none(query.as_deref())?;
+    let id = id_in(params)?;
+    let (status, result) = match app.engine().cancel(&id).await? {
+        CancelAnswer::Cancelled => (StatusCode::OK, CancelResult::Cancelled),
+        CancelAnswer::Asked => (StatusCode::ACCEPTED, CancelResult::Ending),
+        CancelAnswer::Before(_) => (StatusCode::OK, CancelResult::Unchanged),
+    };
+    Ok((status, Json(CancelView { id, result })).into_response())
+}
+
+/// Delete a task
+///
+/// Forgets a task that is saved, has ended or was cancelled, with everything it printed. One that waits or runs must be
+/// cancelled first.
+#[utoipa::path(
+    delete, path = "/api/v1/tasks/{id}", operation_id = "deleteTask", tag = "tasks",
+    params(("id" = String, Path, description = "The task's id.", example = "task-abc123")),
+    responses((status = 204, description = "It is gone.")),
+)]
+pub async fn delete(State(app): State<App>, params: Params, RawQuery(query): RawQuery) -> Answer<StatusCode> {
+    query::none(query.as_deref())?;
+    app.engine().delete(&id_in(params)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// List tasks
+///
+/// The task submitted last comes first. Ask again with `cursor` set to `next` until there is none: what is submitted or
+/// deleted meanwhile moves nothing.
+#[utoipa::path(
+    get, path = "/api/v1/tasks", operation_id = "listTasks", tag = "tasks",
+    params(
+        ("state" = Option<Vec<StateName>>, Query, description = "Only tasks in these states, separated by commas.", style = Form, explode = false, max_items = 20),
+        ("end" = Option<crate::view::EndName>, Query, description = "Only tasks that ended so."),
+        ("cursor" = Option<String>, Query, description = "Where the last part ended: its `next`."),
+        ("limit" = Option<u32>, Query, description = "At most so many; 50 where absent.", minimum = 1, maximum = 200),
+    ),
+    responses((status = 200, description = "A part of the tasks.", body = TaskList)),
+)]
+pub async fn list(State(app): State<App>, RawQuery(query): RawQuery) -> Answer<Json<TaskList>> {
+    let page = app.engine().list(&query::list(query.as_deref())?).await?;
+    Ok(Json(TaskList {
+        items: page.items,
+        next: page.next,
+    }))
+}

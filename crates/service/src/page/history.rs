@@ -1,0 +1,58 @@
+//! What the charts show, kept for a few seconds so that many pages cost no more than one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::engine::Engine;
+use crate::store::history::{HitRate, VolumeUse};
+
+/// How long ago the charts begin.
+pub const SPAN_S: i64 = 24 * 3600;
+/// What one bar stands for.
+pub const STRETCH_S: i64 = 3600;
+/// How old the figures may be.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// The figures of one moment.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// The clock's time when they were read, in microseconds.
+    pub now_us: i64,
+    /// Hits and misses by hour.
+    pub hits: Vec<HitRate>,
+    /// What the volumes held.
+    pub volumes: Vec<VolumeUse>,
+}
+
+/// The figures read last.
+#[derive(Debug, Default)]
+pub struct History {
+    last: Mutex<Option<(Instant, Arc<Figures>)>>,
+}
+
+impl History {
+    /// Figures of the last day. Where they cannot be read there are none: a page is worth more than its charts.
+    pub async fn read(&self, engine: &Engine) -> Arc<Figures> {
+        let mut last = self.last.lock().await;
+        if let Some((at, figures)) = last.as_ref()
+            && at.elapsed() < FRESH
+        {
+            return Arc::clone(figures);
+        }
+        let now_us = engine.now_us();
+        let since_us = now_us - SPAN_S * 1_000_000;
+        let figures = Arc::new(Figures {
+            now_us,
+            hits: engine
+                .hit_rates(since_us, STRETCH_S * 1_000_000)
+                .await
+                .unwrap_or_default(),
+            volumes: engine.volume_use(since_us).await.unwrap_or_default(),
+        });
+        *last = Some((Instant::now(), Arc::clone(&figures)));
+        figures
+    }
+}

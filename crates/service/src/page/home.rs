@@ -1,0 +1,215 @@
+//! The first page: how things stand, a form to submit a task, and the tasks submitted last.
+
+use axum::extract::{RawQuery, State};
+use maud::{Markup, html};
+
+use super::form::{self, Draft};
+use super::history::Figures;
+use super::{capital, charts, layout, units};
+use crate::http::{App, Problem, query};
+use crate::metrics::MetricsSnapshot;
+use crate::state::StateName;
+use crate::view::{CacheName, CacheView, EndName, ListQuery, Page, TaskSummary};
+
+/// Tasks of one page.
+const ROWS: u32 = 25;
+
+/// What the page shows.
+pub struct Home {
+    /// The filter and the place in the list.
+    pub query: ListQuery,
+    /// The tasks.
+    pub page: Page<TaskSummary>,
+    /// Counts.
+    pub metrics: MetricsSnapshot,
+    /// The charts' figures.
+    pub figures: std::sync::Arc<Figures>,
+    /// What was typed into the form.
+    pub draft: Draft,
+    /// Why it was refused.
+    pub refused: Option<Problem>,
+    /// The clock's time.
+    pub now_us: i64,
+}
+
+impl Home {
+    /// Reads everything that the page shows.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn read(app: &App, query: ListQuery) -> Result<Home, Box<Problem>> {
+        let engine = app.engine();
+        let query = ListQuery {
+            limit: Some(query.limit.unwrap_or(ROWS)),
+            ..query
+        };
+        Ok(Home {
+            page: engine.list(&query).await?,
+            figures: app.history().read(engine).await,
+            metrics: engine.metrics(),
+            now_us: engine.now_us(),
+            draft: Draft::empty(),
+            refused: None,
+            query,
+        })
+    }
+
+    /// The page.
+    pub fn show(&self) -> Markup {
+        let first = self.query.cursor.is_none();
+        layout::document(
+            "Tasks",
+            layout::Here::Tasks,
+            &html! {
+                h1 { "Tasks" }
+                (self.standing())
+                (form::details(&self.draft, self.refused.as_ref()))
+                section aria-labelledby="recent" {
+                    div class="heading" {
+                        h2 id="recent" { @if first { "Recent" } @else { "Older" } }
+                        (self.filters())
+                    }
+                    div id="tasks" data-part[first] data-refresh=[first.then_some("2000")] { (self.rows()) }
+                }
+                section aria-labelledby="day" {
+                    h2 id="day" { "The last 24 hours" }
+                    div id="charts" data-part[first] { (charts::charts(&self.figures)) }
+                }
+            },
+        )
+    }
+
+    /// One figure for each state, and what stands in the way.
+    fn standing(&self) -> Markup {
+        let metrics = &self.metrics;
+        html! {
+            div id="standing" data-part {
+                @if !metrics.driver_up {
+                    p class="notice" role="status" { strong { "The driver does not answer." } " Tasks are taken in and wait until it does." }
+                }
+                ul class="tiles" {
+                    @for (state, count) in &metrics.tasks {
+                        li { span class="figure" { (units::count(*count)) } span class=(format!("state s-{}", state.name())) { (state.name()) } }
+                    }
+                    li { span class="figure" { (metrics.under_way) " / " (metrics.concurrency) } span class="state" { "places taken" } }
+                }
+            }
+        }
+    }
+
+    fn filters(&self) -> Markup {
+        let chosen = match self.query.states.as_slice() {
+            [only] => Some(*only),
+            _ => None,
+        };
+        html! {
+            nav class="filters" aria-label="Filter by state" {
+                a href="/" aria-current=[self.query.states.is_empty().then_some("true")] { "all" }
+                @for state in StateName::ALL {
+                    a href=(format!("/?state={}", state.name())) aria-current=[(chosen == Some(state)).then_some("true")] { (state.name()) }
+                }
+            }
+        }
+    }
+
+    fn rows(&self) -> Markup {
+        let older = self.page.next.as_ref().map(|next| {
+            let states: Vec<&str> = self.query.states.iter().map(|state| state.name()).collect();
+            let filter = if states.is_empty() {
+                String::new()
+            } else {
+                format!("state={}&", states.join(","))
+            };
+            format!("/?{filter}cursor={next}")
+        });
+        html! {
+            @if self.page.items.is_empty() {
+                p class="empty" { "No tasks here." @if self.query.states.is_empty() { " Submit the first one above." } }
+            } @else {
+                table class="tasks" {
+                    thead { tr {
+                        th scope="col" { "Task" } th scope="col" { "State" } th scope="col" { "Submitted" }
+                        th scope="col" { "Python" } th scope="col" { "System" } th scope="col" class="n" { "Took" }
+                    } }
+                    tbody { @for task in &self.page.items { (row(task, self.now_us)) } }
+                }
+            }
+            @if let Some(older) = older { p { a class="button" rel="next" href=(older) { "Older tasks" } } }
+        }
+    }
+}
+
+/// The page.
+///
+/// # Errors
+/// A parameter makes no sense, or the store does not answer.
+pub async fn home(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+) -> Result<axum::response::Html<String>, Box<Problem>> {
+    let query = query::list(query.as_deref())?;
+    let home = Home::read(&app, query).await?;
+    Ok(axum::response::Html(home.show().into_string()))
+}
+
+fn row(task: &TaskSummary, now_us: i64) -> Markup {
+    html! {
+        tr {
+            th scope="row" { a class="id" href=(format!("/tasks/{}", task.id)) { (task.id) } }
+            td data-label="State" {
+                (state(task))
+                @if let Some(reason) = &task.waiting_for { span class="aside" { " " (first_line(reason)) } }
+            }
+            td data-label="Submitted" { (units::ago(&task.created_at, now_us)) }
+            td data-label="Python" { (cache(task.cache, |cache| cache.python.status)) }
+            td data-label="System" { (cache(task.cache, |cache| cache.system.status)) }
+            td data-label="Took" class="n" { @if let Some(us) = task.total_us { (units::duration(us)) } @else { "–" } }
+        }
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+fn cache(cache: Option<CacheView>, pick: impl Fn(CacheView) -> CacheName) -> Markup {
+    let Some(name) = cache.map(pick) else {
+        return html! { "–" };
+    };
+    html! { span class=(format!("cache c-{}", name.name())) { (cache_word(name)) } }
+}
+
+/// What a cache did, for people.
+pub fn cache_word(name: CacheName) -> &'static str {
+    match name {
+        CacheName::Hit => "hit",
+        CacheName::Built => "filled",
+        CacheName::Bypassed => "bypassed",
+        CacheName::NotAsked => "not asked",
+    }
+}
+
+/// A task's state as a badge: what came of it, where it has ended.
+pub fn state(task: &TaskSummary) -> Markup {
+    let (class, word) = match (task.state, task.end, task.exit_code) {
+        (StateName::Ended, Some(EndName::Exited), Some(0)) => ("good", "succeeded".to_owned()),
+        (StateName::Ended, Some(EndName::Exited), Some(code)) => ("bad", format!("exit code {code}")),
+        (StateName::Ended, Some(EndName::TimedOut), _) => ("bad", "timed out".to_owned()),
+        (StateName::Ended, Some(EndName::Signaled), _) => ("bad", "killed".to_owned()),
+        (StateName::Ended, Some(EndName::Failed), _) => ("bad", "failed".to_owned()),
+        (StateName::Cancelled, ..) => ("off", "cancelled".to_owned()),
+        (StateName::Running, ..) if task.cancel_requested => ("running", "ending".to_owned()),
+        (state, ..) => (state.name(), state.name().to_owned()),
+    };
+    html! { span class=(format!("badge b-{class}")) { (word) } }
+}
+
+/// How a task's failure is told.
+pub fn failure(message: &str, hint: Option<&str>) -> Markup {
+    html! {
+        div class="notice bad" role="status" {
+            p { strong { (capital(message)) } }
+            @if let Some(hint) = hint { p { (layout::prose(&capital(hint))) } }
+        }
+    }
+}

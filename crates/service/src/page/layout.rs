@@ -1,0 +1,77 @@
+//! What all pages share: the frame around them, and text with code in it.
+
+use maud::{DOCTYPE, Markup, html};
+
+/// Where the style is; raise the number with each change, for browsers keep it.
+pub const STYLE_PATH: &str = concat!("/assets/style-", env!("CARGO_PKG_VERSION"), "-1.css");
+/// Where the script is.
+pub const SCRIPT_PATH: &str = concat!("/assets/live-", env!("CARGO_PKG_VERSION"), "-1.js");
+
+/// Which entry of the navigation a page is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Here {
+    /// The list of tasks.
+    Tasks,
+    /// The reference.
+    Docs,
+    /// None of them.
+    Elsewhere,
+}
+
+/// A whole page.
+pub fn document(title: &str, here: Here, main: &Markup) -> Markup {
+    page(title, here, &html! {}, main)
+}
+
+/// A whole page with more in its head.
+pub fn page(title: &str, here: Here, head: &Markup, main: &Markup) -> Markup {
+    let entry = |path: &str, name: &str, own: Here| {
+        html! { a href=(path) aria-current=[(own == here).then_some("page")] { (name) } }
+    };
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " · hybrid-cache" }
+                link rel="icon" href="data:,";
+                link rel="stylesheet" href=(STYLE_PATH);
+                script src=(SCRIPT_PATH) defer {}
+                (head)
+            }
+            body {
+                a class="skip" href="#main" { "Skip to the content" }
+                header class="top" {
+                    a class="brand" href="/" { "hybrid-cache" }
+                    nav aria-label="Pages" {
+                        (entry("/", "Tasks", Here::Tasks))
+                        (entry("/docs", "API", Here::Docs))
+                    }
+                }
+                main id="main" { (main) }
+            }
+        }
+    }
+}
+
+/// Text with code between back-ticks.
+pub fn prose(text: &str) -> Markup {
+    html! {
+        @for (at, part) in text.split('`').enumerate() {
+            @if at % 2 == 1 { code { (part) } } @else { (part) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_user_wrote_is_text() {
+        let page = document("<b>", Here::Tasks, &prose("a `<script>` & b")).into_string();
+        assert!(page.contains("<code>&lt;script&gt;</code> &amp; b") && !page.contains("<b>"));
+    }
+}

@@ -1,0 +1,59 @@
+//! Signing in with the token, for browsers: they cannot be told to send a header.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use maud::{Markup, html};
+
+use super::layout;
+use crate::http::{Access, App, Problem, Sessions, read_body};
+
+/// The page.
+pub async fn show(State(app): State<App>, headers: HeaderMap) -> Response {
+    match app.guard().access() {
+        Access::Token(_) if !app.guard().sessions().knows(&headers) => Html(page(None).into_string()).into_response(),
+        _ => Redirect::to("/").into_response(),
+    }
+}
+
+/// Takes the token.
+///
+/// # Errors
+/// The form cannot be read.
+pub async fn sign_in(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, Box<Problem>> {
+    let Access::Token(token) = app.guard().access() else {
+        return Ok(Redirect::to("/").into_response());
+    };
+    let bytes = read_body(&app, &headers, "application/x-www-form-urlencoded", body).await?;
+    let sent = form_urlencoded::parse(&bytes).find(|(name, _)| name == "token");
+    if sent.is_some_and(|(_, text)| token.is(text.trim().as_bytes())) {
+        let cookie = [(header::SET_COOKIE, app.guard().sessions().cookie())];
+        return Ok((cookie, Redirect::to("/")).into_response());
+    }
+    let again = page(Some("This is not the token of this service."));
+    Ok((StatusCode::FORBIDDEN, Html(again.into_string())).into_response())
+}
+
+/// Forgets the browser.
+pub async fn sign_out() -> Response {
+    ([(header::SET_COOKIE, Sessions::no_cookie())], Redirect::to("/login")).into_response()
+}
+
+fn page(refused: Option<&str>) -> Markup {
+    layout::document(
+        "Sign in",
+        layout::Here::Elsewhere,
+        &html! {
+            h1 { "Sign in" }
+            p class="lede" { "This service is open to whoever knows its token. The operator's token file holds it." }
+            form method="post" action="/login" class="card narrow" {
+                @if let Some(refused) = refused { p class="notice bad" role="alert" id="refused" { (refused) } }
+                label for="token" { "Token" }
+                input type="password" id="token" name="token" required autofocus autocomplete="current-password"
+                    aria-describedby=[refused.map(|_| "refused")];
+                div class="buttons" { button type="submit" class="main" { "Sign in" } }
+            }
+        },
+    )
+}
