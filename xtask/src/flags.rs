@@ -1,12 +1,14 @@
 //! Every command and option, once. `cargo xtask help` is this file and what lies below it.
 
 mod cache;
+mod serve;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use cache::{Cache, CacheCommand};
+pub use serve::Serve;
 
 /// Caches for Python environments and system packages, measured.
 #[derive(Debug, Parser)]
@@ -37,6 +39,8 @@ pub enum Command {
     Compare(Compare),
     /// Run one task
     Run(Run),
+    /// Serve the task API and its pages
+    Serve(Serve),
     /// Look after the caches
     Cache(Cache),
     /// Bring the pinned tools into the checkout and list them

@@ -16,6 +16,7 @@ mod remembered;
 mod results;
 mod run;
 mod runner;
+mod serve;
 mod subject;
 mod test;
 mod tools;
@@ -57,6 +58,7 @@ fn dispatch(flags: &Flags) -> Result<Exit> {
         Command::Report(flags) => results::report(flags),
         Command::Compare(flags) => results::compare_runs(flags),
         Command::Run(flags) => run::run(flags),
+        Command::Serve(flags) => serve::run(flags),
         Command::Cache(flags) => cache::run(flags),
         Command::Tools(flags) => list_tools(flags),
         Command::Debnix(flags) => maintain_debnix(flags),

@@ -1,0 +1,52 @@
+//! `serve`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Cluster, DriverName, Local};
+
+/// `serve`
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Address to listen on; any but this machine's own needs --token-file
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
+    pub listen: SocketAddr,
+    /// File that holds the token which clients must send
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Name that clients may call this service by, beside localhost; may be repeated [default: any, with a token]
+    #[arg(long, value_name = "NAME")]
+    pub host: Vec<String>,
+    /// Where tasks run
+    #[arg(long, value_enum, default_value = "local")]
+    pub driver: DriverName,
+    /// Folder of the tasks and their output [default: hybrid-cache/service in the user's cache folder]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Tasks that run at one time [default: the processors of this machine, or 16 on a cluster]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub max_running: Option<u32>,
+    /// Tasks that may wait for their turn
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub max_queued: u64,
+    /// Days for which tasks that have ended are kept
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=36_500))]
+    pub retain_days: u64,
+    /// Tasks that have ended of which so many are kept
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub retain_tasks: u64,
+    /// Seconds until a task's program is killed
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    pub timeout: u64,
+    /// Seconds for which tasks may go on after Ctrl-C, where they cannot live without this process
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub grace: u64,
+    /// This machine as a place to run
+    #[command(flatten)]
+    pub local: Local,
+    /// Which cluster, with `--driver kube`
+    #[command(flatten)]
+    pub cluster: Cluster,
+}
