@@ -21,10 +21,12 @@ use hybrid_cache_service::{Engine, ServiceConfig, TaskId};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-const TURNS: usize = 15;
+const TURNS: usize = 32;
 const CLIENTS: usize = 16;
 /// Rows of one turn of one side.
 const ROWS: usize = 480;
+/// Reads of one turn.
+const READS: usize = 4000;
 const KEPT: usize = 10_000;
 
 /// Nothing is ever run here.
@@ -138,12 +140,33 @@ impl Side {
         (begun.elapsed(), took)
     }
 
+    /// Reads one task again and again from so many clients at once.
+    fn gets(&self, clients: usize, reads: usize) -> Duration {
+        let id = self.runtime.block_on(self.engine.submit(&spec(), None)).unwrap().id;
+        let client = |_| {
+            let (engine, id) = (self.engine.clone(), id.clone());
+            self.runtime.spawn(async move {
+                for _ in 0..reads / clients {
+                    engine.get(&id).await.unwrap();
+                }
+            })
+        };
+        let begun = Instant::now();
+        let clients: Vec<_> = (0..clients).map(client).collect();
+        for client in clients {
+            self.runtime.block_on(client).unwrap();
+        }
+        begun.elapsed()
+    }
+
     /// Inserts one row after the other.
-    fn inserts(&mut self, rows: usize) -> Duration {
+    fn inserts(&mut self, rows: usize) -> (Duration, Vec<Duration>) {
         const INSERT: &str = "INSERT INTO task (id, state, created_us, spec) VALUES (?, 'saved', ?, ?)";
         let json = serde_json::to_string(&spec()).unwrap();
         let begun = Instant::now();
+        let mut took = Vec::new();
         for number in 0..rows {
+            let begun = Instant::now();
             let id = TaskId::random().unwrap();
             let values = [
                 Value::Text(id.as_str()),
@@ -151,8 +174,9 @@ impl Side {
                 Value::Text(&json),
             ];
             self.raw.execute(INSERT, &values).unwrap();
+            took.push(begun.elapsed());
         }
-        begun.elapsed()
+        (begun.elapsed(), took)
     }
 }
 
@@ -183,7 +207,9 @@ struct Figures {
     many: Vec<f64>,
     one: Vec<f64>,
     raw: Vec<f64>,
+    gets: Vec<f64>,
     latencies_us: Vec<f64>,
+    raw_us: Vec<f64>,
 }
 
 impl Figures {
@@ -192,14 +218,20 @@ impl Figures {
             many: Vec::new(),
             one: Vec::new(),
             raw: Vec::new(),
+            gets: Vec::new(),
             latencies_us: Vec::new(),
+            raw_us: Vec::new(),
         }
     }
 
     fn take(&mut self, side: &mut Side, turn: usize) {
         let rate = |rows: usize, took: Duration| rows as f64 / took.as_secs_f64();
         let few = ROWS / 4;
-        let raw = |figures: &mut Figures, side: &mut Side| figures.raw.push(rate(few, side.inserts(few)));
+        let raw = |figures: &mut Figures, side: &mut Side| {
+            let (took, each) = side.inserts(few);
+            figures.raw.push(rate(few, took));
+            figures.raw_us.extend(each.iter().map(|took| took.as_secs_f64() * 1e6));
+        };
         if turn.is_multiple_of(2) {
             raw(self, side);
         }
@@ -209,6 +241,7 @@ impl Figures {
             .extend(each.iter().map(|took| took.as_secs_f64() * 1e6));
         let (took, _) = side.submits(1, few);
         self.one.push(rate(few, took));
+        self.gets.push(rate(READS, side.gets(CLIENTS, READS)));
         if !turn.is_multiple_of(2) {
             raw(self, side);
         }
@@ -221,13 +254,17 @@ impl Figures {
         println!("    raw inserts a second              {}", told(&mut self.raw));
         println!("    submits a second, {CLIENTS} clients     {}", told(&mut self.many));
         println!("    submits a second, one client      {}", told(&mut self.one));
+        println!("    reads a second, {CLIENTS} clients       {}", told(&mut self.gets));
         println!("    ratio, {CLIENTS} clients                {}", told(&mut many));
         println!("    ratio, one client                 {}", told(&mut one));
-        let [median, p99] = [0.5, 0.99].map(|at| quantile(&mut self.latencies_us, at));
-        println!(
-            "    submit, {CLIENTS} clients, us           median {median:.0}  p99 {p99:.0}  p99/median {:.1}",
-            p99 / median
-        );
+        for (what, each_us) in [
+            ("submit, 16 clients", &mut self.latencies_us),
+            ("raw insert", &mut self.raw_us),
+        ] {
+            let [median, p99] = [0.5, 0.99].map(|at| quantile(each_us, at));
+            let times = p99 / median;
+            println!("    {what:<18}, us            median {median:>9.0}  p99 {p99:.0}  p99/median {times:.1}");
+        }
     }
 }
 
@@ -235,14 +272,25 @@ fn main() {
     let (mut empty, mut full) = (Side::open(0), Side::open(KEPT));
     let (mut at_first, mut later) = (Figures::new(), Figures::new());
     for turn in 0..TURNS {
-        at_first.take(&mut empty, turn);
-        later.take(&mut full, turn);
+        // Each goes first as often as the other.
+        if turn / 2 % 2 == 0 {
+            at_first.take(&mut empty, turn);
+            later.take(&mut full, turn);
+        } else {
+            later.take(&mut full, turn);
+            at_first.take(&mut empty, turn);
+        }
+    }
+    println!("empty / {KEPT} kept");
+    for (what, few, many) in [
+        ("submits a second", &at_first.many, &later.many),
+        ("reads a second", &at_first.gets, &later.gets),
+    ] {
+        let mut change: Vec<f64> = few.iter().zip(many).map(|(few, many)| few / many).collect();
+        println!("    {what:<30}    {}", told(&mut change));
     }
     at_first.tell("beginning with an empty store");
     later.tell(&format!("beginning with {KEPT} kept tasks"));
-    let change = at_first.many.iter().zip(&later.many).map(|(few, many)| few / many);
-    let mut change: Vec<f64> = change.collect();
-    println!("empty / {KEPT} kept, submits a second   {}", told(&mut change));
     for side in [empty, full] {
         side.runtime.block_on(side.engine.shutdown(Duration::ZERO));
         drop(side.folder);

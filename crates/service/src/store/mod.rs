@@ -3,6 +3,7 @@
 //! A write is answered once it is on disk (WAL with `synchronous = FULL`). Writes that wait at the same time share one
 //! transaction. Readers see what is committed and never wait for the writer.
 
+mod checkpoint;
 pub(crate) mod cursor;
 pub mod history;
 mod open;
@@ -23,6 +24,7 @@ use tokio::time::timeout;
 
 use crate::config::ServiceConfig;
 use crate::error::{OpenError, ServiceError};
+use checkpoint::Checkpoints;
 use sqlite::{Connection, SqlError, Trouble};
 use tally::Tally;
 use writer::{Desk, Writer};
@@ -73,7 +75,10 @@ impl Store {
         let idle = (0..readers).map(|_| open::reader(&path, config));
         let idle = idle.collect::<Result<Vec<_>, _>>()?;
         let (told_tally, seen) = watch::channel(tally.clone());
-        let (writer, thread) = Writer::start(connection, tally, told_tally).map_err(|source| OpenError::Folder {
+        let carrier = open::carrier(&path, config)?;
+        let started = Checkpoints::start(&path, carrier)
+            .and_then(|checkpoints| Writer::start(connection, checkpoints, tally, told_tally));
+        let (writer, thread) = started.map_err(|source| OpenError::Folder {
             path: config.folder.clone(),
             source,
         })?;

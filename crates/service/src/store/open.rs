@@ -42,9 +42,9 @@ pub fn open(config: &ServiceConfig) -> Result<(PathBuf, Connection), OpenError> 
     let told = |error| tell(&path, error);
     let found = if is_there(&path)? { inspect(&path, config)? } else { 0 };
     let writer = Connection::open(&path, Access::Write, config.busy).map_err(told)?;
-    // FULL: an answered write survives a power cut, not only a crash of ours.
+    // FULL: an answered write survives a power cut, not only a crash of ours. The log is carried over elsewhere.
     writer
-        .batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY")
+        .batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 0")
         .map_err(told)?;
     if let Some(bytes) = config.database_bytes {
         let pages = (bytes / PAGE_BYTES).max(1);
@@ -59,6 +59,13 @@ pub fn open(config: &ServiceConfig) -> Result<(PathBuf, Connection), OpenError> 
 /// A connection that reads what the writer has committed.
 pub fn reader(path: &Path, config: &ServiceConfig) -> Result<Connection, OpenError> {
     Connection::open(path, Access::Read, config.busy).map_err(|error| tell(path, error))
+}
+
+/// A connection that carries the log over into the file, beside the writer.
+pub fn carrier(path: &Path, config: &ServiceConfig) -> Result<Connection, OpenError> {
+    let carrier = Connection::open(path, Access::Write, config.busy);
+    let carrier = carrier.and_then(|carrier| carrier.batch("PRAGMA synchronous = FULL").map(|()| carrier));
+    carrier.map_err(|error| tell(path, error))
 }
 
 fn tell(path: &Path, error: SqlError) -> OpenError {

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::checkpoint::Checkpoints;
 use super::sqlite::{Connection, SqlError, Trouble};
 use super::tally::Tally;
 
@@ -82,12 +83,14 @@ impl Writer {
     /// The system gives no thread.
     pub fn start(
         connection: Connection,
+        checkpoints: Checkpoints,
         tally: Tally,
         told: watch::Sender<Tally>,
     ) -> std::io::Result<(Writer, JoinHandle<()>)> {
         let (sender, receiver) = mpsc::channel(WAITING);
-        let mut bench = Bench {
+        let bench = Bench {
             connection,
+            checkpoints,
             tally,
             told,
         };
@@ -129,12 +132,13 @@ impl Writer {
 /// The thread's own.
 struct Bench {
     connection: Connection,
+    checkpoints: Checkpoints,
     tally: Tally,
     told: watch::Sender<Tally>,
 }
 
 impl Bench {
-    fn serve(&mut self, mut receiver: mpsc::Receiver<Message>) {
+    fn serve(mut self, mut receiver: mpsc::Receiver<Message>) {
         let mut open = true;
         while open {
             let Some(first) = receiver.blocking_recv() else { break };
@@ -154,14 +158,14 @@ impl Bench {
                 self.commit(group);
             }
         }
-        // Leaves one whole file behind. Where somebody reads at the moment, the next opening does it.
-        let _ = self.connection.batch("PRAGMA wal_checkpoint(TRUNCATE)");
+        self.checkpoints.finish(&self.connection);
     }
 
     /// Does the whole group in one transaction or, where that fails by one of them, each in one of its own.
     fn commit(&mut self, mut group: Vec<Box<dyn Work>>) {
         let Err(failure) = self.transaction(&mut group) else {
             group.into_iter().for_each(|work| work.answer(None));
+            self.checkpoints.committed(&self.connection);
             return;
         };
         if group.len() == 1 || failure.trouble == Trouble::Busy {
