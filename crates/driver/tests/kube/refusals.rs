@@ -43,14 +43,20 @@ async fn no_node_is_waited_for_and_then_told() {
         return;
     };
     let bench = bench.with(|config| {
-        config.task_resources.cpu_request = "1000".to_owned();
-        config.task_resources.cpu_limit = "1000".to_owned();
+        // All that the namespace's LimitRange lets one container have.
+        let resources = &mut config.task_resources;
+        for cpu in [&mut resources.cpu_request, &mut resources.cpu_limit] {
+            "16".clone_into(cpu);
+        }
+        for memory in [&mut resources.memory_request, &mut resources.memory_limit] {
+            "64Gi".clone_into(memory);
+        }
         config.start_s = 4;
     });
     let driver = bench.driver().await;
     let asked = Instant::now();
     let ran = run(&driver, &TaskSpec::new("print(1)"), &options()).await;
-    ran.failed(FailureKind::Unschedulable, &["Insufficient cpu"]);
+    ran.failed(FailureKind::Unschedulable, &["Insufficient"]);
     assert!(asked.elapsed() >= Duration::from_secs(4), "{:?}", asked.elapsed());
 }
 
