@@ -91,7 +91,7 @@ async fn serve(flags: &flags::Serve, access: Access) -> Result<Exit> {
             if let Farewell::Cut(count) = farewell {
                 eprintln!("{count} connections were cut");
             }
-            eprintln!("{} tasks ended, {} go on without us, {} were stopped", report.finished, report.handed_over, report.stopped);
+            eprintln!("tasks under way: {} ended, {} go on without this process, {} stopped", report.finished, report.handed_over, report.stopped);
             Ok(Exit::Good)
         }
         () = signals.next() => Ok(Exit::Interrupted),
