@@ -19,6 +19,7 @@ pub mod problem;
 mod prometheus;
 pub(crate) mod query;
 mod reference;
+mod remembered;
 pub mod schema;
 pub mod server;
 mod session;
@@ -41,6 +42,7 @@ use crate::engine::Engine;
 use crate::page;
 use durations::Durations;
 use guard::Guard;
+use remembered::Remembered;
 
 /// What every handler works with. Cheap to clone.
 #[derive(Clone)]
@@ -60,6 +62,7 @@ struct Inner {
     prefix: blake3::Hash,
     requests: AtomicU64,
     history: page::History,
+    remembered: Remembered,
 }
 
 impl App {
@@ -78,6 +81,7 @@ impl App {
             closing: watch::Sender::new(false),
             requests: AtomicU64::new(0),
             history: page::History::default(),
+            remembered: Remembered::new(engine.changes()),
             engine,
             config,
         };
@@ -118,6 +122,10 @@ impl App {
     /// What the pages' charts show.
     pub(crate) fn history(&self) -> &page::History {
         &self.inner.history
+    }
+
+    fn remembered(&self) -> &Remembered {
+        &self.inner.remembered
     }
 
     fn durations(&self) -> &Durations {

@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::extract::{RawPathParams, RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -189,9 +190,29 @@ pub async fn run(State(app): State<App>, params: Params, RawQuery(query): RawQue
     params(("id" = String, Path, description = "The task's id.", example = "task-abc123")),
     responses((status = 200, description = "Everything known of the task.", body = TaskView)),
 )]
-pub async fn read(State(app): State<App>, params: Params, RawQuery(query): RawQuery) -> Answer<Json<TaskView>> {
+pub async fn read(State(app): State<App>, params: Params, RawQuery(query): RawQuery) -> Answer<Response> {
     query::none(query.as_deref())?;
-    Ok(Json(app.engine().get(&id_in(params)?).await?))
+    let id = id_in(params)?;
+    let told = match app.remembered().recall(&id) {
+        Ok(told) => told,
+        Err(age) => {
+            let view = app.engine().get(&id).await?;
+            let told = Bytes::from(serde_json::to_vec(&view).map_err(unwritable)?);
+            // What waits or runs changes without a word to anybody: its output grows, its driver comes and goes.
+            if !matches!(view.summary.state, StateName::Queued | StateName::Running) {
+                app.remembered().keep(age, id, &told);
+            }
+            told
+        }
+    };
+    let json = HeaderValue::from_static("application/json");
+    Ok(([(header::CONTENT_TYPE, json)], told).into_response())
+}
+
+fn unwritable(error: serde_json::Error) -> ServiceError {
+    ServiceError::Internal {
+        message: format!("a task cannot be written as JSON: {error}"),
+    }
 }
 
 /// Cancel a task

@@ -187,3 +187,51 @@ async fn every_answer_carries_its_headers() {
     assert!(!strange.header("x-request-id").contains('<'));
     place.end().await;
 }
+
+/// What is logged, kept.
+#[derive(Clone, Default)]
+struct Kept(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn nothing_that_a_user_wrote_is_in_the_log() {
+    let kept = Kept::default();
+    let writer = kept.clone();
+    // Of the whole process, the database's own thread and all other tests included: they know nothing of zebras.
+    let log = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone());
+    log.try_init().unwrap();
+    let place = place::start().await;
+    let body = serde_json::json!({"pythonCode": "print zebra\nerr zebra\nexit 3", "dependencies": "zebra", "systemDependencies": "zebra"});
+    let answer = place.submit(body.to_string()).await;
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    place.post(&format!("/api/v1/tasks/{id}/run")).await;
+    place.until(&id, "ended").await;
+    place.get("/zebra?zebra=zebra").await;
+    place.get("/api/v1/tasks/zebra?zebra").await;
+    place.submit("{\"zebra\": 1}").await;
+    place
+        .submit("{\"pythonCode\": \"1\", \"dependencies\": \"--zebra\"}")
+        .await;
+    let headers = [
+        ("x-request-id", "zebra zebra"),
+        ("user-agent", "zebra"),
+        ("content-type", "application/json"),
+    ];
+    place.send("POST", "/api/v1/tasks/submit", &headers, "zebra").await;
+    place.end().await;
+    let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+    assert!(text.contains(&id) && text.contains("answered"), "{text}");
+    assert!(!text.contains("zebra"), "{text}");
+}

@@ -250,3 +250,27 @@ async fn metrics_count_what_happened() {
     }
     place.end().await;
 }
+
+#[tokio::test]
+async fn what_was_told_before_is_never_told_after_a_change() {
+    let place = place::start().await;
+    let id = place.saved("print x").await;
+    let path = format!("/api/v1/tasks/{id}");
+    for _ in 0..3 {
+        assert_eq!(place.task(&id).await["state"], "saved");
+    }
+    assert_eq!(place.post(&format!("{path}/run")).await.status, 202);
+    assert_ne!(place.task(&id).await["state"], "saved");
+    let ended = place.until(&id, "ended").await;
+    assert_eq!(ended["output"]["stdout"], "x\n");
+    // What is known only after the end (here: a span of publishing) is told, too.
+    let settled = async {
+        while place.task(&id).await["timeline"]["spans"].as_array().unwrap().len() < 2 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(place::PATIENCE, settled).await.unwrap();
+    place.send("DELETE", &path, &[], "").await;
+    assert_eq!(place.get(&path).await.status, 404);
+    place.end().await;
+}
