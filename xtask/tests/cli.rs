@@ -12,3 +12,5 @@ mod refused;
 mod results;
 #[path = "cli/run.rs"]
 mod run;
+#[path = "cli/serve.rs"]
+mod serve;
