@@ -34,6 +34,7 @@ fn a_token_that_can_be_guessed_or_read_nowhere_is_refused() {
 }
 
 /// A service that listens, with what it has said since.
+#[expect(clippy::zombie_processes, reason = "where it does not listen, the test fails and its process ends")]
 fn listening(folder: &str) -> (Child, String, BufReader<std::process::ChildStderr>) {
     let arguments = [
         "serve",
