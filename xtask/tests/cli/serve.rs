@@ -34,7 +34,10 @@ fn a_token_that_can_be_guessed_or_read_nowhere_is_refused() {
 }
 
 /// A service that listens, with what it has said since.
-#[expect(clippy::zombie_processes, reason = "where it does not listen, the test fails and its process ends")]
+#[expect(
+    clippy::zombie_processes,
+    reason = "where it does not listen, the test fails and its process ends"
+)]
 fn listening(folder: &str) -> (Child, String, BufReader<std::process::ChildStderr>) {
     let arguments = [
         "serve",
@@ -54,7 +57,9 @@ fn listening(folder: &str) -> (Child, String, BufReader<std::process::ChildStder
     let mut said = String::new();
     loop {
         let mut line = String::new();
-        assert!(told.read_line(&mut line).unwrap() > 0, "it ended: {said}");
+        if told.read_line(&mut line).unwrap() == 0 {
+            panic!("it ended with {}: {said}", child.wait().unwrap());
+        }
         if let Some(address) = line.trim_end().strip_prefix("listening on http://") {
             return (child, address.to_owned(), told);
         }
