@@ -60,6 +60,8 @@ async fn soak() {
     let mut seen = Vec::new();
     while Instant::now() + every < until {
         sleep(every).await;
+        // The driver of these tests notes every task that it starts; that is not the service's.
+        *place.driver.started.lock().unwrap() = Vec::new();
         seen.push(resident_kib());
         println!("{:>5} s  {} KiB", every.as_secs() * seen.len() as u64, resident_kib());
     }
