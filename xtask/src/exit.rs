@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use hybrid_cache_driver::DriverError;
+use hybrid_cache_service::OpenError;
+use hybrid_cache_service::host::{Blame, HostError};
 
 /// How a command ended. Documented in the README and tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +68,14 @@ pub fn of(error: &anyhow::Error) -> Exit {
         }
         if let Some(DriverError::Invalid(_)) = cause.downcast_ref() {
             return Exit::Usage;
+        }
+        let host = cause.downcast_ref().map(HostError::blame);
+        if let Some(blame) = host.or_else(|| cause.downcast_ref().map(OpenError::blame)) {
+            return match blame {
+                Blame::Usage => Exit::Usage,
+                Blame::Prerequisite => Exit::Prerequisite,
+                Blame::Program => Exit::Failed,
+            };
         }
     }
     Exit::Failed

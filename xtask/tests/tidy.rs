@@ -185,8 +185,11 @@ fn libraries_leave_terminal_process_and_environment_alone() {
         .rust()
         .filter(|file| file.starts_with("crates") && file.components().any(|c| c.as_os_str() == "src"))
     {
-        // The runner's main.rs is a program: its command line and its last words are its own.
-        if file.ends_with("runner/src/main.rs") {
+        // A main.rs is a program: its command line and its last words are its own.
+        if ["runner/src/main.rs", "service/src/main.rs"]
+            .iter()
+            .any(|main| file.ends_with(main))
+        {
             continue;
         }
         let code = tree.shipped(file);

@@ -2,12 +2,13 @@
 //!
 //! `store` keeps tasks in SQLite behind one writer, `output` keeps what they print in files beside it, `engine` moves
 //! them from state to state over a [`hybrid_cache_driver::Driver`], and `metrics` counts. Nothing here knows HTTP but
-//! the modules that speak it.
+//! the modules that speak it. `host` is a whole process around them, but for its command line.
 
 pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod error;
+pub mod host;
 pub mod http;
 pub mod id;
 pub mod metrics;

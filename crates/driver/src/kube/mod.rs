@@ -17,6 +17,7 @@ mod attach;
 mod bare;
 mod cluster;
 pub mod config;
+mod connect;
 mod explain;
 mod flow;
 mod job;
@@ -45,6 +46,7 @@ use hybrid_cache_model::{Failure, FailureKind, Outcome, Phase, TaskSpec};
 use tokio::sync::{oneshot, watch as state};
 
 pub use config::{KubeConfig, Resources};
+pub use connect::Reach;
 
 use self::cluster::Cluster;
 use self::flow::{Beginning, Flow};

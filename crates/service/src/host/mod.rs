@@ -1,0 +1,258 @@
+//! One process that serves, from its address to its end: what `cargo xtask serve` and the container's program share.
+//!
+//! It says what it does through a callback, for the terminal and the exit code are the program's own.
+
+mod probe;
+mod settings;
+mod volumes;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::error::OpenError;
+use crate::http::{Access, AccessError, App, Farewell, HttpConfig, Server, Token};
+use crate::{Engine, ShutdownReport};
+
+pub use probe::probe;
+pub use settings::Settings;
+pub use volumes::{OfCluster, OfMachine};
+
+/// Grace for requests under way; what they ask is done in milliseconds.
+pub const REQUESTS: Duration = Duration::from_secs(5);
+
+/// Where to listen, who may ask, and how long the end may take.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// The address.
+    pub listen: SocketAddr,
+    /// Who may ask.
+    pub access: Access,
+    /// Names that clients may call the service by, beside localhost.
+    pub names: Vec<String>,
+    /// Time for tasks that cannot live without this process.
+    pub grace: Duration,
+}
+
+/// How it came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// In order.
+    Good,
+    /// By a second signal, or by one before it served; something may still be at work.
+    Interrupted,
+}
+
+/// Why nothing was served.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The token's file cannot be read.
+    #[error("{path}: {source}")]
+    TokenFile {
+        /// Which.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The token is unfit.
+    #[error("{path}: {source}")]
+    Token {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: AccessError,
+    },
+    /// Nobody may be let in like this.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// The address cannot be had.
+    #[error("cannot listen on {address}: {source}\nhint: {}", free(source))]
+    Address {
+        /// Which.
+        address: SocketAddr,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The system does not give what every process gets.
+    #[error("{what}: {source}")]
+    System {
+        /// What was asked of it.
+        what: &'static str,
+        /// Its answer.
+        source: std::io::Error,
+    },
+}
+
+/// Whose turn it is after an error: a program makes an exit code of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The command line or a file it names is wrong.
+    Usage,
+    /// Something is taken or missing on this machine.
+    Prerequisite,
+    /// The program failed.
+    Program,
+}
+
+impl HostError {
+    /// Whose turn it is.
+    pub fn blame(&self) -> Blame {
+        match self {
+            HostError::TokenFile { .. } | HostError::Token { .. } | HostError::Access(_) => Blame::Usage,
+            HostError::Address { .. } => Blame::Prerequisite,
+            HostError::System { .. } => Blame::Program,
+        }
+    }
+}
+
+impl OpenError {
+    /// Whose turn it is.
+    pub fn blame(&self) -> Blame {
+        match self {
+            OpenError::InUse { .. } | OpenError::Locked { .. } => Blame::Prerequisite,
+            _ => Blame::Program,
+        }
+    }
+}
+
+fn free(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => "another program listens there; end it, or choose another port with --listen",
+        std::io::ErrorKind::PermissionDenied => {
+            "ports below 1024 are the administrator's; choose another one with --listen"
+        }
+        _ => "choose an address of this machine with --listen",
+    }
+}
+
+/// Who may ask at an address, with the token of a file where there is one.
+///
+/// # Errors
+/// The file cannot be read, its token is unfit, or others can reach the address and there is no token.
+pub fn access(listen: SocketAddr, token_file: Option<&Path>) -> Result<Access, HostError> {
+    let token = match token_file {
+        None => None,
+        Some(file) => {
+            let path = || file.to_owned();
+            let text = std::fs::read_to_string(file).map_err(|source| HostError::TokenFile { path: path(), source })?;
+            let token = Token::read(&text).map_err(|source| HostError::Token { path: path(), source })?;
+            Some(token)
+        }
+    };
+    Ok(Access::to(listen, token)?)
+}
+
+impl Host {
+    /// Listens, opens the engine, serves until a signal comes, and ends in order. `say` hears what goes on.
+    ///
+    /// # Errors
+    /// The address is taken, or the engine's own reason.
+    pub async fn run<E: From<HostError>>(
+        self,
+        open: impl Future<Output = Result<Engine, E>>,
+        say: impl Fn(&str),
+    ) -> Result<Ended, E> {
+        let mut signals = Signals::listen()?;
+        // First of all: whoever starts a second service by mistake should learn of it at once.
+        let server = Server::bind(self.listen).await.map_err(|source| HostError::Address {
+            address: self.listen,
+            source,
+        })?;
+        let address = server.address().map_err(system("asking for the address"))?;
+        let engine = tokio::select! {
+            opened = open => opened?,
+            () = signals.next() => return Ok(Ended::Interrupted),
+        };
+        let mut http = HttpConfig::new(self.access);
+        http.hosts = self.names;
+        let app = App::new(engine.clone(), http).map_err(system("reading random bytes"))?;
+        say(&format!("listening on http://{address}"));
+        let farewell = server.serve(app, signals.next(), REQUESTS).await;
+        say("ending; once more Ctrl-C ends at once");
+        tokio::select! {
+            report = engine.shutdown(self.grace) => {
+                last_words(farewell, report).iter().for_each(|line| say(line));
+                Ok(Ended::Good)
+            }
+            () = signals.next() => Ok(Ended::Interrupted),
+        }
+    }
+}
+
+fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> HostError {
+    move |source| HostError::System { what, source }
+}
+
+fn last_words(farewell: Farewell, report: ShutdownReport) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Farewell::Cut(count) = farewell {
+        lines.push(format!("{count} connections were cut"));
+    }
+    lines.push(format!(
+        "tasks under way: {} ended, {} go on without this process, {} stopped",
+        report.finished, report.handed_over, report.stopped
+    ));
+    lines
+}
+
+/// Ctrl-C and what a supervisor sends.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Signals, HostError> {
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt()).map_err(system("listening for Ctrl-C"))?,
+            terminate: signal(SignalKind::terminate()).map_err(system("listening for SIGTERM"))?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_needed_where_others_can_ask_and_is_not_shown_where_it_is_unfit() {
+        let open: SocketAddr = "0.0.0.0:8000".parse().unwrap();
+        assert_eq!(access(open, None).unwrap_err().blame(), Blame::Usage);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        let refused = |what: &str| {
+            let error = access(open, Some(&file)).unwrap_err().to_string();
+            assert!(
+                error.starts_with(file.to_str().unwrap()) && error.contains(what),
+                "{error}"
+            );
+            assert!(!error.contains("secret"), "{error}");
+        };
+        refused("No such file");
+        std::fs::write(&file, "secret").unwrap();
+        refused("at least 32");
+        std::fs::write(&file, "s".repeat(64)).unwrap();
+        assert!(matches!(access(open, Some(&file)).unwrap(), Access::Token(_)));
+    }
+
+    #[test]
+    fn what_was_cut_is_said_and_the_rest_counted() {
+        let report = ShutdownReport {
+            finished: 1,
+            handed_over: 2,
+            stopped: 0,
+        };
+        let tasks = "tasks under way: 1 ended, 2 go on without this process, 0 stopped";
+        assert_eq!(last_words(Farewell::Complete, report), [tasks]);
+        assert_eq!(last_words(Farewell::Cut(3), report), ["3 connections were cut", tasks]);
+    }
+}

@@ -1,0 +1,62 @@
+//! Asks a service whether it takes tasks: a container without any other program has to ask itself.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// Longest answer that is read; a good one has some 200 bytes.
+const ANSWER_BYTES: u64 = 4096;
+
+/// Asks `/readyz` there; each step may take so long.
+///
+/// # Errors
+/// What went wrong, or what it says is wrong.
+pub fn probe(address: SocketAddr, within: Duration) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("{address}: {error}");
+    let mut stream = TcpStream::connect_timeout(&address, within).map_err(failed)?;
+    stream.set_read_timeout(Some(within)).map_err(failed)?;
+    stream.set_write_timeout(Some(within)).map_err(failed)?;
+    let port = address.port();
+    let request = format!("GET /readyz HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).map_err(failed)?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_BYTES).read_to_end(&mut answer).map_err(failed)?;
+    if answer.starts_with(b"HTTP/1.1 200 ") {
+        return Ok(());
+    }
+    let answer = String::from_utf8_lossy(&answer);
+    let said = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    Err(format!("{address} is not ready: {said}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn only_a_good_answer_is_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        for (answer, expected) in [
+            ("HTTP/1.1 200 OK\r\n\r\n{}", Ok(())),
+            ("HTTP/1.1 503 x\r\n\r\nfull", Err("is not ready: full")),
+            ("", Err("is not ready: ")),
+        ] {
+            let asked = std::thread::spawn(move || probe(address, Duration::from_secs(5)));
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = [0; 512];
+            let count = stream.read(&mut head).unwrap();
+            assert!(head[..count].starts_with(b"GET /readyz "));
+            stream.write_all(answer.as_bytes()).unwrap();
+            drop(stream);
+            let told = asked.join().unwrap();
+            match expected {
+                Ok(()) => assert_eq!(told, Ok(())),
+                Err(what) => assert!(told.unwrap_err().ends_with(what)),
+            }
+        }
+        drop(listener);
+        assert!(probe(address, Duration::from_secs(5)).is_err());
+    }
+}

@@ -1,0 +1,61 @@
+//! What a command line may set about tasks, with the defaults that every program of ours gives them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::ServiceConfig;
+
+/// How many tasks, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Tasks that run at one time.
+    pub running: usize,
+    /// Tasks that may wait for their turn.
+    pub queued: u64,
+    /// Seconds until a task's program is killed.
+    pub timeout_s: u64,
+    /// Days for which tasks that have ended are kept.
+    pub retain_days: u64,
+    /// Tasks that have ended of which so many are kept.
+    pub retain_tasks: u64,
+}
+
+impl Settings {
+    /// Tasks that run on a cluster at one time, where nobody says.
+    pub const ON_CLUSTER: usize = 16;
+
+    /// The defaults on a cluster.
+    pub fn on_cluster() -> Settings {
+        Settings {
+            running: Settings::ON_CLUSTER,
+            queued: 1000,
+            timeout_s: 600,
+            retain_days: 30,
+            retain_tasks: 100_000,
+        }
+    }
+
+    /// The configuration of a service in a folder.
+    pub fn config(&self, folder: impl Into<PathBuf>) -> ServiceConfig {
+        let mut config = ServiceConfig::new(folder);
+        config.concurrency = self.running;
+        config.queue = self.queued;
+        config.limits.time_ms = self.timeout_s * 1000;
+        config.retention.age = Duration::from_secs(self.retain_days * 24 * 3600);
+        config.retention.count = self.retain_tasks;
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_the_service() {
+        let (ours, service) = (Settings::on_cluster().config("/x"), ServiceConfig::new("/x"));
+        assert_eq!(ours.queue, service.queue);
+        assert_eq!(ours.retention.age, service.retention.age);
+        assert_eq!(ours.retention.count, service.retention.count);
+    }
+}

@@ -1,0 +1,126 @@
+//! The program of the service's container: the task API, with tasks on a cluster.
+
+mod flags;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flags::{Command, Serve};
+use hybrid_cache_driver::DriverError;
+use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
+use hybrid_cache_service::host::{self, Blame, Ended, Host, HostError, OfCluster};
+use hybrid_cache_service::{Engine, OpenError, Parts, SystemClock};
+
+/// Longest that a probe waits.
+const PROBE: Duration = Duration::from_secs(3);
+/// As `cargo xtask` has them.
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const PREREQUISITE: u8 = 4;
+const INTERRUPTED: u8 = 130;
+
+/// Why it ended early.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error("{0}")]
+    Config(String),
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("starting the runtime: {0}")]
+    Runtime(std::io::Error),
+}
+
+impl Trouble {
+    fn code(&self) -> u8 {
+        let blame = match self {
+            Trouble::Host(error) => error.blame(),
+            Trouble::Open(error) => error.blame(),
+            Trouble::Config(_) => Blame::Usage,
+            Trouble::Driver(_) => Blame::Prerequisite,
+            Trouble::Runtime(_) => Blame::Program,
+        };
+        match blame {
+            Blame::Usage => USAGE,
+            Blame::Prerequisite => PREREQUISITE,
+            Blame::Program => FAILED,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let code = match flags::parse(std::env::args_os().skip(1)) {
+        Err(error) => {
+            eprintln!("error: {error}\nhint: --help lists the flags");
+            USAGE
+        }
+        Ok(Command::Help) => {
+            println!("{}", flags::USAGE);
+            0
+        }
+        Ok(Command::Version) => {
+            println!("hybrid-cache-service {}", env!("CARGO_PKG_VERSION"));
+            0
+        }
+        Ok(Command::Probe(address)) => match host::probe(address, PROBE) {
+            Ok(()) => 0,
+            Err(reason) => {
+                eprintln!("error: {reason}");
+                FAILED
+            }
+        },
+        Ok(Command::Serve(flags)) => match serve(*flags) {
+            Ok(Ended::Good) => 0,
+            Ok(Ended::Interrupted) => INTERRUPTED,
+            Err(trouble) => {
+                eprintln!("error: {trouble}");
+                trouble.code()
+            }
+        },
+    };
+    code.into()
+}
+
+fn serve(flags: Serve) -> Result<Ended, Trouble> {
+    let access = host::access(flags.listen, flags.token_file.as_deref())?;
+    let config = driver_config(&flags)?;
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(Trouble::Runtime)?;
+    let host = Host {
+        listen: flags.listen,
+        access,
+        names: flags.names.clone(),
+        grace: flags.grace,
+    };
+    let ended = runtime.block_on(host.run(open(&flags, config), |line| eprintln!("{line}")));
+    // Whoever is still at work after a second signal is not waited for.
+    runtime.shutdown_background();
+    ended
+}
+
+fn driver_config(flags: &Serve) -> Result<KubeConfig, Trouble> {
+    let name = flags.driver_config.display();
+    let hint = "`cargo xtask up` writes it anew";
+    let text = std::fs::read(&flags.driver_config);
+    let text = text.map_err(|error| Trouble::Config(format!("{name}: {error}\nhint: {hint}")))?;
+    serde_json::from_slice(&text).map_err(|error| Trouble::Config(format!("{name}: {error}\nhint: {hint}")))
+}
+
+async fn open(flags: &Serve, config: KubeConfig) -> Result<Engine, Trouble> {
+    let driver = Arc::new(KubeDriver::connect(&flags.reach, config).await?);
+    let parts = Parts {
+        volumes: Some(Arc::new(OfCluster::new(Arc::clone(&driver)))),
+        driver,
+        clock: Arc::new(SystemClock),
+    };
+    Ok(Engine::open_with(flags.settings.config(&flags.data_dir), parts).await?)
+}
