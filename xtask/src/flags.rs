@@ -285,6 +285,9 @@ pub struct Up {
     /// Leave the first task out
     #[arg(long)]
     pub no_task: bool,
+    /// Run the task service in the cluster as well
+    #[arg(long)]
+    pub with_service: bool,
 }
 
 /// `down`
@@ -332,6 +335,9 @@ pub struct Image {
     /// Image to build on: a reference, or `debian` to make one from Debian packages [default: see the Dockerfile]
     #[arg(long, value_name = "REF|debian")]
     pub base: Option<String>,
+    /// Build the image of the task service instead
+    #[arg(long, conflicts_with_all = ["base", "warm", "warm_system", "force"])]
+    pub service: bool,
     /// Tag the image with this reference and push it, with your Docker credentials
     #[arg(long, value_name = "REF")]
     pub push: Option<String>,

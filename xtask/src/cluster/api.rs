@@ -369,8 +369,10 @@ fn plain(object: &impl serde::Serialize) -> Value {
 
 /// The kinds that the manifests hold, without asking the server which it knows.
 fn resource(kind: &str) -> Option<(ApiResource, Scope)> {
-    use k8s_openapi::api::core::v1::{ConfigMap, LimitRange, Namespace, ResourceQuota, Secret, ServiceAccount};
+    use k8s_openapi::api::apps::v1::Deployment;
+    use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota, Secret, Service, ServiceAccount};
     use k8s_openapi::api::networking::v1::NetworkPolicy;
+    use k8s_openapi::api::policy::v1::PodDisruptionBudget;
     use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
     fn erased<K: Resource<DynamicType = ()>>() -> ApiResource {
         ApiResource::erase::<K>(&())
@@ -380,12 +382,15 @@ fn resource(kind: &str) -> Option<(ApiResource, Scope)> {
         "PersistentVolume" => return Some((erased::<PersistentVolume>(), Scope::Cluster)),
         "PersistentVolumeClaim" => erased::<PersistentVolumeClaim>(),
         "ConfigMap" => erased::<ConfigMap>(),
+        "Deployment" => erased::<Deployment>(),
         "LimitRange" => erased::<LimitRange>(),
         "NetworkPolicy" => erased::<NetworkPolicy>(),
+        "PodDisruptionBudget" => erased::<PodDisruptionBudget>(),
         "ResourceQuota" => erased::<ResourceQuota>(),
         "Role" => erased::<Role>(),
         "RoleBinding" => erased::<RoleBinding>(),
         "Secret" => erased::<Secret>(),
+        "Service" => erased::<Service>(),
         "ServiceAccount" => erased::<ServiceAccount>(),
         _ => return None,
     };

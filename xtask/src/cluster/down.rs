@@ -14,7 +14,7 @@ use super::objects::describe;
 use super::plan::{self, Decision, Leave};
 use super::state::{Record, Stage};
 use super::talk::Talk;
-use super::{DRIVER_LABEL, NAMESPACE, place, runtime};
+use super::{DRIVER_LABEL, NAMESPACE, place, runtime, service};
 use crate::checkout::Checkout;
 use crate::exit::{Exit, Expected};
 use crate::flags;
@@ -130,6 +130,7 @@ async fn empty(api: &ClusterApi, checkout: &Checkout, with_claims: bool, talk: &
     let mut objects = manifests::objects(checkout, &VolumeSource::StorageClass(None))?;
     objects.push(manifests::certificates(""));
     objects.push(manifests::state(&Value::Null));
+    objects.extend(service::everything(checkout)?);
     // A claim is not gone before the pods that mount it are, those that have ended included.
     api.delete_jobs(NAMESPACE, DRIVER_LABEL).await?;
     let (mut deleted, mut kept) = (0, Vec::new());

@@ -47,6 +47,8 @@ pub struct Inside {
     pub remembered: Remembered,
     /// Whether the node has the image, on a kind node.
     pub image_on_node: Option<bool>,
+    /// Who provides the volumes.
+    pub source: VolumeSource,
 }
 
 impl Inside {
@@ -83,6 +85,7 @@ impl Inside {
             released,
             remembered,
             image_on_node,
+            source,
         })
     }
 
@@ -117,32 +120,44 @@ impl Inside {
     pub async fn apply(&self, api: &ClusterApi, leave: Leave, talk: &mut Talk) -> Result<()> {
         // Before the claims: a claim that comes to a free volume is bound at once, the other way round within 15 s.
         try_join_all(self.released.iter().map(|volume| api.release(volume))).await?;
-        for (object, examined) in &self.objects {
-            let name = super::objects::describe(object);
-            match examined {
-                Examined::Same => continue,
-                Examined::Leaving => return Err(Expected::prerequisite(explain_leaving(object))),
-                Examined::Absent | Examined::Differs(_) => {
-                    talk.hear(&name);
-                    refused(object, api.apply(object).await?)?;
-                }
-                Examined::Refused(refusal) if leave == Leave::Everything => {
-                    return Err(Expected::prerequisite(refusal.explain(object)));
-                }
-                Examined::Refused(Refusal::Immutable(_)) => {
-                    talk.hear(&format!("deleting {name}"));
-                    api.delete(object, GONE).await?;
-                    refused(object, api.apply(object).await?)?;
-                }
-                Examined::Refused(Refusal::Conflict(_)) => refused(object, api.take_over(object).await?)?,
-                Examined::Refused(refusal) => anyhow::bail!(refusal.explain(object)),
-            }
-        }
-        Ok(())
+        apply(api, &self.objects, leave, talk).await
     }
 }
 
-fn refused(object: &Value, answer: Result<Value, Refusal>) -> Result<()> {
+/// Applies those that are not as they should be.
+///
+/// # Errors
+/// Something stands in the way, explained; or the server refuses.
+pub async fn apply(api: &ClusterApi, objects: &[(Value, Examined)], leave: Leave, talk: &mut Talk) -> Result<()> {
+    for (object, examined) in objects {
+        let name = super::objects::describe(object);
+        match examined {
+            Examined::Same => continue,
+            Examined::Leaving => return Err(Expected::prerequisite(explain_leaving(object))),
+            Examined::Absent | Examined::Differs(_) => {
+                talk.hear(&name);
+                refused(object, api.apply(object).await?)?;
+            }
+            Examined::Refused(refusal) if leave == Leave::Everything => {
+                return Err(Expected::prerequisite(refusal.explain(object)));
+            }
+            Examined::Refused(Refusal::Immutable(_)) => {
+                talk.hear(&format!("deleting {name}"));
+                api.delete(object, GONE).await?;
+                refused(object, api.apply(object).await?)?;
+            }
+            Examined::Refused(Refusal::Conflict(_)) => refused(object, api.take_over(object).await?)?,
+            Examined::Refused(refusal) => anyhow::bail!(refusal.explain(object)),
+        }
+    }
+    Ok(())
+}
+
+/// Makes an error of what the server refused.
+///
+/// # Errors
+/// It refused.
+pub fn refused(object: &Value, answer: Result<Value, Refusal>) -> Result<()> {
     answer.map_err(|refusal| anyhow::anyhow!(refusal.explain(object)))?;
     Ok(())
 }

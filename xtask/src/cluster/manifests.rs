@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::{CERTIFICATES, NAMESPACE};
@@ -27,6 +29,11 @@ const FILES: [&str; 6] = [
     "resource-quota.yaml",
 ];
 
+/// The file with the task service.
+const SERVICE_FILE: &str = "service.yaml";
+/// Annotation of the service's pods: a hash of what its driver is told, so that another one starts them anew.
+const DRIVER_HASH: &str = "hybrid-cache.dev/driver";
+
 /// Who provides the volumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VolumeSource {
@@ -47,6 +54,45 @@ pub fn objects(checkout: &Checkout, source: &VolumeSource) -> Result<Vec<Value>>
         objects.extend(read(&path)?.into_iter().filter_map(|object| fitted(object, source)));
     }
     Ok(objects)
+}
+
+/// The task service with an image, and what its driver is told.
+///
+/// # Errors
+/// The file is missing, no YAML, or not as it was.
+pub fn service(checkout: &Checkout, source: &VolumeSource, image: &str, driver: &[u8]) -> Result<Vec<Value>> {
+    let path = checkout.path("manifests").join(SERVICE_FILE);
+    let mut objects: Vec<_> = read(&path)?
+        .into_iter()
+        .filter_map(|object| fitted(object, source))
+        .collect();
+    let of_kind = |kind: &str| {
+        let place = objects.iter().position(|object| object["kind"] == kind);
+        place.with_context(|| format!("{} has no {kind}", path.display()))
+    };
+    let (secret, deployment) = (of_kind("Secret")?, of_kind("Deployment")?);
+    let secret = &mut objects[secret];
+    // What is written as text comes back encoded: only so can one see that nothing has changed.
+    secret.as_object_mut().map(|secret| secret.remove("stringData"));
+    secret["data"] = json!({"driver.json": BASE64_STANDARD.encode(driver)});
+    let template = &mut objects[deployment]["spec"]["template"];
+    template["metadata"]["annotations"] = json!({DRIVER_HASH: &blake3::hash(driver).to_hex()[..16]});
+    template["spec"]["containers"][0]["image"] = json!(image);
+    Ok(objects)
+}
+
+/// The Secret with the token that the service's clients must send. Never applied where there is one.
+pub fn service_token(token: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": super::service::TOKEN,
+            "namespace": NAMESPACE,
+            "labels": {"app.kubernetes.io/part-of": "hybrid-cache"},
+        },
+        "stringData": {"token": token},
+    })
 }
 
 fn read(path: &Path) -> Result<Vec<Value>> {

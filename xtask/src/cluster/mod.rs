@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod certificates;
+pub mod compose;
 pub mod down;
 pub mod facts;
 pub mod inside;
@@ -14,9 +15,11 @@ pub mod objects;
 pub mod place;
 pub mod plan;
 pub mod runtime;
+pub mod service;
 pub mod state;
 pub mod status;
 pub mod talk;
+pub mod task_image;
 pub mod trial;
 pub mod up;
 

@@ -6,6 +6,7 @@
 //!     record.json    how far it came
 //!     kubeconfig     how to reach it; the user's own kubeconfig is never touched
 //!     kind.json      what kind was told
+//!     service/       what compose.yaml mounts: kubeconfig, driver.json, token, data/
 //!     kubelet.log    what the kubelet said when a cluster could not be made
 //!     volumes/       python/ and system/, mounted into the node; they outlive the cluster
 //! ```
@@ -86,6 +87,11 @@ impl StateFolder {
     /// How to reach the cluster.
     pub fn kubeconfig(&self) -> PathBuf {
         self.root.join("kubeconfig")
+    }
+
+    /// What the service beside the cluster gets, and where it keeps its tasks.
+    pub fn service(&self) -> PathBuf {
+        self.root.join("service")
     }
 
     /// What kind is told.

@@ -3,31 +3,27 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use comfy_table::Table;
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
 use hybrid_cache_driver::{Driver, DriverError, SubmitOptions};
 use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::{End, Outcome, Phase, TaskSpec};
-use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::api::ClusterApi;
 use super::inside::{self, Inside, Node};
 use super::making::KindCluster;
 use super::plan::{self, Decision, Leave, Planned};
+use super::service::{self, Service};
 use super::talk::Talk;
-use super::{node, place, runtime};
+use super::{compose, node, place, runtime, task_image};
 use crate::checkout::Checkout;
-use crate::docker::Engine;
 use crate::exit::{Exit, Expected};
 use crate::{flags, image, results, run as run_command};
 
 /// Longest that the inner folders of the volumes may take: a pod has to be scheduled and start.
 const INITIALISE: Duration = Duration::from_secs(240);
-/// Longest that a pull of the image may take.
-const PULL: Duration = Duration::from_secs(900);
 /// Longest that the first task may take, packages and all.
 const TASK: Duration = Duration::from_secs(600);
 
@@ -71,13 +67,16 @@ async fn other_up(checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Re
         config,
         flags,
         kind: None,
+        service: flags.with_service.then(|| service::named(checkout)),
     };
-    up.go_on(checkout, vec![cluster, image], talk).await
+    let exit = up.go_on(checkout, vec![cluster, image], talk).await?;
+    up.tell();
+    Ok(exit)
 }
 
 async fn kind_up(checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Result<Exit> {
     // Asked on the side: none of the three waits for another where there is nothing to do.
-    let image = if flags.plan { None } else { start_image(checkout) };
+    let image = if flags.plan { None } else { task_image::start(checkout) };
     let observed = KindCluster::observe(checkout, &flags.cluster.name, talk);
     let (mut cluster, network) = tokio::try_join!(observed, place::network(checkout))?;
     let volumes = cluster.volumes(flags.volumes_dir.as_ref())?;
@@ -88,7 +87,7 @@ async fn kind_up(checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Res
         return Err(Expected::prerequisite(todo.what));
     }
     if flags.plan {
-        let image = plan_image(checkout, &cluster.engine).await?;
+        let image = task_image::plan(checkout, &cluster.engine).await?;
         let reference = image::reference(checkout).unwrap_or_else(|| "the image".to_owned());
         let config = place::config_of(reference, network);
         if todo.decision != Decision::Nothing {
@@ -99,80 +98,27 @@ async fn kind_up(checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Res
             config,
             flags,
             kind: Some(&cluster),
+            service: flags.with_service.then(|| service::named(checkout)),
         };
         return up.go_on(checkout, vec![todo, image], talk).await;
     }
-    let image = finish_image(image, &cluster.engine, talk).await?;
+    let image = task_image::finish(image, &cluster.engine, talk).await?;
+    let service = match flags.with_service {
+        true => Some(service::image(checkout, &cluster.engine, talk).await?),
+        false => None,
+    };
     cluster.act(&todo, checkout, flags, talk).await?;
     let up = Up {
         api: cluster.api().await?,
         config: place::config_of(image, network),
         flags,
         kind: Some(&cluster),
+        service,
     };
     let exit = up.go_on(checkout, Vec::new(), talk).await?;
+    up.tell();
     println!("export KUBECONFIG={}", cluster.state.kubeconfig().display());
     Ok(exit)
-}
-
-/// Begins to look for our image, and to build it where anything that goes in has changed, on a thread of its own: most of
-/// that is waiting for other programs. None where a person names another image.
-fn start_image(checkout: &Checkout) -> Option<JoinHandle<Result<image::Built>>> {
-    if image::overridden().is_some() {
-        return None;
-    }
-    let (checkout, runtime) = (checkout.clone(), Handle::current());
-    Some(tokio::task::spawn_blocking(move || {
-        runtime.block_on(async {
-            let order = image::Order {
-                base: image::Base::PublicOrDebian,
-                ..image::Order::default()
-            };
-            image::ensure(&checkout, &Engine::connect().await?, &order).await
-        })
-    }))
-}
-
-/// The image in the engine: ours, built; else the one that a person names, pulled where it is not there.
-async fn finish_image(
-    ours: Option<JoinHandle<Result<image::Built>>>,
-    engine: &Engine,
-    talk: &mut Talk,
-) -> Result<String> {
-    let named = match ours {
-        Some(built) => {
-            let built = built.await.context("building the image")??;
-            talk.skip("image", &built.reference);
-            return Ok(built.reference);
-        }
-        None => image::overridden().context("an image was named, and is not any more")?,
-    };
-    if engine.image(&named).await?.is_some() {
-        let what = format!("{named}, which {} names, is in the Docker engine", image::OVERRIDE);
-        talk.skip("image", &what);
-    } else {
-        talk.begin("image", &format!("pulling {named}, which {} names", image::OVERRIDE));
-        engine.pull(&named, PULL, &mut |line| talk.hear(line)).await?;
-        talk.end(&named);
-    }
-    Ok(named)
-}
-
-async fn plan_image(checkout: &Checkout, engine: &Engine) -> Result<Planned> {
-    let Some(reference) = image::reference(checkout) else {
-        return Ok(Planned::new("image", Decision::Create, "it was not built yet"));
-    };
-    Ok(match engine.image(&reference).await? {
-        Some(_) => {
-            let what = format!("{reference} is there; it is built anew where what goes in has changed");
-            Planned::new("image", Decision::Nothing, what)
-        }
-        None => Planned::new(
-            "image",
-            Decision::Create,
-            format!("{reference} is not in the Docker engine"),
-        ),
-    })
 }
 
 fn leave(flags: &flags::Up) -> Leave {
@@ -198,6 +144,13 @@ fn after_cluster(config: &KubeConfig, flags: &flags::Up) -> Vec<Planned> {
     if !flags.no_task {
         todo.push(create("task", "a first task is run"));
     }
+    todo.push(create(
+        "compose",
+        "what compose.yaml needs to run the service beside the cluster",
+    ));
+    if flags.with_service {
+        todo.push(create("service", "its image on the node, its token and its objects"));
+    }
     todo
 }
 
@@ -207,6 +160,8 @@ struct Up<'a> {
     config: KubeConfig,
     flags: &'a flags::Up,
     kind: Option<&'a KindCluster>,
+    /// The image of the service, where it is asked for.
+    service: Option<String>,
 }
 
 impl Up<'_> {
@@ -228,6 +183,19 @@ impl Up<'_> {
         let inside = Inside::observe(&self.api, checkout, node, class, (image, id)).await?;
         let mut steps = inside.plan(&self.config, leave(self.flags));
         steps.retain(|planned| !(self.flags.no_task && planned.step == "task"));
+        let compose = self
+            .kind
+            .map(|cluster| compose::Files::of(checkout, &cluster.state, &self.config));
+        let compose = compose.transpose()?;
+        steps.extend(compose.as_ref().map(compose::Files::plan));
+        let service = match &self.service {
+            Some(image) => {
+                let source = inside.source.clone();
+                Some(Service::observe(&self.api, checkout, node, source, (image, &self.config)).await?)
+            }
+            None => None,
+        };
+        steps.extend(service.iter().flat_map(|service| service.plan(leave(self.flags))));
         if self.flags.plan {
             todo.extend(steps);
             return Ok(show_plan(&todo));
@@ -242,10 +210,21 @@ impl Up<'_> {
             match (acts, done.insert(planned.step)) {
                 (_, false) => {}
                 (false, true) => talk.skip(planned.step, &planned.what),
-                (true, true) => self.act(planned.step, &inside, talk).await?,
+                (true, true) => match (planned.step, &compose, &service) {
+                    ("compose", Some(files), _) => files.write(talk)?,
+                    ("service", _, Some(service)) => service.act(&self.api, self.kind, leave(self.flags), talk).await?,
+                    _ => self.act(planned.step, &inside, talk).await?,
+                },
             }
         }
         Ok(Exit::Good)
+    }
+
+    /// How to reach the service.
+    fn tell(&self) {
+        if self.service.is_some() && !self.flags.plan {
+            eprintln!("{}", service::HOW);
+        }
     }
 
     async fn act(&self, step: &str, inside: &Inside, talk: &mut Talk) -> Result<()> {

@@ -11,7 +11,6 @@ use super::archive;
 use super::context::{self, Context};
 use super::talk::Talk;
 use crate::checkout::Checkout;
-use crate::exit::Expected;
 use crate::tools::{self, NixProvider, ToolChoice, Tools};
 use crate::{local, runner};
 
@@ -33,13 +32,7 @@ const USER: Identity = Identity { uid: 10001, gid: 10001 };
 /// # Errors
 /// It does not build, or only with this machine's own C library.
 pub fn runner(checkout: &Checkout) -> Result<Vec<u8>> {
-    let built = runner::build(checkout)?;
-    if let Some(note) = built.notes.first() {
-        return Err(Expected::prerequisite(format!(
-            "{note}\nhint: install it (Debian: libc6-dev, Fedora: glibc-static); the image's runner must be static"
-        )));
-    }
-    context::read(&built.program)
+    context::read(&runner::static_alone(runner::build(checkout)?)?)
 }
 
 /// Tools that the image shall have.

@@ -7,6 +7,7 @@ mod contents;
 mod context;
 mod normal;
 mod remembered;
+pub mod service;
 mod talk;
 
 use std::io::IsTerminal;
@@ -59,6 +60,9 @@ pub fn run(flags: &flags::Image) -> Result<Exit> {
         .context("starting the runtime")?;
     runtime.block_on(async {
         let engine = Engine::connect().await?;
+        if flags.service {
+            return build_service(&checkout, &engine, flags).await;
+        }
         let order = Order {
             base: Base::of_flag(flags.base.as_deref()),
             rebuild: if flags.force {
@@ -69,23 +73,38 @@ pub fn run(flags: &flags::Image) -> Result<Exit> {
         };
         let mut built = ensure(&checkout, &engine, &order).await?;
         if let Some(target) = &flags.push {
-            push(&engine, &mut built, target).await?;
+            built.pushed = push(&engine, &built.reference, target).await?;
         }
         show(&built, flags.json)
     })?;
     Ok(Exit::Good)
 }
 
-async fn push(engine: &Engine, built: &mut Built, target: &str) -> Result<()> {
+async fn build_service(checkout: &Checkout, engine: &Engine, flags: &flags::Image) -> Result<()> {
+    let mut built = service::ensure(checkout, engine).await?;
+    if let Some(target) = &flags.push {
+        built.pushed = push(engine, &built.reference, target).await?;
+    }
+    match flags.json {
+        true => println!("{}", serde_json::to_string_pretty(&built)?),
+        false => {
+            println!("{}", built.reference);
+            eprintln!("{} · {} MiB", built.id, built.size_bytes.div_ceil(1 << 20));
+        }
+    }
+    Ok(())
+}
+
+/// Pushes an image; its reference by digest, where the engine tells it.
+async fn push(engine: &Engine, reference: &str, target: &str) -> Result<Option<String>> {
     let talk = Talk::new();
     talk.step(&["pushing ", target].concat());
-    engine.tag(&built.reference, target).await?;
+    engine.tag(reference, target).await?;
     engine.push(target, &mut |line| talk.detail(line)).await?;
     let pushed = engine.image(target).await?;
     let repository = target.rsplit_once(':').map_or(target, |(repository, _)| repository);
     let digests = pushed.map(|image| image.digests).unwrap_or_default();
-    built.pushed = digests.into_iter().find(|digest| digest.starts_with(repository));
-    Ok(())
+    Ok(digests.into_iter().find(|digest| digest.starts_with(repository)))
 }
 
 fn show(built: &Built, is_json: bool) -> Result<()> {

@@ -6,6 +6,7 @@
 //!   .lock             held while an image is built
 //!   built/<inputs>.json   Built, for each hash of what was seen to go in
 //!   last.json         the one that was built or asked for last
+//!   service           the reference of the service's image that was built last
 //!   work/             a build in progress; whatever is there is nobody's
 //! ```
 
@@ -72,6 +73,20 @@ pub fn of_reference(checkout: &Checkout, reference: &str) -> Option<Built> {
 /// What was built or asked for last.
 pub fn last(checkout: &Checkout) -> Option<Built> {
     read(&folder(checkout).join("last.json"))
+}
+
+/// The service's image that was built last.
+pub fn last_service(checkout: &Checkout) -> Option<String> {
+    fs::read_to_string(folder(checkout).join("service")).ok()
+}
+
+/// Remembers the service's image.
+///
+/// # Errors
+/// The target folder cannot be written.
+pub fn keep_service(checkout: &Checkout, reference: &str) -> Result<()> {
+    let file = folder(checkout).join("service");
+    write(&file, reference.as_bytes()).with_context(|| format!("writing {}", file.display()))
 }
 
 fn read(file: &Path) -> Option<Built> {

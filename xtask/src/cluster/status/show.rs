@@ -30,6 +30,14 @@ pub fn table(status: &Status) {
     };
     let reference = status.image.reference.as_deref().unwrap_or("not built yet");
     overview.add_row(["image", &[reference, on_node].join("  ")]);
+    if let Some(service) = &status.service {
+        let about = service
+            .image
+            .as_deref()
+            .or(service.reason.as_deref())
+            .unwrap_or_default();
+        overview.add_row(["service", &[service.state, service.address, about].join("  ")]);
+    }
     let tasks = &status.tasks;
     let counts = [
         (tasks.queued, "queued"),

@@ -1,0 +1,257 @@
+//! The task service in a cluster: its image on the node, its token, its objects, and whether it is Ready.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use hybrid_cache_driver::kube::KubeConfig;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::api::ClusterApi;
+use super::inside::{self, Node};
+use super::making::KindCluster;
+use super::manifests::{self, VolumeSource};
+use super::objects::{Examined, describe};
+use super::plan::{self, Decision, Leave, Planned};
+use super::talk::Talk;
+use super::{NAMESPACE, node};
+use crate::checkout::Checkout;
+use crate::docker::Engine;
+use crate::exit::Expected;
+use crate::image;
+
+/// Name of the Deployment, the Service and the claim, as in manifests/service.yaml.
+pub const NAME: &str = "hybrid-cache-service";
+/// Secret with the token.
+pub const TOKEN: &str = "hybrid-cache-service-token";
+/// Where it is within the cluster.
+pub const ADDRESS: &str = "http://hybrid-cache-service.argo:8000";
+/// Names an image to use instead of ours.
+pub const OVERRIDE: &str = "HYBRID_CACHE_SERVICE_IMAGE";
+/// What to do with a service that runs.
+pub const HOW: &str = "\
+the service is at http://hybrid-cache-service.argo:8000 in the cluster; from here:
+  kubectl -n argo port-forward service/hybrid-cache-service 8000
+its token, for `Authorization: Bearer …` and /login:
+  kubectl -n argo get secret hybrid-cache-service-token -o go-template='{{.data.token | base64decode}}'";
+
+const STEP: &str = "service";
+/// Longest that it may take to be Ready: a volume is provided, an image unpacked, an old pod ends.
+const READY: Duration = Duration::from_secs(240);
+/// Pause before it is looked at again.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The image in the engine: ours, built; else the one that a person names.
+///
+/// # Errors
+/// It does not build, or what is named is not there.
+pub async fn image(checkout: &Checkout, engine: &Engine, talk: &mut Talk) -> Result<String> {
+    let Some(named) = overridden() else {
+        let built = image::service::ensure(checkout, engine).await?;
+        talk.skip("image", &built.reference);
+        return Ok(built.reference);
+    };
+    if engine.image(&named).await?.is_none() {
+        return Err(Expected::prerequisite(format!(
+            "{named}, which {OVERRIDE} names, is not in the Docker engine\nhint: `docker pull {named}`"
+        )));
+    }
+    Ok(named)
+}
+
+/// The image that it runs in, as far as one knows without building it.
+pub fn named(checkout: &Checkout) -> String {
+    let ours = || image::service::reference(checkout);
+    let latest = || format!("{}:latest", image::service::REPOSITORY);
+    overridden().or_else(ours).unwrap_or_else(latest)
+}
+
+fn overridden() -> Option<String> {
+    std::env::var(OVERRIDE).ok().filter(|reference| !reference.is_empty())
+}
+
+/// A token that nobody guesses.
+///
+/// # Errors
+/// The system gives no random bytes.
+pub fn new_token() -> Result<String> {
+    let mut bytes = [0_u8; 32];
+    let read = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    anyhow::ensure!(
+        read.context("reading random bytes")? == bytes.len(),
+        "too few random bytes"
+    );
+    Ok(blake3::Hash::from_bytes(bytes).to_hex().to_string())
+}
+
+/// What a driver is told, as a file.
+///
+/// # Errors
+/// Never, as it is plain data.
+pub fn driver_json(config: &KubeConfig) -> Result<Vec<u8>> {
+    Ok(serde_json::to_vec_pretty(config)?)
+}
+
+/// What there is of it in a cluster.
+pub struct Service {
+    image: String,
+    on_node: Option<bool>,
+    has_token: bool,
+    objects: Vec<(Value, Examined)>,
+    rollout: Rollout,
+}
+
+impl Service {
+    /// Looks. Changes nothing.
+    ///
+    /// # Errors
+    /// The cluster or its node does not answer.
+    pub async fn observe(
+        api: &ClusterApi,
+        checkout: &Checkout,
+        node: Option<Node<'_>>,
+        source: VolumeSource,
+        (image, config): (&str, &KubeConfig),
+    ) -> Result<Service> {
+        let wanted = manifests::service(checkout, &source, image, &driver_json(config)?)?;
+        let examined = futures_util::future::try_join_all(wanted.iter().map(|object| api.examine(object)));
+        let token = manifests::service_token("");
+        let (examined, token, rollout, on_node) =
+            tokio::try_join!(examined, api.get(&token), rollout(api), on_node(node, image))?;
+        Ok(Service {
+            image: image.to_owned(),
+            on_node,
+            has_token: token.is_some(),
+            objects: wanted.into_iter().zip(examined).collect(),
+            rollout,
+        })
+    }
+
+    /// What has to be done.
+    pub fn plan(&self, leave: Leave) -> Vec<Planned> {
+        let mut todo = Vec::new();
+        if self.on_node == Some(false) {
+            let what = format!("{} is not on the node", self.image);
+            todo.push(Planned::new(STEP, Decision::Create, what));
+        }
+        if !self.has_token {
+            let what = format!("Secret {NAMESPACE}/{TOKEN}: a random token, kept from then on");
+            todo.push(Planned::new(STEP, Decision::Create, what));
+        }
+        let objects = plan::objects(&self.objects, leave);
+        todo.extend(objects.into_iter().map(|planned| Planned { step: STEP, ..planned }));
+        let changes = todo.iter().any(Planned::acts);
+        if let (false, Rollout::Waiting(why)) = (changes, &self.rollout) {
+            let what = format!("it is waited for until it is Ready: {why}");
+            todo.push(Planned::new(STEP, Decision::Change, what));
+        }
+        todo
+    }
+
+    /// Does it, and waits until the service is Ready.
+    ///
+    /// # Errors
+    /// Something stands in the way, or it does not become Ready.
+    pub async fn act(&self, api: &ClusterApi, kind: Option<&KindCluster>, leave: Leave, talk: &mut Talk) -> Result<()> {
+        talk.begin(STEP, "bringing the task service up");
+        if let (Some(cluster), Some(false)) = (kind, self.on_node) {
+            talk.hear(&format!("copying {} onto the node", self.image));
+            let listen = &mut |line: &str| talk.hear(line);
+            cluster.kind.load(&cluster.name, &self.image, listen).await?;
+        }
+        if !self.has_token {
+            let token = manifests::service_token(&new_token()?);
+            inside::refused(&token, api.apply(&token).await?)?;
+        }
+        inside::apply(api, &self.objects, leave, talk).await?;
+        talk.hear("waiting for it to be Ready");
+        wait_ready(api).await?;
+        talk.end("it is Ready");
+        Ok(())
+    }
+}
+
+async fn on_node(node: Option<Node<'_>>, image: &str) -> Result<Option<bool>> {
+    let Some(Node { engine, container }) = node else {
+        return Ok(None);
+    };
+    let (stored, images) = tokio::try_join!(engine.image(image), node::images(engine, container))?;
+    Ok(Some(
+        stored.is_some_and(|stored| node::has_image(&images, image, &stored.id)),
+    ))
+}
+
+/// How far the Deployment is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rollout {
+    /// There is none.
+    Absent,
+    /// Its pod is not there, or is not the one that was asked for, or is not Ready; in the cluster's words.
+    Waiting(String),
+    /// It serves; the image.
+    Ready(String),
+}
+
+/// Asks for it.
+///
+/// # Errors
+/// The server does not answer, or refuses.
+pub async fn rollout(api: &ClusterApi) -> Result<Rollout> {
+    let deployment =
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": NAME, "namespace": NAMESPACE}});
+    Ok(rollout_of(api.get(&deployment).await?.as_ref()))
+}
+
+fn rollout_of(deployment: Option<&Value>) -> Rollout {
+    let Some(deployment) = deployment else {
+        return Rollout::Absent;
+    };
+    let number = |pointer: &str| deployment.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
+    let wanted = number("/spec/replicas");
+    let is_seen = number("/status/observedGeneration") >= number("/metadata/generation");
+    let counts = ["replicas", "updatedReplicas", "availableReplicas"];
+    let is_there = counts.iter().all(|count| number(&format!("/status/{count}")) == wanted);
+    let image = deployment.pointer("/spec/template/spec/containers/0/image");
+    if is_seen && is_there && wanted > 0 {
+        return Rollout::Ready(image.and_then(Value::as_str).unwrap_or_default().to_owned());
+    }
+    let conditions = deployment.pointer("/status/conditions").and_then(Value::as_array);
+    let amiss = conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| condition["status"] == "False");
+    let why = amiss.and_then(|condition| condition["message"].as_str());
+    Rollout::Waiting(why.unwrap_or("its pod is about to be made").to_owned())
+}
+
+async fn wait_ready(api: &ClusterApi) -> Result<()> {
+    let deadline = Instant::now() + READY;
+    loop {
+        let why = match rollout(api).await? {
+            Rollout::Ready(_) => return Ok(()),
+            Rollout::Waiting(why) => why,
+            Rollout::Absent => anyhow::bail!("Deployment {NAMESPACE}/{NAME} was deleted meanwhile"),
+        };
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "the service was not Ready within {} s: {why}\nhint: `kubectl -n {NAMESPACE} describe pods -l \
+             app.kubernetes.io/name={NAME}` and `kubectl -n {NAMESPACE} logs deployment/{NAME}` say what it waits for",
+            READY.as_secs()
+        );
+        sleep(LOOK).await;
+    }
+}
+
+/// What there is to delete of it, whatever is in it; the claim with the tasks among it.
+///
+/// # Errors
+/// The manifest is missing or no YAML.
+pub fn everything(checkout: &Checkout) -> Result<Vec<Value>> {
+    let mut objects = manifests::service(checkout, &VolumeSource::StorageClass(None), "", b"")?;
+    objects.push(manifests::service_token(""));
+    debug_assert!(objects.iter().any(|object| describe(object).ends_with(NAME)));
+    Ok(objects)
+}
+
+#[cfg(test)]
+mod tests;
