@@ -102,7 +102,7 @@ fn nobody_gets_more_rights_than_a_driver_needs() {
         [
             r#"["batch"] ["jobs"] ["create","get","list","watch","delete"]"#,
             r#"[""] ["secrets"] ["create","get","patch","list","delete"]"#,
-            r#"[""] ["pods"] ["get","list","watch","delete"]"#,
+            r#"[""] ["pods"] ["list","watch","delete"]"#,
             r#"[""] ["pods/log"] ["get"]"#,
             r#"[""] ["events"] ["list","watch"]"#,
         ]
