@@ -138,7 +138,8 @@ impl StateFolder {
 
     /// Forgets how to reach a cluster that is gone.
     pub fn forget_kubeconfig(&self) {
-        for file in [self.kubeconfig(), self.kind_config()] {
+        let inside_docker = self.service().join("kubeconfig");
+        for file in [self.kubeconfig(), inside_docker, self.kind_config()] {
             // It may never have been written.
             let _ = fs::remove_file(file);
         }
