@@ -335,11 +335,11 @@ pub struct Image {
     /// Tag the image with this reference and push it, with your Docker credentials
     #[arg(long, value_name = "REF")]
     pub push: Option<String>,
-    /// Python packages to bake into the image, separated by commas
-    #[arg(long, value_name = "PACKAGES", value_delimiter = ',')]
+    /// Python packages of one task, separated by commas, that empty volumes shall be given with the image; may be repeated
+    #[arg(long, value_name = "PACKAGES", allow_hyphen_values = true)]
     pub warm: Vec<String>,
-    /// System packages to bake into the image, separated by commas
-    #[arg(long, value_name = "PACKAGES", value_delimiter = ',')]
+    /// Likewise system packages
+    #[arg(long, value_name = "PACKAGES", allow_hyphen_values = true)]
     pub warm_system: Vec<String>,
     /// Build even where an image of the same content is there
     #[arg(long)]

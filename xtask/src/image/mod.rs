@@ -7,6 +7,7 @@ mod contents;
 mod context;
 mod normal;
 mod remembered;
+mod seed;
 mod talk;
 
 use std::io::IsTerminal;
@@ -19,8 +20,9 @@ pub use remembered::Built;
 
 use crate::checkout::Checkout;
 use crate::docker::Engine;
-use crate::exit::{Exit, Expected};
+use crate::exit::Exit;
 use crate::flags;
+use seed::Seed;
 use talk::Talk;
 
 /// What the image is made from, in the checkout.
@@ -46,12 +48,7 @@ pub fn overridden() -> Option<String> {
 /// # Errors
 /// There is no Docker engine, a tool or the base cannot be had, or the build fails.
 pub fn run(flags: &flags::Image) -> Result<Exit> {
-    if !(flags.warm.is_empty() && flags.warm_system.is_empty()) {
-        return Err(Expected::usage(
-            "--warm and --warm-system are not built yet\n\
-             hint: `cargo xtask cache warm --driver kube` fills a cluster's volumes, which outlive the cluster",
-        ));
-    }
+    let seed = Seed::of_flags(flags)?;
     let checkout = Checkout::find()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -68,6 +65,9 @@ pub fn run(flags: &flags::Image) -> Result<Exit> {
             },
         };
         let mut built = ensure(&checkout, &engine, &order).await?;
+        if let Some(seed) = seed {
+            built = seed::ensure_seeded(&checkout, &engine, &built, seed, order.rebuild).await?;
+        }
         if let Some(target) = &flags.push {
             push(&engine, &mut built, target).await?;
         }
