@@ -35,8 +35,6 @@ const PASSING: [&str; 3] = ["locks", "staging", "trash"];
 const NOT_CONTENT: [&str; 4] = ["lost+found", "epochs", SEEDING, SEEDED];
 const SEEDING: &str = ".seeding";
 const SEEDED: &str = ".seeded";
-/// Time of every packed file, in seconds: the one that Nix gives to what is in its store.
-const MTIME_S: u64 = 1;
 
 /// Prepares what an image shall bring along, and packs it.
 pub fn make(image: &ImageRecord, request: &SeedRequest) -> PodMaintainReport {
@@ -156,7 +154,7 @@ fn unpack(seed: &Path, folder: &Path) -> Result<(), Failure> {
     rustix::fs::syncfs(&opened).at("sync", folder)
 }
 
-/// Packs a folder so that the same files make the same archive: sorted, no owners, no times; hard links stay what they are.
+/// Packs a folder so that the same files make the same archive: sorted, without owners. Hard links stay what they are.
 fn pack(folder: &Path, target: &Path) -> Result<(), Failure> {
     let file = File::create(target).at("create", target)?;
     let mut builder = Builder::new(BufWriter::new(file));
@@ -223,7 +221,8 @@ fn header(kind: EntryType, metadata: &Metadata, bytes: u64) -> Header {
     header.set_mode(metadata.permissions().mode() & 0o7777);
     header.set_uid(0);
     header.set_gid(0);
-    header.set_mtime(MTIME_S);
+    // A request is as old as its link, in a seed as in a cache.
+    header.set_mtime(u64::try_from(metadata.mtime()).unwrap_or_default());
     header.set_size(bytes);
     header
 }
@@ -235,6 +234,9 @@ mod tests {
 
     use super::*;
 
+    /// When the request of the test's cache was resolved.
+    const RESOLVED_S: i64 = 1_700_000_000;
+
     /// A cache with what makes caches hard to copy: hard links, links, and folders that cannot be written.
     fn cache(folder: &Path) {
         for sub in ["envs/e1/lib", "uv/archive/a1", "locks", "staging/half"] {
@@ -244,6 +246,16 @@ mod tests {
         fs::write(folder.join("uv/archive/a1/x.py"), "x = 1\n").unwrap();
         fs::hard_link(folder.join("uv/archive/a1/x.py"), folder.join("envs/e1/lib/x.py")).unwrap();
         symlink("../envs/e1", folder.join("latest")).unwrap();
+        let resolved = rustix::fs::Timespec {
+            tv_sec: RESOLVED_S,
+            tv_nsec: 0,
+        };
+        let times = rustix::fs::Timestamps {
+            last_access: resolved,
+            last_modification: resolved,
+        };
+        let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::utimensat(rustix::fs::CWD, folder.join("latest"), &times, flags).unwrap();
         fs::write(folder.join("locks/a"), "").unwrap();
         fs::set_permissions(folder.join("envs/e1/lib"), Permissions::from_mode(0o555)).unwrap();
     }
@@ -293,6 +305,7 @@ mod tests {
             let inode = |path: &str| folder.join(path).metadata().unwrap().ino();
             assert_eq!(inode("uv/archive/a1/x.py"), inode("envs/e1/lib/x.py"), "still one file");
             assert_eq!(fs::read_link(folder.join("latest")).unwrap(), Path::new("../envs/e1"));
+            assert_eq!(folder.join("latest").symlink_metadata().unwrap().mtime(), RESOLVED_S);
             let mode = folder.join("envs/e1/lib").metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o7777, 0o555);
             assert!(fs::read_dir(folder.join("locks")).unwrap().next().is_none());
@@ -305,7 +318,6 @@ mod tests {
     fn the_same_files_make_the_same_archive() {
         let place = Place::new();
         let one = place.pack("python.tar");
-        fs::write(place.at("cache/FORMAT"), "hybrid-cache python 1\n").unwrap();
         assert_eq!(place.pack("python.tar"), one);
     }
 
