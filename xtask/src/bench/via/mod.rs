@@ -37,13 +37,16 @@ use task::{Control, Done};
 /// What a service tells its clients nothing of.
 const NOT_TOLD: &str = "not told to clients";
 
+/// A task under way, and how to stop it.
+type Running = (Arc<Control>, JoinHandle<Result<Done, ClientError>>);
+
 /// A service, and its driver beside it.
 pub struct Via {
     client: Arc<Client>,
     /// A driver of the service's kind, where one can be reached from here.
     direct: Option<Beside>,
     /// The task under way: an interruption must end it.
-    running: Option<(Arc<Control>, JoinHandle<Result<Done, ClientError>>)>,
+    running: Option<Running>,
     refusals: u32,
     /// True once the service was found at work for others: it would be waited for in vain.
     shared: bool,

@@ -75,7 +75,7 @@ pub enum ClientError {
         /// Who was asked.
         url: String,
         /// Its own words.
-        problem: Problem,
+        problem: Box<Problem>,
     },
     /// It has too much to do, or is about to end.
     #[error("the task service at {url} is busy: {problem}\nhint: try again when it has less to do")]
@@ -83,7 +83,7 @@ pub enum ClientError {
         /// Who was asked.
         url: String,
         /// Its own words.
-        problem: Problem,
+        problem: Box<Problem>,
         /// When asking again makes sense.
         retry_after: Duration,
     },
@@ -93,7 +93,7 @@ pub enum ClientError {
         /// Who was asked.
         url: String,
         /// Its own words.
-        problem: Problem,
+        problem: Box<Problem>,
     },
     /// Something else answers there.
     #[error(
@@ -123,7 +123,7 @@ pub enum ClientError {
 impl ClientError {
     /// Of an answer that is no success.
     pub fn of(url: &str, status: u16, retry_after: Option<u64>, body: &[u8]) -> ClientError {
-        let (url, mut problem) = (url.to_owned(), Problem::read(status, body));
+        let (url, mut problem) = (url.to_owned(), Box::new(Problem::read(status, body)));
         let retry_after = retry_after.or(problem.retry_after_seconds);
         match (status, retry_after) {
             (401 | 403, _) => {
