@@ -151,3 +151,44 @@ fn a_service_that_ends_in_the_middle_leaves_what_was_measured() {
     assert_eq!(report["completion"], "interrupted");
     assert!(report["samples"].as_array().unwrap().len() >= 3);
 }
+
+#[test]
+fn interrupted_it_cancels_and_deletes_the_task_under_way() {
+    if no_tools("interrupted_it_cancels_and_deletes_the_task_under_way") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let endless = SCENARIO.replace("import idna; print('works')", "import time; time.sleep(300)");
+    std::fs::write(
+        path("endless.yaml"),
+        endless.replace("dependencies: idna", "dependencies: ''"),
+    )
+    .unwrap();
+    let (child, address, _told) = listening(&path("served"));
+    let (url, scenario, out) = (format!("http://{address}"), path("endless.yaml"), path("out"));
+    let mut command = xtask(&[
+        "bench",
+        "--via",
+        &url,
+        "--scenario",
+        &scenario,
+        "--out",
+        &out,
+        "--no-peers",
+    ]);
+    let bench = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let began = std::time::Instant::now();
+    while !ask(&address, "GET", "/api/v1/tasks", "").contains("\"state\":\"running\"") {
+        assert!(began.elapsed() < crate::program::PATIENCE, "it never ran");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    kill_process(rustix::process::Pid::from_child(&bench), Signal::INT).unwrap();
+    wait(bench).with(130, &["interrupted: 0 samples are kept"]);
+    assert!(
+        ask(&address, "GET", "/api/v1/tasks", "").contains("\"items\":[]"),
+        "a task is left"
+    );
+    kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(wait(child).code, Some(0));
+}
