@@ -159,12 +159,10 @@ fn interrupted_it_cancels_and_deletes_the_task_under_way() {
     }
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let endless = SCENARIO.replace("import idna; print('works')", "import time; time.sleep(300)");
-    std::fs::write(
-        path("endless.yaml"),
-        endless.replace("dependencies: idna", "dependencies: ''"),
-    )
-    .unwrap();
+    let endless = SCENARIO
+        .replace("import idna; print('works')", "import time; time.sleep(300)")
+        .replace("name: small", "name: endless");
+    std::fs::write(path("endless.yaml"), endless).unwrap();
     let (child, address, _told) = listening(&path("served"));
     let (url, scenario, out) = (format!("http://{address}"), path("endless.yaml"), path("out"));
     let mut command = xtask(&[
