@@ -1,5 +1,6 @@
-//! The Docker engine, through bollard; the only file that knows it.
+//! The Docker engine, through bollard, which only this file and the one for containers know.
 
+mod container;
 mod credentials;
 mod endpoint;
 mod stream;
@@ -14,14 +15,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use bollard::models::{ContainerCreateBody, SystemInfoCgroupVersionEnum};
+use bollard::models::SystemInfoCgroupVersionEnum;
 use bollard::query_parameters as query;
 use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker};
 use futures_util::TryStreamExt;
 use tokio::time::timeout;
 
 pub use endpoint::{Endpoint, Settings};
-pub use types::{Build, BuildCache, Container, EngineInfo, Executed, Listener, StoredImage};
+pub use types::{Build, BuildCache, Container, EngineInfo, Executed, Listener, Once, StoredImage};
 
 use stream::{ANSWER, SILENCE, Says, Upload, answer, chain, failed, follow, overdue};
 pub use trouble::Trouble;
@@ -262,90 +263,6 @@ impl Engine {
             Err(error) if !is_absent(&error) => Err(failed(format!("removing image {reference}"), &error)),
             _ => Ok(()),
         }
-    }
-
-    /// Containers with a label (`name` or `name=value`), those that do not run included.
-    ///
-    /// # Errors
-    /// The engine does not answer.
-    pub async fn containers(&self, label: &str) -> Result<Vec<Container>> {
-        let filters = HashMap::from([("label", vec![label])]);
-        let options = query::ListContainersOptionsBuilder::default()
-            .all(true)
-            .filters(&filters)
-            .build();
-        let what = format!("listing containers with label {label}");
-        let listed = answer(&what, self.docker.list_containers(Some(options))).await?;
-        let first = |names: Vec<String>| Some(names.first()?.trim_start_matches('/').to_owned());
-        let of = |container: bollard::models::ContainerSummary| Container {
-            id: container.id.unwrap_or_default(),
-            name: container.names.and_then(first).unwrap_or_default(),
-            state: container.state.map(|state| state.to_string()).unwrap_or_default(),
-            image: container.image.unwrap_or_default(),
-            labels: container.labels.unwrap_or_default(),
-        };
-        Ok(listed.into_iter().map(of).collect())
-    }
-
-    /// Runs a command in a running container and waits for its end.
-    ///
-    /// # Errors
-    /// The container is not there or does not run, or the command takes longer than `deadline`. A command that fails is
-    /// no error: its code says so.
-    pub async fn exec(&self, container: &str, command: &[&str], deadline: Duration) -> Result<Executed> {
-        use bollard::container::LogOutput;
-        use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
-        let what = format!("running {} in container {container}", command.join(" "));
-        let options = CreateExecOptions {
-            cmd: Some(command.to_vec()),
-            attach_stdout: Some(true),
-            attach_stderr: Some(true),
-            ..CreateExecOptions::default()
-        };
-        let id = answer(&what, self.docker.create_exec(container, options)).await?.id;
-        let started = answer(&what, self.docker.start_exec(&id, None::<StartExecOptions>)).await?;
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        if let StartExecResults::Attached { output, .. } = started {
-            let read = follow(&what, output, |piece| match piece {
-                LogOutput::StdErr { message } => stderr.extend_from_slice(&message),
-                other => stdout.extend_from_slice(&other.into_bytes()),
-            });
-            timeout(deadline, read).await.map_err(|_| overdue(&what, deadline))??;
-        }
-        let code = answer(&what, self.docker.inspect_exec(&id)).await?.exit_code;
-        Ok(Executed {
-            code: code.with_context(|| format!("{what}: the engine does not say how it ended"))?,
-            stdout: String::from_utf8_lossy(&stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&stderr).into_owned(),
-        })
-    }
-
-    /// A file or folder of an image as a tar archive, without starting anything.
-    ///
-    /// # Errors
-    /// The image or the path is not there.
-    pub async fn copy_out(&self, image: &str, path: &str) -> Result<Vec<u8>> {
-        let what = format!("reading {path} of image {image}");
-        // An image without a command cannot be made into a container, though this one never starts.
-        let body = ContainerCreateBody {
-            image: Some(image.to_owned()),
-            cmd: Some(vec!["true".to_owned()]),
-            ..ContainerCreateBody::default()
-        };
-        let container = answer(&what, self.docker.create_container(None, body)).await?.id;
-        let options = query::DownloadFromContainerOptionsBuilder::default().path(path).build();
-        let mut bytes = Vec::new();
-        let read = follow(
-            &what,
-            self.docker.download_from_container(&container, Some(options)),
-            |piece| {
-                bytes.extend_from_slice(&piece);
-            },
-        )
-        .await;
-        let gone = query::RemoveContainerOptionsBuilder::default().force(true).build();
-        answer(&what, self.docker.remove_container(&container, Some(gone))).await?;
-        read.map(|()| bytes)
     }
 }
 

@@ -50,6 +50,15 @@ impl Expected {
         .into()
     }
 
+    /// What a task asks for cannot be had, or it failed.
+    pub fn task(message: impl Into<String>) -> anyhow::Error {
+        Expected {
+            exit: Exit::Task,
+            message: message.into(),
+        }
+        .into()
+    }
+
     /// Something is missing on this machine.
     pub fn prerequisite(message: impl Into<String>) -> anyhow::Error {
         Expected {

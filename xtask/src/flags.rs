@@ -1,5 +1,6 @@
 //! Every command and option, once. `cargo xtask help` is this file and what lies below it.
 
+mod bench;
 mod cache;
 mod serve;
 
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use bench::Bench;
 pub use cache::{Cache, CacheCommand};
 pub use serve::Serve;
 
@@ -111,44 +113,6 @@ pub struct Local {
     /// Give user code no network
     #[arg(long)]
     pub no_network: bool,
-}
-
-/// `bench`
-#[derive(Debug, Args)]
-pub struct Bench {
-    /// Where tasks run
-    #[arg(long, value_enum, default_value = "local")]
-    pub driver: DriverName,
-    /// Scenario by name or file; may be repeated [default: all of bench-scenarios]
-    #[arg(long, value_name = "NAME")]
-    pub scenario: Vec<String>,
-    /// First runs of each scenario, each in empty caches
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub first_runs: u32,
-    /// Cached runs of each scenario
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=100_000))]
-    pub cached_runs: u32,
-    /// Runs of each scenario with `useCache: false`
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
-    pub uncached_runs: u32,
-    /// Leave the peers out (direct exec, plain uv; on a cluster: bare pod, local driver)
-    #[arg(long)]
-    pub no_peers: bool,
-    /// Folder of the report [default: reports/<time>-<driver>]
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// Compare with this earlier run
-    #[arg(long, value_name = "DIR")]
-    pub baseline: Option<PathBuf>,
-    /// Exit with 3 where a claim is refuted, or where a run is slower than the baseline
-    #[arg(long)]
-    pub gate: bool,
-    /// See the options of `run`
-    #[command(flatten)]
-    pub local: Local,
-    /// Which cluster, with `--driver kube`
-    #[command(flatten)]
-    pub cluster: Cluster,
 }
 
 /// `report`
@@ -341,11 +305,11 @@ pub struct Image {
     /// Tag the image with this reference and push it, with your Docker credentials
     #[arg(long, value_name = "REF")]
     pub push: Option<String>,
-    /// Python packages to bake into the image, separated by commas
-    #[arg(long, value_name = "PACKAGES", value_delimiter = ',')]
+    /// Python packages of one task, separated by commas, that empty volumes shall be given with the image; may be repeated
+    #[arg(long, value_name = "PACKAGES", allow_hyphen_values = true)]
     pub warm: Vec<String>,
-    /// System packages to bake into the image, separated by commas
-    #[arg(long, value_name = "PACKAGES", value_delimiter = ',')]
+    /// Likewise system packages
+    #[arg(long, value_name = "PACKAGES", allow_hyphen_values = true)]
     pub warm_system: Vec<String>,
     /// Build even where an image of the same content is there
     #[arg(long)]

@@ -14,3 +14,5 @@ mod results;
 mod run;
 #[path = "cli/serve.rs"]
 mod serve;
+#[path = "cli/via.rs"]
+mod via;

@@ -39,6 +39,8 @@ pub const SCRATCH_FOLDER: &str = "/scratch";
 pub const TERMINATION_FILE: &str = "/dev/termination-log";
 /// Where whole volumes are mounted while folders are made or deleted in them.
 pub const VOLUMES_FOLDER: &str = "/volumes";
+/// Where an image holds caches that were filled when it was built, as archives.
+pub const SEED_FOLDER: &str = "/seed";
 
 /// What an image brings: its tools and their identities. Written when the image is built.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,6 +192,22 @@ pub struct PodMaintainRequest {
     pub network: NetworkSettings,
     /// Milliseconds until it gives up.
     pub deadline_ms: u64,
+}
+
+/// What the container reads that fills caches for an image, in [`REQUEST_FILE`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeedRequest {
+    /// [`POD_PROTOCOL_VERSION`] of who asks.
+    pub protocol: u32,
+    /// Tasks whose packages the image shall bring along; their code is not looked at.
+    pub tasks: Vec<TaskSpec>,
+    /// The place in the network, of the machine that builds and of the clusters that will use the image alike: the index
+    /// is part of what an environment is found by.
+    pub network: NetworkSettings,
+    /// Milliseconds that each of them may take.
+    pub prepare_ms: u64,
+    /// A request resolved longer ago than this, in seconds, is resolved anew.
+    pub max_age_s: u64,
 }
 
 /// What a maintenance pod answers.

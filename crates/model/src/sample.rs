@@ -112,17 +112,29 @@ pub enum Peer {
     BarePod,
     /// The same scenario, cached, through the local driver on this machine: the measure of what goes on inside a pod.
     LocalDriver,
+    /// The same scenario, cached, through a driver of the same kind without the task service: the measure of what a
+    /// client of the service sees of a cached run.
+    DirectDriver,
+    /// The smallest request that the task service answers, on a connection that is there: the least any call takes.
+    RoundTrip,
 }
 
 impl Peer {
     /// All peers.
-    pub const ALL: [Peer; 4] = [Peer::PlainUv, Peer::DirectExec, Peer::BarePod, Peer::LocalDriver];
+    pub const ALL: [Peer; 6] = [
+        Peer::PlainUv,
+        Peer::DirectExec,
+        Peer::BarePod,
+        Peer::LocalDriver,
+        Peer::DirectDriver,
+        Peer::RoundTrip,
+    ];
 
     /// The temperature whose runs it is the measure of.
     pub fn temperature(self) -> Temperature {
         match self {
             Peer::PlainUv => Temperature::First,
-            Peer::DirectExec | Peer::BarePod | Peer::LocalDriver => Temperature::Cached,
+            _ => Temperature::Cached,
         }
     }
 
@@ -133,6 +145,8 @@ impl Peer {
             Peer::DirectExec => "direct exec",
             Peer::BarePod => "bare pod",
             Peer::LocalDriver => "local driver",
+            Peer::DirectDriver => "direct driver",
+            Peer::RoundTrip => "GET /healthz",
         }
     }
 }
@@ -201,10 +215,24 @@ pub struct ClusterRecord {
     pub image_id: Option<String>,
 }
 
+/// The task service that a report was measured through, as a client knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceRecord {
+    /// Its address.
+    pub url: String,
+    /// Its version, as it says itself.
+    pub version: String,
+    /// Its driver, as it says itself; absent where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+    /// True where both ends of the connection are on the client's machine. A tunnel looks the same.
+    pub same_machine: bool,
+}
+
 /// Where, when and with what a report was measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
-    /// Driver: `local`, `kube` or `argo`.
+    /// Driver: `local`, `kube` or `argo`; `service` where tasks went through a task service.
     pub driver: String,
     /// Start of the bench run, RFC 3339.
     pub started_at: String,
@@ -241,6 +269,9 @@ pub struct Provenance {
     /// The cluster; absent where tasks ran on the client's own machine, which the fields above describe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterRecord>,
+    /// The task service; absent where a driver was measured directly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceRecord>,
     /// Anything a reader should know (a forced choice, an interruption).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

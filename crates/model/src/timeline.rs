@@ -48,6 +48,11 @@ pub enum Lane {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
+    /// The task service, as its client sees it: requests, keeping the task, telling the end. All that neither its queue
+    /// nor its driver took.
+    Service,
+    /// Waiting in the task service for a turn, by the service's clock.
+    Queue,
     /// Checking the task and handing it over to where it runs.
     Submit,
     /// Waiting for a place to run (a node, a queue slot).
@@ -88,7 +93,9 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase in the order in which a report lists them.
-    pub const ALL: [Phase; 18] = [
+    pub const ALL: [Phase; 20] = [
+        Phase::Service,
+        Phase::Queue,
         Phase::Submit,
         Phase::Schedule,
         Phase::Sandbox,
@@ -112,6 +119,8 @@ impl Phase {
     /// The label a person reads in a report.
     pub fn label(self) -> &'static str {
         match self {
+            Phase::Service => "task service",
+            Phase::Queue => "wait for turn",
             Phase::Submit => "submit",
             Phase::Schedule => "schedule",
             Phase::Sandbox => "sandbox",
@@ -190,6 +199,26 @@ impl Timeline {
             start_us: span.start_us + offset,
             ..*span
         }));
+    }
+
+    /// What the client of a task service saw: the driver's own timeline within `wall_us` on the client's clock. What that
+    /// timeline does not cover is the service's, but for the `queue_us` that the task waited for its turn. Three durations,
+    /// each by one clock. When the end was told is not known, so all of it stands in front.
+    pub fn through_service(driver: &Timeline, wall_us: u64, queue_us: u64) -> Timeline {
+        let outside_us = wall_us.saturating_sub(driver.total_us);
+        let queue_us = queue_us.min(outside_us);
+        let service_us = outside_us - queue_us;
+        let mut seen = Timeline {
+            total_us: wall_us,
+            spans: Vec::new(),
+        };
+        seen.push(Phase::Service, Lane::Driver, 0, service_us);
+        seen.push(Phase::Queue, Lane::Driver, service_us, queue_us);
+        seen.spans.extend(driver.spans.iter().map(|span| Span {
+            start_us: span.start_us + outside_us,
+            ..*span
+        }));
+        seen
     }
 
     /// The summed duration of all spans of one phase, in microseconds.
@@ -276,124 +305,4 @@ enum Waited {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn timeline(total_us: u64, spans: &[(Phase, Lane, u64, u64)]) -> Timeline {
-        let mut timeline = Timeline {
-            total_us,
-            spans: Vec::new(),
-        };
-        for &(phase, lane, start_us, duration_us) in spans {
-            timeline.push(phase, lane, start_us, duration_us);
-        }
-        timeline
-    }
-
-    #[test]
-    fn overlapping_lanes_count_once_for_the_one_waited_for() {
-        let timeline = timeline(
-            100,
-            &[
-                (Phase::PythonInstall, Lane::Python, 10, 30),
-                (Phase::SystemRealise, Lane::System, 10, 70),
-            ],
-        );
-        assert_eq!(timeline.critical_path(), [(None, 30), (Some(Phase::SystemRealise), 70)]);
-    }
-
-    #[test]
-    fn a_long_phase_of_the_half_that_is_ready_first_hides_behind_the_other_half() {
-        let timeline = timeline(
-            100,
-            &[
-                (Phase::PythonInstall, Lane::Python, 0, 50),
-                (Phase::SystemBootstrap, Lane::System, 0, 10),
-                (Phase::SystemRealise, Lane::System, 10, 80),
-            ],
-        );
-        let expected = [
-            (Some(Phase::SystemBootstrap), 10),
-            (Some(Phase::SystemRealise), 80),
-            (None, 10),
-        ];
-        assert_eq!(timeline.critical_path(), expected);
-    }
-
-    #[test]
-    fn the_half_that_is_ready_first_counts_while_the_other_one_rests() {
-        let timeline = timeline(
-            100,
-            &[
-                (Phase::PythonInstall, Lane::Python, 0, 50),
-                (Phase::SystemRealise, Lane::System, 30, 70),
-            ],
-        );
-        let expected = [(Some(Phase::PythonInstall), 30), (Some(Phase::SystemRealise), 70)];
-        assert_eq!(timeline.critical_path(), expected);
-    }
-
-    #[test]
-    fn publishing_beside_user_code_is_not_waited_for() {
-        let beside = [
-            (Phase::UserCode, Lane::Runner, 0, 60),
-            (Phase::Drain, Lane::Runner, 60, 20),
-            (Phase::PythonBytecode, Lane::Publish, 10, 85),
-        ];
-        let expected = [
-            (Some(Phase::UserCode), 60),
-            (Some(Phase::Drain), 20),
-            (Some(Phase::PythonBytecode), 15),
-            (None, 5),
-        ];
-        assert_eq!(timeline(100, &beside).critical_path(), expected);
-    }
-
-    #[test]
-    fn publishing_that_outlives_the_answer_is_not_waited_for_at_all() {
-        let timeline = timeline(
-            100,
-            &[
-                (Phase::UserCode, Lane::Runner, 0, 90),
-                (Phase::PythonPublish, Lane::Publish, 10, 91),
-            ],
-        );
-        assert_eq!(timeline.critical_path(), [(Some(Phase::UserCode), 90), (None, 10)]);
-    }
-
-    #[test]
-    fn the_path_adds_up_to_the_total_whatever_overhangs() {
-        let timeline = timeline(
-            100,
-            &[
-                (Phase::UserCode, Lane::Runner, 40, 50),
-                (Phase::PythonPublish, Lane::Publish, 45, 500),
-            ],
-        );
-        let path = timeline.critical_path();
-        assert_eq!(path.iter().map(|(_, spent_us)| spent_us).sum::<u64>(), 100);
-    }
-
-    #[test]
-    fn nesting_turns_what_the_inner_clock_missed_into_sandbox_time() {
-        let inner = timeline(80, &[(Phase::UserCode, Lane::Runner, 5, 70)]);
-        let mut outer = timeline(100, &[]);
-        outer.nest(&inner, 2, 90);
-        assert_eq!(outer.phase_us(Phase::Sandbox), 10);
-        assert_eq!(outer.spans[1].start_us, 2 + 10 + 5);
-    }
-
-    #[test]
-    fn the_list_of_phases_is_complete_and_without_repeats() {
-        let mut labels: Vec<_> = Phase::ALL.iter().map(|phase| phase.label()).collect();
-        labels.sort_unstable();
-        labels.dedup();
-        assert_eq!(labels.len(), Phase::ALL.len());
-        let last = Phase::Observe as usize;
-        assert_eq!(
-            last + 1,
-            Phase::ALL.len(),
-            "a phase was added after Observe without a row in ALL"
-        );
-    }
-}
+mod tests;

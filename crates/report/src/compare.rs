@@ -1,7 +1,7 @@
 //! Comparison of two runs: quotients of medians, a verdict for each, and a gate for CI.
 
 use hybrid_cache_model::Temperature;
-use hybrid_cache_model::sample::{ClusterRecord, RunRecord};
+use hybrid_cache_model::sample::{ClusterRecord, Provenance, RunRecord};
 use serde::Serialize;
 
 use crate::provenance::of_cluster;
@@ -175,6 +175,7 @@ fn cautions(a: &RunRecord, b: &RunRecord) -> Vec<String> {
             format!("{:?}", a.file_systems),
             format!("{:?}", b.file_systems),
         ),
+        ("task service", service(a), service(b)),
         ("Kubernetes version", kubernetes.0, kubernetes.1),
         ("nodes", nodes.0, nodes.1),
         ("container runtime", runtimes.0, runtimes.1),
@@ -186,6 +187,20 @@ fn cautions(a: &RunRecord, b: &RunRecord) -> Vec<String> {
         .filter(|(_, old, new)| old != new)
         .map(|(what, old, new)| format!("the {what} differs: {old} in A, {new} in B"))
         .collect()
+}
+
+/// What stands between client and driver; its address is not what makes figures differ.
+fn service(provenance: &Provenance) -> String {
+    let service = provenance.service.as_ref();
+    service.map_or("none".to_owned(), |service| {
+        let driver = service.driver.as_deref().unwrap_or("unknown");
+        let place = if service.same_machine {
+            "the same machine"
+        } else {
+            "another machine"
+        };
+        format!("version {} on driver {driver}, {place}", service.version)
+    })
 }
 
 impl Comparison {

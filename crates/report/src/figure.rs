@@ -3,7 +3,7 @@
 //! Every figure compares samples of the same run with each other, so that it says something about us and not about the
 //! machine: a cached run against its own user code and against the same interpreter without us, a first run against
 //! plain uv and against the slower of its two halves; on a cluster a cached run against a pod that does nothing, and what
-//! goes on inside its pod against the same in a sandbox.
+//! goes on inside its pod against the same in a sandbox; through a task service a cached run against its driver alone.
 
 mod collect;
 mod kind;
@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::stats::{Estimate, MIN_SAMPLES};
 use crate::units;
 
-pub(crate) use collect::collect;
+pub(crate) use collect::{collect, through_service};
 pub use kind::{FigureKind, Unit};
 
 /// What the samples say about a target.
@@ -115,6 +115,7 @@ impl Figure {
         let theirs = units::duration(against.median_us);
         match self.kind {
             FigureKind::SlowerHalf => format!("{ours} / {theirs} {}", against.name),
+            FigureKind::ServiceAdded => format!("of {ours}; {} {theirs}", against.name),
             FigureKind::BarePod => format!("{ours} with user code / {theirs}"),
             _ => format!("{ours} / {theirs}"),
         }
@@ -122,7 +123,11 @@ impl Figure {
 
     /// Why nothing can be decided; `None` where the interval, which stands beside it, tells.
     pub fn open_because(&self) -> Option<String> {
-        let fewest = self.against.as_ref().map_or(self.n, |against| against.n.min(self.n));
+        let fewest = match &self.against {
+            // It stands beside the value and is no part of it.
+            Some(against) if self.kind != FigureKind::ServiceAdded => against.n.min(self.n),
+            _ => self.n,
+        };
         let missing = self.estimate.interval.is_none();
         missing.then(|| format!("n = {fewest}, at least {MIN_SAMPLES} are needed"))
     }

@@ -277,6 +277,7 @@ fn unknown_record() -> RunRecord {
         system_source: unknown(),
         tools: Vec::new(),
         cluster: None,
+        service: None,
         notes: vec![format!(
             "no {HEADER_FILE}: where and with what this was measured is not known"
         )],

@@ -44,6 +44,9 @@ fn write_report(out: &mut String, record: &RunRecord, summary: &Summary) -> std:
             ""
         }
     )?;
+    if let Some(service) = crate::provenance::through_service(record) {
+        writeln!(out, "This was {}.\n", escape(&service))?;
+    }
     for scenario in &summary.scenarios {
         writeln!(out, "- {}", escape(&headline(scenario)))?;
     }

@@ -1,6 +1,6 @@
 //! Where a run comes from, as rows that every rendering shows alike.
 
-use hybrid_cache_model::sample::{ClusterRecord, Completion, Provenance, RunRecord};
+use hybrid_cache_model::sample::{ClusterRecord, Completion, Provenance, RunRecord, ServiceRecord};
 
 use crate::units;
 
@@ -58,7 +58,30 @@ pub(crate) fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
     ];
     // Behind the driver and its command, in front of the client's own machine.
     facts.splice(2..2, provenance.cluster.iter().flat_map(cluster_facts));
+    facts.splice(
+        2..2,
+        provenance.service.iter().map(|service| ("task service", told(service))),
+    );
     facts
+}
+
+/// Through which service a run was measured, in a sentence without a full stop; `None` where a driver was.
+pub(crate) fn through_service(record: &RunRecord) -> Option<String> {
+    let service = record.provenance.service.as_ref()?;
+    Some(format!("measured as a client of the task service at {}", told(service)))
+}
+
+fn told(service: &ServiceRecord) -> String {
+    let driver = match &service.driver {
+        Some(driver) => format!("driver {driver}"),
+        None => "its driver not told".to_owned(),
+    };
+    let place = if service.same_machine {
+        "on the client's machine by its address (or behind a tunnel that ends there)"
+    } else {
+        "on another machine than the client, which processor and load average tell of"
+    };
+    format!("{}, version {}, {driver}, {place}", service.url, service.version)
 }
 
 fn cluster_facts(cluster: &ClusterRecord) -> Vec<(&'static str, String)> {

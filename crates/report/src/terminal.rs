@@ -48,6 +48,9 @@ pub fn terminal(record: &RunRecord, width: u16, color: Color) -> String {
     let summary = Summary::from_record(record);
     let mut text = table(&summary, width);
     text.push_str(&format!("\n{CLOCKS}\n"));
+    if let Some(service) = crate::provenance::through_service(record) {
+        text.push_str(&format!("{}\n", plain(&service)));
+    }
     if !summary.figures.is_empty() {
         text.push_str(&format!("\nwhat we add\n{}\n", figures::table(&summary, width)));
     }

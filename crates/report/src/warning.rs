@@ -4,6 +4,7 @@ use hybrid_cache_model::Temperature;
 use hybrid_cache_model::sample::{Completion, RunRecord, Sample};
 use serde::Serialize;
 
+use crate::figure::through_service;
 use crate::stats::{self, FULL_LEVEL_SAMPLES, MIN_SAMPLES};
 use crate::summary::{GroupSummary, ScenarioSummary};
 use crate::units;
@@ -17,6 +18,9 @@ const OUTLIER_DEVIATIONS: f64 = 14.826;
 const STEAL_LIMIT: f64 = 0.05;
 /// Share of unattributed time that is still called small.
 const UNATTRIBUTED_LIMIT: f64 = 0.05;
+
+/// What a client of a service can do about first runs.
+const HOW_TO_MEASURE_FIRST: &str = "`cargo xtask bench` without --via measures first runs, each in empty caches; or start the service on an empty --cache-dir";
 
 /// What kind of thing a warning is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -32,6 +36,8 @@ pub enum WarningKind {
     Failed,
     /// Samples ran at another temperature than they were meant to.
     Rejected,
+    /// Fewer first runs than were wished, or none: a client of a task service cannot empty its caches.
+    NoFirst,
     /// Too few samples for a verdict, or for an interval at the full level.
     FewSamples,
     /// The first sample of a group is much slower than the others.
@@ -79,7 +85,8 @@ pub(crate) fn collect(record: &RunRecord, scenarios: &[ScenarioSummary]) -> Vec<
             about_the_group(record, &scenario.name, group, &mut warnings);
         }
     }
-    warnings.extend(few_samples(scenarios));
+    warnings.extend(few_samples(record, scenarios));
+    warnings.extend(one_first_run(record, scenarios));
     warnings
 }
 
@@ -151,6 +158,11 @@ fn about_the_group(record: &RunRecord, scenario: &str, group: &GroupSummary, war
             "read their reasons under \"Samples that do not count\"",
         );
     }
+    if no_first_run(record, group) {
+        let message = "there is no first run: the service's caches held what the scenario asks for, from before or from another \
+                       scenario of this run, and a client cannot empty them";
+        return warn(WarningKind::NoFirst, message.to_owned(), HOW_TO_MEASURE_FIRST);
+    }
     if group.rejected > 0 {
         let message = format!(
             "{} of {all} samples found the caches in another state than meant",
@@ -203,12 +215,14 @@ pub(crate) fn accepted<'a>(record: &'a RunRecord, scenario: &str, temperature: T
 }
 
 /// One warning for each n, as a run plans the same n for many groups.
-fn few_samples(scenarios: &[ScenarioSummary]) -> Vec<Warning> {
+fn few_samples(record: &RunRecord, scenarios: &[ScenarioSummary]) -> Vec<Warning> {
     let about = |n: usize| -> Vec<String> {
         let groups = scenarios
             .iter()
             .flat_map(|s| s.groups.iter().map(move |group| (&s.name, group)));
-        let few = groups.filter(|(_, group)| group.accepted == n);
+        // Through a service a scenario has one first run at most, which is told apart.
+        let wanted = |group: &GroupSummary| group.temperature != Temperature::First || !through_service(record);
+        let few = groups.filter(|(_, group)| group.accepted == n && wanted(group));
         few.map(|(name, group)| format!("{name} {}", group.temperature.name()))
             .collect()
     };
@@ -231,6 +245,35 @@ fn few_samples(scenarios: &[ScenarioSummary]) -> Vec<Warning> {
         ));
     }
     warnings
+}
+
+/// True where the only thing wrong with a service's first run is that its caches were warm.
+fn no_first_run(record: &RunRecord, group: &GroupSummary) -> bool {
+    let warm = group.accepted == 0 && group.rejected > 0 && group.failed == 0;
+    warm && group.temperature == Temperature::First && through_service(record)
+}
+
+/// The one first run of each scenario that a client of a service can get is no distribution.
+fn one_first_run(record: &RunRecord, scenarios: &[ScenarioSummary]) -> Option<Warning> {
+    let has_one = |scenario: &&ScenarioSummary| {
+        let first = scenario.group(Temperature::First);
+        first.is_some_and(|group| group.accepted > 0)
+    };
+    let about: Vec<&str> = scenarios
+        .iter()
+        .filter(has_one)
+        .map(|scenario| scenario.name.as_str())
+        .collect();
+    (through_service(record) && !about.is_empty()).then(|| {
+        let message =
+            "one first run is all that a client of a service gets, too few for an interval or a verdict".to_owned();
+        Warning::new(
+            WarningKind::NoFirst,
+            Some(about.join(", ")),
+            message,
+            HOW_TO_MEASURE_FIRST,
+        )
+    })
 }
 
 fn slow_first(samples: &[&Sample], warn: &mut impl FnMut(WarningKind, String, &str)) {

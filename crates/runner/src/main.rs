@@ -27,6 +27,8 @@ usage: runner run [--report-back | --report-fd N | --report-file PATH]
        runner usage | gc | verify   a MaintainRequest on standard input, a report to standard output
        runner pod-run | pod-prepare | pod-maintain
                                     in a pod: the request in a file, the report to the termination message
+       runner pod-seed              in a container of an image that is built: the request in a file, a report to standard
+                                    output, filled caches packed into /seed
        runner version";
 
 /// Exit code for a command line that makes no sense.
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         ["pod-run"] => pod_run(&recorder),
         ["pod-prepare"] => leave(&mut pod::prepare(&recorder)),
         ["pod-maintain"] => leave(&mut pod::maintain()),
+        ["pod-seed"] => answer(&pod::make_seed()),
         ["version"] => version(),
         [] => usage("no command"),
         [command, ..] => usage(&format!("`{command}` with these arguments is no command")),
@@ -124,7 +127,11 @@ fn maintain(question: Question) -> i32 {
         Ok(request) => maintain::answer(question, &request),
         Err(failure) => MaintainReport::Failed { failure },
     };
-    match tell(&report) {
+    answer(&report)
+}
+
+fn answer(report: &impl Serialize) -> i32 {
+    match tell(report) {
         Ok(()) => EXIT_REPORTED,
         Err(error) => broken(&error.to_string()),
     }

@@ -1,23 +1,24 @@
-//! The local driver beside a cluster: the same scenarios, cached, on the client's machine, in caches of their own.
+//! A driver beside what is measured: the same scenarios, cached, in caches of their own. The local one beside a cluster,
+//! and a service's own kind beside the service.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use hybrid_cache_driver::log::Stream;
-use hybrid_cache_driver::{Driver, Epoch, SubmitOptions, Ticket};
+use hybrid_cache_driver::{Epoch, SubmitOptions, Ticket};
 use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::sample::{Acceptance, judge};
 use hybrid_cache_model::{Outcome, Scenario, Temperature};
 
-use super::session::END_LIMIT;
+use super::place::END_LIMIT;
 use crate::checkout::Checkout;
-use crate::flags;
-use crate::subject::OnMachine;
+use crate::flags::{self, DriverName};
+use crate::subject::Subject;
 
-/// The client's machine as a peer.
+/// A driver as a peer.
 pub struct Beside {
-    on: OnMachine,
+    on: Subject,
     /// One for the whole bench run: nothing of it is left in the caches that everybody uses.
     epoch: Option<Epoch>,
     filled: HashSet<String>,
@@ -33,22 +34,27 @@ pub struct Taken {
 }
 
 impl Beside {
-    /// Opens this machine.
+    /// Opens the driver of that name.
     ///
     /// # Errors
     /// It cannot run tasks.
-    pub fn open(checkout: &Checkout, flags: &flags::Local) -> Result<Beside> {
+    pub async fn open(checkout: &Checkout, name: DriverName, flags: &flags::Bench) -> Result<Beside> {
         Ok(Beside {
-            on: OnMachine::open(checkout, flags)?,
+            on: Subject::open(checkout, name, &flags.local, &flags.cluster).await?,
             epoch: None,
             filled: HashSet::new(),
             running: None,
         })
     }
 
-    /// True where this machine has all that the scenario asks for.
+    /// The place itself.
+    pub fn subject(&self) -> &Subject {
+        &self.on
+    }
+
+    /// True where it has all that the scenario asks for.
     pub fn can_run(&self, scenario: &Scenario) -> bool {
-        self.on.machine.can_run_task(&scenario.request).is_ok()
+        self.on.can_run_task(&scenario.request).is_ok()
     }
 
     /// Takes one cached run; the first one of a scenario is preceded by one that fills the caches and is not measured.
@@ -71,7 +77,7 @@ impl Beside {
     }
 
     async fn run(&mut self, scenario: &Scenario, limits: &Limits) -> Result<(Duration, Outcome, String)> {
-        let driver = &self.on.driver;
+        let driver = self.on.driver();
         let epoch = match &self.epoch {
             Some(epoch) => epoch.clone(),
             None => self.epoch.insert(driver.fresh_epoch().await?).clone(),
@@ -98,7 +104,7 @@ impl Beside {
     /// # Errors
     /// They cannot be deleted; the next process that opens the driver does.
     pub async fn end(mut self) -> Result<()> {
-        let driver = &self.on.driver;
+        let driver = self.on.driver();
         if let Some(ticket) = self.running.take() {
             driver.cancel(&ticket).await?;
             let _ = tokio::time::timeout(END_LIMIT, driver.settle(&ticket)).await;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -54,6 +55,60 @@ impl CpuTimes {
         #[expect(clippy::cast_precision_loss, reason = "jiffies of one sample are far below 2^52")]
         Some(self.steal.saturating_sub(before.steal) as f64 / total as f64)
     }
+}
+
+/// A run that is being timed, and what the machine was like meanwhile.
+pub struct Watch {
+    started: Instant,
+    started_at: String,
+    load1: f64,
+    cpu: Option<CpuTimes>,
+}
+
+/// What a [`Watch`] saw.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    /// Microseconds between start and stop.
+    pub wall_us: u64,
+    /// Wall-clock time at the start.
+    pub started_at: String,
+    /// One-minute load average at the start.
+    pub load1: f64,
+    /// Share of CPU time stolen meanwhile.
+    pub steal: Option<f64>,
+}
+
+impl Watch {
+    /// Starts now.
+    pub fn start() -> Watch {
+        let (started_at, load1, cpu) = (now(), load1(), CpuTimes::now());
+        Watch {
+            started: Instant::now(),
+            started_at,
+            load1,
+            cpu,
+        }
+    }
+
+    /// Stops now.
+    pub fn stop(self) -> Moment {
+        let wall = self.started.elapsed();
+        let after = CpuTimes::now();
+        Moment {
+            wall_us: micros(wall),
+            started_at: self.started_at,
+            load1: self.load1,
+            steal: self
+                .cpu
+                .zip(after)
+                .and_then(|(before, after)| after.steal_since(before)),
+        }
+    }
+}
+
+/// A duration in whole microseconds.
+pub fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The kernel's name and release.

@@ -5,28 +5,36 @@
 
 mod beside;
 mod cluster;
+mod direct;
 mod machine;
 mod peer;
+mod place;
 mod plan;
 mod progress;
 mod provenance;
 mod session;
+mod via;
 #[cfg(test)]
 mod workflow;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hybrid_cache_model::Scenario;
-use hybrid_cache_model::sample::{Peer, RunRecord};
+use hybrid_cache_model::sample::{Peer, Provenance, RunRecord};
 
 use crate::checkout::Checkout;
 use crate::exit::{Exit, Expected};
+use crate::flags::{self, DriverName};
+use crate::results;
 use crate::subject::Subject;
-use crate::{flags, results};
 use beside::Beside;
+use direct::Direct;
+use place::Place;
 use plan::Counts;
 use session::Session;
+use via::Via;
 
 /// Free space below which a bench run does not start, in bytes: several toolchains are unpacked at the same time.
 const MIN_FREE_BYTES: u64 = 3 << 30;
@@ -43,57 +51,134 @@ pub fn run(flags: &flags::Bench) -> Result<Exit> {
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    let (out, record) = runtime.block_on(measure(&checkout, scenarios, flags))?;
+    let measured = runtime.block_on(measure(&checkout, scenarios, flags));
+    // A request of a client that nobody waits for any more.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    let Measured { out, record, ended } = measured?;
     results::write(&out, &record)?;
+    if let Err(error) = ended {
+        let samples = record.samples.len();
+        eprintln!(
+            "{samples} samples were taken before; report: {}",
+            out.join("report.html").display()
+        );
+        return Err(error);
+    }
     results::conclude(&out, &record, baseline.as_ref(), flags.gate)
 }
 
+/// What a bench run came to.
+struct Measured {
+    out: PathBuf,
+    record: RunRecord,
+    /// Why it stopped before its end, where that was neither its plan nor a person.
+    ended: Result<()>,
+}
+
+/// What is measured, opened, with all that is known of it.
+struct Opened {
+    place: Box<dyn Place>,
+    provenance: Provenance,
+    /// For each scenario.
+    peers: Vec<Vec<Peer>>,
+    counts: Counts,
+}
+
 /// Opens the place to measure, takes every sample, and says where the report goes.
-async fn measure(checkout: &Checkout, scenarios: Vec<Scenario>, flags: &flags::Bench) -> Result<(PathBuf, RunRecord)> {
-    let subject = Subject::open(checkout, flags.driver, &flags.local, &flags.cluster).await?;
-    subject.can_run(&scenarios)?;
-    if let Subject::Machine(on) = &subject {
-        check_space(&on.machine.config.root)?;
-    }
-    let mut provenance = provenance::collect(checkout, &subject, flags).await?;
-    let beside = beside(checkout, &subject, flags, &mut provenance.notes);
-    let peers: Vec<Vec<Peer>> = scenarios
-        .iter()
-        .map(|scenario| match &subject {
-            Subject::Machine(_) => peers_on_machine(scenario, flags),
-            Subject::Cluster(_) => peers_on_cluster(scenario, flags, beside.as_ref()),
-        })
-        .collect();
-    let counts = Counts {
-        first: flags.first_runs,
-        cached: flags.cached_runs,
-        uncached: flags.uncached_runs,
+async fn measure(checkout: &Checkout, scenarios: Vec<Scenario>, flags: &flags::Bench) -> Result<Measured> {
+    let opened = match &flags.via {
+        Some(url) => open_service(checkout, &scenarios, url, flags).await?,
+        None => open_driver(checkout, &scenarios, flags).await?,
     };
+    let Opened {
+        place,
+        provenance,
+        peers,
+        counts,
+    } = opened;
     let rounds = plan::rounds(counts, &peers);
     let out = flags
         .out
         .clone()
         .unwrap_or_else(|| default_out(checkout, &provenance.driver));
-    let place = match &provenance.cluster {
-        Some(cluster) => format!("cluster {}", cluster.context),
-        None => provenance.cpu.clone(),
+    let name = match (&provenance.cluster, &provenance.service) {
+        (Some(cluster), _) => format!("cluster {}", cluster.context),
+        (None, Some(service)) => format!("the task service at {}", service.url),
+        (None, None) => provenance.cpu.clone(),
     };
     eprintln!(
-        "measuring {} scenarios on {place}; report in {}",
+        "measuring {} scenarios on {name}; report in {}",
         scenarios.len(),
         out.display()
     );
-    let mut session = Session::start(subject, beside, scenarios, provenance, &out)?;
-    session.measure(&rounds).await?;
-    Ok((out, session.finish().await))
+    let mut session = Session::start(place, scenarios, provenance, &out)?;
+    let ended = session.measure(&rounds).await;
+    let record = session.finish().await;
+    Ok(Measured { out, record, ended })
+}
+
+async fn open_driver(checkout: &Checkout, scenarios: &[Scenario], flags: &flags::Bench) -> Result<Opened> {
+    let subject = Subject::open(checkout, flags.driver, &flags.local, &flags.cluster).await?;
+    subject.can_run(scenarios)?;
+    if let Subject::Machine(on) = &subject {
+        check_space(&on.machine.config.root)?;
+    }
+    let mut provenance = provenance::collect(checkout, &subject, flags).await?;
+    let beside = beside(checkout, &subject, flags, &mut provenance.notes).await;
+    let of = |scenario| match &subject {
+        Subject::Machine(_) => peers_on_machine(scenario, flags),
+        Subject::Cluster(_) => peers_on_cluster(scenario, flags, beside.as_ref()),
+    };
+    let peers = scenarios.iter().map(of).collect();
+    let counts = Counts {
+        first: flags.first_runs,
+        cached: flags.cached_runs,
+        uncached: flags.uncached_runs,
+    };
+    Ok(Opened {
+        place: Box::new(Direct::new(subject, beside)),
+        provenance,
+        peers,
+        counts,
+    })
+}
+
+async fn open_service(checkout: &Checkout, scenarios: &[Scenario], url: &str, flags: &flags::Bench) -> Result<Opened> {
+    let (mut via, service) = Via::open(url, flags.token_file.as_deref()).await?;
+    let mut provenance = via::provenance(provenance::of_client(checkout, "service", flags), service.clone());
+    if !flags.no_peers {
+        via.beside(checkout, &service, flags, &mut provenance.notes).await;
+    }
+    let none = |_: &Scenario| Vec::new();
+    let peers = match flags.no_peers {
+        true => scenarios.iter().map(none).collect(),
+        false => scenarios.iter().map(|scenario| via.peers(scenario)).collect(),
+    };
+    let counts = Counts {
+        // A second one would find what the first has left.
+        first: 1,
+        cached: flags.cached_runs,
+        uncached: flags.uncached_runs,
+    };
+    Ok(Opened {
+        place: Box::new(via),
+        provenance,
+        peers,
+        counts,
+    })
 }
 
 /// The local driver beside a cluster. A machine that can run no tasks measures the cluster all the same.
-fn beside(checkout: &Checkout, subject: &Subject, flags: &flags::Bench, notes: &mut Vec<String>) -> Option<Beside> {
+async fn beside(
+    checkout: &Checkout,
+    subject: &Subject,
+    flags: &flags::Bench,
+    notes: &mut Vec<String>,
+) -> Option<Beside> {
     if flags.no_peers || matches!(subject, Subject::Machine(_)) {
         return None;
     }
-    match Beside::open(checkout, &flags.local) {
+    match Beside::open(checkout, DriverName::Local, flags).await {
         Ok(beside) => Some(beside),
         Err(error) => {
             let error = format!("{error:#}").replace('\n', "; ");

@@ -26,7 +26,7 @@ pub async fn collect(checkout: &Checkout, subject: &Subject, flags: &flags::Benc
 }
 
 /// What is true of the client wherever tasks run.
-fn of_client(checkout: &Checkout, driver: &str, flags: &flags::Bench) -> Provenance {
+pub fn of_client(checkout: &Checkout, driver: &str, flags: &flags::Bench) -> Provenance {
     let (revision, dirty) = revision(checkout.root());
     Provenance {
         driver: driver.to_owned(),
@@ -47,6 +47,7 @@ fn of_client(checkout: &Checkout, driver: &str, flags: &flags::Bench) -> Provena
         system_source: String::new(),
         tools: Vec::new(),
         cluster: None,
+        service: None,
         notes: Vec::new(),
     }
 }
@@ -69,14 +70,16 @@ fn on_machine(machine: &Machine, client: Provenance) -> Provenance {
 /// The command as a reader would type it again; the paths of this machine are left out.
 fn command_line(driver: &str, flags: &flags::Bench) -> String {
     let mut words = vec!["cargo xtask bench".to_owned()];
-    if driver != "local" {
+    if let Some(url) = &flags.via {
+        words.push(format!("--via {url}"));
+    } else if driver != "local" {
         words.push(format!("--driver {driver}"));
     }
     words.extend(flags.scenario.iter().map(|name| format!("--scenario {name}")));
-    words.push(format!(
-        "--first-runs {} --cached-runs {}",
-        flags.first_runs, flags.cached_runs
-    ));
+    if flags.via.is_none() {
+        words.push(format!("--first-runs {}", flags.first_runs));
+    }
+    words.push(format!("--cached-runs {}", flags.cached_runs));
     if flags.uncached_runs > 0 {
         words.push(format!("--uncached-runs {}", flags.uncached_runs));
     }

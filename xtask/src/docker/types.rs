@@ -1,6 +1,7 @@
 //! What is asked of an engine, and what it answers.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -80,6 +81,21 @@ pub enum BuildCache {
     Use,
     /// Every step is done anew.
     Bypass,
+}
+
+/// A command that runs in a container of its own, which becomes an image.
+#[derive(Debug)]
+pub struct Once<'a> {
+    /// The image to start from; its entry point takes the command.
+    pub image: &'a str,
+    /// The command.
+    pub command: &'a [&'a str],
+    /// An archive that is unpacked at `/` before it starts.
+    pub files: Vec<u8>,
+    /// Folders whose content is not to be in the image.
+    pub volumes: &'a [&'a str],
+    /// Longest that it may take.
+    pub deadline: Duration,
 }
 
 /// What a command in a container did.

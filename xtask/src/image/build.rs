@@ -1,5 +1,7 @@
 //! The build itself: base, root file system, tools, image, normal form; or nothing, where nothing changed.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result, ensure};
 
 use super::base::{Base, Site};
@@ -13,7 +15,7 @@ use crate::docker::{Build, BuildCache, Engine};
 /// Name of the root file system's image: named, so that cleaning up does not take the longest step's result.
 const ROOT: &str = "hybrid-cache-image-root:latest";
 /// Name of the image before it is brought into normal form.
-const RAW: &str = "hybrid-cache-image-raw:latest";
+pub const RAW: &str = "hybrid-cache-image-raw:latest";
 
 /// What is wanted.
 #[derive(Clone, Debug, Default)]
@@ -67,8 +69,33 @@ pub async fn ensure(checkout: &Checkout, engine: &Engine, order: &Order) -> Resu
     Ok(built)
 }
 
+/// Brings the image [`RAW`] into normal form under another name, with `work` to do it in. Returns its id.
+///
+/// # Errors
+/// The engine goes away, or a disk is full.
+pub async fn load_normal(
+    engine: &Engine,
+    talk: &Talk,
+    work: &Path,
+    reference: &str,
+) -> Result<(String, archive::Sizes)> {
+    talk.step("bringing it into normal form");
+    let [saved, normal] = ["raw.tar", "image.tar"].map(|name| work.join(name));
+    engine.save(RAW, &saved).await?;
+    let sizes = archive::normalise(&saved, &normal, work, reference)?;
+    talk.step("loading it into the engine");
+    engine.load(&normal, &mut |line| talk.detail(line)).await?;
+    engine.remove_image(RAW).await?;
+    let image = engine.image(reference).await?;
+    let image = image.with_context(|| format!("{reference} was loaded, but the engine does not have it"))?;
+    Ok((image.id, sizes))
+}
+
 /// A remembered image counts only where the engine still has just that one under its name.
-async fn present(engine: &Engine, built: Option<Built>) -> Result<Option<Built>> {
+///
+/// # Errors
+/// The engine does not answer.
+pub async fn present(engine: &Engine, built: Option<Built>) -> Result<Option<Built>> {
     let Some(built) = built else { return Ok(None) };
     let found = engine.image(&built.reference).await?;
     Ok(found.is_some_and(|image| image.id == built.id).then_some(built))
@@ -197,16 +224,7 @@ impl Maker<'_> {
             cache: BuildCache::Use,
         };
         self.build(&build, tree).await?;
-        self.talk.step("bringing it into normal form");
-        let [saved, normal] = ["raw.tar", "image.tar"].map(|name| self.workshop.folder.join(name));
-        self.engine.save(RAW, &saved).await?;
-        let sizes = archive::normalise(&saved, &normal, &self.workshop.folder, reference)?;
-        self.talk.step("loading it into the engine");
-        self.engine.load(&normal, &mut |line| self.talk.detail(line)).await?;
-        self.engine.remove_image(RAW).await?;
-        let image = self.engine.image(reference).await?;
-        let image = image.with_context(|| format!("{reference} was loaded, but the engine does not have it"))?;
-        Ok((image.id, sizes))
+        load_normal(self.engine, self.talk, &self.workshop.folder, reference).await
     }
 
     async fn build(&self, build: &Build<'_>, tree: &Context) -> Result<String> {

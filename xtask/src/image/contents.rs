@@ -25,7 +25,7 @@ const DEBNIX: &str = "usr/share/hybrid-cache/debnix";
 /// Where assemble.sh links the basic tools.
 const BASE_PATH: &str = "/hybrid-cache/bin";
 /// The user that assemble.sh and the Dockerfile name.
-const USER: Identity = Identity { uid: 10001, gid: 10001 };
+pub const USER: Identity = Identity { uid: 10001, gid: 10001 };
 
 /// The runner as a program that runs in any image.
 ///

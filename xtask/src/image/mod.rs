@@ -7,6 +7,7 @@ mod contents;
 mod context;
 mod normal;
 mod remembered;
+mod seed;
 pub mod service;
 mod talk;
 
@@ -20,8 +21,9 @@ pub use remembered::Built;
 
 use crate::checkout::Checkout;
 use crate::docker::Engine;
-use crate::exit::{Exit, Expected};
+use crate::exit::Exit;
 use crate::flags;
+use seed::Seed;
 use talk::Talk;
 
 /// What the image is made from, in the checkout.
@@ -47,12 +49,7 @@ pub fn overridden() -> Option<String> {
 /// # Errors
 /// There is no Docker engine, a tool or the base cannot be had, or the build fails.
 pub fn run(flags: &flags::Image) -> Result<Exit> {
-    if !(flags.warm.is_empty() && flags.warm_system.is_empty()) {
-        return Err(Expected::usage(
-            "--warm and --warm-system are not built yet\n\
-             hint: `cargo xtask cache warm --driver kube` fills a cluster's volumes, which outlive the cluster",
-        ));
-    }
+    let seed = Seed::of_flags(flags)?;
     let checkout = Checkout::find()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -72,6 +69,9 @@ pub fn run(flags: &flags::Image) -> Result<Exit> {
             },
         };
         let mut built = ensure(&checkout, &engine, &order).await?;
+        if let Some(seed) = seed {
+            built = seed::ensure_seeded(&checkout, &engine, &built, seed, order.rebuild).await?;
+        }
         if let Some(target) = &flags.push {
             built.pushed = push(&engine, &built.reference, target).await?;
         }

@@ -38,7 +38,7 @@ fn a_token_that_can_be_guessed_or_read_nowhere_is_refused() {
     clippy::zombie_processes,
     reason = "where it does not listen, the test fails and its process ends"
 )]
-fn listening(folder: &str) -> (Child, String, BufReader<std::process::ChildStderr>) {
+pub fn listening(folder: &str) -> (Child, String, BufReader<std::process::ChildStderr>) {
     let arguments = [
         "serve",
         "--listen",
@@ -68,7 +68,7 @@ fn listening(folder: &str) -> (Child, String, BufReader<std::process::ChildStder
 }
 
 /// One request; the answer's text.
-fn ask(address: &str, method: &str, path: &str, body: &str) -> String {
+pub fn ask(address: &str, method: &str, path: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let length = body.len();

@@ -146,7 +146,7 @@ impl Flow {
     /// The prepared form, unless everything is known to be there.
     fn first_form(&self) -> Form {
         let warm = match self.task.cache {
-            CachePolicy::Use => self.shared.known.contains(&self.request()),
+            CachePolicy::Use => self.shared.known.contains(&self.request(), Instant::now()),
             CachePolicy::Bypass => false,
         };
         if warm || !self.needs().any() {

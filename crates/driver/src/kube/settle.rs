@@ -1,6 +1,6 @@
 //! A task's outcome: from the report of the attempt that decided, and from what its preparing container did after it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hybrid_cache_model::outcome::{CacheReport, CacheStatus, Output, Resolved};
 use hybrid_cache_model::pod::PrepareReport;
@@ -28,7 +28,11 @@ impl Flow {
                 warnings,
             }) => {
                 if cache.all_hit() && self.task.cache == CachePolicy::Use && self.needs().any() {
-                    self.shared.known.insert(&self.request());
+                    let (known, now) = (&self.shared.known, Instant::now());
+                    match ran.form {
+                        Form::Warm => known.see(&self.request(), now),
+                        Form::Prepared => known.note(&self.request(), now),
+                    }
                 }
                 Outcome {
                     end,
@@ -86,7 +90,7 @@ impl Flow {
                     let spans = timeline::publishing(&inner, &timeline, ready_us, ran.origin_us);
                     outcome.timeline.spans.extend(spans);
                     outcome.warnings.extend(warnings);
-                    self.shared.known.insert(&self.request());
+                    self.shared.known.note(&self.request(), Instant::now());
                 }
                 PrepareReport::Failed { failure, .. } if !failed => outcome.not_kept = Some(failure),
                 PrepareReport::Failed { .. } | PrepareReport::HandedOver => {}

@@ -9,10 +9,13 @@ use crate::warning::accepted;
 
 /// All figures that the record's samples carry, by kind, then in the order of the record's scenarios.
 pub(crate) fn collect(record: &RunRecord, scenarios: &[&str]) -> Vec<Figure> {
-    let cluster = on_cluster(record);
+    let (cluster, service) = (on_cluster(record), through_service(record));
     let of = |kind, name: &&str| match kind {
-        FigureKind::Added if cluster => None,
-        FigureKind::ClientSeen if !cluster => None,
+        FigureKind::Added if cluster || service => None,
+        FigureKind::ClientSeen if !cluster || service => None,
+        FigureKind::ServiceAdded if !service => None,
+        FigureKind::ServiceAdded => added_by_service(record, name),
+        FigureKind::ServiceRatio => against_direct_driver(record, name),
         FigureKind::Added | FigureKind::ClientSeen => less_user_code(record, name, kind),
         FigureKind::BarePod => against_bare_pod(record, name),
         FigureKind::LocalDriver => against_local_driver(record, name),
@@ -32,6 +35,32 @@ fn on_cluster(record: &RunRecord) -> bool {
     let provenance = &record.provenance;
     let beside_pods = |sample: &PeerSample| matches!(sample.peer, Peer::BarePod | Peer::LocalDriver);
     provenance.cluster.is_some() || provenance.driver == "kube" || record.peers.iter().any(beside_pods)
+}
+
+/// What a service costs is told apart from what its driver does.
+pub(crate) fn through_service(record: &RunRecord) -> bool {
+    let provenance = &record.provenance;
+    let beside_service = |sample: &PeerSample| matches!(sample.peer, Peer::DirectDriver | Peer::RoundTrip);
+    provenance.service.is_some() || record.peers.iter().any(beside_service)
+}
+
+fn added_by_service(record: &RunRecord, name: &str) -> Option<Figure> {
+    let samples = accepted(record, name, Temperature::Cached);
+    let added = |sample: &Sample| sample.timeline.phase_us(Phase::Service) + sample.timeline.phase_us(Phase::Queue);
+    let estimate = Estimate::median(&durations(&samples, added))?;
+    let round_trips_us = peer_times(record, name, Peer::RoundTrip);
+    let against = median(&round_trips_us).map(|median_us| Against {
+        name: Peer::RoundTrip.name().to_owned(),
+        median_us,
+        n: round_trips_us.len(),
+    });
+    let ours_us = durations(&samples, |sample| sample.wall_us);
+    figure(FigureKind::ServiceAdded, name, estimate, &ours_us, against)
+}
+
+fn against_direct_driver(record: &RunRecord, name: &str) -> Option<Figure> {
+    let ours_us = durations(&accepted(record, name, Temperature::Cached), |sample| sample.wall_us);
+    against_peer(record, name, FigureKind::ServiceRatio, Peer::DirectDriver, &ours_us)
 }
 
 fn less_user_code(record: &RunRecord, name: &str, kind: FigureKind) -> Option<Figure> {
@@ -77,25 +106,26 @@ fn against_plain_uv(record: &RunRecord, name: &str) -> Option<Figure> {
 }
 
 fn against_peer(record: &RunRecord, name: &str, kind: FigureKind, peer: Peer, ours_us: &[u64]) -> Option<Figure> {
-    let theirs_us: Vec<u64> = record
-        .peers
-        .iter()
-        .filter(|sample| sample.scenario == name && sample.peer == peer)
-        .filter_map(compared_us)
-        .collect();
+    let theirs_us = peer_times(record, name, peer);
     // The full name is a sentence about the peer; in a figure the kind says the rest.
     let short = match peer {
         Peer::PlainUv => "plain uv",
-        Peer::DirectExec | Peer::BarePod | Peer::LocalDriver => peer.name(),
+        _ => peer.name(),
     };
     compared(kind, name, ours_us, short, &theirs_us)
+}
+
+fn peer_times(record: &RunRecord, name: &str, peer: Peer) -> Vec<u64> {
+    let own = record.peers.iter();
+    let own = own.filter(|sample| sample.scenario == name && sample.peer == peer);
+    own.filter_map(compared_us).collect()
 }
 
 /// The side of a peer that is compared, in microseconds: what goes on inside, for one whose inside is.
 fn compared_us(sample: &PeerSample) -> Option<u64> {
     match sample.peer {
         Peer::LocalDriver => sample.runner_us,
-        Peer::PlainUv | Peer::DirectExec | Peer::BarePod => Some(sample.wall_us),
+        _ => Some(sample.wall_us),
     }
 }
 

@@ -16,6 +16,10 @@ pub enum FigureKind {
     BarePod,
     /// Cached, on a cluster: the time inside the pod over that inside the local driver's sandbox.
     LocalDriver,
+    /// Cached, through a task service: client-seen time less the driver's own.
+    ServiceAdded,
+    /// Cached, through a task service: client-seen time over that of a driver of the same kind without the service.
+    ServiceRatio,
     /// Cached: the runner's life over that of the same interpreter exec'ed directly.
     DirectRatio,
     /// Cached: the runner's life less that of the same interpreter exec'ed directly.
@@ -40,11 +44,13 @@ pub enum Unit {
 
 impl FigureKind {
     /// All kinds in the order in which a report shows them.
-    pub const ALL: [FigureKind; 8] = [
+    pub const ALL: [FigureKind; 10] = [
         FigureKind::Added,
         FigureKind::ClientSeen,
         FigureKind::BarePod,
         FigureKind::LocalDriver,
+        FigureKind::ServiceAdded,
+        FigureKind::ServiceRatio,
         FigureKind::DirectRatio,
         FigureKind::DirectDifference,
         FigureKind::PlainUv,
@@ -58,6 +64,8 @@ impl FigureKind {
             FigureKind::ClientSeen => "cached run on a cluster",
             FigureKind::BarePod => "cached run / bare pod",
             FigureKind::LocalDriver => "inside the pod / local driver",
+            FigureKind::ServiceAdded => "added by the task service",
+            FigureKind::ServiceRatio => "through the service / direct driver",
             FigureKind::DirectRatio => "cached run / direct exec",
             FigureKind::DirectDifference => "cached run − direct exec",
             FigureKind::PlainUv => "first run / plain uv",
@@ -79,6 +87,14 @@ impl FigureKind {
                 "A cached run inside its pod, from the runner's start to its exit, against the same inside the local \
                  driver's sandbox on the client's machine"
             }
+            FigureKind::ServiceAdded => {
+                "Client-seen time of a cached run less what the service's driver took of it: requests, keeping the task, its \
+                 turn, telling the end; beside it the smallest request that the service answers"
+            }
+            FigureKind::ServiceRatio => {
+                "Client-seen time of a cached run through the service, against the same through a driver of its kind directly, \
+                 from submit to its end seen"
+            }
             FigureKind::DirectRatio => {
                 "The runner from start to exit, against the same prepared interpreter started directly"
             }
@@ -95,10 +111,11 @@ impl FigureKind {
     /// What the value counts.
     pub fn unit(self) -> Unit {
         match self {
-            FigureKind::Added | FigureKind::ClientSeen => Unit::Duration,
+            FigureKind::Added | FigureKind::ClientSeen | FigureKind::ServiceAdded => Unit::Duration,
             FigureKind::DirectDifference => Unit::Difference,
             FigureKind::BarePod
             | FigureKind::LocalDriver
+            | FigureKind::ServiceRatio
             | FigureKind::DirectRatio
             | FigureKind::PlainUv
             | FigureKind::SlowerHalf => Unit::Ratio,
@@ -110,6 +127,8 @@ impl FigureKind {
         match self {
             FigureKind::Added => 10_000.0,
             FigureKind::ClientSeen => 1_500_000.0,
+            FigureKind::ServiceAdded => 25_000.0,
+            FigureKind::ServiceRatio => 1.25,
             FigureKind::DirectRatio => 1.05,
             FigureKind::DirectDifference => 5_000.0,
             FigureKind::BarePod | FigureKind::LocalDriver | FigureKind::PlainUv => 1.10,

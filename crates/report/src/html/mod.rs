@@ -94,6 +94,7 @@ fn page_header(record: &RunRecord, summary: &Summary) -> Markup {
                 @if let Some(cluster) = &provenance.cluster { "cluster " code { (cluster.context) } ", " }
                 (crate::provenance::processors(provenance)) ", started "
                 time { (provenance.started_at) } "."
+                @if let Some(service) = crate::provenance::through_service(record) { " This was " (service) "." }
             }
             @if !summary.warnings.is_empty() {
                 p class="notice" {

@@ -7,6 +7,8 @@ use hybrid_cache_model::{Phase, Temperature};
 pub(super) fn phase_class(phase: Option<Phase>) -> &'static str {
     match phase {
         None => "p-none",
+        Some(Phase::Service) => "p-service",
+        Some(Phase::Queue) => "p-queue",
         Some(Phase::Submit) => "p-submit",
         Some(Phase::Schedule) => "p-schedule",
         Some(Phase::Sandbox) => "p-sandbox",

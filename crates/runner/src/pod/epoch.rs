@@ -37,12 +37,21 @@ pub fn delete(volumes: &Path, epoch: &str) -> Result<(), Failure> {
     check(epoch)?;
     for volume in ["python", "system"] {
         let folder = volumes.join(volume).join(python_sub_path(Some(epoch)));
-        if folder.symlink_metadata().is_ok() {
-            unlock(&folder)?;
-            fs::remove_dir_all(&folder).at("delete", &folder)?;
-        }
+        delete_tree(&folder)?;
     }
     Ok(())
+}
+
+/// Deletes a folder with read-only folders in it; an absent one is a success.
+///
+/// # Errors
+/// Something cannot be deleted.
+pub fn delete_tree(folder: &Path) -> Result<(), Failure> {
+    if folder.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    unlock(folder)?;
+    fs::remove_dir_all(folder).at("delete", folder)
 }
 
 /// A store path's folders are read-only, so nothing in them could be deleted.

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
 use hybrid_cache_model::pod::{
-    ImageRecord, NIX_MOUNT, PYTHON_MOUNT, PodMaintainReport, PodMaintainRequest, PodQuestion, VOLUMES_FOLDER,
+    ImageRecord, NIX_MOUNT, PYTHON_MOUNT, PodMaintainReport, PodMaintainRequest, PodQuestion, SEED_FOLDER,
+    VOLUMES_FOLDER, nix_sub_path, python_sub_path,
 };
 
-use super::{epoch, python_tools, system_tools};
+use super::{epoch, python_tools, seed, system_tools};
 use crate::maintain::{Question, answer as maintained};
 
 /// The answer; a failure is one, too.
@@ -20,6 +21,15 @@ pub fn answer(image: &ImageRecord, request: &PodMaintainRequest) -> PodMaintainR
             budget_bytes,
             budget_inodes,
         } => return look_after(image, request, Question::Gc, (*budget_bytes, *budget_inodes)),
+        PodQuestion::CreateEpoch { epoch: None } => epoch::create(volumes, None).and_then(|()| {
+            let folder = |volume: &str, path: String| volumes.join(volume).join(path);
+            let (python, nix) = (
+                folder("python", python_sub_path(None)),
+                folder("system", nix_sub_path(None)),
+            );
+            seed::plant(Path::new(SEED_FOLDER), &python, &nix)
+        }),
+        // A first run in it is to be a first run.
         PodQuestion::CreateEpoch { epoch } => epoch::create(volumes, epoch.as_deref()),
         PodQuestion::DeleteEpoch { epoch } => epoch::delete(volumes, epoch),
     };

@@ -1,4 +1,4 @@
-//! The runner inside a pod: `pod-run`, `pod-prepare`, `pod-maintain`. Requests come from files, results go to the
+//! The runner inside a pod: `pod-run`, `pod-prepare`, `pod-maintain`, and `pod-seed` while an image is built. Requests come from files, results go to the
 //! termination message.
 //!
 //! The image says which tools it brings, the request says what to do; both together are the request that the same
@@ -7,6 +7,7 @@
 mod epoch;
 mod handover;
 mod maintain;
+mod seed;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -109,6 +110,14 @@ pub fn prepare(recorder: &Recorder) -> PrepareReport {
 pub fn maintain() -> PodMaintainReport {
     match read_both(|request: &hybrid_cache_model::pod::PodMaintainRequest| request.protocol) {
         Ok((image, request)) => maintain::answer(&image, &request),
+        Err(failure) => PodMaintainReport::Failed { failure },
+    }
+}
+
+/// Fills caches for an image and packs them.
+pub fn make_seed() -> PodMaintainReport {
+    match read_both(|request: &hybrid_cache_model::pod::SeedRequest| request.protocol) {
+        Ok((image, request)) => seed::make(&image, &request),
         Err(failure) => PodMaintainReport::Failed { failure },
     }
 }

@@ -246,6 +246,8 @@ impl Engine {
             under_way: tally.under_way(),
             concurrency: inner.config.concurrency as u64,
             live_outputs: inner.outputs.live.count() as u64,
+            settling: (*inner.carried.borrow() as u64).saturating_sub(tally.under_way()),
+            driver: inner.driver.name(),
             driver_up: inner.gate.reason().is_none(),
             ended: named(EndName::ALL, counts.ended),
             python_cache: named(CacheName::ALL, counts.python_cache),

@@ -9,8 +9,9 @@ use crate::view::CacheName;
 /// All metrics.
 pub fn text(snapshot: &MetricsSnapshot, measured: &[Measured], following: usize) -> String {
     let mut page = Page::default();
-    page.family("build_info", "gauge", "The version of the service.");
-    page.value("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    page.family("build_info", "gauge", "The version of the service and its driver.");
+    let labels = [("version", env!("CARGO_PKG_VERSION")), ("driver", snapshot.driver)];
+    page.value("build_info", &labels, 1);
     tasks(&mut page, snapshot);
     caches(&mut page, snapshot);
     page.family("phase_seconds", "histogram", "What runs spent in each phase.");
@@ -79,6 +80,12 @@ fn tasks(page: &mut Page, snapshot: &MetricsSnapshot) {
         "gauge",
         "Tasks that the driver has.",
         snapshot.under_way,
+    );
+    page.single(
+        "tasks_settling",
+        "gauge",
+        "Tasks that ended and whose environments are still being published or thrown away.",
+        snapshot.settling,
     );
     page.single(
         "concurrency",

@@ -24,10 +24,14 @@ pub struct MetricsSnapshot {
     pub queue_limit: u64,
     /// Tasks that the driver has or is about to get.
     pub under_way: u64,
+    /// Tasks that have ended, and whose publishing or cleaning up is still under way.
+    pub settling: u64,
     /// Most that run at one time.
     pub concurrency: u64,
     /// Tasks whose output is written or followed at the moment.
     pub live_outputs: u64,
+    /// The driver's name.
+    pub driver: &'static str,
     /// False while the driver does not answer.
     pub driver_up: bool,
     /// Tasks that ended, by how.

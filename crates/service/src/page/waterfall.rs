@@ -79,7 +79,7 @@ fn round(value: f64) -> String {
 /// Colours by family: hue tells the family, lightness the member.
 fn colour(phase: Phase) -> &'static str {
     match phase {
-        Phase::Submit | Phase::Schedule | Phase::Observe => "p-driver",
+        Phase::Service | Phase::Queue | Phase::Submit | Phase::Schedule | Phase::Observe => "p-driver",
         Phase::Sandbox => "p-sandbox",
         Phase::Lookup | Phase::Lease | Phase::LockWait => "p-lookup",
         Phase::PythonVenv | Phase::PythonVerify => "p-python-light",

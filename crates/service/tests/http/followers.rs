@@ -88,7 +88,7 @@ async fn until(condition: impl Fn() -> bool, what: &str) {
 async fn output_comes_live_by_stream_and_ends_with_the_task() {
     let place = place::start().await;
     let id = place
-        .started("print one\nerr two\nsleep 300\nprint three\nexit 4")
+        .started("print one\nerr two\nsleep 2000\nprint three\nexit 4")
         .await;
     let mut events = Events::open(&place, &id, &[], "").await;
     let first = events.next().await.unwrap();
@@ -100,7 +100,7 @@ async fn output_comes_live_by_stream_and_ends_with_the_task() {
     let second = events.next().await.unwrap();
     assert_eq!((second.name.as_str(), second.id), ("stderr", Some(8)));
     assert!(
-        clock.elapsed() < Duration::from_millis(250),
+        clock.elapsed() < Duration::from_millis(1500),
         "the second line did not wait for the third"
     );
     let rest = events.rest().await;

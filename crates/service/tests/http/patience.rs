@@ -89,7 +89,7 @@ async fn large_bodies_wait_for_their_turn_and_small_ones_do_not() {
         |_| {},
         |http| {
             http.large_bodies = 1;
-            http.body_timeout = Duration::from_millis(600);
+            http.body_timeout = Duration::from_secs(3);
         },
     )
     .await;
@@ -99,7 +99,8 @@ async fn large_bodies_wait_for_their_turn_and_small_ones_do_not() {
     sleep(Duration::from_millis(50)).await;
     let clock = Instant::now();
     place.saved("print small").await;
-    assert!(clock.elapsed() < Duration::from_millis(400));
+    // Long before the slow one's time is over.
+    assert!(clock.elapsed() < Duration::from_millis(2500));
     let large = serde_json::json!({"pythonCode": "#".repeat(500_000)}).to_string();
     let answer = place.submit(large).await;
     assert!([200, 408].contains(&answer.status), "{answer:?}");

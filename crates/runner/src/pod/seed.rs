@@ -1,0 +1,353 @@
+//! The seed of an image: caches that were filled when the image was built, packed into it, and unpacked onto volumes that
+//! are empty when they are prepared.
+//!
+//! ```text
+//! /seed/python.tar   of the Python volume's root
+//! /seed/system.tar   of the folder that is mounted at /nix
+//! <volume>/…/.seeding   while a seed is unpacked; whatever is there is nobody's
+//! <volume>/…/.seeded    unpacked, on its way to its place; the next try goes on with it
+//! ```
+//!
+//! A seed is never unpacked over anything: what a volume holds is worth more than what an image once held.
+
+use std::collections::HashMap;
+use std::fs::{self, File, Metadata};
+use std::io::{BufReader, BufWriter, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use hybrid_cache_model::pod::{ImageRecord, NIX_MOUNT, PYTHON_MOUNT, PodMaintainReport, SEED_FOLDER, SeedRequest};
+use hybrid_cache_model::protocol::{Keep, Place, PrepareEvent, PrepareRequest, Volumes};
+use hybrid_cache_model::{Failure, FailureKind, TaskSpec};
+use tar::{Archive, Builder, EntryType, Header};
+
+use super::epoch;
+use crate::clock::Recorder;
+use crate::store::At;
+use crate::store::failure::failure as failed_at;
+
+/// Both seeds and what they are made of.
+const SEEDS: [(&str, &str); 2] = [("python.tar", PYTHON_MOUNT), ("system.tar", NIX_MOUNT)];
+/// Folders of a cache that are of use only while it is worked on; they go along empty.
+const PASSING: [&str; 3] = ["locks", "staging", "trash"];
+/// What may be in a volume that counts as empty: what mkfs leaves, separate epochs, and a seed that was cut short.
+const NOT_CONTENT: [&str; 4] = ["lost+found", "epochs", SEEDING, SEEDED];
+const SEEDING: &str = ".seeding";
+const SEEDED: &str = ".seeded";
+
+/// Prepares what an image shall bring along, and packs it.
+pub fn make(image: &ImageRecord, request: &SeedRequest) -> PodMaintainReport {
+    let made = request
+        .tasks
+        .iter()
+        .try_for_each(|task| prepare(image, request, task))
+        .and_then(|()| {
+            SEEDS.iter().try_for_each(|(name, folder)| {
+                let (folder, target) = (Path::new(folder), Path::new(SEED_FOLDER).join(name));
+                if is_empty(folder)? {
+                    Ok(())
+                } else {
+                    pack(folder, &target)
+                }
+            })
+        });
+    match made {
+        Ok(()) => PodMaintainReport::Done,
+        Err(failure) => PodMaintainReport::Failed { failure },
+    }
+}
+
+fn prepare(image: &ImageRecord, request: &SeedRequest, task: &TaskSpec) -> Result<(), Failure> {
+    let request = PrepareRequest {
+        task: task.clone(),
+        place: Place {
+            volumes: Volumes {
+                python: PYTHON_MOUNT.to_owned(),
+                nix: NIX_MOUNT.to_owned(),
+            },
+            interpreter: image.interpreter.clone(),
+            index: request.network.index.clone(),
+            system_source: super::source_id(image),
+            max_age_s: request.max_age_s,
+        },
+        keep: Keep::Publish,
+        python_tools: Some(super::python_tools(image, &request.network)),
+        system_tools: super::system_tools(image, &request.network),
+        deadline_ms: request.prepare_ms,
+        budget_bytes: 0,
+        budget_inodes: 0,
+    };
+    let last = Mutex::new(None);
+    let emit = |event: &PrepareEvent| {
+        if !matches!(event, PrepareEvent::Phase { .. }) {
+            *super::lock(&last) = Some(event.clone());
+        }
+    };
+    crate::prepare::run(&request, &Recorder::start(), &emit);
+    let internal = |message: &str| Err(Failure::new(FailureKind::Internal, message));
+    match super::lock(&last).take() {
+        Some(PrepareEvent::Published { warnings, .. }) if warnings.is_empty() => Ok(()),
+        // Elsewhere a task could go on; an image without what it was built for is no use.
+        Some(PrepareEvent::Published { warnings, .. }) => internal(&warnings.join("; ")),
+        Some(PrepareEvent::Failed { failure, .. }) => Err(failure),
+        _ => internal("the preparation ended without a word about publishing"),
+    }
+}
+
+/// Unpacks the image's seeds onto volumes that hold nothing. `python` and `nix` are the folders that tasks will mount.
+///
+/// # Errors
+/// A seed cannot be read, or a volume not be written; what was unpacked by then is finished or deleted by the next try.
+pub fn plant(seeds: &Path, python: &Path, nix: &Path) -> Result<(), Failure> {
+    let beside = nix.parent().unwrap_or(nix);
+    for (folder, work, (name, _)) in [(python, python, SEEDS[0]), (nix, beside, SEEDS[1])] {
+        let seed = seeds.join(name);
+        let (seeding, seeded) = (work.join(SEEDING), work.join(SEEDED));
+        if !seeded.exists() {
+            epoch::delete_tree(&seeding)?;
+            if !seed.exists() || !is_empty(folder)? {
+                continue;
+            }
+            unpack(&seed, &seeding)?;
+            fs::rename(&seeding, &seeded).at("rename", &seeding)?;
+        }
+        for entry in fs::read_dir(&seeded).at("read the folder", &seeded)? {
+            let entry = entry.at("read the folder", &seeded)?;
+            let target = folder.join(entry.file_name());
+            fs::rename(entry.path(), &target).at("rename into place", &target)?;
+        }
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .at("sync", folder)?;
+        fs::remove_dir(&seeded).at("delete", &seeded)?;
+    }
+    Ok(())
+}
+
+fn is_empty(folder: &Path) -> Result<bool, Failure> {
+    for entry in fs::read_dir(folder).at("read the folder", folder)? {
+        let name = entry.at("read the folder", folder)?.file_name();
+        if !NOT_CONTENT.iter().any(|known| name == *known) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn unpack(seed: &Path, folder: &Path) -> Result<(), Failure> {
+    let file = File::open(seed).at("open", seed)?;
+    let mut archive = Archive::new(BufReader::new(file));
+    archive.set_preserve_permissions(true);
+    archive.set_preserve_mtime(true);
+    fs::create_dir(folder).at("create the folder", folder)?;
+    archive.unpack(folder).map_err(|error| {
+        // The library says which file; what kind of trouble it is, is below that.
+        let kind = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        let code = kind.unwrap_or(&error).raw_os_error();
+        let known = code.map(std::io::Error::from_raw_os_error);
+        let mut failure = failed_at(known.as_ref().unwrap_or(&error), "unpack", seed);
+        failure.message = format!("{}: {error}", failure.message);
+        failure
+    })?;
+    let opened = File::open(folder).at("open", folder)?;
+    rustix::fs::syncfs(&opened).at("sync", folder)
+}
+
+/// Packs a folder so that the same files make the same archive: sorted, without owners. Hard links stay what they are.
+fn pack(folder: &Path, target: &Path) -> Result<(), Failure> {
+    let file = File::create(target).at("create", target)?;
+    let mut builder = Builder::new(BufWriter::new(file));
+    let mut links = HashMap::new();
+    let mut paths = Vec::new();
+    list(folder, Path::new(""), &mut paths)?;
+    for path in paths {
+        append(&mut builder, folder, &path, &mut links).at("pack", &folder.join(&path))?;
+    }
+    let mut written = builder.into_inner().at("write", target)?;
+    written.flush().at("write", target)
+}
+
+fn list(root: &Path, below: &Path, paths: &mut Vec<PathBuf>) -> Result<(), Failure> {
+    let folder = root.join(below);
+    let entries = fs::read_dir(&folder).at("read the folder", &folder)?;
+    let names: Result<Vec<_>, _> = entries.map(|entry| entry.map(|entry| entry.file_name())).collect();
+    let mut names = names.at("read the folder", &folder)?;
+    names.sort();
+    for name in names {
+        let path = below.join(name);
+        let is_dir = root.join(&path).symlink_metadata().at("look at", &path)?.is_dir();
+        let passes = PASSING.iter().any(|name| path == Path::new(name));
+        paths.push(path.clone());
+        if is_dir && !passes {
+            list(root, &path, paths)?;
+        }
+    }
+    Ok(())
+}
+
+type Links = HashMap<(u64, u64), PathBuf>;
+
+fn append(builder: &mut Builder<impl Write>, root: &Path, path: &Path, links: &mut Links) -> std::io::Result<()> {
+    let full = root.join(path);
+    let metadata = full.symlink_metadata()?;
+    let kind = metadata.file_type();
+    if kind.is_symlink() {
+        let mut header = header(EntryType::Symlink, &metadata, 0);
+        return builder.append_link(&mut header, path, fs::read_link(&full)?);
+    }
+    if kind.is_dir() {
+        let mut header = header(EntryType::Directory, &metadata, 0);
+        return builder.append_data(&mut header, path, std::io::empty());
+    }
+    if !kind.is_file() {
+        // A socket or pipe of a program that has ended.
+        return Ok(());
+    }
+    if metadata.nlink() > 1 {
+        if let Some(first) = links.get(&(metadata.dev(), metadata.ino())) {
+            let mut header = header(EntryType::Link, &metadata, 0);
+            return builder.append_link(&mut header, path, first);
+        }
+        links.insert((metadata.dev(), metadata.ino()), path.to_owned());
+    }
+    let mut header = header(EntryType::Regular, &metadata, metadata.len());
+    builder.append_data(&mut header, path, File::open(&full)?)
+}
+
+fn header(kind: EntryType, metadata: &Metadata, bytes: u64) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(metadata.permissions().mode() & 0o7777);
+    header.set_uid(0);
+    header.set_gid(0);
+    // A request is as old as its link, in a seed as in a cache.
+    header.set_mtime(u64::try_from(metadata.mtime()).unwrap_or_default());
+    header.set_size(bytes);
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// When the request of the test's cache was resolved.
+    const RESOLVED_S: i64 = 1_700_000_000;
+
+    /// A cache with what makes caches hard to copy: hard links, links, and folders that cannot be written.
+    fn cache(folder: &Path) {
+        for sub in ["envs/e1/lib", "uv/archive/a1", "locks", "staging/half"] {
+            fs::create_dir_all(folder.join(sub)).unwrap();
+        }
+        fs::write(folder.join("FORMAT"), "hybrid-cache python 1\n").unwrap();
+        fs::write(folder.join("uv/archive/a1/x.py"), "x = 1\n").unwrap();
+        fs::hard_link(folder.join("uv/archive/a1/x.py"), folder.join("envs/e1/lib/x.py")).unwrap();
+        symlink("../envs/e1", folder.join("latest")).unwrap();
+        let resolved = rustix::fs::Timespec {
+            tv_sec: RESOLVED_S,
+            tv_nsec: 0,
+        };
+        let times = rustix::fs::Timestamps {
+            last_access: resolved,
+            last_modification: resolved,
+        };
+        let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::utimensat(rustix::fs::CWD, folder.join("latest"), &times, flags).unwrap();
+        fs::write(folder.join("locks/a"), "").unwrap();
+        fs::set_permissions(folder.join("envs/e1/lib"), Permissions::from_mode(0o555)).unwrap();
+    }
+
+    struct Place {
+        root: tempfile::TempDir,
+    }
+
+    impl Place {
+        fn new() -> Place {
+            let root = tempfile::tempdir().unwrap();
+            for folder in ["cache", "seed", "python", "system/.nix-portable/nix"] {
+                fs::create_dir_all(root.path().join(folder)).unwrap();
+            }
+            cache(&root.path().join("cache"));
+            Place { root }
+        }
+
+        fn at(&self, path: &str) -> PathBuf {
+            self.root.path().join(path)
+        }
+
+        fn pack(&self, name: &str) -> Vec<u8> {
+            let target = self.at("seed").join(name);
+            pack(&self.at("cache"), &target).unwrap();
+            fs::read(target).unwrap()
+        }
+
+        fn plant(&self) {
+            plant(
+                &self.at("seed"),
+                &self.at("python"),
+                &self.at("system/.nix-portable/nix"),
+            )
+            .unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_packed_comes_out_as_it_was() {
+        let place = Place::new();
+        for name in ["python.tar", "system.tar"] {
+            place.pack(name);
+        }
+        place.plant();
+        for folder in ["python", "system/.nix-portable/nix"].map(|folder| place.at(folder)) {
+            let inode = |path: &str| folder.join(path).metadata().unwrap().ino();
+            assert_eq!(inode("uv/archive/a1/x.py"), inode("envs/e1/lib/x.py"), "still one file");
+            assert_eq!(fs::read_link(folder.join("latest")).unwrap(), Path::new("../envs/e1"));
+            assert_eq!(folder.join("latest").symlink_metadata().unwrap().mtime(), RESOLVED_S);
+            let mode = folder.join("envs/e1/lib").metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0o555);
+            assert!(fs::read_dir(folder.join("locks")).unwrap().next().is_none());
+            assert!(fs::read_dir(folder.join("staging")).unwrap().next().is_none());
+            assert!(!folder.join(SEEDED).exists() && !folder.join("../.seeded").exists());
+        }
+    }
+
+    #[test]
+    fn the_same_files_make_the_same_archive() {
+        let place = Place::new();
+        let one = place.pack("python.tar");
+        assert_eq!(place.pack("python.tar"), one);
+    }
+
+    #[test]
+    fn a_volume_that_holds_something_keeps_it() {
+        let place = Place::new();
+        place.pack("python.tar");
+        fs::write(place.at("python/FORMAT"), "hybrid-cache python 1\n").unwrap();
+        place.plant();
+        assert!(!place.at("python/envs").exists());
+    }
+
+    #[test]
+    fn a_seed_that_was_cut_short_is_unpacked_anew_or_finished() {
+        let place = Place::new();
+        place.pack("python.tar");
+        fs::create_dir_all(place.at("python/.seeding/envs/half")).unwrap();
+        fs::set_permissions(place.at("python/.seeding/envs"), Permissions::from_mode(0o555)).unwrap();
+        place.plant();
+        assert!(place.at("python/envs/e1").exists() && !place.at("python/envs/half").exists());
+        fs::create_dir(place.at("python/.seeded")).unwrap();
+        fs::rename(place.at("python/uv"), place.at("python/.seeded/uv")).unwrap();
+        place.plant();
+        assert!(place.at("python/uv/archive").exists() && !place.at("python/.seeded").exists());
+    }
+
+    #[test]
+    fn an_image_without_a_seed_leaves_volumes_empty() {
+        let place = Place::new();
+        place.plant();
+        assert!(is_empty(&place.at("python")).unwrap());
+    }
+}

@@ -1,0 +1,40 @@
+//! What a service says of itself in its metrics.
+
+/// Names of the gauges that count tasks which the driver has in hand.
+const IN_HAND: [&str; 2] = ["hybrid_cache_tasks_under_way", "hybrid_cache_tasks_settling"];
+const BUILD: &str = "hybrid_cache_build_info{";
+
+/// True where the driver has a task in hand, be it to publish what it prepared.
+pub fn is_at_work(text: &str) -> bool {
+    let values = text.lines().filter_map(|line| line.split_once(' '));
+    let mut in_hand = values.filter(|(name, _)| IN_HAND.contains(name));
+    in_hand.any(|(_, value)| value.trim() != "0")
+}
+
+/// A label of the service's build; `None` where it does not tell.
+pub fn build(text: &str, label: &str) -> Option<String> {
+    let line = text.lines().find_map(|line| line.strip_prefix(BUILD))?;
+    let mut parts = line.split(['"', ',', '=', '}']).filter(|part| !part.is_empty());
+    parts.find(|part| *part == label)?;
+    parts.next().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_tells_its_version_its_driver_and_whether_it_is_at_work() {
+        let text = |under_way: u32, settling: u32| {
+            format!(
+                "# TYPE hybrid_cache_build_info gauge\nhybrid_cache_build_info{{version=\"0.1.0\",driver=\"local\"}} 1\n\
+                 hybrid_cache_tasks_under_way {under_way}\nhybrid_cache_tasks_settling {settling}\n"
+            )
+        };
+        let asked = [(0, 0), (1, 0), (0, 1)].map(|(under_way, settling)| is_at_work(&text(under_way, settling)));
+        assert_eq!(asked, [false, true, true]);
+        let told = ["version", "driver", "colour"].map(|label| build(&text(0, 0), label));
+        assert_eq!(told, [Some("0.1.0".to_owned()), Some("local".to_owned()), None]);
+        assert_eq!(build("<html>", "version"), None);
+    }
+}

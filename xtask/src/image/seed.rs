@@ -1,0 +1,224 @@
+//! `image --warm`: the image with filled caches in it, which empty volumes are given when they are prepared.
+//!
+//! The tasks' packages are prepared in a container of the image itself, by its own runner, with this machine's settings of
+//! the network: what is found later is what was asked for now. The request and the caches lie on volumes of that
+//! container, so that no address with a password in it gets into a layer; only the packed caches do.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use hybrid_cache_driver::local::config::DEFAULT_MAX_AGE_S;
+use hybrid_cache_model::TaskSpec;
+use hybrid_cache_model::pod::{
+    NIX_MOUNT, POD_PROTOCOL_VERSION, PYTHON_MOUNT, PodMaintainReport, REQUEST_FILE, SEED_FOLDER, SeedRequest,
+};
+use tar::{Builder, EntryType, Header};
+
+use super::build::{RAW, Rebuild, load_normal, present};
+use super::remembered::{self, Built, Workshop};
+use super::talk::Talk;
+use super::{REPOSITORY, contents};
+use crate::checkout::Checkout;
+use crate::cluster::{certificates, place};
+use crate::docker::{Engine, Executed, Once};
+use crate::exit::Expected;
+use crate::flags;
+
+/// Longest that the packages of one task may take.
+const EACH: Duration = Duration::from_secs(900);
+/// For packing, beyond that.
+const PACKING: Duration = Duration::from_secs(600);
+/// Name of the image before its own is known.
+const UNNAMED: &str = "hybrid-cache-image-seeded:latest";
+/// Where the runner of the image looks for certificates.
+const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// What an image shall bring along.
+pub struct Seed {
+    tasks: Vec<TaskSpec>,
+}
+
+impl Seed {
+    /// As the command line asks for it: each list is what one task would ask for. None where it asks for nothing.
+    ///
+    /// # Errors
+    /// A list is not acceptable.
+    pub fn of_flags(flags: &flags::Image) -> Result<Option<Seed>> {
+        let python = flags.warm.iter().map(|list| TaskSpec {
+            dependencies: list.clone(),
+            ..TaskSpec::new("pass")
+        });
+        let system = flags.warm_system.iter().map(|list| TaskSpec {
+            system_dependencies: list.clone(),
+            ..TaskSpec::new("pass")
+        });
+        let tasks: Vec<TaskSpec> = python.chain(system).collect();
+        for task in &tasks {
+            task.check().map_err(|error| Expected::usage(error.to_string()))?;
+        }
+        Ok((!tasks.is_empty()).then_some(Seed { tasks }))
+    }
+}
+
+/// The image `plain` with a seed, built where it is not there yet.
+///
+/// # Errors
+/// A package cannot be had, or the engine goes away.
+pub async fn ensure_seeded(
+    checkout: &Checkout,
+    engine: &Engine,
+    plain: &Built,
+    seed: Seed,
+    rebuild: Rebuild,
+) -> Result<Built> {
+    if plain.system_source.is_none() && seed.tasks.iter().any(|task| !task.system_dependencies.is_empty()) {
+        let notes = plain.notes.join("; ");
+        return Err(Expected::prerequisite(format!(
+            "--warm-system wants Nix in the image: {notes}"
+        )));
+    }
+    let request = SeedRequest {
+        protocol: POD_PROTOCOL_VERSION,
+        tasks: seed.tasks,
+        network: place::network(checkout).await?,
+        prepare_ms: u64::try_from(EACH.as_millis()).unwrap_or(u64::MAX),
+        max_age_s: DEFAULT_MAX_AGE_S,
+    };
+    let text = serde_json::to_vec(&request)?;
+    let inputs = inputs(&plain.id, &text);
+    let is_anew = rebuild == Rebuild::Always;
+    if !is_anew && let Some(built) = present(engine, remembered::recall(checkout, &inputs)).await? {
+        remembered::keep(checkout, &inputs, &built)?;
+        return Ok(built);
+    }
+    let talk = Talk::new();
+    let workshop = Workshop::open(checkout, || talk.step("waiting for another build of this checkout"))?;
+    talk.step("filling the caches that the image brings along");
+    let tasks = u32::try_from(request.tasks.len()).unwrap_or(u32::MAX);
+    let once = Once {
+        image: &plain.id,
+        command: &["pod-seed"],
+        files: files(&text, &certificates::bundle()?)?,
+        volumes: &[PYTHON_MOUNT, NIX_MOUNT, "/task", "/etc/ssl/certs", "/tmp"],
+        deadline: EACH.saturating_mul(tasks) + PACKING,
+    };
+    engine.run_into(&once, RAW, judge).await?;
+    // When it was asked decides over what was found: the name tells what is in it, not what was asked for.
+    let (id, sizes) = load_normal(engine, &talk, &workshop.folder, UNNAMED).await?;
+    let digest = id.trim_start_matches("sha256:");
+    let reference = [REPOSITORY, ":", digest.get(..16).unwrap_or(digest)].concat();
+    engine.tag(&id, &reference).await?;
+    engine.remove_image(UNNAMED).await?;
+    let built = Built {
+        reference,
+        id,
+        sizes,
+        pushed: None,
+        ..plain.clone()
+    };
+    remembered::keep(checkout, &inputs, &built)?;
+    Ok(built)
+}
+
+/// A hash of all that decides over what is asked for.
+fn inputs(plain: &str, request: &[u8]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    for part in [plain.as_bytes(), request, include_bytes!("seed.rs")] {
+        hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+    }
+    hasher.finalize()
+}
+
+/// Accepts what the runner reports.
+fn judge(executed: &Executed) -> Result<()> {
+    let report: PodMaintainReport = serde_json::from_str(executed.stdout.trim()).with_context(|| {
+        let said = [executed.stdout.trim(), executed.stderr.trim()].concat();
+        format!("the image's runner ended with code {} and said `{said}`", executed.code)
+    })?;
+    match report {
+        PodMaintainReport::Done => Ok(()),
+        PodMaintainReport::Failed { failure } => Err(Expected::task(format!("the image cannot be warmed: {failure}"))),
+        PodMaintainReport::Maintained { .. } => bail!("the image's runner answered another question than it was asked"),
+    }
+}
+
+/// What the container is given: the request, certificates, and folders that the image's user may write.
+fn files(request: &[u8], certificates: &str) -> Result<Vec<u8>> {
+    let mut builder = Builder::new(Vec::new());
+    for folder in [PYTHON_MOUNT, NIX_MOUNT, SEED_FOLDER] {
+        let mut header = header(EntryType::Directory, 0o755, 0);
+        builder.append_data(&mut header, folder.trim_start_matches('/'), std::io::empty())?;
+    }
+    for (path, bytes) in [(REQUEST_FILE, request), (CERTIFICATES, certificates.as_bytes())] {
+        let mut header = header(EntryType::Regular, 0o444, bytes.len() as u64);
+        builder.append_data(&mut header, path.trim_start_matches('/'), bytes)?;
+    }
+    Ok(builder.into_inner()?)
+}
+
+fn header(kind: EntryType, mode: u32, bytes: u64) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_uid(u64::from(contents::USER.uid));
+    header.set_gid(u64::from(contents::USER.gid));
+    header.set_mtime(super::normal::EPOCH_S);
+    header.set_size(bytes);
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(warm: &[&str], warm_system: &[&str]) -> flags::Image {
+        let own = |lists: &[&str]| lists.iter().map(|&list| list.to_owned()).collect();
+        flags::Image {
+            base: None,
+            service: false,
+            push: None,
+            warm: own(warm),
+            warm_system: own(warm_system),
+            force: false,
+            json: false,
+        }
+    }
+
+    #[test]
+    fn each_list_is_what_one_task_would_ask_for() {
+        let seed = Seed::of_flags(&flags(&["numpy", "numpy,pandas>=2"], &["gcc,make"]));
+        let tasks = seed.unwrap().unwrap().tasks;
+        let asked: Vec<_> = tasks
+            .iter()
+            .map(|task| (task.dependencies.as_str(), task.system_dependencies.as_str()))
+            .collect();
+        assert_eq!(asked, [("numpy", ""), ("numpy,pandas>=2", ""), ("", "gcc,make")]);
+        assert!(Seed::of_flags(&flags(&[], &[])).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_no_task_may_ask_for_no_image_brings_along() {
+        for (warm, system) in [(vec!["-e ."], vec![]), (vec![], vec!["../gcc"]), (vec![","], vec![])] {
+            assert!(Seed::of_flags(&flags(&warm, &system)).is_err(), "{warm:?} {system:?}");
+        }
+    }
+
+    #[test]
+    fn a_failure_of_the_runner_is_told_in_its_words() {
+        let ended = |stdout: &str| Executed {
+            code: 0,
+            stdout: stdout.to_owned(),
+            stderr: String::new(),
+        };
+        assert!(judge(&ended("{\"answer\":\"done\"}\n")).is_ok());
+        let failure = hybrid_cache_model::Failure::new(hybrid_cache_model::FailureKind::Offline, "no index");
+        let report = serde_json::to_string(&PodMaintainReport::Failed { failure }).unwrap();
+        assert!(judge(&ended(&report)).unwrap_err().to_string().contains("no index"));
+        assert!(
+            judge(&ended("Segmentation fault"))
+                .unwrap_err()
+                .to_string()
+                .contains("Segmentation")
+        );
+    }
+}
