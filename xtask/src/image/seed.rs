@@ -54,7 +54,12 @@ impl Seed {
         });
         let tasks: Vec<TaskSpec> = python.chain(system).collect();
         for task in &tasks {
-            task.check().map_err(|error| Expected::usage(error.to_string()))?;
+            let checked = task.check().map_err(|error| Expected::usage(error.to_string()))?;
+            if checked.requirements.is_empty() && checked.system.is_empty() {
+                return Err(Expected::usage(
+                    "a list of --warm or --warm-system names no package\nhint: such as numpy,pandas",
+                ));
+            }
         }
         Ok((!tasks.is_empty()).then_some(Seed { tasks }))
     }
