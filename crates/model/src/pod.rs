@@ -37,6 +37,10 @@ pub const NIX_MOUNT: &str = "/nix";
 pub const SCRATCH_FOLDER: &str = "/scratch";
 /// Where a container leaves its result for Kubernetes, 4 KiB at most.
 pub const TERMINATION_FILE: &str = "/dev/termination-log";
+/// Names the token with which the runner says at the end of a task's log how it ended; absent where nobody wants that.
+pub const TRAILER_VARIABLE: &str = "HYBRID_CACHE_TRAILER";
+/// In front of the token: a record separator, which programs hardly print.
+pub const TRAILER_MARK: &str = "\u{1e}";
 /// Where whole volumes are mounted while folders are made or deleted in them.
 pub const VOLUMES_FOLDER: &str = "/volumes";
 /// Where an image holds caches that were filled when it was built, as archives.

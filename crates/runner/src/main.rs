@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
-use hybrid_cache_model::pod::TERMINATION_FILE;
+use hybrid_cache_model::pod::{TERMINATION_FILE, TRAILER_VARIABLE};
 use hybrid_cache_model::protocol::{
     EXIT_BROKEN, EXIT_MISSED, EXIT_REPORTED, PrepareEvent, PrepareRequest, RunReport, RunRequest,
 };
@@ -79,7 +79,15 @@ fn run(destination: Result<Destination, run::ReportError>, recorder: &Recorder) 
 fn pod_run(recorder: &Recorder) -> i32 {
     // Opened before user code can touch it.
     match Destination::file(Path::new(TERMINATION_FILE)) {
-        Ok(destination) => report_to(destination, pod::run(recorder)),
+        Ok(destination) => {
+            let report = pod::run(recorder);
+            let token = std::env::var(TRAILER_VARIABLE).ok();
+            let trailer = report.clone();
+            let code = report_to(destination, report);
+            // A copy: the termination message is what counts.
+            let _ = pod::trail(token.as_deref(), &trailer);
+            code
+        }
         Err(error) => broken(&error.to_string()),
     }
 }

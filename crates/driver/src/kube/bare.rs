@@ -10,7 +10,7 @@ use super::names::{self, Component};
 use super::render::{self, TaskJob};
 use super::request::{self, BySecret, Delivery, Form, Freshness, Needs};
 use super::task::Bounds;
-use super::{KubeDriver, job};
+use super::{KubeDriver, job, trailer};
 use crate::{Epoch, SubmitOptions};
 
 /// The program, in every image that has a shell.
@@ -49,6 +49,7 @@ impl KubeDriver {
                 epoch,
                 time_ms: options.limits.time_ms,
                 prepare_ms: options.prepare_ms,
+                token: &trailer::token(),
             },
         ));
         let (mut running, _) = job::make(shared, &secret, &job).await?;
@@ -102,6 +103,7 @@ mod tests {
                 epoch: Some("epoch-a"),
                 time_ms: 1,
                 prepare_ms: 1,
+                token: "token",
             },
         );
         let mut bared = bare(warm.clone());

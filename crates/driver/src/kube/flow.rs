@@ -10,15 +10,15 @@ use k8s_openapi::api::batch::v1::Job;
 use tokio::sync::{oneshot, watch};
 
 use super::job::{self, CancelFlag, Running};
-use super::logs::Tail;
+use super::logs::{Source, Tail};
 use super::names::{Attempt, Component};
 use super::render::{self, TaskJob};
 use super::request::{self, BySecret, Delivery, Form, Freshness, Needs};
-use super::sight::{Ended, Sight};
+use super::sight::{Ended, PodSight, Sight};
 use super::task::{self, Bounds, Preparation, Step};
 use super::timeline::{self, Marks};
 use super::warm::Request;
-use super::{Answer, Shared, explain};
+use super::{Answer, Shared, explain, trailer};
 use crate::log::LogWriter;
 use crate::{Epoch, SubmitOptions};
 
@@ -195,12 +195,13 @@ impl Flow {
             running.ask().await.map_err(Stop::Failed)?;
         }
         let bounds = self.bounds(form);
-        let (shared, log, preparing) = (Arc::clone(&self.shared), Arc::clone(&self.log), self.preparing.clone());
+        let source = self.source(&running);
+        let preparing = self.preparing.clone();
         let mut tail = None;
         let needs = self.needs();
         let ended = running.end(bounds, &mut self.cancel, |sight, step| {
             if let (Step::Follow, None, Some(pod)) = (step, &tail, &sight.pod) {
-                tail = Some(Tail::start(&shared.cluster, &shared.splitting, &pod.name, &log));
+                tail = Some(Tail::start(source(&pod.name)));
             }
             let output = tail
                 .as_ref()
@@ -238,6 +239,7 @@ impl Flow {
             epoch,
             time_ms: options.limits.time_ms,
             prepare_ms: options.prepare_ms,
+            token: &trailer::token(),
         };
         let job = render::task_job(config, &job);
         let (running, job) = job::make(&self.shared, &secret, &job).await.map_err(Stop::Failed)?;
@@ -276,13 +278,13 @@ impl Flow {
         };
         let pod = sight.pod.as_ref().filter(|pod| pod.task.ended().is_some());
         let silent = passed.is_some_and(|passed| passed.iter().all(|output| output.passed_bytes == 0));
-        let shared = &self.shared;
-        let late = |pod: &str| Tail::start(&shared.cluster, &shared.splitting, pod, &self.log);
-        let tail = tail.or_else(|| pod.filter(|_| !silent).map(|pod| late(&pod.name)));
+        let source = self.source(&running);
+        let late = |pod: &PodSight| Tail::start(source(&pod.name));
+        let tail = tail.or_else(|| pod.filter(|_| !silent).map(late));
         if let Some(tail) = tail {
             let (received, missing) = tail.finish(passed).await;
             warnings.extend(missing);
-            marks.log_us = received.ended.map(|at| self.us_at(at));
+            marks.log_us = received.told.or(received.ended).map(|at| self.us_at(at));
         }
         marks.scheduled_us = sight.seen.scheduled.map(|at| self.us_at(at));
         marks.ended_us = sight.seen.task_ended.map(|at| self.us_at(at));
@@ -299,6 +301,20 @@ impl Flow {
             timeline,
             origin_us,
             warnings,
+        }
+    }
+
+    /// How the log of a pod of this Job is followed.
+    fn source(&self, running: &Running) -> impl Fn(&str) -> Source + use<> {
+        let (shared, log, early) = (Arc::clone(&self.shared), Arc::clone(&self.log), running.early.clone());
+        let token = running.token.clone();
+        move |pod| Source {
+            cluster: Arc::clone(&shared.cluster),
+            splitting: Arc::clone(&shared.splitting),
+            pod: pod.to_owned(),
+            log: Arc::clone(&log),
+            token: token.clone(),
+            early: early.clone(),
         }
     }
 

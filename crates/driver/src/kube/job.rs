@@ -8,10 +8,10 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Secret;
 use tokio::sync::watch;
 
-use super::Shared;
 use super::sight::{Ended, Sight};
 use super::task::{self, Bounds, Step, Will};
 use super::watch::Following;
+use super::{Shared, names};
 
 /// How long a cancelled task may take to end by itself: the pod's grace, and time for the kubelet to say so.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(20);
@@ -36,6 +36,10 @@ pub struct Running {
     name: String,
     since: Instant,
     cancelled: Option<Duration>,
+    /// Told by whoever follows the log, where the end stands in it before the container's state shows it.
+    pub early: watch::Sender<Option<Ended>>,
+    /// What the runner's report in the log is known by.
+    pub token: Option<String>,
 }
 
 /// Makes a Job and its Secret, and binds them behind the caller's back. The Job may have been there already; it is
@@ -52,7 +56,7 @@ pub async fn make(shared: &Arc<Shared>, secret: &Secret, job: &Job) -> Result<(R
         // A Secret that stays unbound is swept later.
         let _ = cluster.cluster.own(&owned).await;
     });
-    Ok((Running::new(shared, following, name), made))
+    Ok((Running::new(shared, following, &made), made))
 }
 
 /// Takes up a Job that another process has made.
@@ -60,17 +64,21 @@ pub fn take_up(shared: &Arc<Shared>, job: &Job) -> Running {
     let name = job.metadata.name.clone().unwrap_or_default();
     let following = shared.registry.follow(&name);
     following.see(|sight| sight.see_job(job));
-    Running::new(shared, following, name)
+    Running::new(shared, following, job)
 }
 
 impl Running {
-    fn new(shared: &Arc<Shared>, following: Following, name: String) -> Running {
+    fn new(shared: &Arc<Shared>, following: Following, job: &Job) -> Running {
+        let metadata = &job.metadata;
+        let token = metadata.annotations.as_ref().and_then(|all| all.get(names::TRAILER));
         Running {
             shared: Arc::clone(shared),
             following,
-            name,
+            name: metadata.name.clone().unwrap_or_default(),
+            token: token.cloned(),
             since: Instant::now(),
             cancelled: None,
+            early: watch::Sender::new(None),
         }
     }
 
@@ -101,7 +109,12 @@ impl Running {
         cancel: &mut CancelFlag,
         mut on_sight: impl FnMut(&Sight, &Step),
     ) -> Result<Ended, Failure> {
+        let mut early = self.early.subscribe();
         loop {
+            let told = early.borrow_and_update().clone();
+            if let Some(ended) = told.filter(|ended| self.cancelled.is_none() && task::tells_all(ended)) {
+                return Ok(ended);
+            }
             let sight = self.following.sight.borrow_and_update().clone();
             let bounds = self.bounds(bounds);
             let step = task::next(&sight, self.since.elapsed(), bounds);
@@ -122,6 +135,7 @@ impl Running {
             }
             tokio::select! {
                 _ = self.following.sight.changed() => {}
+                _ = early.changed() => {}
                 () = cancelled(cancel), if self.cancelled.is_none() => {
                     self.cancelled = Some(self.since.elapsed());
                     let (shared, name) = (Arc::clone(&self.shared), self.name.clone());

@@ -21,6 +21,8 @@ use tokio::task::JoinSet;
 use super::cluster::Cluster;
 use super::names::TASK_CONTAINER;
 use super::retry::{ANSWER, PATIENCE};
+use super::sight::Ended;
+use super::trailer::Scanner;
 use crate::log::{LogWriter, Stream};
 
 /// How long the last output may take after the container's end, while the cluster answers.
@@ -55,6 +57,8 @@ pub struct Received {
     pub bytes: u64,
     /// When a stream last ended by itself.
     pub ended: Option<Instant>,
+    /// When the runner's report had come.
+    pub told: Option<Instant>,
     /// True while the cluster does not answer.
     pub is_cut_off: bool,
 }
@@ -67,31 +71,41 @@ pub struct Tail {
     following: JoinSet<()>,
 }
 
+/// Whose log is followed, and to where.
+pub struct Source {
+    /// The cluster.
+    pub cluster: Arc<Cluster>,
+    /// Whether it tells the streams apart.
+    pub splitting: Arc<Splitting>,
+    /// The pod.
+    pub pod: String,
+    /// The task's own log.
+    pub log: Arc<LogWriter>,
+    /// What its runner's report is known by.
+    pub token: Option<String>,
+    /// Hears of the report.
+    pub early: watch::Sender<Option<Ended>>,
+}
+
 /// What one follower works with.
-struct Source {
-    cluster: Arc<Cluster>,
-    splitting: Arc<Splitting>,
-    pod: String,
-    log: Arc<LogWriter>,
+struct Follower {
+    source: Source,
     container: watch::Receiver<Container>,
     received: watch::Sender<Received>,
 }
 
 impl Tail {
     /// Begins to follow.
-    pub fn start(cluster: &Arc<Cluster>, splitting: &Arc<Splitting>, pod: &str, log: &Arc<LogWriter>) -> Tail {
+    pub fn start(source: Source) -> Tail {
         let (container, container_state) = watch::channel(Container::Runs);
         let (received_sender, received) = watch::channel(Received::default());
-        let source = Source {
-            cluster: Arc::clone(cluster),
-            splitting: Arc::clone(splitting),
-            pod: pod.to_owned(),
-            log: Arc::clone(log),
+        let follower = Follower {
+            source,
             container: container_state,
             received: received_sender,
         };
         let mut following = JoinSet::new();
-        following.spawn(source.follow());
+        following.spawn(follower.follow());
         Tail {
             container,
             received,
@@ -156,9 +170,18 @@ impl Lane {
     }
 }
 
-impl Source {
+/// How far one lane has come.
+struct Position {
+    /// Bytes of the log, the runner's report among them.
+    read: u64,
+    /// Bytes of the task.
+    passed: u64,
+    scanner: Scanner,
+}
+
+impl Follower {
     async fn follow(self) {
-        if self.splitting.0.load(Ordering::Relaxed) != JOINED {
+        if self.source.splitting.0.load(Ordering::Relaxed) != JOINED {
             let split = [Stream::Stdout, Stream::Stderr].map(|stream| self.lane(Lane::One(stream)));
             let [stdout, stderr] = split;
             let (one, other) = tokio::join!(stdout, stderr);
@@ -172,15 +195,34 @@ impl Source {
 
     /// Follows one lane to its end. An error: the cluster does not split.
     async fn lane(&self, lane: Lane) -> Result<(), NotSplit> {
+        let mut position = Position {
+            read: 0,
+            passed: 0,
+            scanner: Scanner::new(self.source.token.as_deref()),
+        };
+        self.to_its_end(lane, &mut position).await?;
+        let held = position.scanner.finish();
+        self.pass(lane, &held, &mut position);
+        Ok(())
+    }
+
+    async fn to_its_end(&self, lane: Lane, got: &mut Position) -> Result<(), NotSplit> {
         let mut container = self.container.clone();
-        let mut got = 0;
         let mut pause = FIRST_PAUSE;
         loop {
             let asked_in = *container.borrow_and_update();
-            let read = match self.open(lane, asked_in == Container::Runs).await {
+            if self.is_whole(lane, got.passed, &container) {
+                return Ok(());
+            }
+            let opened = tokio::select! {
+                opened = self.open(lane, asked_in == Container::Runs) => opened,
+                // A stream on which nothing is written is not answered before its container has ended.
+                () = self.becomes_whole(lane, got.passed) => return Ok(()),
+            };
+            let read = match opened {
                 Ok(stream) => {
                     pause = FIRST_PAUSE;
-                    self.read(stream, lane, &mut got, &mut container).await
+                    self.read(stream, lane, got, &mut container).await
                 }
                 Err(OpenError::NotSplit) => return Err(NotSplit),
                 Err(OpenError::Gone) if asked_in != Container::Runs => return Ok(()),
@@ -193,7 +235,7 @@ impl Source {
                     // It ended with its container, whose end is about to be shown, or was cut off politely.
                     let shown = container.wait_for(|state| *state != Container::Runs);
                     let shown = tokio::time::timeout(END_SHOWN, shown).await.map(|shown| shown.is_ok());
-                    if shown == Ok(false) || self.is_whole(lane, got, &container) {
+                    if shown == Ok(false) || self.is_whole(lane, got.passed, &container) {
                         return Ok(());
                     }
                 }
@@ -201,6 +243,16 @@ impl Source {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
+            }
+        }
+    }
+
+    /// Resolves when it is known that no more will come.
+    async fn becomes_whole(&self, lane: Lane, got: u64) {
+        let mut container = self.container.clone();
+        while !self.is_whole(lane, got, &container) {
+            if container.changed().await.is_err() {
+                return;
             }
         }
     }
@@ -217,13 +269,13 @@ impl Source {
         &self,
         mut stream: impl AsyncRead + Unpin,
         lane: Lane,
-        got: &mut u64,
+        got: &mut Position,
         container: &mut watch::Receiver<Container>,
     ) -> Read {
         let mut buffer = vec![0; 64 << 10];
-        let mut known = *got;
+        let mut known = got.read;
         loop {
-            if self.is_whole(lane, *got, container) {
+            if self.is_whole(lane, got.passed, container) {
                 return Read::Whole;
             }
             let read = tokio::select! {
@@ -245,20 +297,43 @@ impl Source {
             let skipped = usize::try_from(known).map_or(count, |known| known.min(count));
             known -= skipped as u64;
             let news = &buffer[skipped..count];
-            if !news.is_empty() {
-                *got += news.len() as u64;
-                self.log.append(lane.target(), news);
-                let bytes = news.len() as u64;
-                self.received.send_modify(|received| received.bytes += bytes);
+            got.read += news.len() as u64;
+            let mut passed = Vec::new();
+            let report = got.scanner.take(news, &mut passed);
+            self.pass(lane, &passed, got);
+            if let Some(report) = report {
+                self.tell(report);
             }
         }
         self.received
             .send_modify(|received| received.ended = Some(Instant::now()));
-        if self.is_whole(lane, *got, container) {
+        if self.is_whole(lane, got.passed, container) {
             Read::Whole
         } else {
             Read::End
         }
+    }
+
+    /// Passes on what the task wrote.
+    fn pass(&self, lane: Lane, bytes: &[u8], got: &mut Position) {
+        if bytes.is_empty() {
+            return;
+        }
+        got.passed += bytes.len() as u64;
+        self.source.log.append(lane.target(), bytes);
+        self.received
+            .send_modify(|received| received.bytes += bytes.len() as u64);
+    }
+
+    /// Tells of the runner's report.
+    fn tell(&self, message: String) {
+        self.received
+            .send_modify(|received| received.told = Some(Instant::now()));
+        self.source.early.send_replace(Some(Ended {
+            code: 0,
+            reason: "Completed".to_owned(),
+            message,
+        }));
     }
 
     fn cut_off(&self, is_cut_off: bool) {
@@ -271,13 +346,13 @@ impl Source {
             follow,
             ..LogParams::default()
         };
-        let url = Pod::url_path(&(), Some(&self.cluster.namespace));
+        let url = Pod::url_path(&(), Some(&self.source.cluster.namespace));
         let mut request = Request::new(url)
-            .logs(&self.pod, &params)
+            .logs(&self.source.pod, &params)
             .map_err(|_| OpenError::Broken)?;
         let target = format!("{}{}", request.uri(), lane.query());
         *request.uri_mut() = target.parse().map_err(|_| OpenError::Broken)?;
-        let opening = self.cluster.client.request_stream(request);
+        let opening = self.source.cluster.client.request_stream(request);
         let Ok(opened) = tokio::time::timeout(ANSWER, opening).await else {
             self.cut_off(true);
             return Err(OpenError::Broken);
@@ -291,7 +366,7 @@ impl Source {
         match opened {
             Ok(stream) => {
                 if lane != Lane::Both {
-                    self.splitting.0.store(SPLIT, Ordering::Relaxed);
+                    self.source.splitting.0.store(SPLIT, Ordering::Relaxed);
                 }
                 Ok(Box::pin(stream))
             }
@@ -299,7 +374,7 @@ impl Source {
             Err(kube::Error::Api(status))
                 if lane != Lane::Both && status.message.contains("stream") && status.code < 500 =>
             {
-                let known = &self.splitting.0;
+                let known = &self.source.splitting.0;
                 let _ = known.compare_exchange(UNKNOWN, JOINED, Ordering::Relaxed, Ordering::Relaxed);
                 Err(OpenError::NotSplit)
             }

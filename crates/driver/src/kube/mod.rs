@@ -33,6 +33,7 @@ mod sight;
 mod sweep;
 mod task;
 mod timeline;
+mod trailer;
 mod volumes;
 mod warm;
 mod watch;

@@ -19,6 +19,8 @@ pub const TASK: &str = "hybrid-cache.dev/task";
 pub const FORM: &str = "hybrid-cache.dev/form";
 /// Annotation of a Job: the epoch whose caches it uses; absent for the standing caches.
 pub const EPOCH: &str = "hybrid-cache.dev/epoch";
+/// Annotation of a Job, not of its pod: the token of its runner's report.
+pub const TRAILER: &str = "hybrid-cache.dev/trailer";
 /// Label of a pod of a Job, set by Kubernetes.
 pub const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 /// Container that runs the task (or, in a maintenance pod, the question).

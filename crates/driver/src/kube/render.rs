@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use hybrid_cache_model::CachePolicy;
-use hybrid_cache_model::pod::TERMINATION_FILE;
+use hybrid_cache_model::pod::{TERMINATION_FILE, TRAILER_VARIABLE};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements, SeccompProfile,
-    Secret, SecurityContext, Volume, VolumeMount,
+    Capabilities, Container, EnvVar, PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements,
+    SeccompProfile, Secret, SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -44,6 +44,8 @@ pub struct TaskJob<'a> {
     pub time_ms: u64,
     /// Milliseconds that preparing may take.
     pub prepare_ms: u64,
+    /// What the runner's report in the log is known by.
+    pub token: &'a str,
 }
 
 /// The Job of a task.
@@ -72,6 +74,12 @@ pub fn task_job(config: &KubeConfig, task: &TaskJob) -> Job {
         &config.task_resources,
         pod.take_mounts(),
     )];
+    // The variable is the runner's own: it hands on none to user code.
+    containers[0].env = Some(vec![EnvVar {
+        name: TRAILER_VARIABLE.to_owned(),
+        value: Some(task.token.to_owned()),
+        ..EnvVar::default()
+    }]);
     if task.form == Form::Prepared {
         pod.add(volumes::request("prepare-request", task.name, PREPARE_KEY));
         for part in volumes::caches(config, &caches, Access::Writable) {
@@ -90,7 +98,10 @@ pub fn task_job(config: &KubeConfig, task: &TaskJob) -> Job {
         Form::Warm => task.time_ms,
         Form::Prepared => task.time_ms.saturating_add(task.prepare_ms),
     };
-    let mut annotations = BTreeMap::from([(names::FORM.to_owned(), task.form.name().to_owned())]);
+    let mut annotations = BTreeMap::from([
+        (names::FORM.to_owned(), task.form.name().to_owned()),
+        (names::TRAILER.to_owned(), task.token.to_owned()),
+    ]);
     annotations.extend(task.epoch.map(|epoch| (names::EPOCH.to_owned(), epoch.to_owned())));
     let frame = Frame {
         name: task.name,

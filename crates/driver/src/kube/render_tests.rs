@@ -17,6 +17,7 @@ fn task(form: Form, python: bool, system: bool) -> TaskJob<'static> {
         epoch: None,
         time_ms: 600_000,
         prepare_ms: 900_000,
+        token: "0123456789abcdef0123456789abcdef",
     }
 }
 
@@ -73,7 +74,18 @@ fn no_container_of_any_form_has_more_rights_than_pod_security_restricted_grants(
             assert_eq!(security.allow_privilege_escalation, Some(false));
             assert_eq!(security.read_only_root_filesystem, Some(true));
             assert_eq!(security.capabilities.unwrap().drop.unwrap(), ["ALL"]);
-            assert!(security.privileged.is_none() && container.env.is_none());
+            assert!(security.privileged.is_none());
+            let variables = container.env.iter().flatten().map(|variable| variable.name.as_str());
+            let own: &[&str] = if container.name == TASK_CONTAINER {
+                &[TRAILER_VARIABLE]
+            } else {
+                &[]
+            };
+            assert_eq!(
+                variables.collect::<Vec<_>>(),
+                own,
+                "nothing of the request is in a variable"
+            );
         }
         assert_eq!(spec.security_context.unwrap().run_as_non_root, Some(true));
         assert_eq!(spec.automount_service_account_token, Some(false));

@@ -13,6 +13,9 @@ use super::sight::Sight;
 use super::task::{self, Preparation, Will};
 use super::timeline;
 
+/// How long the end of a container may take to be shown that has told of it already.
+const SHOWN: Duration = Duration::from_secs(3);
+
 impl Flow {
     /// The outcome of the attempt that decided.
     pub fn outcome(&self, ran: &Ran, progress: Progress) -> Outcome {
@@ -58,6 +61,11 @@ impl Flow {
     /// Waits for the preparing container and adds what it did after the handover.
     pub async fn settle(&mut self, ran: Ran, outcome: &mut Outcome) {
         if ran.form == Form::Warm || self.task.cache == CachePolicy::Bypass {
+            // It was told before the cluster has shown it; whoever waits for everything waits for that, too.
+            let mut sight = ran.running.following.sight.clone();
+            let over =
+                |sight: &Sight| sight.is_over() || sight.pod.as_ref().is_some_and(|pod| pod.task.ended().is_some());
+            let _ = tokio::time::timeout(SHOWN, sight.wait_for(over)).await;
             return;
         }
         if ran.running.sight().pod.is_none() {

@@ -107,6 +107,19 @@ pub fn report(ended: &Ended, sight: &Sight, will: Will) -> Result<RunReport, Fai
     }
 }
 
+/// True where a report of which the container's end is not known yet says all there is to know: the program came to a
+/// good end by itself, or never began. Of anything else the container's state may say why.
+pub fn tells_all(ended: &Ended) -> bool {
+    matches!(
+        serde_json::from_str(&ended.message),
+        Ok(RunReport::Missed { .. }
+            | RunReport::Finished {
+                end: End::Exited { code: 0 },
+                ..
+            })
+    )
+}
+
 /// What became of the preparation, once that is known.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Preparation {

@@ -121,3 +121,25 @@ fn a_preparation_is_told_from_none_and_from_one_that_goes_on() {
     let done = sight(ended(""), Some(ended(published)));
     assert!(matches!(preparation(&done), Preparation::Ended(_)));
 }
+
+#[test]
+fn a_report_in_the_log_counts_where_nothing_else_could_be_said() {
+    let report = |end: &str| {
+        let output = r#"{"written_bytes":0,"passed_bytes":0}"#;
+        let text = format!(
+            r#"{{"report":"finished",{end},"cache":{{"python":{{"status":"not_asked"}},"system":{{"status":"not_asked"}}}},
+               "timeline":{{"total_us":5,"spans":[]}},"stdout":{output},"stderr":{output},"resolved":{{}}}}"#
+        );
+        let ended = Ended {
+            message: text,
+            ..Ended::default()
+        };
+        serde_json::from_str::<RunReport>(&ended.message).unwrap();
+        tells_all(&ended)
+    };
+    assert!(report(r#""end":"exited","code":0"#));
+    // The cluster may know why.
+    assert!(!report(r#""end":"exited","code":1"#));
+    assert!(!report(r#""end":"cancelled""#));
+    assert!(!tells_all(&Ended::default()));
+}

@@ -17,7 +17,7 @@ use std::sync::Mutex;
 use hybrid_cache_model::maintain::MaintainReport;
 use hybrid_cache_model::pod::{
     HANDOVER_FOLDER, IMAGE_FILE, ImageRecord, NetworkSettings, POD_PROTOCOL_VERSION, PodEnvironments,
-    PodMaintainReport, PodRequest, PrepareReport, REQUEST_FILE, SCRATCH_FOLDER, TERMINATION_FILE,
+    PodMaintainReport, PodRequest, PrepareReport, REQUEST_FILE, SCRATCH_FOLDER, TERMINATION_FILE, TRAILER_MARK,
 };
 use hybrid_cache_model::protocol::{
     Environments, PackageSource, Place, PrepareEvent, PrepareRequest, PythonTools, RunReport, RunRequest, SystemTools,
@@ -57,6 +57,21 @@ pub fn run(recorder: &Recorder) -> RunReport {
             handover::merge(report, &handed.timeline, told_us)
         }
     }
+}
+
+/// Writes a report behind the task's output as well, where somebody waits for it: a log is there sooner than the state of
+/// its container. Without a token nobody could tell it from the task's own words.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn trail(token: Option<&str>, report: &RunReport) -> std::io::Result<()> {
+    let Some(token) = token else { return Ok(()) };
+    let mut text = [TRAILER_MARK, token, " "].concat().into_bytes();
+    serde_json::to_writer(&mut text, report)?;
+    text.push(b'\n');
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(&text)?;
+    stdout.flush()
 }
 
 /// Prepares what the task of this pod needs, tells its container, and returns what became of the rest.

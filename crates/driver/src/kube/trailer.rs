@@ -1,0 +1,140 @@
+//! The report at the end of a task's own log.
+//!
+//! A kubelet looks at its containers once a second, so the end of one is shown up to a second late; its log is there at
+//! once. So the runner writes its report, which it leaves as the termination message, behind the task's output as well:
+//!
+//! ```text
+//! …the task's last output␞<token> {"report":"finished",…}\n
+//! ```
+//!
+//! Only who knows the token can say how a task ended. It is made for one Job and given to the runner in a variable, which
+//! user code can neither inherit nor read: the runner hands on no variables and cannot be looked into. Nothing is lost
+//! where no trailer comes (an older image, a runner that was killed): then the container's state tells.
+
+use std::hash::{BuildHasher, RandomState};
+
+use hybrid_cache_model::pod::TRAILER_MARK;
+
+/// A new token, 128 bits from the keyed hash that the standard library seeds from the system's random numbers.
+pub fn token() -> String {
+    let random = || RandomState::new().hash_one("trailer");
+    format!("{:016x}{:016x}", random(), random())
+}
+
+/// Takes the trailer out of a log that comes in pieces.
+pub struct Scanner {
+    /// What the trailer begins with; `None` looks for nothing.
+    marker: Option<Vec<u8>>,
+    /// The end of what has come, which may be the beginning of a marker.
+    held: Vec<u8>,
+    /// What has come of the trailer.
+    report: Option<Vec<u8>>,
+}
+
+impl Scanner {
+    /// Looks for the trailer with this token.
+    pub fn new(token: Option<&str>) -> Scanner {
+        Scanner {
+            marker: token.map(|token| [TRAILER_MARK, token, " "].concat().into_bytes()),
+            held: Vec::new(),
+            report: None,
+        }
+    }
+
+    /// Takes a piece of the log. Adds to `passed` what the task wrote, and returns the report once all of it has come.
+    pub fn take(&mut self, piece: &[u8], passed: &mut Vec<u8>) -> Option<String> {
+        let Some(marker) = &self.marker else {
+            passed.extend_from_slice(piece);
+            return None;
+        };
+        if self.report.is_none() {
+            self.held.extend_from_slice(piece);
+            let Some(at) = find(&self.held, marker) else {
+                let keep = overlap(&self.held, marker);
+                let pass = self.held.len() - keep;
+                passed.extend(self.held.drain(..pass));
+                return None;
+            };
+            passed.extend_from_slice(&self.held[..at]);
+            self.report = Some(self.held.split_off(at + marker.len()));
+            self.held.clear();
+        } else if let Some(report) = &mut self.report {
+            report.extend_from_slice(piece);
+        }
+        let report = self.report.as_mut()?;
+        let end = report.iter().position(|byte| *byte == b'\n')?;
+        // Where both streams come as one, some of the other one may stand behind it.
+        passed.extend_from_slice(&report[end + 1..]);
+        report.truncate(end);
+        // There is one, and it has been found.
+        self.marker = None;
+        String::from_utf8(self.report.take()?).ok()
+    }
+
+    /// The log has ended: what was held back was no marker.
+    pub fn finish(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.held)
+    }
+}
+
+fn find(text: &[u8], marker: &[u8]) -> Option<usize> {
+    text.windows(marker.len()).position(|window| window == marker)
+}
+
+/// How many bytes at the end of `text` could be the beginning of `marker`.
+fn overlap(text: &[u8], marker: &[u8]) -> usize {
+    let most = text.len().min(marker.len() - 1);
+    let fits = |count: &usize| text.ends_with(&marker[..*count]);
+    (1..=most).rev().find(fits).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &[u8] = b"one\n\x1e\x1etwo\x1etoken \x1etok\x1eabc {\"report\":1}\nerr\n";
+
+    fn read(pieces: &[&[u8]], token: Option<&str>) -> (Vec<u8>, Vec<String>) {
+        let mut scanner = Scanner::new(token);
+        let (mut passed, mut reports) = (Vec::new(), Vec::new());
+        for piece in pieces {
+            reports.extend(scanner.take(piece, &mut passed));
+        }
+        passed.extend(scanner.finish());
+        (passed, reports)
+    }
+
+    #[test]
+    fn wherever_a_log_is_cut_the_trailer_is_found_and_the_rest_is_the_task_s() {
+        let expected = (
+            b"one\n\x1e\x1etwo\x1etoken \x1etokerr\n".to_vec(),
+            vec!["{\"report\":1}".to_owned()],
+        );
+        for cut in 0..=LOG.len() {
+            let (one, other) = LOG.split_at(cut);
+            assert_eq!(read(&[one, other], Some("abc")), expected, "cut at {cut}");
+        }
+        let bytes: Vec<&[u8]> = LOG.chunks(1).collect();
+        assert_eq!(read(&bytes, Some("abc")), expected);
+    }
+
+    #[test]
+    fn without_its_token_nothing_is_a_trailer() {
+        for token in [None, Some("other")] {
+            assert_eq!(read(&[LOG], token), (LOG.to_vec(), Vec::new()));
+        }
+    }
+
+    #[test]
+    fn what_was_held_back_is_not_lost() {
+        let (passed, reports) = read(&[b"end\x1eab"], Some("abc"));
+        assert_eq!((passed.as_slice(), reports.len()), (b"end\x1eab".as_slice(), 0));
+    }
+
+    #[test]
+    fn tokens_differ() {
+        let tokens: std::collections::HashSet<String> = (0..100).map(|_| token()).collect();
+        assert_eq!(tokens.len(), 100);
+        assert!(tokens.iter().all(|token| token.len() == 32));
+    }
+}
