@@ -81,7 +81,7 @@ impl FigureKind {
                 "Client-seen time of a cached run less its user code, from submit to its end seen"
             }
             FigureKind::BarePod => {
-                "The same, against a pod of the same image, mounts and restrictions that only runs true, made and watched alike"
+                "The same, against a pod of the same image, mounts and restrictions that only runs true, made alike; its end is shown by its container's state, ours mostly sooner by the log"
             }
             FigureKind::LocalDriver => {
                 "A cached run inside its pod, from the runner's start to its exit, against the same inside the local \
