@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::cluster::Cluster;
+use super::lane::Lane;
 use super::names::TASK_CONTAINER;
 use super::retry::{ANSWER, PATIENCE};
 use super::sight::Ended;
@@ -134,39 +135,6 @@ impl Tail {
             format!("{missing} bytes of output were lost on the way: the node had removed them, or did not send them")
         });
         (received, missing)
-    }
-}
-
-/// Which of the container's streams one connection carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lane {
-    Both,
-    One(Stream),
-}
-
-impl Lane {
-    fn query(self) -> &'static str {
-        match self {
-            Lane::Both => "",
-            Lane::One(Stream::Stdout) => "&stream=Stdout",
-            Lane::One(Stream::Stderr) => "&stream=Stderr",
-        }
-    }
-
-    fn target(self) -> Stream {
-        match self {
-            Lane::Both => Stream::Stdout,
-            Lane::One(stream) => stream,
-        }
-    }
-
-    /// Bytes that the runner passed on by this way.
-    fn expected(self, [stdout, stderr]: [u64; 2]) -> u64 {
-        match self {
-            Lane::Both => stdout + stderr,
-            Lane::One(Stream::Stdout) => stdout,
-            Lane::One(Stream::Stderr) => stderr,
-        }
     }
 }
 

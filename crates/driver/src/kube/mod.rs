@@ -21,6 +21,7 @@ mod connect;
 mod explain;
 mod flow;
 mod job;
+mod lane;
 mod logs;
 mod maintain;
 mod names;
