@@ -69,7 +69,7 @@ pub async fn ensure(checkout: &Checkout, engine: &Engine, order: &Order) -> Resu
     Ok(built)
 }
 
-/// Brings the image [`RAW`] into normal form under another name, with `work` to do it in. Returns its id.
+/// Brings the image `raw` into normal form under another name, and removes it, with `work` to do it in. Returns its id.
 ///
 /// # Errors
 /// The engine goes away, or a disk is full.
@@ -77,15 +77,16 @@ pub async fn load_normal(
     engine: &Engine,
     talk: &Talk,
     work: &Path,
+    raw: &str,
     reference: &str,
 ) -> Result<(String, archive::Sizes)> {
     talk.step("bringing it into normal form");
     let [saved, normal] = ["raw.tar", "image.tar"].map(|name| work.join(name));
-    engine.save(RAW, &saved).await?;
+    engine.save(raw, &saved).await?;
     let sizes = archive::normalise(&saved, &normal, work, reference)?;
     talk.step("loading it into the engine");
     engine.load(&normal, &mut |line| talk.detail(line)).await?;
-    engine.remove_image(RAW).await?;
+    engine.remove_image(raw).await?;
     let image = engine.image(reference).await?;
     let image = image.with_context(|| format!("{reference} was loaded, but the engine does not have it"))?;
     Ok((image.id, sizes))
@@ -224,7 +225,7 @@ impl Maker<'_> {
             cache: BuildCache::Use,
         };
         self.build(&build, tree).await?;
-        load_normal(self.engine, self.talk, &self.workshop.folder, reference).await
+        load_normal(self.engine, self.talk, &self.workshop.folder, RAW, reference).await
     }
 
     async fn build(&self, build: &Build<'_>, tree: &Context) -> Result<String> {

@@ -109,7 +109,7 @@ pub async fn ensure_seeded(
     };
     engine.run_into(&once, RAW, judge).await?;
     // When it was asked decides over what was found: the name tells what is in it, not what was asked for.
-    let (id, sizes) = load_normal(engine, &talk, &workshop.folder, UNNAMED).await?;
+    let (id, sizes) = load_normal(engine, &talk, &workshop.folder, RAW, UNNAMED).await?;
     let digest = id.trim_start_matches("sha256:");
     let reference = [REPOSITORY, ":", digest.get(..16).unwrap_or(digest)].concat();
     engine.tag(&id, &reference).await?;

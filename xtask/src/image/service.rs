@@ -3,10 +3,11 @@
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
+use super::build::load_normal;
 use super::context::{self, Context};
+use super::normal;
 use super::remembered::{self, Workshop};
 use super::talk::Talk;
-use super::{archive, normal};
 use crate::checkout::Checkout;
 use crate::docker::{Build, BuildCache, Engine};
 use crate::runner;
@@ -104,11 +105,7 @@ async fn make(checkout: &Checkout, engine: &Engine, tree: &Context, reference: &
     engine
         .build(&build, tree.archive()?, &mut |line| talk.detail(line))
         .await?;
-    let [saved, normal] = ["raw.tar", "image.tar"].map(|name| workshop.folder.join(name));
-    engine.save(RAW, &saved).await?;
-    archive::normalise(&saved, &normal, &workshop.folder, reference)?;
-    engine.load(&normal, &mut |line| talk.detail(line)).await?;
-    engine.remove_image(RAW).await?;
+    load_normal(engine, &talk, &workshop.folder, RAW, reference).await?;
     Ok(())
 }
 
