@@ -72,6 +72,8 @@ pub enum DriverName {
     Local,
     /// A Kubernetes cluster, a Job for each task
     Kube,
+    /// The same with a Workflow of Argo for each task
+    Argo,
 }
 
 /// How system packages are made.

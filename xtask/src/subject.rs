@@ -9,7 +9,7 @@ use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
 use hybrid_cache_model::{CacheReport, End, Failure, FailureKind, Scenario, TaskSpec};
 
 use crate::checkout::Checkout;
-use crate::cluster::place::ClusterPlace;
+use crate::cluster::place::{self, ClusterPlace};
 use crate::exit::Expected;
 use crate::flags::{self, DriverName};
 use crate::local::Machine;
@@ -63,8 +63,11 @@ impl Subject {
     ) -> Result<Subject> {
         Ok(match name {
             DriverName::Local => Subject::Machine(OnMachine::open(checkout, local)?.into()),
-            DriverName::Kube => {
-                let place = ClusterPlace::open(checkout, cluster).await?;
+            DriverName::Kube | DriverName::Argo => {
+                let mut place = ClusterPlace::open(checkout, cluster).await?;
+                if name == DriverName::Argo {
+                    place.config = place::with_argo(place.config);
+                }
                 let driver = place.driver().await?;
                 Subject::Cluster(OnCluster { place, driver }.into())
             }

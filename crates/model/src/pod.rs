@@ -21,6 +21,8 @@ use crate::timeline::Timeline;
 
 /// Version of [`ImageRecord`] and [`PodRequest`]; raised when one side would misread the other.
 pub const POD_PROTOCOL_VERSION: u32 = 1;
+/// The runner in an image, its entry point.
+pub const RUNNER_FILE: &str = "/usr/local/bin/runner";
 /// Where the image describes itself.
 pub const IMAGE_FILE: &str = "/etc/hybrid-cache/image.json";
 /// Where the request is.

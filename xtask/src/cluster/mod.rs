@@ -31,6 +31,8 @@ pub const PYTHON_CLAIM: &str = "uv-cache-pvc";
 pub const NIX_CLAIM: &str = "nix-store-pvc";
 /// ServiceAccount of a task's pod, as in manifests/rbac.yaml.
 pub const TASK_ACCOUNT: &str = "hybrid-cache-task";
+/// ServiceAccount of the container that Argo adds to a task's pod.
+pub const EXECUTOR_ACCOUNT: &str = "hybrid-cache-executor";
 /// ConfigMap with the certificates that this machine trusts.
 pub const CERTIFICATES: &str = "hybrid-cache-certificates";
 /// User and group of every container, and owner of the volumes' folders.

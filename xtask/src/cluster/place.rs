@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use hybrid_cache_driver::kube::{KubeConfig, KubeDriver, Resources};
+use hybrid_cache_driver::kube::{Argo, KubeConfig, KubeDriver, Resources};
 use hybrid_cache_driver::local::config::DEFAULT_MAX_AGE_S;
 use hybrid_cache_model::pod::NetworkSettings;
 use hybrid_cache_model::protocol::Identity;
 
 use super::api::ClusterApi;
 use super::state::StateFolder;
-use super::{CERTIFICATES, NAMESPACE, NIX_CLAIM, OWNER, PYTHON_CLAIM, TASK_ACCOUNT};
+use super::{CERTIFICATES, EXECUTOR_ACCOUNT, NAMESPACE, NIX_CLAIM, OWNER, PYTHON_CLAIM, TASK_ACCOUNT};
 use crate::checkout::Checkout;
 use crate::exit::Expected;
 use crate::tools::IndexSettings;
@@ -91,13 +91,6 @@ pub async fn config(checkout: &Checkout) -> Result<KubeConfig> {
 
 /// The same for an image and a network that are known already.
 pub fn config_of(image: String, network: NetworkSettings) -> KubeConfig {
-    let resources = |cpu: [&str; 2], memory: [&str; 2], disk: &str| Resources {
-        cpu_request: cpu[0].to_owned(),
-        cpu_limit: cpu[1].to_owned(),
-        memory_request: memory[0].to_owned(),
-        memory_limit: memory[1].to_owned(),
-        disk_limit: disk.to_owned(),
-    };
     KubeConfig {
         namespace: NAMESPACE.to_owned(),
         image,
@@ -115,6 +108,29 @@ pub fn config_of(image: String, network: NetworkSettings) -> KubeConfig {
         ttl_s: TTL_S,
         start_s: START_S,
         task_variables: Vec::new(),
+        argo: None,
+    }
+}
+
+/// Requests and limits.
+fn resources(cpu: [&str; 2], memory: [&str; 2], disk: &str) -> Resources {
+    Resources {
+        cpu_request: cpu[0].to_owned(),
+        cpu_limit: cpu[1].to_owned(),
+        memory_request: memory[0].to_owned(),
+        memory_limit: memory[1].to_owned(),
+        disk_limit: disk.to_owned(),
+    }
+}
+
+/// What a driver is told that runs tasks as Workflows.
+pub fn with_argo(config: KubeConfig) -> KubeConfig {
+    KubeConfig {
+        argo: Some(Argo {
+            executor_account: EXECUTOR_ACCOUNT.to_owned(),
+            executor_resources: resources(["10m", "1"], ["32Mi", "256Mi"], "512Mi"),
+        }),
+        ..config
     }
 }
 

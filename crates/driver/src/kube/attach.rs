@@ -5,12 +5,11 @@ use std::time::Instant;
 
 use hybrid_cache_model::pod::PodRequest;
 use hybrid_cache_model::{Failure, FailureKind, Task, TaskSpec};
-use k8s_openapi::api::batch::v1::Job;
-use kube::ResourceExt;
 
 use super::flow::{Beginning, Flow, Found};
 use super::names::{self, Attempt};
 use super::request::{Form, TASK_KEY};
+use super::workload::Workload;
 use super::{Answer, Entry, Shared};
 use crate::{Epoch, SubmitOptions};
 
@@ -45,37 +44,44 @@ pub async fn run(shared: Arc<Shared>, id: String, entry: Entry) {
     entry.settled.send_replace(Answer::of(&outcome));
 }
 
-/// True where the cluster has Jobs of that task.
+/// True where the cluster has workloads of that task.
 ///
 /// # Errors
 /// The cluster does not answer.
 pub async fn is_there(shared: &Shared, id: &str) -> Result<bool, Failure> {
-    Ok(!shared.cluster.jobs_of(id).await?.is_empty())
+    Ok(!shared.cluster.workloads_of(id).await?.is_empty())
 }
 
 async fn find(shared: &Shared, id: &str) -> Result<Option<Known>, Failure> {
     if names::check(id).is_err() {
         return Ok(None);
     }
-    let jobs = shared.cluster.jobs_of(id).await?;
-    let latest = jobs.into_iter().filter_map(|job| Some((attempt_of(id, &job)?, job)));
-    let Some((attempt, job)) = latest.max_by_key(|(attempt, _)| *attempt) else {
+    let workloads = shared.cluster.workloads_of(id).await?;
+    let attempt = |workload: &Workload| {
+        Attempt::ALL
+            .into_iter()
+            .find(|attempt| attempt.job(id) == workload.name())
+    };
+    let latest = workloads
+        .into_iter()
+        .filter_map(|found| Some((attempt(&found)?, found)));
+    let Some((attempt, workload)) = latest.max_by_key(|(attempt, _)| *attempt) else {
         return Ok(None);
     };
-    let name = job.name_any();
-    let data = shared.cluster.secret(&name).await?;
+    let name = workload.name();
+    let data = shared.cluster.secret(name).await?;
     let request: PodRequest = data
         .get(TASK_KEY)
         .and_then(|text| serde_json::from_slice(text).ok())
         .ok_or_else(|| {
-            let message = format!("the Secret {name} does not hold the request of its Job any more");
+            let message = format!("the Secret {name} does not hold the request of its task any more");
             Failure::new(FailureKind::Cluster, message).hint("run the task again")
         })?;
     let task = request
         .task
         .check()
         .map_err(|error| Failure::new(FailureKind::InvalidTask, error.to_string()))?;
-    let epoch = job.annotations().get(names::EPOCH);
+    let epoch = workload.annotation(names::EPOCH);
     let options = SubmitOptions {
         id: Some(id.to_owned()),
         epoch: epoch.map_or(Epoch::Standing, |epoch| Epoch::Fresh(epoch.clone())),
@@ -84,17 +90,12 @@ async fn find(shared: &Shared, id: &str) -> Result<Option<Known>, Failure> {
     };
     Ok(Some(Known {
         found: Box::new(Found {
-            form: Form::of(&job),
-            job,
+            form: Form::of(&workload),
+            workload,
             attempt,
         }),
         spec: request.task,
         task,
         options,
     }))
-}
-
-fn attempt_of(id: &str, job: &Job) -> Option<Attempt> {
-    let name = job.name_any();
-    Attempt::ALL.into_iter().find(|attempt| attempt.job(id) == name)
 }

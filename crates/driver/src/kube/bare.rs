@@ -7,7 +7,7 @@ use k8s_openapi::api::batch::v1::Job;
 use tokio::sync::watch;
 
 use super::names::{self, Component};
-use super::render::{self, TaskJob};
+use super::render::{self, TaskPod};
 use super::request::{self, BySecret, Delivery, Form, Freshness, Needs};
 use super::task::Bounds;
 use super::{KubeDriver, job, trailer};
@@ -40,7 +40,7 @@ impl KubeDriver {
         };
         let job = bare(render::task_job(
             &shared.config,
-            &TaskJob {
+            &TaskPod {
                 id: &id,
                 name: &id,
                 form: Form::Warm,
@@ -49,10 +49,10 @@ impl KubeDriver {
                 epoch,
                 time_ms: options.limits.time_ms,
                 prepare_ms: options.prepare_ms,
-                token: &trailer::token(),
+                token: Some(&trailer::token()),
             },
         ));
-        let (mut running, _) = job::make(shared, &secret, &job).await?;
+        let (mut running, _) = job::make(shared, &secret, &job.into()).await?;
         let start = Duration::from_secs(shared.config.start_s);
         let bounds = Bounds {
             start,
@@ -94,7 +94,7 @@ mod tests {
         };
         let warm = render::task_job(
             &config(),
-            &TaskJob {
+            &TaskPod {
                 id: "bare-a",
                 name: "bare-a",
                 form: Form::Warm,
@@ -103,7 +103,7 @@ mod tests {
                 epoch: Some("epoch-a"),
                 time_ms: 1,
                 prepare_ms: 1,
-                token: "token",
+                token: Some("token"),
             },
         );
         let mut bared = bare(warm.clone());

@@ -42,6 +42,18 @@ pub struct KubeConfig {
     pub start_s: u64,
     /// Variables for the user's program.
     pub task_variables: Vec<(String, String)>,
+    /// Tasks run as Workflows of Argo; absent: as Jobs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub argo: Option<Argo>,
+}
+
+/// What running tasks as Workflows takes beside the rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Argo {
+    /// ServiceAccount of the container that Argo adds to a pod: it may create and patch WorkflowTaskResults.
+    pub executor_account: String,
+    /// What each container that Argo adds may take.
+    pub executor_resources: Resources,
 }
 
 /// Requests and limits of one container, in Kubernetes' own notation (`500m`, `1Gi`).
@@ -65,7 +77,9 @@ impl KubeConfig {
     /// # Errors
     /// A quantity that is none.
     pub(super) fn check(&self) -> Result<(), Failure> {
-        for (whose, resources) in [("task", &self.task_resources), ("prepare", &self.prepare_resources)] {
+        let executor = self.argo.as_ref().map(|argo| ("executor", &argo.executor_resources));
+        let ours = [("task", &self.task_resources), ("prepare", &self.prepare_resources)];
+        for (whose, resources) in ours.into_iter().chain(executor) {
             let all = [
                 ("CPU request", &resources.cpu_request),
                 ("CPU limit", &resources.cpu_limit),
@@ -117,6 +131,19 @@ pub(super) mod tests {
             ttl_s: 600,
             start_s: 120,
             task_variables: vec![("TZ".to_owned(), "UTC".to_owned())],
+            argo: None,
+        }
+    }
+
+    /// The same, for Workflows.
+    pub fn argo() -> KubeConfig {
+        let config = config();
+        KubeConfig {
+            argo: Some(Argo {
+                executor_account: "executor".to_owned(),
+                executor_resources: config.task_resources.clone(),
+            }),
+            ..config
         }
     }
 }

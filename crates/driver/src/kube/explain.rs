@@ -5,10 +5,13 @@ use hybrid_cache_model::{Failure, FailureKind};
 use serde::de::DeserializeOwned;
 
 use super::quantity;
-use super::sight::{ContainerSight, Ended, JobSight, PodSight, Sight};
+use super::sight::{ContainerSight, Ended, NO_POD, PodSight, Sight, WorkloadState};
+use super::workload::Kind;
 
 /// States of a waiting container that do not heal by waiting.
 const IMAGE_HOPELESS: [&str; 3] = ["InvalidImageName", "ErrImageNeverPull", "ImagePullBackOff"];
+/// States of a waiting container whose turn is yet to come.
+const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 /// What a registry says when asking again would not help.
 const IMAGE_REFUSED: [&str; 7] = [
     "not found",
@@ -24,12 +27,12 @@ const IMAGE_REFUSED: [&str; 7] = [
 pub fn hopeless(sight: &Sight) -> Option<Failure> {
     refused(sight)
         .or_else(|| sight.pod.as_ref().and_then(|pod| pod_hopeless(pod, sight)))
-        .or_else(|| job_ended(sight))
+        .or_else(|| workload_ended(sight))
 }
 
 /// A quota or an admission rule that no waiting changes.
 fn refused(sight: &Sight) -> Option<Failure> {
-    let said = sight.warning("FailedCreate").filter(|_| sight.pod.is_none())?;
+    let said = sight.warning(NO_POD).filter(|_| sight.pod.is_none())?;
     if quota_is_full_for_now(said) || !is_refusal(said) {
         return None;
     }
@@ -91,6 +94,7 @@ fn pod_hopeless(pod: &PodSight, sight: &Sight) -> Option<Failure> {
         ContainerSight::Waiting { reason, message } => waiting(reason, message),
         _ => None,
     });
+    let waiting = waiting.or_else(|| pod.init.ended().filter(|ended| ended.code != 0).map(ahead_failed));
     waiting.or_else(|| taken_away(pod, sight))
 }
 
@@ -129,9 +133,16 @@ fn image_pull(reason: &str, message: &str) -> Failure {
     )
 }
 
+/// The container ahead of the others is not the task's: none of them starts any more.
+fn ahead_failed(ended: &Ended) -> Failure {
+    let (code, said) = (ended.code, &ended.message);
+    let message = format!("Argo's container ahead of the task's ended with code {code}: {said}");
+    Failure::new(FailureKind::Sandbox, message).hint("its log says why: `kubectl logs POD -c init`")
+}
+
 /// The pod is being ended by somebody else than the task.
 fn taken_away(pod: &PodSight, sight: &Sight) -> Option<Failure> {
-    if let JobSight::Failed { reason, message } = &sight.job
+    if let WorkloadState::Failed { reason, message } = &sight.workload
         && reason == "DeadlineExceeded"
     {
         return Some(Failure::new(
@@ -140,6 +151,11 @@ fn taken_away(pod: &PodSight, sight: &Sight) -> Option<Failure> {
         ));
     }
     let failed = pod.phase == "Failed";
+    if failed && pod.reason == "DeadlineExceeded" {
+        // A Workflow hands its deadline on to its pod.
+        let message = format!("the pod ran out of its time: {}", pod.message);
+        return Some(Failure::new(FailureKind::Deadline, message));
+    }
     let evicted = |reason: &str, message: &str| {
         let why = [reason, message].into_iter().find(|text| text.contains(' '));
         let why = why.map_or_else(|| reason.to_owned(), str::to_owned);
@@ -168,21 +184,23 @@ fn taken_away(pod: &PodSight, sight: &Sight) -> Option<Failure> {
     None
 }
 
-/// The Job has come to its end, and its pod cannot say how.
-fn job_ended(sight: &Sight) -> Option<Failure> {
-    match &sight.job {
-        JobSight::Gone if sight.pod.is_none() => {
-            Some(Failure::new(FailureKind::Evicted, "somebody deleted the Job of the task").hint("run it again"))
-        }
-        JobSight::Failed { reason, .. } if reason == "DeadlineExceeded" && sight.asked => Some(not_started(sight)),
-        JobSight::Failed { reason, message } if sight.asked => {
-            let message = format!("the Job has failed, and its pod is gone ({reason}): {message}");
+/// The workload has come to its end, and its pod cannot say how.
+fn workload_ended(sight: &Sight) -> Option<Failure> {
+    let kind = sight.kind.name();
+    match &sight.workload {
+        WorkloadState::Gone if sight.pod.is_none() => {
+            let message = format!("somebody deleted the {kind} of the task");
             Some(Failure::new(FailureKind::Evicted, message).hint("run it again"))
         }
-        JobSight::Complete if sight.asked => Some(
+        WorkloadState::Failed { reason, .. } if reason == "DeadlineExceeded" && sight.asked => Some(not_started(sight)),
+        WorkloadState::Failed { reason, message } if sight.asked => {
+            let message = format!("the {kind} has failed, and its pod is gone ({reason}): {message}");
+            Some(Failure::new(FailureKind::Evicted, message).hint("run it again"))
+        }
+        WorkloadState::Complete if sight.asked => Some(
             Failure::new(
                 FailureKind::Evicted,
-                "the Job has ended, and its pod is gone with what it left",
+                format!("the {kind} has ended, and its pod is gone with what it left"),
             )
             .hint("run it again; ask for outcomes before the cluster clears pods away"),
         ),
@@ -193,13 +211,9 @@ fn job_ended(sight: &Sight) -> Option<Failure> {
 /// Why a task has not started in the time it had for that.
 pub fn not_started(sight: &Sight) -> Failure {
     let Some(pod) = &sight.pod else {
-        return match sight.warning("FailedCreate") {
+        return match sight.warning(NO_POD) {
             Some(said) => refusal(said),
-            None => Failure::new(
-                FailureKind::Cluster,
-                "the cluster has not made a pod for the task's Job in time",
-            )
-            .hint("is the controller manager up? see `kubectl get pods -n kube-system`"),
+            None => no_pod(sight.kind),
         };
     };
     if let Some(said) = &pod.unschedulable {
@@ -217,7 +231,7 @@ pub fn not_started(sight: &Sight) -> Failure {
             ContainerSight::Waiting { reason, message } if reason.contains("Image") => {
                 return image_pull(reason, message);
             }
-            ContainerSight::Waiting { reason, message } if reason != "ContainerCreating" => {
+            ContainerSight::Waiting { reason, message } if !STARTING.contains(&reason.as_str()) => {
                 let message = format!("the container does not start ({reason}): {message}");
                 return Failure::new(FailureKind::Sandbox, message);
             }
@@ -234,6 +248,19 @@ pub fn not_started(sight: &Sight) -> Failure {
         format!("the pod has not started in time on {node}{last}"),
     )
     .hint("see `kubectl describe pod` and the node's kubelet")
+}
+
+/// Nobody has made a pod, and nobody has said why.
+fn no_pod(kind: Kind) -> Failure {
+    let name = kind.name();
+    let message = format!("the cluster has not made a pod for the task's {name} in time");
+    Failure::new(FailureKind::Cluster, message).hint(match kind {
+        Kind::Job => "is the controller manager up? see `kubectl get pods -n kube-system`",
+        Kind::Workflow => {
+            "is Argo's controller up, and does it look after this namespace? see `kubectl get pods -A -l \
+             app=workflow-controller`"
+        }
+    })
 }
 
 fn unschedulable(said: &str) -> Failure {

@@ -59,7 +59,7 @@ fn job(mut sight: Sight, reason: &str) -> Sight {
     let job = json!({"metadata": {}, "status": {"conditions": [
         {"type": "Failed", "status": "True", "reason": reason, "message": "Job was active longer than specified deadline"},
     ]}});
-    sight.see_job(&serde_json::from_value::<Job>(job).unwrap());
+    sight.see_workload(&serde_json::from_value::<Job>(job).unwrap());
     sight
 }
 
@@ -239,7 +239,7 @@ fn a_pod_that_somebody_deleted_says_so_whether_it_is_going_or_gone() {
     deleted.lose_pod("task-a-x7k2q");
     check(hopeless(&deleted), FailureKind::Evicted, &["somebody deleted the pod"]);
     let mut gone = Sight::default();
-    gone.lose_job();
+    gone.lose_workload();
     check(hopeless(&gone), FailureKind::Evicted, &["somebody deleted the Job"]);
 }
 

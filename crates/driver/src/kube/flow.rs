@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::outcome::Output;
 use hybrid_cache_model::protocol::RunReport;
 use hybrid_cache_model::{CachePolicy, End, Failure, FailureKind, Outcome, Phase, Task, TaskSpec, Timeline};
-use k8s_openapi::api::batch::v1::Job;
 use tokio::sync::{oneshot, watch};
 
 use super::job::{self, CancelFlag, Running};
 use super::logs::{Source, Tail};
 use super::names::{Attempt, Component};
-use super::render::{self, TaskJob};
+use super::render::{self, TaskPod};
 use super::request::{self, BySecret, Delivery, Form, Freshness, Needs};
 use super::sight::{Ended, PodSight, Sight};
 use super::task::{self, Bounds, Preparation, Step};
 use super::timeline::{self, Marks};
 use super::warm::Request;
+use super::workload::Workload;
 use super::{Answer, Shared, explain, trailer};
 use crate::log::LogWriter;
 use crate::{Epoch, SubmitOptions};
@@ -47,7 +47,7 @@ pub struct Flow {
     pub clock: Instant,
 }
 
-/// How a task comes to its first Job.
+/// How a task comes to its first workload.
 pub enum Beginning {
     /// By making it; the sender is told when the cluster has it, or why it has not.
     Make(oneshot::Sender<Result<(), Failure>>),
@@ -55,11 +55,11 @@ pub enum Beginning {
     Found(Box<Found>),
 }
 
-/// A Job that another process has made.
+/// A workload that another process has made.
 pub struct Found {
     /// It.
-    pub job: Job,
-    /// Which of the task's Jobs it is.
+    pub workload: Workload,
+    /// Which of the task's workloads it is.
     pub attempt: Attempt,
     /// The form of its pod.
     pub form: Form,
@@ -67,7 +67,7 @@ pub struct Found {
 
 /// What one attempt came to.
 pub struct Ran {
-    /// Its Job.
+    /// Its workload.
     pub running: Running,
     /// The form of its pod.
     pub form: Form,
@@ -176,7 +176,7 @@ impl Flow {
             ..Marks::default()
         };
         let (mut running, form) = match beginning {
-            Some(Beginning::Found(found)) => (job::take_up(&self.shared, &found.job), form),
+            Some(Beginning::Found(found)) => (job::take_up(&self.shared, &found.workload), form),
             Some(Beginning::Make(made)) => {
                 let result = self.make(attempt, form).await;
                 let told = result.as_ref().map(|_| ()).map_err(|stop| stop.failure());
@@ -230,7 +230,9 @@ impl Flow {
             Epoch::Standing => None,
             Epoch::Fresh(epoch) => Some(epoch.as_str()),
         };
-        let job = TaskJob {
+        // Argo starts the runner as a child of its own program, whose variables user code could read: no token is safe there.
+        let token = config.argo.is_none().then(trailer::token);
+        let pod = TaskPod {
             id: &self.id,
             name: &name,
             form,
@@ -239,12 +241,13 @@ impl Flow {
             epoch,
             time_ms: options.limits.time_ms,
             prepare_ms: options.prepare_ms,
-            token: &trailer::token(),
+            token: token.as_deref(),
         };
-        let job = render::task_job(config, &job);
-        let (running, job) = job::make(&self.shared, &secret, &job).await.map_err(Stop::Failed)?;
+        let workload = render::task(config, &pod);
+        let made = job::make(&self.shared, &secret, &workload).await;
+        let (running, workload) = made.map_err(Stop::Failed)?;
         // Where it was there already, it may be of the other form.
-        Ok((running, Form::of(&job)))
+        Ok((running, Form::of(&workload)))
     }
 
     /// Reads what the container left, waits for the last of its output, and lays the attempt on the timeline.
@@ -304,13 +307,14 @@ impl Flow {
         }
     }
 
-    /// How the log of a pod of this Job is followed.
+    /// How the log of a pod of this workload is followed.
     fn source(&self, running: &Running) -> impl Fn(&str) -> Source + use<> {
         let (shared, log, early) = (Arc::clone(&self.shared), Arc::clone(&self.log), running.early.clone());
-        let token = running.token.clone();
+        let (kind, token) = (running.kind, running.token.clone());
         move |pod| Source {
             cluster: Arc::clone(&shared.cluster),
             splitting: Arc::clone(&shared.splitting),
+            kind,
             pod: pod.to_owned(),
             log: Arc::clone(&log),
             token: token.clone(),
@@ -351,7 +355,7 @@ impl Flow {
     }
 }
 
-/// Why there is no Job to wait for.
+/// Why there is no workload to wait for.
 pub enum Stop {
     /// Somebody cancelled the task first.
     Cancelled,

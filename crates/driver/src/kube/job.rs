@@ -1,21 +1,21 @@
-//! One Job from its making to the end of its container: made, watched, ended early where somebody wants that.
+//! One workload from its making to the end of its container: made, watched, ended early where somebody wants that.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::Failure;
-use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Secret;
 use tokio::sync::watch;
 
 use super::sight::{Ended, Sight};
 use super::task::{self, Bounds, Step, Will};
 use super::watch::Following;
+use super::workload::{Kind, Workload};
 use super::{Shared, names};
 
 /// How long a cancelled task may take to end by itself: the pod's grace, and time for the kubelet to say so.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(20);
-/// After a Job's end: how long the watch of its pod may lag behind before the pod is asked for.
+/// After a workload's end: how long the watch of its pod may lag behind before the pod is asked for.
 const LAG: Duration = Duration::from_millis(500);
 
 /// Whether the task is cancelled.
@@ -28,11 +28,13 @@ async fn cancelled(flag: &mut CancelFlag) {
     }
 }
 
-/// A Job that is there, being followed.
+/// A workload that is there, being followed.
 pub struct Running {
     shared: Arc<Shared>,
     /// What the watches show of it.
     pub following: Following,
+    /// What it is.
+    pub kind: Kind,
     name: String,
     since: Instant,
     cancelled: Option<Duration>,
@@ -42,15 +44,14 @@ pub struct Running {
     pub token: Option<String>,
 }
 
-/// Makes a Job and its Secret, and binds them behind the caller's back. The Job may have been there already; it is
+/// Makes a workload and its Secret, and binds them behind the caller's back. It may have been there already; it is
 /// returned as it is in the cluster.
 ///
 /// # Errors
 /// The cluster refuses, or does not answer.
-pub async fn make(shared: &Arc<Shared>, secret: &Secret, job: &Job) -> Result<(Running, Job), Failure> {
-    let name = job.metadata.name.clone().unwrap_or_default();
-    let following = shared.registry.follow(&name);
-    let made = shared.cluster.create(secret, job).await?;
+pub async fn make(shared: &Arc<Shared>, secret: &Secret, workload: &Workload) -> Result<(Running, Workload), Failure> {
+    let following = shared.registry.follow(workload.kind(), workload.name());
+    let made = shared.cluster.create(secret, workload).await?;
     let (cluster, owned) = (Arc::clone(shared), made.clone());
     tokio::spawn(async move {
         // A Secret that stays unbound is swept later.
@@ -59,23 +60,21 @@ pub async fn make(shared: &Arc<Shared>, secret: &Secret, job: &Job) -> Result<(R
     Ok((Running::new(shared, following, &made), made))
 }
 
-/// Takes up a Job that another process has made.
-pub fn take_up(shared: &Arc<Shared>, job: &Job) -> Running {
-    let name = job.metadata.name.clone().unwrap_or_default();
-    let following = shared.registry.follow(&name);
-    following.see(|sight| sight.see_job(job));
-    Running::new(shared, following, job)
+/// Takes up a workload that another process has made.
+pub fn take_up(shared: &Arc<Shared>, workload: &Workload) -> Running {
+    let following = shared.registry.follow(workload.kind(), workload.name());
+    following.see(|sight| sight.see_workload(workload));
+    Running::new(shared, following, workload)
 }
 
 impl Running {
-    fn new(shared: &Arc<Shared>, following: Following, job: &Job) -> Running {
-        let metadata = &job.metadata;
-        let token = metadata.annotations.as_ref().and_then(|all| all.get(names::TRAILER));
+    fn new(shared: &Arc<Shared>, following: Following, workload: &Workload) -> Running {
         Running {
             shared: Arc::clone(shared),
             following,
-            name: metadata.name.clone().unwrap_or_default(),
-            token: token.cloned(),
+            kind: workload.kind(),
+            name: workload.name().to_owned(),
+            token: workload.annotation(names::TRAILER).cloned(),
             since: Instant::now(),
             cancelled: None,
             early: watch::Sender::new(None),
@@ -92,7 +91,7 @@ impl Running {
     /// # Errors
     /// The cluster does not answer.
     pub async fn ask(&self) -> Result<(), Failure> {
-        let pods = self.shared.cluster.pods(&self.name).await?;
+        let pods = self.shared.cluster.pods(self.kind, &self.name).await?;
         self.following.see(|sight| {
             pods.iter().for_each(|pod| sight.see_pod(pod, Instant::now()));
         });
@@ -138,8 +137,8 @@ impl Running {
                 _ = early.changed() => {}
                 () = cancelled(cancel), if self.cancelled.is_none() => {
                     self.cancelled = Some(self.since.elapsed());
-                    let (shared, name) = (Arc::clone(&self.shared), self.name.clone());
-                    tokio::spawn(async move { delete(&shared, &name, pod_name(&sight)).await });
+                    let (shared, kind, name) = (Arc::clone(&self.shared), self.kind, self.name.clone());
+                    tokio::spawn(async move { delete(&shared, kind, &name, pod_name(&sight)).await });
                 }
                 () = tokio::time::sleep(bounds.next(self.since.elapsed())) => {}
             }
@@ -166,8 +165,8 @@ impl Running {
     /// Keeps what has not ended by itself from beginning later; leaves the rest for people to look at. It is waited for:
     /// the process may end as soon as it has the outcome.
     async fn clear_away(&self, sight: &Sight) {
-        if !sight.is_over() && !sight.job.has_ended() {
-            delete(&self.shared, &self.name, pod_name(sight)).await;
+        if !sight.is_over() && !sight.workload.has_ended() {
+            delete(&self.shared, self.kind, &self.name, pod_name(sight)).await;
         }
     }
 }
@@ -176,14 +175,14 @@ fn pod_name(sight: &Sight) -> Option<String> {
     sight.pod.as_ref().map(|pod| pod.name.clone())
 }
 
-/// Deletes a Job, and its pod rather now than when the garbage collector comes to it.
-async fn delete(shared: &Shared, job: &str, pod: Option<String>) {
+/// Deletes a workload, and its pod rather now than when the garbage collector comes to it.
+async fn delete(shared: &Shared, kind: Kind, name: &str, pod: Option<String>) {
     let pod = async {
         match &pod {
             Some(pod) => shared.cluster.delete_pod(pod).await,
             None => Ok(()),
         }
     };
-    // Where the cluster does not answer, the Job's own deadline ends it.
-    let _ = tokio::join!(shared.cluster.delete_job(job), pod);
+    // Where the cluster does not answer, the workload's own deadline ends it.
+    let _ = tokio::join!(shared.cluster.delete(kind, name), pod);
 }

@@ -19,11 +19,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::cluster::Cluster;
-use super::lane::Lane;
+use super::lane::{Lane, Sieve};
 use super::names::TASK_CONTAINER;
 use super::retry::{ANSWER, PATIENCE};
 use super::sight::Ended;
-use super::trailer::Scanner;
+use super::workload::Kind;
 use crate::log::{LogWriter, Stream};
 
 /// How long the last output may take after the container's end, while the cluster answers.
@@ -78,6 +78,8 @@ pub struct Source {
     pub cluster: Arc<Cluster>,
     /// Whether it tells the streams apart.
     pub splitting: Arc<Splitting>,
+    /// What carries the pod.
+    pub kind: Kind,
     /// The pod.
     pub pod: String,
     /// The task's own log.
@@ -144,7 +146,7 @@ struct Position {
     read: u64,
     /// Bytes of the task.
     passed: u64,
-    scanner: Scanner,
+    sieve: Sieve,
 }
 
 impl Follower {
@@ -166,10 +168,10 @@ impl Follower {
         let mut position = Position {
             read: 0,
             passed: 0,
-            scanner: Scanner::new(self.source.token.as_deref()),
+            sieve: Sieve::of(lane, self.source.kind, self.source.token.as_deref()),
         };
         self.to_its_end(lane, &mut position).await?;
-        let held = position.scanner.finish();
+        let held = position.sieve.finish();
         self.pass(lane, &held, &mut position);
         Ok(())
     }
@@ -267,7 +269,7 @@ impl Follower {
             let news = &buffer[skipped..count];
             got.read += news.len() as u64;
             let mut passed = Vec::new();
-            let report = got.scanner.take(news, &mut passed);
+            let report = got.sieve.take(news, &mut passed);
             self.pass(lane, &passed, got);
             if let Some(report) = report {
                 self.tell(report);

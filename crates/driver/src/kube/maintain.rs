@@ -84,7 +84,7 @@ async fn ask(shared: &Arc<Shared>, epoch: &Epoch, question: PodQuestion) -> Resu
     let data = request::question(&shared.config, question, deadline_ms)?;
     let secret = render::secret(Component::Maintenance, &name, &name, data);
     let job = render::maintenance_job(&shared.config, &name, epoch, whole, limit.as_secs());
-    let (mut running, _) = job::make(shared, &secret, &job).await?;
+    let (mut running, _) = job::make(shared, &secret, &job.into()).await?;
     let start = Duration::from_secs(shared.config.start_s);
     let bounds = Bounds {
         start,

@@ -1,4 +1,4 @@
-//! Runs tasks on a Kubernetes cluster: a Job for each, watched, never polled.
+//! Runs tasks on a Kubernetes cluster: a Job for each, or a Workflow of Argo; watched, never polled.
 //!
 //! ```text
 //! submit ── Secret, Job ──► API server          watches (Jobs, pods, warnings), shared by all tasks
@@ -11,7 +11,7 @@
 //! ```
 //!
 //! The client's user needs in its namespace: Jobs (create, get, list, watch, delete), pods (list, watch, delete), their
-//! logs (get), Secrets (create, get, list, patch, delete) and events (list, watch).
+//! logs (get), Secrets (create, get, list, patch, delete) and events (list, watch); for Argo, Workflows as Jobs.
 
 mod attach;
 mod bare;
@@ -25,6 +25,7 @@ mod lane;
 mod logs;
 mod maintain;
 mod names;
+mod noise;
 mod quantity;
 mod render;
 mod request;
@@ -38,6 +39,8 @@ mod trailer;
 mod volumes;
 mod warm;
 mod watch;
+mod workflow;
+mod workload;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,7 +50,7 @@ use async_trait::async_trait;
 use hybrid_cache_model::{Failure, FailureKind, Outcome, Phase, TaskSpec};
 use tokio::sync::{oneshot, watch as state};
 
-pub use config::{KubeConfig, Resources};
+pub use config::{Argo, KubeConfig, Resources};
 pub use connect::Reach;
 
 use self::cluster::Cluster;
@@ -55,7 +58,9 @@ use self::flow::{Beginning, Flow};
 use crate::log::{LogReader, LogWriter};
 use crate::{Driver, DriverError, Epoch, SubmitOptions, Ticket};
 
-const NAME: &str = "kube";
+/// The driver's name where tasks are Jobs, and where they are Workflows.
+const KUBE: &str = "kube";
+const ARGO: &str = "argo";
 
 /// Runs tasks on a cluster.
 pub struct KubeDriver {
@@ -128,10 +133,10 @@ impl KubeDriver {
     /// The configuration makes no sense, or the cluster does not answer.
     pub async fn open(client: kube::Client, config: KubeConfig) -> Result<KubeDriver, DriverError> {
         config.check()?;
-        let cluster = Arc::new(Cluster::new(client, &config.namespace));
+        let cluster = Arc::new(Cluster::new(client, &config.namespace, config.argo.is_some()));
         cluster.check().await?;
         let registry = Arc::default();
-        let watches = watch::Watches::start(&cluster.client, &config.namespace, &registry);
+        let watches = watch::Watches::start(&cluster, &registry);
         let shared = Arc::new(Shared {
             config,
             cluster,
@@ -156,7 +161,7 @@ impl KubeDriver {
         let clock = Instant::now();
         let task = spec.check()?;
         let Some(entry) = self.enter(&id) else {
-            return Ok(ticket(&id));
+            return Ok(self.ticket(&id));
         };
         let flow = Flow {
             shared: Arc::clone(&self.shared),
@@ -182,7 +187,19 @@ impl KubeDriver {
             self.tasks().remove(&id);
             return Err(failure.into());
         }
-        Ok(ticket(&id))
+        Ok(self.ticket(&id))
+    }
+
+    /// Its tickets carry the kind of workload. One whose tasks are Workflows still finds those that were Jobs before.
+    fn is_ours(&self, ticket: &Ticket) -> bool {
+        ticket.driver == KUBE || ticket.driver == self.name()
+    }
+
+    fn ticket(&self, id: &str) -> Ticket {
+        Ticket {
+            driver: self.name().to_owned(),
+            id: id.to_owned(),
+        }
     }
 
     /// A new entry, unless there is one.
@@ -198,7 +215,7 @@ impl KubeDriver {
 
     /// What is known of a task; one that this process does not know is looked for in the cluster.
     fn find<T>(&self, ticket: &Ticket, pick: impl FnOnce(&Running) -> T) -> Result<T, DriverError> {
-        if ticket.driver != NAME {
+        if !self.is_ours(ticket) {
             return Err(DriverError::UnknownTicket(ticket.clone()));
         }
         if let Some(entry) = self.enter(&ticket.id) {
@@ -230,13 +247,6 @@ impl KubeDriver {
     }
 }
 
-fn ticket(id: &str) -> Ticket {
-    Ticket {
-        driver: NAME.to_owned(),
-        id: id.to_owned(),
-    }
-}
-
 fn channels() -> (Running, Entry) {
     let (ended_sender, ended) = state::channel(Answer::Pending);
     let (settled_sender, settled) = state::channel(Answer::Pending);
@@ -265,7 +275,10 @@ fn channels() -> (Running, Entry) {
 #[async_trait]
 impl Driver for KubeDriver {
     fn name(&self) -> &'static str {
-        NAME
+        match self.shared.config.argo {
+            Some(_) => ARGO,
+            None => KUBE,
+        }
     }
 
     async fn submit(&self, spec: &TaskSpec, options: &SubmitOptions) -> Result<Ticket, DriverError> {
@@ -276,7 +289,7 @@ impl Driver for KubeDriver {
         spec.check()?;
         // Whoever submitted it, in this process or an earlier one.
         if self.tasks().contains_key(id) || attach::is_there(&self.shared, id).await? {
-            return Ok(ticket(id));
+            return Ok(self.ticket(id));
         }
         self.begin(id.clone(), spec, options).await
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use hybrid_cache_model::{Failure, FailureKind};
+use k8s_openapi::api::core::v1::Pod;
 
 /// Label whose value is [`MANAGER`] on everything this driver makes.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
@@ -23,6 +24,8 @@ pub const EPOCH: &str = "hybrid-cache.dev/epoch";
 pub const TRAILER: &str = "hybrid-cache.dev/trailer";
 /// Label of a pod of a Job, set by Kubernetes.
 pub const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+/// Label of a pod of a Workflow, set by Argo.
+pub const WORKFLOW_NAME: &str = "workflows.argoproj.io/workflow";
 /// Container that runs the task (or, in a maintenance pod, the question).
 pub const TASK_CONTAINER: &str = "task";
 /// Container that prepares.
@@ -89,6 +92,12 @@ impl Attempt {
             Attempt::Stale => format!("{id}-s"),
         }
     }
+}
+
+/// The workload that a pod belongs to, as its controller says.
+pub fn workload_of(pod: &Pod) -> Option<&String> {
+    let labels = pod.metadata.labels.as_ref()?;
+    labels.get(JOB_NAME).or_else(|| labels.get(WORKFLOW_NAME))
 }
 
 /// The Job that a pod of this name belongs to: Kubernetes appends a dash and five characters.

@@ -1,4 +1,4 @@
-//! A task as a Job: pure rendering into Kubernetes' types, without IO. The snapshots beside it are the documentation.
+//! A task as a Job, or as the pod of a Workflow: pure rendering into Kubernetes' types, without IO. The snapshots beside it are the documentation.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,14 @@ use k8s_openapi::api::core::v1::{
     SeccompProfile, Secret, SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::config::{KubeConfig, Resources};
 use super::names::{self, Component, PREPARE_CONTAINER, TASK_CONTAINER};
 use super::request::{Form, Needs, PREPARE_KEY, TASK_KEY};
 use super::volumes::{self, Access, Caches};
+use super::workflow;
+use super::workload::Workload;
 
 /// Seconds between SIGTERM and SIGKILL: the runner passes the signal on and reports within one.
 const GRACE_S: i64 = 5;
@@ -26,11 +28,11 @@ const MARGIN_S: u64 = 120;
 /// Kubernetes would set the whole limit aside.
 const DISK_REQUEST: &str = "16Mi";
 
-/// What a task's Job is made of.
-pub struct TaskJob<'a> {
+/// What a task's workload is made of.
+pub struct TaskPod<'a> {
     /// The ticket's id.
     pub id: &'a str,
-    /// The Job's name, and the Secret's.
+    /// The workload's name, and the Secret's.
     pub name: &'a str,
     /// Which form of pod.
     pub form: Form,
@@ -44,12 +46,26 @@ pub struct TaskJob<'a> {
     pub time_ms: u64,
     /// Milliseconds that preparing may take.
     pub prepare_ms: u64,
-    /// What the runner's report in the log is known by.
-    pub token: &'a str,
+    /// What the runner's report in the log is known by; none where it is not looked for.
+    pub token: Option<&'a str>,
 }
 
-/// The Job of a task.
-pub fn task_job(config: &KubeConfig, task: &TaskJob) -> Job {
+/// The workload of a task, of the configured kind.
+pub fn task(config: &KubeConfig, task: &TaskPod) -> Workload {
+    let (frame, pod) = task_pod(config, task);
+    match &config.argo {
+        Some(argo) => workflow::workflow(config, argo, frame, pod).into(),
+        None => job(config, frame, pod).into(),
+    }
+}
+
+/// The Job of a task, whatever kind is configured.
+pub fn task_job(config: &KubeConfig, task: &TaskPod) -> Job {
+    let (frame, pod) = task_pod(config, task);
+    job(config, frame, pod)
+}
+
+fn task_pod<'a>(config: &KubeConfig, task: &TaskPod<'a>) -> (Frame<'a>, PodSpec) {
     let caches = Caches {
         needs: task.needs,
         policy: task.cache,
@@ -75,11 +91,13 @@ pub fn task_job(config: &KubeConfig, task: &TaskJob) -> Job {
         pod.take_mounts(),
     )];
     // The variable is the runner's own: it hands on none to user code.
-    containers[0].env = Some(vec![EnvVar {
-        name: TRAILER_VARIABLE.to_owned(),
-        value: Some(task.token.to_owned()),
-        ..EnvVar::default()
-    }]);
+    containers[0].env = task.token.map(|token| {
+        vec![EnvVar {
+            name: TRAILER_VARIABLE.to_owned(),
+            value: Some(token.to_owned()),
+            ..EnvVar::default()
+        }]
+    });
     if task.form == Form::Prepared {
         pod.add(volumes::request("prepare-request", task.name, PREPARE_KEY));
         for part in volumes::caches(config, &caches, Access::Writable) {
@@ -98,10 +116,8 @@ pub fn task_job(config: &KubeConfig, task: &TaskJob) -> Job {
         Form::Warm => task.time_ms,
         Form::Prepared => task.time_ms.saturating_add(task.prepare_ms),
     };
-    let mut annotations = BTreeMap::from([
-        (names::FORM.to_owned(), task.form.name().to_owned()),
-        (names::TRAILER.to_owned(), task.token.to_owned()),
-    ]);
+    let mut annotations = BTreeMap::from([(names::FORM.to_owned(), task.form.name().to_owned())]);
+    annotations.extend(task.token.map(|token| (names::TRAILER.to_owned(), token.to_owned())));
     annotations.extend(task.epoch.map(|epoch| (names::EPOCH.to_owned(), epoch.to_owned())));
     let frame = Frame {
         name: task.name,
@@ -109,7 +125,7 @@ pub fn task_job(config: &KubeConfig, task: &TaskJob) -> Job {
         annotations,
         deadline_s: config.start_s.saturating_add(bound_ms / 1000).saturating_add(MARGIN_S),
     };
-    job(config, frame, containers, pod.volumes)
+    (frame, pod_spec(config, containers, pod.volumes))
 }
 
 /// The Job of a question about the volumes. `whole` mounts them from their roots, to make and delete epochs.
@@ -148,7 +164,7 @@ pub fn maintenance_job(config: &KubeConfig, name: &str, epoch: Option<&str>, who
             .collect(),
         deadline_s: config.start_s.saturating_add(limit_s).saturating_add(MARGIN_S),
     };
-    job(config, frame, containers, pod.volumes)
+    job(config, frame, pod_spec(config, containers, pod.volumes))
 }
 
 /// The Secret that a Job of the same name mounts.
@@ -163,19 +179,6 @@ pub fn secret(component: Component, id: &str, name: &str, data: BTreeMap<String,
         type_: Some("Opaque".to_owned()),
         data: Some(data),
         ..Secret::default()
-    }
-}
-
-/// Makes an object go when this Job goes.
-pub fn owner(job: &str, uid: &str) -> OwnerReference {
-    OwnerReference {
-        api_version: "batch/v1".to_owned(),
-        kind: "Job".to_owned(),
-        name: job.to_owned(),
-        uid: uid.to_owned(),
-        // Nobody waits for the Secret's end before the Job may go.
-        block_owner_deletion: Some(false),
-        controller: None,
     }
 }
 
@@ -205,15 +208,19 @@ impl Parts {
     }
 }
 
-/// What differs between Jobs beside their pods.
-struct Frame<'a> {
-    name: &'a str,
-    labels: BTreeMap<String, String>,
-    annotations: BTreeMap<String, String>,
-    deadline_s: u64,
+/// What differs between workloads beside their pods.
+pub struct Frame<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its labels, and its pod's.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations; not its pod's.
+    pub annotations: BTreeMap<String, String>,
+    /// Seconds after which Kubernetes ends it whatever it does.
+    pub deadline_s: u64,
 }
 
-fn job(config: &KubeConfig, frame: Frame, containers: Vec<Container>, volumes: Vec<Volume>) -> Job {
+fn job(config: &KubeConfig, frame: Frame, pod: PodSpec) -> Job {
     Job {
         metadata: ObjectMeta {
             name: Some(frame.name.to_owned()),
@@ -231,7 +238,7 @@ fn job(config: &KubeConfig, frame: Frame, containers: Vec<Container>, volumes: V
                     labels: Some(frame.labels),
                     ..ObjectMeta::default()
                 }),
-                spec: Some(pod(config, containers, volumes)),
+                spec: Some(pod),
             },
             ..JobSpec::default()
         }),
@@ -240,7 +247,7 @@ fn job(config: &KubeConfig, frame: Frame, containers: Vec<Container>, volumes: V
 }
 
 /// The pod around the containers, as Pod Security "restricted" demands it and somewhat stricter.
-fn pod(config: &KubeConfig, containers: Vec<Container>, volumes: Vec<Volume>) -> PodSpec {
+fn pod_spec(config: &KubeConfig, containers: Vec<Container>, volumes: Vec<Volume>) -> PodSpec {
     PodSpec {
         containers,
         volumes: Some(volumes),
@@ -282,20 +289,26 @@ fn container(
         termination_message_path: Some(TERMINATION_FILE.to_owned()),
         termination_message_policy: Some("File".to_owned()),
         volume_mounts: Some(mounts),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(true),
-            capabilities: Some(Capabilities {
-                drop: Some(vec!["ALL".to_owned()]),
-                ..Capabilities::default()
-            }),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(restricted()),
         ..Container::default()
     }
 }
 
-fn requirements(resources: &Resources) -> ResourceRequirements {
+/// What a container may do: nothing beyond what its user may.
+pub fn restricted() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        read_only_root_filesystem: Some(true),
+        capabilities: Some(Capabilities {
+            drop: Some(vec!["ALL".to_owned()]),
+            ..Capabilities::default()
+        }),
+        ..SecurityContext::default()
+    }
+}
+
+/// Requests and limits as Kubernetes' type.
+pub fn requirements(resources: &Resources) -> ResourceRequirements {
     let map = |cpu: &str, memory: &str, disk: &str| {
         let pairs = [("cpu", cpu), ("memory", memory), ("ephemeral-storage", disk)];
         pairs

@@ -1,14 +1,16 @@
 //! What Jobs look like, for whoever has to admit them to a cluster: one snapshot of each form.
 
-use super::super::config::tests::config;
+use hybrid_cache_model::pod::RUNNER_FILE;
+
+use super::super::config::tests::{argo, config};
 use super::*;
 
 fn yaml(job: &Job) -> String {
     serde_yaml::to_string(job).unwrap()
 }
 
-fn task(form: Form, python: bool, system: bool) -> TaskJob<'static> {
-    TaskJob {
+fn task_of(form: Form, python: bool, system: bool) -> TaskPod<'static> {
+    TaskPod {
         id: "task-abcdefghij",
         name: "task-abcdefghij",
         form,
@@ -17,13 +19,13 @@ fn task(form: Form, python: bool, system: bool) -> TaskJob<'static> {
         epoch: None,
         time_ms: 600_000,
         prepare_ms: 900_000,
-        token: "0123456789abcdef0123456789abcdef",
+        token: Some("0123456789abcdef0123456789abcdef"),
     }
 }
 
 #[test]
 fn a_warm_task_is_one_container_that_writes_no_cache() {
-    insta::assert_snapshot!(yaml(&task_job(&config(), &task(Form::Warm, true, true))));
+    insta::assert_snapshot!(yaml(&task_job(&config(), &task_of(Form::Warm, true, true))));
 }
 
 #[test]
@@ -32,26 +34,26 @@ fn a_prepared_task_has_a_second_container_that_runs_no_user_code() {
         certificates: Some("certificates".to_owned()),
         ..config()
     };
-    let job = TaskJob {
+    let job = TaskPod {
         name: "task-abcdefghij-p",
         epoch: Some("first-1"),
-        ..task(Form::Prepared, true, true)
+        ..task_of(Form::Prepared, true, true)
     };
     insta::assert_snapshot!(yaml(&task_job(&config, &job)));
 }
 
 #[test]
 fn a_task_without_the_cache_leaves_nothing_behind() {
-    let job = TaskJob {
+    let job = TaskPod {
         cache: CachePolicy::Bypass,
-        ..task(Form::Prepared, true, false)
+        ..task_of(Form::Prepared, true, false)
     };
     insta::assert_snapshot!(yaml(&task_job(&config(), &job)));
 }
 
 #[test]
 fn a_task_of_code_alone_mounts_no_volume() {
-    let job = yaml(&task_job(&config(), &task(Form::Warm, false, false)));
+    let job = yaml(&task_job(&config(), &task_of(Form::Warm, false, false)));
     assert!(!job.contains("persistentVolumeClaim"), "{job}");
 }
 
@@ -63,7 +65,7 @@ fn a_question_about_epochs_mounts_whole_volumes() {
 #[test]
 fn no_container_of_any_form_has_more_rights_than_pod_security_restricted_grants() {
     for form in [Form::Warm, Form::Prepared] {
-        let spec = task_job(&config(), &task(form, true, true))
+        let spec = task_job(&config(), &task_of(form, true, true))
             .spec
             .unwrap()
             .template
@@ -106,4 +108,55 @@ fn a_secret_holds_the_request_and_cannot_change() {
     let secret = secret(Component::Task, "task-a", "task-a-p", data);
     assert_eq!(secret.immutable, Some(true));
     assert_eq!(secret.metadata.labels.unwrap()[names::TASK], "task-a");
+}
+
+fn workflow(form: Form, epoch: Option<&'static str>) -> String {
+    let pod = TaskPod {
+        epoch,
+        token: None,
+        ..task_of(form, true, true)
+    };
+    serde_yaml::to_string(match &task(&argo(), &pod) {
+        Workload::Workflow(workflow) => workflow,
+        Workload::Job(job) => panic!("{job:?}"),
+    })
+    .unwrap()
+}
+
+#[test]
+fn a_warm_workflow_is_the_same_pod_and_what_argo_is_told_of_its_own() {
+    insta::assert_snapshot!(workflow(Form::Warm, None));
+}
+
+#[test]
+fn a_prepared_workflow_has_its_preparing_container_in_the_set() {
+    insta::assert_snapshot!(workflow(Form::Prepared, Some("first-1")));
+}
+
+#[test]
+fn a_workflow_differs_from_a_job_in_how_the_runner_is_started_alone() {
+    for form in [Form::Warm, Form::Prepared] {
+        let pod = TaskPod {
+            token: None,
+            ..task_of(form, true, true)
+        };
+        let Workload::Workflow(workflow) = task(&argo(), &pod) else {
+            panic!("it is a Job");
+        };
+        let of_job = task_job(&argo(), &pod).spec.unwrap().template.spec.unwrap();
+        let template = &workflow.spec["templates"][0];
+        let containers: Vec<Container> =
+            serde_json::from_value(template["containerSet"]["containers"].clone()).unwrap();
+        let without_command = containers.into_iter().map(|container| {
+            assert_eq!(container.command, Some(vec![RUNNER_FILE.to_owned()]));
+            Container {
+                command: None,
+                ..container
+            }
+        });
+        assert_eq!(without_command.collect::<Vec<_>>(), of_job.containers);
+        let volumes: Vec<Volume> = serde_json::from_value(template["volumes"].clone()).unwrap();
+        assert_eq!(Some(volumes), of_job.volumes);
+        assert_eq!(workflow.spec["automountServiceAccountToken"], false);
+    }
 }

@@ -9,10 +9,10 @@ use hybrid_cache_model::pod::{
 use hybrid_cache_model::protocol::{Keep, Volumes};
 use hybrid_cache_model::{CachePolicy, Failure, FailureKind, Task, TaskError, TaskSpec};
 use k8s_openapi::ByteString;
-use k8s_openapi::api::batch::v1::Job;
 use serde::Serialize;
 
 use super::config::KubeConfig;
+use super::workload::Workload;
 use super::{names, quantity};
 use crate::SubmitOptions;
 
@@ -44,10 +44,9 @@ impl Form {
         }
     }
 
-    /// The form of a Job's pod.
-    pub fn of(job: &Job) -> Form {
-        let name = job.metadata.annotations.as_ref().and_then(|all| all.get(names::FORM));
-        match name {
+    /// The form of a workload's pod.
+    pub fn of(workload: &Workload) -> Form {
+        match workload.annotation(names::FORM) {
             Some(name) if name == Form::Prepared.name() => Form::Prepared,
             _ => Form::Warm,
         }

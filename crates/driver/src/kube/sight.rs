@@ -1,4 +1,4 @@
-//! What the watches have shown of one Job and its pod: read out of Kubernetes' objects by pure code, newest state only.
+//! What the watches have shown of one workload (a Job, or a Workflow of Argo) and its pod: read out of Kubernetes' objects by pure code, newest state only.
 //!
 //! Watches re-list and repeat themselves; whatever they show again changes nothing, and nothing goes back in time: a
 //! container that has been seen to end stays ended.
@@ -9,20 +9,25 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerState as KubeState, Event, Pod};
 
 use super::names::{PREPARE_CONTAINER, TASK_CONTAINER};
+use super::workload::{Carrier, Kind};
 
 /// Warnings that are kept of one task, the latest of each reason.
 const MAX_WARNINGS: usize = 8;
+/// Reason of the warning that a workload's pod cannot be made: the Job controller's own.
+pub const NO_POD: &str = "FailedCreate";
 
-/// Everything the watches have shown of one Job.
+/// Everything the watches have shown of one workload.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sight {
-    /// The Job's state.
-    pub job: JobSight,
-    /// Its pod; `None` before the Job controller has made it.
+    /// Which kind of workload.
+    pub kind: Kind,
+    /// Its state.
+    pub workload: WorkloadState,
+    /// Its pod; `None` before its controller has made it.
     pub pod: Option<PodSight>,
     /// True once the pod was there and is gone.
     pub pod_gone: bool,
-    /// True once the pod was asked for directly, after the Job had ended.
+    /// True once the pod was asked for directly, after the workload had ended.
     pub asked: bool,
     /// What went wrong around it, the latest of each reason.
     pub warnings: Vec<Warning>,
@@ -41,9 +46,9 @@ pub struct Seen {
     pub unschedulable: Option<Instant>,
 }
 
-/// The state of a Job.
+/// The state of a workload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum JobSight {
+pub enum WorkloadState {
     /// The watch has not shown it yet.
     #[default]
     Unseen,
@@ -53,7 +58,7 @@ pub enum JobSight {
     Complete,
     /// It has failed, in Kubernetes' eyes.
     Failed {
-        /// Kubernetes' word for it: `DeadlineExceeded`, `BackoffLimitExceeded`…
+        /// Its controller's word for it: `DeadlineExceeded`, `BackoffLimitExceeded`…
         reason: String,
         /// Its sentence.
         message: String,
@@ -81,28 +86,53 @@ pub struct PodSight {
     pub message: String,
     /// Why a node or the scheduler ended it: reason and message of the condition `DisruptionTarget`.
     pub disrupted: Option<(String, String)>,
+    /// The container that goes ahead of the others, where there is one: Argo's.
+    pub init: ContainerSight,
     /// The container that runs the task.
     pub task: ContainerSight,
     /// The container that prepares, where there is one.
     pub prepare: ContainerSight,
 }
 
-impl JobSight {
+impl WorkloadState {
     /// True where a watch has shown it and not yet shown its end.
     pub fn was_there(&self) -> bool {
-        !matches!(self, JobSight::Unseen | JobSight::Gone)
+        !matches!(self, WorkloadState::Unseen | WorkloadState::Gone)
     }
 
-    /// True where Kubernetes counts it as ended.
+    /// True where its controller counts it as ended.
     pub fn has_ended(&self) -> bool {
-        matches!(self, JobSight::Complete | JobSight::Failed { .. })
+        matches!(self, WorkloadState::Complete | WorkloadState::Failed { .. })
+    }
+
+    /// Of a Job.
+    pub fn of_job(job: &Job) -> WorkloadState {
+        if job.metadata.deletion_timestamp.is_some() {
+            return WorkloadState::Gone;
+        }
+        let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let held = conditions.filter(|condition| condition.status == "True");
+        let mut state = WorkloadState::Active;
+        for condition in held {
+            match condition.type_.as_str() {
+                "Complete" | "SuccessCriteriaMet" => state = WorkloadState::Complete,
+                "Failed" | "FailureTarget" => {
+                    state = WorkloadState::Failed {
+                        reason: condition.reason.clone().unwrap_or_default(),
+                        message: condition.message.clone().unwrap_or_default(),
+                    };
+                }
+                _ => {}
+            }
+        }
+        state
     }
 }
 
 impl PodSight {
-    /// Every container of the pod.
-    pub fn containers(&self) -> [&ContainerSight; 2] {
-        [&self.task, &self.prepare]
+    /// The containers of the pod that the task depends on.
+    pub fn containers(&self) -> [&ContainerSight; 3] {
+        [&self.init, &self.task, &self.prepare]
     }
 }
 
@@ -177,35 +207,22 @@ pub struct Warning {
 }
 
 impl Sight {
-    /// Takes in what a watch showed of the Job.
-    pub fn see_job(&mut self, job: &Job) {
-        if self.job == JobSight::Gone {
-            return;
+    /// Takes in what a watch showed of the workload.
+    pub fn see_workload(&mut self, carrier: &impl Carrier) {
+        if self.workload != WorkloadState::Gone {
+            self.workload = carrier.state();
         }
-        let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        let held = conditions.filter(|condition| condition.status == "True");
-        let mut state = JobSight::Active;
-        for condition in held {
-            match condition.type_.as_str() {
-                "Complete" | "SuccessCriteriaMet" => state = JobSight::Complete,
-                "Failed" | "FailureTarget" => {
-                    state = JobSight::Failed {
-                        reason: condition.reason.clone().unwrap_or_default(),
-                        message: condition.message.clone().unwrap_or_default(),
-                    };
-                }
-                _ => {}
-            }
+        if let Some(message) = carrier.without_pod().filter(|_| self.pod.is_none()) {
+            self.warn(Warning {
+                reason: NO_POD.to_owned(),
+                message,
+            });
         }
-        if job.metadata.deletion_timestamp.is_some() {
-            state = JobSight::Gone;
-        }
-        self.job = state;
     }
 
-    /// Takes in that there is no such Job any more.
-    pub fn lose_job(&mut self) {
-        self.job = JobSight::Gone;
+    /// Takes in that there is no such workload any more.
+    pub fn lose_workload(&mut self) {
+        self.workload = WorkloadState::Gone;
     }
 
     /// Takes in what a watch showed of the pod, `at` that moment.
@@ -238,10 +255,13 @@ impl Sight {
 
     /// Takes in a warning event.
     pub fn see_event(&mut self, event: &Event) {
-        let warning = Warning {
+        self.warn(Warning {
             reason: event.reason.clone().unwrap_or_default(),
             message: event.message.clone().unwrap_or_default(),
-        };
+        });
+    }
+
+    fn warn(&mut self, warning: Warning) {
         self.warnings.retain(|known| known.reason != warning.reason);
         self.warnings.push(warning);
         if self.warnings.len() > MAX_WARNINGS {
@@ -255,7 +275,7 @@ impl Sight {
         found.map(|warning| warning.message.as_str())
     }
 
-    /// True where nothing more can come of this Job and its pod.
+    /// True where nothing more can come of this workload and its pod.
     pub fn is_over(&self) -> bool {
         let ended = |container: &ContainerSight| matches!(container, ContainerSight::Ended(_));
         self.pod_gone
@@ -285,6 +305,8 @@ impl PodSight {
             let found = containers.iter().find(|container| container.name == name);
             ContainerSight::read(found.and_then(|container| container.state.as_ref()))
         };
+        let init = status.init_container_statuses.unwrap_or_default();
+        let init = ContainerSight::read(init.first().and_then(|container| container.state.as_ref()));
         PodSight {
             name: pod.metadata.name.clone().unwrap_or_default(),
             node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
@@ -294,6 +316,7 @@ impl PodSight {
             reason: status.reason.unwrap_or_default(),
             message: status.message.unwrap_or_default(),
             disrupted,
+            init,
             task: container(TASK_CONTAINER),
             prepare: container(PREPARE_CONTAINER),
         }
@@ -301,73 +324,5 @@ impl PodSight {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pod(status: serde_json::Value) -> Pod {
-        let pod = serde_json::json!({
-            "metadata": {"name": "task-a-x7k2q"}, "spec": {"containers": [], "nodeName": "n"}, "status": status,
-        });
-        serde_json::from_value(pod).unwrap()
-    }
-
-    fn ended(message: &str) -> Pod {
-        pod(serde_json::json!({"phase": "Running", "containerStatuses": [{
-            "name": "task", "image": "", "imageID": "", "ready": false, "restartCount": 0,
-            "state": {"terminated": {"exitCode": 0, "reason": "Completed", "message": message}},
-        }]}))
-    }
-
-    #[test]
-    fn the_end_is_learned_from_the_container_before_the_phase_changes_and_is_not_forgotten() {
-        let mut sight = Sight::default();
-        let first = Instant::now();
-        sight.see_pod(&ended("report"), first);
-        sight.see_pod(&pod(serde_json::json!({"phase": "Running"})), first);
-        sight.see_pod(&ended("report"), Instant::now());
-        let task = &sight.pod.as_ref().unwrap().task;
-        assert_eq!(task.ended().unwrap().message, "report");
-        assert_eq!(sight.seen.task_ended, Some(first));
-        assert!(sight.is_over());
-    }
-
-    #[test]
-    fn a_pod_is_not_over_while_the_preparing_container_publishes() {
-        let mut sight = Sight::default();
-        let mut both = ended("report");
-        let statuses = both.status.as_mut().unwrap().container_statuses.as_mut().unwrap();
-        let mut prepare = statuses[0].clone();
-        prepare.name = "prepare".to_owned();
-        prepare.state = serde_json::from_value(serde_json::json!({"running": {}})).unwrap();
-        statuses.push(prepare);
-        sight.see_pod(&both, Instant::now());
-        assert!(!sight.is_over());
-    }
-
-    #[test]
-    fn somebody_elses_pod_is_not_missed_and_warnings_are_bounded() {
-        let mut sight = Sight::default();
-        sight.see_pod(&pod(serde_json::json!({})), Instant::now());
-        sight.lose_pod("another");
-        assert!(!sight.pod_gone);
-        sight.lose_pod("task-a-x7k2q");
-        assert!(sight.pod_gone);
-        for count in 0..20 {
-            let event = serde_json::json!({"metadata": {}, "involvedObject": {}, "reason": format!("r{count}")});
-            sight.see_event(&serde_json::from_value(event).unwrap());
-        }
-        assert_eq!(sight.warnings.len(), MAX_WARNINGS);
-        assert_eq!(sight.warning("r19"), Some(""));
-    }
-
-    #[test]
-    fn a_job_that_is_deleted_stays_gone() {
-        let job: Job = serde_json::from_value(serde_json::json!({"metadata": {}})).unwrap();
-        let mut sight = Sight::default();
-        sight.see_job(&job);
-        assert_eq!(sight.job, JobSight::Active);
-        sight.lose_job();
-        sight.see_job(&job);
-        assert_eq!(sight.job, JobSight::Gone);
-    }
-}
+#[path = "sight_tests.rs"]
+mod tests;

@@ -43,7 +43,7 @@ pub async fn note_epoch(shared: &Shared, name: &str) -> Result<(), Failure> {
 enum Left {
     /// An epoch that nobody measures any more.
     Epoch,
-    /// A Secret without a Job.
+    /// A Secret without a workload.
     Unbound,
 }
 
@@ -69,7 +69,7 @@ pub async fn run(shared: Arc<Shared>) {
         let name = secret.name_any();
         let _ = match left(&secret, now) {
             Some(Left::Epoch) => maintain::delete_epoch(&shared, &name).await,
-            // A driver that lost its cluster between two requests may have left a Job, which then owns its Secret.
+            // A driver that lost its cluster between two requests may have left a workload, which then owns its Secret.
             Some(Left::Unbound) => unbound(&shared, &name).await,
             None => Ok(()),
         };
@@ -93,8 +93,10 @@ impl KubeDriver {
 }
 
 async fn unbound(shared: &Shared, name: &str) -> Result<(), Failure> {
-    match shared.cluster.job(name).await? {
-        Some(job) => shared.cluster.own(&job).await,
-        None => shared.cluster.delete_secret(name).await,
+    for kind in shared.cluster.kinds() {
+        if let Some(workload) = shared.cluster.workload(*kind, name).await? {
+            return shared.cluster.own(&workload).await;
+        }
     }
+    shared.cluster.delete_secret(name).await
 }

@@ -31,7 +31,7 @@ impl Bounds {
 pub enum Step {
     /// Wait for what the watches show next.
     Wait,
-    /// The Job has ended, but no watch has shown how its container did: ask for the pod, once.
+    /// The workload has ended, but no watch has shown how its container did: ask for the pod, once.
     Ask,
     /// The task's container runs: follow its log.
     Follow,
@@ -47,7 +47,7 @@ pub fn next(sight: &Sight, elapsed: Duration, bounds: Bounds) -> Step {
     if let Some(ContainerSight::Ended(ended)) = task {
         return Step::Ended(ended.clone());
     }
-    if sight.job.has_ended() && !sight.asked {
+    if sight.workload.has_ended() && !sight.asked {
         return Step::Ask;
     }
     if let Some(failure) = explain::hopeless(sight) {

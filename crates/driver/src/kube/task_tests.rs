@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Value, json};
 
 use super::*;
@@ -87,7 +88,7 @@ fn a_deleted_pod_has_its_grace_to_say_how_far_the_task_came() {
 fn a_job_that_ended_out_of_sight_is_asked_about_once() {
     let mut sight = Sight::default();
     let job = json!({"metadata": {}, "status": {"conditions": [{"type": "Complete", "status": "True"}]}});
-    sight.see_job(&serde_json::from_value(job).unwrap());
+    sight.see_workload(&serde_json::from_value::<Job>(job).unwrap());
     assert_eq!(after(&sight, 1), Step::Ask);
     sight.asked = true;
     assert_eq!(kind(&after(&sight, 1)), Some(FailureKind::Evicted));

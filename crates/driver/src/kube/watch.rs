@@ -1,48 +1,63 @@
 //! The three watches of a namespace (Jobs, pods, warnings), shared by all tasks: each object goes to its Job's [`Sight`].
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event as KubeEvent, Pod};
-use kube::ResourceExt;
 use kube::api::Api;
 use kube::runtime::utils::{Backoff, StreamBackoff};
 use kube::runtime::watcher::{self, Event};
+use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::cluster::Cluster;
 use super::names;
 use super::sight::Sight;
+use super::workload::{Carrier, Kind};
 
 /// First pause after a watch broke; an API server that restarts is back within seconds.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
-/// Which Jobs somebody waits for, by name, and what the watches have shown of them.
+/// Which workloads somebody waits for, by name, and what the watches have shown of them.
 #[derive(Default)]
 pub struct Registry {
     sights: Mutex<HashMap<String, watch::Sender<Sight>>>,
 }
 
 impl Registry {
-    /// Follows a Job. What the watches showed before is not seen: follow first, then create or ask.
-    pub fn follow(self: &Arc<Self>, job: &str) -> Following {
+    /// Follows a workload. What the watches showed before is not seen: follow first, then create or ask.
+    pub fn follow(self: &Arc<Self>, kind: Kind, name: &str) -> Following {
+        let new = || {
+            watch::Sender::new(Sight {
+                kind,
+                ..Sight::default()
+            })
+        };
         let mut sights = self.lock();
-        let sender = sights.entry(job.to_owned()).or_default();
+        let sender = sights.entry(name.to_owned()).or_insert_with(new);
         Following {
             sight: sender.subscribe(),
-            job: job.to_owned(),
+            name: name.to_owned(),
             registry: Arc::clone(self),
         }
     }
 
-    /// Takes in something about a Job; nothing where nobody waits for it.
-    pub fn see(&self, job: &str, change: impl FnOnce(&mut Sight)) {
-        if let Some(sender) = self.lock().get(job) {
+    /// True where somebody waits for it.
+    fn follows(&self, name: &str) -> bool {
+        self.lock().contains_key(name)
+    }
+
+    /// Takes in something about a workload; nothing where nobody waits for it.
+    pub fn see(&self, name: &str, change: impl FnOnce(&mut Sight)) {
+        if let Some(sender) = self.lock().get(name) {
             sender.send_if_modified(|sight| {
                 let before = sight.clone();
                 change(sight);
@@ -53,9 +68,9 @@ impl Registry {
 
     /// Tells those whose object a complete listing did not show; `seen` holds the objects' names.
     fn missed(&self, gone: impl Fn(&Sight, &str) -> bool, lose: impl Fn(&mut Sight)) {
-        for (job, sender) in self.lock().iter() {
+        for (name, sender) in self.lock().iter() {
             sender.send_if_modified(|sight| {
-                let gone = gone(sight, job);
+                let gone = gone(sight, name);
                 if gone {
                     lose(sight);
                 }
@@ -70,18 +85,18 @@ impl Registry {
     }
 }
 
-/// One Job being followed, until this is dropped.
+/// One workload being followed, until this is dropped.
 pub struct Following {
     /// What the watches have shown of it.
     pub sight: watch::Receiver<Sight>,
-    job: String,
+    name: String,
     registry: Arc<Registry>,
 }
 
 impl Following {
     /// Takes in what was asked directly, as the watches do.
     pub fn see(&self, change: impl FnOnce(&mut Sight)) {
-        self.registry.see(&self.job, change);
+        self.registry.see(&self.name, change);
     }
 }
 
@@ -89,8 +104,11 @@ impl Drop for Following {
     fn drop(&mut self) {
         let mut sights = self.registry.lock();
         // This one's receiver is still there, so one is none beside it.
-        if sights.get(&self.job).is_some_and(|sender| sender.receiver_count() <= 1) {
-            sights.remove(&self.job);
+        if sights
+            .get(&self.name)
+            .is_some_and(|sender| sender.receiver_count() <= 1)
+        {
+            sights.remove(&self.name);
         }
     }
 }
@@ -102,11 +120,20 @@ pub struct Watches {
 
 impl Watches {
     /// Starts them.
-    pub fn start(client: &kube::Client, namespace: &str, registry: &Arc<Registry>) -> Watches {
+    pub fn start(cluster: &Cluster, registry: &Arc<Registry>) -> Watches {
+        let (client, namespace) = (&cluster.client, &cluster.namespace);
         let mut running = JoinSet::new();
         let ours = watcher::Config::default().labels(&names::selector());
         let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
-        running.spawn(watch_jobs(jobs, ours.clone(), Arc::clone(registry)));
+        running.spawn(watch_workloads(Kind::Job, jobs, ours.clone(), Arc::clone(registry)));
+        if let Some(workflows) = cluster.workflows().cloned() {
+            running.spawn(watch_workloads(
+                Kind::Workflow,
+                workflows,
+                ours.clone(),
+                Arc::clone(registry),
+            ));
+        }
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
         running.spawn(watch_pods(pods, ours, Arc::clone(registry)));
         let events: Api<KubeEvent> = Api::namespaced(client.clone(), namespace);
@@ -116,22 +143,27 @@ impl Watches {
     }
 }
 
-async fn watch_jobs(api: Api<Job>, config: watcher::Config, registry: Arc<Registry>) {
+async fn watch_workloads<K>(kind: Kind, api: Api<K>, config: watcher::Config, registry: Arc<Registry>)
+where
+    K: Carrier + Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
     let mut events = StreamBackoff::new(watcher::watcher(api, config), Pause::default()).boxed();
     let mut listed = HashSet::new();
     while let Some(event) = events.next().await {
         match event {
-            Ok(Event::Apply(job)) => registry.see(&job.name_any(), |sight| sight.see_job(&job)),
-            Ok(Event::InitApply(job)) => {
-                registry.see(&job.name_any(), |sight| sight.see_job(&job));
-                listed.insert(job.name_any());
+            Ok(Event::Apply(found)) => registry.see(&found.name_any(), |sight| sight.see_workload(&found)),
+            Ok(Event::InitApply(found)) => {
+                registry.see(&found.name_any(), |sight| sight.see_workload(&found));
+                listed.insert(found.name_any());
             }
-            Ok(Event::Delete(job)) => registry.see(&job.name_any(), Sight::lose_job),
+            Ok(Event::Delete(gone)) => registry.see(&gone.name_any(), Sight::lose_workload),
             Ok(Event::Init) => listed.clear(),
             Ok(Event::InitDone) => {
-                // A Job that nobody has shown yet is about to be created.
-                let unlisted = |sight: &Sight, job: &str| sight.job.was_there() && !listed.contains(job);
-                registry.missed(unlisted, Sight::lose_job);
+                // One that nobody has shown yet is about to be created.
+                let unlisted = |sight: &Sight, name: &str| {
+                    sight.kind == kind && sight.workload.was_there() && !listed.contains(name)
+                };
+                registry.missed(unlisted, Sight::lose_workload);
             }
             // The watcher mends itself; what it cannot mend, the deadline of every task ends.
             Err(_) => {}
@@ -143,8 +175,8 @@ async fn watch_pods(api: Api<Pod>, config: watcher::Config, registry: Arc<Regist
     let mut events = StreamBackoff::new(watcher::watcher(api, config), Pause::default()).boxed();
     let mut listed = HashSet::new();
     let see = |pod: &Pod| {
-        if let Some(job) = pod.labels().get(names::JOB_NAME) {
-            registry.see(job, |sight| sight.see_pod(pod, Instant::now()));
+        if let Some(name) = names::workload_of(pod) {
+            registry.see(name, |sight| sight.see_pod(pod, Instant::now()));
         }
     };
     while let Some(event) = events.next().await {
@@ -156,8 +188,8 @@ async fn watch_pods(api: Api<Pod>, config: watcher::Config, registry: Arc<Regist
             }
             Ok(Event::Delete(pod)) => {
                 see(&pod);
-                if let Some(job) = pod.labels().get(names::JOB_NAME) {
-                    registry.see(job, |sight| sight.lose_pod(&pod.name_any()));
+                if let Some(name) = names::workload_of(&pod) {
+                    registry.see(name, |sight| sight.lose_pod(&pod.name_any()));
                 }
             }
             Ok(Event::Init) => listed.clear(),
@@ -181,13 +213,15 @@ async fn watch_events(api: Api<KubeEvent>, config: watcher::Config, registry: Ar
         };
         let about = &event.involved_object;
         let name = about.name.as_deref().unwrap_or_default();
-        let job = match about.kind.as_deref() {
-            Some("Job") => Some(name),
+        let workload = match about.kind.as_deref() {
+            Some("Job" | "Workflow") => Some(name),
+            // The pod of a Workflow has its name, that of a Job a name of its own.
+            Some("Pod") if registry.follows(name) => Some(name),
             Some("Pod") => names::job_of_pod(name),
             _ => None,
         };
-        if let Some(job) = job {
-            registry.see(job, |sight| sight.see_event(&event));
+        if let Some(workload) = workload {
+            registry.see(workload, |sight| sight.see_event(&event));
         }
     }
 }
@@ -225,8 +259,8 @@ mod tests {
     #[tokio::test]
     async fn a_job_is_followed_until_the_last_one_loses_interest() {
         let registry = Arc::<Registry>::default();
-        let mut one = registry.follow("a");
-        let two = registry.follow("a");
+        let mut one = registry.follow(Kind::Job, "a");
+        let two = registry.follow(Kind::Job, "a");
         registry.see("a", |sight| sight.pod_gone = true);
         registry.see("b", |sight| sight.pod_gone = true);
         one.sight.changed().await.unwrap();
@@ -240,7 +274,7 @@ mod tests {
     #[test]
     fn what_changes_nothing_wakes_nobody() {
         let registry = Arc::<Registry>::default();
-        let mut following = registry.follow("a");
+        let mut following = registry.follow(Kind::Job, "a");
         following.sight.mark_unchanged();
         registry.see("a", |_| {});
         assert!(!following.sight.has_changed().unwrap());

@@ -141,6 +141,7 @@ async fn open_direct(checkout: &Checkout, service: &ServiceRecord, flags: &flags
         Some("local") if service.same_machine => DriverName::Local,
         Some("local") => bail!("the service runs its tasks on another machine"),
         Some("kube") => DriverName::Kube,
+        Some("argo") => DriverName::Argo,
         Some(other) => bail!("this program knows no driver {other}"),
         None => bail!("the service does not say which driver it has"),
     };
