@@ -9,10 +9,10 @@ use hybrid_cache_model::{End, Failure, FailureKind, Outcome, TaskSpec};
 use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
 
+use crate::CONFIG_VARIABLE;
+
 /// Names the context of the kubeconfig.
 const CONTEXT_VARIABLE: &str = "HYBRID_CACHE_KUBE_CONTEXT";
-/// Names the file with the driver's configuration.
-const CONFIG_VARIABLE: &str = "HYBRID_CACHE_KUBE_CONFIG";
 /// No test waits longer than this for anything.
 pub const PATIENCE: Duration = Duration::from_secs(240);
 

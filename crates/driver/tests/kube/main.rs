@@ -9,7 +9,12 @@
 mod bench;
 mod ends;
 mod many;
+mod quota;
 mod refusals;
+mod report;
 mod restart;
 mod tasks;
 mod warm;
+
+/// Names the file with the driver's configuration.
+const CONFIG_VARIABLE: &str = "HYBRID_CACHE_KUBE_CONFIG";

@@ -1,13 +1,10 @@
-//! Tasks that the cluster does not take: no image, no claim, no room, a quota, no cluster at all.
+//! Tasks that the cluster does not take: no image, no claim, no room, no cluster at all.
 
 use std::time::{Duration, Instant};
 
 use hybrid_cache_driver::kube::KubeDriver;
 use hybrid_cache_driver::{Driver, DriverError};
 use hybrid_cache_model::{FailureKind, TaskSpec};
-use k8s_openapi::api::core::v1::{Namespace, ResourceQuota, ServiceAccount};
-use kube::api::{Api, DeleteParams, PostParams};
-use serde_json::json;
 
 use super::bench::{self, options, run, spec};
 
@@ -58,53 +55,6 @@ async fn no_node_is_waited_for_and_then_told() {
     let ran = run(&driver, &TaskSpec::new("print(1)"), &options()).await;
     ran.failed(FailureKind::Unschedulable, &["Insufficient"]);
     assert!(asked.elapsed() >= Duration::from_secs(4), "{:?}", asked.elapsed());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_quota_says_no_in_its_own_words() {
-    let Some(bench) = bench::cluster("a_quota").await else {
-        return;
-    };
-    let name = format!("hybrid-cache-quota-{}", std::process::id());
-    let namespaces: Api<Namespace> = Api::all(bench.client.clone());
-    let namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
-    namespaces.create(&PostParams::default(), &namespace).await.unwrap();
-    let accounts: Api<ServiceAccount> = Api::namespaced(bench.client.clone(), &name);
-    let account = json!({"metadata": {"name": bench.config.service_account}});
-    accounts
-        .create(&PostParams::default(), &serde_json::from_value(account).unwrap())
-        .await
-        .unwrap();
-    let quotas: Api<ResourceQuota> = Api::namespaced(bench.client.clone(), &name);
-    let quota = json!({"metadata": {"name": "small"}, "spec": {"hard": {"pods": "0"}}});
-    quotas
-        .create(&PostParams::default(), &serde_json::from_value(quota).unwrap())
-        .await
-        .unwrap();
-    let quota_holds = async {
-        // The quota is in force once its controller has counted.
-        while quotas
-            .get("small")
-            .await
-            .unwrap()
-            .status
-            .and_then(|status| status.hard)
-            .is_none()
-        {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    bench::within(quota_holds).await;
-    let own = bench.with(|config| {
-        config.namespace = name.clone();
-        config.certificates = None;
-    });
-    let driver = own.driver().await;
-    let asked = Instant::now();
-    let ran = run(&driver, &TaskSpec::new("print(1)"), &options()).await;
-    namespaces.delete(&name, &DeleteParams::background()).await.unwrap();
-    ran.failed(FailureKind::Refused, &["exceeded quota: small", "ResourceQuota"]);
-    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

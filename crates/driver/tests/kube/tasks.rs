@@ -7,7 +7,7 @@ use hybrid_cache_model::{CacheStatus, Lane, Phase, TaskSpec, Timeline};
 use super::bench::{self, on, options, run, spec, within};
 
 /// Checks that a timeline is whole: it adds up, and what is not explained is small.
-fn check_timeline(timeline: &Timeline, runner_us: u64) {
+pub fn check_timeline(timeline: &Timeline, runner_us: u64) {
     let path = timeline.critical_path();
     assert_eq!(path.iter().map(|(_, us)| us).sum::<u64>(), timeline.total_us);
     let unattributed: u64 = path.iter().filter(|(phase, _)| phase.is_none()).map(|(_, us)| us).sum();
@@ -37,26 +37,6 @@ async fn code_alone_needs_no_volume_and_its_output_is_complete_when_it_has_ended
     assert_eq!(ran.outcome.end, hybrid_cache_model::End::Exited { code: 3 });
     assert_eq!(ran.stdout, expected);
     assert_eq!(ran.outcome.cache.python, CacheStatus::NotAsked);
-    check_timeline(&ran.outcome.timeline, ran.outcome.runner_us);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_report_in_the_log_is_no_output_and_its_token_is_out_of_reach() {
-    let Some(bench) = bench::cluster("the_report_in_the_log").await else {
-        return;
-    };
-    let driver = bench.driver().await;
-    // As a report looks, without a token and with a guessed one; and a way to read the real one.
-    let code = "import os, time\n\
-                time.sleep(2)\n\
-                print([name for name in os.environ if 'TRAILER' in name])\n\
-                try: print(open('/proc/1/environ', 'rb').read())\n\
-                except PermissionError: print('refused')\n\
-                print('\\x1e' + '0' * 32 + ' {\"report\":\"finished\"}\\n\\x1e', end='')";
-    let ran = run(&driver, &TaskSpec::new(code), &options()).await;
-    let guessed = ["\x1e", &"0".repeat(32), " {\"report\":\"finished\"}\n\x1e"].concat();
-    assert_eq!(ran.stdout, ["[]\nrefused\n", &guessed].concat());
-    assert_eq!(ran.outcome.warnings, Vec::<String>::new());
     check_timeline(&ran.outcome.timeline, ran.outcome.runner_us);
 }
 
