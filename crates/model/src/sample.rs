@@ -112,6 +112,8 @@ pub enum Peer {
     BarePod,
     /// The same scenario, cached, through the local driver on this machine: the measure of what goes on inside a pod.
     LocalDriver,
+    /// The same scenario, cached, as a Job: what a Workflow of Argo stands beside.
+    Job,
     /// The same scenario, cached, through a driver of the same kind without the task service: the measure of what a
     /// client of the service sees of a cached run.
     DirectDriver,
@@ -121,11 +123,12 @@ pub enum Peer {
 
 impl Peer {
     /// All peers.
-    pub const ALL: [Peer; 6] = [
+    pub const ALL: [Peer; 7] = [
         Peer::PlainUv,
         Peer::DirectExec,
         Peer::BarePod,
         Peer::LocalDriver,
+        Peer::Job,
         Peer::DirectDriver,
         Peer::RoundTrip,
     ];
@@ -145,6 +148,7 @@ impl Peer {
             Peer::DirectExec => "direct exec",
             Peer::BarePod => "bare pod",
             Peer::LocalDriver => "local driver",
+            Peer::Job => "as a Job",
             Peer::DirectDriver => "direct driver",
             Peer::RoundTrip => "GET /healthz",
         }

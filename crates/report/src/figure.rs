@@ -72,7 +72,7 @@ pub struct Figure {
     pub n: usize,
     /// Median of our own side, in microseconds; where user code is left out of the value, with it.
     pub ours_us: f64,
-    /// What it is compared with; absent where it is compared with its own user code.
+    /// What it is compared with, or what stands beside it; absent where it is compared with its own user code alone.
     pub against: Option<Against>,
     /// What the samples say about [`FigureKind::target`].
     pub attainment: Attainment,
@@ -115,7 +115,7 @@ impl Figure {
         let theirs = units::duration(against.median_us);
         match self.kind {
             FigureKind::SlowerHalf => format!("{ours} / {theirs} {}", against.name),
-            FigureKind::ServiceAdded => format!("of {ours}; {} {theirs}", against.name),
+            FigureKind::ServiceAdded | FigureKind::ClientSeen => format!("of {ours}; {} {theirs}", against.name),
             FigureKind::BarePod => format!("{ours} with user code / {theirs}"),
             _ => format!("{ours} / {theirs}"),
         }
@@ -123,9 +123,10 @@ impl Figure {
 
     /// Why nothing can be decided; `None` where the interval, which stands beside it, tells.
     pub fn open_because(&self) -> Option<String> {
+        let stands_beside = matches!(self.kind, FigureKind::ServiceAdded | FigureKind::ClientSeen);
         let fewest = match &self.against {
             // It stands beside the value and is no part of it.
-            Some(against) if self.kind != FigureKind::ServiceAdded => against.n.min(self.n),
+            Some(against) if !stands_beside => against.n.min(self.n),
             _ => self.n,
         };
         let missing = self.estimate.interval.is_none();

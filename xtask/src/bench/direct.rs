@@ -18,11 +18,19 @@ use super::peer;
 use super::place::{END_LIMIT, PeerRun, Place, Run, limits};
 use crate::subject::Subject;
 
+/// The drivers beside a cluster's.
+#[derive(Default)]
+pub struct Neighbours {
+    /// The local driver, where this machine can run tasks too.
+    pub local: Option<Beside>,
+    /// One that runs the same tasks as Jobs, where Workflows are measured.
+    pub job: Option<Beside>,
+}
+
 /// A driver with its caches.
 pub struct Direct {
     subject: Subject,
-    /// The local driver, where a cluster is measured and this machine can run tasks too.
-    beside: Option<Beside>,
+    beside: Neighbours,
     epochs: HashMap<usize, Epoch>,
     /// What is running at the moment: an interruption must end it before its epoch is deleted.
     running: Option<Ticket>,
@@ -30,7 +38,7 @@ pub struct Direct {
 
 impl Direct {
     /// Measures this one.
-    pub fn new(subject: Subject, beside: Option<Beside>) -> Direct {
+    pub fn new(subject: Subject, beside: Neighbours) -> Direct {
         Direct {
             subject,
             beside,
@@ -106,10 +114,16 @@ impl Place for Direct {
             (Peer::BarePod, Subject::Cluster(on)) => on.driver.bare_pod(epoch, &scenario.request).await?,
             (Peer::LocalDriver, Subject::Cluster(_)) => {
                 let limits = limits(self.subject.threads());
-                let beside = self.beside.as_mut();
+                let beside = self.beside.local.as_mut();
                 let beside = beside.context("there is no local driver beside the cluster")?;
                 let taken = beside.cached(scenario, &limits).await?;
                 return Ok((taken.wall, Some(taken.runner_us)));
+            }
+            (Peer::Job, Subject::Cluster(_)) => {
+                let limits = limits(self.subject.threads());
+                let beside = self.beside.job.as_mut();
+                let beside = beside.context("there is no driver of Jobs beside that of Workflows")?;
+                beside.cached(scenario, &limits).await?.wall
             }
             _ => bail!("it is no peer here"),
         };
@@ -147,7 +161,7 @@ impl Place for Direct {
 
     async fn close(mut self: Box<Self>) -> Result<Vec<String>> {
         let discarded = self.end_round().await;
-        if let Some(beside) = self.beside {
+        for beside in [self.beside.local, self.beside.job].into_iter().flatten() {
             beside.end().await?;
         }
         discarded.map(|()| Vec::new())

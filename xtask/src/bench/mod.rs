@@ -30,7 +30,7 @@ use crate::flags::{self, DriverName};
 use crate::results;
 use crate::subject::Subject;
 use beside::Beside;
-use direct::Direct;
+use direct::{Direct, Neighbours};
 use place::Place;
 use plan::Counts;
 use session::Session;
@@ -124,10 +124,13 @@ async fn open_driver(checkout: &Checkout, scenarios: &[Scenario], flags: &flags:
         check_space(&on.machine.config.root)?;
     }
     let mut provenance = provenance::collect(checkout, &subject, flags).await?;
-    let beside = beside(checkout, &subject, flags, &mut provenance.notes).await;
+    let beside = match (&subject, flags.no_peers) {
+        (Subject::Cluster(_), false) => neighbours(checkout, flags, &mut provenance.notes).await?,
+        _ => Neighbours::default(),
+    };
     let of = |scenario| match &subject {
         Subject::Machine(_) => peers_on_machine(scenario, flags),
-        Subject::Cluster(_) => peers_on_cluster(scenario, flags, beside.as_ref()),
+        Subject::Cluster(_) => peers_on_cluster(scenario, flags, &beside),
     };
     let peers = scenarios.iter().map(of).collect();
     let counts = Counts {
@@ -168,24 +171,21 @@ async fn open_service(checkout: &Checkout, scenarios: &[Scenario], url: &str, fl
     })
 }
 
-/// The local driver beside a cluster. A machine that can run no tasks measures the cluster all the same.
-async fn beside(
-    checkout: &Checkout,
-    subject: &Subject,
-    flags: &flags::Bench,
-    notes: &mut Vec<String>,
-) -> Option<Beside> {
-    if flags.no_peers || matches!(subject, Subject::Machine(_)) {
-        return None;
-    }
-    match Beside::open(checkout, DriverName::Local, flags).await {
+/// The drivers beside a cluster's. A machine that can run no tasks measures the cluster all the same.
+async fn neighbours(checkout: &Checkout, flags: &flags::Bench, notes: &mut Vec<String>) -> Result<Neighbours> {
+    let local = match Beside::open(checkout, DriverName::Local, flags).await {
         Ok(beside) => Some(beside),
         Err(error) => {
             let error = format!("{error:#}").replace('\n', "; ");
             notes.push(format!("no local driver beside the cluster: {error}"));
             None
         }
-    }
+    };
+    let job = match flags.driver {
+        DriverName::Argo => Some(Beside::open(checkout, DriverName::Kube, flags).await?),
+        DriverName::Kube | DriverName::Local => None,
+    };
+    Ok(Neighbours { local, job })
 }
 
 /// Loads the scenarios that were named, or all of the checkout's.
@@ -256,9 +256,13 @@ fn peers_on_machine(scenario: &Scenario, flags: &flags::Bench) -> Vec<Peer> {
     vec![Peer::PlainUv, Peer::DirectExec]
 }
 
-fn peers_on_cluster(scenario: &Scenario, flags: &flags::Bench, beside: Option<&Beside>) -> Vec<Peer> {
-    let local = beside.is_some_and(|beside| beside.can_run(scenario));
-    let wanted = [(Peer::BarePod, !flags.no_peers), (Peer::LocalDriver, local)];
+fn peers_on_cluster(scenario: &Scenario, flags: &flags::Bench, beside: &Neighbours) -> Vec<Peer> {
+    let local = beside.local.as_ref().is_some_and(|beside| beside.can_run(scenario));
+    let wanted = [
+        (Peer::BarePod, !flags.no_peers),
+        (Peer::LocalDriver, local),
+        (Peer::Job, beside.job.is_some()),
+    ];
     wanted.into_iter().filter_map(|(peer, is)| is.then_some(peer)).collect()
 }
 

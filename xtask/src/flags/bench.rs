@@ -31,7 +31,7 @@ pub struct Bench {
     /// Runs of each scenario with `useCache: false`
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub uncached_runs: u32,
-    /// Leave the peers out (direct exec, plain uv; on a cluster: bare pod, local driver; with
+    /// Leave the peers out (direct exec, plain uv; on a cluster: bare pod, local driver, and for Argo a Job; with
     /// --via: direct driver, round trip)
     #[arg(long)]
     pub no_peers: bool,

@@ -3,14 +3,15 @@
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::{Failure, FailureKind, TaskSpec};
-use k8s_openapi::api::batch::v1::Job;
+use serde_json::json;
 use tokio::sync::watch;
 
 use super::names::{self, Component};
 use super::render::{self, TaskPod};
 use super::request::{self, BySecret, Delivery, Form, Freshness, Needs};
 use super::task::Bounds;
-use super::{KubeDriver, job, trailer};
+use super::workload::Workload;
+use super::{KubeDriver, job, trailer, workflow};
 use crate::{Epoch, SubmitOptions};
 
 /// The program, in every image that has a shell.
@@ -20,8 +21,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 impl KubeDriver {
     /// Runs `true` in a pod of the same image, mounts, requests and restrictions as the task's own would have where all
-    /// it asks for is cached: made with its Secret as a task's is, and watched alike. Returns the time until its
-    /// container was seen to have ended.
+    /// it asks for is cached: made with its Secret as a task's is, by a Job or a Workflow as a task's, and watched alike.
+    /// Returns the time until its container was seen to have ended.
     ///
     /// # Errors
     /// The task is not acceptable, the cluster does not take the pod, or `true` fails.
@@ -38,7 +39,7 @@ impl KubeDriver {
             Epoch::Standing => None,
             Epoch::Fresh(name) => Some(name.as_str()),
         };
-        let job = bare(render::task_job(
+        let workload = bare(render::task(
             &shared.config,
             &TaskPod {
                 id: &id,
@@ -52,7 +53,7 @@ impl KubeDriver {
                 token: Some(&trailer::token()),
             },
         ));
-        let (mut running, _) = job::make(shared, &secret, &job.into()).await?;
+        let (mut running, _) = job::make(shared, &secret, &workload).await?;
         let start = Duration::from_secs(shared.config.start_s);
         let bounds = Bounds {
             start,
@@ -70,58 +71,73 @@ impl KubeDriver {
     }
 }
 
-/// The same Job with another program.
-fn bare(mut job: Job) -> Job {
-    let pod = job.spec.as_mut().and_then(|spec| spec.template.spec.as_mut());
-    for container in pod.into_iter().flat_map(|pod| &mut pod.containers) {
-        container.command = Some(vec![PROGRAM.to_owned()]);
-        container.args = None;
+/// The same workload with another program.
+fn bare(workload: Workload) -> Workload {
+    match workload {
+        Workload::Job(mut job) => {
+            let pod = job.spec.as_mut().and_then(|spec| spec.template.spec.as_mut());
+            for container in pod.into_iter().flat_map(|pod| &mut pod.containers) {
+                container.command = Some(vec![PROGRAM.to_owned()]);
+                container.args = None;
+            }
+            Workload::Job(job)
+        }
+        Workload::Workflow(mut workflow) => {
+            for container in workflow::containers(&mut workflow) {
+                container["command"] = json!([PROGRAM]);
+                container["args"] = json!([]);
+            }
+            Workload::Workflow(workflow)
+        }
     }
-    job
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::tests::config;
+    use super::super::config::tests::{argo, config};
     use super::*;
     use hybrid_cache_model::CachePolicy;
+    use serde_json::Value;
 
     #[test]
     fn a_bare_pod_differs_from_a_warm_one_in_its_program_alone() {
-        let needs = Needs {
-            python: true,
-            system: true,
-        };
-        let warm = render::task_job(
-            &config(),
-            &TaskPod {
-                id: "bare-a",
-                name: "bare-a",
-                form: Form::Warm,
-                needs,
-                cache: CachePolicy::Use,
-                epoch: Some("epoch-a"),
-                time_ms: 1,
-                prepare_ms: 1,
-                token: Some("token"),
+        let pod = TaskPod {
+            id: "bare-a",
+            name: "bare-a",
+            form: Form::Warm,
+            needs: Needs {
+                python: true,
+                system: true,
             },
-        );
-        let mut bared = bare(warm.clone());
-        let container = |job: &mut Job| {
-            job.spec
-                .as_mut()
-                .unwrap()
-                .template
-                .spec
-                .as_mut()
-                .unwrap()
-                .containers
-                .remove(0)
+            cache: CachePolicy::Use,
+            epoch: Some("epoch-a"),
+            time_ms: 1,
+            prepare_ms: 1,
+            token: Some("token"),
         };
-        let (mut ours, theirs) = (container(&mut bared), container(&mut warm.clone()));
-        assert_eq!(ours.command.take(), Some(vec!["/bin/true".to_owned()]));
-        assert_eq!(ours.args, None);
-        ours.args.clone_from(&theirs.args);
-        assert_eq!(ours, theirs);
+        for config in [config(), argo()] {
+            let [theirs, ours] = [render::task(&config, &pod), bare(render::task(&config, &pod))].map(as_json);
+            let path = match config.argo {
+                None => "/spec/template/spec/containers/0",
+                Some(_) => "/spec/templates/0/containerSet/containers/0",
+            };
+            let container = ours.pointer(path).unwrap();
+            assert_eq!(container["command"], json!(["/bin/true"]));
+            assert!(container["args"].as_array().is_none_or(Vec::is_empty), "{container}");
+            assert_eq!(without_program(ours, path), without_program(theirs, path));
+        }
+    }
+
+    fn as_json(workload: Workload) -> Value {
+        match workload {
+            Workload::Job(job) => serde_json::to_value(job).unwrap(),
+            Workload::Workflow(workflow) => serde_json::to_value(workflow).unwrap(),
+        }
+    }
+
+    fn without_program(mut workload: Value, container: &str) -> Value {
+        let container = workload.pointer_mut(container).unwrap().as_object_mut().unwrap();
+        container.retain(|field, _| !["command", "args"].contains(&field.as_str()));
+        workload
     }
 }

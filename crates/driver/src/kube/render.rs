@@ -59,12 +59,6 @@ pub fn task(config: &KubeConfig, task: &TaskPod) -> Workload {
     }
 }
 
-/// The Job of a task, whatever kind is configured.
-pub fn task_job(config: &KubeConfig, task: &TaskPod) -> Job {
-    let (frame, pod) = task_pod(config, task);
-    job(config, frame, pod)
-}
-
 fn task_pod<'a>(config: &KubeConfig, task: &TaskPod<'a>) -> (Frame<'a>, PodSpec) {
     let caches = Caches {
         needs: task.needs,

@@ -9,6 +9,13 @@ fn yaml(job: &Job) -> String {
     serde_yaml::to_string(job).unwrap()
 }
 
+fn task_job(config: &KubeConfig, pod: &TaskPod) -> Job {
+    match task(config, pod) {
+        Workload::Job(job) => *job,
+        Workload::Workflow(workflow) => panic!("{workflow:?}"),
+    }
+}
+
 fn task_of(form: Form, python: bool, system: bool) -> TaskPod<'static> {
     TaskPod {
         id: "task-abcdefghij",
@@ -143,7 +150,7 @@ fn a_workflow_differs_from_a_job_in_how_the_runner_is_started_alone() {
         let Workload::Workflow(workflow) = task(&argo(), &pod) else {
             panic!("it is a Job");
         };
-        let of_job = task_job(&argo(), &pod).spec.unwrap().template.spec.unwrap();
+        let of_job = task_job(&config(), &pod).spec.unwrap().template.spec.unwrap();
         let template = &workflow.spec["templates"][0];
         let containers: Vec<Container> =
             serde_json::from_value(template["containerSet"]["containers"].clone()).unwrap();

@@ -126,6 +126,12 @@ pub fn workflow(config: &KubeConfig, argo: &Argo, frame: Frame, pod: PodSpec) ->
     }
 }
 
+/// The containers of a Workflow of ours.
+pub fn containers(workflow: &mut Workflow) -> impl Iterator<Item = &mut Value> {
+    let templates = workflow.spec.pointer_mut("/templates/0/containerSet/containers");
+    templates.and_then(Value::as_array_mut).into_iter().flatten()
+}
+
 /// Argo's program has to be told what to start: it cannot see the image's own entry point.
 fn with_command(container: Container) -> Container {
     Container {

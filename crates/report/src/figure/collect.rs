@@ -16,7 +16,8 @@ pub(crate) fn collect(record: &RunRecord, scenarios: &[&str]) -> Vec<Figure> {
         FigureKind::ServiceAdded if !service => None,
         FigureKind::ServiceAdded => added_by_service(record, name),
         FigureKind::ServiceRatio => against_direct_driver(record, name),
-        FigureKind::Added | FigureKind::ClientSeen => less_user_code(record, name, kind),
+        FigureKind::Added => less_user_code(record, name, kind, None),
+        FigureKind::ClientSeen => less_user_code(record, name, kind, beside(record, name, Peer::Job)),
         FigureKind::BarePod => against_bare_pod(record, name),
         FigureKind::LocalDriver => against_local_driver(record, name),
         FigureKind::DirectRatio | FigureKind::DirectDifference => against_direct_exec(record, name, kind),
@@ -34,7 +35,9 @@ pub(crate) fn collect(record: &RunRecord, scenarios: &[&str]) -> Vec<Figure> {
 fn on_cluster(record: &RunRecord) -> bool {
     let provenance = &record.provenance;
     let beside_pods = |sample: &PeerSample| matches!(sample.peer, Peer::BarePod | Peer::LocalDriver);
-    provenance.cluster.is_some() || provenance.driver == "kube" || record.peers.iter().any(beside_pods)
+    ["kube", "argo"].contains(&provenance.driver.as_str())
+        || provenance.cluster.is_some()
+        || record.peers.iter().any(beside_pods)
 }
 
 /// What a service costs is told apart from what its driver does.
@@ -48,14 +51,19 @@ fn added_by_service(record: &RunRecord, name: &str) -> Option<Figure> {
     let samples = accepted(record, name, Temperature::Cached);
     let added = |sample: &Sample| sample.timeline.phase_us(Phase::Service) + sample.timeline.phase_us(Phase::Queue);
     let estimate = Estimate::median(&durations(&samples, added))?;
-    let round_trips_us = peer_times(record, name, Peer::RoundTrip);
-    let against = median(&round_trips_us).map(|median_us| Against {
-        name: Peer::RoundTrip.name().to_owned(),
-        median_us,
-        n: round_trips_us.len(),
-    });
     let ours_us = durations(&samples, |sample| sample.wall_us);
+    let against = beside(record, name, Peer::RoundTrip);
     figure(FigureKind::ServiceAdded, name, estimate, &ours_us, against)
+}
+
+/// A peer that stands beside a value and is no part of it.
+fn beside(record: &RunRecord, name: &str, peer: Peer) -> Option<Against> {
+    let times_us = peer_times(record, name, peer);
+    Some(Against {
+        name: peer.name().to_owned(),
+        median_us: median(&times_us)?,
+        n: times_us.len(),
+    })
 }
 
 fn against_direct_driver(record: &RunRecord, name: &str) -> Option<Figure> {
@@ -63,11 +71,11 @@ fn against_direct_driver(record: &RunRecord, name: &str) -> Option<Figure> {
     against_peer(record, name, FigureKind::ServiceRatio, Peer::DirectDriver, &ours_us)
 }
 
-fn less_user_code(record: &RunRecord, name: &str, kind: FigureKind) -> Option<Figure> {
+fn less_user_code(record: &RunRecord, name: &str, kind: FigureKind, beside: Option<Against>) -> Option<Figure> {
     let samples = telling_user_code(record, name);
     let estimate = Estimate::median(&durations(&samples, less_user_code_us))?;
     let ours_us = durations(&samples, |sample| sample.wall_us);
-    figure(kind, name, estimate, &ours_us, None)
+    figure(kind, name, estimate, &ours_us, beside)
 }
 
 /// Cached runs that tell their user's code: without that span, all of a run would pass for our own.

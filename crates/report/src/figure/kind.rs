@@ -78,7 +78,8 @@ impl FigureKind {
         match self {
             FigureKind::Added => "Client-seen time of a cached run less its user code, the sandbox included",
             FigureKind::ClientSeen => {
-                "Client-seen time of a cached run less its user code, from submit to its end seen"
+                "Client-seen time of a cached run less its user code, from submit to its end seen; beside a Workflow, the same \
+                 as a Job"
             }
             FigureKind::BarePod => {
                 "The same, against a pod of the same image, mounts and restrictions that only runs true, made alike; its end is shown by its container's state, ours mostly sooner by the log"
