@@ -8,6 +8,7 @@ pub mod local;
 pub mod log;
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hybrid_cache_model::protocol::Limits;
@@ -91,6 +92,9 @@ pub enum DriverError {
     /// The cluster cannot do it, or cannot be asked.
     #[error(transparent)]
     Failed(#[from] Failure),
+    /// The same, where it is certain that the task was not started.
+    #[error(transparent)]
+    NotStarted(Failure),
     /// Something on this machine.
     #[error("{what}: {source}")]
     Io {
@@ -120,10 +124,21 @@ pub trait Driver: Send + Sync {
         Lifetime::Independent
     }
 
+    /// True where the ticket is of a kind that this driver may know.
+    fn knows(&self, ticket: &Ticket) -> bool {
+        ticket.driver == self.name()
+    }
+
+    /// How long after a task's end a submit of its id finds it and starts no second one, at the least.
+    fn remembers(&self) -> Duration {
+        Duration::MAX
+    }
+
     /// Checks the task and starts it. Returns as soon as it is on its way.
     ///
     /// # Errors
-    /// The task's text is not acceptable, or it cannot be started at all.
+    /// The task's text is not acceptable, or it cannot be started at all. But for [`DriverError::NotStarted`], an error does
+    /// not say that nothing was started: submit the same id again.
     async fn submit(&self, spec: &TaskSpec, options: &SubmitOptions) -> Result<Ticket, DriverError>;
 
     /// Waits until the user's program has ended. Publishing what was prepared may still go on.

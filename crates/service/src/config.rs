@@ -32,9 +32,6 @@ pub struct ServiceConfig {
     pub driver_call: Duration,
     /// How much longer than its own limits a task may take before it is given up.
     pub overdue: Duration,
-    /// A task that was about to start when an earlier process ended is submitted again only within this time: a cluster
-    /// may have run and forgotten it since. Less than the time for which a cluster keeps finished jobs.
-    pub intent: Duration,
     /// How long to wait for a database that another process has locked.
     pub busy: Duration,
     /// The database's largest size in bytes; unbounded where absent.
@@ -59,7 +56,6 @@ impl ServiceConfig {
             backoff: Backoff::default(),
             driver_call: Duration::from_secs(30),
             overdue: Duration::from_secs(600),
-            intent: Duration::from_secs(600),
             busy: Duration::from_secs(5),
             database_bytes: None,
             readers: 4,

@@ -44,7 +44,7 @@ mod workload;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hybrid_cache_model::{Failure, FailureKind, Outcome, Phase, TaskSpec};
@@ -190,11 +190,6 @@ impl KubeDriver {
         Ok(self.ticket(&id))
     }
 
-    /// Its tickets carry the kind of workload. One whose tasks are Workflows still finds those that were Jobs before.
-    fn is_ours(&self, ticket: &Ticket) -> bool {
-        ticket.driver == KUBE || ticket.driver == self.name()
-    }
-
     fn ticket(&self, id: &str) -> Ticket {
         Ticket {
             driver: self.name().to_owned(),
@@ -215,7 +210,7 @@ impl KubeDriver {
 
     /// What is known of a task; one that this process does not know is looked for in the cluster.
     fn find<T>(&self, ticket: &Ticket, pick: impl FnOnce(&Running) -> T) -> Result<T, DriverError> {
-        if !self.is_ours(ticket) {
+        if !self.knows(ticket) {
             return Err(DriverError::UnknownTicket(ticket.clone()));
         }
         if let Some(entry) = self.enter(&ticket.id) {
@@ -281,6 +276,15 @@ impl Driver for KubeDriver {
         }
     }
 
+    fn knows(&self, ticket: &Ticket) -> bool {
+        // One whose tasks are Workflows still finds those that were Jobs before.
+        ticket.driver == KUBE || ticket.driver == self.name()
+    }
+
+    fn remembers(&self) -> Duration {
+        Duration::from_secs(self.shared.config.ttl_s.into())
+    }
+
     async fn submit(&self, spec: &TaskSpec, options: &SubmitOptions) -> Result<Ticket, DriverError> {
         let Some(id) = &options.id else {
             return self.begin(names::unique("task"), spec, options).await;
@@ -288,7 +292,12 @@ impl Driver for KubeDriver {
         names::check(id)?;
         spec.check()?;
         // Whoever submitted it, in this process or an earlier one.
-        if self.tasks().contains_key(id) || attach::is_there(&self.shared, id).await? {
+        let known = self.tasks().contains_key(id);
+        if known
+            || attach::is_there(&self.shared, id)
+                .await
+                .map_err(DriverError::NotStarted)?
+        {
             return Ok(self.ticket(id));
         }
         self.begin(id.clone(), spec, options).await

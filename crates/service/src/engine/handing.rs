@@ -2,7 +2,7 @@
 
 use hybrid_cache_driver::{DriverError, Epoch, Lifetime, SubmitOptions, Ticket};
 use hybrid_cache_model::{Failure, FailureKind};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Inner;
 use super::carry::{Carried, Stage, Wish};
@@ -10,6 +10,10 @@ use crate::error::ServiceError;
 use crate::state::Event;
 use crate::store::writer::Desk;
 use crate::store::writes::{self, Asked, Claimed};
+
+/// Why a task is given up that may have been started.
+const FORGOTTEN: &str = "the driver did not answer when the task was started, and by now it may have run and forgotten it: \
+                         starting it again might run it twice";
 
 /// What became of handing a task over.
 pub enum Handed {
@@ -39,6 +43,10 @@ pub async fn hand_over(inner: &Inner, task: &Claimed, mut stage: Stage, carried:
         return Handed::Over(task.ticket.clone());
     }
     loop {
+        let asked = Instant::now();
+        if carried.wish() == Wish::None && stage.is_forgotten() {
+            return Handed::Failed(Failure::new(FailureKind::Evicted, FORGOTTEN).hint("submit it again"));
+        }
         match (carried.wish(), stage) {
             (Wish::Cancel, Stage::Fresh) => return Handed::Cancelled,
             (Wish::Leave, Stage::Fresh) => return postpone(inner, task, None).await,
@@ -58,12 +66,16 @@ pub async fn hand_over(inner: &Inner, task: &Claimed, mut stage: Stage, carried:
                     inner.gate.open();
                     return Handed::Failed(failure);
                 }
-                Attempt::NotStarted(reason) => {
+                Attempt::NotStarted(reason) if stage == Stage::Fresh => {
                     inner.gate.shut(&reason);
                     return postpone(inner, task, Some(reason)).await;
                 }
+                // Not this time; an earlier one may have.
+                Attempt::NotStarted(reason) => pause(inner, carried, &reason).await,
                 Attempt::Down(reason) => {
-                    stage = Stage::Uncertain;
+                    if stage == Stage::Fresh {
+                        stage = Stage::uncertain(inner, asked.elapsed());
+                    }
                     pause(inner, carried, &reason).await;
                 }
             },
@@ -83,6 +95,7 @@ async fn attempt(inner: &Inner, task: &Claimed) -> Attempt {
         Ok(Ok(ticket)) => return Attempt::Accepted(ticket),
         Ok(Err(error)) => match classify(error) {
             Fault::Task(failure) => return Attempt::Failed(failure),
+            Fault::NotStarted(reason) => return Attempt::NotStarted(reason),
             Fault::Driver(reason) => reason,
         },
         Err(_) => format!(
@@ -102,6 +115,8 @@ async fn attempt(inner: &Inner, task: &Claimed) -> Attempt {
 enum Fault {
     /// Trying again would fail again.
     Task(Failure),
+    /// It may go away; nothing was started.
+    NotStarted(String),
     /// It may go away.
     Driver(String),
 }
@@ -113,12 +128,19 @@ fn classify(error: DriverError) -> Fault {
             message: format!("{}: {}", error.pointer, error.message),
             hint: error.hint,
         }),
-        DriverError::Failed(failure) => match failure.kind {
-            FailureKind::Cluster | FailureKind::Offline | FailureKind::Deadline => Fault::Driver(failure.to_string()),
-            _ => Fault::Task(failure),
-        },
+        DriverError::NotStarted(failure) if is_passing(failure.kind) => Fault::NotStarted(failure.to_string()),
+        DriverError::NotStarted(failure) => Fault::Task(failure),
+        DriverError::Failed(failure) if is_passing(failure.kind) => Fault::Driver(failure.to_string()),
+        DriverError::Failed(failure) => Fault::Task(failure),
         error @ (DriverError::UnknownTicket(_) | DriverError::Io { .. }) => Fault::Driver(error.to_string()),
     }
+}
+
+fn is_passing(kind: FailureKind) -> bool {
+    matches!(
+        kind,
+        FailureKind::Cluster | FailureKind::Offline | FailureKind::Deadline
+    )
 }
 
 /// Waits until the driver may be asked again, or something is wished.

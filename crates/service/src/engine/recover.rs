@@ -3,10 +3,11 @@
 //! | left as | the driver's tasks outlive it | they do not |
 //! |---|---|---|
 //! | queued | stays queued | stays queued |
-//! | starting | submitted again under the same ticket, which finds what is there; after too long a time (the cluster may have run and forgotten it) ended as failed | ended as failed: it may have run |
+//! | starting | submitted again under the same ticket, which finds what is there, for as long as the driver would remember it; then ended as failed | ended as failed: it may have run |
 //! | running | waited for by its ticket | ended as failed: it died with the process |
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hybrid_cache_driver::{Lifetime, Ticket};
 use hybrid_cache_model::{Failure, FailureKind};
@@ -61,11 +62,11 @@ pub async fn take_up(inner: &Arc<Inner>) -> Result<(), ServiceError> {
 
 fn plan(inner: &Inner, left: &Stored) -> Plan {
     let (ticket, stage) = match &left.state {
-        State::Starting { ticket } => (ticket.clone(), Stage::Uncertain),
+        State::Starting { ticket } => (ticket.clone(), uncertain(inner, left)),
         State::Running { ticket } => (ticket.clone(), Stage::Submitted),
         _ => return Plan::GiveUp("it was not under way"),
     };
-    if ticket.driver != inner.driver.name() {
+    if !inner.driver.knows(&ticket) {
         return Plan::GiveUp("another driver had the task when the service was started with this one");
     }
     match (inner.driver.lifetime(), stage) {
@@ -73,17 +74,14 @@ fn plan(inner: &Inner, left: &Stored) -> Plan {
         (Lifetime::WithProcess, _) => {
             Plan::GiveUp("the service stopped while the task was being started; it is not known whether it ran")
         }
-        (Lifetime::Independent, Stage::Uncertain) if is_stale(inner, left) => Plan::GiveUp(
-            "the service stopped while the task was being started, and was away for so long that the cluster may have run \
-             and forgotten it",
-        ),
         (Lifetime::Independent, stage) => Plan::Carry(ticket, stage),
     }
 }
 
-/// By the wall clock, for want of a better one across processes; one that went backwards makes nothing stale.
-fn is_stale(inner: &Inner, left: &Stored) -> bool {
-    let limit = i64::try_from(inner.config.intent.as_micros()).unwrap_or(i64::MAX);
-    let claimed = left.started_us.unwrap_or(i64::MAX);
-    inner.clock.now_us().saturating_sub(claimed) > limit
+/// How long ago it was about to be started is known by the wall clock, for want of a better one across processes; one that
+/// went backwards takes nothing away.
+fn uncertain(inner: &Inner, left: &Stored) -> Stage {
+    let claimed_us = left.started_us.unwrap_or(i64::MAX);
+    let age_us = inner.clock.now_us().saturating_sub(claimed_us);
+    Stage::uncertain(inner, Duration::from_micros(u64::try_from(age_us).unwrap_or(0)))
 }

@@ -137,6 +137,59 @@ async fn a_task_whose_submit_may_have_arrived_is_cancelled_once_that_is_known() 
 }
 
 #[tokio::test]
+async fn a_task_that_may_have_run_and_been_forgotten_is_not_run_again() {
+    for by in ["a driver that went silent", "a process that ended"] {
+        let bench = Bench::with(Scripted::independent(), |config| {
+            config.driver_call = Duration::from_millis(50);
+        })
+        .await;
+        *bench.driver.remembers.lock().unwrap() = Duration::from_millis(400);
+        bench.driver.mute.store(true, Ordering::SeqCst);
+        let id = bench.start("exit 0").await;
+        until("it has arrived", || async {
+            (bench.driver.times_started(id.as_str()) == 1).then_some(())
+        })
+        .await;
+        bench.driver.mute.store(false, Ordering::SeqCst);
+        bench.driver.down.store(true, Ordering::SeqCst);
+        let bench = match by {
+            "a process that ended" => {
+                bench.engine.shutdown(Duration::ZERO).await;
+                tokio::time::sleep(Duration::from_millis(400)).await;
+                bench.reopen().await
+            }
+            _ => bench,
+        };
+        // It has ended, and the cluster has cleared it away.
+        bench.driver.forget_all();
+        let ended = bench.reaches(&id, StateName::Ended).await;
+        let failure = ended.failure.expect("a failure");
+        assert!(failure.message.contains("run and forgotten"), "{by}: {failure:?}");
+        bench.driver.down.store(false, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(bench.driver.times_started(id.as_str()), 1, "{by}");
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_was_certainly_not_started_waits_for_as_long_as_it_takes() {
+    let bench = Bench::with(Scripted::independent(), |config| {
+        config.driver_call = Duration::from_millis(20);
+    })
+    .await;
+    *bench.driver.remembers.lock().unwrap() = Duration::from_millis(100);
+    bench.driver.away.store(true, Ordering::SeqCst);
+    let id = bench.start("exit 0").await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let summary = bench.engine.get(&id).await.unwrap().summary;
+    assert_eq!(summary.state, StateName::Queued);
+    assert!(summary.waiting_for.is_some_and(|why| why.contains("does not answer")));
+    bench.driver.away.store(false, Ordering::SeqCst);
+    bench.reaches(&id, StateName::Ended).await;
+    assert_eq!(bench.driver.times_started(id.as_str()), 1);
+}
+
+#[tokio::test]
 async fn a_cancel_is_not_forgotten_by_a_restart() {
     let bench = Bench::new().await;
     let id = bench.start("hold").await;

@@ -28,8 +28,12 @@ pub struct Scripted {
     jobs: Mutex<HashMap<String, Job>>,
     /// Ids in the order in which they were started.
     pub started: Mutex<Vec<String>>,
-    /// While true, nothing can be submitted.
+    /// While true, nothing can be submitted, and who tries does not know that.
     pub down: AtomicBool,
+    /// While true, nothing can be submitted, and that is certain.
+    pub away: AtomicBool,
+    /// What it says of how long it remembers tasks.
+    pub remembers: Mutex<Duration>,
     /// While true, a submit is done but not answered.
     pub mute: AtomicBool,
     /// While true, ends are not told.
@@ -50,6 +54,8 @@ impl Scripted {
             jobs: Mutex::default(),
             started: Mutex::default(),
             down: AtomicBool::new(false),
+            away: AtomicBool::new(false),
+            remembers: Mutex::new(Duration::MAX),
             mute: AtomicBool::new(false),
             deaf: AtomicBool::new(false),
             attempts: AtomicUsize::new(0),
@@ -74,6 +80,11 @@ impl Scripted {
         for (_, job) in self.jobs.lock().unwrap().drain() {
             job.work.unwrap().abort();
         }
+    }
+
+    /// Forgets every task that has ended, as a cluster does after a while.
+    pub fn forget_all(&self) {
+        self.jobs.lock().unwrap().clear();
     }
 
     /// Loses sight of every task for a moment: who waits is told, logs end, and asked to end is nobody any more.
@@ -183,10 +194,20 @@ impl Driver for Scripted {
         self.lifetime
     }
 
+    fn remembers(&self) -> Duration {
+        *self.remembers.lock().unwrap()
+    }
+
     async fn submit(&self, spec: &TaskSpec, options: &SubmitOptions) -> Result<Ticket, DriverError> {
         self.attempts.fetch_add(1, Ordering::SeqCst);
         if self.down.load(Ordering::SeqCst) {
             return Err(is_down());
+        }
+        if self.away.load(Ordering::SeqCst) {
+            return Err(DriverError::NotStarted(Failure::new(
+                FailureKind::Cluster,
+                "the cluster does not answer",
+            )));
         }
         let id = options.id.clone().expect("the service names its tasks");
         let ticket = Ticket {
