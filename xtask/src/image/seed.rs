@@ -79,7 +79,8 @@ pub async fn ensure_seeded(
     if plain.system_source.is_none() && seed.tasks.iter().any(|task| !task.system_dependencies.is_empty()) {
         let notes = plain.notes.join("; ");
         return Err(Expected::prerequisite(format!(
-            "--warm-system wants Nix in the image: {notes}"
+            "--warm-system wants Nix in the image: {notes}\nhint: leave --warm-system out, or build the image where a Debian mirror or \
+             nix-portable is at hand"
         )));
     }
     let request = SeedRequest {

@@ -1,8 +1,9 @@
 //! `bench --via`: what it refuses, and a whole run against the real service.
 
-use std::process::Stdio;
+use std::io::BufReader;
+use std::process::{Child, ChildStderr, Stdio};
 
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::program::{ended, no_tools, wait, xtask};
@@ -28,6 +29,69 @@ expect:
     equals: works
 ";
 
+/// A service and a folder for what is measured through it.
+struct Stand {
+    folder: tempfile::TempDir,
+    service: Child,
+    address: String,
+    /// Kept open: a service that nobody listens to could not say a word.
+    _told: BufReader<ChildStderr>,
+}
+
+impl Stand {
+    /// Starts the service.
+    fn new() -> Stand {
+        let folder = tempfile::tempdir().unwrap();
+        let (service, address, told) = listening(&file_in(&folder, "served"));
+        Stand {
+            folder,
+            service,
+            address,
+            _told: told,
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        file_in(&self.folder, name)
+    }
+
+    /// Starts `bench --via` with a scenario of this text; the report goes to the folder `out`.
+    fn bench(&self, scenario: &str, out: &str, more: &[&str]) -> Child {
+        let url = format!("http://{}", self.address);
+        let name = scenario
+            .lines()
+            .next()
+            .and_then(|line| line.strip_prefix("name: "))
+            .unwrap();
+        let file = self.path(&format!("{name}.yaml"));
+        std::fs::write(&file, scenario).unwrap();
+        let mut command = xtask(&["bench", "--via", &url, "--scenario", &file, "--out", &self.path(out)]);
+        command.args(["--cache-dir", &self.path("beside")]).args(more);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    fn report(&self, out: &str) -> Value {
+        let text = std::fs::read(format!("{}/report.json", self.path(out))).unwrap();
+        serde_json::from_slice(&text).unwrap()
+    }
+
+    /// What the service says of its tasks.
+    fn tasks(&self) -> String {
+        ask(&self.address, "GET", "/api/v1/tasks", "")
+    }
+
+    /// Ends the service as an operator does, after checking that no task is left.
+    fn end(self) {
+        assert!(self.tasks().contains("\"items\":[]"), "tasks are left");
+        kill_process(Pid::from_child(&self.service), Signal::TERM).unwrap();
+        assert_eq!(wait(self.service).code, Some(0));
+    }
+}
+
+fn file_in(folder: &tempfile::TempDir, name: &str) -> String {
+    folder.path().join(name).to_str().unwrap().to_owned()
+}
+
 #[test]
 fn an_address_that_cannot_be_asked_is_refused_with_the_next_step() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -45,32 +109,13 @@ fn a_service_is_measured_beside_its_driver_and_left_as_it_was() {
     if no_tools("a_service_is_measured_beside_its_driver_and_left_as_it_was") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    std::fs::write(path("small.yaml"), SCENARIO).unwrap();
-    std::fs::write(path("broken.yaml"), BROKEN).unwrap();
-    let (child, address, _told) = listening(&path("served"));
-    let url = format!("http://{address}");
-    let bench = |scenario: &str, out: &str, more: &[&str]| {
-        let mut command = xtask(&[
-            "bench",
-            "--via",
-            &url,
-            "--scenario",
-            &path(scenario),
-            "--out",
-            &path(out),
-        ]);
-        command.args(["--cache-dir", &path("beside")]).args(more);
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let record = |out: &str| -> Value {
-            serde_json::from_slice(&std::fs::read(format!("{}/report.json", path(out))).unwrap()).unwrap()
-        };
-        let done = wait(child);
-        (record(out), done)
+    let stand = Stand::new();
+    let measure = |scenario: &str, out: &str, more: &[&str]| {
+        let done = wait(stand.bench(scenario, out, more));
+        (stand.report(out), done)
     };
 
-    let (cold, done) = bench("small.yaml", "cold", &["--cached-runs", "4", "--uncached-runs", "1"]);
+    let (cold, done) = measure(SCENARIO, "cold", &["--cached-runs", "4", "--uncached-runs", "1"]);
     done.with(0, &["the task service at"]);
     assert!(
         done.stdout.contains("through the service / direct driver"),
@@ -94,7 +139,7 @@ fn a_service_is_measured_beside_its_driver_and_left_as_it_was() {
     assert_eq!(cold["peers"].as_array().unwrap().len(), 2 * 4);
 
     // Warm now: that there is no first run is said, and fails nothing.
-    let (warm, done) = bench("small.yaml", "warm", &["--cached-runs", "3", "--no-peers"]);
+    let (warm, done) = measure(SCENARIO, "warm", &["--cached-runs", "3", "--no-peers"]);
     done.with(0, &[]);
     assert!(
         done.stdout.contains("there is no first run: the service's caches held"),
@@ -103,15 +148,10 @@ fn a_service_is_measured_beside_its_driver_and_left_as_it_was() {
     );
     assert_eq!(warm["samples"][0]["verdict"], "wrong_temperature");
 
-    let (_, done) = bench("broken.yaml", "broken", &["--cached-runs", "1", "--no-peers"]);
+    let (_, done) = measure(BROKEN, "broken", &["--cached-runs", "1", "--no-peers"]);
     done.with(5, &["2 of 2 runs failed"]);
 
-    assert!(
-        ask(&address, "GET", "/api/v1/tasks", "").contains("\"items\":[]"),
-        "tasks are left"
-    );
-    kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
-    assert_eq!(wait(child).code, Some(0));
+    stand.end();
 }
 
 #[test]
@@ -119,37 +159,21 @@ fn a_service_that_ends_in_the_middle_leaves_what_was_measured() {
     if no_tools("a_service_that_ends_in_the_middle_leaves_what_was_measured") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    std::fs::write(path("small.yaml"), SCENARIO).unwrap();
-    let (child, address, _told) = listening(&path("served"));
-    let (url, scenario, out) = (format!("http://{address}"), path("small.yaml"), path("out"));
-    let arguments = [
-        "bench",
-        "--via",
-        &url,
-        "--scenario",
-        &scenario,
-        "--out",
-        &out,
-        "--no-peers",
-    ];
-    let mut command = xtask(&arguments);
-    command.args(["--cached-runs", "100000"]);
-    let bench = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let stand = Stand::new();
+    let bench = stand.bench(SCENARIO, "out", &["--no-peers", "--cached-runs", "100000"]);
+    let out = stand.path("out");
     let samples = || std::fs::read_to_string(format!("{out}/samples.jsonl")).unwrap_or_default();
     let began = std::time::Instant::now();
     while samples().lines().count() < 3 {
         assert!(began.elapsed() < crate::program::PATIENCE, "no samples come");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    kill_process(rustix::process::Pid::from_child(&child), Signal::KILL).unwrap();
-    wait(child);
+    kill_process(Pid::from_child(&stand.service), Signal::KILL).unwrap();
     wait(bench).with(4, &["does not answer", "samples were taken before"]);
-    let report = std::fs::read(format!("{out}/report.json")).unwrap();
-    let report: Value = serde_json::from_slice(&report).unwrap();
+    let report = stand.report("out");
     assert_eq!(report["completion"], "interrupted");
     assert!(report["samples"].as_array().unwrap().len() >= 3);
+    wait(stand.service);
 }
 
 #[test]
@@ -157,36 +181,17 @@ fn interrupted_it_cancels_and_deletes_the_task_under_way() {
     if no_tools("interrupted_it_cancels_and_deletes_the_task_under_way") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let endless = SCENARIO
         .replace("import idna; print('works')", "import time; time.sleep(300)")
         .replace("name: small", "name: endless");
-    std::fs::write(path("endless.yaml"), endless).unwrap();
-    let (child, address, _told) = listening(&path("served"));
-    let (url, scenario, out) = (format!("http://{address}"), path("endless.yaml"), path("out"));
-    let mut command = xtask(&[
-        "bench",
-        "--via",
-        &url,
-        "--scenario",
-        &scenario,
-        "--out",
-        &out,
-        "--no-peers",
-    ]);
-    let bench = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let stand = Stand::new();
+    let bench = stand.bench(&endless, "out", &["--no-peers"]);
     let began = std::time::Instant::now();
-    while !ask(&address, "GET", "/api/v1/tasks", "").contains("\"state\":\"running\"") {
+    while !stand.tasks().contains("\"state\":\"running\"") {
         assert!(began.elapsed() < crate::program::PATIENCE, "it never ran");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    kill_process(rustix::process::Pid::from_child(&bench), Signal::INT).unwrap();
+    kill_process(Pid::from_child(&bench), Signal::INT).unwrap();
     wait(bench).with(130, &["interrupted: 0 samples are kept"]);
-    assert!(
-        ask(&address, "GET", "/api/v1/tasks", "").contains("\"items\":[]"),
-        "a task is left"
-    );
-    kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
-    assert_eq!(wait(child).code, Some(0));
+    stand.end();
 }
