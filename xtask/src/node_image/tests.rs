@@ -131,6 +131,37 @@ fn a_changed_pin_or_file_is_another_image_and_the_same_ones_are_not() {
 }
 
 #[test]
+fn a_link_is_part_of_its_component_and_none_is_no_part_of_the_others() {
+    let (mut pins, files) = (pins(), files());
+    let of = |pins: &Pins| identity::component(pins, pins.component("argo").unwrap(), &files, "amd64").unwrap();
+    let before = of(&pins);
+    let argo = pins
+        .component
+        .iter_mut()
+        .find(|component| component.name == "argo")
+        .unwrap();
+    argo.links.values_mut().for_each(|to| to.push('x'));
+    assert_ne!(of(&pins), before);
+    let etcd = serde_json::to_string(pins.component("etcd").unwrap()).unwrap();
+    assert!(!etcd.contains("links"), "all would be compiled anew: {etcd}");
+}
+
+#[test]
+fn argos_images_are_of_its_version_and_their_programs_are_found_by_name() {
+    let pins = pins();
+    let version = &pins.component("argo").unwrap().version;
+    for name in ["workflow-controller", "argoexec"] {
+        let image = pins.image(name).unwrap();
+        assert_eq!(image.reference, format!("quay.io/argoproj/{name}:{version}"));
+        assert_eq!(image.program.as_deref(), Some(name));
+        let (folder, file) = image.place.rsplit_once('/').unwrap();
+        assert_eq!(file, name);
+        let mut searched = super::archive::SEARCH_PATH.trim_start_matches("PATH=").split(':');
+        assert!(searched.any(|path| path == format!("/{folder}")), "{}", image.place);
+    }
+}
+
+#[test]
 fn a_page_of_documentation_does_not_change_the_image() {
     let mut files = files();
     let before = identity::image(&files, "amd64");
