@@ -169,9 +169,9 @@ fn the_controller_asks_for_no_privilege_and_is_known_by_its_name() {
         let resources = &container["resources"][bound];
         assert!(resources["memory"].is_string() && resources["cpu"].is_string());
     }
-    for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
-        assert_eq!(container[probe]["httpGet"]["port"], container["ports"][0]["name"]);
-    }
+    let port = &container["ports"][0]["name"];
+    assert_eq!(container["readinessProbe"]["tcpSocket"]["port"], *port);
+    assert_eq!(container["livenessProbe"]["httpGet"]["port"], *port);
 }
 
 #[test]
