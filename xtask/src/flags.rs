@@ -251,6 +251,9 @@ pub struct Up {
     /// Leave the first task out
     #[arg(long)]
     pub no_task: bool,
+    /// Bring Argo Workflows into a kind cluster as well; into another one only what our Workflows need where it is installed
+    #[arg(long)]
+    pub with_argo: bool,
     /// Run the task service in the cluster as well
     #[arg(long)]
     pub with_service: bool,

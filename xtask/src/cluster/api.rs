@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
-use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, PersistentVolume, PersistentVolumeClaim, Pod};
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
+};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::discovery::Scope;
 use kube::runtime::wait::await_condition;
-use kube::{Api, Client, Config, Resource};
+use kube::{Api, Client, Config};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::facts::{ClaimFacts, NodeFacts, TaskPod, VolumeFacts};
+use super::kinds::{self, Kind};
 use super::objects::{Examined, Refusal, changed_fields, conflict_of, describe};
 
 /// What owns the fields of our objects.
@@ -337,62 +338,57 @@ impl ClusterApi {
         Ok(true)
     }
 
-    /// Deletes every Job with a label, and with them their pods and what they own.
+    /// Deletes every object of a kind with a label, and with them what they own. None are there where the server does not
+    /// know the kind.
     ///
     /// # Errors
     /// The server does not answer, or refuses.
-    pub async fn delete_jobs(&self, namespace: &str, label: &str) -> Result<()> {
-        let jobs: Api<Job> = Api::namespaced(self.client.clone(), namespace);
+    pub async fn delete_labelled(&self, kind: Kind, namespace: &str, label: &str) -> Result<()> {
+        let objects: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource(kind));
         let (how, which) = (DeleteParams::background(), ListParams::default().labels(label));
-        let deleted = jobs.delete_collection(&how, &which);
-        self.ask("its Jobs to be deleted", deleted).await.map(|_| ())
+        let deleted = objects.delete_collection(&how, &which);
+        match self.ask(&format!("its {} to be deleted", kind.plural), deleted).await {
+            Err(error) if is_unknown(&error) => Ok(()),
+            answer => answer.map(|_| ()),
+        }
+    }
+
+    /// Whether the server knows a kind.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses.
+    pub async fn knows(&self, kind: Kind) -> Result<bool> {
+        let group = kind.api_version();
+        match self.ask(&group, self.client.list_api_group_resources(&group)).await {
+            Err(error) if is_unknown(&error) => Ok(false),
+            answer => Ok(answer?.resources.iter().any(|known| known.name == kind.plural)),
+        }
     }
 
     fn place_of(&self, object: &Value) -> Result<(Api<DynamicObject>, String)> {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
         let kind = text("/kind").context("an object without a kind")?;
         let name = text("/metadata/name").with_context(|| format!("{kind} without a name"))?;
-        let (resource, scope) = resource(kind).with_context(|| format!("{kind} is no kind that we apply"))?;
-        let client = self.client.clone();
-        let api = match (scope, text("/metadata/namespace")) {
-            (Scope::Namespaced, Some(namespace)) => Api::namespaced_with(client, namespace, &resource),
-            (Scope::Namespaced, None) => anyhow::bail!("{kind} {name} names no namespace"),
-            (Scope::Cluster, _) => Api::all_with(client, &resource),
+        let known = kinds::of(kind).with_context(|| format!("{kind} is no kind that we apply"))?;
+        let (client, resource) = (self.client.clone(), resource(known));
+        let api = match (known.namespaced, text("/metadata/namespace")) {
+            (true, Some(namespace)) => Api::namespaced_with(client, namespace, &resource),
+            (true, None) => anyhow::bail!("{kind} {name} names no namespace"),
+            (false, _) => Api::all_with(client, &resource),
         };
         Ok((api, name.to_owned()))
     }
 }
 
-fn plain(object: &impl serde::Serialize) -> Value {
-    serde_json::to_value(object).unwrap_or_default()
+fn resource(kind: Kind) -> ApiResource {
+    let named = GroupVersionKind::gvk(kind.group, kind.version, kind.name);
+    ApiResource::from_gvk_with_plural(&named, kind.plural)
 }
 
-/// The kinds that the manifests hold, without asking the server which it knows.
-fn resource(kind: &str) -> Option<(ApiResource, Scope)> {
-    use k8s_openapi::api::apps::v1::Deployment;
-    use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota, Secret, Service, ServiceAccount};
-    use k8s_openapi::api::networking::v1::NetworkPolicy;
-    use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-    use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-    fn erased<K: Resource<DynamicType = ()>>() -> ApiResource {
-        ApiResource::erase::<K>(&())
-    }
-    let namespaced = match kind {
-        "Namespace" => return Some((erased::<Namespace>(), Scope::Cluster)),
-        "PersistentVolume" => return Some((erased::<PersistentVolume>(), Scope::Cluster)),
-        "PersistentVolumeClaim" => erased::<PersistentVolumeClaim>(),
-        "ConfigMap" => erased::<ConfigMap>(),
-        "Deployment" => erased::<Deployment>(),
-        "LimitRange" => erased::<LimitRange>(),
-        "NetworkPolicy" => erased::<NetworkPolicy>(),
-        "PodDisruptionBudget" => erased::<PodDisruptionBudget>(),
-        "ResourceQuota" => erased::<ResourceQuota>(),
-        "Role" => erased::<Role>(),
-        "RoleBinding" => erased::<RoleBinding>(),
-        "Secret" => erased::<Secret>(),
-        "Service" => erased::<Service>(),
-        "ServiceAccount" => erased::<ServiceAccount>(),
-        _ => return None,
-    };
-    Some((namespaced, Scope::Namespaced))
+fn is_unknown(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(kube::Error::Api(status)) if status.code == 404)
+}
+
+fn plain(object: &impl serde::Serialize) -> Value {
+    serde_json::to_value(object).unwrap_or_default()
 }

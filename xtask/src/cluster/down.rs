@@ -14,7 +14,7 @@ use super::objects::describe;
 use super::plan::{self, Decision, Leave};
 use super::state::{Record, Stage};
 use super::talk::Talk;
-use super::{DRIVER_LABEL, NAMESPACE, place, runtime, service};
+use super::{DRIVER_LABEL, NAMESPACE, kinds, place, runtime, service};
 use crate::checkout::Checkout;
 use crate::exit::{Exit, Expected};
 use crate::flags;
@@ -130,9 +130,12 @@ async fn empty(api: &ClusterApi, checkout: &Checkout, with_claims: bool, talk: &
     let mut objects = manifests::objects(checkout, &VolumeSource::StorageClass(None))?;
     objects.push(manifests::certificates(""));
     objects.push(manifests::state(&Value::Null));
+    objects.extend(manifests::argo(checkout)?);
     objects.extend(service::everything(checkout)?);
     // A claim is not gone before the pods that mount it are, those that have ended included.
-    api.delete_jobs(NAMESPACE, DRIVER_LABEL).await?;
+    for kind in [kinds::JOB, kinds::WORKFLOW] {
+        api.delete_labelled(kind, NAMESPACE, DRIVER_LABEL).await?;
+    }
     let (mut deleted, mut kept) = (0, Vec::new());
     for object in objects.iter().rev() {
         let stays = match object["kind"].as_str() {

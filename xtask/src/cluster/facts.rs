@@ -123,7 +123,12 @@ pub struct TaskPod {
     pub phase: String,
     /// What its ended containers left as their result.
     pub messages: Vec<String>,
+    /// Why the image of one of its containers cannot be had, in the kubelet's words.
+    pub unpulled: Option<String>,
 }
+
+/// What a kubelet says of an image that it could not pull and will not soon try again.
+const UNPULLED: [&str; 3] = ["ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"];
 
 impl TaskPod {
     /// From a Pod.
@@ -132,6 +137,11 @@ impl TaskPod {
         let statuses = containers
             .iter()
             .filter_map(|list| pod.pointer(list).and_then(Value::as_array));
+        let unpulled = |status: &Value| {
+            let reason =
+                optional(status, "/state/waiting/reason").filter(|reason| UNPULLED.contains(&reason.as_str()))?;
+            Some(optional(status, "/state/waiting/message").unwrap_or(reason))
+        };
         let labels = pod.pointer("/metadata/labels").and_then(Value::as_object);
         TaskPod {
             name: text(pod, "/metadata/name"),
@@ -141,6 +151,7 @@ impl TaskPod {
                 .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()))
                 .collect(),
             phase: text(pod, "/status/phase"),
+            unpulled: statuses.clone().flatten().find_map(unpulled),
             messages: statuses
                 .flatten()
                 .filter_map(|status| optional(status, "/state/terminated/message"))

@@ -29,6 +29,12 @@ const FILES: [&str; 6] = [
     "resource-quota.yaml",
 ];
 
+/// The file with what our Workflows need where there is Argo Workflows, and the one that makes it be there.
+const ARGO_FILE: &str = "argo.yaml";
+const ARGO_CONTROLLER_FILE: &str = "argo-controller.yaml";
+/// Tells Argo's controller the image that it puts beside a program.
+const EXECUTOR_IMAGE: &str = "--executor-image=";
+
 /// The file with the task service.
 const SERVICE_FILE: &str = "service.yaml";
 /// Annotation of the service's pods: a hash of what its driver is told, so that another one starts them anew.
@@ -54,6 +60,34 @@ pub fn objects(checkout: &Checkout, source: &VolumeSource) -> Result<Vec<Value>>
         objects.extend(read(&path)?.into_iter().filter_map(|object| fitted(object, source)));
     }
     Ok(objects)
+}
+
+/// What our Workflows need where there is Argo Workflows.
+///
+/// # Errors
+/// The file is missing or no YAML.
+pub fn argo(checkout: &Checkout) -> Result<Vec<Value>> {
+    read(&checkout.path("manifests").join(ARGO_FILE))
+}
+
+/// Argo Workflows itself.
+///
+/// # Errors
+/// The file is missing or no YAML.
+pub fn argo_controller(checkout: &Checkout) -> Result<Vec<Value>> {
+    read(&checkout.path("manifests").join(ARGO_CONTROLLER_FILE))
+}
+
+/// The images that it runs in: the controller's, and the one that it puts beside a program.
+pub fn argo_images(controller: &[Value]) -> Vec<String> {
+    let deployments = controller.iter().filter(|object| object["kind"] == "Deployment");
+    let containers = deployments.filter_map(|object| object.pointer("/spec/template/spec/containers/0"));
+    let images = containers.flat_map(|container| {
+        let arguments = container["args"].as_array().into_iter().flatten();
+        let executor = arguments.filter_map(|argument| argument.as_str()?.strip_prefix(EXECUTOR_IMAGE));
+        container["image"].as_str().into_iter().chain(executor)
+    });
+    images.map(str::to_owned).collect()
 }
 
 /// The task service with an image, and what its driver is told.

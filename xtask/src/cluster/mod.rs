@@ -1,12 +1,14 @@
 //! A cluster of our own: made, looked at, taken down.
 
 pub mod api;
+pub mod argo;
 pub mod certificates;
 pub mod compose;
 pub mod down;
 pub mod facts;
 pub mod inside;
 pub mod kind;
+pub mod kinds;
 pub mod making;
 pub mod manifests;
 pub mod node;
@@ -14,6 +16,7 @@ pub mod node_archive;
 pub mod objects;
 pub mod place;
 pub mod plan;
+pub mod rollout;
 pub mod runtime;
 pub mod service;
 pub mod state;

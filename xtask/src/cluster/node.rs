@@ -167,6 +167,13 @@ pub fn has_image(images: &[NodeImage], reference: &str, id: &str) -> bool {
         .any(|image| image.repo_tags.iter().any(tagged) && same(image))
 }
 
+/// Whether the node has some image of this name.
+pub fn has_name(images: &[NodeImage], reference: &str) -> bool {
+    images
+        .iter()
+        .any(|image| image.repo_tags.iter().any(|tag| tag == reference))
+}
+
 /// Whether the kubelet was told to run on control groups of version 1.
 ///
 /// # Errors

@@ -108,6 +108,7 @@ fn what_goes(object: &Value) -> &'static str {
             "With a StorageClass whose reclaim policy is Delete the caches on it go with it, and the next runs are first runs again"
         }
         Some("Namespace") => "Everything in it goes with it",
+        Some("CustomResourceDefinition") => "Every object of that kind goes with it",
         _ => "Nothing else goes with it",
     }
 }

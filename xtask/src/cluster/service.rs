@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hybrid_cache_driver::kube::KubeConfig;
-use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use serde_json::Value;
 
 use super::api::ClusterApi;
 use super::inside::{self, Node};
@@ -13,6 +12,7 @@ use super::making::KindCluster;
 use super::manifests::{self, VolumeSource};
 use super::objects::{Examined, describe};
 use super::plan::{self, Decision, Leave, Planned};
+use super::rollout::{Deployment, Rollout};
 use super::talk::Talk;
 use super::{NAMESPACE, node};
 use crate::checkout::Checkout;
@@ -36,10 +36,16 @@ its token, for `Authorization: Bearer …` and /login:
   kubectl -n argo get secret hybrid-cache-service-token -o go-template='{{.data.token | base64decode}}'";
 
 const STEP: &str = "service";
-/// Longest that it may take to be Ready: a volume is provided, an image unpacked, an old pod ends.
-const READY: Duration = Duration::from_secs(240);
-/// Pause before it is looked at again.
-const LOOK: Duration = Duration::from_millis(250);
+
+/// What runs it.
+pub const DEPLOYMENT: Deployment = Deployment {
+    name: NAME,
+    called: "the service",
+    // A volume is provided, an image unpacked, an old pod ends.
+    within: Duration::from_secs(240),
+    unpulled: "`cargo xtask image --service --push REF` puts it into a registry; with HYBRID_CACHE_SERVICE_IMAGE=REF `up` uses \
+               it from there",
+};
 
 /// The image in the engine: ours, built; else the one that a person names.
 ///
@@ -117,7 +123,7 @@ impl Service {
         let examined = futures_util::future::try_join_all(wanted.iter().map(|object| api.examine(object)));
         let token = manifests::service_token("");
         let (examined, token, rollout, on_node) =
-            tokio::try_join!(examined, api.get(&token), rollout(api), on_node(node, image))?;
+            tokio::try_join!(examined, api.get(&token), DEPLOYMENT.rollout(api), on_node(node, image))?;
         Ok(Service {
             image: image.to_owned(),
             on_node,
@@ -140,11 +146,7 @@ impl Service {
         }
         let objects = plan::objects(&self.objects, leave);
         todo.extend(objects.into_iter().map(|planned| Planned { step: STEP, ..planned }));
-        let changes = todo.iter().any(Planned::acts);
-        if let (false, Rollout::Waiting(why)) = (changes, &self.rollout) {
-            let what = format!("it is waited for until it is Ready: {why}");
-            todo.push(Planned::new(STEP, Decision::Change, what));
-        }
+        todo.extend(self.rollout.waited_for(STEP, &todo));
         todo
     }
 
@@ -165,7 +167,7 @@ impl Service {
         }
         inside::apply(api, &self.objects, leave, talk).await?;
         talk.hear("waiting for it to be Ready");
-        wait_ready(api).await?;
+        DEPLOYMENT.wait_ready(api).await?;
         talk.end("it is Ready");
         Ok(())
     }
@@ -179,67 +181,6 @@ async fn on_node(node: Option<Node<'_>>, image: &str) -> Result<Option<bool>> {
     Ok(Some(
         stored.is_some_and(|stored| node::has_image(&images, image, &stored.id)),
     ))
-}
-
-/// How far the Deployment is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rollout {
-    /// There is none.
-    Absent,
-    /// Its pod is not there, or is not the one that was asked for, or is not Ready; in the cluster's words.
-    Waiting(String),
-    /// It serves; the image.
-    Ready(String),
-}
-
-/// Asks for it.
-///
-/// # Errors
-/// The server does not answer, or refuses.
-pub async fn rollout(api: &ClusterApi) -> Result<Rollout> {
-    let deployment =
-        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": NAME, "namespace": NAMESPACE}});
-    Ok(rollout_of(api.get(&deployment).await?.as_ref()))
-}
-
-fn rollout_of(deployment: Option<&Value>) -> Rollout {
-    let Some(deployment) = deployment else {
-        return Rollout::Absent;
-    };
-    let number = |pointer: &str| deployment.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
-    let wanted = number("/spec/replicas");
-    let is_seen = number("/status/observedGeneration") >= number("/metadata/generation");
-    let counts = ["replicas", "updatedReplicas", "availableReplicas"];
-    let is_there = counts.iter().all(|count| number(&format!("/status/{count}")) == wanted);
-    let image = deployment.pointer("/spec/template/spec/containers/0/image");
-    if is_seen && is_there && wanted > 0 {
-        return Rollout::Ready(image.and_then(Value::as_str).unwrap_or_default().to_owned());
-    }
-    let conditions = deployment.pointer("/status/conditions").and_then(Value::as_array);
-    let amiss = conditions
-        .into_iter()
-        .flatten()
-        .find(|condition| condition["status"] == "False");
-    let why = amiss.and_then(|condition| condition["message"].as_str());
-    Rollout::Waiting(why.unwrap_or("its pod is about to be made").to_owned())
-}
-
-async fn wait_ready(api: &ClusterApi) -> Result<()> {
-    let deadline = Instant::now() + READY;
-    loop {
-        let why = match rollout(api).await? {
-            Rollout::Ready(_) => return Ok(()),
-            Rollout::Waiting(why) => why,
-            Rollout::Absent => anyhow::bail!("Deployment {NAMESPACE}/{NAME} was deleted meanwhile"),
-        };
-        anyhow::ensure!(
-            Instant::now() < deadline,
-            "the service was not Ready within {} s: {why}\nhint: `kubectl -n {NAMESPACE} describe pods -l \
-             app.kubernetes.io/name={NAME}` and `kubectl -n {NAMESPACE} logs deployment/{NAME}` say what it waits for",
-            READY.as_secs()
-        );
-        sleep(LOOK).await;
-    }
 }
 
 /// What there is to delete of it, whatever is in it; the claim with the tasks among it.

@@ -15,14 +15,16 @@ use tokio::time::timeout;
 use super::api::ClusterApi;
 use super::facts::{self, ClaimFacts, NodeFacts, TaskPod};
 use super::place::{self, ClusterPlace};
-use super::service::{self, Rollout};
-use super::{NAMESPACE, NIX_CLAIM, PYTHON_CLAIM, TASK_LABEL, node, runtime};
+use super::{NAMESPACE, NIX_CLAIM, PYTHON_CLAIM, TASK_LABEL, argo, kinds, node, runtime, service};
 use crate::checkout::Checkout;
 use crate::docker::Engine;
 use crate::exit::Exit;
 use crate::{flags, image};
 
+mod deployed;
 mod show;
+
+pub use deployed::{ArgoStatus, ServiceStatus};
 
 /// Longest that measuring the volumes may take; without it the rest is shown.
 const USAGE: Duration = Duration::from_secs(60);
@@ -38,6 +40,7 @@ const USAGE: Duration = Duration::from_secs(60);
 ///                "usedBytes": 1, "usedInodes": 1, "freeBytes": 1, "freeInodes": 1}],
 ///   "caches": {"environments": 1, "requests": 1, "systemSets": 0},
 ///   "hits": {"python": {"asked": 2, "hit": 1}, "system": {"asked": 0, "hit": 0}},
+///   "argo": {"state": "ready", "image": "…/workflow-controller:v3.7.14"},
 ///   "service": {"state": "ready", "image": "hybrid-cache-service:…", "address": "http://hybrid-cache-service.argo:8000"},
 ///   "tasks": {"queued": 0, "running": 0, "succeeded": 2, "failed": 0},
 ///   "notes": ["why something could not be found out"]
@@ -58,6 +61,8 @@ pub struct Status {
     pub caches: Option<CachesStatus>,
     /// What the tasks that the cluster still knows found in the caches.
     pub hits: Hits,
+    /// Argo Workflows; none where the cluster does not know it.
+    pub argo: Option<ArgoStatus>,
     /// The task service in the cluster; none where it was not asked for.
     pub service: Option<ServiceStatus>,
     /// The tasks that the cluster still knows.
@@ -90,39 +95,6 @@ pub struct ImageStatus {
     pub engine_id: Option<String>,
     /// Whether the node has that same image; none where the node cannot be looked into.
     pub on_node: Option<bool>,
-}
-
-/// The task service in the cluster.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ServiceStatus {
-    /// `ready` or `notReady`.
-    pub state: &'static str,
-    /// What it waits for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// Its image, where it is ready.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub image: Option<String>,
-    /// Where it is within the cluster.
-    pub address: &'static str,
-}
-
-impl ServiceStatus {
-    fn of(rollout: Rollout) -> Option<ServiceStatus> {
-        let address = service::ADDRESS;
-        let (state, reason, image) = match rollout {
-            Rollout::Absent => return None,
-            Rollout::Waiting(reason) => ("notReady", Some(reason), None),
-            Rollout::Ready(image) => ("ready", None, Some(image)),
-        };
-        Some(ServiceStatus {
-            state,
-            reason,
-            image,
-            address,
-        })
-    }
 }
 
 /// A volume.
@@ -254,9 +226,11 @@ pub async fn look(checkout: &Checkout, which: &flags::Cluster) -> Result<Status>
         api.nodes(),
         api.claims(NAMESPACE),
         api.pods(NAMESPACE, TASK_LABEL),
-        service::rollout(&api)
+        service::DEPLOYMENT.rollout(&api),
+        argo::CONTROLLER.rollout(&api),
+        api.knows(kinds::WORKFLOW)
     );
-    let (version, nodes, claims, pods, rollout) = match asked {
+    let (version, nodes, claims, pods, service, controller, knows_argo) = match asked {
         Ok(answers) => answers,
         Err(error) => {
             status.cluster.state = "unreachable";
@@ -270,7 +244,8 @@ pub async fn look(checkout: &Checkout, which: &flags::Cluster) -> Result<Status>
     status.cluster.version = Some(version);
     status.nodes = nodes;
     status.tasks = count(&pods);
-    status.service = ServiceStatus::of(rollout);
+    status.argo = ArgoStatus::of(controller, knows_argo);
+    status.service = ServiceStatus::of(service);
     status.hits = hits(&pods);
     let usage = match claims.iter().filter(|claim| claim.bound()).count() {
         0 | 1 => Err(anyhow::anyhow!("not both claims are Bound")),

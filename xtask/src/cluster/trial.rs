@@ -53,6 +53,7 @@ pub fn for_tests(checkout: &Checkout) -> Result<TrialCluster> {
         storage_class: None,
         volumes_dir: None,
         no_task: true,
+        with_argo: false,
         with_service: false,
     })?;
     let config = runtime.block_on(place::config(checkout))?;

@@ -15,12 +15,15 @@ use super::api::ClusterApi;
 use super::inside::{self, Inside, Node};
 use super::making::KindCluster;
 use super::plan::{self, Decision, Leave, Planned};
-use super::service::{self, Service};
 use super::talk::Talk;
-use super::{compose, node, place, runtime, task_image};
+use super::{node, place, runtime, service, task_image};
 use crate::checkout::Checkout;
 use crate::exit::{Exit, Expected};
 use crate::{flags, image, results, run as run_command};
+
+mod beside;
+
+use self::beside::Beside;
 
 /// Longest that the inner folders of the volumes may take: a pod has to be scheduled and start.
 const INITIALISE: Duration = Duration::from_secs(240);
@@ -148,6 +151,9 @@ fn after_cluster(config: &KubeConfig, flags: &flags::Up) -> Vec<Planned> {
         "compose",
         "what compose.yaml needs to run the service beside the cluster",
     ));
+    if flags.with_argo {
+        todo.push(create("argo", "its kinds, its controller and what Workflows need"));
+    }
     if flags.with_service {
         todo.push(create("service", "its image on the node, its token and its objects"));
     }
@@ -183,19 +189,8 @@ impl Up<'_> {
         let inside = Inside::observe(&self.api, checkout, node, class, (image, id)).await?;
         let mut steps = inside.plan(&self.config, leave(self.flags));
         steps.retain(|planned| !(self.flags.no_task && planned.step == "task"));
-        let compose = self
-            .kind
-            .map(|cluster| compose::Files::of(checkout, &cluster.state, &self.config));
-        let compose = compose.transpose()?;
-        steps.extend(compose.as_ref().map(compose::Files::plan));
-        let service = match &self.service {
-            Some(image) => {
-                let source = inside.source.clone();
-                Some(Service::observe(&self.api, checkout, node, source, (image, &self.config)).await?)
-            }
-            None => None,
-        };
-        steps.extend(service.iter().flat_map(|service| service.plan(leave(self.flags))));
+        let beside = Beside::observe(self, checkout, &inside.source).await?;
+        steps.extend(beside.plan(self));
         if self.flags.plan {
             todo.extend(steps);
             return Ok(show_plan(&todo));
@@ -210,11 +205,8 @@ impl Up<'_> {
             match (acts, done.insert(planned.step)) {
                 (_, false) => {}
                 (false, true) => talk.skip(planned.step, &planned.what),
-                (true, true) => match (planned.step, &compose, &service) {
-                    ("compose", Some(files), _) => files.write(talk)?,
-                    ("service", _, Some(service)) => service.act(&self.api, self.kind, leave(self.flags), talk).await?,
-                    _ => self.act(planned.step, &inside, talk).await?,
-                },
+                (true, true) if beside.act(planned.step, self, talk).await? => {}
+                (true, true) => self.act(planned.step, &inside, talk).await?,
             }
         }
         Ok(Exit::Good)

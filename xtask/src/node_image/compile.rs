@@ -1,14 +1,18 @@
 //! Compiles the components: static programs from pinned Go modules, checked against go.sum.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
 
 use super::Site;
 use super::outside;
 use super::pins::Component;
+
+/// The copy of a component's modules, while it is compiled from one.
+const SOURCE: &str = ".source";
 
 /// Compiles a component where that is not done yet, and returns the folder of its programs.
 ///
@@ -24,6 +28,13 @@ pub fn component(site: &Site, component: &Component) -> Result<PathBuf> {
 
 fn compile(site: &Site, component: &Component, staging: &Path) -> Result<()> {
     let shell = go_shell(site, &component.name)?;
+    let source = staging.join(SOURCE);
+    let modules = if component.links.is_empty() {
+        "readonly"
+    } else {
+        vendor(&shell, component, &source)?;
+        "vendor"
+    };
     let tags = component.tags.join(",");
     let mut linker = String::from("-s -w");
     for (variable, text) in &component.define {
@@ -33,12 +44,47 @@ fn compile(site: &Site, component: &Component, staging: &Path) -> Result<()> {
     // A folder as output: Go names each program after its package.
     let command = cmd!(
         shell,
-        "go build -mod=readonly -trimpath -buildvcs=false -tags={tags} -ldflags={linker} -o {staging}/ {packages...}"
+        "go build -mod={modules} -trimpath -buildvcs=false -tags={tags} -ldflags={linker} -o {staging}/ {packages...}"
     );
     outside::run(command, &format!("compiling {}", component.name))?;
     for (program, package) in &component.programs {
         let made = staging.join(go_name(package));
         fs::rename(&made, staging.join(program)).with_context(|| format!("go did not make {}", made.display()))?;
+    }
+    if source.exists() {
+        fs::remove_dir_all(&source).with_context(|| format!("cannot remove {}", source.display()))?;
+    }
+    Ok(())
+}
+
+/// Copies everything that a component is made of into a folder, checked against go.sum, adds the links that its module has
+/// lost, and leaves the shell there. Go takes no other files for those of a module in its cache.
+fn vendor(shell: &Shell, component: &Component, folder: &Path) -> Result<()> {
+    let module = component.module.as_deref().context("it is no module")?;
+    fs::create_dir(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    for name in ["go.mod", "go.sum"] {
+        let pinned = shell.current_dir().join(name);
+        fs::copy(&pinned, folder.join(name)).with_context(|| format!("cannot copy {}", pinned.display()))?;
+    }
+    shell.change_dir(folder);
+    outside::run(
+        cmd!(shell, "go mod vendor"),
+        &format!("copying what {} is made of", component.name),
+    )?;
+    add_links(&folder.join("vendor").join(module), &component.links)
+}
+
+/// Puts a copy of what it points to in the place of each link.
+fn add_links(module: &Path, links: &BTreeMap<String, String>) -> Result<()> {
+    for (place, to) in links {
+        let link = module.join(place);
+        ensure!(
+            !link.exists(),
+            "the module has {place} by now: {} need not name it as a link",
+            super::pins::FILE
+        );
+        let target = link.with_file_name(to);
+        fs::copy(&target, &link).with_context(|| format!("{place} is to be {to}, which the module does not have"))?;
     }
     Ok(())
 }
@@ -98,5 +144,23 @@ mod tests {
         assert_eq!(go_name("k8s.io/kubernetes/cmd/kubelet"), "kubelet");
         assert_eq!(go_name("go.etcd.io/etcd/server/v3"), "server");
         assert_eq!(go_name("example/video"), "video");
+    }
+
+    #[test]
+    fn a_link_becomes_what_it_points_to_and_none_takes_the_place_of_a_file() {
+        let module = tempfile::tempdir().unwrap();
+        let folder = module.path().join("signal");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("darwin.go"), "package signal").unwrap();
+        let links = |to: &str| BTreeMap::from([("signal/linux.go".to_owned(), to.to_owned())]);
+        let lost = add_links(module.path(), &links("windows.go")).unwrap_err().to_string();
+        assert!(
+            lost.contains("signal/linux.go") && lost.contains("windows.go"),
+            "{lost}"
+        );
+        add_links(module.path(), &links("darwin.go")).unwrap();
+        assert_eq!(fs::read_to_string(folder.join("linux.go")).unwrap(), "package signal");
+        let there = add_links(module.path(), &links("darwin.go")).unwrap_err().to_string();
+        assert!(there.contains("has signal/linux.go by now"), "{there}");
     }
 }

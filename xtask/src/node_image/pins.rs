@@ -47,6 +47,10 @@ pub struct Component {
     /// Variable to the text that the linker puts into it.
     #[serde(default)]
     pub define: BTreeMap<String, String>,
+    /// Path in the module to what the symbolic link there points to, which the module's archive has lost. Left out of what
+    /// is written down where there is none, so that it is no new pin of the others.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub links: BTreeMap<String, String>,
 }
 
 /// A root file system of Debian packages.

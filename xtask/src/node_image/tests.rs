@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::identity::{self, Files};
 use super::pins::Pins;
+use crate::cluster::manifests;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(super::FILES)
@@ -128,6 +129,41 @@ fn a_changed_pin_or_file_is_another_image_and_the_same_ones_are_not() {
         |name: &str, files: &Files| identity::component(&pins, pins.component(name).unwrap(), files, "amd64").unwrap();
     assert_ne!(of("etcd", &changed), of("etcd", &files));
     assert_eq!(of("kind", &changed), of("kind", &files));
+}
+
+#[test]
+fn a_link_is_part_of_its_component_and_none_is_no_part_of_the_others() {
+    let (mut pins, files) = (pins(), files());
+    let of = |pins: &Pins| identity::component(pins, pins.component("argo").unwrap(), &files, "amd64").unwrap();
+    let before = of(&pins);
+    let argo = pins
+        .component
+        .iter_mut()
+        .find(|component| component.name == "argo")
+        .unwrap();
+    argo.links.values_mut().for_each(|to| to.push('x'));
+    assert_ne!(of(&pins), before);
+    let etcd = serde_json::to_string(pins.component("etcd").unwrap()).unwrap();
+    assert!(!etcd.contains("links"), "all would be compiled anew: {etcd}");
+}
+
+#[test]
+fn argos_images_are_of_its_version_and_their_programs_are_found_by_name() {
+    let pins = pins();
+    let version = &pins.component("argo").unwrap().version;
+    for name in ["workflow-controller", "argoexec"] {
+        let image = pins.image(name).unwrap();
+        assert_eq!(image.reference, format!("quay.io/argoproj/{name}:{version}"));
+        assert_eq!(image.program.as_deref(), Some(name));
+        let (folder, file) = image.place.rsplit_once('/').unwrap();
+        assert_eq!(file, name);
+        let mut searched = super::archive::SEARCH_PATH.trim_start_matches("PATH=").split(':');
+        assert!(searched.any(|path| path == format!("/{folder}")), "{}", image.place);
+    }
+    let checkout = crate::checkout::Checkout::find().unwrap();
+    let asked = manifests::argo_images(&manifests::argo_controller(&checkout).unwrap());
+    let held = ["workflow-controller", "argoexec"].map(|name| pins.image(name).unwrap().reference.clone());
+    assert_eq!(asked, held, "what manifests/argo-controller.yaml asks for");
 }
 
 #[test]

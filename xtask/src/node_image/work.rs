@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail};
 
 use super::identity::Identity;
 
-/// How long another build may take: on two cores the first one takes a quarter of an hour.
+/// How long another build may take: on two cores the first one takes up to twenty minutes.
 const LOCK_WAIT: Duration = Duration::from_secs(3600);
 
 /// The folder, held by this process.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::kinds;
 use super::*;
 
 fn all() -> Vec<Value> {
@@ -38,6 +39,24 @@ fn every_object_can_be_applied_and_carries_our_label() {
         assert_eq!(namespace, (!cluster_wide).then_some(&json!(NAMESPACE)), "{object}");
     }
     assert_eq!(objects[0]["kind"], "Namespace", "the others are in it");
+}
+
+#[test]
+fn every_object_is_of_a_kind_that_we_know_in_the_version_that_we_know() {
+    let checkout = Checkout::find().unwrap();
+    let mut objects = all();
+    objects.extend(argo_controller(&checkout).unwrap());
+    objects.extend(argo(&checkout).unwrap());
+    objects.extend(service(&checkout, &VolumeSource::NodeFolders, "service:1", b"").unwrap());
+    for object in objects {
+        let known = kinds::of(text(&object, "/kind")).unwrap_or_else(|| panic!("{object}"));
+        assert_eq!(object["apiVersion"], known.api_version());
+        assert_eq!(
+            object.pointer("/metadata/namespace").is_some(),
+            known.namespaced,
+            "{object}"
+        );
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use hybrid_cache_model::pod::NetworkSettings;
+use serde_json::json;
 
 use super::*;
 use crate::cluster::place;
@@ -85,26 +86,6 @@ fn a_token_that_was_deleted_is_made_again_and_a_pod_that_is_not_ready_is_waited_
             .iter()
             .any(|(decision, what)| *decision == Decision::Change && what.contains("no room"))
     );
-}
-
-#[test]
-fn a_deployment_is_ready_when_its_one_pod_is_the_new_one() {
-    let deployment = |generation: u64, updated: u64, available: u64| {
-        json!({
-            "metadata": {"generation": generation},
-            "spec": {"replicas": 1, "template": {"spec": {"containers": [{"image": "service:1"}]}}},
-            "status": {
-                "observedGeneration": 2, "replicas": 1, "updatedReplicas": updated, "availableReplicas": available,
-                "conditions": [{"status": "True", "message": "new"}, {"status": "False", "message": "too few"}],
-            },
-        })
-    };
-    let of = |generation, updated, available| rollout_of(Some(&deployment(generation, updated, available)));
-    assert_eq!(of(2, 1, 1), ready());
-    for (generation, updated, available) in [(3, 1, 1), (2, 0, 1), (2, 1, 0)] {
-        assert_eq!(of(generation, updated, available), Rollout::Waiting("too few".into()));
-    }
-    assert_eq!(rollout_of(None), Rollout::Absent);
 }
 
 #[test]

@@ -30,6 +30,10 @@ pub fn table(status: &Status) {
     };
     let reference = status.image.reference.as_deref().unwrap_or("not built yet");
     overview.add_row(["image", &[reference, on_node].join("  ")]);
+    if let Some(argo) = &status.argo {
+        let about = argo.image.as_deref().or(argo.reason.as_deref()).unwrap_or_default();
+        overview.add_row(["argo", &[argo.state, about].join("  ")]);
+    }
     if let Some(service) = &status.service {
         let about = service
             .image
