@@ -254,9 +254,25 @@ pub struct Up {
     /// Bring Argo Workflows into a kind cluster as well; into another one only what our Workflows need where it is installed
     #[arg(long)]
     pub with_argo: bool,
-    /// Run the task service in the cluster as well
-    #[arg(long)]
-    pub with_service: bool,
+    /// Run the task service in the cluster as well, with a Job for each task or a Workflow of Argo [default: kube]
+    #[arg(long, value_name = "DRIVER", num_args = 0..=1, require_equals = true, default_missing_value = "kube")]
+    pub with_service: Option<ServiceDriver>,
+}
+
+impl Up {
+    /// True where Argo Workflows is wanted, for itself or for the service.
+    pub fn wants_argo(&self) -> bool {
+        self.with_argo || self.with_service == Some(ServiceDriver::Argo)
+    }
+}
+
+/// What the task service in a cluster makes of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ServiceDriver {
+    /// A Job
+    Kube,
+    /// A Workflow of Argo; brings what --with-argo does
+    Argo,
 }
 
 /// `down`

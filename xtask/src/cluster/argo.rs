@@ -24,8 +24,8 @@ pub const CONTROLLER: Deployment = Deployment {
     called: "Argo's controller",
     within: Duration::from_secs(120),
     unpulled: "`cargo xtask node-image` makes a node image that holds Argo's images, `down` and `up --with-argo` a cluster of it, \
-               whose caches are the same; or use a node that reaches a registry, or bring the images into Docker: `up` \
-               copies them onto the node from there",
+               whose caches are the same; or pull Argo's own into Docker and tag them so: `up` copies them onto the node from \
+               there",
 };
 
 /// Where an image is on the way to a kind node.

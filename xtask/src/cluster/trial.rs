@@ -1,6 +1,7 @@
 //! A cluster for the tests: the one that is up, or one made for them where its node image is at hand.
 
 use anyhow::{Context, Result};
+use hybrid_cache_driver::kube::KubeConfig;
 
 use super::state::StateFolder;
 use super::{down, place, up};
@@ -45,7 +46,26 @@ pub fn for_tests(checkout: &Checkout) -> Result<TrialCluster> {
         .context("starting the runtime")?;
     let state = StateFolder::of(NAME)?;
     let was_up = runtime.block_on(at_hand(checkout, &state))?;
-    up::run(&flags::Up {
+    up::run(&wanted(false))?;
+    let config = runtime.block_on(place::config(checkout))?;
+    let mut variables = vec![
+        ("HYBRID_CACHE_KUBE_CONTEXT", format!("kind-{NAME}")),
+        ("HYBRID_CACHE_KUBE_CONFIG", kept(checkout, "kube-config.json", &config)?),
+        ("KUBECONFIG", state.kubeconfig().display().to_string()),
+    ];
+    // A node image of another making has no Argo, and is as good for all other tests.
+    match up::run(&wanted(true)) {
+        Ok(_) => {
+            let file = kept(checkout, "argo-config.json", &place::with_argo(config))?;
+            variables.push(("HYBRID_CACHE_ARGO_CONFIG", file));
+        }
+        Err(error) => eprintln!("skipped: tests of Workflows: {error:#}"),
+    }
+    Ok(TrialCluster { variables, was_up })
+}
+
+fn wanted(with_argo: bool) -> flags::Up {
+    flags::Up {
         cluster: which(),
         plan: false,
         recreate: false,
@@ -53,18 +73,16 @@ pub fn for_tests(checkout: &Checkout) -> Result<TrialCluster> {
         storage_class: None,
         volumes_dir: None,
         no_task: true,
-        with_argo: false,
-        with_service: false,
-    })?;
-    let config = runtime.block_on(place::config(checkout))?;
-    let file = checkout.path("target/kube-config.json");
-    test::write_private(&file, &serde_json::to_vec_pretty(&config)?).context("writing the tests' config")?;
-    let variables = vec![
-        ("HYBRID_CACHE_KUBE_CONTEXT", format!("kind-{NAME}")),
-        ("HYBRID_CACHE_KUBE_CONFIG", file.display().to_string()),
-        ("KUBECONFIG", state.kubeconfig().display().to_string()),
-    ];
-    Ok(TrialCluster { variables, was_up })
+        with_argo,
+        with_service: None,
+    }
+}
+
+/// Writes what a driver is told into a file of the target folder; its path.
+fn kept(checkout: &Checkout, name: &str, config: &KubeConfig) -> Result<String> {
+    let file = checkout.path("target").join(name);
+    test::write_private(&file, &serde_json::to_vec_pretty(config)?).context("writing the tests' config")?;
+    Ok(file.display().to_string())
 }
 
 fn which() -> flags::Cluster {

@@ -70,7 +70,7 @@ async fn other_up(checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Re
         config,
         flags,
         kind: None,
-        service: flags.with_service.then(|| service::named(checkout)),
+        service: flags.with_service.map(|_| service::named(checkout)),
     };
     let exit = up.go_on(checkout, vec![cluster, image], talk).await?;
     up.tell();
@@ -101,14 +101,14 @@ async fn kind_up(checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Res
             config,
             flags,
             kind: Some(&cluster),
-            service: flags.with_service.then(|| service::named(checkout)),
+            service: flags.with_service.map(|_| service::named(checkout)),
         };
         return up.go_on(checkout, vec![todo, image], talk).await;
     }
     let image = task_image::finish(image, &cluster.engine, talk).await?;
     let service = match flags.with_service {
-        true => Some(service::image(checkout, &cluster.engine, talk).await?),
-        false => None,
+        Some(_) => Some(service::image(checkout, &cluster.engine, talk).await?),
+        None => None,
     };
     cluster.act(&todo, checkout, flags, talk).await?;
     let up = Up {
@@ -151,10 +151,10 @@ fn after_cluster(config: &KubeConfig, flags: &flags::Up) -> Vec<Planned> {
         "compose",
         "what compose.yaml needs to run the service beside the cluster",
     ));
-    if flags.with_argo {
+    if flags.wants_argo() {
         todo.push(create("argo", "its kinds, its controller and what Workflows need"));
     }
-    if flags.with_service {
+    if flags.with_service.is_some() {
         todo.push(create("service", "its image on the node, its token and its objects"));
     }
     todo

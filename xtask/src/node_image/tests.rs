@@ -153,7 +153,7 @@ fn argos_images_are_of_its_version_and_their_programs_are_found_by_name() {
     let version = &pins.component("argo").unwrap().version;
     for name in ["workflow-controller", "argoexec"] {
         let image = pins.image(name).unwrap();
-        assert_eq!(image.reference, format!("quay.io/argoproj/{name}:{version}"));
+        assert_eq!(image.reference, format!("node.local/argo/{name}:{version}"));
         assert_eq!(image.program.as_deref(), Some(name));
         let (folder, file) = image.place.rsplit_once('/').unwrap();
         assert_eq!(file, name);

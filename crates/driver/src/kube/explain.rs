@@ -257,8 +257,8 @@ fn no_pod(kind: Kind) -> Failure {
     Failure::new(FailureKind::Cluster, message).hint(match kind {
         Kind::Job => "is the controller manager up? see `kubectl get pods -n kube-system`",
         Kind::Workflow => {
-            "is Argo's controller up, and does it look after this namespace? see `kubectl get pods -A -l \
-             app=workflow-controller`"
+            "is Argo's controller up, and does it look after this namespace? see `kubectl get deployments -A \
+             --field-selector metadata.name=workflow-controller`"
         }
     })
 }

@@ -7,9 +7,11 @@ use crate::checkout::Checkout;
 use crate::cluster::argo::Argo;
 use crate::cluster::compose;
 use crate::cluster::manifests::VolumeSource;
+use crate::cluster::place;
 use crate::cluster::plan::Planned;
 use crate::cluster::service::Service;
 use crate::cluster::talk::Talk;
+use crate::flags::ServiceDriver;
 
 /// As it is in the cluster and on this machine.
 pub struct Beside {
@@ -28,13 +30,17 @@ impl Beside {
         let compose = up
             .kind
             .map(|cluster| compose::Files::of(checkout, &cluster.state, &up.config));
-        let argo = match up.flags.with_argo {
+        let argo = match up.flags.wants_argo() {
             true => Some(Argo::observe(&up.api, checkout, node).await?),
             false => None,
         };
         let service = match &up.service {
             Some(image) => {
-                let told = (image.as_str(), &up.config);
+                let config = match up.flags.with_service {
+                    Some(ServiceDriver::Argo) => place::with_argo(up.config.clone()),
+                    Some(ServiceDriver::Kube) | None => up.config.clone(),
+                };
+                let told = (image.as_str(), &config);
                 Some(Service::observe(&up.api, checkout, node, source.clone(), told).await?)
             }
             None => None,
