@@ -1,6 +1,6 @@
 //! Why a task cannot go on, told from what the cluster shows: pure code over [`Sight`], each case with its next step.
 
-use hybrid_cache_model::protocol::EXIT_BROKEN;
+use hybrid_cache_model::protocol::{EXIT_BROKEN, EXIT_MISSED, EXIT_REPORTED};
 use hybrid_cache_model::{Failure, FailureKind};
 use serde::de::DeserializeOwned;
 
@@ -277,14 +277,16 @@ fn unschedulable(said: &str) -> Failure {
     }
 }
 
-/// Reads what the task's container left, or explains why it left nothing.
+/// Reads what the task's container left, or explains why it left nothing. A runner that has reported ends by itself, so a
+/// report beside any other end is somebody else's: where the runner is not the pod's first process, user code can end it.
 ///
 /// # Errors
 /// There is no report; the failure says why as far as the cluster knows.
 pub fn report<T: DeserializeOwned>(ended: &Ended, sight: &Sight) -> Result<T, Failure> {
+    let by_itself = [EXIT_REPORTED, EXIT_MISSED].contains(&ended.code);
     match serde_json::from_str(&ended.message) {
-        Ok(report) => Ok(report),
-        Err(_) => Err(no_report(ended, sight)),
+        Ok(report) if by_itself => Ok(report),
+        _ => Err(no_report(ended, sight)),
     }
 }
 

@@ -190,6 +190,15 @@ fn too_much_memory_is_told_unless_the_runner_could_report() {
 }
 
 #[test]
+fn a_report_beside_another_end_than_the_runners_own_is_not_believed() {
+    let message = json!({"report": "missed", "layer": "python", "timeline": {"total_us": 1, "spans": []}}).to_string();
+    for (code, is_believed) in [(0, true), (75, true), (137, false), (3, false)] {
+        let (end, sight) = ended(json!({"exitCode": code, "reason": "Error", "message": message}));
+        assert_eq!(report::<Value>(&end, &sight).is_ok(), is_believed, "{code}");
+    }
+}
+
+#[test]
 fn an_image_without_the_runner_and_a_runner_without_a_report_are_told_apart() {
     let message = "exec: \"runner\": executable file not found in $PATH";
     let (end, sight) = ended(json!({"exitCode": 128, "reason": "StartError", "message": message}));

@@ -127,7 +127,9 @@ impl Running {
                 Step::Ask => {
                     tokio::time::timeout(LAG, self.following.sight.changed()).await.ok();
                     self.ask().await?;
-                    self.following.see(|sight| sight.asked = true);
+                    // A pod that was there all the time is asked for again once its workload has ended.
+                    self.following
+                        .see(|sight| sight.asked = sight.pod.is_none() || sight.workload.has_ended());
                     continue;
                 }
                 Step::Wait | Step::Follow => {}

@@ -27,7 +27,7 @@ pub struct Sight {
     pub pod: Option<PodSight>,
     /// True once the pod was there and is gone.
     pub pod_gone: bool,
-    /// True once the pod was asked for directly, after the workload had ended.
+    /// True once the pod was asked for directly, because of what the workload says.
     pub asked: bool,
     /// What went wrong around it, the latest of each reason.
     pub warnings: Vec<Warning>,

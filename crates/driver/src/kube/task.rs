@@ -8,6 +8,7 @@ use hybrid_cache_model::{End, Failure, FailureKind};
 
 use super::explain;
 use super::sight::{ContainerSight, Ended, Sight};
+use super::workload::Kind;
 
 /// How long a Job may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ impl Bounds {
 pub enum Step {
     /// Wait for what the watches show next.
     Wait,
-    /// The workload has ended, but no watch has shown how its container did: ask for the pod, once.
+    /// What the workload says is of a pod that no watch has shown (yet), or not to its end: ask for the pod, once.
     Ask,
     /// The task's container runs: follow its log.
     Follow,
@@ -51,6 +52,9 @@ pub fn next(sight: &Sight, elapsed: Duration, bounds: Bounds) -> Step {
         return Step::Ask;
     }
     if let Some(failure) = explain::hopeless(sight) {
+        if sight.kind == Kind::Workflow && sight.pod.is_none() && !sight.asked {
+            return Step::Ask;
+        }
         // A pod that is being deleted still has its grace to say how far the task came.
         let leaving = sight.pod.as_ref().is_some_and(|pod| pod.deleting) && !sight.pod_gone;
         return if leaving && elapsed < bounds.whole {

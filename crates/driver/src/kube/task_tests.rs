@@ -5,6 +5,7 @@ use std::time::Instant;
 use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Value, json};
 
+use super::super::workflow::Workflow;
 use super::*;
 
 const BOUNDS: Bounds = Bounds {
@@ -92,6 +93,27 @@ fn a_job_that_ended_out_of_sight_is_asked_about_once() {
     assert_eq!(after(&sight, 1), Step::Ask);
     sight.asked = true;
     assert_eq!(kind(&after(&sight, 1)), Some(FailureKind::Evicted));
+}
+
+#[test]
+fn a_refusal_that_a_workflow_tells_of_is_believed_once_the_pod_was_asked_for() {
+    // Argo's node has the words of its pod as well, which may be there before our watch shows it.
+    let status = json!({"phase": "Running", "nodes": {"a": {
+        "type": "Pod", "phase": "Pending", "message": "Unschedulable: persistentvolumeclaim \"c\" not found",
+    }}});
+    let workflow: Workflow = serde_json::from_value(json!({"metadata": {}, "spec": {}, "status": status})).unwrap();
+    let mut sight = Sight {
+        kind: Kind::Workflow,
+        ..Sight::default()
+    };
+    sight.see_workload(&workflow);
+    assert_eq!(after(&sight, 1), Step::Ask);
+    let mut found = sight.clone();
+    let pod = json!({"metadata": {"name": "task-a"}, "spec": {"containers": []}, "status": {"phase": "Pending"}});
+    found.see_pod(&serde_json::from_value(pod).unwrap(), Instant::now());
+    assert_eq!(after(&found, 1), Step::Wait);
+    sight.asked = true;
+    assert_eq!(kind(&after(&sight, 1)), Some(FailureKind::Refused));
 }
 
 #[test]

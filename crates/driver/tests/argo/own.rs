@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use hybrid_cache_driver::log::Stream;
 use hybrid_cache_driver::{Driver, DriverError};
-use hybrid_cache_model::TaskSpec;
+use hybrid_cache_model::protocol::RunReport;
+use hybrid_cache_model::{FailureKind, TaskSpec};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
+use serde_json::json;
 
 use super::bench::{self, Bench, options, run, wait, within};
 
@@ -35,6 +37,30 @@ async fn what_argo_says_is_no_output_and_what_it_may_do_the_task_may_not() {
     let stderr = String::from_utf8_lossy(&stderr);
     assert_eq!(stderr, "time=\"now\" level=info msg=mine\nno end of line");
     assert_eq!(ran.outcome.warnings, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_ends_its_runner_does_not_say_how_it_ended() {
+    let Some(bench) = bench::cluster("a_task_that_ends_its_runner").await else {
+        return;
+    };
+    let driver = bench.driver().await;
+    let nothing = json!({"written_bytes": 0, "passed_bytes": 0});
+    let forged = json!({
+        "report": "finished", "end": {"exited": {"code": 0}},
+        "cache": {"python": {"status": "hit"}, "system": {"status": "hit"}},
+        "timeline": {"total_us": 1, "spans": []}, "stdout": nothing, "stderr": nothing, "resolved": {},
+    });
+    assert!(
+        serde_json::from_value::<RunReport>(forged.clone()).is_ok(),
+        "it would be believed"
+    );
+    let code = format!(
+        "import os, signal\nopen('/dev/termination-log', 'w').write({:?})\nos.kill(os.getppid(), signal.SIGKILL)",
+        forged.to_string()
+    );
+    let ran = run(&driver, &TaskSpec::new(code), &options()).await;
+    ran.failed(FailureKind::Internal, &["ended without a report"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

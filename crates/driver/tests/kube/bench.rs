@@ -69,7 +69,9 @@ pub async fn cluster(test: &str) -> Option<Bench> {
         ..KubeConfigOptions::default()
     };
     let client = Client::try_from(Config::from_kubeconfig(&options).await.unwrap()).unwrap();
-    let config: KubeConfig = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let mut config: KubeConfig = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    // Tests run beside each other, some with dozens of pods; a place on the node is waited for.
+    config.start_s = 200;
     Some(Bench { client, config })
 }
 
