@@ -97,17 +97,27 @@ pub enum Will {
 /// # Errors
 /// There is no report, or it ended because of the cluster.
 pub fn report(ended: &Ended, sight: &Sight, will: Will) -> Result<RunReport, Failure> {
-    let report: RunReport = explain::report(ended, sight)?;
-    let told = matches!(
-        report,
-        RunReport::Finished {
-            end: End::Cancelled,
-            ..
+    let mut report: RunReport = explain::report(ended, sight)?;
+    if let RunReport::Finished { end, .. } = &mut report
+        && was_told(end, sight.kind)
+    {
+        match explain::hopeless(sight) {
+            _ if will == Will::Cancel => *end = End::Cancelled,
+            Some(failure) => return Err(failure),
+            None => {}
         }
-    );
-    match explain::hopeless(sight).filter(|_| told && will == Will::Run) {
-        Some(failure) => Err(failure),
-        None => Ok(report),
+    }
+    Ok(report)
+}
+
+/// True for the end of a task that was told to end. Argo's program tells every process of its container at once, so the
+/// user's may be gone before the runner has heard of it.
+fn was_told(end: &End, kind: Kind) -> bool {
+    const SIGTERM: i32 = 15;
+    match end {
+        End::Cancelled => true,
+        End::Signaled { signal } => kind == Kind::Workflow && *signal == SIGTERM,
+        _ => false,
     }
 }
 

@@ -86,6 +86,34 @@ fn a_deleted_pod_has_its_grace_to_say_how_far_the_task_came() {
 }
 
 #[test]
+fn under_argo_the_signal_to_end_reaches_the_program_itself() {
+    let report_of = |signal: i32| {
+        let nothing = json!({"written_bytes": 0, "passed_bytes": 0});
+        json!({
+            "report": "finished", "end": "signaled", "signal": signal, "timeline": {"total_us": 1, "spans": []}, "stdout": nothing, "stderr": nothing,
+            "cache": {"python": {"status": "hit"}, "system": {"status": "not_asked"}}, "resolved": {},
+        })
+        .to_string()
+    };
+    let ended_by = |signal: i32, kind: Kind, will: Will| {
+        let mut sight = sight(ended(&report_of(signal)), None);
+        sight.kind = kind;
+        let Step::Ended(end) = after(&sight, 20) else {
+            panic!("{sight:?}");
+        };
+        match report(&end, &sight, will) {
+            Ok(RunReport::Finished { end, .. }) => end,
+            other => panic!("{other:?}"),
+        }
+    };
+    let by = |signal| End::Signaled { signal };
+    assert_eq!(ended_by(15, Kind::Workflow, Will::Cancel), End::Cancelled);
+    assert_eq!(ended_by(15, Kind::Workflow, Will::Run), by(15));
+    assert_eq!(ended_by(11, Kind::Workflow, Will::Cancel), by(11));
+    assert_eq!(ended_by(15, Kind::Job, Will::Cancel), by(15));
+}
+
+#[test]
 fn a_job_that_ended_out_of_sight_is_asked_about_once() {
     let mut sight = Sight::default();
     let job = json!({"metadata": {}, "status": {"conditions": [{"type": "Complete", "status": "True"}]}});

@@ -47,7 +47,7 @@ async fn a_task_that_ends_its_runner_does_not_say_how_it_ended() {
     let driver = bench.driver().await;
     let nothing = json!({"written_bytes": 0, "passed_bytes": 0});
     let forged = json!({
-        "report": "finished", "end": {"exited": {"code": 0}},
+        "report": "finished", "end": "exited", "code": 0,
         "cache": {"python": {"status": "hit"}, "system": {"status": "hit"}},
         "timeline": {"total_us": 1, "spans": []}, "stdout": nothing, "stderr": nothing, "resolved": {},
     });
