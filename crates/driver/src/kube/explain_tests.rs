@@ -59,7 +59,7 @@ fn job(mut sight: Sight, reason: &str) -> Sight {
     let job = json!({"metadata": {}, "status": {"conditions": [
         {"type": "Failed", "status": "True", "reason": reason, "message": "Job was active longer than specified deadline"},
     ]}});
-    sight.see_workload(&serde_json::from_value::<Job>(job).unwrap());
+    sight.see_workload(&serde_json::from_value::<Job>(job).unwrap(), Instant::now());
     sight
 }
 

@@ -63,7 +63,7 @@ pub async fn make(shared: &Arc<Shared>, secret: &Secret, workload: &Workload) ->
 /// Takes up a workload that another process has made.
 pub fn take_up(shared: &Arc<Shared>, workload: &Workload) -> Running {
     let following = shared.registry.follow(workload.kind(), workload.name());
-    following.see(|sight| sight.see_workload(workload));
+    following.see(|sight| sight.see_workload(workload, Instant::now()));
     Running::new(shared, following, workload)
 }
 

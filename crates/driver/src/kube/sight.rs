@@ -38,6 +38,10 @@ pub struct Sight {
 /// Moments on the driver's own clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
+    /// The workload is there.
+    pub workload: Option<Instant>,
+    /// So is its pod.
+    pub pod: Option<Instant>,
     /// The pod has a node.
     pub scheduled: Option<Instant>,
     /// The task's container has ended.
@@ -207,8 +211,9 @@ pub struct Warning {
 }
 
 impl Sight {
-    /// Takes in what a watch showed of the workload.
-    pub fn see_workload(&mut self, carrier: &impl Carrier) {
+    /// Takes in what a watch showed of the workload, `at` that moment.
+    pub fn see_workload(&mut self, carrier: &impl Carrier, at: Instant) {
+        self.seen.workload.get_or_insert(at);
         if self.workload != WorkloadState::Gone {
             self.workload = carrier.state();
         }
@@ -234,6 +239,7 @@ impl Sight {
             // An old state shown again by a re-list, or a second pod that the Job controller made for a deleted one.
             return;
         }
+        self.seen.pod.get_or_insert(at);
         if news.node.is_some() {
             self.seen.scheduled.get_or_insert(at);
         }

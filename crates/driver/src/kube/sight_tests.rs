@@ -62,9 +62,9 @@ fn somebody_elses_pod_is_not_missed_and_warnings_are_bounded() {
 fn a_job_that_is_deleted_stays_gone() {
     let job: Job = serde_json::from_value(serde_json::json!({"metadata": {}})).unwrap();
     let mut sight = Sight::default();
-    sight.see_workload(&job);
+    sight.see_workload(&job, Instant::now());
     assert_eq!(sight.workload, WorkloadState::Active);
     sight.lose_workload();
-    sight.see_workload(&job);
+    sight.see_workload(&job, Instant::now());
     assert_eq!(sight.workload, WorkloadState::Gone);
 }

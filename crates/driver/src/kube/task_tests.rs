@@ -117,7 +117,7 @@ fn under_argo_the_signal_to_end_reaches_the_program_itself() {
 fn a_job_that_ended_out_of_sight_is_asked_about_once() {
     let mut sight = Sight::default();
     let job = json!({"metadata": {}, "status": {"conditions": [{"type": "Complete", "status": "True"}]}});
-    sight.see_workload(&serde_json::from_value::<Job>(job).unwrap());
+    sight.see_workload(&serde_json::from_value::<Job>(job).unwrap(), Instant::now());
     assert_eq!(after(&sight, 1), Step::Ask);
     sight.asked = true;
     assert_eq!(kind(&after(&sight, 1)), Some(FailureKind::Evicted));
@@ -134,7 +134,7 @@ fn a_refusal_that_a_workflow_tells_of_is_believed_once_the_pod_was_asked_for() {
         kind: Kind::Workflow,
         ..Sight::default()
     };
-    sight.see_workload(&workflow);
+    sight.see_workload(&workflow, Instant::now());
     assert_eq!(after(&sight, 1), Step::Ask);
     let mut found = sight.clone();
     let pod = json!({"metadata": {"name": "task-a"}, "spec": {"containers": []}, "status": {"phase": "Pending"}});

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use super::cluster::Cluster;
 use super::names;
-use super::sight::Sight;
+use super::sight::{PodSight, Sight};
 use super::workload::{Carrier, Kind};
 
 /// First pause after a watch broke; an API server that restarts is back within seconds.
@@ -143,25 +143,48 @@ impl Watches {
     }
 }
 
+/// A complete listing, as far as it has come.
+#[derive(Default)]
+struct Listing {
+    began: Option<Instant>,
+    names: HashSet<String>,
+}
+
+impl Listing {
+    fn begin() -> Listing {
+        Listing {
+            began: Some(Instant::now()),
+            names: HashSet::new(),
+        }
+    }
+
+    /// True where an object is gone that was seen before the listing began. One that was asked for meanwhile may have been
+    /// made meanwhile.
+    fn lacks(&self, name: &str, seen: Option<Instant>) -> bool {
+        !self.names.contains(name) && seen < self.began
+    }
+}
+
 async fn watch_workloads<K>(kind: Kind, api: Api<K>, config: watcher::Config, registry: Arc<Registry>)
 where
     K: Carrier + Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let mut events = StreamBackoff::new(watcher::watcher(api, config), Pause::default()).boxed();
-    let mut listed = HashSet::new();
+    let mut listing = Listing::default();
+    let see = |found: &K| registry.see(&found.name_any(), |sight| sight.see_workload(found, Instant::now()));
     while let Some(event) = events.next().await {
         match event {
-            Ok(Event::Apply(found)) => registry.see(&found.name_any(), |sight| sight.see_workload(&found)),
+            Ok(Event::Apply(found)) => see(&found),
             Ok(Event::InitApply(found)) => {
-                registry.see(&found.name_any(), |sight| sight.see_workload(&found));
-                listed.insert(found.name_any());
+                see(&found);
+                listing.names.insert(found.name_any());
             }
             Ok(Event::Delete(gone)) => registry.see(&gone.name_any(), Sight::lose_workload),
-            Ok(Event::Init) => listed.clear(),
+            Ok(Event::Init) => listing = Listing::begin(),
             Ok(Event::InitDone) => {
                 // One that nobody has shown yet is about to be created.
                 let unlisted = |sight: &Sight, name: &str| {
-                    sight.kind == kind && sight.workload.was_there() && !listed.contains(name)
+                    sight.kind == kind && sight.workload.was_there() && listing.lacks(name, sight.seen.workload)
                 };
                 registry.missed(unlisted, Sight::lose_workload);
             }
@@ -173,7 +196,7 @@ where
 
 async fn watch_pods(api: Api<Pod>, config: watcher::Config, registry: Arc<Registry>) {
     let mut events = StreamBackoff::new(watcher::watcher(api, config), Pause::default()).boxed();
-    let mut listed = HashSet::new();
+    let mut listing = Listing::default();
     let see = |pod: &Pod| {
         if let Some(name) = names::workload_of(pod) {
             registry.see(name, |sight| sight.see_pod(pod, Instant::now()));
@@ -184,7 +207,7 @@ async fn watch_pods(api: Api<Pod>, config: watcher::Config, registry: Arc<Regist
             Ok(Event::Apply(pod)) => see(&pod),
             Ok(Event::InitApply(pod)) => {
                 see(&pod);
-                listed.insert(pod.name_any());
+                listing.names.insert(pod.name_any());
             }
             Ok(Event::Delete(pod)) => {
                 see(&pod);
@@ -192,11 +215,11 @@ async fn watch_pods(api: Api<Pod>, config: watcher::Config, registry: Arc<Regist
                     registry.see(name, |sight| sight.lose_pod(&pod.name_any()));
                 }
             }
-            Ok(Event::Init) => listed.clear(),
+            Ok(Event::Init) => listing = Listing::begin(),
             Ok(Event::InitDone) => {
                 let unlisted = |sight: &Sight, _: &str| {
-                    let unlisted = sight.pod.as_ref().filter(|pod| !listed.contains(&pod.name));
-                    unlisted.is_some() && !sight.pod_gone
+                    let lacks = |pod: &PodSight| listing.lacks(&pod.name, sight.seen.pod);
+                    sight.pod.as_ref().is_some_and(lacks) && !sight.pod_gone
                 };
                 registry.missed(unlisted, |sight| sight.pod_gone = true);
             }
@@ -269,6 +292,15 @@ mod tests {
         assert_eq!(registry.lock().len(), 1);
         drop(one);
         assert!(registry.lock().is_empty());
+    }
+
+    #[test]
+    fn a_listing_says_nothing_of_what_was_made_while_it_went_on() {
+        let before = Instant::now();
+        let listing = Listing::begin();
+        let after = before + Duration::from_secs(1);
+        assert!(listing.lacks("a", Some(before - Duration::from_secs(1))));
+        assert!(!listing.lacks("a", Some(after)));
     }
 
     #[test]

@@ -49,8 +49,9 @@ async fn a_task_without_a_place_is_cancelled_at_once() {
         return;
     };
     let bench = bench.with(|config| {
-        config.task_resources.cpu_request = "1000".to_owned();
-        config.task_resources.cpu_limit = "1000".to_owned();
+        // All that the namespace's LimitRange lets one container have: more than the node has.
+        config.task_resources.cpu_request = "16".to_owned();
+        config.task_resources.cpu_limit = "16".to_owned();
     });
     let driver = bench.driver().await;
     let ticket = driver.submit(&TaskSpec::new("print(1)"), &options()).await.unwrap();
