@@ -9,7 +9,8 @@ use hybrid_cache_model::protocol::Provider;
 use hybrid_cache_model::sample::{ClusterRecord, Provenance};
 
 use crate::cluster::facts::ClaimFacts;
-use crate::cluster::node;
+use crate::cluster::rollout::Rollout;
+use crate::cluster::{argo, node};
 use crate::docker::Engine;
 use crate::flags;
 use crate::subject::OnCluster;
@@ -71,8 +72,20 @@ pub async fn describe(on: &OnCluster, flags: &flags::Bench, client: Provenance) 
             image: config.image.clone(),
             image_id: seen.image_id,
         }),
+        notes: match config.argo {
+            Some(_) => vec![argo_note(&argo::CONTROLLER.rollout(api).await?)],
+            None => Vec::new(),
+        },
         ..client
     })
+}
+
+fn argo_note(controller: &Rollout) -> String {
+    let controller = match controller {
+        Rollout::Ready(image) => format!("its controller is {image}"),
+        Rollout::Absent | Rollout::Waiting(_) => "its controller is none that `up --with-argo` brought".to_owned(),
+    };
+    format!("each task is a Workflow of Argo; {controller}")
 }
 
 /// What an engine of this machine knows of the cluster's images; nothing of it is needed to measure.
