@@ -66,6 +66,7 @@ impl Subject {
             DriverName::Kube | DriverName::Argo => {
                 let mut place = ClusterPlace::open(checkout, cluster).await?;
                 if name == DriverName::Argo {
+                    place.needs_argo().await?;
                     place.config = place::with_argo(place.config);
                 }
                 let driver = place.driver().await?;

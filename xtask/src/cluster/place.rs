@@ -9,6 +9,7 @@ use hybrid_cache_model::pod::NetworkSettings;
 use hybrid_cache_model::protocol::Identity;
 
 use super::api::ClusterApi;
+use super::kinds;
 use super::state::StateFolder;
 use super::{CERTIFICATES, EXECUTOR_ACCOUNT, NAMESPACE, NIX_CLAIM, OWNER, PYTHON_CLAIM, TASK_ACCOUNT};
 use crate::checkout::Checkout;
@@ -40,6 +41,21 @@ impl ClusterPlace {
         let api = api(which).await?;
         let config = config(checkout).await?;
         Ok(ClusterPlace { api, config })
+    }
+
+    /// Checks that Workflows can be made there.
+    ///
+    /// # Errors
+    /// The API server does not know them, or does not answer.
+    pub async fn needs_argo(&self) -> Result<()> {
+        if self.api.knows(kinds::WORKFLOW).await? {
+            return Ok(());
+        }
+        Err(Expected::prerequisite(format!(
+            "Argo Workflows is not installed in the cluster at {}\nhint: `cargo xtask up --with-argo` brings it into a kind \
+             cluster; into another one its administrator does",
+            self.api.address
+        )))
     }
 
     /// Opens the driver.
