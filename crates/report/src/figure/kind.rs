@@ -82,7 +82,7 @@ impl FigureKind {
                  as a Job"
             }
             FigureKind::BarePod => {
-                "The same, against a pod of the same image, mounts and restrictions that only runs true, made alike; its end is shown by its container's state, ours mostly sooner by the log"
+                "The same, against a pod of the same image, mounts and restrictions that only runs true, made alike; its end is shown by its container's state, that of a task's Job mostly sooner by the log"
             }
             FigureKind::LocalDriver => {
                 "A cached run inside its pod, from the runner's start to its exit, against the same inside the local \
