@@ -102,18 +102,18 @@ impl Drop for Stage {
 /// # Errors
 /// The folder cannot be read.
 pub fn abandoned(staging: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let mut found = Vec::new();
+    let mut found = all(staging)?;
+    found.retain(|path| claim(path).is_some());
+    Ok(found)
+}
+
+fn all(staging: &Path) -> Result<Vec<PathBuf>, Failure> {
     let entries = match std::fs::read_dir(staging) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.at("read the folder", staging)?,
     };
-    for entry in entries {
-        let path = entry.at("read the folder", staging)?.path();
-        if is_abandoned(&path) {
-            found.push(path);
-        }
-    }
-    Ok(found)
+    let path = |entry: std::io::Result<std::fs::DirEntry>| Ok(entry.at("read the folder", staging)?.path());
+    entries.map(path).collect()
 }
 
 /// True for a staging folder that a task was told of: what is in it was verified, and it goes with the next sweep.
@@ -121,20 +121,24 @@ pub fn was_handed_out(path: &Path) -> bool {
     path.join(READY).exists()
 }
 
-fn is_abandoned(path: &Path) -> bool {
+/// The locks of a staging folder that nobody works in and nobody uses; `None` for any other. While they are held nobody
+/// can begin to: a maker that has made its file and not yet locked it finds it locked, or gone, and takes another folder.
+fn claim(path: &Path) -> Option<Vec<Lock>> {
     let maker = path.join(MAKER);
     if !maker.exists() {
         // Made a moment ago and not yet locked, or already half removed.
-        return age(path) > GRACE;
+        return (age(path) > GRACE).then(Vec::new);
     }
-    let Ok(Some(_maker)) = lock::attempt(&maker, Mode::Exclusive, Missing::Absent) else {
-        return false;
-    };
+    let free = |file: &Path| lock::attempt(file, Mode::Exclusive, Missing::Absent).ok().flatten();
+    let maker = free(&maker)?;
     if was_handed_out(path) && age(&path.join(READY)) <= GRACE {
-        return false;
+        return None;
     }
     let lease = path.join(PRODUCT).join(LEASE);
-    !lease.exists() || matches!(lock::attempt(&lease, Mode::Exclusive, Missing::Absent), Ok(Some(_)))
+    if !lease.exists() {
+        return Some(vec![maker]);
+    }
+    Some(vec![maker, free(&lease)?])
 }
 
 /// How long ago the file, folder or link itself was written; zero where that is not known.
@@ -157,8 +161,13 @@ pub fn sweep(staging: &Path, trash: &Path) -> Result<usize, Failure> {
         Ok(()) => swept += 1,
         Err(failure) => first_failure = first_failure.take().or(Some(failure)),
     };
-    for path in abandoned(staging)? {
-        note(publish::discard(&path, trash));
+    for path in all(staging)? {
+        let claimed = claim(&path);
+        if claimed.is_some() {
+            note(publish::discard(&path, trash));
+        }
+        // Not before it is out of everybody's way.
+        drop(claimed);
     }
     // Whatever is in the trash was moved there to be deleted: another deleter at the same time does no harm.
     for entry in std::fs::read_dir(trash).into_iter().flatten().flatten() {
@@ -180,6 +189,30 @@ mod tests {
         let path = stage.path().to_owned();
         drop(stage);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn no_stage_is_swept_from_under_its_maker() {
+        let dir = tempfile::tempdir().unwrap();
+        let (staging, trash) = (dir.path().join("staging"), dir.path().join("trash"));
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                        sweep(&staging, &trash).unwrap();
+                    }
+                });
+            }
+            let gone = (0..3000).filter(|_| {
+                let stage = Stage::create(&staging).unwrap();
+                std::thread::yield_now();
+                !stage.path().exists()
+            });
+            let gone = gone.count();
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(gone, 0);
+        });
     }
 
     #[test]
