@@ -50,7 +50,7 @@ impl KubeDriver {
                 epoch,
                 time_ms: options.limits.time_ms,
                 prepare_ms: options.prepare_ms,
-                token: Some(&trailer::token()),
+                token: trailer::token_for(&shared.config).as_deref(),
             },
         ));
         let (mut running, _) = job::make(shared, &secret, &workload).await?;

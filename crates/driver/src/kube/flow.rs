@@ -230,8 +230,7 @@ impl Flow {
             Epoch::Standing => None,
             Epoch::Fresh(epoch) => Some(epoch.as_str()),
         };
-        // Argo starts the runner as a child of its own program, whose variables user code could read: no token is safe there.
-        let token = config.argo.is_none().then(trailer::token);
+        let token = trailer::token_for(config);
         let pod = TaskPod {
             id: &self.id,
             name: &name,

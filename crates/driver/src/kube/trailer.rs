@@ -15,8 +15,16 @@ use std::hash::{BuildHasher, RandomState};
 
 use hybrid_cache_model::pod::TRAILER_MARK;
 
+use super::config::KubeConfig;
+
+/// The token of a new task. None for a Workflow: Argo starts the runner as a child of its own program, whose variables user
+/// code could read.
+pub fn token_for(config: &KubeConfig) -> Option<String> {
+    config.argo.is_none().then(token)
+}
+
 /// A new token, 128 bits from the keyed hash that the standard library seeds from the system's random numbers.
-pub fn token() -> String {
+fn token() -> String {
     let random = || RandomState::new().hash_one("trailer");
     format!("{:016x}{:016x}", random(), random())
 }
