@@ -274,7 +274,7 @@ async fn ask_for_outcome(inner: &Inner, ticket: &Ticket, carried: &Carried, sigh
             // It is gone, and that was what somebody wanted.
             Err(DriverError::UnknownTicket(_)) if carried.wish() == Wish::Cancel => return cancelled(),
             Err(DriverError::UnknownTicket(_)) => {
-                let message = "the driver knows the task no more: somebody deleted it, or its node was lost";
+                let message = "the driver knows the task no more: it has run and forgotten it, somebody deleted it, or its node was lost";
                 return failed(Failure::new(FailureKind::Evicted, message).hint("submit it again"));
             }
             Err(error) => {

@@ -11,10 +11,6 @@ use crate::state::Event;
 use crate::store::writer::Desk;
 use crate::store::writes::{self, Asked, Claimed};
 
-/// Why a task is given up that may have been started.
-const FORGOTTEN: &str = "the driver did not answer when the task was started, and by now it may have run and forgotten it: \
-                         starting it again might run it twice";
-
 /// What became of handing a task over.
 pub enum Handed {
     /// The driver has it under this ticket.
@@ -45,7 +41,8 @@ pub async fn hand_over(inner: &Inner, task: &Claimed, mut stage: Stage, carried:
     loop {
         let asked = Instant::now();
         if carried.wish() == Wish::None && stage.is_forgotten() {
-            return Handed::Failed(Failure::new(FailureKind::Evicted, FORGOTTEN).hint("submit it again"));
+            // Only looked for: where it is at work still, nothing is lost; where it is not known, it ends so.
+            return started(inner, task, task.ticket.clone()).await;
         }
         match (carried.wish(), stage) {
             (Wish::Cancel, Stage::Fresh) => return Handed::Cancelled,

@@ -3,7 +3,7 @@
 //! | left as | the driver's tasks outlive it | they do not |
 //! |---|---|---|
 //! | queued | stays queued | stays queued |
-//! | starting | submitted again under the same ticket, which finds what is there, for as long as the driver would remember it; then ended as failed | ended as failed: it may have run |
+//! | starting | submitted again under the same ticket, which finds what is there, for as long as the driver would remember it; then only looked for | ended as failed: it may have run |
 //! | running | waited for by its ticket | ended as failed: it died with the process |
 
 use std::sync::Arc;

@@ -172,6 +172,28 @@ async fn a_task_that_may_have_run_and_been_forgotten_is_not_run_again() {
 }
 
 #[tokio::test]
+async fn a_task_that_is_at_work_is_found_however_long_ago_it_was_started() {
+    let bench = Bench::with(Scripted::independent(), |config| {
+        config.driver_call = Duration::from_millis(50);
+    })
+    .await;
+    *bench.driver.remembers.lock().unwrap() = Duration::from_millis(150);
+    bench.driver.mute.store(true, Ordering::SeqCst);
+    let id = bench.start("print begun\nsleep 600\nprint done").await;
+    until("it has arrived", || async {
+        (bench.driver.times_started(id.as_str()) == 1).then_some(())
+    })
+    .await;
+    bench.driver.down.store(true, Ordering::SeqCst);
+    bench.engine.shutdown(Duration::ZERO).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let bench = bench.reopen().await;
+    let ended = bench.reaches(&id, StateName::Ended).await;
+    assert_eq!(ended.output.stdout, "begun\ndone\n");
+    assert_eq!(bench.driver.times_started(id.as_str()), 1);
+}
+
+#[tokio::test]
 async fn a_task_that_was_certainly_not_started_waits_for_as_long_as_it_takes() {
     let bench = Bench::with(Scripted::independent(), |config| {
         config.driver_call = Duration::from_millis(20);
