@@ -1,0 +1,27 @@
+//! Attacks on a driver, its caches and the task service, as data: what each tries, which promise it tests, and how to judge it.
+//!
+//! An [`Attack`] runs on a [`Ground`], which is a driver with caches of its own. A task that attacks is a Python program
+//! that prints one line of JSON about what it could do; a package that attacks is a wheel built in memory ([`wheel`]) and
+//! offered from a folder; attacks on the service talk HTTP to a service on loopback ([`service`]). Nothing is sent to
+//! another machine, every wait has a deadline, and everything that an attack made is deleted behind it.
+//!
+//! The library knows no flags, no terminal and no exit codes. `cargo xtask attack` prints what it finds, and
+//! `tests/mutations.rs` takes each protection out to show that the list notices.
+
+pub mod attack;
+pub mod error;
+pub mod ground;
+pub mod list;
+pub mod local;
+pub mod promise;
+pub mod run;
+pub mod service;
+pub mod volume;
+pub mod wheel;
+
+pub use attack::{Attack, Need, Site, Verdict, Work};
+pub use error::TrialError;
+pub use ground::Ground;
+pub use local::LocalSite;
+pub use promise::{Promise, Row, Standing};
+pub use run::{Trial, run};

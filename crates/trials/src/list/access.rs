@@ -1,0 +1,105 @@
+//! What a task sees and reads of the volumes.
+
+use hybrid_cache_model::{Protection, TaskSpec};
+use serde_json::json;
+
+use crate::attack::{ANYWHERE, Attack, LOCAL, Need, Packages, Probe, Verdict, Work};
+use crate::error::TrialError;
+use crate::ground::{Ground, program, with_python};
+use crate::volume;
+
+const READ_OTHERS: &str = include_str!("../probes/read_others.py");
+
+pub const ATTACKS: &[Attack] = &[
+    Attack {
+        id: "see-downloads-and-locks",
+        promise: Protection::NarrowMounts,
+        tries: "A task looks for uv's cache, locks, indexes and the Nix database among its mounts.",
+        sites: ANYWHERE,
+        needs: &[],
+        layers: &[],
+        work: Work::Probe(Probe {
+            code: include_str!("../probes/mounts.py"),
+            packages: Packages::Python,
+        }),
+    },
+    Attack {
+        id: "read-another-environment",
+        promise: Protection::Landlock,
+        tries: "A task reads a file of another environment, by its path, through /proc and through handles.",
+        sites: ANYWHERE,
+        needs: &[],
+        layers: &[],
+        work: Work::Steps(|ground| Box::pin(another_environment(ground))),
+    },
+    Attack {
+        id: "read-another-store-path",
+        promise: Protection::Landlock,
+        tries: "A task reads a store path that another task's system packages brought.",
+        sites: LOCAL,
+        needs: &[Need::Nix],
+        layers: &[],
+        work: Work::Steps(|ground| Box::pin(another_store_path(ground))),
+    },
+    Attack {
+        id: "other-users-read-the-caches",
+        promise: Protection::PrivateFiles,
+        tries: "Another user of the machine reads what is below the cache folder.",
+        sites: LOCAL,
+        needs: &[],
+        layers: &[],
+        work: Work::Steps(|ground| Box::pin(read_by_others(ground))),
+    },
+];
+
+async fn another_environment(ground: &Ground) -> Result<Verdict, TrialError> {
+    let (other, caches) = (ground.other(), ground.warm().await?);
+    let code = format!("import {other} as other\nprint(other.__file__, other.__cached__)");
+    // From the caches: a task that has just prepared its environment sees it in another place.
+    let ran = caches
+        .run_well("tells where its files are", &with_python(other, &code))
+        .await?;
+    let paths: Vec<&str> = ran.stdout.split_whitespace().collect();
+    let folder = paths
+        .first()
+        .and_then(|path| path.rsplit_once('/'))
+        .map_or("", |(folder, _)| folder);
+    let known = json!({"paths": paths, "folders": [folder]});
+    let probe = Probe {
+        code: READ_OTHERS,
+        packages: Packages::Python,
+    };
+    ground.probe_with(&probe, &known, &json!({})).await
+}
+
+async fn another_store_path(ground: &Ground) -> Result<Verdict, TrialError> {
+    let caches = ground.warm().await?;
+    let system = |package: &str, code: &str| TaskSpec {
+        system_dependencies: package.to_owned(),
+        ..TaskSpec::new(code)
+    };
+    let code = "import os, shutil\nprint(os.path.realpath(shutil.which('gzip')))";
+    let ran = caches.run_well("tells where gzip is", &system("gzip", code)).await?;
+    let path = ran.stdout.trim();
+    if !path.starts_with("/nix/store/") {
+        return Err(TrialError::Other(format!("gzip is at {path}, not in the store")));
+    }
+    let known = json!({"paths": [path], "folders": [path.rsplit_once('/').map_or("", |(folder, _)| folder)]});
+    let spec = system("m4", &program(&known, READ_OTHERS));
+    caches.run_well("fills the caches", &system("m4", "print(1)")).await?;
+    let ran = caches.run(&spec).await?;
+    Ok(Verdict::held_if_none(&ran.findings("attacks")?.got))
+}
+
+async fn read_by_others(ground: &Ground) -> Result<Verdict, TrialError> {
+    let caches = ground.local_caches(&[]).await?;
+    let root = caches.folder.join("root");
+    let opened = caches.with(&json!({"root": root}))?;
+    drop(opened);
+    let open = volume::open_to_others(&root);
+    let open: Vec<String> = open
+        .iter()
+        .map(|path| format!("{} is open to others", path.display()))
+        .collect();
+    Ok(Verdict::held_if_none(&open))
+}

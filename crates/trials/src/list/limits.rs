@@ -1,0 +1,153 @@
+//! Resources that a task takes from others: space, memory, processes, files, time and output.
+
+use std::time::{Duration, Instant};
+
+use hybrid_cache_model::{End, Protection, TaskSpec};
+use serde_json::json;
+
+use crate::attack::{ANYWHERE, Attack, LOCAL, Packages, Probe, Site, Verdict, Work};
+use crate::error::TrialError;
+use crate::ground::{Ground, program};
+
+const fn probe(code: &'static str) -> Probe {
+    Probe {
+        code,
+        packages: Packages::None,
+    }
+}
+
+const SCRATCH: Probe = probe(include_str!("../probes/scratch.py"));
+const OOM: Probe = probe(include_str!("../probes/oom.py"));
+const PROCESSES: Probe = probe(include_str!("../probes/processes.py"));
+const OPEN_FILES: Probe = probe(include_str!("../probes/open_files.py"));
+const MEMORY: &str = include_str!("../probes/memory.py");
+
+const MIB: u64 = 1 << 20;
+
+pub const ATTACKS: &[Attack] = &[
+    Attack {
+        id: "fill-temporary-folders",
+        promise: Protection::ScratchSize,
+        tries: "A task writes more into /tmp, /dev/shm and its work folder than it was given.",
+        sites: LOCAL,
+        needs: &[],
+        layers: &[Protection::MemoryLimit],
+        work: Work::Steps(|ground| Box::pin(fill(ground))),
+    },
+    Attack {
+        id: "outlive-the-service",
+        promise: Protection::OomFirst,
+        tries: "A task makes the kernel prefer other victims when memory runs out.",
+        sites: LOCAL,
+        needs: &[],
+        layers: &[],
+        work: Work::Steps(|ground| Box::pin(oom(ground))),
+    },
+    Attack {
+        id: "take-memory",
+        promise: Protection::MemoryLimit,
+        tries: "A task takes more memory than its limit.",
+        sites: ANYWHERE,
+        needs: &[],
+        layers: &[],
+        work: Work::Steps(|ground| Box::pin(memory(ground))),
+    },
+    Attack {
+        id: "fork-and-thread-bomb",
+        promise: Protection::ProcessLimit,
+        tries: "A task starts more processes and threads than its limit.",
+        sites: ANYWHERE,
+        needs: &[],
+        layers: &[],
+        work: Work::Steps(|ground| Box::pin(processes(ground))),
+    },
+    Attack {
+        id: "open-many-files",
+        promise: Protection::OpenFilesLimit,
+        tries: "A task opens more files than its limit, and raises the limit.",
+        sites: ANYWHERE,
+        needs: &[],
+        layers: &[],
+        work: Work::Steps(|ground| Box::pin(open_files(ground))),
+    },
+];
+
+async fn fill(ground: &Ground) -> Result<Verdict, TrialError> {
+    let small = 16 * MIB;
+    let limits =
+        json!({"limits": {"scratch_bytes": small, "tmp_bytes": small, "shm_bytes": small, "work_bytes": small}});
+    let known = json!({"most": small + MIB, "folders": ["/tmp", "/dev/shm", "/tmp/task/work", "/tmp/task/home"]});
+    ground.probe_with(&SCRATCH, &known, &limits).await
+}
+
+async fn oom(ground: &Ground) -> Result<Verdict, TrialError> {
+    let own = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+    let own: i64 = own.trim().parse().unwrap_or(0);
+    // So much higher that a small task goes before a large service: the score is a share of all memory in thousandths.
+    let known = json!({"least": (own + 500).min(1000)});
+    ground.probe_with(&OOM, &known, &json!({})).await
+}
+
+async fn memory(ground: &Ground) -> Result<Verdict, TrialError> {
+    let (limit, most) = match ground.site() {
+        Site::Local => (128 * MIB, 256 * MIB),
+        // The pod's own limit, which a trial does not set.
+        Site::Pod => (0, 8192 * MIB),
+    };
+    let limits = json!({"limits": {"memory_bytes": limit}});
+    let spec = TaskSpec::new(program(&json!({"most": most}), MEMORY));
+    let ran = ground.warm().await?.run_with(&spec, &limits).await?;
+    if let Ok(findings) = ran.findings("takes memory") {
+        return Ok(Verdict::held_if_none(&findings.got));
+    }
+    match &ran.outcome.end {
+        End::Failed { failure } if failure.to_string().to_lowercase().contains("memory") => Ok(Verdict::Held),
+        // An allocation that fails is a limit too.
+        End::Exited { .. } if ran.stderr.contains("MemoryError") || ran.stderr.contains("Cannot allocate memory") => {
+            Ok(Verdict::Held)
+        }
+        end => Ok(Verdict::not_held(format!(
+            "it ended as {end:?}, which does not name memory"
+        ))),
+    }
+}
+
+async fn processes(ground: &Ground) -> Result<Verdict, TrialError> {
+    let most = match ground.site() {
+        Site::Local => 40,
+        // The kubelet's own limit for a pod.
+        Site::Pod => 4096,
+    };
+    let known = json!({"most": most});
+    ground
+        .probe_with(&PROCESSES, &known, &json!({"limits": {"processes": 32}}))
+        .await
+}
+
+async fn open_files(ground: &Ground) -> Result<Verdict, TrialError> {
+    let known = json!({"most": 64});
+    ground
+        .probe_with(&OPEN_FILES, &known, &json!({"limits": {"open_files": 64}}))
+        .await
+}
+
+/// How long a task may take to end after its time is over.
+const LATE: Duration = Duration::from_secs(10);
+
+/// Runs a task that resists its end, and looks when and how it ended.
+#[expect(
+    dead_code,
+    reason = "the promises about time get their protections with the next change"
+)]
+async fn resists(ground: &Ground, code: &str) -> Result<Verdict, TrialError> {
+    let began = Instant::now();
+    let ran = ground
+        .warm()
+        .await?
+        .run_with(&TaskSpec::new(code), &json!({"limits": {"time_ms": 1000}}))
+        .await?;
+    Ok(match ran.outcome.end {
+        End::TimedOut { .. } if began.elapsed() < LATE => Verdict::Held,
+        end => Verdict::not_held(format!("it ended as {end:?} after {} s", began.elapsed().as_secs())),
+    })
+}

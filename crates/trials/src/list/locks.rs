@@ -1,0 +1,195 @@
+//! Locks that are held against others, and environments that are deleted below a task.
+
+use std::time::{Duration, Instant};
+
+use hybrid_cache_driver::Driver;
+use hybrid_cache_model::{CacheStatus, Protection};
+use rustix::fs::{FlockOperation, fcntl_lock, flock};
+use serde_json::{Value, json};
+
+use crate::attack::{Attack, LOCAL, Verdict, Work};
+use crate::error::TrialError;
+use crate::ground::{Ground, program, with_python, with_six};
+use crate::local::LocalCaches;
+use crate::volume;
+use crate::wheel::Wheel;
+
+const HOLD: &str = include_str!("../probes/hold_locks.py");
+/// A task that waits for a lock waits for longer than this.
+const PROMPT: Duration = Duration::from_secs(8);
+
+pub const ATTACKS: &[Attack] = &[
+    Attack {
+        id: "hold-every-lock",
+        promise: Protection::LeaseLocks,
+        tries: "A task takes every lock on every file it can open; meanwhile others run cached and cold.",
+        sites: LOCAL,
+        needs: &[],
+        layers: &[Protection::Landlock, Protection::NarrowMounts],
+        work: Work::Steps(|ground| Box::pin(hold_every_lock(ground))),
+    },
+    Attack {
+        id: "keep-eviction-away",
+        promise: Protection::Landlock,
+        tries: "A task takes shared locks on the leases of other environments, so that they cannot be evicted.",
+        sites: LOCAL,
+        needs: &[],
+        layers: &[],
+        work: Work::Steps(|ground| Box::pin(keep_eviction_away(ground))),
+    },
+    Attack {
+        id: "run-without-a-lease",
+        promise: Protection::LeaseRequired,
+        tries: "A task is started while an evictor holds its environment.",
+        sites: LOCAL,
+        needs: &[],
+        layers: &[],
+        work: Work::Steps(|ground| Box::pin(run_without_a_lease(ground))),
+    },
+    Attack {
+        id: "evict-in-a-loop",
+        promise: Protection::LeaseRequired,
+        tries: "An evictor deletes everything that is not in use, in a loop, while tasks start and import late.",
+        sites: LOCAL,
+        needs: &[],
+        layers: &[],
+        work: Work::Steps(|ground| Box::pin(evict_in_a_loop(ground))),
+    },
+];
+
+async fn caches(ground: &Ground) -> Result<LocalCaches, TrialError> {
+    let wheels = ["six", "trialother", "trialcold"].map(|name| Wheel::module(name, "1.0", "MARK = 'genuine'\n"));
+    let caches = ground.local_caches(&wheels).await?;
+    for package in ["six", "trialother"] {
+        let code = format!("import {package}");
+        caches
+            .caches
+            .run_well("fills the caches", &with_python(package, &code))
+            .await?;
+    }
+    Ok(caches)
+}
+
+/// What the holder may try to open by name, as a task sees it: where it cannot list folders, it can still guess.
+fn known(caches: &LocalCaches, kinds: &[&str]) -> Value {
+    let python = &caches.volumes.python;
+    let is_lock = |path: &std::path::Path| {
+        let name = path.file_name().unwrap_or_default();
+        let inside = path.components().any(|part| part.as_os_str() == "locks");
+        inside || name == ".lease" || name == ".lock"
+    };
+    let paths = volume::find(python, is_lock);
+    let seen = paths.iter().filter_map(|path| path.strip_prefix(python).ok());
+    let seen: Vec<String> = seen.map(|path| format!("/cache/python/{}", path.display())).collect();
+    json!({"paths": seen, "kinds": kinds, "seconds": 15})
+}
+
+async fn hold_every_lock(ground: &Ground) -> Result<Verdict, TrialError> {
+    let caches = caches(ground).await?;
+    let known = known(&caches, &["flock", "exclusive"]);
+    let holder = caches
+        .caches
+        .submit(&with_six(&program(&known, HOLD)), &json!({}))
+        .await?;
+    caches.caches.until_printed(&holder, "holds").await?;
+    let mut found = Vec::new();
+    let others = [
+        ("cached", "six"),
+        ("cached", "trialother"),
+        ("cold", "trialcold"),
+        ("cold", "six,trialcold"),
+    ];
+    for (kind, packages) in others {
+        let began = Instant::now();
+        let quick = json!({"prepare_ms": PROMPT.as_millis()});
+        let ran = caches
+            .caches
+            .run_with(&with_python(packages, "print(1)"), &quick)
+            .await?;
+        if !ran.outcome.end.is_success() || began.elapsed() > PROMPT {
+            let (end, took) = (&ran.outcome.end, began.elapsed().as_secs());
+            found.push(format!(
+                "a {kind} task with {packages} took {took} s and ended as {end:?}"
+            ));
+            break;
+        }
+    }
+    caches.driver.cancel(&holder).await?;
+    caches.caches.finish(&holder).await?;
+    Ok(Verdict::held_if_none(&found))
+}
+
+async fn keep_eviction_away(ground: &Ground) -> Result<Verdict, TrialError> {
+    let caches = caches(ground).await?;
+    let known = known(&caches, &["flock shared", "shared"]);
+    let holder = caches
+        .caches
+        .submit(&with_six(&program(&known, HOLD)), &json!({}))
+        .await?;
+    caches.caches.until_printed(&holder, "holds").await?;
+    let report = caches.evict().await?;
+    caches.driver.cancel(&holder).await?;
+    caches.caches.finish(&holder).await?;
+    Ok(if report.kept_in_use <= 1 {
+        Verdict::Held
+    } else {
+        Verdict::not_held(format!(
+            "{} environments could not be evicted, one was in use",
+            report.kept_in_use
+        ))
+    })
+}
+
+async fn run_without_a_lease(ground: &Ground) -> Result<Verdict, TrialError> {
+    let caches = ground.local_caches(&[Wheel::module("six", "1.0", "")]).await?;
+    let spec = with_six("import six\nprint(six.__file__)");
+    caches.caches.run_well("fills the caches", &spec).await?;
+    let environment = volume::only_environment(&caches.volumes.python)?;
+    let leases = volume::named(&environment, ".lease");
+    let [lease] = &leases[..] else {
+        return Err(TrialError::Other(format!("{} has no lease", environment.display())));
+    };
+    // As an evictor does, whichever kind of lock it uses.
+    let file = std::fs::File::options().read(true).write(true).open(lease);
+    let file = file.map_err(TrialError::io("opening the lease"))?;
+    let taken = flock(&file, FlockOperation::NonBlockingLockExclusive)
+        .and_then(|()| fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive));
+    taken.map_err(|error| TrialError::Other(format!("the lease cannot be taken: {error}")))?;
+    let quick = json!({"prepare_ms": 3000});
+    let ran = caches.caches.run_with(&spec, &quick).await?;
+    drop(file);
+    Ok(match ran.outcome.cache.python {
+        CacheStatus::Hit if ran.outcome.end.is_success() => {
+            Verdict::not_held("a task ran from an environment that was being evicted")
+        }
+        _ => Verdict::Held,
+    })
+}
+
+async fn evict_in_a_loop(ground: &Ground) -> Result<Verdict, TrialError> {
+    let package = Wheel::new("triallate", "1.0")
+        .file("triallate/__init__.py", "")
+        .file("triallate/late.py", "MARK = 'genuine'\n");
+    let caches = ground.local_caches(&[package]).await?;
+    let code = "import time, triallate\ntime.sleep(0.1)\nimport triallate.late\nprint(triallate.late.MARK)";
+    let spec = with_python("triallate", code);
+    let evictor = async {
+        loop {
+            caches.evict().await?;
+        }
+    };
+    let tasks = async {
+        let mut found = Vec::new();
+        for _ in 0..12 {
+            let ran = caches.caches.run(&spec).await?;
+            if ran.stdout.trim() != "genuine" {
+                found.push(format!("a task ended as {:?}: {}", ran.outcome.end, ran.stderr.trim()));
+            }
+        }
+        Ok::<_, TrialError>(found)
+    };
+    tokio::select! {
+        stopped = evictor => stopped,
+        found = tasks => Ok(Verdict::held_if_none(&found?)),
+    }
+}

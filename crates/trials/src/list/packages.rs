@@ -1,0 +1,207 @@
+//! Wheels that reach for files outside their environment, and packages that want their code to run while they are installed.
+
+use std::path::Path;
+
+use hybrid_cache_model::{End, Protection};
+
+use crate::attack::{Attack, LOCAL, Verdict, Work};
+use crate::error::TrialError;
+use crate::ground::{Ground, with_python};
+use crate::local::LocalCaches;
+use crate::volume;
+use crate::wheel::Wheel;
+
+/// In every file that must not appear elsewhere.
+const MARK: &str = "trial-escape-mark";
+/// Our own names at the root of an environment.
+const OUR_NAMES: [&str; 6] = [".lease", "lock.txt", "manifest.json", "content", "pyvenv.cfg", ".ready"];
+
+pub const ATTACKS: &[Attack] = &[
+    Attack {
+        id: "wheel-brings-our-names",
+        promise: Protection::OwnFiles,
+        tries: "A wheel brings files named .lease, lock.txt, manifest.json and pyvenv.cfg, so that we write through uv's hard links.",
+        sites: LOCAL,
+        needs: &[],
+        layers: &[],
+        work: Work::Steps(|ground| Box::pin(brings_our_names(ground))),
+    },
+    Attack {
+        id: "wheel-path-traversal",
+        promise: Protection::OwnFiles,
+        tries: "A wheel holds `../` and absolute names, also in RECORD, as entry points and as scripts.",
+        sites: LOCAL,
+        needs: &[],
+        layers: &[],
+        work: Work::Steps(|ground| Box::pin(traverses(ground))),
+    },
+    Attack {
+        id: "wheel-symlinks",
+        promise: Protection::OwnFiles,
+        tries: "A wheel holds symbolic links out of the environment and files below them.",
+        sites: LOCAL,
+        needs: &[],
+        layers: &[],
+        work: Work::Steps(|ground| Box::pin(links_out(ground))),
+    },
+    Attack {
+        id: "wheel-replaces-the-interpreter",
+        promise: Protection::OwnFiles,
+        tries: "A wheel brings programs named python and python3, and a file in the place of the interpreter's links.",
+        sites: LOCAL,
+        needs: &[],
+        layers: &[],
+        work: Work::Steps(|ground| Box::pin(replaces_python(ground))),
+    },
+];
+
+/// Whether anything of the wheel got out: into the shared parts of the volume, or into the caches of others.
+fn escaped(caches: &LocalCaches, names: &[&str]) -> Vec<String> {
+    let allowed = |path: &Path| {
+        let below = |name: &str| path.components().any(|part| part.as_os_str() == name);
+        // uv's cache holds the wheel as it is, and an environment what is in it.
+        below("uv") || below("envs") || below("staging") || below("wheels") || below("bytecode")
+    };
+    let found = volume::find(&caches.folder, |path| {
+        let is_named = path
+            .file_name()
+            .is_some_and(|name| names.iter().any(|one| name == *one));
+        is_named && !allowed(path)
+    });
+    found
+        .iter()
+        .map(|path| format!("{} was written", path.display()))
+        .collect()
+}
+
+/// Another task must work, and have nothing of the attacker in it.
+async fn others_work(caches: &LocalCaches) -> Result<Vec<String>, TrialError> {
+    let code = format!(
+        "import os, sys\nfor folder, _, files in os.walk(sys.prefix):\n  for name in files:\n    \
+         path = os.path.join(folder, name)\n    \
+         if {MARK:?} in open(path, errors='replace').read(): print('holds', path)\nimport six\nprint(six.MARK)"
+    );
+    let ran = caches.caches.run(&with_python("six", &code)).await?;
+    let lines: Vec<String> = ran.stdout.lines().map(str::to_owned).collect();
+    match (&ran.outcome.end, lines.split_last()) {
+        (End::Exited { code: 0 }, Some((last, found))) if last == "genuine" => Ok(found.to_vec()),
+        (end, _) => Ok(vec![format!("another task with six ended as {end:?}")]),
+    }
+}
+
+fn six() -> Wheel {
+    Wheel::module("six", "1.16.0", "MARK = 'genuine'\n")
+}
+
+async fn brings_our_names(ground: &Ground) -> Result<Verdict, TrialError> {
+    let mut attacker = Wheel::module("trialattacker", "1.0", "");
+    for name in OUR_NAMES {
+        attacker = attacker.data_file(name, MARK).data_file(&format!("../{name}"), MARK);
+    }
+    attacker = attacker.data_file("bin/activate", MARK);
+    let plain = OUR_NAMES
+        .iter()
+        .fold(Wheel::module("trialplain", "1.0", ""), |wheel, name| {
+            wheel.data_file(name, MARK)
+        });
+    let caches = ground.local_caches(&[attacker, plain, six()]).await?;
+    let mut found = Vec::new();
+    for package in ["trialattacker", "trialplain", "trialplain,six", "trialplain,six"] {
+        caches.caches.run(&with_python(package, "import six")).await?;
+    }
+    // What uv keeps of the package is as it was shipped.
+    let kept = volume::find(&caches.volumes.python, |path| {
+        let below = |name: &str| path.components().any(|part| part.as_os_str() == name);
+        let is_ours = path
+            .file_name()
+            .is_some_and(|name| OUR_NAMES.iter().any(|one| name == *one));
+        below("uv") && below("data") && is_ours && path.is_file()
+    });
+    let changed = kept.iter().filter(|path| !volume::holds(path, MARK));
+    found.extend(changed.map(|path| format!("{} in uv's cache was overwritten", path.display())));
+    found.extend(others_work(&caches).await?);
+    Ok(Verdict::held_if_none(&found))
+}
+
+async fn traverses(ground: &Ground) -> Result<Verdict, TrialError> {
+    let name = "trial-traversal";
+    let up = |levels: usize| format!("{}{name}", "../".repeat(levels));
+    let mut wheels = vec![six()];
+    let paths = [
+        up(1),
+        up(3),
+        up(5),
+        up(8),
+        format!("/cache/python/{name}"),
+        format!("/tmp/{name}"),
+    ];
+    for (number, path) in paths.iter().enumerate() {
+        wheels.push(Wheel::module(&format!("trialfile{number}"), "1.0", "").file(path, MARK));
+        wheels.push(Wheel::module(&format!("trialdata{number}"), "1.0", "").data_file(path, MARK));
+        wheels.push(Wheel::module(&format!("trialscript{number}"), "1.0", "").script(path, MARK));
+        let entry = format!("[console_scripts]\n{path} = trialentry:main\n");
+        let dist_info = format!("trialentry{number}-1.0.dist-info/entry_points.txt");
+        wheels.push(Wheel::module(&format!("trialentry{number}"), "1.0", "").file(&dist_info, entry));
+        let line = format!("{path},,");
+        wheels.push(Wheel::module(&format!("trialrecord{number}"), "1.0", "").record_line(&line));
+    }
+    let caches = ground.local_caches(&wheels).await?;
+    // Each is refused or installs harmlessly; both are good.
+    for kind in ["trialfile", "trialdata", "trialscript", "trialentry", "trialrecord"] {
+        for number in [0, 2, 4] {
+            caches
+                .caches
+                .run(&with_python(&format!("{kind}{number}"), "print(1)"))
+                .await?;
+        }
+    }
+    let mut found = escaped(&caches, &[name]);
+    found.extend(others_work(&caches).await?);
+    Ok(Verdict::held_if_none(&found))
+}
+
+async fn links_out(ground: &Ground) -> Result<Verdict, TrialError> {
+    let name = "trial-link";
+    let attacker = Wheel::module("trialattacker", "1.0", "")
+        .link("trialout", "/cache/python")
+        .file(&format!("trialout/{name}"), MARK)
+        .link("six.py", "/etc/passwd");
+    let target = Wheel::module("triallink", "1.0", "").link("trialsecret", "/proc/self/environ");
+    let caches = ground.local_caches(&[attacker, target, six()]).await?;
+    for package in ["trialattacker", "triallink"] {
+        caches.caches.run(&with_python(package, "print(1)")).await?;
+    }
+    let mut found = escaped(&caches, &[name]);
+    found.extend(others_work(&caches).await?);
+    Ok(Verdict::held_if_none(&found))
+}
+
+async fn replaces_python(ground: &Ground) -> Result<Verdict, TrialError> {
+    let program = format!("#!/bin/sh\n# {MARK}\nfor f in /cache/python /nix; do : > $f/trial-ran; done\n");
+    let mut attacker = Wheel::module("trialattacker", "1.0", "");
+    for name in ["python", "python3", "python3.11", "uv"] {
+        attacker = attacker.script(name, &program);
+    }
+    let hook = "import os\nfor folder in ('/cache/python', '/nix'):\n    \
+                try: open(folder + '/trial-ran', 'w')\n    except OSError: pass\n";
+    attacker = attacker
+        .file("sitecustomize.py", hook)
+        .file("usercustomize.py", hook)
+        .file("trial.pth", "import sitecustomize\n");
+    let caches = ground.local_caches(&[attacker, six()]).await?;
+    for _ in 0..2 {
+        caches.caches.run(&with_python("trialattacker", "print(1)")).await?;
+    }
+    let mut found = Vec::new();
+    let base = Path::new(&caches.config.interpreter.path);
+    if volume::holds(base, MARK) {
+        found.push(format!("{} was overwritten", base.display()));
+    }
+    let ran = volume::named(&caches.folder, "trial-ran");
+    found.extend(
+        ran.iter()
+            .map(|path| format!("code of the package ran while it was prepared: {}", path.display())),
+    );
+    found.extend(others_work(&caches).await?);
+    Ok(Verdict::held_if_none(&found))
+}

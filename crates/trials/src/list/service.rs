@@ -1,0 +1,111 @@
+//! The task service: who is let in, what it keeps, and what a page of another site can make it do.
+
+use std::sync::Arc;
+
+use hybrid_cache_driver::Driver;
+use hybrid_cache_model::Protection;
+use hybrid_cache_service::host;
+use hybrid_cache_service::http::{Access, Token};
+use serde_json::json;
+
+use crate::attack::{Attack, LOCAL, Packages, Probe, Verdict, Work};
+use crate::error::TrialError;
+use crate::ground::Ground;
+use crate::service::TrialService;
+use crate::volume;
+
+/// A token of a trial; it opens nothing but a service that lives for some seconds.
+pub(super) const TOKEN: &str = "trial-0123456789abcdef0123456789abcdef";
+
+const ASK: Probe = Probe {
+    code: include_str!("../probes/service.py"),
+    packages: Packages::None,
+};
+
+pub const ATTACKS: &[Attack] = &[
+    Attack {
+        id: "task-uses-the-service",
+        promise: Protection::TokenRequired,
+        tries: "A task lists and submits tasks at the service that runs it, at every address of this machine.",
+        sites: LOCAL,
+        needs: &[],
+        layers: &[],
+        work: Work::Steps(|ground| Box::pin(task_uses_service(ground))),
+    },
+    Attack {
+        id: "token-file-open-to-others",
+        promise: Protection::TokenFileMode,
+        tries: "The operator's token file can be read by every user of the machine, or by its group.",
+        sites: LOCAL,
+        needs: &[],
+        layers: &[],
+        work: Work::Steps(|ground| Box::pin(open_token_file(ground))),
+    },
+    Attack {
+        id: "other-users-read-the-service",
+        promise: Protection::PrivateFiles,
+        tries: "Another user of the machine reads the service's database and what tasks printed.",
+        sites: LOCAL,
+        needs: &[],
+        layers: &[],
+        work: Work::Steps(|ground| Box::pin(read_by_others(ground))),
+    },
+];
+
+async fn task_uses_service(ground: &Ground) -> Result<Verdict, TrialError> {
+    let caches = ground.local_caches(&[]).await?;
+    let driver = Arc::clone(&caches.driver) as Arc<dyn Driver>;
+    let service = TrialService::start(driver, &caches.folder.join("service"), Access::Local).await?;
+    let known = json!({"port": service.address.port(), "hosts": ["127.0.0.1", "localhost", "127.9.9.9"]});
+    let verdict = ground.probe_with(&ASK, &known, &json!({})).await;
+    service.stop().await?;
+    verdict
+}
+
+async fn open_token_file(ground: &Ground) -> Result<Verdict, TrialError> {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = ground.local_caches(&[]).await?.folder;
+    let path = folder.join("token");
+    std::fs::write(&path, TOKEN).map_err(TrialError::io("writing a token file"))?;
+    let mut found = Vec::new();
+    let open = std::net::SocketAddr::from(([127, 0, 0, 1], 8000));
+    let accepted = |mode: u32| {
+        let set = std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode));
+        set.map_err(TrialError::io("changing a token file"))?;
+        Ok::<_, TrialError>(host::access(open, Some(&path)).is_ok())
+    };
+    if !accepted(0o600)? {
+        return Err(TrialError::Other("a token file of mode 0600 is refused".to_owned()));
+    }
+    for mode in [0o644, 0o604, 0o640, 0o660, 0o666] {
+        if accepted(mode)? {
+            found.push(format!("a token file of mode {mode:04o} is accepted"));
+        }
+    }
+    Ok(Verdict::held_if_none(&found))
+}
+
+async fn read_by_others(ground: &Ground) -> Result<Verdict, TrialError> {
+    let caches = ground.local_caches(&[]).await?;
+    let token = Token::read(TOKEN).map_err(|error| TrialError::Other(error.to_string()))?;
+    let (driver, folder) = (
+        Arc::clone(&caches.driver) as Arc<dyn Driver>,
+        caches.folder.join("service"),
+    );
+    let service = TrialService::start(driver, &folder, Access::Token(token)).await?;
+    let bearer = format!("Bearer {TOKEN}");
+    let headers = [("Authorization", bearer.as_str())];
+    let ran = async {
+        let id = service.submit(&headers, "print('secret')").await?;
+        service.ended(&headers, &id).await
+    };
+    let ran = ran.await;
+    let open = volume::open_to_others(&folder);
+    service.stop().await?;
+    ran?;
+    let open: Vec<String> = open
+        .iter()
+        .map(|path| format!("{} is open to others", path.display()))
+        .collect();
+    Ok(Verdict::held_if_none(&open))
+}

@@ -1,0 +1,15 @@
+# Fills every folder that it may write, beyond what it was given.
+def fill(folder, most):
+    path, written = folder + "/trial-fill", 0
+    try:
+        with open(path, "wb", buffering=0) as file:
+            while written <= most:
+                written += file.write(bytes(1 << 20))
+        return f"{written >> 20} MiB"
+    finally:
+        os.unlink(path)
+for folder in KNOWN["folders"] or [os.getcwd()]:
+    if os.path.isdir(folder) and os.access(folder, os.W_OK):
+        attempt(f"write more than {KNOWN['most'] >> 20} MiB into {folder}", lambda: fill(folder, KNOWN["most"]))
+attempt("have a writable folder that is not on the list",
+        lambda: [path for path in ("/", "/dev", "/run", "/var/tmp", "/var", "/cache", "/mnt", "/home") if os.access(path, os.W_OK)] or False)

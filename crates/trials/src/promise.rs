@@ -1,0 +1,235 @@
+//! The promises in words, and what a round of attacks says of each: the table that `cargo xtask attack` prints.
+
+use std::fmt;
+
+use hybrid_cache_model::Protection;
+use serde::{Deserialize, Serialize};
+
+use crate::attack::Verdict;
+use crate::run::Trial;
+
+/// One line of `docs/reliability.md`.
+#[derive(Clone, Copy, Debug)]
+pub struct Promise {
+    /// The protection that keeps it.
+    pub protection: Protection,
+    /// What is promised, in one sentence.
+    pub text: &'static str,
+}
+
+const fn promise(protection: Protection, text: &'static str) -> Promise {
+    Promise { protection, text }
+}
+
+/// Every promise, in the order of the table.
+pub const PROMISES: &[Promise] = &[
+    promise(
+        Protection::ContentHashes,
+        "No package can put its code into another package's place.",
+    ),
+    promise(
+        Protection::InstalledCheck,
+        "An environment is what was asked for, whole, or it is not published.",
+    ),
+    promise(
+        Protection::OwnFiles,
+        "No package can write or replace a file outside its own environment.",
+    ),
+    promise(
+        Protection::NarrowMounts,
+        "A task's mounts hold neither downloads nor locks.",
+    ),
+    promise(
+        Protection::Landlock,
+        "A task reads no other environment and no other store path.",
+    ),
+    promise(
+        Protection::LeaseLocks,
+        "No lock that a task takes makes another task wait.",
+    ),
+    promise(Protection::LeaseRequired, "Nothing is deleted below a running task."),
+    promise(
+        Protection::NetworkNamespace,
+        "A task reaches nothing that listens on this machine alone, and nobody reaches the task.",
+    ),
+    promise(
+        Protection::BlockedRoutes,
+        "A task reaches neither this machine's addresses nor link-local ones.",
+    ),
+    promise(
+        Protection::Seccomp,
+        "A task cannot use the kernel interfaces that most escapes begin with.",
+    ),
+    promise(
+        Protection::ScratchSize,
+        "A task fills no more than its own temporary space.",
+    ),
+    promise(
+        Protection::OomFirst,
+        "When memory runs out, the kernel ends user code first.",
+    ),
+    promise(Protection::MemoryLimit, "A task takes no more memory than its limit."),
+    promise(
+        Protection::ProcessLimit,
+        "A task runs no more processes and threads than its limit.",
+    ),
+    promise(Protection::OpenFilesLimit, "A task opens no more files than its limit."),
+    promise(
+        Protection::VerifyContent,
+        "`cache verify` finds every changed, missing and added file.",
+    ),
+    promise(Protection::DamageIsMiss, "A damaged environment is rebuilt, not run."),
+    promise(
+        Protection::ArgoLineBound,
+        "No output costs the driver more time or memory than it has bytes.",
+    ),
+    promise(
+        Protection::PrivateFiles,
+        "Other users of the machine read neither caches nor tasks nor output.",
+    ),
+    promise(
+        Protection::TokenFileMode,
+        "A token that other users can read is refused.",
+    ),
+    promise(
+        Protection::TokenRequired,
+        "A task cannot use the task API without a token.",
+    ),
+    promise(
+        Protection::TerminalEscapes,
+        "Output cannot control the terminal of the person who reads it.",
+    ),
+    promise(
+        Protection::TenantRoots,
+        "No tenant uses or reads an environment of another.",
+    ),
+    promise(
+        Protection::TenantTasks,
+        "No tenant sees a task or the output of another.",
+    ),
+    promise(
+        Protection::PrivateIndex,
+        "Packages of a private index stay with their tenant.",
+    ),
+];
+
+/// What a round of attacks says of a promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// No attack applies here.
+    NotApplicable,
+    /// Every attack that could be tried achieved nothing.
+    Held,
+    /// A trial did not work, so nothing is known.
+    CouldNotTry,
+    /// An attack achieved something.
+    NotHeld,
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Standing::NotApplicable => "not applicable",
+            Standing::Held => "held",
+            Standing::CouldNotTry => "could not try",
+            Standing::NotHeld => "NOT HELD",
+        })
+    }
+}
+
+/// One line of the table.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// The protection.
+    pub protection: Protection,
+    /// What is promised.
+    pub promise: &'static str,
+    /// What the attacks say.
+    pub standing: Standing,
+    /// The attacks.
+    pub trials: Vec<Trial>,
+}
+
+impl Trial {
+    /// What it says of its promise.
+    pub fn standing(&self) -> Standing {
+        match &self.verdict {
+            Verdict::Held => Standing::Held,
+            Verdict::NotHeld { .. } => Standing::NotHeld,
+            Verdict::NotApplicable { .. } => Standing::NotApplicable,
+            Verdict::Failed { .. } => Standing::CouldNotTry,
+        }
+    }
+
+    /// What happened, where there is more to say than that it held.
+    pub fn detail(&self) -> Option<&str> {
+        match &self.verdict {
+            Verdict::Held => None,
+            Verdict::NotHeld { what } => Some(what),
+            Verdict::NotApplicable { why } | Verdict::Failed { why } => Some(why),
+        }
+    }
+}
+
+/// The table of the promises that were tested: the worst that happened decides.
+pub fn table(trials: &[Trial]) -> Vec<Row> {
+    let rows = PROMISES.iter().map(|promise| {
+        let trials: Vec<Trial> = trials
+            .iter()
+            .filter(|trial| trial.promise == promise.protection)
+            .cloned()
+            .collect();
+        let standing = trials.iter().map(Trial::standing).max();
+        Row {
+            protection: promise.protection,
+            promise: promise.text,
+            standing: standing.unwrap_or(Standing::NotApplicable),
+            trials,
+        }
+    });
+    rows.filter(|row| !row.trials.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attack::Site;
+
+    fn trial(promise: Protection, verdict: Verdict) -> Trial {
+        Trial {
+            id: "x".to_owned(),
+            promise,
+            site: Site::Local,
+            verdict,
+            took_ms: 1,
+        }
+    }
+
+    #[test]
+    fn every_protection_is_one_promise_in_the_order_of_the_vocabulary() {
+        let promised: Vec<Protection> = PROMISES.iter().map(|promise| promise.protection).collect();
+        assert_eq!(promised, Protection::ALL);
+    }
+
+    #[test]
+    fn the_worst_attack_decides() {
+        let trials = [
+            trial(Protection::Seccomp, Verdict::Held),
+            trial(Protection::Seccomp, Verdict::not_held("it could")),
+            trial(Protection::Landlock, Verdict::not_applicable("no")),
+            trial(Protection::Landlock, Verdict::Held),
+        ];
+        let standings: Vec<_> = table(&trials)
+            .iter()
+            .map(|row| (row.protection, row.standing))
+            .collect();
+        assert_eq!(
+            standings,
+            [
+                (Protection::Landlock, Standing::Held),
+                (Protection::Seccomp, Standing::NotHeld)
+            ]
+        );
+    }
+}
