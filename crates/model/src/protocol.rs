@@ -58,8 +58,9 @@ pub struct Place {
     pub max_age_s: u64,
 }
 
-/// Bounds on the user's program.
+/// Bounds on the user's program. A field that a request lacks has its default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limits {
     /// Milliseconds until it is killed.
     pub time_ms: u64,
@@ -67,9 +68,22 @@ pub struct Limits {
     pub output_bytes: u64,
     /// Processes and threads it may have at one time.
     pub processes: u64,
+    /// Files that one of its processes may have open. The soft limit is [`SOFT_OPEN_FILES`]; a program may raise it up
+    /// to this.
+    pub open_files: u64,
+    /// Bytes that `/tmp` may hold, the working folder included. In a pod the volume's own size counts.
+    pub tmp_bytes: u64,
+    /// Bytes that `/dev/shm` may hold. In a pod the container's memory limit counts.
+    pub shm_bytes: u64,
+    /// Bytes of memory that all processes of the task may use together, what they keep in `/tmp` and `/dev/shm`
+    /// included; 0: no bound. In a pod the container's memory limit counts.
+    pub memory_bytes: u64,
     /// Threads that numeric libraries are told to use.
     pub threads: u32,
 }
+
+/// Open files that a process may have unless it raises its own soft limit: `select` cannot watch more.
+pub const SOFT_OPEN_FILES: u64 = 1024;
 
 impl Default for Limits {
     fn default() -> Limits {
@@ -77,6 +91,10 @@ impl Default for Limits {
             time_ms: 600_000,
             output_bytes: 16 << 20,
             processes: 512,
+            open_files: 65_536,
+            tmp_bytes: 1 << 30,
+            shm_bytes: 256 << 20,
+            memory_bytes: 0,
             threads: 1,
         }
     }
@@ -130,6 +148,10 @@ pub struct RunRequest {
     pub scratch: String,
     /// Search path behind the environments' own, such as `/usr/bin:/bin`.
     pub base_path: String,
+    /// True refuses to run where the kernel has no Landlock, without which the program could read the environments of
+    /// other tenants.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub require_landlock: bool,
     /// Variables the user's program gets beside those the runner sets itself.
     #[serde(default)]
     pub variables: Vec<(String, String)>,

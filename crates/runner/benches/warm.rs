@@ -202,6 +202,7 @@ fn request(task: TaskSpec, place: Place, scratch: &tempfile::TempDir) -> RunRequ
         identity: None,
         scratch: scratch.path().join("run").display().to_string(),
         base_path: "/usr/bin:/bin".to_owned(),
+        require_landlock: false,
         variables: Vec::new(),
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::config::LocalConfig;
 use super::folders::{Folders, VolumePair};
 use super::maintain;
+use super::memory::{self, MemoryGroups};
 use super::process::{self, CancelFlag, Preparation, micros};
 use super::requests;
 use super::sandbox::{self, HostLayout, Needs};
@@ -24,6 +25,8 @@ pub struct Flow {
     pub host: std::sync::Arc<HostLayout>,
     /// The cache folder.
     pub folders: Folders,
+    /// Where control groups are made.
+    pub memory: std::sync::Arc<MemoryGroups>,
     /// The ticket's id.
     pub id: String,
     /// The task as submitted.
@@ -254,10 +257,15 @@ impl Flow {
     ) -> Result<RunReport, Cut> {
         let start_us = self.now_us();
         let needs = self.needs();
-        let command = sandbox::task_command(&self.config, &self.host, volumes, needs, staged);
+        let limits = &self.options.limits;
+        let command = sandbox::task_command(&self.config, &self.host, volumes, needs, staged, limits);
         let (config, identity) = (&self.config, self.host.identity);
         let request = requests::run_request(config, &self.spec, &self.options, identity, environments, accept_stale);
-        let ran = process::run(&command, &request, &self.log, &mut self.cancel).await;
+        let mut group = None;
+        let (groups, id, bytes) = (&self.memory, &self.id, self.options.limits.memory_bytes);
+        let enter = || memory::enter(groups, id, bytes, &mut group, &mut progress.warnings);
+        let ran = process::run(&command, &request, enter, &self.log, &mut self.cancel).await;
+        progress.warnings.extend(group.and_then(|group| group.out_of_memory()));
         let inner = match &ran.report {
             Ok(RunReport::Finished { timeline, .. } | RunReport::Missed { timeline, .. }) => timeline.clone(),
             Err(_) => Timeline::default(),

@@ -33,6 +33,7 @@ pub fn run_request(
         identity,
         scratch: sandbox::SCRATCH.to_owned(),
         base_path: sandbox::BASE_PATH.to_owned(),
+        require_landlock: false,
         variables: config.task_variables.clone(),
     }
 }

@@ -69,6 +69,7 @@ pub fn find(request: &RunRequest, task: &Task, recorder: &Recorder) -> Result<Fo
             let environment = Environment {
                 python: python.as_ref().map(PathBuf::from),
                 system: system.clone(),
+                ..Environment::default()
             };
             let ready = Ready {
                 environment,

@@ -11,6 +11,7 @@ use hybrid_cache_model::protocol::{Identity, RunRequest};
 use hybrid_cache_model::{Failure, FailureKind};
 use rustix::process::Pid;
 
+use super::confine;
 use super::kernel::{self, ChildSetup};
 use super::supervise::Started;
 
@@ -21,6 +22,32 @@ pub struct Environment {
     pub python: Option<PathBuf>,
     /// Store paths in the order of the search path.
     pub system: Vec<String>,
+    /// Folders of shared byte-code that the virtual environment links to, relative to the Python volume; `None` if its
+    /// record does not list them.
+    pub bytecode: Option<Vec<String>>,
+    /// Every store path that the ones of `system` need; empty if their record does not list them.
+    pub closure: Vec<String>,
+}
+
+impl Environment {
+    /// The byte-code folders that a program needs: those on record, or all of the volume's.
+    pub fn bytecode(&self, volume: &Path) -> Vec<PathBuf> {
+        match &self.bytecode {
+            Some(folders) => folders.iter().map(|folder| volume.join(folder)).collect(),
+            None => vec![volume.join("bytecode")],
+        }
+    }
+
+    /// The store paths that a program needs: those on record, or the whole store.
+    pub fn store(&self, volume: &Path) -> Vec<PathBuf> {
+        if self.system.is_empty() {
+            return Vec::new();
+        }
+        if self.closure.is_empty() {
+            return vec![volume.join("store")];
+        }
+        self.closure.iter().chain(&self.system).map(PathBuf::from).collect()
+    }
 }
 
 /// The scratch folder of one run:
@@ -99,11 +126,17 @@ impl Scratch {
     }
 }
 
-/// Starts the program.
+/// Starts the program, in the control group that `memory_group` enters. The texts are what a user should know of its
+/// confinement.
 ///
 /// # Errors
-/// Where the scratch folder cannot be used or the interpreter cannot be started; never for what the program does.
-pub fn start(request: &RunRequest, environment: &Environment) -> Result<Started, Failure> {
+/// Where the scratch folder cannot be used, the program cannot be confined or the interpreter cannot be started; never
+/// for what the program does.
+pub fn start(
+    request: &RunRequest,
+    environment: &Environment,
+    memory_group: Option<OwnedFd>,
+) -> Result<(Started, Vec<String>), Failure> {
     let root = Path::new(&request.scratch);
     let scratch = Scratch::new(root);
     let base = Path::new(&request.place.interpreter.path);
@@ -120,22 +153,30 @@ pub fn start(request: &RunRequest, environment: &Environment) -> Result<Started,
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command.env_clear().envs(variables(request, environment, &scratch));
+    let confinement = confine::prepare(request, environment)?;
     let setup = ChildSetup {
         identity: request.identity,
         processes: request.limits.processes,
+        open_files: request.limits.open_files,
         folder: scratch.work.clone(),
+        memory_group,
+        ruleset: confinement.ruleset,
+        filter: confinement.filter,
     };
-    kernel::on_exec(&mut command, &setup);
+    kernel::on_exec(&mut command, setup);
     let mut child = command
         .spawn()
         .map_err(|error| not_started(base, request.identity, &error))?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     match (pid, child.stdout.take(), child.stderr.take()) {
-        (Some(pid), Some(stdout), Some(stderr)) => Ok(Started {
-            pid,
-            stdout: OwnedFd::from(stdout),
-            stderr: OwnedFd::from(stderr),
-        }),
+        (Some(pid), Some(stdout), Some(stderr)) => {
+            let started = Started {
+                pid,
+                stdout: OwnedFd::from(stdout),
+                stderr: OwnedFd::from(stderr),
+            };
+            Ok((started, confinement.warnings))
+        }
         _ => Err(Failure::new(
             FailureKind::Internal,
             "the user's program started without its pipes",
@@ -213,6 +254,7 @@ mod tests {
         let environment = Environment {
             python: Some(PathBuf::from("/cache/python/envs/k")),
             system: vec!["/nix/store/a-gcc".to_owned(), "/nix/store/b-make".to_owned()],
+            ..Environment::default()
         };
         let expected = "/cache/python/envs/k/bin:/nix/store/a-gcc/bin:/nix/store/b-make/bin:/usr/bin:/bin";
         let scratch = Scratch::new(Path::new("/s"));

@@ -89,6 +89,7 @@ impl Case {
             identity: None,
             scratch: scratch.path().join("scratch").display().to_string(),
             base_path: "/usr/bin:/bin".to_owned(),
+            require_landlock: false,
             variables: Vec::new(),
         };
         Case {

@@ -12,7 +12,8 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use hybrid_cache_model::protocol::Identity;
+use hybrid_cache_model::Protection;
+use hybrid_cache_model::protocol::{Identity, Limits};
 
 use super::config::{LocalConfig, Network};
 use super::folders::VolumePair;
@@ -85,8 +86,8 @@ impl HostLayout {
         })
     }
 
-    /// What both kinds of sandbox have, with /etc as `mount_etc` puts it there.
-    fn base(&self, mount_etc: fn(&Etc, &mut Arguments)) -> Arguments {
+    /// What both kinds of sandbox have, with /etc as `mount_etc` puts it there. `limits` bounds what may be written.
+    fn base(&self, mount_etc: fn(&Etc, &mut Arguments), limits: Option<&Limits>) -> Arguments {
         let mut arguments = Arguments::default();
         for entry in &self.root {
             match entry {
@@ -98,8 +99,8 @@ impl HostLayout {
         arguments.bind_below_new("--ro-bind", &self.shared.join("bin"), Path::new(BASE_PATH));
         arguments.add("--proc").add("/proc").add("--dev").add("/dev");
         // bubblewrap's own is for its user alone, and without it Python's multiprocessing has no locks.
-        arguments.add("--perms").add("1777").add("--tmpfs").add("/dev/shm");
-        arguments.add("--perms").add("1777").add("--tmpfs").add("/tmp");
+        arguments.open_folder("/dev/shm", limits.map(|limits| limits.shm_bytes));
+        arguments.open_folder("/tmp", limits.map(|limits| limits.tmp_bytes));
         arguments.add("--perms").add("0777").add("--dir").add(SCRATCH);
         arguments
     }
@@ -159,6 +160,15 @@ impl Arguments {
 
     fn bind(&mut self, option: &str, from: impl Into<OsString>, to: impl Into<OsString>) -> &mut Arguments {
         self.add(option).add(from).add(to)
+    }
+
+    /// A folder in memory that everybody may write; without a size it may take half of this machine's memory.
+    fn open_folder(&mut self, at: &str, bytes: Option<u64>) -> &mut Arguments {
+        self.add("--perms").add("1777");
+        if let Some(bytes) = bytes.filter(|_| Protection::ScratchSize.is_on()) {
+            self.add("--size").add(bytes.to_string());
+        }
+        self.add("--tmpfs").add(at)
     }
 
     /// Namespaces and rights. Root keeps its own user namespace, so that the runner can become somebody else in it;
@@ -226,8 +236,9 @@ pub fn task_command(
     volumes: &VolumePair,
     needs: Needs,
     staged: Option<&Path>,
+    limits: &Limits,
 ) -> Vec<OsString> {
-    let mut arguments = host.base(Etc::mount);
+    let mut arguments = host.base(Etc::mount, Some(limits));
     bind_interpreter(&mut arguments, config);
     arguments.bind_below_new("--ro-bind", &config.runner, Path::new(RUNNER));
     if needs.python {
@@ -260,7 +271,7 @@ pub fn maintenance_command(
     needs: Needs,
     subcommand: &str,
 ) -> Vec<OsString> {
-    let mut arguments = host.base(Etc::mount_each);
+    let mut arguments = host.base(Etc::mount_each, None);
     bind_interpreter(&mut arguments, config);
     for folder in &config.tool_folders {
         arguments.bind_below_new("--ro-bind", folder, folder);

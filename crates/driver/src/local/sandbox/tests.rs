@@ -80,14 +80,21 @@ const BOTH: Needs = Needs {
 
 #[test]
 fn user_code_of_an_ordinary_user() {
-    let command = task_command(&config(), &host(None), &volumes(), BOTH, None);
+    let command = task_command(&config(), &host(None), &volumes(), BOTH, None, &Limits::default());
     insta::assert_snapshot!(lines(&command));
 }
 
 #[test]
 fn user_code_started_by_root_with_a_staged_environment() {
     let staged = Path::new("/cache/volumes/python/staging/x");
-    let command = task_command(&config(), &host(Some(NOBODY)), &volumes(), BOTH, Some(staged));
+    let command = task_command(
+        &config(),
+        &host(Some(NOBODY)),
+        &volumes(),
+        BOTH,
+        Some(staged),
+        &Limits::default(),
+    );
     insta::assert_snapshot!(lines(&command));
 }
 
@@ -102,7 +109,14 @@ fn a_task_sees_only_the_caches_it_asks_for_and_none_of_them_writable() {
         python: false,
         system: true,
     };
-    let command = lines(&task_command(&config(), &host(None), &volumes(), needs, None));
+    let command = lines(&task_command(
+        &config(),
+        &host(None),
+        &volumes(),
+        needs,
+        None,
+        &Limits::default(),
+    ));
     assert!(!command.contains(PYTHON_MOUNT), "{command}");
     assert!(
         command.contains("--ro-bind /cache/volumes/system/.nix-portable/nix /nix"),
@@ -118,7 +132,14 @@ fn without_network_there_is_none_for_user_code_but_for_preparing() {
         ..config()
     };
     for host in [host(None), host(Some(NOBODY))] {
-        let task = lines(&task_command(&config, &host, &volumes(), BOTH, None));
+        let task = lines(&task_command(
+            &config,
+            &host,
+            &volumes(),
+            BOTH,
+            None,
+            &Limits::default(),
+        ));
         assert!(task.contains("--unshare-net"), "{task}");
         let prepare = lines(&prepare_command(&config, &host, &volumes(), BOTH));
         assert!(!prepare.contains("--unshare-net"), "{prepare}");

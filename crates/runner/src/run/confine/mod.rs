@@ -1,0 +1,130 @@
+//! What the child gives up before it becomes the user's program: files it does not need (Landlock) and system calls
+//! that no Python program of a tenant needs (seccomp).
+//!
+//! The runner prepares both before it forks, so that the child only hands finished structures to the kernel. The runner
+//! itself stays unrestricted: it has to end, reap and report.
+
+mod calls;
+mod files;
+mod filter;
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use hybrid_cache_model::protocol::RunRequest;
+use hybrid_cache_model::{Failure, FailureKind, Protection};
+use seccompiler::BpfProgram;
+
+use super::program::Environment;
+use files::Level;
+
+/// Everything the child needs to restrict itself.
+#[derive(Debug)]
+pub struct Confinement {
+    /// The Landlock ruleset; `None` if this kernel has no Landlock.
+    pub ruleset: Option<OwnedFd>,
+    /// The system call filter; empty for none.
+    pub filter: BpfProgram,
+    /// What does not hold on this kernel.
+    pub warnings: Vec<String>,
+}
+
+/// Prepares the restrictions of one run.
+///
+/// # Errors
+/// The request demands Landlock and the kernel has none, or a restriction cannot be built.
+pub fn prepare(request: &RunRequest, environment: &Environment) -> Result<Confinement, Failure> {
+    let mut warnings = Vec::new();
+    let ruleset = if Protection::Landlock.is_on() {
+        let (ruleset, level) = files::ruleset(&visible(request, environment))?;
+        if request.require_landlock && level == Level::None {
+            return Err(Failure::new(
+                FailureKind::Sandbox,
+                "this kernel has no Landlock, so a tenant's task cannot be kept from other tenants' environments",
+            )
+            .hint("use a kernel of version 5.13 or later with Landlock enabled (`lsm=landlock,…`), or run without `--tenant`"));
+        }
+        warnings.extend(level.warning().map(str::to_owned));
+        ruleset
+    } else {
+        None
+    };
+    let filter = if Protection::Seccomp.is_on() {
+        filter::build().map_err(|error| {
+            let message = format!("the system call filter cannot be built: {error}");
+            Failure::new(FailureKind::Internal, message)
+        })?
+    } else {
+        BpfProgram::new()
+    };
+    Ok(Confinement {
+        ruleset,
+        filter,
+        warnings,
+    })
+}
+
+/// What a program may read, and what it may change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Visible {
+    /// Readable and executable with all that is below; absent ones are left out.
+    pub read: Vec<PathBuf>,
+    /// Writable as well.
+    pub write: Vec<PathBuf>,
+}
+
+fn visible(request: &RunRequest, environment: &Environment) -> Visible {
+    let volumes = &request.place.volumes;
+    let mut read: Vec<PathBuf> = request.base_path.split(':').map(PathBuf::from).collect();
+    read.extend(prefixes(Path::new(&request.place.interpreter.path)));
+    if let Some(folder) = &environment.python {
+        // The folder around it holds the lease and the records, which are the runner's.
+        let inner = folder.join("venv");
+        read.push(if inner.is_dir() { inner } else { folder.clone() });
+        read.extend(environment.bytecode(Path::new(&volumes.python)));
+    }
+    read.extend(environment.store(Path::new(&volumes.nix)));
+    read.retain(|path| path.is_absolute() && path.parent().is_some());
+    Visible {
+        read,
+        write: vec![PathBuf::from(&request.scratch)],
+    }
+}
+
+/// The folders above `bin` of an interpreter: as it is named, and where links lead.
+fn prefixes(interpreter: &Path) -> impl Iterator<Item = PathBuf> {
+    let real = std::fs::canonicalize(interpreter).ok();
+    let above_bin = |path: &Path| path.parent()?.parent().map(Path::to_owned);
+    let named = above_bin(interpreter);
+    named.into_iter().chain(real.as_deref().and_then(above_bin))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interpreter_in_the_root_folder_does_not_open_the_whole_file_system() {
+        let found: Vec<_> = prefixes(Path::new("/bin/python9")).collect();
+        assert_eq!(found, [PathBuf::from("/")]);
+        let request: RunRequest = serde_json::from_value(serde_json::json!({
+            "task": {"pythonCode": "pass"},
+            "place": {
+                "volumes": {"python": "/cache/python", "nix": "/nix"},
+                "interpreter": {
+                    "path": "/bin/python9", "implementation": "cpython", "version": "3.9.9", "abi": "cpython-39",
+                    "platform": "linux", "binary_hash": "0",
+                },
+                "index": "", "system_source": "", "max_age_s": 1,
+            },
+            "environments": {"source": "lookup"},
+            "accept_stale": false,
+            "limits": {},
+            "scratch": "/tmp/task",
+            "base_path": "/hybrid-cache/bin:",
+        }))
+        .unwrap();
+        let visible = visible(&request, &Environment::default());
+        assert_eq!(visible.read, [PathBuf::from("/hybrid-cache/bin")]);
+    }
+}
