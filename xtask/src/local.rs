@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use hybrid_cache_driver::local::config::DEFAULT_MAX_AGE_S;
 use hybrid_cache_driver::local::{LocalConfig, LocalDriver, Network, SystemConfig};
-use hybrid_cache_model::protocol::{Interpreter, PackageSource, Place, Provider, PythonTools, SystemTools};
+use hybrid_cache_model::protocol::{Interpreter, Limits, PackageSource, Place, Provider, PythonTools, SystemTools};
 use hybrid_cache_model::sample::ToolRecord;
 use hybrid_cache_model::{Scenario, TaskSpec};
 
@@ -18,6 +18,8 @@ use crate::{flags, remembered, runner};
 pub struct Machine {
     /// What the local driver is told.
     pub config: LocalConfig,
+    /// Bounds on each task.
+    pub limits: Limits,
     /// Which Nix: `nix` or `nix-portable`, or `none`.
     pub provider: String,
     /// The programs in use, for the report.
@@ -85,6 +87,7 @@ impl Machine {
         };
         Ok(Machine {
             config,
+            limits: flags.bounds.limits(),
             provider: provider.to_owned(),
             tools: records,
             notes,

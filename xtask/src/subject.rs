@@ -5,6 +5,7 @@ use hybrid_cache_driver::kube::KubeDriver;
 use hybrid_cache_driver::local::{LocalDriver, Maintenance};
 use hybrid_cache_driver::{Driver, Epoch, SubmitOptions};
 use hybrid_cache_model::maintain::MaintainReport;
+use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
 use hybrid_cache_model::{CacheReport, End, Failure, FailureKind, Scenario, TaskSpec};
 
@@ -117,6 +118,18 @@ impl Subject {
                 std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
             }
             Subject::Cluster(subject) => whole_cpus(&subject.place.config.task_resources.cpu_limit),
+        }
+    }
+
+    /// Bounds on each task, without one on its time. Those of a pod are the cluster's.
+    pub fn limits(&self) -> Limits {
+        let limits = match self {
+            Subject::Machine(subject) => subject.machine.limits.clone(),
+            Subject::Cluster(_) => Limits::default(),
+        };
+        Limits {
+            threads: self.threads(),
+            ..limits
         }
     }
 

@@ -4,6 +4,7 @@ mod claims;
 pub mod config;
 mod flow;
 pub mod folders;
+mod landlock;
 mod maintain;
 mod memory;
 mod process;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 
 pub use config::{LocalConfig, Network, SystemConfig};
 pub use folders::{Folders, VolumePair};
+pub use landlock::Landlock;
 pub use maintain::Maintenance;
 pub use memory::lacking as memory_limit_lacking;
 
