@@ -18,7 +18,7 @@ fn with(change: impl FnOnce(&mut Limits)) -> SubmitOptions {
 }
 
 /// `call(number, …)` prints what the kernel answers.
-const CALL: &str = r#"
+const CALL: &str = r##"
 import ctypes, errno, os, signal, sys
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
@@ -27,7 +27,7 @@ def call(name, number, *arguments):
     # Whoever came back from a fork that was not refused.
     if name.startswith("clone") and result == 0: os._exit(0)
     print(name, "works" if result != -1 else errno.errorcode[ctypes.get_errno()])
-"#;
+"##;
 
 #[cfg(target_arch = "x86_64")]
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn system_calls_that_no_python_program_needs_are_refused() {
         return;
     };
     let code = CALL.to_owned()
-        + r#"
+        + r##"
 NEWUSER, NEWNET, NEWNS = 0x10000000, 0x40000000, 0x20000
 call("unshare", 272, NEWUSER)
 call("unshare-none", 272, 0)
@@ -84,7 +84,7 @@ gate = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer
 child = os.fork()
 if child == 0: os._exit(0 if gate() > 0 else 1)
 print("int80", os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGSYS)
-"#;
+"##;
     let expected = "unshare EPERM\nunshare-none EPERM\nclone EPERM\nclone-high EPERM\nclone3 ENOSYS\nsetns EPERM\nmount EPERM\n\
         fsopen EPERM\nopen_by_handle_at EPERM\nio_uring_setup ENOSYS\nkeyctl EPERM\nadd_key EPERM\nrequest_key EPERM\n\
         bpf EPERM\nperf_event_open EPERM\nuserfaultfd EPERM\nptrace EPERM\nprocess_vm_readv EPERM\npidfd_getfd EPERM\n\
@@ -103,7 +103,9 @@ print("int80", os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGSYS)
 fn files_of_the_volume(bench: &Bench) -> Vec<String> {
     let volume = bench.config.root.join("volumes/python");
     let lines = listing(&volume);
-    let files = lines.iter().filter_map(|line| line.split_once(" f ").map(|(path, _)| path));
+    let files = lines
+        .iter()
+        .filter_map(|line| line.split_once(" f ").map(|(path, _)| path));
     let files: Vec<String> = files
         .filter(|path| !path.contains("bytecode/"))
         .map(|path| format!("/cache/python/{path}"))
@@ -169,7 +171,7 @@ async fn what_programs_need_keeps_working() {
     let Some(config) = machine("what_programs_need_keeps_working") else {
         return;
     };
-    let code = r#"
+    let code = r##"
 import asyncio, concurrent.futures, ctypes, curses, faulthandler, multiprocessing as mp, os, pty, resource, select, signal
 import socket, sqlite3, ssl, subprocess, sys, tempfile, threading, time
 from multiprocessing import shared_memory
@@ -221,8 +223,11 @@ def main():
     ctypes.CDLL(None).getpid()
 if __name__ == "__main__":
     main(); print("all of it")
-"#;
-    assert_eq!(Bench::shared(config).run(&TaskSpec::new(code)).await.good(), "all of it");
+"##;
+    assert_eq!(
+        Bench::shared(config).run(&TaskSpec::new(code)).await.good(),
+        "all of it"
+    );
 }
 
 #[tokio::test]
@@ -230,13 +235,13 @@ async fn compilers_from_the_system_cache_work_in_the_sandbox() {
     let Some(config) = machine_with_nix("compilers_from_the_system_cache_work_in_the_sandbox") else {
         return;
     };
-    let code = r#"
+    let code = r##"
 import subprocess
 open("main.c", "w").write("#include <stdio.h>\nint main(void) { puts(\"built\"); return 0; }\n")
 open("Makefile", "w").write("main: main.c\n\tgcc -O1 -o main main.c\n")
 subprocess.run(["make", "-s"], check=True)
 print(subprocess.run(["./main"], capture_output=True, text=True, check=True).stdout.strip())
-"#;
+"##;
     let bench = Bench::shared(config);
     for _ in 0..2 {
         let ran = bench.run(&crate::bench::system("gcc, gnumake", code)).await;
@@ -264,14 +269,19 @@ async fn a_program_that_fills_its_scratch_finds_it_full_and_harms_nobody() {
     let ran = Bench::shared(config).run_with(&TaskSpec::new(code), &options).await;
     let found: Vec<&str> = ran.good().lines().collect();
     // The program itself takes a page of the first.
-    assert!(found[0] == "/tmp 23 ENOSPC" || found[0] == "/tmp 24 ENOSPC", "{found:?}");
+    assert!(
+        found[0] == "/tmp 23 ENOSPC" || found[0] == "/tmp 24 ENOSPC",
+        "{found:?}"
+    );
     assert!(found[1] == ". 23 ENOSPC" || found[1] == ". 24 ENOSPC", "{found:?}");
     assert_eq!(found[2], "/dev/shm 8 ENOSPC");
 }
 
 #[tokio::test]
 async fn open_files_are_bounded() {
-    let Some(config) = machine("open_files_are_bounded") else { return };
+    let Some(config) = machine("open_files_are_bounded") else {
+        return;
+    };
     let code = "import errno, os, resource\n\
         print(resource.getrlimit(resource.RLIMIT_NOFILE))\n\
         try: resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))\n\
@@ -309,7 +319,10 @@ async fn a_program_beyond_its_memory_limit_is_ended_and_told_so() {
              for _ in range(200): file.write(bytes(1 << 20))"
     );
     let ran = bench.run_with(&TaskSpec::new(child), &options).await;
-    assert_eq!((ran.outcome.end, ran.stdout.as_str()), (End::Signaled { signal: 9 }, "-9\n"));
+    assert_eq!(
+        (ran.outcome.end, ran.stdout.as_str()),
+        (End::Signaled { signal: 9 }, "-9\n")
+    );
     let modest = bench.run_with(&TaskSpec::new("print('fits')"), &options).await;
     assert!(modest.good() == "fits" && modest.outcome.warnings.is_empty());
 }
@@ -328,7 +341,10 @@ async fn where_memory_runs_out_the_kernel_ends_user_code_and_not_the_driver() {
     let tasks = [GREEDY, full, after].map(TaskSpec::new);
     let enter = format!("echo $$ > {}/cgroup.procs; exec \"$0\" \"$@\"", group.0.display());
     let text = Play::new(&bench.config, &tasks).run(&["sh", "-c", &enter]);
-    let told: Vec<serde_json::Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let told: Vec<serde_json::Value> = text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
     assert!(told.len() >= 3, "the driver was ended: {text}");
     let warnings = told[0]["outcome"]["warnings"].to_string();
     assert_eq!(told[0]["outcome"]["signal"], 9, "{text}");
@@ -343,7 +359,9 @@ struct Group(std::path::PathBuf);
 impl Group {
     fn new(bytes: u64) -> Option<Group> {
         let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-        let own = own.lines().find_map(|line| line.split_once(":memory:/").map(|(_, path)| path.to_owned()))?;
+        let own = own
+            .lines()
+            .find_map(|line| line.split_once(":memory:/").map(|(_, path)| path.to_owned()))?;
         let folder = Path::new("/sys/fs/cgroup/memory").join(own);
         let folder = folder.join(format!("hybrid-cache-test-{}", std::process::id()));
         std::fs::create_dir(&folder).ok()?;

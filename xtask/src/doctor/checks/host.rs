@@ -186,7 +186,8 @@ pub(super) fn user_namespaces(facts: &Facts) -> Finding {
 
 pub(super) fn landlock(facts: &Facts) -> Finding {
     const ID: &str = "host.landlock";
-    let fix = "use a kernel of version 6.12 or later with `landlock` among its security modules (the boot option `lsm=`)";
+    let fix =
+        "use a kernel of version 6.12 or later with `landlock` among its security modules (the boot option `lsm=`)";
     match facts.host.landlock {
         Landlock::FilesAndScopes => Finding::good(ID, "Landlock keeps a task to its own environment"),
         Landlock::Files => Finding::warning(

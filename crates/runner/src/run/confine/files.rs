@@ -115,6 +115,7 @@ fn create() -> Result<(RulesetCreated, Level), RulesetError> {
     let scopes = Scope::AbstractUnixSocket | Scope::Signal;
     let all = files()?.set_compatibility(CompatLevel::HardRequirement).scope(scopes);
     if let Ok(all) = all {
+        let all = all.set_compatibility(CompatLevel::BestEffort);
         return Ok((all.create()?, Level::FilesAndScopes));
     }
     let first = Ruleset::default()
@@ -134,8 +135,10 @@ fn allow(ruleset: &mut RulesetCreated, path: &Path, access: BitFlags<AccessFs>) 
             return Err(Failure::new(FailureKind::Sandbox, message));
         }
     };
-    let rule = PathBeneath::new(folder, access).set_compatibility(CompatLevel::BestEffort);
-    ruleset.add_rule(rule).map(drop).map_err(refused)
+    ruleset
+        .add_rule(PathBeneath::new(folder, access))
+        .map(drop)
+        .map_err(refused)
 }
 
 /// A folder that this user may not enter is as good as absent: the program is the same user or one with fewer rights.
