@@ -5,6 +5,7 @@ pub mod config;
 mod flow;
 pub mod folders;
 mod landlock;
+mod layout;
 mod maintain;
 mod memory;
 mod process;

@@ -231,6 +231,8 @@ fn place(image: &ImageRecord, request: &PodRequest) -> Place {
         index: request.network.index.clone(),
         system_source: source_id(image),
         max_age_s: request.max_age_s,
+        tenant: request.tenant.clone(),
+        index_scope: request.network.index_scope,
     }
 }
 
@@ -253,7 +255,7 @@ fn run_request(image: &ImageRecord, request: &PodRequest, environments: Environm
         identity: None,
         scratch: SCRATCH_FOLDER.to_owned(),
         base_path: image.base_path.clone(),
-        require_landlock: false,
+        require_landlock: request.tenant != Tenant::default(),
         variables: request.variables.clone(),
     }
 }

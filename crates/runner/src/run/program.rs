@@ -14,30 +14,20 @@ use rustix::process::Pid;
 use super::confine;
 use super::kernel::{self, ChildSetup};
 use super::supervise::Started;
+use crate::python::lookup::VENV;
 
 /// The environments a program runs in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
-    /// The virtual environment's folder, where the task asked for Python packages.
+    /// The environment's folder, where the task asked for Python packages; the virtual environment is below it.
     pub python: Option<PathBuf>,
     /// Store paths in the order of the search path.
     pub system: Vec<String>,
-    /// Folders of shared byte-code that the virtual environment links to, relative to the Python volume; `None` if its
-    /// record does not list them.
-    pub bytecode: Option<Vec<String>>,
     /// Every store path that the ones of `system` need; empty if their record does not list them.
     pub closure: Vec<String>,
 }
 
 impl Environment {
-    /// The byte-code folders that a program needs: those on record, or all of the volume's.
-    pub fn bytecode(&self, volume: &Path) -> Vec<PathBuf> {
-        match &self.bytecode {
-            Some(folders) => folders.iter().map(|folder| volume.join(folder)).collect(),
-            None => vec![volume.join("bytecode")],
-        }
-    }
-
     /// The store paths that a program needs: those on record, or the whole store.
     pub fn store(&self, volume: &Path) -> Vec<PathBuf> {
         if self.system.is_empty() {
@@ -47,6 +37,11 @@ impl Environment {
             return vec![volume.join("store")];
         }
         self.closure.iter().chain(&self.system).map(PathBuf::from).collect()
+    }
+
+    /// The virtual environment, where the task asked for Python packages.
+    pub fn venv(&self) -> Option<PathBuf> {
+        self.python.as_ref().map(|folder| folder.join(VENV))
     }
 }
 
@@ -142,10 +137,8 @@ pub fn start(
     let base = Path::new(&request.place.interpreter.path);
     let bare = environment.python.is_none().then_some(base);
     scratch.lay_out(root, &request.task.python_code, request.identity, bare)?;
-    let interpreter = match &environment.python {
-        Some(folder) => folder.join("bin/python"),
-        None => scratch.venv.join("bin/python"),
-    };
+    let venv = environment.venv().unwrap_or_else(|| scratch.venv.clone());
+    let interpreter = venv.join("bin/python");
     let mut command = Command::new(&interpreter);
     command.arg(&scratch.program);
     command
@@ -205,8 +198,8 @@ fn variables(request: &RunRequest, environment: &Environment, scratch: &Scratch)
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
-    if let Some(folder) = &environment.python {
-        variables.push(("VIRTUAL_ENV".to_owned(), text(folder)));
+    if let Some(venv) = environment.venv() {
+        variables.push(("VIRTUAL_ENV".to_owned(), text(&venv)));
     }
     variables.extend(request.variables.iter().cloned());
     variables
@@ -216,7 +209,7 @@ fn variables(request: &RunRequest, environment: &Environment, scratch: &Scratch)
 /// for as a system package is meant to be found.
 fn search_path(base: &str, environment: &Environment, scratch: &Scratch) -> String {
     let bin = |folder: &Path| folder.join("bin").display().to_string();
-    let mut folders: Vec<String> = environment.python.iter().map(|folder| bin(folder)).collect();
+    let mut folders: Vec<String> = environment.venv().iter().map(|venv| bin(venv)).collect();
     folders.extend(environment.system.iter().map(|path| bin(Path::new(path))));
     if environment.python.is_none() {
         folders.push(bin(&scratch.venv));
@@ -252,11 +245,11 @@ mod tests {
     #[test]
     fn the_environment_comes_before_system_packages_before_the_base() {
         let environment = Environment {
-            python: Some(PathBuf::from("/cache/python/envs/k")),
+            python: Some(PathBuf::from("/envs/k")),
             system: vec!["/nix/store/a-gcc".to_owned(), "/nix/store/b-make".to_owned()],
             ..Environment::default()
         };
-        let expected = "/cache/python/envs/k/bin:/nix/store/a-gcc/bin:/nix/store/b-make/bin:/usr/bin:/bin";
+        let expected = "/envs/k/venv/bin:/nix/store/a-gcc/bin:/nix/store/b-make/bin:/usr/bin:/bin";
         let scratch = Scratch::new(Path::new("/s"));
         assert_eq!(search_path("/usr/bin:/bin", &environment, &scratch), expected);
         assert_eq!(

@@ -9,14 +9,19 @@ mod files;
 mod filter;
 
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use hybrid_cache_model::protocol::RunRequest;
-use hybrid_cache_model::{Failure, FailureKind, Protection};
+use hybrid_cache_model::{Failure, FailureKind, Protection, Tenant};
 use seccompiler::BpfProgram;
 
 use super::program::Environment;
 use files::Level;
+
+/// Folder of the shared byte-code, on the Python volume and below each tenant's folder of it.
+const BYTECODE: &str = "bytecode";
+/// An environment's record.
+const MANIFEST: &str = "manifest.json";
 
 /// Everything the child needs to restrict itself.
 #[derive(Debug)]
@@ -77,11 +82,10 @@ fn visible(request: &RunRequest, environment: &Environment) -> Visible {
     let volumes = &request.place.volumes;
     let mut read: Vec<PathBuf> = request.base_path.split(':').map(PathBuf::from).collect();
     read.extend(prefixes(Path::new(&request.place.interpreter.path)));
-    if let Some(folder) = &environment.python {
+    if let Some(venv) = environment.venv() {
         // The folder around it holds the lease and the records, which are the runner's.
-        let inner = folder.join("venv");
-        read.push(if inner.is_dir() { inner } else { folder.clone() });
-        read.extend(environment.bytecode(Path::new(&volumes.python)));
+        read.push(venv);
+        read.extend(bytecode(environment, Path::new(&volumes.python), &request.place.tenant));
     }
     read.extend(environment.store(Path::new(&volumes.nix)));
     read.retain(|path| path.is_absolute() && path.parent().is_some());
@@ -89,6 +93,32 @@ fn visible(request: &RunRequest, environment: &Environment) -> Visible {
         read,
         write: vec![PathBuf::from(&request.scratch)],
     }
+}
+
+/// The folders of shared byte-code that a virtual environment links to: those that its record lists, or all of them while
+/// there is no such list. Without its byte-code a program runs as well, only slower.
+fn bytecode(environment: &Environment, volume: &Path, tenant: &Tenant) -> Vec<PathBuf> {
+    #[derive(serde::Deserialize)]
+    struct Record {
+        bytecode: Option<Vec<String>>,
+    }
+    let own = format!("{}/{BYTECODE}", tenant.folder());
+    let record = environment.python.as_ref().map(|folder| folder.join(MANIFEST));
+    let text = record.and_then(|path| std::fs::read(path).ok()).unwrap_or_default();
+    let listed = serde_json::from_slice(&text)
+        .ok()
+        .and_then(|record: Record| record.bytecode);
+    let listed = listed.unwrap_or_else(|| vec![BYTECODE.to_owned(), own.clone()]);
+    let is_inside = |folder: &&String| {
+        let folder = Path::new(folder);
+        let leaves = folder.components().any(|part| !matches!(part, Component::Normal(_)));
+        !leaves && (folder.starts_with(BYTECODE) || folder.starts_with(&own))
+    };
+    listed
+        .iter()
+        .filter(is_inside)
+        .map(|folder| volume.join(folder))
+        .collect()
 }
 
 /// The folders above `bin` of an interpreter: as it is named, and where links lead.
@@ -102,6 +132,25 @@ fn prefixes(interpreter: &Path) -> impl Iterator<Item = PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_opens_only_byte_code() {
+        let dir = tempfile::tempdir().unwrap();
+        let environment = Environment {
+            python: Some(dir.path().to_owned()),
+            ..Environment::default()
+        };
+        let (volume, tenant) = (Path::new("/v"), Tenant::default());
+        let found = || bytecode(&environment, volume, &tenant);
+        let all = [
+            PathBuf::from("/v/bytecode"),
+            PathBuf::from("/v/tenants/default/bytecode"),
+        ];
+        assert_eq!(found(), all);
+        let record = r#"{"schema": 1, "bytecode": ["bytecode/a/b", "bytecode/../uv", "/etc", "envs/x", "tenants/other/bytecode/k"]}"#;
+        std::fs::write(dir.path().join(MANIFEST), record).unwrap();
+        assert_eq!(found(), [PathBuf::from("/v/bytecode/a/b")]);
+    }
 
     #[test]
     fn an_interpreter_in_the_root_folder_does_not_open_the_whole_file_system() {
