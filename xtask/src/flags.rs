@@ -1,6 +1,7 @@
 //! Every command and option, once. `cargo xtask help` is this file and what lies below it.
 
 mod bench;
+mod bounds;
 mod cache;
 mod serve;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use bench::Bench;
+pub use bounds::Bounds;
 pub use cache::{Cache, CacheCommand};
 pub use serve::Serve;
 
@@ -115,6 +117,9 @@ pub struct Local {
     /// Give user code no network
     #[arg(long)]
     pub no_network: bool,
+    /// Bounds on each task
+    #[command(flatten)]
+    pub bounds: Bounds,
 }
 
 /// `report`

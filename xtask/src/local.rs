@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use hybrid_cache_driver::local::config::DEFAULT_MAX_AGE_S;
 use hybrid_cache_driver::local::{LocalConfig, LocalDriver, Network, SystemConfig};
-use hybrid_cache_model::protocol::{Interpreter, PackageSource, Place, Provider, PythonTools, SystemTools};
+use hybrid_cache_model::protocol::{
+    IndexScope, Interpreter, Limits, PackageSource, Place, Provider, PythonTools, SystemTools,
+};
 use hybrid_cache_model::sample::ToolRecord;
-use hybrid_cache_model::{Scenario, TaskSpec};
+use hybrid_cache_model::{Scenario, TaskSpec, Tenant};
 
 use crate::checkout::Checkout;
 use crate::exit::Expected;
@@ -18,6 +20,8 @@ use crate::{flags, remembered, runner};
 pub struct Machine {
     /// What the local driver is told.
     pub config: LocalConfig,
+    /// Bounds on each task.
+    pub limits: Limits,
     /// Which Nix: `nix` or `nix-portable`, or `none`.
     pub provider: String,
     /// The programs in use, for the report.
@@ -26,6 +30,15 @@ pub struct Machine {
     pub notes: Vec<String>,
     /// What cannot be had here, with its next step.
     pub lacking: Vec<String>,
+}
+
+/// Who may share what comes from an index: its tenant alone where it says so or where an address carries credentials.
+pub fn index_scope(index: &tools::IndexSettings, private: bool) -> IndexScope {
+    if private || index.is_private {
+        IndexScope::Private
+    } else {
+        IndexScope::Public
+    }
 }
 
 impl Machine {
@@ -70,6 +83,7 @@ impl Machine {
             interpreter: interpreter(&tools),
             interpreter_prefix: tools.interpreter.base_prefix.clone(),
             index: tools.index.identity.clone(),
+            index_scope: index_scope(&tools.index, false),
             python_tools: PythonTools {
                 uv: text(&tools.uv.path)?,
                 variables: tools.index.env.clone().into_iter().collect(),
@@ -85,6 +99,7 @@ impl Machine {
         };
         Ok(Machine {
             config,
+            limits: flags.bounds.limits(),
             provider: provider.to_owned(),
             tools: records,
             notes,
@@ -94,7 +109,7 @@ impl Machine {
 
     /// Where everything is inside the sandboxes: what keys are made for.
     pub fn place(&self) -> Place {
-        self.config.place()
+        self.config.place(&Tenant::default())
     }
 
     /// Opens the driver.

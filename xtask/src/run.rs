@@ -38,7 +38,7 @@ pub fn run(flags: &flags::Run) -> Result<Exit> {
     runtime.block_on(async {
         let subject = Subject::open(&Checkout::find()?, flags.driver, &flags.local, &flags.cluster).await?;
         subject.can_run_task(&spec)?;
-        run_task(subject.driver(), &spec, flags).await
+        run_task(subject.driver(), &spec, subject.limits(), flags).await
     })
 }
 
@@ -81,11 +81,10 @@ pub fn read_requirements(file: &Path) -> Result<String> {
     std::fs::read_to_string(file).map_err(|error| Expected::usage(format!("{}: {error}", file.display())))
 }
 
-async fn run_task(driver: &dyn Driver, spec: &TaskSpec, flags: &flags::Run) -> Result<Exit> {
+async fn run_task(driver: &dyn Driver, spec: &TaskSpec, limits: Limits, flags: &flags::Run) -> Result<Exit> {
     let limits = Limits {
         time_ms: flags.timeout * 1000,
-        threads: std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1)),
-        ..Limits::default()
+        ..limits
     };
     let ticket = driver
         .submit(

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hybrid_cache_driver::Driver;
+use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_service::host::{self, Ended, Host, OfCluster, OfMachine, Settings};
 use hybrid_cache_service::{Engine, Parts, SystemClock, Volumes};
 
@@ -54,7 +55,10 @@ async fn open(flags: &flags::Serve) -> Result<Engine> {
     };
     let subject = Subject::open(&Checkout::find()?, flags.driver, &flags.local, &flags.cluster).await?;
     let mut config = settings(flags, &subject).config(folder);
-    config.limits.threads = subject.threads();
+    config.limits = Limits {
+        time_ms: config.limits.time_ms,
+        ..subject.limits()
+    };
     let (driver, volumes): (Arc<dyn Driver>, Arc<dyn Volumes>) = match subject {
         Subject::Machine(machine) => {
             let driver = Arc::new(machine.driver);

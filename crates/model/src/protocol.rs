@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::outcome::{CacheReport, End, Failure, Output, Resolved};
 use crate::task::TaskSpec;
+use crate::tenant::Tenant;
 use crate::timeline::Timeline;
 
 /// Exit code of the runner when it has reported, whatever it reported.
@@ -56,10 +57,28 @@ pub struct Place {
     pub system_source: String,
     /// A request resolved longer ago than this, in seconds, is resolved anew.
     pub max_age_s: u64,
+    /// Whose environments: each tenant has a folder of its own on the same volumes.
+    #[serde(default)]
+    pub tenant: Tenant,
+    /// Who may share what comes from the package index.
+    #[serde(default)]
+    pub index_scope: IndexScope,
 }
 
-/// Bounds on the user's program.
+/// Who may share downloads and byte-code of a package index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IndexScope {
+    /// All tenants: anybody could download the same.
+    #[default]
+    Public,
+    /// The tenant alone.
+    Private,
+}
+
+/// Bounds on the user's program. A field that a request lacks has its default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limits {
     /// Milliseconds until it is killed.
     pub time_ms: u64,
@@ -67,9 +86,22 @@ pub struct Limits {
     pub output_bytes: u64,
     /// Processes and threads it may have at one time.
     pub processes: u64,
+    /// Files that one of its processes may have open. The soft limit is [`SOFT_OPEN_FILES`]; a program may raise it up
+    /// to this.
+    pub open_files: u64,
+    /// Bytes that `/tmp` may hold, the working folder included. In a pod the volume's own size counts.
+    pub tmp_bytes: u64,
+    /// Bytes that `/dev/shm` may hold. In a pod the container's memory limit counts.
+    pub shm_bytes: u64,
+    /// Bytes of memory that all processes of the task may use together, what they keep in `/tmp` and `/dev/shm`
+    /// included; 0: no bound. In a pod the container's memory limit counts.
+    pub memory_bytes: u64,
     /// Threads that numeric libraries are told to use.
     pub threads: u32,
 }
+
+/// Open files that a process may have unless it raises its own soft limit: `select` cannot watch more.
+pub const SOFT_OPEN_FILES: u64 = 1024;
 
 impl Default for Limits {
     fn default() -> Limits {
@@ -77,6 +109,10 @@ impl Default for Limits {
             time_ms: 600_000,
             output_bytes: 16 << 20,
             processes: 512,
+            open_files: 65_536,
+            tmp_bytes: 1 << 30,
+            shm_bytes: 256 << 20,
+            memory_bytes: 0,
             threads: 1,
         }
     }
@@ -130,6 +166,10 @@ pub struct RunRequest {
     pub scratch: String,
     /// Search path behind the environments' own, such as `/usr/bin:/bin`.
     pub base_path: String,
+    /// True refuses to run where the kernel has no Landlock, without which the program could read the environments of
+    /// other tenants.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub require_landlock: bool,
     /// Variables the user's program gets beside those the runner sets itself.
     #[serde(default)]
     pub variables: Vec<(String, String)>,
@@ -289,7 +329,7 @@ pub enum PrepareEvent {
     },
     /// Everything the task needs is there and verified; publishing goes on.
     Ready {
-        /// Folder of the environment relative to the Python volume: `staging/…` or `envs/<key>`.
+        /// Folder of the environment relative to the Python volume: `tenants/<tenant>/staging/…` or `…/envs/<key>`.
         python: Option<String>,
         /// Store paths in the order of the search path.
         system: Vec<String>,

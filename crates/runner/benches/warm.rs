@@ -127,6 +127,8 @@ impl Warm {
             index: String::new(),
             system_source: String::new(),
             max_age_s: 0,
+            tenant: Default::default(),
+            index_scope: Default::default(),
         };
         let request = request(TaskSpec::new("pass"), place, &scratch);
         Warm {
@@ -202,6 +204,7 @@ fn request(task: TaskSpec, place: Place, scratch: &tempfile::TempDir) -> RunRequ
         identity: None,
         scratch: scratch.path().join("run").display().to_string(),
         base_path: "/usr/bin:/bin".to_owned(),
+        require_landlock: false,
         variables: Vec::new(),
     }
 }

@@ -1,6 +1,7 @@
 //! The runner's command line: `run`, `prepare`, `usage`, `gc`, `verify`, the same for pods, `version`.
 
 use std::io::{BufRead, Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -68,8 +69,10 @@ fn run(destination: Result<Destination, run::ReportError>, recorder: &Recorder) 
         Ok(destination) => destination,
         Err(error) => return broken(&error.to_string()),
     };
-    let report = match read_request::<RunRequest>() {
-        Ok(request) => run::run(&request, recorder),
+    // On this machine the kernel shall rather end a sandbox than the service that started it.
+    run::prefer_to_end_before_the_driver();
+    let report = match read_run_request() {
+        Ok((request, memory_group)) => run::run(&request, memory_group, recorder),
         Err(failure) => run::failed(failure, recorder),
     };
     report_to(destination, report)
@@ -154,9 +157,19 @@ fn tell(message: &impl Serialize) -> std::io::Result<()> {
     stdout.flush()
 }
 
-/// Reads the one line of standard input that is the request. What follows it is none of the request's.
+/// Reads a request and, where standard input is a socket that brings one, the file of a control group.
+fn read_run_request() -> Result<(RunRequest, Option<OwnedFd>), Failure> {
+    let (first, group) = run::take_descriptor(rustix::stdio::stdin());
+    Ok((read_request_after(first)?, group))
+}
+
 fn read_request<T: DeserializeOwned>() -> Result<T, Failure> {
-    let mut text = Vec::new();
+    read_request_after(Vec::new())
+}
+
+/// Reads the one line of standard input that is the request and begins with `text`. What follows it is none of the
+/// request's.
+fn read_request_after<T: DeserializeOwned>(mut text: Vec<u8>) -> Result<T, Failure> {
     let refuse = |message: String| {
         Failure::new(FailureKind::Internal, message).hint("driver and runner must be of the same version")
     };

@@ -173,7 +173,7 @@ fn python_side(job: &Job<'_>) -> Result<PythonPrepared, Failure> {
         let message = "the task asks for Python packages, but the request names no uv program";
         return Err(Failure::new(FailureKind::Tool, message).hint("give `python_tools`"));
     };
-    let volume = PythonVolume::open_write(Path::new(&place.volumes.python))?;
+    let volume = PythonVolume::write(place)?;
     let key = RequestKey::new(&job.task.requirements, place);
     let lock = match job.request.keep {
         Keep::Discard => None,
@@ -222,7 +222,7 @@ enum Locked {
 /// Takes the request's build lock, then looks again: whoever held it may have made the environment.
 fn locked(job: &Job<'_>, volume: &PythonVolume, key: &RequestKey) -> Result<Locked, Failure> {
     crate::store::publish::ensure_folder(&volume.locks())?;
-    let path = volume.locks().join(key.as_str());
+    let path = volume.build_lock(key);
     let lock = job.phases.run(Phase::LockWait, Lane::Python, || {
         lock::wait_unless(&path, Mode::Exclusive, job.patience.deadline(), || {
             job.patience.is_cancelled()
@@ -305,11 +305,11 @@ fn finish(job: &Job<'_>, python: PythonPrepared) -> Vec<String> {
         return Vec::new();
     };
     let mut warnings = std::mem::take(&mut made.warnings);
-    let root = Path::new(&job.request.place.volumes.python);
-    let (Ok(volume), Some(tools)) = (PythonVolume::open_write(root), &job.request.python_tools) else {
+    let place = &job.request.place;
+    let (Ok(volume), Some(tools)) = (PythonVolume::write(place), &job.request.python_tools) else {
         return vec![format!(
             "the environment was not published: {} is no volume any more",
-            root.display()
+            place.volumes.python
         )];
     };
     let order = order(job, &volume, &made.key, &job.task.requirements, tools);

@@ -59,7 +59,7 @@ fn as_first_process_everything_ends_with_the_program() {
 
 #[test]
 fn a_program_cannot_pass_its_own_end_off_as_a_cancellation() {
-    let code = "import os, time\nassert os.getppid() == 1\nfor s in (15, 2, 1, 9): os.kill(1, s)\ntime.sleep(0.3)\nraise SystemExit(5)";
+    let code = "import os, time\nassert os.getppid() == 1\nfor s in (15, 2, 1, 9):\n    try: os.kill(1, s)\n    except PermissionError: pass\ntime.sleep(0.3)\nraise SystemExit(5)";
     let Some(case) = Case::new(code).first_in_namespace() else {
         return;
     };
@@ -149,4 +149,62 @@ except BlockingIOError:
     let Some(ran) = run_as_nobody(code) else { return };
     assert_eq!(ran.text(), "63", "{}", ran.stderr);
     assert_eq!(*ran.end(), End::Exited { code: 0 });
+}
+
+/// As in a pod under Argo: the program has its runner's user, and the runner is no first process.
+#[test]
+fn a_program_of_the_same_user_can_neither_signal_its_runner_nor_reach_a_socket_outside() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+    let name = format!("hybrid-cache-test-{}", std::process::id());
+    let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    let code = format!(
+        "import os, signal, socket\n\
+         def attempt(work):\n    \
+             try: work(); return 'works'\n    \
+             except OSError as error: return type(error).__name__\n\
+         print(attempt(lambda: os.kill(os.getppid(), 0)), attempt(lambda: os.kill(os.getppid(), signal.SIGTERM)),\n      \
+               attempt(lambda: os.kill(os.getpid(), 0)),\n      \
+               attempt(lambda: socket.socket(socket.AF_UNIX).connect('\\0{name}')))"
+    );
+    let ran = Case::new(&code).run();
+    drop(listener);
+    if ran.warnings().contains("Landlock") {
+        eprintln!("skipped: {}", ran.warnings());
+        return;
+    }
+    assert_eq!(
+        ran.text(),
+        "PermissionError PermissionError works PermissionError",
+        "{}",
+        ran.stderr
+    );
+}
+
+/// What is mounted into a pod beside the caches: its request, its results, other programs' files.
+#[test]
+fn a_program_opens_only_what_it_needs() {
+    let case = Case::new("");
+    let outside = tempfile::Builder::new()
+        .prefix("outside")
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .unwrap();
+    let secret = outside.path().join("request.json");
+    std::fs::write(&secret, "secret").unwrap();
+    let code = format!(
+        "import os\n\
+         def attempt(path, flags):\n    \
+             try: os.close(os.open(path, flags)); return 'opened'\n    \
+             except OSError as error: return type(error).__name__\n\
+         print(attempt({secret:?}, os.O_RDONLY), attempt({secret:?}, os.O_WRONLY), attempt({folder:?}, os.O_RDONLY),\n      \
+               attempt('/', os.O_RDONLY), attempt('/etc/passwd', os.O_RDONLY), attempt('own', os.O_CREAT | os.O_RDWR))",
+        folder = outside.path(),
+    );
+    let ran = case.change(|request| request.task.python_code = code.clone()).run();
+    if ran.warnings().contains("Landlock") {
+        eprintln!("skipped: {}", ran.warnings());
+        return;
+    }
+    let refused = "PermissionError ".repeat(4);
+    assert_eq!(ran.text(), format!("{refused}opened opened"), "{}", ran.stderr);
 }

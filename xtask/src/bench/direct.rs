@@ -75,7 +75,7 @@ impl Place for Direct {
         let driver = self.subject.driver();
         let options = SubmitOptions {
             epoch,
-            limits: limits(self.subject.threads()),
+            limits: limits(&self.subject),
             ..SubmitOptions::default()
         };
         let watch = Watch::start();
@@ -113,14 +113,14 @@ impl Place for Direct {
             }
             (Peer::BarePod, Subject::Cluster(on)) => on.driver.bare_pod(epoch, &scenario.request).await?,
             (Peer::LocalDriver, Subject::Cluster(_)) => {
-                let limits = limits(self.subject.threads());
+                let limits = limits(&self.subject);
                 let beside = self.beside.local.as_mut();
                 let beside = beside.context("there is no local driver beside the cluster")?;
                 let taken = beside.cached(scenario, &limits).await?;
                 return Ok((taken.wall, Some(taken.runner_us)));
             }
             (Peer::Job, Subject::Cluster(_)) => {
-                let limits = limits(self.subject.threads());
+                let limits = limits(&self.subject);
                 let beside = self.beside.job.as_mut();
                 let beside = beside.context("there is no driver of Jobs beside that of Workflows")?;
                 beside.cached(scenario, &limits).await?.wall

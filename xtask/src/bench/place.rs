@@ -9,6 +9,7 @@ use hybrid_cache_model::sample::{LayerUsage, Peer};
 use hybrid_cache_model::{Outcome, Scenario, Temperature, Timeline};
 
 use super::machine::Moment;
+use crate::subject::Subject;
 
 /// Longest a scenario's own program may run.
 pub const TIME_LIMIT: Duration = Duration::from_secs(300);
@@ -74,10 +75,9 @@ pub trait Place {
 }
 
 /// On both sides of a comparison alike.
-pub fn limits(threads: u32) -> Limits {
+pub fn limits(subject: &Subject) -> Limits {
     Limits {
         time_ms: u64::try_from(TIME_LIMIT.as_millis()).unwrap_or(u64::MAX),
-        threads,
-        ..Limits::default()
+        ..subject.limits()
     }
 }

@@ -1,5 +1,7 @@
 //! What the checks judge: plain data, so that a test can hand them any fault.
 
+use hybrid_cache_driver::local::Landlock;
+
 use crate::cluster::kind;
 use crate::docker::Trouble;
 
@@ -40,6 +42,10 @@ pub struct Host {
     pub sys_resource: bool,
     /// Why an ordinary user gets no user namespace; `None` where he does.
     pub user_namespaces_refused: Option<String>,
+    /// What the kernel has of Landlock.
+    pub landlock: Landlock,
+    /// Why the local driver can bound no task's memory; `None` where it can.
+    pub memory_limit_lacking: Option<String>,
     /// File systems that fill up: what for, and what is left.
     pub disks: Vec<Disk>,
     /// Watches of files one user may have at a time; kind's nodes want more than the kernel's default.

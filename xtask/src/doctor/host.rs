@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use super::facts::{Disk, Host, Name};
+use hybrid_cache_driver::local::{Landlock, memory_limit_lacking};
 use hybrid_cache_model::TaskSpec;
 use hybrid_cache_model::system::suggest;
 
@@ -22,6 +23,8 @@ pub fn look(folders: &[PathBuf], ports: &[u16]) -> Host {
         },
         sys_resource: has_capability(&status, CAP_SYS_RESOURCE),
         user_namespaces_refused: user_namespaces_refused(|name| fs::read_to_string(name).ok()),
+        landlock: Landlock::of_this_kernel(),
+        memory_limit_lacking: memory_limit_lacking(),
         disks: folders.iter().filter_map(|folder| disk(folder)).collect(),
         inotify_instances: number("/proc/sys/fs/inotify/max_user_instances").unwrap_or(u64::MAX),
         taken_ports: ports.iter().copied().filter(|port| is_taken(*port)).collect(),

@@ -4,7 +4,10 @@ mod claims;
 pub mod config;
 mod flow;
 pub mod folders;
+mod landlock;
+mod layout;
 mod maintain;
+mod memory;
 mod process;
 mod requests;
 pub mod sandbox;
@@ -22,7 +25,9 @@ use tokio::sync::watch;
 
 pub use config::{LocalConfig, Network, SystemConfig};
 pub use folders::{Folders, VolumePair};
+pub use landlock::Landlock;
 pub use maintain::Maintenance;
+pub use memory::lacking as memory_limit_lacking;
 
 use crate::log::{LogReader, LogWriter};
 use crate::{Driver, DriverError, Epoch, Lifetime, SubmitOptions, Ticket};
@@ -32,6 +37,7 @@ pub struct LocalDriver {
     config: Arc<LocalConfig>,
     host: Arc<sandbox::HostLayout>,
     folders: Folders,
+    memory: Arc<memory::MemoryGroups>,
     tasks: Mutex<HashMap<String, Running>>,
 }
 
@@ -59,6 +65,7 @@ impl LocalDriver {
             config: config.into(),
             host: host.into(),
             folders,
+            memory: Arc::new(memory::MemoryGroups::open()),
             tasks: Mutex::default(),
         })
     }
@@ -123,6 +130,7 @@ impl Driver for LocalDriver {
             config: Arc::clone(&self.config),
             host: Arc::clone(&self.host),
             folders: self.folders.clone(),
+            memory: Arc::clone(&self.memory),
             id: id.clone(),
             spec: spec.clone(),
             task,

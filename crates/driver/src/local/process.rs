@@ -1,14 +1,17 @@
 //! One sandboxed runner process: started, spoken to, waited for.
 
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as Socket;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::protocol::{PrepareEvent, PrepareRequest, RunReport, RunRequest};
 use hybrid_cache_model::{Failure, FailureKind};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, Interest};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -41,10 +44,17 @@ pub async fn cancelled(flag: &mut CancelFlag) {
     }
 }
 
-/// Runs `runner run` in the sandbox that `command` describes, its output going to `log`.
-pub async fn run(command: &[OsString], request: &RunRequest, log: &LogWriter, cancel: &mut CancelFlag) -> Ran {
+/// Runs `runner run` in the sandbox that `command` describes, its output going to `log`. While the sandbox starts,
+/// `entrance` makes the control group that the program enters.
+pub async fn run(
+    command: &[OsString],
+    request: &RunRequest,
+    entrance: impl FnOnce() -> Option<OwnedFd>,
+    log: &LogWriter,
+    cancel: &mut CancelFlag,
+) -> Ran {
     let started = Instant::now();
-    let (report, cancelled) = match run_inner(command, request, log, cancel).await {
+    let (report, cancelled) = match run_inner(command, request, entrance, log, cancel).await {
         Ok(Some(report)) => (Ok(report), false),
         Ok(None) => (Err(Failure::new(FailureKind::Internal, "the task was cancelled")), true),
         Err(failure) => (Err(failure), false),
@@ -64,11 +74,15 @@ pub fn micros(duration: Duration) -> u64 {
 async fn run_inner(
     command: &[OsString],
     request: &RunRequest,
+    entrance: impl FnOnce() -> Option<OwnedFd>,
     log: &LogWriter,
     cancel: &mut CancelFlag,
 ) -> Result<Option<RunReport>, Failure> {
     let (ours, theirs) = socket_pair().map_err(|error| spawn_failure(command, &error))?;
     let mut child = spawn(command, Stdio::from(OwnedFd::from(theirs)))?;
+    if let Some(entrance) = entrance() {
+        send_descriptor(&ours, entrance.as_fd()).await?;
+    }
     let (reports, requests) = ours.into_split();
     send(Some(requests), request).await?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
@@ -96,6 +110,27 @@ fn socket_pair() -> std::io::Result<(UnixStream, Socket)> {
     let (ours, theirs) = Socket::pair()?;
     ours.set_nonblocking(true)?;
     Ok((UnixStream::from_std(ours)?, theirs))
+}
+
+/// Sends a descriptor, with a blank that means nothing in front of a request.
+async fn send_descriptor(socket: &UnixStream, descriptor: BorrowedFd<'_>) -> Result<(), Failure> {
+    let send = || {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [descriptor];
+        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        let blank = [IoSlice::new(b" ")];
+        rustix::net::sendmsg(socket, &blank, &mut control, SendFlags::NOSIGNAL).map_err(std::io::Error::from)
+    };
+    match socket.async_io(Interest::WRITABLE, send).await {
+        // A sandbox that failed to start closes its end; what it says on standard error is the better message.
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => {
+            let message = format!("cannot hand the control group to the runner: {error}");
+            Err(Failure::new(FailureKind::Internal, message))
+        }
+    }
 }
 
 async fn read_report(source: impl AsyncRead + Unpin) -> Option<RunReport> {

@@ -1,7 +1,7 @@
 //! What the local driver asks of the runner, put together from a task and the driver's configuration.
 
 use hybrid_cache_model::protocol::{Environments, Identity, Keep, PrepareRequest, RunRequest};
-use hybrid_cache_model::{Task, TaskSpec};
+use hybrid_cache_model::{Task, TaskSpec, Tenant};
 
 use super::config::LocalConfig;
 use super::sandbox::{self, Needs};
@@ -26,13 +26,14 @@ pub fn run_request(
 ) -> RunRequest {
     RunRequest {
         task: spec.clone(),
-        place: config.place(),
+        place: config.place(&options.tenant),
         environments,
         accept_stale,
         limits: options.limits.clone(),
         identity,
         scratch: sandbox::SCRATCH.to_owned(),
         base_path: sandbox::BASE_PATH.to_owned(),
+        require_landlock: options.tenant != Tenant::default(),
         variables: config.task_variables.clone(),
     }
 }
@@ -41,13 +42,13 @@ pub fn run_request(
 pub fn prepare_request(
     config: &LocalConfig,
     spec: &TaskSpec,
+    options: &SubmitOptions,
     needs: Needs,
     keep: Keep,
-    deadline_ms: u64,
 ) -> PrepareRequest {
     PrepareRequest {
         task: spec.clone(),
-        place: config.place(),
+        place: config.place(&options.tenant),
         keep,
         python_tools: needs.python.then(|| config.python_tools.clone()),
         system_tools: config
@@ -55,7 +56,7 @@ pub fn prepare_request(
             .as_ref()
             .filter(|_| needs.system)
             .map(|system| system.tools.clone()),
-        deadline_ms,
+        deadline_ms: options.prepare_ms,
         budget_bytes: config.budget_bytes,
         budget_inodes: config.budget_inodes,
     }

@@ -42,7 +42,7 @@ pub fn run(recorder: &Recorder) -> RunReport {
         Err(failure) => return run::failed(failure, recorder),
     };
     match request.environments {
-        PodEnvironments::Lookup => run::run(&run_request(&image, &request, Environments::Lookup), recorder),
+        PodEnvironments::Lookup => run::run(&run_request(&image, &request, Environments::Lookup), None, recorder),
         PodEnvironments::HandedOver => {
             let handed = match handover::wait(Path::new(HANDOVER_FOLDER), request.prepare_ms) {
                 Ok(handed) => handed,
@@ -51,7 +51,7 @@ pub fn run(recorder: &Recorder) -> RunReport {
             let told_us = recorder.now_us();
             let environments = handed.environments(&request.volumes.python);
             let report = match environments {
-                Ok(environments) => run::run(&run_request(&image, &request, environments), recorder),
+                Ok(environments) => run::run(&run_request(&image, &request, environments), None, recorder),
                 Err(failure) => run::failed(failure, recorder),
             };
             handover::merge(report, &handed.timeline, told_us)
@@ -231,6 +231,8 @@ fn place(image: &ImageRecord, request: &PodRequest) -> Place {
         index: request.network.index.clone(),
         system_source: source_id(image),
         max_age_s: request.max_age_s,
+        tenant: request.tenant.clone(),
+        index_scope: request.network.index_scope,
     }
 }
 
@@ -253,6 +255,7 @@ fn run_request(image: &ImageRecord, request: &PodRequest, environments: Environm
         identity: None,
         scratch: SCRATCH_FOLDER.to_owned(),
         base_path: image.base_path.clone(),
+        require_landlock: request.tenant != Tenant::default(),
         variables: request.variables.clone(),
     }
 }

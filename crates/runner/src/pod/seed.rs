@@ -19,7 +19,7 @@ use std::sync::Mutex;
 
 use hybrid_cache_model::pod::{ImageRecord, NIX_MOUNT, PYTHON_MOUNT, PodMaintainReport, SEED_FOLDER, SeedRequest};
 use hybrid_cache_model::protocol::{Keep, Place, PrepareEvent, PrepareRequest, Volumes};
-use hybrid_cache_model::{Failure, FailureKind, TaskSpec};
+use hybrid_cache_model::{Failure, FailureKind, TaskSpec, Tenant};
 use tar::{Archive, Builder, EntryType, Header};
 
 use super::epoch;
@@ -30,7 +30,7 @@ use crate::store::failure::failure as failed_at;
 /// Both seeds and what they are made of.
 const SEEDS: [(&str, &str); 2] = [("python.tar", PYTHON_MOUNT), ("system.tar", NIX_MOUNT)];
 /// Folders of a cache that are of use only while it is worked on; they go along empty.
-const PASSING: [&str; 3] = ["locks", "staging", "trash"];
+const PASSING: [&str; 3] = ["locks", "trash", "tenants/default/staging"];
 /// What may be in a volume that counts as empty: what mkfs leaves, separate epochs, and a seed that was cut short.
 const NOT_CONTENT: [&str; 4] = ["lost+found", "epochs", SEEDING, SEEDED];
 const SEEDING: &str = ".seeding";
@@ -70,6 +70,8 @@ fn prepare(image: &ImageRecord, request: &SeedRequest, task: &TaskSpec) -> Resul
             index: request.network.index.clone(),
             system_source: super::source_id(image),
             max_age_s: request.max_age_s,
+            tenant: Tenant::default(),
+            index_scope: request.network.index_scope,
         },
         keep: Keep::Publish,
         python_tools: Some(super::python_tools(image, &request.network)),
@@ -239,10 +241,10 @@ mod tests {
 
     /// A cache with what makes caches hard to copy: hard links, links, and folders that cannot be written.
     fn cache(folder: &Path) {
-        for sub in ["envs/e1/lib", "uv/archive/a1", "locks", "staging/half"] {
+        for sub in ["envs/e1/lib", "uv/archive/a1", "locks", "tenants/default/staging/half"] {
             fs::create_dir_all(folder.join(sub)).unwrap();
         }
-        fs::write(folder.join("FORMAT"), "hybrid-cache python 1\n").unwrap();
+        fs::write(folder.join("FORMAT"), "hybrid-cache python 2\n").unwrap();
         fs::write(folder.join("uv/archive/a1/x.py"), "x = 1\n").unwrap();
         fs::hard_link(folder.join("uv/archive/a1/x.py"), folder.join("envs/e1/lib/x.py")).unwrap();
         symlink("../envs/e1", folder.join("latest")).unwrap();
@@ -309,7 +311,12 @@ mod tests {
             let mode = folder.join("envs/e1/lib").metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o7777, 0o555);
             assert!(fs::read_dir(folder.join("locks")).unwrap().next().is_none());
-            assert!(fs::read_dir(folder.join("staging")).unwrap().next().is_none());
+            assert!(
+                fs::read_dir(folder.join("tenants/default/staging"))
+                    .unwrap()
+                    .next()
+                    .is_none()
+            );
             assert!(!folder.join(SEEDED).exists() && !folder.join("../.seeded").exists());
         }
     }
@@ -325,7 +332,7 @@ mod tests {
     fn a_volume_that_holds_something_keeps_it() {
         let place = Place::new();
         place.pack("python.tar");
-        fs::write(place.at("python/FORMAT"), "hybrid-cache python 1\n").unwrap();
+        fs::write(place.at("python/FORMAT"), "hybrid-cache python 2\n").unwrap();
         place.plant();
         assert!(!place.at("python/envs").exists());
     }

@@ -7,6 +7,7 @@ use hybrid_cache_model::protocol::{Interpreter, PythonTools};
 use hybrid_cache_model::{CacheStatus, EnvironmentKey, Failure, FailureKind, Lane, Phase, RequestKey, Requirement};
 
 use super::PythonVolume;
+use super::lookup::VENV;
 use super::record::{Checked, Installed};
 use super::uv::Uv;
 use super::venv::Home;
@@ -83,6 +84,11 @@ impl Build {
         self.stage.product()
     }
 
+    /// The virtual environment in it.
+    pub fn venv(&self) -> PathBuf {
+        self.environment().join(VENV)
+    }
+
     /// The empty folder in which helpers work.
     pub fn work(&self) -> PathBuf {
         work(&self.stage)
@@ -120,6 +126,8 @@ pub fn make(order: &Order<'_>) -> Result<Build, Failure> {
     let work = work(&stage);
     publish::ensure_folder(&work)?;
     let environment = stage.product();
+    publish::ensure_folder(&environment)?;
+    let venv = environment.join(VENV);
     let cache = order.volume.uv_cache();
     let uv = Uv {
         tools: order.tools,
@@ -130,15 +138,15 @@ pub fn make(order: &Order<'_>) -> Result<Build, Failure> {
     let since = born(stage.path())?;
     order.phases.run(Phase::PythonVenv, Lane::Python, || {
         match Home::find(order.interpreter) {
-            Some(home) => home.make(&environment),
-            None => uv.make_environment(&environment, order.interpreter),
+            Some(home) => home.make(&venv),
+            None => uv.make_environment(&venv, order.interpreter),
         }
     })?;
     order.phases.run(Phase::PythonInstall, Lane::Python, || {
-        uv.install(&environment, order.requirements, &stage.path().join("requirements.txt"))
+        uv.install(&venv, order.requirements, &stage.path().join("requirements.txt"))
     })?;
     let (installed, checked) = order.phases.run(Phase::PythonVerify, Lane::Python, || {
-        let installed = Installed::read(&environment)?;
+        let installed = Installed::read(&venv)?;
         let checked = installed.check(since)?;
         all_there(order.requirements, &installed)?;
         finish(&environment)?;
@@ -173,7 +181,7 @@ fn all_there(requirements: &[Requirement], installed: &Installed) -> Result<(), 
 /// Drops what no task needs and adds the lease that a task takes, from staging already.
 fn finish(environment: &Path) -> Result<(), Failure> {
     for file in SHELL_FILES.into_iter().chain([".lock"]) {
-        publish::delete(&environment.join(file))?;
+        publish::delete(&environment.join(VENV).join(file))?;
     }
     let lease = environment.join(LEASE);
     std::fs::File::create(&lease).at("create", &lease)?;

@@ -20,7 +20,7 @@ use hybrid_cache_model::protocol::Interpreter;
 use rustix::io::Errno;
 
 use super::compile::{self, Unit};
-use super::pool::{self, PYCACHE};
+use super::pool::{self, PYCACHE, Pool};
 use super::record::{self, Installed};
 use crate::child::Patience;
 use crate::store::{At, publish};
@@ -59,7 +59,7 @@ struct Folder<'a> {
 /// # Errors
 /// The volume cannot be written, the interpreter cannot be started, or `patience` ended. What the pool had is linked.
 pub fn provide(
-    pool: &Path,
+    pool: &Pool,
     installed: &Installed,
     interpreter: &Interpreter,
     work: &Path,
@@ -68,7 +68,7 @@ pub fn provide(
     let mut compiled = Compiled::default();
     let mut missing = Vec::new();
     for folder in folders(installed, interpreter) {
-        if pool.join(&folder.pooled).is_dir() {
+        if pool.path.join(&folder.pooled).is_dir() {
             compiled.reused += folder.sources.len();
             attach(pool, installed, &folder)?;
         } else {
@@ -82,7 +82,7 @@ pub fn provide(
     compiled.compiled += made;
     compiled.skipped += units.len() - made;
     for folder in missing {
-        pool::place(&staged.join(&folder.pooled), &pool.join(&folder.pooled))?;
+        pool::place(&staged.join(&folder.pooled), &pool.path.join(&folder.pooled))?;
         attach(pool, installed, &folder)?;
     }
     Ok(compiled)
@@ -160,13 +160,13 @@ fn cached_name(source: &str, interpreter: &Interpreter) -> String {
 /// Makes the folder's byte-code that of the pool.
 ///
 /// A wheel may ship a `__pycache__` of its own and list what is in it: that stays, and gets what it lacks.
-fn attach(pool: &Path, installed: &Installed, folder: &Folder<'_>) -> Result<(), Failure> {
+fn attach(pool: &Pool, installed: &Installed, folder: &Folder<'_>) -> Result<(), Failure> {
     let inside = folder.inside.join(PYCACHE);
     let link = installed.site_packages.join(&inside);
-    let target = pool::target(pool, &folder.pooled, &site_inside(installed).join(inside));
+    let target = pool.target(&folder.pooled, &site_inside(installed).join(inside));
     match rustix::fs::symlink(target, &link) {
         Err(Errno::EXIST) if link.symlink_metadata().is_ok_and(|found| found.is_dir()) => {
-            fill(&link, &pool.join(&folder.pooled))
+            fill(&link, &pool.path.join(&folder.pooled))
         }
         // There from an earlier attempt.
         Ok(()) | Err(Errno::EXIST) => Ok(()),

@@ -12,6 +12,8 @@ use crate::store::At;
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::stage::LEASE;
 
+/// Folder of an environment's files, beside what is ours: the virtual environment itself.
+pub const VENV: &str = "venv";
 /// Name of the file that lists an environment's packages.
 pub const LOCK_FILE: &str = "lock.txt";
 
@@ -34,14 +36,19 @@ pub enum Lookup {
 }
 
 impl Leased {
-    /// The environment's folder.
+    /// The environment's folder, with what is ours in it.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
+    /// The virtual environment.
+    pub fn venv(&self) -> PathBuf {
+        self.path.join(VENV)
+    }
+
     /// The interpreter to run in it.
     pub fn python(&self) -> PathBuf {
-        self.path.join("bin/python")
+        self.venv().join("bin/python")
     }
 
     /// The descriptor that carries the shared lock, for handing it on to the user's process.
@@ -108,7 +115,8 @@ impl PythonVolume {
         })
     }
 
-    /// Takes a shared lease on what a preparation reported: `staging/…` or `envs/<key>`, relative to the volume.
+    /// Takes a shared lease on what a preparation reported: `tenants/<tenant>/staging/…` or
+    /// `tenants/<tenant>/envs/<key>`, relative to the volume.
     ///
     /// # Errors
     /// [`FailureKind::CacheDamaged`] where it is not there any more; the path leads out of the volume.
@@ -134,7 +142,8 @@ fn lease(path: PathBuf) -> Result<Option<Leased>, Failure> {
 mod tests {
     use super::*;
     use crate::python::publish::point;
-    use hybrid_cache_model::protocol::{Interpreter, Place, Volumes};
+    use hybrid_cache_model::Tenant;
+    use hybrid_cache_model::protocol::{IndexScope, Interpreter, Place, Volumes};
 
     fn key() -> RequestKey {
         let interpreter = Interpreter {
@@ -154,13 +163,15 @@ mod tests {
             index: String::new(),
             system_source: String::new(),
             max_age_s: 1,
+            tenant: Tenant::default(),
+            index_scope: IndexScope::Public,
         };
         RequestKey::new(&[], &place)
     }
 
     fn volume() -> (tempfile::TempDir, PythonVolume) {
         let dir = tempfile::tempdir().unwrap();
-        let volume = PythonVolume::open_write(dir.path()).unwrap();
+        let volume = PythonVolume::open_write(dir.path(), &Tenant::default()).unwrap();
         std::fs::create_dir_all(volume.environments().join("e")).unwrap();
         std::fs::write(volume.environments().join("e").join(LEASE), "").unwrap();
         std::fs::write(volume.environments().join("e").join(LOCK_FILE), "a==1 x\nb==2 y\n").unwrap();
@@ -172,7 +183,7 @@ mod tests {
     #[test]
     fn an_empty_volume_misses() {
         let dir = tempfile::tempdir().unwrap();
-        let volume = PythonVolume::open_read(dir.path()).unwrap();
+        let volume = PythonVolume::open_read(dir.path(), &Tenant::default()).unwrap();
         assert!(matches!(volume.lookup(&key(), WEEK).unwrap(), Lookup::Miss));
     }
 
@@ -209,10 +220,13 @@ mod tests {
     #[test]
     fn a_reported_path_stays_on_the_volume() {
         let (_dir, volume) = volume();
-        assert!(volume.lease("envs/e").is_ok());
+        assert!(volume.lease("tenants/default/envs/e").is_ok());
         for outside in ["../x", "/etc", "envs/../../x"] {
             assert_eq!(volume.lease(outside).unwrap_err().kind, FailureKind::Internal);
         }
-        assert_eq!(volume.lease("envs/gone").unwrap_err().kind, FailureKind::CacheDamaged);
+        assert_eq!(
+            volume.lease("tenants/default/envs/gone").unwrap_err().kind,
+            FailureKind::CacheDamaged
+        );
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::PythonVolume;
 use super::build::{Build, Order};
 use super::lookup::LOCK_FILE;
+use super::pool::Pool;
 use super::{bytecode, pool};
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::measure::Counter;
@@ -80,7 +81,7 @@ pub fn publish(build: &Build, order: &Order<'_>) -> Result<Vec<String>, Failure>
 
 fn provide_bytecode(build: &Build, order: &Order<'_>) -> Result<Lock, Failure> {
     let lock = pool::lock(order.volume, Mode::Shared, order.patience.deadline())?;
-    let pool = order.volume.bytecode();
+    let pool = Pool::of(order.volume);
     let (installed, work) = (&build.installed, build.work());
     bytecode::provide(&pool, installed, order.interpreter, &work, order.patience)?;
     Ok(lock)

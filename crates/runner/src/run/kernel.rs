@@ -10,10 +10,12 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use hybrid_cache_model::protocol::Identity;
+use hybrid_cache_model::Protection;
+use hybrid_cache_model::protocol::{Identity, SOFT_OPEN_FILES};
 use rustix::fs::{Access, Mode, OFlags};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use rustix::thread::UnshareFlags;
+use seccompiler::BpfProgram;
 
 /// The signals that ask the runner to stop, and the one that says a child has ended.
 const WATCHED: [libc::c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD];
@@ -135,14 +137,22 @@ pub fn hide_descriptors() {
 }
 
 /// What the child does to itself before it becomes the user's program.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ChildSetup {
     /// Whom to become.
     pub identity: Option<Identity>,
     /// Processes and threads it may have at one time.
     pub processes: u64,
+    /// Files that one process may have open.
+    pub open_files: u64,
     /// Where it starts.
     pub folder: PathBuf,
+    /// The file of a control group that processes enter by writing to it.
+    pub memory_group: Option<OwnedFd>,
+    /// The Landlock ruleset.
+    pub ruleset: Option<OwnedFd>,
+    /// The system call filter; empty for none.
+    pub filter: BpfProgram,
 }
 
 /// Makes `command` set its child up as `setup` says.
@@ -150,7 +160,7 @@ pub struct ChildSetup {
     unsafe_code,
     reason = "pre_exec is unsafe, as the child of a process with threads must not allocate"
 )]
-pub fn on_exec(command: &mut Command, setup: &ChildSetup) {
+pub fn on_exec(command: &mut Command, setup: ChildSetup) {
     let child = Child::new(setup);
     // SAFETY: `Child::become_task` only makes system calls on memory that was laid out before the fork; it neither
     // allocates nor takes a lock, so that a thread which held one while forking can do no harm.
@@ -159,24 +169,22 @@ pub fn on_exec(command: &mut Command, setup: &ChildSetup) {
 
 /// The setup with all its texts made before the fork.
 struct Child {
-    identity: Option<Identity>,
-    processes: u64,
+    setup: ChildSetup,
     folder: CString,
     uid_map: String,
     gid_map: String,
 }
 
 impl Child {
-    fn new(setup: &ChildSetup) -> Child {
+    fn new(setup: ChildSetup) -> Child {
         let own = |id: u32| format!("{id} {id} 1");
         let (uid, gid) = setup.identity.map_or((0, 0), |identity| (identity.uid, identity.gid));
         Child {
-            identity: setup.identity,
-            processes: setup.processes,
             // A path with a NUL cannot have been laid out; an empty one fails to be entered, as it should.
             folder: CString::new(setup.folder.as_os_str().as_bytes()).unwrap_or_default(),
             uid_map: own(uid),
             gid_map: own(gid),
+            setup,
         }
     }
 
@@ -184,17 +192,37 @@ impl Child {
         // A session of its own: no controlling terminal, and one process group to kill.
         rustix::process::setsid()?;
         unblock_signals();
-        limit(Resource::Core, 0)?;
-        if let Some(identity) = self.identity {
+        limit(Resource::Core, 0, 0)?;
+        if Protection::MemoryLimit.is_on()
+            && let Some(group) = &self.setup.memory_group
+        {
+            // 0 is whoever writes.
+            rustix::io::write(group, b"0")?;
+        }
+        if Protection::OomFirst.is_on() {
+            end_first_when_memory_runs_out();
+        }
+        if let Some(identity) = self.setup.identity {
             become_identity(identity)?;
             self.count_processes_alone();
         }
         // Now, as the folder is the task's own: a root without capabilities may not enter it.
         rustix::process::chdir(&self.folder)?;
-        limit(Resource::Nproc, self.processes)?;
+        if Protection::ProcessLimit.is_on() {
+            limit(Resource::Nproc, self.setup.processes, self.setup.processes)?;
+        }
+        if Protection::OpenFilesLimit.is_on() {
+            let hard = self.setup.open_files;
+            limit(Resource::Nofile, SOFT_OPEN_FILES.min(hard), hard)?;
+        }
         rustix::thread::set_no_new_privs(true)?;
         // The runner cannot clean up once it is dead itself. After the change of user, which resets this.
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        if let Some(ruleset) = &self.setup.ruleset {
+            restrict_files(ruleset.as_fd())?;
+        }
+        // Last, as the filter refuses some of what was done above.
+        restrict_calls(&self.setup.filter)
     }
 
     /// Enters a user namespace, where it may: since Linux 5.14 processes are counted per namespace, so that the
@@ -236,17 +264,52 @@ fn become_identity(identity: Identity) -> rustix::io::Result<()> {
     rustix::thread::set_thread_res_uid(uid, uid, uid)
 }
 
-/// Lowers one limit, as far as the hard limit allows.
-fn limit(resource: Resource, wanted: u64) -> rustix::io::Result<()> {
-    let hard = rustix::process::getrlimit(resource).maximum;
-    let value = Some(hard.map_or(wanted, |hard| hard.min(wanted)));
+/// Lowers one limit, as far as the hard limit that is in force allows.
+fn limit(resource: Resource, soft: u64, hard: u64) -> rustix::io::Result<()> {
+    let inherited = rustix::process::getrlimit(resource).maximum;
+    let value = |wanted: u64| Some(inherited.map_or(wanted, |inherited| inherited.min(wanted)));
     rustix::process::setrlimit(
         resource,
         Rlimit {
-            current: value,
-            maximum: value,
+            current: value(soft),
+            maximum: value(hard),
         },
     )
+}
+
+/// Makes the kernel choose this process and its children before any other when memory runs out. Without Landlock a
+/// program could undo that.
+fn end_first_when_memory_runs_out() {
+    // The files of a process that is not dumpable belong to root, and this may be somebody else. The exec that follows
+    // makes the process dumpable anyway.
+    if rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).is_ok() {
+        write_once(c"/proc/self/oom_score_adj", "1000");
+    }
+}
+
+/// Gives up every file that the ruleset does not name, for this process and its children.
+#[expect(
+    unsafe_code,
+    reason = "the crate's own call takes a value that allocates and cannot be shared"
+)]
+fn restrict_files(ruleset: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    // SAFETY: the call takes a descriptor and flags, and touches no memory of this process.
+    let answer = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) };
+    if answer == 0 { Ok(()) } else { Err(last_error()) }
+}
+
+/// Installs the system call filter; without instructions there is none.
+fn restrict_calls(filter: &BpfProgram) -> rustix::io::Result<()> {
+    if filter.is_empty() {
+        return Ok(());
+    }
+    // Two system calls on memory that was laid out before the fork.
+    seccompiler::apply_filter(filter).map_err(|_| last_error())
+}
+
+fn last_error() -> rustix::io::Errno {
+    let error = io::Error::last_os_error();
+    rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::INVAL)
 }
 
 fn write_once(path: &CStr, text: &str) {

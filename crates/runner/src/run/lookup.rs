@@ -69,6 +69,7 @@ pub fn find(request: &RunRequest, task: &Task, recorder: &Recorder) -> Result<Fo
             let environment = Environment {
                 python: python.as_ref().map(PathBuf::from),
                 system: system.clone(),
+                ..Environment::default()
             };
             let ready = Ready {
                 environment,
@@ -106,8 +107,8 @@ fn prepared(request: &RunRequest, task: &Task, mut ready: Ready, recorder: &Reco
                 .extend(lock::attempt(&folder.join(LEASE), Mode::Shared, Missing::Absent)?);
         }
         if !ready.environment.system.is_empty() {
-            let lease =
-                SystemVolume::new(&request.place.volumes.nix).lease_path(&SystemKey::new(&task.system, &request.place));
+            let key = SystemKey::new(&task.system, &request.place);
+            let lease = SystemVolume::of(&request.place).lease_path(&key);
             ready
                 .leases
                 .extend(lock::attempt(&lease, Mode::Shared, Missing::Absent)?);
@@ -173,7 +174,7 @@ fn python(
     let place = &request.place;
     // Found and leased in one step: a Python environment is one folder that carries its own lease.
     let found = recorder.span(Phase::Lookup, Lane::Runner, || {
-        let volume = PythonVolume::open_read(Path::new(&place.volumes.python))?;
+        let volume = PythonVolume::read(place)?;
         let key = RequestKey::new(&task.requirements, place);
         volume.lookup(&key, Duration::from_secs(place.max_age_s))
     })?;
@@ -207,7 +208,7 @@ fn system(
     missed: &mut Missed,
     recorder: &Recorder,
 ) -> Result<(), Failure> {
-    let volume = SystemVolume::new(&request.place.volumes.nix);
+    let volume = SystemVolume::of(&request.place);
     let key = SystemKey::new(&task.system, &request.place);
     let Some(entry) = recorder.span(Phase::Lookup, Lane::Runner, || volume.look_up(&key))? else {
         missed.system = true;

@@ -2,18 +2,23 @@
 //!
 //! Everything a warm run waits for is in this file's one path: two hashes, two lookups, two shared locks, one fork.
 
+mod confine;
 mod kernel;
 mod leftovers;
 mod lookup;
+mod memory;
 mod program;
 mod report;
 mod stream;
 mod supervise;
 
+use std::os::fd::OwnedFd;
+
 use hybrid_cache_model::protocol::{RunReport, RunRequest};
 use hybrid_cache_model::{End, Failure, FailureKind, Lane, Output, Phase, TaskError};
 use rustix::process::DumpableBehavior;
 
+pub use memory::{prefer_to_end_before_the_driver, take_descriptor};
 pub use report::{Destination, ReportError};
 
 use crate::clock::Recorder;
@@ -21,9 +26,14 @@ use kernel::Signals;
 use lookup::{Found, Ready};
 use supervise::Supervised;
 
+/// The signal by which the kernel ends a process when memory runs out.
+const SIGKILL: i32 = 9;
+
 /// Runs one request and returns its report. Whatever goes wrong is part of it.
-pub fn run(request: &RunRequest, recorder: &Recorder) -> RunReport {
-    match try_run(request, recorder) {
+///
+/// `memory_group` is the file of a control group that bounds the program's memory; a process enters by writing 0 to it.
+pub fn run(request: &RunRequest, memory_group: Option<OwnedFd>, recorder: &Recorder) -> RunReport {
+    match try_run(request, memory_group, recorder) {
         Ok(report) => report,
         Err(failure) => failed(failure, recorder),
     }
@@ -34,7 +44,7 @@ pub fn failed(failure: Failure, recorder: &Recorder) -> RunReport {
     finished(Ready::default(), not_run(failure), recorder)
 }
 
-fn try_run(request: &RunRequest, recorder: &Recorder) -> Result<RunReport, Failure> {
+fn try_run(request: &RunRequest, memory_group: Option<OwnedFd>, recorder: &Recorder) -> Result<RunReport, Failure> {
     let task = request.task.check().map_err(refused)?;
     let signals = guard_ourselves().map_err(|error| {
         Failure::new(
@@ -42,7 +52,7 @@ fn try_run(request: &RunRequest, recorder: &Recorder) -> Result<RunReport, Failu
             format!("the runner cannot set itself up to watch a program: {error}"),
         )
     })?;
-    let ready = match lookup::find(request, &task, recorder)? {
+    let mut ready = match lookup::find(request, &task, recorder)? {
         Found::Ready(ready) => ready,
         Found::Missed(missed) => {
             return Ok(RunReport::Missed {
@@ -51,14 +61,25 @@ fn try_run(request: &RunRequest, recorder: &Recorder) -> Result<RunReport, Failu
             });
         }
     };
+    let bounded = memory_group.is_some();
     let started = recorder.span(Phase::Start, Lane::Runner, || {
-        program::start(request, &ready.environment)
+        program::start(request, &ready.environment, memory_group)
     });
     let supervised = match started {
-        Ok(started) => supervise::supervise(started, &request.limits, &signals, recorder).unwrap_or_else(|error| {
-            let message = format!("the output of the user's program cannot be read: {error}");
-            not_run(Failure::new(FailureKind::Sandbox, message))
-        }),
+        Ok((started, warnings)) => {
+            ready.warnings.extend(warnings);
+            let watch = memory::Watch::start();
+            let supervised = supervise::supervise(started, &request.limits, &signals, recorder);
+            let supervised = supervised.unwrap_or_else(|error| {
+                let message = format!("the output of the user's program cannot be read: {error}");
+                not_run(Failure::new(FailureKind::Sandbox, message))
+            });
+            // Whoever made the group knows better, and names the limit.
+            if !bounded && supervised.end == (End::Signaled { signal: SIGKILL }) {
+                ready.warnings.extend(watch.out_of_memory());
+            }
+            supervised
+        }
         Err(failure) => not_run(failure),
     };
     Ok(finished(ready, supervised, recorder))

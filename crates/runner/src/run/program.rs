@@ -11,16 +11,38 @@ use hybrid_cache_model::protocol::{Identity, RunRequest};
 use hybrid_cache_model::{Failure, FailureKind};
 use rustix::process::Pid;
 
+use super::confine;
 use super::kernel::{self, ChildSetup};
 use super::supervise::Started;
+use crate::python::lookup::VENV;
 
 /// The environments a program runs in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
-    /// The virtual environment's folder, where the task asked for Python packages.
+    /// The environment's folder, where the task asked for Python packages; the virtual environment is below it.
     pub python: Option<PathBuf>,
     /// Store paths in the order of the search path.
     pub system: Vec<String>,
+    /// Every store path that the ones of `system` need; empty if their record does not list them.
+    pub closure: Vec<String>,
+}
+
+impl Environment {
+    /// The store paths that a program needs: those on record, or the whole store.
+    pub fn store(&self, volume: &Path) -> Vec<PathBuf> {
+        if self.system.is_empty() {
+            return Vec::new();
+        }
+        if self.closure.is_empty() {
+            return vec![volume.join("store")];
+        }
+        self.closure.iter().chain(&self.system).map(PathBuf::from).collect()
+    }
+
+    /// The virtual environment, where the task asked for Python packages.
+    pub fn venv(&self) -> Option<PathBuf> {
+        self.python.as_ref().map(|folder| folder.join(VENV))
+    }
 }
 
 /// The scratch folder of one run:
@@ -99,20 +121,24 @@ impl Scratch {
     }
 }
 
-/// Starts the program.
+/// Starts the program, in the control group that `memory_group` enters. The texts are what a user should know of its
+/// confinement.
 ///
 /// # Errors
-/// Where the scratch folder cannot be used or the interpreter cannot be started; never for what the program does.
-pub fn start(request: &RunRequest, environment: &Environment) -> Result<Started, Failure> {
+/// Where the scratch folder cannot be used, the program cannot be confined or the interpreter cannot be started; never
+/// for what the program does.
+pub fn start(
+    request: &RunRequest,
+    environment: &Environment,
+    memory_group: Option<OwnedFd>,
+) -> Result<(Started, Vec<String>), Failure> {
     let root = Path::new(&request.scratch);
     let scratch = Scratch::new(root);
     let base = Path::new(&request.place.interpreter.path);
     let bare = environment.python.is_none().then_some(base);
     scratch.lay_out(root, &request.task.python_code, request.identity, bare)?;
-    let interpreter = match &environment.python {
-        Some(folder) => folder.join("bin/python"),
-        None => scratch.venv.join("bin/python"),
-    };
+    let venv = environment.venv().unwrap_or_else(|| scratch.venv.clone());
+    let interpreter = venv.join("bin/python");
     let mut command = Command::new(&interpreter);
     command.arg(&scratch.program);
     command
@@ -120,22 +146,30 @@ pub fn start(request: &RunRequest, environment: &Environment) -> Result<Started,
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command.env_clear().envs(variables(request, environment, &scratch));
+    let confinement = confine::prepare(request, environment)?;
     let setup = ChildSetup {
         identity: request.identity,
         processes: request.limits.processes,
+        open_files: request.limits.open_files,
         folder: scratch.work.clone(),
+        memory_group,
+        ruleset: confinement.ruleset,
+        filter: confinement.filter,
     };
-    kernel::on_exec(&mut command, &setup);
+    kernel::on_exec(&mut command, setup);
     let mut child = command
         .spawn()
         .map_err(|error| not_started(base, request.identity, &error))?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     match (pid, child.stdout.take(), child.stderr.take()) {
-        (Some(pid), Some(stdout), Some(stderr)) => Ok(Started {
-            pid,
-            stdout: OwnedFd::from(stdout),
-            stderr: OwnedFd::from(stderr),
-        }),
+        (Some(pid), Some(stdout), Some(stderr)) => {
+            let started = Started {
+                pid,
+                stdout: OwnedFd::from(stdout),
+                stderr: OwnedFd::from(stderr),
+            };
+            Ok((started, confinement.warnings))
+        }
         _ => Err(Failure::new(
             FailureKind::Internal,
             "the user's program started without its pipes",
@@ -164,8 +198,8 @@ fn variables(request: &RunRequest, environment: &Environment, scratch: &Scratch)
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
-    if let Some(folder) = &environment.python {
-        variables.push(("VIRTUAL_ENV".to_owned(), text(folder)));
+    if let Some(venv) = environment.venv() {
+        variables.push(("VIRTUAL_ENV".to_owned(), text(&venv)));
     }
     variables.extend(request.variables.iter().cloned());
     variables
@@ -175,7 +209,7 @@ fn variables(request: &RunRequest, environment: &Environment, scratch: &Scratch)
 /// for as a system package is meant to be found.
 fn search_path(base: &str, environment: &Environment, scratch: &Scratch) -> String {
     let bin = |folder: &Path| folder.join("bin").display().to_string();
-    let mut folders: Vec<String> = environment.python.iter().map(|folder| bin(folder)).collect();
+    let mut folders: Vec<String> = environment.venv().iter().map(|venv| bin(venv)).collect();
     folders.extend(environment.system.iter().map(|path| bin(Path::new(path))));
     if environment.python.is_none() {
         folders.push(bin(&scratch.venv));
@@ -211,10 +245,11 @@ mod tests {
     #[test]
     fn the_environment_comes_before_system_packages_before_the_base() {
         let environment = Environment {
-            python: Some(PathBuf::from("/cache/python/envs/k")),
+            python: Some(PathBuf::from("/envs/k")),
             system: vec!["/nix/store/a-gcc".to_owned(), "/nix/store/b-make".to_owned()],
+            ..Environment::default()
         };
-        let expected = "/cache/python/envs/k/bin:/nix/store/a-gcc/bin:/nix/store/b-make/bin:/usr/bin:/bin";
+        let expected = "/envs/k/venv/bin:/nix/store/a-gcc/bin:/nix/store/b-make/bin:/usr/bin:/bin";
         let scratch = Scratch::new(Path::new("/s"));
         assert_eq!(search_path("/usr/bin:/bin", &environment, &scratch), expected);
         assert_eq!(

@@ -74,6 +74,8 @@ impl Case {
             index: "default".to_owned(),
             system_source: "test:1".to_owned(),
             max_age_s: 60,
+            tenant: Default::default(),
+            index_scope: Default::default(),
         };
         let limits = Limits {
             time_ms: 30_000,
@@ -89,6 +91,7 @@ impl Case {
             identity: None,
             scratch: scratch.path().join("scratch").display().to_string(),
             base_path: "/usr/bin:/bin".to_owned(),
+            require_landlock: false,
             variables: Vec::new(),
         };
         Case {

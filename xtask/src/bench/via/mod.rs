@@ -183,7 +183,7 @@ impl Place for Via {
             Peer::DirectDriver => {
                 let direct = self.direct.as_mut();
                 let direct = direct.context("there is no direct driver beside the service")?;
-                let limits = limits(direct.subject().threads());
+                let limits = limits(direct.subject());
                 let taken = direct.cached(scenario, &limits).await?;
                 Ok((taken.wall, Some(taken.runner_us)))
             }

@@ -1,5 +1,7 @@
 //! Checks of this machine, its Docker engine and its tools.
 
+use hybrid_cache_driver::local::Landlock;
+
 use super::size;
 use crate::cluster::kind::Found;
 use crate::docker::Trouble;
@@ -178,6 +180,37 @@ pub(super) fn user_namespaces(facts: &Facts) -> Finding {
             ID,
             format!("ordinary users get no user namespace: {why}"),
             "the local driver and nix-portable's bubblewrap need them; on a cluster nothing does",
+        ),
+    }
+}
+
+pub(super) fn landlock(facts: &Facts) -> Finding {
+    const ID: &str = "host.landlock";
+    let fix =
+        "use a kernel of version 6.12 or later with `landlock` among its security modules (the boot option `lsm=`)";
+    match facts.host.landlock {
+        Landlock::FilesAndScopes => Finding::good(ID, "Landlock keeps a task to its own environment"),
+        Landlock::Files => Finding::warning(
+            ID,
+            "Landlock is older than version 6: not held: a task's signals and abstract sockets stay in its sandbox",
+            fix,
+        ),
+        Landlock::None => Finding::warning(
+            ID,
+            "the kernel has no Landlock: not held: a task reads no environment but its own; `--tenant` is refused",
+            fix,
+        ),
+    }
+}
+
+pub(super) fn memory_limit(facts: &Facts) -> Finding {
+    const ID: &str = "host.memory-limit";
+    match &facts.host.memory_limit_lacking {
+        None => Finding::good(ID, "the local driver can bound a task's memory"),
+        Some(why) => Finding::warning(
+            ID,
+            format!("not held: a bound on a local task's memory: {why}"),
+            "run as root, or in a delegated group: `systemd-run --user --scope -p Delegate=yes …`",
         ),
     }
 }

@@ -1,5 +1,7 @@
 //! Each fault that a check knows, injected into a healthy machine.
 
+use hybrid_cache_driver::local::Landlock;
+
 use super::judge;
 use crate::cluster::kind::Found;
 use crate::docker::Trouble;
@@ -20,6 +22,8 @@ fn healthy() -> Facts {
             cgroup_version: 2,
             sys_resource: true,
             user_namespaces_refused: None,
+            landlock: Landlock::FilesAndScopes,
+            memory_limit_lacking: None,
             disks: vec![Disk {
                 folder: "/var/lib/docker".to_owned(),
                 free_bytes: 50 << 30,
@@ -160,6 +164,15 @@ fn the_machine() {
     warning("host.inotify", "128", |facts| facts.host.inotify_instances = 128);
     warning("host.user-namespaces", "max_user_namespaces is 0", |facts| {
         facts.host.user_namespaces_refused = Some("user.max_user_namespaces is 0".to_owned());
+    });
+    warning("host.landlock", "has no Landlock: not held", |facts| {
+        facts.host.landlock = Landlock::None;
+    });
+    warning("host.landlock", "older than version 6: not held", |facts| {
+        facts.host.landlock = Landlock::Files;
+    });
+    warning("host.memory-limit", "not held", |facts| {
+        facts.host.memory_limit_lacking = Some("no control groups are mounted".to_owned());
     });
 }
 

@@ -12,7 +12,8 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use hybrid_cache_model::protocol::Identity;
+use hybrid_cache_model::protocol::{Identity, Limits};
+use hybrid_cache_model::{Protection, Tenant};
 
 use super::config::{LocalConfig, Network};
 use super::folders::VolumePair;
@@ -85,8 +86,8 @@ impl HostLayout {
         })
     }
 
-    /// What both kinds of sandbox have, with /etc as `mount_etc` puts it there.
-    fn base(&self, mount_etc: fn(&Etc, &mut Arguments)) -> Arguments {
+    /// What both kinds of sandbox have, with /etc as `mount_etc` puts it there. `limits` bounds what may be written.
+    fn base(&self, mount_etc: fn(&Etc, &mut Arguments), limits: Option<&Limits>) -> Arguments {
         let mut arguments = Arguments::default();
         for entry in &self.root {
             match entry {
@@ -98,8 +99,8 @@ impl HostLayout {
         arguments.bind_below_new("--ro-bind", &self.shared.join("bin"), Path::new(BASE_PATH));
         arguments.add("--proc").add("/proc").add("--dev").add("/dev");
         // bubblewrap's own is for its user alone, and without it Python's multiprocessing has no locks.
-        arguments.add("--perms").add("1777").add("--tmpfs").add("/dev/shm");
-        arguments.add("--perms").add("1777").add("--tmpfs").add("/tmp");
+        arguments.open_folder("/dev/shm", limits.map(|limits| limits.shm_bytes));
+        arguments.open_folder("/tmp", limits.map(|limits| limits.tmp_bytes));
         arguments.add("--perms").add("0777").add("--dir").add(SCRATCH);
         arguments
     }
@@ -161,6 +162,15 @@ impl Arguments {
         self.add(option).add(from).add(to)
     }
 
+    /// A folder in memory that everybody may write; without a size it may take half of this machine's memory.
+    fn open_folder(&mut self, at: &str, bytes: Option<u64>) -> &mut Arguments {
+        self.add("--perms").add("1777");
+        if let Some(bytes) = bytes.filter(|_| Protection::ScratchSize.is_on()) {
+            self.add("--size").add(bytes.to_string());
+        }
+        self.add("--tmpfs").add(at)
+    }
+
     /// Namespaces and rights. Root keeps its own user namespace, so that the runner can become somebody else in it;
     /// anybody else gets a new one, in which it has no rights outside.
     fn isolate(&mut self, identity: Option<Identity>, network: Network, capabilities: &[&str]) -> &mut Arguments {
@@ -217,27 +227,26 @@ pub struct Needs {
     pub system: bool,
 }
 
-/// The command line of the sandbox that runs user code: both volumes read-only.
+/// The command line of the sandbox that runs user code: of both volumes what its tenant's tasks need, read-only.
 ///
 /// `staged` is the host's folder of an environment that is not published yet.
 pub fn task_command(
     config: &LocalConfig,
     host: &HostLayout,
     volumes: &VolumePair,
+    tenant: &Tenant,
     needs: Needs,
     staged: Option<&Path>,
+    limits: &Limits,
 ) -> Vec<OsString> {
-    let mut arguments = host.base(Etc::mount);
+    let mut arguments = host.base(Etc::mount, Some(limits));
     bind_interpreter(&mut arguments, config);
     arguments.bind_below_new("--ro-bind", &config.runner, Path::new(RUNNER));
-    if needs.python {
-        arguments.bind_below_new("--ro-bind", &volumes.python, Path::new(PYTHON_MOUNT));
+    for (from, to) in visible(volumes, tenant, needs) {
+        arguments.bind_below_new("--ro-bind", &from, &to);
     }
     if let Some(staged) = staged {
         arguments.bind_below_new("--ro-bind", staged, Path::new(STAGED_MOUNT));
-    }
-    if needs.system {
-        arguments.bind("--ro-bind", volumes.nix(), NIX_MOUNT);
     }
     arguments.isolate(
         host.identity,
@@ -245,6 +254,27 @@ pub fn task_command(
         &["CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_CHOWN"],
     );
     arguments.finish(&config.bubblewrap, &["run", "--report-back"])
+}
+
+/// What user code sees of the volumes: the host's folder, and its place in the sandbox. A task that could open the locks
+/// of preparations, or uv's cache, could keep others waiting or read what another tenant fetched.
+fn visible(volumes: &VolumePair, tenant: &Tenant, needs: Needs) -> Vec<(PathBuf, PathBuf)> {
+    let state = format!("var/hybrid-cache/{}", tenant.folder());
+    let python = [tenant.folder(), "bytecode".to_owned()];
+    let system = ["store".to_owned(), state];
+    let parts = [
+        (needs.python, volumes.python.clone(), PYTHON_MOUNT, python),
+        (needs.system, volumes.nix(), NIX_MOUNT, system),
+    ];
+    let mut visible = Vec::new();
+    for (_, volume, mount, folders) in parts.into_iter().filter(|(is_needed, ..)| *is_needed) {
+        if Protection::NarrowMounts.is_on() {
+            visible.extend(folders.map(|folder| (volume.join(&folder), Path::new(mount).join(folder))));
+        } else {
+            visible.push((volume, PathBuf::from(mount)));
+        }
+    }
+    visible
 }
 
 /// The command line of the sandbox that fills the caches: volumes writable, tools visible, no user code.
@@ -260,7 +290,7 @@ pub fn maintenance_command(
     needs: Needs,
     subcommand: &str,
 ) -> Vec<OsString> {
-    let mut arguments = host.base(Etc::mount_each);
+    let mut arguments = host.base(Etc::mount_each, None);
     bind_interpreter(&mut arguments, config);
     for folder in &config.tool_folders {
         arguments.bind_below_new("--ro-bind", folder, folder);

@@ -1,0 +1,174 @@
+//! The seccomp filter: an allow-list modelled on the default profile of container engines, without what a Python program
+//! of a tenant does not need.
+//!
+//! | system call | answer |
+//! |---|---|
+//! | on the list of [`calls`] | allowed, if its arguments pass |
+//! | a way to more rights (namespaces, mounts, tracing, keys, kernel modules, …) | `EPERM`, as without the right to it |
+//! | a socket of another family than Unix, IPv4, IPv6 and routing netlink | `EAFNOSUPPORT` |
+//! | anything else, `clone3` and io_uring among it | `ENOSYS`, as from an older kernel: libraries do without |
+//! | of another architecture (`int 0x80`) | the process ends with SIGSYS |
+//!
+//! `clone3` passes its flags in memory, where a filter cannot look, so it must seem absent: libc then uses `clone`. The
+//! numbers of the x32 architecture have bit 30 set, so none of them is on the list.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BackendError as Error, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
+};
+
+use super::calls;
+
+/// System calls by number; without rules the call is meant whatever its arguments.
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+const EPERM: SeccompAction = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+const EAFNOSUPPORT: SeccompAction = SeccompAction::Errno(libc::EAFNOSUPPORT.unsigned_abs());
+const ENOSYS: SeccompAction = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+
+/// Flags of `clone` that make a namespace.
+const NAMESPACES: [libc::c_int; 8] = [
+    libc::CLONE_NEWCGROUP,
+    libc::CLONE_NEWIPC,
+    libc::CLONE_NEWNET,
+    libc::CLONE_NEWNS,
+    libc::CLONE_NEWPID,
+    libc::CLONE_NEWUSER,
+    libc::CLONE_NEWUTS,
+    CLONE_NEWTIME,
+];
+const CLONE_NEWTIME: libc::c_int = 0x80;
+
+/// Makes the filter.
+///
+/// # Errors
+/// The compiler's own; nobody has seen one.
+pub fn build() -> Result<BpfProgram, Error> {
+    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+    // Each part ends with a jump to the next, the last with the answer to what nobody knows.
+    let mut program = refuse(denied()?, EPERM, arch)?;
+    program.extend(refuse(families()?, EAFNOSUPPORT, arch)?);
+    let allowed: Rules = calls::ALLOWED
+        .iter()
+        .chain(calls::ALLOWED_LEGACY)
+        .map(|number| (*number, Vec::new()))
+        .collect();
+    let last: BpfProgram = SeccompFilter::new(allowed, ENOSYS, SeccompAction::Allow, arch)?.try_into()?;
+    program.extend(last);
+    Ok(program)
+}
+
+/// A part that answers what `rules` match with `answer`, and leaves everything else to what follows it.
+///
+/// A call of `rules` whose arguments match none of its rules is allowed at once, so it must be on the list.
+fn refuse(rules: Rules, answer: SeccompAction, arch: TargetArch) -> Result<BpfProgram, Error> {
+    let mut part: BpfProgram = SeccompFilter::new(rules, SeccompAction::Allow, answer, arch)?.try_into()?;
+    // Its very last instruction answers for the calls that it does not name.
+    part.pop();
+    Ok(part)
+}
+
+/// Ways to more rights, and to functions of the kernel that have been ways to more rights.
+fn denied() -> Result<Rules, Error> {
+    let mut rules: Rules = calls::DENIED
+        .iter()
+        .chain(calls::DENIED_LEGACY)
+        .map(|number| (*number, Vec::new()))
+        .collect();
+    let mut clone = Vec::new();
+    for flag in NAMESPACES {
+        let flag = u64::from(flag.unsigned_abs());
+        clone.push(SeccompRule::new(vec![when(0, SeccompCmpOp::MaskedEq(flag), flag)?])?);
+    }
+    rules.insert(libc::SYS_clone, clone);
+    // The only personality that a program may choose is the ordinary one; -1 asks.
+    let personality = vec![when(0, SeccompCmpOp::Ne, 0)?, when(0, SeccompCmpOp::Ne, 0xffff_ffff)?];
+    rules.insert(libc::SYS_personality, vec![SeccompRule::new(personality)?]);
+    // Both put characters into a terminal's input, as if somebody had typed them.
+    let mut ioctl = Vec::new();
+    for request in [libc::TIOCSTI, libc::TIOCLINUX] {
+        ioctl.push(SeccompRule::new(vec![when(1, SeccompCmpOp::Eq, request)?])?);
+    }
+    rules.insert(libc::SYS_ioctl, ioctl);
+    Ok(rules)
+}
+
+/// Sockets other than those of libc and of ordinary programs.
+fn families() -> Result<Rules, Error> {
+    const ROUTING: u64 = libc::NETLINK_ROUTE as u64;
+    let [unix, ipv4, ipv6, netlink] =
+        [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK].map(|family| u64::from(family.unsigned_abs()));
+    let mut rules = vec![
+        SeccompRule::new(vec![
+            when(0, SeccompCmpOp::Ne, unix)?,
+            when(0, SeccompCmpOp::Ne, ipv4)?,
+            when(0, SeccompCmpOp::Ne, ipv6)?,
+            when(0, SeccompCmpOp::Ne, netlink)?,
+        ])?,
+        // getaddrinfo and psutil ask it for this machine's addresses; every other protocol is administration.
+        SeccompRule::new(vec![
+            when(0, SeccompCmpOp::Eq, netlink)?,
+            when(2, SeccompCmpOp::Ne, ROUTING)?,
+        ])?,
+    ];
+    // TCP, UDP and ping: other kinds and protocols would only load modules of the kernel.
+    for family in [ipv4, ipv6] {
+        let mut protocol = vec![when(0, SeccompCmpOp::Eq, family)?];
+        for known in [
+            0,
+            libc::IPPROTO_ICMP,
+            libc::IPPROTO_TCP,
+            libc::IPPROTO_UDP,
+            libc::IPPROTO_ICMPV6,
+        ] {
+            protocol.push(when(2, SeccompCmpOp::Ne, u64::from(known.unsigned_abs()))?);
+        }
+        rules.push(SeccompRule::new(protocol)?);
+        for kind in [libc::SOCK_RAW, libc::SOCK_RDM, libc::SOCK_SEQPACKET, SOCK_DCCP] {
+            let kind = u64::from(kind.unsigned_abs());
+            rules.push(SeccompRule::new(vec![
+                when(0, SeccompCmpOp::Eq, family)?,
+                when(1, SeccompCmpOp::MaskedEq(SOCK_TYPE_MASK), kind)?,
+            ])?);
+        }
+    }
+    let pair = SeccompRule::new(vec![when(0, SeccompCmpOp::Ne, unix)?])?;
+    Ok(Rules::from([
+        (libc::SYS_socket, rules),
+        (libc::SYS_socketpair, vec![pair]),
+    ]))
+}
+
+const SOCK_DCCP: libc::c_int = 6;
+/// The rest of a socket's type are flags.
+const SOCK_TYPE_MASK: u64 = 0xf;
+
+/// A condition on one argument. The kernel takes these arguments as 32 bits, so the upper half must not count.
+fn when(argument: u8, operation: SeccompCmpOp, value: u64) -> Result<SeccompCondition, Error> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operation, value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_filtered_by_its_arguments_is_on_the_list_and_what_is_refused_is_not() {
+        for number in denied().unwrap().keys().chain(families().unwrap().keys()) {
+            let denied = calls::DENIED
+                .iter()
+                .chain(calls::DENIED_LEGACY)
+                .any(|one| one == number);
+            assert_eq!(calls::ALLOWED.contains(number), !denied, "system call {number}");
+        }
+        assert!(!calls::ALLOWED.contains(&libc::SYS_clone3) && !calls::ALLOWED.contains(&libc::SYS_io_uring_setup));
+    }
+
+    #[test]
+    fn the_filter_is_short_enough_for_the_kernel() {
+        let length = build().unwrap().len();
+        assert!((300..4096).contains(&length), "{length}");
+    }
+}

@@ -1,0 +1,179 @@
+//! What the child gives up before it becomes the user's program: files it does not need (Landlock) and system calls
+//! that no Python program of a tenant needs (seccomp).
+//!
+//! The runner prepares both before it forks, so that the child only hands finished structures to the kernel. The runner
+//! itself stays unrestricted: it has to end, reap and report.
+
+mod calls;
+mod files;
+mod filter;
+
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+
+use hybrid_cache_model::protocol::RunRequest;
+use hybrid_cache_model::{Failure, FailureKind, Protection, Tenant};
+use seccompiler::BpfProgram;
+
+use super::program::Environment;
+use files::Level;
+
+/// Folder of the shared byte-code, on the Python volume and below each tenant's folder of it.
+const BYTECODE: &str = "bytecode";
+/// An environment's record.
+const MANIFEST: &str = "manifest.json";
+
+/// Everything the child needs to restrict itself.
+#[derive(Debug)]
+pub struct Confinement {
+    /// The Landlock ruleset; `None` if this kernel has no Landlock.
+    pub ruleset: Option<OwnedFd>,
+    /// The system call filter; empty for none.
+    pub filter: BpfProgram,
+    /// What does not hold on this kernel.
+    pub warnings: Vec<String>,
+}
+
+/// Prepares the restrictions of one run.
+///
+/// # Errors
+/// The request demands Landlock and the kernel has none, or a restriction cannot be built.
+pub fn prepare(request: &RunRequest, environment: &Environment) -> Result<Confinement, Failure> {
+    let mut warnings = Vec::new();
+    let ruleset = if Protection::Landlock.is_on() {
+        let (ruleset, level) = files::ruleset(&visible(request, environment))?;
+        if request.require_landlock && level == Level::None {
+            return Err(Failure::new(
+                FailureKind::Sandbox,
+                "this kernel has no Landlock, so a tenant's task cannot be kept from other tenants' environments",
+            )
+            .hint("use a kernel of version 5.13 or later with Landlock enabled (`lsm=landlock,…`), or run without `--tenant`"));
+        }
+        warnings.extend(level.warning().map(str::to_owned));
+        ruleset
+    } else {
+        None
+    };
+    let filter = if Protection::Seccomp.is_on() {
+        filter::build().map_err(|error| {
+            let message = format!("the system call filter cannot be built: {error}");
+            Failure::new(FailureKind::Internal, message)
+        })?
+    } else {
+        BpfProgram::new()
+    };
+    Ok(Confinement {
+        ruleset,
+        filter,
+        warnings,
+    })
+}
+
+/// What a program may read, and what it may change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Visible {
+    /// Readable and executable with all that is below; absent ones are left out.
+    pub read: Vec<PathBuf>,
+    /// Writable as well.
+    pub write: Vec<PathBuf>,
+}
+
+fn visible(request: &RunRequest, environment: &Environment) -> Visible {
+    let volumes = &request.place.volumes;
+    let mut read: Vec<PathBuf> = request.base_path.split(':').map(PathBuf::from).collect();
+    read.extend(prefixes(Path::new(&request.place.interpreter.path)));
+    if let Some(venv) = environment.venv() {
+        // The folder around it holds the lease and the records, which are the runner's.
+        read.push(venv);
+        read.extend(bytecode(environment, Path::new(&volumes.python), &request.place.tenant));
+    }
+    read.extend(environment.store(Path::new(&volumes.nix)));
+    read.retain(|path| path.is_absolute() && path.parent().is_some());
+    Visible {
+        read,
+        write: vec![PathBuf::from(&request.scratch)],
+    }
+}
+
+/// The folders of shared byte-code that a virtual environment links to: those that its record lists, or all of them while
+/// there is no such list. Without its byte-code a program runs as well, only slower.
+fn bytecode(environment: &Environment, volume: &Path, tenant: &Tenant) -> Vec<PathBuf> {
+    #[derive(serde::Deserialize)]
+    struct Record {
+        bytecode: Option<Vec<String>>,
+    }
+    let own = format!("{}/{BYTECODE}", tenant.folder());
+    let record = environment.python.as_ref().map(|folder| folder.join(MANIFEST));
+    let text = record.and_then(|path| std::fs::read(path).ok()).unwrap_or_default();
+    let listed = serde_json::from_slice(&text)
+        .ok()
+        .and_then(|record: Record| record.bytecode);
+    let listed = listed.unwrap_or_else(|| vec![BYTECODE.to_owned(), own.clone()]);
+    let is_inside = |folder: &&String| {
+        let folder = Path::new(folder);
+        let leaves = folder.components().any(|part| !matches!(part, Component::Normal(_)));
+        !leaves && (folder.starts_with(BYTECODE) || folder.starts_with(&own))
+    };
+    listed
+        .iter()
+        .filter(is_inside)
+        .map(|folder| volume.join(folder))
+        .collect()
+}
+
+/// The folders above `bin` of an interpreter: as it is named, and where links lead.
+fn prefixes(interpreter: &Path) -> impl Iterator<Item = PathBuf> {
+    let real = std::fs::canonicalize(interpreter).ok();
+    let above_bin = |path: &Path| path.parent()?.parent().map(Path::to_owned);
+    let named = above_bin(interpreter);
+    named.into_iter().chain(real.as_deref().and_then(above_bin))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_opens_only_byte_code() {
+        let dir = tempfile::tempdir().unwrap();
+        let environment = Environment {
+            python: Some(dir.path().to_owned()),
+            ..Environment::default()
+        };
+        let (volume, tenant) = (Path::new("/v"), Tenant::default());
+        let found = || bytecode(&environment, volume, &tenant);
+        let all = [
+            PathBuf::from("/v/bytecode"),
+            PathBuf::from("/v/tenants/default/bytecode"),
+        ];
+        assert_eq!(found(), all);
+        let record = r#"{"schema": 1, "bytecode": ["bytecode/a/b", "bytecode/../uv", "/etc", "envs/x", "tenants/other/bytecode/k"]}"#;
+        std::fs::write(dir.path().join(MANIFEST), record).unwrap();
+        assert_eq!(found(), [PathBuf::from("/v/bytecode/a/b")]);
+    }
+
+    #[test]
+    fn an_interpreter_in_the_root_folder_does_not_open_the_whole_file_system() {
+        let found: Vec<_> = prefixes(Path::new("/bin/python9")).collect();
+        assert_eq!(found, [PathBuf::from("/")]);
+        let request: RunRequest = serde_json::from_value(serde_json::json!({
+            "task": {"pythonCode": "pass"},
+            "place": {
+                "volumes": {"python": "/cache/python", "nix": "/nix"},
+                "interpreter": {
+                    "path": "/bin/python9", "implementation": "cpython", "version": "3.9.9", "abi": "cpython-39",
+                    "platform": "linux", "binary_hash": "0",
+                },
+                "index": "", "system_source": "", "max_age_s": 1,
+            },
+            "environments": {"source": "lookup"},
+            "accept_stale": false,
+            "limits": {},
+            "scratch": "/tmp/task",
+            "base_path": "/hybrid-cache/bin:",
+        }))
+        .unwrap();
+        let visible = visible(&request, &Environment::default());
+        assert_eq!(visible.read, [PathBuf::from("/hybrid-cache/bin")]);
+    }
+}
