@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use attack::Attack;
 pub use bench::Bench;
 pub use bounds::Bounds;
 pub use cache::{Cache, CacheCommand};
@@ -47,6 +48,8 @@ pub enum Command {
     Serve(Serve),
     /// Look after the caches
     Cache(Cache),
+    /// Attack this machine's sandbox and the cluster's pods, and show which promises hold
+    Attack(Attack),
     /// Bring the pinned tools into the checkout and list them
     Tools(Tools),
     /// Maintain the Debian package set

@@ -1,5 +1,6 @@
 //! The face of the project: one command for each thing a person does with hybrid-cache.
 
+mod attack;
 mod bench;
 mod cache;
 mod checkout;
@@ -60,6 +61,7 @@ fn dispatch(flags: &Flags) -> Result<Exit> {
         Command::Run(flags) => run::run(flags),
         Command::Serve(flags) => serve::run(flags),
         Command::Cache(flags) => cache::run(flags),
+        Command::Attack(flags) => attack::run(flags),
         Command::Tools(flags) => list_tools(flags),
         Command::Debnix(flags) => maintain_debnix(flags),
         Command::Up(flags) => cluster::up::run(flags),

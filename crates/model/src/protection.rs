@@ -98,6 +98,16 @@ impl Protection {
     }
 }
 
+// Whoever ships a program builds it with optimisation: such a build has no way to switch a protection off.
+#[cfg(all(feature = "mutations", not(debug_assertions)))]
+compile_error!(
+    "the feature `mutations` is for tests alone: it takes protections out, and is never part of a release build"
+);
+
+/// The variable of a request whose value, names joined by commas, takes protections out of a runner built for that.
+#[cfg(feature = "mutations")]
+pub const MUTATIONS_VARIABLE: &str = "HYBRID_CACHE_MUTATIONS";
+
 #[cfg(feature = "mutations")]
 mod mutations {
     use std::collections::BTreeSet;
@@ -121,6 +131,15 @@ mod mutations {
             } else {
                 removed.insert(self);
             }
+        }
+
+        /// Takes out what a text names, the names joined by commas. Names that are none take nothing out.
+        pub fn take_out_named(names: &str) {
+            let named = |protection: &&Protection| names.split(',').any(|name| name == protection.name());
+            Protection::ALL
+                .iter()
+                .filter(named)
+                .for_each(|protection| protection.set(false));
         }
     }
 }

@@ -5,6 +5,8 @@
 pub mod child;
 pub mod clock;
 pub mod maintain;
+#[cfg(feature = "mutations")]
+pub mod mutations;
 pub mod pod;
 pub mod prepare;
 pub mod python;

@@ -180,6 +180,8 @@ fn read_request_after<T: DeserializeOwned>(mut text: Vec<u8>) -> Result<T, Failu
     if text.len() as u64 > MAX_REQUEST_BYTES {
         return Err(refuse(format!("the request has more than {MAX_REQUEST_BYTES} bytes")));
     }
+    #[cfg(feature = "mutations")]
+    hybrid_cache_runner::mutations::take_out(&text);
     serde_json::from_slice(&text).map_err(|error| refuse(format!("the request is not what was expected: {error}")))
 }
 

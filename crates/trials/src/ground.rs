@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hybrid_cache_driver::local::LocalConfig;
 use hybrid_cache_driver::log::Stream;
 use hybrid_cache_driver::{Driver, Epoch, SubmitOptions, Ticket};
 use hybrid_cache_model::{End, Outcome, TaskSpec};
@@ -30,8 +31,9 @@ pub struct Ground {
     local: Option<LocalSite>,
     /// What the attack in progress has made, to be deleted behind it.
     epochs: Mutex<Vec<Epoch>>,
-    /// What all probes share, to be deleted at the end.
+    /// What all probes share, to be deleted at the end unless it is another ground's.
     warm: OnceCell<Caches>,
+    is_borrowed: bool,
     warm_system: OnceCell<()>,
 }
 
@@ -106,8 +108,24 @@ impl Ground {
             local,
             epochs: Mutex::default(),
             warm: OnceCell::new(),
+            is_borrowed: false,
             warm_system: OnceCell::new(),
         }
+    }
+
+    /// Another ground on this machine, whose driver is told something else, on the same warm caches: they belong to this
+    /// ground, which has to outlive the other.
+    ///
+    /// # Errors
+    /// The warm caches cannot be made, or this is a cluster.
+    pub async fn beside(&self, config: LocalConfig) -> Result<Ground, TrialError> {
+        let epoch = self.warm().await?.epoch.clone();
+        let site = LocalSite::open(config)?;
+        let driver = site.with_wheels(&epoch, &[])?.driver;
+        let mut ground = Ground::local(site);
+        ground.warm = OnceCell::new_with(Some(ground.caches(driver, epoch)));
+        ground.is_borrowed = true;
+        Ok(ground)
     }
 
     /// Which kind of place it is.
@@ -252,7 +270,8 @@ impl Ground {
     /// Something cannot be deleted.
     pub async fn close(&mut self) -> Result<(), TrialError> {
         let mut epochs = std::mem::take(&mut *self.epochs());
-        epochs.extend(self.warm.take().map(|caches| caches.epoch));
+        let warm = self.warm.take().filter(|_| !self.is_borrowed);
+        epochs.extend(warm.map(|caches| caches.epoch));
         self.discard(epochs).await
     }
 

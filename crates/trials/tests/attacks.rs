@@ -4,7 +4,18 @@
 
 mod machine;
 
+use std::sync::Arc;
+
+use hybrid_cache_driver::Driver;
+use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
 use hybrid_cache_trials::{Ground, Standing, list, promise, run};
+use kube::config::KubeConfigOptions;
+use kube::{Client, Config};
+
+/// Names the context of the kubeconfig.
+const CONTEXT_VARIABLE: &str = "HYBRID_CACHE_KUBE_CONTEXT";
+/// Names the file with the driver's configuration on the cluster.
+const KUBE_CONFIG_VARIABLE: &str = "HYBRID_CACHE_KUBE_CONFIG";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_promise_holds_on_the_local_driver() {
@@ -16,7 +27,7 @@ async fn every_promise_holds_on_the_local_driver() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_promise_holds_in_a_pod() {
-    let Some(driver) = machine::cluster("every_promise_holds_in_a_pod").await else {
+    let Some(driver) = cluster("every_promise_holds_in_a_pod").await else {
         return;
     };
     holds(Ground::pod(driver)).await;
@@ -54,4 +65,20 @@ async fn holds(mut ground: Ground) {
     }
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
     closed.unwrap();
+}
+
+/// A driver on the cluster; `None`, and a word about it, where none is named.
+async fn cluster(test: &str) -> Option<Arc<dyn Driver>> {
+    let names = (std::env::var(CONTEXT_VARIABLE), std::env::var_os(KUBE_CONFIG_VARIABLE));
+    let (Ok(context), Some(file)) = names else {
+        println!("skipped: {test}: no cluster: {CONTEXT_VARIABLE} and {KUBE_CONFIG_VARIABLE} are not set");
+        return None;
+    };
+    let options = KubeConfigOptions {
+        context: Some(context),
+        ..KubeConfigOptions::default()
+    };
+    let client = Client::try_from(Config::from_kubeconfig(&options).await.unwrap()).unwrap();
+    let config: KubeConfig = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    Some(Arc::new(KubeDriver::open(client, config).await.unwrap()))
 }

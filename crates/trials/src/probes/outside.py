@@ -9,7 +9,7 @@ for path in ("/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname", "/pro
              "/proc/sys/kernel/modprobe", "/sys/kernel/uevent_helper", "/proc/self/oom_score_adj_", "/proc/1/oom_score_adj"):
     attempt("write " + path, lambda: write(path))
 for path in ("/dev/mem", "/dev/kmsg", "/dev/sda", "/dev/vda", "/dev/fuse", "/dev/kvm", "/dev/net/tun", "/dev/loop-control",
-             "/proc/kcore", "/proc/kmsg", "/etc/shadow", "/root/.ssh", "/var/run/docker.sock", "/run/containerd/containerd.sock"):
+             "/proc/kcore", "/proc/kmsg", "/etc/shadow", "/var/run/docker.sock", "/run/containerd/containerd.sock"):
     attempt("open " + path, lambda: os.open(path, os.O_RDWR) and True)
 attempt("open the terminal", lambda: os.open("/dev/tty", os.O_RDWR) and True)
 attempt("see processes of others", lambda: [p for p in os.listdir("/proc") if p.isdigit() and int(p) not in (1, os.getpid(), os.getppid())] or False)

@@ -1,0 +1,117 @@
+//! Each protection is taken out once, and an attack must notice: otherwise the list shows nothing.
+//!
+//! The runner is built once more for this, with the feature `mutations`, into a folder of its own that nothing installs.
+//! The driver and the service of this process have the feature through this crate's dev-dependencies alone.
+
+#![expect(clippy::unwrap_used, reason = "all of this is test code")]
+
+mod machine;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use hybrid_cache_driver::local::LocalConfig;
+use hybrid_cache_model::Protection;
+use hybrid_cache_model::protection::MUTATIONS_VARIABLE;
+use hybrid_cache_trials::{Attack, Ground, LocalSite, Site, Standing, list, run};
+
+/// Builds the runner whose protections can be taken out. Never a release build, which refuses the feature.
+fn mutant() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("mutants");
+    let built = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--package",
+            "hybrid-cache-runner",
+            "--bin",
+            "runner",
+        ])
+        .args(["--features", "mutations", "--target-dir"])
+        .arg(&folder)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .unwrap();
+    assert!(built.success(), "the runner does not build with `mutations`");
+    folder.join("debug/runner")
+}
+
+/// The configuration under which the runner goes without these, everywhere.
+fn without(config: &LocalConfig, removed: &[Protection]) -> LocalConfig {
+    let mut config = config.clone();
+    let names: Vec<&str> = removed.iter().map(|protection| protection.name()).collect();
+    let variable = (MUTATIONS_VARIABLE.to_owned(), names.join(","));
+    config.task_variables.push(variable.clone());
+    config.python_tools.variables.push(variable.clone());
+    if let Some(system) = &mut config.system {
+        system.tools.variables.push(variable);
+    }
+    config
+}
+
+/// Tries attacks while these are taken out of the runner and of this process.
+async fn tried(
+    attacks: &[&Attack],
+    whole: &Ground,
+    config: &LocalConfig,
+    removed: &[Protection],
+) -> Vec<(String, Standing, String)> {
+    removed.iter().for_each(|protection| protection.set(false));
+    let mut ground = whole.beside(without(config, removed)).await.unwrap();
+    let mut results = Vec::new();
+    for attack in attacks {
+        let trials = run(&[attack], &ground, |_| {}).await;
+        results.extend(trials.into_iter().map(|trial| {
+            let detail = trial.detail().unwrap_or_default().to_owned();
+            (trial.id.clone(), trial.standing(), detail)
+        }));
+    }
+    ground.close().await.unwrap();
+    removed.iter().for_each(|protection| protection.set(true));
+    results
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attack_notices_each_protection_that_is_taken_out() {
+    let Some(machine) = machine::open("an_attack_notices_each_protection_that_is_taken_out") else {
+        return;
+    };
+    let mut config = machine.config.clone();
+    config.runner = mutant();
+    let mut whole = Ground::local(LocalSite::open(config.clone()).unwrap());
+    let mut problems = Vec::new();
+    let all = list::all();
+    for protection in Protection::ALL {
+        let attacks: Vec<&Attack> = all
+            .iter()
+            .filter(|attack| attack.promise == *protection && attack.runs_at(Site::Local))
+            .copied()
+            .collect();
+        // With nothing of its own layer taken out, an attack achieves nothing: also where the layers in front are gone.
+        for attack in &attacks {
+            for (id, standing, detail) in tried(&[attack], &whole, &config, attack.layers).await {
+                if standing == Standing::NotHeld || standing == Standing::CouldNotTry {
+                    problems.push(format!("{id} with {protection} in place: {standing}: {detail}"));
+                }
+            }
+        }
+        let mut noticed = None;
+        for attack in &attacks {
+            let removed: Vec<Protection> = attack.layers.iter().copied().chain([*protection]).collect();
+            let results = tried(&[attack], &whole, &config, &removed).await;
+            noticed = results
+                .into_iter()
+                .find(|(_, standing, _)| *standing == Standing::NotHeld);
+            if noticed.is_some() {
+                break;
+            }
+        }
+        match noticed {
+            Some((id, _, detail)) => println!("{protection}: without it {id} achieves: {detail}"),
+            None => problems.push(format!("no attack notices that {protection} is taken out")),
+        }
+    }
+    whole.close().await.unwrap();
+    assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
+}

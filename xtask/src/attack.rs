@@ -1,0 +1,191 @@
+//! `cargo xtask attack`: tries the list of attacks and prints which promises hold.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use comfy_table::{ContentArrangement, Table};
+use hybrid_cache_trials::{Attack, Ground, LocalSite, Row, Site, Standing, Trial, list, promise, run};
+
+use crate::checkout::Checkout;
+use crate::exit::{Exit, Expected};
+use crate::flags::{self, DriverName};
+use crate::local::Machine;
+use crate::results;
+use crate::subject::Subject;
+
+/// The folder of trials inside the cache folder.
+const FOLDER: &str = "trials";
+
+/// Runs the command: exit code 3 if a promise does not hold, 1 if something could not be tried.
+///
+/// # Errors
+/// No attack has a given name, or neither this machine nor a cluster can be used.
+pub fn run(flags: &flags::Attack) -> Result<Exit> {
+    let attacks = chosen(&flags.only)?;
+    if flags.list {
+        show_list(&attacks, flags.json)?;
+        return Ok(Exit::Good);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let mut trials = Vec::new();
+    let exit = runtime.block_on(async {
+        for ground in grounds(flags).await? {
+            let Some(more) = try_all(&attacks, ground).await? else {
+                return Ok(Exit::Interrupted);
+            };
+            trials.extend(more);
+        }
+        Ok::<_, anyhow::Error>(Exit::Good)
+    })?;
+    let rows = promise::table(&trials);
+    if flags.json {
+        println!("{}", serde_json::to_string_pretty(&rows)?);
+    } else {
+        show(&rows);
+    }
+    let worst = rows.iter().map(|row| row.standing).max();
+    Ok(match (exit, worst) {
+        (Exit::Interrupted, _) => Exit::Interrupted,
+        (_, Some(Standing::NotHeld)) => Exit::Gate,
+        (_, Some(Standing::CouldNotTry)) => Exit::Failed,
+        _ => Exit::Good,
+    })
+}
+
+fn chosen(only: &[String]) -> Result<Vec<&'static Attack>> {
+    let all = list::all();
+    if let Some(unknown) = only
+        .iter()
+        .find(|id| !all.iter().any(|attack| attack.id == id.as_str()))
+    {
+        return Err(Expected::usage(format!(
+            "no attack is called `{unknown}`\nhint: `cargo xtask attack --list` lists them"
+        )));
+    }
+    let is_wanted = |attack: &&Attack| only.is_empty() || only.iter().any(|id| id == attack.id);
+    Ok(all.into_iter().filter(is_wanted).collect())
+}
+
+/// The places that the command line names, or all there are.
+async fn grounds(flags: &flags::Attack) -> Result<Vec<Ground>> {
+    let checkout = Checkout::find()?;
+    let local = || -> Result<Ground> {
+        let mut config = Machine::provision(&checkout, &flags.local)?.config;
+        // Below the caches of everybody, on the same file system, and never the caches themselves.
+        config.root = config.root.join(FOLDER);
+        Ok(Ground::local(LocalSite::open(config)?))
+    };
+    let cluster = async |name| -> Result<Ground> {
+        match Subject::open(&checkout, name, &flags.local, &flags.cluster).await? {
+            Subject::Cluster(subject) => Ok(Ground::pod(Arc::new(subject.driver))),
+            Subject::Machine(_) => local(),
+        }
+    };
+    match flags.driver {
+        Some(DriverName::Local) => Ok(vec![local()?]),
+        Some(name) => Ok(vec![cluster(name).await?]),
+        None => {
+            let mut grounds = vec![local()?];
+            match cluster(DriverName::Kube).await {
+                Ok(ground) => grounds.push(ground),
+                Err(error) => eprintln!("pod: not tried: {error:#}"),
+            }
+            Ok(grounds)
+        }
+    }
+}
+
+/// Tries the attacks that run at a ground, and tidies up; `None` after Ctrl-C.
+async fn try_all(attacks: &[&Attack], mut ground: Ground) -> Result<Option<Vec<Trial>>> {
+    eprintln!("attacking: {}", ground.site());
+    let trials = {
+        let tried = run(attacks, &ground, |trial| {
+            eprintln!(
+                "  {:>13}  {} ({} ms)",
+                trial.standing().to_string(),
+                trial.id,
+                trial.took_ms
+            );
+        });
+        tokio::select! {
+            trials = tried => Some(trials),
+            _ = tokio::signal::ctrl_c() => None,
+        }
+    };
+    ground.close().await.context("deleting the caches of the trials")?;
+    Ok(trials)
+}
+
+fn show_list(attacks: &[&Attack], json: bool) -> Result<()> {
+    if json {
+        let list: Vec<_> = attacks
+            .iter()
+            .map(|attack| {
+                serde_json::json!({
+                    "id": attack.id, "promise": attack.promise, "tries": attack.tries,
+                    "sites": attack.sites, "needs": attack.needs,
+                })
+            })
+            .collect();
+        println!("{}", serde_json::to_string_pretty(&list)?);
+        return Ok(());
+    }
+    let mut table = plain_table();
+    table.set_header(["attack", "promise", "where", "tries"]);
+    for attack in attacks {
+        let sites: Vec<String> = attack.sites.iter().map(Site::to_string).collect();
+        table.add_row([attack.id, attack.promise.name(), &sites.join(", "), attack.tries]);
+    }
+    println!("{table}");
+    Ok(())
+}
+
+fn plain_table() -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(comfy_table::presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(results::width());
+    table
+}
+
+/// What happened to a promise at one site: the worst, and how many attacks were tried.
+fn cell(row: &Row, site: Site) -> String {
+    let here = row.trials.iter().filter(|trial| trial.site == site);
+    let standings: Vec<Standing> = here.map(Trial::standing).collect();
+    match standings.iter().max() {
+        None => "-".to_owned(),
+        Some(worst) => format!("{worst} ({})", standings.len()),
+    }
+}
+
+fn show(rows: &[Row]) {
+    let has_pod = rows
+        .iter()
+        .flat_map(|row| &row.trials)
+        .any(|trial| trial.site == Site::Pod);
+    let sites: &[Site] = if has_pod {
+        &[Site::Local, Site::Pod]
+    } else {
+        &[Site::Local]
+    };
+    let mut table = plain_table();
+    let mut header = vec!["promise".to_owned(), "protection".to_owned()];
+    header.extend(sites.iter().map(Site::to_string));
+    table.set_header(header);
+    for row in rows {
+        let mut cells = vec![row.promise.to_owned(), row.protection.to_string()];
+        cells.extend(sites.iter().map(|site| cell(row, *site)));
+        table.add_row(cells);
+    }
+    println!("{table}");
+    for trial in rows.iter().flat_map(|row| &row.trials) {
+        if let Some(detail) = trial.detail() {
+            println!("\n{}: {} ({}): {detail}", trial.standing(), trial.id, trial.site);
+        }
+    }
+}
