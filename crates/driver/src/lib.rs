@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hybrid_cache_model::protocol::Limits;
-use hybrid_cache_model::{Failure, Outcome, Phase, TaskError, TaskSpec};
+use hybrid_cache_model::{Failure, Outcome, Phase, TaskError, TaskSpec, Tenant};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -53,6 +53,9 @@ pub struct SubmitOptions {
     pub id: Option<String>,
     /// Which caches.
     pub epoch: Epoch,
+    /// Whose environments.
+    #[serde(default)]
+    pub tenant: Tenant,
     /// Bounds on the user's program.
     pub limits: Limits,
     /// Milliseconds that preparing may take, waiting for others included.
@@ -64,6 +67,7 @@ impl Default for SubmitOptions {
         SubmitOptions {
             id: None,
             epoch: Epoch::Standing,
+            tenant: Tenant::default(),
             limits: Limits::default(),
             prepare_ms: 900_000,
         }
