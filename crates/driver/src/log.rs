@@ -141,7 +141,8 @@ impl LogWriter {
     /// What to tell of output that was not kept, as it came beyond the bound.
     pub fn overflow(&self) -> Option<String> {
         let dropped = lock(&self.text).dropped_bytes;
-        (dropped > 0).then(|| format!("{dropped} bytes of output beyond the limit were dropped: they came past the runner"))
+        (dropped > 0)
+            .then(|| format!("{dropped} bytes of output beyond the limit were dropped: they came past the runner"))
     }
 
     /// Appends one piece and wakes the readers.
