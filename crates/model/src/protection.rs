@@ -38,6 +38,10 @@ protections! {
     InstalledCheck = "installed-check",
     /// Files of ours are new inodes beside the environment, never written through a package's hard link.
     OwnFiles = "own-files",
+    /// Only wheels are installed: preparing runs no code of a package.
+    WheelsOnly = "wheels-only",
+    /// User code has the caches and the system mounted read-only.
+    ReadOnlyMounts = "read-only-mounts",
     /// A task's mounts hold its tenant's folder, the shared byte-code and the store, and nothing else of the volumes.
     NarrowMounts = "narrow-mounts",
     /// The runner narrows the file system to the task's own environments before it starts the program.
@@ -52,6 +56,8 @@ protections! {
     BlockedRoutes = "blocked-routes",
     /// A system call filter.
     Seccomp = "seccomp",
+    /// The runner's memory, descriptors and report are out of reach for user code.
+    OwnReport = "own-report",
     /// `/tmp`, `/dev/shm` and the work folder have a size.
     ScratchSize = "scratch-size",
     /// The kernel ends user code before anything else when memory runs out.
@@ -62,6 +68,10 @@ protections! {
     ProcessLimit = "process-limit",
     /// A bound on open files.
     OpenFilesLimit = "open-files-limit",
+    /// A bound on time, whatever signals the program ignores.
+    TimeLimit = "time-limit",
+    /// A bound on the output that the runner passes on.
+    OutputLimit = "output-limit",
     /// `cache verify` compares content.
     VerifyContent = "verify-content",
     /// A lookup treats visible damage as a miss.
@@ -76,6 +86,8 @@ protections! {
     TokenFileMode = "token-file-mode",
     /// Without a token the service answers this machine only where tasks cannot reach it.
     TokenRequired = "token-required",
+    /// The service does not take a request that a page of another site sent, or that names another host.
+    SameOrigin = "same-origin",
     /// Control characters in output do not reach a terminal.
     TerminalEscapes = "terminal-escapes",
     /// Each tenant's environments have a root of their own.

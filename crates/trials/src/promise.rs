@@ -36,6 +36,14 @@ pub const PROMISES: &[Promise] = &[
         "No package can write or replace a file outside its own environment.",
     ),
     promise(
+        Protection::WheelsOnly,
+        "Preparing, which writes the caches, runs no code of a package.",
+    ),
+    promise(
+        Protection::ReadOnlyMounts,
+        "A task changes neither what is cached nor the system that it runs on.",
+    ),
+    promise(
         Protection::NarrowMounts,
         "A task's mounts hold neither downloads nor locks.",
     ),
@@ -61,6 +69,10 @@ pub const PROMISES: &[Promise] = &[
         "A task cannot use the kernel interfaces that most escapes begin with.",
     ),
     promise(
+        Protection::OwnReport,
+        "A task cannot forge its result, nor reach the runner that watches it.",
+    ),
+    promise(
         Protection::ScratchSize,
         "A task fills no more than its own temporary space.",
     ),
@@ -75,6 +87,14 @@ pub const PROMISES: &[Promise] = &[
     ),
     promise(Protection::OpenFilesLimit, "A task opens no more files than its limit."),
     promise(
+        Protection::TimeLimit,
+        "A task ends when its time is over, with all that it started.",
+    ),
+    promise(
+        Protection::OutputLimit,
+        "A task prints no more than its limit, and one that prints without end delays nobody.",
+    ),
+    promise(
         Protection::VerifyContent,
         "`cache verify` finds every changed, missing and added file.",
     ),
@@ -82,6 +102,10 @@ pub const PROMISES: &[Promise] = &[
     promise(
         Protection::ArgoLineBound,
         "No output costs the driver more time or memory than it has bytes.",
+    ),
+    promise(
+        Protection::OutputBound,
+        "A driver keeps no more of a task's output than its limit, whichever way it came.",
     ),
     promise(
         Protection::PrivateFiles,
@@ -94,6 +118,10 @@ pub const PROMISES: &[Promise] = &[
     promise(
         Protection::TokenRequired,
         "A task cannot use the task API without a token.",
+    ),
+    promise(
+        Protection::SameOrigin,
+        "No page of another site can use the task API through somebody's browser.",
     ),
     promise(
         Protection::TerminalEscapes,

@@ -193,6 +193,39 @@ impl Wheel {
     }
 }
 
+/// A source distribution whose build runs `code`: its file name and the archive. It brings its own build backend, so that
+/// nothing has to be fetched for it.
+///
+/// # Errors
+/// The archive cannot be written.
+pub fn source(name: &str, code: &str) -> Result<(String, Vec<u8>), TrialError> {
+    let failed = |error: zip::result::ZipError| TrialError::Other(format!("cannot build {name}: {error}"));
+    let project = format!(
+        "[project]\nname = \"{name}\"\nversion = \"1.0\"\n\n[build-system]\nrequires = []\nbuild-backend = \"backend\"\n\
+         backend-path = [\".\"]\n"
+    );
+    let metadata = format!("Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n");
+    let files = [
+        ("pyproject.toml", project.as_str()),
+        ("PKG-INFO", &metadata),
+        ("backend.py", code),
+        ("setup.py", code),
+    ];
+    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+    for (path, text) in files {
+        archive
+            .start_file(format!("{name}-1.0/{path}"), SimpleFileOptions::default())
+            .map_err(failed)?;
+        archive
+            .write_all(text.as_bytes())
+            .map_err(|error| failed(error.into()))?;
+    }
+    Ok((
+        format!("{name}-1.0.zip"),
+        archive.finish().map_err(failed)?.into_inner(),
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

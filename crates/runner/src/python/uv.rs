@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use hybrid_cache_model::protocol::{Interpreter, PythonTools};
-use hybrid_cache_model::{Failure, FailureKind, Requirement};
+use hybrid_cache_model::{Failure, FailureKind, Protection, Requirement};
 
 use super::explain;
 use crate::child::{self, Patience};
@@ -62,7 +62,7 @@ impl Uv<'_> {
             .arg(environment.join("bin/python"))
             .arg("--requirements")
             .arg(list);
-        if !self.tools.allow_source_builds {
+        if !self.tools.allow_source_builds && Protection::WheelsOnly.is_on() {
             command.arg("--no-build");
         }
         self.run(&mut command, "uv pip install")

@@ -15,7 +15,7 @@ mod supervise;
 use std::os::fd::OwnedFd;
 
 use hybrid_cache_model::protocol::{RunReport, RunRequest};
-use hybrid_cache_model::{End, Failure, FailureKind, Lane, Output, Phase, TaskError};
+use hybrid_cache_model::{End, Failure, FailureKind, Lane, Output, Phase, Protection, TaskError};
 use rustix::process::DumpableBehavior;
 
 pub use memory::{prefer_to_end_before_the_driver, take_descriptor};
@@ -100,9 +100,11 @@ fn refused(error: TaskError) -> Failure {
 /// Takes from user code every way to reach the runner itself, and makes its orphans ours.
 fn guard_ourselves() -> std::io::Result<Signals> {
     // Nobody of the same user may trace this process or open its descriptors through /proc.
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    if Protection::OwnReport.is_on() {
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+        kernel::hide_descriptors();
+    }
     rustix::thread::set_no_new_privs(true)?;
-    kernel::hide_descriptors();
     leftovers::adopt_orphans()?;
     Signals::watch()
 }

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use hybrid_cache_model::Output;
+use hybrid_cache_model::{Output, Protection};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
@@ -43,7 +43,11 @@ impl Stream {
             sink: Sink::Open(sink),
             buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
             pending: 0..0,
-            allowance: limit_bytes,
+            allowance: if Protection::OutputLimit.is_on() {
+                limit_bytes
+            } else {
+                u64::MAX
+            },
             counted: Output::default(),
         })
     }

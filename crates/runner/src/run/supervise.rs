@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::protocol::Limits;
-use hybrid_cache_model::{End, Lane, Output, Phase};
+use hybrid_cache_model::{End, Lane, Output, Phase, Protection};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitStatus};
@@ -103,7 +103,9 @@ impl<'a> Supervisor<'a> {
 
     /// Until the main process has ended, by itself or by us.
     fn until_the_end(&mut self, time_limit: Duration) -> (Option<WaitStatus>, Option<Killed>) {
-        let mut deadline = Instant::now().checked_add(time_limit);
+        let mut deadline = Instant::now()
+            .checked_add(time_limit)
+            .filter(|_| Protection::TimeLimit.is_on());
         let mut killed = None;
         loop {
             let heard = self.wait(deadline);

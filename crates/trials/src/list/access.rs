@@ -12,6 +12,30 @@ const READ_OTHERS: &str = include_str!("../probes/read_others.py");
 
 pub const ATTACKS: &[Attack] = &[
     Attack {
+        id: "write-into-the-caches",
+        promise: Protection::ReadOnlyMounts,
+        tries: "A task writes, deletes, renames, links and remounts what is cached, its environment and the runner.",
+        sites: ANYWHERE,
+        needs: &[],
+        layers: &[Protection::Landlock, Protection::Seccomp],
+        work: Work::Probe(Probe {
+            code: include_str!("../probes/write.py"),
+            packages: Packages::Python,
+        }),
+    },
+    Attack {
+        id: "devices-and-kernel-settings",
+        promise: Protection::ReadOnlyMounts,
+        tries: "A task opens devices, kernel settings, sockets of container engines and other processes' folders.",
+        sites: ANYWHERE,
+        needs: &[],
+        layers: &[],
+        work: Work::Probe(Probe {
+            code: include_str!("../probes/outside.py"),
+            packages: Packages::None,
+        }),
+    },
+    Attack {
         id: "see-downloads-and-locks",
         promise: Protection::NarrowMounts,
         tries: "A task looks for uv's cache, locks, indexes and the Nix database among its mounts.",

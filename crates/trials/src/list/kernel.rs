@@ -2,9 +2,22 @@
 
 use hybrid_cache_model::Protection;
 
-use crate::attack::{ANYWHERE, Attack, Need, Packages, Probe, Work};
+use serde_json::json;
+
+use crate::attack::{ANYWHERE, Attack, Need, Packages, Probe, Verdict, Work};
+use crate::error::TrialError;
+use crate::ground::Ground;
 
 pub const ATTACKS: &[Attack] = &[
+    Attack {
+        id: "forge-the-report",
+        promise: Protection::OwnReport,
+        tries: "A task writes a report of its own to every descriptor, and reaches for the runner's memory and descriptors.",
+        sites: ANYWHERE,
+        needs: &[Need::X86],
+        layers: &[Protection::Landlock, Protection::Seccomp],
+        work: Work::Steps(|ground| Box::pin(forge_report(ground))),
+    },
     Attack {
         id: "kernel-interfaces",
         promise: Protection::Seccomp,
@@ -30,3 +43,20 @@ pub const ATTACKS: &[Attack] = &[
         }),
     },
 ];
+
+async fn forge_report(ground: &Ground) -> Result<Verdict, TrialError> {
+    let failed = || TrialError::io("opening a file that is inherited");
+    // What whoever starts a runner forgot to close: every child of this process inherits it.
+    let leaked = std::fs::File::options()
+        .write(true)
+        .open("/dev/null")
+        .map_err(failed())?;
+    rustix::io::fcntl_setfd(&leaked, rustix::io::FdFlags::empty()).map_err(|error| failed()(error.into()))?;
+    let probe = Probe {
+        code: include_str!("../probes/report.py"),
+        packages: Packages::None,
+    };
+    let verdict = ground.probe_with(&probe, &json!({"kill": false}), &json!({})).await;
+    drop(leaked);
+    verdict
+}

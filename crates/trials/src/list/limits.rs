@@ -62,6 +62,24 @@ pub const ATTACKS: &[Attack] = &[
         work: Work::Steps(|ground| Box::pin(processes(ground))),
     },
     Attack {
+        id: "ignore-the-time-limit",
+        promise: Protection::TimeLimit,
+        tries: "A task ignores every signal and leaves processes in sessions of their own.",
+        sites: ANYWHERE,
+        needs: &[],
+        layers: &[],
+        work: Work::Steps(|ground| Box::pin(resists(ground))),
+    },
+    Attack {
+        id: "flood-output",
+        promise: Protection::OutputLimit,
+        tries: "A task prints a hundred times its limit.",
+        sites: ANYWHERE,
+        needs: &[],
+        layers: &[],
+        work: Work::Steps(|ground| Box::pin(flood(ground))),
+    },
+    Attack {
         id: "open-many-files",
         promise: Protection::OpenFilesLimit,
         tries: "A task opens more files than its limit, and raises the limit.",
@@ -132,22 +150,51 @@ async fn open_files(ground: &Ground) -> Result<Verdict, TrialError> {
 }
 
 /// How long a task may take to end after its time is over.
-const LATE: Duration = Duration::from_secs(10);
+const LATE: Duration = Duration::from_secs(12);
 
-/// Runs a task that resists its end, and looks when and how it ended.
-#[expect(
-    dead_code,
-    reason = "the promises about time get their protections with the next change"
-)]
-async fn resists(ground: &Ground, code: &str) -> Result<Verdict, TrialError> {
-    let began = Instant::now();
+async fn resists(ground: &Ground) -> Result<Verdict, TrialError> {
+    const STUBBORN: &str = "import os, signal, time
+for number in range(1, 65):
+    try: signal.signal(number, signal.SIG_IGN)
+    except (OSError, ValueError): pass
+for _ in range(2):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0: time.sleep(600)
+while True:
+    try: time.sleep(60)
+    except BaseException: pass";
+    let (caches, began) = (ground.warm().await?, Instant::now());
+    let ticket = caches
+        .submit(&TaskSpec::new(STUBBORN), &json!({"limits": {"time_ms": 1000}}))
+        .await?;
+    let ended = tokio::time::timeout(LATE, caches.driver.settle(&ticket)).await;
+    let verdict = match ended {
+        Ok(outcome) => match outcome?.end {
+            End::TimedOut { .. } => Verdict::Held,
+            end => Verdict::not_held(format!("it ended as {end:?} after {} s", began.elapsed().as_secs())),
+        },
+        Err(_) => {
+            caches.driver.cancel(&ticket).await?;
+            caches.finish(&ticket).await?;
+            Verdict::not_held(format!("it was not ended within {} s of its second", LATE.as_secs()))
+        }
+    };
+    caches.driver.forget(&ticket);
+    Ok(verdict)
+}
+
+async fn flood(ground: &Ground) -> Result<Verdict, TrialError> {
+    const LIMIT: usize = 64 << 10;
+    let code = "import sys\nfor _ in range(64): sys.stdout.write('x' * (1 << 17))";
     let ran = ground
         .warm()
         .await?
-        .run_with(&TaskSpec::new(code), &json!({"limits": {"time_ms": 1000}}))
+        .run_with(&TaskSpec::new(code), &json!({"limits": {"output_bytes": LIMIT}}))
         .await?;
-    Ok(match ran.outcome.end {
-        End::TimedOut { .. } if began.elapsed() < LATE => Verdict::Held,
-        end => Verdict::not_held(format!("it ended as {end:?} after {} s", began.elapsed().as_secs())),
+    Ok(if ran.stdout.len() > LIMIT {
+        Verdict::not_held(format!("{} KiB of output were passed on", ran.stdout.len() >> 10))
+    } else {
+        Verdict::Held
     })
 }

@@ -1,5 +1,9 @@
 //! Locks that are held against others, and environments that are deleted below a task.
 
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hybrid_cache_driver::Driver;
@@ -45,6 +49,15 @@ pub const ATTACKS: &[Attack] = &[
         needs: &[],
         layers: &[],
         work: Work::Steps(|ground| Box::pin(run_without_a_lease(ground))),
+    },
+    Attack {
+        id: "take-the-lease-of-a-new-environment",
+        promise: Protection::LeaseRequired,
+        tries: "An evictor takes an environment between its preparation and the start of the task that asked for it.",
+        sites: LOCAL,
+        needs: &[],
+        layers: &[],
+        work: Work::Steps(|ground| Box::pin(take_a_new_lease(ground))),
     },
     Attack {
         id: "evict-in-a-loop",
@@ -149,12 +162,7 @@ async fn run_without_a_lease(ground: &Ground) -> Result<Verdict, TrialError> {
     let [lease] = &leases[..] else {
         return Err(TrialError::Other(format!("{} has no lease", environment.display())));
     };
-    // As an evictor does, whichever kind of lock it uses.
-    let file = std::fs::File::options().read(true).write(true).open(lease);
-    let file = file.map_err(TrialError::io("opening the lease"))?;
-    let taken = flock(&file, FlockOperation::NonBlockingLockExclusive)
-        .and_then(|()| fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive));
-    taken.map_err(|error| TrialError::Other(format!("the lease cannot be taken: {error}")))?;
+    let file = take(lease).ok_or_else(|| TrialError::Other("the lease of an idle environment is held".to_owned()))?;
     let quick = json!({"prepare_ms": 3000});
     let ran = caches.caches.run_with(&spec, &quick).await?;
     drop(file);
@@ -163,6 +171,44 @@ async fn run_without_a_lease(ground: &Ground) -> Result<Verdict, TrialError> {
             Verdict::not_held("a task ran from an environment that was being evicted")
         }
         _ => Verdict::Held,
+    })
+}
+
+/// Takes a lock as an evictor does, whichever kind of lock it uses; `None` where somebody holds it.
+fn take(lease: &Path) -> Option<File> {
+    let file = File::options().read(true).write(true).open(lease).ok()?;
+    let taken = flock(&file, FlockOperation::NonBlockingLockExclusive)
+        .and_then(|()| fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive));
+    taken.is_ok().then_some(file)
+}
+
+async fn take_a_new_lease(ground: &Ground) -> Result<Verdict, TrialError> {
+    let caches = ground.local_caches(&[Wheel::module("six", "1.0", "")]).await?;
+    let ended = Arc::new(AtomicBool::new(false));
+    let (python, is_over) = (caches.volumes.python.clone(), Arc::clone(&ended));
+    let evictor = tokio::task::spawn_blocking(move || {
+        let mut taken: Vec<File> = Vec::new();
+        while !is_over.load(Ordering::Relaxed) && taken.is_empty() {
+            taken.extend(volume::named(&python, ".lease").iter().filter_map(|lease| take(lease)));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // Held until the task has ended.
+        while !is_over.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        taken.len()
+    });
+    let code = "import time\nprint('runs', flush=True)\ntime.sleep(0.2)\nimport six";
+    let ran = caches
+        .caches
+        .run_with(&with_six(code), &json!({"prepare_ms": 8000}))
+        .await;
+    ended.store(true, Ordering::Relaxed);
+    let taken = evictor.await.map_err(|error| TrialError::Other(error.to_string()))?;
+    Ok(if taken > 0 && ran?.stdout.contains("runs") {
+        Verdict::not_held("a task started in an environment that an evictor held")
+    } else {
+        Verdict::Held
     })
 }
 

@@ -3,7 +3,10 @@
 use std::time::Instant;
 
 use hybrid_cache_driver::kube::noise::Filter;
+use hybrid_cache_driver::log::{LogWriter, Stream};
 use hybrid_cache_model::Protection;
+use hybrid_cache_model::protocol::Limits;
+use hybrid_cache_model::shown::shown;
 
 use crate::attack::{Attack, LOCAL, Verdict, Work};
 use crate::error::TrialError;
@@ -18,6 +21,15 @@ pub const ATTACKS: &[Attack] = &[
         needs: &[],
         layers: &[],
         work: Work::Steps(|ground| Box::pin(like_argos(ground))),
+    },
+    Attack {
+        id: "output-past-the-runner",
+        promise: Protection::OutputBound,
+        tries: "Output comes to the driver past the runner's bound, eight mebibytes for a task that may print 64 KiB.",
+        sites: LOCAL,
+        needs: &[],
+        layers: &[],
+        work: Work::Steps(|ground| Box::pin(past_the_runner(ground))),
     },
     Attack {
         id: "output-with-escapes",
@@ -58,5 +70,47 @@ async fn like_argos(_ground: &Ground) -> Result<Verdict, TrialError> {
 }
 
 async fn with_escapes(_ground: &Ground) -> Result<Verdict, TrialError> {
-    Ok(Verdict::not_held("output is passed to a terminal as it is"))
+    // A title, the clipboard, a key that types, a cleared screen, C1 as one character, an override, a backspace.
+    let all = [
+        "\u{1b}]0;title\u{7}",
+        "\u{1b}]52;c;c2VjcmV0\u{7}",
+        "\u{1b}P$q\u{1b}\\",
+        "\u{1b}[2J\u{1b}[H",
+        "\u{9b}31m",
+        "user\u{202e}txt.exe",
+        "good\u{8}\u{8}\u{8}\u{8}bad",
+        "line\rother",
+        "\u{1b}]8;;http://example.invalid\u{7}link",
+    ];
+    let is_order = |c: char| (c.is_control() && c != '\n' && c != '\t') || ('\u{202a}'..='\u{202e}').contains(&c);
+    let mut found = Vec::new();
+    for text in all {
+        if shown(text).chars().any(is_order) {
+            found.push(format!("{} reaches the terminal", text.escape_debug()));
+        }
+    }
+    Ok(Verdict::held_if_none(&found))
+}
+
+async fn past_the_runner(_ground: &Ground) -> Result<Verdict, TrialError> {
+    const LIMIT: u64 = 64 << 10;
+    const MOST: usize = 1 << 20;
+    let log = LogWriter::new();
+    log.hold_to(&Limits {
+        output_bytes: LIMIT,
+        ..Limits::default()
+    });
+    for _ in 0..128 {
+        log.append(Stream::Stdout, &[b'x'; 64 << 10]);
+    }
+    let kept = log.collect(Stream::Stdout).len();
+    Ok(if kept > MOST {
+        Verdict::not_held(format!(
+            "{} KiB are kept of a task that may print {}",
+            kept >> 10,
+            LIMIT >> 10
+        ))
+    } else {
+        Verdict::Held
+    })
 }

@@ -9,7 +9,7 @@ use crate::error::TrialError;
 use crate::ground::{Ground, with_python};
 use crate::local::LocalCaches;
 use crate::volume;
-use crate::wheel::Wheel;
+use crate::wheel::{Wheel, source};
 
 /// In every file that must not appear elsewhere.
 const MARK: &str = "trial-escape-mark";
@@ -17,6 +17,15 @@ const MARK: &str = "trial-escape-mark";
 const OUR_NAMES: [&str; 6] = [".lease", "lock.txt", "manifest.json", "content", "pyvenv.cfg", ".ready"];
 
 pub const ATTACKS: &[Attack] = &[
+    Attack {
+        id: "source-distribution-runs-code",
+        promise: Protection::WheelsOnly,
+        tries: "A package is offered as source, whose build backend writes into the caches.",
+        sites: LOCAL,
+        needs: &[],
+        layers: &[],
+        work: Work::Steps(|ground| Box::pin(builds_from_source(ground))),
+    },
     Attack {
         id: "wheel-brings-our-names",
         promise: Protection::OwnFiles,
@@ -203,5 +212,19 @@ async fn replaces_python(ground: &Ground) -> Result<Verdict, TrialError> {
             .map(|path| format!("code of the package ran while it was prepared: {}", path.display())),
     );
     found.extend(others_work(&caches).await?);
+    Ok(Verdict::held_if_none(&found))
+}
+
+async fn builds_from_source(ground: &Ground) -> Result<Verdict, TrialError> {
+    let hook = "import os\nfor folder in ('/cache/python', '/cache/python/uv', '/nix', os.getcwd()):\n    \
+                try: open(folder + '/trial-ran', 'w')\n    except OSError: pass\n";
+    let source = source("trialsource", hook)?;
+    let caches = ground.local_caches_with_files(&[source]).await?;
+    caches.caches.run(&with_python("trialsource", "print(1)")).await?;
+    let ran = volume::named(&caches.folder, "trial-ran");
+    let found: Vec<String> = ran
+        .iter()
+        .map(|path| format!("its code wrote {}", path.display()))
+        .collect();
     Ok(Verdict::held_if_none(&found))
 }

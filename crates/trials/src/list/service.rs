@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hybrid_cache_driver::Driver;
 use hybrid_cache_model::Protection;
 use hybrid_cache_service::host;
-use hybrid_cache_service::http::{Access, Token};
+use hybrid_cache_service::http::{Access, Tokens};
 use serde_json::json;
 
 use crate::attack::{Attack, LOCAL, Packages, Probe, Verdict, Work};
@@ -31,6 +31,15 @@ pub const ATTACKS: &[Attack] = &[
         needs: &[],
         layers: &[],
         work: Work::Steps(|ground| Box::pin(task_uses_service(ground))),
+    },
+    Attack {
+        id: "page-of-another-site",
+        promise: Protection::SameOrigin,
+        tries: "A page of another site posts a task, and the name of another site is made to lead to this machine.",
+        sites: LOCAL,
+        needs: &[],
+        layers: &[],
+        work: Work::Steps(|ground| Box::pin(another_site(ground))),
     },
     Attack {
         id: "token-file-open-to-others",
@@ -87,12 +96,13 @@ async fn open_token_file(ground: &Ground) -> Result<Verdict, TrialError> {
 
 async fn read_by_others(ground: &Ground) -> Result<Verdict, TrialError> {
     let caches = ground.local_caches(&[]).await?;
-    let token = Token::read(TOKEN).map_err(|error| TrialError::Other(error.to_string()))?;
+    let unfit = |_| TrialError::Other("the token of the trial is refused".to_owned());
+    let tokens = Tokens::read(TOKEN).map_err(unfit)?;
     let (driver, folder) = (
         Arc::clone(&caches.driver) as Arc<dyn Driver>,
         caches.folder.join("service"),
     );
-    let service = TrialService::start(driver, &folder, Access::Token(token)).await?;
+    let service = TrialService::start(driver, &folder, Access::Tokens(tokens)).await?;
     let bearer = format!("Bearer {TOKEN}");
     let headers = [("Authorization", bearer.as_str())];
     let ran = async {
@@ -108,4 +118,35 @@ async fn read_by_others(ground: &Ground) -> Result<Verdict, TrialError> {
         .map(|path| format!("{} is open to others", path.display()))
         .collect();
     Ok(Verdict::held_if_none(&open))
+}
+
+async fn another_site(ground: &Ground) -> Result<Verdict, TrialError> {
+    let caches = ground.local_caches(&[]).await?;
+    let driver = Arc::clone(&caches.driver) as Arc<dyn Driver>;
+    let service = TrialService::start(driver, &caches.folder.join("service"), Access::Local).await?;
+    let tried: [&[(&str, &str)]; 6] = [
+        &[("Origin", "http://evil.example")],
+        &[("Origin", "null")],
+        &[("Sec-Fetch-Site", "cross-site")],
+        &[("Host", "evil.example:8000")],
+        &[("Host", "localhost.evil.example")],
+        &[
+            ("Host", "127.0.0.1.evil.example"),
+            ("Origin", "http://127.0.0.1.evil.example"),
+        ],
+    ];
+    let ask = async {
+        let mut found = Vec::new();
+        for headers in tried {
+            let body = json!({"pythonCode": "print(1)"}).to_string();
+            let answer = service.ask("POST", "/api/v1/tasks/submit", headers, &body).await?;
+            if answer.is_good() {
+                found.push(format!("a request with {headers:?} is answered with {}", answer.status));
+            }
+        }
+        Ok::<_, TrialError>(found)
+    };
+    let found = ask.await;
+    service.stop().await?;
+    Ok(Verdict::held_if_none(&found?))
 }

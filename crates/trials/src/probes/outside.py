@@ -6,7 +6,7 @@ def write(path):
     with open(path, "w") as file:
         file.write("0")
 for path in ("/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname", "/proc/sys/vm/drop_caches", "/proc/sysrq-trigger",
-             "/proc/sys/kernel/modprobe", "/sys/kernel/uevent_helper", "/proc/self/oom_score_adj_", "/proc/1/oom_score_adj"):
+             "/proc/sys/kernel/modprobe", "/sys/kernel/uevent_helper", "/proc/1/oom_score_adj"):
     attempt("write " + path, lambda: write(path))
 for path in ("/dev/mem", "/dev/kmsg", "/dev/sda", "/dev/vda", "/dev/fuse", "/dev/kvm", "/dev/net/tun", "/dev/loop-control",
              "/proc/kcore", "/proc/kmsg", "/etc/shadow", "/var/run/docker.sock", "/run/containerd/containerd.sock"):

@@ -23,3 +23,8 @@ for path in (six.__file__, six.__cached__, environment + "/pyvenv.cfg", os.path.
     attempt("take a writable link to " + path, lambda: (os.link(path, "linked"), write("linked", "a")) and True)
 for path in ("/cache/python", "/nix", "/"):
     attempt("remount " + path, apart(lambda: remount(path)))
+def writable(point, options):
+    return point.startswith(("/cache", "/nix", "/usr")) and "rw" in options.split(",")
+for line in open("/proc/self/mountinfo"):
+    point, options = line.split()[4:6]
+    attempt(f"have {point} mounted writable", lambda: writable(point, options))

@@ -242,8 +242,13 @@ pub fn task_command(
     let mut arguments = host.base(Etc::mount, Some(limits));
     bind_interpreter(&mut arguments, config);
     arguments.bind_below_new("--ro-bind", &config.runner, Path::new(RUNNER));
+    let bind = if Protection::ReadOnlyMounts.is_on() {
+        "--ro-bind"
+    } else {
+        "--bind"
+    };
     for (from, to) in visible(volumes, tenant, needs) {
-        arguments.bind_below_new("--ro-bind", &from, &to);
+        arguments.bind_below_new(bind, &from, &to);
     }
     if let Some(staged) = staged {
         arguments.bind_below_new("--ro-bind", staged, Path::new(STAGED_MOUNT));
