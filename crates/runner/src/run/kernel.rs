@@ -217,16 +217,28 @@ impl Child {
     }
 }
 
+fn unshare_user() -> rustix::io::Result<()> {
+    enter_new(UnshareFlags::NEWUSER)
+}
+
+/// Enters new namespaces.
+///
+/// # Errors
+/// The kernel refuses them.
 #[expect(
     unsafe_code,
     reason = "unsafe only where descriptors are unshared, which these flags do not"
 )]
-fn unshare_user() -> rustix::io::Result<()> {
-    // SAFETY: the child has one thread and keeps its descriptors.
-    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER) }
+pub fn enter_new(namespaces: UnshareFlags) -> rustix::io::Result<()> {
+    // SAFETY: the process keeps its descriptors, whatever else the caller asks for.
+    unsafe { rustix::thread::unshare_unsafe(namespaces.difference(UnshareFlags::FILES)) }
 }
 
-fn become_identity(identity: Identity) -> rustix::io::Result<()> {
+/// Becomes another user for good, in no further groups.
+///
+/// # Errors
+/// The kernel refuses it.
+pub fn become_identity(identity: Identity) -> rustix::io::Result<()> {
     let (uid, gid) = (
         rustix::fs::Uid::from_raw(identity.uid),
         rustix::fs::Gid::from_raw(identity.gid),
