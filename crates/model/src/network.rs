@@ -66,26 +66,12 @@ pub fn name_servers(resolver: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// `resolver` with each name server of `local` replaced by [`NAME_SERVER`].
-pub fn forwarded_resolver(resolver: &str, local: &[String]) -> String {
-    let mut text = String::new();
-    let mut forwarded = false;
-    for line in resolver.lines() {
-        match name_servers(line).next() {
-            Some(server) if local.iter().any(|local| local == server) => {
-                if !std::mem::replace(&mut forwarded, true) {
-                    text.push_str("nameserver ");
-                    text.push_str(NAME_SERVER);
-                    text.push('\n');
-                }
-            }
-            _ => {
-                text.push_str(line);
-                text.push('\n');
-            }
-        }
-    }
-    text
+/// `resolver` with [`NAME_SERVER`] in place of its name servers. pasta forwards to the first of them, and answers from that
+/// one carry the address [`NAME_SERVER`] from then on, so that none of them can stay.
+pub fn forwarded_resolver(resolver: &str) -> String {
+    let others = resolver.lines().filter(|line| name_servers(line).next().is_none());
+    let lines = others.map(|line| format!("{line}\n"));
+    format!("nameserver {NAME_SERVER}\n{}", lines.collect::<String>())
 }
 
 #[cfg(test)]
@@ -93,13 +79,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn name_servers_on_this_machine_are_replaced_once_and_the_rest_of_the_text_stays() {
-        let text = "# made by hand\nnameserver 127.0.0.53\nnameserver ::1\nnameserver 9.9.9.9\noptions edns0\n";
-        let local = ["127.0.0.53".to_owned(), "::1".to_owned()];
+    fn name_servers_are_replaced_and_the_rest_of_the_text_stays() {
+        let text = "# made by hand\nnameserver 127.0.0.53\n nameserver  ::1 # local\noptions edns0\n";
+        assert_eq!(name_servers(text).collect::<Vec<_>>(), ["127.0.0.53", "::1"]);
         assert_eq!(
-            forwarded_resolver(text, &local),
-            "# made by hand\nnameserver 192.0.0.3\nnameserver 9.9.9.9\noptions edns0\n"
+            forwarded_resolver(text),
+            "nameserver 192.0.0.3\n# made by hand\noptions edns0\n"
         );
-        assert_eq!(name_servers(text).collect::<Vec<_>>(), ["127.0.0.53", "::1", "9.9.9.9"]);
     }
 }

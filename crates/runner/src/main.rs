@@ -185,6 +185,7 @@ fn read_request<T: DeserializeOwned>() -> Result<T, Failure> {
 
 /// Keeps a network until nobody uses it any more.
 fn hold_network() -> i32 {
+    network::close_inherited();
     let ready = || tell(&HoldReport::Ready).is_ok();
     let held = match read_request::<HoldRequest>() {
         Ok(request) => network::hold(&request, ready),

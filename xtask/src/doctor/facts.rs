@@ -40,6 +40,10 @@ pub struct Host {
     pub sys_resource: bool,
     /// Why an ordinary user gets no user namespace; `None` where he does.
     pub user_namespaces_refused: Option<String>,
+    /// Why tasks on this machine get no network of their own; `None` if they do.
+    pub task_network_refused: Option<String>,
+    /// A variable that names a proxy on this machine's loopback, which such tasks cannot reach.
+    pub loopback_proxy: Option<String>,
     /// File systems that fill up: what for, and what is left.
     pub disks: Vec<Disk>,
     /// Watches of files one user may have at a time; kind's nodes want more than the kernel's default.

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::config::LocalConfig;
 use super::folders::{Folders, VolumePair};
 use super::maintain;
+use super::network::{Networks, TaskNetwork};
 use super::process::{self, CancelFlag, Preparation, micros};
 use super::requests;
 use super::sandbox::{self, HostLayout, Needs};
@@ -24,6 +25,10 @@ pub struct Flow {
     pub host: std::sync::Arc<HostLayout>,
     /// The cache folder.
     pub folders: Folders,
+    /// Networks of tasks.
+    pub networks: std::sync::Arc<Networks>,
+    /// The one that this task has, from its first sandbox on.
+    pub network: Option<TaskNetwork>,
     /// The ticket's id.
     pub id: String,
     /// The task as submitted.
@@ -254,10 +259,23 @@ impl Flow {
     ) -> Result<RunReport, Cut> {
         let start_us = self.now_us();
         let needs = self.needs();
-        let command = sandbox::task_command(&self.config, &self.host, volumes, needs, staged);
+        let network = match &mut self.network {
+            Some(network) => network,
+            none => none.insert(self.networks.claim().await.map_err(Cut::Failed)?),
+        };
+        progress.warnings.extend(self.networks.warning());
+        let host = self.host.with_resolver(network.resolver());
+        let command = network.enter(sandbox::task_command(&self.config, &host, volumes, needs, staged));
         let (config, identity) = (&self.config, self.host.identity);
         let request = requests::run_request(config, &self.spec, &self.options, identity, environments, accept_stale);
         let ran = process::run(&command, &request, &self.log, &mut self.cancel).await;
+        if ran.ended {
+            network.left();
+        }
+        if !matches!(ran.report, Ok(RunReport::Missed { .. })) {
+            // What follows runs no user code: another task may have the network.
+            self.network = None;
+        }
         let inner = match &ran.report {
             Ok(RunReport::Finished { timeline, .. } | RunReport::Missed { timeline, .. }) => timeline.clone(),
             Err(_) => Timeline::default(),

@@ -42,20 +42,25 @@ pub fn hold(request: &HoldRequest, ready: impl FnOnce() -> bool) -> Result<(), S
     let mut machine = Netlink::open(true).map_err(told("this machine's routes cannot be watched"))?;
     let surroundings = Surroundings::read(&mut machine).map_err(told("this machine's routes cannot be read"))?;
     let resolver = fs::read("/etc/resolv.conf").unwrap_or_default();
+    let local_name_servers = local_name_servers(&resolver, &surroundings);
     let program = open_pasta(&request.pasta)?;
     if let Some(identity) = request.identity {
         namespaces::become_keeper(identity)?;
     }
-    let mut pasta = Pasta::prepare(&request.pasta, &program)?;
+    let mut pasta = Pasta::prepare(&request.pasta, program.as_ref(), !local_name_servers.is_empty())?;
     namespaces::enter_user_and_network()?;
     let mut router = Router::open().map_err(told("the router's routes cannot be set"))?;
     pasta.start(&mut router)?;
     router.forward()?;
     if request.block_routes {
-        router.block(&surroundings).map_err(told("addresses cannot be made unreachable"))?;
+        router
+            .block(&surroundings)
+            .map_err(told("addresses cannot be made unreachable"))?;
     }
     let routers = namespaces::enter_another_network()?;
-    router.connect(&routers).map_err(told("the task's namespace cannot be connected"))?;
+    router
+        .connect(&routers)
+        .map_err(told("the task's namespace cannot be connected"))?;
     let inode = |kind: &str| fs::metadata(format!("/proc/self/ns/{kind}")).map(|metadata| metadata.ino());
     let mut keeper = Keeper {
         held: Held {
@@ -63,7 +68,7 @@ pub fn hold(request: &HoldRequest, ready: impl FnOnce() -> bool) -> Result<(), S
             user_namespace: inode("user").map_err(told("/proc/self/ns/user"))?,
             network_namespace: inode("net").map_err(told("/proc/self/ns/net"))?,
             resolver: resolver_hash(&resolver),
-            local_name_servers: local_name_servers(&resolver, &surroundings),
+            local_name_servers,
             routes_blocked: request.block_routes,
             retired: false,
         },
@@ -73,7 +78,10 @@ pub fn hold(request: &HoldRequest, ready: impl FnOnce() -> bool) -> Result<(), S
         router,
         idle: Duration::from_secs(request.idle_s),
     };
-    keeper.slot.describe(&keeper.held).map_err(told("the slot's description"))?;
+    keeper
+        .slot
+        .describe(&keeper.held)
+        .map_err(told("the slot's description"))?;
     if ready() {
         leave_streams().map_err(told("/dev/null"))?;
     }
@@ -91,7 +99,12 @@ impl Slot {
     fn open(folder: &Path) -> Result<Slot, String> {
         let open = |name: &str| {
             let path = folder.join(name);
-            let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+            let file = File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path);
             file.map_err(|error| format!("{}: {error}", path.display()))
         };
         let (lock, description) = (open("lock")?, open("holder")?);
@@ -110,7 +123,9 @@ impl Slot {
 
     /// True if no task will use the slot: it has gone, or nobody has used it for `idle`, and nobody can from now on.
     fn is_over(&self, idle: Duration) -> bool {
-        let Ok(metadata) = self.lock.metadata() else { return true };
+        let Ok(metadata) = self.lock.metadata() else {
+            return true;
+        };
         if metadata.nlink() == 0 {
             return true;
         }
@@ -206,7 +221,7 @@ struct Pasta {
 
 impl Pasta {
     /// Starts the process that waits to become pasta, in the namespaces in which pasta must run.
-    fn prepare(command: &[String], program: &Option<File>) -> Result<Pasta, String> {
+    fn prepare(command: &[String], program: Option<&File>, forward_names: bool) -> Result<Pasta, String> {
         use std::os::fd::AsRawFd;
         let mut words = command.to_vec();
         if let (Some(file), Some(first)) = (program, words.first_mut()) {
@@ -215,14 +230,14 @@ impl Pasta {
             *first = format!("/proc/self/fd/{}", file.as_raw_fd());
         }
         let own = std::process::id().to_string();
-        let options = [
-            "--foreground", "--stderr", "--config-net", "--no-map-gw", "-t", "none", "-u", "none", "-T", "none", "-U",
-            "none", "--no-dhcp", "--no-dhcpv6", "--no-ra", "--dns-forward", NAME_SERVER,
-        ];
+        let options = "--foreground --stderr --config-net --no-map-gw -t none -u none -T none -U none \
+                       --no-dhcp --no-dhcpv6 --no-ra";
+        let names = ["--dns-forward", NAME_SERVER];
         let mut child = Command::new("/proc/self/exe")
             .arg("start-pasta")
             .args(words)
-            .args(options)
+            .args(options.split_whitespace())
+            .args(names.iter().filter(|_| forward_names))
             .arg(own)
             .env_clear()
             .stdin(Stdio::piped())
@@ -238,10 +253,15 @@ impl Pasta {
     /// Lets it become pasta, and waits until the namespace has a way out.
     fn start(&mut self, router: &mut Router) -> Result<(), String> {
         let go = self.child.stdin.take().ok_or("pasta's standard input is missing")?;
-        (&go).write_all(b"1").map_err(|error| format!("pasta has gone: {error}"))?;
+        (&go)
+            .write_all(b"1")
+            .map_err(|error| format!("pasta has gone: {error}"))?;
         drop(go);
         let (deadline, mut said) = (Instant::now() + START, Vec::new());
-        while !router.has_exit().map_err(|error| format!("the router's routes: {error}"))? {
+        while !router
+            .has_exit()
+            .map_err(|error| format!("the router's routes: {error}"))?
+        {
             if !self.listen(&mut said) {
                 return Err(format!("pasta ended: {}", last_words(&said)));
             }
@@ -281,7 +301,10 @@ impl Drop for Pasta {
 fn last_words(said: &[u8]) -> String {
     let text = String::from_utf8_lossy(said);
     let lines: Vec<&str> = text.lines().filter(|line| !line.contains("syslog")).collect();
-    lines.get(lines.len().saturating_sub(2)..).unwrap_or_default().join("; ")
+    lines
+        .get(lines.len().saturating_sub(2)..)
+        .unwrap_or_default()
+        .join("; ")
 }
 
 /// Lets go of whatever the starter gave as standard streams: somebody may wait for their end.

@@ -25,7 +25,16 @@ use std::process::Command;
 use rustix::process::Signal;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::run::kernel;
+
 pub use holder::hold;
+
+/// Closes what whoever started this program forgot to close: somebody may wait for its end.
+///
+/// Only for the beginning of a program.
+pub fn close_inherited() {
+    kernel::close_descriptors();
+}
 
 /// Becomes `program` in the namespaces that the holder `pid` keeps. Returns only to say why it could not.
 ///

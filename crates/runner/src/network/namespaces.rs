@@ -34,7 +34,13 @@ pub fn become_keeper(identity: Identity) -> Result<(), String> {
 fn open_tun() -> io::Result<()> {
     kernel::enter_new(UnshareFlags::NEWNS)?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
-    mount("tmpfs", "/dev/net", "tmpfs", MountFlags::NOSUID | MountFlags::NOEXEC, c"mode=755,size=4k")?;
+    mount(
+        "tmpfs",
+        "/dev/net",
+        "tmpfs",
+        MountFlags::NOSUID | MountFlags::NOEXEC,
+        c"mode=755,size=4k",
+    )?;
     let (major, minor) = TUN_DEVICE;
     let device = rustix::fs::makedev(major, minor);
     rustix::fs::mknodat(CWD, TUN, FileType::CharacterDevice, Mode::from_raw_mode(0o666), device)?;

@@ -165,12 +165,16 @@ impl Netlink {
         self.ask(RTM_NEWROUTE, NLM_F_CREATE, &body)
     }
 
-    /// Gives an interface an address, with `peer` at the other end of the link.
+    /// Gives an interface an address, with `peer` at the other end of the link. For IPv6 both share the first 64 bits.
     ///
     /// # Errors
     /// The kernel refuses it.
     pub fn add_address(&mut self, interface: u32, own: IpAddr, peer: IpAddr) -> io::Result<()> {
-        let mut body = vec![family(own), bits(own), IFA_F_NODAD, 0];
+        let (bits, peer) = match own {
+            IpAddr::V4(_) => (32, peer),
+            IpAddr::V6(_) => (64, own),
+        };
+        let mut body = vec![family(own), bits, IFA_F_NODAD, 0];
         body.extend(interface.to_ne_bytes());
         put(&mut body, IFA_LOCAL, &octets(own));
         put(&mut body, IFA_ADDRESS, &octets(peer));
@@ -337,13 +341,6 @@ fn family(address: IpAddr) -> u8 {
     match address {
         IpAddr::V4(_) => 2,
         IpAddr::V6(_) => 10,
-    }
-}
-
-fn bits(address: IpAddr) -> u8 {
-    match address {
-        IpAddr::V4(_) => 32,
-        IpAddr::V6(_) => 128,
     }
 }
 

@@ -6,9 +6,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 
-use super::netlink::{
-    Netlink, Prefix, RT_TABLE_LOCAL, RTN_ANYCAST, RTN_BROADCAST, RTN_LOCAL, RTN_UNICAST, Route,
-};
+use super::netlink::{Netlink, Prefix, RT_TABLE_LOCAL, RTN_ANYCAST, RTN_BROADCAST, RTN_LOCAL, RTN_UNICAST, Route};
 
 /// Addresses of the pair between the namespaces: RFC 7335 sets 192.0.0.0/29 apart for exactly this, and nothing outside
 /// has one of them.
@@ -123,20 +121,24 @@ impl Router {
 
     /// Connects the namespace that this process is in by now, the task's, with the router's, which is `there`.
     pub fn connect(&mut self, there: &File) -> io::Result<()> {
-        let ipv6 = self.netlink.routes()?.iter().any(|route| is_exit(route) && route.to.address.is_ipv6());
+        let ipv6 = self
+            .netlink
+            .routes()?
+            .iter()
+            .any(|route| is_exit(route) && route.to.address.is_ipv6());
         let mut task = Netlink::open(false)?;
         task.add_pair(TASK_END, ROUTER_END, there.as_fd(), MTU)?;
         let loopback = task.index("lo")?;
         task.switch_on(loopback)?;
         let (own, other) = (task.index(TASK_END)?, self.netlink.index(ROUTER_END)?);
+        self.netlink.switch_on(other)?;
+        task.switch_on(own)?;
         let pairs = [Some(PAIR_IPV4), ipv6.then_some(PAIR_IPV6)];
         for (router_address, task_address) in pairs.into_iter().flatten() {
             let parse = |text: &str| text.parse::<IpAddr>().map_err(io::Error::other);
             let (router_address, task_address) = (parse(router_address)?, parse(task_address)?);
             self.netlink.add_address(other, router_address, task_address)?;
-            self.netlink.switch_on(other)?;
             task.add_address(own, task_address, router_address)?;
-            task.switch_on(own)?;
             task.add_default_route(router_address, own)?;
         }
         Ok(())
@@ -150,5 +152,7 @@ fn is_fatal(error: &io::Error) -> bool {
         rustix::io::Errno::OPNOTSUPP,
         rustix::io::Errno::PFNOSUPPORT,
     ];
-    !absent.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    !absent
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }

@@ -134,6 +134,15 @@ pub fn hide_descriptors() {
     unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed()) };
 }
 
+/// Closes every descriptor but the standard streams: what whoever started this program forgot to close.
+///
+/// Only for the beginning of a program, before anything in it owns a descriptor.
+#[expect(unsafe_code, reason = "neither std nor rustix has close_range")]
+pub fn close_descriptors() {
+    // SAFETY: no memory is involved, and by the condition above nobody owns what is closed. A kernel before 5.9 refuses.
+    unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+}
+
 /// What the child does to itself before it becomes the user's program.
 #[derive(Clone, Debug)]
 pub struct ChildSetup {

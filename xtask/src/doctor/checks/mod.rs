@@ -22,6 +22,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
         host::disk(facts),
         host::inotify(facts),
         host::user_namespaces(facts),
+        host::task_network(facts),
         cluster::image_built(facts),
         cluster::image_nix(facts),
         cluster::reachable(facts),
