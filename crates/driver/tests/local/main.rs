@@ -10,6 +10,7 @@ mod bench;
 mod crash;
 mod ends;
 mod full;
+mod network;
 mod offline;
 mod output;
 mod race;
