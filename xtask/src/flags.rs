@@ -114,12 +114,44 @@ pub struct Local {
     /// Where system packages come from
     #[arg(long, value_enum, default_value_t)]
     pub source: SourceName,
-    /// Give user code no network
+    /// Set the network of user code
+    #[arg(
+        long,
+        value_enum,
+        value_name = "NETWORK",
+        default_value_t,
+        conflicts_with = "no_network"
+    )]
+    pub network: NetworkName,
+    /// Give user code no network; the same as `--network none`
     #[arg(long)]
     pub no_network: bool,
     /// Bounds on each task
     #[command(flatten)]
     pub bounds: Bounds,
+}
+
+/// The network of user code on this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum NetworkName {
+    /// One of its own: the outside and names, but neither this machine nor link-local addresses
+    #[default]
+    Isolated,
+    /// This machine's, loopback included
+    Shared,
+    /// None
+    None,
+}
+
+impl Local {
+    /// The network of user code.
+    pub fn network(&self) -> NetworkName {
+        if self.no_network {
+            NetworkName::None
+        } else {
+            self.network
+        }
+    }
 }
 
 /// `report`

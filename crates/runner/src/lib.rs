@@ -5,6 +5,7 @@
 pub mod child;
 pub mod clock;
 pub mod maintain;
+pub mod network;
 pub mod pod;
 pub mod prepare;
 pub mod python;

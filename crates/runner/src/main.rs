@@ -1,4 +1,4 @@
-//! The runner's command line: `run`, `prepare`, `usage`, `gc`, `verify`, the same for pods, `version`.
+//! The runner's command line: `run`, `prepare`, `usage`, `gc`, `verify`, the same for pods, networks, `version`.
 
 use std::io::{BufRead, Read, Write};
 use std::os::fd::OwnedFd;
@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
+use hybrid_cache_model::network::{HoldReport, HoldRequest};
 use hybrid_cache_model::pod::{TERMINATION_FILE, TRAILER_VARIABLE};
 use hybrid_cache_model::protocol::{
     EXIT_BROKEN, EXIT_MISSED, EXIT_REPORTED, PrepareEvent, PrepareRequest, RunReport, RunRequest,
@@ -14,6 +15,7 @@ use hybrid_cache_model::protocol::{
 use hybrid_cache_model::{Failure, FailureKind};
 use hybrid_cache_runner::clock::Recorder;
 use hybrid_cache_runner::maintain::{self, Question};
+use hybrid_cache_runner::network;
 use hybrid_cache_runner::pod::{self, Shorten};
 use hybrid_cache_runner::prepare;
 use hybrid_cache_runner::run::{self, Destination};
@@ -30,6 +32,12 @@ usage: runner run [--report-back | --report-fd N | --report-file PATH]
                                     in a pod: the request in a file, the report to the termination message
        runner pod-seed              in a container of an image that is built: the request in a file, a report to standard
                                     output, filled caches packed into /seed
+       runner hold-network          keeps a task's network: a HoldRequest on standard input, a HoldReport to standard output
+       runner start-pasta PROGRAM [ARGUMENT...]
+                                    for hold-network
+       runner join-network PID USER-NAMESPACE NETWORK-NAMESPACE PROGRAM [ARGUMENT...]
+                                    becomes the program in the namespaces that the holder PID keeps, known by their
+                                    inodes; 0 keeps the user namespace
        runner version";
 
 /// Exit code for a command line that makes no sense.
@@ -57,6 +65,11 @@ fn main() -> ExitCode {
         ["pod-prepare"] => leave(&mut pod::prepare(&recorder)),
         ["pod-maintain"] => leave(&mut pod::maintain()),
         ["pod-seed"] => answer(&pod::make_seed()),
+        ["hold-network"] => hold_network(),
+        ["start-pasta", program, arguments @ ..] => broken(&network::start_pasta(program, arguments)),
+        ["join-network", pid, user, net, program, arguments @ ..] => {
+            broken(&network::join(pid, user, net, program, arguments))
+        }
         ["version"] => version(),
         [] => usage("no command"),
         [command, ..] => usage(&format!("`{command}` with these arguments is no command")),
@@ -181,6 +194,20 @@ fn read_request_after<T: DeserializeOwned>(mut text: Vec<u8>) -> Result<T, Failu
         return Err(refuse(format!("the request has more than {MAX_REQUEST_BYTES} bytes")));
     }
     serde_json::from_slice(&text).map_err(|error| refuse(format!("the request is not what was expected: {error}")))
+}
+
+/// Keeps a network until nobody uses it any more.
+fn hold_network() -> i32 {
+    network::close_inherited();
+    let ready = || tell(&HoldReport::Ready).is_ok();
+    let held = match read_request::<HoldRequest>() {
+        Ok(request) => network::hold(&request, ready),
+        Err(failure) => Err(failure.to_string()),
+    };
+    match held {
+        Ok(()) => EXIT_REPORTED,
+        Err(message) => answer(&HoldReport::Failed(message)),
+    }
 }
 
 fn version() -> i32 {

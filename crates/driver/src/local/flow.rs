@@ -12,6 +12,7 @@ use super::folders::{Folders, VolumePair};
 use super::layout;
 use super::maintain;
 use super::memory::{self, MemoryGroups};
+use super::network::{Networks, TaskNetwork};
 use super::process::{self, CancelFlag, Preparation, micros};
 use super::requests;
 use super::sandbox::{self, HostLayout, Needs};
@@ -28,6 +29,10 @@ pub struct Flow {
     pub folders: Folders,
     /// Where control groups are made.
     pub memory: std::sync::Arc<MemoryGroups>,
+    /// Networks of tasks.
+    pub networks: std::sync::Arc<Networks>,
+    /// The one that this task has, from its first sandbox on.
+    pub network: Option<TaskNetwork>,
     /// The ticket's id.
     pub id: String,
     /// The task as submitted.
@@ -268,7 +273,14 @@ impl Flow {
         let start_us = self.now_us();
         let needs = self.needs();
         let (tenant, limits) = (&self.options.tenant, &self.options.limits);
-        let command = sandbox::task_command(&self.config, &self.host, volumes, tenant, needs, staged, limits);
+        let network = match &mut self.network {
+            Some(network) => network,
+            none => none.insert(self.networks.claim().await.map_err(Cut::Failed)?),
+        };
+        progress.warnings.extend(self.networks.warning());
+        let host = self.host.with_resolver(network.resolver());
+        let command = sandbox::task_command(&self.config, &host, volumes, tenant, needs, staged, limits);
+        let command = network.enter(command);
         let (config, identity) = (&self.config, self.host.identity);
         let request = requests::run_request(config, &self.spec, &self.options, identity, environments, accept_stale);
         let mut group = None;
@@ -276,6 +288,13 @@ impl Flow {
         let enter = || memory::enter(groups, id, bytes, &mut group, &mut progress.warnings);
         let ran = process::run(&command, &request, enter, &self.log, &mut self.cancel).await;
         progress.warnings.extend(group.and_then(|group| group.out_of_memory()));
+        if ran.ended {
+            network.left();
+        }
+        if !matches!(ran.report, Ok(RunReport::Missed { .. })) {
+            // What follows runs no user code: another task may have the network.
+            self.network = None;
+        }
         let inner = match &ran.report {
             Ok(RunReport::Finished { timeline, .. } | RunReport::Missed { timeline, .. }) => timeline.clone(),
             Err(_) => Timeline::default(),

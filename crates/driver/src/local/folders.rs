@@ -6,6 +6,7 @@
 //!   volumes/system/.nix-portable/nix/    the standing system volume's store, mounted at /nix
 //!   epochs/<id>/{python,system,.owner}   the same, empty when made, for measuring first runs
 //!   bypass/<task>/{python,system,.owner} the same, for one run with `useCache: false`
+//!   network/<n>/{lock,holder}            one task network each; see `local/network`
 //!   sandbox/{bin,etc}                    what every sandbox sees of the machine's basic tools and users
 //!   system-source.json                   which package source filled them; kept by the command line
 //! ```

@@ -32,6 +32,8 @@ pub struct Ran {
     pub outer_us: u64,
     /// True where it was killed because somebody cancelled the task.
     pub cancelled: bool,
+    /// True if the sandbox has ended by itself, and with it every process in it.
+    pub ended: bool,
 }
 
 /// Whether the task has been cancelled.
@@ -54,7 +56,8 @@ pub async fn run(
     cancel: &mut CancelFlag,
 ) -> Ran {
     let started = Instant::now();
-    let (report, cancelled) = match run_inner(command, request, entrance, log, cancel).await {
+    let mut ended = false;
+    let (report, cancelled) = match run_inner(command, request, entrance, log, cancel, &mut ended).await {
         Ok(Some(report)) => (Ok(report), false),
         Ok(None) => (Err(Failure::new(FailureKind::Internal, "the task was cancelled")), true),
         Err(failure) => (Err(failure), false),
@@ -63,6 +66,7 @@ pub async fn run(
         report,
         outer_us: micros(started.elapsed()),
         cancelled,
+        ended,
     }
 }
 
@@ -77,6 +81,7 @@ async fn run_inner(
     entrance: impl FnOnce() -> Option<OwnedFd>,
     log: &LogWriter,
     cancel: &mut CancelFlag,
+    all_ended: &mut bool,
 ) -> Result<Option<RunReport>, Failure> {
     let (ours, theirs) = socket_pair().map_err(|error| spawn_failure(command, &error))?;
     let mut child = spawn(command, Stdio::from(OwnedFd::from(theirs)))?;
@@ -98,6 +103,9 @@ async fn run_inner(
         })?,
         () = cancelled(cancel) => return Ok(None),
     };
+    // bubblewrap waits for the first process of its PID namespace, which the kernel lets end last. One that was killed
+    // itself has waited for nobody.
+    *all_ended = status.as_ref().is_ok_and(|status| status.code().is_some());
     report
         .map(Some)
         .ok_or_else(|| no_report(&log.collect(Stream::Stderr), status))

@@ -11,6 +11,7 @@ mod confinement;
 mod crash;
 mod ends;
 mod full;
+mod network;
 mod offline;
 mod output;
 mod race;

@@ -3,7 +3,7 @@
 //! Everything a warm run waits for is in this file's one path: two hashes, two lookups, two shared locks, one fork.
 
 mod confine;
-mod kernel;
+pub(crate) mod kernel;
 mod leftovers;
 mod lookup;
 mod memory;
