@@ -22,7 +22,7 @@ use hybrid_cache_model::pod::{
 use hybrid_cache_model::protocol::{
     Environments, PackageSource, Place, PrepareEvent, PrepareRequest, PythonTools, RunReport, RunRequest, SystemTools,
 };
-use hybrid_cache_model::{Failure, FailureKind};
+use hybrid_cache_model::{Failure, FailureKind, Tenant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
