@@ -156,7 +156,7 @@ impl Subject {
                     PodMaintainReport::SetAside { folders } => {
                         Ok(folders.iter().map(|folder| format!("volume {folder}")).collect())
                     }
-                    other => bail!("a pod answered another question than it was asked: {other:?}"),
+                    other => anyhow::bail!("a pod answered another question than it was asked: {other:?}"),
                 }
             }
         }

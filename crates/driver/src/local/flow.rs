@@ -5,7 +5,7 @@ mod prepared;
 use std::time::Instant;
 
 use hybrid_cache_model::outcome::{CacheReport, CacheStatus, Output, Resolved};
-use hybrid_cache_model::protocol::{Environments, Keep, Missed, PrepareEvent, RunReport};
+use hybrid_cache_model::protocol::{Environments, Keep, Missed, RunReport};
 use hybrid_cache_model::{CachePolicy, End, Failure, FailureKind, Lane, Outcome, Phase, Task, TaskSpec, Timeline};
 use tokio::sync::watch;
 

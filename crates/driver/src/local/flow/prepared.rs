@@ -5,7 +5,7 @@
 
 use hybrid_cache_model::outcome::{CacheReport, Resolved};
 use hybrid_cache_model::protocol::{Environments, Keep, Missed, PrepareEvent, RunReport};
-use hybrid_cache_model::{End, Failure, FailureKind, Outcome, Phase, Timeline};
+use hybrid_cache_model::{End, Failure, FailureKind, Outcome, Timeline};
 use tokio::sync::watch;
 
 use super::{Cut, Flow, Progress};
