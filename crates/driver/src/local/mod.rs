@@ -12,6 +12,7 @@ mod network;
 mod process;
 mod requests;
 pub mod sandbox;
+mod set_aside;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
