@@ -8,6 +8,7 @@ mod serve;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use hybrid_cache_model::Tenant;
 
 pub use attack::Attack;
 pub use bench::Bench;
@@ -117,12 +118,47 @@ pub struct Local {
     /// Where system packages come from
     #[arg(long, value_enum, default_value_t)]
     pub source: SourceName,
-    /// Give user code no network
+    /// Set the network of user code
+    #[arg(
+        long,
+        value_enum,
+        value_name = "NETWORK",
+        default_value_t,
+        conflicts_with = "no_network"
+    )]
+    pub network: NetworkName,
+    /// Give user code no network; the same as `--network none`
     #[arg(long)]
     pub no_network: bool,
+    /// Keep what comes from the package index to the tenant; on by itself where its address carries credentials
+    #[arg(long)]
+    pub private_index: bool,
     /// Bounds on each task
     #[command(flatten)]
     pub bounds: Bounds,
+}
+
+/// The network of user code on this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum NetworkName {
+    /// One of its own: the outside and names, but neither this machine nor link-local addresses
+    #[default]
+    Isolated,
+    /// This machine's, loopback included
+    Shared,
+    /// None
+    None,
+}
+
+impl Local {
+    /// The network of user code.
+    pub fn network(&self) -> NetworkName {
+        if self.no_network {
+            NetworkName::None
+        } else {
+            self.network
+        }
+    }
 }
 
 /// `report`
@@ -179,6 +215,9 @@ pub struct Run {
     /// Seconds until the program is killed
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
     pub timeout: u64,
+    /// Whose environments to use: each tenant has its own
+    #[arg(long, value_name = "NAME", default_value_t)]
+    pub tenant: Tenant,
     /// Print the outcome as JSON instead of a summary; the program's output goes to standard error then
     #[arg(long)]
     pub json: bool,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use hybrid_cache_driver::local::config::DEFAULT_MAX_AGE_S;
+use hybrid_cache_driver::local::config::{DEFAULT_MAX_AGE_S, DEFAULT_NETWORK_IDLE_S};
 use hybrid_cache_driver::local::{LocalConfig, LocalDriver, Network, SystemConfig};
 use hybrid_cache_model::protocol::{
     IndexScope, Interpreter, Limits, PackageSource, Place, Provider, PythonTools, SystemTools,
@@ -71,10 +71,10 @@ impl Machine {
             None if choice == ToolChoice::default() => remembered::recall(&root),
             None => None,
         };
-        let network = if flags.no_network {
-            Network::None
-        } else {
-            Network::Shared
+        let network = match flags.network() {
+            flags::NetworkName::Isolated => Network::Isolated,
+            flags::NetworkName::Shared => Network::Shared,
+            flags::NetworkName::None => Network::None,
         };
         let config = LocalConfig {
             root,
@@ -83,7 +83,7 @@ impl Machine {
             interpreter: interpreter(&tools),
             interpreter_prefix: tools.interpreter.base_prefix.clone(),
             index: tools.index.identity.clone(),
-            index_scope: index_scope(&tools.index, false),
+            index_scope: index_scope(&tools.index, flags.private_index),
             python_tools: PythonTools {
                 uv: text(&tools.uv.path)?,
                 variables: tools.index.env.clone().into_iter().collect(),
@@ -94,6 +94,8 @@ impl Machine {
             max_age_s: DEFAULT_MAX_AGE_S,
             task_variables: Vec::new(),
             network,
+            pasta: tools.pasta.as_ref().map(|pasta| pasta.command.clone()),
+            network_idle_s: DEFAULT_NETWORK_IDLE_S,
             budget_bytes: 0,
             budget_inodes: 0,
         };
@@ -267,9 +269,14 @@ fn records(tools: &Tools) -> Vec<ToolRecord> {
             origin: "brought".to_owned(),
         },
     };
-    let programs = [Some(&tools.uv), Some(&tools.bwrap), tools.busybox.as_ref()]
-        .into_iter()
-        .flatten();
+    let programs = [
+        Some(&tools.uv),
+        Some(&tools.bwrap),
+        tools.pasta.as_ref(),
+        tools.busybox.as_ref(),
+    ]
+    .into_iter()
+    .flatten();
     let mut records: Vec<_> = programs
         .map(
             |Tool {

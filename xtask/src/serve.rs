@@ -8,11 +8,13 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use hybrid_cache_driver::Driver;
 use hybrid_cache_model::protocol::Limits;
+use hybrid_cache_driver::local::NetworkStatus;
+use hybrid_cache_model::Protection;
 use hybrid_cache_service::host::{self, Ended, Host, OfCluster, OfMachine, Settings};
 use hybrid_cache_service::{Engine, Parts, SystemClock, Volumes};
 
 use crate::checkout::Checkout;
-use crate::exit::Exit;
+use crate::exit::{Exit, Expected};
 use crate::subject::Subject;
 use crate::{flags, local};
 
@@ -47,6 +49,21 @@ pub fn run(flags: &flags::Serve) -> Result<Exit> {
     })
 }
 
+/// Refuses to answer everybody on this machine where tasks can ask too.
+fn may_serve(network: &NetworkStatus, has_token: bool) -> Result<()> {
+    if has_token || !network.is_shared() || !Protection::TokenRequired.is_on() {
+        return Ok(());
+    }
+    let reason = match &network.reason {
+        Some(reason) => format!("tasks cannot have a network of their own here: {reason}"),
+        None => "tasks share this machine's network".to_owned(),
+    };
+    Err(Expected::usage(format!(
+        "without a token every task could call this service\n{reason}\n\
+         hint: give --token-file FILE with a token in it, or `--network isolated` if this machine can have it"
+    )))
+}
+
 /// The engine on its driver.
 async fn open(flags: &flags::Serve) -> Result<Engine> {
     let folder = match &flags.data_dir {
@@ -54,6 +71,9 @@ async fn open(flags: &flags::Serve) -> Result<Engine> {
         None => default_folder(flags)?,
     };
     let subject = Subject::open(&Checkout::find()?, flags.driver, &flags.local, &flags.cluster).await?;
+    if let Subject::Machine(on) = &subject {
+        may_serve(&on.driver.network().await, flags.token_file.is_some())?;
+    }
     let mut config = settings(flags, &subject).config(folder);
     config.limits = Limits {
         time_ms: config.limits.time_ms,
@@ -97,4 +117,32 @@ fn default_folder(flags: &flags::Serve) -> Result<PathBuf> {
         None => local::default_root()?,
     };
     Ok(root.join("service"))
+}
+
+#[cfg(test)]
+mod tests {
+    use hybrid_cache_driver::local::Network;
+
+    use super::*;
+
+    #[test]
+    fn a_service_without_a_token_is_refused_where_tasks_share_its_network() {
+        let status = |actual, reason: Option<&str>| NetworkStatus {
+            requested: Network::Isolated,
+            actual,
+            reason: reason.map(str::to_owned),
+        };
+        let shared = status(Network::Shared, Some("no /dev/net/tun"));
+        let refused = may_serve(&shared, false).unwrap_err();
+        let expected = refused.downcast_ref::<Expected>().unwrap();
+        assert_eq!(expected.exit, Exit::Usage);
+        assert!(refused.to_string().contains("no /dev/net/tun") && refused.to_string().contains("hint: "));
+        for (network, has_token) in [
+            (shared, true),
+            (status(Network::Isolated, None), false),
+            (status(Network::None, None), false),
+        ] {
+            may_serve(&network, has_token).unwrap();
+        }
+    }
 }

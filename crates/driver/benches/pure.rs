@@ -52,6 +52,8 @@ fn config() -> LocalConfig {
         max_age_s: 1,
         task_variables: Vec::new(),
         network: Network::Shared,
+        pasta: None,
+        network_idle_s: 1,
         budget_bytes: 0,
         budget_inodes: 0,
     }

@@ -60,9 +60,6 @@ pub struct SubmitOptions {
     pub limits: Limits,
     /// Milliseconds that preparing may take, waiting for others included.
     pub prepare_ms: u64,
-    /// Whose task it is: its environments are that tenant's.
-    #[serde(default)]
-    pub tenant: Tenant,
 }
 
 impl Default for SubmitOptions {
@@ -70,7 +67,6 @@ impl Default for SubmitOptions {
         SubmitOptions {
             id: None,
             epoch: Epoch::Standing,
-            tenant: Tenant::default(),
             limits: Limits::default(),
             prepare_ms: 900_000,
             tenant: Tenant::default(),

@@ -5,6 +5,7 @@
 
 pub mod key;
 pub mod maintain;
+pub mod network;
 pub mod outcome;
 pub mod pod;
 pub mod protection;

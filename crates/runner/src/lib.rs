@@ -7,6 +7,7 @@ pub mod clock;
 pub mod maintain;
 #[cfg(feature = "mutations")]
 pub mod mutations;
+pub mod network;
 pub mod pod;
 pub mod prepare;
 pub mod python;

@@ -1,12 +1,15 @@
-//! The runner's command line: `run`, `prepare`, `usage`, `gc`, `verify`, the same for pods, `version`.
+//! The runner's command line: `run`, `prepare`, `usage`, `gc`, `verify`, the same for pods, networks, `version`.
 
 use std::io::{BufRead, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
+use hybrid_cache_model::network::{HoldReport, HoldRequest};
 use hybrid_cache_model::pod::{TERMINATION_FILE, TRAILER_VARIABLE};
 use hybrid_cache_model::protocol::{
     EXIT_BROKEN, EXIT_MISSED, EXIT_REPORTED, PrepareEvent, PrepareRequest, RunReport, RunRequest,
@@ -14,6 +17,7 @@ use hybrid_cache_model::protocol::{
 use hybrid_cache_model::{Failure, FailureKind};
 use hybrid_cache_runner::clock::Recorder;
 use hybrid_cache_runner::maintain::{self, Question};
+use hybrid_cache_runner::network;
 use hybrid_cache_runner::pod::{self, Shorten};
 use hybrid_cache_runner::prepare;
 use hybrid_cache_runner::run::{self, Destination};
@@ -24,12 +28,19 @@ const USAGE: &str = "\
 usage: runner run [--report-back | --report-fd N | --report-file PATH]
                                     a RunRequest on standard input; its report back by the socket that standard input
                                     is, to the descriptor N or to the file PATH
-       runner prepare               a PrepareRequest on standard input, events to standard output
+       runner prepare               a PrepareRequest on standard input, events to standard output; what it found or made
+                                    stays leased until standard input is closed
        runner usage | gc | verify   a MaintainRequest on standard input, a report to standard output
        runner pod-run | pod-prepare | pod-maintain
                                     in a pod: the request in a file, the report to the termination message
        runner pod-seed              in a container of an image that is built: the request in a file, a report to standard
                                     output, filled caches packed into /seed
+       runner hold-network          keeps a task's network: a HoldRequest on standard input, a HoldReport to standard output
+       runner start-pasta PROGRAM [ARGUMENT...]
+                                    for hold-network
+       runner join-network PID USER-NAMESPACE NETWORK-NAMESPACE PROGRAM [ARGUMENT...]
+                                    becomes the program in the namespaces that the holder PID keeps, known by their
+                                    inodes; 0 keeps the user namespace
        runner version";
 
 /// Exit code for a command line that makes no sense.
@@ -57,6 +68,11 @@ fn main() -> ExitCode {
         ["pod-prepare"] => leave(&mut pod::prepare(&recorder)),
         ["pod-maintain"] => leave(&mut pod::maintain()),
         ["pod-seed"] => answer(&pod::make_seed()),
+        ["hold-network"] => hold_network(),
+        ["start-pasta", program, arguments @ ..] => broken(&network::start_pasta(program, arguments)),
+        ["join-network", pid, user, net, program, arguments @ ..] => {
+            broken(&network::join(pid, user, net, program, arguments))
+        }
         ["version"] => version(),
         [] => usage("no command"),
         [command, ..] => usage(&format!("`{command}` with these arguments is no command")),
@@ -124,13 +140,24 @@ fn prepare(recorder: &Recorder) -> i32 {
         }
     };
     match read_request::<PrepareRequest>() {
-        Ok(request) => prepare::run(&request, recorder, &emit),
+        Ok(request) => prepare::run_until_leased(&request, recorder, &emit, &until_input_closes),
         Err(failure) => emit(&PrepareEvent::Failed {
             failure,
             timeline: recorder.timeline(),
         }),
     }
     told.into_inner()
+}
+
+/// Waits until the driver closes standard input, which it does when the task has its leases, or for so long at most.
+fn until_input_closes(limit: Duration) {
+    let (sender, closed) = mpsc::channel();
+    std::thread::spawn(move || {
+        // Whatever is said there, only its end counts.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        sender.send(())
+    });
+    let _ = closed.recv_timeout(limit);
 }
 
 fn maintain(question: Question) -> i32 {
@@ -183,6 +210,20 @@ fn read_request_after<T: DeserializeOwned>(mut text: Vec<u8>) -> Result<T, Failu
     #[cfg(feature = "mutations")]
     hybrid_cache_runner::mutations::take_out(&text);
     serde_json::from_slice(&text).map_err(|error| refuse(format!("the request is not what was expected: {error}")))
+}
+
+/// Keeps a network until nobody uses it any more.
+fn hold_network() -> i32 {
+    network::close_inherited();
+    let ready = || tell(&HoldReport::Ready).is_ok();
+    let held = match read_request::<HoldRequest>() {
+        Ok(request) => network::hold(&request, ready),
+        Err(failure) => Err(failure.to_string()),
+    };
+    match held {
+        Ok(()) => EXIT_REPORTED,
+        Err(message) => answer(&HoldReport::Failed(message)),
+    }
 }
 
 fn version() -> i32 {

@@ -8,8 +8,8 @@ mod run_harness;
 use std::path::Path;
 use std::time::Duration;
 
-use hybrid_cache_model::protocol::{EXIT_MISSED, Missed, RunReport};
-use hybrid_cache_model::{CacheStatus, End, RequestKey};
+use hybrid_cache_model::protocol::{EXIT_MISSED, Environments, Missed, RunReport};
+use hybrid_cache_model::{CacheReport, CacheStatus, End, RequestKey, Resolved};
 use hybrid_cache_runner::store::lock::{Missing, Mode, attempt};
 use run_harness::Case;
 
@@ -67,6 +67,30 @@ fn a_stale_environment_is_a_miss_unless_it_is_accepted() {
     let ran = case.change(|request| request.accept_stale = true).run();
     assert_eq!(ran.text(), "ran");
     assert!(ran.warnings().contains("could not be reached"), "{}", ran.warnings());
+}
+
+#[test]
+fn what_was_prepared_does_not_run_without_its_lease() {
+    let case = with_environment("print('ran')").change(|request| {
+        let environment = format!("{}/tenants/default/envs/e", request.place.volumes.python);
+        request.environments = Environments::Prepared {
+            python: Some(environment),
+            system: Vec::new(),
+            cache: CacheReport {
+                python: CacheStatus::Hit,
+                system: CacheStatus::NotAsked,
+            },
+            resolved: Resolved::default(),
+        };
+    });
+    let environment = Path::new(&case.request.place.volumes.python).join("tenants/default/envs/e");
+    let evictor = attempt(&environment.join(".lease"), Mode::Exclusive, Missing::Absent).unwrap();
+    let ran = case.run();
+    assert_eq!((ran.code, ran.text().as_str()), (EXIT_MISSED, ""), "{:?}", ran.report);
+    drop(evictor);
+    assert_eq!(case.run().text(), "ran");
+    std::fs::rename(&environment, environment.with_file_name("gone")).unwrap();
+    assert_eq!(case.run().code, EXIT_MISSED);
 }
 
 #[test]

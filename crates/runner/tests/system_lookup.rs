@@ -14,6 +14,7 @@ use hybrid_cache_model::{CacheReport, CacheStatus, End, FailureKind, Resolved, S
 use hybrid_cache_runner::child::Patience;
 use hybrid_cache_runner::maintain::Budget;
 use hybrid_cache_runner::maintain::system::{evict_entry, gc, usage, verify};
+use hybrid_cache_runner::store::lock::{Missing, Mode, attempt};
 use hybrid_cache_runner::system::{IndexEntry, SystemVolume};
 use run_harness::Case;
 
@@ -105,11 +106,35 @@ fn what_a_preparation_made_is_used_as_it_was_told() {
     assert_eq!(ran.text(), "hello from the store", "{}", ran.stderr);
     assert!(matches!(ran.report, Some(RunReport::Finished { cache: told, .. }) if told == cache));
     let case = case.change(|request| request.environments = prepared(Path::new("/no/such/path")));
-    let ran = case.run();
-    assert!(
-        matches!(ran.end(), End::Failed { failure } if failure.message.contains("/no/such/path")),
-        "{ran:?}"
+    assert_eq!(
+        case.run().code,
+        EXIT_MISSED,
+        "a path that was collected meanwhile is prepared once more"
     );
+}
+
+#[test]
+fn what_was_prepared_does_not_run_without_its_lease() {
+    let (case, volume, index, path) = with_system(SAY_HELLO);
+    let prepared = Environments::Prepared {
+        python: None,
+        system: vec![path.display().to_string()],
+        cache: CacheReport {
+            python: CacheStatus::NotAsked,
+            system: CacheStatus::Hit,
+        },
+        resolved: Resolved::default(),
+    };
+    let case = case.change(|request| request.environments = prepared);
+    let task = case.request.task.check().unwrap();
+    let lease = volume.lease_path(&SystemKey::new(&task.system, &case.request.place));
+    let evictor = attempt(&lease, Mode::Exclusive, Missing::Absent).unwrap().unwrap();
+    let ran = case.run();
+    assert_eq!((ran.code, ran.text().as_str()), (EXIT_MISSED, ""), "{:?}", ran.report);
+    drop(evictor);
+    assert_eq!(case.run().text(), "hello from the store");
+    assert!(evict_entry(&volume, &index).unwrap());
+    assert_eq!(case.run().code, EXIT_MISSED);
 }
 
 #[test]

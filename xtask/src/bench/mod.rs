@@ -124,6 +124,13 @@ async fn open_driver(checkout: &Checkout, scenarios: &[Scenario], flags: &flags:
         check_space(&on.machine.config.root)?;
     }
     let mut provenance = provenance::collect(checkout, &subject, flags).await?;
+    if let Subject::Machine(on) = &subject
+        && let Some(reason) = on.driver.network().await.reason
+    {
+        let note = format!("tasks share this machine's network, its loopback included: {reason}");
+        eprintln!("warning: {note}");
+        provenance.notes.push(note);
+    }
     let beside = match (&subject, flags.no_peers) {
         (Subject::Cluster(_), false) => neighbours(checkout, flags, &mut provenance.notes).await?,
         _ => Neighbours::default(),
@@ -139,7 +146,7 @@ async fn open_driver(checkout: &Checkout, scenarios: &[Scenario], flags: &flags:
         uncached: flags.uncached_runs,
     };
     Ok(Opened {
-        place: Box::new(Direct::new(subject, beside)),
+        place: Box::new(Direct::new(subject, beside, flags.tenant.clone())),
         provenance,
         peers,
         counts,
@@ -250,7 +257,11 @@ fn load_scenario(file: &Path) -> Result<Scenario> {
 
 /// Which peers exist for a scenario. Both need the system packages outside the sandbox, where there are none.
 fn peers_on_machine(scenario: &Scenario, flags: &flags::Bench) -> Vec<Peer> {
-    if flags.no_peers || !scenario.asks_python() || scenario.asks_system() || flags.local.no_network {
+    if flags.no_peers
+        || !scenario.asks_python()
+        || scenario.asks_system()
+        || flags.local.network() == flags::NetworkName::None
+    {
         return Vec::new();
     }
     vec![Peer::PlainUv, Peer::DirectExec]

@@ -46,6 +46,10 @@ pub struct Host {
     pub landlock: Landlock,
     /// Why the local driver can bound no task's memory; `None` where it can.
     pub memory_limit_lacking: Option<String>,
+    /// Why tasks on this machine get no network of their own; `None` if they do.
+    pub task_network_refused: Option<String>,
+    /// A variable that names a proxy on this machine's loopback, which such tasks cannot reach.
+    pub loopback_proxy: Option<String>,
     /// File systems that fill up: what for, and what is left.
     pub disks: Vec<Disk>,
     /// Watches of files one user may have at a time; kind's nodes want more than the kernel's default.

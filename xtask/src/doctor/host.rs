@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use super::facts::{Disk, Host, Name};
 use hybrid_cache_driver::local::{Landlock, memory_limit_lacking};
+use crate::tools::process;
 use hybrid_cache_model::TaskSpec;
 use hybrid_cache_model::system::suggest;
+use rustix::fs::Access;
 
 /// Bit of CAP_SYS_RESOURCE in a capability set.
 const CAP_SYS_RESOURCE: u32 = 24;
@@ -25,6 +28,8 @@ pub fn look(folders: &[PathBuf], ports: &[u16]) -> Host {
         user_namespaces_refused: user_namespaces_refused(|name| fs::read_to_string(name).ok()),
         landlock: Landlock::of_this_kernel(),
         memory_limit_lacking: memory_limit_lacking(),
+        task_network_refused: task_network_refused(),
+        loopback_proxy: loopback_proxy(|name| std::env::var(name).ok()),
         disks: folders.iter().filter_map(|folder| disk(folder)).collect(),
         inotify_instances: number("/proc/sys/fs/inotify/max_user_instances").unwrap_or(u64::MAX),
         taken_ports: ports.iter().copied().filter(|port| is_taken(*port)).collect(),
@@ -53,6 +58,44 @@ fn user_namespaces_refused(read: impl Fn(&str) -> Option<String>) -> Option<Stri
         let is = read(file)?;
         let setting = file.strip_prefix("/proc/sys/")?.replace('/', ".");
         (is.trim() == *value).then(|| format!("{setting} is {value}"))
+    })
+}
+
+/// Why tasks of the local driver get no network of their own, as far as that shows without making one.
+fn task_network_refused() -> Option<String> {
+    const TUN: &str = "/dev/net/tun";
+    let brought = fs::read_dir(".tools").into_iter().flatten().flatten();
+    let mut brought = brought.map(|entry| entry.file_name().to_string_lossy().starts_with("passt"));
+    if process::find("pasta").is_none() && !brought.any(|is| is) {
+        return Some("there is no program `pasta`".to_owned());
+    }
+    if !fs::metadata(TUN).is_ok_and(|metadata| metadata.file_type().is_char_device()) {
+        return Some(format!("there is no {TUN}"));
+    }
+    // Root makes a device file of its own.
+    let may =
+        rustix::process::geteuid().is_root() || rustix::fs::access(TUN, Access::READ_OK | Access::WRITE_OK).is_ok();
+    (!may).then(|| format!("{TUN} is not for everyone"))
+}
+
+/// The first proxy variable whose address is this machine's loopback; `read` reads a variable.
+fn loopback_proxy(read: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let names = [
+        "HTTPS_PROXY",
+        "HTTP_PROXY",
+        "ALL_PROXY",
+        "https_proxy",
+        "http_proxy",
+        "all_proxy",
+    ];
+    names.into_iter().find_map(|name| {
+        let value = read(name)?;
+        let host = value.rsplit_once("//").map_or(value.as_str(), |(_, rest)| rest);
+        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+        let local = ["127.", "localhost", "[::1]"]
+            .iter()
+            .any(|start| host.starts_with(start));
+        local.then(|| name.to_owned())
     })
 }
 

@@ -6,6 +6,7 @@ pub mod download;
 mod error;
 mod index;
 mod nix;
+mod pasta;
 pub mod pins;
 mod place;
 pub mod process;
@@ -38,6 +39,8 @@ pub struct Tools {
     pub uv: Tool,
     /// Makes sandboxes.
     pub bwrap: Tool,
+    /// Gives tasks a network of their own; none where it is not to be had (see `lacking`).
+    pub pasta: Option<Tool>,
     /// What Python tasks run on.
     pub interpreter: PythonInterpreter,
     /// Makes system dependencies; none where it is not to be had (see `lacking`).
@@ -193,6 +196,15 @@ pub fn provision(checkout: &Path, choice: &ToolChoice, progress: &dyn Progress) 
         mirror: mirror.as_ref(),
     };
     let mut lacking = Vec::new();
+    let debs = deb_pins.tool(arch, "passt")?;
+    let pasta = pasta::provide(&place, &tool_pins.passt, &debs, arch, mirror.as_ref(), progress);
+    let pasta = match pasta {
+        Ok(tool) => Some(tool),
+        Err(error) => {
+            lacking.push(format!("{error}; {}", error.hint()));
+            None
+        }
+    };
     let mut optional = |result: Result<_, ToolError>, forced: bool| match result {
         Ok(tool) => Ok(Some(tool)),
         Err(error) if forced => Err(error),
@@ -213,6 +225,7 @@ pub fn provision(checkout: &Path, choice: &ToolChoice, progress: &dyn Progress) 
     Ok(Tools {
         uv,
         bwrap,
+        pasta,
         interpreter,
         nix,
         busybox,

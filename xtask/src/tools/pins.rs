@@ -24,6 +24,8 @@ pub struct ToolPins {
     /// From Debian's package archive.
     pub bubblewrap: Package,
     /// From Debian's package archive.
+    pub passt: Package,
+    /// From Debian's package archive.
     pub busybox: Package,
     /// The nixpkgs revision that system dependencies are resolved in.
     pub nixpkgs: Nixpkgs,

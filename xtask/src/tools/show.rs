@@ -38,9 +38,14 @@ fn table(tools: &Tools) -> comfy_table::Table {
     };
     let python = &tools.interpreter;
     row("python", &python.version, python.path.display().to_string());
-    for tool in [Some(&tools.uv), Some(&tools.bwrap), tools.busybox.as_ref()]
-        .into_iter()
-        .flatten()
+    for tool in [
+        Some(&tools.uv),
+        Some(&tools.bwrap),
+        tools.pasta.as_ref(),
+        tools.busybox.as_ref(),
+    ]
+    .into_iter()
+    .flatten()
     {
         let Tool {
             name, version, origin, ..

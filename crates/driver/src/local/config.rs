@@ -11,10 +11,19 @@ use super::sandbox;
 /// Default age after which a request is resolved anew: seven days, in seconds.
 pub const DEFAULT_MAX_AGE_S: u64 = 7 * 24 * 3600;
 
+/// Default of [`LocalConfig::network_idle_s`]: five minutes, in seconds.
+pub const DEFAULT_NETWORK_IDLE_S: u64 = 300;
+
+fn default_network_idle_s() -> u64 {
+    DEFAULT_NETWORK_IDLE_S
+}
+
 /// Whether user code may use the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Network {
+    /// A network of its own that reaches the outside and names, but neither this machine nor link-local addresses.
+    Isolated,
     /// The machine's own network, loopback included.
     Shared,
     /// A network of its own with nothing but an unused loopback.
@@ -51,6 +60,12 @@ pub struct LocalConfig {
     pub task_variables: Vec<(String, String)>,
     /// Network of user code.
     pub network: Network,
+    /// pasta, which [`Network::Isolated`] needs; `None` if the machine has none.
+    #[serde(default)]
+    pub pasta: Option<Vec<String>>,
+    /// Seconds that an unused network of [`Network::Isolated`] is kept for the next task.
+    #[serde(default = "default_network_idle_s")]
+    pub network_idle_s: u64,
     /// Most bytes each standing volume may hold; 0: as many as fit.
     pub budget_bytes: u64,
     /// Most inodes each standing volume may hold; 0: as many as fit.

@@ -6,6 +6,7 @@
 //!   volumes/system/.nix-portable/nix/    the standing system volume's store, mounted at /nix
 //!   epochs/<id>/{python,system,.owner}   the same, empty when made, for measuring first runs
 //!   bypass/<task>/{python,system,.owner} the same, for one run with `useCache: false`
+//!   network/<n>/{lock,holder}            one task network each; see `local/network`
 //!   sandbox/{bin,etc}                    what every sandbox sees of the machine's basic tools and users
 //!   system-source.json                   which package source filled them; kept by the command line
 //! ```
@@ -61,7 +62,11 @@ impl VolumePair {
         self.nix().join("var/hybrid-cache")
     }
 
-    fn create(&self) -> Result<(), DriverError> {
+    /// Makes both folders, empty where they are missing.
+    ///
+    /// # Errors
+    /// They cannot be made.
+    pub(super) fn create(&self) -> Result<(), DriverError> {
         for folder in [self.python.clone(), self.nix()] {
             layout::private_dirs(&folder)
                 .map_err(DriverError::io(format!("cannot create the cache folder {folder:?}")))?;

@@ -8,9 +8,11 @@ mod landlock;
 mod layout;
 mod maintain;
 mod memory;
+mod network;
 mod process;
 mod requests;
 pub mod sandbox;
+mod set_aside;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -28,6 +30,7 @@ pub use folders::{Folders, VolumePair};
 pub use landlock::Landlock;
 pub use maintain::Maintenance;
 pub use memory::lacking as memory_limit_lacking;
+pub use network::NetworkStatus;
 
 use crate::log::{LogReader, LogWriter};
 use crate::{Driver, DriverError, Epoch, Lifetime, SubmitOptions, Ticket};
@@ -38,6 +41,7 @@ pub struct LocalDriver {
     host: Arc<sandbox::HostLayout>,
     folders: Folders,
     memory: Arc<memory::MemoryGroups>,
+    networks: Arc<network::Networks>,
     tasks: Mutex<HashMap<String, Running>>,
 }
 
@@ -61,8 +65,10 @@ impl LocalDriver {
         let host = sandbox::HostLayout::read(&shared).map_err(DriverError::io(format!(
             "cannot write the sandbox's files in {shared:?}"
         )))?;
+        let config = Arc::new(config);
         Ok(LocalDriver {
-            config: config.into(),
+            networks: network::Networks::new(Arc::clone(&config), host.identity.is_some()).into(),
+            config,
             host: host.into(),
             folders,
             memory: Arc::new(memory::MemoryGroups::open()),
@@ -83,6 +89,12 @@ impl LocalDriver {
     /// The folder that holds everything.
     pub fn root(&self) -> &Path {
         &self.config.root
+    }
+
+    /// Which network tasks get: the configured one, or this machine's if there can be no other. The first call finds
+    /// out by making one, which takes about 0.2 s.
+    pub async fn network(&self) -> NetworkStatus {
+        self.networks.status().await
     }
 
     fn tasks(&self) -> MutexGuard<'_, HashMap<String, Running>> {
@@ -132,6 +144,8 @@ impl Driver for LocalDriver {
             host: Arc::clone(&self.host),
             folders: self.folders.clone(),
             memory: Arc::clone(&self.memory),
+            networks: Arc::clone(&self.networks),
+            network: None,
             id: id.clone(),
             spec: spec.clone(),
             task,

@@ -13,7 +13,7 @@ use hybrid_cache_model::{Failure, FailureKind};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, Interest};
 use tokio::net::UnixStream;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::watch;
 
 use crate::log::{LogWriter, Stream};
@@ -32,6 +32,8 @@ pub struct Ran {
     pub outer_us: u64,
     /// True where it was killed because somebody cancelled the task.
     pub cancelled: bool,
+    /// True if the sandbox has ended by itself, and with it every process in it.
+    pub ended: bool,
 }
 
 /// Whether the task has been cancelled.
@@ -54,7 +56,8 @@ pub async fn run(
     cancel: &mut CancelFlag,
 ) -> Ran {
     let started = Instant::now();
-    let (report, cancelled) = match run_inner(command, request, entrance, log, cancel).await {
+    let mut ended = false;
+    let (report, cancelled) = match run_inner(command, request, entrance, log, cancel, &mut ended).await {
         Ok(Some(report)) => (Ok(report), false),
         Ok(None) => (Err(Failure::new(FailureKind::Internal, "the task was cancelled")), true),
         Err(failure) => (Err(failure), false),
@@ -63,6 +66,7 @@ pub async fn run(
         report,
         outer_us: micros(started.elapsed()),
         cancelled,
+        ended,
     }
 }
 
@@ -77,6 +81,7 @@ async fn run_inner(
     entrance: impl FnOnce() -> Option<OwnedFd>,
     log: &LogWriter,
     cancel: &mut CancelFlag,
+    all_ended: &mut bool,
 ) -> Result<Option<RunReport>, Failure> {
     let (ours, theirs) = socket_pair().map_err(|error| spawn_failure(command, &error))?;
     let mut child = spawn(command, Stdio::from(OwnedFd::from(theirs)))?;
@@ -98,6 +103,9 @@ async fn run_inner(
         })?,
         () = cancelled(cancel) => return Ok(None),
     };
+    // bubblewrap waits for the first process of its PID namespace, which the kernel lets end last. One that was killed
+    // itself has waited for nobody.
+    *all_ended = status.as_ref().is_ok_and(|status| status.code().is_some());
     report
         .map(Some)
         .ok_or_else(|| no_report(&log.collect(Stream::Stderr), status))
@@ -259,9 +267,11 @@ pub fn sandbox_failure(said: &str) -> Failure {
     failure
 }
 
-/// A sandboxed `runner prepare`, read event by event.
+/// A sandboxed `runner prepare`, read event by event. What it found or made stays leased until [`Preparation::release`].
 pub struct Preparation {
     child: Child,
+    /// Open as long as the runner is to keep what it prepared leased.
+    hold: Option<ChildStdin>,
     events: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
     log: tokio::task::JoinHandle<Vec<u8>>,
     started: Instant,
@@ -275,7 +285,8 @@ impl Preparation {
     pub async fn start(command: &[OsString], request: &PrepareRequest) -> Result<Preparation, Failure> {
         let started = Instant::now();
         let mut child = spawn(command, Stdio::piped())?;
-        send(child.stdin.take(), request).await?;
+        let mut hold = child.stdin.take();
+        send(hold.as_mut(), request).await?;
         let stdout = child
             .stdout
             .take()
@@ -291,6 +302,7 @@ impl Preparation {
         });
         Ok(Preparation {
             child,
+            hold,
             events: BufReader::new(stdout).lines(),
             log,
             started,
@@ -308,6 +320,11 @@ impl Preparation {
         None
     }
 
+    /// Lets the leases go: the task has its own, or needs none.
+    pub fn release(&mut self) {
+        self.hold = None;
+    }
+
     /// Microseconds since it was started.
     pub fn elapsed_us(&self) -> u64 {
         micros(self.started.elapsed())
@@ -315,6 +332,7 @@ impl Preparation {
 
     /// Explains an end without a final event.
     pub async fn explain(mut self) -> Failure {
+        self.release();
         let status = self.child.wait().await;
         let said = self.log.await.unwrap_or_default();
         no_report(&said, status)

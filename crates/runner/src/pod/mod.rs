@@ -8,6 +8,7 @@ mod epoch;
 mod handover;
 mod maintain;
 mod seed;
+mod set_aside;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -22,7 +23,7 @@ use hybrid_cache_model::pod::{
 use hybrid_cache_model::protocol::{
     Environments, PackageSource, Place, PrepareEvent, PrepareRequest, PythonTools, RunReport, RunRequest, SystemTools,
 };
-use hybrid_cache_model::{Failure, FailureKind};
+use hybrid_cache_model::{Failure, FailureKind, Tenant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -51,7 +52,11 @@ pub fn run(recorder: &Recorder) -> RunReport {
             let told_us = recorder.now_us();
             let environments = handed.environments(&request.volumes.python);
             let report = match environments {
-                Ok(environments) => run::run(&run_request(&image, &request, environments), None, recorder),
+                Ok(environments) => {
+                    let request = run_request(&image, &request, environments);
+                    let on_leased = || handover::leased(Path::new(HANDOVER_FOLDER));
+                    run::run_leased(&request, None, recorder, &on_leased)
+                }
                 Err(failure) => run::failed(failure, recorder),
             };
             handover::merge(report, &handed.timeline, told_us)
@@ -112,7 +117,13 @@ pub fn prepare(recorder: &Recorder) -> PrepareReport {
             },
         });
     };
-    prepare::run(&prepare_request(&image, &request), recorder, &emit);
+    let leases = handover::Leases::watch(folder);
+    let until_leased = |limit| {
+        if let Ok(leases) = &leases {
+            leases.wait(limit);
+        }
+    };
+    prepare::run_until_leased(&prepare_request(&image, &request), recorder, &emit, &until_leased);
     let ready_us = lock(&ready_us).unwrap_or_default();
     let last = lock(&last).take().unwrap_or_else(|| PrepareEvent::Failed {
         failure: Failure::new(FailureKind::Internal, "the preparation said nothing"),
@@ -176,7 +187,7 @@ impl Shorten for PodMaintainReport {
                 MaintainReport::Verify(verify) => halve(&mut verify.problems),
                 MaintainReport::Failed { failure } => halve_text(&mut failure.message),
             },
-            PodMaintainReport::Done => false,
+            PodMaintainReport::Done | PodMaintainReport::SetAside { .. } => false,
             PodMaintainReport::Failed { failure } => halve_text(&mut failure.message),
         }
     }

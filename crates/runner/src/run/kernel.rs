@@ -136,6 +136,15 @@ pub fn hide_descriptors() {
     unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed()) };
 }
 
+/// Closes every descriptor but the standard streams: what whoever started this program forgot to close.
+///
+/// Only for the beginning of a program, before anything in it owns a descriptor.
+#[expect(unsafe_code, reason = "neither std nor rustix has close_range")]
+pub fn close_descriptors() {
+    // SAFETY: no memory is involved, and by the condition above nobody owns what is closed. A kernel before 5.9 refuses.
+    unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+}
+
 /// What the child does to itself before it becomes the user's program.
 #[derive(Debug)]
 pub struct ChildSetup {
@@ -245,16 +254,28 @@ impl Child {
     }
 }
 
+fn unshare_user() -> rustix::io::Result<()> {
+    enter_new(UnshareFlags::NEWUSER)
+}
+
+/// Enters new namespaces.
+///
+/// # Errors
+/// The kernel refuses them.
 #[expect(
     unsafe_code,
     reason = "unsafe only where descriptors are unshared, which these flags do not"
 )]
-fn unshare_user() -> rustix::io::Result<()> {
-    // SAFETY: the child has one thread and keeps its descriptors.
-    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER) }
+pub fn enter_new(namespaces: UnshareFlags) -> rustix::io::Result<()> {
+    // SAFETY: the process keeps its descriptors, whatever else the caller asks for.
+    unsafe { rustix::thread::unshare_unsafe(namespaces.difference(UnshareFlags::FILES)) }
 }
 
-fn become_identity(identity: Identity) -> rustix::io::Result<()> {
+/// Becomes another user for good, in no further groups.
+///
+/// # Errors
+/// The kernel refuses it.
+pub fn become_identity(identity: Identity) -> rustix::io::Result<()> {
     let (uid, gid) = (
         rustix::fs::Uid::from_raw(identity.uid),
         rustix::fs::Gid::from_raw(identity.gid),

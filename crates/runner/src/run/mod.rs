@@ -3,7 +3,7 @@
 //! Everything a warm run waits for is in this file's one path: two hashes, two lookups, two shared locks, one fork.
 
 mod confine;
-mod kernel;
+pub(crate) mod kernel;
 mod leftovers;
 mod lookup;
 mod memory;
@@ -33,7 +33,17 @@ const SIGKILL: i32 = 9;
 ///
 /// `memory_group` is the file of a control group that bounds the program's memory; a process enters by writing 0 to it.
 pub fn run(request: &RunRequest, memory_group: Option<OwnedFd>, recorder: &Recorder) -> RunReport {
-    match try_run(request, memory_group, recorder) {
+    run_leased(request, memory_group, recorder, &|| {})
+}
+
+/// The same; `on_leased` is called once the run has its leases, before the program starts.
+pub fn run_leased(
+    request: &RunRequest,
+    memory_group: Option<OwnedFd>,
+    recorder: &Recorder,
+    on_leased: &dyn Fn(),
+) -> RunReport {
+    match try_run(request, memory_group, recorder, on_leased) {
         Ok(report) => report,
         Err(failure) => failed(failure, recorder),
     }
@@ -44,7 +54,12 @@ pub fn failed(failure: Failure, recorder: &Recorder) -> RunReport {
     finished(Ready::default(), not_run(failure), recorder)
 }
 
-fn try_run(request: &RunRequest, memory_group: Option<OwnedFd>, recorder: &Recorder) -> Result<RunReport, Failure> {
+fn try_run(
+    request: &RunRequest,
+    memory_group: Option<OwnedFd>,
+    recorder: &Recorder,
+    on_leased: &dyn Fn(),
+) -> Result<RunReport, Failure> {
     let task = request.task.check().map_err(refused)?;
     let signals = guard_ourselves().map_err(|error| {
         Failure::new(
@@ -61,6 +76,7 @@ fn try_run(request: &RunRequest, memory_group: Option<OwnedFd>, recorder: &Recor
             });
         }
     };
+    on_leased();
     let bounded = memory_group.is_some();
     let started = recorder.span(Phase::Start, Lane::Runner, || {
         program::start(request, &ready.environment, memory_group)

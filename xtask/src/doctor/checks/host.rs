@@ -214,3 +214,22 @@ pub(super) fn memory_limit(facts: &Facts) -> Finding {
         ),
     }
 }
+
+pub(super) fn task_network(facts: &Facts) -> Finding {
+    const ID: &str = "host.task-network";
+    match (&facts.host.task_network_refused, &facts.host.loopback_proxy) {
+        (Some(why), _) => Finding::warning(
+            ID,
+            format!("tasks of the local driver share this machine's network, loopback included: {why}"),
+            "install the package passt, and load the kernel's module tun; `serve` needs --token-file until then",
+        ),
+        (None, Some(variable)) => Finding::warning(
+            ID,
+            format!(
+                "{variable} names a proxy on this machine's loopback, which tasks of the local driver cannot reach"
+            ),
+            "let the proxy listen on an address of another machine, or give `--network shared`; preparing can reach it",
+        ),
+        (None, None) => Finding::good(ID, "tasks of the local driver get a network of their own"),
+    }
+}

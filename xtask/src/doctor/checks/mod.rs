@@ -24,6 +24,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
         host::user_namespaces(facts),
         host::landlock(facts),
         host::memory_limit(facts),
+        host::task_network(facts),
         cluster::image_built(facts),
         cluster::image_nix(facts),
         cluster::reachable(facts),

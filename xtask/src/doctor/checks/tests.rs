@@ -30,6 +30,8 @@ fn healthy() -> Facts {
                 free_inodes: Some(3_000_000),
             }],
             inotify_instances: 1024,
+            task_network_refused: None,
+            loopback_proxy: None,
             taken_ports: Vec::new(),
         },
         docker: Docker::Running {
@@ -162,6 +164,12 @@ fn the_machine() {
         facts.host.disks[0].free_bytes = 5 << 30
     });
     warning("host.inotify", "128", |facts| facts.host.inotify_instances = 128);
+    warning("host.task-network", "no /dev/net/tun", |facts| {
+        facts.host.task_network_refused = Some("there is no /dev/net/tun".to_owned());
+    });
+    warning("host.task-network", "HTTPS_PROXY", |facts| {
+        facts.host.loopback_proxy = Some("HTTPS_PROXY".to_owned());
+    });
     warning("host.user-namespaces", "max_user_namespaces is 0", |facts| {
         facts.host.user_namespaces_refused = Some("user.max_user_namespaces is 0".to_owned());
     });

@@ -43,6 +43,8 @@ pub struct Etc {
     pub live: Vec<PathBuf>,
     /// What it holds copies of.
     pub copied: Vec<PathBuf>,
+    /// The file that is mounted as `/etc/resolv.conf`; `None`: this machine's own.
+    pub resolver: Option<PathBuf>,
 }
 
 impl Etc {
@@ -74,14 +76,20 @@ impl Etc {
             // An older copy serves as well; one that cannot be made is left out.
             copy(path, &at).is_ok() || at.exists()
         });
-        Ok(Etc { folder, live, copied })
+        Ok(Etc {
+            folder,
+            live,
+            copied,
+            resolver: None,
+        })
     }
 
     /// The copies as one mount, for the sandbox that is made for every run.
     pub fn mount(&self, arguments: &mut Arguments) {
         arguments.bind("--ro-bind", &self.folder, "/etc");
         for path in &self.live {
-            arguments.bind("--ro-bind", path, path);
+            let resolver = self.resolver.as_ref().filter(|_| path.ends_with("resolv.conf"));
+            arguments.bind("--ro-bind", resolver.unwrap_or(path), path);
         }
     }
 

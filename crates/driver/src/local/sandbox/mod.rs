@@ -5,6 +5,7 @@
 
 mod etc;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
@@ -84,6 +85,15 @@ impl HostLayout {
             identity,
             shared: shared.to_owned(),
         })
+    }
+
+    /// The same with another file as `/etc/resolv.conf`.
+    pub fn with_resolver(&self, resolver: Option<&Path>) -> Cow<'_, HostLayout> {
+        let mut host = Cow::Borrowed(self);
+        if let Some(resolver) = resolver {
+            host.to_mut().etc.resolver = Some(resolver.to_owned());
+        }
+        host
     }
 
     /// What both kinds of sandbox have, with /etc as `mount_etc` puts it there. `limits` bounds what may be written.

@@ -30,6 +30,8 @@ fn config() -> LocalConfig {
         max_age_s: 1,
         task_variables: vec![],
         network: Network::Shared,
+        pasta: None,
+        network_idle_s: 1,
         budget_bytes: 0,
         budget_inodes: 0,
     }
@@ -49,6 +51,7 @@ fn host(identity: Option<Identity>) -> HostLayout {
             folder: "/cache/sandbox/etc".into(),
             live: vec!["/etc/resolv.conf".into(), "/etc/ssl".into()],
             copied: vec!["/etc/nsswitch.conf".into()],
+            resolver: None,
         },
         identity,
         shared: "/cache/sandbox".into(),

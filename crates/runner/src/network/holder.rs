@@ -1,0 +1,317 @@
+//! `runner hold-network`: makes the namespaces of one slot, keeps them, and adapts them to this machine's network.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Write};
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use hybrid_cache_model::network::{Held, HoldRequest, NAME_SERVER, name_servers, resolver_hash};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+
+use super::namespaces;
+use super::netlink::Netlink;
+use super::router::{Router, Surroundings};
+
+/// Longest that pasta may take to start.
+const START: Duration = Duration::from_secs(10);
+/// How long between two looks whether pasta has started.
+const LOOK_AGAIN: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 2_000_000,
+};
+/// How long between two looks whether the slot is still of use.
+const TICK: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+/// Most bytes of pasta's talk that are kept to explain why it did not start.
+const MAX_TALK_BYTES: usize = 4 << 10;
+
+/// Makes a network, calls `ready`, and keeps it until it is of no use any more: no task has used it for a while, its
+/// folder is gone, or pasta has ended.
+///
+/// # Errors
+/// There is no network, and why.
+pub fn hold(request: &HoldRequest, ready: impl FnOnce() -> bool) -> Result<(), String> {
+    // Neither a terminal nor its Ctrl-C: whoever starts this ends long before it.
+    rustix::process::setsid().map_err(|error| format!("no session of its own: {error}"))?;
+    let slot = Slot::open(Path::new(&request.folder))?;
+    let told = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
+    let mut machine = Netlink::open(true).map_err(told("this machine's routes cannot be watched"))?;
+    let surroundings = Surroundings::read(&mut machine).map_err(told("this machine's routes cannot be read"))?;
+    let resolver = fs::read("/etc/resolv.conf").unwrap_or_default();
+    let local_name_servers = local_name_servers(&resolver, &surroundings);
+    let program = open_pasta(&request.pasta)?;
+    if let Some(identity) = request.identity {
+        namespaces::become_keeper(identity)?;
+    }
+    let mut pasta = Pasta::prepare(&request.pasta, program.as_ref(), !local_name_servers.is_empty())?;
+    namespaces::enter_user_and_network()?;
+    let mut router = Router::open().map_err(told("the router's routes cannot be set"))?;
+    pasta.start(&mut router)?;
+    router.forward()?;
+    if request.block_routes {
+        router
+            .block(&surroundings)
+            .map_err(told("addresses cannot be made unreachable"))?;
+    }
+    let routers = namespaces::enter_another_network()?;
+    router
+        .connect(&routers)
+        .map_err(told("the task's namespace cannot be connected"))?;
+    let inode = |kind: &str| fs::metadata(format!("/proc/self/ns/{kind}")).map(|metadata| metadata.ino());
+    let mut keeper = Keeper {
+        held: Held {
+            pid: std::process::id(),
+            user_namespace: inode("user").map_err(told("/proc/self/ns/user"))?,
+            network_namespace: inode("net").map_err(told("/proc/self/ns/net"))?,
+            resolver: resolver_hash(&resolver),
+            local_name_servers,
+            routes_blocked: request.block_routes,
+            retired: false,
+        },
+        slot,
+        machine,
+        surroundings,
+        router,
+        idle: Duration::from_secs(request.idle_s),
+    };
+    keeper
+        .slot
+        .describe(&keeper.held)
+        .map_err(told("the slot's description"))?;
+    if ready() {
+        leave_streams().map_err(told("/dev/null"))?;
+    }
+    keeper.keep(&mut pasta);
+    Ok(())
+}
+
+/// The files of a slot, open since before this process became somebody who may not open them.
+struct Slot {
+    lock: File,
+    description: File,
+}
+
+impl Slot {
+    fn open(folder: &Path) -> Result<Slot, String> {
+        let open = |name: &str| {
+            let path = folder.join(name);
+            let file = File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path);
+            file.map_err(|error| format!("{}: {error}", path.display()))
+        };
+        let (lock, description) = (open("lock")?, open("holder")?);
+        description
+            .try_lock()
+            .map_err(|error| format!("{} is held by another process: {error}", folder.display()))?;
+        description.set_len(0).map_err(|error| error.to_string())?;
+        Ok(Slot { lock, description })
+    }
+
+    fn describe(&mut self, held: &Held) -> io::Result<()> {
+        let text = serde_json::to_vec(held)?;
+        self.description.set_len(0)?;
+        self.description.write_all_at(&text, 0)
+    }
+
+    /// True if no task will use the slot: it has gone, or nobody has used it for `idle`, and nobody can from now on.
+    fn is_over(&self, idle: Duration) -> bool {
+        let Ok(metadata) = self.lock.metadata() else {
+            return true;
+        };
+        if metadata.nlink() == 0 {
+            return true;
+        }
+        let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        let unused = SystemTime::now().duration_since(used).unwrap_or_default();
+        // The lock is kept until this process ends.
+        unused >= idle && !matches!(self.lock.try_lock(), Err(TryLockError::WouldBlock))
+    }
+}
+
+/// What a holder does once its network is there.
+struct Keeper {
+    slot: Slot,
+    held: Held,
+    machine: Netlink,
+    surroundings: Surroundings,
+    router: Router,
+    idle: Duration,
+}
+
+impl Keeper {
+    fn keep(&mut self, pasta: &mut Pasta) {
+        loop {
+            let idle = if self.held.retired { Duration::ZERO } else { self.idle };
+            if self.slot.is_over(idle) {
+                return;
+            }
+            let mut watched = [
+                PollFd::new(&self.machine, PollFlags::IN),
+                PollFd::new(&pasta.talk, PollFlags::IN),
+            ];
+            // Interrupted is as good as woken.
+            let _ = poll(&mut watched, Some(&TICK));
+            let (changed, said) = (!watched[0].revents().is_empty(), !watched[1].revents().is_empty());
+            if said && !pasta.listen(&mut Vec::new()) {
+                return;
+            }
+            if changed && self.machine.take_notices() && self.adapt().is_err() {
+                // A network that cannot be adapted must not be used any more, not even by the task that has it.
+                return;
+            }
+        }
+    }
+
+    /// Follows a change of this machine's network.
+    fn adapt(&mut self) -> io::Result<()> {
+        let surroundings = Surroundings::read(&mut self.machine)?;
+        if surroundings == self.surroundings {
+            return Ok(());
+        }
+        if self.held.routes_blocked {
+            self.router.block(&surroundings)?;
+        }
+        // pasta has taken over the ways out, and forwards names where they were to be had.
+        let resolver = fs::read("/etc/resolv.conf").unwrap_or_default();
+        let local = local_name_servers(&resolver, &surroundings);
+        if surroundings.exits != self.surroundings.exits || local != self.held.local_name_servers {
+            self.held.retired = true;
+            self.slot.describe(&self.held)?;
+        }
+        self.surroundings = surroundings;
+        Ok(())
+    }
+}
+
+/// The name servers that a task cannot reach: they are on this machine, or on its link.
+fn local_name_servers(resolver: &[u8], surroundings: &Surroundings) -> Vec<String> {
+    let text = String::from_utf8_lossy(resolver);
+    let is_local = |server: &&str| {
+        let bare = server.split_once('%').map_or(*server, |(address, _)| address);
+        match bare.parse::<IpAddr>() {
+            Ok(IpAddr::V4(v4)) if v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() => true,
+            Ok(IpAddr::V6(v6)) if v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified() => true,
+            Ok(address) => surroundings.own.iter().any(|prefix| prefix.address == address),
+            Err(_) => false,
+        }
+    };
+    name_servers(&text).filter(is_local).map(str::to_owned).collect()
+}
+
+/// Opens pasta's program while this process may still see it: it may be in a folder that is for root alone.
+fn open_pasta(command: &[String]) -> Result<Option<File>, String> {
+    let [program] = command else { return Ok(None) };
+    let file = File::open(program).map_err(|error| format!("{program}: {error}"))?;
+    Ok(Some(file))
+}
+
+/// pasta, once it runs; before that, the process that becomes it.
+struct Pasta {
+    child: Child,
+    talk: std::process::ChildStderr,
+}
+
+impl Pasta {
+    /// Starts the process that waits to become pasta, in the namespaces in which pasta must run.
+    fn prepare(command: &[String], program: Option<&File>, forward_names: bool) -> Result<Pasta, String> {
+        use std::os::fd::AsRawFd;
+        let mut words = command.to_vec();
+        if let (Some(file), Some(first)) = (program, words.first_mut()) {
+            // The number is the same in the child; the descriptor must be open until it has become pasta.
+            rustix::io::fcntl_setfd(file, rustix::io::FdFlags::empty()).map_err(|error| error.to_string())?;
+            *first = format!("/proc/self/fd/{}", file.as_raw_fd());
+        }
+        let own = std::process::id().to_string();
+        let options = "--foreground --stderr --config-net --no-map-gw -t none -u none -T none -U none \
+                       --no-dhcp --no-dhcpv6 --no-ra";
+        let names = ["--dns-forward", NAME_SERVER];
+        let mut child = Command::new("/proc/self/exe")
+            .arg("start-pasta")
+            .args(words)
+            .args(options.split_whitespace())
+            .args(names.iter().filter(|_| forward_names))
+            .arg(own)
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("cannot start the process that becomes pasta: {error}"))?;
+        let talk = child.stderr.take().ok_or("pasta's standard error is missing")?;
+        rustix::fs::fcntl_setfl(&talk, OFlags::NONBLOCK).map_err(|error| error.to_string())?;
+        Ok(Pasta { child, talk })
+    }
+
+    /// Lets it become pasta, and waits until the namespace has a way out.
+    fn start(&mut self, router: &mut Router) -> Result<(), String> {
+        let go = self.child.stdin.take().ok_or("pasta's standard input is missing")?;
+        (&go)
+            .write_all(b"1")
+            .map_err(|error| format!("pasta has gone: {error}"))?;
+        drop(go);
+        let (deadline, mut said) = (Instant::now() + START, Vec::new());
+        while !router
+            .has_exit()
+            .map_err(|error| format!("the router's routes: {error}"))?
+        {
+            if !self.listen(&mut said) {
+                return Err(format!("pasta ended: {}", last_words(&said)));
+            }
+            if Instant::now() > deadline {
+                let limit = START.as_secs();
+                return Err(format!("pasta gave no way out within {limit} s: {}", last_words(&said)));
+            }
+            let mut watched = [PollFd::from_borrowed_fd(self.talk.as_fd(), PollFlags::empty())];
+            let _ = poll(&mut watched, Some(&LOOK_AGAIN));
+        }
+        Ok(())
+    }
+
+    /// Takes what pasta has said; false once it has ended.
+    fn listen(&mut self, said: &mut Vec<u8>) -> bool {
+        let mut part = [0; 1024];
+        loop {
+            match self.talk.read(&mut part) {
+                Ok(0) => return false,
+                Ok(count) if said.len() < MAX_TALK_BYTES => said.extend_from_slice(&part[..count]),
+                Ok(_) => {}
+                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+            }
+        }
+    }
+}
+
+impl Drop for Pasta {
+    fn drop(&mut self) {
+        // It dies with this process at the latest.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The end of pasta's talk, without its complaint that it has no system log.
+fn last_words(said: &[u8]) -> String {
+    let text = String::from_utf8_lossy(said);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.contains("syslog")).collect();
+    lines
+        .get(lines.len().saturating_sub(2)..)
+        .unwrap_or_default()
+        .join("; ")
+}
+
+/// Lets go of whatever the starter gave as standard streams: somebody may wait for their end.
+fn leave_streams() -> io::Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    Ok(())
+}
