@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hybrid_cache_driver::Driver;
-use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_driver::local::NetworkStatus;
-use hybrid_cache_model::Protection;
+use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_service::host::{self, Ended, Host, OfCluster, OfMachine, Settings};
 use hybrid_cache_service::{Engine, Parts, SystemClock, Volumes};
 
@@ -51,7 +50,7 @@ pub fn run(flags: &flags::Serve) -> Result<Exit> {
 
 /// Refuses to answer everybody on this machine where tasks can ask too.
 fn may_serve(network: &NetworkStatus, has_token: bool) -> Result<()> {
-    if has_token || !network.is_shared() || !Protection::TokenRequired.is_on() {
+    if has_token || network.allows_service_without_token() {
         return Ok(());
     }
     let reason = match &network.reason {

@@ -9,6 +9,7 @@
 //! `tests/mutations.rs` takes each protection out to show that the list notices.
 
 pub mod attack;
+pub mod caches;
 pub mod error;
 pub mod ground;
 pub mod list;

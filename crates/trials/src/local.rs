@@ -8,9 +8,13 @@ use hybrid_cache_driver::{Driver, Epoch};
 use hybrid_cache_model::maintain::{GcReport, MaintainReport, VerifyReport};
 use serde_json::Value;
 
+use crate::caches::{Caches, changed, within};
 use crate::error::TrialError;
-use crate::ground::{Caches, Ground, changed, within};
+use crate::ground::Ground;
 use crate::wheel::Wheel;
+
+/// Seconds for which a task's network outlives it.
+const NETWORK_IDLE_S: u64 = 3;
 
 /// This machine.
 pub struct LocalSite {
@@ -46,7 +50,9 @@ impl LocalSite {
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub fn open(config: LocalConfig) -> Result<LocalSite, TrialError> {
+    pub fn open(mut config: LocalConfig) -> Result<LocalSite, TrialError> {
+        // No network is kept for tasks that do not come.
+        config.network_idle_s = config.network_idle_s.min(NETWORK_IDLE_S);
         let driver = Arc::new(LocalDriver::open(config.clone())?);
         Ok(LocalSite { config, driver })
     }

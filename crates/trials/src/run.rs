@@ -6,8 +6,9 @@ use hybrid_cache_model::Protection;
 use serde::{Deserialize, Serialize};
 
 use crate::attack::{Attack, Site, Verdict, Work};
+use crate::caches::within;
 use crate::error::TrialError;
-use crate::ground::{Ground, within};
+use crate::ground::Ground;
 
 /// One attack that was tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::caches::within;
 use crate::error::TrialError;
-use crate::ground::within;
 
 /// How long an answer, or the end of the service, may take.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -6,8 +6,8 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use super::facts::{Disk, Host, Name};
-use hybrid_cache_driver::local::{Landlock, memory_limit_lacking};
 use crate::tools::process;
+use hybrid_cache_driver::local::{Landlock, memory_limit_lacking};
 use hybrid_cache_model::TaskSpec;
 use hybrid_cache_model::system::suggest;
 use rustix::fs::Access;

@@ -11,8 +11,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::attack::{ANYWHERE, Attack, LOCAL, Packages, Probe, Verdict, Work};
+use crate::caches::within;
 use crate::error::TrialError;
-use crate::ground::{Ground, program, within};
+use crate::ground::{Ground, program};
 
 const LISTEN: &str = include_str!("../probes/listen.py");
 const CONNECT: Probe = Probe {

@@ -4,8 +4,9 @@ use hybrid_cache_model::{End, Protection};
 use serde_json::json;
 
 use crate::attack::{Attack, LOCAL, Verdict, Work};
+use crate::caches::Ran;
 use crate::error::TrialError;
-use crate::ground::{Ground, Ran, with_python, with_six};
+use crate::ground::{Ground, with_python, with_six};
 use crate::local::LocalCaches;
 use crate::volume;
 use crate::wheel::Wheel;

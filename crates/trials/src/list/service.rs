@@ -3,24 +3,21 @@
 use std::sync::Arc;
 
 use hybrid_cache_driver::Driver;
-use hybrid_cache_model::Protection;
+use hybrid_cache_model::{Protection, TaskSpec};
 use hybrid_cache_service::host;
 use hybrid_cache_service::http::{Access, Tokens};
 use serde_json::json;
 
-use crate::attack::{Attack, LOCAL, Packages, Probe, Verdict, Work};
+use crate::attack::{Attack, LOCAL, Verdict, Work};
 use crate::error::TrialError;
-use crate::ground::Ground;
+use crate::ground::{Ground, program};
 use crate::service::TrialService;
 use crate::volume;
 
 /// A token of a trial; it opens nothing but a service that lives for some seconds.
 pub(super) const TOKEN: &str = "trial-0123456789abcdef0123456789abcdef";
 
-const ASK: Probe = Probe {
-    code: include_str!("../probes/service.py"),
-    packages: Packages::None,
-};
+const ASK: &str = include_str!("../probes/service.py");
 
 pub const ATTACKS: &[Attack] = &[
     Attack {
@@ -62,13 +59,23 @@ pub const ATTACKS: &[Attack] = &[
 ];
 
 async fn task_uses_service(ground: &Ground) -> Result<Verdict, TrialError> {
-    let caches = ground.local_caches(&[]).await?;
-    let driver = Arc::clone(&caches.driver) as Arc<dyn Driver>;
-    let service = TrialService::start(driver, &caches.folder.join("service"), Access::Local).await?;
-    let known = json!({"port": service.address.port(), "hosts": ["127.0.0.1", "localhost", "127.9.9.9"]});
-    let verdict = ground.probe_with(&ASK, &known, &json!({})).await;
-    service.stop().await?;
-    verdict
+    let mut found = Vec::new();
+    let empty = ground.local_caches(&[]).await?;
+    for network in ["isolated", "shared"] {
+        let caches = empty.with(&json!({"network": network}))?;
+        // `serve` without a token goes no further where this says no.
+        if !caches.driver.network().await.allows_service_without_token() {
+            continue;
+        }
+        let driver = Arc::clone(&caches.driver) as Arc<dyn Driver>;
+        let folder = caches.folder.join(format!("service-{network}"));
+        let service = TrialService::start(driver, &folder, Access::Local).await?;
+        let known = json!({"port": service.address.port(), "hosts": ["127.0.0.1", "localhost", "127.9.9.9"]});
+        let ran = caches.caches.run(&TaskSpec::new(program(&known, ASK))).await;
+        service.stop().await?;
+        found.extend(ran?.findings("asks the service")?.got);
+    }
+    Ok(Verdict::held_if_none(&found))
 }
 
 async fn open_token_file(ground: &Ground) -> Result<Verdict, TrialError> {

@@ -37,6 +37,11 @@ impl NetworkStatus {
     pub fn is_shared(&self) -> bool {
         self.actual == Network::Shared
     }
+
+    /// True if a service on this machine's loopback may answer everybody on this machine: then no task is among them.
+    pub fn allows_service_without_token(&self) -> bool {
+        !self.is_shared() || !Protection::TokenRequired.is_on()
+    }
 }
 
 /// Hands out networks.
