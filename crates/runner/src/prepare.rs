@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use hybrid_cache_model::protocol::{Keep, PrepareEvent, PrepareRequest};
 use hybrid_cache_model::{
-    CacheReport, CacheStatus, Failure, FailureKind, Lane, Phase, RequestKey, Requirement, Resolved, Task,
+    CacheReport, CacheStatus, Failure, FailureKind, Lane, Phase, PythonRequest, RequestKey, Requirement, Resolved, Task,
 };
 
 use crate::child::Patience;
@@ -174,7 +174,7 @@ fn python_side(job: &Job<'_>) -> Result<PythonPrepared, Failure> {
         return Err(Failure::new(FailureKind::Tool, message).hint("give `python_tools`"));
     };
     let volume = PythonVolume::open_write(Path::new(&place.volumes.python))?;
-    let key = RequestKey::new(&job.task.requirements, place);
+    let key = RequestKey::new(&PythonRequest::new(&job.task.requirements, place));
     let lock = match job.request.keep {
         Keep::Discard => None,
         Keep::Publish => match locked(job, &volume, &key)? {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hybrid_cache_model::protocol::{EXIT_MISSED, Missed, RunReport};
-use hybrid_cache_model::{CacheStatus, End, RequestKey};
+use hybrid_cache_model::{CacheStatus, End, PythonRequest, RequestKey};
 use hybrid_cache_runner::store::lock::{Missing, Mode, attempt};
 use run_harness::Case;
 
@@ -25,7 +25,7 @@ fn with_environment(code: &str) -> Case {
     std::fs::write(environment.join(".lease"), "").unwrap();
     std::fs::write(environment.join("lock.txt"), "numpy==2.4.1 0\n").unwrap();
     let task = case.request.task.check().unwrap();
-    let key = RequestKey::new(&task.requirements, &case.request.place);
+    let key = RequestKey::new(&PythonRequest::new(&task.requirements, &case.request.place));
     std::os::unix::fs::symlink("../envs/e", root.join("requests").join(key.as_str())).unwrap();
     case
 }

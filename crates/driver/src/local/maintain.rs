@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
 use hybrid_cache_model::protocol::{Keep, PrepareEvent};
-use hybrid_cache_model::{CacheReport, Failure, FailureKind, RequestKey, SystemKey, Task, TaskSpec};
+use hybrid_cache_model::{CacheReport, Failure, FailureKind, PythonRequest, RequestKey, SystemKey, Task, TaskSpec};
 
 use super::LocalDriver;
 use super::config::LocalConfig;
@@ -104,7 +104,7 @@ impl LocalDriver {
 pub(super) fn touch(config: &LocalConfig, volumes: &VolumePair, task: &Task) {
     let place = config.place();
     if !task.requirements.is_empty() {
-        let key = RequestKey::new(&task.requirements, &place);
+        let key = RequestKey::new(&PythonRequest::new(&task.requirements, &place));
         // The request is a symbolic link to its environment, so this names the environment's own lease.
         touch_file(&volumes.python.join("requests").join(key.as_str()).join(".lease"));
     }

@@ -143,6 +143,7 @@ mod tests {
             version: String::new(),
             abi: String::new(),
             platform: String::new(),
+            libc: String::new(),
             binary_hash: String::new(),
         };
         let place = Place {
@@ -155,7 +156,7 @@ mod tests {
             system_source: String::new(),
             max_age_s: 1,
         };
-        RequestKey::new(&[], &place)
+        RequestKey::new(&hybrid_cache_model::PythonRequest::new(&[], &place))
     }
 
     fn volume() -> (tempfile::TempDir, PythonVolume) {

@@ -139,6 +139,7 @@ mod tests {
             version: version.into(),
             abi: "cpython-311".into(),
             platform: String::new(),
+            libc: String::new(),
             binary_hash: String::new(),
         }
     }

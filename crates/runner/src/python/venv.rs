@@ -99,6 +99,7 @@ mod tests {
             version: "3.11.7".into(),
             abi: "cpython-311".into(),
             platform: String::new(),
+            libc: String::new(),
             binary_hash: String::new(),
         }
     }

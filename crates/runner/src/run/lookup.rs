@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hybrid_cache_model::protocol::{Environments, Missed, RunRequest};
 use hybrid_cache_model::{
-    CachePolicy, CacheReport, CacheStatus, Failure, FailureKind, Lane, Phase, RequestKey, Resolved, SystemKey, Task,
+    CachePolicy, CacheReport, CacheStatus, Failure, FailureKind, Lane, Phase, PythonRequest, RequestKey, Resolved, SystemKey, Task,
 };
 
 use super::program::Environment;
@@ -174,7 +174,7 @@ fn python(
     // Found and leased in one step: a Python environment is one folder that carries its own lease.
     let found = recorder.span(Phase::Lookup, Lane::Runner, || {
         let volume = PythonVolume::open_read(Path::new(&place.volumes.python))?;
-        let key = RequestKey::new(&task.requirements, place);
+        let key = RequestKey::new(&PythonRequest::new(&task.requirements, place));
         volume.lookup(&key, Duration::from_secs(place.max_age_s))
     })?;
     let leased = match found {

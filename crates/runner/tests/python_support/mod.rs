@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use hybrid_cache_model::protocol::{Interpreter, Keep, Place, PrepareEvent, PrepareRequest, PythonTools, Volumes};
-use hybrid_cache_model::{CacheStatus, Failure, FailureKind, RequestKey, TaskSpec, Timeline};
+use hybrid_cache_model::{CacheStatus, Failure, FailureKind, PythonRequest, RequestKey, TaskSpec, Timeline};
 use hybrid_cache_runner::clock::Recorder;
 use hybrid_cache_runner::prepare;
 use hybrid_cache_runner::python::{Lookup, PythonVolume};
@@ -101,7 +101,7 @@ impl Bench {
     pub fn lookup(&self, dependencies: &str) -> Lookup {
         let request = self.request(dependencies);
         let task = request.task.check().unwrap();
-        let key = RequestKey::new(&task.requirements, &request.place);
+        let key = RequestKey::new(&PythonRequest::new(&task.requirements, &request.place));
         let volume = PythonVolume::open_read(&self.root()).unwrap();
         volume
             .lookup(&key, std::time::Duration::from_secs(request.place.max_age_s))
@@ -225,8 +225,9 @@ fn find_program(folder: &Path, name: &str, depth: usize) -> Option<PathBuf> {
 }
 
 fn interpreter() -> Option<Interpreter> {
-    let script = "import sys, platform, sysconfig; print(sys._base_executable, platform.python_version(), \
-                  sys.implementation.cache_tag, sysconfig.get_platform(), sep='\\n')";
+    let script = "import os, sys, platform, sysconfig; print(sys._base_executable, platform.python_version(), \
+                  sys.implementation.cache_tag, sysconfig.get_platform(), \
+                  os.confstr('CS_GNU_LIBC_VERSION'), sep='\\n')";
     let output = Command::new("python3").args(["-c", script]).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let mut lines = text.lines().map(str::to_owned);
@@ -236,6 +237,7 @@ fn interpreter() -> Option<Interpreter> {
         version: lines.next()?,
         abi: lines.next()?,
         platform: lines.next()?,
+        libc: lines.next()?,
         binary_hash: "0".repeat(64),
     })
 }
