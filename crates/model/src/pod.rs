@@ -173,7 +173,11 @@ pub enum PodQuestion {
         budget_inodes: u64,
     },
     /// Is all of it whole?
-    Verify,
+    Verify {
+        /// Set aside what is damaged.
+        #[serde(default)]
+        repair: bool,
+    },
     /// Make the folders of an epoch (`None`: the standing caches) below [`VOLUMES_FOLDER`].
     CreateEpoch {
         /// Its name.

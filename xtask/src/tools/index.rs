@@ -35,12 +35,12 @@ impl std::fmt::Debug for IndexSettings {
 const HANDED_ON: [&str; 17] = [
     "UV_DEFAULT_INDEX",
     "UV_INDEX",
-    "UV_INDEX_STRATEGY",
     "UV_INSECURE_HOST",
     "UV_NATIVE_TLS",
     "UV_SYSTEM_CERTS",
     "UV_KEYRING_PROVIDER",
     "UV_FIND_LINKS",
+    "UV_NO_INDEX",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "SSL_CLIENT_CERT",
@@ -132,7 +132,7 @@ fn settings(variable: &dyn Fn(&str) -> Option<String>, pip: &BTreeMap<String, St
 /// `default`, or a digest of the addresses without user, password or query.
 fn identity(env: &BTreeMap<String, String>) -> String {
     let mut text = String::new();
-    for name in ["UV_DEFAULT_INDEX", "UV_INDEX", "UV_FIND_LINKS"] {
+    for name in ["UV_DEFAULT_INDEX", "UV_INDEX", "UV_FIND_LINKS", "UV_NO_INDEX"] {
         for address in env
             .get(name)
             .iter()

@@ -34,7 +34,10 @@ pub enum Maintenance {
         budget_inodes: u64,
     },
     /// Check everything in them against its record.
-    Verify,
+    Verify {
+        /// Set aside what is damaged, so that the next run builds it again.
+        repair: bool,
+    },
 }
 
 impl LocalDriver {
@@ -49,7 +52,7 @@ impl LocalDriver {
                 budget_bytes,
                 budget_inodes,
             } => ("gc", budget_bytes, budget_inodes),
-            Maintenance::Verify => ("verify", 0, 0),
+            Maintenance::Verify { .. } => ("verify", 0, 0),
         };
         let request = MaintainRequest {
             python: Some(PYTHON_MOUNT.to_owned()),
@@ -58,6 +61,7 @@ impl LocalDriver {
             system_tools: self.config.system.as_ref().map(|system| system.tools.clone()),
             budget_bytes,
             budget_inodes,
+            repair: matches!(what, Maintenance::Verify { repair: true }),
             deadline_ms: u64::try_from(LIMIT.as_millis()).unwrap_or(u64::MAX),
         };
         let both = Needs {

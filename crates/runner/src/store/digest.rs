@@ -57,7 +57,7 @@ pub struct Digest {
 }
 
 /// The hashes, or why a file cannot be read.
-pub type Digests = BTreeMap<Inode, io::Result<Digest>>;
+pub type Digests = BTreeMap<Inode, Result<Digest, String>>;
 
 /// Hashes every inode.
 pub fn all(wanted: &BTreeMap<Inode, Wanted>, pace: Pace) -> Digests {
@@ -104,12 +104,14 @@ fn batches(wanted: &BTreeMap<Inode, Wanted>) -> Vec<Batch<'_>> {
     batches
 }
 
-fn hash_batch(batch: &Batch<'_>, block: &mut [u8]) -> Vec<(Inode, io::Result<Digest>)> {
+fn hash_batch(batch: &Batch<'_>, block: &mut [u8]) -> Vec<(Inode, Result<Digest, String>)> {
     let opened: Vec<_> = batch.iter().map(|(_, file)| open(file)).collect();
-    let files = batch.iter().zip(opened);
-    files
-        .map(|((inode, wanted), file)| (*inode, file.and_then(|file| hash(file, wanted.sha256, block))))
-        .collect()
+    let mut digests = Vec::new();
+    for ((inode, wanted), file) in batch.iter().zip(opened) {
+        let digest = file.and_then(|file| hash(file, wanted.sha256, block));
+        digests.push((*inode, digest.map_err(|error| error.to_string())));
+    }
+    digests
 }
 
 fn open(wanted: &Wanted) -> io::Result<File> {
