@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, Table};
-use hybrid_cache_driver::Epoch;
 use hybrid_cache_driver::local::Maintenance;
+use hybrid_cache_driver::{Epoch, SubmitOptions};
 use hybrid_cache_model::maintain::{GcReport, LayerUsage, MaintainReport, UsageReport, VerifyReport};
 use hybrid_cache_model::{CacheReport, CacheStatus, Failure, TaskSpec};
 
@@ -77,7 +77,11 @@ async fn look_after(subject: &Subject, what: Maintenance, json: bool) -> Result<
 }
 
 async fn warm(subject: &Subject, spec: &TaskSpec, json: bool) -> Result<Exit> {
-    match subject.warm(spec, WARM_MS).await? {
+    let options = SubmitOptions {
+        prepare_ms: WARM_MS,
+        ..SubmitOptions::default()
+    };
+    match subject.warm(spec, &options).await? {
         Ok(cache) if json => println!("{}", serde_json::to_string_pretty(&cache)?),
         Ok(CacheReport { python, system }) => println!("python: {}; system: {}", status(python), status(system)),
         Err(failure) => return failed(&failure),

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use hybrid_cache_driver::local::config::DEFAULT_MAX_AGE_S;
 use hybrid_cache_driver::local::{LocalConfig, LocalDriver, Network, SystemConfig};
-use hybrid_cache_model::protocol::{Interpreter, PackageSource, Place, Provider, PythonTools, SystemTools};
+use hybrid_cache_model::protocol::{IndexScope, Interpreter, PackageSource, Place, Provider, PythonTools, SystemTools};
 use hybrid_cache_model::sample::ToolRecord;
-use hybrid_cache_model::{Scenario, TaskSpec};
+use hybrid_cache_model::{Scenario, TaskSpec, Tenant};
 
 use crate::checkout::Checkout;
 use crate::exit::Expected;
@@ -26,6 +26,15 @@ pub struct Machine {
     pub notes: Vec<String>,
     /// What cannot be had here, with its next step.
     pub lacking: Vec<String>,
+}
+
+/// Who may share what comes from an index: its tenant alone where it says so or where an address carries credentials.
+pub fn index_scope(index: &tools::IndexSettings, private: bool) -> IndexScope {
+    if private || index.is_private {
+        IndexScope::Private
+    } else {
+        IndexScope::Public
+    }
 }
 
 impl Machine {
@@ -70,6 +79,7 @@ impl Machine {
             interpreter: interpreter(&tools),
             interpreter_prefix: tools.interpreter.base_prefix.clone(),
             index: tools.index.identity.clone(),
+            index_scope: index_scope(&tools.index, false),
             python_tools: PythonTools {
                 uv: text(&tools.uv.path)?,
                 variables: tools.index.env.clone().into_iter().collect(),
@@ -94,7 +104,7 @@ impl Machine {
 
     /// Where everything is inside the sandboxes: what keys are made for.
     pub fn place(&self) -> Place {
-        self.config.place()
+        self.config.place(&Tenant::default())
     }
 
     /// Opens the driver.

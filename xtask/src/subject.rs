@@ -135,15 +135,15 @@ impl Subject {
         }
     }
 
-    /// Prepares what a task needs, within so many milliseconds.
+    /// Prepares what a task needs, for its tenant and within its time.
     ///
     /// # Errors
     /// The task is not acceptable or its place is gone. Why nothing could be prepared is the inner error.
-    pub async fn warm(&self, spec: &TaskSpec, prepare_ms: u64) -> Result<Result<CacheReport, Failure>> {
+    pub async fn warm(&self, spec: &TaskSpec, options: &SubmitOptions) -> Result<Result<CacheReport, Failure>> {
         match self {
-            Subject::Machine(subject) => Ok(subject.driver.warm(spec, prepare_ms).await),
+            Subject::Machine(subject) => Ok(subject.driver.warm(spec, options).await),
             // A pod prepares beside the task that asks for it.
-            Subject::Cluster(subject) => run_to_warm(&subject.driver, spec, prepare_ms).await,
+            Subject::Cluster(subject) => run_to_warm(&subject.driver, spec, options).await,
         }
     }
 }
@@ -157,12 +157,12 @@ fn whole_cpus(limit: &str) -> u32 {
     whole.unwrap_or(1).max(1)
 }
 
-async fn run_to_warm(driver: &dyn Driver, spec: &TaskSpec, prepare_ms: u64) -> Result<Result<CacheReport, Failure>> {
-    let options = SubmitOptions {
-        prepare_ms,
-        ..SubmitOptions::default()
-    };
-    let ticket = driver.submit(spec, &options).await.context("submitting a task")?;
+async fn run_to_warm(
+    driver: &dyn Driver,
+    spec: &TaskSpec,
+    options: &SubmitOptions,
+) -> Result<Result<CacheReport, Failure>> {
+    let ticket = driver.submit(spec, options).await.context("submitting a task")?;
     let outcome = driver.settle(&ticket).await?;
     driver.forget(&ticket);
     Ok(match (outcome.end, outcome.not_kept) {

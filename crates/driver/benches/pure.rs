@@ -42,6 +42,7 @@ fn config() -> LocalConfig {
         },
         interpreter_prefix: "/opt/python".into(),
         index: "default".into(),
+        index_scope: Default::default(),
         python_tools: PythonTools {
             uv: "/tools/uv".into(),
             variables: Vec::new(),
@@ -63,7 +64,7 @@ fn pure(criterion: &mut Criterion) {
         .measurement_time(Duration::from_secs(2))
         .warm_up_time(Duration::from_millis(500));
     let (spec, config) = (task(), config());
-    let (checked, place) = (spec.check().unwrap(), config.place());
+    let (checked, place) = (spec.check().unwrap(), config.place(&Default::default()));
     let wire = serde_json::to_vec(&spec).unwrap();
     group.bench_function("parse and check a task", |bencher| {
         bencher.iter(|| {

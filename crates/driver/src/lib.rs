@@ -57,6 +57,9 @@ pub struct SubmitOptions {
     pub limits: Limits,
     /// Milliseconds that preparing may take, waiting for others included.
     pub prepare_ms: u64,
+    /// Whose task it is: its environments are that tenant's.
+    #[serde(default)]
+    pub tenant: Tenant,
 }
 
 impl Default for SubmitOptions {
@@ -66,6 +69,7 @@ impl Default for SubmitOptions {
             epoch: Epoch::Standing,
             limits: Limits::default(),
             prepare_ms: 900_000,
+            tenant: Tenant::default(),
         }
     }
 }

@@ -4,12 +4,17 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{Interpreter, Place};
+use crate::protocol::{IndexScope, Interpreter, Place};
 use crate::requirement::Requirement;
 use crate::system::SystemPackage;
 
 /// Version of both volumes' layouts; part of every key and of the `FORMAT` file.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
+
+/// The whole content of a `FORMAT` file of `cache` (`python`, `system`) with this layout.
+pub fn format_line(cache: &str) -> String {
+    format!("hybrid-cache {cache} {LAYOUT_VERSION}\n")
+}
 
 macro_rules! key_type {
     ($(#[$doc:meta])* $name:ident) => {
@@ -123,7 +128,10 @@ impl<'a> PythonRequest<'a> {
             index: &place.index,
             index_strategy: INDEX_STRATEGY,
             named_indexes: &[],
-            index_scope: "public",
+            index_scope: match place.index_scope {
+                IndexScope::Public => "public",
+                IndexScope::Private => "private",
+            },
             hashes: &[],
             constraints: &[],
             builds: BUILDS,
@@ -210,6 +218,8 @@ mod tests {
             index: "default".into(),
             system_source: "nixpkgs:1".into(),
             max_age_s: 1,
+            tenant: Default::default(),
+            index_scope: Default::default(),
         }
     }
 

@@ -15,12 +15,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::maintain::MaintainReport;
 use crate::outcome::Failure;
-use crate::protocol::{Identity, Interpreter, Keep, Limits, SystemTools, Volumes};
+use crate::protocol::{Identity, IndexScope, Interpreter, Keep, Limits, SystemTools, Volumes};
 use crate::task::TaskSpec;
+use crate::tenant::Tenant;
 use crate::timeline::Timeline;
 
 /// Version of [`ImageRecord`] and [`PodRequest`]; raised when one side would misread the other.
-pub const POD_PROTOCOL_VERSION: u32 = 1;
+pub const POD_PROTOCOL_VERSION: u32 = 2;
 /// The runner in an image, its entry point.
 pub const RUNNER_FILE: &str = "/usr/local/bin/runner";
 /// Where the image describes itself.
@@ -89,6 +90,9 @@ pub struct NetworkSettings {
     /// Base URLs of Debian mirrors, for debnix.
     #[serde(default)]
     pub mirrors: Vec<String>,
+    /// Who may share what comes from the package index.
+    #[serde(default)]
+    pub index_scope: IndexScope,
 }
 
 /// How the task's container finds its environments.
@@ -131,6 +135,9 @@ pub struct PodRequest {
     /// Variables for the user's program.
     #[serde(default)]
     pub variables: Vec<(String, String)>,
+    /// Whose task it is.
+    #[serde(default)]
+    pub tenant: Tenant,
 }
 
 /// How the preparing container ended: its last event, without what the task's container has passed on already.

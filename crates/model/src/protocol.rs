@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::outcome::{CacheReport, End, Failure, Output, Resolved};
 use crate::task::TaskSpec;
+use crate::tenant::Tenant;
 use crate::timeline::Timeline;
 
 /// Exit code of the runner when it has reported, whatever it reported.
@@ -59,6 +60,23 @@ pub struct Place {
     pub system_source: String,
     /// A request resolved longer ago than this, in seconds, is resolved anew.
     pub max_age_s: u64,
+    /// Whose environments: each tenant has a folder of its own on the same volumes.
+    #[serde(default)]
+    pub tenant: Tenant,
+    /// Who may share what comes from the package index.
+    #[serde(default)]
+    pub index_scope: IndexScope,
+}
+
+/// Who may share downloads and byte-code of a package index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IndexScope {
+    /// All tenants: anybody could download the same.
+    #[default]
+    Public,
+    /// The tenant alone.
+    Private,
 }
 
 /// Bounds on the user's program.
@@ -292,7 +310,7 @@ pub enum PrepareEvent {
     },
     /// Everything the task needs is there and verified; publishing goes on.
     Ready {
-        /// Folder of the environment relative to the Python volume: `staging/…` or `envs/<key>`.
+        /// Folder of the environment relative to the Python volume: `tenants/<tenant>/staging/…` or `…/envs/<key>`.
         python: Option<String>,
         /// Store paths in the order of the search path.
         system: Vec<String>,

@@ -5,6 +5,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::protection::Protection;
+
+/// Folder of both caches that holds a folder for each tenant.
+pub const TENANTS_FOLDER: &str = "tenants";
+
 /// Longest name in bytes; it becomes a folder's name and a Kubernetes label.
 const MAX_NAME_BYTES: usize = 32;
 
@@ -24,6 +29,15 @@ impl Tenant {
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The folder of the tenant on both volumes, relative to the cache's root there: `tenants/<name>`.
+    pub fn folder(&self) -> String {
+        if Protection::TenantRoots.is_on() {
+            format!("{TENANTS_FOLDER}/{}", self.0)
+        } else {
+            format!("{TENANTS_FOLDER}/{}", Tenant::default().0)
+        }
     }
 }
 

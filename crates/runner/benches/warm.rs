@@ -128,6 +128,8 @@ impl Warm {
             index: String::new(),
             system_source: String::new(),
             max_age_s: 0,
+            tenant: Default::default(),
+            index_scope: Default::default(),
         };
         let request = request(TaskSpec::new("pass"), place, &scratch);
         Warm {

@@ -22,7 +22,7 @@ use crate::clock::Recorder;
 use crate::maintain;
 use crate::python::build::{self, Build, Order, Phases};
 use crate::python::lookup::{Leased, Lookup};
-use crate::python::{PythonVolume, publish};
+use crate::python::{PythonVolume, heal, publish};
 use crate::store::failure::is_disk_full;
 use crate::store::lock::{self, Lock, Mode};
 use crate::store::stage;
@@ -173,18 +173,23 @@ fn python_side(job: &Job<'_>) -> Result<PythonPrepared, Failure> {
         let message = "the task asks for Python packages, but the request names no uv program";
         return Err(Failure::new(FailureKind::Tool, message).hint("give `python_tools`"));
     };
-    let volume = PythonVolume::open_write(Path::new(&place.volumes.python))?;
+    let volume = PythonVolume::write(place)?;
     let key = RequestKey::new(&PythonRequest::new(&job.task.requirements, place));
     let lock = match job.request.keep {
         Keep::Discard => None,
         Keep::Publish => match locked(job, &volume, &key)? {
             Locked::Found(leased) => return Ok(PythonPrepared::Found(leased)),
-            Locked::Build(lock) => Some(lock),
+            Locked::Build(lock, damage) => Some((lock, damage)),
         },
     };
+    let mut warnings = Vec::new();
+    let lock = lock.map(|(lock, damage)| {
+        warnings.extend(damage);
+        lock
+    });
     // Left-overs only take space: what cannot be swept is no reason not to build.
     let swept = stage::sweep(&volume.staging(), &volume.trash());
-    let mut warnings: Vec<String> = swept.err().into_iter().map(|failure| failure.to_string()).collect();
+    warnings.extend(swept.err().map(|failure| failure.to_string()));
     let order = order(job, &volume, &key, &job.task.requirements, tools);
     let build = evicting_once(&order, &mut warnings, || build::make(&order))?;
     Ok(PythonPrepared::Made(Box::new(Made {
@@ -216,13 +221,14 @@ fn order<'a>(
 
 enum Locked {
     Found(Leased),
-    Build(Lock),
+    /// With a word about a damaged environment that was found.
+    Build(Lock, Option<String>),
 }
 
 /// Takes the request's build lock, then looks again: whoever held it may have made the environment.
 fn locked(job: &Job<'_>, volume: &PythonVolume, key: &RequestKey) -> Result<Locked, Failure> {
     crate::store::publish::ensure_folder(&volume.locks())?;
-    let path = volume.locks().join(key.as_str());
+    let path = volume.build_lock(key);
     let lock = job.phases.run(Phase::LockWait, Lane::Python, || {
         lock::wait_unless(&path, Mode::Exclusive, job.patience.deadline(), || {
             job.patience.is_cancelled()
@@ -237,7 +243,11 @@ fn locked(job: &Job<'_>, volume: &PythonVolume, key: &RequestKey) -> Result<Lock
             drop(publish::touch(leased.path()));
             Ok(Locked::Found(leased))
         }
-        Lookup::Stale(_) | Lookup::Miss => Ok(Locked::Build(lock)),
+        Lookup::Damaged { path, what } => {
+            let told = heal::take_away(volume, &path, &what)?;
+            Ok(Locked::Build(lock, Some(told)))
+        }
+        Lookup::Stale(_) | Lookup::Miss => Ok(Locked::Build(lock, None)),
     }
 }
 
@@ -305,11 +315,11 @@ fn finish(job: &Job<'_>, python: PythonPrepared) -> Vec<String> {
         return Vec::new();
     };
     let mut warnings = std::mem::take(&mut made.warnings);
-    let root = Path::new(&job.request.place.volumes.python);
-    let (Ok(volume), Some(tools)) = (PythonVolume::open_write(root), &job.request.python_tools) else {
+    let place = &job.request.place;
+    let (Ok(volume), Some(tools)) = (PythonVolume::write(place), &job.request.python_tools) else {
         return vec![format!(
             "the environment was not published: {} is no volume any more",
-            root.display()
+            place.volumes.python
         )];
     };
     let order = order(job, &volume, &made.key, &job.task.requirements, tools);

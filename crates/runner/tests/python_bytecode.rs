@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hybrid_cache_runner::child::Patience;
 use hybrid_cache_runner::maintain::{Budget, gc, usage, verify};
 use hybrid_cache_runner::python::bytecode::{self, Compiled};
-use hybrid_cache_runner::python::pool::{self, Link, PYCACHE};
+use hybrid_cache_runner::python::pool::{self, Link, PYCACHE, Pool};
 use hybrid_cache_runner::python::record::Installed;
 use hybrid_cache_runner::python::{Lookup, PythonVolume};
 use hybrid_cache_runner::store::lock::Mode;
@@ -54,7 +54,7 @@ fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 /// An environment of one wheel `a`, made by hand from `(path, RECORD hash, content)`; an empty hash is one not listed.
 fn by_hand(volume: &PythonVolume, files: &[(&str, &str, &str)]) -> (PathBuf, Installed) {
     let environment = volume.environments().join("e");
-    let site = environment.join("lib/python3/site-packages");
+    let site = environment.join("venv/lib/python3/site-packages");
     let mut record = "a-1.0.dist-info/RECORD,,\n".to_owned();
     for (path, hash, content) in files {
         std::fs::create_dir_all(site.join(path).parent().unwrap()).unwrap();
@@ -65,11 +65,11 @@ fn by_hand(volume: &PythonVolume, files: &[(&str, &str, &str)]) -> (PathBuf, Ins
     }
     std::fs::create_dir_all(site.join("a-1.0.dist-info")).unwrap();
     std::fs::write(site.join("a-1.0.dist-info/RECORD"), record).unwrap();
-    let installed = Installed::read(&environment).unwrap();
+    let installed = Installed::read(&environment.join("venv")).unwrap();
     (environment, installed)
 }
 
-fn provide(bench: &Bench, pool: &Path, installed: &Installed) -> Compiled {
+fn provide(bench: &Bench, pool: &Pool, installed: &Installed) -> Compiled {
     let work = tempfile::tempdir_in(bench.dir.path()).unwrap();
     bytecode::provide(pool, installed, &bench.interpreter, work.path(), &patience()).unwrap()
 }
@@ -82,9 +82,13 @@ fn compiling_again_gives_the_same_bytes() {
         panic!("no hit")
     };
     let first = contents(&bench.volume().bytecode());
-    let pool = bench.dir.path().join("again");
-    let compiled = provide(&bench, &pool, &Installed::read(leased.path()).unwrap());
-    let again = contents(&pool);
+    let again = bench.dir.path().join("again");
+    let pool = Pool {
+        path: again.clone(),
+        ..Pool::of(&bench.volume())
+    };
+    let compiled = provide(&bench, &pool, &Installed::read(&leased.venv()).unwrap());
+    let again = contents(&again);
     assert!(
         compiled.reused == 0 && compiled.compiled == again.len() && again.len() > 100,
         "{compiled:?}"
@@ -181,7 +185,7 @@ fn a_wheels_own_byte_code_stays_and_what_it_lacks_is_added() {
     ];
     let (environment, installed) = by_hand(&volume, &files);
     for expected in [(0, 4), (4, 0)] {
-        let compiled = provide(&bench, &volume.bytecode(), &installed);
+        let compiled = provide(&bench, &Pool::of(&volume), &installed);
         assert_eq!((compiled.reused, compiled.compiled), expected);
     }
     let shipped = installed.site_packages.join(&own);
@@ -208,7 +212,7 @@ fn invalid_ambiguous_and_unlisted_sources_go_without() {
     other.entries[0].hash = "sha256=5".into();
     other.entries[0].size = Some(999);
     installed.distributions.push(other);
-    let compiled = provide(&bench, &volume.bytecode(), &installed);
+    let compiled = provide(&bench, &Pool::of(&volume), &installed);
     assert_eq!((compiled.compiled, compiled.skipped), (1, 1));
     assert_eq!(contents(&volume.bytecode()).len(), 1);
     // Which of the two is on the disk is not known; that one of them is, is.

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::protocol::PrepareRequest;
-use hybrid_cache_model::{CacheStatus, FailureKind};
+use hybrid_cache_model::{CacheStatus, FailureKind, Tenant};
 use hybrid_cache_runner::child::Patience;
 use hybrid_cache_runner::maintain::{Budget, gc, touch, usage, verify};
 use hybrid_cache_runner::python::{Lookup, PythonVolume};
@@ -81,7 +81,7 @@ fn killed_at_any_moment_nothing_half_made_is_ever_visible() {
     for (mark, delay_ms) in KILLS {
         kill_at(&bench, &request, mark, delay_ms);
         let report = verify(&bench.volume()).unwrap();
-        let bad = |path: &str| !path.starts_with("staging/");
+        let bad = |path: &str| !path.contains("/staging/");
         let bad: Vec<_> = report.problems.iter().filter(|problem| bad(&problem.path)).collect();
         assert!(bad.is_empty(), "killed {delay_ms} ms after {mark}: {bad:?}");
         let published = matches!(bench.lookup(dependencies), Lookup::Hit(_));
@@ -261,6 +261,6 @@ fn a_read_only_folder_is_told_as_such_and_still_serves_lookups() {
         told.contains(r#""kind":"cache_access""#) && told.contains("read-only"),
         "{told}"
     );
-    let missing = PythonVolume::open_read(&bench.dir.path().join("nowhere")).unwrap_err();
+    let missing = PythonVolume::open_read(&bench.dir.path().join("nowhere"), &Tenant::default()).unwrap_err();
     assert_eq!(missing.kind, FailureKind::CacheAccess);
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::protocol::{Keep, PrepareEvent};
-use hybrid_cache_model::{CacheStatus, FailureKind};
+use hybrid_cache_model::{CacheStatus, FailureKind, Tenant};
 use hybrid_cache_runner::maintain::verify;
 use hybrid_cache_runner::python::{Lookup, PythonVolume};
 use hybrid_cache_runner::store::stage::{LEASE, abandoned};
@@ -33,7 +33,7 @@ fn a_cold_build_becomes_a_hit() {
         "{downloaded_bytes} {reused_bytes}"
     );
     assert_eq!(told.warnings(), Vec::<String>::new());
-    assert!(told.path().starts_with("staging/"));
+    assert!(told.path().starts_with("tenants/default/staging/"));
     let Lookup::Hit(leased) = bench.lookup("idna") else {
         panic!("no hit")
     };
@@ -45,7 +45,7 @@ fn a_cold_build_becomes_a_hit() {
     );
     let again = bench.prepare("idna");
     assert_eq!(again.status(), CacheStatus::Hit);
-    assert!(again.path().starts_with("envs/"));
+    assert!(again.path().starts_with("tenants/default/envs/"));
     let report = verify(&bench.volume()).unwrap();
     assert!(
         report.is_clean() && report.environments == 1 && report.files > 5,
@@ -89,7 +89,7 @@ fn a_task_runs_from_staging_while_it_is_published() {
     let root = bench.root();
     let told = prepare_telling(&bench.request("idna"), |event| {
         if let PrepareEvent::Ready { python: Some(path), .. } = event {
-            let volume = PythonVolume::open_read(&root).unwrap();
+            let volume = PythonVolume::open_read(&root, &Tenant::default()).unwrap();
             let leased = volume.lease(path).unwrap();
             assert_eq!(
                 run(&leased.python(), "import idna; print(idna.encode('a').decode())"),
@@ -102,7 +102,7 @@ fn a_task_runs_from_staging_while_it_is_published() {
     // The path in staging still works, through the link that publishing left.
     assert_eq!(told.warnings(), Vec::<String>::new());
     let staged = bench.root().join(told.path());
-    assert_eq!(run(&staged.join("bin/python"), "import idna.codec; print(1)"), "1");
+    assert_eq!(run(&staged.join("venv/bin/python"), "import idna.codec; print(1)"), "1");
     assert!(staged.is_symlink() && bench.volume().lease(&told.path()).is_ok());
     assert_eq!(
         staged

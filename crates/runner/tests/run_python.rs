@@ -16,12 +16,12 @@ use run_harness::Case;
 /// A case with a published environment, made by hand: what is tested is who uses it.
 fn with_environment(code: &str) -> Case {
     let case = Case::new(code).change(|request| request.task.dependencies = "numpy".to_owned());
-    let root = Path::new(&case.request.place.volumes.python);
+    let root = Path::new(&case.request.place.volumes.python).join("tenants/default");
     let environment = root.join("envs/e");
-    std::fs::create_dir_all(environment.join("bin")).unwrap();
+    std::fs::create_dir_all(environment.join("venv/bin")).unwrap();
     std::fs::create_dir_all(root.join("requests")).unwrap();
-    std::os::unix::fs::symlink(run_harness::interpreter(), environment.join("bin/python")).unwrap();
-    std::fs::write(root.join("FORMAT"), "hybrid-cache python 1\n").unwrap();
+    std::os::unix::fs::symlink(run_harness::interpreter(), environment.join("venv/bin/python")).unwrap();
+    std::fs::write(root.join("FORMAT"), "hybrid-cache python 2\n").unwrap();
     std::fs::write(environment.join(".lease"), "").unwrap();
     std::fs::write(environment.join("lock.txt"), "numpy==2.4.1 0\n").unwrap();
     let task = case.request.task.check().unwrap();
@@ -34,7 +34,7 @@ fn with_environment(code: &str) -> Case {
 fn a_hit_runs_in_the_environment_and_tells_its_pins() {
     let case = with_environment("import os\nprint(os.environ['VIRTUAL_ENV'], os.environ['PATH'])");
     let ran = case.run();
-    let environment = format!("{}/envs/e", case.request.place.volumes.python);
+    let environment = format!("{}/tenants/default/envs/e/venv", case.request.place.volumes.python);
     assert_eq!(
         ran.text(),
         format!("{environment} {environment}/bin:/usr/bin:/bin"),
@@ -72,7 +72,7 @@ fn a_stale_environment_is_a_miss_unless_it_is_accepted() {
 #[test]
 fn the_lease_is_held_until_the_program_has_ended() {
     let case = with_environment("print('up', flush=True)\nimport time\ntime.sleep(1)");
-    let lease = Path::new(&case.request.place.volumes.python).join("envs/e/.lease");
+    let lease = Path::new(&case.request.place.volumes.python).join("tenants/default/envs/e/.lease");
     let mut running = case.start();
     let mut up = [0; 3];
     std::io::Read::read_exact(running.child.stdout.as_mut().unwrap(), &mut up).unwrap();

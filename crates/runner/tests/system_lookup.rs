@@ -20,19 +20,16 @@ use run_harness::Case;
 /// A case whose system volume holds one package `git` with a program `hello`.
 fn with_system(code: &str) -> (Case, SystemVolume, PathBuf, PathBuf) {
     let case = Case::new(code).change(|request| request.task.system_dependencies = "git".to_owned());
-    let volume = SystemVolume::new(&case.request.place.volumes.nix);
+    let volume = SystemVolume::of(&case.request.place);
     let path = volume.root().join("store/0a-git");
     std::fs::create_dir_all(path.join("bin")).unwrap();
     std::fs::write(path.join("bin/hello"), "#!/bin/sh\necho hello from the store\n").unwrap();
     std::fs::set_permissions(path.join("bin/hello"), std::fs::Permissions::from_mode(0o755)).unwrap();
     let task = case.request.task.check().unwrap();
     let key = SystemKey::new(&task.system, &case.request.place);
-    for folder in ["index", "leases", "locks"] {
-        std::fs::create_dir_all(volume.state().join(folder)).unwrap();
-    }
+    volume.lay_out().unwrap();
     std::fs::create_dir_all(volume.roots_path(&key)).unwrap();
     std::os::unix::fs::symlink(&path, volume.roots_path(&key).join("0")).unwrap();
-    std::fs::write(volume.state().join("FORMAT"), "hybrid-cache system 1\n").unwrap();
     std::fs::write(volume.lease_path(&key), "").unwrap();
     let entry = IndexEntry::new(&key, "test:1", vec!["git".to_owned()], vec![path.display().to_string()]);
     let index = volume.index_path(&key);
@@ -75,7 +72,7 @@ fn an_entry_whose_store_path_is_gone_is_a_miss() {
 #[test]
 fn an_unknown_layout_is_refused_and_left_untouched() {
     let (case, volume, _, _) = with_system(SAY_HELLO);
-    let format = volume.state().join("FORMAT");
+    let format = volume.own().join("FORMAT");
     std::fs::write(&format, "hybrid-cache system 999\n").unwrap();
     let ran = case.run();
     let End::Failed { failure } = ran.end() else {
@@ -136,7 +133,7 @@ fn damage_is_found_and_named() {
     assert!(verify(&volume, None, &patience()).unwrap().is_clean());
     assert_eq!(usage(&volume).unwrap().system_sets, 1);
     let problem = |volume: &SystemVolume| verify(volume, None, &patience()).unwrap().problems.remove(0).what;
-    let roots = volume.root().join("var/nix/gcroots/hybrid-cache");
+    let roots = volume.roots();
     std::fs::rename(&roots, volume.root().join("away")).unwrap();
     assert!(problem(&volume).contains("a root is missing"));
     std::fs::rename(volume.root().join("away"), roots).unwrap();
@@ -152,7 +149,7 @@ fn left_overs_are_swept_and_no_nix_means_no_eviction() {
     for left in [
         "var/nix/builds/nix-7-1",
         "var/hybrid-cache/work/nix-7",
-        "var/nix/gcroots/hybrid-cache/dead",
+        "var/nix/gcroots/hybrid-cache/default/dead",
     ] {
         std::fs::create_dir_all(volume.root().join(left)).unwrap();
     }

@@ -30,7 +30,7 @@ path-info)
     echo '[{"path":"/nix/store/0a-git","narSize":100},{"path":"/nix/store/0b-gnumake","narSize":20},{"path":"/nix/store/0c-libc","narSize":3}]' ;;
 store)
     rm -f $root/full
-    [ -e $root/var/nix/gcroots/hybrid-cache/*/0 ] || rm -rf $root/store/* ;;
+    [ -e $root/var/nix/gcroots/hybrid-cache/*/*/0 ] || rm -rf $root/store/* ;;
 esac
 "#;
 
@@ -64,6 +64,8 @@ fn bench() -> Bench {
         index: String::new(),
         system_source: "nixpkgs:1".to_owned(),
         max_age_s: 0,
+        tenant: Default::default(),
+        index_scope: Default::default(),
     };
     let tools = SystemTools {
         provider: Provider::Nix {
@@ -101,7 +103,7 @@ impl Bench {
     }
 
     fn volume(&self) -> SystemVolume {
-        SystemVolume::new(self.dir.path())
+        SystemVolume::of(&self.request.place)
     }
 
     fn entries(&self) -> usize {

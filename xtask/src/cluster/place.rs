@@ -194,6 +194,7 @@ fn inside_a_pod(index: &IndexSettings, mirror: Option<String>) -> NetworkSetting
         python_variables,
         system_variables,
         mirrors: mirror.into_iter().collect(),
+        index_scope: local::index_scope(index, false),
     }
 }
 

@@ -18,6 +18,8 @@ pub struct IndexSettings {
     pub files: Vec<PathBuf>,
     /// The same index gives the same text on every machine; it names no host and holds no secret.
     pub identity: String,
+    /// True where an address carries credentials: not everybody can download the same then.
+    pub is_private: bool,
 }
 
 impl std::fmt::Debug for IndexSettings {
@@ -124,26 +126,42 @@ fn settings(variable: &dyn Fn(&str) -> Option<String>, pip: &BTreeMap<String, St
     let files = files.filter(|file| file.starts_with('/')).map(PathBuf::from).collect();
     IndexSettings {
         identity: identity(&env),
+        is_private: addresses(&env).any(|(_, address)| carries_credentials(address)),
         files,
         env,
     }
 }
 
+/// The addresses that packages come from, each with the variable that names it.
+fn addresses(env: &BTreeMap<String, String>) -> impl Iterator<Item = (&'static str, &str)> {
+    let names = ["UV_DEFAULT_INDEX", "UV_INDEX", "UV_FIND_LINKS"];
+    let values = names.into_iter().filter_map(|name| Some((name, env.get(name)?)));
+    values.flat_map(|(name, value)| {
+        let addresses = value.split([' ', ',']).filter(|address| !address.is_empty());
+        addresses.map(move |address| (name, address))
+    })
+}
+
+/// True where an address has a user, a password or a query, which may hold a token.
+fn carries_credentials(address: &str) -> bool {
+    let Some((_, rest)) = address.split_once("://") else {
+        return false;
+    };
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    host.contains('@') || rest.contains('?')
+}
+
 /// `default`, or a digest of the addresses without user, password or query.
 fn identity(env: &BTreeMap<String, String>) -> String {
     let mut text = String::new();
-    for name in ["UV_DEFAULT_INDEX", "UV_INDEX", "UV_FIND_LINKS", "UV_NO_INDEX"] {
-        for address in env
-            .get(name)
-            .iter()
-            .flat_map(|value| value.split([' ', ',']))
-            .filter(|a| !a.is_empty())
-        {
-            text.push_str(name);
-            text.push('=');
-            text.push_str(&without_secrets(address));
-            text.push('\n');
-        }
+    for (name, address) in addresses(env) {
+        text.push_str(name);
+        text.push('=');
+        text.push_str(&without_secrets(address));
+        text.push('\n');
+    }
+    if let Some(value) = env.get("UV_NO_INDEX") {
+        text.push_str(&format!("UV_NO_INDEX={value}\n"));
     }
     if text.is_empty() {
         "default".into()
@@ -183,6 +201,19 @@ mod tests {
         assert_eq!(found.files, [PathBuf::from("/c.pem")]);
         assert!(!format!("{found:?}").contains("secret"));
         assert!(!serde_json::to_string(&found).unwrap().contains("secret"));
+    }
+
+    #[test]
+    fn an_address_with_credentials_is_a_private_index() {
+        let with = |name: &str, value: &str| {
+            let variable = |asked: &str| (asked == name).then(|| value.to_owned());
+            settings(&variable, &BTreeMap::new()).is_private
+        };
+        assert!(with("UV_DEFAULT_INDEX", "https://u:p@index.example/simple"));
+        assert!(with("UV_INDEX", "https://a.example/x https://token@b.example/y"));
+        assert!(with("UV_FIND_LINKS", "https://index.example/files?token=1"));
+        assert!(!with("UV_DEFAULT_INDEX", "https://index.example/@scope/simple"));
+        assert!(!with("UV_FIND_LINKS", "/srv/wheels"));
     }
 
     #[test]

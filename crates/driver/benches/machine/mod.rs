@@ -128,7 +128,7 @@ impl Machine {
 
     /// The same prepared interpreter on the same program with the same variables, and nothing of ours around it.
     pub fn direct(&self, spec: &TaskSpec) -> Direct {
-        let folder = std::fs::read_dir(self.config.root.join("volumes/python/envs"))
+        let folder = std::fs::read_dir(self.config.root.join("volumes/python/tenants/default/envs"))
             .unwrap()
             .filter_map(|entry| Some(entry.ok()?.path()))
             .find(|folder| {
@@ -138,7 +138,7 @@ impl Machine {
         let scratch = tempfile::tempdir().unwrap();
         std::fs::write(scratch.path().join("main.py"), &spec.python_code).unwrap();
         Direct {
-            folder,
+            folder: folder.join("venv"),
             threads: SubmitOptions::default().limits.threads.to_string(),
             scratch,
         }

@@ -87,6 +87,7 @@ async fn find(shared: &Shared, id: &str) -> Result<Option<Known>, Failure> {
         epoch: epoch.map_or(Epoch::Standing, |epoch| Epoch::Fresh(epoch.clone())),
         limits: request.limits,
         prepare_ms: request.prepare_ms,
+        tenant: request.tenant,
     };
     Ok(Some(Known {
         found: Box::new(Found {

@@ -181,6 +181,7 @@ pub fn content(
         budget_bytes: config.budget_bytes,
         budget_inodes: config.budget_inodes,
         variables: config.task_variables.clone(),
+        tenant: options.tenant.clone(),
     };
     let prepare = (form == Form::Prepared).then(|| PodRequest {
         task: TaskSpec {
@@ -193,6 +194,7 @@ pub fn content(
     let task = PodRequest {
         network: NetworkSettings {
             index: config.network.index.clone(),
+            index_scope: config.network.index_scope,
             ..NetworkSettings::default()
         },
         ..whole

@@ -4,10 +4,12 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use super::layout;
 
 /// The locked file in each folder.
 const OWNER: &str = ".owner";
@@ -60,7 +62,7 @@ impl Claims {
 
 /// Makes and locks it; `None` where a sweep was quicker with the lock.
 fn try_create(folder: &Path) -> io::Result<Option<File>> {
-    match fs::DirBuilder::new().recursive(true).mode(0o755).create(folder) {
+    match layout::private_dirs(folder) {
         // The folder above it was empty for a moment, and deleted: before it was looked for, or between the call that
         // found it there and the one that asked whether it is a folder.
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) => {

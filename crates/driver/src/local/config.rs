@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use hybrid_cache_model::protocol::{Interpreter, Place, PythonTools, SystemTools, Volumes};
+use hybrid_cache_model::Tenant;
+use hybrid_cache_model::protocol::{IndexScope, Interpreter, Place, PythonTools, SystemTools, Volumes};
 use serde::{Deserialize, Serialize};
 
 use super::sandbox;
@@ -35,6 +36,9 @@ pub struct LocalConfig {
     pub interpreter_prefix: PathBuf,
     /// Identity of the package index, without credentials.
     pub index: String,
+    /// Who may share what comes from it.
+    #[serde(default)]
+    pub index_scope: IndexScope,
     /// uv and its settings.
     pub python_tools: PythonTools,
     /// Nix and its settings; absent where the machine can have none.
@@ -54,8 +58,8 @@ pub struct LocalConfig {
 }
 
 impl LocalConfig {
-    /// Where everything is inside the sandboxes: what every key is made for.
-    pub fn place(&self) -> Place {
+    /// Where everything of a tenant is inside the sandboxes: what every key is made for.
+    pub fn place(&self, tenant: &Tenant) -> Place {
         Place {
             volumes: Volumes {
                 python: sandbox::PYTHON_MOUNT.to_owned(),
@@ -69,6 +73,8 @@ impl LocalConfig {
                 .map(|system| system.source_id.clone())
                 .unwrap_or_default(),
             max_age_s: self.max_age_s,
+            tenant: tenant.clone(),
+            index_scope: self.index_scope,
         }
     }
 }

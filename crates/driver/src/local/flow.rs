@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::config::LocalConfig;
 use super::folders::{Folders, VolumePair};
+use super::layout;
 use super::maintain;
 use super::process::{self, CancelFlag, Preparation, micros};
 use super::requests;
@@ -75,12 +76,15 @@ impl Flow {
         mut progress: Progress,
         ended: &watch::Sender<Option<Outcome>>,
     ) -> Outcome {
+        if let Err(failure) = layout::ensure(volumes, &self.options.tenant, self.needs()) {
+            return self.fail(failure, progress);
+        }
         let missed = match self.execute(volumes, Environments::Lookup, false, &mut progress).await {
             Ok(RunReport::Missed { missed, .. }) => missed,
             other => {
                 let outcome = self.finish(other, progress);
                 ended.send_replace(Some(outcome.clone()));
-                maintain::touch(&self.config, volumes, &self.task);
+                maintain::touch(&self.config, volumes, &self.options.tenant, &self.task);
                 return outcome;
             }
         };
@@ -89,9 +93,15 @@ impl Flow {
     }
 
     async fn run_bypassed(&mut self, progress: Progress, ended: &watch::Sender<Option<Outcome>>) -> Outcome {
-        let volumes = match self.folders.create_bypass(&self.id) {
+        let made = self.folders.create_bypass(&self.id);
+        let made = made.map_err(|error| Failure::new(FailureKind::CacheAccess, error.to_string()));
+        let laid_out = made.and_then(|volumes| {
+            layout::ensure(&volumes, &self.options.tenant, self.needs())?;
+            Ok(volumes)
+        });
+        let volumes = match laid_out {
             Ok(volumes) => volumes,
-            Err(error) => return self.fail(Failure::new(FailureKind::CacheAccess, error.to_string()), progress),
+            Err(failure) => return self.fail(failure, progress),
         };
         let missed = Missed {
             python: !self.task.requirements.is_empty(),
@@ -129,8 +139,7 @@ impl Flow {
     ) -> Outcome {
         let start_us = self.now_us();
         let command = sandbox::prepare_command(&self.config, &self.host, volumes, self.needs());
-        let (needs, deadline_ms) = (self.needs(), self.options.prepare_ms);
-        let request = requests::prepare_request(&self.config, &self.spec, needs, keep, deadline_ms);
+        let request = requests::prepare_request(&self.config, &self.spec, &self.options, self.needs(), keep);
         let mut preparation = match Preparation::start(&command, &request).await {
             Ok(preparation) => preparation,
             Err(failure) => return self.fail(failure, progress),
@@ -214,7 +223,8 @@ impl Flow {
         progress: &mut Progress,
     ) -> Result<RunReport, Cut> {
         // A staged folder is about to be renamed, so the task gets a mount of its own of it, which follows the folder.
-        let staged = ready.python.as_ref().filter(|path| path.starts_with("staging/"));
+        let staging = format!("{}/staging/", self.options.tenant.folder());
+        let staged = ready.python.as_ref().filter(|path| path.starts_with(&staging));
         let python = match (&ready.python, staged) {
             (_, Some(_)) => Some(sandbox::STAGED_MOUNT.to_owned()),
             (Some(path), None) => Some(format!("{}/{path}", sandbox::PYTHON_MOUNT)),
@@ -254,7 +264,8 @@ impl Flow {
     ) -> Result<RunReport, Cut> {
         let start_us = self.now_us();
         let needs = self.needs();
-        let command = sandbox::task_command(&self.config, &self.host, volumes, needs, staged);
+        let tenant = &self.options.tenant;
+        let command = sandbox::task_command(&self.config, &self.host, volumes, tenant, needs, staged);
         let (config, identity) = (&self.config, self.host.identity);
         let request = requests::run_request(config, &self.spec, &self.options, identity, environments, accept_stale);
         let ran = process::run(&command, &request, &self.log, &mut self.cancel).await;

@@ -9,18 +9,19 @@
 //!   sandbox/{bin,etc}                    what every sandbox sees of the machine's basic tools and users
 //!   system-source.json                   which package source filled them; kept by the command line
 //! ```
+//! The folder is for its owner alone; what is mounted where user code runs is open to the user that runs it (`layout`).
 //! All of it is on one file system, so that a fresh epoch measures what the standing volumes would cost. What is below
 //! `epochs` and `bypass` belongs to the process that made it and is deleted once that process is gone.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use hybrid_cache_model::{Failure, FailureKind};
 
 use super::claims::{self, Claims};
+use super::layout;
 use crate::{DriverError, Epoch};
 
 /// Longest id that a caller may supply; a cluster makes names of it, which bounds it.
@@ -55,17 +56,18 @@ impl VolumePair {
         self.system.join(".nix-portable/nix")
     }
 
+    /// What is ours rather than Nix's on the system volume.
+    pub fn system_state(&self) -> PathBuf {
+        self.nix().join("var/hybrid-cache")
+    }
+
     fn create(&self) -> Result<(), DriverError> {
         for folder in [self.python.clone(), self.nix()] {
-            create_dirs(&folder).map_err(DriverError::io(format!("cannot create the cache folder {folder:?}")))?;
+            layout::private_dirs(&folder)
+                .map_err(DriverError::io(format!("cannot create the cache folder {folder:?}")))?;
         }
         Ok(())
     }
-}
-
-/// Creates a folder and its parents so that the user id which runs user code may read below them.
-fn create_dirs(folder: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)
 }
 
 impl Folders {
@@ -79,6 +81,7 @@ impl Folders {
             claims: Claims::default(),
         };
         folders.standing().create()?;
+        close(root);
         for parent in ["epochs", "bypass"] {
             claims::sweep(&root.join(parent));
         }
@@ -166,6 +169,17 @@ impl Folders {
     }
 }
 
+/// Closes the cache folder to everybody else: what tasks asked for and printed is nobody's business. One that belongs to
+/// somebody else is left as it is.
+fn close(root: &Path) {
+    let mode = |folder: &Path| fs::metadata(folder).map(|found| found.permissions().mode() & 0o7777);
+    for folder in [root.to_owned(), root.join("volumes")] {
+        if mode(&folder).is_ok_and(|mode| mode != layout::private_mode()) {
+            let _ = fs::set_permissions(&folder, Permissions::from_mode(layout::private_mode()));
+        }
+    }
+}
+
 /// Checks an id that a caller supplies: it becomes a folder's name.
 ///
 /// # Errors
@@ -195,7 +209,6 @@ pub fn unique_id(prefix: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn an_epoch_is_deleted_with_its_read_only_folders_and_nothing_else() {

@@ -6,15 +6,18 @@ use std::time::{Duration, SystemTime};
 
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
 use hybrid_cache_model::protocol::{Keep, PrepareEvent};
-use hybrid_cache_model::{CacheReport, Failure, FailureKind, PythonRequest, RequestKey, SystemKey, Task, TaskSpec};
+use hybrid_cache_model::{
+    CacheReport, Failure, FailureKind, PythonRequest, RequestKey, SystemKey, Task, TaskSpec, Tenant,
+};
 
 use super::LocalDriver;
 use super::config::LocalConfig;
 use super::folders::VolumePair;
+use super::layout;
 use super::process::{self, Preparation};
 use super::requests;
 use super::sandbox::{self, NIX_MOUNT, Needs, PYTHON_MOUNT};
-use crate::Epoch;
+use crate::{Epoch, SubmitOptions};
 
 /// Longest one of the runner's cache commands may take.
 const LIMIT: Duration = Duration::from_secs(1800);
@@ -73,17 +76,18 @@ impl LocalDriver {
         process::ask(&command, &request, LIMIT).await
     }
 
-    /// Prepares what a task needs without running it.
+    /// Prepares what a task needs without running it, on the standing volumes.
     ///
     /// # Errors
     /// Why it could not be prepared.
-    pub async fn warm(&self, spec: &TaskSpec, prepare_ms: u64) -> Result<CacheReport, Failure> {
+    pub async fn warm(&self, spec: &TaskSpec, options: &SubmitOptions) -> Result<CacheReport, Failure> {
         let task = spec
             .check()
             .map_err(|error| Failure::new(FailureKind::InvalidTask, error.to_string()))?;
         let needs = requests::needs(&task);
-        let request = requests::prepare_request(&self.config, spec, needs, Keep::Publish, prepare_ms);
+        let request = requests::prepare_request(&self.config, spec, options, needs, Keep::Publish);
         let volumes = self.folders.standing();
+        layout::ensure(&volumes, &options.tenant, needs)?;
         let command = sandbox::prepare_command(&self.config, &self.host, &volumes, needs);
         let mut preparation = Preparation::start(&command, &request).await?;
         let mut made = None;
@@ -105,16 +109,18 @@ impl LocalDriver {
 /// Notes that a task has used its environments now, for eviction, which takes the least recently used ones.
 ///
 /// The task itself sees them read-only. What cannot be noted (a read-only cache) only makes eviction less exact.
-pub(super) fn touch(config: &LocalConfig, volumes: &VolumePair, task: &Task) {
-    let place = config.place();
+pub(super) fn touch(config: &LocalConfig, volumes: &VolumePair, tenant: &Tenant, task: &Task) {
+    let place = config.place(tenant);
     if !task.requirements.is_empty() {
         let key = RequestKey::new(&PythonRequest::new(&task.requirements, &place));
         // The request is a symbolic link to its environment, so this names the environment's own lease.
-        touch_file(&volumes.python.join("requests").join(key.as_str()).join(".lease"));
+        let requests = volumes.python.join(tenant.folder()).join("requests");
+        touch_file(&requests.join(key.as_str()).join(".lease"));
     }
     if !task.system.is_empty() {
         let key = SystemKey::new(&task.system, &place);
-        touch_file(&volumes.nix().join("var/hybrid-cache/leases").join(key.as_str()));
+        let leases = volumes.system_state().join(tenant.folder()).join("leases");
+        touch_file(&leases.join(key.as_str()));
     }
 }
 

@@ -4,6 +4,7 @@ mod claims;
 pub mod config;
 mod flow;
 pub mod folders;
+mod layout;
 mod maintain;
 mod process;
 mod requests;

@@ -26,7 +26,7 @@ pub fn run_request(
 ) -> RunRequest {
     RunRequest {
         task: spec.clone(),
-        place: config.place(),
+        place: config.place(&options.tenant),
         environments,
         accept_stale,
         limits: options.limits.clone(),
@@ -41,13 +41,13 @@ pub fn run_request(
 pub fn prepare_request(
     config: &LocalConfig,
     spec: &TaskSpec,
+    options: &SubmitOptions,
     needs: Needs,
     keep: Keep,
-    deadline_ms: u64,
 ) -> PrepareRequest {
     PrepareRequest {
         task: spec.clone(),
-        place: config.place(),
+        place: config.place(&options.tenant),
         keep,
         python_tools: needs.python.then(|| config.python_tools.clone()),
         system_tools: config
@@ -55,7 +55,7 @@ pub fn prepare_request(
             .as_ref()
             .filter(|_| needs.system)
             .map(|system| system.tools.clone()),
-        deadline_ms,
+        deadline_ms: options.prepare_ms,
         budget_bytes: config.budget_bytes,
         budget_inodes: config.budget_inodes,
     }

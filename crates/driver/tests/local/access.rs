@@ -5,8 +5,8 @@ use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::Command;
 
-use hybrid_cache_driver::Epoch;
 use hybrid_cache_driver::local::{LocalConfig, Maintenance};
+use hybrid_cache_driver::{Epoch, SubmitOptions};
 use hybrid_cache_model::maintain::MaintainReport;
 use hybrid_cache_model::protocol::Interpreter;
 use hybrid_cache_model::{End, FailureKind, TaskSpec};
@@ -54,7 +54,7 @@ async fn an_unknown_layout_is_refused_and_left_untouched() {
                 other => panic!("{what:?} came to {other:?}"),
             }
         }
-        assert!(bench.driver.warm(&spec, 60_000).await.is_err());
+        assert!(bench.driver.warm(&spec, &SubmitOptions::default()).await.is_err());
         assert_eq!(difference(&before, &bench.listing()), Vec::<String>::new());
     }
 }

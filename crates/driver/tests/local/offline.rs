@@ -125,7 +125,7 @@ async fn a_stale_environment_is_used_with_a_warning_where_there_is_no_network() 
     });
     // Resolved in this very second is no older than 0 seconds.
     let old = || {
-        let at = std::fs::read_dir(bench.config.root.join("volumes/python/requests"))
+        let at = std::fs::read_dir(bench.config.root.join("volumes/python/tenants/default/requests"))
             .unwrap()
             .flatten()
             .next()

@@ -75,8 +75,10 @@ async fn eviction_leaves_a_running_task_alone() {
             .await
             .unwrap()
             .unwrap();
-        let published =
-            || std::fs::read_dir(bench.config.root.join("volumes/python/envs")).is_ok_and(|all| all.count() == 2);
+        let published = || {
+            std::fs::read_dir(bench.config.root.join("volumes/python/tenants/default/envs"))
+                .is_ok_and(|all| all.count() == 2)
+        };
         until("both environments are published", published).await;
         let report = bench.gc(1).await;
         assert_eq!(

@@ -21,11 +21,12 @@ def attempt(name, work):
 def write(path, mode="w"):
     with open(path, mode) as file:
         file.write("x")
-for folder in ("/", "/cache", "/cache/python", "/cache/python/envs", "/cache/python/requests", "/cache/python/uv",
-               "/nix", "/nix/store", "/nix/var/hybrid-cache/index", "/nix/var/hybrid-cache/leases", "/usr", "/etc",
-               "/hybrid-cache", "/hybrid-cache/bin", sys.prefix, os.path.dirname(m4)):
+python, system = "/cache/python/tenants/default", "/nix/var/hybrid-cache/tenants/default"
+for folder in ("/", "/cache", "/cache/python", "/cache/python/bytecode", python, python + "/envs", python + "/requests",
+               "/nix", "/nix/store", system, system + "/index", system + "/leases", "/usr", "/etc",
+               "/hybrid-cache", "/hybrid-cache/bin", sys.prefix, os.path.dirname(sys.prefix), os.path.dirname(m4)):
     attempt("write into " + folder, lambda: write(folder + "/vandal"))
-for path in (idna.__file__, m4, sys.prefix + "/.lease", "/hybrid-cache/runner", "/etc/passwd"):
+for path in (idna.__file__, m4, os.path.dirname(sys.prefix) + "/.lease", "/hybrid-cache/runner", "/etc/passwd"):
     attempt("append to " + path, lambda: write(path, "a"))
     attempt("stamp " + path, lambda: os.utime(path))
     attempt("chmod " + path, lambda: os.chmod(path, 0o777))
@@ -38,7 +39,7 @@ def remount(path):
     if libc.unshare(0x10000000 | 0x20000) != 0 or libc.mount(b"none", path.encode(), None, MS_REMOUNT | MS_BIND, None) != 0:
         raise OSError(ctypes.get_errno(), "mount")
     write(path + "/vandal")
-for path in ("/cache/python", "/nix", "/"):
+for path in (python, "/cache/python/bytecode", "/nix/store", system, "/"):
     if os.fork() == 0:
         attempt("remount " + path, lambda: remount(path))
         os._exit(0)

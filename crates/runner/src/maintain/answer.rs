@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use hybrid_cache_model::Failure;
 use hybrid_cache_model::maintain::{GcReport, MaintainReport, MaintainRequest, UsageReport, VerifyReport};
+use hybrid_cache_model::{Failure, Tenant};
 
 use super::{Budget, system};
 use crate::child::Patience;
@@ -32,16 +32,15 @@ pub fn answer(question: Question, request: &MaintainRequest) -> MaintainReport {
     answer.unwrap_or_else(|failure| MaintainReport::Failed { failure })
 }
 
+/// Any tenant's part will do: what is asked is about all of them.
 fn python_volume(request: &MaintainRequest) -> Result<Option<PythonVolume>, Failure> {
-    request
-        .python
-        .as_ref()
-        .map(|root| PythonVolume::open_read(Path::new(root)))
-        .transpose()
+    let open = |root| PythonVolume::open_read(Path::new(root), &Tenant::default());
+    request.python.as_ref().map(open).transpose()
 }
 
 fn system_volume(request: &MaintainRequest) -> Result<Option<SystemVolume>, Failure> {
-    let volume = request.nix.as_ref().map(SystemVolume::new);
+    let open = |root| SystemVolume::new(root, &Tenant::default());
+    let volume = request.nix.as_ref().map(open);
     volume.map(|volume| volume.check().map(|()| volume)).transpose()
 }
 
@@ -88,7 +87,11 @@ fn verify(request: &MaintainRequest) -> Result<VerifyReport, Failure> {
     let patience = patience(request)?;
     let mut report = VerifyReport::default();
     if let Some(volume) = python_volume(request)? {
-        report.add(super::verify(&volume)?);
+        report.add(if request.repair {
+            super::repair(&volume, &patience)?
+        } else {
+            super::verify(&volume)?
+        });
     }
     if let Some(volume) = used_system_volume(request)? {
         report.add(system::verify(&volume, request.system_tools.as_ref(), &patience)?);

@@ -1,4 +1,4 @@
-//! Making room on the Python volume: least recently used environments first, and never one that is in use.
+//! Making room on the Python volume: least recently used environments first, whosever they are, and never one in use.
 //!
 //! An evictor takes the environment's lease exclusively without waiting, renames the folder into `trash/`, and deletes
 //! it there. A task that got its shared lease in between sees that the inode is no longer at its path and misses.
@@ -130,26 +130,37 @@ pub fn make_room(volume: &PythonVolume, tools: Option<&PythonTools>, patience: &
     Ok(report)
 }
 
+/// What the cache takes on the volume; epochs and what was set aside are not its own.
 fn taken(volume: &PythonVolume) -> Result<Taken, Failure> {
-    Counter::new().take(volume.root())
+    let mut counter = Counter::new();
+    let mut taken = Taken::default();
+    for folder in super::usage::folders(volume)?
+        .into_iter()
+        .flat_map(|(_, folders)| folders)
+    {
+        taken += counter.take(&folder)?;
+    }
+    Ok(taken)
 }
 
 /// Left-overs, dead claims, requests and byte-code without an environment.
-fn tidy(volume: &PythonVolume, report: &mut GcReport) -> Result<(), Failure> {
-    match stage::sweep(&volume.staging(), &volume.trash()) {
-        Ok(swept) => report.swept += swept as u64,
-        Err(failure) => report.warnings.push(failure.to_string()),
-    }
-    for claim in dead_claims(volume)? {
-        publish::delete(&claim)?;
-        report.swept += 1;
+pub(super) fn tidy(volume: &PythonVolume, report: &mut GcReport) -> Result<(), Failure> {
+    for tenant in PythonVolume::all(volume.root())? {
+        match stage::sweep(&tenant.staging(), &tenant.trash()) {
+            Ok(swept) => report.swept += swept as u64,
+            Err(failure) => report.warnings.push(failure.to_string()),
+        }
+        for claim in dead_claims(&tenant)? {
+            publish::delete(&claim)?;
+            report.swept += 1;
+        }
     }
     report.dangling_requests += drop_dangling(volume)?;
     report.orphans += orphans::bytecode(volume)?;
     Ok(())
 }
 
-/// Links in `envs/` that a killed publisher left (see [`publish::place`]); a live one is there for microseconds.
+/// Links in a tenant's `envs/` that a killed publisher left (see [`publish::place`]); a live one is there for microseconds.
 pub fn dead_claims(volume: &PythonVolume) -> Result<Vec<PathBuf>, Failure> {
     let mut claims = entries(&volume.environments())?;
     claims.retain(|path| path.is_symlink() && stage::age(path) > stage::GRACE);
@@ -158,11 +169,13 @@ pub fn dead_claims(volume: &PythonVolume) -> Result<Vec<PathBuf>, Failure> {
 
 fn drop_dangling(volume: &PythonVolume) -> Result<u64, Failure> {
     let mut dropped = 0;
-    for request in entries(&volume.requests())? {
-        // Should it be pointed anew between the two calls, a request is lost and its next task misses: no harm.
-        if !request.exists() {
-            publish::delete(&request)?;
-            dropped += 1;
+    for tenant in PythonVolume::all(volume.root())? {
+        for request in entries(&tenant.requests())? {
+            // Should it be pointed anew between the two calls, a request is lost and its next task misses: no harm.
+            if !request.exists() {
+                publish::delete(&request)?;
+                dropped += 1;
+            }
         }
     }
     Ok(dropped)
@@ -223,18 +236,22 @@ fn clear_after(volume: &PythonVolume, report: &mut GcReport) -> Result<(), Failu
 }
 
 fn prune(volume: &PythonVolume, tools: Option<&PythonTools>, patience: &Patience, report: &mut GcReport) {
-    let Some(tools) = tools.filter(|_| volume.uv_cache().exists()) else {
-        return;
-    };
-    let pruned = Stage::create(&volume.staging()).and_then(|stage| {
-        let cache = volume.uv_cache();
-        Uv {
-            tools,
-            cache: &cache,
-            work: stage.path(),
-            patience,
-        }
-        .prune()
+    let Some(tools) = tools else { return };
+    let pruned = orphans::uv_caches(volume).and_then(|caches| {
+        caches
+            .iter()
+            .filter(|(_, cache)| cache.exists())
+            .try_for_each(|(tenant, cache)| {
+                let stage = Stage::create(&tenant.staging())?;
+                let work = stage.path();
+                Uv {
+                    tools,
+                    cache,
+                    work,
+                    patience,
+                }
+                .prune()
+            })
     });
     if let Err(failure) = pruned {
         report.warnings.push(format!("uv's cache was not pruned: {failure}"));
@@ -254,9 +271,12 @@ impl Ledger {
             candidates: Vec::new(),
             uses: HashMap::new(),
         };
-        for path in entries(&volume.environments())? {
-            if path.is_dir() && !path.is_symlink() {
-                ledger.add(path, &volume.bytecode())?;
+        for tenant in PythonVolume::all(volume.root())? {
+            let pools = pool::all(&tenant);
+            for path in entries(&tenant.environments())? {
+                if path.is_dir() && !path.is_symlink() {
+                    ledger.add(path, &pools)?;
+                }
             }
         }
         ledger
@@ -265,7 +285,7 @@ impl Ledger {
         Ok(ledger)
     }
 
-    fn add(&mut self, path: PathBuf, pool: &Path) -> Result<(), Failure> {
+    fn add(&mut self, path: PathBuf, pools: &[PathBuf]) -> Result<(), Failure> {
         let used_at = path
             .join(LEASE)
             .metadata()
@@ -292,8 +312,7 @@ impl Ledger {
                     candidate
                         .shared
                         .push(self.note(&found, || Ok(Taken { bytes, inodes, entries }))?);
-                } else if let Some(folder) = pool::read(pool, &path) {
-                    let folder = pool.join(folder);
+                } else if let Some(folder) = pools.iter().find_map(|pool| Some(pool.join(pool::read(pool, &path)?))) {
                     // A link that leads nowhere frees nothing.
                     if let Ok(found) = folder.symlink_metadata() {
                         candidate

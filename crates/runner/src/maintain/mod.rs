@@ -3,6 +3,7 @@
 mod answer;
 pub mod evict;
 mod orphans;
+mod repair;
 pub mod system;
 pub mod usage;
 pub mod verify;
@@ -13,12 +14,13 @@ use hybrid_cache_model::Failure;
 
 pub use answer::{Question, answer};
 pub use evict::{Budget, gc, make_room};
+pub use repair::repair;
 pub use usage::usage;
 pub use verify::verify;
 
 use crate::python::{PythonVolume, publish};
 
-/// Notes that an environment (its folder below the volume, `envs/<key>`) is in use now.
+/// Notes that an environment (its folder below the volume, `tenants/<tenant>/envs/<key>`) is in use now.
 ///
 /// Eviction takes the least recently used, and a task cannot say itself that it uses something: its mount is
 /// read-only, and access times are kept by few file systems. So the time of use is the mtime of `.lease`, written by

@@ -1,21 +1,22 @@
-//! Byte-code and unpacked wheels that no environment shares any more.
+//! Byte-code and unpacked wheels that no environment of any tenant shares any more.
 
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use hybrid_cache_model::protocol::IndexScope;
 use hybrid_cache_model::{Failure, FailureKind};
 
 use super::entries;
 use crate::python::{PythonVolume, pool};
-use crate::store::lock::{self, Missing, Mode};
+use crate::store::lock::{self, Mode};
 use crate::store::publish;
 
 /// How long to wait for publishers; each holds the pool for about as long as its byte-code takes to compile.
 const POOL_WAIT: Duration = Duration::from_secs(2);
 
-/// Removes the pool's folders that no published environment links to; how many those were.
+/// Removes the pools' folders that no published environment links to; how many those were.
 ///
 /// Marks and sweeps under the pool's lock: an environment that is being published is not seen, but its publisher
 /// holds the lock. Where publishers keep it busy, nothing is swept this time.
@@ -23,35 +24,68 @@ const POOL_WAIT: Duration = Duration::from_secs(2);
 /// # Errors
 /// The volume cannot be read or written.
 pub fn bytecode(volume: &PythonVolume) -> Result<u64, Failure> {
-    let pool = volume.bytecode();
-    if !pool.exists() {
+    let mut pools: Vec<PathBuf> = Vec::new();
+    let tenants = PythonVolume::all(volume.root())?;
+    for pool in tenants.iter().flat_map(pool::all) {
+        if pool.exists() && !pools.contains(&pool) {
+            pools.push(pool);
+        }
+    }
+    if pools.is_empty() {
         return Ok(0);
     }
     let _alone = match pool::lock(volume, Mode::Exclusive, Instant::now() + POOL_WAIT) {
         Err(failure) if failure.kind == FailureKind::Deadline => return Ok(0),
         other => other?,
     };
-    let linked = linked(volume, &pool)?;
+    let linked = linked(&tenants)?;
     let mut removed = 0;
-    for abi in entries(&pool)? {
-        for folder in entries(&abi)? {
-            if !folder.strip_prefix(&pool).is_ok_and(|inside| linked.contains(inside)) {
-                publish::discard(&folder, &volume.trash())?;
-                removed += 1;
+    for pool in pools {
+        for abi in entries(&pool)? {
+            for folder in entries(&abi)? {
+                if !linked.contains(&folder) {
+                    publish::discard(&folder, &volume.trash())?;
+                    removed += 1;
+                }
             }
         }
     }
     Ok(removed)
 }
 
-fn linked(volume: &PythonVolume, pool: &Path) -> Result<HashSet<PathBuf>, Failure> {
+/// The folders of all pools that environments link to.
+fn linked(tenants: &[PythonVolume]) -> Result<HashSet<PathBuf>, Failure> {
     let mut linked = HashSet::new();
-    for environment in entries(&volume.environments())? {
-        if !environment.is_symlink() {
-            linked.extend(pool::links(pool, &environment)?.into_iter().map(|link| link.folder));
+    for tenant in tenants {
+        for environment in entries(&tenant.environments())? {
+            if environment.is_symlink() {
+                continue;
+            }
+            for pool in pool::all(tenant) {
+                let links = pool::links(&pool, &environment)?;
+                linked.extend(links.into_iter().map(|link| pool.join(link.folder)));
+            }
         }
     }
     Ok(linked)
+}
+
+/// Every tenant that has a uv cache of its own, and the shared one with any of them.
+///
+/// # Errors
+/// The volume cannot be read.
+pub fn uv_caches(volume: &PythonVolume) -> Result<Vec<(PythonVolume, PathBuf)>, Failure> {
+    let mut caches: Vec<(PythonVolume, PathBuf)> = Vec::new();
+    for tenant in PythonVolume::all(volume.root())? {
+        for scope in [IndexScope::Public, IndexScope::Private] {
+            let tenant = tenant.clone().with_scope(scope);
+            let cache = tenant.uv_cache();
+            if caches.iter().all(|(_, known)| *known != cache) {
+                caches.push((tenant, cache));
+            }
+        }
+    }
+    Ok(caches)
 }
 
 /// Removes from uv's cache the unpacked wheels of which no environment uses a file; how many wheels that were.
@@ -63,18 +97,19 @@ fn linked(volume: &PythonVolume, pool: &Path) -> Result<HashSet<PathBuf>, Failur
 /// # Errors
 /// The cache cannot be read or written.
 pub fn wheels(volume: &PythonVolume) -> Result<u64, Failure> {
-    let cache = volume.uv_cache();
-    let Some(_alone) = lock::attempt(&cache.join(".lock"), Mode::Exclusive, Missing::Absent)? else {
+    let mut removed = 0;
+    for (tenant, cache) in uv_caches(volume)? {
+        removed += unused(&tenant, &cache)?;
+    }
+    Ok(removed)
+}
+
+fn unused(volume: &PythonVolume, cache: &Path) -> Result<u64, Failure> {
+    let Some(_alone) = lock::attempt_flock(&cache.join(".lock"))? else {
         return Ok(0);
     };
     let mut removed = 0;
-    for bucket in entries(&cache)? {
-        let is_archive = bucket
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with("archive-"));
-        if !is_archive {
-            continue;
-        }
+    for bucket in archives(cache)? {
         for wheel in entries(&bucket)? {
             if wheel.is_dir() && is_unshared(&wheel)? {
                 publish::discard(&wheel, &volume.trash())?;
@@ -83,6 +118,19 @@ pub fn wheels(volume: &PythonVolume) -> Result<u64, Failure> {
         }
     }
     Ok(removed)
+}
+
+/// The folders of a uv cache that hold unpacked wheels, each in a folder of its own.
+///
+/// # Errors
+/// The cache cannot be read.
+pub fn archives(cache: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut buckets = entries(cache)?;
+    buckets.retain(|bucket| {
+        let name = bucket.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("archive-")
+    });
+    Ok(buckets)
 }
 
 /// True where no file below `folder` has another name anywhere.

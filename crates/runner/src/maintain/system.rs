@@ -51,7 +51,7 @@ pub fn usage(volume: &SystemVolume) -> Result<UsageReport, Failure> {
         });
     }
     let file_systems = vec![super::usage::file_system("system", volume.root())?];
-    let system_sets = entries(&volume.index())?.len() as u64;
+    let system_sets = all_entries(volume)?.len() as u64;
     Ok(UsageReport {
         layers,
         file_systems,
@@ -172,15 +172,23 @@ fn taken(volume: &SystemVolume) -> Result<Taken, Failure> {
 fn sweep(volume: &SystemVolume) -> Result<u64, Failure> {
     let mut left = entries(&volume.state().join("work"))?;
     left.extend(entries(&volume.root().join("var/nix/builds"))?);
-    let index: Vec<PathBuf> = entries(&volume.index())?;
-    let has_entry = |roots: &PathBuf| index.iter().any(|entry| entry.file_stem() == roots.file_name());
-    left.extend(entries(&roots(volume))?.into_iter().filter(|roots| !has_entry(roots)));
+    for tenant in volume.all()? {
+        let index: Vec<PathBuf> = entries(&tenant.index())?;
+        let has_entry = |roots: &PathBuf| index.iter().any(|entry| entry.file_stem() == roots.file_name());
+        left.extend(entries(&tenant.roots())?.into_iter().filter(|roots| !has_entry(roots)));
+    }
     left.iter().try_for_each(|path| publish::delete(path))?;
     Ok(left.len() as u64)
 }
 
-fn roots(volume: &SystemVolume) -> PathBuf {
-    volume.root().join("var/nix/gcroots/hybrid-cache")
+/// The index entries of all tenants, each with its tenant's part of the volume.
+fn all_entries(volume: &SystemVolume) -> Result<Vec<(SystemVolume, PathBuf)>, Failure> {
+    let mut all = Vec::new();
+    for tenant in volume.all()? {
+        let found = entries(&tenant.index())?;
+        all.extend(found.into_iter().map(|entry| (tenant.clone(), entry)));
+    }
+    Ok(all)
 }
 
 fn nix<'a>(
@@ -207,6 +215,8 @@ fn nix<'a>(
 
 /// An index entry as eviction sees it.
 struct Candidate {
+    /// The part of the volume that it is in.
+    tenant: SystemVolume,
     path: PathBuf,
     used_at: SystemTime,
     /// Unpacked size in bytes of each path in its closure.
@@ -235,7 +245,7 @@ fn evict(
         if enough {
             break;
         }
-        if !evict_entry(volume, &candidate.path)? {
+        if !evict_entry(&candidate.tenant, &candidate.path)? {
             in_use += 1;
             continue;
         }
@@ -252,11 +262,11 @@ fn evict(
     Ok(evicted)
 }
 
-/// All entries, least recently used first. A damaged one comes without a closure and goes like any other.
+/// All entries of all tenants, least recently used first. A damaged one comes without a closure and goes like any other.
 fn candidates(volume: &SystemVolume, nix: &Nix<'_>, tools: &SystemTools) -> Result<Vec<Candidate>, Failure> {
     let mut candidates = Vec::new();
-    for path in entries(&volume.index())? {
-        let lease = lease_of(volume, &path);
+    for (tenant, path) in all_entries(volume)? {
+        let lease = lease_of(&tenant, &path);
         let used_at = std::fs::metadata(lease)
             .and_then(|found| found.modified())
             .unwrap_or(SystemTime::UNIX_EPOCH);
@@ -264,7 +274,12 @@ fn candidates(volume: &SystemVolume, nix: &Nix<'_>, tools: &SystemTools) -> Resu
         let closure = entry
             .and_then(|entry| nix.closure(&tools.source, &entry.paths).ok())
             .unwrap_or_default();
-        candidates.push(Candidate { path, used_at, closure });
+        candidates.push(Candidate {
+            tenant,
+            path,
+            used_at,
+            closure,
+        });
     }
     candidates.sort_by(|one, other| one.used_at.cmp(&other.used_at).then(one.path.cmp(&other.path)));
     Ok(candidates)
@@ -279,10 +294,10 @@ fn key_of(entry: &Path) -> String {
 }
 
 fn lease_of(volume: &SystemVolume, entry: &Path) -> PathBuf {
-    volume.state().join("leases").join(key_of(entry))
+    volume.own().join("leases").join(key_of(entry))
 }
 
-/// Removes one entry with its roots, unless a task uses it. False where one does.
+/// Removes one entry of the tenant with its roots, unless a task uses it. False where one does.
 ///
 /// The entry goes first and the lease's file last: whoever still finds the entry finds the lock taken or the file gone.
 ///
@@ -296,7 +311,7 @@ pub fn evict_entry(volume: &SystemVolume, entry: &Path) -> Result<bool, Failure>
         return Ok(false);
     }
     publish::delete(entry)?;
-    publish::delete(&roots(volume).join(key_of(entry)))?;
+    publish::delete(&volume.roots().join(key_of(entry)))?;
     publish::delete(&lease)?;
     Ok(true)
 }
@@ -311,9 +326,9 @@ pub fn verify(
     patience: &Patience,
 ) -> Result<VerifyReport, Failure> {
     let mut report = VerifyReport::default();
-    for path in entries(&volume.index())? {
+    for (tenant, path) in all_entries(volume)? {
         report.system_sets += 1;
-        let what = damage(volume, &path);
+        let what = damage(&tenant, &path);
         report.problems.extend(what.map(|what| Problem {
             path: shown(volume.root(), &path),
             what,

@@ -5,13 +5,13 @@
 //! `python/uv` is what only uv's cache keeps, that is, what could be freed without touching an environment.
 //! Environments share byte-code by links to its folders: all of it is in `python/bytecode`, and only there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::Failure;
 use hybrid_cache_model::maintain::{FileSystemUsage, LayerUsage, UsageReport};
 
 use super::entries;
-use crate::python::PythonVolume;
+use crate::python::{PythonVolume, heal};
 use crate::store::At;
 use crate::store::measure::{Counter, Taken};
 
@@ -21,17 +21,8 @@ use crate::store::measure::{Counter, Taken};
 /// A folder cannot be read.
 pub fn usage(volume: &PythonVolume) -> Result<UsageReport, Failure> {
     let mut counter = Counter::new();
-    let parts = [
-        ("python/envs", vec![volume.environments()]),
-        ("python/bytecode", vec![volume.bytecode()]),
-        ("python/uv", vec![volume.uv_cache()]),
-        (
-            "python/other",
-            vec![volume.requests(), volume.locks(), volume.staging(), volume.trash()],
-        ),
-    ];
     let mut layers = Vec::new();
-    for (name, folders) in parts {
+    for (name, folders) in folders(volume)? {
         let mut taken = Taken::default();
         for folder in folders {
             taken += counter.take(&folder)?;
@@ -44,11 +35,14 @@ pub fn usage(volume: &PythonVolume) -> Result<UsageReport, Failure> {
             entries,
         });
     }
-    let environments = entries(&volume.environments())?
-        .iter()
-        .filter(|path| !path.is_symlink())
-        .count() as u64;
-    let requests = entries(&volume.requests())?.iter().filter(|path| path.exists()).count() as u64;
+    let (mut environments, mut requests, mut healed) = (0, 0, 0);
+    for tenant in PythonVolume::all(volume.root())? {
+        let found = entries(&tenant.environments())?;
+        environments += found.iter().filter(|path| !path.is_symlink()).count() as u64;
+        let found = entries(&tenant.requests())?;
+        requests += found.iter().filter(|path| path.exists()).count() as u64;
+        healed += heal::count(&tenant);
+    }
     let file_systems = vec![file_system("python", volume.root())?];
     Ok(UsageReport {
         layers,
@@ -56,7 +50,31 @@ pub fn usage(volume: &PythonVolume) -> Result<UsageReport, Failure> {
         environments,
         requests,
         system_sets: 0,
+        healed,
     })
+}
+
+/// The folders of the cache, of all tenants, by layer.
+///
+/// # Errors
+/// A folder cannot be read.
+pub fn folders(volume: &PythonVolume) -> Result<[(&'static str, Vec<PathBuf>); 4], Failure> {
+    let mut environments = Vec::new();
+    let (mut pools, mut caches) = (vec![volume.root().join("bytecode")], vec![volume.root().join("uv")]);
+    let mut other = vec![volume.locks(), volume.trash()];
+    for tenant in PythonVolume::all(volume.root())? {
+        environments.push(tenant.environments());
+        pools.push(tenant.own().join("bytecode"));
+        caches.push(tenant.own().join("uv"));
+        other.extend([tenant.requests(), tenant.staging()]);
+        other.extend(Some(tenant.healed()).filter(|path| path.exists()));
+    }
+    Ok([
+        ("python/envs", environments),
+        ("python/bytecode", pools),
+        ("python/uv", caches),
+        ("python/other", other),
+    ])
 }
 
 /// What the file system below `root` has in all.

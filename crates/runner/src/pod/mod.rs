@@ -231,6 +231,8 @@ fn place(image: &ImageRecord, request: &PodRequest) -> Place {
         index: request.network.index.clone(),
         system_source: source_id(image),
         max_age_s: request.max_age_s,
+        tenant: request.tenant.clone(),
+        index_scope: request.network.index_scope,
     }
 }
 

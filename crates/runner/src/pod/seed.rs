@@ -19,7 +19,7 @@ use std::sync::Mutex;
 
 use hybrid_cache_model::pod::{ImageRecord, NIX_MOUNT, PYTHON_MOUNT, PodMaintainReport, SEED_FOLDER, SeedRequest};
 use hybrid_cache_model::protocol::{Keep, Place, PrepareEvent, PrepareRequest, Volumes};
-use hybrid_cache_model::{Failure, FailureKind, TaskSpec};
+use hybrid_cache_model::{Failure, FailureKind, TaskSpec, Tenant};
 use tar::{Archive, Builder, EntryType, Header};
 
 use super::epoch;
@@ -30,7 +30,7 @@ use crate::store::failure::failure as failed_at;
 /// Both seeds and what they are made of.
 const SEEDS: [(&str, &str); 2] = [("python.tar", PYTHON_MOUNT), ("system.tar", NIX_MOUNT)];
 /// Folders of a cache that are of use only while it is worked on; they go along empty.
-const PASSING: [&str; 3] = ["locks", "staging", "trash"];
+const PASSING: [&str; 3] = ["locks", "trash", "tenants/default/staging"];
 /// What may be in a volume that counts as empty: what mkfs leaves, separate epochs, and a seed that was cut short.
 const NOT_CONTENT: [&str; 4] = ["lost+found", "epochs", SEEDING, SEEDED];
 const SEEDING: &str = ".seeding";
@@ -70,6 +70,8 @@ fn prepare(image: &ImageRecord, request: &SeedRequest, task: &TaskSpec) -> Resul
             index: request.network.index.clone(),
             system_source: super::source_id(image),
             max_age_s: request.max_age_s,
+            tenant: Tenant::default(),
+            index_scope: request.network.index_scope,
         },
         keep: Keep::Publish,
         python_tools: Some(super::python_tools(image, &request.network)),

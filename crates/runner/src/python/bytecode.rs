@@ -15,7 +15,7 @@
 //! Sources in folders called `tests` are left out. numpy alone has 250 of them, half of its sources; they are
 //! not imported by the programs that use a package, and where one is, the interpreter compiles it in memory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::protocol::Interpreter;
@@ -35,7 +35,7 @@ use crate::store::{At, publish};
 const SHOWN_ENVIRONMENT: &str = "/env";
 
 /// What was done, in sources.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compiled {
     /// Those whose byte-code the pool had.
     pub reused: usize,
@@ -43,8 +43,6 @@ pub struct Compiled {
     pub compiled: usize,
     /// Those that are no valid Python.
     pub skipped: usize,
-    /// The pool's folders that the environment links to, relative to the pool.
-    pub folders: BTreeSet<PathBuf>,
 }
 
 /// An environment whose sources are to have byte-code.
@@ -81,7 +79,7 @@ pub fn provide(pool: &Pool, sources: &Sources<'_>, work: &Path, patience: &Patie
     for folder in folders(sources) {
         if pool.path.join(&folder.pooled).is_dir() {
             compiled.reused += folder.sources.len();
-            attach(pool, venv, &folder, &mut compiled)?;
+            attach(pool, venv, &folder)?;
         } else {
             missing.push(folder);
         }
@@ -96,7 +94,7 @@ pub fn provide(pool: &Pool, sources: &Sources<'_>, work: &Path, patience: &Patie
         let made = staged.join(&folder.pooled);
         describe(&made)?;
         pool::place(&made, &pool.path.join(&folder.pooled))?;
-        attach(pool, venv, &folder, &mut compiled)?;
+        attach(pool, venv, &folder)?;
     }
     Ok(compiled)
 }
@@ -187,20 +185,18 @@ fn cached_name(source: &Path, interpreter: &Interpreter) -> String {
 }
 
 /// Makes the folder's byte-code that of the pool.
-fn attach(pool: &Pool, venv: &Path, folder: &Folder<'_>, compiled: &mut Compiled) -> Result<(), Failure> {
+fn attach(pool: &Pool, venv: &Path, folder: &Folder<'_>) -> Result<(), Failure> {
     let inside = folder.inside.join(PYCACHE);
     let link = venv.join(&inside);
     let target = pool.target(&folder.pooled, &inside);
     match rustix::fs::symlink(&target, &link) {
-        Ok(()) => {}
+        Ok(()) => Ok(()),
         // There from an earlier attempt.
-        Err(Errno::EXIST) if std::fs::read_link(&link).is_ok_and(|found| found == target) => {}
+        Err(Errno::EXIST) if std::fs::read_link(&link).is_ok_and(|found| found == target) => Ok(()),
         Err(Errno::EXIST) => {
             let message = format!("{} is in the place of byte-code", link.display());
-            return Err(Failure::new(FailureKind::CacheDamaged, message));
+            Err(Failure::new(FailureKind::CacheDamaged, message))
         }
-        Err(error) => return Err(error).at("link byte-code to", &link),
+        Err(error) => Err(error).at("link byte-code to", &link),
     }
-    compiled.folders.insert(folder.pooled.clone());
-    Ok(())
 }

@@ -4,16 +4,21 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hybrid_cache_model::{Failure, FailureKind, RequestKey};
+use hybrid_cache_model::{Failure, FailureKind, Protection, RequestKey};
 use rustix::io::Errno;
 
 use super::PythonVolume;
+use super::publish::MANIFEST_FILE;
 use crate::store::At;
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::stage::LEASE;
 
+/// Folder of an environment's files, beside what is ours: the virtual environment itself.
+pub const VENV: &str = "venv";
 /// Name of the file that lists an environment's packages.
 pub const LOCK_FILE: &str = "lock.txt";
+/// Name of the file that marks an environment as damaged while a task runs from it.
+pub const DAMAGED_FILE: &str = "damaged";
 
 /// An environment that nobody removes as long as this value, or a copy of its descriptor, lives.
 #[derive(Debug)]
@@ -29,19 +34,50 @@ pub enum Lookup {
     Hit(Leased),
     /// An environment that should be resolved anew, where the index can be reached.
     Stale(Leased),
+    /// An environment that lacks something: a miss, which the preparation that it leads to repairs.
+    Damaged {
+        /// Its folder.
+        path: PathBuf,
+        /// What it lacks.
+        what: String,
+    },
     /// Nothing.
     Miss,
 }
 
+/// What an environment obviously lacks; `None` where it can be used.
+///
+/// Four looks at names. Bytes that changed are for `verify` to find, which marks the environment then.
+pub fn damage(environment: &Path) -> Option<String> {
+    let venv = environment.join(VENV);
+    // The link to the interpreter is followed: it leads nowhere where the folder or the interpreter is gone.
+    if !venv.join("bin/python").exists() {
+        let lacks = if venv.is_dir() { "its interpreter" } else { VENV };
+        return Some(format!("{lacks} is gone"));
+    }
+    for name in [LOCK_FILE, MANIFEST_FILE] {
+        if !environment.join(name).exists() {
+            return Some(format!("{name} is missing"));
+        }
+    }
+    let marked = environment.join(DAMAGED_FILE).exists();
+    marked.then(|| "a verification marked it".to_owned())
+}
+
 impl Leased {
-    /// The environment's folder.
+    /// The environment's folder, with what is ours in it.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
+    /// The virtual environment.
+    pub fn venv(&self) -> PathBuf {
+        self.path.join(VENV)
+    }
+
     /// The interpreter to run in it.
     pub fn python(&self) -> PathBuf {
-        self.path.join("bin/python")
+        self.venv().join("bin/python")
     }
 
     /// The descriptor that carries the shared lock, for handing it on to the user's process.
@@ -63,7 +99,8 @@ impl Leased {
         let text = match std::fs::read_to_string(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let message = format!("the environment {} has no {LOCK_FILE}", self.path.display());
-                return Err(Failure::new(FailureKind::CacheDamaged, message).hint("`cargo xtask cache verify`"));
+                return Err(Failure::new(FailureKind::CacheDamaged, message)
+                    .hint("run `cargo xtask cache verify` to list what is damaged"));
             }
             other => other.at("read", &path)?,
         };
@@ -99,6 +136,10 @@ impl PythonVolume {
         let Some(leased) = lease(self.environments().join(environment))? else {
             return Ok(Lookup::Miss);
         };
+        if let Some(what) = damage(leased.path()).filter(|_| Protection::DamageIsMiss.is_on()) {
+            let path = leased.path;
+            return Ok(Lookup::Damaged { path, what });
+        }
         // A time in the future is another host's clock; it is not old.
         let age = resolved_at.elapsed().unwrap_or_default();
         Ok(if age > max_age {
@@ -108,7 +149,8 @@ impl PythonVolume {
         })
     }
 
-    /// Takes a shared lease on what a preparation reported: `staging/…` or `envs/<key>`, relative to the volume.
+    /// Takes a shared lease on what a preparation reported: `tenants/<tenant>/staging/…` or
+    /// `tenants/<tenant>/envs/<key>`, relative to the volume.
     ///
     /// # Errors
     /// [`FailureKind::CacheDamaged`] where it is not there any more; the path leads out of the volume.
@@ -134,7 +176,8 @@ fn lease(path: PathBuf) -> Result<Option<Leased>, Failure> {
 mod tests {
     use super::*;
     use crate::python::publish::point;
-    use hybrid_cache_model::protocol::{Interpreter, Place, Volumes};
+    use hybrid_cache_model::Tenant;
+    use hybrid_cache_model::protocol::{IndexScope, Interpreter, Place, Volumes};
 
     fn key() -> RequestKey {
         let interpreter = Interpreter {
@@ -155,16 +198,25 @@ mod tests {
             index: String::new(),
             system_source: String::new(),
             max_age_s: 1,
+            tenant: Tenant::default(),
+            index_scope: IndexScope::Public,
         };
         RequestKey::new(&hybrid_cache_model::PythonRequest::new(&[], &place))
     }
 
     fn volume() -> (tempfile::TempDir, PythonVolume) {
         let dir = tempfile::tempdir().unwrap();
-        let volume = PythonVolume::open_write(dir.path()).unwrap();
-        std::fs::create_dir_all(volume.environments().join("e")).unwrap();
-        std::fs::write(volume.environments().join("e").join(LEASE), "").unwrap();
-        std::fs::write(volume.environments().join("e").join(LOCK_FILE), "a==1 x\nb==2 y\n").unwrap();
+        let volume = PythonVolume::open_write(dir.path(), &Tenant::default()).unwrap();
+        let environment = volume.environments().join("e");
+        std::fs::create_dir_all(environment.join("venv/bin")).unwrap();
+        for (name, content) in [
+            (LEASE, ""),
+            (LOCK_FILE, "a==1\nb==2\n"),
+            (MANIFEST_FILE, "{}"),
+            ("venv/bin/python", ""),
+        ] {
+            std::fs::write(environment.join(name), content).unwrap();
+        }
         (dir, volume)
     }
 
@@ -173,7 +225,7 @@ mod tests {
     #[test]
     fn an_empty_volume_misses() {
         let dir = tempfile::tempdir().unwrap();
-        let volume = PythonVolume::open_read(dir.path()).unwrap();
+        let volume = PythonVolume::open_read(dir.path(), &Tenant::default()).unwrap();
         assert!(matches!(volume.lookup(&key(), WEEK).unwrap(), Lookup::Miss));
     }
 
@@ -208,12 +260,35 @@ mod tests {
     }
 
     #[test]
+    fn what_lacks_something_is_damaged_and_told_apart() {
+        for (name, what) in [
+            ("venv/bin/python", "its interpreter is gone"),
+            ("venv", "venv is gone"),
+            (LOCK_FILE, "lock.txt is missing"),
+            (MANIFEST_FILE, "manifest.json is missing"),
+        ] {
+            let (_dir, volume) = volume();
+            point(&volume, &key(), "e").unwrap();
+            crate::store::publish::delete(&volume.environments().join("e").join(name)).unwrap();
+            let found = volume.lookup(&key(), WEEK).unwrap();
+            assert!(matches!(&found, Lookup::Damaged { what: told, .. } if told == what), "{found:?}");
+        }
+        let (_dir, volume) = volume();
+        point(&volume, &key(), "e").unwrap();
+        std::fs::write(volume.environments().join("e").join(DAMAGED_FILE), "").unwrap();
+        assert!(matches!(volume.lookup(&key(), WEEK).unwrap(), Lookup::Damaged { .. }));
+    }
+
+    #[test]
     fn a_reported_path_stays_on_the_volume() {
         let (_dir, volume) = volume();
-        assert!(volume.lease("envs/e").is_ok());
+        assert!(volume.lease("tenants/default/envs/e").is_ok());
         for outside in ["../x", "/etc", "envs/../../x"] {
             assert_eq!(volume.lease(outside).unwrap_err().kind, FailureKind::Internal);
         }
-        assert_eq!(volume.lease("envs/gone").unwrap_err().kind, FailureKind::CacheDamaged);
+        assert_eq!(
+            volume.lease("tenants/default/envs/gone").unwrap_err().kind,
+            FailureKind::CacheDamaged
+        );
     }
 }

@@ -1,33 +1,47 @@
 //! The Python volume: whole environments made by uv, found again by what was asked for.
 //!
 //! ```text
-//! <root>/                      mounted at /cache/python; one file system, so that hardlinks work
-//!   FORMAT                     `hybrid-cache python 1`
-//!   uv/                        UV_CACHE_DIR: uv's own downloads and unpacked wheels
-//!   requests/<request-key>     link to ../envs/<environment-key>; its own mtime says when it was resolved
-//!   envs/<environment-key>/    a relocatable venv whose files are hardlinks into uv/, and beside them
-//!     manifest.json            what it is and what it takes
-//!     lock.txt                 one `name==version digest` a line, sorted
-//!     .lease                   shared lock: a task runs from here; mtime: last known use (see `maintain::touch`)
-//!   bytecode/<abi>/<key>/      byte-code without paths, a folder for each set of sources; envs link to it
-//!   locks/<request-key>        build lock: one preparation of one request at a time
-//!   locks/bytecode             on the pool's content (see `pool`)
-//!   staging/<name>/            one preparation at work (see `store::stage`)
-//!   trash/                     on its way out
+//! <root>/                        mounted at /cache/python; one file system, so that hardlinks work
+//!   FORMAT                       `hybrid-cache python 2`
+//!   uv/                          UV_CACHE_DIR: uv's own downloads and unpacked wheels, of public indexes only
+//!   bytecode/<abi>/<key>/        byte-code without paths, a folder for each set of sources; envs link to it
+//!   locks/<tenant>-<request-key> build lock: one preparation of one request at a time
+//!   locks/bytecode               on the pools' content (see `pool`)
+//!   trash/                       on its way out
+//!   tenants/<tenant>/            all that is one tenant's
+//!     FORMAT                     the same line
+//!     requests/<request-key>     link to ../envs/<environment-key>; its own mtime says when it was resolved
+//!     envs/<environment-key>/
+//!       venv/                    a relocatable venv whose files are hardlinks into uv/: all that packages bring
+//!       manifest.json            what it is and what it takes, and which byte-code it links to
+//!       lock.txt                 one `name==version` a line, sorted
+//!       content                  hash, mode and path of each file in venv/ (see `store::content`)
+//!       damaged                  there if a verification found damage while a task ran from it: lookups miss it
+//!       .lease                   shared lock: a task runs from here; mtime: last known use (see `maintain::touch`)
+//!     staging/<name>/            one preparation at work (see `store::stage`)
+//!     healed                     one line for each damaged environment that a preparation built again
+//!     uv/, bytecode/             the same as above, for packages of the tenant's private index
 //! ```
 //!
-//! Two keys: the request key hashes what was asked for, the environment key what came of it. The environment key is
-//! made of `name==version` and a digest of each distribution's normalised `RECORD`, that is, of the content that was
-//! installed, not of the hashes of the chosen wheels: this names the content exactly, also where a package was built
-//! from source, and spares a second uv process that would only print the resolution.
+//! A task has `tenants/<tenant>` and `bytecode` mounted, read-only and nothing else: what others prepare, and every lock
+//! that a preparation waits for, is out of its sight.
+//!
+//! Two keys: the request key hashes what was asked for, the environment key what came of it: the interpreter, and the
+//! bytes of every file as they are on disk, byte-code left out. Nothing in it is a package's claim about itself.
+//! `docs/cache-keys.md` lists what is in which key.
 //!
 //! A task that uses an environment has the volume mounted read-only: files are shared by hardlinks with uv's cache and
 //! with every other environment, so one write would reach them all. Their modes are left as they are.
 
+pub mod asked;
 pub mod build;
 pub mod bytecode;
+pub mod claims;
 pub mod compile;
+pub mod content;
 pub mod explain;
+pub mod heal;
+mod layout;
 pub mod lookup;
 pub mod pool;
 pub mod publish;
@@ -37,78 +51,168 @@ pub mod venv;
 
 use std::path::{Path, PathBuf};
 
-use hybrid_cache_model::Failure;
+use hybrid_cache_model::protocol::{IndexScope, Place};
+use hybrid_cache_model::{Failure, Protection, RequestKey, Tenant};
 
 use crate::store::format::{self, Access};
+use crate::store::publish::ensure_folder;
+use crate::store::{At, tenants};
 
 pub use lookup::{Leased, Lookup};
 
-/// Name of this cache in its `FORMAT` file.
+/// Name of this cache in its `FORMAT` files.
 pub const CACHE: &str = "python";
 
-/// The Python volume at one place.
+/// One tenant's part of the Python volume at one place, with what all tenants share.
 #[derive(Clone, Debug)]
 pub struct PythonVolume {
     root: PathBuf,
+    tenant: Tenant,
+    scope: IndexScope,
 }
 
 impl PythonVolume {
-    /// Opens the volume for lookups; an empty folder is a volume where everything misses.
+    /// Opens the volume for lookups; a tenant that is not there has a volume where everything misses.
     ///
     /// # Errors
     /// It has another layout, or cannot be read.
-    pub fn open_read(root: &Path) -> Result<PythonVolume, Failure> {
-        format::open(root, CACHE, Access::Read)?;
-        Ok(PythonVolume { root: root.to_owned() })
+    pub fn open_read(root: &Path, tenant: &Tenant) -> Result<PythonVolume, Failure> {
+        let volume = PythonVolume::at(root, tenant);
+        // A task sees its tenant's part alone; whoever sees the whole must not take an old volume for an empty one.
+        if format::check(&volume.own(), CACHE)? == format::Opened::Empty {
+            format::check(root, CACHE)?;
+            std::fs::metadata(root).at("look at", root)?;
+        }
+        Ok(volume)
     }
 
-    /// Opens the volume for preparing; an empty folder gets its layout.
+    /// Opens the volume for preparing; an empty folder gets its layout, a new tenant its folder.
     ///
     /// # Errors
     /// It has another layout, or cannot be written.
-    pub fn open_write(root: &Path) -> Result<PythonVolume, Failure> {
+    pub fn open_write(root: &Path, tenant: &Tenant) -> Result<PythonVolume, Failure> {
         format::open(root, CACHE, Access::Write)?;
-        Ok(PythonVolume { root: root.to_owned() })
+        let volume = PythonVolume::at(root, tenant);
+        for folder in [volume.own(), volume.bytecode()] {
+            ensure_folder(&folder)?;
+        }
+        format::open(&volume.own(), CACHE, Access::Write)?;
+        Ok(volume)
     }
 
-    /// Where it is.
+    /// The parts of all tenants, sorted by name; none where the folder holds nothing yet.
+    ///
+    /// # Errors
+    /// The volume has another layout, or cannot be read.
+    pub fn all(root: &Path) -> Result<Vec<PythonVolume>, Failure> {
+        format::open(root, CACHE, Access::Read)?;
+        let tenants = tenants::list(root)?;
+        Ok(tenants.iter().map(|tenant| PythonVolume::at(root, tenant)).collect())
+    }
+
+    /// Opens the volume of a place for lookups.
+    ///
+    /// # Errors
+    /// Those of [`PythonVolume::open_read`].
+    pub fn read(place: &Place) -> Result<PythonVolume, Failure> {
+        let volume = PythonVolume::open_read(Path::new(&place.volumes.python), &place.tenant)?;
+        Ok(volume.with_scope(place.index_scope))
+    }
+
+    /// Opens the volume of a place for preparing.
+    ///
+    /// # Errors
+    /// Those of [`PythonVolume::open_write`].
+    pub fn write(place: &Place) -> Result<PythonVolume, Failure> {
+        let volume = PythonVolume::open_write(Path::new(&place.volumes.python), &place.tenant)?;
+        Ok(volume.with_scope(place.index_scope))
+    }
+
+    fn at(root: &Path, tenant: &Tenant) -> PythonVolume {
+        PythonVolume {
+            root: root.to_owned(),
+            tenant: tenant.clone(),
+            scope: IndexScope::Public,
+        }
+    }
+
+    /// The same with the downloads and byte-code of an index of this kind.
+    #[must_use]
+    pub fn with_scope(mut self, scope: IndexScope) -> PythonVolume {
+        self.scope = if Protection::PrivateIndex.is_on() {
+            scope
+        } else {
+            IndexScope::Public
+        };
+        self
+    }
+
+    /// Where the whole volume is.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
+    /// Whose part this is.
+    pub fn tenant(&self) -> &Tenant {
+        &self.tenant
+    }
+
+    /// The folder of all that is this tenant's.
+    pub fn own(&self) -> PathBuf {
+        self.root.join(self.tenant.folder())
+    }
+
+    /// The folder with what comes from the index: everybody's, or the tenant's own.
+    fn shared(&self) -> PathBuf {
+        match self.scope {
+            IndexScope::Public => self.root.clone(),
+            IndexScope::Private => self.own(),
+        }
+    }
+
     /// uv's cache.
     pub fn uv_cache(&self) -> PathBuf {
-        self.root.join("uv")
-    }
-
-    /// Links from requests to environments.
-    pub fn requests(&self) -> PathBuf {
-        self.root.join("requests")
-    }
-
-    /// Published environments.
-    pub fn environments(&self) -> PathBuf {
-        self.root.join("envs")
+        self.shared().join("uv")
     }
 
     /// The pool of byte-code.
     pub fn bytecode(&self) -> PathBuf {
-        self.root.join("bytecode")
+        self.shared().join("bytecode")
     }
 
-    /// Build locks.
+    /// Links from requests to environments.
+    pub fn requests(&self) -> PathBuf {
+        self.own().join("requests")
+    }
+
+    /// Published environments.
+    pub fn environments(&self) -> PathBuf {
+        self.own().join("envs")
+    }
+
+    /// Locks of all tenants.
     pub fn locks(&self) -> PathBuf {
         self.root.join("locks")
     }
 
-    /// Preparations at work.
-    pub fn staging(&self) -> PathBuf {
-        self.root.join("staging")
+    /// The build lock of one request.
+    pub fn build_lock(&self, key: &RequestKey) -> PathBuf {
+        self.locks().join(format!("{}-{key}", self.tenant))
     }
 
-    /// What is being deleted.
+    /// Preparations at work.
+    pub fn staging(&self) -> PathBuf {
+        self.own().join("staging")
+    }
+
+    /// What is being deleted, whosever it was.
     pub fn trash(&self) -> PathBuf {
         self.root.join("trash")
+    }
+
+    /// Where heals are noted.
+    pub fn healed(&self) -> PathBuf {
+        self.own().join("healed")
     }
 
     /// `path` as it is called in the protocol: relative to the volume.

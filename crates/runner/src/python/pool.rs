@@ -1,8 +1,10 @@
 //! The pool of byte-code: one folder for each distinct set of sources, linked into every environment that has them.
 //!
 //! ```text
-//! bytecode/<abi>/<key>/<module>.<abi>.pyc     key: interpreter version, and path and hash of each source
-//! envs/<environment-key>/lib/python3.x/site-packages/<package>/__pycache__ -> ../../…/bytecode/<abi>/<key>
+//! bytecode/<abi>/<key>/<module>.<abi>.pyc     key: interpreter version, and path and hash of each source's bytes
+//! bytecode/<abi>/<key>/content                hash of each of them, for whoever verifies it
+//! tenants/<tenant>/bytecode/<abi>/<key>/…     the same for packages of the tenant's private index
+//! …/envs/<environment-key>/venv/lib/python3.x/site-packages/<package>/__pycache__ -> ../../…/bytecode/<abi>/<key>
 //! locks/bytecode                              shared: an environment with such links is on its way; alone: sweeping
 //! ```
 //!
@@ -19,7 +21,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Instant;
 
 use hybrid_cache_model::Failure;
-use hybrid_cache_model::protocol::Interpreter;
+use hybrid_cache_model::protocol::{IndexScope, Interpreter};
 use rustix::io::Errno;
 
 use super::PythonVolume;
@@ -28,8 +30,63 @@ use crate::store::{At, publish};
 
 /// The name under which the interpreter looks for byte-code.
 pub const PYCACHE: &str = "__pycache__";
-/// Folders between the volume and the content of an environment: `envs`, `<environment-key>`.
-const ENVIRONMENT_DEPTH: usize = 2;
+/// Folders between a tenant's own and the content of an environment: `envs`, `<environment-key>`, `venv`.
+const ENVIRONMENT_DEPTH: usize = 3;
+
+/// A pool, and how an environment's links lead to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Folders between the one that holds the pool and the content of a published environment.
+    pub depth: usize,
+}
+
+impl Pool {
+    /// The pool of a tenant's volume: everybody's, or its own.
+    pub fn of(volume: &PythonVolume) -> Pool {
+        let path = volume.bytecode();
+        let beside = path.parent().unwrap_or(volume.root());
+        let above = volume
+            .own()
+            .strip_prefix(beside)
+            .map_or(0, |own| own.components().count());
+        Pool {
+            depth: above + ENVIRONMENT_DEPTH,
+            path,
+        }
+    }
+
+    /// What a link at `inside` (relative to the virtual environment) has to say to lead to `folder` of the pool.
+    pub fn target(&self, folder: &Path, inside: &Path) -> PathBuf {
+        let depth = inside.parent().map_or(0, |parent| parent.components().count());
+        let mut target: PathBuf = std::iter::repeat_n("..", depth + self.depth).collect();
+        target.push(self.path.file_name().unwrap_or_default());
+        target.join(folder)
+    }
+
+    /// The folders of this pool that the links of the environment at `venv` lead to once it is published: from staging
+    /// they lead nowhere.
+    ///
+    /// # Errors
+    /// A folder cannot be read.
+    pub fn links_from_staging(&self, venv: &Path) -> Result<Vec<PathBuf>, Failure> {
+        let mut folders = Vec::new();
+        for link in cache_links(venv)? {
+            let (Ok(inside), Ok(target)) = (link.strip_prefix(venv), std::fs::read_link(&link)) else {
+                continue;
+            };
+            let folder: PathBuf = target
+                .components()
+                .skip(target.components().count().saturating_sub(2))
+                .collect();
+            if self.target(&folder, inside) == target {
+                folders.push(folder);
+            }
+        }
+        Ok(folders)
+    }
+}
 
 /// A link of an environment into the pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +97,15 @@ pub struct Link {
     pub folder: PathBuf,
 }
 
-/// Takes the lock on the pool's content: shared to publish links to it, exclusive to remove from it.
+/// The pools that a tenant's environments may link to: everybody's and its own.
+pub fn all(volume: &PythonVolume) -> Vec<PathBuf> {
+    let scopes = [IndexScope::Public, IndexScope::Private];
+    let mut pools = scopes.map(|scope| volume.clone().with_scope(scope).bytecode()).to_vec();
+    pools.dedup();
+    pools
+}
+
+/// Takes the lock on the pools' content: shared to publish links to it, exclusive to remove from it.
 ///
 /// # Errors
 /// It was not to be had until `deadline`, or the volume cannot be written.
@@ -80,25 +145,22 @@ pub fn place(from: &Path, to: &Path) -> Result<(), Failure> {
     }
 }
 
-/// What a link at `inside` (relative to the environment) has to say to lead to `folder` of the pool.
-pub fn target(pool: &Path, folder: &Path, inside: &Path) -> PathBuf {
-    let depth = inside.parent().map_or(0, |parent| parent.components().count());
-    let mut target: PathBuf = std::iter::repeat_n("..", depth + ENVIRONMENT_DEPTH).collect();
-    target.push(pool.file_name().unwrap_or_default());
-    target.join(folder)
-}
-
-/// The pool's folder that a link of this name leads to; `None` where it is none of ours.
+/// The folder of the pool at `pool` that the link at `link` leads to; `None` where it leads elsewhere.
+///
+/// The path is followed in text alone: each pool is found by the number of steps that its links go up, and what a link
+/// leads to may be gone.
 pub fn read(pool: &Path, link: &Path) -> Option<PathBuf> {
     if link.file_name() != Some(OsStr::new(PYCACHE)) {
         return None;
     }
-    let target = std::fs::read_link(link).ok()?;
-    let down: PathBuf = target
-        .components()
-        .skip_while(|part| *part == Component::ParentDir)
-        .collect();
-    let folder = down.strip_prefix(pool.file_name()?).ok()?;
+    let mut led_to = link.parent()?.to_owned();
+    for part in std::fs::read_link(link).ok()?.components() {
+        match part {
+            Component::ParentDir => drop(led_to.pop()),
+            part => led_to.push(part),
+        }
+    }
+    let folder = led_to.strip_prefix(pool).ok()?;
     (folder.components().count() == 2).then(|| folder.to_owned())
 }
 
@@ -107,6 +169,13 @@ pub fn read(pool: &Path, link: &Path) -> Option<PathBuf> {
 /// # Errors
 /// A folder cannot be read.
 pub fn links(pool: &Path, environment: &Path) -> Result<Vec<Link>, Failure> {
+    let links = cache_links(environment)?.into_iter();
+    let read = |path: PathBuf| read(pool, &path).map(|folder| Link { path, folder });
+    Ok(links.filter_map(read).collect())
+}
+
+/// All links of an environment that take the place of a folder for byte-code.
+fn cache_links(environment: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut links = Vec::new();
     let mut folders = vec![environment.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -119,9 +188,8 @@ pub fn links(pool: &Path, environment: &Path) -> Result<Vec<Link>, Failure> {
             let Ok(kind) = entry.file_type() else { continue };
             if kind.is_dir() {
                 folders.push(entry.path());
-            } else if kind.is_symlink() {
-                let path = entry.path();
-                links.extend(read(pool, &path).map(|folder| Link { path, folder }));
+            } else if kind.is_symlink() && entry.file_name() == PYCACHE {
+                links.push(entry.path());
             }
         }
     }
@@ -130,7 +198,10 @@ pub fn links(pool: &Path, environment: &Path) -> Result<Vec<Link>, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use hybrid_cache_model::Tenant;
+
     use super::*;
+    use crate::python::lookup::VENV;
 
     fn interpreter(version: &str) -> Interpreter {
         Interpreter {
@@ -160,18 +231,30 @@ mod tests {
     #[test]
     fn a_link_leads_from_an_environment_to_the_pool_and_is_found_again() {
         let dir = tempfile::tempdir().unwrap();
-        let pool = dir.path().join("bytecode");
+        let public = PythonVolume::open_write(dir.path(), &Tenant::default()).unwrap();
+        let private = public.clone().with_scope(IndexScope::Private);
         let folder = Path::new("cpython-311/k");
-        std::fs::create_dir_all(pool.join(folder)).unwrap();
-        let environment = dir.path().join("envs/e");
-        let inside = Path::new("lib/python3.11/site-packages/a/b/__pycache__");
-        std::fs::create_dir_all(environment.join(inside).parent().unwrap()).unwrap();
-        let path = environment.join(inside);
-        rustix::fs::symlink(target(&pool, folder, inside), &path).unwrap();
+        let environment = public.environments().join("e");
+        let mut expected = Vec::new();
+        for (name, volume) in [("a", &public), ("b", &private)] {
+            let pool = Pool::of(volume);
+            std::fs::create_dir_all(pool.path.join(folder)).unwrap();
+            let inside = Path::new("lib/python3.11/site-packages").join(name).join(PYCACHE);
+            let path = environment.join(VENV).join(&inside);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            rustix::fs::symlink(pool.target(folder, &inside), &path).unwrap();
+            assert_eq!(
+                path.canonicalize().unwrap(),
+                pool.path.join(folder).canonicalize().unwrap()
+            );
+            let folder = folder.to_owned();
+            expected.push((pool.path, Link { path, folder }));
+        }
         rustix::fs::symlink("elsewhere", environment.join(PYCACHE)).unwrap();
-        assert_eq!(path.canonicalize().unwrap(), pool.join(folder).canonicalize().unwrap());
-        let folder = folder.to_owned();
-        assert_eq!(links(&pool, &environment).unwrap(), [Link { path, folder }]);
+        assert_ne!(expected[0].0, expected[1].0);
+        for (pool, link) in expected {
+            assert_eq!(links(&pool, &environment).unwrap(), [link]);
+        }
     }
 
     #[test]

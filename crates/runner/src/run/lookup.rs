@@ -106,8 +106,8 @@ fn prepared(request: &RunRequest, task: &Task, mut ready: Ready, recorder: &Reco
                 .extend(lock::attempt(&folder.join(LEASE), Mode::Shared, Missing::Absent)?);
         }
         if !ready.environment.system.is_empty() {
-            let lease =
-                SystemVolume::new(&request.place.volumes.nix).lease_path(&SystemKey::new(&task.system, &request.place));
+            let key = SystemKey::new(&task.system, &request.place);
+            let lease = SystemVolume::of(&request.place).lease_path(&key);
             ready
                 .leases
                 .extend(lock::attempt(&lease, Mode::Shared, Missing::Absent)?);
@@ -173,7 +173,7 @@ fn python(
     let place = &request.place;
     // Found and leased in one step: a Python environment is one folder that carries its own lease.
     let found = recorder.span(Phase::Lookup, Lane::Runner, || {
-        let volume = PythonVolume::open_read(Path::new(&place.volumes.python))?;
+        let volume = PythonVolume::read(place)?;
         let key = RequestKey::new(&PythonRequest::new(&task.requirements, place));
         volume.lookup(&key, Duration::from_secs(place.max_age_s))
     })?;
@@ -188,7 +188,8 @@ fn python(
             missed.python_stale = true;
             return Ok(());
         }
-        Lookup::Miss => {
+        // Who prepares it takes the damaged one away, and counts that.
+        Lookup::Damaged { .. } | Lookup::Miss => {
             missed.python = true;
             return Ok(());
         }
@@ -207,7 +208,7 @@ fn system(
     missed: &mut Missed,
     recorder: &Recorder,
 ) -> Result<(), Failure> {
-    let volume = SystemVolume::new(&request.place.volumes.nix);
+    let volume = SystemVolume::of(&request.place);
     let key = SystemKey::new(&task.system, &request.place);
     let Some(entry) = recorder.span(Phase::Lookup, Lane::Runner, || volume.look_up(&key))? else {
         missed.system = true;

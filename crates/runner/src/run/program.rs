@@ -13,14 +13,22 @@ use rustix::process::Pid;
 
 use super::kernel::{self, ChildSetup};
 use super::supervise::Started;
+use crate::python::lookup::VENV;
 
 /// The environments a program runs in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
-    /// The virtual environment's folder, where the task asked for Python packages.
+    /// The environment's folder, where the task asked for Python packages; the virtual environment is below it.
     pub python: Option<PathBuf>,
     /// Store paths in the order of the search path.
     pub system: Vec<String>,
+}
+
+impl Environment {
+    /// The virtual environment, where the task asked for Python packages.
+    fn venv(&self) -> Option<PathBuf> {
+        self.python.as_ref().map(|folder| folder.join(VENV))
+    }
 }
 
 /// The scratch folder of one run:
@@ -109,10 +117,8 @@ pub fn start(request: &RunRequest, environment: &Environment) -> Result<Started,
     let base = Path::new(&request.place.interpreter.path);
     let bare = environment.python.is_none().then_some(base);
     scratch.lay_out(root, &request.task.python_code, request.identity, bare)?;
-    let interpreter = match &environment.python {
-        Some(folder) => folder.join("bin/python"),
-        None => scratch.venv.join("bin/python"),
-    };
+    let venv = environment.venv().unwrap_or_else(|| scratch.venv.clone());
+    let interpreter = venv.join("bin/python");
     let mut command = Command::new(&interpreter);
     command.arg(&scratch.program);
     command
@@ -164,8 +170,8 @@ fn variables(request: &RunRequest, environment: &Environment, scratch: &Scratch)
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
-    if let Some(folder) = &environment.python {
-        variables.push(("VIRTUAL_ENV".to_owned(), text(folder)));
+    if let Some(venv) = environment.venv() {
+        variables.push(("VIRTUAL_ENV".to_owned(), text(&venv)));
     }
     variables.extend(request.variables.iter().cloned());
     variables
@@ -175,7 +181,7 @@ fn variables(request: &RunRequest, environment: &Environment, scratch: &Scratch)
 /// for as a system package is meant to be found.
 fn search_path(base: &str, environment: &Environment, scratch: &Scratch) -> String {
     let bin = |folder: &Path| folder.join("bin").display().to_string();
-    let mut folders: Vec<String> = environment.python.iter().map(|folder| bin(folder)).collect();
+    let mut folders: Vec<String> = environment.venv().iter().map(|venv| bin(venv)).collect();
     folders.extend(environment.system.iter().map(|path| bin(Path::new(path))));
     if environment.python.is_none() {
         folders.push(bin(&scratch.venv));
@@ -211,10 +217,10 @@ mod tests {
     #[test]
     fn the_environment_comes_before_system_packages_before_the_base() {
         let environment = Environment {
-            python: Some(PathBuf::from("/cache/python/envs/k")),
+            python: Some(PathBuf::from("/envs/k")),
             system: vec!["/nix/store/a-gcc".to_owned(), "/nix/store/b-make".to_owned()],
         };
-        let expected = "/cache/python/envs/k/bin:/nix/store/a-gcc/bin:/nix/store/b-make/bin:/usr/bin:/bin";
+        let expected = "/envs/k/venv/bin:/nix/store/a-gcc/bin:/nix/store/b-make/bin:/usr/bin:/bin";
         let scratch = Scratch::new(Path::new("/s"));
         assert_eq!(search_path("/usr/bin:/bin", &environment, &scratch), expected);
         assert_eq!(

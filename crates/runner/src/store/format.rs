@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! <root>/
-//!   FORMAT           `hybrid-cache python 1\n`
+//!   FORMAT           `hybrid-cache python 2\n`
 //!   .FORMAT-<pid>-*  only while it is written; a folder with nothing but these counts as empty
 //! ```
 
+use std::io::ErrorKind;
 use std::path::Path;
 
-use hybrid_cache_model::key::LAYOUT_VERSION;
+use hybrid_cache_model::key::format_line;
 use hybrid_cache_model::{Failure, FailureKind};
 
 use super::failure::At;
@@ -20,6 +21,8 @@ pub const FORMAT_FILE: &str = "FORMAT";
 const MAX_FORMAT_BYTES: usize = 256;
 /// Entries of a folder that do not make it "in use": what mkfs leaves, and sub-folders for separate epochs.
 const NOT_CONTENT: [&str; 2] = ["lost+found", "epochs"];
+/// Start of the names of folders that hold what `cache set-aside` moved out of the way.
+pub const SET_ASIDE: &str = "set-aside-";
 
 /// Whether a folder may be initialised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,13 +50,10 @@ pub enum Opened {
 /// [`FailureKind::CacheFormat`] where the layout is another one, or the folder holds something without a `FORMAT`
 /// file; [`FailureKind::CacheAccess`] where it cannot be read or written. Nothing is touched in either case.
 pub fn open(root: &Path, cache: &str, access: Access) -> Result<Opened, Failure> {
-    let expected = text(cache);
+    let expected = format_line(cache);
     let path = root.join(FORMAT_FILE);
-    match std::fs::read(&path) {
-        Ok(found) if found == expected.as_bytes() => return Ok(Opened::Ours),
-        Ok(found) => return Err(unknown(&path, &found, &expected)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).at("read", &path),
+    if says_ours(&path, &expected)? {
+        return Ok(Opened::Ours);
     }
     if let Some(name) = first_content(root)? {
         // Between the two looks another runner may have initialised the folder and begun to use it.
@@ -64,7 +64,8 @@ pub fn open(root: &Path, cache: &str, access: Access) -> Result<Opened, Failure>
             "{} holds `{name}` but no {FORMAT_FILE} file, so it is no cache of ours",
             root.display()
         );
-        return Err(Failure::new(FailureKind::CacheFormat, message).hint("give an empty folder or volume"));
+        return Err(Failure::new(FailureKind::CacheFormat, message)
+            .hint("move it out of the way with `cargo xtask cache set-aside`, or give an empty folder or volume"));
     }
     if access == Access::Read {
         return Ok(Opened::Empty);
@@ -73,8 +74,23 @@ pub fn open(root: &Path, cache: &str, access: Access) -> Result<Opened, Failure>
     Ok(Opened::Ours)
 }
 
-fn text(cache: &str) -> String {
-    format!("hybrid-cache {cache} {LAYOUT_VERSION}\n")
+/// Checks the `FORMAT` file of `root`, where there is one: a task's sandbox does not show that of the whole volume.
+///
+/// # Errors
+/// [`FailureKind::CacheFormat`] where it names another layout; [`FailureKind::CacheAccess`] where it cannot be read.
+pub fn check(root: &Path, cache: &str) -> Result<Opened, Failure> {
+    let ours = says_ours(&root.join(FORMAT_FILE), &format_line(cache))?;
+    Ok(if ours { Opened::Ours } else { Opened::Empty })
+}
+
+/// False where there is no such file.
+fn says_ours(path: &Path, expected: &str) -> Result<bool, Failure> {
+    match std::fs::read(path) {
+        Ok(found) if found == expected.as_bytes() => Ok(true),
+        Ok(found) => Err(unknown(path, &found, expected)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
+        Err(error) => Err(error).at("read", path),
+    }
 }
 
 fn first_content(root: &Path) -> Result<Option<String>, Failure> {
@@ -84,7 +100,8 @@ fn first_content(root: &Path) -> Result<Option<String>, Failure> {
             .file_name()
             .to_string_lossy()
             .into_owned();
-        if !name.starts_with(".FORMAT-") && !NOT_CONTENT.contains(&name.as_str()) {
+        let is_passing = name.starts_with(".FORMAT-") || name.starts_with(SET_ASIDE);
+        if !is_passing && !NOT_CONTENT.contains(&name.as_str()) {
             return Ok(Some(name));
         }
     }
@@ -100,7 +117,7 @@ fn unknown(path: &Path, found: &[u8], expected: &str) -> Failure {
         expected.trim()
     );
     Failure::new(FailureKind::CacheFormat, message)
-        .hint("use a runner of that version, or give this one an empty folder or volume")
+        .hint("move it out of the way with `cargo xtask cache set-aside`, which deletes nothing, or use a runner of that version")
 }
 
 #[cfg(test)]
@@ -115,13 +132,14 @@ mod tests {
         assert_eq!(open(dir.path(), "python", Access::Write).unwrap(), Opened::Ours);
         assert_eq!(open(dir.path(), "python", Access::Read).unwrap(), Opened::Ours);
         let format = std::fs::read_to_string(dir.path().join(FORMAT_FILE)).unwrap();
-        assert_eq!(format, "hybrid-cache python 1\n");
+        assert_eq!(format, "hybrid-cache python 2\n");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 
     #[test]
     fn other_layouts_are_refused_and_left_alone() {
         for (name, content) in [
+            ("FORMAT", "hybrid-cache python 1\n"),
             ("FORMAT", "hybrid-cache python 999\n"),
             ("FORMAT", "x"),
             ("photo.jpg", "x"),
@@ -130,6 +148,7 @@ mod tests {
             std::fs::write(dir.path().join(name), content).unwrap();
             let failure = open(dir.path(), "python", Access::Write).unwrap_err();
             assert_eq!(failure.kind, FailureKind::CacheFormat, "{failure}");
+            assert!(failure.to_string().contains("cargo xtask cache set-aside"), "{failure}");
             assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
             assert_eq!(std::fs::read_to_string(dir.path().join(name)).unwrap(), content);
         }

@@ -1,7 +1,10 @@
-//! Advisory locks on files (flock): build locks with a deadline, leases that never wait.
+//! Advisory locks on files: build locks with a deadline, leases that never wait.
 //!
-//! The kernel drops a lock with its last holder, so a killed process leaves none behind. Between clients of one NFS
-//! export flock cannot be relied on; therefore nothing here is needed for correct publishing (see [`super::publish`]).
+//! They are open file description locks (`F_OFD_SETLK`). The kernel drops one with the last copy of its descriptor, so a
+//! killed process leaves none behind. An exclusive lock needs a descriptor that may write, and a task's mounts are
+//! read-only: a task can exclude nobody. A `flock` that it takes lies beside these locks and meets none of them. Between
+//! clients of one NFS export locks cannot be relied on; therefore nothing here is needed for correct publishing (see
+//! [`super::publish`]).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -9,9 +12,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use hybrid_cache_model::{Failure, FailureKind};
+use hybrid_cache_model::{Failure, FailureKind, Protection};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use rustix::fs::FlockOperation;
-use rustix::io::Errno;
 
 use super::failure::At;
 
@@ -32,7 +36,7 @@ pub enum Mode {
 pub enum Missing {
     /// Make it; the volume must be writable.
     Create,
-    /// Leave it; opening read-only is enough, so it works on a read-only mount.
+    /// Leave it. For a shared lock opening read-only is enough, so it works on a read-only mount.
     Absent,
 }
 
@@ -82,18 +86,14 @@ impl Lock {
 /// # Errors
 /// The file cannot be opened, or the file system knows no locks.
 pub fn attempt(path: &Path, mode: Mode, missing: Missing) -> Result<Option<Lock>, Failure> {
-    let file = match open(path, missing) {
+    let file = match open(path, mode, missing) {
         Ok(file) => file,
         Err(error) if missing == Missing::Absent && error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).at("open the lock", path),
     };
-    let operation = match mode {
-        Mode::Shared => FlockOperation::NonBlockingLockShared,
-        Mode::Exclusive => FlockOperation::NonBlockingLockExclusive,
-    };
-    match rustix::fs::flock(&file, operation) {
+    match set(&file, mode) {
         Ok(()) => {}
-        Err(Errno::WOULDBLOCK | Errno::INTR) => return Ok(None),
+        Err(Errno::EAGAIN | Errno::EACCES | Errno::EINTR) => return Ok(None),
         Err(error) => return Err(error).at("lock", path),
     }
     let mut lock = Lock {
@@ -109,9 +109,56 @@ pub fn attempt(path: &Path, mode: Mode, missing: Missing) -> Result<Option<Lock>
     Ok(Some(lock))
 }
 
+/// Asks the kernel for a lock on the whole file, without waiting.
+fn set(file: &File, mode: Mode) -> Result<(), Errno> {
+    if !Protection::LeaseLocks.is_on() {
+        return set_whole_file(file, mode);
+    }
+    let kind = match mode {
+        Mode::Shared => libc::F_RDLCK,
+        Mode::Exclusive => libc::F_WRLCK,
+    };
+    let lock = libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        // To the end, wherever that is.
+        l_len: 0,
+        // Required to be 0 for a lock of an open file description.
+        l_pid: 0,
+    };
+    fcntl(file, FcntlArg::F_OFD_SETLK(&lock)).map(drop)
+}
+
+/// The lock that other programs take (`flock`): uv on its cache, for one. A descriptor that reads is enough for any mode.
+fn set_whole_file(file: &File, mode: Mode) -> Result<(), Errno> {
+    let operation = match mode {
+        Mode::Shared => FlockOperation::NonBlockingLockShared,
+        Mode::Exclusive => FlockOperation::NonBlockingLockExclusive,
+    };
+    rustix::fs::flock(file, operation).map_err(|error| Errno::from_raw(error.raw_os_error()))
+}
+
+/// Tries to take alone, as `flock`, the lock of another program's file; `None` where it is held, or is not there.
+///
+/// # Errors
+/// The file cannot be opened, or the file system knows no locks.
+pub fn attempt_flock(path: &Path) -> Result<Option<File>, Failure> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).at("open the lock", path),
+    };
+    match set_whole_file(&file, Mode::Exclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
+        Err(error) => Err(error).at("lock", path),
+    }
+}
+
 /// Takes the lock at `path`, making the file where needed, and waits for it until `deadline`.
 ///
-/// flock has no time-out of its own and a thread blocked in it could not be ended, so this asks again with growing
+/// The system call has no time-out of its own and a thread blocked in it could not be ended, so this asks again with growing
 /// pauses; the longest pause is small against anything a build lock protects.
 ///
 /// # Errors
@@ -140,17 +187,15 @@ pub fn wait_unless(path: &Path, mode: Mode, deadline: Instant, given_up: impl Fn
     }
 }
 
-fn open(path: &Path, missing: Missing) -> io::Result<File> {
-    match missing {
-        Missing::Create => OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o644)
-            .open(path),
-        Missing::Absent => File::open(path),
-    }
+fn open(path: &Path, mode: Mode, missing: Missing) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .write((mode, missing) != (Mode::Shared, Missing::Absent))
+        .create(missing == Missing::Create)
+        .truncate(false)
+        .mode(0o644);
+    options.open(path)
 }
 
 fn timed_out(path: &Path, waited: Duration) -> Failure {
@@ -210,6 +255,34 @@ mod tests {
             drop(held);
             assert!(waiter.join().unwrap().is_ok());
         });
+    }
+
+    #[test]
+    fn what_a_reader_of_the_file_can_lock_excludes_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("l");
+        File::create(&path).unwrap();
+        let reader = File::open(&path).unwrap();
+        assert_eq!(set(&reader, Mode::Exclusive), Err(Errno::EBADF));
+        for mode in [Mode::Shared, Mode::Exclusive] {
+            set_whole_file(&reader, mode).unwrap();
+            for mode in [Mode::Shared, Mode::Exclusive] {
+                assert!(attempt(&path, mode, Missing::Absent).unwrap().is_some(), "{mode:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_lock_lives_until_the_last_copy_of_its_descriptor_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("l");
+        let held = attempt(&path, Mode::Shared, Missing::Create).unwrap().unwrap();
+        let copy = held.file().try_clone().unwrap();
+        // Closing another descriptor of the same file, as opposed to a copy, lets nothing go.
+        drop((held, File::open(&path).unwrap()));
+        assert!(attempt(&path, Mode::Exclusive, Missing::Absent).unwrap().is_none());
+        drop(copy);
+        assert!(attempt(&path, Mode::Exclusive, Missing::Absent).unwrap().is_some());
     }
 
     #[test]

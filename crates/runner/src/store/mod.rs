@@ -10,6 +10,7 @@ pub mod lock;
 pub mod measure;
 pub mod publish;
 pub mod stage;
+pub mod tenants;
 
 pub use failure::At;
 pub use lock::Lock;

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! staging/<name>/
-//!   .maker     flock of the process that works here: not locked means that it is gone
+//!   .maker     lock of the process that works here: not locked means that it is gone
 //!   .ready     a task may run from here, or be about to: kept for a while after the maker is gone
 //!   env/       what is being made; becomes a link when it is published
-//!   env/.lease flock of whoever runs from it
+//!   env/.lease lock of whoever runs from it
 //! ```
 
 use std::fs::File;

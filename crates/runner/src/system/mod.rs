@@ -4,17 +4,19 @@
 //! <nix>/                               the volume's `.nix-portable/nix`, mounted at /nix
 //!   store/                             Nix's own
 //!   var/nix/                           Nix's own: database, profiles
-//!   var/nix/gcroots/hybrid-cache/<key>/<n>   links to the store paths of one index entry, in their order
-//!   var/hybrid-cache/FORMAT            `hybrid-cache system 1`
-//!   var/hybrid-cache/index/<key>.json  what a set of packages was realised to; written after its GC roots exist
-//!   var/hybrid-cache/leases/<key>      shared lock: a task uses the entry; its mtime is the entry's last known use
+//!   var/nix/gcroots/hybrid-cache/<tenant>/<key>/<n>   links to the store paths of one index entry, in their order
+//!   var/hybrid-cache/FORMAT            `hybrid-cache system 2`
+//!   var/hybrid-cache/tenants/<tenant>/ all that is one tenant's
+//!     FORMAT                           the same line
+//!     index/<key>.json                 what a set of packages was realised to; written after its GC roots exist
+//!     leases/<key>                     shared lock: a task uses the entry; its mtime is the entry's last known use
 //!   var/hybrid-cache/locks/<name>      one build of one key at a time; `store`: shared by builds, alone for collection
 //!   var/hybrid-cache/work/<name>/      home and temporary files of one Nix at work
 //!   var/hybrid-cache/nix-cache/        what Nix evaluated and fetched
 //!   var/hybrid-cache/nix-portable/     nix-portable's own folder, where it is used
 //! ```
 //!
-//! A warm lookup reads one small file, takes one shared lock and looks whether a handful of paths exist. No Nix
+//! A task has `store` and `var/hybrid-cache/tenants/<tenant>` mounted, read-only and nothing else. A warm lookup reads one small file, takes one shared lock and looks whether a handful of paths exist. No Nix
 //! process, no evaluation, no namespace.
 
 mod explain;

@@ -9,13 +9,11 @@ use hybrid_cache_model::{CacheStatus, Failure, FailureKind, Lane, Phase, SystemK
 use super::index::IndexEntry;
 use super::nix::{self, Nix, Workplace};
 use super::provider::{self, Bootstrap};
-use super::volume::CACHE_NAME;
 use super::{STORE_LOCK, SystemFound, SystemPrepared, SystemVolume};
 use crate::child::Patience;
 use crate::clock::Recorder;
 use crate::maintain::{self, Budget};
 use crate::store::failure::is_disk_full;
-use crate::store::format::{self, Access};
 use crate::store::lock::{self, Missing, Mode};
 use crate::store::publish;
 
@@ -35,7 +33,7 @@ pub fn prepare(request: &PrepareRequest, recorder: &Recorder) -> Result<SystemPr
             "the task asks for system packages and the request names no nix",
         )
     })?;
-    let volume = SystemVolume::new(&request.place.volumes.nix);
+    let volume = SystemVolume::of(&request.place);
     let job = Job {
         request,
         tools,
@@ -46,7 +44,7 @@ pub fn prepare(request: &PrepareRequest, recorder: &Recorder) -> Result<SystemPr
     };
     match request.keep {
         Keep::Discard => {
-            open(&volume)?;
+            volume.lay_out()?;
             job.realise(&Patience::until(deadline)?).map(|made| made.prepared)
         }
         Keep::Publish => job.publish(deadline),
@@ -67,7 +65,7 @@ pub fn keep_within_budget(request: &PrepareRequest) -> Vec<String> {
     if request.keep == Keep::Discard {
         return Vec::new();
     }
-    let volume = SystemVolume::new(&request.place.volumes.nix);
+    let volume = SystemVolume::of(&request.place);
     let deadline = Instant::now() + Duration::from_millis(request.deadline_ms);
     // The task this was made for may not have its own lease yet.
     let own = request
@@ -83,16 +81,6 @@ pub fn keep_within_budget(request: &PrepareRequest) -> Vec<String> {
             "the system volume was not brought within its budget: {failure}"
         )],
     }
-}
-
-/// Gives an empty volume its layout; refuses one of another.
-fn open(volume: &SystemVolume) -> Result<(), Failure> {
-    publish::ensure_folder(&volume.state())?;
-    format::open(&volume.state(), CACHE_NAME, Access::Write)?;
-    for folder in ["index", "leases", "locks", "work"] {
-        publish::ensure_folder(&volume.state().join(folder))?;
-    }
-    Ok(())
 }
 
 struct Job<'a> {
@@ -111,7 +99,7 @@ struct Realised {
 
 impl Job<'_> {
     fn publish(&self, deadline: Instant) -> Result<SystemPrepared, Failure> {
-        open(self.volume)?;
+        self.volume.lay_out()?;
         if let Some(found) = self.find()? {
             return Ok(found);
         }

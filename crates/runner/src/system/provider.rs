@@ -209,7 +209,7 @@ rmdir "$dir/tmpbin"
     }
 
     fn find(root: &Path, program: &Path) -> Result<PathBuf, Failure> {
-        let volume = SystemVolume::new(root.join("nix"));
+        let volume = SystemVolume::new(root.join("nix"), &hybrid_cache_model::Tenant::default());
         let workplace = Workplace::create(&volume).unwrap();
         let patience = Patience::until(Instant::now() + Duration::from_secs(20)).unwrap();
         let bootstrap = Bootstrap {

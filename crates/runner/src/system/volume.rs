@@ -2,20 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
-use hybrid_cache_model::{Failure, SystemKey};
+use hybrid_cache_model::protocol::Place;
+use hybrid_cache_model::tenant::TENANTS_FOLDER;
+use hybrid_cache_model::{Failure, SystemKey, Tenant};
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
 use super::index::IndexEntry;
-use crate::store::format::{self, Access, Opened};
+use crate::store::format::{self, Access, FORMAT_FILE, Opened};
 use crate::store::lock::{self, Lock, Missing, Mode};
+use crate::store::{publish, tenants};
 
 /// Name of this cache in its `FORMAT` file.
 pub const CACHE_NAME: &str = "system";
 
-/// Where everything is on one system volume.
+/// Where everything is that one tenant has on one system volume, with what all tenants share.
 #[derive(Clone, Debug)]
 pub struct SystemVolume {
     root: PathBuf,
+    tenant: Tenant,
 }
 
 /// What leasing an entry came to.
@@ -33,9 +37,46 @@ pub enum SystemFound {
 }
 
 impl SystemVolume {
-    /// The volume mounted at `root`; does not touch it.
-    pub fn new(root: impl Into<PathBuf>) -> SystemVolume {
-        SystemVolume { root: root.into() }
+    /// The tenant's part of the volume mounted at `root`; does not touch it.
+    pub fn new(root: impl Into<PathBuf>, tenant: &Tenant) -> SystemVolume {
+        SystemVolume {
+            root: root.into(),
+            tenant: tenant.clone(),
+        }
+    }
+
+    /// The volume of a place; does not touch it.
+    pub fn of(place: &Place) -> SystemVolume {
+        SystemVolume::new(&place.volumes.nix, &place.tenant)
+    }
+
+    /// The parts of all tenants, sorted by name.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn all(&self) -> Result<Vec<SystemVolume>, Failure> {
+        let tenants = tenants::list(&self.state())?;
+        Ok(tenants
+            .iter()
+            .map(|tenant| SystemVolume::new(&self.root, tenant))
+            .collect())
+    }
+
+    /// Gives an empty volume its layout and a new tenant its folders.
+    ///
+    /// # Errors
+    /// It has another layout, or cannot be written.
+    pub fn lay_out(&self) -> Result<(), Failure> {
+        publish::ensure_folder(&self.state())?;
+        format::open(&self.state(), CACHE_NAME, Access::Write)?;
+        publish::ensure_folder(&self.own())?;
+        format::open(&self.own(), CACHE_NAME, Access::Write)?;
+        let leases = self.own().join("leases");
+        let shared = ["locks", "work"].map(|name| self.state().join(name));
+        for folder in [self.root.join("store"), self.index(), leases].iter().chain(&shared) {
+            publish::ensure_folder(folder)?;
+        }
+        Ok(())
     }
 
     /// The mount point.
@@ -43,14 +84,24 @@ impl SystemVolume {
         &self.root
     }
 
+    /// Whose part this is.
+    pub fn tenant(&self) -> &Tenant {
+        &self.tenant
+    }
+
     /// Folder of everything that is ours rather than Nix's.
     pub fn state(&self) -> PathBuf {
         self.root.join("var/hybrid-cache")
     }
 
+    /// Folder of all that is this tenant's.
+    pub fn own(&self) -> PathBuf {
+        self.state().join(self.tenant.folder())
+    }
+
     /// Folder of the index entries.
     pub fn index(&self) -> PathBuf {
-        self.state().join("index")
+        self.own().join("index")
     }
 
     /// The index entry of `key`.
@@ -60,7 +111,7 @@ impl SystemVolume {
 
     /// The lease of `key`.
     pub fn lease_path(&self, key: &SystemKey) -> PathBuf {
-        self.state().join("leases").join(key.as_str())
+        self.own().join("leases").join(key.as_str())
     }
 
     /// The build lock called `name`.
@@ -68,9 +119,15 @@ impl SystemVolume {
         self.state().join("locks").join(name)
     }
 
+    /// Folder of the garbage collector's roots of this tenant.
+    pub fn roots(&self) -> PathBuf {
+        let tenant = self.own().file_name().unwrap_or_default().to_owned();
+        self.root.join("var/nix/gcroots/hybrid-cache").join(tenant)
+    }
+
     /// Folder of the garbage collector's roots of `key`.
     pub fn roots_path(&self, key: &SystemKey) -> PathBuf {
-        self.root.join("var/nix/gcroots/hybrid-cache").join(key.as_str())
+        self.roots().join(key.as_str())
     }
 
     /// Checks that the volume has the layout this runner knows, or none yet.
@@ -87,8 +144,13 @@ impl SystemVolume {
     /// # Errors
     /// As those of [`SystemVolume::check`].
     pub fn is_laid_out(&self) -> Result<bool, Failure> {
+        // A task sees its tenant's part alone; whoever sees the whole must not take an old volume for an empty one.
+        if format::check(&self.own(), CACHE_NAME)? == Opened::Ours {
+            return Ok(true);
+        }
         let state = self.state();
-        Ok(state.exists() && format::open(&state, CACHE_NAME, Access::Read)? == Opened::Ours)
+        let shows_whole = state.join(FORMAT_FILE).exists() || !state.join(TENANTS_FOLDER).exists();
+        Ok(shows_whole && state.exists() && format::open(&state, CACHE_NAME, Access::Read)? == Opened::Ours)
     }
 
     /// Reads the entry of `key`, if there is one.
@@ -140,8 +202,7 @@ pub fn note_use(lease: &Lock) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::publish;
-    use hybrid_cache_model::protocol::{Interpreter, Place, Volumes};
+    use hybrid_cache_model::protocol::{IndexScope, Interpreter, Place, Volumes};
     use hybrid_cache_model::{FailureKind, TaskSpec};
 
     fn place() -> Place {
@@ -163,13 +224,15 @@ mod tests {
             index: text("default"),
             system_source: text("test:1"),
             max_age_s: 1,
+            tenant: Tenant::default(),
+            index_scope: IndexScope::Public,
         }
     }
 
     /// A volume with one entry of one path; the folder must outlive the volume.
     fn volume() -> (tempfile::TempDir, SystemVolume, SystemKey, String) {
         let dir = tempfile::tempdir().unwrap();
-        let volume = SystemVolume::new(dir.path());
+        let volume = SystemVolume::new(dir.path(), &Tenant::default());
         let task = TaskSpec {
             system_dependencies: "git".to_owned(),
             ..TaskSpec::new("1")
@@ -177,15 +240,9 @@ mod tests {
         .check()
         .unwrap();
         let key = SystemKey::new(&task.system, &place());
-        for folder in [
-            volume.index(),
-            volume.state().join("leases"),
-            dir.path().join("store/a-git"),
-        ] {
-            publish::ensure_folder(&folder).unwrap();
-        }
+        volume.lay_out().unwrap();
+        publish::ensure_folder(&dir.path().join("store/a-git")).unwrap();
         let path = dir.path().join("store/a-git").display().to_string();
-        publish::write_atomic(&volume.state().join("FORMAT"), b"hybrid-cache system 1\n").unwrap();
         let entry = IndexEntry::new(&key, "test:1", vec!["git".to_owned()], vec![path.clone()]);
         std::fs::write(volume.lease_path(&key), "").unwrap();
         publish::write_atomic(&volume.index_path(&key), &entry.to_json().unwrap()).unwrap();
@@ -238,10 +295,13 @@ mod tests {
     #[test]
     fn an_unknown_layout_is_refused_and_no_volume_is_a_miss() {
         let (dir, volume, key, _) = volume();
-        std::fs::write(volume.state().join("FORMAT"), "hybrid-cache system 999\n").unwrap();
-        assert_eq!(volume.look_up(&key).unwrap_err().kind, FailureKind::CacheFormat);
+        for format in [volume.own().join("FORMAT"), volume.state().join("FORMAT")] {
+            std::fs::write(&format, "hybrid-cache system 1\n").unwrap();
+            assert_eq!(volume.look_up(&key).unwrap_err().kind, FailureKind::CacheFormat);
+            std::fs::remove_file(format).unwrap();
+        }
         assert!(
-            SystemVolume::new(dir.path().join("none"))
+            SystemVolume::new(dir.path().join("none"), &Tenant::default())
                 .look_up(&key)
                 .unwrap()
                 .is_none()

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-use hybrid_cache_model::protocol::{Interpreter, Keep, Place, PrepareEvent, PrepareRequest, PythonTools, Volumes};
-use hybrid_cache_model::{CacheStatus, Failure, FailureKind, PythonRequest, RequestKey, TaskSpec, Timeline};
+use hybrid_cache_model::protocol::{
+    IndexScope, Interpreter, Keep, Place, PrepareEvent, PrepareRequest, PythonTools, Volumes,
+};
+use hybrid_cache_model::{CacheStatus, Failure, FailureKind, PythonRequest, RequestKey, TaskSpec, Tenant, Timeline};
 use hybrid_cache_runner::clock::Recorder;
 use hybrid_cache_runner::prepare;
 use hybrid_cache_runner::python::{Lookup, PythonVolume};
@@ -65,7 +67,7 @@ impl Bench {
 
     pub fn volume(&self) -> PythonVolume {
         std::fs::create_dir_all(self.root()).unwrap();
-        PythonVolume::open_write(&self.root()).unwrap()
+        PythonVolume::open_write(&self.root(), &Tenant::default()).unwrap()
     }
 
     pub fn request(&self, dependencies: &str) -> PrepareRequest {
@@ -84,6 +86,8 @@ impl Bench {
                 index: "default".into(),
                 system_source: "none".into(),
                 max_age_s: 604_800,
+                tenant: Tenant::default(),
+                index_scope: IndexScope::Public,
             },
             keep: Keep::Publish,
             python_tools: Some(self.tools.clone()),
@@ -102,7 +106,7 @@ impl Bench {
         let request = self.request(dependencies);
         let task = request.task.check().unwrap();
         let key = RequestKey::new(&PythonRequest::new(&task.requirements, &request.place));
-        let volume = PythonVolume::open_read(&self.root()).unwrap();
+        let volume = PythonVolume::open_read(&self.root(), &Tenant::default()).unwrap();
         volume
             .lookup(&key, std::time::Duration::from_secs(request.place.max_age_s))
             .unwrap()

@@ -75,6 +75,8 @@ impl Case {
             index: "default".to_owned(),
             system_source: "test:1".to_owned(),
             max_age_s: 60,
+            tenant: Default::default(),
+            index_scope: Default::default(),
         };
         let limits = Limits {
             time_ms: 30_000,

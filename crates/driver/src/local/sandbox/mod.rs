@@ -13,6 +13,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::protocol::Identity;
+use hybrid_cache_model::{Protection, Tenant};
 
 use super::config::{LocalConfig, Network};
 use super::folders::VolumePair;
@@ -217,27 +218,25 @@ pub struct Needs {
     pub system: bool,
 }
 
-/// The command line of the sandbox that runs user code: both volumes read-only.
+/// The command line of the sandbox that runs user code: of both volumes what its tenant's tasks need, read-only.
 ///
 /// `staged` is the host's folder of an environment that is not published yet.
 pub fn task_command(
     config: &LocalConfig,
     host: &HostLayout,
     volumes: &VolumePair,
+    tenant: &Tenant,
     needs: Needs,
     staged: Option<&Path>,
 ) -> Vec<OsString> {
     let mut arguments = host.base(Etc::mount);
     bind_interpreter(&mut arguments, config);
     arguments.bind_below_new("--ro-bind", &config.runner, Path::new(RUNNER));
-    if needs.python {
-        arguments.bind_below_new("--ro-bind", &volumes.python, Path::new(PYTHON_MOUNT));
+    for (from, to) in visible(volumes, tenant, needs) {
+        arguments.bind_below_new("--ro-bind", &from, &to);
     }
     if let Some(staged) = staged {
         arguments.bind_below_new("--ro-bind", staged, Path::new(STAGED_MOUNT));
-    }
-    if needs.system {
-        arguments.bind("--ro-bind", volumes.nix(), NIX_MOUNT);
     }
     arguments.isolate(
         host.identity,
@@ -245,6 +244,27 @@ pub fn task_command(
         &["CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_CHOWN"],
     );
     arguments.finish(&config.bubblewrap, &["run", "--report-back"])
+}
+
+/// What user code sees of the volumes: the host's folder, and its place in the sandbox. A task that could open the locks
+/// of preparations, or uv's cache, could keep others waiting or read what another tenant fetched.
+fn visible(volumes: &VolumePair, tenant: &Tenant, needs: Needs) -> Vec<(PathBuf, PathBuf)> {
+    let state = format!("var/hybrid-cache/{}", tenant.folder());
+    let python = [tenant.folder(), "bytecode".to_owned()];
+    let system = ["store".to_owned(), state];
+    let parts = [
+        (needs.python, volumes.python.clone(), PYTHON_MOUNT, python),
+        (needs.system, volumes.nix(), NIX_MOUNT, system),
+    ];
+    let mut visible = Vec::new();
+    for (_, volume, mount, folders) in parts.into_iter().filter(|(is_needed, ..)| *is_needed) {
+        if Protection::NarrowMounts.is_on() {
+            visible.extend(folders.map(|folder| (volume.join(&folder), Path::new(mount).join(folder))));
+        } else {
+            visible.push((volume, PathBuf::from(mount)));
+        }
+    }
+    visible
 }
 
 /// The command line of the sandbox that fills the caches: volumes writable, tools visible, no user code.

@@ -20,6 +20,7 @@ fn config() -> LocalConfig {
         },
         interpreter_prefix: "/opt/python".into(),
         index: "default".into(),
+        index_scope: Default::default(),
         python_tools: PythonTools {
             uv: "/tools/uv".into(),
             variables: vec![],
@@ -81,14 +82,21 @@ const BOTH: Needs = Needs {
 
 #[test]
 fn user_code_of_an_ordinary_user() {
-    let command = task_command(&config(), &host(None), &volumes(), BOTH, None);
+    let command = task_command(&config(), &host(None), &volumes(), &Tenant::default(), BOTH, None);
     insta::assert_snapshot!(lines(&command));
 }
 
 #[test]
 fn user_code_started_by_root_with_a_staged_environment() {
-    let staged = Path::new("/cache/volumes/python/staging/x");
-    let command = task_command(&config(), &host(Some(NOBODY)), &volumes(), BOTH, Some(staged));
+    let staged = Path::new("/cache/volumes/python/tenants/default/staging/x");
+    let command = task_command(
+        &config(),
+        &host(Some(NOBODY)),
+        &volumes(),
+        &Tenant::default(),
+        BOTH,
+        Some(staged),
+    );
     insta::assert_snapshot!(lines(&command));
 }
 
@@ -103,12 +111,19 @@ fn a_task_sees_only_the_caches_it_asks_for_and_none_of_them_writable() {
         python: false,
         system: true,
     };
-    let command = lines(&task_command(&config(), &host(None), &volumes(), needs, None));
+    let command = lines(&task_command(
+        &config(),
+        &host(None),
+        &volumes(),
+        &Tenant::default(),
+        needs,
+        None,
+    ));
     assert!(!command.contains(PYTHON_MOUNT), "{command}");
-    assert!(
-        command.contains("--ro-bind /cache/volumes/system/.nix-portable/nix /nix"),
-        "{command}"
-    );
+    for folder in ["store", "var/hybrid-cache/tenants/default"] {
+        let bind = format!("--ro-bind /cache/volumes/system/.nix-portable/nix/{folder} /nix/{folder}");
+        assert!(command.contains(&bind), "{command}");
+    }
     assert!(!command.contains("--bind "), "{command}");
 }
 
@@ -119,7 +134,14 @@ fn without_network_there_is_none_for_user_code_but_for_preparing() {
         ..config()
     };
     for host in [host(None), host(Some(NOBODY))] {
-        let task = lines(&task_command(&config, &host, &volumes(), BOTH, None));
+        let task = lines(&task_command(
+            &config,
+            &host,
+            &volumes(),
+            &Tenant::default(),
+            BOTH,
+            None,
+        ));
         assert!(task.contains("--unshare-net"), "{task}");
         let prepare = lines(&prepare_command(&config, &host, &volumes(), BOTH));
         assert!(!prepare.contains("--unshare-net"), "{prepare}");

@@ -1,0 +1,216 @@
+//! What a task's sandbox mounts of a pair of volumes, made before its first sandbox. Nothing of another layout is touched.
+//!
+//! ```text
+//! <python>/FORMAT, bytecode/                                   of everybody
+//! <python>/tenants/<tenant>/FORMAT                             of one tenant; drawn in the runner's `python`
+//! <nix>/store/, <nix>/var/hybrid-cache/FORMAT                  of everybody
+//! <nix>/var/hybrid-cache/tenants/<tenant>/FORMAT               of one tenant; drawn in the runner's `system`
+//! ```
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use hybrid_cache_model::key::format_line;
+use hybrid_cache_model::{Failure, FailureKind, Protection, Tenant};
+
+use super::folders::{self, VolumePair};
+use super::sandbox::Needs;
+
+const FORMAT_FILE: &str = "FORMAT";
+/// What may be in a folder that counts as empty: what mkfs leaves, and files that are being written.
+const NOT_CONTENT: [&str; 2] = ["lost+found", ".FORMAT-"];
+/// Folders that are mounted where user code runs, as another user where the driver is root.
+const MOUNTED_MODE: u32 = 0o755;
+
+/// One cache on its volume.
+struct Cache {
+    /// Whether the task uses it.
+    is_needed: bool,
+    /// Its name in its `FORMAT` files.
+    name: &'static str,
+    /// The folder of the first of them.
+    root: PathBuf,
+    /// Folders that everybody's tasks mount.
+    shared: Vec<PathBuf>,
+}
+
+/// Mode of the cache folder and of every folder in it that is not mounted where user code runs.
+pub fn private_mode() -> u32 {
+    if Protection::PrivateFiles.is_on() {
+        0o700
+    } else {
+        MOUNTED_MODE
+    }
+}
+
+fn caches(volumes: &VolumePair, needs: Needs) -> impl Iterator<Item = Cache> {
+    let both = [
+        Cache {
+            is_needed: needs.python,
+            name: "python",
+            root: volumes.python.clone(),
+            shared: vec![volumes.python.join("bytecode")],
+        },
+        Cache {
+            is_needed: needs.system,
+            name: "system",
+            root: volumes.system_state(),
+            shared: vec![volumes.nix().join("store")],
+        },
+    ];
+    both.into_iter().filter(|cache| cache.is_needed)
+}
+
+/// Makes what a tenant's tasks mount of the volumes that they need, where it is missing.
+///
+/// # Errors
+/// [`FailureKind::CacheFormat`] where a volume has another layout; [`FailureKind::CacheAccess`] where it cannot be
+/// written.
+pub fn ensure(volumes: &VolumePair, tenant: &Tenant, needs: Needs) -> Result<(), Failure> {
+    for cache in caches(volumes, needs) {
+        let own = cache.root.join(tenant.folder());
+        if own.join(FORMAT_FILE).exists() {
+            continue;
+        }
+        check(&cache)?;
+        make(&cache, &own).map_err(|error| {
+            let message = format!("cannot make the folder {}: {error}", own.display());
+            Failure::new(FailureKind::CacheAccess, message)
+                .hint("check the owner and the mode of the cache folder; `cargo xtask doctor` shows where it is")
+        })?;
+    }
+    Ok(())
+}
+
+/// Refuses a folder of another layout, or with something else in it.
+fn check(cache: &Cache) -> Result<(), Failure> {
+    let path = cache.root.join(FORMAT_FILE);
+    let expected = format_line(cache.name);
+    let message = match fs::read(&path) {
+        Ok(found) if found == expected.as_bytes() => return Ok(()),
+        Ok(found) => {
+            let found = String::from_utf8_lossy(&found[..found.len().min(256)])
+                .trim()
+                .to_owned();
+            format!(
+                "{} says `{found}`, this version knows `{}`",
+                path.display(),
+                expected.trim()
+            )
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match first_content(&cache.root) {
+            None => return Ok(()),
+            // Between the two looks another process may have begun to use the folder.
+            Some(_) if path.exists() => return check(cache),
+            Some(name) => format!(
+                "{} holds `{name}` but no {FORMAT_FILE} file, so it is no cache of ours",
+                cache.root.display()
+            ),
+        },
+        Err(error) => {
+            let message = format!("could not read {}: {error}", path.display());
+            return Err(Failure::new(FailureKind::CacheAccess, message)
+                .hint("check the owner and the mode of the cache folder"));
+        }
+    };
+    Err(Failure::new(FailureKind::CacheFormat, message)
+        .hint("move it out of the way with `cargo xtask cache set-aside`, which deletes nothing"))
+}
+
+fn first_content(folder: &Path) -> Option<String> {
+    let names = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.find(|name| !NOT_CONTENT.iter().any(|known| name.starts_with(known)))
+}
+
+fn make(cache: &Cache, own: &Path) -> io::Result<()> {
+    private_dirs(&cache.root)?;
+    write_format(&cache.root, cache.name)?;
+    if let Some(tenants) = own.parent() {
+        private_dirs(tenants)?;
+    }
+    for folder in cache.shared.iter().map(PathBuf::as_path).chain([own]) {
+        DirBuilder::new().recursive(true).mode(MOUNTED_MODE).create(folder)?;
+        // Whatever the umask of this process left of it.
+        fs::set_permissions(folder, Permissions::from_mode(MOUNTED_MODE))?;
+    }
+    write_format(own, cache.name)
+}
+
+/// Creates a folder and its parents for this user alone.
+pub fn private_dirs(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(private_mode()).create(folder)
+}
+
+/// Writes the file whole or not at all; one that is there stays.
+fn write_format(folder: &Path, cache: &str) -> io::Result<()> {
+    let path = folder.join(FORMAT_FILE);
+    if path.exists() {
+        return Ok(());
+    }
+    let temporary = folder.join(folders::unique_id(".FORMAT-"));
+    let mut file = fs::File::create_new(&temporary)?;
+    file.write_all(format_line(cache).as_bytes())?;
+    // User code reads it too.
+    file.set_permissions(Permissions::from_mode(0o644))?;
+    file.sync_all()?;
+    fs::rename(&temporary, &path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local::Folders;
+
+    const BOTH: Needs = Needs {
+        python: true,
+        system: true,
+    };
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_tenant_gets_its_folders_on_both_volumes_and_nobody_else_a_look() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("cache");
+        let volumes = Folders::open(&root).unwrap().standing();
+        let tenant: Tenant = "team-a".parse().unwrap();
+        for _ in 0..2 {
+            ensure(&volumes, &tenant, BOTH).unwrap();
+        }
+        let own = [
+            volumes.python.join(tenant.folder()),
+            volumes.system_state().join(tenant.folder()),
+        ];
+        for (folder, line) in own.iter().zip(["hybrid-cache python 2\n", "hybrid-cache system 2\n"]) {
+            assert_eq!(fs::read_to_string(folder.join(FORMAT_FILE)).unwrap(), line);
+            assert_eq!(mode(folder), 0o755);
+        }
+        for folder in [
+            &root,
+            &root.join("volumes"),
+            &volumes.python,
+            &volumes.system,
+            &volumes.nix(),
+        ] {
+            assert_eq!(mode(folder), 0o700, "{}", folder.display());
+        }
+    }
+
+    #[test]
+    fn another_layout_is_refused_and_left_alone() {
+        for (file, text) in [("FORMAT", "hybrid-cache python 1\n"), ("photo.jpg", "x")] {
+            let dir = tempfile::tempdir().unwrap();
+            let volumes = Folders::open(dir.path()).unwrap().standing();
+            fs::write(volumes.python.join(file), text).unwrap();
+            let failure = ensure(&volumes, &Tenant::default(), BOTH).unwrap_err();
+            assert_eq!(failure.kind, FailureKind::CacheFormat);
+            assert!(failure.to_string().contains("cargo xtask cache set-aside"), "{failure}");
+            assert_eq!(fs::read_dir(&volumes.python).unwrap().count(), 1);
+        }
+    }
+}
