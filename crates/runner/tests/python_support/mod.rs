@@ -16,14 +16,15 @@ use hybrid_cache_runner::prepare;
 use hybrid_cache_runner::python::{Lookup, PythonVolume};
 use hybrid_cache_runner::system::SystemPrepared;
 
+pub mod wheel;
+
 /// Settings of the machine that uv needs to reach its index.
-const PASSED_ON: [&str; 7] = [
+const PASSED_ON: [&str; 6] = [
     "SSL_CERT_FILE",
     "HTTPS_PROXY",
     "HTTP_PROXY",
     "NO_PROXY",
     "UV_DEFAULT_INDEX",
-    "UV_INDEX_URL",
     "UV_NATIVE_TLS",
 ];
 
@@ -59,6 +60,22 @@ impl Bench {
             tools,
             interpreter,
         })
+    }
+
+    /// The same with an index that holds nothing but what is in `wheels()`.
+    pub fn offline() -> Option<Bench> {
+        let mut bench = Bench::new()?;
+        let wheels = bench.wheels().to_str().unwrap().to_owned();
+        std::fs::create_dir(&wheels).unwrap();
+        let variables = [("UV_FIND_LINKS", wheels.as_str()), ("UV_NO_INDEX", "1")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        bench.tools.variables.retain(|(name, _)| !name.starts_with("UV_"));
+        bench.tools.variables.extend(variables);
+        Some(bench)
+    }
+
+    pub fn wheels(&self) -> PathBuf {
+        self.dir.path().join("wheels")
     }
 
     pub fn root(&self) -> PathBuf {

@@ -22,7 +22,6 @@ pub fn examine(
     for abi in pools.iter().map(|pool| entries(pool)).collect::<Result<Vec<_>, _>>()?.concat() {
         let mut read = Vec::new();
         for folder in entries(&abi)? {
-            // One that a collection has just taken away is nobody's.
             if let Ok(tree) = Tree::read(&folder) {
                 read.push((folder, tree));
             }
@@ -31,7 +30,8 @@ pub fn examine(
         for (folder, tree) in &read {
             examined.report.files += tree.items.len() as u64;
             let problems = problems(folder, tree, hashes);
-            if !problems.is_empty() {
+            // One that a collection has taken away meanwhile is nobody's.
+            if !problems.is_empty() && folder.exists() {
                 examined.note_all(volume.root(), folder, &problems);
                 examined.byte_code.insert(folder.clone());
             }
