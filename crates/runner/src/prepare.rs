@@ -92,7 +92,7 @@ pub fn run_with(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, s
         Err(failure) => return failed(failure),
     }
     let mut warnings = finish(&job, python);
-    warnings.extend(system::keep_within_budget(request));
+    warnings.extend(system::finish(request));
     emit(&PrepareEvent::Published {
         timeline: recorder.timeline(),
         warnings,

@@ -79,16 +79,21 @@ fn byte_code_of_a_forged_record_reaches_nobody_who_has_the_genuine_file() {
 #[test]
 fn decoys_for_an_installed_package_are_refused() {
     let Some(bench) = Bench::offline() else { return };
-    for folder in ["lib/any/site-packages", "lib/python3.99/site-packages", "lib"] {
+    // Another name each time: uv knows a file by its name and time.
+    for (name, folder) in [
+        ("hcevil1", "lib/any/site-packages"),
+        ("hcevil2", "lib/python3.99/site-packages"),
+        ("hcevil3", "lib"),
+    ] {
         let path = |name: &str| format!("{folder}/hcsix-1.17.0.dist-info/{name}");
-        Wheel::new("hcevil", "1.0")
+        Wheel::new(name, "1.0")
             .data(&path("METADATA"), "Metadata-Version: 2.1\nName: hcsix\nVersion: 1.17.0\n")
             .data(&path("RECORD"), "")
             .write(&bench.wheels());
-        let told = bench.prepare("hcevil,hcsix; python_version < '3'");
+        let told = bench.prepare(&format!("{name},hcsix; python_version < '3'"));
         let failure = told.failure();
         assert_eq!(failure.kind, FailureKind::Unsatisfiable, "{failure}");
-        assert!(failure.message.contains(folder), "{failure}");
+        assert!(failure.message.contains(folder.trim_end_matches("/site-packages")), "{failure}");
     }
     // Plain data below lib is what public wheels of shared libraries bring.
     Wheel::new("hclib", "1.0")
@@ -142,14 +147,19 @@ fn names_of_ours_are_data_like_any_other_and_uvs_cache_stays_as_it_is() {
 fn what_makes_a_folder_an_environment_cannot_be_brought() {
     let Some(bench) = Bench::offline() else { return };
     let interpreter = std::fs::read(&bench.interpreter.path).unwrap();
-    for name in ["pyvenv.cfg", "bin/python", "bin/python3"] {
-        Wheel::new("hcevil", "1.0")
+    for (package, name) in [
+        ("hcevil1", "pyvenv.cfg"),
+        ("hcevil2", "bin/python"),
+        ("hcevil3", "bin/python3"),
+    ] {
+        Wheel::new(package, "1.0")
             .data(name, "theirs")
             .write(&bench.wheels());
-        let told = bench.prepare("hcevil");
+        let told = bench.prepare(package);
         let failure = told.failure();
         assert!(
-            failure.message.contains("hcevil==1.0") && failure.message.contains(name),
+            failure.message.contains(&format!("{package}==1.0"))
+                && failure.message.contains(name.trim_start_matches("bin/")),
             "{name}: {failure}"
         );
     }

@@ -94,7 +94,12 @@ fn verify(request: &MaintainRequest) -> Result<VerifyReport, Failure> {
         });
     }
     if let Some(volume) = used_system_volume(request)? {
-        report.add(system::verify(&volume, request.system_tools.as_ref(), &patience)?);
+        let look = if request.repair {
+            system::repair
+        } else {
+            system::verify
+        };
+        report.add(look(&volume, request.system_tools.as_ref(), &patience)?);
     }
     Ok(report)
 }

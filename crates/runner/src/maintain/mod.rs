@@ -4,6 +4,7 @@ mod answer;
 pub mod evict;
 mod orphans;
 mod repair;
+mod store;
 pub mod system;
 pub mod usage;
 pub mod verify;

@@ -74,6 +74,7 @@ fn wheels(volume: &PythonVolume, examined: &mut Examined, deadline: Instant) -> 
                 }
             }
         }
+        orphans::forget_gone(&cache)?;
     }
     Ok(())
 }

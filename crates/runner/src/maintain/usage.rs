@@ -67,7 +67,6 @@ pub fn folders(volume: &PythonVolume) -> Result<[(&'static str, Vec<PathBuf>); 4
         pools.push(tenant.own().join("bytecode"));
         caches.push(tenant.own().join("uv"));
         other.extend([tenant.requests(), tenant.staging()]);
-        other.extend(Some(tenant.healed()).filter(|path| path.exists()));
     }
     Ok([
         ("python/envs", environments),

@@ -59,7 +59,7 @@ pub fn warnings(installed: &Installed, tree: &Tree, digests: &Digests) -> Vec<St
         warnings.push(format!("{} {what}{}", wrong.len(), some(&wrong)));
     }
     if !shared.is_empty() {
-        let what = "files belong to more than one package, and one of them is overwritten: ";
+        let what = "files belong to more than one package; the last one installed has it: ";
         warnings.push(format!("{} {what}{}", shared.len(), some(&shared)));
     }
     warnings
