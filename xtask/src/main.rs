@@ -1,5 +1,8 @@
 //! The face of the project: one command for each thing a person does with hybrid-cache.
 
+#[macro_use]
+mod terminal;
+
 mod bench;
 mod cache;
 mod checkout;

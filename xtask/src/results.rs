@@ -10,6 +10,7 @@ use hybrid_cache_report::{Color, Summary, compare};
 
 use crate::exit::{Exit, Expected};
 use crate::flags;
+use crate::terminal::print_drawn;
 
 /// Share by which a median may be slower than the baseline before `bench --gate` fails.
 const MAX_REGRESSION: f64 = 0.25;
@@ -37,11 +38,11 @@ pub fn write(out: &Path, record: &RunRecord) -> Result<()> {
 /// # Errors
 /// None at present; rendering cannot fail.
 pub fn conclude(out: &Path, record: &RunRecord, baseline: Option<&RunRecord>, gate: bool) -> Result<Exit> {
-    println!("{}", hybrid_cache_report::terminal(record, width(), color()));
+    print_drawn(&(hybrid_cache_report::terminal(record, width(), color()) + "\n"));
     let mut failures = if gate { refuted(record) } else { Vec::new() };
     if let Some(baseline) = baseline {
         let comparison = compare(baseline, record);
-        println!("{}", comparison.terminal(width(), color()));
+        print_drawn(&(comparison.terminal(width(), color()) + "\n"));
         if gate {
             failures.extend(comparison.gate(MAX_REGRESSION).failures);
         }
@@ -99,7 +100,7 @@ pub fn report(flags: &flags::Report) -> Result<Exit> {
     if flags.json {
         println!("{}", serde_json::to_string_pretty(&record)?);
     } else {
-        print!("{}", hybrid_cache_report::terminal(&record, width(), color()));
+        print_drawn(&hybrid_cache_report::terminal(&record, width(), color()));
     }
     Ok(Exit::Good)
 }
@@ -110,7 +111,7 @@ pub fn report(flags: &flags::Report) -> Result<Exit> {
 /// One of the runs cannot be read.
 pub fn compare_runs(flags: &flags::Compare) -> Result<Exit> {
     let comparison = compare(&load(&flags.before)?, &load(&flags.after)?);
-    println!("{}", comparison.terminal(width(), color()));
+    print_drawn(&(comparison.terminal(width(), color()) + "\n"));
     let Some(share) = flags.gate else { return Ok(Exit::Good) };
     let gate = comparison.gate(share);
     for failure in &gate.failures {

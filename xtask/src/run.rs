@@ -1,6 +1,6 @@
 //! `cargo xtask run`: one task, its output as it comes, and what the caches did.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -15,6 +15,7 @@ use crate::checkout::Checkout;
 use crate::exit::{Exit, Expected};
 use crate::flags;
 use crate::subject::Subject;
+use crate::terminal::{Live, To};
 use crate::waiting;
 
 /// Largest task file, in bytes: the largest code with every character escaped, and the rest.
@@ -126,18 +127,16 @@ async fn run_task(driver: &dyn Driver, spec: &TaskSpec, limits: Limits, flags: &
 }
 
 async fn print_output(mut log: LogReader, all_to_stderr: bool) {
+    let stdout_to = if all_to_stderr { To::Stderr } else { To::Stdout };
+    // Each stream may break off within a character or a control sequence, and goes on behind the other's pieces.
+    let mut streams = [Live::new(stdout_to), Live::new(To::Stderr)];
     while let Some(chunk) = log.next().await {
         // Whoever closed our output does not want the rest; the task goes on to its end all the same.
-        let _ = match (chunk.stream, all_to_stderr) {
-            (Stream::Stdout, false) => write_flushed(std::io::stdout().lock(), &chunk.bytes),
-            _ => write_flushed(std::io::stderr().lock(), &chunk.bytes),
-        };
+        let _ = streams[usize::from(chunk.stream == Stream::Stderr)].write(&chunk.bytes);
     }
-}
-
-fn write_flushed(mut to: impl Write, bytes: &[u8]) -> std::io::Result<()> {
-    to.write_all(bytes)?;
-    to.flush()
+    for stream in &mut streams {
+        let _ = stream.finish();
+    }
 }
 
 fn show(outcome: &Outcome, json: bool) -> Result<()> {

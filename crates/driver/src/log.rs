@@ -2,7 +2,15 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hybrid_cache_model::Protection;
+use hybrid_cache_model::protocol::Limits;
 use tokio::sync::watch;
+
+/// What a log holds beyond the limits of both streams: the runner's own words where a sandbox or pod could not be made.
+const MARGIN_BYTES: usize = 64 << 10;
+/// Most changes from one stream to the other that a log remembers: each costs memory of its own, so that a task which
+/// writes single bytes by turns would take a multiple of its limit.
+const MAX_RUNS: usize = 1 << 20;
 
 /// Which of the user's streams a piece of output came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,10 +32,14 @@ pub struct Chunk {
 
 /// Both streams in the order in which they came. What one stream wrote in several goes without the other is one run,
 /// so that a program which writes byte by byte costs no more than its bytes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Text {
     bytes: Vec<u8>,
     runs: Vec<Run>,
+    /// Most bytes of both streams.
+    limit_bytes: usize,
+    /// Bytes that came beyond a bound and are not kept.
+    dropped_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +49,22 @@ struct Run {
 }
 
 impl Text {
+    /// Keeps a piece, as far as the bounds allow.
     fn append(&mut self, stream: Stream, bytes: &[u8]) {
-        if self.runs.last().is_none_or(|run| run.stream != stream) {
+        let turns = self.runs.last().is_none_or(|run| run.stream != stream);
+        let mut room = self.limit_bytes.saturating_sub(self.bytes.len());
+        if turns && self.runs.len() >= MAX_RUNS {
+            room = 0;
+        }
+        if !Protection::OutputBound.is_on() {
+            room = usize::MAX;
+        }
+        let (bytes, beyond) = bytes.split_at(bytes.len().min(room));
+        self.dropped_bytes += beyond.len() as u64;
+        if bytes.is_empty() {
+            return;
+        }
+        if turns {
             self.runs.push(Run {
                 stream,
                 start: self.bytes.len(),
@@ -84,7 +110,8 @@ struct Progress {
     closed: bool,
 }
 
-/// The writing end. Its size is bounded by the runner, which passes on no more than the task's output limit.
+/// The writing end. The runner passes on no more than the task's output limit; a task that writes past its runner, which it can
+/// where another program stands between (Argo's), is held to the same bound here.
 #[derive(Debug)]
 pub struct LogWriter {
     text: Shared,
@@ -92,12 +119,30 @@ pub struct LogWriter {
 }
 
 impl LogWriter {
-    /// An empty log.
+    /// An empty log for a task with the default limits.
     pub fn new() -> LogWriter {
+        let text = Text {
+            bytes: Vec::new(),
+            runs: Vec::new(),
+            limit_bytes: bound(Limits::default().output_bytes),
+            dropped_bytes: 0,
+        };
         LogWriter {
-            text: Arc::default(),
+            text: Arc::new(Mutex::new(text)),
             progress: watch::Sender::new(Progress::default()),
         }
+    }
+
+    /// Holds the log to what a task may print with these limits; what it has already stays.
+    pub fn hold_to(&self, limits: &Limits) {
+        lock(&self.text).limit_bytes = bound(limits.output_bytes);
+    }
+
+    /// What to tell of output that was not kept, as it came beyond the bound.
+    pub fn overflow(&self) -> Option<String> {
+        let dropped = lock(&self.text).dropped_bytes;
+        (dropped > 0)
+            .then(|| format!("{dropped} bytes of output beyond the limit were dropped: they came past the runner"))
     }
 
     /// Appends one piece and wakes the readers.
@@ -133,6 +178,12 @@ impl Default for LogWriter {
     fn default() -> LogWriter {
         LogWriter::new()
     }
+}
+
+/// Both streams together, for a cluster that does not tell them apart brings all of it as one.
+fn bound(output_bytes: u64) -> usize {
+    let both = usize::try_from(output_bytes.saturating_mul(2)).unwrap_or(usize::MAX);
+    both.saturating_add(MARGIN_BYTES)
 }
 
 /// A reader with a place of its own in the log.
@@ -219,5 +270,37 @@ mod tests {
         assert_eq!(reader.next().await, None);
         assert_eq!(lock(&log.text).runs.len(), 2);
         assert_eq!(log.collect(Stream::Stdout), b"abcde");
+    }
+
+    #[test]
+    fn what_comes_past_the_runner_is_counted_and_not_kept() {
+        let log = LogWriter::new();
+        let limits = Limits {
+            output_bytes: 1000,
+            ..Limits::default()
+        };
+        log.hold_to(&limits);
+        for _ in 0..1000 {
+            log.append(Stream::Stderr, &[b'x'; 1000]);
+        }
+        let most = 2000 + MARGIN_BYTES;
+        assert_eq!(log.collect(Stream::Stderr).len(), most);
+        let told = log.overflow().unwrap();
+        assert!(told.starts_with(&format!("{} bytes", 1_000_000 - most)), "{told}");
+        assert_eq!(LogWriter::new().overflow(), None);
+    }
+
+    #[test]
+    fn streams_that_take_turns_for_each_byte_cost_no_multiple_of_the_limit() {
+        let log = LogWriter::new();
+        for _ in 0..MAX_RUNS {
+            log.append(Stream::Stdout, b"a");
+            log.append(Stream::Stderr, b"b");
+        }
+        assert_eq!(lock(&log.text).runs.len(), MAX_RUNS);
+        assert!(log.overflow().is_some());
+        // The stream that wrote last goes on in its own run.
+        log.append(Stream::Stderr, b"end");
+        assert!(log.collect(Stream::Stderr).ends_with(b"bend"));
     }
 }

@@ -13,6 +13,7 @@ pub mod protocol;
 pub mod requirement;
 pub mod sample;
 pub mod scenario;
+pub mod shown;
 pub mod system;
 pub mod task;
 pub mod tenant;
@@ -23,6 +24,7 @@ pub use outcome::{CacheReport, CacheStatus, End, Failure, FailureKind, Outcome, 
 pub use protection::Protection;
 pub use requirement::Requirement;
 pub use scenario::{Claim, Scenario};
+pub use shown::shown;
 pub use system::SystemPackage;
 pub use task::{CachePolicy, Task, TaskError, TaskSpec};
 pub use tenant::Tenant;

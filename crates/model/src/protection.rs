@@ -68,6 +68,8 @@ protections! {
     DamageIsMiss = "damage-is-miss",
     /// Filtering Argo's lines out of a log takes time and memory in proportion to the log.
     ArgoLineBound = "argo-line-bound",
+    /// A driver keeps no more of a task's output than its limit, whatever came past the runner.
+    OutputBound = "output-bound",
     /// Files with caches, tasks and output are for their owner alone.
     PrivateFiles = "private-files",
     /// A token file that others may read is refused.

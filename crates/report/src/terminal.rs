@@ -4,6 +4,7 @@ mod figures;
 
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, presets};
 use hybrid_cache_model::sample::RunRecord;
+use hybrid_cache_model::shown;
 
 use crate::claim::{ClaimResult, Verdict};
 use crate::figure::Attainment;
@@ -257,7 +258,9 @@ pub(crate) fn ratio(ratio: &Ratio) -> String {
 
 /// Text from a record without its control characters: a task's output must not move the reader's cursor.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    // What reorders text is left to be shown.
+    shown(&line).into_owned()
 }
 
 /// Colours the finished text: colour inside the cells would count as width.

@@ -16,13 +16,13 @@ usage: hybrid-cache-service --driver-config FILE [flag]...    serves tasks that 
   --driver-config FILE   what `cargo xtask up` writes as driver.json: namespace, image, claims, bounds, network
   --kubeconfig FILE      how to reach the cluster [default: as a pod of it]
   --listen ADDRESS       [default: 127.0.0.1:8000]; any but this machine's own needs --token-file
-  --token-file FILE      the token which clients must send
+  --token-file FILE      the token which clients must send, or a line `TENANT TOKEN` for each tenant; for its owner alone
   --host NAME            name that clients may call this service by; may be repeated [default: any, with a token]
   --data-dir DIR         tasks and their output [default: /data]
   --max-running N        tasks at one time [default: 16]
-  --max-queued N         tasks that may wait [default: 1000]
+  --max-queued N         tasks of one tenant that may wait [default: 1000]
   --retain-days DAYS     for which tasks that have ended are kept [default: 30]
-  --retain-tasks N       of which so many are kept [default: 100000]
+  --retain-tasks N       of which so many are kept for each tenant [default: 100000]
   --timeout SECONDS      until a task's program is killed [default: 600]
   --grace SECONDS        for tasks that cannot live without this process [default: 10]; on a cluster they can";
 

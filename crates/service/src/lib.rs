@@ -14,6 +14,7 @@ pub mod id;
 pub mod metrics;
 pub mod output;
 mod page;
+mod private;
 pub mod state;
 pub mod store;
 pub mod view;

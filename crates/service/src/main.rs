@@ -9,6 +9,7 @@ use std::time::Duration;
 use flags::{Command, Serve};
 use hybrid_cache_driver::DriverError;
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
+use hybrid_cache_model::shown;
 use hybrid_cache_service::host::{self, Blame, Ended, Host, HostError, OfCluster};
 use hybrid_cache_service::{Engine, OpenError, Parts, SystemClock};
 
@@ -69,7 +70,7 @@ fn main() -> ExitCode {
         Ok(Command::Probe(address)) => match host::probe(address, PROBE) {
             Ok(()) => 0,
             Err(reason) => {
-                eprintln!("error: {reason}");
+                eprintln!("error: {}", shown(&reason));
                 FAILED
             }
         },
@@ -77,7 +78,7 @@ fn main() -> ExitCode {
             Ok(Ended::Good) => 0,
             Ok(Ended::Interrupted) => INTERRUPTED,
             Err(trouble) => {
-                eprintln!("error: {trouble}");
+                eprintln!("error: {}", shown(&trouble.to_string()));
                 trouble.code()
             }
         },

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use hybrid_cache_model::shown;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::plan::{Measure, Step};
@@ -51,7 +52,7 @@ impl Progress {
     pub fn begin(&mut self, what: &str) {
         if let Some(bar) = &self.bar {
             bar.set_prefix(format_left(self.estimate()));
-            bar.set_message(what.to_owned());
+            bar.set_message(shown(what).into_owned());
         }
     }
 

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use hybrid_cache_model::shown;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Time between two lines of the same step where there is no terminal.
@@ -42,7 +43,7 @@ impl Talk {
             Some(spinner) => {
                 spinner.reset_elapsed();
                 spinner.set_prefix(step.to_owned());
-                spinner.set_message(what.to_owned());
+                spinner.set_message(shown(what).into_owned());
                 spinner.enable_steady_tick(Duration::from_millis(120));
             }
             None => eprintln!("{step}: {what}"),
@@ -56,7 +57,7 @@ impl Talk {
             return;
         }
         match &self.spinner {
-            Some(spinner) => spinner.set_message(line.to_owned()),
+            Some(spinner) => spinner.set_message(shown(line).into_owned()),
             None if self.said.elapsed() > LINE_EVERY => {
                 self.said = Instant::now();
                 eprintln!("{}: {line} ({} s)", self.step, self.began.elapsed().as_secs());

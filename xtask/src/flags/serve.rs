@@ -13,7 +13,7 @@ pub struct Serve {
     /// Address to listen on; any but this machine's own needs --token-file
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
     pub listen: SocketAddr,
-    /// File that holds the token which clients must send
+    /// File that holds the token which clients must send, or a line `TENANT TOKEN` for each tenant; for its owner alone
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Name that clients may call this service by, beside localhost; may be repeated [default: any, with a token]
@@ -28,13 +28,13 @@ pub struct Serve {
     /// Tasks that run at one time [default: the processors of this machine, or 16 on a cluster]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub max_running: Option<u32>,
-    /// Tasks that may wait for their turn
+    /// Tasks of one tenant that may wait for their turn
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub max_queued: u64,
     /// Days for which tasks that have ended are kept
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=36_500))]
     pub retain_days: u64,
-    /// Tasks that have ended of which so many are kept
+    /// Tasks of one tenant that have ended of which so many are kept
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub retain_tasks: u64,
     /// Seconds until a task's program is killed

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use hybrid_cache_model::shown;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::tools::Progress;
@@ -42,7 +43,7 @@ impl Talk {
     /// Something within a step, shown where it can be shown in passing.
     pub fn detail(&self, text: &str) {
         if let Some(spinner) = &self.spinner {
-            spinner.set_message(text.to_owned());
+            spinner.set_message(shown(text).into_owned());
         }
     }
 

@@ -2,6 +2,7 @@
 use std::io::IsTerminal as _;
 use std::sync::Mutex;
 
+use hybrid_cache_model::shown;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// A listener for what provisioning does. Every method may be called from several threads.
@@ -58,7 +59,7 @@ impl Progress for Bars {
         let Ok(bar) = self.bar.lock() else { return };
         bar.set_length(total_bytes);
         bar.set_position(done_bytes);
-        bar.set_message(what.to_owned());
+        bar.set_message(shown(what).into_owned());
         if done_bytes >= total_bytes {
             bar.finish_and_clear();
             bar.reset();

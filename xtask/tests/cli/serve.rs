@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -28,8 +29,11 @@ fn a_token_that_can_be_guessed_or_read_nowhere_is_refused() {
     let file = file.to_str().unwrap();
     ended(&["serve", "--token-file", file]).with(2, &[file]);
     std::fs::write(file, "secret\n").unwrap();
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    ended(&["serve", "--token-file", file]).with(2, &["others may read it (mode 0644)", "hint: `chmod 600 "]);
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
     let refused = ended(&["serve", "--token-file", file]);
-    refused.with(2, &["6 characters, at least 32", "hint: `openssl rand -hex 32"]);
+    refused.with(2, &["6 characters, at least 32", "openssl rand -hex 32"]);
     assert!(!refused.stderr.contains("secret"), "{}", refused.stderr);
 }
 

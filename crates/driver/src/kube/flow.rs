@@ -94,6 +94,7 @@ impl Flow {
     /// Runs the task. `ended` gets the outcome as soon as the task's container has ended; the returned one has what
     /// came after it too.
     pub async fn run(mut self, beginning: Beginning, ended: &watch::Sender<Answer>) -> Outcome {
+        self.log.hold_to(&self.options.limits);
         let outcome = self.attempts(beginning, ended).await;
         self.preparing.send_replace(None);
         self.log.close();
@@ -293,7 +294,7 @@ impl Flow {
         let tail = tail.or_else(|| pod.filter(|_| !silent).map(late));
         if let Some(tail) = tail {
             let (received, missing) = tail.finish(passed).await;
-            warnings.extend(missing);
+            warnings.extend(missing.into_iter().chain(self.log.overflow()));
             marks.log_us = received.told.or(received.ended).map(|at| self.us_at(at));
         }
         marks.scheduled_us = sight.seen.scheduled.map(|at| self.us_at(at));

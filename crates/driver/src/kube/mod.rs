@@ -25,7 +25,7 @@ mod lane;
 mod logs;
 mod maintain;
 mod names;
-mod noise;
+pub mod noise;
 mod quantity;
 mod render;
 mod request;

@@ -17,6 +17,9 @@ use hybrid_cache_model::pod::TRAILER_MARK;
 
 use super::config::KubeConfig;
 
+/// No report is longer, in bytes: what goes on longer than this behind a marker is passed on.
+const LONGEST: usize = 1 << 20;
+
 /// The token of a new task. None for a Workflow: Argo starts the runner as a child of its own program, whose variables user
 /// code could read.
 pub fn token_for(config: &KubeConfig) -> Option<String> {
@@ -55,6 +58,8 @@ impl Scanner {
             passed.extend_from_slice(piece);
             return None;
         };
+        // Each byte is looked at once, however many pieces a report comes in.
+        let mut searched = 0;
         if self.report.is_none() {
             self.held.extend_from_slice(piece);
             let Some(at) = find(&self.held, marker) else {
@@ -67,10 +72,18 @@ impl Scanner {
             self.report = Some(self.held.split_off(at + marker.len()));
             self.held.clear();
         } else if let Some(report) = &mut self.report {
+            searched = report.len();
             report.extend_from_slice(piece);
         }
         let report = self.report.as_mut()?;
-        let end = report.iter().position(|byte| *byte == b'\n')?;
+        let end = report[searched..].iter().position(|byte| *byte == b'\n');
+        let Some(end) = end.map(|end| searched + end) else {
+            if report.len() > LONGEST {
+                passed.append(report);
+                (self.report, self.marker) = (None, None);
+            }
+            return None;
+        };
         // Where both streams come as one, some of the other one may stand behind it.
         passed.extend_from_slice(&report[end + 1..]);
         report.truncate(end);
@@ -137,6 +150,18 @@ mod tests {
     fn what_was_held_back_is_not_lost() {
         let (passed, reports) = read(&[b"end\x1eab"], Some("abc"));
         assert_eq!((passed.as_slice(), reports.len()), (b"end\x1eab".as_slice(), 0));
+    }
+
+    #[test]
+    fn a_report_without_an_end_is_not_kept_for_ever() {
+        let (mut scanner, mut passed) = (Scanner::new(Some("abc")), Vec::new());
+        assert!(scanner.take(b"one\n\x1eabc {", &mut passed).is_none());
+        for _ in 0..=LONGEST / 1000 + 1 {
+            assert!(scanner.take(&[b'x'; 1000], &mut passed).is_none());
+        }
+        assert!(passed.len() > LONGEST && scanner.report.is_none());
+        scanner.take(b"more", &mut passed);
+        assert!(passed.ends_with(b"xmore"));
     }
 
     #[test]

@@ -217,7 +217,9 @@ impl Flow {
                 warnings,
             }) => {
                 progress.timeline.total_us = self.now_us();
-                progress.warnings.extend(warnings);
+                progress
+                    .warnings
+                    .extend(warnings.into_iter().chain(self.log.overflow()));
                 let Progress {
                     timeline: whole,
                     warnings,

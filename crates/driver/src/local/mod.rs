@@ -134,6 +134,7 @@ impl Driver for LocalDriver {
             id: id.clone(),
         };
         let log = Arc::new(LogWriter::new());
+        log.hold_to(&options.limits);
         let (cancel, cancelled) = watch::channel(false);
         let (ended_sender, ended) = watch::channel(None);
         let (settled_sender, settled) = watch::channel(None);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hybrid_cache_driver::{DriverError, Lifetime, Ticket};
 use hybrid_cache_model::outcome::{CacheReport, Output, Resolved};
-use hybrid_cache_model::{CacheStatus, End, Failure, FailureKind, Outcome, Timeline};
+use hybrid_cache_model::{CacheStatus, End, Failure, FailureKind, Outcome, Tenant, Timeline};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -64,6 +64,7 @@ impl Stage {
 /// One task's place among those that are under way, given up when dropped.
 pub struct Carried {
     inner: Arc<Inner>,
+    tenant: Tenant,
     id: TaskId,
     wish: watch::Receiver<Wish>,
 }
@@ -100,13 +101,14 @@ impl Carried {
 
 impl Inner {
     /// Enters a task among those under way.
-    pub fn enter(self: &Arc<Inner>, id: &TaskId, wish: Wish) -> Carried {
+    pub fn enter(self: &Arc<Inner>, tenant: &Tenant, id: &TaskId, wish: Wish) -> Carried {
         let sender = watch::Sender::new(wish);
         let wish = sender.subscribe();
         self.under_way().insert(id.clone(), sender);
         self.carried.send_modify(|count| *count += 1);
         Carried {
             inner: Arc::clone(self),
+            tenant: tenant.clone(),
             id: id.clone(),
             wish,
         }
@@ -130,8 +132,10 @@ impl Inner {
         let id = &carried.id;
         let mut failures = 0;
         loop {
-            let (wanted, event, kept, now_us) = (id.clone(), event.clone(), outcome.cloned(), self.clock.now_us());
-            let end = move |desk: &mut Desk<'_>| writes::end(desk, &wanted, event.clone(), kept.as_ref(), now_us);
+            let (tenant, wanted, now_us) = (carried.tenant.clone(), id.clone(), self.clock.now_us());
+            let (event, kept) = (event.clone(), outcome.cloned());
+            let end =
+                move |desk: &mut Desk<'_>| writes::end(desk, (&tenant, &wanted), event.clone(), kept.as_ref(), now_us);
             match self.store.write(end).await {
                 Ok(state) => {
                     let stored = state.as_ref().map(|state| state.stored());

@@ -1,7 +1,9 @@
-//! Taking tasks out of the queue, one for each free place, in the order in which they were asked to run.
+//! Taking tasks out of the queue, one for each free place: the tenants in turn, and each one's tasks in the order in which they
+//! were asked to run.
 
 use std::sync::Arc;
 
+use hybrid_cache_model::Tenant;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::carry::{self, Stage, Wish};
@@ -16,6 +18,7 @@ pub async fn run(inner: Arc<Inner>) {
     let mut closing = inner.closing.subscribe();
     let mut tally = inner.store.tally();
     let mut failures = 0;
+    let mut last = None;
     loop {
         let permit = tokio::select! {
             // An error means that the service is gone.
@@ -23,7 +26,7 @@ pub async fn run(inner: Arc<Inner>) {
             permit = turn(&inner, &mut tally) => permit,
         };
         let Some(permit) = permit else { return };
-        match take(&inner, permit).await {
+        match take(&inner, permit, &mut last).await {
             Ok(()) => failures = 0,
             Err(error) => {
                 failures += 1;
@@ -37,17 +40,19 @@ pub async fn run(inner: Arc<Inner>) {
 /// Waits until there is a place, a driver and a task; `None` where the service is gone.
 async fn turn(inner: &Inner, tally: &mut watch::Receiver<Tally>) -> Option<OwnedSemaphorePermit> {
     let permit = Arc::clone(&inner.slots).acquire_owned().await.ok()?;
-    tally.wait_for(|tally| tally.waiting() > 0).await.ok()?;
+    tally.wait_for(|tally| tally.all().waiting() > 0).await.ok()?;
     inner.gate.pass().await;
     Some(permit)
 }
 
-async fn take(inner: &Arc<Inner>, permit: OwnedSemaphorePermit) -> Result<(), ServiceError> {
-    let (driver, now_us) = (inner.driver.name(), inner.clock.now_us());
-    let claim = move |desk: &mut Desk<'_>| writes::claim(desk, driver, now_us);
+/// Starts one task. `last` is the tenant whose turn was last.
+async fn take(inner: &Arc<Inner>, permit: OwnedSemaphorePermit, last: &mut Option<Tenant>) -> Result<(), ServiceError> {
+    let (driver, now_us, after) = (inner.driver.name(), inner.clock.now_us(), last.clone());
+    let claim = move |desk: &mut Desk<'_>| writes::claim(desk, after.as_ref(), driver, now_us);
     if let Some(claimed) = inner.store.write(claim).await? {
+        *last = Some(claimed.tenant.clone());
         tracing::info!(task = %claimed.id, "starting");
-        let carried = inner.enter(&claimed.id, Wish::None);
+        let carried = inner.enter(&claimed.tenant, &claimed.id, Wish::None);
         let inner = Arc::clone(inner);
         tokio::spawn(carry::run(inner, claimed, Stage::Fresh, Some(permit), carried));
     }

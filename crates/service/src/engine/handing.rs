@@ -84,6 +84,7 @@ async fn attempt(inner: &Inner, task: &Claimed) -> Attempt {
     let options = SubmitOptions {
         id: Some(task.ticket.id.clone()),
         epoch: Epoch::Standing,
+        tenant: task.tenant.clone(),
         limits: inner.config.limits.clone(),
         prepare_ms: u64::try_from(inner.config.prepare.as_millis()).unwrap_or(u64::MAX),
         ..SubmitOptions::default()
@@ -153,9 +154,9 @@ async fn pause(inner: &Inner, carried: &mut Carried, reason: &str) {
 
 /// Notes that the driver has the task. Where that cannot be kept, the next process finds the task by its ticket.
 async fn started(inner: &Inner, task: &Claimed, ticket: Ticket) -> Handed {
-    let (id, now_us) = (task.id.clone(), inner.clock.now_us());
+    let (tenant, id, now_us) = (task.tenant.clone(), task.id.clone(), inner.clock.now_us());
     let event = Event::Start { ticket: ticket.clone() };
-    let advance = move |desk: &mut Desk<'_>| writes::advance(desk, &id, event.clone(), None, now_us);
+    let advance = move |desk: &mut Desk<'_>| writes::advance(desk, (&tenant, &id), event.clone(), None, now_us);
     match inner.store.write(advance).await {
         Ok(Some(Asked::ToCancel)) => inner.wish(&task.id, Wish::Cancel),
         Ok(Some(Asked::No)) => tracing::info!(task = %task.id, "running"),
@@ -167,13 +168,15 @@ async fn started(inner: &Inner, task: &Claimed, ticket: Ticket) -> Handed {
 
 /// Puts a task back into its place in the queue.
 async fn postpone(inner: &Inner, task: &Claimed, reason: Option<String>) -> Handed {
-    let (id, now_us) = (task.id.clone(), inner.clock.now_us());
-    let back = move |desk: &mut Desk<'_>| writes::advance(desk, &id, Event::Postpone, reason.as_deref(), now_us);
+    let (tenant, id, now_us) = (task.tenant.clone(), task.id.clone(), inner.clock.now_us());
+    let back =
+        move |desk: &mut Desk<'_>| writes::advance(desk, (&tenant, &id), Event::Postpone, reason.as_deref(), now_us);
     match inner.store.write(back).await {
         // Asked to end in this very moment: nothing has been started.
         Ok(Some(Asked::ToCancel)) => {
-            let (id, now_us) = (task.id.clone(), inner.clock.now_us());
-            let cancelled = inner.store.write(move |desk| writes::cancel(desk, &id, now_us)).await;
+            let (tenant, id, now_us) = (task.tenant.clone(), task.id.clone(), inner.clock.now_us());
+            let cancel = move |desk: &mut Desk<'_>| writes::cancel(desk, (&tenant, &id), now_us);
+            let cancelled = inner.store.write(cancel).await;
             report(task, cancelled.map(|_| ()));
             inner.outputs.live.close(&task.id);
         }

@@ -8,6 +8,7 @@ mod pump;
 mod recover;
 mod requests;
 mod shutdown;
+mod telling;
 mod upkeep;
 
 use std::collections::HashMap;
@@ -15,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use hybrid_cache_driver::Driver;
-use hybrid_cache_model::Phase;
+use hybrid_cache_model::{Phase, Protection, Tenant};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
@@ -26,12 +27,12 @@ use crate::id::TaskId;
 use crate::metrics::{Metrics, MetricsSnapshot, VolumeGauge, named};
 use crate::output::files::OutputFiles;
 use crate::output::live::Live;
-use crate::output::{Follow, OutputReader, Outputs, beginning};
-use crate::state::StateName;
+use crate::output::{Follow, OutputReader, Outputs};
+use crate::store::Store;
 use crate::store::history::{self, HitRate, VolumeUse};
-use crate::store::rows::{self, Filter, Stored};
-use crate::store::{Store, cursor};
-use crate::view::{CacheName, EndName, ListQuery, OutputView, Page, TaskSummary, TaskView, tell_outcome};
+use crate::store::rows::{self, Filter};
+use crate::store::tally::Counts;
+use crate::view::{CacheName, EndName, ListQuery, Page, TaskSummary, TaskView};
 use carry::Wish;
 use gate::Gate;
 
@@ -71,10 +72,12 @@ pub struct Readiness {
     pub driver: Option<String>,
 }
 
-/// The task service without a face. Cheap to clone; all clones are one engine.
+/// The task service without a face, as one tenant sees it. Cheap to clone; all clones are one engine.
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
+    /// Whose tasks it tells of and takes. A task of another tenant is as one that there is not.
+    tenant: Tenant,
 }
 
 /// How far the service has come with its end.
@@ -159,12 +162,33 @@ impl Engine {
             closing: watch::Sender::new(Closing::No),
             loops: Mutex::default(),
         });
-        let engine = Engine { inner };
+        let tenant = Tenant::default();
+        let engine = Engine { inner, tenant };
         engine.take_up().await.map_err(|error| OpenError::Database {
             path: engine.inner.store.path().to_owned(),
             message: error.to_string(),
         })?;
         Ok(engine)
+    }
+
+    /// The same engine as another tenant sees it. A new engine is that of [`Tenant::default`].
+    #[must_use]
+    pub fn of(&self, tenant: &Tenant) -> Engine {
+        let everyone = Tenant::default();
+        let tenant = if Protection::TenantTasks.is_on() {
+            tenant
+        } else {
+            &everyone
+        };
+        Engine {
+            inner: Arc::clone(&self.inner),
+            tenant: tenant.clone(),
+        }
+    }
+
+    /// The tenant whose tasks it tells of.
+    pub fn tenant(&self) -> &Tenant {
+        &self.tenant
     }
 
     /// Counts what is kept, re-attaches, and starts the loops.
@@ -187,8 +211,9 @@ impl Engine {
     /// # Errors
     /// There is none, or it cannot be read.
     pub async fn get(&self, id: &TaskId) -> Result<TaskView, ServiceError> {
-        let wanted = id.clone();
-        let stored = self.inner.store.read(move |sql| rows::get(sql, &wanted)).await?;
+        let (tenant, wanted) = (self.tenant.clone(), id.clone());
+        let read = move |sql: &_| rows::get(sql, &tenant, &wanted);
+        let stored = self.inner.store.read(read).await?;
         let stored = stored.ok_or(ServiceError::NotFound)?;
         let output = self.inner.shown_output(id, &stored).await?;
         Ok(self.inner.view(stored, output))
@@ -206,13 +231,18 @@ impl Engine {
                 message: format!("{limit} is not between 1 and {MAX_PAGE}"),
             });
         }
+        let cursors = self.inner.store.cursors().clone();
+        let before = query.cursor.as_deref();
+        let before = before.map_or(Ok(i64::MAX), |text| cursors.read(&self.tenant, text))?;
         let filter = Filter {
+            tenant: self.tenant.clone(),
             states: query.states.clone(),
             end: query.end,
-            before: query.cursor.as_deref().map_or(Ok(i64::MAX), cursor::read)?,
+            before,
             limit,
         };
-        let mut page = self.inner.store.read(move |sql| rows::list(sql, &filter)).await?;
+        let read = move |sql: &_| rows::list(sql, &filter, &cursors);
+        let mut page = self.inner.store.read(read).await?;
         for summary in &mut page.items {
             self.inner.explain(summary);
         }
@@ -227,26 +257,32 @@ impl Engine {
         // Entered before the state is read: a task that ends in between is told to end, one that ended before is seen to
         // have.
         let mut reader = self.inner.outputs.reader(id, from, follow);
-        let wanted = id.clone();
-        let state = self.inner.store.read(move |sql| rows::state_of(sql, &wanted)).await?;
+        let (tenant, wanted) = (self.tenant.clone(), id.clone());
+        let read = move |sql: &_| rows::state_of(sql, &tenant, &wanted);
+        let state = self.inner.store.read(read).await?;
         if state.ok_or(ServiceError::NotFound)?.name().is_final() {
             Outputs::settle(&mut reader);
         }
         Ok(reader)
     }
 
-    /// Everything that is counted.
+    /// How many tasks of this tenant are in which state.
+    pub(crate) fn counts(&self) -> Counts {
+        self.inner.store.tally().borrow().of(&self.tenant)
+    }
+
+    /// Everything that is counted, over all tenants.
     pub fn metrics(&self) -> MetricsSnapshot {
         let inner = &self.inner;
         let (counts, tally) = (inner.metrics.read(), inner.store.tally().borrow().clone());
         MetricsSnapshot {
-            tasks: tally.by_name().to_vec(),
-            queue_depth: tally.waiting(),
+            tasks: tally.all().by_name().to_vec(),
+            queue_depth: tally.all().waiting(),
             queue_limit: inner.config.queue,
-            under_way: tally.under_way(),
+            under_way: tally.all().under_way(),
             concurrency: inner.config.concurrency as u64,
             live_outputs: inner.outputs.live.count() as u64,
-            settling: (*inner.carried.borrow() as u64).saturating_sub(tally.under_way()),
+            settling: (*inner.carried.borrow() as u64).saturating_sub(tally.all().under_way()),
             driver: inner.driver.name(),
             driver_up: inner.gate.reason().is_none(),
             ended: named(EndName::ALL, counts.ended),
@@ -260,12 +296,13 @@ impl Engine {
         }
     }
 
-    /// Hits and misses since `since_us` of the clock, in stretches of `stretch_us`.
+    /// Hits and misses of this tenant since `since_us` of the clock, in stretches of `stretch_us`.
     ///
     /// # Errors
     /// They cannot be read.
     pub async fn hit_rates(&self, since_us: i64, stretch_us: i64) -> Result<Vec<HitRate>, ServiceError> {
-        let read = move |sql: &_| history::hit_rates(sql, since_us, stretch_us);
+        let tenant = self.tenant.clone();
+        let read = move |sql: &_| history::hit_rates(sql, &tenant, since_us, stretch_us);
         self.inner.store.read(read).await
     }
 
@@ -317,65 +354,5 @@ impl Inner {
     fn under_way(&self) -> MutexGuard<'_, HashMap<TaskId, watch::Sender<Wish>>> {
         // The map is whole between its calls, whatever panicked.
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Says of a task that waits what it waits for.
-    fn explain(&self, summary: &mut TaskSummary) {
-        if summary.state == StateName::Queued && summary.waiting_for.is_none() {
-            summary.waiting_for = self.gate.reason();
-        }
-    }
-
-    async fn shown_output(&self, id: &TaskId, stored: &Stored) -> Result<OutputView, ServiceError> {
-        let limit = self.config.shown_output_bytes;
-        let written = stored.outcome.as_ref().map(|outcome| {
-            let [stdout, stderr] = [outcome.stdout, outcome.stderr];
-            [stdout.passed_bytes, stderr.passed_bytes]
-        });
-        let so_far = self.outputs.live.progress(id).map(|progress| {
-            let extent = progress.extent;
-            [extent.stdout_bytes, extent.stderr_bytes]
-        });
-        let [stdout_bytes, stderr_bytes] = written.or(so_far).unwrap_or_default();
-        let nothing_printed = stdout_bytes + stderr_bytes == 0;
-        let streams = if nothing_printed {
-            [Vec::new(), Vec::new()]
-        } else {
-            let reader = self.outputs.reader(id, 0, Follow::Stored);
-            beginning(reader, limit).await.map_err(|error| ServiceError::Storage {
-                message: format!("the task's output cannot be read: {error}"),
-            })?
-        };
-        let [stdout, stderr] = &streams;
-        let truncated = stdout_bytes > stdout.len() as u64 || stderr_bytes > stderr.len() as u64;
-        let [stdout, stderr] = streams.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        Ok(OutputView {
-            stdout,
-            stderr,
-            stdout_bytes,
-            stderr_bytes,
-            truncated,
-        })
-    }
-
-    fn view(&self, stored: Stored, output: OutputView) -> TaskView {
-        let mut view = TaskView {
-            summary: stored.summary,
-            request: stored.spec,
-            signal: None,
-            limit_ms: None,
-            failure: None,
-            timeline: None,
-            runner_us: None,
-            resolved: None,
-            output,
-            warnings: Vec::new(),
-            not_kept: None,
-        };
-        self.explain(&mut view.summary);
-        if let Some(outcome) = stored.outcome {
-            tell_outcome(&mut view, outcome);
-        }
-        view
     }
 }

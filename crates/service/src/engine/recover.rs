@@ -30,19 +30,20 @@ enum Plan {
 /// Takes up every task that was left under way.
 pub async fn take_up(inner: &Arc<Inner>) -> Result<(), ServiceError> {
     for (left, cancel_requested) in inner.store.read(rows::left_under_way).await? {
-        let id = left.summary.id.clone();
+        let (tenant, id) = (left.tenant.clone(), left.summary.id.clone());
         let wish = if cancel_requested { Wish::Cancel } else { Wish::None };
         match plan(inner, &left) {
             Plan::Carry(ticket, stage) => {
                 tracing::info!(task = %id, state = left.state.stored(), "taken up again");
                 let claimed = Claimed {
+                    tenant: tenant.clone(),
                     id: id.clone(),
                     ticket,
                     spec: left.spec,
                 };
                 // What runs already runs, even where fewer places are given now.
                 let permit = Arc::clone(&inner.slots).try_acquire_owned().ok();
-                let carried = inner.enter(&id, wish);
+                let carried = inner.enter(&tenant, &id, wish);
                 tokio::spawn(carry::run(Arc::clone(inner), claimed, stage, permit, carried));
             }
             Plan::GiveUp(message) => {
@@ -51,7 +52,8 @@ pub async fn take_up(inner: &Arc<Inner>) -> Result<(), ServiceError> {
                 // Whoever asked for its end has it.
                 let event = if cancel_requested { Event::Cancel } else { Event::End };
                 let (now_us, kept) = (inner.clock.now_us(), outcome.clone());
-                let end = move |desk: &mut Desk<'_>| writes::end(desk, &id, event.clone(), Some(&kept), now_us);
+                let end =
+                    move |desk: &mut Desk<'_>| writes::end(desk, (&tenant, &id), event.clone(), Some(&kept), now_us);
                 inner.store.write(end).await?;
                 inner.metrics.note_end(&outcome);
             }

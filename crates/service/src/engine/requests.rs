@@ -10,6 +10,7 @@ use super::{Closing, Engine, Inner};
 use crate::error::ServiceError;
 use crate::id::TaskId;
 use crate::state::StateName;
+use crate::store::writer::Desk;
 use crate::store::writes::{self, Cancelled, Deleted, Inserted, NewTask, Queued};
 
 /// Longest Idempotency-Key in bytes.
@@ -74,6 +75,7 @@ impl Engine {
         };
         let id = TaskId::random().map_err(internal)?;
         let task = NewTask {
+            tenant: self.tenant.clone(),
             id: id.clone(),
             spec: json,
             idempotency,
@@ -109,10 +111,11 @@ impl Engine {
     pub async fn run(&self, id: &TaskId) -> Result<RunAnswer, ServiceError> {
         let inner = &self.inner;
         inner.check_open()?;
-        let (wanted, limit, now_us) = (id.clone(), inner.config.queue, inner.clock.now_us());
+        let (tenant, wanted) = (self.tenant.clone(), id.clone());
+        let (limit, now_us) = (inner.config.queue, inner.clock.now_us());
         let queued = inner
             .store
-            .write(move |desk| writes::queue(desk, &wanted, limit, now_us))
+            .write(move |desk| writes::queue(desk, (&tenant, &wanted), limit, now_us))
             .await?;
         let state = match queued {
             Queued::Now => {
@@ -143,10 +146,10 @@ impl Engine {
     /// There is no such task, or it cannot be kept.
     pub async fn cancel(&self, id: &TaskId) -> Result<CancelAnswer, ServiceError> {
         let inner = &self.inner;
-        let (wanted, now_us) = (id.clone(), inner.clock.now_us());
+        let (tenant, wanted, now_us) = (self.tenant.clone(), id.clone(), inner.clock.now_us());
         let cancelled = inner
             .store
-            .write(move |desk| writes::cancel(desk, &wanted, now_us))
+            .write(move |desk| writes::cancel(desk, (&tenant, &wanted), now_us))
             .await?;
         match cancelled {
             Cancelled::Now => {
@@ -170,8 +173,9 @@ impl Engine {
     /// There is no such task, it waits or runs, or the disk says no.
     pub async fn delete(&self, id: &TaskId) -> Result<(), ServiceError> {
         let inner = &self.inner;
-        let wanted = id.clone();
-        match inner.store.write(move |desk| writes::delete(desk, &wanted)).await? {
+        let (tenant, wanted) = (self.tenant.clone(), id.clone());
+        let delete = move |desk: &mut Desk<'_>| writes::delete(desk, (&tenant, &wanted));
+        match inner.store.write(delete).await? {
             Deleted::Now => {
                 tracing::info!(task = %id, "deleted");
                 inner.outputs.live.close(id);

@@ -7,10 +7,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use super::{Closing, Inner};
 use crate::error::ServiceError;
 use crate::id::TaskId;
+use crate::store::expiry::{self, Expiry};
 use crate::store::history;
 use crate::store::rows;
 use crate::store::writer::Desk;
-use crate::store::writes::{self, Expiry};
 
 /// Most batches of one look, so that a clock that jumps does not delete everything in one go.
 const BATCHES: usize = 100;
@@ -76,7 +76,7 @@ async fn expire(inner: &Inner) -> Result<(), ServiceError> {
         batch: retention.batch.max(1),
     };
     for _ in 0..BATCHES {
-        let gone = inner.store.write(move |desk| writes::expire(desk, expiry)).await?;
+        let gone = inner.store.write(move |desk| expiry::expire(desk, expiry)).await?;
         inner.metrics.note_expired(gone.len());
         for id in gone.iter().filter_map(|id| TaskId::parse(id)) {
             inner.remove_output(&id).await;

@@ -4,6 +4,7 @@
 
 mod probe;
 mod settings;
+mod token_file;
 mod volumes;
 
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error::OpenError;
-use crate::http::{Access, AccessError, App, Farewell, HttpConfig, Server, Token};
+use crate::http::{Access, AccessError, App, Farewell, HttpConfig, Server, TokenFaults};
 use crate::{Engine, ShutdownReport};
 
 pub use probe::probe;
@@ -56,13 +57,23 @@ pub enum HostError {
         /// The system's answer.
         source: std::io::Error,
     },
-    /// The token is unfit.
-    #[error("{path}: {source}")]
-    Token {
-        /// Its file.
+    /// Others may read the token's file.
+    #[error(
+        "{path}: others may read it (mode {mode:04o})\nhint: `chmod 600 {path}`; whoever may have read it has the token, so make a new one"
+    )]
+    TokenReadable {
+        /// Which.
         path: PathBuf,
-        /// What is wrong with it.
-        source: AccessError,
+        /// Its mode.
+        mode: u32,
+    },
+    /// The file holds something that is no token.
+    #[error("{}", faults.told(path))]
+    Tokens {
+        /// Which.
+        path: PathBuf,
+        /// All that is wrong with it.
+        faults: TokenFaults,
     },
     /// Nobody may be let in like this.
     #[error(transparent)]
@@ -100,7 +111,10 @@ impl HostError {
     /// Whose turn it is.
     pub fn blame(&self) -> Blame {
         match self {
-            HostError::TokenFile { .. } | HostError::Token { .. } | HostError::Access(_) => Blame::Usage,
+            HostError::TokenFile { .. }
+            | HostError::TokenReadable { .. }
+            | HostError::Tokens { .. }
+            | HostError::Access(_) => Blame::Usage,
             HostError::Address { .. } => Blame::Prerequisite,
             HostError::System { .. } => Blame::Program,
         }
@@ -127,21 +141,13 @@ fn free(error: &std::io::Error) -> &'static str {
     }
 }
 
-/// Who may ask at an address, with the token of a file where there is one.
+/// Who may ask at an address, with the tokens of a file where there is one.
 ///
 /// # Errors
-/// The file cannot be read, its token is unfit, or others can reach the address and there is no token.
+/// The file cannot be read, others may read it, a token is unfit, or others can reach the address and there is no token.
 pub fn access(listen: SocketAddr, token_file: Option<&Path>) -> Result<Access, HostError> {
-    let token = match token_file {
-        None => None,
-        Some(file) => {
-            let path = || file.to_owned();
-            let text = std::fs::read_to_string(file).map_err(|source| HostError::TokenFile { path: path(), source })?;
-            let token = Token::read(&text).map_err(|source| HostError::Token { path: path(), source })?;
-            Some(token)
-        }
-    };
-    Ok(Access::to(listen, token)?)
+    let tokens = token_file.map(token_file::read).transpose()?;
+    Ok(Access::to(listen, tokens)?)
 }
 
 impl Host {
@@ -221,6 +227,8 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -239,9 +247,10 @@ mod tests {
         };
         refused("No such file");
         std::fs::write(&file, "secret").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
         refused("at least 32");
         std::fs::write(&file, "s".repeat(64)).unwrap();
-        assert!(matches!(access(open, Some(&file)).unwrap(), Access::Token(_)));
+        assert!(matches!(access(open, Some(&file)).unwrap(), Access::Tokens(_)));
     }
 
     #[test]

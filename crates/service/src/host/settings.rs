@@ -10,13 +10,13 @@ use crate::ServiceConfig;
 pub struct Settings {
     /// Tasks that run at one time.
     pub running: usize,
-    /// Tasks that may wait for their turn.
+    /// Tasks of one tenant that may wait for their turn.
     pub queued: u64,
     /// Seconds until a task's program is killed.
     pub timeout_s: u64,
     /// Days for which tasks that have ended are kept.
     pub retain_days: u64,
-    /// Tasks that have ended of which so many are kept.
+    /// Tasks of one tenant that have ended of which so many are kept.
     pub retain_tasks: u64,
 }
 

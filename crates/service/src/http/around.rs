@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use tokio::time::timeout;
 
 use super::App;
+use super::caller::Caller;
 use super::catalogue::Kind;
 use super::problem::{MEDIA_TYPE, Problem};
 use crate::page;
@@ -54,7 +55,7 @@ impl Asked {
 }
 
 /// The outermost layer.
-pub async fn around(State(app): State<App>, request: Request, next: Next) -> Response {
+pub async fn around(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let clock = Instant::now();
     let asked = Asked::of(&request, &app);
     let within = app.config().request_timeout;
@@ -64,13 +65,16 @@ pub async fn around(State(app): State<App>, request: Request, next: Next) -> Res
         }
         Err(problem) => problem.into_response(),
         // What streams has its own deadlines: its head is here at once.
-        Ok(()) => match timeout(within, next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => {
-                let detail = format!("there was no answer within {} s", within.as_secs());
-                Problem::new(Kind::Timeout, detail).retry_after(5).into_response()
+        Ok(tenant) => {
+            request.extensions_mut().insert(Caller(tenant));
+            match timeout(within, next.run(request)).await {
+                Ok(response) => response,
+                Err(_) => {
+                    let detail = format!("there was no answer within {} s", within.as_secs());
+                    Problem::new(Kind::Timeout, detail).retry_after(5).into_response()
+                }
             }
-        },
+        }
     };
     complete(&mut response, &asked);
     let (status, took) = (response.status(), clock.elapsed());

@@ -1,11 +1,9 @@
 //! What an operator may set about HTTP: who may ask, and how much of everything there may be.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Shortest accepted token, in bytes: 128 bits as hexadecimal digits.
-pub const MIN_TOKEN_BYTES: usize = 32;
+use super::tokens::Tokens;
 
 /// The configuration of the HTTP side.
 #[derive(Clone, Debug)]
@@ -59,10 +57,11 @@ impl HttpConfig {
 /// Who may ask.
 #[derive(Clone, Debug)]
 pub enum Access {
-    /// Everybody on this machine.
+    /// Everybody on this machine, as one tenant. Nothing here tells a task from a person: it relies on tasks being unable to reach
+    /// this machine's loopback, which whoever starts the service has to make sure of (`cargo xtask serve` does).
     Local,
-    /// Who knows the token.
-    Token(Token),
+    /// Who knows a token, as its tenant.
+    Tokens(Tokens),
 }
 
 impl Access {
@@ -70,9 +69,9 @@ impl Access {
     ///
     /// # Errors
     /// Others can reach the address and there is no token.
-    pub fn to(address: SocketAddr, token: Option<Token>) -> Result<Access, AccessError> {
-        match token {
-            Some(token) => Ok(Access::Token(token)),
+    pub fn to(address: SocketAddr, tokens: Option<Tokens>) -> Result<Access, AccessError> {
+        match tokens {
+            Some(tokens) => Ok(Access::Tokens(tokens)),
             None if address.ip().is_loopback() => Ok(Access::Local),
             None => Err(AccessError::TokenMissing { address }),
         }
@@ -90,53 +89,6 @@ pub enum AccessError {
         /// The address.
         address: SocketAddr,
     },
-    /// A token that can be guessed, or cannot be sent.
-    #[error("the token {what}\nhint: `openssl rand -hex 32 > FILE` makes a good one")]
-    TokenUnfit {
-        /// What is wrong with it.
-        what: String,
-    },
-}
-
-/// What clients must know. Only its hash is kept, and hashes are compared in constant time.
-#[derive(Clone)]
-pub struct Token {
-    hash: blake3::Hash,
-}
-
-impl Token {
-    /// Takes a token file's text; space around it does not count.
-    ///
-    /// # Errors
-    /// It is shorter than 32 bytes, or holds what a header cannot carry.
-    pub fn read(text: &str) -> Result<Token, AccessError> {
-        let text = text.trim();
-        let unfit = |what: String| Err(AccessError::TokenUnfit { what });
-        if text.len() < MIN_TOKEN_BYTES {
-            return unfit(format!(
-                "has {} characters, at least {MIN_TOKEN_BYTES} are required",
-                text.len()
-            ));
-        }
-        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return unfit("holds other characters than visible ASCII".to_owned());
-        }
-        Ok(Token {
-            hash: blake3::hash(text.as_bytes()),
-        })
-    }
-
-    /// True for the same token. Takes as long for any other of the same length.
-    pub fn is(&self, text: &[u8]) -> bool {
-        // blake3::Hash compares in constant time.
-        self.hash == blake3::hash(text)
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(…)")
-    }
 }
 
 #[cfg(test)]
@@ -150,19 +102,10 @@ mod tests {
         for open in ["0.0.0.0:80", "[::]:80", "10.0.0.1:80"] {
             assert!(to(open).unwrap_err().to_string().contains("--token-file"), "{open}");
         }
-        let token = Token::read(&"a".repeat(32)).unwrap();
+        let tokens = Tokens::read(&"a".repeat(32)).unwrap();
         assert!(matches!(
-            Access::to("0.0.0.0:80".parse().unwrap(), Some(token)),
-            Ok(Access::Token(_))
+            Access::to("0.0.0.0:80".parse().unwrap(), Some(tokens)),
+            Ok(Access::Tokens(_))
         ));
-    }
-
-    #[test]
-    fn a_token_is_long_and_is_not_shown() {
-        assert!(Token::read("short\n").is_err());
-        assert!(Token::read(&"ä".repeat(32)).is_err());
-        let token = Token::read(&format!("{}\n", "s3cret42".repeat(4))).unwrap();
-        assert!(token.is("s3cret42".repeat(4).as_bytes()) && !token.is(b"s3cret42"));
-        assert!(!format!("{token:?}").contains("s3cret"));
     }
 }

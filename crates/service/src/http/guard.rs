@@ -2,6 +2,7 @@
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, Method, header};
+use hybrid_cache_model::Tenant;
 
 use super::catalogue::Kind;
 use super::config::{Access, HttpConfig};
@@ -36,31 +37,33 @@ impl Guard {
         &self.sessions
     }
 
-    /// The token, where one is required.
+    /// The tokens, where one is required.
     pub fn access(&self) -> &Access {
         &self.access
     }
 
-    /// Lets a request in, or says why not.
+    /// Lets a request in and says for whom it asks, or why it is not let in.
     ///
     /// # Errors
-    /// It is for another host, was sent by another site's page, or lacks the token.
-    pub fn admit(&self, request: &Request) -> Answer<()> {
+    /// It is for another host, was sent by another site's page, or lacks a token.
+    pub fn admit(&self, request: &Request) -> Answer<Tenant> {
         let host = host(request)?;
         self.check_host(&host)?;
         if !is_safe(request.method()) {
             check_origin(request.headers(), &host)?;
         }
         match &self.access {
-            Access::Local => Ok(()),
-            Access::Token(_) if is_public(request.uri().path()) => Ok(()),
-            Access::Token(token) => {
+            Access::Local => Ok(Tenant::default()),
+            // Nothing there is anybody's.
+            Access::Tokens(_) if is_public(request.uri().path()) => Ok(Tenant::default()),
+            Access::Tokens(tokens) => {
                 let sent = bearer(request.headers());
-                if sent.is_some_and(|sent| token.is(sent)) || self.sessions.knows(request.headers()) {
-                    return Ok(());
+                let tenant = sent.and_then(|sent| tokens.tenant(sent)).cloned();
+                if let Some(tenant) = tenant.or_else(|| self.sessions.tenant(request.headers())) {
+                    return Ok(tenant);
                 }
                 let detail = match sent {
-                    Some(_) => "the token is not the one of this service",
+                    Some(_) => "the token is none of this service",
                     None => "there is no Authorization header with a bearer token",
                 };
                 let problem = Problem::new(Kind::Unauthorized, detail);
@@ -75,7 +78,7 @@ impl Guard {
         let name = without_port(host);
         let listed = self.hosts.iter().any(|known| known.eq_ignore_ascii_case(name));
         let local = name.eq_ignore_ascii_case("localhost") || is_loopback(name);
-        let open = self.hosts.is_empty() && matches!(self.access, Access::Token(_));
+        let open = self.hosts.is_empty() && matches!(self.access, Access::Tokens(_));
         if listed || local || open {
             return Ok(());
         }
@@ -157,7 +160,7 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 mod tests {
     use axum::body::Body;
 
-    use super::super::config::Token;
+    use super::super::tokens::Tokens;
     use super::*;
 
     const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -173,6 +176,7 @@ mod tests {
         }
         guard
             .admit(&request.body(Body::empty()).unwrap())
+            .map(|_| ())
             .map_err(|problem| problem.code)
     }
 
@@ -233,7 +237,7 @@ mod tests {
 
     #[test]
     fn with_a_token_only_who_knows_it_comes_in() {
-        let guard = guard(Access::Token(Token::read(TOKEN).unwrap()));
+        let guard = guard(Access::Tokens(Tokens::read(TOKEN).unwrap()));
         let host = ("host", "tasks.example");
         let with = |value: &str| asked(&guard, "GET", "/api/v1/tasks", &[host, ("authorization", value)]);
         assert_eq!(with(&format!("Bearer {TOKEN}")), Ok(()));

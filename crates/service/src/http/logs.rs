@@ -11,7 +11,6 @@ use hybrid_cache_driver::log::Stream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::App;
 use super::catalogue::Kind;
 use super::follow::{self, Whole};
 use super::problem::{Answer, Problem};
@@ -19,6 +18,8 @@ use super::query::{self, Wanted};
 use super::schema::{LogEvent, StreamName};
 use super::server::closed;
 use super::tasks::{Params, id_in};
+use super::{App, Own};
+use crate::engine::Engine;
 use crate::id::TaskId;
 use crate::output::{Follow, OutputReader};
 
@@ -44,6 +45,7 @@ const RETRY_MS: u32 = 1000;
 )]
 pub async fn logs(
     State(app): State<App>,
+    Own(engine): Own,
     params: Params,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -52,9 +54,9 @@ pub async fn logs(
     let from = last_event(&headers)?.or(wanted.from).unwrap_or_default();
     let id = id_in(params)?;
     if wanted.follow {
-        return live(app, id, from, wanted).await;
+        return live(app, engine, id, from, wanted).await;
     }
-    let reader = app.engine().output(&id, from, Follow::Stored).await?;
+    let reader = engine.output(&id, from, Follow::Stored).await?;
     Ok(text(reader, wanted.stream))
 }
 
@@ -89,6 +91,7 @@ fn text(reader: OutputReader, only: Option<Stream>) -> Response {
 /// One client that follows. Dropped with its connection, and everything it holds with it.
 struct Follower {
     app: App,
+    engine: Engine,
     id: TaskId,
     reader: OutputReader,
     only: Option<Stream>,
@@ -100,12 +103,12 @@ struct Follower {
     _place: OwnedSemaphorePermit,
 }
 
-async fn live(app: App, id: TaskId, from: u64, wanted: Wanted) -> Answer<Response> {
+async fn live(app: App, engine: Engine, id: TaskId, from: u64, wanted: Wanted) -> Answer<Response> {
     let Ok(place) = app.followers().clone().try_acquire_owned() else {
         let detail = format!("{} clients follow output already", app.config().followers);
         return Err(Problem::new(Kind::TooMany, detail).retry_after(5).into());
     };
-    let reader = app.engine().output(&id, from, Follow::UntilEnd).await?;
+    let reader = engine.output(&id, from, Follow::UntilEnd).await?;
     let follower = Follower {
         until: Instant::now() + app.config().follow_timeout,
         closing: app.closing(),
@@ -116,6 +119,7 @@ async fn live(app: App, id: TaskId, from: u64, wanted: Wanted) -> Answer<Respons
         over: false,
         _place: place,
         app,
+        engine,
         id,
     };
     let events = stream::unfold(follower, |mut follower| async move {
@@ -178,7 +182,7 @@ impl Follower {
         self.over = true;
         let left = self.whole.finish();
         self.push(left);
-        let Ok(view) = self.app.engine().get(&self.id).await else {
+        let Ok(view) = self.engine.get(&self.id).await else {
             return;
         };
         let told = &view.summary;

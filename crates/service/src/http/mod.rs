@@ -6,6 +6,7 @@
 
 mod around;
 mod body;
+mod caller;
 pub mod catalogue;
 pub mod config;
 mod durations;
@@ -24,17 +25,22 @@ pub mod schema;
 pub mod server;
 mod session;
 pub(crate) mod tasks;
+mod tokens;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::{Router, middleware};
+use hybrid_cache_model::Tenant;
 use tokio::sync::{Semaphore, watch};
 
-pub use config::{Access, AccessError, HttpConfig, Token};
+pub use config::{Access, AccessError, HttpConfig};
 pub use problem::Problem;
 pub use server::{Farewell, Server};
 pub use session::Sessions;
+pub use tokens::{TokenFaults, Tokens};
+
+pub(crate) use caller::Own;
 
 pub(crate) use body::read as read_body;
 
@@ -73,7 +79,7 @@ impl App {
     pub fn new(engine: Engine, config: HttpConfig) -> std::io::Result<App> {
         let guard = Guard::new(&config)?;
         let inner = Inner {
-            prefix: blake3::hash(guard.sessions().cookie().as_bytes()),
+            prefix: blake3::hash(guard.sessions().cookie(&Tenant::default()).as_bytes()),
             guard,
             large_bodies: Semaphore::new(config.large_bodies.max(1)),
             followers: Arc::new(Semaphore::new(config.followers)),
@@ -88,7 +94,7 @@ impl App {
         Ok(App { inner: inner.into() })
     }
 
-    /// The service itself.
+    /// The service itself, as the tenant `default` sees it. What a request may see of tasks is its [`Own`].
     pub fn engine(&self) -> &Engine {
         &self.inner.engine
     }

@@ -55,7 +55,8 @@ pub fn generate() -> serde_json::Result<String> {
     document["security"] = json!([{}, {"token": []}]);
     document["components"]["securitySchemes"] = json!({"token": {
         "type": "http", "scheme": "bearer",
-        "description": "Required where the service listens on more than its own machine; the operator's --token-file holds it.",
+        "description": "Required where the service listens on more than its own machine; the operator's --token-file holds it. \
+                        A token stands for a tenant, which sees its own tasks alone: another tenant's are as tasks that there are not.",
     }});
     let problem = json!({MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}});
     if let Some(Value::Object(paths)) = document.get_mut("paths") {

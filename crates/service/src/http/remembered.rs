@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use hybrid_cache_model::Tenant;
 
 use crate::engine::Changes;
 use crate::id::TaskId;
@@ -27,9 +28,12 @@ struct State {
     changes: Changes,
     /// Raised by each change.
     age: Age,
-    told: HashMap<TaskId, Bytes>,
+    told: HashMap<Key, Bytes>,
     bytes: usize,
 }
+
+/// To whom, and which task: what was told to one tenant is not told to another.
+pub type Key = (Tenant, TaskId);
 
 /// How many changes there were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,14 +53,14 @@ impl Remembered {
     }
 
     /// What was told of this task, where nothing has changed since; what to keep the next answer with, otherwise.
-    pub fn recall(&self, id: &TaskId) -> Result<Bytes, Age> {
+    pub fn recall(&self, key: &Key) -> Result<Bytes, Age> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.look();
-        state.told.get(id).cloned().ok_or(state.age)
+        state.told.get(key).cloned().ok_or(state.age)
     }
 
     /// Keeps an answer that was read after `age` was told.
-    pub fn keep(&self, age: Age, id: TaskId, told: &Bytes) {
+    pub fn keep(&self, age: Age, key: Key, told: &Bytes) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.look();
         if state.age != age || told.len() > MAX_TASK_BYTES {
@@ -66,7 +70,7 @@ impl Remembered {
             state.forget();
         }
         state.bytes += told.len();
-        if let Some(before) = state.told.insert(id, told.clone()) {
+        if let Some(before) = state.told.insert(key, told.clone()) {
             state.bytes -= before.len();
         }
     }

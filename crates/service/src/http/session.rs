@@ -1,16 +1,17 @@
-//! Browsers that have signed in with the token: a cookie that this process alone can make, with an end to it.
+//! Browsers that have signed in with a token: a cookie that this process alone can make, with an end to it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, header};
+use hybrid_cache_model::Tenant;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 const COOKIE: &str = "hybrid_cache_session";
 /// How long a browser stays signed in.
 const LASTS_S: u64 = 12 * 3600;
 
-/// Makes and knows cookies. Nothing is kept for them: the cookie is its end and a keyed hash of it, and the key dies with
-/// the process.
+/// Makes and knows cookies. Nothing is kept for them: the cookie is its end, its tenant and a keyed hash of both, and the key
+/// dies with the process.
 pub struct Sessions {
     key: [u8; 32],
 }
@@ -35,10 +36,10 @@ impl Sessions {
         Ok(Sessions { key })
     }
 
-    /// A Set-Cookie header for who has shown the token.
-    pub fn cookie(&self) -> String {
+    /// A Set-Cookie header for who has shown a token of this tenant.
+    pub fn cookie(&self, tenant: &Tenant) -> String {
         let end = now_s() + LASTS_S;
-        let value = format!("{end}.{}", self.seal(end).to_hex());
+        let value = format!("{end}.{tenant}.{}", self.seal(end, tenant).to_hex());
         format!("{COOKIE}={value}; Path=/; Max-Age={LASTS_S}; HttpOnly; SameSite=Strict")
     }
 
@@ -47,8 +48,8 @@ impl Sessions {
         format!("{COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict")
     }
 
-    /// True where a cookie of this process came along and has not ended.
-    pub fn knows(&self, headers: &HeaderMap) -> bool {
+    /// The tenant of a cookie of this process that came along and has not ended.
+    pub fn tenant(&self, headers: &HeaderMap) -> Option<Tenant> {
         let sent = headers
             .get_all(header::COOKIE)
             .iter()
@@ -56,22 +57,22 @@ impl Sessions {
         let mut pairs = sent
             .flat_map(|cookies| cookies.split(';'))
             .filter_map(|pair| pair.trim().split_once('='));
-        pairs.any(|(name, value)| name == COOKIE && self.is_good(value))
+        pairs.find_map(|(name, value)| self.open(value).filter(|_| name == COOKIE))
     }
 
-    fn is_good(&self, value: &str) -> bool {
-        let Some((end, seal)) = value.split_once('.') else {
-            return false;
-        };
-        let (Ok(end), Ok(seal)) = (end.parse::<u64>(), blake3::Hash::from_hex(seal)) else {
-            return false;
-        };
+    fn open(&self, value: &str) -> Option<Tenant> {
+        let (end, rest) = value.split_once('.')?;
+        let (tenant, seal) = rest.split_once('.')?;
+        let (end, tenant) = (end.parse().ok()?, tenant.parse().ok()?);
+        let seal = blake3::Hash::from_hex(seal).ok()?;
         // Hashes compare in constant time.
-        self.seal(end) == seal && now_s() < end
+        (self.seal(end, &tenant) == seal && now_s() < end).then_some(tenant)
     }
 
-    fn seal(&self, end: u64) -> blake3::Hash {
-        blake3::keyed_hash(&self.key, &end.to_le_bytes())
+    fn seal(&self, end: u64, tenant: &Tenant) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(&end.to_le_bytes()).update(tenant.as_str().as_bytes());
+        hasher.finalize()
     }
 }
 
@@ -92,14 +93,18 @@ mod tests {
     #[test]
     fn only_a_cookie_of_this_process_that_has_not_ended_is_known() {
         let (ours, other) = (Sessions::new().unwrap(), Sessions::new().unwrap());
-        let cookie = ours.cookie();
+        let tenant: Tenant = "team-a".parse().unwrap();
+        let cookie = ours.cookie(&tenant);
+        let known = |headers: &HeaderMap| ours.tenant(headers);
         let pair = cookie.split(';').next().unwrap();
-        assert!(ours.knows(&headers(&format!("a=b; {pair}; c=d"))));
-        assert!(!other.knows(&headers(pair)));
-        let ended = format!("{COOKIE}=1000.{}", ours.seal(1000).to_hex());
-        assert!(!ours.knows(&headers(&ended)));
-        let (_, seal) = pair.split_once('.').unwrap();
-        assert!(!ours.knows(&headers(&format!("{COOKIE}=99999999999.{seal}"))));
-        assert!(!ours.knows(&headers("hybrid_cache_session")));
+        assert_eq!(known(&headers(&format!("a=b; {pair}; c=d"))), Some(tenant.clone()));
+        assert_eq!(other.tenant(&headers(pair)), None);
+        let ended = format!("{COOKIE}=1000.team-a.{}", ours.seal(1000, &tenant).to_hex());
+        assert_eq!(known(&headers(&ended)), None);
+        let (_, sealed) = pair.split_once('.').unwrap();
+        assert_eq!(known(&headers(&format!("{COOKIE}=99999999999.{sealed}"))), None);
+        assert_eq!(known(&headers(&pair.replace("team-a", "team-b"))), None);
+        assert_eq!(known(&headers(&pair.replace(COOKIE, "other"))), None);
+        assert_eq!(known(&headers("hybrid_cache_session")), None);
     }
 }

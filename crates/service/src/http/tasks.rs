@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::problem::{Answer, Problem};
 use super::schema::TaskBody;
-use super::{App, body, query};
+use super::{App, Own, body, query};
 use crate::engine::{CancelAnswer, Novelty};
 use crate::error::ServiceError;
 use crate::id::TaskId;
@@ -112,6 +112,7 @@ pub fn id_in(params: Params) -> Answer<TaskId> {
 )]
 pub async fn submit(
     State(app): State<App>,
+    Own(engine): Own,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
@@ -121,7 +122,7 @@ pub async fn submit(
     let bytes = body::read(&app, &headers, "application/json", body).await?;
     let spec = body::task(&bytes)?;
     drop(bytes);
-    let submitted = app.engine().submit(&spec, key).await?;
+    let submitted = engine.submit(&spec, key).await?;
     let id = submitted.id;
     let answer = SubmitAnswer {
         message: format!("Task saved successfully. Use /api/v1/tasks/{id}/run to execute it."),
@@ -168,9 +169,9 @@ fn location(id: &TaskId) -> Option<(HeaderName, HeaderValue)> {
     responses((status = 202, description = "The task is queued, or was before.", body = RunView,
         headers(("Location" = String, description = "The task's path.")))),
 )]
-pub async fn run(State(app): State<App>, params: Params, RawQuery(query): RawQuery) -> Answer<Response> {
+pub async fn run(Own(engine): Own, params: Params, RawQuery(query): RawQuery) -> Answer<Response> {
     query::none(query.as_deref())?;
-    let run = app.engine().run(&id_in(params)?).await?;
+    let run = engine.run(&id_in(params)?).await?;
     let location = location(&run.id);
     let view = RunView {
         id: run.id,
@@ -190,17 +191,22 @@ pub async fn run(State(app): State<App>, params: Params, RawQuery(query): RawQue
     params(("id" = String, Path, description = "The task's id.", example = "task-abc123")),
     responses((status = 200, description = "Everything known of the task.", body = TaskView)),
 )]
-pub async fn read(State(app): State<App>, params: Params, RawQuery(query): RawQuery) -> Answer<Response> {
+pub async fn read(
+    State(app): State<App>,
+    Own(engine): Own,
+    params: Params,
+    RawQuery(query): RawQuery,
+) -> Answer<Response> {
     query::none(query.as_deref())?;
-    let id = id_in(params)?;
-    let told = match app.remembered().recall(&id) {
+    let key = (engine.tenant().clone(), id_in(params)?);
+    let told = match app.remembered().recall(&key) {
         Ok(told) => told,
         Err(age) => {
-            let view = app.engine().get(&id).await?;
+            let view = engine.get(&key.1).await?;
             let told = Bytes::from(serde_json::to_vec(&view).map_err(unwritable)?);
             // What waits or runs changes without a word to anybody: its output grows, its driver comes and goes.
             if !matches!(view.summary.state, StateName::Queued | StateName::Running) {
-                app.remembered().keep(age, id, &told);
+                app.remembered().keep(age, key, &told);
             }
             told
         }
@@ -224,10 +230,10 @@ fn unwritable(error: serde_json::Error) -> ServiceError {
     responses((status = 200, description = "It will not run on.", body = CancelView),
               (status = 202, description = "It was asked to end.", body = CancelView)),
 )]
-pub async fn cancel(State(app): State<App>, params: Params, RawQuery(query): RawQuery) -> Answer<Response> {
+pub async fn cancel(Own(engine): Own, params: Params, RawQuery(query): RawQuery) -> Answer<Response> {
     query::none(query.as_deref())?;
     let id = id_in(params)?;
-    let (status, result) = match app.engine().cancel(&id).await? {
+    let (status, result) = match engine.cancel(&id).await? {
         CancelAnswer::Cancelled => (StatusCode::OK, CancelResult::Cancelled),
         CancelAnswer::Asked => (StatusCode::ACCEPTED, CancelResult::Ending),
         CancelAnswer::Before(_) => (StatusCode::OK, CancelResult::Unchanged),
@@ -244,9 +250,9 @@ pub async fn cancel(State(app): State<App>, params: Params, RawQuery(query): Raw
     params(("id" = String, Path, description = "The task's id.", example = "task-abc123")),
     responses((status = 204, description = "It is gone.")),
 )]
-pub async fn delete(State(app): State<App>, params: Params, RawQuery(query): RawQuery) -> Answer<StatusCode> {
+pub async fn delete(Own(engine): Own, params: Params, RawQuery(query): RawQuery) -> Answer<StatusCode> {
     query::none(query.as_deref())?;
-    app.engine().delete(&id_in(params)?).await?;
+    engine.delete(&id_in(params)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -264,8 +270,8 @@ pub async fn delete(State(app): State<App>, params: Params, RawQuery(query): Raw
     ),
     responses((status = 200, description = "A part of the tasks.", body = TaskList)),
 )]
-pub async fn list(State(app): State<App>, RawQuery(query): RawQuery) -> Answer<Json<TaskList>> {
-    let page = app.engine().list(&query::list(query.as_deref())?).await?;
+pub async fn list(Own(engine): Own, RawQuery(query): RawQuery) -> Answer<Json<TaskList>> {
+    let page = engine.list(&query::list(query.as_deref())?).await?;
     Ok(Json(TaskList {
         items: page.items,
         next: page.next,

@@ -14,6 +14,7 @@ use hybrid_cache_driver::log::Stream;
 
 use super::frame::{self, Head};
 use crate::id::TaskId;
+use crate::private;
 
 const FOLDER: &str = "output";
 const ENDING: &str = "log";
@@ -59,7 +60,10 @@ impl OutputFiles {
     /// It cannot be made.
     pub fn open(service: &Path) -> io::Result<OutputFiles> {
         let folder = service.join(FOLDER);
-        fs::create_dir_all(&folder)?;
+        if folder.is_dir() {
+            private::tighten_files_of(&folder)?;
+        }
+        private::folder(&folder)?;
         Ok(OutputFiles { folder })
     }
 
@@ -99,12 +103,8 @@ impl OutputFiles {
     /// It cannot be opened, read or cut.
     pub fn append(&self, id: &TaskId) -> io::Result<OutputFile> {
         let mut options = File::options();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(self.path(id))?;
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = private::file(&mut options, &self.path(id))?;
         let extent = measure(&mut file)?;
         file.set_len(extent.file_bytes)?;
         file.seek(SeekFrom::Start(extent.file_bytes))?;

@@ -7,11 +7,12 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use hybrid_cache_model::TaskSpec;
 use maud::{Markup, html};
 
-use super::capital;
 use super::home::Home;
+use super::{capital, layout};
+use crate::engine::Engine;
 use crate::http::catalogue::Kind;
 use crate::http::tasks::{Params, id_in};
-use crate::http::{App, Problem, read_body};
+use crate::http::{App, Own, Problem, read_body};
 use crate::id::TaskId;
 use crate::view::ListQuery;
 
@@ -67,17 +68,22 @@ impl Draft {
 ///
 /// # Errors
 /// It cannot be read, or the task is saved but cannot be queued.
-pub async fn submit(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, Box<Problem>> {
+pub async fn submit(
+    State(app): State<App>,
+    Own(engine): Own,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Box<Problem>> {
     let bytes = read_body(&app, &headers, MEDIA_TYPE, body).await?;
     let draft = Draft::read(&bytes);
     let key = Some(draft.key.as_str()).filter(|key| !key.is_empty());
-    let submitted = match app.engine().submit(&draft.spec, key).await {
+    let submitted = match engine.submit(&draft.spec, key).await {
         Ok(submitted) => submitted,
-        Err(error) => return refused(&app, draft, error.into()).await,
+        Err(error) => return refused(&app, &engine, draft, error.into()).await,
     };
     let path = format!("/tasks/{}", submitted.id);
     if draft.run
-        && let Err(error) = app.engine().run(&submitted.id).await
+        && let Err(error) = engine.run(&submitted.id).await
     {
         let problem = Problem::from(error);
         return Err(problem
@@ -88,11 +94,11 @@ pub async fn submit(State(app): State<App>, headers: HeaderMap, body: Body) -> R
 }
 
 /// The form again, with what is wrong in it.
-async fn refused(app: &App, draft: Draft, problem: Problem) -> Result<Response, Box<Problem>> {
+async fn refused(app: &App, engine: &Engine, draft: Draft, problem: Problem) -> Result<Response, Box<Problem>> {
     if problem.code != Kind::InvalidTask {
         return Err(problem.into());
     }
-    let mut home = Home::read(app, ListQuery::default()).await?;
+    let mut home = Home::read(app, engine, ListQuery::default()).await?;
     // What is sent next is another task.
     home.draft = Draft {
         key: Draft::empty().key,
@@ -106,9 +112,9 @@ async fn refused(app: &App, draft: Draft, problem: Problem) -> Result<Response, 
 ///
 /// # Errors
 /// There is no such task, or it cannot be queued.
-pub async fn run(State(app): State<App>, params: Params) -> Result<Redirect, Box<Problem>> {
+pub async fn run(Own(engine): Own, params: Params) -> Result<Redirect, Box<Problem>> {
     let id = id_in(params)?;
-    app.engine().run(&id).await?;
+    engine.run(&id).await?;
     Ok(Redirect::to(&format!("/tasks/{id}")))
 }
 
@@ -116,9 +122,9 @@ pub async fn run(State(app): State<App>, params: Params) -> Result<Redirect, Box
 ///
 /// # Errors
 /// There is no such task, or the store does not answer.
-pub async fn cancel(State(app): State<App>, params: Params) -> Result<Redirect, Box<Problem>> {
+pub async fn cancel(Own(engine): Own, params: Params) -> Result<Redirect, Box<Problem>> {
     let id = id_in(params)?;
-    app.engine().cancel(&id).await?;
+    engine.cancel(&id).await?;
     Ok(Redirect::to(&format!("/tasks/{id}")))
 }
 
@@ -126,8 +132,8 @@ pub async fn cancel(State(app): State<App>, params: Params) -> Result<Redirect, 
 ///
 /// # Errors
 /// There is no such task, or it is under way.
-pub async fn delete(State(app): State<App>, params: Params) -> Result<Redirect, Box<Problem>> {
-    app.engine().delete(&id_in(params)?).await?;
+pub async fn delete(Own(engine): Own, params: Params) -> Result<Redirect, Box<Problem>> {
+    engine.delete(&id_in(params)?).await?;
     Ok(Redirect::to("/"))
 }
 
@@ -141,9 +147,9 @@ pub fn details(draft: &Draft, refused: Option<&Problem>) -> Markup {
                 input type="hidden" name="key" value=(draft.key);
                 @if let Some(problem) = refused {
                     div class="notice bad" role="alert" id="refused" {
-                        p { strong { (capital(&problem.detail)) }
+                        p { strong { (capital(&layout::foreign(&problem.detail))) }
                             @if let Some(line) = problem.line { " (line " (line) ")" } }
-                        @if let Some(hint) = &problem.hint { p { (capital(hint)) } }
+                        @if let Some(hint) = &problem.hint { p { (capital(&layout::foreign(hint))) } }
                     }
                 }
                 (area("pythonCode", "Python program", &spec.python_code, EXAMPLE, 8, refused))

@@ -1,8 +1,10 @@
 //! What the charts show, kept for a few seconds so that many pages cost no more than one.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hybrid_cache_model::Tenant;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -27,17 +29,17 @@ pub struct Figures {
     pub volumes: Vec<VolumeUse>,
 }
 
-/// The figures read last.
+/// The figures read last, for each tenant that looked: there are no more of them than tokens.
 #[derive(Debug, Default)]
 pub struct History {
-    last: Mutex<Option<(Instant, Arc<Figures>)>>,
+    last: Mutex<HashMap<Tenant, (Instant, Arc<Figures>)>>,
 }
 
 impl History {
     /// Figures of the last day. Where they cannot be read there are none: a page is worth more than its charts.
     pub async fn read(&self, engine: &Engine) -> Arc<Figures> {
         let mut last = self.last.lock().await;
-        if let Some((at, figures)) = last.as_ref()
+        if let Some((at, figures)) = last.get(engine.tenant())
             && at.elapsed() < FRESH
         {
             return Arc::clone(figures);
@@ -52,7 +54,7 @@ impl History {
                 .unwrap_or_default(),
             volumes: engine.volume_use(since_us).await.unwrap_or_default(),
         });
-        *last = Some((Instant::now(), Arc::clone(&figures)));
+        last.insert(engine.tenant().clone(), (Instant::now(), Arc::clone(&figures)));
         figures
     }
 }

@@ -6,9 +6,11 @@ use maud::{Markup, html};
 use super::form::{self, Draft};
 use super::history::Figures;
 use super::{capital, charts, layout, units};
-use crate::http::{App, Problem, query};
+use crate::engine::Engine;
+use crate::http::{App, Own, Problem, query};
 use crate::metrics::MetricsSnapshot;
 use crate::state::StateName;
+use crate::store::tally::Counts;
 use crate::view::{CacheName, CacheView, EndName, ListQuery, Page, TaskSummary};
 
 /// Tasks of one page.
@@ -20,7 +22,9 @@ pub struct Home {
     pub query: ListQuery,
     /// The tasks.
     pub page: Page<TaskSummary>,
-    /// Counts.
+    /// How many tasks the tenant has in which state.
+    pub counts: Counts,
+    /// What is so of the service.
     pub metrics: MetricsSnapshot,
     /// The charts' figures.
     pub figures: std::sync::Arc<Figures>,
@@ -37,8 +41,7 @@ impl Home {
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn read(app: &App, query: ListQuery) -> Result<Home, Box<Problem>> {
-        let engine = app.engine();
+    pub async fn read(app: &App, engine: &Engine, query: ListQuery) -> Result<Home, Box<Problem>> {
         let query = ListQuery {
             limit: Some(query.limit.unwrap_or(ROWS)),
             ..query
@@ -46,6 +49,7 @@ impl Home {
         Ok(Home {
             page: engine.list(&query).await?,
             figures: app.history().read(engine).await,
+            counts: engine.counts(),
             metrics: engine.metrics(),
             now_us: engine.now_us(),
             draft: Draft::empty(),
@@ -88,10 +92,10 @@ impl Home {
                     p class="notice" role="status" { strong { "The driver does not answer." } " Tasks are taken in and wait until it does." }
                 }
                 ul class="tiles" {
-                    @for (state, count) in &metrics.tasks {
-                        li { span class="figure" { (units::count(*count)) } span class=(format!("state s-{}", state.name())) { (state.name()) } }
+                    @for (state, count) in self.counts.by_name() {
+                        li { span class="figure" { (units::count(count)) } span class=(format!("state s-{}", state.name())) { (state.name()) } }
                     }
-                    li { span class="figure" { (metrics.under_way) " / " (metrics.concurrency) } span class="state" { "places taken" } }
+                    li { span class="figure" { (self.counts.under_way()) " / " (metrics.concurrency) } span class="state" { "places taken" } }
                 }
             }
         }
@@ -145,10 +149,11 @@ impl Home {
 /// A parameter makes no sense, or the store does not answer.
 pub async fn home(
     State(app): State<App>,
+    Own(engine): Own,
     RawQuery(query): RawQuery,
 ) -> Result<axum::response::Html<String>, Box<Problem>> {
     let query = query::list(query.as_deref())?;
-    let home = Home::read(&app, query).await?;
+    let home = Home::read(&app, &engine, query).await?;
     Ok(axum::response::Html(home.show().into_string()))
 }
 
@@ -158,7 +163,7 @@ fn row(task: &TaskSummary, now_us: i64) -> Markup {
             th scope="row" { a class="id" href=(format!("/tasks/{}", task.id)) { (task.id) } }
             td data-label="State" {
                 (state(task))
-                @if let Some(reason) = &task.waiting_for { span class="aside" { " " (first_line(reason)) } }
+                @if let Some(reason) = &task.waiting_for { span class="aside" { " " (layout::foreign(first_line(reason))) } }
             }
             td data-label="Submitted" { (units::ago(&task.created_at, now_us)) }
             td data-label="Python" { (cache(task.cache, |cache| cache.python.status)) }
@@ -208,7 +213,7 @@ pub fn state(task: &TaskSummary) -> Markup {
 pub fn failure(message: &str, hint: Option<&str>) -> Markup {
     html! {
         div class="notice bad" role="status" {
-            p { strong { (capital(message)) } }
+            p { strong { (capital(&layout::foreign(message))) } }
             @if let Some(hint) = hint { p { (layout::prose(&capital(hint))) } }
         }
     }

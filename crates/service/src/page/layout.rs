@@ -1,11 +1,12 @@
 //! What all pages share: the frame around them, and text with code in it.
 
+use hybrid_cache_model::shown;
 use maud::{DOCTYPE, Markup, html};
 
 /// Where the style is; raise the number with each change, for browsers keep it.
 pub const STYLE_PATH: &str = concat!("/assets/style-", env!("CARGO_PKG_VERSION"), "-1.css");
 /// Where the script is.
-pub const SCRIPT_PATH: &str = concat!("/assets/live-", env!("CARGO_PKG_VERSION"), "-1.js");
+pub const SCRIPT_PATH: &str = concat!("/assets/live-", env!("CARGO_PKG_VERSION"), "-2.js");
 
 /// Which entry of the navigation a page is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +57,14 @@ pub fn page(title: &str, here: Here, head: &Markup, main: &Markup) -> Markup {
     }
 }
 
+/// Text of others: what would reorder or hide a part of it is shown instead. A carriage return is a line break, as in HTML.
+pub fn foreign(text: &str) -> String {
+    shown(&text.replace("\r\n", "\n").replace('\r', "\n")).into_owned()
+}
+
 /// Text with code between back-ticks.
 pub fn prose(text: &str) -> Markup {
+    let text = foreign(text);
     html! {
         @for (at, part) in text.split('`').enumerate() {
             @if at % 2 == 1 { code { (part) } } @else { (part) }
@@ -68,6 +75,13 @@ pub fn prose(text: &str) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_of_others_reorders_and_hides_nothing() {
+        assert_eq!(foreign("if \u{202e}x\x1b[8m\r10 %\r\n"), "if \\u{202e}x\n10 %\n");
+        let page = prose("a\u{2066}`b`").into_string();
+        assert!(page.contains("\\u{2066}") && !page.contains('\u{2066}'), "{page}");
+    }
 
     #[test]
     fn what_a_user_wrote_is_text() {

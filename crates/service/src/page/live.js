@@ -4,6 +4,14 @@
 
 (() => {
   const keptCharacters = 1 << 20;
+  // As the server shows text of others: what would reorder or hide a part of it becomes visible.
+  const harmful = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
+  const picture = (c) => {
+    const code = c.charCodeAt(0);
+    return code < 0x20 ? String.fromCharCode(0x2400 + code) : `\\u{${code.toString(16)}}`;
+  };
+  const shown = (text) =>
+    text.replace(/\u001b\[[0-?]*[ -/]*[@-~]/g, "").replace(/\r\n?/g, "\n").replace(harmful, picture);
   let refreshing = false;
 
   const interval = () => {
@@ -52,7 +60,7 @@
       begun = true;
       const piece = document.createElement("span");
       piece.className = kind;
-      piece.textContent = JSON.parse(event.data);
+      piece.textContent = shown(JSON.parse(event.data));
       kept += piece.textContent.length;
       log.append(piece);
       while (kept > keptCharacters && log.childNodes.length > 1) {

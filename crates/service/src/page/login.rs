@@ -1,4 +1,4 @@
-//! Signing in with the token, for browsers: they cannot be told to send a header.
+//! Signing in with a token, for browsers: they cannot be told to send a header.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -12,7 +12,9 @@ use crate::http::{Access, App, Problem, Sessions, read_body};
 /// The page.
 pub async fn show(State(app): State<App>, headers: HeaderMap) -> Response {
     match app.guard().access() {
-        Access::Token(_) if !app.guard().sessions().knows(&headers) => Html(page(None).into_string()).into_response(),
+        Access::Tokens(_) if app.guard().sessions().tenant(&headers).is_none() => {
+            Html(page(None).into_string()).into_response()
+        }
         _ => Redirect::to("/").into_response(),
     }
 }
@@ -22,16 +24,16 @@ pub async fn show(State(app): State<App>, headers: HeaderMap) -> Response {
 /// # Errors
 /// The form cannot be read.
 pub async fn sign_in(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, Box<Problem>> {
-    let Access::Token(token) = app.guard().access() else {
+    let Access::Tokens(tokens) = app.guard().access() else {
         return Ok(Redirect::to("/").into_response());
     };
     let bytes = read_body(&app, &headers, "application/x-www-form-urlencoded", body).await?;
     let sent = form_urlencoded::parse(&bytes).find(|(name, _)| name == "token");
-    if sent.is_some_and(|(_, text)| token.is(text.trim().as_bytes())) {
-        let cookie = [(header::SET_COOKIE, app.guard().sessions().cookie())];
+    if let Some(tenant) = sent.and_then(|(_, text)| tokens.tenant(text.trim().as_bytes())) {
+        let cookie = [(header::SET_COOKIE, app.guard().sessions().cookie(tenant))];
         return Ok((cookie, Redirect::to("/")).into_response());
     }
-    let again = page(Some("This is not the token of this service."));
+    let again = page(Some("This is not the token of a tenant of this service."));
     Ok((StatusCode::FORBIDDEN, Html(again.into_string())).into_response())
 }
 
@@ -46,7 +48,7 @@ fn page(refused: Option<&str>) -> Markup {
         layout::Here::Elsewhere,
         &html! {
             h1 { "Sign in" }
-            p class="lede" { "This service is open to whoever knows its token. The operator's token file holds it." }
+            p class="lede" { "This service is open to whoever knows a token of it. The operator's token file holds them." }
             form method="post" action="/login" class="card narrow" {
                 @if let Some(refused) = refused { p class="notice bad" role="alert" id="refused" { (refused) } }
                 label for="token" { "Token" }

@@ -64,8 +64,8 @@ pub fn problem(problem: &Problem) -> Markup {
         &html! {
             p class="eyebrow" { (problem.status) }
             h1 { (problem.title) }
-            p class="lede" { (capital(&problem.detail)) "." }
-            @if let Some(hint) = &problem.hint { p { (capital(hint)) "." } }
+            p class="lede" { (capital(&layout::foreign(&problem.detail))) "." }
+            @if let Some(hint) = &problem.hint { p { (capital(&layout::foreign(hint))) "." } }
             p { (layout::prose(problem.code.advice())) }
             p { a class="button" href="/" { "To the tasks" } }
         },

@@ -1,13 +1,12 @@
 //! One task: where it stands, where its time went, what it printed, and what it was asked to do.
 
-use axum::extract::State;
 use axum::response::Html;
 use maud::{Markup, html};
 
 use super::waterfall::waterfall;
 use super::{capital, home, layout, units};
 use crate::http::tasks::{Params, id_in};
-use crate::http::{App, Problem};
+use crate::http::{Own, Problem};
 use crate::state::StateName;
 use crate::view::{CacheStatusView, EndName, TaskView};
 
@@ -15,9 +14,9 @@ use crate::view::{CacheStatusView, EndName, TaskView};
 ///
 /// # Errors
 /// There is no such task, or the store does not answer.
-pub async fn task(State(app): State<App>, params: Params) -> Result<Html<String>, Box<Problem>> {
-    let view = app.engine().get(&id_in(params)?).await?;
-    Ok(Html(show(&view, app.engine().now_us()).into_string()))
+pub async fn task(Own(engine): Own, params: Params) -> Result<Html<String>, Box<Problem>> {
+    let view = engine.get(&id_in(params)?).await?;
+    Ok(Html(show(&view, engine.now_us()).into_string()))
 }
 
 fn show(view: &TaskView, now_us: i64) -> Markup {
@@ -72,13 +71,13 @@ fn standing(view: &TaskView, now_us: i64) -> Markup {
         p { (home::state(task))
             @if let Some(signal) = view.signal { " by signal " (signal) }
             @if let Some(limit) = view.limit_ms { " after " (units::duration(limit.saturating_mul(1000))) }
-            @if let Some(reason) = &task.waiting_for { span class="aside" { " waiting: " (reason) } }
+            @if let Some(reason) = &task.waiting_for { span class="aside" { " waiting: " (layout::foreign(reason)) } }
         }
         @if let Some(failure) = &view.failure { (home::failure(&failure.message, failure.hint.as_deref())) }
         @if let Some(failure) = &view.not_kept {
             (home::failure(&format!("not kept in the caches: {}", failure.message), failure.hint.as_deref()))
         }
-        @for warning in &view.warnings { p class="notice" { (capital(warning)) } }
+        @for warning in &view.warnings { p class="notice" { (capital(&layout::foreign(warning))) } }
         dl class="facts" {
             (moment("Submitted", &Some(task.created_at.clone())))
             (moment("Queued", &task.queued_at))
@@ -133,9 +132,9 @@ fn output(view: &TaskView, under_way: bool) -> Markup {
     html! {
         pre class="output" id="log" tabindex="0" role="region" aria-labelledby="output" data-follow=[under_way.then_some(&live)] {
             @if empty { span class="none" { @if under_way { "Nothing yet." } @else { "Nothing was printed." } } }
-            (output.stdout)
+            (layout::foreign(&output.stdout))
             @if !output.stdout.is_empty() && !output.stdout.ends_with('\n') && !output.stderr.is_empty() { "\n" }
-            @if !output.stderr.is_empty() { span class="stderr" { (output.stderr) } }
+            @if !output.stderr.is_empty() { span class="stderr" { (layout::foreign(&output.stderr)) } }
         }
         @if output.truncated && !under_way { p class="muted" { "This is the beginning of each stream; the rest is in the text." } }
     }
@@ -150,7 +149,7 @@ fn resolved(view: &TaskView) -> Markup {
             @if !of.is_empty() {
                 details class="card" {
                     summary { (name) " (" (of.len()) ")" }
-                    ul class="packages" { @for one in of { li { code { (one) } } } }
+                    ul class="packages" { @for one in of { li { code { (layout::foreign(one)) } } } }
                 }
             }
         }
@@ -164,12 +163,12 @@ fn resolved(view: &TaskView) -> Markup {
 fn request(view: &TaskView) -> Markup {
     let spec = &view.request;
     let field = |name: &str, text: &str| {
-        html! { @if !text.trim().is_empty() { div { dt { (name) } dd { (text) } } } }
+        html! { @if !text.trim().is_empty() { div { dt { (name) } dd { (layout::foreign(text)) } } } }
     };
     html! {
         section aria-labelledby="request" {
             h2 id="request" { "Program" }
-            pre class="code" tabindex="0" role="region" aria-labelledby="request" { (spec.python_code) }
+            pre class="code" tabindex="0" role="region" aria-labelledby="request" { (layout::foreign(&spec.python_code)) }
             dl class="facts" {
                 (field("Python packages", &spec.dependencies))
                 (field("Requirements file", &spec.requirements_file))

@@ -1,5 +1,6 @@
 //! What the figures were over time: what the volumes held, and what the caches answered.
 
+use hybrid_cache_model::Tenant;
 use serde::Serialize;
 
 use super::sqlite::{Connection, SqlError};
@@ -64,16 +65,17 @@ pub fn volumes(sql: &Connection, since_us: i64) -> Result<Vec<VolumeUse>, SqlErr
     })
 }
 
-/// Hits and misses since some time in stretches of `stretch_us` microseconds, the oldest first. Stretches in which
+/// Hits and misses of a tenant since some time in stretches of `stretch_us` microseconds, the oldest first. Stretches in which
 /// nothing ended are left out, and so are tasks that asked no cache or bypassed them.
-pub fn hit_rates(sql: &Connection, since_us: i64, stretch_us: i64) -> Result<Vec<HitRate>, SqlError> {
+pub fn hit_rates(sql: &Connection, tenant: &Tenant, since_us: i64, stretch_us: i64) -> Result<Vec<HitRate>, SqlError> {
     const SINCE: &str = "SELECT ended_us / ?1 * ?1 AS stretch, \
          sum(python_cache <> 'built' AND system_cache <> 'built'), \
          sum(python_cache = 'built' OR system_cache = 'built') \
-         FROM task WHERE ended_us IS NOT NULL AND ended_us >= ?2 \
+         FROM task WHERE tenant = ?3 AND ended_us IS NOT NULL AND ended_us >= ?2 \
          AND (python_cache IN ('hit', 'built') OR system_cache IN ('hit', 'built')) \
          GROUP BY stretch ORDER BY stretch LIMIT 10000";
-    sql.query(SINCE, &[stretch_us.max(1).into(), since_us.into()], |row| {
+    let values = [stretch_us.max(1).into(), since_us.into(), tenant.as_str().into()];
+    sql.query(SINCE, &values, |row| {
         Ok(HitRate {
             from: timestamp(row.integer(0)?),
             hits: unsigned(row.integer(1)?),

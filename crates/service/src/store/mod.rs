@@ -5,6 +5,7 @@
 
 mod checkpoint;
 pub(crate) mod cursor;
+pub(crate) mod expiry;
 pub mod history;
 mod open;
 pub(crate) mod rows;
@@ -25,6 +26,7 @@ use tokio::time::timeout;
 use crate::config::ServiceConfig;
 use crate::error::{OpenError, ServiceError};
 use checkpoint::Checkpoints;
+use cursor::Cursors;
 use sqlite::{Connection, SqlError, Trouble};
 use tally::Tally;
 use writer::{Desk, Writer};
@@ -51,6 +53,7 @@ pub struct Store {
     thread: Mutex<Option<JoinHandle<()>>>,
     patience: Duration,
     path: PathBuf,
+    cursors: Cursors,
     /// Held as long as the store is.
     _lock: File,
 }
@@ -68,9 +71,10 @@ impl Store {
             message: error.message,
         };
         let mut tally = Tally::default();
-        for (stored, count) in rows::count(&connection).map_err(told)? {
-            tally.add(&stored, u64::try_from(count).unwrap_or_default());
+        for (tenant, stored, count) in rows::count(&connection).map_err(told)? {
+            tally.add(&tenant, &stored, u64::try_from(count).unwrap_or_default());
         }
+        let cursors = rows::cursors(&connection).map_err(told)?;
         let readers = config.readers.max(1);
         let idle = (0..readers).map(|_| open::reader(&path, config));
         let idle = idle.collect::<Result<Vec<_>, _>>()?;
@@ -92,6 +96,7 @@ impl Store {
             thread: Mutex::new(Some(thread)),
             patience: config.busy.saturating_mul(2) + PATIENCE,
             path,
+            cursors,
             _lock: lock,
         })
     }
@@ -99,6 +104,11 @@ impl Store {
     /// The database file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Makes and reads the places in lists.
+    pub(crate) fn cursors(&self) -> &Cursors {
+        &self.cursors
     }
 
     /// Tasks by state, told anew with each commit that changed one.

@@ -1,12 +1,13 @@
 //! Opening the database: whose it is, whether it is whole, which version it has. A file that is refused stays as it is.
 
-use std::fs::{self, File};
+use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use super::sqlite::{Access, Connection, HEADER, SqlError, Trouble};
 use crate::config::ServiceConfig;
 use crate::error::OpenError;
+use crate::private;
 
 /// The database in the service's folder.
 pub const DATABASE: &str = "tasks.sqlite3";
@@ -15,7 +16,7 @@ const LOCK: &str = ".lock";
 /// Marks our databases among others (`PRAGMA application_id`): "hbct".
 const APPLICATION: i64 = 0x6862_6374;
 /// Each raises `user_version` by one.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
 /// Size of a page in bytes; the bound of a database is counted in pages.
 const PAGE_BYTES: u64 = 4096;
 
@@ -25,14 +26,16 @@ pub fn claim(folder: &Path) -> Result<File, OpenError> {
         path: folder.to_owned(),
         source,
     };
-    fs::create_dir_all(folder).map_err(failed)?;
-    let lock = File::create(folder.join(LOCK)).map_err(failed)?;
+    private::folder(folder).map_err(failed)?;
+    // The kernel's lock needs no more than a descriptor: nobody else is to get one.
+    let mut options = File::options();
+    let lock = private::file(options.write(true).create(true).truncate(true), &folder.join(LOCK)).map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(fs::TryLockError::WouldBlock) => Err(OpenError::InUse {
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
             path: folder.to_owned(),
         }),
-        Err(fs::TryLockError::Error(source)) => Err(failed(source)),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
     }
 }
 
@@ -41,6 +44,7 @@ pub fn open(config: &ServiceConfig) -> Result<(PathBuf, Connection), OpenError> 
     let path = config.folder.join(DATABASE);
     let told = |error| tell(&path, error);
     let found = if is_there(&path)? { inspect(&path, config)? } else { 0 };
+    make_private(&path)?;
     let writer = Connection::open(&path, Access::Write, config.busy).map_err(told)?;
     // FULL: an answered write survives a power cut, not only a crash of ours. The log is carried over elsewhere.
     writer
@@ -54,6 +58,22 @@ pub fn open(config: &ServiceConfig) -> Result<(PathBuf, Connection), OpenError> 
     }
     migrate(&writer, found).map_err(told)?;
     Ok((path, writer))
+}
+
+/// Makes the file before SQLite does, for its owner alone: SQLite gives the files beside it the same mode.
+fn make_private(path: &Path) -> Result<(), OpenError> {
+    let mut options = File::options();
+    let made = private::file(options.write(true).create(true).truncate(false), path).map(|_| ());
+    let beside = ["-wal", "-shm"].map(|ending| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        PathBuf::from(name)
+    });
+    let done = made.and_then(|()| beside.iter().try_for_each(|path| private::tighten_file(path)));
+    done.map_err(|source| OpenError::Folder {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// A connection that reads what the writer has committed.

@@ -1,9 +1,9 @@
 //! Reading tasks: which columns, and what becomes of them.
 
 use hybrid_cache_driver::Ticket;
-use hybrid_cache_model::{Outcome, TaskSpec};
+use hybrid_cache_model::{Outcome, TaskSpec, Tenant};
 
-use super::cursor;
+use super::cursor::Cursors;
 use super::sqlite::{Connection, Row, SqlError, Value};
 use super::tally::STORED;
 use crate::id::TaskId;
@@ -19,6 +19,8 @@ macro_rules! summary_columns {
 
 /// One task as it is kept.
 pub struct Stored {
+    /// Whose it is.
+    pub tenant: Tenant,
     /// What a list tells of it.
     pub summary: TaskSummary,
     /// Its state with its ticket.
@@ -91,6 +93,7 @@ fn read_whole(row: &Row<'_>) -> Result<Stored, SqlError> {
     let (_, state, summary) = read_summary(row)?;
     let outcome = row.maybe_text(16)?;
     Ok(Stored {
+        tenant: tenant(&row.text(17)?)?,
         summary,
         state,
         started_us: row.maybe_integer(6)?,
@@ -99,17 +102,28 @@ fn read_whole(row: &Row<'_>) -> Result<Stored, SqlError> {
     })
 }
 
-/// One task.
-pub fn get(sql: &Connection, id: &TaskId) -> Result<Option<Stored>, SqlError> {
-    const ONE: &str = concat!("SELECT ", summary_columns!(), ", spec, outcome FROM task WHERE id = ?");
-    sql.first(ONE, &[id.as_str().into()], read_whole)
+/// A tenant's name as it is kept.
+pub fn tenant(stored: &str) -> Result<Tenant, SqlError> {
+    stored
+        .parse()
+        .map_err(|_| SqlError::unexpected("a stored tenant's name is none"))
 }
 
-/// A task's state alone.
-pub fn state_of(sql: &Connection, id: &TaskId) -> Result<Option<State>, SqlError> {
+/// One task of a tenant. Another tenant's is looked for, and not found, just as one that there is not: by this one index.
+pub fn get(sql: &Connection, tenant: &Tenant, id: &TaskId) -> Result<Option<Stored>, SqlError> {
+    const ONE: &str = concat!(
+        "SELECT ",
+        summary_columns!(),
+        ", spec, outcome, tenant FROM task INDEXED BY task_by_owner WHERE tenant = ? AND id = ?"
+    );
+    sql.first(ONE, &[tenant.as_str().into(), id.as_str().into()], read_whole)
+}
+
+/// The state alone of one task of a tenant.
+pub fn state_of(sql: &Connection, tenant: &Tenant, id: &TaskId) -> Result<Option<State>, SqlError> {
     sql.first(
-        "SELECT state, ticket FROM task WHERE id = ?",
-        &[id.as_str().into()],
+        "SELECT state, ticket FROM task INDEXED BY task_by_owner WHERE tenant = ? AND id = ?",
+        &[tenant.as_str().into(), id.as_str().into()],
         |row| state(&row.text(0)?, row.maybe_text(1)?),
     )
 }
@@ -119,7 +133,7 @@ pub fn left_under_way(sql: &Connection) -> Result<Vec<(Stored, bool)>, SqlError>
     const LEFT: &str = concat!(
         "SELECT ",
         summary_columns!(),
-        ", spec, outcome FROM task WHERE state IN ('starting', 'running') ORDER BY queue_seq"
+        ", spec, outcome, tenant FROM task WHERE state IN ('starting', 'running') ORDER BY queue_seq"
     );
     sql.query(LEFT, &[], |row| Ok((read_whole(row)?, row.integer(3)? != 0)))
 }
@@ -127,6 +141,8 @@ pub fn left_under_way(sql: &Connection) -> Result<Vec<(Stored, bool)>, SqlError>
 /// What to list, checked.
 #[derive(Clone, Debug)]
 pub struct Filter {
+    /// Of this tenant.
+    pub tenant: Tenant,
     /// In one of these states; all where empty.
     pub states: Vec<StateName>,
     /// Ended so.
@@ -152,45 +168,47 @@ impl Filter {
 
 /// A part of the list, the task submitted last first. Each of the queries walks an index in this order and stops at the
 /// limit, so that the cost is that of what is shown, however many tasks are kept.
-pub fn list(sql: &Connection, filter: &Filter) -> Result<Page<TaskSummary>, SqlError> {
+pub fn list(sql: &Connection, filter: &Filter, cursors: &Cursors) -> Result<Page<TaskSummary>, SqlError> {
     const ALL: &str = concat!(
         "SELECT ",
         summary_columns!(),
-        " FROM task WHERE seq < ? ORDER BY seq DESC LIMIT ?"
+        " FROM task WHERE tenant = ? AND seq < ? ORDER BY seq DESC LIMIT ?"
     );
     const BY_STATE: &str = concat!(
         "SELECT ",
         summary_columns!(),
-        " FROM task WHERE seq < ? AND state = ? ORDER BY seq DESC LIMIT ?"
+        " FROM task WHERE tenant = ? AND seq < ? AND state = ? ORDER BY seq DESC LIMIT ?"
     );
     const BY_END: &str = concat!(
         "SELECT ",
         summary_columns!(),
-        " FROM task WHERE seq < ? AND end_kind = ? AND +state IN (?, ?, ?, ?, ?, ?) ORDER BY seq DESC LIMIT ?"
+        " FROM task WHERE tenant = ? AND seq < ? AND end_kind = ? AND +state IN (?, ?, ?, ?, ?, ?) ORDER BY seq DESC LIMIT ?"
     );
+    let tenant = Value::Text(filter.tenant.as_str());
     let before = Value::Integer(filter.before);
     let wanted = usize::try_from(filter.limit).unwrap_or(usize::MAX);
     // One more than asked for tells whether there is a next part.
     let limit = Value::Integer(i64::from(filter.limit) + 1);
     let mut found = Vec::new();
     if let Some(end) = filter.end {
-        let mut values = vec![before, end.name().into()];
+        let mut values = vec![tenant, before, end.name().into()];
         let mut states: Vec<Value<'_>> = filter.stored().map(Value::from).collect();
         states.resize(STORED.len(), Value::Null);
         values.append(&mut states);
         values.push(limit);
         found = sql.query(BY_END, &values, read_summary)?;
     } else if filter.states.is_empty() {
-        found = sql.query(ALL, &[before, limit], read_summary)?;
+        found = sql.query(ALL, &[tenant, before, limit], read_summary)?;
     } else {
         for stored in filter.stored() {
-            found.extend(sql.query(BY_STATE, &[before, stored.into(), limit], read_summary)?);
+            found.extend(sql.query(BY_STATE, &[tenant, before, stored.into(), limit], read_summary)?);
         }
         found.sort_by_key(|(seq, ..)| std::cmp::Reverse(*seq));
     }
     let more = found.len() > wanted;
     found.truncate(wanted);
-    let next = found.last().filter(|_| more).map(|(seq, ..)| cursor::write(*seq));
+    let last = found.last().filter(|_| more);
+    let next = last.map(|(seq, ..)| cursors.write(&filter.tenant, *seq));
     Ok(Page {
         items: found.into_iter().map(|(.., summary)| summary).collect(),
         next,
@@ -210,11 +228,21 @@ pub fn each_outcome(sql: &Connection, mut see: impl FnMut(Outcome)) -> Result<()
     Ok(())
 }
 
-/// How many tasks are in which state.
-pub fn count(sql: &Connection) -> Result<Vec<(String, i64)>, SqlError> {
-    sql.query("SELECT state, count(*) FROM task GROUP BY state", &[], |row| {
-        Ok((row.text(0)?, row.integer(1)?))
+/// How many tasks of which tenant are in which state.
+pub fn count(sql: &Connection) -> Result<Vec<(Tenant, String, i64)>, SqlError> {
+    const COUNT: &str = "SELECT tenant, state, count(*) FROM task GROUP BY tenant, state";
+    sql.query(COUNT, &[], |row| {
+        Ok((tenant(&row.text(0)?)?, row.text(1)?, row.integer(2)?))
     })
+}
+
+/// What cursors are made with.
+pub fn cursors(sql: &Connection) -> Result<Cursors, SqlError> {
+    const KEY: &str = "SELECT value FROM secret WHERE name = 'cursor'";
+    let key = sql.first(KEY, &[], |row| row.maybe_blob(0))?.flatten();
+    let key = key.and_then(|key| key.try_into().ok());
+    key.map(Cursors::new)
+        .ok_or_else(|| SqlError::unexpected("the key of cursors is missing"))
 }
 
 /// The ids among these that are kept.

@@ -1,14 +1,57 @@
 //! How many tasks are in which state, counted along with what is committed.
 
+use std::collections::BTreeMap;
+
+use hybrid_cache_model::Tenant;
+
 use crate::state::{State, StateName};
 
-/// The words of the database, in the order of [`Tally`]'s counts.
+/// The words of the database, in the order of [`Counts`].
 pub const STORED: [&str; 6] = ["saved", "queued", "starting", "running", "ended", "cancelled"];
 
 /// Tasks by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts([u64; 6]);
+
+impl Counts {
+    /// Tasks waiting for their turn.
+    pub fn waiting(&self) -> u64 {
+        self.0[1]
+    }
+
+    /// Tasks that the driver has or is about to get.
+    pub fn under_way(&self) -> u64 {
+        self.0[2] + self.0[3]
+    }
+
+    /// Tasks that have not ended.
+    pub fn open(&self) -> u64 {
+        self.0[..4].iter().sum()
+    }
+
+    /// Tasks that have ended or were cancelled.
+    pub fn last(&self) -> u64 {
+        self.0[4] + self.0[5]
+    }
+
+    /// By the states that clients see.
+    pub fn by_name(&self) -> [(StateName, u64); 5] {
+        let [saved, queued, starting, running, ended, cancelled] = self.0;
+        [
+            (StateName::Saved, saved),
+            (StateName::Queued, queued + starting),
+            (StateName::Running, running),
+            (StateName::Ended, ended),
+            (StateName::Cancelled, cancelled),
+        ]
+    }
+}
+
+/// Tasks by state, of all and of each tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    counts: [u64; 6],
+    all: Counts,
+    tenants: BTreeMap<Tenant, Counts>,
     /// Raised by each commit that changed a task.
     pub version: u64,
     /// Changes that leave the counts as they are.
@@ -16,24 +59,55 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn place(stored: &str) -> Option<usize> {
-        STORED.iter().position(|known| *known == stored)
+    /// Those of every tenant.
+    pub fn all(&self) -> &Counts {
+        &self.all
+    }
+
+    /// Those of one tenant.
+    pub fn of(&self, tenant: &Tenant) -> Counts {
+        self.tenants.get(tenant).copied().unwrap_or_default()
+    }
+
+    /// The tenants that have tasks.
+    pub fn tenants(&self) -> impl Iterator<Item = (&Tenant, &Counts)> {
+        self.tenants.iter()
+    }
+
+    /// Whose turn it is after this tenant's: each that has a task waiting in its turn.
+    pub fn next_waiting(&self, after: Option<&Tenant>) -> Option<&Tenant> {
+        let waits = || self.tenants.iter().filter(|(_, counts)| counts.waiting() > 0);
+        let behind = waits().find(|(tenant, _)| after.is_none_or(|after| *tenant > after));
+        behind.or_else(|| waits().next()).map(|(tenant, _)| tenant)
+    }
+
+    fn change(&mut self, tenant: &Tenant, stored: &str, change: impl Fn(u64) -> u64) {
+        let Some(place) = STORED.iter().position(|known| *known == stored) else {
+            return;
+        };
+        if !self.tenants.contains_key(tenant) {
+            self.tenants.insert(tenant.clone(), Counts::default());
+        }
+        for counts in [Some(&mut self.all), self.tenants.get_mut(tenant)]
+            .into_iter()
+            .flatten()
+        {
+            counts.0[place] = change(counts.0[place]);
+        }
     }
 
     /// Adds tasks, as they are found when the database is opened.
-    pub fn add(&mut self, stored: &str, count: u64) {
-        if let Some(place) = Tally::place(stored) {
-            self.counts[place] += count;
-        }
+    pub fn add(&mut self, tenant: &Tenant, stored: &str, count: u64) {
+        self.change(tenant, stored, |known| known + count);
     }
 
     /// Notes a task's step.
-    pub fn step(&mut self, before: Option<&State>, after: Option<&State>) {
-        if let Some(place) = before.and_then(|state| Tally::place(state.stored())) {
-            self.counts[place] = self.counts[place].saturating_sub(1);
+    pub fn step(&mut self, tenant: &Tenant, before: Option<&State>, after: Option<&State>) {
+        if let Some(before) = before {
+            self.change(tenant, before.stored(), |known| known.saturating_sub(1));
         }
         if let Some(after) = after {
-            self.add(after.stored(), 1);
+            self.add(tenant, after.stored(), 1);
         }
         self.touched += 1;
     }
@@ -44,42 +118,32 @@ impl Tally {
     }
 
     /// Notes that a final task was deleted.
-    pub fn remove(&mut self, stored: &str) {
-        if let Some(place) = Tally::place(stored) {
-            self.counts[place] = self.counts[place].saturating_sub(1);
-        }
+    pub fn remove(&mut self, tenant: &Tenant, stored: &str) {
+        self.change(tenant, stored, |known| known.saturating_sub(1));
         self.touched += 1;
     }
+}
 
-    /// Tasks waiting for their turn.
-    pub fn waiting(&self) -> u64 {
-        self.counts[1]
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// Tasks that the driver has or is about to get.
-    pub fn under_way(&self) -> u64 {
-        self.counts[2] + self.counts[3]
-    }
-
-    /// Tasks that have not ended.
-    pub fn open(&self) -> u64 {
-        self.counts[..4].iter().sum()
-    }
-
-    /// Tasks that have ended or were cancelled.
-    pub fn last(&self) -> u64 {
-        self.counts[4] + self.counts[5]
-    }
-
-    /// By the states that clients see.
-    pub fn by_name(&self) -> [(StateName, u64); 5] {
-        let [saved, queued, starting, running, ended, cancelled] = self.counts;
-        [
-            (StateName::Saved, saved),
-            (StateName::Queued, queued + starting),
-            (StateName::Running, running),
-            (StateName::Ended, ended),
-            (StateName::Cancelled, cancelled),
-        ]
+    #[test]
+    fn tenants_take_turns_and_each_has_its_own_counts() {
+        let [a, b, c] = ["a", "b", "c"].map(|name| name.parse::<Tenant>().unwrap());
+        let mut tally = Tally::default();
+        assert_eq!(tally.next_waiting(None), None);
+        tally.add(&a, "queued", 100);
+        tally.add(&b, "saved", 1);
+        tally.add(&c, "queued", 1);
+        assert_eq!(tally.next_waiting(None), Some(&a));
+        assert_eq!(tally.next_waiting(Some(&a)), Some(&c));
+        assert_eq!(tally.next_waiting(Some(&c)), Some(&a));
+        tally.remove(&c, "queued");
+        assert_eq!(tally.next_waiting(Some(&a)), Some(&a));
+        assert_eq!(
+            (tally.of(&a).waiting(), tally.of(&c).waiting(), tally.all().waiting()),
+            (100, 0, 100)
+        );
     }
 }

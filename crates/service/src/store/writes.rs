@@ -1,7 +1,7 @@
 //! Changing tasks: each function is one write, and changes state only by the steps of [`crate::state`].
 
 use hybrid_cache_driver::Ticket;
-use hybrid_cache_model::{End, Outcome, TaskSpec};
+use hybrid_cache_model::{End, Outcome, TaskSpec, Tenant};
 
 use super::rows;
 use super::sqlite::{SqlError, Value};
@@ -13,6 +13,8 @@ use crate::view::{CacheName, EndName};
 /// A task to be kept.
 #[derive(Clone, Debug)]
 pub struct NewTask {
+    /// Whose it is.
+    pub tenant: Tenant,
     /// Its new id.
     pub id: TaskId,
     /// The task as submitted, as JSON.
@@ -21,7 +23,7 @@ pub struct NewTask {
     pub idempotency: Option<(String, Vec<u8>)>,
     /// The time, for people.
     pub now_us: i64,
-    /// Tasks that may be kept without having ended.
+    /// Tasks of one tenant that may be kept without having ended.
     pub open_limit: u64,
 }
 
@@ -38,11 +40,23 @@ pub enum Inserted {
     TooMany(u64),
 }
 
+/// An Idempotency-Key as it is kept: each tenant has its own, and `default` has those of the first version's databases.
+fn stored_key(tenant: &Tenant, key: &str) -> String {
+    if *tenant == Tenant::default() {
+        key.to_owned()
+    } else {
+        format!("{tenant} {key}")
+    }
+}
+
 /// Keeps a task.
 pub fn insert(desk: &mut Desk<'_>, task: &NewTask) -> Result<Inserted, SqlError> {
-    const INSERT: &str = "INSERT INTO task (id, state, created_us, idempotency_key, body_digest, spec) \
-                          VALUES (?, 'saved', ?, ?, ?, ?) ON CONFLICT (idempotency_key) DO NOTHING";
-    if let Some((key, digest)) = &task.idempotency {
+    const INSERT: &str = "INSERT INTO task (id, state, created_us, idempotency_key, body_digest, spec, tenant) \
+                          VALUES (?, 'saved', ?, ?, ?, ?, ?) ON CONFLICT (idempotency_key) DO NOTHING";
+    let tenant = &task.tenant;
+    let idempotency = task.idempotency.as_ref();
+    let idempotency = idempotency.map(|(key, digest)| (stored_key(tenant, key), digest));
+    if let Some((key, digest)) = &idempotency {
         let known = desk.sql.first(
             "SELECT id, body_digest FROM task WHERE idempotency_key = ?",
             &[key.as_str().into()],
@@ -50,21 +64,23 @@ pub fn insert(desk: &mut Desk<'_>, task: &NewTask) -> Result<Inserted, SqlError>
         )?;
         if let Some((id, known)) = known {
             let id = TaskId::parse(&id).ok_or_else(|| SqlError::unexpected("a stored id is none"))?;
-            let same = known.as_ref() == Some(digest);
+            let same = known.as_ref() == Some(*digest);
             return Ok(if same { Inserted::Same(id) } else { Inserted::OtherBody });
         }
     }
-    if desk.tally.open() >= task.open_limit {
-        return Ok(Inserted::TooMany(desk.tally.open()));
+    let open = desk.tally.of(tenant).open();
+    if open >= task.open_limit {
+        return Ok(Inserted::TooMany(open));
     }
-    let (key, digest) = match &task.idempotency {
+    let (key, digest) = match &idempotency {
         Some((key, digest)) => (Value::Text(key), Value::Blob(digest)),
         None => (Value::Null, Value::Null),
     };
     let id = task.id.as_str().into();
-    let values = [id, task.now_us.into(), key, digest, task.spec.as_str().into()];
+    let owner = tenant.as_str().into();
+    let values = [id, task.now_us.into(), key, digest, task.spec.as_str().into(), owner];
     desk.sql.execute(INSERT, &values)?;
-    desk.tally.step(None, Some(&State::Saved));
+    desk.tally.step(tenant, None, Some(&State::Saved));
     Ok(Inserted::New)
 }
 
@@ -79,10 +95,13 @@ struct Beside<'a> {
     outcome: Option<&'a Outcome>,
 }
 
+/// A task, with whose it is.
+pub type Key<'a> = (&'a Tenant, &'a TaskId);
+
 /// Takes one step, or tells why there is none.
 fn step(
     desk: &mut Desk<'_>,
-    id: &TaskId,
+    (tenant, id): Key<'_>,
     before: State,
     event: Event,
     beside: &Beside<'_>,
@@ -132,7 +151,7 @@ fn step(
             "a task's state changed between two statements of one transaction",
         ));
     }
-    desk.tally.step(Some(&before), Some(&after));
+    desk.tally.step(tenant, Some(&before), Some(&after));
     Ok(Ok(after))
 }
 
@@ -151,24 +170,25 @@ pub enum Queued {
     Unknown,
 }
 
-/// Puts a task into the queue.
-pub fn queue(desk: &mut Desk<'_>, id: &TaskId, limit: u64, now_us: i64) -> Result<Queued, SqlError> {
+/// Puts a task into the queue, in which so many of one tenant may wait.
+pub fn queue(desk: &mut Desk<'_>, (tenant, id): Key<'_>, limit: u64, now_us: i64) -> Result<Queued, SqlError> {
     const NEXT: &str = "SELECT coalesce(max(queue_seq), 0) + 1 FROM task";
-    let state = match rows::state_of(desk.sql, id)? {
+    let state = match rows::state_of(desk.sql, tenant, id)? {
         None => return Ok(Queued::Unknown),
         Some(State::Cancelled) => return Ok(Queued::Cancelled),
         Some(State::Saved) => State::Saved,
         Some(other) => return Ok(Queued::Before(other.name())),
     };
-    if desk.tally.waiting() >= limit {
-        return Ok(Queued::Full(desk.tally.waiting()));
+    let waiting = desk.tally.of(tenant).waiting();
+    if waiting >= limit {
+        return Ok(Queued::Full(waiting));
     }
     let beside = Beside {
         queue_seq: desk.sql.first(NEXT, &[], |row| row.integer(0))?,
         queued_us: Some(now_us),
         ..Beside::default()
     };
-    match step(desk, id, state, Event::Run, &beside)? {
+    match step(desk, (tenant, id), state, Event::Run, &beside)? {
         Ok(_) => Ok(Queued::Now),
         Err(state) => Ok(Queued::Before(state.name())),
     }
@@ -177,6 +197,8 @@ pub fn queue(desk: &mut Desk<'_>, id: &TaskId, limit: u64, now_us: i64) -> Resul
 /// A task whose turn it is.
 #[derive(Clone, Debug)]
 pub struct Claimed {
+    /// Whose it is.
+    pub tenant: Tenant,
     /// Its id.
     pub id: TaskId,
     /// The ticket to submit it under.
@@ -185,10 +207,20 @@ pub struct Claimed {
     pub spec: TaskSpec,
 }
 
-/// Takes the task that has waited longest, and notes the ticket it is about to be submitted under.
-pub fn claim(desk: &mut Desk<'_>, driver: &str, now_us: i64) -> Result<Option<Claimed>, SqlError> {
-    const FIRST: &str = "SELECT id, spec FROM task WHERE state = 'queued' ORDER BY queue_seq LIMIT 1";
-    let first = desk.sql.first(FIRST, &[], |row| Ok((row.text(0)?, row.text(1)?)))?;
+/// Takes the task that has waited longest of the tenant whose turn it is behind `after`, and notes the ticket it is about to
+/// be submitted under.
+pub fn claim(
+    desk: &mut Desk<'_>,
+    after: Option<&Tenant>,
+    driver: &str,
+    now_us: i64,
+) -> Result<Option<Claimed>, SqlError> {
+    const FIRST: &str = "SELECT id, spec FROM task WHERE state = 'queued' AND tenant = ? ORDER BY queue_seq LIMIT 1";
+    let Some(tenant) = desk.tally.next_waiting(after).cloned() else {
+        return Ok(None);
+    };
+    let values = [tenant.as_str().into()];
+    let first = desk.sql.first(FIRST, &values, |row| Ok((row.text(0)?, row.text(1)?)))?;
     let Some((id, spec)) = first else { return Ok(None) };
     let id = TaskId::parse(&id).ok_or_else(|| SqlError::unexpected("a stored id is none"))?;
     let spec = serde_json::from_str(&spec).map_err(|error| SqlError::unexpected(format!("a stored task: {error}")))?;
@@ -201,8 +233,13 @@ pub fn claim(desk: &mut Desk<'_>, driver: &str, now_us: i64) -> Result<Option<Cl
         started_us: Some(now_us),
         ..Beside::default()
     };
-    let moved = step(desk, &id, State::Queued, event, &beside)?;
-    Ok(moved.is_ok().then_some(Claimed { id, ticket, spec }))
+    let moved = step(desk, (&tenant, &id), State::Queued, event, &beside)?;
+    Ok(moved.is_ok().then_some(Claimed {
+        tenant,
+        id,
+        ticket,
+        spec,
+    }))
 }
 
 /// Whether somebody has asked to cancel a task that is under way.
@@ -223,12 +260,12 @@ fn asked(desk: &Desk<'_>, id: &TaskId) -> Result<Asked, SqlError> {
 /// Takes the step of a task that the engine has; `None` where the task is not where that step begins.
 pub fn advance(
     desk: &mut Desk<'_>,
-    id: &TaskId,
+    (tenant, id): Key<'_>,
     event: Event,
     waiting_for: Option<&str>,
     now_us: i64,
 ) -> Result<Option<Asked>, SqlError> {
-    let Some(state) = rows::state_of(desk.sql, id)? else {
+    let Some(state) = rows::state_of(desk.sql, tenant, id)? else {
         return Ok(None);
     };
     let beside = Beside {
@@ -236,7 +273,7 @@ pub fn advance(
         waiting_for,
         ..Beside::default()
     };
-    match step(desk, id, state, event, &beside)? {
+    match step(desk, (tenant, id), state, event, &beside)? {
         Ok(_) => Ok(Some(asked(desk, id)?)),
         Err(_) => Ok(None),
     }
@@ -245,12 +282,12 @@ pub fn advance(
 /// Keeps a task's end; `None` where it has ended already.
 pub fn end(
     desk: &mut Desk<'_>,
-    id: &TaskId,
+    (tenant, id): Key<'_>,
     event: Event,
     outcome: Option<&Outcome>,
     now_us: i64,
 ) -> Result<Option<State>, SqlError> {
-    let Some(state) = rows::state_of(desk.sql, id)? else {
+    let Some(state) = rows::state_of(desk.sql, tenant, id)? else {
         return Ok(None);
     };
     let beside = Beside {
@@ -258,7 +295,7 @@ pub fn end(
         outcome,
         ..Beside::default()
     };
-    Ok(step(desk, id, state, event, &beside)?.ok())
+    Ok(step(desk, (tenant, id), state, event, &beside)?.ok())
 }
 
 /// What became of asking to cancel a task.
@@ -275,9 +312,9 @@ pub enum Cancelled {
 }
 
 /// Cancels a task that has not started, or notes that it is to be.
-pub fn cancel(desk: &mut Desk<'_>, id: &TaskId, now_us: i64) -> Result<Cancelled, SqlError> {
+pub fn cancel(desk: &mut Desk<'_>, (tenant, id): Key<'_>, now_us: i64) -> Result<Cancelled, SqlError> {
     const ASK: &str = "UPDATE task SET cancel_requested = 1 WHERE id = ? AND state IN ('starting', 'running')";
-    let state = match rows::state_of(desk.sql, id)? {
+    let state = match rows::state_of(desk.sql, tenant, id)? {
         None => return Ok(Cancelled::Unknown),
         Some(state) if state.name().is_final() => return Ok(Cancelled::Before(state.name())),
         Some(State::Starting { .. } | State::Running { .. }) => {
@@ -291,7 +328,7 @@ pub fn cancel(desk: &mut Desk<'_>, id: &TaskId, now_us: i64) -> Result<Cancelled
         ended_us: Some(now_us),
         ..Beside::default()
     };
-    match step(desk, id, state, Event::Cancel, &beside)? {
+    match step(desk, (tenant, id), state, Event::Cancel, &beside)? {
         Ok(_) => Ok(Cancelled::Now),
         Err(state) => Ok(Cancelled::Before(state.name())),
     }
@@ -326,8 +363,8 @@ pub enum Deleted {
 }
 
 /// Deletes a task that does not wait and does not run.
-pub fn delete(desk: &mut Desk<'_>, id: &TaskId) -> Result<Deleted, SqlError> {
-    let Some(state) = rows::state_of(desk.sql, id)? else {
+pub fn delete(desk: &mut Desk<'_>, (tenant, id): Key<'_>) -> Result<Deleted, SqlError> {
+    let Some(state) = rows::state_of(desk.sql, tenant, id)? else {
         return Ok(Deleted::Unknown);
     };
     if !state.name().is_final() && state != State::Saved {
@@ -335,38 +372,6 @@ pub fn delete(desk: &mut Desk<'_>, id: &TaskId) -> Result<Deleted, SqlError> {
     }
     desk.sql
         .execute("DELETE FROM task WHERE id = ?", &[id.as_str().into()])?;
-    desk.tally.remove(state.stored());
+    desk.tally.remove(tenant, state.stored());
     Ok(Deleted::Now)
-}
-
-/// Which tasks are to go.
-#[derive(Clone, Copy, Debug)]
-pub struct Expiry {
-    /// Those that ended before this.
-    pub before_us: i64,
-    /// Those beyond so many, the ones submitted first.
-    pub keep: u64,
-    /// At most so many at once.
-    pub batch: u32,
-}
-
-/// Deletes ended tasks and tells which.
-pub fn expire(desk: &mut Desk<'_>, expiry: Expiry) -> Result<Vec<String>, SqlError> {
-    const OLD: &str = "DELETE FROM task WHERE seq IN (SELECT seq FROM task WHERE ended_us IS NOT NULL AND ended_us < ? \
-                       ORDER BY ended_us LIMIT ?) RETURNING id, state";
-    // `+` keeps the order of submission as the way through the table: the first ones have nearly all ended.
-    const MANY: &str = "DELETE FROM task WHERE seq IN (SELECT seq FROM task WHERE +state IN ('ended', 'cancelled') \
-                        ORDER BY seq LIMIT ?) RETURNING id, state";
-    let beyond = i64::try_from(desk.tally.last().saturating_sub(expiry.keep)).unwrap_or(i64::MAX);
-    let batch = i64::from(expiry.batch);
-    let read = |row: &super::sqlite::Row<'_>| Ok((row.text(0)?, row.text(1)?));
-    let gone = if beyond > 0 {
-        desk.sql.query(MANY, &[beyond.min(batch).into()], read)?
-    } else {
-        desk.sql.query(OLD, &[expiry.before_us.into(), batch.into()], read)?
-    };
-    for (_, stored) in &gone {
-        desk.tally.remove(stored);
-    }
-    Ok(gone.into_iter().map(|(id, _)| id).collect())
 }

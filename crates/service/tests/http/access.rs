@@ -1,14 +1,14 @@
 //! Who is let in, and what every answer carries.
 
-use hybrid_cache_service::http::{Access, Token};
+use hybrid_cache_service::http::{Access, Tokens};
 
 use super::place::{self, Place};
 
 const TOKEN: &str = "correct-horse-battery-staple-0123456789";
 
 async fn guarded() -> Place {
-    let token = Token::read(TOKEN).unwrap();
-    place::start_with(|_| {}, |http| http.access = Access::Token(token)).await
+    let tokens = Tokens::read(TOKEN).unwrap();
+    place::start_with(|_| {}, |http| http.access = Access::Tokens(tokens)).await
 }
 
 #[tokio::test]

@@ -17,3 +17,4 @@ mod place;
 mod scripted;
 mod soak;
 mod stand;
+mod tenants;

@@ -101,6 +101,7 @@ fn a_task_on_a_cluster_outlives_a_killed_service_and_runs_once() {
     let (data, file) = (folder.path().join("data"), folder.path().join("token"));
     let token = "t".repeat(64);
     std::fs::write(&file, &token).unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let first = cluster.start(&data, &file);
     assert_eq!(ended(&["--probe", &first.address]).0, Some(0));
     let (status, _) = first.ask("GET", "/api/v1/tasks", None, &Value::Null);

@@ -13,6 +13,7 @@ mod flows;
 mod full;
 mod load;
 mod local;
+mod old;
 mod output;
 mod restart;
 mod scripted;

@@ -95,7 +95,7 @@ fn tokens_are_long_and_never_twice_the_same() {
     assert!(
         tokens
             .iter()
-            .all(|token| hybrid_cache_service::http::Token::read(token).is_ok())
+            .all(|token| hybrid_cache_service::http::Tokens::read(token).is_ok())
     );
 }
 

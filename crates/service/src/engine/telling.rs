@@ -1,0 +1,71 @@
+//! What is told of a stored task: its view, the beginning of what it printed, and what it waits for.
+
+use super::Inner;
+use crate::error::ServiceError;
+use crate::id::TaskId;
+use crate::output::{Follow, beginning};
+use crate::state::StateName;
+use crate::store::rows::Stored;
+use crate::view::{OutputView, TaskSummary, TaskView, tell_outcome};
+
+impl Inner {
+    /// Says of a task that waits what it waits for.
+    pub(super) fn explain(&self, summary: &mut TaskSummary) {
+        if summary.state == StateName::Queued && summary.waiting_for.is_none() {
+            summary.waiting_for = self.gate.reason();
+        }
+    }
+
+    pub(super) async fn shown_output(&self, id: &TaskId, stored: &Stored) -> Result<OutputView, ServiceError> {
+        let limit = self.config.shown_output_bytes;
+        let written = stored.outcome.as_ref().map(|outcome| {
+            let [stdout, stderr] = [outcome.stdout, outcome.stderr];
+            [stdout.passed_bytes, stderr.passed_bytes]
+        });
+        let so_far = self.outputs.live.progress(id).map(|progress| {
+            let extent = progress.extent;
+            [extent.stdout_bytes, extent.stderr_bytes]
+        });
+        let [stdout_bytes, stderr_bytes] = written.or(so_far).unwrap_or_default();
+        let nothing_printed = stdout_bytes + stderr_bytes == 0;
+        let streams = if nothing_printed {
+            [Vec::new(), Vec::new()]
+        } else {
+            let reader = self.outputs.reader(id, 0, Follow::Stored);
+            beginning(reader, limit).await.map_err(|error| ServiceError::Storage {
+                message: format!("the task's output cannot be read: {error}"),
+            })?
+        };
+        let [stdout, stderr] = &streams;
+        let truncated = stdout_bytes > stdout.len() as u64 || stderr_bytes > stderr.len() as u64;
+        let [stdout, stderr] = streams.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        Ok(OutputView {
+            stdout,
+            stderr,
+            stdout_bytes,
+            stderr_bytes,
+            truncated,
+        })
+    }
+
+    pub(super) fn view(&self, stored: Stored, output: OutputView) -> TaskView {
+        let mut view = TaskView {
+            summary: stored.summary,
+            request: stored.spec,
+            signal: None,
+            limit_ms: None,
+            failure: None,
+            timeline: None,
+            runner_us: None,
+            resolved: None,
+            output,
+            warnings: Vec::new(),
+            not_kept: None,
+        };
+        self.explain(&mut view.summary);
+        if let Some(outcome) = stored.outcome {
+            tell_outcome(&mut view, outcome);
+        }
+        view
+    }
+}

@@ -1,0 +1,28 @@
+//! For whom a request asks: found out by the guard, carried along, and all that a handler sees of the tasks.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use hybrid_cache_model::Tenant;
+
+use super::App;
+use super::catalogue::Kind;
+use super::problem::Problem;
+use crate::engine::Engine;
+
+/// The tenant, among the extensions of a request that was let in.
+#[derive(Clone, Debug)]
+pub struct Caller(pub Tenant);
+
+/// The engine as the caller may see it.
+pub struct Own(pub Engine);
+
+impl FromRequestParts<App> for Own {
+    type Rejection = Box<Problem>;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Own, Box<Problem>> {
+        let Some(Caller(tenant)) = parts.extensions.get() else {
+            return Err(Problem::new(Kind::Internal, "something went wrong in the service").into());
+        };
+        Ok(Own(app.engine().of(tenant)))
+    }
+}
