@@ -87,6 +87,9 @@ impl Slots {
             }
         }
         let (folder, lock) = vacancy.ok_or_else(|| format!("all {MAX_SLOTS} networks are in use"))?;
+        let at = |error: io::Error| format!("{}: {error}", folder.display());
+        // What the last task has left ended with its holder's network.
+        lock.write_all_at(FREE, 0).map_err(at)?;
         self.make(pasta, &folder).await?;
         match inspect(&folder, lock, &hash).await {
             Ok(Look::Ours(claim)) => Ok(claim),
@@ -107,12 +110,12 @@ impl Slots {
         let mut text = serde_json::to_vec(&request).map_err(|error| error.to_string())?;
         text.push(b'\n');
         let runner = &self.config.runner;
-        // Not killed with this handle: it lives on for other tasks, and takes no terminal, stream or signal of ours.
+        // Not killed with this handle: it lives on for other tasks. It makes a session of its own, so that it has neither
+        // our terminal nor its Ctrl-C.
         let mut holder = Command::new(runner)
             .arg("hold-network")
             .env_clear()
             .current_dir("/")
-            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
