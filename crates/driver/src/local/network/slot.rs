@@ -36,6 +36,29 @@ pub struct Slots {
     keeper: Option<Identity>,
 }
 
+/// Why there is no slot.
+#[derive(Debug)]
+pub enum Problem {
+    /// This machine cannot have any.
+    Lacking(String),
+    /// It can, but there is none now.
+    Failed(String),
+}
+
+impl From<String> for Problem {
+    fn from(problem: String) -> Problem {
+        Problem::Failed(problem)
+    }
+}
+
+impl From<Problem> for String {
+    fn from(problem: Problem) -> String {
+        match problem {
+            Problem::Lacking(reason) | Problem::Failed(reason) => reason,
+        }
+    }
+}
+
 /// What one look at a slot has found.
 enum Look {
     /// It is ours now.
@@ -59,7 +82,7 @@ impl Slots {
     }
 
     /// A slot that nobody else uses.
-    pub async fn claim(&self) -> Result<Claim, String> {
+    pub async fn claim(&self) -> Result<Claim, Problem> {
         let pasta = self.config.pasta.as_ref().ok_or_else(|| {
             "pasta is not available\nhint: install the package passt, or give `--network shared` to do without"
                 .to_owned()
@@ -93,13 +116,15 @@ impl Slots {
         self.make(pasta, &folder).await?;
         match inspect(&folder, lock, &hash).await {
             Ok(Look::Ours(claim)) => Ok(claim),
-            Ok(_) => Err("its holder ended at once, or this machine's network changes all the time".to_owned()),
-            Err(error) => Err(format!("{}: {error}", folder.display())),
+            Ok(_) => Err(Problem::Failed(
+                "its holder ended at once, or this machine's network changes all the time".to_owned(),
+            )),
+            Err(error) => Err(at(error).into()),
         }
     }
 
     /// Starts the holder of a slot whose lock is ours, and waits until its network is there.
-    async fn make(&self, pasta: &[String], folder: &Path) -> Result<(), String> {
+    async fn make(&self, pasta: &[String], folder: &Path) -> Result<(), Problem> {
         let request = HoldRequest {
             folder: folder.to_string_lossy().into_owned(),
             pasta: pasta.to_vec(),
@@ -133,12 +158,12 @@ impl Slots {
         };
         match tokio::time::timeout(START, answer).await {
             Ok(Some(HoldReport::Ready)) => Ok(()),
-            Ok(Some(HoldReport::Failed(problem))) => Err(problem),
-            Ok(None) => Err("the process that keeps it ended without a word".to_owned()),
+            Ok(Some(HoldReport::Failed(problem))) => Err(Problem::Lacking(problem)),
+            Ok(None) => Err("the process that keeps it ended without a word".to_owned().into()),
             Err(_) => {
                 // It may have ended meanwhile.
                 let _ = holder.start_kill();
-                Err(format!("it was not there after {} s", START.as_secs()))
+                Err(format!("it was not there after {} s", START.as_secs()).into())
             }
         }
     }
