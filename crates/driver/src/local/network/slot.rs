@@ -84,8 +84,8 @@ impl Slots {
     /// A slot that nobody else uses.
     pub async fn claim(&self) -> Result<Claim, Problem> {
         let pasta = self.config.pasta.as_ref().ok_or_else(|| {
-            "pasta is not available\nhint: install the package passt, or give `--network shared` to do without"
-                .to_owned()
+            let hint = "hint: install the package passt, or give `--network shared` to do without";
+            Problem::Lacking(format!("pasta is not available\n{hint}"))
         })?;
         let resolver = fs::read(RESOLVER).unwrap_or_default();
         let hash = network::resolver_hash(&resolver);
