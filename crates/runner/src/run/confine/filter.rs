@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 use seccompiler::{
     BackendError as Error, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch,
+    SeccompRule, TargetArch, sock_filter,
 };
 
 use super::calls;
