@@ -5,7 +5,7 @@ use comfy_table::{CellAlignment, Table};
 use hybrid_cache_driver::local::Maintenance;
 use hybrid_cache_driver::{Epoch, SubmitOptions};
 use hybrid_cache_model::maintain::{GcReport, LayerUsage, MaintainReport, UsageReport, VerifyReport};
-use hybrid_cache_model::{CacheReport, CacheStatus, Failure, TaskSpec};
+use hybrid_cache_model::{CacheReport, CacheStatus, Failure, TaskSpec, Tenant};
 
 use crate::checkout::Checkout;
 use crate::exit::Exit;
@@ -29,6 +29,7 @@ pub fn run(flags: &flags::Cache) -> Result<Exit> {
         let subject = Subject::open(&Checkout::find()?, flags.driver, &flags.local, &flags.cluster).await?;
         match &flags.command {
             CacheCommand::Usage => look_after(&subject, Maintenance::Usage, flags.json).await,
+            CacheCommand::SetAside => set_aside(&subject, flags.json).await,
             CacheCommand::Verify { repair } => {
                 look_after(&subject, Maintenance::Verify { repair: *repair }, flags.json).await
             }
@@ -43,6 +44,7 @@ pub fn run(flags: &flags::Cache) -> Result<Exit> {
                 dep,
                 requirements,
                 system,
+                tenant,
             } => {
                 let mut spec = TaskSpec::new("pass");
                 spec.dependencies = dep.join(",");
@@ -51,10 +53,23 @@ pub fn run(flags: &flags::Cache) -> Result<Exit> {
                     spec.requirements_file = run::read_requirements(file)?;
                 }
                 subject.can_run_task(&spec)?;
-                warm(&subject, &spec, flags.json).await
+                warm(&subject, &spec, tenant, flags.json).await
             }
         }
     })
+}
+
+async fn set_aside(subject: &Subject, json: bool) -> Result<Exit> {
+    let folders = subject.set_aside().await?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&folders)?);
+    } else if folders.is_empty() {
+        println!("nothing to set aside: the caches are empty or have the current layout");
+    }
+    for folder in folders.iter().filter(|_| !json) {
+        println!("moved to {folder}; delete it when nobody needs it any more");
+    }
+    Ok(Exit::Good)
 }
 
 async fn look_after(subject: &Subject, what: Maintenance, json: bool) -> Result<Exit> {
@@ -76,9 +91,10 @@ async fn look_after(subject: &Subject, what: Maintenance, json: bool) -> Result<
     Ok(exit)
 }
 
-async fn warm(subject: &Subject, spec: &TaskSpec, json: bool) -> Result<Exit> {
+async fn warm(subject: &Subject, spec: &TaskSpec, tenant: &Tenant, json: bool) -> Result<Exit> {
     let options = SubmitOptions {
         prepare_ms: WARM_MS,
+        tenant: tenant.clone(),
         ..SubmitOptions::default()
     };
     match subject.warm(spec, &options).await? {

@@ -7,6 +7,7 @@ mod serve;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use hybrid_cache_model::Tenant;
 
 pub use bench::Bench;
 pub use cache::{Cache, CacheCommand};
@@ -115,6 +116,9 @@ pub struct Local {
     /// Give user code no network
     #[arg(long)]
     pub no_network: bool,
+    /// Keep what comes from the package index to the tenant; on by itself where its address carries credentials
+    #[arg(long)]
+    pub private_index: bool,
 }
 
 /// `report`
@@ -171,6 +175,9 @@ pub struct Run {
     /// Seconds until the program is killed
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
     pub timeout: u64,
+    /// Whose environments to use: each tenant has its own
+    #[arg(long, value_name = "NAME", default_value_t)]
+    pub tenant: Tenant,
     /// Print the outcome as JSON instead of a summary; the program's output goes to standard error then
     #[arg(long)]
     pub json: bool,

@@ -79,7 +79,7 @@ impl Machine {
             interpreter: interpreter(&tools),
             interpreter_prefix: tools.interpreter.base_prefix.clone(),
             index: tools.index.identity.clone(),
-            index_scope: index_scope(&tools.index, false),
+            index_scope: index_scope(&tools.index, flags.private_index),
             python_tools: PythonTools {
                 uv: text(&tools.uv.path)?,
                 variables: tools.index.env.clone().into_iter().collect(),

@@ -92,6 +92,7 @@ async fn run_task(driver: &dyn Driver, spec: &TaskSpec, flags: &flags::Run) -> R
             spec,
             &SubmitOptions {
                 limits,
+                tenant: flags.tenant.clone(),
                 ..SubmitOptions::default()
             },
         )

@@ -6,6 +6,7 @@ use hybrid_cache_driver::local::{LocalDriver, Maintenance};
 use hybrid_cache_driver::{Driver, Epoch, SubmitOptions};
 use hybrid_cache_model::maintain::MaintainReport;
 use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
+use hybrid_cache_model::protocol::IndexScope;
 use hybrid_cache_model::{CacheReport, End, Failure, FailureKind, Scenario, TaskSpec};
 
 use crate::checkout::Checkout;
@@ -68,6 +69,9 @@ impl Subject {
                 if name == DriverName::Argo {
                     place.needs_argo().await?;
                     place.config = place::with_argo(place.config);
+                }
+                if local.private_index {
+                    place.config.network.index_scope = IndexScope::Private;
                 }
                 let driver = place.driver().await?;
                 Subject::Cluster(OnCluster { place, driver }.into())
@@ -135,6 +139,29 @@ impl Subject {
         }
     }
 
+    /// Moves caches of another layout out of the way; where to.
+    ///
+    /// # Errors
+    /// It could not, with its reason.
+    pub async fn set_aside(&self) -> Result<Vec<String>> {
+        match self {
+            Subject::Machine(subject) => {
+                let moved = subject.driver.set_aside()?;
+                Ok(moved.iter().map(|folder| folder.display().to_string()).collect())
+            }
+            Subject::Cluster(subject) => {
+                let question = PodQuestion::SetAside;
+                match subject.driver.maintain(&Epoch::Standing, question).await? {
+                    // As folders of the two volumes: nothing else is known of where those are.
+                    PodMaintainReport::SetAside { folders } => {
+                        Ok(folders.iter().map(|folder| format!("volume {folder}")).collect())
+                    }
+                    other => anyhow::bail!("a pod answered another question than it was asked: {other:?}"),
+                }
+            }
+        }
+    }
+
     /// Prepares what a task needs, for its tenant and within its time.
     ///
     /// # Errors
@@ -193,7 +220,7 @@ fn maintained(report: PodMaintainReport) -> MaintainReport {
     match report {
         PodMaintainReport::Maintained { report } => report,
         PodMaintainReport::Failed { failure } => MaintainReport::Failed { failure },
-        PodMaintainReport::Done => MaintainReport::Failed {
+        PodMaintainReport::Done | PodMaintainReport::SetAside { .. } => MaintainReport::Failed {
             failure: Failure::new(
                 FailureKind::Internal,
                 "a pod answered another question than it was asked",

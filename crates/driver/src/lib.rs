@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hybrid_cache_model::protocol::Limits;
-use hybrid_cache_model::{Failure, Outcome, Phase, TaskError, TaskSpec};
+use hybrid_cache_model::{Failure, Outcome, Phase, TaskError, TaskSpec, Tenant};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 

@@ -185,11 +185,17 @@ pub enum PodQuestion {
         #[serde(default)]
         repair: bool,
     },
-    /// Make the folders of an epoch (`None`: the standing caches) below [`VOLUMES_FOLDER`].
+    /// Make the folders of an epoch (`None`: the standing caches) below [`VOLUMES_FOLDER`], and in them those of a
+    /// tenant that its pods mount.
     CreateEpoch {
         /// Its name.
         epoch: Option<String>,
+        /// The tenant.
+        #[serde(default)]
+        tenant: Tenant,
     },
+    /// Move caches of another layout out of the way, on the same volumes.
+    SetAside,
     /// Delete the folders of an epoch.
     DeleteEpoch {
         /// Its name.
@@ -239,12 +245,20 @@ pub enum PodMaintainReport {
     },
     /// The folders were made or deleted.
     Done,
+    /// Caches of another layout were moved.
+    SetAside {
+        /// Where to, relative to [`VOLUMES_FOLDER`]; empty where there were none.
+        folders: Vec<String>,
+    },
     /// It could not be done.
     Failed {
         /// Why.
         failure: Failure,
     },
 }
+
+/// Start of the names of the folders that caches of another layout are moved into.
+pub const SET_ASIDE: &str = "set-aside-";
 
 /// Folder of an epoch's Python volume below the root of its PersistentVolume; empty for the standing caches.
 pub fn python_sub_path(epoch: Option<&str>) -> String {

@@ -4,6 +4,8 @@ use std::io::{BufRead, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
 use hybrid_cache_model::pod::{TERMINATION_FILE, TRAILER_VARIABLE};
@@ -23,7 +25,8 @@ const USAGE: &str = "\
 usage: runner run [--report-back | --report-fd N | --report-file PATH]
                                     a RunRequest on standard input; its report back by the socket that standard input
                                     is, to the descriptor N or to the file PATH
-       runner prepare               a PrepareRequest on standard input, events to standard output
+       runner prepare               a PrepareRequest on standard input, events to standard output; what it found or made
+                                    stays leased until standard input is closed
        runner usage | gc | verify   a MaintainRequest on standard input, a report to standard output
        runner pod-run | pod-prepare | pod-maintain
                                     in a pod: the request in a file, the report to the termination message
@@ -121,13 +124,24 @@ fn prepare(recorder: &Recorder) -> i32 {
         }
     };
     match read_request::<PrepareRequest>() {
-        Ok(request) => prepare::run(&request, recorder, &emit),
+        Ok(request) => prepare::run_until_leased(&request, recorder, &emit, &until_input_closes),
         Err(failure) => emit(&PrepareEvent::Failed {
             failure,
             timeline: recorder.timeline(),
         }),
     }
     told.into_inner()
+}
+
+/// Waits until the driver closes standard input, which it does when the task has its leases, or for so long at most.
+fn until_input_closes(limit: Duration) {
+    let (sender, closed) = mpsc::channel();
+    std::thread::spawn(move || {
+        // Whatever is said there, only its end counts.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        sender.send(())
+    });
+    let _ = closed.recv_timeout(limit);
 }
 
 fn maintain(question: Question) -> i32 {

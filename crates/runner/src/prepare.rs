@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use hybrid_cache_model::protocol::{Keep, PrepareEvent, PrepareRequest};
 use hybrid_cache_model::{
-    CacheReport, CacheStatus, Failure, FailureKind, Lane, Phase, PythonRequest, RequestKey, Requirement, Resolved, Task,
+    CacheReport, CacheStatus, Failure, FailureKind, Lane, Phase, Protection, PythonRequest, RequestKey, Requirement,
+    Resolved, Task,
 };
 
 use crate::child::Patience;
@@ -24,8 +25,8 @@ use crate::python::build::{self, Build, Order, Phases};
 use crate::python::lookup::{Leased, Lookup};
 use crate::python::{PythonVolume, heal, publish};
 use crate::store::failure::is_disk_full;
-use crate::store::lock::{self, Lock, Mode};
-use crate::store::stage;
+use crate::store::lock::{self, Lock, Missing, Mode};
+use crate::store::stage::{self, LEASE};
 use crate::system::{self, SystemPrepared};
 
 /// Whom to tell of events; called from several threads.
@@ -67,8 +68,28 @@ pub fn run(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>) {
     run_with(request, recorder, emit, &system::prepare);
 }
 
+/// Prepares, and keeps what it found or made leased until `until_leased`, which is told how long it may take at most,
+/// says that the task has leases of its own. Nothing else waits for that.
+pub fn run_until_leased(
+    request: &PrepareRequest,
+    recorder: &Recorder,
+    emit: Emit<'_>,
+    until_leased: &(dyn Fn(Duration) + Sync),
+) {
+    let deadline = Instant::now() + Duration::from_millis(request.deadline_ms);
+    let leases = prepare(request, recorder, emit, &system::prepare);
+    if !leases.is_empty() && Protection::LeaseRequired.is_on() {
+        until_leased(deadline.saturating_duration_since(Instant::now()));
+    }
+}
+
 /// Prepares with the given system side; every outcome is told through `emit`.
 pub fn run_with(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, system: SystemSide<'_>) {
+    drop(prepare(request, recorder, emit, system));
+}
+
+/// Prepares and publishes; the leases on what the task was told of.
+fn prepare(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, system: SystemSide<'_>) -> Vec<Lock> {
     let announce = |phase: Phase, lane: Lane| emit(&PrepareEvent::Phase { phase, lane });
     let phases = Phases {
         recorder,
@@ -82,21 +103,44 @@ pub fn run_with(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, s
     };
     let job = match job(request, &phases) {
         Ok(job) => job,
-        Err(failure) => return failed(failure),
+        Err(failure) => {
+            failed(failure);
+            return Vec::new();
+        }
     };
-    let Some((mut python, system)) = both(&job, &failed, system) else {
-        return;
+    let Some((mut python, mut system)) = both(&job, &failed, system) else {
+        return Vec::new();
     };
-    match ready(&job, &mut python, system) {
-        Ok(event) => emit(&event),
-        Err(failure) => return failed(failure),
-    }
+    let told = leases(&python, &mut system).and_then(|leases| Ok((leases, ready(&job, &mut python, system)?)));
+    let leases = match told {
+        Ok((leases, event)) => {
+            emit(&event);
+            leases
+        }
+        Err(failure) => {
+            failed(failure);
+            return Vec::new();
+        }
+    };
     let mut warnings = finish(&job, python);
     warnings.extend(system::finish(request));
     emit(&PrepareEvent::Published {
         timeline: recorder.timeline(),
         warnings,
     });
+    leases
+}
+
+/// Leases on what the task will use. That of a new environment goes with its folder when it is published.
+fn leases(python: &PythonPrepared, system: &mut SystemPrepared) -> Result<Vec<Lock>, Failure> {
+    let mut leases: Vec<Lock> = system.lease.take().into_iter().collect();
+    let path = match python {
+        PythonPrepared::NotAsked => return Ok(leases),
+        PythonPrepared::Found(leased) => leased.path().join(LEASE),
+        PythonPrepared::Made(made) => made.build.environment().join(LEASE),
+    };
+    leases.extend(lock::attempt(&path, Mode::Shared, Missing::Absent)?);
+    Ok(leases)
 }
 
 fn job<'a>(request: &'a PrepareRequest, phases: &'a Phases<'a>) -> Result<Job<'a>, Failure> {
@@ -158,6 +202,7 @@ fn system_side(job: &Job<'_>, system: SystemSide<'_>) -> Result<SystemPrepared, 
         return Ok(SystemPrepared {
             paths: Vec::new(),
             status: CacheStatus::NotAsked,
+            lease: None,
         });
     }
     (job.phases.announce)(Phase::SystemRealise, Lane::System);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use hybrid_cache_driver::log::Stream;
 use hybrid_cache_driver::{Epoch, SubmitOptions, Ticket};
+use hybrid_cache_model::Tenant;
 use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::sample::{Acceptance, judge};
 use hybrid_cache_model::{Outcome, Scenario, Temperature};
@@ -23,6 +24,7 @@ pub struct Beside {
     epoch: Option<Epoch>,
     filled: HashSet<String>,
     running: Option<Ticket>,
+    tenant: Tenant,
 }
 
 /// What the peer took.
@@ -44,6 +46,7 @@ impl Beside {
             epoch: None,
             filled: HashSet::new(),
             running: None,
+            tenant: flags.tenant.clone(),
         })
     }
 
@@ -85,6 +88,7 @@ impl Beside {
         let options = SubmitOptions {
             epoch,
             limits: limits.clone(),
+            tenant: self.tenant.clone(),
             ..SubmitOptions::default()
         };
         let started = Instant::now();

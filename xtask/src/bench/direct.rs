@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use hybrid_cache_driver::local::Maintenance;
 use hybrid_cache_driver::log::Stream;
 use hybrid_cache_driver::{Epoch, SubmitOptions, Ticket};
+use hybrid_cache_model::Tenant;
 use hybrid_cache_model::maintain::MaintainReport;
 use hybrid_cache_model::sample::{LayerUsage, Peer};
 use hybrid_cache_model::{Scenario, TaskSpec, Temperature};
@@ -32,17 +33,19 @@ pub struct Direct {
     subject: Subject,
     beside: Neighbours,
     epochs: HashMap<usize, Epoch>,
+    tenant: Tenant,
     /// What is running at the moment: an interruption must end it before its epoch is deleted.
     running: Option<Ticket>,
 }
 
 impl Direct {
-    /// Measures this one.
-    pub fn new(subject: Subject, beside: Neighbours) -> Direct {
+    /// Measures this one, for this tenant.
+    pub fn new(subject: Subject, beside: Neighbours, tenant: Tenant) -> Direct {
         Direct {
             subject,
             beside,
             epochs: HashMap::new(),
+            tenant,
             running: None,
         }
     }
@@ -76,6 +79,7 @@ impl Place for Direct {
         let options = SubmitOptions {
             epoch,
             limits: limits(self.subject.threads()),
+            tenant: self.tenant.clone(),
             ..SubmitOptions::default()
         };
         let watch = Watch::start();

@@ -139,7 +139,7 @@ async fn open_driver(checkout: &Checkout, scenarios: &[Scenario], flags: &flags:
         uncached: flags.uncached_runs,
     };
     Ok(Opened {
-        place: Box::new(Direct::new(subject, beside)),
+        place: Box::new(Direct::new(subject, beside, flags.tenant.clone())),
         provenance,
         peers,
         counts,

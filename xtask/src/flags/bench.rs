@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use hybrid_cache_model::Tenant;
 
 use super::{Cluster, DriverName, Local};
 
@@ -31,6 +32,9 @@ pub struct Bench {
     /// Runs of each scenario with `useCache: false`
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub uncached_runs: u32,
+    /// Whose environments to use: each tenant has its own
+    #[arg(long, value_name = "NAME", default_value_t)]
+    pub tenant: Tenant,
     /// Leave the peers out (direct exec, plain uv; on a cluster: bare pod, local driver, and for Argo a Job; with
     /// --via: direct driver, round trip)
     #[arg(long)]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use hybrid_cache_model::Tenant;
 
 use super::{Cluster, DriverName, Local};
 
@@ -42,6 +43,9 @@ pub enum CacheCommand {
         /// System package; may be repeated
         #[arg(long, value_name = "NAME")]
         system: Vec<String>,
+        /// Whose environments to make: each tenant has its own
+        #[arg(long, value_name = "NAME", default_value_t)]
+        tenant: Tenant,
     },
     /// Evict what was used least recently, and delete what nothing refers to
     Gc {
@@ -58,4 +62,6 @@ pub enum CacheCommand {
         #[arg(long)]
         repair: bool,
     },
+    /// Move caches of another layout version into a folder beside them; deletes nothing
+    SetAside,
 }

@@ -144,7 +144,9 @@ fn judge(executed: &Executed) -> Result<()> {
     match report {
         PodMaintainReport::Done => Ok(()),
         PodMaintainReport::Failed { failure } => Err(Expected::task(format!("the image cannot be warmed: {failure}"))),
-        PodMaintainReport::Maintained { .. } => bail!("the image's runner answered another question than it was asked"),
+        PodMaintainReport::Maintained { .. } | PodMaintainReport::SetAside { .. } => {
+            bail!("the image's runner answered another question than it was asked")
+        }
     }
 }
 

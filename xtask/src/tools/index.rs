@@ -124,9 +124,10 @@ fn settings(variable: &dyn Fn(&str) -> Option<String>, pip: &BTreeMap<String, St
         .filter_map(|name| env.get(*name))
         .flat_map(|value| value.split(','));
     let files = files.filter(|file| file.starts_with('/')).map(PathBuf::from).collect();
+    let is_private = addresses(&env).any(|(_, address)| carries_credentials(address));
     IndexSettings {
         identity: identity(&env),
-        is_private: addresses(&env).any(|(_, address)| carries_credentials(address)),
+        is_private,
         files,
         env,
     }

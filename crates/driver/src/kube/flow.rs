@@ -18,7 +18,7 @@ use super::task::{self, Bounds, Preparation, Step};
 use super::timeline::{self, Marks};
 use super::warm::Request;
 use super::workload::Workload;
-use super::{Answer, Shared, explain, trailer};
+use super::{Answer, Shared, explain, maintain, trailer};
 use crate::log::LogWriter;
 use crate::{Epoch, SubmitOptions};
 
@@ -116,7 +116,8 @@ impl Flow {
             progress.timeline = ran.timeline.clone();
             progress.warnings.extend(ran.warnings.iter().cloned());
             match &ran.report {
-                Ok(RunReport::Missed { .. }) if ran.form == Form::Warm && attempt == Attempt::First => {
+                // Also what was prepared may be evicted before the task has its lease.
+                Ok(RunReport::Missed { .. }) if attempt == Attempt::First => {
                     self.shared.known.remove(&self.request());
                     (attempt, form) = (Attempt::Prepared, Form::Prepared);
                 }
@@ -216,6 +217,12 @@ impl Flow {
         if *self.cancel.borrow() {
             return Err(Stop::Cancelled);
         }
+        if self.needs().any() && self.task.cache == CachePolicy::Use {
+            let (epoch, tenant) = (&self.options.epoch, &self.options.tenant);
+            maintain::ensure_tenant(&self.shared, epoch, tenant)
+                .await
+                .map_err(Stop::Failed)?;
+        }
         let freshness = match attempt {
             Attempt::Stale => Freshness::StaleAccepted,
             Attempt::First | Attempt::Prepared => Freshness::Required,
@@ -238,6 +245,7 @@ impl Flow {
             needs: self.needs(),
             cache: self.task.cache,
             epoch,
+            tenant: options.tenant.clone(),
             time_ms: options.limits.time_ms,
             prepare_ms: options.prepare_ms,
             token: token.as_deref(),
@@ -341,7 +349,7 @@ impl Flow {
 
     /// What it asks of the caches.
     pub fn request(&self) -> Request {
-        Request::new(&self.options.epoch, &self.task)
+        Request::new(&self.options.epoch, &self.options.tenant, &self.task)
     }
 
     /// Microseconds since it was submitted.

@@ -1,10 +1,11 @@
 //! Looking after the volumes by a Job: folders of epochs, what they hold, making room, checking.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
-use hybrid_cache_model::{Failure, FailureKind};
+use hybrid_cache_model::{Failure, FailureKind, Tenant};
 use tokio::sync::watch;
 
 use super::job;
@@ -35,7 +36,8 @@ impl KubeDriver {
     /// # Errors
     /// The volumes cannot be mounted or written.
     pub async fn initialise(&self) -> Result<(), Failure> {
-        let question = PodQuestion::CreateEpoch { epoch: None };
+        let tenant = Tenant::default();
+        let question = PodQuestion::CreateEpoch { epoch: None, tenant };
         self.maintain(&Epoch::Standing, question).await.map(|_| ())
     }
 
@@ -45,6 +47,7 @@ impl KubeDriver {
         sweep::note_epoch(self.shared(), &name).await?;
         let question = PodQuestion::CreateEpoch {
             epoch: Some(name.clone()),
+            tenant: Tenant::default(),
         };
         self.maintain(&Epoch::Standing, question).await?;
         Ok(Epoch::Fresh(name))
@@ -57,6 +60,50 @@ impl KubeDriver {
             Epoch::Fresh(name) => delete_epoch(self.shared(), name).await,
         }
     }
+}
+
+/// Tenants whose folders are known to be on the volumes.
+#[derive(Debug, Default)]
+pub struct Tenants {
+    known: Mutex<HashSet<(Epoch, Tenant)>>,
+    /// Held while folders are made: the tasks of a new tenant ask once.
+    making: tokio::sync::Mutex<()>,
+}
+
+impl Tenants {
+    fn know(&self, epoch: &Epoch, tenant: &Tenant) -> bool {
+        // `up`, and whoever made the epoch, have made those of the tenant that everybody has.
+        *tenant == Tenant::default() || self.lock().contains(&(epoch.clone(), tenant.clone()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<(Epoch, Tenant)>> {
+        // The set is whole between its calls, whatever panicked.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes the folders of a tenant that its pods mount, once for each tenant and epoch.
+///
+/// # Errors
+/// The pod could not run, or the volumes cannot be written.
+pub async fn ensure_tenant(shared: &Arc<Shared>, epoch: &Epoch, tenant: &Tenant) -> Result<(), Failure> {
+    if shared.tenants.know(epoch, tenant) {
+        return Ok(());
+    }
+    let _alone = shared.tenants.making.lock().await;
+    if shared.tenants.know(epoch, tenant) {
+        return Ok(());
+    }
+    let question = PodQuestion::CreateEpoch {
+        epoch: match epoch {
+            Epoch::Standing => None,
+            Epoch::Fresh(name) => Some(name.clone()),
+        },
+        tenant: tenant.clone(),
+    };
+    ask(shared, &Epoch::Standing, question).await?;
+    shared.tenants.lock().insert((epoch.clone(), tenant.clone()));
+    Ok(())
 }
 
 /// Deletes the folders of an epoch and the note of it.
@@ -72,7 +119,7 @@ pub async fn delete_epoch(shared: &Arc<Shared>, name: &str) -> Result<(), Failur
 async fn ask(shared: &Arc<Shared>, epoch: &Epoch, question: PodQuestion) -> Result<PodMaintainReport, Failure> {
     let whole = matches!(
         question,
-        PodQuestion::CreateEpoch { .. } | PodQuestion::DeleteEpoch { .. }
+        PodQuestion::CreateEpoch { .. } | PodQuestion::DeleteEpoch { .. } | PodQuestion::SetAside
     );
     let limit = if whole { FOLDERS } else { CACHES };
     let epoch = match epoch {

@@ -74,6 +74,7 @@ struct Shared {
     cluster: Arc<Cluster>,
     registry: Arc<watch::Registry>,
     known: warm::Known,
+    tenants: maintain::Tenants,
     splitting: Arc<logs::Splitting>,
     /// They run as long as somebody may look at what they show.
     _watches: watch::Watches,
@@ -142,6 +143,7 @@ impl KubeDriver {
             cluster,
             registry,
             known: warm::Known::default(),
+            tenants: maintain::Tenants::default(),
             splitting: Arc::default(),
             _watches: watches,
         });

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use hybrid_cache_model::CachePolicy;
 use hybrid_cache_model::pod::{TERMINATION_FILE, TRAILER_VARIABLE};
+use hybrid_cache_model::{CachePolicy, Tenant};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
@@ -42,6 +42,8 @@ pub struct TaskPod<'a> {
     pub cache: CachePolicy,
     /// Which epoch of them; `None`: the standing caches.
     pub epoch: Option<&'a str>,
+    /// Whose environments it uses.
+    pub tenant: Tenant,
     /// Milliseconds that the user's program may take.
     pub time_ms: u64,
     /// Milliseconds that preparing may take.
@@ -64,6 +66,7 @@ fn task_pod<'a>(config: &KubeConfig, task: &TaskPod<'a>) -> (Frame<'a>, PodSpec)
         needs: task.needs,
         policy: task.cache,
         epoch: task.epoch,
+        tenant: &task.tenant,
     };
     let mut pod = Parts::default();
     pod.add(volumes::request("request", task.name, TASK_KEY));
@@ -131,6 +134,7 @@ pub fn maintenance_job(config: &KubeConfig, name: &str, epoch: Option<&str>, who
         },
         policy: CachePolicy::Use,
         epoch,
+        tenant: &Tenant::default(),
     };
     let mut pod = Parts::default();
     pod.add(volumes::request("request", name, TASK_KEY));

@@ -24,6 +24,7 @@ fn task_of(form: Form, python: bool, system: bool) -> TaskPod<'static> {
         needs: Needs { python, system },
         cache: CachePolicy::Use,
         epoch: None,
+        tenant: Tenant::default(),
         time_ms: 600_000,
         prepare_ms: 900_000,
         token: Some("0123456789abcdef0123456789abcdef"),

@@ -6,12 +6,16 @@
 //! prepare     request   PVC, writable, as needed       writable    emptyDirs of its own
 //! maintain    request   PVC, writable, or whole volumes below /volumes
 //! ```
+//!
+//! Of the volumes a task's container mounts its tenant's folder, the shared byte-code and the store, each at its place; the
+//! locks of preparations and uv's cache are in none of them. The folders are made before (`maintain::ensure_tenant`), as the
+//! kubelet would make them as root. A volume that goes with the pod is the task's own and mounted whole.
 
-use hybrid_cache_model::CachePolicy;
 use hybrid_cache_model::pod::{
     HANDOVER_FOLDER, NIX_MOUNT, PYTHON_MOUNT, REQUEST_FILE, SCRATCH_FOLDER, VOLUMES_FOLDER, nix_sub_path,
     python_sub_path,
 };
+use hybrid_cache_model::{CachePolicy, Protection, Tenant};
 use k8s_openapi::api::core::v1::{
     ConfigMapVolumeSource, EmptyDirVolumeSource, KeyToPath, PersistentVolumeClaimVolumeSource, SecretVolumeSource,
     Volume, VolumeMount,
@@ -55,6 +59,8 @@ pub struct Caches<'a> {
     pub policy: CachePolicy,
     /// Which epoch of the volumes.
     pub epoch: Option<&'a str>,
+    /// Whose part of them user code sees.
+    pub tenant: &'a Tenant,
 }
 
 /// The request as `/task/request.json`: one key of the Secret, so that each container has its own.
@@ -80,6 +86,7 @@ pub fn request(name: &str, secret: &str, key: &str) -> Part {
 
 /// The caches that a task needs, at `/cache/python` and `/nix`.
 pub fn caches(config: &KubeConfig, caches: &Caches, access: Access) -> Vec<Part> {
+    let own = caches.tenant.folder();
     let wanted = [
         (
             caches.needs.python,
@@ -87,6 +94,7 @@ pub fn caches(config: &KubeConfig, caches: &Caches, access: Access) -> Vec<Part>
             &config.python_claim,
             PYTHON_MOUNT,
             python_sub_path(caches.epoch),
+            [own.clone(), "bytecode".to_owned()],
         ),
         (
             caches.needs.system,
@@ -94,21 +102,31 @@ pub fn caches(config: &KubeConfig, caches: &Caches, access: Access) -> Vec<Part>
             &config.nix_claim,
             NIX_MOUNT,
             nix_sub_path(caches.epoch),
+            ["store".to_owned(), format!("var/hybrid-cache/{own}")],
         ),
     ];
-    let parts = wanted.into_iter().filter(|(needed, ..)| *needed);
-    let parts = parts.map(|(_, name, claim, path, sub_path)| match caches.policy {
-        CachePolicy::Use => {
-            let mut mount = mount(name, path, access);
-            mount.sub_path = Some(sub_path).filter(|path| !path.is_empty());
-            (persistent(name, claim), mount)
+    let is_narrow = access == Access::ReadOnly && Protection::NarrowMounts.is_on();
+    let mut parts = Vec::new();
+    for (_, name, claim, path, sub_path, visible) in wanted.into_iter().filter(|(needed, ..)| *needed) {
+        match caches.policy {
+            CachePolicy::Use if is_narrow => parts.extend(visible.map(|folder| {
+                let mut mount = mount(name, &format!("{path}/{folder}"), access);
+                let below = [sub_path.as_str(), folder.as_str()].join("/");
+                mount.sub_path = Some(below.trim_start_matches('/').to_owned());
+                (persistent(name, claim), mount)
+            })),
+            CachePolicy::Use => {
+                let mut mount = mount(name, path, access);
+                mount.sub_path = Some(sub_path).filter(|path| !path.is_empty());
+                parts.push((persistent(name, claim), mount));
+            }
+            CachePolicy::Bypass => {
+                let volume = empty(name, None, &config.prepare_resources.disk_limit);
+                parts.push((volume, mount(name, path, access)));
+            }
         }
-        CachePolicy::Bypass => {
-            let volume = empty(name, None, &config.prepare_resources.disk_limit);
-            (volume, mount(name, path, access))
-        }
-    });
-    parts.collect()
+    }
+    parts
 }
 
 /// Both volumes from their roots, below `/volumes`.

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hybrid_cache_model::Task;
+use hybrid_cache_model::{Task, Tenant};
 
 use crate::Epoch;
 
@@ -23,15 +23,17 @@ const NOTED_EVERY: Duration = Duration::from_secs(3600);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Request {
     epoch: Epoch,
+    tenant: Tenant,
     python: Vec<String>,
     system: Vec<String>,
 }
 
 impl Request {
-    /// What this task asks of that epoch's caches.
-    pub fn new(epoch: &Epoch, task: &Task) -> Request {
+    /// What this task asks of a tenant's caches in that epoch.
+    pub fn new(epoch: &Epoch, tenant: &Tenant, task: &Task) -> Request {
         Request {
             epoch: epoch.clone(),
+            tenant: tenant.clone(),
             python: task.requirements.iter().map(ToString::to_string).collect(),
             system: task.system.iter().map(ToString::to_string).collect(),
         }
@@ -91,7 +93,7 @@ mod tests {
             dependencies: dependencies.to_owned(),
             ..TaskSpec::new(code)
         };
-        Request::new(epoch, &spec.check().unwrap())
+        Request::new(epoch, &Tenant::default(), &spec.check().unwrap())
     }
 
     #[test]
@@ -102,6 +104,18 @@ mod tests {
         assert!(!known.contains(&request(&Epoch::Fresh("a".into()), "numpy,pandas", "1"), now));
         known.remove(&request(&Epoch::Standing, "pandas,numpy", "3"));
         assert!(!known.contains(&request(&Epoch::Standing, "numpy,pandas", "1"), now));
+    }
+
+    #[test]
+    fn what_one_tenant_has_is_not_known_to_another() {
+        let (known, now) = (Known::default(), Instant::now());
+        let one = request(&Epoch::Standing, "numpy", "1");
+        known.note(&one, now);
+        let other = Request {
+            tenant: "other".parse().unwrap(),
+            ..one
+        };
+        assert!(!known.contains(&other, now));
     }
 
     #[test]

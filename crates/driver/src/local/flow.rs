@@ -1,9 +1,11 @@
 //! One task's way through the local driver: look up, prepare on a miss, run, publish.
 
+mod prepared;
+
 use std::time::Instant;
 
 use hybrid_cache_model::outcome::{CacheReport, CacheStatus, Output, Resolved};
-use hybrid_cache_model::protocol::{Environments, Keep, Missed, PrepareEvent, RunReport};
+use hybrid_cache_model::protocol::{Environments, Keep, Missed, RunReport};
 use hybrid_cache_model::{CachePolicy, End, Failure, FailureKind, Lane, Outcome, Phase, Task, TaskSpec, Timeline};
 use tokio::sync::watch;
 
@@ -11,7 +13,7 @@ use super::config::LocalConfig;
 use super::folders::{Folders, VolumePair};
 use super::layout;
 use super::maintain;
-use super::process::{self, CancelFlag, Preparation, micros};
+use super::process::{self, CancelFlag, micros};
 use super::requests;
 use super::sandbox::{self, HostLayout, Needs};
 use crate::SubmitOptions;
@@ -44,6 +46,7 @@ pub struct Flow {
 }
 
 /// The state of a flow under way.
+#[derive(Default)]
 struct Progress {
     timeline: Timeline,
     warnings: Vec<String>,
@@ -126,119 +129,6 @@ impl Flow {
         };
         outcome.warnings.extend(problem);
         outcome
-    }
-
-    /// Prepares what is missing and runs the task as soon as it is usable; publishing ends behind it.
-    async fn prepare_and_run(
-        &mut self,
-        volumes: &VolumePair,
-        keep: Keep,
-        missed: Missed,
-        mut progress: Progress,
-        ended: &watch::Sender<Option<Outcome>>,
-    ) -> Outcome {
-        let start_us = self.now_us();
-        let command = sandbox::prepare_command(&self.config, &self.host, volumes, self.needs());
-        let request = requests::prepare_request(&self.config, &self.spec, &self.options, self.needs(), keep);
-        let mut preparation = match Preparation::start(&command, &request).await {
-            Ok(preparation) => preparation,
-            Err(failure) => return self.fail(failure, progress),
-        };
-        let step = self.until_ready(&mut preparation).await;
-        self.preparing.send_replace(None);
-        let ready = match step {
-            Step::Ready(ready) => ready,
-            Step::Cancelled => return self.end(End::Cancelled, progress),
-            Step::Failed(failure, timeline) => {
-                progress.timeline.nest(&timeline, start_us, preparation.elapsed_us());
-                if failure.kind == FailureKind::Offline && missed.python_stale && !missed.system {
-                    let report = self.execute(volumes, Environments::Lookup, true, &mut progress).await;
-                    return self.finish(report, progress);
-                }
-                return self.fail(failure, progress);
-            }
-            Step::Lost => {
-                let failure = preparation.explain().await;
-                return self.fail(failure, progress);
-            }
-        };
-        let outer_us = preparation.elapsed_us();
-        progress.timeline.nest(&ready.timeline, start_us, outer_us);
-        let sandbox_us = outer_us.saturating_sub(ready.timeline.total_us);
-        let run = self.execute_prepared(volumes, &ready, &mut progress);
-        let report = run.await;
-        let mut outcome = self.finish(report, progress);
-        ended.send_replace(Some(outcome.clone()));
-        self.log.close();
-        if keep == Keep::Publish {
-            let offset_us = start_us + sandbox_us;
-            follow_publishing(preparation, &ready.timeline, offset_us, &mut outcome).await;
-        }
-        outcome
-    }
-
-    async fn until_ready(&mut self, preparation: &mut Preparation) -> Step {
-        // The runner keeps the deadline itself; this one is for a runner that cannot.
-        let limit = std::time::Duration::from_millis(self.options.prepare_ms.saturating_add(10_000));
-        let deadline = tokio::time::sleep(limit);
-        tokio::pin!(deadline);
-        loop {
-            let event = tokio::select! {
-                event = preparation.next() => event,
-                () = process::cancelled(&mut self.cancel) => return Step::Cancelled,
-                () = &mut deadline => {
-                    let message = format!("preparing took longer than {} s", limit.as_secs());
-                    return Step::Failed(Failure::new(FailureKind::Deadline, message), Timeline::default());
-                }
-            };
-            match event {
-                Some(PrepareEvent::Phase { phase, .. }) => {
-                    self.preparing.send_replace(Some(phase));
-                }
-                Some(PrepareEvent::Ready {
-                    python,
-                    system,
-                    cache,
-                    resolved,
-                    timeline,
-                }) => {
-                    return Step::Ready(Ready {
-                        python,
-                        system,
-                        cache,
-                        resolved,
-                        timeline,
-                    });
-                }
-                Some(PrepareEvent::Failed { failure, timeline }) => return Step::Failed(failure, timeline),
-                Some(PrepareEvent::Published { .. }) | None => return Step::Lost,
-            }
-        }
-    }
-
-    async fn execute_prepared(
-        &mut self,
-        volumes: &VolumePair,
-        ready: &Ready,
-        progress: &mut Progress,
-    ) -> Result<RunReport, Cut> {
-        // A staged folder is about to be renamed, so the task gets a mount of its own of it, which follows the folder.
-        let staging = format!("{}/staging/", self.options.tenant.folder());
-        let staged = ready.python.as_ref().filter(|path| path.starts_with(&staging));
-        let python = match (&ready.python, staged) {
-            (_, Some(_)) => Some(sandbox::STAGED_MOUNT.to_owned()),
-            (Some(path), None) => Some(format!("{}/{path}", sandbox::PYTHON_MOUNT)),
-            (None, None) => None,
-        };
-        let environments = Environments::Prepared {
-            python,
-            system: ready.system.clone(),
-            cache: ready.cache,
-            resolved: ready.resolved.clone(),
-        };
-        let staged = staged.map(|path| volumes.python.join(path));
-        self.execute_in(volumes, environments, staged.as_deref(), false, progress)
-            .await
     }
 
     /// Runs the runner once in the task's sandbox and adds it to the timeline.
@@ -359,48 +249,4 @@ impl Flow {
 enum Cut {
     Cancelled,
     Failed(Failure),
-}
-
-/// What a preparation has made.
-struct Ready {
-    python: Option<String>,
-    system: Vec<String>,
-    cache: CacheReport,
-    resolved: Resolved,
-    timeline: Timeline,
-}
-
-/// How waiting for a preparation ended.
-enum Step {
-    Ready(Ready),
-    Failed(Failure, Timeline),
-    Cancelled,
-    Lost,
-}
-
-/// Waits for the rest of publishing and adds its spans, or why there is nothing to keep, to the outcome.
-async fn follow_publishing(mut preparation: Preparation, known: &Timeline, offset_us: u64, outcome: &mut Outcome) {
-    loop {
-        match preparation.next().await {
-            Some(PrepareEvent::Published { timeline, warnings }) => {
-                let news = timeline.spans.into_iter().filter(|span| !known.spans.contains(span));
-                let news = news.map(|span| hybrid_cache_model::Span {
-                    start_us: span.start_us + offset_us,
-                    ..span
-                });
-                outcome.timeline.spans.extend(news);
-                outcome.warnings.extend(warnings);
-                return;
-            }
-            Some(PrepareEvent::Failed { failure, .. }) => {
-                outcome.not_kept = Some(failure);
-                return;
-            }
-            Some(_) => {}
-            None => {
-                outcome.not_kept = Some(preparation.explain().await);
-                return;
-            }
-        }
-    }
 }

@@ -61,7 +61,11 @@ impl VolumePair {
         self.nix().join("var/hybrid-cache")
     }
 
-    fn create(&self) -> Result<(), DriverError> {
+    /// Makes both folders, empty where they are missing.
+    ///
+    /// # Errors
+    /// They cannot be made.
+    pub(super) fn create(&self) -> Result<(), DriverError> {
         for folder in [self.python.clone(), self.nix()] {
             layout::private_dirs(&folder)
                 .map_err(DriverError::io(format!("cannot create the cache folder {folder:?}")))?;

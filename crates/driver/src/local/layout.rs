@@ -84,6 +84,26 @@ pub fn ensure(volumes: &VolumePair, tenant: &Tenant, needs: Needs) -> Result<(),
     Ok(())
 }
 
+/// The folders of those of the two caches that have another layout.
+///
+/// # Errors
+/// They cannot be read.
+pub fn of_another_layout(volumes: &VolumePair) -> Result<Vec<PathBuf>, Failure> {
+    let both = Needs {
+        python: true,
+        system: true,
+    };
+    let mut found = Vec::new();
+    for (cache, folder) in caches(volumes, both).zip([&volumes.python, &volumes.system]) {
+        match check(&cache) {
+            Ok(()) => {}
+            Err(failure) if failure.kind == FailureKind::CacheFormat => found.push(folder.clone()),
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(found)
+}
+
 /// Refuses a folder of another layout, or with something else in it.
 fn check(cache: &Cache) -> Result<(), Failure> {
     let path = cache.root.join(FORMAT_FILE);

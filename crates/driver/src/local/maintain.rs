@@ -90,6 +90,7 @@ impl LocalDriver {
         layout::ensure(&volumes, &options.tenant, needs)?;
         let command = sandbox::prepare_command(&self.config, &self.host, &volumes, needs);
         let mut preparation = Preparation::start(&command, &request).await?;
+        preparation.release();
         let mut made = None;
         loop {
             match preparation.next().await {

@@ -9,6 +9,7 @@ mod maintain;
 mod process;
 mod requests;
 pub mod sandbox;
+mod set_aside;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

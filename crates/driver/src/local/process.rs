@@ -10,7 +10,7 @@ use hybrid_cache_model::protocol::{PrepareEvent, PrepareRequest, RunReport, RunR
 use hybrid_cache_model::{Failure, FailureKind};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::watch;
 
 use crate::log::{LogWriter, Stream};
@@ -224,9 +224,11 @@ pub fn sandbox_failure(said: &str) -> Failure {
     failure
 }
 
-/// A sandboxed `runner prepare`, read event by event.
+/// A sandboxed `runner prepare`, read event by event. What it found or made stays leased until [`Preparation::release`].
 pub struct Preparation {
     child: Child,
+    /// Open as long as the runner is to keep what it prepared leased.
+    hold: Option<ChildStdin>,
     events: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
     log: tokio::task::JoinHandle<Vec<u8>>,
     started: Instant,
@@ -240,7 +242,8 @@ impl Preparation {
     pub async fn start(command: &[OsString], request: &PrepareRequest) -> Result<Preparation, Failure> {
         let started = Instant::now();
         let mut child = spawn(command, Stdio::piped())?;
-        send(child.stdin.take(), request).await?;
+        let mut hold = child.stdin.take();
+        send(hold.as_mut(), request).await?;
         let stdout = child
             .stdout
             .take()
@@ -256,6 +259,7 @@ impl Preparation {
         });
         Ok(Preparation {
             child,
+            hold,
             events: BufReader::new(stdout).lines(),
             log,
             started,
@@ -273,6 +277,11 @@ impl Preparation {
         None
     }
 
+    /// Lets the leases go: the task has its own, or needs none.
+    pub fn release(&mut self) {
+        self.hold = None;
+    }
+
     /// Microseconds since it was started.
     pub fn elapsed_us(&self) -> u64 {
         micros(self.started.elapsed())
@@ -280,6 +289,7 @@ impl Preparation {
 
     /// Explains an end without a final event.
     pub async fn explain(mut self) -> Failure {
+        self.release();
         let status = self.child.wait().await;
         let said = self.log.await.unwrap_or_default();
         no_report(&said, status)

@@ -149,6 +149,7 @@ async fn a_warm_pod_that_misses_is_prepared_behind_its_back() {
         hybrid_cache_model::pod::PodQuestion::DeleteEpoch { epoch: name.clone() },
         hybrid_cache_model::pod::PodQuestion::CreateEpoch {
             epoch: Some(name.clone()),
+            tenant: Default::default(),
         },
     ] {
         within(driver.maintain(&Epoch::Standing, question)).await.unwrap();

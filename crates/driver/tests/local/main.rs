@@ -15,4 +15,5 @@ mod output;
 mod race;
 mod roles;
 mod sandbox;
+mod share;
 mod tasks;

@@ -7,9 +7,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::pod::{nix_sub_path, python_sub_path};
-use hybrid_cache_model::{Failure, FailureKind};
+use hybrid_cache_model::{Failure, FailureKind, Tenant};
 
+use crate::python::PythonVolume;
 use crate::store::At;
+use crate::system::SystemVolume;
 
 /// Makes both folders below `volumes`; those that are there stay as they are.
 ///
@@ -27,6 +29,15 @@ pub fn create(volumes: &Path, epoch: Option<&str>) -> Result<(), Failure> {
         fs::remove_file(&probe).at("write into", &folder)?;
     }
     Ok(())
+}
+
+/// Gives both folders their layout, and a tenant its own in them: what the tenant's pods will mount.
+///
+/// # Errors
+/// A volume has another layout, or cannot be written.
+pub fn lay_out(volumes: &Path, epoch: Option<&str>, tenant: &Tenant) -> Result<(), Failure> {
+    PythonVolume::open_write(&volumes.join("python").join(python_sub_path(epoch)), tenant)?;
+    SystemVolume::new(volumes.join("system").join(nix_sub_path(epoch)), tenant).lay_out()
 }
 
 /// Deletes both folders of an epoch; absent ones are a success.
@@ -100,6 +111,27 @@ mod tests {
         fs::write(store_path.join("gcc"), "").unwrap();
         for folder in [&store_path, store_path.parent().unwrap()] {
             fs::set_permissions(folder, Permissions::from_mode(0o555)).unwrap();
+        }
+        let tenant: Tenant = "team-a".parse().unwrap();
+        for epoch in [None, Some("first-1")] {
+            lay_out(dir.path(), epoch, &tenant).unwrap();
+            lay_out(dir.path(), epoch, &Tenant::default()).unwrap();
+        }
+        for folder in [
+            "python/epochs/first-1",
+            "python",
+            "system/.nix-portable/nix/var/hybrid-cache",
+        ] {
+            for tenant in ["team-a", "default"] {
+                assert!(
+                    dir.path()
+                        .join(folder)
+                        .join("tenants")
+                        .join(tenant)
+                        .join("FORMAT")
+                        .exists()
+                );
+            }
         }
         delete(dir.path(), "first-1").unwrap();
         delete(dir.path(), "first-1").unwrap();

@@ -18,6 +18,10 @@ use crate::store::At;
 use crate::store::publish;
 
 const NAME: &str = "ready";
+/// A file that the task's container opens when it has leases of its own; the opening is the message.
+const LEASED: &str = "leased";
+/// How long the preparing container keeps its leases for a task that does not say so.
+const LEASE_MARGIN: Duration = Duration::from_secs(10);
 /// The preparing container keeps its own deadline; this is for one that cannot say so any more.
 const MARGIN: Duration = Duration::from_secs(15);
 
@@ -55,6 +59,40 @@ impl Handed {
             }
         }
     }
+}
+
+/// Tells from the preparing container when the task's has its leases.
+#[derive(Debug)]
+pub struct Leases {
+    watch: OwnedFd,
+    since: Instant,
+}
+
+impl Leases {
+    /// Makes the file in `folder` and watches it; before the task's container is told anything.
+    ///
+    /// # Errors
+    /// The folder cannot be written or watched.
+    pub fn watch(folder: &Path) -> Result<Leases, Failure> {
+        let file = folder.join(LEASED);
+        std::fs::write(&file, b"").at("write", &file)?;
+        let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).at("watch", &file)?;
+        inotify::add_watch(&watch, &file, WatchFlags::OPEN).at("watch", &file)?;
+        let since = Instant::now();
+        Ok(Leases { watch, since })
+    }
+
+    /// Waits until the task's container has them, for `limit` or some seconds at most.
+    pub fn wait(&self, limit: Duration) {
+        let left = LEASE_MARGIN.saturating_sub(self.since.elapsed()).min(limit);
+        // Where it cannot be watched, the task's own look at its leases decides.
+        let _ = until_changed(&self.watch, left);
+    }
+}
+
+/// Says from the task's container that it has its leases. Where that fails, the other side waits in vain for some seconds.
+pub fn leased(folder: &Path) {
+    drop(std::fs::File::open(folder.join(LEASED)));
 }
 
 /// Tells the task's container.
@@ -239,6 +277,20 @@ mod tests {
             hand_over(dir.path(), &ready(Timeline::default())).unwrap();
             assert!(waiting.join().unwrap().is_ok());
         });
+    }
+
+    #[test]
+    fn leases_are_kept_until_the_task_says_that_it_has_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let leases = Leases::watch(dir.path()).unwrap();
+        let began = Instant::now();
+        leases.wait(Duration::from_millis(50));
+        assert!(began.elapsed() >= Duration::from_millis(50), "nobody has said so");
+        leased(dir.path());
+        // Said before anybody waited for it.
+        leases.wait(Duration::from_secs(20));
+        assert!(began.elapsed() < Duration::from_secs(5));
+        leased(&dir.path().join("absent"));
     }
 
     #[test]

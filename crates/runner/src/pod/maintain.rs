@@ -7,8 +7,9 @@ use hybrid_cache_model::pod::{
     ImageRecord, NIX_MOUNT, PYTHON_MOUNT, PodMaintainReport, PodMaintainRequest, PodQuestion, SEED_FOLDER,
     VOLUMES_FOLDER, nix_sub_path, python_sub_path,
 };
+use hybrid_cache_model::{Failure, Tenant};
 
-use super::{epoch, python_tools, seed, system_tools};
+use super::{epoch, python_tools, seed, set_aside, system_tools};
 use crate::maintain::{Question, answer as maintained};
 
 /// The answer; a failure is one, too.
@@ -21,22 +22,31 @@ pub fn answer(image: &ImageRecord, request: &PodMaintainRequest) -> PodMaintainR
             budget_bytes,
             budget_inodes,
         } => return look_after(image, request, Question::Gc, (*budget_bytes, *budget_inodes)),
-        PodQuestion::CreateEpoch { epoch: None } => epoch::create(volumes, None).and_then(|()| {
-            let folder = |volume: &str, path: String| volumes.join(volume).join(path);
-            let (python, nix) = (
-                folder("python", python_sub_path(None)),
-                folder("system", nix_sub_path(None)),
-            );
-            seed::plant(Path::new(SEED_FOLDER), &python, &nix)
-        }),
-        // A first run in it is to be a first run.
-        PodQuestion::CreateEpoch { epoch } => epoch::create(volumes, epoch.as_deref()),
+        PodQuestion::CreateEpoch { epoch, tenant } => create(volumes, epoch.as_deref(), tenant),
+        PodQuestion::SetAside => match set_aside::all(volumes) {
+            Ok(folders) => return PodMaintainReport::SetAside { folders },
+            Err(failure) => Err(failure),
+        },
         PodQuestion::DeleteEpoch { epoch } => epoch::delete(volumes, epoch),
     };
     match done {
         Ok(()) => PodMaintainReport::Done,
         Err(failure) => PodMaintainReport::Failed { failure },
     }
+}
+
+/// Makes the folders; standing ones that are empty get the image's seed. A first run in another epoch is to be one.
+fn create(volumes: &Path, epoch: Option<&str>, tenant: &Tenant) -> Result<(), Failure> {
+    epoch::create(volumes, epoch)?;
+    if epoch.is_none() {
+        let folder = |volume: &str, path: String| volumes.join(volume).join(path);
+        let (python, nix) = (
+            folder("python", python_sub_path(None)),
+            folder("system", nix_sub_path(None)),
+        );
+        seed::plant(Path::new(SEED_FOLDER), &python, &nix)?;
+    }
+    epoch::lay_out(volumes, epoch, tenant)
 }
 
 fn look_after(

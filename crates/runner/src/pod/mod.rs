@@ -8,6 +8,7 @@ mod epoch;
 mod handover;
 mod maintain;
 mod seed;
+mod set_aside;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -51,7 +52,9 @@ pub fn run(recorder: &Recorder) -> RunReport {
             let told_us = recorder.now_us();
             let environments = handed.environments(&request.volumes.python);
             let report = match environments {
-                Ok(environments) => run::run(&run_request(&image, &request, environments), recorder),
+                Ok(environments) => run::run_leased(&run_request(&image, &request, environments), recorder, &|| {
+                    handover::leased(Path::new(HANDOVER_FOLDER));
+                }),
                 Err(failure) => run::failed(failure, recorder),
             };
             handover::merge(report, &handed.timeline, told_us)
@@ -112,7 +115,13 @@ pub fn prepare(recorder: &Recorder) -> PrepareReport {
             },
         });
     };
-    prepare::run(&prepare_request(&image, &request), recorder, &emit);
+    let leases = handover::Leases::watch(folder);
+    let until_leased = |limit| {
+        if let Ok(leases) = &leases {
+            leases.wait(limit);
+        }
+    };
+    prepare::run_until_leased(&prepare_request(&image, &request), recorder, &emit, &until_leased);
     let ready_us = lock(&ready_us).unwrap_or_default();
     let last = lock(&last).take().unwrap_or_else(|| PrepareEvent::Failed {
         failure: Failure::new(FailureKind::Internal, "the preparation said nothing"),
@@ -176,7 +185,7 @@ impl Shorten for PodMaintainReport {
                 MaintainReport::Verify(verify) => halve(&mut verify.problems),
                 MaintainReport::Failed { failure } => halve_text(&mut failure.message),
             },
-            PodMaintainReport::Done => false,
+            PodMaintainReport::Done | PodMaintainReport::SetAside { .. } => false,
             PodMaintainReport::Failed { failure } => halve_text(&mut failure.message),
         }
     }

@@ -241,10 +241,10 @@ mod tests {
 
     /// A cache with what makes caches hard to copy: hard links, links, and folders that cannot be written.
     fn cache(folder: &Path) {
-        for sub in ["envs/e1/lib", "uv/archive/a1", "locks", "staging/half"] {
+        for sub in ["envs/e1/lib", "uv/archive/a1", "locks", "tenants/default/staging/half"] {
             fs::create_dir_all(folder.join(sub)).unwrap();
         }
-        fs::write(folder.join("FORMAT"), "hybrid-cache python 1\n").unwrap();
+        fs::write(folder.join("FORMAT"), "hybrid-cache python 2\n").unwrap();
         fs::write(folder.join("uv/archive/a1/x.py"), "x = 1\n").unwrap();
         fs::hard_link(folder.join("uv/archive/a1/x.py"), folder.join("envs/e1/lib/x.py")).unwrap();
         symlink("../envs/e1", folder.join("latest")).unwrap();
@@ -311,7 +311,12 @@ mod tests {
             let mode = folder.join("envs/e1/lib").metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o7777, 0o555);
             assert!(fs::read_dir(folder.join("locks")).unwrap().next().is_none());
-            assert!(fs::read_dir(folder.join("staging")).unwrap().next().is_none());
+            assert!(
+                fs::read_dir(folder.join("tenants/default/staging"))
+                    .unwrap()
+                    .next()
+                    .is_none()
+            );
             assert!(!folder.join(SEEDED).exists() && !folder.join("../.seeded").exists());
         }
     }
@@ -327,7 +332,7 @@ mod tests {
     fn a_volume_that_holds_something_keeps_it() {
         let place = Place::new();
         place.pack("python.tar");
-        fs::write(place.at("python/FORMAT"), "hybrid-cache python 1\n").unwrap();
+        fs::write(place.at("python/FORMAT"), "hybrid-cache python 2\n").unwrap();
         place.plant();
         assert!(!place.at("python/envs").exists());
     }

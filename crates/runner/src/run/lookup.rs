@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use hybrid_cache_model::protocol::{Environments, Missed, RunRequest};
 use hybrid_cache_model::{
-    CachePolicy, CacheReport, CacheStatus, Failure, FailureKind, Lane, Phase, PythonRequest, RequestKey, Resolved, SystemKey, Task,
+    CachePolicy, CacheReport, CacheStatus, Failure, Lane, Phase, Protection, PythonRequest, RequestKey, Resolved,
+    SystemKey, Task,
 };
 
 use super::program::Environment;
@@ -14,6 +15,14 @@ use crate::python::{Lookup, PythonVolume};
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::stage::LEASE;
 use crate::system::{SystemFound, SystemVolume};
+
+const NOTHING_MISSED: Missed = Missed {
+    python: false,
+    python_stale: false,
+    system: false,
+};
+/// Pauses between attempts at the lease of what was just prepared.
+const LEASE_PAUSES_MS: [u64; 5] = [1, 2, 5, 10, 20];
 
 /// Everything a program needs to start.
 #[derive(Debug)]
@@ -76,7 +85,7 @@ pub fn find(request: &RunRequest, task: &Task, recorder: &Recorder) -> Result<Fo
                 resolved: resolved.clone(),
                 ..Ready::default()
             };
-            prepared(request, task, ready, recorder).map(Found::Ready)
+            recorder.span(Phase::Lease, Lane::Runner, || prepared(request, task, ready))
         }
         Environments::Lookup if task.cache == CachePolicy::Bypass => Ok(bypass(task)),
         Environments::Lookup => look_up(request, task, recorder),
@@ -96,67 +105,56 @@ fn bypass(task: &Task) -> Found {
     Found::Ready(Ready::default())
 }
 
-/// Leases what a preparation has made. It may not be published yet, or never will be, so it may have no lease.
-fn prepared(request: &RunRequest, task: &Task, mut ready: Ready, recorder: &Recorder) -> Result<Ready, Failure> {
-    recorder.span(Phase::Lease, Lane::Runner, || {
-        if let Some(folder) = &ready.environment.python {
-            check_environment(folder)?;
-            ready
-                .leases
-                .extend(lock::attempt(&folder.join(LEASE), Mode::Shared, Missing::Absent)?);
-        }
-        if !ready.environment.system.is_empty() {
+/// Leases what a preparation has made or found. Without its lease nothing runs: what was evicted since, or cannot be
+/// leased, is a miss, and the driver prepares once more.
+fn prepared(request: &RunRequest, task: &Task, mut ready: Ready) -> Result<Found, Failure> {
+    let mut missed = NOTHING_MISSED;
+    if let Some(folder) = &ready.environment.python {
+        let lease = lease(&folder.join(LEASE))?;
+        missed.python = lease.is_none() && Protection::LeaseRequired.is_on();
+        ready.leases.extend(lease);
+    }
+    if !ready.environment.system.is_empty() {
+        // Volumes that are thrown away have no index, and nobody evicts there.
+        if task.cache == CachePolicy::Use {
             let key = SystemKey::new(&task.system, &request.place);
-            let lease = SystemVolume::of(&request.place).lease_path(&key);
-            ready
-                .leases
-                .extend(lock::attempt(&lease, Mode::Shared, Missing::Absent)?);
-            check_store_paths(&ready.environment.system)?;
+            let lease = lease(&SystemVolume::of(&request.place).lease_path(&key))?;
+            missed.system = lease.is_none() && Protection::LeaseRequired.is_on();
+            ready.leases.extend(lease);
         }
-        Ok(ready)
+        missed.system |= ready.environment.system.iter().any(|path| !Path::new(path).exists());
+    }
+    Ok(if missed == NOTHING_MISSED {
+        Found::Ready(ready)
+    } else {
+        Found::Missed(missed)
     })
 }
 
-fn check_environment(folder: &Path) -> Result<(), Failure> {
-    std::fs::metadata(folder).map(drop).map_err(|error| {
-        Failure::new(
-            FailureKind::Sandbox,
-            format!("the prepared environment {} is not there: {error}", folder.display()),
-        )
-        .hint("its folder must be mounted into the task's sandbox at the path the request gives")
-    })
-}
-
-fn check_store_paths(paths: &[String]) -> Result<(), Failure> {
-    let Some(gone) = paths.iter().find(|path| !Path::new(path).exists()) else {
-        return Ok(());
-    };
-    Err(Failure::new(
-        FailureKind::Sandbox,
-        format!("the prepared store path {gone} is not there"),
-    )
-    .hint("the system volume must be mounted at /nix; if it is, the path was collected: run the task again"))
+/// Takes a shared lease. An evictor that has just found it in use holds it alone for a moment.
+fn lease(path: &Path) -> Result<Option<Lock>, Failure> {
+    for pause_ms in LEASE_PAUSES_MS {
+        if let Some(lease) = lock::attempt(path, Mode::Shared, Missing::Absent)? {
+            return Ok(Some(lease));
+        }
+        if !path.exists() {
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(pause_ms));
+    }
+    lock::attempt(path, Mode::Shared, Missing::Absent)
 }
 
 fn look_up(request: &RunRequest, task: &Task, recorder: &Recorder) -> Result<Found, Failure> {
     let mut ready = Ready::default();
-    let mut missed = Missed {
-        python: false,
-        python_stale: false,
-        system: false,
-    };
+    let mut missed = NOTHING_MISSED;
     if !task.requirements.is_empty() {
         python(request, task, &mut ready, &mut missed, recorder)?;
     }
     if !task.system.is_empty() {
         system(request, task, &mut ready, &mut missed, recorder)?;
     }
-    let nothing_missed = Missed {
-        python: false,
-        python_stale: false,
-        system: false,
-    };
-    Ok(if missed == nothing_missed {
+    Ok(if missed == NOTHING_MISSED {
         Found::Ready(ready)
     } else {
         Found::Missed(missed)

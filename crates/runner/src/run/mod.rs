@@ -23,7 +23,12 @@ use supervise::Supervised;
 
 /// Runs one request and returns its report. Whatever goes wrong is part of it.
 pub fn run(request: &RunRequest, recorder: &Recorder) -> RunReport {
-    match try_run(request, recorder) {
+    run_leased(request, recorder, &|| {})
+}
+
+/// The same; `on_leased` is called once the run has its leases, before the program starts.
+pub fn run_leased(request: &RunRequest, recorder: &Recorder, on_leased: &dyn Fn()) -> RunReport {
+    match try_run(request, recorder, on_leased) {
         Ok(report) => report,
         Err(failure) => failed(failure, recorder),
     }
@@ -34,7 +39,7 @@ pub fn failed(failure: Failure, recorder: &Recorder) -> RunReport {
     finished(Ready::default(), not_run(failure), recorder)
 }
 
-fn try_run(request: &RunRequest, recorder: &Recorder) -> Result<RunReport, Failure> {
+fn try_run(request: &RunRequest, recorder: &Recorder, on_leased: &dyn Fn()) -> Result<RunReport, Failure> {
     let task = request.task.check().map_err(refused)?;
     let signals = guard_ourselves().map_err(|error| {
         Failure::new(
@@ -51,6 +56,7 @@ fn try_run(request: &RunRequest, recorder: &Recorder) -> Result<RunReport, Failu
             });
         }
     };
+    on_leased();
     let started = recorder.span(Phase::Start, Lane::Runner, || {
         program::start(request, &ready.environment)
     });

@@ -10,6 +10,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use hybrid_cache_model::key::format_line;
+use hybrid_cache_model::pod::SET_ASIDE;
 use hybrid_cache_model::{Failure, FailureKind};
 
 use super::failure::At;
@@ -21,8 +22,6 @@ pub const FORMAT_FILE: &str = "FORMAT";
 const MAX_FORMAT_BYTES: usize = 256;
 /// Entries of a folder that do not make it "in use": what mkfs leaves, and sub-folders for separate epochs.
 const NOT_CONTENT: [&str; 2] = ["lost+found", "epochs"];
-/// Start of the names of folders that hold what `cache set-aside` moved out of the way.
-pub const SET_ASIDE: &str = "set-aside-";
 
 /// Whether a folder may be initialised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

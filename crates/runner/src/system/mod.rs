@@ -30,18 +30,22 @@ mod volume;
 
 use hybrid_cache_model::CacheStatus;
 
+use crate::store::Lock;
+
 pub use index::IndexEntry;
 pub use prepare::{finish, prepare};
-pub use volume::{SystemFound, SystemVolume};
+pub use volume::{CACHE_NAME, SystemFound, SystemVolume};
 
 /// Name of the lock that builds share and a collection of garbage holds alone.
 pub const STORE_LOCK: &str = "store";
 
 /// What a preparation made or found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct SystemPrepared {
     /// Store paths in the order of the search path.
     pub paths: Vec<String>,
     /// What the cache did.
     pub status: CacheStatus,
+    /// Keeps eviction away until the task has a lease of its own; absent where nothing was registered.
+    pub lease: Option<Lock>,
 }

@@ -15,7 +15,7 @@ use crate::child::Patience;
 use crate::clock::Recorder;
 use crate::maintain::{self, Budget};
 use crate::store::failure::is_disk_full;
-use crate::store::lock::{self, Missing, Mode};
+use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::publish;
 
 /// Makes, or finds, what the task asks for.
@@ -68,7 +68,7 @@ pub fn finish(request: &PrepareRequest) -> Vec<String> {
 
 /// Keeps the volume within the request's budget, after everything else is done; what the operator should know of it.
 ///
-/// What this preparation made is the most recently used of all, so it is the last to go.
+/// What this preparation made is leased, so it does not go.
 fn keep_within_budget(request: &PrepareRequest) -> Vec<String> {
     let budget = Budget {
         bytes: request.budget_bytes,
@@ -82,12 +82,6 @@ fn keep_within_budget(request: &PrepareRequest) -> Vec<String> {
     }
     let volume = SystemVolume::of(&request.place);
     let deadline = Instant::now() + Duration::from_millis(request.deadline_ms);
-    // The task this was made for may not have its own lease yet.
-    let own = request
-        .task
-        .check()
-        .map(|task| volume.lease_path(&SystemKey::new(&task.system, &request.place)));
-    let _lease = own.map(|path| lock::attempt(&path, Mode::Shared, Missing::Absent));
     let collected =
         Patience::until(deadline).and_then(|patience| maintain::system::keep_within(&volume, budget, tools, &patience));
     match collected {
@@ -147,8 +141,8 @@ impl Job<'_> {
         let _in_use = self.span(Phase::LockWait, || {
             lock::wait(&store, Mode::Shared, patience.deadline())
         })?;
-        let made = self.realise(patience)?;
-        self.span(Phase::SystemPublish, || self.register(&made))?;
+        let mut made = self.realise(patience)?;
+        made.prepared.lease = self.span(Phase::SystemPublish, || self.register(&made))?;
         Ok(made.prepared)
     }
 
@@ -157,9 +151,10 @@ impl Job<'_> {
             return Ok(None);
         };
         match self.span(Phase::Lease, || self.volume.lease(&self.key, entry))? {
-            SystemFound::Leased { paths, .. } => Ok(Some(SystemPrepared {
+            SystemFound::Leased { paths, lease } => Ok(Some(SystemPrepared {
                 paths,
                 status: CacheStatus::Hit,
+                lease: Some(lease),
             })),
             SystemFound::Gone => Ok(None),
         }
@@ -220,14 +215,19 @@ impl Job<'_> {
             Keep::Discard => CacheStatus::Bypassed,
         };
         Ok(Realised {
-            prepared: SystemPrepared { paths, status },
+            prepared: SystemPrepared {
+                paths,
+                status,
+                lease: None,
+            },
             packages,
             closure,
         })
     }
 
-    /// Roots, then the lease, then the entry: whoever finds the entry finds everything it needs.
-    fn register(&self, made: &Realised) -> Result<(), Failure> {
+    /// Roots, then the lease, then the entry: whoever finds the entry finds everything it needs. The lease is held from
+    /// before there is anything to evict; `None` only where an evictor of an earlier entry has it at this moment.
+    fn register(&self, made: &Realised) -> Result<Option<Lock>, Failure> {
         let paths = &made.prepared.paths;
         let roots = self.volume.roots_path(&self.key);
         publish::ensure_folder(&roots)?;
@@ -242,8 +242,7 @@ impl Job<'_> {
             )
             .hint("a garbage collection ran at the same time; run the task again"));
         }
-        let lease = self.volume.lease_path(&self.key);
-        drop(lock::attempt(&lease, Mode::Shared, Missing::Create)?);
+        let lease = lock::attempt(&self.volume.lease_path(&self.key), Mode::Shared, Missing::Create)?;
         let entry = IndexEntry::new(
             &self.key,
             &self.request.place.system_source,
@@ -251,7 +250,8 @@ impl Job<'_> {
             paths.clone(),
         )
         .with_closure(made.closure.clone());
-        publish::write_atomic(&self.volume.index_path(&self.key), &entry.to_json()?)
+        publish::write_atomic(&self.volume.index_path(&self.key), &entry.to_json()?)?;
+        Ok(lease)
     }
 
     fn span<T>(&self, phase: Phase, work: impl FnOnce() -> T) -> T {

@@ -86,6 +86,7 @@ async fn attempt(inner: &Inner, task: &Claimed) -> Attempt {
         epoch: Epoch::Standing,
         limits: inner.config.limits.clone(),
         prepare_ms: u64::try_from(inner.config.prepare.as_millis()).unwrap_or(u64::MAX),
+        ..SubmitOptions::default()
     };
     let submitted = timeout(inner.config.driver_call, inner.driver.submit(&task.spec, &options)).await;
     let reason = match submitted {

@@ -55,7 +55,7 @@ impl Volumes for OfCluster {
         let report = report.map(|report| match report {
             PodMaintainReport::Maintained { report } => report,
             PodMaintainReport::Failed { failure } => MaintainReport::Failed { failure },
-            PodMaintainReport::Done => MaintainReport::Usage(Default::default()),
+            PodMaintainReport::Done | PodMaintainReport::SetAside { .. } => MaintainReport::Usage(Default::default()),
         });
         let gauges = gauges(report)?;
         *seen = Some((Instant::now(), gauges.clone()));
