@@ -220,7 +220,9 @@ fn show_verify(report: &VerifyReport) {
     match (problems.len(), repaired.is_empty()) {
         (0, _) => println!("all of it is whole"),
         (count, true) => {
-            eprintln!("{count} problems\nhint: `cargo xtask cache verify --repair` removes what is damaged; the next run builds it again");
+            eprintln!(
+                "{count} problems\nhint: `cargo xtask cache verify --repair` removes what is damaged; the next run builds it again"
+            );
         }
         (count, false) => eprintln!("{count} problems, now set aside\nhint: the next run builds again what it needs"),
     }

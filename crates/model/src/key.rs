@@ -276,15 +276,36 @@ mod tests {
             ..place.interpreter.clone()
         };
         let others = [
-            PythonRequest { requirements: &[], ..base },
-            PythonRequest { interpreter: &libc, ..base },
+            PythonRequest {
+                requirements: &[],
+                ..base
+            },
+            PythonRequest {
+                interpreter: &libc,
+                ..base
+            },
             PythonRequest { index: "other", ..base },
-            PythonRequest { index_strategy: "unsafe-best-match", ..base },
-            PythonRequest { named_indexes: &pairs, ..base },
-            PythonRequest { index_scope: "private", ..base },
+            PythonRequest {
+                index_strategy: "unsafe-best-match",
+                ..base
+            },
+            PythonRequest {
+                named_indexes: &pairs,
+                ..base
+            },
+            PythonRequest {
+                index_scope: "private",
+                ..base
+            },
             PythonRequest { hashes: &pairs, ..base },
-            PythonRequest { constraints: &requirements, ..base },
-            PythonRequest { builds: "sources", ..base },
+            PythonRequest {
+                constraints: &requirements,
+                ..base
+            },
+            PythonRequest {
+                builds: "sources",
+                ..base
+            },
             PythonRequest { python: "3.12", ..base },
         ];
         let mut keys: Vec<RequestKey> = others.iter().chain([&base]).map(RequestKey::new).collect();

@@ -89,7 +89,11 @@ fn main() {
     inodes(&bench.volume().bytecode(), &mut found);
     let bytes: u64 = found.values().map(|(_, bytes)| bytes).sum();
     let files: Vec<PathBuf> = found.into_values().map(|(path, _)| path).collect();
-    println!("{ENVIRONMENTS} environments, {} unique inodes, {:.0} MB", files.len(), bytes as f64 / 1e6);
+    println!(
+        "{ENVIRONMENTS} environments, {} unique inodes, {:.0} MB",
+        files.len(),
+        bytes as f64 / 1e6
+    );
     let timed = |work: &dyn Fn()| -> Duration {
         cold();
         let started = Instant::now();

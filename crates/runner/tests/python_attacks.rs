@@ -87,13 +87,19 @@ fn decoys_for_an_installed_package_are_refused() {
     ] {
         let path = |name: &str| format!("{folder}/hcsix-1.17.0.dist-info/{name}");
         Wheel::new(name, "1.0")
-            .data(&path("METADATA"), "Metadata-Version: 2.1\nName: hcsix\nVersion: 1.17.0\n")
+            .data(
+                &path("METADATA"),
+                "Metadata-Version: 2.1\nName: hcsix\nVersion: 1.17.0\n",
+            )
             .data(&path("RECORD"), "")
             .write(&bench.wheels());
         let told = bench.prepare(&format!("{name},hcsix; python_version < '3'"));
         let failure = told.failure();
         assert_eq!(failure.kind, FailureKind::Unsatisfiable, "{failure}");
-        assert!(failure.message.contains(folder.trim_end_matches("/site-packages")), "{failure}");
+        assert!(
+            failure.message.contains(folder.trim_end_matches("/site-packages")),
+            "{failure}"
+        );
     }
     // Plain data below lib is what public wheels of shared libraries bring.
     Wheel::new("hclib", "1.0")
@@ -114,7 +120,10 @@ fn names_of_ours_are_data_like_any_other_and_uvs_cache_stays_as_it_is() {
         .file(&info("INSTALLER"), "theirs")
         .file(&info("REQUESTED"), "theirs")
         .file(&info("uv_cache.json"), "theirs")
-        .file(&info("direct_url.json"), "{\"url\": \"https://example.invalid\", \"archive_info\": {}}")
+        .file(
+            &info("direct_url.json"),
+            "{\"url\": \"https://example.invalid\", \"archive_info\": {}}",
+        )
         .file("hcevil.py", "")
         .write(&bench.wheels());
     genuine().write(&bench.wheels());
@@ -152,9 +161,7 @@ fn what_makes_a_folder_an_environment_cannot_be_brought() {
         ("hcevil2", "bin/python"),
         ("hcevil3", "bin/python3"),
     ] {
-        Wheel::new(package, "1.0")
-            .data(name, "theirs")
-            .write(&bench.wheels());
+        Wheel::new(package, "1.0").data(name, "theirs").write(&bench.wheels());
         let told = bench.prepare(package);
         let failure = told.failure();
         assert!(
@@ -172,7 +179,11 @@ fn a_wrong_record_installs_and_is_told() {
     let Some(bench) = Bench::offline() else { return };
     Wheel::new("hcwrong", "1.0")
         .file("hcwrong.py", "x = 1\n")
-        .claiming(|record| record.replace("hcwrong.py,sha256=", "hcwrong.py,sha256=AAAA").replace(",6\n", ",7\n"))
+        .claiming(|record| {
+            record
+                .replace("hcwrong.py,sha256=", "hcwrong.py,sha256=AAAA")
+                .replace(",6\n", ",7\n")
+        })
         .write(&bench.wheels());
     let told = bench.prepare("hcwrong");
     assert!(

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use hybrid_cache_runner::child::Patience;
 use hybrid_cache_runner::maintain::{Budget, gc, usage, verify};
+use hybrid_cache_runner::python::Lookup;
 use hybrid_cache_runner::python::bytecode::{self, Compiled, Sources};
 use hybrid_cache_runner::python::content::Content;
 use hybrid_cache_runner::python::pool::{self, Link, PYCACHE, Pool};
 use hybrid_cache_runner::python::record::{Installed, site};
-use hybrid_cache_runner::python::{Lookup, PythonVolume};
 use hybrid_cache_runner::store::lock::Mode;
 use hybrid_cache_runner::store::measure::Counter;
 

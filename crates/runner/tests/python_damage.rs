@@ -55,7 +55,9 @@ fn flip(path: &Path) {
 
 fn problems(bench: &Bench) -> Vec<String> {
     let problems = verify(&bench.volume()).unwrap().problems.into_iter();
-    problems.map(|problem| format!("{}: {}", problem.path, problem.what)).collect()
+    problems
+        .map(|problem| format!("{}: {}", problem.path, problem.what))
+        .collect()
 }
 
 #[test]
@@ -66,10 +68,15 @@ fn a_flipped_bit_is_named_and_repaired_in_every_environment_and_in_uvs_cache() {
     let inode = damaged.metadata().unwrap().ino();
     flip(&damaged);
     let found = problems(&bench);
-    let named = found.iter().filter(|text| text.contains("hcone/data.bin: has another content"));
+    let named = found
+        .iter()
+        .filter(|text| text.contains("hcone/data.bin: has another content"));
     assert_eq!(named.count(), 2, "{found:?}");
     let report = repair(&bench.volume(), &patience()).unwrap();
-    assert!(report.repaired.iter().any(|line| line.contains("uv's cache")), "{report:?}");
+    assert!(
+        report.repaired.iter().any(|line| line.contains("uv's cache")),
+        "{report:?}"
+    );
     assert!(matches!(bench.lookup("hcone"), Lookup::Miss));
     assert_eq!(problems(&bench), Vec::<String>::new());
     for dependencies in ["hcone", "hcone,hctwo"] {
@@ -88,19 +95,29 @@ fn every_other_change_is_found_named_and_repaired() {
     type Change = fn(&Path, &Path);
     let changes: [(&str, Change); 9] = [
         ("content", |environment, _| flip(&environment.join("content"))),
-        ("manifest.json", |environment, _| flip(&environment.join("manifest.json"))),
+        ("manifest.json", |environment, _| {
+            flip(&environment.join("manifest.json"))
+        }),
         ("lock.txt", |environment, _| flip(&environment.join("lock.txt"))),
         ("added.py", |_, site| std::fs::write(site.join("added.py"), "").unwrap()),
-        ("emptyfolder", |_, site| std::fs::create_dir(site.join("emptyfolder")).unwrap()),
-        ("hctwo/data.bin", |_, site| std::fs::remove_file(site.join("hctwo/data.bin")).unwrap()),
+        ("emptyfolder", |_, site| {
+            std::fs::create_dir(site.join("emptyfolder")).unwrap()
+        }),
+        ("hctwo/data.bin", |_, site| {
+            std::fs::remove_file(site.join("hctwo/data.bin")).unwrap()
+        }),
         ("hctwo/__pycache__", |_, site| {
             let link = site.join("hctwo/__pycache__");
             let target = std::fs::read_link(site.join("hcone/__pycache__")).unwrap();
             std::fs::remove_file(&link).unwrap();
             std::os::unix::fs::symlink(target, link).unwrap();
         }),
-        ("bytecode", |_, site| std::fs::remove_file(site.join("hctwo/__pycache__")).unwrap()),
-        ("pyvenv.cfg", |environment, _| flip(&environment.join("venv/pyvenv.cfg"))),
+        ("bytecode", |_, site| {
+            std::fs::remove_file(site.join("hctwo/__pycache__")).unwrap()
+        }),
+        ("pyvenv.cfg", |environment, _| {
+            flip(&environment.join("venv/pyvenv.cfg"))
+        }),
     ];
     for (name, change) in changes {
         let path = environment(&bench, "hcone,hctwo");
@@ -125,7 +142,9 @@ fn a_flipped_bit_in_byte_code_is_found_and_the_byte_code_made_anew() {
     flip(&code.collect::<Vec<_>>()[0]);
     let found = problems(&bench);
     assert!(
-        found.iter().any(|text| text.starts_with("bytecode/") && text.contains(".pyc: has another content")),
+        found
+            .iter()
+            .any(|text| text.starts_with("bytecode/") && text.contains(".pyc: has another content")),
         "{found:?}"
     );
     repair(&bench.volume(), &patience()).unwrap();
@@ -144,7 +163,10 @@ fn what_a_task_uses_is_marked_missed_and_replaced_when_it_is_free() {
     };
     std::fs::write(used.venv().join("added"), "").unwrap();
     let report = repair(&bench.volume(), &patience()).unwrap();
-    assert!(report.repaired.iter().any(|line| line.contains("a task uses it")), "{report:?}");
+    assert!(
+        report.repaired.iter().any(|line| line.contains("a task uses it")),
+        "{report:?}"
+    );
     assert!(matches!(bench.lookup("hcone"), Lookup::Damaged { .. }) && used.python().exists());
     let told = bench.prepare("hcone");
     assert!(matches!(told.status(), CacheStatus::Built { .. }));
@@ -163,7 +185,10 @@ fn what_a_task_uses_is_marked_missed_and_replaced_when_it_is_free() {
 #[test]
 fn damage_that_a_lookup_sees_is_a_miss_that_heals_and_is_counted() {
     let Some(bench) = bench() else { return };
-    for (healed, name) in ["lock.txt", "manifest.json", "venv", "venv/bin/python", ".lease"].iter().enumerate() {
+    for (healed, name) in ["lock.txt", "manifest.json", "venv", "venv/bin/python", ".lease"]
+        .iter()
+        .enumerate()
+    {
         let path = environment(&bench, "hcone");
         let gone = path.join(name);
         if gone.is_dir() {
@@ -203,7 +228,10 @@ fn an_environment_whose_interpreter_has_gone_or_moved_is_built_again() {
     std::fs::rename(&first, bench.dir.path().join("away")).unwrap();
     assert!(matches!(bench.lookup("hcone"), Lookup::Damaged { .. }));
     let found = problems(&bench);
-    assert!(found.iter().any(|text| text.contains("interpreter that is gone")), "{found:?}");
+    assert!(
+        found.iter().any(|text| text.contains("interpreter that is gone")),
+        "{found:?}"
+    );
     moved(&mut bench, "second");
     assert!(matches!(bench.lookup("hcone"), Lookup::Miss));
     bench.prepare("hcone");

@@ -64,7 +64,9 @@ impl Set {
         let report = verify(&self.volume, None, &patience()).unwrap();
         assert_eq!(report.unhashed, 0);
         let problems = report.problems.into_iter();
-        problems.map(|problem| format!("{}: {}", problem.path, problem.what)).collect()
+        problems
+            .map(|problem| format!("{}: {}", problem.path, problem.what))
+            .collect()
     }
 
     /// A Nix whose collection deletes the library where no root is left, and which is content with every store.
@@ -94,8 +96,12 @@ fn every_change_to_a_store_path_is_named_without_a_nix() {
         ("store/0b-library/lib/file: has another content", |path| {
             std::fs::write(path.join("lib/file"), "0123x56789").unwrap();
         }),
-        ("store/0b-library/lib/file: is missing", |path| std::fs::remove_file(path.join("lib/file")).unwrap()),
-        ("store/0b-library/lib/new: was not", |path| std::fs::write(path.join("lib/new"), "").unwrap()),
+        ("store/0b-library/lib/file: is missing", |path| {
+            std::fs::remove_file(path.join("lib/file")).unwrap()
+        }),
+        ("store/0b-library/lib/new: was not", |path| {
+            std::fs::write(path.join("lib/new"), "").unwrap()
+        }),
         ("store/0b-library", |path| std::fs::remove_dir_all(path).unwrap()),
     ];
     for (named, change) in changes {

@@ -94,11 +94,7 @@ fn verify(request: &MaintainRequest) -> Result<VerifyReport, Failure> {
         });
     }
     if let Some(volume) = used_system_volume(request)? {
-        let look = if request.repair {
-            system::repair
-        } else {
-            system::verify
-        };
+        let look = if request.repair { system::repair } else { system::verify };
         report.add(look(&volume, request.system_tools.as_ref(), &patience)?);
     }
     Ok(report)

@@ -159,7 +159,10 @@ pub fn forget_gone(cache: &Path) -> Result<(), Failure> {
                     let name = beside.file_name().unwrap_or_default().to_string_lossy();
                     name.starts_with(&start) && !name.ends_with(".lock")
                 };
-                inside.iter().filter(is_note).try_for_each(|note| publish::delete(note))?;
+                inside
+                    .iter()
+                    .filter(is_note)
+                    .try_for_each(|note| publish::delete(note))?;
                 publish::delete(path)?;
             }
         }

@@ -83,7 +83,10 @@ pub fn repair(
             (Some(tools), Some(_alone)) => {
                 collect(volume, tools, patience)?;
                 let left = examined.paths.iter().filter(|path| Path::new(path).exists()).count();
-                format!("{} store paths: {left} stay until no task uses them", examined.paths.len())
+                format!(
+                    "{} store paths: {left} stay until no task uses them",
+                    examined.paths.len()
+                )
             }
             (None, _) => "store paths: stay, because no nix is given to remove them".to_owned(),
             (_, None) => "store paths: stay, because system packages are being made".to_owned(),
@@ -197,7 +200,13 @@ fn judge(
     hashes.add(group.iter().map(|(_, tree)| tree));
     for (path, tree) in &group {
         examined.report.files += tree.items.len() as u64;
-        let full = |name: &str| if name.is_empty() { PathBuf::from(path) } else { Path::new(path).join(name) };
+        let full = |name: &str| {
+            if name.is_empty() {
+                PathBuf::from(path)
+            } else {
+                Path::new(path).join(name)
+            }
+        };
         let found = match tree.listing(&hashes.known) {
             Ok(found) => found,
             Err((name, what)) => {
@@ -207,7 +216,10 @@ fn judge(
             }
         };
         let hash = found.hash();
-        if recorded.get(*path).is_none_or(|known| known.iter().all(|known| *known == hash)) {
+        if recorded
+            .get(*path)
+            .is_none_or(|known| known.iter().all(|known| *known == hash))
+        {
             continue;
         }
         examined.paths.insert((*path).clone());

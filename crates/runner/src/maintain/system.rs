@@ -12,8 +12,8 @@ use hybrid_cache_model::maintain::{GcReport, LayerUsage, UsageReport};
 use hybrid_cache_model::protocol::SystemTools;
 use hybrid_cache_model::{Failure, FailureKind};
 
-use super::evict::Budget;
 use super::entries;
+use super::evict::Budget;
 use crate::child::Patience;
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::measure::{Counter, Taken};

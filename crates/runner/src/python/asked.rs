@@ -131,7 +131,10 @@ mod tests {
             ("six ; sys_platform == 'win32'", vec![]),
             ("six ; platform_release >= '5'", vec![]),
             ("six ; python_full_version >= '3.11.7'", vec!["six==1"]),
-            ("requests[socks]>=2 ; platform_machine == 'x86_64'", vec!["requests==2.32.0"]),
+            (
+                "requests[socks]>=2 ; platform_machine == 'x86_64'",
+                vec!["requests==2.32.0"],
+            ),
         ] {
             check(requirement, &pins).unwrap();
         }

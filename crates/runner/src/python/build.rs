@@ -6,11 +6,11 @@ use std::time::SystemTime;
 use hybrid_cache_model::protocol::{Interpreter, PythonTools};
 use hybrid_cache_model::{CacheStatus, Failure, Lane, Phase, RequestKey, Requirement};
 
-use super::{PythonVolume, asked};
 use super::lookup::VENV;
 use super::record::{Checked, Installed};
 use super::uv::Uv;
 use super::venv::{Home, OwnFiles};
+use super::{PythonVolume, asked};
 use crate::child::Patience;
 use crate::store::stage::{LEASE, Stage};
 use crate::store::{At, publish};

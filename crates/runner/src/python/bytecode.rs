@@ -104,7 +104,9 @@ fn describe(folder: &Path) -> Result<(), Failure> {
     let path = folder.join(CONTENT_FILE);
     let mut listing = content::read(folder, Pace::Background)?;
     // A folder in which nothing could be compiled is an empty one. A list is there from an earlier attempt.
-    listing.lines.retain(|name, line| line.mode != "folder" && name != CONTENT_FILE);
+    listing
+        .lines
+        .retain(|name, line| line.mode != "folder" && name != CONTENT_FILE);
     std::fs::write(&path, listing.to_text()).at("write", &path)
 }
 
@@ -139,11 +141,16 @@ fn grouped<'a>(
 ) -> Vec<Folder<'a>> {
     let mut folders: BTreeMap<&Path, Vec<(&Item, String)>> = BTreeMap::new();
     for item in &tree.items {
-        let Ok(inside) = item.path.strip_prefix(site) else { continue };
+        let Ok(inside) = item.path.strip_prefix(site) else {
+            continue;
+        };
         let is_source = matches!(item.kind, Kind::File(_)) && item.name.ends_with(".py");
         if is_source && !is_test(inside) {
             let folder = item.path.parent().unwrap_or(Path::new(""));
-            folders.entry(folder).or_default().extend(hash(item).map(|hash| (item, hash)));
+            folders
+                .entry(folder)
+                .or_default()
+                .extend(hash(item).map(|hash| (item, hash)));
         }
     }
     let folder = |(inside, sources): (&Path, Vec<(&'a Item, String)>)| {
@@ -152,7 +159,11 @@ fn grouped<'a>(
         let pooled = pool::address(named, interpreter);
         let sources: Vec<&Item> = sources.into_iter().map(|(item, _)| item).collect();
         let inside = inside.to_owned();
-        (!sources.is_empty()).then_some(Folder { inside, sources, pooled })
+        (!sources.is_empty()).then_some(Folder {
+            inside,
+            sources,
+            pooled,
+        })
     };
     folders.into_iter().filter_map(folder).collect()
 }

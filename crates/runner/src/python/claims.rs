@@ -32,10 +32,7 @@ pub fn warnings(installed: &Installed, tree: &Tree, digests: &Digests) -> Vec<St
     let mut owners: BTreeMap<&str, Vec<(String, &Entry)>> = BTreeMap::new();
     for distribution in &installed.distributions {
         for entry in &distribution.entries {
-            owners
-                .entry(&entry.path)
-                .or_default()
-                .push((distribution.pin(), entry));
+            owners.entry(&entry.path).or_default().push((distribution.pin(), entry));
         }
     }
     let (mut wrong, mut shared) = (Vec::new(), Vec::new());

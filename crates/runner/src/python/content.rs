@@ -70,7 +70,10 @@ impl Content {
 /// See [`Tree::read`].
 pub fn read(venv: &Path) -> Result<(Tree, Vec<Item>), Failure> {
     let mut tree = Tree::read(venv)?;
-    let (byte_code, items) = tree.items.into_iter().partition(|item| cache_folder(&item.path).is_some());
+    let (byte_code, items) = tree
+        .items
+        .into_iter()
+        .partition(|item| cache_folder(&item.path).is_some());
     tree.items = items;
     Ok((tree, byte_code))
 }

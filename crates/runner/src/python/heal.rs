@@ -25,7 +25,9 @@ pub fn take_away(volume: &PythonVolume, environment: &Path, what: &str) -> Resul
         Evicted::InUse => "stays until the task that uses it has ended",
     };
     note(volume, &name, what);
-    Ok(format!("{name} was damaged ({what}) and {fate}; its packages are installed again"))
+    Ok(format!(
+        "{name} was damaged ({what}) and {fate}; its packages are installed again"
+    ))
 }
 
 /// One line for each heal. It is written at once, so several writers do not disturb each other; nothing depends on it.
@@ -34,7 +36,9 @@ fn note(volume: &PythonVolume, name: &str, what: &str) {
     if path.metadata().is_ok_and(|found| found.len() > MAX_LIST_BYTES) {
         return;
     }
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     let line = format!("{} {name} {what}\n", now.as_secs());
     let file = OpenOptions::new().append(true).create(true).open(path);
     drop(file.and_then(|mut file| file.write_all(line.as_bytes())));

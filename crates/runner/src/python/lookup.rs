@@ -271,7 +271,10 @@ mod tests {
             point(&volume, &key(), "e").unwrap();
             crate::store::publish::delete(&volume.environments().join("e").join(name)).unwrap();
             let found = volume.lookup(&key(), WEEK).unwrap();
-            assert!(matches!(&found, Lookup::Damaged { what: told, .. } if told == what), "{found:?}");
+            assert!(
+                matches!(&found, Lookup::Damaged { what: told, .. } if told == what),
+                "{found:?}"
+            );
         }
         let (_dir, volume) = volume();
         point(&volume, &key(), "e").unwrap();

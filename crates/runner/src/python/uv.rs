@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use hybrid_cache_model::protocol::{Interpreter, PythonTools};
 use hybrid_cache_model::key::INDEX_STRATEGY;
+use hybrid_cache_model::protocol::{Interpreter, PythonTools};
 use hybrid_cache_model::{Failure, FailureKind, Requirement};
 
 use super::explain;
@@ -113,14 +113,16 @@ impl Uv<'_> {
     /// A variable changes what uv delivers, and is in no key.
     fn check_variables(&self) -> Result<(), Failure> {
         let unknown = |name: &&str| {
-            let is_login = name.starts_with("UV_INDEX_") && ["_USERNAME", "_PASSWORD"].iter().any(|end| name.ends_with(end));
+            let is_login =
+                name.starts_with("UV_INDEX_") && ["_USERNAME", "_PASSWORD"].iter().any(|end| name.ends_with(end));
             name.starts_with("UV_") && !ALLOWED.contains(name) && !is_login
         };
         let mut names = self.tools.variables.iter().map(|(name, _)| name.as_str());
         match names.find(unknown) {
             None => Ok(()),
             Some(name) => {
-                let message = format!("the setting {name} for uv may change what is installed, and no cache key knows it");
+                let message =
+                    format!("the setting {name} for uv may change what is installed, and no cache key knows it");
                 let hint = format!("unset it; uv may be told {}", ALLOWED.join(", "));
                 Err(Failure::new(FailureKind::Tool, message).hint(hint))
             }
@@ -205,7 +207,11 @@ mod tests {
         assert_eq!(platform("glibc 2.30", "linux-aarch64"), some("aarch64-manylinux_2_28"));
         assert_eq!(platform("glibc 2.99", "linux-x86_64"), some("x86_64-manylinux_2_40"));
         assert_eq!(platform("musl 1.2", "linux-x86_64"), some("x86_64-unknown-linux-musl"));
-        for (libc, machine) in [("", "linux-x86_64"), ("glibc 2.5", "linux-x86_64"), ("glibc 2.36", "linux-riscv64")] {
+        for (libc, machine) in [
+            ("", "linux-x86_64"),
+            ("glibc 2.5", "linux-x86_64"),
+            ("glibc 2.36", "linux-riscv64"),
+        ] {
             assert_eq!(platform(libc, machine), None);
         }
     }

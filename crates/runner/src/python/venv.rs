@@ -117,7 +117,14 @@ impl OwnFiles {
     pub fn note(venv: &Path, interpreter: &Interpreter) -> Result<OwnFiles, Failure> {
         let site = record::site(interpreter);
         let name = site.split('/').nth(1).unwrap_or("python3");
-        let names = ["pyvenv.cfg", "lib64", "bin/python", "bin/python3", &format!("bin/{name}")].map(str::to_owned);
+        let names = [
+            "pyvenv.cfg",
+            "lib64",
+            "bin/python",
+            "bin/python3",
+            &format!("bin/{name}"),
+        ]
+        .map(str::to_owned);
         let note = |name: String| own(&venv.join(&name)).map(|own| (name, own));
         names.into_iter().map(note).collect::<Result<_, _>>().map(OwnFiles)
     }

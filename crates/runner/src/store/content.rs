@@ -276,7 +276,10 @@ mod tests {
     fn a_listing_survives_its_text_and_has_no_times_and_owners_in_it() {
         let (one, other) = (tree(), tree());
         let first = listing(&one);
-        assert_eq!(first.lines.keys().collect::<Vec<_>>(), ["a b", "a.b", "a/empty", "a/f", "l"]);
+        assert_eq!(
+            first.lines.keys().collect::<Vec<_>>(),
+            ["a b", "a.b", "a/empty", "a/f", "l"]
+        );
         assert_eq!(first, listing(&other));
         assert_eq!(Listing::parse(&first.to_text()).unwrap(), first);
         assert!(Listing::parse("no listing").is_none());
@@ -304,7 +307,10 @@ mod tests {
             let changed = tree();
             change(changed.path());
             let differences = base.differences(&listing(&changed));
-            assert!(differences.len() == 1 && differences[0].0 == name, "{name}: {differences:?}");
+            assert!(
+                differences.len() == 1 && differences[0].0 == name,
+                "{name}: {differences:?}"
+            );
         }
     }
 
@@ -319,7 +325,10 @@ mod tests {
     #[test]
     fn different_names_are_different_texts() {
         let names: [&[u8]; 6] = [b"a\nb", b"a\\nb", b"a\\x0ab", b"a\xff", b"a\xc3\xbf", b"a\tb"];
-        let texts: Vec<String> = names.iter().map(|name| text(Path::new(OsStr::from_bytes(name)))).collect();
+        let texts: Vec<String> = names
+            .iter()
+            .map(|name| text(Path::new(OsStr::from_bytes(name))))
+            .collect();
         assert!(texts.iter().all(|text| !text.contains(['\n', '\t'])), "{texts:?}");
         let mut unique = texts.clone();
         unique.sort();

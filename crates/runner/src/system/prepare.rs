@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::protocol::{Keep, PrepareRequest, SystemTools};
 use hybrid_cache_model::{CacheStatus, Failure, FailureKind, Lane, Phase, SystemKey, Task};
 
+use super::content;
 use super::index::IndexEntry;
 use super::nix::{self, Nix, Workplace};
 use super::provider::{self, Bootstrap};
-use super::content;
 use super::{STORE_LOCK, SystemFound, SystemPrepared, SystemVolume};
 use crate::child::Patience;
 use crate::clock::Recorder;
@@ -60,7 +60,11 @@ pub fn finish(request: &PrepareRequest) -> Vec<String> {
     if let Some(task) = asked.filter(|_| request.keep == Keep::Publish) {
         let key = SystemKey::new(&task.system, &request.place);
         let recorded = content::record(&SystemVolume::of(&request.place), &key);
-        warnings.extend(recorded.err().map(|failure| format!("the content of store paths was not recorded: {failure}")));
+        warnings.extend(
+            recorded
+                .err()
+                .map(|failure| format!("the content of store paths was not recorded: {failure}")),
+        );
     }
     warnings.extend(keep_within_budget(request));
     warnings

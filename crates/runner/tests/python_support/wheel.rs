@@ -71,5 +71,8 @@ impl Wheel {
 
 /// The hash of some content as a RECORD writes it.
 pub fn claim(content: &[u8]) -> String {
-    format!("sha256={}", BASE64_URL_SAFE_NO_PAD.encode(sha2::Sha256::digest(content)))
+    format!(
+        "sha256={}",
+        BASE64_URL_SAFE_NO_PAD.encode(sha2::Sha256::digest(content))
+    )
 }

@@ -19,7 +19,12 @@ pub fn examine(
     examined: &mut Examined,
 ) -> Result<(), Failure> {
     let pools: BTreeSet<PathBuf> = tenants.iter().flat_map(pool::all).collect();
-    for abi in pools.iter().map(|pool| entries(pool)).collect::<Result<Vec<_>, _>>()?.concat() {
+    for abi in pools
+        .iter()
+        .map(|pool| entries(pool))
+        .collect::<Result<Vec<_>, _>>()?
+        .concat()
+    {
         let mut read = Vec::new();
         for folder in entries(&abi)? {
             if let Ok(tree) = Tree::read(&folder) {

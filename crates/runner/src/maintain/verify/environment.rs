@@ -56,7 +56,10 @@ pub fn judge(
     }
     for entry in std::fs::read_dir(environment).into_iter().flatten().flatten() {
         if entry.file_name() == DAMAGED_FILE {
-            note(environment.to_owned(), "was marked as damaged while a task used it".to_owned());
+            note(
+                environment.to_owned(),
+                "was marked as damaged while a task used it".to_owned(),
+            );
         } else if !OURS.iter().any(|name| entry.file_name() == *name) {
             note(entry.path(), "was not published".to_owned());
         }
@@ -78,7 +81,14 @@ pub fn judge(
             if Protection::VerifyContent.is_on() {
                 compare(environment, tree, &listing, hashes, examined, problems);
             }
-            links(volume, environment, (tree, byte_code), (&manifest, &listing), examined, problems);
+            links(
+                volume,
+                environment,
+                (tree, byte_code),
+                (&manifest, &listing),
+                examined,
+                problems,
+            );
         }
     }
 }
@@ -128,7 +138,10 @@ fn compare(
             }
         }
     }
-    let shared = tree.items.iter().filter(|item| item.links > 1 && damaged.contains(&item.name));
+    let shared = tree
+        .items
+        .iter()
+        .filter(|item| item.links > 1 && damaged.contains(&item.name));
     examined.inodes.extend(shared.map(|item| item.inode));
 }
 

@@ -124,7 +124,14 @@ fn judge(volume: &PythonVolume, group: Vec<Candidate>, hashes: &mut Hashes, exam
         examined.report.environments += 1;
         examined.report.files += candidate.read.items() as u64;
         let mut problems = Vec::new();
-        environment::judge(volume, &candidate.path, &candidate.read, hashes, examined, &mut problems);
+        environment::judge(
+            volume,
+            &candidate.path,
+            &candidate.read,
+            hashes,
+            examined,
+            &mut problems,
+        );
         // One without a lease may have been taken away meanwhile.
         if !problems.is_empty() && candidate.path.exists() {
             examined.note_all(volume.root(), &candidate.path, &problems);

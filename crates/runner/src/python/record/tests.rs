@@ -107,7 +107,10 @@ fn places_outside_of_the_environment_are_refused_by_name() {
     for path in ["/etc/passwd", "../../../../x", "../../../..", "a/../../../../../x"] {
         let dir = environment(&format!("{RECORD_TEXT}{path},,\n"));
         let failure = read(&dir).unwrap_err();
-        assert!(failure.message.contains(path) && failure.message.contains("a==1.0"), "{failure}");
+        assert!(
+            failure.message.contains(path) && failure.message.contains("a==1.0"),
+            "{failure}"
+        );
     }
     assert_eq!(inside(SITE, "../../../lib64/x").unwrap(), "lib/x");
 }
