@@ -30,7 +30,9 @@ pub fn run(flags: &flags::Cache) -> Result<Exit> {
         match &flags.command {
             CacheCommand::Usage => look_after(&subject, Maintenance::Usage, flags.json).await,
             CacheCommand::SetAside => set_aside(&subject, flags.json).await,
-            CacheCommand::Verify => look_after(&subject, Maintenance::Verify, flags.json).await,
+            CacheCommand::Verify { repair } => {
+                look_after(&subject, Maintenance::Verify { repair: *repair }, flags.json).await
+            }
             CacheCommand::Gc { max_bytes, max_inodes } => {
                 let what = Maintenance::Gc {
                     budget_bytes: max_bytes.unwrap_or(0),
@@ -166,9 +168,13 @@ fn show_usage(report: &UsageReport) {
         environments,
         requests,
         system_sets,
+        healed,
         ..
     } = report;
     println!("{environments} Python environments for {requests} requests; {system_sets} sets of system packages");
+    if *healed > 0 {
+        println!("{healed} damaged environments were built again by the task that found them");
+    }
 }
 
 fn show_gc(report: &GcReport) {
@@ -193,18 +199,32 @@ fn show_verify(report: &VerifyReport) {
     let VerifyReport {
         environments,
         files,
+        inodes,
+        bytes,
         system_sets,
+        unhashed,
         problems,
+        repaired,
     } = report;
-    println!("checked {environments} Python environments ({files} files) and {system_sets} sets of system packages");
+    println!("checked {environments} Python environments and {system_sets} sets of system packages");
+    println!("{files} files, read once each: {inodes} inodes, {}", size(*bytes));
+    if *unhashed > 0 {
+        println!("{unhashed} store paths have no recorded hash yet; the next preparation that uses them records it");
+    }
     for problem in problems {
         println!("{}: {}", problem.path, problem.what);
     }
-    match problems.len() {
-        0 => println!("all of it is whole"),
-        count => eprintln!(
-            "{count} problems\nhint: `cargo xtask cache gc` removes what is damaged; the next run makes it anew"
-        ),
+    for line in repaired {
+        println!("repaired: {line}");
+    }
+    match (problems.len(), repaired.is_empty()) {
+        (0, _) => println!("all of it is whole"),
+        (count, true) => {
+            eprintln!(
+                "{count} problems\nhint: `cargo xtask cache verify --repair` removes what is damaged; the next run builds it again"
+            );
+        }
+        (count, false) => eprintln!("{count} problems, now set aside\nhint: the next run builds again what it needs"),
     }
 }
 

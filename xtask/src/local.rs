@@ -197,6 +197,7 @@ fn interpreter(tools: &Tools) -> Interpreter {
         version: found.version.clone(),
         abi: found.cache_tag.clone(),
         platform: found.platform.clone(),
+        libc: found.libc.clone(),
         binary_hash: found.blake3.clone(),
     }
 }

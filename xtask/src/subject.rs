@@ -224,7 +224,7 @@ fn question(what: Maintenance) -> PodQuestion {
             budget_bytes,
             budget_inodes,
         },
-        Maintenance::Verify => PodQuestion::Verify,
+        Maintenance::Verify { repair } => PodQuestion::Verify { repair },
     }
 }
 

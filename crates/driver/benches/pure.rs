@@ -37,6 +37,7 @@ fn config() -> LocalConfig {
             version: "3.11.7".into(),
             abi: "cpython-311".into(),
             platform: "linux-x86_64".into(),
+            libc: String::new(),
             binary_hash: "0".repeat(64),
         },
         interpreter_prefix: "/opt/python".into(),

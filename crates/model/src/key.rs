@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{Interpreter, Place};
+use crate::protocol::{IndexScope, Interpreter, Place};
 use crate::requirement::Requirement;
 use crate::system::SystemPackage;
 
@@ -70,10 +70,12 @@ impl FieldHasher {
     }
 
     fn interpreter(self, interpreter: &Interpreter) -> FieldHasher {
-        self.field("implementation", &interpreter.implementation)
+        self.field("path", &interpreter.path)
+            .field("implementation", &interpreter.implementation)
             .field("version", &interpreter.version)
             .field("abi", &interpreter.abi)
             .field("platform", &interpreter.platform)
+            .field("libc", &interpreter.libc)
             .field("binary", &interpreter.binary_hash)
     }
 
@@ -84,38 +86,107 @@ impl FieldHasher {
     }
 }
 
+/// Everything that decides which Python environment a request gets, by name.
+///
+/// `docs/cache-keys.md` lists what uv reads beside this and how it is fixed. What no request can choose yet is
+/// fixed here, but has its place in the key, so that a later choice changes no layout.
+#[derive(Clone, Copy, Debug)]
+pub struct PythonRequest<'a> {
+    /// What was asked for, sorted, as [`crate::Task`] holds it.
+    pub requirements: &'a [Requirement],
+    /// The interpreter, its path and its libc included.
+    pub interpreter: &'a Interpreter,
+    /// Identity of the package index, without credentials. It covers extra indexes and folders of wheels.
+    pub index: &'a str,
+    /// Which of several indexes a package is taken from: uv's `--index-strategy`.
+    pub index_strategy: &'a str,
+    /// `(name, identity)` of indexes that single requirements are pinned to. No request can name one yet.
+    pub named_indexes: &'a [(String, String)],
+    /// `public`, or `private` for an index that only one tenant may read.
+    pub index_scope: &'a str,
+    /// `(name==version, hash)` that the request demands of its files. No request can yet.
+    pub hashes: &'a [(String, String)],
+    /// Versions that packages nobody asked for must satisfy. No request can name one yet.
+    pub constraints: &'a [Requirement],
+    /// `wheels`, as source builds are user code; `sources` for what may be built.
+    pub builds: &'a str,
+    /// The Python version that the request demands; empty: that of the interpreter.
+    pub python: &'a str,
+}
+
+/// uv's own default: a package comes from the first index that knows its name, so no other index can replace it.
+pub const INDEX_STRATEGY: &str = "first-index";
+/// Source builds run code of a package, so only wheels are installed.
+const BUILDS: &str = "wheels";
+
+impl<'a> PythonRequest<'a> {
+    /// The request for `requirements` at `place`, with everything fixed that a task cannot choose.
+    pub fn new(requirements: &'a [Requirement], place: &'a Place) -> PythonRequest<'a> {
+        PythonRequest {
+            requirements,
+            interpreter: &place.interpreter,
+            index: &place.index,
+            index_strategy: INDEX_STRATEGY,
+            named_indexes: &[],
+            index_scope: match place.index_scope {
+                IndexScope::Public => "public",
+                IndexScope::Private => "private",
+            },
+            hashes: &[],
+            constraints: &[],
+            builds: BUILDS,
+            python: "",
+        }
+    }
+}
+
 impl RequestKey {
-    /// The key of a list of requirements (sorted, as [`crate::Task`] holds them) at one place.
-    ///
-    /// Whether an operator allows source builds is no part of it: that is a setting of the whole installation, which
-    /// the sandbox that only looks up does not know.
-    pub fn new(requirements: &[Requirement], place: &Place) -> RequestKey {
-        let hasher = FieldHasher::new("request")
-            .interpreter(&place.interpreter)
-            .field("index", &place.index);
-        let hasher = requirements
-            .iter()
-            .fold(hasher, |hasher, one| hasher.field("requirement", one.as_str()));
+    /// The key of a request.
+    pub fn new(request: &PythonRequest<'_>) -> RequestKey {
+        let mut hasher = FieldHasher::new("request")
+            .interpreter(request.interpreter)
+            .field("index", request.index)
+            .field("index-strategy", request.index_strategy)
+            .field("index-scope", request.index_scope)
+            .field("builds", request.builds)
+            .field("python", request.python);
+        for (name, identity) in request.named_indexes {
+            hasher = hasher.field("named-index", name).field("identity", identity);
+        }
+        for (pin, hash) in request.hashes {
+            hasher = hasher.field("hashed", pin).field("hash", hash);
+        }
+        for constraint in request.constraints {
+            hasher = hasher.field("constraint", constraint.as_str());
+        }
+        for requirement in request.requirements {
+            hasher = hasher.field("requirement", requirement.as_str());
+        }
         RequestKey(hasher.finish())
     }
 }
 
 impl EnvironmentKey {
-    /// The key of an environment's content: `(name==version, digest of its RECORD)`, sorted.
-    pub fn new(packages: &[(String, String)], interpreter: &Interpreter) -> EnvironmentKey {
-        let hasher = FieldHasher::new("environment").interpreter(interpreter);
-        let hasher = packages.iter().fold(hasher, |hasher, (pin, digest)| {
-            hasher.field("package", pin).field("record", digest)
-        });
+    /// The key of an environment: its interpreter, and a listing of every file in it with the hash of its bytes.
+    pub fn new(content: &[u8], interpreter: &Interpreter) -> EnvironmentKey {
+        let hash = blake3::hash(content).to_hex();
+        let hasher = FieldHasher::new("environment")
+            .interpreter(interpreter)
+            .field("content", hash.as_str());
         EnvironmentKey(hasher.finish())
     }
 }
 
+/// How the runner has Nix build: part of the key, because a sandboxed build may come out differently.
+const NIX_SETTINGS: &str = "sandbox=false";
+
 impl SystemKey {
-    /// The key of a sorted set of packages at one place: its package source and its platform.
+    /// The key of a sorted set of packages at one place: its package source, its platform, and how Nix builds.
     pub fn new(packages: &[SystemPackage], place: &Place) -> SystemKey {
-        let hasher = FieldHasher::new("system").field("source", &place.system_source);
-        let hasher = hasher.field("platform", &place.interpreter.platform);
+        let hasher = FieldHasher::new("system")
+            .field("source", &place.system_source)
+            .field("platform", &place.interpreter.platform)
+            .field("settings", NIX_SETTINGS);
         let hasher = packages
             .iter()
             .fold(hasher, |hasher, one| hasher.field("package", one.as_str()));
@@ -141,6 +212,7 @@ mod tests {
                 version: "3.11.7".into(),
                 abi: "cpython-311".into(),
                 platform: "linux-x86_64".into(),
+                libc: "glibc 2.36".into(),
                 binary_hash: "0".repeat(64),
             },
             index: "default".into(),
@@ -152,7 +224,8 @@ mod tests {
     }
 
     fn key(dependencies: &str, place: &Place) -> RequestKey {
-        RequestKey::new(&requirement::parse_list("/dependencies", dependencies).unwrap(), place)
+        let requirements = requirement::parse_list("/dependencies", dependencies).unwrap();
+        RequestKey::new(&PythonRequest::new(&requirements, place))
     }
 
     #[test]
@@ -181,12 +254,64 @@ mod tests {
     }
 
     #[test]
-    fn where_things_are_is_no_part_of_a_key() {
+    fn the_volumes_places_are_no_part_of_a_key_and_the_interpreters_is() {
         let mut moved = place();
-        moved.interpreter.path = "/opt/python".into();
         moved.volumes.python = "/elsewhere".into();
         assert_eq!(key("numpy", &place()), key("numpy", &moved));
         assert_eq!(SystemKey::new(&[], &place()), SystemKey::new(&[], &moved));
+        // An environment names its interpreter by path.
+        moved.interpreter.path = "/opt/python".into();
+        assert_ne!(key("numpy", &place()), key("numpy", &moved));
+        assert_eq!(SystemKey::new(&[], &place()), SystemKey::new(&[], &moved));
+    }
+
+    #[test]
+    fn every_field_of_a_request_and_of_its_interpreter_changes_its_key() {
+        let place = place();
+        let requirements = requirement::parse_list("/dependencies", "numpy").unwrap();
+        let base = PythonRequest::new(&requirements, &place);
+        let pairs = [("a".to_owned(), "b".to_owned())];
+        let libc = Interpreter {
+            libc: "glibc 2.28".into(),
+            ..place.interpreter.clone()
+        };
+        let others = [
+            PythonRequest {
+                requirements: &[],
+                ..base
+            },
+            PythonRequest {
+                interpreter: &libc,
+                ..base
+            },
+            PythonRequest { index: "other", ..base },
+            PythonRequest {
+                index_strategy: "unsafe-best-match",
+                ..base
+            },
+            PythonRequest {
+                named_indexes: &pairs,
+                ..base
+            },
+            PythonRequest {
+                index_scope: "private",
+                ..base
+            },
+            PythonRequest { hashes: &pairs, ..base },
+            PythonRequest {
+                constraints: &requirements,
+                ..base
+            },
+            PythonRequest {
+                builds: "sources",
+                ..base
+            },
+            PythonRequest { python: "3.12", ..base },
+        ];
+        let mut keys: Vec<RequestKey> = others.iter().chain([&base]).map(RequestKey::new).collect();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), others.len() + 1);
     }
 
     #[test]

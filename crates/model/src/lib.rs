@@ -19,7 +19,7 @@ pub mod task;
 pub mod tenant;
 pub mod timeline;
 
-pub use key::{EnvironmentKey, RequestKey, SystemKey};
+pub use key::{EnvironmentKey, PythonRequest, RequestKey, SystemKey};
 pub use outcome::{CacheReport, CacheStatus, End, Failure, FailureKind, Outcome, Output, Resolved};
 pub use protection::Protection;
 pub use requirement::Requirement;

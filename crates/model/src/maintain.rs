@@ -28,6 +28,9 @@ pub struct MaintainRequest {
     /// For `gc`: likewise for inodes.
     #[serde(default)]
     pub budget_inodes: u64,
+    /// For `verify`: set aside what is damaged, so that the next run builds it again.
+    #[serde(default)]
+    pub repair: bool,
     /// Milliseconds until it gives up.
     pub deadline_ms: u64,
 }
@@ -90,6 +93,9 @@ pub struct UsageReport {
     pub requests: u64,
     /// Sets of system packages in the index.
     pub system_sets: u64,
+    /// Environments that a lookup found damaged, and a preparation built again.
+    #[serde(default)]
+    pub healed: u64,
 }
 
 impl UsageReport {
@@ -116,6 +122,7 @@ impl UsageReport {
         self.environments += other.environments;
         self.requests += other.requests;
         self.system_sets += other.system_sets;
+        self.healed += other.healed;
     }
 }
 
@@ -175,12 +182,24 @@ pub struct Problem {
 pub struct VerifyReport {
     /// Python environments that were looked at.
     pub environments: u64,
-    /// Files compared with what their package says of them.
+    /// Files of environments, byte-code and store paths whose content was compared with what was published.
     pub files: u64,
+    /// Inodes that were read for that; a file that several environments share is read once.
+    #[serde(default)]
+    pub inodes: u64,
+    /// Bytes of those.
+    #[serde(default)]
+    pub bytes: u64,
     /// Sets of system packages that were looked at.
     pub system_sets: u64,
+    /// Store paths without a hash of ours to compare them with: registered, and not yet hashed.
+    #[serde(default)]
+    pub unhashed: u64,
     /// What is wrong.
     pub problems: Vec<Problem>,
+    /// What a repair did: each line names what was set aside, or marked because a task uses it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repaired: Vec<String>,
 }
 
 impl VerifyReport {
@@ -193,8 +212,12 @@ impl VerifyReport {
     pub fn add(&mut self, other: VerifyReport) {
         self.environments += other.environments;
         self.files += other.files;
+        self.inodes += other.inodes;
+        self.bytes += other.bytes;
         self.system_sets += other.system_sets;
+        self.unhashed += other.unhashed;
         self.problems.extend(other.problems);
+        self.repaired.extend(other.repaired);
     }
 }
 

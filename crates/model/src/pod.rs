@@ -180,7 +180,11 @@ pub enum PodQuestion {
         budget_inodes: u64,
     },
     /// Is all of it whole?
-    Verify,
+    Verify {
+        /// Set aside what is damaged.
+        #[serde(default)]
+        repair: bool,
+    },
     /// Make the folders of an epoch (`None`: the standing caches) below [`VOLUMES_FOLDER`], and in them those of a
     /// tenant that its pods mount.
     CreateEpoch {

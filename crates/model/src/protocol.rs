@@ -31,6 +31,9 @@ pub struct Interpreter {
     pub abi: String,
     /// Platform triplet, `x86_64-linux-gnu`.
     pub platform: String,
+    /// The C library it is linked to, `glibc 2.36`: decides which wheels fit. Empty where it does not say.
+    #[serde(default)]
+    pub libc: String,
     /// blake3 of the interpreter's binary, hexadecimal.
     pub binary_hash: String,
 }

@@ -115,6 +115,7 @@ impl Warm {
             version: String::new(),
             abi: String::new(),
             platform: String::new(),
+            libc: String::new(),
             binary_hash: String::new(),
         };
         let volumes = Volumes {

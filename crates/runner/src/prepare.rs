@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use hybrid_cache_model::protocol::{Keep, PrepareEvent, PrepareRequest};
 use hybrid_cache_model::{
-    CacheReport, CacheStatus, Failure, FailureKind, Lane, Phase, Protection, RequestKey, Requirement, Resolved, Task,
+    CacheReport, CacheStatus, Failure, FailureKind, Lane, Phase, Protection, PythonRequest, RequestKey, Requirement,
+    Resolved, Task,
 };
 
 use crate::child::Patience;
@@ -22,7 +23,7 @@ use crate::clock::Recorder;
 use crate::maintain;
 use crate::python::build::{self, Build, Order, Phases};
 use crate::python::lookup::{Leased, Lookup};
-use crate::python::{PythonVolume, publish};
+use crate::python::{PythonVolume, heal, publish};
 use crate::store::failure::is_disk_full;
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::stage::{self, LEASE};
@@ -122,7 +123,7 @@ fn prepare(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, system
         }
     };
     let mut warnings = finish(&job, python);
-    warnings.extend(system::keep_within_budget(request));
+    warnings.extend(system::finish(request));
     emit(&PrepareEvent::Published {
         timeline: recorder.timeline(),
         warnings,
@@ -218,17 +219,22 @@ fn python_side(job: &Job<'_>) -> Result<PythonPrepared, Failure> {
         return Err(Failure::new(FailureKind::Tool, message).hint("give `python_tools`"));
     };
     let volume = PythonVolume::write(place)?;
-    let key = RequestKey::new(&job.task.requirements, place);
+    let key = RequestKey::new(&PythonRequest::new(&job.task.requirements, place));
     let lock = match job.request.keep {
         Keep::Discard => None,
         Keep::Publish => match locked(job, &volume, &key)? {
             Locked::Found(leased) => return Ok(PythonPrepared::Found(leased)),
-            Locked::Build(lock) => Some(lock),
+            Locked::Build(lock, damage) => Some((lock, damage)),
         },
     };
+    let mut warnings = Vec::new();
+    let lock = lock.map(|(lock, damage)| {
+        warnings.extend(damage);
+        lock
+    });
     // Left-overs only take space: what cannot be swept is no reason not to build.
     let swept = stage::sweep(&volume.staging(), &volume.trash());
-    let mut warnings: Vec<String> = swept.err().into_iter().map(|failure| failure.to_string()).collect();
+    warnings.extend(swept.err().map(|failure| failure.to_string()));
     let order = order(job, &volume, &key, &job.task.requirements, tools);
     let build = evicting_once(&order, &mut warnings, || build::make(&order))?;
     Ok(PythonPrepared::Made(Box::new(Made {
@@ -260,7 +266,8 @@ fn order<'a>(
 
 enum Locked {
     Found(Leased),
-    Build(Lock),
+    /// With a word about a damaged environment that was found.
+    Build(Lock, Option<String>),
 }
 
 /// Takes the request's build lock, then looks again: whoever held it may have made the environment.
@@ -281,7 +288,11 @@ fn locked(job: &Job<'_>, volume: &PythonVolume, key: &RequestKey) -> Result<Lock
             drop(publish::touch(leased.path()));
             Ok(Locked::Found(leased))
         }
-        Lookup::Stale(_) | Lookup::Miss => Ok(Locked::Build(lock)),
+        Lookup::Damaged { path, what } => {
+            let told = heal::take_away(volume, &path, &what)?;
+            Ok(Locked::Build(lock, Some(told)))
+        }
+        Lookup::Stale(_) | Lookup::Miss => Ok(Locked::Build(lock, None)),
     }
 }
 

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use hybrid_cache_runner::child::Patience;
 use hybrid_cache_runner::maintain::{Budget, gc, usage, verify};
-use hybrid_cache_runner::python::bytecode::{self, Compiled};
+use hybrid_cache_runner::python::Lookup;
+use hybrid_cache_runner::python::bytecode::{self, Compiled, Sources};
+use hybrid_cache_runner::python::content::Content;
 use hybrid_cache_runner::python::pool::{self, Link, PYCACHE, Pool};
-use hybrid_cache_runner::python::record::Installed;
-use hybrid_cache_runner::python::{Lookup, PythonVolume};
+use hybrid_cache_runner::python::record::{Installed, site};
 use hybrid_cache_runner::store::lock::Mode;
 use hybrid_cache_runner::store::measure::Counter;
 
@@ -31,7 +32,7 @@ fn links(bench: &Bench, dependencies: &str) -> Vec<Link> {
     pool::links(&bench.volume().bytecode(), leased.path()).unwrap()
 }
 
-/// Every file below `folder` with its content.
+/// Every file of byte-code below `folder` with its content.
 fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -40,7 +41,7 @@ fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else {
+            } else if path.file_name().unwrap() != "content" {
                 found.insert(
                     path.strip_prefix(folder).unwrap().to_owned(),
                     std::fs::read(&path).unwrap(),
@@ -52,9 +53,9 @@ fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 /// An environment of one wheel `a`, made by hand from `(path, RECORD hash, content)`; an empty hash is one not listed.
-fn by_hand(volume: &PythonVolume, files: &[(&str, &str, &str)]) -> (PathBuf, Installed) {
-    let environment = volume.environments().join("e");
-    let site = environment.join("venv/lib/python3/site-packages");
+fn by_hand(bench: &Bench, files: &[(&str, &str, &str)]) -> (PathBuf, Installed) {
+    let environment = bench.volume().environments().join("e");
+    let site = environment.join("venv").join(site(&bench.interpreter));
     let mut record = "a-1.0.dist-info/RECORD,,\n".to_owned();
     for (path, hash, content) in files {
         std::fs::create_dir_all(site.join(path).parent().unwrap()).unwrap();
@@ -65,13 +66,20 @@ fn by_hand(volume: &PythonVolume, files: &[(&str, &str, &str)]) -> (PathBuf, Ins
     }
     std::fs::create_dir_all(site.join("a-1.0.dist-info")).unwrap();
     std::fs::write(site.join("a-1.0.dist-info/RECORD"), record).unwrap();
-    let installed = Installed::read(&environment.join("venv")).unwrap();
+    let installed = Installed::read(&environment.join("venv"), &bench.interpreter).unwrap();
     (environment, installed)
 }
 
 fn provide(bench: &Bench, pool: &Pool, installed: &Installed) -> Compiled {
     let work = tempfile::tempdir_in(bench.dir.path()).unwrap();
-    bytecode::provide(pool, installed, &bench.interpreter, work.path(), &patience()).unwrap()
+    let content = Content::take(installed).unwrap();
+    let sources = Sources {
+        installed,
+        tree: &content.tree,
+        listing: &content.listing,
+        interpreter: &bench.interpreter,
+    };
+    bytecode::provide(pool, &sources, work.path(), &patience()).unwrap()
 }
 
 #[test]
@@ -87,7 +95,11 @@ fn compiling_again_gives_the_same_bytes() {
         path: again.clone(),
         ..Pool::of(&bench.volume())
     };
-    let compiled = provide(&bench, &pool, &Installed::read(&leased.venv()).unwrap());
+    for link in links(&bench, "numpy,idna") {
+        std::fs::remove_file(link.path).unwrap();
+    }
+    let installed = Installed::read(&leased.venv(), &bench.interpreter).unwrap();
+    let compiled = provide(&bench, &pool, &installed);
     let again = contents(&again);
     assert!(
         compiled.reused == 0 && compiled.compiled == again.len() && again.len() > 100,
@@ -172,9 +184,8 @@ fn without_its_byte_code_an_environment_works_and_verify_says_so() {
 }
 
 #[test]
-fn a_wheels_own_byte_code_stays_and_what_it_lacks_is_added() {
+fn a_wheels_own_byte_code_is_dropped_and_made_from_its_sources() {
     let Some(bench) = Bench::new() else { return };
-    let volume = bench.volume();
     let own = format!("a/{PYCACHE}/one.{}.pyc", bench.interpreter.abi);
     let files = [
         ("a/__init__.py", "1", ""),
@@ -183,45 +194,38 @@ fn a_wheels_own_byte_code_stays_and_what_it_lacks_is_added() {
         (own.as_str(), "4", "shipped"),
         ("b/__init__.py", "5", ""),
     ];
-    let (environment, installed) = by_hand(&volume, &files);
+    let (environment, installed) = by_hand(&bench, &files);
+    let volume = bench.volume();
     for expected in [(0, 4), (4, 0)] {
         let compiled = provide(&bench, &Pool::of(&volume), &installed);
         assert_eq!((compiled.reused, compiled.compiled), expected);
     }
-    let shipped = installed.site_packages.join(&own);
-    assert_eq!(std::fs::read_to_string(&shipped).unwrap(), "shipped");
-    assert_eq!(std::fs::read_dir(shipped.parent().unwrap()).unwrap().count(), 3);
-    assert_eq!(pool::links(&volume.bytecode(), &environment).unwrap().len(), 1);
+    let shipped = environment.join("venv").join(&installed.site).join(&own);
+    assert_ne!(std::fs::read(&shipped).unwrap(), b"shipped");
+    assert_eq!(pool::links(&volume.bytecode(), &environment).unwrap().len(), 2);
     installed.check(std::time::SystemTime::now()).unwrap();
 }
 
 #[test]
-fn invalid_ambiguous_and_unlisted_sources_go_without() {
+fn what_is_compiled_is_what_lies_on_the_disk_whatever_a_record_lists() {
     let Some(bench) = Bench::new() else { return };
-    let volume = bench.volume();
     let files = [
         ("a/__init__.py", "1", ""),
         ("a/broken.py", "2", "def"),
         ("a/unlisted.py", "", ""),
         ("a/both.py", "4", "x = 1"),
     ];
-    let (_, mut installed) = by_hand(&volume, &files);
-    let mut other = installed.distributions[0].clone();
-    other.pin = "b==1.0".into();
-    other.entries.retain(|entry| entry.path == "a/both.py");
-    other.entries[0].hash = "sha256=5".into();
-    other.entries[0].size = Some(999);
-    installed.distributions.push(other);
+    let (_, installed) = by_hand(&bench, &files);
+    let volume = bench.volume();
     let compiled = provide(&bench, &Pool::of(&volume), &installed);
-    assert_eq!((compiled.compiled, compiled.skipped), (1, 1));
-    assert_eq!(contents(&volume.bytecode()).len(), 1);
-    // Which of the two is on the disk is not known; that one of them is, is.
+    assert_eq!((compiled.compiled, compiled.skipped), (3, 1));
+    assert_eq!(contents(&volume.bytecode()).len(), 3);
     installed.check(std::time::SystemTime::now()).unwrap();
     let python = Path::new(&bench.interpreter.path);
-    let site = installed.site_packages.display();
+    let site = installed.venv.join(&installed.site);
     run(
         python,
-        &format!("import sys; sys.path.insert(0, '{site}'); import a.both, a.unlisted"),
+        &format!("import sys; sys.path.insert(0, {site:?}); import a.both, a.unlisted"),
     );
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hybrid_cache_model::protocol::{EXIT_MISSED, Environments, Missed, RunReport};
-use hybrid_cache_model::{CacheReport, CacheStatus, End, RequestKey, Resolved};
+use hybrid_cache_model::{CacheReport, CacheStatus, End, PythonRequest, RequestKey, Resolved};
 use hybrid_cache_runner::store::lock::{Missing, Mode, attempt};
 use run_harness::Case;
 
@@ -23,9 +23,10 @@ fn with_environment(code: &str) -> Case {
     std::os::unix::fs::symlink(run_harness::interpreter(), environment.join("venv/bin/python")).unwrap();
     std::fs::write(root.join("FORMAT"), "hybrid-cache python 2\n").unwrap();
     std::fs::write(environment.join(".lease"), "").unwrap();
-    std::fs::write(environment.join("lock.txt"), "numpy==2.4.1 0\n").unwrap();
+    std::fs::write(environment.join("lock.txt"), "numpy==2.4.1\n").unwrap();
+    std::fs::write(environment.join("manifest.json"), "{}").unwrap();
     let task = case.request.task.check().unwrap();
-    let key = RequestKey::new(&task.requirements, &case.request.place);
+    let key = RequestKey::new(&PythonRequest::new(&task.requirements, &case.request.place));
     std::os::unix::fs::symlink("../envs/e", root.join("requests").join(key.as_str())).unwrap();
     case
 }

@@ -52,6 +52,7 @@ fn bench() -> Bench {
         version: String::new(),
         abi: String::new(),
         platform: "x86_64-linux-gnu".to_owned(),
+        libc: String::new(),
         binary_hash: String::new(),
     };
     let place = Place {

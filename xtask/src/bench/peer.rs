@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use hybrid_cache_model::protocol::PythonTools;
-use hybrid_cache_model::{RequestKey, Scenario};
+use hybrid_cache_model::{PythonRequest, RequestKey, Scenario};
 use tokio::process::Command;
 
 use crate::local::Machine;
@@ -69,7 +69,7 @@ pub async fn plain_uv(machine: &Machine, scenario: &Scenario, folder: &Path) -> 
 /// The environment is not there, or the program printed something else than it should.
 pub async fn direct_exec(machine: &Machine, scenario: &Scenario, volume: &Path) -> Result<Duration> {
     let task = scenario.request.check()?;
-    let key = RequestKey::new(&task.requirements, &machine.place());
+    let key = RequestKey::new(&PythonRequest::new(&task.requirements, &machine.place()));
     let environment = volume.join("requests").join(key.as_str());
     let environment = environment
         .canonicalize()

@@ -49,15 +49,19 @@ pub enum CacheCommand {
     },
     /// Evict what was used least recently, and delete what nothing refers to
     Gc {
-        /// Bytes each volume may hold afterwards, such as 10GiB; 0 keeps nothing that is not in use
+        /// Evict until each volume holds at most SIZE, such as 10GiB; 0 (the default) sets no limit
         #[arg(long, value_name = "SIZE", value_parser = crate::cache::parse_size)]
         max_bytes: Option<u64>,
         /// Inodes each volume may hold afterwards
         #[arg(long, value_name = "N")]
         max_inodes: Option<u64>,
     },
-    /// Check every environment and every store path against its record
-    Verify,
+    /// Hash every environment, all byte-code and every store path, and compare with what was published
+    Verify {
+        /// Remove what is damaged and not in use, and mark what is in use; the next run builds it again
+        #[arg(long)]
+        repair: bool,
+    },
     /// Move caches of another layout version into a folder beside them; deletes nothing
     SetAside,
 }

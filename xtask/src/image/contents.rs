@@ -162,6 +162,8 @@ struct Probed {
     version: String,
     abi: String,
     platform: String,
+    #[serde(default)]
+    libc: String,
 }
 
 impl Root {
@@ -186,6 +188,7 @@ impl Root {
             version: probed.version,
             abi: probed.abi,
             platform: probed.platform,
+            libc: probed.libc,
             binary_hash: blake3::hash(binary).to_hex().to_string(),
         };
         Ok(Root { interpreter, packages })

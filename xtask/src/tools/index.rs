@@ -37,12 +37,12 @@ impl std::fmt::Debug for IndexSettings {
 const HANDED_ON: [&str; 17] = [
     "UV_DEFAULT_INDEX",
     "UV_INDEX",
-    "UV_INDEX_STRATEGY",
     "UV_INSECURE_HOST",
     "UV_NATIVE_TLS",
     "UV_SYSTEM_CERTS",
     "UV_KEYRING_PROVIDER",
     "UV_FIND_LINKS",
+    "UV_NO_INDEX",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "SSL_CLIENT_CERT",
@@ -160,6 +160,9 @@ fn identity(env: &BTreeMap<String, String>) -> String {
         text.push('=');
         text.push_str(&without_secrets(address));
         text.push('\n');
+    }
+    if let Some(value) = env.get("UV_NO_INDEX") {
+        text.push_str(&format!("UV_NO_INDEX={value}\n"));
     }
     if text.is_empty() {
         "default".into()

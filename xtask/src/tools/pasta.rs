@@ -1,6 +1,5 @@
 //! pasta, which gives tasks a network of their own: from PATH if it knows the options in use, or from Debian's package
 //! passt.
-use std::path::Path;
 use std::process::Command;
 
 use super::bubblewrap::through_loader;

@@ -28,6 +28,9 @@ pub struct PythonInterpreter {
     pub cache_tag: String,
     /// `linux-x86_64`.
     pub platform: String,
+    /// `glibc 2.36`; empty for another C library.
+    #[serde(default)]
+    pub libc: String,
     /// Digest of the executable's bytes.
     #[serde(default)]
     pub blake3: String,
@@ -35,6 +38,10 @@ pub struct PythonInterpreter {
 
 const PROBE: &str = "
 import json, os, sys, sysconfig
+try:
+    libc = os.confstr('CS_GNU_LIBC_VERSION') or ''
+except (ValueError, OSError):
+    libc = ''
 print(json.dumps({
     'path': os.path.realpath(getattr(sys, '_base_executable', None) or sys.executable),
     'base_prefix': os.path.realpath(sys.base_prefix),
@@ -43,6 +50,7 @@ print(json.dumps({
     'soabi': sysconfig.get_config_var('SOABI') or '',
     'cache_tag': sys.implementation.cache_tag or '',
     'platform': sysconfig.get_platform(),
+    'libc': libc,
 }))
 ";
 

@@ -221,7 +221,7 @@ fn where_nothing_is_reached_the_error_says_what_to_install() {
 fn every_pin_is_complete_for_both_architectures() {
     let (tool_pins, deb_pins) = pins::read(&checkout()).unwrap();
     for arch in ["x86_64", "aarch64"] {
-        for tool in ["bubblewrap", "busybox", "nix"] {
+        for tool in ["bubblewrap", "busybox", "nix", "passt"] {
             assert!(!deb_pins.tool(arch, tool).unwrap().is_empty());
         }
         assert!(tool_pins.uv.sha256.contains_key(arch) && tool_pins.nix_portable.sha256.contains_key(arch));

@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
 use hybrid_cache_model::protocol::{Keep, PrepareEvent};
-use hybrid_cache_model::{CacheReport, Failure, FailureKind, RequestKey, SystemKey, Task, TaskSpec, Tenant};
+use hybrid_cache_model::{
+    CacheReport, Failure, FailureKind, PythonRequest, RequestKey, SystemKey, Task, TaskSpec, Tenant,
+};
 
 use super::LocalDriver;
 use super::config::LocalConfig;
@@ -35,7 +37,10 @@ pub enum Maintenance {
         budget_inodes: u64,
     },
     /// Check everything in them against its record.
-    Verify,
+    Verify {
+        /// Set aside what is damaged, so that the next run builds it again.
+        repair: bool,
+    },
 }
 
 impl LocalDriver {
@@ -50,7 +55,7 @@ impl LocalDriver {
                 budget_bytes,
                 budget_inodes,
             } => ("gc", budget_bytes, budget_inodes),
-            Maintenance::Verify => ("verify", 0, 0),
+            Maintenance::Verify { .. } => ("verify", 0, 0),
         };
         let request = MaintainRequest {
             python: Some(PYTHON_MOUNT.to_owned()),
@@ -59,6 +64,7 @@ impl LocalDriver {
             system_tools: self.config.system.as_ref().map(|system| system.tools.clone()),
             budget_bytes,
             budget_inodes,
+            repair: matches!(what, Maintenance::Verify { repair: true }),
             deadline_ms: u64::try_from(LIMIT.as_millis()).unwrap_or(u64::MAX),
         };
         let both = Needs {
@@ -107,7 +113,7 @@ impl LocalDriver {
 pub(super) fn touch(config: &LocalConfig, volumes: &VolumePair, tenant: &Tenant, task: &Task) {
     let place = config.place(tenant);
     if !task.requirements.is_empty() {
-        let key = RequestKey::new(&task.requirements, &place);
+        let key = RequestKey::new(&PythonRequest::new(&task.requirements, &place));
         // The request is a symbolic link to its environment, so this names the environment's own lease.
         let requests = volumes.python.join(tenant.folder()).join("requests");
         touch_file(&requests.join(key.as_str()).join(".lease"));

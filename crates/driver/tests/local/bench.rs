@@ -186,7 +186,11 @@ impl Bench {
     }
 
     pub async fn verify(&self) -> VerifyReport {
-        match self.driver.maintain(&Epoch::Standing, Maintenance::Verify).await {
+        match self
+            .driver
+            .maintain(&Epoch::Standing, Maintenance::Verify { repair: false })
+            .await
+        {
             Ok(MaintainReport::Verify(report)) => report,
             other => panic!("verifying came to {other:?}"),
         }

@@ -20,11 +20,20 @@ fn identity(pid: &str) -> Option<(String, String)> {
     (after_name[0] != "Z").then(|| (pid.to_owned(), after_name[19].to_owned()))
 }
 
+/// True for the process that keeps a network for later tasks: it outlives its driver, and holds nothing of it.
+fn keeps_network(pid: &str) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).any(|word| word == b"hold-network")
+}
+
 /// The process and all below it.
 fn family(root: u32) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut left = vec![root.to_string()];
     while let Some(pid) = left.pop() {
+        if keeps_network(&pid) {
+            continue;
+        }
         found.extend(identity(&pid));
         let threads = std::fs::read_dir(PathBuf::from("/proc").join(&pid).join("task"));
         for thread in threads.into_iter().flatten().flatten() {

@@ -60,6 +60,13 @@ async fn isolated(test: &str) -> Option<Bench> {
     let bench = Bench::empty(config);
     let status = bench.driver.network().await;
     if let Some(reason) = status.reason {
+        let absent = [
+            "pasta is not available",
+            "/dev/net/tun",
+            "not permitted here",
+            "tun socket",
+        ];
+        assert!(absent.iter().any(|lack| reason.contains(lack)), "{reason}");
         println!("skipped: {test}: {reason}");
         return None;
     }

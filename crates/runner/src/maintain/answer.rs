@@ -87,10 +87,15 @@ fn verify(request: &MaintainRequest) -> Result<VerifyReport, Failure> {
     let patience = patience(request)?;
     let mut report = VerifyReport::default();
     if let Some(volume) = python_volume(request)? {
-        report.add(super::verify(&volume)?);
+        report.add(if request.repair {
+            super::repair(&volume, &patience)?
+        } else {
+            super::verify(&volume)?
+        });
     }
     if let Some(volume) = used_system_volume(request)? {
-        report.add(system::verify(&volume, request.system_tools.as_ref(), &patience)?);
+        let look = if request.repair { system::repair } else { system::verify };
+        report.add(look(&volume, request.system_tools.as_ref(), &patience)?);
     }
     Ok(report)
 }

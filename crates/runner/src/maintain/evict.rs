@@ -144,7 +144,7 @@ fn taken(volume: &PythonVolume) -> Result<Taken, Failure> {
 }
 
 /// Left-overs, dead claims, requests and byte-code without an environment.
-fn tidy(volume: &PythonVolume, report: &mut GcReport) -> Result<(), Failure> {
+pub(super) fn tidy(volume: &PythonVolume, report: &mut GcReport) -> Result<(), Failure> {
     for tenant in PythonVolume::all(volume.root())? {
         match stage::sweep(&tenant.staging(), &tenant.trash()) {
             Ok(swept) => report.swept += swept as u64,

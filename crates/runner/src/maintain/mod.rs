@@ -3,6 +3,8 @@
 mod answer;
 pub mod evict;
 mod orphans;
+mod repair;
+mod store;
 pub mod system;
 pub mod usage;
 pub mod verify;
@@ -13,6 +15,7 @@ use hybrid_cache_model::Failure;
 
 pub use answer::{Question, answer};
 pub use evict::{Budget, gc, make_room};
+pub use repair::repair;
 pub use usage::usage;
 pub use verify::verify;
 

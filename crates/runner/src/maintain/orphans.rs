@@ -109,13 +109,7 @@ fn unused(volume: &PythonVolume, cache: &Path) -> Result<u64, Failure> {
         return Ok(0);
     };
     let mut removed = 0;
-    for bucket in entries(cache)? {
-        let is_archive = bucket
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with("archive-"));
-        if !is_archive {
-            continue;
-        }
+    for bucket in archives(cache)? {
         for wheel in entries(&bucket)? {
             if wheel.is_dir() && is_unshared(&wheel)? {
                 publish::discard(&wheel, &volume.trash())?;
@@ -123,7 +117,57 @@ fn unused(volume: &PythonVolume, cache: &Path) -> Result<u64, Failure> {
             }
         }
     }
+    if removed > 0 {
+        forget_gone(cache)?;
+    }
     Ok(removed)
+}
+
+/// The folders of a uv cache that hold unpacked wheels, each in a folder of its own.
+///
+/// # Errors
+/// The cache cannot be read.
+pub fn archives(cache: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut buckets = entries(cache)?;
+    buckets.retain(|bucket| {
+        let name = bucket.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("archive-")
+    });
+    Ok(buckets)
+}
+
+/// Removes from a uv cache what leads to unpacked wheels that are gone: each is a link, with notes beside it. uv takes a
+/// wheel from an index for one it never had then, but insists on one that came from a folder.
+///
+/// # Errors
+/// The cache cannot be read or written. The caller holds uv's lock alone.
+pub fn forget_gone(cache: &Path) -> Result<(), Failure> {
+    let mut folders = entries(cache)?;
+    folders.retain(|bucket| {
+        let name = bucket.file_name().unwrap_or_default().to_string_lossy();
+        ["wheels-", "sdists-"].iter().any(|start| name.starts_with(start))
+    });
+    while let Some(folder) = folders.pop() {
+        let inside = entries(&folder)?;
+        for path in &inside {
+            let Ok(found) = path.symlink_metadata() else { continue };
+            if found.is_dir() {
+                folders.push(path.clone());
+            } else if found.is_symlink() && !path.exists() {
+                let start = format!("{}.", path.file_name().unwrap_or_default().to_string_lossy());
+                let is_note = |beside: &&PathBuf| {
+                    let name = beside.file_name().unwrap_or_default().to_string_lossy();
+                    name.starts_with(&start) && !name.ends_with(".lock")
+                };
+                inside
+                    .iter()
+                    .filter(is_note)
+                    .try_for_each(|note| publish::delete(note))?;
+                publish::delete(path)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// True where no file below `folder` has another name anywhere.

@@ -8,19 +8,21 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use hybrid_cache_model::maintain::{GcReport, LayerUsage, Problem, UsageReport, VerifyReport};
+use hybrid_cache_model::maintain::{GcReport, LayerUsage, UsageReport};
 use hybrid_cache_model::protocol::SystemTools;
 use hybrid_cache_model::{Failure, FailureKind};
 
+use super::entries;
 use super::evict::Budget;
-use super::{entries, shown};
 use crate::child::Patience;
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::measure::{Counter, Taken};
 use crate::store::publish;
 use crate::system::nix::{Nix, Workplace};
 use crate::system::provider::{self, Bootstrap};
-use crate::system::{IndexEntry, STORE_LOCK, SystemVolume};
+use crate::system::{IndexEntry, STORE_LOCK, SystemVolume, content};
+
+pub use super::store::{clear_damaged, repair, verify};
 
 /// How long a collection waits for builds at work; they may take minutes, and a collection can come again.
 const BUILDS_WAIT: Duration = Duration::from_secs(5);
@@ -154,7 +156,7 @@ fn collect(
 }
 
 /// The store's lock, held alone: no build is at work, and none begins.
-fn alone(volume: &SystemVolume, patience: &Patience) -> Result<Option<Lock>, Failure> {
+pub(super) fn alone(volume: &SystemVolume, patience: &Patience) -> Result<Option<Lock>, Failure> {
     publish::ensure_folder(&volume.state().join("locks"))?;
     let deadline = patience.deadline().min(Instant::now() + BUILDS_WAIT);
     match lock::wait(&volume.lock_path(STORE_LOCK), Mode::Exclusive, deadline) {
@@ -177,12 +179,17 @@ fn sweep(volume: &SystemVolume) -> Result<u64, Failure> {
         let has_entry = |roots: &PathBuf| index.iter().any(|entry| entry.file_stem() == roots.file_name());
         left.extend(entries(&tenant.roots())?.into_iter().filter(|roots| !has_entry(roots)));
     }
+    let is_gone = |listing: &PathBuf| {
+        let name = listing.file_name().unwrap_or_default();
+        volume.root().join("store").join(name).symlink_metadata().is_err()
+    };
+    left.extend(entries(&content::folder(volume))?.into_iter().filter(is_gone));
     left.iter().try_for_each(|path| publish::delete(path))?;
     Ok(left.len() as u64)
 }
 
 /// The index entries of all tenants, each with its tenant's part of the volume.
-fn all_entries(volume: &SystemVolume) -> Result<Vec<(SystemVolume, PathBuf)>, Failure> {
+pub(super) fn all_entries(volume: &SystemVolume) -> Result<Vec<(SystemVolume, PathBuf)>, Failure> {
     let mut all = Vec::new();
     for tenant in volume.all()? {
         let found = entries(&tenant.index())?;
@@ -191,7 +198,7 @@ fn all_entries(volume: &SystemVolume) -> Result<Vec<(SystemVolume, PathBuf)>, Fa
     Ok(all)
 }
 
-fn nix<'a>(
+pub(super) fn nix<'a>(
     volume: &'a SystemVolume,
     tools: &'a SystemTools,
     workplace: &'a Workplace,
@@ -285,15 +292,15 @@ fn candidates(volume: &SystemVolume, nix: &Nix<'_>, tools: &SystemTools) -> Resu
     Ok(candidates)
 }
 
-fn read(path: &Path) -> Option<IndexEntry> {
+pub(super) fn read(path: &Path) -> Option<IndexEntry> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
-fn key_of(entry: &Path) -> String {
+pub(super) fn key_of(entry: &Path) -> String {
     entry.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn lease_of(volume: &SystemVolume, entry: &Path) -> PathBuf {
+pub(super) fn lease_of(volume: &SystemVolume, entry: &Path) -> PathBuf {
     volume.own().join("leases").join(key_of(entry))
 }
 
@@ -314,60 +321,4 @@ pub fn evict_entry(volume: &SystemVolume, entry: &Path) -> Result<bool, Failure>
     publish::delete(&volume.roots().join(key_of(entry)))?;
     publish::delete(&lease)?;
     Ok(true)
-}
-
-/// Looks at every entry; with a Nix also at the content of every store path.
-///
-/// # Errors
-/// The volume itself cannot be read; damage is a problem in the report.
-pub fn verify(
-    volume: &SystemVolume,
-    tools: Option<&SystemTools>,
-    patience: &Patience,
-) -> Result<VerifyReport, Failure> {
-    let mut report = VerifyReport::default();
-    for (tenant, path) in all_entries(volume)? {
-        report.system_sets += 1;
-        let what = damage(&tenant, &path);
-        report.problems.extend(what.map(|what| Problem {
-            path: shown(volume.root(), &path),
-            what,
-        }));
-    }
-    if let Some(tools) = tools {
-        let workplace = Workplace::create(volume)?;
-        let nix = nix(volume, tools, &workplace, patience)?;
-        if let Err(failure) = nix.run(&["store", "verify", "--all", "--no-trust"]) {
-            report.problems.push(Problem {
-                path: "store".to_owned(),
-                what: failure.message,
-            });
-        }
-    }
-    Ok(report)
-}
-
-/// What an entry lacks.
-fn damage(volume: &SystemVolume, path: &Path) -> Option<String> {
-    let Some(entry) = read(path) else {
-        return Some("the entry cannot be read".to_owned());
-    };
-    if entry.key.as_str() != key_of(path) {
-        return Some(format!(
-            "it is the entry of {}, which is not what its name says",
-            entry.key
-        ));
-    }
-    if !lease_of(volume, path).exists() {
-        return Some("its lease is missing".to_owned());
-    }
-    if let Some(gone) = entry.paths.iter().find(|path| !Path::new(path).exists()) {
-        return Some(format!("the store path {gone} is missing"));
-    }
-    let rooted = |(number, path): (usize, &String)| {
-        let root = volume.roots_path(&entry.key).join(number.to_string());
-        std::fs::read_link(root).is_ok_and(|target| target == Path::new(path))
-    };
-    let all_rooted = entry.paths.iter().enumerate().all(rooted);
-    (!all_rooted).then(|| "a root is missing: the next garbage collection would delete its paths".to_owned())
 }

@@ -11,7 +11,7 @@ use hybrid_cache_model::Failure;
 use hybrid_cache_model::maintain::{FileSystemUsage, LayerUsage, UsageReport};
 
 use super::entries;
-use crate::python::PythonVolume;
+use crate::python::{PythonVolume, heal};
 use crate::store::At;
 use crate::store::measure::{Counter, Taken};
 
@@ -35,12 +35,13 @@ pub fn usage(volume: &PythonVolume) -> Result<UsageReport, Failure> {
             entries,
         });
     }
-    let (mut environments, mut requests) = (0, 0);
+    let (mut environments, mut requests, mut healed) = (0, 0, 0);
     for tenant in PythonVolume::all(volume.root())? {
         let found = entries(&tenant.environments())?;
         environments += found.iter().filter(|path| !path.is_symlink()).count() as u64;
         let found = entries(&tenant.requests())?;
         requests += found.iter().filter(|path| path.exists()).count() as u64;
+        healed += heal::count(&tenant);
     }
     let file_systems = vec![file_system("python", volume.root())?];
     Ok(UsageReport {
@@ -49,6 +50,7 @@ pub fn usage(volume: &PythonVolume) -> Result<UsageReport, Failure> {
         environments,
         requests,
         system_sets: 0,
+        healed,
     })
 }
 

@@ -17,7 +17,7 @@ pub fn answer(image: &ImageRecord, request: &PodMaintainRequest) -> PodMaintainR
     let volumes = Path::new(VOLUMES_FOLDER);
     let done = match &request.question {
         PodQuestion::Usage => return look_after(image, request, Question::Usage, (0, 0)),
-        PodQuestion::Verify => return look_after(image, request, Question::Verify, (0, 0)),
+        PodQuestion::Verify { .. } => return look_after(image, request, Question::Verify, (0, 0)),
         PodQuestion::Gc {
             budget_bytes,
             budget_inodes,
@@ -55,6 +55,7 @@ fn look_after(
     question: Question,
     (budget_bytes, budget_inodes): (u64, u64),
 ) -> PodMaintainReport {
+    let repair = matches!(request.question, PodQuestion::Verify { repair: true });
     let request = MaintainRequest {
         python: Some(PYTHON_MOUNT.to_owned()),
         nix: Some(NIX_MOUNT.to_owned()),
@@ -62,6 +63,7 @@ fn look_after(
         system_tools: system_tools(image, &request.network),
         budget_bytes,
         budget_inodes,
+        repair,
         deadline_ms: request.deadline_ms,
     };
     match maintained(question, &request) {

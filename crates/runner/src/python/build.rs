@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use hybrid_cache_model::protocol::{Interpreter, PythonTools};
-use hybrid_cache_model::{CacheStatus, EnvironmentKey, Failure, FailureKind, Lane, Phase, RequestKey, Requirement};
+use hybrid_cache_model::{CacheStatus, Failure, Lane, Phase, RequestKey, Requirement};
 
-use super::PythonVolume;
 use super::lookup::VENV;
 use super::record::{Checked, Installed};
 use super::uv::Uv;
-use super::venv::Home;
+use super::venv::{Home, OwnFiles};
+use super::{PythonVolume, asked};
 use crate::child::Patience;
 use crate::store::stage::{LEASE, Stage};
 use crate::store::{At, publish};
@@ -74,8 +74,6 @@ pub struct Build {
     pub installed: Installed,
     /// What its verification found.
     pub checked: Checked,
-    /// Its name once it is published.
-    pub key: EnvironmentKey,
 }
 
 impl Build {
@@ -96,7 +94,7 @@ impl Build {
 
     /// `name==version` of every package in it, sorted.
     pub fn resolved(&self) -> Vec<String> {
-        self.installed.distributions.iter().map(|one| one.pin.clone()).collect()
+        self.installed.pins()
     }
 
     /// What the cache did.
@@ -136,28 +134,35 @@ pub fn make(order: &Order<'_>) -> Result<Build, Failure> {
         patience: order.patience,
     };
     let since = born(stage.path())?;
-    order.phases.run(Phase::PythonVenv, Lane::Python, || {
+    let own = order.phases.run(Phase::PythonVenv, Lane::Python, || {
         match Home::find(order.interpreter) {
-            Some(home) => home.make(&venv),
-            None => uv.make_environment(&venv, order.interpreter),
+            Some(home) => home.make(&venv)?,
+            None => {
+                uv.make_environment(&venv, order.interpreter)?;
+                SHELL_FILES
+                    .into_iter()
+                    .try_for_each(|file| publish::delete(&venv.join(file)))?;
+            }
         }
+        OwnFiles::note(&venv, order.interpreter)
     })?;
     order.phases.run(Phase::PythonInstall, Lane::Python, || {
-        uv.install(&venv, order.requirements, &stage.path().join("requirements.txt"))
+        let list = stage.path().join("requirements.txt");
+        uv.install(&venv, order.requirements, &list, order.interpreter)
     })?;
     let (installed, checked) = order.phases.run(Phase::PythonVerify, Lane::Python, || {
-        let installed = Installed::read(&venv)?;
+        let mut installed = Installed::read(&venv, order.interpreter)?;
+        own.check(&installed)?;
         let checked = installed.check(since)?;
-        all_there(order.requirements, &installed)?;
+        asked::all_there(order.requirements, &installed, order.interpreter)?;
+        installed.normalise()?;
         finish(&environment)?;
         Ok::<_, Failure>((installed, checked))
     })?;
-    let key = EnvironmentKey::new(&installed.pins(), order.interpreter);
     Ok(Build {
         stage,
         installed,
         checked,
-        key,
     })
 }
 
@@ -166,23 +171,10 @@ fn born(stage: &Path) -> Result<SystemTime, Failure> {
     stage.metadata().and_then(|found| found.modified()).at("look at", stage)
 }
 
-/// A package whose marker does not hold here is rightly absent; one without a marker has to be there.
-fn all_there(requirements: &[Requirement], installed: &Installed) -> Result<(), Failure> {
-    for requirement in requirements.iter().filter(|one| !one.as_str().contains(';')) {
-        let start = format!("{}==", requirement.name());
-        if !installed.distributions.iter().any(|one| one.pin.starts_with(&start)) {
-            let message = format!("uv says it installed {requirement}, but it is not in the environment");
-            return Err(Failure::new(FailureKind::CacheDamaged, message).hint("nothing was published; try again"));
-        }
-    }
-    Ok(())
-}
-
 /// Drops what no task needs and adds the lease that a task takes, from staging already.
 fn finish(environment: &Path) -> Result<(), Failure> {
-    for file in SHELL_FILES.into_iter().chain([".lock"]) {
-        publish::delete(&environment.join(VENV).join(file))?;
-    }
+    // uv's own, for as long as it works.
+    publish::delete(&environment.join(VENV).join(".lock"))?;
     let lease = environment.join(LEASE);
     std::fs::File::create(&lease).at("create", &lease)?;
     Ok(())

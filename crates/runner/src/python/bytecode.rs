@@ -9,26 +9,30 @@
 //! and a name for each source. Two versions of a package that share some sources have those compiled twice; it would
 //! take a second layer, with a name more for every file on the volume, to save that.
 //!
+//! Which byte-code a folder gets depends on the bytes of its sources, as they were hashed on disk, and on nothing that
+//! a package says of itself: whoever shares byte-code has the same sources.
+//!
 //! Sources in folders called `tests` are left out. numpy alone has 250 of them, half of its sources; they are
 //! not imported by the programs that use a package, and where one is, the interpreter compiles it in memory.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use hybrid_cache_model::Failure;
 use hybrid_cache_model::protocol::Interpreter;
+use hybrid_cache_model::{Failure, FailureKind, Protection};
 use rustix::io::Errno;
 
 use super::compile::{self, Unit};
+use super::content::CONTENT_FILE;
 use super::pool::{self, PYCACHE, Pool};
-use super::record::{self, Installed};
+use super::record::Installed;
 use crate::child::Patience;
+use crate::store::content::{self, Item, Kind, Listing, Tree};
+use crate::store::digest::Pace;
 use crate::store::{At, publish};
 
 /// Where an environment claims to be, inside its byte-code.
 const SHOWN_ENVIRONMENT: &str = "/env";
-/// Folders between an environment and its packages: `lib/python3.x/site-packages`.
-const SITE_DEPTH: usize = 3;
 
 /// What was done, in sources.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,14 +45,24 @@ pub struct Compiled {
     pub skipped: usize,
 }
 
-/// The sources of one folder of site-packages: path to hash and size, sorted by path.
-type Sources<'a> = BTreeMap<&'a str, (&'a str, u64)>;
+/// An environment whose sources are to have byte-code.
+#[derive(Clone, Copy)]
+pub struct Sources<'a> {
+    /// Its distributions.
+    pub installed: &'a Installed,
+    /// Its files.
+    pub tree: &'a Tree,
+    /// The same with the hashes of their bytes.
+    pub listing: &'a Listing,
+    /// Whom the byte-code is for.
+    pub interpreter: &'a Interpreter,
+}
 
 /// One folder of sources and its place in the pool.
 struct Folder<'a> {
-    /// Relative to site-packages; empty for site-packages itself.
+    /// Relative to the environment.
     inside: PathBuf,
-    sources: Sources<'a>,
+    sources: Vec<&'a Item>,
     pooled: PathBuf,
 }
 
@@ -58,137 +72,142 @@ struct Folder<'a> {
 ///
 /// # Errors
 /// The volume cannot be written, the interpreter cannot be started, or `patience` ended. What the pool had is linked.
-pub fn provide(
-    pool: &Pool,
-    installed: &Installed,
-    interpreter: &Interpreter,
-    work: &Path,
-    patience: &Patience,
-) -> Result<Compiled, Failure> {
+pub fn provide(pool: &Pool, sources: &Sources<'_>, work: &Path, patience: &Patience) -> Result<Compiled, Failure> {
     let mut compiled = Compiled::default();
     let mut missing = Vec::new();
-    for folder in folders(installed, interpreter) {
+    let venv = &sources.installed.venv;
+    for folder in folders(sources) {
         if pool.path.join(&folder.pooled).is_dir() {
             compiled.reused += folder.sources.len();
-            attach(pool, installed, &folder)?;
+            attach(pool, venv, &folder)?;
         } else {
             missing.push(folder);
         }
     }
     let staged = work.join("bytecode");
-    let units = stage(&missing, &staged, installed, interpreter)?;
-    compile::compile(&units, interpreter, work, patience)?;
+    let units = stage(&missing, &staged, sources)?;
+    compile::compile(&units, sources.interpreter, work, patience)?;
     let made = units.iter().filter(|unit| unit.target.exists()).count();
     compiled.compiled += made;
     compiled.skipped += units.len() - made;
     for folder in missing {
-        pool::place(&staged.join(&folder.pooled), &pool.path.join(&folder.pooled))?;
-        attach(pool, installed, &folder)?;
+        let made = staged.join(&folder.pooled);
+        describe(&made)?;
+        pool::place(&made, &pool.path.join(&folder.pooled))?;
+        attach(pool, venv, &folder)?;
     }
     Ok(compiled)
 }
 
+/// Notes beside the byte-code what it is, for whoever verifies it.
+fn describe(folder: &Path) -> Result<(), Failure> {
+    let path = folder.join(CONTENT_FILE);
+    let mut listing = content::read(folder, Pace::Background)?;
+    // A folder in which nothing could be compiled is an empty one. A list is there from an earlier attempt.
+    listing
+        .lines
+        .retain(|name, line| line.mode != "folder" && name != CONTENT_FILE);
+    std::fs::write(&path, listing.to_text()).at("write", &path)
+}
+
+/// Where in the pool the byte-code of each folder of sources is: both as paths, relative to the environment and to the pool.
+pub fn addresses(tree: &Tree, listing: &Listing, site: &str, interpreter: &Interpreter) -> BTreeMap<PathBuf, PathBuf> {
+    let hash = |item: &Item| listing.lines.get(&item.name).map(|line| line.content.clone());
+    let folders = grouped(tree, site, &hash, interpreter);
+    folders
+        .into_iter()
+        .map(|folder| (folder.inside, folder.pooled))
+        .collect()
+}
+
 /// All sources that are to have byte-code, by folder.
-fn folders<'a>(installed: &'a Installed, interpreter: &Interpreter) -> Vec<Folder<'a>> {
-    let mut folders: BTreeMap<&Path, Sources<'a>> = BTreeMap::new();
-    for entry in installed.distributions.iter().flat_map(|one| &one.entries) {
-        let is_wanted = entry.path.ends_with(".py") && !record::leaves(&entry.path) && !is_test(&entry.path);
-        let folder = Path::new(&entry.path).parent().unwrap_or(Path::new(""));
-        if !is_wanted {
-            continue;
+fn folders<'a>(sources: &Sources<'a>) -> Vec<Folder<'a>> {
+    let hash = |item: &Item| {
+        if Protection::ContentHashes.is_on() {
+            return sources.listing.lines.get(&item.name).map(|line| line.content.clone());
         }
-        let source = (entry.hash.as_str(), entry.size.unwrap_or_default());
-        let known = folders.entry(folder).or_default().entry(&entry.path).or_insert(source);
-        if known.0 != source.0 {
-            // Two distributions brought a file of this name: which of the two is on the disk, nobody has noted.
-            known.0 = "";
+        let entries = sources.installed.distributions.iter().flat_map(|one| &one.entries);
+        let claim = entries.filter(|entry| entry.path == item.name).next_back();
+        claim.map(|entry| entry.hash.clone())
+    };
+    grouped(sources.tree, &sources.installed.site, &hash, sources.interpreter)
+}
+
+fn grouped<'a>(
+    tree: &'a Tree,
+    site: &str,
+    hash: &dyn Fn(&Item) -> Option<String>,
+    interpreter: &Interpreter,
+) -> Vec<Folder<'a>> {
+    let mut folders: BTreeMap<&Path, Vec<(&Item, String)>> = BTreeMap::new();
+    for item in &tree.items {
+        let Ok(inside) = item.path.strip_prefix(site) else {
+            continue;
+        };
+        let is_source = matches!(item.kind, Kind::File(_)) && item.name.ends_with(".py");
+        if is_source && !is_test(inside) {
+            let folder = item.path.parent().unwrap_or(Path::new(""));
+            folders
+                .entry(folder)
+                .or_default()
+                .extend(hash(item).map(|hash| (item, hash)));
         }
     }
-    let folders = folders.into_iter().filter_map(|(inside, mut sources)| {
-        sources.retain(|_, (hash, _)| !hash.is_empty());
-        let named = sources.iter().map(|(path, (hash, _))| (*path, *hash));
+    let folder = |(inside, sources): (&Path, Vec<(&'a Item, String)>)| {
+        let name = |item: &'a Item| item.name.get(site.len() + 1..).unwrap_or_default();
+        let named = sources.iter().map(|(item, hash)| (name(item), hash.as_str()));
         let pooled = pool::address(named, interpreter);
+        let sources: Vec<&Item> = sources.into_iter().map(|(item, _)| item).collect();
         let inside = inside.to_owned();
         (!sources.is_empty()).then_some(Folder {
             inside,
             sources,
             pooled,
         })
-    });
-    folders.collect()
+    };
+    folders.into_iter().filter_map(folder).collect()
 }
 
 /// True for a source below a folder called `tests` that is itself inside a package.
-fn is_test(path: &str) -> bool {
-    path.split('/').skip(1).any(|part| part == "tests")
+fn is_test(path: &Path) -> bool {
+    path.components().skip(1).any(|part| part.as_os_str() == "tests")
 }
 
 /// Makes empty folders for the byte-code that is missing, and lists what is to be compiled into them.
-fn stage(
-    missing: &[Folder<'_>],
-    staged: &Path,
-    installed: &Installed,
-    interpreter: &Interpreter,
-) -> Result<Vec<Unit>, Failure> {
-    let shown = Path::new(SHOWN_ENVIRONMENT).join(site_inside(installed));
+fn stage(missing: &[Folder<'_>], staged: &Path, sources: &Sources<'_>) -> Result<Vec<Unit>, Failure> {
+    let shown = Path::new(SHOWN_ENVIRONMENT);
     let mut units = Vec::new();
     for folder in missing {
         let into = staged.join(&folder.pooled);
         publish::ensure_folder(&into)?;
-        units.extend(folder.sources.iter().map(|(path, (_, size))| Unit {
-            source: installed.site_packages.join(path),
-            shown: shown.join(path).to_string_lossy().into_owned(),
-            size: *size,
-            target: into.join(cached_name(path, interpreter)),
+        units.extend(folder.sources.iter().map(|item| Unit {
+            source: sources.tree.full(&item.path),
+            shown: shown.join(&item.path).to_string_lossy().into_owned(),
+            size: item.bytes,
+            target: into.join(cached_name(&item.path, sources.interpreter)),
         }));
     }
     Ok(units)
 }
 
-/// site-packages, relative to the environment.
-fn site_inside(installed: &Installed) -> PathBuf {
-    let parts = installed.site_packages.components();
-    let skipped = parts.clone().count().saturating_sub(SITE_DEPTH);
-    parts.skip(skipped).collect()
-}
-
-fn cached_name(source: &str, interpreter: &Interpreter) -> String {
-    let stem = Path::new(source).file_stem().unwrap_or_default().to_string_lossy();
+fn cached_name(source: &Path, interpreter: &Interpreter) -> String {
+    let stem = source.file_stem().unwrap_or_default().to_string_lossy();
     format!("{stem}.{}.pyc", interpreter.abi)
 }
 
 /// Makes the folder's byte-code that of the pool.
-///
-/// A wheel may ship a `__pycache__` of its own and list what is in it: that stays, and gets what it lacks.
-fn attach(pool: &Pool, installed: &Installed, folder: &Folder<'_>) -> Result<(), Failure> {
+fn attach(pool: &Pool, venv: &Path, folder: &Folder<'_>) -> Result<(), Failure> {
     let inside = folder.inside.join(PYCACHE);
-    let link = installed.site_packages.join(&inside);
-    let target = pool.target(&folder.pooled, &site_inside(installed).join(inside));
-    match rustix::fs::symlink(target, &link) {
-        Err(Errno::EXIST) if link.symlink_metadata().is_ok_and(|found| found.is_dir()) => {
-            fill(&link, &pool.path.join(&folder.pooled))
-        }
+    let link = venv.join(&inside);
+    let target = pool.target(&folder.pooled, &inside);
+    match rustix::fs::symlink(&target, &link) {
+        Ok(()) => Ok(()),
         // There from an earlier attempt.
-        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(Errno::EXIST) if std::fs::read_link(&link).is_ok_and(|found| found == target) => Ok(()),
+        Err(Errno::EXIST) => {
+            let message = format!("{} is in the place of byte-code", link.display());
+            Err(Failure::new(FailureKind::CacheDamaged, message))
+        }
         Err(error) => Err(error).at("link byte-code to", &link),
     }
-}
-
-/// Hardlinks each file of `pooled` that `folder` does not have.
-fn fill(folder: &Path, pooled: &Path) -> Result<(), Failure> {
-    for entry in std::fs::read_dir(pooled).at("read the folder", pooled)? {
-        let entry = entry.at("read the folder", pooled)?;
-        let link = folder.join(entry.file_name());
-        match std::fs::hard_link(entry.path(), &link) {
-            Ok(()) => {}
-            // The second: the file has as many names as the file system allows, and this environment goes without.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::TooManyLinks
-                ) => {}
-            Err(error) => return Err(error).at("link byte-code to", &link),
-        }
-    }
-    Ok(())
 }

@@ -4,10 +4,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hybrid_cache_model::{Failure, FailureKind, RequestKey};
+use hybrid_cache_model::{Failure, FailureKind, Protection, RequestKey};
 use rustix::io::Errno;
 
 use super::PythonVolume;
+use super::publish::MANIFEST_FILE;
 use crate::store::At;
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::stage::LEASE;
@@ -16,6 +17,8 @@ use crate::store::stage::LEASE;
 pub const VENV: &str = "venv";
 /// Name of the file that lists an environment's packages.
 pub const LOCK_FILE: &str = "lock.txt";
+/// Name of the file that marks an environment as damaged while a task runs from it.
+pub const DAMAGED_FILE: &str = "damaged";
 
 /// An environment that nobody removes as long as this value, or a copy of its descriptor, lives.
 #[derive(Debug)]
@@ -31,8 +34,34 @@ pub enum Lookup {
     Hit(Leased),
     /// An environment that should be resolved anew, where the index can be reached.
     Stale(Leased),
+    /// An environment that lacks something: a miss, which the preparation that it leads to repairs.
+    Damaged {
+        /// Its folder.
+        path: PathBuf,
+        /// What it lacks.
+        what: String,
+    },
     /// Nothing.
     Miss,
+}
+
+/// What an environment obviously lacks; `None` where it can be used.
+///
+/// Four looks at names. Bytes that changed are for `verify` to find, which marks the environment then.
+pub fn damage(environment: &Path) -> Option<String> {
+    let venv = environment.join(VENV);
+    // The link to the interpreter is followed: it leads nowhere where the folder or the interpreter is gone.
+    if !venv.join("bin/python").exists() {
+        let lacks = if venv.is_dir() { "its interpreter" } else { VENV };
+        return Some(format!("{lacks} is gone"));
+    }
+    for name in [LOCK_FILE, MANIFEST_FILE] {
+        if !environment.join(name).exists() {
+            return Some(format!("{name} is missing"));
+        }
+    }
+    let marked = environment.join(DAMAGED_FILE).exists();
+    marked.then(|| "a verification marked it".to_owned())
 }
 
 impl Leased {
@@ -70,7 +99,8 @@ impl Leased {
         let text = match std::fs::read_to_string(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let message = format!("the environment {} has no {LOCK_FILE}", self.path.display());
-                return Err(Failure::new(FailureKind::CacheDamaged, message).hint("`cargo xtask cache verify`"));
+                return Err(Failure::new(FailureKind::CacheDamaged, message)
+                    .hint("run `cargo xtask cache verify` to list what is damaged"));
             }
             other => other.at("read", &path)?,
         };
@@ -106,6 +136,10 @@ impl PythonVolume {
         let Some(leased) = lease(self.environments().join(environment))? else {
             return Ok(Lookup::Miss);
         };
+        if let Some(what) = damage(leased.path()).filter(|_| Protection::DamageIsMiss.is_on()) {
+            let path = leased.path;
+            return Ok(Lookup::Damaged { path, what });
+        }
         // A time in the future is another host's clock; it is not old.
         let age = resolved_at.elapsed().unwrap_or_default();
         Ok(if age > max_age {
@@ -152,6 +186,7 @@ mod tests {
             version: String::new(),
             abi: String::new(),
             platform: String::new(),
+            libc: String::new(),
             binary_hash: String::new(),
         };
         let place = Place {
@@ -166,15 +201,22 @@ mod tests {
             tenant: Tenant::default(),
             index_scope: IndexScope::Public,
         };
-        RequestKey::new(&[], &place)
+        RequestKey::new(&hybrid_cache_model::PythonRequest::new(&[], &place))
     }
 
     fn volume() -> (tempfile::TempDir, PythonVolume) {
         let dir = tempfile::tempdir().unwrap();
         let volume = PythonVolume::open_write(dir.path(), &Tenant::default()).unwrap();
-        std::fs::create_dir_all(volume.environments().join("e")).unwrap();
-        std::fs::write(volume.environments().join("e").join(LEASE), "").unwrap();
-        std::fs::write(volume.environments().join("e").join(LOCK_FILE), "a==1 x\nb==2 y\n").unwrap();
+        let environment = volume.environments().join("e");
+        std::fs::create_dir_all(environment.join("venv/bin")).unwrap();
+        for (name, content) in [
+            (LEASE, ""),
+            (LOCK_FILE, "a==1\nb==2\n"),
+            (MANIFEST_FILE, "{}"),
+            ("venv/bin/python", ""),
+        ] {
+            std::fs::write(environment.join(name), content).unwrap();
+        }
         (dir, volume)
     }
 
@@ -215,6 +257,29 @@ mod tests {
             .unwrap()
             .unwrap();
         assert!(matches!(volume.lookup(&key(), WEEK).unwrap(), Lookup::Miss));
+    }
+
+    #[test]
+    fn what_lacks_something_is_damaged_and_told_apart() {
+        for (name, what) in [
+            ("venv/bin/python", "its interpreter is gone"),
+            ("venv", "venv is gone"),
+            (LOCK_FILE, "lock.txt is missing"),
+            (MANIFEST_FILE, "manifest.json is missing"),
+        ] {
+            let (_dir, volume) = volume();
+            point(&volume, &key(), "e").unwrap();
+            crate::store::publish::delete(&volume.environments().join("e").join(name)).unwrap();
+            let found = volume.lookup(&key(), WEEK).unwrap();
+            assert!(
+                matches!(&found, Lookup::Damaged { what: told, .. } if told == what),
+                "{found:?}"
+            );
+        }
+        let (_dir, volume) = volume();
+        point(&volume, &key(), "e").unwrap();
+        std::fs::write(volume.environments().join("e").join(DAMAGED_FILE), "").unwrap();
+        assert!(matches!(volume.lookup(&key(), WEEK).unwrap(), Lookup::Damaged { .. }));
     }
 
     #[test]

@@ -13,28 +13,35 @@
 //!     requests/<request-key>     link to ../envs/<environment-key>; its own mtime says when it was resolved
 //!     envs/<environment-key>/
 //!       venv/                    a relocatable venv whose files are hardlinks into uv/: all that packages bring
-//!       manifest.json            what it is and what it takes
-//!       lock.txt                 one `name==version digest` a line, sorted
+//!       manifest.json            what it is and what it takes, and which byte-code it links to
+//!       lock.txt                 one `name==version` a line, sorted
+//!       content                  hash, mode and path of each file in venv/ (see `store::content`)
+//!       damaged                  there if a verification found damage while a task ran from it: lookups miss it
 //!       .lease                   shared lock: a task runs from here; mtime: last known use (see `maintain::touch`)
 //!     staging/<name>/            one preparation at work (see `store::stage`)
+//!     healed                     one line for each damaged environment that a preparation built again
 //!     uv/, bytecode/             the same as above, for packages of the tenant's private index
 //! ```
 //!
 //! A task has `tenants/<tenant>` and `bytecode` mounted, read-only and nothing else: what others prepare, and every lock
 //! that a preparation waits for, is out of its sight.
 //!
-//! Two keys: the request key hashes what was asked for, the environment key what came of it. The environment key is
-//! made of `name==version` and a digest of each distribution's normalised `RECORD`, that is, of the content that was
-//! installed, not of the hashes of the chosen wheels: this names the content exactly, also where a package was built
-//! from source, and spares a second uv process that would only print the resolution.
+//! Two keys: the request key hashes what was asked for, the environment key what came of it: the interpreter, and the
+//! bytes of every file as they are on disk, byte-code left out. Nothing in it is a package's claim about itself.
+//! `docs/cache-keys.md` lists what is in which key.
 //!
 //! A task that uses an environment has the volume mounted read-only: files are shared by hardlinks with uv's cache and
 //! with every other environment, so one write would reach them all. Their modes are left as they are.
 
+pub mod asked;
 pub mod build;
 pub mod bytecode;
+pub mod claims;
 pub mod compile;
+pub mod content;
 pub mod explain;
+pub mod heal;
+mod layout;
 pub mod lookup;
 pub mod pool;
 pub mod publish;
@@ -201,6 +208,11 @@ impl PythonVolume {
     /// What is being deleted, whosever it was.
     pub fn trash(&self) -> PathBuf {
         self.root.join("trash")
+    }
+
+    /// Where heals are noted.
+    pub fn healed(&self) -> PathBuf {
+        self.own().join("healed")
     }
 
     /// `path` as it is called in the protocol: relative to the volume.

@@ -1,7 +1,8 @@
 //! The pool of byte-code: one folder for each distinct set of sources, linked into every environment that has them.
 //!
 //! ```text
-//! bytecode/<abi>/<key>/<module>.<abi>.pyc     key: interpreter version, and path and hash of each source
+//! bytecode/<abi>/<key>/<module>.<abi>.pyc     key: interpreter version, and path and hash of each source's bytes
+//! bytecode/<abi>/<key>/content                hash of each of them, for whoever verifies it
 //! tenants/<tenant>/bytecode/<abi>/<key>/…     the same for packages of the tenant's private index
 //! …/envs/<environment-key>/venv/lib/python3.x/site-packages/<package>/__pycache__ -> ../../…/bytecode/<abi>/<key>
 //! locks/bytecode                              shared: an environment with such links is on its way; alone: sweeping
@@ -62,6 +63,28 @@ impl Pool {
         let mut target: PathBuf = std::iter::repeat_n("..", depth + self.depth).collect();
         target.push(self.path.file_name().unwrap_or_default());
         target.join(folder)
+    }
+
+    /// The folders of this pool that the links of the environment at `venv` lead to once it is published: from staging
+    /// they lead nowhere.
+    ///
+    /// # Errors
+    /// A folder cannot be read.
+    pub fn links_from_staging(&self, venv: &Path) -> Result<Vec<PathBuf>, Failure> {
+        let mut folders = Vec::new();
+        for link in cache_links(venv)? {
+            let (Ok(inside), Ok(target)) = (link.strip_prefix(venv), std::fs::read_link(&link)) else {
+                continue;
+            };
+            let folder: PathBuf = target
+                .components()
+                .skip(target.components().count().saturating_sub(2))
+                .collect();
+            if self.target(&folder, inside) == target {
+                folders.push(folder);
+            }
+        }
+        Ok(folders)
     }
 }
 
@@ -146,6 +169,13 @@ pub fn read(pool: &Path, link: &Path) -> Option<PathBuf> {
 /// # Errors
 /// A folder cannot be read.
 pub fn links(pool: &Path, environment: &Path) -> Result<Vec<Link>, Failure> {
+    let links = cache_links(environment)?.into_iter();
+    let read = |path: PathBuf| read(pool, &path).map(|folder| Link { path, folder });
+    Ok(links.filter_map(read).collect())
+}
+
+/// All links of an environment that take the place of a folder for byte-code.
+fn cache_links(environment: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut links = Vec::new();
     let mut folders = vec![environment.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -158,9 +188,8 @@ pub fn links(pool: &Path, environment: &Path) -> Result<Vec<Link>, Failure> {
             let Ok(kind) = entry.file_type() else { continue };
             if kind.is_dir() {
                 folders.push(entry.path());
-            } else if kind.is_symlink() {
-                let path = entry.path();
-                links.extend(read(pool, &path).map(|folder| Link { path, folder }));
+            } else if kind.is_symlink() && entry.file_name() == PYCACHE {
+                links.push(entry.path());
             }
         }
     }
@@ -181,6 +210,7 @@ mod tests {
             version: version.into(),
             abi: "cpython-311".into(),
             platform: String::new(),
+            libc: String::new(),
             binary_hash: String::new(),
         }
     }

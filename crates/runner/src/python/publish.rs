@@ -4,14 +4,17 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use hybrid_cache_model::protocol::Interpreter;
-use hybrid_cache_model::{EnvironmentKey, Failure, FailureKind, Lane, Phase, RequestKey};
+use hybrid_cache_model::{EnvironmentKey, Failure, FailureKind, Lane, Phase, Protection, RequestKey};
 use serde::{Deserialize, Serialize};
 
 use super::PythonVolume;
 use super::build::{Build, Order};
+use super::bytecode::{self, Sources};
+use super::content::{CONTENT_FILE, Content};
 use super::lookup::LOCK_FILE;
-use super::pool::Pool;
-use super::{bytecode, pool};
+use super::pool::{self, Pool};
+use super::record::replace;
+use crate::maintain::evict::{self, Evicted};
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::measure::Counter;
 use crate::store::publish::{self, Placed};
@@ -21,7 +24,7 @@ use crate::store::{At, failure};
 /// Name of the file that describes an environment.
 pub const MANIFEST_FILE: &str = "manifest.json";
 /// Version of its content.
-const MANIFEST_SCHEMA: u32 = 1;
+const MANIFEST_SCHEMA: u32 = 2;
 /// A lease whose time of use is younger than this is not stamped again.
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
 
@@ -32,8 +35,8 @@ pub struct Manifest {
     pub schema: u32,
     /// The environment's key.
     pub key: EnvironmentKey,
-    /// `(name==version, digest of its RECORD)`, sorted.
-    pub pins: Vec<(String, String)>,
+    /// `name==version`, sorted.
+    pub pins: Vec<String>,
     /// The interpreter it was made for.
     pub interpreter: Interpreter,
     /// When, in seconds since 1970.
@@ -44,9 +47,28 @@ pub struct Manifest {
     pub own_inodes: u64,
     /// Directory entries.
     pub entries: u64,
+    /// The folders of byte-code that it links to, relative to the volume, sorted.
+    #[serde(default)]
+    pub bytecode: Vec<String>,
+    /// Hash of this and of the list of packages: see [`Manifest::sealed`].
+    #[serde(default)]
+    pub seal: String,
 }
 
-/// Publishes the environment and points its request at it; the environment's key, and what went wrong without harm.
+impl Manifest {
+    /// What `seal` says of a manifest that nobody has changed, beside a list of packages that nobody has changed.
+    pub fn sealed(&self, lock: &str) -> String {
+        let open = Manifest {
+            seal: String::new(),
+            ..self.clone()
+        };
+        // Plain data: it cannot fail, and where it did no seal would fit.
+        let text = serde_json::to_string(&open).unwrap_or_default();
+        blake3::hash(format!("{text}\n{lock}").as_bytes()).to_hex().to_string()
+    }
+}
+
+/// Hashes the environment, publishes it and points its request at it; what an operator should know of it.
 ///
 /// Correct without any lock: whoever comes second finds a folder in the place and uses that.
 ///
@@ -56,10 +78,14 @@ pub struct Manifest {
 /// # Errors
 /// The volume cannot be written, or is full. The environment stays in staging then.
 pub fn publish(build: &Build, order: &Order<'_>) -> Result<Vec<String>, Failure> {
-    let mut warnings = Vec::new();
-    let provided = order
+    let content = order
         .phases
-        .run(Phase::PythonBytecode, Lane::Publish, || provide_bytecode(build, order));
+        .run(Phase::PythonPublish, Lane::Publish, || Content::take(&build.installed))?;
+    let key = content.key(order.interpreter);
+    let mut warnings = content.warnings.clone();
+    let provided = order.phases.run(Phase::PythonBytecode, Lane::Publish, || {
+        provide_bytecode(build, order, &content)
+    });
     // Held until the environment is in its place: until then a sweep does not see what it links to.
     let _pool = match provided {
         Err(failure) if failure::is_disk_full(&failure) => return Err(failure),
@@ -71,19 +97,23 @@ pub fn publish(build: &Build, order: &Order<'_>) -> Result<Vec<String>, Failure>
         Ok(pool) => Some(pool),
     };
     order.phases.run(Phase::PythonPublish, Lane::Publish, || {
-        describe(build, order.interpreter)?;
+        describe(build, order, &content, &key)?;
         publish::sync_volume(order.volume.root())?;
-        place(build, order.volume)?;
-        point(order.volume, order.key, build.key.as_str())
+        place(build, order.volume, &key)?;
+        point(order.volume, order.key, key.as_str())
     })?;
     Ok(warnings)
 }
 
-fn provide_bytecode(build: &Build, order: &Order<'_>) -> Result<Lock, Failure> {
+fn provide_bytecode(build: &Build, order: &Order<'_>, content: &Content) -> Result<Lock, Failure> {
     let lock = pool::lock(order.volume, Mode::Shared, order.patience.deadline())?;
-    let pool = Pool::of(order.volume);
-    let (installed, work) = (&build.installed, build.work());
-    bytecode::provide(&pool, installed, order.interpreter, &work, order.patience)?;
+    let sources = Sources {
+        installed: &build.installed,
+        tree: &content.tree,
+        listing: &content.listing,
+        interpreter: order.interpreter,
+    };
+    bytecode::provide(&Pool::of(order.volume), &sources, &build.work(), order.patience)?;
     Ok(lock)
 }
 
@@ -114,51 +144,82 @@ pub fn touch(path: &Path) -> Result<(), Failure> {
     lease.set_modified(SystemTime::now()).at("stamp the lease", &path)
 }
 
-fn describe(build: &Build, interpreter: &Interpreter) -> Result<(), Failure> {
+/// Writes our own files, which are beside the virtual environment: nothing that a package brings can be in their place.
+fn describe(build: &Build, order: &Order<'_>, content: &Content, key: &EnvironmentKey) -> Result<(), Failure> {
     let environment = build.environment();
     let pins = build.installed.pins();
-    let lock: String = pins.iter().map(|(pin, digest)| format!("{pin} {digest}\n")).collect();
-    let path = environment.join(LOCK_FILE);
-    std::fs::write(&path, lock).at("write", &path)?;
+    let lock: String = pins.iter().map(|pin| format!("{pin}\n")).collect();
+    replace(&environment.join(LOCK_FILE), lock.as_bytes())?;
+    replace(&environment.join(CONTENT_FILE), content.listing.to_text().as_bytes())?;
     let own = Counter::own(&environment)?;
     let created_s = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs();
-    let manifest = Manifest {
+    let mut manifest = Manifest {
         schema: MANIFEST_SCHEMA,
-        key: build.key.clone(),
+        key: key.clone(),
         pins,
-        interpreter: interpreter.clone(),
+        interpreter: order.interpreter.clone(),
         created_s,
         own_bytes: own.bytes,
         own_inodes: own.inodes,
         entries: own.entries,
+        bytecode: linked(build, order)?,
+        seal: String::new(),
     };
+    manifest.seal = manifest.sealed(&lock);
     let text = serde_json::to_vec_pretty(&manifest).map_err(|error| {
         Failure::new(
             FailureKind::Internal,
             format!("the manifest cannot be written: {error}"),
         )
     })?;
-    let path = environment.join(MANIFEST_FILE);
-    std::fs::write(&path, text).at("write", &path)
+    replace(&environment.join(MANIFEST_FILE), &text)
 }
 
-fn place(build: &Build, volume: &PythonVolume) -> Result<(), Failure> {
+/// The folders of the pool that the environment links to, as they are called on the volume. Its links are right for its
+/// published place, so they are read as if they were there already.
+fn linked(build: &Build, order: &Order<'_>) -> Result<Vec<String>, Failure> {
+    let pool = Pool::of(order.volume);
+    let mut folders: Vec<String> = pool
+        .links_from_staging(&build.venv())?
+        .iter()
+        .map(|folder| order.volume.relative(&pool.path.join(folder)))
+        .collect();
+    folders.sort();
+    folders.dedup();
+    Ok(folders)
+}
+
+fn place(build: &Build, volume: &PythonVolume, key: &EnvironmentKey) -> Result<(), Failure> {
     publish::ensure_folder(&volume.environments())?;
-    let to = volume.environments().join(build.key.as_str());
-    let forward: PathBuf = Path::new("../../envs").join(build.key.as_str());
-    // Twice: theirs may be evicted between our finding it there and pointing a request at it.
-    for _ in 0..2 {
+    let to = volume.environments().join(key.as_str());
+    let forward: PathBuf = Path::new("../../envs").join(key.as_str());
+    // Again and again: theirs may be evicted between our finding it there and pointing a request at it, or be damaged.
+    for _ in 0..3 {
         if publish::place(&build.environment(), &to, &forward)? == Placed::Ours {
             return Ok(());
         }
         // Somebody uses it or nobody does: both show that it is there. Only an evictor holds it exclusively.
-        if lock::attempt(&to.join(LEASE), Mode::Shared, Missing::Absent)?.is_some() {
-            // Another user's file cannot be stamped; the environment is as good without.
-            drop(touch(&to));
-            return Ok(());
+        let used = lock::attempt(&to.join(LEASE), Mode::Shared, Missing::Absent)?.is_some();
+        let no_lease = || (!to.join(LEASE).exists()).then(|| format!("{LEASE} is missing"));
+        let damage = super::lookup::damage(&to).or_else(no_lease);
+        let damage = damage.filter(|_| Protection::DamageIsMiss.is_on());
+        match (used, damage) {
+            (true, None) => {
+                // Another user's file cannot be stamped; the environment is as good without.
+                drop(touch(&to));
+                return Ok(());
+            }
+            (_, Some(what)) => {
+                if evict::evict(volume, &to)? == Evicted::InUse {
+                    let message = format!("{} is damaged ({what}) and a task uses it", to.display());
+                    return Err(Failure::new(FailureKind::CacheDamaged, message)
+                        .hint("the first run after that task has ended publishes it"));
+                }
+            }
+            (false, None) => {}
         }
     }
     let message = format!("the same environment is being evicted at this moment: {}", to.display());

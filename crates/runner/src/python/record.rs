@@ -1,26 +1,38 @@
-//! What was installed, as the wheels themselves list it: every `RECORD` read, checked, and made part of the key.
+//! What packages say of themselves: every `RECORD` read as a list of names, checked for presence, put into normal form.
 //!
-//! A `uv pip install` that was killed leaves an environment that uv itself calls complete, so "uv said so" is no
-//! proof. Each entry of each `RECORD` is compared by presence and size, one `stat` per file; hashing the content
-//! again would cost a thousand times as much and uv has done it while unpacking.
+//! A `RECORD` is a claim. uv does not check the hashes in it, so nothing is addressed or trusted by them; where one
+//! disagrees with the disk, the user is told (see [`super::claims`]). What it is good for is presence: a `uv pip
+//! install` that was killed leaves an environment that uv itself calls complete, and every listed file that is not
+//! there shows it, at one `stat` per file.
+//!
+//! uv writes down how a package came here (asked for by name or not, from where, with which time stamp). Two environments
+//! with the same files would differ by that, so it is taken out: see [`Installed::normalise`].
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use hybrid_cache_model::{Failure, FailureKind};
+use hybrid_cache_model::protocol::Interpreter;
+use hybrid_cache_model::{Failure, FailureKind, Protection};
 
-use crate::store::At;
+use super::pool::PYCACHE;
+use crate::store::{At, publish};
 
 /// File systems stamp new files with the time of the last timer tick: this much may lie between that and the clock.
 const TIMESTAMP_SLACK: Duration = Duration::from_millis(20);
+/// The list of files of a distribution.
+const RECORD: &str = "RECORD";
+/// Who installed it.
+const INSTALLER: &str = "INSTALLER";
 /// Files of a dist-info folder that tell how a package came here, not what it is.
-const NOT_CONTENT: [&str; 5] = ["RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"];
+const BOOKKEEPING: [&str; 3] = ["REQUESTED", "direct_url.json", "uv_cache.json"];
 
 /// One line of a `RECORD`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {
-    /// Path relative to site-packages; may leave it: `../../../bin/f2py`.
+    /// The path as it is listed, relative to site-packages; may leave it: `../../../bin/f2py`.
+    pub listed: String,
+    /// The same relative to the environment: `bin/f2py`.
     pub path: String,
     /// `sha256=…`, empty where the wheel gives none.
     pub hash: String,
@@ -31,20 +43,31 @@ pub struct Entry {
 /// One installed distribution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Distribution {
-    /// `name==version`, the name in its normal form.
-    pub pin: String,
-    /// Hexadecimal digest of its normalised `RECORD`: of what was installed.
-    pub digest: String,
-    /// Its files.
+    /// The name in its normal form.
+    pub name: String,
+    /// The version as its folder says it.
+    pub version: String,
+    /// Its folder in site-packages: `name-version.dist-info`.
+    pub folder: String,
+    /// Its files, sorted; without byte-code, which is no content of ours.
     pub entries: Vec<Entry>,
+}
+
+impl Distribution {
+    /// `name==version`
+    pub fn pin(&self) -> String {
+        format!("{}=={}", self.name, self.version)
+    }
 }
 
 /// All distributions of an environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installed {
-    /// The folder that holds them.
-    pub site_packages: PathBuf,
-    /// Sorted by pin.
+    /// The virtual environment.
+    pub venv: PathBuf,
+    /// `lib/python3.x/site-packages`
+    pub site: String,
+    /// Sorted by name.
     pub distributions: Vec<Distribution>,
 }
 
@@ -59,49 +82,65 @@ pub struct Checked {
     pub reused_bytes: u64,
 }
 
+/// The one folder whose packages an interpreter of this version imports, relative to the environment.
+pub fn site(interpreter: &Interpreter) -> String {
+    let mut numbers = interpreter.version.split('.');
+    let mut number = || numbers.next().unwrap_or_default();
+    format!("lib/python{}.{}/site-packages", number(), number())
+}
+
 impl Installed {
-    /// Reads every `RECORD` of the environment at `environment`.
+    /// Reads every `RECORD` of the virtual environment at `venv`.
     ///
     /// # Errors
-    /// [`FailureKind::CacheDamaged`] where a distribution has none, or one that cannot be read.
-    pub fn read(environment: &Path) -> Result<Installed, Failure> {
-        let site_packages = site_packages(environment)?;
+    /// [`FailureKind::CacheDamaged`] where a distribution has none, or one that cannot be read or names a place outside
+    /// of the environment; [`FailureKind::Unsatisfiable`] where a package brings folders that nothing may.
+    pub fn read(venv: &Path, interpreter: &Interpreter) -> Result<Installed, Failure> {
+        let site = site(interpreter);
+        if Protection::InstalledCheck.is_on() {
+            super::layout::check(venv, &site)?;
+        }
+        let folder = venv.join(&site);
         let mut distributions = Vec::new();
-        for entry in std::fs::read_dir(&site_packages).at("read the folder", &site_packages)? {
-            let name = entry.at("read the folder", &site_packages)?.file_name();
+        for entry in std::fs::read_dir(&folder).at("read the folder", &folder)? {
+            let name = entry.at("read the folder", &folder)?.file_name();
             if let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(".dist-info")) {
-                distributions.push(distribution(&site_packages, stem)?);
+                distributions.push(distribution(venv, &site, stem)?);
             }
         }
-        distributions.sort_by(|one, other| one.pin.cmp(&other.pin));
+        distributions.sort_by(|one, other| (&one.name, &one.version).cmp(&(&other.name, &other.version)));
         Ok(Installed {
-            site_packages,
+            venv: venv.to_owned(),
+            site,
             distributions,
         })
     }
 
-    /// `(name==version, digest)` of each distribution, as the environment's key wants them.
-    pub fn pins(&self) -> Vec<(String, String)> {
-        self.distributions
-            .iter()
-            .map(|one| (one.pin.clone(), one.digest.clone()))
-            .collect()
+    /// `name==version` of each distribution, sorted.
+    pub fn pins(&self) -> Vec<String> {
+        self.distributions.iter().map(Distribution::pin).collect()
     }
 
-    /// Compares every entry with the disk by presence and size.
+    /// The distribution that lists `path`, relative to the environment.
+    pub fn owner(&self, path: &str) -> Option<&Distribution> {
+        let lists = |one: &&Distribution| one.entries.iter().any(|entry| entry.path == path);
+        self.distributions.iter().find(lists)
+    }
+
+    /// Looks whether every listed file is there.
     ///
     /// An inode born after `since` was downloaded for this environment, an older one is shared with what the volume
     /// held before. Where the file system keeps no time of birth, an inode with no other name than the one in uv's
     /// cache counts as new. Files that uv generates itself (scripts) count as neither.
     ///
     /// # Errors
-    /// [`FailureKind::CacheDamaged`] naming the first file that is missing or has another size.
+    /// [`FailureKind::CacheDamaged`] naming the first file that is missing.
     pub fn check(&self, since: SystemTime) -> Result<Checked, Failure> {
         let since = since.checked_sub(TIMESTAMP_SLACK).unwrap_or(since);
         let mut checked = Checked::default();
         for distribution in &self.distributions {
             for entry in &distribution.entries {
-                let path = self.site_packages.join(&entry.path);
+                let path = self.venv.join(&entry.path);
                 let found = match path.metadata() {
                     Ok(found) => found,
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -109,16 +148,8 @@ impl Installed {
                     }
                     Err(error) => return Err(error).at("look at", &path),
                 };
-                if entry.size.is_some_and(|size| size != found.len()) && !self.is_overwritten(entry, found.len()) {
-                    let what = format!(
-                        "has {} bytes instead of {}",
-                        found.len(),
-                        entry.size.unwrap_or_default()
-                    );
-                    return Err(damaged(distribution, &path, &what));
-                }
                 checked.files += 1;
-                if found.nlink() == 1 && (leaves(&entry.path) || !is_content(&entry.path)) {
+                if found.nlink() == 1 && (leaves(&entry.listed) || is_bookkeeping(distribution, entry)) {
                     continue;
                 }
                 let new = found.created().map_or(found.nlink() <= 2, |born| born >= since);
@@ -132,116 +163,143 @@ impl Installed {
         Ok(checked)
     }
 
-    /// True where another distribution brought a file of the same name and this size: the last one wins, and pip and
-    /// uv both let it.
-    fn is_overwritten(&self, entry: &Entry, size: u64) -> bool {
-        let entries = self.distributions.iter().flat_map(|one| &one.entries);
-        entries
-            .filter(|other| other.path == entry.path)
-            .any(|other| other.size == Some(size))
-    }
-}
-
-/// The folder of an environment that holds its packages.
-///
-/// # Errors
-/// There is none.
-pub fn site_packages(environment: &Path) -> Result<PathBuf, Failure> {
-    let lib = environment.join("lib");
-    for entry in std::fs::read_dir(&lib).at("read the folder", &lib)? {
-        let folder = entry.at("read the folder", &lib)?.path().join("site-packages");
-        if folder.is_dir() {
-            return Ok(folder);
+    /// Takes out of the environment what tells how its packages came here.
+    ///
+    /// `REQUESTED`, `direct_url.json` and `uv_cache.json` go; `INSTALLER` says uv, and `RECORD` is sorted, without
+    /// repeats and without what is gone. Each is a new file that takes the old one's name: a wheel may bring files of
+    /// these names, and then the old one is the same inode as in uv's cache.
+    ///
+    /// # Errors
+    /// The volume cannot be written.
+    pub fn normalise(&mut self) -> Result<(), Failure> {
+        for distribution in &mut self.distributions {
+            let folder = self.venv.join(&self.site).join(&distribution.folder);
+            let names = BOOKKEEPING.map(|name| format!("{}/{name}", distribution.folder));
+            for name in BOOKKEEPING {
+                publish::delete(&folder.join(name))?;
+            }
+            replace(&folder.join(INSTALLER), b"uv")?;
+            let installer = format!("{}/{INSTALLER}", distribution.folder);
+            let entries = &mut distribution.entries;
+            entries.retain(|entry| !names.contains(&entry.listed) && entry.listed != installer);
+            entries.push(Entry {
+                path: format!("{}/{installer}", self.site),
+                listed: installer,
+                hash: String::new(),
+                size: None,
+            });
+            entries.sort();
+            entries.dedup();
+            replace(&folder.join(RECORD), &write(entries)?)?;
         }
+        Ok(())
     }
-    Err(Failure::new(
-        FailureKind::CacheDamaged,
-        format!("{} holds no site-packages folder", lib.display()),
-    ))
 }
 
-fn distribution(site_packages: &Path, stem: &str) -> Result<Distribution, Failure> {
-    let path = site_packages.join(format!("{stem}.dist-info")).join("RECORD");
+/// Gives `path` a new file with this content. Never writes to the file that has the name now.
+pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    if !Protection::OwnFiles.is_on() {
+        return std::fs::write(path, content).at("write", path);
+    }
+    let temporary = path.with_file_name(publish::unique_name(".new"));
+    std::fs::write(&temporary, content).at("write", &temporary)?;
+    std::fs::rename(&temporary, path).at("rename into place", path)
+}
+
+fn is_bookkeeping(distribution: &Distribution, entry: &Entry) -> bool {
+    let inside = entry
+        .listed
+        .strip_prefix(&distribution.folder)
+        .and_then(|rest| rest.strip_prefix('/'));
+    inside.is_some_and(|name| name == RECORD || name == INSTALLER || BOOKKEEPING.contains(&name))
+}
+
+fn distribution(venv: &Path, site: &str, stem: &str) -> Result<Distribution, Failure> {
+    let folder = format!("{stem}.dist-info");
+    let path = venv.join(site).join(&folder).join(RECORD);
     let (name, version) = stem.rsplit_once('-').unwrap_or((stem, ""));
-    let pin = format!("{}=={version}", normal_name(name));
+    let name = normal_name(name);
     let content = match std::fs::read(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let message = format!(
-                "{pin} was installed without its list of files: {} is missing",
+                "{name}=={version} was installed without its list of files: {} is missing",
                 path.display()
             );
             return Err(Failure::new(FailureKind::CacheDamaged, message));
         }
         other => other.at("read", &path)?,
     };
-    let entries = parse(&content).map_err(|what| {
-        Failure::new(
-            FailureKind::CacheDamaged,
-            format!("could not read {}: {what}", path.display()),
-        )
+    let mut entries = parse(&content, site).map_err(|what| {
+        let message = format!("{name}=={version} cannot be used: its RECORD {what}");
+        Failure::new(FailureKind::Unsatisfiable, message)
+            .hint("the package is built wrongly; ask for another version of it")
     })?;
+    entries.sort();
     Ok(Distribution {
-        pin,
-        digest: digest(&entries),
+        name,
+        version: version.to_owned(),
+        folder,
         entries,
     })
 }
 
-fn parse(content: &[u8]) -> Result<Vec<Entry>, String> {
+fn parse(content: &[u8], site: &str) -> Result<Vec<Entry>, String> {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
         .from_reader(content);
     let mut entries = Vec::new();
     for record in reader.records() {
-        let record = record.map_err(|error| error.to_string())?;
+        let record = record.map_err(|error| format!("cannot be read: {error}"))?;
         let field = |at: usize| record.get(at).unwrap_or_default();
-        if field(0).is_empty() {
+        let listed = field(0);
+        if listed.is_empty() || listed.split('/').any(|part| part == PYCACHE) {
             continue;
         }
-        if Path::new(field(0)).is_absolute() {
-            return Err(format!("it lists the absolute path {}", field(0)));
-        }
-        let size = match field(2) {
-            "" => None,
-            text => Some(
-                text.parse()
-                    .map_err(|_| format!("the size of {} is `{text}`", field(0)))?,
-            ),
-        };
+        let path = inside(site, listed).ok_or_else(|| format!("lists `{listed}`, which is not in the environment"))?;
         entries.push(Entry {
-            path: field(0).to_owned(),
+            listed: listed.to_owned(),
+            path,
             hash: field(1).to_owned(),
-            size,
+            // A size that is no number disagrees with every file.
+            size: match field(2) {
+                "" => None,
+                text => Some(text.parse().unwrap_or(u64::MAX)),
+            },
         });
     }
     Ok(entries)
 }
 
-/// What was installed, whatever the order of the lines and however it was asked for.
-fn digest(entries: &[Entry]) -> String {
-    let mut content: Vec<&Entry> = entries.iter().filter(|entry| is_content(&entry.path)).collect();
-    content.sort_by(|one, other| one.path.cmp(&other.path));
-    let mut hasher = blake3::Hasher::new();
-    for entry in content {
-        for field in [&entry.path, &entry.hash] {
-            hasher.update(&(field.len() as u64).to_le_bytes());
-            hasher.update(field.as_bytes());
+/// `listed`, relative to the environment; `None` where it is not in it.
+fn inside(site: &str, listed: &str) -> Option<String> {
+    let mut parts: Vec<&str> = site.split('/').collect();
+    for part in Path::new(listed).components() {
+        match part {
+            Component::Normal(name) => parts.push(name.to_str()?),
+            Component::CurDir => {}
+            Component::ParentDir => drop(parts.pop()?),
+            Component::RootDir | Component::Prefix(_) => return None,
         }
     }
-    let mut hex = hasher.finalize().to_hex().to_string();
-    hex.truncate(32);
-    hex
-}
-
-fn is_content(path: &str) -> bool {
-    match path.split_once(".dist-info/") {
-        Some((_, name)) => !NOT_CONTENT.contains(&name),
-        None => true,
+    if parts.first() == Some(&"lib64") {
+        parts[0] = "lib";
     }
+    (!parts.is_empty()).then(|| parts.join("/"))
 }
 
-/// True where the path leads out of site-packages.
+fn write(entries: &[Entry]) -> Result<Vec<u8>, Failure> {
+    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+    let bug = |error: String| Failure::new(FailureKind::Internal, format!("a RECORD cannot be written: {error}"));
+    for entry in entries {
+        let size = entry.size.map_or_else(String::new, |size| size.to_string());
+        let written = writer.write_record([&entry.listed, &entry.hash, &size]);
+        written.map_err(|error| bug(error.to_string()))?;
+    }
+    writer.into_inner().map_err(|error| bug(error.to_string()))
+}
+
+/// True where the path leads out of the folder that it is relative to.
 pub fn leaves(path: &str) -> bool {
     Path::new(path).components().any(|part| part == Component::ParentDir)
 }
@@ -262,94 +320,11 @@ fn normal_name(name: &str) -> String {
 fn damaged(distribution: &Distribution, path: &Path, what: &str) -> Failure {
     let message = format!(
         "the installation of {} is not complete: {} {what}",
-        distribution.pin,
+        distribution.pin(),
         path.display()
     );
     Failure::new(FailureKind::CacheDamaged, message).hint("nothing was published; try again")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const RECORD: &str = "a/__init__.py,sha256=abc,3\n\"a/with,comma.py\",sha256=def,1\n../../../bin/a,sha256=x,2\n\
-                          a-1.0.dist-info/RECORD,,\na-1.0.dist-info/REQUESTED,sha256=e3b0,0\n";
-
-    fn environment(record: &str) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        let site = dir.path().join("lib/python3.11/site-packages");
-        for folder in ["a", "a-1.0.dist-info"] {
-            std::fs::create_dir_all(site.join(folder)).unwrap();
-        }
-        std::fs::create_dir(dir.path().join("bin")).unwrap();
-        let files = [
-            ("a/__init__.py", "abc"),
-            ("a/with,comma.py", "x"),
-            ("../../../bin/a", "xy"),
-        ];
-        for (path, content) in files.into_iter().chain([("a-1.0.dist-info/REQUESTED", "")]) {
-            std::fs::write(site.join(path), content).unwrap();
-        }
-        std::fs::write(site.join("a-1.0.dist-info/RECORD"), record).unwrap();
-        dir
-    }
-
-    #[test]
-    fn a_complete_environment_passes() {
-        let dir = environment(RECORD);
-        let installed = Installed::read(dir.path()).unwrap();
-        assert_eq!(installed.distributions[0].pin, "a==1.0");
-        let checked = installed.check(SystemTime::now() - Duration::from_secs(60)).unwrap();
-        assert_eq!(
-            (checked.files, checked.downloaded_bytes, checked.reused_bytes),
-            (5, 4, 0)
-        );
-    }
-
-    #[test]
-    fn what_was_there_before_is_reused() {
-        let dir = environment(RECORD);
-        let checked = Installed::read(dir.path())
-            .unwrap()
-            .check(SystemTime::now() + Duration::from_secs(60))
-            .unwrap();
-        assert_eq!((checked.downloaded_bytes, checked.reused_bytes), (0, 4));
-    }
-
-    #[test]
-    fn missing_short_and_unlisted_files_are_damage() {
-        for spoil in [
-            |site: &Path| std::fs::remove_file(site.join("a/with,comma.py")).unwrap(),
-            |site: &Path| std::fs::write(site.join("a/__init__.py"), "").unwrap(),
-            |site: &Path| std::fs::remove_file(site.join("a-1.0.dist-info/RECORD")).unwrap(),
-            |site: &Path| std::fs::remove_file(site.join("../../../bin/a")).unwrap(),
-        ] {
-            let dir = environment(RECORD);
-            spoil(&site_packages(dir.path()).unwrap());
-            let checked = Installed::read(dir.path()).and_then(|installed| installed.check(SystemTime::now()));
-            assert_eq!(checked.unwrap_err().kind, FailureKind::CacheDamaged);
-        }
-    }
-
-    #[test]
-    fn the_digest_is_of_content_alone() {
-        let other_order = "../../../bin/a,sha256=x,2\na/__init__.py,sha256=abc,3\n\"a/with,comma.py\",sha256=def,1\n\
-                           a-1.0.dist-info/RECORD,,\n";
-        let other_content = RECORD.replace("abc", "abd");
-        let digest = |record: &str| super::digest(&parse(record.as_bytes()).unwrap());
-        assert_eq!(digest(RECORD), digest(other_order));
-        assert_ne!(digest(RECORD), digest(&other_content));
-    }
-
-    #[test]
-    fn absolute_paths_and_odd_sizes_are_refused() {
-        assert!(parse(b"/etc/passwd,,\n").unwrap_err().contains("/etc/passwd"));
-        assert!(parse(b"a,,many\n").unwrap_err().contains("many"));
-    }
-
-    #[test]
-    fn names_have_one_form() {
-        assert_eq!(normal_name("Charset_Normalizer"), "charset-normalizer");
-        assert_eq!(normal_name("zope.interface"), "zope-interface");
-    }
-}
+mod tests;

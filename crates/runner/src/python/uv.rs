@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use hybrid_cache_model::key::INDEX_STRATEGY;
 use hybrid_cache_model::protocol::{Interpreter, PythonTools};
 use hybrid_cache_model::{Failure, FailureKind, Protection, Requirement};
 
@@ -17,6 +18,23 @@ const UV_LOCK_TIMEOUT_S: &str = "300";
 const UV_HTTP_TIMEOUT_S: &str = "30";
 /// One more attempt forgives a hiccup; uv's own three take ten seconds to say that nobody is there.
 const UV_HTTP_RETRIES: &str = "1";
+
+/// Settings of uv that an operator may make: where packages come from, and how they are reached. Where they come from is
+/// part of every key (`Place::index`); of the others none changes what is delivered.
+const ALLOWED: [&str; 10] = [
+    "UV_DEFAULT_INDEX",
+    "UV_FIND_LINKS",
+    "UV_HTTP_RETRIES",
+    "UV_HTTP_TIMEOUT",
+    "UV_INDEX",
+    "UV_INSECURE_HOST",
+    "UV_KEYRING_PROVIDER",
+    "UV_NATIVE_TLS",
+    "UV_NO_INDEX",
+    "UV_SYSTEM_CERTS",
+];
+/// The minor versions of glibc that uv knows as a platform, ascending.
+const GLIBC_MINORS: [u32; 12] = [17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40];
 
 /// What uv works with in one preparation.
 pub struct Uv<'a> {
@@ -52,7 +70,14 @@ impl Uv<'_> {
     ///
     /// # Errors
     /// uv failed; its own words are in the message.
-    pub fn install(&self, environment: &Path, requirements: &[Requirement], list: &Path) -> Result<(), Failure> {
+    pub fn install(
+        &self,
+        environment: &Path,
+        requirements: &[Requirement],
+        list: &Path,
+        interpreter: &Interpreter,
+    ) -> Result<(), Failure> {
+        self.check_variables()?;
         let text: String = requirements.iter().flat_map(|one| [one.as_str(), "\n"]).collect();
         std::fs::write(list, text).at("write", list)?;
         let mut command = self.command("pip");
@@ -62,6 +87,12 @@ impl Uv<'_> {
             .arg(environment.join("bin/python"))
             .arg("--requirements")
             .arg(list);
+        // What decides which packages come is ours, whatever the variables say: see docs/cache-keys.md.
+        command.args(["--index-strategy", INDEX_STRATEGY]);
+        command.args(["--prerelease", "if-necessary-or-explicit", "--resolution", "highest"]);
+        if let Some(platform) = platform(interpreter) {
+            command.args(["--python-platform", &platform]);
+        }
         if !self.tools.allow_source_builds && Protection::WheelsOnly.is_on() {
             command.arg("--no-build");
         }
@@ -76,6 +107,26 @@ impl Uv<'_> {
         let mut command = self.command("cache");
         command.arg("prune");
         self.run(&mut command, "uv cache prune")
+    }
+
+    /// # Errors
+    /// A variable changes what uv delivers, and is in no key.
+    fn check_variables(&self) -> Result<(), Failure> {
+        let unknown = |name: &&str| {
+            let is_login =
+                name.starts_with("UV_INDEX_") && ["_USERNAME", "_PASSWORD"].iter().any(|end| name.ends_with(end));
+            name.starts_with("UV_") && !ALLOWED.contains(name) && !is_login
+        };
+        let mut names = self.tools.variables.iter().map(|(name, _)| name.as_str());
+        match names.find(unknown) {
+            None => Ok(()),
+            Some(name) => {
+                let message =
+                    format!("the setting {name} for uv may change what is installed, and no cache key knows it");
+                let hint = format!("unset it; uv may be told {}", ALLOWED.join(", "));
+                Err(Failure::new(FailureKind::Tool, message).hint(hint))
+            }
+        }
     }
 
     fn command(&self, verb: &str) -> Command {
@@ -110,6 +161,58 @@ impl Uv<'_> {
             Ok(())
         } else {
             Err(explain::failure(name, &ended))
+        }
+    }
+}
+
+/// uv's name for the interpreter's platform: fixes the C library that wheels may be linked to, and leaves the running
+/// kernel out of markers. `None` where uv has no name for it; then it asks the interpreter.
+fn platform(interpreter: &Interpreter) -> Option<String> {
+    let machine = interpreter.platform.strip_prefix("linux-")?;
+    if !["x86_64", "aarch64"].contains(&machine) {
+        return None;
+    }
+    let (name, version) = interpreter.libc.split_once(' ')?;
+    match name {
+        "musl" => Some(format!("{machine}-unknown-linux-musl")),
+        "glibc" => {
+            let minor: u32 = version.strip_prefix("2.")?.split('.').next()?.parse().ok()?;
+            let known = GLIBC_MINORS.iter().rev().find(|known| **known <= minor)?;
+            Some(format!("{machine}-manylinux_2_{known}"))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_platform_is_that_of_the_libc_or_an_older_one() {
+        let platform = |libc: &str, platform: &str| {
+            let interpreter = Interpreter {
+                path: String::new(),
+                implementation: "cpython".into(),
+                version: "3.11.7".into(),
+                abi: "cpython-311".into(),
+                platform: platform.into(),
+                libc: libc.into(),
+                binary_hash: String::new(),
+            };
+            super::platform(&interpreter)
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(platform("glibc 2.36", "linux-x86_64"), some("x86_64-manylinux_2_36"));
+        assert_eq!(platform("glibc 2.30", "linux-aarch64"), some("aarch64-manylinux_2_28"));
+        assert_eq!(platform("glibc 2.99", "linux-x86_64"), some("x86_64-manylinux_2_40"));
+        assert_eq!(platform("musl 1.2", "linux-x86_64"), some("x86_64-unknown-linux-musl"));
+        for (libc, machine) in [
+            ("", "linux-x86_64"),
+            ("glibc 2.5", "linux-x86_64"),
+            ("glibc 2.36", "linux-riscv64"),
+        ] {
+            assert_eq!(platform(libc, machine), None);
         }
     }
 }

@@ -12,11 +12,13 @@
 //!   lib64 -> lib
 //! ```
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use hybrid_cache_model::Failure;
 use hybrid_cache_model::protocol::Interpreter;
+use hybrid_cache_model::{Failure, FailureKind, Protection};
 
+use super::record::{self, Installed};
 use crate::store::{At, publish};
 
 /// What can be said of an interpreter whose standard library lies where it is looked for first.
@@ -88,6 +90,81 @@ impl Home<'_> {
     }
 }
 
+/// What makes a folder an environment, as it was before any package came.
+///
+/// It decides which interpreter runs and where that looks for modules, so no package may bring or replace it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnFiles(Vec<(String, Own)>);
+
+/// One of our names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Own {
+    /// Nothing has it.
+    Absent,
+    /// A link and where it leads.
+    Link(PathBuf),
+    /// A file: its bytes and its inode, which no other file's content can be brought to unnoticed.
+    File(Vec<u8>, (u64, u64)),
+    /// Anything else.
+    Other,
+}
+
+impl OwnFiles {
+    /// Notes what an empty environment consists of.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn note(venv: &Path, interpreter: &Interpreter) -> Result<OwnFiles, Failure> {
+        let site = record::site(interpreter);
+        let name = site.split('/').nth(1).unwrap_or("python3");
+        let names = [
+            "pyvenv.cfg",
+            "lib64",
+            "bin/python",
+            "bin/python3",
+            &format!("bin/{name}"),
+        ]
+        .map(str::to_owned);
+        let note = |name: String| own(&venv.join(&name)).map(|own| (name, own));
+        names.into_iter().map(note).collect::<Result<_, _>>().map(OwnFiles)
+    }
+
+    /// Checks that no package brought or replaced any of it.
+    ///
+    /// # Errors
+    /// [`FailureKind::Unsatisfiable`] naming the package, where one lists the file, and the file.
+    pub fn check(&self, installed: &Installed) -> Result<(), Failure> {
+        if !Protection::OwnFiles.is_on() {
+            return Ok(());
+        }
+        for (name, noted) in &self.0 {
+            let owner = installed.owner(name);
+            if owner.is_none() && own(&installed.venv.join(name))? == *noted {
+                continue;
+            }
+            let who = owner.map_or_else(|| "a package".to_owned(), super::record::Distribution::pin);
+            let message = format!("{who} brings the file {name}, which belongs to the environment itself");
+            return Err(Failure::new(FailureKind::Unsatisfiable, message).hint("leave out that package"));
+        }
+        Ok(())
+    }
+}
+
+fn own(path: &Path) -> Result<Own, Failure> {
+    let found = match path.symlink_metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Own::Absent),
+        other => other.at("look at", path)?,
+    };
+    if found.is_symlink() {
+        return std::fs::read_link(path).at("read the link", path).map(Own::Link);
+    }
+    if found.is_file() {
+        let bytes = std::fs::read(path).at("read", path)?;
+        return Ok(Own::File(bytes, (found.dev(), found.ino())));
+    }
+    Ok(Own::Other)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +176,7 @@ mod tests {
             version: "3.11.7".into(),
             abi: "cpython-311".into(),
             platform: String::new(),
+            libc: String::new(),
             binary_hash: String::new(),
         }
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use hybrid_cache_model::protocol::{Environments, Missed, RunRequest};
 use hybrid_cache_model::{
-    CachePolicy, CacheReport, CacheStatus, Failure, Lane, Phase, Protection, RequestKey, Resolved, SystemKey, Task,
+    CachePolicy, CacheReport, CacheStatus, Failure, Lane, Phase, Protection, PythonRequest, RequestKey, Resolved,
+    SystemKey, Task,
 };
 
 use super::program::Environment;
@@ -172,7 +173,7 @@ fn python(
     // Found and leased in one step: a Python environment is one folder that carries its own lease.
     let found = recorder.span(Phase::Lookup, Lane::Runner, || {
         let volume = PythonVolume::read(place)?;
-        let key = RequestKey::new(&task.requirements, place);
+        let key = RequestKey::new(&PythonRequest::new(&task.requirements, place));
         volume.lookup(&key, Duration::from_secs(place.max_age_s))
     })?;
     let leased = match found {
@@ -186,7 +187,8 @@ fn python(
             missed.python_stale = true;
             return Ok(());
         }
-        Lookup::Miss => {
+        // Who prepares it takes the damaged one away, and counts that.
+        Lookup::Damaged { .. } | Lookup::Miss => {
             missed.python = true;
             return Ok(());
         }

@@ -42,7 +42,10 @@ pub fn failure(error: &io::Error, doing: &str, path: &Path) -> Failure {
 /// The failure for a volume without free space.
 pub fn disk_full(message: impl Into<String>) -> Failure {
     Failure::new(FailureKind::DiskFull, message)
-        .hint("enlarge the volume or free space on it: `cargo xtask cache gc`, `cargo xtask size`")
+        .hint(
+            "free space with `cargo xtask cache gc --max-bytes SIZE`, or enlarge the volume; `cargo xtask cache usage` shows \
+             what it holds",
+        )
 }
 
 /// True where the error says that there is no room: no blocks, no inodes, or no quota.

@@ -2,6 +2,8 @@
 //!
 //! Nothing here knows of Python or Nix. Every function names the path it failed at, and every wait has a deadline.
 
+pub mod content;
+pub mod digest;
 pub mod failure;
 pub mod format;
 pub mod lock;

@@ -2,15 +2,17 @@
 
 use std::path::Path;
 
-use hybrid_cache_model::{Failure, FailureKind, SystemKey};
+use std::collections::BTreeMap;
+
+use hybrid_cache_model::{Failure, FailureKind, Protection, SystemKey};
 use serde::{Deserialize, Serialize};
 
 use crate::store::At;
 
 /// Version of an entry's own fields.
-const SCHEMA: u32 = 1;
-/// An entry lists a few hundred paths at most; anything larger is not ours.
-const MAX_ENTRY_BYTES: u64 = 1 << 20;
+const SCHEMA: u32 = 2;
+/// An entry lists a few thousand paths at most; anything larger is not ours.
+const MAX_ENTRY_BYTES: u64 = 4 << 20;
 
 /// What a set of packages was realised to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +29,15 @@ pub struct IndexEntry {
     pub paths: Vec<String>,
     /// Seconds since 1970 when it was made.
     pub created_s: u64,
+    /// Every store path that these need, themselves included, sorted.
+    #[serde(default)]
+    pub closure: Vec<String>,
+    /// Our hash of the content of each of them, by path: see [`super::content`]. Added after the entry was made.
+    #[serde(default)]
+    pub content: BTreeMap<String, String>,
+    /// True once a verification found damage and could not remove the entry: a lookup misses it.
+    #[serde(default)]
+    pub damaged: bool,
 }
 
 impl IndexEntry {
@@ -41,7 +52,16 @@ impl IndexEntry {
             packages,
             paths,
             created_s,
+            closure: Vec::new(),
+            content: BTreeMap::new(),
+            damaged: false,
         }
+    }
+
+    /// The same with every store path that its own need.
+    #[must_use]
+    pub fn with_closure(self, closure: Vec<String>) -> IndexEntry {
+        IndexEntry { closure, ..self }
     }
 
     /// Reads the entry at `path`. One that is absent or damaged is `None`: it is made anew.
@@ -49,6 +69,15 @@ impl IndexEntry {
     /// # Errors
     /// Where the file is there but cannot be read.
     pub fn read(path: &Path, key: &SystemKey) -> Result<Option<IndexEntry>, Failure> {
+        let is_usable = |entry: &IndexEntry| !(entry.damaged && Protection::DamageIsMiss.is_on());
+        IndexEntry::read_marked(path, key).map(|entry| entry.filter(is_usable))
+    }
+
+    /// The same, one that is marked as damaged included.
+    ///
+    /// # Errors
+    /// Those of [`IndexEntry::read`].
+    pub fn read_marked(path: &Path, key: &SystemKey) -> Result<Option<IndexEntry>, Failure> {
         let text = match std::fs::metadata(path) {
             Ok(found) if found.len() > MAX_ENTRY_BYTES => return Ok(None),
             Ok(_) => std::fs::read(path).at("read", path)?,

@@ -12,6 +12,7 @@
 //!     leases/<key>                     shared lock: a task uses the entry; its mtime is the entry's last known use
 //!   var/hybrid-cache/locks/<name>      one build of one key at a time; `store`: shared by builds, alone for collection
 //!   var/hybrid-cache/work/<name>/      home and temporary files of one Nix at work
+//!   var/hybrid-cache/content/<name>    hash, mode and path of each file of a store path, as it was registered
 //!   var/hybrid-cache/nix-cache/        what Nix evaluated and fetched
 //!   var/hybrid-cache/nix-portable/     nix-portable's own folder, where it is used
 //! ```
@@ -19,6 +20,7 @@
 //! A task has `store` and `var/hybrid-cache/tenants/<tenant>` mounted, read-only and nothing else. A warm lookup reads one small file, takes one shared lock and looks whether a handful of paths exist. No Nix
 //! process, no evaluation, no namespace.
 
+pub mod content;
 mod explain;
 mod index;
 pub mod nix;
@@ -31,7 +33,7 @@ use hybrid_cache_model::CacheStatus;
 use crate::store::Lock;
 
 pub use index::IndexEntry;
-pub use prepare::{keep_within_budget, prepare};
+pub use prepare::{finish, prepare};
 pub use volume::{CACHE_NAME, SystemFound, SystemVolume};
 
 /// Name of the lock that builds share and a collection of garbage holds alone.

@@ -136,9 +136,7 @@ impl Nix<'_> {
 
     fn bare_command(&self, more_settings: &str) -> Command {
         let mut command = Command::new(&self.program);
-        command
-            .env_clear()
-            .env("NIX_CONFIG", format!("{SETTINGS}{more_settings}"));
+        command.env_clear();
         command
             .env("HOME", self.workplace.path())
             .env("TMPDIR", self.workplace.path());
@@ -149,6 +147,8 @@ impl Nix<'_> {
             .env("USER", "nix")
             .env("LANG", "C.UTF-8");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        // Last: what decides about a build is ours, and part of every key.
+        command.env("NIX_CONFIG", format!("{SETTINGS}{more_settings}"));
         command.current_dir(self.workplace.path());
         command
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::protocol::{Keep, PrepareRequest, SystemTools};
 use hybrid_cache_model::{CacheStatus, Failure, FailureKind, Lane, Phase, SystemKey, Task};
 
+use super::content;
 use super::index::IndexEntry;
 use super::nix::{self, Nix, Workplace};
 use super::provider::{self, Bootstrap};
@@ -51,10 +52,28 @@ pub fn prepare(request: &PrepareRequest, recorder: &Recorder) -> Result<SystemPr
     }
 }
 
+/// What is left to do when the task has been told that it may start: hashes of what was registered, and the budget; what
+/// the operator should know of it.
+pub fn finish(request: &PrepareRequest) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let asked = request.task.check().ok().filter(|task| !task.system.is_empty());
+    if let Some(task) = asked.filter(|_| request.keep == Keep::Publish) {
+        let key = SystemKey::new(&task.system, &request.place);
+        let recorded = content::record(&SystemVolume::of(&request.place), &key);
+        warnings.extend(
+            recorded
+                .err()
+                .map(|failure| format!("the content of store paths was not recorded: {failure}")),
+        );
+    }
+    warnings.extend(keep_within_budget(request));
+    warnings
+}
+
 /// Keeps the volume within the request's budget, after everything else is done; what the operator should know of it.
 ///
 /// What this preparation made is leased, so it does not go.
-pub fn keep_within_budget(request: &PrepareRequest) -> Vec<String> {
+fn keep_within_budget(request: &PrepareRequest) -> Vec<String> {
     let budget = Budget {
         bytes: request.budget_bytes,
         inodes: request.budget_inodes,
@@ -89,6 +108,7 @@ struct Job<'a> {
 struct Realised {
     prepared: SystemPrepared,
     packages: Vec<String>,
+    closure: Vec<String>,
 }
 
 impl Job<'_> {
@@ -104,6 +124,7 @@ impl Job<'_> {
             return Ok(found);
         }
         let patience = Patience::until(deadline)?;
+        maintain::system::clear_damaged(self.volume, &self.key, self.tools, &patience)?;
         match self.make(&patience) {
             // Once: a volume that is full again at once is too small, and says so.
             Err(full) if is_disk_full(&full) => {
@@ -179,7 +200,11 @@ impl Job<'_> {
         let mut seen = std::collections::HashSet::new();
         paths.retain(|path| seen.insert(path.clone()));
         let (mut downloaded_bytes, mut reused_bytes) = (0, 0);
+        let store = paths.first().and_then(|path| Path::new(path).parent());
+        let store = store.unwrap_or(Path::new("/nix/store"));
+        let mut closure = Vec::new();
         for (name, size_bytes) in nix.closure(source, &paths)? {
+            closure.push(store.join(&name).to_string_lossy().into_owned());
             *if before.contains(&name) {
                 &mut reused_bytes
             } else {
@@ -200,6 +225,7 @@ impl Job<'_> {
                 lease: None,
             },
             packages,
+            closure,
         })
     }
 
@@ -226,7 +252,8 @@ impl Job<'_> {
             &self.request.place.system_source,
             made.packages.clone(),
             paths.clone(),
-        );
+        )
+        .with_closure(made.closure.clone());
         publish::write_atomic(&self.volume.index_path(&self.key), &entry.to_json()?)?;
         Ok(lease)
     }

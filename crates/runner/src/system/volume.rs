@@ -218,6 +218,7 @@ mod tests {
                 version: text("3.11.7"),
                 abi: text("cpython-311"),
                 platform: text("linux-x86_64"),
+                libc: String::new(),
                 binary_hash: text("0"),
             },
             index: text("default"),

@@ -10,20 +10,21 @@ use std::sync::Mutex;
 use hybrid_cache_model::protocol::{
     IndexScope, Interpreter, Keep, Place, PrepareEvent, PrepareRequest, PythonTools, Volumes,
 };
-use hybrid_cache_model::{CacheStatus, Failure, FailureKind, RequestKey, TaskSpec, Tenant, Timeline};
+use hybrid_cache_model::{CacheStatus, Failure, FailureKind, PythonRequest, RequestKey, TaskSpec, Tenant, Timeline};
 use hybrid_cache_runner::clock::Recorder;
 use hybrid_cache_runner::prepare;
 use hybrid_cache_runner::python::{Lookup, PythonVolume};
 use hybrid_cache_runner::system::SystemPrepared;
 
+pub mod wheel;
+
 /// Settings of the machine that uv needs to reach its index.
-const PASSED_ON: [&str; 7] = [
+const PASSED_ON: [&str; 6] = [
     "SSL_CERT_FILE",
     "HTTPS_PROXY",
     "HTTP_PROXY",
     "NO_PROXY",
     "UV_DEFAULT_INDEX",
-    "UV_INDEX_URL",
     "UV_NATIVE_TLS",
 ];
 
@@ -59,6 +60,22 @@ impl Bench {
             tools,
             interpreter,
         })
+    }
+
+    /// The same with an index that holds nothing but what is in `wheels()`.
+    pub fn offline() -> Option<Bench> {
+        let mut bench = Bench::new()?;
+        let wheels = bench.wheels().to_str().unwrap().to_owned();
+        std::fs::create_dir(&wheels).unwrap();
+        let variables = [("UV_FIND_LINKS", wheels.as_str()), ("UV_NO_INDEX", "1")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        bench.tools.variables.retain(|(name, _)| !name.starts_with("UV_"));
+        bench.tools.variables.extend(variables);
+        Some(bench)
+    }
+
+    pub fn wheels(&self) -> PathBuf {
+        self.dir.path().join("wheels")
     }
 
     pub fn root(&self) -> PathBuf {
@@ -105,7 +122,7 @@ impl Bench {
     pub fn lookup(&self, dependencies: &str) -> Lookup {
         let request = self.request(dependencies);
         let task = request.task.check().unwrap();
-        let key = RequestKey::new(&task.requirements, &request.place);
+        let key = RequestKey::new(&PythonRequest::new(&task.requirements, &request.place));
         let volume = PythonVolume::open_read(&self.root(), &Tenant::default()).unwrap();
         volume
             .lookup(&key, std::time::Duration::from_secs(request.place.max_age_s))
@@ -229,8 +246,9 @@ fn find_program(folder: &Path, name: &str, depth: usize) -> Option<PathBuf> {
 }
 
 fn interpreter() -> Option<Interpreter> {
-    let script = "import sys, platform, sysconfig; print(sys._base_executable, platform.python_version(), \
-                  sys.implementation.cache_tag, sysconfig.get_platform(), sep='\\n')";
+    let script = "import os, sys, platform, sysconfig; print(sys._base_executable, platform.python_version(), \
+                  sys.implementation.cache_tag, sysconfig.get_platform(), \
+                  os.confstr('CS_GNU_LIBC_VERSION'), sep='\\n')";
     let output = Command::new("python3").args(["-c", script]).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let mut lines = text.lines().map(str::to_owned);
@@ -240,6 +258,7 @@ fn interpreter() -> Option<Interpreter> {
         version: lines.next()?,
         abi: lines.next()?,
         platform: lines.next()?,
+        libc: lines.next()?,
         binary_hash: "0".repeat(64),
     })
 }

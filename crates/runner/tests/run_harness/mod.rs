@@ -69,6 +69,7 @@ impl Case {
                 version: "3.11.7".to_owned(),
                 abi: "cpython-311".to_owned(),
                 platform: "x86_64-linux-gnu".to_owned(),
+                libc: String::new(),
                 binary_hash: "0".repeat(64),
             },
             index: "default".to_owned(),

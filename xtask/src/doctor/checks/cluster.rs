@@ -188,7 +188,11 @@ pub(super) fn claims_large_enough(facts: &Facts) -> Finding {
             (percent >= FULL_PERCENT).then(|| format!("{} is full to {percent} percent", claim.name))
         });
         match full {
-            Some(fact) => Finding::warning(ID, fact, format!("cargo xtask cache gc --driver kube; or {fix}")),
+            Some(fact) => Finding::warning(
+                ID,
+                fact,
+                format!("cargo xtask cache gc --max-bytes SIZE --driver kube; or {fix}"),
+            ),
             None => {
                 let shown: Vec<_> = bound()
                     .map(|claim| format!("{} {}", claim.name, size(claim.capacity_bytes)))

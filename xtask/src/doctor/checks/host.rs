@@ -131,7 +131,8 @@ pub(super) fn ports(facts: &Facts) -> Finding {
 
 pub(super) fn disk(facts: &Facts) -> Finding {
     const ID: &str = "host.disk";
-    let fix = "free some space: `docker system prune`, `cargo xtask cache gc`, `cargo xtask down --volumes`";
+    let fix =
+        "free some space: `docker system prune`, `cargo xtask cache gc --max-bytes SIZE`, `cargo xtask down --volumes`";
     let mut tight = None;
     for disk in &facts.host.disks {
         let inodes = disk.free_inodes.unwrap_or(u64::MAX);

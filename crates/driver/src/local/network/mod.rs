@@ -16,7 +16,7 @@ use hybrid_cache_model::{Failure, FailureKind, Protection};
 use tokio::sync::OnceCell;
 
 use super::config::{LocalConfig, Network};
-use slot::{Claim, Slots};
+use slot::{Claim, Problem, Slots};
 
 /// The user that keeps networks if the driver is root. Not the one that runs user code, which would own them.
 const KEEPER: Identity = Identity { uid: 65533, gid: 65533 };
@@ -65,35 +65,47 @@ impl Networks {
 
     /// Which network tasks get. The first call finds out, by making one.
     pub async fn status(&self) -> NetworkStatus {
-        self.settle().await.0
+        match self.settle().await {
+            Ok((status, _)) => status,
+            Err(problem) => self.shared(problem),
+        }
     }
 
-    /// The status, and the slot that the first call has claimed on the way.
-    async fn settle(&self) -> (NetworkStatus, Option<Claim>) {
+    fn shared(&self, reason: String) -> NetworkStatus {
+        NetworkStatus {
+            requested: self.config.network,
+            actual: Network::Shared,
+            reason: Some(reason),
+        }
+    }
+
+    /// The status, and the slot that the first call has claimed on the way. An error says why there is no slot although
+    /// this machine may well have one: tasks do not share the network because of that.
+    async fn settle(&self) -> Result<(NetworkStatus, Option<Claim>), String> {
         let mut first = None;
-        let found = self.status.get_or_init(|| async {
+        let found = self.status.get_or_try_init(|| async {
             let requested = self.config.network;
-            let claimed = match requested {
-                Network::Isolated if Protection::NetworkNamespace.is_on() => Some(self.slots.claim().await),
-                _ => None,
-            };
-            let (actual, reason) = match claimed {
-                Some(Ok(claim)) => {
-                    first = Some(claim);
-                    (Network::Isolated, None)
-                }
-                Some(Err(problem)) => (Network::Shared, Some(problem)),
-                None if requested == Network::Isolated => (Network::Shared, None),
-                None => (requested, None),
-            };
-            NetworkStatus {
+            let own = NetworkStatus {
                 requested,
-                actual,
-                reason,
+                actual: requested,
+                reason: None,
+            };
+            if requested != Network::Isolated {
+                return Ok(own);
             }
+            if !Protection::NetworkNamespace.is_on() {
+                let actual = Network::Shared;
+                return Ok(NetworkStatus { actual, ..own });
+            }
+            match self.slots.claim().await {
+                Ok(claim) => first = Some(claim),
+                Err(Problem::Lacking(reason)) => return Ok(self.shared(reason)),
+                Err(Problem::Failed(reason)) => return Err(reason),
+            }
+            Ok(own)
         });
-        let found = found.await.clone();
-        (found, first)
+        let found = found.await?.clone();
+        Ok((found, first))
     }
 
     /// A network for one task.
@@ -101,10 +113,15 @@ impl Networks {
     /// # Errors
     /// Tasks get a network of their own here, but there is none for this one.
     pub async fn claim(&self) -> Result<TaskNetwork, Failure> {
-        let (status, first) = self.settle().await;
+        let (status, first) = self.settle().await.map_err(unavailable)?;
         let claim = match (status.actual, first) {
             (Network::Isolated, Some(claim)) => Some(claim),
-            (Network::Isolated, None) => Some(self.slots.claim().await.map_err(unavailable)?),
+            (Network::Isolated, None) => Some(
+                self.slots
+                    .claim()
+                    .await
+                    .map_err(|problem| unavailable(problem.into()))?,
+            ),
             (Network::Shared | Network::None, _) => None,
         };
         Ok(TaskNetwork {

@@ -36,6 +36,29 @@ pub struct Slots {
     keeper: Option<Identity>,
 }
 
+/// Why there is no slot.
+#[derive(Debug)]
+pub enum Problem {
+    /// This machine cannot have any.
+    Lacking(String),
+    /// It can, but there is none now.
+    Failed(String),
+}
+
+impl From<String> for Problem {
+    fn from(problem: String) -> Problem {
+        Problem::Failed(problem)
+    }
+}
+
+impl From<Problem> for String {
+    fn from(problem: Problem) -> String {
+        match problem {
+            Problem::Lacking(reason) | Problem::Failed(reason) => reason,
+        }
+    }
+}
+
 /// What one look at a slot has found.
 enum Look {
     /// It is ours now.
@@ -59,10 +82,10 @@ impl Slots {
     }
 
     /// A slot that nobody else uses.
-    pub async fn claim(&self) -> Result<Claim, String> {
+    pub async fn claim(&self) -> Result<Claim, Problem> {
         let pasta = self.config.pasta.as_ref().ok_or_else(|| {
-            "pasta is not available\nhint: install the package passt, or give `--network shared` to do without"
-                .to_owned()
+            let hint = "hint: install the package passt, or give `--network shared` to do without";
+            Problem::Lacking(format!("pasta is not available\n{hint}"))
         })?;
         let resolver = fs::read(RESOLVER).unwrap_or_default();
         let hash = network::resolver_hash(&resolver);
@@ -87,16 +110,21 @@ impl Slots {
             }
         }
         let (folder, lock) = vacancy.ok_or_else(|| format!("all {MAX_SLOTS} networks are in use"))?;
+        let at = |error: io::Error| format!("{}: {error}", folder.display());
+        // What the last task has left ended with its holder's network.
+        lock.write_all_at(FREE, 0).map_err(at)?;
         self.make(pasta, &folder).await?;
         match inspect(&folder, lock, &hash).await {
             Ok(Look::Ours(claim)) => Ok(claim),
-            Ok(_) => Err("its holder ended at once, or this machine's network changes all the time".to_owned()),
-            Err(error) => Err(format!("{}: {error}", folder.display())),
+            Ok(_) => Err(Problem::Failed(
+                "its holder ended at once, or this machine's network changes all the time".to_owned(),
+            )),
+            Err(error) => Err(at(error).into()),
         }
     }
 
     /// Starts the holder of a slot whose lock is ours, and waits until its network is there.
-    async fn make(&self, pasta: &[String], folder: &Path) -> Result<(), String> {
+    async fn make(&self, pasta: &[String], folder: &Path) -> Result<(), Problem> {
         let request = HoldRequest {
             folder: folder.to_string_lossy().into_owned(),
             pasta: pasta.to_vec(),
@@ -107,12 +135,12 @@ impl Slots {
         let mut text = serde_json::to_vec(&request).map_err(|error| error.to_string())?;
         text.push(b'\n');
         let runner = &self.config.runner;
-        // Not killed with this handle: it lives on for other tasks, and takes no terminal, stream or signal of ours.
+        // Not killed with this handle: it lives on for other tasks. It makes a session of its own, so that it has neither
+        // our terminal nor its Ctrl-C.
         let mut holder = Command::new(runner)
             .arg("hold-network")
             .env_clear()
             .current_dir("/")
-            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -130,12 +158,12 @@ impl Slots {
         };
         match tokio::time::timeout(START, answer).await {
             Ok(Some(HoldReport::Ready)) => Ok(()),
-            Ok(Some(HoldReport::Failed(problem))) => Err(problem),
-            Ok(None) => Err("the process that keeps it ended without a word".to_owned()),
+            Ok(Some(HoldReport::Failed(problem))) => Err(Problem::Lacking(problem)),
+            Ok(None) => Err("the process that keeps it ended without a word".to_owned().into()),
             Err(_) => {
                 // It may have ended meanwhile.
                 let _ = holder.start_kill();
-                Err(format!("it was not there after {} s", START.as_secs()))
+                Err(format!("it was not there after {} s", START.as_secs()).into())
             }
         }
     }

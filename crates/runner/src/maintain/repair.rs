@@ -1,0 +1,119 @@
+//! Sets aside what a verification found damaged, so that the next run builds it again from the package index.
+//!
+//! What nobody uses goes to the trash and is deleted. An environment that a task runs from is marked instead: lookups
+//! miss it from then on, and the preparation that builds it again removes it once it is free. The damaged inode leaves
+//! uv's cache first: whatever is built meanwhile would link to it once more.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use hybrid_cache_model::Failure;
+use hybrid_cache_model::maintain::{GcReport, VerifyReport};
+
+use super::evict::{self, Evicted};
+use super::verify::{Examined, examine};
+use super::{entries, orphans, shown};
+use crate::child::Patience;
+use crate::python::lookup::DAMAGED_FILE;
+use crate::python::{PythonVolume, pool};
+use crate::store::digest::Inode;
+use crate::store::lock::{self, Mode};
+use crate::store::publish;
+
+/// How long to wait for uv, or for publishers, to let go of what they use.
+const WAIT: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Verifies, and sets aside what is damaged. The report tells both.
+///
+/// # Errors
+/// The volume cannot be read or written, or uv did not let go of its cache in time.
+pub fn repair(volume: &PythonVolume, patience: &Patience) -> Result<VerifyReport, Failure> {
+    let mut examined = examine(volume)?;
+    let deadline = patience.deadline().min(Instant::now() + WAIT);
+    wheels(volume, &mut examined, deadline)?;
+    byte_code(volume, &mut examined, deadline)?;
+    environments(&mut examined)?;
+    let mut tidied = GcReport::default();
+    evict::tidy(volume, &mut tidied)?;
+    let swept = tidied.swept + tidied.dangling_requests + tidied.orphans;
+    if swept > 0 {
+        examined.report.repaired.push(format!("{swept} left-overs: removed"));
+    }
+    Ok(examined.report)
+}
+
+/// Removes from uv's caches every unpacked wheel that has a damaged inode.
+fn wheels(volume: &PythonVolume, examined: &mut Examined, deadline: Instant) -> Result<(), Failure> {
+    if examined.inodes.is_empty() {
+        return Ok(());
+    }
+    for (tenant, cache) in orphans::uv_caches(volume)? {
+        if !cache.join(".lock").exists() {
+            continue;
+        }
+        let _alone = loop {
+            if let Some(lock) = lock::attempt_flock(&cache.join(".lock"))? {
+                break lock;
+            }
+            if Instant::now() > deadline {
+                let message = format!("uv works with {} all the time", cache.display());
+                let failure = Failure::new(hybrid_cache_model::FailureKind::Deadline, message);
+                return Err(failure.hint("run `cargo xtask cache verify --repair` again when nothing is prepared"));
+            }
+            std::thread::sleep(PAUSE);
+        };
+        for bucket in orphans::archives(&cache)? {
+            for wheel in entries(&bucket)? {
+                if wheel.is_dir() && holds(&wheel, &examined.inodes)? {
+                    publish::discard(&wheel, &tenant.trash())?;
+                    let line = format!("{}: removed from uv's cache", shown(volume.root(), &wheel));
+                    examined.report.repaired.push(line);
+                }
+            }
+        }
+        orphans::forget_gone(&cache)?;
+    }
+    Ok(())
+}
+
+fn holds(folder: &Path, inodes: &BTreeSet<Inode>) -> Result<bool, Failure> {
+    for path in entries(folder)? {
+        let Ok(found) = path.symlink_metadata() else { continue };
+        if found.is_dir() && holds(&path, inodes)? || inodes.contains(&(found.dev(), found.ino())) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn byte_code(volume: &PythonVolume, examined: &mut Examined, deadline: Instant) -> Result<(), Failure> {
+    if examined.byte_code.is_empty() {
+        return Ok(());
+    }
+    // A publisher that has just found the folder there links to it.
+    let _alone = pool::lock(volume, Mode::Exclusive, deadline)?;
+    for folder in std::mem::take(&mut examined.byte_code) {
+        publish::discard(&folder, &volume.trash())?;
+        let line = format!("{}: removed", shown(volume.root(), &folder));
+        examined.report.repaired.push(line);
+    }
+    Ok(())
+}
+
+fn environments(examined: &mut Examined) -> Result<(), Failure> {
+    for (volume, environment) in std::mem::take(&mut examined.environments) {
+        let name = shown(volume.root(), &environment);
+        let line = match evict::evict(&volume, &environment)? {
+            Evicted::Gone => format!("{name}: removed"),
+            Evicted::InUse => {
+                publish::write_atomic(&environment.join(DAMAGED_FILE), b"found by a verification\n")?;
+                format!("{name}: marked, because a task uses it")
+            }
+        };
+        examined.report.repaired.push(line);
+    }
+    Ok(())
+}

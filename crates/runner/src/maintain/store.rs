@@ -1,0 +1,265 @@
+//! Whether the system volume is whole: every index entry, and every store path that one needs against the hash of ours
+//! that was recorded when it was registered. With a Nix also what Nix itself has to say.
+//!
+//! Store paths that no entry needs are rubbish for the next collection and are not looked at.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use hybrid_cache_model::maintain::{Problem, VerifyReport};
+use hybrid_cache_model::protocol::SystemTools;
+use hybrid_cache_model::{Failure, FailureKind, Protection, SystemKey};
+
+use super::shown;
+use super::system::{all_entries, alone, evict_entry, key_of, lease_of, nix, read};
+use super::verify::{Hashes, MOST_PROBLEMS};
+use crate::child::Patience;
+use crate::store::content::Tree;
+use crate::store::publish;
+use crate::system::nix::Workplace;
+use crate::system::{IndexEntry, SystemVolume, content};
+
+/// Files of store paths that are held in memory at one time.
+const GROUP_ITEMS: usize = 100_000;
+
+/// What an examination found.
+#[derive(Debug, Default)]
+struct Examined {
+    report: VerifyReport,
+    /// Entries that lack something, or need a damaged store path.
+    entries: Vec<(SystemVolume, PathBuf)>,
+    /// Damaged store paths.
+    paths: BTreeSet<String>,
+}
+
+impl Examined {
+    fn note(&mut self, volume: &SystemVolume, path: &Path, what: impl Into<String>) {
+        self.report.problems.push(Problem {
+            path: shown(volume.root(), path),
+            what: what.into(),
+        });
+    }
+}
+
+/// Looks at every entry and every store path; with a Nix also at what that thinks of its store.
+///
+/// # Errors
+/// The volume itself cannot be read; damage is a problem in the report.
+pub fn verify(
+    volume: &SystemVolume,
+    tools: Option<&SystemTools>,
+    patience: &Patience,
+) -> Result<VerifyReport, Failure> {
+    examine(volume, tools, patience).map(|examined| examined.report)
+}
+
+/// Verifies, and sets aside what is damaged: entries that no task uses are removed, others are marked, so that lookups miss
+/// them; damaged store paths that nothing needs any more are collected by Nix, which makes them again when they are asked
+/// for.
+///
+/// # Errors
+/// The volume cannot be read or written, or Nix failed.
+pub fn repair(
+    volume: &SystemVolume,
+    tools: Option<&SystemTools>,
+    patience: &Patience,
+) -> Result<VerifyReport, Failure> {
+    let mut examined = examine(volume, tools, patience)?;
+    for (tenant, path) in &examined.entries {
+        let name = shown(volume.root(), path);
+        let line = if evict_entry(tenant, path)? {
+            format!("{name}: removed")
+        } else if let Some(entry) = read(path) {
+            let marked = IndexEntry { damaged: true, ..entry };
+            publish::write_atomic(path, &marked.to_json()?)?;
+            format!("{name}: marked, because a task uses it")
+        } else {
+            format!("{name}: stays, because a task uses it")
+        };
+        examined.report.repaired.push(line);
+    }
+    if !examined.paths.is_empty() {
+        let line = match (tools, alone(volume, patience)?) {
+            (Some(tools), Some(_alone)) => {
+                collect(volume, tools, patience)?;
+                let left = examined.paths.iter().filter(|path| Path::new(path).exists()).count();
+                format!(
+                    "{} store paths: {left} stay until no task uses them",
+                    examined.paths.len()
+                )
+            }
+            (None, _) => "store paths: stay, because no nix is given to remove them".to_owned(),
+            (_, None) => "store paths: stay, because system packages are being made".to_owned(),
+        };
+        examined.report.repaired.push(line);
+    }
+    Ok(examined.report)
+}
+
+fn collect(volume: &SystemVolume, tools: &SystemTools, patience: &Patience) -> Result<(), Failure> {
+    let workplace = Workplace::create(volume)?;
+    nix(volume, tools, &workplace, patience)?.run(&["store", "gc"])
+}
+
+/// Removes the entry of `key` that a verification marked, with its store paths, so that they are made again and not found.
+///
+/// # Errors
+/// [`FailureKind::CacheDamaged`] while a task uses them: Nix takes what is there for good.
+pub fn clear_damaged(
+    volume: &SystemVolume,
+    key: &SystemKey,
+    tools: &SystemTools,
+    patience: &Patience,
+) -> Result<(), Failure> {
+    let path = volume.index_path(key);
+    let marked = IndexEntry::read_marked(&path, key)?.is_some_and(|entry| entry.damaged);
+    if !marked || !Protection::DamageIsMiss.is_on() {
+        return Ok(());
+    }
+    if evict_entry(volume, &path)?
+        && let Some(_alone) = alone(volume, patience)?
+    {
+        return collect(volume, tools, patience);
+    }
+    let message = format!("store paths of {key} are damaged, and a task uses them");
+    Err(Failure::new(FailureKind::CacheDamaged, message).hint("run the task again when those that run now have ended"))
+}
+
+fn examine(volume: &SystemVolume, tools: Option<&SystemTools>, patience: &Patience) -> Result<Examined, Failure> {
+    let mut examined = Examined::default();
+    let mut recorded: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut needed: Vec<(SystemVolume, PathBuf, IndexEntry)> = Vec::new();
+    for (tenant, path) in all_entries(volume)? {
+        examined.report.system_sets += 1;
+        if let Some(what) = damage(&tenant, &path) {
+            examined.note(volume, &path, what);
+            examined.entries.push((tenant, path));
+            continue;
+        }
+        let Some(entry) = read(&path) else { continue };
+        for store_path in &entry.closure {
+            let hashes = recorded.entry(store_path.clone()).or_default();
+            hashes.extend(entry.content.get(store_path).cloned());
+        }
+        needed.push((tenant, path, entry));
+    }
+    if Protection::VerifyContent.is_on() {
+        store_paths(volume, &recorded, &mut examined);
+    }
+    for (tenant, path, entry) in needed {
+        if entry.closure.iter().any(|path| examined.paths.contains(path)) {
+            examined.entries.push((tenant, path));
+        }
+    }
+    if let Some(tools) = tools {
+        let workplace = Workplace::create(volume)?;
+        let nix = nix(volume, tools, &workplace, patience)?;
+        if let Err(failure) = nix.run(&["store", "verify", "--all", "--no-trust"]) {
+            examined.note(volume, &volume.root().join("store"), failure.message);
+        }
+    }
+    Ok(examined)
+}
+
+fn store_paths(volume: &SystemVolume, recorded: &BTreeMap<String, BTreeSet<String>>, examined: &mut Examined) {
+    let mut hashes = Hashes::default();
+    let mut group: Vec<(&String, Tree)> = Vec::new();
+    let mut items = 0;
+    for (path, known) in recorded {
+        if known.is_empty() {
+            examined.report.unhashed += 1;
+            continue;
+        }
+        match Tree::read(Path::new(path)) {
+            Ok(tree) => {
+                items += tree.items.len();
+                group.push((path, tree));
+            }
+            Err(failure) => {
+                examined.note(volume, Path::new(path), failure.message);
+                examined.paths.insert(path.clone());
+            }
+        }
+        if items > GROUP_ITEMS {
+            judge(volume, std::mem::take(&mut group), recorded, &mut hashes, examined);
+            items = 0;
+        }
+    }
+    judge(volume, group, recorded, &mut hashes, examined);
+    examined.report.inodes += hashes.inodes;
+    examined.report.bytes += hashes.bytes;
+}
+
+fn judge(
+    volume: &SystemVolume,
+    group: Vec<(&String, Tree)>,
+    recorded: &BTreeMap<String, BTreeSet<String>>,
+    hashes: &mut Hashes,
+    examined: &mut Examined,
+) {
+    hashes.add(group.iter().map(|(_, tree)| tree));
+    for (path, tree) in &group {
+        examined.report.files += tree.items.len() as u64;
+        let full = |name: &str| {
+            if name.is_empty() {
+                PathBuf::from(path)
+            } else {
+                Path::new(path).join(name)
+            }
+        };
+        let found = match tree.listing(&hashes.known) {
+            Ok(found) => found,
+            Err((name, what)) => {
+                examined.note(volume, &full(&name), what);
+                examined.paths.insert((*path).clone());
+                continue;
+            }
+        };
+        let hash = found.hash();
+        if recorded
+            .get(*path)
+            .is_none_or(|known| known.iter().all(|known| *known == hash))
+        {
+            continue;
+        }
+        examined.paths.insert((*path).clone());
+        let expected = content::listing(volume, path).map(|expected| expected.differences(&found));
+        match expected.filter(|differences| !differences.is_empty()) {
+            None => examined.note(volume, Path::new(path), "has another content than was registered"),
+            Some(differences) => {
+                for (name, what) in differences.iter().take(MOST_PROBLEMS) {
+                    examined.note(volume, &full(name), what.clone());
+                }
+            }
+        }
+    }
+    hashes.forget(group.iter().map(|(_, tree)| tree));
+}
+
+/// What an entry lacks.
+fn damage(volume: &SystemVolume, path: &Path) -> Option<String> {
+    let Some(entry) = read(path) else {
+        return Some("the entry cannot be read".to_owned());
+    };
+    if entry.key.as_str() != key_of(path) {
+        return Some(format!(
+            "it is the entry of {}, which is not what its name says",
+            entry.key
+        ));
+    }
+    if entry.damaged {
+        return Some("was marked as damaged while a task used it".to_owned());
+    }
+    if !lease_of(volume, path).exists() {
+        return Some("its lease is missing".to_owned());
+    }
+    if let Some(gone) = entry.paths.iter().find(|path| !Path::new(path).exists()) {
+        return Some(format!("the store path {gone} is missing"));
+    }
+    let rooted = |(number, path): (usize, &String)| {
+        let root = volume.roots_path(&entry.key).join(number.to_string());
+        std::fs::read_link(root).is_ok_and(|target| target == Path::new(path))
+    };
+    let all_rooted = entry.paths.iter().enumerate().all(rooted);
+    (!all_rooted).then(|| "a root is missing: the next garbage collection would delete its paths".to_owned())
+}

@@ -1,0 +1,153 @@
+//! Whether everything that was asked for is installed: each requirement whose marker holds for the interpreter, in a
+//! version that it allows.
+
+use std::str::FromStr;
+
+use hybrid_cache_model::protocol::Interpreter;
+use hybrid_cache_model::{Failure, FailureKind, Protection, Requirement};
+use pep440_rs::Version;
+use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder, Requirement as Parsed, VerbatimUrl, VersionOrUrl};
+
+use super::record::Installed;
+
+/// Checks every requirement. Extras are not looked at: what they ask for are requirements of the package.
+///
+/// # Errors
+/// A package is missing, or there in a version that was not asked for.
+pub fn all_there(
+    requirements: &[Requirement],
+    installed: &Installed,
+    interpreter: &Interpreter,
+) -> Result<(), Failure> {
+    let environment = environment(interpreter)?;
+    for requirement in requirements {
+        let parsed: Parsed<VerbatimUrl> = Parsed::from_str(requirement.as_str())
+            .map_err(|error| bug(&format!("{requirement} cannot be read again: {error}")))?;
+        let has_marker = requirement.as_str().contains(';');
+        if has_marker && (!Protection::InstalledCheck.is_on() || !parsed.evaluate_markers(&environment, &[])) {
+            continue;
+        }
+        let mut found = installed
+            .distributions
+            .iter()
+            .filter(|one| one.name == requirement.name());
+        let Some(distribution) = found.next() else {
+            return Err(missing(format!(
+                "uv says it installed {requirement}, but it is not in the environment"
+            )));
+        };
+        if found.next().is_some() {
+            return Err(missing(format!(
+                "{} is in the environment more than once",
+                requirement.name()
+            )));
+        }
+        let version = Version::from_str(&distribution.version);
+        let allowed = match (&parsed.version_or_url, &version) {
+            (Some(VersionOrUrl::VersionSpecifier(specifiers)), Ok(version)) => specifiers.contains(version),
+            (_, version) => version.is_ok(),
+        };
+        if Protection::InstalledCheck.is_on() && !allowed {
+            let message = format!("{requirement} was asked for and {} is installed", distribution.pin());
+            return Err(missing(message));
+        }
+    }
+    Ok(())
+}
+
+/// The interpreter as markers see it: what `--python-platform` tells uv, where kernel and machine are left out.
+fn environment(interpreter: &Interpreter) -> Result<MarkerEnvironment, Failure> {
+    let mut numbers = interpreter.version.split('.');
+    let mut number = || numbers.next().unwrap_or_default();
+    let short = format!("{}.{}", number(), number());
+    let machine = interpreter.platform.strip_prefix("linux-").unwrap_or_default();
+    let builder = MarkerEnvironmentBuilder {
+        implementation_name: &interpreter.implementation,
+        implementation_version: &interpreter.version,
+        os_name: "posix",
+        platform_machine: machine,
+        platform_python_implementation: "CPython",
+        platform_release: "",
+        platform_system: "Linux",
+        platform_version: "",
+        python_full_version: &interpreter.version,
+        python_version: &short,
+        sys_platform: "linux",
+    };
+    MarkerEnvironment::try_from(builder)
+        .map_err(|error| bug(&format!("the interpreter has version {}: {error}", interpreter.version)))
+}
+
+fn missing(message: String) -> Failure {
+    Failure::new(FailureKind::CacheDamaged, message).hint("nothing was published; try again")
+}
+
+fn bug(message: &str) -> Failure {
+    Failure::new(FailureKind::Internal, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::python::record::Distribution;
+
+    fn interpreter() -> Interpreter {
+        Interpreter {
+            path: String::new(),
+            implementation: "cpython".into(),
+            version: "3.11.7".into(),
+            abi: "cpython-311".into(),
+            platform: "linux-x86_64".into(),
+            libc: String::new(),
+            binary_hash: String::new(),
+        }
+    }
+
+    fn check(requirement: &str, pins: &[&str]) -> Result<(), Failure> {
+        let distribution = |pin: &&str| {
+            let (name, version) = pin.split_once("==").unwrap();
+            Distribution {
+                name: name.to_owned(),
+                version: version.to_owned(),
+                folder: String::new(),
+                entries: Vec::new(),
+            }
+        };
+        let installed = Installed {
+            venv: "/e".into(),
+            site: String::new(),
+            distributions: pins.iter().map(distribution).collect(),
+        };
+        all_there(&[requirement.parse().unwrap()], &installed, &interpreter())
+    }
+
+    #[test]
+    fn requirements_with_markers_count_where_the_marker_holds() {
+        for (requirement, pins) in [
+            ("six", vec!["six==1.17.0"]),
+            ("six>=1,<2", vec!["six==1.17.0"]),
+            ("torch==2.0", vec!["torch==2.0+cpu"]),
+            ("six ; python_version < '3.10'", vec![]),
+            ("six ; sys_platform == 'win32'", vec![]),
+            ("six ; platform_release >= '5'", vec![]),
+            ("six ; python_full_version >= '3.11.7'", vec!["six==1"]),
+            (
+                "requests[socks]>=2 ; platform_machine == 'x86_64'",
+                vec!["requests==2.32.0"],
+            ),
+        ] {
+            check(requirement, &pins).unwrap();
+        }
+        for (requirement, pins) in [
+            ("six", vec![]),
+            ("six", vec!["sixth==1"]),
+            ("six>=2", vec!["six==1.17.0"]),
+            ("six ; python_version >= '3.10'", vec![]),
+            ("six<1 ; sys_platform == 'linux'", vec!["six==1.17.0"]),
+            ("six", vec!["six==1", "six==2"]),
+            ("six", vec!["six==one"]),
+        ] {
+            check(requirement, &pins).unwrap_err();
+        }
+    }
+}

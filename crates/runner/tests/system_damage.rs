@@ -1,0 +1,143 @@
+//! Damage to the system volume: found by our own hashes, without a Nix, and repaired with one.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
+
+#[expect(dead_code, reason = "each test binary uses its own part of the harness")]
+mod run_harness;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hybrid_cache_model::SystemKey;
+use hybrid_cache_model::protocol::{EXIT_MISSED, PackageSource, Provider, SystemTools};
+use hybrid_cache_runner::child::Patience;
+use hybrid_cache_runner::maintain::system::{clear_damaged, repair, verify};
+use hybrid_cache_runner::store::lock::{self, Missing, Mode};
+use hybrid_cache_runner::system::{IndexEntry, SystemVolume, content};
+use run_harness::Case;
+
+fn patience() -> Patience {
+    Patience::until(Instant::now() + Duration::from_secs(20)).unwrap()
+}
+
+struct Set {
+    case: Case,
+    volume: SystemVolume,
+    key: SystemKey,
+    library: PathBuf,
+}
+
+/// A registered set of one package that needs a library; the content of both is recorded.
+fn set() -> Set {
+    let case = Case::new("print(1)").change(|request| request.task.system_dependencies = "git".to_owned());
+    let volume = SystemVolume::of(&case.request.place);
+    volume.lay_out().unwrap();
+    let [package, library] = ["0a-git", "0b-library"].map(|name| volume.root().join("store").join(name));
+    for path in [&package, &library] {
+        std::fs::create_dir_all(path.join("lib")).unwrap();
+        std::fs::write(path.join("lib/file"), "0123456789").unwrap();
+    }
+    let task = case.request.task.check().unwrap();
+    let key = SystemKey::new(&task.system, &case.request.place);
+    std::fs::create_dir_all(volume.roots_path(&key)).unwrap();
+    std::os::unix::fs::symlink(&package, volume.roots_path(&key).join("0")).unwrap();
+    std::fs::write(volume.lease_path(&key), "").unwrap();
+    let text = |path: &PathBuf| path.display().to_string();
+    let entry = IndexEntry::new(&key, "test:1", vec!["git".to_owned()], vec![text(&package)]);
+    let entry = entry.with_closure(vec![text(&package), text(&library)]);
+    std::fs::write(volume.index_path(&key), entry.to_json().unwrap()).unwrap();
+    assert_eq!(verify(&volume, None, &patience()).unwrap().unhashed, 2);
+    content::record(&volume, &key).unwrap();
+    let set = Set {
+        case,
+        volume,
+        key,
+        library,
+    };
+    assert_eq!(set.problems(), Vec::<String>::new());
+    set
+}
+
+impl Set {
+    fn problems(&self) -> Vec<String> {
+        let report = verify(&self.volume, None, &patience()).unwrap();
+        assert_eq!(report.unhashed, 0);
+        let problems = report.problems.into_iter();
+        problems
+            .map(|problem| format!("{}: {}", problem.path, problem.what))
+            .collect()
+    }
+
+    /// A Nix whose collection deletes the library where no root is left, and which is content with every store.
+    fn nix(&self) -> SystemTools {
+        let program = self.volume.root().join("nix-for-tests");
+        let (roots, library) = (self.volume.roots(), self.library.display());
+        let script = format!(
+            "#!/bin/sh\n[ \"$*\" = 'store gc' ] || exit 0\n[ \"$(ls '{}')\" ] || rm -r '{library}'\n",
+            roots.display()
+        );
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        SystemTools {
+            provider: Provider::Nix {
+                program: program.display().to_string(),
+            },
+            source: PackageSource::Nixpkgs { flake: String::new() },
+            variables: Vec::new(),
+        }
+    }
+}
+
+#[test]
+fn every_change_to_a_store_path_is_named_without_a_nix() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 4] = [
+        ("store/0b-library/lib/file: has another content", |path| {
+            std::fs::write(path.join("lib/file"), "0123x56789").unwrap();
+        }),
+        ("store/0b-library/lib/file: is missing", |path| {
+            std::fs::remove_file(path.join("lib/file")).unwrap()
+        }),
+        ("store/0b-library/lib/new: was not", |path| {
+            std::fs::write(path.join("lib/new"), "").unwrap()
+        }),
+        ("store/0b-library", |path| std::fs::remove_dir_all(path).unwrap()),
+    ];
+    for (named, change) in changes {
+        let set = set();
+        change(&set.library);
+        let found = set.problems();
+        assert!(found.iter().any(|text| text.starts_with(named)), "{named}: {found:?}");
+    }
+}
+
+#[test]
+fn a_repair_removes_the_entry_and_the_store_path_so_that_both_are_made_again() {
+    let set = set();
+    std::fs::write(set.library.join("lib/file"), "0123x56789").unwrap();
+    repair(&set.volume, Some(&set.nix()), &patience()).unwrap();
+    assert!(!set.library.exists() && !set.volume.index_path(&set.key).exists());
+    assert_eq!(set.case.run().code, EXIT_MISSED);
+    assert_eq!(set.problems(), Vec::<String>::new());
+}
+
+#[test]
+fn a_set_in_use_is_marked_missed_and_made_again_when_it_is_free() {
+    let set = set();
+    let nix = set.nix();
+    let task = lock::attempt(&set.volume.lease_path(&set.key), Mode::Shared, Missing::Absent).unwrap();
+    std::fs::write(set.library.join("lib/file"), "0123x56789").unwrap();
+    let report = repair(&set.volume, Some(&nix), &patience()).unwrap();
+    assert!(report.repaired[0].contains("a task uses it"), "{report:?}");
+    assert!(set.library.exists());
+    assert_eq!(set.case.run().code, EXIT_MISSED);
+    let refused = clear_damaged(&set.volume, &set.key, &nix, &patience()).unwrap_err();
+    assert!(refused.message.contains("a task uses them"), "{refused}");
+    // Damage is never recorded as content.
+    content::record(&set.volume, &set.key).unwrap();
+    assert!(!set.problems().is_empty());
+    drop(task);
+    clear_damaged(&set.volume, &set.key, &nix, &patience()).unwrap();
+    assert!(!set.library.exists() && !set.volume.index_path(&set.key).exists());
+}
