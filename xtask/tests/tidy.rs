@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use hybrid_cache_trials::list;
+use hybrid_cache_trials::promise::PROMISES;
 use xshell::{Shell, cmd};
 
 /// Crate, and what it must never depend on; a `*` stands for any ending.
-const NEVER: [(&str, &[&str]); 5] = [
+const NEVER: [(&str, &[&str]); 6] = [
     (
         "model",
         &[
@@ -34,6 +36,10 @@ const NEVER: [(&str, &[&str]); 5] = [
     ),
     (
         "service",
+        &["xtask", "clap", "hybrid-cache-report", "hybrid-cache-runner"],
+    ),
+    (
+        "trials",
         &["xtask", "clap", "hybrid-cache-report", "hybrid-cache-runner"],
     ),
 ];
@@ -173,6 +179,81 @@ fn versions_stand_in_the_workspace_manifest_alone() {
                 problems.push(format!("{}: {name} must say `workspace = true`", file.display()));
             }
         }
+    }
+    report(&problems);
+}
+
+/// Test builds can take protections out (`crates/model/src/protection.rs`); nothing that ships may ask for that.
+#[test]
+fn only_tests_of_trials_can_take_protections_out() {
+    const FEATURE: &str = "mutations";
+    let tree = Tree::read();
+    let mut problems = Vec::new();
+    let names = |list: Option<&toml::Value>| -> Vec<String> {
+        let list = list.and_then(toml::Value::as_array).into_iter().flatten();
+        list.filter_map(toml::Value::as_str).map(str::to_owned).collect()
+    };
+    for file in tree.files.iter().filter(|file| file.ends_with("Cargo.toml")) {
+        let manifest = tree.manifest(file);
+        let asks = |list: &[String]| list.iter().any(|one| one == FEATURE || one.ends_with("/mutations"));
+        let features = manifest
+            .get("features")
+            .and_then(toml::Value::as_table)
+            .cloned()
+            .unwrap_or_default();
+        for (name, list) in features.iter().filter(|(name, _)| *name != FEATURE) {
+            if asks(&names(Some(list))) {
+                problems.push(format!("{}: the feature `{name}` enables `{FEATURE}`", file.display()));
+            }
+        }
+        let workspace = manifest
+            .get("workspace")
+            .and_then(toml::Value::as_table)
+            .cloned()
+            .unwrap_or_default();
+        let is_trials = file.starts_with("crates/trials");
+        for (owner, kind) in [
+            (&manifest, "dependencies"),
+            (&manifest, "build-dependencies"),
+            (&manifest, "dev-dependencies"),
+            (&workspace, "dependencies"),
+        ] {
+            let table = owner
+                .get(kind)
+                .and_then(toml::Value::as_table)
+                .cloned()
+                .unwrap_or_default();
+            for (name, value) in table {
+                if asks(&names(value.get("features"))) && !(is_trials && kind == "dev-dependencies") {
+                    problems.push(format!("{}: {kind}: {name} must not have `{FEATURE}`", file.display()));
+                }
+            }
+        }
+    }
+    report(&problems);
+}
+
+#[test]
+fn every_promise_has_its_row_and_its_attacks_on_the_page() {
+    let page = Tree::read().text(Path::new("docs/reliability.md"));
+    let mut problems = Vec::new();
+    for promise in PROMISES {
+        let row = format!("| `{}`: {} |", promise.protection, promise.text);
+        let Some(line) = page.lines().find(|line| line.starts_with(&row)) else {
+            problems.push(format!("docs/reliability.md lacks a row that begins with {row}"));
+            continue;
+        };
+        let attacks: Vec<_> = list::all()
+            .into_iter()
+            .filter(|attack| attack.promise == promise.protection)
+            .collect();
+        if attacks.is_empty() {
+            problems.push(format!("no attack tests {}", promise.protection));
+        }
+        let missing = attacks
+            .iter()
+            .filter(|attack| !line.contains(&format!("`{}`", attack.id)));
+        problems.extend(missing.map(|attack| format!("the row of {} lacks `{}`", promise.protection, attack.id)));
     }
     report(&problems);
 }
