@@ -78,7 +78,7 @@ impl LocalSite {
         volumes.python.parent().map(Path::to_owned).unwrap_or(volumes.python)
     }
 
-    /// A driver whose Python packages are these wheels and no others: uv stays offline.
+    /// A driver whose Python packages are these wheels and no others: uv asks no other machine.
     ///
     /// # Errors
     /// The wheels cannot be written.
@@ -89,7 +89,8 @@ impl LocalSite {
     fn with_files(&self, epoch: &Epoch, name: &str, files: &[(String, Vec<u8>)]) -> Result<WithWheels, TrialError> {
         let folder = self.folder(epoch).join(name);
         let failed = || TrialError::io(format!("writing packages into {}", folder.display()));
-        std::fs::create_dir_all(&folder).map_err(failed())?;
+        let nothing = folder.join("nothing");
+        std::fs::create_dir_all(&nothing).map_err(failed())?;
         for (name, content) in files {
             std::fs::write(folder.join(name), content).map_err(failed())?;
         }
@@ -97,7 +98,8 @@ impl LocalSite {
         config.index = format!("trial {}", folder.display());
         let variables = &mut config.python_tools.variables;
         variables.retain(|(name, _)| !name.starts_with("UV_"));
-        variables.push(("UV_OFFLINE".to_owned(), "1".to_owned()));
+        // An index that has nothing: what is not in the folder is not there.
+        variables.push(("UV_DEFAULT_INDEX".to_owned(), format!("file://{}", nothing.display())));
         variables.push(("UV_FIND_LINKS".to_owned(), folder.display().to_string()));
         config.tool_folders.push(folder);
         let driver = Arc::new(LocalDriver::open(config.clone())?);
@@ -178,7 +180,7 @@ impl LocalCaches {
     /// # Errors
     /// It does not answer.
     pub async fn verify(&self) -> Result<VerifyReport, TrialError> {
-        match self.maintain(Maintenance::Verify).await? {
+        match self.maintain(Maintenance::Verify { repair: false }).await? {
             MaintainReport::Verify(report) => Ok(report),
             MaintainReport::Failed { failure } => Err(failure.into()),
             other => Err(TrialError::Other(format!("`verify` answered {other:?}"))),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hybrid_cache_model::{End, Protection};
+use hybrid_cache_model::{End, FailureKind, Protection};
 
 use crate::attack::{Attack, LOCAL, Verdict, Work};
 use crate::error::TrialError;
@@ -220,7 +220,12 @@ async fn builds_from_source(ground: &Ground) -> Result<Verdict, TrialError> {
                 try: open(folder + '/trial-ran', 'w')\n    except OSError: pass\n";
     let source = source("trialsource", hook)?;
     let caches = ground.local_caches_with_files(&[source]).await?;
-    caches.caches.run(&with_python("trialsource", "print(1)")).await?;
+    let tried = caches.caches.run(&with_python("trialsource", "print(1)")).await?;
+    if let End::Failed { failure } = &tried.outcome.end
+        && !matches!(failure.kind, FailureKind::Unsatisfiable | FailureKind::UnknownPackage)
+    {
+        return Err(failure.clone().into());
+    }
     let ran = volume::named(&caches.folder, "trial-ran");
     let found: Vec<String> = ran
         .iter()

@@ -1,6 +1,6 @@
 //! Wheels whose `RECORD` lies, or that pass for other packages.
 
-use hybrid_cache_model::{End, Protection};
+use hybrid_cache_model::{End, FailureKind, Protection};
 use serde_json::json;
 
 use crate::attack::{Attack, LOCAL, Verdict, Work};
@@ -152,7 +152,11 @@ async fn lays_decoys(ground: &Ground) -> Result<Verdict, TrialError> {
 fn refused(caches: &LocalCaches, ran: &Ran) -> Verdict {
     let published = volume::environments(&caches.volumes.python);
     match (&ran.outcome.end, published.is_empty()) {
-        (End::Failed { .. }, true) => Verdict::Held,
+        (End::Failed { failure }, true) if failure.kind == FailureKind::CacheDamaged => Verdict::Held,
+        // Then the installer of the trial did not even come to its lie.
+        (End::Failed { failure }, true) => Verdict::Failed {
+            why: failure.to_string(),
+        },
         (end, true) => Verdict::not_held(format!("the task ran in it and ended as {end:?}")),
         (_, false) => Verdict::not_held("a half-made environment was published"),
     }

@@ -41,7 +41,7 @@ pub const ATTACKS: &[Attack] = &[
     Attack {
         id: "token-file-open-to-others",
         promise: Protection::TokenFileMode,
-        tries: "The operator's token file can be read by every user of the machine, or by its group.",
+        tries: "The operator's token file can be read by every user of the machine, or written by its group.",
         sites: LOCAL,
         needs: &[],
         layers: &[],
@@ -93,7 +93,7 @@ async fn open_token_file(ground: &Ground) -> Result<Verdict, TrialError> {
     if !accepted(0o600)? {
         return Err(TrialError::Other("a token file of mode 0600 is refused".to_owned()));
     }
-    for mode in [0o644, 0o604, 0o640, 0o660, 0o666] {
+    for mode in [0o644, 0o604, 0o660, 0o666] {
         if accepted(mode)? {
             found.push(format!("a token file of mode {mode:04o} is accepted"));
         }
