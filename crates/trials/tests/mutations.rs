@@ -100,6 +100,9 @@ async fn an_attack_notices_each_protection_that_is_taken_out() {
         for attack in &attacks {
             let removed: Vec<Protection> = attack.layers.iter().copied().chain([*protection]).collect();
             let results = tried(&[attack], &whole, &config, &removed).await;
+            for (id, standing, detail) in results.iter().filter(|(_, standing, _)| *standing != Standing::NotHeld) {
+                println!("{protection}: without it {id}: {standing}: {detail}");
+            }
             noticed = results
                 .into_iter()
                 .find(|(_, standing, _)| *standing == Standing::NotHeld);

@@ -34,7 +34,7 @@ pub const ATTACKS: &[Attack] = &[
     Attack {
         id: "remove-what-a-lookup-needs",
         promise: Protection::DamageIsMiss,
-        tries: "The lock list, the manifest, the interpreter's link or the packages of an environment are gone.",
+        tries: "The lock list, the manifest, the interpreter's link, the lease or the whole virtual environment is gone.",
         sites: LOCAL,
         needs: &[],
         layers: &[],
@@ -151,7 +151,7 @@ fn remove_any(path: &Path) -> Result<(), TrialError> {
 
 async fn remove_parts(ground: &Ground) -> Result<Verdict, TrialError> {
     let mut found = Vec::new();
-    for name in ["lock.txt", "manifest.json", "python", "site-packages", ".lease"] {
+    for name in ["lock.txt", "manifest.json", "python", "venv", ".lease"] {
         let caches = caches(ground).await?;
         remove_any(&file(&caches, name)?)?;
         let spec = with_six("import six\nprint(six.MARK)");

@@ -118,8 +118,11 @@ async fn memory(ground: &Ground) -> Result<Verdict, TrialError> {
     if let Ok(findings) = ran.findings("takes memory") {
         return Ok(Verdict::held_if_none(&findings.got));
     }
+    // However it ends, somebody must learn why.
+    let told = ran.outcome.warnings.iter().any(|warning| warning.contains("memory"));
     match &ran.outcome.end {
         End::Failed { failure } if failure.to_string().to_lowercase().contains("memory") => Ok(Verdict::Held),
+        End::Signaled { signal: 9 } if told => Ok(Verdict::Held),
         // An allocation that fails is a limit too.
         End::Exited { .. } if ran.stderr.contains("MemoryError") || ran.stderr.contains("Cannot allocate memory") => {
             Ok(Verdict::Held)

@@ -162,7 +162,17 @@ async fn run_without_a_lease(ground: &Ground) -> Result<Verdict, TrialError> {
     let [lease] = &leases[..] else {
         return Err(TrialError::Other(format!("{} has no lease", environment.display())));
     };
-    let file = take(lease).ok_or_else(|| TrialError::Other("the lease of an idle environment is held".to_owned()))?;
+    // The process that prepared the environment may need a moment to end.
+    let deadline = Instant::now() + PROMPT;
+    let file = loop {
+        match take(lease) {
+            Some(file) => break file,
+            None if Instant::now() > deadline => {
+                return Err(TrialError::Other("the lease of an idle environment is held".to_owned()));
+            }
+            None => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
     let quick = json!({"prepare_ms": 3000});
     let ran = caches.caches.run_with(&spec, &quick).await?;
     drop(file);
@@ -184,12 +194,17 @@ fn take(lease: &Path) -> Option<File> {
 
 async fn take_a_new_lease(ground: &Ground) -> Result<Verdict, TrialError> {
     let caches = ground.local_caches(&[Wheel::module("six", "1.0", "")]).await?;
-    let ended = Arc::new(AtomicBool::new(false));
-    let (python, is_over) = (caches.volumes.python.clone(), Arc::clone(&ended));
+    let (started, ended) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (python, has_started, is_over) = (caches.volumes.python.clone(), Arc::clone(&started), Arc::clone(&ended));
     let evictor = tokio::task::spawn_blocking(move || {
         let mut taken: Vec<File> = Vec::new();
-        while !is_over.load(Ordering::Relaxed) && taken.is_empty() {
-            taken.extend(volume::named(&python, ".lease").iter().filter_map(|lease| take(lease)));
+        while !has_started.load(Ordering::Relaxed) && !is_over.load(Ordering::Relaxed) && taken.is_empty() {
+            let found = volume::named(&python, ".lease")
+                .iter()
+                .filter_map(|lease| take(lease))
+                .collect::<Vec<_>>();
+            // What was free only because the task had ended shows nothing.
+            taken.extend(found.into_iter().filter(|_| !has_started.load(Ordering::Relaxed)));
             std::thread::sleep(Duration::from_millis(1));
         }
         // Held until the task has ended.
@@ -198,14 +213,21 @@ async fn take_a_new_lease(ground: &Ground) -> Result<Verdict, TrialError> {
         }
         taken.len()
     });
-    let code = "import time\nprint('runs', flush=True)\ntime.sleep(0.2)\nimport six";
-    let ran = caches
-        .caches
-        .run_with(&with_six(code), &json!({"prepare_ms": 8000}))
-        .await;
+    let code = "import time\nprint('runs', flush=True)\ntime.sleep(1)\nimport six";
+    let run = async {
+        let ticket = caches
+            .caches
+            .submit(&with_six(code), &json!({"prepare_ms": 8000}))
+            .await?;
+        let ran = caches.caches.until_printed(&ticket, "runs").await.is_ok();
+        started.store(true, Ordering::Relaxed);
+        caches.caches.finish(&ticket).await?;
+        Ok::<_, TrialError>(ran)
+    };
+    let ran = run.await;
     ended.store(true, Ordering::Relaxed);
     let taken = evictor.await.map_err(|error| TrialError::Other(error.to_string()))?;
-    Ok(if taken > 0 && ran?.stdout.contains("runs") {
+    Ok(if taken > 0 && ran? {
         Verdict::not_held("a task started in an environment that an evictor held")
     } else {
         Verdict::Held

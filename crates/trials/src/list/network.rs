@@ -61,14 +61,11 @@ pub const ATTACKS: &[Attack] = &[
     Attack {
         id: "route-to-link-local",
         promise: Protection::BlockedRoutes,
-        tries: "A task asks for routes to the metadata services of clouds and to link-local addresses.",
+        tries: "A task looks for ways to the metadata services of clouds and to link-local addresses.",
         sites: ANYWHERE,
         needs: &[],
         layers: &[],
-        work: Work::Probe(Probe {
-            code: include_str!("../probes/routes.py"),
-            packages: Packages::None,
-        }),
+        work: Work::Steps(|ground| Box::pin(route_to_link_local(ground))),
     },
 ];
 
@@ -195,4 +192,13 @@ async fn be_reached(ground: &Ground) -> Result<Verdict, TrialError> {
     let ran = caches.finish(&ticket).await?;
     caches.driver.forget(&ticket);
     Ok(Verdict::held_if_none(&ran.findings("listens")?.got))
+}
+
+async fn route_to_link_local(ground: &Ground) -> Result<Verdict, TrialError> {
+    let probe = Probe {
+        code: include_str!("../probes/routes.py"),
+        packages: Packages::None,
+    };
+    let own: Vec<String> = addresses().iter().map(IpAddr::to_string).collect();
+    ground.probe_with(&probe, &json!({"addresses": own}), &json!({})).await
 }

@@ -221,15 +221,17 @@ async fn builds_from_source(ground: &Ground) -> Result<Verdict, TrialError> {
     let source = source("trialsource", hook)?;
     let caches = ground.local_caches_with_files(&[source]).await?;
     let tried = caches.caches.run(&with_python("trialsource", "print(1)")).await?;
-    if let End::Failed { failure } = &tried.outcome.end
-        && !matches!(failure.kind, FailureKind::Unsatisfiable | FailureKind::UnknownPackage)
-    {
-        return Err(failure.clone().into());
-    }
     let ran = volume::named(&caches.folder, "trial-ran");
     let found: Vec<String> = ran
         .iter()
         .map(|path| format!("its code wrote {}", path.display()))
         .collect();
+    // A build that was tried and failed is no refusal.
+    if let End::Failed { failure } = &tried.outcome.end
+        && found.is_empty()
+        && !matches!(failure.kind, FailureKind::Unsatisfiable | FailureKind::UnknownPackage)
+    {
+        return Err(failure.clone().into());
+    }
     Ok(Verdict::held_if_none(&found))
 }
