@@ -53,9 +53,6 @@ pub struct SubmitOptions {
     pub id: Option<String>,
     /// Which caches.
     pub epoch: Epoch,
-    /// Whose environments.
-    #[serde(default)]
-    pub tenant: Tenant,
     /// Bounds on the user's program.
     pub limits: Limits,
     /// Milliseconds that preparing may take, waiting for others included.
@@ -70,7 +67,6 @@ impl Default for SubmitOptions {
         SubmitOptions {
             id: None,
             epoch: Epoch::Standing,
-            tenant: Tenant::default(),
             limits: Limits::default(),
             prepare_ms: 900_000,
             tenant: Tenant::default(),
