@@ -53,9 +53,6 @@ pub struct SubmitOptions {
     pub id: Option<String>,
     /// Which caches.
     pub epoch: Epoch,
-    /// Whose environments.
-    #[serde(default)]
-    pub tenant: Tenant,
     /// Bounds on the user's program.
     pub limits: Limits,
     /// Milliseconds that preparing may take, waiting for others included.

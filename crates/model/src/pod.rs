@@ -6,6 +6,7 @@
 //! /etc/hybrid-cache/image.json   ImageRecord, part of the image
 //! /task/request.json             PodRequest (or PodMaintainRequest), a Secret owned by the task's Job
 //! /handover/ready                one PrepareEvent, Ready or Failed: from the preparing container to the task's
+//! /handover/leased               opened by the task's container once it has its leases: the preparing one lets its own go
 //! /cache/python, /nix            the volumes: read-only for the task, writable for the preparing container
 //! /scratch, /tmp                 emptyDirs of the container
 //! /dev/termination-log           the RunReport, PrepareReport or MaintainReport

@@ -118,10 +118,15 @@ fn prepared(request: &RunRequest, task: &Task, mut ready: Ready) -> Result<Found
     if !ready.environment.system.is_empty() {
         // Volumes that are thrown away have no index, and nobody evicts there.
         if task.cache == CachePolicy::Use {
-            let key = SystemKey::new(&task.system, &request.place);
-            let lease = lease(&SystemVolume::of(&request.place).lease_path(&key))?;
+            let (volume, key) = (
+                SystemVolume::of(&request.place),
+                SystemKey::new(&task.system, &request.place),
+            );
+            let lease = lease(&volume.lease_path(&key))?;
             missed.system = lease.is_none() && Protection::LeaseRequired.is_on();
             ready.leases.extend(lease);
+            let entry = volume.look_up(&key)?;
+            ready.environment.closure = entry.map(|entry| entry.closure).unwrap_or_default();
         }
         missed.system |= ready.environment.system.iter().any(|path| !Path::new(path).exists());
     }
@@ -214,10 +219,11 @@ fn system(
         return Ok(());
     };
     match recorder.span(Phase::Lease, Lane::Runner, || volume.lease(&key, entry))? {
-        SystemFound::Leased { paths, lease } => {
+        SystemFound::Leased { paths, closure, lease } => {
             ready.cache.system = CacheStatus::Hit;
             ready.resolved.system.clone_from(&paths);
             ready.environment.system = paths;
+            ready.environment.closure = closure;
             ready.leases.push(lease);
         }
         SystemFound::Gone => missed.system = true,

@@ -155,7 +155,7 @@ impl Job<'_> {
             return Ok(None);
         };
         match self.span(Phase::Lease, || self.volume.lease(&self.key, entry))? {
-            SystemFound::Leased { paths, lease } => Ok(Some(SystemPrepared {
+            SystemFound::Leased { paths, lease, .. } => Ok(Some(SystemPrepared {
                 paths,
                 status: CacheStatus::Hit,
                 lease: Some(lease),

@@ -29,6 +29,8 @@ pub enum SystemFound {
     Leased {
         /// Store paths in the order of the search path.
         paths: Vec<String>,
+        /// Every store path that these need; empty if the entry does not list them.
+        closure: Vec<String>,
         /// Keeps eviction away.
         lease: Lock,
     },
@@ -181,6 +183,7 @@ impl SystemVolume {
         note_use(&lease);
         Ok(SystemFound::Leased {
             paths: entry.paths,
+            closure: entry.closure,
             lease,
         })
     }
