@@ -3,10 +3,11 @@
 use hybrid_cache_model::{Protection, TaskSpec};
 use serde_json::json;
 
-use crate::attack::{ANYWHERE, Attack, LOCAL, Need, Packages, Probe, Verdict, Work};
+use crate::attack::{ANYWHERE, Attack, LOCAL, Need, Packages, Probe, Site, Verdict, Work};
 use crate::error::TrialError;
-use crate::ground::{Ground, program, with_python};
+use crate::ground::{Ground, program, with_python, with_six};
 use crate::volume;
+use crate::wheel::Wheel;
 
 const READ_OTHERS: &str = include_str!("../probes/read_others.py");
 
@@ -41,11 +42,9 @@ pub const ATTACKS: &[Attack] = &[
         tries: "A task looks for uv's cache, locks, indexes and the Nix database among its mounts.",
         sites: ANYWHERE,
         needs: &[],
-        layers: &[],
-        work: Work::Probe(Probe {
-            code: include_str!("../probes/mounts.py"),
-            packages: Packages::Python,
-        }),
+        // A whole volume is not open for the user that runs user code, where that is another one.
+        layers: &[Protection::PrivateFiles],
+        work: Work::Steps(|ground| Box::pin(see_downloads(ground))),
     },
     Attack {
         id: "read-another-environment",
@@ -126,4 +125,22 @@ async fn read_by_others(ground: &Ground) -> Result<Verdict, TrialError> {
         .map(|path| format!("{} is open to others", path.display()))
         .collect();
     Ok(Verdict::held_if_none(&open))
+}
+
+async fn see_downloads(ground: &Ground) -> Result<Verdict, TrialError> {
+    let probe = Probe {
+        code: include_str!("../probes/mounts.py"),
+        packages: Packages::Python,
+    };
+    if ground.site() == Site::Pod {
+        return ground.probe(&probe).await;
+    }
+    let caches = ground.local_caches(&[Wheel::module("six", "1.0", "")]).await?;
+    let spec = with_six(&program(&json!({}), probe.code));
+    caches
+        .caches
+        .run_well("fills the caches", &with_six("import six"))
+        .await?;
+    let ran = caches.caches.run(&spec).await?;
+    Ok(Verdict::held_if_none(&ran.findings("looks around")?.got))
 }

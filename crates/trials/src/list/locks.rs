@@ -29,7 +29,7 @@ pub const ATTACKS: &[Attack] = &[
         tries: "A task takes every lock on every file it can open; meanwhile others run cached and cold.",
         sites: LOCAL,
         needs: &[],
-        layers: &[Protection::Landlock, Protection::NarrowMounts],
+        layers: &[Protection::Landlock],
         work: Work::Steps(|ground| Box::pin(hold_every_lock(ground))),
     },
     Attack {

@@ -42,12 +42,20 @@ pub const ATTACKS: &[Attack] = &[
     },
 ];
 
+/// A log that is one word over and over, and one that begins like Argo's line and never ends.
+fn log(word: &str, size: usize) -> Vec<u8> {
+    match word.strip_suffix('…') {
+        Some(start) => [start.as_bytes(), &vec![b'x'; size]].concat(),
+        None => word.as_bytes().repeat(size / word.len()),
+    }
+}
+
 async fn like_argos(_ground: &Ground) -> Result<Verdict, TrialError> {
     const SIZE: usize = 1 << 20;
     const MOST_HELD: usize = 64 << 10;
     let mut found = Vec::new();
-    for word in ["time=\"", "{\"argo\":true,", "time=\"x argo=true "] {
-        let log = word.as_bytes().repeat(SIZE / word.len());
+    for word in ["time=\"", "{\"argo\":true,", "time=\"x argo=true ", "time=\"…"] {
+        let log = log(word, SIZE);
         let (mut filter, mut passed) = (Filter::default(), Vec::new());
         let began = Instant::now();
         let mut most_held = 0;

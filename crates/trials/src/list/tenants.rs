@@ -23,7 +23,7 @@ pub const ATTACKS: &[Attack] = &[
         tries: "A tenant asks for what another tenant's task has just prepared, and looks for its files.",
         sites: LOCAL,
         needs: &[Need::Tenants],
-        layers: &[Protection::Landlock, Protection::NarrowMounts],
+        layers: &[Protection::Landlock],
         work: Work::Steps(|ground| Box::pin(use_anothers(ground))),
     },
     Attack {
