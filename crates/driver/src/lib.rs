@@ -57,6 +57,9 @@ pub struct SubmitOptions {
     pub limits: Limits,
     /// Milliseconds that preparing may take, waiting for others included.
     pub prepare_ms: u64,
+    /// Whose task it is: its environments are that tenant's.
+    #[serde(default)]
+    pub tenant: Tenant,
 }
 
 impl Default for SubmitOptions {
