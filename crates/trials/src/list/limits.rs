@@ -102,7 +102,7 @@ async fn oom(ground: &Ground) -> Result<Verdict, TrialError> {
     let own = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
     let own: i64 = own.trim().parse().unwrap_or(0);
     // So much higher that a small task goes before a large service: the score is a share of all memory in thousandths.
-    let known = json!({"least": (own + 500).min(1000)});
+    let known = json!({"least": (own + 500).clamp(500, 1000)});
     ground.probe_with(&OOM, &known, &json!({})).await
 }
 

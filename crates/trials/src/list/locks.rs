@@ -119,7 +119,8 @@ async fn hold_every_lock(ground: &Ground) -> Result<Verdict, TrialError> {
             .caches
             .run_with(&with_python(packages, "print(1)"), &quick)
             .await?;
-        if !ran.outcome.end.is_success() || began.elapsed() > PROMPT {
+        let was_hit = kind == "cold" || ran.outcome.cache.python == CacheStatus::Hit;
+        if !ran.outcome.end.is_success() || !was_hit || began.elapsed() > PROMPT {
             let (end, took) = (&ran.outcome.end, began.elapsed().as_secs());
             found.push(format!(
                 "a {kind} task with {packages} took {took} s and ended as {end:?}"
@@ -194,6 +195,11 @@ fn take(lease: &Path) -> Option<File> {
 
 async fn take_a_new_lease(ground: &Ground) -> Result<Verdict, TrialError> {
     let caches = ground.local_caches(&[Wheel::module("six", "1.0", "")]).await?;
+    // A task that comes late: its preparation has long been published when it starts.
+    let script = "#!/bin/sh\ncase \"$*\" in *--report-back*) sleep 1;; esac\nexec \"$@\"\n";
+    let mut bubblewrap = vec![super::record::executable(&caches, script)?];
+    bubblewrap.extend(caches.config.bubblewrap.iter().cloned());
+    let caches = caches.with(&json!({"bubblewrap": bubblewrap}))?;
     let (started, ended) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let (python, has_started, is_over) = (caches.volumes.python.clone(), Arc::clone(&started), Arc::clone(&ended));
     let evictor = tokio::task::spawn_blocking(move || {

@@ -123,7 +123,12 @@ async fn brings_our_names(ground: &Ground) -> Result<Verdict, TrialError> {
     let caches = ground.local_caches(&[attacker, plain, six()]).await?;
     let mut found = Vec::new();
     for package in ["trialattacker", "trialplain", "trialplain,six", "trialplain,six"] {
-        caches.caches.run(&with_python(package, "import six")).await?;
+        let ran = caches.caches.run(&with_python(package, "import sys")).await?;
+        if matches!(ran.outcome.end, End::Exited { .. }) {
+            found.push(format!(
+                "an environment with {package} has the package's pyvenv.cfg for its own"
+            ));
+        }
     }
     // What uv keeps of the package is as it was shipped.
     let kept = volume::find(&caches.volumes.python, |path| {

@@ -191,7 +191,7 @@ async fn lists_a_missing_file(ground: &Ground) -> Result<Verdict, TrialError> {
 }
 
 /// Writes a program where the preparing sandbox sees it.
-fn executable(caches: &LocalCaches, text: &str) -> Result<String, TrialError> {
+pub(super) fn executable(caches: &LocalCaches, text: &str) -> Result<String, TrialError> {
     use std::os::unix::fs::PermissionsExt;
     let path = caches.folder.join("wheels/uv");
     let failed = || TrialError::io(format!("writing {}", path.display()));
