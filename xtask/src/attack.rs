@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use comfy_table::{ContentArrangement, Table};
-use hybrid_cache_trials::{Attack, Ground, LocalSite, Row, Site, Standing, Trial, list, promise, run};
+use hybrid_cache_trials::run::run as try_list;
+use hybrid_cache_trials::{Attack, Ground, LocalSite, Row, Site, Standing, Trial, list, promise};
 
 use crate::checkout::Checkout;
 use crate::exit::{Exit, Expected};
@@ -103,7 +104,7 @@ async fn grounds(flags: &flags::Attack) -> Result<Vec<Ground>> {
 async fn try_all(attacks: &[&Attack], mut ground: Ground) -> Result<Option<Vec<Trial>>> {
     eprintln!("attacking: {}", ground.site());
     let trials = {
-        let tried = run(attacks, &ground, |trial| {
+        let tried = try_list(attacks, &ground, |trial| {
             eprintln!(
                 "  {:>13}  {} ({} ms)",
                 trial.standing().to_string(),

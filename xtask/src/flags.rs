@@ -1,5 +1,6 @@
 //! Every command and option, once. `cargo xtask help` is this file and what lies below it.
 
+mod attack;
 mod bench;
 mod bounds;
 mod cache;
@@ -25,7 +26,7 @@ pub use serve::Serve;
     disable_help_subcommand = false
 )]
 #[command(after_help = "\
-Exit codes: 0 good, 1 the tool failed, 2 usage, 3 a gate or claim failed, 4 a prerequisite is missing,
+Exit codes: 0 good, 1 the tool failed, 2 usage, 3 a gate, claim or promise failed, 4 a prerequisite is missing,
 5 the task failed, 130 interrupted (what was measured is kept).
 Results go to standard output, talk goes to standard error.")]
 pub struct Flags {
