@@ -22,7 +22,7 @@ use python_support::{Bench, run};
 const NO_LIMIT: Budget = Budget { bytes: 0, inodes: 0 };
 
 fn patience() -> Patience {
-    Patience::until(Instant::now() + Duration::from_secs(60)).unwrap()
+    Patience::until(Instant::now() + Duration::from_secs(300)).unwrap()
 }
 
 fn links(bench: &Bench, dependencies: &str) -> Vec<Link> {

@@ -124,7 +124,14 @@ fn every_other_change_is_found_named_and_repaired() {
         change(&path, &path.join("venv").join(site(&bench.interpreter)));
         let found = problems(&bench);
         assert!(found.iter().any(|text| text.contains(name)), "{name}: {found:?}");
-        repair(&bench.volume(), &patience()).unwrap();
+        // A test beside this one may be starting a process, which has a copy of every lease until it runs its program.
+        for _ in 0..20 {
+            repair(&bench.volume(), &patience()).unwrap();
+            if problems(&bench).is_empty() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
         assert_eq!(problems(&bench), Vec::<String>::new(), "{name}");
         assert_eq!(bench.prepare("hcone,hctwo").warnings(), Vec::<String>::new());
         assert_eq!(problems(&bench), Vec::<String>::new(), "{name}");

@@ -21,8 +21,8 @@ const BLOCK_BYTES: usize = 1 << 20;
 const BATCH_FILES: usize = 64;
 /// Bytes after which a batch is large enough.
 const BATCH_BYTES: u64 = 32 << 20;
-/// Lowest priority there is: the user's program may be running already and comes first.
-const NICE: i32 = 19;
+/// The user's program may be running already and comes first. Not the lowest priority: others may wait for what is published.
+const NICE: i32 = 10;
 
 /// Device and number of an inode.
 pub type Inode = (u64, u64);
