@@ -78,7 +78,7 @@ const MODEL_NEVER: [&str; 8] = [
     "async fn",
 ];
 
-const MAX_FILE_LINES: usize = 400;
+const MAX_FILE_LINES: usize = 500;
 
 struct Tree {
     root: PathBuf,
