@@ -87,7 +87,6 @@ async fn attempt(inner: &Inner, task: &Claimed) -> Attempt {
         tenant: task.tenant.clone(),
         limits: inner.config.limits.clone(),
         prepare_ms: u64::try_from(inner.config.prepare.as_millis()).unwrap_or(u64::MAX),
-        ..SubmitOptions::default()
     };
     let submitted = timeout(inner.config.driver_call, inner.driver.submit(&task.spec, &options)).await;
     let reason = match submitted {
