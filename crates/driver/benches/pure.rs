@@ -13,8 +13,8 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use hybrid_cache_driver::local::sandbox::{HostLayout, Needs, task_command};
 use hybrid_cache_driver::local::{LocalConfig, Network, VolumePair};
-use hybrid_cache_model::protocol::{Interpreter, PythonTools};
-use hybrid_cache_model::{RequestKey, SystemKey, TaskSpec};
+use hybrid_cache_model::protocol::{Interpreter, Limits, PythonTools};
+use hybrid_cache_model::{PythonRequest, RequestKey, SystemKey, TaskSpec, Tenant};
 
 fn task() -> TaskSpec {
     TaskSpec {
@@ -78,7 +78,7 @@ fn pure(criterion: &mut Criterion) {
         bencher.iter(|| {
             let place = black_box(&place);
             (
-                RequestKey::new(&checked.requirements, place),
+                RequestKey::new(&PythonRequest::new(&checked.requirements, place)),
                 SystemKey::new(&checked.system, place),
             )
         });
@@ -93,8 +93,9 @@ fn pure(criterion: &mut Criterion) {
         python: true,
         system: true,
     };
+    let (tenant, limits) = (Tenant::default(), Limits::default());
     group.bench_function("render the sandbox's command", |bencher| {
-        bencher.iter(|| task_command(black_box(&config), &host, &volumes, needs, None));
+        bencher.iter(|| task_command(black_box(&config), &host, &volumes, &tenant, needs, None, &limits));
     });
     group.finish();
 }

@@ -106,6 +106,8 @@ async fn a_read_only_cache_folder_serves_what_it_holds() {
         "{ran}"
     );
     assert!(ran["outcome"]["cache"].to_string().matches("hit").count() == 2, "{ran}");
+    let warnings = ran["outcome"]["warnings"].to_string();
+    assert!(warnings.contains("share this machine's network"), "{ran}");
     for missed in [python, system, bypassed] {
         let failure = &missed["outcome"]["failure"];
         assert_eq!(failure["kind"], "cache_access", "{missed}");

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use hybrid_cache_driver::Driver;
-use hybrid_cache_driver::local::{LocalConfig, Network};
+use hybrid_cache_driver::local::{Landlock, LocalConfig, Network};
 use hybrid_cache_model::{End, TaskSpec};
 
 use crate::bench::{Bench, machine, not_root};
@@ -231,8 +231,11 @@ async fn a_task_reaches_neither_link_local_addresses_nor_abstract_sockets() {
     );
     let task = TaskSpec::new(code);
     assert_eq!(bench.run(&task).await.good(), "tried");
+    // Where tasks share the network, Landlock closes the machine's abstract sockets.
     let shared = bench.with(|config| config.network = Network::Shared);
-    assert!(shared.run(&task).await.good().starts_with("reached abstract socket"));
+    if Landlock::of_this_kernel() == Landlock::FilesAndScopes {
+        assert!(!shared.run(&task).await.good().contains("abstract socket"));
+    }
 }
 
 #[tokio::test]

@@ -126,8 +126,8 @@ fn folders<'a>(sources: &Sources<'a>) -> Vec<Folder<'a>> {
         if Protection::ContentHashes.is_on() {
             return sources.listing.lines.get(&item.name).map(|line| line.content.clone());
         }
-        let entries = sources.installed.distributions.iter().flat_map(|one| &one.entries);
-        let claim = entries.filter(|entry| entry.path == item.name).next_back();
+        let mut entries = sources.installed.distributions.iter().flat_map(|one| &one.entries);
+        let claim = entries.rfind(|entry| entry.path == item.name);
         claim.map(|entry| entry.hash.clone())
     };
     grouped(sources.tree, &sources.installed.site, &hash, sources.interpreter)

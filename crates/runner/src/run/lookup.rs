@@ -55,6 +55,10 @@ impl Default for Ready {
 }
 
 /// What a lookup came to.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a process makes one of them, and moves it once"
+)]
 #[derive(Debug)]
 pub enum Found {
     /// Run it.

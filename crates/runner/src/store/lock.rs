@@ -110,6 +110,7 @@ pub fn attempt(path: &Path, mode: Mode, missing: Missing) -> Result<Option<Lock>
 }
 
 /// Asks the kernel for a lock on the whole file, without waiting.
+#[expect(clippy::cast_possible_truncation, reason = "the kernel's constants are 0 to 2")]
 fn set(file: &File, mode: Mode) -> Result<(), Errno> {
     if !Protection::LeaseLocks.is_on() {
         return set_whole_file(file, mode);

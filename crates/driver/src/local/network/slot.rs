@@ -59,6 +59,16 @@ impl From<Problem> for String {
     }
 }
 
+/// A read-only cache folder can keep no network; any other error may pass.
+fn problem(folder: &Path, error: &io::Error) -> Problem {
+    let text = format!("{}: {error}", folder.display());
+    if error.kind() == io::ErrorKind::ReadOnlyFilesystem {
+        Problem::Lacking(text)
+    } else {
+        Problem::Failed(text)
+    }
+}
+
 /// What one look at a slot has found.
 enum Look {
     /// It is ours now.
@@ -93,15 +103,14 @@ impl Slots {
         for number in 0..MAX_SLOTS {
             let folder = self.folder.join(number.to_string());
             let look = look(&folder, &hash).await;
-            match look.map_err(|error| format!("{}: {error}", folder.display()))? {
+            match look.map_err(|error| problem(&folder, &error))? {
                 Look::Ours(claim) => return Ok(claim),
                 Look::Busy => {}
                 Look::Empty(lock) => vacancy = vacancy.or(Some((folder, lock))),
                 Look::Absent => {
                     if vacancy.is_none() {
-                        vacancy = make_folder(&folder)
-                            .map_err(|error| format!("{}: {error}", folder.display()))?
-                            .map(|lock| (folder, lock));
+                        let made = make_folder(&folder).map_err(|error| problem(&folder, &error))?;
+                        vacancy = made.map(|lock| (folder, lock));
                     }
                     if vacancy.is_some() {
                         break;
