@@ -104,8 +104,13 @@ fn a_cached_task_executes_the_sandbox_the_runner_the_interpreter_and_its_own_pro
     assert_eq!(cached.programs(), expected, "{:?}", cached.executed);
 }
 
-/// Makes a network that traced tasks find: one that they made would live on and be waited for.
+/// Makes a network that traced tasks find: one that they made would live on and be waited for. Its holder is the child of
+/// another thread, because the tracing one waits for all of its own.
 fn has_network_of_its_own(config: &LocalConfig) -> bool {
+    std::thread::scope(|scope| scope.spawn(|| make_network(config)).join().unwrap())
+}
+
+fn make_network(config: &LocalConfig) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -124,7 +124,7 @@ fn discarding_stops_at_ready_and_publishes_nothing() {
     request.keep = Keep::Discard;
     let told = prepare(&request);
     assert_eq!(told.status(), CacheStatus::Bypassed);
-    assert!(bench.root().join(told.path()).join("bin/python").exists());
+    assert!(bench.root().join(told.path()).join("venv/bin/python").exists());
     assert_eq!(count(&bench.volume().environments()), 0);
     assert!(matches!(bench.lookup("idna"), Lookup::Miss));
 }
@@ -260,7 +260,7 @@ fn a_failing_system_side_ends_the_python_side() {
 fn another_layout_is_refused_and_left_alone() {
     let Some(bench) = Bench::new() else { return };
     let request = bench.request("idna");
-    std::fs::write(bench.root().join("FORMAT"), "hybrid-cache python 2\n").unwrap();
+    std::fs::write(bench.root().join("FORMAT"), "hybrid-cache python 1\n").unwrap();
     let told = prepare(&request);
     assert_eq!(told.failure().kind, FailureKind::CacheFormat);
     assert_eq!(count(&bench.root()), 1);

@@ -53,7 +53,7 @@ fn a_script_runs_from_where_the_environment_was_published() {
     let Lookup::Hit(leased) = bench.lookup("tabulate") else {
         panic!("no hit")
     };
-    let help = Command::new(leased.path().join("bin/tabulate"))
+    let help = Command::new(leased.venv().join("bin/tabulate"))
         .arg("--help")
         .output()
         .unwrap();

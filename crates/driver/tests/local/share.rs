@@ -15,9 +15,9 @@ use crate::bench::{Bench, is_built, machine, machine_with_nix, python};
 const HOLDER: &str = r#"
 import errno, fcntl, os, struct, sys, time
 held, excluding = [], []
-for top in ("/cache", "/nix"):
+for top in ("/cache", "/nix", sys.prefix, os.path.dirname(sys.prefix)):
     for folder, _, files in os.walk(top):
-        for name in [os.path.join(folder, name) for name in files] + [folder]:
+        for name in [os.path.join(folder, name) for name in files + [".lease", "lock.txt"]] + [folder]:
             try:
                 fd = os.open(name, os.O_RDONLY)
             except OSError:
@@ -83,20 +83,25 @@ async fn an_evictor_that_never_rests_pulls_nothing_from_under_a_task() {
             evicted
         })
     };
-    let code = "import time, subprocess\ntime.sleep(0.2)\nimport idna, idna.codec\n\
-                print(subprocess.run(['m4', '--version'], capture_output=True).returncode)";
-    let mut spec = python("idna", code);
-    spec.system_dependencies = "m4".to_owned();
-    let tasks = (0..2).map(|_| {
-        let (bench, spec) = (bench.with(|_| {}), spec.clone());
+    // Two sets of packages, each unused between its runs, so that the evictor finds something to take.
+    let tasks = ["idna", "packaging"].map(|package| {
+        let code = format!(
+            "import time, subprocess\ntime.sleep(0.2)\nimport {package}, {package}.{}\n\
+             print(subprocess.run(['m4', '--version'], capture_output=True).returncode)",
+            if package == "idna" { "codec" } else { "version" }
+        );
+        let mut spec = python(package, &code);
+        spec.system_dependencies = "m4".to_owned();
+        let bench = bench.with(|_| {});
         tokio::spawn(async move {
             for _ in 0..4 {
                 assert_eq!(bench.run(&spec).await.good(), "0");
+                tokio::time::sleep(Duration::from_millis(300)).await;
             }
         })
     });
     let mut ended = Vec::new();
-    for task in tasks.collect::<Vec<_>>() {
+    for task in tasks {
         ended.push(task.await);
     }
     done.store(true, Ordering::Relaxed);
