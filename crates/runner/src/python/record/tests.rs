@@ -1,3 +1,5 @@
+//! RECORDs as wheels bring them: names that count, claims that are only compared, paths that are refused.
+
 use super::*;
 
 const SITE: &str = "lib/python3.11/site-packages";
