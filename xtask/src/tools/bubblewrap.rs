@@ -1,15 +1,14 @@
 //! bubblewrap, the sandbox: from PATH where it works, or from Debian packages.
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::deb::{self, Mirror};
+use super::deb::{self, Brought, Mirror};
 use super::error::ToolError;
 use super::pins::{Deb, Package};
-use super::place::{Label, Place};
+use super::place::Place;
 use super::process;
 use super::progress::Progress;
-use super::{Origin, Tool, version_of, version_reached};
+use super::{Origin, Tool, version_reached};
 
 /// Finds or brings bubblewrap, and proves that it can make a sandbox here.
 pub fn provide(
@@ -37,47 +36,15 @@ pub fn provide(
             Err(e) => problem = e.to_string(),
         }
     }
-    let version = version_of(debs, &pin.package);
-    let label = Label {
+    let brought = Brought {
         name: "bubblewrap",
-        version: &version,
+        folder: "bubblewrap",
+        package: &pin.package,
+        program: "usr/bin/bwrap",
         arch,
     };
-    let folder = deb::bring(place, label, debs, mirror, progress).map_err(|e| lacking(format!("{problem}; {e}")))?;
-    let path = folder.join("usr/bin/bwrap");
-    let origin = Origin::Brought {
-        package: pin.package.clone(),
-        version: version.clone(),
-        sha256: deb::digest(debs),
-    };
-    let mut tool = Tool::new("bubblewrap", &version, &path, origin)?;
-    // the machine's own libraries will usually do, and start faster than a loader called by name
-    if works(&tool.command).is_err() {
-        tool.command = through_loader(&folder, arch, &path);
-        works(&tool.command).map_err(|e| lacking(e.to_string()))?;
-    }
-    Ok(tool)
-}
-
-/// The program started by the loader and with the libraries of its own packages.
-pub fn through_loader(folder: &Path, arch: &str, program: &Path) -> Vec<String> {
-    let libraries = [format!("lib/{arch}-linux-gnu"), format!("usr/lib/{arch}-linux-gnu")];
-    let loader = if arch == "aarch64" {
-        "ld-linux-aarch64.so.1"
-    } else {
-        "ld-linux-x86-64.so.2"
-    };
-    let path: Vec<String> = libraries
-        .iter()
-        .map(|part| folder.join(part).display().to_string())
-        .collect();
-    let loader = folder.join(&libraries[0]).join(loader);
-    vec![
-        loader.display().to_string(),
-        "--library-path".into(),
-        path.join(":"),
-        program.display().to_string(),
-    ]
+    let tool = deb::bring_program(place, &brought, debs, mirror, progress, &works);
+    tool.map_err(|error| lacking(format!("{problem}; {error}")))
 }
 
 /// Makes the smallest sandbox and returns bubblewrap's version.

@@ -11,6 +11,7 @@ use super::error::ToolError;
 use super::pins::Deb;
 use super::place::{Label, Place};
 use super::progress::Progress;
+use super::{Origin, Tool, version_of};
 
 /// Enough to hide a mirror's latency; more only competes for two cores.
 const WORKERS: usize = 6;
@@ -33,6 +34,73 @@ pub fn bring(
     progress: &dyn Progress,
 ) -> Result<PathBuf, ToolError> {
     bring_and(place, label, debs, mirror, progress, &|_, _| Ok(()))
+}
+
+/// A program that Debian packages bring.
+pub struct Brought<'a> {
+    /// The tool's name.
+    pub name: &'static str,
+    /// What its folder in `.tools` is called.
+    pub folder: &'static str,
+    /// The package that holds it.
+    pub package: &'a str,
+    /// Its file below `/` of the packages.
+    pub program: &'a str,
+    /// The architecture of both.
+    pub arch: &'a str,
+}
+
+/// Brings a program and proves with `works` that it runs here, if need be through the loader of its own packages. What
+/// `works` returns beside that is not used: the version is the package's.
+pub fn bring_program(
+    place: &Place,
+    wanted: &Brought<'_>,
+    debs: &[(&str, &Deb)],
+    mirror: Option<&Mirror>,
+    progress: &dyn Progress,
+    works: &dyn Fn(&[String]) -> Result<String, ToolError>,
+) -> Result<Tool, ToolError> {
+    let version = version_of(debs, wanted.package);
+    let label = Label {
+        name: wanted.folder,
+        version: &version,
+        arch: wanted.arch,
+    };
+    let folder = bring(place, label, debs, mirror, progress)?;
+    let path = folder.join(wanted.program);
+    let origin = Origin::Brought {
+        package: wanted.package.to_owned(),
+        version: version.clone(),
+        sha256: digest(debs),
+    };
+    let mut tool = Tool::new(wanted.name, &version, &path, origin)?;
+    // The machine's own libraries will usually do, and start faster than a loader called by name.
+    if works(&tool.command).is_err() {
+        tool.command = through_loader(&folder, wanted.arch, &path);
+        works(&tool.command)?;
+    }
+    Ok(tool)
+}
+
+/// The program started by the loader and with the libraries of its own packages.
+pub fn through_loader(folder: &Path, arch: &str, program: &Path) -> Vec<String> {
+    let libraries = [format!("lib/{arch}-linux-gnu"), format!("usr/lib/{arch}-linux-gnu")];
+    let loader = if arch == "aarch64" {
+        "ld-linux-aarch64.so.1"
+    } else {
+        "ld-linux-x86-64.so.2"
+    };
+    let path: Vec<String> = libraries
+        .iter()
+        .map(|part| folder.join(part).display().to_string())
+        .collect();
+    let loader = folder.join(&libraries[0]).join(loader);
+    vec![
+        loader.display().to_string(),
+        "--library-path".into(),
+        path.join(":"),
+        program.display().to_string(),
+    ]
 }
 
 /// The same, with `finish` called on the unpacked folder and on the path that it will have: what it writes may name

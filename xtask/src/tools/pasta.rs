@@ -1,16 +1,18 @@
 //! pasta, which gives tasks a network of their own: from PATH if it knows the options in use, or from Debian's package
 //! passt.
 use std::process::Command;
+use std::time::Duration;
 
-use super::bubblewrap::through_loader;
-use super::deb::{self, Mirror};
+use super::deb::{self, Brought, Mirror};
 use super::error::ToolError;
 use super::pins::{Deb, Package};
-use super::place::{Label, Place};
+use super::place::Place;
 use super::process;
 use super::progress::Progress;
-use super::{Origin, Tool, version_of};
+use super::{Origin, Tool};
 
+/// How long it may take to answer.
+const LIMIT: Duration = Duration::from_secs(10);
 /// What `runner hold-network` gives it.
 const OPTIONS: [&str; 4] = ["--config-net", "--no-map-gw", "--dns-forward", "--no-ra"];
 
@@ -30,50 +32,35 @@ pub fn provide(
             Err(error) => problem = error.to_string(),
         }
     }
-    let version = version_of(debs, &pin.package);
-    let label = Label {
-        name: "passt",
-        version: &version,
+    let brought = Brought {
+        name: "pasta",
+        folder: "passt",
+        package: &pin.package,
+        program: "usr/bin/pasta",
         arch,
     };
-    let folder = deb::bring(place, label, debs, mirror, progress).map_err(|e| lacking(format!("{problem}; {e}")))?;
-    let path = folder.join("usr/bin/pasta");
-    let origin = Origin::Brought {
-        package: pin.package.clone(),
-        version: version.clone(),
-        sha256: deb::digest(debs),
-    };
-    let mut tool = Tool::new("pasta", &version, &path, origin)?;
-    if works(&tool.command).is_err() {
-        tool.command = through_loader(&folder, arch, &path);
-        works(&tool.command).map_err(|e| lacking(e.to_string()))?;
-    }
-    Ok(tool)
+    let tool = deb::bring_program(place, &brought, debs, mirror, progress, &works);
+    tool.map_err(|error| lacking(format!("{problem}; {error}")))
 }
 
-/// Checks that it knows the options in use, and returns what it says of its version. It has no exit code for either.
+/// Checks that it knows the options in use, and returns what it says of its version.
 fn works(command: &[String]) -> Result<String, ToolError> {
+    // Its help ends with exit code 1, and some versions write it to standard error.
     let ask = |option: &str| {
         let mut start = Command::new(&command[0]);
-        let output = start.args(&command[1..]).arg(option).output();
-        output.map(|output| [output.stdout, output.stderr].concat())
+        let ended = process::run(start.args(&command[1..]).arg(option), LIMIT)?;
+        Ok::<_, ToolError>(ended.stdout + &ended.stderr)
     };
-    let failed = |problem: String| ToolError::Program {
-        program: command.join(" "),
-        problem,
-    };
-    let said = ask("--help").map_err(|error| failed(error.to_string()))?;
-    let help = String::from_utf8_lossy(&said);
+    let help = ask("--help")?;
     if let Some(missing) = OPTIONS.iter().find(|option| !help.contains(**option)) {
-        return Err(failed(format!("it does not know {missing}")));
+        return Err(ToolError::Program {
+            program: command.join(" "),
+            problem: format!("it does not know {missing}"),
+        });
     }
-    let said = ask("--version").map_err(|error| failed(error.to_string()))?;
-    let first = String::from_utf8_lossy(&said);
-    let first = first
-        .lines()
-        .find(|line| line.starts_with("pasta "))
-        .unwrap_or("pasta unknown");
-    Ok(first.trim_start_matches("pasta ").to_owned())
+    let said = ask("--version")?;
+    let version = said.lines().find_map(|line| line.strip_prefix("pasta "));
+    Ok(version.unwrap_or("unknown").to_owned())
 }
 
 fn lacking(problem: String) -> ToolError {

@@ -1,24 +1,41 @@
 //! Runs a program that must end within a deadline and gives back what it printed.
 use std::io::Read as _;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::error::ToolError;
 
 /// Runs `command` and returns its stdout. A failure carries the last lines of its stderr.
 pub fn output(command: &mut Command, deadline: Duration) -> Result<String, ToolError> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let fail = |problem: String| ToolError::Program {
-        program: program.clone(),
-        problem,
-    };
+    let ended = run(command, deadline)?;
+    if ended.status.success() {
+        return Ok(ended.stdout);
+    }
+    let problem = format!("{}: {}", ended.status, last_words(&ended.stderr));
+    Err(failure(command, problem))
+}
+
+/// How a program ended, and what it said.
+pub struct Ended {
+    /// Its exit.
+    pub status: ExitStatus,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+/// Runs `command` to its end, whatever its exit code. One that cannot be started, or does not end in time, is a failure.
+pub fn run(command: &mut Command, deadline: Duration) -> Result<Ended, ToolError> {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|e| fail(format!("cannot start: {e}")))?;
+    let mut child = command
+        .spawn()
+        .map_err(|e| failure(command, format!("cannot start: {e}")))?;
     let (Some(mut stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
-        return Err(fail("its output cannot be read".into()));
+        return Err(failure(command, "its output cannot be read".into()));
     };
     // read on the side: a program that fills a pipe would never end
     let read_out = std::thread::spawn(move || {
@@ -36,21 +53,27 @@ pub fn output(command: &mut Command, deadline: Duration) -> Result<String, ToolE
             Ok(None) if started.elapsed() > deadline => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(fail(format!("it did not end within {} s", deadline.as_secs())));
+                let problem = format!("it did not end within {} s", deadline.as_secs());
+                return Err(failure(command, problem));
             }
             Ok(None) => std::thread::sleep(Duration::from_millis(5)),
-            Err(e) => return Err(fail(e.to_string())),
+            Err(e) => return Err(failure(command, e.to_string())),
         }
     };
     let text = |thread: std::thread::JoinHandle<std::io::Result<Vec<u8>>>| {
         let bytes = thread.join().ok().and_then(Result::ok).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     };
-    let (out, err) = (text(read_out), text(read_err));
-    if status.success() {
-        return Ok(out);
-    }
-    Err(fail(format!("{status}: {}", last_words(&err))))
+    Ok(Ended {
+        status,
+        stdout: text(read_out),
+        stderr: text(read_err),
+    })
+}
+
+fn failure(command: &Command, problem: String) -> ToolError {
+    let program = command.get_program().to_string_lossy().into_owned();
+    ToolError::Program { program, problem }
 }
 
 /// What a failed program said last: its errors where it marks them, and not the attempts before.

@@ -278,7 +278,7 @@ fn two_at_once_fill_an_empty_tool_folder() {
     // on a machine whose own libraries do not fit, the sandbox starts through its packages' loader
     if let Origin::Brought { .. } = one.bwrap.origin {
         let folder = one.bwrap.path.ancestors().nth(3).unwrap();
-        let command = bubblewrap::through_loader(folder, std::env::consts::ARCH, &one.bwrap.path);
+        let command = deb::through_loader(folder, std::env::consts::ARCH, &one.bwrap.path);
         bubblewrap::works(&command).unwrap();
     }
 }
