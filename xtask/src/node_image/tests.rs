@@ -116,6 +116,25 @@ fn everything_that_is_named_exists() {
 }
 
 #[test]
+fn programs_that_our_units_start_are_on_the_node() {
+    let (pins, files) = (pins(), files());
+    let units: Vec<&String> = files
+        .keys()
+        .filter(|name| name.starts_with("files/etc/systemd/system/") && name.ends_with(".service"))
+        .collect();
+    assert!(!units.is_empty());
+    for unit in units {
+        let unit = text(&files, unit);
+        let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/")).unwrap();
+        let (folder, program) = start.split_whitespace().next().unwrap().rsplit_once('/').unwrap();
+        assert!(
+            pins.node[folder].iter().any(|held| held == program),
+            "no {folder}/{program}"
+        );
+    }
+}
+
+#[test]
 fn a_changed_pin_or_file_is_another_image_and_the_same_ones_are_not() {
     let (pins, files) = (pins(), files());
     let image = identity::image(&files, "amd64");
