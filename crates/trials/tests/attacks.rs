@@ -50,9 +50,9 @@ async fn holds(mut ground: Ground, in_a_pod: bool) {
     let mut problems = Vec::new();
     for row in promise::table(&trials) {
         if in_a_pod && row.protection == Protection::BlockedRoutes {
-            // Only a network that enforces policies keeps this promise in a pod, and kind's node image here has none.
+            // Policies apply only some 0.2 s after a pod's start, and the probe's packets meet no policy at all.
             println!(
-                "skipped: {} in a pod: judged only where network policies are enforced",
+                "skipped: {} in a pod: judged only where policies apply from a pod's first packet on",
                 row.protection
             );
             continue;
