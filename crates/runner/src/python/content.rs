@@ -14,6 +14,7 @@ use super::pool::PYCACHE;
 use super::record::Installed;
 use crate::store::content::{Item, Listing, Tree};
 use crate::store::digest::{self, Inode, Pace, Wanted};
+use crate::store::known::KnownFiles;
 use crate::store::publish;
 
 /// Name of the file that lists an environment's content, beside the virtual environment.
@@ -69,7 +70,15 @@ impl Content {
 /// # Errors
 /// See [`Tree::read`].
 pub fn read(venv: &Path) -> Result<(Tree, Vec<Item>), Failure> {
-    let mut tree = Tree::read(venv)?;
+    read_beside(venv, &KnownFiles::default())
+}
+
+/// The same, where other environments with names of the same files were read before.
+///
+/// # Errors
+/// See [`Tree::read`].
+pub fn read_beside(venv: &Path, known: &KnownFiles) -> Result<(Tree, Vec<Item>), Failure> {
+    let mut tree = Tree::read_beside(venv, known)?;
     let (byte_code, items) = tree
         .items
         .into_iter()

@@ -12,13 +12,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::{Failure, FailureKind};
 
 use super::digest::{self, Digests, Inode, Pace, Wanted};
 use super::failure::At;
+use super::known::{Facts, KnownFiles};
 
 /// One file, link or empty folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,19 @@ pub struct Item {
     pub bytes: u64,
     /// Names that the inode has.
     pub links: u64,
+}
+
+impl Item {
+    fn file(path: PathBuf, inode: Inode, facts: Facts) -> Item {
+        Item {
+            name: text(&path),
+            path,
+            kind: Kind::File(facts.executable),
+            inode,
+            bytes: facts.bytes,
+            links: facts.links,
+        }
+    }
 }
 
 /// What an entry is.
@@ -79,40 +93,51 @@ impl Tree {
     /// # Errors
     /// A folder cannot be read, or something is neither a file nor a folder nor a link.
     pub fn read(root: &Path) -> Result<Tree, Failure> {
+        Tree::read_beside(root, &KnownFiles::default())
+    }
+
+    /// The same, where other folders with names of the same files were read before.
+    ///
+    /// # Errors
+    /// See [`Tree::read`].
+    pub fn read_beside(root: &Path, known: &KnownFiles) -> Result<Tree, Failure> {
         let mut tree = Tree {
             root: root.to_owned(),
             items: Vec::new(),
         };
-        let mut pending = vec![PathBuf::new()];
-        while let Some(path) = pending.pop() {
+        let mut pending = vec![(PathBuf::new(), None)];
+        while let Some((path, entry)) = pending.pop() {
+            if let Some((inode, facts)) = entry.and_then(|inode| Some((inode, known.get(inode)?))) {
+                tree.items.push(Item::file(path, inode, facts));
+                continue;
+            }
             let full = tree.full(&path);
             let found = full.symlink_metadata().at("look at", &full)?;
-            let kind = if found.is_dir() {
+            let inode = (found.dev(), found.ino());
+            let facts = Facts::of(&found);
+            let mut item = Item::file(path, inode, facts);
+            if found.is_dir() {
                 let before = pending.len();
                 for entry in std::fs::read_dir(&full).at("read the folder", &full)? {
-                    pending.push(path.join(entry.at("read the folder", &full)?.file_name()));
+                    let entry = entry.at("read the folder", &full)?;
+                    let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+                    let inode = is_file.then(|| (found.dev(), entry.ino()));
+                    pending.push((item.path.join(entry.file_name()), inode));
                 }
                 if pending.len() > before {
                     continue;
                 }
-                Kind::Folder
+                item.kind = Kind::Folder;
             } else if found.is_file() {
-                Kind::File(found.mode() & 0o111 != 0)
+                known.add(inode, facts, entry);
             } else if found.is_symlink() {
                 let target = std::fs::read_link(&full).at("read the link", &full)?;
-                Kind::Link(text(&target))
+                item.kind = Kind::Link(text(&target));
             } else {
                 let message = format!("{} is neither a file nor a folder nor a link", full.display());
                 return Err(Failure::new(FailureKind::CacheDamaged, message));
-            };
-            tree.items.push(Item {
-                name: text(&path),
-                path,
-                kind,
-                inode: (found.dev(), found.ino()),
-                bytes: found.len(),
-                links: found.nlink(),
-            });
+            }
+            tree.items.push(item);
         }
         tree.items.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(tree)

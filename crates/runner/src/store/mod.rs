@@ -6,6 +6,7 @@ pub mod content;
 pub mod digest;
 pub mod failure;
 pub mod format;
+pub mod known;
 pub mod lock;
 pub mod measure;
 pub mod publish;

@@ -12,6 +12,7 @@ use crate::python::lookup::{DAMAGED_FILE, LOCK_FILE, VENV};
 use crate::python::publish::{MANIFEST_FILE, Manifest};
 use crate::python::{PythonVolume, bytecode, pool, record};
 use crate::store::content::{Item, Listing, Tree};
+use crate::store::known::KnownFiles;
 use crate::store::stage::LEASE;
 
 /// What lies in an environment's folder.
@@ -33,8 +34,8 @@ impl Read {
 }
 
 /// Reads the names of an environment.
-pub fn read(environment: &Path) -> Read {
-    Read(content::read(&environment.join(VENV)))
+pub fn read(environment: &Path, known: &KnownFiles) -> Read {
+    Read(content::read_beside(&environment.join(VENV), known))
 }
 
 type Problems = Vec<(PathBuf, String)>;

@@ -7,8 +7,10 @@ mod bytecode;
 mod environment;
 mod hashes;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hybrid_cache_model::Failure;
 use hybrid_cache_model::maintain::{Problem, VerifyReport};
@@ -17,12 +19,15 @@ use super::{entries, evict, shown};
 use crate::python::PythonVolume;
 use crate::python::lookup::Leased;
 use crate::store::digest::Inode;
+use crate::store::known::KnownFiles;
 use crate::store::stage::{self, LEASE};
 
 pub(super) use hashes::Hashes;
 
 /// Entries of environments that are held in memory at one time; a larger environment is a group of its own.
 const GROUP_ITEMS: usize = 100_000;
+/// Environments that are read at once, by all threads together.
+const READ_AT_ONCE: usize = 16;
 /// Problems that are told of one object; of the others the number.
 pub(super) const MOST_PROBLEMS: usize = 20;
 
@@ -96,26 +101,62 @@ struct Candidate {
 fn environments(volume: &PythonVolume, hashes: &mut Hashes, examined: &mut Examined) -> Result<(), Failure> {
     let mut group: Vec<Candidate> = Vec::new();
     let mut items = 0;
-    for path in entries(&volume.environments())? {
-        if path.is_symlink() {
-            continue;
-        }
-        let lease = volume.lease(&shown(volume.root(), &path));
-        // One that is just being evicted is not looked at.
-        if lease.is_err() && path.join(LEASE).exists() {
-            continue;
-        }
-        let read = environment::read(&path);
-        if items + read.items() > GROUP_ITEMS {
+    // Only for one group: an inode without a lease may become another file's.
+    let mut known = KnownFiles::shared();
+    for paths in entries(&volume.environments())?.chunks(READ_AT_ONCE) {
+        let read = read_all(volume, paths, &known);
+        let more: usize = read.iter().map(|candidate| candidate.read.items()).sum();
+        if items + more > GROUP_ITEMS {
             judge(volume, std::mem::take(&mut group), hashes, examined);
             items = 0;
+            known = KnownFiles::shared();
         }
-        items += read.items();
-        let _lease = lease.ok();
-        group.push(Candidate { path, read, _lease });
+        items += more;
+        group.extend(read);
     }
     judge(volume, group, hashes, examined);
     Ok(())
+}
+
+/// Reads environments with all processors; those that are no longer there are left out.
+fn read_all(volume: &PythonVolume, paths: &[PathBuf], known: &KnownFiles) -> Vec<Candidate> {
+    let leased: Vec<(&PathBuf, Option<Leased>)> = paths.iter().filter_map(|path| lease(volume, path)).collect();
+    let next = AtomicUsize::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let mut read: BTreeMap<usize, environment::Read> = std::thread::scope(|scope| {
+        let work = || {
+            let mut read = Vec::new();
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some((path, _)) = leased.get(at) else { return read };
+                read.push((at, environment::read(path, known)));
+            }
+        };
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let ended = running
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        ended.flatten().collect()
+    });
+    let candidates = leased.into_iter().enumerate();
+    candidates
+        .filter_map(|(at, (path, _lease))| {
+            let (path, read) = (path.clone(), read.remove(&at)?);
+            Some(Candidate { path, read, _lease })
+        })
+        .collect()
+}
+
+/// The environment at `path` with its lease; none where it is a link, or is just being evicted.
+fn lease<'a>(volume: &PythonVolume, path: &'a PathBuf) -> Option<(&'a PathBuf, Option<Leased>)> {
+    if path.is_symlink() {
+        return None;
+    }
+    let lease = volume.lease(&shown(volume.root(), path));
+    if lease.is_err() && path.join(LEASE).exists() {
+        return None;
+    }
+    Some((path, lease.ok()))
 }
 
 fn judge(volume: &PythonVolume, group: Vec<Candidate>, hashes: &mut Hashes, examined: &mut Examined) {
