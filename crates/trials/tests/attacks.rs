@@ -23,7 +23,7 @@ async fn every_promise_holds_on_the_local_driver() {
     let Some(machine) = machine::open("every_promise_holds_on_the_local_driver") else {
         return;
     };
-    holds(Ground::local(machine.site()), false).await;
+    holds(Ground::local(machine.site())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -31,11 +31,11 @@ async fn every_promise_holds_in_a_pod() {
     let Some(driver) = cluster("every_promise_holds_in_a_pod").await else {
         return;
     };
-    holds(Ground::pod(driver), true).await;
+    holds(Ground::pod(driver)).await;
 }
 
 /// Tries the whole list and names everything that did not hold or could not be tried.
-async fn holds(mut ground: Ground, in_a_pod: bool) {
+async fn holds(mut ground: Ground) {
     let trials = run(&list::all(), &ground, |trial| {
         println!(
             "{} {} {} ms {}",
@@ -49,14 +49,6 @@ async fn holds(mut ground: Ground, in_a_pod: bool) {
     let closed = ground.close().await;
     let mut problems = Vec::new();
     for row in promise::table(&trials) {
-        if in_a_pod && row.protection == Protection::BlockedRoutes {
-            // Policies apply only some 0.2 s after a pod's start, and the probe's packets meet no policy at all.
-            println!(
-                "skipped: {} in a pod: judged only where policies apply from a pod's first packet on",
-                row.protection
-            );
-            continue;
-        }
         let bad = row
             .trials
             .iter()

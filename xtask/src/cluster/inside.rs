@@ -47,6 +47,8 @@ pub struct Inside {
     pub remembered: Remembered,
     /// Whether the node has the image, on a kind node.
     pub image_on_node: Option<bool>,
+    /// The ranges of pods that reach link-local addresses, on a kind node.
+    pub open_ranges: Option<Vec<String>>,
     /// Who provides the volumes.
     pub source: VolumeSource,
 }
@@ -77,7 +79,7 @@ impl Inside {
         let ours = |name: &String| wanted.iter().any(|object| object["metadata"]["name"] == *name);
         let released = volumes.into_iter().filter(|volume| volume.phase == "Released");
         let released = released.map(|volume| volume.name).filter(ours).collect();
-        let (folders, image_on_node) = on_node;
+        let (folders, image_on_node, open_ranges) = on_node;
         Ok(Inside {
             folders: folders.filter(|_| source == VolumeSource::NodeFolders),
             objects: wanted.into_iter().zip(examined).collect(),
@@ -85,6 +87,7 @@ impl Inside {
             released,
             remembered,
             image_on_node,
+            open_ranges,
             source,
         })
     }
@@ -109,6 +112,7 @@ impl Inside {
             self.folders.as_deref(),
         ));
         let changed = todo.iter().any(Planned::acts);
+        todo.extend(self.open_ranges.as_deref().map(plan::routes));
         todo.push(plan::task(&self.remembered, &config.image, changed));
         todo
     }
@@ -185,16 +189,20 @@ fn source(kind: bool, asked: Option<&String>, claims: Option<&[ClaimFacts; 2]>) 
     }
 }
 
-async fn on_node(
-    node: Option<Node<'_>>,
-    (image, id): (&str, Option<&str>),
-) -> Result<(Option<Vec<Folder>>, Option<bool>)> {
+/// The folders of the volumes, whether the image is there, and the ranges of pods that reach link-local addresses.
+type OnNode = (Option<Vec<Folder>>, Option<bool>, Option<Vec<String>>);
+
+async fn on_node(node: Option<Node<'_>>, (image, id): (&str, Option<&str>)) -> Result<OnNode> {
     let Some(Node { engine, container }) = node else {
-        return Ok((None, None));
+        return Ok((None, None, None));
     };
-    let (folders, images) = tokio::try_join!(node::folders(engine, container), node::images(engine, container))?;
+    let (folders, images, open) = tokio::try_join!(
+        node::folders(engine, container),
+        node::images(engine, container),
+        node::open_ranges(engine, container)
+    )?;
     let has = id.is_some_and(|id| node::has_image(&images, image, id));
-    Ok((folders, Some(has)))
+    Ok((folders, Some(has), Some(open)))
 }
 
 async fn remembered(api: &ClusterApi) -> Result<Remembered> {

@@ -108,6 +108,46 @@ pub async fn own_folders(engine: &Engine, container: &str, names: &[String]) -> 
     Ok(())
 }
 
+/// Prints the ranges of pods that no rule keeps from link-local addresses.
+const POD_RANGES: &str = r#"
+test -r /kind/kubeadm.conf || { echo "it has no /kind/kubeadm.conf" >&2; exit 1; }
+for range in $(sed -n 's/^ *podSubnet: *//p' /kind/kubeadm.conf | head -n 1 | tr , ' '); do
+  case $range in *:*) continue ;; esac
+  ip rule show | grep -q "from $range to 169.254.0.0/16 unreachable" || printf '%s\n' "$range"
+done
+"#;
+
+/// The IPv4 ranges whose pods may reach link-local addresses through this node. For IPv6 there is nothing to close: a
+/// node forwards no packet to such an address.
+///
+/// # Errors
+/// The node does not run, or kind has not made it.
+pub async fn open_ranges(engine: &Engine, container: &str) -> Result<Vec<String>> {
+    let found = engine.exec(container, &["sh", "-c", POD_RANGES], QUESTION).await?;
+    anyhow::ensure!(
+        found.code == 0,
+        "the node does not tell its pods' addresses: {}",
+        found.stderr.trim()
+    );
+    Ok(found.stdout.lines().map(str::to_owned).collect())
+}
+
+/// Closes the way from pods to link-local addresses, from a pod's first packet on. Network policies say the same, but a
+/// network applies them a moment after a pod's start.
+///
+/// # Errors
+/// The node refuses a rule.
+pub async fn close_link_local(engine: &Engine, container: &str, ranges: &[String]) -> Result<()> {
+    for range in ranges {
+        let rule = ["from", range, "to", "169.254.0.0/16", "unreachable", "priority", "100"];
+        let command = [["ip", "rule", "add"].as_slice(), &rule].concat();
+        let done = engine.exec(container, &command, QUESTION).await?;
+        let refusal = done.stderr.trim();
+        anyhow::ensure!(done.code == 0, "`{}` in the node: {refusal}", command.join(" "));
+    }
+    Ok(())
+}
+
 /// Removes everything in the folders of the volumes.
 ///
 /// # Errors

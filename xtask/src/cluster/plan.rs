@@ -240,6 +240,16 @@ pub fn folders(folders: &[Folder]) -> Planned {
     Planned::new(STEP, decision, format!("{} for user {OWNER}", wrong.join(" and ")))
 }
 
+/// What has to be done about the ways from pods to link-local addresses; `open` are the ranges of pods that have one.
+pub fn routes(open: &[String]) -> Planned {
+    const STEP: &str = "routes";
+    if open.is_empty() {
+        return Planned::new(STEP, Decision::Nothing, "no pod reaches link-local addresses");
+    }
+    let what = format!("no way from pods ({}) to link-local addresses", open.join(", "));
+    Planned::new(STEP, Decision::Create, what)
+}
+
 /// The folders that do not belong to the user that tasks run as with all that is in them, or are not there.
 pub fn folders_to_own(folders: &[Folder]) -> Vec<String> {
     let wrong = |folder: &&Folder| folder.owner != Some((OWNER, OWNER)) || !folder.strange.is_empty();

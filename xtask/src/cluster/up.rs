@@ -143,6 +143,7 @@ fn after_cluster(config: &KubeConfig, flags: &flags::Up) -> Vec<Planned> {
         ),
         create("folders", "for the user that tasks run as"),
         create("volumes", "the folders of the caches are made"),
+        create("routes", "no way from pods to link-local addresses"),
     ];
     if !flags.no_task {
         todo.push(create("task", "a first task is run"));
@@ -230,6 +231,7 @@ impl Up<'_> {
             }
             "folders" => self.own_folders(inside, talk).await,
             "volumes" => self.initialise(inside, talk).await,
+            "routes" => self.close_routes(inside, talk).await,
             _ => self.first_task(inside, talk).await,
         }
     }
@@ -245,6 +247,17 @@ impl Up<'_> {
         let names = plan::folders_to_own(inside.folders.as_deref().unwrap_or_default());
         node::own_folders(engine, container, &names).await?;
         talk.end(&format!("both belong to user {}", super::OWNER));
+        Ok(())
+    }
+
+    async fn close_routes(&self, inside: &Inside, talk: &mut Talk) -> Result<()> {
+        let Some(Node { engine, container }) = self.node()? else {
+            return Ok(());
+        };
+        talk.begin("routes", "closing the way from pods to link-local addresses");
+        let ranges = inside.open_ranges.as_deref().unwrap_or_default();
+        node::close_link_local(engine, container, ranges).await?;
+        talk.end("no pod reaches link-local addresses");
         Ok(())
     }
 

@@ -187,6 +187,14 @@ fn folders_of_root_change_hands_and_strange_ones_are_left_alone() {
 }
 
 #[test]
+fn ways_to_link_local_addresses_are_closed_where_there_are_some() {
+    assert_eq!(routes(&[]).decision, Decision::Nothing);
+    let planned = routes(&["10.244.0.0/16".to_owned()]);
+    assert_eq!(planned.decision, Decision::Create);
+    assert!(planned.what.contains("10.244.0.0/16"), "{}", planned.what);
+}
+
+#[test]
 fn what_was_done_once_is_not_done_again_until_it_is_lost() {
     let done = Remembered {
         volumes: Some("a b".into()),
