@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use hybrid_cache_driver::Driver;
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
-use hybrid_cache_model::Protection;
 use hybrid_cache_trials::{Ground, Standing, list, promise, run};
 use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
