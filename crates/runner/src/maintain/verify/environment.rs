@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::{EnvironmentKey, Failure, Protection};
 
-use super::{Examined, Hashes};
+use super::Hashes;
 use crate::python::content::{self, CONTENT_FILE};
 use crate::python::lookup::{DAMAGED_FILE, LOCK_FILE, VENV};
 use crate::python::publish::{MANIFEST_FILE, Manifest};
 use crate::python::{PythonVolume, bytecode, pool, record};
 use crate::store::content::{Item, Listing, Tree};
+use crate::store::digest::Inode;
 use crate::store::known::KnownFiles;
 use crate::store::stage::LEASE;
 
@@ -38,18 +39,28 @@ pub fn read(environment: &Path, known: &KnownFiles) -> Read {
     Read(content::read_beside(&environment.join(VENV), known))
 }
 
+/// What is wrong, and where.
 type Problems = Vec<(PathBuf, String)>;
 
-/// Notes in `problems` what is wrong with an environment.
+/// What became of one environment's examination.
+#[derive(Debug, Default)]
+pub struct Judged {
+    /// What is wrong with it.
+    pub problems: Problems,
+    /// Damaged inodes that have other names as well.
+    pub inodes: Vec<Inode>,
+}
+
+/// Says what is wrong with an environment; `damaged` are the folders of byte-code that are.
 pub fn judge(
     volume: &PythonVolume,
     environment: &Path,
     read: &Read,
     hashes: &Hashes,
-    examined: &mut Examined,
-    problems: &mut Problems,
-) {
-    let mut note = |path: PathBuf, what: String| problems.push((path, what));
+    damaged: &BTreeSet<PathBuf>,
+) -> Judged {
+    let mut judged = Judged::default();
+    let mut note = |path: PathBuf, what: String| judged.problems.push((path, what));
     let missing = OURS.iter().filter(|name| !environment.join(name).exists());
     let missing: Vec<&&str> = missing.collect();
     for name in &missing {
@@ -66,7 +77,7 @@ pub fn judge(
         }
     }
     if !missing.is_empty() {
-        return;
+        return judged;
     }
     let python = environment.join(VENV).join("bin/python");
     if !python.exists() {
@@ -74,24 +85,22 @@ pub fn judge(
     }
     let (manifest, listing) = match own_files(environment) {
         Ok(own) => own,
-        Err((name, what)) => return note(environment.join(name), what),
+        Err((name, what)) => {
+            note(environment.join(name), what);
+            return judged;
+        }
     };
     match &read.0 {
         Err(failure) => note(environment.join(VENV), failure.message.clone()),
         Ok((tree, byte_code)) => {
             if Protection::VerifyContent.is_on() {
-                compare(environment, tree, &listing, hashes, examined, problems);
+                compare(environment, tree, &listing, hashes, &mut judged);
             }
-            links(
-                volume,
-                environment,
-                (tree, byte_code),
-                (&manifest, &listing),
-                examined,
-                problems,
-            );
+            let found = links(volume, environment, (tree, byte_code), (&manifest, &listing), damaged);
+            judged.problems.extend(found);
         }
     }
+    judged
 }
 
 /// The manifest and the listing, where neither was changed since they were written.
@@ -117,24 +126,17 @@ fn own_files(environment: &Path) -> Result<(Manifest, Listing), (&'static str, S
     Ok((manifest, listing))
 }
 
-fn compare(
-    environment: &Path,
-    tree: &Tree,
-    expected: &Listing,
-    hashes: &Hashes,
-    examined: &mut Examined,
-    problems: &mut Problems,
-) {
+fn compare(environment: &Path, tree: &Tree, expected: &Listing, hashes: &Hashes, judged: &mut Judged) {
     let venv = environment.join(VENV);
     let mut damaged = BTreeSet::new();
     match tree.listing(&hashes.known) {
         Err((name, what)) => {
-            problems.push((venv.join(&name), what));
+            judged.problems.push((venv.join(&name), what));
             damaged.insert(name);
         }
         Ok(found) => {
             for (name, what) in expected.differences(&found) {
-                problems.push((venv.join(&name), what));
+                judged.problems.push((venv.join(&name), what));
                 damaged.insert(name);
             }
         }
@@ -143,7 +145,7 @@ fn compare(
         .items
         .iter()
         .filter(|item| item.links > 1 && damaged.contains(&item.name));
-    examined.inodes.extend(shared.map(|item| item.inode));
+    judged.inodes.extend(shared.map(|item| item.inode));
 }
 
 /// Every link leads to the byte-code of the sources beside it, that is there and whole, and none is missing.
@@ -152,9 +154,9 @@ fn links(
     environment: &Path,
     (tree, byte_code): (&Tree, &[Item]),
     (manifest, listing): (&Manifest, &Listing),
-    examined: &Examined,
-    problems: &mut Problems,
-) {
+    damaged: &BTreeSet<PathBuf>,
+) -> Problems {
+    let mut problems = Problems::new();
     let site = record::site(&manifest.interpreter);
     let expected = bytecode::addresses(tree, listing, &site, &manifest.interpreter);
     let pools = pool::all(volume);
@@ -172,7 +174,7 @@ fn links(
         } else if !target.is_dir() {
             let what = "leads to byte-code that is gone: every import from here compiles anew";
             problems.push((link, what.to_owned()));
-        } else if examined.byte_code.contains(&target) {
+        } else if damaged.contains(&target) {
             problems.push((link, "leads to byte-code that is damaged".to_owned()));
         }
         linked.insert(volume.relative(&target));
@@ -180,4 +182,5 @@ fn links(
     for folder in manifest.bytecode.iter().filter(|folder| !linked.contains(*folder)) {
         problems.push((environment.to_owned(), format!("its link to {folder} is missing")));
     }
+    problems
 }

@@ -6,11 +6,10 @@
 mod bytecode;
 mod environment;
 mod hashes;
+mod parallel;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZero;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hybrid_cache_model::Failure;
 use hybrid_cache_model::maintain::{Problem, VerifyReport};
@@ -22,7 +21,9 @@ use crate::store::digest::Inode;
 use crate::store::known::KnownFiles;
 use crate::store::stage::{self, LEASE};
 
+use environment::Judged;
 pub(super) use hashes::Hashes;
+pub use parallel::THREADS;
 
 /// Entries of environments that are held in memory at one time; a larger environment is a group of its own.
 const GROUP_ITEMS: usize = 100_000;
@@ -118,31 +119,15 @@ fn environments(volume: &PythonVolume, hashes: &mut Hashes, examined: &mut Exami
     Ok(())
 }
 
-/// Reads environments with all processors; those that are no longer there are left out.
+/// Reads environments; those that are no longer there are left out.
 fn read_all(volume: &PythonVolume, paths: &[PathBuf], known: &KnownFiles) -> Vec<Candidate> {
     let leased: Vec<(&PathBuf, Option<Leased>)> = paths.iter().filter_map(|path| lease(volume, path)).collect();
-    let next = AtomicUsize::new(0);
-    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let mut read: BTreeMap<usize, environment::Read> = std::thread::scope(|scope| {
-        let work = || {
-            let mut read = Vec::new();
-            loop {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some((path, _)) = leased.get(at) else { return read };
-                read.push((at, environment::read(path, known)));
-            }
-        };
-        let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let ended = running
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        ended.flatten().collect()
-    });
-    let candidates = leased.into_iter().enumerate();
+    let read = parallel::map(&leased, |(path, _)| environment::read(path, known));
+    let candidates = leased.into_iter().zip(read);
     candidates
-        .filter_map(|(at, (path, _lease))| {
-            let (path, read) = (path.clone(), read.remove(&at)?);
-            Some(Candidate { path, read, _lease })
+        .map(|((path, _lease), read)| {
+            let path = path.clone();
+            Candidate { path, read, _lease }
         })
         .collect()
 }
@@ -161,18 +146,13 @@ fn lease<'a>(volume: &PythonVolume, path: &'a PathBuf) -> Option<(&'a PathBuf, O
 
 fn judge(volume: &PythonVolume, group: Vec<Candidate>, hashes: &mut Hashes, examined: &mut Examined) {
     hashes.add(group.iter().filter_map(|candidate| candidate.read.tree()));
-    for candidate in &group {
+    let judged = parallel::map(&group, |candidate| {
+        environment::judge(volume, &candidate.path, &candidate.read, hashes, &examined.byte_code)
+    });
+    for (candidate, Judged { problems, inodes }) in group.iter().zip(judged) {
         examined.report.environments += 1;
         examined.report.files += candidate.read.items() as u64;
-        let mut problems = Vec::new();
-        environment::judge(
-            volume,
-            &candidate.path,
-            &candidate.read,
-            hashes,
-            examined,
-            &mut problems,
-        );
+        examined.inodes.extend(inodes);
         // One without a lease may have been taken away meanwhile.
         if !problems.is_empty() && candidate.path.exists() {
             examined.note_all(volume.root(), &candidate.path, &problems);
