@@ -209,7 +209,10 @@ fn show_verify(report: &VerifyReport) {
     println!("checked {environments} Python environments and {system_sets} sets of system packages");
     println!("{files} files, read once each: {inodes} inodes, {}", size(*bytes));
     if *unhashed > 0 {
-        println!("{unhashed} store paths have no recorded hash yet; the next preparation that uses them records it");
+        println!(
+            "{unhashed} store paths have no recorded hash yet and were not compared; `cargo xtask cache warm` with \
+             their packages records it"
+        );
     }
     for problem in problems {
         println!("{}: {}", problem.path, problem.what);

@@ -32,7 +32,8 @@ fn with_system(code: &str) -> (Case, SystemVolume, PathBuf, PathBuf) {
     std::fs::create_dir_all(volume.roots_path(&key)).unwrap();
     std::os::unix::fs::symlink(&path, volume.roots_path(&key).join("0")).unwrap();
     std::fs::write(volume.lease_path(&key), "").unwrap();
-    let entry = IndexEntry::new(&key, "test:1", vec!["git".to_owned()], vec![path.display().to_string()]);
+    let paths = vec![path.display().to_string()];
+    let entry = IndexEntry::new(&key, "test:1", vec!["git".to_owned()], paths.clone()).with_closure(paths);
     let index = volume.index_path(&key);
     std::fs::write(&index, entry.to_json().unwrap()).unwrap();
     (case, volume, index, path)

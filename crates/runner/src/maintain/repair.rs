@@ -1,4 +1,4 @@
-//! Sets aside what a verification found damaged, so that the next run builds it again from the package index.
+//! Removes what a verification found damaged, so that the next run builds it again from the package index.
 //!
 //! What nobody uses goes to the trash and is deleted. An environment that a task runs from is marked instead: lookups
 //! miss it from then on, and the preparation that builds it again removes it once it is free. The damaged inode leaves
@@ -26,7 +26,7 @@ use crate::store::publish;
 const WAIT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Verifies, and sets aside what is damaged. The report tells both.
+/// Verifies, and removes what is damaged. The report tells both.
 ///
 /// # Errors
 /// The volume cannot be read or written, or uv did not let go of its cache in time.

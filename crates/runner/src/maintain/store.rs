@@ -53,7 +53,7 @@ pub fn verify(
     examine(volume, tools, patience).map(|examined| examined.report)
 }
 
-/// Verifies, and sets aside what is damaged: entries that no task uses are removed, others are marked, so that lookups miss
+/// Verifies, and removes what is damaged: entries that no task uses are removed, others are marked, so that lookups miss
 /// them; damaged store paths that nothing needs any more are collected by Nix, which makes them again when they are asked
 /// for.
 ///

@@ -1,21 +1,25 @@
 //! Moves caches of another layout out of the way, each within its volume. Nothing is deleted.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use hybrid_cache_model::pod::{SET_ASIDE, nix_sub_path};
-use hybrid_cache_model::{Failure, FailureKind};
+use hybrid_cache_model::{Failure, FailureKind, Tenant};
 
+use super::epoch;
 use crate::python;
-use crate::store::At;
 use crate::store::format::{self, Access};
+use crate::store::{At, tenants};
 use crate::system::SystemVolume;
 
 /// What stays in the root of a volume: what mkfs leaves, and epochs, which go with their benchmark.
 const STAYING: [&str; 2] = ["lost+found", "epochs"];
 
 /// Moves the standing caches below `volumes` that have another layout; where to, relative to `volumes`.
+///
+/// The tenants of a cache that was moved get their new folders at once: a driver that made them before will not do so again.
 ///
 /// # Errors
 /// A volume cannot be read or written.
@@ -27,11 +31,17 @@ pub fn all(volumes: &Path) -> Result<Vec<String>, Failure> {
         (&system, state, crate::system::CACHE_NAME),
     ];
     let mut folders = Vec::new();
+    let mut moved_tenants = BTreeSet::new();
     for (root, marked, cache) in caches {
         if is_other(&marked, cache)? {
+            moved_tenants.insert(Tenant::default());
+            moved_tenants.extend(tenants::list(&marked)?);
             let folder = move_away(root)?;
             folders.push(folder.strip_prefix(volumes).unwrap_or(&folder).display().to_string());
         }
+    }
+    for tenant in &moved_tenants {
+        epoch::lay_out(volumes, None, tenant)?;
     }
     Ok(folders)
 }
@@ -74,7 +84,12 @@ mod tests {
     fn an_old_cache_is_moved_whole_and_a_current_one_stays() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("system/.nix-portable/nix/var/hybrid-cache");
-        for folder in ["python/envs/k", "python/lost+found", "python/epochs/e"] {
+        for folder in [
+            "python/envs/k",
+            "python/tenants/team-a",
+            "python/lost+found",
+            "python/epochs/e",
+        ] {
             fs::create_dir_all(dir.path().join(folder)).unwrap();
         }
         fs::create_dir_all(&state).unwrap();
@@ -91,6 +106,10 @@ mod tests {
         assert!(moved.join("envs/k").exists() && state.join("FORMAT").exists());
         assert!(dir.path().join("python/epochs/e").exists() && dir.path().join("python/lost+found").exists());
         assert_eq!(all(dir.path()).unwrap(), Vec::<String>::new());
-        super::super::epoch::lay_out(dir.path(), None, &Default::default()).unwrap();
+        for tenant in ["default", "team-a"] {
+            let folder = dir.path().join("python/tenants").join(tenant);
+            assert!(folder.join("FORMAT").exists(), "{tenant}");
+        }
+        assert!(dir.path().join("python/bytecode").is_dir());
     }
 }

@@ -129,8 +129,11 @@ fn prepared(request: &RunRequest, task: &Task, mut ready: Ready) -> Result<Found
             let lease = lease(&volume.lease_path(&key))?;
             missed.system = lease.is_none() && Protection::LeaseRequired.is_on();
             ready.leases.extend(lease);
-            let entry = volume.look_up(&key)?;
-            ready.environment.closure = entry.map(|entry| entry.closure).unwrap_or_default();
+            // Without its record nobody knows which store paths to open.
+            match volume.look_up(&key)? {
+                Some(entry) => ready.environment.closure = entry.closure,
+                None => missed.system = true,
+            }
         }
         missed.system |= ready.environment.system.iter().any(|path| !Path::new(path).exists());
     }

@@ -23,12 +23,12 @@ pub struct Environment {
     pub python: Option<PathBuf>,
     /// Store paths in the order of the search path.
     pub system: Vec<String>,
-    /// Every store path that the ones of `system` need; empty if their record does not list them.
+    /// Every store path that the ones of `system` need; empty in a store that is thrown away behind this task.
     pub closure: Vec<String>,
 }
 
 impl Environment {
-    /// The store paths that a program needs: those on record, or the whole store.
+    /// The store paths that a program needs: those on record, or the whole of a store that holds nothing else.
     pub fn store(&self, volume: &Path) -> Vec<PathBuf> {
         if self.system.is_empty() {
             return Vec::new();

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use hybrid_cache_model::key::format_line;
 use hybrid_cache_model::pod::SET_ASIDE;
+use hybrid_cache_model::tenant::TENANTS_FOLDER;
 use hybrid_cache_model::{Failure, FailureKind};
 
 use super::failure::At;
@@ -22,6 +23,11 @@ pub const FORMAT_FILE: &str = "FORMAT";
 const MAX_FORMAT_BYTES: usize = 256;
 /// Entries of a folder that do not make it "in use": what mkfs leaves, and sub-folders for separate epochs.
 const NOT_CONTENT: [&str; 2] = ["lost+found", "epochs"];
+/// Folders that a task's pod mounts, with how many levels below them are folders too. A kubelet that misses one makes it, empty.
+const MOUNTED: [(&str, usize); 2] = [("bytecode", 0), (TENANTS_FOLDER, 1)];
+/// A runner does not know whose volumes it looks at, so the hint names both commands.
+const SET_ASIDE_HINT: &str = "move it out of the way with `cargo xtask cache set-aside` (a cluster's with \
+                              `cargo xtask cache --driver kube set-aside`), which deletes nothing";
 
 /// Whether a folder may be initialised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +70,7 @@ pub fn open(root: &Path, cache: &str, access: Access) -> Result<Opened, Failure>
             root.display()
         );
         return Err(Failure::new(FailureKind::CacheFormat, message)
-            .hint("move it out of the way with `cargo xtask cache set-aside`, or give an empty folder or volume"));
+            .hint(format!("{SET_ASIDE_HINT}, or give an empty folder or volume")));
     }
     if access == Access::Read {
         return Ok(Opened::Empty);
@@ -94,17 +100,29 @@ fn says_ours(path: &Path, expected: &str) -> Result<bool, Failure> {
 
 fn first_content(root: &Path) -> Result<Option<String>, Failure> {
     for entry in std::fs::read_dir(root).at("read the folder", root)? {
-        let name = entry
-            .at("read the folder", root)?
-            .file_name()
-            .to_string_lossy()
-            .into_owned();
+        let entry = entry.at("read the folder", root)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
         let is_passing = name.starts_with(".FORMAT-") || name.starts_with(SET_ASIDE);
-        if !is_passing && !NOT_CONTENT.contains(&name.as_str()) {
+        if is_passing || NOT_CONTENT.contains(&name.as_str()) {
+            continue;
+        }
+        let mounted = MOUNTED.iter().find(|(known, _)| name == *known);
+        if !mounted.is_some_and(|(_, levels)| holds_no_file(&entry.path(), *levels)) {
             return Ok(Some(name));
         }
     }
     Ok(None)
+}
+
+/// Whether `folder` holds nothing but folders, `levels` deep at most.
+fn holds_no_file(folder: &Path, levels: usize) -> bool {
+    let Ok(mut entries) = std::fs::read_dir(folder) else {
+        return false;
+    };
+    entries.all(|entry| {
+        let is_folder = |entry: &std::fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+        entry.is_ok_and(|entry| levels > 0 && is_folder(&entry) && holds_no_file(&entry.path(), levels - 1))
+    })
 }
 
 fn unknown(path: &Path, found: &[u8], expected: &str) -> Failure {
@@ -115,8 +133,7 @@ fn unknown(path: &Path, found: &[u8], expected: &str) -> Failure {
         shown.trim(),
         expected.trim()
     );
-    Failure::new(FailureKind::CacheFormat, message)
-        .hint("move it out of the way with `cargo xtask cache set-aside`, which deletes nothing, or use a runner of that version")
+    Failure::new(FailureKind::CacheFormat, message).hint(format!("{SET_ASIDE_HINT}, or use a runner of that version"))
 }
 
 #[cfg(test)]
@@ -151,6 +168,24 @@ mod tests {
             assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
             assert_eq!(std::fs::read_to_string(dir.path().join(name)).unwrap(), content);
         }
+    }
+
+    /// A kubelet makes the folders of a `subPath` that somebody has deleted, before a runner sees the volume.
+    #[test]
+    fn empty_folders_that_a_kubelet_made_for_its_mounts_are_no_content() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("tenants/default")).unwrap();
+        std::fs::create_dir(dir.path().join("bytecode")).unwrap();
+        assert_eq!(open(dir.path(), "python", Access::Read).unwrap(), Opened::Empty);
+        for file in ["tenants/default/x", "bytecode/x", "tenants/x"] {
+            std::fs::write(dir.path().join(file), "").unwrap();
+            assert!(open(dir.path(), "python", Access::Write).is_err(), "{file}");
+            std::fs::remove_file(dir.path().join(file)).unwrap();
+        }
+        std::fs::create_dir(dir.path().join("tenants/default/envs")).unwrap();
+        assert!(open(dir.path(), "python", Access::Write).is_err());
+        std::fs::remove_dir(dir.path().join("tenants/default/envs")).unwrap();
+        assert_eq!(open(dir.path(), "python", Access::Write).unwrap(), Opened::Ours);
     }
 
     #[test]

@@ -64,12 +64,13 @@ impl IndexEntry {
         IndexEntry { closure, ..self }
     }
 
-    /// Reads the entry at `path`. One that is absent or damaged is `None`: it is made anew.
+    /// Reads the entry at `path`. One that is absent, damaged or without a closure is `None`: it is made anew.
     ///
     /// # Errors
     /// Where the file is there but cannot be read.
     pub fn read(path: &Path, key: &SystemKey) -> Result<Option<IndexEntry>, Failure> {
-        let is_usable = |entry: &IndexEntry| !(entry.damaged && Protection::DamageIsMiss.is_on());
+        let is_whole = |entry: &IndexEntry| !entry.damaged && !entry.closure.is_empty();
+        let is_usable = |entry: &IndexEntry| is_whole(entry) || !Protection::DamageIsMiss.is_on();
         IndexEntry::read_marked(path, key).map(|entry| entry.filter(is_usable))
     }
 

@@ -246,7 +246,8 @@ mod tests {
         volume.lay_out().unwrap();
         publish::ensure_folder(&dir.path().join("store/a-git")).unwrap();
         let path = dir.path().join("store/a-git").display().to_string();
-        let entry = IndexEntry::new(&key, "test:1", vec!["git".to_owned()], vec![path.clone()]);
+        let entry = IndexEntry::new(&key, "test:1", vec!["git".to_owned()], vec![path.clone()])
+            .with_closure(vec![path.clone()]);
         std::fs::write(volume.lease_path(&key), "").unwrap();
         publish::write_atomic(&volume.index_path(&key), &entry.to_json().unwrap()).unwrap();
         (dir, volume, key, path)

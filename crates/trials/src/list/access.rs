@@ -1,6 +1,6 @@
 //! What a task sees and reads of the volumes.
 
-use hybrid_cache_model::{Protection, TaskSpec};
+use hybrid_cache_model::{CacheStatus, Protection, TaskSpec};
 use serde_json::json;
 
 use crate::attack::{ANYWHERE, Attack, LOCAL, Need, Packages, Probe, Site, Verdict, Work};
@@ -56,6 +56,15 @@ pub const ATTACKS: &[Attack] = &[
         work: Work::Steps(|ground| Box::pin(another_environment(ground))),
     },
     Attack {
+        id: "read-byte-code-on-a-first-run",
+        promise: Protection::Landlock,
+        tries: "A task reads another package's byte-code while its own environment is still in staging.",
+        sites: LOCAL,
+        needs: &[],
+        layers: &[],
+        work: Work::Steps(|ground| Box::pin(byte_code_on_a_first_run(ground))),
+    },
+    Attack {
         id: "read-another-store-path",
         promise: Protection::Landlock,
         tries: "A task reads a store path that another task's system packages brought.",
@@ -93,6 +102,28 @@ async fn another_environment(ground: &Ground) -> Result<Verdict, TrialError> {
         packages: Packages::Python,
     };
     ground.probe_with(&probe, &known, &json!({})).await
+}
+
+async fn byte_code_on_a_first_run(ground: &Ground) -> Result<Verdict, TrialError> {
+    let wheels = ["six", "trialattacker"].map(|name| Wheel::module(name, "1.0", ""));
+    let caches = ground.local_caches(&wheels).await?.caches;
+    caches.run_well("fills the caches", &with_six("import six")).await?;
+    let code = "import os, six\nprint(os.path.realpath(six.__cached__))";
+    let ran = caches.run_well("tells where its byte-code is", &with_six(code)).await?;
+    let path = ran.stdout.trim();
+    if !path.contains("/bytecode/") {
+        return Err(TrialError::Other(format!(
+            "the byte-code of six is at {path}, not in the pool"
+        )));
+    }
+    let known = json!({"paths": [path], "folders": [path.rsplit_once('/').map_or("", |(folder, _)| folder)]});
+    let ran = caches
+        .run(&with_python("trialattacker", &program(&known, READ_OTHERS)))
+        .await?;
+    if !matches!(ran.outcome.cache.python, CacheStatus::Built { .. }) {
+        return Err(TrialError::Other("the attacking task was no first run".to_owned()));
+    }
+    Ok(Verdict::held_if_none(&ran.findings("attacks")?.got))
 }
 
 async fn another_store_path(ground: &Ground) -> Result<Verdict, TrialError> {

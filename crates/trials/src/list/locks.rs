@@ -11,7 +11,8 @@ use hybrid_cache_model::{CacheStatus, Protection};
 use rustix::fs::{FlockOperation, fcntl_lock, flock};
 use serde_json::{Value, json};
 
-use crate::attack::{Attack, LOCAL, Verdict, Work};
+use crate::attack::{ANYWHERE, Attack, LOCAL, Site, Verdict, Work};
+use crate::caches::Caches;
 use crate::error::TrialError;
 use crate::ground::{Ground, program, with_python, with_six};
 use crate::local::LocalCaches;
@@ -27,7 +28,7 @@ pub const ATTACKS: &[Attack] = &[
         id: "hold-every-lock",
         promise: Protection::LeaseLocks,
         tries: "A task takes every lock on every file it can open; meanwhile others run cached and cold.",
-        sites: LOCAL,
+        sites: ANYWHERE,
         needs: &[],
         layers: &[Protection::Landlock],
         work: Work::Steps(|ground| Box::pin(hold_every_lock(ground))),
@@ -97,40 +98,63 @@ fn known(caches: &LocalCaches, kinds: &[&str]) -> Value {
     json!({"paths": seen, "kinds": kinds, "seconds": 15})
 }
 
+/// The same of a cluster's caches: a task tells where its environment is, and so where its lease must be.
+async fn known_in_pod(caches: &Caches, packages: &[&str]) -> Result<Value, TrialError> {
+    let mut paths = vec!["/cache/python/.lock".to_owned(), "/cache/python/uv/.lock".to_owned()];
+    for package in packages {
+        let code = "import sys\nprint(sys.prefix)";
+        let ran = caches
+            .run_well("tells where its environment is", &with_python(package, code))
+            .await?;
+        let folder = ran.stdout.trim().trim_end_matches("/venv").to_owned();
+        paths.push(format!("{folder}/.lease"));
+    }
+    Ok(json!({"paths": paths, "kinds": ["flock", "exclusive"], "seconds": 60}))
+}
+
 async fn hold_every_lock(ground: &Ground) -> Result<Verdict, TrialError> {
-    let caches = caches(ground).await?;
-    let known = known(&caches, &["flock", "exclusive"]);
-    let holder = caches
-        .caches
-        .submit(&with_six(&program(&known, HOLD)), &json!({}))
-        .await?;
-    caches.caches.until_printed(&holder, "holds").await?;
-    let mut found = Vec::new();
-    let others = [
-        ("cached", "six"),
-        ("cached", "trialother"),
-        ("cold", "trialcold"),
-        ("cold", "six,trialcold"),
-    ];
-    for (kind, packages) in others {
+    let other = ground.other();
+    let (caches, known, cold) = match ground.site() {
+        Site::Local => {
+            let caches = caches(ground).await?;
+            let known = known(&caches, &["flock", "exclusive"]);
+            (
+                caches.caches,
+                known,
+                ["trialcold".to_owned(), "six,trialcold".to_owned()],
+            )
+        }
+        Site::Pod => {
+            let caches = ground.warm().await?.clone();
+            let known = known_in_pod(&caches, &["six", other]).await?;
+            (caches, known, ["sniffio".to_owned(), format!("six,{other}")])
+        }
+    };
+    let holder = caches.submit(&with_six(&program(&known, HOLD)), &json!({})).await?;
+    caches.until_printed(&holder, "holds").await?;
+    let found = disturbed(&caches, &["six", other], &cold).await;
+    caches.driver.cancel(&holder).await?;
+    caches.finish(&holder).await?;
+    Ok(Verdict::held_if_none(&found?))
+}
+
+/// Which of the tasks, cached and cold, fails, misses or is not prompt.
+async fn disturbed(caches: &Caches, cached: &[&str], cold: &[String]) -> Result<Vec<String>, TrialError> {
+    let cached = cached.iter().map(|packages| ("cached", *packages));
+    let cold = cold.iter().map(|packages| ("cold", packages.as_str()));
+    for (kind, packages) in cached.chain(cold) {
         let began = Instant::now();
         let quick = json!({"prepare_ms": PROMPT.as_millis()});
-        let ran = caches
-            .caches
-            .run_with(&with_python(packages, "print(1)"), &quick)
-            .await?;
+        let ran = caches.run_with(&with_python(packages, "print(1)"), &quick).await?;
         let was_hit = kind == "cold" || ran.outcome.cache.python == CacheStatus::Hit;
         if !ran.outcome.end.is_success() || !was_hit || began.elapsed() > PROMPT {
             let (end, took) = (&ran.outcome.end, began.elapsed().as_secs());
-            found.push(format!(
+            return Ok(vec![format!(
                 "a {kind} task with {packages} took {took} s and ended as {end:?}"
-            ));
-            break;
+            )]);
         }
     }
-    caches.driver.cancel(&holder).await?;
-    caches.caches.finish(&holder).await?;
-    Ok(Verdict::held_if_none(&found))
+    Ok(Vec::new())
 }
 
 async fn keep_eviction_away(ground: &Ground) -> Result<Verdict, TrialError> {

@@ -9,7 +9,7 @@ use hybrid_cache_service::host;
 use serde_json::json;
 
 use super::service::TOKEN;
-use crate::attack::{Attack, LOCAL, Need, Verdict, Work};
+use crate::attack::{ANYWHERE, Attack, LOCAL, Need, Site, Verdict, Work};
 use crate::error::TrialError;
 use crate::ground::{Ground, program, with_six};
 use crate::service::TrialService;
@@ -21,7 +21,7 @@ pub const ATTACKS: &[Attack] = &[
         id: "use-another-tenants-environment",
         promise: Protection::TenantRoots,
         tries: "A tenant asks for what another tenant's task has just prepared, and looks for its files.",
-        sites: LOCAL,
+        sites: ANYWHERE,
         needs: &[Need::Tenants],
         layers: &[Protection::Landlock],
         work: Work::Steps(|ground| Box::pin(use_anothers(ground))),
@@ -47,30 +47,26 @@ pub const ATTACKS: &[Attack] = &[
 ];
 
 async fn use_anothers(ground: &Ground) -> Result<Verdict, TrialError> {
-    let caches = ground
-        .local_caches(&[Wheel::module("six", "1.0", "MARK = 'genuine'\n")])
-        .await?;
+    let caches = match ground.site() {
+        Site::Local => {
+            let wheels = [Wheel::module("six", "1.0", "MARK = 'genuine'\n")];
+            ground.local_caches(&wheels).await?.caches
+        }
+        Site::Pod => ground.fresh().await?,
+    };
     let spec = with_six("import six\nprint(six.__file__)");
+    let mut paths = Vec::new();
     for _ in 0..2 {
-        caches
-            .caches
+        let ran = caches
             .run_with(&spec, &json!({"tenant": "one"}))
             .await?
             .good("runs as tenant one")?;
+        // The second run's is the published one; the first one's file is in staging.
+        paths = vec![ran.stdout.trim().to_owned()];
     }
-    let paths: Vec<String> = volume::find(&caches.volumes.python, |path| path.ends_with("site-packages/six.py"))
-        .iter()
-        .filter(|path| path.components().any(|part| part.as_os_str() == "envs"))
-        .filter_map(|path| {
-            Some(format!(
-                "/cache/python/{}",
-                path.strip_prefix(&caches.volumes.python).ok()?.display()
-            ))
-        })
-        .collect();
     let known = json!({"paths": paths, "folders": ["/cache/python/tenants/one", "/cache/python/tenants/one/envs"]});
     let looking = with_six(&program(&known, include_str!("../probes/read_others.py")));
-    let ran = caches.caches.run_with(&looking, &json!({"tenant": "two"})).await?;
+    let ran = caches.run_with(&looking, &json!({"tenant": "two"})).await?;
     let mut found = ran.findings("looks for another tenant's files")?.got;
     if ran.outcome.cache.python == CacheStatus::Hit {
         found.insert(

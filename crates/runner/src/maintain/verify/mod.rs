@@ -37,9 +37,9 @@ pub(super) const MOST_PROBLEMS: usize = 20;
 pub struct Examined {
     /// The report.
     pub report: VerifyReport,
-    /// Environments to be set aside: whose, and where.
+    /// Environments to be removed: whose, and where.
     pub environments: Vec<(PythonVolume, PathBuf)>,
-    /// Folders of the pools to be set aside.
+    /// Folders of the pools to be removed.
     pub byte_code: BTreeSet<PathBuf>,
     /// Damaged inodes that have names elsewhere, such as in uv's cache.
     pub inodes: BTreeSet<Inode>,

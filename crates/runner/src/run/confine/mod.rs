@@ -95,8 +95,8 @@ fn visible(request: &RunRequest, environment: &Environment) -> Visible {
     }
 }
 
-/// The folders of shared byte-code that a virtual environment links to: those that its record lists, or all of them while
-/// there is no such list. Without its byte-code a program runs as well, only slower.
+/// The folders of shared byte-code that a virtual environment links to, as its record lists them. An environment in
+/// staging has no record and no byte-code yet; one whose record cannot be read runs without byte-code, only slower.
 fn bytecode(environment: &Environment, volume: &Path, tenant: &Tenant) -> Vec<PathBuf> {
     #[derive(serde::Deserialize)]
     struct Record {
@@ -108,12 +108,12 @@ fn bytecode(environment: &Environment, volume: &Path, tenant: &Tenant) -> Vec<Pa
     let listed = serde_json::from_slice(&text)
         .ok()
         .and_then(|record: Record| record.bytecode);
-    let listed = listed.unwrap_or_else(|| vec![BYTECODE.to_owned(), own.clone()]);
     let is_inside = |folder: &&String| {
         let folder = Path::new(folder);
         let leaves = folder.components().any(|part| !matches!(part, Component::Normal(_)));
         !leaves && (folder.starts_with(BYTECODE) || folder.starts_with(&own))
     };
+    let listed = listed.unwrap_or_default();
     listed
         .iter()
         .filter(is_inside)
@@ -142,11 +142,9 @@ mod tests {
         };
         let (volume, tenant) = (Path::new("/v"), Tenant::default());
         let found = || bytecode(&environment, volume, &tenant);
-        let all = [
-            PathBuf::from("/v/bytecode"),
-            PathBuf::from("/v/tenants/default/bytecode"),
-        ];
-        assert_eq!(found(), all);
+        assert_eq!(found(), [] as [PathBuf; 0], "an environment in staging");
+        std::fs::write(dir.path().join(MANIFEST), "{").unwrap();
+        assert_eq!(found(), [] as [PathBuf; 0], "a damaged record");
         let record = r#"{"schema": 1, "bytecode": ["bytecode/a/b", "bytecode/../uv", "/etc", "envs/x", "tenants/other/bytecode/k"]}"#;
         std::fs::write(dir.path().join(MANIFEST), record).unwrap();
         assert_eq!(found(), [PathBuf::from("/v/bytecode/a/b")]);
