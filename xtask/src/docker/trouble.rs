@@ -87,7 +87,10 @@ pub fn hint(said: &str) -> &'static str {
     let has = |texts: &[&str]| texts.iter().any(|text| said.contains(text));
     if has(&["no space left on device"]) {
         "the engine's disk is full; `docker system df` shows what uses it, `docker system prune` makes room"
-    } else if has(&["unauthorized", "authentication required", "denied: "]) {
+    } else if has(&["x509: ", "certificate"]) {
+        "the engine does not trust the registry's certificate; put the CA of it into \
+         /etc/docker/certs.d/REGISTRY:PORT/ca.crt, and check the name and the dates in it"
+    } else if has(&["unauthorized", "authentication required", "no basic auth", "denied: "]) {
         "log in with `docker login` for that registry, and check that you may write there"
     } else if has(&[
         "no such host",
@@ -136,6 +139,10 @@ mod tests {
     fn what_the_engine_said_leads_to_a_next_step() {
         assert!(hint("write /x: no space left on device").contains("prune"));
         assert!(hint("denied: requested access to the resource is denied").contains("docker login"));
+        // As docker-registry 2.8 behind Docker 20.10 was seen to say it.
+        assert!(hint("Get \"https://r:5443/v2/\": no basic auth credentials").contains("docker login"));
+        let untrusted = "Get \"https://r:5443/v2/\": x509: certificate signed by unknown authority";
+        assert!(hint(untrusted).contains("certs.d"));
         assert!(hint("dial tcp: lookup registry: no such host").contains("network"));
         assert!(hint("unexpected EOF").contains("docker info"));
     }
