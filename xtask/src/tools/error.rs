@@ -31,7 +31,7 @@ pub enum ToolError {
     #[error("{program} failed: {problem}")]
     Program { program: String, problem: String },
     /// A tool is neither on this machine nor to be had for it.
-    #[error("{tool} is not to be had on this machine: {problem}")]
+    #[error("{tool} is not available on this machine: {problem}")]
     Unavailable {
         tool: &'static str,
         problem: String,

@@ -39,11 +39,11 @@ pub struct Tools {
     pub uv: Tool,
     /// Makes sandboxes.
     pub bwrap: Tool,
-    /// Gives tasks a network of their own; none where it is not to be had (see `lacking`).
+    /// Gives tasks a network of their own; none where it is not available (see `lacking`).
     pub pasta: Option<Tool>,
     /// What Python tasks run on.
     pub interpreter: PythonInterpreter,
-    /// Makes system dependencies; none where it is not to be had (see `lacking`).
+    /// Makes system dependencies; none where it is not available (see `lacking`).
     pub nix: Option<NixTool>,
     /// The builder of debnix.
     pub busybox: Option<Tool>,

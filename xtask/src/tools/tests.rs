@@ -213,7 +213,7 @@ fn where_nothing_is_reached_the_error_says_what_to_install() {
         mirror: None,
     };
     let error = nix::provide(&at, &ToolChoice::default(), &Silent).unwrap_err();
-    assert!(error.to_string().contains("nix is not to be had"), "{error}");
+    assert!(error.to_string().contains("nix is not available"), "{error}");
     assert!(error.hint().contains("install"), "{}", error.hint());
 }
 

@@ -123,14 +123,22 @@ fn waiting(reason: &str, message: &str) -> Option<Failure> {
 
 fn image_pull(reason: &str, message: &str) -> Failure {
     let said = if message.is_empty() { reason } else { message };
+    let has = |texts: &[&str]| texts.iter().any(|text| said.contains(text));
+    let hint = if has(&["no basic auth", "unauthorized", "authorization failed", "denied"]) {
+        "give the node credentials for that registry: a Secret of type `kubernetes.io/dockerconfigjson`, named in the \
+         `imagePullSecrets` of the service account `hybrid-cache-task`"
+    } else if has(&["x509", "certificate", "CA cert"]) {
+        "the node does not trust the registry's certificate: give its CA to containerd, in \
+         /etc/containerd/certs.d/REGISTRY:PORT/hosts.toml"
+    } else {
+        "build it and load it into the cluster: `cargo xtask up`; or `cargo xtask image --push REF` to a registry \
+         that the nodes reach"
+    };
     Failure::new(
         FailureKind::ImagePull,
-        format!("the image is not to be had ({reason}): {said}"),
+        format!("the image cannot be pulled ({reason}): {said}"),
     )
-    .hint(
-        "build it and load it into the cluster: `cargo xtask up`; or `cargo xtask image --push REF` to a registry \
-         that the nodes reach",
-    )
+    .hint(hint)
 }
 
 /// The container ahead of the others is not the task's: none of them starts any more.

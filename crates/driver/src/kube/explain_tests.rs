@@ -122,6 +122,23 @@ fn images_that_are_not_there_are_told_at_once_and_a_slow_registry_gets_its_time(
     }
     let refused = waiting("ErrImagePull", "failed to resolve reference \"x\": not found");
     check(hopeless(&refused), FailureKind::ImagePull, &["failed to resolve"]);
+    // As a registry was seen to refuse a node.
+    for (said, remedy) in [
+        (
+            "pull access denied: authorization failed: no basic auth credentials",
+            "imagePullSecrets",
+        ),
+        (
+            "failed to resolve reference: x509: certificate signed by unknown authority",
+            "hosts.toml",
+        ),
+    ] {
+        check(
+            hopeless(&waiting("ImagePullBackOff", said)),
+            FailureKind::ImagePull,
+            &[remedy],
+        );
+    }
     assert_eq!(hopeless(&waiting("ErrImagePull", "i/o timeout")), None);
     assert_eq!(hopeless(&waiting("ContainerCreating", "")), None);
 }

@@ -108,7 +108,7 @@ pub fn all(volume: &PythonVolume) -> Vec<PathBuf> {
 /// Takes the lock on the pools' content: shared to publish links to it, exclusive to remove from it.
 ///
 /// # Errors
-/// It was not to be had until `deadline`, or the volume cannot be written.
+/// It could not be taken until `deadline`, or the volume cannot be written.
 pub fn lock(volume: &PythonVolume, mode: Mode, deadline: Instant) -> Result<Lock, Failure> {
     publish::ensure_folder(&volume.locks())?;
     lock::wait(&volume.locks().join("bytecode"), mode, deadline)
