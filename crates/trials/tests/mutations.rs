@@ -73,7 +73,33 @@ async fn tried(
 }
 
 /// Attacks that something stops which no mutation takes out, and what that is. They guard against its loss.
-const STOPPED_ELSEWHERE: &[(&str, &str)] = &[];
+const STOPPED_ELSEWHERE: &[(&str, &str)] = &[
+    (
+        "wheel-brings-byte-code",
+        "what a package brings is deleted before anything is compiled",
+    ),
+    ("decoy-site-packages", "the layout check refuses a second site-packages"),
+    ("installer-leaves-a-file-out", "hashing a file that is not there fails"),
+    ("wheel-path-traversal", "uv refuses such a path"),
+    ("wheel-symlinks", "uv writes no links"),
+    (
+        "wheel-replaces-the-interpreter",
+        "preparing starts the base interpreter, which reads nothing of the environment",
+    ),
+    (
+        "devices-and-kernel-settings",
+        "the sandbox has no devices, and its user is nobody",
+    ),
+    (
+        "run-without-a-lease",
+        "a lookup's answer carries the lock, so there is none without it",
+    ),
+    (
+        "evict-in-a-loop",
+        "the gap that it looks for is open for less than a millisecond",
+    ),
+    ("flip-a-bit-in-the-store", "Nix compares its own hashes as well"),
+];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_attack_notices_each_protection_that_is_taken_out() {
@@ -85,6 +111,12 @@ async fn an_attack_notices_each_protection_that_is_taken_out() {
     let mut whole = Ground::local(machine.site());
     let mut problems = Vec::new();
     let all = list::all();
+    for (known, why) in STOPPED_ELSEWHERE {
+        assert!(
+            all.iter().any(|attack| attack.id == *known),
+            "no attack is called {known} ({why})"
+        );
+    }
     for protection in Protection::ALL {
         let attacks: Vec<&Attack> = all
             .iter()
