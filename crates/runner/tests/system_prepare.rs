@@ -7,12 +7,12 @@ use std::path::Path;
 
 use hybrid_cache_model::maintain::MaintainReport;
 use hybrid_cache_model::protocol::{
-    Interpreter, Keep, PackageSource, Place, PrepareRequest, Provider, SystemTools, Volumes,
+    BudgetRequest, Interpreter, Keep, PackageSource, Place, PrepareRequest, Provider, SystemTools, Volumes,
 };
 use hybrid_cache_model::{CacheStatus, Failure, FailureKind, Phase, TaskSpec};
 use hybrid_cache_runner::child::Patience;
 use hybrid_cache_runner::clock::Recorder;
-use hybrid_cache_runner::maintain::{Budget, system as maintain};
+use hybrid_cache_runner::maintain::system as maintain;
 use hybrid_cache_runner::system::{self, SystemPrepared, SystemVolume};
 use tempfile::TempDir;
 
@@ -86,8 +86,7 @@ fn bench() -> Bench {
         python_tools: None,
         system_tools: Some(tools),
         deadline_ms: 20_000,
-        budget_bytes: 0,
-        budget_inodes: 0,
+        budget: BudgetRequest::default(),
     };
     Bench { dir, request }
 }
@@ -198,7 +197,7 @@ fn a_budget_evicts_the_least_recently_used_and_says_what_it_could_not() {
     let bench = bench();
     bench.prepare().unwrap();
     let tools = bench.request.system_tools.as_ref();
-    let report = maintain::gc(&bench.volume(), Budget { bytes: 0, inodes: 1 }, tools, &patience()).unwrap();
+    let report = maintain::gc(&bench.volume(), &BudgetRequest::of_settings(0, 1), tools, &patience()).unwrap();
     assert_eq!(
         (report.evicted_system_sets, report.over_budget, bench.entries()),
         (1, true, 0)

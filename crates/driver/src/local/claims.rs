@@ -119,7 +119,10 @@ pub fn sweep(parent: &Path) {
 /// True for a folder that was made a moment ago and may not be locked yet.
 fn is_being_made(entry: &fs::DirEntry) -> bool {
     let unfinished = entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes());
-    let age = entry.metadata().and_then(|found| found.modified()).map(|at| at.elapsed());
+    let age = entry
+        .metadata()
+        .and_then(|found| found.modified())
+        .map(|at| at.elapsed());
     // A time in the future is another clock's; it is not old.
     unfinished && !matches!(age, Ok(Ok(age)) if age > UNFINISHED_AGE)
 }

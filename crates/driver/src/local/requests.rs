@@ -57,7 +57,6 @@ pub fn prepare_request(
             .filter(|_| needs.system)
             .map(|system| system.tools.clone()),
         deadline_ms: options.prepare_ms,
-        budget_bytes: config.budget_bytes,
-        budget_inodes: config.budget_inodes,
+        budget: BudgetRequest::of_settings(config.budget_bytes, config.budget_inodes),
     }
 }

@@ -194,13 +194,15 @@ impl Bench {
 
     async fn maintain(&self, what: Maintenance) -> Result<MaintainReport, Failure> {
         let asked = self.driver.maintain(&Epoch::Standing, what);
-        tokio::time::timeout(PATIENCE, asked).await.expect("the runner does not answer")
+        tokio::time::timeout(PATIENCE, asked)
+            .await
+            .expect("the runner does not answer")
     }
 
     pub async fn gc(&self, budget_bytes: u64) -> GcReport {
         let what = Maintenance::Gc {
-            budget_bytes,
-            budget_inodes: 0,
+            budget_bytes: Some(budget_bytes),
+            budget_inodes: None,
         };
         match self.maintain(what).await {
             Ok(MaintainReport::Gc(report)) => report,

@@ -110,7 +110,9 @@ async fn play() {
     let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let most: u64 = most.trim().trim_end_matches(" kB").parse().unwrap();
     let verify = driver.maintain(&Epoch::Standing, Maintenance::Verify { repair: false });
-    let verified = tokio::time::timeout(PATIENCE, verify).await.expect("verifying does not end");
+    let verified = tokio::time::timeout(PATIENCE, verify)
+        .await
+        .expect("verifying does not end");
     println!(
         "{}",
         serde_json::json!({ "most_memory_kib": most, "verified": verified.ok() })

@@ -11,7 +11,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hybrid_cache_model::Failure;
 
@@ -176,18 +176,19 @@ pub fn age(path: &Path) -> Duration {
         .unwrap_or_default()
 }
 
-/// Removes what killed processes left in `staging` and `trash`; how many entries that were.
+/// Removes what killed processes left in `staging` and `trash`, until `deadline`; how many entries that were.
 ///
 /// # Errors
 /// Something cannot be removed; the rest is tried nevertheless.
-pub fn sweep(staging: &Path, trash: &Path) -> Result<usize, Failure> {
+pub fn sweep(staging: &Path, trash: &Path, deadline: Instant) -> Result<usize, Failure> {
     let mut swept = 0;
     let mut first_failure = None;
     let mut note = |result: Result<(), Failure>| match result {
         Ok(()) => swept += 1,
         Err(failure) => first_failure = first_failure.take().or(Some(failure)),
     };
-    for path in all(staging)? {
+    let in_time = || Instant::now() < deadline;
+    for path in all(staging)?.into_iter().take_while(|_| in_time()) {
         let claimed = claim(&path);
         if claimed.is_some() {
             note(publish::discard(&path, trash));
@@ -196,7 +197,8 @@ pub fn sweep(staging: &Path, trash: &Path) -> Result<usize, Failure> {
         drop(claimed);
     }
     // Whatever is in the trash was moved there to be deleted: another deleter at the same time does no harm.
-    for entry in std::fs::read_dir(trash).into_iter().flatten().flatten() {
+    let trashed = std::fs::read_dir(trash).into_iter().flatten().flatten();
+    for entry in trashed.take_while(|_| in_time()) {
         note(publish::delete(&entry.path()));
     }
     first_failure.map_or(Ok(swept), Err)
@@ -205,7 +207,6 @@ pub fn sweep(staging: &Path, trash: &Path) -> Result<usize, Failure> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::Instant;
 
     use super::*;
 
@@ -214,10 +215,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (staging, trash) = (dir.path().join("staging"), dir.path().join("trash"));
         let stage = Stage::create(&staging).unwrap();
-        assert_eq!(sweep(&staging, &trash).unwrap(), 0);
+        assert_eq!(sweep(&staging, &trash, soon()).unwrap(), 0);
         let path = stage.path().to_owned();
         drop(stage);
         assert!(!path.exists());
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(20)
     }
 
     /// Sweeps without a pause from several threads while `work` runs. They end with it, also when it panics, and by themselves.
@@ -229,7 +234,7 @@ mod tests {
             for _ in 0..sweepers {
                 scope.spawn(|| {
                     while !done.load(Ordering::Relaxed) && Instant::now() < give_up {
-                        sweep(staging, trash).unwrap();
+                        sweep(staging, trash, give_up).unwrap();
                     }
                 });
             }
@@ -276,10 +281,10 @@ mod tests {
         let unfinished = staging.join(format!("{UNFINISHED}x"));
         std::fs::create_dir_all(&unfinished).unwrap();
         File::create(unfinished.join(MAKER)).unwrap();
-        assert_eq!(sweep(&staging, &trash).unwrap(), 0);
+        assert_eq!(sweep(&staging, &trash, soon()).unwrap(), 0);
         let long_ago = std::time::SystemTime::now() - GRACE * 2;
         File::open(&unfinished).unwrap().set_modified(long_ago).unwrap();
-        assert_eq!(sweep(&staging, &trash).unwrap(), 1);
+        assert_eq!(sweep(&staging, &trash, soon()).unwrap(), 1);
     }
 
     #[test]
@@ -293,10 +298,10 @@ mod tests {
         }
         let lease = staging.join("used").join(PRODUCT).join(LEASE);
         let user = lock::attempt(&lease, Mode::Shared, Missing::Absent).unwrap().unwrap();
-        assert_eq!(sweep(&staging, &trash).unwrap(), 1);
+        assert_eq!(sweep(&staging, &trash, soon()).unwrap(), 1);
         assert!(staging.join("used").exists() && !staging.join("killed").exists());
         drop(user);
-        assert_eq!(sweep(&staging, &trash).unwrap(), 1);
+        assert_eq!(sweep(&staging, &trash, soon()).unwrap(), 1);
     }
 
     #[test]
@@ -307,10 +312,10 @@ mod tests {
         let path = stage.path().to_owned();
         stage.hand_out().unwrap();
         drop(stage);
-        assert_eq!(sweep(&staging, &trash).unwrap(), 0);
+        assert_eq!(sweep(&staging, &trash, soon()).unwrap(), 0);
         assert!(path.exists());
         let long_ago = std::time::SystemTime::now() - GRACE * 2;
         File::open(path.join(READY)).unwrap().set_modified(long_ago).unwrap();
-        assert_eq!(sweep(&staging, &trash).unwrap(), 1);
+        assert_eq!(sweep(&staging, &trash, soon()).unwrap(), 1);
     }
 }
