@@ -8,6 +8,7 @@
 //! A task may run from staging from `Ready` on. A failure after it does not fail the task any more: it becomes a
 //! warning of `Published`.
 
+use std::cell::OnceCell;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -286,15 +287,27 @@ enum Locked {
     Build(Lock, Option<String>),
 }
 
-/// Takes the request's build lock, then looks again: whoever held it may have made the environment.
+/// Takes the request's build lock, then looks again: whoever held it may have made the environment. Whoever waits uses what
+/// the one who builds has verified, as soon as that one's own task may, and does not wait for it to be published.
 fn locked(job: &Job<'_>, volume: &PythonVolume, key: &RequestKey) -> Result<Locked, Failure> {
     crate::store::publish::ensure_folder(&volume.locks())?;
     let path = volume.build_lock(key);
+    let staged = OnceCell::new();
+    let is_staged = || {
+        volume
+            .lease_staged(key)
+            .is_some_and(|leased| staged.set(leased).is_ok())
+    };
     let lock = job.phases.run(Phase::LockWait, Lane::Python, || {
-        lock::wait_unless(&path, Mode::Exclusive, job.patience.deadline(), || {
-            job.patience.is_cancelled()
-        })
-    })?;
+        let given_up = || job.patience.is_cancelled() || is_staged();
+        lock::wait_unless(&path, Mode::Exclusive, job.patience.deadline(), given_up)
+    });
+    if let Some(leased) = staged.into_inner() {
+        return Ok(Locked::Found(leased));
+    }
+    let lock = lock?;
+    // It is that of a maker who was killed.
+    crate::store::publish::delete(&volume.staged_note(key))?;
     let found = job.phases.run(Phase::Lookup, Lane::Python, || {
         volume.lookup(key, Duration::from_secs(job.request.place.max_age_s))
     })?;
@@ -361,11 +374,17 @@ fn ready(job: &Job<'_>, python: &mut PythonPrepared, system: SystemPrepared) -> 
         PythonPrepared::Found(leased) => (Some(relative(leased.path())), CacheStatus::Hit, leased.resolved()?),
         PythonPrepared::Made(made) => {
             made.build.stage.hand_out()?;
+            let path = relative(&made.build.environment());
+            if job.request.keep == Keep::Publish {
+                let note = PythonVolume::write(&job.request.place)?.staged_note(&made.key);
+                // Without it the others wait until it is published.
+                drop(std::fs::write(note, &path));
+            }
             let status = match job.request.keep {
                 Keep::Publish => made.build.status(),
                 Keep::Discard => CacheStatus::Bypassed,
             };
-            (Some(relative(&made.build.environment())), status, made.build.resolved())
+            (Some(path), status, made.build.resolved())
         }
     };
     Ok(PrepareEvent::Ready {
@@ -401,6 +420,8 @@ fn finish(job: &Job<'_>, python: PythonPrepared) -> Vec<String> {
         Ok(more) => warnings.extend(more),
         Err(failure) => warnings.push(format!("the environment was not published: {failure}")),
     }
+    // It leads to nothing better than a lookup now, and where publishing failed the next one builds.
+    drop(crate::store::publish::delete(&volume.staged_note(&made.key)));
     // Those that wait for the same packages do not wait for the rest.
     drop(made.lock.take());
     match maintain::keep_within(&volume, &job.request.budget) {

@@ -185,7 +185,7 @@ impl Shorten for PodMaintainReport {
             PodMaintainReport::Maintained { report } => match report {
                 MaintainReport::Usage(usage) => halve(&mut usage.layers),
                 MaintainReport::Gc(gc) => halve(&mut gc.warnings),
-                MaintainReport::Verify(verify) => halve(&mut verify.problems),
+                MaintainReport::Verify(verify) => halve(&mut verify.left_overs) || halve(&mut verify.problems),
                 MaintainReport::Failed { failure } => halve_text(&mut failure.message),
             },
             PodMaintainReport::Done | PodMaintainReport::SetAside { .. } => false,
