@@ -8,7 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 use hybrid_cache_model::protocol::BudgetRequest;
 use hybrid_cache_runner::child::Patience;
 use hybrid_cache_runner::ledger;
-use hybrid_cache_runner::maintain::{gc, keep_within, usage, verify};
+use hybrid_cache_runner::maintain::usage::{self, usage as measured};
+use hybrid_cache_runner::maintain::{gc, keep_within, verify};
 use hybrid_cache_runner::python::Lookup;
 use hybrid_cache_runner::store::measure::{Counter, Taken};
 
@@ -45,7 +46,7 @@ fn walked(bench: &Bench) -> Taken {
 /// What `usage` says likewise.
 fn told(bench: &Bench) -> Taken {
     let mut all = Taken::default();
-    for layer in usage(&bench.volume()).unwrap().layers {
+    for layer in measured(&bench.volume()).unwrap().layers {
         if layer.layer != "python/locks" {
             all += Taken {
                 bytes: layer.bytes,
@@ -61,6 +62,16 @@ fn assert_agrees(bench: &Bench, when: &str) {
     // The first look may write the ledger, which counts itself.
     told(bench);
     assert_eq!(told(bench), walked(bench), "{when}");
+}
+
+/// What counts against a budget.
+fn counted(bench: &Bench) -> Taken {
+    let mut all = ledger::open_python(&bench.volume(), Instant::now())
+        .unwrap()
+        .ledger
+        .held();
+    all += usage::beside(&bench.volume()).unwrap();
+    all
 }
 
 /// The environment of a request, with a time of use so many seconds ago.
@@ -133,7 +144,7 @@ fn several_writers_leave_a_ledger_that_agrees() {
     let text = std::fs::read_to_string(bench.root().join("ledger")).unwrap();
     assert!(text.len() < 64 * 1024, "{} bytes", text.len());
     assert_agrees(&bench, "after six at once");
-    assert_eq!(usage(&bench.volume()).unwrap().environments, 6);
+    assert_eq!(measured(&bench.volume()).unwrap().environments, 6);
 }
 
 #[test]
@@ -147,7 +158,7 @@ fn the_least_recently_used_go_one_by_one_until_the_rest_fits() {
     let volume = bench.volume();
     let held = ledger::open_python(&volume, Instant::now()).unwrap().ledger.held();
     for (shortage, expected) in [(0, 0), (1, 1), (1, 1)] {
-        let held = ledger::open_python(&volume, Instant::now()).unwrap().ledger.held();
+        let held = counted(&bench);
         let budget = BudgetRequest {
             bytes: Some(held.bytes - shortage),
             inodes: Some(u64::MAX),
@@ -187,7 +198,7 @@ fn one_in_use_is_skipped_without_a_wait_and_the_next_goes() {
         panic!("no hit")
     };
     let volume = bench.volume();
-    let held = ledger::open_python(&volume, Instant::now()).unwrap().ledger.held();
+    let held = counted(&bench);
     let budget = BudgetRequest::of_settings(0, held.inodes - 1);
     let began = Instant::now();
     let report = keep_within(&volume, &budget).unwrap();

@@ -44,11 +44,11 @@ pub fn gc(
     let mut report = GcReport::default();
     let mut open = ledger::open_python(volume, patience.deadline())?;
     let before = usage::taken(volume, &open.ledger)?;
-    let budget = Budget::of(asked, volume.root(), before)?;
     tidy(volume, &mut report)?;
     open.refresh_python(volume)?;
-    evict_to(volume, &mut open, &mut report, |live| budget.allows(live))?;
-    let wheels = !budget.allows(open.ledger.held()) || report.evicted_environments > 0;
+    let limit = Limit::of(volume, &open, asked)?;
+    evict_to(volume, &mut open, &mut report, |live| limit.allows(live))?;
+    let wheels = !limit.allows(open.ledger.held()) || report.evicted_environments > 0;
     report.orphans += remove_unused(volume, &mut open, wheels)?;
     prune(volume, tools, patience, &mut report);
     open.ledger.set_rest(ledger::python_rest(volume)?);
@@ -56,7 +56,7 @@ pub fn gc(
     let after = usage::taken(volume, &open.ledger)?;
     report.freed_bytes = before.bytes.saturating_sub(after.bytes);
     report.freed_inodes = before.inodes.saturating_sub(after.inodes);
-    report.over_budget = !budget.allows(after);
+    report.over_budget = !limit.allows(open.ledger.held());
     Ok(report)
 }
 
@@ -68,17 +68,38 @@ pub fn keep_within(volume: &PythonVolume, asked: &BudgetRequest) -> Result<GcRep
     let mut report = GcReport::default();
     let mut open = ledger::open_python(volume, Instant::now() + LEDGER_WAIT)?;
     let before = open.ledger.held();
-    let budget = Budget::of(asked, volume.root(), before)?;
-    if budget.allows(before) || !open.is_ours() {
+    let limit = Limit::of(volume, &open, asked)?;
+    if limit.allows(before) || !open.is_ours() {
         return Ok(report);
     }
-    evict_to(volume, &mut open, &mut report, |live| budget.allows(live))?;
+    evict_to(volume, &mut open, &mut report, |live| limit.allows(live))?;
     report.orphans += remove_unused(volume, &mut open, true)?;
     let after = open.ledger.held();
     report.freed_bytes = before.bytes.saturating_sub(after.bytes);
     report.freed_inodes = before.inodes.saturating_sub(after.inodes);
-    report.over_budget = !budget.allows(after);
+    report.over_budget = !limit.allows(after);
     Ok(report)
+}
+
+/// A budget, and what counts against it that is in no ledger.
+struct Limit {
+    budget: Budget,
+    beside: Taken,
+}
+
+impl Limit {
+    fn of(volume: &PythonVolume, open: &Open, asked: &BudgetRequest) -> Result<Limit, Failure> {
+        let beside = usage::beside(volume)?;
+        let mut held = open.ledger.held();
+        held += beside;
+        let budget = Budget::of(asked, volume.root(), held)?;
+        Ok(Limit { budget, beside })
+    }
+
+    fn allows(&self, mut taken: Taken) -> bool {
+        taken += self.beside;
+        self.budget.allows(taken)
+    }
 }
 
 /// Makes room on a full volume: left-overs, what nobody shares, and least recently used environments until a `part`-th of

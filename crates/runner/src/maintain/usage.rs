@@ -21,6 +21,9 @@ use crate::store::measure::{Counter, Taken};
 /// How long to wait for a writer of the ledger; without it the ledger is read and not written.
 const LEDGER_WAIT: Duration = Duration::from_secs(5);
 
+/// Layers that come and go with preparations at work; no eviction makes them smaller.
+const AT_WORK: [&str; 2] = ["python/staging", "python/trash"];
+
 /// Measures the volume.
 ///
 /// # Errors
@@ -59,6 +62,21 @@ pub fn taken(volume: &PythonVolume, ledger: &Ledger) -> Result<Taken, Failure> {
     let mut all = Taken::default();
     for (_, taken) in layers(volume, ledger)? {
         all += taken;
+    }
+    Ok(all)
+}
+
+/// What takes space beside the ledger's content and what is at work: requests, locks, folders that only hold others, and the
+/// ledger. All of it is names in a few folders.
+///
+/// # Errors
+/// A folder cannot be read.
+pub fn beside(volume: &PythonVolume) -> Result<Taken, Failure> {
+    let mut all = Taken::default();
+    for (name, taken) in layers(volume, &Ledger::default())? {
+        if !AT_WORK.contains(&name) {
+            all += taken;
+        }
     }
     Ok(all)
 }
