@@ -12,7 +12,9 @@ use hybrid_cache_model::protocol::{
 use hybrid_cache_model::{CacheStatus, Failure, FailureKind, Phase, TaskSpec};
 use hybrid_cache_runner::child::Patience;
 use hybrid_cache_runner::clock::Recorder;
+use hybrid_cache_runner::ledger;
 use hybrid_cache_runner::maintain::system as maintain;
+use hybrid_cache_runner::store::measure::{Counter, Taken};
 use hybrid_cache_runner::system::{self, SystemPrepared, SystemVolume};
 use tempfile::TempDir;
 
@@ -190,6 +192,44 @@ fn a_full_volume_is_collected_once_and_tried_again() {
     std::fs::write(bench.dir.path().join("full"), "").unwrap();
     assert!(matches!(bench.prepare().unwrap().status, CacheStatus::Built { .. }));
     assert_eq!((bench.calls("build"), bench.calls("store gc")), (2, 1));
+}
+
+#[test]
+fn the_ledger_says_what_a_walk_finds() {
+    let bench = bench();
+    bench.prepare().unwrap();
+    let told = || {
+        let mut all = Taken::default();
+        for layer in maintain::usage(&bench.volume()).unwrap().layers {
+            all += Taken {
+                bytes: layer.bytes,
+                inodes: layer.inodes,
+                entries: layer.entries,
+            };
+        }
+        all
+    };
+    let walked = || {
+        let mut counter = Counter::new();
+        let mut all = Taken::default();
+        for folder in ["store", "var/nix", "var/hybrid-cache"] {
+            all += counter.take(&bench.dir.path().join(folder)).unwrap();
+        }
+        all
+    };
+    // The first look writes the ledger, which counts itself.
+    told();
+    assert_eq!(told(), walked());
+    std::fs::create_dir(bench.dir.path().join("store/0e-new")).unwrap();
+    std::fs::write(bench.volume().state().join("ledger"), "rubbish").unwrap();
+    told();
+    assert_eq!(told(), walked());
+    let open = ledger::open_system(&bench.volume(), std::time::Instant::now()).unwrap();
+    assert_eq!(open.ledger.members().len(), 1);
+    assert!(
+        open.ledger.live().bytes < open.ledger.held().bytes,
+        "0e-new is nobody's"
+    );
 }
 
 #[test]

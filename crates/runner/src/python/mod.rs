@@ -9,6 +9,7 @@
 //!   locks/<tenant>-<request-key>.staged   its verified staging folder, for those who wait, until it is published
 //!   locks/bytecode               on the pools' content (see `pool`)
 //!   trash/                       on its way out
+//!   ledger                       what environments are made of and take (see `ledger`)
 //!   tenants/<tenant>/            all that is one tenant's
 //!     FORMAT                     the same line
 //!     requests/<request-key>     link to ../envs/<environment-key>; its own mtime says when it was resolved
