@@ -78,6 +78,10 @@ pub fn beside(volume: &PythonVolume) -> Result<Taken, Failure> {
             all += taken;
         }
     }
+    for tenant in PythonVolume::all(volume.root())? {
+        all += Counter::itself(&tenant.staging());
+    }
+    all += Counter::itself(&volume.trash());
     Ok(all)
 }
 
