@@ -436,7 +436,9 @@ mod tests {
             root.join("README.md"),
             std::fs::read_to_string(root.join("README.md")).unwrap(),
         )];
-        ["crates", "xtask", "docs", "manifests"].map(|folder| texts(&root.join(folder), &mut all));
+        for folder in ["crates", "xtask", "docs", "manifests"] {
+            texts(&root.join(folder), &mut all);
+        }
         let mut named = 0;
         for (path, text) in all {
             for line in text.split("`cargo xtask ").skip(1) {
