@@ -35,8 +35,8 @@ pub fn run(flags: &flags::Cache) -> Result<Exit> {
             }
             CacheCommand::Gc { max_bytes, max_inodes } => {
                 let what = Maintenance::Gc {
-                    budget_bytes: max_bytes.unwrap_or(0),
-                    budget_inodes: max_inodes.unwrap_or(0),
+                    budget_bytes: *max_bytes,
+                    budget_inodes: *max_inodes,
                 };
                 look_after(&subject, what, flags.json).await
             }
@@ -204,6 +204,7 @@ fn show_verify(report: &VerifyReport) {
         system_sets,
         unhashed,
         problems,
+        left_overs,
         repaired,
     } = report;
     println!("checked {environments} Python environments and {system_sets} sets of system packages");
@@ -216,6 +217,12 @@ fn show_verify(report: &VerifyReport) {
     }
     for problem in problems {
         println!("{}: {}", problem.path, problem.what);
+    }
+    if !left_overs.is_empty() {
+        let count = left_overs.len();
+        println!(
+            "{count} left-overs of processes that were killed; they harm nothing, and the next preparation removes them"
+        );
     }
     for line in repaired {
         println!("repaired: {line}");

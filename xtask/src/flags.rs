@@ -415,4 +415,49 @@ mod tests {
     fn the_command_line_is_consistent() {
         Flags::command().debug_assert();
     }
+
+    /// The texts below a folder of the checkout that may name a command.
+    fn texts(folder: &std::path::Path, into: &mut Vec<(PathBuf, String)>) {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            let ending = path.extension().unwrap_or_default();
+            if path.is_dir() {
+                texts(&path, into);
+            } else if ending == "rs" || ending == "md" {
+                into.push((path.clone(), std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_that_a_text_names_exists() {
+        let root = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        let mut all = vec![(
+            root.join("README.md"),
+            std::fs::read_to_string(root.join("README.md")).unwrap(),
+        )];
+        for folder in ["crates", "xtask", "docs", "manifests"] {
+            texts(&root.join(folder), &mut all);
+        }
+        let mut named = 0;
+        for (path, text) in all {
+            for line in text.split("`cargo xtask ").skip(1) {
+                let said = line.split('`').next().unwrap_or_default();
+                // An option in brackets is one, and what is written as a placeholder has some value.
+                let words = said.split_whitespace().map(|word| word.trim_matches(['[', ']']));
+                let words: Vec<&str> = words
+                    .map(|word| if word == "SIZE" { "1GiB" } else { word })
+                    .take_while(|word| !word.starts_with(['\\', '…', '{']))
+                    .collect();
+                let known = Flags::try_parse_from(["cargo xtask"].iter().chain(&words));
+                let unknown = known.err().map(|error| error.kind()).filter(|kind| {
+                    use clap::error::ErrorKind::{InvalidSubcommand, UnknownArgument};
+                    matches!(kind, InvalidSubcommand | UnknownArgument)
+                });
+                assert_eq!(unknown, None, "{}: `cargo xtask {said}`", path.display());
+                named += 1;
+            }
+        }
+        assert!(named > 100, "only {named} were found: this shows little");
+    }
 }

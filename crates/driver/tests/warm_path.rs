@@ -8,12 +8,15 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use hybrid_cache_driver::local::{LocalConfig, LocalDriver, Network};
 use hybrid_cache_driver::{Driver, SubmitOptions};
 use hybrid_cache_model::{Outcome, TaskSpec};
 use nix::errno::Errno;
 use nix::sys::ptrace::{self, Options};
+use nix::sys::signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -23,6 +26,9 @@ const CONFIG_VARIABLE: &str = "HYBRID_CACHE_LOCAL_CONFIG";
 const TASK_VARIABLE: &str = "HYBRID_CACHE_TEST_TASK";
 /// What `PTRACE_O_TRACEEXEC` reports.
 const EXEC_EVENT: i32 = ptrace::Event::PTRACE_EVENT_EXEC as i32;
+
+/// Longest that a traced run may take.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// What one traced run came to.
 struct Traced {
@@ -156,13 +162,35 @@ fn traced(config: &LocalConfig, spec: &TaskSpec) -> Option<Traced> {
         part.wait().unwrap();
         return None;
     }
-    let executed = follow(&mut part);
+    let executed = {
+        let _limit = Limit::on(&part);
+        follow(&mut part)
+    };
     let mut text = String::new();
     // Its few kilobytes fit into the pipe, so it can be read now that nobody writes any more.
     part.stdout.take().unwrap().read_to_string(&mut text).unwrap();
     let outcome: Outcome = serde_json::from_str(text.lines().find(|line| line.starts_with('{')).unwrap()).unwrap();
     assert!(outcome.end.is_success(), "{:?}", outcome.end);
     Some(Traced { outcome, executed })
+}
+
+/// Kills a process that takes longer than any test may, unless this is dropped before.
+struct Limit {
+    _sender: mpsc::Sender<()>,
+}
+
+impl Limit {
+    fn on(part: &Child) -> Limit {
+        let (sender, receiver) = mpsc::channel();
+        let pid = Pid::from_raw(i32::try_from(part.id()).unwrap());
+        std::thread::spawn(move || {
+            if receiver.recv_timeout(LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
+                // It may have ended in this moment.
+                let _ = signal::kill(pid, signal::Signal::SIGKILL);
+            }
+        });
+        Limit { _sender: sender }
+    }
 }
 
 /// Begins to trace every thread of a process; whatever they start is traced from its first instruction.

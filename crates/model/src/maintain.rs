@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::Failure;
-use crate::protocol::{PythonTools, SystemTools};
+use crate::protocol::{BudgetRequest, PythonTools, SystemTools};
 
 /// Which volumes to look after, and with which tools.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,12 +22,9 @@ pub struct MaintainRequest {
     /// Nix, for its own garbage collector; without it the store is only measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_tools: Option<SystemTools>,
-    /// For `gc`: bytes each volume may keep; 0 removes only what nothing refers to.
+    /// For `gc`: how much each volume may keep.
     #[serde(default)]
-    pub budget_bytes: u64,
-    /// For `gc`: likewise for inodes.
-    #[serde(default)]
-    pub budget_inodes: u64,
+    pub budget: BudgetRequest,
     /// For `verify`: set aside what is damaged, so that the next run builds it again.
     #[serde(default)]
     pub repair: bool,
@@ -55,7 +52,8 @@ pub enum MaintainReport {
 /// What one part of a volume takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerUsage {
-    /// `python/envs`, `python/bytecode`, `python/uv`, `python/other`, `system/store`…
+    /// `python/envs`, `python/bytecode`, `python/uv`, `python/staging`, `python/trash`, `python/locks`, `python/other`,
+    /// `system/store`…
     pub layer: String,
     /// Allocated bytes (blocks times 512). A file with several names counts once, for the first layer in the list.
     pub bytes: u64,
@@ -197,6 +195,9 @@ pub struct VerifyReport {
     pub unhashed: u64,
     /// What is wrong.
     pub problems: Vec<Problem>,
+    /// What killed processes left: it takes space, harms nothing, and goes by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_overs: Vec<Problem>,
     /// What a repair did: each line names what was set aside, or marked because a task uses it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repaired: Vec<String>,
@@ -217,6 +218,7 @@ impl VerifyReport {
         self.system_sets += other.system_sets;
         self.unhashed += other.unhashed;
         self.problems.extend(other.problems);
+        self.left_overs.extend(other.left_overs);
         self.repaired.extend(other.repaired);
     }
 }

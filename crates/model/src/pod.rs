@@ -129,9 +129,9 @@ pub struct PodRequest {
     pub max_age_s: u64,
     /// The cluster's place in the network.
     pub network: NetworkSettings,
-    /// Most bytes each volume may hold; 0: as many as fit.
+    /// Most bytes each volume may hold; 0: a part of the claim's size.
     pub budget_bytes: u64,
-    /// Most inodes each volume may hold; 0: as many as fit.
+    /// Most inodes each volume may hold; 0: a part of the claim's.
     pub budget_inodes: u64,
     /// Variables for the user's program.
     #[serde(default)]
@@ -175,10 +175,12 @@ pub enum PodQuestion {
     Usage,
     /// Make room.
     Gc {
-        /// Bytes each volume may keep.
-        budget_bytes: u64,
+        /// Bytes each volume may keep; `None`: a part of the claim's size.
+        #[serde(default)]
+        budget_bytes: Option<u64>,
         /// Likewise for inodes.
-        budget_inodes: u64,
+        #[serde(default)]
+        budget_inodes: Option<u64>,
     },
     /// Is all of it whole?
     Verify {

@@ -311,12 +311,42 @@ pub struct PrepareRequest {
     pub system_tools: Option<SystemTools>,
     /// Milliseconds until the preparation gives up, waiting for others included.
     pub deadline_ms: u64,
-    /// Most bytes each volume may hold before least recently used environments are evicted; 0: only when it is full.
+    /// How much each volume may hold before least recently used environments are evicted.
     #[serde(default)]
-    pub budget_bytes: u64,
-    /// Likewise for inodes.
+    pub budget: BudgetRequest,
+}
+
+/// How much a volume may hold. What is not given is a part of what the file system has for the cache: of what is free and
+/// what the cache holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetRequest {
+    /// Allocated bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Inodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inodes: Option<u64>,
+    /// True where the file system is there for the cache, as that of a claim is; the default leaves less of it to others.
     #[serde(default)]
-    pub budget_inodes: u64,
+    pub is_claim: bool,
+}
+
+impl BudgetRequest {
+    /// The budget of settings in which 0 stands for what is not given.
+    pub fn of_settings(bytes: u64, inodes: u64) -> BudgetRequest {
+        let given = |limit: u64| (limit != 0).then_some(limit);
+        BudgetRequest {
+            bytes: given(bytes),
+            inodes: given(inodes),
+            is_claim: false,
+        }
+    }
+
+    /// The same on a file system that is there for the cache.
+    #[must_use]
+    pub fn on_claim(self) -> BudgetRequest {
+        BudgetRequest { is_claim: true, ..self }
+    }
 }
 
 /// What `runner prepare` says, one JSON object a line.

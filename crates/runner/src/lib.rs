@@ -4,6 +4,7 @@
 
 pub mod child;
 pub mod clock;
+pub mod ledger;
 pub mod maintain;
 #[cfg(feature = "mutations")]
 pub mod mutations;

@@ -8,6 +8,7 @@
 //! A task may run from staging from `Ready` on. A failure after it does not fail the task any more: it becomes a
 //! warning of `Published`.
 
+use std::cell::OnceCell;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -20,14 +21,19 @@ use hybrid_cache_model::{
 
 use crate::child::Patience;
 use crate::clock::Recorder;
-use crate::maintain;
+use crate::maintain::{self, leftovers};
 use crate::python::build::{self, Build, Order, Phases};
 use crate::python::lookup::{Leased, Lookup};
 use crate::python::{PythonVolume, heal, publish};
 use crate::store::failure::is_disk_full;
 use crate::store::lock::{self, Lock, Missing, Mode};
-use crate::store::stage::{self, LEASE};
+use crate::store::stage::LEASE;
 use crate::system::{self, SystemPrepared};
+
+/// Which part of a full volume's file system is to be free for the next attempt: a sixteenth first, in the end all of it.
+const FREE_PARTS: [u64; 5] = [16, 8, 4, 2, 1];
+/// How long sweeping after a preparation may take; nobody waits for it.
+const SWEEP: Duration = Duration::from_secs(2);
 
 /// Whom to tell of events; called from several threads.
 pub type Emit<'a> = &'a (dyn Fn(&PrepareEvent) + Sync);
@@ -46,7 +52,7 @@ enum PythonPrepared {
 struct Made {
     build: Build,
     key: RequestKey,
-    _lock: Option<Lock>,
+    lock: Option<Lock>,
     warnings: Vec<String>,
 }
 
@@ -109,8 +115,11 @@ fn prepare(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, system
         }
     };
     let Some((mut python, mut system)) = both(&job, &failed, system) else {
+        sweep(&job);
         return Vec::new();
     };
+    let is_system_made = matches!(system.status, CacheStatus::Built { .. });
+    let is_made = matches!(python, PythonPrepared::Made(_));
     let told = leases(&python, &mut system).and_then(|leases| Ok((leases, ready(&job, &mut python, system)?)));
     let leases = match told {
         Ok((leases, event)) => {
@@ -123,12 +132,23 @@ fn prepare(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, system
         }
     };
     let mut warnings = finish(&job, python);
-    warnings.extend(system::finish(request));
+    warnings.extend(system::finish(request, is_system_made));
     emit(&PrepareEvent::Published {
         timeline: recorder.timeline(),
         warnings,
     });
+    if is_made {
+        sweep(&job);
+    }
     leases
+}
+
+/// Removes what killed processes left on the volume, when nobody waits any more. What cannot be removed only takes space.
+fn sweep(job: &Job<'_>) {
+    let keeps = job.request.keep == Keep::Publish && !job.task.requirements.is_empty();
+    if let (true, Ok(volume)) = (keeps, PythonVolume::write(&job.request.place)) {
+        leftovers::sweep(&volume, Instant::now() + SWEEP);
+    }
 }
 
 /// Leases on what the task will use. That of a new environment goes with its folder when it is published.
@@ -232,15 +252,12 @@ fn python_side(job: &Job<'_>) -> Result<PythonPrepared, Failure> {
         warnings.extend(damage);
         lock
     });
-    // Left-overs only take space: what cannot be swept is no reason not to build.
-    let swept = stage::sweep(&volume.staging(), &volume.trash());
-    warnings.extend(swept.err().map(|failure| failure.to_string()));
     let order = order(job, &volume, &key, &job.task.requirements, tools);
-    let build = evicting_once(&order, &mut warnings, || build::make(&order))?;
+    let build = making_room(&order, &mut warnings, || build::make(&order))?;
     Ok(PythonPrepared::Made(Box::new(Made {
         build,
         key,
-        _lock: lock,
+        lock,
         warnings,
     })))
 }
@@ -270,15 +287,27 @@ enum Locked {
     Build(Lock, Option<String>),
 }
 
-/// Takes the request's build lock, then looks again: whoever held it may have made the environment.
+/// Takes the request's build lock, then looks again: whoever held it may have made the environment. Whoever waits uses what
+/// the one who builds has verified, as soon as that one's own task may, and does not wait for it to be published.
 fn locked(job: &Job<'_>, volume: &PythonVolume, key: &RequestKey) -> Result<Locked, Failure> {
     crate::store::publish::ensure_folder(&volume.locks())?;
     let path = volume.build_lock(key);
+    let staged = OnceCell::new();
+    let is_staged = || {
+        volume
+            .lease_staged(key)
+            .is_some_and(|leased| staged.set(leased).is_ok())
+    };
     let lock = job.phases.run(Phase::LockWait, Lane::Python, || {
-        lock::wait_unless(&path, Mode::Exclusive, job.patience.deadline(), || {
-            job.patience.is_cancelled()
-        })
-    })?;
+        let given_up = || job.patience.is_cancelled() || is_staged();
+        lock::wait_unless(&path, Mode::Exclusive, job.patience.deadline(), given_up)
+    });
+    if let Some(leased) = staged.into_inner() {
+        return Ok(Locked::Found(leased));
+    }
+    let lock = lock?;
+    // It is that of a maker who was killed.
+    crate::store::publish::delete(&volume.staged_note(key))?;
     let found = job.phases.run(Phase::Lookup, Lane::Python, || {
         volume.lookup(key, Duration::from_secs(job.request.place.max_age_s))
     })?;
@@ -296,27 +325,40 @@ fn locked(job: &Job<'_>, volume: &PythonVolume, key: &RequestKey) -> Result<Lock
     }
 }
 
-/// Runs `work`; where the volume is full, evicts once and tries once more.
-fn evicting_once<T>(
+/// Runs `work`; where the volume is full, evicts a little, tries again, and so on, twice as much each time.
+fn making_room<T>(
     order: &Order<'_>,
     warnings: &mut Vec<String>,
     mut work: impl FnMut() -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let full = match work() {
-        Err(failure) if is_disk_full(&failure) => failure,
-        other => return other,
-    };
-    let Ok(freed) = maintain::make_room(order.volume, Some(order.tools), order.patience) else {
-        return Err(full);
-    };
-    if freed.evicted_environments == 0 && freed.freed_bytes == 0 {
-        return Err(full);
+    let (mut evicted, mut freed_bytes) = (0, 0);
+    let mut result = work();
+    for part in FREE_PARTS {
+        let full = match result {
+            Err(failure) if is_disk_full(&failure) => failure,
+            other => {
+                result = other;
+                break;
+            }
+        };
+        let Ok(freed) = maintain::make_room(order.volume, part) else {
+            return Err(full);
+        };
+        evicted += freed.evicted_environments;
+        freed_bytes += freed.freed_bytes;
+        result = if freed.evicted_environments == 0 && freed.freed_bytes == 0 && freed.swept == 0 {
+            // Nothing went this time. More may be asked for, and only then it is known that nothing can go.
+            Err(full)
+        } else {
+            work()
+        };
     }
-    warnings.push(format!(
-        "the Python volume was full: {} environments were evicted, {} bytes freed",
-        freed.evicted_environments, freed.freed_bytes
-    ));
-    work()
+    if evicted > 0 || freed_bytes > 0 {
+        warnings.push(format!(
+            "the Python volume was full: {evicted} environments were evicted, {freed_bytes} bytes freed"
+        ));
+    }
+    result
 }
 
 fn ready(job: &Job<'_>, python: &mut PythonPrepared, system: SystemPrepared) -> Result<PrepareEvent, Failure> {
@@ -332,11 +374,17 @@ fn ready(job: &Job<'_>, python: &mut PythonPrepared, system: SystemPrepared) -> 
         PythonPrepared::Found(leased) => (Some(relative(leased.path())), CacheStatus::Hit, leased.resolved()?),
         PythonPrepared::Made(made) => {
             made.build.stage.hand_out()?;
+            let path = relative(&made.build.environment());
+            if job.request.keep == Keep::Publish {
+                let note = PythonVolume::write(&job.request.place)?.staged_note(&made.key);
+                // Without it the others wait until it is published.
+                drop(std::fs::write(note, &path));
+            }
             let status = match job.request.keep {
                 Keep::Publish => made.build.status(),
                 Keep::Discard => CacheStatus::Bypassed,
             };
-            (Some(relative(&made.build.environment())), status, made.build.resolved())
+            (Some(path), status, made.build.resolved())
         }
     };
     Ok(PrepareEvent::Ready {
@@ -368,25 +416,26 @@ fn finish(job: &Job<'_>, python: PythonPrepared) -> Vec<String> {
         )];
     };
     let order = order(job, &volume, &made.key, &job.task.requirements, tools);
-    match evicting_once(&order, &mut warnings, || publish::publish(&made.build, &order)) {
+    match making_room(&order, &mut warnings, || publish::publish(&made.build, &order)) {
         Ok(more) => warnings.extend(more),
         Err(failure) => warnings.push(format!("the environment was not published: {failure}")),
     }
-    let budget = maintain::Budget {
-        bytes: job.request.budget_bytes,
-        inodes: job.request.budget_inodes,
-    };
-    if let Some(budget) = budget.limited() {
-        match maintain::gc(&volume, budget, Some(tools), &job.patience) {
-            Ok(report) if report.evicted_environments > 0 => {
-                warnings.push(format!(
-                    "{} environments were evicted to stay in the budget",
-                    report.evicted_environments
-                ));
+    // It leads to nothing better than a lookup now, and where publishing failed the next one builds.
+    drop(crate::store::publish::delete(&volume.staged_note(&made.key)));
+    // Those that wait for the same packages do not wait for the rest.
+    drop(made.lock.take());
+    match maintain::keep_within(&volume, &job.request.budget) {
+        Ok(report) => {
+            let evicted = report.evicted_environments;
+            if evicted > 0 {
+                warnings.push(format!("{evicted} environments were evicted to stay in the budget"));
             }
-            Ok(_) => {}
-            Err(failure) => warnings.push(format!("the budget could not be kept: {failure}")),
+            if report.over_budget {
+                let message = "the Python volume is over its budget: what is left is in use, or larger than the budget";
+                warnings.push(message.to_owned());
+            }
         }
+        Err(failure) => warnings.push(format!("the budget could not be kept: {failure}")),
     }
     warnings
 }

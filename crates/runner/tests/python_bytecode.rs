@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use hybrid_cache_model::protocol::BudgetRequest;
 use hybrid_cache_runner::child::Patience;
-use hybrid_cache_runner::maintain::{Budget, gc, usage, verify};
+use hybrid_cache_runner::maintain::{gc, usage, verify};
 use hybrid_cache_runner::python::Lookup;
 use hybrid_cache_runner::python::bytecode::{self, Compiled, Sources};
 use hybrid_cache_runner::python::content::Content;
@@ -19,7 +20,11 @@ use hybrid_cache_runner::store::measure::Counter;
 mod python_support;
 use python_support::{Bench, run};
 
-const NO_LIMIT: Budget = Budget { bytes: 0, inodes: 0 };
+const NO_LIMIT: &BudgetRequest = &BudgetRequest {
+    bytes: Some(u64::MAX),
+    inodes: Some(u64::MAX),
+    is_claim: false,
+};
 
 fn patience() -> Patience {
     Patience::until(Instant::now() + Duration::from_secs(300)).unwrap()
@@ -233,7 +238,10 @@ fn what_is_compiled_is_what_lies_on_the_disk_whatever_a_record_lists() {
 fn sweeping_while_others_publish_leaves_no_link_dangling() {
     let Some(bench) = Bench::new() else { return };
     let volume = bench.volume();
-    let all = Budget { bytes: 0, inodes: 1 };
+    let all = &BudgetRequest {
+        inodes: Some(1),
+        ..*NO_LIMIT
+    };
     for _ in 0..3 {
         std::thread::scope(|scope| {
             let running: Vec<_> = ["packaging", "packaging,six", "packaging,idna"]
@@ -274,9 +282,9 @@ fn an_eviction_is_credited_with_the_byte_code_it_frees() {
         needed += counter.take(&volume.bytecode().join(link.folder)).unwrap().inodes;
     }
     drop(leased);
-    let enough = Budget {
-        bytes: 0,
-        inodes: total - needed,
+    let enough = &BudgetRequest {
+        inodes: Some(total - needed),
+        ..*NO_LIMIT
     };
     let report = gc(&volume, enough, None, &patience()).unwrap();
     assert!(report.evicted_environments == 1 && !report.over_budget, "{report:?}");

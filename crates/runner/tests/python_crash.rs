@@ -8,15 +8,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use hybrid_cache_model::protocol::PrepareRequest;
+use hybrid_cache_model::protocol::{BudgetRequest, PrepareRequest};
 use hybrid_cache_model::{CacheStatus, FailureKind, Tenant};
 use hybrid_cache_runner::child::Patience;
-use hybrid_cache_runner::maintain::{Budget, gc, touch, usage, verify};
+use hybrid_cache_runner::maintain::{gc, touch, usage, verify};
 use hybrid_cache_runner::python::{Lookup, PythonVolume};
 
 mod python_support;
 use python_support::{Bench, prepare};
 
+const ONE_BYTE: &BudgetRequest = &BudgetRequest {
+    bytes: Some(1),
+    inodes: None,
+    is_claim: false,
+};
 const RUNNER: &str = env!("CARGO_BIN_EXE_runner");
 
 /// Where preparations are killed: so many milliseconds after an event that contains the text.
@@ -144,9 +149,9 @@ fn what_is_leased_is_not_evicted_and_the_least_used_goes_first() {
     let total = usage(&volume).unwrap().volume_inodes("python");
     let report = gc(
         &volume,
-        Budget {
-            bytes: 0,
-            inodes: total - 2,
+        &BudgetRequest {
+            inodes: Some(total - 2),
+            ..BudgetRequest::default()
         },
         None,
         &patience(),
@@ -155,11 +160,11 @@ fn what_is_leased_is_not_evicted_and_the_least_used_goes_first() {
     assert_eq!((report.evicted_environments, report.kept_in_use), (1, 1), "{report:?}");
     assert!(matches!(bench.lookup("idna"), Lookup::Miss) && matches!(bench.lookup("zipp"), Lookup::Hit(_)));
     assert!(six.python().exists() && report.freed_inodes > 10 && report.dangling_requests == 1);
-    let all = gc(&volume, Budget { bytes: 1, inodes: 0 }, Some(&bench.tools), &patience()).unwrap();
+    let all = gc(&volume, ONE_BYTE, Some(&bench.tools), &patience()).unwrap();
     assert!(all.over_budget && all.warnings.is_empty(), "{all:?}");
     assert!(matches!(bench.lookup("six"), Lookup::Hit(_)));
     drop(six);
-    gc(&volume, Budget { bytes: 1, inodes: 0 }, Some(&bench.tools), &patience()).unwrap();
+    gc(&volume, ONE_BYTE, Some(&bench.tools), &patience()).unwrap();
     assert_eq!(count(&volume.environments()), 0);
     assert!(verify(&volume).unwrap().is_clean());
     // uv's cache lost its wheels behind its back, and makes do.
@@ -176,7 +181,7 @@ fn a_budget_in_the_request_is_kept() {
     bench.prepare("idna");
     let mut request = bench.request("six");
     std::thread::sleep(Duration::from_millis(20));
-    request.budget_inodes = usage(&bench.volume()).unwrap().volume_inodes("python");
+    request.budget.inodes = Some(usage(&bench.volume()).unwrap().volume_inodes("python"));
     let told = prepare(&request);
     assert!(
         told.warnings()[0].contains("evicted to stay in the budget"),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hybrid_cache_model::protocol::{EXIT_BROKEN, EXIT_MISSED, EXIT_REPORTED, Missed, RunReport};
 use hybrid_cache_model::{End, FailureKind, Phase};
-use run_harness::Case;
+use run_harness::{Case, output_of};
 
 fn failure_kind(end: &End) -> FailureKind {
     match end {
@@ -152,7 +152,7 @@ fn the_command_line_is_strict_and_a_report_that_cannot_be_made_is_broken() {
             .unwrap();
         // A runner that refuses its command line does not read the request.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        let output = child.wait_with_output().unwrap();
+        let output = output_of(child);
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
     };
     for arguments in [

@@ -9,7 +9,7 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::{End, Output};
-use run_harness::Case;
+use run_harness::{Case, TEST_DEADLINE, output_of};
 
 #[test]
 fn a_gigabyte_is_cut_at_the_limit_in_constant_memory() {
@@ -114,7 +114,7 @@ fn the_report_comes_through_a_descriptor_too() {
         .unwrap()
         .write_all(&serde_json::to_vec(&case.request).unwrap())
         .unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = output_of(child);
     // The program has its three streams and the listing's own descriptor, and not the report's.
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "['0', '1', '2', '3']");
     assert!(std::fs::read_to_string(report).unwrap().contains("\"end\":\"exited\""));
@@ -136,9 +136,10 @@ fn the_report_comes_back_by_the_socket_that_standard_input_is() {
     let mut request = serde_json::to_vec(&case.request).unwrap();
     request.push(b'\n');
     ours.write_all(&request).unwrap();
+    ours.set_read_timeout(Some(TEST_DEADLINE)).unwrap();
     let mut report = String::new();
     BufReader::new(ours).read_line(&mut report).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = output_of(child);
     // The socket is not the program's standard input, nor any other descriptor of it.
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "['0', '1', '2', '3']");
     assert!(report.contains("\"end\":\"exited\""), "{report}");

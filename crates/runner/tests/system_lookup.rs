@@ -9,10 +9,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use hybrid_cache_model::protocol::{EXIT_MISSED, Environments, RunReport};
+use hybrid_cache_model::protocol::{BudgetRequest, EXIT_MISSED, Environments, RunReport};
 use hybrid_cache_model::{CacheReport, CacheStatus, End, FailureKind, Resolved, SystemKey};
 use hybrid_cache_runner::child::Patience;
-use hybrid_cache_runner::maintain::Budget;
 use hybrid_cache_runner::maintain::system::{evict_entry, gc, usage, verify};
 use hybrid_cache_runner::store::lock::{Missing, Mode, attempt};
 use hybrid_cache_runner::system::{IndexEntry, SystemVolume};
@@ -179,7 +178,7 @@ fn left_overs_are_swept_and_no_nix_means_no_eviction() {
     ] {
         std::fs::create_dir_all(volume.root().join(left)).unwrap();
     }
-    let report = gc(&volume, Budget { bytes: 1, inodes: 0 }, None, &patience()).unwrap();
+    let report = gc(&volume, &BudgetRequest::of_settings(1, 0), None, &patience()).unwrap();
     assert_eq!((report.swept, report.over_budget), (3, true));
     assert!(report.warnings[0].contains("no nix is given"), "{:?}", report.warnings);
     assert!(index.exists());

@@ -7,12 +7,14 @@ use std::path::Path;
 
 use hybrid_cache_model::maintain::MaintainReport;
 use hybrid_cache_model::protocol::{
-    Interpreter, Keep, PackageSource, Place, PrepareRequest, Provider, SystemTools, Volumes,
+    BudgetRequest, Interpreter, Keep, PackageSource, Place, PrepareRequest, Provider, SystemTools, Volumes,
 };
 use hybrid_cache_model::{CacheStatus, Failure, FailureKind, Phase, TaskSpec};
 use hybrid_cache_runner::child::Patience;
 use hybrid_cache_runner::clock::Recorder;
-use hybrid_cache_runner::maintain::{Budget, system as maintain};
+use hybrid_cache_runner::ledger;
+use hybrid_cache_runner::maintain::system as maintain;
+use hybrid_cache_runner::store::measure::{Counter, Taken};
 use hybrid_cache_runner::system::{self, SystemPrepared, SystemVolume};
 use tempfile::TempDir;
 
@@ -86,8 +88,7 @@ fn bench() -> Bench {
         python_tools: None,
         system_tools: Some(tools),
         deadline_ms: 20_000,
-        budget_bytes: 0,
-        budget_inodes: 0,
+        budget: BudgetRequest::default(),
     };
     Bench { dir, request }
 }
@@ -194,11 +195,49 @@ fn a_full_volume_is_collected_once_and_tried_again() {
 }
 
 #[test]
+fn the_ledger_says_what_a_walk_finds() {
+    let bench = bench();
+    bench.prepare().unwrap();
+    let told = || {
+        let mut all = Taken::default();
+        for layer in maintain::usage(&bench.volume()).unwrap().layers {
+            all += Taken {
+                bytes: layer.bytes,
+                inodes: layer.inodes,
+                entries: layer.entries,
+            };
+        }
+        all
+    };
+    let walked = || {
+        let mut counter = Counter::new();
+        let mut all = Taken::default();
+        for folder in ["store", "var/nix", "var/hybrid-cache"] {
+            all += counter.take(&bench.dir.path().join(folder)).unwrap();
+        }
+        all
+    };
+    // The first look writes the ledger, which counts itself.
+    told();
+    assert_eq!(told(), walked());
+    std::fs::create_dir(bench.dir.path().join("store/0e-new")).unwrap();
+    std::fs::write(bench.volume().state().join("ledger"), "rubbish").unwrap();
+    told();
+    assert_eq!(told(), walked());
+    let open = ledger::open_system(&bench.volume(), std::time::Instant::now()).unwrap();
+    assert_eq!(open.ledger.members().len(), 1);
+    assert!(
+        open.ledger.live().bytes < open.ledger.held().bytes,
+        "0e-new is nobody's"
+    );
+}
+
+#[test]
 fn a_budget_evicts_the_least_recently_used_and_says_what_it_could_not() {
     let bench = bench();
     bench.prepare().unwrap();
     let tools = bench.request.system_tools.as_ref();
-    let report = maintain::gc(&bench.volume(), Budget { bytes: 0, inodes: 1 }, tools, &patience()).unwrap();
+    let report = maintain::gc(&bench.volume(), &BudgetRequest::of_settings(0, 1), tools, &patience()).unwrap();
     assert_eq!(
         (report.evicted_system_sets, report.over_budget, bench.entries()),
         (1, true, 0)

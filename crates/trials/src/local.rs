@@ -193,8 +193,8 @@ impl LocalCaches {
     /// It does not answer.
     pub async fn evict(&self) -> Result<GcReport, TrialError> {
         let what = Maintenance::Gc {
-            budget_bytes: 1,
-            budget_inodes: 0,
+            budget_bytes: Some(1),
+            budget_inodes: None,
         };
         match self.maintain(what).await? {
             MaintainReport::Gc(report) => Ok(report),

@@ -49,10 +49,11 @@ pub enum CacheCommand {
     },
     /// Evict what was used least recently, and delete what nothing refers to
     Gc {
-        /// Evict until each volume holds at most SIZE, such as 10GiB; 0 (the default) sets no limit
+        /// Evict until each volume holds at most SIZE, such as 10GiB; 0 evicts all that is not in use [default: what
+        /// tasks keep to, which is half of what the disk has for the cache, or 88 % of a claim]
         #[arg(long, value_name = "SIZE", value_parser = crate::cache::parse_size)]
         max_bytes: Option<u64>,
-        /// Inodes each volume may hold afterwards
+        /// Likewise for inodes
         #[arg(long, value_name = "N")]
         max_inodes: Option<u64>,
     },

@@ -89,6 +89,10 @@ fn the_caches_are_filled_measured_checked_and_emptied() {
     assert_eq!(json(&["usage", "--json"])["environments"], 1);
     assert!(cache(&["usage"]).with(0, &[]).stdout.contains("1 Python environments"));
     assert!(cache(&["verify"]).with(0, &[]).stdout.contains("all of it is whole"));
+    // What a killed process left is no damage.
+    std::fs::create_dir_all(folder.path().join("volumes/python/trash/gone-1")).unwrap();
+    assert!(cache(&["verify"]).with(0, &[]).stdout.contains("1 left-overs"));
+    assert_eq!(json(&["gc", "--json"])["evicted_environments"], 0);
     // Damage is found, and is exit code 3: a gate that does not hold.
     let environments = folder.path().join("volumes/python/tenants/default/envs");
     let environment = std::fs::read_dir(environments)
@@ -99,7 +103,7 @@ fn the_caches_are_filled_measured_checked_and_emptied() {
         .path();
     std::fs::remove_file(environment.join("venv/pyvenv.cfg")).unwrap();
     assert!(cache(&["verify"]).with(3, &["hint: "]).stdout.contains("pyvenv.cfg"));
-    assert_eq!(json(&["gc", "--max-bytes", "1", "--json"])["evicted_environments"], 1);
+    assert_eq!(json(&["gc", "--max-bytes", "0", "--json"])["evicted_environments"], 1);
     assert_eq!(json(&["usage", "--json"])["environments"], 0);
     assert!(cache(&["verify"]).with(0, &[]).stdout.contains("all of it is whole"));
 }

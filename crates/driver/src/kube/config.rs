@@ -32,9 +32,9 @@ pub struct KubeConfig {
     pub network: NetworkSettings,
     /// Age after which a request is resolved anew, in seconds.
     pub max_age_s: u64,
-    /// Most bytes each volume may hold; 0: as many as fit.
+    /// Most bytes each volume may hold; 0: a part of the claim's size.
     pub budget_bytes: u64,
-    /// Most inodes each volume may hold; 0: as many as fit.
+    /// Most inodes each volume may hold; 0: a part of the claim's.
     pub budget_inodes: u64,
     /// Seconds after its end at which Kubernetes deletes a task's Job and all that belongs to it.
     pub ttl_s: u32,

@@ -13,7 +13,10 @@ use super::layout;
 
 /// The locked file in each folder.
 const OWNER: &str = ".owner";
-/// How often a folder is made anew that a sweep of another process took for a left-over in the moment it was made.
+/// How the name of a folder begins that its maker has not locked yet, and how old one must be to be a left-over.
+const UNFINISHED: &str = ".new-";
+const UNFINISHED_AGE: Duration = Duration::from_secs(60);
+/// How often a folder is made anew that was taken away in the moment it was made.
 const ATTEMPTS: usize = 64;
 /// How long deleting waits for killed processes that still write, and how long between two looks.
 const DYING: Duration = Duration::from_secs(5);
@@ -60,9 +63,12 @@ impl Claims {
     }
 }
 
-/// Makes and locks it; `None` where a sweep was quicker with the lock.
+/// Makes it under another name, locks it, and gives it its name: no sweep meets it unlocked. `None` where it was taken
+/// away nevertheless.
 fn try_create(folder: &Path) -> io::Result<Option<File>> {
-    match layout::private_dirs(folder) {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let unfinished = folder.with_file_name(format!("{UNFINISHED}{name}-{}", std::process::id()));
+    match layout::private_dirs(&unfinished) {
         // The folder above it was empty for a moment, and deleted: before it was looked for, or between the call that
         // found it there and the one that asked whether it is a folder.
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) => {
@@ -70,17 +76,21 @@ fn try_create(folder: &Path) -> io::Result<Option<File>> {
         }
         other => other?,
     }
-    let path = folder.join(OWNER);
-    let lock = match File::create(&path) {
+    let lock = match File::create(unfinished.join(OWNER)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other?,
     };
-    match lock.try_lock() {
-        Ok(()) => Ok(is_at(&lock, &path).then_some(lock)),
-        Err(fs::TryLockError::WouldBlock) => Ok(None),
+    let locked = match lock.try_lock() {
+        Ok(()) => true,
+        Err(fs::TryLockError::WouldBlock) => return Ok(None),
         // A file system without locks: nobody can take the folder for a left-over there either.
-        Err(fs::TryLockError::Error(_)) => Ok(Some(lock)),
+        Err(fs::TryLockError::Error(_)) => false,
+    };
+    match fs::rename(&unfinished, folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
     }
+    Ok((!locked || is_at(&lock, &folder.join(OWNER))).then_some(lock))
 }
 
 fn is_at(file: &File, path: &Path) -> bool {
@@ -93,6 +103,9 @@ fn is_at(file: &File, path: &Path) -> bool {
 pub fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let folder = entry.path();
+        if is_being_made(&entry) {
+            continue;
+        }
         let Ok(owner) = File::options().read(true).write(true).open(folder.join(OWNER)) else {
             continue;
         };
@@ -101,6 +114,17 @@ pub fn sweep(parent: &Path) {
         }
     }
     let _ = fs::remove_dir(parent);
+}
+
+/// True for a folder that was made a moment ago and may not be locked yet.
+fn is_being_made(entry: &fs::DirEntry) -> bool {
+    let unfinished = entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes());
+    let age = entry
+        .metadata()
+        .and_then(|found| found.modified())
+        .map(|at| at.elapsed());
+    // A time in the future is another clock's; it is not old.
+    unfinished && !matches!(age, Ok(Ok(age)) if age > UNFINISHED_AGE)
 }
 
 /// Deletes a folder with all it holds, waiting a little for processes that were killed and still write into it. A Nix
@@ -159,6 +183,20 @@ mod tests {
         assert!(parent.join("living").exists() && !parent.join("dead").exists());
         living.delete(&parent.join("living")).unwrap();
         assert!(!parent.exists());
+    }
+
+    #[test]
+    fn a_folder_that_is_being_made_is_no_left_over_before_it_is_old() {
+        let root = tempfile::tempdir().unwrap();
+        let unfinished = root.path().join(format!("bypass/{UNFINISHED}a"));
+        fs::create_dir_all(&unfinished).unwrap();
+        File::create(unfinished.join(OWNER)).unwrap();
+        sweep(&root.path().join("bypass"));
+        assert!(unfinished.exists());
+        let old = std::time::SystemTime::now() - 2 * UNFINISHED_AGE;
+        File::open(&unfinished).unwrap().set_modified(old).unwrap();
+        sweep(&root.path().join("bypass"));
+        assert!(!root.path().join("bypass").exists());
     }
 
     #[test]

@@ -66,9 +66,9 @@ pub struct LocalConfig {
     /// Seconds that an unused network of [`Network::Isolated`] is kept for the next task.
     #[serde(default = "default_network_idle_s")]
     pub network_idle_s: u64,
-    /// Most bytes each standing volume may hold; 0: as many as fit.
+    /// Most bytes each volume may hold; 0: half of what its file system has for it (what is free and what it holds).
     pub budget_bytes: u64,
-    /// Most inodes each standing volume may hold; 0: as many as fit.
+    /// Most inodes each volume may hold; 0: half of what its file system has for it.
     pub budget_inodes: u64,
 }
 

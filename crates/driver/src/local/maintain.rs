@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
-use hybrid_cache_model::protocol::{Keep, PrepareEvent};
+use hybrid_cache_model::protocol::{BudgetRequest, Keep, PrepareEvent};
 use hybrid_cache_model::{
     CacheReport, Failure, FailureKind, PythonRequest, RequestKey, SystemKey, Task, TaskSpec, Tenant,
 };
@@ -31,10 +31,10 @@ pub enum Maintenance {
     Usage,
     /// Evict what was used least recently until at most this is left, and delete what nothing refers to.
     Gc {
-        /// Bytes that each volume may keep; 0 evicts nothing.
-        budget_bytes: u64,
+        /// Bytes that each volume may keep; `None`: what the configuration says. 0 evicts all that is not in use.
+        budget_bytes: Option<u64>,
         /// Likewise for inodes.
-        budget_inodes: u64,
+        budget_inodes: Option<u64>,
     },
     /// Check everything in them against its record.
     Verify {
@@ -49,21 +49,25 @@ impl LocalDriver {
     /// # Errors
     /// The runner could not be started or did not answer; what it could not do is part of the report.
     pub async fn maintain(&self, epoch: &Epoch, what: Maintenance) -> Result<MaintainReport, Failure> {
-        let (subcommand, budget_bytes, budget_inodes) = match what {
-            Maintenance::Usage => ("usage", 0, 0),
+        let mut budget = BudgetRequest::of_settings(self.config.budget_bytes, self.config.budget_inodes);
+        let subcommand = match what {
+            Maintenance::Usage => "usage",
             Maintenance::Gc {
                 budget_bytes,
                 budget_inodes,
-            } => ("gc", budget_bytes, budget_inodes),
-            Maintenance::Verify { .. } => ("verify", 0, 0),
+            } => {
+                budget.bytes = budget_bytes.or(budget.bytes);
+                budget.inodes = budget_inodes.or(budget.inodes);
+                "gc"
+            }
+            Maintenance::Verify { .. } => "verify",
         };
         let request = MaintainRequest {
             python: Some(PYTHON_MOUNT.to_owned()),
             nix: Some(NIX_MOUNT.to_owned()),
             python_tools: Some(self.config.python_tools.clone()),
             system_tools: self.config.system.as_ref().map(|system| system.tools.clone()),
-            budget_bytes,
-            budget_inodes,
+            budget,
             repair: matches!(what, Maintenance::Verify { repair: true }),
             deadline_ms: u64::try_from(LIMIT.as_millis()).unwrap_or(u64::MAX),
         };

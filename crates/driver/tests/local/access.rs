@@ -45,8 +45,8 @@ async fn an_unknown_layout_is_refused_and_left_untouched() {
             "{failure}"
         );
         let collect = Maintenance::Gc {
-            budget_bytes: 1,
-            budget_inodes: 1,
+            budget_bytes: Some(1),
+            budget_inodes: Some(1),
         };
         for what in [Maintenance::Usage, collect, Maintenance::Verify { repair: false }] {
             match bench.driver.maintain(&Epoch::Standing, what).await.unwrap() {

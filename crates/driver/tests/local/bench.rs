@@ -186,22 +186,25 @@ impl Bench {
     }
 
     pub async fn verify(&self) -> VerifyReport {
-        match self
-            .driver
-            .maintain(&Epoch::Standing, Maintenance::Verify { repair: false })
-            .await
-        {
+        match self.maintain(Maintenance::Verify { repair: false }).await {
             Ok(MaintainReport::Verify(report)) => report,
             other => panic!("verifying came to {other:?}"),
         }
     }
 
+    async fn maintain(&self, what: Maintenance) -> Result<MaintainReport, Failure> {
+        let asked = self.driver.maintain(&Epoch::Standing, what);
+        tokio::time::timeout(PATIENCE, asked)
+            .await
+            .expect("the runner does not answer")
+    }
+
     pub async fn gc(&self, budget_bytes: u64) -> GcReport {
         let what = Maintenance::Gc {
-            budget_bytes,
-            budget_inodes: 0,
+            budget_bytes: Some(budget_bytes),
+            budget_inodes: None,
         };
-        match self.driver.maintain(&Epoch::Standing, what).await {
+        match self.maintain(what).await {
             Ok(MaintainReport::Gc(report)) => report,
             other => panic!("collecting came to {other:?}"),
         }

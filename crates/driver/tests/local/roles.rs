@@ -99,7 +99,8 @@ async fn play() {
     let driver = LocalDriver::open(config).unwrap();
     for task in tasks {
         let ticket = driver.submit(&task, &SubmitOptions::default()).await.unwrap();
-        let outcome = driver.settle(&ticket).await.unwrap();
+        let settled = tokio::time::timeout(PATIENCE, driver.settle(&ticket)).await;
+        let outcome = settled.expect("the task does not end").unwrap();
         let log = driver.logs(&ticket).unwrap();
         let mut text = String::from_utf8_lossy(&log.collect(Stream::Stdout)).into_owned();
         text.truncate(text.floor_char_boundary(MAX_SHOWN_BYTES));
@@ -108,9 +109,10 @@ async fn play() {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let most: u64 = most.trim().trim_end_matches(" kB").parse().unwrap();
-    let verified = driver
-        .maintain(&Epoch::Standing, Maintenance::Verify { repair: false })
-        .await;
+    let verify = driver.maintain(&Epoch::Standing, Maintenance::Verify { repair: false });
+    let verified = tokio::time::timeout(PATIENCE, verify)
+        .await
+        .expect("verifying does not end");
     println!(
         "{}",
         serde_json::json!({ "most_memory_kib": most, "verified": verified.ok() })

@@ -9,7 +9,7 @@ use hybrid_cache_driver::{Driver, SubmitOptions};
 use hybrid_cache_model::CacheStatus;
 use hybrid_cache_model::protocol::IndexScope;
 
-use crate::bench::{Bench, is_built, machine, machine_with_nix, python};
+use crate::bench::{Bench, PATIENCE, is_built, machine, machine_with_nix, python};
 
 /// Locks all that it can open, in every way that excludes others, then says so and holds on.
 const HOLDER: &str = r#"
@@ -72,11 +72,13 @@ async fn an_evictor_that_never_rests_pulls_nothing_from_under_a_task() {
     };
     let bench = Bench::empty(config);
     let done = Arc::new(AtomicBool::new(false));
+    // Not even where no task ever ends.
+    let give_up = Instant::now() + PATIENCE;
     let evictor = {
         let (bench, done) = (bench.with(|_| {}), Arc::clone(&done));
         tokio::spawn(async move {
             let mut evicted = 0;
-            while !done.load(Ordering::Relaxed) {
+            while !done.load(Ordering::Relaxed) && Instant::now() < give_up {
                 let report = bench.gc(1).await;
                 evicted += report.evicted_environments + report.evicted_system_sets;
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::maintain::{GcReport, MaintainReport, MaintainRequest, UsageReport, VerifyReport};
 use hybrid_cache_model::{Failure, Tenant};
 
-use super::{Budget, system};
+use super::system;
 use crate::child::Patience;
 use crate::python::PythonVolume;
 use crate::system::SystemVolume;
@@ -68,17 +68,23 @@ fn usage(request: &MaintainRequest) -> Result<UsageReport, Failure> {
 }
 
 fn gc(request: &MaintainRequest) -> Result<GcReport, Failure> {
-    let budget = Budget {
-        bytes: request.budget_bytes,
-        inodes: request.budget_inodes,
-    };
     let patience = patience(request)?;
     let mut report = GcReport::default();
     if let Some(volume) = python_volume(request)? {
-        report.add(super::gc(&volume, budget, request.python_tools.as_ref(), &patience)?);
+        report.add(super::gc(
+            &volume,
+            &request.budget,
+            request.python_tools.as_ref(),
+            &patience,
+        )?);
     }
     if let Some(volume) = used_system_volume(request)? {
-        report.add(system::gc(&volume, budget, request.system_tools.as_ref(), &patience)?);
+        report.add(system::gc(
+            &volume,
+            &request.budget,
+            request.system_tools.as_ref(),
+            &patience,
+        )?);
     }
     Ok(report)
 }

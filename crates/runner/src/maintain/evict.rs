@@ -3,174 +3,164 @@
 //! An evictor takes the environment's lease exclusively without waiting, renames the folder into `trash/`, and deletes
 //! it there. A task that got its shared lease in between sees that the inode is no longer at its path and misses.
 //!
-//! An environment alone takes a few megabytes; its packages are shared with uv's cache and other environments. What
-//! its eviction frees is therefore reckoned by inode: all that no other environment links to, be it a file with several
-//! names or a folder of byte-code.
+//! What an eviction frees is known from the ledger: the environment's own files, and the parts that no other environment
+//! has. Environments go one by one until those that are left fit, and the parts that nobody has any more go with them.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, Instant};
 
-use hybrid_cache_model::Failure;
 use hybrid_cache_model::maintain::GcReport;
-use hybrid_cache_model::protocol::PythonTools;
+use hybrid_cache_model::protocol::{BudgetRequest, PythonTools};
+use hybrid_cache_model::{Failure, FailureKind};
 
-use super::system::Excess;
-use super::{entries, orphans};
+use super::budget::Budget;
+use super::leftovers;
+use super::{orphans, usage};
 use crate::child::Patience;
+use crate::ledger::{self, Open, Part};
 use crate::python::uv::Uv;
 use crate::python::{PythonVolume, pool};
 use crate::store::lock::{self, Missing, Mode};
-use crate::store::measure::{Counter, Taken};
-use crate::store::stage::{self, LEASE, Stage};
-use crate::store::{At, publish};
+use crate::store::measure::Taken;
+use crate::store::publish;
+use crate::store::stage::{LEASE, Stage};
 
-/// How much a volume may hold; 0 is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Budget {
-    /// Allocated bytes.
-    pub bytes: u64,
-    /// Inodes.
-    pub inodes: u64,
-}
+/// How long keeping a budget waits for another writer of the ledger: that one keeps the same budget.
+const LEDGER_WAIT: Duration = Duration::from_secs(2);
+/// How long it waits for publishers, and for uv, to let go of what is to be removed.
+const PARTS_WAIT: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(20);
 
-impl Budget {
-    /// The budget, where it limits anything.
-    pub fn limited(self) -> Option<Budget> {
-        (self != Budget::default()).then_some(self)
-    }
-
-    /// How far `taken` is beyond it, as the system volume counts: a limit of inodes is reached entry by entry.
-    pub fn excess(self, taken: Taken) -> Option<Excess> {
-        let bytes = taken.bytes.saturating_sub(self.bytes);
-        match self.bytes != 0 && bytes > 0 {
-            true => Some(Excess::Bytes(bytes)),
-            false => (!self.allows(taken)).then_some(Excess::Entries(1)),
-        }
-    }
-
-    fn allows(self, taken: Taken) -> bool {
-        (self.bytes == 0 || taken.bytes <= self.bytes) && (self.inodes == 0 || taken.inodes <= self.inodes)
-    }
-}
-
-/// One environment as eviction sees it.
-struct Candidate {
-    path: PathBuf,
-    used_at: SystemTime,
-    own: Taken,
-    shared: Vec<(u64, u64)>,
-}
-
-/// All environments, least recently used first, and how many of them use each shared inode, and what it takes.
-struct Ledger {
-    candidates: Vec<Candidate>,
-    uses: HashMap<(u64, u64), (u32, Taken)>,
-}
-
-/// Removes what nothing refers to, and then environments until the volume is within `budget`.
+/// Removes what nothing refers to, and then environments until the volume is within its budget.
 ///
 /// # Errors
 /// The volume cannot be read or written. What could not be done without harm is a warning in the report.
 pub fn gc(
     volume: &PythonVolume,
-    budget: Budget,
+    asked: &BudgetRequest,
     tools: Option<&PythonTools>,
     patience: &Patience,
 ) -> Result<GcReport, Failure> {
-    let before = taken(volume)?;
     let mut report = GcReport::default();
+    let mut open = ledger::open_python(volume, patience.deadline())?;
+    let before = usage::taken(volume, &open.ledger)?;
     tidy(volume, &mut report)?;
-    let mut now = taken(volume)?;
-    if !budget.allows(now) {
-        report.orphans += orphans::wheels(volume)?;
-        now = taken(volume)?;
-    }
-    if !budget.allows(now) {
-        let enough = |freed: Taken| {
-            budget.allows(Taken {
-                bytes: now.bytes.saturating_sub(freed.bytes),
-                inodes: now.inodes.saturating_sub(freed.inodes),
-                entries: 0,
-            })
-        };
-        evict_until(volume, enough, &mut report)?;
-        clear_after(volume, &mut report)?;
-    }
+    open.refresh_python(volume)?;
+    let limit = Limit::of(volume, &open, asked)?;
+    evict_to(volume, &mut open, &mut report, |live| limit.allows(live))?;
+    let wheels = !limit.allows(open.ledger.held()) || report.evicted_environments > 0;
+    report.orphans += remove_unused(volume, &mut open, wheels)?;
     prune(volume, tools, patience, &mut report);
-    finish(volume, before, &mut report)?;
-    report.over_budget = !budget.allows(taken(volume)?);
+    open.ledger.set_rest(ledger::python_rest(volume)?);
+    open.refresh_python(volume)?;
+    let after = usage::taken(volume, &open.ledger)?;
+    report.freed_bytes = before.bytes.saturating_sub(after.bytes);
+    report.freed_inodes = before.inodes.saturating_sub(after.inodes);
+    report.over_budget = !limit.allows(open.ledger.held());
     Ok(report)
 }
 
-/// Makes room on a full volume: all that nobody shares, and the least recently used half of the environments.
+/// Keeps the volume within its budget after something was added. Reads the ledger, lists names, and walks nothing.
 ///
-/// How much the next attempt needs is not known, and a second eviction is not foreseen; half is a compromise between
-/// an eviction that was not enough and one that throws away what is asked for next.
+/// # Errors
+/// The volume cannot be read or written.
+pub fn keep_within(volume: &PythonVolume, asked: &BudgetRequest) -> Result<GcReport, Failure> {
+    let mut report = GcReport::default();
+    let mut open = ledger::open_python(volume, Instant::now() + LEDGER_WAIT)?;
+    let before = open.ledger.held();
+    let limit = Limit::of(volume, &open, asked)?;
+    if limit.allows(before) || !open.is_ours() {
+        return Ok(report);
+    }
+    evict_to(volume, &mut open, &mut report, |live| limit.allows(live))?;
+    report.orphans += remove_unused(volume, &mut open, true)?;
+    let after = open.ledger.held();
+    report.freed_bytes = before.bytes.saturating_sub(after.bytes);
+    report.freed_inodes = before.inodes.saturating_sub(after.inodes);
+    report.over_budget = !limit.allows(after);
+    Ok(report)
+}
+
+/// A budget, and what counts against it that is in no ledger.
+struct Limit {
+    budget: Budget,
+    beside: Taken,
+}
+
+impl Limit {
+    fn of(volume: &PythonVolume, open: &Open, asked: &BudgetRequest) -> Result<Limit, Failure> {
+        let beside = usage::beside(volume)?;
+        let mut held = open.ledger.held();
+        held += beside;
+        let budget = Budget::of(asked, volume.root(), held)?;
+        Ok(Limit { budget, beside })
+    }
+
+    fn allows(&self, mut taken: Taken) -> bool {
+        taken += self.beside;
+        self.budget.allows(taken)
+    }
+}
+
+/// Makes room on a full volume: left-overs, what nobody shares, and least recently used environments until a `part`-th of
+/// the file system is free, or nothing is left that could go.
 ///
 /// # Errors
 /// The volume cannot be read.
-pub fn make_room(volume: &PythonVolume, tools: Option<&PythonTools>, patience: &Patience) -> Result<GcReport, Failure> {
-    let before = taken(volume)?;
+pub fn make_room(volume: &PythonVolume, part: u64) -> Result<GcReport, Failure> {
     let mut report = GcReport::default();
     tidy(volume, &mut report)?;
-    let half = Ledger::read(volume)?.candidates.len().div_ceil(2);
-    let mut asked = 0;
-    let enough = |_: Taken| {
-        asked += 1;
-        asked > half
-    };
-    evict_until(volume, enough, &mut report)?;
-    clear_after(volume, &mut report)?;
-    prune(volume, tools, patience, &mut report);
-    finish(volume, before, &mut report)?;
+    let mut open = ledger::open_python(volume, Instant::now() + LEDGER_WAIT)?;
+    let before = open.ledger.held();
+    report.orphans += remove_unused(volume, &mut open, true)?;
+    // Each round evicts an environment at least, so there are no more rounds than environments.
+    loop {
+        let lacks = lacking(volume.root(), part)?;
+        let evicted = report.evicted_environments;
+        let mut enough = open.ledger.live();
+        enough -= lacks;
+        if lacks == Taken::default() {
+            break;
+        }
+        let enough = Budget {
+            bytes: enough.bytes,
+            inodes: enough.inodes,
+        };
+        evict_to(volume, &mut open, &mut report, |live| enough.allows(live))?;
+        if report.evicted_environments == evicted {
+            break;
+        }
+        report.orphans += remove_unused(volume, &mut open, true)?;
+    }
+    let after = open.ledger.held();
+    report.freed_bytes = before.bytes.saturating_sub(after.bytes);
+    report.freed_inodes = before.inodes.saturating_sub(after.inodes);
     Ok(report)
 }
 
-/// What the cache takes on the volume; epochs and what was set aside are not its own.
-fn taken(volume: &PythonVolume) -> Result<Taken, Failure> {
-    let mut counter = Counter::new();
-    let mut taken = Taken::default();
-    for folder in super::usage::folders(volume)?
-        .into_iter()
-        .flat_map(|(_, folders)| folders)
-    {
-        taken += counter.take(&folder)?;
-    }
-    Ok(taken)
+/// What a file system lacks of having a `part`-th of itself free.
+pub(super) fn lacking(root: &Path, part: u64) -> Result<Taken, Failure> {
+    let found = usage::file_system("", root)?;
+    Ok(Taken {
+        bytes: (found.total_bytes / part).saturating_sub(found.free_bytes),
+        inodes: (found.total_inodes / part).saturating_sub(found.free_inodes),
+        entries: 0,
+    })
 }
 
-/// Left-overs, dead claims, requests and byte-code without an environment.
+/// Left-overs, and requests without an environment.
 pub(super) fn tidy(volume: &PythonVolume, report: &mut GcReport) -> Result<(), Failure> {
-    for tenant in PythonVolume::all(volume.root())? {
-        match stage::sweep(&tenant.staging(), &tenant.trash()) {
-            Ok(swept) => report.swept += swept as u64,
-            Err(failure) => report.warnings.push(failure.to_string()),
-        }
-        for claim in dead_claims(&tenant)? {
-            publish::delete(&claim)?;
-            report.swept += 1;
-        }
-    }
+    let swept = leftovers::sweep(volume, Instant::now() + PARTS_WAIT);
+    report.swept += swept.removed;
+    report.warnings.extend(swept.failure.map(|failure| failure.to_string()));
     report.dangling_requests += drop_dangling(volume)?;
-    report.orphans += orphans::bytecode(volume)?;
     Ok(())
-}
-
-/// Links in a tenant's `envs/` that a killed publisher left (see [`publish::place`]); a live one is there for microseconds.
-pub fn dead_claims(volume: &PythonVolume) -> Result<Vec<PathBuf>, Failure> {
-    let mut claims = entries(&volume.environments())?;
-    claims.retain(|path| path.is_symlink() && stage::age(path) > stage::GRACE);
-    Ok(claims)
 }
 
 fn drop_dangling(volume: &PythonVolume) -> Result<u64, Failure> {
     let mut dropped = 0;
     for tenant in PythonVolume::all(volume.root())? {
-        for request in entries(&tenant.requests())? {
+        for request in super::entries(&tenant.requests())? {
             // Should it be pointed anew between the two calls, a request is lost and its next task misses: no harm.
             if !request.exists() {
                 publish::delete(&request)?;
@@ -181,26 +171,41 @@ fn drop_dangling(volume: &PythonVolume) -> Result<u64, Failure> {
     Ok(dropped)
 }
 
-/// Evicts from the least recently used on until `enough` is content with what was freed.
-fn evict_until(
+/// Evicts from the least recently used on until `is_enough` is content with what those that are left take.
+fn evict_to(
     volume: &PythonVolume,
-    mut enough: impl FnMut(Taken) -> bool,
+    open: &mut Open,
     report: &mut GcReport,
+    is_enough: impl Fn(Taken) -> bool,
 ) -> Result<(), Failure> {
-    let mut ledger = Ledger::read(volume)?;
-    let mut freed = Taken::default();
-    for candidate in std::mem::take(&mut ledger.candidates) {
-        if enough(freed) {
+    let mut uses = open.ledger.uses();
+    let mut live = open.ledger.live();
+    let (mut evicted, mut in_use) = (0, 0);
+    for member in open.ledger.oldest_first() {
+        if is_enough(live) {
             break;
         }
-        match evict(volume, &candidate.path)? {
-            Evicted::Gone => {
-                report.evicted_environments += 1;
-                freed += ledger.release(&candidate);
-            }
-            Evicted::InUse => report.kept_in_use += 1,
+        if evict(volume, &volume.root().join(&member.name))? == Evicted::InUse {
+            in_use += 1;
+            continue;
         }
+        evicted += 1;
+        live -= member.own;
+        for id in &member.parts {
+            let users = uses.entry(*id).or_default();
+            *users = users.saturating_sub(1);
+            if let (0, Some(part)) = (*users, open.ledger.parts().get(id)) {
+                live -= part.taken;
+            }
+        }
+        open.ledger.forget(&member.name);
     }
+    if evicted > 0 {
+        report.dangling_requests += drop_dangling(volume)?;
+    }
+    report.evicted_environments += evicted;
+    // The same ones are met again in every round.
+    report.kept_in_use = report.kept_in_use.max(in_use);
     Ok(())
 }
 
@@ -228,11 +233,60 @@ pub fn evict(volume: &PythonVolume, environment: &Path) -> Result<Evicted, Failu
     Ok(Evicted::Gone)
 }
 
-fn clear_after(volume: &PythonVolume, report: &mut GcReport) -> Result<(), Failure> {
-    report.dangling_requests += drop_dangling(volume)?;
-    report.orphans += orphans::bytecode(volume)?;
-    report.orphans += orphans::wheels(volume)?;
-    Ok(())
+/// Removes byte-code that no environment has, and wheels likewise where they are to go; how many. What publishers or uv hold at this moment stays for the next time.
+fn remove_unused(volume: &PythonVolume, open: &mut Open, wheels: bool) -> Result<u64, Failure> {
+    if open.ledger.unused().is_empty() {
+        return Ok(0);
+    }
+    let mut removed = Vec::new();
+    let mut away = Vec::new();
+    let deadline = Instant::now() + PARTS_WAIT;
+    match pool::lock(volume, Mode::Exclusive, deadline) {
+        Err(failure) if failure.kind == FailureKind::Deadline => {}
+        other => {
+            let _alone = other?;
+            // Whoever published while this waited is in the ledger now.
+            open.refresh_python(volume)?;
+            for part in open.ledger.unused().into_iter().filter(Part::is_byte_code) {
+                away.extend(publish::take_away(&volume.root().join(&part.name), &volume.trash())?);
+                removed.push(part.name);
+            }
+        }
+    }
+    let caches = if wheels {
+        orphans::uv_caches(volume)?
+    } else {
+        Vec::new()
+    };
+    for (tenant, cache) in caches {
+        let Some(_alone) = orphans::alone_with(&cache, deadline, PAUSE)? else {
+            continue;
+        };
+        let inside = format!("{}/", tenant.relative(&cache));
+        let mut lost = 0;
+        for part in open
+            .ledger
+            .unused()
+            .into_iter()
+            .filter(|part| part.name.starts_with(&inside))
+        {
+            let wheel = volume.root().join(&part.name);
+            // One that is on its way into an environment has its files linked there already.
+            if orphans::is_unshared(&wheel)? {
+                away.extend(publish::take_away(&wheel, &volume.trash())?);
+                removed.push(part.name);
+                lost += 1;
+            }
+        }
+        if lost > 0 {
+            orphans::forget_gone(&cache)?;
+        }
+    }
+    removed.iter().for_each(|name| open.ledger.forget(name));
+    open.save();
+    // No lock is held for this but the ledger's.
+    away.iter().try_for_each(|path: &PathBuf| publish::delete(path))?;
+    Ok(removed.len() as u64)
 }
 
 fn prune(volume: &PythonVolume, tools: Option<&PythonTools>, patience: &Patience, report: &mut GcReport) {
@@ -255,104 +309,5 @@ fn prune(volume: &PythonVolume, tools: Option<&PythonTools>, patience: &Patience
     });
     if let Err(failure) = pruned {
         report.warnings.push(format!("uv's cache was not pruned: {failure}"));
-    }
-}
-
-fn finish(volume: &PythonVolume, before: Taken, report: &mut GcReport) -> Result<(), Failure> {
-    let after = taken(volume)?;
-    report.freed_bytes = before.bytes.saturating_sub(after.bytes);
-    report.freed_inodes = before.inodes.saturating_sub(after.inodes);
-    Ok(())
-}
-
-impl Ledger {
-    fn read(volume: &PythonVolume) -> Result<Ledger, Failure> {
-        let mut ledger = Ledger {
-            candidates: Vec::new(),
-            uses: HashMap::new(),
-        };
-        for tenant in PythonVolume::all(volume.root())? {
-            let pools = pool::all(&tenant);
-            for path in entries(&tenant.environments())? {
-                if path.is_dir() && !path.is_symlink() {
-                    ledger.add(path, &pools)?;
-                }
-            }
-        }
-        ledger
-            .candidates
-            .sort_by(|one, other| one.used_at.cmp(&other.used_at).then(one.path.cmp(&other.path)));
-        Ok(ledger)
-    }
-
-    fn add(&mut self, path: PathBuf, pools: &[PathBuf]) -> Result<(), Failure> {
-        let used_at = path
-            .join(LEASE)
-            .metadata()
-            .and_then(|found| found.modified())
-            .unwrap_or(SystemTime::UNIX_EPOCH);
-        let mut candidate = Candidate {
-            path: path.clone(),
-            used_at,
-            own: Counter::own(&path)?,
-            shared: Vec::new(),
-        };
-        let mut folders = vec![path];
-        while let Some(folder) = folders.pop() {
-            for path in entries(&folder)? {
-                let found = match path.symlink_metadata() {
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                    other => other.at("look at", &path)?,
-                };
-                if found.is_dir() {
-                    folders.push(path);
-                } else if found.nlink() > 1 {
-                    let bytes = found.blocks() * 512;
-                    let (inodes, entries) = (1, 0);
-                    candidate
-                        .shared
-                        .push(self.note(&found, || Ok(Taken { bytes, inodes, entries }))?);
-                } else if let Some(folder) = pools.iter().find_map(|pool| Some(pool.join(pool::read(pool, &path)?))) {
-                    // A link that leads nowhere frees nothing.
-                    if let Ok(found) = folder.symlink_metadata() {
-                        candidate
-                            .shared
-                            .push(self.note(&found, || Counter::new().take(&folder))?);
-                    }
-                }
-            }
-        }
-        self.candidates.push(candidate);
-        Ok(())
-    }
-
-    /// Counts one more use of something shared, measured when it is met first.
-    fn note(
-        &mut self,
-        found: &Metadata,
-        measure: impl FnOnce() -> Result<Taken, Failure>,
-    ) -> Result<(u64, u64), Failure> {
-        let inode = (found.dev(), found.ino());
-        match self.uses.entry(inode) {
-            Entry::Occupied(mut known) => known.get_mut().0 += 1,
-            Entry::Vacant(new) => {
-                new.insert((1, measure()?));
-            }
-        }
-        Ok(inode)
-    }
-
-    /// What the volume gains when this environment is gone and what it alone used is cleared after it.
-    fn release(&mut self, candidate: &Candidate) -> Taken {
-        let mut freed = candidate.own;
-        for inode in &candidate.shared {
-            if let Some((uses, taken)) = self.uses.get_mut(inode) {
-                *uses = uses.saturating_sub(1);
-                if *uses == 0 {
-                    freed += *taken;
-                }
-            }
-        }
-        freed
     }
 }

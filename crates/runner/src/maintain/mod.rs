@@ -1,8 +1,10 @@
 //! Looking after the volumes between tasks: what they hold, making room, and whether all of it is whole.
 
 mod answer;
+mod budget;
 pub mod evict;
-mod orphans;
+pub mod leftovers;
+pub(crate) mod orphans;
 mod repair;
 mod store;
 pub mod system;
@@ -14,7 +16,8 @@ use std::path::Path;
 use hybrid_cache_model::Failure;
 
 pub use answer::{Question, answer};
-pub use evict::{Budget, gc, make_room};
+pub use budget::Budget;
+pub use evict::{gc, keep_within, make_room};
 pub use repair::repair;
 pub use usage::usage;
 pub use verify::verify;
@@ -41,7 +44,7 @@ fn shown(root: &Path, path: &Path) -> String {
 }
 
 /// The entries of a folder; none where it is not there.
-fn entries(folder: &Path) -> Result<Vec<std::path::PathBuf>, Failure> {
+pub(crate) fn entries(folder: &Path) -> Result<Vec<std::path::PathBuf>, Failure> {
     use crate::store::At;
     let listed = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

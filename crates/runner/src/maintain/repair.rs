@@ -16,10 +16,11 @@ use super::evict::{self, Evicted};
 use super::verify::{Examined, examine};
 use super::{entries, orphans, shown};
 use crate::child::Patience;
+use crate::ledger::LEDGER_FILE;
 use crate::python::lookup::DAMAGED_FILE;
 use crate::python::{PythonVolume, pool};
 use crate::store::digest::Inode;
-use crate::store::lock::{self, Mode};
+use crate::store::lock::Mode;
 use crate::store::publish;
 
 /// How long to wait for uv, or for publishers, to let go of what they use.
@@ -38,7 +39,9 @@ pub fn repair(volume: &PythonVolume, patience: &Patience) -> Result<VerifyReport
     environments(&mut examined)?;
     let mut tidied = GcReport::default();
     evict::tidy(volume, &mut tidied)?;
-    let swept = tidied.swept + tidied.dangling_requests + tidied.orphans;
+    // What it says of damaged parts is of no use any more.
+    publish::delete(&volume.root().join(LEDGER_FILE))?;
+    let swept = tidied.swept + tidied.dangling_requests;
     if swept > 0 {
         examined.report.repaired.push(format!("{swept} left-overs: removed"));
     }
@@ -54,16 +57,10 @@ fn wheels(volume: &PythonVolume, examined: &mut Examined, deadline: Instant) -> 
         if !cache.join(".lock").exists() {
             continue;
         }
-        let _alone = loop {
-            if let Some(lock) = lock::attempt_flock(&cache.join(".lock"))? {
-                break lock;
-            }
-            if Instant::now() > deadline {
-                let message = format!("uv works with {} all the time", cache.display());
-                let failure = Failure::new(hybrid_cache_model::FailureKind::Deadline, message);
-                return Err(failure.hint("run `cargo xtask cache verify --repair` again when nothing is prepared"));
-            }
-            std::thread::sleep(PAUSE);
+        let Some(_alone) = orphans::alone_with(&cache, deadline, PAUSE)? else {
+            let message = format!("uv works with {} all the time", cache.display());
+            let failure = Failure::new(hybrid_cache_model::FailureKind::Deadline, message);
+            return Err(failure.hint("run `cargo xtask cache verify --repair` again when nothing is prepared"));
         };
         for bucket in orphans::archives(&cache)? {
             for wheel in entries(&bucket)? {

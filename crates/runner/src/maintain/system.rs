@@ -6,15 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use hybrid_cache_model::maintain::{GcReport, LayerUsage, UsageReport};
-use hybrid_cache_model::protocol::SystemTools;
+use hybrid_cache_model::protocol::{BudgetRequest, SystemTools};
 use hybrid_cache_model::{Failure, FailureKind};
 
-use super::entries;
-use super::evict::Budget;
+use super::budget::Budget;
+use super::{entries, leftovers};
 use crate::child::Patience;
+use crate::ledger::{self, Ledger, Open};
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::measure::{Counter, Taken};
 use crate::store::publish;
@@ -26,32 +27,36 @@ pub use super::store::{clear_damaged, repair, verify};
 
 /// How long a collection waits for builds at work; they may take minutes, and a collection can come again.
 const BUILDS_WAIT: Duration = Duration::from_secs(5);
+/// How long removing dead locks may take.
+const LOCKS: Duration = Duration::from_secs(2);
+/// How long to wait for another writer of the ledger.
+const LEDGER_WAIT: Duration = Duration::from_secs(2);
 
-/// Measures the volume.
+/// Measures the volume: store paths by the ledger, the rest by a look.
 ///
 /// # Errors
 /// A folder cannot be read.
 pub fn usage(volume: &SystemVolume) -> Result<UsageReport, Failure> {
-    let mut counter = Counter::new();
     let mut layers = Vec::new();
-    let parts = [
-        ("system/store", volume.root().join("store")),
-        ("system/db", volume.root().join("var/nix")),
-        ("system/index", volume.state()),
-    ];
-    for (layer, folder) in parts {
-        let Taken { bytes, inodes, entries } = if folder.exists() {
-            counter.take(&folder)?
-        } else {
-            Taken::default()
-        };
+    let mut add = |layer: &str, Taken { bytes, inodes, entries }: Taken| {
+        let layer = layer.to_owned();
         layers.push(LayerUsage {
-            layer: layer.to_owned(),
+            layer,
             bytes,
             inodes,
             entries,
         });
+    };
+    let mut store = Counter::itself(&volume.root().join("store"));
+    if volume.is_laid_out()? {
+        let open = ledger::open_system(volume, Instant::now() + LEDGER_WAIT)?;
+        open.ledger.parts().values().for_each(|part| store += part.taken);
+    } else {
+        store = Counter::new().take(&volume.root().join("store"))?;
     }
+    add("system/store", store);
+    add("system/db", Counter::new().take(&volume.root().join("var/nix"))?);
+    add("system/index", Counter::new().take(&volume.state())?);
     let file_systems = vec![super::usage::file_system("system", volume.root())?];
     let system_sets = all_entries(volume)?.len() as u64;
     Ok(UsageReport {
@@ -62,94 +67,97 @@ pub fn usage(volume: &SystemVolume) -> Result<UsageReport, Failure> {
     })
 }
 
-/// Removes what nothing refers to, and then index entries until the volume is within `budget`.
+/// Removes what nothing refers to, and then index entries until the volume is within its budget.
 ///
 /// # Errors
 /// The volume cannot be read or written. What could not be done without harm is a warning in the report.
 pub fn gc(
     volume: &SystemVolume,
-    budget: Budget,
+    asked: &BudgetRequest,
     tools: Option<&SystemTools>,
     patience: &Patience,
 ) -> Result<GcReport, Failure> {
-    collect(volume, tools, patience, |taken| budget.excess(taken))
+    let open = ledger::open_system(volume, patience.deadline())?;
+    let budget = Budget::of(asked, volume.root(), open.ledger.held())?;
+    collect(volume, open, tools, patience, budget)
 }
 
-/// Like [`gc`], but leaves everything alone where the volume is within its budget already.
+/// Like [`gc`], but leaves everything alone where the volume is within its budget already. Walks nothing.
 ///
 /// # Errors
 /// As those of [`gc`].
 pub fn keep_within(
     volume: &SystemVolume,
-    budget: Budget,
+    asked: &BudgetRequest,
     tools: &SystemTools,
     patience: &Patience,
 ) -> Result<GcReport, Failure> {
-    if budget.excess(taken(volume)?).is_none() {
+    let open = ledger::open_system(volume, Instant::now() + LEDGER_WAIT)?;
+    let held = open.ledger.held();
+    let budget = Budget::of(asked, volume.root(), held)?;
+    if budget.allows(held) || !open.is_ours() {
         return Ok(GcReport::default());
     }
-    gc(volume, budget, Some(tools), patience)
+    collect(volume, open, Some(tools), patience, budget)
 }
 
-/// Makes room on a full volume: everything unreferenced, and the least recently used half of the entries.
+/// Makes room on a full volume: everything unreferenced, and least recently used entries until a `part`-th of the file
+/// system is free.
 ///
 /// # Errors
 /// As those of [`gc`].
-pub fn make_room(volume: &SystemVolume, tools: &SystemTools, patience: &Patience) -> Result<GcReport, Failure> {
-    let half = entries(&volume.index())?.len().div_ceil(2);
-    let mut rounds = 0;
-    collect(volume, Some(tools), patience, |_| {
-        rounds += 1;
-        (rounds == 1).then_some(Excess::Entries(half))
-    })
+pub fn make_room(
+    volume: &SystemVolume,
+    tools: &SystemTools,
+    patience: &Patience,
+    part: u64,
+) -> Result<GcReport, Failure> {
+    let open = ledger::open_system(volume, Instant::now() + LEDGER_WAIT)?;
+    let mut most = open.ledger.held();
+    most -= super::evict::lacking(volume.root(), part)?;
+    let budget = Budget {
+        bytes: most.bytes,
+        inodes: most.inodes,
+    };
+    collect(volume, open, Some(tools), patience, budget)
 }
 
-/// How much has to go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Excess {
-    /// So many bytes.
-    Bytes(u64),
-    /// So many entries of the index.
-    Entries(usize),
-}
-
-/// Asks `excess` after each collection what still has to go, until it is content or nothing more can go.
+/// Collects what is unreferenced, then evicts and collects until the volume is within `budget` or nothing more can go.
 fn collect(
     volume: &SystemVolume,
+    mut open: Open,
     tools: Option<&SystemTools>,
     patience: &Patience,
-    mut excess: impl FnMut(Taken) -> Option<Excess>,
+    budget: Budget,
 ) -> Result<GcReport, Failure> {
-    let mut report = GcReport::default();
+    let before = open.ledger.held();
+    let mut report = GcReport {
+        over_budget: !budget.allows(before),
+        ..GcReport::default()
+    };
     let Some(_alone) = alone(volume, patience)? else {
-        report
-            .warnings
-            .push("system packages are being made at this moment: nothing was collected".to_owned());
-        report.over_budget = excess(taken(volume)?).is_some();
+        let warning = "system packages are being made at this moment: nothing was collected";
+        report.warnings.push(warning.to_owned());
         return Ok(report);
     };
-    let before = taken(volume)?;
     report.swept = sweep(volume)?;
     let Some(tools) = tools else {
         report
             .warnings
             .push("no nix is given: the store is only measured".to_owned());
-        report.over_budget = excess(taken(volume)?).is_some();
         return Ok(report);
     };
     let workplace = Workplace::create(volume)?;
     let nix = nix(volume, tools, &workplace, patience)?;
     nix.run(&["store", "gc"])?;
-    let mut after = taken(volume)?;
+    open.refresh_system(volume)?;
     // Each round evicts at least one entry, so there are no more rounds than entries.
-    while let Some(too_much) = excess(after) {
-        if evict(volume, &nix, tools, too_much, &mut report)? == 0 {
-            report.over_budget = true;
-            break;
-        }
+    while !budget.allows(open.ledger.held()) && evict_to(volume, &mut open.ledger, budget, &mut report)? > 0 {
         nix.run(&["store", "gc"])?;
-        after = taken(volume)?;
+        open.refresh_system(volume)?;
     }
+    let after = open.ledger.held();
+    report.over_budget = !budget.allows(after);
     report.freed_bytes = before.bytes.saturating_sub(after.bytes);
     report.freed_inodes = before.inodes.saturating_sub(after.inodes);
     Ok(report)
@@ -166,8 +174,13 @@ pub(super) fn alone(volume: &SystemVolume, patience: &Patience) -> Result<Option
     }
 }
 
-fn taken(volume: &SystemVolume) -> Result<Taken, Failure> {
-    Counter::new().take(volume.root())
+/// Removes what killed preparations left, where no build is at work at this moment. Waits for nobody.
+///
+/// # Errors
+/// Something cannot be removed.
+pub fn sweep_if_idle(volume: &SystemVolume) -> Result<u64, Failure> {
+    let alone = lock::attempt(&volume.lock_path(STORE_LOCK), Mode::Exclusive, Missing::Absent)?;
+    alone.map_or(Ok(0), |_alone| sweep(volume))
 }
 
 /// Removes what killed preparations left. Only for who is alone: a live one looks just like it.
@@ -185,11 +198,13 @@ fn sweep(volume: &SystemVolume) -> Result<u64, Failure> {
     };
     left.extend(entries(&content::folder(volume))?.into_iter().filter(is_gone));
     left.iter().try_for_each(|path| publish::delete(path))?;
-    Ok(left.len() as u64)
+    let is_key = |name: &str| name.len() == 32 && name.bytes().all(|letter| letter.is_ascii_hexdigit());
+    let locks = leftovers::dead_locks(&volume.state().join("locks"), is_key, Instant::now() + LOCKS)?;
+    Ok(left.len() as u64 + locks)
 }
 
 /// The index entries of all tenants, each with its tenant's part of the volume.
-pub(super) fn all_entries(volume: &SystemVolume) -> Result<Vec<(SystemVolume, PathBuf)>, Failure> {
+pub(crate) fn all_entries(volume: &SystemVolume) -> Result<Vec<(SystemVolume, PathBuf)>, Failure> {
     let mut all = Vec::new();
     for tenant in volume.all()? {
         let found = entries(&tenant.index())?;
@@ -220,48 +235,34 @@ pub(super) fn nix<'a>(
     })
 }
 
-/// An index entry as eviction sees it.
-struct Candidate {
-    /// The part of the volume that it is in.
-    tenant: SystemVolume,
-    path: PathBuf,
-    used_at: SystemTime,
-    /// Unpacked size in bytes of each path in its closure.
-    closure: BTreeMap<String, u64>,
-}
-
-/// Evicts the least recently used entries until `too_much` is covered; how many went.
-fn evict(
-    volume: &SystemVolume,
-    nix: &Nix<'_>,
-    tools: &SystemTools,
-    too_much: Excess,
-    report: &mut GcReport,
-) -> Result<u64, Failure> {
-    let candidates = candidates(volume, nix, tools)?;
-    let mut uses: BTreeMap<&str, u32> = BTreeMap::new();
-    for name in candidates.iter().flat_map(|candidate| candidate.closure.keys()) {
-        *uses.entry(name).or_default() += 1;
-    }
-    let (mut evicted, mut freed_bytes, mut in_use) = (0, 0, 0);
-    for candidate in &candidates {
-        let enough = match too_much {
-            Excess::Bytes(bytes) => evicted > 0 && freed_bytes >= bytes,
-            Excess::Entries(entries) => evicted >= entries as u64,
-        };
-        if enough {
+/// Evicts least recently used entries until what the others need fits into `budget`, one at least; how many went.
+fn evict_to(volume: &SystemVolume, ledger: &mut Ledger, budget: Budget, report: &mut GcReport) -> Result<u64, Failure> {
+    let tenants: BTreeMap<PathBuf, SystemVolume> = all_entries(volume)?
+        .into_iter()
+        .map(|(tenant, path)| (path, tenant))
+        .collect();
+    let mut uses = ledger.uses();
+    let mut live = ledger.live();
+    let (mut evicted, mut in_use) = (0, 0);
+    for member in ledger.oldest_first() {
+        if evicted > 0 && budget.allows(live) {
             break;
         }
-        if !evict_entry(&candidate.tenant, &candidate.path)? {
+        let path = volume.root().join(&member.name);
+        let Some(tenant) = tenants.get(&path) else { continue };
+        if !evict_entry(tenant, &path)? {
             in_use += 1;
             continue;
         }
         evicted += 1;
-        for (name, size_bytes) in &candidate.closure {
-            let users = uses.entry(name).or_default();
+        for id in &member.parts {
+            let users = uses.entry(*id).or_default();
             *users = users.saturating_sub(1);
-            freed_bytes += if *users == 0 { *size_bytes } else { 0 };
+            if let (0, Some(part)) = (*users, ledger.parts().get(id)) {
+                live -= part.taken;
+            }
         }
+        ledger.forget(&member.name);
     }
     report.evicted_system_sets += evicted;
     // The same entries are met again in every round.
@@ -269,30 +270,7 @@ fn evict(
     Ok(evicted)
 }
 
-/// All entries of all tenants, least recently used first. A damaged one comes without a closure and goes like any other.
-fn candidates(volume: &SystemVolume, nix: &Nix<'_>, tools: &SystemTools) -> Result<Vec<Candidate>, Failure> {
-    let mut candidates = Vec::new();
-    for (tenant, path) in all_entries(volume)? {
-        let lease = lease_of(&tenant, &path);
-        let used_at = std::fs::metadata(lease)
-            .and_then(|found| found.modified())
-            .unwrap_or(SystemTime::UNIX_EPOCH);
-        let entry = read(&path);
-        let closure = entry
-            .and_then(|entry| nix.closure(&tools.source, &entry.paths).ok())
-            .unwrap_or_default();
-        candidates.push(Candidate {
-            tenant,
-            path,
-            used_at,
-            closure,
-        });
-    }
-    candidates.sort_by(|one, other| one.used_at.cmp(&other.used_at).then(one.path.cmp(&other.path)));
-    Ok(candidates)
-}
-
-pub(super) fn read(path: &Path) -> Option<IndexEntry> {
+pub(crate) fn read(path: &Path) -> Option<IndexEntry> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
@@ -300,7 +278,7 @@ pub(super) fn key_of(entry: &Path) -> String {
     entry.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-pub(super) fn lease_of(volume: &SystemVolume, entry: &Path) -> PathBuf {
+pub(crate) fn lease_of(volume: &SystemVolume, entry: &Path) -> PathBuf {
     volume.own().join("leases").join(key_of(entry))
 }
 

@@ -1,78 +1,127 @@
 //! What the Python volume holds, each inode counted once.
 //!
 //! Files are shared by hardlinks between environments and uv's cache, so a sum of folders would count them up to
-//! eleven times. They count for the first layer in which they are met, in the order envs, bytecode, uv, other: so
-//! `python/uv` is what only uv's cache keeps, that is, what could be freed without touching an environment.
-//! Environments share byte-code by links to its folders: all of it is in `python/bytecode`, and only there.
+//! eleven times. Environments, unpacked wheels and byte-code come from the ledger. A wheel that some environment has
+//! counts for `python/envs`; so `python/uv` is what only uv's cache keeps, that is, what could be freed without touching an
+//! environment. Environments share byte-code by links to its folders: all of it is in `python/bytecode`, and only there.
+//! What preparations are making (`python/staging`) counts without what it shares.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use hybrid_cache_model::Failure;
 use hybrid_cache_model::maintain::{FileSystemUsage, LayerUsage, UsageReport};
 
 use super::entries;
-use crate::python::{PythonVolume, heal};
+use crate::ledger::{self, LEDGER_FILE, Ledger};
+use crate::python::{PythonVolume, heal, pool};
 use crate::store::At;
 use crate::store::measure::{Counter, Taken};
+
+/// How long to wait for a writer of the ledger; without it the ledger is read and not written.
+const LEDGER_WAIT: Duration = Duration::from_secs(5);
+
+/// Layers that come and go with preparations at work; no eviction makes them smaller.
+const AT_WORK: [&str; 2] = ["python/staging", "python/trash"];
 
 /// Measures the volume.
 ///
 /// # Errors
 /// A folder cannot be read.
 pub fn usage(volume: &PythonVolume) -> Result<UsageReport, Failure> {
-    let mut counter = Counter::new();
-    let mut layers = Vec::new();
-    for (name, folders) in folders(volume)? {
-        let mut taken = Taken::default();
-        for folder in folders {
-            taken += counter.take(&folder)?;
-        }
-        let Taken { bytes, inodes, entries } = taken;
-        layers.push(LayerUsage {
-            layer: name.to_owned(),
-            bytes,
-            inodes,
-            entries,
-        });
-    }
-    let (mut environments, mut requests, mut healed) = (0, 0, 0);
+    let mut open = ledger::open_python(volume, Instant::now() + LEDGER_WAIT)?;
+    open.ledger.set_rest(ledger::python_rest(volume)?);
+    let layers = layers(volume, &open.ledger)?;
+    let layer = |(name, taken): (&str, Taken)| LayerUsage {
+        layer: name.to_owned(),
+        bytes: taken.bytes,
+        inodes: taken.inodes,
+        entries: taken.entries,
+    };
+    let (mut requests, mut healed) = (0, 0);
     for tenant in PythonVolume::all(volume.root())? {
-        let found = entries(&tenant.environments())?;
-        environments += found.iter().filter(|path| !path.is_symlink()).count() as u64;
         let found = entries(&tenant.requests())?;
         requests += found.iter().filter(|path| path.exists()).count() as u64;
         healed += heal::count(&tenant);
     }
-    let file_systems = vec![file_system("python", volume.root())?];
     Ok(UsageReport {
-        layers,
-        file_systems,
-        environments,
+        layers: layers.into_iter().map(layer).collect(),
+        file_systems: vec![file_system("python", volume.root())?],
+        environments: open.ledger.members().len() as u64,
         requests,
         system_sets: 0,
         healed,
     })
 }
 
-/// The folders of the cache, of all tenants, by layer.
+/// What all layers take together.
 ///
 /// # Errors
 /// A folder cannot be read.
-pub fn folders(volume: &PythonVolume) -> Result<[(&'static str, Vec<PathBuf>); 4], Failure> {
-    let mut environments = Vec::new();
-    let (mut pools, mut caches) = (vec![volume.root().join("bytecode")], vec![volume.root().join("uv")]);
-    let mut other = vec![volume.locks(), volume.trash()];
-    for tenant in PythonVolume::all(volume.root())? {
-        environments.push(tenant.environments());
-        pools.push(tenant.own().join("bytecode"));
-        caches.push(tenant.own().join("uv"));
-        other.extend([tenant.requests(), tenant.staging()]);
+pub fn taken(volume: &PythonVolume, ledger: &Ledger) -> Result<Taken, Failure> {
+    let mut all = Taken::default();
+    for (_, taken) in layers(volume, ledger)? {
+        all += taken;
     }
+    Ok(all)
+}
+
+/// What takes space beside the ledger's content and what is at work: requests, locks, folders that only hold others, and the
+/// ledger. All of it is names in a few folders.
+///
+/// # Errors
+/// A folder cannot be read.
+pub fn beside(volume: &PythonVolume) -> Result<Taken, Failure> {
+    let mut all = Taken::default();
+    for (name, taken) in layers(volume, &Ledger::default())? {
+        if !AT_WORK.contains(&name) {
+            all += taken;
+        }
+    }
+    for tenant in PythonVolume::all(volume.root())? {
+        all += Counter::itself(&tenant.staging());
+    }
+    all += Counter::itself(&volume.trash());
+    Ok(all)
+}
+
+/// The layers, by name. Folders that only hold others count for the layer of those.
+fn layers(volume: &PythonVolume, ledger: &Ledger) -> Result<[(&'static str, Taken); 7], Failure> {
+    let tenants = PythonVolume::all(volume.root())?;
+    let uses = ledger.uses();
+    let mut environments = Taken::default();
+    let mut bytecode = Taken::default();
+    let mut uv = ledger.rest().unwrap_or_default();
+    for (id, part) in ledger.parts() {
+        *(match uses.contains_key(id) {
+            _ if part.is_byte_code() => &mut bytecode,
+            true => &mut environments,
+            false => &mut uv,
+        }) += part.taken;
+    }
+    ledger.members().values().for_each(|member| environments += member.own);
+    let mut pools: Vec<PathBuf> = tenants.iter().flat_map(pool::all).collect();
+    pools.sort();
+    pools.dedup();
+    for pool in pools {
+        bytecode += Counter::itself(&pool);
+        entries(&pool)?.iter().for_each(|abi| bytecode += Counter::itself(abi));
+    }
+    let (mut staging, mut requests) = (Taken::default(), Taken::default());
+    for tenant in &tenants {
+        environments += Counter::itself(&tenant.environments());
+        staging += Counter::own(&tenant.staging())?;
+        requests += Counter::new().take(&tenant.requests())?;
+    }
+    requests += Counter::itself(&volume.root().join(LEDGER_FILE));
     Ok([
         ("python/envs", environments),
-        ("python/bytecode", pools),
-        ("python/uv", caches),
-        ("python/other", other),
+        ("python/bytecode", bytecode),
+        ("python/uv", uv),
+        ("python/staging", staging),
+        ("python/trash", Counter::own(&volume.trash())?),
+        ("python/locks", Counter::new().take(&volume.locks())?),
+        ("python/other", requests),
     ])
 }
 

@@ -21,7 +21,8 @@ use hybrid_cache_model::pod::{
     PodMaintainReport, PodRequest, PrepareReport, REQUEST_FILE, SCRATCH_FOLDER, TERMINATION_FILE, TRAILER_MARK,
 };
 use hybrid_cache_model::protocol::{
-    Environments, PackageSource, Place, PrepareEvent, PrepareRequest, PythonTools, RunReport, RunRequest, SystemTools,
+    BudgetRequest, Environments, PackageSource, Place, PrepareEvent, PrepareRequest, PythonTools, RunReport,
+    RunRequest, SystemTools,
 };
 use hybrid_cache_model::{Failure, FailureKind, Tenant};
 use serde::Serialize;
@@ -184,7 +185,7 @@ impl Shorten for PodMaintainReport {
             PodMaintainReport::Maintained { report } => match report {
                 MaintainReport::Usage(usage) => halve(&mut usage.layers),
                 MaintainReport::Gc(gc) => halve(&mut gc.warnings),
-                MaintainReport::Verify(verify) => halve(&mut verify.problems),
+                MaintainReport::Verify(verify) => halve(&mut verify.left_overs) || halve(&mut verify.problems),
                 MaintainReport::Failed { failure } => halve_text(&mut failure.message),
             },
             PodMaintainReport::Done | PodMaintainReport::SetAside { .. } => false,
@@ -279,8 +280,7 @@ fn prepare_request(image: &ImageRecord, request: &PodRequest) -> PrepareRequest 
         python_tools: Some(python_tools(image, &request.network)),
         system_tools: system_tools(image, &request.network),
         deadline_ms: request.prepare_ms,
-        budget_bytes: request.budget_bytes,
-        budget_inodes: request.budget_inodes,
+        budget: BudgetRequest::of_settings(request.budget_bytes, request.budget_inodes).on_claim(),
     }
 }
 

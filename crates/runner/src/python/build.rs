@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use hybrid_cache_model::protocol::{Interpreter, PythonTools};
 use hybrid_cache_model::{CacheStatus, Failure, Lane, Phase, RequestKey, Requirement};
 
-use super::lookup::VENV;
-use super::record::{Checked, Installed};
+use super::lookup::{LOCK_FILE, VENV};
+use super::record::{Checked, Installed, replace};
 use super::uv::Uv;
 use super::venv::{Home, OwnFiles};
 use super::{PythonVolume, asked};
@@ -156,7 +156,7 @@ pub fn make(order: &Order<'_>) -> Result<Build, Failure> {
         let checked = installed.check(since)?;
         asked::all_there(order.requirements, &installed, order.interpreter)?;
         installed.normalise()?;
-        finish(&environment)?;
+        finish(&environment, &installed)?;
         Ok::<_, Failure>((installed, checked))
     })?;
     Ok(Build {
@@ -171,10 +171,21 @@ fn born(stage: &Path) -> Result<SystemTime, Failure> {
     stage.metadata().and_then(|found| found.modified()).at("look at", stage)
 }
 
+/// Writes the list of packages beside the virtual environment.
+///
+/// # Errors
+/// The volume cannot be written.
+pub fn write_lock(environment: &Path, pins: &[String]) -> Result<(), Failure> {
+    let lock: String = pins.iter().map(|pin| format!("{pin}\n")).collect();
+    replace(&environment.join(LOCK_FILE), lock.as_bytes())
+}
+
 /// Drops what no task needs and adds the lease that a task takes, from staging already.
-fn finish(environment: &Path) -> Result<(), Failure> {
+fn finish(environment: &Path, installed: &Installed) -> Result<(), Failure> {
     // uv's own, for as long as it works.
     publish::delete(&environment.join(VENV).join(".lock"))?;
+    // Whoever runs from staging wants to know what is in it.
+    write_lock(environment, &installed.pins())?;
     let lease = environment.join(LEASE);
     std::fs::File::create(&lease).at("create", &lease)?;
     Ok(())

@@ -149,6 +149,12 @@ impl PythonVolume {
         })
     }
 
+    /// Takes a shared lease on the verified environment that another preparation of the same request is publishing now.
+    pub fn lease_staged(&self, key: &RequestKey) -> Option<Leased> {
+        let relative = std::fs::read_to_string(self.staged_note(key)).ok()?;
+        self.lease(relative.trim()).ok()
+    }
+
     /// Takes a shared lease on what a preparation reported: `tenants/<tenant>/staging/…` or
     /// `tenants/<tenant>/envs/<key>`, relative to the volume.
     ///

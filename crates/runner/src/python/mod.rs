@@ -6,8 +6,10 @@
 //!   uv/                          UV_CACHE_DIR: uv's own downloads and unpacked wheels, of public indexes only
 //!   bytecode/<abi>/<key>/        byte-code without paths, a folder for each set of sources; envs link to it
 //!   locks/<tenant>-<request-key> build lock: one preparation of one request at a time
+//!   locks/<tenant>-<request-key>.staged   its verified staging folder, for those who wait, until it is published
 //!   locks/bytecode               on the pools' content (see `pool`)
 //!   trash/                       on its way out
+//!   ledger                       what environments are made of and take (see `ledger`)
 //!   tenants/<tenant>/            all that is one tenant's
 //!     FORMAT                     the same line
 //!     requests/<request-key>     link to ../envs/<environment-key>; its own mtime says when it was resolved
@@ -198,6 +200,11 @@ impl PythonVolume {
     /// The build lock of one request.
     pub fn build_lock(&self, key: &RequestKey) -> PathBuf {
         self.locks().join(format!("{}-{key}", self.tenant))
+    }
+
+    /// Where the maker of a request's environment says from which staging folder tasks may run already.
+    pub fn staged_note(&self, key: &RequestKey) -> PathBuf {
+        self.locks().join(format!("{}-{key}.staged", self.tenant))
     }
 
     /// Preparations at work.

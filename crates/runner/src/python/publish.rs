@@ -8,10 +8,9 @@ use hybrid_cache_model::{EnvironmentKey, Failure, FailureKind, Lane, Phase, Prot
 use serde::{Deserialize, Serialize};
 
 use super::PythonVolume;
-use super::build::{Build, Order};
+use super::build::{Build, Order, write_lock};
 use super::bytecode::{self, Sources};
 use super::content::{CONTENT_FILE, Content};
-use super::lookup::LOCK_FILE;
 use super::pool::{self, Pool};
 use super::record::replace;
 use crate::maintain::evict::{self, Evicted};
@@ -149,7 +148,7 @@ fn describe(build: &Build, order: &Order<'_>, content: &Content, key: &Environme
     let environment = build.environment();
     let pins = build.installed.pins();
     let lock: String = pins.iter().map(|pin| format!("{pin}\n")).collect();
-    replace(&environment.join(LOCK_FILE), lock.as_bytes())?;
+    write_lock(&environment, &pins)?;
     replace(&environment.join(CONTENT_FILE), content.listing.to_text().as_bytes())?;
     let own = Counter::own(&environment)?;
     let created_s = SystemTime::now()

@@ -30,6 +30,15 @@ impl std::ops::AddAssign for Taken {
     }
 }
 
+impl std::ops::SubAssign for Taken {
+    /// Down to zero: what a process beside this one did in between is no reason to fail.
+    fn sub_assign(&mut self, other: Taken) {
+        self.bytes = self.bytes.saturating_sub(other.bytes);
+        self.inodes = self.inodes.saturating_sub(other.inodes);
+        self.entries = self.entries.saturating_sub(other.entries);
+    }
+}
+
 /// Counts parts of one volume one after the other; an inode counts for the first part it is met in.
 #[derive(Debug)]
 pub struct Counter {
@@ -59,7 +68,7 @@ impl Counter {
         Counter::default()
     }
 
-    /// What everything below `path`, itself included, takes that was not counted before.
+    /// What `path` and everything below it takes that was not counted before.
     ///
     /// Entries that vanish while this looks are left out: other processes go on with their work.
     ///
@@ -67,8 +76,9 @@ impl Counter {
     /// A folder cannot be read.
     pub fn take(&mut self, path: &Path) -> Result<Taken, Failure> {
         let mut taken = Taken::default();
-        let mut folders = vec![path.to_owned()];
         self.note(path, &mut taken);
+        let is_folder = path.symlink_metadata().is_ok_and(|found| found.is_dir());
+        let mut folders: Vec<_> = is_folder.then(|| path.to_owned()).into_iter().collect();
         while let Some(folder) = folders.pop() {
             let entries = match std::fs::read_dir(&folder) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
@@ -96,6 +106,18 @@ impl Counter {
             ..Counter::default()
         };
         counter.take(path)
+    }
+
+    /// What `path` itself takes, without what is below it; nothing where it is not there.
+    pub fn itself(path: &Path) -> Taken {
+        Counter::new().one(path)
+    }
+
+    /// The same, if it was not counted before.
+    pub fn one(&mut self, path: &Path) -> Taken {
+        let mut taken = Taken::default();
+        self.note(path, &mut taken);
+        taken
     }
 
     fn note(&mut self, path: &Path, taken: &mut Taken) {

@@ -171,11 +171,20 @@ fn place_by_rename(from: &Path, to: &Path, forward: &Path) -> Result<Placed, Fai
 /// # Errors
 /// It cannot be moved, or not be deleted completely; then the rest is in `trash` for the next sweep.
 pub fn discard(path: &Path, trash: &Path) -> Result<(), Failure> {
+    take_away(path, trash)?.map_or(Ok(()), |away| delete(&away))
+}
+
+/// Takes a file or folder away at one instant; where it is now, to be deleted once no lock is held. `None` where it was
+/// not there.
+///
+/// # Errors
+/// It cannot be moved.
+pub fn take_away(path: &Path, trash: &Path) -> Result<Option<PathBuf>, Failure> {
     ensure_folder(trash)?;
     let away = trash.join(unique_name("gone"));
     match std::fs::rename(path, &away) {
-        Ok(()) => delete(&away),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Ok(()) => Ok(Some(away)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).at("move to the trash", path),
     }
 }

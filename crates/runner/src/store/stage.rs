@@ -1,6 +1,7 @@
 //! Staging folders: where something is made before it is published, and how the left-overs of the killed are found.
 //!
 //! ```text
+//! staging/.new-<name>/   only until its maker has locked it: no sweep takes it before it is old
 //! staging/<name>/
 //!   .maker     lock of the process that works here: not locked means that it is gone
 //!   .ready     a task may run from here, or be about to: kept for a while after the maker is gone
@@ -10,7 +11,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hybrid_cache_model::Failure;
 
@@ -20,6 +21,10 @@ use super::publish;
 
 const MAKER: &str = ".maker";
 const READY: &str = ".ready";
+/// How the name of a folder begins whose maker has not locked it yet.
+const UNFINISHED: &str = ".new-";
+/// How often a folder is made anew that a sweep took away.
+const ATTEMPTS: usize = 64;
 /// Name of what is being made, inside its staging folder.
 pub const PRODUCT: &str = "env";
 /// Name of the file whose shared lock keeps a folder from being removed.
@@ -38,15 +43,17 @@ pub struct Stage {
 impl Stage {
     /// Makes a new staging folder below `staging`.
     ///
+    /// The folder gets its name only when its lock is held, so a sweep never finds one that nobody has locked yet.
+    ///
     /// # Errors
     /// The volume cannot be written.
     pub fn create(staging: &Path) -> Result<Stage, Failure> {
         publish::ensure_folder(staging)?;
-        // A sweeper may take a folder away before its maker has locked it: then there is simply another.
-        for _ in 0..8 {
-            let path = staging.join(publish::unique_name("make"));
-            std::fs::create_dir(&path).at("create the folder", &path)?;
-            match lock::attempt(&path.join(MAKER), Mode::Exclusive, Missing::Create) {
+        for _ in 0..ATTEMPTS {
+            let name = publish::unique_name("make");
+            let unfinished = staging.join(format!("{UNFINISHED}{name}"));
+            let path = staging.join(&name);
+            match Stage::make(&unfinished, &path) {
                 Ok(Some(maker)) => {
                     return Ok(Stage {
                         path,
@@ -54,16 +61,28 @@ impl Stage {
                         handed_out: false,
                     });
                 }
+                // A sweep took it for old: the file system's clock and ours are far apart. The next one has as good a chance.
                 Ok(None) => {}
-                Err(_) if !path.exists() => {}
+                Err(_) if !unfinished.exists() => {}
                 Err(failure) => {
-                    drop(std::fs::remove_dir_all(&path));
+                    drop(std::fs::remove_dir_all(&unfinished));
                     return Err(failure);
                 }
             }
         }
         let message = format!("every new folder in {} was taken away at once", staging.display());
-        Err(Failure::new(hybrid_cache_model::FailureKind::CacheAccess, message))
+        let failure = Failure::new(hybrid_cache_model::FailureKind::CacheAccess, message);
+        Err(failure.hint("set the clocks of this machine and of the volume's server to the same time"))
+    }
+
+    /// Makes and locks `unfinished` and renames it to `path`; `None` where a sweep held its lock.
+    fn make(unfinished: &Path, path: &Path) -> Result<Option<Lock>, Failure> {
+        std::fs::create_dir(unfinished).at("create the folder", unfinished)?;
+        let maker = lock::attempt(&unfinished.join(MAKER), Mode::Exclusive, Missing::Create)?;
+        if maker.is_some() {
+            std::fs::rename(unfinished, path).at("rename into place", path)?;
+        }
+        Ok(maker)
     }
 
     /// The staging folder.
@@ -121,12 +140,14 @@ pub fn was_handed_out(path: &Path) -> bool {
     path.join(READY).exists()
 }
 
-/// The locks of a staging folder that nobody works in and nobody uses; `None` for any other. While they are held nobody
-/// can begin to: a maker that has made its file and not yet locked it finds it locked, or gone, and takes another folder.
+/// The locks of a staging folder that nobody works in and nobody uses; `None` for any other.
 fn claim(path: &Path) -> Option<Vec<Lock>> {
     let maker = path.join(MAKER);
+    if is_unfinished(path) && age(path) <= GRACE {
+        return None;
+    }
     if !maker.exists() {
-        // Made a moment ago and not yet locked, or already half removed.
+        // Already half removed, by its maker or by another sweep.
         return (age(path) > GRACE).then(Vec::new);
     }
     let free = |file: &Path| lock::attempt(file, Mode::Exclusive, Missing::Absent).ok().flatten();
@@ -141,6 +162,11 @@ fn claim(path: &Path) -> Option<Vec<Lock>> {
     Some(vec![maker, free(&lease)?])
 }
 
+fn is_unfinished(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes())
+}
+
 /// How long ago the file, folder or link itself was written; zero where that is not known.
 pub fn age(path: &Path) -> Duration {
     path.symlink_metadata()
@@ -150,18 +176,19 @@ pub fn age(path: &Path) -> Duration {
         .unwrap_or_default()
 }
 
-/// Removes what killed processes left in `staging` and `trash`; how many entries that were.
+/// Removes what killed processes left in `staging` and `trash`, until `deadline`; how many entries that were.
 ///
 /// # Errors
 /// Something cannot be removed; the rest is tried nevertheless.
-pub fn sweep(staging: &Path, trash: &Path) -> Result<usize, Failure> {
+pub fn sweep(staging: &Path, trash: &Path, deadline: Instant) -> Result<usize, Failure> {
     let mut swept = 0;
     let mut first_failure = None;
     let mut note = |result: Result<(), Failure>| match result {
         Ok(()) => swept += 1,
         Err(failure) => first_failure = first_failure.take().or(Some(failure)),
     };
-    for path in all(staging)? {
+    let in_time = || Instant::now() < deadline;
+    for path in all(staging)?.into_iter().take_while(|_| in_time()) {
         let claimed = claim(&path);
         if claimed.is_some() {
             note(publish::discard(&path, trash));
@@ -170,7 +197,8 @@ pub fn sweep(staging: &Path, trash: &Path) -> Result<usize, Failure> {
         drop(claimed);
     }
     // Whatever is in the trash was moved there to be deleted: another deleter at the same time does no harm.
-    for entry in std::fs::read_dir(trash).into_iter().flatten().flatten() {
+    let trashed = std::fs::read_dir(trash).into_iter().flatten().flatten();
+    for entry in trashed.take_while(|_| in_time()) {
         note(publish::delete(&entry.path()));
     }
     first_failure.map_or(Ok(swept), Err)
@@ -178,6 +206,8 @@ pub fn sweep(staging: &Path, trash: &Path) -> Result<usize, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[test]
@@ -185,34 +215,76 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (staging, trash) = (dir.path().join("staging"), dir.path().join("trash"));
         let stage = Stage::create(&staging).unwrap();
-        assert_eq!(sweep(&staging, &trash).unwrap(), 0);
+        assert_eq!(sweep(&staging, &trash, soon()).unwrap(), 0);
         let path = stage.path().to_owned();
         drop(stage);
         assert!(!path.exists());
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(20)
+    }
+
+    /// Sweeps without a pause from several threads while `work` runs. They end with it, also when it panics, and by themselves.
+    fn while_sweeping(sweepers: usize, [staging, trash]: [&Path; 2], work: impl FnOnce()) {
+        let done = AtomicBool::new(false);
+        let give_up = Instant::now() + Duration::from_secs(50);
+        std::thread::scope(|scope| {
+            let _end = EndOnDrop(&done);
+            for _ in 0..sweepers {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) && Instant::now() < give_up {
+                        sweep(staging, trash, give_up).unwrap();
+                    }
+                });
+            }
+            work();
+        });
+    }
+
+    /// Tells threads that their work is over, on every way out of a scope.
+    struct EndOnDrop<'a>(&'a AtomicBool);
+
+    impl Drop for EndOnDrop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
     }
 
     #[test]
     fn no_stage_is_swept_from_under_its_maker() {
         let dir = tempfile::tempdir().unwrap();
         let (staging, trash) = (dir.path().join("staging"), dir.path().join("trash"));
-        let done = std::sync::atomic::AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                        sweep(&staging, &trash).unwrap();
-                    }
-                });
-            }
-            let gone = (0..3000).filter(|_| {
+        while_sweeping(2, [&staging, &trash], || {
+            let gone = (0..300).filter(|_| {
                 let stage = Stage::create(&staging).unwrap();
                 std::thread::yield_now();
                 !stage.path().exists()
             });
-            let gone = gone.count();
-            done.store(true, std::sync::atomic::Ordering::Relaxed);
-            assert_eq!(gone, 0);
+            assert_eq!(gone.count(), 0);
         });
+    }
+
+    #[test]
+    fn sweepers_end_when_the_work_beside_them_panics() {
+        let dir = tempfile::tempdir().unwrap();
+        let (staging, trash) = (dir.path().join("staging"), dir.path().join("trash"));
+        let began = Instant::now();
+        let ended = std::panic::catch_unwind(|| while_sweeping(2, [&staging, &trash], || panic!("on purpose")));
+        assert!(ended.is_err() && began.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn the_unfinished_folder_of_a_killed_maker_is_swept_once_it_is_old() {
+        let dir = tempfile::tempdir().unwrap();
+        let (staging, trash) = (dir.path().join("staging"), dir.path().join("trash"));
+        let unfinished = staging.join(format!("{UNFINISHED}x"));
+        std::fs::create_dir_all(&unfinished).unwrap();
+        File::create(unfinished.join(MAKER)).unwrap();
+        assert_eq!(sweep(&staging, &trash, soon()).unwrap(), 0);
+        let long_ago = std::time::SystemTime::now() - GRACE * 2;
+        File::open(&unfinished).unwrap().set_modified(long_ago).unwrap();
+        assert_eq!(sweep(&staging, &trash, soon()).unwrap(), 1);
     }
 
     #[test]
@@ -226,10 +298,10 @@ mod tests {
         }
         let lease = staging.join("used").join(PRODUCT).join(LEASE);
         let user = lock::attempt(&lease, Mode::Shared, Missing::Absent).unwrap().unwrap();
-        assert_eq!(sweep(&staging, &trash).unwrap(), 1);
+        assert_eq!(sweep(&staging, &trash, soon()).unwrap(), 1);
         assert!(staging.join("used").exists() && !staging.join("killed").exists());
         drop(user);
-        assert_eq!(sweep(&staging, &trash).unwrap(), 1);
+        assert_eq!(sweep(&staging, &trash, soon()).unwrap(), 1);
     }
 
     #[test]
@@ -240,10 +312,10 @@ mod tests {
         let path = stage.path().to_owned();
         stage.hand_out().unwrap();
         drop(stage);
-        assert_eq!(sweep(&staging, &trash).unwrap(), 0);
+        assert_eq!(sweep(&staging, &trash, soon()).unwrap(), 0);
         assert!(path.exists());
         let long_ago = std::time::SystemTime::now() - GRACE * 2;
         File::open(path.join(READY)).unwrap().set_modified(long_ago).unwrap();
-        assert_eq!(sweep(&staging, &trash).unwrap(), 1);
+        assert_eq!(sweep(&staging, &trash, soon()).unwrap(), 1);
     }
 }

@@ -10,6 +10,7 @@
 //!     FORMAT                           the same line
 //!     index/<key>.json                 what a set of packages was realised to; written after its GC roots exist
 //!     leases/<key>                     shared lock: a task uses the entry; its mtime is the entry's last known use
+//!   var/hybrid-cache/ledger            what entries are made of and take (see `ledger`)
 //!   var/hybrid-cache/locks/<name>      one build of one key at a time; `store`: shared by builds, alone for collection
 //!   var/hybrid-cache/work/<name>/      home and temporary files of one Nix at work
 //!   var/hybrid-cache/content/<name>    hash, mode and path of each file of a store path, as it was registered

@@ -13,10 +13,13 @@ use super::provider::{self, Bootstrap};
 use super::{STORE_LOCK, SystemFound, SystemPrepared, SystemVolume};
 use crate::child::Patience;
 use crate::clock::Recorder;
-use crate::maintain::{self, Budget};
+use crate::maintain;
 use crate::store::failure::is_disk_full;
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::publish;
+
+/// Which part of a full volume's file system is to be free for the next attempt: a sixteenth first, in the end all of it.
+const FREE_PARTS: [u64; 5] = [16, 8, 4, 2, 1];
 
 /// Makes, or finds, what the task asks for.
 ///
@@ -52,9 +55,9 @@ pub fn prepare(request: &PrepareRequest, recorder: &Recorder) -> Result<SystemPr
     }
 }
 
-/// What is left to do when the task has been told that it may start: hashes of what was registered, and the budget; what
-/// the operator should know of it.
-pub fn finish(request: &PrepareRequest) -> Vec<String> {
+/// What is left to do when the task has been told that it may start: hashes of what was registered, and, where something
+/// was made, the budget; what the operator should know of it.
+pub fn finish(request: &PrepareRequest, is_made: bool) -> Vec<String> {
     let mut warnings = Vec::new();
     let asked = request.task.check().ok().filter(|task| !task.system.is_empty());
     if let Some(task) = asked.filter(|_| request.keep == Keep::Publish) {
@@ -66,7 +69,12 @@ pub fn finish(request: &PrepareRequest) -> Vec<String> {
                 .map(|failure| format!("the content of store paths was not recorded: {failure}")),
         );
     }
+    if !is_made || request.keep == Keep::Discard {
+        return warnings;
+    }
     warnings.extend(keep_within_budget(request));
+    // What cannot be removed only takes space, and the next one tries again.
+    drop(maintain::system::sweep_if_idle(&SystemVolume::of(&request.place)));
     warnings
 }
 
@@ -74,20 +82,13 @@ pub fn finish(request: &PrepareRequest) -> Vec<String> {
 ///
 /// What this preparation made is leased, so it does not go.
 fn keep_within_budget(request: &PrepareRequest) -> Vec<String> {
-    let budget = Budget {
-        bytes: request.budget_bytes,
-        inodes: request.budget_inodes,
-    };
-    let Some((tools, budget)) = request.system_tools.as_ref().zip(budget.limited()) else {
+    let Some(tools) = request.system_tools.as_ref() else {
         return Vec::new();
     };
-    if request.keep == Keep::Discard {
-        return Vec::new();
-    }
     let volume = SystemVolume::of(&request.place);
     let deadline = Instant::now() + Duration::from_millis(request.deadline_ms);
-    let collected =
-        Patience::until(deadline).and_then(|patience| maintain::system::keep_within(&volume, budget, tools, &patience));
+    let collected = Patience::until(deadline)
+        .and_then(|patience| maintain::system::keep_within(&volume, &request.budget, tools, &patience));
     match collected {
         Ok(report) => report.warnings,
         Err(failure) => vec![format!(
@@ -125,18 +126,21 @@ impl Job<'_> {
         }
         let patience = Patience::until(deadline)?;
         maintain::system::clear_damaged(self.volume, &self.key, self.tools, &patience)?;
-        match self.make(&patience) {
-            // Once: a volume that is full again at once is too small, and says so.
-            Err(full) if is_disk_full(&full) => {
-                let freed = maintain::system::make_room(self.volume, self.tools, &patience)?;
-                if freed.freed_bytes == 0 {
-                    Err(full)
-                } else {
-                    self.make(&patience)
+        let mut made = self.make(&patience);
+        for part in FREE_PARTS {
+            match made {
+                Err(full) if is_disk_full(&full) => {
+                    let freed = maintain::system::make_room(self.volume, self.tools, &patience, part)?;
+                    made = if freed.freed_bytes == 0 {
+                        Err(full)
+                    } else {
+                        self.make(&patience)
+                    };
                 }
+                other => return other,
             }
-            other => other,
         }
+        made
     }
 
     fn make(&self, patience: &Patience) -> Result<SystemPrepared, Failure> {

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use hybrid_cache_model::protocol::{
-    IndexScope, Interpreter, Keep, Place, PrepareEvent, PrepareRequest, PythonTools, Volumes,
+    BudgetRequest, IndexScope, Interpreter, Keep, Place, PrepareEvent, PrepareRequest, PythonTools, Volumes,
 };
 use hybrid_cache_model::{CacheStatus, Failure, FailureKind, PythonRequest, RequestKey, TaskSpec, Tenant, Timeline};
 use hybrid_cache_runner::clock::Recorder;
@@ -110,8 +110,7 @@ impl Bench {
             python_tools: Some(self.tools.clone()),
             system_tools: None,
             deadline_ms: 120_000,
-            budget_bytes: 0,
-            budget_inodes: 0,
+            budget: BudgetRequest::default(),
         }
     }
 

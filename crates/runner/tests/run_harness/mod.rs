@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::protocol::{
@@ -14,7 +14,7 @@ use hybrid_cache_model::{End, Output, TaskSpec};
 use tempfile::TempDir;
 
 /// No test may hang the suite: a runner that takes longer has failed.
-const TEST_DEADLINE: Duration = Duration::from_secs(60);
+pub const TEST_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The interpreter tests run on: the base one, not a version manager's wrapper.
 pub fn interpreter() -> &'static str {
@@ -187,11 +187,10 @@ impl Running {
             std::thread::sleep(Duration::from_millis(2));
         };
         let elapsed = self.began.elapsed();
-        let text = |reader: Option<std::thread::JoinHandle<Vec<u8>>>| reader.map(|r| r.join().unwrap());
         Ran {
             code: status.code().unwrap_or(-1),
-            stdout: text(stdout).unwrap_or_default(),
-            stderr: String::from_utf8_lossy(&text(stderr).unwrap_or_default()).into_owned(),
+            stdout: received(stdout),
+            stderr: String::from_utf8_lossy(&received(stderr)).into_owned(),
             report: std::fs::read(&self.report)
                 .ok()
                 .and_then(|text| serde_json::from_slice(&text).ok()),
@@ -201,12 +200,43 @@ impl Running {
     }
 }
 
-fn read_on_thread<R: Read + Send + 'static>(mut source: R) -> std::thread::JoinHandle<Vec<u8>> {
+/// Receives all that `source` gives, once it has ended: a process left behind may keep it open.
+fn read_on_thread<R: Read + Send + 'static>(mut source: R) -> mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let mut all = Vec::new();
         source.read_to_end(&mut all).unwrap();
-        all
-    })
+        // Nobody listens any more when the test was given up.
+        drop(sender.send(all));
+    });
+    receiver
+}
+
+/// Waits for a process and its output; kills it at the deadline.
+pub fn output_of(mut child: Child) -> std::process::Output {
+    let stdout = child.stdout.take().map(read_on_thread);
+    let stderr = child.stderr.take().map(read_on_thread);
+    let began = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if began.elapsed() > TEST_DEADLINE {
+            child.kill().unwrap();
+            panic!("the process did not end within {TEST_DEADLINE:?}");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    std::process::Output {
+        status,
+        stdout: received(stdout),
+        stderr: received(stderr),
+    }
+}
+
+fn received(reader: Option<mpsc::Receiver<Vec<u8>>>) -> Vec<u8> {
+    let text = |reader: mpsc::Receiver<Vec<u8>>| reader.recv_timeout(TEST_DEADLINE).expect("the output does not end");
+    reader.map(text).unwrap_or_default()
 }
 
 fn rss_kib(pid: u32) -> u64 {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use hybrid_cache_model::Failure;
 use hybrid_cache_model::maintain::{Problem, VerifyReport};
 
-use super::{entries, evict, shown};
+use super::{entries, leftovers, shown};
 use crate::python::PythonVolume;
 use crate::python::lookup::Leased;
 use crate::store::digest::Inode;
@@ -53,6 +53,14 @@ impl Examined {
         });
     }
 
+    /// Notes what a killed process left: no damage, and nobody has to do anything about it.
+    fn leave(&mut self, root: &Path, path: &Path, what: &str) {
+        self.report.left_overs.push(Problem {
+            path: shown(root, path),
+            what: what.to_owned(),
+        });
+    }
+
     /// Notes what is wrong with files of one object, some of it by name.
     fn note_all(&mut self, root: &Path, object: &Path, problems: &[(PathBuf, String)]) {
         for (path, what) in problems.iter().take(MOST_PROBLEMS) {
@@ -86,7 +94,7 @@ pub fn examine(volume: &PythonVolume) -> Result<Examined, Failure> {
         left_overs(tenant, &mut examined)?;
     }
     for left in entries(&volume.trash())? {
-        examined.note(volume.root(), &left, "not yet deleted");
+        examined.leave(volume.root(), &left, "not yet deleted");
     }
     (examined.report.inodes, examined.report.bytes) = (hashes.inodes, hashes.bytes);
     Ok(examined)
@@ -166,17 +174,17 @@ fn left_overs(volume: &PythonVolume, examined: &mut Examined) -> Result<(), Fail
     let root = volume.root();
     for request in entries(&volume.requests())? {
         if !request.exists() {
-            examined.note(root, &request, "the request points to no environment");
+            examined.leave(root, &request, "the request points to no environment");
         }
     }
     for left in stage::abandoned(&volume.staging())?
         .iter()
         .filter(|left| !stage::was_handed_out(left))
     {
-        examined.note(root, left, "left by a preparation that was killed");
+        examined.leave(root, left, "left by a preparation that was killed");
     }
-    for claim in evict::dead_claims(volume)? {
-        examined.note(root, &claim, "left by a publisher that was killed");
+    for claim in leftovers::dead_claims(volume)? {
+        examined.leave(root, &claim, "left by a publisher that was killed");
     }
     Ok(())
 }

@@ -1,0 +1,380 @@
+//! The ledger of a volume: what each environment is made of, how much that takes, and when it was last used.
+//!
+//! ```text
+//! <volume>/ledger
+//!   hybrid-cache ledger 1 <inode of this file>
+//!   <check> part <id> <mark> <bytes> <inodes> <entries> <path of the part>
+//!   <check> env <used> <stamp> <bytes> <inodes> <entries> <ids of its parts, with commas> <path of the environment>
+//!   <check> rest <bytes> <inodes> <entries>
+//!   <check> gone <path of a part or an environment>
+//! ```
+//!
+//! A part is what several environments may share: an unpacked wheel, a folder of byte-code, a store path. Parts never
+//! change, so each is measured once. `used` is in microseconds since 1970, `stamp` tells the lease (the index entry
+//! on the system volume) from another one of the same name, `mark` an inode in the part by which an environment that links to it is recognised.
+//! `rest` is everything else.
+//!
+//! The volume is the truth and the ledger remembers what was measured of it. Whoever opens the ledger lists the names of
+//! environments and parts, measures what the ledger lacks, forgets what is gone, and takes a later time of use from the
+//! lease. So no line has to survive: a line that was torn by a crash or by a second writer fails its check and is
+//! measured again, and so is everything where the file is missing, of another version, or a copy (its inode shows that).
+//! Writers append whole lines under a lock; dead lines go when they outnumber the others.
+
+mod open;
+mod python;
+mod system;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use hybrid_cache_model::Failure;
+
+use crate::store::At;
+use crate::store::measure::Taken;
+use crate::store::publish::unique_name;
+
+pub use open::{Open, python as open_python, system as open_system};
+pub use python::rest as python_rest;
+
+/// Name of the file.
+pub const LEDGER_FILE: &str = "ledger";
+const HEADER: &str = "hybrid-cache ledger 1";
+/// Dead lines that are not worth rewriting the file for.
+const FEW_LINES: usize = 256;
+/// A ledger that is larger is in doubt: it has some two hundred bytes for each part and a kilobyte for each environment.
+const MAX_LEDGER_BYTES: u64 = 256 << 20;
+
+/// Number of a part in the ledger: the beginning of the hash of its path.
+pub type PartId = u64;
+
+/// Something that environments share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its path, relative to the volume.
+    pub name: String,
+    /// An inode in it by which an environment that links to it is recognised; 0 where the path is enough.
+    pub mark: u64,
+    /// What it takes.
+    pub taken: Taken,
+}
+
+impl Part {
+    /// True for a folder of the pools of byte-code.
+    pub fn is_byte_code(&self) -> bool {
+        let name = match self.name.strip_prefix("tenants/") {
+            Some(own) => own.split_once('/').map_or("", |(_, inside)| inside),
+            None => &self.name,
+        };
+        name.starts_with("bytecode/")
+    }
+}
+
+/// An environment, or an entry of the system index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its path, relative to the volume.
+    pub name: String,
+    /// Last known use, in microseconds since 1970.
+    pub used_us: u64,
+    /// Inode by which another one of the same name is recognised.
+    pub stamp: u64,
+    /// What it takes beside its parts.
+    pub own: Taken,
+    /// Its parts. One that the ledger does not know takes nothing.
+    pub parts: Vec<PartId>,
+}
+
+/// What is known of a volume.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    parts: BTreeMap<PartId, Part>,
+    members: BTreeMap<String, Member>,
+    rest: Option<Taken>,
+    changes: Vec<String>,
+    lines: usize,
+    is_sound: bool,
+}
+
+/// The number of the part at `name`.
+pub fn id(name: &str) -> PartId {
+    let hash = blake3::hash(name.as_bytes());
+    let first: [u8; 8] = std::array::from_fn(|at| hash.as_bytes()[at]);
+    u64::from_be_bytes(first)
+}
+
+impl Ledger {
+    /// Reads the ledger at `path`; what cannot be read or is in doubt is not in it.
+    pub fn read(path: &Path) -> Ledger {
+        let mut ledger = Ledger::default();
+        let Ok(found) = path.metadata() else { return ledger };
+        if found.len() > MAX_LEDGER_BYTES {
+            return ledger;
+        }
+        let text = String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
+        let mut lines = text.lines();
+        if lines.next() != Some(header(found.ino()).as_str()) {
+            return ledger;
+        }
+        ledger.is_sound = true;
+        for line in lines {
+            ledger.lines += 1;
+            if let Some(line) = checked(line) {
+                // A line of a form that this version does not know tells nothing.
+                let _ = ledger.apply(line);
+            }
+        }
+        ledger
+    }
+
+    /// All parts, by number.
+    pub fn parts(&self) -> &BTreeMap<PartId, Part> {
+        &self.parts
+    }
+
+    /// All environments, by path.
+    pub fn members(&self) -> &BTreeMap<String, Member> {
+        &self.members
+    }
+
+    /// What is neither part nor environment; `None` where that was not measured yet.
+    pub fn rest(&self) -> Option<Taken> {
+        self.rest
+    }
+
+    /// The same, least recently used first; of two that were used in the same microsecond the one that sorts first.
+    pub fn oldest_first(&self) -> Vec<Member> {
+        let mut members: Vec<Member> = self.members.values().cloned().collect();
+        members.sort_by(|one, other| (one.used_us, &one.name).cmp(&(other.used_us, &other.name)));
+        members
+    }
+
+    /// How many environments have each part.
+    pub fn uses(&self) -> BTreeMap<PartId, u32> {
+        let mut uses = BTreeMap::new();
+        for id in self.members.values().flat_map(|member| &member.parts) {
+            *uses.entry(*id).or_default() += 1;
+        }
+        uses
+    }
+
+    /// What the volume holds as far as the ledger knows.
+    pub fn held(&self) -> Taken {
+        let mut held = self.rest.unwrap_or_default();
+        let parts = self.parts.values().map(|part| part.taken);
+        parts
+            .chain(self.members.values().map(|member| member.own))
+            .for_each(|taken| held += taken);
+        held
+    }
+
+    /// The same without parts that no environment has.
+    pub fn live(&self) -> Taken {
+        let uses = self.uses();
+        let mut live = self.held();
+        for (id, part) in &self.parts {
+            if !uses.contains_key(id) {
+                live -= part.taken;
+            }
+        }
+        live
+    }
+
+    /// The parts that no environment has.
+    pub fn unused(&self) -> Vec<Part> {
+        let uses = self.uses();
+        let unused = self.parts.iter().filter(|(id, _)| !uses.contains_key(id));
+        unused.map(|(_, part)| part.clone()).collect()
+    }
+
+    /// Adds a part that has been measured.
+    pub fn add_part(&mut self, part: Part) {
+        let Part { name, mark, taken } = &part;
+        self.change(format!("part {:016x} {mark} {} {name}", id(name), numbers(*taken)));
+        self.add_passing(part);
+    }
+
+    /// The same for as long as this ledger is open: what is still being written has to be measured again.
+    pub fn add_passing(&mut self, part: Part) {
+        self.parts.insert(id(&part.name), part);
+    }
+
+    /// Adds an environment, or what is new of it.
+    pub fn add_member(&mut self, member: Member) {
+        if self.members.get(&member.name) == Some(&member) {
+            return;
+        }
+        let parts: Vec<String> = member.parts.iter().map(|id| format!("{id:016x}")).collect();
+        let parts = if parts.is_empty() {
+            "-".to_owned()
+        } else {
+            parts.join(",")
+        };
+        let Member {
+            name,
+            used_us,
+            stamp,
+            own,
+            ..
+        } = &member;
+        self.change(format!("env {used_us} {stamp} {} {parts} {name}", numbers(*own)));
+        self.members.insert(member.name.clone(), member);
+    }
+
+    /// Notes what is neither part nor environment.
+    pub fn set_rest(&mut self, rest: Taken) {
+        if self.rest != Some(rest) {
+            self.change(format!("rest {}", numbers(rest)));
+            self.rest = Some(rest);
+        }
+    }
+
+    /// Forgets a part or an environment that is gone.
+    pub fn forget(&mut self, name: &str) {
+        let was_part = self.parts.remove(&id(name)).is_some();
+        if self.members.remove(name).is_some() || was_part {
+            self.change(format!("gone {name}"));
+        }
+    }
+
+    /// Writes what has changed since it was read. The caller holds the ledger's lock.
+    ///
+    /// # Errors
+    /// The volume cannot be written: then the next one measures again what was not written down.
+    pub fn save(&mut self, path: &Path) -> Result<(), Failure> {
+        let live = self.parts.len() + self.members.len() + 1;
+        let lines = self.lines + self.changes.len();
+        if !self.is_sound || lines > 2 * live + FEW_LINES {
+            return self.rewrite(path);
+        }
+        if self.changes.is_empty() {
+            return Ok(());
+        }
+        let mut file = OpenOptions::new().append(true).open(path).at("open", path)?;
+        file.write_all(sealed(&self.changes).as_bytes()).at("append to", path)?;
+        self.lines = lines;
+        self.changes.clear();
+        Ok(())
+    }
+
+    fn rewrite(&mut self, path: &Path) -> Result<(), Failure> {
+        let temporary = path.with_file_name(unique_name(&format!(".{LEDGER_FILE}")));
+        let file = File::create_new(&temporary).at("write", &temporary)?;
+        let written = self.write_to(file).and_then(|()| std::fs::rename(&temporary, path));
+        if written.is_err() {
+            // It may not be there; the first error is the one to tell.
+            drop(std::fs::remove_file(&temporary));
+        }
+        written.at("write", path)
+    }
+
+    fn write_to(&mut self, mut file: File) -> std::io::Result<()> {
+        let (members, parts) = (std::mem::take(&mut self.members), std::mem::take(&mut self.parts));
+        let rest = self.rest.take();
+        self.changes.clear();
+        parts.into_values().for_each(|part| self.add_part(part));
+        members.into_values().for_each(|member| self.add_member(member));
+        rest.into_iter().for_each(|rest| self.set_rest(rest));
+        self.lines = self.changes.len();
+        self.is_sound = true;
+        let head = header(file.metadata()?.ino());
+        let lines = std::mem::take(&mut self.changes);
+        file.write_all(format!("{head}\n{}", sealed(&lines)).as_bytes())?;
+        file.sync_all()
+    }
+
+    fn change(&mut self, line: String) {
+        // A name with a line break in it is in no ledger: it is measured again each time.
+        if !line.contains(['\n', '\r']) {
+            self.changes.push(line);
+        }
+    }
+
+    /// Does what a line says; `None` where it says nothing that is known.
+    fn apply(&mut self, line: &str) -> Option<()> {
+        let (kind, line) = line.split_once(' ')?;
+        match kind {
+            "part" => {
+                let [_, mark, bytes, inodes, entries, name] = fields(line)?;
+                let taken = taken([bytes, inodes, entries])?;
+                let (name, mark) = (name.to_owned(), mark.parse().ok()?);
+                self.parts.insert(id(&name), Part { name, mark, taken });
+            }
+            "env" => {
+                let [used_us, stamp, bytes, inodes, entries, parts, name] = fields(line)?;
+                let parts = parts.split(',').filter(|part| *part != "-");
+                let member = Member {
+                    name: name.to_owned(),
+                    used_us: used_us.parse().ok()?,
+                    stamp: stamp.parse().ok()?,
+                    own: taken([bytes, inodes, entries])?,
+                    parts: parts
+                        .map(|part| PartId::from_str_radix(part, 16).ok())
+                        .collect::<Option<_>>()?,
+                };
+                self.members.insert(member.name.clone(), member);
+            }
+            "rest" => self.rest = Some(taken(fields(line)?)?),
+            "gone" => {
+                self.parts.remove(&id(line));
+                self.members.remove(line);
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+fn header(inode: u64) -> String {
+    format!("{HEADER} {inode}")
+}
+
+fn numbers(taken: Taken) -> String {
+    format!("{} {} {}", taken.bytes, taken.inodes, taken.entries)
+}
+
+fn taken(fields: [&str; 3]) -> Option<Taken> {
+    let [bytes, inodes, entries] = fields.map(|field| field.parse().ok());
+    Some(Taken {
+        bytes: bytes?,
+        inodes: inodes?,
+        entries: entries?,
+    })
+}
+
+/// The fields of a line; the last one may have spaces in it.
+fn fields<const N: usize>(line: &str) -> Option<[&str; N]> {
+    let fields: Vec<&str> = line.splitn(N, ' ').collect();
+    fields.try_into().ok()
+}
+
+fn check(line: &str) -> String {
+    let mut hex = blake3::hash(line.as_bytes()).to_hex().to_string();
+    hex.truncate(8);
+    hex
+}
+
+fn sealed(lines: &[String]) -> String {
+    lines.iter().fold(String::new(), |mut text, line| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{} {line}", check(line));
+        text
+    })
+}
+
+/// The line without its check; `None` where that is another one's.
+fn checked(line: &str) -> Option<&str> {
+    let (found, line) = line.split_once(' ')?;
+    (found == check(line)).then_some(line)
+}
+
+/// Where the ledger of a volume is.
+fn path(root: &Path) -> PathBuf {
+    root.join(LEDGER_FILE)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,242 @@
+//! The Python volume as its ledger sees it: parts are unpacked wheels and folders of byte-code.
+//!
+//! An environment is tied to an unpacked wheel by the inode of the wheel's `METADATA`, which both have. Where uv's cache
+//! lost a wheel that environments still link to, the environments' own list of its files takes its place: `loose/<inode>`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use hybrid_cache_model::Failure;
+
+use super::open::{has_gone, micros, stamp};
+use super::{Ledger, Member, Part, PartId, id};
+use crate::maintain::{entries, orphans};
+use crate::python::lookup::VENV;
+use crate::python::publish::{MANIFEST_FILE, Manifest};
+use crate::python::record::{self, Installed};
+use crate::python::{PythonVolume, pool};
+use crate::store::measure::{Counter, Taken};
+use crate::store::stage::LEASE;
+
+/// The file of a distribution that uv links and nobody writes anew.
+const METADATA: &str = "METADATA";
+/// Parts that have no folder of their own.
+const LOOSE: &str = "loose/";
+
+/// Brings the ledger up to date: lists names, measures what is new, forgets what is gone.
+pub fn refresh(volume: &PythonVolume, ledger: &mut Ledger) -> Result<(), Failure> {
+    let tenants = PythonVolume::all(volume.root())?;
+    let mut there = BTreeSet::new();
+    let mut has_new_wheels = false;
+    for (tenant, cache) in orphans::uv_caches(volume)? {
+        let mut wheels = folders_in(&orphans::archives(&cache)?)?;
+        // uv is still writing those.
+        wheels.retain(|wheel| {
+            !wheel
+                .file_name()
+                .unwrap_or_default()
+                .as_encoded_bytes()
+                .starts_with(b".")
+        });
+        for wheel in wheels {
+            has_new_wheels |= note(&tenant, ledger, &wheel, &mut there)?;
+        }
+    }
+    let mut pools: Vec<PathBuf> = tenants.iter().flat_map(pool::all).collect();
+    pools.sort();
+    pools.dedup();
+    for pool in pools {
+        for folder in folders_in(&entries(&pool)?)? {
+            note(volume, ledger, &folder, &mut there)?;
+        }
+    }
+    environments(&tenants, ledger, &mut there)?;
+    let used = ledger.uses();
+    // A wheel that uv's cache has lost lives on in the environments that link to its files.
+    let lives_on = |part: &Part| used.contains_key(&id(&part.name)) && !part.is_byte_code();
+    let gone = |part: &&Part| !there.contains(&id(&part.name)) && !lives_on(part);
+    let gone: Vec<String> = ledger
+        .parts()
+        .values()
+        .filter(gone)
+        .map(|part| part.name.clone())
+        .collect();
+    gone.iter().for_each(|name| ledger.forget(name));
+    if has_new_wheels || ledger.rest().is_none() {
+        ledger.set_rest(rest(volume)?);
+    }
+    Ok(())
+}
+
+/// What uv's caches hold beside unpacked wheels.
+pub fn rest(volume: &PythonVolume) -> Result<Taken, Failure> {
+    let mut rest = Taken::default();
+    for (_, cache) in orphans::uv_caches(volume)? {
+        if !cache.exists() {
+            continue;
+        }
+        let archives = orphans::archives(&cache)?;
+        rest += Counter::itself(&cache);
+        for path in entries(&cache)? {
+            rest += if archives.contains(&path) {
+                Counter::itself(&path)
+            } else {
+                Counter::new().take(&path)?
+            };
+        }
+    }
+    Ok(rest)
+}
+
+fn folders_in(parents: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut folders = Vec::new();
+    for parent in parents {
+        folders.extend(entries(parent)?.into_iter().filter(|path| path.is_dir()));
+    }
+    Ok(folders)
+}
+
+/// Notes that the part at `path` is there, and measures it where the ledger lacks it. True where it was new.
+fn note(
+    volume: &PythonVolume,
+    ledger: &mut Ledger,
+    path: &Path,
+    there: &mut BTreeSet<PartId>,
+) -> Result<bool, Failure> {
+    let name = volume.relative(path);
+    there.insert(id(&name));
+    if ledger.parts().contains_key(&id(&name)) {
+        return Ok(false);
+    }
+    let mark = distributions(path).values().next().copied().unwrap_or(0);
+    let taken = Counter::new().take(path)?;
+    ledger.add_part(Part { name, mark, taken });
+    Ok(true)
+}
+
+/// The inode of the METADATA of each distribution in `site`, by the name of its folder.
+fn distributions(site: &Path) -> BTreeMap<String, u64> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(site).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".dist-info")
+            && let Ok(metadata) = entry.path().join(METADATA).symlink_metadata()
+        {
+            found.insert(name, metadata.ino());
+        }
+    }
+    found
+}
+
+fn environments(tenants: &[PythonVolume], ledger: &mut Ledger, there: &mut BTreeSet<PartId>) -> Result<(), Failure> {
+    let mut present = BTreeSet::new();
+    for tenant in tenants {
+        for path in entries(&tenant.environments())? {
+            if !path.is_dir() || path.is_symlink() {
+                continue;
+            }
+            let name = tenant.relative(&path);
+            let lease = path.join(LEASE).metadata();
+            let stamp = lease.as_ref().map_or(0, stamp);
+            let used_us = micros(lease.and_then(|lease| lease.modified()));
+            present.insert(name.clone());
+            let known = ledger
+                .members()
+                .get(&name)
+                .filter(|known| known.stamp == stamp)
+                .cloned();
+            let member = match known {
+                Some(known) => Member {
+                    used_us: known.used_us.max(used_us),
+                    ..known
+                },
+                None => match measure(&path, ledger) {
+                    Ok((own, parts)) => Member {
+                        name,
+                        used_us,
+                        stamp,
+                        own,
+                        parts,
+                    },
+                    Err(failure) if has_gone(&failure, &path) => continue,
+                    Err(failure) => return Err(failure),
+                },
+            };
+            let is_loose = |id: &&PartId| ledger.parts().get(id).is_some_and(|part| part.name.starts_with(LOOSE));
+            there.extend(member.parts.iter().filter(is_loose));
+            ledger.add_member(member);
+        }
+    }
+    let gone: Vec<String> = ledger
+        .members()
+        .keys()
+        .filter(|name| !present.contains(*name))
+        .cloned()
+        .collect();
+    gone.iter().for_each(|name| ledger.forget(name));
+    Ok(())
+}
+
+/// What an environment takes beside its parts, and those.
+fn measure(path: &Path, ledger: &mut Ledger) -> Result<(Taken, Vec<PartId>), Failure> {
+    let own = Counter::own(path)?;
+    let manifest = std::fs::read(path.join(MANIFEST_FILE)).ok();
+    let manifest: Option<Manifest> = manifest.and_then(|text| serde_json::from_slice(&text).ok());
+    let Some(manifest) = manifest else {
+        // It is damaged, and goes with the next verification or eviction.
+        return Ok((Counter::new().take(path)?, Vec::new()));
+    };
+    let mut parts: BTreeSet<PartId> = manifest.bytecode.iter().map(|folder| id(folder)).collect();
+    let venv = path.join(VENV);
+    let by_mark: BTreeMap<u64, PartId> = ledger
+        .parts()
+        .iter()
+        .filter(|(_, part)| part.mark != 0)
+        .map(|(id, part)| (part.mark, *id))
+        .collect();
+    let mut lost = BTreeMap::new();
+    for (folder, mark) in distributions(&venv.join(record::site(&manifest.interpreter))) {
+        match by_mark.get(&mark) {
+            Some(id) => drop(parts.insert(*id)),
+            None => drop(lost.insert(folder, mark)),
+        }
+    }
+    if !lost.is_empty()
+        && let Ok(installed) = Installed::read(&venv, &manifest.interpreter)
+    {
+        for distribution in &installed.distributions {
+            let Some(mark) = lost.get(&distribution.folder) else {
+                continue;
+            };
+            let files = distribution.entries.iter().map(|entry| venv.join(&entry.path));
+            let part = Part {
+                name: format!("{LOOSE}{mark}"),
+                mark: *mark,
+                taken: linked(files),
+            };
+            parts.insert(id(&part.name));
+            if part.taken.inodes > 0 {
+                ledger.add_part(part);
+            }
+        }
+    }
+    let volume_has = |id: &PartId| ledger.parts().contains_key(id);
+    Ok((own, parts.into_iter().filter(volume_has).collect()))
+}
+
+/// What those of the files take that have other names as well.
+fn linked(files: impl Iterator<Item = PathBuf>) -> Taken {
+    let mut counter = Counter::new();
+    let mut taken = Taken::default();
+    for file in files {
+        if file
+            .symlink_metadata()
+            .is_ok_and(|found| found.is_file() && found.nlink() > 1)
+        {
+            taken += counter.one(&file);
+        }
+    }
+    // Its names were counted with the environments that have them.
+    Taken { entries: 0, ..taken }
+}

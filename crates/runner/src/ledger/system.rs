@@ -1,0 +1,108 @@
+//! The system volume as its ledger sees it: parts are store paths, an environment is an entry of the index.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use hybrid_cache_model::Failure;
+
+use super::open::{micros, stamp};
+use super::{Ledger, Member, Part, PartId, id};
+use crate::maintain::entries;
+use crate::maintain::system::{all_entries, lease_of, read};
+use crate::store::measure::{Counter, Taken};
+use crate::system::SystemVolume;
+
+/// The time of the last change of everything that Nix has finished, in seconds since 1970.
+const FINISHED_S: i64 = 1;
+
+/// Brings the ledger up to date: lists names, measures what is new, forgets what is gone.
+pub fn refresh(volume: &SystemVolume, ledger: &mut Ledger) -> Result<(), Failure> {
+    let mut present = BTreeSet::new();
+    let mut needed = BTreeSet::new();
+    for (tenant, path) in all_entries(volume)? {
+        let name = shown(volume, &path);
+        let Ok(found) = path.metadata() else { continue };
+        let lease = lease_of(&tenant, &path).metadata();
+        let used_us = micros(lease.and_then(|lease| lease.modified()));
+        present.insert(name.clone());
+        let known = ledger.members().get(&name).filter(|known| known.stamp == stamp(&found));
+        let member = match known.cloned() {
+            Some(known) => Member {
+                used_us: known.used_us.max(used_us),
+                ..known
+            },
+            None => {
+                // A damaged entry has no parts, and goes like any other.
+                let closure = read(&path).map(|entry| entry.closure).unwrap_or_default();
+                Member {
+                    name,
+                    used_us,
+                    stamp: stamp(&found),
+                    own: Taken::default(),
+                    parts: closure.iter().map(|path| id(&part_name(path))).collect(),
+                }
+            }
+        };
+        needed.extend(member.parts.iter().copied());
+        ledger.add_member(member);
+    }
+    let gone: Vec<String> = ledger
+        .members()
+        .keys()
+        .filter(|name| !present.contains(*name))
+        .cloned()
+        .collect();
+    gone.iter().for_each(|name| ledger.forget(name));
+    store_paths(volume, ledger, &needed)?;
+    ledger.set_rest(rest(volume)?);
+    Ok(())
+}
+
+/// What is on the volume beside store paths: Nix's database, roots, and what is ours.
+fn rest(volume: &SystemVolume) -> Result<Taken, Failure> {
+    let mut rest = Counter::itself(&volume.root().join("store"));
+    for path in entries(volume.root())? {
+        if path != volume.root().join("store") {
+            rest += Counter::new().take(&path)?;
+        }
+    }
+    rest += Counter::itself(volume.root());
+    Ok(rest)
+}
+
+fn store_paths(volume: &SystemVolume, ledger: &mut Ledger, needed: &BTreeSet<PartId>) -> Result<(), Failure> {
+    let mut there = BTreeSet::new();
+    for path in entries(&volume.root().join("store"))? {
+        let name = shown(volume, &path);
+        let number = id(&name);
+        there.insert(number);
+        if ledger.parts().contains_key(&number) {
+            continue;
+        }
+        let Ok(found) = path.symlink_metadata() else { continue };
+        let taken = Counter::new().take(&path)?;
+        let part = Part { name, mark: 0, taken };
+        // What a build is still writing is measured again the next time.
+        if found.mtime() == FINISHED_S || needed.contains(&number) {
+            ledger.add_part(part);
+        } else {
+            ledger.add_passing(part);
+        }
+    }
+    let gone = ledger.parts().iter().filter(|(id, _)| !there.contains(id));
+    let gone: Vec<String> = gone.map(|(_, part)| part.name.clone()).collect();
+    gone.iter().for_each(|name| ledger.forget(name));
+    Ok(())
+}
+
+/// The name of the part that a store path is.
+pub fn part_name(path: &str) -> String {
+    let name = Path::new(path).file_name().unwrap_or_default();
+    format!("store/{}", name.to_string_lossy())
+}
+
+fn shown(volume: &SystemVolume, path: &Path) -> String {
+    let inside = path.strip_prefix(volume.root()).unwrap_or(path);
+    inside.to_string_lossy().into_owned()
+}

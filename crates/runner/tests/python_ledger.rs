@@ -1,0 +1,260 @@
+//! The ledger of the Python volume: it says what a walk finds, whatever happened to it, and eviction goes by it.
+
+#![expect(clippy::unwrap_used, reason = "all of this is test code")]
+
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use hybrid_cache_model::protocol::BudgetRequest;
+use hybrid_cache_runner::child::Patience;
+use hybrid_cache_runner::ledger;
+use hybrid_cache_runner::maintain::usage::{self, usage as measured};
+use hybrid_cache_runner::maintain::{gc, keep_within, verify};
+use hybrid_cache_runner::python::Lookup;
+use hybrid_cache_runner::store::measure::{Counter, Taken};
+
+mod python_support;
+use python_support::{Bench, prepare};
+
+/// The folders of the volume that hold its layers.
+const FOLDERS: [&str; 9] = [
+    "uv",
+    "bytecode",
+    "trash",
+    "ledger",
+    "tenants/default/envs",
+    "tenants/default/requests",
+    "tenants/default/staging",
+    "tenants/default/uv",
+    "tenants/default/bytecode",
+];
+
+fn patience() -> Patience {
+    Patience::until(Instant::now() + Duration::from_secs(60)).unwrap()
+}
+
+/// What a walk finds, each inode once. The locks' content changes with every look, so they are left out.
+fn walked(bench: &Bench) -> Taken {
+    let mut counter = Counter::new();
+    let mut all = Taken::default();
+    for folder in FOLDERS {
+        all += counter.take(&bench.root().join(folder)).unwrap();
+    }
+    all
+}
+
+/// What `usage` says likewise.
+fn told(bench: &Bench) -> Taken {
+    let mut all = Taken::default();
+    for layer in measured(&bench.volume()).unwrap().layers {
+        if layer.layer != "python/locks" {
+            all += Taken {
+                bytes: layer.bytes,
+                inodes: layer.inodes,
+                entries: layer.entries,
+            };
+        }
+    }
+    all
+}
+
+fn assert_agrees(bench: &Bench, when: &str) {
+    // The first look may write the ledger, which counts itself.
+    told(bench);
+    assert_eq!(told(bench), walked(bench), "{when}");
+}
+
+/// What counts against a budget.
+fn counted(bench: &Bench) -> Taken {
+    let mut all = ledger::open_python(&bench.volume(), Instant::now())
+        .unwrap()
+        .ledger
+        .held();
+    all += usage::beside(&bench.volume()).unwrap();
+    all
+}
+
+/// The environment of a request, with a time of use so many seconds ago.
+fn used(bench: &Bench, dependencies: &str, ago_s: u64) -> std::path::PathBuf {
+    let Lookup::Hit(leased) = bench.lookup(dependencies) else {
+        panic!("{dependencies} is no hit")
+    };
+    let at = SystemTime::now() - Duration::from_secs(ago_s);
+    let lease = std::fs::File::open(leased.path().join(".lease")).unwrap();
+    lease.set_modified(at).unwrap();
+    leased.path().to_owned()
+}
+
+/// Makes the ledger forget times of use, which only grow in it.
+fn forget_ledger(bench: &Bench) {
+    std::fs::remove_file(bench.root().join("ledger")).unwrap();
+}
+
+#[test]
+fn the_ledger_says_what_a_walk_finds() {
+    let Some(bench) = Bench::new() else { return };
+    for dependencies in ["packaging", "packaging,six", "idna,six"] {
+        bench.prepare(dependencies);
+        assert_agrees(&bench, dependencies);
+    }
+    forget_ledger(&bench);
+    assert_agrees(&bench, "rebuilt");
+    std::fs::write(bench.root().join("ledger"), "hybrid-cache ledger 1 5\nrubbish\n").unwrap();
+    assert_agrees(&bench, "damaged");
+    // Somebody removes an environment and does not say so.
+    std::fs::remove_dir_all(used(&bench, "packaging", 0)).unwrap();
+    assert_agrees(&bench, "after a removal");
+    // uv's cache loses its wheels, and the environments keep the files.
+    std::fs::remove_dir_all(bench.root().join("uv")).unwrap();
+    forget_ledger(&bench);
+    assert_agrees(&bench, "without uv's cache");
+    let open = ledger::open_python(&bench.volume(), Instant::now()).unwrap();
+    let loose = open
+        .ledger
+        .parts()
+        .values()
+        .filter(|part| part.name.starts_with("loose/"))
+        .count();
+    // Only six is in both.
+    assert_eq!((loose, open.ledger.members().len()), (1, 2));
+}
+
+#[test]
+fn what_is_known_is_not_measured_again() {
+    let Some(bench) = Bench::new() else { return };
+    bench.prepare("six");
+    let before = told(&bench);
+    let environment = used(&bench, "six", 0);
+    std::fs::write(environment.join("venv/big"), vec![1; 1 << 20]).unwrap();
+    assert_eq!(told(&bench).bytes, before.bytes, "it was walked");
+    forget_ledger(&bench);
+    assert!(told(&bench).bytes >= before.bytes + (1 << 20));
+}
+
+#[test]
+fn several_writers_leave_a_ledger_that_agrees() {
+    let Some(bench) = Bench::new() else { return };
+    let all = ["six", "idna", "packaging", "zipp", "six,idna", "six,zipp"];
+    std::thread::scope(|scope| {
+        for dependencies in all {
+            let bench = &bench;
+            scope.spawn(move || assert_eq!(bench.prepare(dependencies).warnings(), Vec::<String>::new()));
+        }
+    });
+    let text = std::fs::read_to_string(bench.root().join("ledger")).unwrap();
+    assert!(text.len() < 64 * 1024, "{} bytes", text.len());
+    assert_agrees(&bench, "after six at once");
+    assert_eq!(measured(&bench.volume()).unwrap().environments, 6);
+}
+
+#[test]
+fn the_least_recently_used_go_one_by_one_until_the_rest_fits() {
+    let Some(bench) = Bench::new() else { return };
+    for (dependencies, ago_s) in [("six", 300), ("idna", 500), ("zipp", 100), ("packaging", 400)] {
+        bench.prepare(dependencies);
+        used(&bench, dependencies, ago_s);
+    }
+    forget_ledger(&bench);
+    let volume = bench.volume();
+    let held = ledger::open_python(&volume, Instant::now()).unwrap().ledger.held();
+    for (shortage, expected) in [(0, 0), (1, 1), (1, 1)] {
+        let held = counted(&bench);
+        let budget = BudgetRequest {
+            bytes: Some(held.bytes - shortage),
+            inodes: Some(u64::MAX),
+            is_claim: false,
+        };
+        let report = keep_within(&volume, &budget).unwrap();
+        assert_eq!(
+            (report.evicted_environments, report.over_budget),
+            (expected, false),
+            "{report:?}"
+        );
+    }
+    // The two that were used longest ago; what they alone had went with them.
+    for (dependencies, stays) in [("six", true), ("idna", false), ("zipp", true), ("packaging", false)] {
+        assert_eq!(
+            matches!(bench.lookup(dependencies), Lookup::Hit(_)),
+            stays,
+            "{dependencies}"
+        );
+    }
+    assert_agrees(&bench, "after evictions");
+    let open = ledger::open_python(&volume, Instant::now()).unwrap();
+    assert!(open.ledger.unused().is_empty() && open.ledger.held().bytes < held.bytes);
+    drop(open);
+    assert!(verify(&volume).unwrap().is_clean());
+}
+
+#[test]
+fn one_in_use_is_skipped_without_a_wait_and_the_next_goes() {
+    let Some(bench) = Bench::new() else { return };
+    for (dependencies, ago_s) in [("six", 300), ("idna", 200), ("zipp", 100)] {
+        bench.prepare(dependencies);
+        used(&bench, dependencies, ago_s);
+    }
+    forget_ledger(&bench);
+    let Lookup::Hit(_six) = bench.lookup("six") else {
+        panic!("no hit")
+    };
+    let volume = bench.volume();
+    let held = counted(&bench);
+    let budget = BudgetRequest::of_settings(0, held.inodes - 1);
+    let began = Instant::now();
+    let report = keep_within(&volume, &budget).unwrap();
+    assert_eq!((report.evicted_environments, report.kept_in_use), (1, 1), "{report:?}");
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(matches!(bench.lookup("idna"), Lookup::Miss) && matches!(bench.lookup("zipp"), Lookup::Hit(_)));
+}
+
+#[test]
+fn without_a_budget_a_part_of_the_disk_is_one_and_nothing_goes_below_it() {
+    let Some(bench) = Bench::new() else { return };
+    bench.prepare("six");
+    let report = keep_within(&bench.volume(), &BudgetRequest::default()).unwrap();
+    assert!(report.evicted_environments == 0 && !report.over_budget);
+    let none = BudgetRequest::of_settings(0, 0);
+    assert_eq!(none, BudgetRequest::default());
+    let all = BudgetRequest { bytes: Some(0), ..none };
+    assert_eq!(
+        gc(&bench.volume(), &all, None, &patience())
+            .unwrap()
+            .evicted_environments,
+        1
+    );
+}
+
+#[test]
+fn a_preparation_sweeps_what_killed_ones_left() {
+    let Some(bench) = Bench::new() else { return };
+    bench.prepare("six");
+    let left = ["uv/.tmpAbCdEf", "trash/gone-1", "tenants/default/staging/make-1"].map(|name| bench.root().join(name));
+    for folder in &left {
+        std::fs::create_dir_all(folder).unwrap();
+        std::fs::write(folder.join("f"), "x").unwrap();
+    }
+    std::fs::write(left[2].join(".maker"), "").unwrap();
+    let told = prepare(&bench.request("idna"));
+    assert_eq!(told.warnings(), Vec::<String>::new());
+    let there: Vec<&Path> = left
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|path: &&Path| path.exists())
+        .collect();
+    assert_eq!(there, Vec::<&Path>::new());
+}
+
+#[test]
+fn left_overs_are_no_damage() {
+    let Some(bench) = Bench::new() else { return };
+    bench.prepare("six");
+    let staged = bench.root().join("tenants/default/staging/make-1");
+    std::fs::create_dir_all(&staged).unwrap();
+    std::fs::write(staged.join(".maker"), "").unwrap();
+    std::fs::create_dir_all(bench.root().join("trash/gone-1")).unwrap();
+    let request = bench.root().join("tenants/default/requests/none");
+    std::os::unix::fs::symlink("../envs/none", request).unwrap();
+    let report = verify(&bench.volume()).unwrap();
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!(report.left_overs.len(), 3, "{report:?}");
+}
