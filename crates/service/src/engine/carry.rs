@@ -179,8 +179,8 @@ pub async fn run(
     permit: Option<OwnedSemaphorePermit>,
     mut carried: Carried,
 ) {
-    let ticket = match hand_over(&inner, &task, stage, &mut carried).await {
-        Handed::Over(ticket) => ticket,
+    let (ticket, log) = match hand_over(&inner, &task, stage, &mut carried).await {
+        Handed::Over(ticket, log) => (ticket, log),
         Handed::Failed(failure) => {
             let outcome = failed(failure);
             inner.keep_end(&carried, Event::End, Some(&outcome)).await;
@@ -193,7 +193,13 @@ pub async fn run(
         Handed::Left => return,
     };
     let sight = watch::Sender::new(Sight::default());
-    let pump = pump::start(&inner, &task.id, &ticket, sight.subscribe());
+    let source = pump::Source {
+        id: task.id.clone(),
+        ticket: ticket.clone(),
+        log,
+        again: stage != Stage::Fresh,
+    };
+    let pump = pump::start(&inner, source, sight.subscribe());
     let Some(mut outcome) = until_end(&inner, &ticket, &carried, &sight).await else {
         // Another process takes it up, and reads its output from the beginning again.
         pump.abort();

@@ -1,6 +1,6 @@
 //! Handing a task over to its driver, under a ticket that was stored before: never twice, whatever fails in between.
 
-use hybrid_cache_driver::{DriverError, Epoch, Lifetime, SubmitOptions, Ticket};
+use hybrid_cache_driver::{DriverError, Epoch, Lifetime, LogReader, SubmitOptions, Ticket};
 use hybrid_cache_model::{Failure, FailureKind};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -13,8 +13,9 @@ use crate::store::writes::{self, Asked, Claimed};
 
 /// What became of handing a task over.
 pub enum Handed {
-    /// The driver has it under this ticket.
-    Over(Ticket),
+    /// The driver has it under this ticket, and this is its log: taken at once, so that the driver holds no more than a window
+    /// of it.
+    Over(Ticket, Result<LogReader, DriverError>),
     /// It cannot be run, by its own fault or for good.
     Failed(Failure),
     /// It was cancelled and never ran.
@@ -36,7 +37,7 @@ enum Attempt {
 /// Hands a task over, trying again for as long as the driver does not answer.
 pub async fn hand_over(inner: &Inner, task: &Claimed, mut stage: Stage, carried: &mut Carried) -> Handed {
     if stage == Stage::Submitted {
-        return Handed::Over(task.ticket.clone());
+        return over(inner, task.ticket.clone());
     }
     loop {
         let asked = Instant::now();
@@ -155,6 +156,7 @@ async fn pause(inner: &Inner, carried: &mut Carried, reason: &str) {
 async fn started(inner: &Inner, task: &Claimed, ticket: Ticket) -> Handed {
     let (tenant, id, now_us) = (task.tenant.clone(), task.id.clone(), inner.clock.now_us());
     let event = Event::Start { ticket: ticket.clone() };
+    let over = over(inner, ticket);
     let advance = move |desk: &mut Desk<'_>| writes::advance(desk, (&tenant, &id), event.clone(), None, now_us);
     match inner.store.write(advance).await {
         Ok(Some(Asked::ToCancel)) => inner.wish(&task.id, Wish::Cancel),
@@ -162,7 +164,12 @@ async fn started(inner: &Inner, task: &Claimed, ticket: Ticket) -> Handed {
         Ok(None) => tracing::error!(task = %task.id, "a task was started from a state that does not allow it"),
         Err(error) => tracing::warn!(task = %task.id, %error, "it cannot be kept that a task runs"),
     }
-    Handed::Over(ticket)
+    over
+}
+
+fn over(inner: &Inner, ticket: Ticket) -> Handed {
+    let log = inner.driver.take_log(&ticket);
+    Handed::Over(ticket, log)
 }
 
 /// Puts a task back into its place in the queue.

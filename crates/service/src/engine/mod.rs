@@ -99,6 +99,7 @@ pub(crate) struct Inner {
     metrics: Metrics,
     gate: Gate,
     slots: Arc<Semaphore>,
+    catching_up: Arc<Semaphore>,
     /// What is wished of the tasks that are under way.
     under_way: Mutex<HashMap<TaskId, watch::Sender<Wish>>>,
     /// How many of them there are, to wait for the last.
@@ -147,6 +148,7 @@ impl Engine {
         let inner = Arc::new(Inner {
             gate: Gate::new(config.backoff.clone()),
             slots: Arc::new(Semaphore::new(config.concurrency.max(1))),
+            catching_up: Arc::new(Semaphore::new(pump::CATCHING_UP)),
             outputs: Outputs {
                 files,
                 live: Live::default(),
