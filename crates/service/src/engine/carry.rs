@@ -1,6 +1,7 @@
 //! Carrying one task through its driver: handing it over, keeping what it prints, waiting for its end, keeping that.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hybrid_cache_driver::{DriverError, Lifetime, Ticket};
@@ -144,6 +145,9 @@ impl Inner {
                         self.metrics.note_end(outcome);
                     }
                     self.outputs.live.close(id);
+                    if self.outputs.files.bytes() > self.crowded_at.load(Ordering::Relaxed) {
+                        self.crowded.notify_one();
+                    }
                     return true;
                 }
                 Err(error) => {

@@ -49,10 +49,16 @@ fn stored_key(tenant: &Tenant, key: &str) -> String {
     }
 }
 
+/// Writes a row as it is: an answer means that writing works.
+pub fn try_to_write(desk: &mut Desk<'_>) -> Result<(), SqlError> {
+    const SAME: &str = "UPDATE secret SET value = value WHERE name = 'cursor'";
+    desk.sql.execute(SAME, &[]).map(|_| ())
+}
+
 /// Keeps a task.
 pub fn insert(desk: &mut Desk<'_>, task: &NewTask) -> Result<Inserted, SqlError> {
-    const INSERT: &str = "INSERT INTO task (id, state, created_us, idempotency_key, body_digest, spec, tenant) \
-                          VALUES (?, 'saved', ?, ?, ?, ?, ?) ON CONFLICT (idempotency_key) DO NOTHING";
+    const INSERT: &str = "INSERT INTO task (id, state, created_us, idempotency_key, body_digest, spec, tenant, kept_bytes) \
+                          VALUES (?, 'saved', ?, ?, ?, ?, ?, ?) ON CONFLICT (idempotency_key) DO NOTHING";
     let tenant = &task.tenant;
     let idempotency = task.idempotency.as_ref();
     let idempotency = idempotency.map(|(key, digest)| (stored_key(tenant, key), digest));
@@ -78,10 +84,15 @@ pub fn insert(desk: &mut Desk<'_>, task: &NewTask) -> Result<Inserted, SqlError>
     };
     let id = task.id.as_str().into();
     let owner = tenant.as_str().into();
-    let values = [id, task.now_us.into(), key, digest, task.spec.as_str().into(), owner];
+    let (spec, bytes) = (task.spec.as_str(), whole(task.spec.len() as u64));
+    let values = [id, task.now_us.into(), key, digest, spec.into(), owner, bytes.into()];
     desk.sql.execute(INSERT, &values)?;
     desk.tally.step(tenant, None, Some(&State::Saved));
     Ok(Inserted::New)
+}
+
+fn whole(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 /// What a step writes beside the state.
@@ -108,7 +119,8 @@ fn step(
 ) -> Result<Result<State, State>, SqlError> {
     const STEP: &str = "UPDATE task SET state = ?, ticket = ?, queue_seq = coalesce(?, queue_seq), \
          queued_us = coalesce(?, queued_us), started_us = coalesce(?, started_us), ended_us = ?, waiting_for = ?, \
-         end_kind = ?, exit_code = ?, python_cache = ?, system_cache = ?, total_us = ?, outcome = ? \
+         end_kind = ?, exit_code = ?, python_cache = ?, system_cache = ?, total_us = ?, outcome = ?, \
+         kept_bytes = kept_bytes + ? \
          WHERE id = ? AND state = ?";
     let after = match before.clone().next(event) {
         Ok(after) => after,
@@ -127,6 +139,8 @@ fn step(
         (State::Cancelled, _) => Some(EndName::Cancelled.name()),
         (_, outcome) => outcome.map(|outcome| EndName::of(&outcome.end).name()),
     };
+    let printed = outcome.map_or(0, |outcome| outcome.stdout.passed_bytes + outcome.stderr.passed_bytes);
+    let kept_bytes = whole(printed + json.as_ref().map_or(0, |json| json.len() as u64));
     let total_us = outcome.map(|outcome| i64::try_from(outcome.timeline.total_us).unwrap_or(i64::MAX));
     let values = [
         after.stored().into(),
@@ -142,6 +156,7 @@ fn step(
         outcome.map(|outcome| CacheName::of(outcome.cache.system).name()).into(),
         total_us.into(),
         json.as_deref().into(),
+        kept_bytes.into(),
         id.as_str().into(),
         before.stored().into(),
     ];
