@@ -34,6 +34,8 @@ pub struct ServiceConfig {
     pub overdue: Duration,
     /// How long to wait for a database that another process has locked.
     pub busy: Duration,
+    /// How long reading or writing the database may take, waiting for those in front included.
+    pub store_call: Duration,
     /// The database's largest size in bytes; unbounded where absent.
     pub database_bytes: Option<u64>,
     /// Connections that read at one time.
@@ -57,6 +59,7 @@ impl ServiceConfig {
             driver_call: Duration::from_secs(30),
             overdue: Duration::from_secs(600),
             busy: Duration::from_secs(5),
+            store_call: Duration::from_secs(40),
             database_bytes: None,
             readers: 4,
         }

@@ -183,6 +183,23 @@ pub async fn run(
     permit: Option<OwnedSemaphorePermit>,
     mut carried: Carried,
 ) {
+    let mut stage = stage;
+    match (&task.unlike, stage) {
+        (Some(reason), Stage::Fresh) => {
+            let failure = Failure::new(FailureKind::InvalidTask, reason.clone());
+            let hint = "submit it again as this version of the service accepts it, or start the newer one";
+            let outcome = failed(failure.hint(hint));
+            inner.keep_end(&carried, Event::End, Some(&outcome)).await;
+            return;
+        }
+        // It may be at work as it was submitted; it is only looked for.
+        (Some(_), Stage::Uncertain { .. }) => {
+            stage = Stage::Uncertain {
+                until: Some(Instant::now()),
+            };
+        }
+        _ => {}
+    }
     let (ticket, log) = match hand_over(&inner, &task, stage, &mut carried).await {
         Handed::Over(ticket, log) => (ticket, log),
         Handed::Failed(failure) => {
