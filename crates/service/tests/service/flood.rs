@@ -72,7 +72,6 @@ impl Flood {
         let printed = |part: u64| Output {
             written_bytes: part,
             passed_bytes: part,
-            ..Output::default()
         };
         let quarter = self.bytes as u64 / 4;
         Ok(Outcome {
