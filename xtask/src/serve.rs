@@ -107,6 +107,8 @@ fn settings(flags: &flags::Serve, subject: &Subject) -> Settings {
         timeout_s: flags.timeout,
         retain_days: flags.retain_days,
         retain_tasks: flags.retain_tasks,
+        retain_bytes: flags.retain_size,
+        retain_saved_hours: flags.retain_saved,
     }
 }
 

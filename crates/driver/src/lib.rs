@@ -176,6 +176,15 @@ pub trait Driver: Send + Sync {
     /// The ticket is not known.
     fn logs(&self, ticket: &Ticket) -> Result<LogReader, DriverError>;
 
+    /// The same for the one reader that keeps the output elsewhere: what it has read the driver lets go of, and a task that
+    /// prints faster waits for it. Once that reader is dropped, output is passed over until the log is taken again.
+    ///
+    /// # Errors
+    /// The ticket is not known.
+    fn take_log(&self, ticket: &Ticket) -> Result<LogReader, DriverError> {
+        self.logs(ticket)
+    }
+
     /// Forgets a task that has ended; its ticket is unknown from then on.
     fn forget(&self, ticket: &Ticket);
 

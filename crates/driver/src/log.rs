@@ -1,16 +1,20 @@
 //! A task's output while it runs: appended by the driver, followed by any number of readers.
+//!
+//! A log is kept whole, so that any reader begins at its beginning, until somebody takes it ([`LogWriter::take`]): whoever keeps
+//! the output elsewhere. From then on the log holds what is not read yet and no more than a window of it, and whoever appends
+//! waits for room.
+
+mod text;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hybrid_cache_model::Protection;
 use hybrid_cache_model::protocol::Limits;
 use tokio::sync::watch;
 
+use text::{Taken, Text};
+
 /// What a log holds beyond the limits of both streams: the runner's own words where a sandbox or pod could not be made.
 const MARGIN_BYTES: usize = 64 << 10;
-/// Most changes from one stream to the other that a log remembers: each costs memory of its own, so that a task which
-/// writes single bytes by turns would take a multiple of its limit.
-const MAX_RUNS: usize = 1 << 20;
 
 /// Which of the user's streams a piece of output came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,77 +34,18 @@ pub struct Chunk {
     pub bytes: Vec<u8>,
 }
 
-/// Both streams in the order in which they came. What one stream wrote in several goes without the other is one run,
-/// so that a program which writes byte by byte costs no more than its bytes.
 #[derive(Debug)]
-struct Text {
-    bytes: Vec<u8>,
-    runs: Vec<Run>,
-    /// Most bytes of both streams.
-    limit_bytes: usize,
-    /// Bytes that came beyond a bound and are not kept.
-    dropped_bytes: u64,
+struct Log {
+    text: Mutex<Text>,
+    /// Told whenever something is let go of.
+    released: watch::Sender<()>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Run {
-    stream: Stream,
-    start: usize,
-}
-
-impl Text {
-    /// Keeps a piece, as far as the bounds allow.
-    fn append(&mut self, stream: Stream, bytes: &[u8]) {
-        let turns = self.runs.last().is_none_or(|run| run.stream != stream);
-        let mut room = self.limit_bytes.saturating_sub(self.bytes.len());
-        if turns && self.runs.len() >= MAX_RUNS {
-            room = 0;
-        }
-        if !Protection::OutputBound.is_on() {
-            room = usize::MAX;
-        }
-        let (bytes, beyond) = bytes.split_at(bytes.len().min(room));
-        self.dropped_bytes += beyond.len() as u64;
-        if bytes.is_empty() {
-            return;
-        }
-        if turns {
-            self.runs.push(Run {
-                stream,
-                start: self.bytes.len(),
-            });
-        }
-        self.bytes.extend_from_slice(bytes);
+impl Log {
+    fn text(&self) -> MutexGuard<'_, Text> {
+        // A run without its bytes is an empty one, so the text is good even where appending panicked.
+        self.text.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// The bytes of one run.
-    fn run(&self, at: usize) -> &[u8] {
-        let end = self.runs.get(at + 1).map_or(self.bytes.len(), |next| next.start);
-        &self.bytes[self.runs[at].start..end]
-    }
-
-    fn collect(&self, stream: Stream) -> Vec<u8> {
-        let runs = (0..self.runs.len()).filter(|at| self.runs[*at].stream == stream);
-        runs.flat_map(|at| self.run(at)).copied().collect()
-    }
-
-    /// What follows `offset`, as far as one stream wrote it.
-    fn after(&self, offset: usize) -> Option<Chunk> {
-        let at = self.runs.partition_point(|run| run.start <= offset).checked_sub(1)?;
-        let bytes = self.run(at).get(offset - self.runs[at].start..)?.to_vec();
-        Some(Chunk {
-            stream: self.runs[at].stream,
-            bytes,
-        })
-        .filter(|chunk| !chunk.bytes.is_empty())
-    }
-}
-
-type Shared = Arc<Mutex<Text>>;
-
-fn lock(shared: &Shared) -> MutexGuard<'_, Text> {
-    // A run without its bytes is an empty one, so the text is good even where appending panicked.
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How many bytes there are, and whether more may come.
@@ -114,7 +59,7 @@ struct Progress {
 /// where another program stands between (Argo's), is held to the same bound here.
 #[derive(Debug)]
 pub struct LogWriter {
-    text: Shared,
+    log: Arc<Log>,
     progress: watch::Sender<Progress>,
 }
 
@@ -123,35 +68,54 @@ impl LogWriter {
     pub fn new() -> LogWriter {
         let text = Text {
             bytes: Vec::new(),
+            base: 0,
             runs: Vec::new(),
             limit_bytes: bound(Limits::default().output_bytes),
             dropped_bytes: 0,
+            taken: Taken::Never,
+            released: [0; 2],
         };
         LogWriter {
-            text: Arc::new(Mutex::new(text)),
+            log: Arc::new(Log {
+                text: Mutex::new(text),
+                released: watch::Sender::new(()),
+            }),
             progress: watch::Sender::new(Progress::default()),
         }
     }
 
     /// Holds the log to what a task may print with these limits; what it has already stays.
     pub fn hold_to(&self, limits: &Limits) {
-        lock(&self.text).limit_bytes = bound(limits.output_bytes);
+        self.log.text().limit_bytes = bound(limits.output_bytes);
     }
 
     /// What to tell of output that was not kept, as it came beyond the bound.
     pub fn overflow(&self) -> Option<String> {
-        let dropped = lock(&self.text).dropped_bytes;
+        let dropped = self.log.text().dropped_bytes;
         (dropped > 0)
             .then(|| format!("{dropped} bytes of output beyond the limit were dropped: they came past the runner"))
     }
 
     /// Appends one piece and wakes the readers.
     pub fn append(&self, stream: Stream, bytes: &[u8]) {
-        let mut text = lock(&self.text);
+        let mut text = self.log.text();
         text.append(stream, bytes);
-        let count = text.bytes.len();
+        let count = text.end();
         drop(text);
         self.progress.send_modify(|progress| progress.bytes = count);
+    }
+
+    /// Waits until whoever has taken the log has read enough of it. Without a deadline of its own: a reader that gives up is
+    /// dropped, and that makes room.
+    pub async fn room(&self) {
+        let mut released = self.log.released.subscribe();
+        // The sender is this log's own.
+        let _ = released.wait_for(|()| !self.is_behind()).await;
+    }
+
+    /// True while appending is to wait.
+    pub fn is_behind(&self) -> bool {
+        self.log.text().is_behind()
     }
 
     /// Says that nothing more comes.
@@ -162,15 +126,30 @@ impl LogWriter {
     /// A reader from the beginning.
     pub fn reader(&self) -> LogReader {
         LogReader {
-            text: Arc::clone(&self.text),
+            log: Arc::clone(&self.log),
             progress: self.progress.subscribe(),
-            offset: 0,
+            offset: self.log.text().base,
+            takes: false,
         }
     }
 
-    /// Everything one stream carried so far.
+    /// A reader that keeps the output elsewhere: what it has read, the log lets go of. Once it is dropped, the log keeps nothing
+    /// more until it is taken again.
+    pub fn take(&self) -> LogReader {
+        let mut text = self.log.text();
+        text.taken = match text.taken {
+            Taken::By(readers) => Taken::By(readers + 1),
+            Taken::Never | Taken::Abandoned => Taken::By(1),
+        };
+        drop(text);
+        let mut reader = self.reader();
+        reader.takes = true;
+        reader
+    }
+
+    /// Everything that one stream carried so far and that is held.
     pub fn collect(&self, stream: Stream) -> Vec<u8> {
-        lock(&self.text).collect(stream)
+        self.log.text().collect(stream)
     }
 }
 
@@ -187,22 +166,21 @@ fn bound(output_bytes: u64) -> usize {
 }
 
 /// A reader with a place of its own in the log.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct LogReader {
-    text: Shared,
+    log: Arc<Log>,
     progress: watch::Receiver<Progress>,
     offset: usize,
+    takes: bool,
 }
 
 impl LogReader {
-    /// The next piece, waiting for it if need be; `None` once the log is closed and read to its end.
+    /// The next piece of 64 KiB at most, waiting for it if need be; `None` once the log is closed and read to its end.
     pub async fn next(&mut self) -> Option<Chunk> {
         loop {
             let progress = *self.progress.borrow_and_update();
             if self.offset < progress.bytes {
-                let chunk = lock(&self.text).after(self.offset);
-                self.offset += chunk.as_ref().map_or(0, |chunk| chunk.bytes.len());
-                return chunk;
+                return self.read();
             }
             // An error means that the writer is gone: the log ends as if it had been closed.
             if progress.closed || self.progress.changed().await.is_err() {
@@ -211,14 +189,54 @@ impl LogReader {
         }
     }
 
-    /// Everything one stream carried so far, whatever was read already.
+    fn read(&mut self) -> Option<Chunk> {
+        let mut text = self.log.text();
+        // Another reader may have let go of what this one has not seen.
+        self.offset = self.offset.max(text.base);
+        let chunk = text.after(self.offset);
+        self.offset += chunk.as_ref().map_or(0, |chunk| chunk.bytes.len());
+        if self.takes {
+            text.release(self.offset);
+            drop(text);
+            self.log.released.send_replace(());
+        }
+        chunk
+    }
+
+    /// Bytes of standard output and of standard error in front of the first one that this log still holds: a reader that was
+    /// just made begins behind them.
+    pub fn released(&self) -> [u64; 2] {
+        self.log.text().released
+    }
+
+    /// Everything that one stream carried so far and that is held, whatever was read already.
     pub fn collect(&self, stream: Stream) -> Vec<u8> {
-        lock(&self.text).collect(stream)
+        self.log.text().collect(stream)
+    }
+}
+
+impl Drop for LogReader {
+    fn drop(&mut self) {
+        if !self.takes {
+            return;
+        }
+        let mut text = self.log.text();
+        text.taken = match text.taken {
+            Taken::By(readers) if readers > 1 => Taken::By(readers - 1),
+            _ => Taken::Abandoned,
+        };
+        if text.taken == Taken::Abandoned {
+            let end = text.end();
+            text.release(end);
+        }
+        drop(text);
+        self.log.released.send_replace(());
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::text::{MAX_RUNS, WINDOW_BYTES};
     use super::*;
 
     #[tokio::test]
@@ -268,7 +286,7 @@ mod tests {
         assert_eq!(reader.next().await.unwrap().bytes, b"cde");
         assert_eq!(reader.next().await.unwrap().stream, Stream::Stderr);
         assert_eq!(reader.next().await, None);
-        assert_eq!(lock(&log.text).runs.len(), 2);
+        assert_eq!(log.log.text().runs.len(), 2);
         assert_eq!(log.collect(Stream::Stdout), b"abcde");
     }
 
@@ -297,10 +315,56 @@ mod tests {
             log.append(Stream::Stdout, b"a");
             log.append(Stream::Stderr, b"b");
         }
-        assert_eq!(lock(&log.text).runs.len(), MAX_RUNS);
+        assert_eq!(log.log.text().runs.len(), MAX_RUNS);
         assert!(log.overflow().is_some());
         // The stream that wrote last goes on in its own run.
         log.append(Stream::Stderr, b"end");
         assert!(log.collect(Stream::Stderr).ends_with(b"bend"));
+    }
+
+    #[tokio::test]
+    async fn a_taken_log_holds_a_window_and_whoever_appends_waits_for_its_reader() {
+        let log = Arc::new(LogWriter::new());
+        let mut reader = log.take();
+        let writer = Arc::clone(&log);
+        let writing = tokio::spawn(async move {
+            for number in 0..1000_u32 {
+                writer.room().await;
+                let stream = if number % 3 == 0 {
+                    Stream::Stderr
+                } else {
+                    Stream::Stdout
+                };
+                writer.append(stream, &[u8::try_from(number % 251).unwrap(); 16 << 10]);
+            }
+            writer.close();
+        });
+        let (mut bytes, mut most) = ([0, 0], 0);
+        while let Some(chunk) = reader.next().await {
+            most = most.max(log.log.text().bytes.capacity());
+            bytes[usize::from(chunk.stream == Stream::Stderr)] += chunk.bytes.len();
+        }
+        writing.await.unwrap();
+        assert_eq!(bytes, [666 * (16 << 10), 334 * (16 << 10)]);
+        assert_eq!(reader.released(), bytes.map(|bytes| bytes as u64));
+        assert!(most <= 4 * WINDOW_BYTES, "{most}");
+    }
+
+    #[tokio::test]
+    async fn a_taker_that_goes_away_holds_nobody_up_and_the_next_one_is_told_what_is_gone() {
+        let log = LogWriter::new();
+        log.append(Stream::Stdout, b"abc");
+        let mut reader = log.take();
+        assert_eq!(reader.next().await.unwrap().bytes, b"abc");
+        log.append(Stream::Stderr, &[b'x'; 2 * WINDOW_BYTES]);
+        assert!(log.is_behind());
+        drop(reader);
+        log.room().await;
+        log.append(Stream::Stdout, b"de");
+        assert_eq!(log.log.text().bytes.len(), 0);
+        let mut reader = log.take();
+        assert_eq!(reader.released(), [5, 2 * WINDOW_BYTES as u64]);
+        log.append(Stream::Stdout, b"f");
+        assert_eq!(reader.next().await.unwrap().bytes, b"f");
     }
 }

@@ -24,7 +24,7 @@ pub struct ServiceConfig {
     pub code_bytes: usize,
     /// Bytes of standard output, and as many of standard error, that are told with a task; all of it is in its logs.
     pub shown_output_bytes: usize,
-    /// How long ended tasks are kept.
+    /// How long tasks are kept.
     pub retention: Retention,
     /// Pauses between attempts while the driver does not answer.
     pub backoff: Backoff,
@@ -34,6 +34,8 @@ pub struct ServiceConfig {
     pub overdue: Duration,
     /// How long to wait for a database that another process has locked.
     pub busy: Duration,
+    /// How long reading or writing the database may take, waiting for those in front included.
+    pub store_call: Duration,
     /// The database's largest size in bytes; unbounded where absent.
     pub database_bytes: Option<u64>,
     /// Connections that read at one time.
@@ -57,19 +59,26 @@ impl ServiceConfig {
             driver_call: Duration::from_secs(30),
             overdue: Duration::from_secs(600),
             busy: Duration::from_secs(5),
+            store_call: Duration::from_secs(40),
             database_bytes: None,
             readers: 4,
         }
     }
 }
 
-/// How long ended tasks are kept, with their output. Tasks that have not ended are always kept.
+/// How long tasks are kept, with their output. Tasks that wait or run are always kept.
 #[derive(Clone, Debug)]
 pub struct Retention {
-    /// Since their end.
+    /// Ended tasks, since their end.
     pub age: Duration,
-    /// At most so many; the ones submitted first go first.
+    /// At most so many ended tasks of one tenant; the ones submitted first go first.
     pub count: u64,
+    /// Tasks that nobody has asked to run, since they were submitted; an hour where they are half of the tasks that a tenant
+    /// may have open.
+    pub saved: Duration,
+    /// Bytes of output and database; a tenth of the volume where absent. Beyond them ended tasks go, then saved ones: those of
+    /// the tenant that holds most, the oldest first.
+    pub bytes: Option<u64>,
     /// Time between two looks.
     pub every: Duration,
     /// Tasks deleted in one transaction.
@@ -81,6 +90,8 @@ impl Default for Retention {
         Retention {
             age: Duration::from_secs(30 * 24 * 3600),
             count: 100_000,
+            saved: Duration::from_secs(24 * 3600),
+            bytes: None,
             every: Duration::from_secs(60),
             batch: 100,
         }

@@ -115,7 +115,11 @@ impl ServiceError {
             ServiceError::QueueFull { retry_after, .. } | ServiceError::TooMany { retry_after, .. } => {
                 Some(*retry_after)
             }
-            ServiceError::StorageBusy { .. } | ServiceError::ShuttingDown => Some(Duration::from_secs(5)),
+            ServiceError::StorageBusy { .. } | ServiceError::Storage { .. } | ServiceError::ShuttingDown => {
+                Some(Duration::from_secs(5))
+            }
+            // As often as old tasks are looked for.
+            ServiceError::StorageFull { .. } => Some(Duration::from_secs(60)),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hybrid_cache_driver::kube::Reach;
-use hybrid_cache_service::host::Settings;
+use hybrid_cache_service::host::{Settings, parse_size};
 use lexopt::{Arg, Parser, ValueExt};
 
 pub const USAGE: &str = "\
@@ -23,6 +23,8 @@ usage: hybrid-cache-service --driver-config FILE [flag]...    serves tasks that 
   --max-queued N         tasks of one tenant that may wait [default: 1000]
   --retain-days DAYS     for which tasks that have ended are kept [default: 30]
   --retain-tasks N       of which so many are kept for each tenant [default: 100000]
+  --retain-size SIZE     of output and database, such as 20GiB; the oldest go first [default: a tenth of the volume]
+  --retain-saved HOURS   for which tasks are kept that nobody asks to run [default: 24]
   --timeout SECONDS      until a task's program is killed [default: 600]
   --grace SECONDS        for tasks that cannot live without this process [default: 10]; on a cluster they can";
 
@@ -85,6 +87,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, l
             Arg::Long("max-queued") => settings.queued = number(&mut parser, 1, 1_000_000)?,
             Arg::Long("retain-days") => settings.retain_days = number(&mut parser, 1, 36_500)?,
             Arg::Long("retain-tasks") => settings.retain_tasks = number(&mut parser, 1, 10_000_000)?,
+            Arg::Long("retain-size") => settings.retain_bytes = Some(parse_size(&parser.value()?.string()?)?),
+            Arg::Long("retain-saved") => settings.retain_saved_hours = number(&mut parser, 1, 876_000)?,
             Arg::Long("timeout") => settings.timeout_s = number(&mut parser, 1, 604_800)?,
             Arg::Long("grace") => serve.grace = Duration::from_secs(number(&mut parser, 0, 3600)?),
             _ => return Err(argument.unexpected()),
@@ -114,13 +118,15 @@ mod tests {
     #[test]
     fn every_flag_that_is_told_about_is_taken() {
         let line = "--driver-config /d --kubeconfig /k --listen 0.0.0.0:80 --token-file /t --host a --host b \
-                    --data-dir /x --max-running 1 --max-queued 2 --retain-days 3 --retain-tasks 4 --timeout 5 --grace 0";
+                    --data-dir /x --max-running 1 --max-queued 2 --retain-days 3 --retain-tasks 4 --retain-size 1GiB \
+                    --retain-saved 6 --timeout 5 --grace 0";
         let Command::Serve(serve) = parsed(line).unwrap() else {
             panic!("it serves");
         };
         assert_eq!(serve.reach, Reach::Kubeconfig("/k".into()));
         assert_eq!(serve.names, ["a", "b"]);
         assert_eq!((serve.settings.running, serve.settings.timeout_s), (1, 5));
+        assert_eq!(serve.settings.retain_bytes, Some(1 << 30));
         let told = USAGE.lines().filter_map(|line| line.trim().strip_prefix("--"));
         for flag in told.filter_map(|line| line.split_whitespace().next()) {
             assert!(line.contains(&format!("--{flag} ")), "{flag}");
@@ -132,6 +138,7 @@ mod tests {
         for (line, what) in [
             ("", "--driver-config"),
             ("--driver-config /d --retain-day 3", "--retain-day"),
+            ("--driver-config /d --retain-size 1parsec", "parsec"),
             ("--driver-config /d --max-running 0", "between 1 and 1000"),
             ("--driver-config /d --listen here", "here"),
             ("--driver-config", "--driver-config"),

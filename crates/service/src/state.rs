@@ -24,6 +24,8 @@ pub enum State {
     Ended,
     /// Somebody cancelled it, before it ran or while it did.
     Cancelled,
+    /// A newer version of the service keeps it in a state that this one does not know. It is left alone.
+    Unknown,
 }
 
 /// What happens to a task.
@@ -86,20 +88,21 @@ impl State {
             State::Running { .. } => "running",
             State::Ended => "ended",
             State::Cancelled => "cancelled",
+            State::Unknown => "unknown",
         }
     }
 
-    /// Reads what the database keeps; `None` where the two do not go together.
-    pub fn read(stored: &str, ticket: Option<Ticket>) -> Option<State> {
-        Some(match (stored, ticket) {
+    /// Reads what the database keeps.
+    pub fn read(stored: &str, ticket: Option<Ticket>) -> State {
+        match (stored, ticket) {
             ("saved", None) => State::Saved,
             ("queued", None) => State::Queued,
             ("starting", Some(ticket)) => State::Starting { ticket },
             ("running", Some(ticket)) => State::Running { ticket },
             ("ended", _) => State::Ended,
             ("cancelled", _) => State::Cancelled,
-            _ => return None,
-        })
+            _ => State::Unknown,
+        }
     }
 
     /// The ticket, while it matters.
@@ -118,6 +121,7 @@ impl State {
             State::Running { .. } => StateName::Running,
             State::Ended => StateName::Ended,
             State::Cancelled => StateName::Cancelled,
+            State::Unknown => StateName::Unknown,
         }
     }
 }
@@ -136,10 +140,12 @@ pub enum StateName {
     Ended,
     /// Cancelled before it ended.
     Cancelled,
+    /// A newer version of the service keeps it in a state that this one does not know.
+    Unknown,
 }
 
 impl StateName {
-    /// All of them, in the order of a task's life.
+    /// All that this version brings tasks into, in the order of a task's life.
     pub const ALL: [StateName; 5] = [
         StateName::Saved,
         StateName::Queued,
@@ -156,12 +162,13 @@ impl StateName {
             StateName::Running => "running",
             StateName::Ended => "ended",
             StateName::Cancelled => "cancelled",
+            StateName::Unknown => "unknown",
         }
     }
 
-    /// True where nothing more will happen to the task.
+    /// True where nothing more will happen to the task, as far as this version knows.
     pub fn is_final(self) -> bool {
-        matches!(self, StateName::Ended | StateName::Cancelled)
+        matches!(self, StateName::Ended | StateName::Cancelled | StateName::Unknown)
     }
 }
 
@@ -207,7 +214,7 @@ mod tests {
                 }
                 ran += usize::from(before != state && matches!(state, State::Running { .. }));
                 // Every state survives being stored and read.
-                prop_assert_eq!(State::read(state.stored(), state.ticket().cloned()), Some(state.clone()));
+                prop_assert_eq!(State::read(state.stored(), state.ticket().cloned()), state.clone());
             }
             prop_assert!(ran <= 1);
         }

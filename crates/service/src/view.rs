@@ -104,10 +104,12 @@ pub enum EndName {
     Cancelled,
     /// We, the task's text or the machine kept it from running to its end.
     Failed,
+    /// A newer version of the service has a word for it that this one does not know.
+    Unknown,
 }
 
 impl EndName {
-    /// All of them.
+    /// All that this version knows.
     pub const ALL: [EndName; 5] = [
         EndName::Exited,
         EndName::Signaled,
@@ -135,10 +137,16 @@ impl EndName {
             EndName::TimedOut => "timedOut",
             EndName::Cancelled => "cancelled",
             EndName::Failed => "failed",
+            EndName::Unknown => "unknown",
         }
     }
 
-    /// Reads [`EndName::name`].
+    /// Reads [`EndName::name`] of a kept row.
+    pub fn kept(text: &str) -> EndName {
+        EndName::parse(text).unwrap_or(EndName::Unknown)
+    }
+
+    /// Reads [`EndName::name`] of what this version knows.
     pub fn parse(text: &str) -> Option<EndName> {
         EndName::ALL.into_iter().find(|end| end.name() == text)
     }
@@ -197,10 +205,12 @@ pub enum CacheName {
     Bypassed,
     /// The task needs nothing of it.
     NotAsked,
+    /// A newer version of the service has a word for it that this one does not know.
+    Unknown,
 }
 
 impl CacheName {
-    /// All of them.
+    /// All that this version knows.
     pub const ALL: [CacheName; 4] = [
         CacheName::Hit,
         CacheName::Built,
@@ -225,12 +235,14 @@ impl CacheName {
             CacheName::Built => "built",
             CacheName::Bypassed => "bypassed",
             CacheName::NotAsked => "notAsked",
+            CacheName::Unknown => "unknown",
         }
     }
 
-    /// Reads [`CacheName::name`].
-    pub fn parse(text: &str) -> Option<CacheName> {
-        CacheName::ALL.into_iter().find(|cache| cache.name() == text)
+    /// Reads [`CacheName::name`] of a kept row.
+    pub fn kept(text: &str) -> CacheName {
+        let known = CacheName::ALL.into_iter().find(|cache| cache.name() == text);
+        known.unwrap_or(CacheName::Unknown)
     }
 }
 

@@ -28,6 +28,8 @@ use crate::log::{LogWriter, Stream};
 
 /// How long the last output may take after the container's end, while the cluster answers.
 const LAST_OUTPUT: Duration = Duration::from_secs(5);
+/// The same while what came is still being kept elsewhere, or more keeps coming.
+const LAST_OUTPUT_MOST: Duration = Duration::from_secs(600);
 /// First pause before a log that broke off is asked for again.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest such pause.
@@ -70,6 +72,7 @@ pub struct Tail {
     /// How far it has come.
     pub received: watch::Receiver<Received>,
     following: JoinSet<()>,
+    log: Arc<LogWriter>,
 }
 
 /// Whose log is followed, and to where.
@@ -102,6 +105,7 @@ impl Tail {
     pub fn start(source: Source) -> Tail {
         let (container, container_state) = watch::channel(Container::Runs);
         let (received_sender, received) = watch::channel(Received::default());
+        let log = Arc::clone(&source.log);
         let follower = Follower {
             source,
             container: container_state,
@@ -113,6 +117,7 @@ impl Tail {
             container,
             received,
             following,
+            log,
         }
     }
 
@@ -121,12 +126,19 @@ impl Tail {
     pub async fn finish(mut self, passed: Option<[Output; 2]>) -> (Received, Option<String>) {
         let expected = passed.map(|passed| passed.map(|output| output.passed_bytes));
         self.container.send_replace(Container::Ended(expected));
-        let began = Instant::now();
+        let (began, mut seen) = (Instant::now(), self.received.borrow().bytes);
         loop {
             let whole = async { while self.following.join_next().await.is_some() {} };
             let in_time = tokio::time::timeout(LAST_OUTPUT, whole).await.is_ok();
+            let received = *self.received.borrow();
+            // Output that waits to be kept has come; output that keeps coming is on its way.
+            let moves = self.log.is_behind() || received.bytes > seen;
+            seen = received.bytes;
+            if !in_time && moves && began.elapsed() < LAST_OUTPUT_MOST {
+                continue;
+            }
             // An API server that restarts has the log when it is back. What does not come at all is told below.
-            if in_time || !self.received.borrow().is_cut_off || began.elapsed() > PATIENCE {
+            if in_time || !received.is_cut_off || began.elapsed() > PATIENCE {
                 break;
             }
         }
@@ -172,7 +184,7 @@ impl Follower {
         };
         self.to_its_end(lane, &mut position).await?;
         let held = position.sieve.finish();
-        self.pass(lane, &held, &mut position);
+        self.pass(lane, &held, &mut position).await;
         Ok(())
     }
 
@@ -270,7 +282,7 @@ impl Follower {
             got.read += news.len() as u64;
             let mut passed = Vec::new();
             let report = got.sieve.take(news, &mut passed);
-            self.pass(lane, &passed, got);
+            self.pass(lane, &passed, got).await;
             if let Some(report) = report {
                 self.tell(report);
             }
@@ -284,11 +296,12 @@ impl Follower {
         }
     }
 
-    /// Passes on what the task wrote.
-    fn pass(&self, lane: Lane, bytes: &[u8], got: &mut Position) {
+    /// Passes on what the task wrote, once there is room for it.
+    async fn pass(&self, lane: Lane, bytes: &[u8], got: &mut Position) {
         if bytes.is_empty() {
             return;
         }
+        self.source.log.room().await;
         got.passed += bytes.len() as u64;
         self.source.log.append(lane.target(), bytes);
         self.received

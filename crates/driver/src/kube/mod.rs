@@ -327,6 +327,10 @@ impl Driver for KubeDriver {
         self.find(ticket, |task| task.log.reader())
     }
 
+    fn take_log(&self, ticket: &Ticket) -> Result<LogReader, DriverError> {
+        self.find(ticket, |task| task.log.take())
+    }
+
     fn forget(&self, ticket: &Ticket) {
         // In the cluster it stays until its Job's time to live is over.
         self.tasks().remove(&ticket.id);

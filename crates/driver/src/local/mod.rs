@@ -196,6 +196,10 @@ impl Driver for LocalDriver {
         self.find(ticket, |task| task.log.reader())
     }
 
+    fn take_log(&self, ticket: &Ticket) -> Result<LogReader, DriverError> {
+        self.find(ticket, |task| task.log.take())
+    }
+
     fn forget(&self, ticket: &Ticket) {
         self.tasks().remove(&ticket.id);
     }

@@ -20,6 +20,8 @@ use crate::log::{LogWriter, Stream};
 
 /// Longest report or standard error that is kept, in bytes.
 const MAX_TEXT_BYTES: u64 = 4 << 20;
+/// Bytes of the end of standard error that explain a runner which ended without a report.
+const TAIL_BYTES: usize = 16 << 10;
 /// How long after the user's own limit the runner may take to end by itself.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -96,7 +98,7 @@ async fn run_inner(
         tokio::join!(stdout, stderr, child.wait(), read_report(reports))
     };
     let deadline = Duration::from_millis(request.limits.time_ms) + GRACE;
-    let ((), (), status, report) = tokio::select! {
+    let (_, said, status, report) = tokio::select! {
         ended = tokio::time::timeout(deadline, work) => ended.map_err(|_| {
             let message = format!("the runner did not end within {} s after the task's time limit", GRACE.as_secs());
             Failure::new(FailureKind::Deadline, message)
@@ -106,9 +108,7 @@ async fn run_inner(
     // bubblewrap waits for the first process of its PID namespace, which the kernel lets end last. One that was killed
     // itself has waited for nobody.
     *all_ended = status.as_ref().is_ok_and(|status| status.code().is_some());
-    report
-        .map(Some)
-        .ok_or_else(|| no_report(&log.collect(Stream::Stderr), status))
+    report.map(Some).ok_or_else(|| no_report(&said, status))
 }
 
 /// The request goes in and the report comes out by one socket, which is the runner's standard input. A descriptor of
@@ -206,14 +206,22 @@ async fn send(stdin: Option<impl AsyncWrite + Unpin>, request: &impl serde::Seri
     Ok(())
 }
 
-async fn pump(source: Option<impl AsyncRead + Unpin>, stream: Stream, log: &LogWriter) {
-    let Some(mut source) = source else { return };
+/// Passes a stream on to the log, and returns the end of it.
+async fn pump(source: Option<impl AsyncRead + Unpin>, stream: Stream, log: &LogWriter) -> Vec<u8> {
+    let mut tail = Vec::new();
+    let Some(mut source) = source else { return tail };
     let mut buffer = vec![0; 64 << 10];
-    while let Ok(read) = source.read(&mut buffer).await {
-        if read == 0 {
-            break;
-        }
-        log.append(stream, &buffer[..read]);
+    loop {
+        log.room().await;
+        let read = match source.read(&mut buffer).await {
+            Ok(0) | Err(_) => return tail,
+            Ok(read) => read,
+        };
+        let bytes = &buffer[..read];
+        log.append(stream, bytes);
+        let kept = TAIL_BYTES.saturating_sub(bytes.len()).min(tail.len());
+        tail.drain(..tail.len() - kept);
+        tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Carrying one task through its driver: handing it over, keeping what it prints, waiting for its end, keeping that.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hybrid_cache_driver::{DriverError, Lifetime, Ticket};
@@ -144,6 +145,9 @@ impl Inner {
                         self.metrics.note_end(outcome);
                     }
                     self.outputs.live.close(id);
+                    if self.outputs.files.bytes() > self.crowded_at.load(Ordering::Relaxed) {
+                        self.crowded.notify_one();
+                    }
                     return true;
                 }
                 Err(error) => {
@@ -179,8 +183,25 @@ pub async fn run(
     permit: Option<OwnedSemaphorePermit>,
     mut carried: Carried,
 ) {
-    let ticket = match hand_over(&inner, &task, stage, &mut carried).await {
-        Handed::Over(ticket) => ticket,
+    let mut stage = stage;
+    match (&task.unlike, stage) {
+        (Some(reason), Stage::Fresh) => {
+            let failure = Failure::new(FailureKind::InvalidTask, reason.clone());
+            let hint = "submit it again as this version of the service accepts it, or start the newer one";
+            let outcome = failed(failure.hint(hint));
+            inner.keep_end(&carried, Event::End, Some(&outcome)).await;
+            return;
+        }
+        // It may be at work as it was submitted; it is only looked for.
+        (Some(_), Stage::Uncertain { .. }) => {
+            stage = Stage::Uncertain {
+                until: Some(Instant::now()),
+            };
+        }
+        _ => {}
+    }
+    let (ticket, log) = match hand_over(&inner, &task, stage, &mut carried).await {
+        Handed::Over(ticket, log) => (ticket, log),
         Handed::Failed(failure) => {
             let outcome = failed(failure);
             inner.keep_end(&carried, Event::End, Some(&outcome)).await;
@@ -193,7 +214,13 @@ pub async fn run(
         Handed::Left => return,
     };
     let sight = watch::Sender::new(Sight::default());
-    let pump = pump::start(&inner, &task.id, &ticket, sight.subscribe());
+    let source = pump::Source {
+        id: task.id.clone(),
+        ticket: ticket.clone(),
+        log,
+        again: stage != Stage::Fresh,
+    };
+    let pump = pump::start(&inner, source, sight.subscribe());
     let Some(mut outcome) = until_end(&inner, &ticket, &carried, &sight).await else {
         // Another process takes it up, and reads its output from the beginning again.
         pump.abort();

@@ -48,8 +48,9 @@ async fn turn(inner: &Inner, tally: &mut watch::Receiver<Tally>) -> Option<Owned
 /// Starts one task. `last` is the tenant whose turn was last.
 async fn take(inner: &Arc<Inner>, permit: OwnedSemaphorePermit, last: &mut Option<Tenant>) -> Result<(), ServiceError> {
     let (driver, now_us, after) = (inner.driver.name(), inner.clock.now_us(), last.clone());
+    // A claim that is given up and done all the same would leave its task starting, with nobody to carry it.
     let claim = move |desk: &mut Desk<'_>| writes::claim(desk, after.as_ref(), driver, now_us);
-    if let Some(claimed) = inner.store.write(claim).await? {
+    if let Some(claimed) = inner.store.write_certainly(claim).await? {
         *last = Some(claimed.tenant.clone());
         tracing::info!(task = %claimed.id, "starting");
         let carried = inner.enter(&claimed.tenant, &claimed.id, Wish::None);

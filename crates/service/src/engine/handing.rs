@@ -1,20 +1,23 @@
 //! Handing a task over to its driver, under a ticket that was stored before: never twice, whatever fails in between.
 
-use hybrid_cache_driver::{DriverError, Epoch, Lifetime, SubmitOptions, Ticket};
+use hybrid_cache_driver::{DriverError, Epoch, Lifetime, LogReader, SubmitOptions, Ticket};
 use hybrid_cache_model::{Failure, FailureKind};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Inner;
 use super::carry::{Carried, Stage, Wish};
-use crate::error::ServiceError;
 use crate::state::Event;
 use crate::store::writer::Desk;
 use crate::store::writes::{self, Asked, Claimed};
 
+/// Attempts to put a task back into the queue once the service ends.
+const LAST_TRIES: u32 = 3;
+
 /// What became of handing a task over.
 pub enum Handed {
-    /// The driver has it under this ticket.
-    Over(Ticket),
+    /// The driver has it under this ticket, and this is its log: taken at once, so that the driver holds no more than a window
+    /// of it.
+    Over(Ticket, Result<LogReader, DriverError>),
     /// It cannot be run, by its own fault or for good.
     Failed(Failure),
     /// It was cancelled and never ran.
@@ -36,7 +39,7 @@ enum Attempt {
 /// Hands a task over, trying again for as long as the driver does not answer.
 pub async fn hand_over(inner: &Inner, task: &Claimed, mut stage: Stage, carried: &mut Carried) -> Handed {
     if stage == Stage::Submitted {
-        return Handed::Over(task.ticket.clone());
+        return over(inner, task.ticket.clone());
     }
     loop {
         let asked = Instant::now();
@@ -46,7 +49,7 @@ pub async fn hand_over(inner: &Inner, task: &Claimed, mut stage: Stage, carried:
         }
         match (carried.wish(), stage) {
             (Wish::Cancel, Stage::Fresh) => return Handed::Cancelled,
-            (Wish::Leave, Stage::Fresh) => return postpone(inner, task, None).await,
+            (Wish::Leave, Stage::Fresh) => return postpone(inner, task, carried, None).await,
             (Wish::Leave, _) => return Handed::Left,
             (Wish::Cancel, _) => match timeout(inner.config.driver_call, inner.driver.cancel(&task.ticket)).await {
                 Ok(Ok(())) => return started(inner, task, task.ticket.clone()).await,
@@ -65,7 +68,7 @@ pub async fn hand_over(inner: &Inner, task: &Claimed, mut stage: Stage, carried:
                 }
                 Attempt::NotStarted(reason) if stage == Stage::Fresh => {
                     inner.gate.shut(&reason);
-                    return postpone(inner, task, Some(reason)).await;
+                    return postpone(inner, task, carried, Some(reason)).await;
                 }
                 // Not this time; an earlier one may have.
                 Attempt::NotStarted(reason) => pause(inner, carried, &reason).await,
@@ -155,6 +158,7 @@ async fn pause(inner: &Inner, carried: &mut Carried, reason: &str) {
 async fn started(inner: &Inner, task: &Claimed, ticket: Ticket) -> Handed {
     let (tenant, id, now_us) = (task.tenant.clone(), task.id.clone(), inner.clock.now_us());
     let event = Event::Start { ticket: ticket.clone() };
+    let over = over(inner, ticket);
     let advance = move |desk: &mut Desk<'_>| writes::advance(desk, (&tenant, &id), event.clone(), None, now_us);
     match inner.store.write(advance).await {
         Ok(Some(Asked::ToCancel)) => inner.wish(&task.id, Wish::Cancel),
@@ -162,30 +166,43 @@ async fn started(inner: &Inner, task: &Claimed, ticket: Ticket) -> Handed {
         Ok(None) => tracing::error!(task = %task.id, "a task was started from a state that does not allow it"),
         Err(error) => tracing::warn!(task = %task.id, %error, "it cannot be kept that a task runs"),
     }
-    Handed::Over(ticket)
+    over
 }
 
-/// Puts a task back into its place in the queue.
-async fn postpone(inner: &Inner, task: &Claimed, reason: Option<String>) -> Handed {
-    let (tenant, id, now_us) = (task.tenant.clone(), task.id.clone(), inner.clock.now_us());
-    let back =
-        move |desk: &mut Desk<'_>| writes::advance(desk, (&tenant, &id), Event::Postpone, reason.as_deref(), now_us);
-    match inner.store.write(back).await {
-        // Asked to end in this very moment: nothing has been started.
-        Ok(Some(Asked::ToCancel)) => {
-            let (tenant, id, now_us) = (task.tenant.clone(), task.id.clone(), inner.clock.now_us());
-            let cancel = move |desk: &mut Desk<'_>| writes::cancel(desk, (&tenant, &id), now_us);
-            let cancelled = inner.store.write(cancel).await;
-            report(task, cancelled.map(|_| ()));
-            inner.outputs.live.close(&task.id);
+fn over(inner: &Inner, ticket: Ticket) -> Handed {
+    let log = inner.driver.take_log(&ticket);
+    Handed::Over(ticket, log)
+}
+
+/// Puts a task back into its place in the queue, trying again for as long as the disk is full or locked: nobody else carries it.
+async fn postpone(inner: &Inner, task: &Claimed, carried: &Carried, reason: Option<String>) -> Handed {
+    let mut failures = 0;
+    loop {
+        let (tenant, id, now_us) = (task.tenant.clone(), task.id.clone(), inner.clock.now_us());
+        let reason = reason.clone();
+        let back = move |desk: &mut Desk<'_>| {
+            writes::advance(desk, (&tenant, &id), Event::Postpone, reason.as_deref(), now_us)
+        };
+        match inner.store.write_certainly(back).await {
+            // Asked to end in this very moment: nothing has been started.
+            Ok(Some(Asked::ToCancel)) => {
+                let (tenant, id, now_us) = (task.tenant.clone(), task.id.clone(), inner.clock.now_us());
+                let cancel = move |desk: &mut Desk<'_>| writes::cancel(desk, (&tenant, &id), now_us);
+                if let Err(error) = inner.store.write(cancel).await {
+                    tracing::error!(task = %task.id, %error, "it cannot be kept that a task is cancelled");
+                }
+                inner.outputs.live.close(&task.id);
+                return Handed::Left;
+            }
+            Ok(_) => return Handed::Left,
+            Err(error) => {
+                failures += 1;
+                tracing::error!(task = %task.id, %error, "it cannot be kept yet that a task is queued again");
+                if carried.wish() == Wish::Leave && failures >= LAST_TRIES {
+                    return Handed::Left;
+                }
+                sleep(inner.config.backoff.pause(failures)).await;
+            }
         }
-        other => report(task, other.map(|_| ())),
-    }
-    Handed::Left
-}
-
-fn report(task: &Claimed, written: Result<(), ServiceError>) {
-    if let Err(error) = written {
-        tracing::error!(task = %task.id, %error, "it cannot be kept that a task is queued again");
     }
 }

@@ -5,6 +5,7 @@ mod dispatch;
 mod gate;
 mod handing;
 mod pump;
+mod ready;
 mod recover;
 mod requests;
 mod shutdown;
@@ -12,12 +13,13 @@ mod telling;
 mod upkeep;
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use hybrid_cache_driver::Driver;
 use hybrid_cache_model::{Phase, Protection, Tenant};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, SystemClock};
@@ -36,6 +38,7 @@ use crate::view::{CacheName, EndName, ListQuery, Page, TaskSummary, TaskView};
 use carry::Wish;
 use gate::Gate;
 
+pub use ready::Readiness;
 pub use requests::{CancelAnswer, Novelty, RunAnswer, Submitted};
 pub use shutdown::ShutdownReport;
 
@@ -59,17 +62,6 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// What the cache volumes hold; not told where absent.
     pub volumes: Option<Arc<dyn Volumes>>,
-}
-
-/// Whether the service can do its work.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Readiness {
-    /// True where tasks are taken in: the database answers, and the service is not about to end.
-    pub ready: bool,
-    /// Why not, in lower case.
-    pub reason: Option<String>,
-    /// Why the driver does not answer; tasks are taken in and wait meanwhile.
-    pub driver: Option<String>,
 }
 
 /// The task service without a face, as one tenant sees it. Cheap to clone; all clones are one engine.
@@ -99,6 +91,12 @@ pub(crate) struct Inner {
     metrics: Metrics,
     gate: Gate,
     slots: Arc<Semaphore>,
+    catching_up: Arc<Semaphore>,
+    /// Wakes whoever deletes, where output has grown much since the last look.
+    crowded: Notify,
+    /// Bytes of output at which it does.
+    crowded_at: AtomicU64,
+    ready: ready::Ready,
     /// What is wished of the tasks that are under way.
     under_way: Mutex<HashMap<TaskId, watch::Sender<Wish>>>,
     /// How many of them there are, to wait for the last.
@@ -147,6 +145,10 @@ impl Engine {
         let inner = Arc::new(Inner {
             gate: Gate::new(config.backoff.clone()),
             slots: Arc::new(Semaphore::new(config.concurrency.max(1))),
+            catching_up: Arc::new(Semaphore::new(pump::CATCHING_UP)),
+            crowded: Notify::new(),
+            crowded_at: AtomicU64::new(u64::MAX),
+            ready: ready::Ready::default(),
             outputs: Outputs {
                 files,
                 live: Live::default(),
@@ -322,21 +324,6 @@ impl Engine {
     /// A number that is raised whenever a task changes, for pages that show what is going on.
     pub fn changes(&self) -> Changes {
         Changes(self.inner.store.tally())
-    }
-
-    /// Whether the service can do its work.
-    pub async fn ready(&self) -> Readiness {
-        let closing = *self.inner.closing.borrow() != Closing::No;
-        let read = self.inner.store.read(|sql| rows::count(sql).map(|_| ())).await;
-        let reason = match read {
-            Err(error) => Some(error.to_string()),
-            Ok(()) => closing.then(|| "the service is shutting down".to_owned()),
-        };
-        Readiness {
-            ready: reason.is_none(),
-            reason,
-            driver: self.inner.gate.reason(),
-        }
     }
 }
 

@@ -1,15 +1,22 @@
 //! Keeping what a task prints while it runs, also over times in which the driver loses sight of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use hybrid_cache_driver::log::Chunk;
 use hybrid_cache_driver::{DriverError, LogReader, Ticket};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Inner;
 use crate::id::TaskId;
 use crate::output::OutputWriter;
+
+/// Tasks whose kept output is read again at one time.
+pub const CATCHING_UP: usize = 4;
+/// How long one of them may take before the next has its turn beside it.
+const CATCH_UP_MOST: Duration = Duration::from_secs(2);
 
 /// What is known of a task while it is waited for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,11 +34,24 @@ fn warning(error: &dyn std::fmt::Display) -> Option<String> {
     Some(format!("not all of the output could be kept: {error}"))
 }
 
+/// Whose output is kept, and where it comes from.
+pub struct Source {
+    /// The task.
+    pub id: TaskId,
+    /// What the driver knows it by.
+    pub ticket: Ticket,
+    /// Its log.
+    pub log: Result<LogReader, DriverError>,
+    /// True where an earlier process may have kept some of it: the driver tells that again.
+    pub again: bool,
+}
+
 /// Starts to keep a task's output.
-pub fn start(inner: &Arc<Inner>, id: &TaskId, ticket: &Ticket, sight: watch::Receiver<Sight>) -> Pump {
-    let (inner, id, ticket) = (Arc::clone(inner), id.clone(), ticket.clone());
+pub fn start(inner: &Arc<Inner>, source: Source, sight: watch::Receiver<Sight>) -> Pump {
+    let inner = Arc::clone(inner);
     tokio::spawn(async move {
-        match keep(&inner, &id, &ticket, sight).await {
+        let id = source.id.clone();
+        match keep(&inner, source, sight).await {
             Ok(()) => None,
             Err(error) => {
                 tracing::warn!(task = %id, %error, "output cannot be kept");
@@ -41,35 +61,74 @@ pub fn start(inner: &Arc<Inner>, id: &TaskId, ticket: &Ticket, sight: watch::Rec
     })
 }
 
-async fn keep(inner: &Inner, id: &TaskId, ticket: &Ticket, mut sight: watch::Receiver<Sight>) -> std::io::Result<()> {
-    let (outputs, wanted, limit) = (inner.outputs.clone(), id.clone(), inner.config.limits.output_bytes);
-    let opened = tokio::task::spawn_blocking(move || outputs.writer(&wanted, limit)).await;
+async fn keep(inner: &Inner, source: Source, mut sight: watch::Receiver<Sight>) -> std::io::Result<()> {
+    let mut turn = if source.again {
+        Turn::of(inner, sight.clone()).await
+    } else {
+        Turn(None)
+    };
+    let (outputs, id, limit) = (inner.outputs.clone(), source.id, inner.config.limits.output_bytes);
+    let opened = tokio::task::spawn_blocking(move || outputs.writer(&id, limit)).await;
     let mut writer = opened.map_err(std::io::Error::other)??;
+    let (mut log, mut lost) = (source.log, Sight::default().lost);
     loop {
-        let lost = sight.borrow_and_update().lost;
-        match inner.driver.logs(ticket) {
-            Ok(log) => writer = pour(log, writer).await?,
+        match log {
+            Ok(log) => {
+                writer.begin(log.released())?;
+                writer = pour(log, writer, &mut turn).await?;
+            }
             Err(DriverError::UnknownTicket(_)) => {}
             Err(error) => return Err(std::io::Error::other(error)),
         }
         // The log has come to its end: with the task, or because the driver has lost sight of it.
         let news = sight.wait_for(|sight| sight.over || sight.lost > lost).await;
-        if news.is_ok_and(|sight| sight.lost > lost) {
-            writer.begin_again();
-            continue;
-        }
-        break;
+        lost = match news {
+            Ok(sight) if sight.lost > lost => sight.lost,
+            _ => break,
+        };
+        log = inner.driver.take_log(&source.ticket);
     }
     let synced = tokio::task::spawn_blocking(move || writer.sync());
     synced.await.map_err(std::io::Error::other)?
 }
 
+/// The right to read again what an earlier process has kept already: a few tasks at a time have it, so that a service which is
+/// started does not read every log at once.
+struct Turn(Option<(OwnedSemaphorePermit, Instant)>);
+
+impl Turn {
+    async fn of(inner: &Inner, mut sight: watch::Receiver<Sight>) -> Turn {
+        let permit = Arc::clone(&inner.catching_up).acquire_owned();
+        tokio::select! {
+            // An error means that the service is gone.
+            permit = permit => Turn(permit.ok().map(|permit| (permit, Instant::now() + CATCH_UP_MOST))),
+            // It has ended: what is left of its log is not waited for for long.
+            _ = sight.wait_for(|sight| sight.over) => Turn(None),
+        }
+    }
+
+    /// The log's next piece. A log that stands still takes no turn from others.
+    async fn next(&mut self, log: &mut LogReader) -> Option<Chunk> {
+        if let Some((_, until)) = &self.0 {
+            if let Ok(chunk) = timeout_at(*until, log.next()).await {
+                return chunk;
+            }
+            self.0 = None;
+        }
+        log.next().await
+    }
+}
+
 /// Pours a log into its file. On the first error it stops, so that what is kept is a beginning without gaps.
-async fn pour(mut log: LogReader, mut writer: OutputWriter) -> std::io::Result<OutputWriter> {
-    while let Some(chunk) = log.next().await {
+async fn pour(mut log: LogReader, mut writer: OutputWriter, turn: &mut Turn) -> std::io::Result<OutputWriter> {
+    while let Some(chunk) = turn.next(&mut log).await {
         let written = tokio::task::spawn_blocking(move || writer.append(&chunk).map(|()| writer));
         writer = written.await.map_err(std::io::Error::other)??;
+        if writer.has_caught_up() {
+            *turn = Turn(None);
+        }
     }
+    *turn = Turn(None);
     Ok(writer)
 }
 

@@ -40,6 +40,7 @@ pub async fn take_up(inner: &Arc<Inner>) -> Result<(), ServiceError> {
                     id: id.clone(),
                     ticket,
                     spec: left.spec,
+                    unlike: left.unlike,
                 };
                 // What runs already runs, even where fewer places are given now.
                 let permit = Arc::clone(&inner.slots).try_acquire_owned().ok();

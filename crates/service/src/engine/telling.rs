@@ -49,6 +49,7 @@ impl Inner {
     }
 
     pub(super) fn view(&self, stored: Stored, output: OutputView) -> TaskView {
+        let strange = stored.strange;
         let mut view = TaskView {
             summary: stored.summary,
             request: stored.spec,
@@ -66,6 +67,7 @@ impl Inner {
         if let Some(outcome) = stored.outcome {
             tell_outcome(&mut view, outcome);
         }
+        view.warnings.extend(strange);
         view
     }
 }

@@ -1,12 +1,13 @@
 //! Looking after what is kept: old tasks go, output of tasks that are no more goes, volumes are looked at.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::{Closing, Inner};
 use crate::error::ServiceError;
-use crate::id::TaskId;
 use crate::store::expiry::{self, Expiry};
 use crate::store::history;
 use crate::store::rows;
@@ -14,6 +15,12 @@ use crate::store::writer::Desk;
 
 /// Most batches of one look, so that a clock that jumps does not delete everything in one go.
 const BATCHES: usize = 100;
+/// How long saved tasks are kept at the least where there are too many of them.
+const CROWDED: Duration = Duration::from_secs(3600);
+/// Output that comes beyond the budget before it is looked again, ahead of time.
+const SOON_BYTES: u64 = 64 << 20;
+/// The part of its volume that the service takes where nobody says.
+const SHARE: u64 = 10;
 
 /// Runs until the service closes.
 pub async fn run(inner: Arc<Inner>) {
@@ -33,7 +40,10 @@ async fn look_forever(inner: &Inner) {
     let mut ticks = interval_at(Instant::now(), every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = inner.crowded.notified() => {}
+        }
         if let Err(error) = expire(inner).await {
             tracing::warn!(%error, "old tasks cannot be deleted");
         }
@@ -66,27 +76,105 @@ async fn sweep(inner: &Inner) -> Result<(), ServiceError> {
     Ok(())
 }
 
-/// Deletes what is too old or too much.
+/// Deletes what is too old, too much or too large.
 async fn expire(inner: &Inner) -> Result<(), ServiceError> {
     let retention = &inner.config.retention;
-    let age_us = i64::try_from(retention.age.as_micros()).unwrap_or(i64::MAX);
-    let expiry = Expiry {
-        before_us: inner.clock.now_us().saturating_sub(age_us),
-        keep: retention.count,
-        batch: retention.batch.max(1),
+    let now_us = inner.clock.now_us();
+    let before = |age: Duration| now_us.saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX));
+    let forgotten = Expiry::Forgotten {
+        before_us: before(retention.saved),
+        crowded_us: before(retention.saved.min(CROWDED)),
+        crowd: inner.config.open_tasks / 2,
     };
-    for _ in 0..BATCHES {
-        let gone = inner.store.write(move |desk| expiry::expire(desk, expiry)).await?;
-        inner.metrics.note_expired(gone.len());
-        for id in gone.iter().filter_map(|id| TaskId::parse(id)) {
-            inner.remove_output(&id).await;
-        }
-        if gone.is_empty() {
-            break;
+    for expiry in [
+        Expiry::Old(before(retention.age)),
+        Expiry::Many(retention.count),
+        forgotten,
+    ] {
+        for _ in 0..BATCHES {
+            if let_go(inner, expiry.clone()).await? == 0 {
+                break;
+            }
         }
     }
-    let forget = move |desk: &mut Desk<'_>| history::forget_volumes(desk, expiry.before_us);
+    fit(inner).await?;
+    give_back(inner).await?;
+    let old_us = before(retention.age);
+    let forget = move |desk: &mut Desk<'_>| history::forget_volumes(desk, old_us);
     inner.store.write(forget).await
+}
+
+/// Deletes a batch with its output, and tells how many tasks it were.
+async fn let_go(inner: &Inner, expiry: Expiry) -> Result<usize, ServiceError> {
+    let batch = inner.config.retention.batch.max(1);
+    let gone = inner
+        .store
+        .write(move |desk| expiry::expire(desk, &expiry, batch))
+        .await?;
+    inner.metrics.note_expired(gone.len());
+    for id in &gone {
+        inner.outputs.live.close(id);
+        inner.remove_output(id).await;
+    }
+    Ok(gone.len())
+}
+
+/// Brings output and database within their budget.
+async fn fit(inner: &Inner) -> Result<(), ServiceError> {
+    let Some(budget) = budget(inner) else { return Ok(()) };
+    for _ in 0..BATCHES {
+        let used = inner.outputs.files.bytes() + inner.store.read(expiry::pages).await?.used_bytes;
+        let over = used.saturating_sub(budget);
+        let soon = inner.outputs.files.bytes() + budget.saturating_sub(used).max(SOON_BYTES);
+        inner.crowded_at.store(soon, Ordering::Relaxed);
+        if over == 0 {
+            return Ok(());
+        }
+        let gone = match inner.store.read(expiry::heaviest).await? {
+            Some((tenant, bytes)) => let_go(inner, Expiry::Large(tenant, over.min(bytes))).await?,
+            None => let_go(inner, crowded_out(inner)).await?,
+        };
+        if gone == 0 {
+            tracing::warn!(
+                used,
+                budget,
+                "tasks that may not be deleted hold more than the budget for output and database"
+            );
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Saved tasks that nobody has asked to run for an hour.
+fn crowded_out(inner: &Inner) -> Expiry {
+    let age_us = i64::try_from(CROWDED.as_micros()).unwrap_or(i64::MAX);
+    let before_us = inner.clock.now_us().saturating_sub(age_us);
+    Expiry::Forgotten {
+        before_us,
+        crowded_us: before_us,
+        crowd: 0,
+    }
+}
+
+/// Bytes that output and database may take; `None` where the volume does not say how large it is.
+fn budget(inner: &Inner) -> Option<u64> {
+    let of_volume = || {
+        let volume = rustix::fs::statvfs(&inner.config.folder).ok()?;
+        Some(volume.f_blocks.saturating_mul(volume.f_frsize) / SHARE)
+    };
+    inner.config.retention.bytes.or_else(of_volume)
+}
+
+/// Gives pages that deleting has freed back to the file system, so that the database's file shrinks with what it holds.
+async fn give_back(inner: &Inner) -> Result<(), ServiceError> {
+    for _ in 0..BATCHES {
+        if !inner.store.read(expiry::pages).await?.surplus {
+            break;
+        }
+        inner.store.write(expiry::give_back).await?;
+    }
+    Ok(())
 }
 
 async fn look_at_volumes(inner: &Inner) -> Result<(), ServiceError> {

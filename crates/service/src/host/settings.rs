@@ -18,6 +18,10 @@ pub struct Settings {
     pub retain_days: u64,
     /// Tasks of one tenant that have ended of which so many are kept.
     pub retain_tasks: u64,
+    /// Bytes of output and database that are kept; a tenth of the volume where absent.
+    pub retain_bytes: Option<u64>,
+    /// Hours for which tasks are kept that nobody asks to run.
+    pub retain_saved_hours: u64,
 }
 
 impl Settings {
@@ -32,6 +36,8 @@ impl Settings {
             timeout_s: 600,
             retain_days: 30,
             retain_tasks: 100_000,
+            retain_bytes: None,
+            retain_saved_hours: 24,
         }
     }
 
@@ -43,6 +49,8 @@ impl Settings {
         config.limits.time_ms = self.timeout_s * 1000;
         config.retention.age = Duration::from_secs(self.retain_days * 24 * 3600);
         config.retention.count = self.retain_tasks;
+        config.retention.bytes = self.retain_bytes;
+        config.retention.saved = Duration::from_secs(self.retain_saved_hours * 3600);
         config
     }
 }
@@ -57,5 +65,7 @@ mod tests {
         assert_eq!(ours.queue, service.queue);
         assert_eq!(ours.retention.age, service.retention.age);
         assert_eq!(ours.retention.count, service.retention.count);
+        assert_eq!(ours.retention.bytes, service.retention.bytes);
+        assert_eq!(ours.retention.saved, service.retention.saved);
     }
 }

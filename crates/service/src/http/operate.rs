@@ -35,8 +35,8 @@ pub async fn healthz(RawQuery(query): RawQuery) -> Answer<Json<Probe>> {
 
 /// Can it take tasks?
 ///
-/// The database answers and the service is not about to end. A driver that does not answer is told about, but is no
-/// reason to send clients away: tasks wait until it does.
+/// A write to the volume and one to the database work, and the service is not about to end. A driver that does not answer is
+/// told about, but is no reason to send clients away: tasks wait until it does.
 #[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "operation",
     responses((status = 200, description = "It takes tasks.", body = Probe)))]
 pub async fn readyz(State(app): State<App>, RawQuery(query): RawQuery) -> Answer<Json<Probe>> {

@@ -9,6 +9,8 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hybrid_cache_driver::log::Stream;
 
@@ -20,11 +22,33 @@ const FOLDER: &str = "output";
 const ENDING: &str = "log";
 /// Bytes read from a file at once while looking for its end.
 const SCAN_BYTES: usize = 256 << 10;
+/// What a file system gives out at once, nearly everywhere.
+const BLOCK_BYTES: u64 = 4096;
 
 /// The folder of all output.
 #[derive(Clone, Debug)]
 pub struct OutputFiles {
     folder: PathBuf,
+    taken: Taken,
+}
+
+/// Bytes that all output takes on disk, counted along: nobody has to look at every file for it.
+#[derive(Clone, Debug, Default)]
+struct Taken(Arc<AtomicU64>);
+
+impl Taken {
+    /// Notes that a file of `before` bytes has `after`.
+    fn change(&self, before: u64, after: u64) {
+        let blocks = |bytes: u64| bytes.div_ceil(BLOCK_BYTES) * BLOCK_BYTES;
+        let (before, after) = (blocks(before), blocks(after));
+        if after >= before {
+            self.0.fetch_add(after - before, Ordering::Relaxed);
+        } else {
+            let less = |taken: u64| Some(taken.saturating_sub(before - after));
+            // It always has a new value.
+            let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        }
+    }
 }
 
 /// How much a file holds.
@@ -64,7 +88,16 @@ impl OutputFiles {
             private::tighten_files_of(&folder)?;
         }
         private::folder(&folder)?;
-        Ok(OutputFiles { folder })
+        let taken = Taken::default();
+        for entry in fs::read_dir(&folder)? {
+            taken.change(0, entry?.metadata()?.len());
+        }
+        Ok(OutputFiles { folder, taken })
+    }
+
+    /// Bytes that all output takes on disk.
+    pub fn bytes(&self) -> u64 {
+        self.taken.0.load(Ordering::Relaxed)
     }
 
     /// The file of one task, which may not be there.
@@ -77,9 +110,15 @@ impl OutputFiles {
     /// # Errors
     /// It is there and cannot be deleted.
     pub fn remove(&self, id: &TaskId) -> io::Result<()> {
-        match fs::remove_file(self.path(id)) {
+        let path = self.path(id);
+        let removed = fs::metadata(&path).and_then(|file| fs::remove_file(&path).map(|()| file.len()));
+        match removed {
+            Ok(bytes) => {
+                self.taken.change(bytes, 0);
+                Ok(())
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            other => other,
+            Err(error) => Err(error),
         }
     }
 
@@ -106,9 +145,11 @@ impl OutputFiles {
         options.read(true).write(true).create(true).truncate(false);
         let mut file = private::file(&mut options, &self.path(id))?;
         let extent = measure(&mut file)?;
+        self.taken.change(file.metadata()?.len(), extent.file_bytes);
         file.set_len(extent.file_bytes)?;
         file.seek(SeekFrom::Start(extent.file_bytes))?;
-        Ok(OutputFile { file, extent })
+        let taken = self.taken.clone();
+        Ok(OutputFile { file, extent, taken })
     }
 }
 
@@ -144,6 +185,7 @@ fn measure(file: &mut File) -> io::Result<Extent> {
 pub struct OutputFile {
     file: File,
     extent: Extent,
+    taken: Taken,
 }
 
 impl OutputFile {
@@ -164,7 +206,9 @@ impl OutputFile {
             self.file.seek(SeekFrom::Start(self.extent.file_bytes))?;
             return Err(error);
         }
+        let before = self.extent.file_bytes;
         self.extent.file_bytes += framed.len() as u64;
+        self.taken.change(before, self.extent.file_bytes);
         *self.extent.of(stream) += bytes.len() as u64;
         Ok(())
     }
@@ -201,8 +245,11 @@ mod tests {
             assert_eq!(file.extent(), whole, "{cut}");
         }
         assert_eq!(files.ids().unwrap(), std::slice::from_ref(&id));
+        assert_eq!(files.bytes(), BLOCK_BYTES);
+        assert_eq!(OutputFiles::open(root.path()).unwrap().bytes(), BLOCK_BYTES);
         files.remove(&id).unwrap();
         files.remove(&id).unwrap();
+        assert_eq!(files.bytes(), 0);
         assert_eq!(files.append(&id).unwrap().extent(), Extent::default());
     }
 }

@@ -51,7 +51,7 @@ impl Outputs {
         Ok(OutputWriter {
             file,
             told,
-            skip: held,
+            skip: Extent::default(),
             limit_bytes,
         })
     }
@@ -85,9 +85,24 @@ impl OutputWriter {
         Ok(())
     }
 
-    /// The driver tells everything from the beginning again: what is kept is left out.
-    pub fn begin_again(&mut self) {
-        self.skip = self.file.extent();
+    /// A log begins, behind so many bytes of standard output and of standard error: what is kept is left out.
+    pub fn begin(&mut self, released: [u64; 2]) -> io::Result<()> {
+        let held = self.file.extent();
+        self.skip = held;
+        for (stream, released) in [Stream::Stdout, Stream::Stderr].into_iter().zip(released) {
+            let kept = *self.skip.of(stream);
+            if released > kept && kept < self.limit_bytes {
+                let message = format!("{} bytes had gone before they were read", released - kept);
+                return Err(io::Error::other(message));
+            }
+            *self.skip.of(stream) = kept.saturating_sub(released);
+        }
+        Ok(())
+    }
+
+    /// True once nothing more comes that is kept already.
+    pub fn has_caught_up(&self) -> bool {
+        self.skip.stdout_bytes == 0 && self.skip.stderr_bytes == 0
     }
 
     /// Waits until all of it is on disk.

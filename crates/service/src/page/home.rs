@@ -191,6 +191,7 @@ pub fn cache_word(name: CacheName) -> &'static str {
         CacheName::Built => "filled",
         CacheName::Bypassed => "bypassed",
         CacheName::NotAsked => "not asked",
+        CacheName::Unknown => "unknown",
     }
 }
 

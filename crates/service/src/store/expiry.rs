@@ -1,41 +1,193 @@
-//! Deleting tasks that ended long ago, or of which a tenant has too many.
+//! Deleting tasks that are too old, too many or too large, a small batch at a time: other writes come in between.
+
+use hybrid_cache_model::Tenant;
 
 use super::rows;
-use super::sqlite::{Row, SqlError};
+use super::sqlite::{Connection, Row, SqlError, Value};
 use super::writer::Desk;
+use crate::id::TaskId;
+
+/// Most bytes that one batch lets go of, by what its tasks hold.
+const BATCH_BYTES: u64 = 16 << 20;
+/// What a task counts for at the least: its row, and a block of output.
+const LEAST_BYTES: u64 = 4096;
+/// Pages that are given back to the file system in one transaction.
+const BACK_PAGES: u32 = 256;
+/// Freed pages that a database keeps to be filled again.
+const SPARE_PAGES: u64 = 1024;
 
 /// Which tasks are to go.
-#[derive(Clone, Copy, Debug)]
-pub struct Expiry {
-    /// Those that ended before this.
-    pub before_us: i64,
-    /// Those of one tenant beyond so many, the ones submitted first.
-    pub keep: u64,
-    /// At most so many at once.
-    pub batch: u32,
+#[derive(Clone, Debug)]
+pub enum Expiry {
+    /// Those that ended before this time.
+    Old(i64),
+    /// Ended tasks of one tenant beyond so many, the ones submitted first.
+    Many(u64),
+    /// Those that nobody has asked to run.
+    Forgotten {
+        /// Submitted before this time.
+        before_us: i64,
+        /// The same for a tenant that has more than `crowd` of them.
+        crowded_us: i64,
+        /// How many are a crowd.
+        crowd: u64,
+    },
+    /// Ended tasks of this tenant, the ones that ended first, until so many bytes are free.
+    Large(Tenant, u64),
 }
 
-/// Deletes ended tasks and tells which.
-pub fn expire(desk: &mut Desk<'_>, expiry: Expiry) -> Result<Vec<String>, SqlError> {
-    const OLD: &str = "DELETE FROM task WHERE seq IN (SELECT seq FROM task WHERE ended_us IS NOT NULL AND ended_us < ? \
-                       ORDER BY ended_us LIMIT ?) RETURNING id, state, tenant";
-    // `+` keeps the order of submission as the way through the table: the first ones have nearly all ended.
-    const MANY: &str = "DELETE FROM task WHERE seq IN (SELECT seq FROM task INDEXED BY task_by_tenant WHERE tenant = ? AND \
-                        +state IN ('ended', 'cancelled') ORDER BY seq LIMIT ?) RETURNING id, state, tenant";
-    let batch = i64::from(expiry.batch);
-    let read = |row: &Row<'_>| Ok((row.text(0)?, row.text(1)?, rows::tenant(&row.text(2)?)?));
-    let beyond = desk.tally.tenants().find_map(|(tenant, counts)| {
-        let beyond = counts.last().saturating_sub(expiry.keep);
-        (beyond > 0).then(|| (tenant.clone(), i64::try_from(beyond).unwrap_or(i64::MAX)))
-    });
-    let gone = if let Some((tenant, beyond)) = beyond {
-        let values = [tenant.as_str().into(), beyond.min(batch).into()];
-        desk.sql.query(MANY, &values, read)?
-    } else {
-        desk.sql.query(OLD, &[expiry.before_us.into(), batch.into()], read)?
+/// A task that is to go.
+struct Leaving {
+    seq: i64,
+    id: TaskId,
+    stored: String,
+    tenant: Tenant,
+    bytes: u64,
+}
+
+macro_rules! leaving {
+    ($rest:literal) => {
+        concat!("SELECT seq, id, state, tenant, kept_bytes FROM task ", $rest)
     };
-    for (_, stored, tenant) in &gone {
-        desk.tally.remove(tenant, stored);
+}
+
+fn read(row: &Row<'_>) -> Result<Leaving, SqlError> {
+    Ok(Leaving {
+        seq: row.integer(0)?,
+        id: TaskId::parse(&row.text(1)?).ok_or_else(|| SqlError::unexpected("a stored id is none"))?,
+        stored: row.text(2)?,
+        tenant: rows::tenant(&row.text(3)?)?,
+        bytes: u64::try_from(row.integer(4)?).unwrap_or_default().max(LEAST_BYTES),
+    })
+}
+
+/// Deletes at most `batch` tasks and tells which; none are left where it tells none.
+pub fn expire(desk: &mut Desk<'_>, expiry: &Expiry, batch: u32) -> Result<Vec<TaskId>, SqlError> {
+    const GONE: &str = "DELETE FROM task WHERE seq IN (SELECT value FROM json_each(?))";
+    let mut most = BATCH_BYTES;
+    if let Expiry::Large(_, bytes) = expiry {
+        most = most.min(*bytes);
     }
-    Ok(gone.into_iter().map(|(id, ..)| id).collect())
+    let mut leaving = candidates(desk, expiry, i64::from(batch))?;
+    let mut bytes = 0;
+    let enough = leaving.iter().position(|task| {
+        bytes += task.bytes;
+        bytes >= most
+    });
+    leaving.truncate(enough.map_or(leaving.len(), |last| last + 1));
+    if leaving.is_empty() {
+        return Ok(Vec::new());
+    }
+    let seqs = leaving.iter().map(|task| task.seq).collect::<Vec<_>>();
+    let seqs = rows::to_json("list", &seqs)?;
+    desk.sql.execute(GONE, &[seqs.as_str().into()])?;
+    for task in &leaving {
+        desk.tally.remove(&task.tenant, &task.stored);
+    }
+    Ok(leaving.into_iter().map(|task| task.id).collect())
+}
+
+fn candidates(desk: &Desk<'_>, expiry: &Expiry, batch: i64) -> Result<Vec<Leaving>, SqlError> {
+    const OLD: &str = leaving!("WHERE ended_us IS NOT NULL AND ended_us < ? ORDER BY ended_us LIMIT ?");
+    // `+` keeps the order of submission as the way through the table: the first ones have nearly all ended.
+    const MANY: &str = leaving!(
+        "INDEXED BY task_by_tenant WHERE tenant = ? AND +state IN ('ended', 'cancelled') ORDER BY seq LIMIT ?"
+    );
+    const LARGE: &str =
+        leaving!("INDEXED BY task_by_tenant_kept WHERE tenant = ? AND ended_us IS NOT NULL ORDER BY ended_us LIMIT ?");
+    let batch = Value::Integer(batch);
+    match expiry {
+        Expiry::Old(before_us) => desk.sql.query(OLD, &[(*before_us).into(), batch], read),
+        Expiry::Many(keep) => {
+            let beyond = desk.tally.tenants().find_map(|(tenant, counts)| {
+                let beyond = counts.last().saturating_sub(*keep);
+                (beyond > 0).then(|| (tenant, i64::try_from(beyond).unwrap_or(i64::MAX)))
+            });
+            let Some((tenant, beyond)) = beyond else {
+                return Ok(Vec::new());
+            };
+            let mut found = desk.sql.query(MANY, &[tenant.as_str().into(), batch], read)?;
+            found.truncate(usize::try_from(beyond).unwrap_or(usize::MAX));
+            Ok(found)
+        }
+        Expiry::Forgotten {
+            before_us,
+            crowded_us,
+            crowd,
+        } => {
+            for (tenant, counts) in desk.tally.tenants().filter(|(_, counts)| counts.saved() > 0) {
+                let crowded = counts.saved() > *crowd;
+                let before_us = if crowded { *crowded_us } else { *before_us };
+                let found = forgotten(desk.sql, tenant, before_us, batch)?;
+                if !found.is_empty() {
+                    return Ok(found);
+                }
+            }
+            Ok(Vec::new())
+        }
+        Expiry::Large(tenant, _) => desk.sql.query(LARGE, &[tenant.as_str().into(), batch], read),
+    }
+}
+
+/// The first saved tasks, as far as they are old enough: those behind them were submitted later. Only a clock that jumps makes
+/// one of them wait.
+fn forgotten(sql: &Connection, tenant: &Tenant, before_us: i64, batch: Value<'_>) -> Result<Vec<Leaving>, SqlError> {
+    const FIRST: &str = "SELECT seq FROM (SELECT seq, created_us FROM task INDEXED BY task_by_tenant_state \
+                         WHERE tenant = ?1 AND state = 'saved' ORDER BY seq LIMIT ?3) WHERE created_us < ?2";
+    const ONE: &str = leaving!("WHERE seq = ?");
+    let values = [tenant.as_str().into(), before_us.into(), batch];
+    let seqs = sql.query(FIRST, &values, |row| row.integer(0))?;
+    let mut found = Vec::new();
+    for seq in seqs {
+        found.extend(sql.first(ONE, &[seq.into()], read)?);
+    }
+    Ok(found)
+}
+
+/// The tenant whose ended tasks hold most, and how much that is beyond what the next one's hold.
+pub fn heaviest(sql: &Connection) -> Result<Option<(Tenant, u64)>, SqlError> {
+    const HELD: &str = "SELECT tenant, sum(max(kept_bytes, ?)) AS held FROM task INDEXED BY task_by_tenant_kept \
+                        WHERE ended_us IS NOT NULL GROUP BY tenant ORDER BY held DESC LIMIT 2";
+    let least = i64::try_from(LEAST_BYTES).unwrap_or_default();
+    let mut held = sql
+        .query(HELD, &[least.into()], |row| {
+            Ok((
+                rows::tenant(&row.text(0)?)?,
+                u64::try_from(row.integer(1)?).unwrap_or_default(),
+            ))
+        })?
+        .into_iter();
+    let Some((tenant, bytes)) = held.next() else {
+        return Ok(None);
+    };
+    let next = held.next().map_or(0, |(_, bytes)| bytes);
+    Ok(Some((tenant, (bytes - next).max(BATCH_BYTES / 4))))
+}
+
+/// What the database's file holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pages {
+    /// Bytes in use.
+    pub used_bytes: u64,
+    /// True where more freed pages lie in the file than are worth keeping, and can be given back.
+    pub surplus: bool,
+}
+
+/// Asks for it: three numbers of the file's head.
+pub fn pages(sql: &Connection) -> Result<Pages, SqlError> {
+    let number = |pragma: &str| {
+        let number = sql.first(pragma, &[], |row| row.integer(0))?;
+        Ok::<_, SqlError>(number.and_then(|number| u64::try_from(number).ok()).unwrap_or_default())
+    };
+    let (size, all) = (number("PRAGMA page_size")?, number("PRAGMA page_count")?);
+    let free = number("PRAGMA freelist_count")?;
+    Ok(Pages {
+        used_bytes: all.saturating_sub(free).saturating_mul(size),
+        surplus: free > SPARE_PAGES && number("PRAGMA auto_vacuum")? > 0,
+    })
+}
+
+/// Gives some freed pages back to the file system.
+pub fn give_back(desk: &mut Desk<'_>) -> Result<(), SqlError> {
+    desk.sql.batch(&format!("PRAGMA incremental_vacuum({BACK_PAGES})"))
 }

@@ -7,6 +7,7 @@ mod checkpoint;
 pub(crate) mod cursor;
 pub(crate) mod expiry;
 pub mod history;
+mod newer;
 mod open;
 pub(crate) mod rows;
 pub mod sqlite;
@@ -30,9 +31,6 @@ use cursor::Cursors;
 use sqlite::{Connection, SqlError, Trouble};
 use tally::Tally;
 use writer::{Desk, Writer};
-
-/// How much longer than a locked database a write may wait: for those in front of it, and for the disk.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 impl From<SqlError> for ServiceError {
     fn from(error: SqlError) -> ServiceError {
@@ -94,7 +92,7 @@ impl Store {
             }),
             tally: seen,
             thread: Mutex::new(Some(thread)),
-            patience: config.busy.saturating_mul(2) + PATIENCE,
+            patience: config.store_call,
             path,
             cursors,
             _lock: lock,
@@ -128,6 +126,16 @@ impl Store {
                 message: format!("no answer within {} s", self.patience.as_secs()),
             }),
         }
+    }
+
+    /// Has something written whose answer must not be missed: a write that is given up may still be done. It waits for as
+    /// long as the writer takes, which gives up on its own where the database is locked or the disk says no.
+    pub(crate) async fn write_certainly<T, F>(&self, work: F) -> Result<T, ServiceError>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Desk<'_>) -> Result<T, SqlError> + Send + 'static,
+    {
+        Ok(self.writer.write(work).await?)
     }
 
     /// Reads.

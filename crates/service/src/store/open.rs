@@ -17,8 +17,15 @@ const LOCK: &str = ".lock";
 const APPLICATION: i64 = 0x6862_6374;
 /// Each raises `user_version` by one.
 const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
+/// Additions that earlier programs can live with: the column that shows whether one is there, and what makes it.
+const ADDITIONS: [(&str, &str); 1] = [("kept_bytes", include_str!("migrations/kept_bytes.sql"))];
+/// A database up to this size is rewritten once to become one that gives freed pages back; a larger one keeps its size and
+/// fills them again.
+const REWRITE_BYTES: u64 = 64 << 20;
 /// Size of a page in bytes; the bound of a database is counted in pages.
 const PAGE_BYTES: u64 = 4096;
+/// How SQLite says that freed pages are given back when asked to (`PRAGMA auto_vacuum`).
+const INCREMENTAL: i64 = 2;
 
 /// Takes the folder for this process.
 pub fn claim(folder: &Path) -> Result<File, OpenError> {
@@ -47,6 +54,8 @@ pub fn open(config: &ServiceConfig) -> Result<(PathBuf, Connection), OpenError> 
     make_private(&path)?;
     let writer = Connection::open(&path, Access::Write, config.busy).map_err(told)?;
     // FULL: an answered write survives a power cut, not only a crash of ours. The log is carried over elsewhere.
+    // In front of everything else: a database with a page in it keeps its way.
+    writer.batch("PRAGMA auto_vacuum = INCREMENTAL").map_err(told)?;
     writer
         .batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 0")
         .map_err(told)?;
@@ -57,7 +66,21 @@ pub fn open(config: &ServiceConfig) -> Result<(PathBuf, Connection), OpenError> 
             .map_err(told)?;
     }
     migrate(&writer, found).map_err(told)?;
+    if let Err(error) = give_pages_back(&writer) {
+        tracing::warn!(%error, "the database's file keeps its size, and fills freed pages again");
+    }
     Ok((path, writer))
+}
+
+/// Makes a small database of an earlier version one that can give freed pages back.
+fn give_pages_back(writer: &Connection) -> Result<(), SqlError> {
+    let number = |sql: &str| writer.first(sql, &[], |row| row.integer(0));
+    let gives = number("PRAGMA auto_vacuum")?.unwrap_or_default() == INCREMENTAL;
+    let pages = number("PRAGMA page_count")?.unwrap_or_default();
+    if !gives && pages.unsigned_abs().saturating_mul(PAGE_BYTES) <= REWRITE_BYTES {
+        writer.batch("PRAGMA auto_vacuum = INCREMENTAL; VACUUM")?;
+    }
+    Ok(())
 }
 
 /// Makes the file before SQLite does, for its owner alone: SQLite gives the files beside it the same mode.
@@ -163,24 +186,28 @@ fn inspect(path: &Path, config: &ServiceConfig) -> Result<i64, OpenError> {
     }
 }
 
+/// Runs one step, whole or not at all.
+fn change(writer: &Connection, sql: &str) -> Result<(), SqlError> {
+    writer.batch("BEGIN IMMEDIATE")?;
+    let made = writer.batch(sql).and_then(|()| writer.batch("COMMIT"));
+    if made.is_err() && writer.in_transaction() {
+        writer.batch("ROLLBACK")?;
+    }
+    made
+}
+
 /// Brings a database of version `found` to ours, each step whole or not at all.
 fn migrate(writer: &Connection, found: i64) -> Result<(), SqlError> {
     let done = usize::try_from(found).unwrap_or_default();
     for (step, sql) in MIGRATIONS.iter().enumerate().skip(done) {
-        let marks = format!(
-            "PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {}",
-            step + 1
-        );
-        writer.batch("BEGIN IMMEDIATE")?;
-        let made = writer
-            .batch(sql)
-            .and_then(|()| writer.batch(&marks))
-            .and_then(|()| writer.batch("COMMIT"));
-        if let Err(error) = made {
-            if writer.in_transaction() {
-                writer.batch("ROLLBACK")?;
-            }
-            return Err(error);
+        let version = step + 1;
+        let marks = format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {version}");
+        change(writer, &format!("{sql};{marks}"))?;
+    }
+    for (column, sql) in ADDITIONS {
+        const KNOWN: &str = "SELECT 1 FROM pragma_table_info('task') WHERE name = ?";
+        if writer.first(KNOWN, &[column.into()], |row| row.integer(0))?.is_none() {
+            change(writer, sql)?;
         }
     }
     Ok(())

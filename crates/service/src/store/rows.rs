@@ -4,6 +4,7 @@ use hybrid_cache_driver::Ticket;
 use hybrid_cache_model::{Outcome, TaskSpec, Tenant};
 
 use super::cursor::Cursors;
+use super::newer;
 use super::sqlite::{Connection, Row, SqlError, Value};
 use super::tally::STORED;
 use crate::id::TaskId;
@@ -29,20 +30,18 @@ pub struct Stored {
     pub started_us: Option<i64>,
     /// The task as submitted.
     pub spec: TaskSpec,
-    /// Its outcome, once it has one.
+    /// Why it cannot be run as it was submitted, where a newer version took it in.
+    pub unlike: Option<String>,
+    /// Its outcome, once it has one that can be read.
     pub outcome: Option<Outcome>,
+    /// What a newer version kept of it that this one does not know.
+    pub strange: Vec<String>,
 }
 
 /// The state of a row whose columns `state` and `ticket` are these.
-pub fn state(stored: &str, ticket: Option<String>) -> Result<State, SqlError> {
-    let ticket = ticket
-        .map(|ticket| from_json::<Ticket>("ticket", &ticket))
-        .transpose()?;
-    State::read(stored, ticket).ok_or_else(|| SqlError::unexpected(format!("a task is {stored} without a ticket")))
-}
-
-fn from_json<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Result<T, SqlError> {
-    serde_json::from_str(text).map_err(|error| SqlError::unexpected(format!("a stored {what} cannot be read: {error}")))
+fn state(stored: &str, ticket: Option<String>) -> State {
+    let ticket = ticket.and_then(|ticket| serde_json::from_str::<Ticket>(&ticket).ok());
+    State::read(stored, ticket)
 }
 
 /// Writes a column's JSON.
@@ -53,7 +52,7 @@ pub fn to_json(what: &str, value: &impl serde::Serialize) -> Result<String, SqlE
 fn read_cache(python: Option<String>, system: Option<String>) -> Option<CacheView> {
     let read = |text: Option<String>| {
         Some(CacheStatusView {
-            status: CacheName::parse(&text?)?,
+            status: CacheName::kept(&text?),
             downloaded_bytes: None,
             reused_bytes: None,
         })
@@ -65,7 +64,7 @@ fn read_cache(python: Option<String>, system: Option<String>) -> Option<CacheVie
 }
 
 fn read_summary(row: &Row<'_>) -> Result<(i64, State, TaskSummary), SqlError> {
-    let state = state(&row.text(2)?, row.maybe_text(8)?)?;
+    let state = state(&row.text(2)?, row.maybe_text(8)?);
     let id = row.text(1)?;
     let id = TaskId::parse(&id).ok_or_else(|| SqlError::unexpected("a stored id is none"))?;
     let name = state.name();
@@ -81,7 +80,7 @@ fn read_summary(row: &Row<'_>) -> Result<(i64, State, TaskSummary), SqlError> {
         ended_at: row.maybe_integer(7)?.map(timestamp),
         cancel_requested: row.integer(3)? != 0 && !name.is_final(),
         waiting_for: row.maybe_text(9)?,
-        end: row.maybe_text(10)?.as_deref().and_then(EndName::parse),
+        end: row.maybe_text(10)?.as_deref().map(EndName::kept),
         exit_code: row.maybe_integer(11)?.and_then(|code| i32::try_from(code).ok()),
         cache: read_cache(row.maybe_text(12)?, row.maybe_text(13)?),
         total_us: row.maybe_integer(14)?.and_then(|us| u64::try_from(us).ok()),
@@ -91,14 +90,27 @@ fn read_summary(row: &Row<'_>) -> Result<(i64, State, TaskSummary), SqlError> {
 
 fn read_whole(row: &Row<'_>) -> Result<Stored, SqlError> {
     let (_, state, summary) = read_summary(row)?;
-    let outcome = row.maybe_text(16)?;
+    let mut strange = Vec::new();
+    if state == State::Unknown {
+        let word = row.text(2)?;
+        strange.push(format!(
+            "a newer version of the service keeps this task in the state {word:?}"
+        ));
+    }
+    let (spec, unlike) = newer::spec(&row.text(15)?);
+    strange.extend(unlike.clone());
+    let outcome = row.maybe_text(16)?.map(|text| newer::outcome(&text));
+    let (outcome, unread) = outcome.unwrap_or_default();
+    strange.extend(unread);
     Ok(Stored {
         tenant: tenant(&row.text(17)?)?,
         summary,
         state,
         started_us: row.maybe_integer(6)?,
-        spec: from_json("task", &row.text(15)?)?,
-        outcome: outcome.map(|text| from_json("outcome", &text)).transpose()?,
+        spec,
+        unlike,
+        outcome,
+        strange,
     })
 }
 
@@ -119,13 +131,13 @@ pub fn get(sql: &Connection, tenant: &Tenant, id: &TaskId) -> Result<Option<Stor
     sql.first(ONE, &[tenant.as_str().into(), id.as_str().into()], read_whole)
 }
 
+pub(super) const STATE: &str = "SELECT state, ticket FROM task INDEXED BY task_by_owner WHERE tenant = ? AND id = ?";
+
 /// The state alone of one task of a tenant.
 pub fn state_of(sql: &Connection, tenant: &Tenant, id: &TaskId) -> Result<Option<State>, SqlError> {
-    sql.first(
-        "SELECT state, ticket FROM task INDEXED BY task_by_owner WHERE tenant = ? AND id = ?",
-        &[tenant.as_str().into(), id.as_str().into()],
-        |row| state(&row.text(0)?, row.maybe_text(1)?),
-    )
+    sql.first(STATE, &[tenant.as_str().into(), id.as_str().into()], |row| {
+        Ok(state(&row.text(0)?, row.maybe_text(1)?))
+    })
 }
 
 /// The tasks that an earlier process left starting or running, in the order of the queue.
@@ -221,7 +233,10 @@ pub fn each_outcome(sql: &Connection, mut see: impl FnMut(Outcome)) -> Result<()
         "SELECT outcome FROM task WHERE outcome IS NOT NULL ORDER BY seq",
         &[],
         |row| {
-            see(from_json("outcome", &row.text(0)?)?);
+            // What a newer version kept is left out where it cannot be read.
+            if let (Some(outcome), _) = newer::outcome(&row.text(0)?) {
+                see(outcome);
+            }
             Ok(())
         },
     )?;

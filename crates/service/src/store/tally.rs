@@ -14,6 +14,11 @@ pub const STORED: [&str; 6] = ["saved", "queued", "starting", "running", "ended"
 pub struct Counts([u64; 6]);
 
 impl Counts {
+    /// Tasks that nobody has asked to run.
+    pub fn saved(&self) -> u64 {
+        self.0[0]
+    }
+
     /// Tasks waiting for their turn.
     pub fn waiting(&self) -> u64 {
         self.0[1]
@@ -117,7 +122,7 @@ impl Tally {
         self.touched += 1;
     }
 
-    /// Notes that a final task was deleted.
+    /// Notes that a task was deleted.
     pub fn remove(&mut self, tenant: &Tenant, stored: &str) {
         self.change(tenant, stored, |known| known.saturating_sub(1));
         self.touched += 1;

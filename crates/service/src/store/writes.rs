@@ -3,6 +3,7 @@
 use hybrid_cache_driver::Ticket;
 use hybrid_cache_model::{End, Outcome, TaskSpec, Tenant};
 
+use super::newer;
 use super::rows;
 use super::sqlite::{SqlError, Value};
 use super::writer::Desk;
@@ -40,6 +41,10 @@ pub enum Inserted {
     TooMany(u64),
 }
 
+const BY_KEY: &str = "SELECT id, body_digest FROM task WHERE idempotency_key = ?";
+const NEXT: &str = "SELECT coalesce(max(queue_seq), 0) + 1 FROM task";
+const FIRST: &str = "SELECT id, spec FROM task WHERE state = 'queued' AND tenant = ? ORDER BY queue_seq LIMIT 1";
+
 /// An Idempotency-Key as it is kept: each tenant has its own, and `default` has those of the first version's databases.
 fn stored_key(tenant: &Tenant, key: &str) -> String {
     if *tenant == Tenant::default() {
@@ -49,19 +54,23 @@ fn stored_key(tenant: &Tenant, key: &str) -> String {
     }
 }
 
+/// Writes a row as it is: an answer means that writing works.
+pub fn try_to_write(desk: &mut Desk<'_>) -> Result<(), SqlError> {
+    const SAME: &str = "UPDATE secret SET value = value WHERE name = 'cursor'";
+    desk.sql.execute(SAME, &[]).map(|_| ())
+}
+
 /// Keeps a task.
 pub fn insert(desk: &mut Desk<'_>, task: &NewTask) -> Result<Inserted, SqlError> {
-    const INSERT: &str = "INSERT INTO task (id, state, created_us, idempotency_key, body_digest, spec, tenant) \
-                          VALUES (?, 'saved', ?, ?, ?, ?, ?) ON CONFLICT (idempotency_key) DO NOTHING";
+    const INSERT: &str = "INSERT INTO task (id, state, created_us, idempotency_key, body_digest, spec, tenant, kept_bytes) \
+                          VALUES (?, 'saved', ?, ?, ?, ?, ?, ?) ON CONFLICT (idempotency_key) DO NOTHING";
     let tenant = &task.tenant;
     let idempotency = task.idempotency.as_ref();
     let idempotency = idempotency.map(|(key, digest)| (stored_key(tenant, key), digest));
     if let Some((key, digest)) = &idempotency {
-        let known = desk.sql.first(
-            "SELECT id, body_digest FROM task WHERE idempotency_key = ?",
-            &[key.as_str().into()],
-            |row| Ok((row.text(0)?, row.maybe_blob(1)?)),
-        )?;
+        let known = desk.sql.first(BY_KEY, &[key.as_str().into()], |row| {
+            Ok((row.text(0)?, row.maybe_blob(1)?))
+        })?;
         if let Some((id, known)) = known {
             let id = TaskId::parse(&id).ok_or_else(|| SqlError::unexpected("a stored id is none"))?;
             let same = known.as_ref() == Some(*digest);
@@ -78,10 +87,15 @@ pub fn insert(desk: &mut Desk<'_>, task: &NewTask) -> Result<Inserted, SqlError>
     };
     let id = task.id.as_str().into();
     let owner = tenant.as_str().into();
-    let values = [id, task.now_us.into(), key, digest, task.spec.as_str().into(), owner];
+    let (spec, bytes) = (task.spec.as_str(), whole(task.spec.len() as u64));
+    let values = [id, task.now_us.into(), key, digest, spec.into(), owner, bytes.into()];
     desk.sql.execute(INSERT, &values)?;
     desk.tally.step(tenant, None, Some(&State::Saved));
     Ok(Inserted::New)
+}
+
+fn whole(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 /// What a step writes beside the state.
@@ -108,7 +122,8 @@ fn step(
 ) -> Result<Result<State, State>, SqlError> {
     const STEP: &str = "UPDATE task SET state = ?, ticket = ?, queue_seq = coalesce(?, queue_seq), \
          queued_us = coalesce(?, queued_us), started_us = coalesce(?, started_us), ended_us = ?, waiting_for = ?, \
-         end_kind = ?, exit_code = ?, python_cache = ?, system_cache = ?, total_us = ?, outcome = ? \
+         end_kind = ?, exit_code = ?, python_cache = ?, system_cache = ?, total_us = ?, outcome = ?, \
+         kept_bytes = kept_bytes + ? \
          WHERE id = ? AND state = ?";
     let after = match before.clone().next(event) {
         Ok(after) => after,
@@ -127,6 +142,8 @@ fn step(
         (State::Cancelled, _) => Some(EndName::Cancelled.name()),
         (_, outcome) => outcome.map(|outcome| EndName::of(&outcome.end).name()),
     };
+    let printed = outcome.map_or(0, |outcome| outcome.stdout.passed_bytes + outcome.stderr.passed_bytes);
+    let kept_bytes = whole(printed + json.as_ref().map_or(0, |json| json.len() as u64));
     let total_us = outcome.map(|outcome| i64::try_from(outcome.timeline.total_us).unwrap_or(i64::MAX));
     let values = [
         after.stored().into(),
@@ -142,6 +159,7 @@ fn step(
         outcome.map(|outcome| CacheName::of(outcome.cache.system).name()).into(),
         total_us.into(),
         json.as_deref().into(),
+        kept_bytes.into(),
         id.as_str().into(),
         before.stored().into(),
     ];
@@ -172,7 +190,6 @@ pub enum Queued {
 
 /// Puts a task into the queue, in which so many of one tenant may wait.
 pub fn queue(desk: &mut Desk<'_>, (tenant, id): Key<'_>, limit: u64, now_us: i64) -> Result<Queued, SqlError> {
-    const NEXT: &str = "SELECT coalesce(max(queue_seq), 0) + 1 FROM task";
     let state = match rows::state_of(desk.sql, tenant, id)? {
         None => return Ok(Queued::Unknown),
         Some(State::Cancelled) => return Ok(Queued::Cancelled),
@@ -205,6 +222,8 @@ pub struct Claimed {
     pub ticket: Ticket,
     /// The task.
     pub spec: TaskSpec,
+    /// Why it cannot be run as it was submitted.
+    pub unlike: Option<String>,
 }
 
 /// Takes the task that has waited longest of the tenant whose turn it is behind `after`, and notes the ticket it is about to
@@ -215,7 +234,6 @@ pub fn claim(
     driver: &str,
     now_us: i64,
 ) -> Result<Option<Claimed>, SqlError> {
-    const FIRST: &str = "SELECT id, spec FROM task WHERE state = 'queued' AND tenant = ? ORDER BY queue_seq LIMIT 1";
     let Some(tenant) = desk.tally.next_waiting(after).cloned() else {
         return Ok(None);
     };
@@ -223,7 +241,7 @@ pub fn claim(
     let first = desk.sql.first(FIRST, &values, |row| Ok((row.text(0)?, row.text(1)?)))?;
     let Some((id, spec)) = first else { return Ok(None) };
     let id = TaskId::parse(&id).ok_or_else(|| SqlError::unexpected("a stored id is none"))?;
-    let spec = serde_json::from_str(&spec).map_err(|error| SqlError::unexpected(format!("a stored task: {error}")))?;
+    let (spec, unlike) = newer::spec(&spec);
     let ticket = Ticket {
         driver: driver.to_owned(),
         id: id.to_string(),
@@ -239,6 +257,7 @@ pub fn claim(
         id,
         ticket,
         spec,
+        unlike,
     }))
 }
 
@@ -367,11 +386,39 @@ pub fn delete(desk: &mut Desk<'_>, (tenant, id): Key<'_>) -> Result<Deleted, Sql
     let Some(state) = rows::state_of(desk.sql, tenant, id)? else {
         return Ok(Deleted::Unknown);
     };
-    if !state.name().is_final() && state != State::Saved {
+    if state == State::Unknown || !state.name().is_final() && state != State::Saved {
         return Ok(Deleted::UnderWay(state.name()));
     }
     desk.sql
         .execute("DELETE FROM task WHERE id = ?", &[id.as_str().into()])?;
     desk.tally.remove(tenant, state.stored());
     Ok(Deleted::Now)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::sqlite::{Access, Connection};
+    use super::*;
+
+    /// Submitting, running and claiming one task find their rows by an index, however many tasks are kept.
+    #[test]
+    fn what_each_task_asks_of_the_database_scans_no_table() {
+        let root = tempfile::tempdir().unwrap();
+        let config = crate::ServiceConfig::new(root.path());
+        drop(super::super::Store::open(&config).unwrap());
+        let path = root.path().join("tasks.sqlite3");
+        let sql = Connection::open(&path, Access::Read, Duration::from_secs(5)).unwrap();
+        for statement in [BY_KEY, NEXT, FIRST, rows::STATE] {
+            let values = vec![Value::Null; statement.matches('?').count()];
+            let plan = sql.query(&format!("EXPLAIN QUERY PLAN {statement}"), &values, |row| row.text(3));
+            let plan = plan.unwrap().join("; ");
+            // `max` of an indexed column is a search for its last entry.
+            assert!(
+                plan.contains("SEARCH task") && !plan.contains("SCAN"),
+                "{statement}: {plan}"
+            );
+        }
+    }
 }

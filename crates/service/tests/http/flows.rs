@@ -274,3 +274,35 @@ async fn what_was_told_before_is_never_told_after_a_change() {
     assert_eq!(place.get(&path).await.status, 404);
     place.end().await;
 }
+
+#[tokio::test]
+async fn a_service_without_room_says_that_it_is_not_ready_and_when_to_ask_again() {
+    let place = place::start_with(|config| config.database_bytes = Some(1 << 20), |_| {}).await;
+    assert_eq!(place.get("/readyz").await.status, 200);
+    let body = serde_json::json!({"pythonCode": "x".repeat(20_000)}).to_string();
+    let json = [("content-type", "application/json")];
+    let refused = loop {
+        let answer = place::send(place.address, "POST", "/api/v1/tasks/submit", &json, body.clone()).await;
+        if answer.status != 200 {
+            break answer;
+        }
+    };
+    assert_eq!(
+        (refused.status, refused.header("retry-after")),
+        (503, "60"),
+        "{refused:?}"
+    );
+    let asking = async {
+        loop {
+            let ready = place.get("/readyz").await;
+            if ready.status != 200 {
+                return ready;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let ready = tokio::time::timeout(place::PATIENCE, asking).await.unwrap();
+    assert_eq!((ready.status, ready.header("retry-after")), (503, "5"), "{ready:?}");
+    assert_eq!(ready.problem().0, "not_ready");
+    place.end().await;
+}

@@ -113,6 +113,15 @@ pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl F
     }
 }
 
+/// A clock that is set by hand.
+pub struct Jumping(pub std::sync::atomic::AtomicI64);
+
+impl hybrid_cache_service::Clock for Jumping {
+    fn now_us(&self) -> i64 {
+        self.0.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
 /// All output of a task from some place on, as it is or until its end: `o` before each piece of standard output, `e` before
 /// each of standard error.
 pub async fn read_all(engine: &Engine, id: &TaskId, from: u64, follow: Follow) -> Vec<u8> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use hybrid_cache_service::store::sqlite::{Access, Connection};
 use hybrid_cache_service::{Clock, Engine, ListQuery, OpenError, Parts, ServiceError, StateName};
 
-use crate::bench::{Bench, LOOK, config, lines, play, plays, reaches, say, submit, until};
+use crate::bench::{Bench, Jumping, LOOK, config, lines, play, plays, reaches, say, submit, until};
 use crate::scripted::Scripted;
 
 const DATABASE: &str = "tasks.sqlite3";
@@ -70,6 +70,37 @@ async fn a_database_locked_by_another_process_is_said_to_be_and_works_again_afte
     let id = bench.start("exit 0").await;
     bench.reaches(&id, StateName::Ended).await;
     assert_eq!(bench.engine.list(&ListQuery::default()).await.unwrap().items.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_that_takes_longer_than_a_write_may_strands_no_task() {
+    let bench = Bench::with(Scripted::independent(), |config| {
+        config.backoff.first = Duration::from_secs(1);
+        config.backoff.most = Duration::from_secs(1);
+        config.busy = Duration::from_secs(20);
+        config.store_call = Duration::from_millis(100);
+    })
+    .await;
+    // Claimed, refused, and back in the queue: the next claim is a second away.
+    bench.driver.away.store(true, Ordering::SeqCst);
+    let id = bench.start("exit 0").await;
+    until("it was tried", || async {
+        (bench.driver.attempts.load(Ordering::SeqCst) > 0).then_some(())
+    })
+    .await;
+    until("it is back", || async {
+        let waits = bench.engine.get(&id).await.ok()?.summary.waiting_for;
+        waits.map(|_| ())
+    })
+    .await;
+    let mut locker = play("faults::fault_locker", bench.root.path());
+    assert_eq!(lines(locker.stdout.take().unwrap()).next().as_deref(), Some("locked"));
+    bench.driver.away.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    drop(locker.stdin.take());
+    locker.wait().unwrap();
+    bench.reaches(&id, StateName::Ended).await;
+    assert_eq!(bench.driver.times_started(id.as_str()), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -198,14 +229,6 @@ async fn illegal_steps_cannot_be_written_past_the_code_either() {
         "starting running",
     ];
     assert_eq!(steps, expected);
-}
-
-struct Jumping(AtomicI64);
-
-impl Clock for Jumping {
-    fn now_us(&self) -> i64 {
-        self.0.load(Ordering::SeqCst)
-    }
 }
 
 #[tokio::test]

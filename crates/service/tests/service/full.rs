@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hybrid_cache_model::TaskSpec;
 use hybrid_cache_service::{Engine, ListQuery, ServiceError, StateName, TaskId};
 
-use crate::bench::{Bench, config, lines, play_behind, plays, reaches, say};
+use crate::bench::{Bench, config, lines, play_behind, plays, reaches, say, until};
 use crate::scripted::Scripted;
 
 fn large() -> TaskSpec {
@@ -43,7 +43,13 @@ async fn check(engine: &Engine, ids: &[TaskId]) {
     for answer in refused.await {
         assert!(matches!(answer, Err(ServiceError::StorageFull { .. })), "{answer:?}");
     }
-    assert!(engine.ready().await.ready);
+    let ready = engine.ready().await;
+    assert!(!ready.ready && ready.reason.is_some(), "{ready:?}");
+}
+
+/// It says so again once there is room.
+async fn becomes_ready(engine: &Engine) {
+    until("it is ready", || async { engine.ready().await.ready.then_some(()) }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -55,6 +61,7 @@ async fn a_database_at_its_bound_refuses_and_takes_again_once_there_is_room() {
     for id in &ids[..10] {
         bench.engine.delete(id).await.unwrap();
     }
+    becomes_ready(&bench.engine).await;
     let id = bench.engine.submit(&large(), None).await.unwrap().id;
     bench.engine.run(&id).await.unwrap();
     bench.reaches(&id, StateName::Ended).await;
@@ -73,6 +80,7 @@ async fn full_volume() {
     say(&format!("full {}", ids.len()));
     // Reading and what was accepted are not touched by it; with room, all goes on.
     grow(&folder);
+    becomes_ready(&engine).await;
     let id = engine.submit(&large(), None).await.unwrap().id;
     engine.run(&id).await.unwrap();
     let ended = reaches(&engine, &id, StateName::Ended).await;

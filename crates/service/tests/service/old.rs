@@ -50,8 +50,14 @@ async fn tasks_of_a_database_without_tenants_belong_to_default_and_go_on() {
     make_old(root.path());
     let mut settings = config(root.path());
     settings.retention.age = Duration::from_secs(100 * 365 * 24 * 3600);
+    settings.retention.saved = settings.retention.age;
     let driver: std::sync::Arc<dyn hybrid_cache_driver::Driver> = std::sync::Arc::new(Scripted::independent());
     let engine = hybrid_cache_service::Engine::open(settings, driver).await.unwrap();
+    // A small database is made anew as one that gives freed pages back.
+    let sql = Connection::open(&root.path().join("tasks.sqlite3"), Access::Read, Duration::ZERO).unwrap();
+    let gives_back = sql.first("PRAGMA auto_vacuum", &[], |row| row.integer(0)).unwrap();
+    assert_eq!(gives_back, Some(2));
+    drop(sql);
     let ids = |page: hybrid_cache_service::Page<hybrid_cache_service::TaskSummary>| {
         page.items
             .into_iter()

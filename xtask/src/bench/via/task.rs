@@ -89,6 +89,17 @@ pub struct Done {
 
 /// Runs a task and deletes it.
 pub fn run(client: &Client, spec: &TaskSpec, control: &Control, settle: bool) -> Result<Done, ClientError> {
+    run_within(client, spec, control, settle, BUSY)
+}
+
+/// The same with another patience for a busy service, which all refusals of the task draw on together.
+pub fn run_within(
+    client: &Client,
+    spec: &TaskSpec,
+    control: &Control,
+    settle: bool,
+    mut patience: Duration,
+) -> Result<Done, ClientError> {
     let mut refusals = 0;
     let (watch, id) = loop {
         // What was refused had not begun, so the clock starts anew.
@@ -97,11 +108,11 @@ pub fn run(client: &Client, spec: &TaskSpec, control: &Control, settle: bool) ->
             Ok(id) => break (watch, id),
             Err(error) => {
                 refusals += 1;
-                wait_out(error, &mut BUSY.clone(), control)?;
+                wait_out(error, &mut patience, control)?;
             }
         }
     };
-    let ended = carry(client, &id, watch, control, settle);
+    let ended = carry(client, &id, (watch, patience), control, settle);
     let deleted = delete(client, &id);
     let (run, settled) = ended?;
     deleted?;
@@ -134,10 +145,15 @@ fn delete(client: &Client, id: &str) -> Result<(), ClientError> {
     }
 }
 
-fn carry(client: &Client, id: &str, watch: Watch, control: &Control, settle: bool) -> Result<(Run, bool), ClientError> {
+fn carry(
+    client: &Client,
+    id: &str,
+    (watch, mut patience): (Watch, Duration),
+    control: &Control,
+    settle: bool,
+) -> Result<(Run, bool), ClientError> {
     control.has(id)?;
     let mut disturbed = None;
-    let mut patience = BUSY;
     while let Err(error) = client.run(id) {
         disturbed = Some(format!("not measured: {error}"));
         wait_out(error, &mut patience, control)?;

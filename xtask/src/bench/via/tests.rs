@@ -166,6 +166,29 @@ fn a_busy_service_is_asked_again_when_it_says_and_the_wait_is_in_no_sample() {
 }
 
 #[test]
+fn a_service_that_stays_busy_is_given_up_however_short_each_wait_is() {
+    let busy = || (429, "Retry-After: 1\r\n", r#"{"title": "Too many"}"#.to_owned());
+    let place = place(move |request, like| {
+        // More refusals than there is patience for, and an end for a client that never gives up.
+        (request == "POST /api/v1/tasks/submit" && like <= 5).then(busy)
+    });
+    let client = Client::new(&place.url, None).unwrap();
+    let patience = Duration::from_secs(2);
+    let error = task::run_within(
+        &client,
+        &TaskSpec::new("print(1)"),
+        &Control::default(),
+        false,
+        patience,
+    )
+    .err()
+    .unwrap();
+    assert!(matches!(error, ClientError::Busy { .. }), "{error}");
+    assert_eq!(place.asked.lock().unwrap().len(), 3);
+    assert_eq!(exit::of(&error.into_error()), Exit::Prerequisite);
+}
+
+#[test]
 fn a_service_that_wants_more_patience_than_there_is_is_given_up_and_its_task_deleted() {
     let busy = || {
         (

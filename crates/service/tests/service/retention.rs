@@ -1,0 +1,142 @@
+//! What is kept stays within its budget of bytes, and what nobody asks for any more goes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use hybrid_cache_model::{TaskSpec, Tenant};
+use hybrid_cache_service::store::sqlite::{Access, Connection};
+use hybrid_cache_service::{Clock, Engine, ListQuery, Parts, ServiceConfig, ServiceError, StateName};
+
+use crate::bench::{Bench, Jumping, LOOK, config, reaches, submit, until};
+use crate::scripted::Scripted;
+
+const HOUR_US: i64 = 3_600_000_000;
+
+fn output_bytes(folder: &Path) -> u64 {
+    let files = std::fs::read_dir(folder.join("output")).unwrap();
+    files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+}
+
+async fn listed(engine: &Engine) -> Vec<String> {
+    let query = ListQuery {
+        limit: Some(200),
+        ..ListQuery::default()
+    };
+    let page = engine.list(&query).await.unwrap();
+    page.items.into_iter().rev().map(|task| task.id.to_string()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn output_beyond_the_budget_takes_the_oldest_tasks_with_it_and_no_others() {
+    const BUDGET: u64 = 2 << 20;
+    let bench = Bench::with(Scripted::independent(), |config| {
+        config.retention.bytes = Some(BUDGET);
+        config.retention.every = LOOK;
+        config.concurrency = 1;
+    })
+    .await;
+    let saved = bench.submit("exit 0").await;
+    let mut ids = Vec::new();
+    for _ in 0..30 {
+        // Some 220 KB each.
+        let id = bench.start("burst 20000").await;
+        bench.reaches(&id, StateName::Ended).await;
+        ids.push(id.to_string());
+    }
+    until("it fits", || async {
+        (output_bytes(bench.root.path()) < BUDGET).then_some(())
+    })
+    .await;
+    let left = listed(&bench.engine).await;
+    assert_eq!(left[0], saved.to_string());
+    let kept = left.len() - 1;
+    // The database takes its part.
+    assert!((4..10).contains(&kept), "{kept}");
+    assert_eq!(left[1..], ids[30 - kept..]);
+    assert_eq!(bench.engine.metrics().expired, 30 - kept as u64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_that_fills_the_budget_pushes_out_its_own_tasks_alone() {
+    let bench = Bench::with(Scripted::independent(), |config| {
+        config.retention.bytes = Some(2 << 20);
+        config.retention.every = LOOK;
+    })
+    .await;
+    let other = bench.engine.of(&"modest".parse::<Tenant>().unwrap());
+    let modest = submit(&other, "burst 20000").await;
+    other.run(&modest).await.unwrap();
+    reaches(&other, &modest, StateName::Ended).await;
+    for _ in 0..20 {
+        let id = bench.start("burst 20000").await;
+        bench.reaches(&id, StateName::Ended).await;
+    }
+    until("it fits", || async {
+        (output_bytes(bench.root.path()) < 2 << 20).then_some(())
+    })
+    .await;
+    assert_eq!(listed(&other).await, [modest.to_string()]);
+}
+
+async fn with_clock(root: &Path, change: impl FnOnce(&mut ServiceConfig)) -> (Engine, Arc<Jumping>) {
+    let clock = Arc::new(Jumping(AtomicI64::new(500_000 * HOUR_US)));
+    let mut config = config(root);
+    config.retention.every = LOOK;
+    change(&mut config);
+    let parts = Parts {
+        driver: Arc::new(Scripted::independent()),
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        volumes: None,
+    };
+    (Engine::open_with(config, parts).await.unwrap(), clock)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forgotten_submits_expire_and_make_room_for_new_ones() {
+    let root = tempfile::tempdir().unwrap();
+    let (engine, clock) = with_clock(root.path(), |config| config.open_tasks = 500).await;
+    let spec = TaskSpec::new("exit 0");
+    engine.submit(&spec, Some("again")).await.unwrap();
+    for _ in 1..500 {
+        engine.submit(&spec, None).await.unwrap();
+    }
+    let refused = engine.submit(&spec, None).await.unwrap_err();
+    assert!(matches!(refused, ServiceError::TooMany { .. }), "{refused}");
+    assert_eq!(engine.metrics().expired, 0);
+    clock.0.fetch_add(2 * HOUR_US, Ordering::SeqCst);
+    // With a crowd, an hour is enough: the earlier ones have gone, as far as they are a crowd.
+    until("there is room", || async { engine.submit(&spec, None).await.ok() }).await;
+    clock.0.fetch_add(25 * HOUR_US, Ordering::SeqCst);
+    until("all are gone", || async {
+        listed(&engine).await.is_empty().then_some(())
+    })
+    .await;
+    let again = engine.submit(&spec, Some("again")).await.unwrap();
+    assert_eq!(again.novelty, hybrid_cache_service::Novelty::New);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_database_gives_back_what_deleted_tasks_held() {
+    let root = tempfile::tempdir().unwrap();
+    let (engine, clock) = with_clock(root.path(), |_| {}).await;
+    let large = TaskSpec::new("x".repeat(60_000));
+    for _ in 0..300 {
+        engine.submit(&large, None).await.unwrap();
+    }
+    let pages = || {
+        let path = root.path().join("tasks.sqlite3");
+        let sql = Connection::open(&path, Access::Read, Duration::from_secs(5)).unwrap();
+        sql.first("PRAGMA page_count", &[], |row| row.integer(0))
+            .unwrap()
+            .unwrap()
+    };
+    let most = pages();
+    assert!(most > 300 * 15, "{most}");
+    clock.0.fetch_add(30 * HOUR_US, Ordering::SeqCst);
+    until("the file has shrunk", || async { (pages() < most / 3).then_some(()) }).await;
+    engine.shutdown(Duration::ZERO).await;
+    let size = std::fs::metadata(root.path().join("tasks.sqlite3")).unwrap().len();
+    assert!(size < 6 << 20, "{size}");
+}
