@@ -138,6 +138,11 @@ pub trait Driver: Send + Sync {
         Duration::MAX
     }
 
+    /// For how long in all it could not see its tasks, since it was opened: that does not count against them.
+    fn unseen(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Checks the task and starts it. Returns as soon as it is on its way.
     ///
     /// # Errors

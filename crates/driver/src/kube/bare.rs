@@ -6,9 +6,11 @@ use hybrid_cache_model::{Failure, FailureKind, TaskSpec};
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::cluster::Patience;
 use super::names::{self, Component};
 use super::render::{self, TaskPod};
 use super::request::{self, BySecret, Delivery, Form, Freshness, Needs};
+use super::retry::PATIENCE;
 use super::task::Bounds;
 use super::workload::Workload;
 use super::{KubeDriver, job, trailer, workflow};
@@ -54,8 +56,13 @@ impl KubeDriver {
                 token: trailer::token_for(&shared.config).as_deref(),
             },
         ));
-        let (mut running, _) = job::make(shared, &secret, &workload).await?;
         let start = Duration::from_secs(shared.config.start_s);
+        let patience = Patience {
+            answer: PATIENCE,
+            room: start,
+        };
+        let made = job::make(shared, &secret, &workload, patience).await;
+        let (mut running, _) = made.map_err(|not_made| not_made.failure().clone())?;
         let bounds = Bounds {
             start,
             whole: start + LIMIT,

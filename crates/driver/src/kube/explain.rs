@@ -63,7 +63,7 @@ fn refusal(said: &str) -> Failure {
 
 /// True where the quota has room for the pod as soon as others have ended: every resource it lacks is in use, and what
 /// the pod asks for would fit alone.
-fn quota_is_full_for_now(said: &str) -> bool {
+pub fn quota_is_full_for_now(said: &str) -> bool {
     let part = |name: &str| {
         let from = said.find(&format!("{name}: "))? + name.len() + 2;
         let text = &said[from..];

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hybrid_cache_model::Failure;
+use hybrid_cache_model::{Failure, FailureKind};
 use k8s_openapi::api::core::v1::Secret;
 use tokio::sync::watch;
 
+use super::cluster::{NotMade, Patience};
+use super::pulse::Counted;
 use super::sight::{Ended, Sight};
 use super::task::{self, Bounds, Step, Will};
 use super::watch::Following;
@@ -17,6 +19,9 @@ use super::{Shared, names};
 const CANCEL_PATIENCE: Duration = Duration::from_secs(20);
 /// After a workload's end: how long the watch of its pod may lag behind before the pod is asked for.
 const LAG: Duration = Duration::from_millis(500);
+
+/// Least time until the next look where a bound is near: in an outage it comes no nearer.
+const NEXT_LOOK: Duration = Duration::from_millis(50);
 
 /// Whether the task is cancelled.
 pub type CancelFlag = watch::Receiver<bool>;
@@ -36,8 +41,11 @@ pub struct Running {
     /// What it is.
     pub kind: Kind,
     name: String,
-    since: Instant,
+    /// Time that counts against it.
+    counted: Counted,
     cancelled: Option<Duration>,
+    /// True once the cluster was asked whether the end of a time is an end.
+    looked: bool,
     /// Told by whoever follows the log, where the end stands in it before the container's state shows it.
     pub early: watch::Sender<Option<Ended>>,
     /// What the runner's report in the log is known by.
@@ -49,13 +57,18 @@ pub struct Running {
 ///
 /// # Errors
 /// The cluster refuses, or does not answer.
-pub async fn make(shared: &Arc<Shared>, secret: &Secret, workload: &Workload) -> Result<(Running, Workload), Failure> {
+pub async fn make(
+    shared: &Arc<Shared>,
+    secret: &Secret,
+    workload: &Workload,
+    patience: Patience,
+) -> Result<(Running, Workload), NotMade> {
     let following = shared.registry.follow(workload.kind(), workload.name());
-    let made = shared.cluster.create(secret, workload).await?;
+    let made = shared.cluster.create(secret, workload, patience).await?;
     let (cluster, owned) = (Arc::clone(shared), made.clone());
     tokio::spawn(async move {
         // A Secret that stays unbound is swept later.
-        let _ = cluster.cluster.own(&owned).await;
+        let _ = cluster.cluster.own(&owned, cluster.lasting()).await;
     });
     Ok((Running::new(shared, following, &made), made))
 }
@@ -75,8 +88,9 @@ impl Running {
             kind: workload.kind(),
             name: workload.name().to_owned(),
             token: workload.annotation(names::TRAILER).cloned(),
-            since: Instant::now(),
+            counted: shared.pulse.begin(),
             cancelled: None,
+            looked: false,
             early: watch::Sender::new(None),
         }
     }
@@ -86,12 +100,14 @@ impl Running {
         self.following.sight.borrow().clone()
     }
 
-    /// Asks for the pod directly: the watches began after it had changed for the last time, or lag behind.
+    /// Asks for the pod directly: the watches began after it had changed for the last time, or lag behind. An outage is
+    /// waited out.
     ///
     /// # Errors
-    /// The cluster does not answer.
+    /// The cluster does not let us, or has not answered for as long as it keeps what nobody has fetched.
     pub async fn ask(&self) -> Result<(), Failure> {
-        let pods = self.shared.cluster.pods(self.kind, &self.name).await?;
+        let patience = self.shared.lasting();
+        let pods = self.shared.cluster.pods(self.kind, &self.name, patience).await?;
         self.following.see(|sight| {
             pods.iter().for_each(|pod| sight.see_pod(pod, Instant::now()));
         });
@@ -116,10 +132,16 @@ impl Running {
             }
             let sight = self.following.sight.borrow_and_update().clone();
             let bounds = self.bounds(bounds);
-            let step = task::next(&sight, self.since.elapsed(), bounds);
+            let step = task::next(&sight, self.counted.elapsed(), bounds);
             on_sight(&sight, &step);
             match step {
                 Step::Ended(ended) => return Ok(ended),
+                Step::Failed(failure) if !self.looked && is_of_time(failure.kind) => {
+                    // No watch has shown it, which a watch that is cut off does not either.
+                    self.looked = true;
+                    self.ask().await?;
+                    continue;
+                }
                 Step::Failed(failure) => {
                     self.clear_away(&sight).await;
                     return Err(failure);
@@ -138,11 +160,11 @@ impl Running {
                 _ = self.following.sight.changed() => {}
                 _ = early.changed() => {}
                 () = cancelled(cancel), if self.cancelled.is_none() => {
-                    self.cancelled = Some(self.since.elapsed());
+                    self.cancelled = Some(self.counted.elapsed());
                     let (shared, kind, name) = (Arc::clone(&self.shared), self.kind, self.name.clone());
                     tokio::spawn(async move { delete(&shared, kind, &name, pod_name(&sight)).await });
                 }
-                () = tokio::time::sleep(bounds.next(self.since.elapsed())) => {}
+                () = tokio::time::sleep(bounds.next(self.counted.elapsed()).max(NEXT_LOOK)) => {}
             }
         }
     }
@@ -173,6 +195,14 @@ impl Running {
     }
 }
 
+/// True for failures that say that something has not been seen in time, not what was seen.
+fn is_of_time(kind: FailureKind) -> bool {
+    matches!(
+        kind,
+        FailureKind::Deadline | FailureKind::Cluster | FailureKind::Unschedulable
+    )
+}
+
 fn pod_name(sight: &Sight) -> Option<String> {
     sight.pod.as_ref().map(|pod| pod.name.clone())
 }
@@ -181,10 +211,10 @@ fn pod_name(sight: &Sight) -> Option<String> {
 async fn delete(shared: &Shared, kind: Kind, name: &str, pod: Option<String>) {
     let pod = async {
         match &pod {
-            Some(pod) => shared.cluster.delete_pod(pod).await,
+            Some(pod) => shared.cluster.delete_pod(pod, shared.lasting()).await,
             None => Ok(()),
         }
     };
-    // Where the cluster does not answer, the workload's own deadline ends it.
-    let _ = tokio::join!(shared.cluster.delete(kind, name), pod);
+    // Where the cluster does not answer at all, the workload's own deadline ends it.
+    let _ = tokio::join!(shared.cluster.delete(kind, name, shared.lasting()), pod);
 }
