@@ -6,12 +6,12 @@ use std::time::Instant;
 use hybrid_cache_model::pod::PodRequest;
 use hybrid_cache_model::{Failure, FailureKind, Task, TaskSpec};
 
+use super::Shared;
 use super::book::{Answer, Book, Entry, Made};
 use super::cluster::NotMade;
 use super::flow::{Beginning, Flow, Found};
 use super::names;
 use super::request::{Form, TASK_KEY};
-use super::Shared;
 use crate::{Epoch, SubmitOptions};
 
 /// A task to be submitted.
@@ -79,6 +79,7 @@ async fn carry(shared: Arc<Shared>, book: Book, id: String, order: Order, entry:
         cancel: entry.cancel.clone(),
         preparing: entry.preparing.clone(),
         made: entry.made.clone(),
+        carried_by: entry.carried_by.clone(),
         clock: order.clock,
     };
     match flow.run(beginning, &entry.ended).await {

@@ -1,5 +1,6 @@
 //! The bare pod: what the least of all tasks costs on this cluster, for benchmarks to hold a task against.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::{Failure, FailureKind, TaskSpec};
@@ -72,6 +73,7 @@ impl KubeDriver {
         let ended = running.end(bounds, &mut cancel, |_, _| {}).await?;
         let took = started.elapsed();
         if ended.code == 0 {
+            tokio::spawn(job::delete(Arc::clone(shared), running.kind, id, None));
             return Ok(took);
         }
         let message = format!("{PROGRAM} ended with code {} ({})", ended.code, ended.reason);

@@ -7,6 +7,7 @@ use hybrid_cache_model::{Failure, Outcome, Phase};
 use tokio::sync::watch;
 
 use super::cluster::NotMade;
+use super::workload::Kind;
 use crate::log::LogWriter;
 
 /// What is known of a task, for those who ask.
@@ -23,6 +24,8 @@ pub struct Running {
     pub preparing: watch::Receiver<Option<Phase>>,
     /// Its output.
     pub log: Arc<LogWriter>,
+    /// The latest of its workloads.
+    pub carried_by: watch::Receiver<Option<(Kind, String)>>,
 }
 
 /// The same, for the task's own flow.
@@ -39,6 +42,8 @@ pub struct Entry {
     pub preparing: watch::Sender<Option<Phase>>,
     /// Where its output goes.
     pub log: Arc<LogWriter>,
+    /// Told which of its workloads is the latest.
+    pub carried_by: watch::Sender<Option<(Kind, String)>>,
 }
 
 /// What there is to say of a task.
@@ -131,6 +136,7 @@ fn channels() -> (Running, Entry) {
     let (made_sender, made) = watch::channel(Made::Asking);
     let (cancel, cancelled) = watch::channel(false);
     let (phase_sender, preparing) = watch::channel(None);
+    let (workload_sender, carried_by) = watch::channel(None);
     let log = Arc::new(LogWriter::new());
     let running = Running {
         ended,
@@ -139,6 +145,7 @@ fn channels() -> (Running, Entry) {
         cancel,
         preparing,
         log: Arc::clone(&log),
+        carried_by,
     };
     let entry = Entry {
         ended: ended_sender,
@@ -147,6 +154,7 @@ fn channels() -> (Running, Entry) {
         cancel: cancelled,
         preparing: phase_sender,
         log,
+        carried_by: workload_sender,
     };
     (running, entry)
 }

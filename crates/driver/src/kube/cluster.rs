@@ -11,8 +11,8 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::names::{self, Attempt};
 use super::explain;
+use super::names::{self, Attempt};
 use super::retry::{PATIENCE, Refusal, persist, persist_in};
 use super::workflow::{self, Workflow};
 use super::workload::{Kind, Workload, explain_absent};
@@ -195,7 +195,10 @@ impl Cluster {
             self.namespace
         );
         let params = PostParams::default();
-        match self.write(&what, patience, || self.secrets.create(&params, secret)).await {
+        match self
+            .write(&what, patience, || self.secrets.create(&params, secret))
+            .await
+        {
             Err(refusal) if !refusal.is_taken() => Err(full_or(refusal, &what)),
             _ => Ok(()),
         }
@@ -237,10 +240,15 @@ impl Cluster {
         let what = format!("delete the {} {name}", kind.name());
         let params = DeleteParams::background();
         let answer = match kind {
-            Kind::Job => self.write(&what, patience, || self.jobs.delete(name, &params)).await.map(|_| ()),
+            Kind::Job => self
+                .write(&what, patience, || self.jobs.delete(name, &params))
+                .await
+                .map(|_| ()),
             Kind::Workflow => {
                 let workflows = self.known_workflows()?;
-                self.write(&what, patience, || workflows.delete(name, &params)).await.map(|_| ())
+                self.write(&what, patience, || workflows.delete(name, &params))
+                    .await
+                    .map(|_| ())
             }
         };
         absent(answer, &what).map(|_| ())
@@ -253,7 +261,11 @@ impl Cluster {
     pub async fn delete_pod(&self, name: &str, patience: Duration) -> Result<(), Failure> {
         let what = format!("delete the pod {name}");
         let params = DeleteParams::default();
-        absent(self.write(&what, patience, || self.pods.delete(name, &params)).await, &what).map(|_| ())
+        absent(
+            self.write(&what, patience, || self.pods.delete(name, &params)).await,
+            &what,
+        )
+        .map(|_| ())
     }
 
     /// Deletes a Secret. Absent ones are a success.
@@ -263,7 +275,11 @@ impl Cluster {
     pub async fn delete_secret(&self, name: &str) -> Result<(), Failure> {
         let what = format!("delete the Secret {name}");
         let params = DeleteParams::default();
-        absent(self.write(&what, PATIENCE, || self.secrets.delete(name, &params)).await, &what).map(|_| ())
+        absent(
+            self.write(&what, PATIENCE, || self.secrets.delete(name, &params)).await,
+            &what,
+        )
+        .map(|_| ())
     }
 
     /// A request that writes, few at a time.

@@ -102,7 +102,12 @@ impl Double {
     /// Objects of a kind that are there.
     pub fn there(&self, kind: &str) -> Vec<String> {
         let world = self.world();
-        world.objects.keys().filter(|(of, _)| of == kind).map(|(_, name)| name.clone()).collect()
+        world
+            .objects
+            .keys()
+            .filter(|(of, _)| of == kind)
+            .map(|(_, name)| name.clone())
+            .collect()
     }
 
     /// What was asked so far: verb, kind and name.
@@ -187,8 +192,16 @@ impl Double {
 
     fn list(&self, kind: &str) -> Answer {
         let world = self.world();
-        let items: Vec<&Value> = world.objects.iter().filter(|((of, _), _)| of == kind).map(|(_, object)| object).collect();
-        (200, json!({"metadata": {"resourceVersion": world.version.to_string()}, "items": items}))
+        let items: Vec<&Value> = world
+            .objects
+            .iter()
+            .filter(|((of, _), _)| of == kind)
+            .map(|(_, object)| object)
+            .collect();
+        (
+            200,
+            json!({"metadata": {"resourceVersion": world.version.to_string()}, "items": items}),
+        )
     }
 
     fn create(&self, kind: &str, sent: &[u8]) -> Answer {
@@ -227,7 +240,10 @@ impl Double {
                 this.answered().await.ok()?;
                 let found = {
                     let world = this.world();
-                    let new = world.events.iter().find(|(version, of, ..)| *version > after && *of == kind);
+                    let new = world
+                        .events
+                        .iter()
+                        .find(|(version, of, ..)| *version > after && *of == kind);
                     new.map(|(version, _, what, object)| (*version, json!({"type": what, "object": object})))
                 };
                 if let Some((version, event)) = found {
@@ -250,7 +266,10 @@ impl Double {
         self.answered().await?;
         let path = parts.uri.path().to_owned();
         let query = parts.uri.query().unwrap_or_default().to_owned();
-        let rest = path.split_once("/namespaces/tasks/").map(|(_, rest)| rest).unwrap_or_default();
+        let rest = path
+            .split_once("/namespaces/tasks/")
+            .map(|(_, rest)| rest)
+            .unwrap_or_default();
         let (kind, name) = rest.split_once('/').unwrap_or((rest, ""));
         if query.contains("watch=true") {
             let after = query.split('&').find_map(|part| part.strip_prefix("resourceVersion="));
@@ -262,7 +281,10 @@ impl Double {
         }
         let (code, answer) = self.answer(parts.method.as_str(), kind, name, &sent);
         let body = Full::new(Bytes::from(answer.to_string())).boxed_unsync();
-        Response::builder().status(code).body(body).map_err(std::io::Error::other)
+        Response::builder()
+            .status(code)
+            .body(body)
+            .map_err(std::io::Error::other)
     }
 }
 

@@ -86,6 +86,18 @@ pub fn quota_is_full_for_now(said: &str) -> bool {
     said.contains("exceeded quota") && !requested.is_empty() && requested.iter().all(fits)
 }
 
+/// Why a task has no place yet that would fit once others have ended: the scheduler's words, or those of the quota. `None`
+/// where it has a place, or where no end of others gives it one.
+pub fn waits_for_room(sight: &Sight) -> Option<&str> {
+    let Some(pod) = &sight.pod else {
+        return sight.warning(NO_POD).filter(|said| quota_is_full_for_now(said));
+    };
+    let said = pod.unschedulable.as_deref().filter(|_| pod.node.is_none())?;
+    let lacks = ["Insufficient", "Too many pods"].iter().any(|text| said.contains(text));
+    // What the scheduler says where a node would be too small if it were empty.
+    (lacks && !said.contains("Preemption is not helpful")).then_some(said)
+}
+
 fn pod_hopeless(pod: &PodSight, sight: &Sight) -> Option<Failure> {
     if let Some(said) = pod.unschedulable.as_deref().filter(|said| is_missing_claim(said)) {
         return Some(unschedulable(said));

@@ -8,19 +8,19 @@ use hybrid_cache_model::protocol::RunReport;
 use hybrid_cache_model::{CachePolicy, End, Failure, FailureKind, Outcome, Phase, Task, TaskSpec, Timeline};
 use tokio::sync::watch;
 
+use super::book::{Answer, Made};
+use super::cluster::{NotMade, Patience};
 use super::job::{self, CancelFlag, Running};
 use super::logs::{Source, Tail};
 use super::names::{Attempt, Component};
 use super::render::{self, TaskPod};
 use super::request::{self, BySecret, Delivery, Form, Freshness, Needs};
+use super::retry::PATIENCE;
 use super::sight::{Ended, PodSight, Sight};
 use super::task::{self, Bounds, Preparation, Step};
 use super::timeline::{self, Marks};
 use super::warm::Request;
-use super::workload::Workload;
-use super::book::{Answer, Made};
-use super::cluster::{NotMade, Patience};
-use super::retry::PATIENCE;
+use super::workload::{Kind, Workload};
 use super::{Shared, explain, maintain, trailer};
 use crate::log::LogWriter;
 use crate::{Epoch, SubmitOptions};
@@ -48,6 +48,8 @@ pub struct Flow {
     pub preparing: watch::Sender<Option<Phase>>,
     /// Tells whether the cluster has it.
     pub made: watch::Sender<Made>,
+    /// Tells which of its workloads is the latest.
+    pub carried_by: watch::Sender<Option<(Kind, String)>>,
     /// When it was submitted.
     pub clock: Instant,
 }
@@ -189,15 +191,21 @@ impl Flow {
             began_us: progress.timeline.total_us,
             ..Marks::default()
         };
-        let (mut running, form) = match beginning {
-            Some(Beginning::Found(found)) => (job::take_up(&self.shared, &found.workload), form),
+        let (mut running, form, mut waiting) = match beginning {
+            Some(Beginning::Found(found)) => (job::take_up(&self.shared, &found.workload), form, None),
             Some(Beginning::Make) | None => {
-                let made = self.make(attempt, form).await?;
+                let waiting = self.shared.entrance.enter();
+                let (running, form) = self.make(attempt, form).await?;
                 marks.created_us = Some(self.now_us());
-                made
+                (running, form, Some(waiting))
             }
         };
         self.made.send_replace(Made::Known);
+        let before = self.carried_by.send_replace(Some((running.kind, running.name.clone())));
+        if let Some((kind, name)) = before {
+            // It has been seen to its end, and what takes its place is there.
+            tokio::spawn(job::delete(Arc::clone(&self.shared), kind, name, None));
+        }
         if marks.created_us.is_none() {
             running.ask().await.map_err(Stop::Failed)?;
         }
@@ -214,8 +222,14 @@ impl Flow {
                 .as_ref()
                 .is_some_and(|tail: &Tail| tail.received.borrow().bytes > 0);
             show_preparing(&preparing, form, needs, sight, output);
+            match (&waiting, explain::waits_for_room(sight)) {
+                (Some(waiting), Some(why)) => waiting.because(why),
+                _ if sight.has_place() => waiting = None,
+                _ => {}
+            }
         });
         let ended = ended.await;
+        drop(waiting);
         Ok(self.close(running, form, ended, tail, marks, progress).await)
     }
 
@@ -269,7 +283,11 @@ impl Flow {
             Attempt::First => Patience {
                 answer: PATIENCE,
                 // Who has given it an id submits it again.
-                room: if self.options.id.is_some() { Duration::ZERO } else { lasting },
+                room: if self.options.id.is_some() {
+                    Duration::ZERO
+                } else {
+                    lasting
+                },
             },
             Attempt::Prepared | Attempt::Stale => Patience {
                 answer: lasting,

@@ -1,19 +1,21 @@
 //! One workload from its making to the end of its container: made, watched, ended early where somebody wants that.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hybrid_cache_model::{Failure, FailureKind};
+use hybrid_cache_model::{End, Failure, FailureKind};
 use k8s_openapi::api::core::v1::Secret;
 use tokio::sync::watch;
 
+use super::book::Answer;
 use super::cluster::{NotMade, Patience};
 use super::pulse::Counted;
 use super::sight::{Ended, Sight};
 use super::task::{self, Bounds, Step, Will};
 use super::watch::Following;
 use super::workload::{Kind, Workload};
-use super::{Shared, names};
+use super::{Shared, book, explain, names};
 
 /// How long a cancelled task may take to end by itself: the pod's grace, and time for the kubelet to say so.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(20);
@@ -40,10 +42,13 @@ pub struct Running {
     pub following: Following,
     /// What it is.
     pub kind: Kind,
-    name: String,
+    /// Its name.
+    pub name: String,
     /// Time that counts against it.
     counted: Counted,
     cancelled: Option<Duration>,
+    /// How long it has waited for room: that does not count either.
+    waited: Duration,
     /// True once the cluster was asked whether the end of a time is an end.
     looked: bool,
     /// Told by whoever follows the log, where the end stands in it before the container's state shows it.
@@ -90,6 +95,7 @@ impl Running {
             token: workload.annotation(names::TRAILER).cloned(),
             counted: shared.pulse.begin(),
             cancelled: None,
+            waited: Duration::ZERO,
             looked: false,
             early: watch::Sender::new(None),
         }
@@ -131,6 +137,9 @@ impl Running {
                 return Ok(ended);
             }
             let sight = self.following.sight.borrow_and_update().clone();
+            if explain::waits_for_room(&sight).is_some() {
+                self.waited = self.counted.elapsed().min(self.shared.lasting());
+            }
             let bounds = self.bounds(bounds);
             let step = task::next(&sight, self.counted.elapsed(), bounds);
             on_sight(&sight, &step);
@@ -162,7 +171,7 @@ impl Running {
                 () = cancelled(cancel), if self.cancelled.is_none() => {
                     self.cancelled = Some(self.counted.elapsed());
                     let (shared, kind, name) = (Arc::clone(&self.shared), self.kind, self.name.clone());
-                    tokio::spawn(async move { delete(&shared, kind, &name, pod_name(&sight)).await });
+                    tokio::spawn(delete(shared, kind, name, pod_name(&sight)));
                 }
                 () = tokio::time::sleep(bounds.next(self.counted.elapsed()).max(NEXT_LOOK)) => {}
             }
@@ -177,7 +186,10 @@ impl Running {
     /// Once it is cancelled, little patience is left.
     fn bounds(&self, bounds: Bounds) -> Bounds {
         let Some(cancelled) = self.cancelled else {
-            return bounds;
+            return Bounds {
+                start: bounds.start.saturating_add(self.waited),
+                whole: bounds.whole.saturating_add(self.waited),
+            };
         };
         let last = cancelled + CANCEL_PATIENCE;
         Bounds {
@@ -190,7 +202,7 @@ impl Running {
     /// the process may end as soon as it has the outcome.
     async fn clear_away(&self, sight: &Sight) {
         if !sight.is_over() && !sight.workload.has_ended() {
-            delete(&self.shared, self.kind, &self.name, pod_name(sight)).await;
+            delete(Arc::clone(&self.shared), self.kind, self.name.clone(), pod_name(sight)).await;
         }
     }
 }
@@ -208,7 +220,7 @@ fn pod_name(sight: &Sight) -> Option<String> {
 }
 
 /// Deletes a workload, and its pod rather now than when the garbage collector comes to it.
-async fn delete(shared: &Shared, kind: Kind, name: &str, pod: Option<String>) {
+pub async fn delete(shared: Arc<Shared>, kind: Kind, name: String, pod: Option<String>) {
     let pod = async {
         match &pod {
             Some(pod) => shared.cluster.delete_pod(pod, shared.lasting()).await,
@@ -216,5 +228,45 @@ async fn delete(shared: &Shared, kind: Kind, name: &str, pod: Option<String>) {
         }
     };
     // Where the cluster does not answer at all, the workload's own deadline ends it.
-    let _ = tokio::join!(shared.cluster.delete(kind, name, shared.lasting()), pod);
+    let _ = tokio::join!(shared.cluster.delete(kind, &name, shared.lasting()), pod);
+}
+
+/// Workloads of failed tasks that are left for people to look at.
+#[derive(Default)]
+pub struct Failed(Mutex<VecDeque<(Kind, String)>>);
+
+/// So many of them.
+const MOST_FAILED: usize = 16;
+
+impl Failed {
+    /// Leaves one; returns the one that has to go for it.
+    fn leave(&self, kind: Kind, name: String) -> Option<(Kind, String)> {
+        // The list is whole between its calls, whatever panicked.
+        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        left.push_back((kind, name));
+        if left.len() > MOST_FAILED {
+            left.pop_front()
+        } else {
+            None
+        }
+    }
+}
+
+/// Deletes what the cluster keeps of a task once all that belongs to it has ended. Where this process ends before that,
+/// the cluster does it after a while.
+pub async fn discard(shared: Arc<Shared>, task: book::Running) {
+    let mut settled = task.settled;
+    let outcome = match settled.wait_for(|answer| !matches!(answer, Answer::Pending)).await {
+        Ok(answer) => answer.clone(),
+        Err(_) => return,
+    };
+    let Answer::Outcome(outcome) = outcome else { return };
+    let latest = task.carried_by.borrow().clone();
+    let gone = match (latest, &outcome.end) {
+        (Some((kind, name)), End::Failed { .. }) => shared.failed.leave(kind, name),
+        (latest, _) => latest,
+    };
+    if let Some((kind, name)) = gone {
+        delete(shared, kind, name, None).await;
+    }
 }

@@ -147,7 +147,9 @@ async fn ask(shared: &Arc<Shared>, epoch: &Epoch, question: PodQuestion) -> Resu
     // The sender is kept until the end: nobody cancels this.
     let (_keep, mut cancel) = watch::channel(false);
     let ended = running.end(bounds, &mut cancel, |_, _| {}).await.map_err(for_volumes)?;
-    match explain::report(&ended, &running.sight()).map_err(for_volumes)? {
+    let report = explain::report(&ended, &running.sight()).map_err(for_volumes)?;
+    tokio::spawn(job::delete(Arc::clone(shared), running.kind, name, None));
+    match report {
         PodMaintainReport::Failed { failure } => Err(failure),
         report => Ok(report),
     }

@@ -19,6 +19,7 @@ mod book;
 mod cluster;
 pub mod config;
 mod connect;
+mod entrance;
 mod explain;
 mod flow;
 mod job;
@@ -64,7 +65,7 @@ use self::attach::{Before, Order};
 use self::book::{Answer, Book, Made};
 use self::cluster::{Cluster, NotMade};
 use crate::log::LogReader;
-use crate::{Driver, DriverError, Epoch, SubmitOptions, Ticket};
+use crate::{Driver, DriverError, Epoch, Room, SubmitOptions, Ticket};
 
 /// The driver's name where tasks are Jobs, and where they are Workflows.
 const KUBE: &str = "kube";
@@ -85,6 +86,8 @@ struct Shared {
     tenants: maintain::Tenants,
     splitting: Arc<logs::Splitting>,
     pulse: Arc<pulse::Pulse>,
+    entrance: Arc<entrance::Entrance>,
+    failed: job::Failed,
     _pulse: JoinSet<()>,
     /// They run as long as somebody may look at what they show.
     _watches: watch::Watches,
@@ -111,9 +114,15 @@ impl KubeDriver {
         let watches = watch::Watches::start(&cluster, &registry);
         let pulse = Arc::default();
         let mut listening = JoinSet::new();
-        listening.spawn(pulse::run(Arc::clone(&cluster), Arc::clone(&registry), Arc::clone(&pulse)));
+        listening.spawn(pulse::run(
+            Arc::clone(&cluster),
+            Arc::clone(&registry),
+            Arc::clone(&pulse),
+        ));
         let shared = Arc::new(Shared {
             pulse,
+            entrance: Arc::default(),
+            failed: job::Failed::default(),
             _pulse: listening,
             config,
             cluster,
@@ -226,6 +235,14 @@ impl Driver for KubeDriver {
         self.shared.pulse.lost()
     }
 
+    async fn room(&self) -> Room {
+        self.shared.entrance.room().await
+    }
+
+    fn full(&self) -> Option<String> {
+        self.shared.entrance.full()
+    }
+
     async fn submit(&self, spec: &TaskSpec, options: &SubmitOptions) -> Result<Ticket, DriverError> {
         let order = Order {
             spec: spec.clone(),
@@ -263,8 +280,9 @@ impl Driver for KubeDriver {
     }
 
     fn forget(&self, ticket: &Ticket) {
-        // In the cluster it stays until its Job's time to live is over.
-        self.tasks.remove(&ticket.id);
+        if let Some(task) = self.tasks.remove(&ticket.id) {
+            tokio::spawn(job::discard(Arc::clone(&self.shared), task));
+        }
     }
 
     async fn fresh_epoch(&self) -> Result<Epoch, DriverError> {

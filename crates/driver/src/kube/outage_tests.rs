@@ -26,7 +26,10 @@ fn finished(_: &str) -> Value {
 }
 
 async fn driver(cluster: &Double) -> Arc<KubeDriver> {
-    let config = KubeConfig { ttl_s: 86_400, ..config() };
+    let config = KubeConfig {
+        ttl_s: 86_400,
+        ..config()
+    };
     Arc::new(KubeDriver::open(cluster.client(), config).await.unwrap())
 }
 
@@ -44,7 +47,10 @@ async fn submit(driver: &KubeDriver, id: &str) -> Ticket {
         match timeout(CALL, driver.submit(&TaskSpec::new("print(1)"), &options)).await {
             Ok(Ok(ticket)) => return ticket,
             Ok(Err(DriverError::Failed(failure) | DriverError::NotStarted(failure))) => {
-                let passes = [hybrid_cache_model::FailureKind::Cluster, hybrid_cache_model::FailureKind::Unschedulable];
+                let passes = [
+                    hybrid_cache_model::FailureKind::Cluster,
+                    hybrid_cache_model::FailureKind::Unschedulable,
+                ];
                 assert!(passes.contains(&failure.kind), "{failure}");
             }
             Ok(Err(error)) => panic!("{error}"),
@@ -106,7 +112,7 @@ async fn tasks_that_are_submitted_in_an_outage_wait_for_its_end_and_run_once() {
 async fn a_task_that_runs_when_the_outage_begins_is_collected_after_it() {
     for mode in [Mode::Silent, Mode::Refuses] {
         // One ends in the outage, and one after it.
-        for runs in [Duration::from_secs(10), MINUTE * 61] {
+        for runs in [Duration::from_secs(10), MINUTE * 31] {
             let cluster = Double::new(runs, finished);
             let driver = driver(&cluster).await;
             let ticket = submit(&driver, "task-a").await;
@@ -116,11 +122,15 @@ async fn a_task_that_runs_when_the_outage_begins_is_collected_after_it() {
                 let driver = Arc::clone(&driver);
                 async move { wait(&driver, &ticket).await }
             });
-            sleep(MINUTE * 60).await;
+            sleep(MINUTE * 30).await;
             assert!(!waiting.is_finished());
             cluster.set(Mode::Answers);
             good(&timeout(MINUTE * 5, waiting).await.unwrap().unwrap());
-            assert!(driver.unseen() > MINUTE * 59 && driver.unseen() < MINUTE * 61, "{:?}", driver.unseen());
+            assert!(
+                driver.unseen() > MINUTE * 29 && driver.unseen() < MINUTE * 31,
+                "{:?}",
+                driver.unseen()
+            );
             each_ran_once(&cluster, 1);
         }
     }
@@ -130,7 +140,9 @@ async fn a_task_that_runs_when_the_outage_begins_is_collected_after_it() {
 async fn a_task_that_misses_in_an_outage_is_prepared_after_it() {
     let miss = |name: &str| match name.strip_suffix("-p") {
         Some(_) => finished(name),
-        None => json!({"report": "missed", "missed": {"python": true, "python_stale": false, "system": false}, "timeline": {"total_us": 1, "spans": []}}),
+        None => {
+            json!({"report": "missed", "missed": {"python": true, "python_stale": false, "system": false}, "timeline": {"total_us": 1, "spans": []}})
+        }
     };
     let cluster = Double::new(Duration::from_secs(10), miss);
     let driver = driver(&cluster).await;
@@ -166,4 +178,60 @@ async fn a_cancelled_task_ends_after_the_outage_and_an_unknown_one_stays_unknown
     };
     let error = timeout(MINUTE, driver.wait(&unknown)).await.unwrap().unwrap_err();
     assert!(matches!(error, DriverError::UnknownTicket(_)), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_quota_means_to_wait_and_what_was_seen_to_its_end_makes_room_at_once() {
+    let cluster = Double::new(Duration::from_secs(1), finished);
+    cluster.allow_jobs(3);
+    let driver = driver(&cluster).await;
+    let tasks: Vec<_> = (0..20)
+        .map(|number| tokio::spawn(submit_and_wait(Arc::clone(&driver), format!("task-{number}"))))
+        .collect();
+    for task in tasks {
+        good(&timeout(MINUTE * 10, task).await.unwrap().unwrap());
+    }
+    each_ran_once(&cluster, 20);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(cluster.there("jobs"), Vec::<String>::new());
+    // One that no end of others gives room is refused for good.
+    cluster.allow_jobs(0);
+    let ticket = driver
+        .submit(&TaskSpec::new("print(1)"), &SubmitOptions::default())
+        .await
+        .unwrap();
+    let outcome = wait(&driver, &ticket).await;
+    let End::Failed { failure } = &outcome.end else {
+        panic!("{outcome:?}")
+    };
+    assert!(failure.message.contains("exceeded quota"), "{failure}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_failed_tasks_a_few_stay_for_people_to_look_at() {
+    let broken = |_: &str| json!("no report");
+    let cluster = Double::new(Duration::from_secs(1), broken);
+    let driver = driver(&cluster).await;
+    for number in 0..20 {
+        let outcome = submit_and_wait(Arc::clone(&driver), format!("task-{number}")).await;
+        assert!(matches!(outcome.end, End::Failed { .. }), "{outcome:?}");
+    }
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(cluster.there("jobs").len(), 16);
+}
+
+#[tokio::test(start_paused = true)]
+async fn submitting_a_task_looks_at_no_other() {
+    let cluster = Double::new(Duration::from_secs(1), finished);
+    let driver = driver(&cluster).await;
+    sleep(Duration::from_secs(1)).await;
+    let before = cluster.asked().len();
+    let ticket = submit(&driver, "task-a").await;
+    good(&wait(&driver, &ticket).await);
+    let asked = cluster.asked().split_off(before);
+    let listed: Vec<_> = asked
+        .iter()
+        .filter(|(verb, _, name)| verb == "GET" && name.is_empty())
+        .collect();
+    assert_eq!(listed.len(), 0, "{asked:?}");
 }

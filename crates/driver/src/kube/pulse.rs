@@ -120,7 +120,11 @@ mod tests {
         assert_eq!(counted.elapsed(), SECOND * 10);
         pulse.note(false, Instant::now());
         tokio::time::advance(SECOND * 3600).await;
-        assert_eq!(counted.elapsed(), SECOND * 5, "it began up to five seconds before it was noticed");
+        assert_eq!(
+            counted.elapsed(),
+            SECOND * 5,
+            "it began up to five seconds before it was noticed"
+        );
         pulse.note(false, Instant::now());
         pulse.note(true, Instant::now());
         tokio::time::advance(CATCH_UP + SECOND).await;

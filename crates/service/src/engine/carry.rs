@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hybrid_cache_driver::{DriverError, Lifetime, Ticket};
+use hybrid_cache_driver::{DriverError, Lifetime, Room, Ticket};
 use hybrid_cache_model::outcome::{CacheReport, Output, Resolved};
 use hybrid_cache_model::{CacheStatus, End, Failure, FailureKind, Outcome, Tenant, Timeline};
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -176,7 +176,7 @@ pub async fn run(
     inner: Arc<Inner>,
     task: Claimed,
     stage: Stage,
-    permit: Option<OwnedSemaphorePermit>,
+    (permit, room): (Option<OwnedSemaphorePermit>, Room),
     mut carried: Carried,
 ) {
     let ticket = match hand_over(&inner, &task, stage, &mut carried).await {
@@ -192,6 +192,8 @@ pub async fn run(
         }
         Handed::Left => return,
     };
+    // From here on its driver counts it.
+    drop(room);
     let sight = watch::Sender::new(Sight::default());
     let pump = pump::start(&inner, &task.id, &ticket, sight.subscribe());
     let Some(mut outcome) = until_end(&inner, &ticket, &carried, &sight).await else {
@@ -270,7 +272,9 @@ async fn until_end(
 async fn seen_for(inner: &Inner, limit: Duration) {
     let (began, before) = (Instant::now(), inner.driver.unseen());
     loop {
-        let seen = began.elapsed().saturating_sub(inner.driver.unseen().saturating_sub(before));
+        let seen = began
+            .elapsed()
+            .saturating_sub(inner.driver.unseen().saturating_sub(before));
         match limit.checked_sub(seen) {
             Some(left) if !left.is_zero() => sleep(left).await,
             _ => return,
