@@ -84,6 +84,22 @@ pub enum Lifetime {
     WithProcess,
 }
 
+/// Room for one more task, held until it is submitted.
+#[derive(Default)]
+pub struct Room(Option<Box<dyn std::any::Any + Send + Sync>>);
+
+impl Room {
+    /// Room that is given back when `held` is dropped.
+    pub fn held(held: impl Send + Sync + 'static) -> Room {
+        Room(Some(Box::new(held)))
+    }
+
+    /// True where somebody counts it.
+    pub fn is_counted(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
 /// Why a driver could not do what it was asked. How a *task* failed is no error but its [`Outcome`].
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
@@ -138,6 +154,22 @@ pub trait Driver: Send + Sync {
         Duration::MAX
     }
 
+    /// For how long in all it could not see its tasks, since it was opened: that does not count against them.
+    fn unseen(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Waits until a task that is submitted next comes to a place soon. Whoever has many to submit asks for each, and
+    /// keeps the order of its own queue; to ask is no duty. Hold it until `submit` has returned.
+    async fn room(&self) -> Room {
+        Room::default()
+    }
+
+    /// Why tasks wait for room at the moment, where that is known.
+    fn full(&self) -> Option<String> {
+        None
+    }
+
     /// Checks the task and starts it. Returns as soon as it is on its way.
     ///
     /// # Errors
@@ -185,7 +217,8 @@ pub trait Driver: Send + Sync {
         self.logs(ticket)
     }
 
-    /// Forgets a task that has ended; its ticket is unknown from then on.
+    /// Forgets a task that has ended; its ticket is unknown from then on, and what a cluster keeps of it is deleted behind
+    /// the caller's back, as soon as all that belongs to it has ended.
     fn forget(&self, ticket: &Ticket);
 
     /// Makes empty caches on the same volumes.

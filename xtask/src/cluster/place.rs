@@ -19,8 +19,9 @@ use crate::{flags, image, local, tools};
 
 /// Where the certificates are inside a pod.
 const POD_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
-/// Seconds after which Kubernetes deletes a task that has ended.
-const TTL_S: u32 = 600;
+/// Seconds after which Kubernetes deletes a task that has ended and that nobody has fetched: so long the API server may be
+/// out of reach of a driver. What was seen to its end is deleted at once.
+const TTL_S: u32 = 24 * 3600;
 /// Seconds that a pod may wait for a node and its image.
 const START_S: u64 = 120;
 

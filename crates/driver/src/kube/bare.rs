@@ -1,14 +1,17 @@
 //! The bare pod: what the least of all tasks costs on this cluster, for benchmarks to hold a task against.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::{Failure, FailureKind, TaskSpec};
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::cluster::Patience;
 use super::names::{self, Component};
 use super::render::{self, TaskPod};
 use super::request::{self, BySecret, Delivery, Form, Freshness, Needs};
+use super::retry::PATIENCE;
 use super::task::Bounds;
 use super::workload::Workload;
 use super::{KubeDriver, job, trailer, workflow};
@@ -54,8 +57,13 @@ impl KubeDriver {
                 token: trailer::token_for(&shared.config).as_deref(),
             },
         ));
-        let (mut running, _) = job::make(shared, &secret, &workload).await?;
         let start = Duration::from_secs(shared.config.start_s);
+        let patience = Patience {
+            answer: PATIENCE,
+            room: start,
+        };
+        let made = job::make(shared, &secret, &workload, patience).await;
+        let (mut running, _) = made.map_err(|not_made| not_made.failure().clone())?;
         let bounds = Bounds {
             start,
             whole: start + LIMIT,
@@ -65,6 +73,7 @@ impl KubeDriver {
         let ended = running.end(bounds, &mut cancel, |_, _| {}).await?;
         let took = started.elapsed();
         if ended.code == 0 {
+            tokio::spawn(job::delete(Arc::clone(shared), running.kind, id, None));
             return Ok(took);
         }
         let message = format!("{PROGRAM} ended with code {} ({})", ended.code, ended.reason);

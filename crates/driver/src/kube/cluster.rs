@@ -11,8 +11,9 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::names;
-use super::retry::{PATIENCE, Refusal, persist};
+use super::explain;
+use super::names::{self, Attempt};
+use super::retry::{PATIENCE, Refusal, persist, persist_in};
 use super::workflow::{self, Workflow};
 use super::workload::{Kind, Workload, explain_absent};
 
@@ -21,6 +22,46 @@ const WRITES: usize = 16;
 
 /// How long it may take to say whether one may look at it at all: somebody is waiting.
 const CHECK: Duration = Duration::from_secs(10);
+
+/// Pause before a quota that was full is tried again.
+const ROOM_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long a workload may take to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// While the cluster does not answer.
+    pub answer: Duration,
+    /// While the namespace's quota is full.
+    pub room: Duration,
+}
+
+/// Why a workload was not made, or may not have been. The same one may be tried again.
+#[derive(Clone, Debug)]
+pub enum NotMade {
+    /// It certainly was not: the cluster has no room now, or did not answer before it was asked for the workload.
+    Certainly(Failure),
+    /// The cluster was asked for it and did not answer.
+    Perhaps(Failure),
+    /// The cluster says no, and will say no again.
+    Never(Failure),
+}
+
+impl NotMade {
+    /// Why.
+    pub fn failure(&self) -> &Failure {
+        match self {
+            NotMade::Certainly(failure) | NotMade::Perhaps(failure) | NotMade::Never(failure) => failure,
+        }
+    }
+
+    /// Before the workload was asked for.
+    pub fn before(failure: Failure) -> NotMade {
+        match failure.kind {
+            FailureKind::Cluster | FailureKind::Unschedulable => NotMade::Certainly(failure),
+            _ => NotMade::Never(failure),
+        }
+    }
+}
 
 /// One namespace of a cluster.
 pub struct Cluster {
@@ -75,14 +116,39 @@ impl Cluster {
         })
     }
 
+    /// True where the API server answers, whatever it says.
+    pub async fn answers(&self) -> bool {
+        // Version 0: from the API server's own memory.
+        let params = ListParams::default().limit(1).at("0");
+        match self.jobs.list_metadata(&params).await {
+            Ok(_) => true,
+            Err(kube::Error::Api(status)) => status.code < 500,
+            Err(_) => false,
+        }
+    }
+
     /// Creates a Secret and then the workload that mounts it. Both may be there already, from an earlier try.
     ///
     /// # Errors
     /// The cluster refuses one of them or does not answer, or an object of that name is somebody else's.
-    pub async fn create(&self, secret: &Secret, workload: &Workload) -> Result<Workload, Failure> {
+    pub async fn create(&self, secret: &Secret, workload: &Workload, patience: Patience) -> Result<Workload, NotMade> {
+        let began = tokio::time::Instant::now();
+        loop {
+            match self.create_both(secret, workload, patience.answer).await {
+                Err(NotMade::Certainly(full))
+                    if full.kind == FailureKind::Unschedulable && began.elapsed() < patience.room =>
+                {
+                    tokio::time::sleep(ROOM_PAUSE).await;
+                }
+                made => return made,
+            }
+        }
+    }
+
+    async fn create_both(&self, secret: &Secret, workload: &Workload, patience: Duration) -> Result<Workload, NotMade> {
         let name = workload.name();
         let params = PostParams::default();
-        self.create_secret(secret).await?;
+        self.create_secret(secret, patience).await.map_err(NotMade::before)?;
         let what = format!(
             "create the {} {name} in namespace {}",
             workload.kind().name(),
@@ -90,22 +156,25 @@ impl Cluster {
         );
         let made = match workload {
             Workload::Job(job) => self
-                .write(&what, || self.jobs.create(&params, job))
+                .write(&what, patience, || self.jobs.create(&params, job))
                 .await
                 .map(Workload::from),
             Workload::Workflow(workflow) => {
-                let workflows = self.known_workflows()?;
-                let made = self.write(&what, || workflows.create(&params, workflow)).await;
+                let workflows = self.known_workflows().map_err(NotMade::Never)?;
+                let made = self
+                    .write(&what, patience, || workflows.create(&params, workflow))
+                    .await;
                 made.map(Workload::from)
             }
         };
         match made {
             Ok(made) => Ok(made),
-            Err(refusal) if refusal.is_taken() => self.taken(workload).await,
+            Err(refusal) if refusal.is_taken() => self.taken(workload, patience).await,
+            Err(Refusal::Unanswered(failure)) => Err(NotMade::Perhaps(failure)),
             Err(refusal) => {
                 // It is no use without its workload; the sweep takes it where this fails.
                 let _ = self.secrets.delete(name, &DeleteParams::default()).await;
-                Err(refusal.explain(&what))
+                Err(NotMade::before(full_or(refusal, &what)))
             }
         }
     }
@@ -119,23 +188,26 @@ impl Cluster {
     ///
     /// # Errors
     /// The cluster refuses it or does not answer.
-    pub async fn create_secret(&self, secret: &Secret) -> Result<(), Failure> {
+    pub async fn create_secret(&self, secret: &Secret, patience: Duration) -> Result<(), Failure> {
         let what = format!(
             "create the Secret {} in namespace {}",
             secret.name_any(),
             self.namespace
         );
         let params = PostParams::default();
-        match self.write(&what, || self.secrets.create(&params, secret)).await {
-            Err(refusal) if !refusal.is_taken() => Err(refusal.explain(&what)),
+        match self
+            .write(&what, patience, || self.secrets.create(&params, secret))
+            .await
+        {
+            Err(refusal) if !refusal.is_taken() => Err(full_or(refusal, &what)),
             _ => Ok(()),
         }
     }
 
     /// The workload that has the name already: ours where it carries the same labels.
-    async fn taken(&self, ours: &Workload) -> Result<Workload, Failure> {
+    async fn taken(&self, ours: &Workload, patience: Duration) -> Result<Workload, NotMade> {
         let (kind, name) = (ours.kind(), ours.name());
-        let there = self.workload(kind, name).await?;
+        let there = self.workload(kind, name, patience).await.map_err(NotMade::Perhaps)?;
         let same = |there: &Workload| there.label(names::TASK) == ours.label(names::TASK);
         there.filter(same).ok_or_else(|| {
             let message = format!(
@@ -143,7 +215,7 @@ impl Cluster {
                 kind.name(),
                 self.namespace
             );
-            Failure::new(FailureKind::Refused, message).hint("use another id")
+            NotMade::Never(Failure::new(FailureKind::Refused, message).hint("use another id"))
         })
     }
 
@@ -151,12 +223,12 @@ impl Cluster {
     ///
     /// # Errors
     /// The cluster does not let us; the sweep takes it then.
-    pub async fn own(&self, workload: &Workload) -> Result<(), Failure> {
+    pub async fn own(&self, workload: &Workload, patience: Duration) -> Result<(), Failure> {
         let name = workload.name();
         let patch = Patch::Merge(json!({"metadata": {"ownerReferences": [workload.as_owner()]}}));
         let what = format!("bind the Secret {name} to its {}", workload.kind().name());
         let params = PatchParams::default();
-        let patched = self.write(&what, || self.secrets.patch_metadata(name, &params, &patch));
+        let patched = self.write(&what, patience, || self.secrets.patch_metadata(name, &params, &patch));
         absent(patched.await, &what).map(|_| ())
     }
 
@@ -164,14 +236,19 @@ impl Cluster {
     ///
     /// # Errors
     /// The cluster does not let us, or does not answer.
-    pub async fn delete(&self, kind: Kind, name: &str) -> Result<(), Failure> {
+    pub async fn delete(&self, kind: Kind, name: &str, patience: Duration) -> Result<(), Failure> {
         let what = format!("delete the {} {name}", kind.name());
         let params = DeleteParams::background();
         let answer = match kind {
-            Kind::Job => self.write(&what, || self.jobs.delete(name, &params)).await.map(|_| ()),
+            Kind::Job => self
+                .write(&what, patience, || self.jobs.delete(name, &params))
+                .await
+                .map(|_| ()),
             Kind::Workflow => {
                 let workflows = self.known_workflows()?;
-                self.write(&what, || workflows.delete(name, &params)).await.map(|_| ())
+                self.write(&what, patience, || workflows.delete(name, &params))
+                    .await
+                    .map(|_| ())
             }
         };
         absent(answer, &what).map(|_| ())
@@ -181,10 +258,14 @@ impl Cluster {
     ///
     /// # Errors
     /// The cluster does not let us, or does not answer.
-    pub async fn delete_pod(&self, name: &str) -> Result<(), Failure> {
+    pub async fn delete_pod(&self, name: &str, patience: Duration) -> Result<(), Failure> {
         let what = format!("delete the pod {name}");
         let params = DeleteParams::default();
-        absent(self.write(&what, || self.pods.delete(name, &params)).await, &what).map(|_| ())
+        absent(
+            self.write(&what, patience, || self.pods.delete(name, &params)).await,
+            &what,
+        )
+        .map(|_| ())
     }
 
     /// Deletes a Secret. Absent ones are a success.
@@ -194,37 +275,36 @@ impl Cluster {
     pub async fn delete_secret(&self, name: &str) -> Result<(), Failure> {
         let what = format!("delete the Secret {name}");
         let params = DeleteParams::default();
-        absent(self.write(&what, || self.secrets.delete(name, &params)).await, &what).map(|_| ())
+        absent(
+            self.write(&what, PATIENCE, || self.secrets.delete(name, &params)).await,
+            &what,
+        )
+        .map(|_| ())
     }
 
-    /// A request that writes, few at a time. The place in the queue is given up between tries, so that those who are
-    /// refused do not keep the others waiting.
+    /// A request that writes, few at a time.
     async fn write<T, F: Future<Output = kube::Result<T>>>(
         &self,
         what: &str,
+        patience: Duration,
         ask: impl Fn() -> F,
     ) -> Result<T, Refusal> {
-        let one = || async {
-            // The semaphore is never closed, so this only waits.
-            let _place = self.writes.acquire().await;
-            ask().await
-        };
-        persist(what, PATIENCE, one).await
+        persist_in(Some(&self.writes), what, patience, ask).await
     }
 
     /// One workload, if it is there.
     ///
     /// # Errors
     /// The cluster does not let us, or does not answer.
-    pub async fn workload(&self, kind: Kind, name: &str) -> Result<Option<Workload>, Failure> {
+    pub async fn workload(&self, kind: Kind, name: &str, patience: Duration) -> Result<Option<Workload>, Failure> {
         let what = format!("look at the {} {name}", kind.name());
         let answer = match kind {
-            Kind::Job => persist(&what, PATIENCE, || self.jobs.get(name))
+            Kind::Job => persist(&what, patience, || self.jobs.get(name))
                 .await
                 .map(Workload::from),
             Kind::Workflow => {
                 let workflows = self.known_workflows()?;
-                let answer = persist(&what, PATIENCE, || workflows.get(name)).await;
+                let answer = persist(&what, patience, || workflows.get(name)).await;
                 answer.map(Workload::from)
             }
         };
@@ -239,23 +319,30 @@ impl Cluster {
         }
     }
 
-    /// The workloads of one task, of whichever kind.
+    /// The latest workload of a task, of whichever kind, and which of them it is. Their names are known, so that no other
+    /// task is looked at.
     ///
     /// # Errors
     /// The cluster does not let us, or does not answer.
-    pub async fn workloads_of(&self, id: &str) -> Result<Vec<Workload>, Failure> {
-        let what = format!("look for the Jobs of the task {id}");
-        let params = ListParams::default().labels(&names::selector_of(id));
-        let jobs = persist(&what, PATIENCE, || self.jobs.list(&params)).await;
-        let jobs = jobs.map_err(|refusal| refusal.explain(&what))?;
-        let mut found: Vec<_> = jobs.items.into_iter().map(Workload::from).collect();
-        if let Some(workflows) = &self.workflows {
-            let what = format!("look for the Workflows of the task {id}");
-            let list = persist(&what, PATIENCE, || workflows.list(&params)).await;
-            let list = list.map_err(|refusal| refusal.explain(&what))?;
-            found.extend(list.items.into_iter().map(Workload::from));
-        }
-        Ok(found)
+    pub async fn latest(&self, id: &str) -> Result<Option<(Attempt, Workload)>, Failure> {
+        let one = async |kind: Kind, attempt: Attempt| {
+            let found = self.workload(kind, &attempt.job(id), PATIENCE).await?;
+            let ours = found.filter(|found| found.label(names::TASK).is_some_and(|task| task == id));
+            Ok::<_, Failure>(ours.map(|found| (attempt, found)))
+        };
+        let all = async |kind: Kind| {
+            let [first, prepared, stale] = Attempt::ALL;
+            let (first, prepared, stale) = tokio::try_join!(one(kind, first), one(kind, prepared), one(kind, stale))?;
+            Ok::<_, Failure>(stale.or(prepared).or(first))
+        };
+        let workflow = async {
+            match self.workflows {
+                Some(_) => all(Kind::Workflow).await,
+                None => Ok(None),
+            }
+        };
+        let (job, workflow) = tokio::try_join!(all(Kind::Job), workflow)?;
+        Ok(workflow.or(job))
     }
 
     /// The data of a Secret; empty where there is none.
@@ -273,10 +360,10 @@ impl Cluster {
     ///
     /// # Errors
     /// The cluster does not let us, or does not answer.
-    pub async fn pods(&self, kind: Kind, name: &str) -> Result<Vec<Pod>, Failure> {
+    pub async fn pods(&self, kind: Kind, name: &str, patience: Duration) -> Result<Vec<Pod>, Failure> {
         let what = format!("look at the pods of the {} {name}", kind.name());
         let params = ListParams::default().labels(&format!("{}={name}", kind.pod_label()));
-        let list = persist(&what, PATIENCE, || self.pods.list(&params)).await;
+        let list = persist(&what, patience, || self.pods.list(&params)).await;
         list.map(|list| list.items).map_err(|refusal| refusal.explain(&what))
     }
 
@@ -289,6 +376,18 @@ impl Cluster {
         let params = ListParams::default().labels(&names::selector());
         let list = persist(what, PATIENCE, || self.secrets.list_metadata(&params)).await;
         list.map(|list| list.items).map_err(|refusal| refusal.explain(what))
+    }
+}
+
+/// What a refusal means to whoever wants to make something: a quota that is full for now is no word for good.
+fn full_or(refusal: Refusal, what: &str) -> Failure {
+    match refusal {
+        Refusal::Answered(status) if status.code == 403 && explain::quota_is_full_for_now(&status.message) => {
+            let message = format!("cannot {what} yet: {}", status.message);
+            Failure::new(FailureKind::Unschedulable, message)
+                .hint("it waits until others have ended; or have the namespace's ResourceQuota raised")
+        }
+        refusal => refusal.explain(what),
     }
 }
 

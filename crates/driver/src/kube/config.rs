@@ -36,7 +36,8 @@ pub struct KubeConfig {
     pub budget_bytes: u64,
     /// Most inodes each volume may hold; 0: a part of the claim's.
     pub budget_inodes: u64,
-    /// Seconds after its end at which Kubernetes deletes a task's Job and all that belongs to it.
+    /// Seconds after its end at which Kubernetes deletes a task's Job and all that belongs to it, where no driver has: so
+    /// long a driver may be out of reach of its cluster and loses nothing.
     pub ttl_s: u32,
     /// Seconds that a pod may wait for a node and its image before the task is given up.
     pub start_s: u64,

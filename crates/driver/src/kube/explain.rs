@@ -63,7 +63,7 @@ fn refusal(said: &str) -> Failure {
 
 /// True where the quota has room for the pod as soon as others have ended: every resource it lacks is in use, and what
 /// the pod asks for would fit alone.
-fn quota_is_full_for_now(said: &str) -> bool {
+pub fn quota_is_full_for_now(said: &str) -> bool {
     let part = |name: &str| {
         let from = said.find(&format!("{name}: "))? + name.len() + 2;
         let text = &said[from..];
@@ -84,6 +84,18 @@ fn quota_is_full_for_now(said: &str) -> bool {
         limit.is_some_and(|(_, limit)| amount <= limit)
     };
     said.contains("exceeded quota") && !requested.is_empty() && requested.iter().all(fits)
+}
+
+/// Why a task has no place yet that would fit once others have ended: the scheduler's words, or those of the quota. `None`
+/// where it has a place, or where no end of others gives it one.
+pub fn waits_for_room(sight: &Sight) -> Option<&str> {
+    let Some(pod) = &sight.pod else {
+        return sight.warning(NO_POD).filter(|said| quota_is_full_for_now(said));
+    };
+    let said = pod.unschedulable.as_deref().filter(|_| pod.node.is_none())?;
+    let lacks = ["Insufficient", "Too many pods"].iter().any(|text| said.contains(text));
+    // What the scheduler says where a node would be too small if it were empty.
+    (lacks && !said.contains("Preemption is not helpful")).then_some(said)
 }
 
 fn pod_hopeless(pod: &PodSight, sight: &Sight) -> Option<Failure> {

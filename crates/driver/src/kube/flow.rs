@@ -6,19 +6,22 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::outcome::Output;
 use hybrid_cache_model::protocol::RunReport;
 use hybrid_cache_model::{CachePolicy, End, Failure, FailureKind, Outcome, Phase, Task, TaskSpec, Timeline};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
+use super::book::{Answer, Made};
+use super::cluster::{NotMade, Patience};
 use super::job::{self, CancelFlag, Running};
 use super::logs::{Source, Tail};
 use super::names::{Attempt, Component};
 use super::render::{self, TaskPod};
 use super::request::{self, BySecret, Delivery, Form, Freshness, Needs};
+use super::retry::PATIENCE;
 use super::sight::{Ended, PodSight, Sight};
 use super::task::{self, Bounds, Preparation, Step};
 use super::timeline::{self, Marks};
 use super::warm::Request;
-use super::workload::Workload;
-use super::{Answer, Shared, explain, maintain, trailer};
+use super::workload::{Kind, Workload};
+use super::{Shared, explain, maintain, trailer};
 use crate::log::LogWriter;
 use crate::{Epoch, SubmitOptions};
 
@@ -43,14 +46,18 @@ pub struct Flow {
     pub cancel: CancelFlag,
     /// Tells which phase of preparing is under way.
     pub preparing: watch::Sender<Option<Phase>>,
+    /// Tells whether the cluster has it.
+    pub made: watch::Sender<Made>,
+    /// Tells which of its workloads is the latest.
+    pub carried_by: watch::Sender<Option<(Kind, String)>>,
     /// When it was submitted.
     pub clock: Instant,
 }
 
 /// How a task comes to its first workload.
 pub enum Beginning {
-    /// By making it; the sender is told when the cluster has it, or why it has not.
-    Make(oneshot::Sender<Result<(), Failure>>),
+    /// By making it.
+    Make,
     /// Another process has made it.
     Found(Box<Found>),
 }
@@ -93,26 +100,33 @@ pub struct Progress {
 impl Flow {
     /// Runs the task. `ended` gets the outcome as soon as the task's container has ended; the returned one has what
     /// came after it too.
-    pub async fn run(mut self, beginning: Beginning, ended: &watch::Sender<Answer>) -> Outcome {
+    ///
+    /// # Errors
+    /// The task was not made, or may not have been: it has no outcome.
+    pub async fn run(mut self, beginning: Beginning, ended: &watch::Sender<Answer>) -> Result<Outcome, NotMade> {
         self.log.hold_to(&self.options.limits);
-        let outcome = self.attempts(beginning, ended).await;
+        let outcome = self.attempts(beginning, ended).await?;
         self.preparing.send_replace(None);
         self.log.close();
         ended.send_replace(Answer::of(&outcome));
-        outcome
+        Ok(outcome)
     }
 
-    async fn attempts(&mut self, beginning: Beginning, ended: &watch::Sender<Answer>) -> Outcome {
+    async fn attempts(&mut self, beginning: Beginning, ended: &watch::Sender<Answer>) -> Result<Outcome, NotMade> {
         let mut progress = Progress::default();
         let (mut attempt, mut form, mut beginning) = match beginning {
             Beginning::Found(found) => (found.attempt, found.form, Some(Beginning::Found(found))),
-            make @ Beginning::Make(_) => (Attempt::First, self.first_form(), Some(make)),
+            make @ Beginning::Make => (Attempt::First, self.first_form(), Some(make)),
         };
         let mut offline = None;
         loop {
             let ran = match self.attempt(attempt, form, beginning.take(), &mut progress).await {
                 Ok(ran) => ran,
-                Err(failure) => return self.stopped(failure, progress),
+                Err(Stop::NotMade(not_made)) if attempt == Attempt::First => match not_made {
+                    NotMade::Never(failure) => return Ok(self.refused(failure, progress)),
+                    not_made => return Err(not_made),
+                },
+                Err(stop) => return Ok(self.stopped(stop, progress)),
             };
             progress.timeline = ran.timeline.clone();
             progress.warnings.extend(ran.warnings.iter().cloned());
@@ -124,7 +138,7 @@ impl Flow {
                 }
                 Ok(RunReport::Missed { .. }) if attempt == Attempt::Stale => {
                     let failure = offline.unwrap_or_else(|| Failure::new(FailureKind::Offline, "the index is offline"));
-                    return self.failed(failure, progress);
+                    return Ok(self.failed(failure, progress));
                 }
                 Ok(RunReport::Finished {
                     end: End::Failed { failure },
@@ -139,7 +153,7 @@ impl Flow {
                     self.preparing.send_replace(None);
                     self.log.close();
                     self.settle(ran, &mut outcome).await;
-                    return outcome;
+                    return Ok(outcome);
                 }
             }
         }
@@ -177,22 +191,21 @@ impl Flow {
             began_us: progress.timeline.total_us,
             ..Marks::default()
         };
-        let (mut running, form) = match beginning {
-            Some(Beginning::Found(found)) => (job::take_up(&self.shared, &found.workload), form),
-            Some(Beginning::Make(made)) => {
-                let result = self.make(attempt, form).await;
-                let told = result.as_ref().map(|_| ()).map_err(|stop| stop.failure());
-                // Whoever submitted it may have gone away; the task goes on.
-                let _ = made.send(told);
+        let (mut running, form, mut waiting) = match beginning {
+            Some(Beginning::Found(found)) => (job::take_up(&self.shared, &found.workload), form, None),
+            Some(Beginning::Make) | None => {
+                let waiting = self.shared.entrance.enter();
+                let (running, form) = self.make(attempt, form).await?;
                 marks.created_us = Some(self.now_us());
-                result?
-            }
-            None => {
-                let made = self.make(attempt, form).await?;
-                marks.created_us = Some(self.now_us());
-                made
+                (running, form, Some(waiting))
             }
         };
+        self.made.send_replace(Made::Known);
+        let before = self.carried_by.send_replace(Some((running.kind, running.name.clone())));
+        if let Some((kind, name)) = before {
+            // It has been seen to its end, and what takes its place is there.
+            tokio::spawn(job::delete(Arc::clone(&self.shared), kind, name, None));
+        }
         if marks.created_us.is_none() {
             running.ask().await.map_err(Stop::Failed)?;
         }
@@ -209,8 +222,14 @@ impl Flow {
                 .as_ref()
                 .is_some_and(|tail: &Tail| tail.received.borrow().bytes > 0);
             show_preparing(&preparing, form, needs, sight, output);
+            match (&waiting, explain::waits_for_room(sight)) {
+                (Some(waiting), Some(why)) => waiting.because(why),
+                _ if sight.has_place() => waiting = None,
+                _ => {}
+            }
         });
         let ended = ended.await;
+        drop(waiting);
         Ok(self.close(running, form, ended, tail, marks, progress).await)
     }
 
@@ -220,9 +239,8 @@ impl Flow {
         }
         if self.needs().any() && self.task.cache == CachePolicy::Use {
             let (epoch, tenant) = (&self.options.epoch, &self.options.tenant);
-            maintain::ensure_tenant(&self.shared, epoch, tenant)
-                .await
-                .map_err(Stop::Failed)?;
+            let ensured = maintain::ensure_tenant(&self.shared, epoch, tenant).await;
+            ensured.map_err(|failure| Stop::NotMade(NotMade::before(failure)))?;
         }
         let freshness = match attempt {
             Attempt::Stale => Freshness::StaleAccepted,
@@ -252,10 +270,30 @@ impl Flow {
             token: token.as_deref(),
         };
         let workload = render::task(config, &pod);
-        let made = job::make(&self.shared, &secret, &workload).await;
-        let (running, workload) = made.map_err(Stop::Failed)?;
+        let made = job::make(&self.shared, &secret, &workload, self.patience(attempt)).await;
+        let (running, workload) = made.map_err(Stop::NotMade)?;
         // Where it was there already, it may be of the other form.
         Ok((running, Form::of(&workload)))
+    }
+
+    /// Whoever submits a task may submit it again; the later attempts of one are this process's alone.
+    fn patience(&self, attempt: Attempt) -> Patience {
+        let lasting = self.shared.lasting();
+        match attempt {
+            Attempt::First => Patience {
+                answer: PATIENCE,
+                // Who has given it an id submits it again.
+                room: if self.options.id.is_some() {
+                    Duration::ZERO
+                } else {
+                    lasting
+                },
+            },
+            Attempt::Prepared | Attempt::Stale => Patience {
+                answer: lasting,
+                room: lasting,
+            },
+        }
     }
 
     /// Reads what the container left, waits for the last of its output, and lays the attempt on the timeline.
@@ -293,7 +331,7 @@ impl Flow {
         let late = |pod: &PodSight| Tail::start(source(&pod.name));
         let tail = tail.or_else(|| pod.filter(|_| !silent).map(late));
         if let Some(tail) = tail {
-            let (received, missing) = tail.finish(passed).await;
+            let (received, missing) = tail.finish(passed, &self.shared.pulse).await;
             warnings.extend(missing.into_iter().chain(self.log.overflow()));
             marks.log_us = received.told.or(received.ended).map(|at| self.us_at(at));
         }
@@ -367,17 +405,10 @@ impl Flow {
 pub enum Stop {
     /// Somebody cancelled the task first.
     Cancelled,
-    /// It cannot be made.
+    /// It was not made, or may not have been.
+    NotMade(NotMade),
+    /// It cannot be made, or not be seen.
     Failed(Failure),
-}
-
-impl Stop {
-    fn failure(&self) -> Failure {
-        match self {
-            Stop::Cancelled => Failure::new(FailureKind::Internal, "the task was cancelled before it was made"),
-            Stop::Failed(failure) => failure.clone(),
-        }
-    }
 }
 
 /// Shows that a preparation is under way. The watches do not tell its phases: it is the longest one that a task of this

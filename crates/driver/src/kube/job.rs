@@ -1,22 +1,29 @@
 //! One workload from its making to the end of its container: made, watched, ended early where somebody wants that.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hybrid_cache_model::Failure;
+use hybrid_cache_model::{End, Failure, FailureKind};
 use k8s_openapi::api::core::v1::Secret;
 use tokio::sync::watch;
 
+use super::book::Answer;
+use super::cluster::{NotMade, Patience};
+use super::pulse::Counted;
 use super::sight::{Ended, Sight};
 use super::task::{self, Bounds, Step, Will};
 use super::watch::Following;
 use super::workload::{Kind, Workload};
-use super::{Shared, names};
+use super::{Shared, book, explain, names};
 
 /// How long a cancelled task may take to end by itself: the pod's grace, and time for the kubelet to say so.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(20);
 /// After a workload's end: how long the watch of its pod may lag behind before the pod is asked for.
 const LAG: Duration = Duration::from_millis(500);
+
+/// Least time until the next look where a bound is near: in an outage it comes no nearer.
+const NEXT_LOOK: Duration = Duration::from_millis(50);
 
 /// Whether the task is cancelled.
 pub type CancelFlag = watch::Receiver<bool>;
@@ -35,9 +42,15 @@ pub struct Running {
     pub following: Following,
     /// What it is.
     pub kind: Kind,
-    name: String,
-    since: Instant,
+    /// Its name.
+    pub name: String,
+    /// Time that counts against it.
+    counted: Counted,
     cancelled: Option<Duration>,
+    /// How long it has waited for room: that does not count either.
+    waited: Duration,
+    /// True once the cluster was asked whether the end of a time is an end.
+    looked: bool,
     /// Told by whoever follows the log, where the end stands in it before the container's state shows it.
     pub early: watch::Sender<Option<Ended>>,
     /// What the runner's report in the log is known by.
@@ -49,13 +62,18 @@ pub struct Running {
 ///
 /// # Errors
 /// The cluster refuses, or does not answer.
-pub async fn make(shared: &Arc<Shared>, secret: &Secret, workload: &Workload) -> Result<(Running, Workload), Failure> {
+pub async fn make(
+    shared: &Arc<Shared>,
+    secret: &Secret,
+    workload: &Workload,
+    patience: Patience,
+) -> Result<(Running, Workload), NotMade> {
     let following = shared.registry.follow(workload.kind(), workload.name());
-    let made = shared.cluster.create(secret, workload).await?;
+    let made = shared.cluster.create(secret, workload, patience).await?;
     let (cluster, owned) = (Arc::clone(shared), made.clone());
     tokio::spawn(async move {
         // A Secret that stays unbound is swept later.
-        let _ = cluster.cluster.own(&owned).await;
+        let _ = cluster.cluster.own(&owned, cluster.lasting()).await;
     });
     Ok((Running::new(shared, following, &made), made))
 }
@@ -75,8 +93,10 @@ impl Running {
             kind: workload.kind(),
             name: workload.name().to_owned(),
             token: workload.annotation(names::TRAILER).cloned(),
-            since: Instant::now(),
+            counted: shared.pulse.begin(),
             cancelled: None,
+            waited: Duration::ZERO,
+            looked: false,
             early: watch::Sender::new(None),
         }
     }
@@ -86,12 +106,14 @@ impl Running {
         self.following.sight.borrow().clone()
     }
 
-    /// Asks for the pod directly: the watches began after it had changed for the last time, or lag behind.
+    /// Asks for the pod directly: the watches began after it had changed for the last time, or lag behind. An outage is
+    /// waited out.
     ///
     /// # Errors
-    /// The cluster does not answer.
+    /// The cluster does not let us, or has not answered for as long as it keeps what nobody has fetched.
     pub async fn ask(&self) -> Result<(), Failure> {
-        let pods = self.shared.cluster.pods(self.kind, &self.name).await?;
+        let patience = self.shared.lasting();
+        let pods = self.shared.cluster.pods(self.kind, &self.name, patience).await?;
         self.following.see(|sight| {
             pods.iter().for_each(|pod| sight.see_pod(pod, Instant::now()));
         });
@@ -115,11 +137,20 @@ impl Running {
                 return Ok(ended);
             }
             let sight = self.following.sight.borrow_and_update().clone();
+            if explain::waits_for_room(&sight).is_some() {
+                self.waited = self.counted.elapsed().min(self.shared.lasting());
+            }
             let bounds = self.bounds(bounds);
-            let step = task::next(&sight, self.since.elapsed(), bounds);
+            let step = task::next(&sight, self.counted.elapsed(), bounds);
             on_sight(&sight, &step);
             match step {
                 Step::Ended(ended) => return Ok(ended),
+                Step::Failed(failure) if !self.looked && is_of_time(failure.kind) => {
+                    // No watch has shown it, which a watch that is cut off does not either.
+                    self.looked = true;
+                    self.ask().await?;
+                    continue;
+                }
                 Step::Failed(failure) => {
                     self.clear_away(&sight).await;
                     return Err(failure);
@@ -138,11 +169,11 @@ impl Running {
                 _ = self.following.sight.changed() => {}
                 _ = early.changed() => {}
                 () = cancelled(cancel), if self.cancelled.is_none() => {
-                    self.cancelled = Some(self.since.elapsed());
+                    self.cancelled = Some(self.counted.elapsed());
                     let (shared, kind, name) = (Arc::clone(&self.shared), self.kind, self.name.clone());
-                    tokio::spawn(async move { delete(&shared, kind, &name, pod_name(&sight)).await });
+                    tokio::spawn(delete(shared, kind, name, pod_name(&sight)));
                 }
-                () = tokio::time::sleep(bounds.next(self.since.elapsed())) => {}
+                () = tokio::time::sleep(bounds.next(self.counted.elapsed()).max(NEXT_LOOK)) => {}
             }
         }
     }
@@ -155,7 +186,10 @@ impl Running {
     /// Once it is cancelled, little patience is left.
     fn bounds(&self, bounds: Bounds) -> Bounds {
         let Some(cancelled) = self.cancelled else {
-            return bounds;
+            return Bounds {
+                start: bounds.start.saturating_add(self.waited),
+                whole: bounds.whole.saturating_add(self.waited),
+            };
         };
         let last = cancelled + CANCEL_PATIENCE;
         Bounds {
@@ -168,9 +202,17 @@ impl Running {
     /// the process may end as soon as it has the outcome.
     async fn clear_away(&self, sight: &Sight) {
         if !sight.is_over() && !sight.workload.has_ended() {
-            delete(&self.shared, self.kind, &self.name, pod_name(sight)).await;
+            delete(Arc::clone(&self.shared), self.kind, self.name.clone(), pod_name(sight)).await;
         }
     }
+}
+
+/// True for failures that say that something has not been seen in time, not what was seen.
+fn is_of_time(kind: FailureKind) -> bool {
+    matches!(
+        kind,
+        FailureKind::Deadline | FailureKind::Cluster | FailureKind::Unschedulable
+    )
 }
 
 fn pod_name(sight: &Sight) -> Option<String> {
@@ -178,13 +220,53 @@ fn pod_name(sight: &Sight) -> Option<String> {
 }
 
 /// Deletes a workload, and its pod rather now than when the garbage collector comes to it.
-async fn delete(shared: &Shared, kind: Kind, name: &str, pod: Option<String>) {
+pub async fn delete(shared: Arc<Shared>, kind: Kind, name: String, pod: Option<String>) {
     let pod = async {
         match &pod {
-            Some(pod) => shared.cluster.delete_pod(pod).await,
+            Some(pod) => shared.cluster.delete_pod(pod, shared.lasting()).await,
             None => Ok(()),
         }
     };
-    // Where the cluster does not answer, the workload's own deadline ends it.
-    let _ = tokio::join!(shared.cluster.delete(kind, name), pod);
+    // Where the cluster does not answer at all, the workload's own deadline ends it.
+    let _ = tokio::join!(shared.cluster.delete(kind, &name, shared.lasting()), pod);
+}
+
+/// Workloads of failed tasks that are left for people to look at.
+#[derive(Default)]
+pub struct Failed(Mutex<VecDeque<(Kind, String)>>);
+
+/// So many of them.
+const MOST_FAILED: usize = 16;
+
+impl Failed {
+    /// Leaves one; returns the one that has to go for it.
+    fn leave(&self, kind: Kind, name: String) -> Option<(Kind, String)> {
+        // The list is whole between its calls, whatever panicked.
+        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        left.push_back((kind, name));
+        if left.len() > MOST_FAILED {
+            left.pop_front()
+        } else {
+            None
+        }
+    }
+}
+
+/// Deletes what the cluster keeps of a task once all that belongs to it has ended. Where this process ends before that,
+/// the cluster does it after a while.
+pub async fn discard(shared: Arc<Shared>, task: book::Running) {
+    let mut settled = task.settled;
+    let outcome = match settled.wait_for(|answer| !matches!(answer, Answer::Pending)).await {
+        Ok(answer) => answer.clone(),
+        Err(_) => return,
+    };
+    let Answer::Outcome(outcome) = outcome else { return };
+    let latest = task.carried_by.borrow().clone();
+    let gone = match (latest, &outcome.end) {
+        (Some((kind, name)), End::Failed { .. }) => shared.failed.leave(kind, name),
+        (latest, _) => latest,
+    };
+    if let Some((kind, name)) = gone {
+        delete(shared, kind, name, None).await;
+    }
 }

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use super::cluster::Cluster;
 use super::lane::{Lane, Sieve};
 use super::names::TASK_CONTAINER;
+use super::pulse::Pulse;
 use super::retry::{ANSWER, PATIENCE};
 use super::sight::Ended;
 use super::workload::Kind;
@@ -123,9 +124,10 @@ impl Tail {
 
     /// Waits until everything has come that the container wrote before it ended: as many bytes as its runner passed
     /// on, or the end of the log. Returns how far it came, and what is missing.
-    pub async fn finish(mut self, passed: Option<[Output; 2]>) -> (Received, Option<String>) {
+    pub async fn finish(mut self, passed: Option<[Output; 2]>, pulse: &Arc<Pulse>) -> (Received, Option<String>) {
         let expected = passed.map(|passed| passed.map(|output| output.passed_bytes));
         self.container.send_replace(Container::Ended(expected));
+        let counted = pulse.begin();
         let (began, mut seen) = (Instant::now(), self.received.borrow().bytes);
         loop {
             let whole = async { while self.following.join_next().await.is_some() {} };
@@ -138,7 +140,7 @@ impl Tail {
                 continue;
             }
             // An API server that restarts has the log when it is back. What does not come at all is told below.
-            if in_time || !received.is_cut_off || began.elapsed() > PATIENCE {
+            if in_time || !received.is_cut_off || counted.elapsed() > PATIENCE {
                 break;
             }
         }

@@ -8,8 +8,10 @@ use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
 use hybrid_cache_model::{Failure, FailureKind, Tenant};
 use tokio::sync::watch;
 
+use super::cluster::Patience;
 use super::job;
 use super::names::{self, Component};
+use super::retry::PATIENCE;
 use super::task::Bounds;
 use super::{KubeDriver, Shared, explain, render, request, sweep};
 use crate::Epoch;
@@ -131,7 +133,12 @@ async fn ask(shared: &Arc<Shared>, epoch: &Epoch, question: PodQuestion) -> Resu
     let data = request::question(&shared.config, question, deadline_ms)?;
     let secret = render::secret(Component::Maintenance, &name, &name, data);
     let job = render::maintenance_job(&shared.config, &name, epoch, whole, limit.as_secs());
-    let (mut running, _) = job::make(shared, &secret, &job.into()).await?;
+    let patience = Patience {
+        answer: PATIENCE,
+        room: Duration::from_secs(shared.config.start_s),
+    };
+    let made = job::make(shared, &secret, &job.into(), patience).await;
+    let (mut running, _) = made.map_err(|not_made| not_made.failure().clone())?;
     let start = Duration::from_secs(shared.config.start_s);
     let bounds = Bounds {
         start,
@@ -140,7 +147,9 @@ async fn ask(shared: &Arc<Shared>, epoch: &Epoch, question: PodQuestion) -> Resu
     // The sender is kept until the end: nobody cancels this.
     let (_keep, mut cancel) = watch::channel(false);
     let ended = running.end(bounds, &mut cancel, |_, _| {}).await.map_err(for_volumes)?;
-    match explain::report(&ended, &running.sight()).map_err(for_volumes)? {
+    let report = explain::report(&ended, &running.sight()).map_err(for_volumes)?;
+    tokio::spawn(job::delete(Arc::clone(shared), running.kind, name, None));
+    match report {
         PodMaintainReport::Failed { failure } => Err(failure),
         report => Ok(report),
     }

@@ -15,9 +15,11 @@
 
 mod attach;
 mod bare;
+mod book;
 mod cluster;
 pub mod config;
 mod connect;
+mod entrance;
 mod explain;
 mod flow;
 mod job;
@@ -26,6 +28,7 @@ mod logs;
 mod maintain;
 mod names;
 pub mod noise;
+mod pulse;
 mod quantity;
 mod render;
 mod request;
@@ -42,21 +45,27 @@ mod watch;
 mod workflow;
 mod workload;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use hybrid_cache_model::{Failure, FailureKind, Outcome, Phase, TaskSpec};
-use tokio::sync::{oneshot, watch as state};
+use hybrid_cache_model::{Outcome, Phase, TaskSpec};
+use tokio::sync::watch as state;
+use tokio::task::JoinSet;
+
+#[cfg(test)]
+mod double;
+#[cfg(test)]
+mod outage_tests;
 
 pub use config::{Argo, KubeConfig, Resources};
 pub use connect::Reach;
 
-use self::cluster::Cluster;
-use self::flow::{Beginning, Flow};
-use crate::log::{LogReader, LogWriter};
-use crate::{Driver, DriverError, Epoch, SubmitOptions, Ticket};
+use self::attach::{Before, Order};
+use self::book::{Answer, Book, Made};
+use self::cluster::{Cluster, NotMade};
+use crate::log::LogReader;
+use crate::{Driver, DriverError, Epoch, Room, SubmitOptions, Ticket};
 
 /// The driver's name where tasks are Jobs, and where they are Workflows.
 const KUBE: &str = "kube";
@@ -65,7 +74,7 @@ const ARGO: &str = "argo";
 /// Runs tasks on a cluster.
 pub struct KubeDriver {
     shared: Arc<Shared>,
-    tasks: Mutex<HashMap<String, Running>>,
+    tasks: Book,
 }
 
 /// What all tasks of a driver share.
@@ -76,53 +85,18 @@ struct Shared {
     known: warm::Known,
     tenants: maintain::Tenants,
     splitting: Arc<logs::Splitting>,
+    pulse: Arc<pulse::Pulse>,
+    entrance: Arc<entrance::Entrance>,
+    failed: job::Failed,
+    _pulse: JoinSet<()>,
     /// They run as long as somebody may look at what they show.
     _watches: watch::Watches,
 }
 
-/// What is known of a task, for those who ask.
-struct Running {
-    ended: state::Receiver<Answer>,
-    settled: state::Receiver<Answer>,
-    cancel: state::Sender<bool>,
-    preparing: state::Receiver<Option<Phase>>,
-    log: Arc<LogWriter>,
-}
-
-/// The same, for the task's own flow.
-struct Entry {
-    ended: state::Sender<Answer>,
-    settled: state::Sender<Answer>,
-    cancel: state::Receiver<bool>,
-    preparing: state::Sender<Option<Phase>>,
-    log: Arc<LogWriter>,
-}
-
-/// What there is to say of a task.
-#[derive(Clone, Debug)]
-enum Answer {
-    /// Nothing yet.
-    Pending,
-    /// How it ended.
-    Outcome(Box<Outcome>),
-    /// The cluster knows no such task.
-    Absent,
-    /// The cluster does not answer.
-    Unreachable(Failure),
-}
-
-impl Answer {
-    fn of(outcome: &Outcome) -> Answer {
-        Answer::Outcome(Box::new(outcome.clone()))
-    }
-}
-
-impl Entry {
-    /// Ends a task of which nothing is known.
-    fn answer(self, answer: &Answer) {
-        self.log.close();
-        self.ended.send_replace(answer.clone());
-        self.settled.send_replace(answer.clone());
+impl Shared {
+    /// How long the cluster keeps a task that has ended and that nobody has fetched: so long an outage may be.
+    fn lasting(&self) -> Duration {
+        Duration::from_secs(self.config.ttl_s.into())
     }
 }
 
@@ -138,7 +112,18 @@ impl KubeDriver {
         cluster.check().await?;
         let registry = Arc::default();
         let watches = watch::Watches::start(&cluster, &registry);
+        let pulse = Arc::default();
+        let mut listening = JoinSet::new();
+        listening.spawn(pulse::run(
+            Arc::clone(&cluster),
+            Arc::clone(&registry),
+            Arc::clone(&pulse),
+        ));
         let shared = Arc::new(Shared {
+            pulse,
+            entrance: Arc::default(),
+            failed: job::Failed::default(),
+            _pulse: listening,
             config,
             cluster,
             registry,
@@ -147,10 +132,10 @@ impl KubeDriver {
             splitting: Arc::default(),
             _watches: watches,
         });
-        tokio::spawn(sweep::run(Arc::clone(&shared)));
+        tokio::spawn(sweep::run(Arc::downgrade(&shared)));
         Ok(KubeDriver {
             shared,
-            tasks: Mutex::default(),
+            tasks: Book::default(),
         })
     }
 
@@ -159,37 +144,37 @@ impl KubeDriver {
         &self.shared.config
     }
 
-    async fn begin(&self, id: String, spec: &TaskSpec, options: &SubmitOptions) -> Result<Ticket, DriverError> {
-        let clock = Instant::now();
-        let task = spec.check()?;
-        let Some(entry) = self.enter(&id) else {
-            return Ok(self.ticket(&id));
-        };
-        let flow = Flow {
-            shared: Arc::clone(&self.shared),
-            id: id.clone(),
-            spec: spec.clone(),
-            task,
-            options: options.clone(),
-            log: entry.log,
-            cancel: entry.cancel,
-            preparing: entry.preparing,
-            clock,
-        };
-        let (made_sender, made) = oneshot::channel();
-        let (ended, settled) = (entry.ended, entry.settled);
-        tokio::spawn(async move {
-            let outcome = flow.run(Beginning::Make(made_sender), &ended).await;
-            settled.send_replace(Answer::of(&outcome));
-        });
-        // A refusal is the outcome of the task; a cluster that does not answer has no task.
-        if let Ok(Err(failure)) = made.await
-            && failure.kind == FailureKind::Cluster
-        {
-            self.tasks().remove(&id);
-            return Err(failure.into());
+    /// Submits a task under an id, or finds the one that is there, whoever submitted it, in this process or an earlier one.
+    async fn begin(&self, id: String, order: Order, before: Before) -> Result<Ticket, DriverError> {
+        let (spec, task, options, clock) = (order.spec, order.task, order.options, order.clock);
+        loop {
+            if let Some(entry) = self.tasks.enter(&id) {
+                let order = Order {
+                    spec: spec.clone(),
+                    task: task.clone(),
+                    options: options.clone(),
+                    clock,
+                };
+                let (shared, book) = (Arc::clone(&self.shared), self.tasks.clone());
+                // Whoever submits it may go away; the task goes on.
+                tokio::spawn(attach::submit(shared, book, id.clone(), order, entry, before));
+            }
+            let Some(mut made) = self.tasks.pick(&id, |task| task.made.clone()) else {
+                continue;
+            };
+            let told = made.wait_for(|made| !matches!(made, Made::Asking)).await;
+            let told = told.map(|made| made.clone());
+            match told {
+                Ok(Made::Known) => return Ok(self.ticket(&id)),
+                Ok(Made::Unanswered(NotMade::Perhaps(failure))) => return Err(failure.into()),
+                Ok(Made::Unanswered(NotMade::Certainly(failure) | NotMade::Never(failure))) => {
+                    return Err(DriverError::NotStarted(failure));
+                }
+                // Somebody only looked for it, and it is no more in the book.
+                Ok(Made::Absent) => {}
+                Ok(Made::Asking) | Err(_) => return Err(DriverError::UnknownTicket(self.ticket(&id))),
+            }
         }
-        Ok(self.ticket(&id))
     }
 
     fn ticket(&self, id: &str) -> Ticket {
@@ -199,72 +184,31 @@ impl KubeDriver {
         }
     }
 
-    /// A new entry, unless there is one.
-    fn enter(&self, id: &str) -> Option<Entry> {
-        let mut tasks = self.tasks();
-        if tasks.contains_key(id) {
-            return None;
-        }
-        let (running, entry) = channels();
-        tasks.insert(id.to_owned(), running);
-        Some(entry)
-    }
-
     /// What is known of a task; one that this process does not know is looked for in the cluster.
-    fn find<T>(&self, ticket: &Ticket, pick: impl FnOnce(&Running) -> T) -> Result<T, DriverError> {
+    fn find<T>(&self, ticket: &Ticket, pick: impl FnOnce(&book::Running) -> T) -> Result<T, DriverError> {
         if !self.knows(ticket) {
             return Err(DriverError::UnknownTicket(ticket.clone()));
         }
-        if let Some(entry) = self.enter(&ticket.id) {
-            tokio::spawn(attach::run(Arc::clone(&self.shared), ticket.id.clone(), entry));
+        if let Some(entry) = self.tasks.enter(&ticket.id) {
+            let (shared, book) = (Arc::clone(&self.shared), self.tasks.clone());
+            tokio::spawn(attach::run(shared, book, ticket.id.clone(), entry));
         }
         let unknown = || DriverError::UnknownTicket(ticket.clone());
-        self.tasks().get(&ticket.id).map(pick).ok_or_else(unknown)
+        self.tasks.pick(&ticket.id, pick).ok_or_else(unknown)
     }
 
     async fn answer(&self, mut answers: state::Receiver<Answer>, ticket: &Ticket) -> Result<Outcome, DriverError> {
         let found = answers.wait_for(|answer| !matches!(answer, Answer::Pending)).await;
-        let error = match found.map(|answer| answer.clone()) {
-            Ok(Answer::Outcome(outcome)) => return Ok(*outcome),
-            Ok(Answer::Unreachable(failure)) => failure.into(),
-            Ok(Answer::Absent | Answer::Pending) | Err(_) => DriverError::UnknownTicket(ticket.clone()),
-        };
-        // The next one who asks has the cluster asked anew.
-        self.tasks().remove(&ticket.id);
-        Err(error)
+        match found.map(|answer| answer.clone()) {
+            Ok(Answer::Outcome(outcome)) => Ok(*outcome),
+            Ok(Answer::Unreachable(failure)) => Err(failure.into()),
+            Ok(Answer::Absent | Answer::Pending) | Err(_) => Err(DriverError::UnknownTicket(ticket.clone())),
+        }
     }
 
     fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
-
-    fn tasks(&self) -> MutexGuard<'_, HashMap<String, Running>> {
-        // The map is whole between its calls, whatever panicked.
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn channels() -> (Running, Entry) {
-    let (ended_sender, ended) = state::channel(Answer::Pending);
-    let (settled_sender, settled) = state::channel(Answer::Pending);
-    let (cancel, cancelled) = state::channel(false);
-    let (phase_sender, preparing) = state::channel(None);
-    let log = Arc::new(LogWriter::new());
-    let running = Running {
-        ended,
-        settled,
-        cancel,
-        preparing,
-        log: Arc::clone(&log),
-    };
-    let entry = Entry {
-        ended: ended_sender,
-        settled: settled_sender,
-        cancel: cancelled,
-        preparing: phase_sender,
-        log,
-    };
-    (running, entry)
 }
 
 /// A ticket that this process does not know is looked for in the cluster, so that a restarted service finds its tasks:
@@ -287,22 +231,30 @@ impl Driver for KubeDriver {
         Duration::from_secs(self.shared.config.ttl_s.into())
     }
 
+    fn unseen(&self) -> Duration {
+        self.shared.pulse.lost()
+    }
+
+    async fn room(&self) -> Room {
+        self.shared.entrance.room().await
+    }
+
+    fn full(&self) -> Option<String> {
+        self.shared.entrance.full()
+    }
+
     async fn submit(&self, spec: &TaskSpec, options: &SubmitOptions) -> Result<Ticket, DriverError> {
+        let order = Order {
+            spec: spec.clone(),
+            task: spec.check()?,
+            options: options.clone(),
+            clock: Instant::now(),
+        };
         let Some(id) = &options.id else {
-            return self.begin(names::unique("task"), spec, options).await;
+            return self.begin(names::unique("task"), order, Before::Never).await;
         };
         names::check(id)?;
-        spec.check()?;
-        // Whoever submitted it, in this process or an earlier one.
-        let known = self.tasks().contains_key(id);
-        if known
-            || attach::is_there(&self.shared, id)
-                .await
-                .map_err(DriverError::NotStarted)?
-        {
-            return Ok(self.ticket(id));
-        }
-        self.begin(id.clone(), spec, options).await
+        self.begin(id.clone(), order, Before::Perhaps).await
     }
 
     async fn wait(&self, ticket: &Ticket) -> Result<Outcome, DriverError> {
@@ -332,8 +284,9 @@ impl Driver for KubeDriver {
     }
 
     fn forget(&self, ticket: &Ticket) {
-        // In the cluster it stays until its Job's time to live is over.
-        self.tasks().remove(&ticket.id);
+        if let Some(task) = self.tasks.remove(&ticket.id) {
+            tokio::spawn(job::discard(Arc::clone(&self.shared), task));
+        }
     }
 
     async fn fresh_epoch(&self) -> Result<Epoch, DriverError> {

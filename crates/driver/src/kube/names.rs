@@ -64,11 +64,6 @@ pub fn selector() -> String {
     format!("{MANAGED_BY}={MANAGER}")
 }
 
-/// Selects the objects of one task.
-pub fn selector_of(id: &str) -> String {
-    format!("{MANAGED_BY}={MANAGER},{TASK}={id}")
-}
-
 /// Which of a task's Jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Attempt {

@@ -22,7 +22,8 @@ use super::workload::Workload;
 
 /// Seconds between SIGTERM and SIGKILL: the runner passes the signal on and reports within one.
 const GRACE_S: i64 = 5;
-/// Seconds that a Job may take beyond the sum of all that is bounded by itself: the backstop behind every deadline.
+/// Seconds that a maintenance Job may take beyond the sum of all that is bounded by itself: the backstop behind every
+/// deadline.
 const MARGIN_S: u64 = 120;
 /// The log of a container and what it writes outside its emptyDirs, for the scheduler. Without a request of its own
 /// Kubernetes would set the whole limit aside.
@@ -120,7 +121,12 @@ fn task_pod<'a>(config: &KubeConfig, task: &TaskPod<'a>) -> (Frame<'a>, PodSpec)
         name: task.name,
         labels: names::labels(Component::Task, task.id),
         annotations,
-        deadline_s: config.start_s.saturating_add(bound_ms / 1000).saturating_add(MARGIN_S),
+        // A backstop behind every deadline. It goes on in an outage of the API server, after which a task that has ended in
+        // time must not be taken for one that has not.
+        deadline_s: config
+            .start_s
+            .saturating_add(bound_ms / 1000)
+            .saturating_add(config.ttl_s.into()),
     };
     (frame, pod_spec(config, containers, pod.volumes))
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hybrid_cache_model::{Failure, FailureKind};
 use kube::core::Status;
+use tokio::sync::Semaphore;
 
 /// First pause between two tries.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -21,11 +22,28 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub async fn persist<T, F: Future<Output = kube::Result<T>>>(
     what: &str,
     patience: Duration,
+    ask: impl FnMut() -> F,
+) -> Result<T, Refusal> {
+    persist_in(None, what, patience, ask).await
+}
+
+/// The same for requests that few may make at one time. The place is given up between tries, so that those who are
+/// refused do not keep the others waiting; waiting for it is no silence of the cluster's, and takes no patience.
+pub async fn persist_in<T, F: Future<Output = kube::Result<T>>>(
+    places: Option<&Semaphore>,
+    what: &str,
+    patience: Duration,
     mut ask: impl FnMut() -> F,
 ) -> Result<T, Refusal> {
-    let began = tokio::time::Instant::now();
+    let mut spent = Duration::ZERO;
     let mut pause = FIRST_PAUSE;
     loop {
+        let place = match places {
+            // It is never closed, so this only waits.
+            Some(places) => places.acquire().await.ok(),
+            None => None,
+        };
+        let asked = tokio::time::Instant::now();
         let said = match tokio::time::timeout(ANSWER.min(patience), ask()).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(kube::Error::Api(status))) if !is_passing(status.code) => {
@@ -34,7 +52,9 @@ pub async fn persist<T, F: Future<Output = kube::Result<T>>>(
             Ok(Err(error)) => root_cause(&error),
             Err(_) => format!("no answer within {} s", ANSWER.as_secs()),
         };
-        if began.elapsed() + pause >= patience {
+        drop(place);
+        spent += asked.elapsed() + pause;
+        if spent >= patience {
             return Err(Refusal::Unanswered(unreachable(what, &said)));
         }
         tokio::time::sleep(pause).await;
@@ -148,6 +168,19 @@ mod tests {
         let failure = failure.explain("create the Job");
         assert_eq!(failure.kind, FailureKind::Cluster);
         assert!(failure.message.contains("connection refused"), "{failure}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_a_place_takes_no_patience() {
+        let places = Semaphore::new(1);
+        let slow = || async {
+            tokio::time::sleep(ANSWER - Duration::from_secs(1)).await;
+            Ok(())
+        };
+        let patience = ANSWER * 2;
+        let one = || persist_in(Some(&places), "write", patience, slow);
+        let (a, b, c, d) = tokio::join!(one(), one(), one(), one());
+        assert!([a, b, c, d].iter().all(Result::is_ok));
     }
 
     #[tokio::test(start_paused = true)]

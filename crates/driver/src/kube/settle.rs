@@ -75,10 +75,10 @@ impl Flow {
         let limit = Duration::from_millis(self.options.prepare_ms).saturating_add(GRACE);
         let mut sight = ran.running.following.sight.clone();
         let known = |sight: &Sight| task::preparation(sight) != Preparation::Going;
-        let found = tokio::time::timeout(limit, sight.wait_for(known)).await;
+        let found = self.shared.pulse.timeout(limit, sight.wait_for(known)).await;
         let found = match found {
-            Ok(Ok(sight)) => task::preparation(&sight),
-            Ok(Err(_)) | Err(_) => {
+            Some(Ok(sight)) => task::preparation(&sight),
+            Some(Err(_)) | None => {
                 let message = format!("publishing did not end within {} s", limit.as_secs());
                 Preparation::Unpublished(Failure::new(FailureKind::Deadline, message))
             }
@@ -115,8 +115,14 @@ impl Flow {
         progress.timeline.total_us = self.now_us();
         match stop {
             Stop::Cancelled => self.end(End::Cancelled, progress),
+            Stop::NotMade(not_made) => self.failed(not_made.failure().clone(), progress),
             Stop::Failed(failure) => self.failed(failure, progress),
         }
+    }
+
+    /// The outcome of a task that the cluster refuses for good.
+    pub fn refused(&self, failure: Failure, progress: Progress) -> Outcome {
+        self.stopped(Stop::Failed(failure), progress)
     }
 
     /// The outcome of a task that failed because of us, its text or the cluster.

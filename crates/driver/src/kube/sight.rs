@@ -281,6 +281,11 @@ impl Sight {
         found.map(|warning| warning.message.as_str())
     }
 
+    /// True once its pod has a node, or needs none any more.
+    pub fn has_place(&self) -> bool {
+        self.seen.scheduled.is_some() || self.is_over() || self.workload.has_ended()
+    }
+
     /// True where nothing more can come of this workload and its pod.
     pub fn is_over(&self) -> bool {
         let ended = |container: &ContainerSight| matches!(container, ContainerSight::Ended(_));

@@ -1,7 +1,7 @@
 //! Clears away what crashed drivers left: Secrets without a Job, and epochs that nobody measures any more.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use hybrid_cache_model::Failure;
@@ -11,10 +11,13 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
 
+use super::retry::PATIENCE;
 use super::{KubeDriver, Shared, maintain, names};
 
 /// A Secret is bound to its Job within seconds; one that is not after this never will be.
 const UNBOUND: Duration = Duration::from_secs(600);
+/// Time between two looks.
+const EVERY: Duration = Duration::from_secs(3600);
 /// No bench takes longer than this.
 const EPOCH: Duration = Duration::from_secs(24 * 3600);
 /// Value of the component label of an epoch's note.
@@ -36,7 +39,7 @@ pub async fn note_epoch(shared: &Shared, name: &str) -> Result<(), Failure> {
         immutable: Some(true),
         ..Secret::default()
     };
-    shared.cluster.create_secret(&note).await
+    shared.cluster.create_secret(&note, PATIENCE).await
 }
 
 /// Something that a crashed driver left.
@@ -59,8 +62,18 @@ fn left(secret: &PartialObjectMeta<Secret>, now: Timestamp) -> Option<Left> {
     (age > UNBOUND && secret.owner_references().is_empty()).then_some(Left::Unbound)
 }
 
-/// Clears away what is old enough. What cannot be cleared away stays for the next time.
-pub async fn run(shared: Arc<Shared>) {
+/// Clears away what is old enough, now and in a while again.
+pub async fn run(shared: Weak<Shared>) {
+    loop {
+        let Some(shared) = shared.upgrade() else { return };
+        once(&shared).await;
+        drop(shared);
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// What cannot be cleared away stays for the next time.
+async fn once(shared: &Arc<Shared>) {
     let Ok(secrets) = shared.cluster.secrets().await else {
         return;
     };
@@ -68,9 +81,9 @@ pub async fn run(shared: Arc<Shared>) {
     for secret in secrets {
         let name = secret.name_any();
         let _ = match left(&secret, now) {
-            Some(Left::Epoch) => maintain::delete_epoch(&shared, &name).await,
+            Some(Left::Epoch) => maintain::delete_epoch(shared, &name).await,
             // A driver that lost its cluster between two requests may have left a workload, which then owns its Secret.
-            Some(Left::Unbound) => unbound(&shared, &name).await,
+            Some(Left::Unbound) => unbound(shared, &name).await,
             None => Ok(()),
         };
     }
@@ -94,8 +107,8 @@ impl KubeDriver {
 
 async fn unbound(shared: &Shared, name: &str) -> Result<(), Failure> {
     for kind in shared.cluster.kinds() {
-        if let Some(workload) = shared.cluster.workload(*kind, name).await? {
-            return shared.cluster.own(&workload).await;
+        if let Some(workload) = shared.cluster.workload(*kind, name, PATIENCE).await? {
+            return shared.cluster.own(&workload, PATIENCE).await;
         }
     }
     shared.cluster.delete_secret(name).await

@@ -55,6 +55,11 @@ impl Registry {
         self.lock().contains_key(name)
     }
 
+    /// True where nobody waits for any.
+    pub fn is_idle(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// Takes in something about a workload; nothing where nobody waits for it.
     pub fn see(&self, name: &str, change: impl FnOnce(&mut Sight)) {
         if let Some(sender) = self.lock().get(name) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hybrid_cache_driver::{DriverError, Lifetime, Ticket};
+use hybrid_cache_driver::{DriverError, Lifetime, Room, Ticket};
 use hybrid_cache_model::outcome::{CacheReport, Output, Resolved};
 use hybrid_cache_model::{CacheStatus, End, Failure, FailureKind, Outcome, Tenant, Timeline};
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -180,7 +180,7 @@ pub async fn run(
     inner: Arc<Inner>,
     task: Claimed,
     stage: Stage,
-    permit: Option<OwnedSemaphorePermit>,
+    (permit, room): (Option<OwnedSemaphorePermit>, Room),
     mut carried: Carried,
 ) {
     let mut stage = stage;
@@ -213,6 +213,8 @@ pub async fn run(
         }
         Handed::Left => return,
     };
+    // From here on its driver counts it.
+    drop(room);
     let sight = watch::Sender::new(Sight::default());
     let source = pump::Source {
         id: task.id.clone(),
@@ -284,11 +286,25 @@ async fn until_end(
             Lifetime::Independent => None,
             Lifetime::WithProcess => Some(take_down(inner, ticket).await),
         },
-        () = sleep(limits + inner.config.overdue) => {
+        () = seen_for(inner, limits + inner.config.overdue) => {
             // It may have ended by the time it is asked.
             let _ = timeout(inner.config.driver_call, inner.driver.cancel(ticket)).await;
             let message = "the driver told nothing of the task's end long after its time limit".to_owned();
             Some(failed(Failure::new(FailureKind::Deadline, message)))
+        }
+    }
+}
+
+/// Waits for so long as the driver can see its tasks.
+async fn seen_for(inner: &Inner, limit: Duration) {
+    let (began, before) = (Instant::now(), inner.driver.unseen());
+    loop {
+        let seen = began
+            .elapsed()
+            .saturating_sub(inner.driver.unseen().saturating_sub(before));
+        match limit.checked_sub(seen) {
+            Some(left) if !left.is_zero() => sleep(left).await,
+            _ => return,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use hybrid_cache_driver::Room;
 use hybrid_cache_model::Tenant;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
@@ -25,8 +26,8 @@ pub async fn run(inner: Arc<Inner>) {
             _ = closing.wait_for(|closing| *closing != Closing::No) => return,
             permit = turn(&inner, &mut tally) => permit,
         };
-        let Some(permit) = permit else { return };
-        match take(&inner, permit, &mut last).await {
+        let Some((permit, room)) = permit else { return };
+        match take(&inner, permit, room, &mut last).await {
             Ok(()) => failures = 0,
             Err(error) => {
                 failures += 1;
@@ -37,16 +38,21 @@ pub async fn run(inner: Arc<Inner>) {
     }
 }
 
-/// Waits until there is a place, a driver and a task; `None` where the service is gone.
-async fn turn(inner: &Inner, tally: &mut watch::Receiver<Tally>) -> Option<OwnedSemaphorePermit> {
+/// Waits until there is a place, a task, a driver and room there; `None` where the service is gone.
+async fn turn(inner: &Inner, tally: &mut watch::Receiver<Tally>) -> Option<(OwnedSemaphorePermit, Room)> {
     let permit = Arc::clone(&inner.slots).acquire_owned().await.ok()?;
     tally.wait_for(|tally| tally.all().waiting() > 0).await.ok()?;
     inner.gate.pass().await;
-    Some(permit)
+    Some((permit, inner.driver.room().await))
 }
 
 /// Starts one task. `last` is the tenant whose turn was last.
-async fn take(inner: &Arc<Inner>, permit: OwnedSemaphorePermit, last: &mut Option<Tenant>) -> Result<(), ServiceError> {
+async fn take(
+    inner: &Arc<Inner>,
+    permit: OwnedSemaphorePermit,
+    room: Room,
+    last: &mut Option<Tenant>,
+) -> Result<(), ServiceError> {
     let (driver, now_us, after) = (inner.driver.name(), inner.clock.now_us(), last.clone());
     // A claim that is given up and done all the same would leave its task starting, with nobody to carry it.
     let claim = move |desk: &mut Desk<'_>| writes::claim(desk, after.as_ref(), driver, now_us);
@@ -55,7 +61,7 @@ async fn take(inner: &Arc<Inner>, permit: OwnedSemaphorePermit, last: &mut Optio
         tracing::info!(task = %claimed.id, "starting");
         let carried = inner.enter(&claimed.tenant, &claimed.id, Wish::None);
         let inner = Arc::clone(inner);
-        tokio::spawn(carry::run(inner, claimed, Stage::Fresh, Some(permit), carried));
+        tokio::spawn(carry::run(inner, claimed, Stage::Fresh, (Some(permit), room), carried));
     }
     Ok(())
 }

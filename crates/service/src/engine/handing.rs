@@ -106,10 +106,11 @@ async fn attempt(inner: &Inner, task: &Claimed) -> Attempt {
     };
     tracing::warn!(task = %task.id, "the driver does not take the task");
     // A driver within this process knows what it has started, whatever became of the call.
-    match (inner.driver.lifetime(), inner.driver.logs(&task.ticket)) {
-        (Lifetime::Independent, _) => Attempt::Down(reason),
-        (Lifetime::WithProcess, Ok(_)) => Attempt::Accepted(task.ticket.clone()),
-        (Lifetime::WithProcess, Err(_)) => Attempt::NotStarted(reason),
+    match inner.driver.lifetime() {
+        // To look for it is not to be asked here: one that looks may be on its way for as long as the outage goes on.
+        Lifetime::Independent => Attempt::Down(reason),
+        Lifetime::WithProcess if inner.driver.logs(&task.ticket).is_ok() => Attempt::Accepted(task.ticket.clone()),
+        Lifetime::WithProcess => Attempt::NotStarted(reason),
     }
 }
 
@@ -140,7 +141,7 @@ fn classify(error: DriverError) -> Fault {
 fn is_passing(kind: FailureKind) -> bool {
     matches!(
         kind,
-        FailureKind::Cluster | FailureKind::Offline | FailureKind::Deadline
+        FailureKind::Cluster | FailureKind::Offline | FailureKind::Deadline | FailureKind::Unschedulable
     )
 }
 

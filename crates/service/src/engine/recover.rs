@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hybrid_cache_driver::{Lifetime, Ticket};
+use hybrid_cache_driver::{Lifetime, Room, Ticket};
 use hybrid_cache_model::{Failure, FailureKind};
 
 use super::Inner;
@@ -45,7 +45,13 @@ pub async fn take_up(inner: &Arc<Inner>) -> Result<(), ServiceError> {
                 // What runs already runs, even where fewer places are given now.
                 let permit = Arc::clone(&inner.slots).try_acquire_owned().ok();
                 let carried = inner.enter(&tenant, &id, wish);
-                tokio::spawn(carry::run(Arc::clone(inner), claimed, stage, permit, carried));
+                tokio::spawn(carry::run(
+                    Arc::clone(inner),
+                    claimed,
+                    stage,
+                    (permit, Room::default()),
+                    carried,
+                ));
             }
             Plan::GiveUp(message) => {
                 tracing::warn!(task = %id, state = left.state.stored(), "cannot be taken up again");

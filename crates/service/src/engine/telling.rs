@@ -12,7 +12,8 @@ impl Inner {
     /// Says of a task that waits what it waits for.
     pub(super) fn explain(&self, summary: &mut TaskSummary) {
         if summary.state == StateName::Queued && summary.waiting_for.is_none() {
-            summary.waiting_for = self.gate.reason();
+            let full = || Some(format!("room in the cluster: {}", self.driver.full()?));
+            summary.waiting_for = self.gate.reason().or_else(full);
         }
     }
 

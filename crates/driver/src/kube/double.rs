@@ -1,0 +1,310 @@
+//! A double of a cluster behind kube's own client, for tests of what the driver does while an API server does not answer:
+//! it keeps Secrets and Jobs, runs each Job's pod to its end by itself, and shows watches what has changed.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::stream;
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::{Bytes, Frame};
+use hyper::{Request, Response};
+use kube::client::Body;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+/// What the API server does with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Answers it.
+    Answers,
+    /// Refuses the connection.
+    Refuses,
+    /// Takes it and answers once it goes on again: its process is stopped.
+    Silent,
+}
+
+/// What one task's pod leaves behind.
+pub type Report = dyn Fn(&str) -> Value + Send + Sync;
+
+/// The cluster.
+#[derive(Clone)]
+pub struct Double(Arc<Inner>);
+
+struct Inner {
+    world: Mutex<World>,
+    mode: watch::Sender<Mode>,
+    changed: watch::Sender<u64>,
+    report: Box<Report>,
+    /// Until a pod has ended.
+    runs: Duration,
+}
+
+#[derive(Default)]
+struct World {
+    version: u64,
+    /// By kind and name.
+    objects: BTreeMap<(String, String), Value>,
+    /// Version, kind, what happened, object.
+    events: Vec<(u64, String, &'static str, Value)>,
+    /// Names of all Jobs that were made.
+    made: Vec<String>,
+    /// Names of all pods that ran to their end.
+    ran: Vec<String>,
+    /// Verb, kind and name of every request.
+    asked: Vec<(String, String, String)>,
+    most_jobs: Option<usize>,
+}
+
+type Answer = (u16, Value);
+type Streamed = UnsyncBoxBody<Bytes, Infallible>;
+
+impl Double {
+    /// One that answers; each pod runs for so long and leaves that report.
+    pub fn new(runs: Duration, report: impl Fn(&str) -> Value + Send + Sync + 'static) -> Double {
+        Double(Arc::new(Inner {
+            world: Mutex::default(),
+            mode: watch::Sender::new(Mode::Answers),
+            changed: watch::Sender::new(0),
+            report: Box::new(report),
+            runs,
+        }))
+    }
+
+    /// A client of it.
+    pub fn client(&self) -> kube::Client {
+        kube::Client::new(self.clone(), "tasks")
+    }
+
+    /// From now on it does this.
+    pub fn set(&self, mode: Mode) {
+        self.0.mode.send_replace(mode);
+    }
+
+    /// A quota of so many Jobs.
+    pub fn allow_jobs(&self, most: usize) {
+        self.world().most_jobs = Some(most);
+    }
+
+    /// The Jobs that were made, each name as often as it was.
+    pub fn made(&self) -> Vec<String> {
+        self.world().made.clone()
+    }
+
+    /// The Jobs whose pods ran.
+    pub fn ran(&self) -> Vec<String> {
+        self.world().ran.clone()
+    }
+
+    /// Objects of a kind that are there.
+    pub fn there(&self, kind: &str) -> Vec<String> {
+        let world = self.world();
+        world
+            .objects
+            .keys()
+            .filter(|(of, _)| of == kind)
+            .map(|(_, name)| name.clone())
+            .collect()
+    }
+
+    /// What was asked so far: verb, kind and name.
+    pub fn asked(&self) -> Vec<(String, String, String)> {
+        self.world().asked.clone()
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.0.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, kind: &str, name: &str, what: &'static str, mut object: Value) -> Value {
+        let mut world = self.world();
+        world.version += 1;
+        let version = world.version;
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+        let key = (kind.to_owned(), name.to_owned());
+        match what {
+            "DELETED" => {
+                world.objects.remove(&key);
+            }
+            _ => {
+                world.objects.insert(key, object.clone());
+            }
+        }
+        world.events.push((version, kind.to_owned(), what, object.clone()));
+        drop(world);
+        self.0.changed.send_replace(version);
+        object
+    }
+
+    /// Controller, scheduler and kubelet in one: they go on while nobody outside is answered.
+    async fn run_pod(self, job: Value) {
+        let name = job["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let pod = format!("{name}-abcde");
+        let labels = json!({"batch.kubernetes.io/job-name": name});
+        let show = |state: Value, phase: &str| {
+            json!({
+                "metadata": {"name": pod, "namespace": "tasks", "labels": labels},
+                "spec": {"containers": [], "nodeName": "node"},
+                "status": {"phase": phase, "containerStatuses": [{
+                    "name": "task", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state,
+                }]},
+            })
+        };
+        self.put("pods", &pod, "ADDED", show(json!({"running": {}}), "Running"));
+        tokio::time::sleep(self.0.runs).await;
+        let message = (self.0.report)(&name).to_string();
+        let ended = json!({"terminated": {"exitCode": 0, "reason": "Completed", "message": message}});
+        self.world().ran.push(name);
+        self.put("pods", &pod, "MODIFIED", show(ended, "Succeeded"));
+    }
+
+    async fn answered(&self) -> Result<(), std::io::Error> {
+        let mut mode = self.0.mode.subscribe();
+        let mode = *mode
+            .wait_for(|mode| *mode != Mode::Silent)
+            .await
+            .map_err(std::io::Error::other)?;
+        match mode {
+            Mode::Refuses => Err(std::io::Error::other("connection refused")),
+            _ => Ok(()),
+        }
+    }
+
+    fn answer(&self, verb: &str, kind: &str, name: &str, sent: &[u8]) -> Answer {
+        let asked = (verb.to_owned(), kind.to_owned(), name.to_owned());
+        self.world().asked.push(asked);
+        let there = self.world().objects.get(&(kind.to_owned(), name.to_owned())).cloned();
+        match (verb, name.is_empty(), there) {
+            ("GET", true, _) => self.list(kind),
+            ("GET", false, Some(object)) => (200, object),
+            ("POST", ..) => self.create(kind, sent),
+            ("PATCH", _, Some(object)) => (200, object),
+            ("DELETE", _, Some(object)) => {
+                self.put(kind, name, "DELETED", object);
+                (200, json!({"kind": "Status", "status": "Success"}))
+            }
+            _ => status(404, "NotFound", "not found"),
+        }
+    }
+
+    fn list(&self, kind: &str) -> Answer {
+        let world = self.world();
+        let items: Vec<&Value> = world
+            .objects
+            .iter()
+            .filter(|((of, _), _)| of == kind)
+            .map(|(_, object)| object)
+            .collect();
+        (
+            200,
+            json!({"metadata": {"resourceVersion": world.version.to_string()}, "items": items}),
+        )
+    }
+
+    fn create(&self, kind: &str, sent: &[u8]) -> Answer {
+        let mut object: Value = serde_json::from_slice(sent).unwrap();
+        let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+        let jobs = self.there("jobs").len();
+        let key = (kind.to_owned(), name.clone());
+        if self.world().objects.contains_key(&key) {
+            return status(409, "AlreadyExists", "already exists");
+        }
+        if kind == "jobs" {
+            let most = self.world().most_jobs;
+            if let Some(most) = most.filter(|most| jobs >= *most) {
+                let said = format!(
+                    "jobs.batch \"{name}\" is forbidden: exceeded quota: small, requested: count/jobs.batch=1, used: \
+                     count/jobs.batch={jobs}, limited: count/jobs.batch={most}"
+                );
+                return status(403, "Forbidden", &said);
+            }
+            self.world().made.push(name.clone());
+        }
+        object["metadata"]["uid"] = json!(name);
+        let object = self.put(kind, &name, "ADDED", object);
+        if kind == "jobs" {
+            tokio::spawn(self.clone().run_pod(object.clone()));
+        }
+        (201, object)
+    }
+
+    /// Shows changes after a version, while it answers. The stream breaks where it refuses.
+    fn changes(&self, kind: &str, after: u64) -> Streamed {
+        let (this, kind) = (self.clone(), kind.to_owned());
+        let next = move |(this, kind, after): (Double, String, u64)| async move {
+            let mut changed = this.0.changed.subscribe();
+            loop {
+                this.answered().await.ok()?;
+                let found = {
+                    let world = this.world();
+                    let new = world
+                        .events
+                        .iter()
+                        .find(|(version, of, ..)| *version > after && *of == kind);
+                    new.map(|(version, _, what, object)| (*version, json!({"type": what, "object": object})))
+                };
+                if let Some((version, event)) = found {
+                    let line = Bytes::from(format!("{event}\n"));
+                    return Some((Ok(Frame::data(line)), (this, kind, version)));
+                }
+                let mut mode = this.0.mode.subscribe();
+                tokio::select! {
+                    changed = changed.changed() => changed.ok()?,
+                    changed = mode.changed() => changed.ok()?,
+                }
+            }
+        };
+        StreamBody::new(stream::unfold((this, kind, after), next)).boxed_unsync()
+    }
+
+    async fn take(self, request: Request<Body>) -> Result<Response<Streamed>, std::io::Error> {
+        let (parts, body) = request.into_parts();
+        let sent = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
+        self.answered().await?;
+        let path = parts.uri.path().to_owned();
+        let query = parts.uri.query().unwrap_or_default().to_owned();
+        let rest = path
+            .split_once("/namespaces/tasks/")
+            .map(|(_, rest)| rest)
+            .unwrap_or_default();
+        let (kind, name) = rest.split_once('/').unwrap_or((rest, ""));
+        if query.contains("watch=true") {
+            let after = query.split('&').find_map(|part| part.strip_prefix("resourceVersion="));
+            let after = after.and_then(|after| after.parse().ok()).unwrap_or_default();
+            return Ok(Response::new(self.changes(kind, after)));
+        }
+        if name.ends_with("/log") {
+            return Ok(Response::new(Full::new(Bytes::new()).boxed_unsync()));
+        }
+        let (code, answer) = self.answer(parts.method.as_str(), kind, name, &sent);
+        let body = Full::new(Bytes::from(answer.to_string())).boxed_unsync();
+        Response::builder()
+            .status(code)
+            .body(body)
+            .map_err(std::io::Error::other)
+    }
+}
+
+fn status(code: u16, reason: &str, message: &str) -> Answer {
+    let status = json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message});
+    (code, status)
+}
+
+impl tower_service::Service<Request<Body>> for Double {
+    type Response = Response<Streamed>;
+    type Error = std::io::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // What has reached a stopped process is done when it goes on, also where nobody waits for it any more.
+        let taken = tokio::spawn(self.clone().take(request));
+        Box::pin(async move { taken.await.map_err(std::io::Error::other)? })
+    }
+}
