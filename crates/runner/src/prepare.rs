@@ -346,11 +346,13 @@ fn making_room<T>(
         };
         evicted += freed.evicted_environments;
         freed_bytes += freed.freed_bytes;
-        result = if freed.evicted_environments == 0 && freed.freed_bytes == 0 && freed.swept == 0 {
-            // Nothing went this time. More may be asked for, and only then it is known that nothing can go.
-            Err(full)
-        } else {
+        // From the second time on, what goes beside environments is what this one has just downloaded.
+        let has_swept = part == FREE_PARTS[0] && (freed.freed_bytes > 0 || freed.swept > 0);
+        result = if freed.evicted_environments > 0 || has_swept {
             work()
+        } else {
+            // More is asked for the next time, and only in the end it is known that nothing can go.
+            Err(full)
         };
     }
     if evicted > 0 || freed_bytes > 0 {

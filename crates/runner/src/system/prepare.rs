@@ -131,10 +131,12 @@ impl Job<'_> {
             match made {
                 Err(full) if is_disk_full(&full) => {
                     let freed = maintain::system::make_room(self.volume, self.tools, &patience, part)?;
-                    made = if freed.freed_bytes == 0 {
-                        Err(full)
-                    } else {
+                    // From the second time on, what goes beside entries is what this one has just realised.
+                    let has_collected = part == FREE_PARTS[0] && freed.freed_bytes > 0;
+                    made = if freed.evicted_system_sets > 0 || has_collected {
                         self.make(&patience)
+                    } else {
+                        Err(full)
                     };
                 }
                 other => return other,
