@@ -19,7 +19,10 @@ const BODY: &str = "import os, sys; print('script', sys.argv[1:], sys.prefix != 
 
 fn tool() -> Wheel {
     Wheel::new("hctool", "1.0")
-        .file("hctool.py", "import sys\ndef main():\n    print('entry', sys.argv[1:])\n")
+        .file(
+            "hctool.py",
+            "import sys\ndef main():\n    print('entry', sys.argv[1:])\n",
+        )
         .file(
             "hctool-1.0.dist-info/entry_points.txt",
             "[console_scripts]\nhctool = hctool:main\n",

@@ -52,7 +52,12 @@ async fn console_scripts_run_in_a_pod_from_staging_and_from_the_cache() {
                 print(subprocess.run(['black', '--version'], capture_output=True, text=True, check=True).stdout)";
     for run_of in ["first", "cached"] {
         let ran = run(&driver, &spec("black", "", code), &options()).await;
-        assert_eq!(ran.outcome.end, hybrid_cache_model::End::Exited { code: 0 }, "{run_of}: {}", ran.stdout);
+        assert_eq!(
+            ran.outcome.end,
+            hybrid_cache_model::End::Exited { code: 0 },
+            "{run_of}: {}",
+            ran.stdout
+        );
         assert!(ran.stdout.starts_with("black, "), "{run_of}: {}", ran.stdout);
     }
 }

@@ -19,7 +19,8 @@ use crate::store::{At, publish};
 /// The folder of an environment's programs.
 const PROGRAMS: &str = "bin";
 /// How uv starts a script. A wheel may bring a file in this form as well.
-const UV_START: &str = "#!/bin/sh\n'''exec' \"$(dirname -- \"$(realpath -- \"$0\")\")\"/'python' \"$0\" \"$@\"\n' '''\n";
+const UV_START: &str =
+    "#!/bin/sh\n'''exec' \"$(dirname -- \"$(realpath -- \"$0\")\")\"/'python' \"$0\" \"$@\"\n' '''\n";
 /// A script is read into memory; a larger file is no script.
 const MAX_SCRIPT_BYTES: u64 = 16 << 20;
 /// How a script starts here: a program for `sh`, and a string for Python. `pyvenv.cfg` shows that the `python` beside the
@@ -48,7 +49,10 @@ pub fn rewrite(installed: &mut Installed) -> Result<(), Failure> {
         let Some(body) = is_file.then(|| body(&path)).transpose()?.flatten() else {
             continue;
         };
-        let (before, after) = ([UV_START.as_bytes(), &body].concat(), [START.as_bytes(), &body].concat());
+        let (before, after) = (
+            [UV_START.as_bytes(), &body].concat(),
+            [START.as_bytes(), &body].concat(),
+        );
         replace_program(&path, &after)?;
         if let Some(name) = entry.file_name().to_str() {
             correct(installed, &format!("{PROGRAMS}/{name}"), &before, &after);

@@ -37,8 +37,8 @@ const RUNNER: &str = "/hybrid-cache/runner";
 const BASIC_TOOLS: [&str; 44] = [
     "sh", "bash", "awk", "basename", "cat", "chmod", "cmp", "cp", "cut", "date", "dirname", "echo", "env", "expr",
     "false", "find", "grep", "gzip", "head", "hostname", "id", "ln", "ls", "mkdir", "mktemp", "mv", "nproc", "printf",
-    "pwd", "readlink", "realpath", "rm", "rmdir", "sed", "sleep", "sort", "tail", "tar", "test", "touch", "tr", "true", "uname",
-    "wc",
+    "pwd", "readlink", "realpath", "rm", "rmdir", "sed", "sleep", "sort", "tail", "tar", "test", "touch", "tr", "true",
+    "uname", "wc",
 ];
 
 /// How one folder of the root file system appears in the sandbox.
