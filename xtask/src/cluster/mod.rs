@@ -4,6 +4,7 @@ pub mod api;
 pub mod argo;
 pub mod certificates;
 pub mod compose;
+pub mod contents;
 pub mod down;
 pub mod facts;
 pub mod inside;

@@ -194,5 +194,15 @@ pub fn everything(checkout: &Checkout) -> Result<Vec<Value>> {
     Ok(objects)
 }
 
+/// The claims that keep its tasks.
+///
+/// # Errors
+/// The manifest is missing or no YAML.
+pub fn claims(checkout: &Checkout) -> Result<Vec<Value>> {
+    let mut objects = everything(checkout)?;
+    objects.retain(|object| object["kind"] == "PersistentVolumeClaim");
+    Ok(objects)
+}
+
 #[cfg(test)]
 mod tests;

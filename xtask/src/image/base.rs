@@ -24,11 +24,11 @@ const REPOSITORY: &str = "hybrid-cache-debian-base";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Base {
     /// The public one that the Dockerfile names.
-    #[default]
     Public,
     /// Made here from Debian packages, for machines that reach no registry.
     Debian,
-    /// The public one; where it cannot be had, one from Debian packages.
+    /// The public one; if it cannot be pulled, one from Debian packages.
+    #[default]
     PublicOrDebian,
     /// What a person named.
     Named(String),
@@ -47,7 +47,8 @@ impl Base {
     /// What `--base` says.
     pub fn of_flag(flag: Option<&str>) -> Base {
         match flag {
-            None => Base::Public,
+            // As in `up`: what one builds, the other finds.
+            None => Base::PublicOrDebian,
             Some("debian") => Base::Debian,
             Some(reference) => Base::Named(reference.to_owned()),
         }
