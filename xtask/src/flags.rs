@@ -278,6 +278,9 @@ pub struct Cluster {
     /// A cluster that exists already, by its context in the kubeconfig
     #[arg(long, value_name = "CONTEXT", global = true)]
     pub context: Option<String>,
+    /// Namespace of that cluster for tasks and claims
+    #[arg(long, value_name = "NAME", default_value = crate::cluster::NAMESPACE, requires = "context", global = true)]
+    pub namespace: String,
 }
 
 /// `up`
@@ -448,11 +451,18 @@ mod tests {
 
     #[test]
     fn options_of_cache_may_stand_before_and_after_its_verb() {
-        for line in ["x cache --cache-dir D --memory 1GiB usage", "x cache usage --cache-dir D --memory 1GiB"] {
+        for line in [
+            "x cache --cache-dir D --memory 1GiB usage",
+            "x cache usage --cache-dir D --memory 1GiB",
+        ] {
             let Command::Cache(cache) = Flags::try_parse_from(line.split(' ')).unwrap().command else {
                 panic!("{line}")
             };
-            assert_eq!(cache.local.cache_dir.as_deref(), Some(std::path::Path::new("D")), "{line}");
+            assert_eq!(
+                cache.local.cache_dir.as_deref(),
+                Some(std::path::Path::new("D")),
+                "{line}"
+            );
             assert_eq!(cache.local.bounds.memory, Some(1 << 30), "{line}");
         }
         let line = ["x", "cache", "usage", "--driver", "kube", "--name", "other"];

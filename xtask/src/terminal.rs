@@ -48,7 +48,9 @@ static LOST: OnceLock<io::Error> = OnceLock::new();
 
 /// Notes that data for standard output was lost: the process must not end as if all were good.
 pub fn note_lost(error: &io::Error) {
-    let kept = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+    let kept = error
+        .raw_os_error()
+        .map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
     // The first one is the cause.
     let _ = LOST.set(kept);
 }

@@ -93,12 +93,20 @@ mod tests {
                 Some(_) => fs::create_dir_all(path).unwrap(),
                 None => {
                     fs::create_dir_all(path.parent().unwrap()).unwrap();
-                    let text = if file.ends_with("FORMAT") { "hybrid-cache python 2\n" } else { "mine" };
+                    let text = if file.ends_with("FORMAT") {
+                        "hybrid-cache python 2\n"
+                    } else {
+                        "mine"
+                    };
                     fs::write(path, text).unwrap();
                 }
             }
         }
-        let output = Command::new("sh").args(["-c", SCRIPT, "sh"]).arg(root.path()).output().unwrap();
+        let output = Command::new("sh")
+            .args(["-c", SCRIPT, "sh"])
+            .arg(root.path())
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{output:?}");
         let refused = check(root.path(), &["python", "system"]).is_err();
         let found = of(&String::from_utf8(output.stdout).unwrap(), "python");
@@ -119,7 +127,10 @@ mod tests {
     #[test]
     fn our_format_file_or_no_file_at_all_makes_it_ours() {
         assert_eq!(look(&[]), Contents::Nothing);
-        assert_eq!(look(&["lost+found/", "tenants/default/envs/", "bytecode/"]), Contents::Nothing);
+        assert_eq!(
+            look(&["lost+found/", "tenants/default/envs/", "bytecode/"]),
+            Contents::Nothing
+        );
         for format in [
             "FORMAT",
             ".nix-portable/nix/var/hybrid-cache/FORMAT",
@@ -132,7 +143,10 @@ mod tests {
         fs::create_dir(root.path().join("python")).unwrap();
         fs::write(root.path().join("python/FORMAT"), "somebody else's\n").unwrap();
         let refused = check(root.path(), &["python"]).unwrap_err().to_string();
-        assert!(refused.contains("python holds") && refused.contains("FORMAT") && refused.contains("hint: "), "{refused}");
+        assert!(
+            refused.contains("python holds") && refused.contains("FORMAT") && refused.contains("hint: "),
+            "{refused}"
+        );
         check(root.path(), &["system"]).unwrap();
     }
 }

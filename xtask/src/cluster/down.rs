@@ -16,7 +16,7 @@ use super::objects::describe;
 use super::plan::{self, Decision, Leave};
 use super::state::{Record, Stage};
 use super::talk::Talk;
-use super::{DRIVER_LABEL, NAMESPACE, kinds, place, runtime, service};
+use super::{DRIVER_LABEL, inside, kinds, namespace, place, runtime, service};
 use crate::checkout::Checkout;
 use crate::exit::{Exit, Expected};
 use crate::flags;
@@ -141,32 +141,39 @@ fn remove(volumes: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Takes back what `up` applied to a cluster that is not ours, in the opposite order. The namespace stays: somebody else's
-/// things may be in it.
-async fn empty(api: &ClusterApi, checkout: &Checkout, with_claims: bool, talk: &mut Talk) -> Result<()> {
+/// Takes back what `up` applied to a cluster that is not ours, in the opposite order. The namespace stays, without our labels
+/// if somebody else made it: their things may be in it. An object of our name without our label is not ours.
+async fn empty(api: &ClusterApi, checkout: &Checkout, flags: &flags::Down, talk: &mut Talk) -> Result<()> {
     talk.begin("objects", "deleting what `up` applied");
     let mut objects = manifests::objects(checkout, &VolumeSource::StorageClass(None))?;
     objects.push(manifests::certificates(""));
     objects.push(manifests::state(&Value::Null));
     objects.extend(manifests::argo(checkout)?);
     objects.extend(service::everything(checkout)?);
+    let tasks = service::claims(checkout)?;
     // A claim is not gone before the pods that mount it are, those that have ended included.
     for kind in [kinds::JOB, kinds::WORKFLOW] {
-        api.delete_labelled(kind, NAMESPACE, DRIVER_LABEL).await?;
+        api.delete_labelled(kind, &api.namespace, DRIVER_LABEL).await?;
     }
     let (mut deleted, mut kept) = (0, Vec::new());
     for object in objects.iter().rev() {
+        let Some(found) = api.get(object).await? else { continue };
         let stays = match object["kind"].as_str() {
             Some("Namespace") => true,
-            Some("PersistentVolumeClaim") => !with_claims,
-            _ => false,
+            Some("PersistentVolumeClaim") if tasks.contains(object) => !flags.service_data,
+            Some("PersistentVolumeClaim") => !flags.volumes,
+            _ => !namespace::is_labelled(&found),
         };
         if stays {
-            kept.extend(api.get(object).await?.map(|_| describe(object)));
+            kept.push(describe(&found));
         } else if api.delete(object, GONE).await? {
             talk.hear(&format!("deleted {}", describe(object)));
             deleted += 1;
         }
+    }
+    if namespace::owner(api).await? == namespace::Owner::Theirs {
+        let bare = namespace::bare(&api.namespace);
+        inside::refused(&bare, api.apply(&bare).await?)?;
     }
     talk.end(&format!("{deleted} objects are deleted"));
     if !kept.is_empty() {

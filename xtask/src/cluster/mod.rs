@@ -12,6 +12,7 @@ pub mod kind;
 pub mod kinds;
 pub mod making;
 pub mod manifests;
+pub mod namespace;
 pub mod node;
 pub mod node_archive;
 pub mod objects;

@@ -306,7 +306,10 @@ mod tests {
         let listing = "0 0 \n10001 10001 python\n10001 10001 python/FORMAT\n0 0 python/lost+found\n0 0 other\n";
         let looked = "python cache \nsystem nothing \n";
         let [python, system] = folders_of(listing, looked).try_into().unwrap();
-        assert_eq!((&python.contents, &system.contents), (&Contents::Cache, &Contents::Nothing));
+        assert_eq!(
+            (&python.contents, &system.contents),
+            (&Contents::Cache, &Contents::Nothing)
+        );
         assert_eq!(python.strange, [""; 0]);
         assert_eq!(
             (python.owner, python.entries),
@@ -315,7 +318,10 @@ mod tests {
         assert_eq!((system.owner, system.entries.len()), (None, 0));
         let listing = "10001 10001 system\n10001 10001 system/.nix-portable\n0 10001 system/.nix-portable/nix\n";
         let [_, system] = folders_of(listing, "").try_into().unwrap();
-        assert!(matches!(system.contents, Contents::Other(_)), "what nobody looked into is not ours");
+        assert!(
+            matches!(system.contents, Contents::Other(_)),
+            "what nobody looked into is not ours"
+        );
         assert_eq!(system.entries, [".nix-portable"]);
         assert_eq!(system.strange, [".nix-portable/nix"]);
     }

@@ -114,8 +114,7 @@ pub fn cluster(asked: Asked<'_>, container: Option<&NodeContainer>, record: Opti
         (None, true) => planned(Decision::Nothing, format!("kind cluster {name} is Ready")),
         (Some(obstacle), _) if !recreating => planned(Decision::Conflict, obstacle),
         (_, _) if recreating => {
-            let what =
-                format!(
+            let what = format!(
                 "--recreate: cluster {name} goes with everything in it, the tasks of its service included; the caches on \
                  this machine stay"
             );

@@ -196,8 +196,15 @@ mod tests {
         };
         state.keep(&record).unwrap();
         assert_eq!(state.record(), Some(record));
-        fs::write(folder.path().join("record.json"), r#"{"stage": "down", "volumes": "/v"}"#).unwrap();
-        assert!(!state.record().unwrap().service, "an older record says nothing of a service");
+        fs::write(
+            folder.path().join("record.json"),
+            r#"{"stage": "down", "volumes": "/v"}"#,
+        )
+        .unwrap();
+        assert!(
+            !state.record().unwrap().service,
+            "an older record says nothing of a service"
+        );
         fs::write(folder.path().join("record.json"), "{\"stage\"").unwrap();
         assert_eq!(state.record(), None);
     }

@@ -23,9 +23,7 @@ pub fn start(checkout: &Checkout) -> Option<JoinHandle<Result<image::Built>>> {
     }
     let (checkout, runtime) = (checkout.clone(), Handle::current());
     Some(tokio::task::spawn_blocking(move || {
-        runtime.block_on(async {
-            image::ensure(&checkout, &Engine::connect().await?, &image::Order::default()).await
-        })
+        runtime.block_on(async { image::ensure(&checkout, &Engine::connect().await?, &image::Order::default()).await })
     }))
 }
 

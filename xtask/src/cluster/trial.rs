@@ -41,7 +41,9 @@ impl TestCluster {
             true => "It stays (--keep-cluster); `cargo xtask down --name hybrid-cache-test --volumes` deletes it",
             false => "Afterwards it and its caches are deleted",
         };
-        eprintln!("tests on a cluster: making kind cluster {NAME} in Docker for them. {then}. --no-cluster leaves them out");
+        eprintln!(
+            "tests on a cluster: making kind cluster {NAME} in Docker for them. {then}. --no-cluster leaves them out"
+        );
         let cluster = TestCluster {
             variables: Vec::new(),
             keep,
@@ -131,6 +133,7 @@ fn which() -> flags::Cluster {
     flags::Cluster {
         name: NAME.to_owned(),
         context: None,
+        namespace: super::NAMESPACE.to_owned(),
     }
 }
 

@@ -48,7 +48,9 @@ impl Progress {
             return;
         }
         let line = std::mem::take(&mut self.open);
-        let Some(rest) = line.trim_end().strip_prefix("test ") else { return };
+        let Some(rest) = line.trim_end().strip_prefix("test ") else {
+            return;
+        };
         if let Some((name, _)) = rest.split_once(" has been running for over ") {
             let began = now.checked_sub(LIBTEST_REPORTS_AFTER).unwrap_or(now);
             self.slow.insert(name.to_owned(), began);
@@ -67,7 +69,10 @@ impl Progress {
         if now.duration_since(self.heard) <= self.limit {
             return None;
         }
-        let open = self.open.strip_prefix("test ").and_then(|rest| rest.split_once(" ... "));
+        let open = self
+            .open
+            .strip_prefix("test ")
+            .and_then(|rest| rest.split_once(" ... "));
         let running = open.map(|(name, _)| name.to_owned()).into_iter();
         Some(running.chain(self.slow.keys().cloned()).collect())
     }
@@ -92,7 +97,10 @@ pub fn run(flags: &flags::WatchTest) -> Result<Exit> {
         let mut reader = BufReader::new(stdout);
         while let Ok(bytes) = reader.fill_buf() {
             // Up to the end of a line, or what there is of one.
-            let length = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
+            let length = bytes
+                .iter()
+                .position(|byte| *byte == b'\n')
+                .map_or(bytes.len(), |at| at + 1);
             let piece = bytes.get(..length).unwrap_or_default().to_vec();
             reader.consume(length);
             if piece.is_empty() || send.send(piece).is_err() {
@@ -117,7 +125,11 @@ pub fn run(flags: &flags::WatchTest) -> Result<Exit> {
         }
         if let Some(tests) = progress.hanging(Instant::now()) {
             child.kill().with_context(|| format!("ending {name}"))?;
-            let who = if tests.is_empty() { "a test".to_owned() } else { tests.join(", ") };
+            let who = if tests.is_empty() {
+                "a test".to_owned()
+            } else {
+                tests.join(", ")
+            };
             println!();
             anyhow::bail!(
                 "{name}: {who}: not done after {} s, so its program was killed\nhint: \
@@ -145,7 +157,10 @@ mod tests {
         let mut progress = Progress::new(Duration::from_secs(100), began);
         progress.take("running 3 tests\n", at(0));
         for name in ["stuck", "slow"] {
-            progress.take(&format!("test a::{name} has been running for over 60 seconds\n"), at(60));
+            progress.take(
+                &format!("test a::{name} has been running for over 60 seconds\n"),
+                at(60),
+            );
         }
         progress.take("test a::slow ... ok\n", at(90));
         assert_eq!(progress.hanging(at(100)), None);

@@ -36,7 +36,11 @@ fn a_reader_that_has_gone_ends_as_after_sigpipe() {
 fn a_reports_text_that_is_lost_is_no_success() {
     let baseline = concat!(env!("CARGO_MANIFEST_DIR"), "/../reports/baseline");
     let copy = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(baseline).unwrap().flatten().filter(|entry| entry.path().is_file()) {
+    for entry in std::fs::read_dir(baseline)
+        .unwrap()
+        .flatten()
+        .filter(|entry| entry.path().is_file())
+    {
         std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
     }
     let run = copy.path().to_str().unwrap();
