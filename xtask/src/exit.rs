@@ -23,6 +23,8 @@ pub enum Exit {
     Task = 5,
     /// Interrupted by Ctrl-C; what was done so far stands.
     Interrupted = 130,
+    /// All was done, but whoever read standard output closed it before the end.
+    OutputClosed = 141,
 }
 
 impl From<Exit> for ExitCode {

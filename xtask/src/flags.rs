@@ -27,7 +27,7 @@ pub use serve::Serve;
 )]
 #[command(after_help = "\
 Exit codes: 0 good, 1 the tool failed, 2 usage, 3 a gate, claim or promise failed, 4 a prerequisite is missing,
-5 the task failed, 130 interrupted (what was measured is kept).
+5 the task failed, 130 interrupted (what was measured is kept), 141 the reader of standard output has gone.
 Results go to standard output, talk goes to standard error.")]
 pub struct Flags {
     /// What to do
@@ -68,8 +68,11 @@ pub enum Command {
     Image(Image),
     /// Build a kind node image where no container registry can be reached
     NodeImage(NodeImage),
-    /// Run every test, as CI does
+    /// Run every test, as CI does; tests of a cluster make one of their own and delete it
     Test(Test),
+    /// Run one test program with a time limit for each of its tests: what `test` gives cargo as its runner
+    #[command(hide = true)]
+    WatchTest(WatchTest),
 }
 
 /// Where tasks run.
@@ -111,13 +114,13 @@ pub enum SourceName {
 #[derive(Debug, Default, Args)]
 pub struct Local {
     /// Cache folder [default: hybrid-cache in the user's cache folder]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     pub cache_dir: Option<PathBuf>,
     /// How system packages are made
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, global = true)]
     pub provider: ProviderName,
     /// Where system packages come from
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, global = true)]
     pub source: SourceName,
     /// Set the network of user code
     #[arg(
@@ -125,14 +128,15 @@ pub struct Local {
         value_enum,
         value_name = "NETWORK",
         default_value_t,
-        conflicts_with = "no_network"
+        conflicts_with = "no_network",
+        global = true
     )]
     pub network: NetworkName,
     /// Give user code no network; the same as `--network none`
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub no_network: bool,
     /// Keep what comes from the package index to the tenant; on by itself where its address carries credentials
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub private_index: bool,
     /// Bounds on each task
     #[command(flatten)]
@@ -179,8 +183,8 @@ pub struct Compare {
     pub before: PathBuf,
     /// Folder of the later run
     pub after: PathBuf,
-    /// Exit with 3 where a median is slower by more than this share, such as 0.1
-    #[arg(long, value_name = "SHARE")]
+    /// Exit with 3 if a median is slower by more than SHARE, such as 0.1
+    #[arg(long, value_name = "SHARE", value_parser = crate::results::parse_share)]
     pub gate: Option<f64>,
 }
 
@@ -267,12 +271,16 @@ pub struct Cluster {
         long,
         value_name = "NAME",
         default_value = "hybrid-cache",
-        conflicts_with = "context"
+        conflicts_with = "context",
+        global = true
     )]
     pub name: String,
     /// A cluster that exists already, by its context in the kubeconfig
-    #[arg(long, value_name = "CONTEXT")]
+    #[arg(long, value_name = "CONTEXT", global = true)]
     pub context: Option<String>,
+    /// Namespace of that cluster for tasks and claims
+    #[arg(long, value_name = "NAME", default_value = crate::cluster::NAMESPACE, requires = "context", global = true)]
+    pub namespace: String,
 }
 
 /// `up`
@@ -332,6 +340,9 @@ pub struct Down {
     /// Delete the caches as well
     #[arg(long)]
     pub volumes: bool,
+    /// Delete the tasks that the task service keeps in the cluster as well; without it `down` deletes no cluster that holds some
+    #[arg(long)]
+    pub service_data: bool,
 }
 
 /// `status`
@@ -404,6 +415,28 @@ pub struct NodeImage {
 pub struct Test {
     /// Only tests whose name contains this
     pub filter: Option<String>,
+    /// Skip the tests of a cluster, and make none
+    #[arg(long)]
+    pub no_cluster: bool,
+    /// Keep the cluster that was made for the tests, and use it again with the next run
+    #[arg(long, conflicts_with = "no_cluster")]
+    pub keep_cluster: bool,
+    /// Fail a test that runs longer than SECONDS
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(10..=86_400))]
+    pub limit: u64,
+}
+
+/// `watch-test`
+#[derive(Debug, Args)]
+pub struct WatchTest {
+    /// Longest that one test may take
+    #[arg(long, value_name = "SECONDS")]
+    pub seconds: u64,
+    /// The test program
+    pub program: PathBuf,
+    /// What it is given
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub arguments: Vec<std::ffi::OsString>,
 }
 
 #[cfg(test)]
@@ -459,5 +492,29 @@ mod tests {
             }
         }
         assert!(named > 100, "only {named} were found: this shows little");
+    }
+
+    #[test]
+    fn options_of_cache_may_stand_before_and_after_its_verb() {
+        for line in [
+            "x cache --cache-dir D --memory 1GiB usage",
+            "x cache usage --cache-dir D --memory 1GiB",
+        ] {
+            let Command::Cache(cache) = Flags::try_parse_from(line.split(' ')).unwrap().command else {
+                panic!("{line}")
+            };
+            assert_eq!(
+                cache.local.cache_dir.as_deref(),
+                Some(std::path::Path::new("D")),
+                "{line}"
+            );
+            assert_eq!(cache.local.bounds.memory, Some(1 << 30), "{line}");
+        }
+        let line = ["x", "cache", "usage", "--driver", "kube", "--name", "other"];
+        let Command::Cache(cache) = Flags::try_parse_from(line).unwrap().command else {
+            panic!("no cache")
+        };
+        assert_eq!(cache.cluster.name, "other");
+        assert!(Flags::try_parse_from(["x", "cache", "usage", "--name", "a", "--context", "b"]).is_err());
     }
 }

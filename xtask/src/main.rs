@@ -36,14 +36,24 @@ use exit::Exit;
 use flags::{Command, Flags};
 
 fn main() -> ExitCode {
-    let flags = Flags::parse_from(arguments());
-    match dispatch(&flags) {
-        Ok(exit) => exit.into(),
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            exit::of(&error).into()
-        }
+    let flags = match Flags::try_parse_from(arguments()) {
+        Ok(flags) => flags,
+        Err(told) => return told_usage(&told),
+    };
+    let exit = dispatch(&flags).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        exit::of(&error)
+    });
+    terminal::exit_with_output(exit).into()
+}
+
+/// Prints help to standard output, and what is wrong with the command line to standard error.
+fn told_usage(told: &clap::Error) -> ExitCode {
+    if let Err(error) = told.print() {
+        terminal::note_lost(&error);
     }
+    let exit = if told.use_stderr() { Exit::Usage } else { Exit::Good };
+    terminal::exit_with_output(exit).into()
 }
 
 /// The command line. Installed as `cargo-xtask`, cargo puts the name of the command in front, and the examples of the
@@ -74,6 +84,7 @@ fn dispatch(flags: &Flags) -> Result<Exit> {
         Command::Image(flags) => image::run(flags),
         Command::NodeImage(flags) => node_image::run(flags),
         Command::Test(flags) => test::run(flags),
+        Command::WatchTest(flags) => test::watch::run(flags),
     }
 }
 

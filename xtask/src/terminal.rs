@@ -6,9 +6,12 @@
 
 use std::fmt::Arguments;
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use hybrid_cache_model::Protection;
 use hybrid_cache_model::shown::{Filter, shown};
+
+use crate::exit::Exit;
 
 /// Which of this program's streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +32,7 @@ impl To {
 
     fn write(self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            To::Stdout => write_flushed(io::stdout().lock(), bytes),
+            To::Stdout => write_flushed(io::stdout().lock(), bytes).inspect_err(|error| note_lost(error)),
             To::Stderr => write_flushed(io::stderr().lock(), bytes),
         }
     }
@@ -40,7 +43,34 @@ fn write_flushed(mut to: impl Write, bytes: &[u8]) -> io::Result<()> {
     to.flush()
 }
 
-/// Prints a message or data. Whoever closed our output does not want the rest.
+/// The first error with which standard output lost data; nothing before.
+static LOST: OnceLock<io::Error> = OnceLock::new();
+
+/// Notes that data for standard output was lost: the process must not end as if all were good.
+pub fn note_lost(error: &io::Error) {
+    let kept = error
+        .raw_os_error()
+        .map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+    // The first one is the cause.
+    let _ = LOST.set(kept);
+}
+
+/// How the process ends if it lost output: a failure keeps its own code, success becomes one.
+pub fn exit_with_output(exit: Exit) -> Exit {
+    match LOST.get() {
+        Some(error) if exit == Exit::Good => {
+            // As a process that SIGPIPE ended: whoever closed our output knows, and wants no message.
+            if error.kind() == io::ErrorKind::BrokenPipe {
+                return Exit::OutputClosed;
+            }
+            eprintln!("error: output is lost: standard output cannot be written: {error}");
+            Exit::Failed
+        }
+        _ => exit,
+    }
+}
+
+/// Prints a message or data. What standard output loses decides over the exit code.
 pub fn print(to: To, message: Arguments<'_>, end: &str) {
     let mut text = format!("{message}");
     if to.is_terminal() {

@@ -1,15 +1,18 @@
 //! `cargo xtask test`: every test of the workspace, with the tools that the end-to-end ones need at hand.
 
+pub mod watch;
+
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
 use crate::checkout::Checkout;
-use crate::cluster::trial as cluster;
+use crate::cluster::trial::TestCluster;
 use crate::exit::Exit;
 use crate::flags;
 use crate::local::Machine;
@@ -17,7 +20,7 @@ use crate::local::Machine;
 /// Runs the command.
 ///
 /// # Errors
-/// The tools cannot be had, or a test fails.
+/// A test fails, or the cluster of the tests cannot be deleted.
 pub fn run(flags: &flags::Test) -> Result<Exit> {
     let checkout = Checkout::find()?;
     let shell = Shell::new()?;
@@ -35,7 +38,11 @@ pub fn run(flags: &flags::Test) -> Result<Exit> {
         }
         Err(error) => eprintln!("skipped: end-to-end tests: {error:#}"),
     }
-    let cluster = cluster::for_tests(&checkout);
+    let began = Instant::now();
+    let cluster = match flags.no_cluster {
+        true => Err(anyhow::anyhow!("--no-cluster leaves them out")),
+        false => TestCluster::up(&checkout, flags.keep_cluster),
+    };
     match &cluster {
         Ok(cluster) => cluster
             .variables
@@ -43,19 +50,37 @@ pub fn run(flags: &flags::Test) -> Result<Exit> {
             .for_each(|(name, value)| shell.set_var(name, value)),
         Err(error) => eprintln!("skipped: tests on a cluster: {error:#}"),
     }
+    told_time("making the cluster of the tests", began);
+    let began = Instant::now();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let filter = flags.filter.iter();
+    let (filter, runner) = (flags.filter.iter(), runner(flags.limit)?);
     // A test that passes because it was skipped says so, and that must be seen.
     let tested = cmd!(
         shell,
-        "{cargo} test --workspace --all-features --locked {filter...} -- --show-output"
+        "{cargo} test --workspace --all-features --locked --config {runner} {filter...} -- --show-output"
     )
     .run();
+    told_time("building and running the tests", began);
     if let Ok(cluster) = cluster {
+        let began = Instant::now();
         cluster.take_down()?;
+        told_time("deleting the cluster of the tests", began);
     }
     tested.context("testing")?;
     Ok(Exit::Good)
+}
+
+fn told_time(what: &str, since: Instant) {
+    eprintln!("time: {what}: {:.1} s", since.elapsed().as_secs_f64());
+}
+
+/// Cargo's setting that runs each test program through [`watch`]. As an argument, it does not reach a cargo that a test starts.
+fn runner(limit: u64) -> Result<String> {
+    let program = std::env::current_exe().context("finding this program")?;
+    let program = program.to_str().context("the path of this program is not UTF-8")?;
+    let words = [program, "watch-test", "--seconds", &limit.to_string()];
+    // A list of strings is the same in JSON and in TOML.
+    Ok(format!("target.'cfg(all())'.runner={}", serde_json::to_string(&words)?))
 }
 
 /// Writes a file that may hold the address of an index together with its password.

@@ -4,6 +4,8 @@
 
 #[path = "cli/bench.rs"]
 mod bench;
+#[path = "cli/output.rs"]
+mod output;
 #[path = "cli/program.rs"]
 mod program;
 #[path = "cli/refused.rs"]
@@ -16,3 +18,5 @@ mod run;
 mod serve;
 #[path = "cli/via.rs"]
 mod via;
+#[path = "cli/watch.rs"]
+mod watch;

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::facts::{ClaimFacts, NodeFacts, TaskPod, VolumeFacts};
 use super::kinds::{self, Kind};
+use super::manifests;
 use super::objects::{Examined, Refusal, changed_fields, conflict_of, describe};
 
 /// What owns the fields of our objects.
@@ -34,6 +35,8 @@ pub struct ClusterApi {
     client: Client,
     /// Where it is, for messages.
     pub address: String,
+    /// The namespace of our objects.
+    pub namespace: String,
 }
 
 impl ClusterApi {
@@ -64,7 +67,24 @@ impl ClusterApi {
         config.connect_timeout = Some(CONNECT);
         let address = config.cluster_url.to_string();
         let client = Client::try_from(config).with_context(|| format!("preparing to talk to {address}"))?;
-        Ok(ClusterApi { client, address })
+        let namespace = super::NAMESPACE.to_owned();
+        Ok(ClusterApi {
+            client,
+            address,
+            namespace,
+        })
+    }
+
+    /// The same cluster with our objects in another namespace.
+    #[must_use]
+    pub fn within(mut self, namespace: &str) -> ClusterApi {
+        namespace.clone_into(&mut self.namespace);
+        self
+    }
+
+    /// An object of our manifests as it is in this cluster's namespace.
+    pub fn placed(&self, object: Value) -> Value {
+        manifests::in_namespace(object, &self.namespace)
     }
 
     /// Opens the driver on this cluster.
@@ -241,6 +261,7 @@ impl ClusterApi {
     /// # Errors
     /// The server does not answer, or refuses.
     pub async fn get(&self, object: &Value) -> Result<Option<Value>> {
+        let object = &self.placed(object.clone());
         let (api, name) = self.place_of(object)?;
         let what = describe(object);
         match self.ask(&what, api.get_opt(&name)).await? {
@@ -292,6 +313,7 @@ impl ClusterApi {
     }
 
     async fn patch(&self, object: &Value, params: &PatchParams) -> Result<Result<Value, Refusal>> {
+        let object = &self.placed(object.clone());
         let (api, name) = self.place_of(object)?;
         let patch = Patch::Apply(object);
         let answer = timeout(QUESTION, api.patch(&name, params, &patch)).await;
@@ -321,6 +343,7 @@ impl ClusterApi {
     /// # Errors
     /// The server refuses, or it is not gone in time.
     pub async fn delete(&self, object: &Value, within: Duration) -> Result<bool> {
+        let object = &self.placed(object.clone());
         let (api, name) = self.place_of(object)?;
         let what = describe(object);
         if self.ask(&what, api.get_opt(&name)).await?.is_none() {

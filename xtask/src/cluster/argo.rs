@@ -77,6 +77,7 @@ impl Argo {
             }
         };
         wanted.extend(manifests::argo(checkout)?);
+        let wanted: Vec<_> = wanted.into_iter().map(|object| api.placed(object)).collect();
         let examined = try_join_all(wanted.iter().map(|object| api.examine(object))).await?;
         let objects = wanted.into_iter().zip(examined).collect();
         Ok(Argo { source, objects })

@@ -14,7 +14,7 @@ use super::node::{self, Folder};
 use super::objects::{Examined, Refusal, explain_leaving};
 use super::plan::{self, Decision, Leave, Planned, Remembered};
 use super::talk::Talk;
-use super::{NAMESPACE, NIX_CLAIM, PYTHON_CLAIM, certificates};
+use super::{NIX_CLAIM, PYTHON_CLAIM, certificates, namespace};
 use crate::checkout::Checkout;
 use crate::docker::Engine;
 use crate::exit::Expected;
@@ -51,6 +51,8 @@ pub struct Inside {
     pub open_ranges: Option<Vec<String>>,
     /// Who provides the volumes.
     pub source: VolumeSource,
+    /// What is not done because the namespace is not ours, for a person.
+    pub kept_out: Option<String>,
 }
 
 impl Inside {
@@ -66,7 +68,7 @@ impl Inside {
         image: (&str, Option<&str>),
     ) -> Result<Inside> {
         let (claims, volumes, remembered, on_node) = tokio::try_join!(
-            api.claims(NAMESPACE),
+            api.claims(&api.namespace),
             api.volumes(),
             remembered(api),
             on_node(node, image)
@@ -75,6 +77,14 @@ impl Inside {
         let source = source(node.is_some(), asked, pair.as_ref());
         let mut wanted = manifests::objects(checkout, &source)?;
         wanted.push(manifests::certificates(&certificates::bundle()?));
+        let mut wanted: Vec<_> = wanted.into_iter().map(|object| api.placed(object)).collect();
+        // The cluster that we made is ours as a whole.
+        let kept_out = match node {
+            None if namespace::owner(api).await? == namespace::Owner::Theirs => {
+                namespace::keep_out(api, &mut wanted).await?
+            }
+            _ => None,
+        };
         let examined = try_join_all(wanted.iter().map(|object| api.examine(object))).await?;
         let ours = |name: &String| wanted.iter().any(|object| object["metadata"]["name"] == *name);
         let released = volumes.into_iter().filter(|volume| volume.phase == "Released");
@@ -89,6 +99,7 @@ impl Inside {
             image_on_node,
             open_ranges,
             source,
+            kept_out,
         })
     }
 
@@ -96,6 +107,8 @@ impl Inside {
     pub fn plan(&self, config: &KubeConfig, leave: Leave) -> Vec<Planned> {
         let load = self.image_on_node.map(|there| plan::load(&config.image, there));
         let mut todo: Vec<Planned> = load.into_iter().collect();
+        let kept_out = self.kept_out.iter();
+        todo.extend(kept_out.map(|what| Planned::new("namespace", Decision::Nothing, what)));
         todo.extend(plan::objects(&self.objects, leave));
         let release = |name: &String| {
             let what =
@@ -235,8 +248,8 @@ pub async fn remember(api: &ClusterApi, remembered: &Remembered) -> Result<()> {
 /// They are not Bound in time.
 pub async fn wait_bound(api: &ClusterApi) -> Result<[ClaimFacts; 2]> {
     let (python, system) = tokio::try_join!(
-        api.wait_bound(NAMESPACE, PYTHON_CLAIM, BOUND),
-        api.wait_bound(NAMESPACE, NIX_CLAIM, BOUND)
+        api.wait_bound(&api.namespace, PYTHON_CLAIM, BOUND),
+        api.wait_bound(&api.namespace, NIX_CLAIM, BOUND)
     )?;
     Ok([python, system])
 }
@@ -246,5 +259,5 @@ pub async fn wait_bound(api: &ClusterApi) -> Result<[ClaimFacts; 2]> {
 /// # Errors
 /// One of them is not there.
 pub async fn claims(api: &ClusterApi) -> Result<[ClaimFacts; 2]> {
-    pair(&api.claims(NAMESPACE).await?).context("the claims of both volumes are not there")
+    pair(&api.claims(&api.namespace).await?).context("the claims of both volumes are not there")
 }

@@ -12,7 +12,7 @@ use super::kind::{Create, Kind, start_node};
 use super::plan::{self, Decision, Leave, NodeContainer, Planned};
 use super::state::{Record, Stage, StateFolder};
 use super::talk::Talk;
-use super::{manifests, node, node_archive, place};
+use super::{contents, manifests, node, node_archive, place};
 use crate::checkout::Checkout;
 use crate::docker::Engine;
 use crate::exit::Expected;
@@ -189,15 +189,31 @@ impl KindCluster {
             self.refresh_kubeconfig().await?;
         }
         let node = self.node()?.to_owned();
+        let kept = todo.decision != Decision::Create && todo.decision != Decision::Replace;
         let record = Record {
             stage: Stage::Complete { node },
             volumes,
+            service: kept && self.record.as_ref().is_some_and(|record| record.service),
         };
         if self.state.record().as_ref() != Some(&record) {
             self.state.keep(&record)?;
         }
         self.record = Some(record);
         Ok(())
+    }
+
+    /// Notes that the task service keeps tasks in this cluster from now on, which `down` must not delete unasked.
+    ///
+    /// # Errors
+    /// The folder of the cluster cannot be written.
+    pub fn note_service(&self) -> Result<()> {
+        match self.state.record() {
+            Some(record) if !record.service => self.state.keep(&Record {
+                service: true,
+                ..record
+            }),
+            _ => Ok(()),
+        }
     }
 
     async fn start(&mut self, todo: &Planned, talk: &mut Talk) -> Result<()> {
@@ -236,6 +252,8 @@ impl KindCluster {
         volumes: &Path,
         talk: &mut Talk,
     ) -> Result<()> {
+        // Before anything is made: what is mounted into the node is given to the user of the tasks there.
+        contents::check(volumes, &manifests::FOLDERS)?;
         let image = self.node_image(checkout, asked, talk).await?;
         for folder in manifests::FOLDERS {
             let folder = volumes.join(folder);
@@ -252,6 +270,7 @@ impl KindCluster {
         self.state.keep(&Record {
             stage: Stage::Creating,
             volumes: volumes.to_owned(),
+            service: false,
         })?;
         let what = Create {
             name: &self.name,
@@ -313,6 +332,7 @@ impl KindCluster {
             let _ = self.state.keep(&Record {
                 stage: Stage::Down,
                 volumes,
+                service: false,
             });
         }
         anyhow::anyhow!("making kind cluster {}: {said}{hint}", self.name)

@@ -153,6 +153,26 @@ fn fitted(mut object: Value, source: &VolumeSource) -> Option<Value> {
     Some(object)
 }
 
+/// The object as it is in another namespace than the manifests'.
+pub fn in_namespace(mut object: Value, namespace: &str) -> Value {
+    let place = |value: Option<&mut Value>| {
+        if let Some(value) = value.filter(|value| **value == NAMESPACE) {
+            *value = json!(namespace);
+        }
+    };
+    if object["kind"] == "Namespace" {
+        place(object.pointer_mut("/metadata/name"));
+    }
+    for pointer in ["/metadata/namespace", "/spec/claimRef/namespace"] {
+        place(object.pointer_mut(pointer));
+    }
+    let subjects = object.get_mut("subjects").and_then(Value::as_array_mut);
+    for subject in subjects.into_iter().flatten() {
+        place(subject.get_mut("namespace"));
+    }
+    object
+}
+
 /// The ConfigMap that makes pods trust what this machine trusts.
 pub fn certificates(bundle: &str) -> Value {
     json!({

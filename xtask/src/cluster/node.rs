@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use super::OWNER;
+use super::contents::{self, Contents};
 use super::manifests::{FOLDERS, NODE_FOLDER};
 use crate::docker::{Container, Engine};
 
@@ -42,6 +43,8 @@ pub struct Folder {
     pub entries: Vec<String>,
     /// What is in it, or near the top of it, and belongs to somebody else than tasks.
     pub strange: Vec<String>,
+    /// Whether it is a cache of ours.
+    pub contents: Contents,
 }
 
 /// The folders of the volumes; none where the node does not mount our folder at all.
@@ -53,12 +56,16 @@ pub async fn folders(engine: &Engine, container: &str) -> Result<Option<Vec<Fold
     let environments = format!("{NODE_FOLDER}/python/*/*");
     let (prune, print) = (["-path", &environments, "-prune"], ["-o", "-printf", "%U %G %P\\n"]);
     let find = [["find", NODE_FOLDER, "-maxdepth", "3"].as_slice(), &prune, &print].concat();
-    let found = engine.exec(container, &find, QUESTION).await?;
+    let look = ["sh", "-c", contents::SCRIPT, "sh", NODE_FOLDER];
+    let (found, looked) = tokio::try_join!(
+        engine.exec(container, &find, QUESTION),
+        engine.exec(container, &look, QUESTION)
+    )?;
     // Something below it may vanish while it is listed; the folder itself not being there is the first line missing.
-    Ok((!found.stdout.is_empty()).then(|| folders_of(&found.stdout)))
+    Ok((!found.stdout.is_empty()).then(|| folders_of(&found.stdout, &looked.stdout)))
 }
 
-fn folders_of(listing: &str) -> Vec<Folder> {
+fn folders_of(listing: &str, looked: &str) -> Vec<Folder> {
     let entry = |line: &str| {
         let mut words = line.splitn(3, ' ');
         let owner = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
@@ -74,6 +81,7 @@ fn folders_of(listing: &str) -> Vec<Folder> {
         let strange = inner.iter().filter(|(owner, _)| owner.0 != OWNER);
         Folder {
             name: name.to_owned(),
+            contents: contents::of(looked, name),
             owner: entries.iter().find(|(_, path)| path == name).map(|(owner, _)| *owner),
             strange: strange.map(|(_, path)| (*path).to_owned()).collect(),
             entries: inner
@@ -296,7 +304,12 @@ mod tests {
     #[test]
     fn the_listing_tells_owner_and_content_of_each_folder() {
         let listing = "0 0 \n10001 10001 python\n10001 10001 python/FORMAT\n0 0 python/lost+found\n0 0 other\n";
-        let [python, system] = folders_of(listing).try_into().unwrap();
+        let looked = "python cache \nsystem nothing \n";
+        let [python, system] = folders_of(listing, looked).try_into().unwrap();
+        assert_eq!(
+            (&python.contents, &system.contents),
+            (&Contents::Cache, &Contents::Nothing)
+        );
         assert_eq!(python.strange, [""; 0]);
         assert_eq!(
             (python.owner, python.entries),
@@ -304,7 +317,11 @@ mod tests {
         );
         assert_eq!((system.owner, system.entries.len()), (None, 0));
         let listing = "10001 10001 system\n10001 10001 system/.nix-portable\n0 10001 system/.nix-portable/nix\n";
-        let [_, system] = folders_of(listing).try_into().unwrap();
+        let [_, system] = folders_of(listing, "").try_into().unwrap();
+        assert!(
+            matches!(system.contents, Contents::Other(_)),
+            "what nobody looked into is not ours"
+        );
         assert_eq!(system.entries, [".nix-portable"]);
         assert_eq!(system.strange, [".nix-portable/nix"]);
     }

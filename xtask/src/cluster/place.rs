@@ -40,7 +40,8 @@ impl ClusterPlace {
     /// There is no such cluster or context, or the machine's settings cannot be read.
     pub async fn open(checkout: &Checkout, which: &flags::Cluster) -> Result<ClusterPlace> {
         let api = api(which).await?;
-        let config = config(checkout).await?;
+        let mut config = config(checkout).await?;
+        config.namespace.clone_from(&api.namespace);
         Ok(ClusterPlace { api, config })
     }
 
@@ -74,9 +75,10 @@ impl ClusterPlace {
 /// There is no such cluster or context.
 pub async fn api(which: &flags::Cluster) -> Result<ClusterApi> {
     if let Some(context) = &which.context {
-        return ClusterApi::of_context(context).await.map_err(|error| {
+        let api = ClusterApi::of_context(context).await.map_err(|error| {
             Expected::prerequisite(format!("{error:#}\nhint: `kubectl config get-contexts` lists them"))
         });
+        return Ok(api?.within(&which.namespace));
     }
     of_kubeconfig(&which.name, &StateFolder::of(&which.name)?.kubeconfig()).await
 }

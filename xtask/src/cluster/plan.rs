@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::OWNER;
+use super::contents::{self, Contents};
 use super::node::Folder;
 use super::objects::{Examined, Refusal, explain_leaving};
 use super::state::{Record, Stage};
@@ -113,8 +114,10 @@ pub fn cluster(asked: Asked<'_>, container: Option<&NodeContainer>, record: Opti
         (None, true) => planned(Decision::Nothing, format!("kind cluster {name} is Ready")),
         (Some(obstacle), _) if !recreating => planned(Decision::Conflict, obstacle),
         (_, _) if recreating => {
-            let what =
-                format!("--recreate: cluster {name} goes with everything in it; the caches on this machine stay");
+            let what = format!(
+                "--recreate: cluster {name} goes with everything in it, the tasks of its service included; the caches on \
+                 this machine stay"
+            );
             planned(Decision::Replace, what)
         }
         (_, _) if container.state == "running" => planned(
@@ -154,6 +157,17 @@ fn obstacle(asked: Asked<'_>, container: &NodeContainer, record: Option<&Record>
         "cluster {name} was made from {}, not from {other}\nhint: with --recreate it is made again; the caches stay",
         container.image
     ))
+}
+
+/// Why `down` leaves a cluster alone whose service keeps tasks in it; `None` where it may go.
+pub fn service_data(cluster: &str, held: bool, delete: bool) -> Option<String> {
+    (held && !delete).then(|| {
+        format!(
+            "the task service in cluster {cluster} keeps its tasks and their output there, and they would go with it\nhint: \
+             `cargo xtask down --service-data` deletes them; `kubectl -n argo scale deployment/hybrid-cache-service \
+             --replicas=0` stops the service and keeps them"
+        )
+    })
 }
 
 /// What has to be done about the image on the node. `reference` is there as `id` in the engine.
@@ -198,37 +212,13 @@ pub fn objects(examined: &[(serde_json::Value, Examined)], leave: Leave) -> Vec<
     planned
 }
 
-/// What of a volume's folder is ours: made by the runner, or by a file system.
-const OUR_ENTRIES: [&str; 12] = [
-    "FORMAT",
-    "tenants",
-    "uv",
-    "requests",
-    "envs",
-    "locks",
-    "staging",
-    "trash",
-    "bytecode",
-    "epochs",
-    ".nix-portable",
-    "lost+found",
-];
-
 /// What has to be done to the folders of the volumes on a kind node.
 pub fn folders(folders: &[Folder]) -> Planned {
     const STEP: &str = "folders";
-    for Folder { name, entries, .. } in folders {
-        let ours = |entry: &String| OUR_ENTRIES.contains(&entry.as_str());
-        if !entries.is_empty() && !entries.iter().any(ours) {
-            let example = entries.first().map(String::as_str).unwrap_or_default();
-            return Planned::new(
-                STEP,
-                Decision::Conflict,
-                format!(
-                    "the folder of volume {name} holds something else than a cache ({example}…)\nhint: choose an empty \
-                     folder with --volumes-dir"
-                ),
-            );
+    for Folder { name, contents, .. } in folders {
+        if let Contents::Other(example) = contents {
+            let folder = format!("the folder of volume {name}");
+            return Planned::new(STEP, Decision::Conflict, contents::refusal(&folder, example));
         }
     }
     let wrong = folders_to_own(folders);

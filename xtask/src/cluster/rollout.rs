@@ -56,14 +56,15 @@ impl Deployment {
     /// It is not in time, its image cannot be pulled, or it was deleted; with the next step.
     pub async fn wait_ready(&self, api: &ClusterApi) -> Result<()> {
         let Deployment { name, called, .. } = self;
+        let namespace = &api.namespace;
         let (deadline, label) = (Instant::now() + self.within, format!("app.kubernetes.io/name={name}"));
         loop {
             let why = match self.rollout(api).await? {
                 Rollout::Ready(_) => return Ok(()),
                 Rollout::Waiting(why) => why,
-                Rollout::Absent => anyhow::bail!("Deployment {NAMESPACE}/{name} was deleted meanwhile"),
+                Rollout::Absent => anyhow::bail!("Deployment {namespace}/{name} was deleted meanwhile"),
             };
-            let pods = api.pods(NAMESPACE, &label).await?;
+            let pods = api.pods(namespace, &label).await?;
             if let Some(said) = pods.iter().find_map(|pod| pod.unpulled.as_deref()) {
                 return Err(Expected::prerequisite(format!(
                     "the image of {called} is not on the node, and the node cannot pull it: {said}\nhint: {}",
@@ -72,8 +73,8 @@ impl Deployment {
             }
             anyhow::ensure!(
                 Instant::now() < deadline,
-                "{called} was not Ready within {} s: {why}\nhint: `kubectl -n {NAMESPACE} describe pods -l {label}` and \
-                 `kubectl -n {NAMESPACE} logs deployment/{name}` say what it waits for",
+                "{called} was not Ready within {} s: {why}\nhint: `kubectl -n {namespace} describe pods -l {label}` and \
+                 `kubectl -n {namespace} logs deployment/{name}` say what it waits for",
                 self.within.as_secs()
             );
             sleep(LOOK).await;

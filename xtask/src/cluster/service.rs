@@ -24,16 +24,22 @@ use crate::image;
 pub const NAME: &str = "hybrid-cache-service";
 /// Secret with the token.
 pub const TOKEN: &str = "hybrid-cache-service-token";
-/// Where it is within the cluster.
-pub const ADDRESS: &str = "http://hybrid-cache-service.argo:8000";
 /// Names an image to use instead of ours.
 pub const OVERRIDE: &str = "HYBRID_CACHE_SERVICE_IMAGE";
+/// Where it is within the cluster.
+pub fn address(namespace: &str) -> String {
+    format!("http://{NAME}.{namespace}:8000")
+}
+
 /// What to do with a service that runs.
-pub const HOW: &str = "\
-the service is at http://hybrid-cache-service.argo:8000 in the cluster; from here:
-  kubectl -n argo port-forward service/hybrid-cache-service 8000
-its token, for `Authorization: Bearer …` and /login:
-  kubectl -n argo get secret hybrid-cache-service-token -o go-template='{{.data.token | base64decode}}'";
+pub fn how(namespace: &str) -> String {
+    let address = address(namespace);
+    format!(
+        "the service is at {address} in the cluster; from here:\n  kubectl -n {namespace} port-forward service/{NAME} 8000\nits \
+         token, for `Authorization: Bearer …` and /login:\n  kubectl -n {namespace} get secret {TOKEN} -o \
+         go-template='{{{{.data.token | base64decode}}}}'"
+    )
+}
 
 const STEP: &str = "service";
 
@@ -120,6 +126,7 @@ impl Service {
         (image, config): (&str, &KubeConfig),
     ) -> Result<Service> {
         let wanted = manifests::service(checkout, &source, image, &driver_json(config)?)?;
+        let wanted: Vec<_> = wanted.into_iter().map(|object| api.placed(object)).collect();
         let examined = futures_util::future::try_join_all(wanted.iter().map(|object| api.examine(object)));
         let token = manifests::service_token("");
         let (examined, token, rollout, on_node) =
@@ -191,6 +198,16 @@ pub fn everything(checkout: &Checkout) -> Result<Vec<Value>> {
     let mut objects = manifests::service(checkout, &VolumeSource::StorageClass(None), "", b"")?;
     objects.push(manifests::service_token(""));
     debug_assert!(objects.iter().any(|object| describe(object).ends_with(NAME)));
+    Ok(objects)
+}
+
+/// The claims that keep its tasks.
+///
+/// # Errors
+/// The manifest is missing or no YAML.
+pub fn claims(checkout: &Checkout) -> Result<Vec<Value>> {
+    let mut objects = everything(checkout)?;
+    objects.retain(|object| object["kind"] == "PersistentVolumeClaim");
     Ok(objects)
 }
 

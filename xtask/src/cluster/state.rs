@@ -3,6 +3,7 @@
 //! ```text
 //! <user cache folder>/hybrid-cache/clusters/<name>/
 //!     lock           held while the cluster is made or deleted, by us and by the `kind` we started
+//!     test.lock      held by `cargo xtask test` for as long as it uses the cluster
 //!     record.json    how far it came
 //!     kubeconfig     how to reach it; the user's own kubeconfig is never touched
 //!     kind.json      what kind was told
@@ -46,6 +47,9 @@ pub struct Record {
     pub stage: Stage,
     /// The folder of this machine that keeps its volumes.
     pub volumes: PathBuf,
+    /// True if the task service was started in it, which keeps its tasks there.
+    #[serde(default)]
+    pub service: bool,
 }
 
 /// The folder of one cluster.
@@ -151,7 +155,19 @@ impl StateFolder {
     /// # Errors
     /// The folder cannot be written.
     pub fn lock_file(&self) -> Result<File> {
-        let path = self.root.join("lock");
+        self.open("lock")
+    }
+
+    /// The file that a run of the tests locks for as long as it uses the cluster, not locked yet.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn test_lock_file(&self) -> Result<File> {
+        self.open("test.lock")
+    }
+
+    fn open(&self, name: &str) -> Result<File> {
+        let path = self.root.join(name);
         let opened = File::options().create(true).append(true).read(true).open(&path);
         opened.with_context(|| format!("opening {}", path.display()))
     }
@@ -176,9 +192,19 @@ mod tests {
         let record = Record {
             stage: Stage::Complete { node: "abc".into() },
             volumes: "/v".into(),
+            service: true,
         };
         state.keep(&record).unwrap();
         assert_eq!(state.record(), Some(record));
+        fs::write(
+            folder.path().join("record.json"),
+            r#"{"stage": "down", "volumes": "/v"}"#,
+        )
+        .unwrap();
+        assert!(
+            !state.record().unwrap().service,
+            "an older record says nothing of a service"
+        );
         fs::write(folder.path().join("record.json"), "{\"stage\"").unwrap();
         assert_eq!(state.record(), None);
     }

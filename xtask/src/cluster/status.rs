@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::api::ClusterApi;
 use super::facts::{self, ClaimFacts, NodeFacts, TaskPod};
 use super::place::{self, ClusterPlace};
-use super::{NAMESPACE, NIX_CLAIM, PYTHON_CLAIM, TASK_LABEL, argo, kinds, node, runtime, service};
+use super::{NIX_CLAIM, PYTHON_CLAIM, TASK_LABEL, argo, kinds, node, runtime, service};
 use crate::checkout::Checkout;
 use crate::docker::Engine;
 use crate::exit::Exit;
@@ -224,8 +224,8 @@ pub async fn look(checkout: &Checkout, which: &flags::Cluster) -> Result<Status>
     let asked = tokio::try_join!(
         api.version(),
         api.nodes(),
-        api.claims(NAMESPACE),
-        api.pods(NAMESPACE, TASK_LABEL),
+        api.claims(&api.namespace),
+        api.pods(&api.namespace, TASK_LABEL),
         service::DEPLOYMENT.rollout(&api),
         argo::CONTROLLER.rollout(&api),
         api.knows(kinds::WORKFLOW)
@@ -245,7 +245,7 @@ pub async fn look(checkout: &Checkout, which: &flags::Cluster) -> Result<Status>
     status.nodes = nodes;
     status.tasks = count(&pods);
     status.argo = ArgoStatus::of(controller, knows_argo);
-    status.service = ServiceStatus::of(service);
+    status.service = ServiceStatus::of(service, &api.namespace);
     status.hits = hits(&pods);
     let usage = match claims.iter().filter(|claim| claim.bound()).count() {
         0 | 1 => Err(anyhow::anyhow!("not both claims are Bound")),
@@ -297,7 +297,8 @@ async fn look_at_node(status: &mut Status, which: &flags::Cluster) -> Result<Nod
 /// # Errors
 /// No pod can run, or it takes too long.
 async fn usage(checkout: &Checkout, api: ClusterApi) -> Result<UsageReport> {
-    let config = place::config(checkout).await?;
+    let mut config = place::config(checkout).await?;
+    config.namespace.clone_from(&api.namespace);
     measured(&ClusterPlace { api, config }.driver().await?).await
 }
 

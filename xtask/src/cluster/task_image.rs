@@ -23,13 +23,7 @@ pub fn start(checkout: &Checkout) -> Option<JoinHandle<Result<image::Built>>> {
     }
     let (checkout, runtime) = (checkout.clone(), Handle::current());
     Some(tokio::task::spawn_blocking(move || {
-        runtime.block_on(async {
-            let order = image::Order {
-                base: image::Base::PublicOrDebian,
-                ..image::Order::default()
-            };
-            image::ensure(&checkout, &Engine::connect().await?, &order).await
-        })
+        runtime.block_on(async { image::ensure(&checkout, &Engine::connect().await?, &image::Order::default()).await })
     }))
 }
 

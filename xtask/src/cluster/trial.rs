@@ -1,51 +1,95 @@
-//! A cluster for the tests: the one that is up, or one made for them where its node image is at hand.
+//! A cluster for the tests, made for them where its node image is at hand, and deleted afterwards.
+
+use std::fs::File;
 
 use anyhow::{Context, Result};
 use hybrid_cache_driver::kube::KubeConfig;
 
+use super::kind::Kind;
 use super::state::StateFolder;
 use super::{down, place, up};
 use crate::checkout::Checkout;
 use crate::docker::Engine;
 use crate::{flags, node_image, test};
 
-const NAME: &str = "hybrid-cache";
+/// The tests' own cluster: that of a person is left alone.
+const NAME: &str = "hybrid-cache-test";
 
 /// A cluster that tests may use.
-pub struct TrialCluster {
+pub struct TestCluster {
     /// Tells the tests which.
     pub variables: Vec<(&'static str, String)>,
-    was_up: bool,
+    keep: bool,
+    /// Held until the tests have ended: two runs do not share a cluster that one of them deletes.
+    _in_use: File,
 }
 
-impl TrialCluster {
-    /// Takes it down again, where it was made for the tests. Its caches stay.
+impl TestCluster {
+    /// Brings the cluster up, or says why there is none. Says beforehand what it makes.
     ///
     /// # Errors
-    /// It cannot be taken down.
+    /// There is no Docker, no kind or no node image at hand, another run uses the cluster, or it does not come up.
+    pub fn up(checkout: &Checkout, keep: bool) -> Result<TestCluster> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("starting the runtime")?;
+        let state = StateFolder::of(NAME)?;
+        runtime.block_on(at_hand(checkout))?;
+        let in_use = in_use(&state)?;
+        let then = match keep {
+            true => "It stays (--keep-cluster); `cargo xtask down --name hybrid-cache-test --volumes` deletes it",
+            false => "Afterwards it and its caches are deleted",
+        };
+        eprintln!(
+            "tests on a cluster: making kind cluster {NAME} in Docker for them. {then}. --no-cluster leaves them out"
+        );
+        let cluster = TestCluster {
+            variables: Vec::new(),
+            keep,
+            _in_use: in_use,
+        };
+        match variables(checkout, &runtime, &state) {
+            Ok(variables) => Ok(TestCluster { variables, ..cluster }),
+            Err(error) => {
+                // What came up halfway is not left behind either; the first error is the one that counts.
+                let _ = cluster.take_down();
+                Err(error)
+            }
+        }
+    }
+
+    /// Deletes it with its caches, unless it is to be kept.
+    ///
+    /// # Errors
+    /// It cannot be deleted.
     pub fn take_down(self) -> Result<()> {
-        if self.was_up {
+        if self.keep {
             return Ok(());
         }
         let flags = flags::Down {
             cluster: which(),
-            volumes: false,
+            volumes: true,
+            service_data: true,
         };
         down::run(&flags).map(|_| ())
     }
 }
 
-/// Brings a cluster up, or says why there is none.
-///
-/// # Errors
-/// There is no Docker, no node image at hand, or the cluster does not come up.
-pub fn for_tests(checkout: &Checkout) -> Result<TrialCluster> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    let state = StateFolder::of(NAME)?;
-    let was_up = runtime.block_on(at_hand(checkout, &state))?;
+/// The lock of one run of the tests.
+fn in_use(state: &StateFolder) -> Result<File> {
+    state.make()?;
+    let file = state.test_lock_file()?;
+    let locked = file.try_lock();
+    locked.map_err(|_| anyhow::anyhow!("another `cargo xtask test` uses cluster {NAME}"))?;
+    Ok(file)
+}
+
+fn variables(
+    checkout: &Checkout,
+    runtime: &tokio::runtime::Runtime,
+    state: &StateFolder,
+) -> Result<Vec<(&'static str, String)>> {
     up::run(&wanted(false))?;
     let config = runtime.block_on(place::config(checkout))?;
     let mut variables = vec![
@@ -61,7 +105,7 @@ pub fn for_tests(checkout: &Checkout) -> Result<TrialCluster> {
         }
         Err(error) => eprintln!("skipped: tests of Workflows: {error:#}"),
     }
-    Ok(TrialCluster { variables, was_up })
+    Ok(variables)
 }
 
 fn wanted(with_argo: bool) -> flags::Up {
@@ -89,17 +133,15 @@ fn which() -> flags::Cluster {
     flags::Cluster {
         name: NAME.to_owned(),
         context: None,
+        namespace: super::NAMESPACE.to_owned(),
     }
 }
 
-/// True where the cluster is up; an error where making one would need what is not at hand.
-async fn at_hand(checkout: &Checkout, state: &StateFolder) -> Result<bool> {
-    let engine = Engine::connect().await?;
-    if !super::node::containers(&engine, NAME).await?.is_empty() && state.kubeconfig().is_file() {
-        return Ok(true);
-    }
+/// Checks that making a cluster needs nothing that is not at hand.
+async fn at_hand(checkout: &Checkout) -> Result<()> {
+    let (engine, _) = tokio::try_join!(Engine::connect(), Kind::find(checkout))?;
     let image = node_image::image_tag(checkout)?;
     let found = engine.image(&image).await?;
     found.with_context(|| format!("no node image {image} at hand\nhint: `cargo xtask node-image` builds it"))?;
-    Ok(false)
+    Ok(())
 }

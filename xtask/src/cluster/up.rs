@@ -49,7 +49,8 @@ async fn up(checkout: &Checkout, flags: &flags::Up) -> Result<Exit> {
 
 /// On a cluster that exists already: it pulls the image itself, and provides the volumes.
 async fn other_up(checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Result<Exit> {
-    let (api, config) = tokio::try_join!(place::api(&flags.cluster), place::config(checkout))?;
+    let (api, mut config) = tokio::try_join!(place::api(&flags.cluster), place::config(checkout))?;
+    config.namespace.clone_from(&api.namespace);
     let version = api.version().await;
     let version = version.map_err(|error| Expected::prerequisite(format!("{error:#}")))?;
     let cluster = Planned::new(
@@ -216,7 +217,7 @@ impl Up<'_> {
     /// How to reach the service.
     fn tell(&self) {
         if self.service.is_some() && !self.flags.plan {
-            eprintln!("{}", service::HOW);
+            eprintln!("{}", service::how(&self.api.namespace));
         }
     }
 

@@ -19,7 +19,7 @@ use crate::cluster::facts::{ClaimFacts, bytes};
 use crate::cluster::manifests::FOLDERS;
 use crate::cluster::place::ClusterPlace;
 use crate::cluster::state::StateFolder;
-use crate::cluster::{NAMESPACE, NIX_CLAIM, PYTHON_CLAIM, kind, manifests, node, place, status};
+use crate::cluster::{NIX_CLAIM, PYTHON_CLAIM, kind, manifests, node, place, status};
 use crate::docker::{Engine, Settings};
 use crate::image::REPOSITORY;
 use crate::{cache, flags};
@@ -175,7 +175,7 @@ async fn pods_say(checkout: &Checkout, api: ClusterApi, flags: &flags::Doctor, c
 }
 
 async fn api_says(api: &ClusterApi, flags: &flags::Doctor) -> Result<Cluster> {
-    let (nodes, claims) = tokio::try_join!(api.nodes(), api.claims(NAMESPACE))?;
+    let (nodes, claims) = tokio::try_join!(api.nodes(), api.claims(&api.namespace))?;
     let nodes = nodes.into_iter().map(|node| {
         let ready = if node.ready { Ok(()) } else { Err(node.condition) };
         (node.name, ready)
@@ -185,7 +185,9 @@ async fn api_says(api: &ClusterApi, flags: &flags::Doctor) -> Result<Cluster> {
         .iter_mut()
         .filter(|claim| claim.phase.as_deref() == Some("Pending"))
     {
-        claim.event = api.last_event(NAMESPACE, "PersistentVolumeClaim", &claim.name).await;
+        claim.event = api
+            .last_event(&api.namespace, "PersistentVolumeClaim", &claim.name)
+            .await;
     }
     let unseen = || "its node is not a container of this machine".to_owned();
     let context = flags.cluster.context.clone();
@@ -196,7 +198,7 @@ async fn api_says(api: &ClusterApi, flags: &flags::Doctor) -> Result<Cluster> {
         volumes_mounted: Known::No(unseen()),
         owners: Known::No(unseen()),
         claims: claims.to_vec(),
-        clock_ahead_s: known(api.clock_ahead_s(NAMESPACE).await),
+        clock_ahead_s: known(api.clock_ahead_s(&api.namespace).await),
         leftovers: Vec::new(),
         kubelet_accepts_cgroup_v1: Known::No(unseen()),
     })

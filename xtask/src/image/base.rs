@@ -23,12 +23,10 @@ const REPOSITORY: &str = "hybrid-cache-debian-base";
 /// Which base.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Base {
-    /// The public one that the Dockerfile names.
-    #[default]
-    Public,
     /// Made here from Debian packages, for machines that reach no registry.
     Debian,
-    /// The public one; where it cannot be had, one from Debian packages.
+    /// The public one that the Dockerfile names; if it cannot be pulled, one from Debian packages.
+    #[default]
     PublicOrDebian,
     /// What a person named.
     Named(String),
@@ -47,7 +45,8 @@ impl Base {
     /// What `--base` says.
     pub fn of_flag(flag: Option<&str>) -> Base {
         match flag {
-            None => Base::Public,
+            // As in `up`: what one builds, the other finds.
+            None => Base::PublicOrDebian,
             Some("debian") => Base::Debian,
             Some(reference) => Base::Named(reference.to_owned()),
         }
@@ -56,7 +55,6 @@ impl Base {
     /// For the hash of what an image is made of.
     pub fn name(&self) -> &str {
         match self {
-            Base::Public => "public",
             Base::Debian => "debian",
             Base::PublicOrDebian => "public, else debian",
             Base::Named(reference) => reference,
@@ -89,14 +87,6 @@ impl Site<'_> {
         match base {
             Base::Named(reference) => self.pull(reference).await.map(|()| plain(reference.clone())),
             Base::Debian => self.debian().await.map(plain),
-            Base::Public => {
-                let pulled = self.pull(&public).await;
-                pulled.map(|()| plain(public)).map_err(|error| {
-                    Expected::prerequisite(format!(
-                        "{error:#}\nhint: `cargo xtask image --base debian` makes a base from Debian packages instead"
-                    ))
-                })
-            }
             Base::PublicOrDebian => match self.pull(&public).await {
                 Ok(()) => Ok(plain(public)),
                 Err(error) => {
@@ -258,7 +248,8 @@ mod tests {
 
     #[test]
     fn a_person_may_name_any_base() {
-        assert_eq!(Base::of_flag(None), Base::Public);
+        assert_eq!(Base::of_flag(None), Base::default());
+        assert_eq!(Base::default(), Base::PublicOrDebian);
         assert_eq!(Base::of_flag(Some("debian")), Base::Debian);
         assert_eq!(Base::of_flag(Some("debian:12")), Base::Named("debian:12".to_owned()));
     }

@@ -83,6 +83,10 @@ fn options_that_make_no_sense_are_named() {
     refused(&ended(&["cache", "gc", "--max-bytes", "lots"]), &["lots"]);
     refused(&ended(&["bench", "--first-runs", "0"]), &["--first-runs"]);
     refused(&ended(&["frobnicate"]), &["frobnicate"]);
+    for share in ["nan", "inf", "-0.1", "much"] {
+        let gate = format!("--gate={share}");
+        refused(&ended(&["compare", "a", "b", &gate]), &["--gate", "such as 0.1"]);
+    }
 }
 
 #[test]

@@ -41,6 +41,28 @@ async fn code_alone_needs_no_volume_and_its_output_is_complete_when_it_has_ended
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn console_scripts_run_in_a_pod_from_staging_and_from_the_cache() {
+    let Some(bench) = bench::cluster("console_scripts").await else {
+        return;
+    };
+    let driver = bench.driver().await;
+    // A `python` in the current folder must not run in the place of the environment's.
+    let code = "import os, subprocess\nopen('python', 'w').write('#!/bin/sh\\necho stranger\\n')\n\
+                os.chmod('python', 0o755)\n\
+                print(subprocess.run(['black', '--version'], capture_output=True, text=True, check=True).stdout)";
+    for run_of in ["first", "cached"] {
+        let ran = run(&driver, &spec("black", "", code), &options()).await;
+        assert_eq!(
+            ran.outcome.end,
+            hybrid_cache_model::End::Exited { code: 0 },
+            "{run_of}: {}",
+            ran.stdout
+        );
+        assert!(ran.stdout.starts_with("black, "), "{run_of}: {}", ran.stdout);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn output_without_a_last_newline_and_standard_error_arrive() {
     let Some(bench) = bench::cluster("output_without_a_last_newline").await else {
         return;

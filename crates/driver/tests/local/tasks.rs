@@ -25,6 +25,21 @@ const HOSTILE: [&str; 14] = [
     "numpy\u{0}",
 ];
 
+/// Calls a console script by its name, then without any variable; the `python` in the current folder must not run.
+const CONSOLE_SCRIPTS: &str = r##"
+import os, shutil, subprocess
+with open("python", "w") as file:
+    file.write("#!/bin/sh\necho stranger\n")
+os.chmod("python", 0o755)
+said = subprocess.run(["black", "--version"], capture_output=True, text=True, check=True).stdout
+print(said.splitlines()[0])
+os.symlink(shutil.which("black"), "linked")
+for call in ([shutil.which("black")], ["./linked"]):
+    bare = subprocess.run([*call, "--version"], env={}, capture_output=True, text=True, check=True).stdout
+    assert bare.splitlines()[0].split()[1:] == said.splitlines()[0].split()[1:], bare
+assert subprocess.run(["realpath", "."], capture_output=True, text=True, check=True).stdout.strip() == os.getcwd()
+"##;
+
 #[tokio::test]
 async fn what_is_refused_is_refused_before_any_process_starts() {
     let test = "what_is_refused_is_refused_before_any_process_starts";
@@ -194,6 +209,20 @@ for name in "gcc g++ make cmake pkg-config git curl wget python3".split():
     );
     let again = bench.run(&spec).await;
     assert_eq!((again.good(), again.system()), (first.good(), CacheStatus::Hit));
+}
+
+#[tokio::test]
+async fn console_scripts_run_from_staging_and_from_the_cache() {
+    let Some(config) = machine("console_scripts_run_from_staging_and_from_the_cache") else {
+        return;
+    };
+    let bench = Bench::empty(config);
+    let spec = python("black", CONSOLE_SCRIPTS);
+    let first = bench.run(&spec).await;
+    assert!(is_built(first.python()), "{:?}", first.python());
+    assert!(first.good().starts_with("black, "), "{}", first.good());
+    let again = bench.run(&spec).await;
+    assert_eq!((again.good(), again.python()), (first.good(), CacheStatus::Hit));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use super::lookup::{LOCK_FILE, VENV};
 use super::record::{Checked, Installed, replace};
 use super::uv::Uv;
 use super::venv::{Home, OwnFiles};
-use super::{PythonVolume, asked};
+use super::{PythonVolume, asked, scripts};
 use crate::child::Patience;
 use crate::store::stage::{LEASE, Stage};
 use crate::store::{At, publish};
@@ -155,6 +155,7 @@ pub fn make(order: &Order<'_>) -> Result<Build, Failure> {
         own.check(&installed)?;
         let checked = installed.check(since)?;
         asked::all_there(order.requirements, &installed, order.interpreter)?;
+        scripts::rewrite(&mut installed)?;
         installed.normalise()?;
         finish(&environment, &installed)?;
         Ok::<_, Failure>((installed, checked))

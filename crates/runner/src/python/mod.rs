@@ -48,6 +48,7 @@ pub mod lookup;
 pub mod pool;
 pub mod publish;
 pub mod record;
+pub mod scripts;
 pub mod uv;
 pub mod venv;
 

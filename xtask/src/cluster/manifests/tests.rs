@@ -184,3 +184,59 @@ fn kind_is_told_the_name_and_the_folder_and_nothing_else_changes() {
         assert!(patch.contains_key("version") && patch.contains_key("plugins"));
     }
 }
+
+#[test]
+fn another_namespace_is_named_wherever_ours_is() {
+    let checkout = Checkout::find().unwrap();
+    let mut all = objects(&checkout, &VolumeSource::NodeFolders).unwrap();
+    all.extend(argo(&checkout).unwrap());
+    all.extend(service(&checkout, &VolumeSource::NodeFolders, "i", b"{}").unwrap());
+    for object in all {
+        let same = in_namespace(object.clone(), NAMESPACE);
+        assert_eq!(same, object);
+        let text = in_namespace(object, "theirs").to_string();
+        assert!(!text.contains("\"argo\""), "{text}");
+    }
+}
+
+#[test]
+fn metadata_addresses_are_closed_and_a_dns_cache_on_the_node_is_open_for_names_alone() {
+    let objects = all();
+    let policy = |name: &str| {
+        let policies = of_kind(&objects, "NetworkPolicy");
+        let found = policies.iter().find(|policy| text(policy, "/metadata/name") == name);
+        (**found.unwrap()).clone()
+    };
+    let outside = policy("hybrid-cache-allow-outside")["spec"]["egress"][0]["to"].clone();
+    let closed: Vec<&str> = outside
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|to| to["ipBlock"]["except"].as_array().unwrap())
+        .filter_map(|range| range.as_str())
+        .collect();
+    for range in [
+        "169.254.0.0/16",
+        "fe80::/10",
+        "fd00:ec2::254/128",
+        "168.63.129.16/32",
+        "100.100.100.200/32",
+        "192.0.0.192/32",
+    ] {
+        assert!(closed.contains(&range), "{range} is not in {closed:?}");
+    }
+    for rule in policy("hybrid-cache-allow-names")["spec"]["egress"].as_array().unwrap() {
+        let ports: Vec<_> = rule["ports"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|port| port["port"].clone())
+            .collect();
+        assert_eq!(ports, [json!(53), json!(53)]);
+    }
+    let names = policy("hybrid-cache-allow-names").to_string();
+    assert!(
+        names.contains("169.254.20.10/32") && names.contains("169.254.25.10/32"),
+        "{names}"
+    );
+}

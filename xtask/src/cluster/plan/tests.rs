@@ -19,6 +19,7 @@ fn record(stage: Stage) -> Record {
     Record {
         stage,
         volumes: "/v".into(),
+        service: false,
     }
 }
 
@@ -95,6 +96,17 @@ fn a_lost_record_is_no_loss_while_the_node_mounts_our_folder() {
 }
 
 #[test]
+fn the_tasks_of_a_service_go_only_when_asked_for() {
+    assert_eq!(service_data("c", false, false), None);
+    assert_eq!(service_data("c", true, true), None);
+    let told = service_data("c", true, false).unwrap();
+    assert!(
+        told.contains("cluster c") && told.contains("hint: `cargo xtask down --service-data`"),
+        "{told}"
+    );
+}
+
+#[test]
 fn a_stopped_node_is_started() {
     let stopped = container("exited", None, None);
     assert_eq!(
@@ -164,6 +176,11 @@ fn folder(name: &str, owner: Option<u32>, entries: &[&str]) -> Folder {
         owner: owner.map(|owner| (owner, owner)),
         entries: entries.iter().map(|&entry| entry.to_owned()).collect(),
         strange: Vec::new(),
+        contents: match entries {
+            [] => Contents::Nothing,
+            ["photos"] => Contents::Other("photos".into()),
+            _ => Contents::Cache,
+        },
     }
 }
 

@@ -44,12 +44,12 @@ pub struct ServiceStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// Where it is within the cluster.
-    pub address: &'static str,
+    pub address: String,
 }
 
 impl ServiceStatus {
     /// None where there is none.
-    pub fn of(rollout: Rollout) -> Option<ServiceStatus> {
+    pub fn of(rollout: Rollout, namespace: &str) -> Option<ServiceStatus> {
         if rollout == Rollout::Absent {
             return None;
         }
@@ -58,7 +58,7 @@ impl ServiceStatus {
             state,
             reason,
             image,
-            address: service::ADDRESS,
+            address: service::address(namespace),
         })
     }
 }
@@ -84,6 +84,6 @@ mod tests {
         let ready = ArgoStatus::of(Rollout::Ready("controller:1".into()), true).unwrap();
         let json = serde_json::to_value(ready).unwrap();
         assert_eq!(json, serde_json::json!({"state": "ready", "image": "controller:1"}));
-        assert_eq!(ServiceStatus::of(Rollout::Absent), None);
+        assert_eq!(ServiceStatus::of(Rollout::Absent, "argo"), None);
     }
 }

@@ -40,7 +40,7 @@ pub fn table(status: &Status) {
             .as_deref()
             .or(service.reason.as_deref())
             .unwrap_or_default();
-        overview.add_row(["service", &[service.state, service.address, about].join("  ")]);
+        overview.add_row(["service", &[service.state, &service.address, about].join("  ")]);
     }
     let tasks = &status.tasks;
     let counts = [

@@ -6,6 +6,7 @@ use super::{Up, leave};
 use crate::checkout::Checkout;
 use crate::cluster::argo::Argo;
 use crate::cluster::compose;
+use crate::cluster::making::KindCluster;
 use crate::cluster::manifests::VolumeSource;
 use crate::cluster::place;
 use crate::cluster::plan::Planned;
@@ -68,7 +69,10 @@ impl Beside {
         match (step, &self.compose, &self.argo, &self.service) {
             ("compose", Some(files), ..) => files.write(talk)?,
             ("argo", _, Some(argo), _) => argo.act(&up.api, up.kind, leave(up.flags), talk).await?,
-            ("service", .., Some(service)) => service.act(&up.api, up.kind, leave(up.flags), talk).await?,
+            ("service", .., Some(service)) => {
+                up.kind.map(KindCluster::note_service).transpose()?;
+                service.act(&up.api, up.kind, leave(up.flags), talk).await?;
+            }
             _ => return Ok(false),
         }
         Ok(true)

@@ -34,11 +34,11 @@ const RUNNER: &str = "/hybrid-cache/runner";
 
 /// Basic tools a program may expect on its search path. Compilers and clients are not among them: on a cluster the
 /// image has none either, and a task must ask for what it needs.
-const BASIC_TOOLS: [&str; 43] = [
+const BASIC_TOOLS: [&str; 44] = [
     "sh", "bash", "awk", "basename", "cat", "chmod", "cmp", "cp", "cut", "date", "dirname", "echo", "env", "expr",
     "false", "find", "grep", "gzip", "head", "hostname", "id", "ln", "ls", "mkdir", "mktemp", "mv", "nproc", "printf",
-    "pwd", "readlink", "rm", "rmdir", "sed", "sleep", "sort", "tail", "tar", "test", "touch", "tr", "true", "uname",
-    "wc",
+    "pwd", "readlink", "realpath", "rm", "rmdir", "sed", "sleep", "sort", "tail", "tar", "test", "touch", "tr", "true",
+    "uname", "wc",
 ];
 
 /// How one folder of the root file system appears in the sandbox.
