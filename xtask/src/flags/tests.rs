@@ -31,7 +31,8 @@ fn every_command_that_a_text_names_exists() {
     }
     let mut named = 0;
     for (path, text) in all {
-        for line in text.split("`cargo xtask ").skip(1) {
+        // Not written as it is looked for: this is a text, too.
+        for line in text.split(&format!("`{} xtask ", "cargo")).skip(1) {
             let said = line.split('`').next().unwrap_or_default();
             // An option in brackets is one, and what is written as a placeholder has some value.
             let words = said.split_whitespace().map(|word| word.trim_matches(['[', ']']));
@@ -44,7 +45,7 @@ fn every_command_that_a_text_names_exists() {
                 use clap::error::ErrorKind::{InvalidSubcommand, UnknownArgument};
                 matches!(kind, InvalidSubcommand | UnknownArgument)
             });
-            assert_eq!(unknown, None, "{}: `cargo xtask {said}`", path.display());
+            assert_eq!(unknown, None, "{}: {said}", path.display());
             named += 1;
         }
     }
