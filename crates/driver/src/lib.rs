@@ -165,7 +165,7 @@ pub trait Driver: Send + Sync {
         Room::default()
     }
 
-    /// Why tasks wait for room at the moment, where that is known.
+    /// Why tasks wait for room at the moment, where that is known: a sentence for people.
     fn full(&self) -> Option<String> {
         None
     }

@@ -70,7 +70,9 @@ impl Entrance {
 
     /// Why the first one that stands here has no place, where the cluster has said so.
     pub fn full(&self) -> Option<String> {
-        self.lock().since.values().find_map(|(_, why)| why.clone())
+        let standing = self.lock();
+        let why = standing.since.values().find_map(|(_, why)| why.as_deref())?;
+        Some(format!("no room in the cluster: {why}"))
     }
 
     fn lock(&self) -> MutexGuard<'_, Standing> {
@@ -130,7 +132,10 @@ mod tests {
         drop(entrance.room().await);
         tokio::time::sleep(PATIENT).await;
         large.because("Insufficient cpu");
-        assert_eq!(entrance.full().as_deref(), Some("Insufficient cpu"));
+        assert_eq!(
+            entrance.full().as_deref(),
+            Some("no room in the cluster: Insufficient cpu")
+        );
         let next = entrance.room();
         tokio::pin!(next);
         assert!(tokio::time::timeout(PATIENT * 10, &mut next).await.is_err());

@@ -169,6 +169,16 @@ fn a_missing_claim_is_told_at_once_and_a_full_node_at_the_end() {
         FailureKind::Unschedulable,
         &["uv-cache-pvc", "cargo xtask up"],
     );
+    let full =
+        unschedulable_pod("0/1 nodes are available: 1 Insufficient cpu. preemption: No preemption victims found");
+    assert!(waits_for_room(&full).is_some());
+    let too_large =
+        "0/1 nodes are available: 1 Insufficient cpu. preemption: 1 Preemption is not helpful for scheduling.";
+    assert_eq!(waits_for_room(&unschedulable_pod(too_large)), None);
+    assert_eq!(
+        waits_for_room(&unschedulable_pod("0/1 nodes are available: 1 node(s) had taints")),
+        None
+    );
     let sight = unschedulable_pod("0/1 nodes are available: 1 Insufficient cpu.");
     assert_eq!(hopeless(&sight), None);
     check(

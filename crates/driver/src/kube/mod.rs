@@ -240,7 +240,10 @@ impl Driver for KubeDriver {
     }
 
     fn full(&self) -> Option<String> {
-        self.shared.entrance.full()
+        // What it said before that may be long past.
+        let lost = self.shared.pulse.is_lost();
+        let silent = || "the cluster does not answer".to_owned();
+        lost.then(silent).or_else(|| self.shared.entrance.full())
     }
 
     async fn submit(&self, spec: &TaskSpec, options: &SubmitOptions) -> Result<Ticket, DriverError> {

@@ -36,6 +36,11 @@ impl Pulse {
         lost.before + lost.since.map(|since| since.elapsed()).unwrap_or_default()
     }
 
+    /// True while it does not answer.
+    pub fn is_lost(&self) -> bool {
+        self.lock().since.is_some()
+    }
+
     /// Begins to count what a task takes while the API server answers.
     pub fn begin(self: &Arc<Self>) -> Counted {
         Counted {
@@ -96,8 +101,7 @@ impl Counted {
 pub async fn run(cluster: Arc<Cluster>, registry: Arc<Registry>, pulse: Arc<Pulse>) {
     loop {
         tokio::time::sleep(EVERY).await;
-        let is_lost = pulse.lock().since.is_some();
-        if registry.is_idle() && !is_lost {
+        if registry.is_idle() && !pulse.is_lost() {
             continue;
         }
         let asked = Instant::now();

@@ -12,8 +12,7 @@ impl Inner {
     /// Says of a task that waits what it waits for.
     pub(super) fn explain(&self, summary: &mut TaskSummary) {
         if summary.state == StateName::Queued && summary.waiting_for.is_none() {
-            let full = || Some(format!("room in the cluster: {}", self.driver.full()?));
-            summary.waiting_for = self.gate.reason().or_else(full);
+            summary.waiting_for = self.gate.reason().or_else(|| self.driver.full());
         }
     }
 
