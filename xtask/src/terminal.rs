@@ -32,7 +32,7 @@ impl To {
 
     fn write(self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            To::Stdout => write_flushed(io::stdout().lock(), bytes).inspect_err(|error| note_lost(error)),
+            To::Stdout => write_flushed(io::stdout().lock(), bytes).inspect_err(note_lost),
             To::Stderr => write_flushed(io::stderr().lock(), bytes),
         }
     }
