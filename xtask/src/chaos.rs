@@ -43,7 +43,11 @@ pub fn run(flags: &flags::Chaos) -> Result<Exit> {
         .context("starting the runtime")?;
     let trials = runtime.block_on(async {
         let field = field(flags, seed).await?;
-        Ok::<_, anyhow::Error>(try_all(&faults, &field).await)
+        // One that was killed may have left the node as it was then.
+        field.recover().await?;
+        let trials = try_all(&faults, &field).await;
+        field.recover().await?;
+        Ok::<_, anyhow::Error>(trials)
     })?;
     let Some(trials) = trials else {
         return Ok(Exit::Interrupted);
@@ -142,7 +146,19 @@ async fn try_all(faults: &[&Fault], field: &Field) -> Option<Vec<FaultTrial>> {
     });
     tokio::select! {
         trials = tried => Some(trials),
-        _ = tokio::signal::ctrl_c() => None,
+        () = asked_to_end() => None,
+    }
+}
+
+/// Ctrl-C, or what a supervisor sends: mounts and a paused node must not outlive this process.
+async fn asked_to_end() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        },
+        Err(_) => drop(tokio::signal::ctrl_c().await),
     }
 }
 

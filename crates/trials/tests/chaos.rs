@@ -27,7 +27,7 @@ const TOKEN_VARIABLE: &str = "HYBRID_CACHE_CHAOS_TOKEN";
 /// The same moves on every machine: what fails here can be tried again.
 const SEED: u64 = 20_261_129;
 /// How often each fault happens: `cargo xtask chaos` tries more.
-const ROUNDS: u32 = 3;
+const ROUNDS: u32 = 2;
 
 /// Role: a task service that somebody kills.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -97,7 +97,10 @@ fn show(trial: &FaultTrial) {
 /// Faults that a part of the tests' names picks: all of them by default.
 fn faults() -> Vec<&'static Fault> {
     let only = std::env::var("HYBRID_CACHE_CHAOS_ONLY").unwrap_or_default();
-    list::all().into_iter().filter(|fault| fault.id.contains(&only)).collect()
+    list::all()
+        .into_iter()
+        .filter(|fault| fault.id.contains(&only))
+        .collect()
 }
 
 /// What the kernel lists of this process's mounts and loop devices below a folder.
@@ -120,7 +123,10 @@ async fn every_promise_holds_whatever_fails() {
     drop(field);
     let mut problems = left_behind(&machine.config.root);
     for row in table(&trials) {
-        let bad = row.trials.iter().filter(|trial| trial.standing() >= Standing::CouldNotTry);
+        let bad = row
+            .trials
+            .iter()
+            .filter(|trial| trial.standing() >= Standing::CouldNotTry);
         problems.extend(bad.map(|trial| {
             let what = trial.detail().unwrap_or_default();
             format!("{} ({}): {}: {what}", row.text, trial.id, trial.standing())
@@ -141,6 +147,8 @@ async fn every_judge_notices_the_damage_that_its_promise_excludes() {
         let standing = trial.standing();
         standing != Standing::NotHeld && standing != Standing::NotApplicable
     });
-    let blind: Vec<_> = blind.map(|trial| (&trial.id, trial.standing(), trial.detail())).collect();
+    let blind: Vec<_> = blind
+        .map(|trial| (&trial.id, trial.standing(), trial.detail()))
+        .collect();
     assert!(blind.is_empty(), "not noticed: {blind:?}");
 }

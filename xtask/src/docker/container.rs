@@ -69,7 +69,9 @@ impl Engine {
     /// The container is not there or does not run.
     pub async fn pause(&self, container: &str, wanted: bool) -> Result<()> {
         let what = format!("pausing container {container}");
-        let state = answer(&what, self.docker.inspect_container(container, None)).await?.state;
+        let state = answer(&what, self.docker.inspect_container(container, None))
+            .await?
+            .state;
         if state.and_then(|state| state.paused).unwrap_or(false) == wanted {
             return Ok(());
         }

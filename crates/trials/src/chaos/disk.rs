@@ -52,8 +52,14 @@ pub fn in_memory(at: &Path, bytes: u64, inodes: u64) -> Result<Mounted, TrialErr
     fs::create_dir_all(at).map_err(failed())?;
     let options = format!("size={bytes},nr_inodes={inodes},mode=0700");
     let options = std::ffi::CString::new(options).map_err(|error| TrialError::Other(error.to_string()))?;
-    mount("hybrid-cache-chaos", at, "tmpfs", MountFlags::NOSUID, options.as_c_str())
-        .map_err(|error| failed()(error.into()))?;
+    mount(
+        "hybrid-cache-chaos",
+        at,
+        "tmpfs",
+        MountFlags::NOSUID,
+        options.as_c_str(),
+    )
+    .map_err(|error| failed()(error.into()))?;
     Ok(Mounted {
         at: at.to_owned(),
         image: None,
@@ -66,7 +72,9 @@ pub fn in_memory(at: &Path, bytes: u64, inodes: u64) -> Result<Mounted, TrialErr
 /// It cannot be made.
 pub async fn make_image(file: &Path, bytes: u64) -> Result<(), TrialError> {
     let failed = TrialError::io(format!("making {}", file.display()));
-    File::create(file).and_then(|made| made.set_len(bytes)).map_err(failed)?;
+    File::create(file)
+        .and_then(|made| made.set_len(bytes))
+        .map_err(failed)?;
     ran(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(file)).await
 }
 
@@ -77,7 +85,11 @@ pub async fn make_image(file: &Path, bytes: u64) -> Result<(), TrialError> {
 pub async fn attach(image: &Path, at: &Path, options: &str) -> Result<Mounted, TrialError> {
     fs::create_dir_all(at).map_err(TrialError::io(format!("making {}", at.display())))?;
     let options = format!("loop,{options}");
-    ran(Command::new("mount").args(["-t", "ext4", "-o", &options]).arg(image).arg(at)).await?;
+    ran(Command::new("mount")
+        .args(["-t", "ext4", "-o", &options])
+        .arg(image)
+        .arg(at))
+    .await?;
     Ok(Mounted {
         at: at.to_owned(),
         image: Some(image.to_owned()),

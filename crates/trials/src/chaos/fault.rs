@@ -98,15 +98,27 @@ impl Pledge {
     /// The promise in one sentence.
     pub fn text(self) -> &'static str {
         match self {
-            Pledge::WholeOrMissed => "An environment is whole or missed, whichever process is killed, and the next run works.",
-            Pledge::LeftOversGo => "What a killed preparation leaves has a bound, and the next preparation or eviction removes it.",
+            Pledge::WholeOrMissed => {
+                "An environment is whole or missed, whichever process is killed, and the next run works."
+            }
+            Pledge::LeftOversGo => {
+                "What a killed preparation leaves has a bound, and the next preparation or eviction removes it."
+            }
             Pledge::SyncedFirst => "After a power cut an environment is whole or missed.",
             Pledge::ExactlyOnce => "An acknowledged task is not lost, ends once, and runs at most once.",
-            Pledge::FullIsTold => "A full disk fails tasks with that reason alone, and they work again once there is room.",
-            Pledge::ReadOnlyServes => "A read-only cache still serves what it holds, and works again once it can be written.",
-            Pledge::AnyClock => "Time stamps of any past or future change neither hits nor the order of eviction for long.",
+            Pledge::FullIsTold => {
+                "A full disk fails tasks with that reason alone, and they work again once there is room."
+            }
+            Pledge::ReadOnlyServes => {
+                "A read-only cache still serves what it holds, and works again once it can be written."
+            }
+            Pledge::AnyClock => {
+                "Time stamps of any past or future change neither hits nor the order of eviction for long."
+            }
             Pledge::OneBuild => "An environment that many tasks ask for at once is built once, and all of them get it.",
-            Pledge::OutagesWait => "Tasks outlast a cluster that is away: none fails because of it, and none runs twice.",
+            Pledge::OutagesWait => {
+                "Tasks outlast a cluster that is away: none fails because of it, and none runs twice."
+            }
         }
     }
 }

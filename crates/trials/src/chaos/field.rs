@@ -10,6 +10,7 @@ use hybrid_cache_driver::Driver;
 use hybrid_cache_driver::local::{LocalConfig, Network};
 
 use crate::attack::Site;
+use crate::caches::within;
 use crate::chaos::dice::Dice;
 use crate::chaos::disk;
 use crate::chaos::fault::Need;
@@ -232,6 +233,16 @@ impl Field {
         let wrong = || TrialError::Other("this fault runs on the local driver alone".to_owned());
         let config = self.config.clone().ok_or_else(wrong)?;
         Place::open(config, root, self.stock()?, self.patience())
+    }
+
+    /// Lets a node go on that a fault has stopped and could not set going again.
+    ///
+    /// # Errors
+    /// The face cannot reach it.
+    pub async fn recover(&self) -> Result<(), TrialError> {
+        let node = self.hands.as_deref().and_then(|hands| hands.node());
+        let Some(node) = node else { return Ok(()) };
+        within("letting the node go on", self.patience(), node.resume()).await?
     }
 
     /// Removes what the fault before made.

@@ -43,9 +43,14 @@ pub fn damage(place: &Place) -> Result<(), TrialError> {
     let nothing = || TrialError::Other("there is no environment to damage".to_owned());
     let visible = volume::environments(&place.volumes.python);
     let environment = visible.first().ok_or_else(nothing)?;
-    let file = stock::packages(environment).ok_or_else(nothing)?.join(stock::NAME).join("m3.py");
+    let file = stock::packages(environment)
+        .ok_or_else(nothing)?
+        .join(stock::NAME)
+        .join("m3.py");
     let failed = TrialError::io(format!("damaging {}", file.display()));
-    fs::remove_file(&file).and_then(|()| fs::write(&file, "")).map_err(failed)
+    fs::remove_file(&file)
+        .and_then(|()| fs::write(&file, ""))
+        .map_err(failed)
 }
 
 /// What is wrong with how a task ended whose preparation was killed: it may fail for that, and it may have got what it
@@ -88,7 +93,10 @@ pub fn exactly_once(tasks: &[Told], runs: Option<&BTreeMap<u32, u32>>, may_die: 
             ("", _) => problems.push(format!("task {number} was acknowledged and is lost")),
             ("ended", "exited") => {
                 if task.marks != 1 {
-                    problems.push(format!("task {number} exited and has printed its mark {} times", task.marks));
+                    problems.push(format!(
+                        "task {number} exited and has printed its mark {} times",
+                        task.marks
+                    ));
                 }
                 if ran.is_some_and(|ran| ran == 0) {
                     problems.push(format!("task {number} is told to have exited and never ran"));
@@ -102,7 +110,10 @@ pub fn exactly_once(tasks: &[Told], runs: Option<&BTreeMap<u32, u32>>, may_die: 
         }
         if task.marks > 1 || ran.is_some_and(|ran| ran > 1) {
             let ran = ran.unwrap_or(0);
-            problems.push(format!("task {number} ran {ran} times and printed {} marks", task.marks));
+            problems.push(format!(
+                "task {number} ran {ran} times and printed {} marks",
+                task.marks
+            ));
         }
     }
     problems
@@ -126,7 +137,10 @@ mod tests {
 
     #[test]
     fn lost_twice_run_and_never_run_tasks_are_noticed() {
-        let good = [told(1, "ended", "exited", "", 1), told(2, "ended", "failed", "evicted", 0)];
+        let good = [
+            told(1, "ended", "exited", "", 1),
+            told(2, "ended", "failed", "evicted", 0),
+        ];
         let runs = BTreeMap::from([(1, 1), (2, 1)]);
         assert_eq!(exactly_once(&good, Some(&runs), true), Vec::<String>::new());
         assert_eq!(exactly_once(&good, Some(&runs), false).len(), 1);
@@ -140,7 +154,11 @@ mod tests {
             (told(1, "ended", "failed", "evicted", 0), 2),
         ] {
             let runs = BTreeMap::from([(1, runs)]);
-            assert_ne!(exactly_once(&[bad.clone()], Some(&runs), true), Vec::<String>::new(), "{bad:?}");
+            assert_ne!(
+                exactly_once(&[bad.clone()], Some(&runs), true),
+                Vec::<String>::new(),
+                "{bad:?}"
+            );
         }
         let twice = told(1, "ended", "exited", "", 2);
         assert_ne!(exactly_once(&[twice], None, true), Vec::<String>::new());

@@ -41,9 +41,16 @@ pub fn paths(python: &Path) -> Vec<PathBuf> {
         roots.extend(entries(&tenant.join("trash")));
         requests.extend(entries(&tenant.join("requests")).iter().map(|path| name(path)));
     }
-    let caches = tenants.iter().map(|tenant| tenant.join("uv")).chain([python.join("uv")]);
+    let caches = tenants
+        .iter()
+        .map(|tenant| tenant.join("uv"))
+        .chain([python.join("uv")]);
     for cache in caches {
-        roots.extend(entries(&cache).into_iter().filter(|path| name(path).starts_with(".tmp")));
+        roots.extend(
+            entries(&cache)
+                .into_iter()
+                .filter(|path| name(path).starts_with(".tmp")),
+        );
     }
     // `<tenant>-<request>`, beside a few locks of the volume's own that have no such name.
     let is_dead = |path: &PathBuf| {
@@ -118,10 +125,20 @@ mod tests {
     fn left_overs_are_found_and_what_is_needed_is_not() {
         let root = tempfile::tempdir().unwrap();
         let python = root.path();
-        for folder in ["tenants/default/requests", "tenants/default/staging/make-1/env", "uv/wheels-v5", "locks"] {
+        for folder in [
+            "tenants/default/requests",
+            "tenants/default/staging/make-1/env",
+            "uv/wheels-v5",
+            "locks",
+        ] {
             fs::create_dir_all(python.join(folder)).unwrap();
         }
-        for file in ["tenants/default/requests/aaaa", "locks/default-aaaa", "locks/bytecode", "uv/wheels-v5/x"] {
+        for file in [
+            "tenants/default/requests/aaaa",
+            "locks/default-aaaa",
+            "locks/bytecode",
+            "uv/wheels-v5/x",
+        ] {
             File::create(python.join(file)).unwrap();
         }
         assert_eq!(measure(python).files, 2);
@@ -129,7 +146,14 @@ mod tests {
         File::create(python.join("locks/default-bbbb")).unwrap();
         assert_eq!(measure(python).files, 6);
         make_old(python);
-        let age = |path: &str| fs::metadata(python.join(path)).unwrap().modified().unwrap().elapsed().unwrap();
+        let age = |path: &str| {
+            fs::metadata(python.join(path))
+                .unwrap()
+                .modified()
+                .unwrap()
+                .elapsed()
+                .unwrap()
+        };
         assert!(age("uv/.tmpMadeUp/file") > Duration::from_secs(3600));
         assert!(age("locks/default-aaaa") < Duration::from_secs(3600));
     }

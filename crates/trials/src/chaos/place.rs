@@ -113,14 +113,14 @@ impl Place {
         }
     }
 
-    /// `cache gc` with a budget in bytes; 0 removes only what nothing refers to.
+    /// `cache gc` with a budget in bytes; `None` removes only what nothing refers to.
     ///
     /// # Errors
     /// It does not answer.
-    pub async fn gc(&self, budget_bytes: u64) -> Result<GcReport, TrialError> {
+    pub async fn gc(&self, budget_bytes: Option<u64>) -> Result<GcReport, TrialError> {
         let what = Maintenance::Gc {
             budget_bytes,
-            budget_inodes: 0,
+            budget_inodes: None,
         };
         match self.asked(what).await? {
             MaintainReport::Gc(report) => Ok(report),

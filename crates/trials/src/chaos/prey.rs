@@ -5,9 +5,16 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::Serialize;
+
+use crate::caches::within;
+use crate::error::TrialError;
+
+/// How long a preparation may take to begin.
+const BEGIN: Duration = Duration::from_secs(30);
 
 /// What a process is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -99,6 +106,19 @@ pub fn preparation(volume: &Path) -> Vec<Process> {
     found
 }
 
+/// Waits until a preparation is at work on this Python volume.
+///
+/// # Errors
+/// None begins in time.
+pub async fn begun(volume: &Path) -> Result<(), TrialError> {
+    let begun = async {
+        while preparation(volume).is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    within("the begin of a preparation", BEGIN, begun).await
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
@@ -109,7 +129,9 @@ mod tests {
     fn only_our_own_children_that_name_the_volume_are_found() {
         let start = |argument: &str| {
             let mut command = Command::new("sh");
-            command.args(["-c", "read line", argument, "prepare"]).stdin(Stdio::piped());
+            command
+                .args(["-c", "read line", argument, "prepare"])
+                .stdin(Stdio::piped());
             command.spawn().unwrap()
         };
         let (mut wanted, mut other) = (start("/trial/volume-a"), start("/trial/volume-b"));

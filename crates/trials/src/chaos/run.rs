@@ -67,7 +67,8 @@ pub async fn try_one(fault: &Fault, field: &Field) -> FaultTrial {
         None => {
             let limit = LIMIT + ROUND * field.rounds();
             let tried = within("the fault", limit, (fault.work)(field)).await;
-            match tried.and_then(|finding| finding) {
+            let recovered = field.recover().await;
+            match tried.and_then(|finding| recovered.and(finding)) {
                 Ok(finding) => {
                     let verdict = finding.verdict();
                     (finding, verdict)
@@ -103,7 +104,11 @@ impl FaultTrial {
 /// The table of the promises that were tested: the worst that happened decides.
 pub fn table(trials: &[FaultTrial]) -> Vec<Row> {
     let rows = Pledge::ALL.into_iter().map(|promise| {
-        let trials: Vec<FaultTrial> = trials.iter().filter(|trial| trial.promise == promise).cloned().collect();
+        let trials: Vec<FaultTrial> = trials
+            .iter()
+            .filter(|trial| trial.promise == promise)
+            .cloned()
+            .collect();
         let standing = trials.iter().map(FaultTrial::standing).max();
         Row {
             promise,
@@ -141,14 +146,20 @@ mod tests {
         let standings: Vec<_> = rows.iter().map(|row| (row.promise, row.standing)).collect();
         assert_eq!(
             standings,
-            [(Pledge::WholeOrMissed, Standing::NotHeld), (Pledge::OneBuild, Standing::Held)]
+            [
+                (Pledge::WholeOrMissed, Standing::NotHeld),
+                (Pledge::OneBuild, Standing::Held)
+            ]
         );
     }
 
     #[test]
     fn a_trial_is_one_flat_object_for_programs() {
         let text = serde_json::to_value(trial(Pledge::OneBuild, Verdict::not_held("two"))).unwrap();
-        assert_eq!((&text["promise"], &text["verdict"]), (&"one-build".into(), &"not_held".into()));
+        assert_eq!(
+            (&text["promise"], &text["verdict"]),
+            (&"one-build".into(), &"not_held".into())
+        );
         assert_eq!(text["what"], "two");
     }
 }

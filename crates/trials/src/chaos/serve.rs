@@ -93,7 +93,11 @@ impl Served {
         at.listen = Listener::bind(at.listen)
             .and_then(|free| free.local_addr())
             .map_err(failed())?;
-        let log = File::options().create(true).append(true).open(at.log()).map_err(failed())?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(at.log())
+            .map_err(failed())?;
         let mut command = Command::from(serve(&at));
         command
             .stdin(std::process::Stdio::null())
@@ -136,9 +140,13 @@ impl Served {
     /// # Errors
     /// It does not end.
     pub async fn kill(mut self) -> Result<(), TrialError> {
-        within("the end of a killed service", Duration::from_secs(20), self.child.kill())
-            .await?
-            .map_err(TrialError::io("killing a service"))
+        within(
+            "the end of a killed service",
+            Duration::from_secs(20),
+            self.child.kill(),
+        )
+        .await?
+        .map_err(TrialError::io("killing a service"))
     }
 
     /// Sends a request.
@@ -245,7 +253,11 @@ impl Counter {
                     // A program that is killed while it tells has run all the same, but nobody knows which it was.
                     let _ = tokio::time::timeout(Duration::from_secs(10), read).await;
                     if let Ok(number) = text.parse() {
-                        *counted.lock().unwrap_or_else(PoisonError::into_inner).entry(number).or_insert(0) += 1;
+                        *counted
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .entry(number)
+                            .or_insert(0) += 1;
                     }
                 });
             }

@@ -88,13 +88,20 @@ fn wheel(number: u32) -> Wheel {
 
 /// What the task of [`Stock::task`] prints.
 pub fn printed(number: u32) -> String {
-    (0..MODULES).map(|module| value(number, module)).sum::<u64>().to_string()
+    (0..MODULES)
+        .map(|module| value(number, module))
+        .sum::<u64>()
+        .to_string()
 }
 
 /// What is wrong with the files of an environment's folder: nothing if every file of its version is there with its
 /// content. The caches' own records are not asked.
 pub fn problems(environment: &Path) -> Vec<String> {
-    let shown = environment.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let shown = environment
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let read = |name: &str| fs::read_to_string(environment.join(name)).unwrap_or_default();
     let lock = read("lock.txt");
     let found = lock.lines().find_map(|line| line.strip_prefix(&format!("{NAME}==1.")));
@@ -113,7 +120,10 @@ pub fn problems(environment: &Path) -> Vec<String> {
         let file = packages.join(NAME).join(format!("m{module}.py"));
         match fs::read_to_string(&file) {
             Ok(found) if found == text(number, module) => {}
-            Ok(_) => problems.push(format!("{} in the environment {shown} has another content", file.display())),
+            Ok(_) => problems.push(format!(
+                "{} in the environment {shown} has another content",
+                file.display()
+            )),
             Err(error) => problems.push(format!("{}: {error}", file.display())),
         }
     }

@@ -59,7 +59,10 @@ fn requests(place: &Place, number: u32) -> Vec<PathBuf> {
     let name = folder.file_name().unwrap_or_default().to_owned();
     let leads_there = |path: &Path| fs::read_link(path).is_ok_and(|to| to.file_name() == Some(&name));
     let folders = volume::named(&place.volumes.python, "requests");
-    folders.iter().flat_map(|folder| volume::find(folder, leads_there)).collect()
+    folders
+        .iter()
+        .flat_map(|folder| volume::find(folder, leads_there))
+        .collect()
 }
 
 /// How far from now a file was stamped.
@@ -139,7 +142,7 @@ async fn one(
     }
     stamp(&lease(place, idle)?, SystemTime::now() - Duration::from_secs(3600));
     let left = abandoned(place, far(dice, true))?;
-    place.gc(0).await?;
+    place.gc(None).await?;
     if left.exists() {
         problems.push("a staging folder of the future was not swept".to_owned());
     }
@@ -147,16 +150,22 @@ async fn one(
         let evicted = lease(place, past)?;
         let folder = evicted.parent().unwrap_or(&evicted);
         fs::remove_dir_all(folder).map_err(TrialError::io("deleting an environment"))?;
-        place.gc(0).await?;
+        place.gc(None).await?;
     }
     let budget = place.usage().await?.volume_bytes("python").saturating_sub(1);
-    place.gc(budget).await?;
+    place.gc(Some(budget)).await?;
     let gone = |number| environment(place, number).is_none();
     if !gone(idle) || [future, past, asked].into_iter().any(gone) {
         let names = ["future", "past", "asked", "idle"];
-        let kept = names.into_iter().zip([future, past, asked, idle]).filter(|(_, number)| !gone(*number));
+        let kept = names
+            .into_iter()
+            .zip([future, past, asked, idle])
+            .filter(|(_, number)| !gone(*number));
         let kept: Vec<&str> = kept.map(|(name, _)| name).collect();
-        problems.push(format!("the one least recently used had to go, and {} are left", kept.join(", ")));
+        problems.push(format!(
+            "the one least recently used had to go, and {} are left",
+            kept.join(", ")
+        ));
     }
     // A request of the past is resolved anew; what comes of it must be right.
     for request in requests(place, asked) {

@@ -190,7 +190,10 @@ async fn paused(field: &Field) -> Result<Finding, TrialError> {
     }
     problems.extend(judge::unclean(&field.hands()?.verify(&Epoch::Standing).await?));
     Ok(Finding {
-        tried: format!("{rounds} pauses of {} s in all, with {TASKS} tasks each", away.as_secs()),
+        tried: format!(
+            "{rounds} pauses of {} s in all, with {TASKS} tasks each",
+            away.as_secs()
+        ),
         seen: "every task ended once, none failed, and the caches were clean".to_owned(),
         problems,
     })

@@ -46,7 +46,10 @@ async fn at_once(
         place.caches.driver.forget(&ticket);
         built += usize::from(matches!(ran.outcome.cache.python, CacheStatus::Built { .. }));
         if !ran.outcome.end.is_success() || ran.stdout.trim() != stock::printed(number) {
-            problems.push(format!("one of the crowd ended as {:?}: {}", ran.outcome.end, ran.stderr));
+            problems.push(format!(
+                "one of the crowd ended as {:?}: {}",
+                ran.outcome.end, ran.stderr
+            ));
         }
     }
     Ok(built)

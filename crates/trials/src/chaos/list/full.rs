@@ -19,10 +19,8 @@ use crate::error::TrialError;
 const BYTES: u64 = 96 << 20;
 const INODES: u64 = 8000;
 /// What is left free, at most: less than one environment needs.
-const LEFT_BYTES: u64 = 1_200_000;
-const LEFT_INODES: u64 = 200;
-/// After so many rounds everything is evicted.
-const FRESH_AFTER: u32 = 10;
+const LEFT_BYTES: u64 = 600_000;
+const LEFT_INODES: u64 = 100;
 
 /// The faults.
 pub const FAULTS: &[Fault] = &[
@@ -100,9 +98,12 @@ async fn full(field: &Field, lack: Lack) -> Result<Finding, TrialError> {
     let root = field.new_folder("full")?;
     let mounted = disk::in_memory(&root, BYTES, INODES)?;
     let place = field.place_in(&root.join("caches"))?;
-    place.good(0).await?;
     let (mut refused, mut problems) = (0, Vec::new());
     for number in 1..=field.rounds() {
+        // Half of the time there is nothing to evict either.
+        if number % 2 == 1 {
+            place.evict().await?;
+        }
         let ballast = lack.fill(&mounted, dice.below(lack.most()))?;
         let ran = place.caches.run(&place.task(number)?).await?;
         refused += u32::from(matches!(ran.outcome.end, End::Failed { .. }));
@@ -118,9 +119,6 @@ async fn full(field: &Field, lack: Lack) -> Result<Finding, TrialError> {
         if field.makes_damage() {
             judge::damage(&place)?;
             problems.extend(judge::environments(&place).await?);
-        }
-        if number % FRESH_AFTER == 0 {
-            place.evict().await?;
         }
     }
     drop(place);

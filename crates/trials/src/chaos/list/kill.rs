@@ -1,6 +1,7 @@
 //! Processes of a preparation killed with SIGKILL: at random moments, at each phase, and what that leaves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use hybrid_cache_driver::{Driver, Ticket};
@@ -19,7 +20,7 @@ use crate::chaos::prey::{self, Role};
 use crate::chaos::{judge, stock};
 use crate::error::TrialError;
 
-/// How long a preparation may take to begin, or to come to a phase.
+/// How long a preparation may take to come to a phase.
 const BEGIN: Duration = Duration::from_secs(30);
 /// How far into a phase a kill comes, at most.
 const INTO_PHASE: Duration = Duration::from_millis(30);
@@ -30,13 +31,21 @@ const MOST_BYTES: u64 = 32 << 20;
 /// Likewise in files, beside those of its own environment.
 const MOST_FILES: u64 = 2000;
 
-/// Phases of a preparation that a kill is aimed at.
-const PHASES: [Phase; 5] = [
-    Phase::PythonVenv,
-    Phase::PythonInstall,
-    Phase::PythonVerify,
-    Phase::PythonBytecode,
-    Phase::PythonPublish,
+/// What a kill is aimed at.
+#[derive(Clone, Copy, Debug)]
+enum Aim {
+    /// The driver tells of this phase.
+    Phase(Phase),
+    /// A task was told of the environment: compiling, syncing and exchanging go on while it runs.
+    Publishing,
+}
+
+const AIMS: [Aim; 5] = [
+    Aim::Phase(Phase::PythonVenv),
+    Aim::Phase(Phase::PythonInstall),
+    Aim::Phase(Phase::PythonVerify),
+    Aim::Publishing,
+    Aim::Publishing,
 ];
 
 /// The faults.
@@ -89,7 +98,11 @@ impl Tally {
     }
 
     fn tried(&self) -> String {
-        let kinds: Vec<String> = self.killed.iter().map(|(role, count)| format!("{count} {role:?}")).collect();
+        let kinds: Vec<String> = self
+            .killed
+            .iter()
+            .map(|(role, count)| format!("{count} {role:?}"))
+            .collect();
         let late = match self.too_late {
             0 => String::new(),
             count => format!(", {count} came too late"),
@@ -99,7 +112,9 @@ impl Tally {
 
     fn finding(self, problems: Vec<String>) -> Result<Finding, TrialError> {
         if self.kills() == 0 {
-            return Err(TrialError::Other("every preparation had ended before it was killed".to_owned()));
+            return Err(TrialError::Other(
+                "every preparation had ended before it was killed".to_owned(),
+            ));
         }
         Ok(Finding {
             tried: self.tried(),
@@ -125,16 +140,6 @@ fn strike(place: &Place, dice: &mut Dice) -> Option<Role> {
     victim.signal(Signal::KILL).then_some(role)
 }
 
-/// Waits until a preparation is at work on the place.
-async fn begun(place: &Place) -> Result<(), TrialError> {
-    let begun = async {
-        while prey::preparation(&place.volumes.python).is_empty() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    within("the begin of a preparation", BEGIN, begun).await
-}
-
 /// Starts the preparation of a version and kills it so long after its begin.
 async fn killed_after(
     place: &Place,
@@ -143,26 +148,51 @@ async fn killed_after(
     dice: &mut Dice,
 ) -> Result<(Option<Role>, Ran), TrialError> {
     let ticket = place.caches.submit(&place.task(number)?, &json!({})).await?;
-    begun(place).await?;
+    prey::begun(&place.volumes.python).await?;
     tokio::time::sleep(after).await;
     let struck = strike(place, dice);
     Ok((struck, ended(place, &ticket).await?))
 }
 
-/// The same once it has come to a phase.
-async fn killed_in(
+/// The same once it has come to an aim.
+async fn killed_at(
     place: &Place,
     number: u32,
-    phase: Phase,
+    aim: Aim,
+    into: Duration,
     dice: &mut Dice,
 ) -> Result<(Option<Role>, Ran), TrialError> {
+    let before = ready(place);
     let ticket = place.caches.submit(&place.task(number)?, &json!({})).await?;
-    let mut phases = place.driver.preparing(&ticket)?;
-    let come = within("a phase", BEGIN, phases.wait_for(|now| *now == Some(phase))).await;
-    let has_come = come.is_ok_and(|come| come.is_ok());
-    tokio::time::sleep(dice.within(INTO_PHASE)).await;
+    let has_come = match aim {
+        Aim::Phase(phase) => {
+            let mut phases = place.driver.preparing(&ticket)?;
+            let come = within("a phase", BEGIN, phases.wait_for(|now| *now == Some(phase))).await;
+            come.is_ok_and(|come| come.is_ok())
+        }
+        Aim::Publishing => {
+            let come = async {
+                while ready(place).is_subset(&before) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            within("a publication", BEGIN, come).await.is_ok()
+        }
+    };
+    tokio::time::sleep(dice.within(into)).await;
     let struck = if has_come { strike(place, dice) } else { None };
     Ok((struck, ended(place, &ticket).await?))
+}
+
+/// The staging folders that tasks were told of: what is in them is being published, or was when its maker was killed.
+fn ready(place: &Place) -> BTreeSet<PathBuf> {
+    let entries = |folder: PathBuf| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let tenants = entries(place.volumes.python.join("tenants"));
+    let stages = tenants.iter().flat_map(|tenant| entries(tenant.join("staging")));
+    stages.filter(|stage| stage.join(".ready").exists()).collect()
 }
 
 async fn ended(place: &Place, ticket: &Ticket) -> Result<Ran, TrialError> {
@@ -222,27 +252,31 @@ async fn at_random(field: &Field) -> Result<Finding, TrialError> {
 async fn at_each_phase(field: &Field) -> Result<Finding, TrialError> {
     let mut dice = field.dice("kill-at-each-phase");
     let place = field.place("phases")?;
-    let (mut tally, mut problems, mut missing) = (Tally::default(), Vec::new(), Vec::new());
-    let mut number = 0;
-    for phase in PHASES {
-        let before = tally.kills();
+    let (mut tally, mut problems, mut hit) = (Tally::default(), Vec::new(), BTreeMap::<_, u32>::new());
+    place.good(0).await?;
+    let began = Instant::now();
+    place.good(1).await?;
+    let whole = began.elapsed();
+    let mut number = 1;
+    for aim in AIMS {
+        let (name, into) = match aim {
+            Aim::Phase(phase) => (format!("{phase:?}"), INTO_PHASE),
+            Aim::Publishing => (format!("{aim:?}"), whole / 2),
+        };
         for _ in 0..field.rounds().div_ceil(5) {
             number += 1;
-            let (struck, ran) = killed_in(&place, number, phase, &mut dice).await?;
+            let (struck, ran) = killed_at(&place, number, aim, into, &mut dice).await?;
             tally.count(struck);
+            *hit.entry(name.clone()).or_default() += u32::from(struck.is_some());
             judged(field, &place, number, &ran, &mut tally, &mut problems).await?;
             if number % FRESH_AFTER == 0 {
                 place.evict().await?;
             }
         }
-        if tally.kills() == before {
-            missing.push(format!("{phase:?}"));
-        }
     }
     let mut finding = tally.finding(problems)?;
-    if !missing.is_empty() {
-        finding.seen = format!("{}; no kill came in time in {}", finding.seen, missing.join(", "));
-    }
+    let hit: Vec<String> = hit.iter().map(|(name, count)| format!("{count} in {name}")).collect();
+    finding.tried = format!("{}; {}", finding.tried, hit.join(", "));
     Ok(finding)
 }
 
@@ -275,7 +309,7 @@ async fn left_overs(field: &Field) -> Result<Finding, TrialError> {
     place.good(number + 1).await?;
     let after_next = leftovers::measure(python);
     leftovers::make_old(python);
-    place.gc(0).await?;
+    place.gc(None).await?;
     if field.makes_damage() {
         leftovers::make_up(python);
     }

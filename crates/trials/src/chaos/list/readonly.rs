@@ -37,20 +37,27 @@ async fn remounted(field: &Field) -> Result<Finding, TrialError> {
     let rounds = field.rounds().min(10);
     for number in 1..=rounds {
         mounted.read_only(true).await?;
-        let hit = place.works(0, "a cached task on a read-only cache", &mut problems).await;
+        let hit = place
+            .works(0, "a cached task on a read-only cache", &mut problems)
+            .await;
         if let Some(status) = hit.filter(|status| *status != CacheStatus::Hit) {
             problems.push(format!("a cached task on a read-only cache did not hit: {status:?}"));
         }
         match place.reopened() {
             Ok(other) => {
-                other.works(0, "a driver opened on a read-only cache", &mut problems).await;
+                other
+                    .works(0, "a driver opened on a read-only cache", &mut problems)
+                    .await;
             }
             Err(error) => problems.push(format!("a driver cannot be opened on a read-only cache: {error}")),
         }
         let cold = place.caches.run(&place.task(number)?).await?;
         match &cold.outcome.end {
             End::Failed { failure } if failure.kind == FailureKind::CacheAccess => {}
-            end => problems.push(format!("a cold task on a read-only cache ended as {end:?}: {}", cold.stderr)),
+            end => problems.push(format!(
+                "a cold task on a read-only cache ended as {end:?}: {}",
+                cold.stderr
+            )),
         }
         mounted.read_only(false).await?;
         place.works(number, "once it can be written", &mut problems).await;

@@ -50,7 +50,8 @@ impl Clients<'_> {
     /// Submits and runs tasks until nobody waits for it any more.
     async fn work(&self, served: &Served, mut dice: Dice) {
         loop {
-            self.one(served, self.next.fetch_add(1, Ordering::Relaxed), &mut dice).await;
+            self.one(served, self.next.fetch_add(1, Ordering::Relaxed), &mut dice)
+                .await;
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -123,7 +124,9 @@ async fn killed(field: &Field) -> Result<Finding, TrialError> {
 async fn all(work: Vec<impl Future<Output = ()>>) {
     let mut work: Vec<_> = work.into_iter().map(Box::pin).collect();
     std::future::poll_fn(|context| {
-        work.iter_mut().for_each(|one| drop(one.as_mut().poll(context)));
+        for one in &mut work {
+            let _ = one.as_mut().poll(context);
+        }
         std::task::Poll::<()>::Pending
     })
     .await;
@@ -141,7 +144,11 @@ async fn judged(
     let acknowledged = std::mem::take(&mut *clients.acknowledged.lock().unwrap_or_else(PoisonError::into_inner));
     let (mut tasks, mut problems, mut only_saved) = (Vec::new(), Vec::new(), 0);
     for task in &acknowledged {
-        let patience = if task.will_run { field.patience() } else { Duration::ZERO };
+        let patience = if task.will_run {
+            field.patience()
+        } else {
+            Duration::ZERO
+        };
         let told = served.told(task.number, &task.id, patience).await?;
         if task.will_run {
             tasks.push(told);

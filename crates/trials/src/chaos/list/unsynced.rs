@@ -48,8 +48,10 @@ fn hold(place: &Place) -> Vec<prey::Process> {
         if new.is_empty() {
             break;
         }
-        new.iter().for_each(|one| drop(one.signal(Signal::STOP)));
-        held.extend(new);
+        for one in new {
+            one.signal(Signal::STOP);
+            held.push(one);
+        }
     }
     held
 }
@@ -63,11 +65,18 @@ async fn prepared_and_cut(
     copy: &std::path::Path,
 ) -> Result<bool, TrialError> {
     let ticket = place.caches.submit(&place.task(number)?, &json!({})).await?;
+    prey::begun(&place.volumes.python).await?;
     tokio::time::sleep(after).await;
     let held = hold(place);
     let cut = mounted.cut(copy).await;
-    held.iter().for_each(|one| drop(one.signal(Signal::CONT)));
-    let ran = place.caches.finish(&ticket).await?.good("is prepared during a power cut")?;
+    for one in &held {
+        one.signal(Signal::CONT);
+    }
+    let ran = place
+        .caches
+        .finish(&ticket)
+        .await?
+        .good("is prepared during a power cut")?;
     place.caches.driver.forget(&ticket);
     if ran.stdout.trim() != stock::printed(number) {
         return Err(TrialError::Other(format!("version {number} printed {:?}", ran.stdout)));
@@ -105,7 +114,9 @@ async fn cut(field: &Field) -> Result<Finding, TrialError> {
             Some(_) => missed += 1,
             None => {}
         }
-        let again = there.works(number, "the second run after a power cut", &mut problems).await;
+        let again = there
+            .works(number, "the second run after a power cut", &mut problems)
+            .await;
         if let Some(status) = again.filter(|status| *status != CacheStatus::Hit) {
             problems.push(format!("the second run after a power cut did not hit: {status:?}"));
         }
