@@ -140,8 +140,10 @@ impl fmt::Debug for Fault {
 pub struct Finding {
     /// What was done, with numbers.
     pub tried: String,
-    /// What was seen, with numbers.
+    /// What was seen, with numbers, whether the promise held or not.
     pub seen: String,
+    /// What else is true if there is no problem; may be empty.
+    pub held: &'static str,
     /// Where the promise did not hold; empty where it did.
     pub problems: Vec<String>,
 }
@@ -151,11 +153,44 @@ impl Finding {
     pub fn verdict(&self) -> Verdict {
         Verdict::held_if_none(&self.problems)
     }
+
+    /// Everything that was seen, in one line.
+    pub fn told(&self) -> String {
+        let end = match self.problems.len() {
+            0 => self.held.to_owned(),
+            1 => "1 problem".to_owned(),
+            count => format!("{count} problems"),
+        };
+        let parts = [self.seen.as_str(), &end];
+        parts
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join("; ")
+    }
 }
 
 impl Fault {
     /// True if it can be tried at a site.
     pub fn runs_at(&self, site: Site) -> bool {
         self.sites.contains(&site)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_holds_without_problems_is_not_told_with_them() {
+        let mut finding = Finding {
+            seen: "3 whole".to_owned(),
+            held: "all worked",
+            ..Finding::default()
+        };
+        assert_eq!(finding.told(), "3 whole; all worked");
+        finding.problems.push("one did not".to_owned());
+        assert_eq!(finding.told(), "3 whole; 1 problem");
+        assert!(matches!(finding.verdict(), Verdict::NotHeld { .. }));
     }
 }

@@ -78,12 +78,16 @@ pub async fn try_one(fault: &Fault, field: &Field) -> FaultTrial {
         }
     };
     field.clear();
+    let seen = match verdict {
+        Verdict::Held | Verdict::NotHeld { .. } => finding.told(),
+        Verdict::NotApplicable { .. } | Verdict::Failed { .. } => String::new(),
+    };
     FaultTrial {
         id: fault.id.to_owned(),
         promise: fault.promise,
         site: field.site(),
         tried: finding.tried,
-        seen: finding.seen,
+        seen,
         verdict,
         took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
     }

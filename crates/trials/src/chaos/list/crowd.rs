@@ -80,9 +80,8 @@ async fn crowd(field: &Field) -> Result<Finding, TrialError> {
     let environments = volume::environments(&place.volumes.python).len();
     Ok(Finding {
         tried: format!("{rounds} times {TASKS} tasks at once"),
-        seen: format!(
-            "one build each, {environments} environments; until the last one ended at most {slowest:.1} times one alone"
-        ),
+        seen: format!("{environments} environments; until the last one ended at most {slowest:.1} times one alone"),
+        held: "one build each",
         problems,
     })
 }

@@ -23,7 +23,7 @@ use crate::error::TrialError;
 /// How long a preparation may take to come to a phase.
 const BEGIN: Duration = Duration::from_secs(30);
 /// How far into a phase a kill comes, at most.
-const INTO_PHASE: Duration = Duration::from_millis(30);
+const INTO_PHASE: Duration = Duration::from_millis(10);
 /// After so many rounds everything is evicted, so that the rounds stay equally long.
 const FRESH_AFTER: u32 = 20;
 /// Most that one kill may leave, in bytes, beside the packages of its own environment.
@@ -119,9 +119,10 @@ impl Tally {
         Ok(Finding {
             tried: self.tried(),
             seen: format!(
-                "afterwards {} environments were whole and {} missed, and every next run worked",
+                "afterwards {} environments were whole and {} missed",
                 self.whole, self.missed
             ),
+            held: "every next run worked",
             problems,
         })
     }
@@ -328,6 +329,7 @@ async fn left_overs(field: &Field) -> Result<Finding, TrialError> {
             "one kill left at most {most}; all of them {last}; after the next preparation {after_next}, after `cache gc` \
              {at_last}"
         ),
+        held: "",
         problems,
     })
 }

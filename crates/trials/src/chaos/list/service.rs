@@ -174,9 +174,10 @@ async fn judged(
             tasks.len()
         ),
         seen: format!(
-            "{exited} exited, {} were told to have ended with the service, none was lost or ran twice",
+            "{exited} exited, {} ended with the service or otherwise",
             tasks.len() - exited
         ),
+        held: "none was lost or ran twice",
         problems,
     })
 }

@@ -134,7 +134,8 @@ async fn cut(field: &Field) -> Result<Finding, TrialError> {
             "{} power cuts, {at_work} of them during a preparation, on ext4 with {options}",
             field.rounds()
         ),
-        seen: format!("after {kept} the environment was whole, after {missed} it missed and was built again"),
+        seen: format!("after {kept} the environment was whole, after {missed} it missed"),
+        held: "what missed was built again",
         problems,
     })
 }
