@@ -55,7 +55,7 @@ pub fn paths(python: &Path) -> Vec<PathBuf> {
     // `<tenant>-<request>`, beside a few locks of the volume's own that have no such name.
     let is_dead = |path: &PathBuf| {
         let name = name(path);
-        name.contains('-') && !requests.iter().any(|request| name.ends_with(request.as_str()))
+        name.contains('-') && !requests.iter().any(|request| name.contains(request.as_str()))
     };
     roots.extend(entries(&python.join("locks")).into_iter().filter(is_dead));
     roots
