@@ -45,12 +45,12 @@ pub fn paths(python: &Path) -> Vec<PathBuf> {
         .iter()
         .map(|tenant| tenant.join("uv"))
         .chain([python.join("uv")]);
+    let is_unfinished = |path: &PathBuf| name(path).starts_with(".tmp");
     for cache in caches {
-        roots.extend(
-            entries(&cache)
-                .into_iter()
-                .filter(|path| name(path).starts_with(".tmp")),
-        );
+        let (unfinished, buckets): (Vec<_>, Vec<_>) = entries(&cache).into_iter().partition(is_unfinished);
+        roots.extend(unfinished);
+        let inside = buckets.iter().flat_map(|bucket| entries(bucket));
+        roots.extend(inside.filter(is_unfinished));
     }
     // `<tenant>-<request>`, beside a few locks of the volume's own that have no such name.
     let is_dead = |path: &PathBuf| {
