@@ -4,6 +4,7 @@ mod attack;
 mod bench;
 mod bounds;
 mod cache;
+mod chaos;
 mod serve;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ pub use attack::Attack;
 pub use bench::Bench;
 pub use bounds::Bounds;
 pub use cache::{Cache, CacheCommand};
+pub use chaos::Chaos;
 pub use serve::Serve;
 
 /// Caches for Python environments and system packages, measured.
@@ -52,6 +54,8 @@ pub enum Command {
     Cache(Cache),
     /// Attack this machine's sandbox and the cluster's pods, and show which promises hold
     Attack(Attack),
+    /// Kill, fill and take away what tasks need, and show which promises hold all the same
+    Chaos(Chaos),
     /// Bring the pinned tools into the checkout and list them
     Tools(Tools),
     /// Maintain the Debian package set

@@ -6,6 +6,7 @@ mod terminal;
 mod attack;
 mod bench;
 mod cache;
+mod chaos;
 mod checkout;
 mod cluster;
 mod debnix;
@@ -75,6 +76,7 @@ fn dispatch(flags: &Flags) -> Result<Exit> {
         Command::Serve(flags) => serve::run(flags),
         Command::Cache(flags) => cache::run(flags),
         Command::Attack(flags) => attack::run(flags),
+        Command::Chaos(flags) => chaos::run(flags),
         Command::Tools(flags) => list_tools(flags),
         Command::Debnix(flags) => maintain_debnix(flags),
         Command::Up(flags) => cluster::up::run(flags),

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hybrid_cache_trials::list;
 use hybrid_cache_trials::promise::PROMISES;
+use hybrid_cache_trials::{chaos, list};
 use xshell::{Shell, cmd};
 
 /// Crate, and what it must never depend on; a `*` stands for any ending.
@@ -254,6 +254,23 @@ fn every_promise_has_its_row_and_its_attacks_on_the_page() {
             .iter()
             .filter(|attack| !line.contains(&format!("`{}`", attack.id)));
         problems.extend(missing.map(|attack| format!("the row of {} lacks `{}`", promise.protection, attack.id)));
+    }
+    report(&problems);
+}
+
+#[test]
+fn every_fault_stands_on_the_page_beside_its_promise() {
+    let page = Tree::read().text(Path::new("docs/reliability.md"));
+    let mut problems = Vec::new();
+    for fault in chaos::list::all() {
+        let row = format!("| `{}`: {} |", fault.promise, fault.promise.text());
+        let line = page.lines().find(|line| line.starts_with(&row));
+        if !line.is_some_and(|line| line.contains(&format!("`{}`", fault.id))) {
+            problems.push(format!(
+                "docs/reliability.md lacks `{}` in a row that begins with {row}",
+                fault.id
+            ));
+        }
     }
     report(&problems);
 }

@@ -1,4 +1,5 @@
 //! Attacks on a driver, its caches and the task service, as data: what each tries, which promise it tests, and how to judge it.
+//! Faults likewise, in [`chaos`]: what is killed, filled up or taken away, and what must hold all the same.
 //!
 //! An [`Attack`] runs on a [`Ground`], which is a driver with caches of its own. A task that attacks is a Python program
 //! that prints one line of JSON about what it could do; a package that attacks is a wheel built in memory ([`wheel`]) and
@@ -10,6 +11,7 @@
 
 pub mod attack;
 pub mod caches;
+pub mod chaos;
 pub mod error;
 pub mod ground;
 pub mod list;

@@ -179,10 +179,10 @@ pub struct Row {
     pub trials: Vec<Trial>,
 }
 
-impl Trial {
+impl Verdict {
     /// What it says of its promise.
     pub fn standing(&self) -> Standing {
-        match &self.verdict {
+        match self {
             Verdict::Held => Standing::Held,
             Verdict::NotHeld { .. } => Standing::NotHeld,
             Verdict::NotApplicable { .. } => Standing::NotApplicable,
@@ -192,11 +192,23 @@ impl Trial {
 
     /// What happened, where there is more to say than that it held.
     pub fn detail(&self) -> Option<&str> {
-        match &self.verdict {
+        match self {
             Verdict::Held => None,
             Verdict::NotHeld { what } => Some(what),
             Verdict::NotApplicable { why } | Verdict::Failed { why } => Some(why),
         }
+    }
+}
+
+impl Trial {
+    /// What it says of its promise.
+    pub fn standing(&self) -> Standing {
+        self.verdict.standing()
+    }
+
+    /// What happened, where there is more to say than that it held.
+    pub fn detail(&self) -> Option<&str> {
+        self.verdict.detail()
     }
 }
 

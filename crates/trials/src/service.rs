@@ -99,8 +99,7 @@ impl TrialService {
         Ok(())
     }
 
-    /// Sends a request and reads the whole answer. `headers` come after the Host header, which is this service's own
-    /// unless one of them is a Host header.
+    /// Sends a request and reads the whole answer: see [`ask_at`].
     ///
     /// # Errors
     /// The service cannot be reached or does not answer in time.
@@ -111,42 +110,7 @@ impl TrialService {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Result<Answer, TrialError> {
-        let has_host = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
-        let host = if has_host {
-            String::new()
-        } else {
-            format!("Host: localhost:{}\r\n", self.address.port())
-        };
-        let lines: String = headers
-            .iter()
-            .map(|(name, value)| format!("{name}: {value}\r\n"))
-            .collect();
-        let length = body.len();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\n{host}{lines}Content-Type: application/json\r\nContent-Length: {length}\r\n\
-             Connection: close\r\n\r\n{body}"
-        );
-        let talk = async {
-            let mut stream = TcpStream::connect(self.address).await?;
-            stream.write_all(request.as_bytes()).await?;
-            let mut text = Vec::new();
-            // A service that refuses may reset the connection; what came before that is its answer.
-            let _ = stream.take(MOST_BYTES).read_to_end(&mut text).await;
-            Ok(String::from_utf8_lossy(&text).into_owned())
-        };
-        let text = within("an answer of the service", PATIENCE, talk)
-            .await?
-            .map_err(TrialError::io("asking the service"))?;
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|status| status.parse().ok())
-            .unwrap_or(0);
-        Ok(Answer {
-            status,
-            body: dechunked(head, body),
-        })
+        ask_at(self.address, method, path, headers, body).await
     }
 
     /// Submits a task and runs it; its id.
@@ -188,6 +152,56 @@ impl TrialService {
         };
         within("a task of the service", PATIENCE, wait).await?
     }
+}
+
+/// Sends a request to a service and reads the whole answer. `headers` come after the Host header, which is this service's own
+/// unless one of them is a Host header.
+///
+/// # Errors
+/// The service cannot be reached or does not answer in time.
+pub async fn ask_at(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Result<Answer, TrialError> {
+    let has_host = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
+    let host = if has_host {
+        String::new()
+    } else {
+        format!("Host: localhost:{}\r\n", address.port())
+    };
+    let lines: String = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\n{host}{lines}Content-Type: application/json\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n{body}"
+    );
+    let talk = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(request.as_bytes()).await?;
+        let mut text = Vec::new();
+        // A service that refuses may reset the connection; what came before that is its answer.
+        let _ = stream.take(MOST_BYTES).read_to_end(&mut text).await;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    };
+    let text = within("an answer of the service", PATIENCE, talk)
+        .await?
+        .map_err(TrialError::io("asking the service"))?;
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .unwrap_or(0);
+    Ok(Answer {
+        status,
+        body: dechunked(head, body),
+    })
 }
 
 /// The body of an answer, its chunks put together where it came in chunks.

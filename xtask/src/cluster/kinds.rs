@@ -27,6 +27,8 @@ impl Kind {
 
 /// Argo's own, which a cluster may lack.
 pub const WORKFLOW: Kind = kind("argoproj.io", "v1alpha1", "Workflow", "workflows");
+/// What runs a task.
+pub const POD: Kind = kind("", "v1", "Pod", "pods");
 /// What the kube driver makes for a task.
 pub const JOB: Kind = kind("batch", "v1", "Job", "jobs");
 

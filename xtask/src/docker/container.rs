@@ -63,6 +63,34 @@ impl Engine {
         Ok(said.with_code(code.with_context(|| format!("{what}: the engine does not say how it ended"))?))
     }
 
+    /// Stops every process of a running container where it is, or lets them go on. One that is so already stays so.
+    ///
+    /// # Errors
+    /// The container is not there or does not run.
+    pub async fn pause(&self, container: &str, wanted: bool) -> Result<()> {
+        let what = format!("pausing container {container}");
+        let state = answer(&what, self.docker.inspect_container(container, None))
+            .await?
+            .state;
+        if state.and_then(|state| state.paused).unwrap_or(false) == wanted {
+            return Ok(());
+        }
+        match wanted {
+            true => answer(&what, self.docker.pause_container(container)).await,
+            false => answer(&what, self.docker.unpause_container(container)).await,
+        }
+    }
+
+    /// Restarts a container.
+    ///
+    /// # Errors
+    /// The container is not there, or does not start.
+    pub async fn restart(&self, container: &str) -> Result<()> {
+        let options = query::RestartContainerOptionsBuilder::default().t(5).build();
+        let restarted = self.docker.restart_container(container, Some(options));
+        answer(&format!("restarting container {container}"), restarted).await
+    }
+
     /// A file or folder of an image as a tar archive, without starting anything.
     ///
     /// # Errors

@@ -131,18 +131,18 @@ pub(super) fn touch(config: &LocalConfig, volumes: &VolumePair, tenant: &Tenant,
 
 fn touch_file(path: &Path) {
     let now = SystemTime::now();
-    let age = fs::metadata(path)
-        .and_then(|metadata| metadata.modified())
-        .map(|used| now.duration_since(used));
-    if let Ok(Ok(age)) = age
-        && age > TOUCH_AFTER
-    {
-        // See above: nothing depends on it.
-        let _ = fs::File::options()
-            .append(true)
-            .open(path)
-            .and_then(|file| file.set_modified(now));
+    let Ok(used) = fs::metadata(path).and_then(|metadata| metadata.modified()) else {
+        return;
+    };
+    // A time ahead of now is of a clock that was set back since: it would keep eviction away for as long.
+    if now.duration_since(used).is_ok_and(|age| age <= TOUCH_AFTER) {
+        return;
     }
+    // See above: nothing depends on it.
+    let _ = fs::File::options()
+        .append(true)
+        .open(path)
+        .and_then(|file| file.set_modified(now));
 }
 
 #[cfg(test)]
@@ -159,8 +159,10 @@ mod tests {
         file.set_modified(recent).unwrap();
         touch_file(&path);
         assert!(modified().duration_since(recent).unwrap() < Duration::from_secs(1));
-        file.set_modified(recent - TOUCH_AFTER).unwrap();
-        touch_file(&path);
-        assert!(modified() > recent + Duration::from_secs(1));
+        for other in [recent - TOUCH_AFTER, SystemTime::now() + TOUCH_AFTER] {
+            file.set_modified(other).unwrap();
+            touch_file(&path);
+            assert!(modified().elapsed().unwrap() < Duration::from_secs(1), "{other:?}");
+        }
     }
 }

@@ -167,13 +167,15 @@ fn is_unfinished(path: &Path) -> bool {
     name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes())
 }
 
-/// How long ago the file, folder or link itself was written; zero where that is not known.
+/// How long ago the file, folder or link itself was written; zero where that is not known. A time further ahead than
+/// [`GRACE`] is of a clock that was set back since, and counts as long ago: waiting for it could take years.
 pub fn age(path: &Path) -> Duration {
-    path.symlink_metadata()
-        .and_then(|found| found.modified())
-        .ok()
-        .and_then(|at| at.elapsed().ok())
-        .unwrap_or_default()
+    let written = path.symlink_metadata().and_then(|found| found.modified());
+    match written.map(|at| at.elapsed()) {
+        Ok(Ok(age)) => age,
+        Ok(Err(ahead)) if ahead.duration() > GRACE => Duration::MAX,
+        Ok(Err(_)) | Err(_) => Duration::ZERO,
+    }
 }
 
 /// Removes what killed processes left in `staging` and `trash`, until `deadline`; how many entries that were.
@@ -314,8 +316,25 @@ mod tests {
         drop(stage);
         assert_eq!(sweep(&staging, &trash, soon()).unwrap(), 0);
         assert!(path.exists());
-        let long_ago = std::time::SystemTime::now() - GRACE * 2;
-        File::open(path.join(READY)).unwrap().set_modified(long_ago).unwrap();
+        let now = std::time::SystemTime::now();
+        let ready = File::open(path.join(READY)).unwrap();
+        // A clock that is off by less than the time of grace takes nothing away too early.
+        ready.set_modified(now + GRACE / 2).unwrap();
+        assert_eq!(sweep(&staging, &trash, soon()).unwrap(), 0);
+        ready.set_modified(now - GRACE * 2).unwrap();
+        assert_eq!(sweep(&staging, &trash, soon()).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_stage_of_a_clock_that_was_ahead_is_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let (staging, trash) = (dir.path().join("staging"), dir.path().join("trash"));
+        let mut stage = Stage::create(&staging).unwrap();
+        let ready = stage.path().join(READY);
+        stage.hand_out().unwrap();
+        drop(stage);
+        let ahead = std::time::SystemTime::now() + GRACE * 1000;
+        File::open(ready).unwrap().set_modified(ahead).unwrap();
         assert_eq!(sweep(&staging, &trash, soon()).unwrap(), 1);
     }
 }

@@ -1,0 +1,294 @@
+//! File systems of a trial's own: in memory with a size, and on a loop device that can be copied as a power cut leaves it.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{SeekFrom, StatVfsMountFlags, seek, statvfs};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
+use tokio::process::Command;
+
+use crate::caches::within;
+use crate::error::TrialError;
+
+/// How long making or mounting a file system may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a copy is tried that nothing may be written into meanwhile.
+const ATTEMPTS: u32 = 40;
+/// Bytes that are copied at once.
+const CHUNK: usize = 1 << 20;
+
+/// A mounted file system. Dropping it unmounts it, whoever still has files open there.
+#[derive(Debug)]
+pub struct Mounted {
+    at: PathBuf,
+    image: Option<PathBuf>,
+}
+
+/// What a file system has left for an ordinary user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Free {
+    /// Bytes.
+    pub bytes: u64,
+    /// Inodes.
+    pub inodes: u64,
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // It may be unmounted already; what is in use goes when it is not any more.
+        let _ = unmount(&self.at, UnmountFlags::DETACH);
+    }
+}
+
+/// Mounts a file system in memory that holds so many bytes and inodes.
+///
+/// # Errors
+/// This process may not mount.
+pub fn in_memory(at: &Path, bytes: u64, inodes: u64) -> Result<Mounted, TrialError> {
+    let failed = || TrialError::io(format!("mounting a tmpfs at {}", at.display()));
+    fs::create_dir_all(at).map_err(failed())?;
+    let options = format!("size={bytes},nr_inodes={inodes},mode=0700");
+    let options = std::ffi::CString::new(options).map_err(|error| TrialError::Other(error.to_string()))?;
+    mount(
+        "hybrid-cache-chaos",
+        at,
+        "tmpfs",
+        MountFlags::NOSUID,
+        options.as_c_str(),
+    )
+    .map_err(|error| failed()(error.into()))?;
+    Ok(Mounted {
+        at: at.to_owned(),
+        image: None,
+    })
+}
+
+/// Makes a file with an ext4 file system of this size.
+///
+/// # Errors
+/// It cannot be made.
+pub async fn make_image(file: &Path, bytes: u64) -> Result<(), TrialError> {
+    let failed = TrialError::io(format!("making {}", file.display()));
+    File::create(file)
+        .and_then(|made| made.set_len(bytes))
+        .map_err(failed)?;
+    ran(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(file)).await
+}
+
+/// Mounts such a file through a loop device, which goes with it. A journal that holds anything is replayed.
+///
+/// # Errors
+/// It cannot be mounted.
+pub async fn attach(image: &Path, at: &Path, options: &str) -> Result<Mounted, TrialError> {
+    fs::create_dir_all(at).map_err(TrialError::io(format!("making {}", at.display())))?;
+    let options = format!("loop,{options}");
+    ran(Command::new("mount")
+        .args(["-t", "ext4", "-o", &options])
+        .arg(image)
+        .arg(at))
+    .await?;
+    Ok(Mounted {
+        at: at.to_owned(),
+        image: Some(image.to_owned()),
+    })
+}
+
+async fn ran(command: &mut Command) -> Result<(), TrialError> {
+    command.kill_on_drop(true).stdin(std::process::Stdio::null());
+    let name = command.as_std().get_program().to_string_lossy().into_owned();
+    let output = within(&name, PATIENCE, command.output())
+        .await?
+        .map_err(TrialError::io(format!("running {name}")))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(TrialError::Other(format!("{name} failed: {said}")))
+}
+
+impl Mounted {
+    /// Where it is mounted.
+    pub fn at(&self) -> &Path {
+        &self.at
+    }
+
+    /// What is left on it.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn free(&self) -> Result<Free, TrialError> {
+        let found = statvfs(&self.at).map_err(|error| TrialError::io("asking for free space")(error.into()))?;
+        Ok(Free {
+            bytes: found.f_bavail * found.f_frsize,
+            inodes: found.f_favail,
+        })
+    }
+
+    /// Makes it read-only or writable. Files that are open for writing keep it writable for a moment.
+    ///
+    /// # Errors
+    /// Some stay open.
+    pub async fn read_only(&self, wanted: bool) -> Result<(), TrialError> {
+        let flags = if wanted {
+            MountFlags::RDONLY | MountFlags::NOSUID
+        } else {
+            MountFlags::NOSUID
+        };
+        let until = Instant::now() + PATIENCE;
+        while let Err(error) = mount_remount(&self.at, flags, "") {
+            if error != rustix::io::Errno::BUSY || Instant::now() > until {
+                return Err(TrialError::io("mounting it anew")(error.into()));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let found = statvfs(&self.at).map_err(|error| TrialError::io("asking for the mount")(error.into()))?;
+        match found.f_flag.contains(StatVfsMountFlags::RDONLY) == wanted {
+            true => Ok(()),
+            false => Err(TrialError::Other("the mount did not change".to_owned())),
+        }
+    }
+
+    /// Copies the image as a power cut would leave it: what is not on the device yet is not in the copy. Nothing is
+    /// written to the device between the copy's first and last byte; a copy during which something was is made again.
+    ///
+    /// # Errors
+    /// The device is never quiet for that long, or the copy cannot be written.
+    pub async fn cut(&self, to: &Path) -> Result<(), TrialError> {
+        let image = self.image.as_deref().unwrap_or(&self.at);
+        let device = device(image).ok_or_else(|| TrialError::Other("the loop device is not there".to_owned()))?;
+        for _ in 0..ATTEMPTS {
+            let before = writes(&device)?;
+            copy_sparse(image, to).map_err(TrialError::io("copying the image"))?;
+            let after = writes(&device)?;
+            if before == after && before.1 == 0 {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Err(TrialError::Other(
+            "the device was written during each of the copies".to_owned(),
+        ))
+    }
+
+    /// Unmounts it and waits until its loop device is gone as well.
+    ///
+    /// # Errors
+    /// Somebody keeps it.
+    pub async fn unmount(self) -> Result<(), TrialError> {
+        let image = self.image.clone();
+        let until = Instant::now() + Duration::from_secs(5);
+        // In order first, so that everything is written; then by force.
+        while unmount(&self.at, UnmountFlags::empty()) == Err(rustix::io::Errno::BUSY) && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        drop(self);
+        let Some(image) = image else { return Ok(()) };
+        let gone = async {
+            while device(&image).is_some() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        within("the end of a loop device", PATIENCE, gone).await
+    }
+}
+
+/// The loop device of a file, as the kernel lists it.
+fn device(image: &Path) -> Option<PathBuf> {
+    let image = image.canonicalize().ok()?;
+    let devices = fs::read_dir("/sys/block").ok()?.flatten().map(|entry| entry.path());
+    devices.into_iter().find(|device| {
+        let backing = fs::read_to_string(device.join("loop/backing_file")).unwrap_or_default();
+        Path::new(backing.trim_end()) == image
+    })
+}
+
+/// Writes that the device has finished, and requests that are under way.
+fn writes(device: &Path) -> Result<(u64, u64), TrialError> {
+    let text = fs::read_to_string(device.join("stat")).map_err(TrialError::io("asking for the device's writes"))?;
+    let fields: Vec<u64> = text.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+    match fields[..] {
+        [_, _, _, _, written, _, _, _, in_flight, ..] => Ok((written, in_flight)),
+        _ => Err(TrialError::Other(format!("the device's numbers are {text:?}"))),
+    }
+}
+
+/// Copies a file without its holes.
+fn copy_sparse(from: &Path, to: &Path) -> io::Result<()> {
+    let (from, to) = (File::open(from)?, File::create(to)?);
+    let length = from.metadata()?.len();
+    to.set_len(length)?;
+    let mut buffer = vec![0; CHUNK];
+    let mut at = 0;
+    while at < length {
+        let begin = match seek(&from, SeekFrom::Data(at)) {
+            Ok(begin) => begin,
+            Err(rustix::io::Errno::NXIO) => break,
+            Err(error) => return Err(error.into()),
+        };
+        let end = seek(&from, SeekFrom::Hole(begin))?;
+        at = begin;
+        while at < end {
+            let wanted = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
+            let read = from.read_at(&mut buffer[..wanted], at)?;
+            if read == 0 {
+                return Ok(());
+            }
+            to.write_all_at(&buffer[..read], at)?;
+            at += read as u64;
+        }
+    }
+    Ok(())
+}
+
+/// Unmounts everything below a folder, the last mounted first: what a killed trial left.
+pub fn unmount_below(folder: &Path) {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(Path::new);
+    let mut ours: Vec<&Path> = places.filter(|place| place.starts_with(folder)).collect();
+    ours.reverse();
+    for place in ours {
+        // A later one finds it again.
+        let _ = unmount(place, UnmountFlags::DETACH);
+    }
+}
+
+/// Why this process cannot mount; `None` if it can.
+pub fn cannot_mount() -> Option<&'static str> {
+    let capabilities = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = capabilities.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let bits = effective.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    // CAP_SYS_ADMIN.
+    let may = bits.is_some_and(|bits| bits & (1 << 21) != 0);
+    (!may).then_some("it mounts file systems, which needs root: run it as root to try it")
+}
+
+/// Why no file system can be made in a file here; `None` if it can.
+pub fn cannot_loop() -> Option<&'static str> {
+    let is_there = |program: &str| {
+        let folders = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
+        folders.iter().any(|folder| Path::new(folder).join(program).is_file())
+    };
+    cannot_mount()
+        .or_else(|| (!Path::new("/dev/loop-control").exists()).then_some("this kernel has no loop devices"))
+        .or_else(|| (!is_there("mkfs.ext4")).then_some("`mkfs.ext4` is not installed (package e2fsprogs)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_without_holes_is_the_same_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        let file = File::create(&from).unwrap();
+        file.set_len(5 << 20).unwrap();
+        file.write_all_at(b"begin", 3).unwrap();
+        file.write_all_at(&vec![7; 1_500_000], 2 << 20).unwrap();
+        copy_sparse(&from, &to).unwrap();
+        assert!(fs::read(&from).unwrap() == fs::read(&to).unwrap());
+    }
+}

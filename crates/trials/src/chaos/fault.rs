@@ -1,0 +1,196 @@
+//! What a fault is, what it needs, and what came of it.
+
+use std::fmt;
+use std::pin::Pin;
+
+use serde::{Deserialize, Serialize};
+
+use crate::attack::{Site, Verdict};
+use crate::chaos::field::Field;
+use crate::error::TrialError;
+
+/// One fault.
+pub struct Fault {
+    /// The name in reports and for `--only`: lower-case words joined by `-`.
+    pub id: &'static str,
+    /// The promise that must hold all the same.
+    pub promise: Pledge,
+    /// What is done, in one sentence.
+    pub tries: &'static str,
+    /// Where it can be tried.
+    pub sites: &'static [Site],
+    /// What it needs there.
+    pub needs: &'static [Need],
+    /// How it is done.
+    pub work: for<'a> fn(&'a Field) -> Work<'a>,
+}
+
+/// A fault being tried.
+pub type Work<'a> = Pin<Box<dyn Future<Output = Result<Finding, TrialError>> + 'a>>;
+
+/// What a fault needs beside a driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Need {
+    /// The right to mount.
+    Mounts,
+    /// Loop devices, and the programs that make and mount a file system on one.
+    Loop,
+    /// A task service as a process of its own.
+    Service,
+    /// The name of the container that a cluster's only node is.
+    Node,
+}
+
+/// What is promised, whatever fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pledge {
+    /// Kills and caches.
+    WholeOrMissed,
+    /// Kills and the space they leave taken.
+    LeftOversGo,
+    /// Power cuts and caches.
+    SyncedFirst,
+    /// Kills and tasks.
+    ExactlyOnce,
+    /// Full disks.
+    FullIsTold,
+    /// Read-only disks.
+    ReadOnlyServes,
+    /// Wrong clocks.
+    AnyClock,
+    /// Crowds.
+    OneBuild,
+    /// Clusters that are away.
+    OutagesWait,
+}
+
+impl Pledge {
+    /// Every promise, in the order of the table.
+    pub const ALL: [Pledge; 9] = [
+        Pledge::WholeOrMissed,
+        Pledge::LeftOversGo,
+        Pledge::SyncedFirst,
+        Pledge::ExactlyOnce,
+        Pledge::FullIsTold,
+        Pledge::ReadOnlyServes,
+        Pledge::AnyClock,
+        Pledge::OneBuild,
+        Pledge::OutagesWait,
+    ];
+
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pledge::WholeOrMissed => "whole-or-missed",
+            Pledge::LeftOversGo => "left-overs-go",
+            Pledge::SyncedFirst => "synced-first",
+            Pledge::ExactlyOnce => "exactly-once",
+            Pledge::FullIsTold => "full-is-told",
+            Pledge::ReadOnlyServes => "read-only-serves",
+            Pledge::AnyClock => "any-clock",
+            Pledge::OneBuild => "one-build",
+            Pledge::OutagesWait => "outages-wait",
+        }
+    }
+
+    /// The promise in one sentence.
+    pub fn text(self) -> &'static str {
+        match self {
+            Pledge::WholeOrMissed => {
+                "An environment is whole or missed, whichever process is killed, and the next run works."
+            }
+            Pledge::LeftOversGo => {
+                "What a killed preparation leaves has a bound, and the next preparation or eviction removes it."
+            }
+            Pledge::SyncedFirst => "After a power cut an environment is whole or missed.",
+            Pledge::ExactlyOnce => "An acknowledged task is not lost, ends once, and runs at most once.",
+            Pledge::FullIsTold => {
+                "A full disk fails tasks with that reason alone, and they work again once there is room."
+            }
+            Pledge::ReadOnlyServes => {
+                "A read-only cache still serves what it holds, and works again once it can be written."
+            }
+            Pledge::AnyClock => {
+                "Time stamps of any past or future change neither hits nor the order of eviction for long."
+            }
+            Pledge::OneBuild => "An environment that many tasks ask for at once is built once, and all of them get it.",
+            Pledge::OutagesWait => {
+                "Tasks outlast a cluster that is away: none fails because of it, and none runs twice."
+            }
+        }
+    }
+}
+
+impl fmt::Display for Pledge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fault").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What came of a fault.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Finding {
+    /// What was done, with numbers.
+    pub tried: String,
+    /// What was seen, with numbers, whether the promise held or not.
+    pub seen: String,
+    /// What else is true if there is no problem; may be empty.
+    pub held: &'static str,
+    /// Where the promise did not hold; empty where it did.
+    pub problems: Vec<String>,
+}
+
+impl Finding {
+    /// The verdict: held if there is no problem.
+    pub fn verdict(&self) -> Verdict {
+        Verdict::held_if_none(&self.problems)
+    }
+
+    /// Everything that was seen, in one line.
+    pub fn told(&self) -> String {
+        let end = match self.problems.len() {
+            0 => self.held.to_owned(),
+            1 => "1 problem".to_owned(),
+            count => format!("{count} problems"),
+        };
+        let parts = [self.seen.as_str(), &end];
+        parts
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join("; ")
+    }
+}
+
+impl Fault {
+    /// True if it can be tried at a site.
+    pub fn runs_at(&self, site: Site) -> bool {
+        self.sites.contains(&site)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_holds_without_problems_is_not_told_with_them() {
+        let mut finding = Finding {
+            seen: "3 whole".to_owned(),
+            held: "all worked",
+            ..Finding::default()
+        };
+        assert_eq!(finding.told(), "3 whole; all worked");
+        finding.problems.push("one did not".to_owned());
+        assert_eq!(finding.told(), "3 whole; 1 problem");
+        assert!(matches!(finding.verdict(), Verdict::NotHeld { .. }));
+    }
+}

@@ -1,0 +1,298 @@
+//! Where faults are tried: one place, a seed, and a folder that holds all that they make.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use hybrid_cache_driver::Driver;
+use hybrid_cache_driver::local::{LocalConfig, Network};
+
+use crate::attack::Site;
+use crate::caches::within;
+use crate::chaos::dice::Dice;
+use crate::chaos::disk;
+use crate::chaos::fault::Need;
+use crate::chaos::hands::{Hands, NodeHands};
+use crate::chaos::place::Place;
+use crate::chaos::serve::Serve;
+use crate::chaos::stock::Stock;
+use crate::error::TrialError;
+
+/// The locked file in a trial's folder: unlocked means that its process is gone.
+const OWNER: &str = ".owner";
+
+/// How faults are tried.
+#[derive(Clone)]
+pub struct Settings {
+    /// What all chance comes from.
+    pub seed: u64,
+    /// How often each fault happens, for those that can be repeated.
+    pub rounds: u32,
+    /// How the face starts a task service as a process of its own; `None` if it cannot.
+    pub serve: Option<Serve>,
+}
+
+/// A place for faults.
+pub struct Field {
+    site: Site,
+    settings: Settings,
+    config: Option<LocalConfig>,
+    hands: Option<Arc<dyn Hands>>,
+    driver: Option<Arc<dyn Driver>>,
+    folder: PathBuf,
+    makes_damage: bool,
+    places: AtomicU32,
+    _owner: File,
+}
+
+impl Drop for Field {
+    fn drop(&mut self) {
+        clear(&self.folder);
+    }
+}
+
+impl Field {
+    /// This machine. Everything is made below `config.root`; what killed trials left there is removed.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn local(mut config: LocalConfig, settings: Settings) -> Result<Field, TrialError> {
+        // Tasks of faults need no network, and a network kept for later ones would outlive the trial.
+        config.network = Network::None;
+        let root = config.root.clone();
+        Field::open(Site::Local, &root, settings, Some(config), None)
+    }
+
+    /// A cluster; `folder` holds what is needed on this machine.
+    ///
+    /// # Errors
+    /// The folder cannot be written, or the cluster does not answer.
+    pub async fn cluster(hands: Arc<dyn Hands>, folder: &Path, settings: Settings) -> Result<Field, TrialError> {
+        let driver = hands.driver().await?;
+        let mut field = Field::open(Site::Pod, folder, settings, None, Some(hands))?;
+        field.driver = Some(driver);
+        Ok(field)
+    }
+
+    fn open(
+        site: Site,
+        root: &Path,
+        settings: Settings,
+        config: Option<LocalConfig>,
+        hands: Option<Arc<dyn Hands>>,
+    ) -> Result<Field, TrialError> {
+        let failed = || TrialError::io(format!("making a folder below {}", root.display()));
+        fs::create_dir_all(root).map_err(failed())?;
+        sweep(root);
+        let folder = root.join(format!("chaos-{}-{}", std::process::id(), unique()));
+        fs::create_dir(&folder).map_err(failed())?;
+        let owner = File::create(folder.join(OWNER)).map_err(failed())?;
+        // Only a sweep of another trial could be quicker, and it deletes the folder: then nothing works, and says so.
+        owner
+            .try_lock()
+            .map_err(|error| TrialError::Other(format!("locking {}: {error}", folder.display())))?;
+        Ok(Field {
+            site,
+            settings,
+            config,
+            hands,
+            driver: None,
+            folder,
+            makes_damage: false,
+            places: AtomicU32::new(0),
+            _owner: owner,
+        })
+    }
+
+    /// The same, where each fault also does the damage that its promise excludes: its judge must notice.
+    #[must_use]
+    pub fn with_damage(mut self) -> Field {
+        self.makes_damage = true;
+        self
+    }
+
+    /// True if the fault is to do its damage itself.
+    pub fn makes_damage(&self) -> bool {
+        self.makes_damage
+    }
+
+    /// Which kind of place it is.
+    pub fn site(&self) -> Site {
+        self.site
+    }
+
+    /// How often a fault happens here.
+    pub fn rounds(&self) -> u32 {
+        self.settings.rounds.max(1)
+    }
+
+    /// The seed.
+    pub fn seed(&self) -> u64 {
+        self.settings.seed
+    }
+
+    /// Chance for one fault.
+    pub fn dice(&self, fault: &str) -> Dice {
+        Dice::new(self.settings.seed, fault)
+    }
+
+    /// How long one step may take here.
+    pub fn patience(&self) -> Duration {
+        match self.site {
+            Site::Local => Duration::from_secs(120),
+            Site::Pod => Duration::from_secs(300),
+        }
+    }
+
+    /// How the face starts a service.
+    ///
+    /// # Errors
+    /// It cannot: the list says of such a fault that it needs one.
+    pub fn serve(&self) -> Result<&Serve, TrialError> {
+        let lacking = || TrialError::Other("this fault needs a service".to_owned());
+        self.settings.serve.as_ref().ok_or_else(lacking)
+    }
+
+    /// The cluster behind the driver's back.
+    ///
+    /// # Errors
+    /// This is no cluster: a mistake in the list.
+    pub fn hands(&self) -> Result<&dyn Hands, TrialError> {
+        let wrong = || TrialError::Other("this fault needs a cluster".to_owned());
+        self.hands.as_deref().ok_or_else(wrong)
+    }
+
+    /// The cluster's driver.
+    ///
+    /// # Errors
+    /// This is no cluster: a mistake in the list.
+    pub fn driver(&self) -> Result<Arc<dyn Driver>, TrialError> {
+        let wrong = || TrialError::Other("this fault needs a cluster".to_owned());
+        self.driver.clone().ok_or_else(wrong)
+    }
+
+    /// The cluster's node.
+    ///
+    /// # Errors
+    /// The face was not told of one: the list says of such a fault that it needs one.
+    pub fn node(&self) -> Result<&dyn NodeHands, TrialError> {
+        let wrong = || TrialError::Other("this fault needs the name of the node's container".to_owned());
+        self.hands()?.node().ok_or_else(wrong)
+    }
+
+    /// Why a fault with this need cannot be tried here; `None` if it can.
+    pub fn lacks(&self, need: Need) -> Option<&'static str> {
+        match need {
+            Need::Mounts => disk::cannot_mount(),
+            Need::Loop => disk::cannot_loop(),
+            Need::Service => self
+                .settings
+                .serve
+                .is_none()
+                .then_some("no task service can be started as a process of its own here"),
+            Need::Node => self.hands.as_deref().is_none_or(|hands| hands.node().is_none()).then_some(
+                "it stops the container of the cluster's node, which is touched only if it is named (--node-container)",
+            ),
+        }
+    }
+
+    /// A new folder of the fault's own.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn new_folder(&self, name: &str) -> Result<PathBuf, TrialError> {
+        let number = self.places.fetch_add(1, Ordering::Relaxed);
+        let folder = self.folder.join(format!("{name}-{number}"));
+        fs::create_dir(&folder).map_err(TrialError::io(format!("making {}", folder.display())))?;
+        Ok(folder)
+    }
+
+    /// The packages of all faults.
+    ///
+    /// # Errors
+    /// Their folder cannot be made.
+    pub fn stock(&self) -> Result<Stock, TrialError> {
+        Stock::open(&self.folder.join("stock"))
+    }
+
+    /// Caches of a fault's own in a new folder.
+    ///
+    /// # Errors
+    /// They cannot be made, or this is a cluster.
+    pub fn place(&self, name: &str) -> Result<Place, TrialError> {
+        self.place_in(&self.new_folder(name)?)
+    }
+
+    /// Caches of a fault's own in this folder, such as a mount.
+    ///
+    /// # Errors
+    /// They cannot be made, or this is a cluster.
+    pub fn place_in(&self, root: &Path) -> Result<Place, TrialError> {
+        let wrong = || TrialError::Other("this fault runs on the local driver alone".to_owned());
+        let config = self.config.clone().ok_or_else(wrong)?;
+        Place::open(config, root, self.stock()?, self.patience())
+    }
+
+    /// Lets a node go on that a fault has stopped and could not set going again.
+    ///
+    /// # Errors
+    /// The face cannot reach it.
+    pub async fn recover(&self) -> Result<(), TrialError> {
+        let node = self.hands.as_deref().and_then(|hands| hands.node());
+        let Some(node) = node else { return Ok(()) };
+        within("letting the node go on", self.patience(), node.resume()).await?
+    }
+
+    /// Removes what the fault before made.
+    pub fn clear(&self) {
+        disk::unmount_below(&self.folder);
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                remove(&entry.path());
+            }
+        }
+    }
+}
+
+fn unique() -> u64 {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    u64::from(COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Removes the folders of trials whose process is gone, their mounts first.
+fn sweep(root: &Path) {
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        let folder = entry.path();
+        let is_trial = entry.file_name().to_string_lossy().starts_with("chaos-");
+        let owner = File::open(folder.join(OWNER));
+        let is_dead = owner.is_ok_and(|owner| owner.try_lock().is_ok());
+        if is_trial && is_dead {
+            clear(&folder);
+        }
+    }
+}
+
+fn clear(folder: &Path) {
+    disk::unmount_below(folder);
+    remove(folder);
+}
+
+/// Deletes a folder, also one with read-only folders in it. What cannot be deleted is found by the next sweep.
+fn remove(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    if fs::remove_dir_all(folder).is_ok() {
+        return;
+    }
+    let mut left = vec![folder.to_owned()];
+    while let Some(folder) = left.pop() {
+        let _ = fs::set_permissions(&folder, fs::Permissions::from_mode(0o700));
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                left.push(entry.path());
+            }
+        }
+    }
+    let _ = fs::remove_dir_all(folder);
+}

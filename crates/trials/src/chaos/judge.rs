@@ -1,0 +1,181 @@
+//! What faults are judged by, apart from running tasks again.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use hybrid_cache_model::End;
+use hybrid_cache_model::maintain::VerifyReport;
+
+use crate::caches::Ran;
+use crate::chaos::place::Place;
+use crate::chaos::stock;
+use crate::error::TrialError;
+use crate::volume;
+
+/// Parts of the volumes that hold left-overs: they are counted, and no environment is there.
+const LEFT_OVERS: [&str; 3] = ["staging/", "trash/", "uv/.tmp"];
+
+/// What `verify` says beside left-overs.
+pub fn unclean(report: &VerifyReport) -> Vec<String> {
+    let is_harm = |path: &str| !LEFT_OVERS.iter().any(|part| path.contains(part));
+    let harm = report.problems.iter().filter(|problem| is_harm(&problem.path));
+    harm.map(|problem| format!("verify: {}: {}", problem.path, problem.what))
+        .collect()
+}
+
+/// What is wrong with visible environments: by looking at every file, and by what `verify` says.
+///
+/// # Errors
+/// `verify` does not answer.
+pub async fn environments(place: &Place) -> Result<Vec<String>, TrialError> {
+    let visible = volume::environments(&place.volumes.python);
+    let mut problems: Vec<String> = visible.iter().flat_map(|one| stock::problems(one)).collect();
+    problems.extend(unclean(&place.verify().await?));
+    Ok(problems)
+}
+
+/// Empties one file of a visible environment: the damage that no kill and no power cut may do. The environment keeps a
+/// file of its own there, so that nothing else is damaged.
+///
+/// # Errors
+/// There is no environment, or it cannot be written.
+pub fn damage(place: &Place) -> Result<(), TrialError> {
+    let nothing = || TrialError::Other("there is no environment to damage".to_owned());
+    let visible = volume::environments(&place.volumes.python);
+    let environment = visible.first().ok_or_else(nothing)?;
+    let file = stock::packages(environment)
+        .ok_or_else(nothing)?
+        .join(stock::NAME)
+        .join("m3.py");
+    let failed = TrialError::io(format!("damaging {}", file.display()));
+    fs::remove_file(&file)
+        .and_then(|()| fs::write(&file, ""))
+        .map_err(failed)
+}
+
+/// What is wrong with how a task ended whose preparation was killed: it may fail for that, and it may have got what it
+/// asked for. Nothing else.
+pub fn end_after_kill(ran: &Ran, expected: &str) -> Option<String> {
+    match &ran.outcome.end {
+        End::Failed { .. } => None,
+        End::Exited { code: 0 } if ran.stdout.trim() == expected => None,
+        end => Some(format!(
+            "a task whose preparation was killed ended as {end:?} and printed {:?} {:?}",
+            ran.stdout, ran.stderr
+        )),
+    }
+}
+
+/// What is known of one task that a service has acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Its number in the trial.
+    pub number: u32,
+    /// Its state as the service tells it; empty if it knows no such task.
+    pub state: String,
+    /// How it ended.
+    pub end: String,
+    /// The failure's class, for one that failed.
+    pub failure: String,
+    /// How often its mark is in its output.
+    pub marks: usize,
+}
+
+/// What is wrong with tasks that were told to run: each ended once, none ran twice, and what exited has printed its mark.
+/// `may_die` says whether one may be ended by the service's death; `runs` is how often each was seen running, if that
+/// is known.
+pub fn exactly_once(tasks: &[Told], runs: Option<&BTreeMap<u32, u32>>, may_die: bool) -> Vec<String> {
+    let mut problems = Vec::new();
+    for task in tasks {
+        let number = task.number;
+        let ran = runs.map(|runs| runs.get(&number).copied().unwrap_or(0));
+        match (task.state.as_str(), task.end.as_str()) {
+            ("", _) => problems.push(format!("task {number} was acknowledged and is lost")),
+            ("ended", "exited") => {
+                if task.marks != 1 {
+                    problems.push(format!(
+                        "task {number} exited and has printed its mark {} times",
+                        task.marks
+                    ));
+                }
+                if ran.is_some_and(|ran| ran == 0) {
+                    problems.push(format!("task {number} is told to have exited and never ran"));
+                }
+            }
+            ("ended", "failed") if may_die && task.failure == "evicted" => {}
+            (state, end) => {
+                let failure = &task.failure;
+                problems.push(format!("task {number} is {state} {end} {failure}"));
+            }
+        }
+        if task.marks > 1 || ran.is_some_and(|ran| ran > 1) {
+            let ran = ran.unwrap_or(0);
+            problems.push(format!(
+                "task {number} ran {ran} times and printed {} marks",
+                task.marks
+            ));
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use hybrid_cache_model::maintain::Problem;
+
+    use super::*;
+
+    fn told(number: u32, state: &str, end: &str, failure: &str, marks: usize) -> Told {
+        Told {
+            number,
+            state: state.to_owned(),
+            end: end.to_owned(),
+            failure: failure.to_owned(),
+            marks,
+        }
+    }
+
+    #[test]
+    fn lost_twice_run_and_never_run_tasks_are_noticed() {
+        let good = [
+            told(1, "ended", "exited", "", 1),
+            told(2, "ended", "failed", "evicted", 0),
+        ];
+        let runs = BTreeMap::from([(1, 1), (2, 1)]);
+        assert_eq!(exactly_once(&good, Some(&runs), true), Vec::<String>::new());
+        assert_eq!(exactly_once(&good, Some(&runs), false).len(), 1);
+        for (bad, runs) in [
+            (told(1, "", "", "", 0), 1),
+            (told(1, "queued", "", "", 0), 0),
+            (told(1, "ended", "exited", "", 0), 1),
+            (told(1, "ended", "exited", "", 1), 0),
+            (told(1, "ended", "exited", "", 1), 2),
+            (told(1, "ended", "failed", "internal", 0), 0),
+            (told(1, "ended", "failed", "evicted", 0), 2),
+        ] {
+            let runs = BTreeMap::from([(1, runs)]);
+            assert_ne!(
+                exactly_once(&[bad.clone()], Some(&runs), true),
+                Vec::<String>::new(),
+                "{bad:?}"
+            );
+        }
+        let twice = told(1, "ended", "exited", "", 2);
+        assert_ne!(exactly_once(&[twice], None, true), Vec::<String>::new());
+    }
+
+    #[test]
+    fn left_overs_are_no_harm_and_the_rest_is() {
+        let problem = |path: &str| Problem {
+            path: path.to_owned(),
+            what: "changed".to_owned(),
+        };
+        let mut report = VerifyReport {
+            problems: vec![problem("tenants/default/staging/make-1"), problem("trash/x")],
+            ..VerifyReport::default()
+        };
+        assert_eq!(unclean(&report), Vec::<String>::new());
+        report.problems.push(problem("tenants/default/envs/x"));
+        assert_eq!(unclean(&report).len(), 1);
+    }
+}

@@ -1,0 +1,177 @@
+//! Clocks that jumped: time stamps of a far past and a far future on everything whose age is looked at.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use hybrid_cache_model::CacheStatus;
+
+use crate::attack::LOCAL;
+use crate::chaos::dice::Dice;
+use crate::chaos::fault::{Fault, Finding, Pledge};
+use crate::chaos::field::Field;
+use crate::chaos::leftovers::stamp;
+use crate::chaos::place::Place;
+use crate::chaos::stock;
+use crate::error::TrialError;
+use crate::volume;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// How far a stamp may be from now and still count as now.
+const NOW: Duration = Duration::from_secs(300);
+
+/// The faults.
+pub const FAULTS: &[Fault] = &[Fault {
+    id: "clock-steps",
+    promise: Pledge::AnyClock,
+    tries: "Leases, requests and left-overs get time stamps of decades ago and ahead, as a clock leaves that stepped.",
+    sites: LOCAL,
+    needs: &[],
+    work: |field| Box::pin(stepped(field)),
+}];
+
+/// Some time in the years behind us, or ahead.
+fn far(dice: &mut Dice, ahead: bool) -> SystemTime {
+    let days = DAY * u32::try_from(400 + dice.below(9000)).unwrap_or(400);
+    match ahead {
+        true => SystemTime::now() + days,
+        false => SystemTime::now() - days,
+    }
+}
+
+/// The folder of a version's environment.
+fn environment(place: &Place, number: u32) -> Option<PathBuf> {
+    let wanted = format!("{}==1.{number}\n", stock::NAME);
+    let mut all = volume::environments(&place.volumes.python).into_iter();
+    all.find(|folder| fs::read_to_string(folder.join("lock.txt")).is_ok_and(|lock| lock == wanted))
+}
+
+fn lease(place: &Place, number: u32) -> Result<PathBuf, TrialError> {
+    let lacking = || TrialError::Other(format!("version {number} has no environment"));
+    Ok(environment(place, number).ok_or_else(lacking)?.join(".lease"))
+}
+
+/// The links of the requests that lead to a version's environment.
+fn requests(place: &Place, number: u32) -> Vec<PathBuf> {
+    let Some(folder) = environment(place, number) else {
+        return Vec::new();
+    };
+    let name = folder.file_name().unwrap_or_default().to_owned();
+    let leads_there = |path: &Path| fs::read_link(path).is_ok_and(|to| to.file_name() == Some(&name));
+    let folders = volume::named(&place.volumes.python, "requests");
+    folders
+        .iter()
+        .flat_map(|folder| volume::find(folder, leads_there))
+        .collect()
+}
+
+/// How far from now a file was stamped.
+fn off(path: &Path) -> Duration {
+    let stamped = path.symlink_metadata().and_then(|found| found.modified());
+    let now = SystemTime::now();
+    stamped.map_or(Duration::MAX, |at| {
+        now.duration_since(at).unwrap_or_else(|error| error.duration())
+    })
+}
+
+async fn hits(place: &Place, number: u32, when: &str, problems: &mut Vec<String>) {
+    let status = place.works(number, when, problems).await;
+    if let Some(status) = status.filter(|status| *status != CacheStatus::Hit) {
+        problems.push(format!("{when}: not a hit: {status:?}"));
+    }
+}
+
+/// A staging folder that a killed preparation handed out while the clock was ahead.
+fn abandoned(place: &Place, at: SystemTime) -> Result<PathBuf, TrialError> {
+    let tenants = volume::named(&place.volumes.python, "requests");
+    let tenant = tenants.first().and_then(|requests| requests.parent());
+    let tenant = tenant.ok_or_else(|| TrialError::Other("the volume has no tenant".to_owned()))?;
+    let folder = tenant.join("staging").join("make-of-a-wrong-clock");
+    let failed = || TrialError::io(format!("making {}", folder.display()));
+    fs::create_dir_all(&folder).map_err(failed())?;
+    for name in [".maker", ".ready"] {
+        File::create(folder.join(name)).map_err(failed())?;
+        stamp(&folder.join(name), at);
+    }
+    stamp(&folder, at);
+    Ok(folder)
+}
+
+async fn stepped(field: &Field) -> Result<Finding, TrialError> {
+    let mut dice = field.dice("clock-steps");
+    let rounds = field.rounds().div_ceil(5);
+    let mut problems = Vec::new();
+    for round in 0..rounds {
+        let place = field.place("clock")?;
+        let first = round * 4;
+        for number in first..first + 4 {
+            place.good(number).await?;
+        }
+        one(field, &place, first, &mut dice, &mut problems).await?;
+    }
+    Ok(Finding {
+        tried: format!("{rounds} sets of four environments, with 5 kinds of stamps each"),
+        seen: String::new(),
+        held: "hits stayed hits, the least recently used went first, stamps of the future were set right",
+        problems,
+    })
+}
+
+/// Four environments: of the future, of the past, with a request of the future, and one that was used an hour ago.
+async fn one(
+    field: &Field,
+    place: &Place,
+    first: u32,
+    dice: &mut Dice,
+    problems: &mut Vec<String>,
+) -> Result<(), TrialError> {
+    let [future, past, asked, idle] = [0, 1, 2, 3].map(|offset| first + offset);
+    stamp(&lease(place, future)?, far(dice, true));
+    stamp(&lease(place, past)?, far(dice, false));
+    for request in requests(place, asked) {
+        stamp(&request, far(dice, true));
+    }
+    hits(place, future, "used in the future", problems).await;
+    hits(place, past, "used in the past", problems).await;
+    hits(place, asked, "asked for in the future", problems).await;
+    for (number, when) in [(future, "future"), (past, "past")] {
+        let off = off(&lease(place, number)?);
+        if off > NOW {
+            let days = off.as_secs() / DAY.as_secs();
+            problems.push(format!("a lease of the {when} was used and is still {days} days off"));
+        }
+    }
+    stamp(&lease(place, idle)?, SystemTime::now() - Duration::from_secs(3600));
+    let left = abandoned(place, far(dice, true))?;
+    place.gc(None).await?;
+    if left.exists() {
+        problems.push("a staging folder of the future was not swept".to_owned());
+    }
+    if field.makes_damage() {
+        let evicted = lease(place, past)?;
+        let folder = evicted.parent().unwrap_or(&evicted);
+        fs::remove_dir_all(folder).map_err(TrialError::io("deleting an environment"))?;
+        place.gc(None).await?;
+    }
+    let budget = place.usage().await?.volume_bytes("python").saturating_sub(1);
+    place.gc(Some(budget)).await?;
+    let gone = |number| environment(place, number).is_none();
+    if !gone(idle) || [future, past, asked].into_iter().any(gone) {
+        let names = ["future", "past", "asked", "idle"];
+        let kept = names
+            .into_iter()
+            .zip([future, past, asked, idle])
+            .filter(|(_, number)| !gone(*number));
+        let kept: Vec<&str> = kept.map(|(name, _)| name).collect();
+        problems.push(format!(
+            "the one least recently used had to go, and {} are left",
+            kept.join(", ")
+        ));
+    }
+    // A request of the past is resolved anew; what comes of it must be right.
+    for request in requests(place, asked) {
+        stamp(&request, far(dice, false));
+    }
+    place.works(asked, "asked for in the past", problems).await;
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! Processes of a preparation, found through /proc below our own children, and ended or held.
+//!
+//! Nothing is ever found by its name alone: a sandbox is a child of this process whose arguments name the trial's own
+//! volume, and every other process is below it. A process is known by its number and its start time.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::Serialize;
+
+use crate::caches::within;
+use crate::error::TrialError;
+
+/// How long a preparation may take to begin.
+const BEGIN: Duration = Duration::from_secs(30);
+
+/// What a process is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// bubblewrap.
+    Sandbox,
+    /// The runner.
+    Runner,
+    /// uv.
+    Uv,
+    /// An interpreter.
+    Python,
+    /// Something that one of them started.
+    Other,
+}
+
+/// One process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    pid: Pid,
+    /// Its start time, in ticks since the machine's start.
+    began: u64,
+    /// What it is for.
+    pub role: Role,
+}
+
+/// The fields of `/proc/<pid>/stat` behind the name, and the name.
+fn stat(pid: Pid) -> Option<(String, Vec<String>)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (front, fields) = text.rsplit_once(')')?;
+    let name = front.split_once('(')?.1.to_owned();
+    Some((name, fields.split_whitespace().map(str::to_owned).collect()))
+}
+
+impl Process {
+    /// A living process; one that has ended and was not yet waited for is none.
+    fn of(pid: Pid) -> Option<Process> {
+        let (name, fields) = stat(pid)?;
+        if fields.first().is_none_or(|state| state == "Z" || state == "X") {
+            return None;
+        }
+        let role = match name.as_str() {
+            "bwrap" => Role::Sandbox,
+            "runner" => Role::Runner,
+            "uv" => Role::Uv,
+            name if name.starts_with("python") => Role::Python,
+            _ => Role::Other,
+        };
+        let began = fields.get(19)?.parse().ok()?;
+        Some(Process { pid, began, role })
+    }
+
+    /// Sends a signal, if it is still this process that has the number; true if it was sent.
+    pub fn signal(&self, signal: Signal) -> bool {
+        let Ok(handle) = pidfd_open(self.pid, PidfdFlags::empty()) else {
+            return false;
+        };
+        // Asked with the handle open: from now on the number cannot become another process's.
+        let is_same = Process::of(self.pid).is_some_and(|found| found.began == self.began);
+        is_same && pidfd_send_signal(&handle, signal).is_ok()
+    }
+}
+
+fn children(pid: &str) -> Vec<Pid> {
+    let threads = fs::read_dir(Path::new("/proc").join(pid).join("task"));
+    let lists = threads.into_iter().flatten().flatten().map(|thread| {
+        let list = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        let pids = list.split_whitespace().filter_map(|pid| pid.parse().ok());
+        pids.filter_map(Pid::from_raw).collect::<Vec<_>>()
+    });
+    lists.flatten().collect()
+}
+
+/// The processes of the preparation that fills this Python volume; none before it begins and after it has ended.
+pub fn preparation(volume: &Path) -> Vec<Process> {
+    let is_wanted = |pid: &Pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let arguments: Vec<&[u8]> = line.split(|byte| *byte == 0).filter(|one| !one.is_empty()).collect();
+        let names_volume = arguments.contains(&volume.as_os_str().as_encoded_bytes());
+        names_volume && arguments.last().is_some_and(|last| *last == b"prepare")
+    };
+    let mut left: Vec<Pid> = children("self").into_iter().filter(is_wanted).collect();
+    let mut found = Vec::new();
+    while let Some(pid) = left.pop() {
+        found.extend(Process::of(pid));
+        left.extend(children(&pid.to_string()));
+    }
+    found
+}
+
+/// Waits until a preparation is at work on this Python volume.
+///
+/// # Errors
+/// None begins in time.
+pub async fn begun(volume: &Path) -> Result<(), TrialError> {
+    let begun = async {
+        while preparation(volume).is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    within("the begin of a preparation", BEGIN, begun).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn only_our_own_children_that_name_the_volume_are_found() {
+        let start = |argument: &str| {
+            let mut command = Command::new("sh");
+            command
+                .args(["-c", "read line", argument, "prepare"])
+                .stdin(Stdio::piped());
+            command.spawn().unwrap()
+        };
+        let (mut wanted, mut other) = (start("/trial/volume-a"), start("/trial/volume-b"));
+        let found = preparation(Path::new("/trial/volume-a"));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].pid, Pid::from_child(&wanted));
+        assert!(found[0].signal(Signal::KILL));
+        wanted.wait().unwrap();
+        assert!(!found[0].signal(Signal::KILL), "it has ended");
+        assert!(preparation(Path::new("/trial/volume-a")).is_empty());
+        drop(other.stdin.take());
+        other.wait().unwrap();
+    }
+}

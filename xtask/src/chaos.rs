@@ -1,0 +1,228 @@
+//! `cargo xtask chaos`: tries the list of faults and prints which promises hold.
+
+mod hands;
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use comfy_table::{ContentArrangement, Table};
+use hybrid_cache_trials::chaos::{self, Fault, FaultTrial, Field, Row, Serve, Settings, list};
+use hybrid_cache_trials::{Site, Standing};
+use serde_json::json;
+
+use crate::checkout::Checkout;
+use crate::cluster::place::ClusterPlace;
+use crate::exit::{Exit, Expected};
+use crate::flags::{self, DriverName};
+use crate::local::{self, Machine};
+use crate::results;
+
+use hands::OfCluster;
+
+/// The folder of faults inside the cache folder.
+const FOLDER: &str = "chaos";
+
+/// Runs the command: exit code 3 if a promise does not hold, 1 if something could not be tried.
+///
+/// # Errors
+/// No fault has a given name, or the place cannot be used.
+pub fn run(flags: &flags::Chaos) -> Result<Exit> {
+    let faults = chosen(&flags.only)?;
+    if flags.list {
+        show_list(&faults, flags.json)?;
+        return Ok(Exit::Good);
+    }
+    let seed = flags.seed.unwrap_or_else(new_seed);
+    eprintln!("seed: {seed} (repeat with --seed {seed} --rounds {})", flags.rounds);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let trials = runtime.block_on(async {
+        let field = field(flags, seed).await?;
+        // One that was killed may have left the node as it was then.
+        field.recover().await?;
+        let trials = try_all(&faults, &field).await;
+        field.recover().await?;
+        Ok::<_, anyhow::Error>(trials)
+    })?;
+    let Some(trials) = trials else {
+        return Ok(Exit::Interrupted);
+    };
+    let rows = chaos::table(&trials);
+    if flags.json {
+        let report = json!({"seed": seed, "rounds": flags.rounds, "promises": rows});
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        show(&rows);
+    }
+    Ok(match rows.iter().map(|row| row.standing).max() {
+        Some(Standing::NotHeld) => Exit::Gate,
+        Some(Standing::CouldNotTry) => Exit::Failed,
+        _ => Exit::Good,
+    })
+}
+
+/// A seed that is short enough to be typed.
+fn new_seed() -> u64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::from(elapsed.subsec_nanos()) ^ (elapsed.as_secs() & 0xff_ffff)
+}
+
+fn chosen(only: &[String]) -> Result<Vec<&'static Fault>> {
+    let all = list::all();
+    if let Some(unknown) = only.iter().find(|id| !all.iter().any(|fault| fault.id == id.as_str())) {
+        return Err(Expected::usage(format!(
+            "no fault is called `{unknown}`\nhint: `cargo xtask chaos --list` lists them"
+        )));
+    }
+    let is_wanted = |fault: &&Fault| only.is_empty() || only.iter().any(|id| id == fault.id);
+    Ok(all.into_iter().filter(is_wanted).collect())
+}
+
+/// The place that the command line names.
+async fn field(flags: &flags::Chaos, seed: u64) -> Result<Field> {
+    let checkout = Checkout::find()?;
+    let settings = Settings {
+        seed,
+        rounds: flags.rounds,
+        serve: Some(serve(flags)?),
+    };
+    if flags.driver == DriverName::Local {
+        let mut config = Machine::provision(&checkout, &flags.local)?.config;
+        // Below the caches of everybody, on the same file system, and never the caches themselves.
+        config.root = config.root.join(FOLDER);
+        return Ok(Field::local(config, settings)?);
+    }
+    let mut place = ClusterPlace::open(&checkout, &flags.cluster).await?;
+    if flags.driver == DriverName::Argo {
+        place.needs_argo().await?;
+        place.config = crate::cluster::place::with_argo(place.config);
+    }
+    let folder = local::default_root()?.join(FOLDER);
+    let hands = Arc::new(OfCluster::new(place, flags.node_container.clone()));
+    Ok(Field::cluster(hands, &folder, settings).await?)
+}
+
+/// How this program starts itself as a task service.
+fn serve(flags: &flags::Chaos) -> Result<Serve> {
+    let program = std::env::current_exe().context("finding this program")?;
+    let driver = flags.driver;
+    let which: Vec<String> = match &flags.cluster.context {
+        Some(context) => vec!["--context".to_owned(), context.clone()],
+        None => vec!["--name".to_owned(), flags.cluster.name.clone()],
+    };
+    Ok(Arc::new(move |at| {
+        let mut command = Command::new(&program);
+        command.args(["serve", "--listen", &at.listen.to_string()]);
+        command.arg("--data-dir").arg(&at.data);
+        command.arg("--token-file").arg(&at.token_file);
+        match driver {
+            // Its tasks tell the trial over loopback that they run.
+            DriverName::Local => command
+                .args(["--driver", "local", "--network", "shared"])
+                .arg("--cache-dir")
+                .arg(&at.caches),
+            DriverName::Kube => command.args(["--driver", "kube"]).args(&which),
+            DriverName::Argo => command.args(["--driver", "argo"]).args(&which),
+        };
+        command
+    }))
+}
+
+/// Tries the faults and tells of each; `None` after Ctrl-C. The field removes what they made.
+async fn try_all(faults: &[&Fault], field: &Field) -> Option<Vec<FaultTrial>> {
+    eprintln!("trying faults: {}", field.site());
+    let tried = chaos::run(faults, field, |trial| {
+        eprintln!(
+            "  {:>14}  {} ({} ms)",
+            trial.standing().to_string(),
+            trial.id,
+            trial.took_ms
+        );
+    });
+    tokio::select! {
+        trials = tried => Some(trials),
+        () = asked_to_end() => None,
+    }
+}
+
+/// Ctrl-C, or what a supervisor sends: mounts and a paused node must not outlive this process.
+async fn asked_to_end() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        },
+        Err(_) => drop(tokio::signal::ctrl_c().await),
+    }
+}
+
+fn show_list(faults: &[&Fault], json: bool) -> Result<()> {
+    if json {
+        let list: Vec<_> = faults
+            .iter()
+            .map(|fault| {
+                json!({
+                    "id": fault.id, "promise": fault.promise, "tries": fault.tries,
+                    "sites": fault.sites, "needs": fault.needs,
+                })
+            })
+            .collect();
+        println!("{}", serde_json::to_string_pretty(&list)?);
+        return Ok(());
+    }
+    let mut table = plain_table();
+    table.set_header(["fault", "promise", "where", "tries"]);
+    for fault in faults {
+        let sites: Vec<String> = fault.sites.iter().map(Site::to_string).collect();
+        table.add_row([fault.id, fault.promise.name(), &sites.join(", "), fault.tries]);
+    }
+    println!("{table}");
+    Ok(())
+}
+
+fn plain_table() -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(comfy_table::presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(results::width());
+    table
+}
+
+fn show(rows: &[Row]) {
+    let mut table = plain_table();
+    table.set_header(["promise", "fault", "stands", "tried", "seen"]);
+    for row in rows {
+        for (number, trial) in row.trials.iter().enumerate() {
+            let promise = if number == 0 { row.text } else { "" };
+            let standing = trial.standing().to_string();
+            table.add_row([promise, &trial.id, &standing, &trial.tried, &trial.seen]);
+        }
+    }
+    println!("{table}");
+    for trial in rows.iter().flat_map(|row| &row.trials) {
+        if let Some(detail) = trial.detail() {
+            println!("\n{}: {}: {detail}", trial.standing(), trial.id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_fault_is_a_usage_error_with_a_hint() {
+        assert_eq!(chosen(&["power-cut".to_owned()]).unwrap().len(), 1);
+        let refused = chosen(&["power-cat".to_owned()]).unwrap_err();
+        let expected = refused.downcast_ref::<Expected>().unwrap();
+        assert_eq!(expected.exit, Exit::Usage);
+        assert!(refused.to_string().contains("`power-cat`") && refused.to_string().contains("hint: "));
+    }
+}
