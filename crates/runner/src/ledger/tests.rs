@@ -1,3 +1,5 @@
+//! What a ledger keeps, and what it makes of lines that are not whole.
+
 use super::*;
 
 fn takes(bytes: u64) -> Taken {
