@@ -114,7 +114,7 @@ fn damage(field: &Field, problems: &mut Vec<String>) {
 async fn submitted(field: &Field, driver: &dyn Driver, sleep: Duration) -> Result<Vec<(u32, Ticket)>, TrialError> {
     let mut tickets = Vec::new();
     for number in 0..TASKS {
-        let spec = TaskSpec::new(&code(number, sleep, None));
+        let spec = TaskSpec::new(code(number, sleep, None));
         let options = SubmitOptions::default();
         let submit = driver.submit(&spec, &options);
         tickets.push((number, within("submitting a task", field.patience(), submit).await??));
