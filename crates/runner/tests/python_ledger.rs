@@ -5,12 +5,13 @@
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
+use hybrid_cache_model::Tenant;
 use hybrid_cache_model::protocol::BudgetRequest;
 use hybrid_cache_runner::child::Patience;
 use hybrid_cache_runner::ledger;
 use hybrid_cache_runner::maintain::usage::{self, usage as measured};
 use hybrid_cache_runner::maintain::{gc, keep_within, verify};
-use hybrid_cache_runner::python::Lookup;
+use hybrid_cache_runner::python::{Lookup, PythonVolume};
 use hybrid_cache_runner::store::measure::{Counter, Taken};
 
 mod python_support;
@@ -257,4 +258,14 @@ fn left_overs_are_no_damage() {
     let report = verify(&bench.volume()).unwrap();
     assert!(report.is_clean(), "{report:?}");
     assert_eq!(report.left_overs.len(), 3, "{report:?}");
+}
+
+#[test]
+fn a_volume_that_nobody_used_can_be_used_after_it_was_looked_after() {
+    let folder = tempfile::tempdir().unwrap();
+    let volume = PythonVolume::open_read(folder.path(), &Tenant::default()).unwrap();
+    measured(&volume).unwrap();
+    gc(&volume, &BudgetRequest::default(), None, &patience()).unwrap();
+    assert!(verify(&volume).unwrap().is_clean());
+    PythonVolume::open_write(folder.path(), &Tenant::default()).unwrap();
 }

@@ -9,6 +9,7 @@ use hybrid_cache_model::{Failure, FailureKind};
 
 use super::Ledger;
 use crate::python::PythonVolume;
+use crate::store::format::FORMAT_FILE;
 use crate::store::lock::{self, Lock, Mode};
 use crate::store::publish;
 use crate::system::SystemVolume;
@@ -54,9 +55,11 @@ fn open(root: &Path, locks: &Path, deadline: Instant) -> Open {
         publish::ensure_folder(locks)?;
         lock::wait(&locks.join(LOCK), Mode::Exclusive, deadline)
     };
+    // A folder with locks and no layout is taken for a stranger's: one without a layout is left as it is.
+    let is_laid_out = root.join(FORMAT_FILE).exists();
     let path = super::path(root);
     Open {
-        lock: wait().ok(),
+        lock: is_laid_out.then(wait).and_then(Result::ok),
         ledger: Ledger::read(&path),
         path,
     }
