@@ -13,7 +13,7 @@ use std::process::Command;
 use hybrid_cache_driver::local::LocalConfig;
 use hybrid_cache_model::Protection;
 use hybrid_cache_model::protection::MUTATIONS_VARIABLE;
-use hybrid_cache_trials::{Attack, Ground, Site, Standing, list, run};
+use hybrid_cache_trials::{Attack, Ground, LocalSite, Site, Standing, list, run};
 
 /// Builds the runner whose protections can be taken out. Never a release build, which refuses the feature.
 fn mutant() -> PathBuf {
@@ -108,7 +108,7 @@ async fn an_attack_notices_each_protection_that_is_taken_out() {
     };
     machine.config.runner = mutant();
     let config = machine.config.clone();
-    let mut whole = Ground::local(machine.site());
+    let mut whole = Ground::local(LocalSite::open(machine.config.clone()).unwrap());
     let mut problems = Vec::new();
     let all = list::all();
     for (known, why) in STOPPED_ELSEWHERE {

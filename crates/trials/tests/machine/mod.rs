@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use hybrid_cache_driver::local::LocalConfig;
-use hybrid_cache_trials::LocalSite;
 
 /// Names the file with this machine's configuration; `cargo xtask test` writes it.
 const CONFIG_VARIABLE: &str = "HYBRID_CACHE_LOCAL_CONFIG";
@@ -22,12 +21,6 @@ impl Drop for Machine {
             .arg(&self.root)
             .output();
         let _ = std::fs::remove_dir_all(&self.root);
-    }
-}
-
-impl Machine {
-    pub fn site(&self) -> LocalSite {
-        LocalSite::open(self.config.clone()).unwrap()
     }
 }
 
