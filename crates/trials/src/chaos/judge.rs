@@ -155,7 +155,7 @@ mod tests {
         ] {
             let runs = BTreeMap::from([(1, runs)]);
             assert_ne!(
-                exactly_once(&[bad.clone()], Some(&runs), true),
+                exactly_once(std::slice::from_ref(&bad), Some(&runs), true),
                 Vec::<String>::new(),
                 "{bad:?}"
             );
