@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use comfy_table::{ContentArrangement, Table};
 use hybrid_cache_trials::run::run as try_list;
 use hybrid_cache_trials::{Attack, Ground, LocalSite, Row, Site, Standing, Trial, list, promise};
 
@@ -135,7 +134,7 @@ fn show_list(attacks: &[&Attack], json: bool) -> Result<()> {
         println!("{}", serde_json::to_string_pretty(&list)?);
         return Ok(());
     }
-    let mut table = plain_table();
+    let mut table = results::plain_table();
     table.set_header(["attack", "promise", "where", "tries"]);
     for attack in attacks {
         let sites: Vec<String> = attack.sites.iter().map(Site::to_string).collect();
@@ -143,15 +142,6 @@ fn show_list(attacks: &[&Attack], json: bool) -> Result<()> {
     }
     println!("{table}");
     Ok(())
-}
-
-fn plain_table() -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(comfy_table::presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(results::width());
-    table
 }
 
 /// What happened to a promise at one site: the worst, and how many attacks were tried.
@@ -174,7 +164,7 @@ fn show(rows: &[Row]) {
     } else {
         &[Site::Local]
     };
-    let mut table = plain_table();
+    let mut table = results::plain_table();
     let mut header = vec!["promise".to_owned(), "protection".to_owned()];
     header.extend(sites.iter().map(Site::to_string));
     table.set_header(header);

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use comfy_table::{ContentArrangement, Table};
 use hybrid_cache_trials::chaos::{self, Fault, FaultTrial, Field, Row, Serve, Settings, list};
 use hybrid_cache_trials::{Site, Standing};
 use serde_json::json;
@@ -176,7 +175,7 @@ fn show_list(faults: &[&Fault], json: bool) -> Result<()> {
         println!("{}", serde_json::to_string_pretty(&list)?);
         return Ok(());
     }
-    let mut table = plain_table();
+    let mut table = results::plain_table();
     table.set_header(["fault", "promise", "where", "tries"]);
     for fault in faults {
         let sites: Vec<String> = fault.sites.iter().map(Site::to_string).collect();
@@ -186,17 +185,8 @@ fn show_list(faults: &[&Fault], json: bool) -> Result<()> {
     Ok(())
 }
 
-fn plain_table() -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(comfy_table::presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(results::width());
-    table
-}
-
 fn show(rows: &[Row]) {
-    let mut table = plain_table();
+    let mut table = results::plain_table();
     table.set_header(["promise", "fault", "stands", "tried", "seen"]);
     for row in rows {
         for (number, trial) in row.trials.iter().enumerate() {

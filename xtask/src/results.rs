@@ -131,6 +131,16 @@ pub fn parse_share(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A table without lines that fits into [`width`].
+pub fn plain_table() -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table
+        .load_style(comfy_table::presets::NOTHING)
+        .set_content_arrangement(comfy_table::ContentArrangement::Dynamic)
+        .set_width(width());
+    table
+}
+
 /// Columns of the terminal, or a width that suits a log.
 pub fn width() -> u16 {
     rustix::termios::tcgetwinsize(std::io::stdout()).map_or(PLAIN_WIDTH, |size| size.ws_col.max(60))
