@@ -1,6 +1,7 @@
 //! The thin layer that talks to the API server: bounded, repeated where that helps, and told in our own failures.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hybrid_cache_model::{Failure, FailureKind};
@@ -13,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::explain;
 use super::names::{self, Attempt};
-use super::retry::{PATIENCE, Refusal, persist, persist_in};
+use super::retry::{PATIENCE, Refusal, Trouble, persist};
 use super::workflow::{self, Workflow};
 use super::workload::{Kind, Workload, explain_absent};
 
@@ -74,6 +75,8 @@ pub struct Cluster {
     pods: Api<Pod>,
     secrets: Api<Secret>,
     writes: Semaphore,
+    /// When it last did not answer.
+    pub trouble: Arc<Trouble>,
 }
 
 impl Cluster {
@@ -86,6 +89,7 @@ impl Cluster {
             pods: Api::namespaced(client.clone(), namespace),
             secrets: Api::namespaced(client.clone(), namespace),
             writes: Semaphore::new(WRITES),
+            trouble: Arc::default(),
             namespace: namespace.to_owned(),
             client,
         }
@@ -103,13 +107,13 @@ impl Cluster {
     pub async fn check(&self) -> Result<(), Failure> {
         let what = format!("look at the Jobs of namespace {}", self.namespace);
         let params = ListParams::default().limit(1);
-        let listed = persist(&what, CHECK, || self.jobs.list_metadata(&params)).await;
+        let listed = self.read(&what, CHECK, || self.jobs.list_metadata(&params)).await;
         listed.map_err(|refusal| refusal.explain(&what))?;
         let Some(workflows) = &self.workflows else {
             return Ok(());
         };
         let what = format!("look at the Workflows of namespace {}", self.namespace);
-        let listed = persist(&what, CHECK, || workflows.list_metadata(&params)).await;
+        let listed = self.read(&what, CHECK, || workflows.list_metadata(&params)).await;
         listed.map(|_| ()).map_err(|refusal| match refusal.is_absent() {
             true => explain_absent(refusal.explain(&what)),
             false => refusal.explain(&what),
@@ -289,7 +293,16 @@ impl Cluster {
         patience: Duration,
         ask: impl Fn() -> F,
     ) -> Result<T, Refusal> {
-        persist_in(Some(&self.writes), what, patience, ask).await
+        persist(&self.trouble, Some(&self.writes), what, patience, ask).await
+    }
+
+    async fn read<T, F: Future<Output = kube::Result<T>>>(
+        &self,
+        what: &str,
+        patience: Duration,
+        ask: impl Fn() -> F,
+    ) -> Result<T, Refusal> {
+        persist(&self.trouble, None, what, patience, ask).await
     }
 
     /// One workload, if it is there.
@@ -299,12 +312,13 @@ impl Cluster {
     pub async fn workload(&self, kind: Kind, name: &str, patience: Duration) -> Result<Option<Workload>, Failure> {
         let what = format!("look at the {} {name}", kind.name());
         let answer = match kind {
-            Kind::Job => persist(&what, patience, || self.jobs.get(name))
+            Kind::Job => self
+                .read(&what, patience, || self.jobs.get(name))
                 .await
                 .map(Workload::from),
             Kind::Workflow => {
                 let workflows = self.known_workflows()?;
-                let answer = persist(&what, patience, || workflows.get(name)).await;
+                let answer = self.read(&what, patience, || workflows.get(name)).await;
                 answer.map(Workload::from)
             }
         };
@@ -351,7 +365,7 @@ impl Cluster {
     /// The cluster does not let us, or does not answer.
     pub async fn secret(&self, name: &str) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
         let what = format!("read the Secret {name}");
-        let secret = absent(persist(&what, PATIENCE, || self.secrets.get(name)).await, &what)?;
+        let secret = absent(self.read(&what, PATIENCE, || self.secrets.get(name)).await, &what)?;
         let data = secret.and_then(|secret| secret.data).unwrap_or_default();
         Ok(data.into_iter().map(|(key, value)| (key, value.0)).collect())
     }
@@ -363,7 +377,7 @@ impl Cluster {
     pub async fn pods(&self, kind: Kind, name: &str, patience: Duration) -> Result<Vec<Pod>, Failure> {
         let what = format!("look at the pods of the {} {name}", kind.name());
         let params = ListParams::default().labels(&format!("{}={name}", kind.pod_label()));
-        let list = persist(&what, patience, || self.pods.list(&params)).await;
+        let list = self.read(&what, patience, || self.pods.list(&params)).await;
         list.map(|list| list.items).map_err(|refusal| refusal.explain(&what))
     }
 
@@ -374,7 +388,7 @@ impl Cluster {
     pub async fn secrets(&self) -> Result<Vec<kube::core::PartialObjectMeta<Secret>>, Failure> {
         let what = "look at the Secrets of tasks";
         let params = ListParams::default().labels(&names::selector());
-        let list = persist(what, PATIENCE, || self.secrets.list_metadata(&params)).await;
+        let list = self.read(what, PATIENCE, || self.secrets.list_metadata(&params)).await;
         list.map(|list| list.items).map_err(|refusal| refusal.explain(what))
     }
 }
@@ -382,7 +396,7 @@ impl Cluster {
 /// What a refusal means to whoever wants to make something: a quota that is full for now is no word for good.
 fn full_or(refusal: Refusal, what: &str) -> Failure {
     match refusal {
-        Refusal::Answered(status) if status.code == 403 && explain::quota_is_full_for_now(&status.message) => {
+        Refusal::Answered(status) if status.code == 403 && explain::is_no_word_for_good(&status.message) => {
             let message = format!("cannot {what} yet: {}", status.message);
             Failure::new(FailureKind::Unschedulable, message)
                 .hint("it waits until others have ended; or have the namespace's ResourceQuota raised")

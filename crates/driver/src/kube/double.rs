@@ -23,6 +23,8 @@ pub enum Mode {
     Answers,
     /// Refuses the connection.
     Refuses,
+    /// Has come back and knows of no rights yet.
+    Forbids,
     /// Takes it and answers once it goes on again: its process is stopped.
     Silent,
 }
@@ -279,7 +281,13 @@ impl Double {
         if name.ends_with("/log") {
             return Ok(Response::new(Full::new(Bytes::new()).boxed_unsync()));
         }
-        let (code, answer) = self.answer(parts.method.as_str(), kind, name, &sent);
+        let forbids = *self.0.mode.borrow() == Mode::Forbids;
+        let (code, answer) = if forbids {
+            let said = format!("{kind} is forbidden: User \"a\" cannot create resource \"{kind}\" in API group \"\"");
+            status(403, "Forbidden", &said)
+        } else {
+            self.answer(parts.method.as_str(), kind, name, &sent)
+        };
         let body = Full::new(Bytes::from(answer.to_string())).boxed_unsync();
         Response::builder()
             .status(code)

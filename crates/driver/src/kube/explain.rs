@@ -33,10 +33,16 @@ pub fn hopeless(sight: &Sight) -> Option<Failure> {
 /// A quota or an admission rule that no waiting changes.
 fn refused(sight: &Sight) -> Option<Failure> {
     let said = sight.warning(NO_POD).filter(|_| sight.pod.is_none())?;
-    if quota_is_full_for_now(said) || !is_refusal(said) {
+    if is_no_word_for_good(said) || !is_refusal(said) {
         return None;
     }
     Some(refusal(said))
+}
+
+/// What is said of a quota that is full for now or has not been read yet, and by an API server that has just started: its
+/// controllers are told that they may do nothing.
+pub fn is_no_word_for_good(said: &str) -> bool {
+    quota_is_full_for_now(said) || said.contains("status unknown for quota") || said.contains("cannot create resource")
 }
 
 fn is_refusal(said: &str) -> bool {
@@ -63,7 +69,7 @@ fn refusal(said: &str) -> Failure {
 
 /// True where the quota has room for the pod as soon as others have ended: every resource it lacks is in use, and what
 /// the pod asks for would fit alone.
-pub fn quota_is_full_for_now(said: &str) -> bool {
+fn quota_is_full_for_now(said: &str) -> bool {
     let part = |name: &str| {
         let from = said.find(&format!("{name}: "))? + name.len() + 2;
         let text = &said[from..];

@@ -100,6 +100,10 @@ async fn tasks_that_are_submitted_in_an_outage_wait_for_its_end_and_run_once() {
             .collect();
         sleep(MINUTE * 20).await;
         assert_eq!(cluster.made(), Vec::<String>::new());
+        if mode == Mode::Refuses {
+            cluster.set(Mode::Forbids);
+            sleep(Duration::from_secs(20)).await;
+        }
         cluster.set(Mode::Answers);
         for task in tasks {
             good(&timeout(MINUTE * 10, task).await.unwrap().unwrap());

@@ -107,6 +107,9 @@ pub async fn run(cluster: Arc<Cluster>, registry: Arc<Registry>, pulse: Arc<Puls
         let asked = Instant::now();
         let answered = tokio::time::timeout(EVERY, cluster.answers()).await.unwrap_or(false);
         pulse.note(answered, asked);
+        if !answered {
+            cluster.trouble.note();
+        }
     }
 }
 

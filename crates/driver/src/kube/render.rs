@@ -25,6 +25,8 @@ const GRACE_S: i64 = 5;
 /// Seconds that a maintenance Job may take beyond the sum of all that is bounded by itself: the backstop behind every
 /// deadline.
 const MARGIN_S: u64 = 120;
+/// Seconds that a maintenance Job stays after its end: who asked hears of it at once, or has gone away.
+const ANSWERED_S: u32 = 600;
 /// The log of a container and what it writes outside its emptyDirs, for the scheduler. Without a request of its own
 /// Kubernetes would set the whole limit aside.
 const DISK_REQUEST: &str = "16Mi";
@@ -57,8 +59,8 @@ pub struct TaskPod<'a> {
 pub fn task(config: &KubeConfig, task: &TaskPod) -> Workload {
     let (frame, pod) = task_pod(config, task);
     match &config.argo {
-        Some(argo) => workflow::workflow(config, argo, frame, pod).into(),
-        None => job(config, frame, pod).into(),
+        Some(argo) => workflow::workflow(argo, frame, pod).into(),
+        None => job(frame, pod).into(),
     }
 }
 
@@ -127,6 +129,7 @@ fn task_pod<'a>(config: &KubeConfig, task: &TaskPod<'a>) -> (Frame<'a>, PodSpec)
             .start_s
             .saturating_add(bound_ms / 1000)
             .saturating_add(config.ttl_s.into()),
+        ttl_s: config.ttl_s,
     };
     (frame, pod_spec(config, containers, pod.volumes))
 }
@@ -167,8 +170,9 @@ pub fn maintenance_job(config: &KubeConfig, name: &str, epoch: Option<&str>, who
             .into_iter()
             .collect(),
         deadline_s: config.start_s.saturating_add(limit_s).saturating_add(MARGIN_S),
+        ttl_s: config.ttl_s.min(ANSWERED_S),
     };
-    job(config, frame, pod_spec(config, containers, pod.volumes))
+    job(frame, pod_spec(config, containers, pod.volumes))
 }
 
 /// The Secret that a Job of the same name mounts.
@@ -222,9 +226,11 @@ pub struct Frame<'a> {
     pub annotations: BTreeMap<String, String>,
     /// Seconds after which Kubernetes ends it whatever it does.
     pub deadline_s: u64,
+    /// Seconds after its end at which Kubernetes deletes it.
+    pub ttl_s: u32,
 }
 
-fn job(config: &KubeConfig, frame: Frame, pod: PodSpec) -> Job {
+fn job(frame: Frame, pod: PodSpec) -> Job {
     Job {
         metadata: ObjectMeta {
             name: Some(frame.name.to_owned()),
@@ -236,7 +242,7 @@ fn job(config: &KubeConfig, frame: Frame, pod: PodSpec) -> Job {
             // A task runs once: whether it may run again is for whoever submitted it to say.
             backoff_limit: Some(0),
             active_deadline_seconds: Some(i64::try_from(frame.deadline_s).unwrap_or(i64::MAX)),
-            ttl_seconds_after_finished: Some(i32::try_from(config.ttl_s).unwrap_or(i32::MAX)),
+            ttl_seconds_after_finished: Some(i32::try_from(frame.ttl_s).unwrap_or(i32::MAX)),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(frame.labels),

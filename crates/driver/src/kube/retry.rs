@@ -1,10 +1,12 @@
 //! Which answers of an API server are worth asking again, how long to pause, and what the others mean.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use hybrid_cache_model::{Failure, FailureKind};
 use kube::core::Status;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 /// First pause between two tries.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -15,21 +17,37 @@ pub const ANSWER: Duration = Duration::from_secs(20);
 /// How long the cluster may refuse to answer before a task is given up. An API server restarts within that.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// For how long an API server that did not answer may say what is not so: until it has read who may do what, and which
+/// kinds there are, it refuses what it will accept.
+const UNSETTLED: Duration = Duration::from_secs(60);
+
+/// When the API server last did not answer.
+#[derive(Debug, Default)]
+pub struct Trouble(Mutex<Option<Instant>>);
+
+impl Trouble {
+    /// It did not answer now.
+    pub fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// True where it was not long ago.
+    fn is_recent(&self) -> bool {
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| last.elapsed() < UNSETTLED)
+    }
+}
+
 /// Repeats a request until it is answered, or refused for good, or `patience` is at its end.
+///
+/// The request is one of those that few may make at one time where there are `places`. The place is given up between
+/// tries, so that those who are refused do not keep the others waiting; waiting for it is no silence of the cluster's,
+/// and takes no patience.
 ///
 /// # Errors
 /// What the cluster said last, explained. `what` names what was to be done.
 pub async fn persist<T, F: Future<Output = kube::Result<T>>>(
-    what: &str,
-    patience: Duration,
-    ask: impl FnMut() -> F,
-) -> Result<T, Refusal> {
-    persist_in(None, what, patience, ask).await
-}
-
-/// The same for requests that few may make at one time. The place is given up between tries, so that those who are
-/// refused do not keep the others waiting; waiting for it is no silence of the cluster's, and takes no patience.
-pub async fn persist_in<T, F: Future<Output = kube::Result<T>>>(
+    trouble: &Trouble,
     places: Option<&Semaphore>,
     what: &str,
     patience: Duration,
@@ -43,14 +61,20 @@ pub async fn persist_in<T, F: Future<Output = kube::Result<T>>>(
             Some(places) => places.acquire().await.ok(),
             None => None,
         };
-        let asked = tokio::time::Instant::now();
+        let asked = Instant::now();
         let said = match tokio::time::timeout(ANSWER.min(patience), ask()).await {
             Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(kube::Error::Api(status))) if !is_passing(status.code) => {
-                return Err(Refusal::Answered(status));
+            Ok(Err(kube::Error::Api(status))) if is_passing(status.code) => status.message.clone(),
+            Ok(Err(kube::Error::Api(status))) if trouble.is_recent() && is_unsettled(&status) => status.message.clone(),
+            Ok(Err(kube::Error::Api(status))) => return Err(Refusal::Answered(status)),
+            Ok(Err(error)) => {
+                trouble.note();
+                root_cause(&error)
             }
-            Ok(Err(error)) => root_cause(&error),
-            Err(_) => format!("no answer within {} s", ANSWER.as_secs()),
+            Err(_) => {
+                trouble.note();
+                format!("no answer within {} s", ANSWER.as_secs())
+            }
         };
         drop(place);
         spent += asked.elapsed() + pause;
@@ -94,6 +118,17 @@ impl Refusal {
 /// Overload, restarts and changes of leadership pass; so does a conflict with somebody's simultaneous change.
 fn is_passing(code: u16) -> bool {
     matches!(code, 408 | 429 | 500..=599)
+}
+
+/// What an API server also says that has not read everything yet.
+fn is_unsettled(status: &Status) -> bool {
+    let said = &status.message;
+    match status.code {
+        401 => true,
+        403 => said.contains("cannot ") && said.contains("in API group"),
+        404 => said.contains("could not find the requested resource"),
+        _ => false,
+    }
 }
 
 fn answered(what: &str, status: &Status) -> Failure {
@@ -142,8 +177,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn overload_is_waited_out() {
+        let trouble = Trouble::default();
         let asked = AtomicU32::new(0);
-        let answer = persist("try", PATIENCE, || async {
+        let answer = persist(&trouble, None, "try", PATIENCE, || async {
             match asked.fetch_add(1, Ordering::Relaxed) {
                 0 => Err(status(429, "TooManyRequests")),
                 1 => Err(status(503, "ServiceUnavailable")),
@@ -156,15 +192,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_is_not_repeated_and_an_outage_ends() {
+        let trouble = Trouble::default();
         let asked = AtomicU32::new(0);
-        let refused = persist::<(), _>("create the Job", PATIENCE, || async {
+        let refused = persist::<(), _>(&trouble, None, "create the Job", PATIENCE, || async {
             asked.fetch_add(1, Ordering::Relaxed);
             Err(status(403, "Forbidden"))
         });
         let failure = refused.await.unwrap_err().explain("create the Job");
         assert_eq!((failure.kind, asked.load(Ordering::Relaxed)), (FailureKind::Refused, 1));
         let down = || async { Err(kube::Error::ReadEvents(std::io::Error::other("connection refused"))) };
-        let failure = persist::<(), _>("create the Job", PATIENCE, down).await.unwrap_err();
+        let failure = persist::<(), _>(&trouble, None, "create the Job", PATIENCE, down)
+            .await
+            .unwrap_err();
         let failure = failure.explain("create the Job");
         assert_eq!(failure.kind, FailureKind::Cluster);
         assert!(failure.message.contains("connection refused"), "{failure}");
@@ -172,20 +211,46 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn waiting_for_a_place_takes_no_patience() {
+        let trouble = Trouble::default();
         let places = Semaphore::new(1);
         let slow = || async {
             tokio::time::sleep(ANSWER - Duration::from_secs(1)).await;
             Ok(())
         };
         let patience = ANSWER * 2;
-        let one = || persist_in(Some(&places), "write", patience, slow);
+        let one = || persist(&trouble, Some(&places), "write", patience, slow);
         let (a, b, c, d) = tokio::join!(one(), one(), one(), one());
         assert!([a, b, c, d].iter().all(Result::is_ok));
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_has_just_come_back_is_not_believed_that_nothing_is_allowed() {
+        let said = "secrets is forbidden: User \"a\" cannot create resource \"secrets\" in API group \"\"";
+        let refusal = || kube::Error::Api(Status::failure(said, "Forbidden").with_code(403).boxed());
+        let trouble = Trouble::default();
+        let ask = async |trouble: &Trouble| {
+            let asked = AtomicU32::new(0);
+            let answer = persist(trouble, None, "create the Secret", PATIENCE, || async {
+                match asked.fetch_add(1, Ordering::Relaxed) {
+                    0..5 => Err(refusal()),
+                    _ => Ok(()),
+                }
+            });
+            answer
+                .await
+                .map_err(|refusal| refusal.explain("create the Secret").kind)
+        };
+        assert_eq!(ask(&trouble).await, Err(FailureKind::Refused));
+        trouble.note();
+        assert_eq!(ask(&trouble).await, Ok(()));
+        tokio::time::advance(UNSETTLED).await;
+        assert_eq!(ask(&trouble).await, Err(FailureKind::Refused));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_silent_connection_is_given_up() {
-        let failure = persist::<(), _>("ask", Duration::from_secs(5), std::future::pending).await;
+        let trouble = Trouble::default();
+        let failure = persist::<(), _>(&trouble, None, "ask", Duration::from_secs(5), std::future::pending).await;
         assert!(matches!(failure, Err(Refusal::Unanswered(_))));
     }
 }

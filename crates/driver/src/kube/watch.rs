@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use super::cluster::Cluster;
 use super::names;
+use super::retry::Trouble;
 use super::sight::{PodSight, Sight};
 use super::workload::{Carrier, Kind};
 
@@ -128,19 +129,27 @@ impl Watches {
     pub fn start(cluster: &Cluster, registry: &Arc<Registry>) -> Watches {
         let (client, namespace) = (&cluster.client, &cluster.namespace);
         let mut running = JoinSet::new();
+        let trouble = || Arc::clone(&cluster.trouble);
         let ours = watcher::Config::default().labels(&names::selector());
         let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
-        running.spawn(watch_workloads(Kind::Job, jobs, ours.clone(), Arc::clone(registry)));
+        running.spawn(watch_workloads(
+            Kind::Job,
+            jobs,
+            ours.clone(),
+            Arc::clone(registry),
+            trouble(),
+        ));
         if let Some(workflows) = cluster.workflows().cloned() {
             running.spawn(watch_workloads(
                 Kind::Workflow,
                 workflows,
                 ours.clone(),
                 Arc::clone(registry),
+                trouble(),
             ));
         }
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-        running.spawn(watch_pods(pods, ours, Arc::clone(registry)));
+        running.spawn(watch_pods(pods, ours, Arc::clone(registry), trouble()));
         let events: Api<KubeEvent> = Api::namespaced(client.clone(), namespace);
         let warnings = watcher::Config::default().fields("type=Warning");
         running.spawn(watch_events(events, warnings, Arc::clone(registry)));
@@ -170,8 +179,13 @@ impl Listing {
     }
 }
 
-async fn watch_workloads<K>(kind: Kind, api: Api<K>, config: watcher::Config, registry: Arc<Registry>)
-where
+async fn watch_workloads<K>(
+    kind: Kind,
+    api: Api<K>,
+    config: watcher::Config,
+    registry: Arc<Registry>,
+    trouble: Arc<Trouble>,
+) where
     K: Carrier + Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let mut events = StreamBackoff::new(watcher::watcher(api, config), Pause::default()).boxed();
@@ -194,12 +208,12 @@ where
                 registry.missed(unlisted, Sight::lose_workload);
             }
             // The watcher mends itself; what it cannot mend, the deadline of every task ends.
-            Err(_) => {}
+            Err(_) => trouble.note(),
         }
     }
 }
 
-async fn watch_pods(api: Api<Pod>, config: watcher::Config, registry: Arc<Registry>) {
+async fn watch_pods(api: Api<Pod>, config: watcher::Config, registry: Arc<Registry>, trouble: Arc<Trouble>) {
     let mut events = StreamBackoff::new(watcher::watcher(api, config), Pause::default()).boxed();
     let mut listing = Listing::default();
     let see = |pod: &Pod| {
@@ -228,7 +242,7 @@ async fn watch_pods(api: Api<Pod>, config: watcher::Config, registry: Arc<Regist
                 };
                 registry.missed(unlisted, |sight| sight.pod_gone = true);
             }
-            Err(_) => {}
+            Err(_) => trouble.note(),
         }
     }
 }

@@ -17,7 +17,7 @@ use kube::core::TypeMeta;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::config::{Argo, KubeConfig};
+use super::config::Argo;
 use super::render::{self, Frame};
 use super::sight::WorkloadState;
 use super::workload::Carrier;
@@ -93,7 +93,7 @@ impl Carrier for Workflow {
 }
 
 /// The Workflow around a pod. Only what its template cannot say is a patch of the pod.
-pub fn workflow(config: &KubeConfig, argo: &Argo, frame: Frame, pod: PodSpec) -> Workflow {
+pub fn workflow(argo: &Argo, frame: Frame, pod: PodSpec) -> Workflow {
     let containers: Vec<_> = pod.containers.into_iter().map(with_command).collect();
     let spec = json!({
         "entrypoint": TEMPLATE,
@@ -107,7 +107,7 @@ pub fn workflow(config: &KubeConfig, argo: &Argo, frame: Frame, pod: PodSpec) ->
         // The log is followed live; nothing of it goes to Argo's artifacts.
         "archiveLogs": false,
         "activeDeadlineSeconds": frame.deadline_s,
-        "ttlStrategy": {"secondsAfterCompletion": config.ttl_s},
+        "ttlStrategy": {"secondsAfterCompletion": frame.ttl_s},
         "podSpecPatch": patch(argo, pod.termination_grace_period_seconds, pod.enable_service_links).to_string(),
     });
     Object {
