@@ -102,6 +102,17 @@ impl Drop for Open {
     }
 }
 
+/// The time of the last use, from what is known and from the lease's own time. A time ahead of now is of a clock that was
+/// set back since: believed, it would keep eviction away for as long. It counts as the moment in which it was seen first.
+pub(super) fn last_use(known_us: Option<u64>, lease_us: u64, now_us: u64) -> u64 {
+    let known_us = known_us.filter(|known_us| *known_us <= now_us);
+    match (known_us, lease_us <= now_us) {
+        (known_us, true) => known_us.unwrap_or(0).max(lease_us),
+        (Some(known_us), false) => known_us,
+        (None, false) => now_us,
+    }
+}
+
 /// Microseconds since 1970; 0 for a time before that or none.
 pub(super) fn micros(time: std::io::Result<SystemTime>) -> u64 {
     let since = time
@@ -118,4 +129,20 @@ pub(super) fn stamp(found: &Metadata) -> u64 {
 /// True for a failure that means "not there any more": others go on with their work meanwhile.
 pub(super) fn has_gone(failure: &Failure, path: &Path) -> bool {
     failure.kind == FailureKind::CacheAccess && path.symlink_metadata().is_err()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_use_ahead_of_now_counts_from_when_it_was_seen() {
+        // Nothing known, known, and known from a clock that was ahead as well.
+        assert_eq!(last_use(None, 90, 100), 90);
+        assert_eq!(last_use(Some(95), 90, 100), 95);
+        assert_eq!(last_use(None, 900, 100), 100);
+        assert_eq!(last_use(Some(50), 900, 100), 50);
+        assert_eq!(last_use(Some(900), 90, 100), 90);
+        assert_eq!(last_use(Some(900), 900, 100), 100);
+    }
 }

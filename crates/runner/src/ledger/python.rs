@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use hybrid_cache_model::Failure;
 
-use super::open::{has_gone, micros, stamp};
+use super::open::{has_gone, last_use, micros, stamp};
 use super::{Ledger, Member, Part, PartId, id};
 use crate::maintain::{entries, orphans};
 use crate::python::lookup::VENV;
@@ -130,6 +131,7 @@ fn distributions(site: &Path) -> BTreeMap<String, u64> {
 }
 
 fn environments(tenants: &[PythonVolume], ledger: &mut Ledger, there: &mut BTreeSet<PartId>) -> Result<(), Failure> {
+    let now_us = micros(Ok(SystemTime::now()));
     let mut present = BTreeSet::new();
     for tenant in tenants {
         for path in entries(&tenant.environments())? {
@@ -139,7 +141,7 @@ fn environments(tenants: &[PythonVolume], ledger: &mut Ledger, there: &mut BTree
             let name = tenant.relative(&path);
             let lease = path.join(LEASE).metadata();
             let stamp = lease.as_ref().map_or(0, stamp);
-            let used_us = micros(lease.and_then(|lease| lease.modified()));
+            let lease_us = micros(lease.and_then(|lease| lease.modified()));
             present.insert(name.clone());
             let known = ledger
                 .members()
@@ -148,13 +150,13 @@ fn environments(tenants: &[PythonVolume], ledger: &mut Ledger, there: &mut BTree
                 .cloned();
             let member = match known {
                 Some(known) => Member {
-                    used_us: known.used_us.max(used_us),
+                    used_us: last_use(Some(known.used_us), lease_us, now_us),
                     ..known
                 },
                 None => match measure(&path, ledger) {
                     Ok((own, parts)) => Member {
                         name,
-                        used_us,
+                        used_us: last_use(None, lease_us, now_us),
                         stamp,
                         own,
                         parts,

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::SystemTime;
 
 use hybrid_cache_model::Failure;
 
-use super::open::{micros, stamp};
+use super::open::{last_use, micros, stamp};
 use super::{Ledger, Member, Part, PartId, id};
 use crate::maintain::entries;
 use crate::maintain::system::{all_entries, lease_of, read};
@@ -18,18 +19,19 @@ const FINISHED_S: i64 = 1;
 
 /// Brings the ledger up to date: lists names, measures what is new, forgets what is gone.
 pub fn refresh(volume: &SystemVolume, ledger: &mut Ledger) -> Result<(), Failure> {
+    let now_us = micros(Ok(SystemTime::now()));
     let mut present = BTreeSet::new();
     let mut needed = BTreeSet::new();
     for (tenant, path) in all_entries(volume)? {
         let name = shown(volume, &path);
         let Ok(found) = path.metadata() else { continue };
         let lease = lease_of(&tenant, &path).metadata();
-        let used_us = micros(lease.and_then(|lease| lease.modified()));
+        let lease_us = micros(lease.and_then(|lease| lease.modified()));
         present.insert(name.clone());
         let known = ledger.members().get(&name).filter(|known| known.stamp == stamp(&found));
         let member = match known.cloned() {
             Some(known) => Member {
-                used_us: known.used_us.max(used_us),
+                used_us: last_use(Some(known.used_us), lease_us, now_us),
                 ..known
             },
             None => {
@@ -37,7 +39,7 @@ pub fn refresh(volume: &SystemVolume, ledger: &mut Ledger) -> Result<(), Failure
                 let closure = read(&path).map(|entry| entry.closure).unwrap_or_default();
                 Member {
                     name,
-                    used_us,
+                    used_us: last_use(None, lease_us, now_us),
                     stamp: stamp(&found),
                     own: Taken::default(),
                     parts: closure.iter().map(|path| id(&part_name(path))).collect(),

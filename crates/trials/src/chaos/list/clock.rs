@@ -110,14 +110,15 @@ async fn stepped(field: &Field) -> Result<Finding, TrialError> {
         one(field, &place, first, &mut dice, &mut problems).await?;
     }
     Ok(Finding {
-        tried: format!("{rounds} sets of four environments, with 5 kinds of stamps each"),
+        tried: format!("{rounds} sets of four environments, with stamps of the past and the future"),
         seen: String::new(),
         held: "hits stayed hits, the least recently used went first, stamps of the future were set right",
         problems,
     })
 }
 
-/// Four environments: of the future, of the past, with a request of the future, and one that was used an hour ago.
+/// Four environments, the first of them idle since an hour: it goes first. The others were used in the future, in the past,
+/// and asked for in the future; of those the one of the future was used least recently in the end, and goes next.
 async fn one(
     field: &Field,
     place: &Place,
@@ -125,11 +126,17 @@ async fn one(
     dice: &mut Dice,
     problems: &mut Vec<String>,
 ) -> Result<(), TrialError> {
-    let [future, past, asked, idle] = [0, 1, 2, 3].map(|offset| first + offset);
+    let [idle, future, past, asked] = [0, 1, 2, 3].map(|offset| first + offset);
+    stamp(&lease(place, idle)?, SystemTime::now() - Duration::from_secs(3600));
     stamp(&lease(place, future)?, far(dice, true));
     stamp(&lease(place, past)?, far(dice, false));
     for request in requests(place, asked) {
         stamp(&request, far(dice, true));
+    }
+    let left = abandoned(place, far(dice, true))?;
+    place.gc(None).await?;
+    if left.exists() {
+        problems.push("a staging folder of the future was not swept".to_owned());
     }
     hits(place, future, "used in the future", problems).await;
     hits(place, past, "used in the past", problems).await;
@@ -141,43 +148,49 @@ async fn one(
             problems.push(format!("a lease of the {when} was used and is still {days} days off"));
         }
     }
-    stamp(&lease(place, idle)?, SystemTime::now() - Duration::from_secs(3600));
-    let left = abandoned(place, far(dice, true))?;
-    place.gc(None).await?;
-    if left.exists() {
-        problems.push("a staging folder of the future was not swept".to_owned());
+    // Two minutes pass, in which the others are used again.
+    stamp(&lease(place, future)?, SystemTime::now() - Duration::from_secs(120));
+    for number in [past, asked] {
+        stamp(&lease(place, number)?, SystemTime::now());
     }
     if field.makes_damage() {
         let evicted = lease(place, past)?;
         let folder = evicted.parent().unwrap_or(&evicted);
         fs::remove_dir_all(folder).map_err(TrialError::io("deleting an environment"))?;
-        place.gc(None).await?;
     }
-    let bytes = place.usage().await?.volume_bytes("python");
-    // In steps that are smaller than an environment, until one has to go.
-    for step in 1..20 {
-        place.gc(Some(bytes - bytes * step / 20)).await?;
-        if volume::environments(&place.volumes.python).len() < 4 {
-            break;
-        }
-    }
-    let gone = |number| environment(place, number).is_none();
-    if !gone(idle) || [future, past, asked].into_iter().any(gone) {
-        let names = ["future", "past", "asked", "idle"];
-        let kept = names
-            .into_iter()
-            .zip([future, past, asked, idle])
-            .filter(|(_, number)| !gone(*number));
-        let kept: Vec<&str> = kept.map(|(name, _)| name).collect();
-        problems.push(format!(
-            "the one least recently used had to go, and {} are left",
-            kept.join(", ")
-        ));
-    }
+    evict_down_to(place, 3).await?;
+    left_are(place, &[future, past, asked], "after the first eviction", problems);
+    evict_down_to(place, 2).await?;
+    left_are(place, &[past, asked], "after the second eviction", problems);
     // A request of the past is resolved anew; what comes of it must be right.
     for request in requests(place, asked) {
         stamp(&request, far(dice, false));
     }
     place.works(asked, "asked for in the past", problems).await;
     Ok(())
+}
+
+/// Evicts until at most so many environments are left, in steps that are smaller than one.
+async fn evict_down_to(place: &Place, most: usize) -> Result<(), TrialError> {
+    let bytes = place.usage().await?.volume_bytes("python");
+    for step in 1..40 {
+        if volume::environments(&place.volumes.python).len() <= most {
+            break;
+        }
+        place.gc(Some(bytes - bytes * step / 40)).await?;
+    }
+    Ok(())
+}
+
+fn left_are(place: &Place, wanted: &[u32], when: &str, problems: &mut Vec<String>) {
+    let there = volume::environments(&place.volumes.python).len();
+    let missing: Vec<&u32> = wanted
+        .iter()
+        .filter(|number| environment(place, **number).is_none())
+        .collect();
+    if there != wanted.len() || !missing.is_empty() {
+        problems.push(format!(
+            "{when} {there} environments are left, without {missing:?} of {wanted:?}"
+        ));
+    }
 }
