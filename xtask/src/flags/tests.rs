@@ -1,3 +1,5 @@
+//! The command line as clap sees it, and the commands that texts name.
+
 use super::*;
 use clap::CommandFactory;
 
