@@ -175,7 +175,34 @@ async fn driver_replaced(field: &Field) -> Result<Finding, TrialError> {
     })
 }
 
+/// Caches of a fault's own with one environment in them, to be looked at when the cluster is back.
+async fn filled(field: &Field) -> Result<Caches, TrialError> {
+    let driver = field.driver()?;
+    let epoch = within("making caches", field.patience(), driver.fresh_epoch()).await??;
+    let here = caches(field, driver, epoch);
+    let spec = with_python("six", "import six");
+    here.run_well("fills the caches", &spec).await?;
+    Ok(here)
+}
+
+/// What is wrong with them now; they are deleted.
+async fn looked_at(field: &Field, here: &Caches) -> Result<Vec<String>, TrialError> {
+    let report = field.hands()?.verify(&here.epoch).await?;
+    let mut problems = judge::unclean(&report);
+    if report.environments == 0 {
+        problems.push("the environment that was there before is gone".to_owned());
+    }
+    within(
+        "deleting caches",
+        field.patience(),
+        here.driver.discard_epoch(&here.epoch),
+    )
+    .await??;
+    Ok(problems)
+}
+
 async fn paused(field: &Field) -> Result<Finding, TrialError> {
+    let here = filled(field).await?;
     let mut dice = field.dice("pause-the-cluster");
     let (mut problems, mut away) = (Vec::new(), Duration::ZERO);
     let rounds = field.rounds().div_ceil(5);
@@ -190,7 +217,7 @@ async fn paused(field: &Field) -> Result<Finding, TrialError> {
         away += pause;
         problems.extend(judge::exactly_once(&told(field, driver, &tickets).await?, None, false));
     }
-    problems.extend(judge::unclean(&field.hands()?.verify(&Epoch::Standing).await?));
+    problems.extend(looked_at(field, &here).await?);
     Ok(Finding {
         tried: format!(
             "{rounds} pauses of {} s in all, with {TASKS} tasks each",
@@ -203,6 +230,7 @@ async fn paused(field: &Field) -> Result<Finding, TrialError> {
 }
 
 async fn restarted(field: &Field) -> Result<Finding, TrialError> {
+    let here = filled(field).await?;
     let mut dice = field.dice("restart-the-node");
     let driver = field.driver()?;
     let tickets = submitted(field, driver.as_ref(), Duration::from_secs(5)).await?;
@@ -211,7 +239,7 @@ async fn restarted(field: &Field) -> Result<Finding, TrialError> {
     let tasks = told(field, driver, &tickets).await?;
     // What ran when the node went down is told to have been ended by it, and is not run again.
     let mut problems = judge::exactly_once(&tasks, None, true);
-    problems.extend(judge::unclean(&field.hands()?.verify(&Epoch::Standing).await?));
+    problems.extend(looked_at(field, &here).await?);
     let exited = tasks.iter().filter(|task| task.end == "exited").count();
     Ok(Finding {
         tried: format!("one restart with {TASKS} tasks"),
