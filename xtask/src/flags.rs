@@ -426,7 +426,7 @@ pub struct Test {
     #[arg(long, conflicts_with = "no_cluster")]
     pub keep_cluster: bool,
     /// Fail a test that runs longer than SECONDS
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(10..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(10..=86_400))]
     pub limit: u64,
 }
 
