@@ -188,8 +188,8 @@ fn without_a_sandbox_nothing_runs_and_the_fix_is_told() {
 }
 
 #[test]
-fn a_reader_that_leaves_does_not_fail_the_task() {
-    if no_tools("a_reader_that_leaves_does_not_fail_the_task") {
+fn a_reader_that_leaves_does_not_stop_the_task_and_is_told_by_the_exit_code() {
+    if no_tools("a_reader_that_leaves_does_not_stop_the_task_and_is_told_by_the_exit_code") {
         return;
     }
     let caches = Caches::new();
@@ -201,5 +201,5 @@ fn a_reader_that_leaves_does_not_fail_the_task() {
         .read_line(&mut line)
         .unwrap();
     assert_eq!(line, "line 0\n");
-    wait(child).with(0, &["to the end", "exit code 0"]);
+    wait(child).with(141, &["to the end", "exit code 0"]);
 }

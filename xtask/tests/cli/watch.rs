@@ -13,7 +13,7 @@ fn a_test_that_hangs_fails_in_time_and_is_named() {
     let began = Instant::now();
     let hanging =
         watched("echo 'running 2 tests'; echo 'test a::good ... ok'; printf 'test a::stuck ... '; exec sleep 60");
-    hanging.with(1, &["a::stuck: not done after 2 s", "hint: `cargo xtask test --limit"]);
+    hanging.with(1, &["a::stuck: not done after 2 s", "hint: ", "test --limit"]);
     assert!(hanging.stdout.contains("test a::good ... ok\n"), "{}", hanging.stdout);
     let known = watched("echo 'test a::stuck has been running for over 60 seconds'; exec sleep 60");
     known.with(1, &["a::stuck: not done after 2 s"]);
