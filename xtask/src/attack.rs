@@ -7,11 +7,12 @@ use hybrid_cache_trials::run::run as try_list;
 use hybrid_cache_trials::{Attack, Ground, LocalSite, Row, Site, Standing, Trial, list, promise};
 
 use crate::checkout::Checkout;
-use crate::exit::{Exit, Expected};
+use crate::exit::Exit;
 use crate::flags::{self, DriverName};
 use crate::local::Machine;
 use crate::results;
 use crate::subject::Subject;
+use crate::trials;
 
 /// The folder of trials inside the cache folder.
 const FOLDER: &str = "trials";
@@ -21,9 +22,9 @@ const FOLDER: &str = "trials";
 /// # Errors
 /// No attack has a given name, or neither this machine nor a cluster can be used.
 pub fn run(flags: &flags::Attack) -> Result<Exit> {
-    let attacks = chosen(&flags.only)?;
+    let attacks = trials::chosen(list::all(), &flags.only)?;
     if flags.list {
-        show_list(&attacks, flags.json)?;
+        trials::show_list(&attacks, flags.json)?;
         return Ok(Exit::Good);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -31,43 +32,27 @@ pub fn run(flags: &flags::Attack) -> Result<Exit> {
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    let mut trials = Vec::new();
+    let mut tried = Vec::new();
     let exit = runtime.block_on(async {
         for ground in grounds(flags).await? {
             let Some(more) = try_all(&attacks, ground).await? else {
                 return Ok(Exit::Interrupted);
             };
-            trials.extend(more);
+            tried.extend(more);
         }
         Ok::<_, anyhow::Error>(Exit::Good)
     })?;
-    let rows = promise::table(&trials);
+    let rows = promise::table(&tried);
     if flags.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
     } else {
         show(&rows);
     }
     let worst = rows.iter().map(|row| row.standing).max();
-    Ok(match (exit, worst) {
-        (Exit::Interrupted, _) => Exit::Interrupted,
-        (_, Some(Standing::NotHeld)) => Exit::Gate,
-        (_, Some(Standing::CouldNotTry)) => Exit::Failed,
-        _ => Exit::Good,
+    Ok(match exit {
+        Exit::Interrupted => exit,
+        _ => trials::exit(worst),
     })
-}
-
-fn chosen(only: &[String]) -> Result<Vec<&'static Attack>> {
-    let all = list::all();
-    if let Some(unknown) = only
-        .iter()
-        .find(|id| !all.iter().any(|attack| attack.id == id.as_str()))
-    {
-        return Err(Expected::usage(format!(
-            "no attack is called `{unknown}`\nhint: `cargo xtask attack --list` lists them"
-        )));
-    }
-    let is_wanted = |attack: &&Attack| only.is_empty() || only.iter().any(|id| id == attack.id);
-    Ok(all.into_iter().filter(is_wanted).collect())
 }
 
 /// The places that the command line names, or all there are.
@@ -118,30 +103,6 @@ async fn try_all(attacks: &[&Attack], mut ground: Ground) -> Result<Option<Vec<T
     };
     ground.close().await.context("deleting the caches of the trials")?;
     Ok(trials)
-}
-
-fn show_list(attacks: &[&Attack], json: bool) -> Result<()> {
-    if json {
-        let list: Vec<_> = attacks
-            .iter()
-            .map(|attack| {
-                serde_json::json!({
-                    "id": attack.id, "promise": attack.promise, "tries": attack.tries,
-                    "sites": attack.sites, "needs": attack.needs,
-                })
-            })
-            .collect();
-        println!("{}", serde_json::to_string_pretty(&list)?);
-        return Ok(());
-    }
-    let mut table = results::plain_table();
-    table.set_header(["attack", "promise", "where", "tries"]);
-    for attack in attacks {
-        let sites: Vec<String> = attack.sites.iter().map(Site::to_string).collect();
-        table.add_row([attack.id, attack.promise.name(), &sites.join(", "), attack.tries]);
-    }
-    println!("{table}");
-    Ok(())
 }
 
 /// What happened to a promise at one site: the worst, and how many attacks were tried.

@@ -8,15 +8,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use hybrid_cache_trials::chaos::{self, Fault, FaultTrial, Field, Row, Serve, Settings, list};
-use hybrid_cache_trials::{Site, Standing};
 use serde_json::json;
 
 use crate::checkout::Checkout;
 use crate::cluster::place::ClusterPlace;
-use crate::exit::{Exit, Expected};
+use crate::exit::Exit;
 use crate::flags::{self, DriverName};
 use crate::local::{self, Machine};
 use crate::results;
+use crate::trials;
 
 use hands::OfCluster;
 
@@ -28,9 +28,9 @@ const FOLDER: &str = "chaos";
 /// # Errors
 /// No fault has a given name, or the place cannot be used.
 pub fn run(flags: &flags::Chaos) -> Result<Exit> {
-    let faults = chosen(&flags.only)?;
+    let faults = trials::chosen(list::all(), &flags.only)?;
     if flags.list {
-        show_list(&faults, flags.json)?;
+        trials::show_list(&faults, flags.json)?;
         return Ok(Exit::Good);
     }
     let seed = flags.seed.unwrap_or_else(new_seed);
@@ -40,7 +40,7 @@ pub fn run(flags: &flags::Chaos) -> Result<Exit> {
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    let trials = runtime.block_on(async {
+    let tried = runtime.block_on(async {
         let field = field(flags, seed).await?;
         // One that was killed may have left the node as it was then.
         field.recover().await?;
@@ -48,38 +48,23 @@ pub fn run(flags: &flags::Chaos) -> Result<Exit> {
         field.recover().await?;
         Ok::<_, anyhow::Error>(trials)
     })?;
-    let Some(trials) = trials else {
+    let Some(tried) = tried else {
         return Ok(Exit::Interrupted);
     };
-    let rows = chaos::table(&trials);
+    let rows = chaos::table(&tried);
     if flags.json {
         let report = json!({"seed": seed, "rounds": flags.rounds, "promises": rows});
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         show(&rows);
     }
-    Ok(match rows.iter().map(|row| row.standing).max() {
-        Some(Standing::NotHeld) => Exit::Gate,
-        Some(Standing::CouldNotTry) => Exit::Failed,
-        _ => Exit::Good,
-    })
+    Ok(trials::exit(rows.iter().map(|row| row.standing).max()))
 }
 
 /// A seed that is short enough to be typed.
 fn new_seed() -> u64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::from(elapsed.subsec_nanos()) ^ (elapsed.as_secs() & 0xff_ffff)
-}
-
-fn chosen(only: &[String]) -> Result<Vec<&'static Fault>> {
-    let all = list::all();
-    if let Some(unknown) = only.iter().find(|id| !all.iter().any(|fault| fault.id == id.as_str())) {
-        return Err(Expected::usage(format!(
-            "no fault is called `{unknown}`\nhint: `cargo xtask chaos --list` lists them"
-        )));
-    }
-    let is_wanted = |fault: &&Fault| only.is_empty() || only.iter().any(|id| id == fault.id);
-    Ok(all.into_iter().filter(is_wanted).collect())
 }
 
 /// The place that the command line names.
@@ -161,30 +146,6 @@ async fn asked_to_end() {
     }
 }
 
-fn show_list(faults: &[&Fault], json: bool) -> Result<()> {
-    if json {
-        let list: Vec<_> = faults
-            .iter()
-            .map(|fault| {
-                json!({
-                    "id": fault.id, "promise": fault.promise, "tries": fault.tries,
-                    "sites": fault.sites, "needs": fault.needs,
-                })
-            })
-            .collect();
-        println!("{}", serde_json::to_string_pretty(&list)?);
-        return Ok(());
-    }
-    let mut table = results::plain_table();
-    table.set_header(["fault", "promise", "where", "tries"]);
-    for fault in faults {
-        let sites: Vec<String> = fault.sites.iter().map(Site::to_string).collect();
-        table.add_row([fault.id, fault.promise.name(), &sites.join(", "), fault.tries]);
-    }
-    println!("{table}");
-    Ok(())
-}
-
 fn show(rows: &[Row]) {
     let mut table = results::plain_table();
     table.set_header(["promise", "fault", "stands", "tried", "seen"]);
@@ -200,19 +161,5 @@ fn show(rows: &[Row]) {
         if let Some(detail) = trial.detail() {
             println!("\n{}: {}: {detail}", trial.standing(), trial.id);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unknown_fault_is_a_usage_error_with_a_hint() {
-        assert_eq!(chosen(&["power-cut".to_owned()]).unwrap().len(), 1);
-        let refused = chosen(&["power-cat".to_owned()]).unwrap_err();
-        let expected = refused.downcast_ref::<Expected>().unwrap();
-        assert_eq!(expected.exit, Exit::Usage);
-        assert!(refused.to_string().contains("`power-cat`") && refused.to_string().contains("hint: "));
     }
 }

@@ -25,6 +25,7 @@ mod serve;
 mod subject;
 mod test;
 mod tools;
+mod trials;
 mod waiting;
 
 use std::ffi::OsString;
