@@ -24,7 +24,7 @@ mod open;
 mod python;
 mod system;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -238,6 +238,20 @@ impl Ledger {
         if self.members.remove(name).is_some() || was_part {
             self.change(format!("gone {name}"));
         }
+    }
+
+    /// Forgets the environments whose paths are not among those that are there.
+    pub fn keep_members(&mut self, there: &BTreeSet<String>) {
+        let gone = self.members.keys().filter(|name| !there.contains(*name));
+        let gone: Vec<String> = gone.cloned().collect();
+        gone.iter().for_each(|name| self.forget(name));
+    }
+
+    /// Forgets the parts that `is_there` denies.
+    pub fn keep_parts(&mut self, is_there: impl Fn(PartId, &Part) -> bool) {
+        let gone = self.parts.iter().filter(|(id, part)| !is_there(**id, part));
+        let gone: Vec<String> = gone.map(|(_, part)| part.name.clone()).collect();
+        gone.iter().for_each(|name| self.forget(name));
     }
 
     /// Writes what has changed since it was read. The caller holds the ledger's lock.

@@ -55,15 +55,8 @@ pub fn refresh(volume: &PythonVolume, ledger: &mut Ledger) -> Result<(), Failure
     environments(&tenants, ledger, &mut there)?;
     let used = ledger.uses();
     // A wheel that uv's cache has lost lives on in the environments that link to its files.
-    let lives_on = |part: &Part| used.contains_key(&id(&part.name)) && !part.is_byte_code();
-    let gone = |part: &&Part| !there.contains(&id(&part.name)) && !lives_on(part);
-    let gone: Vec<String> = ledger
-        .parts()
-        .values()
-        .filter(gone)
-        .map(|part| part.name.clone())
-        .collect();
-    gone.iter().for_each(|name| ledger.forget(name));
+    let lives_on = |id: PartId, part: &Part| used.contains_key(&id) && !part.is_byte_code();
+    ledger.keep_parts(|id, part| there.contains(&id) || lives_on(id, part));
     if has_new_wheels || ledger.rest().is_none() {
         ledger.set_rest(rest(volume)?);
     }
@@ -133,6 +126,8 @@ fn distributions(site: &Path) -> BTreeMap<String, u64> {
 fn environments(tenants: &[PythonVolume], ledger: &mut Ledger, there: &mut BTreeSet<PartId>) -> Result<(), Failure> {
     let now_us = micros(Ok(SystemTime::now()));
     let mut present = BTreeSet::new();
+    // Made for the first environment that is new: mostly there is none.
+    let mut marks = None;
     for tenant in tenants {
         for path in entries(&tenant.environments())? {
             if !path.is_dir() || path.is_symlink() {
@@ -153,7 +148,7 @@ fn environments(tenants: &[PythonVolume], ledger: &mut Ledger, there: &mut BTree
                     used_us: last_use(Some(known.used_us), lease_us, now_us),
                     ..known
                 },
-                None => match measure(&path, ledger) {
+                None => match measure(&path, ledger, marks.get_or_insert_with(|| marked(ledger))) {
                     Ok((own, parts)) => Member {
                         name,
                         used_us: last_use(None, lease_us, now_us),
@@ -170,18 +165,22 @@ fn environments(tenants: &[PythonVolume], ledger: &mut Ledger, there: &mut BTree
             ledger.add_member(member);
         }
     }
-    let gone: Vec<String> = ledger
-        .members()
-        .keys()
-        .filter(|name| !present.contains(*name))
-        .cloned()
-        .collect();
-    gone.iter().for_each(|name| ledger.forget(name));
+    ledger.keep_members(&present);
     Ok(())
 }
 
-/// What an environment takes beside its parts, and those.
-fn measure(path: &Path, ledger: &mut Ledger) -> Result<(Taken, Vec<PartId>), Failure> {
+/// The parts that an environment is tied to by an inode, by that.
+fn marked(ledger: &Ledger) -> BTreeMap<u64, PartId> {
+    let parts = ledger.parts().iter().filter(|(_, part)| part.mark != 0);
+    parts.map(|(id, part)| (part.mark, *id)).collect()
+}
+
+/// What an environment takes beside its parts, and those. A part that it alone still has joins the ledger and `marks`.
+fn measure(
+    path: &Path,
+    ledger: &mut Ledger,
+    marks: &mut BTreeMap<u64, PartId>,
+) -> Result<(Taken, Vec<PartId>), Failure> {
     let own = Counter::own(path)?;
     let manifest = std::fs::read(path.join(MANIFEST_FILE)).ok();
     let manifest: Option<Manifest> = manifest.and_then(|text| serde_json::from_slice(&text).ok());
@@ -191,15 +190,9 @@ fn measure(path: &Path, ledger: &mut Ledger) -> Result<(Taken, Vec<PartId>), Fai
     };
     let mut parts: BTreeSet<PartId> = manifest.bytecode.iter().map(|folder| id(folder)).collect();
     let venv = path.join(VENV);
-    let by_mark: BTreeMap<u64, PartId> = ledger
-        .parts()
-        .iter()
-        .filter(|(_, part)| part.mark != 0)
-        .map(|(id, part)| (part.mark, *id))
-        .collect();
     let mut lost = BTreeMap::new();
     for (folder, mark) in distributions(&venv.join(record::site(&manifest.interpreter))) {
-        match by_mark.get(&mark) {
+        match marks.get(&mark) {
             Some(id) => drop(parts.insert(*id)),
             None => drop(lost.insert(folder, mark)),
         }
@@ -219,6 +212,7 @@ fn measure(path: &Path, ledger: &mut Ledger) -> Result<(Taken, Vec<PartId>), Fai
             };
             parts.insert(id(&part.name));
             if part.taken.inodes > 0 {
+                marks.insert(*mark, id(&part.name));
                 ledger.add_part(part);
             }
         }

@@ -49,13 +49,7 @@ pub fn refresh(volume: &SystemVolume, ledger: &mut Ledger) -> Result<(), Failure
         needed.extend(member.parts.iter().copied());
         ledger.add_member(member);
     }
-    let gone: Vec<String> = ledger
-        .members()
-        .keys()
-        .filter(|name| !present.contains(*name))
-        .cloned()
-        .collect();
-    gone.iter().for_each(|name| ledger.forget(name));
+    ledger.keep_members(&present);
     store_paths(volume, ledger, &needed)?;
     ledger.set_rest(rest(volume)?);
     Ok(())
@@ -92,9 +86,7 @@ fn store_paths(volume: &SystemVolume, ledger: &mut Ledger, needed: &BTreeSet<Par
             ledger.add_passing(part);
         }
     }
-    let gone = ledger.parts().iter().filter(|(id, _)| !there.contains(id));
-    let gone: Vec<String> = gone.map(|(_, part)| part.name.clone()).collect();
-    gone.iter().for_each(|name| ledger.forget(name));
+    ledger.keep_parts(|id, _| there.contains(&id));
     Ok(())
 }
 
