@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hybrid_cache_model::Tenant;
 
+use crate::cluster::ranges::Range;
+
 pub use attack::Attack;
 pub use bench::Bench;
 pub use bounds::Bounds;
@@ -308,6 +310,10 @@ pub struct Up {
     /// Folder of this machine that keeps the volumes of a kind cluster [default: in the user's cache folder]
     #[arg(long, value_name = "DIR")]
     pub volumes_dir: Option<PathBuf>,
+    /// Close these addresses to tasks as well, where the network enforces policies; may be given several times, and is
+    /// remembered. The cluster's pods, Services and nodes are closed where it tells their addresses
+    #[arg(long, value_name = "RANGE")]
+    pub closed_range: Vec<Range>,
     /// Leave the first task out
     #[arg(long)]
     pub no_task: bool,

@@ -19,6 +19,7 @@ use super::facts::{ClaimFacts, NodeFacts, TaskPod, VolumeFacts};
 use super::kinds::{self, Kind};
 use super::manifests;
 use super::objects::{Examined, Refusal, changed_fields, conflict_of, describe};
+use super::ranges::Told;
 
 /// What owns the fields of our objects.
 pub const FIELD_MANAGER: &str = "hybrid-cache";
@@ -270,6 +271,39 @@ impl ClusterApi {
         }
     }
 
+    /// Reads what tells the cluster's addresses. What this account may not read is not told.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub async fn told_addresses(&self) -> Result<Told> {
+        let read = |kind: &str, namespace: &str, name: &str| {
+            let object = serde_json::json!({"kind": kind, "metadata": {"namespace": namespace, "name": name}});
+            async move { allowed(self.get(&object).await) }
+        };
+        let (kubeadm, service_ranges, api_service, api_endpoints, nodes) = tokio::try_join!(
+            read("ConfigMap", "kube-system", "kubeadm-config"),
+            self.every(kinds::SERVICE_RANGE),
+            read("Service", "default", "kubernetes"),
+            read("EndpointSlice", "default", "kubernetes"),
+            self.nodes()
+        )?;
+        Ok(Told {
+            kubeadm: kubeadm.flatten(),
+            service_ranges: service_ranges.unwrap_or_default(),
+            api_service: api_service.flatten(),
+            api_endpoints: api_endpoints.flatten(),
+            nodes,
+        })
+    }
+
+    /// Every object of a kind that is in no namespace; `None` where the server does not know the kind or this account may not.
+    async fn every(&self, kind: Kind) -> Result<Option<Vec<Value>>> {
+        let objects: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource(kind));
+        let listed = self.ask(kind.plural, objects.list(&ListParams::default())).await;
+        let listed = allowed(listed)?;
+        Ok(listed.map(|list| list.items.iter().map(plain).collect()))
+    }
+
     /// What applying an object would do. Changes nothing.
     ///
     /// # Errors
@@ -406,6 +440,18 @@ impl ClusterApi {
 fn resource(kind: Kind) -> ApiResource {
     let named = GroupVersionKind::gvk(kind.group, kind.version, kind.name);
     ApiResource::from_gvk_with_plural(&named, kind.plural)
+}
+
+/// `None` where the server knows no such thing, or this account may not see it.
+fn allowed<T>(answer: Result<T>) -> Result<Option<T>> {
+    match answer {
+        Err(error) if is_unknown(&error) || is_forbidden(&error) => Ok(None),
+        answer => answer.map(Some),
+    }
+}
+
+fn is_forbidden(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(kube::Error::Api(status)) if status.code == 403)
 }
 
 fn is_unknown(error: &anyhow::Error) -> bool {

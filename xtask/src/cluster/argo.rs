@@ -11,6 +11,7 @@ use super::inside::{self, Node};
 use super::making::KindCluster;
 use super::objects::Examined;
 use super::plan::{self, Decision, Leave, Planned};
+use super::ranges::Ranges;
 use super::rollout::{Deployment, Rollout};
 use super::talk::Talk;
 use super::{kinds, manifests, node};
@@ -63,7 +64,12 @@ impl Argo {
     ///
     /// # Errors
     /// The cluster or its node does not answer.
-    pub async fn observe(api: &ClusterApi, checkout: &Checkout, node: Option<Node<'_>>) -> Result<Argo> {
+    pub async fn observe(
+        api: &ClusterApi,
+        checkout: &Checkout,
+        node: Option<Node<'_>>,
+        ranges: &Ranges,
+    ) -> Result<Argo> {
         let (mut wanted, source) = match node {
             None => {
                 let is_there = api.knows(kinds::WORKFLOW).await?;
@@ -77,7 +83,10 @@ impl Argo {
             }
         };
         wanted.extend(manifests::argo(checkout)?);
-        let wanted: Vec<_> = wanted.into_iter().map(|object| api.placed(object)).collect();
+        let wanted: Vec<_> = wanted
+            .into_iter()
+            .map(|object| api.placed(ranges.fitted(object)))
+            .collect();
         let examined = try_join_all(wanted.iter().map(|object| api.examine(object))).await?;
         let objects = wanted.into_iter().zip(examined).collect();
         Ok(Argo { source, objects })

@@ -22,6 +22,10 @@ pub struct NodeFacts {
     pub runtime: String,
     /// What pods can have of it, in Kubernetes' notation: `cpu`, `memory`, `pods`.
     pub allocatable: BTreeMap<String, String>,
+    /// Its addresses inside the cluster.
+    pub addresses: Vec<String>,
+    /// The ranges that its pods' addresses are from, where Kubernetes gives them out.
+    pub pod_ranges: Vec<String>,
 }
 
 impl NodeFacts {
@@ -33,7 +37,19 @@ impl NodeFacts {
             .flatten()
             .find(|condition| condition["type"] == "Ready");
         let allocatable = node.pointer("/status/allocatable").and_then(Value::as_object);
+        let addresses = node.pointer("/status/addresses").and_then(Value::as_array);
+        let internal = addresses
+            .into_iter()
+            .flatten()
+            .filter(|address| address["type"] == "InternalIP");
+        let ranges = node.pointer("/spec/podCIDRs").and_then(Value::as_array);
         NodeFacts {
+            addresses: internal.map(|address| text(address, "/address")).collect(),
+            pod_ranges: ranges
+                .into_iter()
+                .flatten()
+                .filter_map(|range| Some(range.as_str()?.to_owned()))
+                .collect(),
             name: text(node, "/metadata/name"),
             ready: ready.is_some_and(|condition| condition["status"] == "True"),
             condition: ready.map_or("it has not reported yet".to_owned(), |condition| {

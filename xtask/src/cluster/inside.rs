@@ -13,11 +13,13 @@ use super::manifests::{self, VolumeSource};
 use super::node::{self, Folder};
 use super::objects::{Examined, Refusal, explain_leaving};
 use super::plan::{self, Decision, Leave, Planned, Remembered};
+use super::ranges::Ranges;
 use super::talk::Talk;
 use super::{NIX_CLAIM, PYTHON_CLAIM, certificates, namespace};
 use crate::checkout::Checkout;
 use crate::docker::Engine;
 use crate::exit::Expected;
+use crate::flags;
 
 /// Longest that a claim may take to be Bound.
 const BOUND: Duration = Duration::from_secs(120);
@@ -53,6 +55,10 @@ pub struct Inside {
     pub source: VolumeSource,
     /// What is not done because the namespace is not ours, for a person.
     pub kept_out: Option<String>,
+    /// The cluster's addresses.
+    pub ranges: Ranges,
+    /// True where a person names other ranges than before.
+    named_anew: bool,
 }
 
 impl Inside {
@@ -64,20 +70,29 @@ impl Inside {
         api: &ClusterApi,
         checkout: &Checkout,
         node: Option<Node<'_>>,
-        asked: Option<&String>,
+        asked: &flags::Up,
         image: (&str, Option<&str>),
     ) -> Result<Inside> {
-        let (claims, volumes, remembered, on_node) = tokio::try_join!(
+        let (claims, volumes, mut remembered, on_node, told) = tokio::try_join!(
             api.claims(&api.namespace),
             api.volumes(),
             remembered(api),
-            on_node(node, image)
+            on_node(node, image),
+            api.told_addresses()
         )?;
+        let named_anew = !asked.closed_range.is_empty() && asked.closed_range != remembered.closed_ranges;
+        if named_anew {
+            remembered.closed_ranges.clone_from(&asked.closed_range);
+        }
+        let ranges = Ranges::of(&told, remembered.closed_ranges.iter().copied().collect());
         let pair = pair(&claims);
-        let source = source(node.is_some(), asked, pair.as_ref());
+        let source = source(node.is_some(), asked.storage_class.as_ref(), pair.as_ref());
         let mut wanted = manifests::objects(checkout, &source)?;
         wanted.push(manifests::certificates(&certificates::bundle()?));
-        let mut wanted: Vec<_> = wanted.into_iter().map(|object| api.placed(object)).collect();
+        let mut wanted: Vec<_> = wanted
+            .into_iter()
+            .map(|object| api.placed(ranges.fitted(object)))
+            .collect();
         // The cluster that we made is ours as a whole.
         let kept_out = match node {
             None if namespace::owner(api).await? == namespace::Owner::Theirs => {
@@ -100,6 +115,8 @@ impl Inside {
             open_ranges,
             source,
             kept_out,
+            ranges,
+            named_anew,
         })
     }
 
@@ -109,6 +126,8 @@ impl Inside {
         let mut todo: Vec<Planned> = load.into_iter().collect();
         let kept_out = self.kept_out.iter();
         todo.extend(kept_out.map(|what| Planned::new("namespace", Decision::Nothing, what)));
+        let unknown = self.ranges.unknown();
+        todo.extend(unknown.map(|what| Planned::new("addresses", Decision::Nothing, what)));
         todo.extend(plan::objects(&self.objects, leave));
         let release = |name: &String| {
             let what =
@@ -137,7 +156,11 @@ impl Inside {
     pub async fn apply(&self, api: &ClusterApi, leave: Leave, talk: &mut Talk) -> Result<()> {
         // Before the claims: a claim that comes to a free volume is bound at once, the other way round within 15 s.
         try_join_all(self.released.iter().map(|volume| api.release(volume))).await?;
-        apply(api, &self.objects, leave, talk).await
+        apply(api, &self.objects, leave, talk).await?;
+        if self.named_anew {
+            remember(api, &self.remembered).await?;
+        }
+        Ok(())
     }
 }
 
@@ -218,12 +241,21 @@ async fn on_node(node: Option<Node<'_>>, (image, id): (&str, Option<&str>)) -> R
     Ok((folders, Some(has), Some(open)))
 }
 
-async fn remembered(api: &ClusterApi) -> Result<Remembered> {
+/// What was done once, as the cluster remembers it.
+///
+/// # Errors
+/// The server does not answer, or refuses.
+pub async fn remembered(api: &ClusterApi) -> Result<Remembered> {
     let state = api.get(&manifests::state(&json!({}))).await?.unwrap_or_default();
     let text = |key: &str| state["data"][key].as_str().map(str::to_owned);
+    let ranges = text("closedRanges").unwrap_or_default();
     Ok(Remembered {
         volumes: text("volumes"),
         task_image: text("taskImage"),
+        closed_ranges: ranges
+            .split_whitespace()
+            .filter_map(|range| range.parse().ok())
+            .collect(),
     })
 }
 
@@ -237,6 +269,10 @@ pub async fn remember(api: &ClusterApi, remembered: &Remembered) -> Result<()> {
         if let Some(value) = value {
             data[key] = json!(value);
         }
+    }
+    if !remembered.closed_ranges.is_empty() {
+        let ranges: Vec<String> = remembered.closed_ranges.iter().map(ToString::to_string).collect();
+        data["closedRanges"] = json!(ranges.join(" "));
     }
     let object = manifests::state(&data);
     refused(&object, api.apply(&object).await?)

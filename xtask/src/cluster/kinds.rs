@@ -27,6 +27,8 @@ impl Kind {
 
 /// Argo's own, which a cluster may lack.
 pub const WORKFLOW: Kind = kind("argoproj.io", "v1alpha1", "Workflow", "workflows");
+/// A range of addresses of Services, from Kubernetes 1.33 on.
+pub const SERVICE_RANGE: Kind = everywhere(kind("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs"));
 /// What runs a task.
 pub const POD: Kind = kind("", "v1", "Pod", "pods");
 /// What the kube driver makes for a task.
@@ -34,8 +36,9 @@ pub const JOB: Kind = kind("batch", "v1", "Job", "jobs");
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
-const KINDS: [Kind; 17] = [
+const KINDS: [Kind; 18] = [
     WORKFLOW,
+    kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"),
     everywhere(kind(
         "apiextensions.k8s.io",
         "v1",

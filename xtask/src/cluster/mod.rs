@@ -18,6 +18,7 @@ pub mod node_archive;
 pub mod objects;
 pub mod place;
 pub mod plan;
+pub mod ranges;
 pub mod rollout;
 pub mod runtime;
 pub mod service;

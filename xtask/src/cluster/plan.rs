@@ -6,6 +6,7 @@ use super::OWNER;
 use super::contents::{self, Contents};
 use super::node::Folder;
 use super::objects::{Examined, Refusal, explain_leaving};
+use super::ranges::Range;
 use super::state::{Record, Stage};
 
 /// What there is to do for one step.
@@ -253,6 +254,8 @@ pub struct Remembered {
     pub volumes: Option<String>,
     /// The image with which a task has succeeded.
     pub task_image: Option<String>,
+    /// The ranges that a person named to be closed to tasks.
+    pub closed_ranges: Vec<Range>,
 }
 
 /// Whether the inner folders of the volumes have to be made. `claims` is the pair of claims there is now.

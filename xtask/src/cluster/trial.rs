@@ -110,6 +110,7 @@ fn variables(
 
 fn wanted(with_argo: bool) -> flags::Up {
     flags::Up {
+        closed_range: Vec::new(),
         cluster: which(),
         plan: false,
         recreate: false,

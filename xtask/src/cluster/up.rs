@@ -187,11 +187,10 @@ impl Up<'_> {
             None => None,
         };
         let id = stored.as_ref().map(|image| image.id.as_str());
-        let class = self.flags.storage_class.as_ref();
-        let inside = Inside::observe(&self.api, checkout, node, class, (image, id)).await?;
+        let inside = Inside::observe(&self.api, checkout, node, self.flags, (image, id)).await?;
         let mut steps = inside.plan(&self.config, leave(self.flags));
         steps.retain(|planned| !(self.flags.no_task && planned.step == "task"));
-        let beside = Beside::observe(self, checkout, &inside.source).await?;
+        let beside = Beside::observe(self, checkout, &inside).await?;
         steps.extend(beside.plan(self));
         if self.flags.plan {
             todo.extend(steps);

@@ -122,10 +122,21 @@ pub struct Cluster {
     pub claims: Vec<Claim>,
     /// Seconds by which the cluster's clock is ahead of ours.
     pub clock_ahead_s: Known<i64>,
+    /// What the network policy closes.
+    pub addresses: Known<Addresses>,
     /// What interrupted runs have left: `secret/task-abc`, `epoch first-1`.
     pub leftovers: Vec<String>,
     /// True where the kubelet was told to accept cgroup v1.
     pub kubelet_accepts_cgroup_v1: Known<bool>,
+}
+
+/// Which addresses of the cluster tasks are kept from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// Ranges of the cluster that the policy leaves open: `10.96.0.0/16`.
+    pub left_open: Vec<String>,
+    /// What the cluster does not tell, for a person.
+    pub unknown: Option<String>,
 }
 
 /// A PersistentVolumeClaim.

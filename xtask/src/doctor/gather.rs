@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use hybrid_cache_driver::kube::KubeDriver;
 use hybrid_cache_driver::{Driver, SubmitOptions};
 use hybrid_cache_model::pod::{IMAGE_FILE, ImageRecord};
@@ -11,15 +11,16 @@ use hybrid_cache_model::protocol::Provider;
 use hybrid_cache_model::{End, TaskSpec};
 use tokio::time::timeout;
 
-use super::facts::{Claim, Cluster, Docker, Facts, Image, Kind, Known, Trial};
+use super::facts::{Addresses, Claim, Cluster, Docker, Facts, Image, Kind, Known, Trial};
 use super::host;
 use crate::checkout::Checkout;
 use crate::cluster::api::ClusterApi;
 use crate::cluster::facts::{ClaimFacts, bytes};
 use crate::cluster::manifests::FOLDERS;
 use crate::cluster::place::ClusterPlace;
+use crate::cluster::ranges::{self, Ranges};
 use crate::cluster::state::StateFolder;
-use crate::cluster::{NIX_CLAIM, PYTHON_CLAIM, kind, manifests, node, place, status};
+use crate::cluster::{NIX_CLAIM, PYTHON_CLAIM, inside, kind, manifests, node, place, status};
 use crate::docker::{Engine, Settings};
 use crate::image::REPOSITORY;
 use crate::{cache, flags};
@@ -199,8 +200,21 @@ async fn api_says(api: &ClusterApi, flags: &flags::Doctor) -> Result<Cluster> {
         owners: Known::No(unseen()),
         claims: claims.to_vec(),
         clock_ahead_s: known(api.clock_ahead_s(&api.namespace).await),
+        addresses: known(addresses(api).await),
         leftovers: Vec::new(),
         kubelet_accepts_cgroup_v1: Known::No(unseen()),
+    })
+}
+
+/// Compares the network policy, as it is in the cluster, with the cluster's addresses.
+async fn addresses(api: &ClusterApi) -> Result<Addresses> {
+    let policy = ranges::policy();
+    let (told, remembered, policy) = tokio::try_join!(api.told_addresses(), inside::remembered(api), api.get(&policy))?;
+    let policy = policy.context("its network policy is not there; `cargo xtask up` applies it")?;
+    let ranges = Ranges::of(&told, remembered.closed_ranges.into_iter().collect());
+    Ok(Addresses {
+        left_open: ranges.left_open(&policy).iter().map(ToString::to_string).collect(),
+        unknown: ranges.unknown(),
     })
 }
 

@@ -216,6 +216,7 @@ fn what_was_done_once_is_not_done_again_until_it_is_lost() {
     let done = Remembered {
         volumes: Some("a b".into()),
         task_image: Some("i:1".into()),
+        ..Remembered::default()
     };
     let full = [
         folder("python", Some(OWNER), &[]),

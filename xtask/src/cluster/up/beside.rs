@@ -6,8 +6,8 @@ use super::{Up, leave};
 use crate::checkout::Checkout;
 use crate::cluster::argo::Argo;
 use crate::cluster::compose;
+use crate::cluster::inside::Inside;
 use crate::cluster::making::KindCluster;
-use crate::cluster::manifests::VolumeSource;
 use crate::cluster::place;
 use crate::cluster::plan::Planned;
 use crate::cluster::service::Service;
@@ -26,13 +26,13 @@ impl Beside {
     ///
     /// # Errors
     /// The cluster or its node does not answer, or a file of the checkout is missing.
-    pub async fn observe(up: &Up<'_>, checkout: &Checkout, source: &VolumeSource) -> Result<Beside> {
+    pub async fn observe(up: &Up<'_>, checkout: &Checkout, inside: &Inside) -> Result<Beside> {
         let node = up.node()?;
         let compose = up
             .kind
             .map(|cluster| compose::Files::of(checkout, &cluster.state, &up.config));
         let argo = match up.flags.wants_argo() {
-            true => Some(Argo::observe(&up.api, checkout, node).await?),
+            true => Some(Argo::observe(&up.api, checkout, node, &inside.ranges).await?),
             false => None,
         };
         let service = match &up.service {
@@ -42,7 +42,7 @@ impl Beside {
                     Some(ServiceDriver::Kube) | None => up.config.clone(),
                 };
                 let told = (image.as_str(), &config);
-                Some(Service::observe(&up.api, checkout, node, source.clone(), told).await?)
+                Some(Service::observe(&up.api, checkout, node, inside.source.clone(), told).await?)
             }
             None => None,
         };

@@ -208,6 +208,29 @@ fn names(claims: &[Claim]) -> String {
     names.join(", ")
 }
 
+pub(super) fn addresses(facts: &Facts) -> Finding {
+    const ID: &str = "cluster.addresses";
+    with(ID, facts, |cluster| {
+        known(ID, &cluster.addresses, |addresses| {
+            match (addresses.left_open.as_slice(), &addresses.unknown) {
+                ([], None) => Finding::good(ID, "the network policy closes the cluster's own addresses to tasks"),
+                ([], Some(unknown)) => {
+                    let (fact, fix) = unknown.split_once("\nhint: ").unwrap_or((unknown, UP));
+                    Finding::warning(ID, fact, fix)
+                }
+                (open, _) => Finding::warning(
+                    ID,
+                    format!(
+                        "the network policy leaves addresses of the cluster open to tasks: {}",
+                        open.join(", ")
+                    ),
+                    format!("bring it up to date: {UP}"),
+                ),
+            }
+        })
+    })
+}
+
 pub(super) fn clock(facts: &Facts) -> Finding {
     const ID: &str = "cluster.clock";
     with(ID, facts, |cluster| {

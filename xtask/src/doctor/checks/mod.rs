@@ -35,6 +35,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
         cluster::claims_found(facts),
         cluster::claims_bound(facts),
         cluster::claims_large_enough(facts),
+        cluster::addresses(facts),
         cluster::clock(facts),
         cluster::leftovers(facts),
         cluster::cache_works(facts),

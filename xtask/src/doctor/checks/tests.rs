@@ -5,7 +5,7 @@ use hybrid_cache_driver::local::Landlock;
 use super::judge;
 use crate::cluster::kind::Found;
 use crate::docker::Trouble;
-use crate::doctor::facts::{Claim, Cluster, Disk, Docker, Facts, Host, Image, Kind, Known, Name, Trial};
+use crate::doctor::facts::{Addresses, Claim, Cluster, Disk, Docker, Facts, Host, Image, Kind, Known, Name, Trial};
 use crate::doctor::finding::{Finding, Verdict};
 
 /// A machine and a cluster with nothing wrong.
@@ -56,6 +56,7 @@ fn healthy() -> Facts {
             owners: Known::Yes(vec![("/python".to_owned(), 10_001)]),
             claims: vec![claim("uv-cache-pvc"), claim("nix-store-pvc")],
             clock_ahead_s: Known::Yes(0),
+            addresses: Known::Yes(Addresses::default()),
             leftovers: Vec::new(),
             kubelet_accepts_cgroup_v1: Known::Yes(true),
         }),
@@ -215,6 +216,20 @@ fn the_cluster() {
     bad("cluster.node-ready", "no node", |facts| cluster(facts).nodes.clear());
     warning("cluster.clock", "120 s", |facts| {
         cluster(facts).clock_ahead_s = Known::Yes(120)
+    });
+    warning("cluster.addresses", "10.8.0.0/14", |facts| {
+        let left_open = vec!["10.8.0.0/14".to_owned()];
+        cluster(facts).addresses = Known::Yes(Addresses {
+            left_open,
+            unknown: None,
+        });
+    });
+    warning("cluster.addresses", "does not tell its pods' addresses", |facts| {
+        let unknown = Some("the cluster does not tell its pods' addresses: x\nhint: name them".to_owned());
+        cluster(facts).addresses = Known::Yes(Addresses {
+            unknown,
+            ..Addresses::default()
+        });
     });
     warning("cluster.leftovers", "secret/task-x", |facts| {
         cluster(facts).leftovers = vec!["secret/task-x".to_owned()];
