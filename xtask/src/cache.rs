@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, Table};
 use hybrid_cache_driver::local::Maintenance;
 use hybrid_cache_driver::{Epoch, SubmitOptions};
-use hybrid_cache_model::maintain::{GcReport, LayerUsage, MaintainReport, UsageReport, VerifyReport};
+use hybrid_cache_model::maintain::{EnvironmentUsage, GcReport, LayerUsage, MaintainReport, UsageReport, VerifyReport};
 use hybrid_cache_model::{CacheReport, CacheStatus, Failure, TaskSpec, Tenant};
 
 use crate::checkout::Checkout;
@@ -153,17 +153,21 @@ fn show_usage(report: &UsageReport) {
         layers.add_row([layer.clone(), size(*bytes), inodes.to_string(), entries.to_string()]);
     }
     println!("{layers}\n");
-    let mut volumes = table(&["volume", "held", "inodes held", "free", "inodes free"]);
+    let mut volumes = table(&["volume", "held", "inodes held", "of it garbage", "free", "inodes free"]);
     for system in &report.file_systems {
         volumes.add_row([
             system.volume.clone(),
             size(report.volume_bytes(&system.volume)),
             report.volume_inodes(&system.volume).to_string(),
+            report
+                .garbage_of(&system.volume)
+                .map_or("-".to_owned(), |garbage| size(garbage.bytes)),
             size(system.free_bytes),
             system.free_inodes.to_string(),
         ]);
     }
     println!("{volumes}\n");
+    show_largest(&report.largest);
     let UsageReport {
         environments,
         requests,
@@ -175,6 +179,36 @@ fn show_usage(report: &UsageReport) {
     if *healed > 0 {
         println!("{healed} damaged environments were built again by the task that found them");
     }
+}
+
+fn show_largest(largest: &[EnvironmentUsage]) {
+    if largest.is_empty() {
+        return;
+    }
+    let mut rows = table(&[
+        "largest",
+        "volume",
+        "holds",
+        "evicting it frees",
+        "inodes freed",
+        "last used",
+    ]);
+    for one in largest {
+        let more = match one.more_packages {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let last_used = jiff::Timestamp::from_second(i64::try_from(one.used_s).unwrap_or_default());
+        rows.add_row([
+            format!("{}{more}", one.packages.join(", ")),
+            one.volume.clone(),
+            size(one.bytes),
+            size(one.frees_bytes),
+            one.frees_inodes.to_string(),
+            last_used.map_or("-".to_owned(), |time| time.to_string()),
+        ]);
+    }
+    println!("{rows}\n");
 }
 
 fn show_gc(report: &GcReport) {

@@ -78,6 +78,41 @@ pub struct FileSystemUsage {
     pub free_inodes: u64,
 }
 
+/// What a volume holds, and how much of it no environment needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GarbageUsage {
+    /// `python` or `system`.
+    pub volume: String,
+    /// Allocated bytes that no environment needs: unused downloads and byte-code, unreferenced store paths, left-overs. Downloads
+    /// make the next environment with the same packages quicker; eviction takes all of it before it takes an environment.
+    pub bytes: u64,
+    /// Inodes likewise.
+    pub inodes: u64,
+}
+
+/// An environment, or a set of system packages, as it counts on its volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentUsage {
+    /// Its path, relative to the volume.
+    pub path: String,
+    /// `python` or `system`.
+    pub volume: String,
+    /// What is in it, the first few names: `numpy==2.4.1`, `gcc`.
+    pub packages: Vec<String>,
+    /// How many more there are.
+    pub more_packages: u64,
+    /// Allocated bytes of all that it needs, parts that it shares included.
+    pub bytes: u64,
+    /// Inodes likewise.
+    pub inodes: u64,
+    /// Allocated bytes that evicting it alone would free.
+    pub frees_bytes: u64,
+    /// Inodes likewise.
+    pub frees_inodes: u64,
+    /// When it was last used as far as is known, in seconds since 1970.
+    pub used_s: u64,
+}
+
 /// What the volumes hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageReport {
@@ -94,9 +129,20 @@ pub struct UsageReport {
     /// Environments that a lookup found damaged, and a preparation built again.
     #[serde(default)]
     pub healed: u64,
+    /// What no environment needs, for each volume.
+    #[serde(default)]
+    pub garbage: Vec<GarbageUsage>,
+    /// The environments and sets whose eviction would free most, those first.
+    #[serde(default)]
+    pub largest: Vec<EnvironmentUsage>,
 }
 
 impl UsageReport {
+    /// What no environment of a volume needs; `None` where that was not found out.
+    pub fn garbage_of(&self, volume: &str) -> Option<&GarbageUsage> {
+        self.garbage.iter().find(|garbage| garbage.volume == volume)
+    }
+
     /// Bytes of all layers of one volume (`python`, `system`).
     pub fn volume_bytes(&self, volume: &str) -> u64 {
         self.of(volume).map(|layer| layer.bytes).sum()
@@ -121,6 +167,9 @@ impl UsageReport {
         self.requests += other.requests;
         self.system_sets += other.system_sets;
         self.healed += other.healed;
+        self.garbage.extend(other.garbage);
+        self.largest.extend(other.largest);
+        self.largest.sort_by_key(|one| std::cmp::Reverse(one.frees_bytes));
     }
 }
 

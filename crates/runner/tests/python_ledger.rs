@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use hybrid_cache_model::Tenant;
+use hybrid_cache_model::maintain::UsageReport;
 use hybrid_cache_model::protocol::BudgetRequest;
 use hybrid_cache_runner::child::Patience;
 use hybrid_cache_runner::ledger;
@@ -185,6 +186,41 @@ fn the_least_recently_used_go_one_by_one_until_the_rest_fits() {
     assert!(open.ledger.unused().is_empty() && open.ledger.held().bytes < held.bytes);
     drop(open);
     assert!(verify(&volume).unwrap().is_clean());
+}
+
+#[test]
+fn usage_tells_what_evicting_one_frees_and_what_nobody_needs() {
+    let Some(bench) = Bench::new() else { return };
+    for (dependencies, ago_s) in [("six,idna", 300), ("six", 100)] {
+        bench.prepare(dependencies);
+        used(&bench, dependencies, ago_s);
+    }
+    forget_ledger(&bench);
+    let volume = bench.volume();
+    let held = || ledger::open_python(&volume, Instant::now()).unwrap().ledger.held();
+    let before = measured(&volume).unwrap();
+    let [both, six] = before.largest.as_slice() else {
+        panic!("{:?}", before.largest)
+    };
+    assert!(
+        both.packages[0].starts_with("idna==") && six.packages[0].starts_with("six=="),
+        "{before:?}"
+    );
+    assert!(six.bytes > six.frees_bytes, "six itself is in both");
+    let budget = BudgetRequest {
+        bytes: Some(counted(&bench).bytes - 1),
+        ..BudgetRequest::of_settings(0, 0)
+    };
+    let (full, evicted) = (held(), keep_within(&volume, &budget).unwrap().evicted_environments);
+    let freed = (full.bytes - held().bytes, full.inodes - held().inodes);
+    assert_eq!((evicted, freed), (1, (both.frees_bytes, both.frees_inodes)));
+    // Somebody removes the other one and does not say so: what it alone had is garbage now.
+    let garbage = |report: &UsageReport| report.garbage_of("python").unwrap().bytes;
+    let (alone, removed) = (measured(&volume).unwrap(), used(&bench, "six", 0));
+    std::fs::remove_dir_all(removed).unwrap();
+    let after = measured(&volume).unwrap();
+    assert!(after.largest.is_empty());
+    assert!(garbage(&after) > garbage(&alone) && garbage(&after) - garbage(&alone) <= alone.largest[0].bytes);
 }
 
 #[test]

@@ -113,6 +113,8 @@ pub struct VolumeStatus {
     pub used_bytes: Option<u64>,
     /// Their inodes.
     pub used_inodes: Option<u64>,
+    /// Bytes of it that no environment needs.
+    pub garbage_bytes: Option<u64>,
     /// What its file system has left.
     pub free_bytes: Option<u64>,
     /// Likewise in inodes.
@@ -330,6 +332,7 @@ fn volumes(claims: &[ClaimFacts], usage: Option<&UsageReport>) -> Vec<VolumeStat
             capacity_bytes: claim.and_then(|claim| facts::bytes(claim.capacity.as_deref()?)),
             used_bytes: usage.map(|usage| usage.volume_bytes(volume)),
             used_inodes: usage.map(|usage| usage.volume_inodes(volume)),
+            garbage_bytes: usage.and_then(|usage| Some(usage.garbage_of(volume)?.bytes)),
             free_bytes: system.map(|system| system.free_bytes),
             free_inodes: system.map(|system| system.free_inodes),
         }

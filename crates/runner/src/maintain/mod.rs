@@ -3,6 +3,7 @@
 mod answer;
 mod budget;
 pub mod evict;
+mod largest;
 pub mod leftovers;
 pub(crate) mod orphans;
 mod repair;

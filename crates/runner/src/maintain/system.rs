@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use hybrid_cache_model::maintain::{GcReport, LayerUsage, UsageReport};
+use hybrid_cache_model::maintain::{GarbageUsage, GcReport, LayerUsage, UsageReport};
 use hybrid_cache_model::protocol::{BudgetRequest, SystemTools};
 use hybrid_cache_model::{Failure, FailureKind};
 
@@ -48,9 +48,21 @@ pub fn usage(volume: &SystemVolume) -> Result<UsageReport, Failure> {
         });
     };
     let mut store = Counter::itself(&volume.root().join("store"));
+    let (mut garbage, mut largest) = (Vec::new(), Vec::new());
     if volume.is_laid_out()? {
         let open = ledger::open_system(volume, Instant::now() + LEDGER_WAIT)?;
         open.ledger.parts().values().for_each(|part| store += part.taken);
+        let mut unused = Taken::default();
+        open.ledger.unused().iter().for_each(|part| unused += part.taken);
+        garbage.push(GarbageUsage {
+            volume: "system".to_owned(),
+            bytes: unused.bytes,
+            inodes: unused.inodes,
+        });
+        largest = super::largest::of(&open.ledger, "system", |member| {
+            let entry = read(&volume.root().join(&member.name));
+            entry.map(|entry| entry.packages).unwrap_or_default()
+        });
     } else {
         store = Counter::new().take(&volume.root().join("store"))?;
     }
@@ -63,6 +75,8 @@ pub fn usage(volume: &SystemVolume) -> Result<UsageReport, Failure> {
         layers,
         file_systems,
         system_sets,
+        garbage,
+        largest,
         ..UsageReport::default()
     })
 }

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::Failure;
-use hybrid_cache_model::maintain::{FileSystemUsage, LayerUsage, UsageReport};
+use hybrid_cache_model::maintain::{FileSystemUsage, GarbageUsage, LayerUsage, UsageReport};
 
-use super::entries;
-use crate::ledger::{self, LEDGER_FILE, Ledger};
+use super::{entries, largest};
+use crate::ledger::{self, LEDGER_FILE, Ledger, Member};
+use crate::python::publish::{MANIFEST_FILE, Manifest};
 use crate::python::{PythonVolume, heal, pool};
 use crate::store::At;
 use crate::store::measure::{Counter, Taken};
@@ -32,6 +33,7 @@ pub fn usage(volume: &PythonVolume) -> Result<UsageReport, Failure> {
     let mut open = ledger::open_python(volume, Instant::now() + LEDGER_WAIT)?;
     open.ledger.set_rest(ledger::python_rest(volume)?);
     let layers = layers(volume, &open.ledger)?;
+    let garbage = garbage(&open.ledger, &layers);
     let layer = |(name, taken): (&str, Taken)| LayerUsage {
         layer: name.to_owned(),
         bytes: taken.bytes,
@@ -51,7 +53,33 @@ pub fn usage(volume: &PythonVolume) -> Result<UsageReport, Failure> {
         requests,
         system_sets: 0,
         healed,
+        garbage: vec![garbage],
+        largest: largest::of(&open.ledger, "python", |member| pins(volume, member)),
     })
+}
+
+/// What no environment needs: parts without one, the rest of uv's cache, and what preparations make or have left.
+fn garbage(ledger: &Ledger, layers: &[(&str, Taken)]) -> GarbageUsage {
+    let at_work = layers.iter().filter(|(name, _)| AT_WORK.contains(name));
+    let unused = ledger.unused();
+    let parts = unused.iter().map(|part| part.taken);
+    let mut all = ledger.rest().unwrap_or_default();
+    parts
+        .chain(at_work.map(|(_, taken)| *taken))
+        .for_each(|taken| all += taken);
+    GarbageUsage {
+        volume: "python".to_owned(),
+        bytes: all.bytes,
+        inodes: all.inodes,
+    }
+}
+
+/// The packages of an environment; none where its manifest cannot be read.
+fn pins(volume: &PythonVolume, member: &Member) -> Vec<String> {
+    let manifest = volume.root().join(&member.name).join(MANIFEST_FILE);
+    let read = std::fs::read(manifest).ok();
+    let manifest: Option<Manifest> = read.and_then(|text| serde_json::from_slice(&text).ok());
+    manifest.map(|manifest| manifest.pins).unwrap_or_default()
 }
 
 /// What all layers take together.

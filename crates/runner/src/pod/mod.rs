@@ -183,7 +183,7 @@ impl Shorten for PodMaintainReport {
     fn shorten(&mut self) -> bool {
         match self {
             PodMaintainReport::Maintained { report } => match report {
-                MaintainReport::Usage(usage) => halve(&mut usage.layers),
+                MaintainReport::Usage(usage) => halve(&mut usage.largest) || halve(&mut usage.layers),
                 MaintainReport::Gc(gc) => halve(&mut gc.warnings),
                 MaintainReport::Verify(verify) => halve(&mut verify.left_overs) || halve(&mut verify.problems),
                 MaintainReport::Failed { failure } => halve_text(&mut failure.message),

@@ -81,6 +81,7 @@ fn volumes(volumes: &[VolumeStatus]) -> Table {
         "capacity",
         "held",
         "inodes held",
+        "of it garbage",
         "free",
         "inodes free",
     ];
@@ -98,6 +99,7 @@ fn volumes(volumes: &[VolumeStatus]) -> Table {
             size(volume.capacity_bytes),
             size(volume.used_bytes),
             count(volume.used_inodes),
+            size(volume.garbage_bytes),
             size(volume.free_bytes),
             count(volume.free_inodes),
         ]);
