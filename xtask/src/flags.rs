@@ -12,7 +12,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hybrid_cache_model::Tenant;
 
+use crate::cluster::facts;
 use crate::cluster::ranges::Range;
+
+/// Least size of a claim, in bytes.
+const LEAST_CLAIM_BYTES: u64 = 1 << 30;
 
 pub use attack::Attack;
 pub use bench::Bench;
@@ -314,6 +318,12 @@ pub struct Up {
     /// remembered. The cluster's pods, Services and nodes are closed where it tells their addresses
     #[arg(long, value_name = "RANGE")]
     pub closed_range: Vec<Range>,
+    /// Size of the claim for Python environments, such as 20Gi [default: as it is, else as in the manifest]
+    #[arg(long, value_name = "QUANTITY", value_parser = quantity)]
+    pub python_size: Option<String>,
+    /// Size of the claim for system packages [default: as it is, else as in the manifest]
+    #[arg(long, value_name = "QUANTITY", value_parser = quantity)]
+    pub system_size: Option<String>,
     /// Leave the first task out
     #[arg(long)]
     pub no_task: bool,
@@ -329,6 +339,15 @@ impl Up {
     /// True where Argo Workflows is wanted, for itself or for the service.
     pub fn wants_argo(&self) -> bool {
         self.with_argo || self.with_service == Some(ServiceDriver::Argo)
+    }
+}
+
+/// Reads a size in Kubernetes' notation.
+fn quantity(text: &str) -> Result<String, String> {
+    match facts::bytes(text) {
+        Some(bytes) if bytes >= LEAST_CLAIM_BYTES => Ok(text.to_owned()),
+        Some(_) => Err("no environment fits into less than 1Gi".to_owned()),
+        None => Err("write it as Kubernetes does: 20Gi, 512Mi or a number of bytes".to_owned()),
     }
 }
 

@@ -6,7 +6,7 @@ use hybrid_cache_driver::local::{LocalDriver, Maintenance};
 use hybrid_cache_driver::{Driver, Epoch, SubmitOptions};
 use hybrid_cache_model::maintain::MaintainReport;
 use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
-use hybrid_cache_model::protocol::{IndexScope, Limits};
+use hybrid_cache_model::protocol::{Budgets, IndexScope, Limits};
 use hybrid_cache_model::{CacheReport, End, Failure, FailureKind, Scenario, TaskSpec};
 
 use crate::checkout::Checkout;
@@ -143,7 +143,12 @@ impl Subject {
     pub async fn maintain(&self, epoch: &Epoch, what: Maintenance) -> Result<MaintainReport> {
         let report = match self {
             Subject::Machine(subject) => subject.driver.maintain(epoch, what).await?,
-            Subject::Cluster(subject) => maintained(subject.driver.maintain(epoch, question(what)).await?),
+            Subject::Cluster(subject) => maintained(
+                subject
+                    .driver
+                    .maintain(epoch, question(what, subject.driver.config().budgets()))
+                    .await?,
+            ),
         };
         match report {
             MaintainReport::Failed { failure } => Err(failure.into()),
@@ -214,16 +219,19 @@ async fn run_to_warm(
     })
 }
 
-fn question(what: Maintenance) -> PodQuestion {
+fn question(what: Maintenance, mut budgets: Budgets) -> PodQuestion {
     match what {
         Maintenance::Usage => PodQuestion::Usage,
         Maintenance::Gc {
             budget_bytes,
             budget_inodes,
-        } => PodQuestion::Gc {
-            budget_bytes,
-            budget_inodes,
-        },
+        } => {
+            for budget in [&mut budgets.python, &mut budgets.system] {
+                budget.bytes = budget_bytes.or(budget.bytes);
+                budget.inodes = budget_inodes.or(budget.inodes);
+            }
+            PodQuestion::Gc { budgets }
+        }
         Maintenance::Verify { repair } => PodQuestion::Verify { repair },
     }
 }

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::Failure;
-use crate::protocol::{BudgetRequest, PythonTools, SystemTools};
+use crate::protocol::{Budgets, PythonTools, SystemTools};
 
 /// Which volumes to look after, and with which tools.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub struct MaintainRequest {
     pub system_tools: Option<SystemTools>,
     /// For `gc`: how much each volume may keep.
     #[serde(default)]
-    pub budget: BudgetRequest,
+    pub budgets: Budgets,
     /// For `verify`: set aside what is damaged, so that the next run builds it again.
     #[serde(default)]
     pub repair: bool,

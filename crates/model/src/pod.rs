@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::maintain::MaintainReport;
 use crate::outcome::Failure;
-use crate::protocol::{Identity, IndexScope, Interpreter, Keep, Limits, SystemTools, Volumes};
+use crate::protocol::{Budgets, Identity, IndexScope, Interpreter, Keep, Limits, SystemTools, Volumes};
 use crate::task::TaskSpec;
 use crate::tenant::Tenant;
 use crate::timeline::Timeline;
@@ -129,10 +129,8 @@ pub struct PodRequest {
     pub max_age_s: u64,
     /// The cluster's place in the network.
     pub network: NetworkSettings,
-    /// Most bytes each volume may hold; 0: a part of the claim's size.
-    pub budget_bytes: u64,
-    /// Most inodes each volume may hold; 0: a part of the claim's.
-    pub budget_inodes: u64,
+    /// How much each volume may hold.
+    pub budgets: Budgets,
     /// Variables for the user's program.
     #[serde(default)]
     pub variables: Vec<(String, String)>,
@@ -175,12 +173,8 @@ pub enum PodQuestion {
     Usage,
     /// Make room.
     Gc {
-        /// Bytes each volume may keep; `None`: a part of the claim's size.
-        #[serde(default)]
-        budget_bytes: Option<u64>,
-        /// Likewise for inodes.
-        #[serde(default)]
-        budget_inodes: Option<u64>,
+        /// How much each volume may keep.
+        budgets: Budgets,
     },
     /// Is all of it whole?
     Verify {

@@ -313,8 +313,41 @@ pub struct PrepareRequest {
     pub deadline_ms: u64,
     /// How much each volume may hold before least recently used environments are evicted.
     #[serde(default)]
-    pub budget: BudgetRequest,
+    pub budgets: Budgets,
 }
+
+/// How much each volume may hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budgets {
+    /// The Python volume.
+    #[serde(default)]
+    pub python: BudgetRequest,
+    /// The system volume.
+    #[serde(default)]
+    pub system: BudgetRequest,
+}
+
+impl Budgets {
+    /// The same for both volumes.
+    pub fn both(budget: BudgetRequest) -> Budgets {
+        Budgets {
+            python: budget,
+            system: budget,
+        }
+    }
+
+    /// The same on claims of these sizes, in bytes; 0 where a size is not known.
+    #[must_use]
+    pub fn on_claims(self, python_bytes: u64, system_bytes: u64) -> Budgets {
+        Budgets {
+            python: self.python.on_claim(python_bytes),
+            system: self.system.on_claim(system_bytes),
+        }
+    }
+}
+
+/// Part of a claim that its cache leaves free by default, in percent: preparations and the file system itself need room.
+const LEFT_ON_CLAIM_PERCENT: u64 = 12;
 
 /// How much a volume may hold. What is not given is a part of what the file system has for the cache: of what is free and
 /// what the cache holds.
@@ -329,23 +362,35 @@ pub struct BudgetRequest {
     /// True where the file system is there for the cache, as that of a claim is; the default leaves less of it to others.
     #[serde(default)]
     pub is_claim: bool,
+    /// Bytes of the claim, where they are known: a claim that is a folder of a larger file system is held to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim_bytes: Option<u64>,
 }
 
 impl BudgetRequest {
+    /// The most bytes that a volume may hold by default on a claim of so many bytes.
+    pub fn default_on_claim(bytes: u64) -> u64 {
+        bytes / 100 * (100 - LEFT_ON_CLAIM_PERCENT)
+    }
+
     /// The budget of settings in which 0 stands for what is not given.
     pub fn of_settings(bytes: u64, inodes: u64) -> BudgetRequest {
         let given = |limit: u64| (limit != 0).then_some(limit);
         BudgetRequest {
             bytes: given(bytes),
             inodes: given(inodes),
-            is_claim: false,
+            ..BudgetRequest::default()
         }
     }
 
-    /// The same on a file system that is there for the cache.
+    /// The same on a file system that is there for the cache, on a claim of so many bytes; 0 where that is not known.
     #[must_use]
-    pub fn on_claim(self) -> BudgetRequest {
-        BudgetRequest { is_claim: true, ..self }
+    pub fn on_claim(self, bytes: u64) -> BudgetRequest {
+        BudgetRequest {
+            is_claim: true,
+            claim_bytes: (bytes != 0).then_some(bytes),
+            ..self
+        }
     }
 }
 

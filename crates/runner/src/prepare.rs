@@ -426,7 +426,7 @@ fn finish(job: &Job<'_>, python: PythonPrepared) -> Vec<String> {
     drop(crate::store::publish::delete(&volume.staged_note(&made.key)));
     // Those that wait for the same packages do not wait for the rest.
     drop(made.lock.take());
-    match maintain::keep_within(&volume, &job.request.budget) {
+    match maintain::keep_within(&volume, &job.request.budgets.python) {
         Ok(report) => {
             let evicted = report.evicted_environments;
             if evicted > 0 {

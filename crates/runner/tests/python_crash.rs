@@ -184,7 +184,7 @@ fn a_budget_in_the_request_is_kept() {
     bench.prepare("idna");
     let mut request = bench.request("six");
     std::thread::sleep(Duration::from_millis(20));
-    request.budget.inodes = Some(usage::usage(&bench.volume()).unwrap().volume_inodes("python"));
+    request.budgets.python.inodes = Some(usage::usage(&bench.volume()).unwrap().volume_inodes("python"));
     let told = prepare(&request);
     assert!(
         told.warnings()[0].contains("evicted to stay in the budget"),

@@ -88,7 +88,7 @@ fn bench() -> Bench {
         python_tools: None,
         system_tools: Some(tools),
         deadline_ms: 20_000,
-        budget: BudgetRequest::default(),
+        budgets: Budgets::default(),
     };
     Bench { dir, request }
 }

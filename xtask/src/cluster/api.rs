@@ -365,6 +365,10 @@ impl ClusterApi {
                 Ok(Err(match status.code {
                     409 if !conflicts.is_empty() => Refusal::Conflict(conflicts),
                     422 => Refusal::Immutable(status.message.clone()),
+                    // Only volumes of a class that can expand grow in place.
+                    403 if object["kind"] == "PersistentVolumeClaim" && status.message.contains("resize") => {
+                        Refusal::Immutable(status.message.clone())
+                    }
                     _ => Refusal::Other(status.message.clone()),
                 }))
             }

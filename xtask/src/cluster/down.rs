@@ -145,7 +145,7 @@ fn remove(volumes: &Path) -> Result<()> {
 /// if somebody else made it: their things may be in it. An object of our name without our label is not ours.
 async fn empty(api: &ClusterApi, checkout: &Checkout, flags: &flags::Down, talk: &mut Talk) -> Result<()> {
     talk.begin("objects", "deleting what `up` applied");
-    let mut objects = manifests::objects(checkout, &VolumeSource::StorageClass(None))?;
+    let mut objects = manifests::objects(checkout, &VolumeSource::StorageClass(None), &Default::default())?;
     objects.push(manifests::certificates(""));
     objects.push(manifests::state(&Value::Null));
     objects.extend(manifests::argo(checkout)?);

@@ -102,6 +102,11 @@ impl ClaimFacts {
         }
     }
 
+    /// Bytes that it has, or asks for where it is not Bound; 0 where neither is a quantity.
+    pub fn bytes(&self) -> u64 {
+        bytes(self.capacity.as_ref().unwrap_or(&self.requested)).unwrap_or(0)
+    }
+
     /// True where a pod can mount it.
     pub fn bound(&self) -> bool {
         self.phase == "Bound"

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::api::ClusterApi;
 use super::facts::ClaimFacts;
-use super::manifests::{self, VolumeSource};
+use super::manifests::{self, Sizes, VolumeSource};
 use super::node::{self, Folder};
 use super::objects::{Examined, Refusal, explain_leaving};
 use super::plan::{self, Decision, Leave, Planned, Remembered};
@@ -87,7 +87,7 @@ impl Inside {
         let ranges = Ranges::of(&told, remembered.closed_ranges.iter().copied().collect());
         let pair = pair(&claims);
         let source = source(node.is_some(), asked.storage_class.as_ref(), pair.as_ref());
-        let mut wanted = manifests::objects(checkout, &source)?;
+        let mut wanted = manifests::objects(checkout, &source, &sizes(asked, pair.as_ref()))?;
         wanted.push(manifests::certificates(&certificates::bundle()?));
         let mut wanted: Vec<_> = wanted
             .into_iter()
@@ -118,6 +118,15 @@ impl Inside {
             ranges,
             named_anew,
         })
+    }
+
+    /// The claims as they will be.
+    pub fn wanted_claims(&self) -> Vec<ClaimFacts> {
+        let objects = self.objects.iter().map(|(object, _)| object);
+        objects
+            .filter(|object| object["kind"] == "PersistentVolumeClaim")
+            .map(ClaimFacts::of)
+            .collect()
     }
 
     /// What has to be done, in order.
@@ -184,6 +193,9 @@ pub async fn apply(api: &ClusterApi, objects: &[(Value, Examined)], leave: Leave
             Examined::Refused(Refusal::Immutable(_)) => {
                 talk.hear(&format!("deleting {name}"));
                 api.delete(object, GONE).await?;
+                for volume in volumes_of(object, objects) {
+                    api.release(volume).await?;
+                }
                 refused(object, api.apply(object).await?)?;
             }
             Examined::Refused(Refusal::Conflict(_)) => refused(object, api.take_over(object).await?)?,
@@ -191,6 +203,19 @@ pub async fn apply(api: &ClusterApi, objects: &[(Value, Examined)], leave: Leave
         }
     }
     Ok(())
+}
+
+/// The names of our volumes that are for this claim: a volume whose claim was deleted is claimed again only once it is released.
+fn volumes_of<'a>(claim: &Value, objects: &'a [(Value, Examined)]) -> Vec<&'a str> {
+    if claim["kind"] != "PersistentVolumeClaim" {
+        return Vec::new();
+    }
+    let volumes = objects.iter().map(|(object, _)| object);
+    volumes
+        .filter(|object| object["kind"] == "PersistentVolume")
+        .filter(|object| object.pointer("/spec/claimRef/name") == claim.pointer("/metadata/name"))
+        .filter_map(|object| object.pointer("/metadata/name")?.as_str())
+        .collect()
 }
 
 /// Makes an error of what the server refused.
@@ -210,6 +235,15 @@ pub fn identity(pair: &[ClaimFacts; 2]) -> String {
 fn pair(claims: &[ClaimFacts]) -> Option<[ClaimFacts; 2]> {
     let find = |name: &str| claims.iter().find(|claim| claim.name == name).cloned();
     Some([find(PYTHON_CLAIM)?, find(NIX_CLAIM)?])
+}
+
+/// The sizes of the claims: as asked for, else as they are, else as in the manifest.
+fn sizes(asked: &flags::Up, claims: Option<&[ClaimFacts; 2]>) -> Sizes {
+    let was = |place: usize| claims.map(|pair| pair[place].requested.clone());
+    Sizes {
+        python: asked.python_size.clone().or_else(|| was(0)),
+        system: asked.system_size.clone().or_else(|| was(1)),
+    }
 }
 
 /// As asked for, else as it was, else what fits the cluster.

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use super::{CERTIFICATES, NAMESPACE};
+use super::{CERTIFICATES, NAMESPACE, NIX_CLAIM, PYTHON_CLAIM};
 use crate::checkout::Checkout;
 
 /// StorageClass of the volumes that are folders of a kind node. No such object exists: nothing provides them.
@@ -49,15 +49,52 @@ pub enum VolumeSource {
     StorageClass(Option<String>),
 }
 
+/// Sizes of the claims in Kubernetes' notation, and of the volumes for them; none: as in the manifest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// For Python environments.
+    pub python: Option<String>,
+    /// For system packages.
+    pub system: Option<String>,
+}
+
+impl Sizes {
+    fn of_claim(&self, name: &str) -> Option<&String> {
+        match name {
+            PYTHON_CLAIM => self.python.as_ref(),
+            NIX_CLAIM => self.system.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The object with its size in place.
+    fn fitted(&self, mut object: Value) -> Value {
+        let (claim, size) = match object["kind"].as_str() {
+            Some("PersistentVolume") => ("/spec/claimRef/name", "/spec/capacity/storage"),
+            Some("PersistentVolumeClaim") => ("/metadata/name", "/spec/resources/requests/storage"),
+            _ => return object,
+        };
+        let name = object.pointer(claim).and_then(Value::as_str).unwrap_or_default();
+        if let Some(wanted) = self.of_claim(name).cloned()
+            && let Some(place) = object.pointer_mut(size)
+        {
+            *place = json!(wanted);
+        }
+        object
+    }
+}
+
 /// Everything that is applied, the namespace first.
 ///
 /// # Errors
 /// A file is missing or no YAML.
-pub fn objects(checkout: &Checkout, source: &VolumeSource) -> Result<Vec<Value>> {
+pub fn objects(checkout: &Checkout, source: &VolumeSource, sizes: &Sizes) -> Result<Vec<Value>> {
     let mut objects = Vec::new();
     for file in FILES {
         let path = checkout.path("manifests").join(file);
-        objects.extend(read(&path)?.into_iter().filter_map(|object| fitted(object, source)));
+        let read = read(&path)?.into_iter();
+        let found = read.filter_map(|object| fitted(object, source));
+        objects.extend(found.map(|object| sizes.fitted(object)));
     }
     Ok(objects)
 }

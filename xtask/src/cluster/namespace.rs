@@ -140,7 +140,7 @@ mod tests {
     fn what_is_not_done_to_somebody_elses_namespace_is_said_with_a_command() {
         let checkout = crate::checkout::Checkout::find().unwrap();
         let source = crate::cluster::manifests::VolumeSource::StorageClass(None);
-        let wanted = crate::cluster::manifests::objects(&checkout, &source).unwrap();
+        let wanted = crate::cluster::manifests::objects(&checkout, &source, &Default::default()).unwrap();
         let ruling: Vec<_> = wanted.iter().filter(|object| rules(object)).collect();
         assert!(ruling.len() >= 3, "{ruling:?}");
         let found = made_by("kubectl-create", false);

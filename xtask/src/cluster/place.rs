@@ -9,6 +9,7 @@ use hybrid_cache_model::pod::NetworkSettings;
 use hybrid_cache_model::protocol::Identity;
 
 use super::api::ClusterApi;
+use super::facts::ClaimFacts;
 use super::kinds;
 use super::state::StateFolder;
 use super::{CERTIFICATES, EXECUTOR_ACCOUNT, NAMESPACE, NIX_CLAIM, OWNER, PYTHON_CLAIM, TASK_ACCOUNT};
@@ -65,7 +66,22 @@ impl ClusterPlace {
     /// # Errors
     /// The cluster does not answer.
     pub async fn driver(&self) -> Result<KubeDriver> {
-        self.api.driver(self.config.clone()).await
+        // An account that may not read claims goes by what their file systems say.
+        let claims = self.api.claims(&self.api.namespace).await.unwrap_or_default();
+        self.api.driver(on_claims(self.config.clone(), &claims)).await
+    }
+}
+
+/// The same on claims as large as these are, or ask to be.
+pub fn on_claims(config: KubeConfig, claims: &[ClaimFacts]) -> KubeConfig {
+    let size = |name: &str| {
+        let claim = claims.iter().find(|claim| claim.name == name);
+        claim.map_or(0, ClaimFacts::bytes)
+    };
+    KubeConfig {
+        python_claim_bytes: size(&config.python_claim),
+        nix_claim_bytes: size(&config.nix_claim),
+        ..config
     }
 }
 
@@ -124,6 +140,8 @@ pub fn config_of(image: String, network: NetworkSettings) -> KubeConfig {
         max_age_s: DEFAULT_MAX_AGE_S,
         budget_bytes: 0,
         budget_inodes: 0,
+        python_claim_bytes: 0,
+        nix_claim_bytes: 0,
         ttl_s: TTL_S,
         start_s: START_S,
         task_variables: Vec::new(),

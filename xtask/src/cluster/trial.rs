@@ -111,6 +111,8 @@ fn variables(
 fn wanted(with_argo: bool) -> flags::Up {
     flags::Up {
         closed_range: Vec::new(),
+        python_size: None,
+        system_size: None,
         cluster: which(),
         plan: false,
         recreate: false,

@@ -7,7 +7,7 @@ use anyhow::Result;
 use comfy_table::Table;
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
 use hybrid_cache_driver::{Driver, DriverError, SubmitOptions};
-use hybrid_cache_model::protocol::Limits;
+use hybrid_cache_model::protocol::{BudgetRequest, Limits};
 use hybrid_cache_model::{End, Outcome, Phase, TaskSpec};
 use tokio::time::timeout;
 
@@ -66,7 +66,7 @@ async fn other_up(checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Re
     if !flags.plan {
         talk.skip(cluster.step, &cluster.what);
     }
-    let up = Up {
+    let mut up = Up {
         api,
         config,
         flags,
@@ -97,7 +97,7 @@ async fn kind_up(checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Res
         if todo.decision != Decision::Nothing {
             return Ok(show_plan(&[vec![todo, image], after_cluster(&config, flags)].concat()));
         }
-        let up = Up {
+        let mut up = Up {
             api: cluster.api().await?,
             config,
             flags,
@@ -112,7 +112,7 @@ async fn kind_up(checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Res
         None => None,
     };
     cluster.act(&todo, checkout, flags, talk).await?;
-    let up = Up {
+    let mut up = Up {
         api: cluster.api().await?,
         config: place::config_of(image, network),
         flags,
@@ -179,7 +179,7 @@ impl Up<'_> {
         Ok(Some(Node { engine, container }))
     }
 
-    async fn go_on(&self, checkout: &Checkout, mut todo: Vec<Planned>, talk: &mut Talk) -> Result<Exit> {
+    async fn go_on(&mut self, checkout: &Checkout, mut todo: Vec<Planned>, talk: &mut Talk) -> Result<Exit> {
         let node = self.node()?;
         let image = &self.config.image;
         let stored = match node {
@@ -188,6 +188,7 @@ impl Up<'_> {
         };
         let id = stored.as_ref().map(|image| image.id.as_str());
         let inside = Inside::observe(&self.api, checkout, node, self.flags, (image, id)).await?;
+        self.config = place::on_claims(self.config.clone(), &inside.wanted_claims());
         let mut steps = inside.plan(&self.config, leave(self.flags));
         steps.retain(|planned| !(self.flags.no_task && planned.step == "task"));
         let beside = Beside::observe(self, checkout, &inside).await?;
@@ -288,7 +289,13 @@ impl Up<'_> {
         let mut remembered = inside.remembered.clone();
         remembered.volumes = Some(inside::identity(&claims));
         inside::remember(&self.api, &remembered).await?;
-        talk.end("both claims are Bound and have their folders");
+        let budget = |bytes| indicatif::BinaryBytes(BudgetRequest::default_on_claim(bytes)).to_string();
+        talk.end(&format!(
+            "both claims are Bound and have their folders; the caches may hold {} of Python environments and {} of system \
+             packages",
+            budget(self.config.python_claim_bytes),
+            budget(self.config.nix_claim_bytes)
+        ));
         Ok(())
     }
 

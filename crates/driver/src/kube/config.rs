@@ -1,7 +1,7 @@
 //! What the kube driver has to be told: which cluster, which image, which claims, and how much a task may take.
 
 use hybrid_cache_model::pod::NetworkSettings;
-use hybrid_cache_model::protocol::Identity;
+use hybrid_cache_model::protocol::{BudgetRequest, Budgets, Identity};
 use hybrid_cache_model::{Failure, FailureKind};
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,12 @@ pub struct KubeConfig {
     pub budget_bytes: u64,
     /// Most inodes each volume may hold; 0: a part of the claim's.
     pub budget_inodes: u64,
+    /// Bytes of the Python volume's claim; 0: not known, and its file system counts.
+    #[serde(default)]
+    pub python_claim_bytes: u64,
+    /// Bytes of the system volume's claim likewise.
+    #[serde(default)]
+    pub nix_claim_bytes: u64,
     /// Seconds after its end at which Kubernetes deletes a task's Job and all that belongs to it, where no driver has: so
     /// long a driver may be out of reach of its cluster and loses nothing.
     pub ttl_s: u32,
@@ -73,6 +79,12 @@ pub struct Resources {
 }
 
 impl KubeConfig {
+    /// How much each volume may hold.
+    pub fn budgets(&self) -> Budgets {
+        let asked = BudgetRequest::of_settings(self.budget_bytes, self.budget_inodes);
+        Budgets::both(asked).on_claims(self.python_claim_bytes, self.nix_claim_bytes)
+    }
+
     /// Checks what Kubernetes would only refuse once a task is submitted.
     ///
     /// # Errors
@@ -129,6 +141,8 @@ pub(super) mod tests {
             max_age_s: 604_800,
             budget_bytes: 0,
             budget_inodes: 0,
+            python_claim_bytes: 0,
+            nix_claim_bytes: 0,
             ttl_s: 600,
             start_s: 120,
             task_variables: vec![("TZ".to_owned(), "UTC".to_owned())],

@@ -178,8 +178,7 @@ pub fn content(
         prepare_ms: options.prepare_ms,
         max_age_s: config.max_age_s,
         network: config.network.clone(),
-        budget_bytes: config.budget_bytes,
-        budget_inodes: config.budget_inodes,
+        budgets: config.budgets(),
         variables: config.task_variables.clone(),
         tenant: options.tenant.clone(),
     };

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
-use hybrid_cache_model::protocol::{BudgetRequest, Keep, PrepareEvent};
+use hybrid_cache_model::protocol::{BudgetRequest, Budgets, Keep, PrepareEvent};
 use hybrid_cache_model::{
     CacheReport, Failure, FailureKind, PythonRequest, RequestKey, SystemKey, Task, TaskSpec, Tenant,
 };
@@ -67,7 +67,7 @@ impl LocalDriver {
             nix: Some(NIX_MOUNT.to_owned()),
             python_tools: Some(self.config.python_tools.clone()),
             system_tools: self.config.system.as_ref().map(|system| system.tools.clone()),
-            budget,
+            budgets: Budgets::both(budget),
             repair: matches!(what, Maintenance::Verify { repair: true }),
             deadline_ms: u64::try_from(LIMIT.as_millis()).unwrap_or(u64::MAX),
         };

@@ -1,6 +1,6 @@
 //! What the local driver asks of the runner, put together from a task and the driver's configuration.
 
-use hybrid_cache_model::protocol::{BudgetRequest, Environments, Identity, Keep, PrepareRequest, RunRequest};
+use hybrid_cache_model::protocol::{BudgetRequest, Budgets, Environments, Identity, Keep, PrepareRequest, RunRequest};
 use hybrid_cache_model::{Task, TaskSpec, Tenant};
 
 use super::config::LocalConfig;
@@ -57,6 +57,6 @@ pub fn prepare_request(
             .filter(|_| needs.system)
             .map(|system| system.tools.clone()),
         deadline_ms: options.prepare_ms,
-        budget: BudgetRequest::of_settings(config.budget_bytes, config.budget_inodes),
+        budgets: Budgets::both(BudgetRequest::of_settings(config.budget_bytes, config.budget_inodes)),
     }
 }

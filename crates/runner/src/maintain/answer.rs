@@ -73,7 +73,7 @@ fn gc(request: &MaintainRequest) -> Result<GcReport, Failure> {
     if let Some(volume) = python_volume(request)? {
         report.add(super::gc(
             &volume,
-            &request.budget,
+            &request.budgets.python,
             request.python_tools.as_ref(),
             &patience,
         )?);
@@ -81,7 +81,7 @@ fn gc(request: &MaintainRequest) -> Result<GcReport, Failure> {
     if let Some(volume) = used_system_volume(request)? {
         report.add(system::gc(
             &volume,
-            &request.budget,
+            &request.budgets.system,
             request.system_tools.as_ref(),
             &patience,
         )?);

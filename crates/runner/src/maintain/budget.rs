@@ -9,9 +9,7 @@ use hybrid_cache_model::protocol::BudgetRequest;
 use super::usage::file_system;
 use crate::store::measure::Taken;
 
-/// Part of what is free that a cache leaves to others, where it has the file system for itself (a claim) and where it does
-/// not (a machine), in percent.
-const LEFT_ON_CLAIM_PERCENT: u64 = 12;
+/// Part of what is free that a cache leaves to others where it does not have the file system for itself, in percent.
 const LEFT_ON_MACHINE_PERCENT: u64 = 50;
 
 /// The most that a volume may hold.
@@ -31,33 +29,36 @@ impl Budget {
     };
 
     /// The budget of the volume at `root`, which holds `held` now: what is asked for, and by default a part of what the
-    /// file system has for it, which is what is free and what it holds. So it shrinks when others fill the disk.
+    /// file system has for it, which is what is free and what it holds. So it shrinks when others fill the disk. A claim
+    /// whose size is known is held to the same part of that, should the file system be larger.
     ///
     /// # Errors
     /// The file system cannot be asked.
     pub fn of(asked: &BudgetRequest, root: &Path, held: Taken) -> Result<Budget, Failure> {
         let found = file_system("", root)?;
-        let left = if asked.is_claim {
-            LEFT_ON_CLAIM_PERCENT
+        let part: fn(u64) -> u64 = if asked.is_claim {
+            BudgetRequest::default_on_claim
         } else {
-            LEFT_ON_MACHINE_PERCENT
+            |bytes| bytes / 100 * (100 - LEFT_ON_MACHINE_PERCENT)
         };
-        let by_default = Budget::by_default(&found, held, left);
+        let mut by_default = Budget::by_default(&found, held, part);
+        if let Some(claim) = asked.claim_bytes {
+            by_default.bytes = by_default.bytes.min(BudgetRequest::default_on_claim(claim));
+        }
         Ok(Budget {
             bytes: asked.bytes.unwrap_or(by_default.bytes),
             inodes: asked.inodes.unwrap_or(by_default.inodes),
         })
     }
 
-    fn by_default(found: &FileSystemUsage, held: Taken, left_percent: u64) -> Budget {
-        let part = |free: u64, held: u64| (free.saturating_add(held) / 100).saturating_mul(100 - left_percent);
+    fn by_default(found: &FileSystemUsage, held: Taken, part: fn(u64) -> u64) -> Budget {
         Budget {
-            bytes: part(found.free_bytes, held.bytes),
+            bytes: part(found.free_bytes.saturating_add(held.bytes)),
             // Some file systems make inodes as they need them, and count none.
             inodes: if found.total_inodes == 0 {
                 u64::MAX
             } else {
-                part(found.free_inodes, held.inodes)
+                part(found.free_inodes.saturating_add(held.inodes))
             },
         }
     }
@@ -85,11 +86,12 @@ mod tests {
             inodes: 200,
             entries: 0,
         };
-        let roomy = Budget::by_default(&disk(600, 1800, 9000), held, LEFT_ON_MACHINE_PERCENT);
+        let half = |bytes| bytes / 100 * 50;
+        let roomy = Budget::by_default(&disk(600, 1800, 9000), held, half);
         assert_eq!((roomy.bytes, roomy.inodes, roomy.allows(held)), (500, 1000, true));
-        let full = Budget::by_default(&disk(0, 1800, 9000), held, LEFT_ON_MACHINE_PERCENT);
+        let full = Budget::by_default(&disk(0, 1800, 9000), held, half);
         assert_eq!((full.bytes, full.allows(held)), (200, false));
-        let claim = Budget::by_default(&disk(600, 0, 0), held, LEFT_ON_CLAIM_PERCENT);
+        let claim = Budget::by_default(&disk(600, 0, 0), held, BudgetRequest::default_on_claim);
         assert_eq!((claim.bytes, claim.inodes), (880, u64::MAX));
     }
 
@@ -102,5 +104,21 @@ mod tests {
         };
         let budget = Budget::of(&asked, dir.path(), Taken::default()).unwrap();
         assert!(budget.bytes == 7 && budget.inodes > 7);
+        // A claim that is a folder of a larger disk.
+        let small = BudgetRequest::default().on_claim(1000);
+        let of = |asked: &BudgetRequest| Budget::of(asked, dir.path(), Taken::default()).unwrap();
+        assert_eq!(of(&small).bytes, 880);
+        assert!(
+            of(&BudgetRequest::default().on_claim(u64::MAX)).bytes < u64::MAX / 100 * 88,
+            "the disk is smaller"
+        );
+        assert_eq!(
+            of(&BudgetRequest {
+                bytes: Some(7),
+                ..small
+            })
+            .bytes,
+            7
+        );
     }
 }

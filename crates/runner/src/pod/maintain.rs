@@ -7,7 +7,7 @@ use hybrid_cache_model::pod::{
     ImageRecord, NIX_MOUNT, PYTHON_MOUNT, PodMaintainReport, PodMaintainRequest, PodQuestion, SEED_FOLDER,
     VOLUMES_FOLDER, nix_sub_path, python_sub_path,
 };
-use hybrid_cache_model::protocol::BudgetRequest;
+use hybrid_cache_model::protocol::Budgets;
 use hybrid_cache_model::{Failure, Tenant};
 
 use super::{epoch, python_tools, seed, set_aside, system_tools};
@@ -17,19 +17,9 @@ use crate::maintain::{Question, answer as maintained};
 pub fn answer(image: &ImageRecord, request: &PodMaintainRequest) -> PodMaintainReport {
     let volumes = Path::new(VOLUMES_FOLDER);
     let done = match &request.question {
-        PodQuestion::Usage => return look_after(image, request, Question::Usage, BudgetRequest::default()),
-        PodQuestion::Verify { .. } => return look_after(image, request, Question::Verify, BudgetRequest::default()),
-        PodQuestion::Gc {
-            budget_bytes,
-            budget_inodes,
-        } => {
-            let budget = BudgetRequest {
-                bytes: *budget_bytes,
-                inodes: *budget_inodes,
-                is_claim: true,
-            };
-            return look_after(image, request, Question::Gc, budget);
-        }
+        PodQuestion::Usage => return look_after(image, request, Question::Usage, Budgets::default()),
+        PodQuestion::Verify { .. } => return look_after(image, request, Question::Verify, Budgets::default()),
+        PodQuestion::Gc { budgets } => return look_after(image, request, Question::Gc, *budgets),
         PodQuestion::CreateEpoch { epoch, tenant } => create(volumes, epoch.as_deref(), tenant),
         PodQuestion::SetAside => match set_aside::all(volumes) {
             Ok(folders) => return PodMaintainReport::SetAside { folders },
@@ -61,7 +51,7 @@ fn look_after(
     image: &ImageRecord,
     request: &PodMaintainRequest,
     question: Question,
-    budget: BudgetRequest,
+    budgets: Budgets,
 ) -> PodMaintainReport {
     let repair = matches!(request.question, PodQuestion::Verify { repair: true });
     let request = MaintainRequest {
@@ -69,7 +59,7 @@ fn look_after(
         nix: Some(NIX_MOUNT.to_owned()),
         python_tools: Some(python_tools(image, &request.network)),
         system_tools: system_tools(image, &request.network),
-        budget,
+        budgets,
         repair,
         deadline_ms: request.deadline_ms,
     };

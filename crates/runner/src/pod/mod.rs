@@ -21,8 +21,7 @@ use hybrid_cache_model::pod::{
     PodMaintainReport, PodRequest, PrepareReport, REQUEST_FILE, SCRATCH_FOLDER, TERMINATION_FILE, TRAILER_MARK,
 };
 use hybrid_cache_model::protocol::{
-    BudgetRequest, Environments, PackageSource, Place, PrepareEvent, PrepareRequest, PythonTools, RunReport,
-    RunRequest, SystemTools,
+    Environments, PackageSource, Place, PrepareEvent, PrepareRequest, PythonTools, RunReport, RunRequest, SystemTools,
 };
 use hybrid_cache_model::{Failure, FailureKind, Tenant};
 use serde::Serialize;
@@ -280,7 +279,7 @@ fn prepare_request(image: &ImageRecord, request: &PodRequest) -> PrepareRequest 
         python_tools: Some(python_tools(image, &request.network)),
         system_tools: system_tools(image, &request.network),
         deadline_ms: request.prepare_ms,
-        budget: BudgetRequest::of_settings(request.budget_bytes, request.budget_inodes).on_claim(),
+        budgets: request.budgets,
     }
 }
 

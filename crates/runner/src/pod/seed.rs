@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use hybrid_cache_model::pod::{ImageRecord, NIX_MOUNT, PYTHON_MOUNT, PodMaintainReport, SEED_FOLDER, SeedRequest};
-use hybrid_cache_model::protocol::{BudgetRequest, Keep, Place, PrepareEvent, PrepareRequest, Volumes};
+use hybrid_cache_model::protocol::{Budgets, Keep, Place, PrepareEvent, PrepareRequest, Volumes};
 use hybrid_cache_model::{Failure, FailureKind, TaskSpec, Tenant};
 use tar::{Archive, Builder, EntryType, Header};
 
@@ -77,7 +77,7 @@ fn prepare(image: &ImageRecord, request: &SeedRequest, task: &TaskSpec) -> Resul
         python_tools: Some(super::python_tools(image, &request.network)),
         system_tools: super::system_tools(image, &request.network),
         deadline_ms: request.prepare_ms,
-        budget: BudgetRequest::default(),
+        budgets: Budgets::default(),
     };
     let last = Mutex::new(None);
     let emit = |event: &PrepareEvent| {

@@ -88,7 +88,7 @@ fn keep_within_budget(request: &PrepareRequest) -> Vec<String> {
     let volume = SystemVolume::of(&request.place);
     let deadline = Instant::now() + Duration::from_millis(request.deadline_ms);
     let collected = Patience::until(deadline)
-        .and_then(|patience| maintain::system::keep_within(&volume, &request.budget, tools, &patience));
+        .and_then(|patience| maintain::system::keep_within(&volume, &request.budgets.system, tools, &patience));
     match collected {
         Ok(report) => report.warnings,
         Err(failure) => vec![format!(

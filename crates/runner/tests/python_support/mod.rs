@@ -110,7 +110,7 @@ impl Bench {
             python_tools: Some(self.tools.clone()),
             system_tools: None,
             deadline_ms: 120_000,
-            budget: BudgetRequest::default(),
+            budgets: Budgets::default(),
         }
     }
 

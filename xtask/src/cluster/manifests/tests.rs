@@ -6,7 +6,12 @@ use super::super::kinds;
 use super::*;
 
 fn all() -> Vec<Value> {
-    objects(&Checkout::find().unwrap(), &VolumeSource::NodeFolders).unwrap()
+    objects(
+        &Checkout::find().unwrap(),
+        &VolumeSource::NodeFolders,
+        &Default::default(),
+    )
+    .unwrap()
 }
 
 fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
@@ -96,6 +101,26 @@ fn each_volume_is_claimed_by_a_claim_that_fits() {
 }
 
 #[test]
+fn a_size_is_that_of_a_claim_and_of_its_volume_and_of_no_other() {
+    let sizes = Sizes {
+        python: Some("33Gi".to_owned()),
+        system: None,
+    };
+    let objects = objects(&Checkout::find().unwrap(), &VolumeSource::NodeFolders, &sizes).unwrap();
+    let of = |kind: &str, pointer: &str| -> Vec<String> {
+        let found = of_kind(&objects, kind);
+        found.iter().map(|object| text(object, pointer).to_owned()).collect()
+    };
+    for sizes in [
+        of("PersistentVolume", "/spec/capacity/storage"),
+        of("PersistentVolumeClaim", "/spec/resources/requests/storage"),
+    ] {
+        assert_eq!(sizes[0], "33Gi");
+        assert_ne!(sizes[1], "33Gi");
+    }
+}
+
+#[test]
 fn volumes_are_on_the_node_that_has_the_folder() {
     let objects = all();
     let config = kind_config(&Checkout::find().unwrap(), "x", Path::new("/v")).unwrap();
@@ -156,7 +181,7 @@ fn policies_select_the_pods_of_the_driver() {
 fn a_class_takes_the_place_of_the_folders() {
     let checkout = Checkout::find().unwrap();
     for (class, expected) in [(Some("fast".to_owned()), Some(json!("fast"))), (None, None)] {
-        let objects = objects(&checkout, &VolumeSource::StorageClass(class)).unwrap();
+        let objects = objects(&checkout, &VolumeSource::StorageClass(class), &Default::default()).unwrap();
         assert!(objects.iter().all(|object| object["kind"] != "PersistentVolume"));
         for claim in of_kind(&objects, "PersistentVolumeClaim") {
             assert_eq!(claim.pointer("/spec/storageClassName"), expected.as_ref());
@@ -188,7 +213,7 @@ fn kind_is_told_the_name_and_the_folder_and_nothing_else_changes() {
 #[test]
 fn another_namespace_is_named_wherever_ours_is() {
     let checkout = Checkout::find().unwrap();
-    let mut all = objects(&checkout, &VolumeSource::NodeFolders).unwrap();
+    let mut all = objects(&checkout, &VolumeSource::NodeFolders, &Default::default()).unwrap();
     all.extend(argo(&checkout).unwrap());
     all.extend(service(&checkout, &VolumeSource::NodeFolders, "i", b"{}").unwrap());
     for object in all {

@@ -41,7 +41,7 @@ fn shown(ranges: impl IntoIterator<Item = Range>) -> Vec<String> {
 /// The policies of the manifests with these addresses, by name.
 fn policy(ranges: &Ranges, name: &str) -> Value {
     let checkout = Checkout::find().unwrap();
-    let mut objects = manifests::objects(&checkout, &VolumeSource::NodeFolders).unwrap();
+    let mut objects = manifests::objects(&checkout, &VolumeSource::NodeFolders, &Default::default()).unwrap();
     objects.extend(manifests::argo(&checkout).unwrap());
     let found = objects
         .into_iter()

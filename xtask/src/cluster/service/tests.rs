@@ -170,7 +170,7 @@ fn the_account_is_the_one_with_the_rights_and_every_volume_is_there() {
     let deployment = of_kind("Deployment");
     let pod = &deployment["spec"]["template"]["spec"];
     let checkout = Checkout::find().unwrap();
-    let others = manifests::objects(&checkout, &VolumeSource::NodeFolders).unwrap();
+    let others = manifests::objects(&checkout, &VolumeSource::NodeFolders, &Default::default()).unwrap();
     let binding = others.iter().find(|object| object["kind"] == "RoleBinding").unwrap();
     assert_eq!(binding["subjects"][0]["name"], pod["serviceAccountName"]);
     assert_eq!(pod["automountServiceAccountToken"], true);

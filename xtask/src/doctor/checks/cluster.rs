@@ -178,8 +178,8 @@ pub(super) fn claims_large_enough(facts: &Facts) -> Finding {
     const ID: &str = "pvc.size";
     with(ID, facts, |cluster| {
         let bound = || cluster.claims.iter().filter(|claim| claim.capacity_bytes > 0);
-        let fix = "ask for more in manifests/pvc-cache-volumes.yaml; a volume that cannot grow is made anew by \
-                   cargo xtask up --recreate";
+        let fix = "cargo xtask up --python-size QUANTITY --system-size QUANTITY; with --recreate where the class of its \
+                   volume cannot grow";
         if let Some(claim) = bound().find(|claim| claim.capacity_bytes < MIN_CLAIM_BYTES) {
             return Finding::bad(ID, format!("{} has {}", claim.name, size(claim.capacity_bytes)), fix);
         }
