@@ -9,11 +9,13 @@ use super::sight::{ContainerSight, Ended, NO_POD, PodSight, Sight, WorkloadState
 use super::workload::Kind;
 
 /// States of a waiting container that do not heal by waiting.
-const IMAGE_HOPELESS: [&str; 3] = ["InvalidImageName", "ErrImageNeverPull", "ImagePullBackOff"];
+const IMAGE_HOPELESS: [&str; 2] = ["InvalidImageName", "ErrImageNeverPull"];
+/// Those in which the message says whether another pull may help: the kubelet tries again after a pause.
+const IMAGE_FAILED: [&str; 2] = ["ErrImagePull", "ImagePullBackOff"];
 /// States of a waiting container whose turn is yet to come.
 const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 /// What a registry says when asking again would not help.
-const IMAGE_REFUSED: [&str; 7] = [
+const IMAGE_REFUSED: [&str; 9] = [
     "not found",
     "manifest unknown",
     "unauthorized",
@@ -21,6 +23,8 @@ const IMAGE_REFUSED: [&str; 7] = [
     "forbidden",
     "invalid reference",
     "no match for platform",
+    "x509",
+    "HTTP response to HTTPS client",
 ];
 
 /// Why the task will never get to its end, as soon as that is certain; `None` while it may.
@@ -122,7 +126,7 @@ fn is_missing_claim(said: &str) -> bool {
 
 fn waiting(reason: &str, message: &str) -> Option<Failure> {
     let hopeless = IMAGE_HOPELESS.contains(&reason)
-        || reason == "ErrImagePull" && IMAGE_REFUSED.iter().any(|text| message.contains(text));
+        || IMAGE_FAILED.contains(&reason) && IMAGE_REFUSED.iter().any(|text| message.contains(text));
     if hopeless {
         return Some(image_pull(reason, message));
     }

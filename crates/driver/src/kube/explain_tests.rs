@@ -113,7 +113,7 @@ fn a_refusal_that_was_overcome_is_forgotten() {
 
 #[test]
 fn images_that_are_not_there_are_told_at_once_and_a_slow_registry_gets_its_time() {
-    for reason in ["InvalidImageName", "ErrImageNeverPull", "ImagePullBackOff"] {
+    for reason in ["InvalidImageName", "ErrImageNeverPull"] {
         check(
             hopeless(&waiting(reason, "")),
             FailureKind::ImagePull,
@@ -139,7 +139,19 @@ fn images_that_are_not_there_are_told_at_once_and_a_slow_registry_gets_its_time(
             &[remedy],
         );
     }
-    assert_eq!(hopeless(&waiting("ErrImagePull", "i/o timeout")), None);
+    // The kubelet pauses and tries again, whatever the reason.
+    for reason in ["ErrImagePull", "ImagePullBackOff"] {
+        for passing in ["i/o timeout", "429 Too Many Requests", ""] {
+            let said = format!("Back-off pulling image \"x\": ErrImagePull: {passing}");
+            assert_eq!(hopeless(&waiting(reason, &said)), None, "{reason} {passing}");
+        }
+        let gone = "Back-off pulling image \"x\": ErrImagePull: failed to resolve reference \"x\": not found";
+        check(
+            hopeless(&waiting(reason, gone)),
+            FailureKind::ImagePull,
+            &["not found", "cargo xtask"],
+        );
+    }
     assert_eq!(hopeless(&waiting("ContainerCreating", "")), None);
 }
 

@@ -240,7 +240,7 @@ impl Flow {
         if self.needs().any() && self.task.cache == CachePolicy::Use {
             let (epoch, tenant) = (&self.options.epoch, &self.options.tenant);
             let ensured = maintain::ensure_tenant(&self.shared, epoch, tenant).await;
-            ensured.map_err(|failure| Stop::NotMade(NotMade::before(failure)))?;
+            ensured.map_err(|failure| Stop::NotMade(not_prepared(failure)))?;
         }
         let freshness = match attempt {
             Attempt::Stale => Freshness::StaleAccepted,
@@ -427,4 +427,16 @@ fn show_preparing(preparing: &watch::Sender<Option<Phase>>, form: Form, needs: N
 /// Whole microseconds of a duration.
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// What it means for a task that the folders of its tenant could not be made: what is wrong with the volumes is told, and any
+/// other reason is one of the pod that was to make them. The task was not started and may be tried again.
+fn not_prepared(failure: Failure) -> NotMade {
+    match failure.kind {
+        FailureKind::CacheFormat | FailureKind::CacheAccess => NotMade::Never(failure),
+        _ => NotMade::Certainly(Failure {
+            kind: FailureKind::Cluster,
+            ..failure
+        }),
+    }
 }

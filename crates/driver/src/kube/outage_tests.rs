@@ -113,6 +113,24 @@ async fn tasks_that_are_submitted_in_an_outage_wait_for_its_end_and_run_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rights_that_are_missing_for_a_while_fail_no_task() {
+    let cluster = Double::new(Duration::from_secs(1), finished);
+    let driver = driver(&cluster).await;
+    sleep(MINUTE * 5).await;
+    cluster.set(Mode::Forbids);
+    let tasks: Vec<_> = (0..4)
+        .map(|number| tokio::spawn(submit_and_wait(Arc::clone(&driver), format!("task-{number}"))))
+        .collect();
+    sleep(MINUTE * 3).await;
+    assert_eq!(cluster.made(), Vec::<String>::new());
+    cluster.set(Mode::Answers);
+    for task in tasks {
+        good(&timeout(MINUTE * 10, task).await.unwrap().unwrap());
+    }
+    each_ran_once(&cluster, 4);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_task_that_runs_when_the_outage_begins_is_collected_after_it() {
     for mode in [Mode::Silent, Mode::Refuses] {
         // One ends in the outage, and one after it.

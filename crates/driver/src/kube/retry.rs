@@ -140,6 +140,8 @@ fn answered(what: &str, status: &Status) -> Failure {
         }
         403 if said.contains("cannot ") && said.contains("in API group") => Failure::new(FailureKind::Refused, message)
             .hint("the kubeconfig's user lacks a right in this namespace: see manifests/ for the Role it needs"),
+        403 if said.contains("because it is being terminated") => Failure::new(FailureKind::Cluster, message)
+            .hint("the namespace is being deleted; `cargo xtask up` makes it again"),
         403 | 422 | 400 => Failure::new(FailureKind::Refused, message).hint(
             "a rule of the cluster (a quota, an admission policy) says no: change what the task asks for, or the rule",
         ),

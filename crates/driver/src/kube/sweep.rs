@@ -51,7 +51,8 @@ enum Left {
 }
 
 fn left(secret: &PartialObjectMeta<Secret>, now: Timestamp) -> Option<Left> {
-    let age = now.duration_since(secret.creation_timestamp()?.0).unsigned_abs();
+    // One from the future, of a cluster whose clock is ahead, has no age yet.
+    let age = Duration::try_from(now.duration_since(secret.creation_timestamp()?.0)).unwrap_or_default();
     let is_epoch = secret
         .labels()
         .get(names::COMPONENT)
@@ -112,4 +113,28 @@ async fn unbound(shared: &Shared, name: &str) -> Result<(), Failure> {
         }
     }
     shared.cluster.delete_secret(name).await
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::jiff::SignedDuration;
+
+    use super::*;
+
+    #[test]
+    fn what_is_from_the_future_is_not_left_over() {
+        let now = Timestamp::now();
+        let made = |ahead: i64| {
+            let mut secret = PartialObjectMeta::<Secret>::default();
+            let at = now + SignedDuration::from_hours(ahead);
+            secret.metadata.creation_timestamp = Some(Time(at));
+            secret
+        };
+        assert!(left(&made(-48), now).is_some());
+        assert!(
+            left(&made(48), now).is_none(),
+            "this machine's clock is behind the cluster's"
+        );
+    }
 }

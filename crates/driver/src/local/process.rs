@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::protocol::{PrepareEvent, PrepareRequest, RunReport, RunRequest};
-use hybrid_cache_model::{Failure, FailureKind};
+use hybrid_cache_model::{Failure, FailureKind, Timeline};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, Interest};
 use tokio::net::UnixStream;
@@ -91,20 +91,22 @@ async fn run_inner(
         send_descriptor(&ours, entrance.as_fd()).await?;
     }
     let (reports, requests) = ours.into_split();
-    send(Some(requests), request).await?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let work = async {
         let (stdout, stderr) = (pump(stdout, Stream::Stdout, log), pump(stderr, Stream::Stderr, log));
-        tokio::join!(stdout, stderr, child.wait(), read_report(reports))
+        // Sending is part of it: a sandbox that hangs before the runner reads takes no more than a socket holds.
+        let sent = send(Some(requests), request);
+        tokio::join!(sent, stdout, stderr, child.wait(), read_report(reports))
     };
     let deadline = Duration::from_millis(request.limits.time_ms) + GRACE;
-    let (_, said, status, report) = tokio::select! {
+    let (sent, _, said, status, report) = tokio::select! {
         ended = tokio::time::timeout(deadline, work) => ended.map_err(|_| {
             let message = format!("the runner did not end within {} s after the task's time limit", GRACE.as_secs());
             Failure::new(FailureKind::Deadline, message)
         })?,
         () = cancelled(cancel) => return Ok(None),
     };
+    sent?;
     // bubblewrap waits for the first process of its PID namespace, which the kernel lets end last. One that was killed
     // itself has waited for nobody.
     *all_ended = status.as_ref().is_ok_and(|status| status.code().is_some());
@@ -158,15 +160,14 @@ pub async fn ask<T: serde::de::DeserializeOwned>(
     limit: Duration,
 ) -> Result<T, Failure> {
     let mut child = spawn(command, Stdio::piped())?;
-    send(child.stdin.take(), request).await?;
-    let output = tokio::time::timeout(limit, child.wait_with_output())
-        .await
-        .map_err(|_| {
-            Failure::new(
-                FailureKind::Deadline,
-                format!("the runner did not answer within {} s", limit.as_secs()),
-            )
-        })?;
+    let answered = async {
+        send(child.stdin.take(), request).await?;
+        Ok::<_, Failure>(child.wait_with_output().await)
+    };
+    let output = tokio::time::timeout(limit, answered).await.map_err(|_| {
+        let message = format!("the runner did not answer within {} s", limit.as_secs());
+        Failure::new(FailureKind::Deadline, message)
+    })??;
     let output = output.map_err(|error| spawn_failure(command, &error))?;
     serde_json::from_slice(&output.stdout).map_err(|_| no_report(&output.stderr, Ok(output.status)))
 }
@@ -283,18 +284,25 @@ pub struct Preparation {
     events: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
     log: tokio::task::JoinHandle<Vec<u8>>,
     started: Instant,
+    limit: Duration,
 }
 
 impl Preparation {
     /// Starts it.
     ///
     /// # Errors
-    /// The sandbox program cannot be started.
+    /// The sandbox program cannot be started, or takes no request in time.
     pub async fn start(command: &[OsString], request: &PrepareRequest) -> Result<Preparation, Failure> {
         let started = Instant::now();
+        // The runner keeps the deadline itself; this one is for a runner that cannot.
+        let limit = Duration::from_millis(request.deadline_ms) + GRACE;
         let mut child = spawn(command, Stdio::piped())?;
         let mut hold = child.stdin.take();
-        send(hold.as_mut(), request).await?;
+        let sent = tokio::time::timeout(GRACE, send(hold.as_mut(), request)).await;
+        sent.map_err(|_| {
+            let message = format!("the sandbox took no request within {} s", GRACE.as_secs());
+            Failure::new(FailureKind::Deadline, message)
+        })??;
         let stdout = child
             .stdout
             .take()
@@ -314,18 +322,35 @@ impl Preparation {
             events: BufReader::new(stdout).lines(),
             log,
             started,
+            limit,
         })
     }
 
-    /// The next event; `None` at the end.
+    /// The next event; `None` at the end. A preparation past its deadline ends with a failure of that kind.
     pub async fn next(&mut self) -> Option<PrepareEvent> {
-        // A line that is no event is no reason to lose those behind it.
-        while let Ok(Some(line)) = self.events.next_line().await {
-            if let Ok(event) = serde_json::from_str(&line) {
-                return Some(event);
+        let left = self.limit.saturating_sub(self.started.elapsed());
+        let events = &mut self.events;
+        let event = async {
+            // A line that is no event is no reason to lose those behind it.
+            while let Ok(Some(line)) = events.next_line().await {
+                if let Ok(event) = serde_json::from_str(&line) {
+                    return Some(event);
+                }
             }
+            None
+        };
+        match tokio::time::timeout(left, event).await {
+            Ok(event) => event,
+            Err(_) => Some(PrepareEvent::Failed {
+                failure: self.late(),
+                timeline: Timeline::default(),
+            }),
         }
-        None
+    }
+
+    fn late(&self) -> Failure {
+        let message = format!("preparing took longer than {} s", self.limit.as_secs());
+        Failure::new(FailureKind::Deadline, message)
     }
 
     /// Lets the leases go: the task has its own, or needs none.
@@ -341,7 +366,9 @@ impl Preparation {
     /// Explains an end without a final event.
     pub async fn explain(mut self) -> Failure {
         self.release();
-        let status = self.child.wait().await;
+        let Ok(status) = tokio::time::timeout(GRACE, self.child.wait()).await else {
+            return self.late();
+        };
         let said = self.log.await.unwrap_or_default();
         no_report(&said, status)
     }

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use hybrid_cache_driver::Driver;
 use hybrid_cache_model::{CacheStatus, End, FailureKind, TaskSpec};
@@ -164,6 +165,24 @@ async fn user_code_cannot_forge_its_report() {
         ran.stderr
     );
     assert!(ran.outcome.resolved.python.is_empty() && ran.python() == CacheStatus::NotAsked);
+}
+
+#[tokio::test]
+async fn a_sandbox_that_hangs_before_it_reads_its_task_is_cancelled_all_the_same() {
+    let test = "a_sandbox_that_hangs_before_it_reads_its_task_is_cancelled_all_the_same";
+    let Some(config) = machine(test) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("bwrap");
+    std::fs::write(&program, "#!/bin/sh\nexec sleep 300\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let bench = Bench::empty(config).with(|config| config.bubblewrap = vec![program.display().to_string()]);
+    // More than a socket holds.
+    let task = TaskSpec::new(format!("#{}", "x".repeat(800_000)));
+    let ticket = bench.submit(&task).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    bench.driver.cancel(&ticket).await.unwrap();
+    let ran = tokio::time::timeout(Duration::from_secs(20), bench.finish(&ticket)).await;
+    assert_eq!(ran.expect("it hears of it").outcome.end, End::Cancelled);
 }
 
 #[tokio::test]

@@ -313,7 +313,20 @@ async fn seen_for(inner: &Inner, limit: Duration) {
 async fn ask_for_outcome(inner: &Inner, ticket: &Ticket, carried: &Carried, sight: &watch::Sender<Sight>) -> Outcome {
     let mut failures = 0;
     loop {
-        match inner.driver.wait(ticket).await {
+        let told = async {
+            let mut waiting = std::pin::pin!(inner.driver.wait(ticket));
+            // One that does not answer says so within this time, so this one is at work.
+            let in_time = timeout(inner.config.driver_call, &mut waiting).await;
+            match in_time {
+                Ok(told) => told,
+                Err(_) if failures == 0 => waiting.await,
+                Err(_) => {
+                    inner.note_waiting(carried, None).await;
+                    waiting.await
+                }
+            }
+        };
+        match told.await {
             Ok(outcome) => {
                 inner.gate.open();
                 return outcome;

@@ -21,7 +21,12 @@ struct State {
     failures: u32,
     reason: Option<String>,
     until: Option<Instant>,
+    /// True where the driver answers, and says "not now".
+    answers: bool,
 }
+
+/// How long after the end of a pause the driver still counts as one that does not answer, where nobody has asked it since.
+const KNOWN_DOWN: Duration = Duration::from_secs(60);
 
 impl Gate {
     /// An open gate.
@@ -49,7 +54,17 @@ impl Gate {
 
     /// The driver has not answered. Returns how long to leave it alone.
     pub fn shut(&self, reason: &str) -> Duration {
+        self.close(reason, false)
+    }
+
+    /// The driver has answered that it takes nothing now. Returns how long to leave it alone.
+    pub fn hold(&self, reason: &str) -> Duration {
+        self.close(reason, true)
+    }
+
+    fn close(&self, reason: &str, answers: bool) -> Duration {
         let mut state = self.state();
+        state.answers = answers;
         state.failures = state.failures.saturating_add(1);
         state.reason = Some(reason.to_owned());
         let pause = self.backoff.pause(state.failures);
@@ -59,9 +74,16 @@ impl Gate {
         pause
     }
 
-    /// Why the driver does not answer; `None` while it does.
+    /// Why the driver takes nothing; `None` while it does.
     pub fn reason(&self) -> Option<String> {
         self.state().reason.clone()
+    }
+
+    /// Why the driver does not answer; `None` while it does, and where nobody has asked it for long.
+    pub fn down(&self) -> Option<String> {
+        let state = self.state();
+        let is_known = state.until.is_some_and(|until| until + KNOWN_DOWN > Instant::now());
+        state.reason.clone().filter(|_| is_known && !state.answers)
     }
 
     /// Waits until the driver may be asked: it answers, or has been left alone for long enough.
@@ -102,5 +124,22 @@ mod tests {
         gate.open();
         gate.pass().await;
         assert_eq!((gate.reason(), start.elapsed().as_secs()), (None, 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_takes_nothing_now_answers_and_one_that_nobody_asks_is_not_down_for_ever() {
+        let gate = Gate::new(Backoff {
+            first: Duration::from_secs(1),
+            most: Duration::from_secs(3),
+        });
+        gate.hold("the quota is full");
+        assert_eq!(
+            (gate.reason().as_deref(), gate.down()),
+            (Some("the quota is full"), None)
+        );
+        gate.shut("it does not answer");
+        assert_eq!(gate.down().as_deref(), Some("it does not answer"));
+        tokio::time::advance(KNOWN_DOWN + Duration::from_secs(3)).await;
+        assert_eq!(gate.down(), None);
     }
 }

@@ -1,11 +1,14 @@
 //! Handing a task over to its driver, under a ticket that was stored before: never twice, whatever fails in between.
 
+use std::sync::{Arc, Weak};
+
 use hybrid_cache_driver::{DriverError, Epoch, Lifetime, LogReader, SubmitOptions, Ticket};
-use hybrid_cache_model::{Failure, FailureKind};
+use hybrid_cache_model::{Failure, FailureKind, Tenant};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Inner;
 use super::carry::{Carried, Stage, Wish};
+use crate::id::TaskId;
 use crate::state::Event;
 use crate::store::writer::Desk;
 use crate::store::writes::{self, Asked, Claimed};
@@ -32,12 +35,12 @@ enum Attempt {
     Failed(Failure),
     /// It does not answer; the task may or may not have reached it.
     Down(String),
-    /// It did not start the task, and certainly so.
-    NotStarted(String),
+    /// It did not start the task, and certainly so. True where it has answered.
+    NotStarted(String, bool),
 }
 
 /// Hands a task over, trying again for as long as the driver does not answer.
-pub async fn hand_over(inner: &Inner, task: &Claimed, mut stage: Stage, carried: &mut Carried) -> Handed {
+pub async fn hand_over(inner: &Arc<Inner>, task: &Claimed, mut stage: Stage, carried: &mut Carried) -> Handed {
     if stage == Stage::Submitted {
         return over(inner, task.ticket.clone());
     }
@@ -53,7 +56,10 @@ pub async fn hand_over(inner: &Inner, task: &Claimed, mut stage: Stage, carried:
             (Wish::Leave, _) => return Handed::Left,
             (Wish::Cancel, _) => match timeout(inner.config.driver_call, inner.driver.cancel(&task.ticket)).await {
                 Ok(Ok(())) => return started(inner, task, task.ticket.clone()).await,
-                Ok(Err(DriverError::UnknownTicket(_))) => return Handed::Cancelled,
+                Ok(Err(DriverError::UnknownTicket(_))) => {
+                    inner.gate.open();
+                    return Handed::Cancelled;
+                }
                 Ok(Err(error)) => pause(inner, carried, &error.to_string()).await,
                 Err(_) => pause(inner, carried, "the driver does not answer").await,
             },
@@ -66,12 +72,15 @@ pub async fn hand_over(inner: &Inner, task: &Claimed, mut stage: Stage, carried:
                     inner.gate.open();
                     return Handed::Failed(failure);
                 }
-                Attempt::NotStarted(reason) if stage == Stage::Fresh => {
-                    inner.gate.shut(&reason);
+                Attempt::NotStarted(reason, answered) if stage == Stage::Fresh => {
+                    match answered {
+                        true => inner.gate.hold(&reason),
+                        false => inner.gate.shut(&reason),
+                    };
                     return postpone(inner, task, carried, Some(reason)).await;
                 }
                 // Not this time; an earlier one may have.
-                Attempt::NotStarted(reason) => pause(inner, carried, &reason).await,
+                Attempt::NotStarted(reason, _) => pause(inner, carried, &reason).await,
                 Attempt::Down(reason) => {
                     if stage == Stage::Fresh {
                         stage = Stage::uncertain(inner, asked.elapsed());
@@ -96,7 +105,10 @@ async fn attempt(inner: &Inner, task: &Claimed) -> Attempt {
         Ok(Ok(ticket)) => return Attempt::Accepted(ticket),
         Ok(Err(error)) => match classify(error) {
             Fault::Task(failure) => return Attempt::Failed(failure),
-            Fault::NotStarted(reason) => return Attempt::NotStarted(reason),
+            Fault::NotStarted(failure) => {
+                let answered = failure.kind == FailureKind::Unschedulable;
+                return Attempt::NotStarted(failure.to_string(), answered);
+            }
             Fault::Driver(reason) => reason,
         },
         Err(_) => format!(
@@ -110,7 +122,7 @@ async fn attempt(inner: &Inner, task: &Claimed) -> Attempt {
         // To look for it is not to be asked here: one that looks may be on its way for as long as the outage goes on.
         Lifetime::Independent => Attempt::Down(reason),
         Lifetime::WithProcess if inner.driver.logs(&task.ticket).is_ok() => Attempt::Accepted(task.ticket.clone()),
-        Lifetime::WithProcess => Attempt::NotStarted(reason),
+        Lifetime::WithProcess => Attempt::NotStarted(reason, false),
     }
 }
 
@@ -118,7 +130,7 @@ enum Fault {
     /// Trying again would fail again.
     Task(Failure),
     /// It may go away; nothing was started.
-    NotStarted(String),
+    NotStarted(Failure),
     /// It may go away.
     Driver(String),
 }
@@ -130,7 +142,7 @@ fn classify(error: DriverError) -> Fault {
             message: format!("{}: {}", error.pointer, error.message),
             hint: error.hint,
         }),
-        DriverError::NotStarted(failure) if is_passing(failure.kind) => Fault::NotStarted(failure.to_string()),
+        DriverError::NotStarted(failure) if is_passing(failure.kind) => Fault::NotStarted(failure),
         DriverError::NotStarted(failure) => Fault::Task(failure),
         DriverError::Failed(failure) if is_passing(failure.kind) => Fault::Driver(failure.to_string()),
         DriverError::Failed(failure) => Fault::Task(failure),
@@ -156,18 +168,48 @@ async fn pause(inner: &Inner, carried: &mut Carried, reason: &str) {
 }
 
 /// Notes that the driver has the task. Where that cannot be kept, the next process finds the task by its ticket.
-async fn started(inner: &Inner, task: &Claimed, ticket: Ticket) -> Handed {
+async fn started(inner: &Arc<Inner>, task: &Claimed, ticket: Ticket) -> Handed {
     let (tenant, id, now_us) = (task.tenant.clone(), task.id.clone(), inner.clock.now_us());
     let event = Event::Start { ticket: ticket.clone() };
-    let over = over(inner, ticket);
+    let over = over(inner, ticket.clone());
     let advance = move |desk: &mut Desk<'_>| writes::advance(desk, (&tenant, &id), event.clone(), None, now_us);
     match inner.store.write(advance).await {
         Ok(Some(Asked::ToCancel)) => inner.wish(&task.id, Wish::Cancel),
         Ok(Some(Asked::No)) => tracing::info!(task = %task.id, "running"),
         Ok(None) => tracing::error!(task = %task.id, "a task was started from a state that does not allow it"),
-        Err(error) => tracing::warn!(task = %task.id, %error, "it cannot be kept that a task runs"),
+        Err(error) => {
+            tracing::warn!(task = %task.id, %error, "it cannot be kept yet that a task runs");
+            tokio::spawn(keep_started(
+                Arc::downgrade(inner),
+                task.tenant.clone(),
+                task.id.clone(),
+                ticket,
+            ));
+        }
     }
     over
+}
+
+/// Tries again to note that the driver has the task, until that is kept, or the task has ended meanwhile, or the service does.
+async fn keep_started(inner: Weak<Inner>, tenant: Tenant, id: TaskId, ticket: Ticket) {
+    let mut failures = 0;
+    while let Some(inner) = inner.upgrade() {
+        let (owner, wanted, now_us) = (tenant.clone(), id.clone(), inner.clock.now_us());
+        let event = Event::Start { ticket: ticket.clone() };
+        let advance = move |desk: &mut Desk<'_>| writes::advance(desk, (&owner, &wanted), event.clone(), None, now_us);
+        match inner.store.write(advance).await {
+            Ok(asked) => {
+                if asked == Some(Asked::ToCancel) {
+                    inner.wish(&id, Wish::Cancel);
+                }
+                return;
+            }
+            Err(_) => failures += 1,
+        }
+        let pause = inner.config.backoff.pause(failures);
+        drop(inner);
+        sleep(pause).await;
+    }
 }
 
 fn over(inner: &Inner, ticket: Ticket) -> Handed {

@@ -286,7 +286,7 @@ impl Engine {
             live_outputs: inner.outputs.live.count() as u64,
             settling: (*inner.carried.borrow() as u64).saturating_sub(tally.all().under_way()),
             driver: inner.driver.name(),
-            driver_up: inner.gate.reason().is_none(),
+            driver_up: inner.gate.down().is_none(),
             ended: named(EndName::ALL, counts.ended),
             python_cache: named(CacheName::ALL, counts.python_cache),
             system_cache: named(CacheName::ALL, counts.system_cache),

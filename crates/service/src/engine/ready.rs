@@ -63,7 +63,7 @@ impl Engine {
         Readiness {
             ready: reason.is_none(),
             reason,
-            driver: inner.gate.reason(),
+            driver: inner.gate.down(),
         }
     }
 }

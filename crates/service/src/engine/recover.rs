@@ -59,10 +59,19 @@ pub async fn take_up(inner: &Arc<Inner>) -> Result<(), ServiceError> {
                 // Whoever asked for its end has it.
                 let event = if cancel_requested { Event::Cancel } else { Event::End };
                 let (now_us, kept) = (inner.clock.now_us(), outcome.clone());
-                let end =
-                    move |desk: &mut Desk<'_>| writes::end(desk, (&tenant, &id), event.clone(), Some(&kept), now_us);
-                inner.store.write(end).await?;
-                inner.metrics.note_end(&outcome);
+                let (owner, wanted, wished) = (tenant.clone(), id.clone(), event.clone());
+                let end = move |desk: &mut Desk<'_>| {
+                    writes::end(desk, (&owner, &wanted), wished.clone(), Some(&kept), now_us)
+                };
+                match inner.store.write(end).await {
+                    Ok(_) => inner.metrics.note_end(&outcome),
+                    Err(error) => {
+                        // A full disk is no reason not to start: what makes room runs in the service.
+                        tracing::error!(task = %id, %error, "a task's end cannot be kept yet");
+                        let (inner, carried) = (Arc::clone(inner), inner.enter(&tenant, &id, wish));
+                        tokio::spawn(async move { inner.keep_end(&carried, event, Some(&outcome)).await });
+                    }
+                }
             }
         }
     }

@@ -104,6 +104,28 @@ async fn a_claim_that_takes_longer_than_a_write_may_strands_no_task() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_is_started_while_the_database_is_locked_is_shown_to_run_once_it_is_not() {
+    let bench = Bench::with(Scripted::independent(), |config| {
+        config.store_call = Duration::from_millis(100);
+    })
+    .await;
+    *bench.driver.slow.lock().unwrap() = Duration::from_millis(1500);
+    let id = bench.start("hold").await;
+    until("the driver has it", || async {
+        (bench.driver.times_started(id.as_str()) == 1).then_some(())
+    })
+    .await;
+    let mut locker = play("faults::fault_locker", bench.root.path());
+    assert_eq!(lines(locker.stdout.take().unwrap()).next().as_deref(), Some("locked"));
+    tokio::time::sleep(Duration::from_millis(3000)).await;
+    drop(locker.stdin.take());
+    locker.wait().unwrap();
+    bench.reaches(&id, StateName::Running).await;
+    bench.engine.cancel(&id).await.unwrap();
+    bench.reaches(&id, StateName::Cancelled).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_that_ends_while_the_database_is_locked_is_kept_once_it_is_not() {
     let bench = Bench::new().await;
     let id = bench.start("print done\nsleep 200").await;

@@ -270,6 +270,14 @@ async fn lists_are_told_in_parts_and_by_state() {
     assert_eq!(list(&[], Some(EndName::Exited)).await, ids[20..]);
     assert_eq!(list(&[StateName::Ended], Some(EndName::Cancelled)).await, []);
     assert_eq!(list(&[], Some(EndName::Cancelled)).await, ids[19..20]);
+    assert_eq!(
+        list(&[StateName::Cancelled], Some(EndName::Cancelled)).await,
+        ids[19..20]
+    );
+    assert_eq!(
+        list(&[StateName::Running, StateName::Cancelled], Some(EndName::Exited)).await,
+        []
+    );
     for (limit, cursor) in [(Some(0), None), (Some(201), None), (None, Some("nonsense".to_owned()))] {
         let query = ListQuery {
             limit,

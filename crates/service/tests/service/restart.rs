@@ -260,6 +260,25 @@ async fn a_running_task_says_that_its_driver_does_not_answer() {
 }
 
 #[tokio::test]
+async fn a_task_that_is_seen_again_says_no_more_that_it_waits() {
+    let bench = Bench::with(Scripted::independent(), |config| {
+        config.driver_call = Duration::from_millis(50);
+    })
+    .await;
+    let id = bench.start("hold").await;
+    bench.reaches(&id, StateName::Running).await;
+    let waits = || async { bench.engine.get(&id).await.unwrap().summary.waiting_for };
+    bench.driver.deaf.store(true, Ordering::SeqCst);
+    bench.driver.blink();
+    until("it says so", waits).await;
+    bench.driver.deaf.store(false, Ordering::SeqCst);
+    until("it says so no more", || async { waits().await.is_none().then_some(()) }).await;
+    assert_eq!(bench.engine.get(&id).await.unwrap().summary.state, StateName::Running);
+    bench.engine.cancel(&id).await.unwrap();
+    bench.reaches(&id, StateName::Cancelled).await;
+}
+
+#[tokio::test]
 async fn a_driver_of_another_name_takes_up_nothing() {
     let bench = Bench::new().await;
     let id = bench.start("hold").await;

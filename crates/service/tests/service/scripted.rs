@@ -36,6 +36,8 @@ pub struct Scripted {
     pub remembers: Mutex<Duration>,
     /// While true, a submit is done but not answered.
     pub mute: AtomicBool,
+    /// How long it takes to answer that it has started something.
+    pub slow: Mutex<Duration>,
     /// While true, ends are not told.
     pub deaf: AtomicBool,
     /// How often something was submitted, whatever came of it.
@@ -57,6 +59,7 @@ impl Scripted {
             away: AtomicBool::new(false),
             remembers: Mutex::new(Duration::MAX),
             mute: AtomicBool::new(false),
+            slow: Mutex::default(),
             deaf: AtomicBool::new(false),
             attempts: AtomicUsize::new(0),
             blinks: watch::Sender::new(0),
@@ -90,6 +93,36 @@ impl Scripted {
     /// Loses sight of every task for a moment: who waits is told, logs end, and asked to end is nobody any more.
     pub fn blink(&self) {
         self.blinks.send_modify(|count| *count += 1);
+    }
+
+    fn start_once(&self, id: &str, spec: &TaskSpec) {
+        let mut jobs = self.jobs.lock().unwrap();
+        if !jobs.contains_key(id) {
+            let (told, ended) = watch::channel(None);
+            let (cancel, cancelled) = watch::channel(false);
+            let log = Arc::new(LogWriter::new());
+            let mut job = Job {
+                ended,
+                cancel,
+                log: Arc::clone(&log),
+                work: None,
+            };
+            self.started.lock().unwrap().push(id.to_owned());
+            let (code, running, most) = (
+                spec.python_code.clone(),
+                Arc::clone(&self.running),
+                Arc::clone(&self.most),
+            );
+            let work = tokio::spawn(async move {
+                most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                let outcome = perform(&code, &log, cancelled).await;
+                running.fetch_sub(1, Ordering::SeqCst);
+                log.close();
+                told.send_replace(Some(outcome));
+            });
+            job.work = Some(work.abort_handle());
+            jobs.insert(id.to_owned(), job);
+        }
     }
 
     /// Tasks it knows.
@@ -214,34 +247,9 @@ impl Driver for Scripted {
             driver: self.name().to_owned(),
             id: id.clone(),
         };
-        let mut jobs = self.jobs.lock().unwrap();
-        if !jobs.contains_key(&id) {
-            let (told, ended) = watch::channel(None);
-            let (cancel, cancelled) = watch::channel(false);
-            let log = Arc::new(LogWriter::new());
-            let mut job = Job {
-                ended,
-                cancel,
-                log: Arc::clone(&log),
-                work: None,
-            };
-            self.started.lock().unwrap().push(id.clone());
-            let (code, running, most) = (
-                spec.python_code.clone(),
-                Arc::clone(&self.running),
-                Arc::clone(&self.most),
-            );
-            let work = tokio::spawn(async move {
-                most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                let outcome = perform(&code, &log, cancelled).await;
-                running.fetch_sub(1, Ordering::SeqCst);
-                log.close();
-                told.send_replace(Some(outcome));
-            });
-            job.work = Some(work.abort_handle());
-            jobs.insert(id, job);
-        }
-        drop(jobs);
+        self.start_once(&id, spec);
+        let slow = *self.slow.lock().unwrap();
+        tokio::time::sleep(slow).await;
         if self.mute.load(Ordering::SeqCst) {
             return Err(is_down());
         }

@@ -101,18 +101,10 @@ impl Flow {
     }
 
     async fn until_ready(&mut self, preparation: &mut Preparation) -> Step {
-        // The runner keeps the deadline itself; this one is for a runner that cannot.
-        let limit = std::time::Duration::from_millis(self.options.prepare_ms.saturating_add(10_000));
-        let deadline = tokio::time::sleep(limit);
-        tokio::pin!(deadline);
         loop {
             let event = tokio::select! {
                 event = preparation.next() => event,
                 () = process::cancelled(&mut self.cancel) => return Step::Cancelled,
-                () = &mut deadline => {
-                    let message = format!("preparing took longer than {} s", limit.as_secs());
-                    return Step::Failed(Failure::new(FailureKind::Deadline, message), Timeline::default());
-                }
             };
             match event {
                 Some(PrepareEvent::Phase { phase, .. }) => {
