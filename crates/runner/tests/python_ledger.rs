@@ -133,6 +133,47 @@ fn what_is_known_is_not_measured_again() {
     assert!(told(&bench).bytes >= before.bytes + (1 << 20));
 }
 
+/// Where a part of an environment is, by how its name begins.
+fn part(bench: &Bench, beginning: &str) -> std::path::PathBuf {
+    let open = ledger::open_python(&bench.volume(), Instant::now()).unwrap();
+    let mut names = open.ledger.parts().values().map(|part| &part.name);
+    bench
+        .root()
+        .join(names.find(|name| name.starts_with(beginning)).unwrap())
+}
+
+#[test]
+fn byte_code_that_came_while_the_ledger_was_refreshed_belongs_to_its_environment() {
+    let Some(bench) = Bench::new() else { return };
+    bench.prepare("six");
+    let (pooled, aside) = (part(&bench, "bytecode/"), bench.dir.path().join("aside"));
+    forget_ledger(&bench);
+    // The refresh lists the pool before it is there, and the environment after that.
+    std::fs::rename(&pooled, &aside).unwrap();
+    drop(ledger::open_python(&bench.volume(), Instant::now()).unwrap());
+    std::fs::rename(&aside, &pooled).unwrap();
+    let open = ledger::open_python(&bench.volume(), Instant::now()).unwrap();
+    assert_eq!(open.ledger.unused(), []);
+    drop(open);
+    gc(&bench.volume(), &BudgetRequest::default(), None, &patience()).unwrap();
+    assert!(pooled.is_dir());
+    assert_agrees(&bench, "after a collection");
+}
+
+#[test]
+fn a_wheel_that_came_while_the_ledger_was_refreshed_counts_once() {
+    let Some(bench) = Bench::new() else { return };
+    bench.prepare("six");
+    let (wheel, aside) = (part(&bench, "uv/archive"), bench.dir.path().join("aside"));
+    forget_ledger(&bench);
+    std::fs::rename(&wheel, &aside).unwrap();
+    drop(ledger::open_python(&bench.volume(), Instant::now()).unwrap());
+    std::fs::rename(&aside, &wheel).unwrap();
+    assert_agrees(&bench, "with the wheel back");
+    let open = ledger::open_python(&bench.volume(), Instant::now()).unwrap();
+    assert!(open.ledger.parts().values().all(|part| !part.name.starts_with("loose/")));
+}
+
 #[test]
 fn several_writers_leave_a_ledger_that_agrees() {
     let Some(bench) = Bench::new() else { return };
