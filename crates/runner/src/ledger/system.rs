@@ -73,13 +73,13 @@ fn store_paths(volume: &SystemVolume, ledger: &mut Ledger, needed: &BTreeSet<Par
         let name = shown(volume, &path);
         let number = id(&name);
         there.insert(number);
-        if ledger.parts().contains_key(&number) {
+        if ledger.is_measured(number) {
             continue;
         }
         let Ok(found) = path.symlink_metadata() else { continue };
         let taken = Counter::new().take(&path)?;
         let part = Part { name, mark: 0, taken };
-        // What a build is still writing is measured again the next time.
+        // What a build is still writing is measured again each time.
         if found.mtime() == FINISHED_S || needed.contains(&number) {
             ledger.add_part(part);
         } else {
