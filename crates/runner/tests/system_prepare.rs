@@ -27,6 +27,7 @@ build)
     [ -e $root/full ] && { echo "error: writing: No space left on device" >&2; echo "error: networking issues" >&2; exit 1; }
     sleep 0.1
     mkdir -p $root/store/0a-git/bin $root/store/0b-gnumake/bin $root/store/0c-libc
+    echo program > $root/store/0a-git/bin/git
     echo '[{"drvPath":"x","outputs":{"out":"'$root'/store/0a-git"}},{"drvPath":"y","outputs":{"out":"'$root'/store/0b-gnumake"}}]' ;;
 path-info)
     echo '[{"path":"/nix/store/0a-git","narSize":100},{"path":"/nix/store/0b-gnumake","narSize":20},{"path":"/nix/store/0c-libc","narSize":3}]' ;;
@@ -173,6 +174,48 @@ fn waiting_for_another_build_has_a_deadline_and_a_row_on_the_timeline() {
     bench.request.deadline_ms = 50;
     assert_eq!(bench.prepare().unwrap_err().kind, FailureKind::Deadline);
     assert_eq!(bench.entries(), 1);
+}
+
+/// Prepares on a file system of its own and shows what a power cut leaves of it: what was not on the device yet is lost.
+const POWER_CUT: &str = r#"
+mkfs.ext4 -q "$root.image" 64M >/dev/null && mount -o loop "$root.image" "$root" || exit 99
+"$runner" prepare < "$root.request" || exit 1
+cp --sparse=always "$root.image" "$root.cut"
+umount "$root" && mount -o loop "$root.cut" "$root" || exit 1
+ls "$root/var/hybrid-cache/tenants/default/index"
+cat "$root/store/0a-git/bin/git"
+umount "$root"
+"#;
+
+#[test]
+fn a_power_cut_leaves_no_entry_of_packages_that_were_not_on_the_disk() {
+    let bench = bench();
+    let beside = |suffix: &str| format!("{}{suffix}", bench.dir.path().display());
+    // What is in the folder is out of sight while the volume is mounted.
+    let mut request = bench.request.clone();
+    let program = beside(".nix");
+    std::fs::rename(bench.dir.path().join("nix"), &program).unwrap();
+    request.system_tools.as_mut().unwrap().provider = Provider::Nix { program };
+    std::fs::write(beside(".request"), serde_json::to_vec(&request).unwrap()).unwrap();
+    let mut script = std::process::Command::new("unshare");
+    script.args(["-m", "sh", "-c", POWER_CUT]);
+    let script = script
+        .env("runner", env!("CARGO_BIN_EXE_runner"))
+        .env("root", bench.dir.path());
+    let output = script.output().unwrap();
+    for suffix in [".nix", ".request", ".image", ".cut"] {
+        // Those that could not be made are not there.
+        drop(std::fs::remove_file(beside(suffix)));
+    }
+    if output.status.code() != Some(0) && output.stdout.is_empty() {
+        println!("skipped: this user may not mount a file system of its own");
+        return;
+    }
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(told.contains("\"event\":\"ready\""), "{told}");
+    let left = told.lines().filter(|line| !line.starts_with('{'));
+    let left: Vec<&str> = left.collect();
+    assert!(matches!(left[..], [entry, "program"] if entry.ends_with(".json")), "{left:?}");
 }
 
 #[test]

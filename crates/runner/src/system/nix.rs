@@ -16,7 +16,8 @@ use crate::child::{self, Patience};
 use crate::store::{At, publish};
 
 /// Nix's settings. Nothing of the machine's own nix.conf is trusted to fit: Debian's names a sandbox shell that is not
-/// there, and any of them may name substituters that cannot be reached.
+/// there, and any of them may name substituters that cannot be reached. Nix calls a path valid in a database that it syncs
+/// and syncs no file of it: without the setting for that a crash of the machine leaves empty files that it never makes again.
 const SETTINGS: &str = "\
 experimental-features = nix-command flakes
 build-users-group =
@@ -29,6 +30,7 @@ connect-timeout = 5
 download-attempts = 5
 stalled-download-timeout = 60
 warn-dirty = false
+sync-before-registering = true
 ";
 /// For a package source that builds everything from files of its own.
 const NO_SUBSTITUTERS: &str = "substituters =\n";

@@ -237,6 +237,8 @@ impl Job<'_> {
 
     /// Roots, then the lease, then the entry: whoever finds the entry finds everything it needs. The lease is held from
     /// before there is anything to evict; `None` only where an evictor of an earlier entry has it at this moment.
+    ///
+    /// The entry outlives a crash of the machine and Nix syncs no file of a store path, so the volume is synced before it.
     fn register(&self, made: &Realised) -> Result<Option<Lock>, Failure> {
         let paths = &made.prepared.paths;
         let roots = self.volume.roots_path(&self.key);
@@ -260,6 +262,7 @@ impl Job<'_> {
             paths.clone(),
         )
         .with_closure(made.closure.clone());
+        publish::sync_volume(self.volume.root())?;
         publish::write_atomic(&self.volume.index_path(&self.key), &entry.to_json()?)?;
         Ok(lease)
     }
