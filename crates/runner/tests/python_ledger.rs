@@ -15,6 +15,7 @@ use hybrid_cache_runner::maintain::{gc, keep_within, verify};
 use hybrid_cache_runner::python::{Lookup, PythonVolume};
 use hybrid_cache_runner::store::measure::{Counter, Taken};
 
+mod nobody;
 mod python_support;
 use python_support::{Bench, prepare};
 
@@ -171,7 +172,12 @@ fn a_wheel_that_came_while_the_ledger_was_refreshed_counts_once() {
     std::fs::rename(&aside, &wheel).unwrap();
     assert_agrees(&bench, "with the wheel back");
     let open = ledger::open_python(&bench.volume(), Instant::now()).unwrap();
-    assert!(open.ledger.parts().values().all(|part| !part.name.starts_with("loose/")));
+    assert!(
+        open.ledger
+            .parts()
+            .values()
+            .all(|part| !part.name.starts_with("loose/"))
+    );
 }
 
 #[test]
@@ -335,6 +341,48 @@ fn left_overs_are_no_damage() {
     let report = verify(&bench.volume()).unwrap();
     assert!(report.is_clean(), "{report:?}");
     assert_eq!(report.left_overs.len(), 3, "{report:?}");
+}
+
+/// A volume with two environments made by hand, the first of which was used longest ago, as nobody's.
+fn two_by_hand() -> (tempfile::TempDir, PythonVolume) {
+    let folder = tempfile::tempdir().unwrap();
+    let volume = PythonVolume::open_write(folder.path(), &Tenant::default()).unwrap();
+    for (name, ago_s) in [("old", 500), ("new", 100)] {
+        let environment = volume.environments().join(name);
+        std::fs::create_dir_all(&environment).unwrap();
+        let lease = std::fs::File::create(environment.join(".lease")).unwrap();
+        lease
+            .set_modified(SystemTime::now() - Duration::from_secs(ago_s))
+            .unwrap();
+    }
+    drop(ledger::open_python(&volume, Instant::now()).unwrap());
+    nobody::give(folder.path());
+    (folder, volume)
+}
+
+fn no_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+}
+
+const NOTHING: &BudgetRequest = &BudgetRequest {
+    bytes: Some(0),
+    inodes: None,
+    is_claim: false,
+};
+
+#[test]
+fn one_that_cannot_be_evicted_holds_up_no_other() {
+    let (_folder, volume) = two_by_hand();
+    let [old, new] = ["old", "new"].map(|name| volume.environments().join(name));
+    no_mode(&old.join(".lease"), 0o444);
+    let report = nobody::run(|| keep_within(&volume, NOTHING)).unwrap();
+    assert!(old.exists() && !new.exists());
+    assert_eq!(
+        (report.evicted_environments, report.warnings.len()),
+        (1, 1),
+        "{report:?}"
+    );
+    assert!(report.warnings[0].contains("old/.lease"), "{report:?}");
 }
 
 #[test]

@@ -18,6 +18,8 @@ use hybrid_cache_runner::store::measure::{Counter, Taken};
 use hybrid_cache_runner::system::{self, SystemPrepared, SystemVolume};
 use tempfile::TempDir;
 
+mod nobody;
+
 /// Answers like Nix, and does with the store what Nix would: `@ROOT@` is the volume.
 const NIX_DOUBLE: &str = r#"#!/bin/sh
 root=@ROOT@
@@ -215,7 +217,10 @@ fn a_power_cut_leaves_no_entry_of_packages_that_were_not_on_the_disk() {
     assert!(told.contains("\"event\":\"ready\""), "{told}");
     let left = told.lines().filter(|line| !line.starts_with('{'));
     let left: Vec<&str> = left.collect();
-    assert!(matches!(left[..], [entry, "program"] if entry.ends_with(".json")), "{left:?}");
+    assert!(
+        matches!(left[..], [entry, "program"] if entry.ends_with(".json")),
+        "{left:?}"
+    );
 }
 
 #[test]
@@ -292,6 +297,33 @@ fn a_budget_evicts_the_least_recently_used_and_says_what_it_could_not() {
     );
     let told = serde_json::to_string(&MaintainReport::Gc(report)).unwrap();
     assert!(told.contains("\"evicted_system_sets\":1"), "{told}");
+}
+
+fn no_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn what_cannot_be_removed_holds_up_no_collection() {
+    let bench = bench();
+    bench.prepare().unwrap();
+    let work = bench.volume().state().join("work");
+    let [read_only, foreign] = ["killed", "foreign"].map(|name| work.join(name).join("folder"));
+    for folder in [&read_only, &foreign] {
+        std::fs::create_dir_all(folder).unwrap();
+        std::fs::write(folder.join("f"), "").unwrap();
+        no_mode(folder, 0o555);
+    }
+    nobody::give(bench.dir.path());
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&foreign, Some(0), None).unwrap();
+    }
+    let tools = bench.request.system_tools.as_ref();
+    let collect = || maintain::gc(&bench.volume(), &BudgetRequest::of_settings(0, 1), tools, &patience());
+    let report = nobody::run(collect).unwrap();
+    assert_eq!((report.evicted_system_sets, bench.entries()), (1, 0), "{report:?}");
+    assert!(!read_only.exists());
+    assert_eq!(foreign.exists(), report.warnings.len() == 1, "{report:?}");
 }
 
 #[test]

@@ -185,9 +185,20 @@ fn evict_to(
         if is_enough(live) {
             break;
         }
-        if evict(volume, &volume.root().join(&member.name))? == Evicted::InUse {
-            in_use += 1;
-            continue;
+        let environment = volume.root().join(&member.name);
+        match evict(volume, &environment) {
+            Ok(Evicted::Gone) => {}
+            Ok(Evicted::InUse) => {
+                in_use += 1;
+                continue;
+            }
+            Err(failure) => {
+                warn(report, &failure);
+                // What is left of it in the trash is for the next sweep.
+                if environment.exists() {
+                    continue;
+                }
+            }
         }
         evicted += 1;
         live -= member.own;
@@ -207,6 +218,14 @@ fn evict_to(
     // The same ones are met again in every round.
     report.kept_in_use = report.kept_in_use.max(in_use);
     Ok(())
+}
+
+/// What cannot be removed, such as another user's, holds up nothing else; each is told once.
+pub(super) fn warn(report: &mut GcReport, failure: &Failure) {
+    let warning = failure.to_string();
+    if !report.warnings.contains(&warning) {
+        report.warnings.push(warning);
+    }
 }
 
 /// What became of an environment that was to go.

@@ -34,7 +34,7 @@ pub struct Swept {
 }
 
 impl Swept {
-    fn note(&mut self, result: Result<u64, Failure>) {
+    pub(super) fn note(&mut self, result: Result<u64, Failure>) {
         match result {
             Ok(removed) => self.removed += removed,
             Err(failure) => self.failure = self.failure.take().or(Some(failure)),

@@ -13,7 +13,8 @@ use hybrid_cache_model::protocol::{BudgetRequest, SystemTools};
 use hybrid_cache_model::{Failure, FailureKind};
 
 use super::budget::Budget;
-use super::{entries, leftovers};
+use super::entries;
+use super::leftovers::{self, Swept};
 use crate::child::Patience;
 use crate::ledger::{self, Ledger, Open};
 use crate::store::lock::{self, Lock, Missing, Mode};
@@ -154,7 +155,9 @@ fn collect(
         report.warnings.push(warning.to_owned());
         return Ok(report);
     };
-    report.swept = sweep(volume)?;
+    let swept = sweep(volume)?;
+    report.swept = swept.removed;
+    report.warnings.extend(swept.failure.map(|failure| failure.to_string()));
     let Some(tools) = tools else {
         report
             .warnings
@@ -194,11 +197,12 @@ pub(super) fn alone(volume: &SystemVolume, patience: &Patience) -> Result<Option
 /// Something cannot be removed.
 pub fn sweep_if_idle(volume: &SystemVolume) -> Result<u64, Failure> {
     let alone = lock::attempt(&volume.lock_path(STORE_LOCK), Mode::Exclusive, Missing::Absent)?;
-    alone.map_or(Ok(0), |_alone| sweep(volume))
+    let swept = alone.map_or(Ok(Swept::default()), |_alone| sweep(volume))?;
+    swept.failure.map_or(Ok(swept.removed), Err)
 }
 
 /// Removes what killed preparations left. Only for who is alone: a live one looks just like it.
-fn sweep(volume: &SystemVolume) -> Result<u64, Failure> {
+fn sweep(volume: &SystemVolume) -> Result<Swept, Failure> {
     let mut left = entries(&volume.state().join("work"))?;
     left.extend(entries(&volume.root().join("var/nix/builds"))?);
     for tenant in volume.all()? {
@@ -211,10 +215,13 @@ fn sweep(volume: &SystemVolume) -> Result<u64, Failure> {
         volume.root().join("store").join(name).symlink_metadata().is_err()
     };
     left.extend(entries(&content::folder(volume))?.into_iter().filter(is_gone));
-    left.iter().try_for_each(|path| publish::delete(path))?;
+    let mut swept = Swept::default();
+    left.iter()
+        .for_each(|path| swept.note(publish::delete(path).map(|()| 1)));
     let is_key = |name: &str| name.len() == 32 && name.bytes().all(|letter| letter.is_ascii_hexdigit());
-    let locks = leftovers::dead_locks(&volume.state().join("locks"), is_key, Instant::now() + LOCKS)?;
-    Ok(left.len() as u64 + locks)
+    let locks = volume.state().join("locks");
+    swept.note(leftovers::dead_locks(&locks, is_key, Instant::now() + LOCKS));
+    Ok(swept)
 }
 
 /// The index entries of all tenants, each with its tenant's part of the volume.
@@ -264,9 +271,16 @@ fn evict_to(volume: &SystemVolume, ledger: &mut Ledger, budget: Budget, report: 
         }
         let path = volume.root().join(&member.name);
         let Some(tenant) = tenants.get(&path) else { continue };
-        if !evict_entry(tenant, &path)? {
-            in_use += 1;
-            continue;
+        match evict_entry(tenant, &path) {
+            Ok(true) => {}
+            Ok(false) => {
+                in_use += 1;
+                continue;
+            }
+            Err(failure) => {
+                super::evict::warn(report, &failure);
+                continue;
+            }
         }
         evicted += 1;
         for id in &member.parts {

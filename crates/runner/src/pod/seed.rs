@@ -22,10 +22,9 @@ use hybrid_cache_model::protocol::{Budgets, Keep, Place, PrepareEvent, PrepareRe
 use hybrid_cache_model::{Failure, FailureKind, TaskSpec, Tenant};
 use tar::{Archive, Builder, EntryType, Header};
 
-use super::epoch;
 use crate::clock::Recorder;
-use crate::store::At;
 use crate::store::failure::failure as failed_at;
+use crate::store::{At, publish};
 
 /// Both seeds and what they are made of.
 const SEEDS: [(&str, &str); 2] = [("python.tar", PYTHON_MOUNT), ("system.tar", NIX_MOUNT)];
@@ -106,7 +105,7 @@ pub fn plant(seeds: &Path, python: &Path, nix: &Path) -> Result<(), Failure> {
         let seed = seeds.join(name);
         let (seeding, seeded) = (work.join(SEEDING), work.join(SEEDED));
         if !seeded.exists() {
-            epoch::delete_tree(&seeding)?;
+            publish::delete(&seeding)?;
             if !seed.exists() || !is_empty(folder)? {
                 continue;
             }

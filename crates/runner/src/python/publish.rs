@@ -110,11 +110,7 @@ fn provide_bytecode(
     content: &Content,
     held: &mut Option<Lock>,
 ) -> Result<(), Failure> {
-    *held = Some(pool::lock(
-        order.volume,
-        Mode::Shared,
-        order.patience.deadline(),
-    )?);
+    *held = Some(pool::lock(order.volume, Mode::Shared, order.patience.deadline())?);
     let sources = Sources {
         installed: &build.installed,
         tree: &content.tree,
