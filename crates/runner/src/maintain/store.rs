@@ -15,9 +15,10 @@ use super::system::{all_entries, alone, evict_entry, key_of, lease_of, nix, read
 use super::verify::{Hashes, MOST_PROBLEMS};
 use crate::child::Patience;
 use crate::store::content::Tree;
+use crate::store::lock::{self, Mode};
 use crate::store::publish;
 use crate::system::nix::Workplace;
-use crate::system::{IndexEntry, SystemVolume, content};
+use crate::system::{IndexEntry, STORE_LOCK, SystemVolume, content};
 
 /// Files of store paths that are held in memory at one time.
 const GROUP_ITEMS: usize = 100_000;
@@ -152,6 +153,9 @@ fn examine(volume: &SystemVolume, tools: Option<&SystemTools>, patience: &Patien
         }
     }
     if let Some(tools) = tools {
+        // Like a build: whoever sweeps alone would take its folder away, and a collection the paths it looks at.
+        publish::ensure_folder(&volume.state().join("locks"))?;
+        let _in_use = lock::wait(&volume.lock_path(STORE_LOCK), Mode::Shared, patience.deadline())?;
         let workplace = Workplace::create(volume)?;
         let nix = nix(volume, tools, &workplace, patience)?;
         if let Err(failure) = nix.run(&["store", "verify", "--all", "--no-trust"]) {

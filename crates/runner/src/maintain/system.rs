@@ -19,7 +19,7 @@ use crate::child::Patience;
 use crate::ledger::{self, Ledger, Open};
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::measure::{Counter, Taken};
-use crate::store::publish;
+use crate::store::{publish, stage};
 use crate::system::nix::{Nix, Workplace};
 use crate::system::provider::{self, Bootstrap};
 use crate::system::{IndexEntry, STORE_LOCK, SystemVolume, content};
@@ -212,6 +212,10 @@ fn sweep(volume: &SystemVolume) -> Result<Swept, Failure> {
     }
     let is_gone = |listing: &PathBuf| {
         let name = listing.file_name().unwrap_or_default();
+        // A listing is written without the store's lock, after the task was told that it may start.
+        if name.as_encoded_bytes().starts_with(b".") {
+            return stage::age(listing) > stage::GRACE;
+        }
         volume.root().join("store").join(name).symlink_metadata().is_err()
     };
     left.extend(entries(&content::folder(volume))?.into_iter().filter(is_gone));
