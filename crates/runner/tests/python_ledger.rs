@@ -394,3 +394,15 @@ fn a_volume_that_nobody_used_can_be_used_after_it_was_looked_after() {
     assert!(verify(&volume).unwrap().is_clean());
     PythonVolume::open_write(folder.path(), &Tenant::default()).unwrap();
 }
+
+#[test]
+fn keeping_a_budget_walks_neither_staging_nor_trash() {
+    let (folder, volume) = two_by_hand();
+    let unreadable = volume.staging().join("make-1");
+    std::fs::create_dir_all(&unreadable).unwrap();
+    nobody::give(folder.path());
+    no_mode(&unreadable, 0);
+    let report = nobody::run(|| keep_within(&volume, &BudgetRequest::of_settings(0, 0)));
+    no_mode(&unreadable, 0o755);
+    assert_eq!(report.unwrap().evicted_environments, 0);
+}

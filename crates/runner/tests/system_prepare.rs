@@ -352,3 +352,19 @@ fn a_missing_nix_and_an_unknown_layout_publish_nothing() {
 fn patience() -> Patience {
     Patience::until(std::time::Instant::now() + std::time::Duration::from_secs(20)).unwrap()
 }
+
+#[test]
+fn keeping_a_budget_walks_nothing_of_nix() {
+    let bench = bench();
+    bench.prepare().unwrap();
+    let nix = bench.dir.path().join("var/nix/unreadable");
+    std::fs::create_dir_all(&nix).unwrap();
+    drop(ledger::open_system(&bench.volume(), std::time::Instant::now()).unwrap());
+    nobody::give(bench.dir.path());
+    no_mode(&nix, 0);
+    let tools = bench.request.system_tools.as_ref().unwrap();
+    let keep = || maintain::keep_within(&bench.volume(), &BudgetRequest::of_settings(0, 0), tools, &patience());
+    let kept = nobody::run(keep);
+    no_mode(&nix, 0o755);
+    assert_eq!(kept.unwrap().evicted_system_sets, 0);
+}

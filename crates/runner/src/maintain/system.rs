@@ -166,18 +166,24 @@ fn collect(
     };
     let workplace = Workplace::create(volume)?;
     let nix = nix(volume, tools, &workplace, patience)?;
-    nix.run(&["store", "gc"])?;
-    open.refresh_system(volume)?;
+    collect_store(volume, &nix, &mut open)?;
     // Each round evicts at least one entry, so there are no more rounds than entries.
     while !budget.allows(open.ledger.held()) && evict_to(volume, &mut open.ledger, budget, &mut report)? > 0 {
-        nix.run(&["store", "gc"])?;
-        open.refresh_system(volume)?;
+        collect_store(volume, &nix, &mut open)?;
     }
     let after = open.ledger.held();
     report.over_budget = !budget.allows(after);
     report.freed_bytes = before.bytes.saturating_sub(after.bytes);
     report.freed_inodes = before.inodes.saturating_sub(after.inodes);
     Ok(report)
+}
+
+/// Lets Nix delete what has no root, and measures what that left.
+fn collect_store(volume: &SystemVolume, nix: &Nix<'_>, open: &mut Open) -> Result<(), Failure> {
+    nix.run(&["store", "gc"])?;
+    open.refresh_system(volume)?;
+    open.ledger.set_rest(ledger::system_rest(volume)?);
+    Ok(())
 }
 
 /// The store's lock, held alone: no build is at work, and none begins.
