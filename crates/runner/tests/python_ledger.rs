@@ -406,3 +406,14 @@ fn keeping_a_budget_walks_neither_staging_nor_trash() {
     no_mode(&unreadable, 0o755);
     assert_eq!(report.unwrap().evicted_environments, 0);
 }
+
+#[test]
+fn a_budget_that_another_one_keeps_is_told_to_be_exceeded() {
+    let (_folder, volume) = two_by_hand();
+    let held = ledger::open_python(&volume, Instant::now()).unwrap();
+    assert!(held.is_ours());
+    let report = keep_within(&volume, NOTHING).unwrap();
+    assert!(report.over_budget && report.evicted_environments == 0, "{report:?}");
+    drop(held);
+    assert_eq!(keep_within(&volume, NOTHING).unwrap().evicted_environments, 2);
+}

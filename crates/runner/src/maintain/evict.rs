@@ -70,10 +70,19 @@ pub fn keep_within(volume: &PythonVolume, asked: &BudgetRequest) -> Result<GcRep
     let before = open.ledger.held();
     let limit = Limit::of(volume, &open, asked)?;
     if limit.allows(before) || !open.is_ours() {
+        report.over_budget = !limit.allows(before);
         return Ok(report);
     }
-    evict_to(volume, &mut open, &mut report, |live| limit.allows(live))?;
-    report.orphans += remove_unused(volume, &mut open, true)?;
+    // Others publish meanwhile and leave it to this one. Each round evicts one at least.
+    loop {
+        let evicted = report.evicted_environments;
+        evict_to(volume, &mut open, &mut report, |live| limit.allows(live))?;
+        report.orphans += remove_unused(volume, &mut open, true)?;
+        open.refresh_python(volume)?;
+        if limit.allows(open.ledger.held()) || report.evicted_environments == evicted {
+            break;
+        }
+    }
     let after = open.ledger.held();
     report.freed_bytes = before.bytes.saturating_sub(after.bytes);
     report.freed_inodes = before.inodes.saturating_sub(after.inodes);

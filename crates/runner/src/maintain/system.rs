@@ -111,7 +111,10 @@ pub fn keep_within(
     let held = open.ledger.held();
     let budget = Budget::of(asked, volume.root(), held)?;
     if budget.allows(held) || !open.is_ours() {
-        return Ok(GcReport::default());
+        return Ok(GcReport {
+            over_budget: !budget.allows(held),
+            ..GcReport::default()
+        });
     }
     collect(volume, open, Some(tools), patience, budget)
 }
