@@ -417,3 +417,10 @@ fn a_budget_that_another_one_keeps_is_told_to_be_exceeded() {
     drop(held);
     assert_eq!(keep_within(&volume, NOTHING).unwrap().evicted_environments, 2);
 }
+
+#[test]
+fn a_file_among_the_tenants_is_none_of_them() {
+    let (_folder, volume) = two_by_hand();
+    std::fs::write(volume.root().join("tenants/notes"), "").unwrap();
+    assert_eq!(measured(&volume).unwrap().environments, 2);
+}
