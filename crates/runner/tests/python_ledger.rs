@@ -11,7 +11,7 @@ use hybrid_cache_model::protocol::BudgetRequest;
 use hybrid_cache_runner::child::Patience;
 use hybrid_cache_runner::ledger;
 use hybrid_cache_runner::maintain::usage::{self, usage as measured};
-use hybrid_cache_runner::maintain::{gc, keep_within, verify};
+use hybrid_cache_runner::maintain::{gc, keep_within, make_room, verify};
 use hybrid_cache_runner::python::{Lookup, PythonVolume};
 use hybrid_cache_runner::store::measure::{Counter, Taken};
 
@@ -423,4 +423,19 @@ fn a_file_among_the_tenants_is_none_of_them() {
     let (_folder, volume) = two_by_hand();
     std::fs::write(volume.root().join("tenants/notes"), "").unwrap();
     assert_eq!(measured(&volume).unwrap().environments, 2);
+}
+
+#[test]
+fn room_is_made_where_there_is_none_for_a_folder() {
+    let (_folder, volume) = two_by_hand();
+    // Nobody can make a folder there: as on a file system without an inode left.
+    assert!(volume.trash().is_dir());
+    let left = volume.root().join(".ledger-1-1-1");
+    std::fs::write(&left, "").unwrap();
+    make_room(&volume, 1).unwrap();
+    assert!(left.exists(), "its writer may be at work");
+    let long_ago = SystemTime::now() - Duration::from_secs(3600);
+    std::fs::File::open(&left).unwrap().set_modified(long_ago).unwrap();
+    make_room(&volume, 1).unwrap();
+    assert!(!left.exists());
 }

@@ -43,6 +43,8 @@ pub use system::rest as system_rest;
 
 /// Name of the file.
 pub const LEDGER_FILE: &str = "ledger";
+/// How the name of one begins that is not written yet.
+pub const UNFINISHED: &str = ".ledger-";
 const HEADER: &str = "hybrid-cache ledger 1";
 /// Dead lines that are not worth rewriting the file for.
 const FEW_LINES: usize = 256;

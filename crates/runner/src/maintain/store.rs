@@ -98,7 +98,7 @@ pub fn repair(
 }
 
 fn collect(volume: &SystemVolume, tools: &SystemTools, patience: &Patience) -> Result<(), Failure> {
-    let workplace = Workplace::create(volume)?;
+    let workplace = Workplace::standing(volume)?;
     nix(volume, tools, &workplace, patience)?.run(&["store", "gc"])
 }
 

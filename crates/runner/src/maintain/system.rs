@@ -5,6 +5,7 @@
 //! another PID namespace, so it runs alone on the volume, and everything a task uses has a root by then.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use crate::ledger::{self, Ledger, Open};
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::measure::{Counter, Taken};
 use crate::store::{publish, stage};
-use crate::system::nix::{Nix, Workplace};
+use crate::system::nix::{Nix, STANDING, Workplace};
 use crate::system::provider::{self, Bootstrap};
 use crate::system::{IndexEntry, STORE_LOCK, SystemVolume, content};
 
@@ -167,7 +168,7 @@ fn collect(
             .push("no nix is given: the store is only measured".to_owned());
         return Ok(report);
     };
-    let workplace = Workplace::create(volume)?;
+    let workplace = Workplace::standing(volume)?;
     let nix = nix(volume, tools, &workplace, patience)?;
     collect_store(volume, &nix, &mut open)?;
     // Each round evicts at least one entry, so there are no more rounds than entries.
@@ -213,6 +214,8 @@ pub fn sweep_if_idle(volume: &SystemVolume) -> Result<u64, Failure> {
 /// Removes what killed preparations left. Only for who is alone: a live one looks just like it.
 fn sweep(volume: &SystemVolume) -> Result<Swept, Failure> {
     let mut left = entries(&volume.state().join("work"))?;
+    left.retain(|path| path.file_name() != Some(OsStr::new(STANDING)));
+    left.extend(leftovers::dead_ledgers(&volume.state())?);
     left.extend(entries(&volume.root().join("var/nix/builds"))?);
     for tenant in volume.all()? {
         let index: Vec<PathBuf> = entries(&tenant.index())?;

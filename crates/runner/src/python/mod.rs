@@ -96,7 +96,8 @@ impl PythonVolume {
     pub fn open_write(root: &Path, tenant: &Tenant) -> Result<PythonVolume, Failure> {
         format::open(root, CACHE, Access::Write)?;
         let volume = PythonVolume::at(root, tenant);
-        for folder in [volume.own(), volume.bytecode()] {
+        // Where no room is left for a folder, something can still be moved into the trash.
+        for folder in [volume.own(), volume.bytecode(), volume.trash()] {
             ensure_folder(&folder)?;
         }
         format::open(&volume.own(), CACHE, Access::Write)?;

@@ -13,6 +13,7 @@
 //!   var/hybrid-cache/ledger            what entries are made of and take (see `ledger`)
 //!   var/hybrid-cache/locks/<name>      one build of one key at a time; `store`: shared by builds, alone for collection
 //!   var/hybrid-cache/work/<name>/      home and temporary files of one Nix at work
+//!   var/hybrid-cache/work/gc/          the same for collections, which make room; it is always there
 //!   var/hybrid-cache/content/<name>    hash, mode and path of each file of a store path, as it was registered
 //!   var/hybrid-cache/nix-cache/        what Nix evaluated and fetched
 //!   var/hybrid-cache/nix-portable/     nix-portable's own folder, where it is used

@@ -37,9 +37,15 @@ const NO_SUBSTITUTERS: &str = "substituters =\n";
 /// Outputs that hold nothing to run or to compile against.
 const DOCUMENTATION: [&str; 4] = ["man", "doc", "devdoc", "info"];
 
+/// Name of the folder that stays: a collection makes room, and must not need any for a folder.
+pub const STANDING: &str = "gc";
+
 /// A private folder on the volume for one preparation; it is removed in the end, whatever happens.
 #[derive(Debug)]
-pub struct Workplace(PathBuf);
+pub struct Workplace {
+    path: PathBuf,
+    stays: bool,
+}
 
 impl Workplace {
     /// Makes it.
@@ -49,19 +55,31 @@ impl Workplace {
     pub fn create(volume: &SystemVolume) -> Result<Workplace, Failure> {
         let path = volume.state().join("work").join(publish::unique_name("nix"));
         publish::ensure_folder(&path)?;
-        Ok(Workplace(path))
+        Ok(Workplace { path, stays: false })
+    }
+
+    /// The one that is there from the beginning, for whoever is alone on the volume.
+    ///
+    /// # Errors
+    /// It is not there, and the volume cannot be written.
+    pub fn standing(volume: &SystemVolume) -> Result<Workplace, Failure> {
+        let path = volume.state().join("work").join(STANDING);
+        publish::ensure_folder(&path)?;
+        Ok(Workplace { path, stays: true })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 }
 
 impl Drop for Workplace {
     fn drop(&mut self) {
-        // What cannot be deleted now is deleted by the next sweep.
-        let _ = publish::delete(&self.0);
+        if !self.stays {
+            // What cannot be deleted now is deleted by the next sweep.
+            let _ = publish::delete(&self.path);
+        }
     }
 }
 
