@@ -9,6 +9,7 @@ use hybrid_cache_model::pod::{nix_sub_path, python_sub_path};
 use hybrid_cache_model::{Failure, FailureKind, Tenant};
 
 use crate::python::PythonVolume;
+use crate::store::format::PROBE;
 use crate::store::{At, publish};
 use crate::system::SystemVolume;
 
@@ -23,7 +24,8 @@ pub fn create(volumes: &Path, epoch: Option<&str>) -> Result<(), Failure> {
         volumes.join("system").join(nix_sub_path(epoch)),
     ] {
         fs::create_dir_all(&folder).at("create the folder", &folder)?;
-        let probe = folder.join(".writable");
+        // Two that come at once must not remove each other's.
+        let probe = folder.join(publish::unique_name(PROBE));
         fs::write(&probe, b"").at("write into", &folder)?;
         fs::remove_file(&probe).at("write into", &folder)?;
     }
