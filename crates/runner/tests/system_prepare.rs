@@ -6,114 +6,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use hybrid_cache_model::maintain::MaintainReport;
-use hybrid_cache_model::protocol::{
-    BudgetRequest, Interpreter, Keep, PackageSource, Place, PrepareRequest, Provider, SystemTools, Volumes,
-};
-use hybrid_cache_model::{CacheStatus, Failure, FailureKind, Phase, TaskSpec};
-use hybrid_cache_runner::child::Patience;
+use hybrid_cache_model::protocol::{BudgetRequest, Keep, Provider, SystemTools};
+use hybrid_cache_model::{CacheStatus, FailureKind, Phase};
 use hybrid_cache_runner::clock::Recorder;
 use hybrid_cache_runner::ledger;
 use hybrid_cache_runner::maintain::system as maintain;
 use hybrid_cache_runner::store::measure::{Counter, Taken};
-use hybrid_cache_runner::system::{self, SystemPrepared, SystemVolume};
-use tempfile::TempDir;
+use hybrid_cache_runner::system;
 
+mod nix_double;
 mod nobody;
 
-/// Answers like Nix, and does with the store what Nix would: `@ROOT@` is the volume.
-const NIX_DOUBLE: &str = r#"#!/bin/sh
-root=@ROOT@
-echo "$@" >> $root/calls
-case "$1" in
-build)
-    [ -e $root/full ] && { echo "error: writing: No space left on device" >&2; echo "error: networking issues" >&2; exit 1; }
-    sleep 0.1
-    mkdir -p $root/store/0a-git/bin $root/store/0b-gnumake/bin $root/store/0c-libc
-    echo program > $root/store/0a-git/bin/git
-    echo '[{"drvPath":"x","outputs":{"out":"'$root'/store/0a-git"}},{"drvPath":"y","outputs":{"out":"'$root'/store/0b-gnumake"}}]' ;;
-path-info)
-    echo '[{"path":"/nix/store/0a-git","narSize":100},{"path":"/nix/store/0b-gnumake","narSize":20},{"path":"/nix/store/0c-libc","narSize":3}]' ;;
-store)
-    rm -f $root/full
-    [ -e $root/var/nix/gcroots/hybrid-cache/*/*/0 ] || rm -rf $root/store/* ;;
-esac
-"#;
-
-struct Bench {
-    dir: TempDir,
-    request: PrepareRequest,
-}
-
-fn bench() -> Bench {
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().display().to_string();
-    let program = dir.path().join("nix");
-    std::fs::write(&program, NIX_DOUBLE.replace("@ROOT@", &root)).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    std::fs::create_dir_all(dir.path().join("store/0c-libc")).unwrap();
-    let interpreter = Interpreter {
-        path: String::new(),
-        implementation: String::new(),
-        version: String::new(),
-        abi: String::new(),
-        platform: "x86_64-linux-gnu".to_owned(),
-        libc: String::new(),
-        binary_hash: String::new(),
-    };
-    let place = Place {
-        volumes: Volumes {
-            python: root.clone(),
-            nix: root,
-        },
-        interpreter,
-        index: String::new(),
-        system_source: "nixpkgs:1".to_owned(),
-        max_age_s: 0,
-        tenant: Default::default(),
-        index_scope: Default::default(),
-    };
-    let tools = SystemTools {
-        provider: Provider::Nix {
-            program: program.display().to_string(),
-        },
-        source: PackageSource::Nixpkgs {
-            flake: "github:NixOS/nixpkgs/1".to_owned(),
-        },
-        variables: Vec::new(),
-    };
-    let request = PrepareRequest {
-        task: TaskSpec {
-            system_dependencies: "make,git".to_owned(),
-            ..TaskSpec::new("1")
-        },
-        place,
-        keep: Keep::Publish,
-        python_tools: None,
-        system_tools: Some(tools),
-        deadline_ms: 20_000,
-        budgets: Budgets::default(),
-    };
-    Bench { dir, request }
-}
-
-impl Bench {
-    fn prepare(&self) -> Result<SystemPrepared, Failure> {
-        system::prepare(&self.request, &Recorder::start())
-    }
-
-    fn calls(&self, command: &str) -> usize {
-        let calls = std::fs::read_to_string(self.dir.path().join("calls")).unwrap_or_default();
-        calls.lines().filter(|line| line.starts_with(command)).count()
-    }
-
-    fn volume(&self) -> SystemVolume {
-        SystemVolume::of(&self.request.place)
-    }
-
-    fn entries(&self) -> usize {
-        std::fs::read_dir(self.volume().index()).map_or(0, Iterator::count)
-    }
-}
+use nix_double::{bench, patience};
 
 #[test]
 fn the_first_builds_and_publishes_and_the_next_finds_it() {
@@ -329,6 +233,39 @@ fn what_cannot_be_removed_holds_up_no_collection() {
 }
 
 #[test]
+fn what_nix_fetched_goes_before_packages_and_what_cannot_go_evicts_none() {
+    let bench = bench();
+    bench.prepare().unwrap();
+    let large = |name: &str| {
+        let folder = bench.dir.path().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("f"), vec![7; 2 << 20]).unwrap();
+        folder
+    };
+    let fetched = large("var/hybrid-cache/nix-cache");
+    let tools = bench.request.system_tools.as_ref().unwrap();
+    let keep = || {
+        std::fs::remove_file(bench.volume().state().join("ledger")).unwrap();
+        let budget = BudgetRequest::of_settings(1 << 20, 0);
+        maintain::keep_within(&bench.volume(), &budget, tools, &patience()).unwrap()
+    };
+    drop(ledger::open_system(&bench.volume(), std::time::Instant::now()).unwrap());
+    let report = keep();
+    assert_eq!(
+        (bench.entries(), fetched.exists(), report.over_budget),
+        (1, false, false),
+        "{report:?}"
+    );
+    large("var/nix/db");
+    let report = keep();
+    assert_eq!(
+        (bench.entries(), report.over_budget, report.warnings.len()),
+        (1, true, 1),
+        "{report:?}"
+    );
+}
+
+#[test]
 fn a_missing_nix_and_an_unknown_layout_publish_nothing() {
     let mut bench = bench();
     let program = Provider::Nix {
@@ -349,10 +286,6 @@ fn a_missing_nix_and_an_unknown_layout_publish_nothing() {
     assert_eq!(bench.prepare().unwrap_err().kind, FailureKind::CacheFormat);
     assert_eq!(std::fs::read_to_string(&format).unwrap(), "hybrid-cache system 999\n");
     assert!(!Path::new("/no/such").exists());
-}
-
-fn patience() -> Patience {
-    Patience::until(std::time::Instant::now() + std::time::Duration::from_secs(20)).unwrap()
 }
 
 #[test]

@@ -47,6 +47,7 @@ pub fn gc(
     tidy(volume, &mut report)?;
     open.refresh_python(volume)?;
     let limit = Limit::of(volume, &open, asked)?;
+    drop_indexes(volume, &mut open, &limit)?;
     evict_to(volume, &mut open, &mut report, |live| limit.allows(live))?;
     let wheels = !limit.allows(open.ledger.held()) || report.evicted_environments > 0;
     report.orphans += remove_unused(volume, &mut open, wheels)?;
@@ -73,13 +74,20 @@ pub fn keep_within(volume: &PythonVolume, asked: &BudgetRequest) -> Result<GcRep
         report.over_budget = !limit.allows(before);
         return Ok(report);
     }
+    drop_indexes(volume, &mut open, &limit)?;
+    let fixed = open.ledger.rest().unwrap_or_default();
+    if !limit.allows(fixed) {
+        report.over_budget = true;
+        report.warnings.push(nothing_to_evict("Python", fixed));
+        return Ok(report);
+    }
     // Others publish meanwhile and leave it to this one. Each round evicts one at least.
-    loop {
+    while !limit.allows(open.ledger.held()) {
         let evicted = report.evicted_environments;
         evict_to(volume, &mut open, &mut report, |live| limit.allows(live))?;
         report.orphans += remove_unused(volume, &mut open, true)?;
         open.refresh_python(volume)?;
-        if limit.allows(open.ledger.held()) || report.evicted_environments == evicted {
+        if report.evicted_environments == evicted {
             break;
         }
     }
@@ -109,6 +117,35 @@ impl Limit {
         taken += self.beside;
         self.budget.allows(taken)
     }
+}
+
+/// Why nothing is evicted to keep a budget that what cannot be evicted exceeds: that would come to nothing.
+pub(super) fn nothing_to_evict(volume: &str, fixed: Taken) -> String {
+    format!(
+        "the {volume} volume is over its budget with {} bytes that no eviction frees: nothing was evicted",
+        fixed.bytes
+    )
+}
+
+/// Drops uv's copies of indexes from a volume over its budget, where what cannot be evicted has more than half of that.
+fn drop_indexes(volume: &PythonVolume, open: &mut Open, limit: &Limit) -> Result<(), Failure> {
+    let mut fixed = open.ledger.rest().unwrap_or_default();
+    fixed += limit.beside;
+    if limit.allows(open.ledger.held()) || limit.budget.half().allows(fixed) {
+        return Ok(());
+    }
+    let caches = orphans::uv_caches(volume)?;
+    let deadline = Instant::now() + PARTS_WAIT;
+    let mut away = Vec::new();
+    for (_, cache) in &caches {
+        if let Some(_alone) = orphans::alone_with(cache, deadline, PAUSE)? {
+            for index in orphans::indexes(cache)? {
+                away.extend(publish::take_away(&index, &volume.trash())?);
+            }
+        }
+    }
+    open.ledger.set_rest(ledger::python_rest(volume)?);
+    away.iter().try_for_each(|path| publish::delete(path))
 }
 
 /// Makes room on a full volume: left-overs, what nobody shares, and least recently used environments until a `part`-th of

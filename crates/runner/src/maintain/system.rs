@@ -21,7 +21,7 @@ use crate::ledger::{self, Ledger, Open};
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::measure::{Counter, Taken};
 use crate::store::{publish, stage};
-use crate::system::nix::{Nix, STANDING, Workplace};
+use crate::system::nix::{self, Nix, STANDING, Workplace};
 use crate::system::provider::{self, Bootstrap};
 use crate::system::{IndexEntry, STORE_LOCK, SystemVolume, content};
 
@@ -117,6 +117,15 @@ pub fn keep_within(
             ..GcReport::default()
         });
     }
+    let mut fixed = open.ledger.rest().unwrap_or_default();
+    fixed -= Counter::new().take(&nix::cache(volume))?;
+    if !budget.allows(fixed) {
+        return Ok(GcReport {
+            over_budget: true,
+            warnings: vec![super::evict::nothing_to_evict("system", fixed)],
+            ..GcReport::default()
+        });
+    }
     collect(volume, open, Some(tools), patience, budget)
 }
 
@@ -171,6 +180,9 @@ fn collect(
     let workplace = Workplace::standing(volume)?;
     let nix = nix(volume, tools, &workplace, patience)?;
     collect_store(volume, &nix, &mut open)?;
+    if !budget.allows(open.ledger.held()) {
+        drop_fetched(volume, &mut open, budget)?;
+    }
     // Each round evicts at least one entry, so there are no more rounds than entries.
     while !budget.allows(open.ledger.held()) && evict_to(volume, &mut open.ledger, budget, &mut report)? > 0 {
         collect_store(volume, &nix, &mut open)?;
@@ -180,6 +192,16 @@ fn collect(
     report.freed_bytes = before.bytes.saturating_sub(after.bytes);
     report.freed_inodes = before.inodes.saturating_sub(after.inodes);
     Ok(report)
+}
+
+/// Drops what Nix fetched and evaluated, where what cannot be evicted has more than half of the budget.
+fn drop_fetched(volume: &SystemVolume, open: &mut Open, budget: Budget) -> Result<(), Failure> {
+    if budget.half().allows(open.ledger.rest().unwrap_or_default()) {
+        return Ok(());
+    }
+    publish::delete(&nix::cache(volume))?;
+    open.ledger.set_rest(ledger::system_rest(volume)?);
+    Ok(())
 }
 
 /// Lets Nix delete what has no root, and measures what that left.

@@ -83,6 +83,11 @@ impl Drop for Workplace {
     }
 }
 
+/// What Nix fetched and evaluated. It only grows, and Nix makes again what is gone.
+pub fn cache(volume: &SystemVolume) -> PathBuf {
+    volume.state().join("nix-cache")
+}
+
 /// A Nix program with everything it needs to run.
 #[derive(Debug)]
 pub struct Nix<'a> {
@@ -161,7 +166,7 @@ impl Nix<'_> {
             .env("HOME", self.workplace.path())
             .env("TMPDIR", self.workplace.path());
         // What was evaluated and fetched once helps the next preparation on this volume.
-        command.env("XDG_CACHE_HOME", self.volume.state().join("nix-cache"));
+        command.env("XDG_CACHE_HOME", cache(self.volume));
         command
             .env("PATH", "/usr/bin:/bin")
             .env("USER", "nix")
