@@ -20,7 +20,7 @@ use crate::child::Patience;
 use crate::ledger::{self, Ledger, Open};
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::measure::{Counter, Taken};
-use crate::store::{publish, stage};
+use crate::store::{failed, publish, stage};
 use crate::system::nix::{self, Nix, STANDING, Workplace};
 use crate::system::provider::{self, Bootstrap};
 use crate::system::{IndexEntry, STORE_LOCK, SystemVolume, content};
@@ -256,7 +256,10 @@ fn sweep(volume: &SystemVolume) -> Result<Swept, Failure> {
     let mut swept = Swept::default();
     left.iter()
         .for_each(|path| swept.note(publish::delete(path).map(|()| 1)));
-    let is_key = |name: &str| name.len() == 32 && name.bytes().all(|letter| letter.is_ascii_hexdigit());
+    let is_key = |name: &str| {
+        let name = name.strip_suffix(failed::SUFFIX).unwrap_or(name);
+        name.len() == 32 && name.bytes().all(|letter| letter.is_ascii_hexdigit())
+    };
     let locks = volume.state().join("locks");
     swept.note(leftovers::dead_locks(&locks, is_key, Instant::now() + LOCKS));
     Ok(swept)

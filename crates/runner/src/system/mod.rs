@@ -12,6 +12,7 @@
 //!     leases/<key>                     shared lock: a task uses the entry; its mtime is the entry's last known use
 //!   var/hybrid-cache/ledger            what entries are made of and take (see `ledger`)
 //!   var/hybrid-cache/locks/<name>      one build of one key at a time; `store`: shared by builds, alone for collection
+//!   var/hybrid-cache/locks/<key>.failed  the last failure of a build, for those who waited for it
 //!   var/hybrid-cache/work/<name>/      home and temporary files of one Nix at work
 //!   var/hybrid-cache/work/gc/          the same for collections, which make room; it is always there
 //!   var/hybrid-cache/content/<name>    hash, mode and path of each file of a store path, as it was registered

@@ -1,7 +1,7 @@
 //! Makes the system packages of one task: lock, look again, start Nix, realise, register.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hybrid_cache_model::protocol::{Keep, PrepareRequest, SystemTools};
 use hybrid_cache_model::{CacheStatus, Failure, FailureKind, Lane, Phase, SystemKey, Task};
@@ -14,6 +14,7 @@ use super::{STORE_LOCK, SystemFound, SystemPrepared, SystemVolume};
 use crate::child::Patience;
 use crate::clock::Recorder;
 use crate::maintain;
+use crate::store::failed;
 use crate::store::failure::is_disk_full;
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::publish;
@@ -119,11 +120,24 @@ impl Job<'_> {
             return Ok(found);
         }
         let path = self.volume.lock_path(self.key.as_str());
+        let began = SystemTime::now();
         let _alone = self.span(Phase::LockWait, || lock::wait(&path, Mode::Exclusive, deadline))?;
         // Whoever held the lock has probably made it.
         if let Some(found) = self.find()? {
             return Ok(found);
         }
+        if let Some(failure) = failed::noted_since(&path, began) {
+            return Err(failure);
+        }
+        let made = self.make_with_room(deadline);
+        if let Err(failure) = &made {
+            failed::note(&path, failure);
+        }
+        made
+    }
+
+    /// Makes the packages; where the volume is full, evicts a little, tries again, and so on, twice as much each time.
+    fn make_with_room(&self, deadline: Instant) -> Result<SystemPrepared, Failure> {
         let patience = Patience::until(deadline)?;
         maintain::system::clear_damaged(self.volume, &self.key, self.tools, &patience)?;
         let mut made = self.make(&patience);
