@@ -31,3 +31,36 @@ fn those_that_waited_for_a_build_that_failed_take_its_failure_over() {
     assert!(matches!(bench.prepare().unwrap().status, CacheStatus::Built { .. }));
 }
 
+#[test]
+fn a_full_volume_waits_for_the_builds_at_work_and_is_collected_then() {
+    let bench = bench();
+    bench.volume().lay_out().unwrap();
+    let rubbish = bench.dir.path().join("store/0d-rubbish");
+    std::fs::create_dir_all(&rubbish).unwrap();
+    std::fs::write(rubbish.join("f"), vec![7; 1 << 20]).unwrap();
+    std::fs::write(bench.dir.path().join("full"), "").unwrap();
+    let store = bench.volume().lock_path("store");
+    let other = lock::attempt(&store, Mode::Shared, Missing::Create).unwrap().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(Duration::from_secs(7));
+            drop(other);
+        });
+        assert!(matches!(bench.prepare().unwrap().status, CacheStatus::Built { .. }));
+    });
+}
+
+#[test]
+fn a_build_lets_a_collection_that_waits_go_first() {
+    let mut bench = bench();
+    bench.volume().lay_out().unwrap();
+    let wanted = bench.volume().lock_path("collection");
+    let waiting = lock::attempt(&wanted, Mode::Exclusive, Missing::Create)
+        .unwrap()
+        .unwrap();
+    bench.request.deadline_ms = 4_000;
+    assert_eq!(bench.prepare().unwrap_err().kind, FailureKind::Deadline);
+    drop(waiting);
+    bench.request.deadline_ms = 20_000;
+    bench.prepare().unwrap();
+}

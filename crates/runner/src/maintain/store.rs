@@ -11,7 +11,7 @@ use hybrid_cache_model::protocol::SystemTools;
 use hybrid_cache_model::{Failure, FailureKind, Protection, SystemKey};
 
 use super::shown;
-use super::system::{all_entries, alone, evict_entry, key_of, lease_of, nix, read};
+use super::system::{all_entries, alone, evict_entry, key_of, lease_of, nix, read, soon};
 use super::verify::{Hashes, MOST_PROBLEMS};
 use crate::child::Patience;
 use crate::store::content::Tree;
@@ -80,7 +80,7 @@ pub fn repair(
         examined.report.repaired.push(line);
     }
     if !examined.paths.is_empty() {
-        let line = match (tools, alone(volume, patience)?) {
+        let line = match (tools, alone(volume, soon(patience))?) {
             (Some(tools), Some(_alone)) => {
                 collect(volume, tools, patience)?;
                 let left = examined.paths.iter().filter(|path| Path::new(path).exists()).count();
@@ -118,7 +118,7 @@ pub fn clear_damaged(
         return Ok(());
     }
     if evict_entry(volume, &path)?
-        && let Some(_alone) = alone(volume, patience)?
+        && let Some(_alone) = alone(volume, soon(patience))?
     {
         return collect(volume, tools, patience);
     }

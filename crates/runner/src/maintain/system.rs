@@ -23,7 +23,7 @@ use crate::store::measure::{Counter, Taken};
 use crate::store::{failed, publish, stage};
 use crate::system::nix::{self, Nix, STANDING, Workplace};
 use crate::system::provider::{self, Bootstrap};
-use crate::system::{IndexEntry, STORE_LOCK, SystemVolume, content};
+use crate::system::{COLLECTION_LOCK, IndexEntry, STORE_LOCK, SystemVolume, content};
 
 pub use super::store::{clear_damaged, repair, verify};
 
@@ -95,7 +95,8 @@ pub fn gc(
 ) -> Result<GcReport, Failure> {
     let open = ledger::open_system(volume, patience.deadline())?;
     let budget = Budget::of(asked, volume.root(), open.ledger.held())?;
-    collect(volume, open, tools, patience, budget)
+    let alone = alone(volume, soon(patience))?;
+    collect(volume, open, tools, patience, budget, alone)
 }
 
 /// Like [`gc`], but leaves everything alone where the volume is within its budget already. Walks nothing.
@@ -126,7 +127,8 @@ pub fn keep_within(
             ..GcReport::default()
         });
     }
-    collect(volume, open, Some(tools), patience, budget)
+    let alone = alone(volume, soon(patience))?;
+    collect(volume, open, Some(tools), patience, budget, alone)
 }
 
 /// Makes room on a full volume: everything unreferenced, and least recently used entries until a `part`-th of the file
@@ -140,6 +142,8 @@ pub fn make_room(
     patience: &Patience,
     part: u64,
 ) -> Result<GcReport, Failure> {
+    // Builds at work may take minutes, and without room this one comes to nothing. Waited for before the ledger is open.
+    let alone = alone(volume, patience.deadline())?;
     let open = ledger::open_system(volume, Instant::now() + LEDGER_WAIT)?;
     let mut most = open.ledger.held();
     most -= super::evict::lacking(volume.root(), part)?;
@@ -147,7 +151,7 @@ pub fn make_room(
         bytes: most.bytes,
         inodes: most.inodes,
     };
-    collect(volume, open, Some(tools), patience, budget)
+    collect(volume, open, Some(tools), patience, budget, alone)
 }
 
 /// Collects what is unreferenced, then evicts and collects until the volume is within `budget` or nothing more can go.
@@ -157,13 +161,14 @@ fn collect(
     tools: Option<&SystemTools>,
     patience: &Patience,
     budget: Budget,
+    alone: Option<Lock>,
 ) -> Result<GcReport, Failure> {
     let before = open.ledger.held();
     let mut report = GcReport {
         over_budget: !budget.allows(before),
         ..GcReport::default()
     };
-    let Some(_alone) = alone(volume, patience)? else {
+    let Some(_alone) = alone else {
         let warning = "system packages are being made at this moment: nothing was collected";
         report.warnings.push(warning.to_owned());
         return Ok(report);
@@ -212,11 +217,17 @@ fn collect_store(volume: &SystemVolume, nix: &Nix<'_>, open: &mut Open) -> Resul
     Ok(())
 }
 
-/// The store's lock, held alone: no build is at work, and none begins.
-pub(super) fn alone(volume: &SystemVolume, patience: &Patience) -> Result<Option<Lock>, Failure> {
+/// When a collection gives up that can come again.
+pub(super) fn soon(patience: &Patience) -> Instant {
+    patience.deadline().min(Instant::now() + BUILDS_WAIT)
+}
+
+/// The store's lock, held alone: no build is at work, and none begins. `None` where one was until `deadline`.
+pub(super) fn alone(volume: &SystemVolume, deadline: Instant) -> Result<Option<Lock>, Failure> {
     publish::ensure_folder(&volume.state().join("locks"))?;
-    let deadline = patience.deadline().min(Instant::now() + BUILDS_WAIT);
-    match lock::wait(&volume.lock_path(STORE_LOCK), Mode::Exclusive, deadline) {
+    let waited = lock::wait(&volume.lock_path(COLLECTION_LOCK), Mode::Exclusive, deadline)
+        .and_then(|_builds_wait| lock::wait(&volume.lock_path(STORE_LOCK), Mode::Exclusive, deadline));
+    match waited {
         Ok(lock) => Ok(Some(lock)),
         Err(failure) if failure.kind == FailureKind::Deadline => Ok(None),
         Err(failure) => Err(failure),

@@ -41,6 +41,8 @@ pub use volume::{CACHE_NAME, SystemFound, SystemVolume};
 
 /// Name of the lock that builds share and a collection of garbage holds alone.
 pub const STORE_LOCK: &str = "store";
+/// Name of the lock that a collection holds while it waits for builds to end; a build that begins waits for it.
+pub const COLLECTION_LOCK: &str = "collection";
 
 /// What a preparation made or found.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use super::content;
 use super::index::IndexEntry;
 use super::nix::{self, Nix, Workplace};
 use super::provider::{self, Bootstrap};
-use super::{STORE_LOCK, SystemFound, SystemPrepared, SystemVolume};
+use super::{COLLECTION_LOCK, STORE_LOCK, SystemFound, SystemPrepared, SystemVolume};
 use crate::child::Patience;
 use crate::clock::Recorder;
 use crate::maintain;
@@ -161,8 +161,10 @@ impl Job<'_> {
 
     fn make(&self, patience: &Patience) -> Result<SystemPrepared, Failure> {
         // Shared with other builds; a collection of garbage holds it alone, so nothing vanishes before it has its root.
-        let store = self.volume.lock_path(STORE_LOCK);
+        // One that waits for that lets no build pass it by: builds that overlap would keep it away for ever.
+        let [wanted, store] = [COLLECTION_LOCK, STORE_LOCK].map(|name| self.volume.lock_path(name));
         let _in_use = self.span(Phase::LockWait, || {
+            let _none_waits = lock::wait(&wanted, Mode::Shared, patience.deadline())?;
             lock::wait(&store, Mode::Shared, patience.deadline())
         })?;
         let mut made = self.realise(patience)?;
