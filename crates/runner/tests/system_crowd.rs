@@ -64,3 +64,55 @@ fn a_build_lets_a_collection_that_waits_go_first() {
     bench.request.deadline_ms = 20_000;
     bench.prepare().unwrap();
 }
+
+#[test]
+fn damage_that_another_one_uses_is_not_registered_again() {
+    let bench = bench();
+    let other = bench.of_tenant("team-a");
+    for one in [&bench, &other] {
+        one.prepare().unwrap();
+        content::record(&one.volume(), &one.key()).unwrap();
+    }
+    let tools = bench.request.system_tools.as_ref().unwrap();
+    let task = lock::attempt(&bench.volume().lease_path(&bench.key()), Mode::Shared, Missing::Absent).unwrap();
+    std::fs::write(bench.root().join("store/0a-git/bin/git"), "prxgram\n").unwrap();
+    maintain::repair(&bench.volume(), Some(tools), &patience()).unwrap();
+    let refused = other.prepare().unwrap_err();
+    assert_eq!(refused.kind, FailureKind::CacheDamaged, "{refused}");
+    assert!(refused.message.contains("0a-git"), "{refused}");
+    drop(task);
+    assert!(matches!(other.prepare().unwrap().status, CacheStatus::Built { .. }));
+    let made = std::fs::read_to_string(bench.root().join("store/0a-git/bin/git")).unwrap();
+    assert_eq!(made, "program\n");
+}
+
+#[test]
+fn a_mark_outlives_builds_at_work_and_a_recording() {
+    let bench = bench();
+    bench.prepare().unwrap();
+    let (volume, key) = (bench.volume(), bench.key());
+    let index = volume.index_path(&key);
+    let is_marked = || IndexEntry::read_marked(&index, &key).unwrap().unwrap().damaged;
+    // It takes a while to hash.
+    let large = std::fs::File::create(bench.root().join("store/0a-git/large")).unwrap();
+    large.set_len(256 << 20).unwrap();
+    std::thread::scope(|scope| {
+        let recording = scope.spawn(|| content::record(&volume, &key));
+        std::thread::sleep(Duration::from_millis(100));
+        let entry = IndexEntry::read(&index, &key).unwrap().unwrap();
+        let marked = IndexEntry { damaged: true, ..entry };
+        std::fs::write(&index, marked.to_json().unwrap()).unwrap();
+        recording.join().unwrap().unwrap();
+    });
+    assert!(is_marked());
+    let tools = bench.request.system_tools.as_ref().unwrap();
+    let build = lock::attempt(&volume.lock_path("store"), Mode::Shared, Missing::Absent).unwrap();
+    assert!(build.is_some());
+    let began = Instant::now();
+    let refused = maintain::clear_damaged(&volume, &key, tools, &patience()).unwrap_err();
+    assert!(refused.message.contains("being made"), "{refused}");
+    assert!(is_marked() && began.elapsed() < Duration::from_secs(15));
+    drop(build);
+    maintain::clear_damaged(&volume, &key, tools, &patience()).unwrap();
+    assert!(!index.exists());
+}

@@ -16,6 +16,7 @@
 //!   var/hybrid-cache/work/<name>/      home and temporary files of one Nix at work
 //!   var/hybrid-cache/work/gc/          the same for collections, which make room; it is always there
 //!   var/hybrid-cache/content/<name>    hash, mode and path of each file of a store path, as it was registered
+//!   var/hybrid-cache/damaged/<name>    a store path that a verification found damaged, until it is gone
 //!   var/hybrid-cache/nix-cache/        what Nix evaluated and fetched
 //!   var/hybrid-cache/nix-portable/     nix-portable's own folder, where it is used
 //! ```
@@ -24,6 +25,7 @@
 //! process, no evaluation, no namespace.
 
 pub mod content;
+pub mod damaged;
 mod explain;
 mod index;
 pub mod nix;

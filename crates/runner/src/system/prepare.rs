@@ -6,11 +6,11 @@ use std::time::{Duration, Instant, SystemTime};
 use hybrid_cache_model::protocol::{Keep, PrepareRequest, SystemTools};
 use hybrid_cache_model::{CacheStatus, Failure, FailureKind, Lane, Phase, SystemKey, Task};
 
-use super::content;
 use super::index::IndexEntry;
 use super::nix::{self, Nix, Workplace};
 use super::provider::{self, Bootstrap};
 use super::{COLLECTION_LOCK, STORE_LOCK, SystemFound, SystemPrepared, SystemVolume};
+use super::{content, damaged};
 use crate::child::Patience;
 use crate::clock::Recorder;
 use crate::maintain;
@@ -257,13 +257,19 @@ impl Job<'_> {
     /// The entry outlives a crash of the machine and Nix syncs no file of a store path, so the volume is synced before it.
     fn register(&self, made: &Realised) -> Result<Option<Lock>, Failure> {
         let paths = &made.prepared.paths;
+        // Before there are roots, which would keep it.
+        if let Some(path) = damaged::first(self.volume, &made.closure) {
+            let message = format!("the store path {path} is damaged, and a task uses it");
+            return Err(Failure::new(FailureKind::CacheDamaged, message)
+                .hint("run the task again when those that run now have ended"));
+        }
         let roots = self.volume.roots_path(&self.key);
         publish::ensure_folder(&roots)?;
         for (number, path) in paths.iter().enumerate() {
             publish::link_atomic(Path::new(path), &roots.join(number.to_string()))?;
         }
         // A collector that does not know our lock may have run between realising and rooting.
-        if let Some(gone) = paths.iter().find(|path| !Path::new(path).exists()) {
+        if let Some(gone) = made.closure.iter().chain(paths).find(|path| !Path::new(path).exists()) {
             return Err(Failure::new(
                 FailureKind::CacheDamaged,
                 format!("{gone} vanished before it was registered"),
