@@ -25,6 +25,7 @@ const NO_LIMIT: &BudgetRequest = &BudgetRequest {
     bytes: Some(u64::MAX),
     inodes: Some(u64::MAX),
     is_claim: false,
+    claim_bytes: None,
 };
 
 fn patience() -> Patience {

@@ -212,6 +212,7 @@ fn the_least_recently_used_go_one_by_one_until_the_rest_fits() {
             bytes: Some(held.bytes - shortage),
             inodes: Some(u64::MAX),
             is_claim: false,
+            claim_bytes: None,
         };
         let report = keep_within(&volume, &budget).unwrap();
         assert_eq!(
@@ -399,6 +400,7 @@ const NOTHING: &BudgetRequest = &BudgetRequest {
     bytes: Some(0),
     inodes: None,
     is_claim: false,
+    claim_bytes: None,
 };
 
 #[test]

@@ -1,8 +1,6 @@
 //! Several at once on one system volume, with a scripted double in Nix's place: waiting, failing, and damage that one
 //! of them still uses.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
-
 mod nix_double;
 
 use std::time::{Duration, Instant};
