@@ -273,13 +273,20 @@ mod tests {
         }
     }
 
+    /// More would take all descriptors of this process from the tests beside this one.
+    const MOST_WATCHES: usize = 512;
+
     /// Runs `work` in a thread of nobody's, who has as many watches as the kernel gives one user.
     fn without_watches(work: impl FnOnce() + Send) {
+        let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_instances").unwrap_or_default();
+        let is_small = limit.trim().parse().is_ok_and(|limit: usize| limit <= MOST_WATCHES);
+        if !is_small || !rustix::process::geteuid().is_root() {
+            println!("skipped: the watches of a user who does nothing else cannot be used up");
+            return;
+        }
         let worker = || {
-            if rustix::process::geteuid().is_root() {
-                let nobody = rustix::thread::Uid::from_raw(65534);
-                rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
-            }
+            let nobody = rustix::thread::Uid::from_raw(65534);
+            rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
             let mut all = Vec::new();
             while let Ok(one) = inotify::init(CreateFlags::CLOEXEC) {
                 all.push(one);
