@@ -11,7 +11,7 @@
 use std::cell::OnceCell;
 use std::path::Path;
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hybrid_cache_model::protocol::{Keep, PrepareEvent, PrepareRequest};
 use hybrid_cache_model::{
@@ -25,6 +25,7 @@ use crate::maintain::{self, leftovers};
 use crate::python::build::{self, Build, Order, Phases};
 use crate::python::lookup::{Leased, Lookup};
 use crate::python::{PythonVolume, heal, publish};
+use crate::store::failed;
 use crate::store::failure::is_disk_full;
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::stage::LEASE;
@@ -253,7 +254,11 @@ fn python_side(job: &Job<'_>) -> Result<PythonPrepared, Failure> {
         lock
     });
     let order = order(job, &volume, &key, &job.task.requirements, tools);
-    let build = making_room(&order, &mut warnings, || build::make(&order))?;
+    let build = making_room(&order, &mut warnings, || build::make(&order));
+    if let (Err(failure), true) = (&build, lock.is_some()) {
+        failed::note(&volume.build_lock(&key), failure);
+    }
+    let build = build?;
     Ok(PythonPrepared::Made(Box::new(Made {
         build,
         key,
@@ -287,12 +292,12 @@ enum Locked {
     Build(Lock, Option<String>),
 }
 
-/// Takes the request's build lock, then looks again: whoever held it may have made the environment. Whoever waits uses what
+/// Takes the request's build lock, then looks again: whoever held it may have made the environment, or failed for all. Whoever waits uses what
 /// the one who builds has verified, as soon as that one's own task may, and does not wait for it to be published.
 fn locked(job: &Job<'_>, volume: &PythonVolume, key: &RequestKey) -> Result<Locked, Failure> {
     crate::store::publish::ensure_folder(&volume.locks())?;
     let path = volume.build_lock(key);
-    let staged = OnceCell::new();
+    let (staged, began) = (OnceCell::new(), SystemTime::now());
     let is_staged = || {
         volume
             .lease_staged(key)
@@ -321,7 +326,10 @@ fn locked(job: &Job<'_>, volume: &PythonVolume, key: &RequestKey) -> Result<Lock
             let told = heal::take_away(volume, &path, &what)?;
             Ok(Locked::Build(lock, Some(told)))
         }
-        Lookup::Stale(_) | Lookup::Miss => Ok(Locked::Build(lock, None)),
+        Lookup::Stale(_) | Lookup::Miss => match failed::noted_since(&path, began) {
+            Some(failure) => Err(failure),
+            None => Ok(Locked::Build(lock, None)),
+        },
     }
 }
 

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use hybrid_cache_model::protocol::BudgetRequest;
+use hybrid_cache_model::Phase;
+use hybrid_cache_model::protocol::{BudgetRequest, PrepareEvent};
 use hybrid_cache_runner::child::Patience;
 use hybrid_cache_runner::maintain::{gc, usage, verify};
 use hybrid_cache_runner::python::Lookup;
@@ -18,12 +19,13 @@ use hybrid_cache_runner::store::lock::Mode;
 use hybrid_cache_runner::store::measure::Counter;
 
 mod python_support;
-use python_support::{Bench, run};
+use python_support::{Bench, prepare_telling, run};
 
 const NO_LIMIT: &BudgetRequest = &BudgetRequest {
     bytes: Some(u64::MAX),
     inodes: Some(u64::MAX),
     is_claim: false,
+    claim_bytes: None,
 };
 
 fn patience() -> Patience {
@@ -120,6 +122,25 @@ fn compiling_again_gives_the_same_bytes() {
         "{:?}",
         differing.iter().map(|(path, _)| path).collect::<Vec<_>>()
     );
+}
+
+#[test]
+fn byte_code_that_failed_leaves_the_pool_locked_until_the_environment_is_published() {
+    let Some(bench) = Bench::new() else { return };
+    let volume = bench.volume();
+    // In the place of a folder.
+    std::fs::write(volume.bytecode().join(&bench.interpreter.abi), "").unwrap();
+    let taken = std::sync::Mutex::new(Vec::new());
+    let told = prepare_telling(&bench.request("six"), |event| {
+        let PrepareEvent::Phase { phase, .. } = event else {
+            return;
+        };
+        let alone = pool::lock(&volume, Mode::Exclusive, Instant::now()).is_ok();
+        taken.lock().unwrap().push((*phase, alone));
+    });
+    let (warnings, taken) = (told.warnings(), taken.into_inner().unwrap());
+    assert!(warnings[0].contains("incomplete byte-code"), "{warnings:?}");
+    assert_eq!(taken.last(), Some(&(Phase::PythonPublish, false)), "{taken:?}");
 }
 
 #[test]

@@ -22,6 +22,7 @@ const ONE_BYTE: &BudgetRequest = &BudgetRequest {
     bytes: Some(1),
     inodes: None,
     is_claim: false,
+    claim_bytes: None,
 };
 const RUNNER: &str = env!("CARGO_BIN_EXE_runner");
 

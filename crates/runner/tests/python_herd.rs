@@ -6,6 +6,8 @@ use std::fs::File;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use hybrid_cache_model::FailureKind;
+
 mod python_support;
 use python_support::Bench;
 
@@ -65,4 +67,31 @@ fn thirty_two_runners_on_one_cold_environment_build_it_once() {
         all.as_secs_f64() / one.as_secs_f64()
     );
     assert!(all < one * 4 + Duration::from_secs(10), "{all:?} against {one:?}");
+}
+
+#[test]
+fn those_that_waited_for_a_build_that_failed_take_its_failure_over() {
+    let Some(mut bench) = Bench::offline() else { return };
+    // uv with a count of its calls, and slow, as with an index that does not answer.
+    let (calls, slow) = (bench.dir.path().join("calls"), bench.dir.path().join("slow-uv"));
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = pip ] && {{ echo pip >>'{}'; sleep 1; }}\nexec '{}' \"$@\"\n",
+        calls.display(),
+        bench.tools.uv
+    );
+    std::fs::write(&slow, script).unwrap();
+    std::fs::set_permissions(&slow, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    bench.tools.uv = slow.to_str().unwrap().to_owned();
+    std::thread::scope(|scope| {
+        let bench = &bench;
+        let all: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| bench.prepare("no-such-package").failure().kind))
+            .collect();
+        for one in all {
+            assert_eq!(one.join().unwrap(), FailureKind::UnknownPackage);
+        }
+    });
+    assert_eq!(std::fs::read_to_string(&calls).unwrap().lines().count(), 1);
+    bench.prepare("no-such-package").failure();
+    assert_eq!(std::fs::read_to_string(&calls).unwrap().lines().count(), 2);
 }

@@ -11,10 +11,11 @@ use hybrid_cache_model::protocol::BudgetRequest;
 use hybrid_cache_runner::child::Patience;
 use hybrid_cache_runner::ledger;
 use hybrid_cache_runner::maintain::usage::{self, usage as measured};
-use hybrid_cache_runner::maintain::{gc, keep_within, verify};
+use hybrid_cache_runner::maintain::{gc, keep_within, make_room, verify};
 use hybrid_cache_runner::python::{Lookup, PythonVolume};
 use hybrid_cache_runner::store::measure::{Counter, Taken};
 
+mod nobody;
 mod python_support;
 use python_support::{Bench, prepare};
 
@@ -133,6 +134,52 @@ fn what_is_known_is_not_measured_again() {
     assert!(told(&bench).bytes >= before.bytes + (1 << 20));
 }
 
+/// Where a part of an environment is, by how its name begins.
+fn part(bench: &Bench, beginning: &str) -> std::path::PathBuf {
+    let open = ledger::open_python(&bench.volume(), Instant::now()).unwrap();
+    let mut names = open.ledger.parts().values().map(|part| &part.name);
+    bench
+        .root()
+        .join(names.find(|name| name.starts_with(beginning)).unwrap())
+}
+
+#[test]
+fn byte_code_that_came_while_the_ledger_was_refreshed_belongs_to_its_environment() {
+    let Some(bench) = Bench::new() else { return };
+    bench.prepare("six");
+    let (pooled, aside) = (part(&bench, "bytecode/"), bench.dir.path().join("aside"));
+    forget_ledger(&bench);
+    // The refresh lists the pool before it is there, and the environment after that.
+    std::fs::rename(&pooled, &aside).unwrap();
+    drop(ledger::open_python(&bench.volume(), Instant::now()).unwrap());
+    std::fs::rename(&aside, &pooled).unwrap();
+    let open = ledger::open_python(&bench.volume(), Instant::now()).unwrap();
+    assert_eq!(open.ledger.unused(), []);
+    drop(open);
+    gc(&bench.volume(), &BudgetRequest::default(), None, &patience()).unwrap();
+    assert!(pooled.is_dir());
+    assert_agrees(&bench, "after a collection");
+}
+
+#[test]
+fn a_wheel_that_came_while_the_ledger_was_refreshed_counts_once() {
+    let Some(bench) = Bench::new() else { return };
+    bench.prepare("six");
+    let (wheel, aside) = (part(&bench, "uv/archive"), bench.dir.path().join("aside"));
+    forget_ledger(&bench);
+    std::fs::rename(&wheel, &aside).unwrap();
+    drop(ledger::open_python(&bench.volume(), Instant::now()).unwrap());
+    std::fs::rename(&aside, &wheel).unwrap();
+    assert_agrees(&bench, "with the wheel back");
+    let open = ledger::open_python(&bench.volume(), Instant::now()).unwrap();
+    assert!(
+        open.ledger
+            .parts()
+            .values()
+            .all(|part| !part.name.starts_with("loose/"))
+    );
+}
+
 #[test]
 fn several_writers_leave_a_ledger_that_agrees() {
     let Some(bench) = Bench::new() else { return };
@@ -165,6 +212,7 @@ fn the_least_recently_used_go_one_by_one_until_the_rest_fits() {
             bytes: Some(held.bytes - shortage),
             inodes: Some(u64::MAX),
             is_claim: false,
+            claim_bytes: None,
         };
         let report = keep_within(&volume, &budget).unwrap();
         assert_eq!(
@@ -296,6 +344,80 @@ fn left_overs_are_no_damage() {
     assert_eq!(report.left_overs.len(), 3, "{report:?}");
 }
 
+/// A volume with two environments made by hand, the first of which was used longest ago, as nobody's.
+fn two_by_hand() -> (tempfile::TempDir, PythonVolume) {
+    let folder = tempfile::tempdir().unwrap();
+    let volume = PythonVolume::open_write(folder.path(), &Tenant::default()).unwrap();
+    for (name, ago_s) in [("old", 500), ("new", 100)] {
+        let environment = volume.environments().join(name);
+        std::fs::create_dir_all(&environment).unwrap();
+        let lease = std::fs::File::create(environment.join(".lease")).unwrap();
+        lease
+            .set_modified(SystemTime::now() - Duration::from_secs(ago_s))
+            .unwrap();
+    }
+    drop(ledger::open_python(&volume, Instant::now()).unwrap());
+    nobody::give(folder.path());
+    (folder, volume)
+}
+
+fn no_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn indexes_go_before_environments_and_what_cannot_go_evicts_none() {
+    let (_folder, volume) = two_by_hand();
+    let large = |name: &str| {
+        let folder = volume.uv_cache().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("f"), vec![7; 2 << 20]).unwrap();
+        folder
+    };
+    let index = large("simple-v18");
+    std::fs::write(volume.uv_cache().join(".lock"), "").unwrap();
+    let keep = || {
+        std::fs::remove_file(volume.root().join("ledger")).unwrap();
+        keep_within(&volume, &BudgetRequest::of_settings(1 << 20, 0)).unwrap()
+    };
+    let report = keep();
+    assert_eq!(
+        (report.evicted_environments, report.over_budget),
+        (0, false),
+        "{report:?}"
+    );
+    assert!(!index.exists());
+    large("wheels-v5");
+    let report = keep();
+    assert_eq!(
+        (report.evicted_environments, report.over_budget, report.warnings.len()),
+        (0, true, 1),
+        "{report:?}"
+    );
+}
+
+const NOTHING: &BudgetRequest = &BudgetRequest {
+    bytes: Some(0),
+    inodes: None,
+    is_claim: false,
+    claim_bytes: None,
+};
+
+#[test]
+fn one_that_cannot_be_evicted_holds_up_no_other() {
+    let (_folder, volume) = two_by_hand();
+    let [old, new] = ["old", "new"].map(|name| volume.environments().join(name));
+    no_mode(&old.join(".lease"), 0o444);
+    let report = nobody::run(|| gc(&volume, NOTHING, None, &patience())).unwrap();
+    assert!(old.exists() && !new.exists());
+    assert_eq!(
+        (report.evicted_environments, report.warnings.len()),
+        (1, 1),
+        "{report:?}"
+    );
+    assert!(report.warnings[0].contains("old/.lease"), "{report:?}");
+}
+
 #[test]
 fn a_volume_that_nobody_used_can_be_used_after_it_was_looked_after() {
     let folder = tempfile::tempdir().unwrap();
@@ -304,4 +426,50 @@ fn a_volume_that_nobody_used_can_be_used_after_it_was_looked_after() {
     gc(&volume, &BudgetRequest::default(), None, &patience()).unwrap();
     assert!(verify(&volume).unwrap().is_clean());
     PythonVolume::open_write(folder.path(), &Tenant::default()).unwrap();
+}
+
+#[test]
+fn keeping_a_budget_walks_neither_staging_nor_trash() {
+    let (folder, volume) = two_by_hand();
+    let unreadable = volume.staging().join("make-1");
+    std::fs::create_dir_all(&unreadable).unwrap();
+    nobody::give(folder.path());
+    no_mode(&unreadable, 0);
+    let report = nobody::run(|| keep_within(&volume, &BudgetRequest::of_settings(0, 0)));
+    no_mode(&unreadable, 0o755);
+    assert_eq!(report.unwrap().evicted_environments, 0);
+}
+
+#[test]
+fn a_budget_that_another_one_keeps_is_told_to_be_exceeded() {
+    let (_folder, volume) = two_by_hand();
+    let held = ledger::open_python(&volume, Instant::now()).unwrap();
+    assert!(held.is_ours());
+    let report = keep_within(&volume, NOTHING).unwrap();
+    assert!(report.over_budget && report.evicted_environments == 0, "{report:?}");
+    drop(held);
+    let kept = keep_within(&volume, NOTHING).unwrap();
+    assert!(kept.over_budget && kept.warnings.len() == 1, "{kept:?}");
+}
+
+#[test]
+fn a_file_among_the_tenants_is_none_of_them() {
+    let (_folder, volume) = two_by_hand();
+    std::fs::write(volume.root().join("tenants/notes"), "").unwrap();
+    assert_eq!(measured(&volume).unwrap().environments, 2);
+}
+
+#[test]
+fn room_is_made_where_there_is_none_for_a_folder() {
+    let (_folder, volume) = two_by_hand();
+    // Nobody can make a folder there: as on a file system without an inode left.
+    assert!(volume.trash().is_dir());
+    let left = volume.root().join(".ledger-1-1-1");
+    std::fs::write(&left, "").unwrap();
+    make_room(&volume, 1).unwrap();
+    assert!(left.exists(), "its writer may be at work");
+    let long_ago = SystemTime::now() - Duration::from_secs(3600);
+    std::fs::File::open(&left).unwrap().set_modified(long_ago).unwrap();
+    make_room(&volume, 1).unwrap();
+    assert!(!left.exists());
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::SystemKey;
 use hybrid_cache_model::protocol::{EXIT_MISSED, PackageSource, Provider, SystemTools};
 use hybrid_cache_runner::child::Patience;
-use hybrid_cache_runner::maintain::system::{clear_damaged, repair, verify};
+use hybrid_cache_runner::maintain::system::{clear_damaged, repair, sweep_if_idle, verify};
 use hybrid_cache_runner::store::lock::{self, Missing, Mode};
 use hybrid_cache_runner::system::{IndexEntry, SystemVolume, content};
 use run_harness::Case;
@@ -110,6 +110,39 @@ fn every_change_to_a_store_path_is_named_without_a_nix() {
         let found = set.problems();
         assert!(found.iter().any(|text| text.starts_with(named)), "{named}: {found:?}");
     }
+}
+
+#[test]
+fn sweeping_beside_a_verification_takes_nothing_of_it_away() {
+    let set = set();
+    let nix = set.nix();
+    let Provider::Nix { program } = &nix.provider else {
+        panic!("another provider")
+    };
+    let (started, text) = (
+        set.volume.root().join("started"),
+        std::fs::read_to_string(program).unwrap(),
+    );
+    let slow = format!("|| {{ touch '{}'; sleep 1; exit 0; }}\n", started.display());
+    std::fs::write(program, text.replace("|| exit 0\n", &slow)).unwrap();
+    let recording = content::folder(&set.volume).join(".0c-new-1-1-1");
+    std::fs::write(&recording, "").unwrap();
+    let give_up = Instant::now() + Duration::from_secs(20);
+    let report = std::thread::scope(|scope| {
+        let verifying = scope.spawn(|| verify(&set.volume, Some(&nix), &patience()).unwrap());
+        while !started.exists() && Instant::now() < give_up {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        sweep_if_idle(&set.volume).unwrap();
+        verifying.join().unwrap()
+    });
+    assert!(report.is_clean(), "{report:?}");
+    sweep_if_idle(&set.volume).unwrap();
+    assert!(recording.exists(), "its writer may be at work");
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+    std::fs::File::open(&recording).unwrap().set_modified(long_ago).unwrap();
+    sweep_if_idle(&set.volume).unwrap();
+    assert!(!recording.exists());
 }
 
 #[test]

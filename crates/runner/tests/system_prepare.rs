@@ -6,111 +6,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use hybrid_cache_model::maintain::MaintainReport;
-use hybrid_cache_model::protocol::{
-    BudgetRequest, Interpreter, Keep, PackageSource, Place, PrepareRequest, Provider, SystemTools, Volumes,
-};
-use hybrid_cache_model::{CacheStatus, Failure, FailureKind, Phase, TaskSpec};
-use hybrid_cache_runner::child::Patience;
+use hybrid_cache_model::protocol::{BudgetRequest, Keep, Provider, SystemTools};
+use hybrid_cache_model::{CacheStatus, FailureKind, Phase};
 use hybrid_cache_runner::clock::Recorder;
 use hybrid_cache_runner::ledger;
 use hybrid_cache_runner::maintain::system as maintain;
 use hybrid_cache_runner::store::measure::{Counter, Taken};
-use hybrid_cache_runner::system::{self, SystemPrepared, SystemVolume};
-use tempfile::TempDir;
+use hybrid_cache_runner::system;
 
-/// Answers like Nix, and does with the store what Nix would: `@ROOT@` is the volume.
-const NIX_DOUBLE: &str = r#"#!/bin/sh
-root=@ROOT@
-echo "$@" >> $root/calls
-case "$1" in
-build)
-    [ -e $root/full ] && { echo "error: writing: No space left on device" >&2; echo "error: networking issues" >&2; exit 1; }
-    sleep 0.1
-    mkdir -p $root/store/0a-git/bin $root/store/0b-gnumake/bin $root/store/0c-libc
-    echo '[{"drvPath":"x","outputs":{"out":"'$root'/store/0a-git"}},{"drvPath":"y","outputs":{"out":"'$root'/store/0b-gnumake"}}]' ;;
-path-info)
-    echo '[{"path":"/nix/store/0a-git","narSize":100},{"path":"/nix/store/0b-gnumake","narSize":20},{"path":"/nix/store/0c-libc","narSize":3}]' ;;
-store)
-    rm -f $root/full
-    [ -e $root/var/nix/gcroots/hybrid-cache/*/*/0 ] || rm -rf $root/store/* ;;
-esac
-"#;
+mod nix_double;
+mod nobody;
 
-struct Bench {
-    dir: TempDir,
-    request: PrepareRequest,
-}
-
-fn bench() -> Bench {
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().display().to_string();
-    let program = dir.path().join("nix");
-    std::fs::write(&program, NIX_DOUBLE.replace("@ROOT@", &root)).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    std::fs::create_dir_all(dir.path().join("store/0c-libc")).unwrap();
-    let interpreter = Interpreter {
-        path: String::new(),
-        implementation: String::new(),
-        version: String::new(),
-        abi: String::new(),
-        platform: "x86_64-linux-gnu".to_owned(),
-        libc: String::new(),
-        binary_hash: String::new(),
-    };
-    let place = Place {
-        volumes: Volumes {
-            python: root.clone(),
-            nix: root,
-        },
-        interpreter,
-        index: String::new(),
-        system_source: "nixpkgs:1".to_owned(),
-        max_age_s: 0,
-        tenant: Default::default(),
-        index_scope: Default::default(),
-    };
-    let tools = SystemTools {
-        provider: Provider::Nix {
-            program: program.display().to_string(),
-        },
-        source: PackageSource::Nixpkgs {
-            flake: "github:NixOS/nixpkgs/1".to_owned(),
-        },
-        variables: Vec::new(),
-    };
-    let request = PrepareRequest {
-        task: TaskSpec {
-            system_dependencies: "make,git".to_owned(),
-            ..TaskSpec::new("1")
-        },
-        place,
-        keep: Keep::Publish,
-        python_tools: None,
-        system_tools: Some(tools),
-        deadline_ms: 20_000,
-        budgets: Budgets::default(),
-    };
-    Bench { dir, request }
-}
-
-impl Bench {
-    fn prepare(&self) -> Result<SystemPrepared, Failure> {
-        system::prepare(&self.request, &Recorder::start())
-    }
-
-    fn calls(&self, command: &str) -> usize {
-        let calls = std::fs::read_to_string(self.dir.path().join("calls")).unwrap_or_default();
-        calls.lines().filter(|line| line.starts_with(command)).count()
-    }
-
-    fn volume(&self) -> SystemVolume {
-        SystemVolume::of(&self.request.place)
-    }
-
-    fn entries(&self) -> usize {
-        std::fs::read_dir(self.volume().index()).map_or(0, Iterator::count)
-    }
-}
+use nix_double::{bench, patience};
 
 #[test]
 fn the_first_builds_and_publishes_and_the_next_finds_it() {
@@ -137,10 +44,9 @@ fn the_first_builds_and_publishes_and_the_next_finds_it() {
         "{call}"
     );
     assert!(maintain::verify(&bench.volume(), None, &patience()).unwrap().is_clean());
-    assert_eq!(
-        std::fs::read_dir(bench.volume().state().join("work")).unwrap().count(),
-        0
-    );
+    let left = std::fs::read_dir(bench.volume().state().join("work")).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["gc"]);
 }
 
 #[test]
@@ -161,7 +67,10 @@ fn waiting_for_another_build_has_a_deadline_and_a_row_on_the_timeline() {
     let mut bench = bench();
     std::thread::scope(|scope| {
         scope.spawn(|| bench.prepare().unwrap());
-        std::thread::sleep(std::time::Duration::from_millis(30));
+        let give_up = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while bench.calls("build") == 0 && std::time::Instant::now() < give_up {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         let recorder = Recorder::start();
         assert_eq!(
             system::prepare(&bench.request, &recorder).unwrap().status,
@@ -173,6 +82,54 @@ fn waiting_for_another_build_has_a_deadline_and_a_row_on_the_timeline() {
     bench.request.deadline_ms = 50;
     assert_eq!(bench.prepare().unwrap_err().kind, FailureKind::Deadline);
     assert_eq!(bench.entries(), 1);
+}
+
+/// Prepares on a file system of its own and shows what a power cut leaves of it: what was not on the device yet is lost.
+const POWER_CUT: &str = r#"
+mkfs.ext4 -q "$root.image" 64M >/dev/null && mount -o loop "$root.image" "$root" || exit 99
+"$runner" prepare < "$root.request" || exit 1
+cp --sparse=always "$root.image" "$root.cut"
+umount "$root" && mount -o loop "$root.cut" "$root" || exit 1
+ls "$root/var/hybrid-cache/tenants/default/index"
+cat "$root/store/0a-git/bin/git"
+umount "$root"
+"#;
+
+#[test]
+fn a_power_cut_leaves_no_entry_of_packages_that_were_not_on_the_disk() {
+    let bench = bench();
+    let beside = |suffix: &str| format!("{}{suffix}", bench.dir.path().display());
+    // What is in the folder is out of sight while the volume is mounted.
+    let mut request = bench.request.clone();
+    let program = beside(".nix");
+    std::fs::rename(bench.dir.path().join("nix"), &program).unwrap();
+    request.system_tools.as_mut().unwrap().provider = Provider::Nix { program };
+    std::fs::write(beside(".request"), serde_json::to_vec(&request).unwrap()).unwrap();
+    let mut script = std::process::Command::new("unshare");
+    script.args(["-m", "sh", "-c", POWER_CUT]);
+    let script = script
+        .env("runner", env!("CARGO_BIN_EXE_runner"))
+        .env("root", bench.dir.path());
+    let Ok(output) = script.output() else {
+        println!("skipped: no unshare at hand");
+        return;
+    };
+    for suffix in [".nix", ".request", ".image", ".cut"] {
+        // Those that could not be made are not there.
+        drop(std::fs::remove_file(beside(suffix)));
+    }
+    if output.status.code() != Some(0) && output.stdout.is_empty() {
+        println!("skipped: this user may not mount a file system of its own");
+        return;
+    }
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(told.contains("\"event\":\"ready\""), "{told}");
+    let left = told.lines().filter(|line| !line.starts_with('{'));
+    let left: Vec<&str> = left.collect();
+    assert!(
+        matches!(left[..], [entry, "program"] if entry.ends_with(".json")),
+        "{left:?}"
+    );
 }
 
 #[test]
@@ -230,6 +187,11 @@ fn the_ledger_says_what_a_walk_finds() {
         open.ledger.live().bytes < open.ledger.held().bytes,
         "0e-new is nobody's"
     );
+    drop(open);
+    // A build goes on with it: it was not finished, so what it took so far is not written down.
+    std::fs::write(bench.dir.path().join("store/0e-new/f"), vec![7; 1 << 20]).unwrap();
+    told();
+    assert_eq!(told(), walked());
 }
 
 #[test]
@@ -244,6 +206,66 @@ fn a_budget_evicts_the_least_recently_used_and_says_what_it_could_not() {
     );
     let told = serde_json::to_string(&MaintainReport::Gc(report)).unwrap();
     assert!(told.contains("\"evicted_system_sets\":1"), "{told}");
+}
+
+fn no_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn what_cannot_be_removed_holds_up_no_collection() {
+    let bench = bench();
+    bench.prepare().unwrap();
+    let work = bench.volume().state().join("work");
+    let [read_only, foreign] = ["killed", "foreign"].map(|name| work.join(name).join("folder"));
+    for folder in [&read_only, &foreign] {
+        std::fs::create_dir_all(folder).unwrap();
+        std::fs::write(folder.join("f"), "").unwrap();
+        no_mode(folder, 0o555);
+    }
+    nobody::give(bench.dir.path());
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&foreign, Some(0), None).unwrap();
+    }
+    let tools = bench.request.system_tools.as_ref();
+    let collect = || maintain::gc(&bench.volume(), &BudgetRequest::of_settings(0, 1), tools, &patience());
+    let report = nobody::run(collect).unwrap();
+    assert_eq!((report.evicted_system_sets, bench.entries()), (1, 0), "{report:?}");
+    assert!(!read_only.exists());
+    assert_eq!(foreign.exists(), report.warnings.len() == 1, "{report:?}");
+}
+
+#[test]
+fn what_nix_fetched_goes_before_packages_and_what_cannot_go_evicts_none() {
+    let bench = bench();
+    bench.prepare().unwrap();
+    let large = |name: &str| {
+        let folder = bench.dir.path().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("f"), vec![7; 2 << 20]).unwrap();
+        folder
+    };
+    let fetched = large("var/hybrid-cache/nix-cache");
+    let tools = bench.request.system_tools.as_ref().unwrap();
+    let keep = || {
+        std::fs::remove_file(bench.volume().state().join("ledger")).unwrap();
+        let budget = BudgetRequest::of_settings(1 << 20, 0);
+        maintain::keep_within(&bench.volume(), &budget, tools, &patience()).unwrap()
+    };
+    drop(ledger::open_system(&bench.volume(), std::time::Instant::now()).unwrap());
+    let report = keep();
+    assert_eq!(
+        (bench.entries(), fetched.exists(), report.over_budget),
+        (1, false, false),
+        "{report:?}"
+    );
+    large("var/nix/db");
+    let report = keep();
+    assert_eq!(
+        (bench.entries(), report.over_budget, report.warnings.len()),
+        (1, true, 1),
+        "{report:?}"
+    );
 }
 
 #[test]
@@ -269,6 +291,39 @@ fn a_missing_nix_and_an_unknown_layout_publish_nothing() {
     assert!(!Path::new("/no/such").exists());
 }
 
-fn patience() -> Patience {
-    Patience::until(std::time::Instant::now() + std::time::Duration::from_secs(20)).unwrap()
+#[test]
+fn a_collection_needs_no_room_for_a_folder() {
+    let bench = bench();
+    bench.prepare().unwrap();
+    let work = bench.volume().state().join("work");
+    let left = bench.volume().state().join(".ledger-1-1-1");
+    let file = std::fs::File::create(&left).unwrap();
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    file.set_modified(long_ago).unwrap();
+    nobody::give(bench.dir.path());
+    // As on a file system without an inode left.
+    no_mode(&work, 0o555);
+    let tools = bench.request.system_tools.as_ref();
+    let collect = || maintain::gc(&bench.volume(), &BudgetRequest::of_settings(0, 1), tools, &patience());
+    let report = nobody::run(collect);
+    no_mode(&work, 0o755);
+    let report = report.unwrap();
+    assert_eq!((report.evicted_system_sets, report.warnings), (1, Vec::new()));
+    assert!(!left.exists());
+}
+
+#[test]
+fn keeping_a_budget_walks_nothing_of_nix() {
+    let bench = bench();
+    bench.prepare().unwrap();
+    let nix = bench.dir.path().join("var/nix/unreadable");
+    std::fs::create_dir_all(&nix).unwrap();
+    drop(ledger::open_system(&bench.volume(), std::time::Instant::now()).unwrap());
+    nobody::give(bench.dir.path());
+    no_mode(&nix, 0);
+    let tools = bench.request.system_tools.as_ref().unwrap();
+    let keep = || maintain::keep_within(&bench.volume(), &BudgetRequest::of_settings(0, 0), tools, &patience());
+    let kept = nobody::run(keep);
+    no_mode(&nix, 0o755);
+    assert_eq!(kept.unwrap().evicted_system_sets, 0);
 }

@@ -39,9 +39,12 @@ use crate::store::publish::unique_name;
 
 pub use open::{Open, python as open_python, system as open_system};
 pub use python::rest as python_rest;
+pub use system::rest as system_rest;
 
 /// Name of the file.
 pub const LEDGER_FILE: &str = "ledger";
+/// How the name of one begins that is not written yet.
+pub const UNFINISHED: &str = ".ledger-";
 const HEADER: &str = "hybrid-cache ledger 1";
 /// Dead lines that are not worth rewriting the file for.
 const FEW_LINES: usize = 256;
@@ -94,6 +97,8 @@ pub struct Ledger {
     parts: BTreeMap<PartId, Part>,
     members: BTreeMap<String, Member>,
     rest: Option<Taken>,
+    /// Parts that are still being written.
+    passing: BTreeSet<PartId>,
     changes: Vec<String>,
     lines: usize,
     is_sound: bool,
@@ -193,13 +198,22 @@ impl Ledger {
     /// Adds a part that has been measured.
     pub fn add_part(&mut self, part: Part) {
         let Part { name, mark, taken } = &part;
-        self.change(format!("part {:016x} {mark} {} {name}", id(name), numbers(*taken)));
-        self.add_passing(part);
+        let number = id(name);
+        self.change(format!("part {number:016x} {mark} {} {name}", numbers(*taken)));
+        self.passing.remove(&number);
+        self.parts.insert(number, part);
     }
 
-    /// The same for as long as this ledger is open: what is still being written has to be measured again.
+    /// The same for what is still being written: it counts until the next look, and is never written down.
     pub fn add_passing(&mut self, part: Part) {
-        self.parts.insert(id(&part.name), part);
+        let number = id(&part.name);
+        self.passing.insert(number);
+        self.parts.insert(number, part);
+    }
+
+    /// True for a part that has been measured and does not change any more.
+    pub fn is_measured(&self, id: PartId) -> bool {
+        self.parts.contains_key(&id) && !self.passing.contains(&id)
     }
 
     /// Adds an environment, or what is new of it.
@@ -234,7 +248,8 @@ impl Ledger {
 
     /// Forgets a part or an environment that is gone.
     pub fn forget(&mut self, name: &str) {
-        let was_part = self.parts.remove(&id(name)).is_some();
+        let was_passing = self.passing.remove(&id(name));
+        let was_part = self.parts.remove(&id(name)).is_some() && !was_passing;
         if self.members.remove(name).is_some() || was_part {
             self.change(format!("gone {name}"));
         }
@@ -289,7 +304,13 @@ impl Ledger {
         let (members, parts) = (std::mem::take(&mut self.members), std::mem::take(&mut self.parts));
         let rest = self.rest.take();
         self.changes.clear();
-        parts.into_values().for_each(|part| self.add_part(part));
+        for part in parts.into_values() {
+            if self.passing.contains(&id(&part.name)) {
+                self.add_passing(part);
+            } else {
+                self.add_part(part);
+            }
+        }
         members.into_values().for_each(|member| self.add_member(member));
         rest.into_iter().for_each(|rest| self.set_rest(rest));
         self.lines = self.changes.len();

@@ -128,6 +128,7 @@ fn environments(tenants: &[PythonVolume], ledger: &mut Ledger, there: &mut BTree
     let mut present = BTreeSet::new();
     // Made for the first environment that is new: mostly there is none.
     let mut marks = None;
+    let found_again = found_again(ledger);
     for tenant in tenants {
         for path in entries(&tenant.environments())? {
             if !path.is_dir() || path.is_symlink() {
@@ -141,7 +142,7 @@ fn environments(tenants: &[PythonVolume], ledger: &mut Ledger, there: &mut BTree
             let known = ledger
                 .members()
                 .get(&name)
-                .filter(|known| known.stamp == stamp)
+                .filter(|known| known.stamp == stamp && !known.parts.iter().any(|id| found_again.contains(id)))
                 .cloned();
             let member = match known {
                 Some(known) => Member {
@@ -169,10 +170,19 @@ fn environments(tenants: &[PythonVolume], ledger: &mut Ledger, there: &mut BTree
     Ok(())
 }
 
-/// The parts that an environment is tied to by an inode, by that.
+/// The parts that an environment is tied to by an inode, by that: a wheel before what is loose of it.
 fn marked(ledger: &Ledger) -> BTreeMap<u64, PartId> {
-    let parts = ledger.parts().iter().filter(|(_, part)| part.mark != 0);
-    parts.map(|(id, part)| (part.mark, *id)).collect()
+    let (loose, wheels): (Vec<_>, Vec<_>) = ledger.parts().values().partition(|part| part.name.starts_with(LOOSE));
+    let parts = loose.into_iter().chain(wheels).filter(|part| part.mark != 0);
+    parts.map(|part| (part.mark, id(&part.name))).collect()
+}
+
+/// Loose parts whose wheel the ledger has as well: an environment was published after a refresh had listed the wheels.
+fn found_again(ledger: &Ledger) -> BTreeSet<PartId> {
+    let (loose, wheels): (Vec<_>, Vec<_>) = ledger.parts().values().partition(|part| part.name.starts_with(LOOSE));
+    let loose: BTreeMap<u64, &Part> = loose.into_iter().map(|part| (part.mark, part)).collect();
+    let wheels = wheels.into_iter().filter_map(|wheel| loose.get(&wheel.mark));
+    wheels.map(|part| id(&part.name)).collect()
 }
 
 /// What an environment takes beside its parts, and those. A part that it alone still has joins the ledger and `marks`.
@@ -217,8 +227,8 @@ fn measure(
             }
         }
     }
-    let volume_has = |id: &PartId| ledger.parts().contains_key(id);
-    Ok((own, parts.into_iter().filter(volume_has).collect()))
+    // A part may have come after this refresh listed it: unknown now, it takes nothing, and the next refresh measures it.
+    Ok((own, parts.into_iter().collect()))
 }
 
 /// What those of the files take that have other names as well.

@@ -50,13 +50,16 @@ pub fn refresh(volume: &SystemVolume, ledger: &mut Ledger) -> Result<(), Failure
         ledger.add_member(member);
     }
     ledger.keep_members(&present);
-    store_paths(volume, ledger, &needed)?;
-    ledger.set_rest(rest(volume)?);
+    let has_new = store_paths(volume, ledger, &needed)?;
+    // A walk: what does not come with a new store path counts from the next one on, or from a collection.
+    if has_new || ledger.rest().is_none() {
+        ledger.set_rest(rest(volume)?);
+    }
     Ok(())
 }
 
 /// What is on the volume beside store paths: Nix's database, roots, and what is ours.
-fn rest(volume: &SystemVolume) -> Result<Taken, Failure> {
+pub fn rest(volume: &SystemVolume) -> Result<Taken, Failure> {
     let mut rest = Counter::itself(&volume.root().join("store"));
     for path in entries(volume.root())? {
         if path != volume.root().join("store") {
@@ -67,19 +70,22 @@ fn rest(volume: &SystemVolume) -> Result<Taken, Failure> {
     Ok(rest)
 }
 
-fn store_paths(volume: &SystemVolume, ledger: &mut Ledger, needed: &BTreeSet<PartId>) -> Result<(), Failure> {
+/// True where there was a store path that the ledger did not know.
+fn store_paths(volume: &SystemVolume, ledger: &mut Ledger, needed: &BTreeSet<PartId>) -> Result<bool, Failure> {
     let mut there = BTreeSet::new();
+    let mut has_new = false;
     for path in entries(&volume.root().join("store"))? {
         let name = shown(volume, &path);
         let number = id(&name);
         there.insert(number);
-        if ledger.parts().contains_key(&number) {
+        if ledger.is_measured(number) {
             continue;
         }
+        has_new |= !ledger.parts().contains_key(&number);
         let Ok(found) = path.symlink_metadata() else { continue };
         let taken = Counter::new().take(&path)?;
         let part = Part { name, mark: 0, taken };
-        // What a build is still writing is measured again the next time.
+        // What a build is still writing is measured again each time.
         if found.mtime() == FINISHED_S || needed.contains(&number) {
             ledger.add_part(part);
         } else {
@@ -87,7 +93,7 @@ fn store_paths(volume: &SystemVolume, ledger: &mut Ledger, needed: &BTreeSet<Par
         }
     }
     ledger.keep_parts(|id, _| there.contains(&id));
-    Ok(())
+    Ok(has_new)
 }
 
 /// The name of the part that a store path is.

@@ -93,6 +93,21 @@ fn a_line_that_was_torn_or_changed_is_no_line_and_the_others_count() {
 }
 
 #[test]
+fn what_is_still_being_written_is_not_written_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = path(dir.path());
+    let mut ledger = Ledger::read(&path);
+    ledger.add_part(part("store/whole", 1000));
+    ledger.add_passing(part("store/half", 20));
+    // The first one writes the whole file.
+    ledger.save(&path).unwrap();
+    assert_eq!((ledger.held().bytes, Ledger::read(&path).held().bytes), (1020, 1000));
+    ledger.add_part(part("store/half", 200));
+    ledger.save(&path).unwrap();
+    assert_eq!((ledger.held().bytes, Ledger::read(&path).held().bytes), (1200, 1200));
+}
+
+#[test]
 fn a_ledger_of_another_version_or_another_place_is_none() {
     let dir = tempfile::tempdir().unwrap();
     let path = path(dir.path());

@@ -63,6 +63,14 @@ impl Budget {
         }
     }
 
+    /// Half as much.
+    pub fn half(self) -> Budget {
+        Budget {
+            bytes: self.bytes / 2,
+            inodes: self.inodes / 2,
+        }
+    }
+
     /// True where `taken` is within it.
     pub fn allows(self, taken: Taken) -> bool {
         taken.bytes <= self.bytes && taken.inodes <= self.inodes

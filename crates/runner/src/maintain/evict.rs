@@ -47,6 +47,7 @@ pub fn gc(
     tidy(volume, &mut report)?;
     open.refresh_python(volume)?;
     let limit = Limit::of(volume, &open, asked)?;
+    drop_indexes(volume, &mut open, &limit)?;
     evict_to(volume, &mut open, &mut report, |live| limit.allows(live))?;
     let wheels = !limit.allows(open.ledger.held()) || report.evicted_environments > 0;
     report.orphans += remove_unused(volume, &mut open, wheels)?;
@@ -70,10 +71,26 @@ pub fn keep_within(volume: &PythonVolume, asked: &BudgetRequest) -> Result<GcRep
     let before = open.ledger.held();
     let limit = Limit::of(volume, &open, asked)?;
     if limit.allows(before) || !open.is_ours() {
+        report.over_budget = !limit.allows(before);
         return Ok(report);
     }
-    evict_to(volume, &mut open, &mut report, |live| limit.allows(live))?;
-    report.orphans += remove_unused(volume, &mut open, true)?;
+    drop_indexes(volume, &mut open, &limit)?;
+    let fixed = open.ledger.rest().unwrap_or_default();
+    if !limit.allows(fixed) {
+        report.over_budget = true;
+        report.warnings.push(nothing_to_evict("Python", fixed));
+        return Ok(report);
+    }
+    // Others publish meanwhile and leave it to this one. Each round evicts one at least.
+    while !limit.allows(open.ledger.held()) {
+        let evicted = report.evicted_environments;
+        evict_to(volume, &mut open, &mut report, |live| limit.allows(live))?;
+        report.orphans += remove_unused(volume, &mut open, true)?;
+        open.refresh_python(volume)?;
+        if report.evicted_environments == evicted {
+            break;
+        }
+    }
     let after = open.ledger.held();
     report.freed_bytes = before.bytes.saturating_sub(after.bytes);
     report.freed_inodes = before.inodes.saturating_sub(after.inodes);
@@ -100,6 +117,35 @@ impl Limit {
         taken += self.beside;
         self.budget.allows(taken)
     }
+}
+
+/// Why nothing is evicted to keep a budget that what cannot be evicted exceeds: that would come to nothing.
+pub(super) fn nothing_to_evict(volume: &str, fixed: Taken) -> String {
+    format!(
+        "the {volume} volume is over its budget with {} bytes that no eviction frees: nothing was evicted",
+        fixed.bytes
+    )
+}
+
+/// Drops uv's copies of indexes from a volume over its budget, where what cannot be evicted has more than half of that.
+fn drop_indexes(volume: &PythonVolume, open: &mut Open, limit: &Limit) -> Result<(), Failure> {
+    let mut fixed = open.ledger.rest().unwrap_or_default();
+    fixed += limit.beside;
+    if limit.allows(open.ledger.held()) || limit.budget.half().allows(fixed) {
+        return Ok(());
+    }
+    let caches = orphans::uv_caches(volume)?;
+    let deadline = Instant::now() + PARTS_WAIT;
+    let mut away = Vec::new();
+    for (_, cache) in &caches {
+        if let Some(_alone) = orphans::alone_with(cache, deadline, PAUSE)? {
+            for index in orphans::indexes(cache)? {
+                away.extend(publish::take_away(&index, &volume.trash())?);
+            }
+        }
+    }
+    open.ledger.set_rest(ledger::python_rest(volume)?);
+    away.iter().try_for_each(|path| publish::delete(path))
 }
 
 /// Makes room on a full volume: left-overs, what nobody shares, and least recently used environments until a `part`-th of
@@ -185,9 +231,20 @@ fn evict_to(
         if is_enough(live) {
             break;
         }
-        if evict(volume, &volume.root().join(&member.name))? == Evicted::InUse {
-            in_use += 1;
-            continue;
+        let environment = volume.root().join(&member.name);
+        match evict(volume, &environment) {
+            Ok(Evicted::Gone) => {}
+            Ok(Evicted::InUse) => {
+                in_use += 1;
+                continue;
+            }
+            Err(failure) => {
+                warn(report, &failure);
+                // What is left of it in the trash is for the next sweep.
+                if environment.exists() {
+                    continue;
+                }
+            }
         }
         evicted += 1;
         live -= member.own;
@@ -207,6 +264,14 @@ fn evict_to(
     // The same ones are met again in every round.
     report.kept_in_use = report.kept_in_use.max(in_use);
     Ok(())
+}
+
+/// What cannot be removed, such as another user's, holds up nothing else; each is told once.
+pub(super) fn warn(report: &mut GcReport, failure: &Failure) {
+    let warning = failure.to_string();
+    if !report.warnings.contains(&warning) {
+        report.warnings.push(warning);
+    }
 }
 
 /// What became of an environment that was to go.

@@ -5,6 +5,7 @@
 //! tenants/<tenant>/staging/<name>   folders of preparations    nobody holds its lock
 //! tenants/<tenant>/envs/<key>       links of publishers        older than a minute
 //! trash/*                           half deleted               always
+//! .ledger-*                         half written ledgers       older than a minute
 //! uv/.tmp*, uv/*/.tmp*              downloads of uv            nobody holds uv's lock, or they are a day old
 //! locks/<tenant>-<key>              locks of builds            nobody holds them, and they are a day old
 //! ```
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::Failure;
 
 use super::{entries, orphans};
+use crate::ledger;
 use crate::python::PythonVolume;
 use crate::store::lock::{self, Missing, Mode};
 use crate::store::{publish, stage};
@@ -34,7 +36,7 @@ pub struct Swept {
 }
 
 impl Swept {
-    fn note(&mut self, result: Result<u64, Failure>) {
+    pub(super) fn note(&mut self, result: Result<u64, Failure>) {
         match result {
             Ok(removed) => self.removed += removed,
             Err(failure) => self.failure = self.failure.take().or(Some(failure)),
@@ -58,6 +60,7 @@ pub fn sweep(volume: &PythonVolume, deadline: Instant) -> Swept {
         swept.note(dead_claims(&tenant).and_then(|claims| delete_all(&claims, deadline)));
     }
     swept.note(uv_leftovers(volume, deadline));
+    swept.note(dead_ledgers(volume.root()).and_then(|ledgers| delete_all(&ledgers, deadline)));
     swept.note(dead_locks(&volume.locks(), |name| name.contains('-'), deadline));
     swept
 }
@@ -76,6 +79,19 @@ pub fn dead_claims(volume: &PythonVolume) -> Result<Vec<PathBuf>, Failure> {
     let mut claims = entries(&volume.environments())?;
     claims.retain(|path| path.is_symlink() && stage::age(path) > stage::GRACE);
     Ok(claims)
+}
+
+/// Ledgers in `folder` whose writer was killed before they had their name.
+///
+/// # Errors
+/// The folder cannot be read.
+pub(super) fn dead_ledgers(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut ledgers = entries(folder)?;
+    ledgers.retain(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(ledger::UNFINISHED) && stage::age(path) > stage::GRACE
+    });
+    Ok(ledgers)
 }
 
 /// Downloads of uv processes that were killed: all of them where no uv is at work, and otherwise old ones.

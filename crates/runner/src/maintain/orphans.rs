@@ -63,6 +63,19 @@ pub fn archives(cache: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(buckets)
 }
 
+/// The folders of a uv cache that hold copies of indexes: they only grow, and uv asks the index again for what is gone.
+///
+/// # Errors
+/// The cache cannot be read.
+pub fn indexes(cache: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut buckets = entries(cache)?;
+    buckets.retain(|bucket| {
+        let name = bucket.file_name().unwrap_or_default().to_string_lossy();
+        ["simple-", "flat-index-"].iter().any(|start| name.starts_with(start))
+    });
+    Ok(buckets)
+}
+
 /// Removes from a uv cache what leads to unpacked wheels that are gone: each is a link, with notes beside it. uv takes a
 /// wheel from an index for one it never had then, but insists on one that came from a folder.
 ///

@@ -11,13 +11,14 @@ use hybrid_cache_model::protocol::SystemTools;
 use hybrid_cache_model::{Failure, FailureKind, Protection, SystemKey};
 
 use super::shown;
-use super::system::{all_entries, alone, evict_entry, key_of, lease_of, nix, read};
+use super::system::{all_entries, alone, evict_entry, key_of, lease_of, nix, read, soon};
 use super::verify::{Hashes, MOST_PROBLEMS};
 use crate::child::Patience;
 use crate::store::content::Tree;
+use crate::store::lock::{self, Mode};
 use crate::store::publish;
 use crate::system::nix::Workplace;
-use crate::system::{IndexEntry, SystemVolume, content};
+use crate::system::{IndexEntry, STORE_LOCK, SystemVolume, content, damaged};
 
 /// Files of store paths that are held in memory at one time.
 const GROUP_ITEMS: usize = 100_000;
@@ -65,6 +66,8 @@ pub fn repair(
     patience: &Patience,
 ) -> Result<VerifyReport, Failure> {
     let mut examined = examine(volume, tools, patience)?;
+    // Before an entry goes: without one nothing else would say so while another needs them.
+    damaged::note(volume, &examined.paths)?;
     for (tenant, path) in &examined.entries {
         let name = shown(volume.root(), path);
         let line = if evict_entry(tenant, path)? {
@@ -79,7 +82,7 @@ pub fn repair(
         examined.report.repaired.push(line);
     }
     if !examined.paths.is_empty() {
-        let line = match (tools, alone(volume, patience)?) {
+        let line = match (tools, alone(volume, soon(patience))?) {
             (Some(tools), Some(_alone)) => {
                 collect(volume, tools, patience)?;
                 let left = examined.paths.iter().filter(|path| Path::new(path).exists()).count();
@@ -96,15 +99,19 @@ pub fn repair(
     Ok(examined.report)
 }
 
+/// Collects, for who is alone, and forgets the damaged store paths that are gone with that.
 fn collect(volume: &SystemVolume, tools: &SystemTools, patience: &Patience) -> Result<(), Failure> {
-    let workplace = Workplace::create(volume)?;
-    nix(volume, tools, &workplace, patience)?.run(&["store", "gc"])
+    let workplace = Workplace::standing(volume)?;
+    nix(volume, tools, &workplace, patience)?.run(&["store", "gc"])?;
+    let entries = all_entries(volume)?.into_iter().filter_map(|(_, path)| read(&path));
+    damaged::forget_gone(volume, &entries.flat_map(|entry| entry.closure).collect())
 }
 
-/// Removes the entry of `key` that a verification marked, with its store paths, so that they are made again and not found.
+/// Removes the entry of `key` that a verification marked, and others that no task uses any more, with their damaged store
+/// paths, so that they are made again and not found.
 ///
 /// # Errors
-/// [`FailureKind::CacheDamaged`] while a task uses them: Nix takes what is there for good.
+/// [`FailureKind::CacheDamaged`] while a task uses those of `key`, or builds are at work: Nix takes what is there for good.
 pub fn clear_damaged(
     volume: &SystemVolume,
     key: &SystemKey,
@@ -112,17 +119,35 @@ pub fn clear_damaged(
     patience: &Patience,
 ) -> Result<(), Failure> {
     let path = volume.index_path(key);
-    let marked = IndexEntry::read_marked(&path, key)?.is_some_and(|entry| entry.damaged);
-    if !marked || !Protection::DamageIsMiss.is_on() {
+    let is_marked = IndexEntry::read_marked(&path, key)?.is_some_and(|entry| entry.damaged);
+    if !Protection::DamageIsMiss.is_on() || !(is_marked || damaged::is_any(volume)?) {
         return Ok(());
     }
-    if evict_entry(volume, &path)?
-        && let Some(_alone) = alone(volume, patience)?
-    {
-        return collect(volume, tools, patience);
+    let refused = |why: &str, until: &str| {
+        let failure = Failure::new(
+            FailureKind::CacheDamaged,
+            format!("store paths of {key} are damaged, and {why}"),
+        );
+        Err(failure.hint(format!("run the task again when those that {until} now have ended")))
+    };
+    // First of all: the mark must not go before the paths do.
+    let Some(_alone) = alone(volume, soon(patience))? else {
+        // One without a mark is refused when it is registered, if it needs such a path.
+        return if is_marked {
+            refused("system packages are being made", "are being made")
+        } else {
+            Ok(())
+        };
+    };
+    for (tenant, entry) in all_entries(volume)? {
+        if read(&entry).is_some_and(|entry| entry.damaged) {
+            evict_entry(&tenant, &entry)?;
+        }
     }
-    let message = format!("store paths of {key} are damaged, and a task uses them");
-    Err(Failure::new(FailureKind::CacheDamaged, message).hint("run the task again when those that run now have ended"))
+    if is_marked && path.exists() {
+        return refused("a task uses them", "run");
+    }
+    collect(volume, tools, patience)
 }
 
 fn examine(volume: &SystemVolume, tools: Option<&SystemTools>, patience: &Patience) -> Result<Examined, Failure> {
@@ -152,6 +177,9 @@ fn examine(volume: &SystemVolume, tools: Option<&SystemTools>, patience: &Patien
         }
     }
     if let Some(tools) = tools {
+        // Like a build: whoever sweeps alone would take its folder away, and a collection the paths it looks at.
+        publish::ensure_folder(&volume.state().join("locks"))?;
+        let _in_use = lock::wait(&volume.lock_path(STORE_LOCK), Mode::Shared, patience.deadline())?;
         let workplace = Workplace::create(volume)?;
         let nix = nix(volume, tools, &workplace, patience)?;
         if let Err(failure) = nix.run(&["store", "verify", "--all", "--no-trust"]) {

@@ -5,6 +5,7 @@
 //! another PID namespace, so it runs alone on the volume, and everything a task uses has a root by then.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,15 +14,16 @@ use hybrid_cache_model::protocol::{BudgetRequest, SystemTools};
 use hybrid_cache_model::{Failure, FailureKind};
 
 use super::budget::Budget;
-use super::{entries, leftovers};
+use super::entries;
+use super::leftovers::{self, Swept};
 use crate::child::Patience;
 use crate::ledger::{self, Ledger, Open};
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::measure::{Counter, Taken};
-use crate::store::publish;
-use crate::system::nix::{Nix, Workplace};
+use crate::store::{failed, publish, stage};
+use crate::system::nix::{self, Nix, STANDING, Workplace};
 use crate::system::provider::{self, Bootstrap};
-use crate::system::{IndexEntry, STORE_LOCK, SystemVolume, content};
+use crate::system::{COLLECTION_LOCK, IndexEntry, STORE_LOCK, SystemVolume, content};
 
 pub use super::store::{clear_damaged, repair, verify};
 
@@ -93,7 +95,8 @@ pub fn gc(
 ) -> Result<GcReport, Failure> {
     let open = ledger::open_system(volume, patience.deadline())?;
     let budget = Budget::of(asked, volume.root(), open.ledger.held())?;
-    collect(volume, open, tools, patience, budget)
+    let alone = alone(volume, soon(patience))?;
+    collect(volume, open, tools, patience, budget, alone)
 }
 
 /// Like [`gc`], but leaves everything alone where the volume is within its budget already. Walks nothing.
@@ -110,9 +113,22 @@ pub fn keep_within(
     let held = open.ledger.held();
     let budget = Budget::of(asked, volume.root(), held)?;
     if budget.allows(held) || !open.is_ours() {
-        return Ok(GcReport::default());
+        return Ok(GcReport {
+            over_budget: !budget.allows(held),
+            ..GcReport::default()
+        });
     }
-    collect(volume, open, Some(tools), patience, budget)
+    let mut fixed = open.ledger.rest().unwrap_or_default();
+    fixed -= Counter::new().take(&nix::cache(volume))?;
+    if !budget.allows(fixed) {
+        return Ok(GcReport {
+            over_budget: true,
+            warnings: vec![super::evict::nothing_to_evict("system", fixed)],
+            ..GcReport::default()
+        });
+    }
+    let alone = alone(volume, soon(patience))?;
+    collect(volume, open, Some(tools), patience, budget, alone)
 }
 
 /// Makes room on a full volume: everything unreferenced, and least recently used entries until a `part`-th of the file
@@ -126,6 +142,8 @@ pub fn make_room(
     patience: &Patience,
     part: u64,
 ) -> Result<GcReport, Failure> {
+    // Builds at work may take minutes, and without room this one comes to nothing. Waited for before the ledger is open.
+    let alone = alone(volume, patience.deadline())?;
     let open = ledger::open_system(volume, Instant::now() + LEDGER_WAIT)?;
     let mut most = open.ledger.held();
     most -= super::evict::lacking(volume.root(), part)?;
@@ -133,7 +151,7 @@ pub fn make_room(
         bytes: most.bytes,
         inodes: most.inodes,
     };
-    collect(volume, open, Some(tools), patience, budget)
+    collect(volume, open, Some(tools), patience, budget, alone)
 }
 
 /// Collects what is unreferenced, then evicts and collects until the volume is within `budget` or nothing more can go.
@@ -143,32 +161,36 @@ fn collect(
     tools: Option<&SystemTools>,
     patience: &Patience,
     budget: Budget,
+    alone: Option<Lock>,
 ) -> Result<GcReport, Failure> {
     let before = open.ledger.held();
     let mut report = GcReport {
         over_budget: !budget.allows(before),
         ..GcReport::default()
     };
-    let Some(_alone) = alone(volume, patience)? else {
+    let Some(_alone) = alone else {
         let warning = "system packages are being made at this moment: nothing was collected";
         report.warnings.push(warning.to_owned());
         return Ok(report);
     };
-    report.swept = sweep(volume)?;
+    let swept = sweep(volume)?;
+    report.swept = swept.removed;
+    report.warnings.extend(swept.failure.map(|failure| failure.to_string()));
     let Some(tools) = tools else {
         report
             .warnings
             .push("no nix is given: the store is only measured".to_owned());
         return Ok(report);
     };
-    let workplace = Workplace::create(volume)?;
+    let workplace = Workplace::standing(volume)?;
     let nix = nix(volume, tools, &workplace, patience)?;
-    nix.run(&["store", "gc"])?;
-    open.refresh_system(volume)?;
+    collect_store(volume, &nix, &mut open)?;
+    if !budget.allows(open.ledger.held()) {
+        drop_fetched(volume, &mut open, budget)?;
+    }
     // Each round evicts at least one entry, so there are no more rounds than entries.
     while !budget.allows(open.ledger.held()) && evict_to(volume, &mut open.ledger, budget, &mut report)? > 0 {
-        nix.run(&["store", "gc"])?;
-        open.refresh_system(volume)?;
+        collect_store(volume, &nix, &mut open)?;
     }
     let after = open.ledger.held();
     report.over_budget = !budget.allows(after);
@@ -177,11 +199,35 @@ fn collect(
     Ok(report)
 }
 
-/// The store's lock, held alone: no build is at work, and none begins.
-pub(super) fn alone(volume: &SystemVolume, patience: &Patience) -> Result<Option<Lock>, Failure> {
+/// Drops what Nix fetched and evaluated, where what cannot be evicted has more than half of the budget.
+fn drop_fetched(volume: &SystemVolume, open: &mut Open, budget: Budget) -> Result<(), Failure> {
+    if budget.half().allows(open.ledger.rest().unwrap_or_default()) {
+        return Ok(());
+    }
+    publish::delete(&nix::cache(volume))?;
+    open.ledger.set_rest(ledger::system_rest(volume)?);
+    Ok(())
+}
+
+/// Lets Nix delete what has no root, and measures what that left.
+fn collect_store(volume: &SystemVolume, nix: &Nix<'_>, open: &mut Open) -> Result<(), Failure> {
+    nix.run(&["store", "gc"])?;
+    open.refresh_system(volume)?;
+    open.ledger.set_rest(ledger::system_rest(volume)?);
+    Ok(())
+}
+
+/// When a collection gives up that can come again.
+pub(super) fn soon(patience: &Patience) -> Instant {
+    patience.deadline().min(Instant::now() + BUILDS_WAIT)
+}
+
+/// The store's lock, held alone: no build is at work, and none begins. `None` where one was until `deadline`.
+pub(super) fn alone(volume: &SystemVolume, deadline: Instant) -> Result<Option<Lock>, Failure> {
     publish::ensure_folder(&volume.state().join("locks"))?;
-    let deadline = patience.deadline().min(Instant::now() + BUILDS_WAIT);
-    match lock::wait(&volume.lock_path(STORE_LOCK), Mode::Exclusive, deadline) {
+    let waited = lock::wait(&volume.lock_path(COLLECTION_LOCK), Mode::Exclusive, deadline)
+        .and_then(|_builds_wait| lock::wait(&volume.lock_path(STORE_LOCK), Mode::Exclusive, deadline));
+    match waited {
         Ok(lock) => Ok(Some(lock)),
         Err(failure) if failure.kind == FailureKind::Deadline => Ok(None),
         Err(failure) => Err(failure),
@@ -194,12 +240,15 @@ pub(super) fn alone(volume: &SystemVolume, patience: &Patience) -> Result<Option
 /// Something cannot be removed.
 pub fn sweep_if_idle(volume: &SystemVolume) -> Result<u64, Failure> {
     let alone = lock::attempt(&volume.lock_path(STORE_LOCK), Mode::Exclusive, Missing::Absent)?;
-    alone.map_or(Ok(0), |_alone| sweep(volume))
+    let swept = alone.map_or(Ok(Swept::default()), |_alone| sweep(volume))?;
+    swept.failure.map_or(Ok(swept.removed), Err)
 }
 
 /// Removes what killed preparations left. Only for who is alone: a live one looks just like it.
-fn sweep(volume: &SystemVolume) -> Result<u64, Failure> {
+fn sweep(volume: &SystemVolume) -> Result<Swept, Failure> {
     let mut left = entries(&volume.state().join("work"))?;
+    left.retain(|path| path.file_name() != Some(OsStr::new(STANDING)));
+    left.extend(leftovers::dead_ledgers(&volume.state())?);
     left.extend(entries(&volume.root().join("var/nix/builds"))?);
     for tenant in volume.all()? {
         let index: Vec<PathBuf> = entries(&tenant.index())?;
@@ -208,13 +257,23 @@ fn sweep(volume: &SystemVolume) -> Result<u64, Failure> {
     }
     let is_gone = |listing: &PathBuf| {
         let name = listing.file_name().unwrap_or_default();
+        // A listing is written without the store's lock, after the task was told that it may start.
+        if name.as_encoded_bytes().starts_with(b".") {
+            return stage::age(listing) > stage::GRACE;
+        }
         volume.root().join("store").join(name).symlink_metadata().is_err()
     };
     left.extend(entries(&content::folder(volume))?.into_iter().filter(is_gone));
-    left.iter().try_for_each(|path| publish::delete(path))?;
-    let is_key = |name: &str| name.len() == 32 && name.bytes().all(|letter| letter.is_ascii_hexdigit());
-    let locks = leftovers::dead_locks(&volume.state().join("locks"), is_key, Instant::now() + LOCKS)?;
-    Ok(left.len() as u64 + locks)
+    let mut swept = Swept::default();
+    left.iter()
+        .for_each(|path| swept.note(publish::delete(path).map(|()| 1)));
+    let is_key = |name: &str| {
+        let name = name.strip_suffix(failed::SUFFIX).unwrap_or(name);
+        name.len() == 32 && name.bytes().all(|letter| letter.is_ascii_hexdigit())
+    };
+    let locks = volume.state().join("locks");
+    swept.note(leftovers::dead_locks(&locks, is_key, Instant::now() + LOCKS));
+    Ok(swept)
 }
 
 /// The index entries of all tenants, each with its tenant's part of the volume.
@@ -264,9 +323,16 @@ fn evict_to(volume: &SystemVolume, ledger: &mut Ledger, budget: Budget, report: 
         }
         let path = volume.root().join(&member.name);
         let Some(tenant) = tenants.get(&path) else { continue };
-        if !evict_entry(tenant, &path)? {
-            in_use += 1;
-            continue;
+        match evict_entry(tenant, &path) {
+            Ok(true) => {}
+            Ok(false) => {
+                in_use += 1;
+                continue;
+            }
+            Err(failure) => {
+                super::evict::warn(report, &failure);
+                continue;
+            }
         }
         evicted += 1;
         for id in &member.parts {

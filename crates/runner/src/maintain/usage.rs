@@ -22,9 +22,6 @@ use crate::store::measure::{Counter, Taken};
 /// How long to wait for a writer of the ledger; without it the ledger is read and not written.
 const LEDGER_WAIT: Duration = Duration::from_secs(5);
 
-/// Layers that come and go with preparations at work; no eviction makes them smaller.
-const AT_WORK: [&str; 2] = ["python/staging", "python/trash"];
-
 /// Measures the volume.
 ///
 /// # Errors
@@ -32,8 +29,10 @@ const AT_WORK: [&str; 2] = ["python/staging", "python/trash"];
 pub fn usage(volume: &PythonVolume) -> Result<UsageReport, Failure> {
     let mut open = ledger::open_python(volume, Instant::now() + LEDGER_WAIT)?;
     open.ledger.set_rest(ledger::python_rest(volume)?);
-    let layers = layers(volume, &open.ledger)?;
-    let garbage = garbage(&open.ledger, &layers);
+    let mut layers = standing(volume, &open.ledger)?.to_vec();
+    let at_work = at_work(volume)?;
+    let garbage = garbage(&open.ledger, &at_work);
+    layers.splice(3..3, at_work);
     let layer = |(name, taken): (&str, Taken)| LayerUsage {
         layer: name.to_owned(),
         bytes: taken.bytes,
@@ -59,13 +58,12 @@ pub fn usage(volume: &PythonVolume) -> Result<UsageReport, Failure> {
 }
 
 /// What no environment needs: parts without one, the rest of uv's cache, and what preparations make or have left.
-fn garbage(ledger: &Ledger, layers: &[(&str, Taken)]) -> GarbageUsage {
-    let at_work = layers.iter().filter(|(name, _)| AT_WORK.contains(name));
+fn garbage(ledger: &Ledger, at_work: &[(&str, Taken)]) -> GarbageUsage {
     let unused = ledger.unused();
     let parts = unused.iter().map(|part| part.taken);
     let mut all = ledger.rest().unwrap_or_default();
     parts
-        .chain(at_work.map(|(_, taken)| *taken))
+        .chain(at_work.iter().map(|(_, taken)| *taken))
         .for_each(|taken| all += taken);
     GarbageUsage {
         volume: "python".to_owned(),
@@ -88,23 +86,22 @@ fn pins(volume: &PythonVolume, member: &Member) -> Vec<String> {
 /// A folder cannot be read.
 pub fn taken(volume: &PythonVolume, ledger: &Ledger) -> Result<Taken, Failure> {
     let mut all = Taken::default();
-    for (_, taken) in layers(volume, ledger)? {
+    let at_work = at_work(volume)?;
+    for (_, taken) in standing(volume, ledger)?.into_iter().chain(at_work) {
         all += taken;
     }
     Ok(all)
 }
 
 /// What takes space beside the ledger's content and what is at work: requests, locks, folders that only hold others, and the
-/// ledger. All of it is names in a few folders.
+/// ledger. All of it is names in a few folders, so this walks nothing.
 ///
 /// # Errors
 /// A folder cannot be read.
 pub fn beside(volume: &PythonVolume) -> Result<Taken, Failure> {
     let mut all = Taken::default();
-    for (name, taken) in layers(volume, &Ledger::default())? {
-        if !AT_WORK.contains(&name) {
-            all += taken;
-        }
+    for (_, taken) in standing(volume, &Ledger::default())? {
+        all += taken;
     }
     for tenant in PythonVolume::all(volume.root())? {
         all += Counter::itself(&tenant.staging());
@@ -113,8 +110,20 @@ pub fn beside(volume: &PythonVolume) -> Result<Taken, Failure> {
     Ok(all)
 }
 
-/// The layers, by name. Folders that only hold others count for the layer of those.
-fn layers(volume: &PythonVolume, ledger: &Ledger) -> Result<[(&'static str, Taken); 7], Failure> {
+/// Layers that come and go with preparations at work, by name; no eviction makes them smaller. Walks them.
+fn at_work(volume: &PythonVolume) -> Result<[(&'static str, Taken); 2], Failure> {
+    let mut staging = Taken::default();
+    for tenant in PythonVolume::all(volume.root())? {
+        staging += Counter::own(&tenant.staging())?;
+    }
+    Ok([
+        ("python/staging", staging),
+        ("python/trash", Counter::own(&volume.trash())?),
+    ])
+}
+
+/// The other layers, by name. Folders that only hold others count for the layer of those.
+fn standing(volume: &PythonVolume, ledger: &Ledger) -> Result<[(&'static str, Taken); 5], Failure> {
     let tenants = PythonVolume::all(volume.root())?;
     let uses = ledger.uses();
     let mut environments = Taken::default();
@@ -135,10 +144,9 @@ fn layers(volume: &PythonVolume, ledger: &Ledger) -> Result<[(&'static str, Take
         bytecode += Counter::itself(&pool);
         entries(&pool)?.iter().for_each(|abi| bytecode += Counter::itself(abi));
     }
-    let (mut staging, mut requests) = (Taken::default(), Taken::default());
+    let mut requests = Taken::default();
     for tenant in &tenants {
         environments += Counter::itself(&tenant.environments());
-        staging += Counter::own(&tenant.staging())?;
         requests += Counter::new().take(&tenant.requests())?;
     }
     requests += Counter::itself(&volume.root().join(LEDGER_FILE));
@@ -146,8 +154,6 @@ fn layers(volume: &PythonVolume, ledger: &Ledger) -> Result<[(&'static str, Take
         ("python/envs", environments),
         ("python/bytecode", bytecode),
         ("python/uv", uv),
-        ("python/staging", staging),
-        ("python/trash", Counter::own(&volume.trash())?),
         ("python/locks", Counter::new().take(&volume.locks())?),
         ("python/other", requests),
     ])

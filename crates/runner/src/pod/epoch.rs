@@ -2,15 +2,15 @@
 //!
 //! A kubelet that has to make the folder of a `subPath` makes it as root; nobody else could write there.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 
 use hybrid_cache_model::pod::{nix_sub_path, python_sub_path};
 use hybrid_cache_model::{Failure, FailureKind, Tenant};
 
 use crate::python::PythonVolume;
-use crate::store::At;
+use crate::store::format::PROBE;
+use crate::store::{At, publish};
 use crate::system::SystemVolume;
 
 /// Makes both folders below `volumes`; those that are there stay as they are.
@@ -24,7 +24,8 @@ pub fn create(volumes: &Path, epoch: Option<&str>) -> Result<(), Failure> {
         volumes.join("system").join(nix_sub_path(epoch)),
     ] {
         fs::create_dir_all(&folder).at("create the folder", &folder)?;
-        let probe = folder.join(".writable");
+        // Two that come at once must not remove each other's.
+        let probe = folder.join(publish::unique_name(PROBE));
         fs::write(&probe, b"").at("write into", &folder)?;
         fs::remove_file(&probe).at("write into", &folder)?;
     }
@@ -48,40 +49,7 @@ pub fn delete(volumes: &Path, epoch: &str) -> Result<(), Failure> {
     check(epoch)?;
     for volume in ["python", "system"] {
         let folder = volumes.join(volume).join(python_sub_path(Some(epoch)));
-        delete_tree(&folder)?;
-    }
-    Ok(())
-}
-
-/// Deletes a folder with read-only folders in it; an absent one is a success.
-///
-/// # Errors
-/// Something cannot be deleted.
-pub fn delete_tree(folder: &Path) -> Result<(), Failure> {
-    if folder.symlink_metadata().is_err() {
-        return Ok(());
-    }
-    unlock(folder)?;
-    fs::remove_dir_all(folder).at("delete", folder)
-}
-
-/// A store path's folders are read-only, so nothing in them could be deleted.
-fn unlock(folder: &Path) -> Result<(), Failure> {
-    let mut folders: Vec<PathBuf> = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let mode = fs::symlink_metadata(&folder)
-            .at("look at", &folder)?
-            .permissions()
-            .mode();
-        if mode & 0o700 != 0o700 {
-            fs::set_permissions(&folder, Permissions::from_mode(mode | 0o700)).at("make writable", &folder)?;
-        }
-        for entry in fs::read_dir(&folder).at("read the folder", &folder)? {
-            let entry = entry.at("read the folder", &folder)?;
-            if entry.file_type().at("look at", &entry.path())?.is_dir() {
-                folders.push(entry.path());
-            }
-        }
+        publish::delete(&folder)?;
     }
     Ok(())
 }
@@ -98,6 +66,9 @@ fn check(epoch: &str) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

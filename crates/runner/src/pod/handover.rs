@@ -22,6 +22,8 @@ const NAME: &str = "ready";
 const LEASED: &str = "leased";
 /// How long the preparing container keeps its leases for a task that does not say so.
 const LEASE_MARGIN: Duration = Duration::from_secs(10);
+/// How often to look where nothing can be watched.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The preparing container keeps its own deadline; this is for one that cannot say so any more.
 const MARGIN: Duration = Duration::from_secs(15);
 
@@ -64,7 +66,7 @@ impl Handed {
 /// Tells from the preparing container when the task's has its leases.
 #[derive(Debug)]
 pub struct Leases {
-    watch: OwnedFd,
+    watch: Option<OwnedFd>,
     since: Instant,
 }
 
@@ -72,21 +74,26 @@ impl Leases {
     /// Makes the file in `folder` and watches it; before the task's container is told anything.
     ///
     /// # Errors
-    /// The folder cannot be written or watched.
+    /// The folder cannot be written.
     pub fn watch(folder: &Path) -> Result<Leases, Failure> {
         let file = folder.join(LEASED);
         std::fs::write(&file, b"").at("write", &file)?;
-        let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).at("watch", &file)?;
-        inotify::add_watch(&watch, &file, WatchFlags::OPEN).at("watch", &file)?;
         let since = Instant::now();
-        Ok(Leases { watch, since })
+        Ok(Leases {
+            watch: watched(&file, WatchFlags::OPEN),
+            since,
+        })
     }
 
     /// Waits until the task's container has them, for `limit` or some seconds at most.
     pub fn wait(&self, limit: Duration) {
         let left = LEASE_MARGIN.saturating_sub(self.since.elapsed()).min(limit);
-        // Where it cannot be watched, the task's own look at its leases decides.
-        let _ = until_changed(&self.watch, left);
+        match &self.watch {
+            // Where it cannot be asked, the task's own look at its leases decides.
+            Some(watch) => drop(until_changed(watch, left)),
+            // An opening leaves nothing to look for.
+            None => std::thread::sleep(left),
+        }
     }
 }
 
@@ -116,8 +123,7 @@ pub fn hand_over(folder: &Path, event: &PrepareEvent) -> Result<(), Failure> {
 pub fn wait(folder: &Path, prepare_ms: u64) -> Result<Handed, Failure> {
     let limit = Duration::from_millis(prepare_ms).saturating_add(MARGIN);
     // Watched before the first look, so that nothing comes in between.
-    let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).at("watch", folder)?;
-    inotify::add_watch(&watch, folder, WatchFlags::MOVED_TO).at("watch", folder)?;
+    let watch = watched(folder, WatchFlags::MOVED_TO);
     let started = Instant::now();
     let file = folder.join(NAME);
     loop {
@@ -130,8 +136,18 @@ pub fn wait(folder: &Path, prepare_ms: u64) -> Result<Handed, Failure> {
             let message = format!("the preparing container has not answered within {} s", limit.as_secs());
             return Err(Failure::new(FailureKind::Deadline, message).hint("see its log: kubectl logs -c prepare"));
         };
-        until_changed(&watch, left).at("watch", folder)?;
+        match &watch {
+            Some(watch) => until_changed(watch, left).at("watch", folder)?,
+            None => std::thread::sleep(left.min(LOOK_EVERY)),
+        }
     }
+}
+
+/// A watch; `None` where the kernel gives this user no more of them: it counts those of all pods on the node together.
+fn watched(path: &Path, what: WatchFlags) -> Option<OwnedFd> {
+    let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
+    inotify::add_watch(&watch, path, what).ok()?;
+    Some(watch)
 }
 
 fn read(text: &[u8]) -> Result<Handed, Failure> {
@@ -255,6 +271,51 @@ mod tests {
         match report {
             RunReport::Missed { timeline, .. } | RunReport::Finished { timeline, .. } => timeline,
         }
+    }
+
+    /// More would take all descriptors of this process from the tests beside this one.
+    const MOST_WATCHES: usize = 512;
+
+    /// Runs `work` in a thread of nobody's, who has as many watches as the kernel gives one user.
+    fn without_watches(work: impl FnOnce() + Send) {
+        let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_instances").unwrap_or_default();
+        let is_small = limit.trim().parse().is_ok_and(|limit: usize| limit <= MOST_WATCHES);
+        if !is_small || !rustix::process::geteuid().is_root() {
+            println!("skipped: the watches of a user who does nothing else cannot be used up");
+            return;
+        }
+        let worker = || {
+            let nobody = rustix::thread::Uid::from_raw(65534);
+            rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+            let mut all = Vec::new();
+            while let Ok(one) = inotify::init(CreateFlags::CLOEXEC) {
+                all.push(one);
+            }
+            work();
+        };
+        std::thread::scope(|scope| scope.spawn(worker).join().unwrap());
+    }
+
+    #[test]
+    fn a_user_without_a_watch_left_is_told_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        without_watches(|| {
+            let leases = Leases::watch(dir.path()).unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    std::thread::sleep(Duration::from_millis(50));
+                    hand_over(dir.path(), &ready(Timeline::default())).unwrap();
+                });
+                wait(dir.path(), 20_000).unwrap().environments("/p").unwrap();
+            });
+            let began = Instant::now();
+            leases.wait(Duration::from_millis(100));
+            assert!(
+                began.elapsed() >= Duration::from_millis(100),
+                "the leases were let go at once"
+            );
+        });
     }
 
     #[test]

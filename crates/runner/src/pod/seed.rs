@@ -16,16 +16,17 @@ use std::io::{BufReader, BufWriter, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use hybrid_cache_model::pod::{ImageRecord, NIX_MOUNT, PYTHON_MOUNT, PodMaintainReport, SEED_FOLDER, SeedRequest};
 use hybrid_cache_model::protocol::{Budgets, Keep, Place, PrepareEvent, PrepareRequest, Volumes};
 use hybrid_cache_model::{Failure, FailureKind, TaskSpec, Tenant};
 use tar::{Archive, Builder, EntryType, Header};
 
-use super::epoch;
 use crate::clock::Recorder;
-use crate::store::At;
 use crate::store::failure::failure as failed_at;
+use crate::store::lock::{self, Mode};
+use crate::store::{At, format, publish};
 
 /// Both seeds and what they are made of.
 const SEEDS: [(&str, &str); 2] = [("python.tar", PYTHON_MOUNT), ("system.tar", NIX_MOUNT)];
@@ -33,6 +34,8 @@ const SEEDS: [(&str, &str); 2] = [("python.tar", PYTHON_MOUNT), ("system.tar", N
 const PASSING: [&str; 3] = ["locks", "trash", "tenants/default/staging"];
 /// What may be in a volume that counts as empty: what mkfs leaves, separate epochs, and a seed that was cut short.
 const NOT_CONTENT: [&str; 4] = ["lost+found", "epochs", SEEDING, SEEDED];
+/// How long to wait for another one that plants: it unpacks the whole seed.
+const PLANTING_WAIT: Duration = Duration::from_secs(300);
 const SEEDING: &str = ".seeding";
 const SEEDED: &str = ".seeded";
 
@@ -97,6 +100,7 @@ fn prepare(image: &ImageRecord, request: &SeedRequest, task: &TaskSpec) -> Resul
 }
 
 /// Unpacks the image's seeds onto volumes that hold nothing. `python` and `nix` are the folders that tasks will mount.
+/// One at a time: the first tasks of several tenants may come at once.
 ///
 /// # Errors
 /// A seed cannot be read, or a volume not be written; what was unpacked by then is finished or deleted by the next try.
@@ -105,8 +109,13 @@ pub fn plant(seeds: &Path, python: &Path, nix: &Path) -> Result<(), Failure> {
     for (folder, work, (name, _)) in [(python, python, SEEDS[0]), (nix, beside, SEEDS[1])] {
         let seed = seeds.join(name);
         let (seeding, seeded) = (work.join(SEEDING), work.join(SEEDED));
+        if ![&seed, &seeding, &seeded].iter().any(|path| path.exists()) {
+            continue;
+        }
+        let planting = work.join(format::PLANTING_LOCK);
+        let _alone = lock::wait(&planting, Mode::Exclusive, Instant::now() + PLANTING_WAIT)?;
         if !seeded.exists() {
-            epoch::delete_tree(&seeding)?;
+            publish::delete(&seeding)?;
             if !seed.exists() || !is_empty(folder)? {
                 continue;
             }
@@ -129,7 +138,7 @@ pub fn plant(seeds: &Path, python: &Path, nix: &Path) -> Result<(), Failure> {
 fn is_empty(folder: &Path) -> Result<bool, Failure> {
     for entry in fs::read_dir(folder).at("read the folder", folder)? {
         let name = entry.at("read the folder", folder)?.file_name();
-        if !NOT_CONTENT.iter().any(|known| name == *known) {
+        if !NOT_CONTENT.iter().any(|known| name == *known) && !format::is_passing(&name.to_string_lossy()) {
             return Ok(false);
         }
     }
@@ -233,6 +242,7 @@ mod tests {
     use std::fs::Permissions;
     use std::os::unix::fs::symlink;
 
+    use super::super::epoch;
     use super::*;
 
     /// When the request of the test's cache was resolved.
@@ -348,6 +358,32 @@ mod tests {
         fs::rename(place.at("python/uv"), place.at("python/.seeded/uv")).unwrap();
         place.plant();
         assert!(place.at("python/uv/archive").exists() && !place.at("python/.seeded").exists());
+    }
+
+    #[test]
+    fn many_at_once_plant_it_once_and_whole() {
+        let place = Place::new();
+        for name in ["python.tar", "system.tar"] {
+            place.pack(name);
+        }
+        let start = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            let all: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        start.wait();
+                        epoch::create(place.root.path(), None).unwrap();
+                        place.plant();
+                        ["python", "system/.nix-portable/nix"]
+                            .map(|folder| place.at(folder).join("envs/e1/lib/x.py"))
+                            .map(|file| fs::read_to_string(file).unwrap())
+                    })
+                })
+                .collect();
+            for one in all {
+                assert_eq!(one.join().unwrap(), ["x = 1\n", "x = 1\n"]);
+            }
+        });
     }
 
     #[test]

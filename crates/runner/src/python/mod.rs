@@ -7,6 +7,7 @@
 //!   bytecode/<abi>/<key>/        byte-code without paths, a folder for each set of sources; envs link to it
 //!   locks/<tenant>-<request-key> build lock: one preparation of one request at a time
 //!   locks/<tenant>-<request-key>.staged   its verified staging folder, for those who wait, until it is published
+//!   locks/<tenant>-<request-key>.failed   the last failure of a build, for those who waited for it
 //!   locks/bytecode               on the pools' content (see `pool`)
 //!   trash/                       on its way out
 //!   ledger                       what environments are made of and take (see `ledger`)
@@ -96,7 +97,8 @@ impl PythonVolume {
     pub fn open_write(root: &Path, tenant: &Tenant) -> Result<PythonVolume, Failure> {
         format::open(root, CACHE, Access::Write)?;
         let volume = PythonVolume::at(root, tenant);
-        for folder in [volume.own(), volume.bytecode()] {
+        // Where no room is left for a folder, something can still be moved into the trash.
+        for folder in [volume.own(), volume.bytecode(), volume.trash()] {
             ensure_folder(&folder)?;
         }
         format::open(&volume.own(), CACHE, Access::Write)?;

@@ -82,38 +82,42 @@ pub fn publish(build: &Build, order: &Order<'_>) -> Result<Vec<String>, Failure>
         .run(Phase::PythonPublish, Lane::Publish, || Content::take(&build.installed))?;
     let key = content.key(order.interpreter);
     let mut warnings = content.warnings.clone();
-    let provided = order.phases.run(Phase::PythonBytecode, Lane::Publish, || {
-        provide_bytecode(build, order, &content)
-    });
     // Held until the environment is in its place: until then a sweep does not see what it links to.
-    let _pool = match provided {
+    let mut pool = None;
+    let provided = order.phases.run(Phase::PythonBytecode, Lane::Publish, || {
+        provide_bytecode(build, order, &content, &mut pool)
+    });
+    match provided {
         Err(failure) if failure::is_disk_full(&failure) => return Err(failure),
-        // Without byte-code it starts slower, and that is all.
-        Err(failure) => {
-            warnings.push(format!("published with incomplete byte-code: {failure}"));
-            None
-        }
-        Ok(pool) => Some(pool),
-    };
+        // Without byte-code it starts slower, and that is all. What the pool had is linked.
+        Err(failure) => warnings.push(format!("published with incomplete byte-code: {failure}")),
+        Ok(()) => {}
+    }
     order.phases.run(Phase::PythonPublish, Lane::Publish, || {
         describe(build, order, &content, &key)?;
         publish::sync_volume(order.volume.root())?;
         place(build, order.volume, &key)?;
         point(order.volume, order.key, key.as_str())
     })?;
+    drop(pool);
     Ok(warnings)
 }
 
-fn provide_bytecode(build: &Build, order: &Order<'_>, content: &Content) -> Result<Lock, Failure> {
-    let lock = pool::lock(order.volume, Mode::Shared, order.patience.deadline())?;
+/// Leaves the pool's lock in `held`, also where this fails.
+fn provide_bytecode(
+    build: &Build,
+    order: &Order<'_>,
+    content: &Content,
+    held: &mut Option<Lock>,
+) -> Result<(), Failure> {
+    *held = Some(pool::lock(order.volume, Mode::Shared, order.patience.deadline())?);
     let sources = Sources {
         installed: &build.installed,
         tree: &content.tree,
         listing: &content.listing,
         interpreter: order.interpreter,
     };
-    bytecode::provide(&Pool::of(order.volume), &sources, &build.work(), order.patience)?;
-    Ok(lock)
+    bytecode::provide(&Pool::of(order.volume), &sources, &build.work(), order.patience).map(drop)
 }
 
 /// Points a request at an environment and makes that last.

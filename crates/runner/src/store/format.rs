@@ -23,6 +23,10 @@ pub const FORMAT_FILE: &str = "FORMAT";
 const MAX_FORMAT_BYTES: usize = 256;
 /// Entries of a folder that do not make it "in use": what mkfs leaves, and sub-folders for separate epochs.
 const NOT_CONTENT: [&str; 2] = ["lost+found", "epochs"];
+/// How the name of a file begins that is written only to see whether the folder can be.
+pub const PROBE: &str = ".writable";
+/// The lock of whoever unpacks an image's seed.
+pub const PLANTING_LOCK: &str = ".planting";
 /// Folders that a task's pod mounts, with how many levels below them are folders too. A kubelet that misses one makes it, empty.
 const MOUNTED: [(&str, usize); 2] = [("bytecode", 0), (TENANTS_FOLDER, 1)];
 /// A runner does not know whose volumes it looks at, so the hint names both commands.
@@ -102,8 +106,7 @@ fn first_content(root: &Path) -> Result<Option<String>, Failure> {
     for entry in std::fs::read_dir(root).at("read the folder", root)? {
         let entry = entry.at("read the folder", root)?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_passing = name.starts_with(".FORMAT-") || name.starts_with(SET_ASIDE);
-        if is_passing || NOT_CONTENT.contains(&name.as_str()) {
+        if is_passing(&name) || NOT_CONTENT.contains(&name.as_str()) {
             continue;
         }
         let mounted = MOUNTED.iter().find(|(known, _)| name == *known);
@@ -112,6 +115,12 @@ fn first_content(root: &Path) -> Result<Option<String>, Failure> {
         }
     }
     Ok(None)
+}
+
+/// Names of files of ours that may be in a folder before it has a layout.
+pub fn is_passing(name: &str) -> bool {
+    let beginnings = [".FORMAT-", PROBE, SET_ASIDE];
+    name == PLANTING_LOCK || beginnings.iter().any(|beginning| name.starts_with(beginning))
 }
 
 /// Whether `folder` holds nothing but folders, `levels` deep at most.

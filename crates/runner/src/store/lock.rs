@@ -109,17 +109,42 @@ pub fn attempt(path: &Path, mode: Mode, missing: Missing) -> Result<Option<Lock>
     Ok(Some(lock))
 }
 
+/// Asks whether anybody holds a lock on the file, in any mode, without taking one: nobody misses a lock because of this.
+/// False where the file is not there.
+///
+/// # Errors
+/// The file cannot be opened, or the file system knows no locks.
+pub fn is_held(path: &Path) -> Result<bool, Failure> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error).at("open the lock", path),
+    };
+    if !Protection::LeaseLocks.is_on() {
+        return Ok(set_whole_file(&file, Mode::Exclusive).is_err());
+    }
+    let mut wanted = whole(Mode::Exclusive);
+    match fcntl(&file, FcntlArg::F_OFD_GETLK(&mut wanted)) {
+        Ok(_) => Ok(i32::from(wanted.l_type) != libc::F_UNLCK),
+        Err(error) => Err(error).at("ask for the lock", path),
+    }
+}
+
 /// Asks the kernel for a lock on the whole file, without waiting.
-#[expect(clippy::cast_possible_truncation, reason = "the kernel's constants are 0 to 2")]
 fn set(file: &File, mode: Mode) -> Result<(), Errno> {
     if !Protection::LeaseLocks.is_on() {
         return set_whole_file(file, mode);
     }
+    fcntl(file, FcntlArg::F_OFD_SETLK(&whole(mode))).map(drop)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the kernel's constants are 0 to 2")]
+fn whole(mode: Mode) -> libc::flock {
     let kind = match mode {
         Mode::Shared => libc::F_RDLCK,
         Mode::Exclusive => libc::F_WRLCK,
     };
-    let lock = libc::flock {
+    libc::flock {
         l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
         l_start: 0,
@@ -127,8 +152,7 @@ fn set(file: &File, mode: Mode) -> Result<(), Errno> {
         l_len: 0,
         // Required to be 0 for a lock of an open file description.
         l_pid: 0,
-    };
-    fcntl(file, FcntlArg::F_OFD_SETLK(&lock)).map(drop)
+    }
 }
 
 /// The lock that other programs take (`flock`): uv on its cache, for one. A descriptor that reads is enough for any mode.
@@ -229,6 +253,19 @@ mod tests {
         assert!(attempt(&path, Mode::Exclusive, Missing::Absent).unwrap().is_none());
         drop((first, second));
         assert!(attempt(&path, Mode::Exclusive, Missing::Absent).unwrap().is_some());
+    }
+
+    #[test]
+    fn asking_sees_locks_of_both_kinds_and_takes_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("l");
+        assert!(!is_held(&path).unwrap());
+        for mode in [Mode::Shared, Mode::Exclusive] {
+            let held = attempt(&path, mode, Missing::Create).unwrap().unwrap();
+            assert!(is_held(&path).unwrap(), "{mode:?}");
+            drop(held);
+            assert!(!is_held(&path).unwrap(), "{mode:?}");
+        }
     }
 
     #[test]

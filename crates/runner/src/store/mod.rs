@@ -4,6 +4,7 @@
 
 pub mod content;
 pub mod digest;
+pub mod failed;
 pub mod failure;
 pub mod format;
 pub mod known;

@@ -3,8 +3,9 @@
 //! Every step is one system call that either happened or did not, so a reader without any lock never sees a part.
 
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -189,13 +190,13 @@ pub fn take_away(path: &Path, trash: &Path) -> Result<Option<PathBuf>, Failure> 
     }
 }
 
-/// Deletes a file or a whole folder; one that is absent is a success.
+/// Deletes a file or a whole folder, with read-only folders in it; one that is absent is a success.
 ///
 /// # Errors
 /// Something in it cannot be deleted.
 pub fn delete(path: &Path) -> Result<(), Failure> {
     let deleted = match path.symlink_metadata() {
-        Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
+        Ok(found) if found.is_dir() => delete_folder(path),
         Ok(_) => std::fs::remove_file(path),
         Err(error) => Err(error),
     };
@@ -203,6 +204,34 @@ pub fn delete(path: &Path) -> Result<(), Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => other.at("delete", path),
     }
+}
+
+fn delete_folder(folder: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            make_writable(folder)?;
+            std::fs::remove_dir_all(folder)
+        }
+        other => other,
+    }
+}
+
+/// A store path's folders are read-only, so nothing in them could be deleted.
+fn make_writable(folder: &Path) -> std::io::Result<()> {
+    let mut folders: Vec<PathBuf> = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let mode = folder.symlink_metadata()?.permissions().mode();
+        if mode & 0o700 != 0o700 {
+            std::fs::set_permissions(&folder, Permissions::from_mode(mode | 0o700))?;
+        }
+        for entry in std::fs::read_dir(&folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

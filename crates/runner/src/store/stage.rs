@@ -155,7 +155,12 @@ fn claim(path: &Path) -> Option<Vec<Lock>> {
     if was_handed_out(path) && age(&path.join(READY)) <= GRACE {
         return None;
     }
-    let lease = path.join(PRODUCT).join(LEASE);
+    let product = path.join(PRODUCT);
+    let lease = product.join(LEASE);
+    if product.is_symlink() {
+        // It is published: a lookup that met its lease taken, if only for a moment, would miss and build it again.
+        return (!lock::is_held(&lease).ok()?).then(|| vec![maker]);
+    }
     if !lease.exists() {
         return Some(vec![maker]);
     }
@@ -302,6 +307,52 @@ mod tests {
         let user = lock::attempt(&lease, Mode::Shared, Missing::Absent).unwrap().unwrap();
         assert_eq!(sweep(&staging, &trash, soon()).unwrap(), 1);
         assert!(staging.join("used").exists() && !staging.join("killed").exists());
+        drop(user);
+        assert_eq!(sweep(&staging, &trash, soon()).unwrap(), 1);
+    }
+
+    #[test]
+    fn sweeping_what_was_published_keeps_nobody_from_its_lease() {
+        let dir = tempfile::tempdir().unwrap();
+        let (staging, trash) = (dir.path().join("staging"), dir.path().join("trash"));
+        let published = dir.path().join("envs/e");
+        std::fs::create_dir_all(&published).unwrap();
+        let lease = published.join(LEASE);
+        File::create(&lease).unwrap();
+        let take = || lock::attempt(&lease, Mode::Shared, Missing::Absent).unwrap();
+        let stage = |name: &str| {
+            let stage = staging.join(name);
+            std::fs::create_dir_all(&stage).unwrap();
+            File::create(stage.join(MAKER)).unwrap();
+            rustix::fs::symlink(&published, stage.join(PRODUCT)).unwrap();
+        };
+        let done = AtomicBool::new(false);
+        let (mut missed, mut swept) = (0, 0);
+        std::thread::scope(|scope| {
+            let _end = EndOnDrop(&done);
+            let sweeper = scope.spawn(|| {
+                let mut swept = 0;
+                for number in 0..100_000 {
+                    if done.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    stage(&format!("gone-{number}"));
+                    swept += sweep(&staging, &trash, soon()).unwrap();
+                }
+                swept
+            });
+            for _ in 0..10_000 {
+                missed += usize::from(take().is_none());
+            }
+            done.store(true, Ordering::Relaxed);
+            swept = sweeper.join().unwrap();
+        });
+        assert!(missed == 0 && swept > 0, "{missed} missed beside {swept} sweeps");
+        sweep(&staging, &trash, soon()).unwrap();
+        // Who uses it may still import from where it was made.
+        stage("used");
+        let user = take();
+        assert_eq!(sweep(&staging, &trash, soon()).unwrap(), 0);
         drop(user);
         assert_eq!(sweep(&staging, &trash, soon()).unwrap(), 1);
     }

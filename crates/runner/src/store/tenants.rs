@@ -19,9 +19,11 @@ pub fn list(root: &Path) -> Result<Vec<Tenant>, Failure> {
     };
     let mut tenants = Vec::new();
     for entry in entries {
-        let name = entry.at("read the folder", &folder)?.file_name();
+        let entry = entry.at("read the folder", &folder)?;
         // Nobody but us makes folders there, and we make none of another name.
-        tenants.extend(name.to_str().and_then(|name| name.parse().ok()));
+        if entry.file_type().at("look at", &entry.path())?.is_dir() {
+            tenants.extend(entry.file_name().to_str().and_then(|name| name.parse().ok()));
+        }
     }
     tenants.sort();
     Ok(tenants)

@@ -36,7 +36,7 @@ pub fn record(volume: &SystemVolume, key: &SystemKey) -> Result<(), Failure> {
     let Some(_lease) = lock::attempt(&volume.lease_path(key), Mode::Shared, Missing::Absent)? else {
         return Ok(());
     };
-    let Some(mut entry) = IndexEntry::read(&index, key)? else {
+    let Some(entry) = IndexEntry::read(&index, key)? else {
         return Ok(());
     };
     let lacking = |path: &&String| !entry.content.contains_key(*path);
@@ -45,6 +45,7 @@ pub fn record(volume: &SystemVolume, key: &SystemKey) -> Result<(), Failure> {
         return Ok(());
     }
     publish::ensure_folder(&folder(volume))?;
+    let mut hashes = Vec::new();
     for path in lacking {
         let listing = match listing(volume, &path) {
             Some(known) => known,
@@ -55,7 +56,12 @@ pub fn record(volume: &SystemVolume, key: &SystemKey) -> Result<(), Failure> {
                 listing
             }
         };
-        entry.content.insert(path, listing.hash());
+        hashes.push((path, listing.hash()));
     }
+    // That took seconds: a verification may have marked it meanwhile.
+    let Some(mut entry) = IndexEntry::read(&index, key)? else {
+        return Ok(());
+    };
+    entry.content.extend(hashes);
     publish::write_atomic(&index, &entry.to_json()?)
 }

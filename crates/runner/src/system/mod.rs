@@ -12,8 +12,11 @@
 //!     leases/<key>                     shared lock: a task uses the entry; its mtime is the entry's last known use
 //!   var/hybrid-cache/ledger            what entries are made of and take (see `ledger`)
 //!   var/hybrid-cache/locks/<name>      one build of one key at a time; `store`: shared by builds, alone for collection
+//!   var/hybrid-cache/locks/<key>.failed  the last failure of a build, for those who waited for it
 //!   var/hybrid-cache/work/<name>/      home and temporary files of one Nix at work
+//!   var/hybrid-cache/work/gc/          the same for collections, which make room; it is always there
 //!   var/hybrid-cache/content/<name>    hash, mode and path of each file of a store path, as it was registered
+//!   var/hybrid-cache/damaged/<name>    a store path that a verification found damaged, until it is gone
 //!   var/hybrid-cache/nix-cache/        what Nix evaluated and fetched
 //!   var/hybrid-cache/nix-portable/     nix-portable's own folder, where it is used
 //! ```
@@ -22,6 +25,7 @@
 //! process, no evaluation, no namespace.
 
 pub mod content;
+pub mod damaged;
 mod explain;
 mod index;
 pub mod nix;
@@ -39,6 +43,8 @@ pub use volume::{CACHE_NAME, SystemFound, SystemVolume};
 
 /// Name of the lock that builds share and a collection of garbage holds alone.
 pub const STORE_LOCK: &str = "store";
+/// Name of the lock that a collection holds while it waits for builds to end; a build that begins waits for it.
+pub const COLLECTION_LOCK: &str = "collection";
 
 /// What a preparation made or found.
 #[derive(Debug)]

@@ -16,7 +16,8 @@ use crate::child::{self, Patience};
 use crate::store::{At, publish};
 
 /// Nix's settings. Nothing of the machine's own nix.conf is trusted to fit: Debian's names a sandbox shell that is not
-/// there, and any of them may name substituters that cannot be reached.
+/// there, and any of them may name substituters that cannot be reached. Nix calls a path valid in a database that it syncs
+/// and syncs no file of it: without the setting for that a crash of the machine leaves empty files that it never makes again.
 const SETTINGS: &str = "\
 experimental-features = nix-command flakes
 build-users-group =
@@ -29,15 +30,22 @@ connect-timeout = 5
 download-attempts = 5
 stalled-download-timeout = 60
 warn-dirty = false
+sync-before-registering = true
 ";
 /// For a package source that builds everything from files of its own.
 const NO_SUBSTITUTERS: &str = "substituters =\n";
 /// Outputs that hold nothing to run or to compile against.
 const DOCUMENTATION: [&str; 4] = ["man", "doc", "devdoc", "info"];
 
+/// Name of the folder that stays: a collection makes room, and must not need any for a folder.
+pub const STANDING: &str = "gc";
+
 /// A private folder on the volume for one preparation; it is removed in the end, whatever happens.
 #[derive(Debug)]
-pub struct Workplace(PathBuf);
+pub struct Workplace {
+    path: PathBuf,
+    stays: bool,
+}
 
 impl Workplace {
     /// Makes it.
@@ -47,20 +55,37 @@ impl Workplace {
     pub fn create(volume: &SystemVolume) -> Result<Workplace, Failure> {
         let path = volume.state().join("work").join(publish::unique_name("nix"));
         publish::ensure_folder(&path)?;
-        Ok(Workplace(path))
+        Ok(Workplace { path, stays: false })
+    }
+
+    /// The one that is there from the beginning, for whoever is alone on the volume.
+    ///
+    /// # Errors
+    /// It is not there, and the volume cannot be written.
+    pub fn standing(volume: &SystemVolume) -> Result<Workplace, Failure> {
+        let path = volume.state().join("work").join(STANDING);
+        publish::ensure_folder(&path)?;
+        Ok(Workplace { path, stays: true })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 }
 
 impl Drop for Workplace {
     fn drop(&mut self) {
-        // What cannot be deleted now is deleted by the next sweep.
-        let _ = publish::delete(&self.0);
+        if !self.stays {
+            // What cannot be deleted now is deleted by the next sweep.
+            let _ = publish::delete(&self.path);
+        }
     }
+}
+
+/// What Nix fetched and evaluated. It only grows, and Nix makes again what is gone.
+pub fn cache(volume: &SystemVolume) -> PathBuf {
+    volume.state().join("nix-cache")
 }
 
 /// A Nix program with everything it needs to run.
@@ -141,7 +166,7 @@ impl Nix<'_> {
             .env("HOME", self.workplace.path())
             .env("TMPDIR", self.workplace.path());
         // What was evaluated and fetched once helps the next preparation on this volume.
-        command.env("XDG_CACHE_HOME", self.volume.state().join("nix-cache"));
+        command.env("XDG_CACHE_HOME", cache(self.volume));
         command
             .env("PATH", "/usr/bin:/bin")
             .env("USER", "nix")

@@ -1,19 +1,20 @@
 //! Makes the system packages of one task: lock, look again, start Nix, realise, register.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hybrid_cache_model::protocol::{Keep, PrepareRequest, SystemTools};
 use hybrid_cache_model::{CacheStatus, Failure, FailureKind, Lane, Phase, SystemKey, Task};
 
-use super::content;
 use super::index::IndexEntry;
 use super::nix::{self, Nix, Workplace};
 use super::provider::{self, Bootstrap};
-use super::{STORE_LOCK, SystemFound, SystemPrepared, SystemVolume};
+use super::{COLLECTION_LOCK, STORE_LOCK, SystemFound, SystemPrepared, SystemVolume};
+use super::{content, damaged};
 use crate::child::Patience;
 use crate::clock::Recorder;
 use crate::maintain;
+use crate::store::failed;
 use crate::store::failure::is_disk_full;
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::publish;
@@ -119,11 +120,24 @@ impl Job<'_> {
             return Ok(found);
         }
         let path = self.volume.lock_path(self.key.as_str());
+        let began = SystemTime::now();
         let _alone = self.span(Phase::LockWait, || lock::wait(&path, Mode::Exclusive, deadline))?;
         // Whoever held the lock has probably made it.
         if let Some(found) = self.find()? {
             return Ok(found);
         }
+        if let Some(failure) = failed::noted_since(&path, began) {
+            return Err(failure);
+        }
+        let made = self.make_with_room(deadline);
+        if let Err(failure) = &made {
+            failed::note(&path, failure);
+        }
+        made
+    }
+
+    /// Makes the packages; where the volume is full, evicts a little, tries again, and so on, twice as much each time.
+    fn make_with_room(&self, deadline: Instant) -> Result<SystemPrepared, Failure> {
         let patience = Patience::until(deadline)?;
         maintain::system::clear_damaged(self.volume, &self.key, self.tools, &patience)?;
         let mut made = self.make(&patience);
@@ -147,8 +161,10 @@ impl Job<'_> {
 
     fn make(&self, patience: &Patience) -> Result<SystemPrepared, Failure> {
         // Shared with other builds; a collection of garbage holds it alone, so nothing vanishes before it has its root.
-        let store = self.volume.lock_path(STORE_LOCK);
+        // One that waits for that lets no build pass it by: builds that overlap would keep it away for ever.
+        let [wanted, store] = [COLLECTION_LOCK, STORE_LOCK].map(|name| self.volume.lock_path(name));
         let _in_use = self.span(Phase::LockWait, || {
+            let _none_waits = lock::wait(&wanted, Mode::Shared, patience.deadline())?;
             lock::wait(&store, Mode::Shared, patience.deadline())
         })?;
         let mut made = self.realise(patience)?;
@@ -237,15 +253,23 @@ impl Job<'_> {
 
     /// Roots, then the lease, then the entry: whoever finds the entry finds everything it needs. The lease is held from
     /// before there is anything to evict; `None` only where an evictor of an earlier entry has it at this moment.
+    ///
+    /// The entry outlives a crash of the machine and Nix syncs no file of a store path, so the volume is synced before it.
     fn register(&self, made: &Realised) -> Result<Option<Lock>, Failure> {
         let paths = &made.prepared.paths;
+        // Before there are roots, which would keep it.
+        if let Some(path) = damaged::first(self.volume, &made.closure) {
+            let message = format!("the store path {path} is damaged, and a task uses it");
+            return Err(Failure::new(FailureKind::CacheDamaged, message)
+                .hint("run the task again when those that run now have ended"));
+        }
         let roots = self.volume.roots_path(&self.key);
         publish::ensure_folder(&roots)?;
         for (number, path) in paths.iter().enumerate() {
             publish::link_atomic(Path::new(path), &roots.join(number.to_string()))?;
         }
         // A collector that does not know our lock may have run between realising and rooting.
-        if let Some(gone) = paths.iter().find(|path| !Path::new(path).exists()) {
+        if let Some(gone) = made.closure.iter().chain(paths).find(|path| !Path::new(path).exists()) {
             return Err(Failure::new(
                 FailureKind::CacheDamaged,
                 format!("{gone} vanished before it was registered"),
@@ -260,6 +284,7 @@ impl Job<'_> {
             paths.clone(),
         )
         .with_closure(made.closure.clone());
+        publish::sync_volume(self.volume.root())?;
         publish::write_atomic(&self.volume.index_path(&self.key), &entry.to_json()?)?;
         Ok(lease)
     }

@@ -74,7 +74,7 @@ impl SystemVolume {
         publish::ensure_folder(&self.own())?;
         format::open(&self.own(), CACHE_NAME, Access::Write)?;
         let leases = self.own().join("leases");
-        let shared = ["locks", "work"].map(|name| self.state().join(name));
+        let shared = ["locks", "work/gc"].map(|name| self.state().join(name));
         for folder in [self.root.join("store"), self.index(), leases].iter().chain(&shared) {
             publish::ensure_folder(folder)?;
         }

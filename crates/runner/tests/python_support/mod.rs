@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use hybrid_cache_model::protocol::{
-    BudgetRequest, IndexScope, Interpreter, Keep, Place, PrepareEvent, PrepareRequest, PythonTools, Volumes,
+    Budgets, IndexScope, Interpreter, Keep, Place, PrepareEvent, PrepareRequest, PythonTools, Volumes,
 };
 use hybrid_cache_model::{CacheStatus, Failure, FailureKind, PythonRequest, RequestKey, TaskSpec, Tenant, Timeline};
 use hybrid_cache_runner::clock::Recorder;

@@ -1,0 +1,116 @@
+//! Several at once on one system volume, with a scripted double in Nix's place: waiting, failing, and damage that one
+//! of them still uses.
+
+mod nix_double;
+
+use std::time::{Duration, Instant};
+
+use hybrid_cache_model::{CacheStatus, FailureKind};
+use hybrid_cache_runner::maintain::system as maintain;
+use hybrid_cache_runner::store::lock::{self, Missing, Mode};
+use hybrid_cache_runner::system::{IndexEntry, content};
+use nix_double::{bench, patience};
+
+#[test]
+fn those_that_waited_for_a_build_that_failed_take_its_failure_over() {
+    let bench = bench();
+    std::fs::write(bench.dir.path().join("broken"), "").unwrap();
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| bench.prepare().unwrap_err().kind))
+            .collect();
+        for one in all {
+            assert_eq!(one.join().unwrap(), FailureKind::UnknownSystemPackage);
+        }
+    });
+    assert_eq!(bench.calls("build"), 1);
+    // Who comes later tries again.
+    std::fs::remove_file(bench.dir.path().join("broken")).unwrap();
+    assert!(matches!(bench.prepare().unwrap().status, CacheStatus::Built { .. }));
+}
+
+#[test]
+fn a_full_volume_waits_for_the_builds_at_work_and_is_collected_then() {
+    let bench = bench();
+    bench.volume().lay_out().unwrap();
+    let rubbish = bench.dir.path().join("store/0d-rubbish");
+    std::fs::create_dir_all(&rubbish).unwrap();
+    std::fs::write(rubbish.join("f"), vec![7; 1 << 20]).unwrap();
+    std::fs::write(bench.dir.path().join("full"), "").unwrap();
+    let store = bench.volume().lock_path("store");
+    let other = lock::attempt(&store, Mode::Shared, Missing::Create).unwrap().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(Duration::from_secs(7));
+            drop(other);
+        });
+        assert!(matches!(bench.prepare().unwrap().status, CacheStatus::Built { .. }));
+    });
+}
+
+#[test]
+fn a_build_lets_a_collection_that_waits_go_first() {
+    let mut bench = bench();
+    bench.volume().lay_out().unwrap();
+    let wanted = bench.volume().lock_path("collection");
+    let waiting = lock::attempt(&wanted, Mode::Exclusive, Missing::Create)
+        .unwrap()
+        .unwrap();
+    bench.request.deadline_ms = 4_000;
+    assert_eq!(bench.prepare().unwrap_err().kind, FailureKind::Deadline);
+    drop(waiting);
+    bench.request.deadline_ms = 20_000;
+    bench.prepare().unwrap();
+}
+
+#[test]
+fn damage_that_another_one_uses_is_not_registered_again() {
+    let bench = bench();
+    let other = bench.of_tenant("team-a");
+    for one in [&bench, &other] {
+        one.prepare().unwrap();
+        content::record(&one.volume(), &one.key()).unwrap();
+    }
+    let tools = bench.request.system_tools.as_ref().unwrap();
+    let task = lock::attempt(&bench.volume().lease_path(&bench.key()), Mode::Shared, Missing::Absent).unwrap();
+    std::fs::write(bench.root().join("store/0a-git/bin/git"), "prxgram\n").unwrap();
+    maintain::repair(&bench.volume(), Some(tools), &patience()).unwrap();
+    let refused = other.prepare().unwrap_err();
+    assert_eq!(refused.kind, FailureKind::CacheDamaged, "{refused}");
+    assert!(refused.message.contains("0a-git"), "{refused}");
+    drop(task);
+    assert!(matches!(other.prepare().unwrap().status, CacheStatus::Built { .. }));
+    let made = std::fs::read_to_string(bench.root().join("store/0a-git/bin/git")).unwrap();
+    assert_eq!(made, "program\n");
+}
+
+#[test]
+fn a_mark_outlives_builds_at_work_and_a_recording() {
+    let bench = bench();
+    bench.prepare().unwrap();
+    let (volume, key) = (bench.volume(), bench.key());
+    let index = volume.index_path(&key);
+    let is_marked = || IndexEntry::read_marked(&index, &key).unwrap().unwrap().damaged;
+    // It takes a while to hash.
+    let large = std::fs::File::create(bench.root().join("store/0a-git/large")).unwrap();
+    large.set_len(256 << 20).unwrap();
+    std::thread::scope(|scope| {
+        let recording = scope.spawn(|| content::record(&volume, &key));
+        std::thread::sleep(Duration::from_millis(100));
+        let entry = IndexEntry::read(&index, &key).unwrap().unwrap();
+        let marked = IndexEntry { damaged: true, ..entry };
+        std::fs::write(&index, marked.to_json().unwrap()).unwrap();
+        recording.join().unwrap().unwrap();
+    });
+    assert!(is_marked());
+    let tools = bench.request.system_tools.as_ref().unwrap();
+    let build = lock::attempt(&volume.lock_path("store"), Mode::Shared, Missing::Absent).unwrap();
+    assert!(build.is_some());
+    let began = Instant::now();
+    let refused = maintain::clear_damaged(&volume, &key, tools, &patience()).unwrap_err();
+    assert!(refused.message.contains("being made"), "{refused}");
+    assert!(is_marked() && began.elapsed() < Duration::from_secs(15));
+    drop(build);
+    maintain::clear_damaged(&volume, &key, tools, &patience()).unwrap();
+    assert!(!index.exists());
+}
