@@ -12,6 +12,16 @@ use super::workload::Kind;
 const IMAGE_HOPELESS: [&str; 3] = ["InvalidImageName", "ErrImageNeverPull", "ImagePullBackOff"];
 /// States of a waiting container whose turn is yet to come.
 const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+/// Reasons of an ended container whose end its node has not seen: containerd's word, and the kubelet's.
+const LOST: [&str; 2] = ["Unknown", "ContainerStatusUnknown"];
+/// What a container runtime says that went down while it made a container.
+const RUNTIME_GONE: [&str; 5] = [
+    "context canceled",
+    "context deadline exceeded",
+    "ttrpc: closed",
+    "connection refused",
+    "error reading from server",
+];
 /// What a registry says when asking again would not help.
 const IMAGE_REFUSED: [&str; 7] = [
     "not found",
@@ -161,6 +171,9 @@ fn image_pull(reason: &str, message: &str) -> Failure {
 
 /// The container ahead of the others is not the task's: none of them starts any more.
 fn ahead_failed(ended: &Ended) -> Failure {
+    if let Some(failure) = lost(ended) {
+        return failure;
+    }
     let (code, said) = (ended.code, &ended.message);
     let message = format!("Argo's container ahead of the task's ended with code {code}: {said}");
     Failure::new(FailureKind::Sandbox, message).hint("its log says why: `kubectl logs POD -c init`")
@@ -208,6 +221,27 @@ fn taken_away(pod: &PodSight, sight: &Sight) -> Option<Failure> {
         return Some(Failure::new(FailureKind::Evicted, "somebody deleted the pod of the task").hint("run it again"));
     }
     None
+}
+
+/// The container's node went down around it, or its container runtime did.
+pub fn lost(ended: &Ended) -> Option<Failure> {
+    let message = if LOST.contains(&ended.reason.as_str()) {
+        "the node lost the task's container: it was restarted, or its container runtime was".to_owned()
+    } else if ended.reason == "StartError" && RUNTIME_GONE.iter().any(|text| ended.message.contains(text)) {
+        format!(
+            "the node went down while it started the task's container: {}",
+            ended.message
+        )
+    } else {
+        return None;
+    };
+    Some(Failure::new(FailureKind::Evicted, message).hint("run it again"))
+}
+
+/// Nobody has cancelled the task, and its runner was told to end.
+pub fn told_to_end() -> Failure {
+    let message = "the cluster told the task's container to end and has not said why";
+    Failure::new(FailureKind::Evicted, message).hint("run it again")
 }
 
 /// The workload has come to its end, and its pod cannot say how.
@@ -305,13 +339,15 @@ fn unschedulable(said: &str) -> Failure {
 
 /// Reads what the task's container left, or explains why it left nothing. A runner that has reported ends by itself, so a
 /// report beside any other end is somebody else's: where the runner is not the pod's first process, user code can end it.
+/// An end that the node has not seen is nobody's, so a report counts.
 ///
 /// # Errors
 /// There is no report; the failure says why as far as the cluster knows.
 pub fn report<T: DeserializeOwned>(ended: &Ended, sight: &Sight) -> Result<T, Failure> {
     let by_itself = [EXIT_REPORTED, EXIT_MISSED].contains(&ended.code);
+    let unseen = LOST.contains(&ended.reason.as_str());
     match serde_json::from_str(&ended.message) {
-        Ok(report) if by_itself => Ok(report),
+        Ok(report) if by_itself || unseen => Ok(report),
         _ => Err(no_report(ended, sight)),
     }
 }
@@ -327,7 +363,7 @@ pub fn no_report(ended: &Ended, sight: &Sight) -> Failure {
         .hint("raise the memory limit of the task's resources, or use less");
     }
     let taken = sight.pod.as_ref().and_then(|pod| taken_away(pod, sight));
-    if let Some(failure) = taken {
+    if let Some(failure) = taken.or_else(|| lost(ended)) {
         return failure;
     }
     if ["StartError", "ContainerCannotRun"].contains(&ended.reason.as_str()) {

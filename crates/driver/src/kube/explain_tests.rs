@@ -248,6 +248,49 @@ fn an_image_without_the_runner_and_a_runner_without_a_report_are_told_apart() {
     );
 }
 
+/// As recorded of pods whose node was restarted while they ran: containerd has lost the end, the runner had time to report.
+fn lost_by_its_node(report: &Value) -> (Ended, Sight) {
+    let message = format!("{report}\n");
+    let (end, mut sight) = ended(json!({"exitCode": 255, "reason": "Unknown", "message": message}));
+    if let Some(pod) = &mut sight.pod {
+        pod.phase = "Failed".to_owned();
+    }
+    (end, sight)
+}
+
+#[test]
+fn a_container_that_its_node_lost_is_evicted() {
+    let unlocated = "The container could not be located when the pod was terminated";
+    let unstarted = "failed to create containerd task: failed to create shim task: context canceled";
+    for state in [
+        json!({"exitCode": 255, "reason": "Unknown"}),
+        json!({"exitCode": 137, "reason": "ContainerStatusUnknown", "message": unlocated}),
+        json!({"exitCode": 128, "reason": "StartError", "message": unstarted}),
+    ] {
+        let (end, sight) = ended(state);
+        check(
+            report::<RunReport>(&end, &sight).err(),
+            FailureKind::Evicted,
+            &["node", "run it again"],
+        );
+    }
+    let lost = json!({"status": {"initContainerStatuses": [{
+        "name": "init", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"terminated": {"exitCode": 255, "reason": "Unknown"}},
+    }]}});
+    check(hopeless(&sight(lost)), FailureKind::Evicted, &["run it again"]);
+}
+
+#[test]
+fn what_a_lost_container_had_reported_counts() {
+    let message = json!({"report": "missed", "layer": "python", "timeline": {"total_us": 1, "spans": []}});
+    let (end, sight) = lost_by_its_node(&message);
+    assert_eq!(report::<Value>(&end, &sight).unwrap(), message);
+    let cut = &message.to_string()[..20];
+    let (end, sight) = lost_by_its_node(&json!(cut));
+    check(report::<RunReport>(&end, &sight).err(), FailureKind::Evicted, &["node"]);
+}
+
 #[test]
 fn evictions_say_whose_and_why() {
     let message = "Usage of EmptyDir volume \"task-scratch\" exceeds the limit \"2Gi\".";
