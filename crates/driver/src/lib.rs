@@ -202,6 +202,12 @@ pub trait Driver: Send + Sync {
     /// The ticket is not known.
     fn preparing(&self, ticket: &Ticket) -> Result<watch::Receiver<Option<Phase>>, DriverError>;
 
+    /// Why a submitted task has no place to run yet, if that is known: a sentence for people. `None` also for a ticket
+    /// that is not known.
+    fn waits(&self, _ticket: &Ticket) -> Option<String> {
+        None
+    }
+
     /// The task's output so far and to come.
     ///
     /// # Errors

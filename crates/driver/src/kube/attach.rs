@@ -78,6 +78,7 @@ async fn carry(shared: Arc<Shared>, book: Book, id: String, order: Order, entry:
         log: Arc::clone(&entry.log),
         cancel: entry.cancel.clone(),
         preparing: entry.preparing.clone(),
+        waits: entry.waits.clone(),
         made: entry.made.clone(),
         carried_by: entry.carried_by.clone(),
         clock: order.clock,

@@ -114,6 +114,16 @@ pub fn waits_for_room(sight: &Sight) -> Option<&str> {
     (lacks && !said.contains("Preemption is not helpful")).then_some(said)
 }
 
+/// Why the task's pod has no node yet, for a person; `None` where it has one, or where nobody has looked for one.
+pub fn waits_for_node(sight: &Sight) -> Option<String> {
+    if let Some(said) = waits_for_room(sight) {
+        return Some(format!("no room in the cluster: {said}"));
+    }
+    let pod = sight.pod.as_ref().filter(|pod| pod.node.is_none())?;
+    let said = pod.unschedulable.as_deref()?;
+    Some(format!("no node takes the task's pod yet: {said}"))
+}
+
 fn pod_hopeless(pod: &PodSight, sight: &Sight) -> Option<Failure> {
     if let Some(said) = pod.unschedulable.as_deref().filter(|said| is_missing_claim(said)) {
         return Some(unschedulable(said));

@@ -189,6 +189,19 @@ fn a_missing_claim_is_told_at_once_and_a_full_node_at_the_end() {
 }
 
 #[test]
+fn a_pod_without_a_node_says_what_it_waits_for_until_it_has_one() {
+    let full = "0/1 nodes are available: 1 Insufficient cpu. preemption: No preemption victims found";
+    let waits = |said: &str| waits_for_node(&unschedulable_pod(said)).unwrap_or_default();
+    assert_eq!(waits(full), format!("no room in the cluster: {full}"));
+    let tainted = "0/1 nodes are available: 1 node(s) had untolerated taint(s)";
+    assert_eq!(waits(tainted), format!("no node takes the task's pod yet: {tainted}"));
+    assert_eq!(waits_for_node(&sight(json!({}))), None);
+    let mut placed = unschedulable_pod(full);
+    placed.pod.as_mut().unwrap().node = Some("node".to_owned());
+    assert_eq!(waits_for_node(&placed), None);
+}
+
+#[test]
 fn a_volume_that_cannot_be_mounted_is_one_line_with_a_next_step() {
     let said = "MountVolume.NewMounter initialization failed for volume \"uv-cache\" : path \"/x\" does not exist";
     let sight = event(waiting("ContainerCreating", ""), "FailedMount", said);

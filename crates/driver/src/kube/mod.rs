@@ -278,6 +278,11 @@ impl Driver for KubeDriver {
         self.find(ticket, |task| task.preparing.clone())
     }
 
+    fn waits(&self, ticket: &Ticket) -> Option<String> {
+        let known = self.tasks.pick(&ticket.id, |task| task.waits.borrow().clone());
+        known.flatten().filter(|_| self.knows(ticket))
+    }
+
     fn logs(&self, ticket: &Ticket) -> Result<LogReader, DriverError> {
         self.find(ticket, |task| task.log.reader())
     }
