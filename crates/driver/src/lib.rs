@@ -51,6 +51,9 @@ pub struct SubmitOptions {
     /// Without it the driver makes one up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// True where nobody can have submitted this id before, so that the driver need not look for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub first: bool,
     /// Which caches.
     pub epoch: Epoch,
     /// Bounds on the user's program.
@@ -66,6 +69,7 @@ impl Default for SubmitOptions {
     fn default() -> SubmitOptions {
         SubmitOptions {
             id: None,
+            first: false,
             epoch: Epoch::Standing,
             limits: Limits::default(),
             prepare_ms: 900_000,

@@ -125,6 +125,7 @@ async fn order(shared: &Shared, id: &str, found: &Found, clock: Instant) -> Resu
     let epoch = found.workload.annotation(names::EPOCH);
     let options = SubmitOptions {
         id: Some(id.to_owned()),
+        first: false,
         epoch: epoch.map_or(Epoch::Standing, |epoch| Epoch::Fresh(epoch.clone())),
         limits: request.limits,
         prepare_ms: request.prepare_ms,

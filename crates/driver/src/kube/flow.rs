@@ -419,10 +419,8 @@ pub enum Stop {
 /// Shows that a preparation is under way. The watches do not tell its phases: it is the longest one that a task of this
 /// kind has, until the preparing container has ended or the task has written something.
 fn show_preparing(preparing: &watch::Sender<Option<Phase>>, form: Form, needs: Needs, sight: &Sight, output: bool) {
-    let going = sight.has_place()
-        && form == Form::Prepared
-        && !output
-        && task::preparation(sight) == Preparation::Going;
+    let going =
+        sight.has_place() && form == Form::Prepared && !output && task::preparation(sight) == Preparation::Going;
     let longest = if needs.system {
         Phase::SystemRealise
     } else {

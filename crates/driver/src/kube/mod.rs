@@ -257,7 +257,8 @@ impl Driver for KubeDriver {
             return self.begin(names::unique("task"), order, Before::Never).await;
         };
         names::check(id)?;
-        self.begin(id.clone(), order, Before::Perhaps).await
+        let before = if options.first { Before::Never } else { Before::Perhaps };
+        self.begin(id.clone(), order, before).await
     }
 
     async fn wait(&self, ticket: &Ticket) -> Result<Outcome, DriverError> {

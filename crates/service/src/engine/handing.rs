@@ -57,7 +57,7 @@ pub async fn hand_over(inner: &Inner, task: &Claimed, mut stage: Stage, carried:
                 Ok(Err(error)) => pause(inner, carried, &error.to_string()).await,
                 Err(_) => pause(inner, carried, "the driver does not answer").await,
             },
-            (Wish::None, _) => match attempt(inner, task).await {
+            (Wish::None, _) => match attempt(inner, task, stage).await {
                 Attempt::Accepted(ticket) => {
                     inner.gate.open();
                     return started(inner, task, ticket).await;
@@ -83,9 +83,10 @@ pub async fn hand_over(inner: &Inner, task: &Claimed, mut stage: Stage, carried:
     }
 }
 
-async fn attempt(inner: &Inner, task: &Claimed) -> Attempt {
+async fn attempt(inner: &Inner, task: &Claimed, stage: Stage) -> Attempt {
     let options = SubmitOptions {
         id: Some(task.ticket.id.clone()),
+        first: stage == Stage::Fresh,
         epoch: Epoch::Standing,
         tenant: task.tenant.clone(),
         limits: inner.config.limits.clone(),
