@@ -69,6 +69,15 @@ impl Expected {
         }
         .into()
     }
+
+    /// Ctrl-C, where what comes next cannot go on without what was interrupted.
+    pub fn interrupted(message: impl Into<String>) -> anyhow::Error {
+        Expected {
+            exit: Exit::Interrupted,
+            message: message.into(),
+        }
+        .into()
+    }
 }
 
 /// The exit code that an error stands for.

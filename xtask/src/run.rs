@@ -101,6 +101,7 @@ async fn run_task(driver: &dyn Driver, spec: &TaskSpec, limits: Limits, flags: &
     let printing = tokio::spawn(print_output(driver.logs(&ticket)?, flags.json));
     let outcome = tokio::select! {
         outcome = driver.wait(&ticket) => outcome?,
+        never = waiting::show_waits(driver, &ticket) => match never {},
         _ = tokio::signal::ctrl_c() => {
             driver.cancel(&ticket).await?;
             driver.wait(&ticket).await?

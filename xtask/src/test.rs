@@ -12,8 +12,9 @@ use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
 use crate::checkout::Checkout;
+use crate::cluster::runtime;
 use crate::cluster::trial::TestCluster;
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::flags;
 use crate::local::Machine;
 
@@ -48,6 +49,7 @@ pub fn run(flags: &flags::Test) -> Result<Exit> {
             .variables
             .iter()
             .for_each(|(name, value)| shell.set_var(name, value)),
+        Err(error) if exit::of(error) == Exit::Interrupted => return cluster.map(|_| Exit::Interrupted),
         Err(error) => eprintln!("skipped: tests on a cluster: {error:#}"),
     }
     told_time("making the cluster of the tests", began);
@@ -63,8 +65,13 @@ pub fn run(flags: &flags::Test) -> Result<Exit> {
     told_time("building and running the tests", began);
     if let Ok(cluster) = cluster {
         let began = Instant::now();
+        // Ctrl-C has ended the tests, and the cluster goes all the same.
+        let interrupted = runtime::was_interrupted();
         cluster.take_down()?;
         told_time("deleting the cluster of the tests", began);
+        if interrupted {
+            return Ok(Exit::Interrupted);
+        }
     }
     tested.context("testing")?;
     Ok(Exit::Good)

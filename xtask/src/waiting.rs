@@ -1,11 +1,29 @@
 //! What a person sees while a task is prepared: a spinner on a terminal, one line for each phase elsewhere.
 
+use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use hybrid_cache_driver::{Driver, Ticket};
 use hybrid_cache_model::Phase;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::watch;
+
+/// How often to look whether a task still has no place.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Says why a task has no place to run yet, once for each reason.
+pub async fn show_waits(driver: &dyn Driver, ticket: &Ticket) -> Infallible {
+    let mut shown = None;
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let waits = driver.waits(ticket);
+        if let Some(why) = waits.as_ref().filter(|_| waits != shown) {
+            eprintln!("waiting: {why}");
+        }
+        shown = waits.or(shown);
+    }
+}
 
 /// Follows the phases until the task is dropped or nothing more can come.
 pub async fn show_phases(mut preparing: watch::Receiver<Option<Phase>>) {

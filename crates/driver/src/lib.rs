@@ -51,6 +51,9 @@ pub struct SubmitOptions {
     /// Without it the driver makes one up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// True where nobody can have submitted this id before, so that the driver need not look for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub first: bool,
     /// Which caches.
     pub epoch: Epoch,
     /// Bounds on the user's program.
@@ -66,6 +69,7 @@ impl Default for SubmitOptions {
     fn default() -> SubmitOptions {
         SubmitOptions {
             id: None,
+            first: false,
             epoch: Epoch::Standing,
             limits: Limits::default(),
             prepare_ms: 900_000,
@@ -201,6 +205,12 @@ pub trait Driver: Send + Sync {
     /// # Errors
     /// The ticket is not known.
     fn preparing(&self, ticket: &Ticket) -> Result<watch::Receiver<Option<Phase>>, DriverError>;
+
+    /// Why a submitted task has no place to run yet, if that is known: a sentence for people. `None` also for a ticket
+    /// that is not known.
+    fn waits(&self, _ticket: &Ticket) -> Option<String> {
+        None
+    }
 
     /// The task's output so far and to come.
     ///

@@ -6,6 +6,19 @@ use anyhow::{Context, Result};
 
 use crate::exit::Exit;
 
+/// Long enough to hear of a signal that has come already.
+const HEARD: Duration = Duration::from_millis(50);
+
+/// True if Ctrl-C came since an earlier command ended. The next command is not ended by it: without this, tokio would tell
+/// that one of it.
+pub fn was_interrupted() -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.is_ok_and(|runtime| {
+        let heard = async { tokio::time::timeout(HEARD, tokio::signal::ctrl_c()).await };
+        runtime.block_on(heard).is_ok()
+    })
+}
+
 /// Runs to the end or to Ctrl-C. `next` is what to do after an interruption.
 ///
 /// # Errors

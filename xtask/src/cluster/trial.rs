@@ -10,6 +10,7 @@ use super::state::StateFolder;
 use super::{down, place, up};
 use crate::checkout::Checkout;
 use crate::docker::Engine;
+use crate::exit::{Exit, Expected};
 use crate::{flags, node_image, test};
 
 /// The tests' own cluster: that of a person is left alone.
@@ -53,7 +54,9 @@ impl TestCluster {
             Ok(variables) => Ok(TestCluster { variables, ..cluster }),
             Err(error) => {
                 // What came up halfway is not left behind either; the first error is the one that counts.
-                let _ = cluster.take_down();
+                if let Err(left) = cluster.take_down() {
+                    eprintln!("{left:#}");
+                }
                 Err(error)
             }
         }
@@ -62,7 +65,7 @@ impl TestCluster {
     /// Deletes it with its caches, unless it is to be kept.
     ///
     /// # Errors
-    /// It cannot be deleted.
+    /// It cannot be deleted, or Ctrl-C interrupted that; the message says that it is left.
     pub fn take_down(self) -> Result<()> {
         if self.keep {
             return Ok(());
@@ -72,7 +75,8 @@ impl TestCluster {
             volumes: true,
             service_data: true,
         };
-        down::run(&flags).map(|_| ())
+        let left = || format!("{NAME} may be left: `cargo xtask down --name {NAME} --volumes` deletes it");
+        whole(down::run(&flags).with_context(left)?, left)
     }
 }
 
@@ -90,7 +94,8 @@ fn variables(
     runtime: &tokio::runtime::Runtime,
     state: &StateFolder,
 ) -> Result<Vec<(&'static str, String)>> {
-    up::run(&wanted(false))?;
+    let stopped = || "making the cluster of the tests was interrupted".to_owned();
+    whole(up::run(&wanted(false))?, stopped)?;
     let config = runtime.block_on(place::config(checkout))?;
     let mut variables = vec![
         ("HYBRID_CACHE_KUBE_CONTEXT", format!("kind-{NAME}")),
@@ -99,13 +104,22 @@ fn variables(
     ];
     // A node image of another making has no Argo, and is as good for all other tests.
     match up::run(&wanted(true)) {
-        Ok(_) => {
+        Ok(exit) => {
+            whole(exit, stopped)?;
             let file = kept(checkout, "argo-config.json", &place::with_argo(config))?;
             variables.push(("HYBRID_CACHE_ARGO_CONFIG", file));
         }
         Err(error) => eprintln!("skipped: tests of Workflows: {error:#}"),
     }
     Ok(variables)
+}
+
+/// Ctrl-C ends a step early, and what follows it does not go on.
+fn whole(exit: Exit, interrupted: impl FnOnce() -> String) -> Result<()> {
+    match exit {
+        Exit::Interrupted => Err(Expected::interrupted(interrupted())),
+        _ => Ok(()),
+    }
 }
 
 fn wanted(with_argo: bool) -> flags::Up {
@@ -147,4 +161,20 @@ async fn at_hand(checkout: &Checkout) -> Result<()> {
     let found = engine.image(&image).await?;
     found.with_context(|| format!("no node image {image} at hand\nhint: `cargo xtask node-image` builds it"))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit;
+
+    #[test]
+    fn an_interrupted_step_is_told_from_one_that_was_done() {
+        whole(Exit::Good, || "made".to_owned()).unwrap();
+        let told = whole(Exit::Interrupted, || "made halfway".to_owned()).unwrap_err();
+        assert_eq!(
+            (exit::of(&told), told.to_string()),
+            (Exit::Interrupted, "made halfway".to_owned())
+        );
+    }
 }

@@ -80,6 +80,7 @@ async fn carry(shared: Arc<Shared>, book: Book, id: String, order: Order, entry:
         log: Arc::clone(&entry.log),
         cancel: entry.cancel.clone(),
         preparing: entry.preparing.clone(),
+        waits: entry.waits.clone(),
         made: entry.made.clone(),
         carried_by: entry.carried_by.clone(),
         clock: order.clock,
@@ -126,6 +127,7 @@ async fn order(shared: &Shared, id: &str, found: &Found, clock: Instant) -> Resu
     let epoch = found.workload.annotation(names::EPOCH);
     let options = SubmitOptions {
         id: Some(id.to_owned()),
+        first: false,
         epoch: epoch.map_or(Epoch::Standing, |epoch| Epoch::Fresh(epoch.clone())),
         limits: request.limits,
         prepare_ms: request.prepare_ms,

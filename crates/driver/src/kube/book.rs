@@ -22,6 +22,8 @@ pub struct Running {
     pub cancel: watch::Sender<bool>,
     /// Which phase of preparing is under way.
     pub preparing: watch::Receiver<Option<Phase>>,
+    /// Why its pod has no node yet.
+    pub waits: watch::Receiver<Option<String>>,
     /// Its output.
     pub log: Arc<LogWriter>,
     /// The latest of its workloads.
@@ -40,6 +42,8 @@ pub struct Entry {
     pub cancel: watch::Receiver<bool>,
     /// Tells which phase of preparing is under way.
     pub preparing: watch::Sender<Option<Phase>>,
+    /// Tells why its pod has no node yet.
+    pub waits: watch::Sender<Option<String>>,
     /// Where its output goes.
     pub log: Arc<LogWriter>,
     /// Told which of its workloads is the latest.
@@ -136,6 +140,7 @@ fn channels() -> (Running, Entry) {
     let (made_sender, made) = watch::channel(Made::Asking);
     let (cancel, cancelled) = watch::channel(false);
     let (phase_sender, preparing) = watch::channel(None);
+    let (waits_sender, waits) = watch::channel(None);
     let (workload_sender, carried_by) = watch::channel(None);
     let log = Arc::new(LogWriter::new());
     let running = Running {
@@ -144,6 +149,7 @@ fn channels() -> (Running, Entry) {
         made,
         cancel,
         preparing,
+        waits,
         log: Arc::clone(&log),
         carried_by,
     };
@@ -153,6 +159,7 @@ fn channels() -> (Running, Entry) {
         made: made_sender,
         cancel: cancelled,
         preparing: phase_sender,
+        waits: waits_sender,
         log,
         carried_by: workload_sender,
     };

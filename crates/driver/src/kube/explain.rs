@@ -14,6 +14,16 @@ const IMAGE_HOPELESS: [&str; 2] = ["InvalidImageName", "ErrImageNeverPull"];
 const IMAGE_FAILED: [&str; 2] = ["ErrImagePull", "ImagePullBackOff"];
 /// States of a waiting container whose turn is yet to come.
 const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+/// Reasons of an ended container whose end its node has not seen: containerd's word, and the kubelet's.
+const LOST: [&str; 2] = ["Unknown", "ContainerStatusUnknown"];
+/// What a container runtime says that went down while it made a container.
+const RUNTIME_GONE: [&str; 5] = [
+    "context canceled",
+    "context deadline exceeded",
+    "ttrpc: closed",
+    "connection refused",
+    "error reading from server",
+];
 /// What a registry says when asking again would not help.
 const IMAGE_REFUSED: [&str; 9] = [
     "not found",
@@ -108,6 +118,16 @@ pub fn waits_for_room(sight: &Sight) -> Option<&str> {
     (lacks && !said.contains("Preemption is not helpful")).then_some(said)
 }
 
+/// Why the task's pod has no node yet, for a person; `None` where it has one, or where nobody has looked for one.
+pub fn waits_for_node(sight: &Sight) -> Option<String> {
+    if let Some(said) = waits_for_room(sight) {
+        return Some(format!("no room in the cluster: {said}"));
+    }
+    let pod = sight.pod.as_ref().filter(|pod| pod.node.is_none())?;
+    let said = pod.unschedulable.as_deref()?;
+    Some(format!("no node takes the task's pod yet: {said}"))
+}
+
 fn pod_hopeless(pod: &PodSight, sight: &Sight) -> Option<Failure> {
     if let Some(said) = pod.unschedulable.as_deref().filter(|said| is_missing_claim(said)) {
         return Some(unschedulable(said));
@@ -165,6 +185,9 @@ fn image_pull(reason: &str, message: &str) -> Failure {
 
 /// The container ahead of the others is not the task's: none of them starts any more.
 fn ahead_failed(ended: &Ended) -> Failure {
+    if let Some(failure) = lost(ended) {
+        return failure;
+    }
     let (code, said) = (ended.code, &ended.message);
     let message = format!("Argo's container ahead of the task's ended with code {code}: {said}");
     Failure::new(FailureKind::Sandbox, message).hint("its log says why: `kubectl logs POD -c init`")
@@ -212,6 +235,27 @@ fn taken_away(pod: &PodSight, sight: &Sight) -> Option<Failure> {
         return Some(Failure::new(FailureKind::Evicted, "somebody deleted the pod of the task").hint("run it again"));
     }
     None
+}
+
+/// The container's node went down around it, or its container runtime did.
+pub fn lost(ended: &Ended) -> Option<Failure> {
+    let message = if LOST.contains(&ended.reason.as_str()) {
+        "the node lost the task's container: it was restarted, or its container runtime was".to_owned()
+    } else if ended.reason == "StartError" && RUNTIME_GONE.iter().any(|text| ended.message.contains(text)) {
+        format!(
+            "the node went down while it started the task's container: {}",
+            ended.message
+        )
+    } else {
+        return None;
+    };
+    Some(Failure::new(FailureKind::Evicted, message).hint("run it again"))
+}
+
+/// Nobody has cancelled the task, and its runner was told to end.
+pub fn told_to_end() -> Failure {
+    let message = "the cluster told the task's container to end and has not said why";
+    Failure::new(FailureKind::Evicted, message).hint("run it again")
 }
 
 /// The workload has come to its end, and its pod cannot say how.
@@ -309,13 +353,15 @@ fn unschedulable(said: &str) -> Failure {
 
 /// Reads what the task's container left, or explains why it left nothing. A runner that has reported ends by itself, so a
 /// report beside any other end is somebody else's: where the runner is not the pod's first process, user code can end it.
+/// An end that the node has not seen is nobody's, so a report counts.
 ///
 /// # Errors
 /// There is no report; the failure says why as far as the cluster knows.
 pub fn report<T: DeserializeOwned>(ended: &Ended, sight: &Sight) -> Result<T, Failure> {
     let by_itself = [EXIT_REPORTED, EXIT_MISSED].contains(&ended.code);
+    let unseen = LOST.contains(&ended.reason.as_str());
     match serde_json::from_str(&ended.message) {
-        Ok(report) if by_itself => Ok(report),
+        Ok(report) if by_itself || unseen => Ok(report),
         _ => Err(no_report(ended, sight)),
     }
 }
@@ -331,7 +377,7 @@ pub fn no_report(ended: &Ended, sight: &Sight) -> Failure {
         .hint("raise the memory limit of the task's resources, or use less");
     }
     let taken = sight.pod.as_ref().and_then(|pod| taken_away(pod, sight));
-    if let Some(failure) = taken {
+    if let Some(failure) = taken.or_else(|| lost(ended)) {
         return failure;
     }
     if ["StartError", "ContainerCannotRun"].contains(&ended.reason.as_str()) {

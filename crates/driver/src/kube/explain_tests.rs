@@ -201,6 +201,19 @@ fn a_missing_claim_is_told_at_once_and_a_full_node_at_the_end() {
 }
 
 #[test]
+fn a_pod_without_a_node_says_what_it_waits_for_until_it_has_one() {
+    let full = "0/1 nodes are available: 1 Insufficient cpu. preemption: No preemption victims found";
+    let waits = |said: &str| waits_for_node(&unschedulable_pod(said)).unwrap_or_default();
+    assert_eq!(waits(full), format!("no room in the cluster: {full}"));
+    let tainted = "0/1 nodes are available: 1 node(s) had untolerated taint(s)";
+    assert_eq!(waits(tainted), format!("no node takes the task's pod yet: {tainted}"));
+    assert_eq!(waits_for_node(&sight(json!({}))), None);
+    let mut placed = unschedulable_pod(full);
+    placed.pod.as_mut().unwrap().node = Some("node".to_owned());
+    assert_eq!(waits_for_node(&placed), None);
+}
+
+#[test]
 fn a_volume_that_cannot_be_mounted_is_one_line_with_a_next_step() {
     let said = "MountVolume.NewMounter initialization failed for volume \"uv-cache\" : path \"/x\" does not exist";
     let sight = event(waiting("ContainerCreating", ""), "FailedMount", said);
@@ -258,6 +271,49 @@ fn an_image_without_the_runner_and_a_runner_without_a_report_are_told_apart() {
         FailureKind::Internal,
         &["exit code 3"],
     );
+}
+
+/// As recorded of pods whose node was restarted while they ran: containerd has lost the end, the runner had time to report.
+fn lost_by_its_node(report: &Value) -> (Ended, Sight) {
+    let message = format!("{report}\n");
+    let (end, mut sight) = ended(json!({"exitCode": 255, "reason": "Unknown", "message": message}));
+    if let Some(pod) = &mut sight.pod {
+        pod.phase = "Failed".to_owned();
+    }
+    (end, sight)
+}
+
+#[test]
+fn a_container_that_its_node_lost_is_evicted() {
+    let unlocated = "The container could not be located when the pod was terminated";
+    let unstarted = "failed to create containerd task: failed to create shim task: context canceled";
+    for state in [
+        json!({"exitCode": 255, "reason": "Unknown"}),
+        json!({"exitCode": 137, "reason": "ContainerStatusUnknown", "message": unlocated}),
+        json!({"exitCode": 128, "reason": "StartError", "message": unstarted}),
+    ] {
+        let (end, sight) = ended(state);
+        check(
+            report::<RunReport>(&end, &sight).err(),
+            FailureKind::Evicted,
+            &["node", "run it again"],
+        );
+    }
+    let lost = json!({"status": {"initContainerStatuses": [{
+        "name": "init", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"terminated": {"exitCode": 255, "reason": "Unknown"}},
+    }]}});
+    check(hopeless(&sight(lost)), FailureKind::Evicted, &["run it again"]);
+}
+
+#[test]
+fn what_a_lost_container_had_reported_counts() {
+    let message = json!({"report": "missed", "layer": "python", "timeline": {"total_us": 1, "spans": []}});
+    let (end, sight) = lost_by_its_node(&message);
+    assert_eq!(report::<Value>(&end, &sight).unwrap(), message);
+    let cut = &message.to_string()[..20];
+    let (end, sight) = lost_by_its_node(&json!(cut));
+    check(report::<RunReport>(&end, &sight).err(), FailureKind::Evicted, &["node"]);
 }
 
 #[test]

@@ -46,6 +46,8 @@ pub struct Flow {
     pub cancel: CancelFlag,
     /// Tells which phase of preparing is under way.
     pub preparing: watch::Sender<Option<Phase>>,
+    /// Tells why its pod has no node yet.
+    pub waits: watch::Sender<Option<String>>,
     /// Tells whether the cluster has it.
     pub made: watch::Sender<Made>,
     /// Tells which of its workloads is the latest.
@@ -211,7 +213,7 @@ impl Flow {
         }
         let bounds = self.bounds(form);
         let source = self.source(&running);
-        let preparing = self.preparing.clone();
+        let (preparing, waits) = (self.preparing.clone(), self.waits.clone());
         let mut tail = None;
         let needs = self.needs();
         let ended = running.end(bounds, &mut self.cancel, |sight, step| {
@@ -222,6 +224,8 @@ impl Flow {
                 .as_ref()
                 .is_some_and(|tail: &Tail| tail.received.borrow().bytes > 0);
             show_preparing(&preparing, form, needs, sight, output);
+            let why = explain::waits_for_node(sight);
+            waits.send_if_modified(|shown| std::mem::replace(shown, why.clone()) != why);
             match (&waiting, explain::waits_for_room(sight)) {
                 (Some(waiting), Some(why)) => waiting.because(why),
                 _ if sight.has_place() => waiting = None,
@@ -230,6 +234,7 @@ impl Flow {
         });
         let ended = ended.await;
         drop(waiting);
+        self.waits.send_replace(None);
         Ok(self.close(running, form, ended, tail, marks, progress).await)
     }
 
@@ -414,7 +419,8 @@ pub enum Stop {
 /// Shows that a preparation is under way. The watches do not tell its phases: it is the longest one that a task of this
 /// kind has, until the preparing container has ended or the task has written something.
 fn show_preparing(preparing: &watch::Sender<Option<Phase>>, form: Form, needs: Needs, sight: &Sight, output: bool) {
-    let going = form == Form::Prepared && !output && task::preparation(sight) == Preparation::Going;
+    let going =
+        sight.has_place() && form == Form::Prepared && !output && task::preparation(sight) == Preparation::Going;
     let longest = if needs.system {
         Phase::SystemRealise
     } else {

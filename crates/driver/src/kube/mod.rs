@@ -257,7 +257,8 @@ impl Driver for KubeDriver {
             return self.begin(names::unique("task"), order, Before::Never).await;
         };
         names::check(id)?;
-        self.begin(id.clone(), order, Before::Perhaps).await
+        let before = if options.first { Before::Never } else { Before::Perhaps };
+        self.begin(id.clone(), order, before).await
     }
 
     async fn wait(&self, ticket: &Ticket) -> Result<Outcome, DriverError> {
@@ -276,6 +277,11 @@ impl Driver for KubeDriver {
 
     fn preparing(&self, ticket: &Ticket) -> Result<state::Receiver<Option<Phase>>, DriverError> {
         self.find(ticket, |task| task.preparing.clone())
+    }
+
+    fn waits(&self, ticket: &Ticket) -> Option<String> {
+        let known = self.tasks.pick(&ticket.id, |task| task.waits.borrow().clone());
+        known.flatten().filter(|_| self.knows(ticket))
     }
 
     fn logs(&self, ticket: &Ticket) -> Result<LogReader, DriverError> {

@@ -243,6 +243,30 @@ async fn of_failed_tasks_a_few_stay_for_people_to_look_at() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_that_nobody_has_submitted_before_is_not_looked_for() {
+    let cluster = Double::new(Duration::from_secs(1), finished);
+    let driver = driver(&cluster).await;
+    sleep(Duration::from_secs(1)).await;
+    let gets = async |id: &str, first: bool| {
+        let before = cluster.asked().len();
+        let options = SubmitOptions {
+            id: Some(id.to_owned()),
+            first,
+            ..SubmitOptions::default()
+        };
+        let ticket = driver.submit(&TaskSpec::new("print(1)"), &options).await.unwrap();
+        good(&wait(&driver, &ticket).await);
+        let asked = cluster.asked().split_off(before);
+        let of_jobs =
+            |(verb, kind, name): &&(String, String, String)| verb == "GET" && kind == "jobs" && !name.is_empty();
+        asked.iter().filter(of_jobs).count()
+    };
+    assert_eq!(gets("task-a", true).await, 0);
+    assert_eq!(gets("task-b", false).await, 3);
+    each_ran_once(&cluster, 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn submitting_a_task_looks_at_no_other() {
     let cluster = Double::new(Duration::from_secs(1), finished);
     let driver = driver(&cluster).await;

@@ -64,7 +64,7 @@ pub async fn persist<T, F: Future<Output = kube::Result<T>>>(
         let asked = Instant::now();
         let said = match tokio::time::timeout(ANSWER.min(patience), ask()).await {
             Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(kube::Error::Api(status))) if is_passing(status.code) => status.message.clone(),
+            Ok(Err(kube::Error::Api(status))) if is_passing(&status) => status.message.clone(),
             Ok(Err(kube::Error::Api(status))) if trouble.is_recent() && is_unsettled(&status) => status.message.clone(),
             Ok(Err(kube::Error::Api(status))) => return Err(Refusal::Answered(status)),
             Ok(Err(error)) => {
@@ -115,9 +115,10 @@ impl Refusal {
     }
 }
 
-/// Overload, restarts and changes of leadership pass; so does a conflict with somebody's simultaneous change.
-fn is_passing(code: u16) -> bool {
-    matches!(code, 408 | 429 | 500..=599)
+/// Overload, restarts and changes of leadership pass; so does a conflict with somebody's simultaneous change. We name no
+/// version of what we write, so a conflict is one about another object: the namespace's ResourceQuota.
+fn is_passing(status: &Status) -> bool {
+    matches!(status.code, 408 | 429 | 500..=599) || status.code == 409 && status.reason == "Conflict"
 }
 
 /// What an API server also says that has not read everything yet.
@@ -190,6 +191,24 @@ mod tests {
             }
         });
         assert_eq!(answer.await.unwrap(), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_conflict_over_the_quota_is_tried_again_and_a_taken_name_is_not() {
+        let trouble = Trouble::default();
+        let asked = AtomicU32::new(0);
+        // As recorded under load: "Operation cannot be fulfilled on resourcequotas: the object has been modified".
+        let answer = persist(&trouble, None, "create the Secret", PATIENCE, || async {
+            match asked.fetch_add(1, Ordering::Relaxed) {
+                0 => Err(status(409, "Conflict")),
+                _ => Ok(()),
+            }
+        });
+        answer.await.unwrap();
+        let taken = persist::<(), _>(&trouble, None, "create the Secret", PATIENCE, || async {
+            Err(status(409, "AlreadyExists"))
+        });
+        assert!(taken.await.unwrap_err().is_taken());
     }
 
     #[tokio::test(start_paused = true)]

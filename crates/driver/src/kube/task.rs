@@ -98,25 +98,28 @@ pub enum Will {
 /// There is no report, or it ended because of the cluster.
 pub fn report(ended: &Ended, sight: &Sight, will: Will) -> Result<RunReport, Failure> {
     let mut report: RunReport = explain::report(ended, sight)?;
+    let lost = explain::lost(ended);
     if let RunReport::Finished { end, .. } = &mut report
-        && was_told(end, sight.kind)
+        && was_told(end, sight.kind == Kind::Workflow || lost.is_some())
     {
-        match explain::hopeless(sight) {
-            _ if will == Will::Cancel => *end = End::Cancelled,
-            Some(failure) => return Err(failure),
-            None => {}
+        let why = explain::hopeless(sight).or(lost);
+        match (will, why, &end) {
+            (Will::Cancel, ..) => *end = End::Cancelled,
+            (Will::Run, Some(failure), _) => return Err(failure),
+            (Will::Run, None, End::Cancelled) => return Err(explain::told_to_end()),
+            (Will::Run, None, _) => {}
         }
     }
     Ok(report)
 }
 
-/// True for the end of a task that was told to end. Argo's program tells every process of its container at once, so the
-/// user's may be gone before the runner has heard of it.
-fn was_told(end: &End, kind: Kind) -> bool {
+/// True for the end of a task that was told to end. Argo's program and a node that goes down tell `every` process of a
+/// container at once, so the user's may be gone before the runner has heard of it.
+fn was_told(end: &End, every: bool) -> bool {
     const SIGTERM: i32 = 15;
     match end {
         End::Cancelled => true,
-        End::Signaled { signal } => kind == Kind::Workflow && *signal == SIGTERM,
+        End::Signaled { signal } => every && *signal == SIGTERM,
         _ => false,
     }
 }

@@ -114,6 +114,40 @@ fn under_argo_the_signal_to_end_reaches_the_program_itself() {
 }
 
 #[test]
+fn a_task_that_its_restarting_node_told_to_end_is_evicted() {
+    let told = |end: Value, code: i32, reason: &str| {
+        let nothing = json!({"written_bytes": 0, "passed_bytes": 0});
+        let mut report = json!({
+            "report": "finished", "timeline": {"total_us": 1, "spans": []}, "stdout": nothing, "stderr": nothing,
+            "cache": {"python": {"status": "hit"}, "system": {"status": "not_asked"}}, "resolved": {},
+        });
+        report.as_object_mut().unwrap().extend(end.as_object().unwrap().clone());
+        let state = json!({"exitCode": code, "reason": reason, "message": report.to_string()});
+        let sight = sight(json!({"terminated": state}), None);
+        let Step::Ended(end) = after(&sight, 20) else {
+            panic!("{sight:?}");
+        };
+        move |will| match super::report(&end, &sight, will) {
+            Ok(RunReport::Finished { end, .. }) => Ok(end),
+            Ok(other) => panic!("{other:?}"),
+            Err(failure) => Err(failure.kind),
+        }
+    };
+    // As recorded: systemd tells every process of the container, so either the runner or the program hears of it first.
+    for end in [json!({"end": "cancelled"}), json!({"end": "signaled", "signal": 15})] {
+        let told = told(end, 255, "Unknown");
+        assert_eq!(told(Will::Run), Err(FailureKind::Evicted));
+        assert_eq!(told(Will::Cancel), Ok(End::Cancelled));
+    }
+    // What came to its own end before the node went down has ended so.
+    let exited = told(json!({"end": "exited", "code": 3}), 255, "Unknown");
+    assert_eq!(exited(Will::Run), Ok(End::Exited { code: 3 }));
+    // Nobody has cancelled it, so the cluster has told it, whatever it shows of that.
+    let unexplained = told(json!({"end": "cancelled"}), 0, "Completed");
+    assert_eq!(unexplained(Will::Run), Err(FailureKind::Evicted));
+}
+
+#[test]
 fn a_job_that_ended_out_of_sight_is_asked_about_once() {
     let mut sight = Sight::default();
     let job = json!({"metadata": {}, "status": {"conditions": [{"type": "Complete", "status": "True"}]}});

@@ -51,7 +51,7 @@ async fn console_scripts_run_in_a_pod_from_staging_and_from_the_cache() {
                 os.chmod('python', 0o755)\n\
                 print(subprocess.run(['black', '--version'], capture_output=True, text=True, check=True).stdout)";
     for run_of in ["first", "cached"] {
-        let ran = run(&driver, &spec("black", "", code), &options()).await;
+        let ran = run(&driver, &spec(code, "black", ""), &options()).await;
         assert_eq!(
             ran.outcome.end,
             hybrid_cache_model::End::Exited { code: 0 },

@@ -63,7 +63,7 @@ pub async fn hand_over(inner: &Arc<Inner>, task: &Claimed, mut stage: Stage, car
                 Ok(Err(error)) => pause(inner, carried, &error.to_string()).await,
                 Err(_) => pause(inner, carried, "the driver does not answer").await,
             },
-            (Wish::None, _) => match attempt(inner, task).await {
+            (Wish::None, _) => match attempt(inner, task, stage).await {
                 Attempt::Accepted(ticket) => {
                     inner.gate.open();
                     return started(inner, task, ticket).await;
@@ -92,9 +92,10 @@ pub async fn hand_over(inner: &Arc<Inner>, task: &Claimed, mut stage: Stage, car
     }
 }
 
-async fn attempt(inner: &Inner, task: &Claimed) -> Attempt {
+async fn attempt(inner: &Inner, task: &Claimed, stage: Stage) -> Attempt {
     let options = SubmitOptions {
         id: Some(task.ticket.id.clone()),
+        first: stage == Stage::Fresh,
         epoch: Epoch::Standing,
         tenant: task.tenant.clone(),
         limits: inner.config.limits.clone(),

@@ -6,14 +6,21 @@ use crate::id::TaskId;
 use crate::output::{Follow, beginning};
 use crate::state::StateName;
 use crate::store::rows::Stored;
+use crate::store::writes;
 use crate::view::{OutputView, TaskSummary, TaskView, tell_outcome};
 
 impl Inner {
     /// Says of a task that waits what it waits for.
     pub(super) fn explain(&self, summary: &mut TaskSummary) {
-        if summary.state == StateName::Queued && summary.waiting_for.is_none() {
-            summary.waiting_for = self.gate.reason().or_else(|| self.driver.full());
+        if summary.waiting_for.is_some() {
+            return;
         }
+        summary.waiting_for = match summary.state {
+            StateName::Queued => self.gate.reason().or_else(|| self.driver.full()),
+            // The driver has it, and the cluster may have no place for it yet.
+            StateName::Running => self.driver.waits(&writes::ticket(self.driver.name(), &summary.id)),
+            _ => None,
+        };
     }
 
     pub(super) async fn shown_output(&self, id: &TaskId, stored: &Stored) -> Result<OutputView, ServiceError> {

@@ -226,6 +226,14 @@ pub struct Claimed {
     pub unlike: Option<String>,
 }
 
+/// What a driver knows a task by.
+pub fn ticket(driver: &str, id: &TaskId) -> Ticket {
+    Ticket {
+        driver: driver.to_owned(),
+        id: id.to_string(),
+    }
+}
+
 /// Takes the task that has waited longest of the tenant whose turn it is behind `after`, and notes the ticket it is about to
 /// be submitted under.
 pub fn claim(
@@ -242,10 +250,7 @@ pub fn claim(
     let Some((id, spec)) = first else { return Ok(None) };
     let id = TaskId::parse(&id).ok_or_else(|| SqlError::unexpected("a stored id is none"))?;
     let (spec, unlike) = newer::spec(&spec);
-    let ticket = Ticket {
-        driver: driver.to_owned(),
-        id: id.to_string(),
-    };
+    let ticket = ticket(driver, &id);
     let event = Event::Claim { ticket: ticket.clone() };
     let beside = Beside {
         started_us: Some(now_us),

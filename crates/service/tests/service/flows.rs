@@ -289,6 +289,23 @@ async fn lists_are_told_in_parts_and_by_state() {
 }
 
 #[tokio::test]
+async fn a_task_without_a_place_says_what_it_waits_for_until_it_has_one() {
+    let bench = Bench::new().await;
+    let id = bench.start("hold").await;
+    let told = bench.reaches(&id, StateName::Running).await.summary;
+    assert_eq!(told.waiting_for, None);
+    let full = Some("no room in the cluster: 0/1 nodes are available: 1 Insufficient cpu".to_owned());
+    *bench.driver.waits.lock().unwrap() = full.clone();
+    let told = bench.engine.get(&id).await.unwrap().summary;
+    assert_eq!((told.state, told.waiting_for), (StateName::Running, full.clone()));
+    let listed = bench.engine.list(&ListQuery::default()).await.unwrap().items;
+    assert_eq!(listed[0].waiting_for, full);
+    bench.engine.cancel(&id).await.unwrap();
+    let told = bench.reaches(&id, StateName::Cancelled).await.summary;
+    assert_eq!(told.waiting_for, None);
+}
+
+#[tokio::test]
 async fn what_ended_is_counted_and_counted_again_after_a_restart() {
     let bench = Bench::new().await;
     for code in ["exit 0", "exit 1"] {

@@ -40,6 +40,8 @@ pub struct Scripted {
     pub slow: Mutex<Duration>,
     /// While true, ends are not told.
     pub deaf: AtomicBool,
+    /// Why its tasks have no place yet.
+    pub waits: Mutex<Option<String>>,
     /// How often something was submitted, whatever came of it.
     pub attempts: AtomicUsize,
     /// Raised whenever it loses sight of its tasks.
@@ -61,6 +63,7 @@ impl Scripted {
             mute: AtomicBool::new(false),
             slow: Mutex::default(),
             deaf: AtomicBool::new(false),
+            waits: Mutex::default(),
             attempts: AtomicUsize::new(0),
             blinks: watch::Sender::new(0),
             running: Arc::default(),
@@ -284,6 +287,11 @@ impl Driver for Scripted {
 
     fn preparing(&self, ticket: &Ticket) -> Result<watch::Receiver<Option<Phase>>, DriverError> {
         self.find(ticket, |_| watch::channel(None).1)
+    }
+
+    fn waits(&self, ticket: &Ticket) -> Option<String> {
+        let known = self.find(ticket, |_| ()).is_ok();
+        self.waits.lock().unwrap().clone().filter(|_| known)
     }
 
     fn logs(&self, ticket: &Ticket) -> Result<LogReader, DriverError> {

@@ -66,6 +66,13 @@ pub fn end_after_kill(ran: &Ran, expected: &str) -> Option<String> {
     }
 }
 
+/// True for a task that printed more than has come, and whose outcome says so.
+pub fn has_lost_output(ran: &Ran) -> bool {
+    let come = (ran.stdout.len() + ran.stderr.len()) as u64;
+    let passed = ran.outcome.stdout.passed_bytes + ran.outcome.stderr.passed_bytes;
+    come < passed && ran.outcome.warnings.iter().any(|said| said.contains("output were lost"))
+}
+
 /// What is known of one task that a service has acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
@@ -133,6 +140,27 @@ mod tests {
             failure: failure.to_owned(),
             marks,
         }
+    }
+
+    #[test]
+    fn lost_output_counts_if_the_outcome_says_so() {
+        let ran = |printed: &str, warnings: &[&str]| {
+            let outcome = serde_json::json!({
+                "end": "exited", "code": 0, "timeline": {"total_us": 1, "spans": []}, "runner_us": 1, "resolved": {},
+                "cache": {"python": {"status": "hit"}, "system": {"status": "not_asked"}},
+                "stdout": {"written_bytes": 5, "passed_bytes": 5}, "stderr": {"written_bytes": 0, "passed_bytes": 0},
+                "warnings": warnings,
+            });
+            Ran {
+                outcome: serde_json::from_value(outcome).unwrap(),
+                stdout: printed.to_owned(),
+                stderr: String::new(),
+            }
+        };
+        let told = "5 bytes of output were lost on the way: the node had removed them, or did not send them";
+        assert!(has_lost_output(&ran("", &[told])));
+        assert!(!has_lost_output(&ran("", &[])), "nothing was said");
+        assert!(!has_lost_output(&ran("good\n", &[told])), "all of it came");
     }
 
     #[test]

@@ -74,7 +74,7 @@ async fn pods_deleted(field: &Field) -> Result<Finding, TrialError> {
     let mut dice = field.dice("delete-a-pod");
     let driver = field.driver()?;
     let spec = with_python("six", "import six; print('good')");
-    let (mut deleted, mut evicted, mut problems) = (0, 0, Vec::new());
+    let (mut deleted, mut evicted, mut unread, mut problems) = (0, 0, 0, Vec::new());
     for _ in 0..field.rounds() {
         let epoch = within("making caches", field.patience(), driver.fresh_epoch()).await??;
         let here = caches(field, driver.clone(), epoch.clone());
@@ -86,7 +86,12 @@ async fn pods_deleted(field: &Field) -> Result<Finding, TrialError> {
         match &ran.outcome.end {
             End::Exited { code: 0 } if ran.stdout.trim() == "good" => {}
             End::Failed { failure } if failure.kind == FailureKind::Evicted => evicted += 1,
-            end => problems.push(format!("a task whose pod was deleted ended as {end:?}: {}", ran.stderr)),
+            // The pod went after its program had ended and before its log was read, and the outcome says so.
+            End::Exited { code: 0 } if judge::has_lost_output(&ran) => unread += 1,
+            end => problems.push(format!(
+                "a task whose pod was deleted ended as {end:?} and printed {:?} {:?}, with warnings {:?}",
+                ran.stdout, ran.stderr, ran.outcome.warnings
+            )),
         }
         if let Err(error) = here.run_well("runs after its pod was deleted", &spec).await {
             problems.push(error.to_string());
@@ -97,7 +102,7 @@ async fn pods_deleted(field: &Field) -> Result<Finding, TrialError> {
     damage(field, &mut problems);
     Ok(Finding {
         tried: format!("{} preparations, {deleted} pods deleted", field.rounds()),
-        seen: format!("{evicted} tasks were told so"),
+        seen: format!("{evicted} tasks were told so, {unread} that their output was lost"),
         held: "all next runs worked, and the caches were clean",
         problems,
     })
