@@ -8,6 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::{Closing, Inner};
 use crate::error::ServiceError;
+use crate::metrics::{self, Footprint};
 use crate::store::expiry::{self, Expiry};
 use crate::store::history;
 use crate::store::rows;
@@ -164,6 +165,25 @@ fn budget(inner: &Inner) -> Option<u64> {
         Some(volume.f_blocks.saturating_mul(volume.f_frsize) / SHARE)
     };
     inner.config.retention.bytes.or_else(of_volume)
+}
+
+impl Inner {
+    /// What the service itself takes: no row is read for it.
+    pub(super) fn footprint(&self) -> Footprint {
+        let path = self.store.path();
+        let [database_bytes, wal_bytes, index_bytes] = ["", "-wal", "-shm"].map(|suffix| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(suffix);
+            std::fs::metadata(name).map_or(0, |file| file.len())
+        });
+        Footprint {
+            resident_bytes: metrics::resident_bytes(),
+            output_bytes: self.outputs.files.bytes(),
+            database_bytes,
+            log_bytes: wal_bytes + index_bytes,
+            budget_bytes: budget(self),
+        }
+    }
 }
 
 /// Gives pages that deleting has freed back to the file system, so that the database's file shrinks with what it holds.
