@@ -104,7 +104,9 @@ fn the_page_is_well_formed_and_holds_nothing_of_what_others_wrote_as_markup() {
             assert!(ids.contains(&label), "nothing has the id {label}");
         }
     }
-    assert!(!page.contains("//"), "the page asks something of the network");
+    for word in ["<script", "<link", "<img", "@import", "src="] {
+        assert!(!page.contains(word), "the page holds {word}");
+    }
 }
 
 #[test]
@@ -113,6 +115,13 @@ fn a_run_that_saw_nothing_renders_too() {
     record.load = Some(Box::default());
     for text in [html(&record), markdown(&record), terminal(&record, 60, Color::Plain)] {
         assert!(text.contains("no task succeeded") && text.contains("unknown"), "{text}");
+    }
+}
+
+#[test]
+fn a_run_measured_one_by_one_says_nothing_of_load() {
+    for record in [fixture::record(), fixture::cluster::record()] {
+        assert!(!html(&record).contains("under load") && !markdown(&record).contains("achieved"));
     }
 }
 

@@ -151,9 +151,9 @@ fn panels(load: &LoadSummary<'_>) -> Markup {
     let known = [
         Panel {
             lines: vec![
-                line("queued a second", "t-first", &|row| a_second(row.submitted)),
-                line("ended a second", "t-cached", &|row| a_second(row.done)),
-                line("refused a second", "t-missed", &|row| a_second(row.refused)),
+                line("queued/s", "t-first", &|row| a_second(row.submitted)),
+                line("ended/s", "t-cached", &|row| a_second(row.done)),
+                line("refused/s", "t-missed", &|row| a_second(row.refused)),
             ],
             write: rate,
         },

@@ -135,11 +135,11 @@ impl<'a> LoadSummary<'a> {
         let seen = counts.succeeded + counts.failed;
         let mut text = match (counts.lost, counts.unfinished) {
             (0, 0) => format!(
-                "each of {} acknowledged tasks was listed with its end, none lost",
+                "Each of {} acknowledged tasks was listed with its end, none lost",
                 units::count(counts.queued)
             ),
             (lost, unfinished) => format!(
-                "of {} acknowledged tasks {} were listed with their end, {lost} lost, {unfinished} not ended",
+                "Of {} acknowledged tasks {} were listed with their end, {lost} lost, {unfinished} not ended",
                 units::count(counts.queued),
                 units::count(seen)
             ),
@@ -279,10 +279,10 @@ mod tests {
             (record.service.made, record.service.own) = (made, own);
             LoadSummary::of(&record).accounted()
         };
-        let fine = "each of 5 acknowledged tasks was listed with its end, none lost; the service made none twice";
+        let fine = "Each of 5 acknowledged tasks was listed with its end, none lost; the service made none twice";
         assert_eq!(told(Some(5), true, 0), fine);
         assert!(told(Some(6), true, 0).ends_with("the service made 6 tasks of 5 submits"));
         assert!(told(Some(6), false, 0).ends_with("others use it too"));
-        assert!(told(None, true, 1).starts_with("of 5 acknowledged tasks 4 were listed with their end, 1 lost"));
+        assert!(told(None, true, 1).starts_with("Of 5 acknowledged tasks 4 were listed with their end, 1 lost"));
     }
 }
