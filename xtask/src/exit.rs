@@ -61,6 +61,15 @@ impl Expected {
         .into()
     }
 
+    /// Somebody pressed Ctrl-C, and nothing is to be kept.
+    pub fn interrupted(message: impl Into<String>) -> anyhow::Error {
+        Expected {
+            exit: Exit::Interrupted,
+            message: message.into(),
+        }
+        .into()
+    }
+
     /// Something is missing on this machine.
     pub fn prerequisite(message: impl Into<String>) -> anyhow::Error {
         Expected {

@@ -121,7 +121,7 @@ pub enum SourceName {
 }
 
 /// Options of every command that runs tasks on this machine.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct Local {
     /// Cache folder [default: hybrid-cache in the user's cache folder]
     #[arg(long, value_name = "DIR", global = true)]

@@ -33,12 +33,17 @@ pub fn write(out: &Path, record: &RunRecord) -> Result<()> {
     hybrid_cache_report::write_run(out, record).with_context(|| format!("writing the report to {}", out.display()))
 }
 
+/// Prints the summary.
+pub fn print(record: &RunRecord) {
+    print_drawn(&(hybrid_cache_report::terminal(record, width(), color()) + "\n"));
+}
+
 /// Prints the summary and says how the bench run ends.
 ///
 /// # Errors
 /// None at present; rendering cannot fail.
 pub fn conclude(out: &Path, record: &RunRecord, baseline: Option<&RunRecord>, gate: bool) -> Result<Exit> {
-    print_drawn(&(hybrid_cache_report::terminal(record, width(), color()) + "\n"));
+    print(record);
     let mut failures = if gate { refuted(record) } else { Vec::new() };
     if let Some(baseline) = baseline {
         let comparison = compare(baseline, record);

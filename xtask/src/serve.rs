@@ -22,6 +22,10 @@ use crate::{flags, local};
 /// # Errors
 /// The address is taken, a tool or the cluster is missing, or the folder cannot be used.
 pub fn run(flags: &flags::Serve) -> Result<Exit> {
+    if flags.with_parent {
+        let signal = Some(rustix::process::Signal::TERM);
+        rustix::process::set_parent_process_death_signal(signal).context("asking to end with the parent process")?;
+    }
     let host = Host {
         listen: flags.listen,
         access: host::access(flags.listen, flags.token_file.as_deref())?,

@@ -4,6 +4,8 @@
 
 #[path = "cli/bench.rs"]
 mod bench;
+#[path = "cli/load.rs"]
+mod load;
 #[path = "cli/output.rs"]
 mod output;
 #[path = "cli/program.rs"]

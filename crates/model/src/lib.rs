@@ -4,6 +4,7 @@
 //! the drivers, the report and the service speak of the same things without depending on each other.
 
 pub mod key;
+pub mod load;
 pub mod maintain;
 pub mod network;
 pub mod outcome;

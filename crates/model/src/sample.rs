@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::load::LoadRecord;
 pub use crate::maintain::LayerUsage;
 use crate::outcome::{CacheReport, CacheStatus, End, Outcome};
 use crate::scenario::Scenario;
@@ -310,6 +311,9 @@ pub struct RunRecord {
     /// Every run of a peer that succeeded, in the order in which it was taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<PeerSample>,
+    /// What was measured under load; absent where runs were measured one by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<Box<LoadRecord>>,
 }
 
 #[cfg(test)]

@@ -6,15 +6,17 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use hybrid_cache_model::Temperature;
+use hybrid_cache_model::load::LoadRecord;
 use hybrid_cache_model::sample::{RunRecord, Sample};
 
+use crate::load::Spread;
 use crate::summary::scenario_names;
 use crate::warning::accepted;
 
 /// Values above an hour are counted as an hour: no scenario runs that long, and the histogram needs a bound.
-const LARGEST_US: u64 = 3_600_000_000;
+pub(crate) const LARGEST_US: u64 = 3_600_000_000;
 /// Significant decimal digits kept by the histograms.
-const DIGITS: u8 = 3;
+pub(crate) const DIGITS: u8 = 3;
 
 /// One log for each scenario and temperature with samples that count: file name and content.
 pub fn hdr_logs(record: &RunRecord) -> Vec<(String, Vec<u8>)> {
@@ -26,7 +28,29 @@ pub fn hdr_logs(record: &RunRecord) -> Vec<(String, Vec<u8>)> {
             }
         }
     }
+    if let Some(log) = record.load.as_deref().and_then(|load| load_log(record, load)) {
+        logs.push(("load.hlog".to_owned(), log));
+    }
     logs
+}
+
+/// The log of a run under load: intervals tagged `latency`, `queue` and `sending`, values in microseconds.
+fn load_log(record: &RunRecord, load: &LoadRecord) -> Option<Vec<u8>> {
+    let tagged = [
+        ("latency", &load.latency),
+        ("queue", &load.queue),
+        ("sending", &load.sending),
+    ];
+    let spreads: Vec<_> = tagged
+        .into_iter()
+        .filter_map(|(tag, text)| Some((tag, Spread::decode(text)?)))
+        .collect();
+    let intervals: Vec<_> = spreads.iter().map(|(tag, spread)| (*tag, spread.histogram())).collect();
+    let comments = [
+        "hybrid-cache: the task service under load",
+        "values in microseconds; latency: scheduled arrival to end; queue: waiting for a turn; sending: late by",
+    ];
+    log(record, &comments, Duration::from_micros(load.watched_us), &intervals)
 }
 
 /// The log of one group: an interval tagged `wall` and one tagged `runner`, values in microseconds; `None` where no
@@ -38,23 +62,33 @@ pub fn hdr_log(record: &RunRecord, scenario: &str, temperature: Temperature) -> 
     // The samples of a group are interleaved with others, so the interval is not a stretch of the calendar: it starts
     // at 0 and is as long as the time spent in the samples.
     let measured = Duration::from_micros(samples.iter().map(|sample| sample.wall_us).sum());
+    let comments = [
+        &format!("hybrid-cache: {}, {}", printable(scenario), temperature.name()),
+        "values in microseconds; wall: submit to end as the client saw it; runner: by the runner's clock",
+    ];
+    log(record, &comments, measured, &[("wall", &wall), ("runner", &runner)])
+}
+
+/// A log of one interval for each histogram.
+fn log(
+    record: &RunRecord,
+    comments: &[&str; 2],
+    measured: Duration,
+    intervals: &[(&str, &Histogram<u64>)],
+) -> Option<Vec<u8>> {
     let mut builder = IntervalLogWriterBuilder::new();
-    builder
-        .add_comment(&format!(
-            "hybrid-cache: {}, {}",
-            printable(scenario),
-            temperature.name()
-        ))
-        .add_comment("values in microseconds; wall: submit to end as the client saw it; runner: by the runner's clock")
-        .with_max_value_divisor(1.0);
+    for comment in comments {
+        builder.add_comment(comment);
+    }
+    builder.with_max_value_divisor(1.0);
     if let Ok(start) = record.provenance.started_at.parse::<jiff::Timestamp>() {
         builder.with_start_time(SystemTime::from(start));
     }
     let mut bytes = Vec::new();
     let mut serializer = V2DeflateSerializer::new();
     let mut log = builder.begin_log_with(&mut bytes, &mut serializer).ok()?;
-    for (tag, histogram) in [("wall", wall), ("runner", runner)] {
-        log.write_histogram(&histogram, Duration::ZERO, measured, Tag::new(tag))
+    for (tag, histogram) in intervals {
+        log.write_histogram(histogram, Duration::ZERO, measured, Tag::new(tag))
             .ok()?;
     }
     Some(bytes)

@@ -6,6 +6,7 @@ use hybrid_cache_model::Temperature;
 use hybrid_cache_model::sample::{Acceptance, RunRecord};
 
 use crate::figure::FigureKind;
+use crate::load::LoadSummary;
 use crate::phases::Attribution;
 use crate::stats::as_f64;
 use crate::summary::{ScenarioSummary, Summary, declared, holds_something};
@@ -17,6 +18,9 @@ const FAR: f64 = 2.0;
 
 /// The whole report as Markdown.
 pub fn markdown(record: &RunRecord) -> String {
+    if let Some(load) = &record.load {
+        return crate::load::markdown(record, &LoadSummary::of(load));
+    }
     let summary = Summary::from_record(record);
     let mut text = String::new();
     // Writing to a String cannot fail.
@@ -260,7 +264,7 @@ pub(crate) fn reason(acceptance: &Acceptance) -> Option<(&'static str, &str)> {
     }
 }
 
-fn write_provenance(out: &mut String, record: &RunRecord) -> std::fmt::Result {
+pub(crate) fn write_provenance(out: &mut String, record: &RunRecord) -> std::fmt::Result {
     writeln!(out, "\n## Provenance\n\n| fact | value |\n|---|---|")?;
     for (fact, value) in crate::provenance::facts(record) {
         writeln!(out, "| {fact} | {} |", escape(&value))?;

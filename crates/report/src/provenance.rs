@@ -4,6 +4,13 @@ use hybrid_cache_model::sample::{ClusterRecord, Completion, Provenance, RunRecor
 
 use crate::units;
 
+fn told_completion(record: &RunRecord, completion: &str) -> String {
+    match &record.load {
+        Some(load) => format!("{completion}, {} tasks", load.counts.due),
+        None => format!("{completion}, {} samples", record.samples.len()),
+    }
+}
+
 /// Every fact of the record's provenance but for its tools and notes, in reading order.
 pub(crate) fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
     let provenance = &record.provenance;
@@ -38,7 +45,7 @@ pub(crate) fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
         ("driver", provenance.driver.clone()),
         ("command", provenance.command.clone()),
         ("started", provenance.started_at.clone()),
-        ("completion", format!("{completion}, {} samples", record.samples.len())),
+        ("completion", told_completion(record, completion)),
         ("revision", format!("{revision}{dirty}")),
         ("operating system", provenance.os.clone()),
         ("kernel", format!("{} on {}", provenance.kernel, provenance.arch)),

@@ -8,6 +8,7 @@ use hybrid_cache_model::shown;
 
 use crate::claim::{ClaimResult, Verdict};
 use crate::figure::Attainment;
+use crate::load::LoadSummary;
 use crate::stats::{self, Distribution, Ratio};
 use crate::summary::{GroupSummary, ScenarioSummary, Summary};
 use crate::units;
@@ -46,6 +47,18 @@ pub enum Color {
 
 /// The run as text for a terminal `width` columns wide.
 pub fn terminal(record: &RunRecord, width: u16, color: Color) -> String {
+    let text = match &record.load {
+        Some(load) => crate::load::terminal(record, &LoadSummary::of(load)),
+        None => latency(record, width),
+    };
+    match color {
+        Color::Plain => text,
+        Color::Ansi => painted(&text),
+    }
+}
+
+/// A run whose samples were taken one by one.
+fn latency(record: &RunRecord, width: u16) -> String {
     let summary = Summary::from_record(record);
     let mut text = table(&summary, width);
     text.push_str(&format!("\n{CLOCKS}\n"));
@@ -68,10 +81,7 @@ pub fn terminal(record: &RunRecord, width: u16, color: Color) -> String {
             plain(&warning.remedy)
         ));
     }
-    match color {
-        Color::Plain => text,
-        Color::Ansi => painted(&text),
-    }
+    text
 }
 
 /// The table with as many columns as `width` has room for.
@@ -111,7 +121,7 @@ fn columns(summary: &Summary, without: &[&str]) -> Table {
 }
 
 /// Aligns and pads the columns, in order.
-fn align(table: &mut Table, alignments: impl Iterator<Item = CellAlignment>) {
+pub(crate) fn align(table: &mut Table, alignments: impl Iterator<Item = CellAlignment>) {
     for (column, alignment) in table.column_iter_mut().zip(alignments) {
         column.set_cell_alignment(alignment);
         column.set_padding((0, 1));

@@ -26,7 +26,7 @@ pub use engine::{
 };
 pub use error::{OpenError, ServiceError};
 pub use id::TaskId;
-pub use metrics::{Histogram, MetricsSnapshot, VolumeGauge};
+pub use metrics::{Footprint, Histogram, MetricsSnapshot, VolumeGauge};
 pub use output::{Follow, OutputChunk, OutputReader};
 pub use state::StateName;
 pub use store::history::{HitRate, VolumeUse};

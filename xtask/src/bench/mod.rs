@@ -6,6 +6,7 @@
 mod beside;
 mod cluster;
 mod direct;
+mod load;
 mod machine;
 mod peer;
 mod place;
@@ -46,6 +47,9 @@ const MIN_FREE_BYTES: u64 = 3 << 30;
 pub fn run(flags: &flags::Bench) -> Result<Exit> {
     let checkout = Checkout::find()?;
     let scenarios = load_scenarios(&checkout, &flags.scenario)?;
+    if let Some(per_s) = flags.load {
+        return load::run(&checkout, scenarios, per_s, flags);
+    }
     let baseline = flags.baseline.as_deref().map(results::load).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
+use clap::ValueEnum;
 use hybrid_cache_model::sample::Provenance;
 use xshell::{Shell, cmd};
 
@@ -72,10 +73,14 @@ fn command_line(driver: &str, flags: &flags::Bench) -> String {
     let mut words = vec!["cargo xtask bench".to_owned()];
     if let Some(url) = &flags.via {
         words.push(format!("--via {url}"));
-    } else if driver != "local" {
+    } else if let Some(driver) = driver_of(driver, flags) {
         words.push(format!("--driver {driver}"));
     }
     words.extend(flags.scenario.iter().map(|name| format!("--scenario {name}")));
+    if let Some(per_s) = flags.load {
+        words.push(format!("--load {per_s} --load-seconds {}", flags.load_seconds));
+        return words.join(" ");
+    }
     if flags.via.is_none() {
         words.push(format!("--first-runs {}", flags.first_runs));
     }
@@ -84,6 +89,13 @@ fn command_line(driver: &str, flags: &flags::Bench) -> String {
         words.push(format!("--uncached-runs {}", flags.uncached_runs));
     }
     words.join(" ")
+}
+
+/// The driver as a flag; the bench's own service, under load, has the one that was asked for.
+fn driver_of(driver: &str, flags: &flags::Bench) -> Option<String> {
+    let asked = flags.driver.to_possible_value()?;
+    let name = if driver == "service" { asked.get_name() } else { driver };
+    (name != "local").then(|| name.to_owned())
 }
 
 /// The checked-out revision and whether there are changes on top of it; empty outside git.

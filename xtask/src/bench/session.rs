@@ -49,6 +49,7 @@ impl Session {
             usage: Vec::new(),
             samples: Vec::new(),
             peers: Vec::new(),
+            load: None,
         };
         // The record without samples goes first: with it, samples.jsonl alone is enough to render a killed run.
         hybrid_cache_report::write_header(out, &record)?;

@@ -8,7 +8,7 @@ use hybrid_cache_model::Tenant;
 use super::{Cluster, DriverName, Local};
 
 /// `bench`
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Bench {
     /// Where tasks run
     #[arg(long, value_enum, default_value = "local", conflicts_with = "via")]
@@ -32,6 +32,17 @@ pub struct Bench {
     /// Runs of each scenario with `useCache: false`
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub uncached_runs: u32,
+    /// Send N cached tasks a second through the task service at --via, or through one of this run's own, at fixed intervals
+    /// whether or not it keeps up; 0.5 is one every two seconds
+    #[arg(long, value_name = "N", value_parser = parse_rate,
+        conflicts_with_all = ["first_runs", "cached_runs", "uncached_runs", "baseline", "gate"])]
+    pub load: Option<f64>,
+    /// Let tasks arrive for this long
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "load", value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    pub load_seconds: u64,
+    /// Send a request that the service refuses for the time being (429, 503) again at most N times, each time when it says
+    #[arg(long, value_name = "N", default_value_t = 3, requires = "load", value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub load_retries: u32,
     /// Whose environments to use: each tenant has its own
     #[arg(long, value_name = "NAME", default_value_t)]
     pub tenant: Tenant,
@@ -54,4 +65,15 @@ pub struct Bench {
     /// Which cluster, with `--driver kube` or a service on one
     #[command(flatten)]
     pub cluster: Cluster,
+}
+
+/// Most tasks a second.
+const MOST_PER_S: f64 = 10_000.0;
+
+/// Tasks a second: more than none.
+fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(per_s) if per_s >= 0.001 && per_s <= MOST_PER_S => Ok(per_s),
+        _ => Err(format!("give tasks a second from 0.001 to {MOST_PER_S}, such as 10")),
+    }
 }

@@ -49,6 +49,9 @@ pub struct Serve {
     /// Seconds for which tasks may go on after Ctrl-C, where they cannot live without this process
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub grace: u64,
+    /// End with the process that started this one, as `bench --load` wants it
+    #[arg(long, hide = true)]
+    pub with_parent: bool,
     /// This machine as a place to run
     #[command(flatten)]
     pub local: Local,

@@ -30,9 +30,9 @@ expect:
 ";
 
 /// A service and a folder for what is measured through it.
-struct Stand {
+pub struct Stand {
     folder: tempfile::TempDir,
-    service: Child,
+    pub service: Child,
     address: String,
     /// Kept open: a service that nobody listens to could not say a word.
     _told: BufReader<ChildStderr>,
@@ -40,7 +40,7 @@ struct Stand {
 
 impl Stand {
     /// Starts the service.
-    fn new() -> Stand {
+    pub fn new() -> Stand {
         let folder = tempfile::tempdir().unwrap();
         let (service, address, told) = listening(&file_in(&folder, "served"));
         Stand {
@@ -51,12 +51,12 @@ impl Stand {
         }
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         file_in(&self.folder, name)
     }
 
     /// Starts `bench --via` with a scenario of this text; the report goes to the folder `out`.
-    fn bench(&self, scenario: &str, out: &str, more: &[&str]) -> Child {
+    pub fn bench(&self, scenario: &str, out: &str, more: &[&str]) -> Child {
         let url = format!("http://{}", self.address);
         let name = scenario
             .lines()
@@ -70,13 +70,13 @@ impl Stand {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
-    fn report(&self, out: &str) -> Value {
+    pub fn report(&self, out: &str) -> Value {
         let text = std::fs::read(format!("{}/report.json", self.path(out))).unwrap();
         serde_json::from_slice(&text).unwrap()
     }
 
     /// What the service says of its tasks.
-    fn tasks(&self) -> String {
+    pub fn tasks(&self) -> String {
         ask(&self.address, "GET", "/api/v1/tasks", "")
     }
 

@@ -5,6 +5,7 @@ mod bars;
 mod closing;
 mod figures;
 mod layers;
+mod load;
 mod overview;
 mod palette;
 mod scenario;
@@ -16,6 +17,7 @@ use hybrid_cache_model::sample::RunRecord;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::claim::Verdict;
+use crate::load::LoadSummary;
 use crate::markdown::headline;
 use crate::summary::Summary;
 use crate::units;
@@ -24,7 +26,13 @@ const STYLE: &str = include_str!("style.css");
 
 /// The whole report as a self-contained page: no script, no font, no image, no request.
 pub fn html(record: &RunRecord) -> String {
-    let summary = Summary::from_record(record);
+    let (title, body) = match &record.load {
+        Some(load) => (
+            "the task service under load",
+            load::body(record, &LoadSummary::of(load)),
+        ),
+        None => ("first and cached latency", latency(record)),
+    };
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -32,34 +40,42 @@ pub fn html(record: &RunRecord) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { "hybrid-cache: first and cached latency, " (record.provenance.started_at) }
+                title { "hybrid-cache: " (title) ", " (record.provenance.started_at) }
                 style { (PreEscaped(STYLE)) }
             }
             body {
                 (patterns())
                 a class="skip" href="#main" { "Skip to the figures" }
-                (page_header(record, &summary))
-                main id="main" {
-                    section id="glance" aria-labelledby="glance-heading" {
-                        h2 id="glance-heading" { "At a glance" }
-                        (overview::overview(&summary))
-                    }
-                    (claims(&summary))
-                    (figures::section(&summary))
-                    @for (index, scenario) in summary.scenarios.iter().enumerate() {
-                        (scenario::section(index, record, scenario))
-                    }
-                    (layers::section(record))
-                    (closing::warnings(&summary))
-                    (closing::aside(record))
-                    (closing::method())
-                    (closing::provenance(record))
-                }
+                (body)
                 footer { p { "Computed from the samples in " code { "report.json" } ", which stands beside this page." } }
             }
         }
     };
     page.into_string()
+}
+
+/// A run whose samples were taken one by one.
+fn latency(record: &RunRecord) -> Markup {
+    let summary = Summary::from_record(record);
+    html! {
+        (page_header(record, &summary))
+        main id="main" {
+            section id="glance" aria-labelledby="glance-heading" {
+                h2 id="glance-heading" { "At a glance" }
+                (overview::overview(&summary))
+            }
+            (claims(&summary))
+            (figures::section(&summary))
+            @for (index, scenario) in summary.scenarios.iter().enumerate() {
+                (scenario::section(index, record, scenario))
+            }
+            (layers::section(record))
+            (closing::warnings(&summary))
+            (closing::aside(record))
+            (closing::method())
+            (closing::provenance(record))
+        }
+    }
 }
 
 /// Fill patterns that the figures share: hatching for time that nobody claims.

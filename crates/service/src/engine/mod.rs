@@ -295,6 +295,7 @@ impl Engine {
             submit: counts.submit,
             expired: counts.expired,
             volumes: counts.volumes,
+            footprint: inner.footprint(),
         }
     }
 

@@ -6,12 +6,13 @@ use hybrid_cache_model::{TaskError, TaskSpec};
 use serde::Serialize;
 
 use super::carry::Wish;
+use super::upkeep::CROWDED;
 use super::{Closing, Engine, Inner};
 use crate::error::ServiceError;
 use crate::id::TaskId;
 use crate::state::StateName;
 use crate::store::writer::Desk;
-use crate::store::writes::{self, Cancelled, Deleted, Inserted, NewTask, Queued};
+use crate::store::writes::{self, Cancelled, Crowd, Deleted, Inserted, NewTask, Queued};
 
 /// Longest Idempotency-Key in bytes.
 const MAX_KEY_BYTES: usize = 255;
@@ -81,6 +82,7 @@ impl Engine {
             idempotency,
             now_us: inner.clock.now_us(),
             open_limit: inner.config.open_tasks,
+            saved_limit_bytes: inner.saved_limit_bytes(),
         };
         let inserted = inner.store.write(move |desk| writes::insert(desk, &task)).await?;
         inner.metrics.note_submit(clock.elapsed());
@@ -97,10 +99,24 @@ impl Engine {
                 novelty: Novelty::Repeated,
             }),
             Inserted::OtherBody => Err(ServiceError::IdempotencyMismatch),
-            Inserted::TooMany(open) => Err(ServiceError::TooMany {
-                message: format!("{open} tasks are kept that have not ended, no more are taken"),
-                retry_after: inner.retry_after(open),
-            }),
+            Inserted::TooMany(crowd) => {
+                let Crowd { open, saved, .. } = crowd;
+                let retry_after = match saved > open / 2 {
+                    true => inner.until_forgotten(crowd),
+                    false => inner.retry_after(open),
+                };
+                let message =
+                    format!("{open} tasks are kept that have not ended ({saved} were never run), no more are taken");
+                Err(ServiceError::TooMany { message, retry_after })
+            }
+            Inserted::TooLarge(crowd) => {
+                let Crowd { saved, saved_bytes, .. } = crowd;
+                let message = format!(
+                    "{saved} saved tasks that were never run take {saved_bytes} bytes, no more are taken: run or delete some"
+                );
+                let retry_after = inner.until_forgotten(crowd);
+                Err(ServiceError::TooMany { message, retry_after })
+            }
         }
     }
 
@@ -218,6 +234,17 @@ impl Inner {
         let ahead = u32::try_from(waiting / self.config.concurrency.max(1) as u64).unwrap_or(u32::MAX);
         // A tenth of the queue gone is room enough to try again.
         (mean.saturating_mul(ahead) / 10).clamp(RETRY_LEAST, RETRY_MOST)
+    }
+
+    /// When the first of too many saved tasks will have been forgotten.
+    fn until_forgotten(&self, crowd: Crowd) -> Duration {
+        let kept = self.config.retention.saved.min(CROWDED);
+        let age_us = crowd
+            .oldest_us
+            .map_or(0, |oldest_us| self.clock.now_us().saturating_sub(oldest_us));
+        let age = Duration::from_micros(u64::try_from(age_us).unwrap_or_default());
+        let left = kept.saturating_sub(age) + self.config.retention.every;
+        left.clamp(RETRY_LEAST, kept + self.config.retention.every)
     }
 
     /// Deletes what a task printed. What cannot be deleted is found again when the service starts.

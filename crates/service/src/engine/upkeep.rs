@@ -8,6 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::{Closing, Inner};
 use crate::error::ServiceError;
+use crate::metrics::{self, Footprint};
 use crate::store::expiry::{self, Expiry};
 use crate::store::history;
 use crate::store::rows;
@@ -16,7 +17,7 @@ use crate::store::writer::Desk;
 /// Most batches of one look, so that a clock that jumps does not delete everything in one go.
 const BATCHES: usize = 100;
 /// How long saved tasks are kept at the least where there are too many of them.
-const CROWDED: Duration = Duration::from_secs(3600);
+pub(super) const CROWDED: Duration = Duration::from_secs(3600);
 /// Output that comes beyond the budget before it is looked again, ahead of time.
 const SOON_BYTES: u64 = 64 << 20;
 /// The part of its volume that the service takes where nobody says.
@@ -85,6 +86,7 @@ async fn expire(inner: &Inner) -> Result<(), ServiceError> {
         before_us: before(retention.saved),
         crowded_us: before(retention.saved.min(CROWDED)),
         crowd: inner.config.open_tasks / 2,
+        crowd_bytes: inner.saved_limit_bytes().unwrap_or(u64::MAX) / 2,
     };
     for expiry in [
         Expiry::Old(before(retention.age)),
@@ -154,6 +156,7 @@ fn crowded_out(inner: &Inner) -> Expiry {
         before_us,
         crowded_us: before_us,
         crowd: 0,
+        crowd_bytes: u64::MAX,
     }
 }
 
@@ -164,6 +167,31 @@ fn budget(inner: &Inner) -> Option<u64> {
         Some(volume.f_blocks.saturating_mul(volume.f_frsize) / SHARE)
     };
     inner.config.retention.bytes.or_else(of_volume)
+}
+
+impl Inner {
+    /// Bytes that tasks may take which nobody has asked to run: they cannot be let go of for an hour, and must leave room for
+    /// what ended tasks have printed.
+    pub(super) fn saved_limit_bytes(&self) -> Option<u64> {
+        Some(budget(self)? / 2)
+    }
+
+    /// What the service itself takes: no row is read for it.
+    pub(super) fn footprint(&self) -> Footprint {
+        let path = self.store.path();
+        let [database_bytes, wal_bytes, index_bytes] = ["", "-wal", "-shm"].map(|suffix| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(suffix);
+            std::fs::metadata(name).map_or(0, |file| file.len())
+        });
+        Footprint {
+            resident_bytes: metrics::resident_bytes(),
+            output_bytes: self.outputs.files.bytes(),
+            database_bytes,
+            log_bytes: wal_bytes + index_bytes,
+            budget_bytes: budget(self),
+        }
+    }
 }
 
 /// Gives pages that deleting has freed back to the file system, so that the database's file shrinks with what it holds.

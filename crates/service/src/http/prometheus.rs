@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::durations::Measured;
-use crate::metrics::{Histogram, MetricsSnapshot};
+use crate::metrics::{Footprint, Histogram, MetricsSnapshot};
 use crate::view::CacheName;
 
 /// All metrics.
@@ -45,7 +45,27 @@ pub fn text(snapshot: &MetricsSnapshot, measured: &[Measured], following: usize)
         page.histogram("http_request_seconds", &labels, &one.histogram);
     }
     page.single("followers", "gauge", "Clients that follow output.", following as u64);
+    footprint(&mut page, &snapshot.footprint);
     page.text
+}
+
+fn footprint(page: &mut Page, footprint: &Footprint) {
+    if let Some(bytes) = footprint.resident_bytes {
+        page.single("resident_bytes", "gauge", "Memory that this process holds.", bytes);
+    }
+    page.family("kept_bytes", "gauge", "What is kept on disk.");
+    let kept = [
+        ("output", footprint.output_bytes),
+        ("database", footprint.database_bytes),
+        ("log", footprint.log_bytes),
+    ];
+    for (kind, bytes) in kept {
+        page.value("kept_bytes", &[("kind", kind)], bytes);
+    }
+    if let Some(bytes) = footprint.budget_bytes {
+        let help = "What output and database may take together.";
+        page.single("kept_bytes_limit", "gauge", help, bytes);
+    }
 }
 
 fn tasks(page: &mut Page, snapshot: &MetricsSnapshot) {
@@ -215,6 +235,37 @@ mod tests {
         has(r#"hybrid_cache_x_seconds_bucket{route="/a\"b",le="+Inf"} 1"#);
         has(r#"hybrid_cache_x_seconds_sum{route="/a\"b"} 2"#);
         has(r#"hybrid_cache_x_seconds_count{route="/a\"b"} 1"#);
+    }
+
+    #[test]
+    fn a_service_tells_what_it_takes_itself() {
+        let mut page = Page::default();
+        let mut taken = Footprint {
+            resident_bytes: Some(5),
+            output_bytes: 1,
+            database_bytes: 2,
+            log_bytes: 3,
+            budget_bytes: None,
+        };
+        footprint(&mut page, &taken);
+        let values = page
+            .text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .collect::<Vec<_>>();
+        assert_eq!(
+            values,
+            [
+                "hybrid_cache_resident_bytes 5",
+                "hybrid_cache_kept_bytes{kind=\"output\"} 1",
+                "hybrid_cache_kept_bytes{kind=\"database\"} 2",
+                "hybrid_cache_kept_bytes{kind=\"log\"} 3",
+            ]
+        );
+        (taken.resident_bytes, taken.budget_bytes) = (None, Some(9));
+        let mut page = Page::default();
+        footprint(&mut page, &taken);
+        assert!(!page.text.contains("resident") && page.text.ends_with("hybrid_cache_kept_bytes_limit 9\n"));
     }
 
     #[test]

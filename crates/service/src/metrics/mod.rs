@@ -50,6 +50,31 @@ pub struct MetricsSnapshot {
     pub expired: u64,
     /// What the cache volumes held when it was last looked.
     pub volumes: Vec<VolumeGauge>,
+    /// What the service itself takes.
+    pub footprint: Footprint,
+}
+
+/// What the service itself takes of memory and disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// Bytes of memory that this process holds; `None` where the system does not tell.
+    pub resident_bytes: Option<u64>,
+    /// Bytes of tasks' output on disk.
+    pub output_bytes: u64,
+    /// Bytes of the database's file.
+    pub database_bytes: u64,
+    /// Bytes of the database's log and of its index, which are in no budget.
+    pub log_bytes: u64,
+    /// Bytes that output and database may take together; `None` where there is no budget.
+    pub budget_bytes: Option<u64>,
+}
+
+/// Bytes of memory that this process holds (source: proc_pid_status(5), `VmRSS`).
+pub(crate) fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    kibibytes.checked_mul(1024)
 }
 
 /// What one cache volume holds.
@@ -165,6 +190,11 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn this_process_holds_memory() {
+        assert!(resident_bytes().unwrap() > 1 << 20);
+    }
 
     #[test]
     fn every_name_is_counted_at_its_own_place() {

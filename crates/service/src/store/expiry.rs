@@ -6,6 +6,7 @@ use super::rows;
 use super::sqlite::{Connection, Row, SqlError, Value};
 use super::writer::Desk;
 use crate::id::TaskId;
+use crate::state::State;
 
 /// Most bytes that one batch lets go of, by what its tasks hold.
 const BATCH_BYTES: u64 = 16 << 20;
@@ -31,6 +32,8 @@ pub enum Expiry {
         crowded_us: i64,
         /// How many are a crowd.
         crowd: u64,
+        /// How many bytes of all tenants together are; each has an equal share of them.
+        crowd_bytes: u64,
     },
     /// Ended tasks of this tenant, the ones that ended first, until so many bytes are free.
     Large(Tenant, u64),
@@ -42,7 +45,10 @@ struct Leaving {
     id: TaskId,
     stored: String,
     tenant: Tenant,
+    /// What it counts for.
     bytes: u64,
+    /// What is kept of it.
+    kept_bytes: u64,
 }
 
 macro_rules! leaving {
@@ -52,12 +58,14 @@ macro_rules! leaving {
 }
 
 fn read(row: &Row<'_>) -> Result<Leaving, SqlError> {
+    let kept_bytes = u64::try_from(row.integer(4)?).unwrap_or_default();
     Ok(Leaving {
         seq: row.integer(0)?,
         id: TaskId::parse(&row.text(1)?).ok_or_else(|| SqlError::unexpected("a stored id is none"))?,
         stored: row.text(2)?,
         tenant: rows::tenant(&row.text(3)?)?,
-        bytes: u64::try_from(row.integer(4)?).unwrap_or_default().max(LEAST_BYTES),
+        bytes: kept_bytes.max(LEAST_BYTES),
+        kept_bytes,
     })
 }
 
@@ -83,6 +91,9 @@ pub fn expire(desk: &mut Desk<'_>, expiry: &Expiry, batch: u32) -> Result<Vec<Ta
     desk.sql.execute(GONE, &[seqs.as_str().into()])?;
     for task in &leaving {
         desk.tally.remove(&task.tenant, &task.stored);
+        if task.stored == State::Saved.stored() {
+            desk.tally.unsave(&task.tenant, task.kept_bytes);
+        }
     }
     Ok(leaving.into_iter().map(|task| task.id).collect())
 }
@@ -114,9 +125,12 @@ fn candidates(desk: &Desk<'_>, expiry: &Expiry, batch: i64) -> Result<Vec<Leavin
             before_us,
             crowded_us,
             crowd,
+            crowd_bytes,
         } => {
+            let is_large = desk.tally.all().saved_bytes() > *crowd_bytes;
             for (tenant, counts) in desk.tally.tenants().filter(|(_, counts)| counts.saved() > 0) {
-                let crowded = counts.saved() > *crowd;
+                let takes_more = || counts.saved_bytes() > desk.tally.share(*crowd_bytes, tenant);
+                let crowded = counts.saved() > *crowd || is_large && takes_more();
                 let before_us = if crowded { *crowded_us } else { *before_us };
                 let found = forgotten(desk.sql, tenant, before_us, batch)?;
                 if !found.is_empty() {

@@ -72,6 +72,9 @@ impl Store {
         for (tenant, stored, count) in rows::count(&connection).map_err(told)? {
             tally.add(&tenant, &stored, u64::try_from(count).unwrap_or_default());
         }
+        for (tenant, bytes) in rows::saved_bytes(&connection).map_err(told)? {
+            tally.save(&tenant, u64::try_from(bytes).unwrap_or_default());
+        }
         let cursors = rows::cursors(&connection).map_err(told)?;
         let readers = config.readers.max(1);
         let idle = (0..readers).map(|_| open::reader(&path, config));

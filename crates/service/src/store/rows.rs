@@ -253,6 +253,28 @@ pub fn count(sql: &Connection) -> Result<Vec<(Tenant, String, i64)>, SqlError> {
     })
 }
 
+/// Bytes of the texts of each tenant's saved tasks.
+pub fn saved_bytes(sql: &Connection) -> Result<Vec<(Tenant, i64)>, SqlError> {
+    const SAVED: &str = "SELECT tenant, sum(kept_bytes) FROM task WHERE state = 'saved' GROUP BY tenant";
+    sql.query(SAVED, &[], |row| Ok((tenant(&row.text(0)?)?, row.integer(1)?)))
+}
+
+/// Bytes that are kept of one task.
+pub fn kept_bytes(sql: &Connection, id: &TaskId) -> Result<u64, SqlError> {
+    const KEPT: &str = "SELECT kept_bytes FROM task WHERE id = ?";
+    let bytes = sql.first(KEPT, &[id.as_str().into()], |row| row.integer(0))?;
+    Ok(bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default())
+}
+
+/// When the first of a tenant's saved tasks was submitted, in microseconds since 1970.
+pub fn oldest_saved_us(sql: &Connection, tenant: &Tenant) -> Result<Option<i64>, SqlError> {
+    sql.first(OLDEST, &[tenant.as_str().into()], |row| row.integer(0))
+}
+
+/// See [`oldest_saved_us`].
+pub const OLDEST: &str = "SELECT created_us FROM task INDEXED BY task_by_tenant_state \
+                          WHERE tenant = ? AND state = 'saved' ORDER BY seq LIMIT 1";
+
 /// What cursors are made with.
 pub fn cursors(sql: &Connection) -> Result<Cursors, SqlError> {
     const KEY: &str = "SELECT value FROM secret WHERE name = 'cursor'";

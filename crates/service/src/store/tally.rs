@@ -9,39 +9,51 @@ use crate::state::{State, StateName};
 /// The words of the database, in the order of [`Counts`].
 pub const STORED: [&str; 6] = ["saved", "queued", "starting", "running", "ended", "cancelled"];
 
+/// What a saved task takes beside its text: its row and its places in the indexes.
+const ROW_BYTES: u64 = 1024;
+
 /// Tasks by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts([u64; 6]);
+pub struct Counts {
+    tasks: [u64; 6],
+    /// Bytes of the texts of those that nobody has asked to run.
+    saved_bytes: u64,
+}
 
 impl Counts {
     /// Tasks that nobody has asked to run.
     pub fn saved(&self) -> u64 {
-        self.0[0]
+        self.tasks[0]
+    }
+
+    /// Bytes of disk that these take.
+    pub fn saved_bytes(&self) -> u64 {
+        self.saved_bytes + self.saved() * ROW_BYTES
     }
 
     /// Tasks waiting for their turn.
     pub fn waiting(&self) -> u64 {
-        self.0[1]
+        self.tasks[1]
     }
 
     /// Tasks that the driver has or is about to get.
     pub fn under_way(&self) -> u64 {
-        self.0[2] + self.0[3]
+        self.tasks[2] + self.tasks[3]
     }
 
     /// Tasks that have not ended.
     pub fn open(&self) -> u64 {
-        self.0[..4].iter().sum()
+        self.tasks[..4].iter().sum()
     }
 
     /// Tasks that have ended or were cancelled.
     pub fn last(&self) -> u64 {
-        self.0[4] + self.0[5]
+        self.tasks[4] + self.tasks[5]
     }
 
     /// By the states that clients see.
     pub fn by_name(&self) -> [(StateName, u64); 5] {
-        let [saved, queued, starting, running, ended, cancelled] = self.0;
+        let [saved, queued, starting, running, ended, cancelled] = self.tasks;
         [
             (StateName::Saved, saved),
             (StateName::Queued, queued + starting),
@@ -97,13 +109,38 @@ impl Tally {
             .into_iter()
             .flatten()
         {
-            counts.0[place] = change(counts.0[place]);
+            counts.tasks[place] = change(counts.tasks[place]);
         }
     }
 
     /// Adds tasks, as they are found when the database is opened.
     pub fn add(&mut self, tenant: &Tenant, stored: &str, count: u64) {
         self.change(tenant, stored, |known| known + count);
+    }
+
+    /// Notes the text of a task that was saved.
+    pub fn save(&mut self, tenant: &Tenant, bytes: u64) {
+        self.change_bytes(tenant, |known| known + bytes);
+    }
+
+    /// Notes that a task with this text is not merely saved any more.
+    pub fn unsave(&mut self, tenant: &Tenant, bytes: u64) {
+        self.change_bytes(tenant, |known| known.saturating_sub(bytes));
+    }
+
+    fn change_bytes(&mut self, tenant: &Tenant, change: impl Fn(u64) -> u64) {
+        for counts in [Some(&mut self.all), self.tenants.get_mut(tenant)]
+            .into_iter()
+            .flatten()
+        {
+            counts.saved_bytes = change(counts.saved_bytes);
+        }
+    }
+
+    /// An equal share of something for each tenant that has saved tasks, and for this one.
+    pub fn share(&self, whole: u64, tenant: &Tenant) -> u64 {
+        let others = |(other, counts): &(&Tenant, &Counts)| *other != tenant && counts.saved() > 0;
+        whole / (self.tenants().filter(others).count() as u64 + 1)
     }
 
     /// Notes a task's step.

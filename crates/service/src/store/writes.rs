@@ -26,6 +26,8 @@ pub struct NewTask {
     pub now_us: i64,
     /// Tasks of one tenant that may be kept without having ended.
     pub open_limit: u64,
+    /// Bytes that all tasks may take which nobody has asked to run; unbounded where absent.
+    pub saved_limit_bytes: Option<u64>,
 }
 
 /// What became of a [`NewTask`].
@@ -38,7 +40,22 @@ pub enum Inserted {
     /// The key came before with another body.
     OtherBody,
     /// As many as may be are open.
-    TooMany(u64),
+    TooMany(Crowd),
+    /// Tasks that nobody has asked to run take as much room as they may.
+    TooLarge(Crowd),
+}
+
+/// What stands in the way of a new task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crowd {
+    /// Tasks of the tenant that have not ended.
+    pub open: u64,
+    /// Of these, tasks that nobody has asked to run.
+    pub saved: u64,
+    /// Bytes that those take.
+    pub saved_bytes: u64,
+    /// When the first of them was submitted.
+    pub oldest_us: Option<i64>,
 }
 
 const BY_KEY: &str = "SELECT id, body_digest FROM task WHERE idempotency_key = ?";
@@ -77,9 +94,11 @@ pub fn insert(desk: &mut Desk<'_>, task: &NewTask) -> Result<Inserted, SqlError>
             return Ok(if same { Inserted::Same(id) } else { Inserted::OtherBody });
         }
     }
-    let open = desk.tally.of(tenant).open();
-    if open >= task.open_limit {
-        return Ok(Inserted::TooMany(open));
+    if desk.tally.of(tenant).open() >= task.open_limit {
+        return Ok(Inserted::TooMany(crowd(desk, tenant)?));
+    }
+    if is_too_large(desk, task) {
+        return Ok(Inserted::TooLarge(crowd(desk, tenant)?));
     }
     let (key, digest) = match &idempotency {
         Some((key, digest)) => (Value::Text(key), Value::Blob(digest)),
@@ -91,7 +110,30 @@ pub fn insert(desk: &mut Desk<'_>, task: &NewTask) -> Result<Inserted, SqlError>
     let values = [id, task.now_us.into(), key, digest, spec.into(), owner, bytes.into()];
     desk.sql.execute(INSERT, &values)?;
     desk.tally.step(tenant, None, Some(&State::Saved));
+    desk.tally.save(tenant, task.spec.len() as u64);
     Ok(Inserted::New)
+}
+
+/// True where there is no room for another saved task, and the tenant has its share of what there is.
+fn is_too_large(desk: &Desk<'_>, task: &NewTask) -> bool {
+    let Some(limit) = task.saved_limit_bytes else {
+        return false;
+    };
+    let bytes = task.spec.len() as u64;
+    let own = desk.tally.of(&task.tenant);
+    let is_over = desk.tally.all().saved_bytes() + bytes > limit;
+    let has_its_share = own.saved_bytes() + bytes > desk.tally.share(limit, &task.tenant);
+    is_over && has_its_share && own.saved() > 0
+}
+
+fn crowd(desk: &Desk<'_>, tenant: &Tenant) -> Result<Crowd, SqlError> {
+    let counts = desk.tally.of(tenant);
+    Ok(Crowd {
+        open: counts.open(),
+        saved: counts.saved(),
+        saved_bytes: counts.saved_bytes(),
+        oldest_us: rows::oldest_saved_us(desk.sql, tenant)?,
+    })
 }
 
 fn whole(bytes: u64) -> i64 {
@@ -134,6 +176,10 @@ fn step(
     let ticket = ticket.map(|ticket| rows::to_json("ticket", ticket)).transpose()?;
     let outcome = beside.outcome;
     let json = outcome.map(|outcome| rows::to_json("outcome", outcome)).transpose()?;
+    let text_bytes = match before {
+        State::Saved => Some(rows::kept_bytes(desk.sql, id)?),
+        _ => None,
+    };
     let exit_code = outcome.and_then(|outcome| match outcome.end {
         End::Exited { code } => Some(i64::from(code)),
         _ => None,
@@ -170,6 +216,9 @@ fn step(
         ));
     }
     desk.tally.step(tenant, Some(&before), Some(&after));
+    if let Some(bytes) = text_bytes {
+        desk.tally.unsave(tenant, bytes);
+    }
     Ok(Ok(after))
 }
 
@@ -394,6 +443,10 @@ pub fn delete(desk: &mut Desk<'_>, (tenant, id): Key<'_>) -> Result<Deleted, Sql
     if state == State::Unknown || !state.name().is_final() && state != State::Saved {
         return Ok(Deleted::UnderWay(state.name()));
     }
+    if state == State::Saved {
+        let bytes = rows::kept_bytes(desk.sql, id)?;
+        desk.tally.unsave(tenant, bytes);
+    }
     desk.sql
         .execute("DELETE FROM task WHERE id = ?", &[id.as_str().into()])?;
     desk.tally.remove(tenant, state.stored());
@@ -415,7 +468,7 @@ mod tests {
         drop(super::super::Store::open(&config).unwrap());
         let path = root.path().join("tasks.sqlite3");
         let sql = Connection::open(&path, Access::Read, Duration::from_secs(5)).unwrap();
-        for statement in [BY_KEY, NEXT, FIRST, rows::STATE] {
+        for statement in [BY_KEY, NEXT, FIRST, rows::STATE, rows::OLDEST] {
             let values = vec![Value::Null; statement.matches('?').count()];
             let plan = sql.query(&format!("EXPLAIN QUERY PLAN {statement}"), &values, |row| row.text(3));
             let plan = plan.unwrap().join("; ");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hybrid_cache_model::{TaskSpec, Tenant};
 use hybrid_cache_service::store::sqlite::{Access, Connection};
-use hybrid_cache_service::{Clock, Engine, ListQuery, Parts, ServiceConfig, ServiceError, StateName};
+use hybrid_cache_service::{Clock, Engine, ListQuery, Parts, ServiceConfig, ServiceError, StateName, TaskId};
 
 use crate::bench::{Bench, Jumping, LOOK, config, reaches, submit, until};
 use crate::scripted::Scripted;
@@ -115,6 +115,119 @@ async fn forgotten_submits_expire_and_make_room_for_new_ones() {
     .await;
     let again = engine.submit(&spec, Some("again")).await.unwrap();
     assert_eq!(again.novelty, hybrid_cache_service::Novelty::New);
+}
+
+/// Bytes of the database's file.
+fn database_bytes(root: &Path) -> u64 {
+    std::fs::metadata(root.join("tasks.sqlite3")).unwrap().len()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_forgotten_submits_are_refused_within_the_budget_until_the_time_that_is_told() {
+    const BUDGET: u64 = 8 << 20;
+    let root = tempfile::tempdir().unwrap();
+    let (engine, clock) = with_clock(root.path(), |config| config.retention.bytes = Some(BUDGET)).await;
+    let modest = engine.of(&"modest".parse::<Tenant>().unwrap());
+    let result = submit(&modest, "burst 2000").await;
+    modest.run(&result).await.unwrap();
+    reaches(&modest, &result, StateName::Ended).await;
+
+    let large = TaskSpec::new("x".repeat(60_000));
+    let mut taken = 0;
+    let refused = loop {
+        match engine.submit(&large, None).await {
+            Ok(_) => taken += 1,
+            Err(refused) => break refused,
+        }
+        // More than the budget: today's service would go on until the disk is full.
+        assert!(taken < 200, "{taken} were taken");
+        clock.0.fetch_add(1_000_000, Ordering::SeqCst);
+    };
+    assert!((50..=72).contains(&taken), "{taken}");
+    assert!(refused.to_string().contains("were never run"), "{refused}");
+    assert!(database_bytes(root.path()) < BUDGET);
+    // The first of them is a minute old.
+    let told = refused.retry_after().unwrap();
+    assert!((3400..3600).contains(&told.as_secs()), "{told:?}");
+
+    // Others have a share of their own, and keep their results.
+    modest.submit(&large, None).await.unwrap();
+    assert!(modest.get(&result).await.is_ok());
+    // Who runs or deletes something may submit again at once.
+    let first = listed(&engine).await[0].parse_id();
+    engine.delete(&first).await.unwrap();
+    engine.submit(&large, None).await.unwrap();
+    engine.submit(&large, None).await.unwrap_err();
+
+    let told = i64::try_from(told.as_micros()).unwrap();
+    clock.0.fetch_add(told, Ordering::SeqCst);
+    until("the first ones are forgotten", || async {
+        engine.submit(&large, None).await.ok()
+    })
+    .await;
+    assert!(modest.get(&result).await.is_ok());
+    assert!(database_bytes(root.path()) < BUDGET);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_saved_tasks_take_is_counted_alike_by_the_next_service() {
+    let root = tempfile::tempdir().unwrap();
+    let change = |config: &mut ServiceConfig| config.retention.bytes = Some(2 << 20);
+    let large = TaskSpec::new("x".repeat(60_000));
+    let full = async |engine: &Engine| {
+        let mut taken = 0;
+        while engine.submit(&large, None).await.is_ok() {
+            taken += 1;
+            assert!(taken < 100);
+        }
+        taken
+    };
+    let (engine, _) = with_clock(root.path(), change).await;
+    assert!(full(&engine).await > 10);
+    let ids = listed(&engine).await;
+    engine.cancel(&ids[0].parse_id()).await.unwrap();
+    engine.run(&ids[1].parse_id()).await.unwrap();
+    engine.shutdown(Duration::from_secs(20)).await;
+    drop(engine);
+    let (engine, _) = with_clock(root.path(), change).await;
+    assert_eq!(full(&engine).await, 2);
+    engine.shutdown(Duration::ZERO).await;
+}
+
+/// A day of clients that submit and never run. By name: `cargo test --release … -- --ignored --nocapture hundred_thousand`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes; see its comment"]
+async fn a_hundred_thousand_forgotten_submits_leave_room_after_an_hour() {
+    let root = tempfile::tempdir().unwrap();
+    let (engine, clock) = with_clock(root.path(), |_| {}).await;
+    let spec = TaskSpec::new("print(1)");
+    for _ in 0..200 {
+        let submits = (0..500).map(|_| engine.submit(&spec, None));
+        for submitted in futures_util::future::join_all(submits).await {
+            submitted.unwrap();
+        }
+    }
+    let refused = engine.submit(&spec, None).await.unwrap_err();
+    let told = refused.retry_after().unwrap();
+    println!("{} bytes of database; {refused}", database_bytes(root.path()));
+    clock
+        .0
+        .fetch_add(i64::try_from(told.as_micros()).unwrap(), Ordering::SeqCst);
+    let began = std::time::Instant::now();
+    until("there is room", || async { engine.submit(&spec, None).await.ok() }).await;
+    println!("room after {:?}", began.elapsed());
+    engine.shutdown(Duration::ZERO).await;
+}
+
+/// A listed id as the engine wants it.
+trait ParseId {
+    fn parse_id(&self) -> TaskId;
+}
+
+impl ParseId for String {
+    fn parse_id(&self) -> TaskId {
+        TaskId::parse(self).unwrap()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

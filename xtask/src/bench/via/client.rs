@@ -48,7 +48,8 @@ enum Method<'a> {
     Follow,
     Delete,
     Post,
-    PostJson(&'a [u8]),
+    /// With an Idempotency-Key where there is one.
+    PostJson(&'a [u8], Option<&'a str>),
 }
 
 impl Client {
@@ -57,6 +58,14 @@ impl Client {
     /// # Errors
     /// One of them cannot be used.
     pub fn new(url: &str, token_file: Option<&Path>) -> Result<Client> {
+        Client::within(url, token_file, ANSWER)
+    }
+
+    /// The same with another patience for each answer.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn within(url: &str, token_file: Option<&Path>, answer: Duration) -> Result<Client> {
         let base = checked(url)?;
         let authorization = token_file.map(read_token).transpose()?;
         let mut config = Agent::config_builder()
@@ -65,7 +74,7 @@ impl Client {
             .max_redirects_will_error(false)
             .timeout_resolve(Some(CONNECT))
             .timeout_connect(Some(CONNECT))
-            .timeout_recv_response(Some(ANSWER))
+            .timeout_recv_response(Some(answer))
             .timeout_per_read(Some(SILENCE))
             .max_idle_age(REST);
         if is_local(&base) {
@@ -86,9 +95,22 @@ impl Client {
 
     /// Saves a task; its id.
     pub fn submit(&self, spec: &TaskSpec) -> Result<String, ClientError> {
+        self.submit_as(spec, None)
+    }
+
+    /// The same; sent again under the same key, it is the same task.
+    pub fn submit_as(&self, spec: &TaskSpec, key: Option<&str>) -> Result<String, ClientError> {
         let body = serde_json::to_vec(spec).map_err(|error| self.foreign(error))?;
-        let answer = self.ask("/api/v1/tasks/submit", Method::PostJson(&body))?;
+        let answer = self.ask("/api/v1/tasks/submit", Method::PostJson(&body, key))?;
         Ok(self.json::<Submitted>(answer)?.id)
+    }
+
+    /// A part of the list of tasks, the one submitted last first, behind a cursor; `filter` is more of the query, such as
+    /// `&state=ended`.
+    pub fn list<T: serde::de::DeserializeOwned>(&self, filter: &str, cursor: Option<&str>) -> Result<T, ClientError> {
+        let cursor = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+        let answer = self.ask(&format!("/api/v1/tasks?limit=200{filter}{cursor}"), Method::Get)?;
+        self.json(answer)
     }
 
     /// Puts a task into the queue.
@@ -105,6 +127,11 @@ impl Client {
 
     /// Everything known of a task.
     pub fn task(&self, id: &str) -> Result<TaskAnswer, ClientError> {
+        self.told(id)
+    }
+
+    /// The same, as far as `T` wants to know.
+    pub fn told<T: serde::de::DeserializeOwned>(&self, id: &str) -> Result<T, ClientError> {
         let answer = self.ask(&format!("/api/v1/tasks/{id}"), Method::Get)?;
         self.json(answer)
     }
@@ -163,9 +190,13 @@ impl Client {
             }
             Method::Delete => self.authorized(self.agent.delete(&url)).call(),
             Method::Post => self.authorized(self.agent.post(&url)).send_empty(),
-            Method::PostJson(body) => {
+            Method::PostJson(body, key) => {
                 let request = self.authorized(self.agent.post(&url));
-                request.header("content-type", "application/json").send(body)
+                let request = request.header("content-type", "application/json");
+                match key {
+                    Some(key) => request.header("idempotency-key", key).send(body),
+                    None => request.send(body),
+                }
             }
         };
         let mut answer = answered.map_err(|error| self.unreachable(error))?;

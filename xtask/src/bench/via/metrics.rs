@@ -19,9 +19,27 @@ pub fn build(text: &str, label: &str) -> Option<String> {
     parts.next().map(str::to_owned)
 }
 
+/// The sum of a metric's values over all its labels; `None` where it is not there.
+pub fn sum(text: &str, name: &str) -> Option<u64> {
+    let values = text.lines().filter_map(|line| {
+        let (head, value) = line.rsplit_once(' ')?;
+        let (metric, _) = head.split_once('{').unwrap_or((head, ""));
+        (metric.strip_prefix("hybrid_cache_")? == name).then(|| value.parse::<u64>().ok())?
+    });
+    values.fold(None, |sum, value| Some(sum.unwrap_or(0) + value))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_metric_is_summed_over_its_labels_and_told_from_its_like() {
+        let text = "# HELP hybrid_cache_tasks Tasks 7\nhybrid_cache_tasks{state=\"saved\"} 2\nhybrid_cache_tasks{state=\"ended\"} 3\n\
+                    hybrid_cache_tasks_settling 9\nhybrid_cache_ratio 0.5\n";
+        let told = ["tasks", "tasks_settling", "ratio", "task"].map(|name| sum(text, name));
+        assert_eq!(told, [Some(5), Some(9), None, None]);
+    }
 
     #[test]
     fn a_service_tells_its_version_its_driver_and_whether_it_is_at_work() {

@@ -7,11 +7,11 @@
 mod answer;
 mod client;
 mod events;
-mod metrics;
+pub mod metrics;
 mod problem;
-mod task;
+pub mod task;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,8 +30,8 @@ use super::{check_space, machine};
 use crate::checkout::Checkout;
 use crate::flags::{self, DriverName};
 use crate::subject::Subject;
-use client::Client;
-use problem::ClientError;
+pub use client::Client;
+pub use problem::ClientError;
 use task::{Control, Done};
 
 /// What a service tells its clients nothing of.
@@ -119,7 +119,7 @@ impl Via {
 }
 
 /// Version and driver as the service tells them, which also shows that it is one and lets us in.
-fn who(client: &Client) -> Result<ServiceRecord, ClientError> {
+pub fn who(client: &Client) -> Result<ServiceRecord, ClientError> {
     let told = client.metrics().map_err(|error| match error {
         // Some other server, which has no such path.
         ClientError::Refused { problem, .. } if problem.status == 404 => client.foreign(problem),

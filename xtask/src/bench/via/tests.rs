@@ -20,20 +20,23 @@ const TASK: &str = r#"{"state": "ended", "end": "exited", "exitCode": 0, "runner
     "timeline": {"totalUs": 10, "spans": [{"phase": "user_code", "lane": "runner", "startUs": 0, "durationUs": 4}]}}"#;
 
 /// What a test's server answers: status, further header lines, body.
-type Answer = (u16, &'static str, String);
+pub type Answer = (u16, &'static str, String);
 
-fn fine(body: &str) -> Answer {
+/// An answer without anything special.
+pub fn fine(body: &str) -> Answer {
     (200, "", body.to_owned())
 }
 
 /// A server with one answer a connection.
-struct Place {
-    url: String,
-    asked: Arc<Mutex<Vec<String>>>,
+pub struct Place {
+    /// Its address.
+    pub url: String,
+    /// What it was asked, in order.
+    pub asked: Arc<Mutex<Vec<String>>>,
 }
 
 /// Answers what a healthy service does, but for what `other` says of a request line, counted by its like.
-fn place(other: impl Fn(&str, usize) -> Option<Answer> + Send + Sync + 'static) -> Place {
+pub fn place(other: impl Fn(&str, usize) -> Option<Answer> + Send + Sync + 'static) -> Place {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();
