@@ -15,6 +15,7 @@ mod html;
 mod markdown;
 pub mod phases;
 mod provenance;
+pub mod sizing;
 pub mod stats;
 pub mod summary;
 mod terminal;

@@ -12,7 +12,7 @@
 
 use crate::Weight;
 use crate::groups::Groups;
-use crate::number::narrow;
+use crate::number::{index, narrow};
 use crate::trace::VolumeCatalog;
 use crate::tree::SumTree;
 
@@ -22,16 +22,31 @@ const NEVER: u32 = u32::MAX;
 #[derive(Clone, Debug)]
 pub struct Stack {
     groups: Groups,
+    /// Weight and last use of each group, side by side, because a request needs both of each of its groups.
+    parts: Vec<Part>,
     tree: SumTree,
     /// The next position; positions are times of use, renumbered now and then.
     now: u32,
     /// What has been used at all.
     total: Weight,
-    group_used: Vec<u32>,
     environment_used: Vec<u32>,
     /// What moves away from each position in the current request, and which positions those are.
     moving: Vec<Weight>,
     touched: Vec<u32>,
+}
+
+/// A group of parts that always occur together.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    bytes: u64,
+    inodes: u32,
+    used: u32,
+}
+
+impl Part {
+    fn weight(self) -> Weight {
+        Weight::new(self.bytes, self.inodes.into())
+    }
 }
 
 /// Some of an environment's parts, and the least budget at which they are resident.
@@ -49,8 +64,13 @@ impl Stack {
         let groups = Groups::of(catalog);
         // No more than one position for each environment is in use, so a quarter of the room is ever occupied.
         let tree = SumTree::new((groups.environments.len() * 4).max(1024));
+        let parts = groups.weights.iter().map(|weight| Part {
+            bytes: weight.bytes,
+            inodes: narrow(index(weight.inodes)),
+            used: NEVER,
+        });
         Stack {
-            group_used: vec![NEVER; groups.weights.len()],
+            parts: parts.collect(),
             environment_used: vec![NEVER; groups.environments.len()],
             moving: vec![Weight::default(); tree.positions()],
             touched: Vec::new(),
@@ -110,8 +130,9 @@ impl Stack {
         }
         let mut first_uses = Weight::default();
         for group in self.groups.of_environment(environment) {
-            let weight = self.groups.weights[*group as usize];
-            let used = std::mem::replace(&mut self.group_used[*group as usize], self.now);
+            let part = &mut self.parts[*group as usize];
+            let weight = part.weight();
+            let used = std::mem::replace(&mut part.used, self.now);
             if used == NEVER {
                 first_uses += weight;
                 continue;
@@ -154,8 +175,8 @@ impl Stack {
     /// Gives the positions in use the first numbers, in their order, so that there is room again.
     fn renumber(&mut self) {
         let mut is_used = vec![false; self.now as usize];
-        for used in self.group_used.iter().filter(|used| **used != NEVER) {
-            is_used[*used as usize] = true;
+        for part in self.parts.iter().filter(|part| part.used != NEVER) {
+            is_used[part.used as usize] = true;
         }
         // What an environment has of its own was used when the environment was, so each environment's position is in use.
         let mut next = 0;
@@ -168,16 +189,15 @@ impl Stack {
             })
             .collect();
         self.now = next;
-        for used in self.group_used.iter_mut().chain(&mut self.environment_used) {
+        let groups = self.parts.iter_mut().map(|part| &mut part.used);
+        for used in groups.chain(&mut self.environment_used) {
             if *used != NEVER {
                 *used = numbers[*used as usize];
             }
         }
         self.tree = SumTree::new(self.tree.positions());
-        for (group, used) in self.group_used.iter().enumerate() {
-            if *used != NEVER {
-                self.tree.add(*used, self.groups.weights[group]);
-            }
+        for part in self.parts.iter().filter(|part| part.used != NEVER) {
+            self.tree.add(part.used, part.weight());
         }
     }
 

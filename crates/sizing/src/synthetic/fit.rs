@@ -23,14 +23,32 @@ pub struct Fitted {
     pairs: Vec<[Option<u32>; 2]>,
 }
 
+/// What a program is known by: the requests that it makes of both volumes.
+type Key = [Option<u64>; 2];
+
 /// What one pass over a trace counts.
 #[derive(Default)]
 struct Counts {
     requests: u64,
-    uses: HashMap<[Option<u32>; 2], u64>,
-    once_first_half: HashMap<[Option<u32>; 2], u64>,
+    programs: HashMap<Key, Seen>,
     hours: [u64; 24],
-    first_after_quarter: u64,
+}
+
+/// What is known of a program.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    uses: u64,
+    uses_in_first_half: u64,
+    first_us: u64,
+    last_us: u64,
+    environments: [Option<u32>; 2],
+}
+
+impl Seen {
+    /// True for a program that came within a day, and was not seen again for at least a day.
+    fn is_one_off(&self, end_us: u64) -> bool {
+        self.last_us - self.first_us < 24 * HOUR_US && self.last_us + 24 * HOUR_US < end_us
+    }
 }
 
 /// Finds a profile that gives traces like this one.
@@ -44,30 +62,35 @@ pub fn fit(source: &dyn Source, seed: u64) -> Result<Fitted, TraceError> {
     let mut counts = Counts::default();
     source.replay(&mut |event| {
         let Event::Request(request) = event else { return };
-        let pair = request.uses.map(|asked| asked.map(|asked| asked.environment));
-        let passed = share(request.at_us - first, (last - first).max(1));
         counts.requests += 1;
         counts.hours[index(request.at_us / HOUR_US % 24)] += 1;
-        let uses = counts.uses.entry(pair).or_default();
-        counts.first_after_quarter += u64::from(*uses == 0 && passed > 0.25);
-        *uses += 1;
-        if passed <= 0.5 {
-            *counts.once_first_half.entry(pair).or_default() += 1;
+        let key = request.uses.map(|asked| asked.map(|asked| asked.request));
+        let seen = counts.programs.entry(key).or_default();
+        if seen.uses == 0 {
+            seen.first_us = request.at_us;
         }
+        seen.uses += 1;
+        seen.uses_in_first_half += u64::from(request.at_us - first <= (last - first) / 2);
+        seen.last_us = request.at_us;
+        seen.environments = request.uses.map(|asked| asked.map(|asked| asked.environment));
     })?;
-    let mut ranked: Vec<([Option<u32>; 2], u64)> = counts.uses.iter().map(|(pair, uses)| (*pair, *uses)).collect();
-    ranked.sort_unstable_by_key(|(pair, uses)| (std::cmp::Reverse(*uses), *pair));
-    let few = ranked.iter().filter(|(_, uses)| *uses <= 2).map(|(_, uses)| uses).sum::<u64>();
+    let mut ranked: Vec<(Key, Seen)> = counts.programs.iter().map(|(key, seen)| (*key, *seen)).collect();
+    ranked.sort_unstable_by_key(|(key, seen)| (std::cmp::Reverse(seen.uses), *key));
+    let once: u64 = ranked.iter().filter(|(_, seen)| seen.is_one_off(last)).map(|(_, seen)| seen.uses).sum();
+    let lasting: Vec<(Key, Seen)> = ranked.iter().filter(|(_, seen)| !seen.is_one_off(last)).copied().collect();
+    let quarter_us = first + (last - first) / 4;
+    let early = lasting.iter().filter(|(_, seen)| seen.first_us <= quarter_us).count();
     let busiest = counts.hours.iter().max().copied().unwrap_or(0);
     let quietest = counts.hours.iter().min().copied().unwrap_or(0);
     let profile = Profile {
         days: u32::try_from(whole(days.ceil())).unwrap_or(u32::MAX).clamp(1, 60),
         requests_per_day: float(counts.requests) / days,
-        programs: ranked.iter().filter(|(_, uses)| *uses > 2).count().max(1),
-        new_per_day: float(counts.first_after_quarter) / (0.75 * days).max(1.0 / 86_400.0) * (1.0 - share(few, counts.requests)),
-        zipf: exponent(&ranked),
-        drift_per_day: drift(&counts) / (days / 2.0).max(1.0),
-        one_off: share(few, counts.requests),
+        programs: early.max(1),
+        new_per_day: float((lasting.len() - early) as u64) / (0.75 * days),
+        zipf: exponent(&lasting),
+        drift_per_day: drift(&lasting) / (days / 2.0).max(1.0),
+        one_off: share(once, counts.requests),
+        // Each environment belongs to a tenant already.
         tenants: 1,
         night: share(busiest - quietest, busiest + quietest),
         seed,
@@ -75,39 +98,32 @@ pub fn fit(source: &dyn Source, seed: u64) -> Result<Fitted, TraceError> {
     Ok(Fitted {
         profile,
         catalog: source.catalog().clone(),
-        pairs: ranked.into_iter().map(|(pair, _)| pair).collect(),
+        pairs: ranked.into_iter().map(|(_, seen)| seen.environments).collect(),
     })
 }
 
-/// The exponent of the Zipf law: the slope of uses over rank, both as logarithms, where there is more than noise.
-fn exponent(ranked: &[([Option<u32>; 2], u64)]) -> f64 {
-    let points: Vec<(f64, f64)> = ranked
-        .iter()
-        .enumerate()
-        .filter(|(_, (_, uses))| *uses > 4)
-        .map(|(at, (_, uses))| (float(at as u64 + 1).ln(), -float(*uses).ln()))
+/// The exponent of the Zipf law: the slope of uses over rank, both as logarithms, at ranks that double. All ranks would
+/// weigh the rarely used ones most, which are few uses and much chance.
+fn exponent(ranked: &[(Key, Seen)]) -> f64 {
+    let ranks = std::iter::successors(Some(1usize), |rank| Some(rank * 2)).take_while(|rank| *rank <= ranked.len());
+    let points: Vec<(f64, f64)> = ranks
+        .map(|rank| (float(rank as u64).ln(), -float(ranked[rank - 1].1.uses).ln()))
         .collect();
-    // `line` never falls, so the points are turned over; the base is of no interest, so they are moved up.
+    // `line` never begins below zero, so the points are moved up.
     let lowest = points.iter().map(|(_, y)| *y).fold(0.0, f64::min);
     let moved: Vec<(f64, f64)> = points.iter().map(|(x, y)| (*x, y - lowest + 1e3)).collect();
     line(&moved).1.clamp(0.0, 2.5)
 }
 
 /// Share of the tenth that is used most in the first half and no longer is in the second.
-fn drift(counts: &Counts) -> f64 {
-    let second = counts.uses.iter().map(|(pair, all)| {
-        let first = counts.once_first_half.get(pair).copied().unwrap_or(0);
-        (*pair, all - first)
-    });
-    let second: HashMap<_, _> = second.collect();
-    let (one, other) = (top(&counts.once_first_half), top(&second));
+fn drift(ranked: &[(Key, Seen)]) -> f64 {
+    let top = |uses: fn(&Seen) -> u64| -> HashSet<Key> {
+        let mut by_uses: Vec<(u64, Key)> = ranked.iter().map(|(key, seen)| (uses(seen), *key)).collect();
+        by_uses.sort_unstable_by_key(|(uses, key)| (std::cmp::Reverse(*uses), *key));
+        by_uses.iter().take(ranked.len().div_ceil(10)).map(|(_, key)| *key).collect()
+    };
+    let (one, other) = (top(|seen| seen.uses_in_first_half), top(|seen| seen.uses - seen.uses_in_first_half));
     1.0 - share(one.intersection(&other).count() as u64, one.len().max(1) as u64)
-}
-
-fn top(uses: &HashMap<[Option<u32>; 2], u64>) -> HashSet<[Option<u32>; 2]> {
-    let mut ranked: Vec<_> = uses.iter().collect();
-    ranked.sort_unstable_by_key(|(pair, uses)| (std::cmp::Reverse(**uses), **pair));
-    ranked.iter().take(uses.len().div_ceil(10)).map(|(pair, _)| **pair).collect()
 }
 
 impl Maker for Fitted {
