@@ -26,7 +26,11 @@ const MANIFESTS: [&str; 2] = ["manifests/pvc-cache-volumes.yaml", "manifests/pv-
 pub fn run(flags: &flags::Size) -> Result<Exit> {
     let report = make(flags)?;
     let checkout = Checkout::find()?;
-    let out = if flags.out.is_absolute() { flags.out.clone() } else { checkout.path(&flags.out) };
+    let out = if flags.out.is_absolute() {
+        flags.out.clone()
+    } else {
+        checkout.path(&flags.out)
+    };
     write(&out, &checkout, &report)?;
     if flags.json {
         println!("{}", report.json()?);
@@ -57,12 +61,20 @@ fn make(flags: &flags::Size) -> Result<SizingReport> {
     };
     if let Some(path) = &flags.trace {
         let trace = TraceFile::open(path)?;
-        return Ok(SizingReport::new(path.display().to_string(), false, trace.warnings(), find(&trace)?));
+        return Ok(SizingReport::new(
+            path.display().to_string(),
+            false,
+            trace.warnings(),
+            find(&trace)?,
+        ));
     }
     let name = flags.synthetic.as_deref().unwrap_or("team");
     let Some((_, what, profile)) = PRESETS.iter().find(|(known, ..)| *known == name) else {
         let names: Vec<&str> = PRESETS.iter().map(|(name, ..)| *name).collect();
-        let message = format!("there is no synthetic trace {name:?}\nhint: use one of {}", names.join(", "));
+        let message = format!(
+            "there is no synthetic trace {name:?}\nhint: use one of {}",
+            names.join(", ")
+        );
         return Err(Expected::usage(message));
     };
     if flags.synthetic.is_none() {
@@ -71,13 +83,23 @@ fn make(flags: &flags::Size) -> Result<SizingReport> {
     let mut profile = *profile;
     profile.seed = flags.seed.unwrap_or(profile.seed);
     let recorded = synthetic::generate(&profile);
-    Ok(SizingReport::new(format!("synthetic trace `{name}` ({what})"), true, Vec::new(), find(&recorded)?))
+    Ok(SizingReport::new(
+        format!("synthetic trace `{name}` ({what})"),
+        true,
+        Vec::new(),
+        find(&recorded)?,
+    ))
 }
 
 fn write(out: &Path, checkout: &Checkout, report: &SizingReport) -> Result<()> {
     let mut patches = String::new();
     let volumes = report.recommendation.volumes.iter();
-    let sizes: Vec<Resize> = volumes.map(|advice| Resize { volume: advice.volume, gib: advice.claim.gib }).collect();
+    let sizes: Vec<Resize> = volumes
+        .map(|advice| Resize {
+            volume: advice.volume,
+            gib: advice.claim.gib,
+        })
+        .collect();
     for manifest in MANIFESTS {
         let text = fs::read_to_string(checkout.path(manifest)).with_context(|| format!("reading {manifest}"))?;
         patches.push_str(&patch(manifest, &text, &sizes)?);

@@ -5,8 +5,18 @@ use hybrid_cache_sizing::synthetic::{Profile, generate, preset};
 use hybrid_cache_sizing::{Targets, recommend};
 
 fn report(hit: f64) -> SizingReport {
-    let profile = Profile { days: 9, ..preset("team").unwrap() };
-    let found = recommend(&generate(&profile), &Targets { hit, ..Targets::default() }).unwrap();
+    let profile = Profile {
+        days: 9,
+        ..preset("team").unwrap()
+    };
+    let found = recommend(
+        &generate(&profile),
+        &Targets {
+            hit,
+            ..Targets::default()
+        },
+    )
+    .unwrap();
     let warnings = vec!["line 3: <b>odd</b> & \u{1b}[31mred".to_owned()];
     SizingReport::new("the synthetic trace <team>".to_owned(), true, warnings, found)
 }
@@ -19,7 +29,10 @@ fn every_form_says_what_to_order_and_why() {
         let order = format!("order {} GiB for", advice.claim.gib);
         for form in [&text, &markdown, &page] {
             assert!(form.contains(&order), "{form}");
-            assert!(form.contains("with one GiB less") || form.contains("largest environment needs"), "{form}");
+            assert!(
+                form.contains("with one GiB less") || form.contains("largest environment needs"),
+                "{form}"
+            );
         }
     }
     assert!(text.contains("nobody recorded this trace") && page.contains("nobody recorded this trace"));
@@ -35,7 +48,12 @@ fn the_page_is_whole_has_its_figures_and_takes_nothing_from_outside() {
     // Void elements are not closed in HTML; everything else is well-formed.
     let body = &page[page.find("<body>").unwrap()..page.find("</html>").unwrap()];
     let document = roxmltree::Document::parse(body).unwrap();
-    let named = |name: &'static str| document.descendants().filter(move |node| node.has_tag_name(name)).count();
+    let named = |name: &'static str| {
+        document
+            .descendants()
+            .filter(move |node| node.has_tag_name(name))
+            .count()
+    };
     assert_eq!(named("polyline"), report.recommendation.volumes.len() * 2);
     for link in ["http:", "https:", "src=", "<script", "url(http"] {
         assert!(!page.contains(link), "{link}");

@@ -3,7 +3,10 @@
 //! `cargo bench --package hybrid-cache-sizing`: one million requests over 2,000 environments of 20 to 300 parts, at most
 //! 2 s on one core. `HUGE=1` adds ten million, at most 25 s and 1 GiB, and prints the most memory that was in use.
 
-#![expect(clippy::unwrap_used, reason = "a benchmark that cannot be set up has nothing to measure")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a benchmark that cannot be set up has nothing to measure"
+)]
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -26,7 +29,10 @@ struct Draw(u64);
 
 impl Draw {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         self.0 >> 33
     }
 
@@ -43,7 +49,10 @@ impl Drawn {
         let mut catalog = Catalog::default();
         let volume = catalog.of_mut(Volume::Python);
         for at in 0..PARTS {
-            volume.part(&at.to_string(), Weight::new(4096 * (1 + draw.next() % 5000), 1 + draw.next() % 400));
+            volume.part(
+                &at.to_string(),
+                Weight::new(4096 * (1 + draw.next() % 5000), 1 + draw.next() % 400),
+            );
         }
         for at in 0..ENVIRONMENTS {
             let count = 20 + draw.next() as usize % 281;
@@ -52,7 +61,12 @@ impl Drawn {
             parts.dedup();
             parts.truncate(count);
             let own = Weight::new(40_960, 12);
-            volume.environment(Environment { key: at.to_string(), own, parts, ..Environment::default() });
+            volume.environment(Environment {
+                key: at.to_string(),
+                own,
+                parts,
+                ..Environment::default()
+            });
         }
         Drawn { catalog, requests }
     }
@@ -67,8 +81,15 @@ impl Source for Drawn {
         let mut draw = Draw(11);
         for at in 0..self.requests {
             let environment = draw.skewed(ENVIRONMENTS) as u32;
-            let asked = Use { environment, ..Use::default() };
-            each(&Event::Request(Request { at_us: at * 1000, uses: [Some(asked), None], wait_us: None }));
+            let asked = Use {
+                environment,
+                ..Use::default()
+            };
+            each(&Event::Request(Request {
+                at_us: at * 1000,
+                uses: [Some(asked), None],
+                wait_us: None,
+            }));
         }
         Ok(())
     }
@@ -105,8 +126,15 @@ fn curves(criterion: &mut Criterion) {
         let before = worked_s();
         let huge = curve(&Drawn::new(10_000_000), Volume::Python).unwrap();
         let (seconds, worked_s) = (begun.elapsed().as_secs_f64(), worked_s() - before);
-        println!("10M requests: {seconds:.1} s, {worked_s:.1} s of one processor, peak {} MiB, exact: {}", peak_mib(), huge.is_exact());
-        println!("hit rate at half of everything: {:.4}", huge.hit_rate(Weight::new(huge.union.bytes / 2, u64::MAX)));
+        println!(
+            "10M requests: {seconds:.1} s, {worked_s:.1} s of one processor, peak {} MiB, exact: {}",
+            peak_mib(),
+            huge.is_exact()
+        );
+        println!(
+            "hit rate at half of everything: {:.4}",
+            huge.hit_rate(Weight::new(huge.union.bytes / 2, u64::MAX))
+        );
     }
 }
 

@@ -16,8 +16,8 @@ pub const DEFAULT_BUDGET_PERCENT: u64 = 88;
 const MOST_GIB: u64 = 65_536;
 /// Claims that people order, in GiB.
 const LADDER: [u64; 31] = [
-    1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 75, 100, 125, 150, 200, 250, 300, 400, 500, 750, 1000, 1500, 2000,
-    4000, 8000,
+    1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 75, 100, 125, 150, 200, 250, 300, 400, 500, 750, 1000,
+    1500, 2000, 4000, 8000,
 ];
 
 /// The file system of a volume.
@@ -81,7 +81,10 @@ impl FileSystem {
             FileSystem::Ext4 => EXT4,
             FileSystem::Xfs => XFS,
         };
-        let upper = table.iter().position(|(size, _)| *size >= gib).unwrap_or(table.len() - 1);
+        let upper = table
+            .iter()
+            .position(|(size, _)| *size >= gib)
+            .unwrap_or(table.len() - 1);
         let (low, high) = (table[upper.max(1) - 1], table[upper.max(1)]);
         // Beyond the ends the nearest two measured sizes go on as a line.
         let slope = (float(high.1) - float(low.1)) / (float(high.0) - float(low.0));
@@ -215,7 +218,11 @@ mod tests {
     fn the_room_of_measured_sizes_is_what_was_measured() {
         for (file_system, table) in [(FileSystem::Ext4, EXT4), (FileSystem::Xfs, XFS)] {
             for (gib, blocks) in table {
-                assert_eq!(file_system.room(gib).bytes, blocks * BLOCK_BYTES, "{gib} {file_system:?}");
+                assert_eq!(
+                    file_system.room(gib).bytes,
+                    blocks * BLOCK_BYTES,
+                    "{gib} {file_system:?}"
+                );
             }
             for gib in [2, 7, 33, 450, 2000] {
                 let share = float(file_system.room(gib).bytes) / float(gib * GIB);
@@ -244,13 +251,20 @@ mod tests {
         let many = Weight::new(8 * GIB, 1_100_000);
         let claim = needs.claim(many);
         assert!(claim.is_for_inodes && claim.gib == 20, "{claim:?}");
-        let xfs = Needs { file_system: FileSystem::Xfs, ..needs };
+        let xfs = Needs {
+            file_system: FileSystem::Xfs,
+            ..needs
+        };
         assert!(!xfs.claim(many).is_for_inodes);
     }
 
     #[test]
     fn what_a_claim_holds_needs_that_claim() {
-        let needs = Needs { headroom: 0.2, growth: 1.1, ..Needs::default() };
+        let needs = Needs {
+            headroom: 0.2,
+            growth: 1.1,
+            ..Needs::default()
+        };
         for gib in [1, 5, 10, 75] {
             let held = needs.held_bytes(gib, 1e-5);
             let claim = |bytes: u64| needs.claim(Weight::new(bytes, bytes / 100_000)).gib;

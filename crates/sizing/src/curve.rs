@@ -76,10 +76,13 @@ impl Distances {
 
     /// Requests that hit at the budget, and the bytes of their environments.
     fn within(&self, budget: Weight) -> (u64, u64) {
-        let fit = self.entries.iter().filter(|entry| {
-            entry.distance_bytes <= budget.bytes && u64::from(entry.distance_inodes) <= budget.inodes
-        });
-        fit.fold((0, 0), |(count, bytes), entry| (count + u64::from(entry.count), bytes + entry.weight_bytes))
+        let fit = self
+            .entries
+            .iter()
+            .filter(|entry| entry.distance_bytes <= budget.bytes && u64::from(entry.distance_inodes) <= budget.inodes);
+        fit.fold((0, 0), |(count, bytes), entry| {
+            (count + u64::from(entry.count), bytes + entry.weight_bytes)
+        })
     }
 }
 
@@ -159,7 +162,12 @@ impl Curve {
     /// `bytes_per_inode` bytes (0: as many as are wanted). `None` if no size is enough.
     pub fn smallest(&self, share: f64, bytes_per_inode: u64) -> Option<u64> {
         let wanted = share.clamp(0.0, 1.0) * crate::number::float(self.requests);
-        let mut needed: Vec<(u64, u32)> = self.fresh.entries.iter().map(|entry| (needed(entry, bytes_per_inode), entry.count)).collect();
+        let mut needed: Vec<(u64, u32)> = self
+            .fresh
+            .entries
+            .iter()
+            .map(|entry| (needed(entry, bytes_per_inode), entry.count))
+            .collect();
         needed.sort_unstable();
         let mut hits = 0u64;
         // Half a request less: the product may be off by the last bit of a float.
@@ -266,7 +274,11 @@ impl Pass {
     fn finish(mut self) -> Curve {
         self.curve.last = self.stack.distances();
         self.curve.union = self.stack.total();
-        for distances in [&mut self.curve.fresh, &mut self.curve.due_again, &mut self.curve.repeated] {
+        for distances in [
+            &mut self.curve.fresh,
+            &mut self.curve.due_again,
+            &mut self.curve.repeated,
+        ] {
             distances.merge();
             distances.entries.shrink_to_fit();
         }

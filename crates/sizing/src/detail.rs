@@ -183,7 +183,9 @@ impl<'a> Pass<'a> {
     /// The first size at which something of that distance is resident; the number of sizes if at none.
     fn from(&self, distance: Option<Weight>) -> usize {
         let sizes = &self.detail.sizes;
-        distance.map_or(sizes.len(), |distance| sizes.partition_point(|size| !distance.fits(size.budget)))
+        distance.map_or(sizes.len(), |distance| {
+            sizes.partition_point(|size| !distance.fits(size.budget))
+        })
     }
 
     fn block(&self, at_us: u64) -> usize {
@@ -201,7 +203,11 @@ impl<'a> Pass<'a> {
         let distance = self.stack.touch_with(asked.environment, &mut pieces);
         let there_from = self.from(distance);
         // What is due is resolved again at every size, and fetches only what is missing.
-        let hits_from = if asked.is_due { self.detail.sizes.len() } else { there_from };
+        let hits_from = if asked.is_due {
+            self.detail.sizes.len()
+        } else {
+            there_from
+        };
         self.hits_from[block][hits_from] += 1;
         let (less, more) = self.between;
         if less < hits_from && hits_from <= more {
@@ -255,7 +261,10 @@ impl<'a> Pass<'a> {
         self.block_stack.touch_with(environment, &mut pieces);
         // Pieces used in this block already lie within its working set so far.
         let known = |piece: &Piece| piece.distance.is_some_and(|distance| distance.bytes <= before);
-        let new = pieces.iter().filter(|piece| !known(piece)).map(|piece| piece.weight.bytes);
+        let new = pieces
+            .iter()
+            .filter(|piece| !known(piece))
+            .map(|piece| piece.weight.bytes);
         self.detail.block_used_bytes[block] += new.sum::<u64>();
     }
 
@@ -282,7 +291,9 @@ impl<'a> Pass<'a> {
             waits.iter().for_each(|(class, count)| size.waits.add(*class, *count));
         }
         self.detail.between = self.by_environment.into_iter().collect();
-        self.detail.between.sort_unstable_by_key(|(environment, count)| (std::cmp::Reverse(*count), *environment));
+        self.detail
+            .between
+            .sort_unstable_by_key(|(environment, count)| (std::cmp::Reverse(*count), *environment));
         self.detail
     }
 }

@@ -48,7 +48,11 @@ impl Groups {
             let own = (number(at), environment.own);
             let parts = environment.parts.iter().map(|part| {
                 let first = !std::mem::replace(&mut counted[*part as usize], true);
-                let weight = if first { catalog.parts()[*part as usize] } else { Weight::default() };
+                let weight = if first {
+                    catalog.parts()[*part as usize]
+                } else {
+                    Weight::default()
+                };
                 (signatures[*part as usize], weight)
             });
             for (signature, weight) in std::iter::once(own).chain(parts) {
@@ -99,8 +103,15 @@ mod tests {
         assert_eq!(groups.weights.len(), 5);
         assert_eq!(groups.weights.iter().copied().sum::<Weight>(), catalog.union());
         for at in 0..3 {
-            let sum: Weight = groups.of_environment(at).iter().map(|group| groups.weights[*group as usize]).sum();
-            assert_eq!((sum, groups.environments[at as usize]), (catalog.weight(at), catalog.weight(at)));
+            let sum: Weight = groups
+                .of_environment(at)
+                .iter()
+                .map(|group| groups.weights[*group as usize])
+                .sum();
+            assert_eq!(
+                (sum, groups.environments[at as usize]),
+                (catalog.weight(at), catalog.weight(at))
+            );
         }
     }
 }

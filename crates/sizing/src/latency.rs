@@ -55,7 +55,9 @@ impl Cost {
         let predicted = |bytes: f64| (base_us + slope * bytes).max(1.0);
         let mut scatter: Vec<f64> = misses.iter().map(|(bytes, us)| us / predicted(*bytes)).collect();
         let mean = scatter.iter().sum::<f64>() / float(scatter.len() as u64);
-        scatter.iter_mut().for_each(|ratio| *ratio /= mean.max(f64::MIN_POSITIVE));
+        scatter
+            .iter_mut()
+            .for_each(|ratio| *ratio /= mean.max(f64::MIN_POSITIVE));
         Cost {
             base_us,
             per_mib_us: slope * MIB,
@@ -71,7 +73,10 @@ impl Cost {
 
     /// One preparation's deviation from the mean, as a factor.
     pub fn draw(&self, random: &mut Random) -> f64 {
-        self.scatter.get(random.below(self.scatter.len())).copied().unwrap_or(1.0)
+        self.scatter
+            .get(random.below(self.scatter.len()))
+            .copied()
+            .unwrap_or(1.0)
     }
 }
 
@@ -96,7 +101,10 @@ impl Latency {
 
     /// What one hit waits, in microseconds.
     pub fn draw_hit(&self, random: &mut Random) -> f64 {
-        self.hits.get(random.below(self.hits.len())).copied().unwrap_or(self.hit_us)
+        self.hits
+            .get(random.below(self.hits.len()))
+            .copied()
+            .unwrap_or(self.hit_us)
     }
 
     /// True if everything it says was measured.

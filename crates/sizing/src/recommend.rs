@@ -199,7 +199,9 @@ pub fn recommend(source: &dyn Source, targets: &Targets) -> Result<Recommendatio
     }
     let budget = |volume: Volume| {
         let advice = volumes.iter().find(|advice: &&Advice| advice.volume == volume);
-        advice.map_or(Weight::MAX, |advice| advice::budget(advice.at.budget_bytes, targets.file_system))
+        advice.map_or(Weight::MAX, |advice| {
+            advice::budget(advice.at.budget_bytes, targets.file_system)
+        })
     };
     let found = detail::together(source, Volume::ALL.map(budget), &latency)?;
     Ok(Recommendation {

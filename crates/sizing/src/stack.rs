@@ -120,7 +120,10 @@ impl Stack {
         if used != NEVER && used + 1 == self.now {
             // It was used last, so nothing moves.
             if let Some(pieces) = pieces {
-                pieces.push(Piece { distance: Some(whole), weight: whole });
+                pieces.push(Piece {
+                    distance: Some(whole),
+                    weight: whole,
+                });
             }
             return Some(whole);
         }
@@ -168,7 +171,10 @@ impl Stack {
             pieces.push(Piece { distance, weight });
         }
         if first_uses != Weight::default() {
-            pieces.push(Piece { distance: None, weight: first_uses });
+            pieces.push(Piece {
+                distance: None,
+                weight: first_uses,
+            });
         }
     }
 

@@ -53,7 +53,11 @@ pub fn line(points: &[(f64, f64)]) -> (f64, f64) {
     let mean_y = points.iter().map(|(_, y)| y).sum::<f64>() / count;
     let spread: f64 = points.iter().map(|(x, _)| (x - mean_x).powi(2)).sum();
     let together: f64 = points.iter().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum();
-    let slope = if spread > 0.0 { (together / spread).max(0.0) } else { 0.0 };
+    let slope = if spread > 0.0 {
+        (together / spread).max(0.0)
+    } else {
+        0.0
+    };
     let base = mean_y - slope * mean_x;
     if base >= 0.0 {
         return (base, slope);

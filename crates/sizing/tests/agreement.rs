@@ -175,7 +175,11 @@ fn below_the_largest_environment_only_a_repeated_request_differs() {
     let mut catalog = VolumeCatalog::default();
     let mut add = |key: &str, bytes| {
         let own = Weight::new(bytes, 1);
-        catalog.environment(Environment { key: key.to_owned(), own, ..Environment::default() })
+        catalog.environment(Environment {
+            key: key.to_owned(),
+            own,
+            ..Environment::default()
+        })
     };
     let (large, small, other) = (add("large", 100), add("small", 10), add("other", 20));
     let asked = vec![small, other, small, large, large, small, large, small, small];

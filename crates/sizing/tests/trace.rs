@@ -1,8 +1,8 @@
 //! Traces that were written are read; what is wrong with a trace is told by line, and the rest counts.
 
 use hybrid_cache_sizing::trace::{
-    Definition, FaultKind, Faults, Header, Met, PartLine, Reader, RequestLine, ResidentEnvironment, ResidentVolume, TraceError,
-    UseLine, VERSION, Writer,
+    Anonymiser, Definition, FaultKind, Faults, Header, Met, PartLine, Reader, RequestLine, ResidentEnvironment,
+    ResidentVolume, TraceError, UseLine, VERSION, Writer,
 };
 use hybrid_cache_sizing::{Catalog, Event, Volume, Weight};
 
@@ -36,9 +36,14 @@ fn request(at_s: u64, environment: &str, result: Met) -> RequestLine {
         tenant: "default".to_owned(),
         python: asked(environment, result, Some(made_of(&[("shared", 100), (environment, 7)]))),
         wait_us: Some(1500),
-        phases_us: [("python_install", 900), ("python_publish", 50), ("user_code", 7), ("system_realise", 3)]
-            .map(|(name, us)| (name.to_owned(), us))
-            .into(),
+        phases_us: [
+            ("python_install", 900),
+            ("python_publish", 50),
+            ("user_code", 7),
+            ("system_realise", 3),
+        ]
+        .map(|(name, us)| (name.to_owned(), us))
+        .into(),
         ..RequestLine::default()
     }
 }
@@ -94,7 +99,11 @@ fn times(events: &[Event]) -> Vec<u64> {
 
 #[test]
 fn what_was_written_is_read_and_known_things_are_only_named() {
-    let lines = written(vec![request(1001, "a", Met::Miss), request(1002, "b", Met::Miss), request(1003, "a", Met::Hit)]);
+    let lines = written(vec![
+        request(1001, "a", Met::Miss),
+        request(1002, "b", Met::Miss),
+        request(1003, "a", Met::Hit),
+    ]);
     // The header has told what `shared` takes.
     assert!(lines[1].contains(r#""parts":["shared",["a",7,1]]"#), "{}", lines[1]);
     assert!(!lines[3].contains("made_of"), "{}", lines[3]);
@@ -104,11 +113,22 @@ fn what_was_written_is_read_and_known_things_are_only_named() {
     let keys: Vec<&str> = python.environments().iter().map(|one| one.key.as_str()).collect();
     assert_eq!(keys, ["late", "early", "a", "b"]);
     // Least recently used first.
-    assert_eq!(events[..2], [Event::Resident(Volume::Python, 1), Event::Resident(Volume::Python, 0)]);
-    assert_eq!((python.rest, python.weight(2)), (Weight::new(4096, 3), Weight::new(117, 4)));
-    let Event::Request(first) = &events[2] else { panic!("{events:?}") };
+    assert_eq!(
+        events[..2],
+        [Event::Resident(Volume::Python, 1), Event::Resident(Volume::Python, 0)]
+    );
+    assert_eq!(
+        (python.rest, python.weight(2)),
+        (Weight::new(4096, 3), Weight::new(117, 4))
+    );
+    let Event::Request(first) = &events[2] else {
+        panic!("{events:?}")
+    };
     let used = first.on(Volume::Python).unwrap();
-    assert_eq!((used.met, used.prepare_us, first.wait_us, used.downloaded_bytes), (Met::Miss, Some(900), Some(1500), 5));
+    assert_eq!(
+        (used.met, used.prepare_us, first.wait_us, used.downloaded_bytes),
+        (Met::Miss, Some(900), Some(1500), 5)
+    );
     assert!(first.on(Volume::System).is_none());
 }
 
@@ -137,7 +157,9 @@ fn faults_are_told_by_line_and_the_rest_counts() {
         request(1005, "a", Met::Hit),
         request(1011, "a", Met::Hit),
     ]);
-    lines[2] = lines[2].replacen("\"at_us\"", "\"colour\":\"red\",\"at_us\"", 1).replacen("\"result\"", "\"mood\":3,\"result\"", 1);
+    lines[2] = lines[2]
+        .replacen("\"at_us\"", "\"colour\":\"red\",\"at_us\"", 1)
+        .replacen("\"result\"", "\"mood\":3,\"result\"", 1);
     lines.insert(3, "{\"at_us\":".to_owned());
     lines.push(r#"{"at_us":1012000000,"python":{"request":"r","environment":"nowhere","result":"hit"}}"#.to_owned());
     let more = r#"{"at_us":1013000000,"python":{"request":"r","environment":"x","result":"hit","made_of":{"parts":["lost"]}}}"#;
@@ -148,12 +170,17 @@ fn faults_are_told_by_line_and_the_rest_counts() {
     let told = kinds(&faults);
     let lines: Vec<u64> = told.iter().map(|(line, _)| *line).collect();
     assert_eq!(lines, [3, 4, 5, 7, 8, 9], "{told:?}");
-    let FaultKind::UnknownFields(names) = told[0].1 else { panic!("{told:?}") };
+    let FaultKind::UnknownFields(names) = told[0].1 else {
+        panic!("{told:?}")
+    };
     assert!(names.contains("colour") && names.contains("mood"), "{names}");
     assert!(matches!(told[1].1, FaultKind::Malformed(_)));
     assert_eq!(told[2].1, &FaultKind::OutOfOrder(5 * SECOND));
     assert_eq!(told[3].1, &FaultKind::UnknownEnvironment("nowhere".to_owned()));
-    assert_eq!((told[4].1, told[5].1), (&FaultKind::UnknownParts(1), &FaultKind::Truncated));
+    assert_eq!(
+        (told[4].1, told[5].1),
+        (&FaultKind::UnknownParts(1), &FaultKind::Truncated)
+    );
 }
 
 #[test]
@@ -177,11 +204,17 @@ fn what_is_no_trace_is_refused_with_the_reason() {
     let text = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
     let of = |lines: &[&str]| read(&text(lines)).unwrap_err();
     assert_eq!(of(&[]), TraceError::Empty);
-    assert_eq!(of(&[r#"{"hybrid_cache_trace":2,"begun_us":0}"#]), TraceError::Version { found: 2 });
+    assert_eq!(
+        of(&[r#"{"hybrid_cache_trace":2,"begun_us":0}"#]),
+        TraceError::Version { found: 2 }
+    );
     for first in ["", "hello", "{}", r#"{"at_us":1}"#, "\0\0\0"] {
         assert_eq!(of(&[first, "x"]), TraceError::NoHeader, "{first:?}");
     }
-    assert_eq!(of(&[r#"{"hybrid_cache_trace":1,"begun_us":0}"#]), TraceError::NoRequests);
+    assert_eq!(
+        of(&[r#"{"hybrid_cache_trace":1,"begun_us":0}"#]),
+        TraceError::NoRequests
+    );
 }
 
 #[test]
@@ -193,7 +226,10 @@ fn files_one_behind_the_other_are_one_trace_and_another_version_is_left_out() {
     lines.extend(written(vec![request(1004, "a", Met::Hit)]));
     let (events, catalog, faults) = read(&lines).unwrap();
     assert_eq!(times(&events), [1001, 1002, 1004]);
-    let residents = events.iter().filter(|event| matches!(event, Event::Resident(..))).count();
+    let residents = events
+        .iter()
+        .filter(|event| matches!(event, Event::Resident(..)))
+        .count();
     assert_eq!((residents, catalog.of(Volume::Python).environments().len()), (2, 3));
     assert_eq!(kinds(&faults), [(5, &FaultKind::OtherVersion(7))]);
 }
@@ -205,4 +241,48 @@ fn faults_without_end_are_counted_and_only_the_first_are_kept() {
     lines.push(String::new());
     let (_, _, faults) = read(&lines).unwrap();
     assert_eq!((faults.count, faults.first.len()), (5000, 20));
+}
+
+#[test]
+fn an_anonymised_trace_has_no_names_and_the_same_distances() {
+    let asked = || {
+        vec![
+            request(1001, "a", Met::Miss),
+            request(1002, "b", Met::Miss),
+            request(1003, "a", Met::Hit),
+        ]
+    };
+    let lines = written(asked());
+    let mut anonymiser = Anonymiser::default();
+    let mut nameless = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        nameless.push(if at == 0 {
+            serde_json::to_string(&anonymiser.header(serde_json::from_str(line).unwrap())).unwrap()
+        } else {
+            serde_json::to_string(&anonymiser.request(serde_json::from_str(line).unwrap())).unwrap()
+        });
+    }
+    let text = nameless.join("\n");
+    for name in ["default", "numpy", "shared", "request-a", "early", "\"a\"", "\"b\""] {
+        assert!(
+            lines.join("\n").contains(name) && !text.contains(name),
+            "{name}: {text}"
+        );
+    }
+    let (events, catalog, faults) = read(&lines).unwrap();
+    let (hidden, hidden_catalog, _) = read(&nameless).unwrap();
+    let environments = |events: &[Event]| -> Vec<u32> {
+        events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Request(request) => Some(request.on(Volume::Python).unwrap().environment),
+                Event::Resident(_, environment) => Some(*environment),
+            })
+            .collect()
+    };
+    assert_eq!((faults.count, environments(&events)), (0, environments(&hidden)));
+    assert_eq!(
+        catalog.of(Volume::Python).union(),
+        hidden_catalog.of(Volume::Python).union()
+    );
 }

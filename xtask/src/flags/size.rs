@@ -109,7 +109,11 @@ fn parse_us(text: &str) -> Result<f64, String> {
 }
 
 fn parse_days(text: &str) -> Result<f64, String> {
-    let days = with_unit(text, &[("d", 1.0), ("w", 7.0), ("m", 30.4375), ("y", 365.25)], "12m or 90d")?;
+    let days = with_unit(
+        text,
+        &[("d", 1.0), ("w", 7.0), ("m", 30.4375), ("y", 365.25)],
+        "12m or 90d",
+    )?;
     if days <= 3660.0 {
         Ok(days)
     } else {
@@ -126,7 +130,10 @@ mod tests {
         assert_eq!(parse_percent("95%"), Ok(0.95));
         assert_eq!(parse_percent("0.95"), Ok(0.95));
         assert_eq!(parse_headroom("20%"), Ok(0.2));
-        assert_eq!((parse_us("5s"), parse_us("800ms"), parse_us("2min")), (Ok(5e6), Ok(8e5), Ok(12e7)));
+        assert_eq!(
+            (parse_us("5s"), parse_us("800ms"), parse_us("2min")),
+            (Ok(5e6), Ok(8e5), Ok(12e7))
+        );
         assert_eq!((parse_days("90d"), parse_days("12m")), (Ok(90.0), Ok(365.25)));
         for wrong in ["", "95", "-1", "nan", "inf", "101%", "x%"] {
             assert!(parse_percent(wrong).is_err(), "{wrong}");

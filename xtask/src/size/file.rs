@@ -33,7 +33,10 @@ impl TraceFile {
         } else {
             let opened = File::open(path).map_err(|error| Expected::usage(format!("{}: {error}", path.display())))?;
             if !opened.metadata().is_ok_and(|found| found.is_file()) {
-                return Err(Expected::usage(format!("{} is no file\nhint: name the trace itself", path.display())));
+                return Err(Expected::usage(format!(
+                    "{} is no file\nhint: name the trace itself",
+                    path.display()
+                )));
             }
             opened
         };
@@ -44,7 +47,11 @@ impl TraceFile {
 
     /// What is wrong with single lines.
     pub fn warnings(&self) -> Vec<String> {
-        let told = self.faults.first.iter().map(|fault| format!("line {}: {}", fault.line, fault.kind));
+        let told = self
+            .faults
+            .first
+            .iter()
+            .map(|fault| format!("line {}: {}", fault.line, fault.kind));
         let mut warnings: Vec<String> = told.collect();
         let more = self.faults.count - warnings.len() as u64;
         if more > 0 {
@@ -72,13 +79,19 @@ fn read(mut file: &File, each: &mut dyn FnMut(&Event)) -> Result<(Catalog, Fault
     let mut line = Vec::new();
     loop {
         line.clear();
-        let length = lines.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line).map_err(unreadable)?;
+        let length = lines
+            .by_ref()
+            .take(MAX_LINE_BYTES)
+            .read_until(b'\n', &mut line)
+            .map_err(unreadable)?;
         if length == 0 {
             return reader.finish();
         }
         let is_whole = line.pop_if(|last| *last == b'\n').is_some();
         if !is_whole && length as u64 == MAX_LINE_BYTES {
-            return Err(TraceError::Unreadable(format!("a line is longer than {MAX_LINE_BYTES} bytes")));
+            return Err(TraceError::Unreadable(format!(
+                "a line is longer than {MAX_LINE_BYTES} bytes"
+            )));
         }
         reader.line(&line, is_whole, each)?;
     }

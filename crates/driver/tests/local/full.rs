@@ -42,10 +42,7 @@ fn check(test: &str, bench: &Bench, folder: &str, small: &str, spec: &TaskSpec) 
     let failure = &before[0]["outcome"]["failure"];
     assert_eq!(failure["kind"], "disk_full", "{small}: {}", before[0]);
     let message = failure["message"].as_str().unwrap();
-    assert!(
-        message.contains("volume is full: "),
-        "{small}: {failure}"
-    );
+    assert!(message.contains("volume is full: "), "{small}: {failure}");
     assert!(failure["hint"].is_string(), "{small}: {failure}");
     assert_eq!(before[0]["stdout"], "");
     assert_eq!(

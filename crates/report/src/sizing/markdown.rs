@@ -25,7 +25,11 @@ pub(super) fn markdown(report: &SizingReport) -> String {
         ));
     }
     for advice in &found.volumes {
-        text.push_str(&format!("\n## {}\n\n{}.\n\n", words::title(advice.volume), escape(&words::headline(found, advice))));
+        text.push_str(&format!(
+            "\n## {}\n\n{}.\n\n",
+            words::title(advice.volume),
+            escape(&words::headline(found, advice))
+        ));
         if let Some(why) = words::unreachable(found, advice) {
             text.push_str(&format!("**{}**\n\n", escape(&why)));
         }
@@ -34,7 +38,11 @@ pub(super) fn markdown(report: &SizingReport) -> String {
             text.push_str(&format!("| {} | {size} |\n", escape(&what)));
         }
         text.push('\n');
-        let sentences = words::certainty(advice).into_iter().chain([words::less(advice), words::misses(advice)]);
+        let sentences = words::certainty(advice).into_iter().chain([
+            words::less(advice),
+            words::misses(advice),
+            words::inodes(found, advice),
+        ]);
         for sentence in sentences.chain(words::growth(advice)) {
             text.push_str(&format!("- {}\n", escape(&sentence)));
         }
@@ -48,7 +56,10 @@ pub(super) fn markdown(report: &SizingReport) -> String {
     text.push_str(&format!("\n{}.\n", escape(&words::together(found))));
     if !report.warnings.is_empty() {
         text.push_str("\n## Before you trust it\n\n");
-        report.warnings.iter().for_each(|warning| text.push_str(&format!("- {}\n", escape(warning))));
+        report
+            .warnings
+            .iter()
+            .for_each(|warning| text.push_str(&format!("- {}\n", escape(warning))));
     }
     text
 }

@@ -29,7 +29,12 @@ pub struct SizingReport {
 
 impl SizingReport {
     /// A report; it adds the warnings that follow from the recommendation itself.
-    pub fn new(origin: String, is_synthetic: bool, mut warnings: Vec<String>, recommendation: Recommendation) -> SizingReport {
+    pub fn new(
+        origin: String,
+        is_synthetic: bool,
+        mut warnings: Vec<String>,
+        recommendation: Recommendation,
+    ) -> SizingReport {
         warnings.extend(words::warnings(&recommendation, is_synthetic));
         SizingReport {
             origin,

@@ -113,6 +113,7 @@ fn volume(report: &SizingReport, advice: &Advice) -> Markup {
                 @if let Some(sure) = words::certainty(advice) { li { (sure) "." } }
                 li { (words::less(advice)) "." }
                 li { (words::misses(advice)) "." }
+                li { (words::inodes(found, advice)) "." }
                 @if let Some(growth) = words::growth(advice) { li { (growth) "." } }
             }
             div class="cards" {

@@ -75,8 +75,14 @@ pub fn patch(path: &str, manifest: &str, sizes: &[Resize]) -> Result<String, Pat
 fn size_line(lines: &[&str], claim: &str) -> Option<usize> {
     let name = format!("name: {claim}");
     let named = lines.iter().position(|line| line.trim() == name)?;
-    let begin = lines[..named].iter().rposition(|line| *line == "---").map_or(0, |at| at + 1);
-    let length = lines[begin..].iter().position(|line| *line == "---").unwrap_or(lines.len() - begin);
+    let begin = lines[..named]
+        .iter()
+        .rposition(|line| *line == "---")
+        .map_or(0, |at| at + 1);
+    let length = lines[begin..]
+        .iter()
+        .position(|line| *line == "---")
+        .unwrap_or(lines.len() - begin);
     let document = &lines[begin..begin + length];
     let is_size = |line: &&str| line.trim_start().starts_with("storage:");
     Some(begin + document.iter().position(is_size)?)
@@ -121,7 +127,9 @@ mod tests {
     fn the_patch_sets_both_sizes_in_the_manifests_of_this_project_and_nothing_else() {
         for manifest in [CLAIMS, VOLUMES] {
             let made = patch("manifests/some.yaml", manifest, &sizes(12, 345)).unwrap();
-            let expected = manifest.replace("storage: 10Gi", "storage: 12Gi").replace("storage: 20Gi", "storage: 345Gi");
+            let expected = manifest
+                .replace("storage: 10Gi", "storage: 12Gi")
+                .replace("storage: 20Gi", "storage: 345Gi");
             assert_ne!(expected, manifest);
             assert_eq!(applied(manifest, &made), expected, "{made}");
         }
@@ -133,6 +141,9 @@ mod tests {
     fn a_manifest_without_the_claim_is_refused_with_what_to_do() {
         let error = patch("other.yaml", "kind: Pod\n---\nkind: Job\n", &sizes(3, 4)).unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("other.yaml") && text.contains("uv-cache-pvc") && text.contains("3Gi"), "{text}");
+        assert!(
+            text.contains("other.yaml") && text.contains("uv-cache-pvc") && text.contains("3Gi"),
+            "{text}"
+        );
     }
 }

@@ -45,7 +45,9 @@ impl Plot<'_> {
             return html! {};
         };
         let values = points.iter().flat_map(|point| {
-            let (low, high) = self.band.map_or(((self.value)(point), (self.value)(point)), |band| band(point));
+            let (low, high) = self
+                .band
+                .map_or(((self.value)(point), (self.value)(point)), |band| band(point));
             [low, high]
         });
         let values: Vec<f64> = values.chain(self.target).chain(self.from_zero.then_some(0.0)).collect();
@@ -55,7 +57,10 @@ impl Plot<'_> {
         let y = |value: f64| TOP + HEIGHT * (1.0 - up.at(value));
         let chosen = across.at(gib(&advice.at));
         let path = |value: &dyn Fn(&Point) -> f64| -> Vec<String> {
-            points.iter().map(|point| format!("{:.1},{:.1}", across.at(gib(point)) * WIDTH, y(value(point)) - TOP)).collect()
+            points
+                .iter()
+                .map(|point| format!("{:.1},{:.1}", across.at(gib(point)) * WIDTH, y(value(point)) - TOP))
+                .collect()
         };
         html! {
             figure {

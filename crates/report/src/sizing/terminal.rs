@@ -12,9 +12,19 @@ pub(super) fn terminal(report: &SizingReport) -> String {
     let found = &report.recommendation;
     let mut text = format!("{}\n\n{}\n", words::origin(report), table(report));
     for advice in &found.volumes {
-        text.push_str(&format!("\n{}: {}\n", advice.volume.name(), words::headline(found, advice)));
-        let parts = words::parts(found, advice).into_iter().map(|(what, size)| format!("{size} {what}"));
-        let mut lines = vec![format!("{} GiB = {}", advice.claim.gib, parts.collect::<Vec<_>>().join(" + "))];
+        text.push_str(&format!(
+            "\n{}: {}\n",
+            advice.volume.name(),
+            words::headline(found, advice)
+        ));
+        let parts = words::parts(found, advice)
+            .into_iter()
+            .map(|(what, size)| format!("{size} {what}"));
+        let mut lines = vec![format!(
+            "{} GiB = {}",
+            advice.claim.gib,
+            parts.collect::<Vec<_>>().join(" + ")
+        )];
         lines.extend(words::unreachable(found, advice));
         lines.extend(words::certainty(advice));
         lines.push(words::less(advice));
@@ -23,6 +33,7 @@ pub(super) fn terminal(report: &SizingReport) -> String {
             lines.push(format!("these would miss then: {}", named.join(", ")));
         }
         lines.push(words::misses(advice));
+        lines.push(words::inodes(found, advice));
         lines.extend(words::growth(advice));
         lines.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
     }
@@ -37,11 +48,21 @@ pub(super) fn terminal(report: &SizingReport) -> String {
 fn table(report: &SizingReport) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["claim", "size", "hit rate", "p95", "evictions/day", "next down", "next up"]);
+    table.set_header([
+        "claim",
+        "size",
+        "hit rate",
+        "p95",
+        "evictions/day",
+        "next down",
+        "next up",
+    ]);
     for advice in &report.recommendation.volumes {
         let point = |at: &Point| format!("{}, {}", units::share(at.hit_rate), units::duration(at.waits.p95_us));
         let other = |other: &Option<Alternative>| {
-            other.as_ref().map_or("–".to_owned(), |other| format!("{} GiB: {}", other.gib, point(&other.at)))
+            other.as_ref().map_or("–".to_owned(), |other| {
+                format!("{} GiB: {}", other.gib, point(&other.at))
+            })
         };
         table.add_row([
             claim_name(advice.volume).to_owned(),

@@ -36,7 +36,10 @@ pub(super) fn headline(found: &Recommendation, advice: &Advice) -> String {
     let from = units::bytes(advice.at.budget_bytes);
     let targets = &found.targets;
     match advice.decided_by {
-        Decided::Hit => format!("{order}: {} of requests hit from {from} of environments on", units::share(targets.hit)),
+        Decided::Hit => format!(
+            "{order}: {} of requests hit from {from} of environments on",
+            units::share(targets.hit)
+        ),
         Decided::P95 => format!(
             "{order}: 95 % of requests wait at most {} from {from} of environments on",
             units::duration(targets.p95_us.unwrap_or(0.0))
@@ -80,13 +83,19 @@ pub(super) fn unreachable(found: &Recommendation, advice: &Advice) -> Option<Str
 /// What the claim is made of.
 pub(super) fn parts(found: &Recommendation, advice: &Advice) -> Vec<(String, String)> {
     let claim = &advice.claim;
-    let grown = claim.budget.bytes.saturating_sub(advice.at.budget_bytes + advice.rest.bytes);
+    let grown = claim
+        .budget
+        .bytes
+        .saturating_sub(advice.at.budget_bytes + advice.rest.bytes);
     let mut parts = vec![("environments".to_owned(), units::bytes(advice.at.budget_bytes))];
     if advice.rest.bytes > 0 {
         parts.push(("beside environments".to_owned(), units::bytes(advice.rest.bytes)));
     }
     if grown > 0 {
-        parts.push((format!("growth over {:.0} days", advice.growth.days), units::bytes(grown)));
+        parts.push((
+            format!("growth over {:.0} days", advice.growth.days),
+            units::bytes(grown),
+        ));
     }
     parts.push(("being built at one time".to_owned(), units::bytes(claim.building_bytes)));
     parts.push((
@@ -102,21 +111,26 @@ pub(super) fn parts(found: &Recommendation, advice: &Advice) -> Vec<(String, Str
 
 /// How sure the size is.
 pub(super) fn certainty(advice: &Advice) -> Option<String> {
-    let (hit, budget) = (advice.hit_interval?, advice.budget_interval?);
+    let hit = advice.hit_interval?;
+    let needs = advice.budget_interval.map(|budget| {
+        let (low, high) = (bytes(budget.low), bytes(budget.high));
+        format!(", and the hit rate asked for needs {low} to {high} of environments")
+    });
     Some(format!(
-        "in times like these the hit rate lies between {} and {}, and the target needs {} to {} of environments (95 % intervals \
-         over blocks of time)",
+        "in times like these the hit rate lies between {} and {}{} (95 % intervals over blocks of time)",
         units::share(hit.low),
         units::share(hit.high),
-        bytes(budget.low),
-        bytes(budget.high)
+        needs.unwrap_or_default()
     ))
 }
 
 /// What one GiB less costs.
 pub(super) fn less(advice: &Advice) -> String {
     match advice.gib_less_s_per_day {
-        Some(seconds) => format!("with one GiB less tasks wait {} longer a day", units::duration(seconds.max(0.0) * 1e6)),
+        Some(seconds) => format!(
+            "with one GiB less tasks wait {} longer a day",
+            units::duration(seconds.max(0.0) * 1e6)
+        ),
         None => "the largest environment needs all of it".to_owned(),
     }
 }
@@ -133,6 +147,16 @@ pub(super) fn misses(advice: &Advice) -> String {
         units::share(evicted),
         advice.at.evictions_per_day,
         bytes(advice.fetched_bytes_per_day)
+    )
+}
+
+/// How many inodes are needed, and how many there are.
+pub(super) fn inodes(found: &Recommendation, advice: &Advice) -> String {
+    let there = found.targets.file_system.room(advice.claim.gib).inodes;
+    format!(
+        "inodes: about {} of the claim's {}",
+        units::count(advice.claim.budget.inodes),
+        units::count(there)
     )
 }
 
@@ -184,11 +208,16 @@ pub(super) fn together(found: &Recommendation) -> String {
 pub(super) fn warnings(found: &Recommendation, is_synthetic: bool) -> Vec<String> {
     let mut warnings = Vec::new();
     if is_synthetic {
-        warnings.push("nobody recorded this trace: sizes for your tasks need a trace of your tasks (`--trace FILE`)".to_owned());
+        warnings.push(
+            "nobody recorded this trace: sizes for your tasks need a trace of your tasks (`--trace FILE`)".to_owned(),
+        );
     }
     let latency = &found.latency;
     if latency.measured_hits == 0 {
-        warnings.push(format!("no waiting time was measured: a hit is taken to wait {}", units::duration(latency.hit_us)));
+        warnings.push(format!(
+            "no waiting time was measured: a hit is taken to wait {}",
+            units::duration(latency.hit_us)
+        ));
     }
     for advice in &found.volumes {
         let name = advice.volume.name();
@@ -207,14 +236,21 @@ pub(super) fn warnings(found: &Recommendation, is_synthetic: bool) -> Vec<String
             warnings.push(format!("{name}: most requests are the first for their environment; the trace is too short, or caching does not pay"));
         }
         if !advice.is_exact {
-            warnings.push(format!("{name}: too many different distances; sizes are rounded up by 0.05 % at most"));
+            warnings.push(format!(
+                "{name}: too many different distances; sizes are rounded up by 0.05 % at most"
+            ));
         }
         if advice.claim.is_for_inodes {
-            warnings.push(format!("{name}: inodes decide the size; XFS would need less (`--file-system xfs`)"));
+            warnings.push(format!(
+                "{name}: inodes decide the size; XFS would need less (`--file-system xfs`)"
+            ));
         }
     }
     if found.days < 7.0 {
-        warnings.push(format!("the trace covers {:.1} days: a week has weekends, and growth shows after that", found.days));
+        warnings.push(format!(
+            "the trace covers {:.1} days: a week has weekends, and growth shows after that",
+            found.days
+        ));
     }
     warnings
 }

@@ -42,7 +42,11 @@ pub(super) fn advise(
     let (decided_by, chosen) = choose(&rough, by_hit, nearly_best, largest, targets);
     let growth = Growth::of(&rough.block_used_bytes, rough.days(), targets.growth_days);
     let rest = source.catalog().of(volume).rest;
-    let building_bytes = rough.sizes.iter().find(|size| size.budget.bytes >= chosen).map_or(0, |size| size.building_bytes);
+    let building_bytes = rough
+        .sizes
+        .iter()
+        .find(|size| size.budget.bytes >= chosen)
+        .map_or(0, |size| size.building_bytes);
     let needs = Needs {
         file_system,
         rest,
@@ -83,16 +87,28 @@ pub(super) fn advise(
         is_reached: decided_by != Decided::Best,
         decided_by,
         best_hit_rate: curve.best_hit_rate(),
-        hit_interval: (curve.requests >= FEWEST_REQUESTS).then_some(Interval { low: at.hit_low, high: at.hit_high }),
-        budget_interval: budget_interval(&close, targets.hit).filter(|_| curve.requests >= FEWEST_REQUESTS),
-        fetched_bytes_per_day: around.size(chosen).map_or(0.0, |size| float(size.fetched_bytes) / close.days()),
+        hit_interval: (curve.requests >= FEWEST_REQUESTS).then_some(Interval {
+            low: at.hit_low,
+            high: at.hit_high,
+        }),
+        budget_interval: budget_interval(&close, targets.hit)
+            .filter(|_| curve.requests >= FEWEST_REQUESTS && decided_by != Decided::Best),
+        fetched_bytes_per_day: around
+            .size(chosen)
+            .map_or(0.0, |size| float(size.fetched_bytes) / close.days()),
         gib_less_s_per_day: (chosen > less).then(|| {
             let step = float(chosen - less) / float(GIB);
             (around.point(less).wait_s_per_day - at.wait_s_per_day) / step
         }),
         held_up_by: holders(source, volume, &close),
-        smaller: smaller.map(|(gib, bytes)| Alternative { gib, at: around.point(bytes) }),
-        larger: larger.map(|(gib, bytes)| Alternative { gib, at: around.point(bytes) }),
+        smaller: smaller.map(|(gib, bytes)| Alternative {
+            gib,
+            at: around.point(bytes),
+        }),
+        larger: larger.map(|(gib, bytes)| Alternative {
+            gib,
+            at: around.point(bytes),
+        }),
         curve: close.sizes.iter().map(|size| around.point(size.budget.bytes)).collect(),
         is_exact: curve.is_exact(),
         at,
@@ -123,7 +139,9 @@ fn least_bytes(weight: Weight, file_system: FileSystem) -> u64 {
 /// Sizes from the largest environment to everything, evenly.
 fn grid(largest: u64, everything: u64) -> Vec<u64> {
     let width = everything.saturating_sub(largest);
-    (0..=SIZES).map(|at| largest + whole(float(width) * float(at) / float(SIZES))).collect()
+    (0..=SIZES)
+        .map(|at| largest + whole(float(width) * float(at) / float(SIZES)))
+        .collect()
 }
 
 fn look(
@@ -150,9 +168,16 @@ fn choose(
 ) -> (Decided, u64) {
     let best = (Decided::Best, nearly_best.unwrap_or(largest).max(largest));
     let Some(by_hit) = by_hit else { return best };
-    let is_fast = |size: &&AtSize| targets.p95_us.is_none_or(|most_us| waits(&size.waits).p95_us <= most_us);
+    let is_fast = |size: &&AtSize| {
+        targets
+            .p95_us
+            .is_none_or(|most_us| waits(&size.waits).p95_us <= most_us)
+    };
     // A percentile is known at the sizes that were looked at; the hit rate at every size.
-    let mut enough = rough.sizes.iter().filter(|size| size.budget.bytes >= by_hit.max(largest));
+    let mut enough = rough
+        .sizes
+        .iter()
+        .filter(|size| size.budget.bytes >= by_hit.max(largest));
     match enough.find(is_fast).map(|size| size.budget.bytes) {
         None => best,
         Some(bytes) if bytes > by_hit.max(largest) => (Decided::P95, bytes),
@@ -219,7 +244,9 @@ fn budget_interval(close: &Detail, hit: f64) -> Option<Interval> {
     let needed = resamples(close.block_requests.len()).map(|drawn| {
         let sum = |of: &[u64]| drawn.iter().map(|block| of[*block]).sum::<u64>();
         let requests = sum(&close.block_requests);
-        let enough = close.sizes.partition_point(|size| share(sum(&size.block_hits), requests) < hit);
+        let enough = close
+            .sizes
+            .partition_point(|size| share(sum(&size.block_hits), requests) < hit);
         float(close.sizes.get(enough).map_or(largest, |size| size.budget.bytes))
     });
     central(needed.collect())

@@ -56,7 +56,11 @@ impl Growth {
             low: share(slope - WIDTH * error),
             high: share(slope + WIDTH * error),
         };
-        let factor = if interval.low > 0.0 { 1.0 + share(slope) * days } else { 1.0 };
+        let factor = if interval.low > 0.0 {
+            1.0 + share(slope) * days
+        } else {
+            1.0
+        };
         Growth {
             per_day: Some(share(slope)),
             interval: Some(interval),

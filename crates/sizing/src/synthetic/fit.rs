@@ -76,8 +76,16 @@ pub fn fit(source: &dyn Source, seed: u64) -> Result<Fitted, TraceError> {
     })?;
     let mut ranked: Vec<(Key, Seen)> = counts.programs.iter().map(|(key, seen)| (*key, *seen)).collect();
     ranked.sort_unstable_by_key(|(key, seen)| (std::cmp::Reverse(seen.uses), *key));
-    let once: u64 = ranked.iter().filter(|(_, seen)| seen.is_one_off(last)).map(|(_, seen)| seen.uses).sum();
-    let lasting: Vec<(Key, Seen)> = ranked.iter().filter(|(_, seen)| !seen.is_one_off(last)).copied().collect();
+    let once: u64 = ranked
+        .iter()
+        .filter(|(_, seen)| seen.is_one_off(last))
+        .map(|(_, seen)| seen.uses)
+        .sum();
+    let lasting: Vec<(Key, Seen)> = ranked
+        .iter()
+        .filter(|(_, seen)| !seen.is_one_off(last))
+        .copied()
+        .collect();
     let quarter_us = first + (last - first) / 4;
     let early = lasting.iter().filter(|(_, seen)| seen.first_us <= quarter_us).count();
     let busiest = counts.hours.iter().max().copied().unwrap_or(0);
@@ -120,15 +128,26 @@ fn drift(ranked: &[(Key, Seen)]) -> f64 {
     let top = |uses: fn(&Seen) -> u64| -> HashSet<Key> {
         let mut by_uses: Vec<(u64, Key)> = ranked.iter().map(|(key, seen)| (uses(seen), *key)).collect();
         by_uses.sort_unstable_by_key(|(uses, key)| (std::cmp::Reverse(*uses), *key));
-        by_uses.iter().take(ranked.len().div_ceil(10)).map(|(_, key)| *key).collect()
+        by_uses
+            .iter()
+            .take(ranked.len().div_ceil(10))
+            .map(|(_, key)| *key)
+            .collect()
     };
-    let (one, other) = (top(|seen| seen.uses_in_first_half), top(|seen| seen.uses - seen.uses_in_first_half));
+    let (one, other) = (
+        top(|seen| seen.uses_in_first_half),
+        top(|seen| seen.uses - seen.uses_in_first_half),
+    );
     1.0 - share(one.intersection(&other).count() as u64, one.len().max(1) as u64)
 }
 
 impl Maker for Fitted {
     fn program(&self, random: &mut Random) -> [Option<u64>; 2] {
-        let pair = self.pairs.get(random.below(self.pairs.len())).copied().unwrap_or_default();
+        let pair = self
+            .pairs
+            .get(random.below(self.pairs.len()))
+            .copied()
+            .unwrap_or_default();
         // The upper half tells variations of the same environment apart.
         let variation = random.next() << 32;
         pair.map(|environment| environment.map(|environment| variation | u64::from(environment)))
@@ -143,7 +162,11 @@ impl Maker for Fitted {
         };
         let parts = pattern.parts.iter().map(|part| {
             let is_new = mix(variation ^ u64::from(*part)) % OF_PARTS < NEW_PARTS;
-            let id = if is_new { format!("{part}+{variation:x}") } else { part.to_string() };
+            let id = if is_new {
+                format!("{part}+{variation:x}")
+            } else {
+                part.to_string()
+            };
             (id, catalog.parts()[*part as usize])
         });
         Template {

@@ -89,15 +89,15 @@ pub const PRESETS: [(&str, &str, Profile); 3] = [
     ),
     (
         "agents",
-        "an agent platform: forty tenants, 1,500 programs, 8,000 sandboxes a day, two weeks",
+        "an agent platform: forty tenants, 1,500 programs, 12,000 sandboxes a day, two weeks",
         Profile {
             days: 14,
-            requests_per_day: 8000.0,
+            requests_per_day: 12_000.0,
             programs: 1500,
-            new_per_day: 120.0,
+            new_per_day: 60.0,
             zipf: 1.0,
             drift_per_day: 0.1,
-            one_off: 0.12,
+            one_off: 0.06,
             tenants: 40,
             night: 0.3,
             seed: 3,
@@ -107,7 +107,10 @@ pub const PRESETS: [(&str, &str, Profile); 3] = [
 
 /// The preset of that name.
 pub fn preset(name: &str) -> Option<Profile> {
-    PRESETS.iter().find(|(known, ..)| *known == name).map(|(.., profile)| *profile)
+    PRESETS
+        .iter()
+        .find(|(known, ..)| *known == name)
+        .map(|(.., profile)| *profile)
 }
 
 /// An environment as a program has it on one volume.
@@ -252,7 +255,8 @@ impl<M: Maker> Drawing<'_, M> {
 
     /// A program that comes in a burst, with the uses that it has left: one that goes on, or a new one.
     fn burst(&mut self) -> (Program, u32) {
-        let goes_on = self.bursts.len() >= BURSTS || (!self.bursts.is_empty() && self.random.unit() < 1.0 - 1.0 / BURST);
+        let goes_on =
+            self.bursts.len() >= BURSTS || (!self.bursts.is_empty() && self.random.unit() < 1.0 - 1.0 / BURST);
         if goes_on {
             let at = self.random.below(self.bursts.len());
             return self.bursts.swap_remove(at);
@@ -279,7 +283,13 @@ impl<M: Maker> Drawing<'_, M> {
             uses[at] = Some(Use {
                 environment,
                 request: program.number,
-                met: if is_due { Met::Expired } else if is_new { Met::Miss } else { Met::Hit },
+                met: if is_due {
+                    Met::Expired
+                } else if is_new {
+                    Met::Miss
+                } else {
+                    Met::Hit
+                },
                 is_due,
                 ..Use::default()
             });
@@ -294,7 +304,11 @@ impl<M: Maker> Drawing<'_, M> {
     fn environment(&mut self, volume: Volume, tenant: usize, asked: u64, day: f64) -> u32 {
         let template = self.maker.resolve(volume, asked, day);
         let catalog: &mut VolumeCatalog = self.recorded.catalog.of_mut(volume);
-        let mut parts: Vec<u32> = template.parts.iter().map(|(id, weight)| catalog.part(id, *weight)).collect();
+        let mut parts: Vec<u32> = template
+            .parts
+            .iter()
+            .map(|(id, weight)| catalog.part(id, *weight))
+            .collect();
         parts.sort_unstable();
         parts.dedup();
         catalog.environment(Environment {

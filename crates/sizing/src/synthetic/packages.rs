@@ -50,7 +50,8 @@ struct System {
 impl Packages {
     /// The packages that were measured.
     pub fn measured() -> Packages {
-        serde_json::from_str(PACKAGES).unwrap_or_else(|error| unreachable!("data/packages.json is of this crate: {error}"))
+        serde_json::from_str(PACKAGES)
+            .unwrap_or_else(|error| unreachable!("data/packages.json is of this crate: {error}"))
     }
 
     /// Names of the Python packages that programs are made of.
@@ -66,16 +67,27 @@ impl Packages {
             own: EMPTY_ENVIRONMENT,
             ..Template::default()
         };
-        let mut names: Vec<&String> = roots.iter().filter_map(|root| self.python.roots.get(*root)).flatten().collect();
+        let mut names: Vec<&String> = roots
+            .iter()
+            .filter_map(|root| self.python.roots.get(*root))
+            .flatten()
+            .collect();
         names.sort();
         names.dedup();
         for name in names {
-            let Some(distribution) = self.python.distributions.get(name) else { continue };
+            let Some(distribution) = self.python.distributions.get(name) else {
+                continue;
+            };
             let version = version(name, day);
             versions = mix(versions ^ version.wrapping_add(1));
             template.own += distribution.own;
-            template.parts.push((format!("{name}-{version}"), resized(distribution.wheel, name, version)));
-            template.parts.push((format!("{name}-{version}.pyc"), resized(distribution.bytecode, name, version)));
+            template
+                .parts
+                .push((format!("{name}-{version}"), resized(distribution.wheel, name, version)));
+            template.parts.push((
+                format!("{name}-{version}.pyc"),
+                resized(distribution.bytecode, name, version),
+            ));
         }
         template.key = format!("{versions:016x}");
         template

@@ -15,6 +15,7 @@
 //!
 //! A trace never holds user code or output. `label` holds names of packages and may be left out.
 
+mod anonymise;
 mod catalog;
 mod read;
 mod write;
@@ -23,6 +24,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use anonymise::Anonymiser;
 pub use catalog::{Catalog, Environment, VolumeCatalog};
 pub use read::{Fault, FaultKind, Faults, Reader};
 pub use write::Writer;
@@ -285,7 +287,9 @@ pub enum TraceError {
     #[error("line 1 is not the header of a trace\nhint: the first line begins with {{\"hybrid_cache_trace\":{VERSION}")]
     NoHeader,
     /// The trace has another version of the format.
-    #[error("the trace has version {found}, this program reads version {VERSION}\nhint: use the program that recorded it")]
+    #[error(
+        "the trace has version {found}, this program reads version {VERSION}\nhint: use the program that recorded it"
+    )]
     Version {
         /// The version found.
         found: u32,

@@ -6,7 +6,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Catalog, Event, Header, Met, Request, RequestLine, ResidentVolume, TraceError, Use, UseLine, VERSION, Volume};
+use super::{
+    Catalog, Event, Header, Met, Request, RequestLine, ResidentVolume, TraceError, Use, UseLine, VERSION, Volume,
+};
 
 /// Faults that are kept with their lines; the others are only counted.
 const KEPT_FAULTS: usize = 20;
@@ -49,7 +51,11 @@ impl std::fmt::Display for FaultKind {
             FaultKind::UnknownParts(count) => write!(to, "{count} parts without a size; they count nothing"),
             FaultKind::OutOfOrder(us) => write!(to, "{us} µs older than the line before; taken in the file's order"),
             FaultKind::ClockStep(us) => write!(to, "the clock was set back by {} s; time goes on", seconds(us)),
-            FaultKind::Gap(us) => write!(to, "{} s without a request: a pause, or a clock set forward", seconds(us)),
+            FaultKind::Gap(us) => write!(
+                to,
+                "{} s without a request: a pause, or a clock set forward",
+                seconds(us)
+            ),
             FaultKind::OtherVersion(found) => write!(to, "a header of version {found}; what follows is left out"),
         }
     }
@@ -101,7 +107,11 @@ impl Reader {
     pub fn line(&mut self, text: &[u8], is_whole: bool, each: &mut dyn FnMut(&Event)) -> Result<(), TraceError> {
         self.line += 1;
         if text.iter().all(u8::is_ascii_whitespace) {
-            return if self.line == 1 { Err(TraceError::NoHeader) } else { Ok(()) };
+            return if self.line == 1 {
+                Err(TraceError::NoHeader)
+            } else {
+                Ok(())
+            };
         }
         if text.starts_with(b"{\"hybrid_cache_trace\"") || self.line == 1 {
             return self.header(text, each);
@@ -282,7 +292,11 @@ impl Reader {
         if ahead_us > GAP_US && self.requests > 0 {
             self.fault(FaultKind::Gap(ahead_us));
         }
-        self.last_us = if self.requests == 0 { told_us } else { told_us.max(self.last_us) };
+        self.last_us = if self.requests == 0 {
+            told_us
+        } else {
+            told_us.max(self.last_us)
+        };
         self.last_us
     }
 }
@@ -320,9 +334,13 @@ fn remove(value: &mut Value, name: &str) -> bool {
         Value::Object(fields) => {
             let removed = fields.remove(name).is_some();
             // `fold` looks at every field, where `any` would stop at the first.
-            fields.values_mut().fold(removed, |removed, field| remove(field, name) || removed)
+            fields
+                .values_mut()
+                .fold(removed, |removed, field| remove(field, name) || removed)
         }
-        Value::Array(items) => items.iter_mut().fold(false, |removed, item| remove(item, name) || removed),
+        Value::Array(items) => items
+            .iter_mut()
+            .fold(false, |removed, item| remove(item, name) || removed),
         _ => false,
     }
 }
@@ -330,7 +348,10 @@ fn remove(value: &mut Value, name: &str) -> bool {
 /// What was done for one volume before the program could start.
 fn prepare_us(volume: Volume, line: &RequestLine) -> Option<u64> {
     let prefix = format!("{}_", volume.name());
-    let waited = line.phases_us.iter().filter(|(name, _)| name.starts_with(&prefix) && !name.ends_with("_publish"));
+    let waited = line
+        .phases_us
+        .iter()
+        .filter(|(name, _)| name.starts_with(&prefix) && !name.ends_with("_publish"));
     waited.map(|(_, us)| *us).reduce(u64::saturating_add)
 }
 
