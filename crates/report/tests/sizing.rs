@@ -30,7 +30,7 @@ fn every_form_says_what_to_order_and_why() {
         for form in [&text, &markdown, &page] {
             assert!(form.contains(&order), "{form}");
             assert!(
-                form.contains("with one GiB less") || form.contains("largest environment needs"),
+                form.contains("less tasks wait") || form.contains("largest environment needs"),
                 "{form}"
             );
         }

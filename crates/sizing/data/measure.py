@@ -3,6 +3,7 @@
 
     python3 measure.py python UV PYTHON WORK PACKAGE...   one environment for each package; results in WORK/python.json
     python3 measure.py system WORK NIX...                 every set in the index of each Nix folder; WORK/system.json
+    python3 measure.py debs WORK PINS                     adds the sets of debnix's pins that no index has, unpacked by dpkg
     python3 measure.py join WORK PACKAGE...               packages.json of both; packages in the order of their popularity
 
 For each Python distribution this counts allocated bytes (st_blocks times 512) and inodes of its unpacked wheel, of its
@@ -85,12 +86,41 @@ def system_sets(work, folders):
     pathlib.Path(work, "system.json").write_text(json.dumps({"paths": paths, "sets": sets}))
 
 
+def debs(work, pins):
+    system = json.loads(pathlib.Path(work, "system.json").read_text())
+    measured = dict(system["paths"])
+    for name, packages in json.loads(pathlib.Path(pins).read_text())["arch"]["x86_64"]["set"].items():
+        if name in system["sets"]:
+            continue
+        names = []
+        for package in packages:
+            # As debnix does it: each library is a store path of its own, everything else of a set is one.
+            path = f"libs-{package}" if package.startswith("lib") else name
+            names.append(path)
+            if path not in measured or path == name:
+                with tempfile.TemporaryDirectory(dir=work) as folder:
+                    subprocess.run(["apt-get", "download", package], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                    for deb in list(pathlib.Path(folder).glob("*.deb")):
+                        run("dpkg", "-x", str(deb), os.path.join(folder, "out"))
+                    below = [os.path.join(at, one) for at, inner, files in os.walk(os.path.join(folder, "out")) for one in inner + files]
+                    bytes_, inodes = taken(below)
+                    before = measured.get(path, [0, 0]) if path == name else [0, 0]
+                    measured[path] = [before[0] + bytes_, before[1] + inodes]
+        system["paths"].update({path: measured[path] for path in names})
+        system["sets"][name] = sorted(set(names))
+    pathlib.Path(work, "system.json").write_text(json.dumps(system))
+
+
 def join(work, popular):
     python = json.loads(pathlib.Path(work, "python.json").read_text())
     system = json.loads(pathlib.Path(work, "system.json").read_text())
     for found in python["distributions"].values():
         found.pop("version", None)
     python["popular"] = [name for name in popular if name in python["roots"]]
+    both = [name for name in ("gcc", "gnumake", "cmake") if name in system["sets"]]
+    for names in (["gcc", "gnumake"], ["cmake", "gcc", "gnumake"], ["gcc", "git"]):
+        if set(names) <= set(both + ["git"]):
+            system["sets"][" ".join(names)] = sorted({path for name in names for path in system["sets"][name]})
     order = ["gcc", "git", "gnumake", "gcc gnumake", "curl", "cmake", "cmake gcc gnumake", "jq"]
     rank = lambda name: order.index(name) if name in order else len(order)
     system["sets"] = sorted(system["sets"].items(), key=lambda one: (rank(one[0]), one[0]))
@@ -113,6 +143,8 @@ if __name__ == "__main__":
     what, *arguments = sys.argv[1:]
     if what == "python":
         python_packages(*arguments[:3], arguments[3:])
+    elif what == "debs":
+        debs(*arguments)
     elif what == "system":
         system_sets(arguments[0], arguments[1:])
     else:

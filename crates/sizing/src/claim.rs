@@ -117,8 +117,6 @@ pub struct Claim {
     pub headroom_bytes: u64,
     /// What the file system keeps for itself, in bytes.
     pub file_system_bytes: u64,
-    /// True if inodes decide the size and bytes would need less.
-    pub is_for_inodes: bool,
 }
 
 /// What has to be in a claim beside its environments.
@@ -143,7 +141,6 @@ impl Needs {
         let budget = Weight::new(grown(held.bytes), grown(held.inodes)) + self.rest;
         let fits = |gib: &u64| self.fits(*gib, budget);
         let least = first(fits);
-        let for_bytes = first(|gib| self.bytes_fit(*gib, budget));
         let used = budget.bytes + self.building_bytes + self.file_system.inode_bytes(budget.inodes);
         let room = self.file_system.room(least);
         Claim {
@@ -152,7 +149,6 @@ impl Needs {
             building_bytes: self.building_bytes,
             headroom_bytes: room.bytes.saturating_sub(used),
             file_system_bytes: (least * GIB).saturating_sub(room.bytes) + self.file_system.inode_bytes(budget.inodes),
-            is_for_inodes: least > for_bytes,
         }
     }
 
@@ -167,14 +163,14 @@ impl Needs {
         needed <= room.bytes && budget.bytes <= by_default(room.bytes)
     }
 
-    /// What environments may take on a claim of that size: the opposite of [`Needs::claim`], for bytes.
-    pub fn held_bytes(&self, gib: u64, inodes_per_byte: f64) -> u64 {
+    /// The most bytes that environments may take on a claim of that size, with `held` to say what goes with them: the
+    /// opposite of [`Needs::claim`].
+    pub fn held_bytes(&self, gib: u64, held: impl Fn(u64) -> Weight) -> u64 {
         let (mut low, mut high) = (0, gib * GIB);
         // Half of what is left each time, until less than a MiB is left.
         while high - low > GIB / 1024 {
             let middle = low + (high - low) / 2;
-            let held = Weight::new(middle, whole(float(middle) * inodes_per_byte));
-            if self.claim(held).gib <= gib {
+            if self.claim(held(middle)).gib <= gib {
                 low = middle;
             } else {
                 high = middle;
@@ -246,16 +242,16 @@ mod tests {
         let used = claim.budget.bytes + claim.building_bytes;
         assert_eq!(used + claim.headroom_bytes + claim.file_system_bytes, claim.gib * GIB);
         assert!(needs.fits(claim.gib, claim.budget) && !needs.fits(claim.gib - 1, claim.budget));
-        assert!(!claim.is_for_inodes && claim.gib == 12, "{claim:?}");
+        assert_eq!(claim.gib, 12, "{claim:?}");
         // So many inodes need 20 GiB of ext4, and of XFS less than bytes do.
         let many = Weight::new(8 * GIB, 1_100_000);
         let claim = needs.claim(many);
-        assert!(claim.is_for_inodes && claim.gib == 20, "{claim:?}");
+        assert_eq!(claim.gib, 20, "{claim:?}");
         let xfs = Needs {
             file_system: FileSystem::Xfs,
             ..needs
         };
-        assert!(!xfs.claim(many).is_for_inodes);
+        assert_eq!(xfs.claim(many).gib, 12);
     }
 
     #[test]
@@ -266,8 +262,9 @@ mod tests {
             ..Needs::default()
         };
         for gib in [1, 5, 10, 75] {
-            let held = needs.held_bytes(gib, 1e-5);
-            let claim = |bytes: u64| needs.claim(Weight::new(bytes, bytes / 100_000)).gib;
+            let weight = |bytes: u64| Weight::new(bytes, bytes / 100_000);
+            let held = needs.held_bytes(gib, weight);
+            let claim = |bytes: u64| needs.claim(weight(bytes)).gib;
             assert!(claim(held) <= gib && claim(held + GIB / 64) > gib, "{gib}: {held}");
         }
         assert_eq!(neighbours(20), (Some(15), Some(25)));

@@ -161,23 +161,36 @@ impl Curve {
     /// The least budget in bytes at which at least `share` of the requests hit, if a file system has an inode for each
     /// `bytes_per_inode` bytes (0: as many as are wanted). `None` if no size is enough.
     pub fn smallest(&self, share: f64, bytes_per_inode: u64) -> Option<u64> {
+        self.least(share, |entry| {
+            let for_inodes = u64::from(entry.distance_inodes).saturating_mul(bytes_per_inode);
+            entry.distance_bytes.max(for_inodes)
+        })
+    }
+
+    /// The least budget of inodes at which at least `share` of the requests hit, with as many bytes as are wanted. `None`
+    /// if no number is enough.
+    pub fn fewest_inodes(&self, share: f64) -> Option<u64> {
+        self.least(share, |entry| entry.distance_inodes.into())
+    }
+
+    fn least(&self, share: f64, need: impl Fn(&Entry) -> u64) -> Option<u64> {
         let wanted = share.clamp(0.0, 1.0) * crate::number::float(self.requests);
-        let mut needed: Vec<(u64, u32)> = self
-            .fresh
-            .entries
-            .iter()
-            .map(|entry| (needed(entry, bytes_per_inode), entry.count))
-            .collect();
-        needed.sort_unstable();
-        let mut hits = 0u64;
-        // Half a request less: the product may be off by the last bit of a float.
+        // The product may be off by the last bit of a float.
         let enough = |hits: u64| crate::number::float(hits) >= wanted - 0.5e-6;
         if enough(0) {
             return Some(0);
         }
-        needed.into_iter().find_map(|(bytes, count)| {
+        let mut needed: Vec<(u64, u32)> = self
+            .fresh
+            .entries
+            .iter()
+            .map(|entry| (need(entry), entry.count))
+            .collect();
+        needed.sort_unstable();
+        let mut hits = 0u64;
+        needed.into_iter().find_map(|(least, count)| {
             hits += u64::from(count);
-            enough(hits).then_some(bytes)
+            enough(hits).then_some(least)
         })
     }
 
@@ -185,12 +198,6 @@ impl Curve {
     pub fn is_exact(&self) -> bool {
         self.fresh.is_exact && self.due_again.is_exact
     }
-}
-
-/// The size at which both of an entry's distances fit.
-fn needed(entry: &Entry, bytes_per_inode: u64) -> u64 {
-    let for_inodes = u64::from(entry.distance_inodes).saturating_mul(bytes_per_inode);
-    entry.distance_bytes.max(for_inodes)
 }
 
 /// The curve of one volume.

@@ -5,7 +5,7 @@ mod growth;
 
 use serde::Serialize;
 
-use crate::claim::{Claim, FileSystem, GIB};
+use crate::claim::{Claim, FileSystem};
 use crate::latency::{Latency, measure};
 use crate::stats::Interval;
 use crate::trace::{Source, TraceError, Volume};
@@ -116,10 +116,15 @@ pub struct Advice {
     pub claim: Claim,
     /// How the working set grows.
     pub growth: Growth,
-    /// The environments that keep the volume from being one GiB smaller, or less if it is small: most requests first.
+    /// The environments that keep the volume from being smaller, by as much as `less` says: most requests first.
     pub held_up_by: Vec<Holder>,
-    /// Seconds a day that tasks wait longer with one GiB less; `None` if the largest environment needs it.
-    pub gib_less_s_per_day: Option<f64>,
+    /// What a little less costs; `None` if the largest environment needs it.
+    pub less: Option<Less>,
+    /// The least bytes, and the fewest inodes, that reach the hit rate with as much as is wanted of the other; `None` if
+    /// none do.
+    pub alone: Option<Weight>,
+    /// True if inodes decide the size: the file system has so few that bytes would need less.
+    pub is_for_inodes: bool,
     /// The next smaller claim that people order.
     pub smaller: Option<Alternative>,
     /// The next larger one.
@@ -176,6 +181,15 @@ pub struct Holder {
     pub weight: Weight,
 }
 
+/// What a smaller budget costs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Less {
+    /// How much smaller: one GiB, or what lies above the largest environment.
+    pub bytes: u64,
+    /// Seconds a day that tasks wait longer.
+    pub s_per_day: f64,
+}
+
 /// Another size.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Alternative {
@@ -227,12 +241,5 @@ impl Recommendation {
     /// The advice for one volume; `None` if nothing was asked of it.
     pub fn of(&self, volume: Volume) -> Option<&Advice> {
         self.volumes.iter().find(|advice| advice.volume == volume)
-    }
-}
-
-impl Advice {
-    /// How much smaller a volume is that the holders and the cost are told for, in bytes.
-    pub fn step_bytes(&self) -> u64 {
-        GIB.min(self.at.budget_bytes.saturating_sub(self.largest.bytes))
     }
 }

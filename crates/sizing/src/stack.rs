@@ -62,8 +62,9 @@ impl Stack {
     /// The stack of a volume that holds nothing yet.
     pub fn new(catalog: &VolumeCatalog) -> Stack {
         let groups = Groups::of(catalog);
-        // No more than one position for each environment is in use, so a quarter of the room is ever occupied.
-        let tree = SumTree::new((groups.environments.len() * 4).max(1024));
+        // No more than one position for each environment is in use, so renumbering frees half of the room at least. More
+        // room would leave the processor's cache.
+        let tree = SumTree::new((groups.environments.len() * 2).max(1024));
         let parts = groups.weights.iter().map(|weight| Part {
             bytes: weight.bytes,
             inodes: narrow(index(weight.inodes)),

@@ -47,7 +47,7 @@ fn simulated(sizes: &[u64], asked: &[u64], budgets: &[u64]) -> Vec<u64> {
     for object in asked {
         write!(input, "\n{object} {}", sizes[*object as usize]).unwrap();
     }
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/libcachesim.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lru_hits.py");
     let mut child = Command::new(python())
         .arg(script)
         .stdin(Stdio::piped())

@@ -83,7 +83,7 @@ fn a_curve_only_rises_and_waiting_only_falls() {
     assert!(smaller.at.hit_rate <= python.at.hit_rate && python.at.hit_rate <= larger.at.hit_rate);
     // What keeps the volume from being smaller is named, and it costs something.
     assert!(!python.held_up_by.is_empty() && python.held_up_by[0].name.len() > 2);
-    assert!(python.gib_less_s_per_day.unwrap() > 0.0);
+    assert!(python.less.unwrap().s_per_day > 0.0);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn no_size_is_below_the_largest_environment() {
     .unwrap();
     let python = found.of(Volume::Python).unwrap();
     assert_eq!(python.decided_by, Decided::Largest);
-    assert!(python.at.budget_bytes >= python.largest.bytes && python.gib_less_s_per_day.is_none());
+    assert!(python.at.budget_bytes >= python.largest.bytes && python.less.is_none());
 }
 
 #[test]

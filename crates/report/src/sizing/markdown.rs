@@ -47,7 +47,7 @@ pub(super) fn markdown(report: &SizingReport) -> String {
             text.push_str(&format!("- {}\n", escape(&sentence)));
         }
         if !advice.held_up_by.is_empty() {
-            text.push_str("\nWith one GiB less these would miss:\n\n");
+            text.push_str("\nWith so much less these would miss:\n\n");
             for holder in &advice.held_up_by {
                 text.push_str(&format!("- {}\n", escape(&words::holder(holder))));
             }

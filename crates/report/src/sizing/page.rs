@@ -1,5 +1,6 @@
 //! A recommendation as a page: the sizes to order first, then the curves and the reasons.
 
+use hybrid_cache_model::shown;
 use hybrid_cache_sizing::recommend::{Advice, Alternative, Point};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -51,7 +52,8 @@ pub(super) fn page(report: &SizingReport) -> String {
             }
         }
     };
-    page.into_string()
+    // Labels and warnings come from the trace, and control characters are none of HTML's.
+    shown(&page.into_string()).into_owned()
 }
 
 fn target(report: &SizingReport) -> String {
@@ -145,7 +147,7 @@ fn holders(advice: &Advice) -> Markup {
         @if advice.held_up_by.is_empty() {
             p { "The largest environment takes " (units::bytes(advice.largest.bytes)) "." }
         } @else {
-            p class="small" { "Environments whose requests would miss with one GiB less." }
+            p class="small" { "Environments whose requests would miss with so much less." }
             table {
                 thead { tr { th scope="col" { "Environment" } th scope="col" class="n" { "Requests a day" } th scope="col" class="n" { "Size" } } }
                 tbody {

@@ -33,15 +33,22 @@ pub(super) fn title(volume: Volume) -> &'static str {
 /// The size and what decides it, in one sentence.
 pub(super) fn headline(found: &Recommendation, advice: &Advice) -> String {
     let order = format!("order {} GiB for {}", advice.claim.gib, claim_name(advice.volume));
-    let from = units::bytes(advice.at.budget_bytes);
+    let size = units::bytes(advice.at.budget_bytes);
+    let from = if advice.is_for_inodes {
+        let inodes = advice.at.budget_bytes / found.targets.file_system.bytes_per_inode();
+        format!(
+            "{} inodes on, which {size} of {} have",
+            units::count(inodes),
+            found.targets.file_system.name()
+        )
+    } else {
+        format!("{size} of environments on")
+    };
     let targets = &found.targets;
     match advice.decided_by {
-        Decided::Hit => format!(
-            "{order}: {} of requests hit from {from} of environments on",
-            units::share(targets.hit)
-        ),
+        Decided::Hit => format!("{order}: {} of requests hit from {from}", units::share(targets.hit)),
         Decided::P95 => format!(
-            "{order}: 95 % of requests wait at most {} from {from} of environments on",
+            "{order}: 95 % of requests wait at most {} from {from}",
             units::duration(targets.p95_us.unwrap_or(0.0))
         ),
         Decided::Largest => format!(
@@ -124,12 +131,13 @@ pub(super) fn certainty(advice: &Advice) -> Option<String> {
     ))
 }
 
-/// What one GiB less costs.
+/// What a little less costs.
 pub(super) fn less(advice: &Advice) -> String {
-    match advice.gib_less_s_per_day {
-        Some(seconds) => format!(
-            "with one GiB less tasks wait {} longer a day",
-            units::duration(seconds.max(0.0) * 1e6)
+    match advice.less {
+        Some(less) => format!(
+            "with {} less tasks wait {} longer a day",
+            units::bytes(less.bytes),
+            units::duration(less.s_per_day * 1e6)
         ),
         None => "the largest environment needs all of it".to_owned(),
     }
@@ -150,13 +158,21 @@ pub(super) fn misses(advice: &Advice) -> String {
     )
 }
 
-/// How many inodes are needed, and how many there are.
+/// Whether bytes or inodes decide.
 pub(super) fn inodes(found: &Recommendation, advice: &Advice) -> String {
-    let there = found.targets.file_system.room(advice.claim.gib).inodes;
+    let there = units::count(found.targets.file_system.room(advice.claim.gib).inodes);
+    let Some(alone) = advice.alone else {
+        return format!("the claim has {there} inodes");
+    };
+    let decide = if advice.is_for_inodes {
+        "inodes decide"
+    } else {
+        "bytes decide"
+    };
     format!(
-        "inodes: about {} of the claim's {}",
-        units::count(advice.claim.budget.inodes),
-        units::count(there)
+        "{decide}: the hit rate asked for needs {} and {} inodes; the claim has {there} inodes",
+        units::bytes(alone.bytes),
+        units::count(alone.inodes)
     )
 }
 
@@ -240,7 +256,7 @@ pub(super) fn warnings(found: &Recommendation, is_synthetic: bool) -> Vec<String
                 "{name}: too many different distances; sizes are rounded up by 0.05 % at most"
             ));
         }
-        if advice.claim.is_for_inodes {
+        if advice.is_for_inodes {
             warnings.push(format!(
                 "{name}: inodes decide the size; XFS would need less (`--file-system xfs`)"
             ));

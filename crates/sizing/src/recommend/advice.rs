@@ -1,6 +1,6 @@
 //! The size of one volume: candidates, the first one that is enough, and a closer look at what lies around it.
 
-use super::{Advice, Alternative, Decided, Growth, Holder, Point, Targets, Waits};
+use super::{Advice, Alternative, Decided, Growth, Holder, Less, Point, Targets, Waits};
 use crate::Weight;
 use crate::claim::{FileSystem, GIB, Needs, neighbours};
 use crate::curve::{Curve, curve};
@@ -16,6 +16,8 @@ const SIZES: u64 = 64;
 const HOLDERS: usize = 6;
 /// A size counts as the best there is if its hit rate is this near to it.
 const NEARLY_BEST: f64 = 0.001;
+/// What is taken away must be so many bytes, or it says nothing about size.
+const LEAST_STEP: u64 = 16 << 20;
 /// Fewer requests than this in the trace give no interval.
 const FEWEST_REQUESTS: u64 = 100;
 
@@ -30,38 +32,20 @@ pub(super) fn advise(
     if curve.requests == 0 {
         return Ok(None);
     }
-    let file_system = targets.file_system;
-    let largest = least_bytes(curve.largest, file_system);
-    let everything = least_bytes(curve.union, file_system);
-    let grid = grid(largest, everything);
-    let by_hit = curve.smallest(targets.hit, inode_bytes(file_system));
-    let nearly_best = curve.smallest(curve.best_hit_rate() - NEARLY_BEST, inode_bytes(file_system));
-    let mut first_look = grid.clone();
-    first_look.extend(by_hit.into_iter().chain(nearly_best).map(|bytes| bytes.max(largest)));
-    let rough = look(source, volume, &mut first_look, (0, 0), targets, latency)?;
-    let (decided_by, chosen) = choose(&rough, by_hit, nearly_best, largest, targets);
-    let growth = Growth::of(&rough.block_used_bytes, rough.days(), targets.growth_days);
-    let rest = source.catalog().of(volume).rest;
-    let building_bytes = rough
-        .sizes
-        .iter()
-        .find(|size| size.budget.bytes >= chosen)
-        .map_or(0, |size| size.building_bytes);
-    let needs = Needs {
-        file_system,
-        rest,
-        building_bytes,
-        headroom: targets.headroom,
-        growth: growth.factor,
+    let settled = settle(source, volume, targets, latency, &curve)?;
+    let chosen = settled.bytes;
+    let claim = settled.needs.claim(held(chosen, targets.file_system, &curve));
+    let held_on = |gib| {
+        settled
+            .needs
+            .held_bytes(gib, |bytes| held(bytes, targets.file_system, &curve))
     };
-    let inodes_per_byte = share(curve.union.inodes, curve.union.bytes);
-    let held = |bytes: u64| Weight::new(bytes, whole(float(bytes) * inodes_per_byte));
-    let claim = needs.claim(held(chosen));
-    let beside = neighbours(claim.gib);
-    let on_claim = |gib: Option<u64>| gib.map(|gib| (gib, needs.held_bytes(gib, inodes_per_byte)));
-    let (smaller, larger) = (on_claim(beside.0), on_claim(beside.1));
+    let on_claim = |gib: Option<u64>| gib.map(|gib| (gib, held_on(gib)));
+    let (smaller, larger) = neighbours(claim.gib);
+    let (smaller, larger) = (on_claim(smaller), on_claim(larger));
+    let largest = least_bytes(curve.largest, targets.file_system);
     let less = chosen.saturating_sub(GIB).max(largest.min(chosen));
-    let mut sizes = grid;
+    let mut sizes = settled.grid;
     sizes.extend([less, chosen]);
     sizes.extend(smaller.iter().chain(&larger).map(|(_, bytes)| *bytes));
     sizes.sort_unstable();
@@ -72,9 +56,10 @@ pub(super) fn advise(
     let around = Around {
         curve: &curve,
         close: &close,
-        file_system,
+        file_system: targets.file_system,
     };
     let at = around.point(chosen);
+    let has_interval = curve.requests >= FEWEST_REQUESTS;
     Ok(Some(Advice {
         volume,
         requests: curve.requests,
@@ -83,38 +68,90 @@ pub(super) fn advise(
         environments: source.catalog().of(volume).environments().len(),
         largest: curve.largest,
         union: curve.union,
-        rest,
-        is_reached: decided_by != Decided::Best,
-        decided_by,
+        rest: settled.needs.rest,
+        is_reached: settled.decided_by != Decided::Best,
+        decided_by: settled.decided_by,
         best_hit_rate: curve.best_hit_rate(),
-        hit_interval: (curve.requests >= FEWEST_REQUESTS).then_some(Interval {
+        hit_interval: has_interval.then_some(Interval {
             low: at.hit_low,
             high: at.hit_high,
         }),
         budget_interval: budget_interval(&close, targets.hit)
-            .filter(|_| curve.requests >= FEWEST_REQUESTS && decided_by != Decided::Best),
-        fetched_bytes_per_day: around
-            .size(chosen)
-            .map_or(0.0, |size| float(size.fetched_bytes) / close.days()),
-        gib_less_s_per_day: (chosen > less).then(|| {
-            let step = float(chosen - less) / float(GIB);
-            (around.point(less).wait_s_per_day - at.wait_s_per_day) / step
-        }),
+            .filter(|_| has_interval && settled.decided_by != Decided::Best),
+        fetched_bytes_per_day: around.fetched_per_day(chosen),
+        less: around.cost(less, chosen),
+        alone: alone(&curve, targets.hit),
+        is_for_inodes: alone(&curve, targets.hit)
+            .is_some_and(|alone| alone.inodes.saturating_mul(inode_bytes(targets.file_system)) > alone.bytes),
         held_up_by: holders(source, volume, &close),
-        smaller: smaller.map(|(gib, bytes)| Alternative {
-            gib,
-            at: around.point(bytes),
-        }),
-        larger: larger.map(|(gib, bytes)| Alternative {
-            gib,
-            at: around.point(bytes),
-        }),
+        smaller: smaller.map(|(gib, bytes)| around.alternative(gib, bytes)),
+        larger: larger.map(|(gib, bytes)| around.alternative(gib, bytes)),
         curve: close.sizes.iter().map(|size| around.point(size.budget.bytes)).collect(),
         is_exact: curve.is_exact(),
         at,
         claim,
-        growth,
+        growth: settled.growth,
     }))
+}
+
+/// What reaches the hit rate, bytes and inodes each for itself.
+fn alone(curve: &Curve, hit: f64) -> Option<Weight> {
+    Some(Weight::new(curve.smallest(hit, 0)?, curve.fewest_inodes(hit)?))
+}
+
+/// What environments take that were given so many bytes: on ext4 the inodes that come with them, on XFS those they have.
+fn held(bytes: u64, file_system: FileSystem, curve: &Curve) -> Weight {
+    match file_system {
+        FileSystem::Ext4 => budget(bytes, file_system),
+        FileSystem::Xfs => Weight::new(
+            bytes,
+            whole(float(bytes) * share(curve.union.inodes, curve.union.bytes)),
+        ),
+    }
+}
+
+/// The size that was chosen, and what its claim needs beside it.
+struct Settled {
+    decided_by: Decided,
+    bytes: u64,
+    growth: Growth,
+    needs: Needs,
+    grid: Vec<u64>,
+}
+
+/// Looks at sizes all over, and settles on one.
+fn settle(
+    source: &dyn Source,
+    volume: Volume,
+    targets: &Targets,
+    latency: &Latency,
+    curve: &Curve,
+) -> Result<Settled, TraceError> {
+    let file_system = targets.file_system;
+    let largest = least_bytes(curve.largest, file_system);
+    let grid = grid(largest, least_bytes(curve.union, file_system));
+    let by_hit = curve.smallest(targets.hit, inode_bytes(file_system));
+    let nearly_best = curve.smallest(curve.best_hit_rate() - NEARLY_BEST, inode_bytes(file_system));
+    let mut sizes = grid.clone();
+    sizes.extend(by_hit.into_iter().chain(nearly_best).map(|bytes| bytes.max(largest)));
+    let rough = look(source, volume, &mut sizes, (0, 0), targets, latency)?;
+    let (decided_by, bytes) = choose(&rough, by_hit, nearly_best, largest, targets);
+    let growth = Growth::of(&rough.block_used_bytes, rough.days(), targets.growth_days);
+    let there = rough.sizes.iter().find(|size| size.budget.bytes >= bytes);
+    let needs = Needs {
+        file_system,
+        rest: source.catalog().of(volume).rest,
+        building_bytes: there.map_or(0, |size| size.building_bytes),
+        headroom: targets.headroom,
+        growth: growth.factor,
+    };
+    Ok(Settled {
+        decided_by,
+        bytes,
+        growth,
+        needs,
+        grid,
+    })
 }
 
 /// Bytes of budget for each inode of it.
@@ -206,6 +243,28 @@ struct Around<'a> {
 impl Around<'_> {
     fn size(&self, bytes: u64) -> Option<&AtSize> {
         self.close.sizes.iter().find(|size| size.budget.bytes == bytes)
+    }
+
+    fn fetched_per_day(&self, bytes: u64) -> f64 {
+        self.size(bytes)
+            .map_or(0.0, |size| float(size.fetched_bytes) / self.close.days())
+    }
+
+    /// What tasks wait longer if some is taken away; `None` if that is hardly anything.
+    fn cost(&self, less: u64, chosen: u64) -> Option<Less> {
+        let bytes = chosen - less;
+        let longer = self.point(less).wait_s_per_day - self.point(chosen).wait_s_per_day;
+        (bytes >= LEAST_STEP).then_some(Less {
+            bytes,
+            s_per_day: longer.max(0.0),
+        })
+    }
+
+    fn alternative(&self, gib: u64, bytes: u64) -> Alternative {
+        Alternative {
+            gib,
+            at: self.point(bytes),
+        }
     }
 
     fn point(&self, bytes: u64) -> Point {
