@@ -3,7 +3,7 @@
 
     python3 measure.py python UV PYTHON WORK PACKAGE...   one environment for each package; results in WORK/python.json
     python3 measure.py system WORK NIX...                 every set in the index of each Nix folder; WORK/system.json
-    python3 measure.py debs WORK PINS                     adds the sets of debnix's pins that no index has, unpacked by dpkg
+    python3 measure.py debs WORK PINS DEBS                adds the sets of debnix's pins that no index has, from Debian packages
     python3 measure.py join WORK PACKAGE...               packages.json of both; packages in the order of their popularity
 
 For each Python distribution this counts allocated bytes (st_blocks times 512) and inodes of its unpacked wheel, of its
@@ -86,28 +86,28 @@ def system_sets(work, folders):
     pathlib.Path(work, "system.json").write_text(json.dumps({"paths": paths, "sets": sets}))
 
 
-def debs(work, pins):
+def debs(work, pins, packages):
     system = json.loads(pathlib.Path(work, "system.json").read_text())
-    measured = dict(system["paths"])
-    for name, packages in json.loads(pathlib.Path(pins).read_text())["arch"]["x86_64"]["set"].items():
-        if name in system["sets"]:
-            continue
-        names = []
+    sets = json.loads(pathlib.Path(pins).read_text())["arch"]["x86_64"]["set"]
+    sets = {name: packages for name, packages in sets.items() if name not in system["sets"]}
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        measured = {}
+        for deb in pathlib.Path(packages).glob("*.deb"):
+            out = os.path.join(folder, deb.name)
+            run("dpkg", "-x", str(deb), out)
+            below = [os.path.join(at, one) for at, inner, files in os.walk(out) for one in inner + files]
+            measured[deb.name.split("_")[0]] = taken(below)
+    for name, packages in sets.items():
+        paths = {}
         for package in packages:
             # As debnix does it: each library is a store path of its own, everything else of a set is one.
             path = f"libs-{package}" if package.startswith("lib") else name
-            names.append(path)
-            if path not in measured or path == name:
-                with tempfile.TemporaryDirectory(dir=work) as folder:
-                    subprocess.run(["apt-get", "download", package], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                    for deb in list(pathlib.Path(folder).glob("*.deb")):
-                        run("dpkg", "-x", str(deb), os.path.join(folder, "out"))
-                    below = [os.path.join(at, one) for at, inner, files in os.walk(os.path.join(folder, "out")) for one in inner + files]
-                    bytes_, inodes = taken(below)
-                    before = measured.get(path, [0, 0]) if path == name else [0, 0]
-                    measured[path] = [before[0] + bytes_, before[1] + inodes]
-        system["paths"].update({path: measured[path] for path in names})
-        system["sets"][name] = sorted(set(names))
+            before, found = paths.get(path, [0, 0]), measured.get(package, [0, 0])
+            paths[path] = [before[0] + found[0], before[1] + found[1]]
+        for path, weight in paths.items():
+            # What a store has is as it is; the rest is as dpkg unpacks it.
+            system["paths"].setdefault(path, weight)
+        system["sets"][name] = sorted(paths)
     pathlib.Path(work, "system.json").write_text(json.dumps(system))
 
 
@@ -117,9 +117,8 @@ def join(work, popular):
     for found in python["distributions"].values():
         found.pop("version", None)
     python["popular"] = [name for name in popular if name in python["roots"]]
-    both = [name for name in ("gcc", "gnumake", "cmake") if name in system["sets"]]
     for names in (["gcc", "gnumake"], ["cmake", "gcc", "gnumake"], ["gcc", "git"]):
-        if set(names) <= set(both + ["git"]):
+        if all(name in system["sets"] for name in names):
             system["sets"][" ".join(names)] = sorted({path for name in names for path in system["sets"][name]})
     order = ["gcc", "git", "gnumake", "gcc gnumake", "curl", "cmake", "cmake gcc gnumake", "jq"]
     rank = lambda name: order.index(name) if name in order else len(order)
