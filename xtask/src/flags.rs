@@ -6,6 +6,7 @@ mod bounds;
 mod cache;
 mod chaos;
 mod serve;
+mod size;
 
 use std::path::PathBuf;
 
@@ -24,6 +25,7 @@ pub use bounds::Bounds;
 pub use cache::{Cache, CacheCommand};
 pub use chaos::Chaos;
 pub use serve::Serve;
+pub use size::Size;
 
 /// Caches for Python environments and system packages, measured.
 #[derive(Debug, Parser)]
@@ -58,6 +60,8 @@ pub enum Command {
     Serve(Serve),
     /// Look after the caches
     Cache(Cache),
+    /// Compute how large the volumes must be, from a trace of requests
+    Size(Size),
     /// Attack this machine's sandbox and the cluster's pods, and show which promises hold
     Attack(Attack),
     /// Kill, fill and take away what tasks need, and show which promises hold all the same

@@ -22,6 +22,7 @@ mod results;
 mod run;
 mod runner;
 mod serve;
+mod size;
 mod subject;
 mod test;
 mod tools;
@@ -76,6 +77,7 @@ fn dispatch(flags: &Flags) -> Result<Exit> {
         Command::Run(flags) => run::run(flags),
         Command::Serve(flags) => serve::run(flags),
         Command::Cache(flags) => cache::run(flags),
+        Command::Size(flags) => size::run(flags),
         Command::Attack(flags) => attack::run(flags),
         Command::Chaos(flags) => chaos::run(flags),
         Command::Tools(flags) => list_tools(flags),

@@ -18,6 +18,8 @@ mod results;
 mod run;
 #[path = "cli/serve.rs"]
 mod serve;
+#[path = "cli/size.rs"]
+mod size;
 #[path = "cli/via.rs"]
 mod via;
 #[path = "cli/watch.rs"]

@@ -16,6 +16,7 @@ pub mod load;
 mod markdown;
 pub mod phases;
 mod provenance;
+pub mod sizing;
 pub mod stats;
 pub mod summary;
 mod terminal;

@@ -9,12 +9,12 @@ use crate::units;
 const EDGE: f64 = 0.07;
 
 /// A share of the width as an SVG length.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     format!("{:.3}%", share.clamp(0.0, 1.0) * 100.0)
 }
 
 /// Anchor of a label at a position, so that it stays within the plot.
-pub(super) fn anchor(share: f64) -> &'static str {
+pub(crate) fn anchor(share: f64) -> &'static str {
     match share {
         share if share < EDGE => "start",
         share if share > 1.0 - EDGE => "end",
@@ -23,20 +23,32 @@ pub(super) fn anchor(share: f64) -> &'static str {
 }
 
 /// A mark on an axis.
-pub(super) struct Tick {
+pub(crate) struct Tick {
     at: f64,
     label: Option<String>,
 }
 
+impl Tick {
+    /// Its position, 0 to 1.
+    pub(crate) fn share(&self) -> f64 {
+        self.at
+    }
+
+    /// What is written at it; `None` for a minor one.
+    pub(crate) fn text(&self) -> Option<&str> {
+        self.label.as_deref()
+    }
+}
+
 /// A logarithmic time axis, in microseconds.
-pub(super) struct LogAxis {
+pub(crate) struct LogAxis {
     low: f64,
     high: f64,
 }
 
 impl LogAxis {
     /// An axis that holds all values with room at both ends; `None` where no value is above zero.
-    pub(super) fn around(values_us: impl Iterator<Item = f64>) -> Option<LogAxis> {
+    pub(crate) fn around(values_us: impl Iterator<Item = f64>) -> Option<LogAxis> {
         let positive: Vec<f64> = values_us.filter(|us| *us > 0.0).map(f64::log10).collect();
         let low = positive.iter().copied().reduce(f64::min)?;
         let high = positive.iter().copied().reduce(f64::max)?;
@@ -49,12 +61,12 @@ impl LogAxis {
     }
 
     /// Position of a duration in microseconds, 0 to 1.
-    pub(super) fn at(&self, us: f64) -> f64 {
+    pub(crate) fn at(&self, us: f64) -> f64 {
         ((us.max(1e-3).log10() - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
 
     /// Powers of ten with labels; 2 and 5 times them with labels only where there are few powers.
-    pub(super) fn ticks(&self) -> Vec<Tick> {
+    pub(crate) fn ticks(&self) -> Vec<Tick> {
         let label_all = self.high - self.low < 1.7;
         let mut ticks = Vec::new();
         // The closed range of exponents that a duration in microseconds can have.
@@ -75,19 +87,19 @@ impl LogAxis {
 }
 
 /// A linear axis, of microseconds or of quotients.
-pub(super) struct LinearAxis {
+pub(crate) struct LinearAxis {
     low: f64,
     high: f64,
 }
 
 impl LinearAxis {
     /// An axis from 0.
-    pub(super) fn to(high: f64) -> LinearAxis {
+    pub(crate) fn to(high: f64) -> LinearAxis {
         LinearAxis { low: 0.0, high }
     }
 
     /// An axis over a range of durations, with room for a mark at both ends.
-    pub(super) fn over(low: f64, high: f64) -> LinearAxis {
+    pub(crate) fn over(low: f64, high: f64) -> LinearAxis {
         let pad = (high - low).max(1.0) * 0.04;
         LinearAxis {
             low: (low - pad).max(0.0),
@@ -96,7 +108,7 @@ impl LinearAxis {
     }
 
     /// An axis that holds all values, of either sign, with room for a mark at both ends; `None` where all are the same.
-    pub(super) fn around(values: impl Iterator<Item = f64> + Clone) -> Option<LinearAxis> {
+    pub(crate) fn around(values: impl Iterator<Item = f64> + Clone) -> Option<LinearAxis> {
         let (low, high) = (values.clone().reduce(f64::min)?, values.reduce(f64::max)?);
         let pad = (high - low) * 0.04;
         (pad > 0.0).then_some(LinearAxis {
@@ -106,7 +118,7 @@ impl LinearAxis {
     }
 
     /// Position of a value, 0 to 1.
-    pub(super) fn at(&self, value: f64) -> f64 {
+    pub(crate) fn at(&self, value: f64) -> f64 {
         let width = self.high - self.low;
         if width <= 0.0 {
             0.0
@@ -116,12 +128,12 @@ impl LinearAxis {
     }
 
     /// Three to seven round durations.
-    pub(super) fn ticks(&self) -> Vec<Tick> {
+    pub(crate) fn ticks(&self) -> Vec<Tick> {
         self.ticks_written(7.0, tick_label)
     }
 
     /// At most `most` round values and one, labelled as told.
-    pub(super) fn ticks_written(&self, most: f64, write: fn(f64) -> String) -> Vec<Tick> {
+    pub(crate) fn ticks_written(&self, most: f64, write: fn(f64) -> String) -> Vec<Tick> {
         let width = self.high - self.low;
         if width <= 0.0 {
             return Vec::new();
@@ -146,7 +158,7 @@ impl LinearAxis {
 }
 
 /// Grid lines from `top` to `bottom` and their labels below, in pixels.
-pub(super) fn grid(ticks: &[Tick], top: f64, bottom: f64) -> Markup {
+pub(crate) fn grid(ticks: &[Tick], top: f64, bottom: f64) -> Markup {
     html! {
         g class="grid" aria-hidden="true" {
             @for tick in ticks {
@@ -161,7 +173,7 @@ pub(super) fn grid(ticks: &[Tick], top: f64, bottom: f64) -> Markup {
 }
 
 /// Round values without the zeros of three significant digits: `100 ms`, not `100.0 ms`.
-pub(super) fn tick_label(us: f64) -> String {
+pub(crate) fn tick_label(us: f64) -> String {
     let (value, unit) = match us.abs() {
         size if size >= 999_999.0 => (us / 1e6, "s"),
         size if size >= 999.9 => (us / 1e3, "ms"),
@@ -176,6 +188,6 @@ pub(super) fn tick_label(us: f64) -> String {
 }
 
 /// A round quotient: `1.05×`.
-pub(super) fn ratio_label(value: f64) -> String {
+pub(crate) fn ratio_label(value: f64) -> String {
     format!("{}×", (value * 1000.0).round() / 1000.0)
 }

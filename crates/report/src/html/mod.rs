@@ -1,6 +1,6 @@
 //! The HTML report: one file with nothing outside it, readable on a phone, on paper, in the dark and by ear.
 
-mod axis;
+pub(crate) mod axis;
 mod bars;
 mod closing;
 mod figures;
@@ -22,7 +22,7 @@ use crate::markdown::headline;
 use crate::summary::Summary;
 use crate::units;
 
-const STYLE: &str = include_str!("style.css");
+pub(crate) const STYLE: &str = include_str!("style.css");
 
 /// The whole report as a self-contained page: no script, no font, no image, no request.
 pub fn html(record: &RunRecord) -> String {

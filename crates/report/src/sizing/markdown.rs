@@ -1,0 +1,65 @@
+//! A recommendation as Markdown, for the ticket in which somebody orders the volumes.
+
+use super::{SizingReport, claim_name, words};
+use crate::markdown::escape;
+use crate::units;
+
+/// The report as Markdown.
+pub(super) fn markdown(report: &SizingReport) -> String {
+    let found = &report.recommendation;
+    let mut text = format!("# Volume sizes\n\nFrom {}.\n\n", escape(&words::origin(report)));
+    text.push_str("| claim | size | hit rate | p95 | next down | next up |\n|---|---:|---:|---:|---:|---:|\n");
+    for advice in &found.volumes {
+        let other = |other: &Option<hybrid_cache_sizing::recommend::Alternative>| match other {
+            Some(other) => format!("{} GiB: {}", other.gib, units::share(other.at.hit_rate)),
+            None => "–".to_owned(),
+        };
+        text.push_str(&format!(
+            "| `{}` | **{} GiB** | {} | {} | {} | {} |\n",
+            claim_name(advice.volume),
+            advice.claim.gib,
+            units::share(advice.at.hit_rate),
+            units::duration(advice.at.waits.p95_us),
+            other(&advice.smaller),
+            other(&advice.larger)
+        ));
+    }
+    for advice in &found.volumes {
+        text.push_str(&format!(
+            "\n## {}\n\n{}.\n\n",
+            words::title(advice.volume),
+            escape(&words::headline(found, advice))
+        ));
+        if let Some(why) = words::unreachable(found, advice) {
+            text.push_str(&format!("**{}**\n\n", escape(&why)));
+        }
+        text.push_str("| part of the claim | size |\n|---|---:|\n");
+        for (what, size) in words::parts(found, advice) {
+            text.push_str(&format!("| {} | {size} |\n", escape(&what)));
+        }
+        text.push('\n');
+        let sentences = words::certainty(advice).into_iter().chain([
+            words::less(advice),
+            words::misses(advice),
+            words::inodes(found, advice),
+        ]);
+        for sentence in sentences.chain(words::growth(advice)) {
+            text.push_str(&format!("- {}\n", escape(&sentence)));
+        }
+        if !advice.held_up_by.is_empty() {
+            text.push_str("\nWith so much less these would miss:\n\n");
+            for holder in &advice.held_up_by {
+                text.push_str(&format!("- {}\n", escape(&words::holder(holder))));
+            }
+        }
+    }
+    text.push_str(&format!("\n{}.\n", escape(&words::together(found))));
+    if !report.warnings.is_empty() {
+        text.push_str("\n## Before you trust it\n\n");
+        report
+            .warnings
+            .iter()
+            .for_each(|warning| text.push_str(&format!("- {}\n", escape(warning))));
+    }
+    text
+}

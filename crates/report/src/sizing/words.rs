@@ -1,0 +1,272 @@
+//! A recommendation in sentences.
+
+use hybrid_cache_sizing::recommend::{Advice, Decided, Holder};
+use hybrid_cache_sizing::{Recommendation, Volume};
+
+use super::{SizingReport, claim_name};
+use crate::units;
+
+/// Bytes as a float in whole bytes; intervals of sizes are floats.
+fn bytes(value: f64) -> String {
+    units::bytes(format!("{value:.0}").parse().unwrap_or(0))
+}
+
+/// What the sizes were computed from.
+pub(super) fn origin(report: &SizingReport) -> String {
+    let found = &report.recommendation;
+    format!(
+        "{}: {} requests in {:.1} days",
+        report.origin,
+        units::count(found.requests),
+        found.days
+    )
+}
+
+/// What a claim is for.
+pub(super) fn title(volume: Volume) -> &'static str {
+    match volume {
+        Volume::Python => "Python volume",
+        Volume::System => "System volume",
+    }
+}
+
+/// The size and what decides it, in one sentence.
+pub(super) fn headline(found: &Recommendation, advice: &Advice) -> String {
+    let order = format!("order {} GiB for {}", advice.claim.gib, claim_name(advice.volume));
+    let size = units::bytes(advice.at.budget_bytes);
+    let from = if advice.is_for_inodes {
+        let inodes = advice.at.budget_bytes / found.targets.file_system.bytes_per_inode();
+        format!(
+            "{} inodes on, which {size} of {} have",
+            units::count(inodes),
+            found.targets.file_system.name()
+        )
+    } else {
+        format!("{size} of environments on")
+    };
+    let targets = &found.targets;
+    match advice.decided_by {
+        Decided::Hit => format!("{order}: {} of requests hit from {from}", units::share(targets.hit)),
+        Decided::P95 => format!(
+            "{order}: 95 % of requests wait at most {} from {from}",
+            units::duration(targets.p95_us.unwrap_or(0.0))
+        ),
+        Decided::Largest => format!(
+            "{order}: the largest environment takes {} and {} inodes, and the targets are met with less",
+            units::bytes(advice.largest.bytes),
+            units::count(advice.largest.inodes)
+        ),
+        Decided::Best => format!(
+            "no size reaches the targets; {order} comes within 0.1 points of the best hit rate, {}",
+            units::share(advice.best_hit_rate)
+        ),
+    }
+}
+
+/// Why no size reaches the targets; `None` if one does.
+pub(super) fn unreachable(found: &Recommendation, advice: &Advice) -> Option<String> {
+    if advice.is_reached {
+        return None;
+    }
+    let last = advice.curve.last();
+    if advice.best_hit_rate < found.targets.hit {
+        return Some(format!(
+            "{} cannot be reached: of {} requests, {} are the first for their environment and {} are resolved again because of \
+             their age, and no size makes those hit. The best is {}.",
+            units::share(found.targets.hit),
+            units::count(advice.requests),
+            units::count(advice.first),
+            units::count(advice.due),
+            units::share(advice.best_hit_rate)
+        ));
+    }
+    Some(format!(
+        "a 95th percentile of {} cannot be reached: even if nothing is ever evicted, it is {}.",
+        units::duration(found.targets.p95_us.unwrap_or(0.0)),
+        units::duration(last.map_or(0.0, |point| point.waits.p95_us))
+    ))
+}
+
+/// What the claim is made of.
+pub(super) fn parts(found: &Recommendation, advice: &Advice) -> Vec<(String, String)> {
+    let claim = &advice.claim;
+    let grown = claim
+        .budget
+        .bytes
+        .saturating_sub(advice.at.budget_bytes + advice.rest.bytes);
+    let mut parts = vec![("environments".to_owned(), units::bytes(advice.at.budget_bytes))];
+    if advice.rest.bytes > 0 {
+        parts.push(("beside environments".to_owned(), units::bytes(advice.rest.bytes)));
+    }
+    if grown > 0 {
+        parts.push((
+            format!("growth over {:.0} days", advice.growth.days),
+            units::bytes(grown),
+        ));
+    }
+    parts.push(("being built at one time".to_owned(), units::bytes(claim.building_bytes)));
+    parts.push((
+        format!("headroom (at least {})", units::share(found.targets.headroom)),
+        units::bytes(claim.headroom_bytes),
+    ));
+    parts.push((
+        format!("the file system itself ({})", found.targets.file_system.name()),
+        units::bytes(claim.file_system_bytes),
+    ));
+    parts
+}
+
+/// How sure the size is.
+pub(super) fn certainty(advice: &Advice) -> Option<String> {
+    let hit = advice.hit_interval?;
+    let needs = advice.budget_interval.map(|budget| {
+        let (low, high) = (bytes(budget.low), bytes(budget.high));
+        format!(", and the hit rate asked for needs {low} to {high} of environments")
+    });
+    Some(format!(
+        "in times like these the hit rate lies between {} and {}{} (95 % intervals over blocks of time)",
+        units::share(hit.low),
+        units::share(hit.high),
+        needs.unwrap_or_default()
+    ))
+}
+
+/// What a little less costs.
+pub(super) fn less(advice: &Advice) -> String {
+    match advice.less {
+        Some(less) => format!(
+            "with {} less tasks wait {} longer a day",
+            units::bytes(less.bytes),
+            units::duration(less.s_per_day * 1e6)
+        ),
+        None => "the largest environment needs all of it".to_owned(),
+    }
+}
+
+/// Where the misses come from, and what they cost.
+pub(super) fn misses(advice: &Advice) -> String {
+    let all = advice.requests.max(1) as f64;
+    let (first, due) = (advice.first as f64 / all, advice.due as f64 / all);
+    let evicted = (1.0 - advice.at.hit_rate - first - due).max(0.0);
+    format!(
+        "misses: {} first requests, {} resolved again because of their age, {} evicted before; {:.1} evictions and {} fetched a day",
+        units::share(first),
+        units::share(due),
+        units::share(evicted),
+        advice.at.evictions_per_day,
+        bytes(advice.fetched_bytes_per_day)
+    )
+}
+
+/// Whether bytes or inodes decide.
+pub(super) fn inodes(found: &Recommendation, advice: &Advice) -> String {
+    let there = units::count(found.targets.file_system.room(advice.claim.gib).inodes);
+    let Some(alone) = advice.alone else {
+        return format!("the claim has {there} inodes");
+    };
+    let decide = if advice.is_for_inodes {
+        "inodes decide"
+    } else {
+        "bytes decide"
+    };
+    format!(
+        "{decide}: the hit rate asked for needs {} and {} inodes; the claim has {there} inodes",
+        units::bytes(alone.bytes),
+        units::count(alone.inodes)
+    )
+}
+
+/// How the working set grows.
+pub(super) fn growth(advice: &Advice) -> Option<String> {
+    let growth = &advice.growth;
+    let (per_day, interval) = (growth.per_day?, growth.interval?);
+    let month = |share: f64| units::share((share * 30.4).abs());
+    if interval.low <= 0.0 {
+        let most = month(interval.high.max(0.0));
+        return Some(format!("growth cannot be told from chance: at most {most} a month"));
+    }
+    let provided = if growth.days > 0.0 {
+        format!("provided for {:.0} days", growth.days)
+    } else {
+        "not provided for; use --growth".to_owned()
+    };
+    Some(format!(
+        "the working set grows by {} a month ({} to {}), {provided}",
+        month(per_day),
+        month(interval.low),
+        month(interval.high)
+    ))
+}
+
+/// An environment that keeps a volume from being smaller.
+pub(super) fn holder(holder: &Holder) -> String {
+    format!(
+        "{} ({:.2} requests a day, {})",
+        holder.name,
+        holder.requests_per_day,
+        units::bytes(holder.weight.bytes)
+    )
+}
+
+/// What both volumes give together.
+pub(super) fn together(found: &Recommendation) -> String {
+    let joint = &found.together;
+    format!(
+        "both together: {} of tasks find everything there; they wait {} in the median, {} at p95, {} at p99",
+        units::share(joint.hit_rate),
+        units::duration(joint.waits.p50_us),
+        units::duration(joint.waits.p95_us),
+        units::duration(joint.waits.p99_us)
+    )
+}
+
+/// What to know before trusting the sizes.
+pub(super) fn warnings(found: &Recommendation, is_synthetic: bool) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if is_synthetic {
+        warnings.push(
+            "nobody recorded this trace: sizes for your tasks need a trace of your tasks (`--trace FILE`)".to_owned(),
+        );
+    }
+    let latency = &found.latency;
+    if latency.measured_hits == 0 {
+        warnings.push(format!(
+            "no waiting time was measured: a hit is taken to wait {}",
+            units::duration(latency.hit_us)
+        ));
+    }
+    for advice in &found.volumes {
+        let name = advice.volume.name();
+        let cost = latency.cost(advice.volume);
+        if cost.measured == 0 {
+            warnings.push(format!(
+                "{name}: no preparation was measured: one is taken to take {} and {} for each missing MiB",
+                units::duration(cost.base_us),
+                units::duration(cost.per_mib_us)
+            ));
+        }
+        if advice.requests < 1000 {
+            warnings.push(format!("{name}: only {} requests; record for longer", advice.requests));
+        }
+        if advice.first * 2 > advice.requests {
+            warnings.push(format!("{name}: most requests are the first for their environment; the trace is too short, or caching does not pay"));
+        }
+        if !advice.is_exact {
+            warnings.push(format!(
+                "{name}: too many different distances; sizes are rounded up by 0.05 % at most"
+            ));
+        }
+        if advice.is_for_inodes {
+            warnings.push(format!(
+                "{name}: inodes decide the size; XFS would need less (`--file-system xfs`)"
+            ));
+        }
+    }
+    if found.days < 7.0 {
+        warnings.push(format!(
+            "the trace covers {:.1} days: a week has weekends, and growth shows after that",
+            found.days
+        ));
+    }
+    warnings
+}

@@ -1,0 +1,273 @@
+//! From what a volume may hold to the size of the claim that has to be ordered.
+//!
+//! Budget and claim are two numbers. The budget is what hybrid-cache keeps a volume to by eviction. The claim is a file
+//! system that has to hold the budget, what is being built at one time, what the file system takes for itself, and headroom.
+
+use serde::Serialize;
+
+use crate::Weight;
+use crate::number::{float, whole};
+
+/// One GiB in bytes.
+pub const GIB: u64 = 1 << 30;
+/// The part of a claim's room that hybrid-cache keeps to unless it is told otherwise, in percent.
+pub const DEFAULT_BUDGET_PERCENT: u64 = 88;
+/// The largest claim that is ever recommended, in GiB: 64 TiB, which is what block storage ends at.
+const MOST_GIB: u64 = 65_536;
+/// Claims that people order, in GiB.
+const LADDER: [u64; 31] = [
+    1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 75, 100, 125, 150, 200, 250, 300, 400, 500, 750, 1000,
+    1500, 2000, 4000, 8000,
+];
+
+/// The file system of a volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileSystem {
+    /// ext4 as `mkfs.ext4` makes it: inodes are made beforehand, one for each 16 KiB.
+    #[default]
+    Ext4,
+    /// XFS as `mkfs.xfs` makes it: inodes are made as they are needed, and take room then.
+    Xfs,
+}
+
+/// Room for an ordinary user in a new file system: size in GiB, and 4096-byte blocks free as `statfs` tells them.
+/// Measured with e2fsprogs 1.47 and xfsprogs 6.1.
+const EXT4: [(u64, u64); 8] = [
+    (1, 231_986),
+    (5, 1_199_010),
+    (10, 2_419_519),
+    (20, 4_850_318),
+    (50, 12_163_186),
+    (100, 24_341_736),
+    (200, 48_702_963),
+    (500, 122_176_569),
+];
+const XFS: [(u64, u64); 8] = [
+    (1, 235_783),
+    (5, 1_277_047),
+    (10, 2_578_630),
+    (20, 5_181_793),
+    (50, 12_991_285),
+    (100, 26_007_102),
+    (200, 52_029_572),
+    (500, 130_086_337),
+];
+const BLOCK_BYTES: u64 = 4096;
+const XFS_INODE_BYTES: u64 = 512;
+/// What an XFS lets inodes take at most, as a share of its size: one inode for each 2 KiB.
+const XFS_BYTES_PER_INODE: u64 = 2048;
+
+impl FileSystem {
+    /// The name.
+    pub fn name(self) -> &'static str {
+        match self {
+            FileSystem::Ext4 => "ext4",
+            FileSystem::Xfs => "xfs",
+        }
+    }
+
+    /// Bytes of size for each inode.
+    pub fn bytes_per_inode(self) -> u64 {
+        match self {
+            FileSystem::Ext4 => 16_384,
+            FileSystem::Xfs => XFS_BYTES_PER_INODE,
+        }
+    }
+
+    /// What a new file system of that size in GiB has for an ordinary user.
+    pub fn room(self, gib: u64) -> Weight {
+        let table = match self {
+            FileSystem::Ext4 => EXT4,
+            FileSystem::Xfs => XFS,
+        };
+        let upper = table
+            .iter()
+            .position(|(size, _)| *size >= gib)
+            .unwrap_or(table.len() - 1);
+        let (low, high) = (table[upper.max(1) - 1], table[upper.max(1)]);
+        // Beyond the ends the nearest two measured sizes go on as a line.
+        let slope = (float(high.1) - float(low.1)) / (float(high.0) - float(low.0));
+        let blocks = float(low.1) + slope * (float(gib) - float(low.0));
+        Weight {
+            bytes: whole(blocks.max(0.0)) * BLOCK_BYTES,
+            inodes: gib * GIB / self.bytes_per_inode(),
+        }
+    }
+
+    /// What inodes take of the room for files.
+    fn inode_bytes(self, inodes: u64) -> u64 {
+        match self {
+            FileSystem::Ext4 => 0,
+            FileSystem::Xfs => inodes.saturating_mul(XFS_INODE_BYTES),
+        }
+    }
+}
+
+/// A claim, and what it is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Claim {
+    /// Its size in GiB.
+    pub gib: u64,
+    /// What the volume is kept to: environments, what belongs to none, and growth.
+    pub budget: Weight,
+    /// What is being built at one time, in bytes.
+    pub building_bytes: u64,
+    /// Room that is left free, in bytes.
+    pub headroom_bytes: u64,
+    /// What the file system keeps for itself, in bytes.
+    pub file_system_bytes: u64,
+}
+
+/// What has to be in a claim beside its environments.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Needs {
+    /// The file system.
+    pub file_system: FileSystem,
+    /// What counts against the budget and belongs to no environment.
+    pub rest: Weight,
+    /// What is being built at one time, in bytes.
+    pub building_bytes: u64,
+    /// Room that is left free, as a share of what is used.
+    pub headroom: f64,
+    /// How much the environments grow until the claim is looked at again, as a factor.
+    pub growth: f64,
+}
+
+impl Needs {
+    /// The smallest claim for environments that take `held` at most.
+    pub fn claim(&self, held: Weight) -> Claim {
+        let grown = |value: u64| whole(float(value) * self.growth.max(1.0));
+        let budget = Weight::new(grown(held.bytes), grown(held.inodes)) + self.rest;
+        let fits = |gib: &u64| self.fits(*gib, budget);
+        let least = first(fits);
+        let used = budget.bytes + self.building_bytes + self.file_system.inode_bytes(budget.inodes);
+        let room = self.file_system.room(least);
+        Claim {
+            gib: least,
+            budget,
+            building_bytes: self.building_bytes,
+            headroom_bytes: room.bytes.saturating_sub(used),
+            file_system_bytes: (least * GIB).saturating_sub(room.bytes) + self.file_system.inode_bytes(budget.inodes),
+        }
+    }
+
+    fn fits(&self, gib: u64, budget: Weight) -> bool {
+        self.bytes_fit(gib, budget) && budget.inodes <= by_default(self.file_system.room(gib).inodes)
+    }
+
+    fn bytes_fit(&self, gib: u64, budget: Weight) -> bool {
+        let room = self.file_system.room(gib);
+        let used = budget.bytes + self.building_bytes + self.file_system.inode_bytes(budget.inodes);
+        let needed = whole(float(used) * (1.0 + self.headroom));
+        needed <= room.bytes && budget.bytes <= by_default(room.bytes)
+    }
+
+    /// The most bytes that environments may take on a claim of that size, with `held` to say what goes with them: the
+    /// opposite of [`Needs::claim`].
+    pub fn held_bytes(&self, gib: u64, held: impl Fn(u64) -> Weight) -> u64 {
+        let (mut low, mut high) = (0, gib * GIB);
+        // Half of what is left each time, until less than a MiB is left.
+        while high - low > GIB / 1024 {
+            let middle = low + (high - low) / 2;
+            if self.claim(held(middle)).gib <= gib {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+}
+
+/// What hybrid-cache keeps to of that much room.
+fn by_default(room: u64) -> u64 {
+    room / 100 * DEFAULT_BUDGET_PERCENT
+}
+
+/// The first size in GiB that is enough; all larger ones are as well.
+fn first(is_enough: impl Fn(&u64) -> bool) -> u64 {
+    let (mut low, mut high) = (0, MOST_GIB);
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if is_enough(&middle) {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    high
+}
+
+/// The next smaller and the next larger claim that people order, in GiB.
+pub fn neighbours(gib: u64) -> (Option<u64>, Option<u64>) {
+    let smaller = LADDER.iter().rev().find(|size| **size < gib);
+    let larger = LADDER.iter().find(|size| **size > gib);
+    (smaller.copied(), larger.copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_room_of_measured_sizes_is_what_was_measured() {
+        for (file_system, table) in [(FileSystem::Ext4, EXT4), (FileSystem::Xfs, XFS)] {
+            for (gib, blocks) in table {
+                assert_eq!(
+                    file_system.room(gib).bytes,
+                    blocks * BLOCK_BYTES,
+                    "{gib} {file_system:?}"
+                );
+            }
+            for gib in [2, 7, 33, 450, 2000] {
+                let share = float(file_system.room(gib).bytes) / float(gib * GIB);
+                assert!((0.88..0.999).contains(&share), "{gib} {file_system:?}: {share}");
+            }
+        }
+        assert_eq!(FileSystem::Ext4.room(10).inodes, 655_360);
+        assert_eq!(FileSystem::Xfs.room(10).inodes, 5_242_880);
+    }
+
+    #[test]
+    fn a_claim_holds_everything_and_one_gib_less_does_not() {
+        let needs = Needs {
+            building_bytes: GIB / 2,
+            headroom: 0.2,
+            growth: 1.0,
+            rest: Weight::new(100 << 20, 1000),
+            ..Needs::default()
+        };
+        let claim = needs.claim(Weight::new(8 * GIB, 100_000));
+        let used = claim.budget.bytes + claim.building_bytes;
+        assert_eq!(used + claim.headroom_bytes + claim.file_system_bytes, claim.gib * GIB);
+        assert!(needs.fits(claim.gib, claim.budget) && !needs.fits(claim.gib - 1, claim.budget));
+        assert_eq!(claim.gib, 12, "{claim:?}");
+        // So many inodes need 20 GiB of ext4, and of XFS less than bytes do.
+        let many = Weight::new(8 * GIB, 1_100_000);
+        let claim = needs.claim(many);
+        assert_eq!(claim.gib, 20, "{claim:?}");
+        let xfs = Needs {
+            file_system: FileSystem::Xfs,
+            ..needs
+        };
+        assert_eq!(xfs.claim(many).gib, 12);
+    }
+
+    #[test]
+    fn what_a_claim_holds_needs_that_claim() {
+        let needs = Needs {
+            headroom: 0.2,
+            growth: 1.1,
+            ..Needs::default()
+        };
+        for gib in [1, 5, 10, 75] {
+            let weight = |bytes: u64| Weight::new(bytes, bytes / 100_000);
+            let held = needs.held_bytes(gib, weight);
+            let claim = |bytes: u64| needs.claim(weight(bytes)).gib;
+            assert!(claim(held) <= gib && claim(held + GIB / 64) > gib, "{gib}: {held}");
+        }
+        assert_eq!(neighbours(20), (Some(15), Some(25)));
+        assert_eq!(neighbours(1), (None, Some(2)));
+    }
+}

@@ -1,0 +1,117 @@
+//! Parts that always occur together count as one: what the same environments have is used at the same times.
+
+use std::collections::HashMap;
+
+use crate::Weight;
+use crate::number::{mix, narrow};
+use crate::trace::VolumeCatalog;
+
+/// The groups of a volume's parts, and which ones each environment has.
+#[derive(Clone, Debug, Default)]
+pub struct Groups {
+    /// What each group takes.
+    pub weights: Vec<Weight>,
+    /// The groups of all environments, one environment after the other.
+    members: Vec<u32>,
+    /// Where each environment begins in `members`; one more for the end.
+    begins: Vec<usize>,
+    /// What each environment takes with all its parts.
+    pub environments: Vec<Weight>,
+}
+
+impl Groups {
+    /// Groups what is in a catalog. What an environment has of its own belongs to the parts that only it has.
+    pub fn of(catalog: &VolumeCatalog) -> Groups {
+        let environments = catalog.environments();
+        // A part is recognised by the sum of random numbers of the environments that have it. Two different sets have
+        // the same sum with a probability of 2^-128.
+        let number = |environment: usize| {
+            let low = mix(environment as u64 * 2 + 1);
+            let high = mix(low ^ 0x5bd1_e995_9d1d_c4a7);
+            (u128::from(high) << 64) | u128::from(low)
+        };
+        let mut signatures = vec![0u128; catalog.parts().len()];
+        for (at, environment) in environments.iter().enumerate() {
+            for part in &environment.parts {
+                let signature = &mut signatures[*part as usize];
+                *signature = signature.wrapping_add(number(at));
+            }
+        }
+        let mut groups = Groups::default();
+        let mut known: HashMap<u128, u32> = HashMap::new();
+        // The mark of the last environment that a group was added to: each group once.
+        let mut added: Vec<usize> = Vec::new();
+        // A part counts with the first environment that has it.
+        let mut counted = vec![false; signatures.len()];
+        groups.begins.push(0);
+        for (at, environment) in environments.iter().enumerate() {
+            let own = (number(at), environment.own);
+            let parts = environment.parts.iter().map(|part| {
+                let first = !std::mem::replace(&mut counted[*part as usize], true);
+                let weight = if first {
+                    catalog.parts()[*part as usize]
+                } else {
+                    Weight::default()
+                };
+                (signatures[*part as usize], weight)
+            });
+            for (signature, weight) in std::iter::once(own).chain(parts) {
+                let group = *known.entry(signature).or_insert_with(|| {
+                    groups.weights.push(Weight::default());
+                    added.push(usize::MAX);
+                    narrow(groups.weights.len() - 1)
+                });
+                groups.weights[group as usize] += weight;
+                if std::mem::replace(&mut added[group as usize], at) != at {
+                    groups.members.push(group);
+                }
+            }
+            groups.begins.push(groups.members.len());
+        }
+        groups.environments = (0..narrow(environments.len())).map(|at| catalog.weight(at)).collect();
+        groups
+    }
+
+    /// The groups of one environment.
+    pub fn of_environment(&self, environment: u32) -> &[u32] {
+        let at = environment as usize;
+        &self.members[self.begins[at]..self.begins[at + 1]]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::Environment;
+
+    #[test]
+    fn parts_that_occur_together_are_one_group_and_no_byte_is_lost() {
+        let mut catalog = VolumeCatalog::default();
+        let parts: Vec<u32> = (0..6)
+            .map(|at| catalog.part(&at.to_string(), Weight::new(1 << at, 1)))
+            .collect();
+        for (key, has) in [("a", vec![0, 1, 2, 3]), ("b", vec![0, 1, 4]), ("c", vec![4, 5])] {
+            catalog.environment(Environment {
+                key: key.to_owned(),
+                own: Weight::new(100, 10),
+                parts: has.into_iter().map(|at: usize| parts[at]).collect(),
+                ..Environment::default()
+            });
+        }
+        let groups = Groups::of(&catalog);
+        // {0,1}, {2,3 and a's own}, {4}, {b's own}, {5 and c's own}
+        assert_eq!(groups.weights.len(), 5);
+        assert_eq!(groups.weights.iter().copied().sum::<Weight>(), catalog.union());
+        for at in 0..3 {
+            let sum: Weight = groups
+                .of_environment(at)
+                .iter()
+                .map(|group| groups.weights[*group as usize])
+                .sum();
+            assert_eq!(
+                (sum, groups.environments[at as usize]),
+                (catalog.weight(at), catalog.weight(at))
+            );
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! From a trace of requests to the size of the volumes.
+//!
+//! An environment is a set of parts (unpacked wheels, bytecode folders, store paths), and parts that several environments
+//! share are stored once. The cache evicts whole environments, least recently used first, so what is resident under a
+//! budget is the longest prefix of the recency list whose union of parts fits. A request hits at a budget exactly if the
+//! union of everything used since its environment was last used, itself included, fits into that budget. [`stack`]
+//! computes this distance for each request, and [`curve`] turns the distances into the hit rate of every size.
+//!
+//! Everything here is a pure computation. A [`trace::Source`] brings the requests, as often as a computation needs them, so
+//! the memory in use depends on the number of distinct parts and environments, not on the number of requests.
+
+pub mod claim;
+pub mod curve;
+pub mod detail;
+mod groups;
+pub mod latency;
+mod number;
+pub mod recommend;
+pub mod simulate;
+pub mod stack;
+mod stats;
+pub mod synthetic;
+pub mod trace;
+mod tree;
+mod weight;
+
+pub use recommend::{Recommendation, Targets, recommend};
+pub use trace::{Catalog, Event, Source, Volume};
+pub use weight::Weight;

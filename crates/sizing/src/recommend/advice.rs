@@ -1,0 +1,323 @@
+//! The size of one volume: candidates, the first one that is enough, and a closer look at what lies around it.
+
+use super::{Advice, Alternative, Decided, Growth, Holder, Less, Point, Targets, Waits};
+use crate::Weight;
+use crate::claim::{FileSystem, GIB, Needs, neighbours};
+use crate::curve::{Curve, curve};
+use crate::detail::{AtSize, Detail, detail};
+use crate::latency::Latency;
+use crate::number::{float, share, whole};
+use crate::stats::{Durations, Interval, central, resamples};
+use crate::trace::{Source, TraceError, Volume};
+
+/// Sizes on a curve.
+const SIZES: u64 = 64;
+/// Environments that are named.
+const HOLDERS: usize = 6;
+/// A size counts as the best there is if its hit rate is this near to it.
+const NEARLY_BEST: f64 = 0.001;
+/// What is taken away must be so many bytes, or it says nothing about size.
+const LEAST_STEP: u64 = 16 << 20;
+/// Fewer requests than this in the trace give no interval.
+const FEWEST_REQUESTS: u64 = 100;
+
+/// The advice for one volume; `None` if nothing was asked of it.
+pub(super) fn advise(
+    source: &dyn Source,
+    volume: Volume,
+    targets: &Targets,
+    latency: &Latency,
+) -> Result<Option<Advice>, TraceError> {
+    let curve = curve(source, volume)?;
+    if curve.requests == 0 {
+        return Ok(None);
+    }
+    let settled = settle(source, volume, targets, latency, &curve)?;
+    let chosen = settled.bytes;
+    let claim = settled.needs.claim(held(chosen, targets.file_system, &curve));
+    let held_on = |gib| {
+        settled
+            .needs
+            .held_bytes(gib, |bytes| held(bytes, targets.file_system, &curve))
+    };
+    let on_claim = |gib: Option<u64>| gib.map(|gib| (gib, held_on(gib)));
+    let (smaller, larger) = neighbours(claim.gib);
+    let (smaller, larger) = (on_claim(smaller), on_claim(larger));
+    let largest = least_bytes(curve.largest, targets.file_system);
+    let less = chosen.saturating_sub(GIB).max(largest.min(chosen));
+    let mut sizes = settled.grid;
+    sizes.extend([less, chosen]);
+    sizes.extend(smaller.iter().chain(&larger).map(|(_, bytes)| *bytes));
+    sizes.sort_unstable();
+    sizes.dedup();
+    let place = |bytes: u64| sizes.binary_search(&bytes).unwrap_or_default();
+    let between = (place(less), place(chosen));
+    let close = look(source, volume, &mut sizes.clone(), between, targets, latency)?;
+    let around = Around {
+        curve: &curve,
+        close: &close,
+        file_system: targets.file_system,
+    };
+    let at = around.point(chosen);
+    let has_interval = curve.requests >= FEWEST_REQUESTS;
+    Ok(Some(Advice {
+        volume,
+        requests: curve.requests,
+        first: curve.first,
+        due: curve.due,
+        environments: source.catalog().of(volume).environments().len(),
+        largest: curve.largest,
+        union: curve.union,
+        rest: settled.needs.rest,
+        is_reached: settled.decided_by != Decided::Best,
+        decided_by: settled.decided_by,
+        best_hit_rate: curve.best_hit_rate(),
+        hit_interval: has_interval.then_some(Interval {
+            low: at.hit_low,
+            high: at.hit_high,
+        }),
+        budget_interval: budget_interval(&close, targets.hit)
+            .filter(|_| has_interval && settled.decided_by != Decided::Best),
+        fetched_bytes_per_day: around.fetched_per_day(chosen),
+        less: around.cost(less, chosen),
+        alone: alone(&curve, targets.hit),
+        is_for_inodes: alone(&curve, targets.hit)
+            .is_some_and(|alone| alone.inodes.saturating_mul(inode_bytes(targets.file_system)) > alone.bytes),
+        held_up_by: holders(source, volume, &close),
+        smaller: smaller.map(|(gib, bytes)| around.alternative(gib, bytes)),
+        larger: larger.map(|(gib, bytes)| around.alternative(gib, bytes)),
+        curve: close.sizes.iter().map(|size| around.point(size.budget.bytes)).collect(),
+        is_exact: curve.is_exact(),
+        at,
+        claim,
+        growth: settled.growth,
+    }))
+}
+
+/// What reaches the hit rate, bytes and inodes each for itself.
+fn alone(curve: &Curve, hit: f64) -> Option<Weight> {
+    Some(Weight::new(curve.smallest(hit, 0)?, curve.fewest_inodes(hit)?))
+}
+
+/// What environments take that were given so many bytes: on ext4 the inodes that come with them, on XFS those they have.
+fn held(bytes: u64, file_system: FileSystem, curve: &Curve) -> Weight {
+    match file_system {
+        FileSystem::Ext4 => budget(bytes, file_system),
+        FileSystem::Xfs => Weight::new(
+            bytes,
+            whole(float(bytes) * share(curve.union.inodes, curve.union.bytes)),
+        ),
+    }
+}
+
+/// The size that was chosen, and what its claim needs beside it.
+struct Settled {
+    decided_by: Decided,
+    bytes: u64,
+    growth: Growth,
+    needs: Needs,
+    grid: Vec<u64>,
+}
+
+/// Looks at sizes all over, and settles on one.
+fn settle(
+    source: &dyn Source,
+    volume: Volume,
+    targets: &Targets,
+    latency: &Latency,
+    curve: &Curve,
+) -> Result<Settled, TraceError> {
+    let file_system = targets.file_system;
+    let largest = least_bytes(curve.largest, file_system);
+    let grid = grid(largest, least_bytes(curve.union, file_system));
+    let by_hit = curve.smallest(targets.hit, inode_bytes(file_system));
+    let nearly_best = curve.smallest(curve.best_hit_rate() - NEARLY_BEST, inode_bytes(file_system));
+    let mut sizes = grid.clone();
+    sizes.extend(by_hit.into_iter().chain(nearly_best).map(|bytes| bytes.max(largest)));
+    let rough = look(source, volume, &mut sizes, (0, 0), targets, latency)?;
+    let (decided_by, bytes) = choose(&rough, by_hit, nearly_best, largest, targets);
+    let growth = Growth::of(&rough.block_used_bytes, rough.days(), targets.growth_days);
+    let there = rough.sizes.iter().find(|size| size.budget.bytes >= bytes);
+    let needs = Needs {
+        file_system,
+        rest: source.catalog().of(volume).rest,
+        building_bytes: there.map_or(0, |size| size.building_bytes),
+        headroom: targets.headroom,
+        growth: growth.factor,
+    };
+    Ok(Settled {
+        decided_by,
+        bytes,
+        growth,
+        needs,
+        grid,
+    })
+}
+
+/// Bytes of budget for each inode of it.
+fn inode_bytes(file_system: FileSystem) -> u64 {
+    match file_system {
+        FileSystem::Ext4 => file_system.bytes_per_inode(),
+        // They are made as they are needed, and the claim has room for them.
+        FileSystem::Xfs => 0,
+    }
+}
+
+/// Both budgets that a volume has which is that large in bytes.
+pub(super) fn budget(bytes: u64, file_system: FileSystem) -> Weight {
+    Weight::new(bytes, bytes.checked_div(inode_bytes(file_system)).unwrap_or(u64::MAX))
+}
+
+/// The least budget in bytes at which both numbers fit.
+fn least_bytes(weight: Weight, file_system: FileSystem) -> u64 {
+    weight.bytes.max(weight.inodes.saturating_mul(inode_bytes(file_system)))
+}
+
+/// Sizes from the largest environment to everything, evenly.
+fn grid(largest: u64, everything: u64) -> Vec<u64> {
+    let width = everything.saturating_sub(largest);
+    (0..=SIZES)
+        .map(|at| largest + whole(float(width) * float(at) / float(SIZES)))
+        .collect()
+}
+
+fn look(
+    source: &dyn Source,
+    volume: Volume,
+    sizes: &mut Vec<u64>,
+    between: (usize, usize),
+    targets: &Targets,
+    latency: &Latency,
+) -> Result<Detail, TraceError> {
+    sizes.sort_unstable();
+    sizes.dedup();
+    let budgets: Vec<Weight> = sizes.iter().map(|bytes| budget(*bytes, targets.file_system)).collect();
+    detail(source, volume, &budgets, between, latency)
+}
+
+/// The smallest size that meets the targets, and what decides it.
+fn choose(
+    rough: &Detail,
+    by_hit: Option<u64>,
+    nearly_best: Option<u64>,
+    largest: u64,
+    targets: &Targets,
+) -> (Decided, u64) {
+    let best = (Decided::Best, nearly_best.unwrap_or(largest).max(largest));
+    let Some(by_hit) = by_hit else { return best };
+    let is_fast = |size: &&AtSize| {
+        targets
+            .p95_us
+            .is_none_or(|most_us| waits(&size.waits).p95_us <= most_us)
+    };
+    // A percentile is known at the sizes that were looked at; the hit rate at every size.
+    let mut enough = rough
+        .sizes
+        .iter()
+        .filter(|size| size.budget.bytes >= by_hit.max(largest));
+    match enough.find(is_fast).map(|size| size.budget.bytes) {
+        None => best,
+        Some(bytes) if bytes > by_hit.max(largest) => (Decided::P95, bytes),
+        Some(bytes) if by_hit < largest => (Decided::Largest, bytes),
+        Some(bytes) => (Decided::Hit, bytes),
+    }
+}
+
+/// Percentiles of some durations.
+pub(super) fn waits(durations: &Durations) -> Waits {
+    let quantile = |share| durations.quantile_us(share).unwrap_or(0.0);
+    Waits {
+        p50_us: quantile(0.5),
+        p95_us: quantile(0.95),
+        p99_us: quantile(0.99),
+    }
+}
+
+/// Everything that is known of a volume's sizes.
+struct Around<'a> {
+    curve: &'a Curve,
+    close: &'a Detail,
+    file_system: FileSystem,
+}
+
+impl Around<'_> {
+    fn size(&self, bytes: u64) -> Option<&AtSize> {
+        self.close.sizes.iter().find(|size| size.budget.bytes == bytes)
+    }
+
+    fn fetched_per_day(&self, bytes: u64) -> f64 {
+        self.size(bytes)
+            .map_or(0.0, |size| float(size.fetched_bytes) / self.close.days())
+    }
+
+    /// What tasks wait longer if some is taken away; `None` if that is hardly anything.
+    fn cost(&self, less: u64, chosen: u64) -> Option<Less> {
+        let bytes = chosen - less;
+        let longer = self.point(less).wait_s_per_day - self.point(chosen).wait_s_per_day;
+        (bytes >= LEAST_STEP).then_some(Less {
+            bytes,
+            s_per_day: longer.max(0.0),
+        })
+    }
+
+    fn alternative(&self, gib: u64, bytes: u64) -> Alternative {
+        Alternative {
+            gib,
+            at: self.point(bytes),
+        }
+    }
+
+    fn point(&self, bytes: u64) -> Point {
+        let Some(size) = self.size(bytes) else {
+            return Point::default();
+        };
+        let hits = self.curve.hits(budget(bytes, self.file_system));
+        let days = self.close.days();
+        let hit_rate = share(hits.requests, self.curve.requests);
+        let interval = hit_interval(self.close, size);
+        Point {
+            budget_bytes: bytes,
+            hit_rate,
+            byte_hit_rate: share(hits.bytes, self.curve.bytes),
+            hit_low: interval.map_or(hit_rate, |interval| interval.low),
+            hit_high: interval.map_or(hit_rate, |interval| interval.high),
+            waits: waits(&size.waits),
+            wait_s_per_day: size.wait_s / days,
+            evictions_per_day: float(hits.evictions) / days,
+        }
+    }
+}
+
+/// The hit rate of one size in times like those of the trace.
+fn hit_interval(close: &Detail, size: &AtSize) -> Option<Interval> {
+    let rates = resamples(close.block_requests.len()).map(|drawn| {
+        let sum = |of: &[u64]| drawn.iter().map(|block| of[*block]).sum::<u64>();
+        share(sum(&size.block_hits), sum(&close.block_requests))
+    });
+    central(rates.collect())
+}
+
+/// The budget that meets the hit rate in times like those of the trace: to the next size that was looked at.
+fn budget_interval(close: &Detail, hit: f64) -> Option<Interval> {
+    let largest = close.sizes.last()?.budget.bytes;
+    let needed = resamples(close.block_requests.len()).map(|drawn| {
+        let sum = |of: &[u64]| drawn.iter().map(|block| of[*block]).sum::<u64>();
+        let requests = sum(&close.block_requests);
+        let enough = close
+            .sizes
+            .partition_point(|size| share(sum(&size.block_hits), requests) < hit);
+        float(close.sizes.get(enough).map_or(largest, |size| size.budget.bytes))
+    });
+    central(needed.collect())
+}
+
+fn holders(source: &dyn Source, volume: Volume, close: &Detail) -> Vec<Holder> {
+    let catalog = source.catalog().of(volume);
+    let named = close.between.iter().take(HOLDERS);
+    let holder = |(environment, requests): &(u32, u64)| Holder {
+        name: catalog.environments()[*environment as usize].shown().to_owned(),
+        requests_per_day: float(*requests) / close.days(),
+        weight: catalog.weight(*environment),
+    };
+    named.map(holder).collect()
+}

@@ -1,0 +1,161 @@
+//! Real packages and their real sizes, measured once: `data/measure.py` and `data/README.md` say how.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::{Maker, Template};
+use crate::number::{Random, float, index, mix, whole};
+use crate::{Volume, Weight};
+
+const PACKAGES: &str = include_str!("../../data/packages.json");
+/// What an environment has beside its packages: folders, links to the interpreter, its own notes.
+const EMPTY_ENVIRONMENT: Weight = Weight::new(57_344, 24);
+/// Days between two versions of a package: between these two.
+const RELEASE_DAYS: (f64, f64) = (20.0, 120.0);
+/// Share of programs that ask for system packages as well, and of those that ask for nothing else.
+const WITH_SYSTEM: f64 = 0.3;
+const SYSTEM_ALONE: f64 = 0.15;
+/// Packages of one program: one to so many.
+const MOST_ROOTS: usize = 5;
+
+/// Measured packages.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Packages {
+    python: Python,
+    system: System,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Python {
+    distributions: BTreeMap<String, Distribution>,
+    roots: BTreeMap<String, Vec<String>>,
+    /// Names of roots, most popular first.
+    popular: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Distribution {
+    wheel: Weight,
+    bytecode: Weight,
+    own: Weight,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct System {
+    paths: BTreeMap<String, Weight>,
+    sets: Vec<(String, Vec<String>)>,
+}
+
+impl Packages {
+    /// The packages that were measured.
+    pub fn measured() -> Packages {
+        serde_json::from_str(PACKAGES)
+            .unwrap_or_else(|error| unreachable!("data/packages.json is of this crate: {error}"))
+    }
+
+    /// Names of the Python packages that programs are made of.
+    pub fn roots(&self) -> &[String] {
+        &self.python.popular
+    }
+
+    fn python(&self, asked: u64, day: f64) -> Template {
+        let roots = self.picked(asked);
+        let mut versions = mix(asked ^ 0x7079);
+        let mut template = Template {
+            label: roots.join(" "),
+            own: EMPTY_ENVIRONMENT,
+            ..Template::default()
+        };
+        let mut names: Vec<&String> = roots
+            .iter()
+            .filter_map(|root| self.python.roots.get(*root))
+            .flatten()
+            .collect();
+        names.sort();
+        names.dedup();
+        for name in names {
+            let Some(distribution) = self.python.distributions.get(name) else {
+                continue;
+            };
+            let version = version(name, day);
+            versions = mix(versions ^ version.wrapping_add(1));
+            template.own += distribution.own;
+            template
+                .parts
+                .push((format!("{name}-{version}"), resized(distribution.wheel, name, version)));
+            template.parts.push((
+                format!("{name}-{version}.pyc"),
+                resized(distribution.bytecode, name, version),
+            ));
+        }
+        template.key = format!("{versions:016x}");
+        template
+    }
+
+    /// The packages of a program: popular ones more often, never one twice.
+    fn picked(&self, asked: u64) -> Vec<&str> {
+        let mut random = Random::seeded(asked);
+        let count = 1 + random.below(MOST_ROOTS);
+        let popular = &self.python.popular;
+        let mut roots: Vec<&str> = (0..count)
+            .map(|_| {
+                let share = random.unit();
+                let at = index(whole((share * share * float(popular.len() as u64)).floor()));
+                popular[at.min(popular.len() - 1)].as_str()
+            })
+            .collect();
+        roots.sort_unstable();
+        roots.dedup();
+        roots
+    }
+
+    fn system(&self, asked: u64) -> Template {
+        let sets = &self.system.sets;
+        let (label, paths) = &sets[index(asked) % sets.len()];
+        let weight = |path: &String| self.system.paths.get(path).copied().unwrap_or_default();
+        Template {
+            key: label.clone(),
+            label: label.clone(),
+            own: Weight::default(),
+            parts: paths.iter().map(|path| (path.clone(), weight(path))).collect(),
+        }
+    }
+}
+
+impl Maker for Packages {
+    fn program(&self, random: &mut Random) -> [Option<u64>; 2] {
+        let with_system = random.unit() < WITH_SYSTEM;
+        let alone = with_system && random.unit() < SYSTEM_ALONE;
+        // The sets are in the order of their popularity as well.
+        let share = random.unit();
+        let set = whole((share * share * float(self.system.sets.len() as u64)).floor());
+        let python = random.next();
+        [(!alone).then_some(python), with_system.then_some(set)]
+    }
+
+    fn resolve(&self, volume: Volume, asked: u64, day: f64) -> Template {
+        match volume {
+            Volume::Python => self.python(asked, day),
+            Volume::System => self.system(asked),
+        }
+    }
+}
+
+/// The version of a package on a day: each one is released at intervals of its own.
+fn version(name: &str, day: f64) -> u64 {
+    let mut random = Random::seeded(name.bytes().fold(0, |seed, byte| mix(seed ^ u64::from(byte))));
+    let (shortest, longest) = RELEASE_DAYS;
+    let every = shortest + (longest - shortest) * random.unit();
+    whole(((day + every * random.unit()) / every).floor())
+}
+
+/// Another version takes a little more or less: up to four percent, in whole blocks.
+fn resized(weight: Weight, name: &str, version: u64) -> Weight {
+    let mut random = Random::seeded(name.bytes().fold(version, |seed, byte| mix(seed ^ u64::from(byte))));
+    let factor = if version == 0 { 1.0 } else { 0.96 + 0.08 * random.unit() };
+    Weight {
+        bytes: whole(float(weight.bytes) * factor / 4096.0) * 4096,
+        inodes: weight.inodes,
+    }
+}

@@ -1,0 +1,118 @@
+//! `cargo xtask size`: how large the volumes must be, from a trace.
+
+mod file;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use hybrid_cache_report::sizing::{Resize, SizingReport, patch};
+use hybrid_cache_sizing::recommend::Recommendation;
+use hybrid_cache_sizing::synthetic::{self, PRESETS};
+use hybrid_cache_sizing::{Source, Targets, recommend};
+
+use crate::checkout::Checkout;
+use crate::exit::{Exit, Expected};
+use crate::flags;
+use file::TraceFile;
+
+/// What has the sizes of the volumes, below the checkout.
+const MANIFESTS: [&str; 2] = ["manifests/pvc-cache-volumes.yaml", "manifests/pv-cache-volumes.yaml"];
+
+/// Runs the command.
+///
+/// # Errors
+/// There is no such trace, or the report cannot be written.
+pub fn run(flags: &flags::Size) -> Result<Exit> {
+    let report = make(flags)?;
+    let checkout = Checkout::find()?;
+    let out = if flags.out.is_absolute() {
+        flags.out.clone()
+    } else {
+        checkout.path(&flags.out)
+    };
+    write(&out, &checkout, &report)?;
+    if flags.json {
+        println!("{}", report.json()?);
+    } else if flags.markdown {
+        print!("{}", report.markdown());
+    } else {
+        print!("{}", report.terminal());
+        println!("\npage: {}", out.join("size.html").display());
+        println!("patch: git apply {}", out.join("size.patch").display());
+    }
+    if report.recommendation.is_reached() {
+        return Ok(Exit::Good);
+    }
+    eprintln!("no size reaches the targets\nhint: the report says why, and what the best is");
+    Ok(Exit::Gate)
+}
+
+fn make(flags: &flags::Size) -> Result<SizingReport> {
+    let targets = Targets {
+        hit: flags.hit,
+        p95_us: flags.p95,
+        growth_days: flags.growth,
+        headroom: flags.headroom,
+        file_system: flags.file_system.into(),
+    };
+    let find = |source: &dyn Source| -> Result<Recommendation> {
+        recommend(source, &targets).map_err(|error| Expected::usage(error.to_string()))
+    };
+    if let Some(path) = &flags.trace {
+        let trace = TraceFile::open(path)?;
+        return Ok(SizingReport::new(
+            path.display().to_string(),
+            false,
+            trace.warnings(),
+            find(&trace)?,
+        ));
+    }
+    let name = flags.synthetic.as_deref().unwrap_or("team");
+    let Some((_, what, profile)) = PRESETS.iter().find(|(known, ..)| *known == name) else {
+        let names: Vec<&str> = PRESETS.iter().map(|(name, ..)| *name).collect();
+        let message = format!(
+            "there is no synthetic trace {name:?}\nhint: use one of {}",
+            names.join(", ")
+        );
+        return Err(Expected::usage(message));
+    };
+    if flags.synthetic.is_none() {
+        eprintln!("no --trace was given: using the synthetic one `{name}`");
+    }
+    let mut profile = *profile;
+    profile.seed = flags.seed.unwrap_or(profile.seed);
+    let recorded = synthetic::generate(&profile);
+    Ok(SizingReport::new(
+        format!("synthetic trace `{name}` ({what})"),
+        true,
+        Vec::new(),
+        find(&recorded)?,
+    ))
+}
+
+fn write(out: &Path, checkout: &Checkout, report: &SizingReport) -> Result<()> {
+    let mut patches = String::new();
+    let volumes = report.recommendation.volumes.iter();
+    let sizes: Vec<Resize> = volumes
+        .map(|advice| Resize {
+            volume: advice.volume,
+            gib: advice.claim.gib,
+        })
+        .collect();
+    for manifest in MANIFESTS {
+        let text = fs::read_to_string(checkout.path(manifest)).with_context(|| format!("reading {manifest}"))?;
+        patches.push_str(&patch(manifest, &text, &sizes)?);
+    }
+    fs::create_dir_all(out).with_context(|| format!("making the folder {}", out.display()))?;
+    for (name, text) in [
+        ("size.html", report.html()),
+        ("size.md", report.markdown()),
+        ("size.json", report.json()? + "\n"),
+        ("size.patch", patches),
+    ] {
+        let path: PathBuf = out.join(name);
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
