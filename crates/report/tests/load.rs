@@ -1,5 +1,7 @@
 //! Reports of a run under load: what every rendering says, and what is on disk.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
+
 mod fixture;
 
 use std::path::Path;

@@ -222,6 +222,8 @@ fn slope(record: &LoadRecord, of: impl Fn(&LoadRow) -> Option<u64>) -> Option<Sl
 
 #[cfg(test)]
 mod tests {
+    use hybrid_cache_model::load::LoadService;
+
     use super::*;
 
     fn row(done: u64, memory: u64) -> LoadRow {
@@ -268,15 +270,23 @@ mod tests {
     #[test]
     fn what_the_service_made_is_compared_with_what_it_acknowledged() {
         let told = |made: Option<u64>, own: bool, lost: u64| {
-            let mut record = LoadRecord::default();
-            record.counts = LoadCounts {
+            let counts = LoadCounts {
                 submitted: 5,
                 queued: 5,
                 succeeded: 5 - lost,
                 lost,
                 ..LoadCounts::default()
             };
-            (record.service.made, record.service.own) = (made, own);
+            let service = LoadService {
+                own,
+                made,
+                ..LoadService::default()
+            };
+            let record = LoadRecord {
+                counts,
+                service,
+                ..LoadRecord::default()
+            };
             LoadSummary::of(&record).accounted()
         };
         let fine = "Each of 5 acknowledged tasks was listed with its end, none lost; the service made none twice";

@@ -48,7 +48,7 @@ pub(crate) fn gauge(slope: Option<&Slope>, peak: Option<u64>) -> String {
     let Some(peak) = peak else { return "unknown".to_owned() };
     let peak = format!("at most {}", units::bytes(peak));
     let Some(slope) = slope else {
-        return format!("{peak}; too short for a slope");
+        return format!("{peak}; too few independent values for a slope");
     };
     let (low, high) = slope.interval;
     let [per_hour, low, high] = [slope.per_s, low, high].map(hourly);

@@ -187,7 +187,11 @@ fn watch(plan: &Plan, board: &Board, watcher: &mut Watcher<'_>, interrupted: &At
         // A look that takes long is followed by a pause all the same.
         next = Instant::now() + LOOK;
         looks += 1;
-        let depth = if looks % WHOLE == 0 { Depth::Whole } else { Depth::Quick };
+        let depth = if looks.is_multiple_of(WHOLE) {
+            Depth::Whole
+        } else {
+            Depth::Quick
+        };
         look(plan, board, watcher, depth);
     }
 }

@@ -14,6 +14,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Interruption;
@@ -204,7 +205,6 @@ fn arguments(flags: &flags::Bench, folder: &Path, token_file: &Path) -> Vec<OsSt
     let named = |value: &dyn Fn() -> Option<clap::builder::PossibleValue>| {
         OsString::from(value().map(|value| value.get_name().to_owned()).unwrap_or_default())
     };
-    use clap::ValueEnum;
     let flags::Local {
         cache_dir,
         provider,

@@ -168,7 +168,7 @@ fn every_arrival_is_sent_seen_to_its_end_and_counted_once() {
 fn tasks_that_fail_are_counted_with_the_first_reason_of_each_kind() {
     let place = double(
         |number| {
-            if number % 4 == 0 {
+            if number.is_multiple_of(4) {
                 Fate::Exits(3)
             } else {
                 Fate::Succeeds
