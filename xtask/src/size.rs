@@ -84,7 +84,7 @@ fn make(flags: &flags::Size) -> Result<SizingReport> {
     profile.seed = flags.seed.unwrap_or(profile.seed);
     let recorded = synthetic::generate(&profile);
     Ok(SizingReport::new(
-        format!("synthetic trace `{name}` ({what})"),
+        format!("synthetic trace {name} ({what})"),
         true,
         Vec::new(),
         find(&recorded)?,

@@ -5,7 +5,8 @@ use maud::{Markup, html};
 
 use crate::html::axis::{LinearAxis, anchor, grid, percent};
 
-const TOP: f64 = 30.0;
+/// Room for the title and, below it, the label of the recommended size.
+const TOP: f64 = 46.0;
 const HEIGHT: f64 = 190.0;
 /// Width of the inner drawing, which is stretched to the page's.
 const WIDTH: f64 = 1000.0;
@@ -97,7 +98,7 @@ impl Plot<'_> {
                         }
                         line class="chosen" x1=(percent(chosen)) x2=(percent(chosen)) y1=(TOP) y2=(TOP + HEIGHT) {}
                         circle class="chosen-dot" cx=(percent(chosen)) cy=(y((self.value)(&advice.at))) r="5" {}
-                        text class="strong" x=(percent(chosen)) y=(TOP - 4.0) text-anchor=(anchor(chosen)) {
+                        text class="strong" x=(percent(chosen)) y=(TOP - 6.0) text-anchor=(anchor(chosen)) {
                             (advice.claim.gib) " GiB claim: " ((self.write)((self.value)(&advice.at)))
                         }
                     }

@@ -181,8 +181,11 @@ pub(super) fn growth(advice: &Advice) -> Option<String> {
     let growth = &advice.growth;
     let (per_day, interval) = (growth.per_day?, growth.interval?);
     let month = |share: f64| units::share((share * 30.4).abs());
+    if interval.high <= 0.0 {
+        return Some("the working set does not grow".to_owned());
+    }
     if interval.low <= 0.0 {
-        let most = month(interval.high.max(0.0));
+        let most = month(interval.high);
         return Some(format!("growth cannot be told from chance: at most {most} a month"));
     }
     let provided = if growth.days > 0.0 {

@@ -44,6 +44,7 @@ pub(super) fn advise(
     let (smaller, larger) = neighbours(claim.gib);
     let (smaller, larger) = (on_claim(smaller), on_claim(larger));
     let largest = least_bytes(curve.largest, targets.file_system);
+    let everything = least_bytes(curve.union, targets.file_system).max(chosen);
     let less = chosen.saturating_sub(GIB).max(largest.min(chosen));
     let mut sizes = settled.grid;
     sizes.extend([less, chosen]);
@@ -76,7 +77,7 @@ pub(super) fn advise(
             low: at.hit_low,
             high: at.hit_high,
         }),
-        budget_interval: budget_interval(&close, targets.hit)
+        budget_interval: budget_interval(&close, targets.hit, everything)
             .filter(|_| has_interval && settled.decided_by != Decided::Best),
         fetched_bytes_per_day: around.fetched_per_day(chosen),
         less: around.cost(less, chosen),
@@ -86,7 +87,7 @@ pub(super) fn advise(
         held_up_by: holders(source, volume, &close),
         smaller: smaller.map(|(gib, bytes)| around.alternative(gib, bytes)),
         larger: larger.map(|(gib, bytes)| around.alternative(gib, bytes)),
-        curve: close.sizes.iter().map(|size| around.point(size.budget.bytes)).collect(),
+        curve: around.points(everything),
         is_exact: curve.is_exact(),
         at,
         claim,
@@ -245,6 +246,15 @@ impl Around<'_> {
         self.close.sizes.iter().find(|size| size.budget.bytes == bytes)
     }
 
+    /// The curve up to a size; larger ones that were looked at give nothing more.
+    fn points(&self, most: u64) -> Vec<Point> {
+        let sizes = self.close.sizes.iter().map(|size| size.budget.bytes);
+        sizes
+            .filter(|bytes| *bytes <= most)
+            .map(|bytes| self.point(bytes))
+            .collect()
+    }
+
     fn fetched_per_day(&self, bytes: u64) -> f64 {
         self.size(bytes)
             .map_or(0.0, |size| float(size.fetched_bytes) / self.close.days())
@@ -298,15 +308,15 @@ fn hit_interval(close: &Detail, size: &AtSize) -> Option<Interval> {
 }
 
 /// The budget that meets the hit rate in times like those of the trace: to the next size that was looked at.
-fn budget_interval(close: &Detail, hit: f64) -> Option<Interval> {
-    let largest = close.sizes.last()?.budget.bytes;
+fn budget_interval(close: &Detail, hit: f64, everything: u64) -> Option<Interval> {
     let needed = resamples(close.block_requests.len()).map(|drawn| {
         let sum = |of: &[u64]| drawn.iter().map(|block| of[*block]).sum::<u64>();
         let requests = sum(&close.block_requests);
         let enough = close
             .sizes
             .partition_point(|size| share(sum(&size.block_hits), requests) < hit);
-        float(close.sizes.get(enough).map_or(largest, |size| size.budget.bytes))
+        let bytes = close.sizes.get(enough).map_or(everything, |size| size.budget.bytes);
+        float(bytes.min(everything))
     });
     central(needed.collect())
 }
