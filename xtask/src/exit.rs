@@ -61,15 +61,6 @@ impl Expected {
         .into()
     }
 
-    /// Somebody pressed Ctrl-C, and nothing is to be kept.
-    pub fn interrupted(message: impl Into<String>) -> anyhow::Error {
-        Expected {
-            exit: Exit::Interrupted,
-            message: message.into(),
-        }
-        .into()
-    }
-
     /// Something is missing on this machine.
     pub fn prerequisite(message: impl Into<String>) -> anyhow::Error {
         Expected {
@@ -79,7 +70,7 @@ impl Expected {
         .into()
     }
 
-    /// Ctrl-C, where what comes next cannot go on without what was interrupted.
+    /// Ctrl-C, and nothing is to be kept of what was interrupted.
     pub fn interrupted(message: impl Into<String>) -> anyhow::Error {
         Expected {
             exit: Exit::Interrupted,
