@@ -171,7 +171,7 @@ fn run_name() -> String {
 
 /// Watches until no worker is left.
 fn watch(plan: &Plan, board: &Board, watcher: &mut Watcher<'_>, interrupted: &AtomicBool, left: &AtomicUsize) {
-    let mut looks = 0;
+    let mut looks: u32 = 0;
     let mut next = board.began + LOOK;
     while left.load(Ordering::Relaxed) > 0 {
         if interrupted.load(Ordering::Relaxed) {
