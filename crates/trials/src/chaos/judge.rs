@@ -70,7 +70,12 @@ pub fn end_after_kill(ran: &Ran, expected: &str) -> Option<String> {
 pub fn has_lost_output(ran: &Ran) -> bool {
     let come = (ran.stdout.len() + ran.stderr.len()) as u64;
     let passed = ran.outcome.stdout.passed_bytes + ran.outcome.stderr.passed_bytes;
-    come < passed && ran.outcome.warnings.iter().any(|said| said.contains("output were lost"))
+    come < passed
+        && ran
+            .outcome
+            .warnings
+            .iter()
+            .any(|said| said.contains("output were lost"))
 }
 
 /// What is known of one task that a service has acknowledged.
