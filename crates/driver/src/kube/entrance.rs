@@ -16,9 +16,11 @@ use crate::Room;
 
 /// Tasks that may stand there at one time.
 const MOST: usize = 3;
-/// How long one may stand there before nobody comes in behind it any more: a pod that asks for more than the others would
-/// wait for as long as smaller ones come.
+/// How long one may stand there before nobody comes in behind it any more, if others have overtaken it: a pod that asks for
+/// more than the others would wait for as long as smaller ones come. On a slow node all of them stand for that long.
 const PATIENT: Duration = Duration::from_secs(10);
+/// So many others: the scheduler does not keep the order exactly.
+const OVERTAKEN: usize = MOST;
 
 /// Those who have no place yet.
 #[derive(Debug, Default)]
@@ -30,8 +32,17 @@ pub struct Entrance {
 #[derive(Debug, Default)]
 struct Standing {
     next: u64,
-    /// Since when each stands here, and why as far as the cluster has said.
-    since: BTreeMap<u64, (Instant, Option<String>)>,
+    /// In the order in which they came.
+    all: BTreeMap<u64, Stander>,
+}
+
+#[derive(Debug)]
+struct Stander {
+    since: Instant,
+    /// Why, as far as the cluster has said.
+    why: Option<String>,
+    /// How many that came later have a place.
+    overtaken: usize,
 }
 
 impl Entrance {
@@ -48,8 +59,9 @@ impl Entrance {
 
     fn try_enter(self: &Arc<Self>) -> Option<Waiting> {
         let mut standing = self.lock();
-        let first = standing.since.first_key_value().map(|(_, (since, _))| *since);
-        let closed = first.is_some_and(|since| since.elapsed() >= PATIENT) || standing.since.len() >= MOST;
+        let first = standing.all.first_key_value().map(|(_, first)| first);
+        let starves = first.is_some_and(|first| first.overtaken >= OVERTAKEN && first.since.elapsed() >= PATIENT);
+        let closed = starves || standing.all.len() >= MOST;
         (!closed).then(|| self.stand(&mut standing))
     }
 
@@ -61,7 +73,12 @@ impl Entrance {
     fn stand(self: &Arc<Self>, standing: &mut Standing) -> Waiting {
         let number = standing.next;
         standing.next += 1;
-        standing.since.insert(number, (Instant::now(), None));
+        let stander = Stander {
+            since: Instant::now(),
+            why: None,
+            overtaken: 0,
+        };
+        standing.all.insert(number, stander);
         Waiting {
             entrance: Arc::clone(self),
             number,
@@ -71,7 +88,7 @@ impl Entrance {
     /// Why the first one that stands here has no place, where the cluster has said so.
     pub fn full(&self) -> Option<String> {
         let standing = self.lock();
-        let why = standing.since.values().find_map(|(_, why)| why.as_deref())?;
+        let why = standing.all.values().find_map(|one| one.why.as_deref())?;
         Some(format!("no room in the cluster: {why}"))
     }
 
@@ -91,15 +108,22 @@ pub struct Waiting {
 impl Waiting {
     /// The cluster says why it has none.
     pub fn because(&self, why: &str) {
-        if let Some((_, known)) = self.entrance.lock().since.get_mut(&self.number) {
-            *known = Some(why.to_owned());
+        if let Some(one) = self.entrance.lock().all.get_mut(&self.number) {
+            one.why = Some(why.to_owned());
+        }
+    }
+
+    /// It has a place: those who came before it and still stand here are overtaken.
+    pub fn placed(self) {
+        for (_, earlier) in self.entrance.lock().all.range_mut(..self.number) {
+            earlier.overtaken += 1;
         }
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.entrance.lock().since.remove(&self.number);
+        self.entrance.lock().all.remove(&self.number);
         self.entrance.changed.notify_waiters();
     }
 }
@@ -126,12 +150,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn where_all_wait_for_long_and_in_order_others_come_in() {
+        let entrance = Arc::new(Entrance::default());
+        let (first, second) = (entrance.enter(), entrance.enter());
+        tokio::time::sleep(PATIENT * 3).await;
+        drop(tokio::time::timeout(PATIENT, entrance.room()).await.unwrap());
+        first.placed();
+        drop(tokio::time::timeout(PATIENT, entrance.room()).await.unwrap());
+        drop(second);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn nobody_overtakes_one_that_waits_for_long() {
         let entrance = Arc::new(Entrance::default());
         let large = entrance.enter();
-        drop(entrance.room().await);
-        tokio::time::sleep(PATIENT).await;
         large.because("Insufficient cpu");
+        for _ in 0..OVERTAKEN {
+            drop(entrance.room().await);
+            entrance.enter().placed();
+        }
+        tokio::time::sleep(PATIENT).await;
         assert_eq!(
             entrance.full().as_deref(),
             Some("no room in the cluster: Insufficient cpu")

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::book::{Answer, Made};
 use super::cluster::{NotMade, Patience};
+use super::entrance::Waiting;
 use super::job::{self, CancelFlag, Running};
 use super::logs::{Source, Tail};
 use super::names::{Attempt, Component};
@@ -228,7 +229,7 @@ impl Flow {
             waits.send_if_modified(|shown| std::mem::replace(shown, why.clone()) != why);
             match (&waiting, explain::waits_for_room(sight)) {
                 (Some(waiting), Some(why)) => waiting.because(why),
-                _ if sight.has_place() => waiting = None,
+                _ if sight.has_place() => waiting.take().into_iter().for_each(Waiting::placed),
                 _ => {}
             }
         });
