@@ -26,11 +26,7 @@ const MANIFESTS: [&str; 2] = ["manifests/pvc-cache-volumes.yaml", "manifests/pv-
 pub fn run(flags: &flags::Size) -> Result<Exit> {
     let report = make(flags)?;
     let checkout = Checkout::find()?;
-    let out = if flags.out.is_absolute() {
-        flags.out.clone()
-    } else {
-        checkout.path(&flags.out)
-    };
+    let out = flags.out.clone().unwrap_or_else(|| checkout.path("reports/size"));
     write(&out, &checkout, &report)?;
     if flags.json {
         println!("{}", report.json()?);

@@ -32,9 +32,9 @@ pub struct Size {
     /// Set the file system of the volumes
     #[arg(long, value_enum, default_value_t, value_name = "NAME")]
     pub file_system: FileSystemName,
-    /// Write the page, the Markdown, the JSON and the patch into this folder
-    #[arg(long, value_name = "DIR", default_value = "reports/size")]
-    pub out: PathBuf,
+    /// Write the page, the Markdown, the JSON and the patch into DIR [default: reports/size of the checkout]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
     /// Print JSON
     #[arg(long, conflicts_with = "markdown")]
     pub json: bool,
