@@ -272,10 +272,10 @@ impl<'a> Pass<'a> {
         let sizes = self.detail.sizes.len();
         for (block, hits_from) in self.hits_from.iter().enumerate() {
             let mut hits = 0;
-            for at in 0..sizes {
-                hits += hits_from[at];
-                self.detail.sizes[at].block_hits[block] = hits;
-                self.detail.sizes[at].hits += hits;
+            for (size, from) in self.detail.sizes.iter_mut().zip(hits_from) {
+                hits += from;
+                size.block_hits[block] = hits;
+                size.hits += hits;
             }
         }
         // A request that hits from a size on waits as a hit at all larger ones.

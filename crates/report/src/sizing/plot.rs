@@ -12,6 +12,9 @@ const HEIGHT: f64 = 190.0;
 const WIDTH: f64 = 1000.0;
 const GIB: f64 = 1_073_741_824.0;
 
+/// The lower and upper end of an interval.
+pub(super) type Ends = fn(&Point) -> (f64, f64);
+
 /// What a figure shows.
 pub(super) struct Plot<'a> {
     /// Its id on the page.
@@ -21,7 +24,7 @@ pub(super) struct Plot<'a> {
     /// The value of a point.
     pub value: fn(&Point) -> f64,
     /// The lower and upper end of its interval.
-    pub band: Option<fn(&Point) -> (f64, f64)>,
+    pub band: Option<Ends>,
     /// How a value is written.
     pub write: fn(f64) -> String,
     /// A value that had to be reached.
@@ -81,9 +84,8 @@ impl Plot<'_> {
                     }
                     svg x="0" y=(TOP) width="100%" height=(HEIGHT) viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) preserveAspectRatio="none" {
                         @if let Some(band) = self.band {
-                            @let (mut low, high) = (path(&|point| band(point).0), path(&|point| band(point).1));
-                            @let _ = low.reverse();
-                            polygon class="curve-band t-cached" points=(high.into_iter().chain(low).collect::<Vec<_>>().join(" ")) {}
+                            @let (low, high) = (path(&|point| band(point).0), path(&|point| band(point).1));
+                            polygon class="curve-band t-cached" points=(high.into_iter().chain(low.into_iter().rev()).collect::<Vec<_>>().join(" ")) {}
                         }
                         polyline class="curve t-cached" points=(path(&self.value).join(" ")) {}
                     }
@@ -98,7 +100,7 @@ impl Plot<'_> {
                         }
                         line class="chosen" x1=(percent(chosen)) x2=(percent(chosen)) y1=(TOP) y2=(TOP + HEIGHT) {}
                         circle class="chosen-dot" cx=(percent(chosen)) cy=(y((self.value)(&advice.at))) r="5" {}
-                        text class="strong" x=(percent(chosen)) y=(TOP - 6.0) text-anchor=(anchor(chosen)) {
+                        text class="strong" x=(percent(chosen)) y=(TOP - 14.0) text-anchor=(anchor(chosen)) {
                             (advice.claim.gib) " GiB claim: " ((self.write)((self.value)(&advice.at)))
                         }
                     }

@@ -338,9 +338,10 @@ fn remove(value: &mut Value, name: &str) -> bool {
                 .values_mut()
                 .fold(removed, |removed, field| remove(field, name) || removed)
         }
-        Value::Array(items) => items
-            .iter_mut()
-            .fold(false, |removed, item| remove(item, name) || removed),
+        Value::Array(items) => {
+            let removed: Vec<bool> = items.iter_mut().map(|item| remove(item, name)).collect();
+            removed.contains(&true)
+        }
         _ => false,
     }
 }
