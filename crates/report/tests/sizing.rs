@@ -1,5 +1,7 @@
 //! What `size` tells people: the same facts in every form, and pages that hold.
 
+#![expect(clippy::unwrap_used, reason = "all of this is test code")]
+
 use hybrid_cache_report::sizing::SizingReport;
 use hybrid_cache_sizing::synthetic::{Profile, generate, preset};
 use hybrid_cache_sizing::{Targets, recommend};

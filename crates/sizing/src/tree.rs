@@ -87,16 +87,16 @@ mod tests {
             for _ in 0..500 {
                 let at = random.below(positions);
                 let weight = Weight::new(random.next() >> 40, random.next() >> 50);
-                tree.add(at as u32, weight);
+                tree.add(u32::try_from(at).unwrap(), weight);
                 plain[at] += weight;
                 if random.below(3) == 0 {
-                    tree.take(at as u32, plain[at]);
+                    tree.take(u32::try_from(at).unwrap(), plain[at]);
                     plain[at] = Weight::default();
                 }
             }
             for at in (0..positions).step_by(1 + positions / 200).chain([tree.positions()]) {
                 let expected: Weight = plain[..at].iter().copied().sum();
-                assert_eq!(tree.before(at as u32), expected, "{at} of {positions}");
+                assert_eq!(tree.before(u32::try_from(at).unwrap()), expected, "{at} of {positions}");
             }
         }
     }

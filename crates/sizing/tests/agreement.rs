@@ -1,5 +1,10 @@
 //! The distances of one pass against a plain simulation, request by request.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "all of this is test code, and its numbers are small"
+)]
+
 use hybrid_cache_sizing::curve::curve;
 use hybrid_cache_sizing::simulate::Cache;
 use hybrid_cache_sizing::stack::{Piece, Stack};

@@ -2,6 +2,12 @@
 //!
 //! `pip install libcachesim` into any environment and name its interpreter in `LIBCACHESIM_PYTHON`; the default is `python3`.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "all of this is test code, and its numbers are small"
+)]
+
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Stdio};

@@ -1,5 +1,11 @@
 //! The recommendation meets its targets in a plain simulation, and says why when nothing can.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "all of this is test code, and its numbers are small"
+)]
+
 use hybrid_cache_sizing::recommend::Decided;
 use hybrid_cache_sizing::simulate::Cache;
 use hybrid_cache_sizing::synthetic::{Profile, fit, generate, generate_like, preset};

@@ -1,5 +1,7 @@
 //! Traces that were written are read; what is wrong with a trace is told by line, and the rest counts.
 
+#![expect(clippy::unwrap_used, reason = "all of this is test code")]
+
 use hybrid_cache_sizing::trace::{
     Anonymiser, Definition, FaultKind, Faults, Header, Met, PartLine, Reader, RequestLine, ResidentEnvironment,
     ResidentVolume, TraceError, UseLine, VERSION, Writer,
@@ -274,9 +276,9 @@ fn an_anonymised_trace_has_no_names_and_the_same_distances() {
     let environments = |events: &[Event]| -> Vec<u32> {
         events
             .iter()
-            .filter_map(|event| match event {
-                Event::Request(request) => Some(request.on(Volume::Python).unwrap().environment),
-                Event::Resident(_, environment) => Some(*environment),
+            .map(|event| match event {
+                Event::Request(request) => request.on(Volume::Python).unwrap().environment,
+                Event::Resident(_, environment) => *environment,
             })
             .collect()
     };

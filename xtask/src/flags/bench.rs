@@ -73,7 +73,7 @@ const MOST_PER_S: f64 = 10_000.0;
 /// Tasks a second: more than none.
 fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(per_s) if per_s >= 0.001 && per_s <= MOST_PER_S => Ok(per_s),
+        Ok(per_s) if (0.001..=MOST_PER_S).contains(&per_s) => Ok(per_s),
         _ => Err(format!("give tasks a second from 0.001 to {MOST_PER_S}, such as 10")),
     }
 }

@@ -178,7 +178,7 @@ impl<'a> LoadSummary<'a> {
     /// The run in one sentence.
     pub(crate) fn headline(&self) -> String {
         let record = self.record;
-        let latency = Spread::decode(&record.latency).filter(|spread| spread.len() > 0);
+        let latency = Spread::decode(&record.latency).filter(|spread| !spread.is_empty());
         let latency = latency.map_or("no task succeeded".to_owned(), |spread| {
             let [p50, p99] = [0.5, 0.99].map(|share| micros(spread.at(share)));
             format!("p50 {p50}, p99 {p99}")

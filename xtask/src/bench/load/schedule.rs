@@ -193,7 +193,7 @@ mod tests {
         let mut schedule = Schedule::new(began, 1.0, Duration::from_secs(9));
         let first = due(&mut schedule, began);
         schedule.again(first.clone(), began).unwrap();
-        assert_eq!(schedule.stop(), [first.clone()]);
+        assert_eq!(schedule.stop(), std::slice::from_ref(&first));
         assert_eq!(schedule.look(began + Duration::from_secs(5)), Next::Over);
         assert_eq!(schedule.again(first.clone(), began), Err(first));
     }

@@ -48,9 +48,10 @@ impl Double {
         }
         if request == "GET /metrics" {
             let kept = tasks.len() as u64 + if tasks.is_empty() { 0 } else { self.surplus };
+            let submits = self.submits.load(Ordering::SeqCst);
             return Some(fine(&format!(
                 "hybrid_cache_tasks{{state=\"ended\"}} {kept}\nhybrid_cache_tasks_expired_total 0\n\
-                 hybrid_cache_tasks_ended_total 0\nhybrid_cache_submit_seconds_count {kept}\nhybrid_cache_queue_depth 3\n\
+                 hybrid_cache_tasks_ended_total 0\nhybrid_cache_submit_seconds_count {submits}\nhybrid_cache_queue_depth 3\n\
                  hybrid_cache_tasks_under_way 2\nhybrid_cache_resident_bytes 5000000\n\
                  hybrid_cache_kept_bytes{{kind=\"output\"}} 40\nhybrid_cache_kept_bytes{{kind=\"database\"}} 2\n"
             )));
