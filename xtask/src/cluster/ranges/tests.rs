@@ -1,3 +1,5 @@
+//! Addresses that clusters of several kinds tell, and the policies that come of them.
+
 use super::super::manifests::{self, VolumeSource};
 use super::*;
 use crate::checkout::Checkout;
