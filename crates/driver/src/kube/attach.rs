@@ -44,10 +44,7 @@ pub async fn submit(shared: Arc<Shared>, book: Book, id: String, order: Order, e
     let beginning = match found {
         Ok(found) => found.map_or(Beginning::Make, Beginning::Found),
         Err(failure) => {
-            // Whatever the reason, such as rights that are missing for a moment: it is no task's fault.
-            let kind = FailureKind::Cluster;
-            let not_made = NotMade::Certainly(Failure { kind, ..failure });
-            return book.close(&id, entry, Made::Unanswered(not_made));
+            return book.close(&id, entry, Made::Unanswered(NotMade::not_yet(failure)));
         }
     };
     carry(shared, book, id, order, entry, beginning).await;

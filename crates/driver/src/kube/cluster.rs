@@ -55,6 +55,15 @@ impl NotMade {
         }
     }
 
+    /// Before the workload was asked for, for a reason that is no fault of the task, such as rights that are missing for a
+    /// moment: it may be tried again.
+    pub fn not_yet(failure: Failure) -> NotMade {
+        NotMade::Certainly(Failure {
+            kind: FailureKind::Cluster,
+            ..failure
+        })
+    }
+
     /// Before the workload was asked for.
     pub fn before(failure: Failure) -> NotMade {
         match failure.kind {

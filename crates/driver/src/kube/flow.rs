@@ -441,9 +441,6 @@ fn micros(duration: Duration) -> u64 {
 fn not_prepared(failure: Failure) -> NotMade {
     match failure.kind {
         FailureKind::CacheFormat | FailureKind::CacheAccess => NotMade::Never(failure),
-        _ => NotMade::Certainly(Failure {
-            kind: FailureKind::Cluster,
-            ..failure
-        }),
+        _ => NotMade::not_yet(failure),
     }
 }
