@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::Inner;
 use super::carry::{Carried, Stage, Wish};
+use crate::error::ServiceError;
 use crate::id::TaskId;
 use crate::state::Event;
 use crate::store::writer::Desk;
@@ -170,43 +171,46 @@ async fn pause(inner: &Inner, carried: &mut Carried, reason: &str) {
 
 /// Notes that the driver has the task. Where that cannot be kept, the next process finds the task by its ticket.
 async fn started(inner: &Arc<Inner>, task: &Claimed, ticket: Ticket) -> Handed {
-    let (tenant, id, now_us) = (task.tenant.clone(), task.id.clone(), inner.clock.now_us());
-    let event = Event::Start { ticket: ticket.clone() };
     let over = over(inner, ticket.clone());
-    let advance = move |desk: &mut Desk<'_>| writes::advance(desk, (&tenant, &id), event.clone(), None, now_us);
-    match inner.store.write(advance).await {
-        Ok(Some(Asked::ToCancel)) => inner.wish(&task.id, Wish::Cancel),
+    match note_started(inner, &task.tenant, &task.id, &ticket).await {
+        Ok(Some(Asked::ToCancel)) => {}
         Ok(Some(Asked::No)) => tracing::info!(task = %task.id, "running"),
         Ok(None) => tracing::error!(task = %task.id, "a task was started from a state that does not allow it"),
         Err(error) => {
             tracing::warn!(task = %task.id, %error, "it cannot be kept yet that a task runs");
-            tokio::spawn(keep_started(
-                Arc::downgrade(inner),
-                task.tenant.clone(),
-                task.id.clone(),
-                ticket,
-            ));
+            let (tenant, id) = (task.tenant.clone(), task.id.clone());
+            tokio::spawn(keep_started(Arc::downgrade(inner), tenant, id, ticket));
         }
     }
     over
+}
+
+/// Keeps that the driver has the task, and passes on that somebody asked meanwhile to cancel it. `None` where the task's
+/// state does not allow it, as that of one that has ended.
+async fn note_started(
+    inner: &Inner,
+    tenant: &Tenant,
+    id: &TaskId,
+    ticket: &Ticket,
+) -> Result<Option<Asked>, ServiceError> {
+    let (owner, wanted, now_us) = (tenant.clone(), id.clone(), inner.clock.now_us());
+    let event = Event::Start { ticket: ticket.clone() };
+    let advance = move |desk: &mut Desk<'_>| writes::advance(desk, (&owner, &wanted), event.clone(), None, now_us);
+    let asked = inner.store.write(advance).await?;
+    if asked == Some(Asked::ToCancel) {
+        inner.wish(id, Wish::Cancel);
+    }
+    Ok(asked)
 }
 
 /// Tries again to note that the driver has the task, until that is kept, or the task has ended meanwhile, or the service does.
 async fn keep_started(inner: Weak<Inner>, tenant: Tenant, id: TaskId, ticket: Ticket) {
     let mut failures = 0;
     while let Some(inner) = inner.upgrade() {
-        let (owner, wanted, now_us) = (tenant.clone(), id.clone(), inner.clock.now_us());
-        let event = Event::Start { ticket: ticket.clone() };
-        let advance = move |desk: &mut Desk<'_>| writes::advance(desk, (&owner, &wanted), event.clone(), None, now_us);
-        match inner.store.write(advance).await {
-            Ok(asked) => {
-                if asked == Some(Asked::ToCancel) {
-                    inner.wish(&id, Wish::Cancel);
-                }
-                return;
-            }
-            Err(_) => failures += 1,
+        if note_started(&inner, &tenant, &id, &ticket).await.is_ok() {
+            return;
         }
+        failures += 1;
         let pause = inner.config.backoff.pause(failures);
         drop(inner);
         sleep(pause).await;
