@@ -122,6 +122,7 @@ pub async fn begun(volume: &Path) -> Result<(), TrialError> {
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
+    use std::time::Instant;
 
     use super::*;
 
@@ -135,7 +136,12 @@ mod tests {
             command.spawn().unwrap()
         };
         let (mut wanted, mut other) = (start("/trial/volume-a"), start("/trial/volume-b"));
-        let found = preparation(Path::new("/trial/volume-a"));
+        // The kernel shows a new program's arguments a moment after `spawn` has returned.
+        let deadline = Instant::now() + BEGIN;
+        let mut found = Vec::new();
+        while found.is_empty() && Instant::now() < deadline {
+            found = preparation(Path::new("/trial/volume-a"));
+        }
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].pid, Pid::from_child(&wanted));
         assert!(found[0].signal(Signal::KILL));
