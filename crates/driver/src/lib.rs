@@ -212,6 +212,12 @@ pub trait Driver: Send + Sync {
         None
     }
 
+    /// For how long in all a submitted task has had no place to run because others have it, since this process knows of the
+    /// task; without the time of [`Driver::unseen`]. That does not count against it. Zero also for a ticket that is not known.
+    fn waited(&self, _ticket: &Ticket) -> Duration {
+        Duration::ZERO
+    }
+
     /// The task's output so far and to come.
     ///
     /// # Errors

@@ -215,6 +215,8 @@ fn read_request_after<T: DeserializeOwned>(mut text: Vec<u8>) -> Result<T, Failu
 /// Keeps a network until nobody uses it any more.
 fn hold_network() -> i32 {
     network::close_inherited();
+    // What it keeps is for one task; pasta has it from here.
+    run::prefer_to_end_before_the_driver();
     let ready = || tell(&HoldReport::Ready).is_ok();
     let held = match read_request::<HoldRequest>() {
         Ok(request) => network::hold(&request, ready),

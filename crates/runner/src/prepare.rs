@@ -440,7 +440,9 @@ fn finish(job: &Job<'_>, python: PythonPrepared) -> Vec<String> {
             if evicted > 0 {
                 warnings.push(format!("{evicted} environments were evicted to stay in the budget"));
             }
-            if report.over_budget {
+            let is_explained = !report.warnings.is_empty();
+            warnings.extend(report.warnings);
+            if report.over_budget && !is_explained {
                 let message = "the Python volume is over its budget: what is left is in use, or larger than the budget";
                 warnings.push(message.to_owned());
             }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hybrid_cache_model::protocol::{Keep, PrepareEvent};
+use hybrid_cache_model::protocol::{BudgetRequest, Budgets, Keep, PrepareEvent, PrepareRequest};
 use hybrid_cache_model::{CacheStatus, FailureKind, Tenant};
 use hybrid_cache_runner::maintain::verify;
 use hybrid_cache_runner::python::{Lookup, PythonVolume};
@@ -50,6 +50,23 @@ fn a_cold_build_becomes_a_hit() {
     assert!(
         report.is_clean() && report.environments == 1 && report.files > 5,
         "{report:?}"
+    );
+}
+
+#[test]
+fn a_preparation_says_why_nothing_was_evicted_to_keep_the_budget() {
+    let Some(bench) = Bench::new() else { return };
+    let request = PrepareRequest {
+        budgets: Budgets {
+            python: BudgetRequest::of_settings(1, 0),
+            ..Budgets::default()
+        },
+        ..bench.request("idna")
+    };
+    let warnings = prepare(&request).warnings();
+    assert!(
+        warnings.len() == 1 && warnings[0].contains("that no eviction frees"),
+        "{warnings:?}"
     );
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::book::{Answer, Made};
 use super::cluster::{NotMade, Patience};
-use super::entrance::Waiting;
+use super::entrance::{WaitForRoom, Waiting};
 use super::job::{self, CancelFlag, Running};
 use super::logs::{Source, Tail};
 use super::names::{Attempt, Component};
@@ -47,8 +47,8 @@ pub struct Flow {
     pub cancel: CancelFlag,
     /// Tells which phase of preparing is under way.
     pub preparing: watch::Sender<Option<Phase>>,
-    /// Tells why its pod has no node yet.
-    pub waits: watch::Sender<Option<String>>,
+    /// Tells what it waits for while it has no place.
+    pub waits: watch::Sender<WaitForRoom>,
     /// Tells whether the cluster has it.
     pub made: watch::Sender<Made>,
     /// Tells which of its workloads is the latest.
@@ -197,7 +197,12 @@ impl Flow {
         let (mut running, form, mut waiting) = match beginning {
             Some(Beginning::Found(found)) => (job::take_up(&self.shared, &found.workload), form, None),
             Some(Beginning::Make) | None => {
+                self.ensure_folders().await?;
                 let waiting = self.shared.entrance.enter();
+                // A quota may have no room for the next workload of a task that has begun.
+                let begun = attempt != Attempt::First;
+                self.waits
+                    .send_modify(|wait| wait.note(None, begun, &self.shared.pulse));
                 let (running, form) = self.make(attempt, form).await?;
                 marks.created_us = Some(self.now_us());
                 (running, form, Some(waiting))
@@ -214,7 +219,11 @@ impl Flow {
         }
         let bounds = self.bounds(form);
         let source = self.source(&running);
-        let (preparing, waits) = (self.preparing.clone(), self.waits.clone());
+        let (preparing, waits, pulse) = (
+            self.preparing.clone(),
+            self.waits.clone(),
+            Arc::clone(&self.shared.pulse),
+        );
         let mut tail = None;
         let needs = self.needs();
         let ended = running.end(bounds, &mut self.cancel, |sight, step| {
@@ -225,9 +234,9 @@ impl Flow {
                 .as_ref()
                 .is_some_and(|tail: &Tail| tail.received.borrow().bytes > 0);
             show_preparing(&preparing, form, needs, sight, output);
-            let why = explain::waits_for_node(sight);
-            waits.send_if_modified(|shown| std::mem::replace(shown, why.clone()) != why);
-            match (&waiting, explain::waits_for_room(sight)) {
+            let (why, room) = (explain::waits_for_node(sight), explain::waits_for_room(sight));
+            waits.send_modify(|wait| wait.note(why, room.is_some(), &pulse));
+            match (&waiting, room) {
                 (Some(waiting), Some(why)) => waiting.because(why),
                 _ if sight.has_place() => waiting.take().into_iter().for_each(Waiting::placed),
                 _ => {}
@@ -235,18 +244,23 @@ impl Flow {
         });
         let ended = ended.await;
         drop(waiting);
-        self.waits.send_replace(None);
+        self.waits.send_modify(|wait| wait.end(&self.shared.pulse));
         Ok(self.close(running, form, ended, tail, marks, progress).await)
+    }
+
+    /// Has the folders made that the task's pod mounts, where its tenant is a new one.
+    async fn ensure_folders(&self) -> Result<(), Stop> {
+        if self.needs().any() && self.task.cache == CachePolicy::Use {
+            let (epoch, tenant) = (&self.options.epoch, &self.options.tenant);
+            let ensured = maintain::ensure_tenant(&self.shared, epoch, tenant).await;
+            ensured.map_err(|failure| Stop::NotMade(not_prepared(failure)))?;
+        }
+        Ok(())
     }
 
     async fn make(&mut self, attempt: Attempt, form: Form) -> Result<(Running, Form), Stop> {
         if *self.cancel.borrow() {
             return Err(Stop::Cancelled);
-        }
-        if self.needs().any() && self.task.cache == CachePolicy::Use {
-            let (epoch, tenant) = (&self.options.epoch, &self.options.tenant);
-            let ensured = maintain::ensure_tenant(&self.shared, epoch, tenant).await;
-            ensured.map_err(|failure| Stop::NotMade(not_prepared(failure)))?;
         }
         let freshness = match attempt {
             Attempt::Stale => Freshness::StaleAccepted,
@@ -276,8 +290,12 @@ impl Flow {
             token: token.as_deref(),
         };
         let workload = render::task(config, &pod);
-        let made = job::make(&self.shared, &secret, &workload, self.patience(attempt)).await;
-        let (running, workload) = made.map_err(Stop::NotMade)?;
+        let patience = self.patience(attempt);
+        let made = job::make(&self.shared, &secret, &workload, patience, &mut self.cancel).await;
+        let (running, workload) = made.map_err(|not_made| match not_made {
+            NotMade::Certainly(_) if *self.cancel.borrow() => Stop::Cancelled,
+            not_made => Stop::NotMade(not_made),
+        })?;
         // Where it was there already, it may be of the other form.
         Ok((running, Form::of(&workload)))
     }

@@ -280,8 +280,15 @@ impl Driver for KubeDriver {
     }
 
     fn waits(&self, ticket: &Ticket) -> Option<String> {
-        let known = self.tasks.pick(&ticket.id, |task| task.waits.borrow().clone());
+        let known = self.tasks.pick(&ticket.id, |task| task.waits.borrow().why.clone());
         known.flatten().filter(|_| self.knows(ticket))
+    }
+
+    fn waited(&self, ticket: &Ticket) -> Duration {
+        let known = self.tasks.pick(&ticket.id, |task| task.waits.borrow().waited());
+        let waited = known.filter(|_| self.knows(ticket)).unwrap_or_default();
+        // Longer than that this driver itself lets no task wait.
+        waited.min(self.shared.lasting())
     }
 
     fn logs(&self, ticket: &Ticket) -> Result<LogReader, DriverError> {

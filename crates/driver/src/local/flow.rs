@@ -14,7 +14,7 @@ use super::folders::{Folders, VolumePair};
 use super::layout;
 use super::maintain;
 use super::memory::{self, MemoryGroups};
-use super::network::{Networks, TaskNetwork};
+use super::network::{Networks, TaskNetwork, Wait};
 use super::process::{self, CancelFlag, micros};
 use super::requests;
 use super::sandbox::{self, HostLayout, Needs};
@@ -49,6 +49,8 @@ pub struct Flow {
     pub cancel: CancelFlag,
     /// Tells which phase of preparing is under way.
     pub preparing: watch::Sender<Option<Phase>>,
+    /// Tells of waits for a network.
+    pub waits: watch::Sender<Wait>,
     /// When it was submitted, and the timeline since then.
     pub clock: Instant,
 }
@@ -165,7 +167,16 @@ impl Flow {
         let (tenant, limits) = (&self.options.tenant, &self.options.limits);
         let network = match &mut self.network {
             Some(network) => network,
-            none => none.insert(self.networks.claim().await.map_err(Cut::Failed)?),
+            none => {
+                let claimed = tokio::select! {
+                    claimed = self.networks.claim(&self.waits) => claimed.map_err(Cut::Failed)?,
+                    () = process::cancelled(&mut self.cancel) => {
+                        self.waits.send_modify(Wait::end);
+                        return Err(Cut::Cancelled);
+                    }
+                };
+                none.insert(claimed)
+            }
         };
         progress.warnings.extend(self.networks.warning());
         let host = self.host.with_resolver(network.resolver());

@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hybrid_cache_model::protocol::Identity;
@@ -51,6 +51,7 @@ struct Running {
     settled: watch::Receiver<Option<Outcome>>,
     cancel: watch::Sender<bool>,
     preparing: watch::Receiver<Option<Phase>>,
+    waits: watch::Receiver<network::Wait>,
     log: Arc<LogWriter>,
 }
 
@@ -139,6 +140,7 @@ impl Driver for LocalDriver {
         let (ended_sender, ended) = watch::channel(None);
         let (settled_sender, settled) = watch::channel(None);
         let (phase_sender, preparing) = watch::channel(None);
+        let (waits_sender, waits) = watch::channel(network::Wait::default());
         let flow = flow::Flow {
             config: Arc::clone(&self.config),
             host: Arc::clone(&self.host),
@@ -153,6 +155,7 @@ impl Driver for LocalDriver {
             log: Arc::clone(&log),
             cancel: cancelled,
             preparing: phase_sender,
+            waits: waits_sender,
             clock,
         };
         let running = Running {
@@ -160,6 +163,7 @@ impl Driver for LocalDriver {
             settled,
             cancel,
             preparing,
+            waits,
             log,
         };
         match self.tasks().entry(id) {
@@ -190,6 +194,15 @@ impl Driver for LocalDriver {
 
     fn preparing(&self, ticket: &Ticket) -> Result<watch::Receiver<Option<Phase>>, DriverError> {
         self.find(ticket, |task| task.preparing.clone())
+    }
+
+    fn waits(&self, ticket: &Ticket) -> Option<String> {
+        self.find(ticket, |task| task.waits.borrow().why()).ok().flatten()
+    }
+
+    fn waited(&self, ticket: &Ticket) -> Duration {
+        let waited = self.find(ticket, |task| task.waits.borrow().waited());
+        waited.unwrap_or_default()
     }
 
     fn logs(&self, ticket: &Ticket) -> Result<LogReader, DriverError> {

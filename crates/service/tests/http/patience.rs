@@ -86,14 +86,16 @@ async fn large_bodies_wait_for_their_turn_and_small_ones_do_not() {
     let place = place::start_with(
         |_| {},
         |http| {
-            http.large_bodies = 1;
+            http.large_bytes = 1;
             http.body_timeout = Duration::from_secs(6);
         },
     )
     .await;
     let mut slow = connect(&place).await;
     let head = "POST /api/v1/tasks/submit HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{";
-    slow.write_all(head.as_bytes()).await.unwrap();
+    slow.write_all(format!("{head}{}", " ".repeat(100_000)).as_bytes())
+        .await
+        .unwrap();
     sleep(Duration::from_millis(50)).await;
     place.saved("print small").await;
     // The slow one's time is not over: it has not been answered.

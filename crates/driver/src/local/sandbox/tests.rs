@@ -4,7 +4,7 @@ use hybrid_cache_model::protocol::{Interpreter, PythonTools};
 
 use super::*;
 
-fn config() -> LocalConfig {
+pub(crate) fn config() -> LocalConfig {
     LocalConfig {
         root: "/cache".into(),
         runner: "/build/runner".into(),
