@@ -172,7 +172,7 @@ fn many_large_requests() {
         let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = server.address().unwrap();
         tokio::spawn(server.serve(app, std::future::pending(), Duration::ZERO));
-        let code = "\t".repeat(LARGE);
+        let code = format!("1{}", "\t".repeat(LARGE - 1));
         let body = serde_json::json!({"pythonCode": code}).to_string();
         let head = "Host: localhost\r\nConnection: close";
         let submit = format!(
