@@ -81,7 +81,12 @@ pub fn recorded(
         None => &[DriverName::Kube, DriverName::Local],
     };
     for driver in drivers {
-        let folder = folder_of(*driver, cache_dir, cluster)?;
+        let folder = match folder_of(*driver, cache_dir, cluster) {
+            Ok(folder) => folder,
+            // A user without a cache folder has recorded nothing.
+            Err(_) if drivers.len() > 1 => continue,
+            Err(error) => return Err(error),
+        };
         if let Some(recorded) = Recorded::open(&folder)? {
             return Ok(Some((folder, recorded)));
         }

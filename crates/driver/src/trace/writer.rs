@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hybrid_cache_model::contents::Contents;
 use hybrid_cache_sizing::Volume;
-use hybrid_cache_sizing::trace::{Header, Met, ResidentEnvironment, ResidentVolume, VERSION};
+use hybrid_cache_sizing::trace::{Definition, Header, Met, ResidentEnvironment, ResidentVolume, VERSION};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -106,8 +106,9 @@ impl Writer {
         }
     }
 
-    /// Names the environments of requests that used them before they were published.
-    fn name(&mut self) {
+    /// Names the environments of requests that used them before they were published, and describes them by what their maker
+    /// noted later.
+    fn complete(&mut self) {
         for line in &mut self.queue {
             if let Some(asked) = &mut line.uses[Volume::Python.index()]
                 && asked.environment.is_none()
@@ -116,13 +117,32 @@ impl Writer {
                 asked.environment = known.or_else(|| self.resident.environment_of(&line.tenant, &asked.key));
             }
         }
+        if self.queue.len() < 2 {
+            return;
+        }
+        let mut described: HashMap<(usize, String), Definition> = HashMap::new();
+        for (volume, asked) in self
+            .queue
+            .iter_mut()
+            .flat_map(|line| line.uses.iter_mut().enumerate())
+            .rev()
+        {
+            let Some(asked) = asked else { continue };
+            let Some(environment) = &asked.environment else {
+                continue;
+            };
+            match &asked.made_of {
+                Some(made_of) => drop(described.insert((volume, environment.clone()), made_of.clone())),
+                None => asked.made_of = described.get(&(volume, environment.clone())).cloned(),
+            }
+        }
     }
 
     /// Writes what can be written. A `last` one waits for nothing that may come later.
     async fn write(&mut self, is_last: bool) {
         let mut given = Given::default();
         loop {
-            self.name();
+            self.complete();
             let Some(lack) = self.append(&mut given).await else {
                 return;
             };

@@ -1,3 +1,5 @@
+//! Files of a trace on a real disk, read back by the reader of the format.
+
 use hybrid_cache_model::contents::{EnvironmentContents, PartContents, VolumeContents};
 use hybrid_cache_sizing::trace::{Definition, FaultKind, Faults, Met, PartLine, Reader, VERSION};
 use hybrid_cache_sizing::{Catalog, Event};
