@@ -264,9 +264,8 @@ pub async fn look(checkout: &Checkout, which: &flags::Cluster) -> Result<Status>
     status.volumes = volumes(&claims, usage.as_ref());
     if let Some(usage) = &usage {
         match growth(usage, &claims, which) {
-            Ok(Ok(growth)) => status.growth = growth,
-            Ok(Err(why)) => status.notes.push(why),
-            Err(error) => status.notes.push(format!("growth: {error:#}")),
+            Ok(growth) => status.growth = growth,
+            Err(why) => status.notes.push(why),
         }
     }
     status.caches = usage.map(|usage| CachesStatus {
@@ -333,18 +332,15 @@ pub async fn measured(driver: &KubeDriver) -> Result<UsageReport> {
 }
 
 /// How the volumes fill, from what was recorded of the cluster; or why that is not known.
-fn growth(
-    usage: &UsageReport,
-    claims: &[ClaimFacts],
-    which: &flags::Cluster,
-) -> Result<Result<Vec<VolumeGrowth>, String>> {
+fn growth(usage: &UsageReport, claims: &[ClaimFacts], which: &flags::Cluster) -> Result<Vec<VolumeGrowth>, String> {
     let size = |name: &str| {
         let claim = claims.iter().find(|claim| claim.name == name);
         claim.map_or(0, ClaimFacts::bytes)
     };
     let budgets = Budgets::default().on_claims(size(PYTHON_CLAIM), size(NIX_CLAIM));
-    let folder = trace::folder_of(DriverName::Kube, None, which)?;
-    trace::growth::of(usage, &budgets, &folder)
+    let known =
+        trace::folder_of(DriverName::Kube, None, which).and_then(|folder| trace::growth::of(usage, &budgets, &folder));
+    known.unwrap_or_else(|error| Err(format!("growth: {error:#}")))
 }
 
 fn volumes(claims: &[ClaimFacts], usage: Option<&UsageReport>) -> Vec<VolumeStatus> {

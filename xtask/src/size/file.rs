@@ -80,12 +80,14 @@ fn read(file: &File, each: &mut dyn FnMut(&Event)) -> Result<(Catalog, Faults), 
     reader.finish()
 }
 
-/// Calls `each` with every line of a file from its beginning, without its line break; the second value is false for a last one
-/// that has none.
+/// Takes a line without its line break; the second value is false for a last one that has none.
+type EachLine<'a> = dyn FnMut(&[u8], bool) -> Result<(), TraceError> + 'a;
+
+/// Calls `each` with every line of a file, from its beginning.
 ///
 /// # Errors
 /// The file cannot be read, a line is too long, or the error of `each`.
-pub fn lines(mut file: &File, each: &mut dyn FnMut(&[u8], bool) -> Result<(), TraceError>) -> Result<(), TraceError> {
+pub fn lines(mut file: &File, each: &mut EachLine<'_>) -> Result<(), TraceError> {
     let unreadable = |error: std::io::Error| TraceError::Unreadable(format!("the trace cannot be read: {error}"));
     file.seek(SeekFrom::Start(0)).map_err(unreadable)?;
     let mut lines = BufReader::with_capacity(1 << 20, file);
