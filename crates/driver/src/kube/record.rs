@@ -23,6 +23,8 @@ use crate::trace::{Noted, Resident};
 
 /// Least time between two lists of what the volumes hold: each takes a pod.
 const CONTENTS_PAUSE: Duration = Duration::from_secs(300);
+/// Longest that such a list may take: a trace that is being written waits for it.
+const CONTENTS_LIMIT: Duration = Duration::from_secs(120);
 /// How often a log is asked for that does not answer or is not whole yet.
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(200);
@@ -87,7 +89,11 @@ impl Resident for OnCluster {
                         .hint("the image may be older than this program: `cargo xtask up` brings it up to date")
                 })
         };
-        maintain::ask_and_read(&shared, &Epoch::Standing, PodQuestion::Contents, read).await
+        let asked = maintain::ask_and_read(&shared, &Epoch::Standing, PodQuestion::Contents, read);
+        tokio::time::timeout(CONTENTS_LIMIT, asked).await.unwrap_or_else(|_| {
+            let message = format!("the volumes were not listed within {} s", CONTENTS_LIMIT.as_secs());
+            Err(Failure::new(FailureKind::Deadline, message).hint("`cargo xtask status` shows whether a pod has room"))
+        })
     }
 
     fn pause(&self) -> Duration {
