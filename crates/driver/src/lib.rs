@@ -6,6 +6,7 @@
 pub mod kube;
 pub mod local;
 pub mod log;
+pub mod trace;
 
 use std::fmt;
 use std::time::Duration;
@@ -236,6 +237,17 @@ pub trait Driver: Send + Sync {
     /// Forgets a task that has ended; its ticket is unknown from then on, and what a cluster keeps of it is deleted behind
     /// the caller's back, as soon as all that belongs to it has ended.
     fn forget(&self, ticket: &Ticket);
+
+    /// Waits until requests noted so far are in the trace, for some seconds at most: before the process ends. Returns what
+    /// [`Driver::trace_warning`] does. Does nothing where none is recorded.
+    async fn flush_trace(&self) -> Option<String> {
+        None
+    }
+
+    /// Why requests are not in the trace, once; no task fails for that.
+    fn trace_warning(&self) -> Option<String> {
+        None
+    }
 
     /// Makes empty caches on the same volumes.
     ///

@@ -62,6 +62,8 @@ struct World {
     /// How long a new pod has no node.
     full_for: Duration,
     log: Log,
+    /// Beginning of a pod's name, container, its log.
+    logs: Vec<(String, String, String)>,
 }
 
 /// What every pod prints, and which requests for it are lost on the way.
@@ -116,6 +118,12 @@ impl Double {
     /// From now on pods print this.
     pub fn print(&self, log: Log) {
         self.world().log = log;
+    }
+
+    /// What a container of pods with such names has in its log.
+    pub fn says(&self, pods: &str, container: &str, log: &str) {
+        let said = [pods, container, log].map(str::to_owned);
+        self.world().logs.push(said.into());
     }
 
     /// The Jobs that were made, each name as often as it was.
@@ -173,13 +181,28 @@ impl Double {
         let name = job["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let pod = format!("{name}-abcde");
         let labels = json!({"batch.kubernetes.io/job-name": name});
+        let containers = &job["spec"]["template"]["spec"]["containers"];
+        let prepares = containers
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|one| one["name"] == "prepare");
         let show = |state: Value, phase: &str| {
+            let status = |name: &str, state: &Value| json!({"name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state});
+            let mut statuses = vec![status("task", &state)];
+            if prepares {
+                let mut prepared = state.clone();
+                if !prepared["terminated"].is_null() {
+                    let published =
+                        json!({"report": "published", "timeline": {"total_us": 1, "spans": []}, "ready_us": 1});
+                    prepared["terminated"]["message"] = json!(published.to_string());
+                }
+                statuses.push(status("prepare", &prepared));
+            }
             json!({
                 "metadata": {"name": pod, "namespace": "tasks", "labels": labels},
                 "spec": {"containers": [], "nodeName": "node"},
-                "status": {"phase": phase, "containerStatuses": [{
-                    "name": "task", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state,
-                }]},
+                "status": {"phase": phase, "containerStatuses": statuses},
             })
         };
         let full_for = self.world().full_for;
@@ -299,6 +322,15 @@ impl Double {
         StreamBody::new(stream::unfold((this, kind, after), next)).boxed_unsync()
     }
 
+    /// What a container of this pod has in its log, where that was said.
+    fn said(&self, pod: &str, query: &str) -> Option<String> {
+        let world = self.world();
+        let said = world.logs.iter().find(|(pods, container, _)| {
+            pod.starts_with(pods.as_str()) && query.contains(&format!("container={container}"))
+        });
+        said.map(|(.., log)| log.clone())
+    }
+
     /// A log, of which standard error is empty.
     async fn log(&self, query: &str) -> Streamed {
         if query.contains("stream=Stderr") {
@@ -338,6 +370,10 @@ impl Double {
             return Ok(Response::new(self.changes(kind, after)));
         }
         if name.ends_with("/log") {
+            let said = self.said(name.trim_end_matches("/log"), &query);
+            if let Some(log) = said {
+                return Ok(Response::new(Full::new(Bytes::from(log)).boxed_unsync()));
+            }
             return Ok(Response::new(self.log(&query).await));
         }
         let forbids = *self.0.mode.borrow() == Mode::Forbids;

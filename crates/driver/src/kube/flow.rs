@@ -14,6 +14,7 @@ use super::entrance::{WaitForRoom, Waiting};
 use super::job::{self, CancelFlag, Running};
 use super::logs::{Source, Tail};
 use super::names::{Attempt, Component};
+use super::record::Seen;
 use super::render::{self, TaskPod};
 use super::request::{self, BySecret, Delivery, Form, Freshness, Needs};
 use super::retry::PATIENCE;
@@ -55,6 +56,8 @@ pub struct Flow {
     pub carried_by: watch::Sender<Option<(Kind, String)>>,
     /// When it was submitted.
     pub clock: Instant,
+    /// What a trace tells of it beside the outcome.
+    pub seen: Seen,
 }
 
 /// How a task comes to its first workload.
@@ -112,6 +115,7 @@ impl Flow {
         self.preparing.send_replace(None);
         self.log.close();
         ended.send_replace(Answer::of(&outcome));
+        self.note(&outcome);
         Ok(outcome)
     }
 
@@ -135,7 +139,8 @@ impl Flow {
             progress.warnings.extend(ran.warnings.iter().cloned());
             match &ran.report {
                 // Also what was prepared may be evicted before the task has its lease.
-                Ok(RunReport::Missed { .. }) if attempt == Attempt::First => {
+                Ok(RunReport::Missed { missed, .. }) if attempt == Attempt::First => {
+                    self.seen.expired = missed.python_stale;
                     self.shared.known.remove(&self.request());
                     (attempt, form) = (Attempt::Prepared, Form::Prepared);
                 }
@@ -152,6 +157,9 @@ impl Flow {
                 }
                 _ => {
                     let mut outcome = self.outcome(&ran, progress);
+                    if let Ok(RunReport::Finished { keys, .. }) = &ran.report {
+                        self.seen.keys = keys.clone();
+                    }
                     ended.send_replace(Answer::of(&outcome));
                     self.preparing.send_replace(None);
                     self.log.close();
@@ -267,7 +275,10 @@ impl Flow {
             Attempt::First | Attempt::Prepared => Freshness::Required,
         };
         let (config, options) = (&self.shared.config, &self.options);
-        let content = request::content(config, &self.spec, &self.task, options, form, freshness);
+        let mut content = request::content(config, &self.spec, &self.task, options, form, freshness);
+        if let Some(prepare) = &mut content.prepare {
+            prepare.describe = self.shared.trace.get().is_some() && options.epoch == Epoch::Standing;
+        }
         let data = BySecret.deliver(&content);
         let data = data.map_err(|error| Stop::Failed(Failure::new(FailureKind::InvalidTask, error.to_string())))?;
         let name = attempt.job(&self.id);

@@ -166,8 +166,49 @@ impl Drop for Unwanted {
     }
 }
 
-/// Asks by a Job. One whose answer nobody waits for any more is deleted.
+/// Asks by a Job.
 async fn ask(shared: &Arc<Shared>, epoch: &Epoch, question: PodQuestion) -> Result<PodMaintainReport, Failure> {
+    asked(shared, epoch, question).await.map(|asked| asked.report.clone())
+}
+
+/// Asks, and reads something of the pod that answered before it goes.
+///
+/// # Errors
+/// The pod could not run, or what it left cannot be read.
+pub async fn ask_and_read<T>(
+    shared: &Arc<Shared>,
+    epoch: &Epoch,
+    question: PodQuestion,
+    read: impl AsyncFnOnce(String) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let asked = asked(shared, epoch, question).await?;
+    match asked.pod.clone() {
+        Some(pod) => read(pod).await,
+        None => Err(Failure::new(FailureKind::Cluster, "the maintenance pod is gone")),
+    }
+}
+
+/// A maintenance Job that has answered; it goes when this is dropped.
+struct Asked {
+    shared: Arc<Shared>,
+    report: PodMaintainReport,
+    kind: Kind,
+    name: String,
+    pod: Option<String>,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        // Without a runtime this process ends, and Kubernetes deletes the Job in a while.
+        if let Ok(runtime) = Handle::try_current() {
+            let (shared, name) = (Arc::clone(&self.shared), std::mem::take(&mut self.name));
+            runtime.spawn(job::delete(shared, self.kind, name, None));
+        }
+    }
+}
+
+/// Asks by a Job. One whose answer nobody waits for any more is deleted.
+async fn asked(shared: &Arc<Shared>, epoch: &Epoch, question: PodQuestion) -> Result<Asked, Failure> {
     let whole = matches!(
         question,
         PodQuestion::CreateEpoch { .. } | PodQuestion::DeleteEpoch { .. } | PodQuestion::SetAside
@@ -204,11 +245,18 @@ async fn ask(shared: &Arc<Shared>, epoch: &Epoch, question: PodQuestion) -> Resu
     // One that failed was cleared away, or stays for people to look at.
     unwanted.is_done = true;
     let ended = ended.map_err(for_volumes)?;
-    let report = explain::report(&ended, &running.sight()).map_err(for_volumes)?;
-    tokio::spawn(job::delete(Arc::clone(shared), running.kind, name, None));
-    match report {
-        PodMaintainReport::Failed { failure } => Err(failure),
-        report => Ok(report),
+    let sight = running.sight();
+    let report = explain::report(&ended, &sight).map_err(for_volumes)?;
+    let asked = Asked {
+        shared: Arc::clone(shared),
+        report,
+        kind: running.kind,
+        name,
+        pod: sight.pod.map(|pod| pod.name),
+    };
+    match &asked.report {
+        PodMaintainReport::Failed { failure } => Err(failure.clone()),
+        _ => Ok(asked),
     }
 }
 

@@ -33,6 +33,7 @@ pub use memory::lacking as memory_limit_lacking;
 pub use network::NetworkStatus;
 
 use crate::log::{LogReader, LogWriter};
+use crate::trace::Recorder;
 use crate::{Driver, DriverError, Epoch, Lifetime, SubmitOptions, Ticket};
 
 /// Runs tasks on this machine.
@@ -42,6 +43,7 @@ pub struct LocalDriver {
     folders: Folders,
     memory: Arc<memory::MemoryGroups>,
     networks: Arc<network::Networks>,
+    trace: Option<Arc<Recorder>>,
     tasks: Mutex<HashMap<String, Running>>,
 }
 
@@ -66,12 +68,21 @@ impl LocalDriver {
         let host = sandbox::HostLayout::read(&shared).map_err(DriverError::io(format!(
             "cannot write the sandbox's files in {shared:?}"
         )))?;
-        let config = Arc::new(config);
+        let (config, host) = (Arc::new(config), Arc::new(host));
+        let trace = config.trace().map(|trace| {
+            let resident = maintain::OnThisMachine {
+                config: Arc::clone(&config),
+                host: Arc::clone(&host),
+                folders: folders.clone(),
+            };
+            Arc::new(Recorder::new(trace, config.max_age_s, Arc::new(resident)))
+        });
         Ok(LocalDriver {
             networks: network::Networks::new(Arc::clone(&config), host.identity.is_some()).into(),
             config,
-            host: host.into(),
+            host,
             folders,
+            trace,
             memory: Arc::new(memory::MemoryGroups::open()),
             tasks: Mutex::default(),
         })
@@ -157,6 +168,8 @@ impl Driver for LocalDriver {
             preparing: phase_sender,
             waits: waits_sender,
             clock,
+            trace: self.trace.clone(),
+            seen: flow::Seen::default(),
         };
         let running = Running {
             ended,
@@ -215,6 +228,17 @@ impl Driver for LocalDriver {
 
     fn forget(&self, ticket: &Ticket) {
         self.tasks().remove(&ticket.id);
+    }
+
+    async fn flush_trace(&self) -> Option<String> {
+        match &self.trace {
+            Some(trace) => trace.flush().await,
+            None => None,
+        }
+    }
+
+    fn trace_warning(&self) -> Option<String> {
+        self.trace.as_ref().and_then(|trace| trace.warning())
     }
 
     async fn fresh_epoch(&self) -> Result<Epoch, DriverError> {

@@ -213,6 +213,7 @@ pub fn merge(report: RunReport, prepared: &Timeline, told_us: u64) -> RunReport 
             stderr,
             resolved,
             warnings,
+            keys,
         } => RunReport::Finished {
             end,
             cache,
@@ -221,6 +222,7 @@ pub fn merge(report: RunReport, prepared: &Timeline, told_us: u64) -> RunReport 
             stderr,
             resolved,
             warnings,
+            keys,
         },
         RunReport::Missed { missed, timeline } => RunReport::Missed {
             missed,

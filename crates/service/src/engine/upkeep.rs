@@ -88,6 +88,9 @@ async fn look_forever(inner: &Inner) {
         if let Err(error) = expire(inner, by_age).await {
             tracing::warn!(%error, "old tasks cannot be deleted");
         }
+        if let Some(reason) = inner.driver.trace_warning() {
+            tracing::warn!(reason, "requests are not recorded");
+        }
         if let Err(error) = look_at_volumes(inner).await {
             tracing::warn!(%error, "what the volumes hold cannot be kept");
         }

@@ -108,7 +108,9 @@ fn gauges(report: Result<MaintainReport, Failure>) -> Result<Vec<VolumeGauge>, S
             })
             .into()),
         MaintainReport::Failed { failure } => Err(failure.to_string()),
-        MaintainReport::Gc(_) | MaintainReport::Verify(_) => Err("another question was answered".to_owned()),
+        MaintainReport::Contents(_) | MaintainReport::Gc(_) | MaintainReport::Verify(_) => {
+            Err("another question was answered".to_owned())
+        }
     }
 }
 

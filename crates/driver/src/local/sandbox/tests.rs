@@ -35,6 +35,7 @@ pub(crate) fn config() -> LocalConfig {
         network_idle_s: 1,
         budget_bytes: 0,
         budget_inodes: 0,
+        trace_bytes: 0,
     }
 }
 
