@@ -89,10 +89,11 @@ impl VolumeGrowth {
             days, new_environments, ..
         } = &self.pace;
         let (Some(bytes), Some(inodes)) = (self.pace.bytes_each, self.pace.inodes_each) else {
-            return format!("{name}: no new environment in {days:.1} days");
+            return format!("{name}: no new environment in {}", span(*days));
         };
         let each = format!(
-            "{name}: {new_environments} new environments in {days:.1} days, each added {}{} and {:.0} inodes{}",
+            "{name}: {new_environments} new environments in {}, each added {}{} and {:.0} inodes{}",
+            span(*days),
             size(bytes.value),
             range(&bytes, size),
             inodes.value,
@@ -128,6 +129,15 @@ impl VolumeGrowth {
         format!(
             "its budget of {budget} is reached in {days:.1} days{between}, and environments are evicted from then on"
         )
+    }
+}
+
+/// A time in days, or what a person reads more easily.
+fn span(days: f64) -> String {
+    match days {
+        days if days >= 1.0 => format!("{days:.1} days"),
+        days if days * 24.0 >= 1.0 => format!("{:.1} hours", days * 24.0),
+        days => format!("{:.0} minutes", days * 24.0 * 60.0),
     }
 }
 
@@ -209,5 +219,6 @@ mod tests {
         let never = Full { days: None, ..full };
         assert!(growth(Some(never)).told().contains("never reached"));
         assert!(growth(None).told().ends_with("too little for a rate"));
+        assert_eq!([4.0, 0.5, 0.01].map(span), ["4.0 days", "12.0 hours", "14 minutes"]);
     }
 }
