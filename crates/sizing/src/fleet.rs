@@ -208,7 +208,14 @@ struct Met {
 
 impl Node {
     /// Uses an environment; what had to go is appended to `evicted`.
-    fn request(&mut self, groups: &Groups, budget: Weight, environment: u32, number: u64, evicted: &mut Vec<u32>) -> Met {
+    fn request(
+        &mut self,
+        groups: &Groups,
+        budget: Weight,
+        environment: u32,
+        number: u64,
+        evicted: &mut Vec<u32>,
+    ) -> Met {
         let was_there = self.resident.insert(environment, number).is_some();
         self.uses.push_back((environment, number));
         let mut fetched_bytes = 0;
@@ -344,10 +351,18 @@ impl<'a> Play<'a> {
 
     fn task(&mut self, now_s: f64, on: &Use) {
         self.all += 1;
-        let Some(at) = self.place(now_s, on.environment) else { return };
+        let Some(at) = self.place(now_s, on.environment) else {
+            return;
+        };
         let node = &mut self.nodes[at];
         self.evicted.clear();
-        let met = node.request(self.groups, self.fleet.budget, on.environment, self.all, &mut self.evicted);
+        let met = node.request(
+            self.groups,
+            self.fleet.budget,
+            on.environment,
+            self.all,
+            &mut self.evicted,
+        );
         self.played += 1;
         self.hits += u64::from(met.was_there && !on.is_due);
         self.fetched_bytes += met.fetched_bytes;
@@ -384,15 +399,16 @@ impl<'a> Play<'a> {
         // With one task more for whoever has fewer than one: a node that does nothing may always take one.
         let mean = self.all_load.load(now_s) / float(nodes as u64);
         let most = (mean * MOST_LOAD).ceil();
+        let holders = self.holders[environment as usize].len();
+        let drawn = [self.random.below(holders), self.random.below(holders)];
         let holders = &self.holders[environment as usize];
-        let drawn = (0..2).filter_map(|_| holders.get(self.random.below(holders.len())).map(|at| *at as usize));
-        let near = self.lighter(drawn.collect(), now_s);
+        let near = drawn.map(|at| holders.get(at).map(|at| *at as usize));
+        let near = self.lighter(near.into_iter().flatten(), now_s);
         let chosen = match near {
             Some(at) if self.nodes[at].load(now_s) + 1.0 <= most.max(1.0) => at,
             _ => {
-                let drawn = (0..2).map(|_| self.random.below(nodes));
-                let drawn = drawn.collect();
-                self.lighter(drawn, now_s).unwrap_or(0)
+                let drawn = [self.random.below(nodes), self.random.below(nodes)];
+                self.lighter(drawn.into_iter(), now_s).unwrap_or(0)
             }
         };
         self.nodes[chosen].add_load(now_s);
@@ -403,10 +419,15 @@ impl<'a> Play<'a> {
         chosen
     }
 
-    fn lighter(&self, nodes: Vec<usize>, now_s: f64) -> Option<usize> {
-        nodes
-            .into_iter()
-            .min_by(|one, other| self.nodes[*one].load(now_s).total_cmp(&self.nodes[*other].load(now_s)))
+    fn lighter(&self, mut nodes: impl Iterator<Item = usize>, now_s: f64) -> Option<usize> {
+        let first = nodes.next()?;
+        Some(nodes.fold(first, |one, other| {
+            if self.nodes[other].load(now_s) < self.nodes[one].load(now_s) {
+                other
+            } else {
+                one
+            }
+        }))
     }
 
     fn hours(&self) -> f64 {
@@ -458,7 +479,11 @@ mod tests {
     }
 
     fn of(advice: &FleetAdvice, placement: Placement) -> Placed {
-        *advice.placed.iter().find(|placed| placed.placement == placement).unwrap()
+        *advice
+            .placed
+            .iter()
+            .find(|placed| placed.placement == placement)
+            .unwrap()
     }
 
     #[test]
@@ -477,7 +502,11 @@ mod tests {
         }
         let advice = compare(&trace, Volume::Python, &fleet).unwrap().unwrap();
         for placed in &advice.placed {
-            assert_eq!((placed.tasks, placed.held_bytes), (asked, cache.held().bytes), "{placed:?}");
+            assert_eq!(
+                (placed.tasks, placed.held_bytes),
+                (asked, cache.held().bytes),
+                "{placed:?}"
+            );
             assert!((placed.hit_rate - share(hits, asked)).abs() < 1e-12, "{placed:?}");
             assert!((placed.fetched_per_1000_bytes - 1000.0 * share(fetched, asked)).abs() < 1e-3);
             assert!((placed.evicted_per_1000 - 1000.0 * share(cache.evictions, asked)).abs() < 1e-9);
@@ -529,7 +558,10 @@ mod tests {
             budget: Weight::MAX,
             tasks_per_request: 1,
         };
-        let near = of(&compare(&trace, Volume::Python, &fleet).unwrap().unwrap(), Placement::Affinity);
+        let near = of(
+            &compare(&trace, Volume::Python, &fleet).unwrap().unwrap(),
+            Placement::Affinity,
+        );
         let most = near.most_load.unwrap();
         assert!(most < 1.8 && near.hit_rate > 0.99, "{near:?}");
     }

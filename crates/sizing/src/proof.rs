@@ -347,10 +347,7 @@ mod tests {
         // A size below the recommended one may run full; one that was hardly begun is not judged.
         let small = |size: &mut Size| (size.bytes, size.met_full) = (99, 1);
         assert_eq!(wrong(small), []);
-        assert_eq!(
-            wrong(|size| (size.requests, size.observed.hit_rate) = (19, 0.1)),
-            []
-        );
+        assert_eq!(wrong(|size| (size.requests, size.observed.hit_rate) = (19, 0.1)), []);
     }
 
     #[test]
@@ -361,9 +358,21 @@ mod tests {
             ..step.clone()
         };
         assert!(step.holds() && refused.holds());
-        assert!(!FullStep { unclear: 1, ..step.clone() }.holds());
+        assert!(
+            !FullStep {
+                unclear: 1,
+                ..step.clone()
+            }
+            .holds()
+        );
         let damaged = vec!["x is gone".to_owned()];
-        assert!(!FullStep { problems: damaged, ..step }.holds());
+        assert!(
+            !FullStep {
+                problems: damaged,
+                ..step
+            }
+            .holds()
+        );
     }
 
     #[test]

@@ -7,9 +7,9 @@ mod machine;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hybrid_cache_sizing::Targets;
 use hybrid_cache_sizing::proof::{Ended, FullStep, Proof, Quantity};
 use hybrid_cache_sizing::synthetic::{generate, preset};
+use hybrid_cache_sizing::{Targets, Volume};
 use hybrid_cache_trials::prove::{self, Bounds, Control, Plan};
 
 use machine::Machine;
@@ -25,6 +25,7 @@ fn machine(test: &str) -> Option<Machine> {
 
 fn plan(around: &[f64]) -> Plan {
     Plan {
+        volumes: vec![Volume::Python],
         bounds: Bounds {
             environments: 10,
             requests: 70,
@@ -81,12 +82,31 @@ async fn what_is_predicted_is_what_a_volume_shows_and_a_full_one_is_not_damaged(
     let proof = run(&machine, &plan(&[1.0, 0.7]), usize::MAX).await;
     assert_eq!((proof.judged(), proof.ended), (2, None));
     assert_eq!(broken(&proof), []);
-    let [small, _] = &proof.volumes[0].sizes[..] else { panic!("two sizes") };
-    assert!(small.observed.evictions > 0, "the small volume evicted nothing: {small:?}");
+    let [small, _] = &proof.volumes[0].sizes[..] else {
+        panic!("two sizes")
+    };
+    assert!(
+        small.observed.evictions > 0,
+        "the small volume evicted nothing: {small:?}"
+    );
     let full = &proof.volumes[0].full;
     assert!(full.len() == 3 && full.iter().all(FullStep::holds), "{full:?}");
     assert!(full[0].evicted > 0, "nothing had to go: {full:?}");
     assert_eq!(mounts(&machine), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_system_volume_keeps_what_is_predicted_as_well() {
+    let Some(machine) = machine("the_system_volume_keeps_what_is_predicted_as_well") else {
+        return;
+    };
+    let system = Plan {
+        volumes: vec![Volume::System],
+        ..plan(&[1.0, 0.7])
+    };
+    let proof = run(&machine, &system, usize::MAX).await;
+    assert_eq!(broken(&proof), []);
+    assert!(proof.judged() > 0 && proof.volumes[0].full.iter().all(FullStep::holds));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -102,7 +122,10 @@ async fn a_wrong_prediction_is_noticed_and_an_interrupted_replay_is_told() {
     let proof = run(&machine, &wrong, usize::MAX).await;
     assert!(!proof.holds());
     let noticed: Vec<Quantity> = broken(&proof).into_iter().map(|(_, quantity)| quantity).collect();
-    assert!(noticed.contains(&Quantity::Bytes) && noticed.contains(&Quantity::Inodes), "{noticed:?}");
+    assert!(
+        noticed.contains(&Quantity::Bytes) && noticed.contains(&Quantity::Inodes),
+        "{noticed:?}"
+    );
     let begun = run(&machine, &plan(&[1.0]), 100).await;
     assert_eq!(begun.ended, Some(Ended::Interrupted));
     let size = &begun.volumes[0].sizes[0];

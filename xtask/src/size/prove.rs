@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use hybrid_cache_report::units;
 use hybrid_cache_sizing::proof::{Ended, Proof};
-use hybrid_cache_sizing::{Source, Targets};
+use hybrid_cache_sizing::{Source, Targets, Volume};
 use hybrid_cache_trials::prove::{self, Bounds, Control, Plan, Progress};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -46,6 +46,7 @@ pub fn run(flags: &flags::Size, source: &dyn Source, targets: Targets) -> Result
     // Below the caches of everybody, on the same file system, and never the caches themselves.
     config.root = config.root.join(FOLDER);
     let plan = Plan {
+        volumes: Volume::ALL.to_vec(),
         bounds: Bounds {
             environments: flags.prove_environments,
             requests: flags.prove_requests,

@@ -57,7 +57,10 @@ fn rows(advice: &FleetAdvice) -> Rows {
         ]
     };
     let each = if fleet.tasks_per_request > 1 {
-        format!(", each request of the trace standing for {}", units::count(fleet.tasks_per_request))
+        format!(
+            ", each request of the trace standing for {}",
+            units::count(fleet.tasks_per_request)
+        )
     } else {
         String::new()
     };

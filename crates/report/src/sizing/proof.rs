@@ -30,7 +30,15 @@ fn rows(proved: &VolumeProof) -> Rows {
             proved.volume
         ),
         columns: vec![
-            "file system", "requests", "hit rate", "p95", "bytes", "inodes", "evicted", "disk full", "prediction",
+            "file system",
+            "requests",
+            "hit rate",
+            "p95",
+            "bytes",
+            "inodes",
+            "evicted",
+            "disk full",
+            "prediction",
         ],
         rows: proved.sizes.iter().map(|size| row(proved, size)).collect(),
         sentences: sentences(proved),
@@ -113,11 +121,17 @@ fn full(step: &FullStep) -> String {
         text.push_str(&format!("; refused: {told}"));
     }
     if step.unclear > 0 {
-        text.push_str(&format!("; {} refusals do not say that the volume is full", step.unclear));
+        text.push_str(&format!(
+            "; {} refusals do not say that the volume is full",
+            step.unclear
+        ));
     }
     match step.problems.len() {
         0 => text.push_str("; verify finds nothing wrong"),
-        count => text.push_str(&format!("; verify finds {count} problems: {}", step.problems.join(", "))),
+        count => text.push_str(&format!(
+            "; verify finds {count} problems: {}",
+            step.problems.join(", ")
+        )),
     }
     text
 }

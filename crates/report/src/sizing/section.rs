@@ -38,7 +38,9 @@ impl Section {
             let mut table = Table::new();
             table.load_style(presets::NOTHING);
             table.set_header(rows.columns.clone());
-            rows.rows.iter().for_each(|row| drop(table.add_row(row.clone())));
+            for row in &rows.rows {
+                table.add_row(row.clone());
+            }
             for (at, column) in table.column_iter_mut().enumerate() {
                 if rows.is_figure(at) {
                     column.set_cell_alignment(CellAlignment::Right);
@@ -58,7 +60,11 @@ impl Section {
     pub fn markdown(&self) -> String {
         let mut text = format!("\n## {}\n\n**{}.**\n", self.title, escape(&self.lead));
         for rows in &self.tables {
-            text.push_str(&format!("\n{}.\n\n| {} |\n|", escape(&rows.headline), rows.columns.join(" | ")));
+            text.push_str(&format!(
+                "\n{}.\n\n| {} |\n|",
+                escape(&rows.headline),
+                rows.columns.join(" | ")
+            ));
             for at in 0..rows.columns.len() {
                 text.push_str(if rows.is_figure(at) { "---:|" } else { "---|" });
             }

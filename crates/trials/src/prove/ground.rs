@@ -115,10 +115,6 @@ fn free(mounted: &Mounted) -> Result<Weight, TrialError> {
 
 fn allocate(path: &Path, bytes: u64) -> Result<(), TrialError> {
     let failed = || TrialError::io(format!("taking {bytes} bytes for {}", path.display()));
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .open(path)
-        .map_err(failed())?;
+    let file = File::options().create(true).append(true).open(path).map_err(failed())?;
     fallocate(&file, FallocateFlags::empty(), 0, bytes).map_err(|error| failed()(error.into()))
 }

@@ -1,4 +1,4 @@
-//! What a Python volume holds, seen from outside: blocks and unique inodes by part, environment, and the rest.
+//! What a volume holds, seen from outside: blocks and unique inodes by part, environment, and the rest.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -6,9 +6,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use hybrid_cache_sizing::Weight;
+use hybrid_cache_sizing::{Volume, Weight};
 
 use crate::error::TrialError;
+use crate::prove::system;
 
 /// Bytes of the blocks in which `stat` counts.
 const STAT_BLOCK: u64 = 512;
@@ -16,7 +17,7 @@ const STAT_BLOCK: u64 = 512;
 /// A volume's content.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
-    /// Unpacked wheels and folders of byte-code, by path below the volume.
+    /// Unpacked wheels and folders of byte-code, or store paths, by path below the volume.
     pub parts: BTreeMap<String, Weight>,
     /// Environments, by path below the volume.
     pub environments: BTreeMap<String, FoundEnvironment>,
@@ -49,8 +50,9 @@ enum Place {
     Beside,
 }
 
-/// Parts are `uv/archive-*/<name>` and `bytecode/<abi>/<key>`, environments `tenants/<tenant>/envs/<key>`.
-fn place(inside: &Path) -> Place {
+/// On a Python volume parts are `uv/archive-*/<name>` and `bytecode/<abi>/<key>`, environments
+/// `tenants/<tenant>/envs/<key>`; on a system volume parts are `store/<name>`, and environments take nothing of their own.
+fn place(kind: Volume, inside: &Path) -> Place {
     let names: Vec<&str> = inside
         .components()
         .filter_map(|component| match component {
@@ -59,6 +61,8 @@ fn place(inside: &Path) -> Place {
         })
         .collect();
     match names[..] {
+        ["store", _, ..] if kind == Volume::System => Place::Part(names[..2].join("/")),
+        _ if kind == Volume::System => Place::Beside,
         ["uv", archive, _, ..] if archive.starts_with("archive-") => Place::Part(names[..3].join("/")),
         ["bytecode", _, _, ..] => Place::Part(names[..3].join("/")),
         ["tenants", _, "envs", _, ..] => Place::Environment(names[..4].join("/")),
@@ -70,7 +74,7 @@ fn place(inside: &Path) -> Place {
 ///
 /// # Errors
 /// Something cannot be read. Nobody else may work on the volume meanwhile.
-pub fn measure(volume: &Path) -> Result<Found, TrialError> {
+pub fn measure(kind: Volume, volume: &Path) -> Result<Found, TrialError> {
     let mut all: Vec<(PathBuf, fs::Metadata)> = Vec::new();
     walk(volume, &mut all).map_err(TrialError::io(format!("measuring {}", volume.display())))?;
     let inside = |path: &Path| path.strip_prefix(volume).unwrap_or(path).to_owned();
@@ -78,7 +82,7 @@ pub fn measure(volume: &Path) -> Result<Found, TrialError> {
     // Files of parts have names in environments as well, and count for the part.
     let mut owners: HashMap<u64, String> = HashMap::new();
     for (path, metadata) in &all {
-        if let Place::Part(part) = place(&inside(path))
+        if let Place::Part(part) = place(kind, &inside(path))
             && owners.insert(metadata.ino(), part.clone()).is_none()
         {
             *found.parts.entry(part).or_default() += weight(metadata);
@@ -86,7 +90,7 @@ pub fn measure(volume: &Path) -> Result<Found, TrialError> {
     }
     let mut seen: BTreeSet<u64> = owners.keys().copied().collect();
     for (path, metadata) in &all {
-        match place(&inside(path)) {
+        match place(kind, &inside(path)) {
             Place::Part(_) => {}
             Place::Environment(name) => {
                 let environment = found.environments.entry(name).or_default();
@@ -98,7 +102,7 @@ pub fn measure(volume: &Path) -> Result<Found, TrialError> {
                 if metadata.is_symlink()
                     && let Ok(target) = path.canonicalize()
                     && let Ok(target) = target.strip_prefix(volume)
-                    && let Place::Part(part) = place(target)
+                    && let Place::Part(part) = place(kind, target)
                 {
                     environment.parts.insert(part);
                 }
@@ -106,8 +110,23 @@ pub fn measure(volume: &Path) -> Result<Found, TrialError> {
             Place::Beside if seen.insert(metadata.ino()) => found.beside += weight(metadata),
             Place::Beside => {}
         }
+        if kind == Volume::System && is_entry(path) {
+            let environment = FoundEnvironment {
+                parts: system::parts(path),
+                ..FoundEnvironment::default()
+            };
+            found
+                .environments
+                .insert(inside(path).display().to_string(), environment);
+        }
     }
     Ok(found)
+}
+
+/// True for an entry of the system index.
+fn is_entry(path: &Path) -> bool {
+    let parent = path.parent().and_then(Path::file_name);
+    parent.is_some_and(|parent| parent == "index") && path.extension().is_some_and(|kind| kind == "json")
 }
 
 fn weight(metadata: &fs::Metadata) -> Weight {
@@ -153,8 +172,11 @@ mod tests {
         }
         let link = root.join("tenants/default/envs/one/cache");
         std::os::unix::fs::symlink("../../../../bytecode/cp311/key", link).unwrap();
-        let found = measure(&root).unwrap();
-        assert_eq!(found.parts.keys().collect::<Vec<_>>(), ["bytecode/cp311/key", "uv/archive-v0/abc"]);
+        let found = measure(Volume::Python, &root).unwrap();
+        assert_eq!(
+            found.parts.keys().collect::<Vec<_>>(),
+            ["bytecode/cp311/key", "uv/archive-v0/abc"]
+        );
         let parts: Vec<usize> = found.environments.values().map(|one| one.parts.len()).collect();
         assert_eq!(parts, [2, 1]);
         let inodes: Vec<u64> = found.environments.values().map(|one| one.own.inodes).collect();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use hybrid_cache_sizing::trace::{Catalog, Environment, Met, Recorded, Request, Use};
-use hybrid_cache_sizing::{Event, Volume, Weight};
+use hybrid_cache_sizing::{Event, Weight};
 
 use crate::error::TrialError;
 use crate::prove::measure::{Found, measure};
@@ -60,7 +60,7 @@ pub async fn replay(slice: &Slice, store: &Store, go: Go<'_>) -> Result<Replayed
     Ok(Replayed {
         answers,
         made,
-        found: measure(store.volume())?,
+        found: measure(store.kind(), store.volume())?,
         took_s: began.elapsed().as_secs_f64(),
     })
 }
@@ -95,10 +95,13 @@ impl Replayed {
 /// The replay was not whole, or an environment of it is not on the volume.
 pub fn learn(slice: &Slice, store: &Store, replayed: &Replayed) -> Result<Recorded, TrialError> {
     if replayed.answers.len() < slice.requests.len() {
-        return Err(TrialError::Other("the first replay was stopped before its end".to_owned()));
+        return Err(TrialError::Other(
+            "the first replay was stopped before its end".to_owned(),
+        ));
     }
     let mut catalog = Catalog::default();
-    let volume = catalog.of_mut(Volume::Python);
+    let kind = store.kind();
+    let volume = catalog.of_mut(kind);
     volume.rest = replayed.found.beside;
     let parts: BTreeMap<&String, u32> = replayed
         .found
@@ -137,9 +140,11 @@ pub fn learn(slice: &Slice, store: &Store, replayed: &Replayed) -> Result<Record
             downloaded_bytes,
             prepare_us,
         };
+        let mut uses = [None, None];
+        uses[kind.index()] = Some(on);
         Event::Request(Request {
             at_us: asked.at_us,
-            uses: [Some(on), None],
+            uses,
             wait_us: Some(answer.wait_us),
         })
     });

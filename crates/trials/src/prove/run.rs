@@ -16,9 +16,9 @@ use crate::error::TrialError;
 use crate::prove::foreign;
 use crate::prove::ground::Ground;
 use crate::prove::replay::{Replayed, budget, learn, replay};
-use crate::prove::slice::{Bounds, Slice};
-use crate::prove::standin;
+use crate::prove::slice::{Bounds, Slice, least, times};
 use crate::prove::store::{Answer, End, Store};
+use crate::prove::{standin, system};
 
 /// Parts of the recommended size that are replayed by default, in the order in which they are replayed: an interrupted proof has the middle ones.
 pub const AROUND: [f64; 5] = [1.0, 0.8, 1.25, 0.65, 1.6];
@@ -32,6 +32,8 @@ const FILL: f64 = 0.7;
 /// What is proved.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// Whose requests are replayed, one volume behind the other.
+    pub volumes: Vec<Volume>,
     /// How much is replayed.
     pub bounds: Bounds,
     /// Most bytes of one file system.
@@ -87,24 +89,36 @@ pub async fn prove(
     // It removes what killed ones left, mounts included, and in the end what this one made.
     let field = Field::local(config.clone(), settings)?;
     let bounds = Bounds {
-        bytes: plan.bounds.bytes.min((plan.most_bytes as f64 * FILL) as u64),
+        bytes: plan.bounds.bytes.min(times(plan.most_bytes, FILL)),
         ..plan.bounds
     };
     let mut found = Proof::default();
-    match Slice::cut(source, Volume::Python, &bounds)? {
-        None => found.notes.push("nothing was asked of the Python volume".to_owned()),
-        Some(slice) => {
-            let work = Work {
-                config,
-                plan,
-                control,
-                folder: field.new_folder("proof")?,
-                until: Instant::now() + plan.limit,
-                slice,
-            };
-            found.volumes.push(work.prove().await?);
-            found.ended = work.ended();
+    let until = Instant::now() + plan.limit;
+    for volume in &plan.volumes {
+        if found.ended.is_some() {
+            found
+                .notes
+                .push(format!("nothing was replayed of the {} volume", volume.name()));
+            continue;
         }
+        let Some(slice) = Slice::cut(source, *volume, &bounds)? else {
+            found
+                .notes
+                .push(format!("nothing was asked of the {} volume", volume.name()));
+            continue;
+        };
+        let work = Work {
+            config,
+            plan,
+            control,
+            folder: field.new_folder("proof")?,
+            until,
+            slice,
+            volume: *volume,
+        };
+        found.volumes.push(work.prove().await?);
+        found.ended = work.ended();
+        field.clear();
     }
     Ok(found)
 }
@@ -117,6 +131,7 @@ struct Work<'a> {
     folder: PathBuf,
     until: Instant,
     slice: Slice,
+    volume: Volume,
 }
 
 /// What the first replay taught.
@@ -131,16 +146,19 @@ struct Learned {
 impl Work<'_> {
     async fn prove(&self) -> Result<VolumeProof, TrialError> {
         let mut proved = VolumeProof {
-            volume: Volume::Python.name().to_owned(),
+            volume: self.volume.name().to_owned(),
             scale: self.slice.scale,
             environments: self.slice.environments.len() as u64,
             requests: self.slice.requests.len() as u64,
             notes: self.notes(),
             ..VolumeProof::default()
         };
-        self.say("writing stand-in wheels", 0, None);
-        let wheels = standin::write(&self.folder, &self.slice.parts)?;
-        let Some(learned) = self.learn(&wheels).await? else {
+        self.say("writing stand-ins", 0, None);
+        let packages = match self.volume {
+            Volume::Python => standin::write(&self.folder, &self.slice.parts)?,
+            Volume::System => system::write(&self.folder, &self.slice)?,
+        };
+        let Some(learned) = self.learn(&packages).await? else {
             return Ok(proved);
         };
         let sizes = self.sizes(&learned)?;
@@ -154,7 +172,7 @@ impl Work<'_> {
                 .map(|bytes| self.expected_s(&learned, *bytes))
                 .sum();
             let what = format!("size {} of {}: {} MiB", at + 1, sizes.len(), bytes / STEP);
-            let (size, full) = self.size(&learned, &wheels, *bytes, at == 0, &what, rest).await?;
+            let (size, full) = self.size(&learned, &packages, *bytes, at == 0, &what, rest).await?;
             proved.sizes.push(size);
             proved.full.extend(full);
         }
@@ -163,14 +181,18 @@ impl Work<'_> {
     }
 
     fn notes(&self) -> Vec<String> {
-        let mut notes = vec![
-            "packages are stand-ins with the trace's sizes and without its content; requests come one behind the other".to_owned(),
-        ];
+        let packages = match self.volume {
+            Volume::Python => "packages are stand-ins with the trace's sizes and without its content",
+            Volume::System => {
+                "a program in Nix's place makes store paths of the trace's sizes, so waiting is that program's"
+            }
+        };
+        let mut notes = vec![format!("{packages}; requests come one behind the other")];
         if self.slice.scale < 1.0 {
             notes.push(format!(
                 "every part is {:.1} times smaller than in the trace, in bytes and inodes, but never below {} inodes",
                 1.0 / self.slice.scale,
-                crate::prove::slice::LEAST.inodes
+                least(self.volume).inodes
             ));
         }
         notes
@@ -193,13 +215,13 @@ impl Work<'_> {
     }
 
     /// Replays with room for everything; `None` where that was stopped.
-    async fn learn(&self, wheels: &Path) -> Result<Option<Learned>, TrialError> {
+    async fn learn(&self, packages: &Path) -> Result<Option<Learned>, TrialError> {
         let union = self.slice.union();
         let links: usize = self.slice.environments.iter().map(|made| made.parts.len()).sum();
         let inodes = union.inodes + 12 * links as u64 + 20_000;
         let bytes = (union.bytes * 2 + (256 << 20)).max(inodes * 16_384);
         let ground = Ground::make(&self.folder, bytes).await?;
-        let store = Store::new(self.config, ground.volume(), wheels, None);
+        let store = Store::new(self.config, self.volume, ground.volume(), packages, None)?;
         let go = |answers: &[Answer]| {
             self.say("measuring parts and waiting times", answers.len(), None);
             self.ended().is_none()
@@ -237,8 +259,8 @@ impl Work<'_> {
         let file_system = targets.file_system;
         let found = recommend(&learned.trace, &targets).map_err(|error| TrialError::Other(error.to_string()))?;
         let advice = found
-            .of(Volume::Python)
-            .ok_or_else(|| TrialError::Other("nothing is recommended for the Python volume".to_owned()))?;
+            .of(self.volume)
+            .ok_or_else(|| TrialError::Other("nothing is recommended for the slice".to_owned()))?;
         let needs = Needs {
             file_system,
             rest: learned.beside,
@@ -248,19 +270,24 @@ impl Work<'_> {
         };
         let claim = |bytes: u64| needs.claim_bytes(Weight::new(bytes, bytes / file_system.bytes_per_inode()), STEP);
         let middle = match self.plan.claim_bytes {
-            Some(bytes) => (bytes as f64 * self.slice.scale) as u64,
+            Some(bytes) => times(bytes, self.slice.scale),
             None => claim(advice.at.budget_bytes),
         };
         // Below that not every request can be served.
-        let least = claim(advice.largest.bytes.max(advice.largest.inodes * file_system.bytes_per_inode()))
-            .max(LEAST_BYTES)
-            .min(middle);
+        let least = claim(
+            advice
+                .largest
+                .bytes
+                .max(advice.largest.inodes * file_system.bytes_per_inode()),
+        )
+        .max(LEAST_BYTES)
+        .min(middle);
         let most = self.plan.most_bytes.max(middle);
         let mut sizes: Vec<u64> = self
             .plan
             .around
             .iter()
-            .map(|factor| ((middle as f64 * factor) as u64).clamp(least, most).next_multiple_of(STEP))
+            .map(|factor| times(middle, *factor).clamp(least, most).next_multiple_of(STEP))
             .collect();
         let mut seen = std::collections::HashSet::new();
         sizes.retain(|bytes| seen.insert(*bytes));
@@ -272,7 +299,7 @@ impl Work<'_> {
         let room = self.plan.targets.file_system.room_of(bytes);
         let all = learned.trace.events.len() as u64;
         let budget = budget(room, learned.beside);
-        let figures = proof::predict(&learned.trace, Volume::Python, budget, &learned.latency, all);
+        let figures = proof::predict(&learned.trace, self.volume, budget, &learned.latency, all);
         let hit_rate = figures.map_or(0.0, |figures| figures.hit_rate);
         all as f64 * (hit_rate * learned.hit_s + (1.0 - hit_rate) * learned.miss_s)
     }
@@ -280,14 +307,20 @@ impl Work<'_> {
     async fn size(
         &self,
         learned: &Learned,
-        wheels: &Path,
+        packages: &Path,
         bytes: u64,
         is_recommended: bool,
         what: &str,
         rest_s: f64,
     ) -> Result<(Size, Vec<proof::FullStep>), TrialError> {
         let ground = Ground::make(&self.folder, bytes).await?;
-        let store = Store::new(self.config, ground.volume(), wheels, Some((bytes as f64 * self.plan.told) as u64));
+        let store = Store::new(
+            self.config,
+            self.volume,
+            ground.volume(),
+            packages,
+            Some(times(bytes, self.plan.told)),
+        )?;
         let expected_s = self.expected_s(learned, bytes);
         let all = self.slice.requests.len();
         let go = |answers: &[Answer]| {
@@ -301,7 +334,7 @@ impl Work<'_> {
         let predicted = if requests == 0 {
             proof::Figures::default()
         } else {
-            proof::predict(&learned.trace, Volume::Python, budget, &learned.latency, requests)
+            proof::predict(&learned.trace, self.volume, budget, &learned.latency, requests)
                 .map_err(|error| TrialError::Other(error.to_string()))?
         };
         let verified = store.verify().await?;
@@ -318,7 +351,9 @@ impl Work<'_> {
             beside: replayed.found.beside,
             met_full: met_full(&replayed),
             refused: refusals(&replayed),
-            problems: problems.map(|problem| format!("{}: {}", problem.path, problem.what)).collect(),
+            problems: problems
+                .map(|problem| format!("{}: {}", problem.path, problem.what))
+                .collect(),
             took_s: replayed.took_s,
         };
         let full = if is_recommended && requests == all as u64 {

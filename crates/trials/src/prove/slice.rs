@@ -8,8 +8,13 @@ use crate::error::TrialError;
 
 /// Requests of a trace that are looked at for a slice: more do not fit memory for sure.
 const MOST_LOOKED_AT: usize = 2_000_000;
-/// What a stand-in takes at least: folders, metadata, one module and its byte-code.
-pub const LEAST: Weight = Weight::new(13 * 4096, 10);
+/// What a stand-in takes at least: of a wheel its folders, metadata, one module and its byte-code.
+pub fn least(volume: Volume) -> Weight {
+    match volume {
+        Volume::Python => Weight::new(10 * 4096, 10),
+        Volume::System => Weight::new(2 * 4096, 2),
+    }
+}
 
 /// How much is replayed at most.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +41,8 @@ pub struct Asked {
 /// An environment of the slice.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Made {
+    /// Its place in the slice.
+    pub number: u32,
     /// Its tenant: two environments of the same parts belong to different ones.
     pub tenant: u32,
     /// Its parts.
@@ -69,7 +76,8 @@ impl Slice {
                     all.push(Asked {
                         at_us: request.at_us,
                         environment: on.environment,
-                        is_due: on.is_due,
+                        // Sets of system packages do not age.
+                        is_due: on.is_due && volume == Volume::Python,
                     });
                 }
             })
@@ -87,7 +95,7 @@ impl Slice {
         let mut kept = Vec::new();
         let mut requests = Vec::with_capacity(asked.len());
         for one in asked {
-            let next = kept.len() as u32;
+            let next = narrow(kept.len());
             let is_first = !numbers.contains_key(&one.environment);
             let number = *numbers.entry(one.environment).or_insert(next);
             if is_first {
@@ -102,12 +110,12 @@ impl Slice {
         }
         // One without parts still is something of its own.
         let mut users: HashMap<Part, Vec<u32>> = HashMap::new();
-        for (number, environment) in kept.iter().enumerate() {
+        for (number, environment) in (0..).zip(&kept) {
             let found = &catalog.environments()[*environment as usize];
             let parts = found.parts.iter().map(|part| Part::Shared(*part));
             let alone = found.parts.is_empty().then_some(Part::Own(*environment));
             for part in parts.chain(alone) {
-                users.entry(part).or_default().push(number as u32);
+                users.entry(part).or_default().push(number);
             }
         }
         let weight = |part: &Part| match part {
@@ -123,15 +131,18 @@ impl Slice {
         let union: u64 = groups.iter().map(|(_, weight)| weight.bytes).sum();
         let scale = (most_bytes as f64 / union.max(1) as f64).min(1.0);
         let mut environments = vec![Vec::new(); kept.len()];
-        for (number, (used_by, _)) in groups.iter().enumerate() {
+        for (number, (used_by, _)) in (0..).zip(&groups) {
             used_by
                 .iter()
-                .for_each(|environment| environments[*environment as usize].push(number as u32));
+                .for_each(|environment| environments[*environment as usize].push(number));
         }
         Slice {
             requests,
             environments: with_tenants(environments),
-            parts: groups.iter().map(|(_, weight)| scaled(*weight, scale)).collect(),
+            parts: groups
+                .iter()
+                .map(|(_, weight)| scaled(*weight, scale).max(least(volume)))
+                .collect(),
             scale,
         }
     }
@@ -142,6 +153,11 @@ impl Slice {
     }
 }
 
+/// No slice has so many environments that their number is cut.
+fn narrow(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
 /// Something that environments are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Part {
@@ -149,20 +165,30 @@ enum Part {
     Own(u32),
 }
 
+/// So many times as much, rounded.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the cast saturates, which is what is wanted"
+)]
+pub fn times(value: u64, factor: f64) -> u64 {
+    (value as f64 * factor).round() as u64
+}
+
 fn scaled(weight: Weight, scale: f64) -> Weight {
-    let times = |value: u64| (value as f64 * scale).round() as u64;
-    Weight::new(times(weight.bytes).next_multiple_of(4096), times(weight.inodes)).max(LEAST)
+    let times = |value: u64| times(value, scale);
+    Weight::new(times(weight.bytes).next_multiple_of(4096), times(weight.inodes))
 }
 
 /// Environments of the same parts would be one, so each of them gets a tenant of its own.
 fn with_tenants(environments: Vec<Vec<u32>>) -> Vec<Made> {
     let mut seen: HashMap<Vec<u32>, u32> = HashMap::new();
-    environments
-        .into_iter()
-        .map(|parts| {
+    (0..)
+        .zip(environments)
+        .map(|(number, parts)| {
             let count = seen.entry(parts.clone()).or_default();
             *count += 1;
             Made {
+                number,
                 tenant: *count - 1,
                 parts,
             }

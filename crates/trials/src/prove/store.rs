@@ -8,8 +8,13 @@ use std::time::{Duration, Instant, SystemTime};
 use hybrid_cache_driver::local::LocalConfig;
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest, VerifyReport};
 use hybrid_cache_model::outcome::FailureKind;
-use hybrid_cache_model::protocol::{BudgetRequest, Budgets, IndexScope, Keep, Place, PrepareEvent, PrepareRequest, PythonTools};
-use hybrid_cache_model::{CacheStatus, Failure, Phase, PythonRequest, RequestKey, TaskSpec, Tenant, Timeline};
+use hybrid_cache_model::protocol::{
+    BudgetRequest, Budgets, IndexScope, Keep, Place, PrepareEvent, PrepareRequest, PythonTools, SystemTools,
+};
+use hybrid_cache_model::{
+    CacheStatus, Failure, Phase, PythonRequest, RequestKey, SystemKey, TaskSpec, Tenant, Timeline,
+};
+use hybrid_cache_sizing::Volume;
 use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
@@ -17,7 +22,7 @@ use tokio::process::{Child, Command};
 use crate::caches::within;
 use crate::error::TrialError;
 use crate::prove::slice::Made;
-use crate::prove::standin;
+use crate::prove::{standin, system};
 
 /// How long one preparation, or one look at a volume, may take.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -25,6 +30,11 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const DEADLINE_MS: u64 = 240_000;
 /// The runner notes a use again after a minute; so much older is a note that is made to look old.
 const LONG_AGO: Duration = Duration::from_secs(120);
+/// Where the system volume has what is ours.
+const STATE: &str = "var/hybrid-cache";
+/// What a task waits for, beside the lookup.
+const PYTHON_PHASES: &[Phase] = &[Phase::PythonVenv, Phase::PythonInstall, Phase::PythonVerify];
+const SYSTEM_PHASES: &[Phase] = &[Phase::SystemBootstrap, Phase::SystemRealise];
 /// How the runner says that a volume was full and it made room.
 const WAS_FULL: &str = "volume was full";
 
@@ -62,42 +72,61 @@ impl Answer {
     }
 }
 
-/// A Python volume, and how it is asked.
+/// What stands for packages, and what makes them.
+enum Packages {
+    /// Wheels in a folder, for uv.
+    Python(PythonTools),
+    /// Store paths, for a program in Nix's place.
+    System(SystemTools),
+}
+
+/// A volume, and how it is asked.
 pub struct Store {
     config: LocalConfig,
     volume: PathBuf,
     budgets: Budgets,
-    tools: PythonTools,
-    wheels: PathBuf,
+    packages: Packages,
+    source: String,
     max_age_s: u64,
 }
 
 impl Store {
-    /// The volume in a folder, which installs from a folder of stand-ins. `claim_bytes` is the size of the claim, from which
+    /// The volume in a folder. `packages` is the folder of stand-ins; `claim_bytes` is the size of the claim, from which
     /// the budget follows as it does in a cluster; `None`: nothing is ever evicted.
-    pub fn new(config: &LocalConfig, volume: PathBuf, wheels: &Path, claim_bytes: Option<u64>) -> Store {
-        let mut tools = config.python_tools.clone();
-        tools.variables.retain(|(name, _)| !name.starts_with("UV_"));
-        let nothing = wheels.join("nothing");
-        // An index that has nothing: what is not in the folder is not there.
-        let index = ("UV_DEFAULT_INDEX", format!("file://{}", nothing.display()));
-        let links = ("UV_FIND_LINKS", wheels.display().to_string());
-        tools
-            .variables
-            .extend([index, links].map(|(name, value)| (name.to_owned(), value)));
+    ///
+    /// # Errors
+    /// What stands for Nix cannot be written.
+    pub fn new(
+        config: &LocalConfig,
+        kind: Volume,
+        volume: PathBuf,
+        packages: &Path,
+        claim_bytes: Option<u64>,
+    ) -> Result<Store, TrialError> {
         let unlimited = BudgetRequest {
             bytes: Some(u64::MAX),
             inodes: Some(u64::MAX),
             ..BudgetRequest::default()
         };
         let on_claim = |bytes| BudgetRequest::default().on_claim(bytes);
-        Store {
+        Ok(Store {
             max_age_s: config.max_age_s.max(3600),
+            budgets: Budgets::both(claim_bytes.map_or(unlimited, on_claim)),
+            source: format!("proof {}", packages.display()),
+            packages: match kind {
+                Volume::Python => Packages::Python(with_wheels(config, packages)),
+                Volume::System => Packages::System(system::tools(&config.interpreter.path, packages, &volume)?),
+            },
             config: config.clone(),
             volume,
-            budgets: Budgets::both(claim_bytes.map_or(unlimited, on_claim)),
-            tools,
-            wheels: wheels.to_owned(),
+        })
+    }
+
+    /// Which volume it is.
+    pub fn kind(&self) -> Volume {
+        match self.packages {
+            Packages::Python(_) => Volume::Python,
+            Packages::System(_) => Volume::System,
         }
     }
 
@@ -115,7 +144,9 @@ impl Store {
         };
         let mut place = self.config.place(&tenant);
         place.volumes.python = self.volume.display().to_string();
-        place.index = format!("proof {}", self.wheels.display());
+        place.volumes.nix.clone_from(&place.volumes.python);
+        place.index.clone_from(&self.source);
+        place.system_source.clone_from(&self.source);
         place.max_age_s = self.max_age_s;
         place.index_scope = IndexScope::Public;
         Ok(place)
@@ -127,7 +158,7 @@ impl Store {
     /// # Errors
     /// The runner does not answer as it should. A refusal is an answer.
     pub async fn prepare(&self, made: &Made, is_due: bool, uses_again: bool) -> Result<Answer, TrialError> {
-        let task = task(made);
+        let task = self.task(made);
         let place = self.place(made)?;
         let link = self.link(&task, &place)?;
         if is_due {
@@ -140,22 +171,47 @@ impl Store {
             task,
             place,
             keep: Keep::Publish,
-            python_tools: Some(self.tools.clone()),
-            system_tools: None,
+            python_tools: match &self.packages {
+                Packages::Python(tools) => Some(tools.clone()),
+                Packages::System(_) => None,
+            },
+            system_tools: match &self.packages {
+                Packages::Python(_) => None,
+                Packages::System(tools) => Some(tools.clone()),
+            },
             deadline_ms: DEADLINE_MS,
             budgets: self.budgets,
         };
         within("a preparation", PATIENCE, self.ask_for(&request)).await?
     }
 
-    /// The link that leads from a request to its environment.
+    /// The task that asks for an environment.
+    fn task(&self, made: &Made) -> TaskSpec {
+        let mut task = TaskSpec::new("pass");
+        match self.packages {
+            Packages::Python(_) => task.requirements_file = standin::requirements(&made.parts),
+            Packages::System(_) => task.system_dependencies = system::package(made),
+        }
+        task
+    }
+
+    /// The link that leads from a request to its environment, or the entry of the system index.
     fn link(&self, task: &TaskSpec, place: &Place) -> Result<PathBuf, TrialError> {
         let task = task
             .check()
             .map_err(|error| TrialError::Other(format!("a stand-in's task: {error}")))?;
-        let key = RequestKey::new(&PythonRequest::new(&task.requirements, place));
-        let requests = self.volume.join(place.tenant.folder()).join("requests");
-        Ok(requests.join(key.as_str()))
+        Ok(match self.packages {
+            Packages::Python(_) => {
+                let key = RequestKey::new(&PythonRequest::new(&task.requirements, place));
+                let own = self.volume.join(place.tenant.folder());
+                own.join("requests").join(key.as_str())
+            }
+            Packages::System(_) => {
+                let key = SystemKey::new(&task.system, place);
+                let own = self.volume.join(STATE).join(place.tenant.folder());
+                own.join("index").join(format!("{key}.json"))
+            }
+        })
     }
 
     /// Makes a request older than its maximum age.
@@ -191,7 +247,10 @@ impl Store {
             let wait_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
             match serde_json::from_str::<PrepareEvent>(&line) {
                 Ok(PrepareEvent::Ready { cache, timeline, .. }) => {
-                    let end = ready(&cache.python, &timeline);
+                    let end = match self.packages {
+                        Packages::Python(_) => ready(&cache.python, &timeline, PYTHON_PHASES),
+                        Packages::System(_) => ready(&cache.system, &timeline, SYSTEM_PHASES),
+                    };
                     answer = Some(Answer { end, wait_us });
                 }
                 Ok(PrepareEvent::Failed { failure, .. }) => {
@@ -244,8 +303,8 @@ impl Store {
     /// It does not answer.
     pub async fn verify(&self) -> Result<VerifyReport, TrialError> {
         let request = MaintainRequest {
-            python: Some(self.volume.display().to_string()),
-            nix: None,
+            python: (self.kind() == Volume::Python).then(|| self.volume.display().to_string()),
+            nix: (self.kind() == Volume::System).then(|| self.volume.display().to_string()),
             python_tools: None,
             system_tools: None,
             budgets: self.budgets,
@@ -268,9 +327,8 @@ impl Store {
     /// # Errors
     /// It is not.
     pub fn published(&self, made: &Made) -> Result<String, TrialError> {
-        let task = task(made);
         let place = self.place(made)?;
-        let link = self.link(&task, &place)?;
+        let link = self.link(&self.task(made), &place)?;
         let failed = || TrialError::io(format!("reading {}", link.display()));
         let found = link.canonicalize().map_err(failed())?;
         let volume = self.volume.canonicalize().map_err(failed())?;
@@ -280,28 +338,34 @@ impl Store {
 
     /// How many environments are published.
     pub fn environments(&self) -> u64 {
-        let tenants = fs::read_dir(self.volume.join("tenants")).into_iter().flatten().flatten();
-        let counts = tenants.map(|tenant| fs::read_dir(tenant.path().join("envs")).map_or(0, Iterator::count));
+        let (state, folder) = match self.packages {
+            Packages::Python(_) => (self.volume.clone(), "envs"),
+            Packages::System(_) => (self.volume.join(STATE), "index"),
+        };
+        let tenants = fs::read_dir(state.join("tenants")).into_iter().flatten().flatten();
+        let counts = tenants.map(|tenant| fs::read_dir(tenant.path().join(folder)).map_or(0, Iterator::count));
         counts.sum::<usize>() as u64
     }
 }
 
-/// The task that asks for an environment.
-fn task(made: &Made) -> TaskSpec {
-    TaskSpec {
-        requirements_file: standin::requirements(&made.parts),
-        ..TaskSpec::new("pass")
-    }
+/// uv, with a folder of wheels and no other package.
+fn with_wheels(config: &LocalConfig, wheels: &Path) -> PythonTools {
+    let mut tools = config.python_tools.clone();
+    tools.variables.retain(|(name, _)| !name.starts_with("UV_"));
+    let nothing = wheels.join("nothing");
+    // An index that has nothing: what is not in the folder is not there.
+    let index = ("UV_DEFAULT_INDEX", format!("file://{}", nothing.display()));
+    let links = ("UV_FIND_LINKS", wheels.display().to_string());
+    let variables = [index, links].map(|(name, value)| (name.to_owned(), value));
+    tools.variables.extend(variables);
+    tools
 }
 
-fn ready(status: &CacheStatus, timeline: &Timeline) -> End {
+fn ready(status: &CacheStatus, timeline: &Timeline, phases: &[Phase]) -> End {
     match status {
         CacheStatus::Built { downloaded_bytes, .. } => End::Made {
             downloaded_bytes: *downloaded_bytes,
-            prepare_us: [Phase::PythonVenv, Phase::PythonInstall, Phase::PythonVerify]
-                .into_iter()
-                .map(|phase| timeline.phase_us(phase))
-                .sum(),
+            prepare_us: phases.iter().map(|phase| timeline.phase_us(*phase)).sum(),
             met_full: false,
         },
         _ => End::Hit,
