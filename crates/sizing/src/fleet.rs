@@ -1,7 +1,9 @@
 //! What placement is worth in a fleet: nodes with a volume each, against one volume that all nodes share.
 //!
 //! Each node is a cache of whole environments, least recently used evicted first, as one volume is. A trace of one
-//! volume is played at the fleet's rate: each of its requests stands for as many tasks as the rate needs.
+//! volume is played at the fleet's rate: with each of its requests come as many tasks as the rate needs, drawn from the
+//! last [`RECENT`] requests, as if other users of the same environments were a little behind. The first tasks fill
+//! the nodes and do not count.
 //!
 //! **Bounds.** The trace is streamed once for each placement. A hit costs a look and a note, a miss the groups of the
 //! environment's parts, whatever the number of nodes. Memory is what the nodes hold, so it is bounded by budgets, not by
@@ -22,6 +24,8 @@ use crate::trace::{Event, Source, TraceError, Use, Volume};
 pub const ALIKE: usize = 256;
 /// Tasks that are played for each placement.
 pub const MOST_TASKS: u64 = 5_000_000;
+/// Requests that the tasks beside a request are drawn from.
+pub const RECENT: usize = 1000;
 /// A node takes no more than so much of the mean load for the sake of an environment that it has.
 const MOST_LOAD: f64 = 1.25;
 /// Seconds for which a task counts as load.
@@ -77,8 +81,25 @@ pub struct Fleet {
     pub nodes: usize,
     /// What environments may take of each node's volume, or of the shared one.
     pub budget: Weight,
-    /// Tasks of the volume that a request of the trace stands for.
+    /// Tasks of the volume that come with each request of the trace, itself included.
     pub tasks_per_request: u64,
+    /// Tasks that only fill the nodes.
+    pub warm_up_tasks: u64,
+}
+
+impl Fleet {
+    /// A fleet for a trace of so many requests in so many hours, with so many tasks an hour; `None`: as many as requests. The
+    /// first half of the tasks fills the nodes.
+    pub fn at_rate(nodes: usize, budget: Weight, (requests, hours): (u64, f64), tasks_per_hour: Option<f64>) -> Fleet {
+        let tasks = tasks_per_hour.unwrap_or(0.0) * hours;
+        let tasks_per_request = whole(tasks / float(requests.max(1))).max(1);
+        Fleet {
+            nodes,
+            budget,
+            tasks_per_request,
+            warm_up_tasks: requests.saturating_mul(tasks_per_request).min(MOST_TASKS) / 2,
+        }
+    }
 }
 
 /// What a placement gives.
@@ -295,7 +316,9 @@ struct Play<'a> {
     first_us: Option<u64>,
     last_us: u64,
     before_us: u64,
-    /// Tasks, and those that were played.
+    /// Environments of the last requests.
+    recent: VecDeque<u32>,
+    /// Tasks, and those that were played and count.
     all: u64,
     played: u64,
     hits: u64,
@@ -323,6 +346,7 @@ impl<'a> Play<'a> {
             first_us: None,
             last_us: 0,
             before_us: 0,
+            recent: VecDeque::new(),
             all: 0,
             played: 0,
             hits: 0,
@@ -332,7 +356,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// All tasks that a request stands for, spread over the time since the request before.
+    /// A request and the tasks that come with it, spread over the time since the request before.
     fn request(&mut self, at_us: u64, on: &Use) {
         let tasks = self.fleet.tasks_per_request.max(1);
         if self.all + tasks > MOST_TASKS && self.all > 0 {
@@ -343,40 +367,48 @@ impl<'a> Play<'a> {
         for task in 0..tasks {
             let share = float(task + 1) / float(tasks);
             let now_us = float(begin_us - first_us) + float(at_us.saturating_sub(begin_us)) * share;
-            self.task(now_us / 1e6, on);
+            let drawn = self.random.below(self.recent.len());
+            match self.recent.get(drawn) {
+                Some(environment) if task + 1 < tasks => {
+                    let environment = *environment;
+                    self.task(now_us / 1e6, environment, false);
+                }
+                _ => self.task(now_us / 1e6, on.environment, on.is_due),
+            }
+        }
+        self.recent.push_back(on.environment);
+        if self.recent.len() > RECENT {
+            self.recent.pop_front();
         }
         self.before_us = at_us;
         self.last_us = at_us;
     }
 
-    fn task(&mut self, now_s: f64, on: &Use) {
+    fn task(&mut self, now_s: f64, environment: u32, is_due: bool) {
         self.all += 1;
-        let Some(at) = self.place(now_s, on.environment) else {
+        let Some(at) = self.place(now_s, environment) else {
             return;
         };
-        let node = &mut self.nodes[at];
+        let (groups, budget) = (self.groups, self.fleet.budget);
         self.evicted.clear();
-        let met = node.request(
-            self.groups,
-            self.fleet.budget,
-            on.environment,
-            self.all,
-            &mut self.evicted,
-        );
-        self.played += 1;
-        self.hits += u64::from(met.was_there && !on.is_due);
-        self.fetched_bytes += met.fetched_bytes;
-        self.evictions += self.evicted.len() as u64;
-        if self.placement == Placement::Affinity {
-            let at = narrow(at);
-            if !met.was_there {
-                self.holders[on.environment as usize].push(at);
-            }
-            for environment in &self.evicted {
-                let holders = &mut self.holders[*environment as usize];
-                if let Some(place) = holders.iter().position(|holder| *holder == at) {
-                    holders.swap_remove(place);
-                }
+        let met = self.nodes[at].request(groups, budget, environment, self.all, &mut self.evicted);
+        if self.all > self.fleet.warm_up_tasks {
+            self.played += 1;
+            self.hits += u64::from(met.was_there && !is_due);
+            self.fetched_bytes += met.fetched_bytes;
+            self.evictions += self.evicted.len() as u64;
+        }
+        if self.placement != Placement::Affinity {
+            return;
+        }
+        let at = narrow(at);
+        if !met.was_there {
+            self.holders[environment as usize].push(at);
+        }
+        for evicted in &self.evicted {
+            let holders = &mut self.holders[*evicted as usize];
+            if let Some(place) = holders.iter().position(|holder| *holder == at) {
+                holders.swap_remove(place);
             }
         }
     }
@@ -413,7 +445,7 @@ impl<'a> Play<'a> {
         };
         self.nodes[chosen].add_load(now_s);
         // In the beginning one task is more than the mean.
-        if mean >= 1.0 {
+        if mean >= 1.0 && self.all > self.fleet.warm_up_tasks {
             self.most_load = self.most_load.max(self.nodes[chosen].load(now_s) / mean);
         }
         chosen
@@ -475,6 +507,7 @@ mod tests {
             nodes,
             budget: Weight::new(union.bytes / 10 * tenths, union.inodes),
             tasks_per_request: 1,
+            warm_up_tasks: 0,
         }
     }
 
@@ -557,6 +590,7 @@ mod tests {
             nodes: 20,
             budget: Weight::MAX,
             tasks_per_request: 1,
+            warm_up_tasks: 0,
         };
         let near = of(
             &compare(&trace, Volume::Python, &fleet).unwrap().unwrap(),

@@ -20,12 +20,9 @@ pub fn run(flags: &flags::Size, nodes: u32, source: &dyn Source, found: &Recomme
         let (requests, hours) = rate(source, advice.volume).map_err(failed)?;
         // Of the fleet's tasks, this volume gets the same share as in the trace.
         let share = requests as f64 / found.requests.max(1) as f64;
-        let tasks = flags.fleet_rate.map_or(0.0, |rate| rate as f64 * share * hours);
-        let fleet = Fleet {
-            nodes: nodes as usize,
-            budget: budget(flags, found, advice)?,
-            tasks_per_request: ((tasks / requests.max(1) as f64).round() as u64).max(1),
-        };
+        let tasks_per_hour = flags.fleet_rate.map(|rate| rate as f64 * share);
+        let nodes = nodes as usize;
+        let fleet = Fleet::at_rate(nodes, budget(flags, found, advice)?, (requests, hours), tasks_per_hour);
         all.extend(compare(source, advice.volume, &fleet).map_err(failed)?);
     }
     Ok(all)

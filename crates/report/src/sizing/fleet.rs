@@ -14,7 +14,8 @@ pub(super) fn section(fleets: &[FleetAdvice]) -> Section {
         lead: worth.join("; "),
         tables: fleets.iter().map(rows).collect(),
         notes: vec![
-            "a simulation: nodes do not fail, and making an environment takes no time; docs/sizing.md says how it is bounded".to_owned(),
+            "a simulation, counted after its first half: nodes do not fail, and making an environment takes no time"
+                .to_owned(),
         ],
     }
 }

@@ -2,10 +2,13 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use hybrid_cache_sizing::Weight;
 use rustix::fs::{FallocateFlags, fallocate};
 
+use crate::caches::within;
 use crate::chaos::disk::{self, Mounted};
 use crate::error::TrialError;
 
@@ -14,6 +17,10 @@ use crate::error::TrialError;
 const OPTIONS: &[&str] = &["-b", "4096", "-i", "16384", "-m", "0"];
 /// The part of a file system that mkfs keeps for root by default: a twentieth.
 const RESERVED: u64 = 20;
+/// How long unmounting is waited for.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Each gets another name: the one before may still be held.
+static NUMBER: AtomicU32 = AtomicU32::new(0);
 /// Folder of the volume on the file system.
 const VOLUME: &str = "volume";
 /// Files that are not the volume's.
@@ -40,9 +47,10 @@ impl Ground {
     /// # Errors
     /// It cannot be made or mounted.
     pub async fn make(folder: &Path, bytes: u64) -> Result<Ground, TrialError> {
-        let image = folder.join("image");
+        let name = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let image = folder.join(format!("image-{name}"));
         disk::make_image_with(&image, bytes, OPTIONS).await?;
-        let mounted = disk::attach(&image, &folder.join("mount"), "nosuid,nodev").await?;
+        let mounted = disk::attach(&image, &folder.join(format!("mount-{name}")), "nosuid,nodev").await?;
         allocate(&mounted.at().join(BALLAST), bytes / RESERVED)?;
         let made = Ground {
             room: free(&mounted)?,
@@ -98,12 +106,14 @@ impl Ground {
         fs::remove_file(self.mounted.at().join(FOREIGN)).map_err(TrialError::io("deleting what filled the volume"))
     }
 
-    /// Unmounts it and deletes its file.
+    /// Unmounts it and deletes its file. A sandbox that somebody else began meanwhile has a copy of the mount and keeps the
+    /// loop device for as long as it lives: nobody waits for that.
     ///
     /// # Errors
-    /// Somebody keeps it.
+    /// The file cannot be deleted.
     pub async fn end(self) -> Result<(), TrialError> {
-        self.mounted.unmount().await?;
+        // Late or not, it is not mounted here any more.
+        drop(within("unmounting", PATIENCE, self.mounted.unmount()).await);
         fs::remove_file(&self.image).map_err(TrialError::io(format!("deleting {}", self.image.display())))
     }
 }
