@@ -59,7 +59,7 @@ fn rows(advice: &FleetAdvice) -> Rows {
     };
     let each = if fleet.tasks_per_request > 1 {
         format!(
-            ", each request of the trace standing for {}",
+            ", {} tasks with each request of the trace",
             units::count(fleet.tasks_per_request)
         )
     } else {

@@ -10,15 +10,17 @@
 //! requests. Nodes that tasks are spread over by chance or in turn are all alike: at most [`ALIKE`] of them are played,
 //! and sums are taken for all. No more than [`MOST_TASKS`] tasks are played for each placement.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+mod node;
+
+use std::collections::VecDeque;
 
 use serde::Serialize;
 
 use crate::Weight;
 use crate::groups::Groups;
-use crate::number::{Random, float, index, mix, narrow, share, whole};
+use crate::number::{Random, float, index, narrow, share, whole};
 use crate::trace::{Event, Source, TraceError, Use, Volume};
+use node::Node;
 
 /// Nodes that are played of those that are all alike.
 pub const ALIKE: usize = 256;
@@ -28,8 +30,6 @@ pub const MOST_TASKS: u64 = 5_000_000;
 pub const RECENT: usize = 1000;
 /// A node takes no more than so much of the mean load for the sake of an environment that it has.
 const MOST_LOAD: f64 = 1.25;
-/// Seconds for which a task counts as load.
-const LOAD_S: f64 = 60.0;
 
 /// Where a task goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -186,120 +186,6 @@ pub fn rate(source: &dyn Source, volume: Volume) -> Result<(u64, f64), TraceErro
     Ok((requests, float(last - first) / 3600e6))
 }
 
-/// Tables with small numbers as keys.
-#[derive(Clone, Debug, Default)]
-struct Mixed(u64);
-
-impl Hasher for Mixed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.0 = mix(self.0 ^ u64::from(*byte)));
-    }
-
-    fn write_u32(&mut self, value: u32) {
-        self.0 = mix(u64::from(value));
-    }
-}
-
-type Table<T> = HashMap<u32, T, BuildHasherDefault<Mixed>>;
-
-/// One node's volume.
-#[derive(Clone, Debug, Default)]
-struct Node {
-    /// Environments, and the number of their last use.
-    resident: Table<u64>,
-    /// How many of them have each group of parts.
-    users: Table<u32>,
-    held: Weight,
-    /// Uses, the oldest first. Those that were followed by another one of the same environment are passed over.
-    uses: VecDeque<(u32, u64)>,
-    /// Load at `load_at_s`; it halves and halves again with time.
-    load: f64,
-    load_at_s: f64,
-}
-
-/// What a task met.
-struct Met {
-    was_there: bool,
-    fetched_bytes: u64,
-}
-
-impl Node {
-    /// Uses an environment; what had to go is appended to `evicted`.
-    fn request(
-        &mut self,
-        groups: &Groups,
-        budget: Weight,
-        environment: u32,
-        number: u64,
-        evicted: &mut Vec<u32>,
-    ) -> Met {
-        let was_there = self.resident.insert(environment, number).is_some();
-        self.uses.push_back((environment, number));
-        let mut fetched_bytes = 0;
-        if !was_there {
-            for group in groups.of_environment(environment) {
-                let users = self.users.entry(*group).or_default();
-                *users += 1;
-                if *users == 1 {
-                    let weight = groups.weights[*group as usize];
-                    fetched_bytes += weight.bytes;
-                    self.held += weight;
-                }
-            }
-            while !self.held.fits(budget)
-                && let Some(oldest) = self.oldest()
-            {
-                self.remove(groups, oldest);
-                evicted.push(oldest);
-            }
-        }
-        if self.uses.len() > 4 * self.resident.len() + 64 {
-            let resident = &self.resident;
-            self.uses
-                .retain(|(environment, number)| resident.get(environment) == Some(number));
-        }
-        Met {
-            was_there,
-            fetched_bytes,
-        }
-    }
-
-    fn oldest(&mut self) -> Option<u32> {
-        while let Some((environment, number)) = self.uses.pop_front() {
-            if self.resident.get(&environment) == Some(&number) {
-                return Some(environment);
-            }
-        }
-        None
-    }
-
-    fn remove(&mut self, groups: &Groups, environment: u32) {
-        self.resident.remove(&environment);
-        for group in groups.of_environment(environment) {
-            if let Some(users) = self.users.get_mut(group) {
-                *users -= 1;
-                if *users == 0 {
-                    self.users.remove(group);
-                    self.held = self.held.saturating_sub(groups.weights[*group as usize]);
-                }
-            }
-        }
-    }
-
-    fn load(&self, now_s: f64) -> f64 {
-        self.load * (-(now_s - self.load_at_s).max(0.0) / LOAD_S).exp()
-    }
-
-    fn add_load(&mut self, now_s: f64) {
-        self.load = self.load(now_s) + 1.0;
-        self.load_at_s = now_s;
-    }
-}
-
 /// One placement in the making.
 struct Play<'a> {
     groups: &'a Groups,
@@ -428,16 +314,16 @@ impl<'a> Play<'a> {
     fn near(&mut self, now_s: f64, environment: u32) -> usize {
         let nodes = self.nodes.len();
         self.all_load.add_load(now_s);
-        // With one task more for whoever has fewer than one: a node that does nothing may always take one.
         let mean = self.all_load.load(now_s) / float(nodes as u64);
-        let most = (mean * MOST_LOAD).ceil();
+        // A node that has next to nothing to do may always take one.
+        let most = (mean * MOST_LOAD).max(1.0);
         let holders = self.holders[environment as usize].len();
         let drawn = [self.random.below(holders), self.random.below(holders)];
         let holders = &self.holders[environment as usize];
         let near = drawn.map(|at| holders.get(at).map(|at| *at as usize));
         let near = self.lighter(near.into_iter().flatten(), now_s);
         let chosen = match near {
-            Some(at) if self.nodes[at].load(now_s) + 1.0 <= most.max(1.0) => at,
+            Some(at) if self.nodes[at].load(now_s) < most => at,
             _ => {
                 let drawn = [self.random.below(nodes), self.random.below(nodes)];
                 self.lighter(drawn.into_iter(), now_s).unwrap_or(0)
@@ -488,134 +374,4 @@ impl<'a> Play<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::simulate::Cache;
-    use crate::synthetic::{Profile, generate, preset};
-    use crate::trace::{Met as Answer, Recorded, Request};
-
-    fn trace() -> Recorded {
-        generate(&Profile {
-            days: 6,
-            ..preset("team").unwrap()
-        })
-    }
-
-    fn fleet(trace: &Recorded, nodes: usize, tenths: u64) -> Fleet {
-        let union = trace.catalog.of(Volume::Python).union();
-        Fleet {
-            nodes,
-            budget: Weight::new(union.bytes / 10 * tenths, union.inodes),
-            tasks_per_request: 1,
-            warm_up_tasks: 0,
-        }
-    }
-
-    fn of(advice: &FleetAdvice, placement: Placement) -> Placed {
-        *advice
-            .placed
-            .iter()
-            .find(|placed| placed.placement == placement)
-            .unwrap()
-    }
-
-    #[test]
-    fn one_node_is_one_volume_whatever_the_placement() {
-        let trace = trace();
-        let fleet = fleet(&trace, 1, 4);
-        let catalog = trace.catalog.of(Volume::Python);
-        let mut cache = Cache::new(catalog, fleet.budget);
-        let (mut hits, mut asked, mut fetched) = (0, 0, 0);
-        for event in &trace.events {
-            let Event::Request(request) = event else { continue };
-            let Some(on) = request.on(Volume::Python) else { continue };
-            fetched += cache.missing(on.environment).bytes;
-            hits += u64::from(cache.request(on.environment) && !on.is_due);
-            asked += 1;
-        }
-        let advice = compare(&trace, Volume::Python, &fleet).unwrap().unwrap();
-        for placed in &advice.placed {
-            assert_eq!(
-                (placed.tasks, placed.held_bytes),
-                (asked, cache.held().bytes),
-                "{placed:?}"
-            );
-            assert!((placed.hit_rate - share(hits, asked)).abs() < 1e-12, "{placed:?}");
-            assert!((placed.fetched_per_1000_bytes - 1000.0 * share(fetched, asked)).abs() < 1e-3);
-            assert!((placed.evicted_per_1000 - 1000.0 * share(cache.evictions, asked)).abs() < 1e-9);
-        }
-    }
-
-    #[test]
-    fn sending_tasks_to_their_environment_saves_what_spreading_costs() {
-        let trace = trace();
-        let fleet = Fleet {
-            tasks_per_request: 10,
-            ..fleet(&trace, 40, 2)
-        };
-        let advice = compare(&trace, Volume::Python, &fleet).unwrap().unwrap();
-        let [random, turn, near, shared] = Placement::ALL.map(|placement| of(&advice, placement));
-        assert!((random.hit_rate - turn.hit_rate).abs() < 0.02, "{random:?} {turn:?}");
-        assert!(near.hit_rate > random.hit_rate + 0.1, "{near:?} {random:?}");
-        assert!(near.held_bytes < random.held_bytes && near.fetched_per_1000_bytes < random.fetched_per_1000_bytes);
-        assert!(shared.held_bytes < near.held_bytes, "{shared:?} {near:?}");
-    }
-
-    #[test]
-    fn no_node_drowns_for_an_environment_that_everybody_wants() {
-        let mut trace = Recorded::default();
-        let catalog = trace.catalog.of_mut(Volume::Python);
-        for key in ["all", "few"] {
-            catalog.environment(crate::trace::Environment {
-                key: key.to_owned(),
-                own: Weight::new(1000, 1),
-                ..Default::default()
-            });
-        }
-        trace.events = (0..20_000u64)
-            .map(|at| {
-                let on = Use {
-                    environment: u32::from(at % 50 == 0),
-                    met: Answer::Hit,
-                    ..Use::default()
-                };
-                Event::Request(Request {
-                    at_us: at * 10_000,
-                    uses: [Some(on), None],
-                    wait_us: None,
-                })
-            })
-            .collect();
-        let fleet = Fleet {
-            nodes: 20,
-            budget: Weight::MAX,
-            tasks_per_request: 1,
-            warm_up_tasks: 0,
-        };
-        let near = of(
-            &compare(&trace, Volume::Python, &fleet).unwrap().unwrap(),
-            Placement::Affinity,
-        );
-        let most = near.most_load.unwrap();
-        assert!(most < 1.8 && near.hit_rate > 0.99, "{near:?}");
-    }
-
-    #[test]
-    fn playing_some_of_the_nodes_that_are_alike_gives_the_same() {
-        let trace = trace();
-        let small = Fleet {
-            tasks_per_request: 300,
-            ..fleet(&trace, ALIKE, 3)
-        };
-        let large = Fleet {
-            nodes: 2 * ALIKE,
-            tasks_per_request: 600,
-            ..small
-        };
-        let advice = [small, large].map(|fleet| compare(&trace, Volume::Python, &fleet).unwrap().unwrap());
-        let [small, large] = advice.map(|advice| of(&advice, Placement::Random));
-        assert!((small.hit_rate - large.hit_rate).abs() < 0.01, "{small:?} {large:?}");
-        let twice = float(large.held_bytes) / float(small.held_bytes);
-        assert!((1.9..2.1).contains(&twice), "{twice}");
-    }
-}
+mod tests;
