@@ -4,12 +4,12 @@
 
 mod machine;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hybrid_cache_sizing::proof::{Ended, FullStep, Proof, Quantity};
-use hybrid_cache_sizing::synthetic::{generate, preset};
-use hybrid_cache_sizing::{Targets, Volume};
+use hybrid_cache_sizing::trace::{Environment, Recorded, Request, Use};
+use hybrid_cache_sizing::{Event, Targets, Volume, Weight};
 use hybrid_cache_trials::prove::{self, Bounds, Control, Plan};
 
 use machine::Machine;
@@ -23,19 +23,50 @@ fn machine(test: &str) -> Option<Machine> {
     machine::open(test)
 }
 
+/// Ten environments of 8 MiB and a part that all of them have; two of three requests are for one of the last three.
+fn trace(volume: Volume) -> Recorded {
+    let mut recorded = Recorded::default();
+    let catalog = recorded.catalog.of_mut(volume);
+    let shared = catalog.part("shared", Weight::new(8 << 20, 30));
+    for number in 0..10 {
+        let own = catalog.part(&format!("own {number}"), Weight::new(8 << 20, 40));
+        catalog.environment(Environment {
+            key: number.to_string(),
+            parts: vec![shared, own],
+            ..Environment::default()
+        });
+    }
+    let request = |number: u64| {
+        let on = Use {
+            environment: u32::try_from((number / 4 + number % 3 * (number % 2)) % 10).unwrap(),
+            ..Use::default()
+        };
+        let mut uses = [None, None];
+        uses[volume.index()] = Some(on);
+        // Far apart, so that each use is noted.
+        let at_us = number * 600_000_000;
+        Event::Request(Request {
+            at_us,
+            uses,
+            wait_us: None,
+        })
+    };
+    recorded.events = (0..48).map(request).collect();
+    recorded
+}
+
 fn plan(around: &[f64]) -> Plan {
     Plan {
         volumes: vec![Volume::Python],
         bounds: Bounds {
-            environments: 10,
-            requests: 70,
-            bytes: 96 << 20,
+            environments: 40,
+            requests: 100,
+            bytes: 128 << 20,
         },
-        most_bytes: 256 << 20,
+        most_bytes: 384 << 20,
         claim_bytes: None,
-        // So little that the largest environment decides, and others have to go.
         targets: Targets {
-            hit: 0.1,
+            hit: 0.5,
             headroom: 0.0,
             ..Targets::default()
         },
@@ -45,14 +76,15 @@ fn plan(around: &[f64]) -> Plan {
     }
 }
 
-async fn run(machine: &Machine, plan: &Plan, stop_after: usize) -> Proof {
-    let trace = generate(&preset("team").unwrap());
-    let (stop, told) = (AtomicBool::new(false), AtomicUsize::new(0));
+/// `stop_at`: Ctrl-C when so many requests were replayed on the first size.
+async fn run(machine: &Machine, plan: &Plan, stop_at: Option<usize>) -> Proof {
+    let trace = trace(plan.volumes[0]);
+    let stop = AtomicBool::new(false);
     let control = Control {
         stop: &stop,
         tell: &|progress| {
-            let told = told.fetch_add(1, Ordering::Relaxed);
-            stop.store(told >= stop_after, Ordering::Relaxed);
+            let is_now = progress.what.starts_with("size") && Some(progress.done) == stop_at;
+            stop.fetch_or(is_now, Ordering::Relaxed);
             assert!(progress.done <= progress.of);
         },
     };
@@ -81,7 +113,7 @@ async fn what_is_predicted_is_what_a_volume_shows_and_a_full_one_is_not_damaged(
     let Some(machine) = machine("what_is_predicted_is_what_a_volume_shows_and_a_full_one_is_not_damaged") else {
         return;
     };
-    let proof = run(&machine, &plan(&[1.0, 1.4]), usize::MAX).await;
+    let proof = run(&machine, &plan(&[1.0, 0.6]), None).await;
     assert_eq!((proof.judged(), proof.ended), (2, None));
     assert_eq!(broken(&proof), []);
     let [small, _] = &proof.volumes[0].sizes[..] else {
@@ -106,7 +138,7 @@ async fn the_system_volume_keeps_what_is_predicted_as_well() {
         volumes: vec![Volume::System],
         ..plan(&[1.0])
     };
-    let proof = run(&machine, &system, usize::MAX).await;
+    let proof = run(&machine, &system, None).await;
     assert_eq!(broken(&proof), []);
     assert!(proof.judged() > 0 && proof.volumes[0].full.iter().all(FullStep::holds));
 }
@@ -121,16 +153,16 @@ async fn a_wrong_prediction_is_noticed_and_an_interrupted_replay_is_told() {
         told: 0.5,
         ..plan(&[1.0])
     };
-    let proof = run(&machine, &wrong, usize::MAX).await;
+    let proof = run(&machine, &wrong, None).await;
     assert!(!proof.holds());
     let noticed: Vec<Quantity> = broken(&proof).into_iter().map(|(_, quantity)| quantity).collect();
     assert!(
         noticed.contains(&Quantity::Bytes) && noticed.contains(&Quantity::Inodes),
         "{noticed:?}"
     );
-    let begun = run(&machine, &plan(&[1.0]), 100).await;
+    let begun = run(&machine, &plan(&[1.0]), Some(3)).await;
     assert_eq!(begun.ended, Some(Ended::Interrupted));
     let size = &begun.volumes[0].sizes[0];
-    assert!(size.requests > 0 && size.requests < size.of, "{size:?}");
+    assert_eq!(size.requests, 3, "{size:?}");
     assert_eq!(mounts(&machine), [""; 0]);
 }
