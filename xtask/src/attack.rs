@@ -62,10 +62,15 @@ async fn grounds(flags: &flags::Attack) -> Result<Vec<Ground>> {
         let mut config = Machine::provision(&checkout, &flags.local)?.config;
         // Below the caches of everybody, on the same file system, and never the caches themselves.
         config.root = config.root.join(FOLDER);
+        config.trace_bytes = 0;
         Ok(Ground::local(LocalSite::open(config)?))
     };
     let cluster = async |name| -> Result<Ground> {
-        match Subject::open(&checkout, name, &flags.local, &flags.cluster).await? {
+        let local_flags = flags::Local {
+            no_trace: true,
+            ..flags.local.clone()
+        };
+        match Subject::open(&checkout, name, &local_flags, &flags.cluster).await? {
             Subject::Cluster(subject) => Ok(Ground::pod(Arc::new(subject.driver))),
             Subject::Machine(_) => local(),
         }

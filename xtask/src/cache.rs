@@ -11,7 +11,7 @@ use crate::checkout::Checkout;
 use crate::exit::Exit;
 use crate::flags::{self, CacheCommand};
 use crate::subject::Subject;
-use crate::{results, run};
+use crate::{results, run, trace};
 
 /// Milliseconds that filling the caches may take.
 const WARM_MS: u64 = 1_800_000;
@@ -21,6 +21,9 @@ const WARM_MS: u64 = 1_800_000;
 /// # Errors
 /// The caches cannot be read or written.
 pub fn run(flags: &flags::Cache) -> Result<Exit> {
+    if let CacheCommand::Trace(wanted) = &flags.command {
+        return trace::run(flags, wanted);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -28,7 +31,9 @@ pub fn run(flags: &flags::Cache) -> Result<Exit> {
     runtime.block_on(async {
         let subject = Subject::open(&Checkout::find()?, flags.driver, &flags.local, &flags.cluster).await?;
         match &flags.command {
-            CacheCommand::Usage => look_after(&subject, Maintenance::Usage, flags.json).await,
+            CacheCommand::Usage => usage(&subject, flags).await,
+            // Done above: it needs no driver.
+            CacheCommand::Trace(_) => Ok(Exit::Good),
             CacheCommand::SetAside => set_aside(&subject, flags.json).await,
             CacheCommand::Verify { repair } => {
                 look_after(&subject, Maintenance::Verify { repair: *repair }, flags.json).await
@@ -72,6 +77,26 @@ async fn set_aside(subject: &Subject, json: bool) -> Result<Exit> {
     Ok(Exit::Good)
 }
 
+async fn usage(subject: &Subject, flags: &flags::Cache) -> Result<Exit> {
+    let MaintainReport::Usage(report) = subject.maintain(&Epoch::Standing, Maintenance::Usage).await? else {
+        anyhow::bail!("another question was answered than how much the caches hold");
+    };
+    let folder = trace::folder_of(flags.driver, flags.local.cache_dir.as_deref(), &flags.cluster)?;
+    let growth = trace::growth::of(&report, &subject.budgets(), &folder)?;
+    if flags.json {
+        let mut shown = serde_json::to_value(MaintainReport::Usage(report))?;
+        shown["growth"] = serde_json::to_value(growth.unwrap_or_default())?;
+        println!("{}", serde_json::to_string_pretty(&shown)?);
+        return Ok(Exit::Good);
+    }
+    show_usage(&report);
+    match growth {
+        Ok(growth) => growth.iter().for_each(|volume| println!("{}", volume.told())),
+        Err(why) => println!("{why}"),
+    }
+    Ok(Exit::Good)
+}
+
 async fn look_after(subject: &Subject, what: Maintenance, json: bool) -> Result<Exit> {
     let report = subject.maintain(&Epoch::Standing, what).await?;
     if json {
@@ -83,10 +108,9 @@ async fn look_after(subject: &Subject, what: Maintenance, json: bool) -> Result<
     };
     match report {
         _ if json => {}
-        MaintainReport::Usage(report) => show_usage(&report),
         MaintainReport::Gc(report) => show_gc(&report),
         MaintainReport::Verify(report) => show_verify(&report),
-        MaintainReport::Failed { .. } => {}
+        MaintainReport::Usage(_) | MaintainReport::Contents(_) | MaintainReport::Failed { .. } => {}
     }
     Ok(exit)
 }

@@ -79,6 +79,7 @@ async fn field(flags: &flags::Chaos, seed: u64) -> Result<Field> {
         let mut config = Machine::provision(&checkout, &flags.local)?.config;
         // Below the caches of everybody, on the same file system, and never the caches themselves.
         config.root = config.root.join(FOLDER);
+        config.trace_bytes = 0;
         return Ok(Field::local(config, settings)?);
     }
     let mut place = ClusterPlace::open(&checkout, &flags.cluster).await?;

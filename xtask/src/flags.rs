@@ -22,7 +22,7 @@ const LEAST_CLAIM_BYTES: u64 = 1 << 30;
 pub use attack::Attack;
 pub use bench::Bench;
 pub use bounds::Bounds;
-pub use cache::{Cache, CacheCommand};
+pub use cache::{Cache, CacheCommand, Trace, TraceCommand};
 pub use chaos::Chaos;
 pub use serve::Serve;
 pub use size::Size;
@@ -152,6 +152,9 @@ pub struct Local {
     /// Keep what comes from the package index to the tenant; on by itself where its address carries credentials
     #[arg(long, global = true)]
     pub private_index: bool,
+    /// Do not record the requests of tasks for `size`; what is recorded holds neither code nor output
+    #[arg(long, global = true)]
+    pub no_trace: bool,
     /// Bounds on each task
     #[command(flatten)]
     pub bounds: Bounds,
@@ -170,6 +173,15 @@ pub enum NetworkName {
 }
 
 impl Local {
+    /// Most bytes of recorded requests; 0 where none are to be recorded.
+    pub fn trace_bytes(&self) -> u64 {
+        if self.no_trace {
+            0
+        } else {
+            hybrid_cache_driver::trace::DEFAULT_MAX_BYTES
+        }
+    }
+
     /// The network of user code.
     pub fn network(&self) -> NetworkName {
         if self.no_network {

@@ -98,6 +98,7 @@ impl Machine {
             network_idle_s: DEFAULT_NETWORK_IDLE_S,
             budget_bytes: 0,
             budget_inodes: 0,
+            trace_bytes: flags.trace_bytes(),
         };
         Ok(Machine {
             config,

@@ -26,6 +26,7 @@ mod size;
 mod subject;
 mod test;
 mod tools;
+mod trace;
 mod trials;
 mod waiting;
 

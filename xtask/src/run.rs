@@ -118,7 +118,7 @@ async fn run_task(driver: &dyn Driver, spec: &TaskSpec, limits: Limits, flags: &
             return Ok(Exit::Interrupted);
         }
     };
-    for warning in &outcome.warnings {
+    for warning in outcome.warnings.iter().chain(&driver.flush_trace().await) {
         eprintln!("warning: {warning}");
     }
     if let Some(failure) = &outcome.not_kept {

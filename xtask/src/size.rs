@@ -1,6 +1,6 @@
 //! `cargo xtask size`: how large the volumes must be, from a trace.
 
-mod file;
+pub mod file;
 mod fleet;
 mod prove;
 
@@ -15,7 +15,7 @@ use hybrid_cache_sizing::{Source, Targets, recommend};
 
 use crate::checkout::Checkout;
 use crate::exit::{Exit, Expected};
-use crate::flags;
+use crate::{flags, trace};
 use file::TraceFile;
 
 /// What has the sizes of the volumes, below the checkout.
@@ -78,6 +78,17 @@ fn make(flags: &flags::Size) -> Result<SizingReport> {
         let report = SizingReport::new(path.display().to_string(), false, trace.warnings(), find(&trace)?);
         return with_proof(report, &trace);
     }
+    if flags.synthetic.is_none()
+        && let Some((folder, recorded)) = trace::recorded(flags.driver, flags.cache_dir.as_deref(), &flags.cluster)?
+    {
+        eprintln!(
+            "no --trace was given: using the requests recorded in {}",
+            folder.display()
+        );
+        let origin = format!("requests recorded in {}", folder.display());
+        let report = SizingReport::new(origin, false, file::told(recorded.faults()), find(&recorded)?);
+        return with_proof(report, &recorded);
+    }
     let name = flags.synthetic.as_deref().unwrap_or("team");
     let Some((_, what, profile)) = PRESETS.iter().find(|(known, ..)| *known == name) else {
         let names: Vec<&str> = PRESETS.iter().map(|(name, ..)| *name).collect();
@@ -88,7 +99,7 @@ fn make(flags: &flags::Size) -> Result<SizingReport> {
         return Err(Expected::usage(message));
     };
     if flags.synthetic.is_none() {
-        eprintln!("no --trace was given: using the synthetic one `{name}`");
+        eprintln!("no --trace was given and no requests are recorded: using the synthetic trace `{name}`");
     }
     let mut profile = *profile;
     profile.seed = flags.seed.unwrap_or(profile.seed);

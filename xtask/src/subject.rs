@@ -3,10 +3,11 @@
 use anyhow::{Context, Result};
 use hybrid_cache_driver::kube::KubeDriver;
 use hybrid_cache_driver::local::{LocalDriver, Maintenance};
+use hybrid_cache_driver::trace::TraceConfig;
 use hybrid_cache_driver::{Driver, Epoch, SubmitOptions};
 use hybrid_cache_model::maintain::MaintainReport;
 use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
-use hybrid_cache_model::protocol::{Budgets, IndexScope, Limits};
+use hybrid_cache_model::protocol::{BudgetRequest, Budgets, IndexScope, Limits};
 use hybrid_cache_model::{CacheReport, End, Failure, FailureKind, Scenario, TaskSpec};
 
 use crate::checkout::Checkout;
@@ -74,6 +75,9 @@ impl Subject {
                     place.config.network.index_scope = IndexScope::Private;
                 }
                 let driver = place.driver().await?;
+                if local.trace_bytes() > 0 {
+                    driver.record(TraceConfig::new(place::trace_folder(cluster)?));
+                }
                 Subject::Cluster(OnCluster { place, driver }.into())
             }
         })
@@ -133,6 +137,17 @@ impl Subject {
         Limits {
             threads: self.threads(),
             ..limits
+        }
+    }
+
+    /// How much each volume may hold.
+    pub fn budgets(&self) -> Budgets {
+        match self {
+            Subject::Machine(subject) => {
+                let config = &subject.machine.config;
+                Budgets::both(BudgetRequest::of_settings(config.budget_bytes, config.budget_inodes))
+            }
+            Subject::Cluster(subject) => subject.driver.config().budgets(),
         }
     }
 
@@ -209,6 +224,9 @@ async fn run_to_warm(
     let ticket = driver.submit(spec, options).await.context("submitting a task")?;
     let outcome = driver.settle(&ticket).await?;
     driver.forget(&ticket);
+    if let Some(warning) = driver.flush_trace().await {
+        eprintln!("warning: {warning}");
+    }
     Ok(match (outcome.end, outcome.not_kept) {
         (End::Failed { failure }, _) | (_, Some(failure)) => Err(failure),
         (End::Exited { code: 0 }, None) => Ok(outcome.cache),

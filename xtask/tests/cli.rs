@@ -20,6 +20,8 @@ mod run;
 mod serve;
 #[path = "cli/size.rs"]
 mod size;
+#[path = "cli/trace.rs"]
+mod trace;
 #[path = "cli/via.rs"]
 mod via;
 #[path = "cli/watch.rs"]

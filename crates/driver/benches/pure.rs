@@ -57,6 +57,7 @@ fn config() -> LocalConfig {
         network_idle_s: 1,
         budget_bytes: 0,
         budget_inodes: 0,
+        trace_bytes: 0,
     }
 }
 

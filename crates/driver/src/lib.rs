@@ -6,6 +6,7 @@
 pub mod kube;
 pub mod local;
 pub mod log;
+pub mod trace;
 
 use std::fmt;
 use std::time::Duration;
@@ -212,6 +213,12 @@ pub trait Driver: Send + Sync {
         None
     }
 
+    /// For how long in all a submitted task has had no place to run because others have it, since this process knows of the
+    /// task; without the time of [`Driver::unseen`]. That does not count against it. Zero also for a ticket that is not known.
+    fn waited(&self, _ticket: &Ticket) -> Duration {
+        Duration::ZERO
+    }
+
     /// The task's output so far and to come.
     ///
     /// # Errors
@@ -230,6 +237,17 @@ pub trait Driver: Send + Sync {
     /// Forgets a task that has ended; its ticket is unknown from then on, and what a cluster keeps of it is deleted behind
     /// the caller's back, as soon as all that belongs to it has ended.
     fn forget(&self, ticket: &Ticket);
+
+    /// Waits until requests noted so far are in the trace, for some seconds at most: before the process ends. Returns what
+    /// [`Driver::trace_warning`] does. Does nothing where none is recorded.
+    async fn flush_trace(&self) -> Option<String> {
+        None
+    }
+
+    /// Why requests are not in the trace, once; no task fails for that.
+    fn trace_warning(&self) -> Option<String> {
+        None
+    }
 
     /// Makes empty caches on the same volumes.
     ///

@@ -3,6 +3,7 @@
 //! Pure by rule: no IO, no async, no clock. Everything here is plain data with its checks, so that the runner,
 //! the drivers, the report and the service speak of the same things without depending on each other.
 
+pub mod contents;
 pub mod key;
 pub mod load;
 pub mod maintain;

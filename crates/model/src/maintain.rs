@@ -1,9 +1,10 @@
 //! What an operator asks of the volumes between tasks: what they hold, making room, and whether all of it is whole.
 //!
-//! `runner usage`, `runner gc` and `runner verify` read one [`MaintainRequest`] and answer with one [`MaintainReport`].
+//! `runner usage`, `runner contents`, `runner gc` and `runner verify` read one [`MaintainRequest`] and answer with one [`MaintainReport`].
 
 use serde::{Deserialize, Serialize};
 
+use crate::contents::Contents;
 use crate::outcome::Failure;
 use crate::protocol::{Budgets, PythonTools, SystemTools};
 
@@ -38,6 +39,8 @@ pub struct MaintainRequest {
 pub enum MaintainReport {
     /// To `usage`.
     Usage(UsageReport),
+    /// To `contents`.
+    Contents(Contents),
     /// To `gc`.
     Gc(GcReport),
     /// To `verify`.

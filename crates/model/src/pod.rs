@@ -45,6 +45,10 @@ pub const TERMINATION_FILE: &str = "/dev/termination-log";
 pub const TRAILER_VARIABLE: &str = "HYBRID_CACHE_TRAILER";
 /// In front of the token: a record separator, which programs hardly print.
 pub const TRAILER_MARK: &str = "\u{1e}";
+/// Begins the line of a preparing container's log that holds a [`crate::contents::Prepared`]. No user code runs there.
+pub const PREPARED_MARK: &str = "\u{1e}prepared ";
+/// Begins the line of a maintenance container's log that holds a [`crate::contents::Contents`].
+pub const CONTENTS_MARK: &str = "\u{1e}contents ";
 /// Where whole volumes are mounted while folders are made or deleted in them.
 pub const VOLUMES_FOLDER: &str = "/volumes";
 /// Where an image holds caches that were filled when it was built, as archives.
@@ -137,6 +141,9 @@ pub struct PodRequest {
     /// Whose task it is.
     #[serde(default)]
     pub tenant: Tenant,
+    /// True asks what the task's environments are made of: the preparing container's log tells it, behind [`PREPARED_MARK`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub describe: bool,
 }
 
 /// How the preparing container ended: its last event, without what the task's container has passed on already.
@@ -171,6 +178,9 @@ pub enum PrepareReport {
 pub enum PodQuestion {
     /// What do the volumes hold?
     Usage,
+    /// What are their environments made of? The container's log tells it, behind [`CONTENTS_MARK`]: a termination message is
+    /// too small.
+    Contents,
     /// Make room.
     Gc {
         /// How much each volume may keep.

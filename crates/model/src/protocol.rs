@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::contents::{Prepared, UsedKeys};
+use crate::maintain::FileSystemUsage;
 use crate::outcome::{CacheReport, End, Failure, Output, Resolved};
 use crate::task::TaskSpec;
 use crate::tenant::Tenant;
@@ -204,6 +206,9 @@ pub enum RunReport {
         /// What the user should know.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         warnings: Vec<String>,
+        /// Which entries of the caches it used; empty if it never came to them.
+        #[serde(default, skip_serializing_if = "UsedKeys::is_empty")]
+        keys: UsedKeys,
     },
     /// A cache did not have what the task asks for; nothing was started.
     Missed {
@@ -314,6 +319,9 @@ pub struct PrepareRequest {
     /// How much each volume may hold before least recently used environments are evicted.
     #[serde(default)]
     pub budgets: Budgets,
+    /// True asks what the task's environments are made of: [`PrepareEvent::Published`] tells it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub describe: bool,
 }
 
 /// How much each volume may hold.
@@ -348,6 +356,8 @@ impl Budgets {
 
 /// Part of a claim that its cache leaves free by default, in percent: preparations and the file system itself need room.
 const LEFT_ON_CLAIM_PERCENT: u64 = 12;
+/// Part of what is free that a cache leaves to others where it does not have the file system for itself, in percent.
+const LEFT_ON_MACHINE_PERCENT: u64 = 50;
 
 /// How much a volume may hold. What is not given is a part of what the file system has for the cache: of what is free and
 /// what the cache holds.
@@ -371,6 +381,26 @@ impl BudgetRequest {
     /// The most bytes that a volume may hold by default on a claim of so many bytes.
     pub fn default_on_claim(bytes: u64) -> u64 {
         bytes / 100 * (100 - LEFT_ON_CLAIM_PERCENT)
+    }
+
+    /// Bytes and inodes that a volume may hold on this file system, while it holds so much: what is given, and by default a part
+    /// of what the file system has for it, which is what is free and what it holds. So it shrinks when others fill the disk. A
+    /// claim whose size is known is held to the same part of that, should the file system be larger.
+    pub fn limits(&self, found: &FileSystemUsage, held_bytes: u64, held_inodes: u64) -> (u64, u64) {
+        let part: fn(u64) -> u64 = if self.is_claim {
+            BudgetRequest::default_on_claim
+        } else {
+            |bytes| bytes / 100 * (100 - LEFT_ON_MACHINE_PERCENT)
+        };
+        let of_claim = self.claim_bytes.map_or(u64::MAX, BudgetRequest::default_on_claim);
+        let bytes = part(found.free_bytes.saturating_add(held_bytes)).min(of_claim);
+        // Some file systems make inodes as they need them, and count none.
+        let inodes = if found.total_inodes == 0 {
+            u64::MAX
+        } else {
+            part(found.free_inodes.saturating_add(held_inodes))
+        };
+        (self.bytes.unwrap_or(bytes), self.inodes.unwrap_or(inodes))
     }
 
     /// The budget of settings in which 0 stands for what is not given.
@@ -425,6 +455,9 @@ pub enum PrepareEvent {
         /// What an operator should know: published late, could not publish, evicted something.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         warnings: Vec<String>,
+        /// What the task's environments are made of, where that was asked and something was made.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        prepared: Option<Box<Prepared>>,
     },
     /// It failed; the last event of a bad one. Nothing half-made is visible.
     Failed {

@@ -1,4 +1,4 @@
-//! The runner's command line: `run`, `prepare`, `usage`, `gc`, `verify`, the same for pods, networks, `version`.
+//! The runner's command line: `run`, `prepare`, `usage`, `contents`, `gc`, `verify`, the same for pods, networks, `version`.
 
 use std::io::{BufRead, Read, Write};
 use std::os::fd::OwnedFd;
@@ -30,7 +30,8 @@ usage: runner run [--report-back | --report-fd N | --report-file PATH]
                                     is, to the descriptor N or to the file PATH
        runner prepare               a PrepareRequest on standard input, events to standard output; what it found or made
                                     stays leased until standard input is closed
-       runner usage | gc | verify   a MaintainRequest on standard input, a report to standard output
+       runner usage | contents | gc | verify
+                                    a MaintainRequest on standard input, a report to standard output
        runner pod-run | pod-prepare | pod-maintain
                                     in a pod: the request in a file, the report to the termination message
        runner pod-seed              in a container of an image that is built: the request in a file, a report to standard
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         ["run", "--report-file", path] => run(Destination::file(Path::new(path)), &recorder),
         ["prepare"] => prepare(&recorder),
         ["usage"] => maintain(Question::Usage),
+        ["contents"] => maintain(Question::Contents),
         ["gc"] => maintain(Question::Gc),
         ["verify"] => maintain(Question::Verify),
         ["pod-run"] => pod_run(&recorder),
@@ -215,6 +217,8 @@ fn read_request_after<T: DeserializeOwned>(mut text: Vec<u8>) -> Result<T, Failu
 /// Keeps a network until nobody uses it any more.
 fn hold_network() -> i32 {
     network::close_inherited();
+    // What it keeps is for one task; pasta has it from here.
+    run::prefer_to_end_before_the_driver();
     let ready = || tell(&HoldReport::Ready).is_ok();
     let held = match read_request::<HoldRequest>() {
         Ok(request) => network::hold(&request, ready),

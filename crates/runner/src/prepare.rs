@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
 
+use hybrid_cache_model::contents::Prepared;
 use hybrid_cache_model::protocol::{Keep, PrepareEvent, PrepareRequest};
 use hybrid_cache_model::{
     CacheReport, CacheStatus, Failure, FailureKind, Lane, Phase, Protection, PythonRequest, RequestKey, Requirement,
@@ -55,6 +56,8 @@ struct Made {
     key: RequestKey,
     lock: Option<Lock>,
     warnings: Vec<String>,
+    /// True if the request was known and too old.
+    expired: bool,
 }
 
 enum Side {
@@ -120,7 +123,10 @@ fn prepare(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, system
         return Vec::new();
     };
     let is_system_made = matches!(system.status, CacheStatus::Built { .. });
-    let is_made = matches!(python, PythonPrepared::Made(_));
+    let (is_made, expired) = match &python {
+        PythonPrepared::Made(made) => (true, made.expired),
+        _ => (false, false),
+    };
     let told = leases(&python, &mut system).and_then(|leases| Ok((leases, ready(&job, &mut python, system)?)));
     let leases = match told {
         Ok((leases, event)) => {
@@ -134,9 +140,15 @@ fn prepare(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, system
     };
     let mut warnings = finish(&job, python);
     warnings.extend(system::finish(request, is_system_made));
+    let described = request.describe && request.keep == Keep::Publish && (is_made || is_system_made);
+    let prepared = described.then(|| {
+        let contents = maintain::contents::of_task(&request.place, &job.task);
+        Box::new(Prepared { contents, expired })
+    });
     emit(&PrepareEvent::Published {
         timeline: recorder.timeline(),
         warnings,
+        prepared,
     });
     if is_made {
         sweep(&job);
@@ -245,12 +257,16 @@ fn python_side(job: &Job<'_>) -> Result<PythonPrepared, Failure> {
         Keep::Discard => None,
         Keep::Publish => match locked(job, &volume, &key)? {
             Locked::Found(leased) => return Ok(PythonPrepared::Found(leased)),
-            Locked::Build(lock, damage) => Some((lock, damage)),
+            Locked::Build(lock, why) => Some((lock, why)),
         },
     };
-    let mut warnings = Vec::new();
-    let lock = lock.map(|(lock, damage)| {
-        warnings.extend(damage);
+    let (mut warnings, mut expired) = (Vec::new(), false);
+    let lock = lock.map(|(lock, why)| {
+        match why {
+            Why::Absent => {}
+            Why::Expired => expired = true,
+            Why::Damaged(told) => warnings.push(told),
+        }
         lock
     });
     let order = order(job, &volume, &key, &job.task.requirements, tools);
@@ -264,6 +280,7 @@ fn python_side(job: &Job<'_>) -> Result<PythonPrepared, Failure> {
         key,
         lock,
         warnings,
+        expired,
     })))
 }
 
@@ -288,8 +305,17 @@ fn order<'a>(
 
 enum Locked {
     Found(Leased),
-    /// With a word about a damaged environment that was found.
-    Build(Lock, Option<String>),
+    Build(Lock, Why),
+}
+
+/// Why an environment is built.
+enum Why {
+    /// There is none.
+    Absent,
+    /// There is one, resolved longer ago than allowed.
+    Expired,
+    /// A damaged one was found: what to tell of it.
+    Damaged(String),
 }
 
 /// Takes the request's build lock, then looks again: whoever held it may have made the environment, or failed for all. Whoever waits uses what
@@ -324,11 +350,12 @@ fn locked(job: &Job<'_>, volume: &PythonVolume, key: &RequestKey) -> Result<Lock
         }
         Lookup::Damaged { path, what } => {
             let told = heal::take_away(volume, &path, &what)?;
-            Ok(Locked::Build(lock, Some(told)))
+            Ok(Locked::Build(lock, Why::Damaged(told)))
         }
         Lookup::Stale(_) | Lookup::Miss => match failed::noted_since(&path, began) {
             Some(failure) => Err(failure),
-            None => Ok(Locked::Build(lock, None)),
+            None if matches!(found, Lookup::Stale(_)) => Ok(Locked::Build(lock, Why::Expired)),
+            None => Ok(Locked::Build(lock, Why::Absent)),
         },
     }
 }
@@ -440,7 +467,9 @@ fn finish(job: &Job<'_>, python: PythonPrepared) -> Vec<String> {
             if evicted > 0 {
                 warnings.push(format!("{evicted} environments were evicted to stay in the budget"));
             }
-            if report.over_budget {
+            let is_explained = !report.warnings.is_empty();
+            warnings.extend(report.warnings);
+            if report.over_budget && !is_explained {
                 let message = "the Python volume is over its budget: what is left is in use, or larger than the budget";
                 warnings.push(message.to_owned());
             }

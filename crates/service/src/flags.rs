@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hybrid_cache_driver::kube::Reach;
+use hybrid_cache_driver::trace::DEFAULT_MAX_BYTES;
 use hybrid_cache_service::host::{Settings, parse_size};
 use lexopt::{Arg, Parser, ValueExt};
 
@@ -25,6 +26,7 @@ usage: hybrid-cache-service --driver-config FILE [flag]...    serves tasks that 
   --retain-tasks N       of which so many are kept for each tenant [default: 100000]
   --retain-size SIZE     of output and database, such as 20GiB; the oldest go first [default: a tenth of the volume]
   --retain-saved HOURS   for which tasks are kept that nobody asks to run [default: 24]
+  --trace-size SIZE      of recorded requests, for `cargo xtask size`; 0 records none [default: 64MiB]
   --timeout SECONDS      until a task's program is killed [default: 600]
   --grace SECONDS        for tasks that cannot live without this process [default: 10]; on a cluster they can";
 
@@ -51,6 +53,7 @@ pub struct Serve {
     pub names: Vec<String>,
     pub data_dir: PathBuf,
     pub settings: Settings,
+    pub trace_bytes: u64,
     pub grace: Duration,
 }
 
@@ -69,6 +72,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, l
         names: Vec::new(),
         data_dir: "/data".into(),
         settings: Settings::on_cluster(),
+        trace_bytes: DEFAULT_MAX_BYTES,
         grace: Duration::from_secs(10),
     };
     let settings = &mut serve.settings;
@@ -89,6 +93,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, l
             Arg::Long("retain-tasks") => settings.retain_tasks = number(&mut parser, 1, 10_000_000)?,
             Arg::Long("retain-size") => settings.retain_bytes = Some(parse_size(&parser.value()?.string()?)?),
             Arg::Long("retain-saved") => settings.retain_saved_hours = number(&mut parser, 1, 876_000)?,
+            Arg::Long("trace-size") => serve.trace_bytes = parse_size(&parser.value()?.string()?)?,
             Arg::Long("timeout") => settings.timeout_s = number(&mut parser, 1, 604_800)?,
             Arg::Long("grace") => serve.grace = Duration::from_secs(number(&mut parser, 0, 3600)?),
             _ => return Err(argument.unexpected()),
@@ -119,14 +124,17 @@ mod tests {
     fn every_flag_that_is_told_about_is_taken() {
         let line = "--driver-config /d --kubeconfig /k --listen 0.0.0.0:80 --token-file /t --host a --host b \
                     --data-dir /x --max-running 1 --max-queued 2 --retain-days 3 --retain-tasks 4 --retain-size 1GiB \
-                    --retain-saved 6 --timeout 5 --grace 0";
+                    --retain-saved 6 --trace-size 2MiB --timeout 5 --grace 0";
         let Command::Serve(serve) = parsed(line).unwrap() else {
             panic!("it serves");
         };
         assert_eq!(serve.reach, Reach::Kubeconfig("/k".into()));
         assert_eq!(serve.names, ["a", "b"]);
         assert_eq!((serve.settings.running, serve.settings.timeout_s), (1, 5));
-        assert_eq!(serve.settings.retain_bytes, Some(1 << 30));
+        assert_eq!(
+            (serve.settings.retain_bytes, serve.trace_bytes),
+            (Some(1 << 30), 2 << 20)
+        );
         let told = USAGE.lines().filter_map(|line| line.trim().strip_prefix("--"));
         for flag in told.filter_map(|line| line.split_whitespace().next()) {
             assert!(line.contains(&format!("--{flag} ")), "{flag}");

@@ -9,6 +9,7 @@ use std::time::Duration;
 use flags::{Command, Serve};
 use hybrid_cache_driver::DriverError;
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
+use hybrid_cache_driver::trace::{self, TraceConfig};
 use hybrid_cache_model::shown;
 use hybrid_cache_service::host::{self, Blame, Ended, Host, HostError, OfCluster};
 use hybrid_cache_service::{Engine, OpenError, Parts, SystemClock};
@@ -118,6 +119,12 @@ fn driver_config(flags: &Serve) -> Result<KubeConfig, Trouble> {
 
 async fn open(flags: &Serve, config: KubeConfig) -> Result<Engine, Trouble> {
     let driver = Arc::new(KubeDriver::connect(&flags.reach, config).await?);
+    if flags.trace_bytes > 0 {
+        driver.record(TraceConfig {
+            folder: flags.data_dir.join(trace::FOLDER),
+            max_bytes: flags.trace_bytes,
+        });
+    }
     let parts = Parts {
         volumes: Some(Arc::new(OfCluster::new(Arc::clone(&driver)))),
         driver,

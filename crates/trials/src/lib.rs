@@ -7,7 +7,7 @@
 //! another machine, every wait has a deadline, and everything that an attack made is deleted behind it.
 //!
 //! The library knows no flags, no terminal and no exit codes. `cargo xtask attack` prints what it finds, and
-//! `tests/mutations.rs` takes each protection out to show that the list notices.
+//! `tests/mutations_*.rs` take each protection out to show that the list notices.
 
 pub mod attack;
 pub mod caches;

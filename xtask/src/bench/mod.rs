@@ -45,6 +45,10 @@ const MIN_FREE_BYTES: u64 = 3 << 30;
 /// # Errors
 /// A scenario is not well-formed, a prerequisite is missing, the caches or the report cannot be written.
 pub fn run(flags: &flags::Bench) -> Result<Exit> {
+    // Requests that are made to be measured say nothing of the size that volumes need.
+    let mut flags = flags.clone();
+    flags.local.no_trace = true;
+    let flags = &flags;
     let checkout = Checkout::find()?;
     let scenarios = load_scenarios(&checkout, &flags.scenario)?;
     if let Some(per_s) = flags.load {

@@ -1,10 +1,11 @@
 //! A cluster that is up, as a place to run tasks: what `bench`, `run`, `status` and `doctor` open.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use hybrid_cache_driver::kube::{Argo, KubeConfig, KubeDriver, Resources};
 use hybrid_cache_driver::local::config::DEFAULT_MAX_AGE_S;
+use hybrid_cache_driver::trace;
 use hybrid_cache_model::pod::NetworkSettings;
 use hybrid_cache_model::protocol::Identity;
 
@@ -70,6 +71,29 @@ impl ClusterPlace {
         let claims = self.api.claims(&self.api.namespace).await.unwrap_or_default();
         self.api.driver(on_claims(self.config.clone(), &claims)).await
     }
+}
+
+/// The folder of this machine in which requests to a cluster are recorded.
+///
+/// # Errors
+/// The name is none for a cluster, or the user has no cache folder.
+pub fn trace_folder(which: &flags::Cluster) -> Result<PathBuf> {
+    let folder = match &which.context {
+        // Nothing else is kept of a cluster that is not ours.
+        Some(context) => {
+            let good = |c: char| c.is_ascii_alphanumeric() || c == '-';
+            let name = format!("{context}.{}", which.namespace);
+            let name: String = name
+                .chars()
+                .map(|c| if good(c) || c == '.' { c } else { '_' })
+                .collect();
+            local::default_root()?
+                .join("contexts")
+                .join(name.trim_start_matches('.'))
+        }
+        None => StateFolder::of(&which.name)?.root().to_owned(),
+    };
+    Ok(folder.join(trace::FOLDER))
 }
 
 /// The same on claims as large as these are, or ask to be.

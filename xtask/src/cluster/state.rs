@@ -8,6 +8,7 @@
 //!     kubeconfig     how to reach it; the user's own kubeconfig is never touched
 //!     kind.json      what kind was told
 //!     service/       what compose.yaml mounts: kubeconfig, driver.json, token, data/
+//!     trace/         what tasks asked for that this machine has submitted, for `cargo xtask size`
 //!     kubelet.log    what the kubelet said when a cluster could not be made
 //!     volumes/       python/ and system/, mounted into the node; they outlive the cluster
 //! ```
@@ -78,6 +79,11 @@ impl StateFolder {
     #[cfg(test)]
     pub fn at(root: PathBuf) -> StateFolder {
         StateFolder { root }
+    }
+
+    /// Where it is.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Makes the folder.

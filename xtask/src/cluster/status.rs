@@ -8,7 +8,7 @@ use hybrid_cache_driver::kube::KubeDriver;
 use hybrid_cache_model::CacheStatus;
 use hybrid_cache_model::maintain::{MaintainReport, UsageReport};
 use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
-use hybrid_cache_model::protocol::RunReport;
+use hybrid_cache_model::protocol::{Budgets, RunReport};
 use serde::Serialize;
 use tokio::time::timeout;
 
@@ -19,7 +19,9 @@ use super::{NIX_CLAIM, PYTHON_CLAIM, TASK_LABEL, argo, kinds, node, runtime, ser
 use crate::checkout::Checkout;
 use crate::docker::Engine;
 use crate::exit::Exit;
-use crate::{flags, image};
+use crate::flags::DriverName;
+use crate::trace::growth::VolumeGrowth;
+use crate::{flags, image, trace};
 
 mod deployed;
 mod show;
@@ -43,6 +45,7 @@ const USAGE: Duration = Duration::from_secs(60);
 ///   "argo": {"state": "ready", "image": "…/workflow-controller:v3.7.14"},
 ///   "service": {"state": "ready", "image": "hybrid-cache-service:…", "address": "http://hybrid-cache-service.argo:8000"},
 ///   "tasks": {"queued": 0, "running": 0, "succeeded": 2, "failed": 0},
+///   "growth": [{"volume": "python", "days": 3.5, "new_environments": 12, "full": {"days": 85.0}}],
 ///   "notes": ["why something could not be found out"]
 /// }
 /// ```
@@ -65,6 +68,8 @@ pub struct Status {
     pub argo: Option<ArgoStatus>,
     /// The task service in the cluster; none where it was not asked for.
     pub service: Option<ServiceStatus>,
+    /// How the volumes fill, as `cache usage --json` has it; empty where nothing is recorded or measured.
+    pub growth: Vec<VolumeGrowth>,
     /// The tasks that the cluster still knows.
     pub tasks: Tasks,
     /// Why something could not be found out.
@@ -257,6 +262,12 @@ pub async fn look(checkout: &Checkout, which: &flags::Cluster) -> Result<Status>
         .map_err(|error| status.notes.push(format!("usage: {error:#}")))
         .ok();
     status.volumes = volumes(&claims, usage.as_ref());
+    if let Some(usage) = &usage {
+        match growth(usage, &claims, which) {
+            Ok(growth) => status.growth = growth,
+            Err(why) => status.notes.push(why),
+        }
+    }
     status.caches = usage.map(|usage| CachesStatus {
         environments: usage.environments,
         requests: usage.requests,
@@ -318,6 +329,18 @@ pub async fn measured(driver: &KubeDriver) -> Result<UsageReport> {
         PodMaintainReport::Failed { failure } => Err(failure.into()),
         other => anyhow::bail!("an answer to another question: {other:?}"),
     }
+}
+
+/// How the volumes fill, from what was recorded of the cluster; or why that is not known.
+fn growth(usage: &UsageReport, claims: &[ClaimFacts], which: &flags::Cluster) -> Result<Vec<VolumeGrowth>, String> {
+    let size = |name: &str| {
+        let claim = claims.iter().find(|claim| claim.name == name);
+        claim.map_or(0, ClaimFacts::bytes)
+    };
+    let budgets = Budgets::default().on_claims(size(PYTHON_CLAIM), size(NIX_CLAIM));
+    let known =
+        trace::folder_of(DriverName::Kube, None, which).and_then(|folder| trace::growth::of(usage, &budgets, &folder));
+    known.unwrap_or_else(|error| Err(format!("growth: {error:#}")))
 }
 
 fn volumes(claims: &[ClaimFacts], usage: Option<&UsageReport>) -> Vec<VolumeStatus> {

@@ -63,6 +63,35 @@ pub enum CacheCommand {
         #[arg(long)]
         repair: bool,
     },
+    /// What was recorded of requests, for `size`
+    Trace(Trace),
     /// Move caches of another layout version into a folder beside them; deletes nothing
     SetAside,
+}
+
+/// `cache trace`
+#[derive(Debug, Args)]
+pub struct Trace {
+    /// What to do
+    #[command(subcommand)]
+    pub command: TraceCommand,
+    /// Folder of the recorded requests [default: that of the caches]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub folder: Option<PathBuf>,
+}
+
+/// `cache trace …`
+#[derive(Debug, Subcommand)]
+pub enum TraceCommand {
+    /// Span, requests, hits, environments and faults
+    Show,
+    /// Write all that is recorded as one trace
+    Export {
+        /// File to write; `-` for standard output
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Replace the names of tenants, packages and environments by numbers; sizes and times stay
+        #[arg(long)]
+        anonymise: bool,
+    },
 }

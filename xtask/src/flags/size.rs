@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use hybrid_cache_sizing::claim::FileSystem;
 
+use super::{Cluster, DriverName};
 use crate::cluster::facts;
 
 /// Least size of a file system for `--prove`.
@@ -16,7 +17,16 @@ pub struct Size {
     /// Read the trace from FILE; `-` for standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["synthetic", "seed"])]
     pub trace: Option<PathBuf>,
-    /// Use a trace that nobody recorded: team, ci or agents [default without --trace: team]
+    /// Use what was recorded of this machine's caches (local) or of a cluster's [default: of the cluster, or else of this machine]
+    #[arg(long, value_enum, conflicts_with_all = ["trace", "synthetic"])]
+    pub driver: Option<DriverName>,
+    /// Cache folder of this machine whose recorded requests are used [default: hybrid-cache in the user's cache folder]
+    #[arg(long, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// The cluster whose recorded requests are used
+    #[command(flatten)]
+    pub cluster: Cluster,
+    /// Use a trace that nobody recorded: team, ci or agents [default if nothing is recorded: team]
     #[arg(long, value_name = "NAME")]
     pub synthetic: Option<String>,
     /// Begin the synthetic trace's random numbers with N, to see how much the sizes depend on chance

@@ -47,18 +47,21 @@ impl TraceFile {
 
     /// What is wrong with single lines.
     pub fn warnings(&self) -> Vec<String> {
-        let told = self
-            .faults
-            .first
-            .iter()
-            .map(|fault| format!("line {}: {}", fault.line, fault.kind));
-        let mut warnings: Vec<String> = told.collect();
-        let more = self.faults.count - warnings.len() as u64;
-        if more > 0 {
-            warnings.push(format!("{more} more lines are not as they should be"));
-        }
-        warnings
+        told(&self.faults)
     }
+}
+
+/// The faults of a trace in words.
+pub fn told(faults: &Faults) -> Vec<String> {
+    let told = faults.first.iter();
+    let mut warnings: Vec<String> = told
+        .map(|fault| format!("line {}: {}", fault.line, fault.kind))
+        .collect();
+    let more = faults.count - warnings.len() as u64;
+    if more > 0 {
+        warnings.push(format!("{more} more lines are not as they should be"));
+    }
+    warnings
 }
 
 impl Source for TraceFile {
@@ -71,11 +74,23 @@ impl Source for TraceFile {
     }
 }
 
-fn read(mut file: &File, each: &mut dyn FnMut(&Event)) -> Result<(Catalog, Faults), TraceError> {
+fn read(file: &File, each: &mut dyn FnMut(&Event)) -> Result<(Catalog, Faults), TraceError> {
+    let mut reader = Reader::new();
+    lines(file, &mut |line, is_whole| reader.line(line, is_whole, each))?;
+    reader.finish()
+}
+
+/// Takes a line without its line break; the second value is false for a last one that has none.
+type EachLine<'a> = dyn FnMut(&[u8], bool) -> Result<(), TraceError> + 'a;
+
+/// Calls `each` with every line of a file, from its beginning.
+///
+/// # Errors
+/// The file cannot be read, a line is too long, or the error of `each`.
+pub fn lines(mut file: &File, each: &mut EachLine<'_>) -> Result<(), TraceError> {
     let unreadable = |error: std::io::Error| TraceError::Unreadable(format!("the trace cannot be read: {error}"));
     file.seek(SeekFrom::Start(0)).map_err(unreadable)?;
     let mut lines = BufReader::with_capacity(1 << 20, file);
-    let mut reader = Reader::new();
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -85,7 +100,7 @@ fn read(mut file: &File, each: &mut dyn FnMut(&Event)) -> Result<(Catalog, Fault
             .read_until(b'\n', &mut line)
             .map_err(unreadable)?;
         if length == 0 {
-            return reader.finish();
+            return Ok(());
         }
         let is_whole = line.pop_if(|last| *last == b'\n').is_some();
         if !is_whole && length as u64 == MAX_LINE_BYTES {
@@ -93,6 +108,6 @@ fn read(mut file: &File, each: &mut dyn FnMut(&Event)) -> Result<(Catalog, Fault
                 "a line is longer than {MAX_LINE_BYTES} bytes"
             )));
         }
-        reader.line(&line, is_whole, each)?;
+        each(&line, is_whole)?;
     }
 }

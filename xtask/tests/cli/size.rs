@@ -84,8 +84,15 @@ fn a_target_out_of_reach_ends_with_3_and_the_reason() {
 #[test]
 fn without_a_trace_it_says_that_it_uses_a_synthetic_one() {
     let folder = tempfile::tempdir().unwrap();
-    let found = size(&["--hit", "60%"], folder.path());
-    found.with(0, &["no --trace was given: using the synthetic one `team`"]);
+    let root = folder.path().to_str().unwrap();
+    let found = size(
+        &["--hit", "60%", "--driver", "local", "--cache-dir", root],
+        folder.path(),
+    );
+    found.with(
+        0,
+        &["no --trace was given and no requests are recorded: using the synthetic trace `team`"],
+    );
     assert!(found.stdout.contains("nobody recorded this trace"), "{}", found.stdout);
 }
 

@@ -11,6 +11,7 @@ use super::book::{Answer, Book, Entry, Made};
 use super::cluster::NotMade;
 use super::flow::{Beginning, Flow, Found};
 use super::names;
+use super::record::Seen;
 use super::request::{Form, TASK_KEY};
 use crate::{Epoch, SubmitOptions};
 
@@ -81,6 +82,10 @@ async fn carry(shared: Arc<Shared>, book: Book, id: String, order: Order, entry:
         made: entry.made.clone(),
         carried_by: entry.carried_by.clone(),
         clock: order.clock,
+        seen: Seen {
+            is_whole: matches!(beginning, Beginning::Make),
+            ..Seen::default()
+        },
     };
     match flow.run(beginning, &entry.ended).await {
         Ok(outcome) => {

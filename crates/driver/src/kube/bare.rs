@@ -62,14 +62,14 @@ impl KubeDriver {
             answer: PATIENCE,
             room: start,
         };
-        let made = job::make(shared, &secret, &workload, patience).await;
+        // The sender is kept until the end: nobody cancels this.
+        let (_keep, mut cancel) = watch::channel(false);
+        let made = job::make(shared, &secret, &workload, patience, &mut cancel).await;
         let (mut running, _) = made.map_err(|not_made| not_made.failure().clone())?;
         let bounds = Bounds {
             start,
             whole: start + LIMIT,
         };
-        // The sender is kept until the end: nobody cancels this.
-        let (_keep, mut cancel) = watch::channel(false);
         let ended = running.end(bounds, &mut cancel, |_, _| {}).await?;
         let took = started.elapsed();
         if ended.code == 0 {

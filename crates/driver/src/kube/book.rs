@@ -7,6 +7,7 @@ use hybrid_cache_model::{Failure, Outcome, Phase};
 use tokio::sync::watch;
 
 use super::cluster::NotMade;
+use super::entrance::WaitForRoom;
 use super::workload::Kind;
 use crate::log::LogWriter;
 
@@ -22,8 +23,8 @@ pub struct Running {
     pub cancel: watch::Sender<bool>,
     /// Which phase of preparing is under way.
     pub preparing: watch::Receiver<Option<Phase>>,
-    /// Why its pod has no node yet.
-    pub waits: watch::Receiver<Option<String>>,
+    /// What it waits for while it has no place.
+    pub waits: watch::Receiver<WaitForRoom>,
     /// Its output.
     pub log: Arc<LogWriter>,
     /// The latest of its workloads.
@@ -42,8 +43,8 @@ pub struct Entry {
     pub cancel: watch::Receiver<bool>,
     /// Tells which phase of preparing is under way.
     pub preparing: watch::Sender<Option<Phase>>,
-    /// Tells why its pod has no node yet.
-    pub waits: watch::Sender<Option<String>>,
+    /// Tells what it waits for while it has no place.
+    pub waits: watch::Sender<WaitForRoom>,
     /// Where its output goes.
     pub log: Arc<LogWriter>,
     /// Told which of its workloads is the latest.
@@ -140,7 +141,7 @@ fn channels() -> (Running, Entry) {
     let (made_sender, made) = watch::channel(Made::Asking);
     let (cancel, cancelled) = watch::channel(false);
     let (phase_sender, preparing) = watch::channel(None);
-    let (waits_sender, waits) = watch::channel(None);
+    let (waits_sender, waits) = watch::channel(WaitForRoom::default());
     let (workload_sender, carried_by) = watch::channel(None);
     let log = Arc::new(LogWriter::new());
     let running = Running {

@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::explain;
+use super::job::{self, CancelFlag};
 use super::names::{self, Attempt};
 use super::retry::{PATIENCE, Refusal, Trouble, persist};
 use super::workflow::{self, Workflow};
@@ -140,18 +141,28 @@ impl Cluster {
         }
     }
 
-    /// Creates a Secret and then the workload that mounts it. Both may be there already, from an earlier try.
+    /// Creates a Secret and then the workload that mounts it. Both may be there already, from an earlier try. Who cancels
+    /// does not wait for room any more.
     ///
     /// # Errors
     /// The cluster refuses one of them or does not answer, or an object of that name is somebody else's.
-    pub async fn create(&self, secret: &Secret, workload: &Workload, patience: Patience) -> Result<Workload, NotMade> {
+    pub async fn create(
+        &self,
+        secret: &Secret,
+        workload: &Workload,
+        patience: Patience,
+        cancel: &mut CancelFlag,
+    ) -> Result<Workload, NotMade> {
         let began = tokio::time::Instant::now();
         loop {
             match self.create_both(secret, workload, patience.answer).await {
                 Err(NotMade::Certainly(full))
                     if full.kind == FailureKind::Unschedulable && began.elapsed() < patience.room =>
                 {
-                    tokio::time::sleep(ROOM_PAUSE).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(ROOM_PAUSE) => {}
+                        () = job::cancelled(cancel) => return Err(NotMade::Certainly(full)),
+                    }
                 }
                 made => return made,
             }

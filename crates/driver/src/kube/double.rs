@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::stream;
+use futures_util::stream::{self, StreamExt};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Bytes, Frame};
 use hyper::{Request, Response};
@@ -59,7 +59,26 @@ struct World {
     /// Verb, kind and name of every request.
     asked: Vec<(String, String, String)>,
     most_jobs: Option<usize>,
+    /// How long a new pod has no node.
+    full_for: Duration,
+    log: Log,
+    /// Beginning of a pod's name, container, its log.
+    logs: Vec<(String, String, String)>,
 }
+
+/// What every pod prints, and which requests for it are lost on the way.
+#[derive(Clone, Default)]
+pub struct Log {
+    /// All of it.
+    pub text: String,
+    /// So many requests are lost: each sends a part, and then nothing for ever, not even its end.
+    pub lost: usize,
+    /// Bytes of that part; where absent, not even an answer.
+    pub sent: Option<usize>,
+}
+
+/// What the scheduler says of a pod for which there is no room.
+pub const NO_ROOM: &str = "0/1 nodes are available: 1 Insufficient cpu.";
 
 type Answer = (u16, Value);
 type Streamed = UnsyncBoxBody<Bytes, Infallible>;
@@ -89,6 +108,22 @@ impl Double {
     /// A quota of so many Jobs.
     pub fn allow_jobs(&self, most: usize) {
         self.world().most_jobs = Some(most);
+    }
+
+    /// From now on a new pod gets its node after so long.
+    pub fn be_full_for(&self, long: Duration) {
+        self.world().full_for = long;
+    }
+
+    /// From now on pods print this.
+    pub fn print(&self, log: Log) {
+        self.world().log = log;
+    }
+
+    /// What a container of pods with such names has in its log.
+    pub fn says(&self, pods: &str, container: &str, log: &str) {
+        let said = [pods, container, log].map(str::to_owned);
+        self.world().logs.push(said.into());
     }
 
     /// The Jobs that were made, each name as often as it was.
@@ -146,16 +181,41 @@ impl Double {
         let name = job["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let pod = format!("{name}-abcde");
         let labels = json!({"batch.kubernetes.io/job-name": name});
+        let containers = &job["spec"]["template"]["spec"]["containers"];
+        let prepares = containers
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|one| one["name"] == "prepare");
         let show = |state: Value, phase: &str| {
+            let status = |name: &str, state: &Value| json!({"name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state});
+            let mut statuses = vec![status("task", &state)];
+            if prepares {
+                let mut prepared = state.clone();
+                if !prepared["terminated"].is_null() {
+                    let published =
+                        json!({"report": "published", "timeline": {"total_us": 1, "spans": []}, "ready_us": 1});
+                    prepared["terminated"]["message"] = json!(published.to_string());
+                }
+                statuses.push(status("prepare", &prepared));
+            }
             json!({
                 "metadata": {"name": pod, "namespace": "tasks", "labels": labels},
                 "spec": {"containers": [], "nodeName": "node"},
-                "status": {"phase": phase, "containerStatuses": [{
-                    "name": "task", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state,
-                }]},
+                "status": {"phase": phase, "containerStatuses": statuses},
             })
         };
-        self.put("pods", &pod, "ADDED", show(json!({"running": {}}), "Running"));
+        let full_for = self.world().full_for;
+        if !full_for.is_zero() {
+            let condition = json!({"type": "PodScheduled", "status": "False", "message": NO_ROOM});
+            let waits = json!({
+                "metadata": {"name": pod, "namespace": "tasks", "labels": labels}, "spec": {"containers": []},
+                "status": {"phase": "Pending", "conditions": [condition]},
+            });
+            self.put("pods", &pod, "ADDED", waits);
+            tokio::time::sleep(full_for).await;
+        }
+        self.put("pods", &pod, "MODIFIED", show(json!({"running": {}}), "Running"));
         tokio::time::sleep(self.0.runs).await;
         let message = (self.0.report)(&name).to_string();
         let ended = json!({"terminated": {"exitCode": 0, "reason": "Completed", "message": message}});
@@ -262,6 +322,37 @@ impl Double {
         StreamBody::new(stream::unfold((this, kind, after), next)).boxed_unsync()
     }
 
+    /// What a container of this pod has in its log, where that was said.
+    fn said(&self, pod: &str, query: &str) -> Option<String> {
+        let world = self.world();
+        let said = world.logs.iter().find(|(pods, container, _)| {
+            pod.starts_with(pods.as_str()) && query.contains(&format!("container={container}"))
+        });
+        said.map(|(.., log)| log.clone())
+    }
+
+    /// A log, of which standard error is empty.
+    async fn log(&self, query: &str) -> Streamed {
+        if query.contains("stream=Stderr") {
+            return Full::new(Bytes::new()).boxed_unsync();
+        }
+        let log = {
+            let mut world = self.world();
+            let log = world.log.clone();
+            world.log.lost = log.lost.saturating_sub(1);
+            log
+        };
+        if log.lost == 0 {
+            return Full::new(Bytes::from(log.text)).boxed_unsync();
+        }
+        let Some(sent) = log.sent else {
+            return std::future::pending().await;
+        };
+        let part = Bytes::copy_from_slice(&log.text.as_bytes()[..sent]);
+        let part = stream::iter([Ok(Frame::data(part))]).chain(stream::pending());
+        StreamBody::new(part).boxed_unsync()
+    }
+
     async fn take(self, request: Request<Body>) -> Result<Response<Streamed>, std::io::Error> {
         let (parts, body) = request.into_parts();
         let sent = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
@@ -279,7 +370,11 @@ impl Double {
             return Ok(Response::new(self.changes(kind, after)));
         }
         if name.ends_with("/log") {
-            return Ok(Response::new(Full::new(Bytes::new()).boxed_unsync()));
+            let said = self.said(name.trim_end_matches("/log"), &query);
+            if let Some(log) = said {
+                return Ok(Response::new(Full::new(Bytes::from(log)).boxed_unsync()));
+            }
+            return Ok(Response::new(self.log(&query).await));
         }
         let forbids = *self.0.mode.borrow() == Mode::Forbids;
         let (code, answer) = if forbids {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::pulse::{Counted, Pulse};
 use crate::Room;
 
 /// Tasks that may stand there at one time.
@@ -32,6 +33,8 @@ pub struct Entrance {
 #[derive(Debug, Default)]
 struct Standing {
     next: u64,
+    /// How many of them wait for something else than a place.
+    aside: usize,
     /// In the order in which they came.
     all: BTreeMap<u64, Stander>,
 }
@@ -43,6 +46,8 @@ struct Stander {
     why: Option<String>,
     /// How many that came later have a place.
     overtaken: usize,
+    /// True once it is in the cluster's queue, or about to be.
+    is_submitted: bool,
 }
 
 impl Entrance {
@@ -59,24 +64,32 @@ impl Entrance {
 
     fn try_enter(self: &Arc<Self>) -> Option<Waiting> {
         let mut standing = self.lock();
-        let first = standing.all.first_key_value().map(|(_, first)| first);
+        let first = standing.all.values().find(|one| one.is_submitted);
         let starves = first.is_some_and(|first| first.overtaken >= OVERTAKEN && first.since.elapsed() >= PATIENT);
-        let closed = starves || standing.all.len() >= MOST;
-        (!closed).then(|| self.stand(&mut standing))
+        let closed = starves || standing.all.len() >= MOST + standing.aside;
+        (!closed).then(|| self.stand(&mut standing, false))
+    }
+
+    /// Says that one of those who have room for a submit needs something else first: meanwhile one more may come in.
+    pub fn step_aside(self: &Arc<Self>) -> Aside {
+        self.lock().aside += 1;
+        self.changed.notify_waiters();
+        Aside(Arc::clone(self))
     }
 
     /// Stands here until what is returned is dropped.
     pub fn enter(self: &Arc<Self>) -> Waiting {
-        self.stand(&mut self.lock())
+        self.stand(&mut self.lock(), true)
     }
 
-    fn stand(self: &Arc<Self>, standing: &mut Standing) -> Waiting {
+    fn stand(self: &Arc<Self>, standing: &mut Standing, is_submitted: bool) -> Waiting {
         let number = standing.next;
         standing.next += 1;
         let stander = Stander {
             since: Instant::now(),
             why: None,
             overtaken: 0,
+            is_submitted,
         };
         standing.all.insert(number, stander);
         Waiting {
@@ -95,6 +108,16 @@ impl Entrance {
     fn lock(&self) -> MutexGuard<'_, Standing> {
         // The map is whole between its calls, whatever panicked.
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One that has stepped aside, until it is dropped.
+#[derive(Debug)]
+pub struct Aside(Arc<Entrance>);
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        self.0.lock().aside -= 1;
     }
 }
 
@@ -128,6 +151,42 @@ impl Drop for Waiting {
     }
 }
 
+/// What one task waits for while it has no place, and for how long in all it has waited for room.
+#[derive(Clone, Debug, Default)]
+pub struct WaitForRoom {
+    /// Why its pod has no node yet, for a person.
+    pub why: Option<String>,
+    /// Waits that are over.
+    before: Duration,
+    /// The one that goes on.
+    since: Option<Counted>,
+}
+
+impl WaitForRoom {
+    /// Takes in what it waits for now, and whether that is room. Time in which the API server does not answer is not counted.
+    pub fn note(&mut self, why: Option<String>, for_room: bool, pulse: &Arc<Pulse>) {
+        self.why = why;
+        match (for_room, &self.since) {
+            (true, None) => self.since = Some(pulse.begin()),
+            (false, Some(since)) => {
+                self.before += since.elapsed();
+                self.since = None;
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    /// It has a place, or needs none any more.
+    pub fn end(&mut self, pulse: &Arc<Pulse>) {
+        self.note(None, false, pulse);
+    }
+
+    /// How long in all it has waited for room.
+    pub fn waited(&self) -> Duration {
+        self.before + self.since.as_ref().map(Counted::elapsed).unwrap_or_default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +217,29 @@ mod tests {
         first.placed();
         drop(tokio::time::timeout(PATIENT, entrance.room()).await.unwrap());
         drop(second);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_need_something_else_first_are_in_nobodys_way() {
+        let entrance = Arc::new(Entrance::default());
+        let mut rooms = Vec::new();
+        let mut aside = Vec::new();
+        for _ in 0..MOST {
+            rooms.push(entrance.room().await);
+            aside.push(entrance.step_aside());
+        }
+        // Others come by, one after the other and for long.
+        for _ in 0..=OVERTAKEN {
+            let room = tokio::time::timeout(PATIENT, entrance.room()).await.unwrap();
+            let placed = entrance.enter();
+            drop(room);
+            tokio::time::sleep(PATIENT).await;
+            placed.placed();
+        }
+        aside.clear();
+        assert!(tokio::time::timeout(PATIENT, entrance.room()).await.is_err());
+        rooms.clear();
+        tokio::time::timeout(PATIENT, entrance.room()).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,10 +10,11 @@ use tokio::sync::watch;
 
 use super::book::{Answer, Made};
 use super::cluster::{NotMade, Patience};
-use super::entrance::Waiting;
+use super::entrance::{WaitForRoom, Waiting};
 use super::job::{self, CancelFlag, Running};
 use super::logs::{Source, Tail};
 use super::names::{Attempt, Component};
+use super::record::Seen;
 use super::render::{self, TaskPod};
 use super::request::{self, BySecret, Delivery, Form, Freshness, Needs};
 use super::retry::PATIENCE;
@@ -47,14 +48,16 @@ pub struct Flow {
     pub cancel: CancelFlag,
     /// Tells which phase of preparing is under way.
     pub preparing: watch::Sender<Option<Phase>>,
-    /// Tells why its pod has no node yet.
-    pub waits: watch::Sender<Option<String>>,
+    /// Tells what it waits for while it has no place.
+    pub waits: watch::Sender<WaitForRoom>,
     /// Tells whether the cluster has it.
     pub made: watch::Sender<Made>,
     /// Tells which of its workloads is the latest.
     pub carried_by: watch::Sender<Option<(Kind, String)>>,
     /// When it was submitted.
     pub clock: Instant,
+    /// What a trace tells of it beside the outcome.
+    pub seen: Seen,
 }
 
 /// How a task comes to its first workload.
@@ -112,6 +115,7 @@ impl Flow {
         self.preparing.send_replace(None);
         self.log.close();
         ended.send_replace(Answer::of(&outcome));
+        self.note(&outcome);
         Ok(outcome)
     }
 
@@ -135,7 +139,8 @@ impl Flow {
             progress.warnings.extend(ran.warnings.iter().cloned());
             match &ran.report {
                 // Also what was prepared may be evicted before the task has its lease.
-                Ok(RunReport::Missed { .. }) if attempt == Attempt::First => {
+                Ok(RunReport::Missed { missed, .. }) if attempt == Attempt::First => {
+                    self.seen.expired = missed.python_stale;
                     self.shared.known.remove(&self.request());
                     (attempt, form) = (Attempt::Prepared, Form::Prepared);
                 }
@@ -152,6 +157,9 @@ impl Flow {
                 }
                 _ => {
                     let mut outcome = self.outcome(&ran, progress);
+                    if let Ok(RunReport::Finished { keys, .. }) = &ran.report {
+                        self.seen.keys = keys.clone();
+                    }
                     ended.send_replace(Answer::of(&outcome));
                     self.preparing.send_replace(None);
                     self.log.close();
@@ -197,7 +205,12 @@ impl Flow {
         let (mut running, form, mut waiting) = match beginning {
             Some(Beginning::Found(found)) => (job::take_up(&self.shared, &found.workload), form, None),
             Some(Beginning::Make) | None => {
+                self.ensure_folders().await?;
                 let waiting = self.shared.entrance.enter();
+                // A quota may have no room for the next workload of a task that has begun.
+                let begun = attempt != Attempt::First;
+                self.waits
+                    .send_modify(|wait| wait.note(None, begun, &self.shared.pulse));
                 let (running, form) = self.make(attempt, form).await?;
                 marks.created_us = Some(self.now_us());
                 (running, form, Some(waiting))
@@ -214,7 +227,11 @@ impl Flow {
         }
         let bounds = self.bounds(form);
         let source = self.source(&running);
-        let (preparing, waits) = (self.preparing.clone(), self.waits.clone());
+        let (preparing, waits, pulse) = (
+            self.preparing.clone(),
+            self.waits.clone(),
+            Arc::clone(&self.shared.pulse),
+        );
         let mut tail = None;
         let needs = self.needs();
         let ended = running.end(bounds, &mut self.cancel, |sight, step| {
@@ -225,9 +242,9 @@ impl Flow {
                 .as_ref()
                 .is_some_and(|tail: &Tail| tail.received.borrow().bytes > 0);
             show_preparing(&preparing, form, needs, sight, output);
-            let why = explain::waits_for_node(sight);
-            waits.send_if_modified(|shown| std::mem::replace(shown, why.clone()) != why);
-            match (&waiting, explain::waits_for_room(sight)) {
+            let (why, room) = (explain::waits_for_node(sight), explain::waits_for_room(sight));
+            waits.send_modify(|wait| wait.note(why, room.is_some(), &pulse));
+            match (&waiting, room) {
                 (Some(waiting), Some(why)) => waiting.because(why),
                 _ if sight.has_place() => waiting.take().into_iter().for_each(Waiting::placed),
                 _ => {}
@@ -235,25 +252,33 @@ impl Flow {
         });
         let ended = ended.await;
         drop(waiting);
-        self.waits.send_replace(None);
+        self.waits.send_modify(|wait| wait.end(&self.shared.pulse));
         Ok(self.close(running, form, ended, tail, marks, progress).await)
+    }
+
+    /// Has the folders made that the task's pod mounts, where its tenant is a new one.
+    async fn ensure_folders(&self) -> Result<(), Stop> {
+        if self.needs().any() && self.task.cache == CachePolicy::Use {
+            let (epoch, tenant) = (&self.options.epoch, &self.options.tenant);
+            let ensured = maintain::ensure_tenant(&self.shared, epoch, tenant).await;
+            ensured.map_err(|failure| Stop::NotMade(not_prepared(failure)))?;
+        }
+        Ok(())
     }
 
     async fn make(&mut self, attempt: Attempt, form: Form) -> Result<(Running, Form), Stop> {
         if *self.cancel.borrow() {
             return Err(Stop::Cancelled);
         }
-        if self.needs().any() && self.task.cache == CachePolicy::Use {
-            let (epoch, tenant) = (&self.options.epoch, &self.options.tenant);
-            let ensured = maintain::ensure_tenant(&self.shared, epoch, tenant).await;
-            ensured.map_err(|failure| Stop::NotMade(not_prepared(failure)))?;
-        }
         let freshness = match attempt {
             Attempt::Stale => Freshness::StaleAccepted,
             Attempt::First | Attempt::Prepared => Freshness::Required,
         };
         let (config, options) = (&self.shared.config, &self.options);
-        let content = request::content(config, &self.spec, &self.task, options, form, freshness);
+        let mut content = request::content(config, &self.spec, &self.task, options, form, freshness);
+        if let Some(prepare) = &mut content.prepare {
+            prepare.describe = self.shared.trace.get().is_some() && options.epoch == Epoch::Standing;
+        }
         let data = BySecret.deliver(&content);
         let data = data.map_err(|error| Stop::Failed(Failure::new(FailureKind::InvalidTask, error.to_string())))?;
         let name = attempt.job(&self.id);
@@ -276,8 +301,12 @@ impl Flow {
             token: token.as_deref(),
         };
         let workload = render::task(config, &pod);
-        let made = job::make(&self.shared, &secret, &workload, self.patience(attempt)).await;
-        let (running, workload) = made.map_err(Stop::NotMade)?;
+        let patience = self.patience(attempt);
+        let made = job::make(&self.shared, &secret, &workload, patience, &mut self.cancel).await;
+        let (running, workload) = made.map_err(|not_made| match not_made {
+            NotMade::Certainly(_) if *self.cancel.borrow() => Stop::Cancelled,
+            not_made => Stop::NotMade(not_made),
+        })?;
         // Where it was there already, it may be of the other form.
         Ok((running, Form::of(&workload)))
     }

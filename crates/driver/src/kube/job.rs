@@ -29,7 +29,7 @@ const NEXT_LOOK: Duration = Duration::from_millis(50);
 pub type CancelFlag = watch::Receiver<bool>;
 
 /// Resolves when the task is cancelled, never if nobody can cancel it any more.
-async fn cancelled(flag: &mut CancelFlag) {
+pub async fn cancelled(flag: &mut CancelFlag) {
     if flag.wait_for(|cancelled| *cancelled).await.is_err() {
         std::future::pending::<()>().await;
     }
@@ -67,9 +67,10 @@ pub async fn make(
     secret: &Secret,
     workload: &Workload,
     patience: Patience,
+    cancel: &mut CancelFlag,
 ) -> Result<(Running, Workload), NotMade> {
     let following = shared.registry.follow(workload.kind(), workload.name());
-    let made = shared.cluster.create(secret, workload, patience).await?;
+    let made = shared.cluster.create(secret, workload, patience, cancel).await?;
     let (cluster, owned) = (Arc::clone(shared), made.clone());
     tokio::spawn(async move {
         // A Secret that stays unbound is swept later.

@@ -38,6 +38,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A log that ends while its container seems to run: how long its end may take to be shown.
 const END_SHOWN: Duration = Duration::from_secs(2);
 
+/// Once the container has ended: how long its followed log may stay silent before it is asked for without following. A
+/// connection whose other end is gone says nothing, and a kubelet ends a followed log within about a second.
+const SILENCE: Duration = Duration::from_millis(1500);
+/// How often the log of a container that has ended is asked for again where it ends before all of it has come.
+const SHORT_TRIES: u32 = 3;
+
 /// Whether a cluster can tell the two streams apart.
 #[derive(Default)]
 pub struct Splitting(AtomicU8);
@@ -63,8 +69,8 @@ pub struct Received {
     pub ended: Option<Instant>,
     /// When the runner's report had come.
     pub told: Option<Instant>,
-    /// True while the cluster does not answer.
-    pub is_cut_off: bool,
+    /// True, for each stream, while the cluster does not answer or sends nothing where something must come.
+    cut_off: [bool; 2],
 }
 
 /// One container's log being followed.
@@ -140,7 +146,7 @@ impl Tail {
                 continue;
             }
             // An API server that restarts has the log when it is back. What does not come at all is told below.
-            if in_time || !received.is_cut_off || counted.elapsed() > PATIENCE {
+            if in_time || received.cut_off == [false; 2] || counted.elapsed() > PATIENCE {
                 break;
             }
         }
@@ -185,6 +191,7 @@ impl Follower {
             sieve: Sieve::of(lane, self.source.kind, self.source.token.as_deref()),
         };
         self.to_its_end(lane, &mut position).await?;
+        self.cut_off(lane, false);
         let held = position.sieve.finish();
         self.pass(lane, &held, &mut position).await;
         Ok(())
@@ -193,28 +200,39 @@ impl Follower {
     async fn to_its_end(&self, lane: Lane, got: &mut Position) -> Result<(), NotSplit> {
         let mut container = self.container.clone();
         let mut pause = FIRST_PAUSE;
+        let mut short = 0;
         loop {
             let asked_in = *container.borrow_and_update();
+            let follow = asked_in == Container::Runs;
             if self.is_whole(lane, got.passed, &container) {
                 return Ok(());
             }
             let opened = tokio::select! {
-                opened = self.open(lane, asked_in == Container::Runs) => opened,
+                opened = self.open(lane, follow) => opened,
                 // A stream on which nothing is written is not answered before its container has ended.
                 () = self.becomes_whole(lane, got.passed) => return Ok(()),
+                () = self.silence(follow) => {
+                    self.cut_off(lane, true);
+                    Err(OpenError::Broken)
+                }
             };
             let read = match opened {
                 Ok(stream) => {
                     pause = FIRST_PAUSE;
-                    self.read(stream, lane, got, &mut container).await
+                    self.read(stream, lane, got, follow).await
                 }
                 Err(OpenError::NotSplit) => return Err(NotSplit),
-                Err(OpenError::Gone) if asked_in != Container::Runs => return Ok(()),
+                Err(OpenError::Gone) if !follow => return Ok(()),
                 Err(OpenError::Gone | OpenError::Broken) => Read::Broken,
             };
             match read {
                 Read::Whole => return Ok(()),
-                Read::End if asked_in != Container::Runs => return Ok(()),
+                // A node that is behind may still write the last of it.
+                Read::End if !follow && matches!(asked_in, Container::Ended(Some(_))) && short < SHORT_TRIES => {
+                    short += 1;
+                    tokio::time::sleep(FIRST_PAUSE * short).await;
+                }
+                Read::End if !follow => return Ok(()),
                 Read::End => {
                     // It ended with its container, whose end is about to be shown, or was cut off politely.
                     let shown = container.wait_for(|state| *state != Container::Runs);
@@ -241,6 +259,15 @@ impl Follower {
         }
     }
 
+    /// Resolves where nothing has come for so long that the connection counts as lost: soon on one that follows a container
+    /// which has ended. One that follows a running container may be silent for ever.
+    async fn silence(&self, follow: bool) {
+        let mut container = self.container.clone();
+        // An error means that whoever waits for the log is gone, and this with it.
+        let _ = container.wait_for(|state| *state != Container::Runs).await;
+        tokio::time::sleep(if follow { SILENCE } else { ANSWER }).await;
+    }
+
     fn is_whole(&self, lane: Lane, got: u64, container: &watch::Receiver<Container>) -> bool {
         match *container.borrow() {
             Container::Ended(Some(expected)) => got >= lane.expected(expected),
@@ -249,21 +276,17 @@ impl Follower {
     }
 
     /// Reads what the log holds beyond what has been got already.
-    async fn read(
-        &self,
-        mut stream: impl AsyncRead + Unpin,
-        lane: Lane,
-        got: &mut Position,
-        container: &mut watch::Receiver<Container>,
-    ) -> Read {
+    async fn read(&self, mut stream: impl AsyncRead + Unpin, lane: Lane, got: &mut Position, follow: bool) -> Read {
+        let mut container = self.container.clone();
         let mut buffer = vec![0; 64 << 10];
         let mut known = got.read;
         loop {
-            if self.is_whole(lane, got.passed, container) {
+            if self.is_whole(lane, got.passed, &container) {
                 return Read::Whole;
             }
             let read = tokio::select! {
                 read = stream.read(&mut buffer) => read,
+                () = self.silence(follow) => Err(std::io::ErrorKind::TimedOut.into()),
                 changed = container.changed() => match changed {
                     Ok(()) => continue,
                     Err(_) => return Read::Whole,
@@ -273,7 +296,7 @@ impl Follower {
                 Ok(0) => break,
                 Ok(count) => count,
                 Err(_) => {
-                    self.cut_off(true);
+                    self.cut_off(lane, true);
                     return Read::Broken;
                 }
             };
@@ -281,6 +304,9 @@ impl Follower {
             let skipped = usize::try_from(known).map_or(count, |known| known.min(count));
             known -= skipped as u64;
             let news = &buffer[skipped..count];
+            if !news.is_empty() {
+                self.cut_off(lane, false);
+            }
             got.read += news.len() as u64;
             let mut passed = Vec::new();
             let report = got.sieve.take(news, &mut passed);
@@ -289,9 +315,10 @@ impl Follower {
                 self.tell(report);
             }
         }
+        self.cut_off(lane, false);
         self.received
             .send_modify(|received| received.ended = Some(Instant::now()));
-        if self.is_whole(lane, got.passed, container) {
+        if self.is_whole(lane, got.passed, &container) {
             Read::Whole
         } else {
             Read::End
@@ -321,8 +348,12 @@ impl Follower {
         }));
     }
 
-    fn cut_off(&self, is_cut_off: bool) {
-        self.received.send_modify(|received| received.is_cut_off = is_cut_off);
+    fn cut_off(&self, lane: Lane, is_cut_off: bool) {
+        let index = usize::from(lane.target() == Stream::Stderr);
+        self.received.send_if_modified(|received| {
+            let before = std::mem::replace(&mut received.cut_off[index], is_cut_off);
+            before != is_cut_off
+        });
     }
 
     async fn open(&self, lane: Lane, follow: bool) -> Result<impl AsyncRead + Unpin + use<>, OpenError> {
@@ -339,15 +370,15 @@ impl Follower {
         *request.uri_mut() = target.parse().map_err(|_| OpenError::Broken)?;
         let opening = self.source.cluster.client.request_stream(request);
         let Ok(opened) = tokio::time::timeout(ANSWER, opening).await else {
-            self.cut_off(true);
+            self.cut_off(lane, true);
             return Err(OpenError::Broken);
         };
-        let answered = match &opened {
-            Ok(_) => true,
-            Err(kube::Error::Api(status)) => status.code < 500,
-            Err(_) => false,
-        };
-        self.cut_off(!answered);
+        match &opened {
+            // What it sends shows whether it is one that answers.
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) => self.cut_off(lane, status.code >= 500),
+            Err(_) => self.cut_off(lane, true),
+        }
         match opened {
             Ok(stream) => {
                 if lane != Lane::Both {

@@ -1,11 +1,12 @@
 //! Looking after the volumes by a Job: folders of epochs, what they hold, making room, checking.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
 use hybrid_cache_model::{Failure, FailureKind, Tenant};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::cluster::Patience;
@@ -13,6 +14,7 @@ use super::job;
 use super::names::{self, Component};
 use super::retry::PATIENCE;
 use super::task::Bounds;
+use super::workload::Kind;
 use super::{KubeDriver, Shared, explain, render, request, sweep};
 use crate::Epoch;
 
@@ -64,23 +66,50 @@ impl KubeDriver {
     }
 }
 
-/// Tenants whose folders are known to be on the volumes.
+/// What is known of tenants' folders on the volumes.
 #[derive(Debug, Default)]
-pub struct Tenants {
-    known: Mutex<HashSet<(Epoch, Tenant)>>,
-    /// Held while folders are made: the tasks of a new tenant ask once.
-    making: tokio::sync::Mutex<()>,
+pub struct Tenants(Mutex<HashMap<(Epoch, Tenant), Folders>>);
+
+/// The folders of one tenant.
+#[derive(Clone, Debug)]
+enum Folders {
+    /// They are there.
+    Known,
+    /// Somebody makes them, and holds this meanwhile: the tasks of a new tenant ask once.
+    Making(Arc<tokio::sync::Mutex<()>>),
 }
 
 impl Tenants {
-    fn know(&self, epoch: &Epoch, tenant: &Tenant) -> bool {
+    /// What is known of a tenant's folders; who is the first to ask is to make them.
+    fn of(&self, epoch: &Epoch, tenant: &Tenant) -> Folders {
         // `up`, and whoever made the epoch, have made those of the tenant that everybody has.
-        *tenant == Tenant::default() || self.lock().contains(&(epoch.clone(), tenant.clone()))
+        if *tenant == Tenant::default() {
+            return Folders::Known;
+        }
+        let key = (epoch.clone(), tenant.clone());
+        self.lock()
+            .entry(key)
+            .or_insert_with(|| Folders::Making(Arc::default()))
+            .clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashSet<(Epoch, Tenant)>> {
-        // The set is whole between its calls, whatever panicked.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes in what came of making them. Where they were not made, the next one tries.
+    fn note(&self, epoch: &Epoch, tenant: &Tenant, made: bool) {
+        let key = (epoch.clone(), tenant.clone());
+        let mut all = self.lock();
+        if made {
+            all.insert(key, Folders::Known);
+        } else if let Some(Folders::Making(making)) = all.get(&key)
+            && Arc::strong_count(making) <= 2
+        {
+            // Nobody waits behind this one.
+            all.remove(&key);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(Epoch, Tenant), Folders>> {
+        // The map is whole between its calls, whatever panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -89,11 +118,13 @@ impl Tenants {
 /// # Errors
 /// The pod could not run, or the volumes cannot be written.
 pub async fn ensure_tenant(shared: &Arc<Shared>, epoch: &Epoch, tenant: &Tenant) -> Result<(), Failure> {
-    if shared.tenants.know(epoch, tenant) {
+    let Folders::Making(making) = shared.tenants.of(epoch, tenant) else {
         return Ok(());
-    }
-    let _alone = shared.tenants.making.lock().await;
-    if shared.tenants.know(epoch, tenant) {
+    };
+    // It stands in nobody's way: its pod is one of its own.
+    let _aside = shared.entrance.step_aside();
+    let _alone = making.lock().await;
+    if matches!(shared.tenants.of(epoch, tenant), Folders::Known) {
         return Ok(());
     }
     let question = PodQuestion::CreateEpoch {
@@ -103,9 +134,9 @@ pub async fn ensure_tenant(shared: &Arc<Shared>, epoch: &Epoch, tenant: &Tenant)
         },
         tenant: tenant.clone(),
     };
-    ask(shared, &Epoch::Standing, question).await?;
-    shared.tenants.lock().insert((epoch.clone(), tenant.clone()));
-    Ok(())
+    let made = ask(shared, &Epoch::Standing, question).await;
+    shared.tenants.note(epoch, tenant, made.is_ok());
+    made.map(|_| ())
 }
 
 /// Deletes the folders of an epoch and the note of it.
@@ -118,7 +149,66 @@ pub async fn delete_epoch(shared: &Arc<Shared>, name: &str) -> Result<(), Failur
     shared.cluster.delete_secret(name).await
 }
 
+/// A maintenance Job that nobody wants any more once this is dropped before its end was seen.
+struct Unwanted {
+    shared: Arc<Shared>,
+    name: String,
+    is_done: bool,
+}
+
+impl Drop for Unwanted {
+    fn drop(&mut self) {
+        // Without a runtime this process ends, and the Job's own deadline ends the Job.
+        if let (false, Ok(runtime)) = (self.is_done, Handle::try_current()) {
+            let (shared, name) = (Arc::clone(&self.shared), std::mem::take(&mut self.name));
+            runtime.spawn(async move { shared.cluster.delete(Kind::Job, &name, PATIENCE).await });
+        }
+    }
+}
+
+/// Asks by a Job.
 async fn ask(shared: &Arc<Shared>, epoch: &Epoch, question: PodQuestion) -> Result<PodMaintainReport, Failure> {
+    asked(shared, epoch, question).await.map(|asked| asked.report.clone())
+}
+
+/// Asks, and reads something of the pod that answered before it goes.
+///
+/// # Errors
+/// The pod could not run, or what it left cannot be read.
+pub async fn ask_and_read<T>(
+    shared: &Arc<Shared>,
+    epoch: &Epoch,
+    question: PodQuestion,
+    read: impl AsyncFnOnce(String) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let asked = asked(shared, epoch, question).await?;
+    match asked.pod.clone() {
+        Some(pod) => read(pod).await,
+        None => Err(Failure::new(FailureKind::Cluster, "the maintenance pod is gone")),
+    }
+}
+
+/// A maintenance Job that has answered; it goes when this is dropped.
+struct Asked {
+    shared: Arc<Shared>,
+    report: PodMaintainReport,
+    kind: Kind,
+    name: String,
+    pod: Option<String>,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        // Without a runtime this process ends, and Kubernetes deletes the Job in a while.
+        if let Ok(runtime) = Handle::try_current() {
+            let (shared, name) = (Arc::clone(&self.shared), std::mem::take(&mut self.name));
+            runtime.spawn(job::delete(shared, self.kind, name, None));
+        }
+    }
+}
+
+/// Asks by a Job. One whose answer nobody waits for any more is deleted.
+async fn asked(shared: &Arc<Shared>, epoch: &Epoch, question: PodQuestion) -> Result<Asked, Failure> {
     let whole = matches!(
         question,
         PodQuestion::CreateEpoch { .. } | PodQuestion::DeleteEpoch { .. } | PodQuestion::SetAside
@@ -137,21 +227,36 @@ async fn ask(shared: &Arc<Shared>, epoch: &Epoch, question: PodQuestion) -> Resu
         answer: PATIENCE,
         room: Duration::from_secs(shared.config.start_s),
     };
-    let made = job::make(shared, &secret, &job.into(), patience).await;
+    let mut unwanted = Unwanted {
+        shared: Arc::clone(shared),
+        name: name.clone(),
+        is_done: false,
+    };
+    // The sender is kept until the end: nobody cancels this.
+    let (_keep, mut cancel) = watch::channel(false);
+    let made = job::make(shared, &secret, &job.into(), patience, &mut cancel).await;
     let (mut running, _) = made.map_err(|not_made| not_made.failure().clone())?;
     let start = Duration::from_secs(shared.config.start_s);
     let bounds = Bounds {
         start,
         whole: start + limit + GRACE,
     };
-    // The sender is kept until the end: nobody cancels this.
-    let (_keep, mut cancel) = watch::channel(false);
-    let ended = running.end(bounds, &mut cancel, |_, _| {}).await.map_err(for_volumes)?;
-    let report = explain::report(&ended, &running.sight()).map_err(for_volumes)?;
-    tokio::spawn(job::delete(Arc::clone(shared), running.kind, name, None));
-    match report {
-        PodMaintainReport::Failed { failure } => Err(failure),
-        report => Ok(report),
+    let ended = running.end(bounds, &mut cancel, |_, _| {}).await;
+    // One that failed was cleared away, or stays for people to look at.
+    unwanted.is_done = true;
+    let ended = ended.map_err(for_volumes)?;
+    let sight = running.sight();
+    let report = explain::report(&ended, &sight).map_err(for_volumes)?;
+    let asked = Asked {
+        shared: Arc::clone(shared),
+        report,
+        kind: running.kind,
+        name,
+        pod: sight.pod.map(|pod| pod.name),
+    };
+    match &asked.report {
+        PodMaintainReport::Failed { failure } => Err(failure.clone()),
+        _ => Ok(asked),
     }
 }
 

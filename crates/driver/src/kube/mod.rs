@@ -30,6 +30,7 @@ mod names;
 pub mod noise;
 mod pulse;
 mod quantity;
+mod record;
 mod render;
 mod request;
 mod retry;
@@ -45,7 +46,7 @@ mod watch;
 mod workflow;
 mod workload;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -57,6 +58,8 @@ use tokio::task::JoinSet;
 mod double;
 #[cfg(test)]
 mod outage_tests;
+#[cfg(test)]
+mod record_tests;
 
 pub use config::{Argo, KubeConfig, Resources};
 pub use connect::Reach;
@@ -65,6 +68,7 @@ use self::attach::{Before, Order};
 use self::book::{Answer, Book, Made};
 use self::cluster::{Cluster, NotMade};
 use crate::log::LogReader;
+use crate::trace::{Recorder, TraceConfig};
 use crate::{Driver, DriverError, Epoch, Room, SubmitOptions, Ticket};
 
 /// The driver's name where tasks are Jobs, and where they are Workflows.
@@ -88,6 +92,8 @@ struct Shared {
     pulse: Arc<pulse::Pulse>,
     entrance: Arc<entrance::Entrance>,
     failed: job::Failed,
+    /// Takes notes of requests, once somebody has asked for it.
+    trace: OnceLock<Recorder>,
     _pulse: JoinSet<()>,
     /// They run as long as somebody may look at what they show.
     _watches: watch::Watches,
@@ -123,6 +129,7 @@ impl KubeDriver {
             pulse,
             entrance: Arc::default(),
             failed: job::Failed::default(),
+            trace: OnceLock::new(),
             _pulse: listening,
             config,
             cluster,
@@ -137,6 +144,14 @@ impl KubeDriver {
             shared,
             tasks: Book::default(),
         })
+    }
+
+    /// Records requests from now on, once: a second call changes nothing. Nothing is written before the first request.
+    pub fn record(&self, trace: TraceConfig) {
+        let resident = Arc::new(record::OnCluster(Arc::downgrade(&self.shared)));
+        let recorder = Recorder::new(trace, self.shared.config.max_age_s, resident);
+        // Somebody was first.
+        let _ = self.shared.trace.set(recorder);
     }
 
     /// The configuration it was opened with.
@@ -280,8 +295,15 @@ impl Driver for KubeDriver {
     }
 
     fn waits(&self, ticket: &Ticket) -> Option<String> {
-        let known = self.tasks.pick(&ticket.id, |task| task.waits.borrow().clone());
+        let known = self.tasks.pick(&ticket.id, |task| task.waits.borrow().why.clone());
         known.flatten().filter(|_| self.knows(ticket))
+    }
+
+    fn waited(&self, ticket: &Ticket) -> Duration {
+        let known = self.tasks.pick(&ticket.id, |task| task.waits.borrow().waited());
+        let waited = known.filter(|_| self.knows(ticket)).unwrap_or_default();
+        // Longer than that this driver itself lets no task wait.
+        waited.min(self.shared.lasting())
     }
 
     fn logs(&self, ticket: &Ticket) -> Result<LogReader, DriverError> {
@@ -296,6 +318,17 @@ impl Driver for KubeDriver {
         if let Some(task) = self.tasks.remove(&ticket.id) {
             tokio::spawn(job::discard(Arc::clone(&self.shared), task));
         }
+    }
+
+    async fn flush_trace(&self) -> Option<String> {
+        match self.shared.trace.get() {
+            Some(trace) => trace.flush().await,
+            None => None,
+        }
+    }
+
+    fn trace_warning(&self) -> Option<String> {
+        self.shared.trace.get().and_then(Recorder::warning)
     }
 
     async fn fresh_epoch(&self) -> Result<Epoch, DriverError> {

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hybrid_cache_model::pod::PodQuestion;
 use hybrid_cache_model::{End, Outcome, TaskSpec};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::config::tests::config;
-use super::double::{Double, Mode};
+use super::double::{Double, Log, Mode, NO_ROOM};
 use super::*;
 use crate::{Driver, SubmitOptions};
 
@@ -227,6 +228,127 @@ async fn a_full_quota_means_to_wait_and_what_was_seen_to_its_end_makes_room_at_o
         panic!("{outcome:?}")
     };
     assert!(failure.message.contains("exceeded quota"), "{failure}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_that_a_task_waits_for_room_is_told_and_an_outage_in_it_is_not_counted_twice() {
+    let cluster = Double::new(MINUTE * 10, finished);
+    cluster.be_full_for(MINUTE * 90);
+    let driver = driver(&cluster).await;
+    let ticket = submit(&driver, "task-a").await;
+    sleep(MINUTE * 60).await;
+    let room = format!("no room in the cluster: {NO_ROOM}");
+    assert_eq!(driver.waits(&ticket), Some(room));
+    let near = |time: Duration, minutes: u32| time.abs_diff(MINUTE * minutes) < MINUTE;
+    let waited = driver.waited(&ticket);
+    assert!(near(waited, 60), "{waited:?}");
+    cluster.set(Mode::Silent);
+    sleep(MINUTE * 20).await;
+    cluster.set(Mode::Answers);
+    sleep(MINUTE * 15).await;
+    // It has had its place for five minutes.
+    let (waited, unseen) = (driver.waited(&ticket), driver.unseen());
+    assert!(near(waited, 70) && near(unseen, 20), "{waited:?} {unseen:?}");
+    assert_eq!(driver.waits(&ticket), None);
+    good(&timeout(MINUTE * 10, wait(&driver, &ticket)).await.unwrap());
+    assert_eq!(driver.waited(&ticket), waited);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_whose_second_workload_waits_for_the_quota_is_not_seen_meanwhile_and_can_be_cancelled() {
+    let missed = |_: &str| json!({"report": "missed", "missed": {"python": true, "python_stale": false, "system": false}, "timeline": {"total_us": 1, "spans": []}});
+    let cluster = Double::new(Duration::from_secs(10), missed);
+    let driver = driver(&cluster).await;
+    let ticket = submit(&driver, "task-a").await;
+    cluster.allow_jobs(1);
+    sleep(MINUTE * 60).await;
+    let waited = driver.waited(&ticket);
+    assert!(waited.abs_diff(MINUTE * 60) < MINUTE, "{waited:?}");
+    assert_eq!(cluster.made(), ["task-a"]);
+    driver.cancel(&ticket).await.unwrap();
+    let outcome = timeout(MINUTE, wait(&driver, &ticket)).await.unwrap();
+    assert_eq!(outcome.end, End::Cancelled);
+    sleep(MINUTE).await;
+    assert_eq!(cluster.made(), ["task-a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_output_behind_a_log_connection_that_dies_in_silence_is_asked_for_again() {
+    const TEXT: &str = "a line\nanother line\n";
+    let prints = |name: &str| {
+        let mut report = finished(name);
+        report["stdout"] = json!({"written_bytes": TEXT.len(), "passed_bytes": TEXT.len()});
+        report
+    };
+    for (lost, sent) in [(1, Some(3)), (1, Some(0)), (1, None), (2, Some(3)), (2, None)] {
+        let cluster = Double::new(Duration::from_secs(5), prints);
+        let text = TEXT.to_owned();
+        cluster.print(Log { text, lost, sent });
+        let driver = driver(&cluster).await;
+        let ticket = submit(&driver, "task-a").await;
+        let outcome = timeout(MINUTE * 3, wait(&driver, &ticket)).await.unwrap();
+        good(&outcome);
+        let printed = driver.logs(&ticket).unwrap().collect(crate::log::Stream::Stdout);
+        assert_eq!(String::from_utf8_lossy(&printed), TEXT, "{lost} {sent:?}");
+        assert_eq!(outcome.warnings, Vec::<String>::new(), "{lost} {sent:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_maintenance_job_whose_answer_nobody_waits_for_any_more_goes() {
+    let cluster = Double::new(MINUTE * 10, |_| json!({"answer": "done"}));
+    let driver = driver(&cluster).await;
+    for _ in 0..3 {
+        let asked = driver.maintain(&Epoch::Standing, PodQuestion::Usage);
+        timeout(CALL, asked).await.unwrap_err();
+    }
+    assert_eq!(cluster.made().len(), 3);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(cluster.there("jobs"), Vec::<String>::new());
+}
+
+/// Runs a task of a tenant as a service with many of them does.
+async fn run_of(driver: Arc<KubeDriver>, tenant: &str, id: String) {
+    let room = driver.room().await;
+    let mut spec = TaskSpec::new("print(1)");
+    spec.dependencies = "numpy".to_owned();
+    let options = SubmitOptions {
+        id: Some(id),
+        tenant: tenant.parse().unwrap(),
+        ..SubmitOptions::default()
+    };
+    let ticket = driver.submit(&spec, &options).await.unwrap();
+    drop(room);
+    good(&wait(&driver, &ticket).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_tenants_whose_folders_take_long_hold_up_no_others() {
+    let report = |name: &str| match name.starts_with("maintain") {
+        true => json!({"answer": "done"}),
+        false => finished(name),
+    };
+    let cluster = Double::new(Duration::from_secs(1), report);
+    let driver = driver(&cluster).await;
+    cluster.be_full_for(MINUTE * 4);
+    let slow: Vec<_> = ["a", "b", "c", "d"]
+        .into_iter()
+        .map(|tenant| tokio::spawn(run_of(Arc::clone(&driver), tenant, format!("task-{tenant}"))))
+        .collect();
+    sleep(Duration::from_secs(1)).await;
+    cluster.be_full_for(Duration::ZERO);
+    for number in 0..5 {
+        let other = run_of(Arc::clone(&driver), "e", format!("task-{number}"));
+        timeout(MINUTE / 2, other).await.expect("others go on");
+    }
+    for task in slow {
+        timeout(MINUTE * 6, task).await.unwrap().unwrap();
+    }
+    // Two tasks of one tenant ask once.
+    let before = cluster.made().len();
+    let both = ["task-f", "task-g"].map(|id| run_of(Arc::clone(&driver), "f", id.to_owned()));
+    futures_util::future::join_all(both).await;
+    assert_eq!(cluster.made().len() - before, 3);
 }
 
 #[tokio::test(start_paused = true)]

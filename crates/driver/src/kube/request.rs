@@ -181,6 +181,7 @@ pub fn content(
         budgets: config.budgets(),
         variables: config.task_variables.clone(),
         tenant: options.tenant.clone(),
+        describe: false,
     };
     let prepare = (form == Form::Prepared).then(|| PodRequest {
         task: TaskSpec {

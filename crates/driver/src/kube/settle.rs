@@ -29,6 +29,7 @@ impl Flow {
                 stderr,
                 resolved,
                 warnings,
+                ..
             }) => {
                 if cache.all_hit() && self.task.cache == CachePolicy::Use && self.needs().any() {
                     let (known, now) = (&self.shared.known, Instant::now());
@@ -68,16 +69,17 @@ impl Flow {
             let _ = tokio::time::timeout(SHOWN, sight.wait_for(over)).await;
             return;
         }
-        if ran.running.sight().pod.is_none() {
+        let Some(pod) = ran.running.sight().pod.map(|pod| pod.name) else {
             // It never had a pod, so nothing prepares.
             return;
-        }
+        };
         let limit = Duration::from_millis(self.options.prepare_ms).saturating_add(GRACE);
         let mut sight = ran.running.following.sight.clone();
         let known = |sight: &Sight| task::preparation(sight) != Preparation::Going;
-        let found = self.shared.pulse.timeout(limit, sight.wait_for(known)).await;
-        let found = match found {
-            Some(Ok(sight)) => task::preparation(&sight),
+        // Nothing of the watch is held from here on: what follows waits.
+        let shown = async { sight.wait_for(known).await.map(|sight| task::preparation(&sight)) };
+        let found = match self.shared.pulse.timeout(limit, shown).await {
+            Some(Ok(preparation)) => preparation,
             Some(Err(_)) | None => {
                 let message = format!("publishing did not end within {} s", limit.as_secs());
                 Preparation::Unpublished(Failure::new(FailureKind::Deadline, message))
@@ -99,6 +101,7 @@ impl Flow {
                     outcome.timeline.spans.extend(spans);
                     outcome.warnings.extend(warnings);
                     self.shared.known.note(&self.request(), Instant::now());
+                    self.see_prepared(&pod, outcome).await;
                 }
                 PrepareReport::Failed { failure, .. } if !failed => outcome.not_kept = Some(failure),
                 PrepareReport::Failed { .. } | PrepareReport::HandedOver => {}

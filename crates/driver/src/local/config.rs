@@ -7,6 +7,7 @@ use hybrid_cache_model::protocol::{IndexScope, Interpreter, Place, PythonTools, 
 use serde::{Deserialize, Serialize};
 
 use super::sandbox;
+use crate::trace::{FOLDER, TraceConfig};
 
 /// Default age after which a request is resolved anew: seven days, in seconds.
 pub const DEFAULT_MAX_AGE_S: u64 = 7 * 24 * 3600;
@@ -70,9 +71,20 @@ pub struct LocalConfig {
     pub budget_bytes: u64,
     /// Most inodes each volume may hold; 0: half of what its file system has for it.
     pub budget_inodes: u64,
+    /// Most bytes of recorded requests, in `trace/` below the cache folder; 0: none are recorded.
+    #[serde(default)]
+    pub trace_bytes: u64,
 }
 
 impl LocalConfig {
+    /// Where requests are recorded; `None` if they are not.
+    pub fn trace(&self) -> Option<TraceConfig> {
+        (self.trace_bytes > 0).then(|| TraceConfig {
+            folder: self.root.join(FOLDER),
+            max_bytes: self.trace_bytes,
+        })
+    }
+
     /// Where everything of a tenant is inside the sandboxes: what every key is made for.
     pub fn place(&self, tenant: &Tenant) -> Place {
         Place {

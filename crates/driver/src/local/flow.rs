@@ -4,6 +4,7 @@ mod prepared;
 
 use std::time::Instant;
 
+use hybrid_cache_model::contents::{Prepared, UsedKeys};
 use hybrid_cache_model::outcome::{CacheReport, CacheStatus, Output, Resolved};
 use hybrid_cache_model::protocol::{Environments, Keep, Missed, RunReport};
 use hybrid_cache_model::{CachePolicy, End, Failure, FailureKind, Lane, Outcome, Phase, Task, TaskSpec, Timeline};
@@ -14,12 +15,13 @@ use super::folders::{Folders, VolumePair};
 use super::layout;
 use super::maintain;
 use super::memory::{self, MemoryGroups};
-use super::network::{Networks, TaskNetwork};
+use super::network::{Networks, TaskNetwork, Wait};
 use super::process::{self, CancelFlag, micros};
 use super::requests;
 use super::sandbox::{self, HostLayout, Needs};
 use crate::SubmitOptions;
 use crate::log::LogWriter;
+use crate::trace::{Noted, Recorder};
 
 /// What one task's flow works with.
 pub struct Flow {
@@ -49,8 +51,25 @@ pub struct Flow {
     pub cancel: CancelFlag,
     /// Tells which phase of preparing is under way.
     pub preparing: watch::Sender<Option<Phase>>,
+    /// Tells of waits for a network.
+    pub waits: watch::Sender<Wait>,
     /// When it was submitted, and the timeline since then.
     pub clock: Instant,
+    /// Takes a note of the task, where requests are recorded.
+    pub trace: Option<std::sync::Arc<Recorder>>,
+    /// What is noted beside the outcome.
+    pub seen: Seen,
+}
+
+/// What a trace tells of a task beside its outcome.
+#[derive(Default)]
+pub struct Seen {
+    /// Which entries of the caches it used.
+    keys: UsedKeys,
+    /// What was prepared for it.
+    prepared: Option<Box<Prepared>>,
+    /// True if its request was known and too old.
+    expired: bool,
 }
 
 /// The state of a flow under way.
@@ -78,7 +97,24 @@ impl Flow {
         };
         self.log.close();
         ended.send_replace(Some(outcome.clone()));
+        self.note(&outcome);
         outcome
+    }
+
+    /// Notes the request, which takes some microseconds; nobody waits for the task any more.
+    fn note(&self, outcome: &Outcome) {
+        if let Some(trace) = &self.trace {
+            trace.note(Noted {
+                task: &self.task,
+                tenant: &self.options.tenant,
+                epoch: &self.options.epoch,
+                outcome,
+                keys: &self.seen.keys,
+                prepared: self.seen.prepared.as_deref(),
+                expired: self.seen.expired,
+                is_whole: true,
+            });
+        }
     }
 
     async fn run_cached(
@@ -91,7 +127,10 @@ impl Flow {
             return self.fail(failure, progress);
         }
         let missed = match self.execute(volumes, Environments::Lookup, false, &mut progress).await {
-            Ok(RunReport::Missed { missed, .. }) => missed,
+            Ok(RunReport::Missed { missed, .. }) => {
+                self.seen.expired = missed.python_stale;
+                missed
+            }
             other => {
                 let outcome = self.finish(other, progress);
                 ended.send_replace(Some(outcome.clone()));
@@ -165,7 +204,16 @@ impl Flow {
         let (tenant, limits) = (&self.options.tenant, &self.options.limits);
         let network = match &mut self.network {
             Some(network) => network,
-            none => none.insert(self.networks.claim().await.map_err(Cut::Failed)?),
+            none => {
+                let claimed = tokio::select! {
+                    claimed = self.networks.claim(&self.waits) => claimed.map_err(Cut::Failed)?,
+                    () = process::cancelled(&mut self.cancel) => {
+                        self.waits.send_modify(Wait::end);
+                        return Err(Cut::Cancelled);
+                    }
+                };
+                none.insert(claimed)
+            }
         };
         progress.warnings.extend(self.networks.warning());
         let host = self.host.with_resolver(network.resolver());
@@ -184,6 +232,9 @@ impl Flow {
         if !matches!(ran.report, Ok(RunReport::Missed { .. })) {
             // What follows runs no user code: another task may have the network.
             self.network = None;
+        }
+        if let Ok(RunReport::Finished { keys, .. }) = &ran.report {
+            self.seen.keys = keys.clone();
         }
         let inner = match &ran.report {
             Ok(RunReport::Finished { timeline, .. } | RunReport::Missed { timeline, .. }) => timeline.clone(),
@@ -215,6 +266,7 @@ impl Flow {
                 stderr,
                 resolved,
                 warnings,
+                ..
             }) => {
                 progress.timeline.total_us = self.now_us();
                 progress

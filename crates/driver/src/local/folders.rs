@@ -8,6 +8,7 @@
 //!   bypass/<task>/{python,system,.owner} the same, for one run with `useCache: false`
 //!   network/<n>/{lock,holder}            one task network each; see `local/network`
 //!   sandbox/{bin,etc}                    what every sandbox sees of the machine's basic tools and users
+//!   trace/trace-<n>.jsonl                what tasks asked for, for `cargo xtask size`; see `trace`
 //!   system-source.json                   which package source filled them; kept by the command line
 //! ```
 //! The folder is for its owner alone; what is mounted where user code runs is open to the user that runs it (`layout`).

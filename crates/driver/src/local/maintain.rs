@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use async_trait::async_trait;
+use hybrid_cache_model::contents::{Contents, name_of};
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
 use hybrid_cache_model::protocol::{BudgetRequest, Budgets, Keep, PrepareEvent};
 use hybrid_cache_model::{
@@ -12,15 +15,20 @@ use hybrid_cache_model::{
 
 use super::LocalDriver;
 use super::config::LocalConfig;
-use super::folders::VolumePair;
+use super::folders::{Folders, VolumePair};
 use super::layout;
 use super::process::{self, Preparation};
 use super::requests;
-use super::sandbox::{self, NIX_MOUNT, Needs, PYTHON_MOUNT};
+use super::sandbox::{self, HostLayout, NIX_MOUNT, Needs, PYTHON_MOUNT};
+use crate::trace::Resident;
 use crate::{Epoch, SubmitOptions};
 
 /// Longest one of the runner's cache commands may take.
 const LIMIT: Duration = Duration::from_secs(1800);
+/// Longest that listing what environments are made of may take: a trace that is being written waits for it.
+const CONTENTS_LIMIT: Duration = Duration::from_secs(60);
+/// Least time between two such lists, for a process that lives on.
+const CONTENTS_PAUSE: Duration = Duration::from_secs(30);
 /// A time of use that is younger than this is not written again: a busy cache would write on every run otherwise.
 const TOUCH_AFTER: Duration = Duration::from_secs(60);
 
@@ -63,21 +71,12 @@ impl LocalDriver {
             Maintenance::Verify { .. } => "verify",
         };
         let request = MaintainRequest {
-            python: Some(PYTHON_MOUNT.to_owned()),
-            nix: Some(NIX_MOUNT.to_owned()),
-            python_tools: Some(self.config.python_tools.clone()),
-            system_tools: self.config.system.as_ref().map(|system| system.tools.clone()),
             budgets: Budgets::both(budget),
             repair: matches!(what, Maintenance::Verify { repair: true }),
-            deadline_ms: u64::try_from(LIMIT.as_millis()).unwrap_or(u64::MAX),
-        };
-        let both = Needs {
-            python: true,
-            system: true,
+            ..request(&self.config)
         };
         let volumes = self.folders.of(epoch);
-        let command = sandbox::maintenance_command(&self.config, &self.host, &volumes, both, subcommand);
-        process::ask(&command, &request, LIMIT).await
+        ask(&self.config, &self.host, &volumes, subcommand, &request).await
     }
 
     /// Prepares what a task needs without running it, on the standing volumes.
@@ -108,6 +107,72 @@ impl LocalDriver {
             Some(cache) => Ok(cache),
             None => Err(preparation.explain().await),
         }
+    }
+}
+
+/// A question about both volumes, with the tools of this machine.
+fn request(config: &LocalConfig) -> MaintainRequest {
+    MaintainRequest {
+        python: Some(PYTHON_MOUNT.to_owned()),
+        nix: Some(NIX_MOUNT.to_owned()),
+        python_tools: Some(config.python_tools.clone()),
+        system_tools: config.system.as_ref().map(|system| system.tools.clone()),
+        budgets: Budgets::default(),
+        repair: false,
+        deadline_ms: u64::try_from(LIMIT.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+async fn ask(
+    config: &LocalConfig,
+    host: &HostLayout,
+    volumes: &VolumePair,
+    subcommand: &str,
+    request: &MaintainRequest,
+) -> Result<MaintainReport, Failure> {
+    let both = Needs {
+        python: true,
+        system: true,
+    };
+    let command = sandbox::maintenance_command(config, host, volumes, both, subcommand);
+    process::ask(&command, request, LIMIT).await
+}
+
+/// What a trace of this machine's caches is completed from.
+pub(super) struct OnThisMachine {
+    /// The driver's configuration.
+    pub config: Arc<LocalConfig>,
+    /// The machine's layout.
+    pub host: Arc<HostLayout>,
+    /// The cache folder.
+    pub folders: Folders,
+}
+
+#[async_trait]
+impl Resident for OnThisMachine {
+    async fn contents(&self) -> Result<Contents, Failure> {
+        let (volumes, request) = (self.folders.standing(), request(&self.config));
+        let answer = ask(&self.config, &self.host, &volumes, "contents", &request);
+        match tokio::time::timeout(CONTENTS_LIMIT, answer).await {
+            Ok(Ok(MaintainReport::Contents(contents))) => Ok(contents),
+            Ok(Ok(MaintainReport::Failed { failure }) | Err(failure)) => Err(failure),
+            Ok(Ok(_)) => Err(Failure::new(FailureKind::Internal, "another question was answered")),
+            Err(_) => {
+                let message = format!("the caches could not be listed within {} s", CONTENTS_LIMIT.as_secs());
+                Err(Failure::new(FailureKind::Deadline, message))
+            }
+        }
+    }
+
+    fn environment_of(&self, tenant: &Tenant, request: &str) -> Option<String> {
+        let requests = self.folders.standing().python.join(tenant.folder()).join("requests");
+        let environment = fs::read_link(requests.join(request)).ok()?;
+        let key = environment.file_name()?.to_string_lossy();
+        Some(name_of(&key, tenant))
+    }
+
+    fn pause(&self) -> Duration {
+        CONTENTS_PAUSE
     }
 }
 

@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hybrid_cache_model::protocol::Identity;
@@ -33,6 +33,7 @@ pub use memory::lacking as memory_limit_lacking;
 pub use network::NetworkStatus;
 
 use crate::log::{LogReader, LogWriter};
+use crate::trace::Recorder;
 use crate::{Driver, DriverError, Epoch, Lifetime, SubmitOptions, Ticket};
 
 /// Runs tasks on this machine.
@@ -42,6 +43,7 @@ pub struct LocalDriver {
     folders: Folders,
     memory: Arc<memory::MemoryGroups>,
     networks: Arc<network::Networks>,
+    trace: Option<Arc<Recorder>>,
     tasks: Mutex<HashMap<String, Running>>,
 }
 
@@ -51,6 +53,7 @@ struct Running {
     settled: watch::Receiver<Option<Outcome>>,
     cancel: watch::Sender<bool>,
     preparing: watch::Receiver<Option<Phase>>,
+    waits: watch::Receiver<network::Wait>,
     log: Arc<LogWriter>,
 }
 
@@ -65,12 +68,21 @@ impl LocalDriver {
         let host = sandbox::HostLayout::read(&shared).map_err(DriverError::io(format!(
             "cannot write the sandbox's files in {shared:?}"
         )))?;
-        let config = Arc::new(config);
+        let (config, host) = (Arc::new(config), Arc::new(host));
+        let trace = config.trace().map(|trace| {
+            let resident = maintain::OnThisMachine {
+                config: Arc::clone(&config),
+                host: Arc::clone(&host),
+                folders: folders.clone(),
+            };
+            Arc::new(Recorder::new(trace, config.max_age_s, Arc::new(resident)))
+        });
         Ok(LocalDriver {
             networks: network::Networks::new(Arc::clone(&config), host.identity.is_some()).into(),
             config,
-            host: host.into(),
+            host,
             folders,
+            trace,
             memory: Arc::new(memory::MemoryGroups::open()),
             tasks: Mutex::default(),
         })
@@ -139,6 +151,7 @@ impl Driver for LocalDriver {
         let (ended_sender, ended) = watch::channel(None);
         let (settled_sender, settled) = watch::channel(None);
         let (phase_sender, preparing) = watch::channel(None);
+        let (waits_sender, waits) = watch::channel(network::Wait::default());
         let flow = flow::Flow {
             config: Arc::clone(&self.config),
             host: Arc::clone(&self.host),
@@ -153,13 +166,17 @@ impl Driver for LocalDriver {
             log: Arc::clone(&log),
             cancel: cancelled,
             preparing: phase_sender,
+            waits: waits_sender,
             clock,
+            trace: self.trace.clone(),
+            seen: flow::Seen::default(),
         };
         let running = Running {
             ended,
             settled,
             cancel,
             preparing,
+            waits,
             log,
         };
         match self.tasks().entry(id) {
@@ -192,6 +209,15 @@ impl Driver for LocalDriver {
         self.find(ticket, |task| task.preparing.clone())
     }
 
+    fn waits(&self, ticket: &Ticket) -> Option<String> {
+        self.find(ticket, |task| task.waits.borrow().why()).ok().flatten()
+    }
+
+    fn waited(&self, ticket: &Ticket) -> Duration {
+        let waited = self.find(ticket, |task| task.waits.borrow().waited());
+        waited.unwrap_or_default()
+    }
+
     fn logs(&self, ticket: &Ticket) -> Result<LogReader, DriverError> {
         self.find(ticket, |task| task.log.reader())
     }
@@ -202,6 +228,17 @@ impl Driver for LocalDriver {
 
     fn forget(&self, ticket: &Ticket) {
         self.tasks().remove(&ticket.id);
+    }
+
+    async fn flush_trace(&self) -> Option<String> {
+        match &self.trace {
+            Some(trace) => trace.flush().await,
+            None => None,
+        }
+    }
+
+    fn trace_warning(&self) -> Option<String> {
+        self.trace.as_ref().and_then(|trace| trace.warning())
     }
 
     async fn fresh_epoch(&self) -> Result<Epoch, DriverError> {

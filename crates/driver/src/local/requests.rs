@@ -5,7 +5,7 @@ use hybrid_cache_model::{Task, TaskSpec, Tenant};
 
 use super::config::LocalConfig;
 use super::sandbox::{self, Needs};
-use crate::SubmitOptions;
+use crate::{Epoch, SubmitOptions};
 
 /// Which volumes a task's sandboxes need.
 pub fn needs(task: &Task) -> Needs {
@@ -58,5 +58,6 @@ pub fn prepare_request(
             .map(|system| system.tools.clone()),
         deadline_ms: options.prepare_ms,
         budgets: Budgets::both(BudgetRequest::of_settings(config.budget_bytes, config.budget_inodes)),
+        describe: config.trace_bytes > 0 && options.epoch == Epoch::Standing,
     }
 }

@@ -14,6 +14,7 @@ mod refusals;
 mod report;
 mod restart;
 mod tasks;
+mod trace;
 mod warm;
 
 /// Names the file with the driver's configuration.

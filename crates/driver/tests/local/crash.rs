@@ -147,7 +147,7 @@ async fn cancelled_while_it_is_prepared_a_task_leaves_good_caches() {
     bench.driver.cancel(&ticket).await.unwrap();
     let ran = bench.finish(&ticket).await;
     assert_eq!(ran.outcome.end, hybrid_cache_model::End::Cancelled);
-    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     let again = bench.run(&spec).await;
     assert_eq!(again.good(), "good");
     assert!(bench.verify().await.is_clean());

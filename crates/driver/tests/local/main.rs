@@ -19,3 +19,4 @@ mod roles;
 mod sandbox;
 mod share;
 mod tasks;
+mod trace;

@@ -386,6 +386,52 @@ async fn after_the_end_of_its_holder_or_of_pasta_the_next_task_has_a_new_network
 }
 
 #[tokio::test]
+async fn the_kernel_ends_a_network_before_the_driver() {
+    let test = "the_kernel_ends_a_network_before_the_driver";
+    let Some(bench) = isolated(test).await else { return };
+    bench.run(&namespace(0.0)).await.good();
+    let score = |process: &str| -> i32 {
+        let text = std::fs::read_to_string(format!("/proc/{process}/oom_score_adj")).unwrap();
+        text.trim().parse().unwrap()
+    };
+    let keeper = holder(&bench, 0);
+    for process in [keeper, child(keeper)] {
+        let (network, own) = (score(&process.to_string()), score("self"));
+        assert!(network > own, "{network} and {own}");
+    }
+}
+
+#[tokio::test]
+async fn a_task_beyond_the_number_of_networks_waits_and_runs_once_there_is_one() {
+    let test = "a_task_beyond_the_number_of_networks_waits_and_runs_once_there_is_one";
+    let Some(bench) = isolated(test).await else { return };
+    bench.run(&namespace(0.0)).await.good();
+    let mut locks = Vec::new();
+    for number in 0..256 {
+        let folder = bench.config.root.join(format!("network/{number}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        let open = |name: &str| {
+            let mut options = std::fs::File::options();
+            options.read(true).write(true).create(true).truncate(false);
+            options.open(folder.join(name)).unwrap()
+        };
+        open("holder");
+        let lock = open("lock");
+        lock.lock().unwrap();
+        locks.push(lock);
+    }
+    let task = namespace(0.0);
+    let (cancelled, ticket) = (bench.submit(&task).await, bench.submit(&task).await);
+    until("the task waits", || bench.driver.waits(&ticket).is_some()).await;
+    bench.driver.cancel(&cancelled).await.unwrap();
+    assert_eq!(bench.finish(&cancelled).await.outcome.end, End::Cancelled);
+    assert!(bench.driver.waited(&ticket) > Duration::ZERO);
+    locks.clear();
+    bench.finish(&ticket).await.good();
+    assert_eq!(bench.driver.waits(&ticket), None);
+}
+
+#[tokio::test]
 async fn a_cancelled_task_and_a_killed_driver_leave_no_network_that_is_used_again() {
     let test = "a_cancelled_task_and_a_killed_driver_leave_no_network_that_is_used_again";
     let Some(bench) = isolated(test).await else { return };

@@ -97,6 +97,7 @@ async fn play() {
     let config: LocalConfig = serde_json::from_slice(&read(CONFIG_VARIABLE)).unwrap();
     let tasks: Vec<TaskSpec> = serde_json::from_slice(&read(TASKS_VARIABLE)).unwrap();
     let driver = LocalDriver::open(config).unwrap();
+    let mut trace_warnings = Vec::new();
     for task in tasks {
         let ticket = driver.submit(&task, &SubmitOptions::default()).await.unwrap();
         let settled = tokio::time::timeout(PATIENCE, driver.settle(&ticket)).await;
@@ -105,6 +106,7 @@ async fn play() {
         let mut text = String::from_utf8_lossy(&log.collect(Stream::Stdout)).into_owned();
         text.truncate(text.floor_char_boundary(MAX_SHOWN_BYTES));
         println!("{}", serde_json::json!({ "outcome": outcome, "stdout": text }));
+        trace_warnings.extend(driver.flush_trace().await);
     }
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -115,7 +117,7 @@ async fn play() {
         .expect("verifying does not end");
     println!(
         "{}",
-        serde_json::json!({ "most_memory_kib": most, "verified": verified.ok() })
+        serde_json::json!({ "most_memory_kib": most, "verified": verified.ok(), "trace_warnings": trace_warnings })
     );
 }
 

@@ -39,6 +39,7 @@ use crate::store::publish::unique_name;
 
 pub use open::{Open, python as open_python, system as open_system};
 pub use python::rest as python_rest;
+pub(crate) use python::{LOOSE, distributions};
 pub use system::rest as system_rest;
 
 /// Name of the file.

@@ -23,7 +23,7 @@ use crate::store::stage::LEASE;
 /// The file of a distribution that uv links and nobody writes anew.
 const METADATA: &str = "METADATA";
 /// Parts that have no folder of their own.
-const LOOSE: &str = "loose/";
+pub(crate) const LOOSE: &str = "loose/";
 
 /// Brings the ledger up to date: lists names, measures what is new, forgets what is gone.
 pub fn refresh(volume: &PythonVolume, ledger: &mut Ledger) -> Result<(), Failure> {
@@ -110,7 +110,7 @@ fn note(
 }
 
 /// The inode of the METADATA of each distribution in `site`, by the name of its folder.
-fn distributions(site: &Path) -> BTreeMap<String, u64> {
+pub(crate) fn distributions(site: &Path) -> BTreeMap<String, u64> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(site).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use hybrid_cache_model::contents::Contents;
 use hybrid_cache_model::maintain::{GcReport, MaintainReport, MaintainRequest, UsageReport, VerifyReport};
 use hybrid_cache_model::{Failure, Tenant};
 
@@ -16,6 +17,8 @@ use crate::system::SystemVolume;
 pub enum Question {
     /// What do they hold?
     Usage,
+    /// What are their environments made of?
+    Contents,
     /// Make room.
     Gc,
     /// Is all of it whole?
@@ -26,6 +29,7 @@ pub enum Question {
 pub fn answer(question: Question, request: &MaintainRequest) -> MaintainReport {
     let answer = match question {
         Question::Usage => usage(request).map(MaintainReport::Usage),
+        Question::Contents => contents(request).map(MaintainReport::Contents),
         Question::Gc => gc(request).map(MaintainReport::Gc),
         Question::Verify => verify(request).map(MaintainReport::Verify),
     };
@@ -65,6 +69,17 @@ fn usage(request: &MaintainRequest) -> Result<UsageReport, Failure> {
         report.add(system::usage(&volume)?);
     }
     Ok(report)
+}
+
+fn contents(request: &MaintainRequest) -> Result<Contents, Failure> {
+    Ok(Contents {
+        python: python_volume(request)?
+            .map(|volume| super::contents::python(&volume))
+            .transpose()?,
+        system: used_system_volume(request)?
+            .map(|volume| super::contents::system(&volume))
+            .transpose()?,
+    })
 }
 
 fn gc(request: &MaintainRequest) -> Result<GcReport, Failure> {

@@ -3,14 +3,10 @@
 use std::path::Path;
 
 use hybrid_cache_model::Failure;
-use hybrid_cache_model::maintain::FileSystemUsage;
 use hybrid_cache_model::protocol::BudgetRequest;
 
 use super::usage::file_system;
 use crate::store::measure::Taken;
-
-/// Part of what is free that a cache leaves to others where it does not have the file system for itself, in percent.
-const LEFT_ON_MACHINE_PERCENT: u64 = 50;
 
 /// The most that a volume may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,39 +24,14 @@ impl Budget {
         inodes: u64::MAX,
     };
 
-    /// The budget of the volume at `root`, which holds `held` now: what is asked for, and by default a part of what the
-    /// file system has for it, which is what is free and what it holds. So it shrinks when others fill the disk. A claim
-    /// whose size is known is held to the same part of that, should the file system be larger.
+    /// The budget of the volume at `root`, which holds `held` now: see [`BudgetRequest::limits`].
     ///
     /// # Errors
     /// The file system cannot be asked.
     pub fn of(asked: &BudgetRequest, root: &Path, held: Taken) -> Result<Budget, Failure> {
         let found = file_system("", root)?;
-        let part: fn(u64) -> u64 = if asked.is_claim {
-            BudgetRequest::default_on_claim
-        } else {
-            |bytes| bytes / 100 * (100 - LEFT_ON_MACHINE_PERCENT)
-        };
-        let mut by_default = Budget::by_default(&found, held, part);
-        if let Some(claim) = asked.claim_bytes {
-            by_default.bytes = by_default.bytes.min(BudgetRequest::default_on_claim(claim));
-        }
-        Ok(Budget {
-            bytes: asked.bytes.unwrap_or(by_default.bytes),
-            inodes: asked.inodes.unwrap_or(by_default.inodes),
-        })
-    }
-
-    fn by_default(found: &FileSystemUsage, held: Taken, part: fn(u64) -> u64) -> Budget {
-        Budget {
-            bytes: part(found.free_bytes.saturating_add(held.bytes)),
-            // Some file systems make inodes as they need them, and count none.
-            inodes: if found.total_inodes == 0 {
-                u64::MAX
-            } else {
-                part(found.free_inodes.saturating_add(held.inodes))
-            },
-        }
+        let (bytes, inodes) = asked.limits(&found, held.bytes, held.inodes);
+        Ok(Budget { bytes, inodes })
     }
 
     /// Half as much.
@@ -79,6 +50,8 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
+    use hybrid_cache_model::maintain::FileSystemUsage;
+
     use super::*;
 
     #[test]
@@ -94,12 +67,16 @@ mod tests {
             inodes: 200,
             entries: 0,
         };
-        let half = |bytes| bytes / 100 * 50;
-        let roomy = Budget::by_default(&disk(600, 1800, 9000), held, half);
+        let of = |asked: BudgetRequest, disk: FileSystemUsage| {
+            let (bytes, inodes) = asked.limits(&disk, held.bytes, held.inodes);
+            Budget { bytes, inodes }
+        };
+        let half = BudgetRequest::default();
+        let roomy = of(half, disk(600, 1800, 9000));
         assert_eq!((roomy.bytes, roomy.inodes, roomy.allows(held)), (500, 1000, true));
-        let full = Budget::by_default(&disk(0, 1800, 9000), held, half);
+        let full = of(half, disk(0, 1800, 9000));
         assert_eq!((full.bytes, full.allows(held)), (200, false));
-        let claim = Budget::by_default(&disk(600, 0, 0), held, BudgetRequest::default_on_claim);
+        let claim = of(half.on_claim(0), disk(600, 0, 0));
         assert_eq!((claim.bytes, claim.inodes), (880, u64::MAX));
     }
 

@@ -2,6 +2,7 @@
 
 mod answer;
 mod budget;
+pub mod contents;
 pub mod evict;
 mod largest;
 pub mod leftovers;

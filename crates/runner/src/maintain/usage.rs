@@ -73,7 +73,7 @@ fn garbage(ledger: &Ledger, at_work: &[(&str, Taken)]) -> GarbageUsage {
 }
 
 /// The packages of an environment; none where its manifest cannot be read.
-fn pins(volume: &PythonVolume, member: &Member) -> Vec<String> {
+pub(super) fn pins(volume: &PythonVolume, member: &Member) -> Vec<String> {
     let manifest = volume.root().join(&member.name).join(MANIFEST_FILE);
     let read = std::fs::read(manifest).ok();
     let manifest: Option<Manifest> = read.and_then(|text| serde_json::from_slice(&text).ok());

@@ -4,19 +4,22 @@ use std::path::Path;
 
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
 use hybrid_cache_model::pod::{
-    ImageRecord, NIX_MOUNT, PYTHON_MOUNT, PodMaintainReport, PodMaintainRequest, PodQuestion, SEED_FOLDER,
-    VOLUMES_FOLDER, nix_sub_path, python_sub_path,
+    CONTENTS_MARK, ImageRecord, NIX_MOUNT, PYTHON_MOUNT, PodMaintainReport, PodMaintainRequest, PodQuestion,
+    SEED_FOLDER, VOLUMES_FOLDER, nix_sub_path, python_sub_path,
 };
 use hybrid_cache_model::protocol::Budgets;
-use hybrid_cache_model::{Failure, Tenant};
+use hybrid_cache_model::{Failure, FailureKind, Tenant};
 
-use super::{epoch, python_tools, seed, set_aside, system_tools};
+use super::{epoch, log_line, python_tools, seed, set_aside, system_tools};
 use crate::maintain::{Question, answer as maintained};
 
 /// The answer; a failure is one, too.
 pub fn answer(image: &ImageRecord, request: &PodMaintainRequest) -> PodMaintainReport {
     let volumes = Path::new(VOLUMES_FOLDER);
     let done = match &request.question {
+        PodQuestion::Contents => {
+            return told_in_log(look_after(image, request, Question::Contents, Budgets::default()));
+        }
         PodQuestion::Usage => return look_after(image, request, Question::Usage, Budgets::default()),
         PodQuestion::Verify { .. } => return look_after(image, request, Question::Verify, Budgets::default()),
         PodQuestion::Gc { budgets } => return look_after(image, request, Question::Gc, *budgets),
@@ -45,6 +48,22 @@ fn create(volumes: &Path, epoch: Option<&str>, tenant: &Tenant) -> Result<(), Fa
         seed::plant(Path::new(SEED_FOLDER), &python, &nix)?;
     }
     epoch::lay_out(volumes, epoch, tenant)
+}
+
+/// Puts a list that no termination message could hold into the log instead.
+fn told_in_log(report: PodMaintainReport) -> PodMaintainReport {
+    let PodMaintainReport::Maintained {
+        report: MaintainReport::Contents(contents),
+    } = report
+    else {
+        return report;
+    };
+    match log_line(CONTENTS_MARK, &contents) {
+        Ok(()) => PodMaintainReport::Done,
+        Err(error) => PodMaintainReport::Failed {
+            failure: Failure::new(FailureKind::Internal, format!("cannot write to the log: {error}")),
+        },
+    }
 }
 
 fn look_after(

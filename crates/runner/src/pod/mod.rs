@@ -17,7 +17,7 @@ use std::sync::Mutex;
 
 use hybrid_cache_model::maintain::MaintainReport;
 use hybrid_cache_model::pod::{
-    HANDOVER_FOLDER, IMAGE_FILE, ImageRecord, NetworkSettings, POD_PROTOCOL_VERSION, PodEnvironments,
+    HANDOVER_FOLDER, IMAGE_FILE, ImageRecord, NetworkSettings, POD_PROTOCOL_VERSION, PREPARED_MARK, PodEnvironments,
     PodMaintainReport, PodRequest, PrepareReport, REQUEST_FILE, SCRATCH_FOLDER, TERMINATION_FILE, TRAILER_MARK,
 };
 use hybrid_cache_model::protocol::{
@@ -79,6 +79,19 @@ pub fn trail(token: Option<&str>, report: &RunReport) -> std::io::Result<()> {
     stdout.flush()
 }
 
+/// Writes one line of JSON behind a mark to this container's log.
+///
+/// # Errors
+/// Standard output cannot be written.
+fn log_line(mark: &str, told: &impl Serialize) -> std::io::Result<()> {
+    let mut text = mark.as_bytes().to_vec();
+    serde_json::to_writer(&mut text, told)?;
+    text.push(b'\n');
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(&text)?;
+    stdout.flush()
+}
+
 /// Prepares what the task of this pod needs, tells its container, and returns what became of the rest.
 pub fn prepare(recorder: &Recorder) -> PrepareReport {
     let folder = Path::new(HANDOVER_FOLDER);
@@ -97,6 +110,14 @@ pub fn prepare(recorder: &Recorder) -> PrepareReport {
     let emit = |event: &PrepareEvent| {
         if matches!(event, PrepareEvent::Phase { .. }) {
             return;
+        }
+        if let PrepareEvent::Published {
+            prepared: Some(prepared),
+            ..
+        } = event
+        {
+            // Only a trace lacks something where it cannot be written.
+            let _ = log_line(PREPARED_MARK, prepared);
         }
         let mut ready_us = lock(&ready_us);
         let mut told = Ok(());
@@ -185,6 +206,8 @@ impl Shorten for PodMaintainReport {
                 MaintainReport::Usage(usage) => halve(&mut usage.largest) || halve(&mut usage.layers),
                 MaintainReport::Gc(gc) => halve(&mut gc.warnings),
                 MaintainReport::Verify(verify) => halve(&mut verify.left_overs) || halve(&mut verify.problems),
+                // It is told in the log.
+                MaintainReport::Contents(_) => false,
                 MaintainReport::Failed { failure } => halve_text(&mut failure.message),
             },
             PodMaintainReport::Done | PodMaintainReport::SetAside { .. } => false,
@@ -210,7 +233,7 @@ fn halve_text(text: &mut String) -> bool {
 
 fn ended(last: PrepareEvent, ready_us: u64) -> PrepareReport {
     match last {
-        PrepareEvent::Published { timeline, warnings } => PrepareReport::Published {
+        PrepareEvent::Published { timeline, warnings, .. } => PrepareReport::Published {
             timeline,
             ready_us,
             warnings,
@@ -280,6 +303,7 @@ fn prepare_request(image: &ImageRecord, request: &PodRequest) -> PrepareRequest 
         system_tools: system_tools(image, &request.network),
         deadline_ms: request.prepare_ms,
         budgets: request.budgets,
+        describe: request.describe,
     }
 }
 

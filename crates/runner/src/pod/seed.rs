@@ -81,6 +81,7 @@ fn prepare(image: &ImageRecord, request: &SeedRequest, task: &TaskSpec) -> Resul
         system_tools: super::system_tools(image, &request.network),
         deadline_ms: request.prepare_ms,
         budgets: Budgets::default(),
+        describe: false,
     };
     let last = Mutex::new(None);
     let emit = |event: &PrepareEvent| {

@@ -14,8 +14,12 @@ mod supervise;
 
 use std::os::fd::OwnedFd;
 
+use hybrid_cache_model::contents::UsedKeys;
 use hybrid_cache_model::protocol::{RunReport, RunRequest};
-use hybrid_cache_model::{End, Failure, FailureKind, Lane, Output, Phase, Protection, TaskError};
+use hybrid_cache_model::{
+    CachePolicy, End, Failure, FailureKind, Lane, Output, Phase, Protection, PythonRequest, RequestKey, SystemKey,
+    Task, TaskError,
+};
 use rustix::process::DumpableBehavior;
 
 pub use memory::{prefer_to_end_before_the_driver, take_descriptor};
@@ -51,7 +55,7 @@ pub fn run_leased(
 
 /// The report of a run that never came to its program.
 pub fn failed(failure: Failure, recorder: &Recorder) -> RunReport {
-    finished(Ready::default(), not_run(failure), recorder)
+    finished(Ready::default(), UsedKeys::default(), not_run(failure), recorder)
 }
 
 fn try_run(
@@ -98,7 +102,25 @@ fn try_run(
         }
         Err(failure) => not_run(failure),
     };
-    Ok(finished(ready, supervised, recorder))
+    let keys = used_keys(request, &task, &ready);
+    Ok(finished(ready, keys, supervised, recorder))
+}
+
+/// Which entries of the caches the run used. An environment in staging has no key yet.
+fn used_keys(request: &RunRequest, task: &Task, ready: &Ready) -> UsedKeys {
+    if task.cache == CachePolicy::Bypass {
+        return UsedKeys::default();
+    }
+    let place = &request.place;
+    let folder = ready.environment.python.as_deref();
+    let published = folder.filter(|folder| folder.parent().is_some_and(|parent| parent.ends_with("envs")));
+    let key = published.and_then(|folder| folder.file_name());
+    UsedKeys {
+        python_request: (!task.requirements.is_empty())
+            .then(|| RequestKey::new(&PythonRequest::new(&task.requirements, place)).to_string()),
+        python: key.map(|key| key.to_string_lossy().into_owned()),
+        system: (!task.system.is_empty()).then(|| SystemKey::new(&task.system, place).to_string()),
+    }
 }
 
 fn refused(error: TaskError) -> Failure {
@@ -136,7 +158,7 @@ fn not_run(failure: Failure) -> Supervised {
 }
 
 /// Puts the report together. The leases in `ready` end here, when no process of the task is left.
-fn finished(ready: Ready, supervised: Supervised, recorder: &Recorder) -> RunReport {
+fn finished(ready: Ready, keys: UsedKeys, supervised: Supervised, recorder: &Recorder) -> RunReport {
     let Ready {
         cache,
         resolved,
@@ -152,5 +174,6 @@ fn finished(ready: Ready, supervised: Supervised, recorder: &Recorder) -> RunRep
         stderr: supervised.stderr,
         resolved,
         warnings,
+        keys,
     }
 }

@@ -90,6 +90,7 @@ pub fn bench() -> Bench {
         system_tools: Some(tools),
         deadline_ms: 20_000,
         budgets: Budgets::default(),
+        describe: false,
     };
     Bench {
         dir: Arc::new(dir),

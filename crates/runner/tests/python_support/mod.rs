@@ -111,6 +111,7 @@ impl Bench {
             system_tools: None,
             deadline_ms: 120_000,
             budgets: Budgets::default(),
+            describe: false,
         }
     }
 

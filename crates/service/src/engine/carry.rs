@@ -286,7 +286,7 @@ async fn until_end(
             Lifetime::Independent => None,
             Lifetime::WithProcess => Some(take_down(inner, ticket).await),
         },
-        () = seen_for(inner, limits + inner.config.overdue) => {
+        () = seen_for(inner, ticket, limits + inner.config.overdue) => {
             // It may have ended by the time it is asked.
             let _ = timeout(inner.config.driver_call, inner.driver.cancel(ticket)).await;
             let message = "the driver told nothing of the task's end long after its time limit".to_owned();
@@ -295,13 +295,15 @@ async fn until_end(
     }
 }
 
-/// Waits for so long as the driver can see its tasks.
-async fn seen_for(inner: &Inner, limit: Duration) {
+/// Waits for so long as the driver can see its tasks and this one has a place among them.
+async fn seen_for(inner: &Inner, ticket: &Ticket, limit: Duration) {
     let (began, before) = (Instant::now(), inner.driver.unseen());
     loop {
+        let unseen = inner.driver.unseen().saturating_sub(before);
         let seen = began
             .elapsed()
-            .saturating_sub(inner.driver.unseen().saturating_sub(before));
+            .saturating_sub(unseen)
+            .saturating_sub(inner.driver.waited(ticket));
         match limit.checked_sub(seen) {
             Some(left) if !left.is_zero() => sleep(left).await,
             _ => return,

@@ -13,7 +13,7 @@ mod telling;
 mod upkeep;
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -96,6 +96,8 @@ pub(crate) struct Inner {
     crowded: Notify,
     /// Bytes of output at which it does.
     crowded_at: AtomicU64,
+    /// Whether output lies there that could not be deleted with its task.
+    left_output: AtomicBool,
     ready: ready::Ready,
     /// What is wished of the tasks that are under way.
     under_way: Mutex<HashMap<TaskId, watch::Sender<Wish>>>,
@@ -148,6 +150,7 @@ impl Engine {
             catching_up: Arc::new(Semaphore::new(pump::CATCHING_UP)),
             crowded: Notify::new(),
             crowded_at: AtomicU64::new(u64::MAX),
+            left_output: AtomicBool::new(false),
             ready: ready::Ready::default(),
             outputs: Outputs {
                 files,
@@ -198,7 +201,7 @@ impl Engine {
         let inner = Arc::clone(&self.inner);
         let counted = Arc::clone(&inner);
         let count = move |sql: &_| rows::each_outcome(sql, |outcome| counted.metrics.note_end(&outcome));
-        inner.store.read(count).await?;
+        inner.store.read_all(count).await?;
         recover::take_up(&inner).await?;
         let loops = [
             tokio::spawn(dispatch::run(Arc::clone(&inner))),

@@ -29,7 +29,7 @@ enum Plan {
 
 /// Takes up every task that was left under way.
 pub async fn take_up(inner: &Arc<Inner>) -> Result<(), ServiceError> {
-    for (left, cancel_requested) in inner.store.read(rows::left_under_way).await? {
+    for (left, cancel_requested) in inner.store.read_all(rows::left_under_way).await? {
         let (tenant, id) = (left.tenant.clone(), left.summary.id.clone());
         let wish = if cancel_requested { Wish::Cancel } else { Wish::None };
         match plan(inner, &left) {

@@ -1,5 +1,6 @@
 //! What clients ask to be done: submit, run, cancel, delete.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::{TaskError, TaskSpec};
@@ -65,6 +66,16 @@ impl Engine {
     /// # Errors
     /// The text is not acceptable, the key came with another body, there are too many, or it cannot be kept.
     pub async fn submit(&self, spec: &TaskSpec, idempotency_key: Option<&str>) -> Result<Submitted, ServiceError> {
+        self.submit_holding(spec, idempotency_key, ()).await
+    }
+
+    /// The same; `held` is dropped once nothing of the task is in memory any more, even where whoever asks goes away before.
+    pub(crate) async fn submit_holding(
+        &self,
+        spec: &TaskSpec,
+        idempotency_key: Option<&str>,
+        held: impl Send + 'static,
+    ) -> Result<Submitted, ServiceError> {
         let clock = Instant::now();
         let inner = &self.inner;
         inner.check_open()?;
@@ -84,7 +95,11 @@ impl Engine {
             open_limit: inner.config.open_tasks,
             saved_limit_bytes: inner.saved_limit_bytes(),
         };
-        let inserted = inner.store.write(move |desk| writes::insert(desk, &task)).await?;
+        let write = move |desk: &mut Desk<'_>| {
+            let _held = &held;
+            writes::insert(desk, &task)
+        };
+        let inserted = inner.store.write(write).await?;
         inner.metrics.note_submit(clock.elapsed());
         match inserted {
             Inserted::New => {
@@ -247,11 +262,12 @@ impl Inner {
         left.clamp(RETRY_LEAST, kept + self.config.retention.every)
     }
 
-    /// Deletes what a task printed. What cannot be deleted is found again when the service starts.
+    /// Deletes what a task printed. What cannot be deleted is tried again with the next look.
     pub(super) async fn remove_output(&self, id: &TaskId) {
         let (files, wanted) = (self.outputs.files.clone(), id.clone());
         let removed = tokio::task::spawn_blocking(move || files.remove(&wanted)).await;
-        if let Ok(Err(error)) = removed {
+        if let Err(error) = removed.map_err(std::io::Error::other).and_then(|removed| removed) {
+            self.left_output.store(true, Ordering::Relaxed);
             tracing::warn!(task = %id, %error, "output cannot be deleted");
         }
     }

@@ -50,6 +50,9 @@ impl Engine {
         if gone.is_err() {
             tracing::error!("some tasks did not let go in time");
         }
+        if let Some(reason) = inner.driver.flush_trace().await {
+            tracing::warn!(reason, "requests are not recorded");
+        }
         inner.store.close().await;
         let finished = before.saturating_sub(left);
         let (handed_over, stopped) = match lifetime {

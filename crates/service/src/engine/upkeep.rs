@@ -23,6 +23,40 @@ const SOON_BYTES: u64 = 64 << 20;
 /// The part of its volume that the service takes where nobody says.
 const SHARE: u64 = 10;
 
+/// Time between two looks for output whose task is no more, where nobody knows of any.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+/// A time of day that is so much later than the last look lets expect was set ahead.
+const SET_AHEAD: Duration = Duration::from_secs(600);
+/// Time between two looks, so many times: so long nothing goes for its age after the clock was set ahead.
+const DOUBTED_LOOKS: u32 = 60;
+
+/// How far the time of day is believed. A clock that is set ahead makes everything old at once; where that is a mistake, there
+/// is time to set it back.
+#[derive(Default)]
+struct Calendar {
+    last: Option<(i64, Instant)>,
+    doubted_until: Option<Instant>,
+}
+
+impl Calendar {
+    /// True where what is old by this time may go.
+    fn is_believed(&mut self, now_us: i64, every: Duration) -> bool {
+        let now = Instant::now();
+        if let Some((last_us, last)) = self.last {
+            let most_us = |more: Duration| i64::try_from((now - last + more).as_micros()).unwrap_or(i64::MAX);
+            let passed_us = now_us.saturating_sub(last_us);
+            if passed_us > most_us(SET_AHEAD) {
+                tracing::warn!("the clock was set ahead: for a while nothing is deleted for its age");
+                self.doubted_until = now.checked_add(every.saturating_mul(DOUBTED_LOOKS));
+            } else if passed_us < 0 {
+                self.doubted_until = None;
+            }
+        }
+        self.last = Some((now_us, now));
+        self.doubted_until.is_none_or(|until| now >= until)
+    }
+}
+
 /// Runs until the service closes.
 pub async fn run(inner: Arc<Inner>) {
     let mut closing = inner.closing.subscribe();
@@ -34,9 +68,9 @@ pub async fn run(inner: Arc<Inner>) {
 }
 
 async fn look_forever(inner: &Inner) {
-    if let Err(error) = sweep(inner).await {
-        tracing::warn!(%error, "left-over output cannot be looked for");
-    }
+    sweep_or_say(inner).await;
+    let mut swept = Instant::now();
+    let mut calendar = Calendar::default();
     let every = inner.config.retention.every;
     let mut ticks = interval_at(Instant::now(), every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -45,8 +79,17 @@ async fn look_forever(inner: &Inner) {
             _ = ticks.tick() => {}
             () = inner.crowded.notified() => {}
         }
-        if let Err(error) = expire(inner).await {
+        let is_left = inner.left_output.swap(false, Ordering::Relaxed);
+        if is_left || swept.elapsed() >= SWEEP_EVERY {
+            sweep_or_say(inner).await;
+            swept = Instant::now();
+        }
+        let by_age = calendar.is_believed(inner.clock.now_us(), every);
+        if let Err(error) = expire(inner, by_age).await {
             tracing::warn!(%error, "old tasks cannot be deleted");
+        }
+        if let Some(reason) = inner.driver.trace_warning() {
+            tracing::warn!(reason, "requests are not recorded");
         }
         if let Err(error) = look_at_volumes(inner).await {
             tracing::warn!(%error, "what the volumes hold cannot be kept");
@@ -54,7 +97,13 @@ async fn look_forever(inner: &Inner) {
     }
 }
 
-/// Deletes output whose task is no more: a process was killed between deleting the one and the other.
+async fn sweep_or_say(inner: &Inner) {
+    if let Err(error) = sweep(inner).await {
+        tracing::warn!(%error, "left-over output cannot be looked for");
+    }
+}
+
+/// Deletes output whose task is no more: a process was killed between deleting the one and the other, or the disk said no.
 async fn sweep(inner: &Inner) -> Result<(), ServiceError> {
     let files = inner.outputs.files.clone();
     let ids = tokio::task::spawn_blocking(move || files.ids()).await;
@@ -77,10 +126,11 @@ async fn sweep(inner: &Inner) -> Result<(), ServiceError> {
     Ok(())
 }
 
-/// Deletes what is too old, too much or too large.
-async fn expire(inner: &Inner) -> Result<(), ServiceError> {
+/// Deletes what is too much or too large and, `by_age`, what is too old.
+async fn expire(inner: &Inner, by_age: bool) -> Result<(), ServiceError> {
     let retention = &inner.config.retention;
     let now_us = inner.clock.now_us();
+    stamp_anew(inner, now_us).await?;
     let before = |age: Duration| now_us.saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX));
     let forgotten = Expiry::Forgotten {
         before_us: before(retention.saved),
@@ -88,22 +138,36 @@ async fn expire(inner: &Inner) -> Result<(), ServiceError> {
         crowd: inner.config.open_tasks / 2,
         crowd_bytes: inner.saved_limit_bytes().unwrap_or(u64::MAX) / 2,
     };
-    for expiry in [
-        Expiry::Old(before(retention.age)),
-        Expiry::Many(retention.count),
-        forgotten,
-    ] {
+    let old = Expiry::Old(before(retention.age));
+    let many = Expiry::Many(retention.count);
+    let all = if by_age { vec![old, many, forgotten] } else { vec![many] };
+    for expiry in all {
         for _ in 0..BATCHES {
             if let_go(inner, expiry.clone()).await? == 0 {
                 break;
             }
         }
     }
-    fit(inner).await?;
+    fit(inner, by_age).await?;
     give_back(inner).await?;
+    if !by_age {
+        return Ok(());
+    }
     let old_us = before(retention.age);
     let forget = move |desk: &mut Desk<'_>| history::forget_volumes(desk, old_us);
     inner.store.write(forget).await
+}
+
+/// Has saved tasks of a clock that was set back since grow old from now on.
+async fn stamp_anew(inner: &Inner, now_us: i64) -> Result<(), ServiceError> {
+    let batch = inner.config.retention.batch.max(1);
+    for _ in 0..BATCHES {
+        let stamp = move |desk: &mut Desk<'_>| expiry::stamp_anew(desk, now_us, batch);
+        if inner.store.write(stamp).await? == 0 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Deletes a batch with its output, and tells how many tasks it were.
@@ -122,7 +186,7 @@ async fn let_go(inner: &Inner, expiry: Expiry) -> Result<usize, ServiceError> {
 }
 
 /// Brings output and database within their budget.
-async fn fit(inner: &Inner) -> Result<(), ServiceError> {
+async fn fit(inner: &Inner, by_age: bool) -> Result<(), ServiceError> {
     let Some(budget) = budget(inner) else { return Ok(()) };
     for _ in 0..BATCHES {
         let used = inner.outputs.files.bytes() + inner.store.read(expiry::pages).await?.used_bytes;
@@ -134,7 +198,8 @@ async fn fit(inner: &Inner) -> Result<(), ServiceError> {
         }
         let gone = match inner.store.read(expiry::heaviest).await? {
             Some((tenant, bytes)) => let_go(inner, Expiry::Large(tenant, over.min(bytes))).await?,
-            None => let_go(inner, crowded_out(inner)).await?,
+            None if by_age => let_go(inner, crowded_out(inner)).await?,
+            None => 0,
         };
         if gone == 0 {
             tracing::warn!(

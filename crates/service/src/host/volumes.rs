@@ -1,5 +1,6 @@
 //! What the caches hold, asked of the driver that tasks run on.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +12,15 @@ use hybrid_cache_model::Failure;
 use hybrid_cache_model::maintain::MaintainReport;
 use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::{VolumeGauge, Volumes};
 
 /// How old a figure of a cluster's volumes may be: asking takes a pod.
 const ON_CLUSTER_EVERY: Duration = Duration::from_secs(900);
+/// How long a cluster is not asked again after it could not say.
+const ON_CLUSTER_PAUSE: Duration = Duration::from_secs(300);
 
 /// The caches of this machine.
 pub struct OfMachine(pub Arc<LocalDriver>);
@@ -28,39 +32,70 @@ impl Volumes for OfMachine {
     }
 }
 
+type Gauges = Result<Vec<VolumeGauge>, String>;
+type Asking = Pin<Box<dyn Future<Output = Gauges> + Send>>;
+
 /// The volumes of a cluster, and what was last seen of them.
 pub struct OfCluster {
-    driver: Arc<KubeDriver>,
-    seen: Mutex<Option<(Instant, Vec<VolumeGauge>)>>,
+    ask: Box<dyn Fn() -> Asking + Send + Sync>,
+    state: Mutex<Seen>,
+}
+
+/// What was seen, and the one question that is being asked. That may take longer than whoever asks has time.
+#[derive(Default)]
+struct Seen {
+    last: Option<(Instant, Gauges)>,
+    asking: JoinSet<Gauges>,
 }
 
 impl OfCluster {
     /// Those of a driver.
     pub fn new(driver: Arc<KubeDriver>) -> OfCluster {
-        let seen = Mutex::default();
-        OfCluster { driver, seen }
+        OfCluster::asked_by(move || Box::pin(ask(Arc::clone(&driver))))
+    }
+
+    fn asked_by(ask: impl Fn() -> Asking + Send + Sync + 'static) -> OfCluster {
+        OfCluster {
+            ask: Box::new(ask),
+            state: Mutex::default(),
+        }
     }
 }
 
 #[async_trait]
 impl Volumes for OfCluster {
-    async fn usage(&self) -> Result<Vec<VolumeGauge>, String> {
-        let mut seen = self.seen.lock().await;
-        if let Some((at, gauges)) = seen.as_ref()
-            && at.elapsed() < ON_CLUSTER_EVERY
+    async fn usage(&self) -> Gauges {
+        let mut state = self.state.lock().await;
+        if let Some((at, last)) = &state.last
+            && at.elapsed()
+                < if last.is_ok() {
+                    ON_CLUSTER_EVERY
+                } else {
+                    ON_CLUSTER_PAUSE
+                }
         {
-            return Ok(gauges.clone());
+            return last.clone();
         }
-        let report = self.driver.maintain(&Epoch::Standing, PodQuestion::Usage).await;
-        let report = report.map(|report| match report {
-            PodMaintainReport::Maintained { report } => report,
-            PodMaintainReport::Failed { failure } => MaintainReport::Failed { failure },
-            PodMaintainReport::Done | PodMaintainReport::SetAside { .. } => MaintainReport::Usage(Default::default()),
-        });
-        let gauges = gauges(report)?;
-        *seen = Some((Instant::now(), gauges.clone()));
-        Ok(gauges)
+        if state.asking.is_empty() {
+            state.asking.spawn((self.ask)());
+        }
+        let answer = match state.asking.join_next().await {
+            Some(Ok(answer)) => answer,
+            Some(Err(panic)) => Err(panic.to_string()),
+            None => Err("nobody was asked".to_owned()),
+        };
+        state.last = Some((Instant::now(), answer.clone()));
+        answer
     }
+}
+
+async fn ask(driver: Arc<KubeDriver>) -> Gauges {
+    let report = driver.maintain(&Epoch::Standing, PodQuestion::Usage).await;
+    gauges(report.map(|report| match report {
+        PodMaintainReport::Maintained { report } => report,
+        PodMaintainReport::Failed { failure } => MaintainReport::Failed { failure },
+        PodMaintainReport::Done | PodMaintainReport::SetAside { .. } => MaintainReport::Usage(Default::default()),
+    }))
 }
 
 fn gauges(report: Result<MaintainReport, Failure>) -> Result<Vec<VolumeGauge>, String> {
@@ -73,6 +108,50 @@ fn gauges(report: Result<MaintainReport, Failure>) -> Result<Vec<VolumeGauge>, S
             })
             .into()),
         MaintainReport::Failed { failure } => Err(failure.to_string()),
-        MaintainReport::Gc(_) | MaintainReport::Verify(_) => Err("another question was answered".to_owned()),
+        MaintainReport::Contents(_) | MaintainReport::Gc(_) | MaintainReport::Verify(_) => {
+            Err("another question was answered".to_owned())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cluster_that_takes_longer_than_a_look_is_asked_once_and_its_answer_is_kept() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        let volumes = OfCluster::asked_by(move || {
+            let first = counted.fetch_add(1, Ordering::SeqCst) == 0;
+            Box::pin(async move {
+                sleep(Duration::from_secs(100)).await;
+                let gauge = |volume: &str| VolumeGauge {
+                    volume: volume.to_owned(),
+                    bytes: 1,
+                    inodes: 1,
+                };
+                if first {
+                    Ok(vec![gauge("python")])
+                } else {
+                    Err("no".to_owned())
+                }
+            })
+        });
+        let look = || timeout(Duration::from_secs(30), volumes.usage());
+        for _ in 0..3 {
+            assert!(look().await.is_err());
+        }
+        assert_eq!(look().await.unwrap().unwrap().len(), 1);
+        assert_eq!(look().await.unwrap().unwrap().len(), 1);
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        sleep(ON_CLUSTER_EVERY).await;
+        assert!(timeout(ON_CLUSTER_PAUSE, volumes.usage()).await.unwrap().is_err());
+        assert!(look().await.unwrap().is_err());
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
     }
 }

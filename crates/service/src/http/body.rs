@@ -10,10 +10,9 @@ use tokio::time::timeout;
 
 use super::App;
 use super::catalogue::Kind;
+use super::memory::{Memory, Part, SMALL_BYTES};
 use super::problem::{Answer, Problem};
 
-/// Bodies up to this size do not count as large.
-const SMALL_BYTES: usize = 64 << 10;
 /// How much of a body that is too large is read and thrown away, so that its sender gets to read the answer.
 const DRAINED_BYTES: usize = 24 << 20;
 /// Most characters of a name that an answer repeats.
@@ -21,24 +20,28 @@ const SHOWN_CHARS: usize = 60;
 const TEXT_FIELDS: [&str; 4] = ["pythonCode", "dependencies", "requirementsFile", "systemDependencies"];
 const FLAG_FIELD: &str = "useCache";
 
+/// What a large body counts for: itself, and what is read out of it.
+const TIMES: usize = 2;
+
+/// A body.
+pub struct Taken {
+    /// It.
+    pub bytes: Bytes,
+    /// Its part of the memory, where it is large: to be held for as long as anything that was made of it.
+    pub part: Option<Part>,
+}
+
 /// Reads a body of this media type.
 ///
 /// # Errors
 /// It is of another type, too large, too slow, or breaks off.
-pub async fn read(app: &App, headers: &HeaderMap, media_type: &str, body: Body) -> Answer<Bytes> {
+pub async fn read(app: &App, headers: &HeaderMap, media_type: &str, body: Body) -> Answer<Taken> {
     check_media_type(headers, media_type)?;
     let most = app.config().body_bytes;
     let announced = headers.get(header::CONTENT_LENGTH);
     let announced = announced.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     let within = app.config().body_timeout;
-    let reading = async {
-        let _place = match announced {
-            Some(bytes) if bytes <= SMALL_BYTES => None,
-            // The semaphore is never closed.
-            _ => app.large_bodies().acquire().await.ok(),
-        };
-        collect(body, most).await
-    };
+    let reading = collect(body, app.memory(), announced.unwrap_or(most).min(most), most);
     match timeout(within, reading).await {
         Ok(read) => read,
         Err(_) => {
@@ -60,8 +63,10 @@ fn check_media_type(headers: &HeaderMap, expected: &str) -> Answer<()> {
     Err(problem.hint(format!("send `Content-Type: {expected}`")).into())
 }
 
-async fn collect(mut body: Body, most: usize) -> Answer<Bytes> {
+/// Reads up to `most` bytes, of which `expected` are expected. What is more than a small part of them waits for memory.
+async fn collect(mut body: Body, memory: &Memory, expected: usize, most: usize) -> Answer<Taken> {
     let mut read = BytesMut::new();
+    let mut part = None;
     let mut passed = 0;
     while let Some(frame) = body.frame().await {
         let broken = |_| Problem::new(Kind::InvalidJson, "the body breaks off");
@@ -69,17 +74,22 @@ async fn collect(mut body: Body, most: usize) -> Answer<Bytes> {
             continue;
         };
         passed += data.len();
+        if passed > SMALL_BYTES && passed <= most && part.is_none() {
+            part = memory.take(expected.saturating_mul(TIMES)).await;
+            read.reserve(expected.saturating_sub(read.len()));
+        }
         if passed <= most {
             read.extend_from_slice(&data);
         } else if passed > DRAINED_BYTES {
             break;
         } else {
             // What came so far is of no use any more.
-            read = BytesMut::new();
+            (read, part) = (BytesMut::new(), None);
         }
     }
     if passed <= most {
-        return Ok(read.freeze());
+        let bytes = read.freeze();
+        return Ok(Taken { bytes, part });
     }
     let problem = Problem::new(Kind::TooLarge, format!("the body has more than {most} bytes"));
     Err(problem

@@ -14,8 +14,8 @@ pub struct HttpConfig {
     pub hosts: Vec<String>,
     /// Largest accepted body, in bytes.
     pub body_bytes: usize,
-    /// Bodies larger than 64 KiB that may come in at one time.
-    pub large_bodies: usize,
+    /// Bytes that bodies and answers of more than 64 KiB may hold in memory, all together. Further ones wait.
+    pub large_bytes: usize,
     /// How long a request's head may take, and how long a connection may rest between two requests.
     pub header_timeout: Duration,
     /// How long a body may take.
@@ -41,7 +41,7 @@ impl HttpConfig {
             access,
             hosts: Vec::new(),
             body_bytes: 8 << 20,
-            large_bodies: 16,
+            large_bytes: 32 << 20,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(60),

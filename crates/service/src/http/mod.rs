@@ -13,6 +13,7 @@ mod durations;
 mod follow;
 mod guard;
 mod logs;
+mod memory;
 pub mod openapi;
 mod operate;
 mod patient;
@@ -41,13 +42,15 @@ pub use session::Sessions;
 pub use tokens::{TokenFaults, Tokens};
 
 pub(crate) use caller::Own;
+pub(crate) use memory::hold;
 
-pub(crate) use body::read as read_body;
+pub(crate) use body::{Taken, read as read_body};
 
 use crate::engine::Engine;
 use crate::page;
 use durations::Durations;
 use guard::Guard;
+use memory::Memory;
 use remembered::Remembered;
 
 /// What every handler works with. Cheap to clone.
@@ -61,7 +64,7 @@ struct Inner {
     config: HttpConfig,
     guard: Guard,
     durations: Durations,
-    large_bodies: Semaphore,
+    memory: Memory,
     followers: Arc<Semaphore>,
     closing: watch::Sender<bool>,
     /// Tells this process's requests from another's.
@@ -81,7 +84,7 @@ impl App {
         let inner = Inner {
             prefix: blake3::hash(guard.sessions().cookie(&Tenant::default()).as_bytes()),
             guard,
-            large_bodies: Semaphore::new(config.large_bodies.max(1)),
+            memory: Memory::new(config.large_bytes),
             followers: Arc::new(Semaphore::new(config.followers)),
             durations: Durations::default(),
             closing: watch::Sender::new(false),
@@ -138,8 +141,9 @@ impl App {
         &self.inner.durations
     }
 
-    fn large_bodies(&self) -> &Semaphore {
-        &self.inner.large_bodies
+    /// What large bodies and answers may hold.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.inner.memory
     }
 
     fn followers(&self) -> &Arc<Semaphore> {

@@ -9,10 +9,12 @@ use bytes::Bytes;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::body::Taken;
 use super::problem::{Answer, Problem};
+use super::remembered::Key;
 use super::schema::TaskBody;
 use super::{App, Own, body, query};
-use crate::engine::{CancelAnswer, Novelty};
+use crate::engine::{CancelAnswer, Engine, Novelty};
 use crate::error::ServiceError;
 use crate::id::TaskId;
 use crate::state::StateName;
@@ -119,10 +121,10 @@ pub async fn submit(
 ) -> Answer<Response> {
     query::none(query.as_deref())?;
     let key = key_of(&headers)?;
-    let bytes = body::read(&app, &headers, "application/json", body).await?;
+    let Taken { bytes, part } = body::read(&app, &headers, "application/json", body).await?;
     let spec = body::task(&bytes)?;
     drop(bytes);
-    let submitted = engine.submit(&spec, key).await?;
+    let submitted = engine.submit_holding(&spec, key, part).await?;
     let id = submitted.id;
     let answer = SubmitAnswer {
         message: format!("Task saved successfully. Use /api/v1/tasks/{id}/run to execute it."),
@@ -199,20 +201,23 @@ pub async fn read(
 ) -> Answer<Response> {
     query::none(query.as_deref())?;
     let key = (engine.tenant().clone(), id_in(params)?);
-    let told = match app.remembered().recall(&key) {
-        Ok(told) => told,
-        Err(age) => {
-            let view = engine.get(&key.1).await?;
-            let told = Bytes::from(serde_json::to_vec(&view).map_err(unwritable)?);
-            // What waits or runs changes without a word to anybody: its output grows, its driver comes and goes.
-            if !matches!(view.summary.state, StateName::Queued | StateName::Running) {
-                app.remembered().keep(age, key, &told);
-            }
-            told
-        }
-    };
+    let told = app.memory().answer(|| tell(&app, &engine, &key)).await?;
     let json = HeaderValue::from_static("application/json");
     Ok(([(header::CONTENT_TYPE, json)], told).into_response())
+}
+
+async fn tell(app: &App, engine: &Engine, key: &Key) -> Answer<Bytes> {
+    let age = match app.remembered().recall(key) {
+        Ok(told) => return Ok(told),
+        Err(age) => age,
+    };
+    let view = engine.get(&key.1).await?;
+    let told = Bytes::from(serde_json::to_vec(&view).map_err(unwritable)?);
+    // What waits or runs changes without a word to anybody: its output grows, its driver comes and goes.
+    if !matches!(view.summary.state, StateName::Queued | StateName::Running) {
+        app.remembered().keep(age, key.clone(), &told);
+    }
+    Ok(told)
 }
 
 fn unwritable(error: serde_json::Error) -> ServiceError {

@@ -1,9 +1,12 @@
 //! Forms: submitting a task, and the buttons that run, cancel and delete one.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Redirect, Response};
+use bytes::Bytes;
 use hybrid_cache_model::TaskSpec;
 use maud::{Markup, html};
 
@@ -12,7 +15,7 @@ use super::{capital, layout};
 use crate::engine::Engine;
 use crate::http::catalogue::Kind;
 use crate::http::tasks::{Params, id_in};
-use crate::http::{App, Own, Problem, read_body};
+use crate::http::{App, Own, Problem, Taken, hold, read_body};
 use crate::id::TaskId;
 use crate::view::ListQuery;
 
@@ -74,12 +77,18 @@ pub async fn submit(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Box<Problem>> {
-    let bytes = read_body(&app, &headers, MEDIA_TYPE, body).await?;
+    let Taken { bytes, part } = read_body(&app, &headers, MEDIA_TYPE, body).await?;
     let draft = Draft::read(&bytes);
+    drop(bytes);
+    let part = Arc::new(part);
     let key = Some(draft.key.as_str()).filter(|key| !key.is_empty());
-    let submitted = match engine.submit(&draft.spec, key).await {
+    let submitted = match engine.submit_holding(&draft.spec, key, Arc::clone(&part)).await {
         Ok(submitted) => submitted,
-        Err(error) => return refused(&app, &engine, draft, error.into()).await,
+        Err(error) => {
+            let page = refused(&app, &engine, draft, error.into()).await?;
+            let page = Html(hold(Bytes::from(page.into_string()), part));
+            return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
+        }
     };
     let path = format!("/tasks/{}", submitted.id);
     if draft.run
@@ -94,7 +103,7 @@ pub async fn submit(
 }
 
 /// The form again, with what is wrong in it.
-async fn refused(app: &App, engine: &Engine, draft: Draft, problem: Problem) -> Result<Response, Box<Problem>> {
+async fn refused(app: &App, engine: &Engine, draft: Draft, problem: Problem) -> Result<Markup, Box<Problem>> {
     if problem.code != Kind::InvalidTask {
         return Err(problem.into());
     }
@@ -105,7 +114,7 @@ async fn refused(app: &App, engine: &Engine, draft: Draft, problem: Problem) -> 
         ..draft
     };
     home.refused = Some(problem);
-    Ok((StatusCode::UNPROCESSABLE_ENTITY, Html(home.show().into_string())).into_response())
+    Ok(home.show())
 }
 
 /// The button "run".

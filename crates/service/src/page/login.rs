@@ -27,8 +27,8 @@ pub async fn sign_in(State(app): State<App>, headers: HeaderMap, body: Body) -> 
     let Access::Tokens(tokens) = app.guard().access() else {
         return Ok(Redirect::to("/").into_response());
     };
-    let bytes = read_body(&app, &headers, "application/x-www-form-urlencoded", body).await?;
-    let sent = form_urlencoded::parse(&bytes).find(|(name, _)| name == "token");
+    let body = read_body(&app, &headers, "application/x-www-form-urlencoded", body).await?;
+    let sent = form_urlencoded::parse(&body.bytes).find(|(name, _)| name == "token");
     if let Some(tenant) = sent.and_then(|(_, text)| tokens.tenant(text.trim().as_bytes())) {
         let cookie = [(header::SET_COOKIE, app.guard().sessions().cookie(tenant))];
         return Ok((cookie, Redirect::to("/")).into_response());

@@ -1,12 +1,14 @@
 //! One task: where it stands, where its time went, what it printed, and what it was asked to do.
 
+use axum::extract::State;
 use axum::response::Html;
+use bytes::Bytes;
 use maud::{Markup, html};
 
 use super::waterfall::waterfall;
 use super::{capital, home, layout, units};
 use crate::http::tasks::{Params, id_in};
-use crate::http::{Own, Problem};
+use crate::http::{App, Own, Problem};
 use crate::state::StateName;
 use crate::view::{CacheStatusView, EndName, TaskView};
 
@@ -14,9 +16,13 @@ use crate::view::{CacheStatusView, EndName, TaskView};
 ///
 /// # Errors
 /// There is no such task, or the store does not answer.
-pub async fn task(Own(engine): Own, params: Params) -> Result<Html<String>, Box<Problem>> {
-    let view = engine.get(&id_in(params)?).await?;
-    Ok(Html(show(&view, engine.now_us()).into_string()))
+pub async fn task(State(app): State<App>, Own(engine): Own, params: Params) -> Result<Html<Bytes>, Box<Problem>> {
+    let id = id_in(params)?;
+    let make = || async {
+        let view = engine.get(&id).await?;
+        Ok(Bytes::from(show(&view, engine.now_us()).into_string()))
+    };
+    Ok(Html(app.memory().answer(make).await?))
 }
 
 fn show(view: &TaskView, now_us: i64) -> Markup {

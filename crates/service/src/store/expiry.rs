@@ -143,8 +143,8 @@ fn candidates(desk: &Desk<'_>, expiry: &Expiry, batch: i64) -> Result<Vec<Leavin
     }
 }
 
-/// The first saved tasks, as far as they are old enough: those behind them were submitted later. Only a clock that jumps makes
-/// one of them wait.
+/// The first saved tasks, as far as they are old enough: those behind them were submitted later. See [`stamp_anew`] for a clock
+/// that was set back.
 fn forgotten(sql: &Connection, tenant: &Tenant, before_us: i64, batch: Value<'_>) -> Result<Vec<Leaving>, SqlError> {
     const FIRST: &str = "SELECT seq FROM (SELECT seq, created_us FROM task INDEXED BY task_by_tenant_state \
                          WHERE tenant = ?1 AND state = 'saved' ORDER BY seq LIMIT ?3) WHERE created_us < ?2";
@@ -156,6 +156,35 @@ fn forgotten(sql: &Connection, tenant: &Tenant, before_us: i64, batch: Value<'_>
         found.extend(sql.first(ONE, &[seq.into()], read)?);
     }
     Ok(found)
+}
+
+/// Saved tasks that are stamped anew in one transaction.
+const STAMPS: i64 = 1000;
+
+/// Gives saved tasks at the front of a tenant's which are stamped ahead of the clock, since it was set back, the time of the
+/// next one that is not, or this time: before that one they were submitted. They would never be old, and everything behind
+/// them would wait for them. Looks at the first `batch` of each tenant, and tells how many were stamped.
+pub fn stamp_anew(desk: &mut Desk<'_>, now_us: i64, batch: u32) -> Result<usize, SqlError> {
+    const AHEAD: &str = "SELECT seq FROM (SELECT seq, created_us FROM task INDEXED BY task_by_tenant_state \
+                         WHERE tenant = ?1 AND state = 'saved' ORDER BY seq LIMIT ?3) WHERE created_us > ?2 LIMIT 1";
+    const NEXT: &str = "SELECT seq, created_us FROM task INDEXED BY task_by_tenant_state \
+                        WHERE tenant = ?1 AND state = 'saved' AND seq > ?3 AND created_us <= ?2 ORDER BY seq LIMIT 1";
+    const STAMP: &str = "UPDATE task SET created_us = ?2 WHERE seq IN (SELECT seq FROM task INDEXED BY task_by_tenant_state \
+                         WHERE tenant = ?1 AND state = 'saved' AND seq >= ?3 AND seq < ?4 ORDER BY seq LIMIT ?5)";
+    for (tenant, _) in desk.tally.tenants().filter(|(_, counts)| counts.saved() > 0) {
+        let (tenant, now) = (Value::Text(tenant.as_str()), Value::Integer(now_us));
+        let first = desk
+            .sql
+            .first(AHEAD, &[tenant, now, i64::from(batch).into()], |row| row.integer(0))?;
+        let Some(first) = first else { continue };
+        let next = desk.sql.first(NEXT, &[tenant, now, first.into()], |row| {
+            Ok((row.integer(0)?, row.integer(1)?))
+        })?;
+        let (end, stamp) = next.unwrap_or((i64::MAX, now_us));
+        let values = [tenant, stamp.into(), first.into(), end.into(), STAMPS.into()];
+        return desk.sql.execute(STAMP, &values);
+    }
+    Ok(0)
 }
 
 /// The tenant whose ended tasks hold most, and how much that is beyond what the next one's hold.

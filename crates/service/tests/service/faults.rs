@@ -62,7 +62,7 @@ async fn a_database_locked_by_another_process_is_said_to_be_and_works_again_afte
         .unwrap_err();
     assert!(matches!(refused, ServiceError::StorageBusy { .. }), "{refused}");
     assert!(refused.to_string().contains("locked by another process"));
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     // Reading goes on.
     assert_eq!(bench.engine.get(&kept).await.unwrap().summary.state, StateName::Saved);
     drop(locker.stdin.take());

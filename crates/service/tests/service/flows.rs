@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use hybrid_cache_model::TaskSpec;
 use hybrid_cache_model::outcome::FailureKind;
@@ -295,7 +296,7 @@ async fn a_task_without_a_place_says_what_it_waits_for_until_it_has_one() {
     let told = bench.reaches(&id, StateName::Running).await.summary;
     assert_eq!(told.waiting_for, None);
     let full = Some("no room in the cluster: 0/1 nodes are available: 1 Insufficient cpu".to_owned());
-    *bench.driver.waits.lock().unwrap() = full.clone();
+    bench.driver.fill(full.as_deref());
     let told = bench.engine.get(&id).await.unwrap().summary;
     assert_eq!((told.state, told.waiting_for), (StateName::Running, full.clone()));
     let listed = bench.engine.list(&ListQuery::default()).await.unwrap().items;
@@ -303,6 +304,30 @@ async fn a_task_without_a_place_says_what_it_waits_for_until_it_has_one() {
     bench.engine.cancel(&id).await.unwrap();
     let told = bench.reaches(&id, StateName::Cancelled).await.summary;
     assert_eq!(told.waiting_for, None);
+}
+
+#[tokio::test]
+async fn waiting_for_room_longer_than_every_limit_fails_no_task_and_running_longer_does() {
+    const LIMIT: Duration = Duration::from_secs(2);
+    let bench = Bench::with(Scripted::independent(), |config| {
+        config.limits.time_ms = 1;
+        config.prepare = Duration::ZERO;
+        config.overdue = LIMIT;
+    })
+    .await;
+    bench.driver.fill(Some("no room in the cluster"));
+    let id = bench.start("sleep 4500").await;
+    tokio::time::sleep(LIMIT * 2).await;
+    let told = bench.engine.get(&id).await.unwrap().summary;
+    assert_eq!(told.state, StateName::Running);
+    assert_eq!(told.waiting_for.as_deref(), Some("no room in the cluster"));
+    bench.driver.fill(None);
+    let ended = bench.reaches(&id, StateName::Ended).await;
+    assert_eq!(ended.summary.exit_code, Some(0), "{ended:?}");
+    let stuck = bench.start("hold").await;
+    let ended = bench.reaches(&stuck, StateName::Ended).await;
+    let failure = ended.failure.unwrap();
+    assert!(failure.message.contains("long after its time limit"), "{failure:?}");
 }
 
 #[tokio::test]

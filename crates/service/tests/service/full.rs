@@ -1,12 +1,13 @@
 //! No room: for the database by its own bound, and for everything on a volume that is full.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
 use hybrid_cache_model::TaskSpec;
 use hybrid_cache_service::{Engine, ListQuery, ServiceError, StateName, TaskId};
 
-use crate::bench::{Bench, config, lines, play_behind, plays, reaches, say, until};
+use crate::bench::{Bench, config, lines, play, play_behind, plays, reaches, say, submit, until};
 use crate::scripted::Scripted;
 
 fn large() -> TaskSpec {
@@ -101,23 +102,82 @@ fn grow(folder: &Path) {
     assert!(grown.unwrap().success());
 }
 
-#[test]
-fn a_full_volume_refuses_and_takes_again_once_there_is_room() {
+/// What a role says that plays on a volume of its own with a megabyte and a half; `None` where nothing can be mounted.
+fn on_a_small_volume(test: &str, role: &str) -> Option<Vec<String>> {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: a_full_volume_refuses_and_takes_again_once_there_is_room: only root may mount");
-        return;
+        println!("skipped: {test}: only root may mount");
+        return None;
     }
     let root = tempfile::tempdir().unwrap();
     let script = "mount -t tmpfs -o size=1536k tmpfs \"$0\" || { echo '# no mount'; exit 0; }; exec \"$@\"";
     let prefix = ["unshare", "-m", "sh", "-c", script, root.path().to_str().unwrap()];
-    let mut child = play_behind(&prefix, "full::full_volume", root.path());
+    let mut child = play_behind(&prefix, role, root.path());
     let said: Vec<String> = lines(child.stdout.take().unwrap()).collect();
     let ended = child.wait().unwrap();
     if said == ["no mount"] {
-        println!("skipped: a_full_volume_refuses_and_takes_again_once_there_is_room: this user may not mount");
-        return;
+        println!("skipped: {test}: this user may not mount");
+        return None;
     }
     assert!(ended.success(), "{said:?}");
-    assert!(said[0].starts_with("full "), "{said:?}");
-    assert_eq!(said[1], "good");
+    Some(said)
+}
+
+#[test]
+fn a_full_volume_refuses_and_takes_again_once_there_is_room() {
+    let name = "a_full_volume_refuses_and_takes_again_once_there_is_room";
+    if let Some(said) = on_a_small_volume(name, "full::full_volume") {
+        assert!(said[0].starts_with("full "), "{said:?}");
+        assert_eq!(said[1], "good");
+    }
+}
+
+/// Role: a service that has a task running, and is killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn about_to_be_killed() {
+    let Some(folder) = plays("full::about_to_be_killed") else {
+        return;
+    };
+    let engine = Engine::open(config(&folder), Arc::new(Scripted::with_process()));
+    let engine = engine.await.unwrap();
+    let id = submit(&engine, "hold").await;
+    engine.run(&id).await.unwrap();
+    reaches(&engine, &id, StateName::Running).await;
+    say(id.as_str());
+    std::future::pending().await
+}
+
+/// Role: that service, and the next one on the same small volume, which is full by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn next_on_a_full_volume() {
+    let Some(folder) = plays("full::next_on_a_full_volume") else {
+        return;
+    };
+    let mut first = play("full::about_to_be_killed", &folder);
+    let id = lines(first.stdout.take().unwrap()).next().unwrap();
+    let id = TaskId::parse(&id).unwrap();
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let filler = folder.join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    for bytes in [1 << 16, 1] {
+        while file.write_all(&vec![b'x'; bytes]).is_ok() {}
+    }
+    let engine = Engine::open(config(&folder), Arc::new(Scripted::with_process()));
+    let engine = engine.await.unwrap();
+    let refused = engine.submit(&large(), None).await;
+    assert!(matches!(refused, Err(ServiceError::StorageFull { .. })), "{refused:?}");
+    assert_eq!(engine.get(&id).await.unwrap().summary.state, StateName::Running);
+    drop(file);
+    std::fs::remove_file(&filler).unwrap();
+    let ended = reaches(&engine, &id, StateName::Ended).await;
+    assert!(ended.failure.unwrap().message.contains("stopped while the task ran"));
+    say("good");
+}
+
+#[test]
+fn a_service_starts_on_a_full_volume_and_ends_what_died_once_there_is_room() {
+    let name = "a_service_starts_on_a_full_volume_and_ends_what_died_once_there_is_room";
+    if let Some(said) = on_a_small_volume(name, "full::next_on_a_full_volume") {
+        assert_eq!(said, ["good"]);
+    }
 }

@@ -1,15 +1,22 @@
 //! The service's memory does not grow with the number or the size of outputs: measured as the most that a process of its own
 //! ever held (VmHWM), which no allocator can hide anything from.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hybrid_cache_driver::Driver;
-use hybrid_cache_service::{Engine, Follow, StateName};
+use hybrid_cache_service::http::{App, HttpConfig, Server};
+use hybrid_cache_service::store::sqlite::{self, Connection};
+use hybrid_cache_service::{Engine, Follow, StateName, http};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::bench::{config, lines, play, plays, reaches, say, submit, until};
 use crate::flood::{Flood, letter};
+use crate::scripted::Scripted;
 
 const TASKS: usize = 64;
 /// Printed by each task in a test that everybody runs.
@@ -99,4 +106,119 @@ fn sixty_four_large_outputs_at_once_cost_the_service_a_window_each() {
     };
     println!("idle {idle} KiB, at most {half} under the first service, {whole} in all");
     assert!(whole - idle < MOST_KIB, "idle {idle} KiB, then {half}, then {whole}");
+}
+
+/// What requests may add: their bound of 32 MiB, the answers that are being made, and what the allocator keeps.
+const MOST_FOR_REQUESTS_KIB: u64 = 72 << 10;
+const CLIENTS: usize = 50;
+const LARGE: usize = 1 << 20;
+
+/// Sends a request and, a while later, reads the answer without keeping it. Returns its status and its size.
+async fn ask(address: SocketAddr, request: Arc<Vec<u8>>, unread: Duration) -> (String, usize) {
+    let socket = TcpSocket::new_v4().unwrap();
+    // What the system holds for a reader that is slow is not the service's.
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    stream.write_all(&request).await.unwrap();
+    sleep(unread).await;
+    let (mut status, mut size, mut buffer) = (String::new(), 0, vec![0; 4096]);
+    loop {
+        let count = stream.read(&mut buffer).await.unwrap();
+        if count == 0 {
+            return (status, size);
+        }
+        if size == 0 {
+            status = String::from_utf8_lossy(&buffer[9..12]).into_owned();
+        }
+        size += count;
+    }
+}
+
+/// The same by all clients at once.
+async fn ask_all(address: SocketAddr, request: String, unread: Duration) -> Vec<(String, usize)> {
+    let request = Arc::new(request.into_bytes());
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        clients.spawn(ask(address, Arc::clone(&request), unread));
+    }
+    clients.join_all().await
+}
+
+/// Prints how far the memory of a service went with many large submits while the database was locked, and with many large
+/// answers that nobody read.
+#[test]
+fn many_large_requests() {
+    let Some(folder) = plays("memory::many_large_requests") else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut config = config(&folder);
+        config.busy = Duration::from_secs(20);
+        config.store_call = Duration::from_secs(300);
+        let engine = Engine::open(config, Arc::new(Scripted::independent())).await.unwrap();
+        // A slow machine has its time.
+        let http = HttpConfig {
+            body_timeout: Duration::from_secs(300),
+            request_timeout: Duration::from_secs(300),
+            write_timeout: Duration::from_secs(300),
+            ..HttpConfig::new(http::Access::Local)
+        };
+        let app = App::new(engine.clone(), http).unwrap();
+        let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = server.address().unwrap();
+        tokio::spawn(server.serve(app, std::future::pending(), Duration::ZERO));
+        let code = format!("1{}", "\t".repeat(LARGE - 1));
+        let body = serde_json::json!({"pythonCode": code}).to_string();
+        let head = "Host: localhost\r\nConnection: close";
+        let submit = format!(
+            "POST /api/v1/tasks/submit HTTP/1.1\r\n{head}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let id = crate::bench::submit(&engine, &code).await;
+        let idle = most_kib();
+        let lock = Connection::open(&folder.join("tasks.sqlite3"), sqlite::Access::Write, Duration::ZERO);
+        let lock = lock.unwrap();
+        lock.batch("BEGIN IMMEDIATE").unwrap();
+        let unlock = async {
+            sleep(Duration::from_secs(3)).await;
+            lock.batch("ROLLBACK").unwrap();
+        };
+        let (answers, ()) = tokio::join!(ask_all(address, submit, Duration::ZERO), unlock);
+        let submitted = most_kib();
+        for (status, _) in answers {
+            assert_eq!(status, "200");
+        }
+        let get = format!("GET /api/v1/tasks/{id} HTTP/1.1\r\n{head}\r\n\r\n");
+        for (status, size) in ask_all(address, get, Duration::from_secs(2)).await {
+            assert!(status == "200" && size > LARGE, "{status} {size}");
+        }
+        say(&format!("{idle} {submitted} {}", most_kib()));
+        engine.shutdown(Duration::ZERO).await;
+    });
+}
+
+#[test]
+fn fifty_large_bodies_and_as_many_unread_answers_hold_no_more_than_their_bound() {
+    let root = tempfile::tempdir().unwrap();
+    let mut child = play("memory::many_large_requests", root.path());
+    let told: Vec<String> = lines(child.stdout.take().unwrap()).collect();
+    assert!(child.wait().unwrap().success(), "{told:?}");
+    let figures: Vec<u64> = told[0].split(' ').map(|text| text.parse().unwrap()).collect();
+    let [idle, submitted, told] = figures[..] else {
+        panic!("{told:?}")
+    };
+    println!("idle {idle} KiB, at most {submitted} with large bodies, {told} with large answers");
+    assert!(
+        submitted - idle < MOST_FOR_REQUESTS_KIB,
+        "idle {idle} KiB, then {submitted}"
+    );
+    assert!(
+        told - idle < MOST_FOR_REQUESTS_KIB,
+        "idle {idle} KiB, then {submitted}, then {told}"
+    );
 }

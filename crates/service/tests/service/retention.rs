@@ -117,6 +117,74 @@ async fn forgotten_submits_expire_and_make_room_for_new_ones() {
     assert_eq!(again.novelty, hybrid_cache_service::Novelty::New);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn saved_tasks_of_a_clock_that_was_ahead_grow_old_like_others() {
+    // With and without later ones behind them: where none are taken any more, none come.
+    for behind in [5, 0] {
+        let root = tempfile::tempdir().unwrap();
+        let (engine, clock) = with_clock(root.path(), |config| config.open_tasks = 130 + behind).await;
+        clock.0.fetch_add(10_000 * HOUR_US, Ordering::SeqCst);
+        let mut ahead = Vec::new();
+        for _ in 0..130 {
+            ahead.push(submit(&engine, "exit 0").await);
+        }
+        let created = async || engine.get(&ahead[0]).await.unwrap().summary.created_at;
+        let before = created().await;
+        clock.0.fetch_sub(10_000 * HOUR_US, Ordering::SeqCst);
+        for _ in 0..behind {
+            submit(&engine, "exit 0").await;
+        }
+        until("it was noticed", || async { (created().await < before).then_some(()) }).await;
+        assert_eq!(engine.metrics().expired, 0);
+        clock.0.fetch_add(25 * HOUR_US, Ordering::SeqCst);
+        until("all are gone", || async {
+            listed(&engine).await.is_empty().then_some(())
+        })
+        .await;
+        submit(&engine, "exit 0").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_set_ahead_by_mistake_and_back_deletes_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    // The time to set it back is three seconds.
+    let (engine, clock) = with_clock(root.path(), |config| config.retention.every = LOOK * 10).await;
+    let saved = submit(&engine, "exit 0").await;
+    let ended = submit(&engine, "exit 0").await;
+    engine.run(&ended).await.unwrap();
+    reaches(&engine, &ended, StateName::Ended).await;
+    tokio::time::sleep(LOOK * 30).await;
+    clock.0.fetch_add(10_000 * HOUR_US, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    clock.0.fetch_sub(10_000 * HOUR_US, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(engine.metrics().expired, 0);
+    assert_eq!(listed(&engine).await, [saved.to_string(), ended.to_string()]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn output_that_could_not_be_deleted_with_its_task_is_deleted_later() {
+    let bench = Bench::with(Scripted::independent(), |config| config.retention.every = LOOK).await;
+    let id = bench.start("burst 2000").await;
+    bench.reaches(&id, StateName::Ended).await;
+    let file = bench.root.path().join(format!("output/{id}.log"));
+    let aside = bench.root.path().join("aside");
+    // A folder cannot be unlinked, whoever tries.
+    std::fs::rename(&file, &aside).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    bench.engine.delete(&id).await.unwrap();
+    tokio::time::sleep(LOOK * 10).await;
+    // At no time it is not there, which would look as if it were gone.
+    let (here, flags) = (rustix::fs::CWD, rustix::fs::RenameFlags::EXCHANGE);
+    rustix::fs::renameat_with(here, &aside, here, &file, flags).unwrap();
+    until("it is gone", || async { (!file.exists()).then_some(()) }).await;
+    until("it is not counted", || async {
+        (bench.engine.metrics().footprint.output_bytes == 0).then_some(())
+    })
+    .await;
+}
+
 /// Bytes of the database's file.
 fn database_bytes(root: &Path) -> u64 {
     std::fs::metadata(root.join("tasks.sqlite3")).unwrap().len()

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hybrid_cache_driver::log::{LogWriter, Stream};
@@ -40,8 +40,10 @@ pub struct Scripted {
     pub slow: Mutex<Duration>,
     /// While true, ends are not told.
     pub deaf: AtomicBool,
-    /// Why its tasks have no place yet.
-    pub waits: Mutex<Option<String>>,
+    /// Why its tasks have no place yet, and since when.
+    waits: Mutex<Option<(String, Instant)>>,
+    /// How long they had none before.
+    waited: Mutex<Duration>,
     /// How often something was submitted, whatever came of it.
     pub attempts: AtomicUsize,
     /// Raised whenever it loses sight of its tasks.
@@ -64,6 +66,7 @@ impl Scripted {
             slow: Mutex::default(),
             deaf: AtomicBool::new(false),
             waits: Mutex::default(),
+            waited: Mutex::default(),
             attempts: AtomicUsize::new(0),
             blinks: watch::Sender::new(0),
             running: Arc::default(),
@@ -96,6 +99,15 @@ impl Scripted {
     /// Loses sight of every task for a moment: who waits is told, logs end, and asked to end is nobody any more.
     pub fn blink(&self) {
         self.blinks.send_modify(|count| *count += 1);
+    }
+
+    /// From now on its tasks have no place, for this reason, or have one again.
+    pub fn fill(&self, why: Option<&str>) {
+        let before = std::mem::replace(
+            &mut *self.waits.lock().unwrap(),
+            why.map(|why| (why.to_owned(), Instant::now())),
+        );
+        *self.waited.lock().unwrap() += before.map(|(_, since)| since.elapsed()).unwrap_or_default();
     }
 
     fn start_once(&self, id: &str, spec: &TaskSpec) {
@@ -291,7 +303,13 @@ impl Driver for Scripted {
 
     fn waits(&self, ticket: &Ticket) -> Option<String> {
         let known = self.find(ticket, |_| ()).is_ok();
-        self.waits.lock().unwrap().clone().filter(|_| known)
+        let waits = self.waits.lock().unwrap().clone();
+        waits.map(|(why, _)| why).filter(|_| known)
+    }
+
+    fn waited(&self, _: &Ticket) -> Duration {
+        let going = self.waits.lock().unwrap().as_ref().map(|(_, since)| since.elapsed());
+        *self.waited.lock().unwrap() + going.unwrap_or_default()
     }
 
     fn logs(&self, ticket: &Ticket) -> Result<LogReader, DriverError> {

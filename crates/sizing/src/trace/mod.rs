@@ -146,7 +146,7 @@ impl PartLine {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RequestLine {
-    /// When the task was submitted, in microseconds since 1970.
+    /// When the task had ended, in microseconds since 1970: until then it used its environment.
     pub at_us: u64,
     /// Whose task it is.
     #[serde(default, skip_serializing_if = "String::is_empty")]

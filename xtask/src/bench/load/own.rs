@@ -212,6 +212,7 @@ fn arguments(flags: &flags::Bench, folder: &Path, token_file: &Path) -> Vec<OsSt
         network: _,
         no_network: _,
         private_index,
+        no_trace,
         bounds,
     } = &flags.local;
     say("--driver", named(&|| flags.driver.to_possible_value()));
@@ -242,8 +243,10 @@ fn arguments(flags: &flags::Bench, folder: &Path, token_file: &Path) -> Vec<OsSt
             None => say("--name", flags.cluster.name.clone().into()),
         }
     }
-    if *private_index {
-        words.push("--private-index".into());
+    for (flag, is_given) in [("--private-index", *private_index), ("--no-trace", *no_trace)] {
+        if is_given {
+            words.push(flag.into());
+        }
     }
     words
 }

@@ -66,7 +66,10 @@ pub fn table(status: &Status) {
     }
     println!("{overview}");
     if !status.volumes.is_empty() {
-        println!("\n{}", volumes(&status.volumes));
+        println!("\n{}\n", volumes(&status.volumes));
+    }
+    for volume in &status.growth {
+        println!("{}", volume.told());
     }
     for note in &status.notes {
         eprintln!("note: {note}");

@@ -34,6 +34,7 @@ fn finished(python: CacheStatus) -> Value {
         stderr: Output::default(),
         resolved: Resolved::default(),
         warnings: Vec::new(),
+        keys: Default::default(),
     };
     serde_json::to_value(report).unwrap()
 }

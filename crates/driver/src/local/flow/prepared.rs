@@ -3,6 +3,7 @@
 //! A preparation keeps what it found or made leased until the run that uses it has ended, so nobody can evict it in
 //! between. A run that could not lease it nevertheless is a miss, and the preparation is repeated.
 
+use hybrid_cache_model::contents::Prepared;
 use hybrid_cache_model::outcome::{CacheReport, Resolved};
 use hybrid_cache_model::protocol::{Environments, Keep, Missed, PrepareEvent, RunReport};
 use hybrid_cache_model::{End, Failure, FailureKind, Outcome, Timeline};
@@ -87,7 +88,7 @@ impl Flow {
         if let Ok(RunReport::Missed { missed, .. }) = report {
             let offset_us = start_us + sandbox_us;
             let mut aside = self.end(End::Cancelled, Progress::default());
-            follow_publishing(preparation, &ready.timeline, offset_us, &mut aside).await;
+            self.seen.prepared = follow_publishing(preparation, &ready.timeline, offset_us, &mut aside).await;
             return Round::Missed(missed, progress);
         }
         let mut outcome = self.finish(report, progress);
@@ -95,7 +96,7 @@ impl Flow {
         self.log.close();
         if keep == Keep::Publish {
             let offset_us = start_us + sandbox_us;
-            follow_publishing(preparation, &ready.timeline, offset_us, &mut outcome).await;
+            self.seen.prepared = follow_publishing(preparation, &ready.timeline, offset_us, &mut outcome).await;
         }
         Round::ended(outcome)
     }
@@ -187,11 +188,21 @@ enum Step {
     Lost,
 }
 
-/// Waits for the rest of publishing and adds its spans, or why there is nothing to keep, to the outcome.
-async fn follow_publishing(mut preparation: Preparation, known: &Timeline, offset_us: u64, outcome: &mut Outcome) {
+/// Waits for the rest of publishing and adds its spans, or why there is nothing to keep, to the outcome. Returns what the
+/// task's environments are made of, where that was asked.
+async fn follow_publishing(
+    mut preparation: Preparation,
+    known: &Timeline,
+    offset_us: u64,
+    outcome: &mut Outcome,
+) -> Option<Box<Prepared>> {
     loop {
         match preparation.next().await {
-            Some(PrepareEvent::Published { timeline, warnings }) => {
+            Some(PrepareEvent::Published {
+                timeline,
+                warnings,
+                prepared,
+            }) => {
                 let news = timeline.spans.into_iter().filter(|span| !known.spans.contains(span));
                 let news = news.map(|span| hybrid_cache_model::Span {
                     start_us: span.start_us + offset_us,
@@ -199,16 +210,16 @@ async fn follow_publishing(mut preparation: Preparation, known: &Timeline, offse
                 });
                 outcome.timeline.spans.extend(news);
                 outcome.warnings.extend(warnings);
-                return;
+                return prepared;
             }
             Some(PrepareEvent::Failed { failure, .. }) => {
                 outcome.not_kept = Some(failure);
-                return;
+                return None;
             }
             Some(_) => {}
             None => {
                 outcome.not_kept = Some(preparation.explain().await);
-                return;
+                return None;
             }
         }
     }

@@ -18,7 +18,7 @@ use tokio::process::Command;
 use crate::local::config::LocalConfig;
 
 /// Most slots of one cache folder, and so most holders.
-const MAX_SLOTS: usize = 256;
+pub const MAX_SLOTS: usize = 256;
 /// Longest that making a slot may take: its holder gives pasta ten seconds.
 const START: Duration = Duration::from_secs(15);
 /// Longest wait for a holder that was killed, and the time between two looks.
@@ -43,6 +43,8 @@ pub enum Problem {
     Lacking(String),
     /// It can, but there is none now.
     Failed(String),
+    /// Others have all of them.
+    Full,
 }
 
 impl From<String> for Problem {
@@ -55,6 +57,7 @@ impl From<Problem> for String {
     fn from(problem: Problem) -> String {
         match problem {
             Problem::Lacking(reason) | Problem::Failed(reason) => reason,
+            Problem::Full => format!("all {MAX_SLOTS} networks of this cache folder are in use"),
         }
     }
 }
@@ -118,7 +121,7 @@ impl Slots {
                 }
             }
         }
-        let (folder, lock) = vacancy.ok_or_else(|| format!("all {MAX_SLOTS} networks are in use"))?;
+        let (folder, lock) = vacancy.ok_or(Problem::Full)?;
         let at = |error: io::Error| format!("{}: {error}", folder.display());
         // What the last task has left ended with its holder's network.
         lock.write_all_at(FREE, 0).map_err(at)?;

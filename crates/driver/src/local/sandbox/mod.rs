@@ -330,4 +330,4 @@ fn bind_interpreter(arguments: &mut Arguments, config: &LocalConfig) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,7 +4,7 @@ use hybrid_cache_model::protocol::{Interpreter, PythonTools};
 
 use super::*;
 
-fn config() -> LocalConfig {
+pub(crate) fn config() -> LocalConfig {
     LocalConfig {
         root: "/cache".into(),
         runner: "/build/runner".into(),
@@ -35,6 +35,7 @@ fn config() -> LocalConfig {
         network_idle_s: 1,
         budget_bytes: 0,
         budget_inodes: 0,
+        trace_bytes: 0,
     }
 }
 

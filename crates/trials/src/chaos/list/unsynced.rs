@@ -65,7 +65,8 @@ async fn prepared_and_cut(
     copy: &std::path::Path,
 ) -> Result<bool, TrialError> {
     let ticket = place.caches.submit(&place.task(number)?, &json!({})).await?;
-    prey::begun(&place.volumes.python).await?;
+    // On a busy machine a preparation can begin and end without being seen: then there is nothing to hold.
+    let _ = prey::begun(&place.volumes.python).await;
     tokio::time::sleep(after).await;
     let held = hold(place);
     let cut = mounted.cut(copy).await;

@@ -3,10 +3,6 @@
 //! The runner is built once more for this, with the feature `mutations`, into a folder of its own that nothing installs.
 //! The driver and the service of this process have the feature through this crate's dev-dependencies alone.
 
-#![expect(clippy::unwrap_used, reason = "all of this is test code")]
-
-mod machine;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,6 +10,38 @@ use hybrid_cache_driver::local::LocalConfig;
 use hybrid_cache_model::Protection;
 use hybrid_cache_model::protection::MUTATIONS_VARIABLE;
 use hybrid_cache_trials::{Attack, Ground, LocalSite, Site, Standing, list, run};
+
+use crate::machine;
+
+/// Protections in the order of the promise table. Each group has a test program of its own: taking a protection out
+/// counts for the whole process, and one program for all would take longer than a test should.
+pub struct Group {
+    first: Protection,
+    last: Protection,
+}
+
+/// What keeps a package from another one's place.
+pub const PACKAGES: Group = Group {
+    first: Protection::ContentHashes,
+    last: Protection::WheelsOnly,
+};
+/// What keeps a task from files and locks.
+pub const FILES: Group = Group {
+    first: Protection::ReadOnlyMounts,
+    last: Protection::LeaseRequired,
+};
+/// What keeps a task from the network, the kernel, the machine's resources, the service and other tenants.
+pub const TASKS: Group = Group {
+    first: Protection::NetworkNamespace,
+    last: Protection::PrivateIndex,
+};
+
+impl Group {
+    fn members(&self) -> &'static [Protection] {
+        let place = |wanted| Protection::ALL.iter().position(|one| *one == wanted).unwrap();
+        &Protection::ALL[place(self.first)..=place(self.last)]
+    }
+}
 
 /// Builds the runner whose protections can be taken out. Never a release build, which refuses the feature.
 fn mutant() -> PathBuf {
@@ -101,53 +129,61 @@ const STOPPED_ELSEWHERE: &[(&str, &str)] = &[
     ("flip-a-bit-in-the-store", "Nix compares its own hashes as well"),
 ];
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_attack_notices_each_protection_that_is_taken_out() {
-    let Some(mut machine) = machine::open("an_attack_notices_each_protection_that_is_taken_out") else {
+/// Attacks of one promise, with its protection in place and without it: what is not as it should be.
+async fn problems_of(protection: Protection, all: &[&Attack], whole: &Ground, config: &LocalConfig) -> Vec<String> {
+    let mut problems = Vec::new();
+    let is_its = |attack: &&&Attack| attack.promise == protection && attack.runs_at(Site::Local);
+    let attacks: Vec<&Attack> = all.iter().filter(is_its).copied().collect();
+    // With nothing of its own layer taken out, an attack achieves nothing: also where the layers in front are gone.
+    for attack in &attacks {
+        for (id, standing, detail) in tried(&[attack], whole, config, attack.layers).await {
+            if standing == Standing::NotHeld || standing == Standing::CouldNotTry {
+                problems.push(format!("{id} with {protection} in place: {standing}: {detail}"));
+            }
+        }
+    }
+    let mut noticed = false;
+    for attack in &attacks {
+        let removed: Vec<Protection> = attack.layers.iter().copied().chain([protection]).collect();
+        for (id, standing, detail) in tried(&[attack], whole, config, &removed).await {
+            println!("{protection}: without it {id}: {standing}: {detail}");
+            let succeeds = standing == Standing::NotHeld;
+            noticed |= succeeds;
+            let stopped_elsewhere = STOPPED_ELSEWHERE.iter().any(|(known, _)| *known == id);
+            // One that does not apply here says nothing about the protection.
+            if !succeeds && standing != Standing::NotApplicable && !stopped_elsewhere {
+                problems.push(format!("{id} does not notice that {protection} is taken out"));
+            }
+        }
+    }
+    if !noticed {
+        problems.push(format!("no attack notices that {protection} is taken out"));
+    }
+    problems
+}
+
+/// Takes out each protection of a group, one after the other, and fails unless its attacks notice.
+pub async fn each_is_noticed(test: &str, group: &Group) {
+    let covered: Vec<Protection> = [PACKAGES, FILES, TASKS]
+        .iter()
+        .flat_map(Group::members)
+        .copied()
+        .collect();
+    assert_eq!(covered, Protection::ALL, "each protection belongs to one group");
+    let Some(mut machine) = machine::open(test) else {
         return;
     };
     machine.config.runner = mutant();
     let config = machine.config.clone();
     let mut whole = Ground::local(LocalSite::open(machine.config.clone()).unwrap());
-    let mut problems = Vec::new();
     let all = list::all();
     for (known, why) in STOPPED_ELSEWHERE {
-        assert!(
-            all.iter().any(|attack| attack.id == *known),
-            "no attack is called {known} ({why})"
-        );
+        let exists = all.iter().any(|attack| attack.id == *known);
+        assert!(exists, "no attack is called {known} ({why})");
     }
-    for protection in Protection::ALL {
-        let attacks: Vec<&Attack> = all
-            .iter()
-            .filter(|attack| attack.promise == *protection && attack.runs_at(Site::Local))
-            .copied()
-            .collect();
-        // With nothing of its own layer taken out, an attack achieves nothing: also where the layers in front are gone.
-        for attack in &attacks {
-            for (id, standing, detail) in tried(&[attack], &whole, &config, attack.layers).await {
-                if standing == Standing::NotHeld || standing == Standing::CouldNotTry {
-                    problems.push(format!("{id} with {protection} in place: {standing}: {detail}"));
-                }
-            }
-        }
-        let mut noticed = false;
-        for attack in &attacks {
-            let removed: Vec<Protection> = attack.layers.iter().copied().chain([*protection]).collect();
-            for (id, standing, detail) in tried(&[attack], &whole, &config, &removed).await {
-                println!("{protection}: without it {id}: {standing}: {detail}");
-                let succeeds = standing == Standing::NotHeld;
-                noticed |= succeeds;
-                let stopped_elsewhere = STOPPED_ELSEWHERE.iter().any(|(known, _)| *known == id);
-                // One that does not apply here says nothing about the protection.
-                if !succeeds && standing != Standing::NotApplicable && !stopped_elsewhere {
-                    problems.push(format!("{id} does not notice that {protection} is taken out"));
-                }
-            }
-        }
-        if !noticed {
-            problems.push(format!("no attack notices that {protection} is taken out"));
-        }
+    let mut problems = Vec::new();
+    for protection in group.members() {
+        problems.extend(problems_of(*protection, &all, &whole, &config).await);
     }
     whole.close().await.unwrap();
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));

@@ -1,0 +1,213 @@
+//! How the volumes fill, from what was recorded: for `cache usage` and `status`.
+
+use std::path::Path;
+
+use anyhow::Result;
+use hybrid_cache_model::maintain::UsageReport;
+use hybrid_cache_model::protocol::Budgets;
+use hybrid_cache_sizing::pace::{Estimate, Full, Pace};
+use hybrid_cache_sizing::{Source, Volume, Weight};
+use serde::Serialize;
+
+use super::Recorded;
+
+/// How one volume fills.
+#[derive(Clone, Debug, Serialize)]
+pub struct VolumeGrowth {
+    /// Which one.
+    pub volume: Volume,
+    /// What new environments add, and how fast they come.
+    #[serde(flatten)]
+    pub pace: Pace,
+    /// Bytes that it may hold before environments are evicted.
+    pub budget_bytes: u64,
+    /// Inodes likewise; absent if its file system counts none.
+    pub budget_inodes: Option<u64>,
+    /// When it holds as much at this rate; absent if the trace is too short to tell.
+    pub full: Option<Full>,
+}
+
+/// What is known of the growth of both volumes; nothing, and why, if no requests were recorded.
+///
+/// # Errors
+/// What was recorded cannot be read.
+pub fn of(usage: &UsageReport, budgets: &Budgets, folder: &Path) -> Result<Result<Vec<VolumeGrowth>, String>> {
+    let Some(recorded) = Recorded::open(folder)? else {
+        return Ok(Err(format!(
+            "growth is not known: no requests are recorded in {}",
+            folder.display()
+        )));
+    };
+    let each = Volume::ALL
+        .into_iter()
+        .map(|volume| of_volume(usage, budgets, &recorded, volume));
+    Ok(Ok(each
+        .collect::<Result<Vec<Option<_>>>>()?
+        .into_iter()
+        .flatten()
+        .collect()))
+}
+
+/// `None` if nothing is known of the volume's file system.
+fn of_volume(
+    usage: &UsageReport,
+    budgets: &Budgets,
+    recorded: &dyn Source,
+    volume: Volume,
+) -> Result<Option<VolumeGrowth>> {
+    let name = volume.name();
+    let Some(system) = usage.file_systems.iter().find(|system| system.volume == name) else {
+        return Ok(None);
+    };
+    let asked = match volume {
+        Volume::Python => &budgets.python,
+        Volume::System => &budgets.system,
+    };
+    let held = Weight::new(usage.volume_bytes(name), usage.volume_inodes(name));
+    let (bytes, inodes) = asked.limits(system, held.bytes, held.inodes);
+    // What no environment needs goes before any environment does.
+    let garbage = usage
+        .garbage_of(name)
+        .map_or(Weight::default(), |garbage| Weight::new(garbage.bytes, garbage.inodes));
+    let room = Weight::new(bytes, inodes).saturating_sub(held.saturating_sub(garbage));
+    let counts_inodes = inodes != u64::MAX;
+    let pace = Pace::of(recorded, volume)?;
+    Ok(Some(VolumeGrowth {
+        volume,
+        budget_bytes: bytes,
+        budget_inodes: counts_inodes.then_some(inodes),
+        full: pace.until_full(room, counts_inodes),
+        pace,
+    }))
+}
+
+impl VolumeGrowth {
+    /// In a sentence.
+    pub fn told(&self) -> String {
+        let name = self.volume.name();
+        let Pace {
+            days, new_environments, ..
+        } = &self.pace;
+        let (Some(bytes), Some(inodes)) = (self.pace.bytes_each, self.pace.inodes_each) else {
+            return format!("{name}: no new environment in {days:.1} days");
+        };
+        let each = format!(
+            "{name}: {new_environments} new environments in {days:.1} days, each added {}{} and {:.0} inodes{}",
+            size(bytes.value),
+            range(&bytes, size),
+            inodes.value,
+            range(&inodes, |value| format!("{value:.0}"))
+        );
+        let (Some(rate), Some(full)) = (self.pace.bytes_per_day, self.full) else {
+            return format!("{each}; less than an hour is recorded, too little for a rate");
+        };
+        format!(
+            "{each}; {} a day{}; {}",
+            size(rate.value),
+            range(&rate, size),
+            self.when(&full)
+        )
+    }
+
+    fn when(&self, full: &Full) -> String {
+        let budget = match self.budget_inodes.filter(|_| full.by_inodes) {
+            Some(inodes) => format!("{inodes} inodes"),
+            None => size_of(self.budget_bytes),
+        };
+        let Some(days) = full.days else {
+            return format!("at that rate its budget of {budget} is never reached");
+        };
+        if days < 0.05 {
+            return format!("its budget of {budget} is reached: each new environment evicts others");
+        }
+        let between = match (full.at_least_days, full.at_most_days) {
+            (Some(least), Some(most)) => format!(" ({least:.1} to {most:.1})"),
+            (Some(least), None) => format!(" ({least:.1} or more, perhaps never)"),
+            _ => String::new(),
+        };
+        format!(
+            "its budget of {budget} is reached in {days:.1} days{between}, and environments are evicted from then on"
+        )
+    }
+}
+
+fn range(estimate: &Estimate, shown: impl Fn(f64) -> String) -> String {
+    let told = |interval: hybrid_cache_sizing::pace::Interval| {
+        format!(" ({} to {})", shown(interval.low), shown(interval.high))
+    };
+    estimate.interval.map_or(String::new(), told)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "bytes for a person; the cast saturates"
+)]
+fn size(bytes: f64) -> String {
+    size_of(bytes.round() as u64)
+}
+
+fn size_of(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use hybrid_cache_sizing::pace::Interval;
+
+    use super::*;
+
+    fn growth(full: Option<Full>) -> VolumeGrowth {
+        let estimate = |value: f64| {
+            Some(Estimate {
+                value,
+                interval: Some(Interval {
+                    low: value / 2.0,
+                    high: value * 2.0,
+                }),
+            })
+        };
+        VolumeGrowth {
+            volume: Volume::Python,
+            pace: Pace {
+                days: 4.0,
+                new_environments: 12,
+                bytes_each: estimate(f64::from(64 << 20)),
+                inodes_each: estimate(1000.0),
+                bytes_per_day: full.and(estimate(f64::from(128 << 20))),
+                inodes_per_day: full.and(estimate(3000.0)),
+            },
+            budget_bytes: 8 << 30,
+            budget_inodes: Some(100_000),
+            full,
+        }
+    }
+
+    #[test]
+    fn growth_is_told_with_its_intervals_and_what_ends_first() {
+        let full = Full {
+            days: Some(20.0),
+            at_least_days: Some(10.0),
+            at_most_days: Some(40.0),
+            by_inodes: false,
+        };
+        let told = growth(Some(full)).told();
+        let expected = "python: 12 new environments in 4.0 days, each added 64.00 MiB (32.00 MiB to 128.00 MiB) and 1000 inodes \
+                        (500 to 2000); 128.00 MiB a day (64.00 MiB to 256.00 MiB); its budget of 8.00 GiB is reached in 20.0 days \
+                        (10.0 to 40.0), and environments are evicted from then on";
+        assert_eq!(told, expected);
+        let inodes = Full {
+            by_inodes: true,
+            at_most_days: None,
+            ..full
+        };
+        let told = growth(Some(inodes)).told();
+        assert!(
+            told.contains("100000 inodes is reached in 20.0 days (10.0 or more, perhaps never)"),
+            "{told}"
+        );
+        let never = Full { days: None, ..full };
+        assert!(growth(Some(never)).told().contains("never reached"));
+        assert!(growth(None).told().ends_with("too little for a rate"));
+    }
+}
