@@ -181,6 +181,7 @@ impl Store {
             },
             deadline_ms: DEADLINE_MS,
             budgets: self.budgets,
+            describe: false,
         };
         within("a preparation", PATIENCE, self.ask_for(&request)).await?
     }
