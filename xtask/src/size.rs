@@ -1,6 +1,8 @@
 //! `cargo xtask size`: how large the volumes must be, from a trace.
 
 pub mod file;
+mod fleet;
+mod prove;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,6 +26,9 @@ const MANIFESTS: [&str; 2] = ["manifests/pvc-cache-volumes.yaml", "manifests/pv-
 /// # Errors
 /// There is no such trace, or the report cannot be written.
 pub fn run(flags: &flags::Size) -> Result<Exit> {
+    if flags.prove {
+        prove::can_prove()?;
+    }
     let report = make(flags)?;
     let checkout = Checkout::find()?;
     let out = flags.out.clone().unwrap_or_else(|| checkout.path("reports/size"));
@@ -36,6 +41,10 @@ pub fn run(flags: &flags::Size) -> Result<Exit> {
         print!("{}", report.terminal());
         println!("\npage: {}", out.join("size.html").display());
         println!("patch: git apply {}", out.join("size.patch").display());
+    }
+    if let Some(proof) = &report.proof {
+        // Whether the targets are reached is another question, which the report answers.
+        return Ok(prove::exit(proof));
     }
     if report.recommendation.is_reached() {
         return Ok(Exit::Good);
@@ -55,14 +64,19 @@ fn make(flags: &flags::Size) -> Result<SizingReport> {
     let find = |source: &dyn Source| -> Result<Recommendation> {
         recommend(source, &targets).map_err(|error| Expected::usage(error.to_string()))
     };
+    let with_proof = |mut report: SizingReport, source: &dyn Source| -> Result<SizingReport> {
+        if let Some(nodes) = flags.fleet {
+            report.fleet = fleet::run(flags, nodes, source, &report.recommendation)?;
+        }
+        if flags.prove {
+            report.proof = Some(prove::run(flags, source, targets)?);
+        }
+        Ok(report)
+    };
     if let Some(path) = &flags.trace {
         let trace = TraceFile::open(path)?;
-        return Ok(SizingReport::new(
-            path.display().to_string(),
-            false,
-            trace.warnings(),
-            find(&trace)?,
-        ));
+        let report = SizingReport::new(path.display().to_string(), false, trace.warnings(), find(&trace)?);
+        return with_proof(report, &trace);
     }
     if flags.synthetic.is_none()
         && let Some((folder, recorded)) = trace::recorded(flags.driver, flags.cache_dir.as_deref(), &flags.cluster)?
@@ -71,12 +85,9 @@ fn make(flags: &flags::Size) -> Result<SizingReport> {
             "no --trace was given: using the requests recorded in {}",
             folder.display()
         );
-        return Ok(SizingReport::new(
-            format!("requests recorded in {}", folder.display()),
-            false,
-            file::told(recorded.faults()),
-            find(&recorded)?,
-        ));
+        let origin = format!("requests recorded in {}", folder.display());
+        let report = SizingReport::new(origin, false, file::told(recorded.faults()), find(&recorded)?);
+        return with_proof(report, &recorded);
     }
     let name = flags.synthetic.as_deref().unwrap_or("team");
     let Some((_, what, profile)) = PRESETS.iter().find(|(known, ..)| *known == name) else {
@@ -93,12 +104,9 @@ fn make(flags: &flags::Size) -> Result<SizingReport> {
     let mut profile = *profile;
     profile.seed = flags.seed.unwrap_or(profile.seed);
     let recorded = synthetic::generate(&profile);
-    Ok(SizingReport::new(
-        format!("synthetic trace {name} ({what})"),
-        true,
-        Vec::new(),
-        find(&recorded)?,
-    ))
+    let origin = format!("synthetic trace {name} ({what})");
+    let report = SizingReport::new(origin, true, Vec::new(), find(&recorded)?);
+    with_proof(report, &recorded)
 }
 
 fn write(out: &Path, checkout: &Checkout, report: &SizingReport) -> Result<()> {

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
 use hybrid_cache_report::sizing::SizingReport;
+use hybrid_cache_sizing::fleet::{Fleet, compare};
+use hybrid_cache_sizing::proof::{Figures, FullStep, Proof, Size, VolumeProof};
 use hybrid_cache_sizing::synthetic::{Profile, generate, preset};
-use hybrid_cache_sizing::{Targets, recommend};
+use hybrid_cache_sizing::{Targets, Volume, recommend};
 
 fn report(hit: f64) -> SizingReport {
     let profile = Profile {
@@ -41,6 +43,70 @@ fn every_form_says_what_to_order_and_why() {
     let json: serde_json::Value = serde_json::from_str(&report.json().unwrap()).unwrap();
     assert_eq!(json["recommendation"]["volumes"][0]["volume"], "python");
     assert!(json["recommendation"]["volumes"][0]["claim"]["gib"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn what_each_volume_reaches_and_both_together_do_not_is_told() {
+    let mut report = report(0.7);
+    report.recommendation.together.hit_rate = 0.69;
+    assert!(
+        report
+            .terminal()
+            .contains("that is below 70.0 %, which each volume reaches by itself")
+    );
+    report.recommendation.together.hit_rate = 0.71;
+    assert!(!report.terminal().contains("by itself"));
+}
+
+#[test]
+fn a_proof_and_a_fleet_stand_in_every_form() {
+    let mut report = report(0.7);
+    let wrong = Size {
+        bytes: 1 << 30,
+        is_recommended: true,
+        requests: 50,
+        of: 50,
+        observed: Figures {
+            hit_rate: 0.5,
+            ..Figures::default()
+        },
+        ..Size::default()
+    };
+    let full = FullStep {
+        what: "others fill it".to_owned(),
+        refused: vec!["no space\nhint: make some".to_owned()],
+        ..FullStep::default()
+    };
+    let proved = VolumeProof {
+        volume: "python".to_owned(),
+        scale: 0.25,
+        recommended_bytes: 1 << 30,
+        sizes: vec![wrong],
+        full: vec![full],
+        ..VolumeProof::default()
+    };
+    report.proof = Some(Proof {
+        volumes: vec![proved],
+        ..Proof::default()
+    });
+    let trace = generate(&preset("team").unwrap());
+    let fleet = Fleet::at_rate(4, trace.catalog.of(Volume::Python).union(), (1, 1.0), None);
+    report.fleet.extend(compare(&trace, Volume::Python, &fleet).unwrap());
+    for form in [report.terminal(), report.markdown(), report.html()] {
+        for part in [
+            "does not hold: hit rate",
+            "4.0 times smaller",
+            "refused: no space; hint: make some",
+            "1 predictions do not hold",
+            "where the environment is",
+            "one shared volume",
+        ] {
+            assert!(form.contains(part), "{part}: {form}");
+        }
+    }
+    let json: serde_json::Value = serde_json::from_str(&report.json().unwrap()).unwrap();
+    assert_eq!(json["proof"]["volumes"][0]["sizes"][0]["observed"]["hit_rate"], 0.5);
+    assert_eq!(json["fleet"][0]["placed"].as_array().unwrap().len(), 4);
 }
 
 #[test]

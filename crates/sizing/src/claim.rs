@@ -77,21 +77,27 @@ impl FileSystem {
 
     /// What a new file system of that size in GiB has for an ordinary user.
     pub fn room(self, gib: u64) -> Weight {
+        self.room_of(gib * GIB)
+    }
+
+    /// The same of a size in bytes.
+    pub fn room_of(self, bytes: u64) -> Weight {
+        let gib = float(bytes) / float(GIB);
         let table = match self {
             FileSystem::Ext4 => EXT4,
             FileSystem::Xfs => XFS,
         };
         let upper = table
             .iter()
-            .position(|(size, _)| *size >= gib)
+            .position(|(size, _)| float(*size) >= gib)
             .unwrap_or(table.len() - 1);
         let (low, high) = (table[upper.max(1) - 1], table[upper.max(1)]);
         // Beyond the ends the nearest two measured sizes go on as a line.
         let slope = (float(high.1) - float(low.1)) / (float(high.0) - float(low.0));
-        let blocks = float(low.1) + slope * (float(gib) - float(low.0));
+        let blocks = float(low.1) + slope * (gib - float(low.0));
         Weight {
             bytes: whole(blocks.max(0.0)) * BLOCK_BYTES,
-            inodes: gib * GIB / self.bytes_per_inode(),
+            inodes: bytes / self.bytes_per_inode(),
         }
     }
 
@@ -137,10 +143,8 @@ pub struct Needs {
 impl Needs {
     /// The smallest claim for environments that take `held` at most.
     pub fn claim(&self, held: Weight) -> Claim {
-        let grown = |value: u64| whole(float(value) * self.growth.max(1.0));
-        let budget = Weight::new(grown(held.bytes), grown(held.inodes)) + self.rest;
-        let fits = |gib: &u64| self.fits(*gib, budget);
-        let least = first(fits);
+        let budget = self.budget(held);
+        let least = first(MOST_GIB, |gib| self.fits(gib * GIB, budget));
         let used = budget.bytes + self.building_bytes + self.file_system.inode_bytes(budget.inodes);
         let room = self.file_system.room(least);
         Claim {
@@ -152,12 +156,23 @@ impl Needs {
         }
     }
 
-    fn fits(&self, gib: u64, budget: Weight) -> bool {
-        self.bytes_fit(gib, budget) && budget.inodes <= by_default(self.file_system.room(gib).inodes)
+    /// The same in bytes, as a multiple of `step`: for volumes that are too small to be ordered.
+    pub fn claim_bytes(&self, held: Weight, step: u64) -> u64 {
+        let (budget, step) = (self.budget(held), step.max(1));
+        first(MOST_GIB * (GIB / step).max(1), |steps| self.fits(steps * step, budget)) * step
     }
 
-    fn bytes_fit(&self, gib: u64, budget: Weight) -> bool {
-        let room = self.file_system.room(gib);
+    fn budget(&self, held: Weight) -> Weight {
+        let grown = |value: u64| whole(float(value) * self.growth.max(1.0));
+        Weight::new(grown(held.bytes), grown(held.inodes)) + self.rest
+    }
+
+    fn fits(&self, bytes: u64, budget: Weight) -> bool {
+        let room = self.file_system.room_of(bytes);
+        self.bytes_fit(room, budget) && budget.inodes <= by_default(room.inodes)
+    }
+
+    fn bytes_fit(&self, room: Weight, budget: Weight) -> bool {
         let used = budget.bytes + self.building_bytes + self.file_system.inode_bytes(budget.inodes);
         let needed = whole(float(used) * (1.0 + self.headroom));
         needed <= room.bytes && budget.bytes <= by_default(room.bytes)
@@ -180,17 +195,17 @@ impl Needs {
     }
 }
 
-/// What hybrid-cache keeps to of that much room.
-fn by_default(room: u64) -> u64 {
+/// What hybrid-cache keeps to of that much room, bytes or inodes.
+pub fn by_default(room: u64) -> u64 {
     room / 100 * DEFAULT_BUDGET_PERCENT
 }
 
-/// The first size in GiB that is enough; all larger ones are as well.
-fn first(is_enough: impl Fn(&u64) -> bool) -> u64 {
-    let (mut low, mut high) = (0, MOST_GIB);
+/// The first number that is enough, `most` at most; all larger ones are as well.
+fn first(most: u64, is_enough: impl Fn(u64) -> bool) -> u64 {
+    let (mut low, mut high) = (0, most);
     while high - low > 1 {
         let middle = low + (high - low) / 2;
-        if is_enough(&middle) {
+        if is_enough(middle) {
             high = middle;
         } else {
             low = middle;
@@ -241,8 +256,10 @@ mod tests {
         let claim = needs.claim(Weight::new(8 * GIB, 100_000));
         let used = claim.budget.bytes + claim.building_bytes;
         assert_eq!(used + claim.headroom_bytes + claim.file_system_bytes, claim.gib * GIB);
-        assert!(needs.fits(claim.gib, claim.budget) && !needs.fits(claim.gib - 1, claim.budget));
+        assert!(needs.fits(claim.gib * GIB, claim.budget) && !needs.fits((claim.gib - 1) * GIB, claim.budget));
         assert_eq!(claim.gib, 12, "{claim:?}");
+        let exact = needs.claim_bytes(Weight::new(8 * GIB, 100_000), 1 << 20);
+        assert!(exact <= 12 * GIB && exact > 11 * GIB, "{exact}");
         // So many inodes need 20 GiB of ext4, and of XFS less than bytes do.
         let many = Weight::new(8 * GIB, 1_100_000);
         let claim = needs.claim(many);

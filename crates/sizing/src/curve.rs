@@ -147,6 +147,12 @@ impl Curve {
         }
     }
 
+    /// What is resident after the last request at `budget`: the longest part of the recency list that fits.
+    pub fn resident(&self, budget: Weight) -> Weight {
+        let fits = |distance: &&Weight| distance.fits(budget);
+        self.last.iter().take_while(fits).last().copied().unwrap_or_default()
+    }
+
     /// Requests that hit although their distance exceeds the budget, because the volume keeps what a task runs from.
     pub fn repeated_beyond(&self, budget: Weight) -> u64 {
         let all = self.repeated.within(Weight::MAX).0;

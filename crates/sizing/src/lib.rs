@@ -12,10 +12,12 @@
 pub mod claim;
 pub mod curve;
 pub mod detail;
+pub mod fleet;
 mod groups;
 pub mod latency;
 mod number;
 pub mod pace;
+pub mod proof;
 pub mod recommend;
 pub mod simulate;
 pub mod stack;

@@ -17,6 +17,7 @@ pub mod ground;
 pub mod list;
 pub mod local;
 pub mod promise;
+pub mod prove;
 pub mod run;
 pub mod service;
 pub mod volume;

@@ -6,6 +6,10 @@ use clap::{Args, ValueEnum};
 use hybrid_cache_sizing::claim::FileSystem;
 
 use super::{Cluster, DriverName};
+use crate::cluster::facts;
+
+/// Least size of a file system for `--prove`.
+const LEAST_PROOF_BYTES: u64 = 64 << 20;
 
 /// `size`
 #[derive(Debug, Args)]
@@ -43,6 +47,34 @@ pub struct Size {
     /// Set the file system of the volumes
     #[arg(long, value_enum, default_value_t, value_name = "NAME")]
     pub file_system: FileSystemName,
+    /// Replay the busiest part of the trace on real file systems of five sizes, and set what they show beside what is computed:
+    /// needs root, for loop devices
+    #[arg(long)]
+    pub prove: bool,
+    /// Replay around a claim of this size instead of the one that is recommended for the replayed part
+    #[arg(long, value_name = "QUANTITY", value_parser = parse_bytes, requires = "prove")]
+    pub prove_size: Option<u64>,
+    /// Make the file systems at most so large; parts are made smaller until they fit
+    #[arg(long, value_name = "QUANTITY", default_value = "2Gi", value_parser = parse_bytes, requires = "prove")]
+    pub prove_bytes: u64,
+    /// Replay requests for at most NUM different environments
+    #[arg(long, value_name = "NUM", default_value_t = 40, requires = "prove")]
+    pub prove_environments: usize,
+    /// Replay at most NUM requests
+    #[arg(long, value_name = "NUM", default_value_t = 600, requires = "prove")]
+    pub prove_requests: usize,
+    /// End after this time, such as 10min; what was replayed by then is reported
+    #[arg(long, value_name = "TIME", default_value = "30min", value_parser = parse_us, requires = "prove")]
+    pub prove_limit: f64,
+    /// Simulate NUM nodes with a volume each, and say what it is worth to send tasks where their environment is
+    #[arg(long, value_name = "NUM", value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub fleet: Option<u32>,
+    /// Give each node of the fleet a claim of this size [default: the recommended one]
+    #[arg(long, value_name = "QUANTITY", value_parser = parse_bytes, requires = "fleet")]
+    pub fleet_size: Option<u64>,
+    /// Let the fleet have so many tasks an hour [default: as many as the trace has requests]
+    #[arg(long, value_name = "NUM", requires = "fleet")]
+    pub fleet_rate: Option<u64>,
     /// Write the page, the Markdown, the JSON and the patch into DIR [default: reports/size of the checkout]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -113,6 +145,14 @@ fn with_unit(text: &str, units: &[(&str, f64)], example: &str) -> Result<f64, St
     let factor = units.iter().find(|(name, _)| *name == unit.trim());
     let factor = factor.ok_or_else(|| format!("{text:?} needs a unit, such as {example}"))?;
     Ok(number(value)? * factor.1)
+}
+
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    match facts::bytes(text) {
+        Some(bytes) if bytes >= LEAST_PROOF_BYTES => Ok(bytes),
+        Some(_) => Err("no file system of less than 64Mi is replayed on".to_owned()),
+        None => Err("write it as Kubernetes does: 2Gi, 512Mi or a number of bytes".to_owned()),
+    }
 }
 
 fn parse_us(text: &str) -> Result<f64, String> {

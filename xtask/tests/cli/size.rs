@@ -124,6 +124,43 @@ fn what_is_no_trace_is_refused() {
 }
 
 #[test]
+fn what_a_proof_or_a_fleet_cannot_be_is_refused() {
+    let out = Path::new("/nowhere");
+    size(&["--prove-size", "20Gi"], out).with(2, &["--prove"]);
+    size(&["--prove", "--prove-bytes", "1Mi"], out).with(2, &["less than 64Mi"]);
+    size(&["--prove", "--prove-bytes", "much"], out).with(2, &["as Kubernetes does"]);
+    size(&["--fleet", "0"], out).with(2, &["1..=20000"]);
+    size(&["--fleet-size", "20Gi"], out).with(2, &["--fleet"]);
+    size(&["--fleet", "3", "--fleet-size", "64Mi"], out).with(2, &["the largest environment", "--fleet-size"]);
+}
+
+#[test]
+fn a_fleet_tells_what_placement_is_worth() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trace.jsonl");
+    std::fs::write(&file, trace()).unwrap();
+    let options = [
+        "--trace",
+        file.to_str().unwrap(),
+        "--hit",
+        "90%",
+        "--fleet",
+        "30",
+        "--markdown",
+    ];
+    let found = size(&options, &folder.path().join("out"));
+    assert_eq!(found.code, Some(0), "{}", found.stderr);
+    for part in [
+        "## Fleet",
+        "30 nodes",
+        "| where the environment is |",
+        "| one shared volume |",
+    ] {
+        assert!(found.stdout.contains(part), "{part}: {}", found.stdout);
+    }
+}
+
+#[test]
 fn a_line_that_is_wrong_is_told_and_the_rest_counts() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("trace.jsonl");

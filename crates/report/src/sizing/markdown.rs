@@ -54,6 +54,10 @@ pub(super) fn markdown(report: &SizingReport) -> String {
         }
     }
     text.push_str(&format!("\n{}.\n", escape(&words::together(found))));
+    report
+        .sections()
+        .iter()
+        .for_each(|section| text.push_str(&section.markdown()));
     if !report.warnings.is_empty() {
         text.push_str("\n## Before you trust it\n\n");
         report

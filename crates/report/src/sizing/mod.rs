@@ -2,13 +2,18 @@
 //!
 //! All three say the same sentences, which `words` makes of a recommendation.
 
+mod fleet;
 mod markdown;
 mod page;
 mod patch;
 mod plot;
+mod proof;
+mod section;
 mod terminal;
 mod words;
 
+use hybrid_cache_sizing::fleet::FleetAdvice;
+use hybrid_cache_sizing::proof::Proof;
 use hybrid_cache_sizing::{Recommendation, Volume};
 use serde::Serialize;
 
@@ -25,6 +30,12 @@ pub struct SizingReport {
     pub warnings: Vec<String>,
     /// The sizes and the reasons.
     pub recommendation: Recommendation,
+    /// What a replay on real volumes showed; `None` if there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
+    /// What placement is worth in a fleet, for each volume; empty if nobody asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fleet: Vec<FleetAdvice>,
 }
 
 impl SizingReport {
@@ -41,7 +52,16 @@ impl SizingReport {
             is_synthetic,
             warnings,
             recommendation,
+            proof: None,
+            fleet: Vec::new(),
         }
+    }
+
+    /// Parts that are there if somebody asked for them.
+    fn sections(&self) -> Vec<section::Section> {
+        let proof = self.proof.iter().map(proof::section);
+        let fleet = (!self.fleet.is_empty()).then(|| fleet::section(&self.fleet));
+        proof.chain(fleet).collect()
     }
 
     /// As text for a terminal.

@@ -45,6 +45,7 @@ pub(super) fn page(report: &SizingReport) -> String {
                         p class="headline" { (words::together(found)) "." }
                     }
                     @for advice in &found.volumes { (volume(report, advice)) }
+                    @for section in report.sections() { (section.page()) }
                     (warnings(report))
                     (method())
                 }

@@ -38,6 +38,10 @@ pub(super) fn terminal(report: &SizingReport) -> String {
         lines.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
     }
     text.push_str(&format!("\n{}\n", words::together(found)));
+    report
+        .sections()
+        .iter()
+        .for_each(|section| text.push_str(&section.terminal()));
     for warning in &report.warnings {
         text.push_str(&format!("\nwarning: {warning}"));
     }

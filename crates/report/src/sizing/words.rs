@@ -214,8 +214,18 @@ pub(super) fn holder(holder: &Holder) -> String {
 /// What both volumes give together.
 pub(super) fn together(found: &Recommendation) -> String {
     let joint = &found.together;
+    let target = found.targets.hit;
+    // A task that asks both misses if either does.
+    let below = if found.is_reached() && joint.hit_rate < target {
+        format!(
+            "; that is below {}, which each volume reaches by itself: ask for more with --hit to reach it together",
+            units::share(target)
+        )
+    } else {
+        String::new()
+    };
     format!(
-        "both together: {} of tasks find everything there; they wait {} in the median, {} at p95, {} at p99",
+        "both together: {} of tasks find everything there; they wait {} in the median, {} at p95, {} at p99{below}",
         units::share(joint.hit_rate),
         units::duration(joint.waits.p50_us),
         units::duration(joint.waits.p95_us),

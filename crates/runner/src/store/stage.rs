@@ -53,7 +53,9 @@ impl Stage {
             let name = publish::unique_name("make");
             let unfinished = staging.join(format!("{UNFINISHED}{name}"));
             let path = staging.join(&name);
-            match Stage::make(&unfinished, &path) {
+            // One that cannot be made, on a full volume for one, was taken away by nobody.
+            std::fs::create_dir(&unfinished).at("create the folder", &unfinished)?;
+            match Stage::lock(&unfinished, &path) {
                 Ok(Some(maker)) => {
                     return Ok(Stage {
                         path,
@@ -75,9 +77,8 @@ impl Stage {
         Err(failure.hint("set the clocks of this machine and of the volume's server to the same time"))
     }
 
-    /// Makes and locks `unfinished` and renames it to `path`; `None` where a sweep held its lock.
-    fn make(unfinished: &Path, path: &Path) -> Result<Option<Lock>, Failure> {
-        std::fs::create_dir(unfinished).at("create the folder", unfinished)?;
+    /// Locks `unfinished` and renames it to `path`; `None` where a sweep held its lock.
+    fn lock(unfinished: &Path, path: &Path) -> Result<Option<Lock>, Failure> {
         let maker = lock::attempt(&unfinished.join(MAKER), Mode::Exclusive, Missing::Create)?;
         if maker.is_some() {
             std::fs::rename(unfinished, path).at("rename into place", path)?;
@@ -374,6 +375,16 @@ mod tests {
         assert_eq!(sweep(&staging, &trash, soon()).unwrap(), 0);
         ready.set_modified(now - GRACE * 2).unwrap();
         assert_eq!(sweep(&staging, &trash, soon()).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_told_as_what_it_is() {
+        // Nobody makes folders there, whoever it is.
+        let failure = Stage::create(Path::new("/proc/self")).unwrap_err();
+        assert!(
+            failure.message.starts_with("could not create the folder /proc/self/"),
+            "{failure}"
+        );
     }
 
     #[test]

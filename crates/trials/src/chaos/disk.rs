@@ -71,11 +71,19 @@ pub fn in_memory(at: &Path, bytes: u64, inodes: u64) -> Result<Mounted, TrialErr
 /// # Errors
 /// It cannot be made.
 pub async fn make_image(file: &Path, bytes: u64) -> Result<(), TrialError> {
+    make_image_with(file, bytes, &[]).await
+}
+
+/// The same with options for `mkfs.ext4`.
+///
+/// # Errors
+/// It cannot be made.
+pub async fn make_image_with(file: &Path, bytes: u64, options: &[&str]) -> Result<(), TrialError> {
     let failed = TrialError::io(format!("making {}", file.display()));
     File::create(file)
         .and_then(|made| made.set_len(bytes))
         .map_err(failed)?;
-    ran(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(file)).await
+    ran(Command::new("mkfs.ext4").args(["-q", "-F"]).args(options).arg(file)).await
 }
 
 /// Mounts such a file through a loop device, which goes with it. A journal that holds anything is replayed.

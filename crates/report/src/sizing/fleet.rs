@@ -1,0 +1,88 @@
+//! What placement is worth, as rows.
+
+use hybrid_cache_sizing::fleet::{FleetAdvice, Placed, Placement};
+
+use super::section::{Rows, Section};
+use crate::units;
+
+/// The part of the report.
+pub(super) fn section(fleets: &[FleetAdvice]) -> Section {
+    let worth: Vec<String> = fleets.iter().filter_map(worth).collect();
+    Section {
+        id: "fleet",
+        title: "Fleet",
+        lead: worth.join("; "),
+        tables: fleets.iter().map(rows).collect(),
+        notes: vec![
+            "a simulation, counted after its first half: nodes do not fail, and making an environment takes no time"
+                .to_owned(),
+        ],
+    }
+}
+
+fn of(advice: &FleetAdvice, placement: Placement) -> Option<&Placed> {
+    advice.placed.iter().find(|placed| placed.placement == placement)
+}
+
+/// What it is worth to send tasks where their environment is.
+fn worth(advice: &FleetAdvice) -> Option<String> {
+    let (near, random) = (of(advice, Placement::Affinity)?, of(advice, Placement::Random)?);
+    Some(format!(
+        "{}: sending tasks where their environment is gives {} hits instead of {}, keeps {} on disk instead of {}, and fetches {} \
+         for a thousand tasks instead of {}",
+        advice.volume.name(),
+        units::share(near.hit_rate),
+        units::share(random.hit_rate),
+        units::bytes(near.held_bytes),
+        units::bytes(random.held_bytes),
+        fetched(near),
+        fetched(random)
+    ))
+}
+
+fn fetched(placed: &Placed) -> String {
+    units::bytes(format!("{:.0}", placed.fetched_per_1000_bytes).parse().unwrap_or(0))
+}
+
+fn rows(advice: &FleetAdvice) -> Rows {
+    let fleet = &advice.fleet;
+    let row = |placed: &Placed| {
+        vec![
+            placed.placement.name().to_owned(),
+            units::share(placed.hit_rate),
+            units::bytes(placed.held_bytes),
+            fetched(placed),
+            format!("{:.1}", placed.evicted_per_1000),
+            placed.most_load.map_or("–".to_owned(), units::ratio),
+            units::count(placed.tasks),
+        ]
+    };
+    let each = if fleet.tasks_per_request > 1 {
+        format!(
+            ", {} tasks with each request of the trace",
+            units::count(fleet.tasks_per_request)
+        )
+    } else {
+        String::new()
+    };
+    Rows {
+        headline: format!(
+            "{} nodes with {} of environments each on the {} volume, {:.0} hours of the trace{each}",
+            units::count(fleet.nodes as u64),
+            units::bytes(fleet.budget.bytes),
+            advice.volume.name(),
+            advice.hours
+        ),
+        columns: vec![
+            "tasks go",
+            "hit rate",
+            "on disk, all nodes",
+            "fetched / 1000 tasks",
+            "evicted / 1000 tasks",
+            "highest load / mean",
+            "tasks played",
+        ],
+        rows: advice.placed.iter().map(row).collect(),
+        sentences: Vec::new(),
+    }
+}

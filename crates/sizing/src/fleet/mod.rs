@@ -1,0 +1,377 @@
+//! What placement is worth in a fleet: nodes with a volume each, against one volume that all nodes share.
+//!
+//! Each node is a cache of whole environments, least recently used evicted first, as one volume is. A trace of one
+//! volume is played at the fleet's rate: with each of its requests come as many tasks as the rate needs, drawn from the
+//! last [`RECENT`] requests, as if other users of the same environments were a little behind. The first tasks fill
+//! the nodes and do not count.
+//!
+//! **Bounds.** The trace is streamed once for each placement. A hit costs a look and a note, a miss the groups of the
+//! environment's parts, whatever the number of nodes. Memory is what the nodes hold, so it is bounded by budgets, not by
+//! requests. Nodes that tasks are spread over by chance or in turn are all alike: at most [`ALIKE`] of them are played,
+//! and sums are taken for all. No more than [`MOST_TASKS`] tasks are played for each placement.
+
+mod node;
+
+use std::collections::VecDeque;
+
+use serde::Serialize;
+
+use crate::Weight;
+use crate::groups::Groups;
+use crate::number::{Random, float, index, narrow, share, whole};
+use crate::trace::{Event, Source, TraceError, Use, Volume};
+use node::Node;
+
+/// Nodes that are played of those that are all alike.
+pub const ALIKE: usize = 256;
+/// Tasks that are played for each placement.
+pub const MOST_TASKS: u64 = 5_000_000;
+/// Requests that the tasks beside a request are drawn from.
+pub const RECENT: usize = 1000;
+/// A node takes no more than so much of the mean load for the sake of an environment that it has.
+const MOST_LOAD: f64 = 1.25;
+
+/// Where a task goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Placement {
+    /// To any node.
+    Random,
+    /// To the nodes in turn.
+    RoundRobin,
+    /// To the less loaded of two nodes that have its environment; to the less loaded of any two if none has it or those that
+    /// have it are loaded.
+    Affinity,
+    /// To any node, and all nodes share one volume of the same size.
+    Shared,
+}
+
+impl Placement {
+    /// All of them.
+    pub const ALL: [Placement; 4] = [
+        Placement::Random,
+        Placement::RoundRobin,
+        Placement::Affinity,
+        Placement::Shared,
+    ];
+
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Placement::Random => "random",
+            Placement::RoundRobin => "in turn",
+            Placement::Affinity => "where the environment is",
+            Placement::Shared => "one shared volume",
+        }
+    }
+
+    fn volumes(self, nodes: usize) -> usize {
+        match self {
+            Placement::Random | Placement::RoundRobin => nodes.min(ALIKE),
+            Placement::Affinity => nodes,
+            Placement::Shared => 1,
+        }
+    }
+}
+
+/// A fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Fleet {
+    /// Nodes.
+    pub nodes: usize,
+    /// What environments may take of each node's volume, or of the shared one.
+    pub budget: Weight,
+    /// Tasks of the volume that come with each request of the trace, itself included.
+    pub tasks_per_request: u64,
+    /// Tasks that only fill the nodes.
+    pub warm_up_tasks: u64,
+}
+
+impl Fleet {
+    /// A fleet for a trace of so many requests in so many hours, with so many tasks an hour; `None`: as many as requests. The
+    /// first half of the tasks fills the nodes.
+    pub fn at_rate(nodes: usize, budget: Weight, (requests, hours): (u64, f64), tasks_per_hour: Option<f64>) -> Fleet {
+        let tasks = tasks_per_hour.unwrap_or(0.0) * hours;
+        let tasks_per_request = whole(tasks / float(requests.max(1))).max(1);
+        Fleet {
+            nodes,
+            budget,
+            tasks_per_request,
+            warm_up_tasks: requests.saturating_mul(tasks_per_request).min(MOST_TASKS) / 2,
+        }
+    }
+}
+
+/// What a placement gives.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Placed {
+    /// Which one.
+    pub placement: Placement,
+    /// Tasks that it was found out with.
+    pub tasks: u64,
+    /// Share of tasks whose environment was where they went.
+    pub hit_rate: f64,
+    /// Bytes that were fetched and unpacked, for each thousand tasks.
+    pub fetched_per_1000_bytes: f64,
+    /// Environments that were evicted, for each thousand tasks.
+    pub evicted_per_1000: f64,
+    /// What all volumes held together at the end, in bytes.
+    pub held_bytes: u64,
+    /// The highest load of a node over the mean one, while a task was placed; absent where nodes are chosen without a look
+    /// at their load.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub most_load: Option<f64>,
+}
+
+/// A volume's fleet.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FleetAdvice {
+    /// Which volume.
+    pub volume: Volume,
+    /// The fleet.
+    pub fleet: Fleet,
+    /// Hours of the trace that were played; less than it has if there are too many tasks.
+    pub hours: f64,
+    /// One for each placement.
+    pub placed: Vec<Placed>,
+}
+
+/// Plays all placements for one volume; `None` if nothing is asked of it.
+///
+/// # Errors
+/// The trace cannot be read.
+pub fn compare(source: &dyn Source, volume: Volume, fleet: &Fleet) -> Result<Option<FleetAdvice>, TraceError> {
+    let groups = Groups::of(source.catalog().of(volume));
+    let mut placed = Vec::new();
+    let mut hours = 0.0;
+    for placement in Placement::ALL {
+        let mut play = Play::new(&groups, fleet, placement);
+        source.replay(&mut |event| {
+            if let Event::Request(request) = event
+                && let Some(on) = request.on(volume)
+            {
+                play.request(request.at_us, on);
+            }
+        })?;
+        if play.all == 0 {
+            return Ok(None);
+        }
+        hours = play.hours();
+        placed.push(play.finish());
+    }
+    Ok(Some(FleetAdvice {
+        volume,
+        fleet: *fleet,
+        hours,
+        placed,
+    }))
+}
+
+/// Requests of a trace for one volume, and its hours.
+///
+/// # Errors
+/// The trace cannot be read.
+pub fn rate(source: &dyn Source, volume: Volume) -> Result<(u64, f64), TraceError> {
+    let (mut requests, mut span) = (0, None);
+    source.replay(&mut |event| {
+        if let Event::Request(request) = event
+            && request.on(volume).is_some()
+        {
+            requests += 1;
+            let first = span.map_or(request.at_us, |(first, _)| first);
+            span = Some((first, request.at_us));
+        }
+    })?;
+    let (first, last) = span.unwrap_or_default();
+    Ok((requests, float(last - first) / 3600e6))
+}
+
+/// One placement in the making.
+struct Play<'a> {
+    groups: &'a Groups,
+    fleet: &'a Fleet,
+    placement: Placement,
+    nodes: Vec<Node>,
+    /// For each environment the nodes that have it, where that counts.
+    holders: Vec<Vec<u32>>,
+    random: Random,
+    /// Load of all nodes.
+    all_load: Node,
+    most_load: f64,
+    /// When the first request came, and the last one that was played.
+    first_us: Option<u64>,
+    last_us: u64,
+    before_us: u64,
+    /// Environments of the last requests.
+    recent: VecDeque<u32>,
+    /// Tasks, and those that were played and count.
+    all: u64,
+    played: u64,
+    hits: u64,
+    fetched_bytes: u64,
+    evictions: u64,
+    evicted: Vec<u32>,
+}
+
+impl<'a> Play<'a> {
+    fn new(groups: &'a Groups, fleet: &'a Fleet, placement: Placement) -> Play<'a> {
+        let holders = if placement == Placement::Affinity {
+            vec![Vec::new(); groups.environments.len()]
+        } else {
+            Vec::new()
+        };
+        Play {
+            groups,
+            fleet,
+            placement,
+            nodes: vec![Node::default(); placement.volumes(fleet.nodes.max(1))],
+            holders,
+            random: Random::seeded(0x666c_6565),
+            all_load: Node::default(),
+            most_load: 0.0,
+            first_us: None,
+            last_us: 0,
+            before_us: 0,
+            recent: VecDeque::new(),
+            all: 0,
+            played: 0,
+            hits: 0,
+            fetched_bytes: 0,
+            evictions: 0,
+            evicted: Vec::new(),
+        }
+    }
+
+    /// A request and the tasks that come with it, spread over the time since the request before.
+    fn request(&mut self, at_us: u64, on: &Use) {
+        let tasks = self.fleet.tasks_per_request.max(1);
+        if self.all + tasks > MOST_TASKS && self.all > 0 {
+            return;
+        }
+        let first_us = *self.first_us.get_or_insert(at_us);
+        let begin_us = self.before_us.max(first_us);
+        for task in 0..tasks {
+            let share = float(task + 1) / float(tasks);
+            let now_us = float(begin_us - first_us) + float(at_us.saturating_sub(begin_us)) * share;
+            let drawn = self.random.below(self.recent.len());
+            match self.recent.get(drawn) {
+                Some(environment) if task + 1 < tasks => {
+                    let environment = *environment;
+                    self.task(now_us / 1e6, environment, false);
+                }
+                _ => self.task(now_us / 1e6, on.environment, on.is_due),
+            }
+        }
+        self.recent.push_back(on.environment);
+        if self.recent.len() > RECENT {
+            self.recent.pop_front();
+        }
+        self.before_us = at_us;
+        self.last_us = at_us;
+    }
+
+    fn task(&mut self, now_s: f64, environment: u32, is_due: bool) {
+        self.all += 1;
+        let Some(at) = self.place(now_s, environment) else {
+            return;
+        };
+        let (groups, budget) = (self.groups, self.fleet.budget);
+        self.evicted.clear();
+        let met = self.nodes[at].request(groups, budget, environment, self.all, &mut self.evicted);
+        if self.all > self.fleet.warm_up_tasks {
+            self.played += 1;
+            self.hits += u64::from(met.was_there && !is_due);
+            self.fetched_bytes += met.fetched_bytes;
+            self.evictions += self.evicted.len() as u64;
+        }
+        if self.placement != Placement::Affinity {
+            return;
+        }
+        let at = narrow(at);
+        if !met.was_there {
+            self.holders[environment as usize].push(at);
+        }
+        for evicted in &self.evicted {
+            let holders = &mut self.holders[*evicted as usize];
+            if let Some(place) = holders.iter().position(|holder| *holder == at) {
+                holders.swap_remove(place);
+            }
+        }
+    }
+
+    /// The volume that a task uses; `None` for a node that is not played.
+    fn place(&mut self, now_s: f64, environment: u32) -> Option<usize> {
+        let nodes = self.fleet.nodes.max(1);
+        let any = match self.placement {
+            Placement::Shared => 0,
+            Placement::Random => self.random.below(nodes),
+            Placement::RoundRobin => index((self.all - 1) % nodes as u64),
+            Placement::Affinity => self.near(now_s, environment),
+        };
+        (any < self.nodes.len()).then_some(any)
+    }
+
+    fn near(&mut self, now_s: f64, environment: u32) -> usize {
+        let nodes = self.nodes.len();
+        self.all_load.add_load(now_s);
+        let mean = self.all_load.load(now_s) / float(nodes as u64);
+        // A node that has next to nothing to do may always take one.
+        let most = (mean * MOST_LOAD).max(1.0);
+        let holders = self.holders[environment as usize].len();
+        let drawn = [self.random.below(holders), self.random.below(holders)];
+        let holders = &self.holders[environment as usize];
+        let near = drawn.map(|at| holders.get(at).map(|at| *at as usize));
+        let near = self.lighter(near.into_iter().flatten(), now_s);
+        let chosen = match near {
+            Some(at) if self.nodes[at].load(now_s) < most => at,
+            _ => {
+                let drawn = [self.random.below(nodes), self.random.below(nodes)];
+                self.lighter(drawn.into_iter(), now_s).unwrap_or(0)
+            }
+        };
+        self.nodes[chosen].add_load(now_s);
+        // In the beginning one task is more than the mean.
+        if mean >= 1.0 && self.all > self.fleet.warm_up_tasks {
+            self.most_load = self.most_load.max(self.nodes[chosen].load(now_s) / mean);
+        }
+        chosen
+    }
+
+    fn lighter(&self, mut nodes: impl Iterator<Item = usize>, now_s: f64) -> Option<usize> {
+        let first = nodes.next()?;
+        Some(nodes.fold(first, |one, other| {
+            if self.nodes[other].load(now_s) < self.nodes[one].load(now_s) {
+                other
+            } else {
+                one
+            }
+        }))
+    }
+
+    fn hours(&self) -> f64 {
+        float(self.last_us.saturating_sub(self.first_us.unwrap_or(0))) / 3600e6
+    }
+
+    fn finish(self) -> Placed {
+        let held: u64 = self.nodes.iter().map(|node| node.held.bytes).sum();
+        let of_all = match self.placement {
+            Placement::Random | Placement::RoundRobin => {
+                float(self.fleet.nodes.max(1) as u64) / float(self.nodes.len() as u64)
+            }
+            Placement::Affinity | Placement::Shared => 1.0,
+        };
+        let per_1000 = |count: u64| 1000.0 * share(count, self.played);
+        Placed {
+            placement: self.placement,
+            tasks: self.played,
+            hit_rate: share(self.hits, self.played),
+            fetched_per_1000_bytes: per_1000(self.fetched_bytes),
+            evicted_per_1000: per_1000(self.evictions),
+            held_bytes: whole(float(held) * of_all),
+            most_load: (self.placement == Placement::Affinity && self.most_load > 0.0).then_some(self.most_load),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! Fleets against one plain cache, and against what must not happen.
+
+use super::*;
+use crate::simulate::Cache;
+use crate::synthetic::{Profile, generate, preset};
+use crate::trace::{Met as Answer, Recorded, Request};
+
+fn trace() -> Recorded {
+    generate(&Profile {
+        days: 6,
+        ..preset("team").unwrap()
+    })
+}
+
+fn fleet(trace: &Recorded, nodes: usize, tenths: u64) -> Fleet {
+    let union = trace.catalog.of(Volume::Python).union();
+    Fleet {
+        nodes,
+        budget: Weight::new(union.bytes / 10 * tenths, union.inodes),
+        tasks_per_request: 1,
+        warm_up_tasks: 0,
+    }
+}
+
+fn of(advice: &FleetAdvice, placement: Placement) -> Placed {
+    *advice
+        .placed
+        .iter()
+        .find(|placed| placed.placement == placement)
+        .unwrap()
+}
+
+#[test]
+fn one_node_is_one_volume_whatever_the_placement() {
+    let trace = trace();
+    let fleet = fleet(&trace, 1, 4);
+    let catalog = trace.catalog.of(Volume::Python);
+    let mut cache = Cache::new(catalog, fleet.budget);
+    let (mut hits, mut asked, mut fetched) = (0, 0, 0);
+    for event in &trace.events {
+        let Event::Request(request) = event else { continue };
+        let Some(on) = request.on(Volume::Python) else { continue };
+        fetched += cache.missing(on.environment).bytes;
+        hits += u64::from(cache.request(on.environment) && !on.is_due);
+        asked += 1;
+    }
+    let advice = compare(&trace, Volume::Python, &fleet).unwrap().unwrap();
+    for placed in &advice.placed {
+        assert_eq!(
+            (placed.tasks, placed.held_bytes),
+            (asked, cache.held().bytes),
+            "{placed:?}"
+        );
+        assert!((placed.hit_rate - share(hits, asked)).abs() < 1e-12, "{placed:?}");
+        assert!((placed.fetched_per_1000_bytes - 1000.0 * share(fetched, asked)).abs() < 1e-3);
+        assert!((placed.evicted_per_1000 - 1000.0 * share(cache.evictions, asked)).abs() < 1e-9);
+    }
+}
+
+#[test]
+fn sending_tasks_to_their_environment_saves_what_spreading_costs() {
+    let trace = trace();
+    let fleet = Fleet {
+        tasks_per_request: 10,
+        ..fleet(&trace, 40, 2)
+    };
+    let advice = compare(&trace, Volume::Python, &fleet).unwrap().unwrap();
+    let [random, turn, near, shared] = Placement::ALL.map(|placement| of(&advice, placement));
+    assert!((random.hit_rate - turn.hit_rate).abs() < 0.02, "{random:?} {turn:?}");
+    assert!(near.hit_rate > random.hit_rate + 0.1, "{near:?} {random:?}");
+    assert!(near.held_bytes < random.held_bytes && near.fetched_per_1000_bytes < random.fetched_per_1000_bytes);
+    assert!(shared.held_bytes < near.held_bytes, "{shared:?} {near:?}");
+}
+
+#[test]
+fn no_node_drowns_for_an_environment_that_everybody_wants() {
+    let mut trace = Recorded::default();
+    let catalog = trace.catalog.of_mut(Volume::Python);
+    for key in ["all", "few"] {
+        catalog.environment(crate::trace::Environment {
+            key: key.to_owned(),
+            own: Weight::new(1000, 1),
+            ..Default::default()
+        });
+    }
+    trace.events = (0..20_000u64)
+        .map(|at| {
+            let on = Use {
+                environment: u32::from(at % 50 == 0),
+                met: Answer::Hit,
+                ..Use::default()
+            };
+            Event::Request(Request {
+                at_us: at * 10_000,
+                uses: [Some(on), None],
+                wait_us: None,
+            })
+        })
+        .collect();
+    let fleet = Fleet {
+        nodes: 20,
+        budget: Weight::MAX,
+        tasks_per_request: 1,
+        warm_up_tasks: 8000,
+    };
+    let near = of(
+        &compare(&trace, Volume::Python, &fleet).unwrap().unwrap(),
+        Placement::Affinity,
+    );
+    let most = near.most_load.unwrap();
+    assert!(most < 1.8 && near.hit_rate > 0.99, "{near:?}");
+}
+
+#[test]
+fn playing_some_of_the_nodes_that_are_alike_gives_the_same() {
+    let trace = trace();
+    let small = Fleet {
+        tasks_per_request: 300,
+        ..fleet(&trace, ALIKE, 3)
+    };
+    let large = Fleet {
+        nodes: 2 * ALIKE,
+        tasks_per_request: 600,
+        ..small
+    };
+    let advice = [small, large].map(|fleet| compare(&trace, Volume::Python, &fleet).unwrap().unwrap());
+    let [small, large] = advice.map(|advice| of(&advice, Placement::Random));
+    assert!((small.hit_rate - large.hit_rate).abs() < 0.01, "{small:?} {large:?}");
+    let twice = float(large.held_bytes) / float(small.held_bytes);
+    assert!((1.9..2.1).contains(&twice), "{twice}");
+}

@@ -1,0 +1,410 @@
+//! Whether predictions hold: what the computation says of some sizes beside what real volumes of those sizes showed.
+//!
+//! A replay on real volumes measures; this module predicts the same figures for the same requests and compares. Nothing
+//! here knows how the replay is done.
+
+use serde::Serialize;
+
+use crate::Weight;
+use crate::curve::curve;
+use crate::detail::detail;
+use crate::latency::Latency;
+use crate::number::{float, share};
+use crate::trace::{Event, Recorded, TraceError, Volume};
+
+/// How far the observed hit rate may lie from the predicted one: two points.
+pub const HIT_RATE_WITHIN: f64 = 0.02;
+/// How far the 95th percentile of waiting may lie from the predicted one, as a share of that.
+pub const P95_WITHIN: f64 = 0.2;
+/// How far allocated bytes may lie from the predicted ones, as a share of those.
+pub const BYTES_WITHIN: f64 = 0.01;
+/// Fewer requests than this say nothing: an interrupted size is shown and not judged.
+const FEWEST_REQUESTS: u64 = 20;
+
+/// What one size gives, predicted or observed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Figures {
+    /// Share of requests that hit.
+    pub hit_rate: f64,
+    /// 95th percentile of what requests waited, in microseconds.
+    pub p95_us: f64,
+    /// What environments and their parts take after the last request.
+    pub held: Weight,
+    /// Environments that were evicted.
+    pub evictions: u64,
+}
+
+/// One size, predicted and observed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Size {
+    /// Size of the file system, in bytes.
+    pub bytes: u64,
+    /// What the new file system had for an ordinary user.
+    pub room: Weight,
+    /// What environments and their parts may take of it.
+    pub budget: Weight,
+    /// True for the size that is recommended, or that was asked for.
+    pub is_recommended: bool,
+    /// Requests that were replayed.
+    pub requests: u64,
+    /// Requests of the slice; more than `requests` where the replay was interrupted.
+    pub of: u64,
+    /// What the computation says of the replayed requests.
+    pub predicted: Figures,
+    /// What the volume showed.
+    pub observed: Figures,
+    /// What lies on the volume beside environments and their parts, after the last request.
+    pub beside: Weight,
+    /// Preparations that met a full file system: the volume made room and went on.
+    pub met_full: u64,
+    /// What preparations were refused with.
+    pub refused: Vec<String>,
+    /// What `verify` found wrong afterwards.
+    pub problems: Vec<String>,
+    /// Seconds that the replay took.
+    pub took_s: f64,
+}
+
+/// A figure that is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quantity {
+    /// The hit rate, within two points.
+    HitRate,
+    /// The 95th percentile of waiting, within 20 %.
+    P95,
+    /// Allocated bytes of environments and parts, within 1 %.
+    Bytes,
+    /// Their inodes, exactly.
+    Inodes,
+    /// Preparations that met a full file system: none at the recommended size and above.
+    Full,
+    /// What `verify` finds: nothing.
+    Whole,
+}
+
+impl Quantity {
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Quantity::HitRate => "hit rate",
+            Quantity::P95 => "p95",
+            Quantity::Bytes => "bytes",
+            Quantity::Inodes => "inodes",
+            Quantity::Full => "disk full",
+            Quantity::Whole => "verify",
+        }
+    }
+}
+
+/// A comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// Of what.
+    pub quantity: Quantity,
+    /// True if the prediction holds.
+    pub holds: bool,
+}
+
+impl Size {
+    /// True if enough was replayed to judge it.
+    pub fn is_judged(&self) -> bool {
+        self.requests > 0 && self.requests >= FEWEST_REQUESTS.min(self.of)
+    }
+
+    /// Every comparison of this size.
+    pub fn checks(&self, recommended_bytes: u64) -> Vec<Check> {
+        let (predicted, observed) = (&self.predicted, &self.observed);
+        let fulls = self.met_full + self.refused.len() as u64;
+        let near = |found: f64, told: f64, within: f64| (found - told).abs() <= within * told.abs();
+        [
+            (
+                Quantity::HitRate,
+                (observed.hit_rate - predicted.hit_rate).abs() <= HIT_RATE_WITHIN + 1e-9,
+            ),
+            (Quantity::P95, near(observed.p95_us, predicted.p95_us, P95_WITHIN)),
+            (
+                Quantity::Bytes,
+                near(float(observed.held.bytes), float(predicted.held.bytes), BYTES_WITHIN),
+            ),
+            (Quantity::Inodes, observed.held.inodes == predicted.held.inodes),
+            (Quantity::Full, fulls == 0 || self.bytes < recommended_bytes),
+            (Quantity::Whole, self.problems.is_empty()),
+        ]
+        .map(|(quantity, holds)| Check { quantity, holds })
+        .to_vec()
+    }
+}
+
+/// What was tried on a volume that others had filled.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct FullStep {
+    /// How full it was.
+    pub what: String,
+    /// Bytes that were free before the requests.
+    pub free_bytes: u64,
+    /// Requests.
+    pub requests: u64,
+    /// Requests that were served.
+    pub served: u64,
+    /// Environments that had to go.
+    pub evicted: u64,
+    /// What others were refused with, each once.
+    pub refused: Vec<String>,
+    /// Refusals that do not say that the volume is full.
+    pub unclear: u64,
+    /// What `verify` found wrong afterwards.
+    pub problems: Vec<String>,
+}
+
+impl FullStep {
+    /// True if every request was served or refused with a clear word, and nothing was damaged.
+    pub fn holds(&self) -> bool {
+        self.unclear == 0 && self.problems.is_empty()
+    }
+}
+
+/// What was replayed of one volume.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct VolumeProof {
+    /// `python` or `system`.
+    pub volume: String,
+    /// Everything of the trace was made smaller by this factor, bytes and inodes.
+    pub scale: f64,
+    /// Distinct environments of the slice.
+    pub environments: u64,
+    /// Requests of the slice.
+    pub requests: u64,
+    /// The size that is recommended for the slice, in bytes.
+    pub recommended_bytes: u64,
+    /// The sizes, smallest first.
+    pub sizes: Vec<Size>,
+    /// What happened on a volume that others had filled; empty if that was not tried.
+    pub full: Vec<FullStep>,
+    /// What a reader has to know of this volume's replay.
+    pub notes: Vec<String>,
+}
+
+impl VolumeProof {
+    /// Sizes and quantities whose predictions do not hold.
+    pub fn broken(&self) -> Vec<(u64, Quantity)> {
+        let judged = self.sizes.iter().filter(|size| size.is_judged());
+        judged
+            .flat_map(|size| {
+                let checks = size.checks(self.recommended_bytes).into_iter();
+                checks
+                    .filter(|check| !check.holds)
+                    .map(|check| (size.bytes, check.quantity))
+            })
+            .collect()
+    }
+
+    /// True if all of it holds.
+    pub fn holds(&self) -> bool {
+        self.broken().is_empty() && self.full.iter().all(FullStep::holds)
+    }
+}
+
+/// Why a replay ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// Somebody asked for it.
+    Interrupted,
+    /// Its time was over.
+    Late,
+}
+
+/// A proof: what was replayed of each volume.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Proof {
+    /// The volumes.
+    pub volumes: Vec<VolumeProof>,
+    /// Why it ended early; `None` if it did not.
+    pub ended: Option<Ended>,
+    /// What was not replayed, and why.
+    pub notes: Vec<String>,
+}
+
+impl Proof {
+    /// Sizes that were replayed far enough to be judged.
+    pub fn judged(&self) -> usize {
+        let sizes = self.volumes.iter().flat_map(|proved| &proved.sizes);
+        sizes.filter(|size| size.is_judged()).count()
+    }
+
+    /// True if every prediction holds.
+    pub fn holds(&self) -> bool {
+        self.volumes.iter().all(VolumeProof::holds)
+    }
+}
+
+/// What the computation says of the first `requests` requests of a trace on one volume.
+///
+/// # Errors
+/// The trace has no requests.
+pub fn predict(
+    trace: &Recorded,
+    volume: Volume,
+    budget: Weight,
+    latency: &Latency,
+    requests: u64,
+) -> Result<Figures, TraceError> {
+    let begin = first(trace, requests);
+    let curve = curve(&begin, volume)?;
+    let hits = curve.hits(budget);
+    let close = detail(&begin, volume, &[budget], (0, 0), latency)?;
+    let waits = close.sizes.first().map(|size| &size.waits);
+    Ok(Figures {
+        hit_rate: share(hits.requests + curve.repeated_beyond(budget), curve.requests),
+        p95_us: waits.and_then(|waits| waits.quantile_us(0.95)).unwrap_or(0.0),
+        held: curve.resident(budget),
+        evictions: hits.evictions,
+    })
+}
+
+/// A trace up to its so-many-th request.
+fn first(trace: &Recorded, requests: u64) -> Recorded {
+    let mut left = requests;
+    let is_wanted = |event: &&Event| {
+        let is_within = left > 0;
+        left -= u64::from(is_within && matches!(event, Event::Request(_)));
+        is_within
+    };
+    Recorded {
+        catalog: trace.catalog.clone(),
+        events: trace.events.iter().take_while(is_wanted).cloned().collect(),
+    }
+}
+
+/// The value below which a share of some measured values lies, as the prediction counts it; 0 if there are none.
+pub fn quantile(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let wanted = crate::number::index(crate::number::whole((float(sorted.len() as u64) * share).ceil()));
+    sorted.get(wanted.max(1) - 1).copied().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::latency::measure;
+    use crate::simulate::Cache;
+    use crate::synthetic::{Profile, generate, preset};
+    use crate::trace::Source;
+
+    fn good() -> Size {
+        let figures = Figures {
+            hit_rate: 0.9,
+            p95_us: 1000.0,
+            held: Weight::new(1_000_000, 50),
+            evictions: 3,
+        };
+        Size {
+            bytes: 100,
+            requests: 500,
+            of: 500,
+            predicted: figures,
+            observed: figures,
+            ..Size::default()
+        }
+    }
+
+    fn broken(size: &Size) -> Vec<Quantity> {
+        let proof = VolumeProof {
+            recommended_bytes: 100,
+            sizes: vec![size.clone()],
+            ..VolumeProof::default()
+        };
+        assert_eq!(proof.holds(), proof.broken().is_empty());
+        proof.broken().into_iter().map(|(_, quantity)| quantity).collect()
+    }
+
+    #[test]
+    fn a_prediction_that_is_right_or_nearly_holds() {
+        assert_eq!(broken(&good()), []);
+        let mut near = good();
+        near.observed.hit_rate = 0.92;
+        near.observed.p95_us = 805.0;
+        near.observed.held.bytes = 1_009_999;
+        assert_eq!(broken(&near), []);
+    }
+
+    #[test]
+    fn each_wrong_prediction_is_noticed() {
+        let wrong = |change: fn(&mut Size)| {
+            let mut size = good();
+            change(&mut size);
+            broken(&size)
+        };
+        assert_eq!(wrong(|size| size.observed.hit_rate = 0.8799), [Quantity::HitRate]);
+        assert_eq!(wrong(|size| size.observed.p95_us = 1201.0), [Quantity::P95]);
+        assert_eq!(wrong(|size| size.observed.held.bytes = 989_000), [Quantity::Bytes]);
+        assert_eq!(wrong(|size| size.observed.held.inodes = 51), [Quantity::Inodes]);
+        assert_eq!(wrong(|size| size.met_full = 1), [Quantity::Full]);
+        assert_eq!(wrong(|size| size.refused.push("full".to_owned())), [Quantity::Full]);
+        assert_eq!(wrong(|size| size.problems.push("gone".to_owned())), [Quantity::Whole]);
+        // A size below the recommended one may run full; one that was hardly begun is not judged.
+        let small = |size: &mut Size| (size.bytes, size.met_full) = (99, 1);
+        assert_eq!(wrong(small), []);
+        assert_eq!(wrong(|size| (size.requests, size.observed.hit_rate) = (19, 0.1)), []);
+    }
+
+    #[test]
+    fn an_unclear_refusal_or_damage_on_a_full_volume_is_noticed() {
+        let step = FullStep::default();
+        let refused = FullStep {
+            refused: vec!["full".to_owned()],
+            ..step.clone()
+        };
+        assert!(step.holds() && refused.holds());
+        assert!(
+            !FullStep {
+                unclear: 1,
+                ..step.clone()
+            }
+            .holds()
+        );
+        let damaged = vec!["x is gone".to_owned()];
+        assert!(
+            !FullStep {
+                problems: damaged,
+                ..step
+            }
+            .holds()
+        );
+    }
+
+    #[test]
+    fn what_is_predicted_is_what_a_plain_cache_does_of_a_whole_trace_and_of_its_beginning() {
+        let profile = Profile {
+            days: 4,
+            ..preset("team").unwrap()
+        };
+        let trace = generate(&profile);
+        let latency = measure(&trace).unwrap();
+        let catalog = trace.catalog().of(Volume::Python);
+        let union = catalog.union();
+        for (part, requests) in [(3, 200), (6, 700), (8, u64::MAX)] {
+            let budget = Weight::new(union.bytes / 10 * part, union.inodes);
+            let mut cache = Cache::new(catalog, budget);
+            let (mut hits, mut asked) = (0, 0u64);
+            for event in first(&trace, requests).events {
+                let Event::Request(request) = event else { continue };
+                let Some(on) = request.on(Volume::Python) else { continue };
+                asked += 1;
+                hits += u64::from(cache.request(on.environment) && !on.is_due);
+            }
+            let found = predict(&trace, Volume::Python, budget, &latency, requests).unwrap();
+            assert_eq!((found.held, found.evictions), (cache.held(), cache.evictions), "{part}");
+            assert!((found.hit_rate - share(hits, asked)).abs() < 1e-12, "{part}");
+        }
+    }
+
+    #[test]
+    fn a_quantile_of_measured_values_is_one_of_them() {
+        let values: Vec<f64> = (1..=100).map(f64::from).rev().collect();
+        assert_eq!((quantile(&values, 0.95), quantile(&values, 1.0)), (95.0, 100.0));
+        assert_eq!((quantile(&[7.0], 0.0), quantile(&[], 0.5)), (7.0, 0.0));
+    }
+}

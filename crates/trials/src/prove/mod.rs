@@ -1,0 +1,22 @@
+//! A replay of a trace on real volumes: what `size` predicts, set against what a file system of that size shows.
+//!
+//! A [`slice`] of the trace is cut out and made smaller, so that its environments fit a small file system. Each part
+//! becomes a stand-in wheel ([`standin`]) or store path ([`system`]), and each request a real preparation by the runner
+//! ([`store`]), so uv, hard links, byte-code, publishing, the ledger and eviction are the product's; only Nix is stood in for. The first replay has room for everything: it tells
+//! what the parts really take and how long requests wait ([`replay`]). From that the sizing crate predicts each size, and a
+//! replay on an ext4 of exactly that size shows whether it is so ([`run`]). What is on a volume is measured from outside
+//! ([`measure`]), by blocks and unique inodes, and not asked of the ledger.
+
+mod foreign;
+mod ground;
+mod measure;
+mod replay;
+mod run;
+mod slice;
+mod standin;
+mod store;
+mod system;
+
+pub use ground::cannot;
+pub use run::{AROUND, Control, Plan, Progress, prove};
+pub use slice::{Bounds, Slice};
