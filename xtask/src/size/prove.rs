@@ -45,6 +45,8 @@ pub fn run(flags: &flags::Size, source: &dyn Source, targets: Targets) -> Result
     let mut config = Machine::provision(&checkout, &flags::Local::default())?.config;
     // Below the caches of everybody, on the same file system, and never the caches themselves.
     config.root = config.root.join(FOLDER);
+    // A replay is no request of anybody.
+    config.trace_bytes = 0;
     let plan = Plan {
         volumes: Volume::ALL.to_vec(),
         bounds: Bounds {
