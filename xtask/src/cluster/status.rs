@@ -254,6 +254,18 @@ pub async fn look(checkout: &Checkout, which: &flags::Cluster) -> Result<Status>
     status.argo = ArgoStatus::of(controller, knows_argo);
     status.service = ServiceStatus::of(service, &api.namespace);
     status.hits = hits(&pods);
+    look_at_volumes(&mut status, &claims, checkout, which, api).await;
+    Ok(status)
+}
+
+/// What the volumes hold, and how they fill.
+async fn look_at_volumes(
+    status: &mut Status,
+    claims: &[ClaimFacts],
+    checkout: &Checkout,
+    which: &flags::Cluster,
+    api: ClusterApi,
+) {
     let usage = match claims.iter().filter(|claim| claim.bound()).count() {
         0 | 1 => Err(anyhow::anyhow!("not both claims are Bound")),
         _ => usage(checkout, api).await,
@@ -261,9 +273,9 @@ pub async fn look(checkout: &Checkout, which: &flags::Cluster) -> Result<Status>
     let usage = usage
         .map_err(|error| status.notes.push(format!("usage: {error:#}")))
         .ok();
-    status.volumes = volumes(&claims, usage.as_ref());
+    status.volumes = volumes(claims, usage.as_ref());
     if let Some(usage) = &usage {
-        match growth(usage, &claims, which) {
+        match growth(usage, claims, which) {
             Ok(growth) => status.growth = growth,
             Err(why) => status.notes.push(why),
         }
@@ -273,7 +285,6 @@ pub async fn look(checkout: &Checkout, which: &flags::Cluster) -> Result<Status>
         requests: usage.requests,
         system_sets: usage.system_sets,
     });
-    Ok(status)
 }
 
 /// Whether there is a node to look into.
