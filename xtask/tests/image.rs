@@ -1,15 +1,14 @@
 //! The image, built by a real Docker engine: once for each content, the same again, and fit for a pod.
 //!
-//! Without an engine that the docker CLI reaches, each test says `skipped: <test>: <why>` and ends.
+//! `image_anew.rs` has the build that repeats everything: both change the same name in the engine.
 
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
-use std::process::{Command, Output, Stdio};
-use std::sync::{Mutex, PoisonError};
+mod engine;
 
 use serde_json::Value;
 
-const TEST: &str = "the image";
+use engine::{build, docker, tagged_at};
 
 /// What `docker run` is told so that a container may do as little as a pod under Pod Security "restricted".
 const RESTRICTED: [&str; 8] = [
@@ -23,14 +22,6 @@ const RESTRICTED: [&str; 8] = [
     "--entrypoint",
 ];
 
-fn docker(arguments: &[&str]) -> Output {
-    Command::new("docker")
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
-}
-
 /// The standard output of a program in a restricted container.
 fn inside(image: &str, program: &str, arguments: &[&str]) -> String {
     let all = [&RESTRICTED, &[program, image][..], arguments].concat();
@@ -40,46 +31,6 @@ fn inside(image: &str, program: &str, arguments: &[&str]) -> String {
         "{program} {arguments:?}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn engine_answers() -> bool {
-    let asked = Command::new("docker")
-        .args(["version", "--format", "{{.Server.Version}}"])
-        .stdin(Stdio::null())
-        .output();
-    asked.is_ok_and(|output| output.status.success())
-}
-
-/// Builds with `--base debian`; none where this machine cannot.
-fn build(more: &[&str]) -> Option<Value> {
-    // One at a time: the tests of this file run side by side.
-    static BUILDING: Mutex<()> = Mutex::new(());
-    let _building = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
-    if !engine_answers() {
-        println!("skipped: {TEST}: `docker version` reaches no engine");
-        return None;
-    }
-    let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
-        .args(["image", "--base", "debian", "--json"])
-        .args(more)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    // 4: something is missing on this machine.
-    if output.status.code() == Some(4) {
-        println!("skipped: {TEST}: {told}");
-        return None;
-    }
-    assert!(output.status.success(), "{told}");
-    Some(serde_json::from_slice(&output.stdout).unwrap())
-}
-
-/// When the engine gave the image its name, which it does at the end of each build.
-fn tagged_at(image: &str) -> String {
-    let output = docker(&["image", "inspect", "--format", "{{.Metadata.LastTagTime}}", image]);
-    assert!(output.status.success());
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -95,17 +46,6 @@ fn it_is_built_once_and_runs_as_little_as_a_pod_may() {
     it_runs(image);
     it_says_who_its_interpreter_is(image);
     it_offers_basic_tools_and_no_compiler(image);
-}
-
-/// What apt, Python and the engine did at another time must leave no trace.
-#[test]
-fn built_anew_it_is_the_same() {
-    let Some(first) = build(&[]) else { return };
-    let tagged = tagged_at(first["reference"].as_str().unwrap());
-    let again = build(&["--force"]).unwrap();
-    assert_ne!(tagged, tagged_at(again["reference"].as_str().unwrap()));
-    assert_eq!(first["id"], again["id"]);
-    assert_eq!(first["reference"], again["reference"]);
 }
 
 fn it_runs(image: &str) {
