@@ -94,16 +94,19 @@ fn many_large_outputs() {
     });
 }
 
-#[test]
-fn sixty_four_large_outputs_at_once_cost_the_service_a_window_each() {
+/// Plays a role in a process of its own, and returns the three figures that it tells, in KiB.
+fn figures(role: &str) -> [u64; 3] {
     let root = tempfile::tempdir().unwrap();
-    let mut child = play("memory::many_large_outputs", root.path());
+    let mut child = play(role, root.path());
     let told: Vec<String> = lines(child.stdout.take().unwrap()).collect();
     assert!(child.wait().unwrap().success(), "{told:?}");
     let figures: Vec<u64> = told[0].split(' ').map(|text| text.parse().unwrap()).collect();
-    let [idle, half, whole] = figures[..] else {
-        panic!("{told:?}")
-    };
+    figures.try_into().unwrap_or_else(|_| panic!("{told:?}"))
+}
+
+#[test]
+fn sixty_four_large_outputs_at_once_cost_the_service_a_window_each() {
+    let [idle, half, whole] = figures("memory::many_large_outputs");
     println!("idle {idle} KiB, at most {half} under the first service, {whole} in all");
     assert!(whole - idle < MOST_KIB, "idle {idle} KiB, then {half}, then {whole}");
 }
@@ -204,14 +207,7 @@ fn many_large_requests() {
 
 #[test]
 fn fifty_large_bodies_and_as_many_unread_answers_hold_no_more_than_their_bound() {
-    let root = tempfile::tempdir().unwrap();
-    let mut child = play("memory::many_large_requests", root.path());
-    let told: Vec<String> = lines(child.stdout.take().unwrap()).collect();
-    assert!(child.wait().unwrap().success(), "{told:?}");
-    let figures: Vec<u64> = told[0].split(' ').map(|text| text.parse().unwrap()).collect();
-    let [idle, submitted, told] = figures[..] else {
-        panic!("{told:?}")
-    };
+    let [idle, submitted, told] = figures("memory::many_large_requests");
     println!("idle {idle} KiB, at most {submitted} with large bodies, {told} with large answers");
     assert!(
         submitted - idle < MOST_FOR_REQUESTS_KIB,
