@@ -11,8 +11,8 @@ use super::book::{Answer, Book, Entry, Made};
 use super::cluster::NotMade;
 use super::flow::{Beginning, Flow, Found};
 use super::names;
-use super::record::Seen;
 use super::request::{Form, TASK_KEY};
+use crate::trace::Notes;
 use crate::{Epoch, SubmitOptions};
 
 /// A task to be submitted.
@@ -82,9 +82,9 @@ async fn carry(shared: Arc<Shared>, book: Book, id: String, order: Order, entry:
         made: entry.made.clone(),
         carried_by: entry.carried_by.clone(),
         clock: order.clock,
-        seen: Seen {
+        notes: Notes {
             is_whole: matches!(beginning, Beginning::Make),
-            ..Seen::default()
+            ..Notes::default()
         },
     };
     match flow.run(beginning, &entry.ended).await {

@@ -14,7 +14,6 @@ use super::entrance::{WaitForRoom, Waiting};
 use super::job::{self, CancelFlag, Running};
 use super::logs::{Source, Tail};
 use super::names::{Attempt, Component};
-use super::record::Seen;
 use super::render::{self, TaskPod};
 use super::request::{self, BySecret, Delivery, Form, Freshness, Needs};
 use super::retry::PATIENCE;
@@ -25,6 +24,7 @@ use super::warm::Request;
 use super::workload::{Kind, Workload};
 use super::{Shared, explain, maintain, trailer};
 use crate::log::LogWriter;
+use crate::trace::Notes;
 use crate::{Epoch, SubmitOptions};
 
 /// The runner keeps the bounds of preparing and running; the driver's own are for one that cannot.
@@ -57,7 +57,7 @@ pub struct Flow {
     /// When it was submitted.
     pub clock: Instant,
     /// What a trace tells of it beside the outcome.
-    pub seen: Seen,
+    pub notes: Notes,
 }
 
 /// How a task comes to its first workload.
@@ -140,7 +140,7 @@ impl Flow {
             match &ran.report {
                 // Also what was prepared may be evicted before the task has its lease.
                 Ok(RunReport::Missed { missed, .. }) if attempt == Attempt::First => {
-                    self.seen.expired = missed.python_stale;
+                    self.notes.expired = missed.python_stale;
                     self.shared.known.remove(&self.request());
                     (attempt, form) = (Attempt::Prepared, Form::Prepared);
                 }
@@ -158,7 +158,7 @@ impl Flow {
                 _ => {
                     let mut outcome = self.outcome(&ran, progress);
                     if let Ok(RunReport::Finished { keys, .. }) = &ran.report {
-                        self.seen.keys = keys.clone();
+                        self.notes.keys = keys.clone();
                     }
                     ended.send_replace(Answer::of(&outcome));
                     self.preparing.send_replace(None);

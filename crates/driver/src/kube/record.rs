@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hybrid_cache_model::contents::{Contents, Prepared, UsedKeys};
+use hybrid_cache_model::contents::{Contents, Prepared};
 use hybrid_cache_model::pod::{CONTENTS_MARK, PREPARED_MARK, PodQuestion};
 use hybrid_cache_model::{CacheStatus, Failure, FailureKind, Outcome};
 use k8s_openapi::api::core::v1::Pod;
@@ -31,33 +31,16 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// A list of what the volumes hold is a few megabytes; a kubelet keeps ten by default.
 const MAX_LOG_BYTES: i64 = 64 << 20;
 
-/// What a trace tells of a task beside its outcome.
-#[derive(Default)]
-pub struct Seen {
-    /// Which entries of the caches it used.
-    pub keys: UsedKeys,
-    /// What was prepared for it.
-    pub prepared: Option<Prepared>,
-    /// True if its request was known and too old.
-    pub expired: bool,
-    /// False if another process has submitted it.
-    pub is_whole: bool,
-}
-
 impl Flow {
     /// Notes the request, where requests are recorded. Nobody waits for the task any more.
     pub fn note(&self, outcome: &Outcome) {
         let Some(trace) = self.shared.trace.get() else { return };
-        let prepared = self.seen.prepared.as_ref();
         trace.note(Noted {
             task: &self.task,
             tenant: &self.options.tenant,
             epoch: &self.options.epoch,
             outcome,
-            keys: &self.seen.keys,
-            prepared,
-            expired: self.seen.expired || prepared.is_some_and(|prepared| prepared.expired),
-            is_whole: self.seen.is_whole,
+            notes: &self.notes,
         });
     }
 
@@ -67,7 +50,10 @@ impl Flow {
         let has_made = is_built(outcome.cache.python) || is_built(outcome.cache.system);
         let is_recorded = self.shared.trace.get().is_some() && self.options.epoch == Epoch::Standing;
         if has_made && is_recorded {
-            self.seen.prepared = told(&self.shared.cluster, pod, PREPARE_CONTAINER, PREPARED_MARK).await;
+            let prepared: Option<Box<Prepared>> =
+                told(&self.shared.cluster, pod, PREPARE_CONTAINER, PREPARED_MARK).await;
+            self.notes.expired |= prepared.as_ref().is_some_and(|prepared| prepared.expired);
+            self.notes.prepared = prepared;
         }
     }
 }

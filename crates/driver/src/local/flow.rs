@@ -4,7 +4,6 @@ mod prepared;
 
 use std::time::Instant;
 
-use hybrid_cache_model::contents::{Prepared, UsedKeys};
 use hybrid_cache_model::outcome::{CacheReport, CacheStatus, Output, Resolved};
 use hybrid_cache_model::protocol::{Environments, Keep, Missed, RunReport};
 use hybrid_cache_model::{CachePolicy, End, Failure, FailureKind, Lane, Outcome, Phase, Task, TaskSpec, Timeline};
@@ -21,7 +20,7 @@ use super::requests;
 use super::sandbox::{self, HostLayout, Needs};
 use crate::SubmitOptions;
 use crate::log::LogWriter;
-use crate::trace::{Noted, Recorder};
+use crate::trace::{Noted, Notes, Recorder};
 
 /// What one task's flow works with.
 pub struct Flow {
@@ -58,18 +57,7 @@ pub struct Flow {
     /// Takes a note of the task, where requests are recorded.
     pub trace: Option<std::sync::Arc<Recorder>>,
     /// What is noted beside the outcome.
-    pub seen: Seen,
-}
-
-/// What a trace tells of a task beside its outcome.
-#[derive(Default)]
-pub struct Seen {
-    /// Which entries of the caches it used.
-    keys: UsedKeys,
-    /// What was prepared for it.
-    prepared: Option<Box<Prepared>>,
-    /// True if its request was known and too old.
-    expired: bool,
+    pub notes: Notes,
 }
 
 /// The state of a flow under way.
@@ -109,10 +97,7 @@ impl Flow {
                 tenant: &self.options.tenant,
                 epoch: &self.options.epoch,
                 outcome,
-                keys: &self.seen.keys,
-                prepared: self.seen.prepared.as_deref(),
-                expired: self.seen.expired,
-                is_whole: true,
+                notes: &self.notes,
             });
         }
     }
@@ -128,7 +113,7 @@ impl Flow {
         }
         let missed = match self.execute(volumes, Environments::Lookup, false, &mut progress).await {
             Ok(RunReport::Missed { missed, .. }) => {
-                self.seen.expired = missed.python_stale;
+                self.notes.expired = missed.python_stale;
                 missed
             }
             other => {
@@ -234,7 +219,7 @@ impl Flow {
             self.network = None;
         }
         if let Ok(RunReport::Finished { keys, .. }) = &ran.report {
-            self.seen.keys = keys.clone();
+            self.notes.keys = keys.clone();
         }
         let inner = match &ran.report {
             Ok(RunReport::Finished { timeline, .. } | RunReport::Missed { timeline, .. }) => timeline.clone(),

@@ -33,7 +33,7 @@ pub use memory::lacking as memory_limit_lacking;
 pub use network::NetworkStatus;
 
 use crate::log::{LogReader, LogWriter};
-use crate::trace::Recorder;
+use crate::trace::{Notes, Recorder};
 use crate::{Driver, DriverError, Epoch, Lifetime, SubmitOptions, Ticket};
 
 /// Runs tasks on this machine.
@@ -169,7 +169,10 @@ impl Driver for LocalDriver {
             waits: waits_sender,
             clock,
             trace: self.trace.clone(),
-            seen: flow::Seen::default(),
+            notes: Notes {
+                is_whole: true,
+                ..Notes::default()
+            },
         };
         let running = Running {
             ended,

@@ -21,10 +21,17 @@ pub struct Noted<'a> {
     pub epoch: &'a Epoch,
     /// How it ended.
     pub outcome: &'a Outcome,
+    /// What was noted while it ran.
+    pub notes: &'a Notes,
+}
+
+/// What a driver notes of a task while it runs: what its outcome does not tell.
+#[derive(Clone, Debug, Default)]
+pub struct Notes {
     /// Which entries of the caches it used.
-    pub keys: &'a UsedKeys,
+    pub keys: UsedKeys,
     /// What was prepared for it, where something was made.
-    pub prepared: Option<&'a Prepared>,
+    pub prepared: Option<Box<Prepared>>,
     /// True if its request was known and too old.
     pub expired: bool,
     /// False if this process has not seen all of it, so that nobody knows how long its client waited.
@@ -72,24 +79,24 @@ impl Noted<'_> {
         Some(Line {
             at_us: now_us(),
             tenant: self.tenant.clone(),
-            wait_us: self.is_whole.then_some(waited_us),
+            wait_us: self.notes.is_whole.then_some(waited_us),
             phases_us: self.phases_us(),
             uses,
         })
     }
 
     fn python(&self) -> Option<LineUse> {
-        let request = self.keys.python_request.as_deref()?;
+        let request = self.notes.keys.python_request.as_deref()?;
         let made = self
             .made(Volume::Python)
             .filter(|_| is_built(self.outcome.cache.python));
         let one = made.and_then(|made| made.environments.first().map(|environment| (made, environment)));
-        let known = self.keys.python.as_deref().map(|key| name_of(key, self.tenant));
+        let known = self.notes.keys.python.as_deref().map(|key| name_of(key, self.tenant));
         Some(LineUse {
             key: request.to_owned(),
             request: name_of(request, self.tenant),
             environment: one.map(|(_, environment)| environment.name.clone()).or(known),
-            met: met(self.outcome.cache.python, self.expired)?,
+            met: met(self.outcome.cache.python, self.notes.expired)?,
             downloaded_bytes: downloaded(self.outcome.cache.python),
             made_of: one.map(|(made, environment)| Definition {
                 label: self.label(),
@@ -99,7 +106,7 @@ impl Noted<'_> {
     }
 
     fn system(&self) -> Option<LineUse> {
-        let key = self.keys.system.as_deref()?;
+        let key = self.notes.keys.system.as_deref()?;
         let name = name_of(key, self.tenant);
         let made = self
             .made(Volume::System)
@@ -116,7 +123,7 @@ impl Noted<'_> {
     }
 
     fn made(&self, volume: Volume) -> Option<&VolumeContents> {
-        of_volume(&self.prepared?.contents, volume)
+        of_volume(&self.notes.prepared.as_ref()?.contents, volume)
     }
 
     /// What was asked for, by name: of an environment that is made, that is known, and shorter than what it came to.

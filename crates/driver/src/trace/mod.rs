@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 pub use files::files_in;
-pub use line::Noted;
+pub use line::{Noted, Notes};
 
 use files::TraceFolder;
 use line::Line;

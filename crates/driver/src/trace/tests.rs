@@ -110,10 +110,12 @@ fn note(recorder: &Recorder, status: CacheStatus, environment: Option<&str>, pre
         tenant: &Tenant::default(),
         epoch: &Epoch::Standing,
         outcome: &outcome(status),
-        keys: &keys(environment),
-        prepared: prepared.as_ref(),
-        expired: false,
-        is_whole: true,
+        notes: &Notes {
+            keys: keys(environment),
+            prepared: prepared.map(Box::new),
+            is_whole: true,
+            ..Notes::default()
+        },
     });
 }
 
@@ -220,10 +222,11 @@ async fn epochs_and_tasks_that_bypass_the_caches_are_not_recorded() {
             tenant: &Tenant::default(),
             epoch: &epoch,
             outcome: &outcome(CacheStatus::Hit),
-            keys: &keys,
-            prepared: None,
-            expired: false,
-            is_whole: true,
+            notes: &Notes {
+                keys: keys.clone(),
+                is_whole: true,
+                ..Notes::default()
+            },
         });
     }
     recorder.flush().await;

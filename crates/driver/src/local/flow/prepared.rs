@@ -88,7 +88,7 @@ impl Flow {
         if let Ok(RunReport::Missed { missed, .. }) = report {
             let offset_us = start_us + sandbox_us;
             let mut aside = self.end(End::Cancelled, Progress::default());
-            self.seen.prepared = follow_publishing(preparation, &ready.timeline, offset_us, &mut aside).await;
+            self.notes.prepared = follow_publishing(preparation, &ready.timeline, offset_us, &mut aside).await;
             return Round::Missed(missed, progress);
         }
         let mut outcome = self.finish(report, progress);
@@ -96,7 +96,7 @@ impl Flow {
         self.log.close();
         if keep == Keep::Publish {
             let offset_us = start_us + sandbox_us;
-            self.seen.prepared = follow_publishing(preparation, &ready.timeline, offset_us, &mut outcome).await;
+            self.notes.prepared = follow_publishing(preparation, &ready.timeline, offset_us, &mut outcome).await;
         }
         Round::ended(outcome)
     }
