@@ -30,7 +30,7 @@ pub struct Place {
     pub driver: Arc<Scripted>,
     end: Option<oneshot::Sender<()>>,
     serving: JoinHandle<hybrid_cache_service::http::Farewell>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// An answer, read to its end.
@@ -108,11 +108,16 @@ pub async fn start_with(service: impl FnOnce(&mut ServiceConfig), http: impl FnO
         driver,
         end: Some(end),
         serving,
-        _folder: folder,
+        folder,
     }
 }
 
 impl Place {
+    /// Where the service keeps its tasks.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// Ends the service as Ctrl-C does.
     pub async fn end(mut self) -> hybrid_cache_service::http::Farewell {
         let _ = self.end.take().unwrap().send(());

@@ -1,8 +1,13 @@
-//! A soak: everything at once for a while, with an eye on the memory. Run it by name, in its own process:
-//! `SOAK_SECONDS=600 cargo test --release -p hybrid-cache-service --test http -- --ignored --nocapture soak`.
+//! Soaks, with an eye on the memory. Run them by name, each in a process of its own:
+//! `SOAK_SECONDS=600 cargo test --release -p hybrid-cache-service --test http -- --ignored --nocapture soak::soak`,
+//! and the same with `soak::a_days_tasks` and no `SOAK_SECONDS`.
 
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use hybrid_cache_report::load::{Slope, Trend};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -78,4 +83,97 @@ async fn soak() {
         "memory grew from {settled} to {last} KiB"
     );
     place.end().await;
+}
+
+/// Tasks of a day.
+const DAY: u64 = 100_000;
+/// What the service may keep on disk, as `--retain-size 16MiB`; SQLite's log comes on top.
+const KEPT: u64 = 16 << 20;
+/// The log may grow so far between two checkpoints.
+const LOG: u64 = 64 << 20;
+
+/// A day's worth of tasks, each followed to its end by its client. The driver is a double, so that the service is what is measured.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes; see the top of its file"]
+async fn a_days_tasks_leave_memory_flat_and_disk_within_its_budget() {
+    let place = place::start_with(
+        |config| {
+            config.retention.count = 2_000;
+            config.retention.bytes = Some(KEPT);
+            config.retention.every = Duration::from_secs(5);
+            config.concurrency = 8;
+        },
+        |_| {},
+    )
+    .await;
+    let next = Arc::new(AtomicU64::new(0));
+    let mut clients = JoinSet::new();
+    for _ in 0..16 {
+        clients.spawn(tasks_in_turn(place.address, Arc::clone(&next)));
+    }
+    let mut seen = Vec::new();
+    let mut most_on_disk = 0;
+    let began = Instant::now();
+    // As many looks as percents of the day; each waits for its percent.
+    for percent in 1..=100 {
+        let mark = DAY * percent / 100;
+        while next.load(Ordering::Relaxed) < mark && !clients.is_empty() {
+            sleep(Duration::from_millis(50)).await;
+            while let Some(ended) = clients.try_join_next() {
+                ended.unwrap();
+            }
+        }
+        // The driver of these tests notes every task that it starts; that is not the service's.
+        *place.driver.started.lock().unwrap() = Vec::new();
+        most_on_disk = most_on_disk.max(bytes_below(place.folder()));
+        seen.push((began.elapsed().as_secs_f64(), resident_kib() as f64));
+    }
+    while let Some(ended) = clients.join_next().await {
+        ended.unwrap();
+    }
+    let second_half = &seen[seen.len() / 2..];
+    println!("resident {seen:?} (seconds, KiB); {most_on_disk} bytes on disk at most");
+    let slope = Slope::of(second_half).expect("enough values that are independent");
+    println!("second half: {slope:?}, {}", slope.trend().name());
+    assert_ne!(slope.trend(), Trend::Grows);
+    assert!(most_on_disk <= KEPT + LOG, "{most_on_disk}");
+    place.end().await;
+}
+
+/// One client: takes the next number, has it printed, and reads it back, until the day is over.
+async fn tasks_in_turn(address: std::net::SocketAddr, next: Arc<AtomicU64>) {
+    let json = [("content-type", "application/json")];
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        if number >= DAY {
+            return;
+        }
+        let body = serde_json::json!({"pythonCode": format!("print {number}")}).to_string();
+        let answer = place::send(address, "POST", "/api/v1/tasks/submit", &json, body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let task = format!("/api/v1/tasks/{}", answer.json()["id"].as_str().unwrap());
+        let run = place::send(address, "POST", &format!("{task}/run"), &[], "").await;
+        assert_eq!(run.status, 202, "{run:?}");
+        let printed = place::send(address, "GET", &format!("{task}/logs?follow=true"), &[], "").await;
+        assert!(printed.text().contains(&number.to_string()), "{number}: {printed:?}");
+        let ended = place::send(address, "GET", &task, &[], "").await.json();
+        assert_eq!(
+            (&ended["state"], &ended["exitCode"]),
+            (&"ended".into(), &0.into()),
+            "{ended}"
+        );
+    }
+}
+
+/// Bytes of all files below a folder. One that goes meanwhile counts nothing.
+fn bytes_below(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return 0;
+    };
+    let of = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(data) if data.is_dir() => bytes_below(&entry.path()),
+        Ok(data) => data.len(),
+        Err(_) => 0,
+    };
+    entries.filter_map(Result::ok).map(of).sum()
 }

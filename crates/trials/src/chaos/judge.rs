@@ -89,6 +89,8 @@ pub struct Told {
     pub end: String,
     /// The failure's class, for one that failed.
     pub failure: String,
+    /// What that failure says.
+    pub said: String,
     /// How often its mark is in its output.
     pub marks: usize,
 }
@@ -116,8 +118,12 @@ pub fn exactly_once(tasks: &[Told], runs: Option<&BTreeMap<u32, u32>>, may_die: 
             }
             ("ended", "failed") if may_die && task.failure == "evicted" => {}
             (state, end) => {
-                let failure = &task.failure;
-                problems.push(format!("task {number} is {state} {end} {failure}"));
+                let (failure, said) = (&task.failure, &task.said);
+                problems.push(
+                    format!("task {number} is {state} {end} {failure} {said}")
+                        .trim_end()
+                        .to_owned(),
+                );
             }
         }
         if task.marks > 1 || ran.is_some_and(|ran| ran > 1) {
@@ -143,6 +149,7 @@ mod tests {
             state: state.to_owned(),
             end: end.to_owned(),
             failure: failure.to_owned(),
+            said: String::new(),
             marks,
         }
     }

@@ -194,6 +194,7 @@ impl Served {
             state: text(&view["state"]),
             end: text(&view["end"]),
             failure: text(&view["failure"]["kind"]),
+            said: text(&view["failure"]["message"]),
             marks: output.body.matches(&mark(number)).count(),
         })
     }

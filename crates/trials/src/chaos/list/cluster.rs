@@ -137,19 +137,21 @@ async fn told(
     let mut tasks = Vec::new();
     for (number, ticket) in tickets {
         let ran = here.finish(ticket).await?;
-        let (end, failure) = match &ran.outcome.end {
-            End::Exited { code: 0 } => ("exited", String::new()),
+        let (end, failure, said) = match &ran.outcome.end {
+            End::Exited { code: 0 } => ("exited", String::new(), String::new()),
             End::Failed { failure } => {
                 let kind = serde_json::to_value(failure.kind).unwrap_or_default();
-                ("failed", kind.as_str().unwrap_or_default().to_owned())
+                let kind = kind.as_str().unwrap_or_default().to_owned();
+                ("failed", kind, failure.message.clone())
             }
-            _ => ("other", String::new()),
+            other => ("other", String::new(), format!("{other:?}")),
         };
         tasks.push(Told {
             number: *number,
             state: "ended".to_owned(),
             end: end.to_owned(),
             failure,
+            said,
             marks: ran.stdout.matches(&mark(*number)).count(),
         });
         here.driver.forget(ticket);
