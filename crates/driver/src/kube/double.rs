@@ -61,6 +61,8 @@ struct World {
     most_jobs: Option<usize>,
     /// How long a new pod has no node.
     full_for: Duration,
+    /// How long a new pod's container then has not started.
+    starts_after: Duration,
     log: Log,
     /// Beginning of a pod's name, container, its log.
     logs: Vec<(String, String, String)>,
@@ -113,6 +115,11 @@ impl Double {
     /// From now on a new pod gets its node after so long.
     pub fn be_full_for(&self, long: Duration) {
         self.world().full_for = long;
+    }
+
+    /// From now on a new pod's container starts so long after it has its node.
+    pub fn start_after(&self, long: Duration) {
+        self.world().starts_after = long;
     }
 
     /// From now on pods print this.
@@ -214,6 +221,12 @@ impl Double {
             });
             self.put("pods", &pod, "ADDED", waits);
             tokio::time::sleep(full_for).await;
+        }
+        let starts_after = self.world().starts_after;
+        if !starts_after.is_zero() {
+            // As a node that was restarted was seen to say it: without a reason.
+            self.put("pods", &pod, "MODIFIED", show(json!({"waiting": {}}), "Pending"));
+            tokio::time::sleep(starts_after).await;
         }
         self.put("pods", &pod, "MODIFIED", show(json!({"running": {}}), "Running"));
         tokio::time::sleep(self.0.runs).await;

@@ -17,12 +17,14 @@ const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 /// Reasons of an ended container whose end its node has not seen: containerd's word, and the kubelet's.
 const LOST: [&str; 2] = ["Unknown", "ContainerStatusUnknown"];
 /// What a container runtime says that went down while it made a container.
-const RUNTIME_GONE: [&str; 5] = [
+const RUNTIME_GONE: [&str; 6] = [
     "context canceled",
     "context deadline exceeded",
     "ttrpc: closed",
     "connection refused",
     "error reading from server",
+    // systemd, which refuses to start anything while it shuts down.
+    "is destructive",
 ];
 /// What a registry says when asking again would not help.
 const IMAGE_REFUSED: [&str; 9] = [
@@ -126,6 +128,17 @@ pub fn waits_for_node(sight: &Sight) -> Option<String> {
     let pod = sight.pod.as_ref().filter(|pod| pod.node.is_none())?;
     let said = pod.unschedulable.as_deref()?;
     Some(format!("no node takes the task's pod yet: {said}"))
+}
+
+/// True where the kubelet began anew before the task's pod had started: it says so of volumes of pods that it has not read
+/// again yet, and tries them again after pauses.
+pub fn kubelet_began_anew(sight: &Sight) -> bool {
+    let waits = |pod: &PodSight| matches!(pod.task, ContainerSight::Unknown | ContainerSight::Waiting { .. });
+    let said = sight.warning("FailedMount").unwrap_or_default();
+    let unread = ["not registered", "failed to sync"]
+        .iter()
+        .any(|text| said.contains(text));
+    unread && sight.pod.as_ref().is_some_and(waits)
 }
 
 fn pod_hopeless(pod: &PodSight, sight: &Sight) -> Option<Failure> {
@@ -293,6 +306,10 @@ pub fn not_started(sight: &Sight) -> Failure {
     if let Some(said) = &pod.unschedulable {
         return unschedulable(said);
     }
+    if kubelet_began_anew(sight) {
+        let message = "the task's node was restarted and did not start the task's pod in time afterwards";
+        return Failure::new(FailureKind::Evicted, message).hint("run it again");
+    }
     for reason in ["FailedMount", "FailedAttachVolume"] {
         if let Some(said) = sight.warning(reason) {
             return Failure::new(FailureKind::CacheAccess, format!("a volume cannot be mounted: {said}")).hint(
@@ -305,7 +322,9 @@ pub fn not_started(sight: &Sight) -> Failure {
             ContainerSight::Waiting { reason, message } if reason.contains("Image") => {
                 return image_pull(reason, message);
             }
-            ContainerSight::Waiting { reason, message } if !STARTING.contains(&reason.as_str()) => {
+            ContainerSight::Waiting { reason, message }
+                if !reason.is_empty() && !STARTING.contains(&reason.as_str()) =>
+            {
                 let message = format!("the container does not start ({reason}): {message}");
                 return Failure::new(FailureKind::Sandbox, message);
             }

@@ -287,10 +287,13 @@ fn lost_by_its_node(report: &Value) -> (Ended, Sight) {
 fn a_container_that_its_node_lost_is_evicted() {
     let unlocated = "The container could not be located when the pod was terminated";
     let unstarted = "failed to create containerd task: failed to create shim task: context canceled";
+    let stopping =
+        "Transaction for cri-containerd-3.scope/start is destructive (kubelet-kubepods.slice has 'stop' job queued)";
     for state in [
         json!({"exitCode": 255, "reason": "Unknown"}),
         json!({"exitCode": 137, "reason": "ContainerStatusUnknown", "message": unlocated}),
         json!({"exitCode": 128, "reason": "StartError", "message": unstarted}),
+        json!({"exitCode": 128, "reason": "StartError", "message": stopping}),
     ] {
         let (end, sight) = ended(state);
         check(

@@ -47,8 +47,10 @@ pub struct Running {
     /// Time that counts against it.
     counted: Counted,
     cancelled: Option<Duration>,
-    /// How long it has waited for room: that does not count either.
+    /// How long it has waited for room, or until the last outage was over: that does not count either.
     waited: Duration,
+    /// How many outages of the API server were over when it was last looked at.
+    returns: u64,
     /// True once the cluster was asked whether the end of a time is an end.
     looked: bool,
     /// Told by whoever follows the log, where the end stands in it before the container's state shows it.
@@ -97,6 +99,7 @@ impl Running {
             counted: shared.pulse.begin(),
             cancelled: None,
             waited: Duration::ZERO,
+            returns: shared.pulse.returns(),
             looked: false,
             early: watch::Sender::new(None),
         }
@@ -138,10 +141,13 @@ impl Running {
                 return Ok(ended);
             }
             let sight = self.following.sight.borrow_and_update().clone();
-            if explain::waits_for_room(&sight).is_some() {
+            // Behind an outage, the cluster may have lost whatever it had done to start the task.
+            let returns = self.shared.pulse.returns();
+            let had_outage = std::mem::replace(&mut self.returns, returns) != returns;
+            if had_outage || explain::waits_for_room(&sight).is_some() {
                 self.waited = self.counted.elapsed().min(self.shared.lasting());
             }
-            let bounds = self.bounds(bounds);
+            let bounds = self.bounds(bounds, &sight);
             let step = task::next(&sight, self.counted.elapsed(), bounds);
             on_sight(&sight, &step);
             match step {
@@ -185,12 +191,13 @@ impl Running {
     }
 
     /// Once it is cancelled, little patience is left.
-    fn bounds(&self, bounds: Bounds) -> Bounds {
+    fn bounds(&self, bounds: Bounds, sight: &Sight) -> Bounds {
         let Some(cancelled) = self.cancelled else {
-            return Bounds {
+            let longer = Bounds {
                 start: bounds.start.saturating_add(self.waited),
                 whole: bounds.whole.saturating_add(self.waited),
             };
+            return longer.after_restart(sight);
         };
         let last = cancelled + CANCEL_PATIENCE;
         Bounds {

@@ -160,6 +160,26 @@ async fn a_task_that_runs_when_the_outage_begins_is_collected_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_time_to_start_begins_anew_behind_an_outage() {
+    let cluster = Double::new(Duration::from_secs(1), finished);
+    let driver = driver(&cluster).await;
+    let start = Duration::from_secs(config().start_s);
+    cluster.start_after(start + MINUTE * 2);
+    let slow = submit(&driver, "task-a").await;
+    let outcome = wait(&driver, &slow).await;
+    let End::Failed { failure } = &outcome.end else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(failure.kind, hybrid_cache_model::FailureKind::Deadline, "{failure}");
+    let ticket = submit(&driver, "task-b").await;
+    sleep(start - MINUTE / 2).await;
+    cluster.set(Mode::Silent);
+    sleep(MINUTE).await;
+    cluster.set(Mode::Answers);
+    good(&timeout(MINUTE * 10, wait(&driver, &ticket)).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_task_that_misses_in_an_outage_is_prepared_after_it() {
     let miss = |name: &str| match name.strip_suffix("-p") {
         Some(_) => finished(name),

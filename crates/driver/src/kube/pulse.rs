@@ -27,6 +27,8 @@ struct Lost {
     before: Duration,
     /// When the silence began that goes on.
     since: Option<Instant>,
+    /// How often it has answered again after a silence.
+    returns: u64,
 }
 
 impl Pulse {
@@ -39,6 +41,11 @@ impl Pulse {
     /// True while it does not answer.
     pub fn is_lost(&self) -> bool {
         self.lock().since.is_some()
+    }
+
+    /// How often it has answered again after a silence.
+    pub fn returns(&self) -> u64 {
+        self.lock().returns
     }
 
     /// Begins to count what a task takes while the API server answers.
@@ -69,6 +76,7 @@ impl Pulse {
             (true, Some(since)) => {
                 lost.before += since.elapsed() + CATCH_UP;
                 lost.since = None;
+                lost.returns += 1;
             }
             // It may have begun directly after the question before.
             (false, None) => lost.since = Some(asked.checked_sub(EVERY).unwrap_or(asked)),

@@ -10,6 +10,10 @@ use super::explain;
 use super::sight::{ContainerSight, Ended, Sight};
 use super::workload::Kind;
 
+/// A kubelet that began anew tries to mount volumes again after pauses, which double up to 122 s (its
+/// `nestedpendingoperations`).
+const REMOUNTED: Duration = Duration::from_secs(150);
+
 /// How long a Job may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
@@ -20,6 +24,17 @@ pub struct Bounds {
 }
 
 impl Bounds {
+    /// With the time that a node which was restarted needs to start the task's pod.
+    pub fn after_restart(self, sight: &Sight) -> Bounds {
+        match explain::kubelet_began_anew(sight) {
+            true => Bounds {
+                start: self.start.saturating_add(REMOUNTED).min(self.whole),
+                ..self
+            },
+            false => self,
+        }
+    }
+
     /// When to look again even if no watch shows anything.
     pub fn next(self, elapsed: Duration) -> Duration {
         let next = if elapsed < self.start { self.start } else { self.whole };

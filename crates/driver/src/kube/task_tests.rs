@@ -65,6 +65,37 @@ fn every_wait_ends() {
 }
 
 #[test]
+fn a_node_that_was_restarted_gets_the_time_that_its_kubelet_pauses_for() {
+    let said = "MountVolume.SetUp failed for volume \"request\" : object \"argo\"/\"task-a\" not registered";
+    let bounds = Bounds {
+        whole: Duration::from_secs(500),
+        ..BOUNDS
+    };
+    let warned = |state: Value, message: &str| {
+        let mut sight = sight(state, None);
+        let event = json!({"reason": "FailedMount", "message": message, "metadata": {}, "involvedObject": {}});
+        sight.see_event(&serde_json::from_value(event).unwrap());
+        sight
+    };
+    let waiting = || json!({"waiting": {"reason": "ContainerCreating"}});
+    let restarted = warned(waiting(), said);
+    let longer = bounds.after_restart(&restarted);
+    assert_eq!(longer.start, Duration::from_secs(160));
+    assert_eq!(next(&restarted, Duration::from_secs(159), longer), Step::Wait);
+    // The volumes are sound: the task is told to have gone with the node.
+    let failed = next(&restarted, Duration::from_secs(160), longer);
+    assert_eq!(kind(&failed), Some(FailureKind::Evicted));
+    let unread = "MountVolume.SetUp failed for volume \"request\" : failed to sync secret cache: timed out";
+    assert_eq!(bounds.after_restart(&warned(waiting(), unread)), longer);
+    for other in [
+        warned(waiting(), "path \"/x\" does not exist"),
+        warned(json!({"running": {}}), said),
+    ] {
+        assert_eq!(bounds.after_restart(&other), bounds, "{other:?}");
+    }
+}
+
+#[test]
 fn a_deleted_pod_has_its_grace_to_say_how_far_the_task_came() {
     let metadata = json!({"name": "task-a-x7k2q", "deletionTimestamp": "2026-11-22T10:00:00Z"});
     let mut leaving = sight_of(json!({"running": {}}), None, metadata.clone());
