@@ -67,6 +67,30 @@ fn sigterm_cancels() {
 }
 
 #[test]
+fn a_program_that_is_told_to_end_a_moment_before_its_runner_is_cancelled() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let case = Case::new("import time; time.sleep(1000)");
+    let running = case.start();
+    let runner = Pid::from_child(&running.child);
+    std::thread::sleep(Duration::from_millis(300));
+    let threads = std::fs::read_dir(format!("/proc/{}/task", runner.as_raw_nonzero())).unwrap();
+    let children = threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("children")).unwrap());
+    let children = children.collect::<String>();
+    let program = children.split_whitespace().next().unwrap().parse().unwrap();
+    // As a node does that goes down: it tells every process of a container.
+    kill_process(Pid::from_raw(program).unwrap(), Signal::TERM).unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    kill_process(runner, Signal::TERM).unwrap();
+    assert_eq!(*running.finish().end(), End::Cancelled);
+}
+
+#[test]
+fn a_program_that_sends_sigterm_to_itself_was_not_cancelled() {
+    let ran = Case::new("import os; os.kill(os.getpid(), 15)").run();
+    assert_eq!(*ran.end(), End::Signaled { signal: 15 });
+}
+
+#[test]
 fn a_missing_interpreter_is_our_failure_and_says_where_it_looked() {
     let ran = Case::new("1")
         .change(|request| request.place.interpreter.path = "/no/such/python".to_owned())

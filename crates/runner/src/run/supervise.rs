@@ -17,6 +17,8 @@ use crate::clock::Recorder;
 
 /// After a kill the main process goes at once; one that does not hangs in the kernel.
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
+/// A runtime that tells every process of a container to end has told all of them after so long.
+const SAME_MOMENT: Duration = Duration::from_millis(200);
 /// A reader that takes none of the last output for so long is not waited for any further.
 const DRAIN_STALL: Duration = Duration::from_secs(2);
 /// A reader that takes it ever so slowly neither.
@@ -112,7 +114,8 @@ impl<'a> Supervisor<'a> {
             if heard.child
                 && let Some(status) = leftovers::reap(self.main).main
             {
-                return (Some(status), killed);
+                let told = killed.is_none() && died_of_sigterm(status) && (heard.stop || self.is_told_to_stop());
+                return (Some(status), if told { Some(Killed::Cancelled) } else { killed });
             }
             let expired = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             let cause = match killed {
@@ -126,6 +129,18 @@ impl<'a> Supervisor<'a> {
             deadline = Instant::now().checked_add(KILL_DEADLINE);
             leftovers::kill_all();
         }
+    }
+
+    /// True where the runner is told to stop within a moment: a node that goes down tells every process of a container, and
+    /// the program may hear it first.
+    fn is_told_to_stop(&mut self) -> bool {
+        let until = Instant::now() + SAME_MOMENT;
+        while Instant::now() < until {
+            if self.wait(Some(until)).stop {
+                return true;
+            }
+        }
+        false
     }
 
     /// Waits for something to do, and moves what output there is.
@@ -170,6 +185,10 @@ impl<'a> Supervisor<'a> {
             self.wait(Some(deadline));
         }
     }
+}
+
+fn died_of_sigterm(status: WaitStatus) -> bool {
+    status.terminating_signal() == Some(rustix::process::Signal::TERM.as_raw())
 }
 
 fn timespec(duration: Duration) -> Timespec {
