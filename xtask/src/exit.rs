@@ -6,7 +6,7 @@ use hybrid_cache_driver::DriverError;
 use hybrid_cache_service::OpenError;
 use hybrid_cache_service::host::{Blame, HostError};
 
-/// How a command ended. Documented in the README and tested.
+/// How a command ended. Documented in docs/troubleshooting.md and tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Everything asked for was done.

@@ -36,9 +36,9 @@ pub use size::Size;
     disable_help_subcommand = false
 )]
 #[command(after_help = "\
-Exit codes: 0 good, 1 the tool failed, 2 usage, 3 a gate, claim or promise failed, 4 a prerequisite is missing,
-5 the task failed, 130 interrupted (what was measured is kept), 141 the reader of standard output has gone.
-Results go to standard output, talk goes to standard error.")]
+Exit codes: 0 good, 1 the tool failed, 2 usage, 3 a gate, target or promise failed or damage was found,
+4 a prerequisite is missing, 5 the task failed, 130 interrupted (what was measured is kept), 141 the reader of
+standard output has gone. Results go to standard output, progress and messages to standard error.")]
 pub struct Flags {
     /// What to do
     #[command(subcommand)]

@@ -77,8 +77,7 @@ pub fn ensure(volumes: &VolumePair, tenant: &Tenant, needs: Needs) -> Result<(),
         check(&cache)?;
         make(&cache, &own).map_err(|error| {
             let message = format!("cannot make the folder {}: {error}", own.display());
-            Failure::new(FailureKind::CacheAccess, message)
-                .hint("check the owner and the mode of the cache folder; `cargo xtask doctor` shows where it is")
+            Failure::new(FailureKind::CacheAccess, message).hint("check the owner and the mode of the cache folder")
         })?;
     }
     Ok(())

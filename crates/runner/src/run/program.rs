@@ -226,7 +226,9 @@ fn not_started(interpreter: &Path, identity: Option<Identity>, error: &io::Error
             FailureKind::Tool,
             format!("the interpreter {path} is not there: {missing}"),
         )
-        .hint("the interpreter must have the same path inside the sandbox; `cargo xtask doctor` checks it");
+        .hint(
+            "the interpreter must have the same path inside the sandbox; `cargo xtask tools` shows which one is used",
+        );
     }
     let whom = identity
         .map(|identity| format!(" as user {} group {}", identity.uid, identity.gid))

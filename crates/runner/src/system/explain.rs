@@ -64,7 +64,7 @@ pub fn failure(name: &str, how: &str, talk: &str) -> Failure {
             FailureKind::Offline,
             format!("the source of system packages could not be reached: {said}"),
         )
-        .hint("check the network, the proxy and the certificates; `cargo xtask doctor` tries the source"),
+        .hint("check the network, the proxy and the certificates"),
         Some(Sign::NoAccess) => Failure::new(
             FailureKind::CacheAccess,
             format!("{name} may not write the system volume: {said}"),

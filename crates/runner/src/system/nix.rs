@@ -127,7 +127,8 @@ impl Nix<'_> {
             }
         }
         Err(failure.unwrap_or_else(|| {
-            Failure::new(FailureKind::Tool, "no mirror is given for the Debian packages").hint("`cargo xtask doctor`")
+            Failure::new(FailureKind::Tool, "no mirror is given for the Debian packages")
+                .hint("name a Debian mirror in this machine's apt settings")
         }))
     }
 
@@ -267,7 +268,7 @@ fn strange(name: &str, problem: &str) -> Failure {
         FailureKind::Tool,
         format!("{name} answered in a form nobody foresaw: {problem}"),
     )
-    .hint("use the pinned version of nix; `cargo xtask doctor` shows which one is used")
+    .hint("use the pinned version of nix; `cargo xtask tools` shows which one is used")
 }
 
 /// Names of everything in the store at this moment.

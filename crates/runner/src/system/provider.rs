@@ -61,7 +61,7 @@ impl Provider for Nix<'_> {
             FailureKind::Tool,
             format!("the nix program {} is not there", self.program.display()),
         )
-        .hint("`cargo xtask doctor` shows which nix is used and where it comes from"))
+        .hint("`cargo xtask tools` shows which nix is used and where it comes from"))
     }
 }
 

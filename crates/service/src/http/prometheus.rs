@@ -80,7 +80,7 @@ fn tasks(page: &mut Page, snapshot: &MetricsSnapshot) {
     page.single(
         "tasks_expired_total",
         "counter",
-        "Tasks deleted by age or count.",
+        "Tasks deleted by age, count or size.",
         snapshot.expired,
     );
     page.single(
@@ -92,7 +92,7 @@ fn tasks(page: &mut Page, snapshot: &MetricsSnapshot) {
     page.single(
         "queue_limit",
         "gauge",
-        "Most tasks that may wait.",
+        "Most tasks of one tenant that may wait.",
         snapshot.queue_limit,
     );
     page.single(

@@ -46,7 +46,7 @@ pub struct MetricsSnapshot {
     pub total: Histogram,
     /// Microseconds that submitting took, until the task was on disk; of this process alone.
     pub submit: Histogram,
-    /// Tasks deleted by age or count; of this process alone.
+    /// Tasks deleted by age, count or size; of this process alone.
     pub expired: u64,
     /// What the cache volumes held when it was last looked.
     pub volumes: Vec<VolumeGauge>,

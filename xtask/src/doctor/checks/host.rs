@@ -62,7 +62,7 @@ pub(super) fn capability(facts: &Facts) -> Finding {
         _ => Finding::bad(
             ID,
             "this machine lacks CAP_SYS_RESOURCE, so runc refuses privileged containers (\"unable to apply caps\")",
-            "make a runtime that drops this one capability Docker's default, see README \"Clusters\"",
+            "make a runtime that drops this one capability Docker's default, see \"Privileged containers are refused\" in docs/cluster.md",
         ),
     }
 }
