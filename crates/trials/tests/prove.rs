@@ -10,7 +10,7 @@ use std::time::Duration;
 use hybrid_cache_sizing::proof::{Ended, FullStep, Proof, Quantity};
 use hybrid_cache_sizing::trace::{Environment, Recorded, Request, Use};
 use hybrid_cache_sizing::{Event, Targets, Volume, Weight};
-use hybrid_cache_trials::prove::{self, Bounds, Control, Plan};
+use hybrid_cache_trials::prove::{self, Bounds, Control, Place, Plan};
 
 use machine::Machine;
 
@@ -88,7 +88,9 @@ async fn run(machine: &Machine, plan: &Plan, stop_at: Option<usize>) -> Proof {
             assert!(progress.done <= progress.of);
         },
     };
-    let proof = prove::prove(&trace, &machine.config, plan, &control).await.unwrap();
+    let proof = prove::prove(&trace, Place::Machine(&machine.config), plan, &control)
+        .await
+        .unwrap();
     println!("{}", serde_json::to_string_pretty(&proof).unwrap());
     proof
 }

@@ -4,8 +4,8 @@ use hybrid_cache_sizing::proof::FullStep;
 
 use crate::error::TrialError;
 use crate::prove::ground::Ground;
+use crate::prove::keeper::{Answer, End, Keeper};
 use crate::prove::slice::{Made, Slice};
-use crate::prove::store::{Answer, End, Store};
 
 /// Requests in each step.
 const REQUESTS: usize = 6;
@@ -18,7 +18,7 @@ const NEW_TENANTS: u32 = 1000;
 ///
 /// # Errors
 /// The file system cannot be filled, or the runner does not answer.
-pub async fn try_all(slice: &Slice, ground: &Ground, store: &Store) -> Result<Vec<FullStep>, TrialError> {
+pub async fn try_all(slice: &Slice, ground: &Ground, store: &dyn Keeper) -> Result<Vec<FullStep>, TrialError> {
     let mut asking = Asking {
         slice,
         store,
@@ -38,7 +38,7 @@ pub async fn try_all(slice: &Slice, ground: &Ground, store: &Store) -> Result<Ve
 /// Asks for environments that are not there.
 struct Asking<'a> {
     slice: &'a Slice,
-    store: &'a Store,
+    store: &'a dyn Keeper,
     tenant: u32,
 }
 
