@@ -49,6 +49,7 @@ fn trace(volume: Volume) -> Recorded {
             at_us,
             uses,
             wait_us: None,
+            held_us: 0,
         })
     };
     recorded.events = (0..48).map(request).collect();

@@ -94,6 +94,7 @@ fn no_node_drowns_for_an_environment_that_everybody_wants() {
                 at_us: at * 10_000,
                 uses: [Some(on), None],
                 wait_us: None,
+                held_us: 0,
             })
         })
         .collect();

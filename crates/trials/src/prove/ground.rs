@@ -155,3 +155,30 @@ fn allocate(path: &Path, bytes: u64) -> Result<(), TrialError> {
     let file = File::options().create(true).append(true).open(path).map_err(failed())?;
     fallocate(&file, FallocateFlags::empty(), 0, bytes).map_err(|error| failed()(error.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use hybrid_cache_sizing::claim::FileSystem;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_room_of_a_small_file_system_is_what_the_model_says() {
+        if let Some(why) = cannot() {
+            println!("skipped: the_room_of_a_small_file_system_is_what_the_model_says: {why}");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        for mib in [64, 72, 100, 120, 128, 150, 180, 230, 300, 450] {
+            let bytes = mib << 20;
+            let ground = Ground::make(folder.path(), bytes).await.unwrap();
+            let (found, told) = (ground.room, FileSystem::Ext4.room_of(bytes));
+            ground.end().await.unwrap();
+            let near = |found: u64, told: u64| found.abs_diff(told) * 200 <= told;
+            assert!(
+                near(found.bytes, told.bytes) && near(found.inodes, told.inodes),
+                "{mib} MiB: {found:?}, told {told:?}"
+            );
+        }
+    }
+}

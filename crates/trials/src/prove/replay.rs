@@ -145,6 +145,7 @@ pub fn learn(slice: &Slice, store: &dyn Keeper, replayed: &Replayed) -> Result<R
             at_us: asked.at_us,
             uses,
             wait_us: Some(answer.wait_us),
+            held_us: 0,
         })
     });
     Ok(Recorded {
