@@ -42,22 +42,25 @@ const COMMAND: Duration = Duration::from_secs(60);
 /// Longest that a namespace may take to be bound, or to be gone.
 const NAMESPACE: Duration = Duration::from_secs(120);
 
-/// Mounts both devices. A privileged container has the device nodes that there were when it started.
+/// Mounts the volume, and over a folder of it the packages, which nobody may write. A privileged container has the device nodes
+/// that there were when it started. One file system cannot be mounted writable here and read-only there; a mount of it can be made so.
 const MOUNT: &str = r#"
 set -e
-at=$1
+at=$1 owner=$2 volume=$3 packages=$4 over=$5
 mkdir -p "$at/python" "$at/system"
-chown "$2" "$at/system"
-for numbers in "$3 $4" "$5 $6"; do
-  set -- $numbers
-  test -b "/dev/loop$2" || mknod "/dev/loop$2" b "$1" "$2"
+chown "$owner" "$at/system"
+for device in "$volume" "$packages"; do
+  test -b "/dev/loop${device#*:}" || mknod "/dev/loop${device#*:}" b "${device%:*}" "${device#*:}"
 done
+mount -t ext4 -o nosuid,nodev "/dev/loop${volume#*:}" "$at/python"
+mount -t ext4 -o nosuid,nodev "/dev/loop${packages#*:}" "$at/python/$over"
+mount -o remount,bind,ro,nosuid,nodev "$at/python/$over"
 "#;
 /// Takes everything below a folder away. A pod that is just ending may hold a mount for a moment.
 const UNMOUNT: &str = r#"
 at=$1
 for try in 1 2 3 4 5 6 7 8 9 10; do
-  mounts=$(awk -v at="$at/" 'index($2, at) == 1 { print $2 }' /proc/mounts | sort -r)
+  mounts=$(while read -r _ mount _; do case $mount in "$at"/*) echo "$mount" ;; esac; done </proc/mounts | sort -r)
   test -n "$mounts" || break
   for mount in $mounts; do
     if test "$try" = 10; then umount -l "$mount"; else umount "$mount" 2>/dev/null || true; fi
@@ -94,21 +97,29 @@ fn cannot(why: impl std::fmt::Display) -> anyhow::Error {
     ))
 }
 
+/// The name of the kind cluster that the command line means.
+///
+/// # Errors
+/// It means a cluster that is none of kind's.
+pub fn cluster_of(which: &flags::Cluster) -> Result<&str> {
+    let Some(context) = &which.context else {
+        return Ok(&which.name);
+    };
+    context.strip_prefix(KIND_CONTEXT).ok_or_else(|| {
+        cannot(format!(
+            "the context {context:?} is none of kind's, and only kind's node is a container that can be entered"
+        ))
+    })
+}
+
 impl KindNode {
     /// Finds the cluster and its node, and removes what a killed proof left there.
     ///
     /// # Errors
     /// It is no kind cluster with one node on this machine, tasks cannot run there, or another proof is at work.
     pub async fn open(checkout: Checkout, which: &flags::Cluster) -> Result<KindNode> {
+        let cluster = cluster_of(which)?;
         let place = ClusterPlace::open(&checkout, which).await?;
-        let cluster = match &which.context {
-            Some(context) => context.strip_prefix(KIND_CONTEXT).ok_or_else(|| {
-                cannot(format!(
-                    "the context {context:?} is not one of kind's, and only kind's node is a container that can be entered"
-                ))
-            })?,
-            None => &which.name,
-        };
         let lock = lock(cluster)?;
         let engine = Engine::connect().await.map_err(|error| cannot(format!("{error:#}")))?;
         let container = container(&engine, cluster, &place.api).await?;
@@ -230,12 +241,6 @@ impl Inner {
         Ok(())
     }
 
-    async fn mount(&self, device: Device, at: &str, options: &str) -> Result<()> {
-        let device = format!("/dev/loop{}", device.minor);
-        self.in_node(r#"mount -t ext4 -o "$1" "$2" "$3""#, &[options, &device, at])
-            .await
-    }
-
     /// Removes what killed proofs left.
     async fn sweep(&self) -> Result<()> {
         let volumes = self.api.volumes().await?;
@@ -268,15 +273,10 @@ impl Inner {
 
     async fn bring(&self, name: &str, order: &ClaimOrder) -> Result<KubeDriver> {
         let at = format!("{FOLDER}/{name}");
-        let numbers = [order.device, order.packages].map(|device| [device.major.to_string(), device.minor.to_string()]);
-        let [[major, minor], [packages_major, packages_minor]] = &numbers;
-        let owner = format!("{OWNER}:{OWNER}");
-        self.in_node(MOUNT, &[&at, &owner, major, minor, packages_major, packages_minor])
-            .await?;
-        let python = format!("{at}/python");
-        self.mount(order.device, &python, "nosuid,nodev").await?;
-        let over = format!("{python}/{VOLUME}/{PACKAGES}");
-        self.mount(order.packages, &over, "ro,nosuid,nodev").await?;
+        let numbers = |device: Device| format!("{}:{}", device.major, device.minor);
+        let (volume, packages) = (numbers(order.device), numbers(order.packages));
+        let (owner, over) = (format!("{OWNER}:{OWNER}"), format!("{VOLUME}/{PACKAGES}"));
+        self.in_node(MOUNT, &[&at, &owner, &volume, &packages, &over]).await?;
         let api = self.api.clone().within(name);
         for object in objects(&self.checkout, &api, &self.ranges, &at, order.bytes)? {
             inside::refused(&object, api.apply(&object).await?)?;

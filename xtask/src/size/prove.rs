@@ -20,7 +20,7 @@ use crate::exit::{Exit, Expected};
 use crate::flags::{self, DriverName};
 use crate::local::{self, Machine};
 
-use super::node::KindNode;
+use super::node::{self, KindNode};
 
 /// The folder of proofs inside the cache folder.
 const FOLDER: &str = "proof";
@@ -46,6 +46,9 @@ pub fn can_prove(flags: &flags::Size) -> Result<()> {
         return Err(Expected::usage(
             "--prove has no replay as Workflows of Argo\nhint: `--driver kube` replays in the same pods, as Jobs",
         ));
+    }
+    if in_cluster(flags) {
+        node::cluster_of(&flags.cluster)?;
     }
     match prove::cannot() {
         None => Ok(()),

@@ -113,6 +113,16 @@ fn no_node_drowns_for_an_environment_that_everybody_wants() {
 }
 
 #[test]
+fn a_fleet_with_little_to_do_has_a_highest_load_as_well() {
+    let trace = trace();
+    let fleet = fleet(&trace, 200, 3);
+    let advice = compare(&trace, Volume::Python, &fleet).unwrap().unwrap();
+    let most = of(&advice, Placement::Affinity).most_load.unwrap();
+    assert!(most >= 1.0, "{most}");
+    assert_eq!(of(&advice, Placement::Random).most_load, None);
+}
+
+#[test]
 fn playing_some_of_the_nodes_that_are_alike_gives_the_same() {
     let trace = trace();
     let small = Fleet {
