@@ -331,7 +331,7 @@ impl Work<'_> {
         let claim = |bytes: u64| needs.claim_bytes(Weight::new(bytes, bytes / file_system.bytes_per_inode()), STEP);
         let middle = match self.plan.claim_bytes {
             Some(bytes) => times(bytes, self.slice.scale),
-            None => claim(advice.at.budget_bytes),
+            None => claim(advice.at.budget_bytes).max(LEAST_BYTES),
         };
         // Below that not every request can be served.
         let least = claim(

@@ -65,7 +65,7 @@ mod tests {
     fn the_line_of_a_volume_has_the_parts_of_its_claim() {
         let text = line(Volume::Python, 20 * GIB, None, None);
         assert!(
-            text.starts_with("python volume: claim 20.00 GiB = budget 17.60 GiB + 2.40 GiB for what is being built"),
+            text.starts_with("python volume: claim 20.0 GiB = budget 17.6 GiB + 2.40 GiB for what is being built"),
             "{text}"
         );
         assert!(text.contains("a folder of the node"), "{text}");
