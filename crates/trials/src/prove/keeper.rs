@@ -70,6 +70,11 @@ pub trait Keeper: Send + Sync {
     /// How old the note of a use must be before a use is noted again.
     fn noted_again(&self) -> Duration;
 
+    /// How many environments are asked for on a full volume, each time.
+    fn on_full(&self) -> usize {
+        6
+    }
+
     /// Asks for an environment, and waits until it is published. `is_due` makes the request old before, `uses_again`
     /// the note of its last use.
     ///

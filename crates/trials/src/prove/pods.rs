@@ -109,6 +109,11 @@ impl Keeper for PodStore {
         NOTED_AGAIN
     }
 
+    fn on_full(&self) -> usize {
+        // A new tenant takes a maintenance pod as well.
+        3
+    }
+
     async fn prepare(&self, made: &Made, is_due: bool, uses_again: bool) -> Result<Answer, TrialError> {
         let (spec, tenant) = (keeper::task(self.kind(), made), keeper::tenant(made)?);
         if let Some(link) = self.link(made) {

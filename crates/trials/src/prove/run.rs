@@ -146,6 +146,8 @@ struct Learned {
     beside: Weight,
     miss_s: f64,
     hit_s: f64,
+    /// Seconds to make a volume and take it away.
+    around_s: f64,
     load: Option<String>,
 }
 
@@ -206,7 +208,8 @@ impl Work<'_> {
             if self.ended().is_some() {
                 break;
             }
-            let rest = sizes[at + 1..].iter().map(|bytes| self.expected_s(&learned, *bytes));
+            let rest = sizes[at + 1..].iter();
+            let rest = rest.map(|bytes| self.expected_s(&learned, *bytes) + learned.around_s);
             let turn = Turn {
                 bytes: *bytes,
                 is_recommended: at == 0,
@@ -273,12 +276,14 @@ impl Work<'_> {
         let links: usize = self.slice.environments.iter().map(|made| made.parts.len()).sum();
         let inodes = union.inodes + 12 * links as u64 + 20_000;
         let bytes = (union.bytes * 2 + (256 << 20)).max(inodes * 16_384);
+        let began = Instant::now();
         let opened = self.open(packages, bytes, None).await?;
         let done = self.learn_on(opened.keeper.as_ref()).await;
         opened.end().await?;
         let Some((trace, replayed)) = done? else {
             return Ok(None);
         };
+        let around_s = began.elapsed().as_secs_f64() - replayed.took_s;
         let latency = measure(&trace).map_err(|error| TrialError::Other(error.to_string()))?;
         let (hits, misses): (Vec<&Answer>, Vec<&Answer>) =
             replayed.answers.iter().partition(|answer| answer.end == End::Hit);
@@ -290,6 +295,7 @@ impl Work<'_> {
             beside: replayed.found.beside,
             miss_s: miss_s.max(hit_s),
             hit_s,
+            around_s,
             load: load(),
         }))
     }
@@ -408,7 +414,8 @@ impl Work<'_> {
         };
         let full = if turn.is_recommended && requests == all as u64 {
             self.say("filling the volume", all, Some(turn.rest_s));
-            foreign::try_all(&self.slice, &opened.ground, store).await?
+            let is_over = || self.ended().is_some();
+            foreign::try_all(&self.slice, &opened.ground, store, &is_over).await?
         } else {
             Vec::new()
         };
