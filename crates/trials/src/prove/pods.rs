@@ -25,8 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const PREPARE_MS: u64 = 240_000;
 /// Longest that the program of a task may take, which does nothing, in milliseconds.
 const TASK_MS: u64 = 20_000;
-/// The driver has a use noted again after an hour.
-const NOTED_AGAIN: Duration = Duration::from_secs(3600);
+/// The driver has a use noted again after an hour, the runner after a minute. A slice is small, and turns over in minutes where the
+/// volume that it stands for turns over in days: so here it is the minute, or the hour would decide what is evicted.
+const NOTED_AGAIN: Duration = Duration::from_secs(60);
 
 /// The Python volume of a cluster, seen from this machine.
 pub struct PodStore {

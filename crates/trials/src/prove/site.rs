@@ -133,8 +133,8 @@ impl Place<'_> {
         match self {
             Place::Machine(_) => "waiting is that of preparing on this machine, without a pod",
             Place::Node { .. } => {
-                "each request was a task in a pod of a namespace of its own, and waiting is from submit to end; a driver notes \
-                 uses on the volume once an hour, so eviction confuses the order of environments within an hour"
+                "each request was a task in a pod of a namespace of its own, and waiting is from submit to end; uses were noted on \
+                 the volume after a minute of the trace, where a driver waits for an hour: the order of eviction within an hour is not proved"
             }
         }
     }
