@@ -97,7 +97,7 @@ fn a_proof_and_a_fleet_stand_in_every_form() {
             "does not hold: hit rate",
             "4.0 times smaller",
             "refused: no space; hint: make some",
-            "1 predictions do not hold",
+            "one prediction does not hold",
             "where the environment is",
             "one shared volume",
         ] {

@@ -43,6 +43,9 @@ pub(super) fn page(report: &SizingReport) -> String {
                         h2 id="order" { "What to order" }
                         div class="orders" { @for advice in &found.volumes { (order(advice)) } }
                         p class="headline" { (words::together(found)) "." }
+                        @for section in report.sections().iter().filter(|section| section.id == "proof") {
+                            p { a href="#proof" { "Replayed on real file systems" } ": " (section.lead) "." }
+                        }
                     }
                     @for advice in &found.volumes { (volume(report, advice)) }
                     @for section in report.sections() { (section.page()) }
