@@ -2,6 +2,7 @@
 
 pub mod file;
 mod fleet;
+mod node;
 mod prove;
 
 use std::fs;
@@ -27,7 +28,12 @@ const MANIFESTS: [&str; 2] = ["manifests/pvc-cache-volumes.yaml", "manifests/pv-
 /// There is no such trace, or the report cannot be written.
 pub fn run(flags: &flags::Size) -> Result<Exit> {
     if flags.prove {
-        prove::can_prove()?;
+        prove::can_prove(flags)?;
+    } else if flags.driver.is_some() && (flags.trace.is_some() || flags.synthetic.is_some()) {
+        return Err(Expected::usage(
+            "--driver names whose recorded requests are used, and --trace or --synthetic names others\nhint: with --prove, \
+             --driver also says where they are replayed",
+        ));
     }
     let report = make(flags)?;
     let checkout = Checkout::find()?;

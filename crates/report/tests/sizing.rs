@@ -6,7 +6,7 @@ use hybrid_cache_report::sizing::SizingReport;
 use hybrid_cache_sizing::fleet::{Fleet, compare};
 use hybrid_cache_sizing::proof::{Figures, FullStep, Proof, Size, VolumeProof};
 use hybrid_cache_sizing::synthetic::{Profile, generate, preset};
-use hybrid_cache_sizing::{Targets, Volume, recommend};
+use hybrid_cache_sizing::{Event, Targets, Volume, recommend};
 
 fn report(hit: f64) -> SizingReport {
     let profile = Profile {
@@ -97,7 +97,7 @@ fn a_proof_and_a_fleet_stand_in_every_form() {
             "does not hold: hit rate",
             "4.0 times smaller",
             "refused: no space; hint: make some",
-            "1 predictions do not hold",
+            "one prediction does not hold",
             "where the environment is",
             "one shared volume",
         ] {
@@ -136,4 +136,40 @@ fn a_target_out_of_reach_is_told_in_every_form() {
     for form in [report.terminal(), report.markdown(), report.html()] {
         assert!(form.contains("cannot be reached") && form.contains("no size"), "{form}");
     }
+}
+
+#[test]
+fn a_trace_of_less_than_an_hour_shows_no_rate_a_day_and_says_why() {
+    let mut trace = generate(&preset("team").unwrap());
+    let requests = trace.events.iter_mut().filter_map(|event| match event {
+        Event::Request(request) => Some(request),
+        Event::Resident(..) => None,
+    });
+    for (number, request) in (1u64..).zip(requests) {
+        request.at_us = number * 10_000;
+        request.held_us = 1_000_000;
+    }
+    let targets = Targets {
+        hit: 0.7,
+        ..Targets::default()
+    };
+    let found = recommend(&trace, &targets).unwrap();
+    let report = SizingReport::new("a short one".to_owned(), false, Vec::new(), found);
+    for form in [report.terminal(), report.markdown(), report.html()] {
+        assert!(form.contains("covers less than an hour"), "{form}");
+        assert!(
+            !form.contains("fetched a day") && !form.contains("longer a day") && !form.contains("requests a day"),
+            "{form}"
+        );
+        // How long programs ran is known, so what they delay is told.
+        assert!(form.contains("would have to wait for the end of a task"), "{form}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&report.json().unwrap()).unwrap();
+    let at = &json["recommendation"]["volumes"][0]["at"];
+    assert!(
+        at["evictions_per_day"].is_null() && at["wait_s_per_day"].is_null(),
+        "{at}"
+    );
+    let counted = |name: &str| at[name].as_u64().unwrap();
+    assert!(counted("delayed_evictions") > 0 && counted("delayed_evictions") <= counted("evictions"));
 }

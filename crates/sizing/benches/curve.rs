@@ -90,6 +90,7 @@ impl Source for Drawn {
                 at_us: at * 1000,
                 uses: [Some(asked), None],
                 wait_us: None,
+                held_us: 0,
             }));
         }
         Ok(())

@@ -31,28 +31,43 @@ pub enum FileSystem {
     Xfs,
 }
 
-/// Room for an ordinary user in a new file system: size in GiB, and 4096-byte blocks free as `statfs` tells them.
-/// Measured with e2fsprogs 1.47 and xfsprogs 6.1.
-const EXT4: [(u64, u64); 8] = [
-    (1, 231_986),
-    (5, 1_199_010),
-    (10, 2_419_519),
-    (20, 4_850_318),
-    (50, 12_163_186),
-    (100, 24_341_736),
-    (200, 48_702_963),
-    (500, 122_176_569),
+/// Room for an ordinary user in a new file system: size in MiB, and 4096-byte blocks free as `statfs` tells them.
+/// Measured with e2fsprogs 1.47 and xfsprogs 6.1. An ext4 below 512 MiB is made with the block size and the inodes of larger
+/// ones, as a proof makes it. Its journal grows by steps, and one of 128 MiB has less room than one of 127.
+const EXT4: [(u64, u64); 21] = [
+    (64, 13_940),
+    (96, 21_427),
+    (100, 22_362),
+    (127, 28_679),
+    (128, 25_841),
+    (160, 33_305),
+    (200, 42_658),
+    (256, 55_753),
+    (320, 70_715),
+    (400, 89_369),
+    (512, 115_544),
+    (600, 136_108),
+    (800, 182_738),
+    (1 << 10, 231_986),
+    (5 << 10, 1_199_010),
+    (10 << 10, 2_419_519),
+    (20 << 10, 4_850_318),
+    (50 << 10, 12_163_186),
+    (100 << 10, 24_341_736),
+    (200 << 10, 48_702_963),
+    (500 << 10, 122_176_569),
 ];
 const XFS: [(u64, u64); 8] = [
-    (1, 235_783),
-    (5, 1_277_047),
-    (10, 2_578_630),
-    (20, 5_181_793),
-    (50, 12_991_285),
-    (100, 26_007_102),
-    (200, 52_029_572),
-    (500, 130_086_337),
+    (1 << 10, 235_783),
+    (5 << 10, 1_277_047),
+    (10 << 10, 2_578_630),
+    (20 << 10, 5_181_793),
+    (50 << 10, 12_991_285),
+    (100 << 10, 26_007_102),
+    (200 << 10, 52_029_572),
+    (500 << 10, 130_086_337),
 ];
+const MIB: u64 = 1 << 20;
 const BLOCK_BYTES: u64 = 4096;
 const XFS_INODE_BYTES: u64 = 512;
 /// What an XFS lets inodes take at most, as a share of its size: one inode for each 2 KiB.
@@ -82,19 +97,19 @@ impl FileSystem {
 
     /// The same of a size in bytes.
     pub fn room_of(self, bytes: u64) -> Weight {
-        let gib = float(bytes) / float(GIB);
-        let table = match self {
-            FileSystem::Ext4 => EXT4,
-            FileSystem::Xfs => XFS,
+        let mib = float(bytes) / float(MIB);
+        let table: &[(u64, u64)] = match self {
+            FileSystem::Ext4 => &EXT4,
+            FileSystem::Xfs => &XFS,
         };
         let upper = table
             .iter()
-            .position(|(size, _)| float(*size) >= gib)
+            .position(|(size, _)| float(*size) >= mib)
             .unwrap_or(table.len() - 1);
         let (low, high) = (table[upper.max(1) - 1], table[upper.max(1)]);
         // Beyond the ends the nearest two measured sizes go on as a line.
         let slope = (float(high.1) - float(low.1)) / (float(high.0) - float(low.0));
-        let blocks = float(low.1) + slope * (gib - float(low.0));
+        let blocks = float(low.1) + slope * (mib - float(low.0));
         Weight {
             bytes: whole(blocks.max(0.0)) * BLOCK_BYTES,
             inodes: bytes / self.bytes_per_inode(),
@@ -125,6 +140,35 @@ pub struct Claim {
     pub file_system_bytes: u64,
 }
 
+impl Claim {
+    /// What a claim is divided into. `file_system` is `None` for a claim that is a folder of a larger file system, which takes
+    /// nothing of it.
+    pub fn of(bytes: u64, file_system: Option<FileSystem>, budget: Weight, building_bytes: u64) -> Claim {
+        let room = room_of(bytes, file_system);
+        let inode_bytes = file_system.map_or(0, |file_system| file_system.inode_bytes(budget.inodes));
+        let used = budget.bytes.saturating_add(building_bytes).saturating_add(inode_bytes);
+        Claim {
+            gib: bytes / GIB,
+            budget,
+            building_bytes,
+            headroom_bytes: room.bytes.saturating_sub(used),
+            file_system_bytes: bytes.saturating_sub(room.bytes) + inode_bytes,
+        }
+    }
+
+    /// The same with the budget that hybrid-cache keeps to unless it is told otherwise.
+    pub fn with_default_budget(bytes: u64, file_system: Option<FileSystem>, building_bytes: u64) -> Claim {
+        let room = room_of(bytes, file_system);
+        let budget = Weight::new(by_default(room.bytes), by_default(room.inodes));
+        Claim::of(bytes, file_system, budget, building_bytes)
+    }
+}
+
+fn room_of(bytes: u64, file_system: Option<FileSystem>) -> Weight {
+    let folder = Weight::new(bytes, u64::MAX);
+    file_system.map_or(folder, |file_system| file_system.room_of(bytes))
+}
+
 /// What has to be in a claim beside its environments.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Needs {
@@ -145,15 +189,7 @@ impl Needs {
     pub fn claim(&self, held: Weight) -> Claim {
         let budget = self.budget(held);
         let least = first(MOST_GIB, |gib| self.fits(gib * GIB, budget));
-        let used = budget.bytes + self.building_bytes + self.file_system.inode_bytes(budget.inodes);
-        let room = self.file_system.room(least);
-        Claim {
-            gib: least,
-            budget,
-            building_bytes: self.building_bytes,
-            headroom_bytes: room.bytes.saturating_sub(used),
-            file_system_bytes: (least * GIB).saturating_sub(room.bytes) + self.file_system.inode_bytes(budget.inodes),
-        }
+        Claim::of(least * GIB, Some(self.file_system), budget, self.building_bytes)
     }
 
     /// The same in bytes, as a multiple of `step`: for volumes that are too small to be ordered.
@@ -227,13 +263,10 @@ mod tests {
 
     #[test]
     fn the_room_of_measured_sizes_is_what_was_measured() {
-        for (file_system, table) in [(FileSystem::Ext4, EXT4), (FileSystem::Xfs, XFS)] {
-            for (gib, blocks) in table {
-                assert_eq!(
-                    file_system.room(gib).bytes,
-                    blocks * BLOCK_BYTES,
-                    "{gib} {file_system:?}"
-                );
+        for (file_system, table) in [(FileSystem::Ext4, &EXT4[..]), (FileSystem::Xfs, &XFS[..])] {
+            for (mib, blocks) in table {
+                let room = file_system.room_of(mib * MIB);
+                assert_eq!(room.bytes, blocks * BLOCK_BYTES, "{mib} {file_system:?}");
             }
             for gib in [2, 7, 33, 450, 2000] {
                 let share = float(file_system.room(gib).bytes) / float(gib * GIB);
@@ -269,6 +302,22 @@ mod tests {
             ..needs
         };
         assert_eq!(xfs.claim(many).gib, 12);
+    }
+
+    #[test]
+    fn what_is_recommended_and_what_a_claim_is_held_to_are_divided_alike() {
+        let needs = Needs {
+            building_bytes: GIB / 4,
+            ..Needs::default()
+        };
+        let ordered = needs.claim(Weight::new(8 * GIB, 1000));
+        let held = Claim::with_default_budget(ordered.gib * GIB, Some(FileSystem::Ext4), GIB / 4);
+        assert!(held.budget.bytes >= ordered.budget.bytes, "{held:?} {ordered:?}");
+        for claim in [held, ordered, Claim::with_default_budget(10 * GIB, None, GIB)] {
+            let all = claim.budget.bytes + claim.building_bytes + claim.headroom_bytes + claim.file_system_bytes;
+            assert_eq!(all, claim.gib * GIB, "{claim:?}");
+        }
+        assert_eq!(Claim::with_default_budget(10 * GIB, None, GIB).file_system_bytes, 0);
     }
 
     #[test]

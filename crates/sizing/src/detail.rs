@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use crate::Weight;
 use crate::latency::Latency;
 use crate::number::{Random, float, whole};
+use crate::pace::SHORTEST_DAYS;
 use crate::stack::{Piece, Stack};
 use crate::stats::{Durations, class};
 use crate::trace::{Event, Request, Source, TraceError, Use, Volume};
@@ -60,6 +61,11 @@ impl Detail {
 /// Days between two times in microseconds; never 0, because rates are divided by it.
 pub fn days((first_us, last_us): (u64, u64)) -> f64 {
     (float(last_us.saturating_sub(first_us)) / 86_400e6).max(1.0 / 86_400.0)
+}
+
+/// So much a day; `None` where the trace is shorter than an hour, which shows no rate.
+pub fn per_day(amount: f64, days: f64) -> Option<f64> {
+    (days >= SHORTEST_DAYS).then(|| amount / days)
 }
 
 /// How many blocks of time a trace is divided into. Days where there are enough of them, so that day and night are not

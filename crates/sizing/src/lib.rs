@@ -14,6 +14,7 @@ pub mod curve;
 pub mod detail;
 pub mod fleet;
 mod groups;
+pub mod held;
 pub mod latency;
 mod number;
 pub mod pace;

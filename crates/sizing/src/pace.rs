@@ -17,7 +17,7 @@ const DAY_US: f64 = 86_400e6;
 /// Blocks of time where the trace is long enough for them; days where it has at least so many.
 const FEWEST_BLOCKS: u64 = 8;
 /// A trace of less than this shows no rate, in days: an hour.
-const SHORTEST_DAYS: f64 = 1.0 / 24.0;
+pub(crate) const SHORTEST_DAYS: f64 = 1.0 / 24.0;
 
 /// A number and the interval that holds 95 % of what chance could have made of it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -221,6 +221,7 @@ mod tests {
                     at_us: (hour * 60 + minute) * 60_000_000,
                     uses: [Some(asked), None],
                     wait_us: None,
+                    held_us: 0,
                 }));
             }
         }
@@ -267,6 +268,7 @@ mod tests {
                     at_us: 3 * 3_600_000_000,
                     uses: [Some(asked), None],
                     wait_us: None,
+                    held_us: 0,
                 }),
             );
         }

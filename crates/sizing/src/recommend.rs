@@ -64,8 +64,8 @@ pub struct Joint {
     pub hit_rate: f64,
     /// What requests wait.
     pub waits: Waits,
-    /// The sum of those, in seconds a day.
-    pub wait_s_per_day: f64,
+    /// The sum of those, in seconds a day; as all rates `None` where the trace is shorter than an hour.
+    pub wait_s_per_day: Option<f64>,
 }
 
 /// Percentiles of what requests wait, in microseconds.
@@ -111,7 +111,7 @@ pub struct Advice {
     /// Interval of the budget that meets the target, in bytes, over blocks of time.
     pub budget_interval: Option<Interval>,
     /// Bytes that are fetched and unpacked a day.
-    pub fetched_bytes_per_day: f64,
+    pub fetched_bytes_per_day: Option<f64>,
     /// The claim to order.
     pub claim: Claim,
     /// How the working set grows.
@@ -165,9 +165,14 @@ pub struct Point {
     /// What requests wait.
     pub waits: Waits,
     /// The sum of those, in seconds a day.
-    pub wait_s_per_day: f64,
-    /// Environments that are evicted a day.
-    pub evictions_per_day: f64,
+    pub wait_s_per_day: Option<f64>,
+    /// Environments that were evicted in the time of the trace.
+    pub evictions: u64,
+    /// The same, a day.
+    pub evictions_per_day: Option<f64>,
+    /// Of those, how many had to wait for the end of a task that used the environment; `None` if no request of the trace tells how
+    /// long its program ran.
+    pub delayed_evictions: Option<u64>,
 }
 
 /// An environment whose requests miss in a smaller volume.
@@ -176,7 +181,7 @@ pub struct Holder {
     /// Its label, or its key.
     pub name: String,
     /// Requests a day that would miss.
-    pub requests_per_day: f64,
+    pub requests_per_day: Option<f64>,
     /// What it takes with all its parts.
     pub weight: Weight,
 }
@@ -187,7 +192,7 @@ pub struct Less {
     /// How much smaller: one GiB, or what lies above the largest environment.
     pub bytes: u64,
     /// Seconds a day that tasks wait longer.
-    pub s_per_day: f64,
+    pub s_per_day: Option<f64>,
 }
 
 /// Another size.
@@ -227,12 +232,26 @@ pub fn recommend(source: &dyn Source, targets: &Targets) -> Result<Recommendatio
         together: Joint {
             hit_rate: crate::number::share(found.hits, found.requests),
             waits: advice::waits(&found.waits),
-            wait_s_per_day: found.wait_s / days,
+            wait_s_per_day: detail::per_day(found.wait_s, days),
         },
     })
 }
 
+/// Most bytes that were being built at one time on a volume whose environments may take so much.
+///
+/// # Errors
+/// The trace has no requests, or cannot be read.
+pub fn building_bytes(source: &dyn Source, volume: Volume, budget: Weight) -> Result<u64, TraceError> {
+    let found = detail::detail(source, volume, &[budget], (0, 0), &measure(source)?)?;
+    Ok(found.sizes.first().map_or(0, |size| size.building_bytes))
+}
+
 impl Recommendation {
+    /// True if the trace is long enough to show rates: an hour.
+    pub fn has_rates(&self) -> bool {
+        detail::per_day(0.0, self.days).is_some()
+    }
+
     /// True if every volume reaches the targets at its size.
     pub fn is_reached(&self) -> bool {
         self.volumes.iter().all(|advice| advice.is_reached)

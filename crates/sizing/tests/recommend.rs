@@ -89,7 +89,7 @@ fn a_curve_only_rises_and_waiting_only_falls() {
     assert!(smaller.at.hit_rate <= python.at.hit_rate && python.at.hit_rate <= larger.at.hit_rate);
     // What keeps the volume from being smaller is named, and it costs something.
     assert!(!python.held_up_by.is_empty() && python.held_up_by[0].name.len() > 2);
-    assert!(python.less.unwrap().s_per_day > 0.0);
+    assert!(python.less.unwrap().s_per_day.unwrap() > 0.0);
 }
 
 #[test]

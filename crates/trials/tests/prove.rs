@@ -10,7 +10,7 @@ use std::time::Duration;
 use hybrid_cache_sizing::proof::{Ended, FullStep, Proof, Quantity};
 use hybrid_cache_sizing::trace::{Environment, Recorded, Request, Use};
 use hybrid_cache_sizing::{Event, Targets, Volume, Weight};
-use hybrid_cache_trials::prove::{self, Bounds, Control, Plan};
+use hybrid_cache_trials::prove::{self, Bounds, Control, Place, Plan};
 
 use machine::Machine;
 
@@ -49,6 +49,7 @@ fn trace(volume: Volume) -> Recorded {
             at_us,
             uses,
             wait_us: None,
+            held_us: 0,
         })
     };
     recorded.events = (0..48).map(request).collect();
@@ -88,7 +89,9 @@ async fn run(machine: &Machine, plan: &Plan, stop_at: Option<usize>) -> Proof {
             assert!(progress.done <= progress.of);
         },
     };
-    let proof = prove::prove(&trace, &machine.config, plan, &control).await.unwrap();
+    let proof = prove::prove(&trace, Place::Machine(&machine.config), plan, &control)
+        .await
+        .unwrap();
     println!("{}", serde_json::to_string_pretty(&proof).unwrap());
     proof
 }
@@ -113,7 +116,10 @@ async fn what_is_predicted_is_what_a_volume_shows_and_a_full_one_is_not_damaged(
     let Some(machine) = machine("what_is_predicted_is_what_a_volume_shows_and_a_full_one_is_not_damaged") else {
         return;
     };
-    let proof = run(&machine, &plan(&[1.0, 0.6]), None).await;
+    let mut plan = plan(&[1.0, 0.6]);
+    // Two sizes above the smallest file system that is replayed on.
+    plan.targets.hit = 0.75;
+    let proof = run(&machine, &plan, None).await;
     assert_eq!((proof.judged(), proof.ended), (2, None));
     assert_eq!(broken(&proof), []);
     let [small, _] = &proof.volumes[0].sizes[..] else {

@@ -7,8 +7,10 @@ use anyhow::Result;
 use comfy_table::Table;
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
 use hybrid_cache_driver::{Driver, DriverError, SubmitOptions};
-use hybrid_cache_model::protocol::{BudgetRequest, Limits};
+use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::{End, Outcome, Phase, TaskSpec};
+use hybrid_cache_sizing::claim::FileSystem;
+use hybrid_cache_sizing::{Source, Volume};
 use tokio::time::timeout;
 
 use super::api::ClusterApi;
@@ -19,9 +21,11 @@ use super::talk::Talk;
 use super::{node, place, runtime, service, task_image};
 use crate::checkout::Checkout;
 use crate::exit::{Exit, Expected};
-use crate::{flags, image, results, run as run_command};
+use crate::flags::DriverName;
+use crate::{flags, image, results, run as run_command, trace};
 
 mod beside;
+mod derived;
 
 use self::beside::Beside;
 
@@ -72,6 +76,7 @@ async fn other_up(checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Re
         flags,
         kind: None,
         service: flags.with_service.map(|_| service::named(checkout)),
+        in_folders: false,
     };
     let exit = up.go_on(checkout, vec![cluster, image], talk).await?;
     up.tell();
@@ -103,6 +108,7 @@ async fn kind_up(checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Res
             flags,
             kind: Some(&cluster),
             service: flags.with_service.map(|_| service::named(checkout)),
+            in_folders: false,
         };
         return up.go_on(checkout, vec![todo, image], talk).await;
     }
@@ -118,6 +124,7 @@ async fn kind_up(checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Res
         flags,
         kind: Some(&cluster),
         service,
+        in_folders: false,
     };
     let exit = up.go_on(checkout, Vec::new(), talk).await?;
     up.tell();
@@ -170,6 +177,8 @@ struct Up<'a> {
     kind: Option<&'a KindCluster>,
     /// The image of the service, where it is asked for.
     service: Option<String>,
+    /// True where the volumes are folders of the node.
+    in_folders: bool,
 }
 
 impl Up<'_> {
@@ -189,6 +198,7 @@ impl Up<'_> {
         let id = stored.as_ref().map(|image| image.id.as_str());
         let inside = Inside::observe(&self.api, checkout, node, self.flags, (image, id)).await?;
         self.config = place::on_claims(self.config.clone(), &inside.wanted_claims());
+        self.in_folders = inside.folders.is_some();
         let mut steps = inside.plan(&self.config, leave(self.flags));
         steps.retain(|planned| !(self.flags.no_task && planned.step == "task"));
         let beside = Beside::observe(self, checkout, &inside).await?;
@@ -214,8 +224,24 @@ impl Up<'_> {
         Ok(Exit::Good)
     }
 
-    /// How to reach the service.
+    /// What each claim is divided into.
+    fn divided(&self) {
+        let recorded = trace::recorded(Some(DriverName::Kube), None, &self.flags.cluster);
+        // What cannot be read is no reason to stop: `size` tells it.
+        let recorded = recorded.ok().flatten().map(|(_, recorded)| recorded);
+        let recorded = recorded.as_ref().map(|recorded| recorded as &dyn Source);
+        let sizes = [self.config.python_claim_bytes, self.config.nix_claim_bytes];
+        let file_system = (!self.in_folders).then_some(FileSystem::Ext4);
+        for (volume, bytes) in Volume::ALL.into_iter().zip(sizes) {
+            eprintln!("{}", derived::line(volume, bytes, file_system, recorded));
+        }
+    }
+
+    /// How to reach the service, and how claims that were asked for are divided.
     fn tell(&self) {
+        if self.flags.python_size.is_some() || self.flags.system_size.is_some() {
+            self.divided();
+        }
         if self.service.is_some() && !self.flags.plan {
             eprintln!("{}", service::how(&self.api.namespace));
         }
@@ -289,13 +315,8 @@ impl Up<'_> {
         let mut remembered = inside.remembered.clone();
         remembered.volumes = Some(inside::identity(&claims));
         inside::remember(&self.api, &remembered).await?;
-        let budget = |bytes| indicatif::BinaryBytes(BudgetRequest::default_on_claim(bytes)).to_string();
-        talk.end(&format!(
-            "both claims are Bound and have their folders; the caches may hold {} of Python environments and {} of system \
-             packages",
-            budget(self.config.python_claim_bytes),
-            budget(self.config.nix_claim_bytes)
-        ));
+        talk.end("both claims are Bound and have their folders");
+        self.divided();
         Ok(())
     }
 

@@ -17,13 +17,14 @@ pub struct Size {
     /// Read the trace from FILE; `-` for standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["synthetic", "seed"])]
     pub trace: Option<PathBuf>,
-    /// Use what was recorded of this machine's caches (local) or of a cluster's [default: of the cluster, or else of this machine]
-    #[arg(long, value_enum, conflicts_with_all = ["trace", "synthetic"])]
+    /// Use what was recorded of this machine's caches (local) or of a cluster's [default: of the cluster, or else of this machine];
+    /// with --prove also where it is replayed: on this machine or in the node of a kind cluster
+    #[arg(long, value_enum)]
     pub driver: Option<DriverName>,
     /// Cache folder of this machine whose recorded requests are used [default: hybrid-cache in the user's cache folder]
     #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
-    /// The cluster whose recorded requests are used
+    /// The cluster whose recorded requests are used, and in whose node --prove replays
     #[command(flatten)]
     pub cluster: Cluster,
     /// Use a trace that nobody recorded: team, ci or agents [default if nothing is recorded: team]
@@ -57,15 +58,15 @@ pub struct Size {
     /// Make the file systems at most so large; parts are made smaller until they fit
     #[arg(long, value_name = "QUANTITY", default_value = "2Gi", value_parser = parse_bytes, requires = "prove")]
     pub prove_bytes: u64,
-    /// Replay requests for at most NUM different environments
-    #[arg(long, value_name = "NUM", default_value_t = 40, requires = "prove")]
-    pub prove_environments: usize,
-    /// Replay at most NUM requests
-    #[arg(long, value_name = "NUM", default_value_t = 600, requires = "prove")]
-    pub prove_requests: usize,
-    /// End after this time, such as 10min; what was replayed by then is reported
-    #[arg(long, value_name = "TIME", default_value = "30min", value_parser = parse_us, requires = "prove")]
-    pub prove_limit: f64,
+    /// Replay requests for at most NUM different environments [default: 40; in a cluster 12]
+    #[arg(long, value_name = "NUM", requires = "prove")]
+    pub prove_environments: Option<usize>,
+    /// Replay at most NUM requests [default: 600; in a cluster, where each is a pod, 60]
+    #[arg(long, value_name = "NUM", requires = "prove")]
+    pub prove_requests: Option<usize>,
+    /// End after this time, such as 10min; what was replayed by then is reported [default: 30min; in a cluster 15min]
+    #[arg(long, value_name = "TIME", value_parser = parse_us, requires = "prove")]
+    pub prove_limit: Option<f64>,
     /// Simulate NUM nodes with a volume each, and say what it is worth to send tasks where their environment is
     #[arg(long, value_name = "NUM", value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub fleet: Option<u32>,

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use crate::program::{Ended, ended, ended_with_input};
 
+/// Names a context of the kubeconfig, of a cluster that is there for tests.
+const CONTEXT_VARIABLE: &str = "HYBRID_CACHE_KUBE_CONTEXT";
 const HEADER: &str = r#"{"hybrid_cache_trace":1,"begun_us":1000000}"#;
 
 /// A trace in which ten environments of 40 to 100 MB take turns for a day.
@@ -129,9 +131,47 @@ fn what_a_proof_or_a_fleet_cannot_be_is_refused() {
     size(&["--prove-size", "20Gi"], out).with(2, &["--prove"]);
     size(&["--prove", "--prove-bytes", "1Mi"], out).with(2, &["less than 64Mi"]);
     size(&["--prove", "--prove-bytes", "much"], out).with(2, &["as Kubernetes does"]);
+    size(&["--driver", "kube", "--synthetic", "team"], out).with(2, &["--prove"]);
+    size(&["--prove", "--driver", "argo"], out).with(2, &["--driver kube"]);
+    size(&["--prove", "--context", "production"], out).with(4, &["none of kind's", "hint: ", "on this machine"]);
     size(&["--fleet", "0"], out).with(2, &["1..=20000"]);
     size(&["--fleet-size", "20Gi"], out).with(2, &["--fleet"]);
     size(&["--fleet", "3", "--fleet-size", "64Mi"], out).with(2, &["the largest environment", "--fleet-size"]);
+}
+
+#[test]
+fn a_proof_in_the_node_of_a_cluster_holds_and_leaves_nothing_there() {
+    const TEST: &str = "a_proof_in_the_node_of_a_cluster_holds_and_leaves_nothing_there";
+    let Some(context) = std::env::var(CONTEXT_VARIABLE).ok() else {
+        println!("skipped: {TEST}: {CONTEXT_VARIABLE} names no cluster");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (cluster, bounds) = (
+        ["--prove", "--context", &context],
+        ["--prove-environments", "4", "--prove-requests", "20"],
+    );
+    let trace = ["--synthetic", "team", "--json", "--prove-bytes", "512Mi"];
+    let found = size(&[&cluster[..], &bounds, &trace].concat(), folder.path());
+    if found.code == Some(4) {
+        println!("skipped: {TEST}: {}", found.stderr);
+        return;
+    }
+    let json: serde_json::Value = serde_json::from_str(&found.stdout).unwrap_or_else(|_| panic!("{}", found.stderr));
+    let sizes = json["proof"]["volumes"][0]["sizes"].as_array().unwrap();
+    assert!(!sizes.is_empty(), "{}", found.stderr);
+    for size in sizes {
+        let (told, seen) = (&size["predicted"], &size["observed"]);
+        // How long requests wait depends on what else the machine does.
+        assert_eq!(
+            (&told["hit_rate"], &told["held"]),
+            (&seen["hit_rate"], &seen["held"]),
+            "{size}"
+        );
+        assert_eq!(size["refused"].as_array().map(Vec::len), Some(0), "{size}");
+    }
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    assert!(!mounts.contains("/proof/"), "{mounts}");
 }
 
 #[test]

@@ -50,7 +50,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use hybrid_cache_model::{Outcome, Phase, TaskSpec};
+use hybrid_cache_model::{Outcome, Phase, TaskSpec, Tenant};
 use tokio::sync::watch as state;
 use tokio::task::JoinSet;
 
@@ -152,6 +152,17 @@ impl KubeDriver {
         let recorder = Recorder::new(trace, self.shared.config.max_age_s, resident);
         // Somebody was first.
         let _ = self.shared.trace.set(recorder);
+    }
+
+    /// Forgets that a task's environments are there, as it does an hour after their use was noted: the next task that asks for
+    /// them has their use noted. For replays, in which time is pressed together.
+    ///
+    /// # Errors
+    /// The task's text is not acceptable.
+    pub fn forget_use(&self, epoch: &Epoch, tenant: &Tenant, spec: &TaskSpec) -> Result<(), DriverError> {
+        let request = warm::Request::new(epoch, tenant, &spec.check()?);
+        self.shared.known.remove(&request);
+        Ok(())
     }
 
     /// The configuration it was opened with.

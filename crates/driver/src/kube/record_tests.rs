@@ -1,13 +1,12 @@
 //! What a driver records of tasks on a cluster, on a double of one.
 
-use std::path::Path;
 use std::time::Duration;
 
 use hybrid_cache_model::TaskSpec;
 use hybrid_cache_model::contents::{Contents, EnvironmentContents, PartContents, Prepared, VolumeContents};
 use hybrid_cache_model::pod::{CONTENTS_MARK, PREPARED_MARK};
-use hybrid_cache_sizing::trace::{Met, Reader};
-use hybrid_cache_sizing::{Catalog, Event, Volume};
+use hybrid_cache_sizing::Volume;
+use hybrid_cache_sizing::trace::Met;
 use serde_json::{Value, json};
 
 use super::config::tests::config;
@@ -15,7 +14,10 @@ use super::double::Double;
 use super::*;
 use crate::trace::files_in;
 
-const SECRET: &str = "correct-horse-battery-staple";
+use recorded::{SECRET, read};
+
+#[path = "../../tests/shared/recorded.rs"]
+mod recorded;
 
 /// The first task of a kind builds, the later ones hit; a maintenance pod has told everything in its log.
 fn report(name: &str) -> Value {
@@ -70,24 +72,6 @@ async fn run(driver: &KubeDriver, id: &str) {
     assert!(outcome.unwrap().unwrap().end.is_success());
 }
 
-fn read(folder: &Path) -> (Vec<Met>, usize, Catalog) {
-    let (mut reader, mut met, mut residents) = (Reader::new(), Vec::new(), 0);
-    for file in files_in(folder).unwrap() {
-        let text = std::fs::read_to_string(file).unwrap();
-        assert!(!text.contains(SECRET), "{text}");
-        for line in text.lines() {
-            let mut each = |event: &Event| match event {
-                Event::Request(request) => met.push(request.on(Volume::Python).unwrap().met),
-                Event::Resident(..) => residents += 1,
-            };
-            reader.line(line.as_bytes(), true, &mut each).unwrap();
-        }
-    }
-    let (catalog, faults) = reader.finish().unwrap();
-    assert_eq!(faults.count, 0, "{faults:?}");
-    (met, residents, catalog)
-}
-
 fn marked(mark: &str, told: &impl serde::Serialize) -> String {
     format!("words\n{mark}{}\n", serde_json::to_string(told).unwrap())
 }
@@ -108,7 +92,7 @@ async fn what_pods_tell_in_their_logs_is_what_environments_are_made_of() {
         run(&driver, id).await;
     }
     assert_eq!(driver.flush_trace().await, None);
-    let (met, residents, catalog) = read(dir.path());
+    let (met, residents, catalog) = read(files_in(dir.path()).unwrap());
     assert_eq!((met, residents), (vec![Met::Miss, Met::Hit, Met::Hit], 1));
     assert_eq!(catalog.of(Volume::Python).parts().len(), 1);
 }

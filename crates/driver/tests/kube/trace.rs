@@ -5,36 +5,20 @@ use hybrid_cache_driver::kube::KubeDriver;
 use hybrid_cache_driver::trace::{TraceConfig, files_in};
 use hybrid_cache_model::maintain::MaintainReport;
 use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
-use hybrid_cache_sizing::trace::{Met, Reader};
-use hybrid_cache_sizing::{Catalog, Event, Volume};
+use hybrid_cache_sizing::Volume;
+use hybrid_cache_sizing::trace::Met;
 
 use super::bench::{self, options, spec, within};
+use recorded::{SECRET, read};
 
-const SECRET: &str = "correct-horse-battery-staple";
+#[path = "../shared/recorded.rs"]
+mod recorded;
 
 async fn settled(driver: &KubeDriver, dependencies: &str) {
     let task = spec(&format!("print('{SECRET}')"), dependencies, "");
     let ticket = driver.submit(&task, &options()).await.unwrap();
     let outcome = within(driver.settle(&ticket)).await.unwrap();
     assert!(outcome.end.is_success(), "{outcome:?}");
-}
-
-fn read(folder: &std::path::Path) -> (Vec<Met>, usize, Catalog) {
-    let (mut reader, mut met, mut residents) = (Reader::new(), Vec::new(), 0);
-    for file in files_in(folder).unwrap() {
-        let text = std::fs::read_to_string(file).unwrap();
-        assert!(!text.contains(SECRET), "{text}");
-        for line in text.lines() {
-            let mut each = |event: &Event| match event {
-                Event::Request(request) => met.push(request.on(Volume::Python).unwrap().met),
-                Event::Resident(volume, _) => residents += usize::from(*volume == Volume::Python),
-            };
-            reader.line(line.as_bytes(), true, &mut each).unwrap();
-        }
-    }
-    let (catalog, faults) = reader.finish().unwrap();
-    assert_eq!(faults.count, 0, "{faults:?}");
-    (met, residents, catalog)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,7 +35,7 @@ async fn requests_to_a_cluster_are_recorded_with_what_its_volumes_hold() {
         settled(&driver, "idna,six,packaging").await;
     }
     assert_eq!(within(driver.flush_trace()).await, None);
-    let (met, _, catalog) = read(folders[0].path());
+    let (met, _, catalog) = read(files_in(folders[0].path()).unwrap());
     assert_eq!(met.len(), 3, "{met:?}");
     assert_eq!(met[1..], [Met::Hit, Met::Hit]);
     let python = catalog.of(Volume::Python);
@@ -61,7 +45,7 @@ async fn requests_to_a_cluster_are_recorded_with_what_its_volumes_hold() {
     later.record(TraceConfig::new(folders[1].path()));
     settled(&later, "idna,six,packaging").await;
     assert_eq!(within(later.flush_trace()).await, None);
-    let (met, residents, catalog) = read(folders[1].path());
+    let (met, residents, catalog) = read(files_in(folders[1].path()).unwrap());
     assert!(met == [Met::Hit] && residents >= 1, "{met:?} {residents}");
     let answer = within(later.maintain(&hybrid_cache_driver::Epoch::Standing, PodQuestion::Usage)).await;
     let Ok(PodMaintainReport::Maintained {

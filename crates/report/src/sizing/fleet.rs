@@ -16,6 +16,8 @@ pub(super) fn section(fleets: &[FleetAdvice]) -> Section {
         notes: vec![
             "a simulation, counted after its first half: nodes do not fail, and making an environment takes no time"
                 .to_owned(),
+            "load is tasks of the last minute; where nodes have less than one each, the highest load is in tasks"
+                .to_owned(),
         ],
     }
 }

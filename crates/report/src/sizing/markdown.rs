@@ -43,7 +43,7 @@ pub(super) fn markdown(report: &SizingReport) -> String {
             words::misses(advice),
             words::inodes(found, advice),
         ]);
-        for sentence in sentences.chain(words::growth(advice)) {
+        for sentence in sentences.chain(words::delayed(advice)).chain(words::growth(advice)) {
             text.push_str(&format!("- {}\n", escape(&sentence)));
         }
         if !advice.held_up_by.is_empty() {

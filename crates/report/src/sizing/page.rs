@@ -43,6 +43,9 @@ pub(super) fn page(report: &SizingReport) -> String {
                         h2 id="order" { "What to order" }
                         div class="orders" { @for advice in &found.volumes { (order(advice)) } }
                         p class="headline" { (words::together(found)) "." }
+                        @for section in report.sections().iter().filter(|section| section.id == "proof") {
+                            p { a href="#proof" { "Replayed on real file systems" } ": " (section.lead) "." }
+                        }
                     }
                     @for advice in &found.volumes { (volume(report, advice)) }
                     @for section in report.sections() { (section.page()) }
@@ -95,7 +98,7 @@ fn volume(report: &SizingReport, advice: &Advice) -> Markup {
     let wait = Plot {
         id: format!("{name}-wait"),
         title: "Waiting, all tasks of a day",
-        value: |point| point.wait_s_per_day,
+        value: |point| point.wait_s_per_day.unwrap_or(0.0),
         band: None,
         write: |value| units::duration(value * 1e6),
         target: None,
@@ -111,11 +114,12 @@ fn volume(report: &SizingReport, advice: &Advice) -> Markup {
                 "Size of what environments take, without the rest of the claim. Line: exact for every size; zone: 95 % interval over \
                  blocks of time; dashed: the target."
             }
-            (wait.draw(advice))
+            @if found.has_rates() { (wait.draw(advice)) }
             ul class="warnings" {
                 @if let Some(sure) = words::certainty(advice) { li { (sure) "." } }
                 li { (words::less(advice)) "." }
                 li { (words::misses(advice)) "." }
+                @if let Some(delayed) = words::delayed(advice) { li { (delayed) "." } }
                 li { (words::inodes(found, advice)) "." }
                 @if let Some(growth) = words::growth(advice) { li { (growth) "." } }
             }
@@ -155,7 +159,7 @@ fn holders(advice: &Advice) -> Markup {
                     @for holder in &advice.held_up_by {
                         tr {
                             th scope="row" class="holder" { (holder.name) }
-                            td class="n" { (format!("{:.2}", holder.requests_per_day)) }
+                            td class="n" { (words::a_day(holder.requests_per_day, 2)) }
                             td class="n" { (units::bytes(holder.weight.bytes)) }
                         }
                     }
@@ -175,8 +179,8 @@ fn sizes(advice: &Advice) -> Markup {
                 td class="n" { (units::duration(at.waits.p50_us)) }
                 td class="n" { (units::duration(at.waits.p95_us)) }
                 td class="n" { (units::duration(at.waits.p99_us)) }
-                td class="n" { (units::duration(at.wait_s_per_day * 1e6)) }
-                td class="n" { (format!("{:.1}", at.evictions_per_day)) }
+                td class="n" { (at.wait_s_per_day.map_or("–".to_owned(), |wait_s| units::duration(wait_s * 1e6))) }
+                td class="n" { (words::a_day(at.evictions_per_day, 1)) }
             }
         }
     };

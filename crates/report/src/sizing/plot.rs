@@ -3,7 +3,7 @@
 use hybrid_cache_sizing::recommend::{Advice, Point};
 use maud::{Markup, html};
 
-use crate::html::axis::{LinearAxis, anchor, grid, percent};
+use crate::html::axis::{LinearAxis, grid, percent};
 
 /// Room for the title and, below it, the label of the recommended size.
 const TOP: f64 = 46.0;
@@ -35,6 +35,15 @@ pub(super) struct Plot<'a> {
 
 fn gib_label(gib: f64) -> String {
     format!("{} GiB", (gib * 100.0).round() / 100.0)
+}
+
+/// Where the label of the recommended size begins: it is long, and a page may be narrow.
+fn label_anchor(share: f64) -> &'static str {
+    match share {
+        share if share < 0.35 => "start",
+        share if share > 0.65 => "end",
+        _ => "middle",
+    }
 }
 
 impl Plot<'_> {
@@ -100,7 +109,7 @@ impl Plot<'_> {
                         }
                         line class="chosen" x1=(percent(chosen)) x2=(percent(chosen)) y1=(TOP) y2=(TOP + HEIGHT) {}
                         circle class="chosen-dot" cx=(percent(chosen)) cy=(y((self.value)(&advice.at))) r="5" {}
-                        text class="strong" x=(percent(chosen)) y=(TOP - 14.0) text-anchor=(anchor(chosen)) {
+                        text class="strong" x=(percent(chosen)) y=(TOP - 14.0) text-anchor=(label_anchor(chosen)) {
                             (advice.claim.gib) " GiB claim: " ((self.write)((self.value)(&advice.at)))
                         }
                     }

@@ -144,6 +144,7 @@ fn outcome(proof: &Proof) -> String {
         (0, _) => "nothing was replayed far enough to judge a prediction".to_owned(),
         (_, 0) if proof.holds() => format!("every prediction holds, at {judged} sizes"),
         (_, 0) => "every prediction holds, but a full volume was not handled as it should".to_owned(),
+        (_, 1) => "one prediction does not hold".to_owned(),
         _ => format!("{broken} predictions do not hold"),
     };
     match proof.ended {

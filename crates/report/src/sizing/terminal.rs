@@ -33,6 +33,7 @@ pub(super) fn terminal(report: &SizingReport) -> String {
             lines.push(format!("these would miss then: {}", named.join(", ")));
         }
         lines.push(words::misses(advice));
+        lines.extend(words::delayed(advice));
         lines.push(words::inodes(found, advice));
         lines.extend(words::growth(advice));
         lines.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
@@ -73,7 +74,7 @@ fn table(report: &SizingReport) -> String {
             format!("{} GiB", advice.claim.gib),
             units::share(advice.at.hit_rate),
             units::duration(advice.at.waits.p95_us),
-            format!("{:.1}", advice.at.evictions_per_day),
+            words::a_day(advice.at.evictions_per_day, 1),
             other(&advice.smaller),
             other(&advice.larger),
         ]);

@@ -6,6 +6,9 @@ use hybrid_cache_sizing::{Recommendation, Volume};
 use super::{SizingReport, claim_name};
 use crate::units;
 
+/// Why a rate is left out.
+const NO_RATES: &str = "cannot be told: the trace covers less than an hour";
+
 /// Bytes as a float in whole bytes; intervals of sizes are floats.
 fn bytes(value: f64) -> String {
     units::bytes(format!("{value:.0}").parse().unwrap_or(0))
@@ -15,11 +18,19 @@ fn bytes(value: f64) -> String {
 pub(super) fn origin(report: &SizingReport) -> String {
     let found = &report.recommendation;
     format!(
-        "{}: {} requests in {:.1} days",
+        "{}: {} requests in {}",
         report.origin,
         units::count(found.requests),
-        found.days
+        span(found.days)
     )
+}
+
+/// A time in days, or shorter.
+fn span(days: f64) -> String {
+    if days >= 1.0 {
+        return format!("{days:.1} days");
+    }
+    units::duration(days * 86_400e6)
 }
 
 /// What a claim is for.
@@ -134,11 +145,14 @@ pub(super) fn certainty(advice: &Advice) -> Option<String> {
 /// What a little less costs.
 pub(super) fn less(advice: &Advice) -> String {
     match advice.less {
-        Some(less) => format!(
-            "with {} less tasks wait {} longer a day",
-            units::bytes(less.bytes),
-            units::duration(less.s_per_day * 1e6)
-        ),
+        Some(less) => match less.s_per_day {
+            Some(s_per_day) => format!(
+                "with {} less tasks wait {} longer a day",
+                units::bytes(less.bytes),
+                units::duration(s_per_day * 1e6)
+            ),
+            None => format!("what {} less cost a day {NO_RATES}", units::bytes(less.bytes)),
+        },
         None => "the largest environment needs all of it".to_owned(),
     }
 }
@@ -148,14 +162,35 @@ pub(super) fn misses(advice: &Advice) -> String {
     let all = advice.requests.max(1) as f64;
     let (first, due) = (advice.first as f64 / all, advice.due as f64 / all);
     let evicted = (1.0 - advice.at.hit_rate - first - due).max(0.0);
+    let rates = match (advice.at.evictions_per_day, advice.fetched_bytes_per_day) {
+        (Some(evictions), Some(fetched)) => format!("{evictions:.1} evictions and {} fetched a day", bytes(fetched)),
+        _ => format!(
+            "{} evictions; how many a day {NO_RATES}",
+            units::count(advice.at.evictions)
+        ),
+    };
     format!(
-        "misses: {} first requests, {} resolved again because of their age, {} evicted before; {:.1} evictions and {} fetched a day",
+        "misses: {} first requests, {} resolved again because of their age, {} evicted before; {rates}",
         units::share(first),
         units::share(due),
-        units::share(evicted),
-        advice.at.evictions_per_day,
-        bytes(advice.fetched_bytes_per_day)
+        units::share(evicted)
     )
+}
+
+/// How many evictions a running task delays; `None` if there are none, or the trace does not tell.
+pub(super) fn delayed(advice: &Advice) -> Option<String> {
+    let delayed = advice.at.delayed_evictions.filter(|_| advice.at.evictions > 0)?;
+    Some(format!(
+        "{} of the {} evictions would have to wait for the end of a task that uses the environment, by how long programs ran; the next \
+         environment goes instead",
+        units::count(delayed),
+        units::count(advice.at.evictions)
+    ))
+}
+
+/// A number of times a day.
+pub(super) fn a_day(rate: Option<f64>, digits: usize) -> String {
+    rate.map_or("–".to_owned(), |rate| format!("{rate:.digits$}"))
 }
 
 /// Whether bytes or inodes decide.
@@ -203,10 +238,13 @@ pub(super) fn growth(advice: &Advice) -> Option<String> {
 
 /// An environment that keeps a volume from being smaller.
 pub(super) fn holder(holder: &Holder) -> String {
+    let rate = holder
+        .requests_per_day
+        .map(|rate| format!("{rate:.2} requests a day, "));
     format!(
-        "{} ({:.2} requests a day, {})",
+        "{} ({}{})",
         holder.name,
-        holder.requests_per_day,
+        rate.unwrap_or_default(),
         units::bytes(holder.weight.bytes)
     )
 }
@@ -275,10 +313,15 @@ pub(super) fn warnings(found: &Recommendation, is_synthetic: bool) -> Vec<String
             ));
         }
     }
-    if found.days < 7.0 {
+    if !found.has_rates() {
+        warnings.push(
+            "the trace covers less than an hour, so nothing is said of a day: evictions, waiting and what is fetched"
+                .to_owned(),
+        );
+    } else if found.days < 7.0 {
         warnings.push(format!(
-            "the trace covers {:.1} days: a week has weekends, and growth shows after that",
-            found.days
+            "the trace covers {}: a week has weekends, and growth shows after that",
+            span(found.days)
         ));
     }
     warnings

@@ -117,8 +117,8 @@ pub struct Placed {
     pub evicted_per_1000: f64,
     /// What all volumes held together at the end, in bytes.
     pub held_bytes: u64,
-    /// The highest load of a node over the mean one, while a task was placed; absent where nodes are chosen without a look
-    /// at their load.
+    /// The highest load of a node over the mean one, or over one task where the mean is less, while a task was placed; absent where
+    /// nodes are chosen without a look at their load.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub most_load: Option<f64>,
 }
@@ -330,9 +330,9 @@ impl<'a> Play<'a> {
             }
         };
         self.nodes[chosen].add_load(now_s);
-        // In the beginning one task is more than the mean.
-        if mean >= 1.0 && self.all > self.fleet.warm_up_tasks {
-            self.most_load = self.most_load.max(self.nodes[chosen].load(now_s) / mean);
+        if self.all > self.fleet.warm_up_tasks {
+            // Where nodes have less than one task each, one task is many times the mean and says nothing.
+            self.most_load = self.most_load.max(self.nodes[chosen].load(now_s) / mean.max(1.0));
         }
         chosen
     }

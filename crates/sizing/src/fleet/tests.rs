@@ -94,6 +94,7 @@ fn no_node_drowns_for_an_environment_that_everybody_wants() {
                 at_us: at * 10_000,
                 uses: [Some(on), None],
                 wait_us: None,
+                held_us: 0,
             })
         })
         .collect();
@@ -109,6 +110,16 @@ fn no_node_drowns_for_an_environment_that_everybody_wants() {
     );
     let most = near.most_load.unwrap();
     assert!(most < 1.8 && near.hit_rate > 0.99, "{near:?}");
+}
+
+#[test]
+fn a_fleet_with_little_to_do_has_a_highest_load_as_well() {
+    let trace = trace();
+    let fleet = fleet(&trace, 200, 3);
+    let advice = compare(&trace, Volume::Python, &fleet).unwrap().unwrap();
+    let most = of(&advice, Placement::Affinity).most_load.unwrap();
+    assert!(most >= 1.0, "{most}");
+    assert_eq!(of(&advice, Placement::Random).most_load, None);
 }
 
 #[test]

@@ -4,7 +4,8 @@ use super::{Advice, Alternative, Decided, Growth, Holder, Less, Point, Targets, 
 use crate::Weight;
 use crate::claim::{FileSystem, GIB, Needs, neighbours};
 use crate::curve::{Curve, curve};
-use crate::detail::{AtSize, Detail, detail};
+use crate::detail::{AtSize, Detail, detail, per_day};
+use crate::held::{self, Delayed};
 use crate::latency::Latency;
 use crate::number::{float, share, whole};
 use crate::stats::{Durations, Interval, central, resamples};
@@ -54,9 +55,11 @@ pub(super) fn advise(
     let place = |bytes: u64| sizes.binary_search(&bytes).unwrap_or_default();
     let between = (place(less), place(chosen));
     let close = look(source, volume, &mut sizes.clone(), between, targets, latency)?;
+    let budgets: Vec<Weight> = close.sizes.iter().map(|size| size.budget).collect();
     let around = Around {
         curve: &curve,
         close: &close,
+        delayed: held::delayed(source, volume, &budgets)?,
         file_system: targets.file_system,
     };
     let at = around.point(chosen);
@@ -238,6 +241,7 @@ pub(super) fn waits(durations: &Durations) -> Waits {
 struct Around<'a> {
     curve: &'a Curve,
     close: &'a Detail,
+    delayed: Delayed,
     file_system: FileSystem,
 }
 
@@ -255,19 +259,26 @@ impl Around<'_> {
             .collect()
     }
 
-    fn fetched_per_day(&self, bytes: u64) -> f64 {
-        self.size(bytes)
-            .map_or(0.0, |size| float(size.fetched_bytes) / self.close.days())
+    fn fetched_per_day(&self, bytes: u64) -> Option<f64> {
+        per_day(float(self.size(bytes)?.fetched_bytes), self.close.days())
     }
 
     /// What tasks wait longer if some is taken away; `None` if that is hardly anything.
     fn cost(&self, less: u64, chosen: u64) -> Option<Less> {
         let bytes = chosen - less;
-        let longer = self.point(less).wait_s_per_day - self.point(chosen).wait_s_per_day;
-        (bytes >= LEAST_STEP).then_some(Less {
+        let wait_s = |bytes| self.size(bytes).map_or(0.0, |size| size.wait_s);
+        let longer_s = wait_s(less) - wait_s(chosen);
+        (bytes >= LEAST_STEP).then(|| Less {
             bytes,
-            s_per_day: longer.max(0.0),
+            s_per_day: per_day(longer_s.max(0.0), self.close.days()),
         })
+    }
+
+    fn delayed(&self, size: &AtSize) -> Option<u64> {
+        let sizes = &self.close.sizes;
+        let at = sizes.partition_point(|one| one.budget.bytes < size.budget.bytes);
+        let found = self.delayed.evictions.get(at).copied();
+        found.filter(|_| self.delayed.known > 0)
     }
 
     fn alternative(&self, gib: u64, bytes: u64) -> Alternative {
@@ -292,8 +303,10 @@ impl Around<'_> {
             hit_low: interval.map_or(hit_rate, |interval| interval.low),
             hit_high: interval.map_or(hit_rate, |interval| interval.high),
             waits: waits(&size.waits),
-            wait_s_per_day: size.wait_s / days,
-            evictions_per_day: float(hits.evictions) / days,
+            wait_s_per_day: per_day(size.wait_s, days),
+            evictions: hits.evictions,
+            evictions_per_day: per_day(float(hits.evictions), days),
+            delayed_evictions: self.delayed(size),
         }
     }
 }
@@ -326,7 +339,7 @@ fn holders(source: &dyn Source, volume: Volume, close: &Detail) -> Vec<Holder> {
     let named = close.between.iter().take(HOLDERS);
     let holder = |(environment, requests): &(u32, u64)| Holder {
         name: catalog.environments()[*environment as usize].shown().to_owned(),
-        requests_per_day: float(*requests) / close.days(),
+        requests_per_day: per_day(float(*requests), close.days()),
         weight: catalog.weight(*environment),
     };
     named.map(holder).collect()

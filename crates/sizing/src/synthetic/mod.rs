@@ -298,6 +298,7 @@ impl<M: Maker> Drawing<'_, M> {
             at_us: BEGIN_US + whole(day * DAY_US),
             uses,
             wait_us: None,
+            held_us: 0,
         }));
     }
 

@@ -219,6 +219,8 @@ pub struct Request {
     pub uses: [Option<Use>; 2],
     /// Microseconds that the client waited, without the user's program; `None` if they were not measured.
     pub wait_us: Option<u64>,
+    /// Microseconds that the user's program took, until `at_us`; 0 if that is not known.
+    pub held_us: u64,
 }
 
 impl Request {

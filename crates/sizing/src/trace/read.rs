@@ -16,6 +16,8 @@ const KEPT_FAULTS: usize = 20;
 const DISORDER_US: u64 = 60_000_000;
 /// A gap between two requests that is longer is told, because a clock that was set forward looks like it.
 const GAP_US: u64 = 30 * 86_400 * 1_000_000;
+/// The phase of a request in which the user's program runs, as reports name it.
+const USER_CODE: &str = "user_code";
 
 /// What is wrong with a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -234,6 +236,7 @@ impl Reader {
                 at_us,
                 uses,
                 wait_us: line.wait_us,
+                held_us: line.phases_us.get(USER_CODE).copied().unwrap_or(0),
             }));
         }
     }

@@ -65,6 +65,14 @@ impl Field {
         Field::open(Site::Local, &root, settings, Some(config), None)
     }
 
+    /// A folder of this machine for what is made, without caches: what killed trials left there is removed.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn bare(folder: &Path, settings: Settings) -> Result<Field, TrialError> {
+        Field::open(Site::Local, folder, settings, None, None)
+    }
+
     /// A cluster; `folder` holds what is needed on this machine.
     ///
     /// # Errors

@@ -4,24 +4,29 @@ use hybrid_cache_sizing::proof::FullStep;
 
 use crate::error::TrialError;
 use crate::prove::ground::Ground;
+use crate::prove::keeper::{Answer, End, Keeper};
 use crate::prove::slice::{Made, Slice};
-use crate::prove::store::{Answer, End, Store};
 
-/// Requests in each step.
-const REQUESTS: usize = 6;
 /// The part of the room that is left free in the first step: a fiftieth.
 const LEFT: u64 = 50;
 /// Numbers of tenants that no slice has.
 const NEW_TENANTS: u32 = 1000;
 
-/// Fills the file system nearly, then wholly, then clears it, and asks for environments each time.
+/// Fills the file system nearly, then wholly, then clears it, and asks for environments each time. Nothing of it is told once
+/// `is_over` says that there is no time left: half of it would look like a refusal.
 ///
 /// # Errors
 /// The file system cannot be filled, or the runner does not answer.
-pub async fn try_all(slice: &Slice, ground: &Ground, store: &Store) -> Result<Vec<FullStep>, TrialError> {
+pub async fn try_all(
+    slice: &Slice,
+    ground: &Ground,
+    store: &dyn Keeper,
+    is_over: &dyn Fn() -> bool,
+) -> Result<Vec<FullStep>, TrialError> {
     let mut asking = Asking {
         slice,
         store,
+        is_over,
         tenant: NEW_TENANTS,
     };
     ground.fill(ground.room.bytes / LEFT)?;
@@ -32,13 +37,18 @@ pub async fn try_all(slice: &Slice, ground: &Ground, store: &Store) -> Result<Ve
     let mut cleared = asking.step("others are gone again", ground).await?;
     // Now there is no reason left to refuse anything.
     cleared.unclear = cleared.requests - cleared.served;
-    Ok(vec![nearly, wholly, cleared])
+    Ok(if is_over() {
+        Vec::new()
+    } else {
+        vec![nearly, wholly, cleared]
+    })
 }
 
 /// Asks for environments that are not there.
 struct Asking<'a> {
     slice: &'a Slice,
-    store: &'a Store,
+    store: &'a dyn Keeper,
+    is_over: &'a dyn Fn() -> bool,
     tenant: u32,
 }
 
@@ -51,6 +61,9 @@ impl Asking<'_> {
         };
         let mut expected = self.store.environments();
         for made in self.wanted() {
+            if (self.is_over)() {
+                return Ok(step);
+            }
             step.requests += 1;
             match self.store.prepare(&made, false, true).await?.end {
                 End::Hit => step.served += 1,
@@ -79,10 +92,10 @@ impl Asking<'_> {
 
     /// Environments of the slice that were evicted, and the same ones for tenants that are new where those are too few.
     fn wanted(&mut self) -> Vec<Made> {
-        let all = &self.slice.environments;
+        let (all, requests) = (&self.slice.environments, self.store.on_full());
         let is_gone = |made: &&Made| self.store.published(made).is_err();
-        let mut wanted: Vec<Made> = all.iter().filter(is_gone).take(REQUESTS).cloned().collect();
-        for made in all.iter().cycle().take(REQUESTS - wanted.len()) {
+        let mut wanted: Vec<Made> = all.iter().filter(is_gone).take(requests).cloned().collect();
+        for made in all.iter().cycle().take(requests - wanted.len()) {
             self.tenant += 1;
             wanted.push(Made {
                 tenant: self.tenant,

@@ -1,6 +1,7 @@
 //! A file system of a claim's size, as an ordinary user would find it.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -22,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Each gets another name: the one before may still be held.
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 /// Folder of the volume on the file system.
-const VOLUME: &str = "volume";
+pub const VOLUME: &str = "volume";
 /// Files that are not the volume's.
 const BALLAST: &str = "kept-for-root";
 const FOREIGN: &str = "foreign";
@@ -30,6 +31,15 @@ const FOREIGN: &str = "foreign";
 /// Why no file system can be made and mounted here; `None` if it can.
 pub fn cannot() -> Option<&'static str> {
     disk::cannot_loop()
+}
+
+/// A block device, by its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Which driver: 7 for loop devices.
+    pub major: u32,
+    /// Which of its devices.
+    pub minor: u32,
 }
 
 /// A mounted file system with an empty volume on it.
@@ -60,6 +70,23 @@ impl Ground {
         let volume = made.volume();
         fs::create_dir(&volume).map_err(TrialError::io(format!("making {}", volume.display())))?;
         Ok(made)
+    }
+
+    /// Where it is mounted.
+    pub fn at(&self) -> &Path {
+        self.mounted.at()
+    }
+
+    /// The device that it is on.
+    ///
+    /// # Errors
+    /// The mount does not answer.
+    pub fn device(&self) -> Result<Device, TrialError> {
+        let found = fs::metadata(self.at()).map_err(TrialError::io("asking for the device of a mount"))?;
+        Ok(Device {
+            major: rustix::fs::major(found.dev()),
+            minor: rustix::fs::minor(found.dev()),
+        })
     }
 
     /// The folder of the volume.
@@ -127,4 +154,31 @@ fn allocate(path: &Path, bytes: u64) -> Result<(), TrialError> {
     let failed = || TrialError::io(format!("taking {bytes} bytes for {}", path.display()));
     let file = File::options().create(true).append(true).open(path).map_err(failed())?;
     fallocate(&file, FallocateFlags::empty(), 0, bytes).map_err(|error| failed()(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use hybrid_cache_sizing::claim::FileSystem;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_room_of_a_small_file_system_is_what_the_model_says() {
+        if let Some(why) = cannot() {
+            println!("skipped: the_room_of_a_small_file_system_is_what_the_model_says: {why}");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        for mib in [64, 72, 100, 120, 128, 150, 180, 230, 300, 450] {
+            let bytes = mib << 20;
+            let ground = Ground::make(folder.path(), bytes).await.unwrap();
+            let (found, told) = (ground.room, FileSystem::Ext4.room_of(bytes));
+            ground.end().await.unwrap();
+            let near = |found: u64, told: u64| found.abs_diff(told) * 200 <= told;
+            assert!(
+                near(found.bytes, told.bytes) && near(found.inodes, told.inodes),
+                "{mib} MiB: {found:?}, told {told:?}"
+            );
+        }
+    }
 }

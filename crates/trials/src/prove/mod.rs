@@ -6,17 +6,24 @@
 //! what the parts really take and how long requests wait ([`replay`]). From that the sizing crate predicts each size, and a
 //! replay on an ext4 of exactly that size shows whether it is so ([`run`]). What is on a volume is measured from outside
 //! ([`measure`]), by blocks and unique inodes, and not asked of the ledger.
+//!
+//! On this machine the runner is called as a pod would call it ([`store`]); in the node of a kind cluster ([`site`]) each request
+//! is a task in a pod ([`pods`]). [`keeper`] is what both have in common.
 
 mod foreign;
 mod ground;
+mod keeper;
 mod measure;
+mod pods;
 mod replay;
 mod run;
+mod site;
 mod slice;
 mod standin;
 mod store;
 mod system;
 
-pub use ground::cannot;
+pub use ground::{Device, VOLUME, cannot};
 pub use run::{AROUND, Control, Plan, Progress, prove};
+pub use site::{ClaimOrder, Claims, Node, PACKAGES, Place};
 pub use slice::{Bounds, Slice};

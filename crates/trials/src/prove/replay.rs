@@ -7,12 +7,9 @@ use hybrid_cache_sizing::trace::{Catalog, Environment, Met, Recorded, Request, U
 use hybrid_cache_sizing::{Event, Weight};
 
 use crate::error::TrialError;
+use crate::prove::keeper::{Answer, End, Keeper};
 use crate::prove::measure::{Found, measure};
 use crate::prove::slice::Slice;
-use crate::prove::store::{Answer, End, Store};
-
-/// A use is noted again after a minute, in the time of the trace.
-const NOTED_AGAIN_US: u64 = 60_000_000;
 
 /// What a replay showed.
 #[derive(Clone, Debug)]
@@ -31,21 +28,23 @@ pub struct Replayed {
 pub type Go<'a> = &'a dyn Fn(&[Answer]) -> bool;
 
 /// Replays the slice, one request behind the other. Time is pressed together; what the clock decides is as in the trace:
-/// requests that are due are made old, and a use is noted again if a minute of the trace has gone by.
+/// requests that are due are made old, and a use is noted again if so much time of the trace has gone by as whoever keeps the
+/// volume waits with that.
 ///
 /// # Errors
 /// The runner or the volume does not answer.
-pub async fn replay(slice: &Slice, store: &Store, go: Go<'_>) -> Result<Replayed, TrialError> {
+pub async fn replay(slice: &Slice, store: &dyn Keeper, go: Go<'_>) -> Result<Replayed, TrialError> {
     let began = Instant::now();
     let mut answers: Vec<Answer> = Vec::with_capacity(slice.requests.len());
     let mut noted_us: HashMap<u32, u64> = HashMap::new();
     let mut made = 0;
+    let noted_again_us = u64::try_from(store.noted_again().as_micros()).unwrap_or(u64::MAX);
     for asked in &slice.requests {
         if !go(&answers) {
             break;
         }
         let noted = noted_us.get(&asked.environment);
-        let uses_again = noted.is_some_and(|noted| asked.at_us.saturating_sub(*noted) >= NOTED_AGAIN_US);
+        let uses_again = noted.is_some_and(|noted| asked.at_us.saturating_sub(*noted) >= noted_again_us);
         let environment = &slice.environments[asked.environment as usize];
         let before = store.environments();
         let answer = store.prepare(environment, asked.is_due, uses_again).await?;
@@ -66,7 +65,7 @@ pub async fn replay(slice: &Slice, store: &Store, go: Go<'_>) -> Result<Replayed
 }
 
 /// True if a request that was due had to be made from nothing: it downloaded something, or there is one more.
-fn is_missing(before: u64, store: &Store, answer: &Answer) -> bool {
+fn is_missing(before: u64, store: &dyn Keeper, answer: &Answer) -> bool {
     let downloaded = matches!(&answer.end, End::Made { downloaded_bytes, .. } if *downloaded_bytes > 0);
     downloaded || store.environments() > before
 }
@@ -93,7 +92,7 @@ impl Replayed {
 ///
 /// # Errors
 /// The replay was not whole, or an environment of it is not on the volume.
-pub fn learn(slice: &Slice, store: &Store, replayed: &Replayed) -> Result<Recorded, TrialError> {
+pub fn learn(slice: &Slice, store: &dyn Keeper, replayed: &Replayed) -> Result<Recorded, TrialError> {
     if replayed.answers.len() < slice.requests.len() {
         return Err(TrialError::Other(
             "the first replay was stopped before its end".to_owned(),
@@ -146,6 +145,7 @@ pub fn learn(slice: &Slice, store: &Store, replayed: &Replayed) -> Result<Record
             at_us: asked.at_us,
             uses,
             wait_us: Some(answer.wait_us),
+            held_us: 0,
         })
     });
     Ok(Recorded {

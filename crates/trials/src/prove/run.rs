@@ -1,10 +1,9 @@
 //! The whole proof: learn what the slice is, predict sizes, replay on each of them, and compare.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use hybrid_cache_driver::local::LocalConfig;
 use hybrid_cache_sizing::claim::Needs;
 use hybrid_cache_sizing::latency::{Latency, measure};
 use hybrid_cache_sizing::proof::{self, Ended, Proof, Size, VolumeProof};
@@ -14,11 +13,10 @@ use hybrid_cache_sizing::{Source, Targets, Volume, Weight, recommend};
 use crate::chaos::{Field, Settings};
 use crate::error::TrialError;
 use crate::prove::foreign;
-use crate::prove::ground::Ground;
+use crate::prove::keeper::{Answer, End, Keeper};
 use crate::prove::replay::{Replayed, budget, learn, replay};
+use crate::prove::site::{Opened, Packages, Place};
 use crate::prove::slice::{Bounds, Slice, least, times};
-use crate::prove::store::{Answer, End, Store};
-use crate::prove::{standin, system};
 
 /// Parts of the recommended size that are replayed by default, in the order in which they are replayed: an interrupted proof has the middle ones.
 pub const AROUND: [f64; 5] = [1.0, 0.8, 1.25, 0.65, 1.6];
@@ -71,13 +69,13 @@ pub struct Control<'a> {
     pub tell: &'a dyn Fn(&Progress),
 }
 
-/// Replays a slice of the trace at five sizes. Everything is made in a folder below `config.root`, and is gone afterwards.
+/// Replays a slice of the trace at five sizes. Everything is made in a folder of the place, and is gone afterwards.
 ///
 /// # Errors
 /// File systems cannot be made here ([`super::cannot`] says why), the trace cannot be read, or the runner does not answer.
 pub async fn prove(
     source: &dyn Source,
-    config: &LocalConfig,
+    place: Place<'_>,
     plan: &Plan,
     control: &Control<'_>,
 ) -> Result<Proof, TrialError> {
@@ -87,7 +85,10 @@ pub async fn prove(
         serve: None,
     };
     // It removes what killed ones left, mounts included, and in the end what this one made.
-    let field = Field::local(config.clone(), settings)?;
+    let field = match place {
+        Place::Machine(config) => Field::local(config.clone(), settings)?,
+        Place::Node { folder, .. } => Field::bare(folder, settings)?,
+    };
     let bounds = Bounds {
         bytes: plan.bounds.bytes.min(times(plan.most_bytes, FILL)),
         ..plan.bounds
@@ -101,6 +102,10 @@ pub async fn prove(
                 .push(format!("nothing was replayed of the {} volume", volume.name()));
             continue;
         }
+        if let Err(why) = place.can(*volume) {
+            found.notes.push(why.to_owned());
+            continue;
+        }
         let Some(slice) = Slice::cut(source, *volume, &bounds)? else {
             found
                 .notes
@@ -108,7 +113,7 @@ pub async fn prove(
             continue;
         };
         let work = Work {
-            config,
+            place,
             plan,
             control,
             folder: field.new_folder("proof")?,
@@ -125,7 +130,7 @@ pub async fn prove(
 
 /// One volume's proof.
 struct Work<'a> {
-    config: &'a LocalConfig,
+    place: Place<'a>,
     plan: &'a Plan,
     control: &'a Control<'a>,
     folder: PathBuf,
@@ -141,7 +146,18 @@ struct Learned {
     beside: Weight,
     miss_s: f64,
     hit_s: f64,
+    /// Seconds to make a volume and take it away.
+    around_s: f64,
     load: Option<String>,
+}
+
+/// One of the sizes.
+struct Turn {
+    bytes: u64,
+    is_recommended: bool,
+    what: String,
+    /// Seconds that the sizes after it will take.
+    rest_s: f64,
 }
 
 /// The load average of the last minute.
@@ -161,12 +177,30 @@ impl Work<'_> {
             ..VolumeProof::default()
         };
         self.say("writing stand-ins", 0, None);
-        let packages = match self.volume {
-            Volume::Python => standin::write(&self.folder, &self.slice.parts)?,
-            Volume::System => system::write(&self.folder, &self.slice)?,
-        };
-        let Some(learned) = self.learn(&packages).await? else {
+        let packages = self.place.write(&self.folder, &self.slice, self.volume).await?;
+        let done = self.replays(&packages, &mut proved).await;
+        packages.end().await?;
+        let Some(load_before) = done? else {
             return Ok(proved);
+        };
+        proved.sizes.sort_by_key(|size| size.bytes);
+        if let (Some(before), Some(after)) = (load_before, load()) {
+            proved.notes.push(format!(
+                "waiting also depends on what else this machine does: its load average was {before} after the times were measured, and \
+                 {after} in the end"
+            ));
+        }
+        Ok(proved)
+    }
+
+    /// Every replay; the load average after the first one, `None` where that was stopped.
+    async fn replays(
+        &self,
+        packages: &Packages,
+        proved: &mut VolumeProof,
+    ) -> Result<Option<Option<String>>, TrialError> {
+        let Some(learned) = self.learn(packages).await? else {
+            return Ok(None);
         };
         let sizes = self.sizes(&learned)?;
         proved.recommended_bytes = sizes[0];
@@ -174,23 +208,29 @@ impl Work<'_> {
             if self.ended().is_some() {
                 break;
             }
-            let rest: f64 = sizes[at + 1..]
-                .iter()
-                .map(|bytes| self.expected_s(&learned, *bytes))
-                .sum();
-            let what = format!("size {} of {}: {} MiB", at + 1, sizes.len(), bytes / STEP);
-            let (size, full) = self.size(&learned, &packages, *bytes, at == 0, &what, rest).await?;
+            let rest = sizes[at + 1..].iter();
+            let rest = rest.map(|bytes| self.expected_s(&learned, *bytes) + learned.around_s);
+            let turn = Turn {
+                bytes: *bytes,
+                is_recommended: at == 0,
+                what: format!("size {} of {}: {} MiB", at + 1, sizes.len(), bytes / STEP),
+                rest_s: rest.sum(),
+            };
+            let told_bytes = Some(times(*bytes, self.plan.told));
+            let opened = self.open(packages, *bytes, told_bytes).await?;
+            let done = self.size(&learned, &opened, &turn).await;
+            opened.end().await?;
+            let (size, full) = done?;
             proved.sizes.push(size);
             proved.full.extend(full);
         }
-        proved.sizes.sort_by_key(|size| size.bytes);
-        if let (Some(before), Some(after)) = (learned.load, load()) {
-            proved.notes.push(format!(
-                "waiting also depends on what else this machine does: its load average was {before} after the times were measured, and \
-                 {after} in the end"
-            ));
-        }
-        Ok(proved)
+        Ok(Some(learned.load))
+    }
+
+    async fn open(&self, packages: &Packages, bytes: u64, told_bytes: Option<u64>) -> Result<Opened, TrialError> {
+        self.place
+            .open(&self.folder, packages, self.volume, bytes, told_bytes)
+            .await
     }
 
     fn notes(&self) -> Vec<String> {
@@ -200,7 +240,10 @@ impl Work<'_> {
                 "a program in Nix's place makes store paths of the trace's sizes, so waiting is that program's"
             }
         };
-        let mut notes = vec![format!("{packages}; requests come one behind the other")];
+        let mut notes = vec![
+            format!("{packages}; requests come one behind the other"),
+            self.place.told().to_owned(),
+        ];
         if self.slice.scale < 1.0 {
             notes.push(format!(
                 "every part is {:.1} times smaller than in the trace, in bytes and inodes, but never below {} inodes",
@@ -228,27 +271,19 @@ impl Work<'_> {
     }
 
     /// Replays with room for everything; `None` where that was stopped.
-    async fn learn(&self, packages: &Path) -> Result<Option<Learned>, TrialError> {
+    async fn learn(&self, packages: &Packages) -> Result<Option<Learned>, TrialError> {
         let union = self.slice.union();
         let links: usize = self.slice.environments.iter().map(|made| made.parts.len()).sum();
         let inodes = union.inodes + 12 * links as u64 + 20_000;
         let bytes = (union.bytes * 2 + (256 << 20)).max(inodes * 16_384);
-        let ground = Ground::make(&self.folder, bytes).await?;
-        let store = Store::new(self.config, self.volume, ground.volume(), packages, None)?;
-        let go = |answers: &[Answer]| {
-            self.say("measuring parts and waiting times", answers.len(), None);
-            self.ended().is_none()
-        };
-        let replayed = replay(&self.slice, &store, &go).await?;
-        if replayed.answers.len() < self.slice.requests.len() {
-            ground.end().await?;
+        let began = Instant::now();
+        let opened = self.open(packages, bytes, None).await?;
+        let done = self.learn_on(opened.keeper.as_ref()).await;
+        opened.end().await?;
+        let Some((trace, replayed)) = done? else {
             return Ok(None);
-        }
-        if let Some(refused) = refusals(&replayed).first() {
-            return Err(TrialError::Other(format!("a stand-in cannot be installed: {refused}")));
-        }
-        let trace = learn(&self.slice, &store, &replayed)?;
-        ground.end().await?;
+        };
+        let around_s = began.elapsed().as_secs_f64() - replayed.took_s;
         let latency = measure(&trace).map_err(|error| TrialError::Other(error.to_string()))?;
         let (hits, misses): (Vec<&Answer>, Vec<&Answer>) =
             replayed.answers.iter().partition(|answer| answer.end == End::Hit);
@@ -260,8 +295,25 @@ impl Work<'_> {
             beside: replayed.found.beside,
             miss_s: miss_s.max(hit_s),
             hit_s,
+            around_s,
             load: load(),
         }))
+    }
+
+    async fn learn_on(&self, store: &dyn Keeper) -> Result<Option<(Recorded, Replayed)>, TrialError> {
+        let go = |answers: &[Answer]| {
+            self.say("measuring parts and waiting times", answers.len(), None);
+            self.ended().is_none()
+        };
+        let replayed = replay(&self.slice, store, &go).await?;
+        if replayed.answers.len() < self.slice.requests.len() {
+            return Ok(None);
+        }
+        if let Some(refused) = refusals(&replayed).first() {
+            return Err(TrialError::Other(format!("a stand-in cannot be installed: {refused}")));
+        }
+        let trace = learn(&self.slice, store, &replayed)?;
+        Ok(Some((trace, replayed)))
     }
 
     /// The recommended size first, then those around it.
@@ -285,7 +337,7 @@ impl Work<'_> {
         let claim = |bytes: u64| needs.claim_bytes(Weight::new(bytes, bytes / file_system.bytes_per_inode()), STEP);
         let middle = match self.plan.claim_bytes {
             Some(bytes) => times(bytes, self.slice.scale),
-            None => claim(advice.at.budget_bytes),
+            None => claim(advice.at.budget_bytes).max(LEAST_BYTES),
         };
         // Below that not every request can be served.
         let least = claim(
@@ -321,30 +373,20 @@ impl Work<'_> {
     async fn size(
         &self,
         learned: &Learned,
-        packages: &Path,
-        bytes: u64,
-        is_recommended: bool,
-        what: &str,
-        rest_s: f64,
+        opened: &Opened,
+        turn: &Turn,
     ) -> Result<(Size, Vec<proof::FullStep>), TrialError> {
-        let ground = Ground::make(&self.folder, bytes).await?;
-        let store = Store::new(
-            self.config,
-            self.volume,
-            ground.volume(),
-            packages,
-            Some(times(bytes, self.plan.told)),
-        )?;
+        let (store, bytes) = (opened.keeper.as_ref(), turn.bytes);
         let expected_s = self.expected_s(learned, bytes);
         let all = self.slice.requests.len();
         let go = |answers: &[Answer]| {
             let share = 1.0 - answers.len() as f64 / all as f64;
-            self.say(what, answers.len(), Some(expected_s * share + rest_s));
+            self.say(&turn.what, answers.len(), Some(expected_s * share + turn.rest_s));
             self.ended().is_none()
         };
-        let replayed = replay(&self.slice, &store, &go).await?;
+        let replayed = replay(&self.slice, store, &go).await?;
         let requests = replayed.answers.len() as u64;
-        let budget = budget(ground.room, learned.beside);
+        let budget = budget(opened.room(), learned.beside);
         let predicted = if requests == 0 {
             proof::Figures::default()
         } else {
@@ -355,9 +397,9 @@ impl Work<'_> {
         let problems = verified.problems.into_iter();
         let size = Size {
             bytes,
-            room: ground.room,
+            room: opened.room(),
             budget,
-            is_recommended,
+            is_recommended: turn.is_recommended,
             requests,
             of: all as u64,
             predicted,
@@ -370,13 +412,13 @@ impl Work<'_> {
                 .collect(),
             took_s: replayed.took_s,
         };
-        let full = if is_recommended && requests == all as u64 {
-            self.say("filling the volume", all, Some(rest_s));
-            foreign::try_all(&self.slice, &ground, &store).await?
+        let full = if turn.is_recommended && requests == all as u64 {
+            self.say("filling the volume", all, Some(turn.rest_s));
+            let is_over = || self.ended().is_some();
+            foreign::try_all(&self.slice, &opened.ground, store, &is_over).await?
         } else {
             Vec::new()
         };
-        ground.end().await?;
         Ok((size, full))
     }
 }

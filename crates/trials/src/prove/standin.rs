@@ -26,6 +26,17 @@ pub fn requirements(parts: &[u32]) -> String {
     lines.join("\n")
 }
 
+/// What uv is told of a folder of stand-ins.
+pub fn variables(wheels: &Path) -> Vec<(String, String)> {
+    // An index that has nothing: what is not in the folder is not there.
+    let index = (
+        "UV_DEFAULT_INDEX",
+        format!("file://{}", wheels.join("nothing").display()),
+    );
+    let links = ("UV_FIND_LINKS", wheels.display().to_string());
+    [index, links].map(|(name, value)| (name.to_owned(), value)).into()
+}
+
 /// Data files of a part, and what they have in blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Shape {

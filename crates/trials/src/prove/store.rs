@@ -1,19 +1,16 @@
 //! The runner as a pod calls it: preparing on a claim of a given size, and looking after it.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use hybrid_cache_driver::local::LocalConfig;
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest, VerifyReport};
-use hybrid_cache_model::outcome::FailureKind;
 use hybrid_cache_model::protocol::{
     BudgetRequest, Budgets, IndexScope, Keep, Place, PrepareEvent, PrepareRequest, PythonTools, SystemTools,
 };
-use hybrid_cache_model::{
-    CacheStatus, Failure, Phase, PythonRequest, RequestKey, SystemKey, TaskSpec, Tenant, Timeline,
-};
+use hybrid_cache_model::{PythonRequest, RequestKey, SystemKey, TaskSpec};
 use hybrid_cache_sizing::Volume;
 use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -21,6 +18,7 @@ use tokio::process::{Child, Command};
 
 use crate::caches::within;
 use crate::error::TrialError;
+use crate::prove::keeper::{self, Answer, End, Keeper, STATE};
 use crate::prove::slice::Made;
 use crate::prove::{standin, system};
 
@@ -28,49 +26,8 @@ use crate::prove::{standin, system};
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Longest one line of an answer.
 const DEADLINE_MS: u64 = 240_000;
-/// The runner notes a use again after a minute; so much older is a note that is made to look old.
-const LONG_AGO: Duration = Duration::from_secs(120);
-/// Where the system volume has what is ours.
-const STATE: &str = "var/hybrid-cache";
-/// What a task waits for, beside the lookup.
-const PYTHON_PHASES: &[Phase] = &[Phase::PythonVenv, Phase::PythonInstall, Phase::PythonVerify];
-const SYSTEM_PHASES: &[Phase] = &[Phase::SystemBootstrap, Phase::SystemRealise];
-/// How the runner says that a volume was full and it made room.
-const WAS_FULL: &str = "volume was full";
-
-/// What a request came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The environment was there.
-    Hit,
-    /// It was made, or resolved again.
-    Made {
-        /// Bytes of new files, as the runner tells them.
-        downloaded_bytes: u64,
-        /// Microseconds of preparing before the task could start.
-        prepare_us: u64,
-        /// True where the file system was full meanwhile.
-        met_full: bool,
-    },
-    /// It was refused.
-    Refused(Failure),
-}
-
-/// What a request came to, and when.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// What it came to.
-    pub end: End,
-    /// Microseconds until the task could start, or until the refusal.
-    pub wait_us: u64,
-}
-
-impl Answer {
-    /// True for a clear word about a full volume.
-    pub fn is_clearly_full(failure: &Failure) -> bool {
-        failure.kind == FailureKind::DiskFull && failure.hint.is_some()
-    }
-}
+/// The runner notes a use again after a minute.
+const NOTED_AGAIN: Duration = Duration::from_secs(60);
 
 /// What stands for packages, and what makes them.
 enum Packages {
@@ -122,27 +79,8 @@ impl Store {
         })
     }
 
-    /// Which volume it is.
-    pub fn kind(&self) -> Volume {
-        match self.packages {
-            Packages::Python(_) => Volume::Python,
-            Packages::System(_) => Volume::System,
-        }
-    }
-
-    /// The volume's folder.
-    pub fn volume(&self) -> &Path {
-        &self.volume
-    }
-
     fn place(&self, made: &Made) -> Result<Place, TrialError> {
-        let tenant: Tenant = match made.tenant {
-            0 => Tenant::default(),
-            number => format!("tenant{number}")
-                .parse()
-                .map_err(|error| TrialError::Other(format!("{error}")))?,
-        };
-        let mut place = self.config.place(&tenant);
+        let mut place = self.config.place(&keeper::tenant(made)?);
         place.volumes.python = self.volume.display().to_string();
         place.volumes.nix.clone_from(&place.volumes.python);
         place.index.clone_from(&self.source);
@@ -150,50 +88,6 @@ impl Store {
         place.max_age_s = self.max_age_s;
         place.index_scope = IndexScope::Public;
         Ok(place)
-    }
-
-    /// Asks for an environment, and waits until it is published. `is_due` makes the request old before, `uses_again`
-    /// the note of its last use.
-    ///
-    /// # Errors
-    /// The runner does not answer as it should. A refusal is an answer.
-    pub async fn prepare(&self, made: &Made, is_due: bool, uses_again: bool) -> Result<Answer, TrialError> {
-        let task = self.task(made);
-        let place = self.place(made)?;
-        let link = self.link(&task, &place)?;
-        if is_due {
-            self.make_old(&link)?;
-        }
-        if uses_again {
-            stamp(&link.join(".lease"), LONG_AGO);
-        }
-        let request = PrepareRequest {
-            task,
-            place,
-            keep: Keep::Publish,
-            python_tools: match &self.packages {
-                Packages::Python(tools) => Some(tools.clone()),
-                Packages::System(_) => None,
-            },
-            system_tools: match &self.packages {
-                Packages::Python(_) => None,
-                Packages::System(tools) => Some(tools.clone()),
-            },
-            deadline_ms: DEADLINE_MS,
-            budgets: self.budgets,
-            describe: false,
-        };
-        within("a preparation", PATIENCE, self.ask_for(&request)).await?
-    }
-
-    /// The task that asks for an environment.
-    fn task(&self, made: &Made) -> TaskSpec {
-        let mut task = TaskSpec::new("pass");
-        match self.packages {
-            Packages::Python(_) => task.requirements_file = standin::requirements(&made.parts),
-            Packages::System(_) => task.system_dependencies = system::package(made),
-        }
-        task
     }
 
     /// The link that leads from a request to its environment, or the entry of the system index.
@@ -215,28 +109,6 @@ impl Store {
         })
     }
 
-    /// Makes a request older than its maximum age.
-    fn make_old(&self, link: &Path) -> Result<(), TrialError> {
-        use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
-        let then = SystemTime::now() - Duration::from_secs(self.max_age_s + 60);
-        let since = then.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let time = Timespec {
-            tv_sec: i64::try_from(since.as_secs()).unwrap_or(0),
-            tv_nsec: 0,
-        };
-        let times = Timestamps {
-            last_access: time,
-            last_modification: time,
-        };
-        match utimensat(CWD, link, &times, AtFlags::SYMLINK_NOFOLLOW) {
-            // It was evicted, so it is resolved anew in any case.
-            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-            Err(error) => Err(TrialError::io(format!("changing the time of {}", link.display()))(
-                error.into(),
-            )),
-        }
-    }
-
     async fn ask_for(&self, request: &PrepareRequest) -> Result<Answer, TrialError> {
         let began = Instant::now();
         let mut child = self.start("prepare", request).await?;
@@ -248,10 +120,7 @@ impl Store {
             let wait_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
             match serde_json::from_str::<PrepareEvent>(&line) {
                 Ok(PrepareEvent::Ready { cache, timeline, .. }) => {
-                    let end = match self.packages {
-                        Packages::Python(_) => ready(&cache.python, &timeline, PYTHON_PHASES),
-                        Packages::System(_) => ready(&cache.system, &timeline, SYSTEM_PHASES),
-                    };
+                    let end = keeper::ready(self.kind(), &cache, &timeline);
                     answer = Some(Answer { end, wait_us });
                 }
                 Ok(PrepareEvent::Failed { failure, .. }) => {
@@ -264,7 +133,7 @@ impl Store {
                         ..
                     }) = &mut answer
                     {
-                        *met_full |= warnings.iter().any(|warning| warning.contains(WAS_FULL));
+                        *met_full |= keeper::were_full(&warnings);
                     }
                 }
                 Ok(PrepareEvent::Phase { .. }) => {}
@@ -297,12 +166,55 @@ impl Store {
         }
         Ok(child)
     }
+}
 
-    /// `cache verify` of this volume.
-    ///
-    /// # Errors
-    /// It does not answer.
-    pub async fn verify(&self) -> Result<VerifyReport, TrialError> {
+#[async_trait]
+impl Keeper for Store {
+    fn kind(&self) -> Volume {
+        match self.packages {
+            Packages::Python(_) => Volume::Python,
+            Packages::System(_) => Volume::System,
+        }
+    }
+
+    fn volume(&self) -> &Path {
+        &self.volume
+    }
+
+    fn noted_again(&self) -> Duration {
+        NOTED_AGAIN
+    }
+
+    async fn prepare(&self, made: &Made, is_due: bool, uses_again: bool) -> Result<Answer, TrialError> {
+        let task = keeper::task(self.kind(), made);
+        let place = self.place(made)?;
+        let link = self.link(&task, &place)?;
+        if is_due {
+            keeper::make_old(&link, self.max_age_s)?;
+        }
+        if uses_again {
+            keeper::make_unnoted(&link);
+        }
+        let request = PrepareRequest {
+            task,
+            place,
+            keep: Keep::Publish,
+            python_tools: match &self.packages {
+                Packages::Python(tools) => Some(tools.clone()),
+                Packages::System(_) => None,
+            },
+            system_tools: match &self.packages {
+                Packages::Python(_) => None,
+                Packages::System(tools) => Some(tools.clone()),
+            },
+            deadline_ms: DEADLINE_MS,
+            budgets: self.budgets,
+            describe: false,
+        };
+        within("a preparation", PATIENCE, self.ask_for(&request)).await?
+    }
+
+    async fn verify(&self) -> Result<VerifyReport, TrialError> {
         let request = MaintainRequest {
             python: (self.kind() == Volume::Python).then(|| self.volume.display().to_string()),
             nix: (self.kind() == Volume::System).then(|| self.volume.display().to_string()),
@@ -323,29 +235,9 @@ impl Store {
         }
     }
 
-    /// Where an environment is published, below the volume.
-    ///
-    /// # Errors
-    /// It is not.
-    pub fn published(&self, made: &Made) -> Result<String, TrialError> {
-        let place = self.place(made)?;
-        let link = self.link(&self.task(made), &place)?;
-        let failed = || TrialError::io(format!("reading {}", link.display()));
-        let found = link.canonicalize().map_err(failed())?;
-        let volume = self.volume.canonicalize().map_err(failed())?;
-        let inside = found.strip_prefix(&volume).unwrap_or(&found);
-        Ok(inside.display().to_string())
-    }
-
-    /// How many environments are published.
-    pub fn environments(&self) -> u64 {
-        let (state, folder) = match self.packages {
-            Packages::Python(_) => (self.volume.clone(), "envs"),
-            Packages::System(_) => (self.volume.join(STATE), "index"),
-        };
-        let tenants = fs::read_dir(state.join("tenants")).into_iter().flatten().flatten();
-        let counts = tenants.map(|tenant| fs::read_dir(tenant.path().join(folder)).map_or(0, Iterator::count));
-        counts.sum::<usize>() as u64
+    fn published(&self, made: &Made) -> Result<String, TrialError> {
+        let link = self.link(&keeper::task(self.kind(), made), &self.place(made)?)?;
+        keeper::target(&self.volume, &link)
     }
 }
 
@@ -353,30 +245,6 @@ impl Store {
 fn with_wheels(config: &LocalConfig, wheels: &Path) -> PythonTools {
     let mut tools = config.python_tools.clone();
     tools.variables.retain(|(name, _)| !name.starts_with("UV_"));
-    let nothing = wheels.join("nothing");
-    // An index that has nothing: what is not in the folder is not there.
-    let index = ("UV_DEFAULT_INDEX", format!("file://{}", nothing.display()));
-    let links = ("UV_FIND_LINKS", wheels.display().to_string());
-    let variables = [index, links].map(|(name, value)| (name.to_owned(), value));
-    tools.variables.extend(variables);
+    tools.variables.extend(standin::variables(wheels));
     tools
-}
-
-fn ready(status: &CacheStatus, timeline: &Timeline, phases: &[Phase]) -> End {
-    match status {
-        CacheStatus::Built { downloaded_bytes, .. } => End::Made {
-            downloaded_bytes: *downloaded_bytes,
-            prepare_us: phases.iter().map(|phase| timeline.phase_us(*phase)).sum(),
-            met_full: false,
-        },
-        _ => End::Hit,
-    }
-}
-
-/// Makes the last change of a file look so old; one that is not there needs none.
-fn stamp(path: &Path, age: Duration) {
-    if let Ok(file) = fs::File::open(path) {
-        // Should it fail, the use is not noted again, and the comparison shows that.
-        let _ = file.set_modified(SystemTime::now() - age);
-    }
 }
