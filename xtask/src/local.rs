@@ -49,7 +49,7 @@ impl Machine {
     pub fn provision(checkout: &Checkout, flags: &flags::Local) -> Result<Machine> {
         let choice = choice(flags.provider, flags.source);
         let tools = tools::provision(checkout.root(), &choice, tools::for_stderr().as_ref()).map_err(prerequisite)?;
-        let runner = runner::build(checkout)?;
+        let runner = runner::build_kept(checkout)?;
         let root = match &flags.cache_dir {
             Some(folder) => absolute(folder)?,
             None => default_root()?,

@@ -1,12 +1,16 @@
 //! Builds our programs that run elsewhere: static where the machine can link them so, as they bring no C library.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
 
 use crate::checkout::Checkout;
 use crate::exit::Expected;
+
+/// Copies of the runner that are kept, at 8 MB each: as many builds as a service outlives.
+const KEPT: usize = 16;
 
 /// A built program.
 pub struct Built {
@@ -23,6 +27,45 @@ pub struct Built {
 pub fn build(checkout: &Checkout) -> Result<Built> {
     eprintln!("building the runner");
     program(checkout, "hybrid-cache-runner", "runner")
+}
+
+/// The runner under a name that no later build takes away: a service goes on with the one it has begun with.
+///
+/// # Errors
+/// It does not build, or cannot be copied.
+pub fn build_kept(checkout: &Checkout) -> Result<Built> {
+    let built = build(checkout)?;
+    let program = kept(&built.program, &checkout.path("target/runner/kept"))?;
+    Ok(Built { program, ..built })
+}
+
+/// A copy that is named after size and modification time, which tell two builds apart.
+fn kept(program: &Path, folder: &Path) -> Result<PathBuf> {
+    let data = std::fs::metadata(program).with_context(|| format!("reading {}", program.display()))?;
+    let copy = folder.join(format!("runner-{}-{}-{}", data.mtime(), data.mtime_nsec(), data.size()));
+    if !copy.is_file() {
+        std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        make_room(folder);
+        let copied = tempfile::NamedTempFile::new_in(folder).and_then(|whole| {
+            std::fs::copy(program, whole.path())?;
+            // Closed for writing before anybody runs it: the kernel refuses a program that is open for that.
+            whole.into_temp_path().persist(&copy).map_err(|error| error.error)
+        });
+        copied.with_context(|| format!("copying {} to {}", program.display(), copy.display()))?;
+    }
+    Ok(copy)
+}
+
+/// Deletes the oldest copies. One that another process has deleted meanwhile is gone as well.
+fn make_room(folder: &Path) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut copies: Vec<_> = entries
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    copies.sort();
+    for (_, path) in copies.iter().rev().skip(KEPT - 1) {
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 /// The task service as a program that runs in any image.
@@ -91,4 +134,30 @@ fn program(checkout: &Checkout, package: &str, name: &str) -> Result<Built> {
     let program = folder.join(target).join("release").join(name);
     ensure!(program.is_file(), "cargo built no {}", program.display());
     Ok(Built { program, notes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_build_leaves_the_runner_of_an_earlier_one_where_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (program, copies) = (folder.path().join("runner"), folder.path().join("kept"));
+        let built = |text: &str| {
+            let _ = std::fs::remove_file(&program);
+            std::fs::write(&program, text).unwrap();
+            kept(&program, &copies).unwrap()
+        };
+        let first = built("one");
+        assert_eq!(kept(&program, &copies).unwrap(), first);
+        let second = built("another");
+        assert_ne!(first, second);
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+        assert_eq!((read(&first), read(&second)), ("one".to_owned(), "another".to_owned()));
+        for number in 0..2 * KEPT {
+            built(&"x".repeat(100 + number));
+        }
+        assert_eq!(std::fs::read_dir(&copies).unwrap().count(), KEPT);
+    }
 }

@@ -54,6 +54,51 @@ fn every_command_that_a_text_names_exists() {
     assert!(named > 100, "only {named} were found: this shows little");
 }
 
+/// The commands of a page that stand on lines of their own, in blocks: without prompt, comment and what they are piped to.
+fn commands_in_blocks(text: &str) -> Vec<Vec<String>> {
+    let mut fenced = false;
+    let lines = text.lines().filter(move |line| {
+        let fence = line.trim_start().starts_with("```");
+        fenced ^= fence;
+        !fence && (fenced || line.starts_with("    "))
+    });
+    let commands = lines.filter_map(|line| {
+        let line = line.trim_start().trim_start_matches("$ ");
+        let said = line.strip_prefix("cargo xtask ")?;
+        // A command that goes on in the next line is not one that can be judged.
+        let words = shlex::split(said).filter(|_| !said.ends_with('\\'))?;
+        let ends = |word: &&String| !matches!(word.as_str(), "|" | ">" | "&&" | "&");
+        Some(words.iter().take_while(ends).cloned().collect())
+    });
+    commands.collect()
+}
+
+#[test]
+fn every_command_in_a_block_of_the_documentation_is_accepted() {
+    let root = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let mut pages = Vec::new();
+    for folder in ["docs", "manifests", "images", "reports", "bench-scenarios"] {
+        texts(&root.join(folder), &mut pages);
+    }
+    for page in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        pages.push((root.join(page), std::fs::read_to_string(root.join(page)).unwrap()));
+    }
+    let mut accepted = 0;
+    for (path, text) in pages {
+        for words in commands_in_blocks(&text) {
+            let plain = words.iter().map(|word| match word.trim_matches(['[', ']']) {
+                "QUANTITY" => "1Gi",
+                word => word,
+            });
+            let known = Flags::try_parse_from(std::iter::once("cargo xtask").chain(plain));
+            let refused = known.err().map(|error| error.to_string());
+            assert_eq!(refused, None, "{}: {words:?}", path.display());
+            accepted += 1;
+        }
+    }
+    assert!(accepted > 60, "only {accepted} were found: this shows little");
+}
+
 #[test]
 fn options_of_cache_may_stand_before_and_after_its_verb() {
     for line in [

@@ -60,7 +60,12 @@ fn row(proved: &VolumeProof, size: &Size) -> Vec<String> {
         format!("{}{mark}", units::bytes(size.bytes)),
         requests,
         pair(units::share(told.hit_rate), units::share(seen.hit_rate)),
-        pair(units::duration(told.p95_us), units::duration(seen.p95_us)),
+        format!(
+            "{} ({}–{})",
+            pair(units::duration(told.p95_us), units::duration(seen.p95_us)),
+            units::duration(size.p95_interval_us.0),
+            units::duration(size.p95_interval_us.1)
+        ),
         pair(units::bytes(told.held.bytes), units::bytes(seen.held.bytes)),
         pair(units::count(told.held.inodes), units::count(seen.held.inodes)),
         pair(units::count(told.evictions), units::count(seen.evictions)),
@@ -96,6 +101,9 @@ fn sentences(proved: &VolumeProof) -> Vec<String> {
             sentences.push(format!("{}: verify: {problem}", units::bytes(size.bytes)));
         }
     }
+    sentences.push(
+        "the interval of p95 holds 95 %, by order statistics: the prediction does not hold if all of it is more than 20 % away".to_owned(),
+    );
     sentences.extend(proved.full.iter().map(full));
     sentences.extend(proved.notes.iter().cloned());
     sentences

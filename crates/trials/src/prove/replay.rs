@@ -34,6 +34,8 @@ pub type Go<'a> = &'a dyn Fn(&[Answer]) -> bool;
 /// # Errors
 /// The runner or the volume does not answer.
 pub async fn replay(slice: &Slice, store: &dyn Keeper, go: Go<'_>) -> Result<Replayed, TrialError> {
+    // What was written before is on the disk before anything is timed.
+    let _ = tokio::task::spawn_blocking(rustix::fs::sync).await;
     let began = Instant::now();
     let mut answers: Vec<Answer> = Vec::with_capacity(slice.requests.len());
     let mut noted_us: HashMap<u32, u64> = HashMap::new();

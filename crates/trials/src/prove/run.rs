@@ -404,6 +404,7 @@ impl Work<'_> {
             of: all as u64,
             predicted,
             observed: observed(&replayed),
+            p95_interval_us: proof::quantile_interval(&replayed.waits_us(), 0.95),
             beside: replayed.found.beside,
             met_full: met_full(&replayed),
             refused: refusals(&replayed),
