@@ -1,6 +1,7 @@
 //! Builds our programs that run elsewhere: static where the machine can link them so, as they bring no C library.
 
-use std::os::unix::fs::MetadataExt;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -39,19 +40,24 @@ pub fn build_kept(checkout: &Checkout) -> Result<Built> {
     Ok(Built { program, ..built })
 }
 
-/// A copy that is named after size and modification time, which tell two builds apart.
+/// A copy in a folder that is named after size and modification time, which tell two builds apart.
 fn kept(program: &Path, folder: &Path) -> Result<PathBuf> {
     let data = std::fs::metadata(program).with_context(|| format!("reading {}", program.display()))?;
-    let copy = folder.join(format!("runner-{}-{}-{}", data.mtime(), data.mtime_nsec(), data.size()));
+    let own = folder.join(format!("{}.{:09}-{}", data.mtime(), data.mtime_nsec(), data.size()));
+    let copy = own.join("runner");
     if !copy.is_file() {
         std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         make_room(folder);
-        let copied = tempfile::NamedTempFile::new_in(folder).and_then(|whole| {
-            std::fs::copy(program, whole.path())?;
-            // Closed for writing before anybody runs it: the kernel refuses a program that is open for that.
-            whole.into_temp_path().persist(&copy).map_err(|error| error.error)
-        });
-        copied.with_context(|| format!("copying {} to {}", program.display(), copy.display()))?;
+        let made = tempfile::Builder::new()
+            .permissions(Permissions::from_mode(0o755))
+            .tempdir_in(folder)
+            .and_then(|made| {
+                std::fs::copy(program, made.path().join("runner"))?;
+                std::fs::rename(made.path(), &own)
+            });
+        // Another process may have made the same one meanwhile.
+        made.or_else(|error| if copy.is_file() { Ok(()) } else { Err(error) })
+            .with_context(|| format!("copying {} to {}", program.display(), own.display()))?;
     }
     Ok(copy)
 }
@@ -64,7 +70,7 @@ fn make_room(folder: &Path) {
         .collect();
     copies.sort();
     for (_, path) in copies.iter().rev().skip(KEPT - 1) {
-        let _ = std::fs::remove_file(path);
+        let _ = std::fs::remove_dir_all(path);
     }
 }
 

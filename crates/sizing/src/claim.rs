@@ -213,22 +213,6 @@ impl Needs {
         let needed = whole(float(used) * (1.0 + self.headroom));
         needed <= room.bytes && budget.bytes <= by_default(room.bytes)
     }
-
-    /// The most bytes that environments may take on a claim of that size, with `held` to say what goes with them: the
-    /// opposite of [`Needs::claim`].
-    pub fn held_bytes(&self, gib: u64, held: impl Fn(u64) -> Weight) -> u64 {
-        let (mut low, mut high) = (0, gib * GIB);
-        // Half of what is left each time, until less than a MiB is left.
-        while high - low > GIB / 1024 {
-            let middle = low + (high - low) / 2;
-            if self.claim(held(middle)).gib <= gib {
-                low = middle;
-            } else {
-                high = middle;
-            }
-        }
-        low
-    }
 }
 
 /// What hybrid-cache keeps to of that much room, bytes or inodes.
@@ -321,18 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_claim_holds_needs_that_claim() {
-        let needs = Needs {
-            headroom: 0.2,
-            growth: 1.1,
-            ..Needs::default()
-        };
-        for gib in [1, 5, 10, 75] {
-            let weight = |bytes: u64| Weight::new(bytes, bytes / 100_000);
-            let held = needs.held_bytes(gib, weight);
-            let claim = |bytes: u64| needs.claim(weight(bytes)).gib;
-            assert!(claim(held) <= gib && claim(held + GIB / 64) > gib, "{gib}: {held}");
-        }
+    fn neighbours_are_sizes_that_people_order() {
         assert_eq!(neighbours(20), (Some(15), Some(25)));
         assert_eq!(neighbours(1), (None, Some(2)));
     }

@@ -104,13 +104,15 @@ pub struct Advice {
     pub decided_by: Decided,
     /// The best hit rate that any size gives.
     pub best_hit_rate: f64,
-    /// What the recommended size gives.
+    /// What the least size gives that meets the targets.
     pub at: Point,
-    /// Interval of its hit rate, over blocks of time; `None` if there are too few.
+    /// What the claim gives, whose default budget is larger than that.
+    pub on_claim: Point,
+    /// Interval of the claim's hit rate, over blocks of time; `None` if there are too few.
     pub hit_interval: Option<Interval>,
     /// Interval of the budget that meets the target, in bytes, over blocks of time.
     pub budget_interval: Option<Interval>,
-    /// Bytes that are fetched and unpacked a day.
+    /// Bytes that are fetched and unpacked a day, on the claim.
     pub fetched_bytes_per_day: Option<f64>,
     /// The claim to order.
     pub claim: Claim,
@@ -219,7 +221,7 @@ pub fn recommend(source: &dyn Source, targets: &Targets) -> Result<Recommendatio
     let budget = |volume: Volume| {
         let advice = volumes.iter().find(|advice: &&Advice| advice.volume == volume);
         advice.map_or(Weight::MAX, |advice| {
-            advice::budget(advice.at.budget_bytes, targets.file_system)
+            advice::budget(advice.on_claim.budget_bytes, targets.file_system)
         })
     };
     let found = detail::together(source, Volume::ALL.map(budget), &latency)?;

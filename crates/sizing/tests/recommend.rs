@@ -6,6 +6,7 @@
     reason = "all of this is test code, and its numbers are small"
 )]
 
+use hybrid_cache_sizing::claim::FileSystem;
 use hybrid_cache_sizing::recommend::Decided;
 use hybrid_cache_sizing::simulate::Cache;
 use hybrid_cache_sizing::synthetic::{Profile, fit, generate, generate_like, preset};
@@ -57,6 +58,12 @@ fn the_recommended_size_meets_the_target_in_a_simulation_and_less_does_not() {
         let less = simulated(&recorded, advice.volume, budget(advice.at.budget_bytes - 4096));
         assert!(advice.decided_by != Decided::Hit || less < 0.7, "{less}: {advice:?}");
         assert!(advice.claim.gib * GIB > advice.at.budget_bytes + advice.claim.building_bytes);
+        // What is told of the claim is what its default budget gives, which is more than the target needs.
+        assert!(advice.on_claim.budget_bytes >= advice.at.budget_bytes, "{advice:?}");
+        let there = simulated(&recorded, advice.volume, budget(advice.on_claim.budget_bytes));
+        assert!((there - advice.on_claim.hit_rate).abs() < 1e-9, "{advice:?}");
+        let room = FileSystem::Ext4.room_of(advice.claim.gib * GIB).bytes;
+        assert_eq!(advice.on_claim.budget_bytes, room / 100 * 88 - advice.rest.bytes);
         let interval = advice.hit_interval.unwrap();
         assert!(
             interval.low <= there && there <= interval.high && interval.high - interval.low < 0.2,
@@ -86,7 +93,7 @@ fn a_curve_only_rises_and_waiting_only_falls() {
     }
     let (smaller, larger) = (python.smaller.unwrap(), python.larger.unwrap());
     assert!(smaller.gib < python.claim.gib && python.claim.gib < larger.gib);
-    assert!(smaller.at.hit_rate <= python.at.hit_rate && python.at.hit_rate <= larger.at.hit_rate);
+    assert!(smaller.at.hit_rate <= python.on_claim.hit_rate && python.on_claim.hit_rate <= larger.at.hit_rate);
     // What keeps the volume from being smaller is named, and it costs something.
     assert!(!python.held_up_by.is_empty() && python.held_up_by[0].name.len() > 2);
     assert!(python.less.unwrap().s_per_day.unwrap() > 0.0);

@@ -9,6 +9,7 @@
 mod bench;
 mod ends;
 mod many;
+mod policies;
 mod quota;
 mod refusals;
 mod report;

@@ -18,8 +18,8 @@ pub(super) fn markdown(report: &SizingReport) -> String {
             "| `{}` | **{} GiB** | {} | {} | {} | {} |\n",
             claim_name(advice.volume),
             advice.claim.gib,
-            units::share(advice.at.hit_rate),
-            units::duration(advice.at.waits.p95_us),
+            units::share(advice.on_claim.hit_rate),
+            units::duration(advice.on_claim.waits.p95_us),
             other(&advice.smaller),
             other(&advice.larger)
         ));

@@ -78,7 +78,7 @@ fn order(advice: &Advice) -> Markup {
                 @if advice.is_reached { span class="verdict met" { "✓ meets the target" } }
                 @else { span class="verdict missed" { "✗ no size meets the target" } }
             }
-            p class="small" { (units::share(advice.at.hit_rate)) " hit, p95 " (units::duration(advice.at.waits.p95_us)) }
+            p class="small" { (units::share(advice.on_claim.hit_rate)) " hit, p95 " (units::duration(advice.on_claim.waits.p95_us)) }
         }
     }
 }
@@ -199,7 +199,7 @@ fn sizes(advice: &Advice) -> Markup {
                 } }
                 tbody {
                     (other(&advice.smaller, ""))
-                    (row(advice.claim.gib, &advice.at, "recommended"))
+                    (row(advice.claim.gib, &advice.on_claim, "recommended"))
                     (other(&advice.larger, ""))
                 }
             }

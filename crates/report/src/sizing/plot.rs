@@ -68,7 +68,10 @@ impl Plot<'_> {
             return html! {};
         };
         let y = |value: f64| TOP + HEIGHT * (1.0 - up.at(value));
-        let chosen = across.at(gib(&advice.at));
+        // Beyond the last point, everything fits and nothing changes.
+        let is_beyond = advice.on_claim.budget_bytes > last.budget_bytes;
+        let on_claim = if is_beyond { last } else { &advice.on_claim };
+        let chosen = across.at(gib(on_claim));
         let path = |value: &dyn Fn(&Point) -> f64| -> Vec<String> {
             points
                 .iter()
@@ -83,7 +86,7 @@ impl Plot<'_> {
                     desc id=(format!("{}-desc", self.id)) {
                         "From " ((self.write)((self.value)(first))) " at " (gib_label(gib(first)))
                         " to " ((self.write)((self.value)(last))) " at " (gib_label(gib(last)))
-                        "; " ((self.write)((self.value)(&advice.at))) " at the recommended " (gib_label(gib(&advice.at))) "."
+                        "; " ((self.write)((self.value)(on_claim))) " at the " (gib_label(gib(on_claim))) " that the recommended claim gives them."
                     }
                     text class="strong" x="0" y="14" { (self.title) }
                     (grid(&across.ticks_written(6.0, gib_label), TOP, TOP + HEIGHT))
@@ -108,9 +111,9 @@ impl Plot<'_> {
                             }
                         }
                         line class="chosen" x1=(percent(chosen)) x2=(percent(chosen)) y1=(TOP) y2=(TOP + HEIGHT) {}
-                        circle class="chosen-dot" cx=(percent(chosen)) cy=(y((self.value)(&advice.at))) r="5" {}
+                        circle class="chosen-dot" cx=(percent(chosen)) cy=(y((self.value)(on_claim))) r="5" {}
                         text class="strong" x=(percent(chosen)) y=(TOP - 14.0) text-anchor=(label_anchor(chosen)) {
-                            (advice.claim.gib) " GiB claim: " ((self.write)((self.value)(&advice.at)))
+                            (advice.claim.gib) " GiB claim: " ((self.write)((self.value)(on_claim)))
                         }
                     }
                 }

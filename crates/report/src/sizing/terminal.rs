@@ -72,9 +72,9 @@ fn table(report: &SizingReport) -> String {
         table.add_row([
             claim_name(advice.volume).to_owned(),
             format!("{} GiB", advice.claim.gib),
-            units::share(advice.at.hit_rate),
-            units::duration(advice.at.waits.p95_us),
-            words::a_day(advice.at.evictions_per_day, 1),
+            units::share(advice.on_claim.hit_rate),
+            units::duration(advice.on_claim.waits.p95_us),
+            words::a_day(advice.on_claim.evictions_per_day, 1),
             other(&advice.smaller),
             other(&advice.larger),
         ]);

@@ -135,7 +135,7 @@ pub(super) fn certainty(advice: &Advice) -> Option<String> {
         format!(", and the hit rate asked for needs {low} to {high} of environments")
     });
     Some(format!(
-        "in times like these the hit rate lies between {} and {}{} (95 % intervals over blocks of time)",
+        "in times like these the claim's hit rate lies between {} and {}{} (95 % intervals over blocks of time)",
         units::share(hit.low),
         units::share(hit.high),
         needs.unwrap_or_default()
@@ -147,11 +147,14 @@ pub(super) fn less(advice: &Advice) -> String {
     match advice.less {
         Some(less) => match less.s_per_day {
             Some(s_per_day) => format!(
-                "with {} less tasks wait {} longer a day",
+                "with {} less for environments than that, tasks would wait {} longer a day",
                 units::bytes(less.bytes),
                 units::duration(s_per_day * 1e6)
             ),
-            None => format!("what {} less cost a day {NO_RATES}", units::bytes(less.bytes)),
+            None => format!(
+                "what {} less for environments than that would cost a day {NO_RATES}",
+                units::bytes(less.bytes)
+            ),
         },
         None => "the largest environment needs all of it".to_owned(),
     }
@@ -161,12 +164,12 @@ pub(super) fn less(advice: &Advice) -> String {
 pub(super) fn misses(advice: &Advice) -> String {
     let all = advice.requests.max(1) as f64;
     let (first, due) = (advice.first as f64 / all, advice.due as f64 / all);
-    let evicted = (1.0 - advice.at.hit_rate - first - due).max(0.0);
-    let rates = match (advice.at.evictions_per_day, advice.fetched_bytes_per_day) {
+    let evicted = (1.0 - advice.on_claim.hit_rate - first - due).max(0.0);
+    let rates = match (advice.on_claim.evictions_per_day, advice.fetched_bytes_per_day) {
         (Some(evictions), Some(fetched)) => format!("{evictions:.1} evictions and {} fetched a day", bytes(fetched)),
         _ => format!(
             "{} evictions; how many a day {NO_RATES}",
-            units::count(advice.at.evictions)
+            units::count(advice.on_claim.evictions)
         ),
     };
     format!(
@@ -179,12 +182,15 @@ pub(super) fn misses(advice: &Advice) -> String {
 
 /// How many evictions a running task delays; `None` if there are none, or the trace does not tell.
 pub(super) fn delayed(advice: &Advice) -> Option<String> {
-    let delayed = advice.at.delayed_evictions.filter(|_| advice.at.evictions > 0)?;
+    let delayed = advice
+        .on_claim
+        .delayed_evictions
+        .filter(|_| advice.on_claim.evictions > 0)?;
     Some(format!(
         "{} of the {} evictions would have to wait for the end of a task that uses the environment, by how long programs ran; the next \
          environment goes instead",
         units::count(delayed),
-        units::count(advice.at.evictions)
+        units::count(advice.on_claim.evictions)
     ))
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Advice, Alternative, Decided, Growth, Holder, Less, Point, Targets, Waits};
 use crate::Weight;
-use crate::claim::{FileSystem, GIB, Needs, neighbours};
+use crate::claim::{FileSystem, GIB, Needs, by_default, neighbours};
 use crate::curve::{Curve, curve};
 use crate::detail::{AtSize, Detail, detail, per_day};
 use crate::held::{self, Delayed};
@@ -36,19 +36,16 @@ pub(super) fn advise(
     let settled = settle(source, volume, targets, latency, &curve)?;
     let chosen = settled.bytes;
     let claim = settled.needs.claim(held(chosen, targets.file_system, &curve));
-    let held_on = |gib| {
-        settled
-            .needs
-            .held_bytes(gib, |bytes| held(bytes, targets.file_system, &curve))
-    };
-    let on_claim = |gib: Option<u64>| gib.map(|gib| (gib, held_on(gib)));
+    let kept_on = |gib| kept_bytes(gib, targets.file_system, settled.needs.rest);
+    let claimed = kept_on(claim.gib);
+    let on_claim = |gib: Option<u64>| gib.map(|gib| (gib, kept_on(gib)));
     let (smaller, larger) = neighbours(claim.gib);
     let (smaller, larger) = (on_claim(smaller), on_claim(larger));
     let largest = least_bytes(curve.largest, targets.file_system);
     let everything = least_bytes(curve.union, targets.file_system).max(chosen);
     let less = chosen.saturating_sub(GIB).max(largest.min(chosen));
     let mut sizes = settled.grid;
-    sizes.extend([less, chosen]);
+    sizes.extend([less, chosen, claimed]);
     sizes.extend(smaller.iter().chain(&larger).map(|(_, bytes)| *bytes));
     sizes.sort_unstable();
     sizes.dedup();
@@ -62,7 +59,7 @@ pub(super) fn advise(
         delayed: held::delayed(source, volume, &budgets)?,
         file_system: targets.file_system,
     };
-    let at = around.point(chosen);
+    let (at, on_claim) = (around.point(chosen), around.point(claimed));
     let has_interval = curve.requests >= FEWEST_REQUESTS;
     Ok(Some(Advice {
         volume,
@@ -77,12 +74,12 @@ pub(super) fn advise(
         decided_by: settled.decided_by,
         best_hit_rate: curve.best_hit_rate(),
         hit_interval: has_interval.then_some(Interval {
-            low: at.hit_low,
-            high: at.hit_high,
+            low: on_claim.hit_low,
+            high: on_claim.hit_high,
         }),
         budget_interval: budget_interval(&close, targets.hit, everything)
             .filter(|_| has_interval && settled.decided_by != Decided::Best),
-        fetched_bytes_per_day: around.fetched_per_day(chosen),
+        fetched_bytes_per_day: around.fetched_per_day(claimed),
         less: around.cost(less, chosen),
         alone: alone(&curve, targets.hit),
         is_for_inodes: alone(&curve, targets.hit)
@@ -93,6 +90,7 @@ pub(super) fn advise(
         curve: around.points(everything),
         is_exact: curve.is_exact(),
         at,
+        on_claim,
         claim,
         growth: settled.growth,
     }))
@@ -112,6 +110,11 @@ fn held(bytes: u64, file_system: FileSystem, curve: &Curve) -> Weight {
             whole(float(bytes) * share(curve.union.inodes, curve.union.bytes)),
         ),
     }
+}
+
+/// What environments may take of a claim under the budget that hybrid-cache keeps to unless it is told otherwise.
+fn kept_bytes(gib: u64, file_system: FileSystem, rest: Weight) -> u64 {
+    by_default(file_system.room_of(gib * GIB).bytes).saturating_sub(rest.bytes)
 }
 
 /// The size that was chosen, and what its claim needs beside it.
