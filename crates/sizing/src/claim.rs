@@ -159,7 +159,7 @@ impl Claim {
     /// The same with the budget that hybrid-cache keeps to unless it is told otherwise.
     pub fn with_default_budget(bytes: u64, file_system: Option<FileSystem>, building_bytes: u64) -> Claim {
         let room = room_of(bytes, file_system);
-        let budget = Weight::new(by_default(room.bytes), by_default(room.inodes));
+        let budget = default_budget(room);
         Claim::of(bytes, file_system, budget, building_bytes)
     }
 }
@@ -215,7 +215,12 @@ impl Needs {
     }
 }
 
-/// What hybrid-cache keeps to of that much room, bytes or inodes.
+/// What hybrid-cache keeps to of that much room.
+pub fn default_budget(room: Weight) -> Weight {
+    Weight::new(by_default(room.bytes), by_default(room.inodes))
+}
+
+/// The same of bytes or inodes alone.
 pub fn by_default(room: u64) -> u64 {
     room / 100 * DEFAULT_BUDGET_PERCENT
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask size --fleet`: what placement is worth.
 
 use anyhow::Result;
-use hybrid_cache_sizing::claim::by_default;
+use hybrid_cache_sizing::claim::default_budget;
 use hybrid_cache_sizing::fleet::{Fleet, FleetAdvice, compare, rate};
 use hybrid_cache_sizing::recommend::Advice;
 use hybrid_cache_sizing::{Recommendation, Source, Weight};
@@ -33,7 +33,7 @@ fn budget(flags: &flags::Size, found: &Recommendation, advice: &Advice) -> Resul
     let file_system = found.targets.file_system;
     let bytes = flags.fleet_size.unwrap_or(advice.claim.gib << 30);
     let room = file_system.room_of(bytes);
-    let budget = Weight::new(by_default(room.bytes), by_default(room.inodes)).saturating_sub(advice.rest);
+    let budget = default_budget(room).saturating_sub(advice.rest);
     if budget.bytes < advice.largest.bytes {
         return Err(Expected::usage(format!(
             "a claim of {bytes} bytes does not hold the largest environment of the {} volume ({} bytes)\nhint: give more with --fleet-size",

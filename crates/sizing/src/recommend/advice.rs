@@ -2,7 +2,7 @@
 
 use super::{Advice, Alternative, Decided, Growth, Holder, Less, Point, Targets, Waits};
 use crate::Weight;
-use crate::claim::{FileSystem, GIB, Needs, by_default, neighbours};
+use crate::claim::{FileSystem, GIB, Needs, default_budget, neighbours};
 use crate::curve::{Curve, curve};
 use crate::detail::{AtSize, Detail, detail, per_day};
 use crate::held::{self, Delayed};
@@ -114,7 +114,9 @@ fn held(bytes: u64, file_system: FileSystem, curve: &Curve) -> Weight {
 
 /// What environments may take of a claim under the budget that hybrid-cache keeps to unless it is told otherwise.
 fn kept_bytes(gib: u64, file_system: FileSystem, rest: Weight) -> u64 {
-    by_default(file_system.room_of(gib * GIB).bytes).saturating_sub(rest.bytes)
+    default_budget(file_system.room_of(gib * GIB))
+        .saturating_sub(rest)
+        .bytes
 }
 
 /// The size that was chosen, and what its claim needs beside it.

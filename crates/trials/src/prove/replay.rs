@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
+use hybrid_cache_sizing::claim::default_budget;
 use hybrid_cache_sizing::trace::{Catalog, Environment, Met, Recorded, Request, Use};
 use hybrid_cache_sizing::{Event, Weight};
 
@@ -158,6 +159,5 @@ pub fn learn(slice: &Slice, store: &dyn Keeper, replayed: &Replayed) -> Result<R
 
 /// What environments may take of a volume's room: the default budget, less what lies beside environments.
 pub fn budget(room: Weight, beside: Weight) -> Weight {
-    use hybrid_cache_sizing::claim::by_default;
-    Weight::new(by_default(room.bytes), by_default(room.inodes)).saturating_sub(beside)
+    default_budget(room).saturating_sub(beside)
 }
