@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::ToolError;
-use super::process;
+use crate::process;
+use crate::tool_error::ToolError;
 
 /// The oldest Python that tasks are supported on.
 const OLDEST: (u32, u32) = (3, 10);

@@ -5,43 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use serde::Serialize;
-
-use super::deb::{self, Mirror};
-use super::download::{self, Wanted};
-use super::error::ToolError;
-use super::pins::{DebPins, ToolPins};
-use super::place::{Label, Place};
-use super::process;
-use super::progress::Progress;
-use super::{Origin, PackageSource, ProviderChoice, SourceChoice, ToolChoice, version_of, version_reached};
-
-/// Which program runs nix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum NixProvider {
-    /// A nix program.
-    Nix,
-    /// nix-portable, whose store brings its own nix.
-    NixPortable,
-}
-
-/// A nix that can be had here.
-#[derive(Debug, Clone, Serialize)]
-pub struct NixTool {
-    /// Which kind.
-    pub provider: NixProvider,
-    /// Its version; for nix-portable its own, not that of the nix inside.
-    pub version: String,
-    /// Where it came from.
-    pub origin: Origin,
-    /// The program, or a launcher of it. It runs in any sandbox that has /usr where it was found, or the tool folder at
-    /// its own path where it was brought: of the machine's other files a brought one needs none.
-    pub program: PathBuf,
-    /// Variables it needs: proxies and certificates, and a user name for sandboxes without /etc/passwd.
-    #[serde(skip)]
-    pub env: BTreeMap<String, String>,
-}
+use crate::deb::{self, Mirror};
+use crate::download::{self, Wanted};
+use crate::pins::{DebPins, ToolPins};
+use crate::progress::Progress;
+use crate::tool::{
+    NixProvider, NixTool, Origin, PackageSource, ProviderChoice, SourceChoice, ToolChoice, version_of, version_reached,
+};
+use crate::tool_dir::{Label, ToolDir};
+use crate::tool_error::ToolError;
+use crate::{environment, process};
 
 /// Starts nix with the loader and the libraries of its own packages, so that the machine's own need not fit. Never on a
 /// warm path: nix only prepares.
@@ -56,9 +29,9 @@ exec "$loader" --library-path "$libraries:$root/usr/lib/${libraries##*/}:$root/u
 const NO_REMOTE_BUILDS: &str = "echo '# decline-permanently' >&2\n";
 
 /// What choosing looks at.
-pub struct Surroundings<'a> {
+pub struct NixContext<'a> {
     pub checkout: &'a Path,
-    pub place: &'a Place,
+    pub dir: &'a ToolDir,
     pub tool_pins: &'a ToolPins,
     pub deb_pins: &'a DebPins,
     pub arch: &'a str,
@@ -67,7 +40,7 @@ pub struct Surroundings<'a> {
 
 /// Chooses and provides a nix and its packages.
 pub fn provide(
-    at: &Surroundings<'_>,
+    at: &NixContext<'_>,
     choice: &ToolChoice,
     progress: &dyn Progress,
 ) -> Result<(NixTool, PackageSource), ToolError> {
@@ -94,7 +67,7 @@ pub fn provide(
     Ok((tool, source))
 }
 
-impl Surroundings<'_> {
+impl NixContext<'_> {
     fn release_url(&self) -> String {
         let pin = &self.tool_pins.nix_portable;
         pin.url.replace("{version}", &pin.version).replace("{arch}", self.arch)
@@ -142,8 +115,8 @@ impl Surroundings<'_> {
             version: &pin.version,
             arch: self.arch,
         };
-        let folder = self.place.tool(label, sha256, progress, |folder| {
-            let file = self.place.downloads().join(format!("nix-portable-{}", pin.version));
+        let folder = self.dir.tool(label, sha256, progress, |folder| {
+            let file = self.dir.downloads().join(format!("nix-portable-{}", pin.version));
             let urls = [url.to_owned()];
             let file = download::fetch(
                 &Wanted {
@@ -187,7 +160,7 @@ impl Surroundings<'_> {
             version: &version,
             arch: self.arch,
         };
-        let root = deb::bring_and(self.place, label, &debs, self.mirror, progress, &add_launchers)?;
+        let root = deb::bring_and(self.dir, label, &debs, self.mirror, progress, &add_launchers)?;
         let origin = Origin::Brought {
             package: pin.package.clone(),
             version: version.clone(),
@@ -260,19 +233,19 @@ fn environment() -> BTreeMap<String, String> {
     ];
     let mut env: BTreeMap<String, String> = names
         .iter()
-        .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
+        .filter_map(|name| Some(((*name).to_owned(), environment::text(name)?)))
         .collect();
     if let Some(proxy) = super::apt::proxy() {
         env.entry("http_proxy".into()).or_insert(proxy);
     }
     let bundle = ["NIX_SSL_CERT_FILE", "SSL_CERT_FILE"]
         .iter()
-        .find_map(|name| std::env::var(name).ok());
+        .find_map(|name| environment::text(name));
     env.insert("USER".into(), "nix".into());
     // each of nix's downloads is a process that asks for the mirror's address anew; where a name server drops one of many
     // questions at once, the usual wait of 5 s is as long as connect-timeout, and the download fails
-    let patience = std::env::var("RES_OPTIONS").unwrap_or_else(|_| "timeout:1 attempts:8".into());
-    env.insert("RES_OPTIONS".into(), patience);
+    let resolver = environment::text("RES_OPTIONS").unwrap_or_else(|| "timeout:1 attempts:8".into());
+    env.insert("RES_OPTIONS".into(), resolver);
     env.insert(
         "NIX_SSL_CERT_FILE".into(),
         bundle.unwrap_or_else(|| "/etc/ssl/certs/ca-certificates.crt".into()),

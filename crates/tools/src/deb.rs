@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::apt;
-use super::download::{self, Wanted};
-use super::error::ToolError;
-use super::pins::Deb;
-use super::place::{Label, Place};
-use super::progress::Progress;
-use super::{Origin, Tool, version_of};
+use crate::apt;
+use crate::download::{self, Wanted};
+use crate::pins::Deb;
+use crate::progress::Progress;
+use crate::tool::{Origin, Tool, version_of};
+use crate::tool_dir::{Label, ToolDir};
+use crate::tool_error::ToolError;
 
 /// Enough to hide a mirror's latency; more only competes for two cores.
 const WORKERS: usize = 6;
@@ -27,13 +27,13 @@ pub struct Mirror {
 
 /// The folder of a tool made of `debs`, unpacked side by side as they would be at `/`.
 pub fn bring(
-    place: &Place,
+    dir: &ToolDir,
     label: Label<'_>,
     debs: &[(&str, &Deb)],
     mirror: Option<&Mirror>,
     progress: &dyn Progress,
 ) -> Result<PathBuf, ToolError> {
-    bring_and(place, label, debs, mirror, progress, &|_, _| Ok(()))
+    bring_and(dir, label, debs, mirror, progress, &|_, _| Ok(()))
 }
 
 /// A program that Debian packages bring.
@@ -53,7 +53,7 @@ pub struct Brought<'a> {
 /// Brings a program and proves with `works` that it runs here, if need be through the loader of its own packages. What
 /// `works` returns beside that is not used: the version is the package's.
 pub fn bring_program(
-    place: &Place,
+    dir: &ToolDir,
     wanted: &Brought<'_>,
     debs: &[(&str, &Deb)],
     mirror: Option<&Mirror>,
@@ -66,7 +66,7 @@ pub fn bring_program(
         version: &version,
         arch: wanted.arch,
     };
-    let folder = bring(place, label, debs, mirror, progress)?;
+    let folder = bring(dir, label, debs, mirror, progress)?;
     let path = folder.join(wanted.program);
     let origin = Origin::Brought {
         package: wanted.package.to_owned(),
@@ -106,16 +106,16 @@ pub fn through_loader(folder: &Path, arch: &str, program: &Path) -> Vec<String> 
 /// The same, with `finish` called on the unpacked folder and on the path that it will have: what it writes may name
 /// that path, so a checkout that was moved brings the tool anew.
 pub fn bring_and(
-    place: &Place,
+    dir: &ToolDir,
     label: Label<'_>,
     debs: &[(&str, &Deb)],
     mirror: Option<&Mirror>,
     progress: &dyn Progress,
     finish: &dyn Fn(&Path, &Path) -> Result<(), ToolError>,
 ) -> Result<PathBuf, ToolError> {
-    let target = place.folder(label);
+    let target = dir.folder(label);
     let stamp = format!("{} {}", digest(debs), target.display());
-    place.tool(label, &stamp, progress, |folder| {
+    dir.tool(label, &stamp, progress, |folder| {
         let mirror = mirror.ok_or_else(|| ToolError::Download {
             what: format!("{} {}", label.name, label.version),
             problem: "none of this machine's apt sources serves Debian's packages".into(),
@@ -128,7 +128,7 @@ pub fn bring_and(
             progress,
         };
         side_by_side(debs, |(name, deb)| {
-            let file = place.downloads().join(format!("{name}-{}.deb", &deb.sha256[..16]));
+            let file = dir.downloads().join(format!("{name}-{}.deb", &deb.sha256[..16]));
             let urls = [apt::url(&mirror.address, &deb.path)];
             let wanted = Wanted {
                 what: name,

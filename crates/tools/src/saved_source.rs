@@ -12,20 +12,19 @@ fn file(root: &Path) -> PathBuf {
     root.join("system-source.json")
 }
 
-/// Keeps what was chosen beside the caches in `root`. A folder that cannot be written keeps what it has.
-pub fn keep(root: &Path, system: &SystemConfig) {
-    let Ok(text) = serde_json::to_vec_pretty(system) else {
-        return;
-    };
+/// Keeps what was chosen beside the caches in `root`. A folder that cannot be written keeps what it has,
+/// and the warning says so.
+pub fn keep(root: &Path, system: &SystemConfig) -> Option<String> {
+    let text = serde_json::to_vec_pretty(system).ok()?;
     if fs::read(file(root)).is_ok_and(|kept| kept == text) {
-        return;
+        return None;
     }
-    if let Err(error) = write(root, &text) {
-        eprintln!(
-            "warning: {}: {error}; without a network system packages will not be found",
-            file(root).display()
-        );
-    }
+    let error = write(root, &text).err()?;
+    let file = file(root);
+    Some(format!(
+        "warning: {}: {error}; without a network system packages will not be found",
+        file.display()
+    ))
 }
 
 /// Whole or not at all, and for its owner alone: the address of a mirror may hold a password.

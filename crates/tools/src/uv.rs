@@ -5,15 +5,16 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::error::ToolError;
-use super::pins::Wheel;
-use super::place::{Label, Place};
-use super::process;
-use super::progress::Progress;
-use super::{Origin, Tool, download};
+use crate::download;
+use crate::pins::Wheel;
+use crate::process;
+use crate::progress::Progress;
+use crate::tool::{Origin, Tool};
+use crate::tool_dir::{Label, ToolDir};
+use crate::tool_error::ToolError;
 
 /// Finds or brings uv.
-pub fn provide(place: &Place, pin: &Wheel, arch: &str, progress: &dyn Progress) -> Result<Tool, ToolError> {
+pub fn provide(dir: &ToolDir, pin: &Wheel, arch: &str, progress: &dyn Progress) -> Result<Tool, ToolError> {
     if let Some(path) = process::find("uv") {
         let said = process::output(Command::new(&path).arg("--version"), Duration::from_secs(10)).unwrap_or_default();
         if said.split_whitespace().nth(1) == Some(&pin.version) {
@@ -30,7 +31,7 @@ pub fn provide(place: &Place, pin: &Wheel, arch: &str, progress: &dyn Progress) 
         version: &pin.version,
         arch,
     };
-    let folder = place.tool(label, sha256, progress, |folder| bring(place, pin, sha256, folder))?;
+    let folder = dir.tool(label, sha256, progress, |folder| bring(dir, pin, sha256, folder))?;
     let origin = Origin::Brought {
         package: "uv".into(),
         version: pin.version.clone(),
@@ -39,8 +40,8 @@ pub fn provide(place: &Place, pin: &Wheel, arch: &str, progress: &dyn Progress) 
     Tool::new("uv", &pin.version, &folder.join("bin/uv"), origin)
 }
 
-fn bring(place: &Place, pin: &Wheel, sha256: &str, folder: &Path) -> Result<(), ToolError> {
-    let wheels = place.downloads().join("uv");
+fn bring(dir: &ToolDir, pin: &Wheel, sha256: &str, folder: &Path) -> Result<(), ToolError> {
+    let wheels = dir.downloads().join("uv");
     std::fs::create_dir_all(&wheels).map_err(ToolError::io("create", &wheels))?;
     let requirements = wheels.join("requirements.txt");
     std::fs::write(&requirements, format!("uv=={} --hash=sha256:{sha256}\n", pin.version))

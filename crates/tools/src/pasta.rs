@@ -3,13 +3,13 @@
 use std::process::Command;
 use std::time::Duration;
 
-use super::deb::{self, Brought, Mirror};
-use super::error::ToolError;
-use super::pins::{Deb, Package};
-use super::place::Place;
-use super::process;
-use super::progress::Progress;
-use super::{Origin, Tool};
+use crate::deb::{self, Brought, Mirror};
+use crate::pins::{Deb, Package};
+use crate::process;
+use crate::progress::Progress;
+use crate::tool::{Origin, Tool};
+use crate::tool_dir::ToolDir;
+use crate::tool_error::ToolError;
 
 /// How long it may take to answer.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -18,7 +18,7 @@ const OPTIONS: [&str; 4] = ["--config-net", "--no-map-gw", "--dns-forward", "--n
 
 /// Finds or brings pasta.
 pub fn provide(
-    place: &Place,
+    dir: &ToolDir,
     pin: &Package,
     debs: &[(&str, &Deb)],
     arch: &str,
@@ -39,7 +39,7 @@ pub fn provide(
         program: "usr/bin/pasta",
         arch,
     };
-    let tool = deb::bring_program(place, &brought, debs, mirror, progress, &works);
+    let tool = deb::bring_program(dir, &brought, debs, mirror, progress, &works);
     tool.map_err(|error| lacking(format!("{problem}; {error}")))
 }
 

@@ -2,8 +2,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::tools::tests::{checkout, provisioned};
-use crate::tools::{Origin, PackageSource, SourceChoice, ToolChoice, Tools};
+use crate::tests::{checkout, provisioned};
+use crate::{Origin, PackageSource, SourceChoice, ToolChoice, Tools};
 
 const NIX_CONFIG: &str = "experimental-features = nix-command flakes\nbuild-users-group =\nsandbox = false\nsandbox-paths =\n\
     flake-registry =\nmax-jobs = 8\nconnect-timeout = 5\ndownload-attempts = 5\nsubstituters =\n";

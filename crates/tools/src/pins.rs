@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::ToolError;
+use crate::tool_error::ToolError;
 
 /// Where the tool pins stand in a checkout.
 pub const TOOLS_FILE: &str = "images/tools.toml";

@@ -3,7 +3,8 @@ use std::io::Read as _;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use super::error::ToolError;
+use crate::environment;
+use crate::tool_error::ToolError;
 
 /// Runs `command` and returns its stdout. A failure carries the last lines of its stderr.
 pub fn output(command: &mut Command, deadline: Duration) -> Result<String, ToolError> {
@@ -90,8 +91,8 @@ fn last_words(err: &str) -> String {
 
 /// The file that `name` stands for in PATH.
 pub fn find(name: &str) -> Option<std::path::PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
+    environment::search_path()
+        .into_iter()
         .map(|folder| folder.join(name))
         .find(|file| is_program(file))
 }

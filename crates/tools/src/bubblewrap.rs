@@ -2,17 +2,17 @@
 use std::process::Command;
 use std::time::Duration;
 
-use super::deb::{self, Brought, Mirror};
-use super::error::ToolError;
-use super::pins::{Deb, Package};
-use super::place::Place;
-use super::process;
-use super::progress::Progress;
-use super::{Origin, Tool, version_reached};
+use crate::deb::{self, Brought, Mirror};
+use crate::pins::{Deb, Package};
+use crate::process;
+use crate::progress::Progress;
+use crate::tool::{Origin, Tool, version_reached};
+use crate::tool_dir::ToolDir;
+use crate::tool_error::ToolError;
 
 /// Finds or brings bubblewrap, and proves that it can make a sandbox here.
 pub fn provide(
-    place: &Place,
+    dir: &ToolDir,
     pin: &Package,
     debs: &[(&str, &Deb)],
     arch: &str,
@@ -43,7 +43,7 @@ pub fn provide(
         program: "usr/bin/bwrap",
         arch,
     };
-    let tool = deb::bring_program(place, &brought, debs, mirror, progress, &works);
+    let tool = deb::bring_program(dir, &brought, debs, mirror, progress, &works);
     tool.map_err(|error| lacking(format!("{problem}; {error}")))
 }
 

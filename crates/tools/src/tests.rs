@@ -1,19 +1,22 @@
 //! Provisioning against doubles on this machine, and for real where the machine reaches what it needs.
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::download::{Wanted, digest, fetch};
-use super::*;
+use crate::deb::{self, Mirror};
+use crate::download::{Wanted, digest, fetch};
+use crate::pins::{self, Deb};
+use crate::tool::{version_of, version_reached};
+use crate::tool_dir::{Label, ToolDir};
+use crate::*;
 
 /// The checkout that these tests belong to.
 pub fn checkout() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask lies in the checkout")
-        .to_path_buf()
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        .canonicalize()
+        .unwrap()
 }
 
 /// Provisions into the checkout itself, or says why the test is skipped.
@@ -179,10 +182,10 @@ fn nix_portable_is_brought_and_runs_where_its_release_is_reached() {
         toml::to_string(&pins).unwrap()
     });
     let (tool_pins, deb_pins) = pins::read(dir.path()).unwrap();
-    let place = Place::new(dir.path()).unwrap();
-    let at = nix::Surroundings {
+    let place = ToolDir::new(dir.path()).unwrap();
+    let at = nix::NixContext {
         checkout: dir.path(),
-        place: &place,
+        dir: &place,
         tool_pins: &tool_pins,
         deb_pins: &deb_pins,
         arch,
@@ -202,11 +205,11 @@ fn nix_portable_is_brought_and_runs_where_its_release_is_reached() {
 fn where_nothing_is_reached_the_error_says_what_to_install() {
     let dir = checkout_with(|text| text.replace("https://github.com/", "http://127.0.0.1:9/"));
     let (tool_pins, deb_pins) = pins::read(dir.path()).unwrap();
-    let place = Place::new(dir.path()).unwrap();
+    let place = ToolDir::new(dir.path()).unwrap();
     let arch = std::env::consts::ARCH;
-    let at = nix::Surroundings {
+    let at = nix::NixContext {
         checkout: dir.path(),
-        place: &place,
+        dir: &place,
         tool_pins: &tool_pins,
         deb_pins: &deb_pins,
         arch,

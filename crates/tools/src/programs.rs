@@ -4,11 +4,13 @@ use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
 
 use crate::checkout::Checkout;
-use crate::exit::Expected;
+use crate::environment;
+use crate::error::{Error, ErrorContext, Result};
+use crate::failed;
+use crate::progress::Progress;
 
 /// Copies of the runner that are kept, at 8 MB each: as many builds as a service outlives.
 const KEPT: usize = 16;
@@ -25,8 +27,8 @@ pub struct Built {
 ///
 /// # Errors
 /// It does not build.
-pub fn build(checkout: &Checkout) -> Result<Built> {
-    eprintln!("building the runner");
+pub fn build(checkout: &Checkout, progress: &dyn Progress) -> Result<Built> {
+    progress.step("building the runner");
     program(checkout, "hybrid-cache-runner", "runner")
 }
 
@@ -34,8 +36,8 @@ pub fn build(checkout: &Checkout) -> Result<Built> {
 ///
 /// # Errors
 /// It does not build, or cannot be copied.
-pub fn build_kept(checkout: &Checkout) -> Result<Built> {
-    let built = build(checkout)?;
+pub fn build_kept(checkout: &Checkout, progress: &dyn Progress) -> Result<Built> {
+    let built = build(checkout, progress)?;
     let program = kept(&built.program, &checkout.path("target/runner/kept"))?;
     Ok(Built { program, ..built })
 }
@@ -78,8 +80,8 @@ fn make_room(folder: &Path) {
 ///
 /// # Errors
 /// It does not build, or only with this machine's own C library.
-pub fn service(checkout: &Checkout) -> Result<PathBuf> {
-    eprintln!("building the service (the first time takes minutes)");
+pub fn service(checkout: &Checkout, progress: &dyn Progress) -> Result<PathBuf> {
+    progress.step("building the service (the first time takes minutes)");
     static_alone(program(checkout, "hybrid-cache-service", "hybrid-cache-service")?)
 }
 
@@ -90,7 +92,7 @@ pub fn service(checkout: &Checkout) -> Result<PathBuf> {
 pub fn static_alone(built: Built) -> Result<PathBuf> {
     match built.notes.first() {
         None => Ok(built.program),
-        Some(note) => Err(Expected::prerequisite(format!(
+        Some(note) => Err(Error::prerequisite(format!(
             "{note}\nhint: install it (Debian: libc6-dev, Fedora: glibc-static); an image's program must be static"
         ))),
     }
@@ -109,7 +111,7 @@ fn program(checkout: &Checkout, package: &str, name: &str) -> Result<Built> {
         .find_map(|line| line.strip_prefix("host: "))
         .context("rustc -vV names no host")?;
     let folder = checkout.path("target/runner");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let cargo = environment::raw("CARGO").unwrap_or_else(|| "cargo".into());
     // An explicit target keeps the flag away from build scripts and procedural macros.
     let build = || {
         cmd!(
@@ -138,7 +140,9 @@ fn program(checkout: &Checkout, package: &str, name: &str) -> Result<Built> {
         ));
     }
     let program = folder.join(target).join("release").join(name);
-    ensure!(program.is_file(), "cargo built no {}", program.display());
+    if !program.is_file() {
+        return Err(failed!("cargo built no {}", program.display()));
+    }
     Ok(Built { program, notes })
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::process;
+use crate::{environment, process};
 
 /// Settings for uv. `Debug` and `Serialize` leave out the values of `env`: addresses may hold a password.
 #[derive(Clone, Default, Serialize)]
@@ -60,10 +60,7 @@ pub fn read() -> IndexSettings {
         Command::new("python3").args(["-m", "pip", "config", "list"]),
         Duration::from_secs(20),
     );
-    settings(
-        &|name| std::env::var(name).ok().filter(|value| !value.is_empty()),
-        &pip_settings(&pip.unwrap_or_default()),
-    )
+    settings(&environment::text, &pip_settings(&pip.unwrap_or_default()))
 }
 
 /// `global.index-url='https://…'` lines; what `:env:` or a section of a command says wins over `global`.

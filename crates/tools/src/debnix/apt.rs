@@ -3,10 +3,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context as _, bail, ensure};
-
-use crate::tools::apt;
-use crate::tools::pins::Deb;
+use crate::apt;
+use crate::error::{ErrorContext, Result};
+use crate::failed;
+use crate::pins::Deb;
 
 /// One suite for one architecture, with nothing installed, so that a closure holds every dependency.
 pub struct PrivateApt {
@@ -17,12 +17,12 @@ pub struct PrivateApt {
 
 impl PrivateApt {
     /// Fetches the suite's list from the first of the machine's mirrors that has it.
-    pub fn new(suite: &str, architecture: &str) -> anyhow::Result<Self> {
+    pub fn new(suite: &str, architecture: &str) -> Result<Self> {
         let sources = apt::sources("/etc/apt".as_ref());
         let proxy = apt::proxy();
         let release = format!("dists/{suite}/InRelease");
         let Some(mirror) = apt::serving(&apt::mirrors(&sources, suite), &release, proxy.as_deref()) else {
-            bail!("none of this machine's apt sources serves Debian {suite}");
+            return Err(failed!("none of this machine's apt sources serves Debian {suite}"));
         };
         let folder = tempfile::tempdir().context("cannot make a temporary folder for apt")?;
         let root = folder.path();
@@ -71,7 +71,7 @@ impl PrivateApt {
     }
 
     /// Names of everything that would be installed for `roots` on an empty machine, sorted.
-    pub fn closure(&self, roots: &[String]) -> anyhow::Result<BTreeSet<String>> {
+    pub fn closure(&self, roots: &[String]) -> Result<BTreeSet<String>> {
         let arguments = ["install", "--print-uris", "-y", "-qq"]
             .into_iter()
             .chain(roots.iter().map(String::as_str));
@@ -82,12 +82,14 @@ impl PrivateApt {
             Some(file.split_once('_')?.0.to_owned())
         });
         let names: BTreeSet<String> = names.collect();
-        ensure!(!names.is_empty(), "apt resolves {} to no package", roots.join(" "));
+        if names.is_empty() {
+            return Err(failed!("apt resolves {} to no package", roots.join(" ")));
+        }
         Ok(names)
     }
 
     /// The pinned file of each package.
-    pub fn files(&self, names: &BTreeSet<String>) -> anyhow::Result<BTreeMap<String, Deb>> {
+    pub fn files(&self, names: &BTreeSet<String>) -> Result<BTreeMap<String, Deb>> {
         let arguments = ["show", "--no-all-versions"]
             .into_iter()
             .chain(names.iter().map(String::as_str));
@@ -111,12 +113,14 @@ impl PrivateApt {
             debs.insert(package, deb);
         }
         for name in names {
-            ensure!(debs.contains_key(name), "apt-cache knows no file of {name}");
+            if !debs.contains_key(name) {
+                return Err(failed!("apt-cache knows no file of {name}"));
+            }
         }
         Ok(debs)
     }
 
-    fn run<'a>(&self, program: &str, arguments: impl IntoIterator<Item = &'a str>) -> anyhow::Result<String> {
+    fn run<'a>(&self, program: &str, arguments: impl IntoIterator<Item = &'a str>) -> Result<String> {
         let output = Command::new(program)
             .env("APT_CONFIG", &self.config)
             .env("LC_ALL", "C")
@@ -126,7 +130,10 @@ impl PrivateApt {
             .output()
             .with_context(|| format!("cannot start {program}; debnix's pins are made on a machine with apt"))?;
         if !output.status.success() {
-            bail!("{program} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+            return Err(failed!(
+                "{program} failed: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            ));
         }
         Ok(String::from_utf8(output.stdout)?)
     }

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::download;
+use crate::download;
 
 /// One repository of the machine's apt settings.
 #[derive(Debug, Clone, PartialEq, Eq)]

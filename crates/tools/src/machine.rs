@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use hybrid_cache_driver::local::config::{DEFAULT_MAX_AGE_S, DEFAULT_NETWORK_IDLE_S};
 use hybrid_cache_driver::local::{LocalConfig, LocalDriver, Network, SystemConfig};
 use hybrid_cache_model::protocol::{
@@ -12,9 +11,29 @@ use hybrid_cache_model::sample::ToolRecord;
 use hybrid_cache_model::{Scenario, TaskSpec, Tenant};
 
 use crate::checkout::Checkout;
-use crate::exit::Expected;
-use crate::tools::{self, NixProvider, Origin, ProviderChoice, SourceChoice, Tool, ToolChoice, Tools};
-use crate::{flags, remembered, runner};
+use crate::error::{Error, ErrorContext, Result};
+use crate::index::IndexSettings;
+use crate::progress::Progress;
+use crate::provision::provision;
+use crate::tool::{self, NixProvider, Origin, Tool, ToolChoice, Tools};
+use crate::{environment, programs, saved_source};
+
+/// What a person chooses for tasks on this machine.
+#[derive(Clone, Debug)]
+pub struct MachineOptions {
+    /// Cache folder; `None` is [`default_root`].
+    pub cache_dir: Option<PathBuf>,
+    /// Which Nix, and which packages.
+    pub choice: ToolChoice,
+    /// The network of user code.
+    pub network: Network,
+    /// Keep what comes from the package index to the tenant, whatever its address says.
+    pub private_index: bool,
+    /// Most bytes of recorded requests; 0 if none are to be recorded.
+    pub trace_bytes: u64,
+    /// Bounds on each task.
+    pub limits: Limits,
+}
 
 /// A machine that is ready to run tasks.
 pub struct Machine {
@@ -33,7 +52,7 @@ pub struct Machine {
 }
 
 /// Who may share what comes from an index: its tenant alone where it says so or where an address carries credentials.
-pub fn index_scope(index: &tools::IndexSettings, private: bool) -> IndexScope {
+pub fn index_scope(index: &IndexSettings, private: bool) -> IndexScope {
     if private || index.is_private {
         IndexScope::Private
     } else {
@@ -46,17 +65,17 @@ impl Machine {
     ///
     /// # Errors
     /// A tool that every run needs cannot be had, or the runner does not build.
-    pub fn provision(checkout: &Checkout, flags: &flags::Local) -> Result<Machine> {
-        let choice = choice(flags.provider, flags.source);
-        let tools = tools::provision(checkout.root(), &choice, tools::for_stderr().as_ref()).map_err(prerequisite)?;
-        let runner = runner::build_kept(checkout)?;
-        let root = match &flags.cache_dir {
+    pub fn provision(checkout: &Checkout, options: &MachineOptions, progress: &dyn Progress) -> Result<Machine> {
+        let choice = options.choice;
+        let tools = provision(checkout.root(), &choice, progress)?;
+        let runner = programs::build_kept(checkout, progress)?;
+        let root = match &options.cache_dir {
             Some(folder) => absolute(folder)?,
             None => default_root()?,
         };
         let mut notes = runner.notes;
         if choice != ToolChoice::default() {
-            notes.push(format!("forced: provider {:?}, source {:?}", flags.provider, flags.source).to_lowercase());
+            notes.push(format!("forced: provider {:?}, source {:?}", choice.provider, choice.source).to_lowercase());
         }
         let records = records(&tools);
         let provider = tools.nix.as_ref().map_or("none", |nix| match nix.provider {
@@ -65,16 +84,13 @@ impl Machine {
         });
         let system = match system(&tools)? {
             Some(system) => {
-                remembered::keep(&root, &system);
+                if let Some(warning) = saved_source::keep(&root, &system) {
+                    progress.line(&warning);
+                }
                 Some(system)
             }
-            None if choice == ToolChoice::default() => remembered::recall(&root),
+            None if choice == ToolChoice::default() => saved_source::recall(&root),
             None => None,
-        };
-        let network = match flags.network() {
-            flags::NetworkName::Isolated => Network::Isolated,
-            flags::NetworkName::Shared => Network::Shared,
-            flags::NetworkName::None => Network::None,
         };
         let config = LocalConfig {
             root,
@@ -83,7 +99,7 @@ impl Machine {
             interpreter: interpreter(&tools),
             interpreter_prefix: tools.interpreter.base_prefix.clone(),
             index: tools.index.identity.clone(),
-            index_scope: index_scope(&tools.index, flags.private_index),
+            index_scope: index_scope(&tools.index, options.private_index),
             python_tools: PythonTools {
                 uv: text(&tools.uv.path)?,
                 variables: tools.index.env.clone().into_iter().collect(),
@@ -93,16 +109,16 @@ impl Machine {
             tool_folders: tool_folders(checkout, &tools),
             max_age_s: DEFAULT_MAX_AGE_S,
             task_variables: Vec::new(),
-            network,
+            network: options.network,
             pasta: tools.pasta.as_ref().map(|pasta| pasta.command.clone()),
             network_idle_s: DEFAULT_NETWORK_IDLE_S,
             budget_bytes: 0,
             budget_inodes: 0,
-            trace_bytes: flags.trace_bytes(),
+            trace_bytes: options.trace_bytes,
         };
         Ok(Machine {
             config,
-            limits: flags.bounds.limits(),
+            limits: options.limits.clone(),
             provider: provider.to_owned(),
             tools: records,
             notes,
@@ -128,12 +144,12 @@ impl Machine {
     /// # Errors
     /// The task is not acceptable, or asks for system packages where there is no Nix.
     pub fn can_run_task(&self, spec: &TaskSpec) -> Result<()> {
-        let task = spec.check().map_err(|error| Expected::usage(error.to_string()))?;
+        let task = spec.check().map_err(|error| Error::input(error.to_string()))?;
         if task.system.is_empty() || self.config.system.is_some() {
             return Ok(());
         }
         let lacking = self.lacking.join("\n");
-        Err(Expected::prerequisite(format!(
+        Err(Error::prerequisite(format!(
             "system packages cannot be made on this machine\n{lacking}"
         )))
     }
@@ -151,37 +167,16 @@ impl Machine {
     }
 }
 
-/// The tools a person asked for by name.
-pub fn choice(provider: flags::ProviderName, source: flags::SourceName) -> ToolChoice {
-    ToolChoice {
-        provider: match provider {
-            flags::ProviderName::Auto => ProviderChoice::Auto,
-            flags::ProviderName::Nix => ProviderChoice::Nix,
-            flags::ProviderName::NixPortable => ProviderChoice::NixPortable,
-        },
-        source: match source {
-            flags::SourceName::Auto => SourceChoice::Auto,
-            flags::SourceName::Nixpkgs => SourceChoice::Nixpkgs,
-            flags::SourceName::Debnix => SourceChoice::Debnix,
-        },
-    }
-}
-
-/// A tool that cannot be had, with its next step.
-pub fn prerequisite(error: tools::ToolError) -> anyhow::Error {
-    Expected::prerequisite(format!("{error}\nhint: {}", error.hint()))
-}
-
 /// `hybrid-cache` in the user's cache folder, as the XDG base directory specification places it.
 pub fn default_root() -> Result<PathBuf> {
     let absolute = |name: &str| {
-        std::env::var_os(name)
+        environment::raw(name)
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
     };
     let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
     let cache = cache.ok_or_else(|| {
-        Expected::prerequisite("neither XDG_CACHE_HOME nor HOME names a folder\nhint: name one with --cache-dir")
+        Error::prerequisite("neither XDG_CACHE_HOME nor HOME names a folder\nhint: name one with --cache-dir")
     })?;
     Ok(cache.join("hybrid-cache"))
 }
@@ -213,11 +208,11 @@ fn system(tools: &Tools) -> Result<Option<SystemConfig>> {
         NixProvider::NixPortable => Provider::NixPortable { program },
     };
     let (source, source_id) = match source {
-        tools::PackageSource::Nixpkgs { revision, .. } => {
+        tool::PackageSource::Nixpkgs { revision, .. } => {
             let flake = format!("github:NixOS/nixpkgs/{revision}");
             (PackageSource::Nixpkgs { flake }, format!("nixpkgs:{revision}"))
         }
-        tools::PackageSource::Debnix { folder, digest } => {
+        tool::PackageSource::Debnix { folder, digest } => {
             let busybox = tools
                 .busybox
                 .as_ref()

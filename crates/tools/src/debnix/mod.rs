@@ -1,16 +1,16 @@
-//! `cargo xtask debnix pin`: closes debnix's package sets over their dependencies and writes `images/debnix/pins.json`.
+//! Closes debnix's package sets over their dependencies and writes `images/debnix/pins.json`.
 mod apt;
 #[cfg(test)]
-#[path = "tests.rs"]
-mod real;
+mod builds;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::Context as _;
 use serde::Deserialize;
 
-use crate::tools::pins::{ArchPins, DEBS_FILE, DebPins};
+use crate::error::{Error, ErrorContext, Result};
+use crate::pins::{ArchPins, DEBS_FILE, DebPins};
+use crate::progress::Progress;
 
 /// Where the sets are declared.
 const SETS_FILE: &str = "images/debnix/sets.toml";
@@ -38,26 +38,34 @@ struct Set {
 }
 
 /// Resolves every set for every architecture with a private apt, from the machine's own mirrors, and writes the pins.
-pub fn pin(checkout: &Path) -> anyhow::Result<()> {
+///
+/// # Errors
+/// The sets cannot be read, apt cannot resolve them, or the pins cannot be written.
+pub fn pin(checkout: &Path, progress: &dyn Progress) -> Result<()> {
     let text = std::fs::read_to_string(checkout.join(SETS_FILE)).with_context(|| format!("cannot read {SETS_FILE}"))?;
-    let sets: Sets = toml::from_str(&text).with_context(|| format!("cannot understand {SETS_FILE}"))?;
+    let sets: Sets = toml::from_str(&text)
+        .map_err(|error| Error::input(error.to_string()))
+        .with_context(|| format!("cannot understand {SETS_FILE}"))?;
     let mut pins = DebPins {
         suite: sets.suite.clone(),
         arch: BTreeMap::new(),
     };
     for (arch, debian_arch) in ARCHITECTURES {
-        eprintln!("  resolving {} sets for {arch}", sets.set.len() + sets.tool.len());
+        progress.step(&format!(
+            "resolving {} sets for {arch}",
+            sets.set.len() + sets.tool.len()
+        ));
         let apt = apt::PrivateApt::new(&sets.suite, debian_arch)?;
         pins.arch.insert(arch.to_owned(), resolve(&sets, &apt)?);
     }
     let mut json = serde_json::to_string_pretty(&pins)?;
     json.push('\n');
     std::fs::write(checkout.join(DEBS_FILE), json).with_context(|| format!("cannot write {DEBS_FILE}"))?;
-    eprintln!("  wrote {DEBS_FILE}");
+    progress.line(&format!("wrote {DEBS_FILE}"));
     Ok(())
 }
 
-fn resolve(sets: &Sets, apt: &apt::PrivateApt) -> anyhow::Result<ArchPins> {
+fn resolve(sets: &Sets, apt: &apt::PrivateApt) -> Result<ArchPins> {
     let mut pins = ArchPins::default();
     let mut names = BTreeSet::new();
     let closures = |declared: &BTreeMap<String, Set>, names: &mut BTreeSet<String>| {
@@ -71,7 +79,7 @@ fn resolve(sets: &Sets, apt: &apt::PrivateApt) -> anyhow::Result<ArchPins> {
             names.extend(closure.iter().cloned());
             closed.insert(attribute.clone(), closure);
         }
-        anyhow::Ok(closed)
+        Ok::<_, Error>(closed)
     };
     pins.set = closures(&sets.set, &mut names)?;
     pins.tool = closures(&sets.tool, &mut names)?;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use ureq::http::StatusCode;
 
-use super::error::ToolError;
-use super::progress::Progress;
+use crate::progress::Progress;
+use crate::tool_error::ToolError;
 
 /// How long a download waits for each answer of its peer.
 pub const WAIT: Duration = Duration::from_secs(20);

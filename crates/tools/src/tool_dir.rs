@@ -11,15 +11,15 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::error::ToolError;
-use super::progress::Progress;
+use crate::progress::Progress;
+use crate::tool_error::ToolError;
 
 /// How long another process may hold the lock: the largest tool over a slow line.
 const LOCK_WAIT: Duration = Duration::from_secs(900);
 
 /// The tool folder of a checkout.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct ToolDir {
     root: PathBuf,
 }
 
@@ -34,7 +34,7 @@ pub struct Label<'a> {
     pub arch: &'a str,
 }
 
-impl Place {
+impl ToolDir {
     /// The folder `.tools` of a checkout, made if it is missing.
     pub fn new(checkout: &Path) -> Result<Self, ToolError> {
         let checkout = std::path::absolute(checkout).map_err(ToolError::io("find", checkout))?;
@@ -131,7 +131,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::tools::progress::Silent;
+    use crate::progress::Silent;
 
     const LABEL: Label<'_> = Label {
         name: "x",
@@ -142,8 +142,8 @@ mod tests {
     #[test]
     fn a_half_made_tool_is_made_again() {
         let dir = tempfile::tempdir().unwrap();
-        let place = Place::new(dir.path()).unwrap();
-        let failed = place.tool(LABEL, "d", &Silent, |folder| {
+        let dir = ToolDir::new(dir.path()).unwrap();
+        let failed = dir.tool(LABEL, "d", &Silent, |folder| {
             std::fs::write(folder.join("half"), "").unwrap();
             Err(ToolError::Pins {
                 file: "f",
@@ -151,7 +151,7 @@ mod tests {
             })
         });
         assert!(failed.is_err());
-        let made = place.tool(LABEL, "d", &Silent, |folder| {
+        let made = dir.tool(LABEL, "d", &Silent, |folder| {
             assert!(!folder.join("half").exists());
             std::fs::write(folder.join("whole"), "").map_err(ToolError::io("write", folder))
         });
@@ -161,9 +161,9 @@ mod tests {
     #[test]
     fn another_digest_replaces_what_is_there() {
         let dir = tempfile::tempdir().unwrap();
-        let place = Place::new(dir.path()).unwrap();
+        let dir = ToolDir::new(dir.path()).unwrap();
         for digest in ["one", "two"] {
-            let folder = place.tool(LABEL, digest, &Silent, |f| {
+            let folder = dir.tool(LABEL, digest, &Silent, |f| {
                 std::fs::write(f.join(digest), "").map_err(ToolError::io("write", f))
             });
             let folder = folder.unwrap();
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn of_many_at_once_one_brings_it() {
         let dir = tempfile::tempdir().unwrap();
-        let place = Place::new(dir.path()).unwrap();
+        let dir = ToolDir::new(dir.path()).unwrap();
         let made = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..8 {
@@ -185,7 +185,7 @@ mod tests {
                         made.fetch_add(1, Ordering::Relaxed);
                         Ok(())
                     };
-                    place.tool(LABEL, "d", &Silent, bring).unwrap();
+                    dir.tool(LABEL, "d", &Silent, bring).unwrap();
                 });
             }
         });

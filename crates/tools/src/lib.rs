@@ -1,0 +1,41 @@
+//! Brings what hybrid-cache needs on a machine, pinned and verified: uv, bubblewrap, pasta and Nix, our own programs, and the Debian
+//! pins of debnix. [`Machine`] is the result: a configuration of the local driver.
+//!
+//! The crate also has what all crates that `xtask` drives share: [`Checkout`], [`Error`] and [`Progress`]. It knows neither a command
+//! line nor a terminal.
+
+pub mod apt;
+mod bubblewrap;
+mod checkout;
+mod deb;
+pub mod debnix;
+mod download;
+pub mod environment;
+mod error;
+mod index;
+mod machine;
+mod nix;
+mod pasta;
+pub mod pins;
+pub mod process;
+pub mod programs;
+mod progress;
+mod provision;
+mod python;
+mod saved_source;
+#[cfg(test)]
+mod tests;
+mod tool;
+mod tool_dir;
+mod tool_error;
+mod uv;
+
+pub use checkout::Checkout;
+pub use error::{Error, ErrorClass, ErrorContext, Result};
+pub use index::IndexSettings;
+pub use machine::{Machine, MachineOptions, default_root, index_scope};
+pub use progress::{Progress, Silent, Steps};
+pub use provision::{network, provision};
+pub use python::PythonInterpreter;
+pub use tool::{NixProvider, NixTool, Origin, PackageSource, ProviderChoice, SourceChoice, Tool, ToolChoice, Tools};
+pub use tool_error::ToolError;
