@@ -1,10 +1,10 @@
-//! A driver at hand as the place to measure: fresh epochs for first runs, peers beside it.
+//! A driver in this process as the target of a bench run: fresh epochs for first runs, and peers.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
+use hybrid_cache_cluster::Backend;
 use hybrid_cache_driver::local::Maintenance;
 use hybrid_cache_driver::log::Stream;
 use hybrid_cache_driver::{Epoch, SubmitOptions, Ticket};
@@ -12,38 +12,29 @@ use hybrid_cache_model::Tenant;
 use hybrid_cache_model::maintain::MaintainReport;
 use hybrid_cache_model::sample::{LayerUsage, Peer};
 use hybrid_cache_model::{Scenario, TaskSpec, Temperature};
+use hybrid_cache_tools::{ErrorContext, Result, failed};
 
-use super::beside::Beside;
-use super::machine::Watch;
-use super::peer;
-use super::place::{END_LIMIT, PeerRun, Place, Run, limits};
-use crate::subject::Subject;
+use crate::machine::Stopwatch;
+use crate::peer;
+use crate::peer_driver::PeerDrivers;
+use crate::target::{BenchTarget, END_LIMIT, PeerRun, Run, limits};
 
-/// The drivers beside a cluster's.
-#[derive(Default)]
-pub struct Neighbours {
-    /// The local driver, where this machine can run tasks too.
-    pub local: Option<Beside>,
-    /// One that runs the same tasks as Jobs, where Workflows are measured.
-    pub job: Option<Beside>,
-}
-
-/// A driver with its caches.
-pub struct Direct {
-    subject: Subject,
-    beside: Neighbours,
+/// A driver with its caches, and the drivers that are its peers.
+pub struct DriverTarget {
+    backend: Backend,
+    drivers: PeerDrivers,
     epochs: HashMap<usize, Epoch>,
     tenant: Tenant,
-    /// What is running at the moment: an interruption must end it before its epoch is deleted.
+    /// The task that runs now: an interruption must end it before its epoch is deleted.
     running: Option<Ticket>,
 }
 
-impl Direct {
-    /// Measures this one, for this tenant.
-    pub fn new(subject: Subject, beside: Neighbours, tenant: Tenant) -> Direct {
-        Direct {
-            subject,
-            beside,
+impl DriverTarget {
+    /// Measures `backend` for a tenant.
+    pub fn new(backend: Backend, drivers: PeerDrivers, tenant: Tenant) -> DriverTarget {
+        DriverTarget {
+            backend,
+            drivers,
             epochs: HashMap::new(),
             tenant,
             running: None,
@@ -59,9 +50,9 @@ impl Direct {
                 Epoch::Standing
             }
             Temperature::First => {
-                let epoch = self.subject.driver().fresh_epoch().await?;
+                let epoch = self.backend.driver().fresh_epoch().await?;
                 if let Some(old) = self.epochs.insert(at, epoch.clone()) {
-                    self.subject.driver().discard_epoch(&old).await?;
+                    self.backend.driver().discard_epoch(&old).await?;
                 }
                 epoch
             }
@@ -72,23 +63,23 @@ impl Direct {
 }
 
 #[async_trait(?Send)]
-impl Place for Direct {
+impl BenchTarget for DriverTarget {
     async fn run(&mut self, at: usize, scenario: &Scenario, temperature: Temperature) -> Result<Run> {
         let (spec, epoch) = self.prepare(at, scenario, temperature).await?;
-        let driver = self.subject.driver();
+        let driver = self.backend.driver();
         let options = SubmitOptions {
             epoch,
-            limits: limits(&self.subject),
+            limits: limits(&self.backend),
             tenant: self.tenant.clone(),
             ..SubmitOptions::default()
         };
-        let watch = Watch::start();
+        let watch = Stopwatch::start();
         let ticket = driver.submit(&spec, &options).await?;
         self.running = Some(ticket.clone());
         driver.wait(&ticket).await?;
         let moment = watch.stop();
         let stdout = driver.logs(&ticket)?.collect(Stream::Stdout);
-        // Publishing ends before the next sample begins, so that no run pays for another one.
+        // Wait for publishing to end, so that it does not slow the next sample down.
         let outcome = driver.settle(&ticket).await?;
         self.running = None;
         driver.forget(&ticket);
@@ -105,31 +96,31 @@ impl Place for Direct {
 
     async fn peer(&mut self, at: usize, scenario: &Scenario, peer: Peer) -> Result<PeerRun> {
         let epoch = self.epochs.get(&at).unwrap_or(&Epoch::Standing);
-        let wall: Duration = match (peer, &self.subject) {
-            (Peer::PlainUv, Subject::Machine(on)) => {
+        let wall: Duration = match (peer, &self.backend) {
+            (Peer::PlainUv, Backend::Local(local)) => {
                 let name = format!("peer-{}", std::process::id());
-                let folder = on.driver.root().join("epochs").join(name);
-                peer::plain_uv(&on.machine, scenario, &folder).await?
+                let folder = local.driver.root().join("epochs").join(name);
+                peer::plain_uv(&local.machine, scenario, &folder).await?
             }
-            (Peer::DirectExec, Subject::Machine(on)) => {
-                let volumes = on.driver.folders().of(epoch);
-                peer::direct_exec(&on.machine, scenario, &volumes.python.join(self.tenant.folder())).await?
+            (Peer::DirectExec, Backend::Local(local)) => {
+                let volumes = local.driver.folders().of(epoch);
+                peer::direct_exec(&local.machine, scenario, &volumes.python.join(self.tenant.folder())).await?
             }
-            (Peer::BarePod, Subject::Cluster(on)) => on.driver.bare_pod(epoch, &scenario.request).await?,
-            (Peer::LocalDriver, Subject::Cluster(_)) => {
-                let limits = limits(&self.subject);
-                let beside = self.beside.local.as_mut();
-                let beside = beside.context("there is no local driver beside the cluster")?;
-                let taken = beside.cached(scenario, &limits).await?;
+            (Peer::BarePod, Backend::Cluster(cluster)) => cluster.driver.bare_pod(epoch, &scenario.request).await?,
+            (Peer::LocalDriver, Backend::Cluster(_)) => {
+                let limits = limits(&self.backend);
+                let driver = self.drivers.local.as_mut();
+                let driver = driver.context("there is no local driver beside the cluster")?;
+                let taken = driver.cached(scenario, &limits).await?;
                 return Ok((taken.wall, Some(taken.runner_us)));
             }
-            (Peer::Job, Subject::Cluster(_)) => {
-                let limits = limits(&self.subject);
-                let beside = self.beside.job.as_mut();
-                let beside = beside.context("there is no driver of Jobs beside that of Workflows")?;
-                beside.cached(scenario, &limits).await?.wall
+            (Peer::Job, Backend::Cluster(_)) => {
+                let limits = limits(&self.backend);
+                let driver = self.drivers.job.as_mut();
+                let driver = driver.context("there is no driver of Jobs beside that of Workflows")?;
+                driver.cached(scenario, &limits).await?.wall
             }
-            _ => bail!("it is no peer here"),
+            _ => return Err(failed!("this target has no such peer")),
         };
         Ok((wall, None))
     }
@@ -138,7 +129,7 @@ impl Place for Direct {
         let Some(epoch) = self.epochs.get(&at) else {
             return Ok(None);
         };
-        let report = self.subject.maintain(epoch, Maintenance::Usage).await?;
+        let report = self.backend.maintain(epoch, Maintenance::Usage).await?;
         Ok(match report {
             MaintainReport::Usage(usage) => Some(usage.layers),
             _ => None,
@@ -147,17 +138,17 @@ impl Place for Direct {
 
     async fn end_round(&mut self) -> Result<()> {
         for (_, epoch) in self.epochs.drain() {
-            self.subject.driver().discard_epoch(&epoch).await?;
+            self.backend.driver().discard_epoch(&epoch).await?;
         }
         Ok(())
     }
 
     async fn end_running(&mut self) -> Result<()> {
         if let Some(ticket) = self.running.take() {
-            let driver = self.subject.driver();
+            let driver = self.backend.driver();
             driver.cancel(&ticket).await?;
-            // On this machine a task that does not end ends with this process, and its epoch is swept by the next one; on a
-            // cluster its Job has a deadline.
+            // A local task that ignores this ends with this process, and the next process deletes its epoch. On a cluster its Job
+            // has a deadline.
             let _ = tokio::time::timeout(END_LIMIT, driver.settle(&ticket)).await;
         }
         Ok(())
@@ -165,8 +156,8 @@ impl Place for Direct {
 
     async fn close(mut self: Box<Self>) -> Result<Vec<String>> {
         let discarded = self.end_round().await;
-        for beside in [self.beside.local, self.beside.job].into_iter().flatten() {
-            beside.end().await?;
+        for driver in [self.drivers.local, self.drivers.job].into_iter().flatten() {
+            driver.end().await?;
         }
         discarded.map(|()| Vec::new())
     }

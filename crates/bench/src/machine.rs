@@ -4,7 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use hybrid_cache_tools::{Error, Result};
 use jiff::Timestamp;
+
+/// Free space below which a bench run does not start, in bytes: several toolchains are unpacked at the same time.
+const MIN_FREE_BYTES: u64 = 3 << 30;
 
 /// The current time, RFC 3339 in UTC, to the second.
 pub fn now() -> String {
@@ -58,14 +62,14 @@ impl CpuTimes {
 }
 
 /// A run that is being timed, and what the machine was like meanwhile.
-pub struct Watch {
+pub struct Stopwatch {
     started: Instant,
     started_at: String,
     load1: f64,
     cpu: Option<CpuTimes>,
 }
 
-/// What a [`Watch`] saw.
+/// What a [`Stopwatch`] saw.
 #[derive(Clone, Debug)]
 pub struct Moment {
     /// Microseconds between start and stop.
@@ -78,11 +82,11 @@ pub struct Moment {
     pub steal: Option<f64>,
 }
 
-impl Watch {
+impl Stopwatch {
     /// Starts now.
-    pub fn start() -> Watch {
+    pub fn start() -> Stopwatch {
         let (started_at, load1, cpu) = (now(), load1(), CpuTimes::now());
-        Watch {
+        Stopwatch {
             started: Instant::now(),
             started_at,
             load1,
@@ -173,6 +177,22 @@ pub fn file_system(path: &Path) -> String {
 pub fn free_bytes(path: &Path) -> Option<u64> {
     let stat = path.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok())?;
     Some(stat.f_bavail * stat.f_frsize)
+}
+
+/// Refuses to begin if a file system is nearly full.
+///
+/// # Errors
+/// It is; the message says how much a bench run needs.
+pub fn check_space(root: &Path) -> Result<()> {
+    match free_bytes(root) {
+        Some(free) if free < MIN_FREE_BYTES => Err(Error::prerequisite(format!(
+            "{} has {} MiB free, a bench run needs {} MiB\nhint: free some space or name another folder with --cache-dir",
+            root.display(),
+            free >> 20,
+            MIN_FREE_BYTES >> 20
+        ))),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

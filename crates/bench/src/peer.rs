@@ -1,15 +1,15 @@
-//! The peers: the same work done without us, as bare as it can be, in the same run.
+//! The peers on this machine: the same work without hybrid-cache, with as little as possible around it.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
 use hybrid_cache_model::protocol::PythonTools;
-use hybrid_cache_model::{PythonRequest, RequestKey, Scenario};
+use hybrid_cache_model::{PythonRequest, RequestKey, Scenario, Task};
+use hybrid_cache_tools::{Error, ErrorContext, Machine, Result, failed};
 use tokio::process::Command;
 
-use crate::local::Machine;
+use crate::machine;
 
 /// Longest a peer's step may take.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(600);
 pub async fn plain_uv(machine: &Machine, scenario: &Scenario, folder: &Path) -> Result<Duration> {
     let requirements = folder.join("requirements.txt");
     std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-    let task = scenario.request.check()?;
+    let task = checked(scenario)?;
     let lines: String = task
         .requirements
         .iter()
@@ -69,7 +69,7 @@ pub async fn plain_uv(machine: &Machine, scenario: &Scenario, folder: &Path) -> 
 /// # Errors
 /// The environment is not there, or the program printed something else than it should.
 pub async fn direct_exec(machine: &Machine, scenario: &Scenario, folder: &Path) -> Result<Duration> {
-    let task = scenario.request.check()?;
+    let task = checked(scenario)?;
     let key = RequestKey::new(&PythonRequest::new(&task.requirements, &machine.place()));
     let environment = folder.join("requests").join(key.as_str());
     let environment = environment
@@ -83,6 +83,11 @@ pub async fn direct_exec(machine: &Machine, scenario: &Scenario, folder: &Path) 
     let wall = started.elapsed();
     check(scenario, &stdout)?;
     Ok(wall)
+}
+
+fn checked(scenario: &Scenario) -> Result<Task> {
+    let task = scenario.request.check();
+    task.map_err(|error| Error::input(error.to_string()))
 }
 
 fn write_program(scenario: &Scenario, folder: &Path) -> Result<PathBuf> {
@@ -110,7 +115,7 @@ fn uv_variables(tools: &PythonTools, folder: &Path) -> Vec<(String, String)> {
 
 /// The program under the variables that the runner sets too.
 fn python_command(python: &Path, program: &Path, home: &Path) -> Command {
-    let threads = super::machine::cpus().to_string();
+    let threads = machine::cpus().to_string();
     let mut command = Command::new(python);
     command
         .arg(program)
@@ -130,15 +135,12 @@ async fn run(mut command: Command) -> Result<Vec<u8>> {
     let program = command.as_std().get_program().to_string_lossy().into_owned();
     let output = match tokio::time::timeout(LIMIT, command.output()).await {
         Ok(output) => output.with_context(|| format!("starting {program}"))?,
-        Err(_) => bail!("{program} did not end within {} s", LIMIT.as_secs()),
+        Err(_) => return Err(failed!("{program} did not end within {} s", LIMIT.as_secs())),
     };
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "{program} ended with {}: {}",
-        output.status,
-        said.trim()
-    );
+    if !output.status.success() {
+        return Err(failed!("{program} ended with {}: {}", output.status, said.trim()));
+    }
     Ok(output.stdout)
 }
 
@@ -147,5 +149,5 @@ fn check(scenario: &Scenario, stdout: &[u8]) -> Result<()> {
         .expect
         .stdout
         .check(&String::from_utf8_lossy(stdout))
-        .map_err(anyhow::Error::msg)
+        .map_err(Error::failed)
 }

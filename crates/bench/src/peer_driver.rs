@@ -1,26 +1,34 @@
-//! A driver beside what is measured: the same scenarios, cached, in caches of their own. The local one beside a cluster,
-//! and a service's own kind beside the service.
+//! A driver that is measured as a peer: the same scenarios, cached, in caches of their own. The local driver is the peer of a
+//! cluster's, and a driver of the service's kind is the peer of a service.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use hybrid_cache_cluster::{Backend, BackendKind};
 use hybrid_cache_driver::log::Stream;
 use hybrid_cache_driver::{Epoch, SubmitOptions, Ticket};
 use hybrid_cache_model::Tenant;
 use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::sample::{Acceptance, judge};
 use hybrid_cache_model::{Outcome, Scenario, Temperature};
+use hybrid_cache_tools::{Checkout, Progress, Result, failed};
 
-use super::place::END_LIMIT;
-use crate::checkout::Checkout;
-use crate::flags::{self, DriverName};
-use crate::subject::Subject;
+use crate::options::BenchOptions;
+use crate::target::END_LIMIT;
+
+/// The drivers that are peers of a cluster's.
+#[derive(Default)]
+pub struct PeerDrivers {
+    /// The local driver; `None` if this machine cannot run tasks.
+    pub local: Option<PeerDriver>,
+    /// One that runs the same tasks as Jobs; `None` unless Workflows are measured.
+    pub job: Option<PeerDriver>,
+}
 
 /// A driver as a peer.
-pub struct Beside {
-    on: Subject,
-    /// One for the whole bench run: nothing of it is left in the caches that everybody uses.
+pub struct PeerDriver {
+    backend: Backend,
+    /// One for the whole bench run, so that nothing is left in the shared caches.
     epoch: Option<Epoch>,
     filled: HashSet<String>,
     running: Option<Ticket>,
@@ -35,29 +43,34 @@ pub struct Taken {
     pub runner_us: u64,
 }
 
-impl Beside {
-    /// Opens the driver of that name.
+impl PeerDriver {
+    /// Opens the driver of that kind.
     ///
     /// # Errors
-    /// It cannot run tasks.
-    pub async fn open(checkout: &Checkout, name: DriverName, flags: &flags::Bench) -> Result<Beside> {
-        Ok(Beside {
-            on: Subject::open(checkout, name, &flags.local, &flags.cluster).await?,
+    /// The driver cannot run tasks.
+    pub async fn open(
+        checkout: &Checkout,
+        kind: BackendKind,
+        options: &BenchOptions,
+        progress: &dyn Progress,
+    ) -> Result<PeerDriver> {
+        Ok(PeerDriver {
+            backend: Backend::open(checkout, kind, &options.machine, &options.cluster, progress).await?,
             epoch: None,
             filled: HashSet::new(),
             running: None,
-            tenant: flags.tenant.clone(),
+            tenant: options.tenant.clone(),
         })
     }
 
-    /// The place itself.
-    pub fn subject(&self) -> &Subject {
-        &self.on
+    /// What the driver runs on.
+    pub fn backend(&self) -> &Backend {
+        &self.backend
     }
 
-    /// True where it has all that the scenario asks for.
+    /// True if the driver has everything that the scenario asks for.
     pub fn can_run(&self, scenario: &Scenario) -> bool {
-        self.on.can_run_task(&scenario.request).is_ok()
+        self.backend.can_run_task(&scenario.request).is_ok()
     }
 
     /// Takes one cached run; the first one of a scenario is preceded by one that fills the caches and is not measured.
@@ -75,12 +88,12 @@ impl Beside {
                 wall,
                 runner_us: outcome.runner_us,
             }),
-            Acceptance::WrongTemperature { reason } | Acceptance::Failed { reason } => bail!("{reason}"),
+            Acceptance::WrongTemperature { reason } | Acceptance::Failed { reason } => return Err(failed!("{reason}")),
         }
     }
 
     async fn run(&mut self, scenario: &Scenario, limits: &Limits) -> Result<(Duration, Outcome, String)> {
-        let driver = self.on.driver();
+        let driver = self.backend.driver();
         let epoch = match &self.epoch {
             Some(epoch) => epoch.clone(),
             None => self.epoch.insert(driver.fresh_epoch().await?).clone(),
@@ -106,9 +119,9 @@ impl Beside {
     /// Ends what runs and deletes the caches of this bench run.
     ///
     /// # Errors
-    /// They cannot be deleted; the next process that opens the driver does.
+    /// They cannot be deleted; the next process that opens the driver deletes them.
     pub async fn end(mut self) -> Result<()> {
-        let driver = self.on.driver();
+        let driver = self.backend.driver();
         if let Some(ticket) = self.running.take() {
             driver.cancel(&ticket).await?;
             let _ = tokio::time::timeout(END_LIMIT, driver.settle(&ticket)).await;

@@ -1,101 +1,82 @@
-//! How far a bench run is and how long it will still take: a bar on a terminal, plain lines elsewhere.
+//! How far a bench run is, and how long the rest will take, estimated from the steps taken so far.
 
 use std::collections::HashMap;
-use std::io::IsTerminal;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hybrid_cache_model::shown;
-use indicatif::{ProgressBar, ProgressStyle};
-
-use super::plan::{Measure, Step};
 use hybrid_cache_model::Temperature;
+use hybrid_cache_tools::Progress;
 
-/// Seconds assumed for a first run before one has been seen.
+use crate::plan::{Measure, Step};
+
+/// Assumed for a first run before one has been seen.
 const ASSUMED_FIRST: Duration = Duration::from_secs(8);
 /// Likewise for anything else.
 const ASSUMED_OTHER: Duration = Duration::from_millis(300);
-/// Time between two lines where there is no terminal.
-const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Shows progress on standard error.
-pub struct Progress {
-    remaining: Vec<Step>,
+/// The steps that are left, with what they will take.
+struct TimeLeft {
+    /// The next one last.
+    steps: Vec<Step>,
     seen: HashMap<Step, Duration>,
-    bar: Option<ProgressBar>,
-    total: usize,
-    last_line: Instant,
 }
 
-impl Progress {
-    /// For these steps, in this order.
-    pub fn new(steps: Vec<Step>) -> Progress {
-        let total = steps.len();
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(total as u64);
-            let style = "{spinner} {bar:30} {pos}/{len}  {elapsed} elapsed, {prefix} left  {wide_msg}";
-            bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar.enable_steady_tick(Duration::from_millis(120));
-            bar
-        });
-        let mut remaining = steps;
-        remaining.reverse();
-        Progress {
-            remaining,
-            seen: HashMap::new(),
-            bar,
-            total,
-            last_line: Instant::now(),
-        }
+impl TimeLeft {
+    fn of(mut steps: Vec<Step>) -> TimeLeft {
+        steps.reverse();
+        let seen = HashMap::new();
+        TimeLeft { steps, seen }
     }
 
-    /// A step begins.
-    pub fn begin(&mut self, what: &str) {
-        if let Some(bar) = &self.bar {
-            bar.set_prefix(format_left(self.estimate()));
-            bar.set_message(shown(what).into_owned());
-        }
-    }
-
-    /// The step that began last has ended.
-    pub fn end(&mut self, took: Duration, what: &str) {
-        if let Some(step) = self.remaining.pop() {
+    /// The next step was done.
+    fn note(&mut self, took: Duration) {
+        if let Some(step) = self.steps.pop() {
             self.seen.insert(step, took);
-        }
-        match &self.bar {
-            Some(bar) => bar.inc(1),
-            None if self.last_line.elapsed() >= LINE_EVERY || took > Duration::from_secs(2) => {
-                self.last_line = Instant::now();
-                let done = self.total - self.remaining.len();
-                eprintln!(
-                    "[{done}/{}] {what}: {took:.2?}; {} left",
-                    self.total,
-                    format_left(self.estimate())
-                );
-            }
-            None => {}
-        }
-    }
-
-    /// A line that stays.
-    pub fn say(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
-        }
-    }
-
-    /// Takes the bar away.
-    pub fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
         }
     }
 
     fn estimate(&self) -> Duration {
-        self.remaining
-            .iter()
-            .map(|step| self.seen.get(step).copied().unwrap_or_else(|| assumed(*step)))
-            .sum()
+        let one = |step: &Step| self.seen.get(step).copied().unwrap_or_else(|| assumed(*step));
+        self.steps.iter().map(one).sum()
+    }
+}
+
+/// Reports how far a bench run is.
+pub struct BenchProgress<'a> {
+    progress: &'a dyn Progress,
+    left: TimeLeft,
+    total: usize,
+}
+
+impl<'a> BenchProgress<'a> {
+    /// For these steps, in this order.
+    pub fn new(steps: Vec<Step>, progress: &'a dyn Progress) -> BenchProgress<'a> {
+        BenchProgress {
+            progress,
+            total: steps.len(),
+            left: TimeLeft::of(steps),
+        }
+    }
+
+    /// The next step begins.
+    pub fn begin(&self, what: &str) {
+        self.report(what);
+    }
+
+    /// The step that began last is done.
+    pub fn end(&mut self, took: Duration, what: &str) {
+        self.left.note(took);
+        self.report(&format!("{what}: {took:.2?}"));
+    }
+
+    /// A line that stays.
+    pub fn line(&self, line: &str) {
+        self.progress.line(line);
+    }
+
+    fn report(&self, what: &str) {
+        let done = self.total - self.left.steps.len();
+        let left = format_left(self.left.estimate());
+        self.progress.count(done, self.total, &format!("{what}; {left} left"));
     }
 }
 
@@ -110,5 +91,26 @@ fn format_left(left: Duration) -> String {
     match left.as_secs() {
         seconds if seconds < 90 => format!("{seconds} s"),
         seconds => format!("{} min", seconds.div_ceil(60)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_is_estimated_from_what_was_seen_of_the_same_step() {
+        let step = |temperature| Step {
+            scenario: 0,
+            measure: Measure::Run(temperature),
+        };
+        let [first, cached] = [Temperature::First, Temperature::Cached].map(step);
+        let mut left = TimeLeft::of(vec![first, cached, cached, first]);
+        assert_eq!(left.estimate(), 2 * ASSUMED_FIRST + 2 * ASSUMED_OTHER);
+        left.note(Duration::from_secs(60));
+        left.note(Duration::from_secs(1));
+        assert_eq!(left.estimate(), Duration::from_secs(61));
+        assert_eq!(format_left(left.estimate()), "61 s");
+        assert_eq!(format_left(Duration::from_secs(91)), "2 min");
     }
 }

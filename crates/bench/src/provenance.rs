@@ -3,38 +3,38 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::Result;
-use clap::ValueEnum;
-use hybrid_cache_model::sample::Provenance;
+use hybrid_cache_cluster::Backend;
+use hybrid_cache_model::sample::{Provenance, ServiceRecord};
+use hybrid_cache_tools::{Checkout, Machine, Result};
 use xshell::{Shell, cmd};
 
-use super::{cluster, machine};
-use crate::checkout::Checkout;
-use crate::flags;
-use crate::local::Machine;
-use crate::subject::Subject;
+use crate::options::BenchOptions;
+use crate::{cluster_facts, machine};
+
+/// What a service does not tell its clients.
+const NOT_TOLD: &str = "not told to clients";
 
 /// Everything a reader may ask about a report's origin.
 ///
 /// # Errors
 /// The cluster does not answer.
-pub async fn collect(checkout: &Checkout, subject: &Subject, flags: &flags::Bench) -> Result<Provenance> {
-    let client = of_client(checkout, subject.driver().name(), flags);
-    match subject {
-        Subject::Machine(on) => Ok(on_machine(&on.machine, client)),
-        Subject::Cluster(on) => cluster::describe(on, flags, client).await,
+pub async fn collect(checkout: &Checkout, backend: &Backend, options: &BenchOptions) -> Result<Provenance> {
+    let client = of_client(checkout, backend.driver().name(), &options.command);
+    match backend {
+        Backend::Local(local) => Ok(on_machine(&local.machine, client)),
+        Backend::Cluster(cluster) => cluster_facts::describe(cluster, &options.cluster, client).await,
     }
 }
 
 /// What is true of the client wherever tasks run.
-pub fn of_client(checkout: &Checkout, driver: &str, flags: &flags::Bench) -> Provenance {
+pub fn of_client(checkout: &Checkout, driver: &str, command: &str) -> Provenance {
     let (revision, dirty) = revision(checkout.root());
     Provenance {
         driver: driver.to_owned(),
         started_at: machine::now(),
         revision,
         dirty,
-        command: command_line(driver, flags),
+        command: command.to_owned(),
         kernel: machine::kernel(),
         os: machine::os(),
         arch: std::env::consts::ARCH.to_owned(),
@@ -53,6 +53,19 @@ pub fn of_client(checkout: &Checkout, driver: &str, flags: &flags::Bench) -> Pro
     }
 }
 
+/// What a report says of where it was measured: the client's machine, and nothing that only the service knows.
+pub fn through_service(client: Provenance, service: ServiceRecord) -> Provenance {
+    Provenance {
+        file_systems: BTreeMap::from([("caches".to_owned(), NOT_TOLD.to_owned())]),
+        interpreter: NOT_TOLD.to_owned(),
+        index: NOT_TOLD.to_owned(),
+        system_provider: NOT_TOLD.to_owned(),
+        system_source: "the service's own source".to_owned(),
+        service: Some(service),
+        ..client
+    }
+}
+
 fn on_machine(machine: &Machine, client: Provenance) -> Provenance {
     let root = &machine.config.root;
     let system = machine.config.system.as_ref();
@@ -66,36 +79,6 @@ fn on_machine(machine: &Machine, client: Provenance) -> Provenance {
         notes: machine.notes.clone(),
         ..client
     }
-}
-
-/// The command as a reader would type it again; the paths of this machine are left out.
-fn command_line(driver: &str, flags: &flags::Bench) -> String {
-    let mut words = vec!["cargo xtask bench".to_owned()];
-    if let Some(url) = &flags.via {
-        words.push(format!("--via {url}"));
-    } else if let Some(driver) = driver_of(driver, flags) {
-        words.push(format!("--driver {driver}"));
-    }
-    words.extend(flags.scenario.iter().map(|name| format!("--scenario {name}")));
-    if let Some(per_s) = flags.load {
-        words.push(format!("--load {per_s} --load-seconds {}", flags.load_seconds));
-        return words.join(" ");
-    }
-    if flags.via.is_none() {
-        words.push(format!("--first-runs {}", flags.first_runs));
-    }
-    words.push(format!("--cached-runs {}", flags.cached_runs));
-    if flags.uncached_runs > 0 {
-        words.push(format!("--uncached-runs {}", flags.uncached_runs));
-    }
-    words.join(" ")
-}
-
-/// The driver as a flag; the bench's own service, under load, has the one that was asked for.
-fn driver_of(driver: &str, flags: &flags::Bench) -> Option<String> {
-    let asked = flags.driver.to_possible_value()?;
-    let name = if driver == "service" { asked.get_name() } else { driver };
-    (name != "local").then(|| name.to_owned())
 }
 
 /// The checked-out revision and whether there are changes on top of it; empty outside git.

@@ -1,30 +1,30 @@
-//! A bench run under way: takes the steps of the plan, judges each sample and has it on disk before the next.
+//! A running bench run: takes the steps of the plan, judges each sample and has it on disk before the next.
 
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
 use hybrid_cache_model::sample::{
     Acceptance, Completion, Peer, PeerSample, Provenance, RunRecord, SCHEMA_VERSION, Sample, ScenarioUsage, judge,
 };
 use hybrid_cache_model::{Scenario, Temperature};
 use hybrid_cache_report::SampleLog;
 use hybrid_cache_report::folder::SAMPLES_FILE;
+use hybrid_cache_tools::{ErrorContext, Progress, Result};
 
-use super::machine::micros;
-use super::place::{Place, Run};
-use super::plan::{Measure, Round, Step};
-use super::progress::Progress;
+use crate::machine::micros;
+use crate::plan::{Measure, Round, Step};
+use crate::progress::BenchProgress;
+use crate::target::{BenchTarget, Run};
 
 /// A bench run.
 pub struct Session {
-    place: Box<dyn Place>,
+    target: Box<dyn BenchTarget>,
     record: RunRecord,
     log: SampleLog,
     sequence: u32,
 }
 
-/// What a step came to.
+/// How a step ended.
 enum Stepped {
     Done,
     Interrupted,
@@ -36,7 +36,7 @@ impl Session {
     /// # Errors
     /// It cannot be written.
     pub fn start(
-        place: Box<dyn Place>,
+        target: Box<dyn BenchTarget>,
         scenarios: Vec<Scenario>,
         provenance: Provenance,
         out: &Path,
@@ -55,7 +55,7 @@ impl Session {
         hybrid_cache_report::write_header(out, &record)?;
         let log = SampleLog::create(&out.join(SAMPLES_FILE))?;
         Ok(Session {
-            place,
+            target,
             record,
             log,
             sequence: 0,
@@ -66,8 +66,8 @@ impl Session {
     ///
     /// # Errors
     /// The caches or the log cannot be written, or a service is gone. A run that fails is a sample, not an error.
-    pub async fn measure(&mut self, rounds: &[Round]) -> Result<()> {
-        let mut progress = Progress::new(rounds.iter().flatten().copied().collect());
+    pub async fn measure(&mut self, rounds: &[Round], progress: &dyn Progress) -> Result<()> {
+        let mut progress = BenchProgress::new(rounds.iter().flatten().copied().collect(), progress);
         let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
         for round in rounds {
             for step in round {
@@ -75,36 +75,28 @@ impl Session {
                     done = self.step(*step, &mut progress) => done.map(|()| Stepped::Done),
                     _ = &mut interrupted => Ok(Stepped::Interrupted),
                 };
-                match stepped {
-                    Ok(Stepped::Done) => {}
-                    Ok(Stepped::Interrupted) => {
-                        progress.finish();
-                        eprintln!("interrupted: {} samples are kept", self.record.samples.len());
-                        return self.place.end_running().await;
-                    }
-                    Err(error) => {
-                        progress.finish();
-                        return Err(error);
-                    }
+                if let Stepped::Interrupted = stepped? {
+                    let count = self.record.samples.len();
+                    progress.line(&format!("interrupted: {count} samples are kept"));
+                    return self.target.end_running().await;
                 }
             }
-            self.place.end_round().await?;
+            self.target.end_round().await?;
         }
-        progress.finish();
         self.record.completion = Completion::Complete;
         Ok(())
     }
 
-    /// Cleans up and returns the record. What cannot be cleaned up is no reason to lose it.
-    pub async fn finish(mut self) -> RunRecord {
-        match self.place.close().await {
+    /// Cleans up and returns the record. A failed clean-up is reported as a warning, so that the record is not lost.
+    pub async fn finish(mut self, progress: &dyn Progress) -> RunRecord {
+        match self.target.close().await {
             Ok(notes) => self.record.provenance.notes.extend(notes),
-            Err(error) => eprintln!("warning: {error:#}"),
+            Err(error) => progress.line(&format!("warning: {error:#}")),
         }
         self.record
     }
 
-    async fn step(&mut self, step: Step, progress: &mut Progress) -> Result<()> {
+    async fn step(&mut self, step: Step, progress: &mut BenchProgress<'_>) -> Result<()> {
         let scenario = self.record.scenarios[step.scenario].clone();
         let what = match step.measure {
             Measure::Run(temperature) => format!("{} {}", scenario.name, temperature.name()),
@@ -114,10 +106,10 @@ impl Session {
         let started = Instant::now();
         match step.measure {
             Measure::Run(temperature) => {
-                let run = self.place.run(step.scenario, &scenario, temperature).await?;
+                let run = self.target.run(step.scenario, &scenario, temperature).await?;
                 let sample = self.sample(&scenario, temperature, run);
                 if let Acceptance::Failed { reason } | Acceptance::WrongTemperature { reason } = &sample.acceptance {
-                    progress.say(&format!("{what}: not counted: {reason}"));
+                    progress.line(&format!("{what}: not counted: {reason}"));
                 }
                 self.log.append(&sample).context("writing samples.jsonl")?;
                 self.record.samples.push(sample);
@@ -157,8 +149,14 @@ impl Session {
         }
     }
 
-    async fn peer_sample(&mut self, at: usize, scenario: &Scenario, peer: Peer, progress: &Progress) -> Result<()> {
-        match self.place.peer(at, scenario, peer).await {
+    async fn peer_sample(
+        &mut self,
+        at: usize,
+        scenario: &Scenario,
+        peer: Peer,
+        progress: &BenchProgress<'_>,
+    ) -> Result<()> {
+        match self.target.peer(at, scenario, peer).await {
             Ok((wall, runner_us)) => {
                 let sample = PeerSample {
                     scenario: scenario.name.clone(),
@@ -170,7 +168,7 @@ impl Session {
                 self.log.append_peer(&sample).context("writing samples.jsonl")?;
                 self.record.peers.push(sample);
             }
-            Err(error) => progress.say(&format!("{} {}: not counted: {error:#}", scenario.name, peer.name())),
+            Err(error) => progress.line(&format!("{} {}: not counted: {error:#}", scenario.name, peer.name())),
         }
         Ok(())
     }
@@ -180,7 +178,7 @@ impl Session {
         if self.record.usage.iter().any(|known| known.scenario == scenario.name) {
             return Ok(());
         }
-        if let Some(layers) = self.place.usage(at).await? {
+        if let Some(layers) = self.target.usage(at).await? {
             self.record.usage.push(ScenarioUsage {
                 scenario: scenario.name.clone(),
                 layers,

@@ -1,15 +1,15 @@
-//! What a bench run measures, whatever it is: a driver at hand, or a task service as its clients see it.
+//! What a bench run measures, behind one trait: a driver in this process, or a task service as its clients see it.
 
 use std::time::Duration;
 
-use anyhow::Result;
 use async_trait::async_trait;
+use hybrid_cache_cluster::Backend;
 use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::sample::{LayerUsage, Peer};
 use hybrid_cache_model::{Outcome, Scenario, Temperature, Timeline};
+use hybrid_cache_tools::Result;
 
-use super::machine::Moment;
-use crate::subject::Subject;
+use crate::machine::Moment;
 
 /// Longest a scenario's own program may run.
 pub const TIME_LIMIT: Duration = Duration::from_secs(300);
@@ -27,57 +27,57 @@ pub struct Run {
     pub timeline: Timeline,
     /// What the task printed.
     pub stdout: String,
-    /// Why the measurement itself went wrong, where it did.
+    /// Why the measurement itself went wrong; `None` if it did not.
     pub disturbed: Option<String>,
 }
 
 /// What a run of a peer took: as the client saw it, and, where it has a runner, inside, in microseconds.
 pub type PeerRun = (Duration, Option<u64>);
 
-/// A place to measure.
+/// What a bench run measures.
 #[async_trait(?Send)]
-pub trait Place {
+pub trait BenchTarget {
     /// Runs a scenario at a temperature. `at` is its position in the list.
     ///
     /// # Errors
-    /// The place works no more. A task that fails is a run.
+    /// The target no longer works. A task that fails is a run.
     async fn run(&mut self, at: usize, scenario: &Scenario, temperature: Temperature) -> Result<Run>;
 
     /// Runs a peer.
     ///
     /// # Errors
-    /// It failed, or is none here.
+    /// It failed, or this target has no such peer.
     async fn peer(&mut self, at: usize, scenario: &Scenario, peer: Peer) -> Result<PeerRun>;
 
-    /// What the first run of a scenario has left on disk; `None` where that cannot be told.
+    /// What the first run of a scenario has left on disk; `None` if the target cannot know.
     ///
     /// # Errors
-    /// It could not be looked.
+    /// The disk usage cannot be read.
     async fn usage(&mut self, at: usize) -> Result<Option<Vec<LayerUsage>>>;
 
-    /// A round is over, and what was made for it is to go.
+    /// Deletes what was made for a round that is over.
     ///
     /// # Errors
     /// Something cannot be deleted.
     async fn end_round(&mut self) -> Result<()>;
 
-    /// Ends what runs, because a step was interrupted.
+    /// Ends the task that runs, because a step was interrupted.
     ///
     /// # Errors
-    /// It cannot be asked to end.
+    /// The task cannot be cancelled.
     async fn end_running(&mut self) -> Result<()>;
 
-    /// Cleans up, and tells what a reader of the report should know of the place's part in it.
+    /// Cleans up; what a reader of the report should know about the target's part in it.
     ///
     /// # Errors
     /// Something cannot be deleted.
     async fn close(self: Box<Self>) -> Result<Vec<String>>;
 }
 
-/// On both sides of a comparison alike.
-pub fn limits(subject: &Subject) -> Limits {
+/// Bounds on a scenario's tasks, the same on both sides of a comparison.
+pub fn limits(backend: &Backend) -> Limits {
     Limits {
         time_ms: u64::try_from(TIME_LIMIT.as_millis()).unwrap_or(u64::MAX),
-        ..subject.limits()
+        ..backend.limits()
     }
 }

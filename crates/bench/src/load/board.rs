@@ -12,9 +12,11 @@ use hybrid_cache_report::Spread;
 use super::listed::Listed;
 use super::schedule::{Arrival, Schedule};
 use super::series::Series;
-use crate::bench::machine::micros;
-use crate::bench::via::ClientError;
+use crate::machine::micros;
+use crate::via::ClientError;
 
+/// Most requests at one time.
+pub const WORKERS: usize = 32;
 /// Most different reasons that are kept.
 const REASONS: usize = 10;
 /// Pause before a request without an answer is sent again.

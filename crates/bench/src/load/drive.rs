@@ -6,19 +6,20 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result};
 use hybrid_cache_model::TaskSpec;
 use hybrid_cache_model::load::LoadRecord;
+use hybrid_cache_tools::{ErrorContext, Progress, Result};
 
-use super::board::{Board, Stop, Tally};
+use super::board::{Board, Stop, Tally, WORKERS};
 use super::schedule::Schedule;
 use super::watch::{Depth, Watcher};
 use super::worker::Work;
-use super::{ANSWER, WORKERS};
-use crate::bench::machine::micros;
-use crate::bench::place::END_LIMIT;
-use crate::bench::via::{Client, ClientError};
+use crate::machine::micros;
+use crate::target::END_LIMIT;
+use crate::via::{Client, ClientError};
 
+/// Longest wait for an answer under load.
+pub const ANSWER: Duration = Duration::from_secs(30);
 /// Time between two looks at the service.
 const LOOK: Duration = Duration::from_secs(1);
 /// Each so many looks one goes through the whole list.
@@ -27,7 +28,7 @@ const WHOLE: u32 = 10;
 const HEAR: Duration = Duration::from_millis(50);
 
 /// What is to be done.
-pub struct Plan {
+pub struct LoadPlan {
     /// The service.
     pub url: String,
     /// Its token.
@@ -43,11 +44,11 @@ pub struct Plan {
     /// The service's process, where it is a child of this one.
     pub process: Option<u32>,
     /// How long things may take.
-    pub limits: Limits,
+    pub limits: LoadLimits,
 }
 
 /// How long things may take.
-pub struct Limits {
+pub struct LoadLimits {
     /// Silence after which the service counts as gone.
     pub silence: Duration,
     /// How much later than planned the last arrival may be sent.
@@ -58,9 +59,9 @@ pub struct Limits {
     pub drain: Duration,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
+impl Default for LoadLimits {
+    fn default() -> LoadLimits {
+        LoadLimits {
             silence: Duration::from_secs(30),
             behind: Duration::from_secs(120),
             stuck: Duration::from_secs(120),
@@ -73,7 +74,7 @@ impl Default for Limits {
 ///
 /// # Errors
 /// The service does not answer before the first arrival, or its address cannot be used.
-pub fn drive(plan: &Plan, interrupted: &AtomicBool) -> Result<(LoadRecord, Option<Stop>)> {
+pub fn drive(plan: &LoadPlan, interrupted: &AtomicBool, progress: &dyn Progress) -> Result<(LoadRecord, Option<Stop>)> {
     let connect = || Client::within(&plan.url, plan.token_file.as_deref(), ANSWER);
     let client = connect()?;
     let clients = (0..WORKERS).map(|_| connect()).collect::<Result<Vec<_>>>()?;
@@ -104,7 +105,7 @@ pub fn drive(plan: &Plan, interrupted: &AtomicBool) -> Result<(LoadRecord, Optio
         drain(plan, &board, &mut watcher, interrupted);
     }
     if matches!(board.stopped(), Some(Stop::Interrupted)) && plan.process.is_none() {
-        cancel(&board, &client);
+        cancel(&board, &client, progress);
     }
     let service = watcher.told(plan.process.is_some());
     let stopped = board.stopped();
@@ -170,7 +171,7 @@ fn run_name() -> String {
 }
 
 /// Watches until no worker is left.
-fn watch(plan: &Plan, board: &Board, watcher: &mut Watcher<'_>, interrupted: &AtomicBool, left: &AtomicUsize) {
+fn watch(plan: &LoadPlan, board: &Board, watcher: &mut Watcher<'_>, interrupted: &AtomicBool, left: &AtomicUsize) {
     let mut looks: u32 = 0;
     let mut next = board.began + LOOK;
     while left.load(Ordering::Relaxed) > 0 {
@@ -197,7 +198,7 @@ fn watch(plan: &Plan, board: &Board, watcher: &mut Watcher<'_>, interrupted: &At
 }
 
 /// One look; how many tasks it found to have ended.
-fn look(plan: &Plan, board: &Board, watcher: &mut Watcher<'_>, depth: Depth) -> usize {
+fn look(plan: &LoadPlan, board: &Board, watcher: &mut Watcher<'_>, depth: Depth) -> usize {
     let looked = watcher.metrics().and_then(|()| watcher.list(depth));
     match looked {
         Ok(found) => found,
@@ -211,7 +212,7 @@ fn look(plan: &Plan, board: &Board, watcher: &mut Watcher<'_>, depth: Depth) -> 
 }
 
 /// Sees the last tasks to their end.
-fn drain(plan: &Plan, board: &Board, watcher: &mut Watcher<'_>, interrupted: &AtomicBool) {
+fn drain(plan: &LoadPlan, board: &Board, watcher: &mut Watcher<'_>, interrupted: &AtomicBool) {
     let began = Instant::now();
     let mut moved = began;
     loop {
@@ -235,15 +236,15 @@ fn drain(plan: &Plan, board: &Board, watcher: &mut Watcher<'_>, interrupted: &At
 }
 
 /// Asks the tasks on their way to end, as far as that goes in a short time: whoever interrupts wants none of them.
-fn cancel(board: &Board, client: &Client) {
+fn cancel(board: &Board, client: &Client, progress: &dyn Progress) {
     let until = Instant::now() + END_LIMIT;
     let ids: Vec<String> = board.tally().open.keys().cloned().collect();
     for (at, id) in ids.iter().enumerate() {
         if Instant::now() > until {
-            eprintln!(
-                "warning: {} tasks were not asked to end; the service goes on with them",
-                ids.len() - at
-            );
+            let count = ids.len() - at;
+            progress.line(&format!(
+                "warning: {count} tasks were not asked to end; the service goes on with them"
+            ));
             return;
         }
         // Where it has ended meanwhile, nothing is left to cancel.

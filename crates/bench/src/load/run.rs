@@ -1,179 +1,168 @@
-//! `bench --load`: tasks arrive at a fixed rate through the task service, whether or not it keeps up.
-//!
-//! Open loop, as wrk2 does it: arrivals come from a schedule, and each latency counts from the scheduled time and not from
-//! the request, so that a service that stalls does not hide its stall by being asked less often (Gil Tene's *coordinated
-//! omission*). Latencies go into HdrHistograms, and what is seen over time into a bounded number of rows.
+//! A run under load from its beginning to its end.
 
-mod board;
-mod drive;
-mod listed;
-mod own;
-mod schedule;
-mod series;
-#[cfg(test)]
-mod tests;
-mod watch;
-mod worker;
-
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
-use anyhow::{Context, Result};
-use hybrid_cache_model::load::LoadRecord;
 use hybrid_cache_model::sample::{Completion, Provenance, RunRecord, SCHEMA_VERSION, ServiceRecord};
 use hybrid_cache_model::{CacheStatus, Outcome, Scenario};
+use hybrid_cache_tools::{Checkout, Error, ErrorClass, ErrorContext, Progress, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::spawn_blocking;
 
-use super::provenance::of_client;
-use super::via::task::{self, Control};
-use super::via::{self, Client, ClientError};
-use crate::checkout::Checkout;
-use crate::exit::{Exit, Expected};
-use crate::flags;
-use crate::results;
-use board::Stop;
-use drive::{Plan, drive};
-use own::Own;
+use super::board::Stop;
+use super::drive::{ANSWER, LoadLimits, LoadPlan, drive};
+use super::interruption::Interruption;
+use super::options::{LoadOptions, LoadedService};
+use super::own_service::OwnService;
+use crate::measure::default_out;
+use crate::provenance;
+use crate::via::task::{self, Control};
+use crate::via::{Client, ClientError, who};
 
-/// Requests under way at one time, at most.
-const WORKERS: usize = 32;
-/// Longest wait for an answer under load.
-const ANSWER: Duration = Duration::from_secs(30);
-
-/// Runs the command.
-///
-/// # Errors
-/// The service does not answer or does not start, a scenario does not run, or the report cannot be written.
-pub fn run(checkout: &Checkout, scenarios: Vec<Scenario>, per_s: f64, flags: &flags::Bench) -> Result<Exit> {
-    let asked = Asked {
-        out: flags
-            .out
-            .clone()
-            .unwrap_or_else(|| super::default_out(checkout, "load")),
-        client: of_client(checkout, "service", flags),
-        scenarios,
-        per_s,
-        flags: flags.clone(),
-    };
-    let out = asked.out.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    let measured = runtime.block_on(measure(asked));
-    // A request that nobody waits for any more.
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    let (record, stopped) = measured?;
-    results::write(&out, &record)?;
-    conclude(&out, &record, stopped)
+/// What a run under load came to.
+pub struct LoadMeasured {
+    /// The folder of the report.
+    pub out: PathBuf,
+    /// Everything that was measured.
+    pub record: RunRecord,
+    /// How it ended.
+    pub end: LoadEnd,
 }
 
-/// What was asked for, and where it goes.
-struct Asked {
+/// How a run under load ended.
+#[derive(Debug)]
+pub enum LoadEnd {
+    /// Every arrival was sent.
+    Complete,
+    /// Ctrl-C ended it.
+    Interrupted,
+    /// The service stopped answering.
+    Dead(Error),
+    /// The service answered too slowly, and the last arrivals were never sent.
+    Behind,
+}
+
+impl LoadEnd {
+    fn of(stopped: Option<Stop>) -> LoadEnd {
+        match stopped {
+            None => LoadEnd::Complete,
+            Some(Stop::Interrupted) => LoadEnd::Interrupted,
+            Some(Stop::Dead(error)) => LoadEnd::Dead(error.into_error()),
+            Some(Stop::Behind) => LoadEnd::Behind,
+        }
+    }
+}
+
+/// What the work needs, and where its result goes.
+struct Job {
     out: PathBuf,
     client: Provenance,
     scenarios: Vec<Scenario>,
-    per_s: f64,
-    flags: flags::Bench,
+    options: LoadOptions,
+    progress: Arc<dyn Progress>,
 }
 
-/// How an interruption reaches the work, wherever it is.
-#[derive(Default)]
-struct Interruption {
-    is: AtomicBool,
-    /// Of the runs that warm the caches.
-    control: Control,
-    /// The service's process, where it is of this run's own; 0 where there is none.
-    process: AtomicU32,
-}
-
-type Driven = (RunRecord, Option<Stop>);
-
-/// Does everything; Ctrl-C ends it early, and what was measured stays.
-async fn measure(asked: Asked) -> Result<Driven> {
+/// Offers the load. Ctrl-C ends it early, and what was measured is kept; a second one ends at once.
+///
+/// # Errors
+/// The service does not answer or does not start, a scenario does not run, or the report's folder cannot be written.
+pub async fn run(
+    checkout: &Checkout,
+    scenarios: Vec<Scenario>,
+    options: LoadOptions,
+    progress: &Arc<dyn Progress>,
+) -> Result<LoadMeasured> {
+    let job = Job {
+        out: options.out.clone().unwrap_or_else(|| default_out(checkout, "load")),
+        client: provenance::of_client(checkout, "service", &options.command),
+        scenarios,
+        options,
+        progress: Arc::clone(progress),
+    };
     let interruption = Arc::new(Interruption::default());
     let heard = Arc::clone(&interruption);
-    let mut work = spawn_blocking(move || work(&asked, &heard));
+    let mut work = spawn_blocking(move || work(job, &heard));
     tokio::select! {
-        done = &mut work => return done?,
+        done = &mut work => return done.context("running the load")?,
         // Without a way to hear of it, the run goes on to its end.
         Ok(()) = tokio::signal::ctrl_c() => {}
     }
-    eprintln!("interrupted: ending what is on its way; a second Ctrl-C ends at once");
+    progress.line("interrupted: ending what is on its way; a second Ctrl-C ends at once");
     interruption.is.store(true, Ordering::Relaxed);
     interruption.control.stop();
     tokio::select! {
-        done = &mut work => done?,
+        done = &mut work => done.context("running the load")?,
         Ok(()) = tokio::signal::ctrl_c() => {
             let process = interruption.process.load(Ordering::Relaxed);
             if let Some(process) = i32::try_from(process).ok().and_then(Pid::from_raw) {
-                // Where it has ended already, there is nothing to kill.
+                // If it has ended already, there is nothing to kill.
                 let _ = kill_process(process, Signal::KILL);
             }
-            Err(Expected::interrupted("interrupted twice: nothing is kept"))
+            Err(Error::interrupted("interrupted twice: nothing is kept"))
         }
     }
 }
 
 /// Blocks until all is done.
-fn work(asked: &Asked, interruption: &Interruption) -> Result<Driven> {
-    let flags = &asked.flags;
-    let own = match &flags.via {
-        Some(_) => None,
-        None => {
-            eprintln!("starting a task service for this run");
-            Some(Own::start(flags, interruption)?)
+fn work(job: Job, interruption: &Interruption) -> Result<LoadMeasured> {
+    let (options, progress) = (&job.options, job.progress.as_ref());
+    let (own, url, token_file) = match &options.service {
+        LoadedService::Running(service) => (None, service.url.clone(), service.token_file.clone()),
+        LoadedService::Own(program) => {
+            progress.line("starting a task service for this run");
+            let own = OwnService::start(program, interruption)?;
+            let (url, token_file) = (own.url.clone(), own.token_file.clone());
+            (Some(own), url, Some(token_file))
         }
     };
-    let (url, token_file) = match (&own, &flags.via) {
-        (Some(own), _) => (own.url.clone(), Some(own.token_file.clone())),
-        (None, url) => (url.clone().unwrap_or_default(), flags.token_file.clone()),
-    };
     let client = Client::within(&url, token_file.as_deref(), ANSWER)?;
-    let service = via::who(&client).map_err(ClientError::into_error)?;
-    let mut record = header(asked, service);
-    hybrid_cache_report::write_header(&asked.out, &record)?;
-    warm(&client, &asked.scenarios, &interruption.control)?;
-    eprintln!(
+    let service = who(&client).map_err(ClientError::into_error)?;
+    let mut record = header(&job, service);
+    write_header(&job.out, &record)?;
+    warm(&client, &job.scenarios, &interruption.control, progress)?;
+    progress.line(&format!(
         "{} tasks a second for {} s through the task service at {url}; report in {}",
-        asked.per_s,
-        flags.load_seconds,
-        asked.out.display()
-    );
-    let plan = Plan {
+        options.per_s,
+        options.lasts.as_secs(),
+        job.out.display()
+    ));
+    let plan = LoadPlan {
         url,
         token_file,
-        specs: asked
-            .scenarios
-            .iter()
-            .map(|scenario| scenario.request.clone())
-            .collect(),
-        per_s: asked.per_s,
-        lasts: Duration::from_secs(flags.load_seconds),
-        retries: flags.load_retries,
-        process: own.as_ref().map(Own::process),
-        limits: drive::Limits::default(),
+        specs: job.scenarios.iter().map(|scenario| scenario.request.clone()).collect(),
+        per_s: options.per_s,
+        lasts: options.lasts,
+        retries: options.retries,
+        process: own.as_ref().map(OwnService::process),
+        limits: LoadLimits::default(),
     };
-    let (load, stopped) = drive(&plan, &interruption.is)?;
+    let (load, stopped) = drive(&plan, &interruption.is, progress)?;
     record.load = Some(Box::new(load));
     if !matches!(stopped, Some(Stop::Interrupted | Stop::Dead(_))) {
         record.completion = Completion::Complete;
     }
     if let (Some(own), Some(Stop::Dead(_))) = (&own, &stopped) {
-        eprintln!("the service said last:\n{}", own.last_words());
+        progress.line(&format!("the service said last:\n{}", own.last_words()));
     }
-    Ok((record, stopped))
+    Ok(LoadMeasured {
+        out: job.out,
+        record,
+        end: LoadEnd::of(stopped),
+    })
 }
 
-fn header(asked: &Asked, service: ServiceRecord) -> RunRecord {
+fn write_header(out: &Path, record: &RunRecord) -> Result<()> {
+    let written = hybrid_cache_report::write_header(out, record);
+    written.map_err(|error| Error::other(ErrorClass::Failed, error))
+}
+
+fn header(job: &Job, service: ServiceRecord) -> RunRecord {
     RunRecord {
         schema: SCHEMA_VERSION,
         completion: Completion::Interrupted,
-        provenance: via::provenance(asked.client.clone(), service),
-        scenarios: asked.scenarios.clone(),
+        provenance: provenance::through_service(job.client.clone(), service),
+        scenarios: job.scenarios.clone(),
         usage: Vec::new(),
         samples: Vec::new(),
         peers: Vec::new(),
@@ -182,18 +171,16 @@ fn header(asked: &Asked, service: ServiceRecord) -> RunRecord {
 }
 
 /// Runs each scenario until the caches answer with a hit: cached tasks are what is measured.
-fn warm(client: &Client, scenarios: &[Scenario], control: &Control) -> Result<()> {
+fn warm(client: &Client, scenarios: &[Scenario], control: &Control, progress: &dyn Progress) -> Result<()> {
     for scenario in scenarios {
-        eprintln!("warming {}", scenario.name);
+        let name = &scenario.name;
+        progress.step(&format!("warming {name}"));
         let mut outcome = warm_once(client, scenario, control)?;
         if has_built(&outcome) {
             outcome = warm_once(client, scenario, control)?;
         }
         if has_built(&outcome) {
-            eprintln!(
-                "warning: {} misses the caches even once they were filled",
-                scenario.name
-            );
+            progress.line(&format!("warning: {name} misses the caches even once they were filled"));
         }
     }
     Ok(())
@@ -207,55 +194,18 @@ fn has_built(outcome: &Outcome) -> bool {
 fn warm_once(client: &Client, scenario: &Scenario, control: &Control) -> Result<Outcome> {
     let done = task::run(client, &scenario.request, control, false);
     let done = done.map_err(|error| match error {
-        ClientError::Stopped => Expected::interrupted("interrupted before the first task arrived"),
+        ClientError::Stopped => Error::interrupted("interrupted before the first task arrived"),
         other => other.into_error(),
     });
     let run = done?.run;
     if !run.outcome.end.is_success() {
-        return Err(Expected::task(format!(
+        return Err(Error::task(format!(
             "scenario {} does not run: {:?}\nhint: try it alone with `cargo xtask bench --scenario {0} --cached-runs 1`",
             scenario.name, run.outcome.end
         )));
     }
     if let Err(reason) = scenario.expect.stdout.check(&run.stdout) {
-        return Err(Expected::task(format!("scenario {}: {reason}", scenario.name)));
+        return Err(Error::task(format!("scenario {}: {reason}", scenario.name)));
     }
     Ok(run.outcome)
-}
-
-/// Prints the summary and says how the run ends.
-fn conclude(out: &std::path::Path, record: &RunRecord, stopped: Option<Stop>) -> Result<Exit> {
-    results::print(record);
-    println!("report: {}", out.join("report.html").display());
-    let load = record.load.as_deref().cloned().unwrap_or_default();
-    match stopped {
-        Some(Stop::Interrupted) => return Ok(Exit::Interrupted),
-        Some(Stop::Dead(error)) => {
-            eprintln!("what was measured before is kept");
-            return Err(error.into_error());
-        }
-        Some(Stop::Behind) => eprintln!(
-            "warning: the service answered too slowly for this rate; the last arrivals were never sent\n\
-             hint: offer fewer tasks a second"
-        ),
-        None => {}
-    }
-    Ok(exit(&load))
-}
-
-/// What the command says of a run that came to its end: a task that was lost, made twice or did not end breaks a promise.
-fn exit(load: &LoadRecord) -> Exit {
-    let counts = &load.counts;
-    let twice = load.service.own && load.service.made.is_some_and(|made| made != counts.submitted);
-    let broken = counts.lost + counts.unfinished + u64::from(twice);
-    if broken > 0 {
-        eprintln!("tasks were lost, made twice or did not end; the report says how many");
-        return Exit::Gate;
-    }
-    let failed = counts.failed + counts.rejected + counts.unanswered;
-    if failed > 0 {
-        eprintln!("{failed} of {} tasks failed; the report says why", counts.due);
-        return Exit::Task;
-    }
-    Exit::Good
 }

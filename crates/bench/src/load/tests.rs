@@ -10,10 +10,9 @@ use hybrid_cache_model::load::{LoadCounts, LoadRecord, MemorySource};
 use hybrid_cache_report::{LoadSummary, Spread};
 
 use super::board::Stop;
-use super::drive::{Limits, Plan, drive};
-use super::exit;
-use crate::bench::via::tests::{Answer, Place, fine, place};
-use crate::exit::Exit;
+use super::drive::{LoadLimits, LoadPlan, drive};
+use super::verdict::{LoadVerdict, judge};
+use crate::via::tests::{Answer, TestServer, fine, serve};
 
 const TIMES: &str = r#""queuedAt": "2026-01-01T00:00:00Z", "startedAt": "2026-01-01T00:00:00.002Z", "endedAt": "2026-01-01T00:00:00.010Z""#;
 
@@ -92,7 +91,7 @@ impl Double {
 }
 
 /// The double, with what `other` says of single requests.
-fn double(fate: fn(u64) -> Fate, other: impl Fn(&str, usize) -> Option<Answer> + Send + Sync + 'static) -> Place {
+fn double(fate: fn(u64) -> Fate, other: impl Fn(&str, usize) -> Option<Answer> + Send + Sync + 'static) -> TestServer {
     with_surplus(fate, 0, other)
 }
 
@@ -100,26 +99,26 @@ fn with_surplus(
     fate: fn(u64) -> Fate,
     surplus: u64,
     other: impl Fn(&str, usize) -> Option<Answer> + Send + Sync + 'static,
-) -> Place {
+) -> TestServer {
     let double = Double {
         fate,
         tasks: Mutex::default(),
         submits: AtomicU64::new(0),
         surplus,
     };
-    place(move |request, like| other(request, like).or_else(|| double.answer(request)))
+    serve(move |request, like| other(request, like).or_else(|| double.answer(request)))
 }
 
-fn plan(place: &Place, per_s: f64, lasts: Duration) -> Plan {
-    Plan {
-        url: place.url.clone(),
+fn plan(server: &TestServer, per_s: f64, lasts: Duration) -> LoadPlan {
+    LoadPlan {
+        url: server.url.clone(),
         token_file: None,
         specs: vec![TaskSpec::new("print(1)"), TaskSpec::new("print(2)")],
         per_s,
         lasts,
         retries: 2,
         process: None,
-        limits: Limits {
+        limits: LoadLimits {
             silence: Duration::from_secs(1),
             behind: Duration::from_secs(20),
             stuck: Duration::from_secs(2),
@@ -128,15 +127,15 @@ fn plan(place: &Place, per_s: f64, lasts: Duration) -> Plan {
     }
 }
 
-fn driven(place: &Place, per_s: f64, lasts_ms: u64) -> (LoadRecord, Option<Stop>) {
-    let plan = plan(place, per_s, Duration::from_millis(lasts_ms));
-    drive(&plan, &AtomicBool::new(false)).unwrap()
+fn driven(server: &TestServer, per_s: f64, lasts_ms: u64) -> (LoadRecord, Option<Stop>) {
+    let plan = plan(server, per_s, Duration::from_millis(lasts_ms));
+    drive(&plan, &AtomicBool::new(false), &Silent).unwrap()
 }
 
 #[test]
 fn every_arrival_is_sent_seen_to_its_end_and_counted_once() {
-    let place = double(|_| Fate::Succeeds, |_, _| None);
-    let (load, stopped) = driven(&place, 50.0, 1000);
+    let server = double(|_| Fate::Succeeds, |_, _| None);
+    let (load, stopped) = driven(&server, 50.0, 1000);
     assert!(stopped.is_none());
     let counts = LoadCounts {
         due: 50,
@@ -150,7 +149,7 @@ fn every_arrival_is_sent_seen_to_its_end_and_counted_once() {
         (load.service.made, load.service.memory),
         (Some(50), MemorySource::Metrics)
     );
-    assert_eq!(exit(&load), Exit::Good);
+    assert_eq!(judge(&load), LoadVerdict::Kept);
     let latency = Spread::decode(&load.latency).unwrap();
     // What the service says of its own time is part of it.
     assert!(latency.len() == 50 && latency.at(0.0) >= 9_900, "{}", latency.at(0.0));
@@ -161,13 +160,13 @@ fn every_arrival_is_sent_seen_to_its_end_and_counted_once() {
             .iter()
             .any(|row| row.waiting == Some(3) && row.disk_bytes == Some(42))
     );
-    let asked = place.asked.lock().unwrap();
+    let asked = server.asked.lock().unwrap();
     assert_eq!(asked.iter().filter(|request| request.ends_with("/submit")).count(), 50);
 }
 
 #[test]
 fn tasks_that_fail_are_counted_with_the_first_reason_of_each_kind() {
-    let place = double(
+    let server = double(
         |number| {
             if number.is_multiple_of(4) {
                 Fate::Exits(3)
@@ -177,7 +176,7 @@ fn tasks_that_fail_are_counted_with_the_first_reason_of_each_kind() {
         },
         |_, _| None,
     );
-    let (load, _) = driven(&place, 40.0, 500);
+    let (load, _) = driven(&server, 40.0, 500);
     assert_eq!((load.counts.failed, load.counts.succeeded), (5, 15));
     assert_eq!(Spread::decode(&load.latency).unwrap().len(), 15);
     assert_eq!(load.reasons.len(), 1);
@@ -186,7 +185,13 @@ fn tasks_that_fail_are_counted_with_the_first_reason_of_each_kind() {
         "{:?}",
         load.reasons
     );
-    assert_eq!(exit(&load), Exit::Task);
+    assert_eq!(
+        judge(&load),
+        LoadVerdict::Failed {
+            failed: 5,
+            due: load.counts.due
+        }
+    );
 }
 
 #[test]
@@ -198,7 +203,7 @@ fn a_refused_task_is_sent_again_when_the_service_says_and_given_up_in_the_end() 
             r#"{"title": "The queue is full"}"#.to_owned(),
         )
     };
-    let place = double(
+    let server = double(
         |_| Fate::Succeeds,
         move |request, like| match request {
             "POST /api/v1/tasks/task-0/run" => Some(busy()),
@@ -206,7 +211,7 @@ fn a_refused_task_is_sent_again_when_the_service_says_and_given_up_in_the_end() 
             _ => None,
         },
     );
-    let (load, _) = driven(&place, 10.0, 500);
+    let (load, _) = driven(&server, 10.0, 500);
     let counts = LoadCounts {
         due: 5,
         submitted: 5,
@@ -222,14 +227,14 @@ fn a_refused_task_is_sent_again_when_the_service_says_and_given_up_in_the_end() 
     // What was saved and will not be run is deleted, and is no task that somebody made twice.
     assert_eq!(load.service.made, Some(5));
     assert!(
-        place
+        server
             .asked
             .lock()
             .unwrap()
             .iter()
             .any(|request| request == "DELETE /api/v1/tasks/task-0")
     );
-    assert_eq!(exit(&load), Exit::Good);
+    assert_eq!(judge(&load), LoadVerdict::Kept);
     // The wait is part of the latency, as it counts from the scheduled time.
     assert!(Spread::decode(&load.latency).unwrap().max() > 1_000_000);
 }
@@ -237,7 +242,7 @@ fn a_refused_task_is_sent_again_when_the_service_says_and_given_up_in_the_end() 
 #[test]
 fn a_stall_counts_for_every_arrival_that_it_delays() {
     let stall: Arc<Mutex<Option<Instant>>> = Arc::default();
-    let place = double(
+    let server = double(
         |_| Fate::Succeeds,
         move |request, _| {
             if request.starts_with("POST ") {
@@ -251,7 +256,7 @@ fn a_stall_counts_for_every_arrival_that_it_delays() {
             None
         },
     );
-    let (load, _) = driven(&place, 100.0, 1000);
+    let (load, _) = driven(&server, 100.0, 1000);
     let latency = Spread::decode(&load.latency).unwrap();
     assert_eq!(latency.len(), 100);
     // Of a closed loop's requests, as many as it has connections would have seen it: 32.
@@ -261,7 +266,7 @@ fn a_stall_counts_for_every_arrival_that_it_delays() {
 
 #[test]
 fn a_service_that_dies_ends_the_run_and_what_was_counted_stays() {
-    let place = double(
+    let server = double(
         |_| Fate::Succeeds,
         |_, _| {
             static ASKED: AtomicU64 = AtomicU64::new(0);
@@ -270,7 +275,7 @@ fn a_service_that_dies_ends_the_run_and_what_was_counted_stays() {
         },
     );
     let began = Instant::now();
-    let (load, stopped) = driven(&place, 20.0, 600_000);
+    let (load, stopped) = driven(&server, 20.0, 600_000);
     assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
     assert!(matches!(stopped, Some(Stop::Dead(_))), "{stopped:?}");
     let counts = load.counts;
@@ -285,7 +290,7 @@ fn a_service_that_dies_ends_the_run_and_what_was_counted_stays() {
 
 #[test]
 fn an_acknowledged_task_that_the_service_forgets_is_lost_and_one_that_never_ends_is_told() {
-    let place = double(
+    let server = double(
         |number| match number {
             3 => Fate::Vanishes,
             7 => Fate::Runs,
@@ -293,7 +298,7 @@ fn an_acknowledged_task_that_the_service_forgets_is_lost_and_one_that_never_ends
         },
         |_, _| None,
     );
-    let (load, stopped) = driven(&place, 20.0, 500);
+    let (load, stopped) = driven(&server, 20.0, 500);
     assert!(stopped.is_none());
     let counts = load.counts;
     assert_eq!(
@@ -302,27 +307,27 @@ fn an_acknowledged_task_that_the_service_forgets_is_lost_and_one_that_never_ends
         "{counts:?}"
     );
     assert!(load.reasons[0].contains("task-3"), "{:?}", load.reasons);
-    assert_eq!(exit(&load), Exit::Gate);
+    assert_eq!(judge(&load), LoadVerdict::Broken);
 }
 
 #[test]
 fn a_task_that_nobody_submitted_is_found_where_nobody_else_uses_the_service() {
-    let place = with_surplus(|_| Fate::Succeeds, 1, |_, _| None);
-    let (mut load, _) = driven(&place, 20.0, 250);
+    let server = with_surplus(|_| Fate::Succeeds, 1, |_, _| None);
+    let (mut load, _) = driven(&server, 20.0, 250);
     assert_eq!(load.service.made, Some(6));
-    assert_eq!(exit(&load), Exit::Good);
+    assert_eq!(judge(&load), LoadVerdict::Kept);
     load.service.own = true;
-    assert_eq!(exit(&load), Exit::Gate);
+    assert_eq!(judge(&load), LoadVerdict::Broken);
 }
 
 #[test]
 fn interrupted_it_sends_no_more_and_asks_what_is_on_its_way_to_end() {
-    let place = double(|_| Fate::Runs, |_, _| None);
-    let plan = plan(&place, 20.0, Duration::from_secs(600));
+    let server = double(|_| Fate::Runs, |_, _| None);
+    let plan = plan(&server, 20.0, Duration::from_secs(600));
     let interrupted = AtomicBool::new(false);
     let began = Instant::now();
     let (load, stopped) = thread::scope(|scope| {
-        let work = scope.spawn(|| drive(&plan, &interrupted).unwrap());
+        let work = scope.spawn(|| drive(&plan, &interrupted, &Silent).unwrap());
         thread::sleep(Duration::from_millis(500));
         interrupted.store(true, Ordering::Relaxed);
         work.join().unwrap()
@@ -330,7 +335,7 @@ fn interrupted_it_sends_no_more_and_asks_what_is_on_its_way_to_end() {
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     assert!(matches!(stopped, Some(Stop::Interrupted)), "{stopped:?}");
     assert!(load.counts.unfinished > 0 && load.counts.due < 100, "{:?}", load.counts);
-    let asked = place.asked.lock().unwrap();
+    let asked = server.asked.lock().unwrap();
     let cancelled = asked.iter().filter(|request| request.ends_with("/cancel")).count();
     assert_eq!(cancelled as u64, load.counts.unfinished + load.counts.unanswered);
 }
@@ -344,12 +349,18 @@ fn a_refusal_for_good_is_no_reason_to_try_again() {
             r#"{"title": "The task is not acceptable", "detail": "no"}"#.to_owned(),
         )
     };
-    let place = double(
+    let server = double(
         |_| Fate::Succeeds,
         move |request, _| (request == "POST /api/v1/tasks/submit").then(refuse),
     );
-    let (load, _) = driven(&place, 20.0, 250);
+    let (load, _) = driven(&server, 20.0, 250);
     assert_eq!((load.counts.rejected, load.counts.submitted), (5, 0));
     assert!(load.reasons[0].contains("not acceptable"), "{:?}", load.reasons);
-    assert_eq!(exit(&load), Exit::Task);
+    assert_eq!(
+        judge(&load),
+        LoadVerdict::Failed {
+            failed: 5,
+            due: load.counts.due
+        }
+    );
 }

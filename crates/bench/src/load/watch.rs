@@ -4,10 +4,9 @@ use std::collections::HashSet;
 
 use hybrid_cache_model::load::{LoadRow, LoadService, MemorySource};
 
-use super::WORKERS;
-use super::board::Board;
+use super::board::{Board, WORKERS};
 use super::listed::{Listed, Part};
-use crate::bench::via::{Client, ClientError, metrics};
+use crate::via::{Client, ClientError, metrics};
 
 /// Tasks of one part of the list.
 const PART: u64 = 200;

@@ -8,7 +8,7 @@ use hybrid_cache_model::TaskSpec;
 
 use super::board::Board;
 use super::schedule::{Arrival, Next};
-use crate::bench::via::Client;
+use crate::via::Client;
 
 /// How fast a waiting worker hears that something else is due, or that nothing is any more.
 const HEAR: Duration = Duration::from_millis(20);
@@ -73,7 +73,7 @@ impl Work<'_> {
         }
     }
 
-    fn after(&self, client: &Client, arrival: Arrival, error: &crate::bench::via::ClientError) {
+    fn after(&self, client: &Client, arrival: Arrival, error: &crate::via::ClientError) {
         // One that cannot be deleted is saved and never run: the service forgets it by itself.
         if let Some(id) = self.board.trouble(arrival, error)
             && client.delete(&id).is_ok()

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
 use hybrid_cache_model::TaskSpec;
+use hybrid_cache_tools::{Error, Result};
 use serde::Deserialize;
 use ureq::http::{Response, Uri};
 use ureq::{Agent, Body};
@@ -14,7 +14,6 @@ use ureq::{Agent, Body};
 use super::answer::TaskAnswer;
 use super::events::Events;
 use super::problem::ClientError;
-use crate::exit::Expected;
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -247,7 +246,7 @@ impl Client {
 fn checked(url: &str) -> Result<String> {
     let refuse = |why: &str| {
         let hint = "give scheme, host and port, such as http://localhost:8000";
-        Err(Expected::usage(format!("--via: {why}\nhint: {hint}")))
+        Err(Error::input(format!("--service-url: {why}\nhint: {hint}")))
     };
     let Ok(uri) = url.parse::<Uri>() else {
         return refuse("this is no address");
@@ -280,7 +279,7 @@ fn is_local(base: &str) -> bool {
 
 /// The Authorization header; what the file holds is told to nobody.
 fn read_token(file: &Path) -> Result<String> {
-    let refuse = |why: String| Expected::usage(format!("--token-file {}: {why}", file.display()));
+    let refuse = |why: String| Error::input(format!("--token-file {}: {why}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|error| refuse(error.to_string()))?;
     let token = text.trim();
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -292,7 +291,7 @@ fn read_token(file: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exit::{self, Exit};
+    use hybrid_cache_tools::ErrorClass;
 
     #[test]
     fn an_address_must_name_a_service_and_nothing_secret() {
@@ -307,7 +306,7 @@ mod tests {
             "",
         ] {
             let error = checked(wrong).unwrap_err();
-            assert_eq!(exit::of(&error), Exit::Usage, "{wrong}");
+            assert_eq!(error.class(), ErrorClass::Input, "{wrong}");
             let told = error.to_string();
             assert!(told.contains("hint: ") && !told.contains("secret"), "{told}");
         }
@@ -329,7 +328,7 @@ mod tests {
         assert_eq!(read_token(&file).unwrap(), "Bearer 0123");
         std::fs::write(&file, "secret one\nsecret two").unwrap();
         let error = read_token(&file).unwrap_err();
-        assert_eq!(exit::of(&error), Exit::Usage);
+        assert_eq!(error.class(), ErrorClass::Input);
         assert!(!error.to_string().contains("secret"), "{error}");
     }
 }

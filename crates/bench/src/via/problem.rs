@@ -3,9 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use hybrid_cache_tools::{Error, ErrorClass};
 use serde::Deserialize;
-
-use crate::exit::Expected;
 
 /// A problem document (RFC 9457), as far as a person wants to read it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -61,7 +60,7 @@ pub enum ClientError {
     /// Nobody answers.
     #[error(
         "the task service at {url} does not answer: {why}\n\
-         hint: start it with `cargo xtask serve`, or give another address with --via"
+         hint: start it with `cargo xtask serve`, or give another address with --service-url"
     )]
     Unreachable {
         /// Who was asked.
@@ -70,7 +69,7 @@ pub enum ClientError {
         why: String,
     },
     /// It wants a token, or another one.
-    #[error("the task service at {url} does not let us in: {problem}\nhint: give its token with --token-file FILE")]
+    #[error("the task service at {url} denied access: {problem}\nhint: give its token with --token-file FILE")]
     Unauthorized {
         /// Who was asked.
         url: String,
@@ -97,7 +96,7 @@ pub enum ClientError {
     },
     /// Something else answers there.
     #[error(
-        "{url} is no task service of hybrid-cache: {what}\nhint: give the address that `cargo xtask serve` prints with --via"
+        "{url} is no task service of hybrid-cache: {what}\nhint: give the address that `cargo xtask serve` prints with --service-url"
     )]
     Foreign {
         /// Who was asked.
@@ -149,16 +148,16 @@ impl ClientError {
     }
 
     /// The same as an error of a command, with its exit code.
-    pub fn into_error(self) -> anyhow::Error {
+    pub fn into_error(self) -> Error {
         let told = self.to_string();
         match self {
             ClientError::Unreachable { .. } | ClientError::Busy { .. } | ClientError::Foreign { .. } => {
-                Expected::prerequisite(told)
+                Error::prerequisite(told)
             }
-            ClientError::Unauthorized { .. } => Expected::usage(told),
+            ClientError::Unauthorized { .. } => Error::input(told),
             // The task that was sent is not acceptable, or the name it was asked by.
-            ClientError::Refused { problem, .. } if [421, 422].contains(&problem.status) => Expected::usage(told),
-            other => other.into(),
+            ClientError::Refused { problem, .. } if [421, 422].contains(&problem.status) => Error::input(told),
+            other => Error::other(ErrorClass::Failed, other),
         }
     }
 }
@@ -166,7 +165,6 @@ impl ClientError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exit::{self, Exit};
 
     #[test]
     fn a_problem_is_told_in_its_own_words_with_its_place_and_its_hint() {
@@ -176,16 +174,16 @@ mod tests {
         let told = "the task service at http://here refuses: The task is not acceptable: `x` is no name \
                     (HTTP 422, /dependencies line 2)\nhint: leave it out";
         assert_eq!(error.to_string(), told);
-        assert_eq!(exit::of(&error.into_error()), Exit::Usage);
+        assert_eq!(error.into_error().class(), ErrorClass::Input);
     }
 
     #[test]
-    fn every_refusal_has_its_exit_code() {
+    fn every_refusal_has_its_class() {
         let exits = [401, 403, 429, 502, 503, 302, 500, 409].map(|status| {
             let error = ClientError::of("http://here", status, None, b"<html>").into_error();
-            exit::of(&error)
+            error.class()
         });
-        let (usage, missing, failed) = (Exit::Usage, Exit::Prerequisite, Exit::Failed);
+        let (usage, missing, failed) = (ErrorClass::Input, ErrorClass::Prerequisite, ErrorClass::Failed);
         assert_eq!(
             exits,
             [usage, usage, missing, missing, missing, missing, failed, failed]

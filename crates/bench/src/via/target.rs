@@ -1,96 +1,88 @@
-//! A task service as the place to measure, seen as its clients see it: every run is submitted, run, followed and deleted
-//! over HTTP.
+//! Measures through the service.
 //!
 //! A client cannot empty the service's caches. So each scenario has one run that finds them as they are: it counts as a
-//! first run where they held nothing, and whatever they held, the runs behind it are cached.
+//! first run if they held nothing, and whatever they held, the runs after it are cached.
 
-mod answer;
-mod client;
-mod events;
-pub mod metrics;
-mod problem;
-pub mod task;
-#[cfg(test)]
-pub mod tests;
-
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
-use hybrid_cache_model::sample::{LayerUsage, Peer, Provenance, ServiceRecord};
+use hybrid_cache_cluster::{Backend, BackendKind};
+use hybrid_cache_model::sample::{LayerUsage, Peer, ServiceRecord};
 use hybrid_cache_model::{Scenario, TaskSpec, Temperature};
+use hybrid_cache_tools::{Checkout, ErrorContext, Progress, Result, failed};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::beside::Beside;
-use super::place::{END_LIMIT, PeerRun, Place, Run, limits};
-use super::{check_space, machine};
-use crate::checkout::Checkout;
-use crate::flags::{self, DriverName};
-use crate::subject::Subject;
-pub use client::Client;
-pub use problem::ClientError;
-use task::{Control, Done};
+use super::client::Client;
+use super::problem::ClientError;
+use super::task::{self, Control, Done};
+use super::who::who;
+use crate::machine;
+use crate::options::{BenchOptions, MeasuredService};
+use crate::peer_driver::PeerDriver;
+use crate::target::{BenchTarget, END_LIMIT, PeerRun, Run, limits};
 
-/// What a service tells its clients nothing of.
-const NOT_TOLD: &str = "not told to clients";
-
-/// A task under way, and how to stop it.
+/// A running task, and how to stop it.
 type Running = (Arc<Control>, JoinHandle<Result<Done, ClientError>>);
 
-/// A service, and its driver beside it.
-pub struct Via {
+/// A service, and a driver as its peer.
+pub struct ServiceTarget {
     client: Arc<Client>,
-    /// A driver of the service's kind, where one can be reached from here.
-    direct: Option<Beside>,
-    /// The task under way: an interruption must end it.
+    /// A driver of the service's kind; `None` if this machine cannot reach one.
+    direct: Option<PeerDriver>,
+    /// The running task: an interruption must end it.
     running: Option<Running>,
     refusals: u32,
-    /// True once the service was found at work for others: it would be waited for in vain.
+    /// True once the service was seen working for other clients: waiting until it is idle would be in vain.
     shared: bool,
+    progress: Arc<dyn Progress>,
 }
 
-impl Via {
+impl ServiceTarget {
     /// Asks the service who it is.
     ///
     /// # Errors
-    /// It does not answer, lets nobody in, or is none.
-    pub async fn open(url: &str, token_file: Option<&Path>) -> Result<(Via, ServiceRecord)> {
-        let client = Arc::new(Client::new(url, token_file)?);
+    /// The service does not answer or denies access, or something else answers.
+    pub async fn open(
+        service: &MeasuredService,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<(ServiceTarget, ServiceRecord)> {
+        let client = Arc::new(Client::new(&service.url, service.token_file.as_deref())?);
         let asked = Arc::clone(&client);
-        let record = spawn_blocking(move || who(&asked)).await?;
+        let record = spawn_blocking(move || who(&asked))
+            .await
+            .context("asking the service")?;
         let record = record.map_err(ClientError::into_error)?;
-        let via = Via {
+        let target = ServiceTarget {
             client,
             direct: None,
             running: None,
             refusals: 0,
             shared: false,
+            progress: Arc::clone(progress),
         };
-        Ok((via, record))
+        Ok((target, record))
     }
 
-    /// Puts a driver of the service's kind beside it. Where there is none, the service is measured all the same, and the
-    /// notes say why.
-    pub async fn beside(
+    /// Opens a driver of the service's kind as its peer. Without one, the service is measured all the same, and the notes say
+    /// why.
+    pub async fn add_direct_driver(
         &mut self,
         checkout: &Checkout,
         service: &ServiceRecord,
-        flags: &flags::Bench,
+        options: &BenchOptions,
         notes: &mut Vec<String>,
     ) {
-        match open_direct(checkout, service, flags).await {
-            Ok(beside) => {
-                if let Subject::Machine(on) = beside.subject() {
-                    let kind = machine::file_system(&on.machine.config.root);
-                    let interpreter = &on.machine.config.interpreter.version;
+        match open_direct(checkout, service, options, self.progress.as_ref()).await {
+            Ok(driver) => {
+                if let Backend::Local(local) = driver.backend() {
+                    let kind = machine::file_system(&local.machine.config.root);
+                    let interpreter = &local.machine.config.interpreter.version;
                     notes.push(format!(
                         "the direct driver beside the service runs on this machine, in caches of its own ({kind}, interpreter {interpreter})"
                     ));
                 }
-                self.direct = Some(beside);
+                self.direct = Some(driver);
             }
             Err(error) => {
                 let error = format!("{error:#}").replace('\n', "; ");
@@ -114,59 +106,33 @@ impl Via {
         let (_, work) = self.running.insert((control, work));
         let done = work.await;
         self.running = None;
-        done?.map_err(ClientError::into_error)
+        done.context("running a task")?.map_err(ClientError::into_error)
     }
 }
 
-/// Version and driver as the service tells them, which also shows that it is one and lets us in.
-pub fn who(client: &Client) -> Result<ServiceRecord, ClientError> {
-    let told = client.metrics().map_err(|error| match error {
-        // Some other server, which has no such path.
-        ClientError::Refused { problem, .. } if problem.status == 404 => client.foreign(problem),
-        other => other,
-    })?;
-    let Some(version) = metrics::build(&told, "version") else {
-        return Err(client.foreign("its metrics name no version"));
+async fn open_direct(
+    checkout: &Checkout,
+    service: &ServiceRecord,
+    options: &BenchOptions,
+    progress: &dyn Progress,
+) -> Result<PeerDriver> {
+    let kind = match service.driver.as_deref() {
+        Some("local") if service.same_machine => BackendKind::Local,
+        Some("local") => return Err(failed!("the service runs its tasks on another machine")),
+        Some("kube") => BackendKind::Kube,
+        Some("argo") => BackendKind::Argo,
+        Some(other) => return Err(failed!("this program knows no driver {other}")),
+        None => return Err(failed!("the service does not say which driver it has")),
     };
-    Ok(ServiceRecord {
-        url: client.url().to_owned(),
-        version,
-        driver: metrics::build(&told, "driver"),
-        same_machine: client.is_on_this_machine(),
-    })
-}
-
-async fn open_direct(checkout: &Checkout, service: &ServiceRecord, flags: &flags::Bench) -> Result<Beside> {
-    let name = match service.driver.as_deref() {
-        Some("local") if service.same_machine => DriverName::Local,
-        Some("local") => bail!("the service runs its tasks on another machine"),
-        Some("kube") => DriverName::Kube,
-        Some("argo") => DriverName::Argo,
-        Some(other) => bail!("this program knows no driver {other}"),
-        None => bail!("the service does not say which driver it has"),
-    };
-    let beside = Beside::open(checkout, name, flags).await?;
-    if let Subject::Machine(on) = beside.subject() {
-        check_space(&on.machine.config.root)?;
+    let driver = PeerDriver::open(checkout, kind, options, progress).await?;
+    if let Backend::Local(local) = driver.backend() {
+        machine::check_space(&local.machine.config.root)?;
     }
-    Ok(beside)
-}
-
-/// What a report says of where it was measured: the client's machine, and nothing that only the service knows.
-pub fn provenance(client: Provenance, service: ServiceRecord) -> Provenance {
-    Provenance {
-        file_systems: BTreeMap::from([("caches".to_owned(), NOT_TOLD.to_owned())]),
-        interpreter: NOT_TOLD.to_owned(),
-        index: NOT_TOLD.to_owned(),
-        system_provider: NOT_TOLD.to_owned(),
-        system_source: "the service's own source".to_owned(),
-        service: Some(service),
-        ..client
-    }
+    Ok(driver)
 }
 
 #[async_trait(?Send)]
-impl Place for Via {
+impl BenchTarget for ServiceTarget {
     async fn run(&mut self, _: usize, scenario: &Scenario, temperature: Temperature) -> Result<Run> {
         let mut spec = scenario.request.clone();
         if temperature == Temperature::Uncached {
@@ -183,7 +149,7 @@ impl Place for Via {
             Peer::DirectDriver => {
                 let direct = self.direct.as_mut();
                 let direct = direct.context("there is no direct driver beside the service")?;
-                let limits = limits(direct.subject());
+                let limits = limits(direct.backend());
                 let taken = direct.cached(scenario, &limits).await?;
                 Ok((taken.wall, Some(taken.runner_us)))
             }
@@ -195,14 +161,20 @@ impl Place for Via {
                     let started = Instant::now();
                     client.health().map(|()| started.elapsed())
                 });
-                Ok((asked.await?.map_err(ClientError::into_error)?, None))
+                Ok((
+                    asked
+                        .await
+                        .context("asking for the service's health")?
+                        .map_err(ClientError::into_error)?,
+                    None,
+                ))
             }
-            _ => bail!("it is no peer here"),
+            _ => return Err(failed!("this target has no such peer")),
         }
     }
 
     async fn usage(&mut self, _: usize) -> Result<Option<Vec<LayerUsage>>> {
-        // What the volumes hold is everybody's.
+        // Other clients fill the volumes too.
         Ok(None)
     }
 
@@ -216,12 +188,13 @@ impl Place for Via {
         };
         if let Some(id) = control.stop() {
             let client = Arc::clone(&self.client);
-            // Where it has ended meanwhile, nothing is left to cancel.
+            // If the task has ended meanwhile, nothing is left to cancel.
             let _ = tokio::time::timeout(END_LIMIT, spawn_blocking(move || client.cancel(&id))).await;
         }
         // The worker sees the end, and deletes the task.
         if tokio::time::timeout(END_LIMIT, work).await.is_err() {
-            eprintln!("warning: the last task was asked to end and has not yet; the service goes on with it");
+            let warning = "warning: the last task was asked to end and has not yet; the service goes on with it";
+            self.progress.line(warning);
         }
         Ok(())
     }

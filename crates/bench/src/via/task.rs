@@ -10,8 +10,8 @@ use super::client::Client;
 use super::events::Event;
 use super::metrics;
 use super::problem::ClientError;
-use crate::bench::machine::{Moment, Watch};
-use crate::bench::place::{Run, TIME_LIMIT};
+use crate::machine::{Moment, Stopwatch};
+use crate::target::{Run, TIME_LIMIT};
 
 /// Longest a task may take: preparing, its turn, its program.
 const END: Duration = Duration::from_secs(1200 + TIME_LIMIT.as_secs());
@@ -103,7 +103,7 @@ pub fn run_within(
     let mut refusals = 0;
     let (watch, id) = loop {
         // What was refused had not begun, so the clock starts anew.
-        let watch = Watch::start();
+        let watch = Stopwatch::start();
         match client.submit(spec) {
             Ok(id) => break (watch, id),
             Err(error) => {
@@ -148,7 +148,7 @@ fn delete(client: &Client, id: &str) -> Result<(), ClientError> {
 fn carry(
     client: &Client,
     id: &str,
-    (watch, mut patience): (Watch, Duration),
+    (watch, mut patience): (Stopwatch, Duration),
     control: &Control,
     settle: bool,
 ) -> Result<(Run, bool), ClientError> {
@@ -178,7 +178,7 @@ fn carry(
 fn follow(
     client: &Client,
     id: &str,
-    watch: Watch,
+    watch: Stopwatch,
     control: &Control,
 ) -> Result<(String, Moment, Option<String>), ClientError> {
     let until = Instant::now() + END;

@@ -7,12 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::{End, Phase, TaskSpec};
+use hybrid_cache_tools::ErrorClass;
 
 use super::client::Client;
 use super::problem::ClientError;
 use super::task::{self, Control};
 use super::who;
-use crate::exit::{self, Exit};
 
 const ENDED: &str = "event: end\ndata: {\"end\":\"exited\",\"exitCode\":0,\"state\":\"ended\"}\n\n";
 const TASK: &str = r#"{"state": "ended", "end": "exited", "exitCode": 0, "runnerUs": 5,
@@ -28,7 +28,7 @@ pub fn fine(body: &str) -> Answer {
 }
 
 /// A server with one answer a connection.
-pub struct Place {
+pub struct TestServer {
     /// Its address.
     pub url: String,
     /// What it was asked, in order.
@@ -36,7 +36,7 @@ pub struct Place {
 }
 
 /// Answers what a healthy service does, but for what `other` says of a request line, counted by its like.
-pub fn place(other: impl Fn(&str, usize) -> Option<Answer> + Send + Sync + 'static) -> Place {
+pub fn serve(other: impl Fn(&str, usize) -> Option<Answer> + Send + Sync + 'static) -> TestServer {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -47,7 +47,7 @@ pub fn place(other: impl Fn(&str, usize) -> Option<Answer> + Send + Sync + 'stat
             thread::spawn(move || converse(stream.unwrap(), &seen, other.as_ref()));
         }
     });
-    Place { url, asked }
+    TestServer { url, asked }
 }
 
 fn converse(
@@ -101,18 +101,18 @@ fn healthy(request: &str) -> Answer {
     }
 }
 
-fn client(place: &Place) -> Client {
-    Client::new(&place.url, None).unwrap()
+fn client(server: &TestServer) -> Client {
+    Client::new(&server.url, None).unwrap()
 }
 
-fn run(place: &Place) -> Result<task::Done, ClientError> {
-    task::run(&client(place), &TaskSpec::new("print(1)"), &Control::default(), true)
+fn run(server: &TestServer) -> Result<task::Done, ClientError> {
+    task::run(&client(server), &TaskSpec::new("print(1)"), &Control::default(), true)
 }
 
 #[test]
 fn a_run_is_submitted_run_followed_read_and_deleted() {
-    let place = place(|_, _| None);
-    let done = run(&place).unwrap();
+    let server = serve(|_, _| None);
+    let done = run(&server).unwrap();
     assert_eq!(
         (done.run.stdout.as_str(), done.refusals, done.settled),
         ("1\n", 0, true)
@@ -129,8 +129,8 @@ fn a_run_is_submitted_run_followed_read_and_deleted() {
         "GET /api/v1/tasks/task-abc123",
         "DELETE /api/v1/tasks/task-abc123",
     ];
-    assert_eq!(*place.asked.lock().unwrap(), asked);
-    let record = who(&client(&place)).unwrap();
+    assert_eq!(*server.asked.lock().unwrap(), asked);
+    let record = who(&client(&server)).unwrap();
     assert_eq!(
         (record.version.as_str(), record.driver.as_deref(), record.same_machine),
         ("1.2.3", Some("local"), true)
@@ -142,27 +142,27 @@ fn the_token_is_sent_and_a_service_that_wants_one_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
     std::fs::write(&file, "letmein\n").unwrap();
-    let place = place(|request, _| {
+    let server = serve(|request, _| {
         let told = r#"{"title": "Credentials are required", "detail": "no header", "hint": "ask the operator"}"#;
         (!request.ends_with(" as bearer letmein")).then(|| (401, "", told.to_owned()))
     });
-    let with = Client::new(&place.url, Some(&file)).unwrap();
+    let with = Client::new(&server.url, Some(&file)).unwrap();
     assert!(with.health().is_ok());
-    let refused = who(&client(&place)).unwrap_err();
+    let refused = who(&client(&server)).unwrap_err();
     let told = refused.to_string();
     assert!(
         told.contains("Credentials are required: no header (HTTP 401)") && told.contains("--token-file"),
         "{told}"
     );
-    assert_eq!(exit::of(&refused.into_error()), Exit::Usage);
+    assert_eq!(refused.into_error().class(), ErrorClass::Input);
 }
 
 #[test]
 fn a_busy_service_is_asked_again_when_it_says_and_the_wait_is_in_no_sample() {
     let busy = || (429, "Retry-After: 1\r\n", r#"{"title": "Too many"}"#.to_owned());
-    let place = place(move |request, like| (request == "POST /api/v1/tasks/submit" && like == 1).then(busy));
+    let server = serve(move |request, like| (request == "POST /api/v1/tasks/submit" && like == 1).then(busy));
     let began = Instant::now();
-    let done = run(&place).unwrap();
+    let done = run(&server).unwrap();
     assert!(began.elapsed() >= Duration::from_secs(1));
     assert!(done.run.moment.wall_us < 900_000, "{}", done.run.moment.wall_us);
     assert_eq!((done.refusals, done.run.disturbed), (1, None));
@@ -171,11 +171,11 @@ fn a_busy_service_is_asked_again_when_it_says_and_the_wait_is_in_no_sample() {
 #[test]
 fn a_service_that_stays_busy_is_given_up_however_short_each_wait_is() {
     let busy = || (429, "Retry-After: 1\r\n", r#"{"title": "Too many"}"#.to_owned());
-    let place = place(move |request, like| {
+    let server = serve(move |request, like| {
         // More refusals than there is patience for, and an end for a client that never gives up.
         (request == "POST /api/v1/tasks/submit" && like <= 5).then(busy)
     });
-    let client = Client::new(&place.url, None).unwrap();
+    let client = Client::new(&server.url, None).unwrap();
     let patience = Duration::from_secs(2);
     let error = task::run_within(
         &client,
@@ -187,8 +187,8 @@ fn a_service_that_stays_busy_is_given_up_however_short_each_wait_is() {
     .err()
     .unwrap();
     assert!(matches!(error, ClientError::Busy { .. }), "{error}");
-    assert_eq!(place.asked.lock().unwrap().len(), 3);
-    assert_eq!(exit::of(&error.into_error()), Exit::Prerequisite);
+    assert_eq!(server.asked.lock().unwrap().len(), 3);
+    assert_eq!(error.into_error().class(), ErrorClass::Prerequisite);
 }
 
 #[test]
@@ -200,16 +200,16 @@ fn a_service_that_wants_more_patience_than_there_is_is_given_up_and_its_task_del
             r#"{"title": "The queue is full"}"#.to_owned(),
         )
     };
-    let place = place(move |request, _| request.ends_with("/run").then(busy));
-    let error = run(&place).err().unwrap();
+    let server = serve(move |request, _| request.ends_with("/run").then(busy));
+    let error = run(&server).err().unwrap();
     assert!(error.to_string().contains("The queue is full"), "{error}");
-    assert_eq!(exit::of(&error.into_error()), Exit::Prerequisite);
-    assert!(place.asked.lock().unwrap().last().unwrap().starts_with("DELETE "));
+    assert_eq!(error.into_error().class(), ErrorClass::Prerequisite);
+    assert!(server.asked.lock().unwrap().last().unwrap().starts_with("DELETE "));
 }
 
 #[test]
 fn a_connection_that_breaks_is_made_again_and_what_was_measured_does_not_count() {
-    let place = place(|request, _| match request {
+    let server = serve(|request, _| match request {
         "GET /api/v1/tasks/task-abc123/logs?follow=true&from=0" => {
             Some(fine("id: 2\nevent: stdout\ndata: \"1\\n\"\n\nevent: end\n"))
         }
@@ -218,28 +218,28 @@ fn a_connection_that_breaks_is_made_again_and_what_was_measured_does_not_count()
         }
         _ => None,
     });
-    let done = run(&place).unwrap();
+    let done = run(&server).unwrap();
     assert_eq!(done.run.stdout, "1\n2\n");
     assert!(done.run.disturbed.unwrap().contains("the connection broke"));
 }
 
 #[test]
 fn a_service_that_is_gone_in_the_middle_is_named_and_nobody_waits_for_ever() {
-    let place = place(|request, _| {
+    let server = serve(|request, _| {
         let gone = || (502, "", "nobody behind the proxy".to_owned());
         request.contains("/logs").then(gone)
     });
-    let error = run(&place).err().unwrap();
+    let error = run(&server).err().unwrap();
     assert!(error.to_string().contains("does not answer"), "{error}");
-    assert_eq!(exit::of(&error.into_error()), Exit::Prerequisite);
-    assert!(place.asked.lock().unwrap().last().unwrap().starts_with("DELETE "));
+    assert_eq!(error.into_error().class(), ErrorClass::Prerequisite);
+    assert!(server.asked.lock().unwrap().last().unwrap().starts_with("DELETE "));
 }
 
 #[test]
 fn who_stops_cancels_and_leaves_no_task_behind() {
     let cancelled = Arc::new(Mutex::new(false));
     let heard = Arc::clone(&cancelled);
-    let place = place(move |request, _| {
+    let server = serve(move |request, _| {
         if request.ends_with("/cancel") {
             *heard.lock().unwrap() = true;
         }
@@ -252,10 +252,10 @@ fn who_stops_cancels_and_leaves_no_task_behind() {
         None
     });
     let control = Arc::new(Control::default());
-    let (worker, asking) = (Arc::clone(&control), client(&place));
+    let (worker, asking) = (Arc::clone(&control), client(&server));
     let work = thread::spawn(move || task::run(&asking, &TaskSpec::new("1"), &worker, true).err());
     let began = Instant::now();
-    while !place
+    while !server
         .asked
         .lock()
         .unwrap()
@@ -266,11 +266,11 @@ fn who_stops_cancels_and_leaves_no_task_behind() {
         thread::sleep(Duration::from_millis(5));
     }
     let id = control.stop().unwrap();
-    client(&place).cancel(&id).unwrap();
+    client(&server).cancel(&id).unwrap();
     // Whether it heard in time or found the task ended, the task goes.
     let _ = work.join().unwrap();
     assert!(
-        place
+        server
             .asked
             .lock()
             .unwrap()
@@ -280,7 +280,7 @@ fn who_stops_cancels_and_leaves_no_task_behind() {
     // Who is stopped before there is a task starts none.
     let early = Control::default();
     assert_eq!(early.stop(), None);
-    let error = task::run(&client(&place), &TaskSpec::new("1"), &early, true)
+    let error = task::run(&client(&server), &TaskSpec::new("1"), &early, true)
         .err()
         .unwrap();
     assert!(matches!(error, ClientError::Stopped), "{error}");
@@ -288,15 +288,15 @@ fn who_stops_cancels_and_leaves_no_task_behind() {
 
 #[test]
 fn something_else_behind_the_address_is_told_from_nothing() {
-    let other = place(|_, _| Some((404, "", "<html>".to_owned())));
-    let text = place(|_, _| Some(fine("<html>")));
-    for place in [&other, &text] {
-        let error = who(&client(place)).unwrap_err();
+    let other = serve(|_, _| Some((404, "", "<html>".to_owned())));
+    let text = serve(|_, _| Some(fine("<html>")));
+    for server in [&other, &text] {
+        let error = who(&client(server)).unwrap_err();
         assert!(
             error.to_string().contains("is no task service of hybrid-cache"),
             "{error}"
         );
-        assert_eq!(exit::of(&error.into_error()), Exit::Prerequisite);
+        assert_eq!(error.into_error().class(), ErrorClass::Prerequisite);
     }
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = who(&Client::new(&format!("http://{nobody}"), None).unwrap()).unwrap_err();
@@ -305,5 +305,5 @@ fn something_else_behind_the_address_is_told_from_nothing() {
         told.contains("does not answer") && told.contains("cargo xtask serve"),
         "{told}"
     );
-    assert_eq!(exit::of(&error.into_error()), Exit::Prerequisite);
+    assert_eq!(error.into_error().class(), ErrorClass::Prerequisite);
 }

@@ -1,21 +1,18 @@
-//! What a report says of the cluster it was measured on: asked of the API server, and of the engine where that is at hand.
+//! What a report says about the cluster that was measured: from its API server, and from Docker if this machine has it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
-use anyhow::{Context, Result};
+use hybrid_cache_cluster::facts::{ClaimFacts, NodeFacts};
+use hybrid_cache_cluster::rollout::Rollout;
+use hybrid_cache_cluster::{ClusterBackend, ClusterChoice, argo, node};
+use hybrid_cache_image::docker::Engine;
 use hybrid_cache_model::pod::{IMAGE_FILE, ImageRecord};
 use hybrid_cache_model::protocol::Provider;
 use hybrid_cache_model::sample::{ClusterRecord, Provenance};
+use hybrid_cache_tools::{ErrorContext, Result};
 
-use crate::cluster::facts::ClaimFacts;
-use crate::cluster::rollout::Rollout;
-use crate::cluster::{argo, node};
-use crate::docker::Engine;
-use crate::flags;
-use crate::subject::OnCluster;
-
-/// Where only the image knows, and the image is not at hand.
+/// For a fact that only the image has, if the image is not on this machine.
 const OF_THE_IMAGE: &str = "as in the image";
 /// Largest record that an image may hold of itself, in bytes.
 const MAX_RECORD_BYTES: u64 = 1 << 20;
@@ -24,8 +21,8 @@ const MAX_RECORD_BYTES: u64 = 1 << 20;
 ///
 /// # Errors
 /// The cluster does not answer.
-pub async fn describe(on: &OnCluster, flags: &flags::Bench, client: Provenance) -> Result<Provenance> {
-    let (api, config) = (&on.place.api, &on.place.config);
+pub async fn describe(on: &ClusterBackend, which: &ClusterChoice, client: Provenance) -> Result<Provenance> {
+    let (api, config) = (&on.connection.api, &on.connection.config);
     let nodes = api.nodes().await?;
     let claims: Vec<ClaimFacts> = api.claims(&config.namespace).await?;
     let ours = |claim: &&ClaimFacts| [&config.python_claim, &config.nix_claim].contains(&&claim.name);
@@ -33,11 +30,11 @@ pub async fn describe(on: &OnCluster, flags: &flags::Bench, client: Provenance) 
         let ours = claims.iter().filter(ours);
         ours.map(|claim| (claim.name.clone(), fact(claim))).collect()
     };
-    let each = |fact: fn(&crate::cluster::facts::NodeFacts) -> &str| -> Vec<String> {
+    let each = |fact: fn(&NodeFacts) -> &str| -> Vec<String> {
         let distinct: BTreeSet<&str> = nodes.iter().map(fact).collect();
         distinct.into_iter().map(str::to_owned).collect()
     };
-    let seen = of_engine(&config.image, flags).await;
+    let seen = EngineImages::find(&config.image, which).await;
     let record = seen.record.as_ref();
     let system = record.and_then(|record| record.system.as_ref());
     let provider = system.map(|system| match system.tools.provider {
@@ -55,11 +52,7 @@ pub async fn describe(on: &OnCluster, flags: &flags::Bench, client: Provenance) 
         system_provider: known(provider),
         system_source: known(system.map(|system| system.source_id.as_str())),
         cluster: Some(ClusterRecord {
-            context: flags
-                .cluster
-                .context
-                .clone()
-                .unwrap_or_else(|| format!("kind-{}", flags.cluster.name)),
+            context: which.context.clone().unwrap_or_else(|| format!("kind-{}", which.name)),
             kubernetes: api.version().await?,
             nodes: u32::try_from(nodes.iter().filter(|node| node.ready).count()).unwrap_or(u32::MAX),
             kubelets: each(|node| &node.version),
@@ -88,31 +81,33 @@ fn argo_note(controller: &Rollout) -> String {
     format!("each task is a Workflow of Argo; {controller}")
 }
 
-/// What an engine of this machine knows of the cluster's images; nothing of it is needed to measure.
+/// What Docker on this machine knows about the cluster's images; a measurement needs none of it.
 #[derive(Default)]
-struct OfEngine {
+struct EngineImages {
     node_image: Option<String>,
     image_id: Option<String>,
     record: Option<ImageRecord>,
 }
 
-async fn of_engine(image: &str, flags: &flags::Bench) -> OfEngine {
-    let Ok(engine) = Engine::connect().await else {
-        return OfEngine::default();
-    };
-    let nodes = match &flags.cluster.context {
-        Some(_) => Vec::new(),
-        None => node::containers(&engine, &flags.cluster.name).await.unwrap_or_default(),
-    };
-    let stored = engine.image(image).await.ok().flatten();
-    let record = match &stored {
-        Some(_) => image_record(&engine, image).await.ok(),
-        None => None,
-    };
-    OfEngine {
-        node_image: nodes.first().map(|node| node.image.clone()),
-        image_id: stored.map(|stored| stored.id),
-        record,
+impl EngineImages {
+    async fn find(image: &str, which: &ClusterChoice) -> EngineImages {
+        let Ok(engine) = Engine::connect().await else {
+            return EngineImages::default();
+        };
+        let nodes = match &which.context {
+            Some(_) => Vec::new(),
+            None => node::containers(&engine, &which.name).await.unwrap_or_default(),
+        };
+        let stored = engine.image(image).await.ok().flatten();
+        let record = match &stored {
+            Some(_) => image_record(&engine, image).await.ok(),
+            None => None,
+        };
+        EngineImages {
+            node_image: nodes.first().map(|node| node.image.clone()),
+            image_id: stored.map(|stored| stored.id),
+            record,
+        }
     }
 }
 
