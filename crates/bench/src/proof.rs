@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hybrid_cache_cluster::ClusterChoice;
-use hybrid_cache_cluster::proof_node::{KindNode, cluster_of};
+use hybrid_cache_cluster::{ClusterChoice, ProofNode, kind_cluster_name};
 use hybrid_cache_driver::local::LocalConfig;
 use hybrid_cache_report::units;
 use hybrid_cache_sizing::proof::Proof;
@@ -57,7 +56,7 @@ pub struct ProofOptions {
 /// This process may not mount, a program is missing, or the cluster is not one of kind's.
 pub fn can_prove(place: &ProofPlace) -> Result<()> {
     if let ProofPlace::KindNode(cluster) = place {
-        cluster_of(cluster)?;
+        kind_cluster_name(cluster)?;
     }
     match prove::cannot() {
         None => Ok(()),
@@ -125,7 +124,7 @@ fn plan(options: &ProofOptions) -> Plan {
 /// The place, opened.
 enum Ground {
     Machine(Box<LocalConfig>),
-    Node { folder: PathBuf, node: Box<KindNode> },
+    Node { folder: PathBuf, node: Box<ProofNode> },
 }
 
 impl Ground {
@@ -134,7 +133,7 @@ impl Ground {
             ProofPlace::Machine(options) => options.clone(),
             ProofPlace::KindNode(cluster) => {
                 let folder = default_root()?.join(FOLDER);
-                let node = Box::new(KindNode::open(checkout.clone(), cluster).await?);
+                let node = Box::new(ProofNode::open(checkout.clone(), cluster).await?);
                 return Ok(Ground::Node { folder, node });
             }
         };

@@ -8,8 +8,8 @@ use hybrid_cache_model::sample::{
 };
 use hybrid_cache_model::{Scenario, Temperature};
 use hybrid_cache_report::SampleLog;
-use hybrid_cache_report::folder::SAMPLES_FILE;
-use hybrid_cache_tools::{ErrorContext, Progress, Result};
+use hybrid_cache_report::folder::{FolderError, SAMPLES_FILE};
+use hybrid_cache_tools::{Error, ErrorClass, Progress, Result};
 
 use crate::machine::micros;
 use crate::plan::{Measure, Round, Step};
@@ -28,6 +28,10 @@ pub struct Session {
 enum Stepped {
     Done,
     Interrupted,
+}
+
+fn unwritten(error: FolderError) -> Error {
+    Error::other(ErrorClass::Failed, error)
 }
 
 impl Session {
@@ -52,8 +56,8 @@ impl Session {
             load: None,
         };
         // The record without samples goes first: with it, samples.jsonl alone is enough to render a killed run.
-        hybrid_cache_report::write_header(out, &record)?;
-        let log = SampleLog::create(&out.join(SAMPLES_FILE))?;
+        hybrid_cache_report::write_header(out, &record).map_err(unwritten)?;
+        let log = SampleLog::create(&out.join(SAMPLES_FILE)).map_err(unwritten)?;
         Ok(Session {
             target,
             record,
@@ -111,7 +115,7 @@ impl Session {
                 if let Acceptance::Failed { reason } | Acceptance::WrongTemperature { reason } = &sample.acceptance {
                     progress.line(&format!("{what}: not counted: {reason}"));
                 }
-                self.log.append(&sample).context("writing samples.jsonl")?;
+                self.log.append(&sample).map_err(unwritten)?;
                 self.record.samples.push(sample);
                 progress.end(started.elapsed(), &what);
                 if temperature == Temperature::First {
@@ -165,7 +169,7 @@ impl Session {
                     wall_us: micros(wall),
                     runner_us,
                 };
-                self.log.append_peer(&sample).context("writing samples.jsonl")?;
+                self.log.append_peer(&sample).map_err(unwritten)?;
                 self.record.peers.push(sample);
             }
             Err(error) => progress.line(&format!("{} {}: not counted: {error:#}", scenario.name, peer.name())),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::TaskSpec;
 use hybrid_cache_model::load::{LoadCounts, LoadRecord, MemorySource};
 use hybrid_cache_report::{LoadSummary, Spread};
+use hybrid_cache_tools::Silent;
 
 use super::board::Stop;
 use super::drive::{LoadLimits, LoadPlan, drive};
