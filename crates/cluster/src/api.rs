@@ -1,9 +1,8 @@
-//! The Kubernetes API; the only file of xtask that names its client. Plain data goes in and comes out.
+//! The Kubernetes API; the only file of the crates that `xtask` drives that names its client. Plain data goes in and comes out.
 
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::api::{
@@ -15,20 +14,53 @@ use kube::{Api, Client, Config};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::facts::{ClaimFacts, NodeFacts, TaskPod, VolumeFacts};
-use super::kinds::{self, Kind};
-use super::manifests;
-use super::objects::{Examined, Refusal, changed_fields, conflict_of, describe};
-use super::ranges::Told;
+use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, failed};
+use crate::facts::{ClaimFacts, NodeFacts, TaskPod, VolumeFacts};
+use crate::resource_kinds::{self, ResourceKind};
+use crate::names;
+use crate::manifests;
+use crate::objects::{DryRun, Refusal, changed_fields, conflict_of, describe};
+use crate::ranges::AddressSources;
 
 /// What owns the fields of our objects.
 pub const FIELD_MANAGER: &str = "hybrid-cache";
 /// Longest one question to the API server may take.
-const QUESTION: Duration = Duration::from_secs(15);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest that connecting to it may take.
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause before a server that does not answer yet is asked again.
-const RETRY: Duration = Duration::from_millis(250);
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// Why a request has no answer that could be used.
+struct RequestError {
+    /// The HTTP status, if the server refused.
+    status: Option<u16>,
+    error: Error,
+}
+
+impl From<RequestError> for Error {
+    fn from(refused: RequestError) -> Error {
+        refused.error
+    }
+}
+
+impl From<Error> for RequestError {
+    fn from(error: Error) -> RequestError {
+        RequestError { status: None, error }
+    }
+}
+
+impl RequestError {
+    /// True if the server knows no such thing.
+    fn is_unknown(&self) -> bool {
+        self.status == Some(404)
+    }
+
+    /// True if this account may not.
+    fn is_forbidden(&self) -> bool {
+        self.status == Some(403)
+    }
+}
 
 /// A cluster's API server.
 #[derive(Clone)]
@@ -45,30 +77,30 @@ impl ClusterApi {
     ///
     /// # Errors
     /// The file is missing or no kubeconfig.
-    pub async fn of_file(file: &Path) -> Result<ClusterApi> {
-        let read = Kubeconfig::read_from(file).with_context(|| format!("reading {}", file.display()))?;
+    pub async fn from_kubeconfig(file: &Path) -> Result<ClusterApi> {
+        let read = Kubeconfig::read_from(file).map_err(library_error).with_context(|| format!("reading {}", file.display()))?;
         let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
-        ClusterApi::of(config.with_context(|| format!("reading {}", file.display()))?)
+        ClusterApi::from_config(config.map_err(library_error).with_context(|| format!("reading {}", file.display()))?)
     }
 
     /// By a context of the user's kubeconfig.
     ///
     /// # Errors
     /// There is no kubeconfig, or no such context in it.
-    pub async fn of_context(context: &str) -> Result<ClusterApi> {
+    pub async fn from_context(context: &str) -> Result<ClusterApi> {
         let options = KubeConfigOptions {
             context: Some(context.to_owned()),
             ..KubeConfigOptions::default()
         };
         let config = Config::from_kubeconfig(&options).await;
-        ClusterApi::of(config.with_context(|| format!("reading context {context:?} of the kubeconfig"))?)
+        ClusterApi::from_config(config.map_err(library_error).with_context(|| format!("reading context {context:?} of the kubeconfig"))?)
     }
 
-    fn of(mut config: Config) -> Result<ClusterApi> {
-        config.connect_timeout = Some(CONNECT);
+    fn from_config(mut config: Config) -> Result<ClusterApi> {
+        config.connect_timeout = Some(CONNECT_TIMEOUT);
         let address = config.cluster_url.to_string();
-        let client = Client::try_from(config).with_context(|| format!("preparing to talk to {address}"))?;
-        let namespace = super::NAMESPACE.to_owned();
+        let client = Client::try_from(config).map_err(library_error).with_context(|| format!("preparing to talk to {address}"))?;
+        let namespace = names::NAMESPACE.to_owned();
         Ok(ClusterApi {
             client,
             address,
@@ -127,16 +159,28 @@ impl ClusterApi {
         Ok(time.0.as_second() - k8s_openapi::jiff::Timestamp::now().as_second())
     }
 
-    async fn ask<T>(&self, what: &str, question: impl Future<Output = kube::Result<T>>) -> Result<T> {
+    async fn ask<T>(
+        &self,
+        what: &str,
+        question: impl Future<Output = kube::Result<T>>,
+    ) -> std::result::Result<T, RequestError> {
         let address = &self.address;
-        match timeout(QUESTION, question).await {
+        let error = match timeout(REQUEST_TIMEOUT, question).await {
+            Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error @ (kube::Error::Service(_) | kube::Error::HyperError(_)))) => {
-                let error = anyhow::Error::from(error);
-                anyhow::bail!("{address} does not answer: {}", error.root_cause())
+                failed!("{address} does not answer: {}", root_cause(&error))
             }
-            Ok(answer) => answer.with_context(|| format!("asking {address} for {what}")),
-            Err(_) => anyhow::bail!("{address} did not answer within {} s: {what}", QUESTION.as_secs()),
-        }
+            Ok(Err(error)) => {
+                let status = match &error {
+                    kube::Error::Api(status) => Some(status.code),
+                    _ => None,
+                };
+                let error = library_error(error).during(format!("asking {address} for {what}"));
+                return Err(RequestError { status, error });
+            }
+            Err(_) => failed!("{address} did not answer within {} s: {what}", REQUEST_TIMEOUT.as_secs()),
+        };
+        Err(error.into())
     }
 
     /// Every node.
@@ -146,7 +190,7 @@ impl ClusterApi {
     pub async fn nodes(&self) -> Result<Vec<NodeFacts>> {
         let nodes: Api<Node> = Api::all(self.client.clone());
         let list = self.ask("its nodes", nodes.list(&ListParams::default())).await?;
-        Ok(list.items.iter().map(|item| NodeFacts::of(&plain(item))).collect())
+        Ok(list.items.iter().map(|item| NodeFacts::from_node(&plain(item))).collect())
     }
 
     /// The latest event about an object, in the cluster's own words; none where there is none or it cannot be asked for.
@@ -168,24 +212,25 @@ impl ClusterApi {
     /// It is not Ready by the deadline; what it says of itself is part of the message.
     pub async fn wait_node_ready(&self, name: &str, within: Duration) -> Result<NodeFacts> {
         let deadline = Instant::now() + within;
-        let ready = |node: Option<&Node>| node.is_some_and(|node| NodeFacts::of(&plain(node)).ready);
+        let ready = |node: Option<&Node>| node.is_some_and(|node| NodeFacts::from_node(&plain(node)).ready);
         let mut last = format!("{} does not answer", self.address);
         while Instant::now() < deadline {
             let nodes: Api<Node> = Api::all(self.client.clone());
             match timeout_at(deadline, await_condition(nodes, name, ready)).await {
-                Ok(Ok(Some(node))) => return Ok(NodeFacts::of(&plain(&node))),
+                Ok(Ok(Some(node))) => return Ok(NodeFacts::from_node(&plain(&node))),
                 Ok(Ok(None)) => {}
-                Ok(Err(error)) => last = format!("{:#}", anyhow::Error::from(error)),
+                Ok(Err(error)) => last = format!("{:#}", library_error(error)),
                 Err(_) => break,
             }
-            sleep(RETRY).await;
+            sleep(RETRY_PAUSE).await;
         }
         if let Ok(nodes) = self.nodes().await
             && let Some(node) = nodes.iter().find(|node| node.name == name)
         {
             last.clone_from(&node.condition);
         }
-        anyhow::bail!("node {name} was not Ready within {} s: {last}", within.as_secs())
+        Err(failed!(
+"node {name} was not Ready within {} s: {last}", within.as_secs()))
     }
 
     /// The claims of a namespace.
@@ -195,7 +240,7 @@ impl ClusterApi {
     pub async fn claims(&self, namespace: &str) -> Result<Vec<ClaimFacts>> {
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
         let list = self.ask("its claims", claims.list(&ListParams::default())).await?;
-        Ok(list.items.iter().map(|item| ClaimFacts::of(&plain(item))).collect())
+        Ok(list.items.iter().map(|item| ClaimFacts::from_claim(&plain(item))).collect())
     }
 
     /// Waits until a claim is Bound.
@@ -205,19 +250,19 @@ impl ClusterApi {
     pub async fn wait_bound(&self, namespace: &str, name: &str, within: Duration) -> Result<ClaimFacts> {
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
         let bound =
-            |claim: Option<&PersistentVolumeClaim>| claim.is_some_and(|claim| ClaimFacts::of(&plain(claim)).bound());
+            |claim: Option<&PersistentVolumeClaim>| claim.is_some_and(|claim| ClaimFacts::from_claim(&plain(claim)).bound());
         match timeout(within, await_condition(claims.clone(), name, bound)).await {
-            Ok(Ok(Some(claim))) => Ok(ClaimFacts::of(&plain(&claim))),
-            Ok(Ok(None)) => anyhow::bail!("claim {namespace}/{name} was deleted meanwhile"),
-            Ok(Err(error)) => Err(error).with_context(|| format!("watching claim {namespace}/{name}")),
+            Ok(Ok(Some(claim))) => Ok(ClaimFacts::from_claim(&plain(&claim))),
+            Ok(Ok(None)) => Err(failed!("claim {namespace}/{name} was deleted while it was waited for")),
+            Ok(Err(error)) => Err(library_error(error)).with_context(|| format!("watching claim {namespace}/{name}")),
             Err(_) => {
                 let phase = self.ask("the claim", claims.get_opt(name)).await?;
-                let phase = phase.map_or("missing".to_owned(), |claim| ClaimFacts::of(&plain(&claim)).phase);
-                anyhow::bail!(
+                let phase = phase.map_or("missing".to_owned(), |claim| ClaimFacts::from_claim(&plain(&claim)).phase);
+                Err(failed!(
                     "claim {namespace}/{name} is {phase} after {} s\nhint: `kubectl describe pvc {name} -n {namespace}` \
                      says what it waits for; `cargo xtask doctor` knows the usual causes",
                     within.as_secs()
-                )
+                ))
             }
         }
     }
@@ -229,7 +274,7 @@ impl ClusterApi {
     pub async fn volumes(&self) -> Result<Vec<VolumeFacts>> {
         let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
         let list = self.ask("its volumes", volumes.list(&ListParams::default())).await?;
-        Ok(list.items.iter().map(|item| VolumeFacts::of(&plain(item))).collect())
+        Ok(list.items.iter().map(|item| VolumeFacts::from_volume(&plain(item))).collect())
     }
 
     /// Lets a volume whose claim is gone be claimed again; what is on it stays.
@@ -254,7 +299,7 @@ impl ClusterApi {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let params = ListParams::default().labels(label);
         let list = self.ask("its pods", pods.list(&params)).await?;
-        Ok(list.items.iter().map(|item| TaskPod::of(&plain(item))).collect())
+        Ok(list.items.iter().map(|item| TaskPod::from_pod(&plain(item))).collect())
     }
 
     /// One object as it is now.
@@ -262,32 +307,33 @@ impl ClusterApi {
     /// # Errors
     /// The server does not answer, or refuses.
     pub async fn get(&self, object: &Value) -> Result<Option<Value>> {
-        let object = &self.placed(object.clone());
-        let (api, name) = self.place_of(object)?;
-        let what = describe(object);
-        match self.ask(&what, api.get_opt(&name)).await? {
-            Some(found) => Ok(Some(serde_json::to_value(found)?)),
-            None => Ok(None),
-        }
+        Ok(self.find(object).await?)
     }
 
-    /// Reads what tells the cluster's addresses. What this account may not read is not told.
+    async fn find(&self, object: &Value) -> std::result::Result<Option<Value>, RequestError> {
+        let object = &self.placed(object.clone());
+        let (api, name) = self.resource_of(object)?;
+        let found = self.ask(&describe(object), api.get_opt(&name)).await?;
+        Ok(found.as_ref().map(plain))
+    }
+
+    /// Reads the objects that tell the cluster's addresses, as far as this account may.
     ///
     /// # Errors
     /// The server does not answer.
-    pub async fn told_addresses(&self) -> Result<Told> {
+    pub async fn address_sources(&self) -> Result<AddressSources> {
         let read = |kind: &str, namespace: &str, name: &str| {
             let object = serde_json::json!({"kind": kind, "metadata": {"namespace": namespace, "name": name}});
-            async move { allowed(self.get(&object).await) }
+            async move { allowed(self.find(&object).await) }
         };
         let (kubeadm, service_ranges, api_service, api_endpoints, nodes) = tokio::try_join!(
             read("ConfigMap", "kube-system", "kubeadm-config"),
-            self.every(kinds::SERVICE_RANGE),
+            self.every(resource_kinds::SERVICE_RANGE),
             read("Service", "default", "kubernetes"),
             read("EndpointSlice", "default", "kubernetes"),
             self.nodes()
         )?;
-        Ok(Told {
+        Ok(AddressSources {
             kubeadm: kubeadm.flatten(),
             service_ranges: service_ranges.unwrap_or_default(),
             api_service: api_service.flatten(),
@@ -297,7 +343,7 @@ impl ClusterApi {
     }
 
     /// Every object of a kind that is in no namespace; `None` where the server does not know the kind or this account may not.
-    async fn every(&self, kind: Kind) -> Result<Option<Vec<Value>>> {
+    async fn every(&self, kind: ResourceKind) -> Result<Option<Vec<Value>>> {
         let objects: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource(kind));
         let listed = self.ask(kind.plural, objects.list(&ListParams::default())).await;
         let listed = allowed(listed)?;
@@ -308,25 +354,25 @@ impl ClusterApi {
     ///
     /// # Errors
     /// The server does not answer, or the object is none.
-    pub async fn examine(&self, object: &Value) -> Result<Examined> {
+    pub async fn dry_run(&self, object: &Value) -> Result<DryRun> {
         let params = PatchParams::apply(FIELD_MANAGER).dry_run();
         // Both at once: where there is no object yet, what the second one says means nothing.
         let (live, applied) = tokio::join!(self.get(object), self.patch(object, &params));
         let Some(live) = live? else {
-            return Ok(Examined::Absent);
+            return Ok(DryRun::Absent);
         };
         if live
             .pointer("/metadata/deletionTimestamp")
             .is_some_and(Value::is_string)
         {
-            return Ok(Examined::Leaving);
+            return Ok(DryRun::Terminating);
         }
         Ok(match applied? {
             Ok(applied) => match changed_fields(&live, &applied) {
-                fields if fields.is_empty() => Examined::Same,
-                fields => Examined::Differs(fields),
+                fields if fields.is_empty() => DryRun::Same,
+                fields => DryRun::Differs(fields),
             },
-            Err(refusal) => Examined::Refused(refusal),
+            Err(refusal) => DryRun::Refused(refusal),
         })
     }
 
@@ -348,11 +394,16 @@ impl ClusterApi {
 
     async fn patch(&self, object: &Value, params: &PatchParams) -> Result<Result<Value, Refusal>> {
         let object = &self.placed(object.clone());
-        let (api, name) = self.place_of(object)?;
+        let (api, name) = self.resource_of(object)?;
         let patch = Patch::Apply(object);
-        let answer = timeout(QUESTION, api.patch(&name, params, &patch)).await;
+        let answer = timeout(REQUEST_TIMEOUT, api.patch(&name, params, &patch)).await;
         let Ok(answer) = answer else {
-            anyhow::bail!("{} did not take {} in time", self.address, describe(object));
+            return Err(failed!(
+                "{} did not take {} within {} s",
+                self.address,
+                describe(object),
+                REQUEST_TIMEOUT.as_secs()
+            ));
         };
         match answer {
             Ok(applied) => Ok(Ok(serde_json::to_value(applied)?)),
@@ -372,7 +423,7 @@ impl ClusterApi {
                     _ => Refusal::Other(status.message.clone()),
                 }))
             }
-            Err(error) => Err(error).with_context(|| format!("applying {}", describe(object))),
+            Err(error) => Err(library_error(error)).with_context(|| format!("applying {}", describe(object))),
         }
     }
 
@@ -382,7 +433,7 @@ impl ClusterApi {
     /// The server refuses, or it is not gone in time.
     pub async fn delete(&self, object: &Value, within: Duration) -> Result<bool> {
         let object = &self.placed(object.clone());
-        let (api, name) = self.place_of(object)?;
+        let (api, name) = self.resource_of(object)?;
         let what = describe(object);
         if self.ask(&what, api.get_opt(&name)).await?.is_none() {
             return Ok(false);
@@ -393,8 +444,10 @@ impl ClusterApi {
         let deadline = Instant::now() + within;
         while self.ask(&what, api.get_opt(&name)).await?.is_some() {
             let seconds = within.as_secs();
-            anyhow::ensure!(Instant::now() < deadline, "{what} is not gone after {seconds} s");
-            sleep(RETRY).await;
+            if Instant::now() >= deadline {
+ return Err(failed!("{what} is not gone after {seconds} s"));
+}
+            sleep(RETRY_PAUSE).await;
         }
         Ok(true)
     }
@@ -404,13 +457,13 @@ impl ClusterApi {
     ///
     /// # Errors
     /// The server does not answer, or refuses.
-    pub async fn delete_labelled(&self, kind: Kind, namespace: &str, label: &str) -> Result<()> {
+    pub async fn delete_labelled(&self, kind: ResourceKind, namespace: &str, label: &str) -> Result<()> {
         let objects: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource(kind));
         let (how, which) = (DeleteParams::background(), ListParams::default().labels(label));
         let deleted = objects.delete_collection(&how, &which);
         match self.ask(&format!("its {} to be deleted", kind.plural), deleted).await {
-            Err(error) if is_unknown(&error) => Ok(()),
-            answer => answer.map(|_| ()),
+            Err(error) if error.is_unknown() => Ok(()),
+            answer => Ok(answer.map(drop)?),
         }
     }
 
@@ -418,48 +471,53 @@ impl ClusterApi {
     ///
     /// # Errors
     /// The server does not answer, or refuses.
-    pub async fn knows(&self, kind: Kind) -> Result<bool> {
+    pub async fn knows(&self, kind: ResourceKind) -> Result<bool> {
         let group = kind.api_version();
         match self.ask(&group, self.client.list_api_group_resources(&group)).await {
-            Err(error) if is_unknown(&error) => Ok(false),
+            Err(error) if error.is_unknown() => Ok(false),
             answer => Ok(answer?.resources.iter().any(|known| known.name == kind.plural)),
         }
     }
 
-    fn place_of(&self, object: &Value) -> Result<(Api<DynamicObject>, String)> {
+    fn resource_of(&self, object: &Value) -> Result<(Api<DynamicObject>, String)> {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
         let kind = text("/kind").context("an object without a kind")?;
         let name = text("/metadata/name").with_context(|| format!("{kind} without a name"))?;
-        let known = kinds::of(kind).with_context(|| format!("{kind} is no kind that we apply"))?;
+        let known = resource_kinds::by_name(kind).with_context(|| format!("{kind} is no kind that we apply"))?;
         let (client, resource) = (self.client.clone(), resource(known));
         let api = match (known.namespaced, text("/metadata/namespace")) {
             (true, Some(namespace)) => Api::namespaced_with(client, namespace, &resource),
-            (true, None) => anyhow::bail!("{kind} {name} names no namespace"),
+            (true, None) => return Err(failed!("{kind} {name} names no namespace")),
             (false, _) => Api::all_with(client, &resource),
         };
         Ok((api, name.to_owned()))
     }
 }
 
-fn resource(kind: Kind) -> ApiResource {
+fn resource(kind: ResourceKind) -> ApiResource {
     let named = GroupVersionKind::gvk(kind.group, kind.version, kind.name);
     ApiResource::from_gvk_with_plural(&named, kind.plural)
 }
 
-/// `None` where the server knows no such thing, or this account may not see it.
-fn allowed<T>(answer: Result<T>) -> Result<Option<T>> {
+/// `None` if the server knows no such thing, or this account may not see it.
+fn allowed<T>(answer: std::result::Result<T, RequestError>) -> Result<Option<T>> {
     match answer {
-        Err(error) if is_unknown(&error) || is_forbidden(&error) => Ok(None),
-        answer => answer.map(Some),
+        Err(error) if error.is_unknown() || error.is_forbidden() => Ok(None),
+        answer => Ok(answer.map(Some)?),
     }
 }
 
-fn is_forbidden(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(kube::Error::Api(status)) if status.code == 403)
+fn library_error(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::other(ErrorClass::Failed, error)
 }
 
-fn is_unknown(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(kube::Error::Api(status)) if status.code == 404)
+/// The innermost cause, which says most: the outer ones name layers of the client.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }
 
 fn plain(object: &impl serde::Serialize) -> Value {

@@ -2,20 +2,21 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
 use futures_util::future::try_join_all;
 use serde_json::Value;
 
-use super::api::ClusterApi;
-use super::inside::{self, Node};
-use super::making::KindCluster;
-use super::objects::Examined;
-use super::plan::{self, Decision, Leave, Planned};
-use super::ranges::Ranges;
-use super::rollout::{Deployment, Rollout};
-use super::talk::Talk;
-use super::{kinds, manifests, node};
-use crate::checkout::Checkout;
+use hybrid_cache_tools::{Checkout, Result, Steps};
+use crate::api::ClusterApi;
+use crate::apply::apply;
+use crate::kind_cluster::KindCluster;
+use crate::manifests;
+use crate::node::{self, Node};
+use crate::objects::DryRun;
+use crate::options::RecreatePolicy;
+use crate::plan::{self, Decision, Planned};
+use crate::ranges::Ranges;
+use crate::resource_kinds;
+use crate::rollout::{Deployment, Rollout};
 
 const STEP: &str = "argo";
 
@@ -31,7 +32,7 @@ pub const CONTROLLER: Deployment = Deployment {
 
 /// Where an image is on the way to a kind node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Held {
+enum ImageLocation {
     /// On the node.
     Node,
     /// In the Docker engine.
@@ -45,7 +46,7 @@ enum Held {
 enum Source {
     /// We do, on a kind cluster: its images, and how far it is.
     Ours {
-        images: Vec<(String, Held)>,
+        images: Vec<(String, ImageLocation)>,
         rollout: Rollout,
     },
     /// Somebody has, or not: whether the API server knows Workflows.
@@ -56,7 +57,7 @@ enum Source {
 #[derive(Debug)]
 pub struct Argo {
     source: Source,
-    objects: Vec<(Value, Examined)>,
+    objects: Vec<(Value, DryRun)>,
 }
 
 impl Argo {
@@ -72,7 +73,7 @@ impl Argo {
     ) -> Result<Argo> {
         let (mut wanted, source) = match node {
             None => {
-                let is_there = api.knows(kinds::WORKFLOW).await?;
+                let is_there = api.knows(resource_kinds::WORKFLOW).await?;
                 (Vec::new(), Source::Theirs { is_there })
             }
             Some(node) => {
@@ -87,24 +88,24 @@ impl Argo {
             .into_iter()
             .map(|object| api.placed(ranges.fitted(object)))
             .collect();
-        let examined = try_join_all(wanted.iter().map(|object| api.examine(object))).await?;
-        let objects = wanted.into_iter().zip(examined).collect();
+        let dry_runs = try_join_all(wanted.iter().map(|object| api.dry_run(object))).await?;
+        let objects = wanted.into_iter().zip(dry_runs).collect();
         Ok(Argo { source, objects })
     }
 
     /// What has to be done.
-    pub fn plan(&self, leave: Leave) -> Vec<Planned> {
+    pub fn plan(&self, recreate: RecreatePolicy) -> Vec<Planned> {
         let mut todo = Vec::new();
         match &self.source {
             Source::Theirs { is_there: true } => {}
             Source::Theirs { is_there: false } => {
                 let what = "Argo Workflows is not installed there: the API server does not know Workflows of \
-                            argoproj.io/v1alpha1\nhint: install Argo Workflows in that cluster, or leave --with-argo out";
+                            argoproj.io/v1alpha1\nhint: install Argo Workflows in that cluster, or recreate --with-argo out";
                 return vec![Planned::new(STEP, Decision::Conflict, what)];
             }
             Source::Ours { images, .. } => todo.extend(images.iter().filter_map(planned)),
         }
-        let objects = plan::objects(&self.objects, leave);
+        let objects = plan::objects(&self.objects, recreate);
         todo.extend(objects.into_iter().map(|planned| Planned { step: STEP, ..planned }));
         if let Source::Ours { rollout, .. } = &self.source {
             todo.extend(rollout.waited_for(STEP, &todo));
@@ -116,50 +117,50 @@ impl Argo {
     ///
     /// # Errors
     /// Something stands in the way, or it does not become Ready.
-    pub async fn act(&self, api: &ClusterApi, kind: Option<&KindCluster>, leave: Leave, talk: &mut Talk) -> Result<()> {
-        talk.begin(STEP, "bringing what Workflows need");
+    pub async fn act(&self, api: &ClusterApi, kind: Option<&KindCluster>, recreate: RecreatePolicy, steps: &Steps<'_>) -> Result<()> {
+        steps.begin(STEP, "bringing what Workflows need");
         let Source::Ours { images, .. } = &self.source else {
-            inside::apply(api, &self.objects, leave, talk).await?;
-            talk.end("Argo Workflows is there, and what our Workflows need of it");
+            apply(api, &self.objects, recreate, steps).await?;
+            steps.end("Argo Workflows is there, and what our Workflows need of it");
             return Ok(());
         };
-        for (image, _) in images.iter().filter(|(_, held)| *held == Held::Engine) {
+        for (image, _) in images.iter().filter(|(_, held)| *held == ImageLocation::Engine) {
             let Some(cluster) = kind else { continue };
-            talk.hear(&format!("copying {image} onto the node"));
-            let listen = &mut |line: &str| talk.hear(line);
+            steps.detail(&format!("copying {image} onto the node"));
+            let listen = &mut |line: &str| steps.detail(line);
             cluster.kind.load(&cluster.name, image, listen).await?;
         }
-        inside::apply(api, &self.objects, leave, talk).await?;
-        talk.hear("waiting for its controller to be Ready");
+        apply(api, &self.objects, recreate, steps).await?;
+        steps.detail("waiting for its controller to be Ready");
         CONTROLLER.wait_ready(api).await?;
-        talk.end("its controller is Ready");
+        steps.end("its controller is Ready");
         Ok(())
     }
 }
 
 /// What is to be said of an image that is not on the node.
-fn planned((image, held): &(String, Held)) -> Option<Planned> {
+fn planned((image, held): &(String, ImageLocation)) -> Option<Planned> {
     match held {
-        Held::Node => None,
-        Held::Engine => {
+        ImageLocation::Node => None,
+        ImageLocation::Engine => {
             let what = format!("{image} is not on the node");
             Some(Planned::new(STEP, Decision::Create, what))
         }
-        Held::Nowhere => {
+        ImageLocation::Nowhere => {
             let what = format!("{image} is not on the node and not in Docker: the node has to pull it");
             Some(Planned::new(STEP, Decision::Nothing, what))
         }
     }
 }
 
-async fn held(Node { engine, container }: Node<'_>, images: Vec<String>) -> Result<Vec<(String, Held)>> {
+async fn held(Node { engine, container }: Node<'_>, images: Vec<String>) -> Result<Vec<(String, ImageLocation)>> {
     let stored = try_join_all(images.iter().map(|image| engine.image(image)));
     let (stored, on_node) = tokio::try_join!(stored, node::images(engine, container))?;
     let held = |(image, stored): (String, Option<_>)| {
         let held = match (node::has_name(&on_node, &image), stored) {
-            (true, _) => Held::Node,
-            (false, Some(_)) => Held::Engine,
-            (false, None) => Held::Nowhere,
+            (true, _) => ImageLocation::Node,
+            (false, Some(_)) => ImageLocation::Engine,
+            (false, None) => ImageLocation::Nowhere,
         };
         (image, held)
     };

@@ -1,6 +1,5 @@
-//! What a command works on: this machine or a cluster, each with its driver and its caches.
+//! What runs tasks: this machine or a cluster, each with its driver and its caches.
 
-use anyhow::{Context, Result};
 use hybrid_cache_driver::kube::KubeDriver;
 use hybrid_cache_driver::local::{LocalDriver, Maintenance};
 use hybrid_cache_driver::trace::TraceConfig;
@@ -10,22 +9,20 @@ use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
 use hybrid_cache_model::protocol::{BudgetRequest, Budgets, IndexScope, Limits};
 use hybrid_cache_model::{CacheReport, End, Failure, FailureKind, Scenario, TaskSpec};
 
-use crate::checkout::Checkout;
-use crate::cluster::place::{self, ClusterPlace};
-use crate::exit::Expected;
-use crate::flags::{self, DriverName};
-use crate::local::Machine;
+use hybrid_cache_tools::{Checkout, Error, ErrorContext, Machine, MachineOptions, Progress, Result, failed};
+use crate::connection::{self, ClusterConnection};
+use crate::options::{BackendKind, ClusterChoice};
 
-/// A place to run tasks, opened.
-pub enum Subject {
+/// A driver with what it runs on.
+pub enum Backend {
     /// This machine, in sandboxes.
-    Machine(Box<OnMachine>),
+    Local(Box<LocalBackend>),
     /// A cluster, in pods.
-    Cluster(Box<OnCluster>),
+    Cluster(Box<ClusterBackend>),
 }
 
 /// This machine with its driver.
-pub struct OnMachine {
+pub struct LocalBackend {
     /// Its tools and settings.
     pub machine: Machine,
     /// The driver on them.
@@ -33,75 +30,74 @@ pub struct OnMachine {
 }
 
 /// A cluster with its driver.
-pub struct OnCluster {
+pub struct ClusterBackend {
     /// Its API server and settings.
-    pub place: ClusterPlace,
+    pub connection: ClusterConnection,
     /// The driver on them.
     pub driver: KubeDriver,
 }
 
-impl OnMachine {
+impl LocalBackend {
     /// Brings the tools, builds the runner and opens the caches.
     ///
     /// # Errors
     /// One of them cannot be had.
-    pub fn open(checkout: &Checkout, flags: &flags::Local) -> Result<OnMachine> {
-        let machine = Machine::provision(checkout, flags)?;
+    pub fn open(checkout: &Checkout, options: &MachineOptions, progress: &dyn Progress) -> Result<LocalBackend> {
+        let machine = Machine::provision(checkout, options, progress)?;
         let driver = machine.driver()?;
-        Ok(OnMachine { machine, driver })
+        Ok(LocalBackend { machine, driver })
     }
 }
 
-impl Subject {
-    /// Opens the place that the command line names. Runs within the runtime that is to run the tasks.
+impl Backend {
+    /// Opens what runs tasks. Call it within the runtime that is to run them.
     ///
     /// # Errors
     /// This machine lacks a tool, there is no such cluster, or its caches cannot be opened.
     pub async fn open(
         checkout: &Checkout,
-        name: DriverName,
-        local: &flags::Local,
-        cluster: &flags::Cluster,
-    ) -> Result<Subject> {
-        Ok(match name {
-            DriverName::Local => Subject::Machine(OnMachine::open(checkout, local)?.into()),
-            DriverName::Kube | DriverName::Argo => {
-                let mut place = ClusterPlace::open(checkout, cluster).await?;
-                if name == DriverName::Argo {
-                    place.needs_argo().await?;
-                    place.config = place::with_argo(place.config);
-                }
-                if local.private_index {
-                    place.config.network.index_scope = IndexScope::Private;
-                }
-                let driver = place.driver().await?;
-                if local.trace_bytes() > 0 {
-                    driver.record(TraceConfig::new(place::trace_folder(cluster)?));
-                }
-                Subject::Cluster(OnCluster { place, driver }.into())
-            }
-        })
+        kind: BackendKind,
+        local: &MachineOptions,
+        cluster: &ClusterChoice,
+        progress: &dyn Progress,
+    ) -> Result<Backend> {
+        if kind == BackendKind::Local {
+            return Ok(Backend::Local(LocalBackend::open(checkout, local, progress)?.into()));
+        }
+        let mut connection = ClusterConnection::open(checkout, cluster).await?;
+        if kind == BackendKind::Argo {
+            connection.needs_argo().await?;
+            connection.config = connection::with_argo(connection.config);
+        }
+        if local.private_index {
+            connection.config.network.index_scope = IndexScope::Private;
+        }
+        let driver = connection.driver().await?;
+        if local.trace_bytes > 0 {
+            driver.record(TraceConfig::new(connection::trace_folder(cluster)?));
+        }
+        Ok(Backend::Cluster(ClusterBackend { connection, driver }.into()))
     }
 
     /// The driver.
     pub fn driver(&self) -> &dyn Driver {
         match self {
-            Subject::Machine(subject) => &subject.driver,
-            Subject::Cluster(subject) => &subject.driver,
+            Backend::Local(backend) => &backend.driver,
+            Backend::Cluster(backend) => &backend.driver,
         }
     }
 
     /// Refuses a task before anything is started, where that can be told already.
     ///
     /// # Errors
-    /// The task is not acceptable, or asks for what this place cannot make.
+    /// The task is not acceptable, or asks for what this backend cannot make.
     pub fn can_run_task(&self, spec: &TaskSpec) -> Result<()> {
         match self {
-            Subject::Machine(subject) => subject.machine.can_run_task(spec),
+            Backend::Local(backend) => backend.machine.can_run_task(spec),
             // What an image can make, its runner tells.
-            Subject::Cluster(_) => match spec.check() {
+            Backend::Cluster(_) => match spec.check() {
                 Ok(_) => Ok(()),
-                Err(error) => Err(Expected::usage(error.to_string())),
+                Err(error) => Err(Error::input(error.to_string())),
             },
         }
     }
@@ -109,30 +105,30 @@ impl Subject {
     /// The same for every scenario.
     ///
     /// # Errors
-    /// See [`Subject::can_run_task`].
+    /// See [`Backend::can_run_task`].
     pub fn can_run(&self, scenarios: &[Scenario]) -> Result<()> {
         match self {
-            Subject::Machine(subject) => subject.machine.can_run(scenarios),
+            Backend::Local(backend) => backend.machine.can_run(scenarios),
             // Scenarios are checked when they are read.
-            Subject::Cluster(_) => Ok(()),
+            Backend::Cluster(_) => Ok(()),
         }
     }
 
     /// Threads that numeric libraries of a task should use: the processors it may have.
     pub fn threads(&self) -> u32 {
         match self {
-            Subject::Machine(_) => {
+            Backend::Local(_) => {
                 std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
             }
-            Subject::Cluster(subject) => whole_cpus(&subject.place.config.task_resources.cpu_limit),
+            Backend::Cluster(backend) => whole_cpus(&backend.connection.config.task_resources.cpu_limit),
         }
     }
 
     /// Bounds on each task, without one on its time. Those of a pod are the cluster's.
     pub fn limits(&self) -> Limits {
         let limits = match self {
-            Subject::Machine(subject) => subject.machine.limits.clone(),
-            Subject::Cluster(_) => Limits::default(),
+            Backend::Local(backend) => backend.machine.limits.clone(),
+            Backend::Cluster(_) => Limits::default(),
         };
         Limits {
             threads: self.threads(),
@@ -143,11 +139,11 @@ impl Subject {
     /// How much each volume may hold.
     pub fn budgets(&self) -> Budgets {
         match self {
-            Subject::Machine(subject) => {
-                let config = &subject.machine.config;
+            Backend::Local(backend) => {
+                let config = &backend.machine.config;
                 Budgets::both(BudgetRequest::of_settings(config.budget_bytes, config.budget_inodes))
             }
-            Subject::Cluster(subject) => subject.driver.config().budgets(),
+            Backend::Cluster(backend) => backend.driver.config().budgets(),
         }
     }
 
@@ -157,11 +153,11 @@ impl Subject {
     /// It could not, with its reason.
     pub async fn maintain(&self, epoch: &Epoch, what: Maintenance) -> Result<MaintainReport> {
         let report = match self {
-            Subject::Machine(subject) => subject.driver.maintain(epoch, what).await?,
-            Subject::Cluster(subject) => maintained(
-                subject
+            Backend::Local(backend) => backend.driver.maintain(epoch, what).await?,
+            Backend::Cluster(backend) => maintained(
+                backend
                     .driver
-                    .maintain(epoch, question(what, subject.driver.config().budgets()))
+                    .maintain(epoch, question(what, backend.driver.config().budgets()))
                     .await?,
             ),
         };
@@ -177,18 +173,18 @@ impl Subject {
     /// It could not, with its reason.
     pub async fn set_aside(&self) -> Result<Vec<String>> {
         match self {
-            Subject::Machine(subject) => {
-                let moved = subject.driver.set_aside()?;
+            Backend::Local(backend) => {
+                let moved = backend.driver.set_aside()?;
                 Ok(moved.iter().map(|folder| folder.display().to_string()).collect())
             }
-            Subject::Cluster(subject) => {
+            Backend::Cluster(backend) => {
                 let question = PodQuestion::SetAside;
-                match subject.driver.maintain(&Epoch::Standing, question).await? {
+                match backend.driver.maintain(&Epoch::Standing, question).await? {
                     // As folders of the two volumes: nothing else is known of where those are.
                     PodMaintainReport::SetAside { folders } => {
                         Ok(folders.iter().map(|folder| format!("volume {folder}")).collect())
                     }
-                    other => anyhow::bail!("a pod answered another question than it was asked: {other:?}"),
+                    other => return Err(failed!("a pod answered another question than it was asked: {other:?}")),
                 }
             }
         }
@@ -197,12 +193,17 @@ impl Subject {
     /// Prepares what a task needs, for its tenant and within its time.
     ///
     /// # Errors
-    /// The task is not acceptable or its place is gone. Why nothing could be prepared is the inner error.
-    pub async fn warm(&self, spec: &TaskSpec, options: &SubmitOptions) -> Result<Result<CacheReport, Failure>> {
+    /// The task is not acceptable or what runs it is gone. Why nothing could be prepared is the inner error.
+    pub async fn warm(
+        &self,
+        spec: &TaskSpec,
+        options: &SubmitOptions,
+        progress: &dyn Progress,
+    ) -> Result<Result<CacheReport, Failure>> {
         match self {
-            Subject::Machine(subject) => Ok(subject.driver.warm(spec, options).await),
+            Backend::Local(backend) => Ok(backend.driver.warm(spec, options).await),
             // A pod prepares beside the task that asks for it.
-            Subject::Cluster(subject) => run_to_warm(&subject.driver, spec, options).await,
+            Backend::Cluster(backend) => run_to_warm(&backend.driver, spec, options, progress).await,
         }
     }
 }
@@ -220,12 +221,13 @@ async fn run_to_warm(
     driver: &dyn Driver,
     spec: &TaskSpec,
     options: &SubmitOptions,
+    progress: &dyn Progress,
 ) -> Result<Result<CacheReport, Failure>> {
     let ticket = driver.submit(spec, options).await.context("submitting a task")?;
     let outcome = driver.settle(&ticket).await?;
     driver.forget(&ticket);
     if let Some(warning) = driver.flush_trace().await {
-        eprintln!("warning: {warning}");
+        progress.line(&format!("warning: {warning}"));
     }
     Ok(match (outcome.end, outcome.not_kept) {
         (End::Failed { failure }, _) | (_, Some(failure)) => Err(failure),

@@ -1,10 +1,10 @@
 //! The certificates that this machine trusts, as one file: pods get them, so that they reach what the machine reaches.
 
+use hybrid_cache_tools::environment;
+use hybrid_cache_tools::{Error, Result};
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
 
-use crate::exit::Expected;
 
 /// Where distributions keep them: Debian, Fedora, openSUSE, Alpine and macOS.
 const USUAL: [&str; 4] = [
@@ -21,12 +21,10 @@ const MAX_BYTES: usize = 1 << 20;
 /// # Errors
 /// There is none, or it holds no certificate.
 pub fn bundle() -> Result<String> {
-    let named = std::env::var_os("SSL_CERT_FILE")
-        .filter(|name| !name.is_empty())
-        .map(PathBuf::from);
+    let named = environment::raw("SSL_CERT_FILE").map(PathBuf::from);
     let usual = USUAL.iter().map(PathBuf::from).find(|path| path.is_file());
     let path = named.or(usual).ok_or_else(|| {
-        Expected::prerequisite(
+        Error::prerequisite(
             "no file with trusted certificates was found on this machine\nhint: install ca-certificates, or name the \
              file in SSL_CERT_FILE",
         )
@@ -36,10 +34,10 @@ pub fn bundle() -> Result<String> {
 
 fn read(path: &Path) -> Result<String> {
     let name = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| Expected::prerequisite(format!("{name}: {error}")))?;
+    let text = std::fs::read_to_string(path).map_err(|error| Error::prerequisite(format!("{name}: {error}")))?;
     let bundle = certificates_alone(&text);
     if bundle.is_empty() || bundle.len() >= MAX_BYTES {
-        return Err(Expected::prerequisite(format!(
+        return Err(Error::prerequisite(format!(
             "{name}: {} bytes of certificates; a ConfigMap takes between one certificate and {MAX_BYTES} bytes\nhint: \
              name another file in SSL_CERT_FILE",
             bundle.len()
@@ -65,6 +63,8 @@ fn certificates_alone(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use hybrid_cache_tools::ErrorClass;
+
     use super::*;
 
     #[test]
@@ -79,6 +79,6 @@ mod tests {
     fn a_file_without_certificates_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = read(file.path()).unwrap_err();
-        assert_eq!(crate::exit::of(&error), crate::exit::Exit::Prerequisite);
+        assert_eq!(error.class(), ErrorClass::Prerequisite);
     }
 }

@@ -5,15 +5,13 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use hybrid_cache_driver::kube::KubeConfig;
 use serde_json::{Value, json};
 
-use super::plan::{Decision, Planned};
-use super::state::StateFolder;
-use super::talk::Talk;
-use super::{node, service};
-use crate::checkout::Checkout;
+use hybrid_cache_tools::{Checkout, Error, ErrorClass, ErrorContext, Result, Steps, failed};
+use crate::plan::{Decision, Planned};
+use crate::state::StateFolder;
+use crate::{node, service};
 
 const STEP: &str = "compose";
 /// The API server's port inside its node.
@@ -22,19 +20,19 @@ const API_PORT: u16 = 6443;
 const OURS: &str = "# Written by `cargo xtask up` for compose.yaml; without this line it is yours, and stays as it is.";
 
 /// The files, as they should be.
-pub struct Files {
+pub struct ComposeFiles {
     state: StateFolder,
     wanted: Vec<(PathBuf, Vec<u8>)>,
     token: PathBuf,
     data: PathBuf,
 }
 
-impl Files {
+impl ComposeFiles {
     /// For the service on a cluster that is up.
     ///
     /// # Errors
     /// Its kubeconfig cannot be read.
-    pub fn of(checkout: &Checkout, state: &StateFolder, config: &KubeConfig) -> Result<Files> {
+    pub fn new(checkout: &Checkout, state: &StateFolder, config: &KubeConfig) -> Result<ComposeFiles> {
         let folder = state.service();
         let path = state.kubeconfig();
         let what = || format!("reading {}", path.display());
@@ -48,7 +46,7 @@ impl Files {
         if is_ours(&variables) {
             wanted.push((variables, variables_of(&folder)?));
         }
-        Ok(Files {
+        Ok(ComposeFiles {
             state: state.clone(),
             wanted,
             token: folder.join("token"),
@@ -86,8 +84,8 @@ impl Files {
     ///
     /// # Errors
     /// A folder cannot be written.
-    pub fn write(&self, talk: &mut Talk) -> Result<()> {
-        talk.begin(STEP, "writing what compose.yaml needs");
+    pub fn write(&self, steps: &Steps<'_>) -> Result<()> {
+        steps.begin(STEP, "writing what compose.yaml needs");
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.data);
         made.with_context(|| format!("making {}", self.data.display()))?;
         for (path, bytes) in &self.wanted {
@@ -99,14 +97,14 @@ impl Files {
             self.state
                 .write(&self.token, format!("{}\n", service::new_token()?).as_bytes())?;
         }
-        talk.end("`docker compose up -d backend` runs the service beside the cluster");
+        steps.end("`docker compose up -d backend` runs the service beside the cluster");
         Ok(())
     }
 }
 
 /// The kubeconfig as it holds on the cluster's own network in Docker.
 fn inside_docker(kubeconfig: &str) -> Result<Vec<u8>> {
-    let mut config: Value = serde_yaml::from_str(kubeconfig)?;
+    let mut config: Value = serde_yaml::from_str(kubeconfig).map_err(|error| Error::other(ErrorClass::Failed, error))?;
     let cluster = config.pointer_mut("/clusters/0").context("it names no cluster")?;
     let name = cluster["name"].as_str().and_then(|name| name.strip_prefix("kind-"));
     let node = node::name(name.context("its cluster is none of kind")?);
@@ -124,11 +122,10 @@ fn is_ours(variables: &Path) -> bool {
 
 fn variables_of(folder: &Path) -> Result<Vec<u8>> {
     let folder = folder.to_str().context("the user's cache folder is no UTF-8 path")?;
-    anyhow::ensure!(
-        !folder.contains('\''),
-        "{folder}: compose takes no path with a quotation mark"
-    );
-    // Files that only this user may read are read by a container of the same user.
+    if folder.contains('\'') {
+ return Err(failed!("{folder}: compose takes no path with a quotation mark"));
+}
+    // ComposeFiles that only this user may read are read by a container of the same user.
     let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     let text = format!("{OURS}\nHYBRID_CACHE_SERVICE_FOLDER='{folder}'\nHYBRID_CACHE_USER={user}:{group}\n");
     Ok(text.into_bytes())

@@ -1,23 +1,21 @@
-//! A cluster that is up, as a place to run tasks: what `bench`, `run`, `status` and `doctor` open.
+//! Connects to a cluster that is up: its API server and the settings of the driver. `bench`, `run`, `status` and `doctor` open it.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use hybrid_cache_driver::kube::{Argo, KubeConfig, KubeDriver, Resources};
 use hybrid_cache_driver::local::config::DEFAULT_MAX_AGE_S;
 use hybrid_cache_driver::trace;
 use hybrid_cache_model::pod::NetworkSettings;
 use hybrid_cache_model::protocol::Identity;
 
-use super::api::ClusterApi;
-use super::facts::ClaimFacts;
-use super::kinds;
-use super::state::StateFolder;
-use super::{CERTIFICATES, EXECUTOR_ACCOUNT, NAMESPACE, NIX_CLAIM, OWNER, PYTHON_CLAIM, TASK_ACCOUNT};
-use crate::checkout::Checkout;
-use crate::exit::Expected;
-use crate::tools::IndexSettings;
-use crate::{flags, image, local, tools};
+use hybrid_cache_image::task_image as image;
+use hybrid_cache_tools::{Checkout, Error, ErrorClass, ErrorContext, IndexSettings, Result, default_root, index_scope};
+use crate::api::ClusterApi;
+use crate::facts::ClaimFacts;
+use crate::names::{CERTIFICATES, EXECUTOR_ACCOUNT, NAMESPACE, NIX_CLAIM, OWNER, PYTHON_CLAIM, TASK_ACCOUNT};
+use crate::options::ClusterChoice;
+use crate::resource_kinds;
+use crate::state::StateFolder;
 
 /// Where the certificates are inside a pod.
 const POD_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -27,24 +25,24 @@ const TTL_S: u32 = 24 * 3600;
 /// Seconds that a pod may wait for a node and its image.
 const START_S: u64 = 120;
 
-/// A cluster that is up.
-pub struct ClusterPlace {
+/// The API server of a cluster that is up, and the settings of the driver on it.
+pub struct ClusterConnection {
     /// Its API server.
     pub api: ClusterApi,
     /// What the driver is told.
     pub config: KubeConfig,
 }
 
-impl ClusterPlace {
+impl ClusterConnection {
     /// Opens the cluster that `up` made, or the one that a context names. Asks the cluster nothing yet.
     ///
     /// # Errors
     /// There is no such cluster or context, or the machine's settings cannot be read.
-    pub async fn open(checkout: &Checkout, which: &flags::Cluster) -> Result<ClusterPlace> {
-        let api = api(which).await?;
+    pub async fn open(checkout: &Checkout, choice: &ClusterChoice) -> Result<ClusterConnection> {
+        let api = api(choice).await?;
         let mut config = config(checkout).await?;
         config.namespace.clone_from(&api.namespace);
-        Ok(ClusterPlace { api, config })
+        Ok(ClusterConnection { api, config })
     }
 
     /// Checks that Workflows can be made there.
@@ -52,10 +50,10 @@ impl ClusterPlace {
     /// # Errors
     /// The API server does not know them, or does not answer.
     pub async fn needs_argo(&self) -> Result<()> {
-        if self.api.knows(kinds::WORKFLOW).await? {
+        if self.api.knows(resource_kinds::WORKFLOW).await? {
             return Ok(());
         }
-        Err(Expected::prerequisite(format!(
+        Err(Error::prerequisite(format!(
             "Argo Workflows is not installed in the cluster at {}\nhint: `cargo xtask up --with-argo` brings it into a kind \
              cluster; into another one its administrator does",
             self.api.address
@@ -77,21 +75,21 @@ impl ClusterPlace {
 ///
 /// # Errors
 /// The name is none for a cluster, or the user has no cache folder.
-pub fn trace_folder(which: &flags::Cluster) -> Result<PathBuf> {
-    let folder = match &which.context {
+pub fn trace_folder(choice: &ClusterChoice) -> Result<PathBuf> {
+    let folder = match &choice.context {
         // Nothing else is kept of a cluster that is not ours.
         Some(context) => {
             let good = |c: char| c.is_ascii_alphanumeric() || c == '-';
-            let name = format!("{context}.{}", which.namespace);
+            let name = format!("{context}.{}", choice.namespace);
             let name: String = name
                 .chars()
                 .map(|c| if good(c) || c == '.' { c } else { '_' })
                 .collect();
-            local::default_root()?
+            default_root()?
                 .join("contexts")
                 .join(name.trim_start_matches('.'))
         }
-        None => StateFolder::of(&which.name)?.root().to_owned(),
+        None => StateFolder::for_cluster(&choice.name)?.root().to_owned(),
     };
     Ok(folder.join(trace::FOLDER))
 }
@@ -113,28 +111,28 @@ pub fn on_claims(config: KubeConfig, claims: &[ClaimFacts]) -> KubeConfig {
 ///
 /// # Errors
 /// There is no such cluster or context.
-pub async fn api(which: &flags::Cluster) -> Result<ClusterApi> {
-    if let Some(context) = &which.context {
-        let api = ClusterApi::of_context(context).await.map_err(|error| {
-            Expected::prerequisite(format!("{error:#}\nhint: `kubectl config get-contexts` lists them"))
+pub async fn api(choice: &ClusterChoice) -> Result<ClusterApi> {
+    if let Some(context) = &choice.context {
+        let api = ClusterApi::from_context(context).await.map_err(|error| {
+            Error::prerequisite(format!("{error:#}\nhint: `kubectl config get-contexts` lists them"))
         });
-        return Ok(api?.within(&which.namespace));
+        return Ok(api?.within(&choice.namespace));
     }
-    of_kubeconfig(&which.name, &StateFolder::of(&which.name)?.kubeconfig()).await
+    api_of_kubeconfig(&choice.name, &StateFolder::for_cluster(&choice.name)?.kubeconfig()).await
 }
 
 /// The API server of the kind cluster that our own kubeconfig leads to.
 ///
 /// # Errors
 /// There is no such cluster.
-pub async fn of_kubeconfig(name: &str, kubeconfig: &Path) -> Result<ClusterApi> {
+pub async fn api_of_kubeconfig(name: &str, kubeconfig: &Path) -> Result<ClusterApi> {
     if !kubeconfig.is_file() {
         let message = format!("there is no cluster {name:?} on this machine");
-        return Err(Expected::prerequisite(format!(
+        return Err(Error::prerequisite(format!(
             "{message}\nhint: `cargo xtask up` makes it"
         )));
     }
-    ClusterApi::of_file(kubeconfig).await
+    ClusterApi::from_kubeconfig(kubeconfig).await
 }
 
 /// What the driver is told on any cluster of this checkout and this machine.
@@ -143,13 +141,13 @@ pub async fn of_kubeconfig(name: &str, kubeconfig: &Path) -> Result<ClusterApi> 
 /// No image was built yet, or the machine's settings cannot be read.
 pub async fn config(checkout: &Checkout) -> Result<KubeConfig> {
     let image = image::reference(checkout).ok_or_else(|| {
-        Expected::prerequisite("there is no image that tasks could run in\nhint: `cargo xtask up` builds it")
+        Error::prerequisite("there is no image that tasks could run in\nhint: `cargo xtask up` builds it")
     })?;
-    Ok(config_of(image, network(checkout).await?))
+    Ok(config_with(image, network(checkout).await?))
 }
 
 /// The same for an image and a network that are known already.
-pub fn config_of(image: String, network: NetworkSettings) -> KubeConfig {
+pub fn config_with(image: String, network: NetworkSettings) -> KubeConfig {
     KubeConfig {
         namespace: NAMESPACE.to_owned(),
         image,
@@ -201,10 +199,9 @@ pub fn with_argo(config: KubeConfig) -> KubeConfig {
 /// They cannot be read.
 pub async fn network(checkout: &Checkout) -> Result<NetworkSettings> {
     let root = checkout.root().to_owned();
-    let asked = tokio::task::spawn_blocking(move || tools::network(&root)).await;
-    let (index, mirror) = asked
-        .context("reading this machine's network settings")?
-        .map_err(local::prerequisite)?;
+    let asked = tokio::task::spawn_blocking(move || hybrid_cache_tools::network(&root)).await;
+    let asked = asked.map_err(|error| Error::other(ErrorClass::Failed, error));
+    let (index, mirror) = asked.context("reading this machine's network settings")??;
     Ok(inside_a_pod(&index, mirror))
 }
 
@@ -239,7 +236,7 @@ fn inside_a_pod(index: &IndexSettings, mirror: Option<String>) -> NetworkSetting
         python_variables,
         system_variables,
         mirrors: mirror.into_iter().collect(),
-        index_scope: local::index_scope(index, false),
+        index_scope: index_scope(index, false),
     }
 }
 

@@ -1,9 +1,9 @@
 //! What the folders for volumes hold: only a cache of ours, or no file at all, makes a folder ours to give away and to delete.
 
+use hybrid_cache_tools::{Error, ErrorContext, Result, failed};
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
 
 /// What one folder holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ done
 "#;
 
 /// Reads what [`SCRIPT`] printed about a folder. A folder that it says nothing of is not ours.
-pub fn of(printed: &str, name: &str) -> Contents {
+pub fn parse(printed: &str, name: &str) -> Contents {
     let words = |line: &str| -> Option<Contents> {
         let mut words = line.splitn(3, ' ');
         (words.next()? == name).then_some(())?;
@@ -59,11 +59,13 @@ pub fn check(volumes: &Path, names: &[&str]) -> Result<()> {
     let looked = Command::new("sh").args(["-c", SCRIPT, "sh"]).arg(volumes).output();
     let looked = looked.context("starting sh")?;
     let said = String::from_utf8_lossy(&looked.stderr).trim().to_owned();
-    anyhow::ensure!(looked.status.success(), "reading {}: {said}", volumes.display());
+    if !looked.status.success() {
+ return Err(failed!("reading {}: {said}", volumes.display()));
+}
     let printed = String::from_utf8_lossy(&looked.stdout);
     for name in names {
-        if let Contents::Other(example) = of(&printed, name) {
-            return Err(crate::exit::Expected::prerequisite(refusal(
+        if let Contents::Other(example) = parse(&printed, name) {
+            return Err(Error::prerequisite(refusal(
                 &volumes.join(name).display().to_string(),
                 &example,
             )));
@@ -109,7 +111,7 @@ mod tests {
             .unwrap();
         assert!(output.status.success(), "{output:?}");
         let refused = check(root.path(), &["python", "system"]).is_err();
-        let found = of(&String::from_utf8(output.stdout).unwrap(), "python");
+        let found = parse(&String::from_utf8(output.stdout).unwrap(), "python");
         assert_eq!(refused, matches!(found, Contents::Other(_)), "{files:?}");
         found
     }

@@ -30,7 +30,7 @@ pub struct NodeFacts {
 
 impl NodeFacts {
     /// From a Node.
-    pub fn of(node: &Value) -> NodeFacts {
+    pub fn from_node(node: &Value) -> NodeFacts {
         let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
         let ready = conditions
             .into_iter()
@@ -89,7 +89,7 @@ pub struct ClaimFacts {
 
 impl ClaimFacts {
     /// From a PersistentVolumeClaim.
-    pub fn of(claim: &Value) -> ClaimFacts {
+    pub fn from_claim(claim: &Value) -> ClaimFacts {
         let phase = text(claim, "/status/phase");
         ClaimFacts {
             name: text(claim, "/metadata/name"),
@@ -125,7 +125,7 @@ pub struct VolumeFacts {
 
 impl VolumeFacts {
     /// From a PersistentVolume.
-    pub fn of(volume: &Value) -> VolumeFacts {
+    pub fn from_volume(volume: &Value) -> VolumeFacts {
         VolumeFacts {
             name: text(volume, "/metadata/name"),
             phase: text(volume, "/status/phase"),
@@ -153,7 +153,7 @@ const UNPULLED: [&str; 3] = ["ImagePullBackOff", "ErrImageNeverPull", "InvalidIm
 
 impl TaskPod {
     /// From a Pod.
-    pub fn of(pod: &Value) -> TaskPod {
+    pub fn from_pod(pod: &Value) -> TaskPod {
         let containers = ["/status/initContainerStatuses", "/status/containerStatuses"];
         let statuses = containers
             .iter()

@@ -1,4 +1,4 @@
-//! What faults do to a cluster behind the driver's back, done by what `up` and `down` use as well.
+//! What `chaos` does to a cluster behind the driver's back, by the same means as `up` and `down`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,59 +9,59 @@ use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
 use hybrid_cache_trials::TrialError;
 use hybrid_cache_trials::chaos::{Hands, NodeHands};
 
-use crate::cluster::kinds;
-use crate::cluster::place::ClusterPlace;
-use crate::docker::Engine;
+use crate::resource_kinds;
+use crate::connection::ClusterConnection;
+use hybrid_cache_image::docker::Engine;
 
 /// How long a node may take until its API server answers again.
-const RESTART: Duration = Duration::from_secs(300);
+const RESTART_TIMEOUT: Duration = Duration::from_secs(300);
 /// Between two questions to an API server that does not answer yet.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// A cluster.
-pub struct OfCluster {
-    place: Arc<ClusterPlace>,
+/// A cluster in which faults are caused.
+pub struct FaultyCluster {
+    connection: Arc<ClusterConnection>,
     node: Option<Node>,
 }
 
 /// The container that is its node.
 struct Node {
     container: String,
-    place: Arc<ClusterPlace>,
+    connection: Arc<ClusterConnection>,
 }
 
 fn failed(error: impl std::fmt::Display) -> TrialError {
     TrialError::Other(format!("{error:#}"))
 }
 
-impl OfCluster {
-    /// A cluster, and the container that may be paused and restarted, if the command line names one.
-    pub fn new(place: ClusterPlace, container: Option<String>) -> OfCluster {
-        let place = Arc::new(place);
+impl FaultyCluster {
+    /// A cluster, and the container of its node that may be paused and restarted, if there is one.
+    pub fn new(connection: ClusterConnection, container: Option<String>) -> FaultyCluster {
+        let connection = Arc::new(connection);
         let node = container.map(|container| Node {
             container,
-            place: Arc::clone(&place),
+            connection: Arc::clone(&connection),
         });
-        OfCluster { place, node }
+        FaultyCluster { connection, node }
     }
 }
 
 #[async_trait::async_trait]
-impl Hands for OfCluster {
+impl Hands for FaultyCluster {
     async fn driver(&self) -> Result<Arc<dyn Driver>, TrialError> {
-        Ok(Arc::new(self.place.driver().await.map_err(failed)?))
+        Ok(Arc::new(self.connection.driver().await.map_err(failed)?))
     }
 
     async fn delete_pods(&self, task: &str) -> Result<usize, TrialError> {
-        let (api, namespace) = (&self.place.api, &self.place.config.namespace);
+        let (api, namespace) = (&self.connection.api, &self.connection.config.namespace);
         let label = format!("app.kubernetes.io/managed-by=hybrid-cache,hybrid-cache.dev/task={task}");
         let pods = api.pods(namespace, &label).await.map_err(failed)?.len();
-        let deleted = api.delete_labelled(kinds::POD, namespace, &label).await;
+        let deleted = api.delete_labelled(resource_kinds::POD, namespace, &label).await;
         deleted.map(|()| pods).map_err(failed)
     }
 
     async fn verify(&self, epoch: &Epoch) -> Result<VerifyReport, TrialError> {
-        let driver = self.place.driver().await.map_err(failed)?;
+        let driver = self.connection.driver().await.map_err(failed)?;
         match driver.maintain(epoch, PodQuestion::Verify { repair: false }).await? {
             PodMaintainReport::Maintained {
                 report: MaintainReport::Verify(report),
@@ -91,11 +91,11 @@ impl NodeHands for Node {
         let engine = Engine::connect().await.map_err(failed)?;
         engine.restart(&self.container).await.map_err(failed)?;
         let answers = async {
-            while self.place.api.version().await.is_err() {
-                tokio::time::sleep(ASK_AGAIN).await;
+            while self.connection.api.version().await.is_err() {
+                tokio::time::sleep(RETRY_PAUSE).await;
             }
         };
         let late = |_| failed("the API server does not answer after its node was restarted");
-        tokio::time::timeout(RESTART, answers).await.map_err(late)
+        tokio::time::timeout(RESTART_TIMEOUT, answers).await.map_err(late)
     }
 }

@@ -1,38 +1,38 @@
 //! The `kind` program; the only file that starts it. kind talks to Docker through the docker CLI, and so does this file
 //! for the one thing kind has no command for: starting a node that was stopped.
 
+use hybrid_cache_tools::{Error, ErrorContext, Result};
+use hybrid_cache_tools::failed;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::checkout::Checkout;
-use crate::exit::Expected;
-use crate::node_image;
-use crate::tools::process;
+use hybrid_cache_tools::Checkout;
+use hybrid_cache_image::node_image;
+use hybrid_cache_tools::process;
 
 /// The oldest release whose node images and configuration are what manifests/kind-cluster.yaml is written for.
-const OLDEST: (u32, u32, u32) = (0, 27, 0);
+const MIN_VERSION: (u32, u32, u32) = (0, 27, 0);
 /// Longest that a question may take.
-const QUESTION: Duration = Duration::from_secs(20);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest that making a cluster may take, a pull of the node image included.
-const CREATE: Duration = Duration::from_secs(900);
+const CREATE_TIMEOUT: Duration = Duration::from_secs(900);
 /// Longest that copying an image onto a node may take.
-const LOAD: Duration = Duration::from_secs(600);
+const LOAD_TIMEOUT: Duration = Duration::from_secs(600);
 /// Longest that deleting a cluster may take.
-const DELETE: Duration = Duration::from_secs(120);
+const DELETE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Hears what kind says while it works, a line at a time.
 pub type Listener<'a> = &'a mut (dyn FnMut(&str) + Send);
 
 /// A `kind` that is new enough.
 #[derive(Clone, Debug)]
-pub struct Kind {
+pub struct KindCli {
     /// The program.
     pub program: PathBuf,
 }
@@ -81,9 +81,9 @@ pub async fn look(checkout: &Checkout) -> Result<Found> {
     let built = Some(node_image::programs(checkout).kind).filter(|program| program.is_file());
     let mut old = None;
     for program in process::find("kind").into_iter().chain(built) {
-        let version = run(Command::new(&program).arg("version"), QUESTION, &mut |_| {}).await?;
+        let version = run(Command::new(&program).arg("version"), REQUEST_TIMEOUT, &mut |_| {}).await?;
         let version = version_of(&version).unwrap_or_default();
-        if numbers(&version) >= OLDEST {
+        if numbers(&version) >= MIN_VERSION {
             return Ok(Found::Usable { program, version });
         }
         old = old.or(Some(Found::TooOld { program, version }));
@@ -105,26 +105,26 @@ fn numbers(version: &str) -> (u32, u32, u32) {
     (next(), next(), next())
 }
 
-impl Kind {
+impl KindCli {
     /// A kind that can be used.
     ///
     /// # Errors
     /// There is none: exit code 4, with the remedy.
-    pub async fn find(checkout: &Checkout) -> Result<Kind> {
+    pub async fn find(checkout: &Checkout) -> Result<KindCli> {
         const REMEDY: &str =
             "`cargo xtask node-image` builds one from source, together with a node image; or install kind";
         match look(checkout).await? {
-            Found::Usable { program, .. } => Ok(Kind { program }),
-            Found::Missing => Err(Expected::prerequisite(format!(
+            Found::Usable { program, .. } => Ok(KindCli { program }),
+            Found::Missing => Err(Error::prerequisite(format!(
                 "there is no program `kind` on this machine\nhint: {REMEDY}"
             ))),
             Found::TooOld { program, version } => {
-                let (major, minor, _) = OLDEST;
+                let (major, minor, _) = MIN_VERSION;
                 let message = format!(
                     "{} is kind {version}, at least {major}.{minor} is needed",
                     program.display()
                 );
-                Err(Expected::prerequisite(format!("{message}\nhint: {REMEDY}")))
+                Err(Error::prerequisite(format!("{message}\nhint: {REMEDY}")))
             }
         }
     }
@@ -144,7 +144,7 @@ impl Kind {
             command.args(["--image", image]);
         }
         command.stdin(lock);
-        run(&mut command, CREATE, listen).await?;
+        run(&mut command, CREATE_TIMEOUT, listen).await?;
         Ok(())
     }
 
@@ -156,7 +156,7 @@ impl Kind {
         let mut command = Command::new(&self.program);
         command.args(["delete", "cluster", "--name", name]);
         command.arg("--kubeconfig").arg(kubeconfig);
-        run(&mut command, DELETE, &mut |_| {}).await?;
+        run(&mut command, DELETE_TIMEOUT, &mut |_| {}).await?;
         Ok(())
     }
 
@@ -167,7 +167,7 @@ impl Kind {
     pub async fn kubeconfig(&self, name: &str) -> Result<String> {
         let mut command = Command::new(&self.program);
         command.args(["get", "kubeconfig", "--name", name]);
-        run(&mut command, QUESTION, &mut |_| {}).await
+        run(&mut command, REQUEST_TIMEOUT, &mut |_| {}).await
     }
 
     /// Copies an image of the Docker engine onto the cluster's nodes.
@@ -177,7 +177,7 @@ impl Kind {
     pub async fn load(&self, name: &str, image: &str, listen: Listener<'_>) -> Result<()> {
         let mut command = Command::new(&self.program);
         command.args(["load", "docker-image", "--name", name, image]);
-        run(&mut command, LOAD, listen).await?;
+        run(&mut command, LOAD_TIMEOUT, listen).await?;
         Ok(())
     }
 }
@@ -189,7 +189,7 @@ impl Kind {
 pub async fn start_node(container: &str) -> Result<()> {
     let mut command = Command::new("docker");
     command.args(["start", container]);
-    run(&mut command, DELETE, &mut |_| {}).await?;
+    run(&mut command, DELETE_TIMEOUT, &mut |_| {}).await?;
     Ok(())
 }
 
@@ -198,7 +198,7 @@ async fn run(command: &mut Command, deadline: Duration, listen: Listener<'_>) ->
     let words = words(command);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().map_err(|error| {
-        Expected::prerequisite(format!(
+        Error::prerequisite(format!(
             "`{words}`: {error}\nhint: is the program installed and on PATH?"
         ))
     })?;
@@ -215,21 +215,25 @@ async fn run(command: &mut Command, deadline: Duration, listen: Listener<'_>) ->
         let read_talk = async {
             let mut lines = BufReader::new(stderr.context("no standard error")?).lines();
             while let Some(line) = lines.next_line().await? {
-                listen(&line);
+                if !line.trim().is_empty() {
+                    listen(line.trim());
+                }
                 said.push(line);
             }
-            anyhow::Ok(())
+            Ok::<_, Error>(())
         };
         let (read, heard, status) = tokio::join!(read_output, read_talk, child.wait());
         read?;
         heard?;
-        anyhow::Ok(status?)
+        Ok::<_, Error>(status?)
     };
     let status = timeout(deadline, finished)
         .await
-        .map_err(|_| anyhow::anyhow!("`{words}`: not done after {} s", deadline.as_secs()))?
+        .map_err(|_| failed!("`{words}`: not done after {} s", deadline.as_secs()))?
         .with_context(|| format!("`{words}`"))?;
-    anyhow::ensure!(status.success(), "`{words}`: {}", last_words(&said));
+    if !status.success() {
+ return Err(failed!("`{words}`: {}", last_words(&said)));
+}
     Ok(output)
 }
 
@@ -248,11 +252,11 @@ fn words(command: &Command) -> String {
 
 /// What kind said went wrong: its `ERROR:` lines and what follows them, else its last lines.
 fn last_words(said: &[String]) -> String {
-    const MOST: usize = 6;
+    const MAX_LINES: usize = 6;
     let from = said
         .iter()
         .position(|line| line.starts_with("ERROR: "))
-        .unwrap_or(said.len().saturating_sub(MOST));
+        .unwrap_or(said.len().saturating_sub(MAX_LINES));
     // A failed command's whole output follows, at times with hundreds of lines of the kind `I1122 19:23:38.293641 …`.
     let chatter = |line: &&str| {
         let mut bytes = line.bytes();
@@ -260,10 +264,10 @@ fn last_words(said: &[String]) -> String {
     };
     let lines = said.iter().skip(from).map(|line| line.trim_end());
     let lines: Vec<_> = lines.filter(|line| !line.is_empty() && !chatter(line)).collect();
-    let shown: Vec<_> = if lines.len() > 2 * MOST {
-        let head = lines.iter().take(MOST);
+    let shown: Vec<_> = if lines.len() > 2 * MAX_LINES {
+        let head = lines.iter().take(MAX_LINES);
         head.chain(&["…"])
-            .chain(lines.iter().skip(lines.len() - MOST))
+            .chain(lines.iter().skip(lines.len() - MAX_LINES))
             .copied()
             .collect()
     } else {
@@ -279,7 +283,7 @@ mod tests {
     #[test]
     fn versions_are_compared_as_numbers() {
         assert_eq!(version_of("kind v0.33.0 go1.26.8 linux/amd64\n").unwrap(), "0.33.0");
-        assert!(numbers("0.9.0") < OLDEST && numbers("0.27.0-alpha") >= OLDEST && numbers("1.0") > OLDEST);
+        assert!(numbers("0.9.0") < MIN_VERSION && numbers("0.27.0-alpha") >= MIN_VERSION && numbers("1.0") > MIN_VERSION);
         assert_eq!(numbers(""), (0, 0, 0));
     }
 
@@ -309,9 +313,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_is_missing_is_a_prerequisite() {
-        let error = run(&mut Command::new("no-such-kind"), QUESTION, &mut |_| {})
+        let error = run(&mut Command::new("no-such-kind"), REQUEST_TIMEOUT, &mut |_| {})
             .await
             .unwrap_err();
-        assert_eq!(crate::exit::of(&error), crate::exit::Exit::Prerequisite);
+        assert_eq!(error.class(), hybrid_cache_tools::ErrorClass::Prerequisite);
     }
 }

@@ -4,24 +4,23 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use tokio::time::timeout;
 
-use super::api::ClusterApi;
-use super::kind::{Create, Kind, start_node};
-use super::plan::{self, Decision, Leave, NodeContainer, Planned};
-use super::state::{Record, Stage, StateFolder};
-use super::talk::Talk;
-use super::{contents, manifests, node, node_archive, place};
-use crate::checkout::Checkout;
-use crate::docker::Engine;
-use crate::exit::Expected;
-use crate::{flags, node_image};
+use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, Steps, failed};
+use crate::api::ClusterApi;
+use crate::kind_cli::{Create, KindCli, start_node};
+use crate::plan::{self, Decision, NodeContainer, Planned};
+use crate::state::{Record, Stage, StateFolder};
+use crate::{connection, contents, manifests, node, node_archive};
+use hybrid_cache_tools::Checkout;
+use hybrid_cache_image::docker::Engine;
+use crate::options::{RecreatePolicy, UpOptions};
+use hybrid_cache_image::node_image;
 
 /// Longest that a node may take to be Ready after kind is done, or after it was started.
-const READY: Duration = Duration::from_secs(180);
+const READY_TIMEOUT: Duration = Duration::from_secs(180);
 /// Longest that another `up` or `down` of the same cluster is waited for.
-const OTHERS: Duration = Duration::from_secs(1200);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1200);
 
 /// A kind cluster of this machine, whether it is there or not, and nobody else makes or deletes it meanwhile.
 pub struct KindCluster {
@@ -30,7 +29,7 @@ pub struct KindCluster {
     /// The Docker engine.
     pub engine: Engine,
     /// The program that makes clusters.
-    pub kind: Kind,
+    pub kind: KindCli,
     /// What this machine keeps of it.
     pub state: StateFolder,
     /// What was remembered of it.
@@ -46,11 +45,11 @@ impl KindCluster {
     ///
     /// # Errors
     /// There is no Docker or no kind, or another program is at work on this cluster for too long.
-    pub async fn observe(checkout: &Checkout, name: &str, talk: &mut Talk) -> Result<KindCluster> {
-        let state = StateFolder::of(name)?;
+    pub async fn observe(checkout: &Checkout, name: &str, steps: &Steps<'_>) -> Result<KindCluster> {
+        let state = StateFolder::for_cluster(name)?;
         state.make()?;
-        let lock = lock(&state, name, talk).await?;
-        let (engine, kind) = tokio::try_join!(Engine::connect(), Kind::find(checkout))?;
+        let lock = lock(&state, name, steps).await?;
+        let (engine, kind) = tokio::try_join!(Engine::connect(), KindCli::find(checkout))?;
         let mut cluster = KindCluster {
             name: name.to_owned(),
             record: state.record(),
@@ -109,7 +108,7 @@ impl KindCluster {
     /// # Errors
     /// It was never made.
     pub async fn api(&self) -> Result<ClusterApi> {
-        place::of_kubeconfig(&self.name, &self.state.kubeconfig()).await
+        connection::api_of_kubeconfig(&self.name, &self.state.kubeconfig()).await
     }
 
     /// The id of its node's container.
@@ -139,13 +138,13 @@ impl KindCluster {
     ///
     /// # Errors
     /// The archive is none.
-    pub async fn plan(&self, volumes: &Path, image: Option<&str>, leave: Leave) -> Result<Planned> {
+    pub async fn plan(&self, volumes: &Path, image: Option<&str>, recreate: RecreatePolicy) -> Result<Planned> {
         let other_image = self.other_image(image).await?;
-        let asked = plan::Asked {
+        let asked = plan::ClusterRequest {
             name: &self.name,
             volumes,
             other_image: other_image.as_deref(),
-            leave,
+            recreate,
         };
         Ok(plan::cluster(asked, self.container.as_ref(), self.record.as_ref()))
     }
@@ -169,20 +168,26 @@ impl KindCluster {
     ///
     /// # Errors
     /// It cannot be made, with the known causes explained.
-    pub async fn act(&mut self, todo: &Planned, checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Result<()> {
-        let volumes = self.volumes(flags.volumes_dir.as_ref())?;
+    pub async fn act(
+        &mut self,
+        todo: &Planned,
+        checkout: &Checkout,
+        options: &UpOptions,
+        steps: &Steps<'_>,
+    ) -> Result<()> {
+        let volumes = self.volumes(options.volumes_dir.as_ref())?;
         match todo.decision {
-            Decision::Conflict => return Err(Expected::prerequisite(todo.what.clone())),
-            Decision::Nothing => talk.skip(todo.step, &todo.what),
-            Decision::Change => self.start(todo, talk).await?,
+            Decision::Conflict => return Err(Error::prerequisite(todo.what.clone())),
+            Decision::Nothing => steps.skip(todo.step, &todo.what),
+            Decision::Change => self.start(todo, steps).await?,
             Decision::Create | Decision::Replace => {
-                talk.begin(todo.step, &todo.what);
+                steps.begin(todo.step, &todo.what);
                 if todo.decision == Decision::Replace {
                     self.kind.delete(&self.name, &self.state.kubeconfig()).await?;
                 }
-                self.create(checkout, flags.node_image.as_deref(), &volumes, talk)
+                self.create(checkout, options.node_image.as_deref(), &volumes, steps)
                     .await?;
-                talk.end(&format!("kind cluster {} is Ready", self.name));
+                steps.end(&format!("kind cluster {} is Ready", self.name));
             }
         }
         if !self.state.kubeconfig().is_file() {
@@ -216,8 +221,8 @@ impl KindCluster {
         }
     }
 
-    async fn start(&mut self, todo: &Planned, talk: &mut Talk) -> Result<()> {
-        talk.begin(todo.step, &todo.what);
+    async fn start(&mut self, todo: &Planned, steps: &Steps<'_>) -> Result<()> {
+        steps.begin(todo.step, &todo.what);
         let running = self
             .container
             .as_ref()
@@ -229,10 +234,10 @@ impl KindCluster {
         self.refresh_kubeconfig().await?;
         self.api()
             .await?
-            .wait_node_ready(&node::name(&self.name), READY)
+            .wait_node_ready(&node::name(&self.name), READY_TIMEOUT)
             .await?;
         self.look().await?;
-        talk.end(&format!("kind cluster {} is Ready", self.name));
+        steps.end(&format!("kind cluster {} is Ready", self.name));
         Ok(())
     }
 
@@ -250,11 +255,11 @@ impl KindCluster {
         checkout: &Checkout,
         asked: Option<&str>,
         volumes: &Path,
-        talk: &mut Talk,
+        steps: &Steps<'_>,
     ) -> Result<()> {
         // Before anything is made: what is mounted into the node is given to the user of the tasks there.
         contents::check(volumes, &manifests::FOLDERS)?;
-        let image = self.node_image(checkout, asked, talk).await?;
+        let image = self.node_image(checkout, asked, steps).await?;
         for folder in manifests::FOLDERS {
             let folder = volumes.join(folder);
             std::fs::create_dir_all(&folder).with_context(|| {
@@ -279,11 +284,11 @@ impl KindCluster {
             kubeconfig: &self.state.kubeconfig(),
             lock: &self.lock,
         };
-        if let Err(error) = self.kind.create(&what, &mut |line| talk.hear(line)).await {
+        if let Err(error) = self.kind.create(&what, &mut |line| steps.detail(line)).await {
             return Err(self.explain(error).await);
         }
-        talk.hear("waiting for the node to be Ready");
-        let ready = self.api().await?.wait_node_ready(&node::name(&self.name), READY).await;
+        steps.detail("waiting for the node to be Ready");
+        let ready = self.api().await?.wait_node_ready(&node::name(&self.name), READY_TIMEOUT).await;
         if let Err(error) = ready {
             return Err(self.explain(error).await);
         }
@@ -291,22 +296,22 @@ impl KindCluster {
     }
 
     /// The node image: as asked for, else the one of `cargo xtask node-image` where the engine has it, else kind's own.
-    async fn node_image(&self, checkout: &Checkout, asked: Option<&str>, talk: &mut Talk) -> Result<Option<String>> {
+    async fn node_image(&self, checkout: &Checkout, asked: Option<&str>, steps: &Steps<'_>) -> Result<Option<String>> {
         if let Some(asked) = asked {
             let archive = PathBuf::from(asked);
             if !archive.is_file() {
                 return Ok(Some(asked.to_owned()));
             }
             let reference = node_archive::reference(&archive)?;
-            self.engine.load(&archive, &mut |line| talk.hear(line)).await?;
+            self.engine.load(&archive, &mut |line| steps.detail(line)).await?;
             return Ok(Some(reference));
         }
         let built = node_image::image_tag(checkout)?;
         Ok(self.engine.image(&built).await?.map(|_| built))
     }
 
-    /// Adds what the node's own journal says to a failure of kind, then removes the node: it is of no use to anybody.
-    async fn explain(&mut self, error: anyhow::Error) -> anyhow::Error {
+    /// Adds what the node's own journal says to a failure of kind, then removes the node, which is of no use.
+    async fn explain(&mut self, error: Error) -> Error {
         let said = format!("{error:#}");
         let Ok(()) = self.look().await else {
             return error;
@@ -335,26 +340,27 @@ impl KindCluster {
                 service: false,
             });
         }
-        anyhow::anyhow!("making kind cluster {}: {said}{hint}", self.name)
+        failed!("making kind cluster {}: {said}{hint}", self.name)
     }
 }
 
 /// Locks the cluster's folder; waits for whoever has it.
-async fn lock(state: &StateFolder, name: &str, talk: &mut Talk) -> Result<File> {
+async fn lock(state: &StateFolder, name: &str, steps: &Steps<'_>) -> Result<File> {
     let file = state.lock_file()?;
     if file.try_lock().is_ok() {
         return Ok(file);
     }
-    talk.begin(
+    steps.begin(
         "lock",
         &format!("waiting for another `up` or `down` of cluster {name} to end"),
     );
     let waiting = tokio::task::spawn_blocking(move || file.lock().map(|()| file));
-    let locked = timeout(OTHERS, waiting).await.map_err(|_| {
-        let seconds = OTHERS.as_secs();
-        anyhow::anyhow!("another program is at work on cluster {name} for more than {seconds} s\nhint: is it stuck?")
+    let locked = timeout(LOCK_TIMEOUT, waiting).await.map_err(|_| {
+        let seconds = LOCK_TIMEOUT.as_secs();
+        failed!("another `up` or `down` has held cluster {name} for {seconds} s\nhint: wait for it or end it, then run this again")
     })?;
-    let file = locked?.with_context(|| format!("locking the folder of cluster {name}"))?;
-    talk.end("the other one is done");
+    let locked = locked.map_err(|error| Error::other(ErrorClass::Failed, error))?;
+    let file = locked.with_context(|| format!("locking the folder of cluster {name}"))?;
+    steps.end("the other one is done");
     Ok(file)
 }

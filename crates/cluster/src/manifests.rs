@@ -2,16 +2,14 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use super::{CERTIFICATES, NAMESPACE, NIX_CLAIM, PYTHON_CLAIM};
-use crate::checkout::Checkout;
+use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result};
+use crate::names::{CERTIFICATES, NAMESPACE, NIX_CLAIM, PYTHON_CLAIM, SERVICE_TOKEN};
+use hybrid_cache_tools::Checkout;
 
-/// StorageClass of the volumes that are folders of a kind node. No such object exists: nothing provides them.
-pub const LOCAL_CLASS: &str = "hybrid-cache-local";
 /// Where the volumes' folder is inside the node.
 pub const NODE_FOLDER: &str = "/var/local/hybrid-cache";
 /// What is remembered of a cluster.
@@ -158,7 +156,7 @@ pub fn service_token(token: &str) -> Value {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
-            "name": super::service::TOKEN,
+            "name": SERVICE_TOKEN,
             "namespace": NAMESPACE,
             "labels": {"app.kubernetes.io/part-of": "hybrid-cache"},
         },
@@ -168,7 +166,9 @@ pub fn service_token(token: &str) -> Value {
 
 fn read(path: &Path) -> Result<Vec<Value>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    serde_yaml::from_multiple(&text).with_context(|| format!("reading {}", path.display()))
+    serde_yaml::from_multiple(&text)
+.map_err(|error| Error::other(ErrorClass::Failed, error))
+.with_context(|| format!("reading {}", path.display()))
 }
 
 /// The object as this source of volumes wants it; none where it is not wanted at all.

@@ -1,36 +1,9 @@
-//! A cluster of our own: made, looked at, taken down.
-
-pub mod api;
-pub mod argo;
-pub mod certificates;
-pub mod compose;
-pub mod contents;
-pub mod down;
-pub mod facts;
-pub mod inside;
-pub mod kind;
-pub mod kinds;
-pub mod making;
-pub mod manifests;
-pub mod namespace;
-pub mod node;
-pub mod node_archive;
-pub mod objects;
-pub mod place;
-pub mod plan;
-pub mod ranges;
-pub mod rollout;
-pub mod runtime;
-pub mod service;
-pub mod state;
-pub mod status;
-pub mod talk;
-pub mod task_image;
-pub mod trial;
-pub mod up;
+//! Names that stand in the manifests and in objects of the cluster.
 
 /// Namespace of tasks and claims, as in manifests/namespace.yaml.
 pub const NAMESPACE: &str = "argo";
+/// Name of the kind cluster that `up` makes by default.
+pub const CLUSTER: &str = "hybrid-cache";
 /// PersistentVolumeClaim of the Python volume, as in manifests/pvc-cache-volumes.yaml.
 pub const PYTHON_CLAIM: &str = "uv-cache-pvc";
 /// PersistentVolumeClaim of the system volume.
@@ -47,3 +20,9 @@ pub const OWNER: u32 = 10001;
 pub const DRIVER_LABEL: &str = "app.kubernetes.io/managed-by=hybrid-cache";
 /// Label of the pods of tasks.
 pub const TASK_LABEL: &str = "app.kubernetes.io/managed-by=hybrid-cache,app.kubernetes.io/component=task";
+/// StorageClass of the volumes that are folders of a kind node. No such object exists: nothing provides them.
+pub const LOCAL_CLASS: &str = "hybrid-cache-local";
+/// Name of the task service's Deployment, Service and claim, as in manifests/service.yaml.
+pub const SERVICE: &str = "hybrid-cache-service";
+/// Secret with the token of the task service.
+pub const SERVICE_TOKEN: &str = "hybrid-cache-service-token";

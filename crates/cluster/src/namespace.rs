@@ -1,9 +1,9 @@
 //! Whose namespace it is: in one that somebody else made, `up` sets no label and no bound, and `down` takes back its own.
 
-use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::api::{ClusterApi, FIELD_MANAGER};
+use hybrid_cache_tools::{Result};
+use crate::api::{ClusterApi, FIELD_MANAGER};
 
 /// Kinds that rule over everything in a namespace, and not over our objects alone.
 const RULING: [&str; 3] = ["Namespace", "ResourceQuota", "LimitRange"];
@@ -138,9 +138,9 @@ mod tests {
 
     #[test]
     fn what_is_not_done_to_somebody_elses_namespace_is_said_with_a_command() {
-        let checkout = crate::checkout::Checkout::find().unwrap();
-        let source = crate::cluster::manifests::VolumeSource::StorageClass(None);
-        let wanted = crate::cluster::manifests::objects(&checkout, &source, &Default::default()).unwrap();
+        let checkout = hybrid_cache_tools::Checkout::find().unwrap();
+        let source = crate::manifests::VolumeSource::StorageClass(None);
+        let wanted = crate::manifests::objects(&checkout, &source, &Default::default()).unwrap();
         let ruling: Vec<_> = wanted.iter().filter(|object| rules(object)).collect();
         assert!(ruling.len() >= 3, "{ruling:?}");
         let found = made_by("kubectl-create", false);

@@ -2,22 +2,31 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use super::OWNER;
-use super::contents::{self, Contents};
-use super::manifests::{FOLDERS, NODE_FOLDER};
-use crate::docker::{Container, Engine};
+use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, failed};
+use crate::names::OWNER;
+use crate::contents::{self, Contents};
+use crate::manifests::{FOLDERS, NODE_FOLDER};
+use hybrid_cache_image::docker::{Container, Engine};
 
 /// Label that kind puts on its nodes; its value is the cluster's name.
 const CLUSTER_LABEL: &str = "io.x-k8s.kind.cluster";
 /// Longest that a question may take.
-const QUESTION: Duration = Duration::from_secs(20);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest that giving a whole cache to its owner may take.
-const OWN: Duration = Duration::from_secs(300);
+const CHOWN_TIMEOUT: Duration = Duration::from_secs(300);
 /// Lines of a journal that are worth keeping.
 const JOURNAL_LINES: &str = "400";
+
+/// The node of a kind cluster, which can be looked into.
+#[derive(Clone, Copy)]
+pub struct Node<'a> {
+    /// The Docker engine.
+    pub engine: &'a Engine,
+    /// The node's container.
+    pub container: &'a str,
+}
 
 /// Name of the one node of a kind cluster, and of its container.
 pub fn name(cluster: &str) -> String {
@@ -58,8 +67,8 @@ pub async fn folders(engine: &Engine, container: &str) -> Result<Option<Vec<Fold
     let find = [["find", NODE_FOLDER, "-maxdepth", "3"].as_slice(), &prune, &print].concat();
     let look = ["sh", "-c", contents::SCRIPT, "sh", NODE_FOLDER];
     let (found, looked) = tokio::try_join!(
-        engine.exec(container, &find, QUESTION),
-        engine.exec(container, &look, QUESTION)
+        engine.exec(container, &find, REQUEST_TIMEOUT),
+        engine.exec(container, &look, REQUEST_TIMEOUT)
     )?;
     // Something below it may vanish while it is listed; the folder itself not being there is the first line missing.
     Ok((!found.stdout.is_empty()).then(|| folders_of(&found.stdout, &looked.stdout)))
@@ -81,7 +90,7 @@ fn folders_of(listing: &str, looked: &str) -> Vec<Folder> {
         let strange = inner.iter().filter(|(owner, _)| owner.0 != OWNER);
         Folder {
             name: name.to_owned(),
-            contents: contents::of(looked, name),
+            contents: contents::parse(looked, name),
             owner: entries.iter().find(|(_, path)| path == name).map(|(owner, _)| *owner),
             strange: strange.map(|(_, path)| (*path).to_owned()).collect(),
             entries: inner
@@ -103,14 +112,13 @@ pub async fn own_folders(engine: &Engine, container: &str, names: &[String]) -> 
     for name in names {
         let folder = format!("{NODE_FOLDER}/{name}");
         for command in [["mkdir", "-p", &folder].as_slice(), &["chown", "-R", &owner, &folder]] {
-            let done = engine.exec(container, command, OWN).await?;
-            anyhow::ensure!(
-                done.code == 0,
-                "`{}` in the node: {}\nhint: the folder is on this machine; a file system that does not keep owners \
+            let done = engine.exec(container, command, CHOWN_TIMEOUT).await?;
+            if !(done.code == 0) {
+ return Err(failed!("`{}` in the node: {}\nhint: the folder is on this machine; a file system that does not keep owners \
                  cannot hold the caches: choose another with --volumes-dir",
                 command.join(" "),
-                done.stderr.trim()
-            );
+                done.stderr.trim()));
+}
         }
     }
     Ok(())
@@ -131,12 +139,11 @@ done
 /// # Errors
 /// The node does not run, or kind has not made it.
 pub async fn open_ranges(engine: &Engine, container: &str) -> Result<Vec<String>> {
-    let found = engine.exec(container, &["sh", "-c", POD_RANGES], QUESTION).await?;
-    anyhow::ensure!(
-        found.code == 0,
-        "the node does not tell its pods' addresses: {}",
-        found.stderr.trim()
-    );
+    let found = engine.exec(container, &["sh", "-c", POD_RANGES], REQUEST_TIMEOUT).await?;
+    if !(found.code == 0) {
+ return Err(failed!("the node does not tell its pods' addresses: {}",
+        found.stderr.trim()));
+}
     Ok(found.stdout.lines().map(str::to_owned).collect())
 }
 
@@ -149,9 +156,11 @@ pub async fn close_link_local(engine: &Engine, container: &str, ranges: &[String
     for range in ranges {
         let rule = ["from", range, "to", "169.254.0.0/16", "unreachable", "priority", "100"];
         let command = [["ip", "rule", "add"].as_slice(), &rule].concat();
-        let done = engine.exec(container, &command, QUESTION).await?;
+        let done = engine.exec(container, &command, REQUEST_TIMEOUT).await?;
         let refusal = done.stderr.trim();
-        anyhow::ensure!(done.code == 0, "`{}` in the node: {refusal}", command.join(" "));
+        if !(done.code == 0) {
+ return Err(failed!("`{}` in the node: {refusal}", command.join(" ")));
+}
     }
     Ok(())
 }
@@ -164,8 +173,10 @@ pub async fn clear_folders(engine: &Engine, container: &str) -> Result<()> {
     for name in FOLDERS {
         let folder = format!("{NODE_FOLDER}/{name}");
         let command = ["find", &folder, "-mindepth", "1", "-delete"];
-        let done = engine.exec(container, &command, OWN).await?;
-        anyhow::ensure!(done.code == 0, "clearing {folder} in the node: {}", done.stderr.trim());
+        let done = engine.exec(container, &command, CHOWN_TIMEOUT).await?;
+        if !(done.code == 0) {
+ return Err(failed!("clearing {folder} in the node: {}", done.stderr.trim()));
+}
     }
     Ok(())
 }
@@ -194,13 +205,12 @@ pub async fn images(engine: &Engine, container: &str) -> Result<Vec<NodeImage>> 
         images: Vec<NodeImage>,
     }
     let listed = engine
-        .exec(container, &["crictl", "images", "--output", "json"], QUESTION)
+        .exec(container, &["crictl", "images", "--output", "json"], REQUEST_TIMEOUT)
         .await?;
-    anyhow::ensure!(
-        listed.code == 0,
-        "asking the node for its images: {}",
-        listed.stderr.trim()
-    );
+    if !(listed.code == 0) {
+ return Err(failed!("asking the node for its images: {}",
+        listed.stderr.trim()));
+}
     let images: Images = serde_json::from_str(&listed.stdout).context("reading the node's list of images")?;
     Ok(images.images)
 }
@@ -228,9 +238,13 @@ pub fn has_name(images: &[NodeImage], reference: &str) -> bool {
 /// The node does not run, or has no kubelet.
 pub async fn kubelet_accepts_cgroup_v1(engine: &Engine, container: &str) -> Result<bool> {
     let file = "/var/lib/kubelet/config.yaml";
-    let read = engine.exec(container, &["cat", file], QUESTION).await?;
-    anyhow::ensure!(read.code == 0, "reading {file} in the node: {}", read.stderr.trim());
-    let config: serde_json::Value = serde_yaml::from_str(&read.stdout).with_context(|| format!("reading {file}"))?;
+    let read = engine.exec(container, &["cat", file], REQUEST_TIMEOUT).await?;
+    if !(read.code == 0) {
+ return Err(failed!("reading {file} in the node: {}", read.stderr.trim()));
+}
+    let config: serde_json::Value = serde_yaml::from_str(&read.stdout)
+.map_err(|error| Error::other(ErrorClass::Failed, error))
+.with_context(|| format!("reading {file}"))?;
     Ok(config["failCgroupV1"] == false)
 }
 
@@ -246,7 +260,7 @@ pub async fn journal(engine: &Engine, container: &str) -> Result<String> {
         "-u",
         "kubelet",
     ];
-    Ok(engine.exec(container, &command, QUESTION).await?.stdout)
+    Ok(engine.exec(container, &command, REQUEST_TIMEOUT).await?.stdout)
 }
 
 /// Known reasons for which a node does not come up, by what kind or the kubelet says.

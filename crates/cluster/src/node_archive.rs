@@ -1,12 +1,11 @@
 //! The archive of a node image, as `docker save` writes it: which image is in it.
 
+use hybrid_cache_tools::{Error, ErrorContext, Result};
 use std::fs::File;
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use crate::exit::Expected;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -21,7 +20,7 @@ struct Image {
 pub fn reference(archive: &Path) -> Result<String> {
     let name = archive.display();
     let wrong = |what: &str| {
-        Expected::usage(format!(
+        Error::input(format!(
             "{name}: {what}\nhint: `docker save REF` writes such an archive"
         ))
     };
@@ -60,7 +59,7 @@ mod tests {
         assert_eq!(reference(good.path()).unwrap(), "node:1");
         for bad in [archive("manifest.json", r#"[{"RepoTags":null}]"#), archive("other", "")] {
             let error = reference(bad.path()).unwrap_err();
-            assert_eq!(crate::exit::of(&error), crate::exit::Exit::Usage);
+            assert_eq!(error.class(), hybrid_cache_tools::ErrorClass::Input);
         }
     }
 }

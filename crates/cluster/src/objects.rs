@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-/// What the API server says an object would become.
+/// Result of a server-side dry run: what the API server says an object would become.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Examined {
+pub enum DryRun {
     /// There is none yet.
     Absent,
     /// It is as asked for.
@@ -12,7 +12,7 @@ pub enum Examined {
     /// These fields would change.
     Differs(Vec<String>),
     /// It is being deleted, and waits for something.
-    Leaving,
+    Terminating,
     /// It would not be taken.
     Refused(Refusal),
 }
@@ -48,7 +48,7 @@ pub fn describe(object: &Value) -> String {
 }
 
 /// For a person: what an object that is being deleted waits for.
-pub fn explain_leaving(object: &Value) -> String {
+pub fn explain_terminating(object: &Value) -> String {
     let name = describe(object);
     let what = match object["kind"].as_str() {
         Some("PersistentVolumeClaim" | "PersistentVolume") => {
@@ -114,7 +114,7 @@ fn what_goes(object: &Value) -> &'static str {
 }
 
 fn is_ours(class: &Value) -> bool {
-    class == super::manifests::LOCAL_CLASS
+    class == crate::names::LOCAL_CLASS
 }
 
 /// The fields in which two states of an object differ, without what the server keeps for itself.
@@ -180,6 +180,6 @@ mod tests {
                    "spec": {"storageClassName": class}})
         };
         assert!(text(claim("fast")).contains("the caches on it go with it"));
-        assert!(text(claim(super::super::manifests::LOCAL_CLASS)).contains("The caches stay"));
+        assert!(text(claim(crate::names::LOCAL_CLASS)).contains("The caches stay"));
     }
 }

@@ -1,13 +1,14 @@
-//! What `up` has to do, decided from what was observed. Pure: `--plan` prints it, `up` does it.
+//! Decides what `up` has to do from what was observed. Pure: `--plan` prints it, `up` does it.
 
 use std::path::Path;
 
-use super::OWNER;
-use super::contents::{self, Contents};
-use super::node::Folder;
-use super::objects::{Examined, Refusal, explain_leaving};
-use super::ranges::Range;
-use super::state::{Record, Stage};
+use crate::names::OWNER;
+use crate::contents::{self, Contents};
+use crate::node::Folder;
+use crate::objects::{DryRun, Refusal, describe, explain_terminating};
+use crate::options::RecreatePolicy;
+use crate::setup_record::SetupRecord;
+use crate::state::{Record, Stage};
 
 /// What there is to do for one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,15 +62,6 @@ impl Planned {
     }
 }
 
-/// What a person asked for beyond the default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leave {
-    /// Nothing is deleted.
-    Everything,
-    /// What cannot be changed in place is deleted and made again (`--recreate`).
-    OnlyWhatCanChange,
-}
-
 /// The container of a kind node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeContainer {
@@ -87,7 +79,7 @@ pub struct NodeContainer {
 
 /// What a person asked for of a kind cluster.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct ClusterRequest<'a> {
     /// Its name.
     pub name: &'a str,
     /// The folder of this machine that shall keep its volumes.
@@ -95,11 +87,11 @@ pub struct Asked<'a> {
     /// The node image, where one was named that is not the node's.
     pub other_image: Option<&'a str>,
     /// What may be deleted.
-    pub leave: Leave,
+    pub recreate: RecreatePolicy,
 }
 
 /// What has to be done to the cluster.
-pub fn cluster(asked: Asked<'_>, container: Option<&NodeContainer>, record: Option<&Record>) -> Planned {
+pub fn cluster(asked: ClusterRequest<'_>, container: Option<&NodeContainer>, record: Option<&Record>) -> Planned {
     let name = asked.name;
     let planned = |decision, what: String| Planned::new("cluster", decision, what);
     let Some(container) = container else {
@@ -110,7 +102,7 @@ pub fn cluster(asked: Asked<'_>, container: Option<&NodeContainer>, record: Opti
         let what = format!("making cluster {name} was interrupted; nothing was in it yet");
         return planned(Decision::Replace, what);
     }
-    let recreating = asked.leave == Leave::OnlyWhatCanChange;
+    let recreating = asked.recreate == RecreatePolicy::IfImmutable;
     match (obstacle(asked, container, record), container.ready == Some(true)) {
         (None, true) => planned(Decision::Nothing, format!("kind cluster {name} is Ready")),
         (Some(obstacle), _) if !recreating => planned(Decision::Conflict, obstacle),
@@ -136,7 +128,7 @@ pub fn cluster(asked: Asked<'_>, container: Option<&NodeContainer>, record: Opti
 }
 
 /// What about a cluster cannot be changed in place, with the next step.
-fn obstacle(asked: Asked<'_>, container: &NodeContainer, record: Option<&Record>) -> Option<String> {
+fn obstacle(asked: ClusterRequest<'_>, container: &NodeContainer, record: Option<&Record>) -> Option<String> {
     let name = asked.name;
     let complete = record.filter(|record| matches!(&record.stage, Stage::Complete { node } if *node == container.id));
     // Where the record is lost or belongs to an earlier cluster, our folder in its node shows whose it is.
@@ -180,28 +172,28 @@ pub fn load(reference: &str, on_node: bool) -> Planned {
 }
 
 /// What has to be done to the objects: one line for all that are as they should be, one for each other.
-pub fn objects(examined: &[(serde_json::Value, Examined)], leave: Leave) -> Vec<Planned> {
+pub fn objects(dry_runs: &[(serde_json::Value, DryRun)], recreate: RecreatePolicy) -> Vec<Planned> {
     const STEP: &str = "objects";
     let mut planned = Vec::new();
     let mut same = 0;
-    for (object, examined) in examined {
-        let name = super::objects::describe(object);
-        let recreating = leave == Leave::OnlyWhatCanChange;
-        planned.push(match examined {
-            Examined::Same => {
+    for (object, dry_run) in dry_runs {
+        let name = describe(object);
+        let recreating = recreate == RecreatePolicy::IfImmutable;
+        planned.push(match dry_run {
+            DryRun::Same => {
                 same += 1;
                 continue;
             }
-            Examined::Absent => Planned::new(STEP, Decision::Create, name),
-            Examined::Leaving => Planned::new(STEP, Decision::Conflict, explain_leaving(object)),
-            Examined::Differs(fields) => Planned::new(STEP, Decision::Change, format!("{name}: {}", fields.join(", "))),
-            Examined::Refused(Refusal::Conflict(_)) if recreating => Planned::new(
+            DryRun::Absent => Planned::new(STEP, Decision::Create, name),
+            DryRun::Terminating => Planned::new(STEP, Decision::Conflict, explain_terminating(object)),
+            DryRun::Differs(fields) => Planned::new(STEP, Decision::Change, format!("{name}: {}", fields.join(", "))),
+            DryRun::Refused(Refusal::Conflict(_)) if recreating => Planned::new(
                 STEP,
                 Decision::Change,
                 format!("{name}: fields that somebody else manages are taken over"),
             ),
-            Examined::Refused(Refusal::Immutable(_)) if recreating => Planned::new(STEP, Decision::Replace, name),
-            Examined::Refused(refusal) => Planned::new(STEP, Decision::Conflict, refusal.explain(object)),
+            DryRun::Refused(Refusal::Immutable(_)) if recreating => Planned::new(STEP, Decision::Replace, name),
+            DryRun::Refused(refusal) => Planned::new(STEP, Decision::Conflict, refusal.explain(object)),
         });
     }
     if same > 0 {
@@ -247,19 +239,8 @@ pub fn folders_to_own(folders: &[Folder]) -> Vec<String> {
     folders.iter().filter(wrong).map(|folder| folder.name.clone()).collect()
 }
 
-/// What was done once on this pair of volumes, as a ConfigMap of the cluster remembers it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Remembered {
-    /// The claims whose volumes have their inner folders, by uid.
-    pub volumes: Option<String>,
-    /// The image with which a task has succeeded.
-    pub task_image: Option<String>,
-    /// The ranges that a person named to be closed to tasks.
-    pub closed_ranges: Vec<Range>,
-}
-
 /// Whether the inner folders of the volumes have to be made. `claims` is the pair of claims there is now.
-pub fn volumes(remembered: &Remembered, claims: Option<&str>, folders: Option<&[Folder]>) -> Planned {
+pub fn volumes(record: &SetupRecord, claims: Option<&str>, folders: Option<&[Folder]>) -> Planned {
     const STEP: &str = "volumes";
     // On a kind node one can look; elsewhere what is remembered has to do. The Python volume is mounted by its root.
     let lost = |folder: &Folder| match folder.name.as_str() {
@@ -268,7 +249,7 @@ pub fn volumes(remembered: &Remembered, claims: Option<&str>, folders: Option<&[
     };
     let emptied = folders.is_some_and(|folders| folders.iter().any(lost));
     match claims {
-        Some(claims) if remembered.volumes.as_deref() == Some(claims) && !emptied => {
+        Some(claims) if record.volumes.as_deref() == Some(claims) && !emptied => {
             Planned::new(STEP, Decision::Nothing, "both claims are Bound and have their folders")
         }
         _ => Planned::new(STEP, Decision::Create, "the folders of the caches are made"),
@@ -276,9 +257,9 @@ pub fn volumes(remembered: &Remembered, claims: Option<&str>, folders: Option<&[
 }
 
 /// Whether a first task has to run.
-pub fn task(remembered: &Remembered, image: &str, changed: bool) -> Planned {
+pub fn task(record: &SetupRecord, image: &str, changed: bool) -> Planned {
     const STEP: &str = "task";
-    match remembered.task_image.as_deref() {
+    match record.task_image.as_deref() {
         Some(done) if done == image && !changed => {
             Planned::new(STEP, Decision::Nothing, "a task has succeeded with this image before")
         }

@@ -2,12 +2,10 @@
 //! proof's own through the API server.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use async_trait::async_trait;
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
 use hybrid_cache_driver::{Driver, Epoch};
@@ -19,15 +17,17 @@ use hybrid_cache_trials::TrialError;
 use hybrid_cache_trials::prove::{ClaimOrder, Claims, Device, Node, PACKAGES, VOLUME};
 use serde_json::{Value, json};
 
-use crate::checkout::Checkout;
-use crate::cluster::api::ClusterApi;
-use crate::cluster::manifests::{self, Sizes, VolumeSource};
-use crate::cluster::place::ClusterPlace;
-use crate::cluster::ranges::Ranges;
-use crate::cluster::{NIX_CLAIM, OWNER, PYTHON_CLAIM, certificates, inside, namespace, node};
-use crate::docker::Engine;
-use crate::exit::Expected;
-use crate::flags;
+use hybrid_cache_image::docker::Engine;
+use hybrid_cache_tools::{Checkout, Error, ErrorContext, Result};
+use crate::api::ClusterApi;
+use crate::apply::refused;
+use crate::connection::ClusterConnection;
+use crate::manifests::{self, Sizes, VolumeSource};
+use crate::names::{NIX_CLAIM, OWNER, PYTHON_CLAIM};
+use crate::options::ClusterChoice;
+use crate::ranges::Ranges;
+use crate::setup_record::SetupRecord;
+use crate::{certificates, namespace, node};
 
 /// What all names of a proof begin with.
 const PREFIX: &str = "hybrid-cache-proof-";
@@ -38,9 +38,9 @@ const FOLDER: &str = "/var/lib/hybrid-cache-proof";
 /// What kind calls the context of a cluster, before its name.
 const KIND_CONTEXT: &str = "kind-";
 /// Longest that a command in the node may take.
-const COMMAND: Duration = Duration::from_secs(60);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest that a namespace may take to be bound, or to be gone.
-const NAMESPACE: Duration = Duration::from_secs(120);
+const NAMESPACE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Mounts the volume, and over a folder of it the packages, which nobody may write. A privileged container has the device nodes
 /// that there were when it started. One file system cannot be mounted writable here and read-only there; a mount of it can be made so.
@@ -71,7 +71,7 @@ rm -rf --one-file-system "$at"
 "#;
 
 /// A kind cluster on this machine.
-pub struct KindNode {
+pub struct ProofNode {
     inner: Arc<Inner>,
     _lock: File,
 }
@@ -90,8 +90,8 @@ fn failed(error: impl std::fmt::Display) -> TrialError {
     TrialError::Other(format!("{error:#}"))
 }
 
-fn cannot(why: impl std::fmt::Display) -> anyhow::Error {
-    Expected::prerequisite(format!(
+fn cannot(why: impl std::fmt::Display) -> Error {
+    Error::prerequisite(format!(
         "nothing can be replayed in that cluster: {why}\nhint: `--prove` without `--driver kube` replays on this machine, and \
          without --prove the sizes are computed all the same"
     ))
@@ -101,9 +101,9 @@ fn cannot(why: impl std::fmt::Display) -> anyhow::Error {
 ///
 /// # Errors
 /// It means a cluster that is none of kind's.
-pub fn cluster_of(which: &flags::Cluster) -> Result<&str> {
-    let Some(context) = &which.context else {
-        return Ok(&which.name);
+pub fn kind_cluster_name(choice: &ClusterChoice) -> Result<&str> {
+    let Some(context) = &choice.context else {
+        return Ok(&choice.name);
     };
     context.strip_prefix(KIND_CONTEXT).ok_or_else(|| {
         cannot(format!(
@@ -112,20 +112,20 @@ pub fn cluster_of(which: &flags::Cluster) -> Result<&str> {
     })
 }
 
-impl KindNode {
+impl ProofNode {
     /// Finds the cluster and its node, and removes what a killed proof left there.
     ///
     /// # Errors
     /// It is no kind cluster with one node on this machine, tasks cannot run there, or another proof is at work.
-    pub async fn open(checkout: Checkout, which: &flags::Cluster) -> Result<KindNode> {
-        let cluster = cluster_of(which)?;
-        let place = ClusterPlace::open(&checkout, which).await?;
+    pub async fn open(checkout: Checkout, choice: &ClusterChoice) -> Result<ProofNode> {
+        let cluster = kind_cluster_name(choice)?;
+        let connection = ClusterConnection::open(&checkout, choice).await?;
         let lock = lock(cluster)?;
         let engine = Engine::connect().await.map_err(|error| cannot(format!("{error:#}")))?;
-        let container = container(&engine, cluster, &place.api).await?;
+        let container = container(&engine, cluster, &connection.api).await?;
         same_kernel(&engine, &container).await?;
         let images = node::images(&engine, &container).await?;
-        let image = &place.config.image;
+        let image = &connection.config.image;
         if !images.iter().any(|one| {
             one.repo_tags
                 .iter()
@@ -135,12 +135,12 @@ impl KindNode {
                 "its node does not have the image {image} of this checkout; `cargo xtask up` brings it"
             )));
         }
-        let (told, remembered) = tokio::try_join!(place.api.told_addresses(), inside::remembered(&place.api))?;
-        let found = KindNode {
+        let (sources, record) = tokio::try_join!(connection.api.address_sources(), SetupRecord::read(&connection.api))?;
+        let found = ProofNode {
             inner: Arc::new(Inner {
-                ranges: Ranges::of(&told, remembered.closed_ranges.iter().copied().collect()),
-                api: place.api,
-                config: place.config,
+                ranges: Ranges::from_sources(&sources, record.closed_ranges.iter().copied().collect()),
+                api: connection.api,
+                config: connection.config,
                 checkout,
                 engine,
                 container,
@@ -155,7 +155,7 @@ impl KindNode {
 
 /// One proof in a cluster at a time: the next one removes what it finds.
 fn lock(cluster: &str) -> Result<File> {
-    let folder: PathBuf = crate::local::default_root()?.join("proof");
+    let folder = hybrid_cache_tools::default_root()?.join("proof");
     fs::create_dir_all(&folder).with_context(|| format!("making the folder {}", folder.display()))?;
     let path = folder.join(format!("{cluster}.lock"));
     let file = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
@@ -187,7 +187,7 @@ async fn container(engine: &Engine, cluster: &str, api: &ClusterApi) -> Result<S
 async fn same_kernel(engine: &Engine, container: &str) -> Result<()> {
     const BOOT: &str = "/proc/sys/kernel/random/boot_id";
     let here = fs::read_to_string(BOOT).with_context(|| format!("reading {BOOT}"))?;
-    let there = engine.exec(container, &["cat", BOOT], COMMAND).await?;
+    let there = engine.exec(container, &["cat", BOOT], COMMAND_TIMEOUT).await?;
     if there.stdout.trim() == here.trim() {
         return Ok(());
     }
@@ -235,9 +235,11 @@ fn own_volumes(mut wanted: Vec<Value>, name: &str, at: &str) -> Result<Vec<Value
 impl Inner {
     async fn in_node(&self, script: &str, arguments: &[&str]) -> Result<()> {
         let command = [&["sh", "-c", script, "sh"], arguments].concat();
-        let done = self.engine.exec(&self.container, &command, COMMAND).await?;
+        let done = self.engine.exec(&self.container, &command, COMMAND_TIMEOUT).await?;
         let said = done.stderr.trim();
-        anyhow::ensure!(done.code == 0, "in the node {}: {said}", self.container);
+        if !(done.code == 0) {
+ return Err(failed!("in the node {}: {said}", self.container));
+}
         Ok(())
     }
 
@@ -259,11 +261,11 @@ impl Inner {
     /// Removes a namespace, its volumes and its mounts. Each step is tried.
     async fn remove(&self, name: &str) -> Result<()> {
         let api = self.api.clone().within(name);
-        let gone = api.delete(&namespace::bare(name), NAMESPACE).await;
+        let gone = api.delete(&namespace::bare(name), NAMESPACE_TIMEOUT).await;
         let mut volumes = Vec::new();
         for end in ENDS {
             let volume = json!({"kind": "PersistentVolume", "metadata": {"name": format!("{name}{end}")}});
-            volumes.push(api.delete(&volume, NAMESPACE).await);
+            volumes.push(api.delete(&volume, NAMESPACE_TIMEOUT).await);
         }
         let unmounted = self.in_node(UNMOUNT, &[&format!("{FOLDER}/{name}")]).await;
         gone?;
@@ -279,11 +281,11 @@ impl Inner {
         self.in_node(MOUNT, &[&at, &owner, &volume, &packages, &over]).await?;
         let api = self.api.clone().within(name);
         for object in objects(&self.checkout, &api, &self.ranges, &at, order.bytes)? {
-            inside::refused(&object, api.apply(&object).await?)?;
+            refused(&object, api.apply(&object).await?)?;
         }
         tokio::try_join!(
-            api.wait_bound(name, PYTHON_CLAIM, NAMESPACE),
-            api.wait_bound(name, NIX_CLAIM, NAMESPACE)
+            api.wait_bound(name, PYTHON_CLAIM, NAMESPACE_TIMEOUT),
+            api.wait_bound(name, NIX_CLAIM, NAMESPACE_TIMEOUT)
         )?;
         let driver = api.driver(self.config_for(name, order)).await?;
         driver.initialise().await?;
@@ -310,7 +312,7 @@ impl Inner {
 }
 
 #[async_trait]
-impl Node for KindNode {
+impl Node for ProofNode {
     fn owner(&self) -> Identity {
         self.inner.config.identity
     }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
-use super::facts::NodeFacts;
+use crate::facts::NodeFacts;
 
 /// The policy that lets tasks out, in manifests/network-policy.yaml.
 const OUTSIDE: &str = "hybrid-cache-allow-outside";
@@ -16,7 +16,7 @@ const ARGO: &str = "hybrid-cache-allow-argo";
 /// kind's own ranges, as they stand in manifests/network-policy.yaml.
 const KIND: [&str; 4] = ["10.244.0.0/16", "10.96.0.0/16", "fd00:10:244::/56", "fd00:10:96::/112"];
 /// Most addresses of nodes that are closed one by one: a policy is one object, read by every node.
-const MOST_NODES: usize = 256;
+const MAX_NODES: usize = 256;
 
 /// A range of addresses, `10.244.0.0/16`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,7 +70,7 @@ impl FromStr for Range {
 
 /// The policy that closes the cluster's addresses, by name.
 pub fn policy() -> Value {
-    json!({"kind": "NetworkPolicy", "metadata": {"namespace": super::NAMESPACE, "name": OUTSIDE}})
+    json!({"kind": "NetworkPolicy", "metadata": {"namespace": crate::names::NAMESPACE, "name": OUTSIDE}})
 }
 
 /// Where an API server listens.
@@ -101,7 +101,7 @@ pub struct Ranges {
 
 /// The objects that tell a cluster's addresses, as the API server has them.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct AddressSources {
     /// kubeadm's ConfigMap, on clusters that kubeadm made, kind's among them.
     pub kubeadm: Option<Value>,
     /// ServiceCIDR objects, from Kubernetes 1.33 on.
@@ -116,10 +116,10 @@ pub struct Told {
 
 impl Ranges {
     /// Reads what the API server told. `named` are the ranges that a person named.
-    pub fn of(told: &Told, named: BTreeSet<Range>) -> Ranges {
-        let kubeadm = told.kubeadm.as_ref().map(networking).unwrap_or_default();
+    pub fn from_sources(sources: &AddressSources, named: BTreeSet<Range>) -> Ranges {
+        let kubeadm = sources.kubeadm.as_ref().map(networking).unwrap_or_default();
         let of_nodes = || {
-            told.nodes
+            sources.nodes
                 .iter()
                 .flat_map(|node| many(node.pod_ranges.iter().map(String::as_str)))
         };
@@ -127,7 +127,7 @@ impl Ranges {
         if pods.is_empty() {
             pods = of_nodes().collect();
         }
-        let mut services: BTreeSet<Range> = told
+        let mut services: BTreeSet<Range> = sources
             .service_ranges
             .iter()
             .flat_map(|object| many(texts(object, "/spec/cidrs")))
@@ -135,7 +135,7 @@ impl Ranges {
         if services.is_empty() {
             services = many(list(&kubeadm, "serviceSubnet"));
         }
-        let addresses = told.nodes.iter().flat_map(|node| &node.addresses);
+        let addresses = sources.nodes.iter().flat_map(|node| &node.addresses);
         let nodes = addresses
             .filter_map(|address| address.parse().ok())
             .map(Range::one)
@@ -145,7 +145,7 @@ impl Ranges {
             services,
             nodes,
             named,
-            api: ApiServer::of(told),
+            api: ApiServer::from_sources(sources),
         }
     }
 
@@ -156,7 +156,7 @@ impl Ranges {
             .flatten()
             .copied()
             .collect();
-        if self.nodes.len() <= MOST_NODES {
+        if self.nodes.len() <= MAX_NODES {
             let open: Vec<Range> = self
                 .nodes
                 .iter()
@@ -178,7 +178,7 @@ impl Ranges {
         if !known(&self.services) {
             unknown.push("its Services' addresses");
         }
-        if self.nodes.len() > MOST_NODES && self.named.is_empty() {
+        if self.nodes.len() > MAX_NODES && self.named.is_empty() {
             unknown.push("the range of its many nodes");
         }
         let hint =
@@ -238,12 +238,12 @@ impl Ranges {
 }
 
 impl ApiServer {
-    fn of(told: &Told) -> ApiServer {
+    fn from_sources(sources: &AddressSources) -> ApiServer {
         let addresses = |object: Option<&Value>, pointer: &str| -> Vec<IpAddr> {
             let found = object.into_iter().flat_map(|object| texts(object, pointer));
             found.filter_map(|address| address.parse().ok()).collect()
         };
-        let endpoints = told.api_endpoints.as_ref();
+        let endpoints = sources.api_endpoints.as_ref();
         let slices = endpoints.and_then(|slice| slice["endpoints"].as_array());
         let own = slices
             .into_iter()
@@ -251,7 +251,7 @@ impl ApiServer {
             .flat_map(|endpoint| addresses(Some(endpoint), "/addresses"));
         let port = endpoints.and_then(|slice| slice.pointer("/ports/0/port")?.as_u64());
         ApiServer {
-            service: addresses(told.api_service.as_ref(), "/spec/clusterIPs"),
+            service: addresses(sources.api_service.as_ref(), "/spec/clusterIPs"),
             addresses: own.collect(),
             port: port.and_then(|port| u16::try_from(port).ok()),
         }

@@ -2,7 +2,7 @@
 
 /// A kind of object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kind {
+pub struct ResourceKind {
     /// As objects say it.
     pub name: &'static str,
     /// Empty for Kubernetes' core.
@@ -15,7 +15,7 @@ pub struct Kind {
     pub namespaced: bool,
 }
 
-impl Kind {
+impl ResourceKind {
     /// `apps/v1`
     pub fn api_version(&self) -> String {
         match self.group {
@@ -26,17 +26,17 @@ impl Kind {
 }
 
 /// Argo's own, which a cluster may lack.
-pub const WORKFLOW: Kind = kind("argoproj.io", "v1alpha1", "Workflow", "workflows");
+pub const WORKFLOW: ResourceKind = kind("argoproj.io", "v1alpha1", "Workflow", "workflows");
 /// A range of addresses of Services, from Kubernetes 1.33 on.
-pub const SERVICE_RANGE: Kind = everywhere(kind("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs"));
+pub const SERVICE_RANGE: ResourceKind = everywhere(kind("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs"));
 /// What runs a task.
-pub const POD: Kind = kind("", "v1", "Pod", "pods");
+pub const POD: ResourceKind = kind("", "v1", "Pod", "pods");
 /// What the kube driver makes for a task.
-pub const JOB: Kind = kind("batch", "v1", "Job", "jobs");
+pub const JOB: ResourceKind = kind("batch", "v1", "Job", "jobs");
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
-const KINDS: [Kind; 18] = [
+const KINDS: [ResourceKind; 18] = [
     WORKFLOW,
     kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"),
     everywhere(kind(
@@ -62,8 +62,8 @@ const KINDS: [Kind; 18] = [
     JOB,
 ];
 
-const fn kind(group: &'static str, version: &'static str, name: &'static str, plural: &'static str) -> Kind {
-    Kind {
+const fn kind(group: &'static str, version: &'static str, name: &'static str, plural: &'static str) -> ResourceKind {
+    ResourceKind {
         name,
         group,
         version,
@@ -72,15 +72,15 @@ const fn kind(group: &'static str, version: &'static str, name: &'static str, pl
     }
 }
 
-const fn everywhere(kind: Kind) -> Kind {
-    Kind {
+const fn everywhere(kind: ResourceKind) -> ResourceKind {
+    ResourceKind {
         namespaced: false,
         ..kind
     }
 }
 
 /// The kind of a name.
-pub fn of(name: &str) -> Option<Kind> {
+pub fn by_name(name: &str) -> Option<ResourceKind> {
     KINDS.into_iter().find(|kind| kind.name == name)
 }
 
@@ -94,9 +94,9 @@ mod tests {
     fn names_are_unique_and_versions_are_written_as_objects_write_them() {
         let names: BTreeSet<_> = KINDS.iter().map(|kind| kind.name).collect();
         assert_eq!(names.len(), KINDS.len());
-        assert_eq!(of("Secret").unwrap().api_version(), "v1");
-        assert_eq!(of("Workflow").unwrap().api_version(), "argoproj.io/v1alpha1");
-        assert!(!of("PersistentVolume").unwrap().namespaced);
-        assert_eq!(of("Pod"), None);
+        assert_eq!(by_name("Secret").unwrap().api_version(), "v1");
+        assert_eq!(by_name("Workflow").unwrap().api_version(), "argoproj.io/v1alpha1");
+        assert!(!by_name("PersistentVolume").unwrap().namespaced);
+        assert_eq!(by_name("Pod"), None);
     }
 }

@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::NAMESPACE;
-use super::api::ClusterApi;
-use super::plan::{Decision, Planned};
-use crate::exit::Expected;
+use hybrid_cache_tools::{Error, Result, failed};
+use crate::api::ClusterApi;
+use crate::names::NAMESPACE;
+use crate::plan::{Decision, Planned};
 
 /// Pause before it is looked at again.
-const LOOK: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// A Deployment, as its manifest names it; its pods carry the name as `app.kubernetes.io/name`.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +46,7 @@ impl Deployment {
         let name = self.name;
         let deployment =
             json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": NAMESPACE}});
-        Ok(Rollout::of(api.get(&deployment).await?.as_ref()))
+        Ok(Rollout::from_deployment(api.get(&deployment).await?.as_ref()))
     }
 
     /// Waits until it is Ready.
@@ -62,28 +61,27 @@ impl Deployment {
             let why = match self.rollout(api).await? {
                 Rollout::Ready(_) => return Ok(()),
                 Rollout::Waiting(why) => why,
-                Rollout::Absent => anyhow::bail!("Deployment {namespace}/{name} was deleted meanwhile"),
+                Rollout::Absent => return Err(failed!("Deployment {namespace}/{name} was deleted meanwhile")),
             };
             let pods = api.pods(namespace, &label).await?;
             if let Some(said) = pods.iter().find_map(|pod| pod.unpulled.as_deref()) {
-                return Err(Expected::prerequisite(format!(
+                return Err(Error::prerequisite(format!(
                     "the image of {called} is not on the node, and the node cannot pull it: {said}\nhint: {}",
                     self.unpulled
                 )));
             }
-            anyhow::ensure!(
-                Instant::now() < deadline,
-                "{called} was not Ready within {} s: {why}\nhint: `kubectl -n {namespace} describe pods -l {label}` and \
+            if !(Instant::now() < deadline) {
+ return Err(failed!("{called} was not Ready within {} s: {why}\nhint: `kubectl -n {namespace} describe pods -l {label}` and \
                  `kubectl -n {namespace} logs deployment/{name}` say what it waits for",
-                self.within.as_secs()
-            );
-            sleep(LOOK).await;
+                self.within.as_secs()));
+}
+            sleep(POLL_INTERVAL).await;
         }
     }
 }
 
 impl Rollout {
-    fn of(deployment: Option<&Value>) -> Rollout {
+    fn from_deployment(deployment: Option<&Value>) -> Rollout {
         let Some(deployment) = deployment else {
             return Rollout::Absent;
         };
@@ -116,7 +114,7 @@ impl Rollout {
 
 #[cfg(test)]
 mod tests {
-    use super::super::facts::TaskPod;
+    use crate::facts::TaskPod;
     use super::*;
 
     #[test]
@@ -131,19 +129,19 @@ mod tests {
                 },
             })
         };
-        let of = |generation, updated, available| Rollout::of(Some(&deployment(generation, updated, available)));
+        let of = |generation, updated, available| Rollout::from_deployment(Some(&deployment(generation, updated, available)));
         assert_eq!(of(2, 1, 1), Rollout::Ready("service:1".into()));
         for (generation, updated, available) in [(3, 1, 1), (2, 0, 1), (2, 1, 0)] {
             assert_eq!(of(generation, updated, available), Rollout::Waiting("too few".into()));
         }
-        assert_eq!(Rollout::of(None), Rollout::Absent);
+        assert_eq!(Rollout::from_deployment(None), Rollout::Absent);
     }
 
     #[test]
     fn an_image_counts_as_unpulled_once_the_kubelet_backs_off() {
         let pod = |reason: &str, message: Option<&str>| {
             let waiting = json!({"reason": reason, "message": message});
-            TaskPod::of(&json!({"status": {"containerStatuses": [{"state": {"waiting": waiting}}]}})).unpulled
+            TaskPod::from_pod(&json!({"status": {"containerStatuses": [{"state": {"waiting": waiting}}]}})).unpulled
         };
         assert_eq!(
             pod("ImagePullBackOff", Some("no such host")),

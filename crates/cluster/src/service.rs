@@ -2,41 +2,36 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use hybrid_cache_driver::kube::KubeConfig;
 use serde_json::Value;
 
-use super::api::ClusterApi;
-use super::inside::{self, Node};
-use super::making::KindCluster;
-use super::manifests::{self, VolumeSource};
-use super::objects::{Examined, describe};
-use super::plan::{self, Decision, Leave, Planned};
-use super::rollout::{Deployment, Rollout};
-use super::talk::Talk;
-use super::{NAMESPACE, node};
-use crate::checkout::Checkout;
-use crate::docker::Engine;
-use crate::exit::Expected;
-use crate::image;
+use hybrid_cache_image::docker::Engine;
+use hybrid_cache_image::task_image::service as image;
+use hybrid_cache_tools::{Checkout, Error, ErrorContext, Result, Steps, environment, failed};
+use crate::api::ClusterApi;
+use crate::apply::{apply, refused};
+use crate::kind_cluster::KindCluster;
+use crate::manifests::{self, VolumeSource};
+use crate::names::{NAMESPACE, SERVICE, SERVICE_TOKEN};
+use crate::node::{self, Node};
+use crate::objects::{DryRun, describe};
+use crate::options::RecreatePolicy;
+use crate::plan::{self, Decision, Planned};
+use crate::rollout::{Deployment, Rollout};
 
-/// Name of the Deployment, the Service and the claim, as in manifests/service.yaml.
-pub const NAME: &str = "hybrid-cache-service";
-/// Secret with the token.
-pub const TOKEN: &str = "hybrid-cache-service-token";
 /// Names an image to use instead of ours.
 pub const OVERRIDE: &str = "HYBRID_CACHE_SERVICE_IMAGE";
 /// Where it is within the cluster.
 pub fn address(namespace: &str) -> String {
-    format!("http://{NAME}.{namespace}:8000")
+    format!("http://{SERVICE}.{namespace}:8000")
 }
 
-/// What to do with a service that runs.
-pub fn how(namespace: &str) -> String {
+/// How to reach a service that runs, for a person.
+pub fn how_to_reach(namespace: &str) -> String {
     let address = address(namespace);
     format!(
-        "the service is at {address} in the cluster; from here:\n  kubectl -n {namespace} port-forward service/{NAME} 8000\nits \
-         token, for `Authorization: Bearer …` and /login:\n  kubectl -n {namespace} get secret {TOKEN} -o \
+        "the service is at {address} in the cluster; from here:\n  kubectl -n {namespace} port-forward service/{SERVICE} 8000\nits \
+         token, for `Authorization: Bearer …` and /login:\n  kubectl -n {namespace} get secret {SERVICE_TOKEN} -o \
          go-template='{{{{.data.token | base64decode}}}}'"
     )
 }
@@ -45,7 +40,7 @@ const STEP: &str = "service";
 
 /// What runs it.
 pub const DEPLOYMENT: Deployment = Deployment {
-    name: NAME,
+    name: SERVICE,
     called: "the service",
     // A volume is provided, an image unpacked, an old pod ends.
     within: Duration::from_secs(240),
@@ -57,14 +52,14 @@ pub const DEPLOYMENT: Deployment = Deployment {
 ///
 /// # Errors
 /// It does not build, or what is named is not there.
-pub async fn image(checkout: &Checkout, engine: &Engine, talk: &mut Talk) -> Result<String> {
+pub async fn image(checkout: &Checkout, engine: &Engine, steps: &Steps<'_>) -> Result<String> {
     let Some(named) = overridden() else {
-        let built = image::service::ensure(checkout, engine).await?;
-        talk.skip("image", &built.reference);
+        let built = image::ensure(checkout, engine, steps.progress()).await?;
+        steps.skip("image", &built.reference);
         return Ok(built.reference);
     };
     if engine.image(&named).await?.is_none() {
-        return Err(Expected::prerequisite(format!(
+        return Err(Error::prerequisite(format!(
             "{named}, which {OVERRIDE} names, is not in the Docker engine\nhint: `docker pull {named}`"
         )));
     }
@@ -73,13 +68,13 @@ pub async fn image(checkout: &Checkout, engine: &Engine, talk: &mut Talk) -> Res
 
 /// The image that it runs in, as far as one knows without building it.
 pub fn named(checkout: &Checkout) -> String {
-    let ours = || image::service::reference(checkout);
-    let latest = || format!("{}:latest", image::service::REPOSITORY);
+    let ours = || image::reference(checkout);
+    let latest = || format!("{}:latest", image::REPOSITORY);
     overridden().or_else(ours).unwrap_or_else(latest)
 }
 
 fn overridden() -> Option<String> {
-    std::env::var(OVERRIDE).ok().filter(|reference| !reference.is_empty())
+    environment::text(OVERRIDE)
 }
 
 /// A token that nobody guesses.
@@ -89,10 +84,9 @@ fn overridden() -> Option<String> {
 pub fn new_token() -> Result<String> {
     let mut bytes = [0_u8; 32];
     let read = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    anyhow::ensure!(
-        read.context("reading random bytes")? == bytes.len(),
-        "too few random bytes"
-    );
+    if !(read.context("reading random bytes")? == bytes.len()) {
+ return Err(failed!("too few random bytes"));
+}
     Ok(blake3::Hash::from_bytes(bytes).to_hex().to_string())
 }
 
@@ -109,7 +103,7 @@ pub struct Service {
     image: String,
     on_node: Option<bool>,
     has_token: bool,
-    objects: Vec<(Value, Examined)>,
+    objects: Vec<(Value, DryRun)>,
     rollout: Rollout,
 }
 
@@ -127,31 +121,31 @@ impl Service {
     ) -> Result<Service> {
         let wanted = manifests::service(checkout, &source, image, &driver_json(config)?)?;
         let wanted: Vec<_> = wanted.into_iter().map(|object| api.placed(object)).collect();
-        let examined = futures_util::future::try_join_all(wanted.iter().map(|object| api.examine(object)));
+        let dry_runs = futures_util::future::try_join_all(wanted.iter().map(|object| api.dry_run(object)));
         let token = manifests::service_token("");
-        let (examined, token, rollout, on_node) =
-            tokio::try_join!(examined, api.get(&token), DEPLOYMENT.rollout(api), on_node(node, image))?;
+        let (dry_runs, token, rollout, on_node) =
+            tokio::try_join!(dry_runs, api.get(&token), DEPLOYMENT.rollout(api), on_node(node, image))?;
         Ok(Service {
             image: image.to_owned(),
             on_node,
             has_token: token.is_some(),
-            objects: wanted.into_iter().zip(examined).collect(),
+            objects: wanted.into_iter().zip(dry_runs).collect(),
             rollout,
         })
     }
 
     /// What has to be done.
-    pub fn plan(&self, leave: Leave) -> Vec<Planned> {
+    pub fn plan(&self, recreate: RecreatePolicy) -> Vec<Planned> {
         let mut todo = Vec::new();
         if self.on_node == Some(false) {
             let what = format!("{} is not on the node", self.image);
             todo.push(Planned::new(STEP, Decision::Create, what));
         }
         if !self.has_token {
-            let what = format!("Secret {NAMESPACE}/{TOKEN}: a random token, kept from then on");
+            let what = format!("Secret {NAMESPACE}/{SERVICE_TOKEN}: a random token, kept from then on");
             todo.push(Planned::new(STEP, Decision::Create, what));
         }
-        let objects = plan::objects(&self.objects, leave);
+        let objects = plan::objects(&self.objects, recreate);
         todo.extend(objects.into_iter().map(|planned| Planned { step: STEP, ..planned }));
         todo.extend(self.rollout.waited_for(STEP, &todo));
         todo
@@ -161,21 +155,21 @@ impl Service {
     ///
     /// # Errors
     /// Something stands in the way, or it does not become Ready.
-    pub async fn act(&self, api: &ClusterApi, kind: Option<&KindCluster>, leave: Leave, talk: &mut Talk) -> Result<()> {
-        talk.begin(STEP, "bringing the task service up");
+    pub async fn act(&self, api: &ClusterApi, kind: Option<&KindCluster>, recreate: RecreatePolicy, steps: &Steps<'_>) -> Result<()> {
+        steps.begin(STEP, "bringing the task service up");
         if let (Some(cluster), Some(false)) = (kind, self.on_node) {
-            talk.hear(&format!("copying {} onto the node", self.image));
-            let listen = &mut |line: &str| talk.hear(line);
+            steps.detail(&format!("copying {} onto the node", self.image));
+            let listen = &mut |line: &str| steps.detail(line);
             cluster.kind.load(&cluster.name, &self.image, listen).await?;
         }
         if !self.has_token {
             let token = manifests::service_token(&new_token()?);
-            inside::refused(&token, api.apply(&token).await?)?;
+            refused(&token, api.apply(&token).await?)?;
         }
-        inside::apply(api, &self.objects, leave, talk).await?;
-        talk.hear("waiting for it to be Ready");
+        apply(api, &self.objects, recreate, steps).await?;
+        steps.detail("waiting for it to be Ready");
         DEPLOYMENT.wait_ready(api).await?;
-        talk.end("it is Ready");
+        steps.end("it is Ready");
         Ok(())
     }
 }
@@ -197,7 +191,7 @@ async fn on_node(node: Option<Node<'_>>, image: &str) -> Result<Option<bool>> {
 pub fn everything(checkout: &Checkout) -> Result<Vec<Value>> {
     let mut objects = manifests::service(checkout, &VolumeSource::StorageClass(None), "", b"")?;
     objects.push(manifests::service_token(""));
-    debug_assert!(objects.iter().any(|object| describe(object).ends_with(NAME)));
+    debug_assert!(objects.iter().any(|object| describe(object).ends_with(SERVICE)));
     Ok(objects)
 }
 

@@ -16,11 +16,9 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::exit::Expected;
-use crate::local;
+use hybrid_cache_tools::{Error, ErrorContext, Result};
 
 /// Longest name of a cluster: kind puts `-control-plane` behind it, and a host's name has 63 characters.
 const MAX_NAME: usize = 49;
@@ -64,14 +62,14 @@ impl StateFolder {
     ///
     /// # Errors
     /// The name is none for a cluster, or the user has no cache folder.
-    pub fn of(name: &str) -> Result<StateFolder> {
+    pub fn for_cluster(name: &str) -> Result<StateFolder> {
         let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(good) || name.starts_with('-') {
-            return Err(Expected::usage(format!(
+            return Err(Error::input(format!(
                 "{name:?} cannot be the name of a cluster\nhint: use lower-case letters, digits and `-`, {MAX_NAME} at most"
             )));
         }
-        let root = local::default_root()?.join("clusters").join(name);
+        let root = hybrid_cache_tools::default_root()?.join("clusters").join(name);
         Ok(StateFolder { root })
     }
 
@@ -186,7 +184,7 @@ mod tests {
     #[test]
     fn a_name_cannot_lead_out_of_the_folder() {
         for name in ["", "..", "a/b", "A", "-x", &"a".repeat(50)] {
-            assert!(StateFolder::of(name).is_err(), "{name:?}");
+            assert!(StateFolder::for_cluster(name).is_err(), "{name:?}");
         }
     }
 

@@ -2,18 +2,17 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::plan::{Decision, Planned};
-use super::talk::Talk;
-use crate::checkout::Checkout;
-use crate::docker::Engine;
+use hybrid_cache_tools::{ErrorContext, Result};
+use crate::plan::{Decision, Planned};
+use hybrid_cache_tools::Checkout;
+use hybrid_cache_image::docker::Engine;
 use crate::image;
 
 /// Longest that a pull of the image may take.
-const PULL: Duration = Duration::from_secs(900);
+const PULL_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// Begins to look for our image, and to build it where anything that goes in has changed, on a thread of its own: most of
 /// that is waiting for other programs. None where a person names another image.
@@ -34,23 +33,23 @@ pub fn start(checkout: &Checkout) -> Option<JoinHandle<Result<image::Built>>> {
 pub async fn finish(
     ours: Option<JoinHandle<Result<image::Built>>>,
     engine: &Engine,
-    talk: &mut Talk,
+    steps: &Steps<'_>,
 ) -> Result<String> {
     let named = match ours {
         Some(built) => {
             let built = built.await.context("building the image")??;
-            talk.skip("image", &built.reference);
+            steps.skip("image", &built.reference);
             return Ok(built.reference);
         }
         None => image::overridden().context("an image was named, and is not any more")?,
     };
     if engine.image(&named).await?.is_some() {
         let what = format!("{named}, which {} names, is in the Docker engine", image::OVERRIDE);
-        talk.skip("image", &what);
+        steps.skip("image", &what);
     } else {
-        talk.begin("image", &format!("pulling {named}, which {} names", image::OVERRIDE));
-        engine.pull(&named, PULL, &mut |line| talk.hear(line)).await?;
-        talk.end(&named);
+        steps.begin("image", &format!("pulling {named}, which {} names", image::OVERRIDE));
+        engine.pull(&named, PULL_TIMEOUT, &mut |line| steps.detail(line)).await?;
+        steps.end(&named);
     }
     Ok(named)
 }

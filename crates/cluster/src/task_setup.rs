@@ -1,44 +1,32 @@
-//! What `up` puts into a cluster, whoever made it: the image, the objects, the folders of the volumes, a first task.
+//! What `up` brings into a cluster for tasks, whoever made it: the image, the objects, the folders of the volumes.
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
 use hybrid_cache_driver::kube::KubeConfig;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::api::ClusterApi;
-use super::facts::ClaimFacts;
-use super::manifests::{self, Sizes, VolumeSource};
-use super::node::{self, Folder};
-use super::objects::{Examined, Refusal, explain_leaving};
-use super::plan::{self, Decision, Leave, Planned, Remembered};
-use super::ranges::Ranges;
-use super::talk::Talk;
-use super::{NIX_CLAIM, PYTHON_CLAIM, certificates, namespace};
-use crate::checkout::Checkout;
-use crate::docker::Engine;
-use crate::exit::Expected;
-use crate::flags;
+use hybrid_cache_tools::{Checkout, ErrorContext, Result, Steps};
+use crate::api::ClusterApi;
+use crate::apply::apply;
+use crate::facts::ClaimFacts;
+use crate::manifests::{self, Sizes, VolumeSource};
+use crate::node::{self, Folder, Node};
+use crate::objects::DryRun;
+use crate::options::{RecreatePolicy, UpOptions};
+use crate::plan::{self, Decision, Planned};
+use crate::ranges::Ranges;
+use crate::setup_record::SetupRecord;
+use crate::names::{NIX_CLAIM, PYTHON_CLAIM};
+use crate::{certificates, namespace};
 
 /// Longest that a claim may take to be Bound.
-const BOUND: Duration = Duration::from_secs(120);
-/// Longest that an object may take to be gone.
-const GONE: Duration = Duration::from_secs(120);
-
-/// The node of a kind cluster, which can be looked into.
-#[derive(Clone, Copy)]
-pub struct Node<'a> {
-    /// The Docker engine.
-    pub engine: &'a Engine,
-    /// The node's container.
-    pub container: &'a str,
-}
+const BOUND_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What is in a cluster.
-pub struct Inside {
+pub struct TaskSetup {
     /// Everything that is applied, and what applying it would do.
-    pub objects: Vec<(Value, Examined)>,
+    pub objects: Vec<(Value, DryRun)>,
     /// The folders of the volumes, on a kind node.
     pub folders: Option<Vec<Folder>>,
     /// Both claims, where both are there.
@@ -46,7 +34,7 @@ pub struct Inside {
     /// Volumes whose claim is gone.
     pub released: Vec<String>,
     /// What was done once.
-    pub remembered: Remembered,
+    pub record: SetupRecord,
     /// Whether the node has the image, on a kind node.
     pub image_on_node: Option<bool>,
     /// The ranges of pods that reach link-local addresses, on a kind node.
@@ -58,10 +46,10 @@ pub struct Inside {
     /// The cluster's addresses.
     pub ranges: Ranges,
     /// True where a person names other ranges than before.
-    named_anew: bool,
+    has_new_ranges: bool,
 }
 
-impl Inside {
+impl TaskSetup {
     /// Looks at everything at once. Changes nothing.
     ///
     /// # Errors
@@ -70,24 +58,24 @@ impl Inside {
         api: &ClusterApi,
         checkout: &Checkout,
         node: Option<Node<'_>>,
-        asked: &flags::Up,
+        options: &UpOptions,
         image: (&str, Option<&str>),
-    ) -> Result<Inside> {
-        let (claims, volumes, mut remembered, on_node, told) = tokio::try_join!(
+    ) -> Result<TaskSetup> {
+        let (claims, volumes, mut record, on_node, sources) = tokio::try_join!(
             api.claims(&api.namespace),
             api.volumes(),
-            remembered(api),
+            SetupRecord::read(api),
             on_node(node, image),
-            api.told_addresses()
+            api.address_sources()
         )?;
-        let named_anew = !asked.closed_range.is_empty() && asked.closed_range != remembered.closed_ranges;
-        if named_anew {
-            remembered.closed_ranges.clone_from(&asked.closed_range);
+        let has_new_ranges = !options.closed_ranges.is_empty() && options.closed_ranges != record.closed_ranges;
+        if has_new_ranges {
+            record.closed_ranges.clone_from(&options.closed_ranges);
         }
-        let ranges = Ranges::of(&told, remembered.closed_ranges.iter().copied().collect());
+        let ranges = Ranges::from_sources(&sources, record.closed_ranges.iter().copied().collect());
         let pair = pair(&claims);
-        let source = source(node.is_some(), asked.storage_class.as_ref(), pair.as_ref());
-        let mut wanted = manifests::objects(checkout, &source, &sizes(asked, pair.as_ref()))?;
+        let source = source(node.is_some(), options.storage_class.as_ref(), pair.as_ref());
+        let mut wanted = manifests::objects(checkout, &source, &sizes(options, pair.as_ref()))?;
         wanted.push(manifests::certificates(&certificates::bundle()?));
         let mut wanted: Vec<_> = wanted
             .into_iter()
@@ -100,23 +88,23 @@ impl Inside {
             }
             _ => None,
         };
-        let examined = try_join_all(wanted.iter().map(|object| api.examine(object))).await?;
+        let dry_runs = try_join_all(wanted.iter().map(|object| api.dry_run(object))).await?;
         let ours = |name: &String| wanted.iter().any(|object| object["metadata"]["name"] == *name);
         let released = volumes.into_iter().filter(|volume| volume.phase == "Released");
         let released = released.map(|volume| volume.name).filter(ours).collect();
         let (folders, image_on_node, open_ranges) = on_node;
-        Ok(Inside {
+        Ok(TaskSetup {
             folders: folders.filter(|_| source == VolumeSource::NodeFolders),
-            objects: wanted.into_iter().zip(examined).collect(),
+            objects: wanted.into_iter().zip(dry_runs).collect(),
             claims: pair,
             released,
-            remembered,
+            record,
             image_on_node,
             open_ranges,
             source,
             kept_out,
             ranges,
-            named_anew,
+            has_new_ranges,
         })
     }
 
@@ -125,19 +113,19 @@ impl Inside {
         let objects = self.objects.iter().map(|(object, _)| object);
         objects
             .filter(|object| object["kind"] == "PersistentVolumeClaim")
-            .map(ClaimFacts::of)
+            .map(ClaimFacts::from_claim)
             .collect()
     }
 
     /// What has to be done, in order.
-    pub fn plan(&self, config: &KubeConfig, leave: Leave) -> Vec<Planned> {
+    pub fn plan(&self, config: &KubeConfig, recreate: RecreatePolicy) -> Vec<Planned> {
         let load = self.image_on_node.map(|there| plan::load(&config.image, there));
         let mut todo: Vec<Planned> = load.into_iter().collect();
         let kept_out = self.kept_out.iter();
         todo.extend(kept_out.map(|what| Planned::new("namespace", Decision::Nothing, what)));
         let unknown = self.ranges.unknown();
         todo.extend(unknown.map(|what| Planned::new("addresses", Decision::Nothing, what)));
-        todo.extend(plan::objects(&self.objects, leave));
+        todo.extend(plan::objects(&self.objects, recreate));
         let release = |name: &String| {
             let what =
                 format!("PersistentVolume {name}: its claim is gone; it can be claimed again, with what is on it");
@@ -148,13 +136,13 @@ impl Inside {
         let bound = self.claims.as_ref().filter(|pair| pair.iter().all(ClaimFacts::bound));
         let claims = bound.map(identity);
         todo.push(plan::volumes(
-            &self.remembered,
+            &self.record,
             claims.as_deref(),
             self.folders.as_deref(),
         ));
         let changed = todo.iter().any(Planned::acts);
         todo.extend(self.open_ranges.as_deref().map(plan::routes));
-        todo.push(plan::task(&self.remembered, &config.image, changed));
+        todo.push(plan::task(&self.record, &config.image, changed));
         todo
     }
 
@@ -162,69 +150,15 @@ impl Inside {
     ///
     /// # Errors
     /// Something stands in the way, explained; or the server refuses.
-    pub async fn apply(&self, api: &ClusterApi, leave: Leave, talk: &mut Talk) -> Result<()> {
+    pub async fn apply(&self, api: &ClusterApi, recreate: RecreatePolicy, steps: &Steps<'_>) -> Result<()> {
         // Before the claims: a claim that comes to a free volume is bound at once, the other way round within 15 s.
         try_join_all(self.released.iter().map(|volume| api.release(volume))).await?;
-        apply(api, &self.objects, leave, talk).await?;
-        if self.named_anew {
-            remember(api, &self.remembered).await?;
+        apply(api, &self.objects, recreate, steps).await?;
+        if self.has_new_ranges {
+            self.record.write(api).await?;
         }
         Ok(())
     }
-}
-
-/// Applies those that are not as they should be.
-///
-/// # Errors
-/// Something stands in the way, explained; or the server refuses.
-pub async fn apply(api: &ClusterApi, objects: &[(Value, Examined)], leave: Leave, talk: &mut Talk) -> Result<()> {
-    for (object, examined) in objects {
-        let name = super::objects::describe(object);
-        match examined {
-            Examined::Same => continue,
-            Examined::Leaving => return Err(Expected::prerequisite(explain_leaving(object))),
-            Examined::Absent | Examined::Differs(_) => {
-                talk.hear(&name);
-                refused(object, api.apply(object).await?)?;
-            }
-            Examined::Refused(refusal) if leave == Leave::Everything => {
-                return Err(Expected::prerequisite(refusal.explain(object)));
-            }
-            Examined::Refused(Refusal::Immutable(_)) => {
-                talk.hear(&format!("deleting {name}"));
-                api.delete(object, GONE).await?;
-                for volume in volumes_of(object, objects) {
-                    api.release(volume).await?;
-                }
-                refused(object, api.apply(object).await?)?;
-            }
-            Examined::Refused(Refusal::Conflict(_)) => refused(object, api.take_over(object).await?)?,
-            Examined::Refused(refusal) => anyhow::bail!(refusal.explain(object)),
-        }
-    }
-    Ok(())
-}
-
-/// The names of our volumes that are for this claim: a volume whose claim was deleted is claimed again only once it is released.
-fn volumes_of<'a>(claim: &Value, objects: &'a [(Value, Examined)]) -> Vec<&'a str> {
-    if claim["kind"] != "PersistentVolumeClaim" {
-        return Vec::new();
-    }
-    let volumes = objects.iter().map(|(object, _)| object);
-    volumes
-        .filter(|object| object["kind"] == "PersistentVolume")
-        .filter(|object| object.pointer("/spec/claimRef/name") == claim.pointer("/metadata/name"))
-        .filter_map(|object| object.pointer("/metadata/name")?.as_str())
-        .collect()
-}
-
-/// Makes an error of what the server refused.
-///
-/// # Errors
-/// It refused.
-pub fn refused(object: &Value, answer: Result<Value, Refusal>) -> Result<()> {
-    answer.map_err(|refusal| anyhow::anyhow!(refusal.explain(object)))?;
-    Ok(())
 }
 
 /// Which claims these are: other claims of the same names are others.
@@ -238,11 +172,11 @@ fn pair(claims: &[ClaimFacts]) -> Option<[ClaimFacts; 2]> {
 }
 
 /// The sizes of the claims: as asked for, else as they are, else as in the manifest.
-fn sizes(asked: &flags::Up, claims: Option<&[ClaimFacts; 2]>) -> Sizes {
+fn sizes(options: &UpOptions, claims: Option<&[ClaimFacts; 2]>) -> Sizes {
     let was = |place: usize| claims.map(|pair| pair[place].requested.clone());
     Sizes {
-        python: asked.python_size.clone().or_else(|| was(0)),
-        system: asked.system_size.clone().or_else(|| was(1)),
+        python: options.python_size.clone().or_else(|| was(0)),
+        system: options.system_size.clone().or_else(|| was(1)),
     }
 }
 
@@ -275,51 +209,14 @@ async fn on_node(node: Option<Node<'_>>, (image, id): (&str, Option<&str>)) -> R
     Ok((folders, Some(has), Some(open)))
 }
 
-/// What was done once, as the cluster remembers it.
-///
-/// # Errors
-/// The server does not answer, or refuses.
-pub async fn remembered(api: &ClusterApi) -> Result<Remembered> {
-    let state = api.get(&manifests::state(&json!({}))).await?.unwrap_or_default();
-    let text = |key: &str| state["data"][key].as_str().map(str::to_owned);
-    let ranges = text("closedRanges").unwrap_or_default();
-    Ok(Remembered {
-        volumes: text("volumes"),
-        task_image: text("taskImage"),
-        closed_ranges: ranges
-            .split_whitespace()
-            .filter_map(|range| range.parse().ok())
-            .collect(),
-    })
-}
-
-/// Remembers in the cluster what was done once.
-///
-/// # Errors
-/// The server refuses.
-pub async fn remember(api: &ClusterApi, remembered: &Remembered) -> Result<()> {
-    let mut data = json!({});
-    for (key, value) in [("volumes", &remembered.volumes), ("taskImage", &remembered.task_image)] {
-        if let Some(value) = value {
-            data[key] = json!(value);
-        }
-    }
-    if !remembered.closed_ranges.is_empty() {
-        let ranges: Vec<String> = remembered.closed_ranges.iter().map(ToString::to_string).collect();
-        data["closedRanges"] = json!(ranges.join(" "));
-    }
-    let object = manifests::state(&data);
-    refused(&object, api.apply(&object).await?)
-}
-
 /// Waits until both claims are Bound, and says which they are.
 ///
 /// # Errors
 /// They are not Bound in time.
 pub async fn wait_bound(api: &ClusterApi) -> Result<[ClaimFacts; 2]> {
     let (python, system) = tokio::try_join!(
-        api.wait_bound(&api.namespace, PYTHON_CLAIM, BOUND),
-        api.wait_bound(&api.namespace, NIX_CLAIM, BOUND)
+        api.wait_bound(&api.namespace, PYTHON_CLAIM, BOUND_TIMEOUT),
+        api.wait_bound(&api.namespace, NIX_CLAIM, BOUND_TIMEOUT)
     )?;
     Ok([python, system])
 }

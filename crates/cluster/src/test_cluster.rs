@@ -2,14 +2,15 @@
 
 use std::fs::File;
 
-use anyhow::{Context, Result};
 use hybrid_cache_driver::kube::KubeConfig;
 
-use super::kind::Kind;
-use super::state::StateFolder;
-use super::{down, place, up};
-use crate::checkout::Checkout;
-use crate::docker::Engine;
+use hybrid_cache_tools::{Error, ErrorContext, Result};
+use hybrid_cache_tools::failed;
+use crate::kind_cli::Kind;
+use crate::state::StateFolder;
+use crate::{down, place, up};
+use hybrid_cache_tools::Checkout;
+use hybrid_cache_image::docker::Engine;
 use crate::exit::{Exit, Expected};
 use crate::{flags, node_image, test};
 
@@ -21,7 +22,7 @@ pub struct TestCluster {
     /// Tells the tests which.
     pub variables: Vec<(&'static str, String)>,
     keep: bool,
-    /// Held until the tests have ended: two runs do not share a cluster that one of them deletes.
+    /// ImageLocation until the tests have ended: two runs do not share a cluster that one of them deletes.
     _in_use: File,
 }
 
@@ -35,7 +36,7 @@ impl TestCluster {
             .enable_all()
             .build()
             .context("starting the runtime")?;
-        let state = StateFolder::of(NAME)?;
+        let state = StateFolder::for_cluster(NAME)?;
         runtime.block_on(at_hand(checkout))?;
         let in_use = in_use(&state)?;
         let then = match keep {
@@ -85,7 +86,7 @@ fn in_use(state: &StateFolder) -> Result<File> {
     state.make()?;
     let file = state.test_lock_file()?;
     let locked = file.try_lock();
-    locked.map_err(|_| anyhow::anyhow!("another `cargo xtask test` uses cluster {NAME}"))?;
+    locked.map_err(|_| failed!("another `cargo xtask test` uses cluster {NAME}"))?;
     Ok(file)
 }
 
@@ -96,7 +97,7 @@ fn variables(
 ) -> Result<Vec<(&'static str, String)>> {
     let stopped = || "making the cluster of the tests was interrupted".to_owned();
     whole(up::run(&wanted(false))?, stopped)?;
-    let config = runtime.block_on(place::config(checkout))?;
+    let config = runtime.block_on(connection::config(checkout))?;
     let mut variables = vec![
         ("HYBRID_CACHE_KUBE_CONTEXT", format!("kind-{NAME}")),
         ("HYBRID_CACHE_KUBE_CONFIG", kept(checkout, "kube-config.json", &config)?),
@@ -106,7 +107,7 @@ fn variables(
     match up::run(&wanted(true)) {
         Ok(exit) => {
             whole(exit, stopped)?;
-            let file = kept(checkout, "argo-config.json", &place::with_argo(config))?;
+            let file = kept(checkout, "argo-config.json", &connection::with_argo(config))?;
             variables.push(("HYBRID_CACHE_ARGO_CONFIG", file));
         }
         Err(error) => eprintln!("skipped: tests of Workflows: {error:#}"),
@@ -117,7 +118,7 @@ fn variables(
 /// Ctrl-C ends a step early, and what follows it does not go on.
 fn whole(exit: Exit, interrupted: impl FnOnce() -> String) -> Result<()> {
     match exit {
-        Exit::Interrupted => Err(Expected::interrupted(interrupted())),
+        Exit::Interrupted => Err(Error::interrupted(interrupted())),
         _ => Ok(()),
     }
 }
@@ -150,7 +151,7 @@ fn which() -> flags::Cluster {
     flags::Cluster {
         name: NAME.to_owned(),
         context: None,
-        namespace: super::NAMESPACE.to_owned(),
+        namespace: crate::names::NAMESPACE.to_owned(),
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::*;
-use crate::cluster::objects::describe;
-use crate::cluster::{DRIVER_LABEL, NAMESPACE, TASK_ACCOUNT};
+use crate::objects::describe;
+use crate::{DRIVER_LABEL, NAMESPACE, TASK_ACCOUNT};
 
 fn checkout() -> Checkout {
     Checkout::find().unwrap()
@@ -33,17 +33,17 @@ fn rights(role: &str) -> Vec<String> {
         .collect()
 }
 
-fn ours(held: Held, examined: &Examined, rollout: Rollout) -> Argo {
+fn ours(held: ImageLocation, dry_runs: &DryRun, rollout: Rollout) -> Argo {
     let images = manifests::argo_images(&objects());
     let images = images.into_iter().map(|image| (image, held)).collect();
     Argo {
         source: Source::Ours { images, rollout },
-        objects: objects().into_iter().map(|object| (object, examined.clone())).collect(),
+        objects: objects().into_iter().map(|object| (object, dry_runs.clone())).collect(),
     }
 }
 
 fn decisions(argo: &Argo) -> Vec<(Decision, String)> {
-    let planned = argo.plan(Leave::Everything);
+    let planned = argo.plan(RecreatePolicy::Never);
     assert!(planned.iter().all(|planned| planned.step == STEP), "one step");
     let decided = planned.into_iter().map(|planned| (planned.decision, planned.what));
     decided.collect()
@@ -51,13 +51,13 @@ fn decisions(argo: &Argo) -> Vec<(Decision, String)> {
 
 #[test]
 fn from_nothing_everything_is_made_and_a_second_time_nothing() {
-    let fresh = decisions(&ours(Held::Engine, &Examined::Absent, Rollout::Absent));
+    let fresh = decisions(&ours(ImageLocation::Engine, &DryRun::Absent, Rollout::Absent));
     assert!(
         fresh.iter().all(|(decision, _)| *decision == Decision::Create),
         "{fresh:?}"
     );
     assert_eq!(fresh.len(), 2 + objects().len());
-    let second = decisions(&ours(Held::Node, &Examined::Same, Rollout::Ready("x".into())));
+    let second = decisions(&ours(ImageLocation::Node, &DryRun::Same, Rollout::Ready("x".into())));
     assert_eq!(second.len(), 1);
     assert_eq!(second[0].0, Decision::Nothing);
 }
@@ -65,8 +65,8 @@ fn from_nothing_everything_is_made_and_a_second_time_nothing() {
 #[test]
 fn an_image_that_is_nowhere_is_said_and_a_controller_that_is_not_ready_is_waited_for() {
     let nowhere = decisions(&ours(
-        Held::Nowhere,
-        &Examined::Same,
+        ImageLocation::Nowhere,
+        &DryRun::Same,
         Rollout::Waiting("no room".into()),
     ));
     for image in manifests::argo_images(&objects()) {
@@ -81,18 +81,18 @@ fn an_image_that_is_nowhere_is_said_and_a_controller_that_is_not_ready_is_waited
 
 #[test]
 fn a_cluster_of_somebody_elses_must_have_argo_and_gets_none() {
-    let theirs = |is_there, examined: Examined| Argo {
+    let theirs = |is_there, dry_runs: DryRun| Argo {
         source: Source::Theirs { is_there },
-        objects: vec![(named("Role", "hybrid-cache-executor"), examined)],
+        objects: vec![(named("Role", "hybrid-cache-executor"), dry_runs)],
     };
-    let lacking = decisions(&theirs(false, Examined::Absent));
+    let lacking = decisions(&theirs(false, DryRun::Absent));
     assert_eq!(lacking.len(), 1);
     assert_eq!(lacking[0].0, Decision::Conflict);
     assert!(
         lacking[0].1.contains("not installed") && lacking[0].1.contains("\nhint: "),
         "{lacking:?}"
     );
-    let there = decisions(&theirs(true, Examined::Absent));
+    let there = decisions(&theirs(true, DryRun::Absent));
     assert_eq!(
         there,
         [(Decision::Create, "Role argo/hybrid-cache-executor".to_owned())]
@@ -128,17 +128,17 @@ fn a_kind_is_named_after_its_group_and_takes_what_is_written() {
         }
         let (spec, name) = (&object["spec"], object["metadata"]["name"].as_str().unwrap());
         let plural = spec["names"]["plural"].as_str().unwrap();
-        assert_eq!(name, format!("{plural}.{}", kinds::WORKFLOW.group));
+        assert_eq!(name, format!("{plural}.{}", resource_kinds::WORKFLOW.group));
         let version = &spec["versions"][0];
-        assert_eq!(version["name"], kinds::WORKFLOW.version);
+        assert_eq!(version["name"], resource_kinds::WORKFLOW.version);
         let open = "/schema/openAPIV3Schema/x-kubernetes-preserve-unknown-fields";
         assert_eq!(version.pointer(open), Some(&json!(true)), "{name}");
         plurals.insert(plural.to_owned());
     }
-    assert!(plurals.contains(kinds::WORKFLOW.plural));
+    assert!(plurals.contains(resource_kinds::WORKFLOW.plural));
     // What the controller may list must be there to be listed.
     for right in named("Role", "argo")["rules"].as_array().unwrap() {
-        if right["apiGroups"][0] == kinds::WORKFLOW.group {
+        if right["apiGroups"][0] == resource_kinds::WORKFLOW.group {
             let named = right["resources"].as_array().unwrap().iter().filter_map(Value::as_str);
             let mut resources = named.map(|name| name.split('/').next().unwrap());
             assert!(resources.all(|name| plurals.contains(name)), "{right}");

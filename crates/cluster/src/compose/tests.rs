@@ -3,7 +3,9 @@
 use hybrid_cache_model::pod::NetworkSettings;
 
 use super::*;
-use crate::cluster::{place, talk::Talk};
+use hybrid_cache_tools::Silent;
+
+use crate::connection;
 
 const KUBECONFIG: &str = "\
 apiVersion: v1
@@ -31,8 +33,8 @@ fn files_are_written_once_and_a_token_is_kept() {
     let state = StateFolder::at(folder.path().to_owned());
     std::fs::write(state.kubeconfig(), KUBECONFIG).unwrap();
     let files = |image: &str| {
-        let config = place::config_of(image.into(), NetworkSettings::default());
-        let mut files = Files::of(&Checkout::find().unwrap(), &state, &config).unwrap();
+        let config = connection::config_of(image.into(), NetworkSettings::default());
+        let mut files = ComposeFiles::new(&Checkout::find().unwrap(), &state, &config).unwrap();
         // The checkout's own is not the test's to write.
         files.wanted.retain(|(path, _)| path.starts_with(folder.path()));
         files
@@ -74,7 +76,7 @@ fn compose_names_the_image_the_port_and_the_files_that_are_written() {
     let backend = &compose["services"]["backend"];
     assert_eq!(
         backend["image"],
-        json!(format!("{}:latest", crate::image::service::REPOSITORY))
+        json!(format!("{}:latest", hybrid_cache_image::task_image::service::REPOSITORY))
     );
     assert_eq!(backend["build"]["dockerfile"], "images/service/Dockerfile");
     assert!(checkout.path("images/service/Dockerfile").is_file());

@@ -2,8 +2,8 @@
 
 use hybrid_cache_driver::local::Landlock;
 
-use crate::cluster::kind;
-use crate::docker::Trouble;
+use crate::kind_cli;
+use hybrid_cache_image::docker::Trouble;
 
 /// What is known of one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ pub enum Docker {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// It was looked for.
-    Looked(kind::Found),
+    Looked(kind_cli::Found),
     /// It is not needed: the cluster is somebody else's.
     NotNeeded,
 }

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
 use hybrid_cache_driver::kube::KubeDriver;
 use hybrid_cache_driver::{Driver, SubmitOptions};
 use hybrid_cache_model::pod::{IMAGE_FILE, ImageRecord};
@@ -11,22 +10,23 @@ use hybrid_cache_model::protocol::Provider;
 use hybrid_cache_model::{End, TaskSpec};
 use tokio::time::timeout;
 
+use hybrid_cache_tools::{ErrorContext, Result};
 use super::facts::{Addresses, Claim, Cluster, Docker, Facts, Image, Kind, Known, Trial};
 use super::host;
-use crate::checkout::Checkout;
-use crate::cluster::api::ClusterApi;
-use crate::cluster::facts::{ClaimFacts, bytes};
-use crate::cluster::manifests::FOLDERS;
-use crate::cluster::place::ClusterPlace;
-use crate::cluster::ranges::{self, Ranges};
-use crate::cluster::state::StateFolder;
-use crate::cluster::{NIX_CLAIM, PYTHON_CLAIM, inside, kind, manifests, node, place, status};
-use crate::docker::{Engine, Settings};
+use hybrid_cache_tools::Checkout;
+use crate::api::ClusterApi;
+use crate::facts::{ClaimFacts, bytes};
+use crate::manifests::FOLDERS;
+use crate::connection::ClusterConnection;
+use crate::ranges::{self, Ranges};
+use crate::state::StateFolder;
+use crate::{NIX_CLAIM, PYTHON_CLAIM, inside, kind, manifests, node, place, status};
+use hybrid_cache_image::docker::{Engine, Settings};
 use crate::image::REPOSITORY;
 use crate::{cache, flags};
 
 /// Longest that two runs of the trial may take, the first of which may install a package.
-const TRIAL: Duration = Duration::from_secs(300);
+const SMOKE_TEST_TIMEOUT: Duration = Duration::from_secs(300);
 /// Asks for one small package of each cache, and prints nothing.
 const TRIAL_PYTHON: &str = "six";
 const TRIAL_SYSTEM: &str = "gnused";
@@ -39,7 +39,7 @@ pub async fn facts(checkout: &Checkout, flags: &flags::Doctor) -> Result<Facts> 
     let (docker, engine) = docker().await;
     let kind = match &flags.cluster.context {
         Some(_) => Kind::NotNeeded,
-        None => Kind::Looked(kind::look(checkout).await?),
+        None => Kind::Looked(kind_cli::look(checkout).await?),
     };
     let reference = crate::image::reference(checkout).unwrap_or_else(|| REPOSITORY.to_owned());
     let image = match &engine {
@@ -51,7 +51,7 @@ pub async fn facts(checkout: &Checkout, flags: &flags::Doctor) -> Result<Facts> 
         Known::Yes(image) => image.id.clone(),
         Known::No(_) => None,
     };
-    let api = match place::api(&flags.cluster).await {
+    let api = match connection::api(&flags.cluster).await {
         Ok(api) => known(api_says(&api, flags).await.map(|cluster| (api, cluster))),
         Err(error) => Known::No(format!("{error:#}")),
     };
@@ -94,7 +94,7 @@ async fn docker() -> (Docker, Option<Engine>) {
     let trouble = |trouble| (Docker::Trouble(trouble), None);
     let endpoint = match Settings::read().endpoint() {
         Ok(endpoint) => endpoint,
-        Err(error) => return trouble(crate::docker::Trouble::NoAnswer(format!("{error:#}"))),
+        Err(error) => return trouble(hybrid_cache_image::docker::Trouble::NoAnswer(format!("{error:#}"))),
     };
     let engine = match Engine::look(&endpoint).await {
         Ok(engine) => engine,
@@ -109,7 +109,7 @@ async fn docker() -> (Docker, Option<Engine>) {
             };
             (running, Some(engine))
         }
-        Err(error) => trouble(crate::docker::Trouble::NoAnswer(format!("{error:#}"))),
+        Err(error) => trouble(hybrid_cache_image::docker::Trouble::NoAnswer(format!("{error:#}"))),
     }
 }
 
@@ -146,8 +146,8 @@ async fn pods_say(checkout: &Checkout, api: ClusterApi, flags: &flags::Doctor, c
     if !ready || !cluster.claims.iter().all(bound) {
         return Known::No("see cluster.node-ready and pvc.bound".to_owned());
     }
-    let driver = match place::config(checkout).await {
-        Ok(config) => ClusterPlace { api, config }.driver().await,
+    let driver = match connection::config(checkout).await {
+        Ok(config) => ClusterConnection { api, config }.driver().await,
         Err(error) => Err(error),
     };
     let driver = match driver {
@@ -169,9 +169,9 @@ async fn pods_say(checkout: &Checkout, api: ClusterApi, flags: &flags::Doctor, c
             }
         }
     }
-    match timeout(TRIAL, trial(&driver)).await {
+    match timeout(SMOKE_TEST_TIMEOUT, trial(&driver)).await {
         Ok(trial) => known(trial),
-        Err(_) => Known::No(format!("two runs took longer than {} s", TRIAL.as_secs())),
+        Err(_) => Known::No(format!("two runs took longer than {} s", SMOKE_TEST_TIMEOUT.as_secs())),
     }
 }
 
@@ -209,9 +209,9 @@ async fn api_says(api: &ClusterApi, flags: &flags::Doctor) -> Result<Cluster> {
 /// Compares the network policy, as it is in the cluster, with the cluster's addresses.
 async fn addresses(api: &ClusterApi) -> Result<Addresses> {
     let policy = ranges::policy();
-    let (told, remembered, policy) = tokio::try_join!(api.told_addresses(), inside::remembered(api), api.get(&policy))?;
+    let (told, remembered, policy) = tokio::try_join!(api.address_sources(), task_setup::remembered(api), api.get(&policy))?;
     let policy = policy.context("its network policy is not there; `cargo xtask up` applies it")?;
-    let ranges = Ranges::of(&told, remembered.closed_ranges.into_iter().collect());
+    let ranges = Ranges::from_sources(&told, remembered.closed_ranges.into_iter().collect());
     Ok(Addresses {
         left_open: ranges.left_open(&policy).iter().map(ToString::to_string).collect(),
         unknown: ranges.unknown(),
@@ -295,7 +295,7 @@ async fn trial(driver: &KubeDriver) -> Result<Trial> {
 fn folders(flags: &flags::Doctor) -> Result<Vec<PathBuf>> {
     let mut folders = vec![PathBuf::from("/var/lib/docker"), crate::local::default_root()?];
     if flags.cluster.context.is_none() {
-        let state = StateFolder::of(&flags.cluster.name)?;
+        let state = StateFolder::for_cluster(&flags.cluster.name)?;
         let volumes = state
             .record()
             .map_or_else(|| state.default_volumes(), |record| record.volumes);
@@ -306,7 +306,7 @@ fn folders(flags: &flags::Doctor) -> Result<Vec<PathBuf>> {
 
 /// Ports of this machine that the cluster's definition asks for. A cluster that is there has them already.
 fn ports(checkout: &Checkout, flags: &flags::Doctor) -> Result<Vec<u16>> {
-    let state = StateFolder::of(&flags.cluster.name)?;
+    let state = StateFolder::for_cluster(&flags.cluster.name)?;
     if flags.cluster.context.is_some() || state.kubeconfig().is_file() {
         return Ok(Vec::new());
     }

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use super::facts::{Disk, Host, Name};
-use crate::tools::process;
+use hybrid_cache_tools::process;
 use hybrid_cache_driver::local::{Landlock, memory_limit_lacking};
 use hybrid_cache_model::TaskSpec;
 use hybrid_cache_model::system::suggest;

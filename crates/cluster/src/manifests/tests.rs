@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::kinds;
+use crate::resource_kinds;
 use super::*;
 
 fn all() -> Vec<Value> {
@@ -30,7 +30,7 @@ fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
 #[test]
 fn every_object_can_be_applied_and_carries_our_label() {
     let objects = all();
-    let names: BTreeSet<_> = objects.iter().map(super::super::objects::describe).collect();
+    let names: BTreeSet<_> = objects.iter().map(crate::objects::describe).collect();
     assert_eq!(names.len(), objects.len(), "two objects of one name");
     for object in &objects {
         text(object, "/apiVersion");
@@ -54,7 +54,7 @@ fn every_object_is_of_a_kind_that_we_know_in_the_version_that_we_know() {
     objects.extend(argo(&checkout).unwrap());
     objects.extend(service(&checkout, &VolumeSource::NodeFolders, "service:1", b"").unwrap());
     for object in objects {
-        let known = kinds::of(text(&object, "/kind")).unwrap_or_else(|| panic!("{object}"));
+        let known = resource_kinds::by_name(text(&object, "/kind")).unwrap_or_else(|| panic!("{object}"));
         assert_eq!(object["apiVersion"], known.api_version());
         assert_eq!(
             object.pointer("/metadata/namespace").is_some(),
@@ -78,7 +78,7 @@ fn each_volume_is_claimed_by_a_claim_that_fits() {
     let objects = all();
     let claims = of_kind(&objects, "PersistentVolumeClaim");
     let names: Vec<_> = claims.iter().map(|claim| text(claim, "/metadata/name")).collect();
-    assert_eq!(names, [super::super::PYTHON_CLAIM, super::super::NIX_CLAIM]);
+    assert_eq!(names, [crate::names::PYTHON_CLAIM, crate::names::NIX_CLAIM]);
     let volumes = of_kind(&objects, "PersistentVolume");
     assert_eq!(volumes.len(), claims.len());
     for (volume, folder) in volumes.iter().zip(FOLDERS) {
@@ -90,7 +90,7 @@ fn each_volume_is_claimed_by_a_claim_that_fits() {
         for pointer in ["/spec/storageClassName", "/spec/accessModes"] {
             assert_eq!(volume.pointer(pointer), claim.pointer(pointer));
         }
-        assert_eq!(text(volume, "/spec/storageClassName"), LOCAL_CLASS);
+        assert_eq!(text(volume, "/spec/storageClassName"), crate::names::LOCAL_CLASS);
         assert_eq!(
             text(volume, "/spec/capacity/storage"),
             text(claim, "/spec/resources/requests/storage")
@@ -160,12 +160,12 @@ fn nobody_gets_more_rights_than_a_driver_needs() {
         .flat_map(|binding| binding["subjects"].as_array().unwrap())
         .map(|subject| text(subject, "/name"))
         .collect();
-    assert!(!subjects.contains(&super::super::TASK_ACCOUNT), "a task has no right");
+    assert!(!subjects.contains(&crate::names::TASK_ACCOUNT), "a task has no right");
 }
 
 #[test]
 fn policies_select_the_pods_of_the_driver() {
-    let (key, value) = super::super::DRIVER_LABEL
+    let (key, value) = crate::names::DRIVER_LABEL
         .split(',')
         .next()
         .unwrap()

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::objects::FieldConflict;
+use crate::objects::FieldConflict;
 use super::*;
 
 fn container(state: &str, mounts_our_folder: Option<bool>, ready: Option<bool>) -> NodeContainer {
@@ -27,17 +27,17 @@ fn complete(node: &str) -> Record {
     record(Stage::Complete { node: node.into() })
 }
 
-fn asked(leave: Leave) -> Asked<'static> {
-    Asked {
+fn asked(recreate: RecreatePolicy) -> ClusterRequest<'static> {
+    ClusterRequest {
         name: "c",
         volumes: Path::new("/v"),
         other_image: None,
-        leave,
+        recreate,
     }
 }
 
-fn decide(container: Option<&NodeContainer>, record: Option<&Record>, leave: Leave) -> Decision {
-    cluster(asked(leave), container, record).decision
+fn decide(container: Option<&NodeContainer>, record: Option<&Record>, recreate: RecreatePolicy) -> Decision {
+    cluster(asked(recreate), container, record).decision
 }
 
 #[test]
@@ -52,22 +52,22 @@ fn a_cluster_is_deleted_only_when_half_made_or_when_asked_for() {
     ];
     for record in &records {
         for container in [&ready, &dead] {
-            let decision = decide(Some(container), record.as_ref(), Leave::Everything);
+            let decision = decide(Some(container), record.as_ref(), RecreatePolicy::Never);
             assert_ne!(decision, Decision::Replace, "{container:?} {record:?}");
         }
-        let decision = decide(Some(&dead), record.as_ref(), Leave::OnlyWhatCanChange);
+        let decision = decide(Some(&dead), record.as_ref(), RecreatePolicy::IfImmutable);
         assert_eq!(decision, Decision::Replace, "{record:?}");
-        let decision = decide(Some(&ready), record.as_ref(), Leave::OnlyWhatCanChange);
+        let decision = decide(Some(&ready), record.as_ref(), RecreatePolicy::IfImmutable);
         assert_eq!(decision, Decision::Nothing, "it is as asked for: {record:?}");
     }
     let half = record(Stage::Creating);
-    assert_eq!(decide(Some(&ready), Some(&half), Leave::Everything), Decision::Replace);
+    assert_eq!(decide(Some(&ready), Some(&half), RecreatePolicy::Never), Decision::Replace);
 }
 
 #[test]
 fn a_cluster_that_is_gone_is_made_again_whatever_is_remembered() {
     for record in [None, Some(complete("old")), Some(record(Stage::Creating))] {
-        assert_eq!(decide(None, record.as_ref(), Leave::Everything), Decision::Create);
+        assert_eq!(decide(None, record.as_ref(), RecreatePolicy::Never), Decision::Create);
     }
 }
 
@@ -81,18 +81,18 @@ fn a_cluster_of_somebody_else_is_left_alone() {
         Some(record(Stage::Creating)),
     ] {
         assert_eq!(
-            decide(Some(&foreign), record.as_ref(), Leave::Everything),
+            decide(Some(&foreign), record.as_ref(), RecreatePolicy::Never),
             Decision::Conflict
         );
     }
     let stopped = container("exited", None, None);
-    assert_eq!(decide(Some(&stopped), None, Leave::Everything), Decision::Conflict);
+    assert_eq!(decide(Some(&stopped), None, RecreatePolicy::Never), Decision::Conflict);
 }
 
 #[test]
 fn a_lost_record_is_no_loss_while_the_node_mounts_our_folder() {
     let ours = container("running", Some(true), Some(true));
-    assert_eq!(decide(Some(&ours), None, Leave::Everything), Decision::Nothing);
+    assert_eq!(decide(Some(&ours), None, RecreatePolicy::Never), Decision::Nothing);
 }
 
 #[test]
@@ -110,12 +110,12 @@ fn the_tasks_of_a_service_go_only_when_asked_for() {
 fn a_stopped_node_is_started() {
     let stopped = container("exited", None, None);
     assert_eq!(
-        decide(Some(&stopped), Some(&complete("new")), Leave::Everything),
+        decide(Some(&stopped), Some(&complete("new")), RecreatePolicy::Never),
         Decision::Change
     );
     let starting = container("running", Some(true), None);
     assert_eq!(
-        decide(Some(&starting), Some(&complete("new")), Leave::Everything),
+        decide(Some(&starting), Some(&complete("new")), RecreatePolicy::Never),
         Decision::Change
     );
 }
@@ -123,19 +123,19 @@ fn a_stopped_node_is_started() {
 #[test]
 fn another_folder_or_node_image_is_no_silent_change() {
     let ready = container("running", Some(true), Some(true));
-    let folder = |leave| Asked {
+    let folder = |recreate| ClusterRequest {
         volumes: Path::new("/w"),
-        ..asked(leave)
+        ..asked(recreate)
     };
-    let image = |leave| Asked {
+    let image = |recreate| ClusterRequest {
         other_image: Some("node:2"),
-        ..asked(leave)
+        ..asked(recreate)
     };
-    for asked in [&folder as &dyn Fn(Leave) -> Asked<'static>, &image] {
-        let planned = cluster(asked(Leave::Everything), Some(&ready), Some(&complete("new")));
+    for asked in [&folder as &dyn Fn(RecreatePolicy) -> ClusterRequest<'static>, &image] {
+        let planned = cluster(asked(RecreatePolicy::Never), Some(&ready), Some(&complete("new")));
         assert_eq!(planned.decision, Decision::Conflict);
         assert!(planned.what.contains("--recreate"), "{}", planned.what);
-        let planned = cluster(asked(Leave::OnlyWhatCanChange), Some(&ready), Some(&complete("new")));
+        let planned = cluster(asked(RecreatePolicy::IfImmutable), Some(&ready), Some(&complete("new")));
         assert_eq!(planned.decision, Decision::Replace);
     }
 }
@@ -147,25 +147,25 @@ fn objects_say_what_changes_and_what_stands_in_the_way() {
         manager: "me".into(),
         field: ".spec".into(),
     }]);
-    let examined = [
-        (object("Namespace"), Examined::Same),
-        (object("Role"), Examined::Absent),
-        (object("PersistentVolumeClaim"), Examined::Leaving),
-        (object("ResourceQuota"), Examined::Differs(vec![".spec.hard".into()])),
-        (object("LimitRange"), Examined::Refused(conflict)),
+    let dry_runs = [
+        (object("Namespace"), DryRun::Same),
+        (object("Role"), DryRun::Absent),
+        (object("PersistentVolumeClaim"), DryRun::Terminating),
+        (object("ResourceQuota"), DryRun::Differs(vec![".spec.hard".into()])),
+        (object("LimitRange"), DryRun::Refused(conflict)),
         (
             object("PersistentVolume"),
-            Examined::Refused(Refusal::Immutable("immutable".into())),
+            DryRun::Refused(Refusal::Immutable("immutable".into())),
         ),
     ];
-    let decisions = |leave| -> Vec<_> { objects(&examined, leave).into_iter().map(|p| p.decision).collect() };
+    let decisions = |recreate| -> Vec<_> { objects(&dry_runs, recreate).into_iter().map(|p| p.decision).collect() };
     use Decision::{Change, Conflict, Create, Nothing, Replace};
     assert_eq!(
-        decisions(Leave::Everything),
+        decisions(RecreatePolicy::Never),
         [Nothing, Create, Conflict, Change, Conflict, Conflict]
     );
     assert_eq!(
-        decisions(Leave::OnlyWhatCanChange),
+        decisions(RecreatePolicy::IfImmutable),
         [Nothing, Create, Conflict, Change, Change, Replace]
     );
 }
@@ -213,10 +213,10 @@ fn ways_to_link_local_addresses_are_closed_where_there_are_some() {
 
 #[test]
 fn what_was_done_once_is_not_done_again_until_it_is_lost() {
-    let done = Remembered {
+    let done = SetupRecord {
         volumes: Some("a b".into()),
         task_image: Some("i:1".into()),
-        ..Remembered::default()
+        ..SetupRecord::default()
     };
     let full = [
         folder("python", Some(OWNER), &[]),
@@ -232,5 +232,5 @@ fn what_was_done_once_is_not_done_again_until_it_is_lost() {
     assert_eq!(task(&done, "i:1", false).decision, Decision::Nothing);
     assert_eq!(task(&done, "i:2", false).decision, Decision::Create);
     assert_eq!(task(&done, "i:1", true).decision, Decision::Create);
-    assert_eq!(task(&Remembered::default(), "i:1", false).decision, Decision::Create);
+    assert_eq!(task(&SetupRecord::default(), "i:1", false).decision, Decision::Create);
 }

@@ -1,8 +1,8 @@
 //! Addresses that clusters of several kinds tell, and the policies that come of them.
 
-use super::super::manifests::{self, VolumeSource};
+use crate::manifests::{self, VolumeSource};
 use super::*;
-use crate::checkout::Checkout;
+use hybrid_cache_tools::Checkout;
 
 fn kubeadm(pods: &str, services: &str) -> Value {
     let text = format!("kind: ClusterConfiguration\nnetworking:\n  podSubnet: {pods}\n  serviceSubnet: {services}\n");
@@ -10,7 +10,7 @@ fn kubeadm(pods: &str, services: &str) -> Value {
 }
 
 fn node(address: &str, pods: &[&str]) -> NodeFacts {
-    NodeFacts::of(&json!({
+    NodeFacts::from_node(&json!({
         "spec": {"podCIDRs": pods},
         "status": {"addresses": [
             {"type": "InternalIP", "address": address},
@@ -20,8 +20,8 @@ fn node(address: &str, pods: &[&str]) -> NodeFacts {
     }))
 }
 
-fn told() -> Told {
-    Told {
+fn told() -> AddressSources {
+    AddressSources {
         kubeadm: Some(kubeadm("10.0.0.0/8,fd00:1::/56", "10.200.0.0/16")),
         service_ranges: Vec::new(),
         api_service: Some(json!({"spec": {"clusterIPs": ["10.200.0.1", "fd00:2::1"]}})),
@@ -82,7 +82,7 @@ fn a_range_is_read_strictly_and_covers_what_is_in_it() {
 
 #[test]
 fn a_cluster_s_ranges_stand_in_place_of_kind_s_and_cover_its_nodes() {
-    let ranges = Ranges::of(&told(), BTreeSet::new());
+    let ranges = Ranges::from_sources(&told(), BTreeSet::new());
     assert_eq!(ranges.unknown(), None);
     let outside = policy(&ranges, OUTSIDE);
     let fourth = excepts(&outside, 0);
@@ -109,7 +109,7 @@ fn a_cluster_s_ranges_stand_in_place_of_kind_s_and_cover_its_nodes() {
     before.nodes.pop();
     before.kubeadm = Some(kubeadm("10.0.0.0/8,fd00:1::/56", "10.1.0.0/16"));
     before.service_ranges = vec![json!({"spec": {"cidrs": ["10.1.0.0/16"]}})];
-    let before = policy(&Ranges::of(&before, BTreeSet::new()), OUTSIDE);
+    let before = policy(&Ranges::from_sources(&before, BTreeSet::new()), OUTSIDE);
     assert_eq!(
         shown(ranges.left_open(&before)),
         ["192.168.7.4/32"],
@@ -119,7 +119,7 @@ fn a_cluster_s_ranges_stand_in_place_of_kind_s_and_cover_its_nodes() {
 
 #[test]
 fn the_api_server_alone_is_opened_to_argo_s_container_at_its_own_port() {
-    let argo = policy(&Ranges::of(&told(), BTreeSet::new()), ARGO);
+    let argo = policy(&Ranges::from_sources(&told(), BTreeSet::new()), ARGO);
     let to = |addresses: &[&str], port: u16| {
         let blocks: Vec<_> = addresses
             .iter()
@@ -142,28 +142,28 @@ fn the_api_server_alone_is_opened_to_argo_s_container_at_its_own_port() {
 
 #[test]
 fn what_a_cluster_does_not_tell_is_said_until_a_person_names_it() {
-    let bare = Told {
+    let bare = AddressSources {
         nodes: vec![node("192.168.7.2", &[])],
-        ..Told::default()
+        ..AddressSources::default()
     };
-    let unknown = Ranges::of(&bare, BTreeSet::new()).unknown().unwrap();
+    let unknown = Ranges::from_sources(&bare, BTreeSet::new()).unknown().unwrap();
     assert!(
         unknown.contains("pods' addresses and its Services'") && unknown.contains("--closed-range"),
         "{unknown}"
     );
-    let named = Ranges::of(&bare, ["10.8.0.0/14".parse().unwrap()].into());
+    let named = Ranges::from_sources(&bare, ["10.8.0.0/14".parse().unwrap()].into());
     assert_eq!(named.unknown(), None);
     assert!(excepts(&policy(&named, OUTSIDE), 0).contains(&"10.8.0.0/14"));
     // A managed cluster gives its pods' ranges out itself, and tells Services' since Kubernetes 1.33.
-    let managed = Told {
+    let managed = AddressSources {
         service_ranges: vec![json!({"spec": {"cidrs": ["10.30.0.0/20"]}})],
         nodes: vec![
             node("192.168.7.2", &["10.3.0.0/24"]),
             node("192.168.7.4", &["10.3.1.0/24"]),
         ],
-        ..Told::default()
+        ..AddressSources::default()
     };
-    let managed = Ranges::of(&managed, BTreeSet::new());
+    let managed = Ranges::from_sources(&managed, BTreeSet::new());
     assert_eq!(managed.unknown(), None);
     assert_eq!(shown(managed.pods.clone()), ["10.3.0.0/24", "10.3.1.0/24"]);
     assert_eq!(shown(managed.services), ["10.30.0.0/20"]);
@@ -172,14 +172,14 @@ fn what_a_cluster_does_not_tell_is_said_until_a_person_names_it() {
 #[test]
 fn the_addresses_of_very_many_nodes_are_not_listed_one_by_one() {
     let nodes =
-        (0..=MOST_NODES).map(|number| node(&format!("172.16.{}.{}", number / 200, number % 200), &["10.3.0.0/24"]));
-    let many = Told {
+        (0..=MAX_NODES).map(|number| node(&format!("172.16.{}.{}", number / 200, number % 200), &["10.3.0.0/24"]));
+    let many = AddressSources {
         nodes: nodes.collect(),
         ..told()
     };
-    let ranges = Ranges::of(&many, BTreeSet::new());
+    let ranges = Ranges::from_sources(&many, BTreeSet::new());
     assert!(ranges.unknown().unwrap().contains("range of its many nodes"));
     assert!(ranges.closed().len() < 10);
-    let named = Ranges::of(&many, ["172.16.0.0/16".parse().unwrap()].into());
+    let named = Ranges::from_sources(&many, ["172.16.0.0/16".parse().unwrap()].into());
     assert_eq!(named.unknown(), None);
 }

@@ -6,10 +6,10 @@ use hybrid_cache_model::pod::NetworkSettings;
 use serde_json::json;
 
 use super::*;
-use crate::cluster::place;
+use crate::connection;
 
 fn config() -> KubeConfig {
-    place::config_of("base:1".into(), NetworkSettings::default())
+    connection::config_of("base:1".into(), NetworkSettings::default())
 }
 
 fn objects() -> Vec<Value> {
@@ -28,12 +28,12 @@ fn of_kind(kind: &str) -> Value {
     found.unwrap_or_else(|| panic!("no {kind}"))
 }
 
-fn service(on_node: Option<bool>, has_token: bool, examined: &Examined, rollout: Rollout) -> Service {
+fn service(on_node: Option<bool>, has_token: bool, dry_runs: &DryRun, rollout: Rollout) -> Service {
     Service {
         image: "service:1".into(),
         on_node,
         has_token,
-        objects: objects().into_iter().map(|object| (object, examined.clone())).collect(),
+        objects: objects().into_iter().map(|object| (object, dry_runs.clone())).collect(),
         rollout,
     }
 }
@@ -43,7 +43,7 @@ fn ready() -> Rollout {
 }
 
 fn decisions(service: &Service) -> Vec<(Decision, String)> {
-    let planned = service.plan(Leave::Everything);
+    let planned = service.plan(RecreatePolicy::Never);
     assert!(planned.iter().all(|planned| planned.step == "service"), "one step");
     planned
         .into_iter()
@@ -53,7 +53,7 @@ fn decisions(service: &Service) -> Vec<(Decision, String)> {
 
 #[test]
 fn from_nothing_everything_is_made_and_a_second_time_nothing() {
-    let fresh = decisions(&service(Some(false), false, &Examined::Absent, Rollout::Absent));
+    let fresh = decisions(&service(Some(false), false, &DryRun::Absent, Rollout::Absent));
     assert!(
         fresh.iter().all(|(decision, _)| *decision == Decision::Create),
         "{fresh:?}"
@@ -65,7 +65,7 @@ fn from_nothing_everything_is_made_and_a_second_time_nothing() {
     );
     assert_eq!(what.len(), 2 + objects().len());
     for on_node in [Some(true), None] {
-        let second = decisions(&service(on_node, true, &Examined::Same, ready()));
+        let second = decisions(&service(on_node, true, &DryRun::Same, ready()));
         assert_eq!(second.len(), 1);
         assert_eq!(second[0].0, Decision::Nothing);
     }
@@ -73,14 +73,14 @@ fn from_nothing_everything_is_made_and_a_second_time_nothing() {
 
 #[test]
 fn a_token_that_was_deleted_is_made_again_and_a_pod_that_is_not_ready_is_waited_for() {
-    let tokenless = decisions(&service(Some(true), false, &Examined::Same, ready()));
+    let tokenless = decisions(&service(Some(true), false, &DryRun::Same, ready()));
     assert!(
         tokenless
             .iter()
             .any(|(decision, what)| *decision == Decision::Create && what.contains(TOKEN))
     );
     let waiting = Rollout::Waiting("no room".into());
-    let waits = decisions(&service(Some(true), true, &Examined::Same, waiting));
+    let waits = decisions(&service(Some(true), true, &DryRun::Same, waiting));
     assert!(
         waits
             .iter()
@@ -135,7 +135,7 @@ fn the_pod_asks_for_no_privilege_and_for_what_the_namespace_has() {
 
 #[test]
 fn what_tasks_and_the_sweep_of_the_driver_select_is_none_of_the_services() {
-    let (key, _) = super::super::DRIVER_LABEL.split_once('=').unwrap();
+    let (key, _) = crate::names::DRIVER_LABEL.split_once('=').unwrap();
     let mut labels: Vec<Value> = objects()
         .iter()
         .map(|object| object["metadata"]["labels"].clone())
@@ -198,7 +198,7 @@ fn what_the_file_tells_the_driver_is_what_up_tells_it() {
         .and_then(Value::as_str)
         .unwrap();
     let told: KubeConfig = serde_json::from_str(told).unwrap();
-    let mut ours = place::config_of("nix-portable-base:latest".into(), NetworkSettings::default());
+    let mut ours = connection::config_of("nix-portable-base:latest".into(), NetworkSettings::default());
     // `up` brings this machine's.
     ours.certificates = None;
     ours.network.index = "default".into();

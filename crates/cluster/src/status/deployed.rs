@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::cluster::rollout::Rollout;
-use crate::cluster::service;
+use crate::rollout::Rollout;
+use crate::service;
 
 /// Argo Workflows.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -77,13 +77,13 @@ mod tests {
 
     #[test]
     fn argo_is_shown_where_the_cluster_has_its_kinds_or_its_controller() {
-        let state = |controller: Rollout, knows_it| ArgoStatus::of(controller, knows_it).map(|argo| argo.state);
+        let state = |controller: Rollout, knows_it| ArgoStatus::from_rollout(controller, knows_it).map(|argo| argo.state);
         assert_eq!(state(Rollout::Absent, false), None);
         assert_eq!(state(Rollout::Absent, true), Some("elsewhere"));
         assert_eq!(state(Rollout::Waiting("no room".into()), true), Some("notReady"));
-        let ready = ArgoStatus::of(Rollout::Ready("controller:1".into()), true).unwrap();
+        let ready = ArgoStatus::from_rollout(Rollout::Ready("controller:1".into()), true).unwrap();
         let json = serde_json::to_value(ready).unwrap();
         assert_eq!(json, serde_json::json!({"state": "ready", "image": "controller:1"}));
-        assert_eq!(ServiceStatus::of(Rollout::Absent, "argo"), None);
+        assert_eq!(ServiceStatus::from_rollout(Rollout::Absent, "argo"), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use Result;
 use hybrid_cache_driver::Epoch;
 use hybrid_cache_driver::kube::KubeDriver;
 use hybrid_cache_model::CacheStatus;
@@ -12,12 +12,14 @@ use hybrid_cache_model::protocol::{Budgets, RunReport};
 use serde::Serialize;
 use tokio::time::timeout;
 
+use hybrid_cache_tools::{Result};
+use hybrid_cache_tools::failed;
 use super::api::ClusterApi;
 use super::facts::{self, ClaimFacts, NodeFacts, TaskPod};
-use super::place::{self, ClusterPlace};
+use super::connection::{self, ClusterConnection};
 use super::{NIX_CLAIM, PYTHON_CLAIM, TASK_LABEL, argo, kinds, node, runtime, service};
-use crate::checkout::Checkout;
-use crate::docker::Engine;
+use hybrid_cache_tools::Checkout;
+use hybrid_cache_image::docker::Engine;
 use crate::exit::Exit;
 use crate::flags::DriverName;
 use crate::trace::growth::VolumeGrowth;
@@ -29,7 +31,7 @@ mod show;
 pub use deployed::{ArgoStatus, ServiceStatus};
 
 /// Longest that measuring the volumes may take; without it the rest is shown.
-const USAGE: Duration = Duration::from_secs(60);
+const USAGE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What `--json` prints. Fields may be added; none changes its meaning or goes.
 ///
@@ -220,7 +222,7 @@ pub async fn look(checkout: &Checkout, which: &flags::Cluster) -> Result<Status>
         Ok(Node::There) => {}
         Err(error) => status.notes.push(format!("image: {error:#}")),
     }
-    let api = match place::api(which).await {
+    let api = match connection::api(which).await {
         Ok(api) => api,
         Err(error) => {
             status.notes.push(format!("{error:#}"));
@@ -235,7 +237,7 @@ pub async fn look(checkout: &Checkout, which: &flags::Cluster) -> Result<Status>
         api.pods(&api.namespace, TASK_LABEL),
         service::DEPLOYMENT.rollout(&api),
         argo::CONTROLLER.rollout(&api),
-        api.knows(kinds::WORKFLOW)
+        api.knows(resource_kinds::WORKFLOW)
     );
     let (version, nodes, claims, pods, service, controller, knows_argo) = match asked {
         Ok(answers) => answers,
@@ -251,8 +253,8 @@ pub async fn look(checkout: &Checkout, which: &flags::Cluster) -> Result<Status>
     status.cluster.version = Some(version);
     status.nodes = nodes;
     status.tasks = count(&pods);
-    status.argo = ArgoStatus::of(controller, knows_argo);
-    status.service = ServiceStatus::of(service, &api.namespace);
+    status.argo = ArgoStatus::from_rollout(controller, knows_argo);
+    status.service = ServiceStatus::from_rollout(service, &api.namespace);
     status.hits = hits(&pods);
     look_at_volumes(&mut status, &claims, checkout, which, api).await;
     Ok(status)
@@ -267,7 +269,7 @@ async fn look_at_volumes(
     api: ClusterApi,
 ) {
     let usage = match claims.iter().filter(|claim| claim.bound()).count() {
-        0 | 1 => Err(anyhow::anyhow!("not both claims are Bound")),
+        0 | 1 => Err(failed!("not both claims are Bound")),
         _ => usage(checkout, api).await,
     };
     let usage = usage
@@ -321,9 +323,9 @@ async fn look_at_node(status: &mut Status, which: &flags::Cluster) -> Result<Nod
 /// # Errors
 /// No pod can run, or it takes too long.
 async fn usage(checkout: &Checkout, api: ClusterApi) -> Result<UsageReport> {
-    let mut config = place::config(checkout).await?;
+    let mut config = connection::config(checkout).await?;
     config.namespace.clone_from(&api.namespace);
-    measured(&ClusterPlace { api, config }.driver().await?).await
+    measured(&ClusterConnection { api, config }.driver().await?).await
 }
 
 /// The same through a driver that is open.
@@ -331,14 +333,14 @@ async fn usage(checkout: &Checkout, api: ClusterApi) -> Result<UsageReport> {
 /// # Errors
 /// No pod can run, or it takes too long.
 pub async fn measured(driver: &KubeDriver) -> Result<UsageReport> {
-    let asked = timeout(USAGE, driver.maintain(&Epoch::Standing, PodQuestion::Usage)).await;
-    let answer = asked.map_err(|_| anyhow::anyhow!("no answer within {} s", USAGE.as_secs()))?;
+    let asked = timeout(USAGE_TIMEOUT, driver.maintain(&Epoch::Standing, PodQuestion::Usage)).await;
+    let answer = asked.map_err(|_| failed!("no answer within {} s", USAGE_TIMEOUT.as_secs()))?;
     match answer? {
         PodMaintainReport::Maintained {
             report: MaintainReport::Usage(usage),
         } => Ok(usage),
         PodMaintainReport::Failed { failure } => Err(failure.into()),
-        other => anyhow::bail!("an answer to another question: {other:?}"),
+        other => return Err(failed!("an answer to another question: {other:?}")),
     }
 }
 

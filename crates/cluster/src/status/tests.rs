@@ -16,7 +16,7 @@ fn pod(phase: &str, messages: &[Value]) -> TaskPod {
         .iter()
         .map(|message| json!({"state": {"terminated": {"message": message.to_string()}}}))
         .collect();
-    TaskPod::of(&json!({
+    TaskPod::from_pod(&json!({
         "metadata": {"name": "p", "labels": {"a": "b"}},
         "status": {"phase": phase, "containerStatuses": statuses},
     }))
@@ -65,7 +65,7 @@ fn only_tasks_that_asked_and_ended_count_for_the_hit_rate() {
 
 #[test]
 fn a_volume_is_compared_with_its_claim() {
-    let claim = ClaimFacts::of(&json!({
+    let claim = ClaimFacts::from_claim(&json!({
         "metadata": {"name": PYTHON_CLAIM, "uid": "u"},
         "spec": {"resources": {"requests": {"storage": "10Gi"}}},
         "status": {"phase": "Bound", "capacity": {"storage": "10Gi"}},

@@ -1,62 +1,52 @@
-//! `cache trace export`: all files as one trace.
+//! Writes all files of a recorded trace as one.
 
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use hybrid_cache_driver::trace::files_in;
 use hybrid_cache_sizing::trace::{Anonymiser, Header, RequestLine, TraceError};
 
-use crate::exit::Exit;
-use crate::size::file;
+use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result};
+use crate::trace::file;
 
-/// What an export came to.
-#[derive(Default)]
-struct Count {
-    requests: u64,
-    left_out: u64,
+/// How many requests an export wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExportCount {
+    /// Requests that were written.
+    pub requests: u64,
+    /// Lines that were left out: they are torn, or not of this version of the format.
+    pub left_out: u64,
 }
 
-/// Writes the trace to a file, at one instant; `-` is standard output.
+/// Writes all files of a folder as one trace to a file, which appears when it is complete.
 ///
 /// # Errors
 /// A file cannot be read or written.
-pub fn run(folder: &Path, out: &Path, anonymise: bool) -> Result<Exit> {
-    let count = if out == Path::new("-") {
-        let mut stdout = BufWriter::new(std::io::stdout().lock());
-        let count = write(folder, anonymise, &mut stdout)?;
-        stdout.flush()?;
-        count
-    } else {
-        let told = || format!("writing {}", out.display());
-        let beside = match out.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let file = tempfile::NamedTempFile::new_in(beside).with_context(told)?;
-        let mut to = BufWriter::new(file);
-        let count = write(folder, anonymise, &mut to)?;
-        let file = to
-            .into_inner()
-            .map_err(std::io::IntoInnerError::into_error)
-            .with_context(told)?;
-        file.persist(out).map_err(|error| error.error).with_context(told)?;
-        count
+pub fn export_to_file(folder: &Path, out: &Path, anonymise: bool) -> Result<ExportCount> {
+    let told = || format!("writing {}", out.display());
+    let beside = match out.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
     };
-    eprintln!("{} requests were exported", count.requests);
-    if count.left_out > 0 {
-        eprintln!(
-            "warning: {} lines were left out: they are torn, or not of this version of the format",
-            count.left_out
-        );
-    }
-    Ok(Exit::Good)
+    let file = tempfile::NamedTempFile::new_in(beside).with_context(told)?;
+    let mut to = BufWriter::new(file);
+    let count = export(folder, anonymise, &mut to)?;
+    let file = to
+        .into_inner()
+        .map_err(std::io::IntoInnerError::into_error)
+        .with_context(told)?;
+    file.persist(out).map_err(|error| error.error).with_context(told)?;
+    Ok(count)
 }
 
-fn write(folder: &Path, anonymise: bool, to: &mut impl Write) -> Result<Count> {
+/// Writes all files of a folder as one trace.
+///
+/// # Errors
+/// A file cannot be read, or the trace cannot be written.
+pub fn export(folder: &Path, anonymise: bool, to: &mut impl Write) -> Result<ExportCount> {
     let mut anonymiser = anonymise.then(Anonymiser::default);
-    let mut count = Count::default();
+    let mut count = ExportCount::default();
     for path in files_in(folder).with_context(|| format!("reading {}", folder.display()))? {
         let file = match File::open(&path) {
             // Rotation has taken it since.
@@ -70,13 +60,14 @@ fn write(folder: &Path, anonymise: bool, to: &mut impl Write) -> Result<Count> {
                     .map_err(|error| TraceError::Unreadable(format!("the export cannot be written: {error}")))?;
             }
             Ok(())
-        })?;
+        })
+        .map_err(|error| Error::other(ErrorClass::Failed, error))?;
     }
     Ok(count)
 }
 
 /// A line as it is exported; `None` for one that is none.
-fn exported(line: &[u8], anonymiser: &mut Option<Anonymiser>, count: &mut Count) -> Option<String> {
+fn exported(line: &[u8], anonymiser: &mut Option<Anonymiser>, count: &mut ExportCount) -> Option<String> {
     if line.iter().all(u8::is_ascii_whitespace) {
         return None;
     }

@@ -1,14 +1,13 @@
 //! A trace in a file, read again from its beginning for each pass: what is in memory is the catalog, not the requests.
 
+use hybrid_cache_tools::{Error, ErrorContext, Result};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use hybrid_cache_sizing::trace::{Faults, Reader, TraceError};
 use hybrid_cache_sizing::{Catalog, Event, Source};
 
-use crate::exit::Expected;
 
 /// A line that is longer is no line of a trace: a header lists what is resident, which is megabytes at most.
 const MAX_LINE_BYTES: u64 = 256 << 20;
@@ -31,9 +30,9 @@ impl TraceFile {
             std::io::copy(&mut std::io::stdin().lock(), &mut spool).context("reading standard input")?;
             spool
         } else {
-            let opened = File::open(path).map_err(|error| Expected::usage(format!("{}: {error}", path.display())))?;
+            let opened = File::open(path).map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
             if !opened.metadata().is_ok_and(|found| found.is_file()) {
-                return Err(Expected::usage(format!(
+                return Err(Error::input(format!(
                     "{} is no file\nhint: name the trace itself",
                     path.display()
                 )));
@@ -41,18 +40,18 @@ impl TraceFile {
             opened
         };
         let (catalog, faults) =
-            read(&file, &mut |_| {}).map_err(|error| Expected::usage(format!("{}: {error}", path.display())))?;
+            read(&file, &mut |_| {}).map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
         Ok(TraceFile { file, catalog, faults })
     }
 
     /// What is wrong with single lines.
     pub fn warnings(&self) -> Vec<String> {
-        told(&self.faults)
+        describe_faults(&self.faults)
     }
 }
 
 /// The faults of a trace in words.
-pub fn told(faults: &Faults) -> Vec<String> {
+pub fn describe_faults(faults: &Faults) -> Vec<String> {
     let told = faults.first.iter();
     let mut warnings: Vec<String> = told
         .map(|fault| format!("line {}: {}", fault.line, fault.kind))

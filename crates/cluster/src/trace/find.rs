@@ -1,65 +1,42 @@
-//! `cargo xtask cache trace`: what was recorded of requests, in numbers, as one file, and without names.
-
-mod export;
-pub mod growth;
-mod show;
-mod source;
+//! Where requests are recorded.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use hybrid_cache_driver::trace::{self, files_in};
+use hybrid_cache_driver::trace::{FOLDER, files_in};
+use hybrid_cache_tools::{ErrorContext, Result, default_root};
 
-use crate::cluster::place;
-use crate::cluster::state::StateFolder;
-use crate::exit::{Exit, Expected};
-use crate::flags::{self, DriverName, TraceCommand};
-use crate::local;
+use crate::connection::trace_folder;
+use crate::options::{BackendKind, ClusterChoice};
+use crate::state::StateFolder;
+use crate::trace::recorded::Recorded;
 
-pub use source::Recorded;
-
-/// Runs the command. What is recorded is read from files of this machine, so nothing is started.
-///
-/// # Errors
-/// Nothing is recorded, or it cannot be read.
-pub fn run(flags: &flags::Cache, wanted: &flags::Trace) -> Result<Exit> {
-    let folder = match &wanted.folder {
-        Some(folder) => folder.clone(),
-        None => folder_of(flags.driver, flags.local.cache_dir.as_deref(), &flags.cluster)?,
-    };
-    match &wanted.command {
-        TraceCommand::Show => {
-            let recorded = Recorded::open(&folder)?.ok_or_else(|| nothing(&folder))?;
-            show::run(&folder, &recorded, flags.json)
-        }
-        TraceCommand::Export { out, anonymise } => {
-            if files_in(&folder).map_or(true, |files| files.is_empty()) {
-                return Err(nothing(&folder));
-            }
-            export::run(&folder, out, *anonymise)
-        }
-    }
+/// Recorded requests, and where they are.
+pub struct Found {
+    /// Their folder.
+    pub folder: PathBuf,
+    /// The requests.
+    pub recorded: Recorded,
 }
 
 /// The folder in which requests to this machine's caches, or to a cluster's, are recorded.
 ///
 /// # Errors
-/// The name is none for a cluster, or the user has no cache folder.
-pub fn folder_of(driver: DriverName, cache_dir: Option<&Path>, cluster: &flags::Cluster) -> Result<PathBuf> {
-    if driver == DriverName::Local {
+/// The name cannot be a cluster's, or the user has no cache folder.
+pub fn folder(kind: BackendKind, cache_dir: Option<&Path>, cluster: &ClusterChoice) -> Result<PathBuf> {
+    if kind == BackendKind::Local {
         let root = match cache_dir {
             Some(folder) => std::path::absolute(folder).with_context(|| format!("finding {}", folder.display()))?,
-            None => local::default_root()?,
+            None => default_root()?,
         };
-        return Ok(root.join(trace::FOLDER));
+        return Ok(root.join(FOLDER));
     }
-    let folder = place::trace_folder(cluster)?;
+    let folder = trace_folder(cluster)?;
     if is_empty(&folder) && cluster.context.is_none() {
         // The service beside a kind cluster keeps its own.
-        let of_service = StateFolder::of(&cluster.name)?
+        let of_service = StateFolder::for_cluster(&cluster.name)?
             .service()
             .join("data")
-            .join(trace::FOLDER);
+            .join(FOLDER);
         if !is_empty(&of_service) {
             return Ok(of_service);
         }
@@ -67,28 +44,24 @@ pub fn folder_of(driver: DriverName, cache_dir: Option<&Path>, cluster: &flags::
     Ok(folder)
 }
 
-/// What was recorded of a cluster, or else of this machine's caches; `None` if nothing was.
+/// What was recorded of one backend, or, without a `kind`, of a cluster or else of this machine's caches; `None` if nothing was.
 ///
 /// # Errors
 /// It cannot be read.
-pub fn recorded(
-    driver: Option<DriverName>,
-    cache_dir: Option<&Path>,
-    cluster: &flags::Cluster,
-) -> Result<Option<(PathBuf, Recorded)>> {
-    let drivers: &[DriverName] = match &driver {
-        Some(driver) => std::slice::from_ref(driver),
-        None => &[DriverName::Kube, DriverName::Local],
+pub fn find(kind: Option<BackendKind>, cache_dir: Option<&Path>, cluster: &ClusterChoice) -> Result<Option<Found>> {
+    let kinds: &[BackendKind] = match &kind {
+        Some(kind) => std::slice::from_ref(kind),
+        None => &[BackendKind::Kube, BackendKind::Local],
     };
-    for driver in drivers {
-        let folder = match folder_of(*driver, cache_dir, cluster) {
+    for kind in kinds {
+        let folder = match folder(*kind, cache_dir, cluster) {
             Ok(folder) => folder,
             // A user without a cache folder has recorded nothing.
-            Err(_) if drivers.len() > 1 => continue,
+            Err(_) if kinds.len() > 1 => continue,
             Err(error) => return Err(error),
         };
         if let Some(recorded) = Recorded::open(&folder)? {
-            return Ok(Some((folder, recorded)));
+            return Ok(Some(Found { folder, recorded }));
         }
     }
     Ok(None)
@@ -96,12 +69,4 @@ pub fn recorded(
 
 fn is_empty(folder: &Path) -> bool {
     files_in(folder).map_or(true, |files| files.is_empty())
-}
-
-fn nothing(folder: &Path) -> anyhow::Error {
-    Expected::prerequisite(format!(
-        "no requests are recorded in {}\nhint: run tasks without --no-trace; `--driver kube` reads what was recorded of a \
-         cluster, `--folder DIR` another folder, such as a copy of `trace` from the service's data",
-        folder.display()
-    ))
 }

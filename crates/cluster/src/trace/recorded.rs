@@ -4,13 +4,12 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use hybrid_cache_driver::trace::files_in;
 use hybrid_cache_sizing::trace::{Faults, Reader, TraceError};
 use hybrid_cache_sizing::{Catalog, Event, Source};
 
-use crate::exit::Expected;
-use crate::size::file;
+use hybrid_cache_tools::{Error, ErrorContext, Result};
+use crate::trace::file;
 
 /// What was recorded in a folder, and what is known of it after its first reading.
 pub struct Recorded {
@@ -38,7 +37,7 @@ impl Recorded {
         match read(&files, &mut |_| {}) {
             Ok((catalog, faults)) => Ok(Some(Recorded { files, catalog, faults })),
             Err(TraceError::Empty | TraceError::NoRequests) => Ok(None),
-            Err(error) => Err(Expected::usage(format!("{}: {error}", folder.display()))),
+            Err(error) => Err(Error::input(format!("{}: {error}", folder.display()))),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use anyhow::Result;
+use Result;
 use comfy_table::Table;
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
 use hybrid_cache_driver::{Driver, DriverError, SubmitOptions};
@@ -13,13 +13,14 @@ use hybrid_cache_sizing::claim::FileSystem;
 use hybrid_cache_sizing::{Source, Volume};
 use tokio::time::timeout;
 
+use hybrid_cache_tools::{Error, Result};
+use hybrid_cache_tools::failed;
 use super::api::ClusterApi;
-use super::inside::{self, Inside, Node};
+use super::task_setup::{self, TaskSetup, Node};
 use super::making::KindCluster;
-use super::plan::{self, Decision, Leave, Planned};
-use super::talk::Talk;
+use super::plan::{self, Decision, RecreatePolicy, Planned};
 use super::{node, place, runtime, service, task_image};
-use crate::checkout::Checkout;
+use hybrid_cache_tools::Checkout;
 use crate::exit::{Exit, Expected};
 use crate::flags::DriverName;
 use crate::{flags, image, results, run as run_command, trace};
@@ -27,12 +28,12 @@ use crate::{flags, image, results, run as run_command, trace};
 mod beside;
 mod derived;
 
-use self::beside::Beside;
+use self::beside::AddOns;
 
 /// Longest that the inner folders of the volumes may take: a pod has to be scheduled and start.
-const INITIALISE: Duration = Duration::from_secs(240);
+const INITIALISE_TIMEOUT: Duration = Duration::from_secs(240);
 /// Longest that the first task may take, packages and all.
-const TASK: Duration = Duration::from_secs(600);
+const TASK_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Runs the command.
 ///
@@ -46,17 +47,17 @@ pub fn run(flags: &flags::Up) -> Result<Exit> {
 async fn up(checkout: &Checkout, flags: &flags::Up) -> Result<Exit> {
     let mut talk = Talk::new();
     match &flags.cluster.context {
-        Some(_) => other_up(checkout, flags, &mut talk).await,
-        None => kind_up(checkout, flags, &mut talk).await,
+        Some(_) => other_up(checkout, flags, &mut steps).await,
+        None => kind_up(checkout, flags, &mut steps).await,
     }
 }
 
 /// On a cluster that exists already: it pulls the image itself, and provides the volumes.
-async fn other_up(checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Result<Exit> {
-    let (api, mut config) = tokio::try_join!(place::api(&flags.cluster), place::config(checkout))?;
+async fn other_up(checkout: &Checkout, flags: &flags::Up, steps: &Steps<'_>) -> Result<Exit> {
+    let (api, mut config) = tokio::try_join!(connection::api(&flags.cluster), connection::config(checkout))?;
     config.namespace.clone_from(&api.namespace);
     let version = api.version().await;
-    let version = version.map_err(|error| Expected::prerequisite(format!("{error:#}")))?;
+    let version = version.map_err(|error| Error::prerequisite(format!("{error:#}")))?;
     let cluster = Planned::new(
         "cluster",
         Decision::Nothing,
@@ -68,7 +69,7 @@ async fn other_up(checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Re
         format!("{} must be in a registry", config.image),
     );
     if !flags.plan {
-        talk.skip(cluster.step, &cluster.what);
+        steps.skip(cluster.step, &cluster.what);
     }
     let mut up = Up {
         api,
@@ -78,27 +79,27 @@ async fn other_up(checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Re
         service: flags.with_service.map(|_| service::named(checkout)),
         in_folders: false,
     };
-    let exit = up.go_on(checkout, vec![cluster, image], talk).await?;
+    let exit = up.go_on(checkout, vec![cluster, image], steps).await?;
     up.tell();
     Ok(exit)
 }
 
-async fn kind_up(checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Result<Exit> {
+async fn kind_up(checkout: &Checkout, flags: &flags::Up, steps: &Steps<'_>) -> Result<Exit> {
     // Asked on the side: none of the three waits for another where there is nothing to do.
     let image = if flags.plan { None } else { task_image::start(checkout) };
-    let observed = KindCluster::observe(checkout, &flags.cluster.name, talk);
-    let (mut cluster, network) = tokio::try_join!(observed, place::network(checkout))?;
+    let observed = KindCluster::observe(checkout, &flags.cluster.name, steps);
+    let (mut cluster, network) = tokio::try_join!(observed, connection::network(checkout))?;
     let volumes = cluster.volumes(flags.volumes_dir.as_ref())?;
     let todo = cluster
-        .plan(&volumes, flags.node_image.as_deref(), leave(flags))
+        .plan(&volumes, flags.node_image.as_deref(), recreate(flags))
         .await?;
     if !flags.plan && todo.decision == Decision::Conflict {
-        return Err(Expected::prerequisite(todo.what));
+        return Err(Error::prerequisite(todo.what));
     }
     if flags.plan {
         let image = task_image::plan(checkout, &cluster.engine).await?;
         let reference = image::reference(checkout).unwrap_or_else(|| "the image".to_owned());
-        let config = place::config_of(reference, network);
+        let config = connection::config_of(reference, network);
         if todo.decision != Decision::Nothing {
             return Ok(show_plan(&[vec![todo, image], after_cluster(&config, flags)].concat()));
         }
@@ -110,33 +111,33 @@ async fn kind_up(checkout: &Checkout, flags: &flags::Up, talk: &mut Talk) -> Res
             service: flags.with_service.map(|_| service::named(checkout)),
             in_folders: false,
         };
-        return up.go_on(checkout, vec![todo, image], talk).await;
+        return up.go_on(checkout, vec![todo, image], steps).await;
     }
-    let image = task_image::finish(image, &cluster.engine, talk).await?;
+    let image = task_image::finish(image, &cluster.engine, steps).await?;
     let service = match flags.with_service {
-        Some(_) => Some(service::image(checkout, &cluster.engine, talk).await?),
+        Some(_) => Some(service::image(checkout, &cluster.engine, steps).await?),
         None => None,
     };
-    cluster.act(&todo, checkout, flags, talk).await?;
+    cluster.act(&todo, checkout, flags, steps).await?;
     let mut up = Up {
         api: cluster.api().await?,
-        config: place::config_of(image, network),
+        config: connection::config_of(image, network),
         flags,
         kind: Some(&cluster),
         service,
         in_folders: false,
     };
-    let exit = up.go_on(checkout, Vec::new(), talk).await?;
+    let exit = up.go_on(checkout, Vec::new(), steps).await?;
     up.tell();
     println!("export KUBECONFIG={}", cluster.state.kubeconfig().display());
     Ok(exit)
 }
 
-fn leave(flags: &flags::Up) -> Leave {
+fn recreate(flags: &flags::Up) -> RecreatePolicy {
     if flags.recreate {
-        Leave::OnlyWhatCanChange
+        RecreatePolicy::IfImmutable
     } else {
-        Leave::Everything
+        RecreatePolicy::Never
     }
 }
 
@@ -188,7 +189,7 @@ impl Up<'_> {
         Ok(Some(Node { engine, container }))
     }
 
-    async fn go_on(&mut self, checkout: &Checkout, mut todo: Vec<Planned>, talk: &mut Talk) -> Result<Exit> {
+    async fn go_on(&mut self, checkout: &Checkout, mut todo: Vec<Planned>, steps: &Steps<'_>) -> Result<Exit> {
         let node = self.node()?;
         let image = &self.config.image;
         let stored = match node {
@@ -196,19 +197,19 @@ impl Up<'_> {
             None => None,
         };
         let id = stored.as_ref().map(|image| image.id.as_str());
-        let inside = Inside::observe(&self.api, checkout, node, self.flags, (image, id)).await?;
-        self.config = place::on_claims(self.config.clone(), &inside.wanted_claims());
+        let inside = TaskSetup::observe(&self.api, checkout, node, self.flags, (image, id)).await?;
+        self.config = connection::on_claims(self.config.clone(), &inside.wanted_claims());
         self.in_folders = inside.folders.is_some();
-        let mut steps = inside.plan(&self.config, leave(self.flags));
+        let mut steps = inside.plan(&self.config, recreate(self.flags));
         steps.retain(|planned| !(self.flags.no_task && planned.step == "task"));
-        let beside = Beside::observe(self, checkout, &inside).await?;
+        let beside = AddOns::observe(self, checkout, &inside).await?;
         steps.extend(beside.plan(self));
         if self.flags.plan {
             todo.extend(steps);
             return Ok(show_plan(&todo));
         }
         if let Some(conflict) = steps.iter().find(|planned| planned.decision == Decision::Conflict) {
-            return Err(Expected::prerequisite(format!("{}: {}", conflict.step, conflict.what)));
+            return Err(Error::prerequisite(format!("{}: {}", conflict.step, conflict.what)));
         }
         let mut done = HashSet::new();
         for planned in &steps {
@@ -216,9 +217,9 @@ impl Up<'_> {
             let acts = steps.iter().any(|other| other.step == planned.step && other.acts());
             match (acts, done.insert(planned.step)) {
                 (_, false) => {}
-                (false, true) => talk.skip(planned.step, &planned.what),
-                (true, true) if beside.act(planned.step, self, talk).await? => {}
-                (true, true) => self.act(planned.step, &inside, talk).await?,
+                (false, true) => steps.skip(planned.step, &planned.what),
+                (true, true) if beside.act(planned.step, self, steps).await? => {}
+                (true, true) => self.act(planned.step, &inside, steps).await?,
             }
         }
         Ok(Exit::Good)
@@ -247,75 +248,75 @@ impl Up<'_> {
         }
     }
 
-    async fn act(&self, step: &str, inside: &Inside, talk: &mut Talk) -> Result<()> {
+    async fn act(&self, step: &str, inside: &TaskSetup, steps: &Steps<'_>) -> Result<()> {
         match step {
-            "load" => self.load(talk).await,
+            "load" => self.load(steps).await,
             "objects" => {
-                talk.begin(step, "applying the manifests");
-                inside.apply(&self.api, leave(self.flags), talk).await?;
-                talk.end("all are as they should be");
+                steps.begin(step, "applying the manifests");
+                inside.apply(&self.api, recreate(self.flags), steps).await?;
+                steps.end("all are as they should be");
                 Ok(())
             }
-            "folders" => self.own_folders(inside, talk).await,
-            "volumes" => self.initialise(inside, talk).await,
-            "routes" => self.close_routes(inside, talk).await,
-            _ => self.first_task(inside, talk).await,
+            "folders" => self.own_folders(inside, steps).await,
+            "volumes" => self.initialise(inside, steps).await,
+            "routes" => self.close_routes(inside, steps).await,
+            _ => self.first_task(inside, steps).await,
         }
     }
 
-    async fn own_folders(&self, inside: &Inside, talk: &mut Talk) -> Result<()> {
+    async fn own_folders(&self, inside: &TaskSetup, steps: &Steps<'_>) -> Result<()> {
         let Some(Node { engine, container }) = self.node()? else {
             return Ok(());
         };
-        talk.begin(
+        steps.begin(
             "folders",
             "giving the folders of the volumes to the user that tasks run as",
         );
         let names = plan::folders_to_own(inside.folders.as_deref().unwrap_or_default());
         node::own_folders(engine, container, &names).await?;
-        talk.end(&format!("both belong to user {}", super::OWNER));
+        steps.end(&format!("both belong to user {}", super::OWNER));
         Ok(())
     }
 
-    async fn close_routes(&self, inside: &Inside, talk: &mut Talk) -> Result<()> {
+    async fn close_routes(&self, inside: &TaskSetup, steps: &Steps<'_>) -> Result<()> {
         let Some(Node { engine, container }) = self.node()? else {
             return Ok(());
         };
-        talk.begin("routes", "closing the way from pods to link-local addresses");
+        steps.begin("routes", "closing the way from pods to link-local addresses");
         let ranges = inside.open_ranges.as_deref().unwrap_or_default();
         node::close_link_local(engine, container, ranges).await?;
-        talk.end("no pod reaches link-local addresses");
+        steps.end("no pod reaches link-local addresses");
         Ok(())
     }
 
-    async fn load(&self, talk: &mut Talk) -> Result<()> {
+    async fn load(&self, steps: &Steps<'_>) -> Result<()> {
         let Some(cluster) = self.kind else { return Ok(()) };
         let image = &self.config.image;
-        talk.begin("load", &format!("copying {image} onto the node"));
+        steps.begin("load", &format!("copying {image} onto the node"));
         cluster
             .kind
-            .load(&cluster.name, image, &mut |line| talk.hear(line))
+            .load(&cluster.name, image, &mut |line| steps.detail(line))
             .await?;
-        talk.end(&format!("{image} is on the node"));
+        steps.end(&format!("{image} is on the node"));
         Ok(())
     }
 
-    async fn initialise(&self, inside: &Inside, talk: &mut Talk) -> Result<()> {
-        talk.begin("volumes", "waiting for both claims to be Bound");
+    async fn initialise(&self, inside: &TaskSetup, steps: &Steps<'_>) -> Result<()> {
+        steps.begin("volumes", "waiting for both claims to be Bound");
         if inside.folders.is_some() {
             // Elsewhere a claim may wait for its first pod, which is the one below.
-            inside::wait_bound(&self.api).await?;
+            task_setup::wait_bound(&self.api).await?;
         }
-        talk.hear("making the folders of the caches");
+        steps.detail("making the folders of the caches");
         let driver = self.driver().await?;
-        let made = timeout(INITIALISE, driver.initialise()).await;
-        let made = made.map_err(|_| anyhow::anyhow!("making the folders of the caches took too long"))?;
-        made.map_err(|failure| anyhow::anyhow!("making the folders of the caches: {failure}"))?;
-        let claims = inside::wait_bound(&self.api).await?;
+        let made = timeout(INITIALISE_TIMEOUT, driver.initialise()).await;
+        let made = made.map_err(|_| failed!("making the folders of the caches took too long"))?;
+        made.map_err(|failure| failed!("making the folders of the caches: {failure}"))?;
+        let claims = task_setup::wait_bound(&self.api).await?;
         let mut remembered = inside.remembered.clone();
-        remembered.volumes = Some(inside::identity(&claims));
-        inside::remember(&self.api, &remembered).await?;
-        talk.end("both claims are Bound and have their folders");
+        remembered.volumes = Some(task_setup::identity(&claims));
+        task_setup::remember(&self.api, &remembered).await?;
+        steps.end("both claims are Bound and have their folders");
         self.divided();
         Ok(())
     }
@@ -324,8 +325,8 @@ impl Up<'_> {
         self.api.driver(self.config.clone()).await
     }
 
-    async fn first_task(&self, inside: &Inside, talk: &mut Talk) -> Result<()> {
-        talk.begin("task", "running a first task");
+    async fn first_task(&self, inside: &TaskSetup, steps: &Steps<'_>) -> Result<()> {
+        steps.begin("task", "running a first task");
         let driver = self.driver().await?;
         let spec = TaskSpec::new("print('hello from the cluster')");
         let options = SubmitOptions {
@@ -335,7 +336,7 @@ impl Up<'_> {
             },
             ..SubmitOptions::default()
         };
-        let outcome = timeout(TASK, async {
+        let outcome = timeout(TASK_TIMEOUT, async {
             let ticket = driver.submit(&spec, &options).await?;
             let mut log = driver.logs(&ticket)?;
             let outcome = driver.settle(&ticket).await?;
@@ -347,24 +348,24 @@ impl Up<'_> {
         });
         let (outcome, printed) = outcome
             .await
-            .map_err(|_| anyhow::anyhow!("the first task did not end within {} s", TASK.as_secs()))??;
+            .map_err(|_| failed!("the first task did not end within {} s", TASK_TIMEOUT.as_secs()))??;
         match &outcome.end {
             End::Exited { code: 0 } => {}
             End::Failed { failure } => {
                 let message = format!("the first task could not run: {failure}");
                 return Err(match run_command::exit_of_failure(failure.kind) {
-                    Exit::Prerequisite => Expected::prerequisite(message),
-                    _ => anyhow::anyhow!(message),
+                    Exit::Prerequisite => Error::prerequisite(message),
+                    _ => Error::failed(message),
                 });
             }
-            end => anyhow::bail!("the first task did not end well: {end:?}"),
+            end => return Err(failed!("the first task did not end well: {end:?}")),
         }
-        let claims = inside::claims(&self.api).await?;
+        let claims = task_setup::claims(&self.api).await?;
         let mut remembered = inside.remembered.clone();
-        remembered.volumes = Some(inside::identity(&claims));
+        remembered.volumes = Some(task_setup::identity(&claims));
         remembered.task_image = Some(self.config.image.clone());
-        inside::remember(&self.api, &remembered).await?;
-        talk.end(&in_words(&outcome, printed.trim_end()));
+        task_setup::remember(&self.api, &remembered).await?;
+        steps.end(&in_words(&outcome, printed.trim_end()));
         Ok(())
     }
 }

@@ -3,8 +3,8 @@
 use hybrid_cache_driver::local::Landlock;
 
 use super::size;
-use crate::cluster::kind::Found;
-use crate::docker::Trouble;
+use crate::kind_cli::Found;
+use hybrid_cache_image::docker::Trouble;
 use crate::doctor::facts::{Docker, Facts, Kind, Known};
 use crate::doctor::finding::Finding;
 

@@ -3,8 +3,8 @@
 use hybrid_cache_driver::local::Landlock;
 
 use super::judge;
-use crate::cluster::kind::Found;
-use crate::docker::Trouble;
+use crate::kind_cli::Found;
+use hybrid_cache_image::docker::Trouble;
 use crate::doctor::facts::{Addresses, Claim, Cluster, Disk, Docker, Facts, Host, Image, Kind, Known, Name, Trial};
 use crate::doctor::finding::{Finding, Verdict};
 
