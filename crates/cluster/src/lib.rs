@@ -13,7 +13,6 @@ pub mod api;
 mod apply;
 pub mod argo;
 mod backend;
-mod certificates;
 mod compose;
 pub mod connection;
 mod contents;

@@ -153,8 +153,13 @@ macro_rules! failed_operations {
 failed_operations!(
     std::io::Error,
     std::num::ParseIntError,
+    std::num::TryFromIntError,
     std::string::FromUtf8Error,
     serde_json::Error,
+    tokio::task::JoinError,
+    tokio::time::error::Elapsed,
+    toml::de::Error,
+    toml::ser::Error,
     xshell::Error,
     hybrid_cache_model::Failure,
 );

@@ -6,6 +6,7 @@
 
 pub mod apt;
 mod bubblewrap;
+pub mod certificates;
 mod checkout;
 mod deb;
 pub mod debnix;
@@ -14,6 +15,7 @@ pub mod environment;
 mod error;
 mod index;
 mod machine;
+mod network;
 mod nix;
 mod pasta;
 pub mod pins;
@@ -34,6 +36,7 @@ pub use checkout::Checkout;
 pub use error::{Error, ErrorClass, ErrorContext, Result};
 pub use index::IndexSettings;
 pub use machine::{Machine, MachineOptions, default_root, index_scope};
+pub use network::network_settings;
 pub use progress::{Progress, Silent, Steps};
 pub use provision::{network, provision};
 pub use python::PythonInterpreter;

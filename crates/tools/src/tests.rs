@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::deb::{self, Mirror};
+use crate::deb;
 use crate::download::{Wanted, digest, fetch};
 use crate::pins::{self, Deb};
 use crate::tool::{version_of, version_reached};
-use crate::tool_dir::{Label, ToolDir};
+use crate::tool_dir::ToolDir;
 use crate::*;
 
 /// The checkout that these tests belong to.

@@ -1,45 +1,79 @@
 //! What can go wrong while tools are found or brought, each with the object it happened to and the next step.
 use std::path::{Path, PathBuf};
 
-/// Why a tool could not be had. `Display` is one line; [`ToolError::hint`] is the next step, shown apart.
+/// Why a tool is not available. `Display` is one line; [`ToolError::hint`] is the next step, shown apart.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolError {
     /// A file or folder could not be read, written or renamed.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
+        /// What was being done: `read`, `rename`…
         action: &'static str,
+        /// The file or folder.
         path: PathBuf,
+        /// What the system said.
         source: std::io::Error,
     },
     /// A pin file in the checkout is missing a piece or does not parse.
     #[error("{file}: {problem}")]
-    Pins { file: &'static str, problem: String },
+    Pins {
+        /// The file, from the checkout's root.
+        file: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A downloaded file is not the one that was pinned.
     #[error("{} is not the file that was pinned: expected sha256 {expected}, got {got}", file.display())]
     Checksum {
+        /// The downloaded file.
         file: PathBuf,
+        /// The pinned digest, in hexadecimal.
         expected: String,
+        /// The file's digest.
         got: String,
     },
     /// A download failed at every source it was tried from.
     #[error("cannot download {what}: {problem}")]
-    Download { what: String, problem: String },
+    Download {
+        /// What was to be downloaded.
+        what: String,
+        /// What the last source said.
+        problem: String,
+    },
     /// An archive could not be unpacked.
     #[error("cannot unpack {}: {problem}", archive.display())]
-    Unpack { archive: PathBuf, problem: String },
+    Unpack {
+        /// The archive.
+        archive: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A program that had to run did not, or failed.
     #[error("{program} failed: {problem}")]
-    Program { program: String, problem: String },
-    /// A tool is neither on this machine nor to be had for it.
+    Program {
+        /// The program as it was started.
+        program: String,
+        /// How it ended, and the end of what it said.
+        problem: String,
+    },
+    /// A tool is not on this machine, and cannot be brought either.
     #[error("{tool} is not available on this machine: {problem}")]
     Unavailable {
+        /// The tool.
         tool: &'static str,
+        /// Why it can be neither found nor brought.
         problem: String,
+        /// The next step.
         remedy: String,
     },
     /// Another process held the tool folder's lock for too long.
     #[error("{} is locked by another process for more than {waited_s} s", path.display())]
-    Locked { path: PathBuf, waited_s: u64 },
+    Locked {
+        /// The lock's file.
+        path: PathBuf,
+        /// Seconds waited for it.
+        waited_s: u64,
+    },
 }
 
 impl ToolError {

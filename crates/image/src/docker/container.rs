@@ -3,16 +3,18 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use bollard::container::LogOutput;
 use bollard::models::{ContainerConfig, ContainerCreateBody, HostConfig, Mount, MountType};
 use bollard::query_parameters as query;
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
-use super::stream::{answer, follow, overdue};
+use super::engine::Engine;
+use super::stream::{answer, failed, follow, overdue};
 use super::types::split;
-use super::{Container, Engine, Executed, Once};
+use super::types::{Container, Executed, OneShotContainer};
+use hybrid_cache_tools::failed;
+use hybrid_cache_tools::{ErrorContext, Result};
 
 impl Engine {
     /// Containers with a label (`name` or `name=value`), those that do not run included.
@@ -54,7 +56,7 @@ impl Engine {
         };
         let id = answer(&what, self.docker.create_exec(container, options)).await?.id;
         let started = answer(&what, self.docker.start_exec(&id, None::<StartExecOptions>)).await?;
-        let mut said = Said::default();
+        let mut said = CommandOutput::default();
         if let StartExecResults::Attached { output, .. } = started {
             let read = follow(&what, output, |piece| said.take(piece));
             timeout(deadline, read).await.map_err(|_| overdue(&what, deadline))??;
@@ -126,7 +128,7 @@ impl Engine {
     /// The engine refuses, the command takes longer than it may, or `judge` says so.
     pub async fn run_into(
         &self,
-        once: &Once<'_>,
+        once: &OneShotContainer<'_>,
         reference: &str,
         judge: impl FnOnce(&Executed) -> Result<()>,
     ) -> Result<()> {
@@ -162,7 +164,7 @@ impl Engine {
         done.and(removed)
     }
 
-    async fn run_created(&self, what: &str, container: &str, once: &Once<'_>) -> Result<Executed> {
+    async fn run_created(&self, what: &str, container: &str, once: &OneShotContainer<'_>) -> Result<Executed> {
         let place = query::UploadToContainerOptionsBuilder::default().path("/").build();
         let files = bollard::body_full(once.files.clone().into());
         answer(what, self.docker.upload_to_container(container, Some(place), files)).await?;
@@ -173,18 +175,18 @@ impl Engine {
             .stdout(true)
             .stderr(true)
             .build();
-        let mut said = Said::default();
+        let mut said = CommandOutput::default();
         let mut stream = std::pin::pin!(patient.logs(container, Some(logs)));
         while let Some(piece) = stream.next().await {
-            said.take(piece.with_context(|| what.to_owned())?);
+            said.take(piece.map_err(|error| failed(what, &error))?);
         }
         let mut ended = std::pin::pin!(patient.wait_container(container, None));
         // A code other than 0 comes as an error.
         let code = match ended.next().await {
             Some(Ok(end)) => end.status_code,
             Some(Err(bollard::errors::Error::DockerContainerWaitError { code, .. })) => code,
-            Some(Err(error)) => return Err(error).with_context(|| what.to_owned()),
-            None => anyhow::bail!("{what}: the engine does not say how it ended"),
+            Some(Err(error)) => return Err(failed(what, &error)),
+            None => return Err(failed!("{what}: the engine does not say how it ended")),
         };
         Ok(said.with_code(code))
     }
@@ -209,12 +211,12 @@ impl Engine {
 
 /// What a command prints, by stream.
 #[derive(Default)]
-struct Said {
+struct CommandOutput {
     stdout: Vec<u8>,
     stderr: Vec<u8>,
 }
 
-impl Said {
+impl CommandOutput {
     fn take(&mut self, piece: LogOutput) {
         match piece {
             LogOutput::StdErr { message } => self.stderr.extend_from_slice(&message),

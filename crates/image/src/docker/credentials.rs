@@ -1,7 +1,8 @@
 //! The user's credentials for a registry, from the docker CLI's own configuration and its credential helpers.
 
-use anyhow::{Result, bail};
 use docker_credential::{CredentialRetrievalError, DockerCredential};
+use hybrid_cache_tools::Result;
+use hybrid_cache_tools::failed;
 
 /// What to show a registry.
 #[derive(Clone, PartialEq, Eq)]
@@ -43,15 +44,15 @@ pub fn find(reference: &str) -> Result<Option<Credentials>> {
             if stdout.contains("credentials not found") || stderr.contains("credentials not found") {
                 return Ok(None);
             }
-            bail!(
+            return Err(failed!(
                 "credential helper {helper} failed for {server}: {}\nhint: try `docker login {server}`",
                 stderr.trim()
-            )
+            ));
         }
         Err(CredentialRetrievalError::CredentialDecodingError | CredentialRetrievalError::CredentialMismatchError) => {
-            bail!(
+            return Err(failed!(
                 "the Docker configuration's entry for {server} is broken\nhint: `docker login {server}` writes it anew"
-            )
+            ));
         }
         Err(_) => Ok(None),
     }

@@ -1,19 +1,17 @@
-//! Which Docker engine the docker CLI would talk to: `DOCKER_HOST`, else the chosen context, else the usual socket.
+//! Which Docker engine the docker CLI would use: `DOCKER_HOST`, else the chosen context, else the usual socket.
 //!
 //! kind reaches the engine through the CLI, so both must look at the same settings in the same order.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use hybrid_cache_tools::{Error, Result, environment};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-
-use crate::exit::Expected;
 
 /// Where the engine listens unless something says otherwise.
 const USUAL: &str = "unix:///var/run/docker.sock";
 
-/// An engine's address, and what is needed to talk to it.
+/// An engine's address, and what is needed to connect to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// `unix:///var/run/docker.sock`, `tcp://build.example:2376`…
@@ -42,8 +40,8 @@ pub struct Settings {
 impl Settings {
     /// Reads this process's environment.
     pub fn read() -> Settings {
-        let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".docker"));
+        let text = environment::text;
+        let home = || environment::raw("HOME").map(|home| Path::new(&home).join(".docker"));
         Settings {
             host: text("DOCKER_HOST"),
             context: text("DOCKER_CONTEXT"),
@@ -81,7 +79,7 @@ impl Settings {
             });
         }
         let of_context = self.of_context(&name, said_by);
-        of_context.map_err(|problem| Expected::prerequisite(format!("{problem}\nhint: see `docker context ls`")))
+        of_context.map_err(|problem| Error::prerequisite(format!("{problem}\nhint: see `docker context ls`")))
     }
 
     fn current_context(&self) -> Option<String> {

@@ -1,33 +1,22 @@
-//! The Docker engine, through bollard, which only this file and the one for containers know.
-
-mod container;
-mod credentials;
-mod endpoint;
-mod stream;
-#[cfg(test)]
-mod tests;
-mod trouble;
-mod types;
+//! A connection to a Docker engine and its images, through bollard.
 
 use std::collections::HashMap;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
 use bollard::models::SystemInfoCgroupVersionEnum;
 use bollard::query_parameters as query;
 use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker};
 use futures_util::TryStreamExt;
+use hybrid_cache_tools::{ErrorContext, Result, failed};
 use tokio::time::timeout;
 
-pub use endpoint::{Endpoint, Settings};
-pub use types::{Build, BuildCache, Container, EngineInfo, Executed, Listener, Once, StoredImage};
-
-use stream::{ANSWER, SILENCE, Says, Upload, answer, chain, failed, follow, overdue};
-pub use trouble::Trouble;
-use trouble::has_client;
-use types::split;
+use super::credentials;
+use super::endpoint::{Endpoint, Settings};
+use super::engine_error::{self, EngineError, has_client};
+use super::stream::{self, ANSWER, SILENCE, Says, Upload, answer, chain, failed, follow, overdue};
+use super::types::{Build, BuildCache, EngineInfo, Listener, StoredImage, split};
 
 /// Docker Engine 19.03.
 const OLDEST_API: ClientVersion = ClientVersion {
@@ -37,7 +26,7 @@ const OLDEST_API: ClientVersion = ClientVersion {
 
 /// A connection to an engine that has answered.
 pub struct Engine {
-    docker: Docker,
+    pub(super) docker: Docker,
     endpoint: Endpoint,
 }
 
@@ -61,15 +50,15 @@ impl Engine {
     ///
     /// # Errors
     /// What is wrong.
-    pub async fn look(endpoint: &Endpoint) -> Result<Engine, Trouble> {
+    pub async fn look(endpoint: &Endpoint) -> Result<Engine, EngineError> {
         let docker = open(endpoint)?;
         let docker = match timeout(ANSWER, docker.negotiate_version()).await {
             Ok(Ok(docker)) => docker,
-            Ok(Err(error)) => return Err(Trouble::NoAnswer(error.to_string())),
-            Err(_) => return Err(Trouble::NoAnswer(format!("silent for {} s", ANSWER.as_secs()))),
+            Ok(Err(error)) => return Err(EngineError::NoAnswer(error.to_string())),
+            Err(_) => return Err(EngineError::NoAnswer(format!("silent for {} s", ANSWER.as_secs()))),
         };
         if docker.client_version() < OLDEST_API {
-            return Err(Trouble::TooOld(docker.client_version().to_string()));
+            return Err(EngineError::TooOld(docker.client_version().to_string()));
         }
         let endpoint = endpoint.clone();
         Ok(Engine { docker, endpoint })
@@ -154,7 +143,7 @@ impl Engine {
         let patient = self.docker.clone().with_timeout(SILENCE);
         let stream = patient.build_image(options, None, Some(bollard::body_full(context.into())));
         let mut id = None;
-        let mut said = stream::Last::default();
+        let mut said = stream::LastLines::default();
         let done = follow(&what, stream, |info| {
             if let Some(built) = info.aux.and_then(|aux| aux.id) {
                 id = Some(built);
@@ -166,7 +155,7 @@ impl Engine {
             }
         });
         done.await.with_context(|| said.in_words())?;
-        let lost = || anyhow!("{what}: the engine went away\nhint: {}", trouble::hint(""));
+        let lost = || failed!("{what}: the engine went away\nhint: {}", engine_error::hint(""));
         id.ok_or_else(lost)
     }
 
@@ -266,13 +255,13 @@ impl Engine {
     }
 }
 
-fn open(endpoint: &Endpoint) -> Result<Docker, Trouble> {
+fn open(endpoint: &Endpoint) -> Result<Docker, EngineError> {
     let host = endpoint.host.as_str();
     let seconds = ANSWER.as_secs();
     let opened = match (host.split_once("://"), &endpoint.certificates) {
         (Some(("unix", socket)), _) => {
             // Asked first without bollard, whose errors do not tell a closed door from a missing one.
-            UnixStream::connect(socket).map_err(|error| Trouble::of_socket(error.kind(), has_client()))?;
+            UnixStream::connect(socket).map_err(|error| EngineError::of_socket(error.kind(), has_client()))?;
             Docker::connect_with_unix(host, seconds, API_DEFAULT_VERSION)
         }
         (Some(("tcp" | "https", _)), Some(folder)) => {
@@ -280,9 +269,9 @@ fn open(endpoint: &Endpoint) -> Result<Docker, Trouble> {
             Docker::connect_with_ssl(host, &key, &certificate, &authority, seconds, API_DEFAULT_VERSION)
         }
         (Some(("tcp" | "http", _)), None) => Docker::connect_with_http(host, seconds, API_DEFAULT_VERSION),
-        _ => return Err(Trouble::Unsupported),
+        _ => return Err(EngineError::Unsupported),
     };
-    opened.map_err(|error| Trouble::NoAnswer(error.to_string()))
+    opened.map_err(|error| EngineError::NoAnswer(error.to_string()))
 }
 
 fn into_bollard(found: credentials::Credentials) -> bollard::auth::DockerCredentials {

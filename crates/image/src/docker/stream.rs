@@ -6,13 +6,14 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
 use futures_util::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::trouble;
+use super::engine_error;
 use super::types::Listener;
+use hybrid_cache_tools::failed;
+use hybrid_cache_tools::{Error, ErrorContext, Result};
 
 /// How long the engine may take to answer a question.
 pub const ANSWER: Duration = Duration::from_secs(30);
@@ -26,10 +27,10 @@ pub trait Says {
 }
 
 /// An error that says what was done, what the engine said and what to do next.
-pub fn failed(what: impl AsRef<str>, error: &impl Says) -> anyhow::Error {
+pub fn failed(what: impl AsRef<str>, error: &impl Says) -> Error {
     let said = error.said();
-    let (said, hint) = (said.trim(), trouble::hint(&said));
-    anyhow!("{}: {said}\nhint: {hint}", what.as_ref())
+    let (said, hint) = (said.trim(), engine_error::hint(&said));
+    failed!("{}: {said}\nhint: {hint}", what.as_ref())
 }
 
 /// An error with its causes; those of an HTTP client keep the one that matters for last.
@@ -48,9 +49,9 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// An error that says that something took longer than it may.
-pub fn overdue(what: &str, deadline: Duration) -> anyhow::Error {
-    let (seconds, hint) = (deadline.as_secs(), trouble::hint("i/o timeout"));
-    anyhow!("{what}: not done after {seconds} s\nhint: {hint}")
+pub fn overdue(what: &str, deadline: Duration) -> Error {
+    let (seconds, hint) = (deadline.as_secs(), engine_error::hint("i/o timeout"));
+    failed!("{what}: not done after {seconds} s\nhint: {hint}")
 }
 
 /// Waits for the answer to a question.
@@ -59,7 +60,8 @@ pub fn overdue(what: &str, deadline: Duration) -> anyhow::Error {
 /// The engine refuses, or is silent for [`ANSWER`].
 pub async fn answer<T, E: Says>(what: &str, question: impl Future<Output = Result<T, E>>) -> Result<T> {
     let answered = timeout(ANSWER, question).await;
-    let answered = answered.map_err(|_| anyhow!("{what}: the Docker engine is silent\nhint: {}", trouble::hint("")))?;
+    let answered =
+        answered.map_err(|_| failed!("{what}: the Docker engine is silent\nhint: {}", engine_error::hint("")))?;
     answered.map_err(|error| failed(what, &error))
 }
 
@@ -78,8 +80,8 @@ pub async fn follow<T, E: Says>(
             Ok(Some(item)) => take(item.map_err(|error| failed(what, &error))?),
             Ok(None) => return Ok(()),
             Err(_) => {
-                let (seconds, hint) = (SILENCE.as_secs(), trouble::hint(""));
-                return Err(anyhow!("{what}: nothing was heard for {seconds} s\nhint: {hint}"));
+                let (seconds, hint) = (SILENCE.as_secs(), engine_error::hint(""));
+                return Err(failed!("{what}: nothing was heard for {seconds} s\nhint: {hint}"));
             }
         }
     }
@@ -142,13 +144,13 @@ pub fn tell(listen: Listener<'_>, said: Option<&str>, about: Option<&str>) {
 
 /// The last lines that a build said: where it fails, its own message is only the exit code.
 #[derive(Debug, Default)]
-pub struct Last {
+pub struct LastLines {
     lines: VecDeque<String>,
 }
 
 const LAST_LINES: usize = 12;
 
-impl Last {
+impl LastLines {
     /// Keeps a line.
     pub fn keep(&mut self, line: &str) {
         if self.lines.len() == LAST_LINES {
@@ -188,7 +190,7 @@ mod tests {
 
     #[test]
     fn only_the_last_lines_are_kept() {
-        let mut last = Last::default();
+        let mut last = LastLines::default();
         (0..30).for_each(|number| last.keep(&format!("line {number}")));
         let words = last.in_words();
         assert!(words.contains("line 29") && words.contains("line 18") && !words.contains("line 17\n"));

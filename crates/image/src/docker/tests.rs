@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::*;
 use crate::exit::{Exit, of};
+use hybrid_cache_tools::Error;
 
 /// Serves one answer for each connection, in turn, until there are no more.
 fn engine(socket: &Path, answers: Vec<&'static str>) -> Settings {
@@ -51,7 +52,7 @@ const A_BUILD_THAT_FAILS: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/j
     1c\r\n{\"stream\":\"gcc: not found\"}\n\r\n\
     5f\r\n{\"errorDetail\":{\"code\":1,\"message\":\"exit code 1\"},\"error\":\"The command returned exit code 1\"}\n\n\r\n0\r\n\r\n";
 
-fn build(settings: &Settings) -> anyhow::Error {
+fn build(settings: &Settings) -> Error {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

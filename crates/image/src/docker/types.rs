@@ -85,7 +85,7 @@ pub enum BuildCache {
 
 /// A command that runs in a container of its own, which becomes an image.
 #[derive(Debug)]
-pub struct Once<'a> {
+pub struct OneShotContainer<'a> {
     /// The image to start from; its entry point takes the command.
     pub image: &'a str,
     /// The command.

@@ -1,26 +1,18 @@
-//! Image archives as `docker save` writes them: layers, a configuration and a manifest, the same bytes for the same parts.
+//! The images of a node as an archive, and layers put together file by file.
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Seek as _, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use hybrid_cache_tools::{ErrorContext, Result, failed};
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
+use tar::EntryType;
 
-/// Large enough that a system call costs nothing against the copy.
-const BUFFER_BYTES: usize = 1 << 20;
+use crate::docker_archive::{self, ArchivedImage, BUFFER_BYTES, Layer, header};
 
 /// Where programs of every image are looked for.
 pub const SEARCH_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// A finished layer: an uncompressed tar archive.
-#[derive(Clone, Debug)]
-pub struct Layer {
-    path: PathBuf,
-    sha256: String,
-}
 
 /// An image that is to be written.
 #[derive(Debug)]
@@ -71,84 +63,26 @@ struct RootFs {
     diff_ids: Vec<String>,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Entry {
-    config: String,
-    repo_tags: Vec<String>,
-    layers: Vec<String>,
-}
-
-impl Layer {
-    /// Takes a tar archive as it is.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub fn of(path: &Path) -> Result<Layer> {
-        let sha256 = sha256_of(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let path = path.to_owned();
-        Ok(Layer { path, sha256 })
-    }
-}
-
-fn sha256_of(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; BUFFER_BYTES]);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex(&hasher.finalize())),
-            read => hasher.update(&buffer[..read]),
-        }
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Writes one archive with all images; layers that several of them share are in it once.
 ///
 /// # Errors
 /// A layer cannot be read, or the archive cannot be written.
 pub fn write(archive: &Path, images: &[Image], stamp: Stamp<'_>) -> Result<()> {
-    let write = || -> Result<()> {
-        let file = BufWriter::with_capacity(BUFFER_BYTES, File::create(archive)?);
-        let mut tar = tar::Builder::new(file);
-        let (mut written, mut entries) = (BTreeSet::new(), Vec::new());
-        for image in images {
-            let layers: Vec<String> = image.layers.iter().map(|l| format!("{}/layer.tar", l.sha256)).collect();
-            for (layer, name) in image.layers.iter().zip(&layers) {
-                if written.insert(name.clone()) {
-                    append_file(&mut tar, name, &layer.path, stamp.made_at_s)?;
-                }
-            }
-            let configuration = configuration(image, stamp)?;
-            let config = format!("{}.json", hex(&Sha256::digest(&configuration)));
-            if written.insert(config.clone()) {
-                append(&mut tar, &config, &configuration, stamp.made_at_s)?;
-            }
-            let repo_tags = vec![image.reference.clone()];
-            entries.push(Entry {
-                config,
-                repo_tags,
-                layers,
-            });
-        }
-        append(
-            &mut tar,
-            "manifest.json",
-            &serde_json::to_vec(&entries)?,
-            stamp.made_at_s,
-        )?;
-        tar.into_inner()?.flush()?;
-        Ok(())
-    };
-    write().with_context(|| format!("cannot write {}", archive.display()))
+    let archived = images.iter().map(|image| {
+        Ok(ArchivedImage {
+            reference: &image.reference,
+            layers: &image.layers,
+            configuration: configuration(image, stamp)?,
+        })
+    });
+    let archived: Vec<_> = archived.collect::<Result<_>>()?;
+    docker_archive::write(archive, &archived, stamp.made_at_s)
 }
 
 fn configuration(image: &Image, stamp: Stamp<'_>) -> Result<Vec<u8>> {
-    let created = jiff::Timestamp::from_second(i64::try_from(stamp.made_at_s)?)?;
-    let diff_ids = image.layers.iter().map(|layer| format!("sha256:{}", layer.sha256));
+    let created = jiff::Timestamp::from_second(i64::try_from(stamp.made_at_s)?)
+        .map_err(|error| failed!("the time of the image: {error}"))?;
+    let diff_ids = image.layers.iter().map(Layer::diff_id);
     Ok(serde_json::to_vec(&Configuration {
         architecture: stamp.architecture,
         os: "linux",
@@ -159,29 +93,6 @@ fn configuration(image: &Image, stamp: Stamp<'_>) -> Result<Vec<u8>> {
             diff_ids: diff_ids.collect(),
         },
     })?)
-}
-
-fn append(tar: &mut tar::Builder<impl Write>, name: &str, bytes: &[u8], made_at_s: u64) -> io::Result<()> {
-    let mut header = header(0o644, made_at_s);
-    header.set_size(bytes.len() as u64);
-    tar.append_data(&mut header, name, bytes)
-}
-
-fn append_file(tar: &mut tar::Builder<impl Write>, name: &str, path: &Path, made_at_s: u64) -> io::Result<()> {
-    let mut file = File::open(path)?;
-    let mut header = header(0o644, made_at_s);
-    header.set_size(file.seek(io::SeekFrom::End(0))?);
-    file.rewind()?;
-    tar.append_data(&mut header, name, io::BufReader::with_capacity(BUFFER_BYTES, file))
-}
-
-fn header(mode: u32, made_at_s: u64) -> tar::Header {
-    let mut header = tar::Header::new_gnu();
-    header.set_mode(mode);
-    header.set_mtime(made_at_s);
-    header.set_uid(0);
-    header.set_gid(0);
-    header
 }
 
 /// A layer that is being put together, file by file; folders in front of a file come by themselves.
@@ -216,9 +127,7 @@ impl LayerBuilder {
             self.folder(above, 0o755)?;
         }
         if self.folders.insert(place.to_owned()) {
-            let mut header = header(mode, self.made_at_s);
-            header.set_entry_type(tar::EntryType::Directory);
-            header.set_size(0);
+            let mut header = header(EntryType::Directory, mode, 0, self.made_at_s);
             self.tar.append_data(&mut header, place, io::empty())?;
         }
         Ok(())
@@ -239,8 +148,7 @@ impl LayerBuilder {
     /// The layer cannot be written.
     pub fn file(&mut self, place: &str, bytes: &[u8], mode: u32) -> Result<()> {
         self.above(place)?;
-        let mut header = header(mode, self.made_at_s);
-        header.set_size(bytes.len() as u64);
+        let mut header = header(EntryType::Regular, mode, bytes.len() as u64, self.made_at_s);
         Ok(self.tar.append_data(&mut header, place, bytes)?)
     }
 
@@ -250,9 +158,7 @@ impl LayerBuilder {
     /// The layer cannot be written.
     pub fn link(&mut self, place: &str, to: &str) -> Result<()> {
         self.above(place)?;
-        let mut header = header(0o777, self.made_at_s);
-        header.set_entry_type(tar::EntryType::Symlink);
-        header.set_size(0);
+        let mut header = header(EntryType::Symlink, 0o777, 0, self.made_at_s);
         Ok(self.tar.append_link(&mut header, place, to)?)
     }
 
@@ -268,6 +174,6 @@ impl LayerBuilder {
     /// The layer cannot be written.
     pub fn finish(self) -> Result<Layer> {
         self.tar.into_inner()?.flush()?;
-        Layer::of(&self.path)
+        Layer::from_archive(&self.path)
     }
 }

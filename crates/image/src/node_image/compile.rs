@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
 
-use super::Site;
-use super::outside;
+use super::command;
+use super::context::BuildContext;
 use super::pins::Component;
+use hybrid_cache_tools::failed;
+use hybrid_cache_tools::{ErrorContext, Result};
 
 /// The copy of a component's modules, while it is compiled from one.
 const SOURCE: &str = ".source";
@@ -18,16 +19,16 @@ const SOURCE: &str = ".source";
 ///
 /// # Errors
 /// Go cannot fetch a module, a digest differs, or it does not compile.
-pub fn component(site: &Site, component: &Component) -> Result<PathBuf> {
-    let identity = site.component_identity(component)?;
-    site.work.product(&component.name, &identity, |staging| {
+pub fn component(context: &BuildContext<'_>, component: &Component) -> Result<PathBuf> {
+    let identity = context.component_identity(component)?;
+    context.dir.product(&component.name, &identity, |staging| {
         let part = format!("compile {} {}", component.name, component.version);
-        site.talk.making(&part, || compile(site, component, staging))
+        context.making(&part, || compile(context, component, staging))
     })
 }
 
-fn compile(site: &Site, component: &Component, staging: &Path) -> Result<()> {
-    let shell = go_shell(site, &component.name)?;
+fn compile(context: &BuildContext<'_>, component: &Component, staging: &Path) -> Result<()> {
+    let shell = go_shell(context, &component.name)?;
     let source = staging.join(SOURCE);
     let modules = if component.links.is_empty() {
         "readonly"
@@ -46,7 +47,7 @@ fn compile(site: &Site, component: &Component, staging: &Path) -> Result<()> {
         shell,
         "go build -mod={modules} -trimpath -buildvcs=false -tags={tags} -ldflags={linker} -o {staging}/ {packages...}"
     );
-    outside::run(command, &format!("compiling {}", component.name))?;
+    command::run(command, &format!("compiling {}", component.name))?;
     for (program, package) in &component.programs {
         let made = staging.join(go_name(package));
         fs::rename(&made, staging.join(program)).with_context(|| format!("go did not make {}", made.display()))?;
@@ -67,7 +68,7 @@ fn vendor(shell: &Shell, component: &Component, folder: &Path) -> Result<()> {
         fs::copy(&pinned, folder.join(name)).with_context(|| format!("cannot copy {}", pinned.display()))?;
     }
     shell.change_dir(folder);
-    outside::run(
+    command::run(
         cmd!(shell, "go mod vendor"),
         &format!("copying what {} is made of", component.name),
     )?;
@@ -78,11 +79,12 @@ fn vendor(shell: &Shell, component: &Component, folder: &Path) -> Result<()> {
 fn add_links(module: &Path, links: &BTreeMap<String, String>) -> Result<()> {
     for (place, to) in links {
         let link = module.join(place);
-        ensure!(
-            !link.exists(),
-            "the module has {place} by now: {} need not name it as a link",
-            super::pins::FILE
-        );
+        if link.exists() {
+            return Err(failed!(
+                "the module has {place} by now: {} need not name it as a link",
+                super::pins::FILE
+            ));
+        }
         let target = link.with_file_name(to);
         fs::copy(&target, &link).with_context(|| format!("{place} is to be {to}, which the module does not have"))?;
     }
@@ -93,12 +95,12 @@ fn add_links(module: &Path, links: &BTreeMap<String, String>) -> Result<()> {
 ///
 /// # Errors
 /// Go cannot fetch the module.
-pub fn module_folder(site: &Site, component: &Component) -> Result<PathBuf> {
-    let shell = go_shell(site, &component.name)?;
+pub fn module_folder(context: &BuildContext<'_>, component: &Component) -> Result<PathBuf> {
+    let shell = go_shell(context, &component.name)?;
     let module = component.module.as_deref().context("it is no module")?;
     let format = "{{.Dir}}";
-    outside::run(cmd!(shell, "go mod download {module}"), &format!("fetching {module}"))?;
-    let folder = outside::run(
+    command::run(cmd!(shell, "go mod download {module}"), &format!("fetching {module}"))?;
+    let folder = command::run(
         cmd!(shell, "go list -mod=readonly -m -f {format} {module}"),
         &format!("looking for {module}"),
     )?;
@@ -107,11 +109,11 @@ pub fn module_folder(site: &Site, component: &Component) -> Result<PathBuf> {
 
 /// A shell in the component's folder. What the machine sets for Go in general stays, above all the module proxy; what
 /// would make other programs of the same pins does not.
-fn go_shell(site: &Site, component: &str) -> Result<Shell> {
+fn go_shell(context: &BuildContext<'_>, component: &str) -> Result<Shell> {
     let shell = Shell::new()?;
-    shell.change_dir(site.files_folder.join(component));
-    shell.set_var("GOTOOLCHAIN", &site.pins.toolchain);
-    shell.set_var("GOCACHE", site.work.path("go-cache"));
+    shell.change_dir(context.files_folder.join(component));
+    shell.set_var("GOTOOLCHAIN", &context.pins.toolchain);
+    shell.set_var("GOCACHE", context.dir.path("go-cache"));
     shell.set_var("CGO_ENABLED", "0");
     for unset in ["GOFLAGS", "GOEXPERIMENT", "GOOS", "GOARCH", "GOAMD64", "GOARM64"] {
         shell.set_var(unset, "");

@@ -1,13 +1,13 @@
-//! The Docker engine as a node image needs it: loading archives, and one container in which containerd imports images.
+//! The Docker engine as a node image prerequisites it: loading archives, and one container in which containerd imports images.
 
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
-use super::outside;
+use super::command;
+use hybrid_cache_tools::{ErrorContext, Result};
 
 /// The half-built node that imports the images; it is deleted again.
 pub const STAGE: &str = "hybrid-cache-node:staging";
@@ -21,7 +21,7 @@ const CONTAINER: &str = "hybrid-cache-node-staging";
 /// Docker does not take it.
 pub fn load(archive: &Path) -> Result<()> {
     let shell = Shell::new()?;
-    outside::run(
+    command::run(
         cmd!(shell, "docker load --quiet --input {archive}"),
         "loading the image",
     )
@@ -45,7 +45,7 @@ pub fn has(reference: &str) -> Result<bool> {
 pub fn import_images(script: &Path, images: &Path, layer: &Path) -> Result<()> {
     let shell = Shell::new()?;
     let script = shell.read_file(script)?;
-    outside::run(
+    command::run(
         cmd!(shell, "docker rm --force {CONTAINER}"),
         "removing an earlier container",
     )
@@ -59,12 +59,12 @@ pub fn import_images(script: &Path, images: &Path, layer: &Path) -> Result<()> {
     .into();
     run.stdin(File::open(images).with_context(|| format!("cannot open {}", images.display()))?);
     run.stdout(File::create(layer).with_context(|| format!("cannot create {}", layer.display()))?);
-    outside::run(run, "importing images into the node's containerd").map(drop)
+    command::run(run, "importing images into the node's containerd").map(drop)
 }
 
 /// Deletes the half-built node, if there is one.
 pub fn forget_stage() {
     if let Ok(shell) = Shell::new() {
-        outside::run(cmd!(shell, "docker image rm {STAGE}"), "removing the half-built node").ok();
+        command::run(cmd!(shell, "docker image rm {STAGE}"), "removing the half-built node").ok();
     }
 }

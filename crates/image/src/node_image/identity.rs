@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use anyhow::{Context, Result};
-
 use super::pins::{Component, Pins, Root};
+use hybrid_cache_tools::{ErrorContext, Result};
 
 /// Raise it when this program would make something else of the same pins and files.
 const RECIPE: &str = "node image 1";

@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use xshell::{Shell, cmd};
 
-use super::archive::{Layer, LayerBuilder, SEARCH_PATH, Start};
+use super::archive::{LayerBuilder, SEARCH_PATH, Start};
+use super::context::BuildContext;
 use super::pins::Pins;
-use super::{Site, compile, identity, outside};
+use super::{command, compile, identity};
+use crate::docker_archive::Layer;
+use hybrid_cache_tools::{ErrorContext, Result};
 
 /// Where kind's module has the files of a node.
 const KIND_FILES: &str = "images/base/files";
@@ -41,29 +43,29 @@ pub fn start() -> Start {
 ///
 /// # Errors
 /// A part is missing, or the layer cannot be written.
-pub fn layer(site: &Site, file: &Path, program: impl Fn(&str) -> Result<PathBuf>) -> Result<Layer> {
-    let mut layer = LayerBuilder::new(file, site.pins.made_at_s)?;
-    let kind = compile::module_folder(site, site.pins.component("kind")?)?;
+pub fn layer(context: &BuildContext<'_>, file: &Path, program: impl Fn(&str) -> Result<PathBuf>) -> Result<Layer> {
+    let mut layer = LayerBuilder::new(file, context.pins.made_at_s)?;
+    let kind = compile::module_folder(context, context.pins.component("kind")?)?;
     for (place, bytes) in identity::read_files(&kind.join(KIND_FILES))? {
         if place == CONTAINERD {
             let text = String::from_utf8(bytes).context("kind's settings of containerd are no text")?;
-            layer.file(&place, settings(&text, &site.pins)?.as_bytes(), 0o644)?;
+            layer.file(&place, settings(&text, &context.pins)?.as_bytes(), 0o644)?;
         } else {
             layer.file(&place, &bytes, mode(&place))?;
         }
     }
-    for (name, bytes) in &site.files {
+    for (name, bytes) in &context.files {
         if let Some(place) = name.strip_prefix(OWN_FILES) {
             layer.file(place, bytes, mode(place))?;
         }
     }
-    for (folder, programs) in &site.pins.node {
+    for (folder, programs) in &context.pins.node {
         for name in programs {
             layer.copy(&format!("{folder}/{name}"), &program(name)?, 0o755)?;
         }
     }
     layer.file(CONTAINER_SPEC, &container_spec(&program("ctr")?)?, 0o644)?;
-    layer.file("kind/version", site.pins.kubernetes()?.as_bytes(), 0o644)?;
+    layer.file("kind/version", context.pins.kubernetes()?.as_bytes(), 0o644)?;
     layer.folder("etc/kubernetes/manifests", 0o755)?;
     for unit in ["containerd", "kubelet", "undo-mount-hacks"] {
         let wanted = format!("etc/systemd/system/multi-user.target.wants/{unit}.service");
@@ -106,7 +108,7 @@ fn settings(text: &str, pins: &Pins) -> Result<String> {
 /// containerd's default container with kind's hook, and with the limits of the node in place of containerd's.
 fn container_spec(ctr: &Path) -> Result<Vec<u8>> {
     let shell = Shell::new()?;
-    let spec = outside::run(
+    let spec = command::run(
         cmd!(shell, "{ctr} oci spec"),
         "asking containerd for its default container",
     )?;

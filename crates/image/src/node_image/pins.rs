@@ -1,9 +1,9 @@
 //! `images/kind-node/versions.toml`: what a node image is made of.
 
+use hybrid_cache_tools::{ErrorContext, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 /// Where the pins stand below the folder of the node image's files.
@@ -19,7 +19,7 @@ pub struct Pins {
     pub made_at_s: u64,
     /// Debian's suite of the root file systems.
     pub suite: String,
-    /// What is compiled, in this order.
+    /// What is compiled, in this options.
     pub component: Vec<Component>,
     /// Root file systems by name.
     pub root: BTreeMap<String, Root>,

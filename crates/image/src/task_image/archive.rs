@@ -4,16 +4,16 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tar::{Builder, Header};
 
-use super::normal;
+use super::reproducible;
+use crate::docker_archive::{self, ArchivedImage, Layer, hexadecimal};
+use hybrid_cache_tools::{ErrorContext, Result};
 
 /// What the rewritten image is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,23 +56,29 @@ pub fn normalise(saved: &Path, target: &Path, work: &Path, reference: &str) -> R
     }
     let config = fs::read(unpacked.join(&manifest.config)).with_context(what)?;
     let mut config: Value = serde_json::from_slice(&config).with_context(what)?;
-    let ids: Vec<String> = layers.iter().map(|layer| ["sha256:", &layer.sha256].concat()).collect();
-    normal::config(&mut config, &ids);
-    assemble(target, &config, &layers, reference).with_context(what)?;
-    Ok(Sizes {
+    let sizes = Sizes {
         unpacked_bytes: layers.iter().map(|layer| layer.bytes).sum(),
         compressed_bytes: layers.iter().map(|layer| layer.compressed_bytes).sum(),
-    })
+    };
+    let layers: Vec<Layer> = layers.into_iter().map(|rewritten| rewritten.layer).collect();
+    let ids: Vec<String> = layers.iter().map(Layer::diff_id).collect();
+    reproducible::config(&mut config, &ids);
+    let image = ArchivedImage {
+        reference,
+        layers: &layers,
+        configuration: serde_json::to_vec(&config).with_context(what)?,
+    };
+    docker_archive::write(target, &[image], reproducible::EPOCH_S).with_context(what)?;
+    Ok(sizes)
 }
 
-struct Layer {
-    file: PathBuf,
-    sha256: String,
+struct Rewritten {
+    layer: Layer,
     bytes: u64,
     compressed_bytes: u64,
 }
 
-fn rewrite(from: &Path, file: PathBuf) -> Result<Layer> {
+fn rewrite(from: &Path, file: PathBuf) -> Result<Rewritten> {
     let mut plain = tempfile::tempfile_in(file.parent().unwrap_or(Path::new(".")))?;
     let mut saved = BufReader::new(File::open(from)?);
     let is_gzip = io::BufRead::fill_buf(&mut saved)?.starts_with(&[0x1f, 0x8b]);
@@ -89,47 +95,17 @@ fn rewrite(from: &Path, file: PathBuf) -> Result<Layer> {
         bytes: 0,
     };
     io::Seek::rewind(&mut plain)?;
-    normal::layer(&mut BufReader::new(plain), &mut sink)?;
+    reproducible::layer(&mut BufReader::new(plain), &mut sink)?;
     sink.file.flush()?;
-    Ok(Layer {
-        file,
+    let layer = Layer {
+        path: file,
         sha256: hexadecimal(&sink.hash.finalize()),
+    };
+    Ok(Rewritten {
+        layer,
         bytes: sink.bytes,
         compressed_bytes: sink.compressed.finish()?.0,
     })
-}
-
-fn assemble(target: &Path, config: &Value, layers: &[Layer], reference: &str) -> Result<()> {
-    let config = serde_json::to_vec(config)?;
-    let config_name = [&hexadecimal(&Sha256::digest(&config)), ".json"].concat();
-    let names: Vec<String> = layers
-        .iter()
-        .map(|layer| [&layer.sha256, "/layer.tar"].concat())
-        .collect();
-    let manifest = json!([{"Config": config_name, "RepoTags": [reference], "Layers": names}]);
-    let mut builder = Builder::new(BufWriter::new(File::create(target)?));
-    for (name, layer) in names.iter().zip(layers) {
-        let mut header = file_header(layer.bytes);
-        builder.append_data(&mut header, name, File::open(&layer.file)?)?;
-    }
-    for (name, bytes) in [
-        (config_name.as_str(), config),
-        ("manifest.json", serde_json::to_vec(&manifest)?),
-    ] {
-        builder.append_data(&mut file_header(bytes.len() as u64), name, bytes.as_slice())?;
-    }
-    builder.into_inner()?.flush()?;
-    Ok(())
-}
-
-fn file_header(bytes: u64) -> Header {
-    let mut header = Header::new_gnu();
-    header.set_mode(0o644);
-    header.set_mtime(normal::EPOCH_S);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_size(bytes);
-    header
 }
 
 /// Takes a layer once: written, hashed, and counted as it would be compressed.
@@ -167,15 +143,6 @@ impl Write for Count {
     }
 }
 
-/// Bytes as lower-case hexadecimal text.
-pub fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 /// The bytes of each regular file of a small archive, by path.
 ///
 /// # Errors
@@ -196,6 +163,12 @@ pub fn files(archive: &[u8]) -> Result<Vec<(PathBuf, Vec<u8>)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+    use tar::{Builder, EntryType, Header};
+
+    fn file_header(bytes: u64) -> Header {
+        docker_archive::header(EntryType::Regular, 0o644, bytes, reproducible::EPOCH_S)
+    }
 
     /// What `docker save` of an image with one layer looks like, with the layer compressed or not.
     fn saved(folder: &Path, time: u64, is_compressed: bool) -> PathBuf {

@@ -3,16 +3,17 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
 use xshell::{Shell, cmd};
 
 use super::context;
-use super::normal::EPOCH_S;
-use super::talk::Talk;
-use crate::checkout::Checkout;
+use super::recipe::FOLDER;
+use super::reproducible::EPOCH_S;
 use crate::docker::Engine;
-use crate::exit::Expected;
-use crate::tools::apt;
+use hybrid_cache_tools::Checkout;
+use hybrid_cache_tools::Progress;
+use hybrid_cache_tools::apt;
+use hybrid_cache_tools::failed;
+use hybrid_cache_tools::{Error, ErrorContext, Result};
 
 /// How long a pull may take.
 const PULL: Duration = Duration::from_secs(600);
@@ -63,7 +64,7 @@ impl Base {
 }
 
 /// What getting a base works with.
-pub struct Site<'a> {
+pub struct BuildContext<'a> {
     /// The engine that shall have it.
     pub engine: &'a Engine,
     /// Where the package lists are.
@@ -73,10 +74,10 @@ pub struct Site<'a> {
     /// True makes or pulls it anew.
     pub is_anew: bool,
     /// Who listens.
-    pub talk: &'a Talk,
+    pub progress: &'a dyn Progress,
 }
 
-impl Site<'_> {
+impl BuildContext<'_> {
     /// Gets a base.
     ///
     /// # Errors
@@ -90,7 +91,7 @@ impl Site<'_> {
             Base::PublicOrDebian => match self.pull(&public).await {
                 Ok(()) => Ok(plain(public)),
                 Err(error) => {
-                    self.talk.detail(&error.to_string());
+                    self.progress.detail(&error.to_string());
                     let note = format!("{public} cannot be pulled here; the image is built on Debian packages instead");
                     let reference = self.debian().await?;
                     Ok(Ready {
@@ -107,10 +108,10 @@ impl Site<'_> {
         if (is_pinned || !self.is_anew) && self.engine.image(reference).await?.is_some() {
             return Ok(());
         }
-        self.talk.step(&["pulling ", reference].concat());
+        self.progress.step(&["pulling ", reference].concat());
         let pulled = self
             .engine
-            .pull(reference, PULL, &mut |line| self.talk.detail(line))
+            .pull(reference, PULL, &mut |line| self.progress.detail(line))
             .await;
         match pulled {
             // A base that only this engine has is as good as it gets.
@@ -128,11 +129,11 @@ impl Site<'_> {
             return Ok(reference);
         }
         let archive = self.work.join("base.tar");
-        self.talk.step("making a base from Debian packages");
+        self.progress.step("making a base from Debian packages");
         bootstrap(&packages, &archive)?;
-        self.talk.step("importing the base");
+        self.progress.step("importing the base");
         self.engine
-            .import(&archive, &reference, &mut |line| self.talk.detail(line))
+            .import(&archive, &reference, &mut |line| self.progress.detail(line))
             .await?;
         std::fs::remove_file(&archive).with_context(|| format!("removing {}", archive.display()))?;
         Ok(reference)
@@ -141,7 +142,7 @@ impl Site<'_> {
 
 /// The default that the Dockerfile gives its argument.
 fn public(checkout: &Checkout) -> Result<String> {
-    let file = checkout.path(super::FOLDER).join("Dockerfile");
+    let file = checkout.path(FOLDER).join("Dockerfile");
     let text = String::from_utf8(context::read(&file)?)?;
     let default = text.lines().find_map(|line| line.strip_prefix("ARG BASE_IMAGE="));
     let default = default.with_context(|| format!("{}: no line begins with ARG BASE_IMAGE=", file.display()))?;
@@ -152,7 +153,7 @@ fn public(checkout: &Checkout) -> Result<String> {
 fn packages(checkout: &Checkout) -> Result<String> {
     let mut names = Vec::new();
     for list in ["packages.task", "packages.nix"] {
-        let text = String::from_utf8(context::read(&checkout.path(super::FOLDER).join(list))?)?;
+        let text = String::from_utf8(context::read(&checkout.path(FOLDER).join(list))?)?;
         names.extend(text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned));
     }
     names.sort();
@@ -177,7 +178,7 @@ fn bootstrap(packages: &str, archive: &Path) -> Result<()> {
         .context("starting mmdebstrap")?;
     // What `timeout` answers where there is no such program.
     if output.status.code() == Some(127) {
-        return Err(Expected::prerequisite(
+        return Err(Error::prerequisite(
             "a base from Debian packages is made by mmdebstrap, which is not on this machine\n\
              hint: `sudo apt-get install mmdebstrap`, or name an image to build on with --base",
         ));
@@ -185,12 +186,13 @@ fn bootstrap(packages: &str, archive: &Path) -> Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     let last: Vec<&str> = said.lines().rev().take(6).collect();
     let last: Vec<&str> = last.into_iter().rev().collect();
-    ensure!(
-        output.status.success(),
-        "mmdebstrap failed: {}\n{}\nhint: run it as root, or let this user make user namespaces; it uses the mirrors of /etc/apt",
-        output.status,
-        last.join("\n")
-    );
+    if !output.status.success() {
+        return Err(failed!(
+            "mmdebstrap failed: {}\n{}\nhint: run it as root, or let this user make user namespaces; it uses the mirrors of /etc/apt",
+            output.status,
+            last.join("\n")
+        ));
+    }
     Ok(())
 }
 
@@ -220,7 +222,7 @@ mod tests {
 
     #[test]
     fn the_dockerfile_names_a_public_base_by_digest() {
-        let public = public(&Checkout::find().unwrap()).unwrap();
+        let public = public(&crate::tests::checkout()).unwrap();
         assert!(public.contains("bookworm") && public.contains("@sha256:"), "{public}");
     }
 

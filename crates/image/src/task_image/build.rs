@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
-
-use super::base::{Base, Site};
+use super::base::{Base, BuildContext};
+use super::build_records::{self, BuildDir, Built};
 use super::context::{self, Context};
-use super::remembered::{self, Built, Workshop};
-use super::talk::Talk;
-use super::{FOLDER, REPOSITORY, archive, contents};
-use crate::checkout::Checkout;
+use super::recipe::{FOLDER, REPOSITORY};
+use super::{archive, contents};
 use crate::docker::{Build, BuildCache, Engine};
+use hybrid_cache_tools::Checkout;
+use hybrid_cache_tools::Progress;
+use hybrid_cache_tools::failed;
+use hybrid_cache_tools::{ErrorContext, Result};
 
 /// Name of the root file system's image: named, so that cleaning up does not take the longest step's result.
 const ROOT: &str = "hybrid-cache-image-root:latest";
@@ -19,7 +20,7 @@ pub const RAW: &str = "hybrid-cache-image-raw:latest";
 
 /// What is wanted.
 #[derive(Clone, Debug, Default)]
-pub struct Order {
+pub struct BuildOptions {
     /// What to build on.
     pub base: Base,
     /// When to build.
@@ -40,32 +41,36 @@ pub enum Rebuild {
 ///
 /// # Errors
 /// A tool or the base cannot be had, the build fails, or the engine goes away.
-pub async fn ensure(checkout: &Checkout, engine: &Engine, order: &Order) -> Result<Built> {
-    let runner = contents::runner(checkout)?;
+pub async fn ensure(
+    checkout: &Checkout,
+    engine: &Engine,
+    options: &BuildOptions,
+    progress: &dyn Progress,
+) -> Result<Built> {
+    let runner = contents::runner(checkout, progress)?;
     let recipe = recipe(checkout)?;
-    let inputs = inputs(checkout, &recipe, &runner, order)?;
-    let is_anew = order.rebuild == Rebuild::Always;
-    if !is_anew && let Some(built) = present(engine, remembered::recall(checkout, &inputs)).await? {
-        remembered::keep(checkout, &inputs, &built)?;
+    let inputs = inputs(checkout, &recipe, &runner, options)?;
+    let is_anew = options.rebuild == Rebuild::Always;
+    if !is_anew && let Some(built) = present(engine, build_records::recall(checkout, &inputs)).await? {
+        build_records::keep(checkout, &inputs, &built)?;
         return Ok(built);
     }
-    let talk = Talk::new();
-    let workshop = Workshop::open(checkout, || talk.step("waiting for another build of this checkout"))?;
+    let dir = BuildDir::open(checkout, || progress.step("waiting for another build of this checkout"))?;
     // Whoever held the lock has perhaps built just this.
-    if !is_anew && let Some(built) = present(engine, remembered::recall(checkout, &inputs)).await? {
+    if !is_anew && let Some(built) = present(engine, build_records::recall(checkout, &inputs)).await? {
         return Ok(built);
     }
     let maker = Maker {
         engine,
-        talk: &talk,
-        workshop: &workshop,
+        progress,
+        dir: &dir,
         is_anew,
     };
-    let built = maker.make(checkout, &order.base, recipe, runner).await?;
+    let built = maker.make(checkout, &options.base, recipe, runner).await?;
     for note in &built.notes {
-        talk.note(&["note: ", note].concat());
+        progress.line(&["note: ", note].concat());
     }
-    remembered::keep(checkout, &inputs, &built)?;
+    build_records::keep(checkout, &inputs, &built)?;
     Ok(built)
 }
 
@@ -75,24 +80,24 @@ pub async fn ensure(checkout: &Checkout, engine: &Engine, order: &Order) -> Resu
 /// The engine goes away, or a disk is full.
 pub async fn load_normal(
     engine: &Engine,
-    talk: &Talk,
+    progress: &dyn Progress,
     work: &Path,
     raw: &str,
     reference: &str,
 ) -> Result<(String, archive::Sizes)> {
-    talk.step("bringing it into normal form");
+    progress.step("bringing it into normal form");
     let [saved, normal] = ["raw.tar", "image.tar"].map(|name| work.join(name));
     engine.save(raw, &saved).await?;
     let sizes = archive::normalise(&saved, &normal, work, reference)?;
-    talk.step("loading it into the engine");
-    engine.load(&normal, &mut |line| talk.detail(line)).await?;
+    progress.step("loading it into the engine");
+    engine.load(&normal, &mut |line| progress.detail(line)).await?;
     engine.remove_image(raw).await?;
     let image = engine.image(reference).await?;
     let image = image.with_context(|| format!("{reference} was loaded, but the engine does not have it"))?;
     Ok((image.id, sizes))
 }
 
-/// A remembered image counts only where the engine still has just that one under its name.
+/// A build_records image counts only where the engine still has just that one under its name.
 ///
 /// # Errors
 /// The engine does not answer.
@@ -112,10 +117,10 @@ fn recipe(checkout: &Checkout) -> Result<Context> {
 }
 
 /// A hash of everything in this checkout that goes in, quick to make. What this code does with it goes in as well.
-fn inputs(checkout: &Checkout, recipe: &Context, runner: &[u8], order: &Order) -> Result<blake3::Hash> {
+fn inputs(checkout: &Checkout, recipe: &Context, runner: &[u8], options: &BuildOptions) -> Result<blake3::Hash> {
     let mut all = recipe.clone();
     all.add("runner", runner);
-    all.add("base", order.base.name());
+    all.add("base", options.base.name());
     all.add("pins", context::read(&checkout.path("images/tools.toml"))?);
     all.add_folder("debnix", &checkout.path("images/debnix"), |_| true)?;
     let code = [
@@ -124,7 +129,7 @@ fn inputs(checkout: &Checkout, recipe: &Context, runner: &[u8], order: &Order) -
         include_str!("build.rs"),
         include_str!("contents.rs"),
         include_str!("context.rs"),
-        include_str!("normal.rs"),
+        include_str!("reproducible.rs"),
     ];
     all.add("code", code.concat());
     Ok(all.hash())
@@ -132,21 +137,21 @@ fn inputs(checkout: &Checkout, recipe: &Context, runner: &[u8], order: &Order) -
 
 struct Maker<'a> {
     engine: &'a Engine,
-    talk: &'a Talk,
-    workshop: &'a Workshop,
+    progress: &'a dyn Progress,
+    dir: &'a BuildDir,
     is_anew: bool,
 }
 
 impl Maker<'_> {
     async fn make(&self, checkout: &Checkout, base: &Base, recipe: Context, runner: Vec<u8>) -> Result<Built> {
-        self.talk.step("looking for tools");
-        let brought = contents::bring(checkout, self.talk)?;
-        let site = Site {
+        self.progress.step("looking for tools");
+        let brought = contents::bring(checkout, self.progress)?;
+        let site = BuildContext {
             engine: self.engine,
             checkout,
-            work: &self.workshop.folder,
+            work: &self.dir.folder,
             is_anew: self.is_anew,
-            talk: self.talk,
+            progress: self.progress,
         };
         let base = site.provide(base).await?;
         let arguments = [("BASE_IMAGE", base.reference.as_str()), ("NIX", brought.nix)];
@@ -165,9 +170,12 @@ impl Maker<'_> {
         content.add("packages", root.packages);
         content.add("arguments", brought.nix);
         // What normal form is decides over the id as well.
-        content.add("form", [include_str!("archive.rs"), include_str!("normal.rs")].concat());
+        content.add(
+            "form",
+            [include_str!("archive.rs"), include_str!("reproducible.rs")].concat(),
+        );
         let reference = [REPOSITORY, ":", &content.hash().to_hex()[..16]].concat();
-        let known = remembered::of_reference(checkout, &reference).filter(|_| !self.is_anew);
+        let known = build_records::of_reference(checkout, &reference).filter(|_| !self.is_anew);
         let (id, sizes) = match present(self.engine, known).await? {
             Some(built) => (built.id, built.sizes),
             None => self.image(&tree, &arguments, &reference).await?,
@@ -187,7 +195,7 @@ impl Maker<'_> {
 
     /// The root file system, which is asked about its interpreter before the image is made that says so.
     async fn root(&self, recipe: &Context, arguments: &[(&str, &str)]) -> Result<contents::Root> {
-        self.talk.step("putting the root file system together");
+        self.progress.step("putting the root file system together");
         let before = self.engine.image(ROOT).await?;
         let cache = if self.is_anew {
             BuildCache::Bypass
@@ -216,7 +224,7 @@ impl Maker<'_> {
         arguments: &[(&str, &str)],
         reference: &str,
     ) -> Result<(String, archive::Sizes)> {
-        self.talk.step("building the image");
+        self.progress.step("building the image");
         // The root was made a moment ago: whatever was wanted anew is anew.
         let build = Build {
             reference: RAW,
@@ -225,19 +233,17 @@ impl Maker<'_> {
             cache: BuildCache::Use,
         };
         self.build(&build, tree).await?;
-        load_normal(self.engine, self.talk, &self.workshop.folder, RAW, reference).await
+        load_normal(self.engine, self.progress, &self.dir.folder, RAW, reference).await
     }
 
     async fn build(&self, build: &Build<'_>, tree: &Context) -> Result<String> {
         let id = self
             .engine
-            .build(build, tree.archive()?, &mut |line| self.talk.detail(line))
+            .build(build, tree.archive()?, &mut |line| self.progress.detail(line))
             .await?;
-        ensure!(
-            id.starts_with("sha256:"),
-            "the engine calls {} `{id}`, which is no id",
-            build.reference
-        );
+        if !id.starts_with("sha256:") {
+            return Err(failed!("the engine calls {} `{id}`, which is no id", build.reference));
+        }
         Ok(id)
     }
 }

@@ -2,17 +2,17 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
 use hybrid_cache_model::pod::{IMAGE_FILE, ImageRecord, ImageSystem, POD_PROTOCOL_VERSION};
 use hybrid_cache_model::protocol::{Identity, Interpreter, PackageSource, Provider, SystemTools};
 use serde::Deserialize;
 
 use super::archive;
 use super::context::{self, Context};
-use super::talk::Talk;
-use crate::checkout::Checkout;
-use crate::tools::{self, NixProvider, ToolChoice, Tools};
-use crate::{local, runner};
+use hybrid_cache_tools::Checkout;
+use hybrid_cache_tools::Progress;
+use hybrid_cache_tools::failed;
+use hybrid_cache_tools::{self as tools, NixProvider, ToolChoice, Tools, programs};
+use hybrid_cache_tools::{Error, ErrorContext, Result};
 
 const RUNNER: &str = "usr/local/bin/runner";
 const UV: &str = "usr/local/bin/uv";
@@ -31,8 +31,8 @@ pub const USER: Identity = Identity { uid: 10001, gid: 10001 };
 ///
 /// # Errors
 /// It does not build, or only with this machine's own C library.
-pub fn runner(checkout: &Checkout) -> Result<Vec<u8>> {
-    context::read(&runner::static_alone(runner::build(checkout)?)?)
+pub fn runner(checkout: &Checkout, progress: &dyn Progress) -> Result<Vec<u8>> {
+    context::read(&programs::static_alone(programs::build(checkout, progress)?)?)
 }
 
 /// Tools that the image shall have.
@@ -51,8 +51,8 @@ pub struct Brought {
 ///
 /// # Errors
 /// A tool that every image needs cannot be had.
-pub fn bring(checkout: &Checkout, talk: &Talk) -> Result<Brought> {
-    let tools = tools::provision(checkout.root(), &ToolChoice::default(), talk).map_err(local::prerequisite)?;
+pub fn bring(checkout: &Checkout, progress: &dyn Progress) -> Result<Brought> {
+    let tools = tools::provision(checkout.root(), &ToolChoice::default(), progress)?;
     let mut files = Context::default();
     files.add_program(UV, program(&tools.uv.path)?);
     let system = match (&tools.nix, &tools.source) {
@@ -139,11 +139,12 @@ fn absolute(path: &str) -> String {
 /// A program's bytes; a script in its place would not find its interpreter in the image.
 fn program(path: &Path) -> Result<Vec<u8>> {
     let bytes = context::read(path)?;
-    ensure!(
-        bytes.starts_with(b"\x7fELF"),
-        "{} is no program by itself\nhint: take it off the search path, then the pinned one is brought",
-        path.display()
-    );
+    if !bytes.starts_with(b"\x7fELF") {
+        return Err(failed!(
+            "{} is no program by itself\nhint: take it off the search path, then the pinned one is brought",
+            path.display()
+        ));
+    }
     Ok(bytes)
 }
 
@@ -176,7 +177,7 @@ impl Root {
         let mut take = |name: &str| {
             let at = files.iter().position(|(path, _)| path.ends_with(name));
             let at = at.with_context(|| format!("the root file system has no {name}"))?;
-            Ok::<_, anyhow::Error>(files.swap_remove(at).1)
+            Ok::<_, Error>(files.swap_remove(at).1)
         };
         let (probed, packages) = (take("interpreter.json")?, take("packages")?);
         let probed: Probed = serde_json::from_slice(&probed).context("reading the image's interpreter.json")?;

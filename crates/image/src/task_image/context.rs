@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
-use tar::{Builder, EntryType, Header};
+use tar::{Builder, EntryType};
 
-use super::normal::EPOCH_S;
+use super::reproducible::EPOCH_S;
+use crate::docker_archive::header;
+use hybrid_cache_tools::{ErrorContext, Result};
 
 /// Files by their path.
 #[derive(Clone, Debug, Default)]
@@ -92,26 +93,15 @@ impl Context {
             for (at, _) in path.match_indices('/') {
                 let folder = &path[..=at];
                 if folders.insert(folder) {
-                    let mut header = header(EntryType::Directory, 0o755, 0);
+                    let mut header = header(EntryType::Directory, 0o755, 0, EPOCH_S);
                     builder.append_data(&mut header, folder, std::io::empty())?;
                 }
             }
-            let mut header = header(EntryType::Regular, file.mode, file.bytes.len() as u64);
+            let mut header = header(EntryType::Regular, file.mode, file.bytes.len() as u64, EPOCH_S);
             builder.append_data(&mut header, path, file.bytes.as_slice())?;
         }
         Ok(builder.into_inner()?)
     }
-}
-
-fn header(kind: EntryType, mode: u32, bytes: u64) -> Header {
-    let mut header = Header::new_gnu();
-    header.set_entry_type(kind);
-    header.set_mode(mode);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(EPOCH_S);
-    header.set_size(bytes);
-    header
 }
 
 /// Reads a file; the error names it.

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
 use hybrid_cache_driver::local::config::DEFAULT_MAX_AGE_S;
 use hybrid_cache_model::TaskSpec;
 use hybrid_cache_model::pod::{
@@ -15,14 +14,15 @@ use hybrid_cache_model::pod::{
 use tar::{Builder, EntryType, Header};
 
 use super::build::{RAW, Rebuild, load_normal, present};
-use super::remembered::{self, Built, Workshop};
-use super::talk::Talk;
-use super::{REPOSITORY, contents};
-use crate::checkout::Checkout;
-use crate::cluster::{certificates, place};
-use crate::docker::{Engine, Executed, Once};
-use crate::exit::Expected;
-use crate::flags;
+use super::build_records::{self, BuildDir, Built};
+use super::contents;
+use super::recipe::REPOSITORY;
+use crate::docker::{Engine, Executed, OneShotContainer};
+use hybrid_cache_tools::Checkout;
+use hybrid_cache_tools::Progress;
+use hybrid_cache_tools::failed;
+use hybrid_cache_tools::{Error, ErrorContext, Result};
+use hybrid_cache_tools::{certificates, network_settings};
 
 /// Longest that the packages of one task may take.
 const EACH: Duration = Duration::from_secs(900);
@@ -39,24 +39,24 @@ pub struct Seed {
 }
 
 impl Seed {
-    /// As the command line asks for it: each list is what one task would ask for. None where it asks for nothing.
+    /// Each list is what one task would ask for. None where it asks for nothing.
     ///
     /// # Errors
     /// A list is not acceptable.
-    pub fn of_flags(flags: &flags::Image) -> Result<Option<Seed>> {
-        let python = flags.warm.iter().map(|list| TaskSpec {
+    pub fn new(warm: &[String], warm_system: &[String]) -> Result<Option<Seed>> {
+        let python = warm.iter().map(|list| TaskSpec {
             dependencies: list.clone(),
             ..TaskSpec::new("pass")
         });
-        let system = flags.warm_system.iter().map(|list| TaskSpec {
+        let system = warm_system.iter().map(|list| TaskSpec {
             system_dependencies: list.clone(),
             ..TaskSpec::new("pass")
         });
         let tasks: Vec<TaskSpec> = python.chain(system).collect();
         for task in &tasks {
-            let checked = task.check().map_err(|error| Expected::usage(error.to_string()))?;
+            let checked = task.check().map_err(|error| Error::input(error.to_string()))?;
             if checked.requirements.is_empty() && checked.system.is_empty() {
-                return Err(Expected::usage(
+                return Err(Error::input(
                     "a list of --warm or --warm-system names no package\nhint: such as numpy,pandas",
                 ));
             }
@@ -75,10 +75,11 @@ pub async fn ensure_seeded(
     plain: &Built,
     seed: Seed,
     rebuild: Rebuild,
+    progress: &dyn Progress,
 ) -> Result<Built> {
     if plain.system_source.is_none() && seed.tasks.iter().any(|task| !task.system_dependencies.is_empty()) {
         let notes = plain.notes.join("; ");
-        return Err(Expected::prerequisite(format!(
+        return Err(Error::prerequisite(format!(
             "--warm-system wants Nix in the image: {notes}\nhint: leave --warm-system out, or build the image where a Debian mirror or \
              nix-portable is at hand"
         )));
@@ -86,22 +87,21 @@ pub async fn ensure_seeded(
     let request = SeedRequest {
         protocol: POD_PROTOCOL_VERSION,
         tasks: seed.tasks,
-        network: place::network(checkout).await?,
+        network: network_settings(checkout).await?,
         prepare_ms: u64::try_from(EACH.as_millis()).unwrap_or(u64::MAX),
         max_age_s: DEFAULT_MAX_AGE_S,
     };
     let text = serde_json::to_vec(&request)?;
     let inputs = inputs(&plain.id, &text);
     let is_anew = rebuild == Rebuild::Always;
-    if !is_anew && let Some(built) = present(engine, remembered::recall(checkout, &inputs)).await? {
-        remembered::keep(checkout, &inputs, &built)?;
+    if !is_anew && let Some(built) = present(engine, build_records::recall(checkout, &inputs)).await? {
+        build_records::keep(checkout, &inputs, &built)?;
         return Ok(built);
     }
-    let talk = Talk::new();
-    let workshop = Workshop::open(checkout, || talk.step("waiting for another build of this checkout"))?;
-    talk.step("filling the caches that the image brings along");
+    let dir = BuildDir::open(checkout, || progress.step("waiting for another build of this checkout"))?;
+    progress.step("filling the caches that the image brings along");
     let tasks = u32::try_from(request.tasks.len()).unwrap_or(u32::MAX);
-    let once = Once {
+    let once = OneShotContainer {
         image: &plain.id,
         command: &["pod-seed"],
         files: files(&text, &certificates::bundle()?)?,
@@ -110,7 +110,7 @@ pub async fn ensure_seeded(
     };
     engine.run_into(&once, RAW, judge).await?;
     // When it was asked decides over what was found: the name tells what is in it, not what was asked for.
-    let (id, sizes) = load_normal(engine, &talk, &workshop.folder, RAW, UNNAMED).await?;
+    let (id, sizes) = load_normal(engine, progress, &dir.folder, RAW, UNNAMED).await?;
     let digest = id.trim_start_matches("sha256:");
     let reference = [REPOSITORY, ":", digest.get(..16).unwrap_or(digest)].concat();
     engine.tag(&id, &reference).await?;
@@ -122,7 +122,7 @@ pub async fn ensure_seeded(
         pushed: None,
         ..plain.clone()
     };
-    remembered::keep(checkout, &inputs, &built)?;
+    build_records::keep(checkout, &inputs, &built)?;
     Ok(built)
 }
 
@@ -143,10 +143,10 @@ fn judge(executed: &Executed) -> Result<()> {
     })?;
     match report {
         PodMaintainReport::Done => Ok(()),
-        PodMaintainReport::Failed { failure } => Err(Expected::task(format!("the image cannot be warmed: {failure}"))),
-        PodMaintainReport::Maintained { .. } | PodMaintainReport::SetAside { .. } => {
-            bail!("the image's runner answered another question than it was asked")
-        }
+        PodMaintainReport::Failed { failure } => Err(Error::task(format!("the image cannot be warmed: {failure}"))),
+        PodMaintainReport::Maintained { .. } | PodMaintainReport::SetAside { .. } => Err(failed!(
+            "the image's runner answered another question than it was asked"
+        )),
     }
 }
 
@@ -170,7 +170,7 @@ fn header(kind: EntryType, mode: u32, bytes: u64) -> Header {
     header.set_mode(mode);
     header.set_uid(u64::from(contents::USER.uid));
     header.set_gid(u64::from(contents::USER.gid));
-    header.set_mtime(super::normal::EPOCH_S);
+    header.set_mtime(super::reproducible::EPOCH_S);
     header.set_size(bytes);
     header
 }
@@ -179,35 +179,27 @@ fn header(kind: EntryType, mode: u32, bytes: u64) -> Header {
 mod tests {
     use super::*;
 
-    fn flags(warm: &[&str], warm_system: &[&str]) -> flags::Image {
-        let own = |lists: &[&str]| lists.iter().map(|&list| list.to_owned()).collect();
-        flags::Image {
-            base: None,
-            service: false,
-            push: None,
-            warm: own(warm),
-            warm_system: own(warm_system),
-            force: false,
-            json: false,
-        }
+    fn seed(warm: &[&str], warm_system: &[&str]) -> Result<Option<Seed>> {
+        let own = |lists: &[&str]| lists.iter().map(|&list| list.to_owned()).collect::<Vec<_>>();
+        Seed::new(&own(warm), &own(warm_system))
     }
 
     #[test]
     fn each_list_is_what_one_task_would_ask_for() {
-        let seed = Seed::of_flags(&flags(&["numpy", "numpy,pandas>=2"], &["gcc,make"]));
-        let tasks = seed.unwrap().unwrap().tasks;
+        let given = seed(&["numpy", "numpy,pandas>=2"], &["gcc,make"]);
+        let tasks = given.unwrap().unwrap().tasks;
         let asked: Vec<_> = tasks
             .iter()
             .map(|task| (task.dependencies.as_str(), task.system_dependencies.as_str()))
             .collect();
         assert_eq!(asked, [("numpy", ""), ("numpy,pandas>=2", ""), ("", "gcc,make")]);
-        assert!(Seed::of_flags(&flags(&[], &[])).unwrap().is_none());
+        assert!(seed(&[], &[]).unwrap().is_none());
     }
 
     #[test]
     fn what_no_task_may_ask_for_no_image_brings_along() {
         for (warm, system) in [(vec!["-e ."], vec![]), (vec![], vec!["../gcc"]), (vec![","], vec![])] {
-            assert!(Seed::of_flags(&flags(&warm, &system)).is_err(), "{warm:?} {system:?}");
+            assert!(seed(&warm, &system).is_err(), "{warm:?} {system:?}");
         }
     }
 

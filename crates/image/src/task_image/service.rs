@@ -1,16 +1,16 @@
 //! The image of the task service: its program and nothing else, so that the program decides what the image is.
 
-use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::build::load_normal;
+use super::build_records::{self, BuildDir};
 use super::context::{self, Context};
-use super::normal;
-use super::remembered::{self, Workshop};
-use super::talk::Talk;
-use crate::checkout::Checkout;
+use super::reproducible;
 use crate::docker::{Build, BuildCache, Engine};
-use crate::runner;
+use hybrid_cache_tools::Checkout;
+use hybrid_cache_tools::Progress;
+use hybrid_cache_tools::programs;
+use hybrid_cache_tools::{ErrorContext, Result};
 
 /// What the image is called; its tag is a hash of what it is made of, and `latest` follows it.
 pub const REPOSITORY: &str = "hybrid-cache-service";
@@ -40,23 +40,23 @@ pub struct ServiceImage {
 
 /// The image that was built last.
 pub fn reference(checkout: &Checkout) -> Option<String> {
-    remembered::last_service(checkout)
+    build_records::last_service(checkout)
 }
 
 /// The image in the engine, built where it is not there yet.
 ///
 /// # Errors
 /// The program does not build, or the engine goes away.
-pub async fn ensure(checkout: &Checkout, engine: &Engine) -> Result<ServiceImage> {
-    let program = context::read(&runner::service(checkout)?)?;
+pub async fn ensure(checkout: &Checkout, engine: &Engine, progress: &dyn Progress) -> Result<ServiceImage> {
+    let program = context::read(&programs::service(checkout, progress)?)?;
     let tree = tree(checkout, program)?;
     let reference = [REPOSITORY, ":", &hash(&tree).to_hex()[..16]].concat();
     if engine.image(&reference).await?.is_none() {
-        make(checkout, engine, &tree, &reference).await?;
+        make(engine, &tree, &reference, checkout, progress).await?;
     }
     // What compose names; a build of compose itself may have moved it.
     engine.tag(&reference, &[REPOSITORY, ":latest"].concat()).await?;
-    remembered::keep_service(checkout, &reference)?;
+    build_records::keep_service(checkout, &reference)?;
     let image = engine.image(&reference).await?;
     let image = image.with_context(|| format!("{reference} was loaded, but the engine does not have it"))?;
     Ok(ServiceImage {
@@ -86,16 +86,21 @@ fn tree(checkout: &Checkout, program: Vec<u8>) -> Result<Context> {
 fn hash(tree: &Context) -> blake3::Hash {
     let mut content = tree.clone();
     // What normal form is decides over the id as well.
-    let form = [include_str!("archive.rs"), include_str!("normal.rs")].concat();
+    let form = [include_str!("archive.rs"), include_str!("reproducible.rs")].concat();
     content.add("form", form);
-    content.add("time", normal::EPOCH_S.to_string());
+    content.add("time", reproducible::EPOCH_S.to_string());
     content.hash()
 }
 
-async fn make(checkout: &Checkout, engine: &Engine, tree: &Context, reference: &str) -> Result<()> {
-    let talk = Talk::new();
-    let workshop = Workshop::open(checkout, || talk.step("waiting for another build of this checkout"))?;
-    talk.step("building the service's image");
+async fn make(
+    engine: &Engine,
+    tree: &Context,
+    reference: &str,
+    checkout: &Checkout,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let dir = BuildDir::open(checkout, || progress.step("waiting for another build of this checkout"))?;
+    progress.step("building the service's image");
     let build = Build {
         reference: RAW,
         target: Some(STAGE),
@@ -103,9 +108,9 @@ async fn make(checkout: &Checkout, engine: &Engine, tree: &Context, reference: &
         cache: BuildCache::Use,
     };
     engine
-        .build(&build, tree.archive()?, &mut |line| talk.detail(line))
+        .build(&build, tree.archive()?, &mut |line| progress.detail(line))
         .await?;
-    load_normal(engine, &talk, &workshop.folder, RAW, reference).await?;
+    load_normal(engine, progress, &dir.folder, RAW, reference).await?;
     Ok(())
 }
 
@@ -115,7 +120,7 @@ mod tests {
 
     #[test]
     fn the_stage_takes_the_program_that_is_left_in_the_checkout_and_needs_no_base() {
-        let checkout = Checkout::find().unwrap();
+        let checkout = crate::tests::checkout();
         let text = String::from_utf8(context::read(&checkout.path(DOCKERFILE)).unwrap()).unwrap();
         let lines: Vec<_> = text.lines().collect();
         let stage = |name: &str| {

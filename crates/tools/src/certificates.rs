@@ -1,10 +1,8 @@
 //! The certificates that this machine trusts, as one file: pods get them, so that they reach what the machine reaches.
 
-use hybrid_cache_tools::environment;
-use hybrid_cache_tools::{Error, Result};
+use crate::environment;
+use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
-
-
 
 /// Where distributions keep them: Debian, Fedora, openSUSE, Alpine and macOS.
 const USUAL: [&str; 4] = [
@@ -63,8 +61,6 @@ fn certificates_alone(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use hybrid_cache_tools::ErrorClass;
-
     use super::*;
 
     #[test]
@@ -79,6 +75,6 @@ mod tests {
     fn a_file_without_certificates_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = read(file.path()).unwrap_err();
-        assert_eq!(error.class(), ErrorClass::Prerequisite);
+        assert_eq!(error.class(), crate::error::ErrorClass::Prerequisite);
     }
 }

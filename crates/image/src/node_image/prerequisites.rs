@@ -1,11 +1,10 @@
 //! What a node image cannot be built without on this machine.
 
-use anyhow::Result;
 use xshell::{Shell, cmd};
 
-use super::outside;
+use super::command;
 use super::pins::Pins;
-use crate::exit::Expected;
+use hybrid_cache_tools::{Error, Result};
 
 /// Looks at everything at once, so that nobody installs one thing after the other.
 ///
@@ -21,20 +20,20 @@ pub fn check(pins: &Pins) -> Result<()> {
         }
     };
     need(
-        outside::run(cmd!(shell, "go version"), &format!("looking for {}", pins.toolchain)),
+        command::run(cmd!(shell, "go version"), &format!("looking for {}", pins.toolchain)),
         "install Go 1.21 or later; it fetches the pinned toolchain from the module proxy (GOPROXY) where it is another",
     );
     need(
-        outside::run(cmd!(shell, "mmdebstrap --version"), "looking for mmdebstrap"),
+        command::run(cmd!(shell, "mmdebstrap --version"), "looking for mmdebstrap"),
         "install Debian's package mmdebstrap",
     );
     let format = "{{.Server.Version}}";
     need(
-        outside::run(cmd!(shell, "docker version --format {format}"), "looking for Docker"),
+        command::run(cmd!(shell, "docker version --format {format}"), "looking for Docker"),
         "start the Docker engine, or set DOCKER_HOST, and check that this user may use it",
     );
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Expected::prerequisite(missing.join("\n")))
+    Err(Error::prerequisite(missing.join("\n")))
 }

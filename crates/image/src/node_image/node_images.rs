@@ -2,27 +2,34 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
 use xshell::{Shell, cmd};
 
-use super::archive::{self, Image, Layer, LayerBuilder, SEARCH_PATH, Start};
-use super::{Site, outside, pins, roots};
+use super::archive::{self, Image, LayerBuilder, SEARCH_PATH, Start};
+use super::context::BuildContext;
+use super::{command, pins, rootfs};
+use crate::docker_archive::Layer;
+use hybrid_cache_tools::Result;
+use hybrid_cache_tools::failed;
 
 /// Writes an archive of all of them; `program` finds a compiled one, layers are made in `folder`.
 ///
 /// # Errors
 /// A part is missing, kubeadm asks for an image that is not pinned, or the archive cannot be written.
-pub fn archive(site: &Site, folder: &Path, program: impl Fn(&str) -> Result<PathBuf>) -> Result<PathBuf> {
-    check_against_kubeadm(site, &program("kubeadm")?)?;
+pub fn archive(
+    context: &BuildContext<'_>,
+    folder: &Path,
+    program: impl Fn(&str) -> Result<PathBuf>,
+) -> Result<PathBuf> {
+    check_against_kubeadm(context, &program("kubeadm")?)?;
     let mut images = Vec::new();
-    for pinned in &site.pins.image {
+    for pinned in &context.pins.image {
         let mut layers = Vec::new();
         if let Some(root) = &pinned.root {
-            layers.push(Layer::of(&roots::archive(site, root)?)?);
+            layers.push(Layer::from_archive(&rootfs::archive(context, root)?)?);
         }
         let mut entrypoint = Vec::new();
         if let Some(name) = &pinned.program {
-            layers.push(layer(site, folder, pinned, &program(name)?)?);
+            layers.push(layer(context, folder, pinned, &program(name)?)?);
             entrypoint.push(format!("/{}", pinned.place));
         }
         images.push(Image {
@@ -36,13 +43,13 @@ pub fn archive(site: &Site, folder: &Path, program: impl Fn(&str) -> Result<Path
         });
     }
     let file = folder.join("images.tar");
-    archive::write(&file, &images, site.stamp())?;
+    archive::write(&file, &images, context.stamp())?;
     Ok(file)
 }
 
-fn layer(site: &Site, folder: &Path, pinned: &pins::Image, program: &Path) -> Result<Layer> {
+fn layer(context: &BuildContext<'_>, folder: &Path, pinned: &pins::Image, program: &Path) -> Result<Layer> {
     let file = folder.join(format!("{}.tar", pinned.name()));
-    let mut layer = LayerBuilder::new(&file, site.pins.made_at_s)?;
+    let mut layer = LayerBuilder::new(&file, context.pins.made_at_s)?;
     layer.folder("tmp", 0o1777)?;
     layer.copy(&pinned.place, program, 0o755)?;
     for (place, to) in &pinned.links {
@@ -52,20 +59,21 @@ fn layer(site: &Site, folder: &Path, pinned: &pins::Image, program: &Path) -> Re
 }
 
 /// What kubeadm asks for must be there: nothing else will bring it to a node.
-fn check_against_kubeadm(site: &Site, kubeadm: &Path) -> Result<()> {
+fn check_against_kubeadm(context: &BuildContext<'_>, kubeadm: &Path) -> Result<()> {
     let shell = Shell::new()?;
-    let version = site.pins.kubernetes()?;
-    let wanted = outside::run(
+    let version = context.pins.kubernetes()?;
+    let wanted = command::run(
         cmd!(shell, "{kubeadm} config images list --kubernetes-version {version}"),
         "asking kubeadm for its images",
     )?;
-    let has = |wanted: &&str| site.pins.image.iter().any(|image| image.reference == *wanted);
+    let has = |wanted: &&str| context.pins.image.iter().any(|image| image.reference == *wanted);
     let lacking: Vec<&str> = wanted.lines().filter(|wanted| !has(wanted)).collect();
-    ensure!(
-        lacking.is_empty(),
-        "kubeadm {version} asks for {}, which {} does not pin",
-        lacking.join(", "),
-        pins::FILE
-    );
+    if !lacking.is_empty() {
+        return Err(failed!(
+            "kubeadm {version} asks for {}, which {} does not pin",
+            lacking.join(", "),
+            pins::FILE
+        ));
+    }
     Ok(())
 }

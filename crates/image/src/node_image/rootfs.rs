@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
 use xshell::{Shell, cmd};
 
-use super::Site;
-use super::outside;
-use crate::tools::apt;
+use super::command;
+use super::context::BuildContext;
+use hybrid_cache_tools::apt;
+use hybrid_cache_tools::failed;
+use hybrid_cache_tools::{ErrorContext, Result};
 
 /// What an image has no use for.
 const LEFT_OUT: [&str; 6] = [
@@ -23,35 +24,36 @@ const LEFT_OUT: [&str; 6] = [
 ///
 /// # Errors
 /// There is no such root, no mirror has the suite, or mmdebstrap fails.
-pub fn archive(site: &Site, name: &str) -> Result<PathBuf> {
-    let root = site
+pub fn archive(context: &BuildContext<'_>, name: &str) -> Result<PathBuf> {
+    let root = context
         .pins
         .root
         .get(name)
         .with_context(|| format!("no root {name} is pinned"))?;
-    let identity = super::identity::root(&site.pins, root, &site.files, site.architecture)?;
-    let product = site.work.product(&format!("root-{name}"), &identity, |staging| {
-        let part = format!("root file system {name} (Debian {})", site.pins.suite);
-        site.talk.making(&part, || make(site, name, &staging.join("root.tar")))
+    let identity = super::identity::root(&context.pins, root, &context.files, context.architecture)?;
+    let product = context.dir.product(&format!("root-{name}"), &identity, |staging| {
+        let part = format!("root file system {name} (Debian {})", context.pins.suite);
+        context.making(&part, || make(context, name, &staging.join("root.tar")))
     })?;
     Ok(product.join("root.tar"))
 }
 
-fn make(site: &Site, name: &str, archive: &Path) -> Result<()> {
-    let (root, suite) = (&site.pins.root[name], &site.pins.suite);
+fn make(context: &BuildContext<'_>, name: &str, archive: &Path) -> Result<()> {
+    let (root, suite) = (&context.pins.root[name], &context.pins.suite);
     let sources = sources(suite)?;
     let shell = Shell::new()?;
-    shell.set_var("SOURCE_DATE_EPOCH", site.pins.made_at_s.to_string());
+    shell.set_var("SOURCE_DATE_EPOCH", context.pins.made_at_s.to_string());
     let (variant, include) = (&root.variant, root.packages.join(","));
     let options = LEFT_OUT.map(|option| format!("--dpkgopt={option}"));
-    let hook = root.hook.as_ref().map(|hook| site.files_folder.join(hook));
+    let hook = root.hook.as_ref().map(|hook| context.files_folder.join(hook));
     let hook = hook.map(|hook| format!("--customize-hook={}", hook.display()));
     let command = cmd!(
         shell,
         "mmdebstrap --variant={variant} --include={include} {options...} {hook...} {suite} {archive} {sources...}"
     );
-    outside::run(command, &format!("making root file system {name}"))
-        .context("hint: mmdebstrap needs root, or user namespaces with entries in /etc/subuid and /etc/subgid")?;
+    command::run(command, &format!("making root file system {name}")).context(
+        "hint: mmdebstrap prerequisites root, or user namespaces with entries in /etc/subuid and /etc/subgid",
+    )?;
     Ok(())
 }
 
@@ -69,7 +71,7 @@ fn sources(suite: &str) -> Result<Vec<String>> {
         let release = format!("dists/{suite}/InRelease");
         let proxy = apt::proxy();
         let Some(mirror) = apt::serving(&apt::mirrors(&known, suite), &release, proxy.as_deref()) else {
-            bail!("none of this machine's apt sources serves Debian {suite}");
+            return Err(failed!("none of this machine's apt sources serves Debian {suite}"));
         };
         lines.insert(0, format!("deb {mirror} {suite} main"));
     }

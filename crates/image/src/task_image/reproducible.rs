@@ -150,10 +150,10 @@ mod tests {
     use super::*;
     use std::io::Cursor;
 
-    /// A file, a folder, a link and a hard link, in a given order and at a given time.
-    fn made(order: &[usize], time: u64) -> Vec<u8> {
+    /// A file, a folder, a link and a hard link, in a given options and at a given time.
+    fn made(options: &[usize], time: u64) -> Vec<u8> {
         let mut builder = Builder::new(Vec::new());
-        for one in order {
+        for one in options {
             let mut header = Header::new_gnu();
             header.set_mtime(time);
             header.set_uid(0);

@@ -2,18 +2,17 @@
 
 use std::io::ErrorKind;
 
-use crate::exit::Expected;
-
 use super::endpoint::Endpoint;
+use hybrid_cache_tools::{Error, environment};
 
 /// Why an engine cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum EngineError {
     /// No program `docker`, and nothing listens.
     NotInstalled,
     /// Nothing listens.
     NotRunning,
-    /// Something listens, but this user may not talk to it.
+    /// Something listens, but this user may not use it.
     NotAllowed,
     /// It answers in a way that was not understood.
     NoAnswer(String),
@@ -23,50 +22,50 @@ pub enum Trouble {
     Unsupported,
 }
 
-impl Trouble {
+impl EngineError {
     /// What an error of connecting to a socket means.
-    pub fn of_socket(kind: ErrorKind, has_client: bool) -> Trouble {
+    pub fn of_socket(kind: ErrorKind, has_client: bool) -> EngineError {
         match kind {
-            ErrorKind::PermissionDenied => Trouble::NotAllowed,
-            ErrorKind::NotFound if !has_client => Trouble::NotInstalled,
-            _ => Trouble::NotRunning,
+            ErrorKind::PermissionDenied => EngineError::NotAllowed,
+            ErrorKind::NotFound if !has_client => EngineError::NotInstalled,
+            _ => EngineError::NotRunning,
         }
     }
 
-    /// The error that a command ends with: exit code 4.
-    pub fn at(&self, endpoint: &Endpoint) -> anyhow::Error {
+    /// The error of a missing prerequisite, with the next step.
+    pub fn at(&self, endpoint: &Endpoint) -> Error {
         let Endpoint { host, chosen_by, .. } = endpoint;
         let (problem, hint) = self.words();
-        Expected::prerequisite(format!("{problem} ({host}, from {chosen_by})\nhint: {hint}"))
+        Error::prerequisite(format!("{problem} ({host}, from {chosen_by})\nhint: {hint}"))
     }
 
     /// What is wrong, and the next step.
     pub fn words(&self) -> (String, &'static str) {
         let owned = |text: &str| text.to_owned();
         match self {
-            Trouble::NotInstalled => (
+            EngineError::NotInstalled => (
                 owned("Docker is not installed: nothing listens"),
                 "install Docker Engine 20.10 or later, or set DOCKER_HOST to an engine elsewhere; \
                  `cargo xtask run` and `bench` need none",
             ),
-            Trouble::NotRunning => (
+            EngineError::NotRunning => (
                 owned("the Docker engine is not running"),
                 "start it (`sudo systemctl start docker`, or Docker Desktop), or choose another one \
                  with DOCKER_HOST or `docker context use`",
             ),
-            Trouble::NotAllowed => (
-                owned("you may not talk to the Docker engine"),
+            EngineError::NotAllowed => (
+                owned("you may not progress to the Docker engine"),
                 "add yourself to its group (`sudo usermod -aG docker \"$USER\"`, then log in again), or use rootless Docker",
             ),
-            Trouble::NoAnswer(said) => (
+            EngineError::NoAnswer(said) => (
                 ["the Docker engine does not answer: ", said].concat(),
                 "`docker version` shows what the docker program makes of it; if it hangs too, restart the engine",
             ),
-            Trouble::TooOld(version) => (
+            EngineError::TooOld(version) => (
                 ["the Docker engine speaks API ", version, ", which is too old"].concat(),
                 "update Docker Engine to 20.10 or later",
             ),
-            Trouble::Unsupported => (
+            EngineError::Unsupported => (
                 owned("this kind of Docker address is not supported"),
                 "use unix:// or tcp://; for ssh:// forward the socket first: \
                  `ssh -NL /tmp/docker.sock:/var/run/docker.sock HOST`, then DOCKER_HOST=unix:///tmp/docker.sock",
@@ -77,8 +76,8 @@ impl Trouble {
 
 /// Whether the docker CLI is on the search path: a machine without it has probably no engine either.
 pub fn has_client() -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join("docker").is_file())
+    let mut folders = environment::search_path().into_iter();
+    folders.any(|folder| folder.join("docker").is_file())
 }
 
 /// The next step for something the engine said while it worked.
@@ -112,7 +111,7 @@ pub fn hint(said: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exit::{Exit, of};
+    use hybrid_cache_tools::ErrorClass;
 
     #[test]
     fn each_refusal_has_its_own_remedy_and_is_a_missing_prerequisite() {
@@ -128,8 +127,8 @@ mod tests {
             (ErrorKind::ConnectionRefused, false, "systemctl start"),
         ];
         for (kind, has_client, remedy) in troubles {
-            let error = Trouble::of_socket(kind, has_client).at(&endpoint);
-            assert_eq!(of(&error), Exit::Prerequisite);
+            let error = EngineError::of_socket(kind, has_client).at(&endpoint);
+            assert_eq!(error.class(), ErrorClass::Prerequisite);
             let text = error.to_string();
             assert!(text.contains(remedy) && text.contains("unix:///d.sock"), "{text}");
         }

@@ -13,26 +13,26 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-
 use super::identity::Identity;
+use hybrid_cache_tools::failed;
+use hybrid_cache_tools::{ErrorContext, Result};
 
 /// How long another build may take: on two cores the first one takes up to twenty minutes.
 const LOCK_WAIT: Duration = Duration::from_secs(3600);
 
 /// The folder, held by this process.
 #[derive(Debug)]
-pub struct Work {
+pub struct BuildDir {
     root: PathBuf,
     _lock: File,
 }
 
-impl Work {
+impl BuildDir {
     /// Makes the folder if it is missing, and waits until no other process builds in it.
     ///
     /// # Errors
     /// It cannot be made, or another build does not end.
-    pub fn open(root: &Path, waiting: impl FnOnce()) -> Result<Work> {
+    pub fn open(root: &Path, waiting: impl FnOnce()) -> Result<BuildDir> {
         fs::create_dir_all(root.join(".staging")).with_context(|| format!("cannot create {}", root.display()))?;
         let path = root.join(".lock");
         let lock = File::options().create(true).append(true).open(&path);
@@ -45,7 +45,7 @@ impl Work {
                     return Err(error).with_context(|| format!("cannot lock {}", path.display()));
                 }
                 Err(TryLockError::WouldBlock) if started.elapsed() > LOCK_WAIT => {
-                    bail!("another process has held {} for an hour", path.display());
+                    return Err(failed!("another process has held {} for an hour", path.display()));
                 }
                 Err(TryLockError::WouldBlock) => {}
             }
@@ -55,7 +55,7 @@ impl Work {
             std::thread::sleep(Duration::from_millis(200));
         }
         let root = root.to_owned();
-        Ok(Work { root, _lock: lock })
+        Ok(BuildDir { root, _lock: lock })
     }
 
     /// A path in the folder.
@@ -65,7 +65,7 @@ impl Work {
 
     /// Where a product lies, made or not.
     pub fn place(&self, name: &str, identity: &Identity) -> PathBuf {
-        place(&self.root, name, identity)
+        product_path(&self.root, name, identity)
     }
 
     /// The product of a name. Where it is not there yet, `make` fills an empty folder beside, which gets its name only
@@ -124,7 +124,7 @@ impl Work {
 }
 
 /// Where a product lies in a work folder that may not exist.
-pub fn place(root: &Path, name: &str, identity: &Identity) -> PathBuf {
+pub fn product_path(root: &Path, name: &str, identity: &Identity) -> PathBuf {
     root.join(format!("{name}-{identity}"))
 }
 
@@ -165,22 +165,22 @@ mod tests {
     #[test]
     fn what_is_half_made_is_made_again_and_what_is_whole_is_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let work = Work::open(folder.path(), || panic!("nobody else is here")).unwrap();
+        let work = BuildDir::open(folder.path(), || panic!("nobody else is here")).unwrap();
         let failed = work.product("x", &identity("1"), |staging| {
             fs::write(staging.join("half"), "")?;
-            bail!("interrupted")
+            return Err(failed!("interrupted"));
         });
         assert!(failed.is_err() && !work.place("x", &identity("1")).exists());
         let made = work.product("x", &identity("1"), |staging| Ok(fs::write(staging.join("whole"), "")?));
         assert!(!made.as_ref().unwrap().join("half").exists());
-        let again = work.product("x", &identity("1"), |_| bail!("it is there"));
+        let again = work.product("x", &identity("1"), |_| return Err(failed!("it is there")));
         assert_eq!(again.unwrap(), made.unwrap());
     }
 
     #[test]
     fn a_new_product_takes_the_place_of_its_own_name_only() {
         let folder = tempfile::tempdir().unwrap();
-        let work = Work::open(folder.path(), || panic!("nobody else is here")).unwrap();
+        let work = BuildDir::open(folder.path(), || panic!("nobody else is here")).unwrap();
         for (name, content) in [("x", "1"), ("x-y", "1"), ("x", "2")] {
             work.product(name, &identity(content), |_| Ok(())).unwrap();
         }

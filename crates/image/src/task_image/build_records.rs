@@ -14,11 +14,12 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::archive::Sizes;
-use crate::checkout::Checkout;
+use hybrid_cache_tools::Checkout;
+use hybrid_cache_tools::failed;
+use hybrid_cache_tools::{ErrorContext, Result};
 
 /// How long another build may take: everything anew, over a slow line.
 const LOCK_WAIT: Duration = Duration::from_secs(1800);
@@ -119,18 +120,18 @@ fn write(file: &Path, text: &[u8]) -> std::io::Result<()> {
 }
 
 /// The right to build, and an empty folder to do it in.
-pub struct Workshop {
+pub struct BuildDir {
     /// The folder. A build that is killed leaves it, the next one empties it.
     pub folder: PathBuf,
     _lock: File,
 }
 
-impl Workshop {
+impl BuildDir {
     /// Waits for other builds of this checkout.
     ///
     /// # Errors
     /// The target folder cannot be written, or another build does not end.
-    pub fn open(checkout: &Checkout, waiting: impl FnOnce()) -> Result<Workshop> {
+    pub fn open(checkout: &Checkout, waiting: impl FnOnce()) -> Result<BuildDir> {
         let root = folder(checkout);
         fs::create_dir_all(&root).with_context(|| format!("making {}", root.display()))?;
         let path = root.join(".lock");
@@ -146,10 +147,10 @@ impl Workshop {
                 waiting();
             }
             if started.elapsed() > LOCK_WAIT {
-                bail!(
+                return Err(failed!(
                     "{} is held by another build\nhint: end that `cargo xtask`, then try again",
                     path.display()
-                );
+                ));
             }
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -161,14 +162,14 @@ impl Workshop {
             _ => {}
         }
         fs::create_dir(&work).with_context(|| format!("making {}", work.display()))?;
-        Ok(Workshop {
+        Ok(BuildDir {
             folder: work,
             _lock: lock,
         })
     }
 }
 
-impl Drop for Workshop {
+impl Drop for BuildDir {
     fn drop(&mut self) {
         // What stays is emptied by the next build.
         let _ = fs::remove_dir_all(&self.folder);

@@ -1,10 +1,10 @@
 //! Runs programs of the machine, and says what they said when they fail.
 
+use hybrid_cache_tools::failed;
+use hybrid_cache_tools::{ErrorContext, Result};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
-
-/// Lines of a failed program's talk that an error repeats.
+/// Lines of a failed program's progress that an error repeats.
 const LAST_LINES: usize = 12;
 
 /// Runs a command to its end and returns its standard output, as far as that is not sent elsewhere. It reads nothing
@@ -24,7 +24,7 @@ pub fn run(command: impl Into<Command>, doing: &str) -> Result<String> {
     let said = String::from_utf8_lossy(&output.stderr);
     let said: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
     let end = said[said.len().saturating_sub(LAST_LINES)..].join("\n  ");
-    bail!("{doing}: {program} ended with {}\n  {end}", output.status)
+    return Err(failed!("{doing}: {program} ended with {}\n  {end}", output.status));
 }
 
 #[cfg(test)]
