@@ -1,0 +1,295 @@
+//! What runs tasks: this machine or a cluster, each with its driver and its caches.
+
+use hybrid_cache_driver::kube::KubeDriver;
+use hybrid_cache_driver::local::{LocalDriver, Maintenance};
+use hybrid_cache_driver::trace::TraceConfig;
+use hybrid_cache_driver::{Driver, Epoch, SubmitOptions};
+use hybrid_cache_model::maintain::MaintainReport;
+use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
+use hybrid_cache_model::protocol::{BudgetRequest, Budgets, IndexScope, Limits};
+use hybrid_cache_model::{CacheReport, End, Failure, FailureKind, Scenario, TaskSpec};
+
+use hybrid_cache_tools::{Checkout, Error, ErrorContext, Machine, MachineOptions, Progress, Result, failed};
+use crate::connection::{self, ClusterConnection};
+use crate::options::{BackendKind, ClusterChoice};
+
+/// A driver with what it runs on.
+pub enum Backend {
+    /// This machine, in sandboxes.
+    Local(Box<LocalBackend>),
+    /// A cluster, in pods.
+    Cluster(Box<ClusterBackend>),
+}
+
+/// This machine with its driver.
+pub struct LocalBackend {
+    /// Its tools and settings.
+    pub machine: Machine,
+    /// The driver on them.
+    pub driver: LocalDriver,
+}
+
+/// A cluster with its driver.
+pub struct ClusterBackend {
+    /// Its API server and settings.
+    pub connection: ClusterConnection,
+    /// The driver on them.
+    pub driver: KubeDriver,
+}
+
+impl LocalBackend {
+    /// Brings the tools, builds the runner and opens the caches.
+    ///
+    /// # Errors
+    /// One of them cannot be had.
+    pub fn open(checkout: &Checkout, options: &MachineOptions, progress: &dyn Progress) -> Result<LocalBackend> {
+        let machine = Machine::provision(checkout, options, progress)?;
+        let driver = machine.driver()?;
+        Ok(LocalBackend { machine, driver })
+    }
+}
+
+impl Backend {
+    /// Opens what runs tasks. Call it within the runtime that is to run them.
+    ///
+    /// # Errors
+    /// This machine lacks a tool, there is no such cluster, or its caches cannot be opened.
+    pub async fn open(
+        checkout: &Checkout,
+        kind: BackendKind,
+        local: &MachineOptions,
+        cluster: &ClusterChoice,
+        progress: &dyn Progress,
+    ) -> Result<Backend> {
+        if kind == BackendKind::Local {
+            return Ok(Backend::Local(LocalBackend::open(checkout, local, progress)?.into()));
+        }
+        let mut connection = ClusterConnection::open(checkout, cluster).await?;
+        if kind == BackendKind::Argo {
+            connection.needs_argo().await?;
+            connection.config = connection::with_argo(connection.config);
+        }
+        if local.private_index {
+            connection.config.network.index_scope = IndexScope::Private;
+        }
+        let driver = connection.driver().await?;
+        if local.trace_bytes > 0 {
+            driver.record(TraceConfig::new(connection::trace_folder(cluster)?));
+        }
+        Ok(Backend::Cluster(ClusterBackend { connection, driver }.into()))
+    }
+
+    /// The driver.
+    pub fn driver(&self) -> &dyn Driver {
+        match self {
+            Backend::Local(backend) => &backend.driver,
+            Backend::Cluster(backend) => &backend.driver,
+        }
+    }
+
+    /// Refuses a task before anything is started, where that can be told already.
+    ///
+    /// # Errors
+    /// The task is not acceptable, or asks for what this backend cannot make.
+    pub fn can_run_task(&self, spec: &TaskSpec) -> Result<()> {
+        match self {
+            Backend::Local(backend) => backend.machine.can_run_task(spec),
+            // What an image can make, its runner tells.
+            Backend::Cluster(_) => match spec.check() {
+                Ok(_) => Ok(()),
+                Err(error) => Err(Error::input(error.to_string())),
+            },
+        }
+    }
+
+    /// The same for every scenario.
+    ///
+    /// # Errors
+    /// See [`Backend::can_run_task`].
+    pub fn can_run(&self, scenarios: &[Scenario]) -> Result<()> {
+        match self {
+            Backend::Local(backend) => backend.machine.can_run(scenarios),
+            // Scenarios are checked when they are read.
+            Backend::Cluster(_) => Ok(()),
+        }
+    }
+
+    /// Threads that numeric libraries of a task should use: the processors it may have.
+    pub fn threads(&self) -> u32 {
+        match self {
+            Backend::Local(_) => {
+                std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
+            }
+            Backend::Cluster(backend) => whole_cpus(&backend.connection.config.task_resources.cpu_limit),
+        }
+    }
+
+    /// Bounds on each task, without one on its time. Those of a pod are the cluster's.
+    pub fn limits(&self) -> Limits {
+        let limits = match self {
+            Backend::Local(backend) => backend.machine.limits.clone(),
+            Backend::Cluster(_) => Limits::default(),
+        };
+        Limits {
+            threads: self.threads(),
+            ..limits
+        }
+    }
+
+    /// How much each volume may hold.
+    pub fn budgets(&self) -> Budgets {
+        match self {
+            Backend::Local(backend) => {
+                let config = &backend.machine.config;
+                Budgets::both(BudgetRequest::of_settings(config.budget_bytes, config.budget_inodes))
+            }
+            Backend::Cluster(backend) => backend.driver.config().budgets(),
+        }
+    }
+
+    /// Looks after the caches of one epoch.
+    ///
+    /// # Errors
+    /// It could not, with its reason.
+    pub async fn maintain(&self, epoch: &Epoch, what: Maintenance) -> Result<MaintainReport> {
+        let report = match self {
+            Backend::Local(backend) => backend.driver.maintain(epoch, what).await?,
+            Backend::Cluster(backend) => maintained(
+                backend
+                    .driver
+                    .maintain(epoch, question(what, backend.driver.config().budgets()))
+                    .await?,
+            ),
+        };
+        match report {
+            MaintainReport::Failed { failure } => Err(failure.into()),
+            report => Ok(report),
+        }
+    }
+
+    /// Moves caches of another layout out of the way; where to.
+    ///
+    /// # Errors
+    /// It could not, with its reason.
+    pub async fn set_aside(&self) -> Result<Vec<String>> {
+        match self {
+            Backend::Local(backend) => {
+                let moved = backend.driver.set_aside()?;
+                Ok(moved.iter().map(|folder| folder.display().to_string()).collect())
+            }
+            Backend::Cluster(backend) => {
+                let question = PodQuestion::SetAside;
+                match backend.driver.maintain(&Epoch::Standing, question).await? {
+                    // As folders of the two volumes: nothing else is known of where those are.
+                    PodMaintainReport::SetAside { folders } => {
+                        Ok(folders.iter().map(|folder| format!("volume {folder}")).collect())
+                    }
+                    other => return Err(failed!("a pod answered another question than it was asked: {other:?}")),
+                }
+            }
+        }
+    }
+
+    /// Prepares what a task needs, for its tenant and within its time.
+    ///
+    /// # Errors
+    /// The task is not acceptable or what runs it is gone. Why nothing could be prepared is the inner error.
+    pub async fn warm(
+        &self,
+        spec: &TaskSpec,
+        options: &SubmitOptions,
+        progress: &dyn Progress,
+    ) -> Result<Result<CacheReport, Failure>> {
+        match self {
+            Backend::Local(backend) => Ok(backend.driver.warm(spec, options).await),
+            // A pod prepares beside the task that asks for it.
+            Backend::Cluster(backend) => run_to_warm(&backend.driver, spec, options, progress).await,
+        }
+    }
+}
+
+/// Whole processors of a CPU limit in Kubernetes' notation (`2`, `1500m`), at least one.
+fn whole_cpus(limit: &str) -> u32 {
+    let whole = match limit.strip_suffix('m') {
+        Some(thousandths) => thousandths.parse::<u32>().map(|thousandths| thousandths / 1000),
+        None => limit.split('.').next().unwrap_or_default().parse(),
+    };
+    whole.unwrap_or(1).max(1)
+}
+
+async fn run_to_warm(
+    driver: &dyn Driver,
+    spec: &TaskSpec,
+    options: &SubmitOptions,
+    progress: &dyn Progress,
+) -> Result<Result<CacheReport, Failure>> {
+    let ticket = driver.submit(spec, options).await.context("submitting a task")?;
+    let outcome = driver.settle(&ticket).await?;
+    driver.forget(&ticket);
+    if let Some(warning) = driver.flush_trace().await {
+        progress.line(&format!("warning: {warning}"));
+    }
+    Ok(match (outcome.end, outcome.not_kept) {
+        (End::Failed { failure }, _) | (_, Some(failure)) => Err(failure),
+        (End::Exited { code: 0 }, None) => Ok(outcome.cache),
+        (end, None) => {
+            let message = format!("the task that asks for the packages ended as {end:?}");
+            Err(Failure::new(FailureKind::Internal, message))
+        }
+    })
+}
+
+fn question(what: Maintenance, mut budgets: Budgets) -> PodQuestion {
+    match what {
+        Maintenance::Usage => PodQuestion::Usage,
+        Maintenance::Gc {
+            budget_bytes,
+            budget_inodes,
+        } => {
+            for budget in [&mut budgets.python, &mut budgets.system] {
+                budget.bytes = budget_bytes.or(budget.bytes);
+                budget.inodes = budget_inodes.or(budget.inodes);
+            }
+            PodQuestion::Gc { budgets }
+        }
+        Maintenance::Verify { repair } => PodQuestion::Verify { repair },
+    }
+}
+
+fn maintained(report: PodMaintainReport) -> MaintainReport {
+    match report {
+        PodMaintainReport::Maintained { report } => report,
+        PodMaintainReport::Failed { failure } => MaintainReport::Failed { failure },
+        PodMaintainReport::Done | PodMaintainReport::SetAside { .. } => MaintainReport::Failed {
+            failure: Failure::new(
+                FailureKind::Internal,
+                "a pod answered another question than it was asked",
+            ),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cpu_limit_is_rounded_down_to_a_whole_processor_at_least() {
+        let limits = ["1", "2", "500m", "2500m", "1.5", "many"];
+        assert_eq!(limits.map(whole_cpus), [1, 2, 1, 2, 1, 1]);
+    }
+
+    #[test]
+    fn what_a_pod_answers_is_what_a_sandbox_answers() {
+        let report = MaintainReport::Verify(Default::default());
+        assert_eq!(
+            maintained(PodMaintainReport::Maintained { report: report.clone() }),
+            report
+        );
+        let failure = Failure::new(FailureKind::DiskFull, "full");
+        let failed = maintained(PodMaintainReport::Failed {
+            failure: failure.clone(),
+        });
+        assert_eq!(failed, MaintainReport::Failed { failure });
+    }
+}

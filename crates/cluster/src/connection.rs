@@ -1,0 +1,283 @@
+//! Connects to a cluster that is up: its API server and the settings of the driver. `bench`, `run`, `status` and `doctor` open it.
+
+use std::path::{Path, PathBuf};
+
+use hybrid_cache_driver::kube::{Argo, KubeConfig, KubeDriver, Resources};
+use hybrid_cache_driver::local::config::DEFAULT_MAX_AGE_S;
+use hybrid_cache_driver::trace;
+use hybrid_cache_model::pod::NetworkSettings;
+use hybrid_cache_model::protocol::Identity;
+
+use hybrid_cache_image::task_image as image;
+use hybrid_cache_tools::{Checkout, Error, ErrorClass, ErrorContext, IndexSettings, Result, default_root, index_scope};
+use crate::api::ClusterApi;
+use crate::facts::ClaimFacts;
+use crate::names::{CERTIFICATES, EXECUTOR_ACCOUNT, NAMESPACE, NIX_CLAIM, OWNER, PYTHON_CLAIM, TASK_ACCOUNT};
+use crate::options::ClusterChoice;
+use crate::resource_kinds;
+use crate::state::StateFolder;
+
+/// Where the certificates are inside a pod.
+const POD_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// Seconds after which Kubernetes deletes a task that has ended and that nobody has fetched: so long the API server may be
+/// out of reach of a driver. What was seen to its end is deleted at once.
+const TTL_S: u32 = 24 * 3600;
+/// Seconds that a pod may wait for a node and its image.
+const START_S: u64 = 120;
+
+/// The API server of a cluster that is up, and the settings of the driver on it.
+pub struct ClusterConnection {
+    /// Its API server.
+    pub api: ClusterApi,
+    /// What the driver is told.
+    pub config: KubeConfig,
+}
+
+impl ClusterConnection {
+    /// Opens the cluster that `up` made, or the one that a context names. Asks the cluster nothing yet.
+    ///
+    /// # Errors
+    /// There is no such cluster or context, or the machine's settings cannot be read.
+    pub async fn open(checkout: &Checkout, choice: &ClusterChoice) -> Result<ClusterConnection> {
+        let api = api(choice).await?;
+        let mut config = config(checkout).await?;
+        config.namespace.clone_from(&api.namespace);
+        Ok(ClusterConnection { api, config })
+    }
+
+    /// Checks that Workflows can be made there.
+    ///
+    /// # Errors
+    /// The API server does not know them, or does not answer.
+    pub async fn needs_argo(&self) -> Result<()> {
+        if self.api.knows(resource_kinds::WORKFLOW).await? {
+            return Ok(());
+        }
+        Err(Error::prerequisite(format!(
+            "Argo Workflows is not installed in the cluster at {}\nhint: `cargo xtask up --with-argo` brings it into a kind \
+             cluster; into another one its administrator does",
+            self.api.address
+        )))
+    }
+
+    /// Opens the driver.
+    ///
+    /// # Errors
+    /// The cluster does not answer.
+    pub async fn driver(&self) -> Result<KubeDriver> {
+        // An account that may not read claims goes by what their file systems say.
+        let claims = self.api.claims(&self.api.namespace).await.unwrap_or_default();
+        self.api.driver(on_claims(self.config.clone(), &claims)).await
+    }
+}
+
+/// The folder of this machine in which requests to a cluster are recorded.
+///
+/// # Errors
+/// The name is none for a cluster, or the user has no cache folder.
+pub fn trace_folder(choice: &ClusterChoice) -> Result<PathBuf> {
+    let folder = match &choice.context {
+        // Nothing else is kept of a cluster that is not ours.
+        Some(context) => {
+            let good = |c: char| c.is_ascii_alphanumeric() || c == '-';
+            let name = format!("{context}.{}", choice.namespace);
+            let name: String = name
+                .chars()
+                .map(|c| if good(c) || c == '.' { c } else { '_' })
+                .collect();
+            default_root()?
+                .join("contexts")
+                .join(name.trim_start_matches('.'))
+        }
+        None => StateFolder::for_cluster(&choice.name)?.root().to_owned(),
+    };
+    Ok(folder.join(trace::FOLDER))
+}
+
+/// The same on claims as large as these are, or ask to be.
+pub fn on_claims(config: KubeConfig, claims: &[ClaimFacts]) -> KubeConfig {
+    let size = |name: &str| {
+        let claim = claims.iter().find(|claim| claim.name == name);
+        claim.map_or(0, ClaimFacts::bytes)
+    };
+    KubeConfig {
+        python_claim_bytes: size(&config.python_claim),
+        nix_claim_bytes: size(&config.nix_claim),
+        ..config
+    }
+}
+
+/// The API server of a cluster that is up.
+///
+/// # Errors
+/// There is no such cluster or context.
+pub async fn api(choice: &ClusterChoice) -> Result<ClusterApi> {
+    if let Some(context) = &choice.context {
+        let api = ClusterApi::from_context(context).await.map_err(|error| {
+            Error::prerequisite(format!("{error:#}\nhint: `kubectl config get-contexts` lists them"))
+        });
+        return Ok(api?.within(&choice.namespace));
+    }
+    api_of_kubeconfig(&choice.name, &StateFolder::for_cluster(&choice.name)?.kubeconfig()).await
+}
+
+/// The API server of the kind cluster that our own kubeconfig leads to.
+///
+/// # Errors
+/// There is no such cluster.
+pub async fn api_of_kubeconfig(name: &str, kubeconfig: &Path) -> Result<ClusterApi> {
+    if !kubeconfig.is_file() {
+        let message = format!("there is no cluster {name:?} on this machine");
+        return Err(Error::prerequisite(format!(
+            "{message}\nhint: `cargo xtask up` makes it"
+        )));
+    }
+    ClusterApi::from_kubeconfig(kubeconfig).await
+}
+
+/// What the driver is told on any cluster of this checkout and this machine.
+///
+/// # Errors
+/// No image was built yet, or the machine's settings cannot be read.
+pub async fn config(checkout: &Checkout) -> Result<KubeConfig> {
+    let image = image::reference(checkout).ok_or_else(|| {
+        Error::prerequisite("there is no image that tasks could run in\nhint: `cargo xtask up` builds it")
+    })?;
+    Ok(config_with(image, network(checkout).await?))
+}
+
+/// The same for an image and a network that are known already.
+pub fn config_with(image: String, network: NetworkSettings) -> KubeConfig {
+    KubeConfig {
+        namespace: NAMESPACE.to_owned(),
+        image,
+        python_claim: PYTHON_CLAIM.to_owned(),
+        nix_claim: NIX_CLAIM.to_owned(),
+        service_account: TASK_ACCOUNT.to_owned(),
+        identity: Identity { uid: OWNER, gid: OWNER },
+        task_resources: resources(["250m", "1"], ["256Mi", "1Gi"], "1Gi"),
+        prepare_resources: resources(["250m", "2"], ["512Mi", "3Gi"], "4Gi"),
+        certificates: Some(CERTIFICATES.to_owned()),
+        network,
+        max_age_s: DEFAULT_MAX_AGE_S,
+        budget_bytes: 0,
+        budget_inodes: 0,
+        python_claim_bytes: 0,
+        nix_claim_bytes: 0,
+        ttl_s: TTL_S,
+        start_s: START_S,
+        task_variables: Vec::new(),
+        argo: None,
+    }
+}
+
+/// Requests and limits.
+fn resources(cpu: [&str; 2], memory: [&str; 2], disk: &str) -> Resources {
+    Resources {
+        cpu_request: cpu[0].to_owned(),
+        cpu_limit: cpu[1].to_owned(),
+        memory_request: memory[0].to_owned(),
+        memory_limit: memory[1].to_owned(),
+        disk_limit: disk.to_owned(),
+    }
+}
+
+/// What a driver is told that runs tasks as Workflows.
+pub fn with_argo(config: KubeConfig) -> KubeConfig {
+    KubeConfig {
+        argo: Some(Argo {
+            executor_account: EXECUTOR_ACCOUNT.to_owned(),
+            executor_resources: resources(["10m", "1"], ["32Mi", "256Mi"], "512Mi"),
+        }),
+        ..config
+    }
+}
+
+/// What this machine's settings say about the network, as it holds inside a pod.
+///
+/// # Errors
+/// They cannot be read.
+pub async fn network(checkout: &Checkout) -> Result<NetworkSettings> {
+    let root = checkout.root().to_owned();
+    let asked = tokio::task::spawn_blocking(move || hybrid_cache_tools::network(&root)).await;
+    let asked = asked.map_err(|error| Error::other(ErrorClass::Failed, error));
+    let (index, mirror) = asked.context("reading this machine's network settings")??;
+    Ok(inside_a_pod(&index, mirror))
+}
+
+/// The machine's settings as they hold inside a pod, which has the machine's certificates but none of its files.
+fn inside_a_pod(index: &IndexSettings, mirror: Option<String>) -> NetworkSettings {
+    const FILES: [&str; 4] = ["SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT", "NETRC"];
+    const PROXIES: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
+    let certificates = |name: &str| (name.to_owned(), POD_CERTIFICATES.to_owned());
+    let mut python_variables = vec![certificates("SSL_CERT_FILE")];
+    let mut system_variables = vec![certificates("NIX_SSL_CERT_FILE"), certificates("SSL_CERT_FILE")];
+    for (name, value) in &index.env {
+        if PROXIES.contains(&name.as_str()) {
+            system_variables.push((name.clone(), value.clone()));
+        }
+        let elsewhere = |part: &str| !part.starts_with('/') && !part.starts_with("file:");
+        let value = match name.as_str() {
+            name if FILES.contains(&name) => continue,
+            // A folder of this machine is not in the pod.
+            "UV_FIND_LINKS" => value
+                .split(',')
+                .filter(|part| elsewhere(part))
+                .collect::<Vec<_>>()
+                .join(","),
+            _ => value.clone(),
+        };
+        if !value.is_empty() {
+            python_variables.push((name.clone(), value));
+        }
+    }
+    NetworkSettings {
+        index: index.identity.clone(),
+        python_variables,
+        system_variables,
+        mirrors: mirror.into_iter().collect(),
+        index_scope: index_scope(index, false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_is_told_addresses_but_no_files_of_this_machine() {
+        let variables = [
+            ("UV_DEFAULT_INDEX", "https://index.example/simple"),
+            ("SSL_CERT_FILE", "/home/me/ca.pem"),
+            ("SSL_CERT_DIR", "/etc/ssl/certs"),
+            ("NETRC", "/home/me/.netrc"),
+            ("UV_FIND_LINKS", "/opt/wheels,https://wheels.example/"),
+            ("HTTPS_PROXY", "http://proxy.example:3128"),
+        ];
+        let index = IndexSettings {
+            env: variables
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            identity: "index-1".to_owned(),
+            ..IndexSettings::default()
+        };
+        let settings = inside_a_pod(&index, Some("http://mirror.example/debian".to_owned()));
+        let value = |name: &str| {
+            settings
+                .python_variables
+                .iter()
+                .find(|(n, _)| n == name)
+                .map(|(_, v)| v.as_str())
+        };
+        assert_eq!(value("UV_DEFAULT_INDEX"), Some("https://index.example/simple"));
+        assert_eq!(value("SSL_CERT_FILE"), Some(POD_CERTIFICATES));
+        assert_eq!(value("UV_FIND_LINKS"), Some("https://wheels.example/"));
+        assert_eq!((value("SSL_CERT_DIR"), value("NETRC")), (None, None));
+        assert!(
+            settings
+                .system_variables
+                .contains(&("HTTPS_PROXY".into(), "http://proxy.example:3128".into()))
+        );
+        assert_eq!(settings.mirrors, ["http://mirror.example/debian"]);
+    }
+}

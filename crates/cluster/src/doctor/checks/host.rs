@@ -1,0 +1,236 @@
+//! Checks of this machine, its Docker engine and its tools.
+
+use hybrid_cache_driver::local::Landlock;
+
+use super::size;
+use crate::kind_cli::Found;
+use hybrid_cache_image::docker::Trouble;
+use crate::doctor::facts::{Docker, Facts, Kind, Known};
+use crate::doctor::finding::Finding;
+
+/// Below this nothing larger than an interpreter could be installed, in bytes.
+const LOW_BYTES: u64 = 2 << 30;
+/// Several scenarios with a toolchain each, in bytes.
+const TIGHT_BYTES: u64 = 10 << 30;
+/// An environment of a thousand files and a compiler of a few thousand.
+const LOW_INODES: u64 = 50_000;
+/// What kind's own documentation asks for.
+const MIN_INOTIFY_INSTANCES: u64 = 512;
+
+pub(super) fn docker_installed(facts: &Facts) -> Finding {
+    const ID: &str = "docker.installed";
+    match &facts.docker {
+        Docker::Trouble(trouble @ Trouble::NotInstalled) => of_trouble(ID, trouble),
+        _ => Finding::good(ID, "there is a Docker engine"),
+    }
+}
+
+pub(super) fn docker_running(facts: &Facts) -> Finding {
+    const ID: &str = "docker.running";
+    match &facts.docker {
+        Docker::Trouble(Trouble::NotInstalled) => Finding::skipped(ID, "see docker.installed"),
+        Docker::Trouble(Trouble::TooOld(_)) => Finding::good(ID, "Docker answers"),
+        Docker::Trouble(trouble) => of_trouble(ID, trouble),
+        Docker::Running { version, .. } => Finding::good(ID, format!("Docker {version} answers")),
+    }
+}
+
+pub(super) fn docker_api(facts: &Facts) -> Finding {
+    const ID: &str = "docker.api";
+    match &facts.docker {
+        Docker::Trouble(trouble @ Trouble::TooOld(_)) => of_trouble(ID, trouble),
+        Docker::Trouble(_) => Finding::skipped(ID, "see docker.running"),
+        Docker::Running { api, .. } => Finding::good(ID, format!("API {api}")),
+    }
+}
+
+fn of_trouble(id: &'static str, trouble: &Trouble) -> Finding {
+    let (fact, fix) = trouble.words();
+    Finding::bad(id, fact, fix)
+}
+
+pub(super) fn capability(facts: &Facts) -> Finding {
+    const ID: &str = "host.capability";
+    match (&facts.docker, facts.host.sys_resource) {
+        (_, true) => Finding::good(ID, "privileged containers may have every capability"),
+        (Docker::Running { default_runtime, .. }, false) if default_runtime != "runc" => Finding::good(
+            ID,
+            format!(
+                "this machine lacks CAP_SYS_RESOURCE, and Docker's default runtime `{default_runtime}` may see to that"
+            ),
+        ),
+        _ => Finding::bad(
+            ID,
+            "this machine lacks CAP_SYS_RESOURCE, so runc refuses privileged containers (\"unable to apply caps\")",
+            "make a runtime that drops this one capability Docker's default, see \"Privileged containers are refused\" in docs/cluster.md",
+        ),
+    }
+}
+
+pub(super) fn cgroup(facts: &Facts) -> Finding {
+    const ID: &str = "host.cgroup";
+    let accepts = match &facts.cluster {
+        Known::Yes(cluster) => cluster.kubelet_accepts_cgroup_v1.clone(),
+        Known::No(why) => Known::No(why.clone()),
+    };
+    match (facts.host.cgroup_version, accepts) {
+        (2, _) => Finding::good(ID, "cgroup v2"),
+        (_, Known::Yes(false)) => Finding::bad(
+            ID,
+            "cgroup v1, which a kubelet from version 1.35 on refuses unless told otherwise",
+            "set failCgroupV1: false for the kubelet, as manifests/kind-cluster.yaml does, and make the cluster again",
+        ),
+        (_, _) => Finding::warning(
+            ID,
+            "cgroup v1: Kubernetes is about to drop it",
+            "boot with systemd.unified_cgroup_hierarchy=1; until then manifests/kind-cluster.yaml tells the kubelet to accept it",
+        ),
+    }
+}
+
+pub(super) fn kind_installed(facts: &Facts) -> Finding {
+    const ID: &str = "kind.installed";
+    match &facts.kind {
+        Kind::Looked(Found::Missing) => Finding::bad(
+            ID,
+            "there is no program `kind` on this machine",
+            "`cargo xtask node-image` builds one, together with a node image; or install kind",
+        ),
+        Kind::Looked(Found::TooOld { program, .. } | Found::Usable { program, .. }) => {
+            Finding::good(ID, program.display().to_string())
+        }
+        Kind::NotNeeded => Finding::skipped(ID, "the cluster was named with --context"),
+    }
+}
+
+pub(super) fn kind_version(facts: &Facts) -> Finding {
+    const ID: &str = "kind.version";
+    match &facts.kind {
+        Kind::Looked(Found::TooOld { version, .. }) => Finding::bad(
+            ID,
+            format!("kind {version} does not know what manifests/kind-cluster.yaml asks for"),
+            "update kind, or build one: cargo xtask node-image",
+        ),
+        Kind::Looked(Found::Usable { version, .. }) => Finding::good(ID, format!("kind {version}")),
+        _ => Finding::skipped(ID, "see kind.installed"),
+    }
+}
+
+pub(super) fn ports(facts: &Facts) -> Finding {
+    const ID: &str = "host.ports";
+    let taken: Vec<String> = facts.host.taken_ports.iter().map(u16::to_string).collect();
+    if taken.is_empty() {
+        return Finding::good(ID, "no port that the cluster asks for is taken");
+    }
+    Finding::bad(
+        ID,
+        format!("something else listens on port {}", taken.join(", ")),
+        "end it (ss -ltnp names it), or change hostPort in manifests/kind-cluster.yaml",
+    )
+}
+
+pub(super) fn disk(facts: &Facts) -> Finding {
+    const ID: &str = "host.disk";
+    let fix =
+        "free some space: `docker system prune`, `cargo xtask cache gc --max-bytes SIZE`, `cargo xtask down --volumes`";
+    let mut tight = None;
+    for disk in &facts.host.disks {
+        let inodes = disk.free_inodes.unwrap_or(u64::MAX);
+        let fact = match disk.free_inodes {
+            Some(inodes) => format!("{}: {} and {inodes} inodes left", disk.folder, size(disk.free_bytes)),
+            None => format!("{}: {} left", disk.folder, size(disk.free_bytes)),
+        };
+        if disk.free_bytes < LOW_BYTES || inodes < LOW_INODES {
+            return Finding::bad(ID, fact, fix);
+        }
+        if disk.free_bytes < TIGHT_BYTES {
+            tight = tight.or(Some(fact));
+        }
+    }
+    if let Some(fact) = tight {
+        return Finding::warning(ID, fact, fix);
+    }
+    let least = facts.host.disks.iter().min_by_key(|disk| disk.free_bytes);
+    Finding::good(
+        ID,
+        least.map_or_else(
+            || "nothing to look at".to_owned(),
+            |disk| format!("{}: {} left", disk.folder, size(disk.free_bytes)),
+        ),
+    )
+}
+
+pub(super) fn inotify(facts: &Facts) -> Finding {
+    const ID: &str = "host.inotify";
+    let instances = facts.host.inotify_instances;
+    if instances < MIN_INOTIFY_INSTANCES {
+        return Finding::warning(
+            ID,
+            format!("fs.inotify.max_user_instances is {instances}: nodes fail with \"too many open files\""),
+            format!("sysctl fs.inotify.max_user_instances={MIN_INOTIFY_INSTANCES}"),
+        );
+    }
+    Finding::good(ID, format!("fs.inotify.max_user_instances is {instances}"))
+}
+
+pub(super) fn user_namespaces(facts: &Facts) -> Finding {
+    const ID: &str = "host.user-namespaces";
+    match &facts.host.user_namespaces_refused {
+        None => Finding::good(ID, "ordinary users may make user namespaces"),
+        Some(why) => Finding::warning(
+            ID,
+            format!("ordinary users get no user namespace: {why}"),
+            "the local driver and nix-portable's bubblewrap need them; on a cluster nothing does",
+        ),
+    }
+}
+
+pub(super) fn landlock(facts: &Facts) -> Finding {
+    const ID: &str = "host.landlock";
+    let fix =
+        "use a kernel of version 6.12 or later with `landlock` among its security modules (the boot option `lsm=`)";
+    match facts.host.landlock {
+        Landlock::FilesAndScopes => Finding::good(ID, "Landlock keeps a task to its own environment"),
+        Landlock::Files => Finding::warning(
+            ID,
+            "Landlock is older than version 6: not held: a task's signals and abstract sockets stay in its sandbox",
+            fix,
+        ),
+        Landlock::None => Finding::warning(
+            ID,
+            "the kernel has no Landlock: not held: a task reads no environment but its own; `--tenant` is refused",
+            fix,
+        ),
+    }
+}
+
+pub(super) fn memory_limit(facts: &Facts) -> Finding {
+    const ID: &str = "host.memory-limit";
+    match &facts.host.memory_limit_lacking {
+        None => Finding::good(ID, "the local driver can bound a task's memory"),
+        Some(why) => Finding::warning(
+            ID,
+            format!("not held: a bound on a local task's memory: {why}"),
+            "run as root, or in a delegated group: `systemd-run --user --scope -p Delegate=yes …`",
+        ),
+    }
+}
+
+pub(super) fn task_network(facts: &Facts) -> Finding {
+    const ID: &str = "host.task-network";
+    match (&facts.host.task_network_refused, &facts.host.loopback_proxy) {
+        (Some(why), _) => Finding::warning(
+            ID,
+            format!("tasks of the local driver share this machine's network, loopback included: {why}"),
+            "install the package passt, and load the kernel's module tun; `serve` needs --token-file until then",
+        ),
+        (None, Some(variable)) => Finding::warning(
+            ID,
+            format!(
+                "{variable} names a proxy on this machine's loopback, which tasks of the local driver cannot reach"
+            ),
+            "let the proxy listen on an address of another machine, or give `--network shared`; preparing can reach it",
+        ),
+        (None, None) => Finding::good(ID, "tasks of the local driver get a network of their own"),
+    }
+}

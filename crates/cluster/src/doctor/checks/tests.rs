@@ -1,0 +1,308 @@
+//! Each fault that a check knows, injected into a healthy machine.
+
+use hybrid_cache_driver::local::Landlock;
+
+use super::judge;
+use crate::kind_cli::Found;
+use hybrid_cache_image::docker::Trouble;
+use crate::doctor::facts::{Addresses, Claim, Cluster, Disk, Docker, Facts, Host, Image, Kind, Known, Name, Trial};
+use crate::doctor::finding::{Finding, Verdict};
+
+/// A machine and a cluster with nothing wrong.
+fn healthy() -> Facts {
+    let claim = |name: &str| Claim {
+        name: name.to_owned(),
+        phase: Some("Bound".to_owned()),
+        capacity_bytes: 10 << 30,
+        used_bytes: Some(1 << 30),
+        event: None,
+    };
+    Facts {
+        host: Host {
+            cgroup_version: 2,
+            sys_resource: true,
+            user_namespaces_refused: None,
+            landlock: Landlock::FilesAndScopes,
+            memory_limit_lacking: None,
+            disks: vec![Disk {
+                folder: "/var/lib/docker".to_owned(),
+                free_bytes: 50 << 30,
+                free_inodes: Some(3_000_000),
+            }],
+            inotify_instances: 1024,
+            task_network_refused: None,
+            loopback_proxy: None,
+            taken_ports: Vec::new(),
+        },
+        docker: Docker::Running {
+            version: "28.2.2".to_owned(),
+            api: "1.50".to_owned(),
+            default_runtime: "runc".to_owned(),
+        },
+        kind: Kind::Looked(Found::Usable {
+            program: "/usr/bin/kind".into(),
+            version: "0.33.0".to_owned(),
+        }),
+        image: Known::Yes(Image {
+            reference: "nix-portable-base:abc".to_owned(),
+            id: Some("sha256:1".to_owned()),
+            nix: Some("nix-portable 012".to_owned()),
+        }),
+        cluster: Known::Yes(Cluster {
+            context: "kind-hybrid-cache".to_owned(),
+            nodes: vec![("node".to_owned(), Ok(()))],
+            image_on_node: Known::Yes(true),
+            volumes_mounted: Known::Yes(true),
+            owners: Known::Yes(vec![("/python".to_owned(), 10_001)]),
+            claims: vec![claim("uv-cache-pvc"), claim("nix-store-pvc")],
+            clock_ahead_s: Known::Yes(0),
+            addresses: Known::Yes(Addresses::default()),
+            leftovers: Vec::new(),
+            kubelet_accepts_cgroup_v1: Known::Yes(true),
+        }),
+        trial: Known::Yes(Trial {
+            second: vec![("python".to_owned(), "hit".to_owned())],
+            all_hit: true,
+            failure: None,
+            second_ms: 1100,
+        }),
+        names: Vec::new(),
+    }
+}
+
+fn cluster(facts: &mut Facts) -> &mut Cluster {
+    match &mut facts.cluster {
+        Known::Yes(cluster) => cluster,
+        Known::No(why) => panic!("{why}"),
+    }
+}
+
+/// Injects one fault; the check `id` must name it, say `says`, offer a fix, and be the only one that is `verdict`.
+fn check(id: &str, verdict: Verdict, says: &str, inject: impl FnOnce(&mut Facts)) {
+    let mut facts = healthy();
+    inject(&mut facts);
+    let findings = judge(&facts);
+    let at_fault: Vec<&Finding> = findings
+        .iter()
+        .filter(|finding| matches!(finding.verdict, Verdict::Bad | Verdict::Warning))
+        .collect();
+    let [finding] = at_fault.as_slice() else {
+        panic!("{at_fault:#?}");
+    };
+    assert_eq!((finding.id, finding.verdict), (id, verdict), "{finding:?}");
+    assert!(finding.fact.contains(says), "{finding:?}");
+    assert!(finding.fix.as_ref().is_some_and(|fix| !fix.is_empty()), "{finding:?}");
+}
+
+fn bad(id: &str, says: &str, inject: impl FnOnce(&mut Facts)) {
+    check(id, Verdict::Bad, says, inject);
+}
+
+fn warning(id: &str, says: &str, inject: impl FnOnce(&mut Facts)) {
+    check(id, Verdict::Warning, says, inject);
+}
+
+#[test]
+fn nothing_is_wrong_with_a_healthy_cluster_and_every_id_is_there_once() {
+    let findings = judge(&healthy());
+    let wrong: Vec<_> = findings
+        .iter()
+        .filter(|finding| finding.verdict != Verdict::Good)
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let mut ids: Vec<_> = findings.iter().map(|finding| finding.id).collect();
+    ids.sort_unstable();
+    let before = ids.len();
+    ids.dedup();
+    assert_eq!(ids.len(), before);
+}
+
+#[test]
+fn docker() {
+    let trouble = |trouble: Trouble| move |facts: &mut Facts| facts.docker = Docker::Trouble(trouble);
+    bad("docker.installed", "not installed", trouble(Trouble::NotInstalled));
+    bad("docker.running", "not running", trouble(Trouble::NotRunning));
+    bad("docker.running", "may not talk", trouble(Trouble::NotAllowed));
+    bad(
+        "docker.running",
+        "silent",
+        trouble(Trouble::NoAnswer("silent".to_owned())),
+    );
+    bad("docker.api", "1.38", trouble(Trouble::TooOld("1.38".to_owned())));
+}
+
+#[test]
+fn kind() {
+    bad("kind.installed", "no program", |facts| {
+        facts.kind = Kind::Looked(Found::Missing)
+    });
+    bad("kind.version", "0.9.0", |facts| {
+        facts.kind = Kind::Looked(Found::TooOld {
+            program: "kind".into(),
+            version: "0.9.0".to_owned(),
+        });
+    });
+}
+
+#[test]
+fn the_machine() {
+    bad("host.capability", "CAP_SYS_RESOURCE", |facts| {
+        facts.host.sys_resource = false
+    });
+    warning("host.cgroup", "cgroup v1", |facts| facts.host.cgroup_version = 1);
+    bad("host.cgroup", "refuses", |facts| {
+        facts.host.cgroup_version = 1;
+        cluster(facts).kubelet_accepts_cgroup_v1 = Known::Yes(false);
+    });
+    bad("host.ports", "8000", |facts| facts.host.taken_ports = vec![8000]);
+    bad("host.disk", "100 MiB", |facts| {
+        facts.host.disks[0].free_bytes = 100 << 20
+    });
+    bad("host.disk", "7 inodes", |facts| {
+        facts.host.disks[0].free_inodes = Some(7)
+    });
+    warning("host.disk", "5120 MiB", |facts| {
+        facts.host.disks[0].free_bytes = 5 << 30
+    });
+    warning("host.inotify", "128", |facts| facts.host.inotify_instances = 128);
+    warning("host.task-network", "no /dev/net/tun", |facts| {
+        facts.host.task_network_refused = Some("there is no /dev/net/tun".to_owned());
+    });
+    warning("host.task-network", "HTTPS_PROXY", |facts| {
+        facts.host.loopback_proxy = Some("HTTPS_PROXY".to_owned());
+    });
+    warning("host.user-namespaces", "max_user_namespaces is 0", |facts| {
+        facts.host.user_namespaces_refused = Some("user.max_user_namespaces is 0".to_owned());
+    });
+    warning("host.landlock", "has no Landlock: not held", |facts| {
+        facts.host.landlock = Landlock::None;
+    });
+    warning("host.landlock", "older than version 6: not held", |facts| {
+        facts.host.landlock = Landlock::Files;
+    });
+    warning("host.memory-limit", "not held", |facts| {
+        facts.host.memory_limit_lacking = Some("no control groups are mounted".to_owned());
+    });
+}
+
+#[test]
+fn the_image() {
+    let image = |id: Option<&str>, nix: Option<&str>| {
+        Known::Yes(Image {
+            reference: "nix-portable-base:abc".to_owned(),
+            id: id.map(str::to_owned),
+            nix: nix.map(str::to_owned),
+        })
+    };
+    bad("image.built", "no image nix-portable-base:abc", |facts| {
+        facts.image = image(None, None)
+    });
+    bad("image.nix", "neither", |facts| {
+        facts.image = image(Some("sha256:1"), None)
+    });
+    bad("image.on-node", "does not have", |facts| {
+        cluster(facts).image_on_node = Known::Yes(false);
+    });
+}
+
+#[test]
+fn the_cluster() {
+    bad("cluster.reachable", "refused", |facts| {
+        facts.cluster = Known::No("connection refused".to_owned());
+    });
+    bad("cluster.node-ready", "network not ready", |facts| {
+        cluster(facts).nodes = vec![("n".to_owned(), Err("container runtime network not ready".to_owned()))];
+    });
+    bad("cluster.node-ready", "no node", |facts| cluster(facts).nodes.clear());
+    warning("cluster.clock", "120 s", |facts| {
+        cluster(facts).clock_ahead_s = Known::Yes(120)
+    });
+    warning("cluster.addresses", "10.8.0.0/14", |facts| {
+        let left_open = vec!["10.8.0.0/14".to_owned()];
+        cluster(facts).addresses = Known::Yes(Addresses {
+            left_open,
+            unknown: None,
+        });
+    });
+    warning("cluster.addresses", "does not tell its pods' addresses", |facts| {
+        let unknown = Some("the cluster does not tell its pods' addresses: x\nhint: name them".to_owned());
+        cluster(facts).addresses = Known::Yes(Addresses {
+            unknown,
+            ..Addresses::default()
+        });
+    });
+    warning("cluster.leftovers", "secret/task-x", |facts| {
+        cluster(facts).leftovers = vec!["secret/task-x".to_owned()];
+    });
+}
+
+#[test]
+fn the_volumes() {
+    bad("volume.mounted", "no mount", |facts| {
+        cluster(facts).volumes_mounted = Known::Yes(false)
+    });
+    bad("volume.owner", "user 0", |facts| {
+        cluster(facts).owners = Known::Yes(vec![("/python".to_owned(), 0)]);
+    });
+    bad("pvc.found", "nix-store-pvc", |facts| {
+        cluster(facts).claims[1].phase = None;
+        cluster(facts).claims[1].capacity_bytes = 0;
+    });
+    bad("pvc.bound", "no persistent volumes available", |facts| {
+        cluster(facts).claims[0].phase = Some("Pending".to_owned());
+        cluster(facts).claims[0].event = Some("no persistent volumes available".to_owned());
+    });
+    bad("pvc.bound", "Lost", |facts| {
+        cluster(facts).claims[0].phase = Some("Lost".to_owned())
+    });
+    bad("pvc.size", "512 MiB", |facts| {
+        cluster(facts).claims[0].capacity_bytes = 512 << 20
+    });
+    warning("pvc.size", "95 percent", |facts| {
+        cluster(facts).claims[0].used_bytes = Some((10 << 30) / 100 * 95 + (1 << 20));
+    });
+}
+
+#[test]
+fn the_cache() {
+    bad("cache.works", "python: built", |facts| {
+        facts.trial = Known::Yes(Trial {
+            second: vec![("python".to_owned(), "built".to_owned())],
+            all_hit: false,
+            failure: None,
+            second_ms: 9000,
+        });
+    });
+    bad("cache.works", "OOM", |facts| {
+        facts.trial = Known::Yes(Trial {
+            second: Vec::new(),
+            all_hit: false,
+            failure: Some("OOM".to_owned()),
+            second_ms: 0,
+        });
+    });
+    bad("system.name", "no package gnumak", |facts| {
+        facts.names = vec![Name {
+            asked: "gnumak".to_owned(),
+            attributes: None,
+            suggestion: Some("gnumake".to_owned()),
+            source: "debnix".to_owned(),
+        }];
+    });
+}
+
+#[test]
+fn what_cannot_be_looked_at_names_no_fault_of_its_own() {
+    let mut facts = healthy();
+    facts.docker = Docker::Trouble(Trouble::NotInstalled);
+    facts.cluster = Known::No("no kubeconfig".to_owned());
+    facts.image = Known::No("see docker.installed".to_owned());
+    facts.trial = Known::No("see cluster.reachable".to_owned());
+    let findings = judge(&facts);
+    let bad: Vec<_> = findings
+        .iter()
+        .filter(|finding| finding.verdict == Verdict::Bad)
+        .map(|finding| finding.id)
+        .collect();
+    assert_eq!(bad, ["docker.installed", "cluster.reachable"]);
+}

@@ -1,0 +1,333 @@
+//! Finds the facts out. What cannot be found out is a fact, too, and never ends the search.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use hybrid_cache_driver::kube::KubeDriver;
+use hybrid_cache_driver::{Driver, SubmitOptions};
+use hybrid_cache_model::pod::{IMAGE_FILE, ImageRecord};
+use hybrid_cache_model::protocol::Provider;
+use hybrid_cache_model::{End, TaskSpec};
+use tokio::time::timeout;
+
+use hybrid_cache_tools::{ErrorContext, Result};
+use super::facts::{Addresses, Claim, Cluster, Docker, Facts, Image, Kind, Known, Trial};
+use super::host;
+use hybrid_cache_tools::Checkout;
+use crate::api::ClusterApi;
+use crate::facts::{ClaimFacts, bytes};
+use crate::manifests::FOLDERS;
+use crate::connection::ClusterConnection;
+use crate::ranges::{self, Ranges};
+use crate::state::StateFolder;
+use crate::{NIX_CLAIM, PYTHON_CLAIM, inside, kind, manifests, node, place, status};
+use hybrid_cache_image::docker::{Engine, Settings};
+use crate::image::REPOSITORY;
+use crate::{cache, flags};
+
+/// Longest that two runs of the trial may take, the first of which may install a package.
+const SMOKE_TEST_TIMEOUT: Duration = Duration::from_secs(300);
+/// Asks for one small package of each cache, and prints nothing.
+const TRIAL_PYTHON: &str = "six";
+const TRIAL_SYSTEM: &str = "gnused";
+
+/// Looks at everything.
+///
+/// # Errors
+/// The command line names no cluster.
+pub async fn facts(checkout: &Checkout, flags: &flags::Doctor) -> Result<Facts> {
+    let (docker, engine) = docker().await;
+    let kind = match &flags.cluster.context {
+        Some(_) => Kind::NotNeeded,
+        None => Kind::Looked(kind_cli::look(checkout).await?),
+    };
+    let reference = crate::image::reference(checkout).unwrap_or_else(|| REPOSITORY.to_owned());
+    let image = match &engine {
+        Some(engine) => known(image(engine, &reference).await),
+        None => Known::No("see docker.running".to_owned()),
+    };
+    let engine = engine.as_ref().filter(|_| flags.cluster.context.is_none());
+    let image_id = match &image {
+        Known::Yes(image) => image.id.clone(),
+        Known::No(_) => None,
+    };
+    let api = match connection::api(&flags.cluster).await {
+        Ok(api) => known(api_says(&api, flags).await.map(|cluster| (api, cluster))),
+        Err(error) => Known::No(format!("{error:#}")),
+    };
+    let (cluster, trial) = match api {
+        Known::Yes((api, mut cluster)) => {
+            if let Some(engine) = engine {
+                node_says(
+                    engine,
+                    &flags.cluster.name,
+                    &reference,
+                    image_id.as_deref(),
+                    &mut cluster,
+                )
+                .await;
+            }
+            let trial = pods_say(checkout, api, flags, &mut cluster).await;
+            (Known::Yes(cluster), trial)
+        }
+        Known::No(why) => (Known::No(why), Known::No("see cluster.reachable".to_owned())),
+    };
+    Ok(Facts {
+        host: host::look(&folders(flags)?, &ports(checkout, flags)?),
+        docker,
+        kind,
+        image,
+        cluster,
+        trial,
+        names: names(checkout, &flags.system),
+    })
+}
+
+fn known<T>(result: Result<T>) -> Known<T> {
+    match result {
+        Ok(fact) => Known::Yes(fact),
+        Err(error) => Known::No(format!("{error:#}")),
+    }
+}
+
+async fn docker() -> (Docker, Option<Engine>) {
+    let trouble = |trouble| (Docker::Trouble(trouble), None);
+    let endpoint = match Settings::read().endpoint() {
+        Ok(endpoint) => endpoint,
+        Err(error) => return trouble(hybrid_cache_image::docker::Trouble::NoAnswer(format!("{error:#}"))),
+    };
+    let engine = match Engine::look(&endpoint).await {
+        Ok(engine) => engine,
+        Err(found) => return trouble(found),
+    };
+    match engine.info().await {
+        Ok(info) => {
+            let running = Docker::Running {
+                version: info.version,
+                api: info.api_version,
+                default_runtime: info.default_runtime,
+            };
+            (running, Some(engine))
+        }
+        Err(error) => trouble(hybrid_cache_image::docker::Trouble::NoAnswer(format!("{error:#}"))),
+    }
+}
+
+async fn image(engine: &Engine, reference: &str) -> Result<Image> {
+    let stored = engine.image(reference).await?;
+    let mut nix = None;
+    if stored.is_some()
+        && let Ok(archive) = engine.copy_out(reference, IMAGE_FILE).await
+        && let Some(record) = record_in(&archive)
+    {
+        nix = record.system.map(|system| match system.tools.provider {
+            Provider::NixPortable { .. } => "nix-portable".to_owned(),
+            Provider::Nix { .. } => "nix".to_owned(),
+        });
+    }
+    Ok(Image {
+        reference: reference.to_owned(),
+        id: stored.map(|image| image.id),
+        nix,
+    })
+}
+
+/// The image's record, out of the archive that Docker copies a file in.
+fn record_in(archive: &[u8]) -> Option<ImageRecord> {
+    let mut archive = tar::Archive::new(archive);
+    let file = archive.entries().ok()?.next()?.ok()?;
+    serde_json::from_reader(file).ok()
+}
+
+/// Adds what only pods can say; the trial where it was run.
+async fn pods_say(checkout: &Checkout, api: ClusterApi, flags: &flags::Doctor, cluster: &mut Cluster) -> Known<Trial> {
+    let ready = cluster.nodes.iter().any(|(_, ready)| ready.is_ok());
+    let bound = |claim: &Claim| claim.phase.as_deref() == Some("Bound");
+    if !ready || !cluster.claims.iter().all(bound) {
+        return Known::No("see cluster.node-ready and pvc.bound".to_owned());
+    }
+    let driver = match connection::config(checkout).await {
+        Ok(config) => ClusterConnection { api, config }.driver().await,
+        Err(error) => Err(error),
+    };
+    let driver = match driver {
+        Ok(driver) => driver,
+        Err(error) => return Known::No(format!("{error:#}")),
+    };
+    cluster.leftovers = match driver.leftovers().await {
+        Ok(found) => found,
+        Err(failure) => vec![format!("something that cannot be listed: {failure}")],
+    };
+    if flags.no_trial {
+        return Known::No("left out by --no-trial".to_owned());
+    }
+    if let Ok(usage) = status::measured(&driver).await {
+        for (volume, name) in [("python", PYTHON_CLAIM), ("system", NIX_CLAIM)] {
+            let claim = cluster.claims.iter_mut().find(|claim| claim.name == name);
+            if let Some(claim) = claim {
+                claim.used_bytes = Some(usage.volume_bytes(volume));
+            }
+        }
+    }
+    match timeout(SMOKE_TEST_TIMEOUT, trial(&driver)).await {
+        Ok(trial) => known(trial),
+        Err(_) => Known::No(format!("two runs took longer than {} s", SMOKE_TEST_TIMEOUT.as_secs())),
+    }
+}
+
+async fn api_says(api: &ClusterApi, flags: &flags::Doctor) -> Result<Cluster> {
+    let (nodes, claims) = tokio::try_join!(api.nodes(), api.claims(&api.namespace))?;
+    let nodes = nodes.into_iter().map(|node| {
+        let ready = if node.ready { Ok(()) } else { Err(node.condition) };
+        (node.name, ready)
+    });
+    let mut claims = [PYTHON_CLAIM, NIX_CLAIM].map(|name| claim(name, &claims));
+    for claim in claims
+        .iter_mut()
+        .filter(|claim| claim.phase.as_deref() == Some("Pending"))
+    {
+        claim.event = api
+            .last_event(&api.namespace, "PersistentVolumeClaim", &claim.name)
+            .await;
+    }
+    let unseen = || "its node is not a container of this machine".to_owned();
+    let context = flags.cluster.context.clone();
+    Ok(Cluster {
+        context: context.unwrap_or_else(|| format!("kind-{}", flags.cluster.name)),
+        nodes: nodes.collect(),
+        image_on_node: Known::No(unseen()),
+        volumes_mounted: Known::No(unseen()),
+        owners: Known::No(unseen()),
+        claims: claims.to_vec(),
+        clock_ahead_s: known(api.clock_ahead_s(&api.namespace).await),
+        addresses: known(addresses(api).await),
+        leftovers: Vec::new(),
+        kubelet_accepts_cgroup_v1: Known::No(unseen()),
+    })
+}
+
+/// Compares the network policy, as it is in the cluster, with the cluster's addresses.
+async fn addresses(api: &ClusterApi) -> Result<Addresses> {
+    let policy = ranges::policy();
+    let (told, remembered, policy) = tokio::try_join!(api.address_sources(), task_setup::remembered(api), api.get(&policy))?;
+    let policy = policy.context("its network policy is not there; `cargo xtask up` applies it")?;
+    let ranges = Ranges::from_sources(&told, remembered.closed_ranges.into_iter().collect());
+    Ok(Addresses {
+        left_open: ranges.left_open(&policy).iter().map(ToString::to_string).collect(),
+        unknown: ranges.unknown(),
+    })
+}
+
+fn claim(name: &str, claims: &[ClaimFacts]) -> Claim {
+    let found = claims.iter().find(|claim| claim.name == name);
+    Claim {
+        name: name.to_owned(),
+        phase: found.map(|claim| claim.phase.clone()),
+        capacity_bytes: found.and_then(|claim| bytes(claim.capacity.as_deref()?)).unwrap_or(0),
+        used_bytes: None,
+        event: None,
+    }
+}
+
+/// Adds what only the node's container can say.
+async fn node_says(engine: &Engine, name: &str, reference: &str, image_id: Option<&str>, cluster: &mut Cluster) {
+    let containers = node::containers(engine, name).await.unwrap_or_default();
+    let Some(container) = containers.iter().find(|container| container.state == "running") else {
+        return;
+    };
+    let id = &container.id;
+    if let Some(image_id) = image_id {
+        let images = node::images(engine, id).await;
+        cluster.image_on_node = known(images.map(|images| node::has_image(&images, reference, image_id)));
+    }
+    let folders = node::folders(engine, id).await;
+    cluster.volumes_mounted = match &folders {
+        Ok(folders) => Known::Yes(folders.is_some()),
+        Err(error) => Known::No(format!("{error:#}")),
+    };
+    cluster.owners = match folders {
+        Ok(Some(folders)) => Known::Yes(
+            folders
+                .into_iter()
+                .map(|folder| (folder.name, folder.owner.map_or(u32::MAX, |(user, _)| user)))
+                .collect(),
+        ),
+        Ok(None) => Known::No("see volume.mounted".to_owned()),
+        Err(error) => Known::No(format!("{error:#}")),
+    };
+    cluster.kubelet_accepts_cgroup_v1 = known(node::kubelet_accepts_cgroup_v1(engine, id).await);
+}
+
+/// Runs the same task twice; the second run must find what the first one left.
+async fn trial(driver: &KubeDriver) -> Result<Trial> {
+    let mut spec = TaskSpec::new("import six, subprocess; subprocess.run(['sed', '--version'], check=True, stdout=-3)");
+    TRIAL_PYTHON.clone_into(&mut spec.dependencies);
+    TRIAL_SYSTEM.clone_into(&mut spec.system_dependencies);
+    let mut trial = Trial {
+        second: Vec::new(),
+        all_hit: false,
+        failure: None,
+        second_ms: 0,
+    };
+    for _ in 0..2 {
+        let started = Instant::now();
+        let ticket = driver.submit(&spec, &SubmitOptions::default()).await?;
+        let outcome = driver.settle(&ticket).await?;
+        trial.second_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        driver.forget(&ticket);
+        trial.failure = match &outcome.end {
+            End::Exited { code: 0 } => None,
+            End::Failed { failure } => Some(failure.to_string()),
+            other => Some(format!("{other:?}")),
+        };
+        if trial.failure.is_some() {
+            return Ok(trial);
+        }
+        trial.all_hit = outcome.cache.all_hit();
+        trial.second = [("python", outcome.cache.python), ("system", outcome.cache.system)]
+            .map(|(name, status)| (name.to_owned(), cache::status(status).to_string()))
+            .to_vec();
+    }
+    Ok(trial)
+}
+
+/// Folders whose file systems fill up.
+fn folders(flags: &flags::Doctor) -> Result<Vec<PathBuf>> {
+    let mut folders = vec![PathBuf::from("/var/lib/docker"), crate::local::default_root()?];
+    if flags.cluster.context.is_none() {
+        let state = StateFolder::for_cluster(&flags.cluster.name)?;
+        let volumes = state
+            .record()
+            .map_or_else(|| state.default_volumes(), |record| record.volumes);
+        folders.extend(FOLDERS.map(|name| volumes.join(name)));
+    }
+    Ok(folders)
+}
+
+/// Ports of this machine that the cluster's definition asks for. A cluster that is there has them already.
+fn ports(checkout: &Checkout, flags: &flags::Doctor) -> Result<Vec<u16>> {
+    let state = StateFolder::for_cluster(&flags.cluster.name)?;
+    if flags.cluster.context.is_some() || state.kubeconfig().is_file() {
+        return Ok(Vec::new());
+    }
+    let config = manifests::kind_config(checkout, &flags.cluster.name, &state.default_volumes())?;
+    let nodes = config["nodes"].as_array().cloned().unwrap_or_default();
+    let mappings = nodes.iter().filter_map(|node| node["extraPortMappings"].as_array());
+    let ports = mappings.flatten().filter_map(|mapping| mapping["hostPort"].as_u64());
+    Ok(ports.filter_map(|port| u16::try_from(port).ok()).collect())
+}
+
+/// Looks names up where the package source can be asked without running anything: debnix is in the checkout.
+fn names(checkout: &Checkout, asked: &[String]) -> Vec<super::facts::Name> {
+    let text = std::fs::read(checkout.path("images/debnix/pins.json")).unwrap_or_default();
+    let pins: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    let arch = &pins["arch"][std::env::consts::ARCH]["set"];
+    let known: Vec<String> = arch
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| name.clone())
+        .collect();
+    let look = |asked: &String| host::look_up(asked, "debnix", Some(&known));
+    asked.iter().map(look).collect()
+}

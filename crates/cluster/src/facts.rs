@@ -1,0 +1,217 @@
+//! What the API server says of nodes, claims, volumes and pods, reduced to what `up`, `status` and `doctor` ask.
+
+use std::collections::BTreeMap;
+
+use hybrid_cache_model::protocol::RunReport;
+use serde::Serialize;
+use serde_json::Value;
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeFacts {
+    /// Its name.
+    pub name: String,
+    /// True where it takes pods.
+    pub ready: bool,
+    /// What the node says of its readiness.
+    pub condition: String,
+    /// The kubelet's version.
+    pub version: String,
+    /// `containerd://2.1.9`
+    pub runtime: String,
+    /// What pods can have of it, in Kubernetes' notation: `cpu`, `memory`, `pods`.
+    pub allocatable: BTreeMap<String, String>,
+    /// Its addresses inside the cluster.
+    pub addresses: Vec<String>,
+    /// The ranges that its pods' addresses are from, where Kubernetes gives them out.
+    pub pod_ranges: Vec<String>,
+}
+
+impl NodeFacts {
+    /// From a Node.
+    pub fn from_node(node: &Value) -> NodeFacts {
+        let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
+        let ready = conditions
+            .into_iter()
+            .flatten()
+            .find(|condition| condition["type"] == "Ready");
+        let allocatable = node.pointer("/status/allocatable").and_then(Value::as_object);
+        let addresses = node.pointer("/status/addresses").and_then(Value::as_array);
+        let internal = addresses
+            .into_iter()
+            .flatten()
+            .filter(|address| address["type"] == "InternalIP");
+        let ranges = node.pointer("/spec/podCIDRs").and_then(Value::as_array);
+        NodeFacts {
+            addresses: internal.map(|address| text(address, "/address")).collect(),
+            pod_ranges: ranges
+                .into_iter()
+                .flatten()
+                .filter_map(|range| Some(range.as_str()?.to_owned()))
+                .collect(),
+            name: text(node, "/metadata/name"),
+            ready: ready.is_some_and(|condition| condition["status"] == "True"),
+            condition: ready.map_or("it has not reported yet".to_owned(), |condition| {
+                text(condition, "/message")
+            }),
+            version: text(node, "/status/nodeInfo/kubeletVersion"),
+            runtime: text(node, "/status/nodeInfo/containerRuntimeVersion"),
+            allocatable: allocatable
+                .into_iter()
+                .flatten()
+                .filter(|(name, _)| ["cpu", "memory", "pods", "ephemeral-storage"].contains(&name.as_str()))
+                .map(|(name, quantity)| (name.clone(), quantity.as_str().unwrap_or_default().to_owned()))
+                .collect(),
+        }
+    }
+}
+
+/// A PersistentVolumeClaim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimFacts {
+    /// Its name.
+    pub name: String,
+    /// Which one: another claim of the same name has another.
+    pub uid: String,
+    /// `Bound`, `Pending` or `Lost`.
+    pub phase: String,
+    /// What it asks for, in Kubernetes' notation.
+    pub requested: String,
+    /// What it has, once it is Bound.
+    pub capacity: Option<String>,
+    /// The PersistentVolume it is bound to.
+    pub volume: Option<String>,
+    /// Its StorageClass.
+    pub storage_class: Option<String>,
+}
+
+impl ClaimFacts {
+    /// From a PersistentVolumeClaim.
+    pub fn from_claim(claim: &Value) -> ClaimFacts {
+        let phase = text(claim, "/status/phase");
+        ClaimFacts {
+            name: text(claim, "/metadata/name"),
+            uid: text(claim, "/metadata/uid"),
+            phase: if phase.is_empty() { "Pending".to_owned() } else { phase },
+            requested: text(claim, "/spec/resources/requests/storage"),
+            capacity: optional(claim, "/status/capacity/storage"),
+            volume: optional(claim, "/spec/volumeName"),
+            storage_class: optional(claim, "/spec/storageClassName"),
+        }
+    }
+
+    /// Bytes that it has, or asks for where it is not Bound; 0 where neither is a quantity.
+    pub fn bytes(&self) -> u64 {
+        bytes(self.capacity.as_ref().unwrap_or(&self.requested)).unwrap_or(0)
+    }
+
+    /// True where a pod can mount it.
+    pub fn bound(&self) -> bool {
+        self.phase == "Bound"
+    }
+}
+
+/// A PersistentVolume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeFacts {
+    /// Its name.
+    pub name: String,
+    /// `Available`, `Bound`, `Released` or `Failed`.
+    pub phase: String,
+}
+
+impl VolumeFacts {
+    /// From a PersistentVolume.
+    pub fn from_volume(volume: &Value) -> VolumeFacts {
+        VolumeFacts {
+            name: text(volume, "/metadata/name"),
+            phase: text(volume, "/status/phase"),
+        }
+    }
+}
+
+/// A pod of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskPod {
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// `Pending`, `Running`, `Succeeded` or `Failed`.
+    pub phase: String,
+    /// What its ended containers left as their result.
+    pub messages: Vec<String>,
+    /// Why the image of one of its containers cannot be had, in the kubelet's words.
+    pub unpulled: Option<String>,
+}
+
+/// What a kubelet says of an image that it could not pull and will not soon try again.
+const UNPULLED: [&str; 3] = ["ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"];
+
+impl TaskPod {
+    /// From a Pod.
+    pub fn from_pod(pod: &Value) -> TaskPod {
+        let containers = ["/status/initContainerStatuses", "/status/containerStatuses"];
+        let statuses = containers
+            .iter()
+            .filter_map(|list| pod.pointer(list).and_then(Value::as_array));
+        let unpulled = |status: &Value| {
+            let reason =
+                optional(status, "/state/waiting/reason").filter(|reason| UNPULLED.contains(&reason.as_str()))?;
+            Some(optional(status, "/state/waiting/message").unwrap_or(reason))
+        };
+        let labels = pod.pointer("/metadata/labels").and_then(Value::as_object);
+        TaskPod {
+            name: text(pod, "/metadata/name"),
+            labels: labels
+                .into_iter()
+                .flatten()
+                .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()))
+                .collect(),
+            phase: text(pod, "/status/phase"),
+            unpulled: statuses.clone().flatten().find_map(unpulled),
+            messages: statuses
+                .flatten()
+                .filter_map(|status| optional(status, "/state/terminated/message"))
+                .collect(),
+        }
+    }
+
+    /// What its runner reported, where it ran a task to its end.
+    pub fn report(&self) -> Option<RunReport> {
+        self.messages
+            .iter()
+            .rev()
+            .find_map(|message| serde_json::from_str(message).ok())
+    }
+}
+
+/// Bytes of a quantity in Kubernetes' notation; none where it is no such.
+pub fn bytes(quantity: &str) -> Option<u64> {
+    let digits = quantity.find(|c: char| !c.is_ascii_digit()).unwrap_or(quantity.len());
+    let (number, unit) = quantity.split_at(digits);
+    let factor: u64 = match unit {
+        "" => 1,
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        "Ti" => 1 << 40,
+        "k" => 1_000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        "T" => 1_000_000_000_000,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+fn text(object: &Value, pointer: &str) -> String {
+    optional(object, pointer).unwrap_or_default()
+}
+
+fn optional(object: &Value, pointer: &str) -> Option<String> {
+    object.pointer(pointer).and_then(Value::as_str).map(str::to_owned)
+}

@@ -1,0 +1,101 @@
+//! What `chaos` does to a cluster behind the driver's back, by the same means as `up` and `down`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hybrid_cache_driver::{Driver, Epoch};
+use hybrid_cache_model::maintain::{MaintainReport, VerifyReport};
+use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
+use hybrid_cache_trials::TrialError;
+use hybrid_cache_trials::chaos::{Hands, NodeHands};
+
+use crate::resource_kinds;
+use crate::connection::ClusterConnection;
+use hybrid_cache_image::docker::Engine;
+
+/// How long a node may take until its API server answers again.
+const RESTART_TIMEOUT: Duration = Duration::from_secs(300);
+/// Between two questions to an API server that does not answer yet.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// A cluster in which faults are caused.
+pub struct FaultyCluster {
+    connection: Arc<ClusterConnection>,
+    node: Option<Node>,
+}
+
+/// The container that is its node.
+struct Node {
+    container: String,
+    connection: Arc<ClusterConnection>,
+}
+
+fn failed(error: impl std::fmt::Display) -> TrialError {
+    TrialError::Other(format!("{error:#}"))
+}
+
+impl FaultyCluster {
+    /// A cluster, and the container of its node that may be paused and restarted, if there is one.
+    pub fn new(connection: ClusterConnection, container: Option<String>) -> FaultyCluster {
+        let connection = Arc::new(connection);
+        let node = container.map(|container| Node {
+            container,
+            connection: Arc::clone(&connection),
+        });
+        FaultyCluster { connection, node }
+    }
+}
+
+#[async_trait::async_trait]
+impl Hands for FaultyCluster {
+    async fn driver(&self) -> Result<Arc<dyn Driver>, TrialError> {
+        Ok(Arc::new(self.connection.driver().await.map_err(failed)?))
+    }
+
+    async fn delete_pods(&self, task: &str) -> Result<usize, TrialError> {
+        let (api, namespace) = (&self.connection.api, &self.connection.config.namespace);
+        let label = format!("app.kubernetes.io/managed-by=hybrid-cache,hybrid-cache.dev/task={task}");
+        let pods = api.pods(namespace, &label).await.map_err(failed)?.len();
+        let deleted = api.delete_labelled(resource_kinds::POD, namespace, &label).await;
+        deleted.map(|()| pods).map_err(failed)
+    }
+
+    async fn verify(&self, epoch: &Epoch) -> Result<VerifyReport, TrialError> {
+        let driver = self.connection.driver().await.map_err(failed)?;
+        match driver.maintain(epoch, PodQuestion::Verify { repair: false }).await? {
+            PodMaintainReport::Maintained {
+                report: MaintainReport::Verify(report),
+            } => Ok(report),
+            other => Err(failed(format!("`verify` answered {other:?}"))),
+        }
+    }
+
+    fn node(&self) -> Option<&dyn NodeHands> {
+        self.node.as_ref().map(|node| node as &dyn NodeHands)
+    }
+}
+
+#[async_trait::async_trait]
+impl NodeHands for Node {
+    async fn pause(&self) -> Result<(), TrialError> {
+        let engine = Engine::connect().await.map_err(failed)?;
+        engine.pause(&self.container, true).await.map_err(failed)
+    }
+
+    async fn resume(&self) -> Result<(), TrialError> {
+        let engine = Engine::connect().await.map_err(failed)?;
+        engine.pause(&self.container, false).await.map_err(failed)
+    }
+
+    async fn restart(&self) -> Result<(), TrialError> {
+        let engine = Engine::connect().await.map_err(failed)?;
+        engine.restart(&self.container).await.map_err(failed)?;
+        let answers = async {
+            while self.connection.api.version().await.is_err() {
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+        };
+        let late = |_| failed("the API server does not answer after its node was restarted");
+        tokio::time::timeout(RESTART_TIMEOUT, answers).await.map_err(late)
+    }
+}

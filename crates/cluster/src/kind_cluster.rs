@@ -1,0 +1,366 @@
+//! A kind cluster of ours: observed, made, started again, made anew.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, Steps, failed};
+use crate::api::ClusterApi;
+use crate::kind_cli::{Create, KindCli, start_node};
+use crate::plan::{self, Decision, NodeContainer, Planned};
+use crate::state::{Record, Stage, StateFolder};
+use crate::{connection, contents, manifests, node, node_archive};
+use hybrid_cache_tools::Checkout;
+use hybrid_cache_image::docker::Engine;
+use crate::options::{RecreatePolicy, UpOptions};
+use hybrid_cache_image::node_image;
+
+/// Longest that a node may take to be Ready after kind is done, or after it was started.
+const READY_TIMEOUT: Duration = Duration::from_secs(180);
+/// Longest that another `up` or `down` of the same cluster is waited for.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1200);
+
+/// A kind cluster of this machine, whether it is there or not, and nobody else makes or deletes it meanwhile.
+pub struct KindCluster {
+    /// Its name.
+    pub name: String,
+    /// The Docker engine.
+    pub engine: Engine,
+    /// The program that makes clusters.
+    pub kind: KindCli,
+    /// What this machine keeps of it.
+    pub state: StateFolder,
+    /// What was remembered of it.
+    pub record: Option<Record>,
+    /// Its node.
+    pub container: Option<NodeContainer>,
+    /// Held until this is dropped.
+    lock: File,
+}
+
+impl KindCluster {
+    /// Takes the lock and observes. Changes nothing but the kubeconfig, which is made to fit the cluster.
+    ///
+    /// # Errors
+    /// There is no Docker or no kind, or another program is at work on this cluster for too long.
+    pub async fn observe(checkout: &Checkout, name: &str, steps: &Steps<'_>) -> Result<KindCluster> {
+        let state = StateFolder::for_cluster(name)?;
+        state.make()?;
+        let lock = lock(&state, name, steps).await?;
+        let (engine, kind) = tokio::try_join!(Engine::connect(), KindCli::find(checkout))?;
+        let mut cluster = KindCluster {
+            name: name.to_owned(),
+            record: state.record(),
+            engine,
+            kind,
+            state,
+            container: None,
+            lock,
+        };
+        cluster.look().await?;
+        Ok(cluster)
+    }
+
+    async fn look(&mut self) -> Result<()> {
+        let node = node::name(&self.name);
+        let containers = node::containers(&self.engine, &self.name).await?;
+        let Some(found) = containers.into_iter().find(|container| container.name == node) else {
+            self.container = None;
+            return Ok(());
+        };
+        let mut container = NodeContainer {
+            id: found.id,
+            state: found.state,
+            image: found.image,
+            mounts_our_folder: None,
+            ready: None,
+        };
+        if container.state == "running" {
+            let (folders, ready) = tokio::join!(node::folders(&self.engine, &container.id), self.ready(&node));
+            container.mounts_our_folder = folders.ok().map(|folders| folders.is_some());
+            container.ready = ready;
+        }
+        // kind writes the kubeconfig when everything else is done: it ended well, only we were not there any more.
+        if let Some(record) = &mut self.record
+            && record.stage == Stage::Creating
+            && self.state.kubeconfig().is_file()
+        {
+            let node = container.id.clone();
+            record.stage = Stage::Complete { node };
+        }
+        self.container = Some(container);
+        Ok(())
+    }
+
+    async fn ready(&self, node: &str) -> Option<bool> {
+        if self.state.kubeconfig().is_file() {
+            self.refresh_kubeconfig().await.ok()?;
+        }
+        let api = self.api().await.ok()?;
+        let nodes = api.nodes().await.ok()?;
+        Some(nodes.iter().any(|found| found.name == node && found.ready))
+    }
+
+    /// Its API server.
+    ///
+    /// # Errors
+    /// It was never made.
+    pub async fn api(&self) -> Result<ClusterApi> {
+        connection::api_of_kubeconfig(&self.name, &self.state.kubeconfig()).await
+    }
+
+    /// The id of its node's container.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn node(&self) -> Result<&str> {
+        let container = self.container.as_ref();
+        Ok(&container
+            .with_context(|| format!("cluster {} has no node", self.name))?
+            .id)
+    }
+
+    /// The folder of this machine with the volumes: as asked for, else as they were, else the usual one.
+    ///
+    /// # Errors
+    /// The working folder is gone.
+    pub fn volumes(&self, asked: Option<&PathBuf>) -> Result<PathBuf> {
+        match (asked, &self.record) {
+            (Some(folder), _) => std::path::absolute(folder).with_context(|| format!("finding {}", folder.display())),
+            (None, Some(record)) => Ok(record.volumes.clone()),
+            (None, None) => Ok(self.state.default_volumes()),
+        }
+    }
+
+    /// What has to be done to it. `image` is a reference, or an archive.
+    ///
+    /// # Errors
+    /// The archive is none.
+    pub async fn plan(&self, volumes: &Path, image: Option<&str>, recreate: RecreatePolicy) -> Result<Planned> {
+        let other_image = self.other_image(image).await?;
+        let asked = plan::ClusterRequest {
+            name: &self.name,
+            volumes,
+            other_image: other_image.as_deref(),
+            recreate,
+        };
+        Ok(plan::cluster(asked, self.container.as_ref(), self.record.as_ref()))
+    }
+
+    /// The node image that was asked for, where the node was made from another. A name may have moved on to another image
+    /// since then, so images are compared and not names.
+    async fn other_image(&self, asked: Option<&str>) -> Result<Option<String>> {
+        let (Some(asked), Some(container)) = (asked, &self.container) else {
+            return Ok(None);
+        };
+        let asked = match Path::new(asked) {
+            archive if archive.is_file() => node_archive::reference(archive)?,
+            _ => asked.to_owned(),
+        };
+        let (new, old) = tokio::try_join!(self.engine.image(&asked), self.engine.image(&container.image))?;
+        let same = asked == container.image || new.is_some() && new.map(|image| image.id) == old.map(|image| image.id);
+        Ok((!same).then_some(asked))
+    }
+
+    /// Does it. A conflict is an error.
+    ///
+    /// # Errors
+    /// It cannot be made, with the known causes explained.
+    pub async fn act(
+        &mut self,
+        todo: &Planned,
+        checkout: &Checkout,
+        options: &UpOptions,
+        steps: &Steps<'_>,
+    ) -> Result<()> {
+        let volumes = self.volumes(options.volumes_dir.as_ref())?;
+        match todo.decision {
+            Decision::Conflict => return Err(Error::prerequisite(todo.what.clone())),
+            Decision::Nothing => steps.skip(todo.step, &todo.what),
+            Decision::Change => self.start(todo, steps).await?,
+            Decision::Create | Decision::Replace => {
+                steps.begin(todo.step, &todo.what);
+                if todo.decision == Decision::Replace {
+                    self.kind.delete(&self.name, &self.state.kubeconfig()).await?;
+                }
+                self.create(checkout, options.node_image.as_deref(), &volumes, steps)
+                    .await?;
+                steps.end(&format!("kind cluster {} is Ready", self.name));
+            }
+        }
+        if !self.state.kubeconfig().is_file() {
+            self.refresh_kubeconfig().await?;
+        }
+        let node = self.node()?.to_owned();
+        let kept = todo.decision != Decision::Create && todo.decision != Decision::Replace;
+        let record = Record {
+            stage: Stage::Complete { node },
+            volumes,
+            service: kept && self.record.as_ref().is_some_and(|record| record.service),
+        };
+        if self.state.record().as_ref() != Some(&record) {
+            self.state.keep(&record)?;
+        }
+        self.record = Some(record);
+        Ok(())
+    }
+
+    /// Notes that the task service keeps tasks in this cluster from now on, which `down` must not delete unasked.
+    ///
+    /// # Errors
+    /// The folder of the cluster cannot be written.
+    pub fn note_service(&self) -> Result<()> {
+        match self.state.record() {
+            Some(record) if !record.service => self.state.keep(&Record {
+                service: true,
+                ..record
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    async fn start(&mut self, todo: &Planned, steps: &Steps<'_>) -> Result<()> {
+        steps.begin(todo.step, &todo.what);
+        let running = self
+            .container
+            .as_ref()
+            .is_some_and(|container| container.state == "running");
+        if !running {
+            start_node(self.node()?).await?;
+        }
+        // A port of this machine is given to the node anew each time it starts.
+        self.refresh_kubeconfig().await?;
+        self.api()
+            .await?
+            .wait_node_ready(&node::name(&self.name), READY_TIMEOUT)
+            .await?;
+        self.look().await?;
+        steps.end(&format!("kind cluster {} is Ready", self.name));
+        Ok(())
+    }
+
+    async fn refresh_kubeconfig(&self) -> Result<()> {
+        let fresh = self.kind.kubeconfig(&self.name).await?;
+        let path = self.state.kubeconfig();
+        if std::fs::read(&path).ok().as_deref() != Some(fresh.as_bytes()) {
+            self.state.write(&path, fresh.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    async fn create(
+        &mut self,
+        checkout: &Checkout,
+        asked: Option<&str>,
+        volumes: &Path,
+        steps: &Steps<'_>,
+    ) -> Result<()> {
+        // Before anything is made: what is mounted into the node is given to the user of the tasks there.
+        contents::check(volumes, &manifests::FOLDERS)?;
+        let image = self.node_image(checkout, asked, steps).await?;
+        for folder in manifests::FOLDERS {
+            let folder = volumes.join(folder);
+            std::fs::create_dir_all(&folder).with_context(|| {
+                format!(
+                    "making {}\nhint: choose a folder of yours with --volumes-dir",
+                    folder.display()
+                )
+            })?;
+        }
+        let config = serde_json::to_vec_pretty(&manifests::kind_config(checkout, &self.name, volumes)?)?;
+        self.state.forget_kubeconfig();
+        self.state.write(&self.state.kind_config(), &config)?;
+        self.state.keep(&Record {
+            stage: Stage::Creating,
+            volumes: volumes.to_owned(),
+            service: false,
+        })?;
+        let what = Create {
+            name: &self.name,
+            config: &self.state.kind_config(),
+            image: image.as_deref(),
+            kubeconfig: &self.state.kubeconfig(),
+            lock: &self.lock,
+        };
+        if let Err(error) = self.kind.create(&what, &mut |line| steps.detail(line)).await {
+            return Err(self.explain(error).await);
+        }
+        steps.detail("waiting for the node to be Ready");
+        let ready = self.api().await?.wait_node_ready(&node::name(&self.name), READY_TIMEOUT).await;
+        if let Err(error) = ready {
+            return Err(self.explain(error).await);
+        }
+        self.look().await
+    }
+
+    /// The node image: as asked for, else the one of `cargo xtask node-image` where the engine has it, else kind's own.
+    async fn node_image(&self, checkout: &Checkout, asked: Option<&str>, steps: &Steps<'_>) -> Result<Option<String>> {
+        if let Some(asked) = asked {
+            let archive = PathBuf::from(asked);
+            if !archive.is_file() {
+                return Ok(Some(asked.to_owned()));
+            }
+            let reference = node_archive::reference(&archive)?;
+            self.engine.load(&archive, &mut |line| steps.detail(line)).await?;
+            return Ok(Some(reference));
+        }
+        let built = node_image::image_tag(checkout)?;
+        Ok(self.engine.image(&built).await?.map(|_| built))
+    }
+
+    /// Adds what the node's own journal says to a failure of kind, then removes the node, which is of no use.
+    async fn explain(&mut self, error: Error) -> Error {
+        let said = format!("{error:#}");
+        let Ok(()) = self.look().await else {
+            return error;
+        };
+        let journal = match &self.container {
+            Some(container) if !said.contains("already exist") => {
+                node::journal(&self.engine, &container.id).await.unwrap_or_default()
+            }
+            _ => String::new(),
+        };
+        let file = self.state.journal();
+        let ended = self.container.as_ref().filter(|container| container.state != "running");
+        let ended = ended.map(|_| "the node's container ended meanwhile: was it killed, or is memory short?");
+        let cause = node::explain(&said).or(ended).or_else(|| node::explain(&journal));
+        let mut hint = cause.map_or(String::new(), |cause| format!("\nhint: {cause}"));
+        if !journal.is_empty() && self.state.write(&file, journal.as_bytes()).is_ok() {
+            hint = format!("\nthe kubelet's journal is in {}{hint}", file.display());
+        }
+        let ours = !said.contains("already exist");
+        if ours && self.kind.delete(&self.name, &self.state.kubeconfig()).await.is_ok() {
+            let volumes = self.volumes(None).unwrap_or_default();
+            // What is remembered wrongly only costs the next run a look.
+            let _ = self.state.keep(&Record {
+                stage: Stage::Down,
+                volumes,
+                service: false,
+            });
+        }
+        failed!("making kind cluster {}: {said}{hint}", self.name)
+    }
+}
+
+/// Locks the cluster's folder; waits for whoever has it.
+async fn lock(state: &StateFolder, name: &str, steps: &Steps<'_>) -> Result<File> {
+    let file = state.lock_file()?;
+    if file.try_lock().is_ok() {
+        return Ok(file);
+    }
+    steps.begin(
+        "lock",
+        &format!("waiting for another `up` or `down` of cluster {name} to end"),
+    );
+    let waiting = tokio::task::spawn_blocking(move || file.lock().map(|()| file));
+    let locked = timeout(LOCK_TIMEOUT, waiting).await.map_err(|_| {
+        let seconds = LOCK_TIMEOUT.as_secs();
+        failed!("another `up` or `down` has held cluster {name} for {seconds} s\nhint: wait for it or end it, then run this again")
+    })?;
+    let locked = locked.map_err(|error| Error::other(ErrorClass::Failed, error))?;
+    let file = locked.with_context(|| format!("locking the folder of cluster {name}"))?;
+    steps.end("the other one is done");
+    Ok(file)
+}

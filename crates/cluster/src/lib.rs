@@ -1,0 +1,56 @@
+//! A cluster to run tasks on: makes it, brings into it what tasks need, looks at it, judges it and takes it down.
+//!
+//! - [`up`] and [`down`] make and delete. Pure code in [`plan`] decides what there is to do, from what was observed.
+//! - [`status`] and [`doctor`] look at a cluster: one shows it, the other judges it and names the repair.
+//! - [`Backend`] is a driver with what it runs on: this machine or a cluster.
+//! - [`trace`] finds and reads the requests that were recorded of either.
+//! - [`TestCluster`], [`ProofNode`] and [`FaultyCluster`] are what tests, `size --prove` and `chaos` need of a cluster.
+//!
+//! The crate knows neither a command line nor a terminal: options come in as plain data, results go out as typed values, and what a
+//! person should see meanwhile goes to a [`Progress`](hybrid_cache_tools::Progress).
+
+pub mod api;
+mod apply;
+pub mod argo;
+mod backend;
+mod compose;
+pub mod connection;
+mod contents;
+pub mod doctor;
+mod down;
+pub mod facts;
+mod fault_injection;
+mod kind_cli;
+mod kind_cluster;
+mod manifests;
+pub mod names;
+mod namespace;
+pub mod node;
+mod node_archive;
+mod objects;
+mod options;
+pub mod plan;
+mod proof_node;
+mod ranges;
+mod resource_kinds;
+pub mod rollout;
+mod service;
+mod setup_record;
+mod state;
+pub mod status;
+mod task_image;
+mod task_setup;
+mod test_cluster;
+pub mod trace;
+pub mod up;
+
+pub use backend::{Backend, ClusterBackend, LocalBackend};
+pub use connection::ClusterConnection;
+pub use down::down;
+pub use fault_injection::FaultyCluster;
+pub use options::{
+    BackendKind, ClusterChoice, DoctorOptions, DownOptions, RecreatePolicy, ServiceDriver, UpOptions,
+};
+pub use proof_node::{ProofNode, kind_cluster_name};
+pub use ranges::Range;
+pub use test_cluster::TestCluster;

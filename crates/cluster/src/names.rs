@@ -1,0 +1,28 @@
+//! Names that stand in the manifests and in objects of the cluster.
+
+/// Namespace of tasks and claims, as in manifests/namespace.yaml.
+pub const NAMESPACE: &str = "argo";
+/// Name of the kind cluster that `up` makes by default.
+pub const CLUSTER: &str = "hybrid-cache";
+/// PersistentVolumeClaim of the Python volume, as in manifests/pvc-cache-volumes.yaml.
+pub const PYTHON_CLAIM: &str = "uv-cache-pvc";
+/// PersistentVolumeClaim of the system volume.
+pub const NIX_CLAIM: &str = "nix-store-pvc";
+/// ServiceAccount of a task's pod, as in manifests/rbac.yaml.
+pub const TASK_ACCOUNT: &str = "hybrid-cache-task";
+/// ServiceAccount of the container that Argo adds to a task's pod.
+pub const EXECUTOR_ACCOUNT: &str = "hybrid-cache-executor";
+/// ConfigMap with the certificates that this machine trusts.
+pub const CERTIFICATES: &str = "hybrid-cache-certificates";
+/// User and group of every container, and owner of the volumes' folders.
+pub const OWNER: u32 = 10001;
+/// Label of everything the kube driver makes.
+pub const DRIVER_LABEL: &str = "app.kubernetes.io/managed-by=hybrid-cache";
+/// Label of the pods of tasks.
+pub const TASK_LABEL: &str = "app.kubernetes.io/managed-by=hybrid-cache,app.kubernetes.io/component=task";
+/// StorageClass of the volumes that are folders of a kind node. No such object exists: nothing provides them.
+pub const LOCAL_CLASS: &str = "hybrid-cache-local";
+/// Name of the task service's Deployment, Service and claim, as in manifests/service.yaml.
+pub const SERVICE: &str = "hybrid-cache-service";
+/// Secret with the token of the task service.
+pub const SERVICE_TOKEN: &str = "hybrid-cache-service-token";

@@ -1,0 +1,377 @@
+//! The node of a kind cluster, seen through its container: its images, the folders of the volumes, its journal.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, failed};
+use crate::names::OWNER;
+use crate::contents::{self, Contents};
+use crate::manifests::{FOLDERS, NODE_FOLDER};
+use hybrid_cache_image::docker::{Container, Engine};
+
+/// Label that kind puts on its nodes; its value is the cluster's name.
+const CLUSTER_LABEL: &str = "io.x-k8s.kind.cluster";
+/// Longest that a question may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest that giving a whole cache to its owner may take.
+const CHOWN_TIMEOUT: Duration = Duration::from_secs(300);
+/// Lines of a journal that are worth keeping.
+const JOURNAL_LINES: &str = "400";
+
+/// The node of a kind cluster, which can be looked into.
+#[derive(Clone, Copy)]
+pub struct Node<'a> {
+    /// The Docker engine.
+    pub engine: &'a Engine,
+    /// The node's container.
+    pub container: &'a str,
+}
+
+/// Name of the one node of a kind cluster, and of its container.
+pub fn name(cluster: &str) -> String {
+    format!("{cluster}-control-plane")
+}
+
+/// The containers of a kind cluster, whether they run or not.
+///
+/// # Errors
+/// The engine does not answer.
+pub async fn containers(engine: &Engine, cluster: &str) -> Result<Vec<Container>> {
+    engine.containers(&format!("{CLUSTER_LABEL}={cluster}")).await
+}
+
+/// A folder of a volume, as the node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folder {
+    /// `python` or `system`.
+    pub name: String,
+    /// Its owner; none where there is no such folder.
+    pub owner: Option<(u32, u32)>,
+    /// What is in it.
+    pub entries: Vec<String>,
+    /// What is in it, or near the top of it, and belongs to somebody else than tasks.
+    pub strange: Vec<String>,
+    /// Whether it is a cache of ours.
+    pub contents: Contents,
+}
+
+/// The folders of the volumes; none where the node does not mount our folder at all.
+///
+/// # Errors
+/// The node does not run.
+pub async fn folders(engine: &Engine, container: &str) -> Result<Option<Vec<Folder>>> {
+    // Down to `.nix-portable/nix`, which Kubernetes makes for root where a pod mounts it too early.
+    let environments = format!("{NODE_FOLDER}/python/*/*");
+    let (prune, print) = (["-path", &environments, "-prune"], ["-o", "-printf", "%U %G %P\\n"]);
+    let find = [["find", NODE_FOLDER, "-maxdepth", "3"].as_slice(), &prune, &print].concat();
+    let look = ["sh", "-c", contents::SCRIPT, "sh", NODE_FOLDER];
+    let (found, looked) = tokio::try_join!(
+        engine.exec(container, &find, REQUEST_TIMEOUT),
+        engine.exec(container, &look, REQUEST_TIMEOUT)
+    )?;
+    // Something below it may vanish while it is listed; the folder itself not being there is the first line missing.
+    Ok((!found.stdout.is_empty()).then(|| folders_of(&found.stdout, &looked.stdout)))
+}
+
+fn folders_of(listing: &str, looked: &str) -> Vec<Folder> {
+    let entry = |line: &str| {
+        let mut words = line.splitn(3, ' ');
+        let owner = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        Some((owner, words.next()?.to_owned()))
+    };
+    let entries: Vec<((u32, u32), String)> = listing.lines().filter_map(entry).collect();
+    let folder = |name: &str| {
+        let inner: Vec<_> = entries
+            .iter()
+            .filter_map(|(owner, path)| Some((owner, path.strip_prefix(name)?.strip_prefix('/')?)))
+            .filter(|(_, path)| *path != "lost+found")
+            .collect();
+        let strange = inner.iter().filter(|(owner, _)| owner.0 != OWNER);
+        Folder {
+            name: name.to_owned(),
+            contents: contents::parse(looked, name),
+            owner: entries.iter().find(|(_, path)| path == name).map(|(owner, _)| *owner),
+            strange: strange.map(|(_, path)| (*path).to_owned()).collect(),
+            entries: inner
+                .iter()
+                .filter(|(_, path)| !path.contains('/'))
+                .map(|(_, path)| (*path).to_owned())
+                .collect(),
+        }
+    };
+    FOLDERS.map(folder).to_vec()
+}
+
+/// Makes the folders of the volumes and gives them, with what is in them, to the user that tasks run as.
+///
+/// # Errors
+/// The machine's file system does not let even the node's root do that.
+pub async fn own_folders(engine: &Engine, container: &str, names: &[String]) -> Result<()> {
+    let owner = format!("{OWNER}:{OWNER}");
+    for name in names {
+        let folder = format!("{NODE_FOLDER}/{name}");
+        for command in [["mkdir", "-p", &folder].as_slice(), &["chown", "-R", &owner, &folder]] {
+            let done = engine.exec(container, command, CHOWN_TIMEOUT).await?;
+            if !(done.code == 0) {
+ return Err(failed!("`{}` in the node: {}\nhint: the folder is on this machine; a file system that does not keep owners \
+                 cannot hold the caches: choose another with --volumes-dir",
+                command.join(" "),
+                done.stderr.trim()));
+}
+        }
+    }
+    Ok(())
+}
+
+/// Prints the ranges of pods that no rule keeps from link-local addresses.
+const POD_RANGES: &str = r#"
+test -r /kind/kubeadm.conf || { echo "it has no /kind/kubeadm.conf" >&2; exit 1; }
+for range in $(sed -n 's/^ *podSubnet: *//p' /kind/kubeadm.conf | head -n 1 | tr , ' '); do
+  case $range in *:*) continue ;; esac
+  ip rule show | grep -q "from $range to 169.254.0.0/16 unreachable" || printf '%s\n' "$range"
+done
+"#;
+
+/// The IPv4 ranges whose pods may reach link-local addresses through this node. For IPv6 there is nothing to close: a
+/// node forwards no packet to such an address.
+///
+/// # Errors
+/// The node does not run, or kind has not made it.
+pub async fn open_ranges(engine: &Engine, container: &str) -> Result<Vec<String>> {
+    let found = engine.exec(container, &["sh", "-c", POD_RANGES], REQUEST_TIMEOUT).await?;
+    if !(found.code == 0) {
+ return Err(failed!("the node does not tell its pods' addresses: {}",
+        found.stderr.trim()));
+}
+    Ok(found.stdout.lines().map(str::to_owned).collect())
+}
+
+/// Closes the way from pods to link-local addresses, from a pod's first packet on. Network policies say the same, but a
+/// network applies them a moment after a pod's start.
+///
+/// # Errors
+/// The node refuses a rule.
+pub async fn close_link_local(engine: &Engine, container: &str, ranges: &[String]) -> Result<()> {
+    for range in ranges {
+        let rule = ["from", range, "to", "169.254.0.0/16", "unreachable", "priority", "100"];
+        let command = [["ip", "rule", "add"].as_slice(), &rule].concat();
+        let done = engine.exec(container, &command, REQUEST_TIMEOUT).await?;
+        let refusal = done.stderr.trim();
+        if !(done.code == 0) {
+ return Err(failed!("`{}` in the node: {refusal}", command.join(" ")));
+}
+    }
+    Ok(())
+}
+
+/// Removes everything in the folders of the volumes.
+///
+/// # Errors
+/// Something in them cannot be removed.
+pub async fn clear_folders(engine: &Engine, container: &str) -> Result<()> {
+    for name in FOLDERS {
+        let folder = format!("{NODE_FOLDER}/{name}");
+        let command = ["find", &folder, "-mindepth", "1", "-delete"];
+        let done = engine.exec(container, &command, CHOWN_TIMEOUT).await?;
+        if !(done.code == 0) {
+ return Err(failed!("clearing {folder} in the node: {}", done.stderr.trim()));
+}
+    }
+    Ok(())
+}
+
+/// An image that the node has.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeImage {
+    /// `sha256:…`, of its configuration.
+    pub id: String,
+    /// Its references.
+    #[serde(default)]
+    pub repo_tags: Vec<String>,
+    /// References by digest.
+    #[serde(default)]
+    pub repo_digests: Vec<String>,
+}
+
+/// The node's images.
+///
+/// # Errors
+/// The node or its container runtime does not run.
+pub async fn images(engine: &Engine, container: &str) -> Result<Vec<NodeImage>> {
+    #[derive(Deserialize)]
+    struct Images {
+        images: Vec<NodeImage>,
+    }
+    let listed = engine
+        .exec(container, &["crictl", "images", "--output", "json"], REQUEST_TIMEOUT)
+        .await?;
+    if !(listed.code == 0) {
+ return Err(failed!("asking the node for its images: {}",
+        listed.stderr.trim()));
+}
+    let images: Images = serde_json::from_str(&listed.stdout).context("reading the node's list of images")?;
+    Ok(images.images)
+}
+
+/// Whether a node that has these images has the one that the engine knows by this reference and id.
+pub fn has_image(images: &[NodeImage], reference: &str, id: &str) -> bool {
+    let tagged = |tag: &String| tag == reference || tag.ends_with(&format!("/{reference}"));
+    // An engine that keeps images as containerd does names them by their manifest, the others by their configuration.
+    let same = |image: &NodeImage| image.id == id || image.repo_digests.iter().any(|digest| digest.ends_with(id));
+    images
+        .iter()
+        .any(|image| image.repo_tags.iter().any(tagged) && same(image))
+}
+
+/// Whether the node has some image of this name.
+pub fn has_name(images: &[NodeImage], reference: &str) -> bool {
+    images
+        .iter()
+        .any(|image| image.repo_tags.iter().any(|tag| tag == reference))
+}
+
+/// Whether the kubelet was told to run on control groups of version 1.
+///
+/// # Errors
+/// The node does not run, or has no kubelet.
+pub async fn kubelet_accepts_cgroup_v1(engine: &Engine, container: &str) -> Result<bool> {
+    let file = "/var/lib/kubelet/config.yaml";
+    let read = engine.exec(container, &["cat", file], REQUEST_TIMEOUT).await?;
+    if !(read.code == 0) {
+ return Err(failed!("reading {file} in the node: {}", read.stderr.trim()));
+}
+    let config: serde_json::Value = serde_yaml::from_str(&read.stdout)
+.map_err(|error| Error::other(ErrorClass::Failed, error))
+.with_context(|| format!("reading {file}"))?;
+    Ok(config["failCgroupV1"] == false)
+}
+
+/// What the kubelet of a node said last.
+pub async fn journal(engine: &Engine, container: &str) -> Result<String> {
+    let command = [
+        "journalctl",
+        "--no-pager",
+        "--output",
+        "cat",
+        "-n",
+        JOURNAL_LINES,
+        "-u",
+        "kubelet",
+    ];
+    Ok(engine.exec(container, &command, REQUEST_TIMEOUT).await?.stdout)
+}
+
+/// Known reasons for which a node does not come up, by what kind or the kubelet says.
+pub fn explain(said: &str) -> Option<&'static str> {
+    const CAUSES: [(&str, &str); 9] = [
+        (
+            "cgroup v1",
+            "this machine uses control groups of version 1, which Kubernetes 1.35 and later accept only with `failCgroupV1: \
+             false`, as manifests/kind-cluster.yaml says it; is that still there?",
+        ),
+        (
+            "unable to apply caps",
+            "Docker may not give a container all capabilities (CAP_SYS_RESOURCE is missing from this machine's bounding \
+             set): a runtime that leaves that one out must be the engine's default",
+        ),
+        (
+            "port is already allocated",
+            "another program or cluster listens on a port that the node wants: `docker ps` shows which",
+        ),
+        (
+            "address already in use",
+            "another program listens on a port that the node wants",
+        ),
+        (
+            "no space left on device",
+            "the disk of the Docker engine is full: `docker system df` shows what takes it",
+        ),
+        (
+            "too many open files",
+            "the kernel's limits on inotify are too low: raise fs.inotify.max_user_instances and max_user_watches",
+        ),
+        (
+            "failed to pull image",
+            "no container registry can be reached from here: `cargo xtask node-image` builds a node image from package \
+             sources, and `up` takes it from then on",
+        ),
+        (
+            "could not find a log line that matches",
+            "the node's systemd did not start; is the engine's machine short of memory, or its Docker very old?",
+        ),
+        (
+            "node(s) already exist",
+            "another program makes a cluster of this name at the same time",
+        ),
+    ];
+    let said = said.to_lowercase();
+    let cause = CAUSES.iter().find(|(pattern, _)| said.contains(pattern));
+    cause.map(|(_, cause)| *cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_listing_tells_owner_and_content_of_each_folder() {
+        let listing = "0 0 \n10001 10001 python\n10001 10001 python/FORMAT\n0 0 python/lost+found\n0 0 other\n";
+        let looked = "python cache \nsystem nothing \n";
+        let [python, system] = folders_of(listing, looked).try_into().unwrap();
+        assert_eq!(
+            (&python.contents, &system.contents),
+            (&Contents::Cache, &Contents::Nothing)
+        );
+        assert_eq!(python.strange, [""; 0]);
+        assert_eq!(
+            (python.owner, python.entries),
+            (Some((10001, 10001)), vec!["FORMAT".to_owned()])
+        );
+        assert_eq!((system.owner, system.entries.len()), (None, 0));
+        let listing = "10001 10001 system\n10001 10001 system/.nix-portable\n0 10001 system/.nix-portable/nix\n";
+        let [_, system] = folders_of(listing, "").try_into().unwrap();
+        assert!(
+            matches!(system.contents, Contents::Other(_)),
+            "what nobody looked into is not ours"
+        );
+        assert_eq!(system.entries, [".nix-portable"]);
+        assert_eq!(system.strange, [".nix-portable/nix"]);
+    }
+
+    #[test]
+    fn an_image_counts_only_with_its_tag_and_its_content() {
+        let image = |id: &str, tag: &str, digest: &str| NodeImage {
+            id: id.into(),
+            repo_tags: vec![tag.into()],
+            repo_digests: vec![digest.into()],
+        };
+        let images = [image("sha256:1", "registry.example/library/base:x", "import@sha256:2")];
+        assert!(has_image(&images, "library/base:x", "sha256:1"));
+        assert!(
+            has_image(&images, "base:x", "sha256:2"),
+            "an engine with containerd's ids"
+        );
+        assert!(
+            !has_image(&images, "base:x", "sha256:3"),
+            "another content of the same tag"
+        );
+        assert!(!has_image(&images, "ase:x", "sha256:1"));
+    }
+
+    #[test]
+    fn known_causes_are_recognised_in_what_was_said() {
+        assert!(
+            explain("ERROR: failed to pull image \"kindest/node\"")
+                .unwrap()
+                .contains("cargo xtask node-image")
+        );
+        assert!(
+            explain("kubelet is configured to not run on a host using cgroup v1")
+                .unwrap()
+                .contains("failCgroupV1")
+        );
+        assert_eq!(explain("something new"), None);
+    }
+}

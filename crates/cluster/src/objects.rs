@@ -1,0 +1,185 @@
+//! What applying an object would do, and what stands against it. Pure: the API server's answers come in.
+
+use serde_json::Value;
+
+/// Result of a server-side dry run: what the API server says an object would become.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DryRun {
+    /// There is none yet.
+    Absent,
+    /// It is as asked for.
+    Same,
+    /// These fields would change.
+    Differs(Vec<String>),
+    /// It is being deleted, and waits for something.
+    Terminating,
+    /// It would not be taken.
+    Refused(Refusal),
+}
+
+/// Why an object was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Somebody else manages fields that we ask for.
+    Conflict(Vec<FieldConflict>),
+    /// A field that cannot change once the object exists, in the API server's words.
+    Immutable(String),
+    /// Anything else, in the API server's words.
+    Other(String),
+}
+
+/// A field that two want.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldConflict {
+    /// Who has it.
+    pub manager: String,
+    /// `.spec.capacity.storage`
+    pub field: String,
+}
+
+/// `PersistentVolumeClaim argo/uv-cache-pvc`
+pub fn describe(object: &Value) -> String {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+    let (kind, name) = (text("/kind").unwrap_or("object"), text("/metadata/name").unwrap_or("?"));
+    match text("/metadata/namespace") {
+        Some(namespace) => format!("{kind} {namespace}/{name}"),
+        None => format!("{kind} {name}"),
+    }
+}
+
+/// For a person: what an object that is being deleted waits for.
+pub fn explain_terminating(object: &Value) -> String {
+    let name = describe(object);
+    let what = match object["kind"].as_str() {
+        Some("PersistentVolumeClaim" | "PersistentVolume") => {
+            "it waits for the pods that mount it, those that have ended included\nhint: `kubectl delete jobs -n argo -l \
+             app.kubernetes.io/managed-by=hybrid-cache` deletes them; then run this again"
+        }
+        _ => "it waits for what is in it, or for its finalizers\nhint: run this again when it is gone",
+    };
+    format!("{name} is being deleted: {what}")
+}
+
+/// Reads the cause of a conflict: `conflict with "kubectl-edit" using v1`.
+pub fn conflict_of(field: &str, message: &str) -> FieldConflict {
+    FieldConflict {
+        manager: message.split('"').nth(1).unwrap_or(message).to_owned(),
+        field: field.to_owned(),
+    }
+}
+
+impl Refusal {
+    /// For a person: what stands against `object`, and the next step.
+    pub fn explain(&self, object: &Value) -> String {
+        let name = describe(object);
+        match self {
+            Refusal::Conflict(conflicts) => {
+                let fields: Vec<_> = conflicts
+                    .iter()
+                    .map(|FieldConflict { manager, field }| format!("{field} belongs to {manager:?}"))
+                    .collect();
+                format!(
+                    "{name}: somebody else manages what we would set: {}\nhint: undo that change, or run with \
+                     --recreate, which takes the fields over and deletes nothing",
+                    fields.join(", ")
+                )
+            }
+            Refusal::Immutable(message) => {
+                format!(
+                    "{name}: {message}\nhint: it cannot change in place; --recreate deletes and makes it again. {}",
+                    what_goes(object)
+                )
+            }
+            Refusal::Other(message) => format!("{name}: {message}"),
+        }
+    }
+}
+
+/// What is lost when an object is deleted and made again.
+fn what_goes(object: &Value) -> &'static str {
+    match object["kind"].as_str() {
+        Some("PersistentVolume") => {
+            "The caches stay: its reclaim policy is Retain. Tasks that use it must have ended, or it waits for them"
+        }
+        Some("PersistentVolumeClaim") if object.pointer("/spec/storageClassName").is_some_and(is_ours) => {
+            "The caches stay: its volume's reclaim policy is Retain. Tasks that use it must have ended, or it waits for them"
+        }
+        Some("PersistentVolumeClaim") => {
+            "With a StorageClass whose reclaim policy is Delete the caches on it go with it, and the next runs are first runs again"
+        }
+        Some("Namespace") => "Everything in it goes with it",
+        Some("CustomResourceDefinition") => "Every object of that kind goes with it",
+        _ => "Nothing else goes with it",
+    }
+}
+
+fn is_ours(class: &Value) -> bool {
+    class == crate::names::LOCAL_CLASS
+}
+
+/// The fields in which two states of an object differ, without what the server keeps for itself.
+pub fn changed_fields(live: &Value, applied: &Value) -> Vec<String> {
+    let mut fields = Vec::new();
+    differing(live, applied, "", &mut fields);
+    fields
+}
+
+/// The server's own bookkeeping.
+const BOOKKEEPING: [&str; 5] = [
+    ".metadata.managedFields",
+    ".metadata.resourceVersion",
+    ".metadata.generation",
+    ".metadata.uid",
+    ".metadata.creationTimestamp",
+];
+
+fn differing(a: &Value, b: &Value, at: &str, fields: &mut Vec<String>) {
+    if BOOKKEEPING.contains(&at) || at == ".status" || a == b {
+        return;
+    }
+    let (Value::Object(left), Value::Object(right)) = (a, b) else {
+        fields.push(at.to_owned());
+        return;
+    };
+    let names: std::collections::BTreeSet<_> = left.keys().chain(right.keys()).collect();
+    for name in names {
+        let part = |map: &serde_json::Map<String, Value>| map.get(name).cloned().unwrap_or_default();
+        differing(&part(left), &part(right), &format!("{at}.{name}"), fields);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn bookkeeping_is_no_difference() {
+        let live = json!({"metadata": {"resourceVersion": "1", "managedFields": [1]}, "spec": {"a": 1}, "status": {}});
+        let mut applied = json!({"metadata": {"resourceVersion": "2", "managedFields": [2]}, "spec": {"a": 1}});
+        assert_eq!(changed_fields(&live, &applied), [""; 0]);
+        applied["spec"]["a"] = json!(2);
+        applied["metadata"]["labels"] = json!({"x": "y"});
+        assert_eq!(changed_fields(&live, &applied), [".metadata.labels", ".spec.a"]);
+    }
+
+    #[test]
+    fn a_conflict_names_who_has_which_field() {
+        let conflict = conflict_of(".spec.hard", "conflict with \"kubectl-edit\" using v1");
+        let object = json!({"kind": "ResourceQuota", "metadata": {"name": "q", "namespace": "argo"}});
+        let text = Refusal::Conflict(vec![conflict]).explain(&object);
+        assert!(text.contains(".spec.hard belongs to \"kubectl-edit\""), "{text}");
+        assert!(text.starts_with("ResourceQuota argo/q: "), "{text}");
+    }
+
+    #[test]
+    fn what_recreating_destroys_is_said() {
+        let text = |object: Value| Refusal::Immutable("field is immutable".into()).explain(&object);
+        let claim = |class: &str| {
+            json!({"kind": "PersistentVolumeClaim", "metadata": {"name": "c", "namespace": "argo"},
+                   "spec": {"storageClassName": class}})
+        };
+        assert!(text(claim("fast")).contains("the caches on it go with it"));
+        assert!(text(claim(crate::names::LOCAL_CLASS)).contains("The caches stay"));
+    }
+}

@@ -1,0 +1,271 @@
+//! Decides what `up` has to do from what was observed. Pure: `--plan` prints it, `up` does it.
+
+use std::path::Path;
+
+use crate::names::OWNER;
+use crate::contents::{self, Contents};
+use crate::node::Folder;
+use crate::objects::{DryRun, Refusal, describe, explain_terminating};
+use crate::options::RecreatePolicy;
+use crate::setup_record::SetupRecord;
+use crate::state::{Record, Stage};
+
+/// What there is to do for one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is as it should be.
+    Nothing,
+    /// It is not there yet.
+    Create,
+    /// It is there and has to change.
+    Change,
+    /// It has to be deleted and made again.
+    Replace,
+    /// Something stands in its way that is not ours to remove; what, and the next step.
+    Conflict,
+}
+
+impl Decision {
+    /// For a person.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Decision::Nothing => "nothing to do",
+            Decision::Create => "create",
+            Decision::Change => "change",
+            Decision::Replace => "delete and create",
+            Decision::Conflict => "conflict",
+        }
+    }
+}
+
+/// A step with what there is to do and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// Which step.
+    pub step: &'static str,
+    /// What there is to do.
+    pub decision: Decision,
+    /// What was found, or what stands in the way.
+    pub what: String,
+}
+
+impl Planned {
+    /// A step.
+    pub fn new(step: &'static str, decision: Decision, what: impl Into<String>) -> Planned {
+        let what = what.into();
+        Planned { step, decision, what }
+    }
+
+    /// True where the step would change something.
+    pub fn acts(&self) -> bool {
+        !matches!(self.decision, Decision::Nothing | Decision::Conflict)
+    }
+}
+
+/// The container of a kind node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeContainer {
+    /// Its id.
+    pub id: String,
+    /// `running`, `exited`…
+    pub state: String,
+    /// The node image it was made from.
+    pub image: String,
+    /// Whether our folder is mounted into it; none where it does not run.
+    pub mounts_our_folder: Option<bool>,
+    /// Whether Kubernetes says it is Ready; none where nothing answers.
+    pub ready: Option<bool>,
+}
+
+/// What a person asked for of a kind cluster.
+#[derive(Clone, Copy, Debug)]
+pub struct ClusterRequest<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The folder of this machine that shall keep its volumes.
+    pub volumes: &'a Path,
+    /// The node image, where one was named that is not the node's.
+    pub other_image: Option<&'a str>,
+    /// What may be deleted.
+    pub recreate: RecreatePolicy,
+}
+
+/// What has to be done to the cluster.
+pub fn cluster(asked: ClusterRequest<'_>, container: Option<&NodeContainer>, record: Option<&Record>) -> Planned {
+    let name = asked.name;
+    let planned = |decision, what: String| Planned::new("cluster", decision, what);
+    let Some(container) = container else {
+        return planned(Decision::Create, format!("kind cluster {name} is not there"));
+    };
+    let half_made = record.is_some_and(|record| record.stage == Stage::Creating);
+    if half_made && container.mounts_our_folder != Some(false) {
+        let what = format!("making cluster {name} was interrupted; nothing was in it yet");
+        return planned(Decision::Replace, what);
+    }
+    let recreating = asked.recreate == RecreatePolicy::IfImmutable;
+    match (obstacle(asked, container, record), container.ready == Some(true)) {
+        (None, true) => planned(Decision::Nothing, format!("kind cluster {name} is Ready")),
+        (Some(obstacle), _) if !recreating => planned(Decision::Conflict, obstacle),
+        (_, _) if recreating => {
+            let what = format!(
+                "--recreate: cluster {name} goes with everything in it, the tasks of its service included; the caches on \
+                 this machine stay"
+            );
+            planned(Decision::Replace, what)
+        }
+        (_, _) if container.state == "running" => planned(
+            Decision::Change,
+            format!("kind cluster {name} runs, but is not Ready yet"),
+        ),
+        (_, _) => {
+            let state = &container.state;
+            planned(
+                Decision::Change,
+                format!("the node of kind cluster {name} is {state}, it is started"),
+            )
+        }
+    }
+}
+
+/// What about a cluster cannot be changed in place, with the next step.
+fn obstacle(asked: ClusterRequest<'_>, container: &NodeContainer, record: Option<&Record>) -> Option<String> {
+    let name = asked.name;
+    let complete = record.filter(|record| matches!(&record.stage, Stage::Complete { node } if *node == container.id));
+    // Where the record is lost or belongs to an earlier cluster, our folder in its node shows whose it is.
+    if complete.is_none() && container.mounts_our_folder != Some(true) {
+        return Some(format!(
+            "a kind cluster {name} is there that this program did not make\nhint: choose another name with --name, use \
+             it as it is with --context kind-{name}, or delete it with everything in it and make ours with --recreate"
+        ));
+    }
+    if complete.is_some_and(|record| record.volumes != asked.volumes) {
+        return Some(format!(
+            "cluster {name} keeps its volumes in another folder than {}\nhint: a mount cannot change in place; with \
+             --recreate the cluster is made again with the other folder, and the caches in the old one stay there",
+            asked.volumes.display()
+        ));
+    }
+    let other = asked.other_image?;
+    Some(format!(
+        "cluster {name} was made from {}, not from {other}\nhint: with --recreate it is made again; the caches stay",
+        container.image
+    ))
+}
+
+/// Why `down` leaves a cluster alone whose service keeps tasks in it; `None` where it may go.
+pub fn service_data(cluster: &str, held: bool, delete: bool) -> Option<String> {
+    (held && !delete).then(|| {
+        format!(
+            "the task service in cluster {cluster} keeps its tasks and their output there, and they would go with it\nhint: \
+             `cargo xtask down --service-data` deletes them; `kubectl -n argo scale deployment/hybrid-cache-service \
+             --replicas=0` stops the service and keeps them"
+        )
+    })
+}
+
+/// What has to be done about the image on the node. `reference` is there as `id` in the engine.
+pub fn load(reference: &str, on_node: bool) -> Planned {
+    match on_node {
+        true => Planned::new("load", Decision::Nothing, format!("{reference} is on the node")),
+        false => Planned::new("load", Decision::Create, format!("{reference} is not on the node")),
+    }
+}
+
+/// What has to be done to the objects: one line for all that are as they should be, one for each other.
+pub fn objects(dry_runs: &[(serde_json::Value, DryRun)], recreate: RecreatePolicy) -> Vec<Planned> {
+    const STEP: &str = "objects";
+    let mut planned = Vec::new();
+    let mut same = 0;
+    for (object, dry_run) in dry_runs {
+        let name = describe(object);
+        let recreating = recreate == RecreatePolicy::IfImmutable;
+        planned.push(match dry_run {
+            DryRun::Same => {
+                same += 1;
+                continue;
+            }
+            DryRun::Absent => Planned::new(STEP, Decision::Create, name),
+            DryRun::Terminating => Planned::new(STEP, Decision::Conflict, explain_terminating(object)),
+            DryRun::Differs(fields) => Planned::new(STEP, Decision::Change, format!("{name}: {}", fields.join(", "))),
+            DryRun::Refused(Refusal::Conflict(_)) if recreating => Planned::new(
+                STEP,
+                Decision::Change,
+                format!("{name}: fields that somebody else manages are taken over"),
+            ),
+            DryRun::Refused(Refusal::Immutable(_)) if recreating => Planned::new(STEP, Decision::Replace, name),
+            DryRun::Refused(refusal) => Planned::new(STEP, Decision::Conflict, refusal.explain(object)),
+        });
+    }
+    if same > 0 {
+        planned.insert(
+            0,
+            Planned::new(STEP, Decision::Nothing, format!("{same} are as they should be")),
+        );
+    }
+    planned
+}
+
+/// What has to be done to the folders of the volumes on a kind node.
+pub fn folders(folders: &[Folder]) -> Planned {
+    const STEP: &str = "folders";
+    for Folder { name, contents, .. } in folders {
+        if let Contents::Other(example) = contents {
+            let folder = format!("the folder of volume {name}");
+            return Planned::new(STEP, Decision::Conflict, contents::refusal(&folder, example));
+        }
+    }
+    let wrong = folders_to_own(folders);
+    if wrong.is_empty() {
+        return Planned::new(STEP, Decision::Nothing, format!("both belong to user {OWNER}"));
+    }
+    let missing = folders.iter().all(|folder| folder.owner.is_none());
+    let decision = if missing { Decision::Create } else { Decision::Change };
+    Planned::new(STEP, decision, format!("{} for user {OWNER}", wrong.join(" and ")))
+}
+
+/// What has to be done about the ways from pods to link-local addresses; `open` are the ranges of pods that have one.
+pub fn routes(open: &[String]) -> Planned {
+    const STEP: &str = "routes";
+    if open.is_empty() {
+        return Planned::new(STEP, Decision::Nothing, "no pod reaches link-local addresses");
+    }
+    let what = format!("no way from pods ({}) to link-local addresses", open.join(", "));
+    Planned::new(STEP, Decision::Create, what)
+}
+
+/// The folders that do not belong to the user that tasks run as with all that is in them, or are not there.
+pub fn folders_to_own(folders: &[Folder]) -> Vec<String> {
+    let wrong = |folder: &&Folder| folder.owner != Some((OWNER, OWNER)) || !folder.strange.is_empty();
+    folders.iter().filter(wrong).map(|folder| folder.name.clone()).collect()
+}
+
+/// Whether the inner folders of the volumes have to be made. `claims` is the pair of claims there is now.
+pub fn volumes(record: &SetupRecord, claims: Option<&str>, folders: Option<&[Folder]>) -> Planned {
+    const STEP: &str = "volumes";
+    // On a kind node one can look; elsewhere what is remembered has to do. The Python volume is mounted by its root.
+    let lost = |folder: &Folder| match folder.name.as_str() {
+        "system" => !folder.entries.iter().any(|entry| entry == ".nix-portable"),
+        _ => folder.owner.is_none(),
+    };
+    let emptied = folders.is_some_and(|folders| folders.iter().any(lost));
+    match claims {
+        Some(claims) if record.volumes.as_deref() == Some(claims) && !emptied => {
+            Planned::new(STEP, Decision::Nothing, "both claims are Bound and have their folders")
+        }
+        _ => Planned::new(STEP, Decision::Create, "the folders of the caches are made"),
+    }
+}
+
+/// Whether a first task has to run.
+pub fn task(record: &SetupRecord, image: &str, changed: bool) -> Planned {
+    const STEP: &str = "task";
+    match record.task_image.as_deref() {
+        Some(done) if done == image && !changed => {
+            Planned::new(STEP, Decision::Nothing, "a task has succeeded with this image before")
+        }
+        _ => Planned::new(STEP, Decision::Create, "a first task is run"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! What was done once to a cluster, as a ConfigMap of it remembers.
+
+use serde_json::json;
+
+use hybrid_cache_tools::Result;
+use crate::api::ClusterApi;
+use crate::apply::refused;
+use crate::manifests;
+use crate::ranges::Range;
+
+/// What was done once on the pair of volumes of a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetupRecord {
+    /// The claims whose volumes have their inner folders, by uid.
+    pub volumes: Option<String>,
+    /// The image with which a task has succeeded.
+    pub task_image: Option<String>,
+    /// The ranges that a person named to be closed to tasks.
+    pub closed_ranges: Vec<Range>,
+}
+
+impl SetupRecord {
+    /// As the cluster has it; empty if it has none.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses.
+    pub async fn read(api: &ClusterApi) -> Result<SetupRecord> {
+        let state = api.get(&manifests::state(&json!({}))).await?.unwrap_or_default();
+        let text = |key: &str| state["data"][key].as_str().map(str::to_owned);
+        let ranges = text("closedRanges").unwrap_or_default();
+        Ok(SetupRecord {
+            volumes: text("volumes"),
+            task_image: text("taskImage"),
+            closed_ranges: ranges
+                .split_whitespace()
+                .filter_map(|range| range.parse().ok())
+                .collect(),
+        })
+    }
+
+    /// Writes it into the cluster.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn write(&self, api: &ClusterApi) -> Result<()> {
+        let mut data = json!({});
+        for (key, value) in [("volumes", &self.volumes), ("taskImage", &self.task_image)] {
+            if let Some(value) = value {
+                data[key] = json!(value);
+            }
+        }
+        if !self.closed_ranges.is_empty() {
+            let ranges: Vec<String> = self.closed_ranges.iter().map(ToString::to_string).collect();
+            data["closedRanges"] = json!(ranges.join(" "));
+        }
+        let object = manifests::state(&data);
+        refused(&object, api.apply(&object).await?)
+    }
+}

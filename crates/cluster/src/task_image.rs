@@ -1,0 +1,76 @@
+//! The image that tasks run in, as a step of `up`.
+
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use hybrid_cache_tools::{ErrorContext, Result};
+use crate::plan::{Decision, Planned};
+use hybrid_cache_tools::Checkout;
+use hybrid_cache_image::docker::Engine;
+use crate::image;
+
+/// Longest that a pull of the image may take.
+const PULL_TIMEOUT: Duration = Duration::from_secs(900);
+
+/// Begins to look for our image, and to build it where anything that goes in has changed, on a thread of its own: most of
+/// that is waiting for other programs. None where a person names another image.
+pub fn start(checkout: &Checkout) -> Option<JoinHandle<Result<image::Built>>> {
+    if image::overridden().is_some() {
+        return None;
+    }
+    let (checkout, runtime) = (checkout.clone(), Handle::current());
+    Some(tokio::task::spawn_blocking(move || {
+        runtime.block_on(async { image::ensure(&checkout, &Engine::connect().await?, &image::Order::default()).await })
+    }))
+}
+
+/// The image in the engine: ours, built; else the one that a person names, pulled where it is not there.
+///
+/// # Errors
+/// It does not build, or cannot be pulled.
+pub async fn finish(
+    ours: Option<JoinHandle<Result<image::Built>>>,
+    engine: &Engine,
+    steps: &Steps<'_>,
+) -> Result<String> {
+    let named = match ours {
+        Some(built) => {
+            let built = built.await.context("building the image")??;
+            steps.skip("image", &built.reference);
+            return Ok(built.reference);
+        }
+        None => image::overridden().context("an image was named, and is not any more")?,
+    };
+    if engine.image(&named).await?.is_some() {
+        let what = format!("{named}, which {} names, is in the Docker engine", image::OVERRIDE);
+        steps.skip("image", &what);
+    } else {
+        steps.begin("image", &format!("pulling {named}, which {} names", image::OVERRIDE));
+        engine.pull(&named, PULL_TIMEOUT, &mut |line| steps.detail(line)).await?;
+        steps.end(&named);
+    }
+    Ok(named)
+}
+
+/// What there is to do about it.
+///
+/// # Errors
+/// The engine does not answer.
+pub async fn plan(checkout: &Checkout, engine: &Engine) -> Result<Planned> {
+    let Some(reference) = image::reference(checkout) else {
+        return Ok(Planned::new("image", Decision::Create, "it was not built yet"));
+    };
+    Ok(match engine.image(&reference).await? {
+        Some(_) => {
+            let what = format!("{reference} is there; it is built anew where what goes in has changed");
+            Planned::new("image", Decision::Nothing, what)
+        }
+        None => Planned::new(
+            "image",
+            Decision::Create,
+            format!("{reference} is not in the Docker engine"),
+        ),
+    })
+}

@@ -1,0 +1,112 @@
+//! A trace in a file, read again from its beginning for each pass: what is in memory is the catalog, not the requests.
+
+use hybrid_cache_tools::{Error, ErrorContext, Result};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use hybrid_cache_sizing::trace::{Faults, Reader, TraceError};
+use hybrid_cache_sizing::{Catalog, Event, Source};
+
+
+/// A line that is longer is no line of a trace: a header lists what is resident, which is megabytes at most.
+const MAX_LINE_BYTES: u64 = 256 << 20;
+
+/// A trace, and what is known of it after its first reading.
+pub struct TraceFile {
+    file: File,
+    catalog: Catalog,
+    faults: Faults,
+}
+
+impl TraceFile {
+    /// Reads the trace once. `-` is standard input, which goes to a temporary file, since it is read several times.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no trace.
+    pub fn open(path: &Path) -> Result<TraceFile> {
+        let file = if path == Path::new("-") {
+            let mut spool = tempfile::tempfile().context("making a temporary file")?;
+            std::io::copy(&mut std::io::stdin().lock(), &mut spool).context("reading standard input")?;
+            spool
+        } else {
+            let opened = File::open(path).map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
+            if !opened.metadata().is_ok_and(|found| found.is_file()) {
+                return Err(Error::input(format!(
+                    "{} is no file\nhint: name the trace itself",
+                    path.display()
+                )));
+            }
+            opened
+        };
+        let (catalog, faults) =
+            read(&file, &mut |_| {}).map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
+        Ok(TraceFile { file, catalog, faults })
+    }
+
+    /// What is wrong with single lines.
+    pub fn warnings(&self) -> Vec<String> {
+        describe_faults(&self.faults)
+    }
+}
+
+/// The faults of a trace in words.
+pub fn describe_faults(faults: &Faults) -> Vec<String> {
+    let told = faults.first.iter();
+    let mut warnings: Vec<String> = told
+        .map(|fault| format!("line {}: {}", fault.line, fault.kind))
+        .collect();
+    let more = faults.count - warnings.len() as u64;
+    if more > 0 {
+        warnings.push(format!("{more} more lines are not as they should be"));
+    }
+    warnings
+}
+
+impl Source for TraceFile {
+    fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    fn replay(&self, each: &mut dyn FnMut(&Event)) -> Result<(), TraceError> {
+        read(&self.file, each).map(drop)
+    }
+}
+
+fn read(file: &File, each: &mut dyn FnMut(&Event)) -> Result<(Catalog, Faults), TraceError> {
+    let mut reader = Reader::new();
+    lines(file, &mut |line, is_whole| reader.line(line, is_whole, each))?;
+    reader.finish()
+}
+
+/// Takes a line without its line break; the second value is false for a last one that has none.
+type EachLine<'a> = dyn FnMut(&[u8], bool) -> Result<(), TraceError> + 'a;
+
+/// Calls `each` with every line of a file, from its beginning.
+///
+/// # Errors
+/// The file cannot be read, a line is too long, or the error of `each`.
+pub fn lines(mut file: &File, each: &mut EachLine<'_>) -> Result<(), TraceError> {
+    let unreadable = |error: std::io::Error| TraceError::Unreadable(format!("the trace cannot be read: {error}"));
+    file.seek(SeekFrom::Start(0)).map_err(unreadable)?;
+    let mut lines = BufReader::with_capacity(1 << 20, file);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let length = lines
+            .by_ref()
+            .take(MAX_LINE_BYTES)
+            .read_until(b'\n', &mut line)
+            .map_err(unreadable)?;
+        if length == 0 {
+            return Ok(());
+        }
+        let is_whole = line.pop_if(|last| *last == b'\n').is_some();
+        if !is_whole && length as u64 == MAX_LINE_BYTES {
+            return Err(TraceError::Unreadable(format!(
+                "a line is longer than {MAX_LINE_BYTES} bytes"
+            )));
+        }
+        each(&line, is_whole)?;
+    }
+}
