@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
+use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, failed};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
@@ -14,13 +15,11 @@ use kube::{Api, Client, Config};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, failed};
 use crate::facts::{ClaimFacts, NodeFacts, TaskPod, VolumeFacts};
-use crate::resource_kinds::{self, ResourceKind};
-use crate::names;
-use crate::manifests;
 use crate::objects::{DryRun, Refusal, changed_fields, conflict_of, describe};
 use crate::ranges::AddressSources;
+use crate::resource_kinds::{self, ResourceKind};
+use crate::{manifests, names};
 
 /// What owns the fields of our objects.
 pub const FIELD_MANAGER: &str = "hybrid-cache";
@@ -78,9 +77,15 @@ impl ClusterApi {
     /// # Errors
     /// The file is missing or no kubeconfig.
     pub async fn from_kubeconfig(file: &Path) -> Result<ClusterApi> {
-        let read = Kubeconfig::read_from(file).map_err(library_error).with_context(|| format!("reading {}", file.display()))?;
+        let read = Kubeconfig::read_from(file)
+            .map_err(library_error)
+            .with_context(|| format!("reading {}", file.display()))?;
         let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
-        ClusterApi::from_config(config.map_err(library_error).with_context(|| format!("reading {}", file.display()))?)
+        ClusterApi::from_config(
+            config
+                .map_err(library_error)
+                .with_context(|| format!("reading {}", file.display()))?,
+        )
     }
 
     /// By a context of the user's kubeconfig.
@@ -93,13 +98,19 @@ impl ClusterApi {
             ..KubeConfigOptions::default()
         };
         let config = Config::from_kubeconfig(&options).await;
-        ClusterApi::from_config(config.map_err(library_error).with_context(|| format!("reading context {context:?} of the kubeconfig"))?)
+        ClusterApi::from_config(
+            config
+                .map_err(library_error)
+                .with_context(|| format!("reading context {context:?} of the kubeconfig"))?,
+        )
     }
 
     fn from_config(mut config: Config) -> Result<ClusterApi> {
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         let address = config.cluster_url.to_string();
-        let client = Client::try_from(config).map_err(library_error).with_context(|| format!("preparing to talk to {address}"))?;
+        let client = Client::try_from(config)
+            .map_err(library_error)
+            .with_context(|| format!("preparing to talk to {address}"))?;
         let namespace = names::NAMESPACE.to_owned();
         Ok(ClusterApi {
             client,
@@ -178,7 +189,10 @@ impl ClusterApi {
                 let error = library_error(error).during(format!("asking {address} for {what}"));
                 return Err(RequestError { status, error });
             }
-            Err(_) => failed!("{address} did not answer within {} s: {what}", REQUEST_TIMEOUT.as_secs()),
+            Err(_) => failed!(
+                "{address} did not answer within {} s: {what}",
+                REQUEST_TIMEOUT.as_secs()
+            ),
         };
         Err(error.into())
     }
@@ -190,7 +204,11 @@ impl ClusterApi {
     pub async fn nodes(&self) -> Result<Vec<NodeFacts>> {
         let nodes: Api<Node> = Api::all(self.client.clone());
         let list = self.ask("its nodes", nodes.list(&ListParams::default())).await?;
-        Ok(list.items.iter().map(|item| NodeFacts::from_node(&plain(item))).collect())
+        Ok(list
+            .items
+            .iter()
+            .map(|item| NodeFacts::from_node(&plain(item)))
+            .collect())
     }
 
     /// The latest event about an object, in the cluster's own words; none where there is none or it cannot be asked for.
@@ -230,7 +248,9 @@ impl ClusterApi {
             last.clone_from(&node.condition);
         }
         Err(failed!(
-"node {name} was not Ready within {} s: {last}", within.as_secs()))
+            "node {name} was not Ready within {} s: {last}",
+            within.as_secs()
+        ))
     }
 
     /// The claims of a namespace.
@@ -240,7 +260,11 @@ impl ClusterApi {
     pub async fn claims(&self, namespace: &str) -> Result<Vec<ClaimFacts>> {
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
         let list = self.ask("its claims", claims.list(&ListParams::default())).await?;
-        Ok(list.items.iter().map(|item| ClaimFacts::from_claim(&plain(item))).collect())
+        Ok(list
+            .items
+            .iter()
+            .map(|item| ClaimFacts::from_claim(&plain(item)))
+            .collect())
     }
 
     /// Waits until a claim is Bound.
@@ -249,15 +273,18 @@ impl ClusterApi {
     /// It is not Bound by then.
     pub async fn wait_bound(&self, namespace: &str, name: &str, within: Duration) -> Result<ClaimFacts> {
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
-        let bound =
-            |claim: Option<&PersistentVolumeClaim>| claim.is_some_and(|claim| ClaimFacts::from_claim(&plain(claim)).bound());
+        let bound = |claim: Option<&PersistentVolumeClaim>| {
+            claim.is_some_and(|claim| ClaimFacts::from_claim(&plain(claim)).bound())
+        };
         match timeout(within, await_condition(claims.clone(), name, bound)).await {
             Ok(Ok(Some(claim))) => Ok(ClaimFacts::from_claim(&plain(&claim))),
             Ok(Ok(None)) => Err(failed!("claim {namespace}/{name} was deleted while it was waited for")),
             Ok(Err(error)) => Err(library_error(error)).with_context(|| format!("watching claim {namespace}/{name}")),
             Err(_) => {
                 let phase = self.ask("the claim", claims.get_opt(name)).await?;
-                let phase = phase.map_or("missing".to_owned(), |claim| ClaimFacts::from_claim(&plain(&claim)).phase);
+                let phase = phase.map_or("missing".to_owned(), |claim| {
+                    ClaimFacts::from_claim(&plain(&claim)).phase
+                });
                 Err(failed!(
                     "claim {namespace}/{name} is {phase} after {} s\nhint: `kubectl describe pvc {name} -n {namespace}` \
                      says what it waits for; `cargo xtask doctor` knows the usual causes",
@@ -274,7 +301,11 @@ impl ClusterApi {
     pub async fn volumes(&self) -> Result<Vec<VolumeFacts>> {
         let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
         let list = self.ask("its volumes", volumes.list(&ListParams::default())).await?;
-        Ok(list.items.iter().map(|item| VolumeFacts::from_volume(&plain(item))).collect())
+        Ok(list
+            .items
+            .iter()
+            .map(|item| VolumeFacts::from_volume(&plain(item)))
+            .collect())
     }
 
     /// Lets a volume whose claim is gone be claimed again; what is on it stays.
@@ -445,8 +476,8 @@ impl ClusterApi {
         while self.ask(&what, api.get_opt(&name)).await?.is_some() {
             let seconds = within.as_secs();
             if Instant::now() >= deadline {
- return Err(failed!("{what} is not gone after {seconds} s"));
-}
+                return Err(failed!("{what} is not gone after {seconds} s"));
+            }
             sleep(RETRY_PAUSE).await;
         }
         Ok(true)

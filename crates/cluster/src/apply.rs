@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use hybrid_cache_tools::{Error, Result, Steps};
 use serde_json::Value;
 
-use hybrid_cache_tools::{Error, Result, Steps};
 use crate::api::ClusterApi;
 use crate::objects::{DryRun, Refusal, describe, explain_terminating};
 use crate::options::RecreatePolicy;

@@ -3,20 +3,19 @@
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
+use hybrid_cache_tools::{Checkout, Result, Steps};
 use serde_json::Value;
 
-use hybrid_cache_tools::{Checkout, Result, Steps};
 use crate::api::ClusterApi;
 use crate::apply::apply;
 use crate::kind_cluster::KindCluster;
-use crate::manifests;
 use crate::node::{self, Node};
 use crate::objects::DryRun;
 use crate::options::RecreatePolicy;
 use crate::plan::{self, Decision, Planned};
 use crate::ranges::Ranges;
-use crate::resource_kinds;
 use crate::rollout::{Deployment, Rollout};
+use crate::{manifests, resource_kinds};
 
 const STEP: &str = "argo";
 
@@ -117,7 +116,13 @@ impl Argo {
     ///
     /// # Errors
     /// Something stands in the way, or it does not become Ready.
-    pub async fn act(&self, api: &ClusterApi, kind: Option<&KindCluster>, recreate: RecreatePolicy, steps: &Steps<'_>) -> Result<()> {
+    pub async fn act(
+        &self,
+        api: &ClusterApi,
+        kind: Option<&KindCluster>,
+        recreate: RecreatePolicy,
+        steps: &Steps<'_>,
+    ) -> Result<()> {
         steps.begin(STEP, "bringing what Workflows need");
         let Source::Ours { images, .. } = &self.source else {
             apply(api, &self.objects, recreate, steps).await?;

@@ -8,8 +8,8 @@ use hybrid_cache_model::maintain::MaintainReport;
 use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
 use hybrid_cache_model::protocol::{BudgetRequest, Budgets, IndexScope, Limits};
 use hybrid_cache_model::{CacheReport, End, Failure, FailureKind, Scenario, TaskSpec};
-
 use hybrid_cache_tools::{Checkout, Error, ErrorContext, Machine, MachineOptions, Progress, Result, failed};
+
 use crate::connection::{self, ClusterConnection};
 use crate::options::{BackendKind, ClusterChoice};
 

@@ -6,9 +6,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use hybrid_cache_driver::kube::KubeConfig;
+use hybrid_cache_tools::{Checkout, Error, ErrorClass, ErrorContext, Result, Steps, failed};
 use serde_json::{Value, json};
 
-use hybrid_cache_tools::{Checkout, Error, ErrorClass, ErrorContext, Result, Steps, failed};
 use crate::plan::{Decision, Planned};
 use crate::state::StateFolder;
 use crate::{node, service};
@@ -104,7 +104,8 @@ impl ComposeFiles {
 
 /// The kubeconfig as it holds on the cluster's own network in Docker.
 fn inside_docker(kubeconfig: &str) -> Result<Vec<u8>> {
-    let mut config: Value = serde_yaml::from_str(kubeconfig).map_err(|error| Error::other(ErrorClass::Failed, error))?;
+    let mut config: Value =
+        serde_yaml::from_str(kubeconfig).map_err(|error| Error::other(ErrorClass::Failed, error))?;
     let cluster = config.pointer_mut("/clusters/0").context("it names no cluster")?;
     let name = cluster["name"].as_str().and_then(|name| name.strip_prefix("kind-"));
     let node = node::name(name.context("its cluster is none of kind")?);
@@ -123,8 +124,8 @@ fn is_ours(variables: &Path) -> bool {
 fn variables_of(folder: &Path) -> Result<Vec<u8>> {
     let folder = folder.to_str().context("the user's cache folder is no UTF-8 path")?;
     if folder.contains('\'') {
- return Err(failed!("{folder}: compose takes no path with a quotation mark"));
-}
+        return Err(failed!("{folder}: compose takes no path with a quotation mark"));
+    }
     // ComposeFiles that only this user may read are read by a container of the same user.
     let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     let text = format!("{OURS}\nHYBRID_CACHE_SERVICE_FOLDER='{folder}'\nHYBRID_CACHE_USER={user}:{group}\n");

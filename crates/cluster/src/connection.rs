@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use hybrid_cache_driver::kube::{Argo, KubeConfig, KubeDriver, Resources};
 use hybrid_cache_driver::local::config::DEFAULT_MAX_AGE_S;
 use hybrid_cache_driver::trace;
+use hybrid_cache_image::task_image as image;
 use hybrid_cache_model::pod::NetworkSettings;
 use hybrid_cache_model::protocol::Identity;
+use hybrid_cache_tools::{Checkout, Error, Result, default_root, network_settings};
 
-use hybrid_cache_image::task_image as image;
-use hybrid_cache_tools::{Checkout, Error, ErrorClass, ErrorContext, IndexSettings, Result, default_root, index_scope};
 use crate::api::ClusterApi;
 use crate::facts::ClaimFacts;
 use crate::names::{CERTIFICATES, EXECUTOR_ACCOUNT, NAMESPACE, NIX_CLAIM, OWNER, PYTHON_CLAIM, TASK_ACCOUNT};
@@ -17,8 +17,6 @@ use crate::options::ClusterChoice;
 use crate::resource_kinds;
 use crate::state::StateFolder;
 
-/// Where the certificates are inside a pod.
-const POD_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Seconds after which Kubernetes deletes a task that has ended and that nobody has fetched: so long the API server may be
 /// out of reach of a driver. What was seen to its end is deleted at once.
 const TTL_S: u32 = 24 * 3600;
@@ -85,9 +83,7 @@ pub fn trace_folder(choice: &ClusterChoice) -> Result<PathBuf> {
                 .chars()
                 .map(|c| if good(c) || c == '.' { c } else { '_' })
                 .collect();
-            default_root()?
-                .join("contexts")
-                .join(name.trim_start_matches('.'))
+            default_root()?.join("contexts").join(name.trim_start_matches('.'))
         }
         None => StateFolder::for_cluster(&choice.name)?.root().to_owned(),
     };
@@ -113,9 +109,9 @@ pub fn on_claims(config: KubeConfig, claims: &[ClaimFacts]) -> KubeConfig {
 /// There is no such cluster or context.
 pub async fn api(choice: &ClusterChoice) -> Result<ClusterApi> {
     if let Some(context) = &choice.context {
-        let api = ClusterApi::from_context(context).await.map_err(|error| {
-            Error::prerequisite(format!("{error:#}\nhint: `kubectl config get-contexts` lists them"))
-        });
+        let api = ClusterApi::from_context(context)
+            .await
+            .map_err(|error| Error::prerequisite(format!("{error:#}\nhint: `kubectl config get-contexts` lists them")));
         return Ok(api?.within(&choice.namespace));
     }
     api_of_kubeconfig(&choice.name, &StateFolder::for_cluster(&choice.name)?.kubeconfig()).await
@@ -143,7 +139,7 @@ pub async fn config(checkout: &Checkout) -> Result<KubeConfig> {
     let image = image::reference(checkout).ok_or_else(|| {
         Error::prerequisite("there is no image that tasks could run in\nhint: `cargo xtask up` builds it")
     })?;
-    Ok(config_with(image, network(checkout).await?))
+    Ok(config_with(image, network_settings(checkout).await?))
 }
 
 /// The same for an image and a network that are known already.
@@ -190,94 +186,5 @@ pub fn with_argo(config: KubeConfig) -> KubeConfig {
             executor_resources: resources(["10m", "1"], ["32Mi", "256Mi"], "512Mi"),
         }),
         ..config
-    }
-}
-
-/// What this machine's settings say about the network, as it holds inside a pod.
-///
-/// # Errors
-/// They cannot be read.
-pub async fn network(checkout: &Checkout) -> Result<NetworkSettings> {
-    let root = checkout.root().to_owned();
-    let asked = tokio::task::spawn_blocking(move || hybrid_cache_tools::network(&root)).await;
-    let asked = asked.map_err(|error| Error::other(ErrorClass::Failed, error));
-    let (index, mirror) = asked.context("reading this machine's network settings")??;
-    Ok(inside_a_pod(&index, mirror))
-}
-
-/// The machine's settings as they hold inside a pod, which has the machine's certificates but none of its files.
-fn inside_a_pod(index: &IndexSettings, mirror: Option<String>) -> NetworkSettings {
-    const FILES: [&str; 4] = ["SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT", "NETRC"];
-    const PROXIES: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
-    let certificates = |name: &str| (name.to_owned(), POD_CERTIFICATES.to_owned());
-    let mut python_variables = vec![certificates("SSL_CERT_FILE")];
-    let mut system_variables = vec![certificates("NIX_SSL_CERT_FILE"), certificates("SSL_CERT_FILE")];
-    for (name, value) in &index.env {
-        if PROXIES.contains(&name.as_str()) {
-            system_variables.push((name.clone(), value.clone()));
-        }
-        let elsewhere = |part: &str| !part.starts_with('/') && !part.starts_with("file:");
-        let value = match name.as_str() {
-            name if FILES.contains(&name) => continue,
-            // A folder of this machine is not in the pod.
-            "UV_FIND_LINKS" => value
-                .split(',')
-                .filter(|part| elsewhere(part))
-                .collect::<Vec<_>>()
-                .join(","),
-            _ => value.clone(),
-        };
-        if !value.is_empty() {
-            python_variables.push((name.clone(), value));
-        }
-    }
-    NetworkSettings {
-        index: index.identity.clone(),
-        python_variables,
-        system_variables,
-        mirrors: mirror.into_iter().collect(),
-        index_scope: index_scope(index, false),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pod_is_told_addresses_but_no_files_of_this_machine() {
-        let variables = [
-            ("UV_DEFAULT_INDEX", "https://index.example/simple"),
-            ("SSL_CERT_FILE", "/home/me/ca.pem"),
-            ("SSL_CERT_DIR", "/etc/ssl/certs"),
-            ("NETRC", "/home/me/.netrc"),
-            ("UV_FIND_LINKS", "/opt/wheels,https://wheels.example/"),
-            ("HTTPS_PROXY", "http://proxy.example:3128"),
-        ];
-        let index = IndexSettings {
-            env: variables
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
-            identity: "index-1".to_owned(),
-            ..IndexSettings::default()
-        };
-        let settings = inside_a_pod(&index, Some("http://mirror.example/debian".to_owned()));
-        let value = |name: &str| {
-            settings
-                .python_variables
-                .iter()
-                .find(|(n, _)| n == name)
-                .map(|(_, v)| v.as_str())
-        };
-        assert_eq!(value("UV_DEFAULT_INDEX"), Some("https://index.example/simple"));
-        assert_eq!(value("SSL_CERT_FILE"), Some(POD_CERTIFICATES));
-        assert_eq!(value("UV_FIND_LINKS"), Some("https://wheels.example/"));
-        assert_eq!((value("SSL_CERT_DIR"), value("NETRC")), (None, None));
-        assert!(
-            settings
-                .system_variables
-                .contains(&("HTTPS_PROXY".into(), "http://proxy.example:3128".into()))
-        );
-        assert_eq!(settings.mirrors, ["http://mirror.example/debian"]);
     }
 }

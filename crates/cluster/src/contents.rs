@@ -1,9 +1,9 @@
 //! What the folders for volumes hold: only a cache of ours, or no file at all, makes a folder ours to give away and to delete.
 
-use hybrid_cache_tools::{Error, ErrorContext, Result, failed};
 use std::path::Path;
 use std::process::Command;
 
+use hybrid_cache_tools::{Error, ErrorContext, Result, failed};
 
 /// What one folder holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,8 +60,8 @@ pub fn check(volumes: &Path, names: &[&str]) -> Result<()> {
     let looked = looked.context("starting sh")?;
     let said = String::from_utf8_lossy(&looked.stderr).trim().to_owned();
     if !looked.status.success() {
- return Err(failed!("reading {}: {said}", volumes.display()));
-}
+        return Err(failed!("reading {}: {said}", volumes.display()));
+    }
     let printed = String::from_utf8_lossy(&looked.stdout);
     for name in names {
         if let Contents::Other(example) = parse(&printed, name) {

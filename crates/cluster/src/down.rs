@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use futures_util::future::try_join_all;
+use hybrid_cache_tools::{Checkout, Error, ErrorContext, Progress, Result, Steps};
 use serde_json::Value;
 
-use hybrid_cache_tools::{Checkout, Error, ErrorContext, Progress, Result, Steps};
 use crate::api::ClusterApi;
 use crate::apply::{DELETE_TIMEOUT, refused};
-use crate::contents;
 use crate::kind_cluster::KindCluster;
 use crate::manifests::{self, VolumeSource};
 use crate::names::DRIVER_LABEL;
@@ -17,7 +16,7 @@ use crate::objects::describe;
 use crate::options::{DownOptions, RecreatePolicy};
 use crate::plan::{self, Decision};
 use crate::state::{Record, Stage};
-use crate::{connection, namespace, resource_kinds, service};
+use crate::{connection, contents, namespace, resource_kinds, service};
 
 /// Deletes the cluster that `up` made, or takes back what it applied to another one.
 ///

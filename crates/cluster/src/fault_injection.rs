@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hybrid_cache_driver::{Driver, Epoch};
+use hybrid_cache_image::docker::Engine;
 use hybrid_cache_model::maintain::{MaintainReport, VerifyReport};
 use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
 use hybrid_cache_trials::TrialError;
 use hybrid_cache_trials::chaos::{Hands, NodeHands};
 
-use crate::resource_kinds;
 use crate::connection::ClusterConnection;
-use hybrid_cache_image::docker::Engine;
+use crate::resource_kinds;
 
 /// How long a node may take until its API server answers again.
 const RESTART_TIMEOUT: Duration = Duration::from_secs(300);

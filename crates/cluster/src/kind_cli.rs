@@ -1,20 +1,16 @@
 //! The `kind` program; the only file that starts it. kind talks to Docker through the docker CLI, and so does this file
 //! for the one thing kind has no command for: starting a node that was stopped.
 
-use hybrid_cache_tools::{Error, ErrorContext, Result};
-use hybrid_cache_tools::failed;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use hybrid_cache_image::node_image;
+use hybrid_cache_tools::{Checkout, Error, ErrorContext, Result, failed, process};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
-
-use hybrid_cache_tools::Checkout;
-use hybrid_cache_image::node_image;
-use hybrid_cache_tools::process;
 
 /// The oldest release whose node images and configuration are what manifests/kind-cluster.yaml is written for.
 const MIN_VERSION: (u32, u32, u32) = (0, 27, 0);
@@ -232,8 +228,8 @@ async fn run(command: &mut Command, deadline: Duration, listen: Listener<'_>) ->
         .map_err(|_| failed!("`{words}`: not done after {} s", deadline.as_secs()))?
         .with_context(|| format!("`{words}`"))?;
     if !status.success() {
- return Err(failed!("`{words}`: {}", last_words(&said)));
-}
+        return Err(failed!("`{words}`: {}", last_words(&said)));
+    }
     Ok(output)
 }
 
@@ -283,7 +279,9 @@ mod tests {
     #[test]
     fn versions_are_compared_as_numbers() {
         assert_eq!(version_of("kind v0.33.0 go1.26.8 linux/amd64\n").unwrap(), "0.33.0");
-        assert!(numbers("0.9.0") < MIN_VERSION && numbers("0.27.0-alpha") >= MIN_VERSION && numbers("1.0") > MIN_VERSION);
+        assert!(
+            numbers("0.9.0") < MIN_VERSION && numbers("0.27.0-alpha") >= MIN_VERSION && numbers("1.0") > MIN_VERSION
+        );
         assert_eq!(numbers(""), (0, 0, 0));
     }
 

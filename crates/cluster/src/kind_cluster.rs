@@ -4,18 +4,17 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hybrid_cache_image::docker::Engine;
+use hybrid_cache_image::node_image;
+use hybrid_cache_tools::{Checkout, Error, ErrorContext, Result, Steps, failed};
 use tokio::time::timeout;
 
-use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, Steps, failed};
 use crate::api::ClusterApi;
 use crate::kind_cli::{Create, KindCli, start_node};
+use crate::options::{RecreatePolicy, UpOptions};
 use crate::plan::{self, Decision, NodeContainer, Planned};
 use crate::state::{Record, Stage, StateFolder};
 use crate::{connection, contents, manifests, node, node_archive};
-use hybrid_cache_tools::Checkout;
-use hybrid_cache_image::docker::Engine;
-use crate::options::{RecreatePolicy, UpOptions};
-use hybrid_cache_image::node_image;
 
 /// Longest that a node may take to be Ready after kind is done, or after it was started.
 const READY_TIMEOUT: Duration = Duration::from_secs(180);
@@ -288,7 +287,11 @@ impl KindCluster {
             return Err(self.explain(error).await);
         }
         steps.detail("waiting for the node to be Ready");
-        let ready = self.api().await?.wait_node_ready(&node::name(&self.name), READY_TIMEOUT).await;
+        let ready = self
+            .api()
+            .await?
+            .wait_node_ready(&node::name(&self.name), READY_TIMEOUT)
+            .await;
         if let Err(error) = ready {
             return Err(self.explain(error).await);
         }
@@ -359,8 +362,7 @@ async fn lock(state: &StateFolder, name: &str, steps: &Steps<'_>) -> Result<File
         let seconds = LOCK_TIMEOUT.as_secs();
         failed!("another `up` or `down` has held cluster {name} for {seconds} s\nhint: wait for it or end it, then run this again")
     })?;
-    let locked = locked.map_err(|error| Error::other(ErrorClass::Failed, error))?;
-    let file = locked.with_context(|| format!("locking the folder of cluster {name}"))?;
+    let file = locked?.with_context(|| format!("locking the folder of cluster {name}"))?;
     steps.end("the other one is done");
     Ok(file)
 }

@@ -4,11 +4,10 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use hybrid_cache_tools::{Checkout, Error, ErrorClass, ErrorContext, Result};
 use serde_json::{Value, json};
 
-use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result};
 use crate::names::{CERTIFICATES, NAMESPACE, NIX_CLAIM, PYTHON_CLAIM, SERVICE_TOKEN};
-use hybrid_cache_tools::Checkout;
 
 /// Where the volumes' folder is inside the node.
 pub const NODE_FOLDER: &str = "/var/local/hybrid-cache";
@@ -167,8 +166,8 @@ pub fn service_token(token: &str) -> Value {
 fn read(path: &Path) -> Result<Vec<Value>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
     serde_yaml::from_multiple(&text)
-.map_err(|error| Error::other(ErrorClass::Failed, error))
-.with_context(|| format!("reading {}", path.display()))
+        .map_err(|error| Error::other(ErrorClass::Failed, error))
+        .with_context(|| format!("reading {}", path.display()))
 }
 
 /// The object as this source of volumes wants it; none where it is not wanted at all.

@@ -1,8 +1,8 @@
 //! Whose namespace it is: in one that somebody else made, `up` sets no label and no bound, and `down` takes back its own.
 
+use hybrid_cache_tools::Result;
 use serde_json::{Value, json};
 
-use hybrid_cache_tools::{Result};
 use crate::api::{ClusterApi, FIELD_MANAGER};
 
 /// Kinds that rule over everything in a namespace, and not over our objects alone.

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use hybrid_cache_image::docker::{Container, Engine};
+use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, failed};
 use serde::Deserialize;
 
-use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, failed};
-use crate::names::OWNER;
 use crate::contents::{self, Contents};
 use crate::manifests::{FOLDERS, NODE_FOLDER};
-use hybrid_cache_image::docker::{Container, Engine};
+use crate::names::OWNER;
 
 /// Label that kind puts on its nodes; its value is the cluster's name.
 const CLUSTER_LABEL: &str = "io.x-k8s.kind.cluster";
@@ -114,11 +114,13 @@ pub async fn own_folders(engine: &Engine, container: &str, names: &[String]) -> 
         for command in [["mkdir", "-p", &folder].as_slice(), &["chown", "-R", &owner, &folder]] {
             let done = engine.exec(container, command, CHOWN_TIMEOUT).await?;
             if !(done.code == 0) {
- return Err(failed!("`{}` in the node: {}\nhint: the folder is on this machine; a file system that does not keep owners \
+                return Err(failed!(
+                    "`{}` in the node: {}\nhint: the folder is on this machine; a file system that does not keep owners \
                  cannot hold the caches: choose another with --volumes-dir",
-                command.join(" "),
-                done.stderr.trim()));
-}
+                    command.join(" "),
+                    done.stderr.trim()
+                ));
+            }
         }
     }
     Ok(())
@@ -139,11 +141,15 @@ done
 /// # Errors
 /// The node does not run, or kind has not made it.
 pub async fn open_ranges(engine: &Engine, container: &str) -> Result<Vec<String>> {
-    let found = engine.exec(container, &["sh", "-c", POD_RANGES], REQUEST_TIMEOUT).await?;
+    let found = engine
+        .exec(container, &["sh", "-c", POD_RANGES], REQUEST_TIMEOUT)
+        .await?;
     if !(found.code == 0) {
- return Err(failed!("the node does not tell its pods' addresses: {}",
-        found.stderr.trim()));
-}
+        return Err(failed!(
+            "the node does not tell its pods' addresses: {}",
+            found.stderr.trim()
+        ));
+    }
     Ok(found.stdout.lines().map(str::to_owned).collect())
 }
 
@@ -159,8 +165,8 @@ pub async fn close_link_local(engine: &Engine, container: &str, ranges: &[String
         let done = engine.exec(container, &command, REQUEST_TIMEOUT).await?;
         let refusal = done.stderr.trim();
         if !(done.code == 0) {
- return Err(failed!("`{}` in the node: {refusal}", command.join(" ")));
-}
+            return Err(failed!("`{}` in the node: {refusal}", command.join(" ")));
+        }
     }
     Ok(())
 }
@@ -175,8 +181,8 @@ pub async fn clear_folders(engine: &Engine, container: &str) -> Result<()> {
         let command = ["find", &folder, "-mindepth", "1", "-delete"];
         let done = engine.exec(container, &command, CHOWN_TIMEOUT).await?;
         if !(done.code == 0) {
- return Err(failed!("clearing {folder} in the node: {}", done.stderr.trim()));
-}
+            return Err(failed!("clearing {folder} in the node: {}", done.stderr.trim()));
+        }
     }
     Ok(())
 }
@@ -208,9 +214,8 @@ pub async fn images(engine: &Engine, container: &str) -> Result<Vec<NodeImage>> 
         .exec(container, &["crictl", "images", "--output", "json"], REQUEST_TIMEOUT)
         .await?;
     if !(listed.code == 0) {
- return Err(failed!("asking the node for its images: {}",
-        listed.stderr.trim()));
-}
+        return Err(failed!("asking the node for its images: {}", listed.stderr.trim()));
+    }
     let images: Images = serde_json::from_str(&listed.stdout).context("reading the node's list of images")?;
     Ok(images.images)
 }
@@ -240,11 +245,11 @@ pub async fn kubelet_accepts_cgroup_v1(engine: &Engine, container: &str) -> Resu
     let file = "/var/lib/kubelet/config.yaml";
     let read = engine.exec(container, &["cat", file], REQUEST_TIMEOUT).await?;
     if !(read.code == 0) {
- return Err(failed!("reading {file} in the node: {}", read.stderr.trim()));
-}
+        return Err(failed!("reading {file} in the node: {}", read.stderr.trim()));
+    }
     let config: serde_json::Value = serde_yaml::from_str(&read.stdout)
-.map_err(|error| Error::other(ErrorClass::Failed, error))
-.with_context(|| format!("reading {file}"))?;
+        .map_err(|error| Error::other(ErrorClass::Failed, error))
+        .with_context(|| format!("reading {file}"))?;
     Ok(config["failCgroupV1"] == false)
 }
 

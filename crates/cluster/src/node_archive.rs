@@ -1,11 +1,10 @@
 //! The archive of a node image, as `docker save` writes it: which image is in it.
 
-use hybrid_cache_tools::{Error, ErrorContext, Result};
 use std::fs::File;
 use std::path::Path;
 
+use hybrid_cache_tools::{Error, ErrorContext, Result};
 use serde::Deserialize;
-
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::names::OWNER;
 use crate::contents::{self, Contents};
+use crate::names::OWNER;
 use crate::node::Folder;
 use crate::objects::{DryRun, Refusal, describe, explain_terminating};
 use crate::options::RecreatePolicy;

@@ -9,16 +9,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
 use hybrid_cache_driver::{Driver, Epoch};
+use hybrid_cache_image::docker::Engine;
 use hybrid_cache_model::maintain::{MaintainReport, VerifyReport};
 use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
 use hybrid_cache_model::protocol::{Identity, IndexScope};
 use hybrid_cache_model::{TaskSpec, Tenant};
+use hybrid_cache_tools::{Checkout, Error, ErrorContext, Result, certificates};
 use hybrid_cache_trials::TrialError;
 use hybrid_cache_trials::prove::{ClaimOrder, Claims, Device, Node, PACKAGES, VOLUME};
 use serde_json::{Value, json};
 
-use hybrid_cache_image::docker::Engine;
-use hybrid_cache_tools::{Checkout, Error, ErrorContext, Result};
 use crate::api::ClusterApi;
 use crate::apply::refused;
 use crate::connection::ClusterConnection;
@@ -27,7 +27,7 @@ use crate::names::{NIX_CLAIM, OWNER, PYTHON_CLAIM};
 use crate::options::ClusterChoice;
 use crate::ranges::Ranges;
 use crate::setup_record::SetupRecord;
-use crate::{certificates, namespace, node};
+use crate::{namespace, node};
 
 /// What all names of a proof begin with.
 const PREFIX: &str = "hybrid-cache-proof-";
@@ -238,8 +238,8 @@ impl Inner {
         let done = self.engine.exec(&self.container, &command, COMMAND_TIMEOUT).await?;
         let said = done.stderr.trim();
         if !(done.code == 0) {
- return Err(failed!("in the node {}: {said}", self.container));
-}
+            return Err(failed!("in the node {}: {said}", self.container));
+        }
         Ok(())
     }
 

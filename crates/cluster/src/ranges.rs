@@ -119,7 +119,8 @@ impl Ranges {
     pub fn from_sources(sources: &AddressSources, named: BTreeSet<Range>) -> Ranges {
         let kubeadm = sources.kubeadm.as_ref().map(networking).unwrap_or_default();
         let of_nodes = || {
-            sources.nodes
+            sources
+                .nodes
                 .iter()
                 .flat_map(|node| many(node.pod_ranges.iter().map(String::as_str)))
         };

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use hybrid_cache_tools::{Error, Result, failed};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use hybrid_cache_tools::{Error, Result, failed};
 use crate::api::ClusterApi;
 use crate::names::NAMESPACE;
 use crate::plan::{Decision, Planned};
@@ -71,10 +71,12 @@ impl Deployment {
                 )));
             }
             if !(Instant::now() < deadline) {
- return Err(failed!("{called} was not Ready within {} s: {why}\nhint: `kubectl -n {namespace} describe pods -l {label}` and \
+                return Err(failed!(
+                    "{called} was not Ready within {} s: {why}\nhint: `kubectl -n {namespace} describe pods -l {label}` and \
                  `kubectl -n {namespace} logs deployment/{name}` say what it waits for",
-                self.within.as_secs()));
-}
+                    self.within.as_secs()
+                ));
+            }
             sleep(POLL_INTERVAL).await;
         }
     }
@@ -114,8 +116,8 @@ impl Rollout {
 
 #[cfg(test)]
 mod tests {
-    use crate::facts::TaskPod;
     use super::*;
+    use crate::facts::TaskPod;
 
     #[test]
     fn a_deployment_is_ready_when_its_one_pod_is_the_new_one() {
@@ -129,7 +131,9 @@ mod tests {
                 },
             })
         };
-        let of = |generation, updated, available| Rollout::from_deployment(Some(&deployment(generation, updated, available)));
+        let of = |generation, updated, available| {
+            Rollout::from_deployment(Some(&deployment(generation, updated, available)))
+        };
         assert_eq!(of(2, 1, 1), Rollout::Ready("service:1".into()));
         for (generation, updated, available) in [(3, 1, 1), (2, 0, 1), (2, 1, 0)] {
             assert_eq!(of(generation, updated, available), Rollout::Waiting("too few".into()));

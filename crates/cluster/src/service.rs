@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use hybrid_cache_driver::kube::KubeConfig;
-use serde_json::Value;
-
 use hybrid_cache_image::docker::Engine;
 use hybrid_cache_image::task_image::service as image;
 use hybrid_cache_tools::{Checkout, Error, ErrorContext, Result, Steps, environment, failed};
+use serde_json::Value;
+
 use crate::api::ClusterApi;
 use crate::apply::{apply, refused};
 use crate::kind_cluster::KindCluster;
@@ -85,8 +85,8 @@ pub fn new_token() -> Result<String> {
     let mut bytes = [0_u8; 32];
     let read = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
     if !(read.context("reading random bytes")? == bytes.len()) {
- return Err(failed!("too few random bytes"));
-}
+        return Err(failed!("too few random bytes"));
+    }
     Ok(blake3::Hash::from_bytes(bytes).to_hex().to_string())
 }
 
@@ -155,7 +155,13 @@ impl Service {
     ///
     /// # Errors
     /// Something stands in the way, or it does not become Ready.
-    pub async fn act(&self, api: &ClusterApi, kind: Option<&KindCluster>, recreate: RecreatePolicy, steps: &Steps<'_>) -> Result<()> {
+    pub async fn act(
+        &self,
+        api: &ClusterApi,
+        kind: Option<&KindCluster>,
+        recreate: RecreatePolicy,
+        steps: &Steps<'_>,
+    ) -> Result<()> {
         steps.begin(STEP, "bringing the task service up");
         if let (Some(cluster), Some(false)) = (kind, self.on_node) {
             steps.detail(&format!("copying {} onto the node", self.image));

@@ -1,8 +1,8 @@
 //! What was done once to a cluster, as a ConfigMap of it remembers.
 
+use hybrid_cache_tools::Result;
 use serde_json::json;
 
-use hybrid_cache_tools::Result;
 use crate::api::ClusterApi;
 use crate::apply::refused;
 use crate::manifests;

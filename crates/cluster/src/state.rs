@@ -16,9 +16,8 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use hybrid_cache_tools::{Error, ErrorContext, Result};
+use serde::{Deserialize, Serialize};
 
 /// Longest name of a cluster: kind puts `-control-plane` behind it, and a host's name has 63 characters.
 const MAX_NAME: usize = 49;

@@ -1,28 +1,31 @@
 //! The image that tasks run in, as a step of `up`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use hybrid_cache_image::docker::Engine;
+use hybrid_cache_image::task_image as image;
+use hybrid_cache_tools::{Checkout, ErrorContext, Progress, Result, Steps};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use hybrid_cache_tools::{ErrorContext, Result};
 use crate::plan::{Decision, Planned};
-use hybrid_cache_tools::Checkout;
-use hybrid_cache_image::docker::Engine;
-use crate::image;
 
 /// Longest that a pull of the image may take.
 const PULL_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// Begins to look for our image, and to build it where anything that goes in has changed, on a thread of its own: most of
 /// that is waiting for other programs. None where a person names another image.
-pub fn start(checkout: &Checkout) -> Option<JoinHandle<Result<image::Built>>> {
+pub fn start(checkout: &Checkout, progress: &Arc<dyn Progress>) -> Option<JoinHandle<Result<image::Built>>> {
     if image::overridden().is_some() {
         return None;
     }
-    let (checkout, runtime) = (checkout.clone(), Handle::current());
+    let (checkout, progress, runtime) = (checkout.clone(), Arc::clone(progress), Handle::current());
     Some(tokio::task::spawn_blocking(move || {
-        runtime.block_on(async { image::ensure(&checkout, &Engine::connect().await?, &image::Order::default()).await })
+        runtime.block_on(async {
+            let engine = Engine::connect().await?;
+            image::ensure(&checkout, &engine, &image::BuildOptions::default(), progress.as_ref()).await
+        })
     }))
 }
 
@@ -48,7 +51,9 @@ pub async fn finish(
         steps.skip("image", &what);
     } else {
         steps.begin("image", &format!("pulling {named}, which {} names", image::OVERRIDE));
-        engine.pull(&named, PULL_TIMEOUT, &mut |line| steps.detail(line)).await?;
+        engine
+            .pull(&named, PULL_TIMEOUT, &mut |line| steps.detail(line))
+            .await?;
         steps.end(&named);
     }
     Ok(named)

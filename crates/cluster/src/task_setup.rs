@@ -4,21 +4,21 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use hybrid_cache_driver::kube::KubeConfig;
+use hybrid_cache_tools::{Checkout, ErrorContext, Result, Steps, certificates};
 use serde_json::Value;
 
-use hybrid_cache_tools::{Checkout, ErrorContext, Result, Steps};
 use crate::api::ClusterApi;
 use crate::apply::apply;
 use crate::facts::ClaimFacts;
 use crate::manifests::{self, Sizes, VolumeSource};
+use crate::names::{NIX_CLAIM, PYTHON_CLAIM};
+use crate::namespace;
 use crate::node::{self, Folder, Node};
 use crate::objects::DryRun;
 use crate::options::{RecreatePolicy, UpOptions};
 use crate::plan::{self, Decision, Planned};
 use crate::ranges::Ranges;
 use crate::setup_record::SetupRecord;
-use crate::names::{NIX_CLAIM, PYTHON_CLAIM};
-use crate::{certificates, namespace};
 
 /// Longest that a claim may take to be Bound.
 const BOUND_TIMEOUT: Duration = Duration::from_secs(120);
@@ -135,11 +135,7 @@ impl TaskSetup {
         todo.extend(self.folders.as_deref().map(plan::folders));
         let bound = self.claims.as_ref().filter(|pair| pair.iter().all(ClaimFacts::bound));
         let claims = bound.map(identity);
-        todo.push(plan::volumes(
-            &self.record,
-            claims.as_deref(),
-            self.folders.as_deref(),
-        ));
+        todo.push(plan::volumes(&self.record, claims.as_deref(), self.folders.as_deref()));
         let changed = todo.iter().any(Planned::acts);
         todo.extend(self.open_ranges.as_deref().map(plan::routes));
         todo.push(plan::task(&self.record, &config.image, changed));

@@ -1,181 +1,132 @@
-//! A cluster for the tests, made for them where its node image is at hand, and deleted afterwards.
+//! A cluster for the tests, made for them if its node image is there, and deleted afterwards.
 
 use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
 
 use hybrid_cache_driver::kube::KubeConfig;
-
-use hybrid_cache_tools::{Error, ErrorContext, Result};
-use hybrid_cache_tools::failed;
-use crate::kind_cli::Kind;
-use crate::state::StateFolder;
-use crate::{down, place, up};
-use hybrid_cache_tools::Checkout;
 use hybrid_cache_image::docker::Engine;
-use crate::exit::{Exit, Expected};
-use crate::{flags, node_image, test};
+use hybrid_cache_image::node_image;
+use hybrid_cache_tools::{Checkout, ErrorContext, Progress, Result, failed};
+
+use crate::connection;
+use crate::down::down;
+use crate::kind_cli::KindCli;
+use crate::options::{ClusterChoice, DownOptions, UpOptions};
+use crate::state::StateFolder;
+use crate::up::up;
 
 /// The tests' own cluster: that of a person is left alone.
 const NAME: &str = "hybrid-cache-test";
 
-/// A cluster that tests may use.
+/// A cluster that tests may use, and that no other run of the tests uses meanwhile.
 pub struct TestCluster {
-    /// Tells the tests which.
-    pub variables: Vec<(&'static str, String)>,
-    keep: bool,
-    /// ImageLocation until the tests have ended: two runs do not share a cluster that one of them deletes.
+    state: StateFolder,
+    /// Held until the tests have ended: two runs do not share a cluster that one of them deletes.
     _in_use: File,
 }
 
 impl TestCluster {
-    /// Brings the cluster up, or says why there is none. Says beforehand what it makes.
+    /// Its name.
+    pub const NAME: &str = NAME;
+
+    /// Reserves the cluster, and checks that making it needs nothing that is not on this machine. Makes nothing yet.
     ///
     /// # Errors
-    /// There is no Docker, no kind or no node image at hand, another run uses the cluster, or it does not come up.
-    pub fn up(checkout: &Checkout, keep: bool) -> Result<TestCluster> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("starting the runtime")?;
+    /// There is no Docker, no kind or no node image, or another run uses the cluster.
+    pub async fn reserve(checkout: &Checkout) -> Result<TestCluster> {
         let state = StateFolder::for_cluster(NAME)?;
-        runtime.block_on(at_hand(checkout))?;
-        let in_use = in_use(&state)?;
-        let then = match keep {
-            true => "It stays (--keep-cluster); `cargo xtask down --name hybrid-cache-test --volumes` deletes it",
-            false => "Afterwards it and its caches are deleted",
-        };
-        eprintln!(
-            "tests on a cluster: making kind cluster {NAME} in Docker for them. {then}. --no-cluster leaves them out"
-        );
-        let cluster = TestCluster {
-            variables: Vec::new(),
-            keep,
-            _in_use: in_use,
-        };
-        match variables(checkout, &runtime, &state) {
-            Ok(variables) => Ok(TestCluster { variables, ..cluster }),
-            Err(error) => {
-                // What came up halfway is not left behind either; the first error is the one that counts.
-                if let Err(left) = cluster.take_down() {
-                    eprintln!("{left:#}");
-                }
-                Err(error)
-            }
-        }
+        let (engine, _) = tokio::try_join!(Engine::connect(), KindCli::find(checkout))?;
+        let image = node_image::image_tag(checkout)?;
+        let found = engine.image(&image).await?;
+        found.with_context(|| format!("there is no node image {image}\nhint: `cargo xtask node-image` builds it"))?;
+        state.make()?;
+        let in_use = state.test_lock_file()?;
+        let locked = in_use.try_lock();
+        locked.map_err(|_| failed!("another `cargo xtask test` uses cluster {NAME}"))?;
+        Ok(TestCluster { state, _in_use: in_use })
     }
 
-    /// Deletes it with its caches, unless it is to be kept.
+    /// Makes the cluster; the variables by which tests find it. If this fails or is dropped, delete the cluster.
     ///
     /// # Errors
-    /// It cannot be deleted, or Ctrl-C interrupted that; the message says that it is left.
-    pub fn take_down(self) -> Result<()> {
-        if self.keep {
-            return Ok(());
-        }
-        let flags = flags::Down {
-            cluster: which(),
+    /// It does not come up.
+    pub async fn make(&self, checkout: &Checkout, progress: &Arc<dyn Progress>) -> Result<Vec<(&'static str, String)>> {
+        up(checkout, &wanted(false), progress).await?;
+        let config = connection::config(checkout).await?;
+        Ok(vec![
+            ("HYBRID_CACHE_KUBE_CONTEXT", format!("kind-{NAME}")),
+            (
+                "HYBRID_CACHE_KUBE_CONFIG",
+                write(checkout, "kube-config.json", &config)?,
+            ),
+            ("KUBECONFIG", self.state.kubeconfig().display().to_string()),
+        ])
+    }
+
+    /// Brings Argo Workflows into the cluster that was made; the variable by which tests find it. A node image of another making
+    /// has no Argo, and is as good for all other tests.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub async fn add_argo(&self, checkout: &Checkout, progress: &Arc<dyn Progress>) -> Result<(&'static str, String)> {
+        up(checkout, &wanted(true), progress).await?;
+        let config = connection::with_argo(connection::config(checkout).await?);
+        Ok((
+            "HYBRID_CACHE_ARGO_CONFIG",
+            write(checkout, "argo-config.json", &config)?,
+        ))
+    }
+
+    /// Deletes it with its caches.
+    ///
+    /// # Errors
+    /// It cannot be deleted; the message says that it is left.
+    pub async fn delete(&self, checkout: &Checkout, progress: &dyn Progress) -> Result<()> {
+        let options = DownOptions {
+            cluster: choice(),
             volumes: true,
             service_data: true,
         };
-        let left = || format!("{NAME} may be left: `cargo xtask down --name {NAME} --volumes` deletes it");
-        whole(down::run(&flags).with_context(left)?, left)
+        let deleted = down(checkout, &options, progress).await;
+        deleted.with_context(TestCluster::left)
+    }
+
+    /// What to tell a person if deleting it was interrupted.
+    pub fn left() -> String {
+        format!("{NAME} may be left: `cargo xtask down --name {NAME} --volumes` deletes it")
     }
 }
 
-/// The lock of one run of the tests.
-fn in_use(state: &StateFolder) -> Result<File> {
-    state.make()?;
-    let file = state.test_lock_file()?;
-    let locked = file.try_lock();
-    locked.map_err(|_| failed!("another `cargo xtask test` uses cluster {NAME}"))?;
-    Ok(file)
-}
-
-fn variables(
-    checkout: &Checkout,
-    runtime: &tokio::runtime::Runtime,
-    state: &StateFolder,
-) -> Result<Vec<(&'static str, String)>> {
-    let stopped = || "making the cluster of the tests was interrupted".to_owned();
-    whole(up::run(&wanted(false))?, stopped)?;
-    let config = runtime.block_on(connection::config(checkout))?;
-    let mut variables = vec![
-        ("HYBRID_CACHE_KUBE_CONTEXT", format!("kind-{NAME}")),
-        ("HYBRID_CACHE_KUBE_CONFIG", kept(checkout, "kube-config.json", &config)?),
-        ("KUBECONFIG", state.kubeconfig().display().to_string()),
-    ];
-    // A node image of another making has no Argo, and is as good for all other tests.
-    match up::run(&wanted(true)) {
-        Ok(exit) => {
-            whole(exit, stopped)?;
-            let file = kept(checkout, "argo-config.json", &connection::with_argo(config))?;
-            variables.push(("HYBRID_CACHE_ARGO_CONFIG", file));
-        }
-        Err(error) => eprintln!("skipped: tests of Workflows: {error:#}"),
-    }
-    Ok(variables)
-}
-
-/// Ctrl-C ends a step early, and what follows it does not go on.
-fn whole(exit: Exit, interrupted: impl FnOnce() -> String) -> Result<()> {
-    match exit {
-        Exit::Interrupted => Err(Error::interrupted(interrupted())),
-        _ => Ok(()),
-    }
-}
-
-fn wanted(with_argo: bool) -> flags::Up {
-    flags::Up {
-        closed_range: Vec::new(),
-        python_size: None,
-        system_size: None,
-        cluster: which(),
-        plan: false,
-        recreate: false,
-        node_image: None,
-        storage_class: None,
-        volumes_dir: None,
-        no_task: true,
+fn wanted(with_argo: bool) -> UpOptions {
+    UpOptions {
+        cluster: choice(),
+        no_smoke_test: true,
         with_argo,
-        with_service: None,
+        ..UpOptions::default()
     }
 }
 
-/// Writes what a driver is told into a file of the target folder; its path.
-fn kept(checkout: &Checkout, name: &str, config: &KubeConfig) -> Result<String> {
-    let file = checkout.path("target").join(name);
-    test::write_private(&file, &serde_json::to_vec_pretty(config)?).context("writing the tests' config")?;
-    Ok(file.display().to_string())
-}
-
-fn which() -> flags::Cluster {
-    flags::Cluster {
+fn choice() -> ClusterChoice {
+    ClusterChoice {
         name: NAME.to_owned(),
-        context: None,
-        namespace: crate::names::NAMESPACE.to_owned(),
+        ..ClusterChoice::default()
     }
 }
 
-/// Checks that making a cluster needs nothing that is not at hand.
-async fn at_hand(checkout: &Checkout) -> Result<()> {
-    let (engine, _) = tokio::try_join!(Engine::connect(), Kind::find(checkout))?;
-    let image = node_image::image_tag(checkout)?;
-    let found = engine.image(&image).await?;
-    found.with_context(|| format!("no node image {image} at hand\nhint: `cargo xtask node-image` builds it"))?;
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::exit;
-
-    #[test]
-    fn an_interrupted_step_is_told_from_one_that_was_done() {
-        whole(Exit::Good, || "made".to_owned()).unwrap();
-        let told = whole(Exit::Interrupted, || "made halfway".to_owned()).unwrap_err();
-        assert_eq!(
-            (exit::of(&told), told.to_string()),
-            (Exit::Interrupted, "made halfway".to_owned())
-        );
-    }
+/// Writes what a driver is told into a file of the target folder; its path. It may hold the address of an index together with its
+/// password.
+fn write(checkout: &Checkout, name: &str, config: &KubeConfig) -> Result<String> {
+    let path = checkout.path("target").join(name);
+    let text = serde_json::to_vec_pretty(config)?;
+    let opened = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path);
+    let written = opened.and_then(|mut file| file.write_all(&text));
+    written.context("writing the tests' config")?;
+    Ok(path.display().to_string())
 }

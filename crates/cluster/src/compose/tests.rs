@@ -1,10 +1,9 @@
 //! What is written for compose.yaml, and that compose.yaml asks for just that.
 
 use hybrid_cache_model::pod::NetworkSettings;
-
-use super::*;
 use hybrid_cache_tools::Silent;
 
+use super::*;
 use crate::connection;
 
 const KUBECONFIG: &str = "\
@@ -76,7 +75,10 @@ fn compose_names_the_image_the_port_and_the_files_that_are_written() {
     let backend = &compose["services"]["backend"];
     assert_eq!(
         backend["image"],
-        json!(format!("{}:latest", hybrid_cache_image::task_image::service::REPOSITORY))
+        json!(format!(
+            "{}:latest",
+            hybrid_cache_image::task_image::service::REPOSITORY
+        ))
     );
     assert_eq!(backend["build"]["dockerfile"], "images/service/Dockerfile");
     assert!(checkout.path("images/service/Dockerfile").is_file());

@@ -1,9 +1,9 @@
 //! What the checks judge: plain data, so that a test can hand them any fault.
 
 use hybrid_cache_driver::local::Landlock;
+use hybrid_cache_image::docker::EngineError;
 
-use crate::kind_cli;
-use hybrid_cache_image::docker::Trouble;
+use crate::kind_cli::Found;
 
 /// What is known of one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub struct Facts {
     /// The cluster.
     pub cluster: Known<Cluster>,
     /// What two runs of the same task did, the second one right after the first.
-    pub trial: Known<Trial>,
+    pub smoke_test: Known<SmokeTest>,
     /// System packages that a person asked about.
     pub names: Vec<Name>,
 }
@@ -73,7 +73,7 @@ pub struct Disk {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Docker {
     /// It cannot be used.
-    Trouble(Trouble),
+    Unusable(EngineError),
     /// It answers.
     Running {
         /// Its version.
@@ -89,7 +89,7 @@ pub enum Docker {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// It was looked for.
-    Looked(kind_cli::Found),
+    Looked(Found),
     /// It is not needed: the cluster is somebody else's.
     NotNeeded,
 }
@@ -156,7 +156,7 @@ pub struct Claim {
 
 /// Two runs of the same task.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trial {
+pub struct SmokeTest {
     /// What the second run's caches said: (cache, status).
     pub second: Vec<(String, String)>,
     /// True where every cache that was asked answered with a hit.

@@ -5,81 +5,83 @@ use std::time::{Duration, Instant};
 
 use hybrid_cache_driver::kube::KubeDriver;
 use hybrid_cache_driver::{Driver, SubmitOptions};
+use hybrid_cache_image::docker::{Engine, EngineError, Settings};
+use hybrid_cache_image::task_image::{self, REPOSITORY};
 use hybrid_cache_model::pod::{IMAGE_FILE, ImageRecord};
 use hybrid_cache_model::protocol::Provider;
-use hybrid_cache_model::{End, TaskSpec};
+use hybrid_cache_model::{CacheStatus, End, TaskSpec};
+use hybrid_cache_report::units;
+use hybrid_cache_tools::{Checkout, ErrorContext, Result, default_root};
 use tokio::time::timeout;
 
-use hybrid_cache_tools::{ErrorContext, Result};
-use super::facts::{Addresses, Claim, Cluster, Docker, Facts, Image, Kind, Known, Trial};
-use super::host;
-use hybrid_cache_tools::Checkout;
 use crate::api::ClusterApi;
+use crate::connection::{self, ClusterConnection};
+use crate::doctor::facts::{Addresses, Claim, Cluster, Docker, Facts, Image, Kind, Known, Name, SmokeTest};
+use crate::doctor::host;
 use crate::facts::{ClaimFacts, bytes};
-use crate::manifests::FOLDERS;
-use crate::connection::ClusterConnection;
+use crate::manifests::{self, FOLDERS};
+use crate::names::{NIX_CLAIM, PYTHON_CLAIM};
+use crate::options::DoctorOptions;
 use crate::ranges::{self, Ranges};
+use crate::setup_record::SetupRecord;
 use crate::state::StateFolder;
-use crate::{NIX_CLAIM, PYTHON_CLAIM, inside, kind, manifests, node, place, status};
-use hybrid_cache_image::docker::{Engine, Settings};
-use crate::image::REPOSITORY;
-use crate::{cache, flags};
+use crate::{kind_cli, node, status};
 
-/// Longest that two runs of the trial may take, the first of which may install a package.
+/// Longest that two runs of the smoke test may take, the first of which may install a package.
 const SMOKE_TEST_TIMEOUT: Duration = Duration::from_secs(300);
 /// Asks for one small package of each cache, and prints nothing.
-const TRIAL_PYTHON: &str = "six";
-const TRIAL_SYSTEM: &str = "gnused";
+const SMOKE_TEST_PYTHON: &str = "six";
+const SMOKE_TEST_SYSTEM: &str = "gnused";
 
 /// Looks at everything.
 ///
 /// # Errors
 /// The command line names no cluster.
-pub async fn facts(checkout: &Checkout, flags: &flags::Doctor) -> Result<Facts> {
+pub async fn facts(checkout: &Checkout, options: &DoctorOptions) -> Result<Facts> {
     let (docker, engine) = docker().await;
-    let kind = match &flags.cluster.context {
+    let kind = match &options.cluster.context {
         Some(_) => Kind::NotNeeded,
         None => Kind::Looked(kind_cli::look(checkout).await?),
     };
-    let reference = crate::image::reference(checkout).unwrap_or_else(|| REPOSITORY.to_owned());
+    let reference = task_image::reference(checkout).unwrap_or_else(|| REPOSITORY.to_owned());
     let image = match &engine {
         Some(engine) => known(image(engine, &reference).await),
         None => Known::No("see docker.running".to_owned()),
     };
-    let engine = engine.as_ref().filter(|_| flags.cluster.context.is_none());
+    let engine = engine.as_ref().filter(|_| options.cluster.context.is_none());
     let image_id = match &image {
         Known::Yes(image) => image.id.clone(),
         Known::No(_) => None,
     };
-    let api = match connection::api(&flags.cluster).await {
-        Ok(api) => known(api_says(&api, flags).await.map(|cluster| (api, cluster))),
+    let api = match connection::api(&options.cluster).await {
+        Ok(api) => known(api_says(&api, options).await.map(|cluster| (api, cluster))),
         Err(error) => Known::No(format!("{error:#}")),
     };
-    let (cluster, trial) = match api {
+    let (cluster, smoke_test) = match api {
         Known::Yes((api, mut cluster)) => {
             if let Some(engine) = engine {
                 node_says(
                     engine,
-                    &flags.cluster.name,
+                    &options.cluster.name,
                     &reference,
                     image_id.as_deref(),
                     &mut cluster,
                 )
                 .await;
             }
-            let trial = pods_say(checkout, api, flags, &mut cluster).await;
-            (Known::Yes(cluster), trial)
+            let smoke_test = pods_say(checkout, api, options, &mut cluster).await;
+            (Known::Yes(cluster), smoke_test)
         }
         Known::No(why) => (Known::No(why), Known::No("see cluster.reachable".to_owned())),
     };
     Ok(Facts {
-        host: host::look(&folders(flags)?, &ports(checkout, flags)?),
+        host: host::look(checkout, &folders(options)?, &ports(checkout, options)?),
         docker,
         kind,
         image,
         cluster,
-        trial,
-        names: names(checkout, &flags.system),
+        smoke_test,
+        names: names(checkout, &options.system),
     })
 }
 
@@ -91,14 +93,14 @@ fn known<T>(result: Result<T>) -> Known<T> {
 }
 
 async fn docker() -> (Docker, Option<Engine>) {
-    let trouble = |trouble| (Docker::Trouble(trouble), None);
+    let unusable = |error| (Docker::Unusable(error), None);
     let endpoint = match Settings::read().endpoint() {
         Ok(endpoint) => endpoint,
-        Err(error) => return trouble(hybrid_cache_image::docker::Trouble::NoAnswer(format!("{error:#}"))),
+        Err(error) => return unusable(EngineError::NoAnswer(format!("{error:#}"))),
     };
     let engine = match Engine::look(&endpoint).await {
         Ok(engine) => engine,
-        Err(found) => return trouble(found),
+        Err(found) => return unusable(found),
     };
     match engine.info().await {
         Ok(info) => {
@@ -109,7 +111,7 @@ async fn docker() -> (Docker, Option<Engine>) {
             };
             (running, Some(engine))
         }
-        Err(error) => trouble(hybrid_cache_image::docker::Trouble::NoAnswer(format!("{error:#}"))),
+        Err(error) => unusable(EngineError::NoAnswer(format!("{error:#}"))),
     }
 }
 
@@ -139,8 +141,13 @@ fn record_in(archive: &[u8]) -> Option<ImageRecord> {
     serde_json::from_reader(file).ok()
 }
 
-/// Adds what only pods can say; the trial where it was run.
-async fn pods_say(checkout: &Checkout, api: ClusterApi, flags: &flags::Doctor, cluster: &mut Cluster) -> Known<Trial> {
+/// Adds what only pods can say; the smoke test if it was run.
+async fn pods_say(
+    checkout: &Checkout,
+    api: ClusterApi,
+    options: &DoctorOptions,
+    cluster: &mut Cluster,
+) -> Known<SmokeTest> {
     let ready = cluster.nodes.iter().any(|(_, ready)| ready.is_ok());
     let bound = |claim: &Claim| claim.phase.as_deref() == Some("Bound");
     if !ready || !cluster.claims.iter().all(bound) {
@@ -158,10 +165,10 @@ async fn pods_say(checkout: &Checkout, api: ClusterApi, flags: &flags::Doctor, c
         Ok(found) => found,
         Err(failure) => vec![format!("something that cannot be listed: {failure}")],
     };
-    if flags.no_trial {
-        return Known::No("left out by --no-trial".to_owned());
+    if options.no_smoke_test {
+        return Known::No("left out by --no-smoke_test".to_owned());
     }
-    if let Ok(usage) = status::measured(&driver).await {
+    if let Ok(usage) = status::measure(&driver).await {
         for (volume, name) in [("python", PYTHON_CLAIM), ("system", NIX_CLAIM)] {
             let claim = cluster.claims.iter_mut().find(|claim| claim.name == name);
             if let Some(claim) = claim {
@@ -169,13 +176,13 @@ async fn pods_say(checkout: &Checkout, api: ClusterApi, flags: &flags::Doctor, c
             }
         }
     }
-    match timeout(SMOKE_TEST_TIMEOUT, trial(&driver)).await {
-        Ok(trial) => known(trial),
+    match timeout(SMOKE_TEST_TIMEOUT, smoke_test(&driver)).await {
+        Ok(smoke_test) => known(smoke_test),
         Err(_) => Known::No(format!("two runs took longer than {} s", SMOKE_TEST_TIMEOUT.as_secs())),
     }
 }
 
-async fn api_says(api: &ClusterApi, flags: &flags::Doctor) -> Result<Cluster> {
+async fn api_says(api: &ClusterApi, options: &DoctorOptions) -> Result<Cluster> {
     let (nodes, claims) = tokio::try_join!(api.nodes(), api.claims(&api.namespace))?;
     let nodes = nodes.into_iter().map(|node| {
         let ready = if node.ready { Ok(()) } else { Err(node.condition) };
@@ -191,9 +198,9 @@ async fn api_says(api: &ClusterApi, flags: &flags::Doctor) -> Result<Cluster> {
             .await;
     }
     let unseen = || "its node is not a container of this machine".to_owned();
-    let context = flags.cluster.context.clone();
+    let context = options.cluster.context.clone();
     Ok(Cluster {
-        context: context.unwrap_or_else(|| format!("kind-{}", flags.cluster.name)),
+        context: context.unwrap_or_else(|| format!("kind-{}", options.cluster.name)),
         nodes: nodes.collect(),
         image_on_node: Known::No(unseen()),
         volumes_mounted: Known::No(unseen()),
@@ -209,9 +216,9 @@ async fn api_says(api: &ClusterApi, flags: &flags::Doctor) -> Result<Cluster> {
 /// Compares the network policy, as it is in the cluster, with the cluster's addresses.
 async fn addresses(api: &ClusterApi) -> Result<Addresses> {
     let policy = ranges::policy();
-    let (told, remembered, policy) = tokio::try_join!(api.address_sources(), task_setup::remembered(api), api.get(&policy))?;
+    let (sources, record, policy) = tokio::try_join!(api.address_sources(), SetupRecord::read(api), api.get(&policy))?;
     let policy = policy.context("its network policy is not there; `cargo xtask up` applies it")?;
-    let ranges = Ranges::from_sources(&told, remembered.closed_ranges.into_iter().collect());
+    let ranges = Ranges::from_sources(&sources, record.closed_ranges.into_iter().collect());
     Ok(Addresses {
         left_open: ranges.left_open(&policy).iter().map(ToString::to_string).collect(),
         unknown: ranges.unknown(),
@@ -259,11 +266,11 @@ async fn node_says(engine: &Engine, name: &str, reference: &str, image_id: Optio
 }
 
 /// Runs the same task twice; the second run must find what the first one left.
-async fn trial(driver: &KubeDriver) -> Result<Trial> {
+async fn smoke_test(driver: &KubeDriver) -> Result<SmokeTest> {
     let mut spec = TaskSpec::new("import six, subprocess; subprocess.run(['sed', '--version'], check=True, stdout=-3)");
-    TRIAL_PYTHON.clone_into(&mut spec.dependencies);
-    TRIAL_SYSTEM.clone_into(&mut spec.system_dependencies);
-    let mut trial = Trial {
+    SMOKE_TEST_PYTHON.clone_into(&mut spec.dependencies);
+    SMOKE_TEST_SYSTEM.clone_into(&mut spec.system_dependencies);
+    let mut smoke_test = SmokeTest {
         second: Vec::new(),
         all_hit: false,
         failure: None,
@@ -273,29 +280,46 @@ async fn trial(driver: &KubeDriver) -> Result<Trial> {
         let started = Instant::now();
         let ticket = driver.submit(&spec, &SubmitOptions::default()).await?;
         let outcome = driver.settle(&ticket).await?;
-        trial.second_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        smoke_test.second_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         driver.forget(&ticket);
-        trial.failure = match &outcome.end {
+        smoke_test.failure = match &outcome.end {
             End::Exited { code: 0 } => None,
             End::Failed { failure } => Some(failure.to_string()),
             other => Some(format!("{other:?}")),
         };
-        if trial.failure.is_some() {
-            return Ok(trial);
+        if smoke_test.failure.is_some() {
+            return Ok(smoke_test);
         }
-        trial.all_hit = outcome.cache.all_hit();
-        trial.second = [("python", outcome.cache.python), ("system", outcome.cache.system)]
-            .map(|(name, status)| (name.to_owned(), cache::status(status).to_string()))
+        smoke_test.all_hit = outcome.cache.all_hit();
+        smoke_test.second = [("python", outcome.cache.python), ("system", outcome.cache.system)]
+            .map(|(name, status)| (name.to_owned(), in_words(status)))
             .to_vec();
     }
-    Ok(trial)
+    Ok(smoke_test)
+}
+
+/// What a cache did.
+fn in_words(status: CacheStatus) -> String {
+    match status {
+        CacheStatus::Hit => "hit".to_owned(),
+        CacheStatus::Built {
+            downloaded_bytes,
+            reused_bytes,
+        } => format!(
+            "built ({} new, {} shared)",
+            units::bytes(downloaded_bytes),
+            units::bytes(reused_bytes)
+        ),
+        CacheStatus::Bypassed => "bypassed".to_owned(),
+        CacheStatus::NotAsked => "not asked".to_owned(),
+    }
 }
 
 /// Folders whose file systems fill up.
-fn folders(flags: &flags::Doctor) -> Result<Vec<PathBuf>> {
-    let mut folders = vec![PathBuf::from("/var/lib/docker"), crate::local::default_root()?];
-    if flags.cluster.context.is_none() {
-        let state = StateFolder::for_cluster(&flags.cluster.name)?;
+fn folders(options: &DoctorOptions) -> Result<Vec<PathBuf>> {
+    let mut folders = vec![PathBuf::from("/var/lib/docker"), default_root()?];
+    if options.cluster.context.is_none() {
+        let state = StateFolder::for_cluster(&options.cluster.name)?;
         let volumes = state
             .record()
             .map_or_else(|| state.default_volumes(), |record| record.volumes);
@@ -305,12 +329,12 @@ fn folders(flags: &flags::Doctor) -> Result<Vec<PathBuf>> {
 }
 
 /// Ports of this machine that the cluster's definition asks for. A cluster that is there has them already.
-fn ports(checkout: &Checkout, flags: &flags::Doctor) -> Result<Vec<u16>> {
-    let state = StateFolder::for_cluster(&flags.cluster.name)?;
-    if flags.cluster.context.is_some() || state.kubeconfig().is_file() {
+fn ports(checkout: &Checkout, options: &DoctorOptions) -> Result<Vec<u16>> {
+    let state = StateFolder::for_cluster(&options.cluster.name)?;
+    if options.cluster.context.is_some() || state.kubeconfig().is_file() {
         return Ok(Vec::new());
     }
-    let config = manifests::kind_config(checkout, &flags.cluster.name, &state.default_volumes())?;
+    let config = manifests::kind_config(checkout, &options.cluster.name, &state.default_volumes())?;
     let nodes = config["nodes"].as_array().cloned().unwrap_or_default();
     let mappings = nodes.iter().filter_map(|node| node["extraPortMappings"].as_array());
     let ports = mappings.flatten().filter_map(|mapping| mapping["hostPort"].as_u64());
@@ -318,7 +342,7 @@ fn ports(checkout: &Checkout, flags: &flags::Doctor) -> Result<Vec<u16>> {
 }
 
 /// Looks names up where the package source can be asked without running anything: debnix is in the checkout.
-fn names(checkout: &Checkout, asked: &[String]) -> Vec<super::facts::Name> {
+fn names(checkout: &Checkout, asked: &[String]) -> Vec<Name> {
     let text = std::fs::read(checkout.path("images/debnix/pins.json")).unwrap_or_default();
     let pins: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
     let arch = &pins["arch"][std::env::consts::ARCH]["set"];

@@ -5,18 +5,19 @@ use std::net::TcpListener;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
-use super::facts::{Disk, Host, Name};
-use hybrid_cache_tools::process;
 use hybrid_cache_driver::local::{Landlock, memory_limit_lacking};
 use hybrid_cache_model::TaskSpec;
 use hybrid_cache_model::system::suggest;
+use hybrid_cache_tools::{Checkout, environment, process};
 use rustix::fs::Access;
+
+use crate::doctor::facts::{Disk, Host, Name};
 
 /// Bit of CAP_SYS_RESOURCE in a capability set.
 const CAP_SYS_RESOURCE: u32 = 24;
 
 /// Looks at the machine. `folders` are those that fill up, `ports` those that the cluster asks for.
-pub fn look(folders: &[PathBuf], ports: &[u16]) -> Host {
+pub fn look(checkout: &Checkout, folders: &[PathBuf], ports: &[u16]) -> Host {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     Host {
         cgroup_version: if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
@@ -28,8 +29,8 @@ pub fn look(folders: &[PathBuf], ports: &[u16]) -> Host {
         user_namespaces_refused: user_namespaces_refused(|name| fs::read_to_string(name).ok()),
         landlock: Landlock::of_this_kernel(),
         memory_limit_lacking: memory_limit_lacking(),
-        task_network_refused: task_network_refused(),
-        loopback_proxy: loopback_proxy(|name| std::env::var(name).ok()),
+        task_network_refused: task_network_refused(checkout),
+        loopback_proxy: loopback_proxy(environment::text),
         disks: folders.iter().filter_map(|folder| disk(folder)).collect(),
         inotify_instances: number("/proc/sys/fs/inotify/max_user_instances").unwrap_or(u64::MAX),
         taken_ports: ports.iter().copied().filter(|port| is_taken(*port)).collect(),
@@ -62,9 +63,9 @@ fn user_namespaces_refused(read: impl Fn(&str) -> Option<String>) -> Option<Stri
 }
 
 /// Why tasks of the local driver get no network of their own, as far as that shows without making one.
-fn task_network_refused() -> Option<String> {
+fn task_network_refused(checkout: &Checkout) -> Option<String> {
     const TUN: &str = "/dev/net/tun";
-    let brought = fs::read_dir(".tools").into_iter().flatten().flatten();
+    let brought = fs::read_dir(checkout.path(".tools")).into_iter().flatten().flatten();
     let mut brought = brought.map(|entry| entry.file_name().to_string_lossy().starts_with("passt"));
     if process::find("pasta").is_none() && !brought.any(|is| is) {
         return Some("there is no program `pasta`".to_owned());

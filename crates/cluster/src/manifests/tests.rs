@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::resource_kinds;
 use super::*;
+use crate::resource_kinds;
 
 fn all() -> Vec<Value> {
     objects(

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::objects::FieldConflict;
 use super::*;
+use crate::objects::FieldConflict;
 
 fn container(state: &str, mounts_our_folder: Option<bool>, ready: Option<bool>) -> NodeContainer {
     NodeContainer {
@@ -61,7 +61,10 @@ fn a_cluster_is_deleted_only_when_half_made_or_when_asked_for() {
         assert_eq!(decision, Decision::Nothing, "it is as asked for: {record:?}");
     }
     let half = record(Stage::Creating);
-    assert_eq!(decide(Some(&ready), Some(&half), RecreatePolicy::Never), Decision::Replace);
+    assert_eq!(
+        decide(Some(&ready), Some(&half), RecreatePolicy::Never),
+        Decision::Replace
+    );
 }
 
 #[test]

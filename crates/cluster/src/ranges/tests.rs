@@ -1,8 +1,9 @@
 //! Addresses that clusters of several kinds tell, and the policies that come of them.
 
-use crate::manifests::{self, VolumeSource};
-use super::*;
 use hybrid_cache_tools::Checkout;
+
+use super::*;
+use crate::manifests::{self, VolumeSource};
 
 fn kubeadm(pods: &str, services: &str) -> Value {
     let text = format!("kind: ClusterConfiguration\nnetworking:\n  podSubnet: {pods}\n  serviceSubnet: {services}\n");

@@ -21,7 +21,7 @@ pub struct ArgoStatus {
 
 impl ArgoStatus {
     /// Of the controller in our namespace, and whether the API server knows Workflows.
-    pub fn of(controller: Rollout, knows_it: bool) -> Option<ArgoStatus> {
+    pub fn from_rollout(controller: Rollout, knows_it: bool) -> Option<ArgoStatus> {
         let (state, reason, image) = match (controller, knows_it) {
             (Rollout::Absent, false) => return None,
             (Rollout::Absent, true) => ("elsewhere", None, None),
@@ -49,7 +49,7 @@ pub struct ServiceStatus {
 
 impl ServiceStatus {
     /// None where there is none.
-    pub fn of(rollout: Rollout, namespace: &str) -> Option<ServiceStatus> {
+    pub fn from_rollout(rollout: Rollout, namespace: &str) -> Option<ServiceStatus> {
         if rollout == Rollout::Absent {
             return None;
         }
@@ -77,7 +77,8 @@ mod tests {
 
     #[test]
     fn argo_is_shown_where_the_cluster_has_its_kinds_or_its_controller() {
-        let state = |controller: Rollout, knows_it| ArgoStatus::from_rollout(controller, knows_it).map(|argo| argo.state);
+        let state =
+            |controller: Rollout, knows_it| ArgoStatus::from_rollout(controller, knows_it).map(|argo| argo.state);
         assert_eq!(state(Rollout::Absent, false), None);
         assert_eq!(state(Rollout::Absent, true), Some("elsewhere"));
         assert_eq!(state(Rollout::Waiting("no room".into()), true), Some("notReady"));

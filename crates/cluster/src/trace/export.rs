@@ -6,8 +6,8 @@ use std::path::Path;
 
 use hybrid_cache_driver::trace::files_in;
 use hybrid_cache_sizing::trace::{Anonymiser, Header, RequestLine, TraceError};
-
 use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result};
+
 use crate::trace::file;
 
 /// How many requests an export wrote.

@@ -1,13 +1,12 @@
 //! A trace in a file, read again from its beginning for each pass: what is in memory is the catalog, not the requests.
 
-use hybrid_cache_tools::{Error, ErrorContext, Result};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use hybrid_cache_sizing::trace::{Faults, Reader, TraceError};
 use hybrid_cache_sizing::{Catalog, Event, Source};
-
+use hybrid_cache_tools::{Error, ErrorContext, Result};
 
 /// A line that is longer is no line of a trace: a header lists what is resident, which is megabytes at most.
 const MAX_LINE_BYTES: u64 = 256 << 20;

@@ -6,9 +6,9 @@ use hybrid_cache_model::maintain::UsageReport;
 use hybrid_cache_model::protocol::Budgets;
 use hybrid_cache_sizing::pace::{Full, Pace};
 use hybrid_cache_sizing::{Source, Volume, Weight};
+use hybrid_cache_tools::{Error, ErrorClass, Result};
 use serde::Serialize;
 
-use hybrid_cache_tools::{Error, ErrorClass, Result};
 use crate::trace::recorded::Recorded;
 
 /// How one volume fills.
@@ -40,6 +40,11 @@ pub fn growth(usage: &UsageReport, budgets: &Budgets, folder: &Path) -> Result<O
         .map(|volume| of_volume(usage, budgets, &recorded, volume));
     let known = each.collect::<Result<Vec<Option<_>>>>()?;
     Ok(Some(known.into_iter().flatten().collect()))
+}
+
+/// Why [`growth`] knows nothing.
+pub fn nothing_recorded(folder: &Path) -> String {
+    format!("growth is not known: no requests are recorded in {}", folder.display())
 }
 
 /// `None` if nothing is known of the volume's file system.

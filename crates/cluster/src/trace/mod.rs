@@ -10,5 +10,5 @@ mod recorded;
 pub use export::{ExportCount, export, export_to_file};
 pub use file::{TraceFile, describe_faults};
 pub use find::{Found, find, folder};
-pub use growth::{VolumeGrowth, growth};
+pub use growth::{VolumeGrowth, growth, nothing_recorded};
 pub use recorded::Recorded;

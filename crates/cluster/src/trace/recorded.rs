@@ -7,8 +7,8 @@ use std::path::Path;
 use hybrid_cache_driver::trace::files_in;
 use hybrid_cache_sizing::trace::{Faults, Reader, TraceError};
 use hybrid_cache_sizing::{Catalog, Event, Source};
-
 use hybrid_cache_tools::{Error, ErrorContext, Result};
+
 use crate::trace::file;
 
 /// What was recorded in a folder, and what is known of it after its first reading.

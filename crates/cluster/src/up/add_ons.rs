@@ -1,22 +1,20 @@
 //! What `up` brings beside the place for tasks, where it is asked for: compose's files, Argo Workflows, the task service.
 
-use Result;
+use hybrid_cache_tools::{Checkout, Result, Steps};
 
-use hybrid_cache_tools::{Result};
-use super::{Up, recreate};
-use hybrid_cache_tools::Checkout;
 use crate::argo::Argo;
-use crate::compose;
-use crate::task_setup::TaskSetup;
-use crate::kind_cluster::KindCluster;
+use crate::compose::ComposeFiles;
 use crate::connection;
+use crate::kind_cluster::KindCluster;
+use crate::options::ServiceDriver;
 use crate::plan::Planned;
 use crate::service::Service;
-use crate::flags::ServiceDriver;
+use crate::task_setup::TaskSetup;
+use crate::up::context::UpContext;
 
 /// As it is in the cluster and on this machine.
 pub struct AddOns {
-    compose: Option<compose::ComposeFiles>,
+    compose: Option<ComposeFiles>,
     argo: Option<Argo>,
     service: Option<Service>,
 }
@@ -26,23 +24,23 @@ impl AddOns {
     ///
     /// # Errors
     /// The cluster or its node does not answer, or a file of the checkout is missing.
-    pub async fn observe(up: &Up<'_>, checkout: &Checkout, inside: &TaskSetup) -> Result<AddOns> {
+    pub async fn observe(up: &UpContext<'_>, checkout: &Checkout, setup: &TaskSetup) -> Result<AddOns> {
         let node = up.node()?;
         let compose = up
             .kind
             .map(|cluster| ComposeFiles::new(checkout, &cluster.state, &up.config));
-        let argo = match up.flags.wants_argo() {
-            true => Some(Argo::observe(&up.api, checkout, node, &inside.ranges).await?),
+        let argo = match up.options.wants_argo() {
+            true => Some(Argo::observe(&up.api, checkout, node, &setup.ranges).await?),
             false => None,
         };
         let service = match &up.service {
             Some(image) => {
-                let config = match up.flags.with_service {
+                let config = match up.options.with_service {
                     Some(ServiceDriver::Argo) => connection::with_argo(up.config.clone()),
                     Some(ServiceDriver::Kube) | None => up.config.clone(),
                 };
                 let told = (image.as_str(), &config);
-                Some(Service::observe(&up.api, checkout, node, inside.source.clone(), told).await?)
+                Some(Service::observe(&up.api, checkout, node, setup.source.clone(), told).await?)
             }
             None => None,
         };
@@ -54,10 +52,14 @@ impl AddOns {
     }
 
     /// What has to be done, in order.
-    pub fn plan(&self, up: &Up<'_>) -> Vec<Planned> {
-        let mut todo: Vec<_> = self.compose.iter().map(compose::ComposeFiles::plan).collect();
-        todo.extend(self.argo.iter().flat_map(|argo| argo.plan(recreate(up.flags))));
-        todo.extend(self.service.iter().flat_map(|service| service.plan(recreate(up.flags))));
+    pub fn plan(&self, up: &UpContext<'_>) -> Vec<Planned> {
+        let mut todo: Vec<_> = self.compose.iter().map(ComposeFiles::plan).collect();
+        todo.extend(self.argo.iter().flat_map(|argo| argo.plan(up.options.recreate)));
+        todo.extend(
+            self.service
+                .iter()
+                .flat_map(|service| service.plan(up.options.recreate)),
+        );
         todo
     }
 
@@ -65,13 +67,13 @@ impl AddOns {
     ///
     /// # Errors
     /// Something stands in the way, or does not come up.
-    pub async fn act(&self, step: &str, up: &Up<'_>, steps: &Steps<'_>) -> Result<bool> {
+    pub async fn act(&self, step: &str, up: &UpContext<'_>, steps: &Steps<'_>) -> Result<bool> {
         match (step, &self.compose, &self.argo, &self.service) {
             ("compose", Some(files), ..) => files.write(steps)?,
-            ("argo", _, Some(argo), _) => argo.act(&up.api, up.kind, recreate(up.flags), steps).await?,
+            ("argo", _, Some(argo), _) => argo.act(&up.api, up.kind, up.options.recreate, steps).await?,
             ("service", .., Some(service)) => {
                 up.kind.map(KindCluster::note_service).transpose()?;
-                service.act(&up.api, up.kind, recreate(up.flags), steps).await?;
+                service.act(&up.api, up.kind, up.options.recreate, steps).await?;
             }
             _ => return Ok(false),
         }

@@ -1,6 +1,6 @@
 //! Checks of the image, the cluster, its volumes and its caches.
 
-use super::size;
+use super::size::size;
 use crate::doctor::facts::{Claim, Cluster, Facts, Known, Name};
 use crate::doctor::finding::Finding;
 
@@ -264,18 +264,21 @@ pub(super) fn leftovers(facts: &Facts) -> Finding {
 
 pub(super) fn cache_works(facts: &Facts) -> Finding {
     const ID: &str = "cache.works";
-    known(ID, &facts.trial, |trial| {
-        if let Some(failure) = &trial.failure {
+    known(ID, &facts.smoke_test, |smoke_test| {
+        if let Some(failure) = &smoke_test.failure {
             return Finding::bad(
                 ID,
                 format!("a task failed: {failure}"),
                 "mend that, then run doctor again",
             );
         }
-        if trial.all_hit {
-            return Finding::good(ID, format!("the second of two runs hit, in {} ms", trial.second_ms));
+        if smoke_test.all_hit {
+            return Finding::good(
+                ID,
+                format!("the second of two runs hit, in {} ms", smoke_test.second_ms),
+            );
         }
-        let said: Vec<_> = trial
+        let said: Vec<_> = smoke_test
             .second
             .iter()
             .map(|(cache, status)| format!("{cache}: {status}"))

@@ -1,12 +1,12 @@
 //! Checks of this machine, its Docker engine and its tools.
 
 use hybrid_cache_driver::local::Landlock;
+use hybrid_cache_image::docker::EngineError;
 
-use super::size;
-use crate::kind_cli::Found;
-use hybrid_cache_image::docker::Trouble;
+use super::size::size;
 use crate::doctor::facts::{Docker, Facts, Kind, Known};
 use crate::doctor::finding::Finding;
+use crate::kind_cli::Found;
 
 /// Below this nothing larger than an interpreter could be installed, in bytes.
 const LOW_BYTES: u64 = 2 << 30;
@@ -20,7 +20,7 @@ const MIN_INOTIFY_INSTANCES: u64 = 512;
 pub(super) fn docker_installed(facts: &Facts) -> Finding {
     const ID: &str = "docker.installed";
     match &facts.docker {
-        Docker::Trouble(trouble @ Trouble::NotInstalled) => of_trouble(ID, trouble),
+        Docker::Unusable(error @ EngineError::NotInstalled) => of_engine_error(ID, error),
         _ => Finding::good(ID, "there is a Docker engine"),
     }
 }
@@ -28,9 +28,9 @@ pub(super) fn docker_installed(facts: &Facts) -> Finding {
 pub(super) fn docker_running(facts: &Facts) -> Finding {
     const ID: &str = "docker.running";
     match &facts.docker {
-        Docker::Trouble(Trouble::NotInstalled) => Finding::skipped(ID, "see docker.installed"),
-        Docker::Trouble(Trouble::TooOld(_)) => Finding::good(ID, "Docker answers"),
-        Docker::Trouble(trouble) => of_trouble(ID, trouble),
+        Docker::Unusable(EngineError::NotInstalled) => Finding::skipped(ID, "see docker.installed"),
+        Docker::Unusable(EngineError::TooOld(_)) => Finding::good(ID, "Docker answers"),
+        Docker::Unusable(error) => of_engine_error(ID, error),
         Docker::Running { version, .. } => Finding::good(ID, format!("Docker {version} answers")),
     }
 }
@@ -38,14 +38,14 @@ pub(super) fn docker_running(facts: &Facts) -> Finding {
 pub(super) fn docker_api(facts: &Facts) -> Finding {
     const ID: &str = "docker.api";
     match &facts.docker {
-        Docker::Trouble(trouble @ Trouble::TooOld(_)) => of_trouble(ID, trouble),
-        Docker::Trouble(_) => Finding::skipped(ID, "see docker.running"),
+        Docker::Unusable(error @ EngineError::TooOld(_)) => of_engine_error(ID, error),
+        Docker::Unusable(_) => Finding::skipped(ID, "see docker.running"),
         Docker::Running { api, .. } => Finding::good(ID, format!("API {api}")),
     }
 }
 
-fn of_trouble(id: &'static str, trouble: &Trouble) -> Finding {
-    let (fact, fix) = trouble.words();
+fn of_engine_error(id: &'static str, error: &EngineError) -> Finding {
+    let (fact, fix) = error.words();
     Finding::bad(id, fact, fix)
 }
 

@@ -2,11 +2,12 @@
 
 mod cluster;
 mod host;
+mod size;
 #[cfg(test)]
 mod tests;
 
-use super::facts::Facts;
-use super::finding::Finding;
+use crate::doctor::facts::Facts;
+use crate::doctor::finding::Finding;
 
 /// Every finding, in the order in which a person would mend things.
 pub fn judge(facts: &Facts) -> Vec<Finding> {
@@ -42,12 +43,4 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
     ];
     findings.extend(facts.names.iter().map(cluster::name));
     findings
-}
-
-/// `1536 MiB`, `12 GiB`: two significant figures are enough to act on.
-fn size(bytes: u64) -> String {
-    match bytes >> 20 {
-        mib @ 0..=9999 => format!("{mib} MiB"),
-        mib => format!("{} GiB", mib >> 10),
-    }
 }

@@ -1,12 +1,12 @@
 //! Each fault that a check knows, injected into a healthy machine.
 
 use hybrid_cache_driver::local::Landlock;
+use hybrid_cache_image::docker::EngineError;
 
 use super::judge;
-use crate::kind_cli::Found;
-use hybrid_cache_image::docker::Trouble;
-use crate::doctor::facts::{Addresses, Claim, Cluster, Disk, Docker, Facts, Host, Image, Kind, Known, Name, Trial};
+use crate::doctor::facts::{Addresses, Claim, Cluster, Disk, Docker, Facts, Host, Image, Kind, Known, Name, SmokeTest};
 use crate::doctor::finding::{Finding, Verdict};
+use crate::kind_cli::Found;
 
 /// A machine and a cluster with nothing wrong.
 fn healthy() -> Facts {
@@ -60,7 +60,7 @@ fn healthy() -> Facts {
             leftovers: Vec::new(),
             kubelet_accepts_cgroup_v1: Known::Yes(true),
         }),
-        trial: Known::Yes(Trial {
+        smoke_test: Known::Yes(SmokeTest {
             second: vec![("python".to_owned(), "hit".to_owned())],
             all_hit: true,
             failure: None,
@@ -119,16 +119,16 @@ fn nothing_is_wrong_with_a_healthy_cluster_and_every_id_is_there_once() {
 
 #[test]
 fn docker() {
-    let trouble = |trouble: Trouble| move |facts: &mut Facts| facts.docker = Docker::Trouble(trouble);
-    bad("docker.installed", "not installed", trouble(Trouble::NotInstalled));
-    bad("docker.running", "not running", trouble(Trouble::NotRunning));
-    bad("docker.running", "may not talk", trouble(Trouble::NotAllowed));
+    let error = |error: Trouble| move |facts: &mut Facts| facts.docker = Docker::Unusable(error);
+    bad("docker.installed", "not installed", error(EngineError::NotInstalled));
+    bad("docker.running", "not running", error(EngineError::NotRunning));
+    bad("docker.running", "may not talk", error(EngineError::NotAllowed));
     bad(
         "docker.running",
         "silent",
-        trouble(Trouble::NoAnswer("silent".to_owned())),
+        error(EngineError::NoAnswer("silent".to_owned())),
     );
-    bad("docker.api", "1.38", trouble(Trouble::TooOld("1.38".to_owned())));
+    bad("docker.api", "1.38", error(EngineError::TooOld("1.38".to_owned())));
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn the_volumes() {
 #[test]
 fn the_cache() {
     bad("cache.works", "python: built", |facts| {
-        facts.trial = Known::Yes(Trial {
+        facts.smoke_test = Known::Yes(SmokeTest {
             second: vec![("python".to_owned(), "built".to_owned())],
             all_hit: false,
             failure: None,
@@ -274,7 +274,7 @@ fn the_cache() {
         });
     });
     bad("cache.works", "OOM", |facts| {
-        facts.trial = Known::Yes(Trial {
+        facts.smoke_test = Known::Yes(SmokeTest {
             second: Vec::new(),
             all_hit: false,
             failure: Some("OOM".to_owned()),
@@ -294,10 +294,10 @@ fn the_cache() {
 #[test]
 fn what_cannot_be_looked_at_names_no_fault_of_its_own() {
     let mut facts = healthy();
-    facts.docker = Docker::Trouble(Trouble::NotInstalled);
+    facts.docker = Docker::Unusable(EngineError::NotInstalled);
     facts.cluster = Known::No("no kubeconfig".to_owned());
     facts.image = Known::No("see docker.installed".to_owned());
-    facts.trial = Known::No("see cluster.reachable".to_owned());
+    facts.smoke_test = Known::No("see cluster.reachable".to_owned());
     let findings = judge(&facts);
     let bad: Vec<_> = findings
         .iter()

@@ -1,10 +1,11 @@
 //! What `status` makes of the API server's answers.
 
 use hybrid_cache_model::maintain::{FileSystemUsage, LayerUsage};
-use hybrid_cache_model::{CacheReport, End, Output, Resolved, Timeline};
+use hybrid_cache_model::{CacheReport, CacheStatus, End, Output, Resolved, Timeline};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::status::report::HitRate;
 
 const BUILT: CacheStatus = CacheStatus::Built {
     downloaded_bytes: 1,

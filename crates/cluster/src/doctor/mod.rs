@@ -1,0 +1,11 @@
+//! Finds out what a cluster needs and lacks, judges it, and says how to mend it.
+
+mod checks;
+mod examine;
+mod facts;
+mod finding;
+mod gather;
+mod host;
+
+pub use examine::examine;
+pub use finding::{Finding, Verdict};

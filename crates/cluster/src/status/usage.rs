@@ -1,0 +1,42 @@
+//! Measures what the volumes of a cluster hold.
+
+use std::time::Duration;
+
+use hybrid_cache_driver::Epoch;
+use hybrid_cache_driver::kube::KubeDriver;
+use hybrid_cache_model::maintain::{MaintainReport, UsageReport};
+use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
+use hybrid_cache_tools::{Checkout, Result, failed};
+use tokio::time::timeout;
+
+use crate::api::ClusterApi;
+use crate::connection::{self, ClusterConnection};
+
+/// Longest that measuring the volumes may take; without it the rest is shown.
+const USAGE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Has a pod measure the volumes.
+///
+/// # Errors
+/// No pod can run, or it takes too long.
+pub async fn usage(checkout: &Checkout, api: ClusterApi) -> Result<UsageReport> {
+    let mut config = connection::config(checkout).await?;
+    config.namespace.clone_from(&api.namespace);
+    measure(&ClusterConnection { api, config }.driver().await?).await
+}
+
+/// The same through a driver that is open.
+///
+/// # Errors
+/// No pod can run, or it takes too long.
+pub async fn measure(driver: &KubeDriver) -> Result<UsageReport> {
+    let asked = timeout(USAGE_TIMEOUT, driver.maintain(&Epoch::Standing, PodQuestion::Usage)).await;
+    let answer = asked.map_err(|_| failed!("no answer within {} s", USAGE_TIMEOUT.as_secs()))?;
+    match answer? {
+        PodMaintainReport::Maintained {
+            report: MaintainReport::Usage(usage),
+        } => Ok(usage),
+        PodMaintainReport::Failed { failure } => Err(failure.into()),
+        other => Err(failed!("an answer to another question: {other:?}")),
+    }
+}

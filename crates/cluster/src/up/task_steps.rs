@@ -1,0 +1,125 @@
+//! The steps of `up` that make a cluster ready for tasks.
+
+use std::time::Duration;
+
+use hybrid_cache_sizing::claim::FileSystem;
+use hybrid_cache_sizing::{Source, Volume};
+use hybrid_cache_tools::{Result, Steps, failed};
+use tokio::time::timeout;
+
+use crate::names::OWNER;
+use crate::node::{self, Node};
+use crate::options::BackendKind;
+use crate::task_setup::{self, TaskSetup};
+use crate::up::context::UpContext;
+use crate::up::{division, smoke_test};
+use crate::{plan, trace};
+
+/// Longest that the inner folders of the volumes may take: a pod has to be scheduled and start.
+const INITIALISE_TIMEOUT: Duration = Duration::from_secs(240);
+
+/// Does one step.
+///
+/// # Errors
+/// Something stands in the way, or the cluster refuses.
+pub async fn act(step: &str, up: &UpContext<'_>, setup: &TaskSetup, steps: &Steps<'_>) -> Result<()> {
+    match step {
+        "load" => load(up, steps).await,
+        "objects" => {
+            steps.begin(step, "applying the manifests");
+            setup.apply(&up.api, up.options.recreate, steps).await?;
+            steps.end("all are as they should be");
+            Ok(())
+        }
+        "folders" => own_folders(up, setup, steps).await,
+        "volumes" => initialise(up, setup, steps).await,
+        "routes" => close_routes(up, setup, steps).await,
+        _ => first_task(up, setup, steps).await,
+    }
+}
+
+/// What each claim is divided into, one line for each. `in_folders` is true if the volumes are folders of the node.
+pub fn divided(up: &UpContext<'_>, in_folders: bool) -> Vec<String> {
+    let found = trace::find(Some(BackendKind::Kube), None, &up.options.cluster);
+    // What cannot be read is no reason to stop: `size` reports it.
+    let found = found.ok().flatten();
+    let recorded = found.as_ref().map(|found| &found.recorded as &dyn Source);
+    let sizes = [up.config.python_claim_bytes, up.config.nix_claim_bytes];
+    let file_system = (!in_folders).then_some(FileSystem::Ext4);
+    let volumes = Volume::ALL.into_iter().zip(sizes);
+    volumes
+        .map(|(volume, bytes)| division::line(volume, bytes, file_system, recorded))
+        .collect()
+}
+
+async fn own_folders(up: &UpContext<'_>, setup: &TaskSetup, steps: &Steps<'_>) -> Result<()> {
+    let Some(Node { engine, container }) = up.node()? else {
+        return Ok(());
+    };
+    steps.begin(
+        "folders",
+        "giving the folders of the volumes to the user that tasks run as",
+    );
+    let names = plan::folders_to_own(setup.folders.as_deref().unwrap_or_default());
+    node::own_folders(engine, container, &names).await?;
+    steps.end(&format!("both belong to user {OWNER}"));
+    Ok(())
+}
+
+async fn close_routes(up: &UpContext<'_>, setup: &TaskSetup, steps: &Steps<'_>) -> Result<()> {
+    let Some(Node { engine, container }) = up.node()? else {
+        return Ok(());
+    };
+    steps.begin("routes", "closing the way from pods to link-local addresses");
+    let ranges = setup.open_ranges.as_deref().unwrap_or_default();
+    node::close_link_local(engine, container, ranges).await?;
+    steps.end("no pod reaches link-local addresses");
+    Ok(())
+}
+
+async fn load(up: &UpContext<'_>, steps: &Steps<'_>) -> Result<()> {
+    let Some(cluster) = up.kind else { return Ok(()) };
+    let image = &up.config.image;
+    steps.begin("load", &format!("copying {image} onto the node"));
+    cluster
+        .kind
+        .load(&cluster.name, image, &mut |line| steps.detail(line))
+        .await?;
+    steps.end(&format!("{image} is on the node"));
+    Ok(())
+}
+
+async fn initialise(up: &UpContext<'_>, setup: &TaskSetup, steps: &Steps<'_>) -> Result<()> {
+    steps.begin("volumes", "waiting for both claims to be Bound");
+    if setup.folders.is_some() {
+        // Elsewhere a claim may wait for its first pod, which is the one below.
+        task_setup::wait_bound(&up.api).await?;
+    }
+    steps.detail("making the folders of the caches");
+    let driver = up.driver().await?;
+    let made = timeout(INITIALISE_TIMEOUT, driver.initialise()).await;
+    let seconds = INITIALISE_TIMEOUT.as_secs();
+    let made = made.map_err(|_| failed!("the folders of the caches were not made within {seconds} s"))?;
+    made.map_err(|failure| failed!("making the folders of the caches: {failure}"))?;
+    let claims = task_setup::wait_bound(&up.api).await?;
+    let mut record = setup.record.clone();
+    record.volumes = Some(task_setup::identity(&claims));
+    record.write(&up.api).await?;
+    steps.end("both claims are Bound and have their folders");
+    for line in divided(up, setup.folders.is_some()) {
+        steps.progress().line(&line);
+    }
+    Ok(())
+}
+
+async fn first_task(up: &UpContext<'_>, setup: &TaskSetup, steps: &Steps<'_>) -> Result<()> {
+    steps.begin("task", "running a first task");
+    let result = smoke_test::run(&up.driver().await?).await?;
+    let claims = task_setup::claims(&up.api).await?;
+    let mut record = setup.record.clone();
+    record.volumes = Some(task_setup::identity(&claims));
+    record.task_image = Some(up.config.image.clone());
+    record.write(&up.api).await?;
+    steps.end(&result);
+    Ok(())
+}
