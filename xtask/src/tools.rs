@@ -1,31 +1,42 @@
-//! `cargo xtask tools [--json]`: provisions and shows what will be used and where it came from.
-use std::path::Path;
+//! `cargo xtask tools` and `cargo xtask debnix`: what runs use, where it came from, and the pins of Debian packages.
 
-use super::{Origin, Silent, Tool, ToolChoice, ToolError, Tools, for_stderr, provision};
+use anyhow::Result;
+use hybrid_cache_tools::{Origin, Progress, Silent, Tool, Tools, debnix, provision};
 
-/// How the answer is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// For a person.
-    Table,
-    /// For a program.
-    Json,
-}
+use crate::checkout;
+use crate::exit::Exit;
+use crate::flags;
+use crate::progress::Reporter;
 
-/// Provisions every tool and prints them to stdout.
-pub fn run(checkout: &Path, choice: &ToolChoice, format: Format) -> Result<(), ToolError> {
-    let tools = match format {
-        Format::Table => provision(checkout, choice, for_stderr().as_ref())?,
-        Format::Json => provision(checkout, choice, &Silent)?,
-    };
-    match format {
-        Format::Table => println!("{}", table(&tools)),
-        Format::Json => println!("{}", serde_json::to_string_pretty(&tools).unwrap_or_default()),
+/// `cargo xtask tools`
+///
+/// # Errors
+/// A tool that every run needs is not available.
+pub fn list(flags: &flags::Tools) -> Result<Exit> {
+    let reporter = Reporter::new();
+    let progress: &dyn Progress = if flags.json { &Silent } else { &reporter };
+    let tools = provision(checkout()?.root(), &flags.choice.into(), progress)?;
+    reporter.finish();
+    if flags.json {
+        println!("{}", serde_json::to_string_pretty(&tools)?);
+    } else {
+        println!("{}", table(&tools));
     }
     for missing in &tools.lacking {
         eprintln!("missing: {missing}");
     }
-    Ok(())
+    Ok(Exit::Good)
+}
+
+/// `cargo xtask debnix`
+///
+/// # Errors
+/// The sets cannot be resolved, or the pins cannot be written.
+pub fn maintain_debnix(flags: &flags::Debnix) -> Result<Exit> {
+    match flags.command {
+        flags::DebnixCommand::Pin => debnix::pin(checkout()?.root(), &Reporter::new())?,
+    }
+    Ok(Exit::Good)
 }
 
 fn table(tools: &Tools) -> comfy_table::Table {

@@ -17,3 +17,15 @@ pub fn raw(name: &str) -> Option<OsString> {
 pub fn search_path() -> Vec<PathBuf> {
     raw("PATH").map_or_else(Vec::new, |path| std::env::split_paths(&path).collect())
 }
+
+/// All variables, in the order of their names.
+pub fn all() -> Vec<(OsString, OsString)> {
+    let mut variables: Vec<_> = std::env::vars_os().collect();
+    variables.sort();
+    variables
+}
+
+/// The folder that this process was started in; `None` if it was deleted.
+pub fn current_folder() -> Option<PathBuf> {
+    std::env::current_dir().ok()
+}

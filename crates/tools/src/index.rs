@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::facts::Witness;
 use crate::{environment, process};
 
 /// Settings for uv. `Debug` and `Serialize` leave out the values of `env`: addresses may hold a password.
@@ -18,8 +19,19 @@ pub struct IndexSettings {
     pub files: Vec<PathBuf>,
     /// The same index gives the same text on every machine; it names no host and holds no secret.
     pub identity: String,
+    /// The folder of wheels that pip is told to look into; one without wheels is in no variable.
+    #[serde(skip)]
+    pub wheel_folders: Vec<PathBuf>,
     /// True where an address carries credentials: not everybody can download the same then.
     pub is_private: bool,
+}
+
+impl IndexSettings {
+    /// Files and folders that these settings were made from.
+    pub(crate) fn witnesses(&self) -> Vec<Witness> {
+        let paths = self.files.iter().chain(&self.wheel_folders);
+        paths.map(Witness::new).collect()
+    }
 }
 
 impl std::fmt::Debug for IndexSettings {
@@ -109,6 +121,12 @@ fn settings(variable: &dyn Fn(&str) -> Option<String>, pip: &BTreeMap<String, St
         .get("find-links")
         .map(|links| links.split_whitespace().filter(has_files).collect::<Vec<_>>().join(","));
     default("UV_FIND_LINKS", links.as_ref());
+    let wheel_folders = pip
+        .get("find-links")
+        .into_iter()
+        .flat_map(|links| links.split_whitespace());
+    let wheel_folders = wheel_folders.filter(|link| link.starts_with('/')).map(PathBuf::from);
+    let wheel_folders = wheel_folders.collect();
     let named = [
         "SSL_CERT_FILE",
         "SSL_CERT_DIR",
@@ -126,6 +144,7 @@ fn settings(variable: &dyn Fn(&str) -> Option<String>, pip: &BTreeMap<String, St
         identity: identity(&env),
         is_private,
         files,
+        wheel_folders,
         env,
     }
 }

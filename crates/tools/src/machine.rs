@@ -9,14 +9,15 @@ use hybrid_cache_model::protocol::{
 };
 use hybrid_cache_model::sample::ToolRecord;
 use hybrid_cache_model::{Scenario, TaskSpec, Tenant};
+use serde::{Deserialize, Serialize};
 
 use crate::checkout::Checkout;
 use crate::error::{Error, ErrorContext, Result};
-use crate::index::IndexSettings;
+use crate::programs::Built;
 use crate::progress::Progress;
 use crate::provision::provision;
 use crate::tool::{self, NixProvider, Origin, Tool, ToolChoice, Tools};
-use crate::{environment, programs, saved_source};
+use crate::{environment, facts, failed, machine_facts, programs, saved_source};
 
 /// What a person chooses for tasks on this machine.
 #[derive(Clone, Debug)]
@@ -51,9 +52,118 @@ pub struct Machine {
     pub lacking: Vec<String>,
 }
 
-/// Who may share what comes from an index: its tenant alone where it says so or where an address carries credentials.
-pub fn index_scope(index: &IndexSettings, private: bool) -> IndexScope {
-    if private || index.is_private {
+/// What was found on a machine, whatever a person chooses beside the tools.
+#[derive(Serialize, Deserialize)]
+struct FoundTools {
+    /// The caches' folder, the runner and the options are not set.
+    config: LocalConfig,
+    is_index_private: bool,
+    provider: String,
+    tools: Vec<ToolRecord>,
+    notes: Vec<String>,
+    lacking: Vec<String>,
+}
+
+impl FoundTools {
+    fn find(checkout: &Checkout, choice: &ToolChoice, progress: &dyn Progress) -> Result<FoundTools> {
+        let fingerprint = machine_facts::fingerprint(checkout, choice);
+        if let Some(found) = facts::recall(checkout, "tools", &fingerprint) {
+            return Ok(found);
+        }
+        let tools = provision(checkout.root(), choice, progress)?;
+        let found = FoundTools::from_tools(checkout, choice, &tools)?;
+        // What is missing now may be there the next time, without any file that says so.
+        if found.lacking.is_empty() {
+            let witnesses = machine_facts::witnesses(&tools);
+            facts::keep(checkout, "tools", &fingerprint, &witnesses, &found);
+        }
+        Ok(found)
+    }
+
+    fn from_tools(checkout: &Checkout, choice: &ToolChoice, tools: &Tools) -> Result<FoundTools> {
+        let mut notes = Vec::new();
+        if *choice != ToolChoice::default() {
+            notes.push(format!("forced: provider {:?}, source {:?}", choice.provider, choice.source).to_lowercase());
+        }
+        let provider = tools.nix.as_ref().map_or("none", |nix| match nix.provider {
+            NixProvider::Nix => "nix",
+            NixProvider::NixPortable => "nix-portable",
+        });
+        let config = LocalConfig {
+            root: PathBuf::new(),
+            runner: PathBuf::new(),
+            bubblewrap: tools.bwrap.command.clone(),
+            interpreter: interpreter(tools),
+            interpreter_prefix: tools.interpreter.base_prefix.clone(),
+            index: tools.index.identity.clone(),
+            index_scope: IndexScope::Public,
+            python_tools: PythonTools {
+                uv: text(&tools.uv.path)?,
+                variables: tools.index.env.clone().into_iter().collect(),
+                allow_source_builds: false,
+            },
+            system: system(tools)?,
+            tool_folders: tool_folders(checkout, tools),
+            max_age_s: DEFAULT_MAX_AGE_S,
+            task_variables: Vec::new(),
+            network: Network::Isolated,
+            pasta: tools.pasta.as_ref().map(|pasta| pasta.command.clone()),
+            network_idle_s: DEFAULT_NETWORK_IDLE_S,
+            budget_bytes: 0,
+            budget_inodes: 0,
+            trace_bytes: 0,
+        };
+        Ok(FoundTools {
+            config,
+            is_index_private: tools.index.is_private,
+            provider: provider.to_owned(),
+            tools: records(tools),
+            notes,
+            lacking: tools.lacking.clone(),
+        })
+    }
+
+    /// With the runner and what a person chose.
+    fn into_machine(self, options: &MachineOptions, runner: Built, progress: &dyn Progress) -> Result<Machine> {
+        let root = match &options.cache_dir {
+            Some(folder) => absolute(folder)?,
+            None => default_root()?,
+        };
+        let system = match self.config.system.clone() {
+            Some(system) => {
+                if let Some(warning) = saved_source::keep(&root, &system) {
+                    progress.line(&warning);
+                }
+                Some(system)
+            }
+            None if options.choice == ToolChoice::default() => saved_source::recall(&root),
+            None => None,
+        };
+        let config = LocalConfig {
+            root,
+            runner: runner.program,
+            index_scope: index_scope(self.is_index_private || options.private_index),
+            system,
+            network: options.network,
+            trace_bytes: options.trace_bytes,
+            ..self.config
+        };
+        let mut notes = runner.notes;
+        notes.extend(self.notes);
+        Ok(Machine {
+            config,
+            limits: options.limits.clone(),
+            provider: self.provider,
+            tools: self.tools,
+            notes,
+            lacking: self.lacking,
+        })
+    }
+}
+
+/// Who may share what comes from an index.
+pub fn index_scope(is_private: bool) -> IndexScope {
+    if is_private {
         IndexScope::Private
     } else {
         IndexScope::Public
@@ -61,69 +171,18 @@ pub fn index_scope(index: &IndexSettings, private: bool) -> IndexScope {
 }
 
 impl Machine {
-    /// Brings the tools and builds the runner.
+    /// Brings the tools and builds the runner, side by side, or recalls both if nothing has changed since.
     ///
     /// # Errors
-    /// A tool that every run needs cannot be had, or the runner does not build.
+    /// A tool that every run needs is not available, or the runner does not build.
     pub fn provision(checkout: &Checkout, options: &MachineOptions, progress: &dyn Progress) -> Result<Machine> {
-        let choice = options.choice;
-        let tools = provision(checkout.root(), &choice, progress)?;
-        let runner = programs::build_kept(checkout, progress)?;
-        let root = match &options.cache_dir {
-            Some(folder) => absolute(folder)?,
-            None => default_root()?,
-        };
-        let mut notes = runner.notes;
-        if choice != ToolChoice::default() {
-            notes.push(format!("forced: provider {:?}, source {:?}", choice.provider, choice.source).to_lowercase());
-        }
-        let records = records(&tools);
-        let provider = tools.nix.as_ref().map_or("none", |nix| match nix.provider {
-            NixProvider::Nix => "nix",
-            NixProvider::NixPortable => "nix-portable",
+        let (found, runner) = std::thread::scope(|scope| {
+            let found = scope.spawn(|| FoundTools::find(checkout, &options.choice, progress));
+            let runner = programs::build_kept(checkout, progress);
+            (found.join(), runner)
         });
-        let system = match system(&tools)? {
-            Some(system) => {
-                if let Some(warning) = saved_source::keep(&root, &system) {
-                    progress.line(&warning);
-                }
-                Some(system)
-            }
-            None if choice == ToolChoice::default() => saved_source::recall(&root),
-            None => None,
-        };
-        let config = LocalConfig {
-            root,
-            runner: runner.program,
-            bubblewrap: tools.bwrap.command.clone(),
-            interpreter: interpreter(&tools),
-            interpreter_prefix: tools.interpreter.base_prefix.clone(),
-            index: tools.index.identity.clone(),
-            index_scope: index_scope(&tools.index, options.private_index),
-            python_tools: PythonTools {
-                uv: text(&tools.uv.path)?,
-                variables: tools.index.env.clone().into_iter().collect(),
-                allow_source_builds: false,
-            },
-            system,
-            tool_folders: tool_folders(checkout, &tools),
-            max_age_s: DEFAULT_MAX_AGE_S,
-            task_variables: Vec::new(),
-            network: options.network,
-            pasta: tools.pasta.as_ref().map(|pasta| pasta.command.clone()),
-            network_idle_s: DEFAULT_NETWORK_IDLE_S,
-            budget_bytes: 0,
-            budget_inodes: 0,
-            trace_bytes: options.trace_bytes,
-        };
-        Ok(Machine {
-            config,
-            limits: options.limits.clone(),
-            provider: provider.to_owned(),
-            tools: records,
-            notes,
-            lacking: tools.lacking,
-        })
+        let found = found.map_err(|_| failed!("finding the tools panicked"))??;
+        found.into_machine(options, runner?, progress)
     }
 
     /// Where everything is inside the sandboxes: what keys are made for.

@@ -7,19 +7,35 @@ use crate::error::{ErrorContext, Result};
 use crate::index::IndexSettings;
 use crate::machine::index_scope;
 use crate::provision::network;
+use crate::tool::ToolChoice;
+use crate::{facts, machine_facts};
 
 /// Where a pod finds this machine's trusted certificates.
 const POD_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// Reads the machine's settings, as they hold inside a pod.
+/// The machine's settings as they hold inside a pod, read or recalled.
 ///
 /// # Errors
 /// They cannot be read.
 pub async fn network_settings(checkout: &Checkout) -> Result<NetworkSettings> {
-    let root = checkout.root().to_owned();
-    let read = tokio::task::spawn_blocking(move || network(&root)).await;
-    let (index, mirror) = read.context("reading this machine's network settings")??;
-    Ok(inside_a_pod(&index, mirror))
+    let checkout = checkout.clone();
+    let read = tokio::task::spawn_blocking(move || read(&checkout)).await;
+    read.context("reading this machine's network settings")?
+}
+
+fn read(checkout: &Checkout) -> Result<NetworkSettings> {
+    let fingerprint = machine_facts::fingerprint(checkout, &ToolChoice::default());
+    if let Some(settings) = facts::recall(checkout, "network", &fingerprint) {
+        return Ok(settings);
+    }
+    let (index, mirror) = network(checkout.root())?;
+    let is_whole = mirror.is_some();
+    let settings = inside_a_pod(&index, mirror);
+    // A mirror that cannot be reached now may be reached the next time.
+    if is_whole {
+        facts::keep(checkout, "network", &fingerprint, &index.witnesses(), &settings);
+    }
+    Ok(settings)
 }
 
 /// The machine's settings as they hold inside a pod, which has the machine's certificates but none of its files.
@@ -53,7 +69,7 @@ fn inside_a_pod(index: &IndexSettings, mirror: Option<String>) -> NetworkSetting
         python_variables,
         system_variables,
         mirrors: mirror.into_iter().collect(),
-        index_scope: index_scope(index, false),
+        index_scope: index_scope(index.is_private),
     }
 }
 

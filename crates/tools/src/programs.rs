@@ -4,18 +4,21 @@ use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use xshell::{Shell, cmd};
 
 use crate::checkout::Checkout;
-use crate::environment;
 use crate::error::{Error, ErrorContext, Result};
+use crate::facts::{self, Witness};
 use crate::failed;
 use crate::progress::Progress;
+use crate::{environment, sources};
 
 /// Copies of the runner that are kept, at 8 MB each: as many builds as a service outlives.
 const KEPT: usize = 16;
 
 /// A built program.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Built {
     /// The program.
     pub program: PathBuf,
@@ -37,9 +40,20 @@ pub fn build(checkout: &Checkout, progress: &dyn Progress) -> Result<Built> {
 /// # Errors
 /// It does not build, or cannot be copied.
 pub fn build_kept(checkout: &Checkout, progress: &dyn Progress) -> Result<Built> {
+    let fingerprint = sources::fingerprint(checkout);
+    if let Some(built) = facts::recall(checkout, "runner", &fingerprint) {
+        return Ok(built);
+    }
     let built = build(checkout, progress)?;
+    let witnesses = sources::witnesses(checkout, &built.program)?;
     let program = kept(&built.program, &checkout.path("target/runner/kept"))?;
-    Ok(Built { program, ..built })
+    let built = Built { program, ..built };
+    // A source that was changed while cargo built is newer than the program.
+    if let Some(mut witnesses) = witnesses {
+        witnesses.push(Witness::new(&built.program));
+        facts::keep(checkout, "runner", &fingerprint, &witnesses, &built);
+    }
+    Ok(built)
 }
 
 /// A copy in a folder that is named after size and modification time, which tell two builds apart.

@@ -5,7 +5,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use super::*;
-use crate::exit::{Exit, of};
+use hybrid_cache_tools::ErrorClass;
 use hybrid_cache_tools::Error;
 
 /// Serves one answer for each connection, in turn, until there are no more.
@@ -95,7 +95,7 @@ fn an_engine_that_dies_during_a_build_is_told_from_a_build_that_fails() {
 fn an_engine_that_is_too_old_is_a_missing_prerequisite() {
     let dir = tempfile::tempdir().unwrap();
     let error = build(&engine(&dir.path().join("docker.sock"), vec![OLD]));
-    assert_eq!(of(&error), Exit::Prerequisite);
+    assert_eq!(error.class(), ErrorClass::Prerequisite);
     assert!(error.to_string().contains("1.30"), "{error}");
 }
 
@@ -109,6 +109,6 @@ fn a_socket_that_nobody_listens_at_any_more_is_an_engine_that_does_not_run() {
         ..Settings::default()
     };
     let error = build(&settings);
-    assert_eq!(of(&error), Exit::Prerequisite);
+    assert_eq!(error.class(), ErrorClass::Prerequisite);
     assert!(error.to_string().contains("not running"), "{error}");
 }

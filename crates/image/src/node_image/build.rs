@@ -19,7 +19,7 @@ use super::{compile, engine, node, node_images, prerequisites, rootfs};
 use crate::docker_archive::Layer;
 
 /// The project's own files for the image.
-const FILES: &str = "images/kind-node";
+pub const FILES: &str = "images/kind-node";
 /// Where everything is made and kept.
 const WORK: &str = "target/node-image";
 /// What the image is called, without its tag.
