@@ -30,7 +30,7 @@ struct Node {
     connection: Arc<ClusterConnection>,
 }
 
-fn failed(error: impl std::fmt::Display) -> TrialError {
+fn trial_error(error: impl std::fmt::Display) -> TrialError {
     TrialError::Other(format!("{error:#}"))
 }
 
@@ -49,24 +49,24 @@ impl FaultyCluster {
 #[async_trait::async_trait]
 impl Hands for FaultyCluster {
     async fn driver(&self) -> Result<Arc<dyn Driver>, TrialError> {
-        Ok(Arc::new(self.connection.driver().await.map_err(failed)?))
+        Ok(Arc::new(self.connection.driver().await.map_err(trial_error)?))
     }
 
     async fn delete_pods(&self, task: &str) -> Result<usize, TrialError> {
         let (api, namespace) = (&self.connection.api, &self.connection.config.namespace);
         let label = format!("app.kubernetes.io/managed-by=hybrid-cache,hybrid-cache.dev/task={task}");
-        let pods = api.pods(namespace, &label).await.map_err(failed)?.len();
+        let pods = api.pods(namespace, &label).await.map_err(trial_error)?.len();
         let deleted = api.delete_labelled(resource_kinds::POD, namespace, &label).await;
-        deleted.map(|()| pods).map_err(failed)
+        deleted.map(|()| pods).map_err(trial_error)
     }
 
     async fn verify(&self, epoch: &Epoch) -> Result<VerifyReport, TrialError> {
-        let driver = self.connection.driver().await.map_err(failed)?;
+        let driver = self.connection.driver().await.map_err(trial_error)?;
         match driver.maintain(epoch, PodQuestion::Verify { repair: false }).await? {
             PodMaintainReport::Maintained {
                 report: MaintainReport::Verify(report),
             } => Ok(report),
-            other => Err(failed(format!("`verify` answered {other:?}"))),
+            other => Err(trial_error(format!("`verify` answered {other:?}"))),
         }
     }
 
@@ -78,24 +78,24 @@ impl Hands for FaultyCluster {
 #[async_trait::async_trait]
 impl NodeHands for Node {
     async fn pause(&self) -> Result<(), TrialError> {
-        let engine = Engine::connect().await.map_err(failed)?;
-        engine.pause(&self.container, true).await.map_err(failed)
+        let engine = Engine::connect().await.map_err(trial_error)?;
+        engine.pause(&self.container, true).await.map_err(trial_error)
     }
 
     async fn resume(&self) -> Result<(), TrialError> {
-        let engine = Engine::connect().await.map_err(failed)?;
-        engine.pause(&self.container, false).await.map_err(failed)
+        let engine = Engine::connect().await.map_err(trial_error)?;
+        engine.pause(&self.container, false).await.map_err(trial_error)
     }
 
     async fn restart(&self) -> Result<(), TrialError> {
-        let engine = Engine::connect().await.map_err(failed)?;
-        engine.restart(&self.container).await.map_err(failed)?;
+        let engine = Engine::connect().await.map_err(trial_error)?;
+        engine.restart(&self.container).await.map_err(trial_error)?;
         let answers = async {
             while self.connection.api.version().await.is_err() {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
         };
-        let late = |_| failed("the API server does not answer after its node was restarted");
+        let late = |_| trial_error("the API server does not answer after its node was restarted");
         tokio::time::timeout(RESTART_TIMEOUT, answers).await.map_err(late)
     }
 }

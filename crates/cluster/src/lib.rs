@@ -52,3 +52,15 @@ pub use options::{BackendKind, ClusterChoice, DoctorOptions, DownOptions, Recrea
 pub use proof_node::{ProofNode, kind_cluster_name};
 pub use ranges::Range;
 pub use test_cluster::TestCluster;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use hybrid_cache_tools::Checkout;
+
+    /// The checkout that these tests belong to.
+    pub fn checkout() -> Checkout {
+        Checkout::open(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))).unwrap()
+    }
+}

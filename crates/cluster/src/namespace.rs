@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn what_is_not_done_to_somebody_elses_namespace_is_said_with_a_command() {
-        let checkout = hybrid_cache_tools::Checkout::find().unwrap();
+        let checkout = crate::tests::checkout();
         let source = crate::manifests::VolumeSource::StorageClass(None);
         let wanted = crate::manifests::objects(&checkout, &source, &Default::default()).unwrap();
         let ruling: Vec<_> = wanted.iter().filter(|object| rules(object)).collect();

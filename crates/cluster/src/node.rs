@@ -113,7 +113,7 @@ pub async fn own_folders(engine: &Engine, container: &str, names: &[String]) -> 
         let folder = format!("{NODE_FOLDER}/{name}");
         for command in [["mkdir", "-p", &folder].as_slice(), &["chown", "-R", &owner, &folder]] {
             let done = engine.exec(container, command, CHOWN_TIMEOUT).await?;
-            if !(done.code == 0) {
+            if done.code != 0 {
                 return Err(failed!(
                     "`{}` in the node: {}\nhint: the folder is on this machine; a file system that does not keep owners \
                  cannot hold the caches: choose another with --volumes-dir",
@@ -144,7 +144,7 @@ pub async fn open_ranges(engine: &Engine, container: &str) -> Result<Vec<String>
     let found = engine
         .exec(container, &["sh", "-c", POD_RANGES], REQUEST_TIMEOUT)
         .await?;
-    if !(found.code == 0) {
+    if found.code != 0 {
         return Err(failed!(
             "the node does not tell its pods' addresses: {}",
             found.stderr.trim()
@@ -164,7 +164,7 @@ pub async fn close_link_local(engine: &Engine, container: &str, ranges: &[String
         let command = [["ip", "rule", "add"].as_slice(), &rule].concat();
         let done = engine.exec(container, &command, REQUEST_TIMEOUT).await?;
         let refusal = done.stderr.trim();
-        if !(done.code == 0) {
+        if done.code != 0 {
             return Err(failed!("`{}` in the node: {refusal}", command.join(" ")));
         }
     }
@@ -180,7 +180,7 @@ pub async fn clear_folders(engine: &Engine, container: &str) -> Result<()> {
         let folder = format!("{NODE_FOLDER}/{name}");
         let command = ["find", &folder, "-mindepth", "1", "-delete"];
         let done = engine.exec(container, &command, CHOWN_TIMEOUT).await?;
-        if !(done.code == 0) {
+        if done.code != 0 {
             return Err(failed!("clearing {folder} in the node: {}", done.stderr.trim()));
         }
     }
@@ -213,7 +213,7 @@ pub async fn images(engine: &Engine, container: &str) -> Result<Vec<NodeImage>> 
     let listed = engine
         .exec(container, &["crictl", "images", "--output", "json"], REQUEST_TIMEOUT)
         .await?;
-    if !(listed.code == 0) {
+    if listed.code != 0 {
         return Err(failed!("asking the node for its images: {}", listed.stderr.trim()));
     }
     let images: Images = serde_json::from_str(&listed.stdout).context("reading the node's list of images")?;
@@ -244,7 +244,7 @@ pub fn has_name(images: &[NodeImage], reference: &str) -> bool {
 pub async fn kubelet_accepts_cgroup_v1(engine: &Engine, container: &str) -> Result<bool> {
     let file = "/var/lib/kubelet/config.yaml";
     let read = engine.exec(container, &["cat", file], REQUEST_TIMEOUT).await?;
-    if !(read.code == 0) {
+    if read.code != 0 {
         return Err(failed!("reading {file} in the node: {}", read.stderr.trim()));
     }
     let config: serde_json::Value = serde_yaml::from_str(&read.stdout)

@@ -86,7 +86,7 @@ struct Inner {
     opened: AtomicU32,
 }
 
-fn failed(error: impl std::fmt::Display) -> TrialError {
+fn trial_error(error: impl std::fmt::Display) -> TrialError {
     TrialError::Other(format!("{error:#}"))
 }
 
@@ -237,8 +237,8 @@ impl Inner {
         let command = [&["sh", "-c", script, "sh"], arguments].concat();
         let done = self.engine.exec(&self.container, &command, COMMAND_TIMEOUT).await?;
         let said = done.stderr.trim();
-        if !(done.code == 0) {
-            return Err(failed!("in the node {}: {said}", self.container));
+        if done.code != 0 {
+            return Err(Error::failed(format!("in the node {}: {said}", self.container)));
         }
         Ok(())
     }
@@ -333,7 +333,7 @@ impl Node for ProofNode {
             Err(error) => {
                 // What is wrong comes first; the next proof finds what stays.
                 drop(self.inner.remove(&name).await);
-                Err(failed(error))
+                Err(trial_error(error))
             }
         }
     }
@@ -362,12 +362,12 @@ impl Claims for Opened {
             PodMaintainReport::Maintained {
                 report: MaintainReport::Verify(report),
             } => Ok(report),
-            other => Err(failed(format!("`verify` answered {other:?}"))),
+            other => Err(trial_error(format!("`verify` answered {other:?}"))),
         }
     }
 
     async fn close(&self) -> Result<(), TrialError> {
-        self.inner.remove(&self.name).await.map_err(failed)
+        self.inner.remove(&self.name).await.map_err(trial_error)
     }
 }
 
@@ -377,7 +377,7 @@ mod tests {
 
     #[test]
     fn a_proof_has_volumes_and_a_namespace_of_its_own_and_nothing_of_the_cluster_s() {
-        let checkout = Checkout::find().unwrap();
+        let checkout = crate::tests::checkout();
         let sizes = Sizes::default();
         let standing = manifests::objects(&checkout, &VolumeSource::NodeFolders, &sizes).unwrap();
         let name = "hybrid-cache-proof-1-0";

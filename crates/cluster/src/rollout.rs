@@ -70,7 +70,7 @@ impl Deployment {
                     self.unpulled
                 )));
             }
-            if !(Instant::now() < deadline) {
+            if Instant::now() >= deadline {
                 return Err(failed!(
                     "{called} was not Ready within {} s: {why}\nhint: `kubectl -n {namespace} describe pods -l {label}` and \
                  `kubectl -n {namespace} logs deployment/{name}` say what it waits for",

@@ -84,7 +84,7 @@ fn overridden() -> Option<String> {
 pub fn new_token() -> Result<String> {
     let mut bytes = [0_u8; 32];
     let read = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    if !(read.context("reading random bytes")? == bytes.len()) {
+    if read.map_err(std::io::Error::from).context("reading random bytes")? != bytes.len() {
         return Err(failed!("too few random bytes"));
     }
     Ok(blake3::Hash::from_bytes(bytes).to_hex().to_string())

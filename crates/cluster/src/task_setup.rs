@@ -11,7 +11,7 @@ use crate::api::ClusterApi;
 use crate::apply::apply;
 use crate::facts::ClaimFacts;
 use crate::manifests::{self, Sizes, VolumeSource};
-use crate::names::{NIX_CLAIM, PYTHON_CLAIM};
+use crate::names::{LOCAL_CLASS, NIX_CLAIM, PYTHON_CLAIM};
 use crate::namespace;
 use crate::node::{self, Folder, Node};
 use crate::objects::DryRun;
@@ -183,7 +183,7 @@ fn source(kind: bool, asked: Option<&String>, claims: Option<&[ClaimFacts; 2]>) 
     }
     let was = claims.and_then(|[python, _]| python.storage_class.clone());
     match was {
-        Some(class) if class != manifests::LOCAL_CLASS => VolumeSource::StorageClass(Some(class)),
+        Some(class) if class != LOCAL_CLASS => VolumeSource::StorageClass(Some(class)),
         None if !kind => VolumeSource::StorageClass(None),
         _ => VolumeSource::NodeFolders,
     }

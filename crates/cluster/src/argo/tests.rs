@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::*;
+use crate::names::{DRIVER_LABEL, NAMESPACE, TASK_ACCOUNT};
 use crate::objects::describe;
-use crate::{DRIVER_LABEL, NAMESPACE, TASK_ACCOUNT};
 
 fn checkout() -> Checkout {
-    Checkout::find().unwrap()
+    crate::tests::checkout()
 }
 
 fn objects() -> Vec<Value> {

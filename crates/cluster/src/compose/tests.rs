@@ -32,14 +32,14 @@ fn files_are_written_once_and_a_token_is_kept() {
     let state = StateFolder::at(folder.path().to_owned());
     std::fs::write(state.kubeconfig(), KUBECONFIG).unwrap();
     let files = |image: &str| {
-        let config = connection::config_of(image.into(), NetworkSettings::default());
-        let mut files = ComposeFiles::new(&Checkout::find().unwrap(), &state, &config).unwrap();
+        let config = connection::config_with(image.into(), NetworkSettings::default());
+        let mut files = ComposeFiles::new(&crate::tests::checkout(), &state, &config).unwrap();
         // The checkout's own is not the test's to write.
         files.wanted.retain(|(path, _)| path.starts_with(folder.path()));
         files
     };
     assert_eq!(files("base:1").plan().decision, Decision::Create);
-    files("base:1").write(&mut Talk::new()).unwrap();
+    files("base:1").write(&Steps::new(&Silent)).unwrap();
     assert_eq!(files("base:1").plan().decision, Decision::Nothing);
     let token = fs::read(files("base:1").token).unwrap();
     let changed = files("base:2");
@@ -47,7 +47,7 @@ fn files_are_written_once_and_a_token_is_kept() {
         changed.plan(),
         Planned::new(STEP, Decision::Change, "driver.json for compose.yaml")
     );
-    changed.write(&mut Talk::new()).unwrap();
+    changed.write(&Steps::new(&Silent)).unwrap();
     assert_eq!(fs::read(changed.token).unwrap(), token);
     for secret in ["token", "kubeconfig", "driver.json"] {
         let mode =
@@ -69,7 +69,7 @@ fn a_file_of_variables_that_a_person_wrote_stays() {
 
 #[test]
 fn compose_names_the_image_the_port_and_the_files_that_are_written() {
-    let checkout = Checkout::find().unwrap();
+    let checkout = crate::tests::checkout();
     let text = fs::read_to_string(checkout.path("compose.yaml")).unwrap();
     let compose: Value = serde_yaml::from_str(&text).unwrap();
     let backend = &compose["services"]["backend"];

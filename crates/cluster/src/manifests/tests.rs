@@ -7,7 +7,7 @@ use crate::resource_kinds;
 
 fn all() -> Vec<Value> {
     objects(
-        &Checkout::find().unwrap(),
+        &crate::tests::checkout(),
         &VolumeSource::NodeFolders,
         &Default::default(),
     )
@@ -48,7 +48,7 @@ fn every_object_can_be_applied_and_carries_our_label() {
 
 #[test]
 fn every_object_is_of_a_kind_that_we_know_in_the_version_that_we_know() {
-    let checkout = Checkout::find().unwrap();
+    let checkout = crate::tests::checkout();
     let mut objects = all();
     objects.extend(argo_controller(&checkout).unwrap());
     objects.extend(argo(&checkout).unwrap());
@@ -106,7 +106,7 @@ fn a_size_is_that_of_a_claim_and_of_its_volume_and_of_no_other() {
         python: Some("33Gi".to_owned()),
         system: None,
     };
-    let objects = objects(&Checkout::find().unwrap(), &VolumeSource::NodeFolders, &sizes).unwrap();
+    let objects = objects(&crate::tests::checkout(), &VolumeSource::NodeFolders, &sizes).unwrap();
     let of = |kind: &str, pointer: &str| -> Vec<String> {
         let found = of_kind(&objects, kind);
         found.iter().map(|object| text(object, pointer).to_owned()).collect()
@@ -123,7 +123,7 @@ fn a_size_is_that_of_a_claim_and_of_its_volume_and_of_no_other() {
 #[test]
 fn volumes_are_on_the_node_that_has_the_folder() {
     let objects = all();
-    let config = kind_config(&Checkout::find().unwrap(), "x", Path::new("/v")).unwrap();
+    let config = kind_config(&crate::tests::checkout(), "x", Path::new("/v")).unwrap();
     let labels = config["nodes"][0]["labels"].as_object().unwrap();
     for volume in of_kind(&objects, "PersistentVolume") {
         let term = "/spec/nodeAffinity/required/nodeSelectorTerms/0/matchExpressions/0";
@@ -179,7 +179,7 @@ fn policies_select_the_pods_of_the_driver() {
 
 #[test]
 fn a_class_takes_the_place_of_the_folders() {
-    let checkout = Checkout::find().unwrap();
+    let checkout = crate::tests::checkout();
     for (class, expected) in [(Some("fast".to_owned()), Some(json!("fast"))), (None, None)] {
         let objects = objects(&checkout, &VolumeSource::StorageClass(class), &Default::default()).unwrap();
         assert!(objects.iter().all(|object| object["kind"] != "PersistentVolume"));
@@ -191,7 +191,7 @@ fn a_class_takes_the_place_of_the_folders() {
 
 #[test]
 fn kind_is_told_the_name_and_the_folder_and_nothing_else_changes() {
-    let checkout = Checkout::find().unwrap();
+    let checkout = crate::tests::checkout();
     let committed = read(&checkout.path("manifests/kind-cluster.yaml")).unwrap().remove(0);
     let mut config = kind_config(&checkout, "mine", Path::new("/my/volumes")).unwrap();
     assert_eq!(config["name"], "mine");
@@ -212,7 +212,7 @@ fn kind_is_told_the_name_and_the_folder_and_nothing_else_changes() {
 
 #[test]
 fn another_namespace_is_named_wherever_ours_is() {
-    let checkout = Checkout::find().unwrap();
+    let checkout = crate::tests::checkout();
     let mut all = objects(&checkout, &VolumeSource::NodeFolders, &Default::default()).unwrap();
     all.extend(argo(&checkout).unwrap());
     all.extend(service(&checkout, &VolumeSource::NodeFolders, "i", b"{}").unwrap());

@@ -1,7 +1,5 @@
 //! Addresses that clusters of several kinds tell, and the policies that come of them.
 
-use hybrid_cache_tools::Checkout;
-
 use super::*;
 use crate::manifests::{self, VolumeSource};
 
@@ -43,7 +41,7 @@ fn shown(ranges: impl IntoIterator<Item = Range>) -> Vec<String> {
 
 /// The policies of the manifests with these addresses, by name.
 fn policy(ranges: &Ranges, name: &str) -> Value {
-    let checkout = Checkout::find().unwrap();
+    let checkout = crate::tests::checkout();
     let mut objects = manifests::objects(&checkout, &VolumeSource::NodeFolders, &Default::default()).unwrap();
     objects.extend(manifests::argo(&checkout).unwrap());
     let found = objects

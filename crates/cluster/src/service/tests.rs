@@ -9,13 +9,13 @@ use super::*;
 use crate::connection;
 
 fn config() -> KubeConfig {
-    connection::config_of("base:1".into(), NetworkSettings::default())
+    connection::config_with("base:1".into(), NetworkSettings::default())
 }
 
 fn objects() -> Vec<Value> {
     let driver = driver_json(&config()).unwrap();
     manifests::service(
-        &Checkout::find().unwrap(),
+        &crate::tests::checkout(),
         &VolumeSource::NodeFolders,
         "service:1",
         &driver,
@@ -60,7 +60,7 @@ fn from_nothing_everything_is_made_and_a_second_time_nothing() {
     );
     let what: Vec<_> = fresh.iter().map(|(_, what)| what.as_str()).collect();
     assert!(
-        what[0].contains("not on the node") && what[1].contains(TOKEN),
+        what[0].contains("not on the node") && what[1].contains(SERVICE_TOKEN),
         "{what:?}"
     );
     assert_eq!(what.len(), 2 + objects().len());
@@ -77,7 +77,7 @@ fn a_token_that_was_deleted_is_made_again_and_a_pod_that_is_not_ready_is_waited_
     assert!(
         tokenless
             .iter()
-            .any(|(decision, what)| *decision == Decision::Create && what.contains(TOKEN))
+            .any(|(decision, what)| *decision == Decision::Create && what.contains(SERVICE_TOKEN))
     );
     let waiting = Rollout::Waiting("no room".into());
     let waits = decisions(&service(Some(true), true, &DryRun::Same, waiting));
@@ -169,7 +169,7 @@ fn what_tasks_and_the_sweep_of_the_driver_select_is_none_of_the_services() {
 fn the_account_is_the_one_with_the_rights_and_every_volume_is_there() {
     let deployment = of_kind("Deployment");
     let pod = &deployment["spec"]["template"]["spec"];
-    let checkout = Checkout::find().unwrap();
+    let checkout = crate::tests::checkout();
     let others = manifests::objects(&checkout, &VolumeSource::NodeFolders, &Default::default()).unwrap();
     let binding = others.iter().find(|object| object["kind"] == "RoleBinding").unwrap();
     assert_eq!(binding["subjects"][0]["name"], pod["serviceAccountName"]);
@@ -185,20 +185,20 @@ fn the_account_is_the_one_with_the_rights_and_every_volume_is_there() {
                 .as_str()
         })
         .collect();
-    assert_eq!(sources, [NAME, TOKEN, "hybrid-cache-service-driver"]);
-    assert_eq!(of_kind("PersistentVolumeClaim")["metadata"]["name"], NAME);
+    assert_eq!(sources, [SERVICE, SERVICE_TOKEN, "hybrid-cache-service-driver"]);
+    assert_eq!(of_kind("PersistentVolumeClaim")["metadata"]["name"], SERVICE);
 }
 
 #[test]
 fn what_the_file_tells_the_driver_is_what_up_tells_it() {
-    let text = std::fs::read_to_string(Checkout::find().unwrap().path("manifests/service.yaml")).unwrap();
+    let text = std::fs::read_to_string(crate::tests::checkout().path("manifests/service.yaml")).unwrap();
     let objects: Vec<Value> = serde_yaml::from_multiple(&text).unwrap();
     let told = objects[0]
         .pointer("/stringData/driver.json")
         .and_then(Value::as_str)
         .unwrap();
     let told: KubeConfig = serde_json::from_str(told).unwrap();
-    let mut ours = connection::config_of("nix-portable-base:latest".into(), NetworkSettings::default());
+    let mut ours = connection::config_with("nix-portable-base:latest".into(), NetworkSettings::default());
     // `up` brings this machine's.
     ours.certificates = None;
     ours.network.index = "default".into();
@@ -207,7 +207,7 @@ fn what_the_file_tells_the_driver_is_what_up_tells_it() {
 
 #[test]
 fn another_driver_configuration_starts_the_pod_anew_and_shows_nothing_of_itself() {
-    let checkout = Checkout::find().unwrap();
+    let checkout = crate::tests::checkout();
     let template = |driver: &[u8]| {
         let objects = manifests::service(&checkout, &VolumeSource::NodeFolders, "service:1", driver).unwrap();
         assert!(

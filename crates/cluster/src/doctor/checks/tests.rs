@@ -119,7 +119,7 @@ fn nothing_is_wrong_with_a_healthy_cluster_and_every_id_is_there_once() {
 
 #[test]
 fn docker() {
-    let error = |error: Trouble| move |facts: &mut Facts| facts.docker = Docker::Unusable(error);
+    let error = |error: EngineError| move |facts: &mut Facts| facts.docker = Docker::Unusable(error);
     bad("docker.installed", "not installed", error(EngineError::NotInstalled));
     bad("docker.running", "not running", error(EngineError::NotRunning));
     bad("docker.running", "may not talk", error(EngineError::NotAllowed));
