@@ -1,29 +1,20 @@
-//! `cargo xtask doctor`: finds out what a cluster needs and lacks, judges it, and says how to mend it.
+//! `cargo xtask doctor`: shows what a cluster lacks and how to fix it.
 
-mod checks;
-mod facts;
-mod finding;
-mod gather;
-mod host;
-
-use anyhow::Result;
 use comfy_table::{ContentArrangement, Table};
+use hybrid_cache_cluster::doctor::{Finding, Verdict, examine};
+use hybrid_cache_tools::Result;
 
-use crate::checkout::Checkout;
-use crate::cluster::runtime;
 use crate::exit::Exit;
-use crate::flags;
-use finding::{Finding, Verdict};
+use crate::{checkout, flags, runtime};
 
-/// Runs the command: exit code 4 where a check is bad.
+/// Runs the command: exit code 4 if a check is bad.
 ///
 /// # Errors
-/// The command line names no cluster, or the checkout is not whole.
+/// The name cannot be a cluster's, or the checkout is not whole.
 pub fn run(flags: &flags::Doctor) -> Result<Exit> {
-    let checkout = Checkout::find()?;
+    let checkout = checkout()?;
     let diagnose = async {
-        let facts = gather::facts(&checkout, flags).await?;
-        let findings = checks::judge(&facts);
+        let findings = examine(&checkout, &flags.options()).await?;
         if flags.json {
             println!("{}", serde_json::to_string_pretty(&findings)?);
         } else {
@@ -35,7 +26,7 @@ pub fn run(flags: &flags::Doctor) -> Result<Exit> {
     };
     runtime::block_on(
         diagnose,
-        "nothing was changed but, perhaps, a trial task that ends by itself",
+        "nothing was changed but, perhaps, a task of the smoke test that ends by itself",
     )
 }
 

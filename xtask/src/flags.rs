@@ -5,6 +5,7 @@ mod bench;
 mod bounds;
 mod cache;
 mod chaos;
+mod cluster;
 mod options;
 mod serve;
 mod size;
@@ -350,22 +351,15 @@ pub struct Up {
     /// Size of the claim for system packages [default: as it is, else as in the manifest]
     #[arg(long, value_name = "QUANTITY", value_parser = quantity)]
     pub system_size: Option<String>,
-    /// Leave the first task out
-    #[arg(long)]
-    pub no_task: bool,
+    /// Run no task at the end
+    #[arg(long, alias = "no-task")]
+    pub no_smoke_test: bool,
     /// Bring Argo Workflows into a kind cluster as well; into another one only what our Workflows need where it is installed
     #[arg(long)]
     pub with_argo: bool,
     /// Run the task service in the cluster as well, with a Job for each task or a Workflow of Argo [default: kube]
     #[arg(long, value_name = "DRIVER", num_args = 0..=1, require_equals = true, default_missing_value = "kube")]
     pub with_service: Option<ServiceDriver>,
-}
-
-impl Up {
-    /// True where Argo Workflows is wanted, for itself or for the service.
-    pub fn wants_argo(&self) -> bool {
-        self.with_argo || self.with_service == Some(ServiceDriver::Argo)
-    }
 }
 
 /// Reads a size in Kubernetes' notation.
@@ -420,9 +414,9 @@ pub struct Doctor {
     /// Look up whether there is a system package of this name; may be repeated
     #[arg(long, value_name = "NAME")]
     pub system: Vec<String>,
-    /// Leave out the trial, which runs a task twice
-    #[arg(long)]
-    pub no_trial: bool,
+    /// Leave out the smoke test, which runs a task twice
+    #[arg(long, alias = "no-trial")]
+    pub no_smoke_test: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

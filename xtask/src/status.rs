@@ -1,15 +1,37 @@
-//! `status` for a person: tables on standard output, what is amiss on standard error.
+//! `cargo xtask status`: tables on standard output, what is amiss on standard error.
 
 use comfy_table::{CellAlignment, Table};
+use hybrid_cache_cluster::status::{ClusterState, HitRate, Status, VolumeStatus, observe};
+use hybrid_cache_tools::Result;
 
-use super::{HitRate, Status, VolumeStatus};
-use crate::results;
+use crate::exit::Exit;
+use crate::{checkout, flags, results, runtime};
+
+/// Runs the command.
+///
+/// # Errors
+/// The cluster's settings cannot be read. A cluster that is not there is no error: exit code 4 says so.
+pub fn run(flags: &flags::Status) -> Result<Exit> {
+    let checkout = checkout()?;
+    let look = async {
+        let status = observe(&checkout, &flags.cluster.choice()).await?;
+        match flags.json {
+            true => println!("{}", serde_json::to_string_pretty(&status)?),
+            false => show(&status),
+        }
+        Ok(match status.cluster.state {
+            ClusterState::Ready => Exit::Good,
+            _ => Exit::Prerequisite,
+        })
+    };
+    runtime::block_on(look, "nothing was changed")
+}
 
 /// Prints everything.
-pub fn table(status: &Status) {
+fn show(status: &Status) {
     let mut overview = plain(None);
     let cluster = &status.cluster;
-    let mut words = vec![cluster.name.clone(), cluster.state.to_owned()];
+    let mut words = vec![cluster.name.clone(), cluster.state.name().to_owned()];
     words.extend(cluster.version.clone());
     words.extend(cluster.address.clone());
     overview.add_row(["cluster", &words.join("  ")]);
@@ -69,7 +91,7 @@ pub fn table(status: &Status) {
         println!("\n{}\n", volumes(&status.volumes));
     }
     for volume in &status.growth {
-        println!("{}", volume.told());
+        println!("{volume}");
     }
     for note in &status.notes {
         eprintln!("note: {note}");

@@ -1,33 +1,33 @@
 //! `cargo xtask test`: every test of the workspace, with the tools that the end-to-end ones need at hand.
 
+mod cluster;
 pub mod watch;
 
-use std::fs::File;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use hybrid_cache_cluster::write_private;
+use hybrid_cache_tools::{ErrorClass, ErrorContext, Machine, Progress, Result, failed};
 use xshell::{Shell, cmd};
 
-use crate::checkout::Checkout;
-use crate::cluster::runtime;
-use crate::cluster::trial::TestCluster;
-use crate::exit::{self, Exit};
-use crate::flags;
-use crate::local::Machine;
+use cluster::ClusterOfTests;
+
+use crate::exit::Exit;
+use crate::progress::Reporter;
+use crate::{flags, runtime};
 
 /// Runs the command.
 ///
 /// # Errors
 /// A test fails, or the cluster of the tests cannot be deleted.
 pub fn run(flags: &flags::Test) -> Result<Exit> {
-    let checkout = Checkout::find()?;
+    let checkout = crate::checkout()?;
+    let shown = Arc::new(Reporter::new());
+    let reporter: Arc<dyn Progress> = shown.clone();
     let shell = Shell::new()?;
     shell.change_dir(checkout.root());
     // Tests that need a tool name themselves as skipped where it is not at hand.
-    match Machine::provision(&checkout, &flags::Local::default()) {
+    match Machine::provision(&checkout, &flags::Local::default().options(), reporter.as_ref()) {
         Ok(mut machine) => {
             // A test that is about the trace asks for one.
             machine.config.trace_bytes = 0;
@@ -43,17 +43,18 @@ pub fn run(flags: &flags::Test) -> Result<Exit> {
     }
     let began = Instant::now();
     let cluster = match flags.no_cluster {
-        true => Err(anyhow::anyhow!("--no-cluster leaves them out")),
-        false => TestCluster::up(&checkout, flags.keep_cluster),
+        true => Err(failed!("--no-cluster leaves them out")),
+        false => ClusterOfTests::make(&checkout, flags.keep_cluster, &reporter),
     };
     match &cluster {
         Ok(cluster) => cluster
             .variables
             .iter()
             .for_each(|(name, value)| shell.set_var(name, value)),
-        Err(error) if exit::of(error) == Exit::Interrupted => return cluster.map(|_| Exit::Interrupted),
+        Err(error) if error.class() == ErrorClass::Interrupted => return cluster.map(|_| Exit::Interrupted),
         Err(error) => eprintln!("skipped: tests on a cluster: {error:#}"),
     }
+    shown.finish();
     told_time("making the cluster of the tests", began);
     let began = Instant::now();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -69,7 +70,8 @@ pub fn run(flags: &flags::Test) -> Result<Exit> {
         let began = Instant::now();
         // Ctrl-C has ended the tests, and the cluster goes all the same.
         let interrupted = runtime::was_interrupted();
-        cluster.take_down()?;
+        cluster.take_down(&checkout, &reporter)?;
+        shown.finish();
         told_time("deleting the cluster of the tests", began);
         if interrupted {
             return Ok(Exit::Interrupted);
@@ -90,18 +92,4 @@ fn runner(limit: u64) -> Result<String> {
     let words = [program, "watch-test", "--seconds", &limit.to_string()];
     // A list of strings is the same in JSON and in TOML.
     Ok(format!("target.'cfg(all())'.runner={}", serde_json::to_string(&words)?))
-}
-
-/// Writes a file that may hold the address of an index together with its password.
-///
-/// # Errors
-/// It cannot be written.
-pub fn write_private(file: &Path, text: &[u8]) -> std::io::Result<()> {
-    let mut opened = File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(file)?;
-    opened.write_all(text)
 }

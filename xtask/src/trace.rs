@@ -1,15 +1,72 @@
-//! `cache trace show`.
+//! `cargo xtask cache trace`: what was recorded of requests, in numbers, as one file, and without names.
 
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use anyhow::Result;
 use comfy_table::{CellAlignment, Table};
+use hybrid_cache_cluster::trace::{self, Recorded, describe_faults};
 use hybrid_cache_sizing::summary::{Summary, VolumeSummary};
+use hybrid_cache_tools::{Error, ErrorClass, Result};
 use serde::Serialize;
 
-use super::Recorded;
 use crate::exit::Exit;
-use crate::{results, size};
+use crate::flags::{self, TraceCommand};
+use crate::results;
+
+/// Runs the command. What is recorded is read from files of this machine, so nothing is started.
+///
+/// # Errors
+/// Nothing is recorded, or it cannot be read.
+pub fn run(flags: &flags::Cache, wanted: &flags::Trace) -> Result<Exit> {
+    let folder = match &wanted.folder {
+        Some(folder) => folder.clone(),
+        None => trace::folder(
+            flags.driver.into(),
+            flags.local.cache_dir.as_deref(),
+            &flags.cluster.choice(),
+        )?,
+    };
+    match &wanted.command {
+        TraceCommand::Show => {
+            let recorded = Recorded::open(&folder)?.ok_or_else(|| nothing(&folder))?;
+            show(&folder, &recorded, flags.json)
+        }
+        TraceCommand::Export { out, anonymise } => {
+            if trace::is_empty(&folder) {
+                return Err(nothing(&folder));
+            }
+            export(&folder, out, *anonymise)
+        }
+    }
+}
+
+fn nothing(folder: &Path) -> Error {
+    Error::prerequisite(format!(
+        "no requests are recorded in {}\nhint: run tasks without --no-trace; `--driver kube` reads what was recorded of a \
+         cluster, `--folder DIR` another folder, such as a copy of `trace` from the service's data",
+        folder.display()
+    ))
+}
+
+/// Writes the trace to a file; `-` is standard output.
+fn export(folder: &Path, out: &Path, anonymise: bool) -> Result<Exit> {
+    let count = if out == Path::new("-") {
+        let mut stdout = BufWriter::new(std::io::stdout().lock());
+        let count = trace::export(folder, anonymise, &mut stdout)?;
+        stdout.flush()?;
+        count
+    } else {
+        trace::export_to_file(folder, out, anonymise)?
+    };
+    eprintln!("{} requests were exported", count.requests);
+    if count.left_out > 0 {
+        eprintln!(
+            "warning: {} lines were left out: they are torn, or not of this version of the format",
+            count.left_out
+        );
+    }
+    Ok(Exit::Good)
+}
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -24,12 +81,9 @@ struct Shown<'a> {
 }
 
 /// Prints what was recorded in numbers.
-///
-/// # Errors
-/// It cannot be read.
-pub fn run(folder: &Path, recorded: &Recorded, json: bool) -> Result<Exit> {
-    let summary = Summary::of(recorded)?;
-    let faults = size::file::told(recorded.faults());
+fn show(folder: &Path, recorded: &Recorded, json: bool) -> Result<Exit> {
+    let summary = Summary::of(recorded).map_err(|error| Error::other(ErrorClass::Failed, error))?;
+    let faults = describe_faults(recorded.faults());
     if json {
         let shown = Shown {
             folder,

@@ -51,7 +51,7 @@ pub use fault_injection::FaultyCluster;
 pub use options::{BackendKind, ClusterChoice, DoctorOptions, DownOptions, RecreatePolicy, ServiceDriver, UpOptions};
 pub use proof_node::{ProofNode, kind_cluster_name};
 pub use ranges::Range;
-pub use test_cluster::TestCluster;
+pub use test_cluster::{TestCluster, write_private};
 
 #[cfg(test)]
 mod tests {

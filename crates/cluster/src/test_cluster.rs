@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use hybrid_cache_driver::kube::KubeConfig;
@@ -115,18 +116,23 @@ fn choice() -> ClusterChoice {
     }
 }
 
-/// Writes what a driver is told into a file of the target folder; its path. It may hold the address of an index together with its
-/// password.
+/// Writes what a driver is told into a file of the target folder; its path.
 fn write(checkout: &Checkout, name: &str, config: &KubeConfig) -> Result<String> {
     let path = checkout.path("target").join(name);
-    let text = serde_json::to_vec_pretty(config)?;
-    let opened = File::options()
+    write_private(&path, &serde_json::to_vec_pretty(config)?).context("writing the tests' config")?;
+    Ok(path.display().to_string())
+}
+
+/// Writes a file that may hold the address of an index together with its password.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_private(file: &Path, text: &[u8]) -> std::io::Result<()> {
+    let mut opened = File::options()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(&path);
-    let written = opened.and_then(|mut file| file.write_all(&text));
-    written.context("writing the tests' config")?;
-    Ok(path.display().to_string())
+        .open(file)?;
+    opened.write_all(text)
 }

@@ -67,6 +67,7 @@ pub fn find(kind: Option<BackendKind>, cache_dir: Option<&Path>, cluster: &Clust
     Ok(None)
 }
 
-fn is_empty(folder: &Path) -> bool {
+/// True if nothing is recorded in a folder.
+pub fn is_empty(folder: &Path) -> bool {
     files_in(folder).map_or(true, |files| files.is_empty())
 }

@@ -1,10 +1,12 @@
 //! How fast the volumes fill, from what was recorded.
 
+use std::fmt;
 use std::path::Path;
 
 use hybrid_cache_model::maintain::UsageReport;
 use hybrid_cache_model::protocol::Budgets;
-use hybrid_cache_sizing::pace::{Full, Pace};
+use hybrid_cache_report::units;
+use hybrid_cache_sizing::pace::{Estimate, Full, Pace};
 use hybrid_cache_sizing::{Source, Volume, Weight};
 use hybrid_cache_tools::{Error, ErrorClass, Result};
 use serde::Serialize;
@@ -78,4 +80,148 @@ fn of_volume(
         full: pace.until_full(room, counts_inodes),
         pace,
     }))
+}
+
+impl fmt::Display for VolumeGrowth {
+    /// In a sentence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.in_words())
+    }
+}
+
+impl VolumeGrowth {
+    fn in_words(&self) -> String {
+        let name = self.volume.name();
+        let Pace {
+            days, new_environments, ..
+        } = &self.pace;
+        let (Some(bytes), Some(inodes)) = (self.pace.bytes_each, self.pace.inodes_each) else {
+            return format!("{name}: no new environment in {}", span(*days));
+        };
+        let each = format!(
+            "{name}: {new_environments} new environments in {}, each added {}{} and {:.0} inodes{}",
+            span(*days),
+            size(bytes.value),
+            range(&bytes, size),
+            inodes.value,
+            range(&inodes, |value| format!("{value:.0}"))
+        );
+        let (Some(rate), Some(full)) = (self.pace.bytes_per_day, self.full) else {
+            return format!("{each}; less than an hour is recorded, too little for a rate");
+        };
+        format!(
+            "{each}; {} a day{}; {}",
+            size(rate.value),
+            range(&rate, size),
+            self.when(&full)
+        )
+    }
+
+    fn when(&self, full: &Full) -> String {
+        let budget = match self.budget_inodes.filter(|_| full.by_inodes) {
+            Some(inodes) => format!("{inodes} inodes"),
+            None => units::bytes(self.budget_bytes),
+        };
+        let Some(days) = full.days else {
+            return format!("at that rate its budget of {budget} is never reached");
+        };
+        if days < 0.05 {
+            return format!("its budget of {budget} is reached: each new environment evicts others");
+        }
+        let between = match (full.at_least_days, full.at_most_days) {
+            (Some(least), Some(most)) => format!(" ({least:.1} to {most:.1})"),
+            (Some(least), None) => format!(" ({least:.1} or more, perhaps never)"),
+            _ => String::new(),
+        };
+        format!(
+            "its budget of {budget} is reached in {days:.1} days{between}, and environments are evicted from then on"
+        )
+    }
+}
+
+/// A time in days, or what a person reads more easily.
+fn span(days: f64) -> String {
+    match days {
+        days if days >= 1.0 => format!("{days:.1} days"),
+        days if days * 24.0 >= 1.0 => format!("{:.1} hours", days * 24.0),
+        days => format!("{:.0} minutes", days * 24.0 * 60.0),
+    }
+}
+
+fn range(estimate: &Estimate, shown: impl Fn(f64) -> String) -> String {
+    let told = |interval: hybrid_cache_sizing::pace::Interval| {
+        format!(" ({} to {})", shown(interval.low), shown(interval.high))
+    };
+    estimate.interval.map_or(String::new(), told)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "bytes for a person; the cast saturates"
+)]
+fn size(bytes: f64) -> String {
+    units::bytes(bytes.round() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use hybrid_cache_sizing::pace::Interval;
+
+    use super::*;
+
+    fn growth(full: Option<Full>) -> VolumeGrowth {
+        let estimate = |value: f64| {
+            Some(Estimate {
+                value,
+                interval: Some(Interval {
+                    low: value / 2.0,
+                    high: value * 2.0,
+                }),
+            })
+        };
+        VolumeGrowth {
+            volume: Volume::Python,
+            pace: Pace {
+                days: 4.0,
+                new_environments: 12,
+                bytes_each: estimate(f64::from(64 << 20)),
+                inodes_each: estimate(1000.0),
+                bytes_per_day: full.and(estimate(f64::from(128 << 20))),
+                inodes_per_day: full.and(estimate(3000.0)),
+            },
+            budget_bytes: 8 << 30,
+            budget_inodes: Some(100_000),
+            full,
+        }
+    }
+
+    #[test]
+    fn growth_is_told_with_its_intervals_and_what_ends_first() {
+        let full = Full {
+            days: Some(20.0),
+            at_least_days: Some(10.0),
+            at_most_days: Some(40.0),
+            by_inodes: false,
+        };
+        let told = growth(Some(full)).to_string();
+        let expected = "python: 12 new environments in 4.0 days, each added 64.0 MiB (32.0 MiB to 128 MiB) and 1000 inodes \
+                        (500 to 2000); 128 MiB a day (64.0 MiB to 256 MiB); its budget of 8.00 GiB is reached in 20.0 days \
+                        (10.0 to 40.0), and environments are evicted from then on";
+        assert_eq!(told, expected);
+        let inodes = Full {
+            by_inodes: true,
+            at_most_days: None,
+            ..full
+        };
+        let told = growth(Some(inodes)).to_string();
+        assert!(
+            told.contains("100000 inodes is reached in 20.0 days (10.0 or more, perhaps never)"),
+            "{told}"
+        );
+        let never = Full { days: None, ..full };
+        assert!(growth(Some(never)).to_string().contains("never reached"));
+        assert!(growth(None).to_string().ends_with("too little for a rate"));
+        assert_eq!([4.0, 0.5, 0.01].map(span), ["4.0 days", "12.0 hours", "14 minutes"]);
+    }
 }

@@ -9,6 +9,6 @@ mod recorded;
 
 pub use export::{ExportCount, export, export_to_file};
 pub use file::{TraceFile, describe_faults};
-pub use find::{Found, find, folder};
+pub use find::{Found, find, folder, is_empty};
 pub use growth::{VolumeGrowth, growth, nothing_recorded};
 pub use recorded::Recorded;
