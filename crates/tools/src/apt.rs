@@ -12,7 +12,7 @@ pub struct AptSource {
     pub uri: String,
     /// Suites asked of it: `bookworm`, `bookworm-updates`…
     pub suites: Vec<String>,
-    /// The keyring that signs it, where the settings name one.
+    /// The keyring that signs it, if the settings name one.
     pub signed_by: Option<PathBuf>,
 }
 
@@ -85,7 +85,7 @@ fn stanza(text: &str) -> Vec<AptSource> {
         .split_whitespace()
         .map(str::to_owned)
         .collect();
-    // a key may also stand in the stanza itself: then it is no path
+    // the stanza may also contain the key itself, which is not a path
     let signed_by = field("Signed-By")
         .filter(|key| key.starts_with('/') && !key.contains(' '))
         .map(PathBuf::from);
@@ -105,7 +105,7 @@ fn starts_with_field(line: &str, name: &str) -> bool {
         && line[name.len()..].trim_start().starts_with(':')
 }
 
-/// The proxy that apt is told to use for plain http, if any.
+/// The proxy that apt uses for plain http, if any.
 pub fn proxy() -> Option<String> {
     let output = Command::new("apt-config")
         .args(["shell", "PROXY", "Acquire::http::Proxy"])
@@ -129,7 +129,7 @@ pub fn mirrors(sources: &[AptSource], suite: &str) -> Vec<String> {
 }
 
 /// The first of `mirrors` that serves `path`. A machine's list also names vendors' repositories and, on other
-/// distributions, archives without Debian's packages: only asking tells.
+/// distributions, archives without Debian's packages: only a request shows it.
 pub fn serving(mirrors: &[String], path: &str, proxy: Option<&str>) -> Option<String> {
     let agent = download::agent(proxy, Duration::from_secs(5));
     mirrors
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_both_formats_and_skips_what_is_no_mirror() {
+    fn reads_both_formats_and_skips_what_is_not_a_mirror() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("sources.list.d")).unwrap();
         std::fs::write(

@@ -1,4 +1,4 @@
-//! bubblewrap, the sandbox: from PATH where it works, or from Debian packages.
+//! bubblewrap, the sandbox: from PATH if it works, or from Debian packages.
 use std::process::Command;
 use std::time::Duration;
 

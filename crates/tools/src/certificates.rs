@@ -11,7 +11,7 @@ const USUAL: [&str; 4] = [
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
-/// A ConfigMap holds no more than this.
+/// The most that a ConfigMap holds.
 const MAX_BYTES: usize = 1 << 20;
 
 /// The file that `SSL_CERT_FILE` names, else the distribution's own.

@@ -104,7 +104,7 @@ pub fn through_loader(folder: &Path, arch: &str, program: &Path) -> Vec<String> 
 }
 
 /// The same, with `finish` called on the unpacked folder and on the path that it will have: what it writes may name
-/// that path, so a checkout that was moved brings the tool anew.
+/// that path, so a checkout that was moved brings the tool again.
 pub fn bring_and(
     dir: &ToolDir,
     label: Label<'_>,
@@ -179,7 +179,7 @@ fn side_by_side<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<(), ToolError>
             scope.spawn(|| {
                 while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
                     if let Err(error) = work(item) {
-                        // the first failure is the one to tell; the others stop at their next item
+                        // the first failure is reported; the others stop at their next item
                         next.store(items.len(), Ordering::Relaxed);
                         if let Ok(mut slot) = failure.lock() {
                             slot.get_or_insert(error);

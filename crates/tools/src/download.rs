@@ -40,7 +40,7 @@ pub struct Wanted<'a> {
     pub urls: &'a [String],
     /// The pinned digest, in hexadecimal.
     pub sha256: &'a str,
-    /// The client: where it is shared, connections are used again.
+    /// The client. A shared client uses its connections again.
     pub agent: &'a ureq::Agent,
 }
 
@@ -54,7 +54,7 @@ pub fn fetch(wanted: &Wanted<'_>, target: &Path, progress: &dyn Progress) -> Res
     part.push(".part");
     let part = PathBuf::from(part);
     let mut problem = "no address is known for it".to_owned();
-    // two rounds: a connection cut in the middle goes on where it stopped
+    // two rounds: a connection cut in the middle continues
     for url in wanted.urls.iter().chain(wanted.urls) {
         match transfer(wanted.agent, url, &part, wanted.what, progress) {
             Ok(()) => return accept(&part, target, wanted),
@@ -129,7 +129,7 @@ fn transfer(agent: &ureq::Agent, url: &str, part: &Path, what: &str, progress: &
 fn accept(part: &Path, target: &Path, wanted: &Wanted<'_>) -> Result<PathBuf, ToolError> {
     let got = digest(part)?;
     if got != wanted.sha256 {
-        // kept under another name: it must not be resumed, but whoever looks into it wants to see it
+        // kept under another name: it must not be resumed, but a person may want to look at it
         let rejected = target.with_extension("rejected");
         std::fs::rename(part, &rejected).map_err(ToolError::io("rename", part))?;
         return Err(ToolError::Checksum {

@@ -1,6 +1,6 @@
 //! The error of the crates that `xtask` drives: a message with its next step, a class, and what caused it.
 //!
-//! The class says who can mend the error. Which exit code that is, the command line decides.
+//! The class says who can fix the error. The command line maps it to an exit code.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -12,18 +12,18 @@ use crate::tool_error::ToolError;
 /// The result of what may fail with an [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Who can mend an error.
+/// Who can fix an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorClass {
-    /// Whoever gave the input: it is wrong.
+    /// The author of the input, which is wrong.
     Input,
-    /// Whoever looks after this machine or the cluster: something is missing.
+    /// The administrator of this machine or the cluster: something is missing.
     Prerequisite,
-    /// Whoever wrote the task: it asks for what does not exist, or it failed.
+    /// The author of the task: it asks for what does not exist, or it failed.
     Task,
-    /// Nobody: Ctrl-C ended the work.
+    /// No one: Ctrl-C ended the work.
     Interrupted,
-    /// Whoever maintains the program, or the world around it: an operation failed.
+    /// The maintainers of the program or of what it uses: an operation failed.
     Failed,
 }
 
@@ -80,7 +80,7 @@ impl Error {
         Error::new(ErrorClass::Failed, message)
     }
 
-    /// Who can mend it.
+    /// Who can fix it.
     pub fn class(&self) -> ErrorClass {
         self.class
     }
@@ -189,7 +189,7 @@ impl<T, E: Into<Error>> ErrorContext<T> for std::result::Result<T, E> {
     }
 }
 
-/// Nothing where something was needed: an operation that failed.
+/// A missing value is an operation that failed.
 impl<T> ErrorContext<T> for Option<T> {
     fn context(self, problem: impl Into<String>) -> Result<T> {
         self.ok_or_else(|| Error::failed(problem))

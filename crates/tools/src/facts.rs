@@ -22,14 +22,14 @@ use serde::{Deserialize, Serialize};
 use crate::checkout::Checkout;
 use crate::{environment, process};
 
-/// What the network said is looked at again after this time, though no file has changed.
+/// After this time a fact is found out again even if no file has changed: it may depend on the network.
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
-/// Facts of one kind that are kept: as many shells with different variables as somebody uses at a time.
+/// Facts of one kind that are kept: one for each set of variables that a person uses at a time.
 const KEPT: usize = 8;
 /// Changes at each start of the machine, and with it what the kernel allows.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// What tells two states of a file apart; `None` is a file that does not exist.
+/// What differs between two states of a file; `None` is a file that does not exist.
 type State = Option<(u64, u64, i64, i64, i64, i64)>;
 
 fn state(path: &Path) -> State {
@@ -226,7 +226,7 @@ mod tests {
         fs::write(&witness, "there now").unwrap();
         assert_eq!(recalled(), None, "the witness appeared");
         find("third");
-        fs::write(&witness, "there anew").unwrap();
+        fs::write(&witness, "there then").unwrap();
         assert_eq!(
             recalled(),
             None,

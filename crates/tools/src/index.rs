@@ -1,4 +1,4 @@
-//! Which Python package index this machine uses, told to uv: read from pip's and uv's own settings and the environment.
+//! Which Python package index this machine uses, as settings for uv, read from pip's and uv's own settings and the environment.
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
@@ -19,10 +19,10 @@ pub struct IndexSettings {
     pub files: Vec<PathBuf>,
     /// The same index gives the same text on every machine; it names no host and holds no secret.
     pub identity: String,
-    /// The folder of wheels that pip is told to look into; one without wheels is in no variable.
+    /// The folder of wheels that pip is told to look into; no variable names one without wheels.
     #[serde(skip)]
     pub wheel_folders: Vec<PathBuf>,
-    /// True where an address carries credentials: not everybody can download the same then.
+    /// True if an address carries credentials: not everybody can download the same then.
     pub is_private: bool,
 }
 
@@ -159,7 +159,7 @@ fn addresses(env: &BTreeMap<String, String>) -> impl Iterator<Item = (&'static s
     })
 }
 
-/// True where an address has a user, a password or a query, which may hold a token.
+/// True if an address has a user, a password or a query, which may hold a token.
 fn carries_credentials(address: &str) -> bool {
     let Some((_, rest)) = address.split_once("://") else {
         return false;

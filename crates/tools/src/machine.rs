@@ -38,7 +38,7 @@ pub struct MachineOptions {
 
 /// A machine that is ready to run tasks.
 pub struct Machine {
-    /// What the local driver is told.
+    /// The local driver's settings.
     pub config: LocalConfig,
     /// Bounds on each task.
     pub limits: Limits,
@@ -48,7 +48,7 @@ pub struct Machine {
     pub tools: Vec<ToolRecord>,
     /// What a reader of the report should know.
     pub notes: Vec<String>,
-    /// What cannot be had here, with its next step.
+    /// What is not available here, with the next step.
     pub lacking: Vec<String>,
 }
 
@@ -201,7 +201,7 @@ impl Machine {
     /// Refuses a task that this machine has no tools for, before anything is started.
     ///
     /// # Errors
-    /// The task is not acceptable, or asks for system packages where there is no Nix.
+    /// The task is not acceptable, or asks for system packages and there is no Nix.
     pub fn can_run_task(&self, spec: &TaskSpec) -> Result<()> {
         let task = spec.check().map_err(|error| Error::input(error.to_string()))?;
         if task.system.is_empty() || self.config.system.is_some() {
@@ -347,5 +347,5 @@ fn records(tools: &Tools) -> Vec<ToolRecord> {
 fn text(path: &Path) -> Result<String> {
     path.to_str()
         .map(str::to_owned)
-        .with_context(|| format!("{} is no UTF-8 path", path.display()))
+        .with_context(|| format!("{} is not a UTF-8 path", path.display()))
 }

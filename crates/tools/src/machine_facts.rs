@@ -33,7 +33,7 @@ const VARIABLES: [&str; 20] = [
 ];
 /// Programs that provisioning looks for.
 const PROGRAMS: [&str; 6] = ["python3", "uv", "bwrap", "pasta", "nix", "apt-config"];
-/// Files that tell a manager of interpreters which one a folder uses, in it or in a folder above.
+/// Files in which a manager of interpreters (pyenv, asdf, mise) reads which one a folder and the folders below use.
 const INTERPRETER_FILES: [&str; 4] = [".python-version", ".tool-versions", "mise.toml", ".mise.toml"];
 
 fn is_read(name: &str) -> bool {
@@ -120,7 +120,7 @@ fn settings_files() -> Vec<PathBuf> {
     files
 }
 
-/// Files that the tools themselves named. If one of them is replaced, the tools are found anew.
+/// Files that the tools themselves named. If one of them is replaced, the tools are looked up again.
 pub fn witnesses(tools: &Tools) -> Vec<Witness> {
     let programs = [
         Some(&tools.uv),

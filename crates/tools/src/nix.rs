@@ -242,8 +242,8 @@ fn environment() -> BTreeMap<String, String> {
         .iter()
         .find_map(|name| environment::text(name));
     env.insert("USER".into(), "nix".into());
-    // each of nix's downloads is a process that asks for the mirror's address anew; where a name server drops one of many
-    // questions at once, the usual wait of 5 s is as long as connect-timeout, and the download fails
+    // each download of nix is a process that resolves the mirror's name again; if a name server drops one of many
+    // simultaneous queries, the usual wait of 5 s is as long as connect-timeout, and the download fails
     let resolver = environment::text("RES_OPTIONS").unwrap_or_else(|| "timeout:1 attempts:8".into());
     env.insert("RES_OPTIONS".into(), resolver);
     env.insert(

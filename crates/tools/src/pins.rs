@@ -59,7 +59,7 @@ pub struct Release {
 pub struct Package {
     /// The package that holds the program.
     pub package: String,
-    /// The oldest version that is accepted where the machine has one.
+    /// The oldest version that is accepted from the machine.
     pub at_least: String,
 }
 

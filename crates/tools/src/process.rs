@@ -77,7 +77,7 @@ fn failure(command: &Command, problem: String) -> ToolError {
     ToolError::Program { program, problem }
 }
 
-/// What a failed program said last: its errors where it marks them, and not the attempts before.
+/// The last lines of a failed program's standard error: only its errors, if it marks them.
 fn last_words(err: &str) -> String {
     let said: Vec<&str> = err.lines().filter(|line| !line.trim().is_empty()).collect();
     let errors: Vec<&str> = said
@@ -108,7 +108,7 @@ mod tests {
     use super::last_words;
 
     #[test]
-    fn errors_are_told_without_the_attempts_before_them() {
+    fn warnings_are_left_out_if_there_are_errors() {
         let err = "WARNING: Retrying\n\nERROR: no such version\nWARNING: a newer pip\n";
         assert_eq!(last_words(err), "ERROR: no such version");
         assert_eq!(last_words("WARNING: only this\n"), "WARNING: only this");

@@ -1,4 +1,4 @@
-//! Builds our programs that run elsewhere: static where the machine can link them so, as they bring no C library.
+//! Builds our programs that run elsewhere: static if the machine can link them so, because they bring no C library.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -56,7 +56,7 @@ pub fn build_kept(checkout: &Checkout, progress: &dyn Progress) -> Result<Built>
     Ok(built)
 }
 
-/// A copy in a folder that is named after size and modification time, which tell two builds apart.
+/// A copy in a folder that is named after size and modification time, which differ between two builds.
 fn kept(program: &Path, folder: &Path) -> Result<PathBuf> {
     let data = std::fs::metadata(program).with_context(|| format!("reading {}", program.display()))?;
     let own = folder.join(format!("{}.{:09}-{}", data.mtime(), data.mtime_nsec(), data.size()));
@@ -99,7 +99,7 @@ pub fn service(checkout: &Checkout, progress: &dyn Progress) -> Result<PathBuf> 
     static_alone(program(checkout, "hybrid-cache-service", "hybrid-cache-service")?)
 }
 
-/// A program, where it is static.
+/// The program, if it is static.
 ///
 /// # Errors
 /// It is not.

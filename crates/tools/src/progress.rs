@@ -1,9 +1,9 @@
-//! What long work tells whoever watches it. How it looks, the watcher decides: a spinner on a terminal, lines in a log.
+//! Progress of long work. The implementation decides how it looks: a spinner on a terminal, lines in a log.
 
 use std::sync::Mutex;
 use std::time::Instant;
 
-/// A watcher of long work. Every method may be called from several threads.
+/// Receives the progress of long work. Every method may be called from several threads.
 pub trait Progress: Send + Sync {
     /// A step begins, for a person to read: `unpacking uv 0.13.9`.
     fn step(&self, text: &str);

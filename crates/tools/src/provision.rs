@@ -12,7 +12,7 @@ use crate::tool_error::ToolError;
 use crate::{apt, bubblewrap, nix, pasta, python, uv};
 
 /// Finds or brings every tool. Python, uv and bubblewrap are needed by every run: without one of them this fails. nix
-/// and what belongs to it are needed only by tasks with system dependencies: what cannot be had is told in `lacking`,
+/// and what belongs to it are needed only by tasks with system dependencies: `lacking` names what is not available,
 /// unless `choice` asks for it by name.
 pub fn provision(checkout: &Path, choice: &ToolChoice, progress: &dyn Progress) -> Result<Tools, ToolError> {
     let (tool_pins, deb_pins) = pins::read(checkout)?;

@@ -24,7 +24,7 @@ pub struct PythonInterpreter {
     pub implementation: String,
     /// `cpython-311-x86_64-linux-gnu`.
     pub soabi: String,
-    /// `cpython-311`: the middle of a byte-code file's name.
+    /// `cpython-311`: the middle of a bytecode file's name.
     pub cache_tag: String,
     /// `linux-x86_64`.
     pub platform: String,
@@ -68,7 +68,7 @@ pub fn find() -> Result<PythonInterpreter, ToolError> {
     let program = process::find("python3").ok_or_else(|| lacking("PATH holds no python3".into()))?;
     let text = process::output(Command::new(program).args(["-I", "-c", PROBE]), Duration::from_secs(20))?;
     let mut found: PythonInterpreter =
-        serde_json::from_str(&text).map_err(|e| lacking(format!("it answers nonsense: {e}")))?;
+        serde_json::from_str(&text).map_err(|e| lacking(format!("its answer is not understood: {e}")))?;
     let mut numbers = found.version.split('.').filter_map(|part| part.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if found.implementation != "cpython" || version < OLDEST {

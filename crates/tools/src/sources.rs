@@ -13,11 +13,12 @@ use crate::{environment, process};
 /// How long rustc may take to say where it is installed.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// True for a variable that cargo, rustup, rustc or a linker reads. What cargo tells a program that it runs is not one.
+/// True for a variable that cargo, rustup, rustc or a linker reads. Variables that cargo only sets for the program that it runs do not count.
 fn is_read(name: &str) -> bool {
-    let is_told = name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") || name == "CARGO_BIN_NAME";
+    let is_set_by_cargo =
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") || name == "CARGO_BIN_NAME";
     let starts = ["CARGO", "RUST", "CC", "CFLAGS", "AR", "LD", "PATH", "HOME"];
-    !is_told && starts.iter().any(|start| name.starts_with(start))
+    !is_set_by_cargo && starts.iter().any(|start| name.starts_with(start))
 }
 
 /// A digest of what is known before cargo is asked.

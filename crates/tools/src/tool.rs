@@ -17,11 +17,11 @@ pub struct Tools {
     pub uv: Tool,
     /// Makes sandboxes.
     pub bwrap: Tool,
-    /// Gives tasks a network of their own; none where it is not available (see `lacking`).
+    /// Gives tasks a network of their own; `None` if it is not available (see `lacking`).
     pub pasta: Option<Tool>,
     /// What Python tasks run on.
     pub interpreter: PythonInterpreter,
-    /// Makes system dependencies; none where it is not available (see `lacking`).
+    /// Makes system dependencies; `None` if it is not available (see `lacking`).
     pub nix: Option<NixTool>,
     /// The builder of debnix.
     pub busybox: Option<Tool>,
@@ -82,7 +82,7 @@ pub enum NixProvider {
     NixPortable,
 }
 
-/// A nix that can be had here.
+/// A nix that is available here.
 #[derive(Debug, Clone, Serialize)]
 pub struct NixTool {
     /// Which kind.
@@ -91,8 +91,8 @@ pub struct NixTool {
     pub version: String,
     /// Where it came from.
     pub origin: Origin,
-    /// The program, or a launcher of it. It runs in any sandbox that has /usr where it was found, or the tool folder at
-    /// its own path where it was brought: of the machine's other files a brought one needs none.
+    /// The program, or a launcher of it. If it was found on the machine, it runs in any sandbox that has /usr; if it was downloaded, it needs the tool folder
+    /// at its own path and no other file of the machine.
     pub program: PathBuf,
     /// Variables it needs: proxies and certificates, and a user name for sandboxes without /etc/passwd.
     #[serde(skip)]
@@ -134,7 +134,7 @@ pub enum ProviderChoice {
 /// Which packages are wanted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SourceChoice {
-    /// nixpkgs where it can be reached, else debnix.
+    /// nixpkgs if it can be reached, else debnix.
     #[default]
     Auto,
     /// nixpkgs.

@@ -1,4 +1,4 @@
-//! The tool folder: where a brought tool lies, and how it gets there whole or not at all.
+//! The tool folder: where a downloaded tool is, and how it gets there completely or not at all.
 //!
 //! ```text
 //! .tools/
@@ -94,7 +94,7 @@ impl ToolDir {
             .open(&path)
             .map_err(ToolError::io("open", &path))?;
         let started = Instant::now();
-        let mut told = false;
+        let mut is_reported = false;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(file),
@@ -107,7 +107,7 @@ impl ToolDir {
                 }
                 Err(TryLockError::WouldBlock) => {}
             }
-            if !std::mem::replace(&mut told, true) {
+            if !std::mem::replace(&mut is_reported, true) {
                 progress.step("waiting for another process that brings tools");
             }
             std::thread::sleep(Duration::from_millis(50));

@@ -82,10 +82,10 @@ impl ToolError {
         match self {
             Self::Io { .. } => "check that the folder exists, is writable and that the disk is not full".into(),
             Self::Pins { file, .. } => {
-                format!("restore {file} from git, or make debnix's pins anew with `cargo xtask debnix pin`")
+                format!("restore {file} from git, or write the pins of debnix again with `cargo xtask debnix pin`")
             }
             Self::Checksum { file, .. } => format!(
-                "delete {} and try again; if it happens twice a proxy or mirror alters files, ask whoever runs it",
+                "delete {} and try again; if it happens twice, a proxy or mirror changes files: ask its administrator",
                 file.display()
             ),
             Self::Download { .. } => {

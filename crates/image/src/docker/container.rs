@@ -65,7 +65,7 @@ impl Engine {
         Ok(said.with_code(code.with_context(|| format!("{what}: the engine does not say how it ended"))?))
     }
 
-    /// Stops every process of a running container where it is, or lets them go on. One that is so already stays so.
+    /// Pauses or resumes every process of a running container. Nothing happens if it is in that state already.
     ///
     /// # Errors
     /// The container is not there or does not run.

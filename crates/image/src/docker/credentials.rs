@@ -40,7 +40,7 @@ pub fn find(reference: &str) -> Result<Option<Credentials>> {
             ..empty
         })),
         Err(CredentialRetrievalError::HelperFailure { helper, stderr, stdout }) => {
-            // A helper says so in this way where it has nothing for the registry.
+            // A helper answers this if it has nothing for the registry.
             if stdout.contains("credentials not found") || stderr.contains("credentials not found") {
                 return Ok(None);
             }
@@ -51,7 +51,7 @@ pub fn find(reference: &str) -> Result<Option<Credentials>> {
         }
         Err(CredentialRetrievalError::CredentialDecodingError | CredentialRetrievalError::CredentialMismatchError) => {
             return Err(failed!(
-                "the Docker configuration's entry for {server} is broken\nhint: `docker login {server}` writes it anew"
+                "the Docker configuration's entry for {server} is broken\nhint: `docker login {server}` writes it again"
             ));
         }
         Err(_) => Ok(None),

@@ -16,7 +16,7 @@ const USUAL: &str = "unix:///var/run/docker.sock";
 pub struct Endpoint {
     /// `unix:///var/run/docker.sock`, `tcp://build.example:2376`…
     pub host: String,
-    /// Folder with `ca.pem`, `cert.pem` and `key.pem`, where the engine wants TLS.
+    /// Folder with `ca.pem`, `cert.pem` and `key.pem`, if the engine wants TLS.
     pub certificates: Option<PathBuf>,
     /// What decided it, for messages.
     pub chosen_by: String,
@@ -57,7 +57,7 @@ impl Settings {
     /// The engine that these settings mean.
     ///
     /// # Errors
-    /// The chosen context is not there or does not name an address; the message says which and where it was looked for.
+    /// The chosen context is not there or does not name an address; the message names it and the file.
     pub fn endpoint(&self) -> Result<Endpoint> {
         if let Some(host) = &self.host {
             let certificates = self.certificates.clone().unwrap_or_else(|| self.folder.clone());

@@ -108,7 +108,7 @@ impl Engine {
         }))
     }
 
-    /// Pulls an image, with the user's credentials where there are some. `deadline` is for all of it.
+    /// Pulls an image, with the user's credentials if there are any. `deadline` is for all of it.
     ///
     /// # Errors
     /// The registry cannot be reached, does not have it or wants other credentials.
@@ -260,7 +260,7 @@ fn open(endpoint: &Endpoint) -> Result<Docker, EngineError> {
     let seconds = ANSWER.as_secs();
     let opened = match (host.split_once("://"), &endpoint.certificates) {
         (Some(("unix", socket)), _) => {
-            // Asked first without bollard, whose errors do not tell a closed door from a missing one.
+            // Connect without bollard first: its errors do not distinguish a denied socket from a missing one.
             UnixStream::connect(socket).map_err(|error| EngineError::of_socket(error.kind(), has_client()))?;
             Docker::connect_with_unix(host, seconds, API_DEFAULT_VERSION)
         }

@@ -104,7 +104,7 @@ pub fn hint(said: &str) -> &'static str {
     ]) {
         "the engine could not reach the registry or mirror; check its network and proxy settings"
     } else {
-        "`docker info` tells whether the engine still runs; its own log says more"
+        "`docker info` shows whether the engine still runs; its own log has more"
     }
 }
 

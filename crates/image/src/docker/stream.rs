@@ -106,7 +106,7 @@ impl Upload {
         Ok(Upload { file })
     }
 
-    /// Its bytes, read on a thread of their own. That ends when nobody takes them any more.
+    /// Its bytes, read on a thread of their own, which ends when the receiver is dropped.
     pub fn pieces(self) -> impl Stream<Item = io::Result<Vec<u8>>> + Send + 'static {
         let (send, receive) = mpsc::channel(PIECES);
         let mut file = self.file;
@@ -142,7 +142,7 @@ pub fn tell(listen: Listener<'_>, said: Option<&str>, about: Option<&str>) {
     }
 }
 
-/// The last lines that a build said: where it fails, its own message is only the exit code.
+/// The last lines that a build said: if it fails, the engine's message is only the exit code.
 #[derive(Debug, Default)]
 pub struct LastLines {
     lines: VecDeque<String>,

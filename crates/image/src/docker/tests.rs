@@ -5,8 +5,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use super::*;
-use hybrid_cache_tools::ErrorClass;
 use hybrid_cache_tools::Error;
+use hybrid_cache_tools::ErrorClass;
 
 /// Serves one answer for each connection, in turn, until there are no more.
 fn engine(socket: &Path, answers: Vec<&'static str>) -> Settings {

@@ -41,7 +41,7 @@ pub struct StoredImage {
     pub size_bytes: u64,
     /// Its references.
     pub tags: Vec<String>,
-    /// References by digest, where it was pulled or pushed.
+    /// References by digest, if it was pulled or pushed.
     pub digests: Vec<String>,
 }
 
@@ -79,7 +79,7 @@ pub struct Build<'a> {
 pub enum BuildCache {
     /// It may.
     Use,
-    /// Every step is done anew.
+    /// Every step is done again.
     Bypass,
 }
 
@@ -112,7 +112,7 @@ pub struct Executed {
 /// Hears what the engine says while it works, a line at a time.
 pub type Listener<'a> = &'a mut (dyn FnMut(&str) + Send);
 
-/// `repository:tag`, where the tag may be missing and the registry may have a port.
+/// `repository:tag`, the tag may be missing and the registry may have a port.
 pub fn split(reference: &str) -> (&str, &str) {
     match reference.rsplit_once(':') {
         Some((repository, tag)) if !tag.contains('/') => (repository, tag),

@@ -34,7 +34,7 @@ pub struct Start {
     /// Program and its first arguments.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub entrypoint: Vec<String>,
-    /// What asks it to end, where that is not SIGTERM.
+    /// What asks it to end, if that is not SIGTERM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_signal: Option<String>,
 }

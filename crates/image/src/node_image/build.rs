@@ -1,4 +1,4 @@
-//! The build itself: components, root file systems, images for the node, and the archive; each where it is not there yet.
+//! The build itself: components, root file systems, images for the node, and the archive; each only if it does not exist yet.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -125,7 +125,7 @@ pub fn build(checkout: &Checkout, output: Option<&Path>, progress: &dyn Progress
     })
 }
 
-/// Compiles the components, then puts the image's archive together, each where it is not there yet.
+/// Compiles the components, then puts the image's archive together, each only if it does not exist yet.
 fn make(context: &BuildContext<'_>, reference: &str) -> Result<()> {
     let mut folders = BTreeMap::new();
     for component in &context.pins.component {
@@ -175,7 +175,7 @@ fn import(context: &BuildContext<'_>, stage: &Image, images: &Path, parts: &Path
     Layer::from_archive(&layer)
 }
 
-/// Copies the archive, compressed where the name ends with `.gz`; the name appears when the copy is whole.
+/// Copies the archive, compressed if the name ends with `.gz`; the name appears when the copy is whole.
 fn write_copy(archive: &Path, output: &Path) -> Result<()> {
     let mut name = output.file_name().context("the output has no file name")?.to_owned();
     name.push(".part");

@@ -3,7 +3,7 @@
 //! ```text
 //! target/node-image/
 //!   .lock                          held while an image is built
-//!   .staging/<name>/               what is being made; nobody looks in here
+//!   .staging/<name>/               what is being made; no reader uses it
 //!   <name>-<identity>/             a component's programs, a root file system, or the image's archive
 //!   go-cache/                      Go's own cache of compiled packages
 //!   bin/                           kind, kubectl and crictl for this machine
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn what_is_half_made_is_made_again_and_what_is_whole_is_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let work = BuildDir::open(folder.path(), || panic!("nobody else is here")).unwrap();
+        let work = BuildDir::open(folder.path(), || panic!("no other process is here")).unwrap();
         let failed = work.product("x", &identity("1"), |staging| {
             fs::write(staging.join("half"), "")?;
             return Err(failed!("interrupted"));
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_new_product_takes_the_place_of_its_own_name_only() {
         let folder = tempfile::tempdir().unwrap();
-        let work = BuildDir::open(folder.path(), || panic!("nobody else is here")).unwrap();
+        let work = BuildDir::open(folder.path(), || panic!("no other process is here")).unwrap();
         for (name, content) in [("x", "1"), ("x-y", "1"), ("x", "2")] {
             work.product(name, &identity(content), |_| Ok(())).unwrap();
         }

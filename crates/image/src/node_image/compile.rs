@@ -15,7 +15,7 @@ use hybrid_cache_tools::{ErrorContext, Result};
 /// The copy of a component's modules, while it is compiled from one.
 const SOURCE: &str = ".source";
 
-/// Compiles a component where that is not done yet, and returns the folder of its programs.
+/// Compiles a component if that is not done yet, and returns the folder of its programs.
 ///
 /// # Errors
 /// Go cannot fetch a module, a digest differs, or it does not compile.
@@ -61,7 +61,7 @@ fn compile(context: &BuildContext<'_>, component: &Component, staging: &Path) ->
 /// Copies everything that a component is made of into a folder, checked against go.sum, adds the links that its module has
 /// lost, and leaves the shell there. Go takes no other files for those of a module in its cache.
 fn vendor(shell: &Shell, component: &Component, folder: &Path) -> Result<()> {
-    let module = component.module.as_deref().context("it is no module")?;
+    let module = component.module.as_deref().context("it is not a module")?;
     fs::create_dir(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     for name in ["go.mod", "go.sum"] {
         let pinned = shell.current_dir().join(name);
@@ -97,7 +97,7 @@ fn add_links(module: &Path, links: &BTreeMap<String, String>) -> Result<()> {
 /// Go cannot fetch the module.
 pub fn module_folder(context: &BuildContext<'_>, component: &Component) -> Result<PathBuf> {
     let shell = go_shell(context, &component.name)?;
-    let module = component.module.as_deref().context("it is no module")?;
+    let module = component.module.as_deref().context("it is not a module")?;
     let format = "{{.Dir}}";
     command::run(cmd!(shell, "go mod download {module}"), &format!("fetching {module}"))?;
     let folder = command::run(

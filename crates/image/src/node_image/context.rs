@@ -95,7 +95,7 @@ impl<'a> BuildContext<'a> {
 /// Go's, Debian's and Docker's name of this machine's architecture.
 ///
 /// # Errors
-/// There is no node image for it.
+/// No node image can be made for it.
 pub fn architecture() -> Result<&'static str> {
     match std::env::consts::ARCH {
         "x86_64" => Ok("amd64"),

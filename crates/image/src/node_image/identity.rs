@@ -10,7 +10,7 @@ use hybrid_cache_tools::{ErrorContext, Result};
 /// Raise it when this program would make something else of the same pins and files.
 const RECIPE: &str = "node image 1";
 
-/// Twelve hexadecimal digits are enough to tell the images of one machine apart.
+/// Twelve hexadecimal digits are enough to distinguish the images of one machine.
 const SHOWN: usize = 12;
 
 /// A digest, short enough for a file name.
@@ -49,7 +49,7 @@ fn read_below(folder: &Path, prefix: &str, files: &mut Files) -> std::io::Result
     Ok(())
 }
 
-/// The whole image. Pages of documentation are no part of it.
+/// The whole image. Pages of documentation do not belong to it.
 pub fn image(files: &Files, architecture: &str) -> Identity {
     let files = files.iter().filter(|(name, _)| !name.ends_with(".md"));
     digest([RECIPE, architecture], files)

@@ -30,7 +30,7 @@ const UNITS: &str = "/etc/systemd/system";
 /// Our files for the node, below the folder of the node image's files.
 const OWN_FILES: &str = "files/";
 
-/// How a node starts. systemd wants to be told that it is in a container, and ends on a signal of its own.
+/// How a node starts. systemd needs to know that it is in a container, and ends on a signal of its own.
 pub fn start() -> Start {
     Start {
         env: vec!["container=docker".to_owned(), SEARCH_PATH.to_owned()],
@@ -48,7 +48,7 @@ pub fn layer(context: &BuildContext<'_>, file: &Path, program: impl Fn(&str) -> 
     let kind = compile::module_folder(context, context.pins.component("kind")?)?;
     for (place, bytes) in identity::read_files(&kind.join(KIND_FILES))? {
         if place == CONTAINERD {
-            let text = String::from_utf8(bytes).context("kind's settings of containerd are no text")?;
+            let text = String::from_utf8(bytes).context("kind's settings of containerd are not text")?;
             layer.file(&place, settings(&text, &context.pins)?.as_bytes(), 0o644)?;
         } else {
             layer.file(&place, &bytes, mode(&place))?;

@@ -35,7 +35,7 @@ pub struct Pins {
 pub struct Component {
     /// Also the folder of its `go.mod`.
     pub name: String,
-    /// Absent where the folder holds the program itself.
+    /// Absent if the folder contains the program itself.
     pub module: Option<String>,
     /// The module's version.
     pub version: String,
@@ -48,7 +48,7 @@ pub struct Component {
     #[serde(default)]
     pub define: BTreeMap<String, String>,
     /// Path in the module to what the symbolic link there points to, which the module's archive has lost. Left out of what
-    /// is written down where there is none, so that it is no new pin of the others.
+    /// is left out if there are none, so that it does not change the identity of the others.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub links: BTreeMap<String, String>,
 }

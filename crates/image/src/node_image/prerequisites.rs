@@ -6,7 +6,7 @@ use super::command;
 use super::pins::Pins;
 use hybrid_cache_tools::{Error, Result};
 
-/// Looks at everything at once, so that nobody installs one thing after the other.
+/// Checks everything at once, so that one answer names all that is missing.
 ///
 /// # Errors
 /// Something is missing: what, and how to get it.
@@ -21,7 +21,7 @@ pub fn check(pins: &Pins) -> Result<()> {
     };
     need(
         command::run(cmd!(shell, "go version"), &format!("looking for {}", pins.toolchain)),
-        "install Go 1.21 or later; it fetches the pinned toolchain from the module proxy (GOPROXY) where it is another",
+        "install Go 1.21 or later; it fetches the pinned toolchain from the module proxy (GOPROXY) if it is another version",
     );
     need(
         command::run(cmd!(shell, "mmdebstrap --version"), "looking for mmdebstrap"),

@@ -20,7 +20,7 @@ const LEFT_OUT: [&str; 6] = [
     "path-exclude=/usr/share/lintian/*",
 ];
 
-/// Makes the root file system of a name where it is not there yet, and returns its tar archive.
+/// Makes the root file system of a name if it does not exist yet, and returns its tar archive.
 ///
 /// # Errors
 /// There is no such root, no mirror has the suite, or mmdebstrap fails.

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use super::build::FILES;
 use super::identity::{self, Files};
 use super::pins::Pins;
-use super::build::FILES;
 use crate::tests::checkout;
 
 fn folder() -> PathBuf {

@@ -65,14 +65,14 @@ impl Base {
 
 /// What getting a base works with.
 pub struct BuildContext<'a> {
-    /// The engine that shall have it.
+    /// The engine that gets it.
     pub engine: &'a Engine,
     /// Where the package lists are.
     pub checkout: &'a Checkout,
     /// An empty folder.
     pub work: &'a Path,
-    /// True makes or pulls it anew.
-    pub is_anew: bool,
+    /// True makes or pulls it even if it exists.
+    pub is_forced: bool,
     /// Who listens.
     pub progress: &'a dyn Progress,
 }
@@ -105,7 +105,7 @@ impl BuildContext<'_> {
 
     async fn pull(&self, reference: &str) -> Result<()> {
         let is_pinned = reference.contains("@sha256:");
-        if (is_pinned || !self.is_anew) && self.engine.image(reference).await?.is_some() {
+        if (is_pinned || !self.is_forced) && self.engine.image(reference).await?.is_some() {
             return Ok(());
         }
         self.progress.step(&["pulling ", reference].concat());
@@ -125,7 +125,7 @@ impl BuildContext<'_> {
         let packages = packages(self.checkout)?;
         let hash = blake3::hash([SUITE, packages.as_str()].join("\n").as_bytes()).to_hex();
         let reference = [REPOSITORY, ":", &hash[..16]].concat();
-        if !self.is_anew && self.engine.image(&reference).await?.is_some() {
+        if !self.is_forced && self.engine.image(&reference).await?.is_some() {
             return Ok(reference);
         }
         let archive = self.work.join("base.tar");
@@ -176,7 +176,7 @@ fn bootstrap(packages: &str, archive: &Path) -> Result<()> {
         .ignore_status()
         .output()
         .context("starting mmdebstrap")?;
-    // What `timeout` answers where there is no such program.
+    // The exit code of `timeout` if the program does not exist.
     if output.status.code() == Some(127) {
         return Err(Error::prerequisite(
             "a base from Debian packages is made by mmdebstrap, which is not on this machine\n\

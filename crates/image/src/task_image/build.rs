@@ -37,10 +37,10 @@ pub enum Rebuild {
     Always,
 }
 
-/// The image in the engine, built where it is not there yet. Does not look at [`super::OVERRIDE`].
+/// The image in the engine, built if it does not exist yet. Does not look at [`super::OVERRIDE`].
 ///
 /// # Errors
-/// A tool or the base cannot be had, the build fails, or the engine goes away.
+/// A tool or the base is not available, the build fails, or the engine goes away.
 pub async fn ensure(
     checkout: &Checkout,
     engine: &Engine,
@@ -50,21 +50,21 @@ pub async fn ensure(
     let runner = contents::runner(checkout, progress)?;
     let recipe = recipe(checkout)?;
     let inputs = inputs(checkout, &recipe, &runner, options)?;
-    let is_anew = options.rebuild == Rebuild::Always;
-    if !is_anew && let Some(built) = present(engine, build_records::recall(checkout, &inputs)).await? {
+    let is_forced = options.rebuild == Rebuild::Always;
+    if !is_forced && let Some(built) = present(engine, build_records::recall(checkout, &inputs)).await? {
         build_records::keep(checkout, &inputs, &built)?;
         return Ok(built);
     }
     let dir = BuildDir::open(checkout, || progress.step("waiting for another build of this checkout"))?;
-    // Whoever held the lock has perhaps built just this.
-    if !is_anew && let Some(built) = present(engine, build_records::recall(checkout, &inputs)).await? {
+    // The process that held the lock may have built exactly this.
+    if !is_forced && let Some(built) = present(engine, build_records::recall(checkout, &inputs)).await? {
         return Ok(built);
     }
     let maker = Maker {
         engine,
         progress,
         dir: &dir,
-        is_anew,
+        is_forced,
     };
     let built = maker.make(checkout, &options.base, recipe, runner).await?;
     for note in &built.notes {
@@ -97,7 +97,7 @@ pub async fn load_normal(
     Ok((image.id, sizes))
 }
 
-/// A build_records image counts only where the engine still has just that one under its name.
+/// A recorded image counts only if the engine still has exactly that image under its name.
 ///
 /// # Errors
 /// The engine does not answer.
@@ -107,7 +107,7 @@ pub async fn present(engine: &Engine, built: Option<Built>) -> Result<Option<Bui
     Ok(found.is_some_and(|image| image.id == built.id).then_some(built))
 }
 
-/// The folder with the Dockerfile, as the engine shall see it.
+/// The folder with the Dockerfile, as the engine sees it.
 fn recipe(checkout: &Checkout) -> Result<Context> {
     let folder = checkout.path(FOLDER);
     let mut recipe = Context::default();
@@ -139,7 +139,7 @@ struct Maker<'a> {
     engine: &'a Engine,
     progress: &'a dyn Progress,
     dir: &'a BuildDir,
-    is_anew: bool,
+    is_forced: bool,
 }
 
 impl Maker<'_> {
@@ -150,7 +150,7 @@ impl Maker<'_> {
             engine: self.engine,
             checkout,
             work: &self.dir.folder,
-            is_anew: self.is_anew,
+            is_forced: self.is_forced,
             progress: self.progress,
         };
         let base = site.provide(base).await?;
@@ -165,7 +165,7 @@ impl Maker<'_> {
         ] {
             tree.merge(files.below(place));
         }
-        // Debian's packages are not pinned: their versions tell apart what the same recipe made at different times.
+        // Debian's packages are not pinned: their versions distinguish what the same recipe made at different times.
         let mut content = tree.clone();
         content.add("packages", root.packages);
         content.add("arguments", brought.nix);
@@ -175,7 +175,7 @@ impl Maker<'_> {
             [include_str!("archive.rs"), include_str!("reproducible.rs")].concat(),
         );
         let reference = [REPOSITORY, ":", &content.hash().to_hex()[..16]].concat();
-        let known = build_records::of_reference(checkout, &reference).filter(|_| !self.is_anew);
+        let known = build_records::of_reference(checkout, &reference).filter(|_| !self.is_forced);
         let (id, sizes) = match present(self.engine, known).await? {
             Some(built) => (built.id, built.sizes),
             None => self.image(&tree, &arguments, &reference).await?,
@@ -197,7 +197,7 @@ impl Maker<'_> {
     async fn root(&self, recipe: &Context, arguments: &[(&str, &str)]) -> Result<contents::Root> {
         self.progress.step("putting the root file system together");
         let before = self.engine.image(ROOT).await?;
-        let cache = if self.is_anew {
+        let cache = if self.is_forced {
             BuildCache::Bypass
         } else {
             BuildCache::Use
@@ -225,7 +225,7 @@ impl Maker<'_> {
         reference: &str,
     ) -> Result<(String, archive::Sizes)> {
         self.progress.step("building the image");
-        // The root was made a moment ago: whatever was wanted anew is anew.
+        // The root was made a moment ago, so a forced build has rebuilt it already.
         let build = Build {
             reference: RAW,
             target: None,
@@ -242,7 +242,10 @@ impl Maker<'_> {
             .build(build, tree.archive()?, &mut |line| self.progress.detail(line))
             .await?;
         if !id.starts_with("sha256:") {
-            return Err(failed!("the engine calls {} `{id}`, which is no id", build.reference));
+            return Err(failed!(
+                "the engine calls {} `{id}`, which is not an id",
+                build.reference
+            ));
         }
         Ok(id)
     }

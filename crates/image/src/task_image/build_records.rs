@@ -7,7 +7,7 @@
 //!   built/<inputs>.json   Built, for each hash of what was seen to go in
 //!   last.json         the one that was built or asked for last
 //!   service           the reference of the service's image that was built last
-//!   work/             a build in progress; whatever is there is nobody's
+//!   work/             a build in progress; leftovers of a killed build are deleted
 //! ```
 
 use std::fs::{self, File};
@@ -21,7 +21,7 @@ use hybrid_cache_tools::Checkout;
 use hybrid_cache_tools::failed;
 use hybrid_cache_tools::{ErrorContext, Result};
 
-/// How long another build may take: everything anew, over a slow line.
+/// How long another build may take: everything from scratch, over a slow line.
 const LOCK_WAIT: Duration = Duration::from_secs(1800);
 
 /// An image that was built.

@@ -35,13 +35,13 @@ pub fn runner(checkout: &Checkout, progress: &dyn Progress) -> Result<Vec<u8>> {
     context::read(&programs::static_alone(programs::build(checkout, progress)?)?)
 }
 
-/// Tools that the image shall have.
+/// Tools of the image.
 pub struct Brought {
     /// Their files, as they lie below `/`.
     pub files: Context,
     /// How system packages are made with them.
     pub system: Option<ImageSystem>,
-    /// What assemble.sh is told: `debian`, `portable` or `none`.
+    /// The argument of assemble.sh: `debian`, `portable` or `none`.
     pub nix: &'static str,
     /// What a person should know.
     pub notes: Vec<String>,
@@ -50,7 +50,7 @@ pub struct Brought {
 /// Brings the tools into the checkout and from there into the image's tree.
 ///
 /// # Errors
-/// A tool that every image needs cannot be had.
+/// A tool that every image needs is not available.
 pub fn bring(checkout: &Checkout, progress: &dyn Progress) -> Result<Brought> {
     let tools = tools::provision(checkout.root(), &ToolChoice::default(), progress)?;
     let mut files = Context::default();
@@ -141,7 +141,7 @@ fn program(path: &Path) -> Result<Vec<u8>> {
     let bytes = context::read(path)?;
     if !bytes.starts_with(b"\x7fELF") {
         return Err(failed!(
-            "{} is no program by itself\nhint: take it off the search path, then the pinned one is brought",
+            "{} is a script, not a program\nhint: take it off the search path, then the pinned one is brought",
             path.display()
         ));
     }

@@ -33,13 +33,13 @@ const UNNAMED: &str = "hybrid-cache-image-seeded:latest";
 /// Where the runner of the image looks for certificates.
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// What an image shall bring along.
+/// Packages that an image brings along.
 pub struct Seed {
     tasks: Vec<TaskSpec>,
 }
 
 impl Seed {
-    /// Each list is what one task would ask for. None where it asks for nothing.
+    /// Each list is what one task would ask for. `None` if both are empty.
     ///
     /// # Errors
     /// A list is not acceptable.
@@ -65,10 +65,10 @@ impl Seed {
     }
 }
 
-/// The image `plain` with a seed, built where it is not there yet.
+/// The image `plain` with a seed, built if it does not exist yet.
 ///
 /// # Errors
-/// A package cannot be had, or the engine goes away.
+/// A package is not available, or the engine goes away.
 pub async fn ensure_seeded(
     checkout: &Checkout,
     engine: &Engine,
@@ -80,8 +80,8 @@ pub async fn ensure_seeded(
     if plain.system_source.is_none() && seed.tasks.iter().any(|task| !task.system_dependencies.is_empty()) {
         let notes = plain.notes.join("; ");
         return Err(Error::prerequisite(format!(
-            "--warm-system wants Nix in the image: {notes}\nhint: leave --warm-system out, or build the image where a Debian mirror or \
-             nix-portable is at hand"
+            "--warm-system wants Nix in the image: {notes}\nhint: leave --warm-system out, or build the image on a machine that reaches a Debian mirror or \
+             nix-portable"
         )));
     }
     let request = SeedRequest {
@@ -93,8 +93,8 @@ pub async fn ensure_seeded(
     };
     let text = serde_json::to_vec(&request)?;
     let inputs = inputs(&plain.id, &text);
-    let is_anew = rebuild == Rebuild::Always;
-    if !is_anew && let Some(built) = present(engine, build_records::recall(checkout, &inputs)).await? {
+    let is_forced = rebuild == Rebuild::Always;
+    if !is_forced && let Some(built) = present(engine, build_records::recall(checkout, &inputs)).await? {
         build_records::keep(checkout, &inputs, &built)?;
         return Ok(built);
     }
@@ -109,7 +109,7 @@ pub async fn ensure_seeded(
         deadline: EACH.saturating_mul(tasks) + PACKING,
     };
     engine.run_into(&once, RAW, judge).await?;
-    // When it was asked decides over what was found: the name tells what is in it, not what was asked for.
+    // The same request finds other versions at another time, so the name is a hash of the content and not of the request.
     let (id, sizes) = load_normal(engine, progress, &dir.folder, RAW, UNNAMED).await?;
     let digest = id.trim_start_matches("sha256:");
     let reference = [REPOSITORY, ":", digest.get(..16).unwrap_or(digest)].concat();

@@ -43,7 +43,7 @@ pub fn reference(checkout: &Checkout) -> Option<String> {
     build_records::last_service(checkout)
 }
 
-/// The image in the engine, built where it is not there yet.
+/// The image in the engine, built if it does not exist yet.
 ///
 /// # Errors
 /// The program does not build, or the engine goes away.
