@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use hybrid_cache_cluster::{Backend, BackendKind};
+use hybrid_cache_tools::{Error, ErrorContext, Machine, MachineOptions, Progress, Result};
 use hybrid_cache_trials::run::run as try_list;
 use hybrid_cache_trials::{Attack, Ground, LocalSite, Row, Site, Standing, Trial, list, promise};
 
-use crate::checkout::Checkout;
 use crate::exit::Exit;
-use crate::flags::{self, DriverName};
-use crate::local::Machine;
-use crate::results;
-use crate::subject::Subject;
-use crate::trials;
+use crate::flags;
+use crate::progress::Reporter;
+use crate::{results, runtime, trials};
 
 /// The folder of trials inside the cache folder.
 const FOLDER: &str = "trials";
@@ -27,11 +25,7 @@ pub fn run(flags: &flags::Attack) -> Result<Exit> {
         trials::show_list(&attacks, flags.json)?;
         return Ok(Exit::Good);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
+    let runtime = runtime::threads(Some(2))?;
     let mut tried = Vec::new();
     let exit = runtime.block_on(async {
         for ground in grounds(flags).await? {
@@ -40,7 +34,7 @@ pub fn run(flags: &flags::Attack) -> Result<Exit> {
             };
             tried.extend(more);
         }
-        Ok::<_, anyhow::Error>(Exit::Good)
+        Ok::<_, Error>(Exit::Good)
     })?;
     let rows = promise::table(&tried);
     if flags.json {
@@ -57,36 +51,38 @@ pub fn run(flags: &flags::Attack) -> Result<Exit> {
 
 /// The places that the command line names, or all there are.
 async fn grounds(flags: &flags::Attack) -> Result<Vec<Ground>> {
-    let checkout = Checkout::find()?;
-    let local = || -> Result<Ground> {
-        let mut config = Machine::provision(&checkout, &flags.local)?.config;
-        // Below the caches of everybody, on the same file system, and never the caches themselves.
-        config.root = config.root.join(FOLDER);
-        config.trace_bytes = 0;
-        Ok(Ground::local(LocalSite::open(config)?))
+    let checkout = crate::checkout()?;
+    let reporter = Reporter::new();
+    let options = MachineOptions {
+        trace_bytes: 0,
+        ..flags.local.options()
     };
-    let cluster = async |name| -> Result<Ground> {
-        let local_flags = flags::Local {
-            no_trace: true,
-            ..flags.local.clone()
-        };
-        match Subject::open(&checkout, name, &local_flags, &flags.cluster).await? {
-            Subject::Cluster(subject) => Ok(Ground::pod(Arc::new(subject.driver))),
-            Subject::Machine(_) => local(),
+    let local = || -> Result<Ground> {
+        let mut config = Machine::provision(&checkout, &options, &reporter)?.config;
+        // Below the shared caches, on the same file system, and never the caches themselves.
+        config.root = config.root.join(FOLDER);
+        Ok(Ground::local(LocalSite::open(config).map_err(trials::failed)?))
+    };
+    let cluster = async |kind| -> Result<Ground> {
+        match Backend::open(&checkout, kind, &options, &flags.cluster.choice(), &reporter).await? {
+            Backend::Cluster(cluster) => Ok(Ground::pod(Arc::new(cluster.driver))),
+            Backend::Local(_) => local(),
         }
     };
-    match flags.driver {
-        Some(DriverName::Local) => Ok(vec![local()?]),
-        Some(name) => Ok(vec![cluster(name).await?]),
+    let mut grounds = Vec::new();
+    match flags.driver.map(BackendKind::from) {
+        Some(BackendKind::Local) => grounds.push(local()?),
+        Some(kind) => grounds.push(cluster(kind).await?),
         None => {
-            let mut grounds = vec![local()?];
-            match cluster(DriverName::Kube).await {
+            grounds.push(local()?);
+            match cluster(BackendKind::Kube).await {
                 Ok(ground) => grounds.push(ground),
-                Err(error) => eprintln!("pod: not tried: {error:#}"),
+                Err(error) => reporter.line(&format!("pod: not tried: {error:#}")),
             }
-            Ok(grounds)
         }
     }
+    reporter.finish();
+    Ok(grounds)
 }
 
 /// Tries the attacks that run at a ground, and tidies up; `None` after Ctrl-C.
@@ -106,7 +102,8 @@ async fn try_all(attacks: &[&Attack], mut ground: Ground) -> Result<Option<Vec<T
             _ = tokio::signal::ctrl_c() => None,
         }
     };
-    ground.close().await.context("deleting the caches of the trials")?;
+    let closed = ground.close().await.map_err(trials::failed);
+    closed.context("deleting the caches of the trials")?;
     Ok(trials)
 }
 

@@ -1,17 +1,17 @@
 //! `cargo xtask cache`: how much the caches hold, filling them ahead of time, eviction, and checking what is there.
 
-use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, Table};
+use hybrid_cache_cluster::{Backend, trace as recorded};
 use hybrid_cache_driver::local::Maintenance;
 use hybrid_cache_driver::{Epoch, SubmitOptions};
 use hybrid_cache_model::maintain::{EnvironmentUsage, GcReport, LayerUsage, MaintainReport, UsageReport, VerifyReport};
 use hybrid_cache_model::{CacheReport, CacheStatus, Failure, TaskSpec, Tenant};
+use hybrid_cache_tools::{Result, failed};
 
-use crate::checkout::Checkout;
 use crate::exit::Exit;
 use crate::flags::{self, CacheCommand};
-use crate::subject::Subject;
-use crate::{results, run, trace};
+use crate::progress::Reporter;
+use crate::{results, run, runtime, trace};
 
 /// Milliseconds that filling the caches may take.
 const WARM_MS: u64 = 1_800_000;
@@ -24,26 +24,31 @@ pub fn run(flags: &flags::Cache) -> Result<Exit> {
     if let CacheCommand::Trace(wanted) = &flags.command {
         return trace::run(flags, wanted);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    runtime.block_on(async {
-        let subject = Subject::open(&Checkout::find()?, flags.driver, &flags.local, &flags.cluster).await?;
+    runtime::current_thread()?.block_on(async {
+        let reporter = Reporter::new();
+        let opened = Backend::open(
+            &crate::checkout()?,
+            flags.driver.into(),
+            &flags.local.options(),
+            &flags.cluster.choice(),
+            &reporter,
+        );
+        let backend = opened.await?;
+        reporter.finish();
         match &flags.command {
-            CacheCommand::Usage => usage(&subject, flags).await,
+            CacheCommand::Usage => usage(&backend, flags).await,
             // Done above: it needs no driver.
             CacheCommand::Trace(_) => Ok(Exit::Good),
-            CacheCommand::SetAside => set_aside(&subject, flags.json).await,
+            CacheCommand::SetAside => set_aside(&backend, flags.json).await,
             CacheCommand::Verify { repair } => {
-                look_after(&subject, Maintenance::Verify { repair: *repair }, flags.json).await
+                look_after(&backend, Maintenance::Verify { repair: *repair }, flags.json).await
             }
             CacheCommand::Gc { max_bytes, max_inodes } => {
                 let what = Maintenance::Gc {
                     budget_bytes: *max_bytes,
                     budget_inodes: *max_inodes,
                 };
-                look_after(&subject, what, flags.json).await
+                look_after(&backend, what, flags.json).await
             }
             CacheCommand::Warm {
                 dep,
@@ -57,15 +62,15 @@ pub fn run(flags: &flags::Cache) -> Result<Exit> {
                 if let Some(file) = requirements {
                     spec.requirements_file = run::read_requirements(file)?;
                 }
-                subject.can_run_task(&spec)?;
-                warm(&subject, &spec, tenant, flags.json).await
+                backend.can_run_task(&spec)?;
+                warm(&backend, &spec, tenant, flags.json).await
             }
         }
     })
 }
 
-async fn set_aside(subject: &Subject, json: bool) -> Result<Exit> {
-    let folders = subject.set_aside().await?;
+async fn set_aside(backend: &Backend, json: bool) -> Result<Exit> {
+    let folders = backend.set_aside().await?;
     if json {
         println!("{}", serde_json::to_string_pretty(&folders)?);
     } else if folders.is_empty() {
@@ -77,12 +82,13 @@ async fn set_aside(subject: &Subject, json: bool) -> Result<Exit> {
     Ok(Exit::Good)
 }
 
-async fn usage(subject: &Subject, flags: &flags::Cache) -> Result<Exit> {
-    let MaintainReport::Usage(report) = subject.maintain(&Epoch::Standing, Maintenance::Usage).await? else {
-        anyhow::bail!("another question was answered than how much the caches hold");
+async fn usage(backend: &Backend, flags: &flags::Cache) -> Result<Exit> {
+    let MaintainReport::Usage(report) = backend.maintain(&Epoch::Standing, Maintenance::Usage).await? else {
+        return Err(failed!("another question was answered than how much the caches hold"));
     };
-    let folder = trace::folder_of(flags.driver, flags.local.cache_dir.as_deref(), &flags.cluster)?;
-    let growth = trace::growth::of(&report, &subject.budgets(), &folder)?;
+    let cache_dir = flags.local.cache_dir.as_deref();
+    let folder = recorded::folder(flags.driver.into(), cache_dir, &flags.cluster.choice())?;
+    let growth = recorded::growth(&report, &backend.budgets(), &folder)?;
     if flags.json {
         let mut shown = serde_json::to_value(MaintainReport::Usage(report))?;
         shown["growth"] = serde_json::to_value(growth.unwrap_or_default())?;
@@ -91,14 +97,14 @@ async fn usage(subject: &Subject, flags: &flags::Cache) -> Result<Exit> {
     }
     show_usage(&report);
     match growth {
-        Ok(growth) => growth.iter().for_each(|volume| println!("{}", volume.told())),
-        Err(why) => println!("{why}"),
+        Some(growth) => growth.iter().for_each(|volume| println!("{volume}")),
+        None => println!("{}", recorded::nothing_recorded(&folder)),
     }
     Ok(Exit::Good)
 }
 
-async fn look_after(subject: &Subject, what: Maintenance, json: bool) -> Result<Exit> {
-    let report = subject.maintain(&Epoch::Standing, what).await?;
+async fn look_after(backend: &Backend, what: Maintenance, json: bool) -> Result<Exit> {
+    let report = backend.maintain(&Epoch::Standing, what).await?;
     if json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     }
@@ -115,21 +121,21 @@ async fn look_after(subject: &Subject, what: Maintenance, json: bool) -> Result<
     Ok(exit)
 }
 
-async fn warm(subject: &Subject, spec: &TaskSpec, tenant: &Tenant, json: bool) -> Result<Exit> {
+async fn warm(backend: &Backend, spec: &TaskSpec, tenant: &Tenant, json: bool) -> Result<Exit> {
     let options = SubmitOptions {
         prepare_ms: WARM_MS,
         tenant: tenant.clone(),
         ..SubmitOptions::default()
     };
-    match subject.warm(spec, &options).await? {
+    match backend.warm(spec, &options).await? {
         Ok(cache) if json => println!("{}", serde_json::to_string_pretty(&cache)?),
         Ok(CacheReport { python, system }) => println!("python: {}; system: {}", status(python), status(system)),
-        Err(failure) => return failed(&failure),
+        Err(failure) => return preparing_failed(&failure),
     }
     Ok(Exit::Good)
 }
 
-fn failed(failure: &Failure) -> Result<Exit> {
+fn preparing_failed(failure: &Failure) -> Result<Exit> {
     eprintln!("error: {failure}");
     Ok(run::exit_of_failure(failure.kind))
 }

@@ -1,24 +1,18 @@
 //! `cargo xtask chaos`: tries the list of faults and prints which promises hold.
 
-mod hands;
-
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use hybrid_cache_cluster::{ClusterConnection, FaultyCluster, connection};
+use hybrid_cache_tools::{Error, ErrorContext, Machine, Result, default_root};
 use hybrid_cache_trials::chaos::{self, Fault, FaultTrial, Field, Row, Serve, Settings, list};
 use serde_json::json;
 
-use crate::checkout::Checkout;
-use crate::cluster::place::ClusterPlace;
 use crate::exit::Exit;
 use crate::flags::{self, DriverName};
-use crate::local::{self, Machine};
-use crate::results;
-use crate::trials;
-
-use hands::OfCluster;
+use crate::progress::Reporter;
+use crate::{results, runtime, trials};
 
 /// The folder of faults inside the cache folder.
 const FOLDER: &str = "chaos";
@@ -35,18 +29,14 @@ pub fn run(flags: &flags::Chaos) -> Result<Exit> {
     }
     let seed = flags.seed.unwrap_or_else(new_seed);
     eprintln!("seed: {seed} (repeat with --seed {seed} --rounds {})", flags.rounds);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
+    let runtime = runtime::threads(Some(2))?;
     let tried = runtime.block_on(async {
         let field = field(flags, seed).await?;
         // One that was killed may have left the node as it was then.
-        field.recover().await?;
+        field.recover().await.map_err(trials::failed)?;
         let trials = try_all(&faults, &field).await;
-        field.recover().await?;
-        Ok::<_, anyhow::Error>(trials)
+        field.recover().await.map_err(trials::failed)?;
+        Ok::<_, Error>(trials)
     })?;
     let Some(tried) = tried else {
         return Ok(Exit::Interrupted);
@@ -69,27 +59,30 @@ fn new_seed() -> u64 {
 
 /// The place that the command line names.
 async fn field(flags: &flags::Chaos, seed: u64) -> Result<Field> {
-    let checkout = Checkout::find()?;
+    let checkout = crate::checkout()?;
     let settings = Settings {
         seed,
         rounds: flags.rounds,
         serve: Some(serve(flags)?),
     };
     if flags.driver == DriverName::Local {
-        let mut config = Machine::provision(&checkout, &flags.local)?.config;
-        // Below the caches of everybody, on the same file system, and never the caches themselves.
+        let reporter = Reporter::new();
+        let mut config = Machine::provision(&checkout, &flags.local.options(), &reporter)?.config;
+        reporter.finish();
+        // Below the shared caches, on the same file system, and never the caches themselves.
         config.root = config.root.join(FOLDER);
         config.trace_bytes = 0;
-        return Ok(Field::local(config, settings)?);
+        return Field::local(config, settings).map_err(trials::failed);
     }
-    let mut place = ClusterPlace::open(&checkout, &flags.cluster).await?;
+    let mut cluster = ClusterConnection::open(&checkout, &flags.cluster.choice()).await?;
     if flags.driver == DriverName::Argo {
-        place.needs_argo().await?;
-        place.config = crate::cluster::place::with_argo(place.config);
+        cluster.needs_argo().await?;
+        cluster.config = connection::with_argo(cluster.config);
     }
-    let folder = local::default_root()?.join(FOLDER);
-    let hands = Arc::new(OfCluster::new(place, flags.node_container.clone()));
-    Ok(Field::cluster(hands, &folder, settings).await?)
+    let folder = default_root()?.join(FOLDER);
+    let hands = Arc::new(FaultyCluster::new(cluster, flags.node_container.clone()));
+    let opened = Field::cluster(hands, &folder, settings).await;
+    opened.map_err(trials::failed)
 }
 
 /// How this program starts itself as a task service.

@@ -2,9 +2,7 @@
 
 use std::process::ExitCode;
 
-use hybrid_cache_driver::DriverError;
-use hybrid_cache_service::OpenError;
-use hybrid_cache_service::host::{Blame, HostError};
+use hybrid_cache_tools::{Error, ErrorClass};
 
 /// How a command ended. Documented in docs/troubleshooting.md and tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,85 +31,45 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// An error whose exit code is not simply "the tool failed".
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct Expected {
-    /// What the process exits with.
-    pub exit: Exit,
-    message: String,
-}
-
-impl Expected {
-    /// Bad input: what was wrong, where, and the next step.
-    pub fn usage(message: impl Into<String>) -> anyhow::Error {
-        Expected {
-            exit: Exit::Usage,
-            message: message.into(),
-        }
-        .into()
-    }
-
-    /// What a task asks for cannot be had, or it failed.
-    pub fn task(message: impl Into<String>) -> anyhow::Error {
-        Expected {
-            exit: Exit::Task,
-            message: message.into(),
-        }
-        .into()
-    }
-
-    /// Something is missing on this machine.
-    pub fn prerequisite(message: impl Into<String>) -> anyhow::Error {
-        Expected {
-            exit: Exit::Prerequisite,
-            message: message.into(),
-        }
-        .into()
-    }
-
-    /// Ctrl-C, and nothing is to be kept of what was interrupted.
-    pub fn interrupted(message: impl Into<String>) -> anyhow::Error {
-        Expected {
-            exit: Exit::Interrupted,
-            message: message.into(),
-        }
-        .into()
-    }
-}
-
 /// The exit code that an error stands for.
-pub fn of(error: &anyhow::Error) -> Exit {
-    for cause in error.chain() {
-        if let Some(expected) = cause.downcast_ref::<Expected>() {
-            return expected.exit;
-        }
-        if let Some(DriverError::Invalid(_)) = cause.downcast_ref() {
-            return Exit::Usage;
-        }
-        let host = cause.downcast_ref().map(HostError::blame);
-        if let Some(blame) = host.or_else(|| cause.downcast_ref().map(OpenError::blame)) {
-            return match blame {
-                Blame::Usage => Exit::Usage,
-                Blame::Prerequisite => Exit::Prerequisite,
-                Blame::Program => Exit::Failed,
-            };
-        }
+pub fn of(error: &Error) -> Exit {
+    match error.class() {
+        ErrorClass::Input => Exit::Usage,
+        ErrorClass::Prerequisite => Exit::Prerequisite,
+        ErrorClass::Task => Exit::Task,
+        ErrorClass::Interrupted => Exit::Interrupted,
+        ErrorClass::Failed => Exit::Failed,
     }
-    Exit::Failed
+}
+
+/// What an exit code of this program means, if it was started as a child.
+pub fn class_of_code(code: Option<i32>) -> ErrorClass {
+    let is = |exit: Exit| code == Some(exit as i32);
+    match code {
+        _ if is(Exit::Usage) => ErrorClass::Input,
+        _ if is(Exit::Prerequisite) => ErrorClass::Prerequisite,
+        _ => ErrorClass::Failed,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anyhow::Context;
+    use hybrid_cache_tools::ErrorContext;
 
     #[test]
     fn context_does_not_hide_what_an_error_means() {
-        let error = Err::<(), _>(Expected::prerequisite("no uv"))
+        let error = Err::<(), _>(Error::prerequisite("no uv"))
             .context("opening the driver")
             .unwrap_err();
         assert_eq!(of(&error), Exit::Prerequisite);
-        assert_eq!(of(&anyhow::anyhow!("a surprise")), Exit::Failed);
+        assert_eq!(of(&Error::failed("a surprise")), Exit::Failed);
+    }
+
+    #[test]
+    fn a_child_of_this_program_says_by_its_code_who_can_mend_its_error() {
+        let classes = [Some(2), Some(4), Some(1), None].map(class_of_code);
+        let failed = ErrorClass::Failed;
+        assert_eq!(classes, [ErrorClass::Input, ErrorClass::Prerequisite, failed, failed]);
     }
 }

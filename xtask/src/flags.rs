@@ -6,16 +6,16 @@ mod bounds;
 mod cache;
 mod chaos;
 mod cluster;
+mod options;
 mod serve;
 mod size;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use hybrid_cache_cluster::names::NAMESPACE;
+use hybrid_cache_cluster::{Range, facts};
 use hybrid_cache_model::Tenant;
-
-use crate::cluster::facts;
-use crate::cluster::ranges::Range;
 
 /// Least size of a claim, in bytes.
 const LEAST_CLAIM_BYTES: u64 = 1 << 30;
@@ -101,7 +101,7 @@ pub enum DriverName {
     Argo,
 }
 
-/// How system packages are made.
+/// Which Nix builds system packages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ProviderName {
     /// What works here
@@ -125,6 +125,31 @@ pub enum SourceName {
     Debnix,
 }
 
+/// How system packages are made.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct Choice {
+    /// Build system packages with this Nix
+    #[arg(
+        long,
+        alias = "provider",
+        value_enum,
+        value_name = "NIX",
+        default_value_t,
+        global = true
+    )]
+    pub nix_provider: ProviderName,
+    /// Take system packages from this source
+    #[arg(
+        long,
+        alias = "source",
+        value_enum,
+        value_name = "SOURCE",
+        default_value_t,
+        global = true
+    )]
+    pub package_source: SourceName,
+}
+
 /// Options of every command that runs tasks on this machine.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Local {
@@ -132,11 +157,8 @@ pub struct Local {
     #[arg(long, value_name = "DIR", global = true)]
     pub cache_dir: Option<PathBuf>,
     /// How system packages are made
-    #[arg(long, value_enum, default_value_t, global = true)]
-    pub provider: ProviderName,
-    /// Where system packages come from
-    #[arg(long, value_enum, default_value_t, global = true)]
-    pub source: SourceName,
+    #[command(flatten)]
+    pub choice: Choice,
     /// Set the network of user code
     #[arg(
         long,
@@ -174,15 +196,6 @@ pub enum NetworkName {
 }
 
 impl Local {
-    /// Most bytes of recorded requests; 0 where none are to be recorded.
-    pub fn trace_bytes(&self) -> u64 {
-        if self.no_trace {
-            0
-        } else {
-            hybrid_cache_driver::trace::DEFAULT_MAX_BYTES
-        }
-    }
-
     /// The network of user code.
     pub fn network(&self) -> NetworkName {
         if self.no_network {
@@ -268,11 +281,8 @@ pub struct Tools {
     #[arg(long)]
     pub json: bool,
     /// How system packages are made
-    #[arg(long, value_enum, default_value_t)]
-    pub provider: ProviderName,
-    /// Where system packages come from
-    #[arg(long, value_enum, default_value_t)]
-    pub source: SourceName,
+    #[command(flatten)]
+    pub choice: Choice,
 }
 
 /// `debnix`
@@ -306,7 +316,7 @@ pub struct Cluster {
     #[arg(long, value_name = "CONTEXT", global = true)]
     pub context: Option<String>,
     /// Namespace of that cluster for tasks and claims
-    #[arg(long, value_name = "NAME", default_value = crate::cluster::NAMESPACE, requires = "context", global = true)]
+    #[arg(long, value_name = "NAME", default_value = NAMESPACE, requires = "context", global = true)]
     pub namespace: String,
 }
 

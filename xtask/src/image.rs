@@ -2,13 +2,12 @@
 
 use std::io::IsTerminal;
 
-use anyhow::Result;
 use hybrid_cache_image::docker::Engine;
 use hybrid_cache_image::node_image;
 use hybrid_cache_image::task_image::{
     self, Base, BuildOptions, Built, OVERRIDE, Rebuild, Seed, ensure_seeded, overridden, push, service,
 };
-use hybrid_cache_tools::Checkout;
+use hybrid_cache_tools::{Checkout, Result};
 
 use crate::checkout;
 use crate::exit::Exit;

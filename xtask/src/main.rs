@@ -7,34 +7,33 @@ mod attack;
 mod bench;
 mod cache;
 mod chaos;
-mod checkout;
-mod cluster;
-mod debnix;
-mod docker;
 mod doctor;
+mod down;
 mod exit;
 mod flags;
 mod image;
-mod local;
-mod node_image;
-mod remembered;
+mod progress;
 mod results;
 mod run;
-mod runner;
+mod runtime;
 mod serve;
 mod size;
-mod subject;
+mod status;
 mod test;
 mod tools;
 mod trace;
 mod trials;
+mod up;
 mod waiting;
+#[cfg(test)]
+mod workflow;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::Parser;
+use hybrid_cache_tools::{Checkout, Result};
 
 use exit::Exit;
 use flags::{Command, Flags};
@@ -81,33 +80,24 @@ fn dispatch(flags: &Flags) -> Result<Exit> {
         Command::Size(flags) => size::run(flags),
         Command::Attack(flags) => attack::run(flags),
         Command::Chaos(flags) => chaos::run(flags),
-        Command::Tools(flags) => list_tools(flags),
-        Command::Debnix(flags) => maintain_debnix(flags),
-        Command::Up(flags) => cluster::up::run(flags),
-        Command::Down(flags) => cluster::down::run(flags),
-        Command::Status(flags) => cluster::status::run(flags),
+        Command::Tools(flags) => tools::list(flags),
+        Command::Debnix(flags) => tools::maintain_debnix(flags),
+        Command::Up(flags) => up::run(flags),
+        Command::Down(flags) => down::run(flags),
+        Command::Status(flags) => status::run(flags),
         Command::Doctor(flags) => doctor::run(flags),
         Command::Image(flags) => image::run(flags),
-        Command::NodeImage(flags) => node_image::run(flags),
+        Command::NodeImage(flags) => image::build_node_image(flags),
         Command::Test(flags) => test::run(flags),
         Command::WatchTest(flags) => test::watch::run(flags),
     }
 }
 
-fn list_tools(flags: &flags::Tools) -> Result<Exit> {
-    let format = if flags.json {
-        tools::Format::Json
-    } else {
-        tools::Format::Table
-    };
-    let choice = local::choice(flags.provider, flags.source);
-    tools::run(checkout::Checkout::find()?.root(), &choice, format).map_err(local::prerequisite)?;
-    Ok(Exit::Good)
-}
-
-fn maintain_debnix(flags: &flags::Debnix) -> Result<Exit> {
-    match flags.command {
-        flags::DebnixCommand::Pin => debnix::pin(checkout::Checkout::find()?.root())?,
-    }
-    Ok(Exit::Good)
+/// The checkout that this program was built in.
+///
+/// # Errors
+/// It was moved away or deleted.
+pub fn checkout() -> Result<Checkout> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    Checkout::open(root.unwrap_or(Path::new(".")))
 }

@@ -3,12 +3,12 @@
 use std::io::IsTerminal;
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use hybrid_cache_model::sample::{Acceptance, Completion, RunRecord};
 use hybrid_cache_report::claim::Verdict;
 use hybrid_cache_report::{Color, Summary, compare};
+use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, environment};
 
-use crate::exit::{Exit, Expected};
+use crate::exit::Exit;
 use crate::flags;
 use crate::terminal::print_drawn;
 
@@ -22,7 +22,7 @@ const PLAIN_WIDTH: u16 = 120;
 /// # Errors
 /// There is none, or it cannot be read.
 pub fn load(run: &Path) -> Result<RunRecord> {
-    hybrid_cache_report::load(run).map_err(|error| Expected::usage(error.to_string()))
+    hybrid_cache_report::load(run).map_err(|error| Error::input(error.to_string()))
 }
 
 /// Writes every file of a report.
@@ -30,7 +30,9 @@ pub fn load(run: &Path) -> Result<RunRecord> {
 /// # Errors
 /// The folder cannot be written.
 pub fn write(out: &Path, record: &RunRecord) -> Result<()> {
-    hybrid_cache_report::write_run(out, record).with_context(|| format!("writing the report to {}", out.display()))
+    let written = hybrid_cache_report::write_run(out, record);
+    let written = written.map_err(|error| Error::other(ErrorClass::Failed, error));
+    written.with_context(|| format!("writing the report to {}", out.display()))
 }
 
 /// Prints the summary.
@@ -152,6 +154,6 @@ pub fn width() -> u16 {
 }
 
 fn color() -> Color {
-    let wanted = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let wanted = std::io::stdout().is_terminal() && environment::raw("NO_COLOR").is_none();
     if wanted { Color::Ansi } else { Color::Plain }
 }

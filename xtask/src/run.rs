@@ -2,21 +2,22 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use hybrid_cache_cluster::Backend;
 use hybrid_cache_driver::log::Stream;
-use hybrid_cache_driver::{Driver, LogReader, SubmitOptions};
+use hybrid_cache_driver::{LogReader, SubmitOptions};
 use hybrid_cache_model::outcome::FailureKind;
 use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::{End, Outcome, Phase, TaskSpec};
+use hybrid_cache_tools::{Error, ErrorContext, Result};
 
 use crate::cache;
-use crate::checkout::Checkout;
-use crate::exit::{Exit, Expected};
+use crate::exit::Exit;
 use crate::flags;
-use crate::subject::Subject;
+use crate::progress::Reporter;
 use crate::terminal::{Live, To};
-use crate::waiting;
+use crate::{runtime, waiting};
 
 /// Largest task file, in bytes: the largest code with every character escaped, and the rest.
 const MAX_FILE_BYTES: u64 = 8 << 20;
@@ -31,15 +32,19 @@ pub fn run(flags: &flags::Run) -> Result<Exit> {
         None => spec_of(flags)?,
     };
     let checked = spec.check();
-    checked.map_err(|error| Expected::usage(error.to_string()))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    runtime.block_on(async {
-        let subject = Subject::open(&Checkout::find()?, flags.driver, &flags.local, &flags.cluster).await?;
-        subject.can_run_task(&spec)?;
-        run_task(subject.driver(), &spec, subject.limits(), flags).await
+    checked.map_err(|error| Error::input(error.to_string()))?;
+    let reporter = Arc::new(Reporter::new());
+    runtime::current_thread()?.block_on(async {
+        let backend = Backend::open(
+            &crate::checkout()?,
+            flags.driver.into(),
+            &flags.local.options(),
+            &flags.cluster.choice(),
+            reporter.as_ref(),
+        )
+        .await?;
+        backend.can_run_task(&spec)?;
+        run_task(&backend, &spec, flags, &reporter).await
     })
 }
 
@@ -51,16 +56,16 @@ fn read_spec(file: &Path) -> Result<TaskSpec> {
     } else {
         std::fs::File::open(file).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
     };
-    read.map_err(|error| Expected::usage(format!("{name}: {error}")))?;
+    read.map_err(|error| Error::input(format!("{name}: {error}")))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(Expected::usage(format!("{name}: more than {MAX_FILE_BYTES} bytes")));
+        return Err(Error::input(format!("{name}: more than {MAX_FILE_BYTES} bytes")));
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        Expected::usage(format!("{name}: not UTF-8 at byte {at}\nhint: save the file as UTF-8"))
+        Error::input(format!("{name}: not UTF-8 at byte {at}\nhint: save the file as UTF-8"))
     })?;
     // serde_json's own message ends with line and column.
-    serde_json::from_str(&text).map_err(|error| Expected::usage(format!("{name}: {error}")))
+    serde_json::from_str(&text).map_err(|error| Error::input(format!("{name}: {error}")))
 }
 
 fn spec_of(flags: &flags::Run) -> Result<TaskSpec> {
@@ -79,29 +84,28 @@ fn spec_of(flags: &flags::Run) -> Result<TaskSpec> {
 /// # Errors
 /// It cannot be read.
 pub fn read_requirements(file: &Path) -> Result<String> {
-    std::fs::read_to_string(file).map_err(|error| Expected::usage(format!("{}: {error}", file.display())))
+    std::fs::read_to_string(file).map_err(|error| Error::input(format!("{}: {error}", file.display())))
 }
 
-async fn run_task(driver: &dyn Driver, spec: &TaskSpec, limits: Limits, flags: &flags::Run) -> Result<Exit> {
-    let limits = Limits {
-        time_ms: flags.timeout * 1000,
-        ..limits
+async fn run_task(backend: &Backend, spec: &TaskSpec, flags: &flags::Run, reporter: &Arc<Reporter>) -> Result<Exit> {
+    let driver = backend.driver();
+    let options = SubmitOptions {
+        limits: Limits {
+            time_ms: flags.timeout * 1000,
+            ..backend.limits()
+        },
+        tenant: flags.tenant.clone(),
+        ..SubmitOptions::default()
     };
-    let ticket = driver
-        .submit(
-            spec,
-            &SubmitOptions {
-                limits,
-                tenant: flags.tenant.clone(),
-                ..SubmitOptions::default()
-            },
-        )
-        .await?;
-    let phases = tokio::spawn(waiting::show_phases(driver.preparing(&ticket)?));
+    // What was reported so far is about this machine, and the task's output comes next.
+    reporter.finish();
+    let ticket = driver.submit(spec, &options).await?;
+    let (preparing, told) = (driver.preparing(&ticket)?, Arc::clone(reporter));
+    let phases = tokio::spawn(async move { waiting::show_phases(preparing, &told).await });
     let printing = tokio::spawn(print_output(driver.logs(&ticket)?, flags.json));
     let outcome = tokio::select! {
         outcome = driver.wait(&ticket) => outcome?,
-        never = waiting::show_waits(driver, &ticket) => match never {},
+        never = waiting::show_waits(driver, &ticket, reporter) => match never {},
         _ = tokio::signal::ctrl_c() => {
             driver.cancel(&ticket).await?;
             driver.wait(&ticket).await?
@@ -110,6 +114,7 @@ async fn run_task(driver: &dyn Driver, spec: &TaskSpec, limits: Limits, flags: &
     // The log is closed by the end of the task, so this ends too.
     printing.await.context("printing the task's output")?;
     phases.abort();
+    reporter.finish();
     show(&outcome, flags.json)?;
     let outcome = tokio::select! {
         outcome = driver.settle(&ticket) => outcome?,

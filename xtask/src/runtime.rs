@@ -2,17 +2,39 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use hybrid_cache_tools::{ErrorContext, Result};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::exit::Exit;
 
 /// Long enough to hear of a signal that has come already.
 const HEARD: Duration = Duration::from_millis(50);
 
+/// One thread for everything.
+///
+/// # Errors
+/// The system has no resources left.
+pub fn current_thread() -> Result<Runtime> {
+    let built = Builder::new_current_thread().enable_all().build();
+    built.context("starting the runtime")
+}
+
+/// Threads beside this one, for work that goes on while this one waits; `None` makes one for each processor.
+///
+/// # Errors
+/// The system has no resources left.
+pub fn threads(count: Option<usize>) -> Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    if let Some(count) = count {
+        builder.worker_threads(count);
+    }
+    builder.enable_all().build().context("starting the runtime")
+}
+
 /// True if Ctrl-C came since an earlier command ended. The next command is not ended by it: without this, tokio would tell
 /// that one of it.
 pub fn was_interrupted() -> bool {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = Builder::new_current_thread().enable_all().build();
     runtime.is_ok_and(|runtime| {
         let heard = async { tokio::time::timeout(HEARD, tokio::signal::ctrl_c()).await };
         runtime.block_on(heard).is_ok()
@@ -24,10 +46,7 @@ pub fn was_interrupted() -> bool {
 /// # Errors
 /// Those of the command.
 pub fn block_on(command: impl Future<Output = Result<Exit>>, next: &str) -> Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
+    let runtime = current_thread()?;
     let exit = runtime.block_on(async {
         tokio::select! {
             exit = command => exit,

@@ -5,17 +5,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use hybrid_cache_cluster::Backend;
 use hybrid_cache_driver::Driver;
 use hybrid_cache_driver::local::NetworkStatus;
 use hybrid_cache_model::protocol::Limits;
-use hybrid_cache_service::host::{self, Ended, Host, OfCluster, OfMachine, Settings};
+use hybrid_cache_service::host::{self, Blame, Ended, Host, HostError, OfCluster, OfMachine, Settings};
 use hybrid_cache_service::{Engine, Parts, SystemClock, Volumes};
+use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, failed};
 
-use crate::checkout::Checkout;
-use crate::exit::{Exit, Expected};
-use crate::subject::Subject;
-use crate::{flags, local};
+use crate::exit::Exit;
+use crate::progress::Reporter;
+use crate::{flags, runtime};
 
 /// Runs the command.
 ///
@@ -24,11 +24,12 @@ use crate::{flags, local};
 pub fn run(flags: &flags::Serve) -> Result<Exit> {
     if flags.with_parent {
         let signal = Some(rustix::process::Signal::TERM);
-        rustix::process::set_parent_process_death_signal(signal).context("asking to end with the parent process")?;
+        let asked = rustix::process::set_parent_process_death_signal(signal);
+        asked.map_err(|error| failed!("asking to end with the parent process: {error}"))?;
     }
     let host = Host {
         listen: flags.listen,
-        access: host::access(flags.listen, flags.token_file.as_deref())?,
+        access: host::access(flags.listen, flags.token_file.as_deref()).map_err(ServeError::from)?,
         names: flags.host.clone(),
         grace: Duration::from_secs(flags.grace),
     };
@@ -39,11 +40,9 @@ pub fn run(flags: &flags::Serve) -> Result<Exit> {
         .with_target(false);
     // Only a second one of a process could fail.
     let _ = log.try_init();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    let ended = runtime.block_on(host.run(open(flags), |line| eprintln!("{line}")));
+    let runtime = runtime::threads(None)?;
+    let engine = async { open(flags).await.map_err(ServeError) };
+    let ended = runtime.block_on(host.run(engine, |line| eprintln!("{line}")));
     // Whoever is still at work after a second Ctrl-C is not waited for.
     runtime.shutdown_background();
     Ok(match ended? {
@@ -61,7 +60,7 @@ fn may_serve(network: &NetworkStatus, has_token: bool) -> Result<()> {
         Some(reason) => format!("tasks cannot have a network of their own here: {reason}"),
         None => "tasks share this machine's network".to_owned(),
     };
-    Err(Expected::usage(format!(
+    Err(Error::input(format!(
         "without a token every task could call this service\n{reason}\n\
          hint: give --token-file FILE with a token in it, or `--network isolated` if this machine can have it"
     )))
@@ -71,23 +70,32 @@ fn may_serve(network: &NetworkStatus, has_token: bool) -> Result<()> {
 async fn open(flags: &flags::Serve) -> Result<Engine> {
     let folder = match &flags.data_dir {
         Some(folder) => std::path::absolute(folder).with_context(|| format!("finding {}", folder.display()))?,
-        None => default_folder(flags)?,
+        None => flags.local.cache_root()?.join("service"),
     };
-    let subject = Subject::open(&Checkout::find()?, flags.driver, &flags.local, &flags.cluster).await?;
-    if let Subject::Machine(on) = &subject {
-        may_serve(&on.driver.network().await, flags.token_file.is_some())?;
+    let reporter = Reporter::new();
+    let opened = Backend::open(
+        &crate::checkout()?,
+        flags.driver.into(),
+        &flags.local.options(),
+        &flags.cluster.choice(),
+        &reporter,
+    );
+    let backend = opened.await?;
+    reporter.finish();
+    if let Backend::Local(local) = &backend {
+        may_serve(&local.driver.network().await, flags.token_file.is_some())?;
     }
-    let mut config = settings(flags, &subject).config(folder);
+    let mut config = settings(flags, &backend).config(folder);
     config.limits = Limits {
         time_ms: config.limits.time_ms,
-        ..subject.limits()
+        ..backend.limits()
     };
-    let (driver, volumes): (Arc<dyn Driver>, Arc<dyn Volumes>) = match subject {
-        Subject::Machine(machine) => {
-            let driver = Arc::new(machine.driver);
+    let (driver, volumes): (Arc<dyn Driver>, Arc<dyn Volumes>) = match backend {
+        Backend::Local(local) => {
+            let driver = Arc::new(local.driver);
             (driver.clone(), Arc::new(OfMachine(driver)))
         }
-        Subject::Cluster(cluster) => {
+        Backend::Cluster(cluster) => {
             let driver = Arc::new(cluster.driver);
             (driver.clone(), Arc::new(OfCluster::new(driver)))
         }
@@ -97,15 +105,16 @@ async fn open(flags: &flags::Serve) -> Result<Engine> {
         clock: Arc::new(SystemClock),
         volumes: Some(volumes),
     };
-    Ok(Engine::open_with(config, parts).await?)
+    let engine = Engine::open_with(config, parts).await;
+    engine.map_err(|error| of_blame(error.blame(), error))
 }
 
-fn settings(flags: &flags::Serve, subject: &Subject) -> Settings {
+fn settings(flags: &flags::Serve, backend: &Backend) -> Settings {
     let asked = flags.max_running.and_then(|count| usize::try_from(count).ok());
     Settings {
-        running: asked.unwrap_or_else(|| match subject {
-            Subject::Machine(_) => std::thread::available_parallelism().map_or(2, usize::from),
-            Subject::Cluster(_) => Settings::ON_CLUSTER,
+        running: asked.unwrap_or_else(|| match backend {
+            Backend::Local(_) => std::thread::available_parallelism().map_or(2, usize::from),
+            Backend::Cluster(_) => Settings::ON_CLUSTER,
         }),
         queued: flags.max_queued,
         timeout_s: flags.timeout,
@@ -116,12 +125,29 @@ fn settings(flags: &flags::Serve, subject: &Subject) -> Settings {
     }
 }
 
-fn default_folder(flags: &flags::Serve) -> Result<PathBuf> {
-    let root = match &flags.local.cache_dir {
-        Some(folder) => std::path::absolute(folder).with_context(|| format!("finding {}", folder.display()))?,
-        None => local::default_root()?,
+/// An error of the service's host or of the engine, as one of this program.
+struct ServeError(Error);
+
+impl From<HostError> for ServeError {
+    fn from(error: HostError) -> ServeError {
+        ServeError(of_blame(error.blame(), error))
+    }
+}
+
+impl From<ServeError> for Error {
+    fn from(error: ServeError) -> Error {
+        error.0
+    }
+}
+
+/// An error of the service with the class that it tells.
+fn of_blame(blame: Blame, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    let class = match blame {
+        Blame::Usage => ErrorClass::Input,
+        Blame::Prerequisite => ErrorClass::Prerequisite,
+        Blame::Program => ErrorClass::Failed,
     };
-    Ok(root.join("service"))
+    Error::other(class, error)
 }
 
 #[cfg(test)]
@@ -139,8 +165,7 @@ mod tests {
         };
         let shared = status(Network::Shared, Some("no /dev/net/tun"));
         let refused = may_serve(&shared, false).unwrap_err();
-        let expected = refused.downcast_ref::<Expected>().unwrap();
-        assert_eq!(expected.exit, Exit::Usage);
+        assert_eq!(crate::exit::of(&refused), Exit::Usage);
         assert!(refused.to_string().contains("no /dev/net/tun") && refused.to_string().contains("hint: "));
         for (network, has_token) in [
             (shared, true),

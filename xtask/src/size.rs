@@ -1,23 +1,20 @@
 //! `cargo xtask size`: how large the volumes must be, from a trace.
 
-pub mod file;
-mod fleet;
-mod node;
 mod prove;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use hybrid_cache_bench::{FleetOptions, compare_fleet};
+use hybrid_cache_cluster::trace::{Found, TraceFile, describe_faults, find};
 use hybrid_cache_report::sizing::{Resize, SizingReport, patch};
 use hybrid_cache_sizing::recommend::Recommendation;
 use hybrid_cache_sizing::synthetic::{self, PRESETS};
 use hybrid_cache_sizing::{Source, Targets, recommend};
+use hybrid_cache_tools::{Checkout, Error, ErrorClass, ErrorContext, Result};
 
-use crate::checkout::Checkout;
-use crate::exit::{Exit, Expected};
-use crate::{flags, trace};
-use file::TraceFile;
+use crate::exit::Exit;
+use crate::flags;
 
 /// What has the sizes of the volumes, below the checkout.
 const MANIFESTS: [&str; 2] = ["manifests/pvc-cache-volumes.yaml", "manifests/pv-cache-volumes.yaml"];
@@ -30,13 +27,13 @@ pub fn run(flags: &flags::Size) -> Result<Exit> {
     if flags.prove {
         prove::can_prove(flags)?;
     } else if flags.driver.is_some() && (flags.trace.is_some() || flags.synthetic.is_some()) {
-        return Err(Expected::usage(
+        return Err(Error::input(
             "--driver names whose recorded requests are used, and --trace or --synthetic names others\nhint: with --prove, \
              --driver also says where they are replayed",
         ));
     }
-    let report = make(flags)?;
-    let checkout = Checkout::find()?;
+    let checkout = crate::checkout()?;
+    let report = make(&checkout, flags)?;
     let out = flags.out.clone().unwrap_or_else(|| checkout.path("reports/size"));
     write(&out, &checkout, &report)?;
     if flags.json {
@@ -59,7 +56,7 @@ pub fn run(flags: &flags::Size) -> Result<Exit> {
     Ok(Exit::Gate)
 }
 
-fn make(flags: &flags::Size) -> Result<SizingReport> {
+fn make(checkout: &Checkout, flags: &flags::Size) -> Result<SizingReport> {
     let targets = Targets {
         hit: flags.hit,
         p95_us: flags.p95,
@@ -68,14 +65,19 @@ fn make(flags: &flags::Size) -> Result<SizingReport> {
         file_system: flags.file_system.into(),
     };
     let find = |source: &dyn Source| -> Result<Recommendation> {
-        recommend(source, &targets).map_err(|error| Expected::usage(error.to_string()))
+        recommend(source, &targets).map_err(|error| Error::input(error.to_string()))
     };
     let with_proof = |mut report: SizingReport, source: &dyn Source| -> Result<SizingReport> {
         if let Some(nodes) = flags.fleet {
-            report.fleet = fleet::run(flags, nodes, source, &report.recommendation)?;
+            let fleet = FleetOptions {
+                nodes,
+                claim_bytes: flags.fleet_size,
+                tasks_per_hour: flags.fleet_rate,
+            };
+            report.fleet = compare_fleet(&fleet, source, &report.recommendation)?;
         }
         if flags.prove {
-            report.proof = Some(prove::run(flags, source, targets)?);
+            report.proof = Some(prove::run(checkout, flags, source, targets)?);
         }
         Ok(report)
     };
@@ -84,15 +86,16 @@ fn make(flags: &flags::Size) -> Result<SizingReport> {
         let report = SizingReport::new(path.display().to_string(), false, trace.warnings(), find(&trace)?);
         return with_proof(report, &trace);
     }
+    let kind = flags.driver.map(Into::into);
     if flags.synthetic.is_none()
-        && let Some((folder, recorded)) = trace::recorded(flags.driver, flags.cache_dir.as_deref(), &flags.cluster)?
+        && let Some(Found { folder, recorded }) = find(kind, flags.cache_dir.as_deref(), &flags.cluster.choice())?
     {
         eprintln!(
             "no --trace was given: using the requests recorded in {}",
             folder.display()
         );
         let origin = format!("requests recorded in {}", folder.display());
-        let report = SizingReport::new(origin, false, file::told(recorded.faults()), find(&recorded)?);
+        let report = SizingReport::new(origin, false, describe_faults(recorded.faults()), find(&recorded)?);
         return with_proof(report, &recorded);
     }
     let name = flags.synthetic.as_deref().unwrap_or("team");
@@ -102,7 +105,7 @@ fn make(flags: &flags::Size) -> Result<SizingReport> {
             "there is no synthetic trace {name:?}\nhint: use one of {}",
             names.join(", ")
         );
-        return Err(Expected::usage(message));
+        return Err(Error::input(message));
     };
     if flags.synthetic.is_none() {
         eprintln!("no --trace was given and no requests are recorded: using the synthetic trace `{name}`");
@@ -126,7 +129,8 @@ fn write(out: &Path, checkout: &Checkout, report: &SizingReport) -> Result<()> {
         .collect();
     for manifest in MANIFESTS {
         let text = fs::read_to_string(checkout.path(manifest)).with_context(|| format!("reading {manifest}"))?;
-        patches.push_str(&patch(manifest, &text, &sizes)?);
+        let patched = patch(manifest, &text, &sizes);
+        patches.push_str(&patched.map_err(|error| Error::other(ErrorClass::Failed, error))?);
     }
     fs::create_dir_all(out).with_context(|| format!("making the folder {}", out.display()))?;
     for (name, text) in [

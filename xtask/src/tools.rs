@@ -1,7 +1,6 @@
 //! `cargo xtask tools` and `cargo xtask debnix`: what runs use, where it came from, and the pins of Debian packages.
 
-use anyhow::Result;
-use hybrid_cache_tools::{Origin, Progress, Silent, Tool, Tools, debnix, provision};
+use hybrid_cache_tools::{Origin, Progress, Result, Silent, Tool, Tools, debnix, provision};
 
 use crate::checkout;
 use crate::exit::Exit;

@@ -1,11 +1,12 @@
 //! What `attack` and `chaos` share: choosing from a list, showing it, and the exit code of what was seen.
 
-use anyhow::Result;
+use hybrid_cache_driver::DriverError;
+use hybrid_cache_tools::{Error, ErrorClass, Result};
 use hybrid_cache_trials::chaos::Fault;
-use hybrid_cache_trials::{Attack, Site, Standing};
+use hybrid_cache_trials::{Attack, Site, Standing, TrialError};
 use serde_json::{Value, json};
 
-use crate::exit::{Exit, Expected};
+use crate::exit::Exit;
 use crate::results;
 
 /// Something that can be tried.
@@ -68,7 +69,7 @@ pub fn chosen<T: Listed>(all: Vec<&'static T>, only: &[String]) -> Result<Vec<&'
         .find(|id| !all.iter().any(|trial| trial.id() == id.as_str()))
     {
         let (kind, command) = (T::KIND, T::COMMAND);
-        return Err(Expected::usage(format!(
+        return Err(Error::input(format!(
             "no {kind} is called `{unknown}`\nhint: `cargo xtask {command} --list` lists them"
         )));
     }
@@ -96,6 +97,14 @@ pub fn show_list<T: Listed>(trials: &[&T], json: bool) -> Result<()> {
     Ok(())
 }
 
+/// An error of a trial, as one of this program: an operation failed.
+pub fn failed(error: TrialError) -> Error {
+    match error {
+        TrialError::Driver(DriverError::Invalid(_)) => Error::other(ErrorClass::Input, error),
+        _ => Error::other(ErrorClass::Failed, error),
+    }
+}
+
 /// The exit code of the worst that was seen.
 pub fn exit(worst: Option<Standing>) -> Exit {
     match worst {
@@ -114,8 +123,7 @@ mod tests {
         let faults = |name: &str| chosen(hybrid_cache_trials::chaos::list::all(), &[name.to_owned()]);
         assert_eq!(faults("power-cut").unwrap().len(), 1);
         let refused = faults("power-cat").unwrap_err();
-        let expected = refused.downcast_ref::<Expected>().unwrap();
-        assert_eq!(expected.exit, Exit::Usage);
+        assert_eq!(crate::exit::of(&refused), Exit::Usage);
         assert!(refused.to_string().contains("`power-cat`") && refused.to_string().contains("hint: "));
     }
 }

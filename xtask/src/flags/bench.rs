@@ -11,20 +11,20 @@ use super::{Cluster, DriverName, Local};
 #[derive(Clone, Debug, Args)]
 pub struct Bench {
     /// Where tasks run
-    #[arg(long, value_enum, default_value = "local", conflicts_with = "via")]
+    #[arg(long, value_enum, default_value = "local", conflicts_with = "service_url")]
     pub driver: DriverName,
-    /// Measure as a client of the task service at this address, such as http://localhost:8000; its driver stands beside it
-    /// where that can be reached from here
-    #[arg(long, value_name = "URL")]
-    pub via: Option<String>,
+    /// Measure as a client of the task service at this address, such as http://localhost:8000; a driver of its kind is
+    /// measured as its peer if this machine can reach one
+    #[arg(long, alias = "via", value_name = "URL")]
+    pub service_url: Option<String>,
     /// File that holds the service's token
-    #[arg(long, value_name = "FILE", requires = "via")]
+    #[arg(long, value_name = "FILE", requires = "service_url")]
     pub token_file: Option<PathBuf>,
     /// Scenario by name or file; may be repeated [default: all of bench-scenarios]
     #[arg(long, value_name = "NAME")]
     pub scenario: Vec<String>,
-    /// First runs of each scenario, each in empty caches; a client of a service has one, where its caches are empty
-    #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "via", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    /// First runs of each scenario, each in empty caches; a client of a service has one, and only if its caches are empty
+    #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "service_url", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub first_runs: u32,
     /// Cached runs of each scenario
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=100_000))]
@@ -32,7 +32,7 @@ pub struct Bench {
     /// Runs of each scenario with `useCache: false`
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub uncached_runs: u32,
-    /// Send N cached tasks a second through the task service at --via, or through one of this run's own, at fixed intervals
+    /// Send N cached tasks a second through the task service at --service-url, or through one of this run's own, at fixed intervals
     /// whether or not it keeps up; 0.5 is one every two seconds
     #[arg(long, value_name = "N", value_parser = parse_rate,
         conflicts_with_all = ["first_runs", "cached_runs", "uncached_runs", "baseline", "gate"])]
@@ -47,7 +47,7 @@ pub struct Bench {
     #[arg(long, value_name = "NAME", default_value_t)]
     pub tenant: Tenant,
     /// Leave the peers out (direct exec, plain uv; on a cluster: bare pod, local driver, and for Argo a Job; with
-    /// --via: direct driver, round trip)
+    /// --service-url: direct driver, round trip)
     #[arg(long)]
     pub no_peers: bool,
     /// Folder of the report [default: reports/<time>-<driver>, or -service]
@@ -56,10 +56,11 @@ pub struct Bench {
     /// Compare with this earlier run
     #[arg(long, value_name = "DIR")]
     pub baseline: Option<PathBuf>,
-    /// Exit with 3 where a claim is refuted, or where a run is slower than the baseline
+    /// Exit with 3 if a claim is refuted, a target is missed, or a group fails against --baseline (provably over 25 % slower, or
+    /// no sample left)
     #[arg(long)]
     pub gate: bool,
-    /// See the options of `run`; with --via, of the direct driver
+    /// See the options of `run`; with --service-url, of the direct driver
     #[command(flatten)]
     pub local: Local,
     /// Which cluster, with `--driver kube` or a service on one

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use hybrid_cache_cluster::facts;
 use hybrid_cache_sizing::claim::FileSystem;
 
 use super::{Cluster, DriverName};
-use crate::cluster::facts;
 
 /// Least size of a file system for `--prove`.
 const LEAST_PROOF_BYTES: u64 = 64 << 20;

@@ -1,7 +1,8 @@
 //! The command line as clap sees it, and the commands that texts name.
 
-use super::*;
 use clap::CommandFactory;
+
+use super::*;
 
 #[test]
 fn the_command_line_is_consistent() {

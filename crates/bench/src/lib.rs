@@ -1,0 +1,30 @@
+//! Takes measurements: first against cached runs of the scenarios ([`measure`]), load through the task service ([`load`]), and
+//! what a computed size of the volumes is worth, on real file systems ([`prove`]) and on many nodes ([`compare_fleet`]).
+//!
+//! Every sample is on disk before the next one begins. The crate returns records; rendering them, and what a person sees of
+//! them, is the command line's. Progress goes to a [`hybrid_cache_tools::Progress`].
+
+mod cluster_facts;
+mod driver_target;
+mod fleet;
+pub mod load;
+mod machine;
+mod measure;
+mod options;
+mod peer;
+mod peer_driver;
+mod plan;
+mod progress;
+mod proof;
+mod provenance;
+mod scenarios;
+mod session;
+mod target;
+mod via;
+
+pub use fleet::{FleetOptions, compare_fleet};
+pub use measure::{Measured, measure};
+pub use options::{BenchOptions, MeasuredService};
+pub use plan::Counts;
+pub use proof::{ProofOptions, ProofPlace, can_prove, prove};
+pub use scenarios::load_scenarios;

@@ -1,0 +1,253 @@
+//! The run itself: workers send, one thread watches, and everything has an end.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant, SystemTime};
+
+use hybrid_cache_model::TaskSpec;
+use hybrid_cache_model::load::LoadRecord;
+use hybrid_cache_tools::{ErrorContext, Progress, Result};
+
+use super::board::{Board, Stop, Tally, WORKERS};
+use super::schedule::Schedule;
+use super::watch::{Depth, Watcher};
+use super::worker::Work;
+use crate::machine::micros;
+use crate::target::END_LIMIT;
+use crate::via::{Client, ClientError};
+
+/// Longest wait for an answer under load.
+pub const ANSWER: Duration = Duration::from_secs(30);
+/// Time between two looks at the service.
+const LOOK: Duration = Duration::from_secs(1);
+/// Each so many looks one goes through the whole list.
+const WHOLE: u32 = 10;
+/// How fast an interruption is heard.
+const HEAR: Duration = Duration::from_millis(50);
+
+/// What is to be done.
+pub struct LoadPlan {
+    /// The service.
+    pub url: String,
+    /// Its token.
+    pub token_file: Option<PathBuf>,
+    /// The tasks that arrive, one after the other.
+    pub specs: Vec<TaskSpec>,
+    /// How many of them a second.
+    pub per_s: f64,
+    /// For how long.
+    pub lasts: Duration,
+    /// How often a refused request is sent again at most.
+    pub retries: u32,
+    /// The service's process, where it is a child of this one.
+    pub process: Option<u32>,
+    /// How long things may take.
+    pub limits: LoadLimits,
+}
+
+/// How long things may take.
+pub struct LoadLimits {
+    /// Silence after which the service counts as gone.
+    pub silence: Duration,
+    /// How much later than planned the last arrival may be sent.
+    pub behind: Duration,
+    /// How long no task ends, behind the last arrival, until the rest is given up.
+    pub stuck: Duration,
+    /// How long it may take until all have ended, behind the last arrival.
+    pub drain: Duration,
+}
+
+impl Default for LoadLimits {
+    fn default() -> LoadLimits {
+        LoadLimits {
+            silence: Duration::from_secs(30),
+            behind: Duration::from_secs(120),
+            stuck: Duration::from_secs(120),
+            drain: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// Sends what arrives, sees each task to its end, and tells why it stopped early, where it did.
+///
+/// # Errors
+/// The service does not answer before the first arrival, or its address cannot be used.
+pub fn drive(plan: &LoadPlan, interrupted: &AtomicBool, progress: &dyn Progress) -> Result<(LoadRecord, Option<Stop>)> {
+    let connect = || Client::within(&plan.url, plan.token_file.as_deref(), ANSWER);
+    let client = connect()?;
+    let clients = (0..WORKERS).map(|_| connect()).collect::<Result<Vec<_>>>()?;
+    let began = Instant::now();
+    let schedule = Schedule::new(began, plan.per_s, plan.lasts);
+    let total = schedule.total();
+    let board = Board::new(began, schedule, plan.retries).context("making a histogram")?;
+    let mut watcher = Watcher::new(&client, &board, plan.process).map_err(ClientError::into_error)?;
+    let run = run_name();
+    let work = Work {
+        board: &board,
+        turn: Mutex::new(()),
+        specs: &plan.specs,
+        run: &run,
+    };
+    let left = AtomicUsize::new(WORKERS);
+    thread::scope(|scope| {
+        for client in &clients {
+            scope.spawn(|| {
+                let _at_work = AtWork(&left);
+                work.work(client);
+            });
+        }
+        watch(plan, &board, &mut watcher, interrupted, &left);
+    });
+    let sent = board.began.elapsed();
+    if board.stopped().is_none_or(|stop| matches!(stop, Stop::Behind)) {
+        drain(plan, &board, &mut watcher, interrupted);
+    }
+    if matches!(board.stopped(), Some(Stop::Interrupted)) && plan.process.is_none() {
+        cancel(&board, &client, progress);
+    }
+    let service = watcher.told(plan.process.is_some());
+    let stopped = board.stopped();
+    let watched = board.began.elapsed();
+    let due = match stopped {
+        None | Some(Stop::Behind) => total,
+        Some(_) => board.schedule().arrived(),
+    };
+    let tally = board.into_tally();
+    let arriving = match stopped {
+        None => plan.lasts.max(tally.taken),
+        Some(_) => sent.min(plan.lasts.max(tally.taken)),
+    };
+    let record = LoadRecord {
+        offered_per_s: plan.per_s,
+        planned_s: plan.lasts.as_secs(),
+        retries: plan.retries,
+        arriving_us: micros(arriving),
+        watched_us: micros(watched),
+        service,
+        ..told(tally, due)
+    };
+    Ok((record, stopped))
+}
+
+fn told(tally: Tally, due: u64) -> LoadRecord {
+    let mut counts = tally.counts;
+    counts.due = due;
+    let open = tally.open.len() as u64;
+    counts.unfinished = tally.open.values().filter(|open| open.lead_us.is_some()).count() as u64;
+    // Saved, and whether they were queued was never answered.
+    counts.unanswered += open - counts.unfinished;
+    let (row, rows) = tally.series.into_parts();
+    LoadRecord {
+        counts,
+        latency: tally.latency.encode(),
+        queue: tally.queue.encode(),
+        sending: tally.sending.encode(),
+        row_us: micros(row),
+        rows,
+        reasons: tally.reasons,
+        ..LoadRecord::default()
+    }
+}
+
+/// Counts a worker out, however it ends.
+struct AtWork<'a>(&'a AtomicUsize);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What tells the tasks of this run from those of any other.
+fn run_name() -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    format!(
+        "bench-load-{}-{}",
+        now.unwrap_or_default().as_nanos(),
+        std::process::id()
+    )
+}
+
+/// Watches until no worker is left.
+fn watch(plan: &LoadPlan, board: &Board, watcher: &mut Watcher<'_>, interrupted: &AtomicBool, left: &AtomicUsize) {
+    let mut looks: u32 = 0;
+    let mut next = board.began + LOOK;
+    while left.load(Ordering::Relaxed) > 0 {
+        if interrupted.load(Ordering::Relaxed) {
+            board.stop(Stop::Interrupted);
+        }
+        if board.began.elapsed() > plan.lasts + plan.limits.behind {
+            board.stop(Stop::Behind);
+        }
+        if Instant::now() < next || board.stopped().is_some() {
+            sleep(HEAR);
+            continue;
+        }
+        // A look that takes long is followed by a pause all the same.
+        next = Instant::now() + LOOK;
+        looks += 1;
+        let depth = if looks.is_multiple_of(WHOLE) {
+            Depth::Whole
+        } else {
+            Depth::Quick
+        };
+        look(plan, board, watcher, depth);
+    }
+}
+
+/// One look; how many tasks it found to have ended.
+fn look(plan: &LoadPlan, board: &Board, watcher: &mut Watcher<'_>, depth: Depth) -> usize {
+    let looked = watcher.metrics().and_then(|()| watcher.list(depth));
+    match looked {
+        Ok(found) => found,
+        Err(error) => {
+            if board.silence() > plan.limits.silence {
+                board.stop(Stop::Dead(error));
+            }
+            0
+        }
+    }
+}
+
+/// Sees the last tasks to their end.
+fn drain(plan: &LoadPlan, board: &Board, watcher: &mut Watcher<'_>, interrupted: &AtomicBool) {
+    let began = Instant::now();
+    let mut moved = began;
+    loop {
+        if look(plan, board, watcher, Depth::Whole) > 0 {
+            moved = Instant::now();
+        }
+        if board.tally().open.is_empty() {
+            // So that what the service counts includes the last of them.
+            look(plan, board, watcher, Depth::Quick);
+            return;
+        }
+        if interrupted.load(Ordering::Relaxed) {
+            board.stop(Stop::Interrupted);
+        }
+        let given_up = moved.elapsed() > plan.limits.stuck || began.elapsed() > plan.limits.drain;
+        if given_up || matches!(board.stopped(), Some(Stop::Interrupted | Stop::Dead(_))) {
+            return;
+        }
+        sleep(LOOK);
+    }
+}
+
+/// Asks the tasks on their way to end, as far as that goes in a short time: whoever interrupts wants none of them.
+fn cancel(board: &Board, client: &Client, progress: &dyn Progress) {
+    let until = Instant::now() + END_LIMIT;
+    let ids: Vec<String> = board.tally().open.keys().cloned().collect();
+    for (at, id) in ids.iter().enumerate() {
+        if Instant::now() > until {
+            let count = ids.len() - at;
+            progress.line(&format!(
+                "warning: {count} tasks were not asked to end; the service goes on with them"
+            ));
+            return;
+        }
+        // Where it has ended meanwhile, nothing is left to cancel.
+        let _ = client.cancel(id);
+    }
+}

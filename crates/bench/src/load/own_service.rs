@@ -1,0 +1,198 @@
+//! A task service of the run's own: a child process on a port and in a folder of its own.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, failed};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::interruption::Interruption;
+use super::options::ServiceProgram;
+
+/// Longest until the service listens: tools are brought and the runner is built before.
+const START: Duration = Duration::from_secs(900);
+/// Longest until the service has ended after SIGTERM.
+const END: Duration = Duration::from_secs(30);
+/// Its last lines, for whoever wants to know why it ended.
+const LINES: usize = 20;
+const LISTENING: &str = "listening on ";
+
+/// The service. Dropped, it ends, and its folder goes.
+pub struct OwnService {
+    child: Child,
+    folder: PathBuf,
+    said: Arc<Mutex<VecDeque<String>>>,
+    /// Where it listens.
+    pub url: String,
+    /// The token that it wants.
+    pub token_file: PathBuf,
+}
+
+impl OwnService {
+    /// Starts it and waits until it listens.
+    ///
+    /// # Errors
+    /// It ends before, does not listen in time, or somebody pressed Ctrl-C.
+    pub fn start(program: &ServiceProgram, interruption: &Interruption) -> Result<OwnService> {
+        let folder = make_folder(&program.folder)?;
+        let token_file = folder.join("token");
+        write_token(&token_file)?;
+        let mut command = (program.command)(&folder.join("data"), &token_file);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            // Ctrl-C goes to the bench, which ends the service; if the bench is killed, the kernel ends it.
+            .process_group(0);
+        let mut child = command.spawn().context("starting the service")?;
+        interruption.process.store(child.id(), Ordering::Relaxed);
+        let said = Arc::default();
+        let told = listen(&mut child, Arc::clone(&said));
+        let mut own = OwnService {
+            child,
+            folder,
+            said,
+            url: String::new(),
+            token_file,
+        };
+        own.url = own.wait_for_address(&told, program.class, &interruption.is)?;
+        Ok(own)
+    }
+
+    /// Its process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn wait_for_address(
+        &mut self,
+        told: &mpsc::Receiver<String>,
+        class: fn(Option<i32>) -> ErrorClass,
+        interrupted: &AtomicBool,
+    ) -> Result<String> {
+        let until = Instant::now() + START;
+        loop {
+            if interrupted.load(Ordering::Relaxed) {
+                return Err(Error::interrupted("interrupted before the first task arrived"));
+            }
+            match told.recv_timeout(Duration::from_millis(200)) {
+                Ok(url) => return Ok(url),
+                Err(mpsc::RecvTimeoutError::Timeout) if Instant::now() < until => {}
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    return Err(failed!("the service does not listen within {} s", START.as_secs()));
+                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    let ended = self.child.wait().context("waiting for the service")?;
+                    let told = format!("the service ended before it listened ({ended})\n{}", self.last_words());
+                    return Err(match class(ended.code()) {
+                        ErrorClass::Input => Error::input(told),
+                        ErrorClass::Prerequisite => Error::prerequisite(told),
+                        _ => Error::failed(told),
+                    });
+                }
+            }
+        }
+    }
+
+    /// What it said last.
+    pub fn last_words(&self) -> String {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.iter().cloned().collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for OwnService {
+    fn drop(&mut self) {
+        // Where it has ended already, there is nothing to ask.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        let until = Instant::now() + END;
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if Instant::now() > until {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                break;
+            }
+            sleep(Duration::from_millis(20));
+        }
+        // What cannot be deleted goes with the next run.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Reads all it says, so that it never waits for a reader; its address is told apart.
+fn listen(child: &mut Child, said: Arc<Mutex<VecDeque<String>>>) -> mpsc::Receiver<String> {
+    let (address, told) = mpsc::channel();
+    let Some(stderr) = child.stderr.take() else { return told };
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            if let Some(url) = line.strip_prefix(LISTENING) {
+                // Nobody waits for it where the start was given up.
+                let _ = address.send(url.trim().to_owned());
+            }
+            let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+            said.push_back(line);
+            if said.len() > LINES {
+                said.pop_front();
+            }
+        }
+    });
+    told
+}
+
+/// A folder named after this process, below one that only holds such; those of processes that are gone are deleted.
+fn make_folder(above: &Path) -> Result<PathBuf> {
+    let cannot = || format!("making a folder in {}", above.display());
+    fs::create_dir_all(above).with_context(cannot)?;
+    for entry in fs::read_dir(above).with_context(cannot)?.filter_map(Result::ok) {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.parse::<u32>().ok());
+        if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
+            // Best effort: the run does not need its room.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    let folder = above.join(std::process::id().to_string());
+    // Of an earlier process with this number.
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir(&folder).with_context(cannot)?;
+    Ok(folder)
+}
+
+fn write_token(file: &Path) -> Result<()> {
+    let mut bytes = [0_u8; 32];
+    let drawn = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    drawn.map_err(|error| failed!("drawing a token: {error}"))?;
+    let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let opened = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file);
+    let written = opened.and_then(|mut file| std::io::Write::write_all(&mut file, token.as_bytes()));
+    written.with_context(|| format!("writing {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_of_processes_that_are_gone_go() {
+        let above = tempfile::tempdir().unwrap();
+        for name in ["4294967295", "notes"] {
+            fs::create_dir(above.path().join(name)).unwrap();
+        }
+        let folder = make_folder(above.path()).unwrap();
+        assert!(folder.is_dir() && above.path().join("notes").is_dir());
+        assert!(!above.path().join("4294967295").exists());
+    }
+}

@@ -1,0 +1,84 @@
+//! Sends what is due: each worker has a connection of its own and one request at a time.
+
+use std::sync::Mutex;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use hybrid_cache_model::TaskSpec;
+
+use super::board::Board;
+use super::schedule::{Arrival, Next};
+use crate::via::Client;
+
+/// How fast a waiting worker hears that something else is due, or that nothing is any more.
+const HEAR: Duration = Duration::from_millis(20);
+
+/// What all workers share.
+pub struct Work<'a> {
+    /// The schedule and the counts.
+    pub board: &'a Board,
+    /// Held by the one worker that waits for what is due.
+    pub turn: Mutex<()>,
+    /// The tasks that arrive, one after the other.
+    pub specs: &'a [TaskSpec],
+    /// What tells the tasks of this run from those of any other.
+    pub run: &'a str,
+}
+
+impl Work<'_> {
+    /// Works until nothing is due any more.
+    pub fn work(&self, client: &Client) {
+        while let Some(arrival) = self.next() {
+            self.send(client, arrival);
+        }
+    }
+
+    fn next(&self) -> Option<Arrival> {
+        let _turn = self.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        loop {
+            let now = Instant::now();
+            // Not held while it sleeps: others send things back.
+            let next = self.board.schedule().look(now);
+            match next {
+                Next::Due(arrival) => return Some(arrival),
+                Next::Wait(due) => sleep(due.saturating_duration_since(now).min(HEAR)),
+                Next::Idle => sleep(HEAR),
+                Next::Over => return None,
+            }
+        }
+    }
+
+    fn send(&self, client: &Client, mut arrival: Arrival) {
+        let id = match arrival.id.clone() {
+            Some(id) => id,
+            None => {
+                if !std::mem::replace(&mut arrival.sent, true) {
+                    self.board.sending(&arrival);
+                }
+                let key = format!("{}-{}", self.run, arrival.index);
+                let spec = &self.specs[usize::try_from(arrival.index).unwrap_or_default() % self.specs.len()];
+                match client.submit_as(spec, Some(&key)) {
+                    Ok(id) => {
+                        self.board.saved(&arrival, &id);
+                        arrival.id = Some(id.clone());
+                        id
+                    }
+                    Err(error) => return self.after(client, arrival, &error),
+                }
+            }
+        };
+        match client.run(&id) {
+            Ok(()) => self.board.queued(&arrival, &id),
+            Err(error) => self.after(client, arrival, &error),
+        }
+    }
+
+    fn after(&self, client: &Client, arrival: Arrival, error: &crate::via::ClientError) {
+        // One that cannot be deleted is saved and never run: the service forgets it by itself.
+        if let Some(id) = self.board.trouble(arrival, error)
+            && client.delete(&id).is_ok()
+        {
+            self.board.tally().deleted += 1;
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What a report says of the machine and the moment it was measured on, read from the kernel.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use hybrid_cache_tools::{Error, Result};
+use jiff::Timestamp;
+
+/// Free space below which a bench run does not start, in bytes: several toolchains are unpacked at the same time.
+const MIN_FREE_BYTES: u64 = 3 << 30;
+
+/// The current time, RFC 3339 in UTC, to the second.
+pub fn now() -> String {
+    let now = Timestamp::now();
+    now.round(jiff::Unit::Second).unwrap_or(now).to_string()
+}
+
+/// One-minute load average.
+pub fn load1() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ')
+        .next()
+        .and_then(|first| first.parse().ok())
+        .unwrap_or(0.0)
+}
+
+/// Jiffies of all processors together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuTimes {
+    total: u64,
+    steal: u64,
+}
+
+impl CpuTimes {
+    /// Reads them now; `None` where the kernel does not tell.
+    pub fn now() -> Option<CpuTimes> {
+        CpuTimes::parse(&fs::read_to_string("/proc/stat").ok()?)
+    }
+
+    /// Source: proc_stat(5), the line `cpu`: user nice system idle iowait irq softirq steal guest guest_nice, where
+    /// user and nice already hold the two guest figures.
+    fn parse(text: &str) -> Option<CpuTimes> {
+        let line = text.lines().find(|line| line.starts_with("cpu "))?;
+        let fields: Vec<u64> = line
+            .split_ascii_whitespace()
+            .skip(1)
+            .map_while(|field| field.parse().ok())
+            .collect();
+        Some(CpuTimes {
+            total: fields.iter().take(8).sum(),
+            steal: *fields.get(7)?,
+        })
+    }
+
+    /// Share of time stolen since `before`, 0 to 1; `None` where no time has passed.
+    pub fn steal_since(self, before: CpuTimes) -> Option<f64> {
+        let total = self.total.checked_sub(before.total).filter(|total| *total > 0)?;
+        #[expect(clippy::cast_precision_loss, reason = "jiffies of one sample are far below 2^52")]
+        Some(self.steal.saturating_sub(before.steal) as f64 / total as f64)
+    }
+}
+
+/// A run that is being timed, and what the machine was like meanwhile.
+pub struct Stopwatch {
+    started: Instant,
+    started_at: String,
+    load1: f64,
+    cpu: Option<CpuTimes>,
+}
+
+/// What a [`Stopwatch`] saw.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    /// Microseconds between start and stop.
+    pub wall_us: u64,
+    /// Wall-clock time at the start.
+    pub started_at: String,
+    /// One-minute load average at the start.
+    pub load1: f64,
+    /// Share of CPU time stolen meanwhile.
+    pub steal: Option<f64>,
+}
+
+impl Stopwatch {
+    /// Starts now.
+    pub fn start() -> Stopwatch {
+        let (started_at, load1, cpu) = (now(), load1(), CpuTimes::now());
+        Stopwatch {
+            started: Instant::now(),
+            started_at,
+            load1,
+            cpu,
+        }
+    }
+
+    /// Stops now.
+    pub fn stop(self) -> Moment {
+        let wall = self.started.elapsed();
+        let after = CpuTimes::now();
+        Moment {
+            wall_us: micros(wall),
+            started_at: self.started_at,
+            load1: self.load1,
+            steal: self
+                .cpu
+                .zip(after)
+                .and_then(|(before, after)| after.steal_since(before)),
+        }
+    }
+}
+
+/// A duration in whole microseconds.
+pub fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The kernel's name and release.
+pub fn kernel() -> String {
+    let name = rustix::system::uname();
+    format!(
+        "{} {}",
+        name.sysname().to_string_lossy(),
+        name.release().to_string_lossy()
+    )
+}
+
+/// The distribution's own name.
+pub fn os() -> String {
+    let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    name.map(|name| name.trim_matches('"').to_owned())
+        .unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// The processor's model name.
+pub fn cpu() -> String {
+    field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// Bytes of memory.
+pub fn memory_bytes() -> u64 {
+    let kibibytes = field("/proc/meminfo", "MemTotal").and_then(|value| value.split(' ').next()?.parse().ok());
+    kibibytes.unwrap_or(0_u64) << 10
+}
+
+/// Processors this process may use.
+pub fn cpus() -> u32 {
+    std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
+}
+
+fn field(file: &str, name: &str) -> Option<String> {
+    let text = fs::read_to_string(file).ok()?;
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// The type of the file system that holds `path`, by the longest mount point above it.
+pub fn file_system(path: &Path) -> String {
+    // A folder that is not there yet will be on the file system of the nearest one that is.
+    let Some(path) = path.ancestors().find_map(|folder| folder.canonicalize().ok()) else {
+        return "unknown".to_owned();
+    };
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let fields = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        Some((fields.next()?, fields.next()?))
+    });
+    // Of several mounts on one point the last one is on top, which is the one `max_by_key` returns.
+    let best = fields
+        .filter(|(point, _)| path.starts_with(point))
+        .max_by_key(|(point, _)| point.len());
+    best.map_or("unknown", |(_, kind)| kind).to_owned()
+}
+
+/// Bytes free for this user on the file system that holds `path`.
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let stat = path.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok())?;
+    Some(stat.f_bavail * stat.f_frsize)
+}
+
+/// Refuses to begin if a file system is nearly full.
+///
+/// # Errors
+/// It is; the message says how much a bench run needs.
+pub fn check_space(root: &Path) -> Result<()> {
+    match free_bytes(root) {
+        Some(free) if free < MIN_FREE_BYTES => Err(Error::prerequisite(format!(
+            "{} has {} MiB free, a bench run needs {} MiB\nhint: free some space or name another folder with --cache-dir",
+            root.display(),
+            free >> 20,
+            MIN_FREE_BYTES >> 20
+        ))),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steal_is_the_share_of_the_time_that_passed() {
+        let before = CpuTimes::parse("cpu  10 0 10 80 0 0 0 0 0 0\ncpu0 1 1 1").unwrap();
+        let after = CpuTimes::parse("cpu  20 0 20 150 0 0 0 10 5 0\n").unwrap();
+        assert_eq!(after.steal_since(before), Some(0.1));
+        assert_eq!(before.steal_since(before), None);
+    }
+
+    #[test]
+    fn this_machine_tells_what_it_is() {
+        assert!(kernel().starts_with("Linux "));
+        assert!(memory_bytes() > 1 << 20);
+        assert_ne!(file_system(Path::new("/")), "unknown");
+    }
+}

@@ -1,0 +1,203 @@
+//! A bench run from its beginning to its end: opens what is measured, takes every sample, and returns the record.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hybrid_cache_cluster::{Backend, BackendKind};
+use hybrid_cache_driver::local::Network;
+use hybrid_cache_model::Scenario;
+use hybrid_cache_model::sample::{Peer, Provenance, RunRecord};
+use hybrid_cache_tools::{Checkout, Progress, Result};
+
+use crate::driver_target::DriverTarget;
+use crate::machine;
+use crate::options::{BenchOptions, MeasuredService};
+use crate::peer_driver::{PeerDriver, PeerDrivers};
+use crate::plan::{self, Counts};
+use crate::provenance;
+use crate::session::Session;
+use crate::target::BenchTarget;
+use crate::via::ServiceTarget;
+
+/// What a bench run came to.
+pub struct Measured {
+    /// The folder of the report.
+    pub out: PathBuf,
+    /// Everything that was measured.
+    pub record: RunRecord,
+    /// Why it stopped before its end, if that was neither its plan nor a person.
+    pub ended: Result<()>,
+}
+
+/// What is measured, opened, with all that is known of it.
+struct Opened {
+    target: Box<dyn BenchTarget>,
+    provenance: Provenance,
+    /// For each scenario.
+    peers: Vec<Vec<Peer>>,
+    counts: Counts,
+}
+
+/// Opens what is measured and takes every sample. Ctrl-C ends it early; the samples taken before are kept.
+///
+/// # Errors
+/// A prerequisite is missing, or the report's folder cannot be written. What happens once the first sample is taken, is in
+/// [`Measured::ended`].
+pub async fn measure(
+    checkout: &Checkout,
+    scenarios: Vec<Scenario>,
+    options: &BenchOptions,
+    progress: &Arc<dyn Progress>,
+) -> Result<Measured> {
+    let opened = match &options.service {
+        Some(service) => open_service(checkout, &scenarios, service, options, progress).await?,
+        None => open_driver(checkout, &scenarios, options, progress).await?,
+    };
+    let Opened {
+        target,
+        provenance,
+        peers,
+        counts,
+    } = opened;
+    let rounds = plan::rounds(counts, &peers);
+    let out = options
+        .out
+        .clone()
+        .unwrap_or_else(|| default_out(checkout, &provenance.driver));
+    let name = match (&provenance.cluster, &provenance.service) {
+        (Some(cluster), _) => format!("cluster {}", cluster.context),
+        (None, Some(service)) => format!("the task service at {}", service.url),
+        (None, None) => provenance.cpu.clone(),
+    };
+    let count = scenarios.len();
+    progress.line(&format!(
+        "measuring {count} scenarios on {name}; report in {}",
+        out.display()
+    ));
+    let mut session = Session::start(target, scenarios, provenance, &out)?;
+    let ended = session.measure(&rounds, progress.as_ref()).await;
+    let record = session.finish(progress.as_ref()).await;
+    Ok(Measured { out, record, ended })
+}
+
+/// The folder of a report that nobody named.
+pub fn default_out(checkout: &Checkout, driver: &str) -> PathBuf {
+    let time = machine::now().replace([':', '-'], "");
+    checkout.path("reports").join(format!("{time}-{driver}"))
+}
+
+async fn open_driver(
+    checkout: &Checkout,
+    scenarios: &[Scenario],
+    options: &BenchOptions,
+    progress: &Arc<dyn Progress>,
+) -> Result<Opened> {
+    let backend = Backend::open(
+        checkout,
+        options.backend,
+        &options.machine,
+        &options.cluster,
+        progress.as_ref(),
+    )
+    .await?;
+    backend.can_run(scenarios)?;
+    if let Backend::Local(local) = &backend {
+        machine::check_space(&local.machine.config.root)?;
+    }
+    let mut provenance = provenance::collect(checkout, &backend, options).await?;
+    if let Backend::Local(local) = &backend
+        && let Some(reason) = local.driver.network().await.reason
+    {
+        let note = format!("tasks share this machine's network, its loopback included: {reason}");
+        progress.line(&format!("warning: {note}"));
+        provenance.notes.push(note);
+    }
+    let drivers = match (&backend, options.peers) {
+        (Backend::Cluster(_), true) => peer_drivers(checkout, options, &mut provenance.notes, progress).await?,
+        _ => PeerDrivers::default(),
+    };
+    let peers_of = |scenario| match (&backend, options.peers) {
+        (_, false) => Vec::new(),
+        (Backend::Local(_), true) => peers_on_machine(scenario, options),
+        (Backend::Cluster(_), true) => peers_on_cluster(scenario, &drivers),
+    };
+    let peers = scenarios.iter().map(peers_of).collect();
+    Ok(Opened {
+        target: Box::new(DriverTarget::new(backend, drivers, options.tenant.clone())),
+        provenance,
+        peers,
+        counts: options.counts,
+    })
+}
+
+async fn open_service(
+    checkout: &Checkout,
+    scenarios: &[Scenario],
+    service: &MeasuredService,
+    options: &BenchOptions,
+    progress: &Arc<dyn Progress>,
+) -> Result<Opened> {
+    let (mut target, record) = ServiceTarget::open(service, progress).await?;
+    let client = provenance::of_client(checkout, "service", &options.command);
+    let mut provenance = provenance::through_service(client, record.clone());
+    if options.peers {
+        target
+            .add_direct_driver(checkout, &record, options, &mut provenance.notes)
+            .await;
+    }
+    let peers_of = |scenario| {
+        if options.peers {
+            target.peers(scenario)
+        } else {
+            Vec::new()
+        }
+    };
+    let peers = scenarios.iter().map(peers_of).collect();
+    Ok(Opened {
+        target: Box::new(target),
+        provenance,
+        peers,
+        // A second first run would find what the first has left.
+        counts: Counts {
+            first: 1,
+            ..options.counts
+        },
+    })
+}
+
+/// The drivers beside a cluster's. A machine that cannot run tasks measures the cluster without them.
+async fn peer_drivers(
+    checkout: &Checkout,
+    options: &BenchOptions,
+    notes: &mut Vec<String>,
+    progress: &Arc<dyn Progress>,
+) -> Result<PeerDrivers> {
+    let local = match PeerDriver::open(checkout, BackendKind::Local, options, progress.as_ref()).await {
+        Ok(driver) => Some(driver),
+        Err(error) => {
+            let error = format!("{error:#}").replace('\n', "; ");
+            notes.push(format!("no local driver beside the cluster: {error}"));
+            None
+        }
+    };
+    let job = match options.backend {
+        BackendKind::Argo => Some(PeerDriver::open(checkout, BackendKind::Kube, options, progress.as_ref()).await?),
+        BackendKind::Kube | BackendKind::Local => None,
+    };
+    Ok(PeerDrivers { local, job })
+}
+
+/// Both peers need the system packages outside the sandbox, where there are none, and the network of this machine.
+fn peers_on_machine(scenario: &Scenario, options: &BenchOptions) -> Vec<Peer> {
+    if !scenario.asks_python() || scenario.asks_system() || options.machine.network == Network::None {
+        return Vec::new();
+    }
+    vec![Peer::PlainUv, Peer::DirectExec]
+}
+
+fn peers_on_cluster(scenario: &Scenario, drivers: &PeerDrivers) -> Vec<Peer> {
+    let local = drivers.local.as_ref().is_some_and(|driver| driver.can_run(scenario));
+    let local = local.then_some(Peer::LocalDriver);
+    let job = drivers.job.as_ref().map(|_| Peer::Job);
+    [Some(Peer::BarePod), local, job].into_iter().flatten().collect()
+}

@@ -1,0 +1,153 @@
+//! The peers on this machine: the same work without hybrid-cache, with as little as possible around it.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use hybrid_cache_model::protocol::PythonTools;
+use hybrid_cache_model::{PythonRequest, RequestKey, Scenario, Task};
+use hybrid_cache_tools::{Error, ErrorContext, Machine, Result, failed};
+use tokio::process::Command;
+
+use crate::machine;
+
+/// Longest a peer's step may take.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// `uv venv`, `uv pip install` and the program, on an empty uv cache on the same volume.
+///
+/// # Errors
+/// A step failed, or the program printed something else than it should.
+pub async fn plain_uv(machine: &Machine, scenario: &Scenario, folder: &Path) -> Result<Duration> {
+    let requirements = folder.join("requirements.txt");
+    std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    let task = checked(scenario)?;
+    let lines: String = task
+        .requirements
+        .iter()
+        .flat_map(|requirement| [requirement.as_str(), "\n"])
+        .collect();
+    std::fs::write(&requirements, lines)?;
+    let program = write_program(scenario, folder)?;
+    let venv = folder.join("venv");
+    let tools = &machine.config.python_tools;
+    let uv = |arguments: &[&std::ffi::OsStr]| {
+        let mut command = Command::new(&tools.uv);
+        command.args(arguments).env_clear().envs(uv_variables(tools, folder));
+        command
+    };
+    let started = Instant::now();
+    let interpreter = &machine.config.interpreter.path;
+    run(uv(&[
+        "venv".as_ref(),
+        "--python".as_ref(),
+        interpreter.as_ref(),
+        venv.as_ref(),
+    ]))
+    .await?;
+    let python = venv.join("bin/python");
+    let install = [
+        "pip".as_ref(),
+        "install".as_ref(),
+        "--python".as_ref(),
+        python.as_ref(),
+        "-r".as_ref(),
+    ];
+    let mut command = uv(&install);
+    command.arg(&requirements).arg("--no-build");
+    run(command).await?;
+    let stdout = run(python_command(&python, &program, folder)).await?;
+    let wall = started.elapsed();
+    std::fs::remove_dir_all(folder).with_context(|| format!("deleting {}", folder.display()))?;
+    check(scenario, &stdout)?;
+    Ok(wall)
+}
+
+/// The prepared environment's interpreter, started on the same program without a runner and without a sandbox. `folder`
+/// is the tenant's on the Python volume.
+///
+/// # Errors
+/// The environment is not there, or the program printed something else than it should.
+pub async fn direct_exec(machine: &Machine, scenario: &Scenario, folder: &Path) -> Result<Duration> {
+    let task = checked(scenario)?;
+    let key = RequestKey::new(&PythonRequest::new(&task.requirements, &machine.place()));
+    let environment = folder.join("requests").join(key.as_str());
+    let environment = environment
+        .canonicalize()
+        .with_context(|| format!("no environment at {}", environment.display()))?;
+    let folder = tempfile::tempdir()?;
+    let program = write_program(scenario, folder.path())?;
+    let command = python_command(&environment.join("venv/bin/python"), &program, folder.path());
+    let started = Instant::now();
+    let stdout = run(command).await?;
+    let wall = started.elapsed();
+    check(scenario, &stdout)?;
+    Ok(wall)
+}
+
+fn checked(scenario: &Scenario) -> Result<Task> {
+    let task = scenario.request.check();
+    task.map_err(|error| Error::input(error.to_string()))
+}
+
+fn write_program(scenario: &Scenario, folder: &Path) -> Result<PathBuf> {
+    let program = folder.join("main.py");
+    std::fs::write(&program, &scenario.request.python_code)?;
+    Ok(program)
+}
+
+/// The same settings that the runner gives uv, so that only our own work differs.
+fn uv_variables(tools: &PythonTools, folder: &Path) -> Vec<(String, String)> {
+    let path = |name: &str| folder.join(name).display().to_string();
+    let own = [
+        ("UV_CACHE_DIR", path("cache")),
+        ("HOME", path("home")),
+        ("UV_LINK_MODE", "hardlink".to_owned()),
+        ("UV_PYTHON_DOWNLOADS", "never".to_owned()),
+        ("UV_NO_CONFIG", "1".to_owned()),
+        ("UV_NO_PROGRESS", "1".to_owned()),
+    ];
+    own.into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .chain(tools.variables.iter().cloned())
+        .collect()
+}
+
+/// The program under the variables that the runner sets too.
+fn python_command(python: &Path, program: &Path, home: &Path) -> Command {
+    let threads = machine::cpus().to_string();
+    let mut command = Command::new(python);
+    command
+        .arg(program)
+        .env_clear()
+        .env("HOME", home)
+        .env("LANG", "C.UTF-8")
+        .env("PATH", "/usr/bin:/bin");
+    command.env("PYTHONNOUSERSITE", "1").env("PYTHONDONTWRITEBYTECODE", "1");
+    for name in ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"] {
+        command.env(name, &threads);
+    }
+    command
+}
+
+async fn run(mut command: Command) -> Result<Vec<u8>> {
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let program = command.as_std().get_program().to_string_lossy().into_owned();
+    let output = match tokio::time::timeout(LIMIT, command.output()).await {
+        Ok(output) => output.with_context(|| format!("starting {program}"))?,
+        Err(_) => return Err(failed!("{program} did not end within {} s", LIMIT.as_secs())),
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        return Err(failed!("{program} ended with {}: {}", output.status, said.trim()));
+    }
+    Ok(output.stdout)
+}
+
+fn check(scenario: &Scenario, stdout: &[u8]) -> Result<()> {
+    scenario
+        .expect
+        .stdout
+        .check(&String::from_utf8_lossy(stdout))
+        .map_err(Error::failed)
+}

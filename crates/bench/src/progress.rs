@@ -1,0 +1,116 @@
+//! How far a bench run is, and how long the rest will take, estimated from the steps taken so far.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use hybrid_cache_model::Temperature;
+use hybrid_cache_tools::Progress;
+
+use crate::plan::{Measure, Step};
+
+/// Assumed for a first run before one has been seen.
+const ASSUMED_FIRST: Duration = Duration::from_secs(8);
+/// Likewise for anything else.
+const ASSUMED_OTHER: Duration = Duration::from_millis(300);
+
+/// The steps that are left, with what they will take.
+struct TimeLeft {
+    /// The next one last.
+    steps: Vec<Step>,
+    seen: HashMap<Step, Duration>,
+}
+
+impl TimeLeft {
+    fn of(mut steps: Vec<Step>) -> TimeLeft {
+        steps.reverse();
+        let seen = HashMap::new();
+        TimeLeft { steps, seen }
+    }
+
+    /// The next step was done.
+    fn note(&mut self, took: Duration) {
+        if let Some(step) = self.steps.pop() {
+            self.seen.insert(step, took);
+        }
+    }
+
+    fn estimate(&self) -> Duration {
+        let one = |step: &Step| self.seen.get(step).copied().unwrap_or_else(|| assumed(*step));
+        self.steps.iter().map(one).sum()
+    }
+}
+
+/// Reports how far a bench run is.
+pub struct BenchProgress<'a> {
+    progress: &'a dyn Progress,
+    left: TimeLeft,
+    total: usize,
+}
+
+impl<'a> BenchProgress<'a> {
+    /// For these steps, in this order.
+    pub fn new(steps: Vec<Step>, progress: &'a dyn Progress) -> BenchProgress<'a> {
+        BenchProgress {
+            progress,
+            total: steps.len(),
+            left: TimeLeft::of(steps),
+        }
+    }
+
+    /// The next step begins.
+    pub fn begin(&self, what: &str) {
+        self.report(what);
+    }
+
+    /// The step that began last is done.
+    pub fn end(&mut self, took: Duration, what: &str) {
+        self.left.note(took);
+        self.report(&format!("{what}: {took:.2?}"));
+    }
+
+    /// A line that stays.
+    pub fn line(&self, line: &str) {
+        self.progress.line(line);
+    }
+
+    fn report(&self, what: &str) {
+        let done = self.total - self.left.steps.len();
+        let left = format_left(self.left.estimate());
+        self.progress.count(done, self.total, &format!("{what}; {left} left"));
+    }
+}
+
+fn assumed(step: Step) -> Duration {
+    match step.measure {
+        Measure::Run(Temperature::First | Temperature::Uncached) => ASSUMED_FIRST,
+        Measure::Run(Temperature::Cached) | Measure::Peer(_) => ASSUMED_OTHER,
+    }
+}
+
+fn format_left(left: Duration) -> String {
+    match left.as_secs() {
+        seconds if seconds < 90 => format!("{seconds} s"),
+        seconds => format!("{} min", seconds.div_ceil(60)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_is_estimated_from_what_was_seen_of_the_same_step() {
+        let step = |temperature| Step {
+            scenario: 0,
+            measure: Measure::Run(temperature),
+        };
+        let [first, cached] = [Temperature::First, Temperature::Cached].map(step);
+        let mut left = TimeLeft::of(vec![first, cached, cached, first]);
+        assert_eq!(left.estimate(), 2 * ASSUMED_FIRST + 2 * ASSUMED_OTHER);
+        left.note(Duration::from_secs(60));
+        left.note(Duration::from_secs(1));
+        assert_eq!(left.estimate(), Duration::from_secs(61));
+        assert_eq!(format_left(left.estimate()), "61 s");
+        assert_eq!(format_left(Duration::from_secs(91)), "2 min");
+    }
+}

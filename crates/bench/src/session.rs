@@ -1,0 +1,193 @@
+//! A running bench run: takes the steps of the plan, judges each sample and has it on disk before the next.
+
+use std::path::Path;
+use std::time::Instant;
+
+use hybrid_cache_model::sample::{
+    Acceptance, Completion, Peer, PeerSample, Provenance, RunRecord, SCHEMA_VERSION, Sample, ScenarioUsage, judge,
+};
+use hybrid_cache_model::{Scenario, Temperature};
+use hybrid_cache_report::SampleLog;
+use hybrid_cache_report::folder::{FolderError, SAMPLES_FILE};
+use hybrid_cache_tools::{Error, ErrorClass, Progress, Result};
+
+use crate::machine::micros;
+use crate::plan::{Measure, Round, Step};
+use crate::progress::BenchProgress;
+use crate::target::{BenchTarget, Run};
+
+/// A bench run.
+pub struct Session {
+    target: Box<dyn BenchTarget>,
+    record: RunRecord,
+    log: SampleLog,
+    sequence: u32,
+}
+
+/// How a step ended.
+enum Stepped {
+    Done,
+    Interrupted,
+}
+
+fn unwritten(error: FolderError) -> Error {
+    Error::other(ErrorClass::Failed, error)
+}
+
+impl Session {
+    /// Opens the run's folder.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn start(
+        target: Box<dyn BenchTarget>,
+        scenarios: Vec<Scenario>,
+        provenance: Provenance,
+        out: &Path,
+    ) -> Result<Session> {
+        let record = RunRecord {
+            schema: SCHEMA_VERSION,
+            completion: Completion::Interrupted,
+            provenance,
+            scenarios,
+            usage: Vec::new(),
+            samples: Vec::new(),
+            peers: Vec::new(),
+            load: None,
+        };
+        // The record without samples goes first: with it, samples.jsonl alone is enough to render a killed run.
+        hybrid_cache_report::write_header(out, &record).map_err(unwritten)?;
+        let log = SampleLog::create(&out.join(SAMPLES_FILE)).map_err(unwritten)?;
+        Ok(Session {
+            target,
+            record,
+            log,
+            sequence: 0,
+        })
+    }
+
+    /// Takes every step, or as many as come before Ctrl-C.
+    ///
+    /// # Errors
+    /// The caches or the log cannot be written, or a service is gone. A run that fails is a sample, not an error.
+    pub async fn measure(&mut self, rounds: &[Round], progress: &dyn Progress) -> Result<()> {
+        let mut progress = BenchProgress::new(rounds.iter().flatten().copied().collect(), progress);
+        let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+        for round in rounds {
+            for step in round {
+                let stepped = tokio::select! {
+                    done = self.step(*step, &mut progress) => done.map(|()| Stepped::Done),
+                    _ = &mut interrupted => Ok(Stepped::Interrupted),
+                };
+                if let Stepped::Interrupted = stepped? {
+                    let count = self.record.samples.len();
+                    progress.line(&format!("interrupted: {count} samples are kept"));
+                    return self.target.end_running().await;
+                }
+            }
+            self.target.end_round().await?;
+        }
+        self.record.completion = Completion::Complete;
+        Ok(())
+    }
+
+    /// Cleans up and returns the record. A failed clean-up is reported as a warning, so that the record is not lost.
+    pub async fn finish(mut self, progress: &dyn Progress) -> RunRecord {
+        match self.target.close().await {
+            Ok(notes) => self.record.provenance.notes.extend(notes),
+            Err(error) => progress.line(&format!("warning: {error:#}")),
+        }
+        self.record
+    }
+
+    async fn step(&mut self, step: Step, progress: &mut BenchProgress<'_>) -> Result<()> {
+        let scenario = self.record.scenarios[step.scenario].clone();
+        let what = match step.measure {
+            Measure::Run(temperature) => format!("{} {}", scenario.name, temperature.name()),
+            Measure::Peer(peer) => format!("{} {}", scenario.name, peer.name()),
+        };
+        progress.begin(&what);
+        let started = Instant::now();
+        match step.measure {
+            Measure::Run(temperature) => {
+                let run = self.target.run(step.scenario, &scenario, temperature).await?;
+                let sample = self.sample(&scenario, temperature, run);
+                if let Acceptance::Failed { reason } | Acceptance::WrongTemperature { reason } = &sample.acceptance {
+                    progress.line(&format!("{what}: not counted: {reason}"));
+                }
+                self.log.append(&sample).map_err(unwritten)?;
+                self.record.samples.push(sample);
+                progress.end(started.elapsed(), &what);
+                if temperature == Temperature::First {
+                    self.measure_usage(step.scenario, &scenario).await?;
+                }
+            }
+            Measure::Peer(peer) => {
+                self.peer_sample(step.scenario, &scenario, peer, progress).await?;
+                progress.end(started.elapsed(), &what);
+            }
+        }
+        self.sequence += 1;
+        Ok(())
+    }
+
+    fn sample(&self, scenario: &Scenario, temperature: Temperature, run: Run) -> Sample {
+        let acceptance = match run.disturbed {
+            Some(reason) => Acceptance::Failed { reason },
+            None => judge(scenario, temperature, &run.outcome, &run.stdout),
+        };
+        Sample {
+            schema: SCHEMA_VERSION,
+            scenario: scenario.name.clone(),
+            temperature,
+            sequence: self.sequence,
+            started_at: run.moment.started_at,
+            wall_us: run.moment.wall_us,
+            runner_us: run.outcome.runner_us,
+            end: run.outcome.end,
+            cache: run.outcome.cache,
+            timeline: run.timeline,
+            acceptance,
+            load1: run.moment.load1,
+            steal: run.moment.steal,
+        }
+    }
+
+    async fn peer_sample(
+        &mut self,
+        at: usize,
+        scenario: &Scenario,
+        peer: Peer,
+        progress: &BenchProgress<'_>,
+    ) -> Result<()> {
+        match self.target.peer(at, scenario, peer).await {
+            Ok((wall, runner_us)) => {
+                let sample = PeerSample {
+                    scenario: scenario.name.clone(),
+                    peer,
+                    sequence: self.sequence,
+                    wall_us: micros(wall),
+                    runner_us,
+                };
+                self.log.append_peer(&sample).map_err(unwritten)?;
+                self.record.peers.push(sample);
+            }
+            Err(error) => progress.line(&format!("{} {}: not counted: {error:#}", scenario.name, peer.name())),
+        }
+        Ok(())
+    }
+
+    /// Measures what the first run of a scenario has left on disk; the first one of each is enough.
+    async fn measure_usage(&mut self, at: usize, scenario: &Scenario) -> Result<()> {
+        if self.record.usage.iter().any(|known| known.scenario == scenario.name) {
+            return Ok(());
+        }
+        if let Some(layers) = self.target.usage(at).await? {
+            self.record.usage.push(ScenarioUsage {
+                scenario: scenario.name.clone(),
+                layers,
+            });
+        }
+        Ok(())
+    }
+}

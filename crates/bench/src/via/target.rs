@@ -1,0 +1,219 @@
+//! Measures through the service.
+//!
+//! A client cannot empty the service's caches. So each scenario has one run that finds them as they are: it counts as a
+//! first run if they held nothing, and whatever they held, the runs after it are cached.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use hybrid_cache_cluster::{Backend, BackendKind};
+use hybrid_cache_model::sample::{LayerUsage, Peer, ServiceRecord};
+use hybrid_cache_model::{Scenario, TaskSpec, Temperature};
+use hybrid_cache_tools::{Checkout, ErrorContext, Progress, Result, failed};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::client::Client;
+use super::problem::ClientError;
+use super::task::{self, Control, Done};
+use super::who::who;
+use crate::machine;
+use crate::options::{BenchOptions, MeasuredService};
+use crate::peer_driver::PeerDriver;
+use crate::target::{BenchTarget, END_LIMIT, PeerRun, Run, limits};
+
+/// A running task, and how to stop it.
+type Running = (Arc<Control>, JoinHandle<Result<Done, ClientError>>);
+
+/// A service, and a driver as its peer.
+pub struct ServiceTarget {
+    client: Arc<Client>,
+    /// A driver of the service's kind; `None` if this machine cannot reach one.
+    direct: Option<PeerDriver>,
+    /// The running task: an interruption must end it.
+    running: Option<Running>,
+    refusals: u32,
+    /// True once the service was seen working for other clients: waiting until it is idle would be in vain.
+    shared: bool,
+    progress: Arc<dyn Progress>,
+}
+
+impl ServiceTarget {
+    /// Asks the service who it is.
+    ///
+    /// # Errors
+    /// The service does not answer or denies access, or something else answers.
+    pub async fn open(
+        service: &MeasuredService,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<(ServiceTarget, ServiceRecord)> {
+        let client = Arc::new(Client::new(&service.url, service.token_file.as_deref())?);
+        let asked = Arc::clone(&client);
+        let record = spawn_blocking(move || who(&asked))
+            .await
+            .context("asking the service")?;
+        let record = record.map_err(ClientError::into_error)?;
+        let target = ServiceTarget {
+            client,
+            direct: None,
+            running: None,
+            refusals: 0,
+            shared: false,
+            progress: Arc::clone(progress),
+        };
+        Ok((target, record))
+    }
+
+    /// Opens a driver of the service's kind as its peer. Without one, the service is measured all the same, and the notes say
+    /// why.
+    pub async fn add_direct_driver(
+        &mut self,
+        checkout: &Checkout,
+        service: &ServiceRecord,
+        options: &BenchOptions,
+        notes: &mut Vec<String>,
+    ) {
+        match open_direct(checkout, service, options, self.progress.as_ref()).await {
+            Ok(driver) => {
+                if let Backend::Local(local) = driver.backend() {
+                    let kind = machine::file_system(&local.machine.config.root);
+                    let interpreter = &local.machine.config.interpreter.version;
+                    notes.push(format!(
+                        "the direct driver beside the service runs on this machine, in caches of its own ({kind}, interpreter {interpreter})"
+                    ));
+                }
+                self.direct = Some(driver);
+            }
+            Err(error) => {
+                let error = format!("{error:#}").replace('\n', "; ");
+                notes.push(format!("no direct driver beside the service: {error}"));
+            }
+        }
+    }
+
+    /// Peers of a scenario.
+    pub fn peers(&self, scenario: &Scenario) -> Vec<Peer> {
+        let direct = self.direct.as_ref().is_some_and(|direct| direct.can_run(scenario));
+        let direct = direct.then_some(Peer::DirectDriver);
+        direct.into_iter().chain([Peer::RoundTrip]).collect()
+    }
+
+    async fn work(&mut self, spec: TaskSpec) -> Result<Done> {
+        let (client, control) = (Arc::clone(&self.client), Arc::new(Control::default()));
+        let (worker, settle) = (Arc::clone(&control), !self.shared);
+        let work = spawn_blocking(move || task::run(&client, &spec, &worker, settle));
+        // Kept here while it is awaited: an interruption drops the waiting, not the work.
+        let (_, work) = self.running.insert((control, work));
+        let done = work.await;
+        self.running = None;
+        done.context("running a task")?.map_err(ClientError::into_error)
+    }
+}
+
+async fn open_direct(
+    checkout: &Checkout,
+    service: &ServiceRecord,
+    options: &BenchOptions,
+    progress: &dyn Progress,
+) -> Result<PeerDriver> {
+    let kind = match service.driver.as_deref() {
+        Some("local") if service.same_machine => BackendKind::Local,
+        Some("local") => return Err(failed!("the service runs its tasks on another machine")),
+        Some("kube") => BackendKind::Kube,
+        Some("argo") => BackendKind::Argo,
+        Some(other) => return Err(failed!("this program knows no driver {other}")),
+        None => return Err(failed!("the service does not say which driver it has")),
+    };
+    let driver = PeerDriver::open(checkout, kind, options, progress).await?;
+    if let Backend::Local(local) = driver.backend() {
+        machine::check_space(&local.machine.config.root)?;
+    }
+    Ok(driver)
+}
+
+#[async_trait(?Send)]
+impl BenchTarget for ServiceTarget {
+    async fn run(&mut self, _: usize, scenario: &Scenario, temperature: Temperature) -> Result<Run> {
+        let mut spec = scenario.request.clone();
+        if temperature == Temperature::Uncached {
+            spec.use_cache = false;
+        }
+        let done = self.work(spec).await?;
+        self.refusals += done.refusals;
+        self.shared |= !done.settled;
+        Ok(done.run)
+    }
+
+    async fn peer(&mut self, _: usize, scenario: &Scenario, peer: Peer) -> Result<PeerRun> {
+        match peer {
+            Peer::DirectDriver => {
+                let direct = self.direct.as_mut();
+                let direct = direct.context("there is no direct driver beside the service")?;
+                let limits = limits(direct.backend());
+                let taken = direct.cached(scenario, &limits).await?;
+                Ok((taken.wall, Some(taken.runner_us)))
+            }
+            Peer::RoundTrip => {
+                let client = Arc::clone(&self.client);
+                let asked = spawn_blocking(move || {
+                    // The connection is there then, as it is for a task's second request.
+                    client.health()?;
+                    let started = Instant::now();
+                    client.health().map(|()| started.elapsed())
+                });
+                Ok((
+                    asked
+                        .await
+                        .context("asking for the service's health")?
+                        .map_err(ClientError::into_error)?,
+                    None,
+                ))
+            }
+            _ => return Err(failed!("this target has no such peer")),
+        }
+    }
+
+    async fn usage(&mut self, _: usize) -> Result<Option<Vec<LayerUsage>>> {
+        // Other clients fill the volumes too.
+        Ok(None)
+    }
+
+    async fn end_round(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn end_running(&mut self) -> Result<()> {
+        let Some((control, work)) = self.running.take() else {
+            return Ok(());
+        };
+        if let Some(id) = control.stop() {
+            let client = Arc::clone(&self.client);
+            // If the task has ended meanwhile, nothing is left to cancel.
+            let _ = tokio::time::timeout(END_LIMIT, spawn_blocking(move || client.cancel(&id))).await;
+        }
+        // The worker sees the end, and deletes the task.
+        if tokio::time::timeout(END_LIMIT, work).await.is_err() {
+            let warning = "warning: the last task was asked to end and has not yet; the service goes on with it";
+            self.progress.line(warning);
+        }
+        Ok(())
+    }
+
+    async fn close(mut self: Box<Self>) -> Result<Vec<String>> {
+        let mut notes = Vec::new();
+        if self.refusals > 0 {
+            let times = self.refusals;
+            notes.push(format!(
+                "the service was too busy to take a task {times} times; such waits are in no sample"
+            ));
+        }
+        if self.shared {
+            let told = "the service worked for others too: samples may hold what their tasks took of it".to_owned();
+            notes.push(told);
+        }
+        if let Some(direct) = self.direct.take() {
+            direct.end().await?;
+        }
+        Ok(notes)
+    }
+}

@@ -1,0 +1,261 @@
+//! One task through the service, from submit to its deletion. Blocks; whoever waits for it may ask it to stop.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use hybrid_cache_model::{TaskSpec, Timeline};
+
+use super::client::Client;
+use super::events::Event;
+use super::metrics;
+use super::problem::ClientError;
+use crate::machine::{Moment, Stopwatch};
+use crate::target::{Run, TIME_LIMIT};
+
+/// Longest a task may take: preparing, its turn, its program.
+const END: Duration = Duration::from_secs(1200 + TIME_LIMIT.as_secs());
+/// Longest a busy service is asked again and again.
+const BUSY: Duration = Duration::from_secs(180);
+/// How often a service that does not answer while a task runs is asked again, and after which pause.
+const ATTEMPTS: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(1);
+/// Longest wait until publishing is done, and the pause between two looks.
+const SETTLE: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How fast a wait hears that it is to stop.
+const HEAR: Duration = Duration::from_millis(50);
+/// Output beyond this is not kept; no scenario expects as much.
+const MAX_STDOUT: usize = 8 << 20;
+
+/// What the one who waits and the one who works know of each other.
+#[derive(Default)]
+pub struct Control {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    stopped: bool,
+    id: Option<String>,
+}
+
+impl Control {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the work to stop; the task that has to be cancelled for that.
+    pub fn stop(&self) -> Option<String> {
+        let mut state = self.state();
+        state.stopped = true;
+        state.id.clone()
+    }
+
+    fn check(&self) -> Result<(), ClientError> {
+        match self.state().stopped {
+            true => Err(ClientError::Stopped),
+            false => Ok(()),
+        }
+    }
+
+    /// From here on, whoever stops must cancel.
+    fn has(&self, id: &str) -> Result<(), ClientError> {
+        self.state().id = Some(id.to_owned());
+        self.check()
+    }
+
+    fn sleep(&self, pause: Duration) -> Result<(), ClientError> {
+        let until = Instant::now() + pause;
+        loop {
+            self.check()?;
+            match until.checked_duration_since(Instant::now()) {
+                Some(left) if !left.is_zero() => sleep(left.min(HEAR)),
+                _ => return Ok(()),
+            }
+        }
+    }
+}
+
+/// What was learned beside the run itself.
+pub struct Done {
+    /// The run.
+    pub run: Run,
+    /// How often the service was too busy to take the task.
+    pub refusals: u32,
+    /// False where the service had other work to do when the task was done: other clients use it too.
+    pub settled: bool,
+}
+
+/// Runs a task and deletes it.
+pub fn run(client: &Client, spec: &TaskSpec, control: &Control, settle: bool) -> Result<Done, ClientError> {
+    run_within(client, spec, control, settle, BUSY)
+}
+
+/// The same with another patience for a busy service, which all refusals of the task draw on together.
+pub fn run_within(
+    client: &Client,
+    spec: &TaskSpec,
+    control: &Control,
+    settle: bool,
+    mut patience: Duration,
+) -> Result<Done, ClientError> {
+    let mut refusals = 0;
+    let (watch, id) = loop {
+        // What was refused had not begun, so the clock starts anew.
+        let watch = Stopwatch::start();
+        match client.submit(spec) {
+            Ok(id) => break (watch, id),
+            Err(error) => {
+                refusals += 1;
+                wait_out(error, &mut patience, control)?;
+            }
+        }
+    };
+    let ended = carry(client, &id, (watch, patience), control, settle);
+    let deleted = delete(client, &id);
+    let (run, settled) = ended?;
+    deleted?;
+    Ok(Done { run, refusals, settled })
+}
+
+/// Waits as long as a busy service says, within what is `left` of patience.
+fn wait_out(error: ClientError, left: &mut Duration, control: &Control) -> Result<(), ClientError> {
+    match &error {
+        ClientError::Busy { retry_after, .. } if retry_after <= left => {
+            *left -= *retry_after;
+            control.sleep(*retry_after)
+        }
+        _ => Err(error),
+    }
+}
+
+/// A task that still runs is cancelled first; what cannot be deleted then, the service forgets by itself.
+fn delete(client: &Client, id: &str) -> Result<(), ClientError> {
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        match client.delete(id) {
+            Err(ClientError::Refused { problem, .. }) if problem.status == 404 => return Ok(()),
+            Err(ClientError::Refused { problem, .. }) if problem.status == 409 && Instant::now() < until => {
+                client.cancel(id)?;
+                sleep(LOOK_AGAIN);
+            }
+            other => return other,
+        }
+    }
+}
+
+fn carry(
+    client: &Client,
+    id: &str,
+    (watch, mut patience): (Stopwatch, Duration),
+    control: &Control,
+    settle: bool,
+) -> Result<(Run, bool), ClientError> {
+    control.has(id)?;
+    let mut disturbed = None;
+    while let Err(error) = client.run(id) {
+        disturbed = Some(format!("not measured: {error}"));
+        wait_out(error, &mut patience, control)?;
+    }
+    let (stdout, moment, broken) = follow(client, id, watch, control)?;
+    let settled = !settle || quiet(client, control)?;
+    let task = client.task(id)?;
+    let outcome = task.outcome();
+    let timeline = Timeline::through_service(&outcome.timeline, moment.wall_us, task.queue_us());
+    let run = Run {
+        moment,
+        outcome,
+        timeline,
+        stdout,
+        disturbed: disturbed.or(broken),
+    };
+    Ok((run, settled))
+}
+
+/// Follows the task's output to its end. A connection that breaks is made again, but what was measured then says more of
+/// our pause than of the service.
+fn follow(
+    client: &Client,
+    id: &str,
+    watch: Stopwatch,
+    control: &Control,
+) -> Result<(String, Moment, Option<String>), ClientError> {
+    let until = Instant::now() + END;
+    let (mut stdout, mut from) = (String::new(), 0);
+    let mut broken: Option<String> = None;
+    let mut failures = 0;
+    loop {
+        let why = match client.follow(id, from) {
+            Ok(mut events) => loop {
+                match events.next() {
+                    Ok(Some(Event::End)) => {
+                        let moment = watch.stop();
+                        events.finish();
+                        return Ok((stdout, moment, broken));
+                    }
+                    Ok(Some(Event::Stdout(text, next))) => {
+                        failures = 0;
+                        from = next.unwrap_or(from);
+                        if stdout.len() < MAX_STDOUT {
+                            stdout.push_str(&text);
+                        }
+                    }
+                    Ok(Some(Event::Stderr(next))) => {
+                        failures = 0;
+                        from = next.unwrap_or(from);
+                    }
+                    Ok(None) => break ended_early(client),
+                    Err(error) => break ended_early_by(client, &error),
+                }
+            },
+            Err(error @ (ClientError::Unreachable { .. } | ClientError::Busy { .. })) => error,
+            Err(error) => return Err(error),
+        };
+        control.check()?;
+        failures += 1;
+        if failures >= ATTEMPTS {
+            return Err(why);
+        }
+        if Instant::now() > until {
+            return Err(ClientError::Overdue {
+                url: client.url().to_owned(),
+                id: id.to_owned(),
+                limit: END,
+            });
+        }
+        broken = Some(format!("not measured: the connection broke while the task ran: {why}"));
+        let pause = match &why {
+            ClientError::Busy { retry_after, .. } => *retry_after,
+            _ => PAUSE,
+        };
+        control.sleep(pause)?;
+    }
+}
+
+fn ended_early(client: &Client) -> ClientError {
+    ClientError::Unreachable {
+        url: client.url().to_owned(),
+        why: "it ended the connection before the task had ended".to_owned(),
+    }
+}
+
+fn ended_early_by(client: &Client, error: &std::io::Error) -> ClientError {
+    ClientError::Unreachable {
+        url: client.url().to_owned(),
+        why: error.to_string(),
+    }
+}
+
+/// Waits until the service has nothing to do, publishing included: no run is to pay for another one. False where others
+/// keep it at work.
+fn quiet(client: &Client, control: &Control) -> Result<bool, ClientError> {
+    let until = Instant::now() + SETTLE;
+    while metrics::is_at_work(&client.metrics()?) {
+        if Instant::now() > until {
+            return Ok(false);
+        }
+        control.sleep(LOOK_AGAIN)?;
+    }
+    Ok(true)
+}

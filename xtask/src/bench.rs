@@ -1,0 +1,144 @@
+//! `cargo xtask bench`: measures, writes the report, and says whether its claims and targets hold.
+
+mod command;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hybrid_cache_bench::load::{self, LoadEnd, LoadOptions, LoadVerdict, LoadedService, ServiceProgram};
+use hybrid_cache_bench::{BenchOptions, Counts, MeasuredService, load_scenarios, measure};
+use hybrid_cache_model::Scenario;
+use hybrid_cache_model::sample::RunRecord;
+use hybrid_cache_tools::{Checkout, ErrorContext, MachineOptions, Progress, Result};
+
+use crate::exit::{self, Exit};
+use crate::progress::Reporter;
+use crate::{flags, results, runtime};
+
+/// Runs the command.
+///
+/// # Errors
+/// A scenario is not well-formed, a prerequisite is missing, the caches or the report cannot be written.
+pub fn run(flags: &flags::Bench) -> Result<Exit> {
+    let checkout = crate::checkout()?;
+    let scenarios = load_scenarios(&checkout, &flags.scenario)?;
+    if let Some(per_s) = flags.load {
+        return offer_load(&checkout, scenarios, per_s, flags);
+    }
+    let baseline = flags.baseline.as_deref().map(results::load).transpose()?;
+    let shown = Arc::new(Reporter::new());
+    let progress: Arc<dyn Progress> = shown.clone();
+    let options = options(flags);
+    let runtime = runtime::current_thread()?;
+    let measured = runtime.block_on(measure(&checkout, scenarios, &options, &progress));
+    shown.finish();
+    // A request of a client that nobody waits for any more.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    let measured = measured?;
+    results::write(&measured.out, &measured.record)?;
+    if let Err(error) = measured.ended {
+        let (count, page) = (measured.record.samples.len(), measured.out.join("report.html"));
+        eprintln!("{count} samples were taken before; report: {}", page.display());
+        return Err(error);
+    }
+    results::conclude(&measured.out, &measured.record, baseline.as_ref(), flags.gate)
+}
+
+fn options(flags: &flags::Bench) -> BenchOptions {
+    BenchOptions {
+        backend: flags.driver.into(),
+        // Requests that are made to be measured say nothing of the size that volumes need.
+        machine: MachineOptions {
+            trace_bytes: 0,
+            ..flags.local.options()
+        },
+        cluster: flags.cluster.choice(),
+        service: service(flags),
+        counts: Counts {
+            first: flags.first_runs,
+            cached: flags.cached_runs,
+            uncached: flags.uncached_runs,
+        },
+        tenant: flags.tenant.clone(),
+        peers: !flags.no_peers,
+        out: flags.out.clone(),
+        command: command::for_report(flags),
+    }
+}
+
+fn service(flags: &flags::Bench) -> Option<MeasuredService> {
+    let url = flags.service_url.clone()?;
+    let token_file = flags.token_file.clone();
+    Some(MeasuredService { url, token_file })
+}
+
+fn offer_load(checkout: &Checkout, scenarios: Vec<Scenario>, per_s: f64, flags: &flags::Bench) -> Result<Exit> {
+    let service = match service(flags) {
+        Some(service) => LoadedService::Running(service),
+        None => LoadedService::Own(own_service(flags)?),
+    };
+    let options = LoadOptions {
+        service,
+        per_s,
+        lasts: Duration::from_secs(flags.load_seconds),
+        retries: flags.load_retries,
+        out: flags.out.clone(),
+        command: command::for_report(flags),
+    };
+    let shown = Arc::new(Reporter::new());
+    let progress: Arc<dyn Progress> = shown.clone();
+    let runtime = runtime::current_thread()?;
+    let measured = runtime.block_on(load::run(checkout, scenarios, options, &progress));
+    shown.finish();
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    let measured = measured?;
+    results::write(&measured.out, &measured.record)?;
+    conclude_load(&measured.out, &measured.record, measured.end)
+}
+
+/// How this program starts itself as a task service.
+fn own_service(flags: &flags::Bench) -> Result<ServiceProgram> {
+    let program = std::env::current_exe().context("finding this program")?;
+    let asked = flags.clone();
+    Ok(ServiceProgram {
+        folder: flags.local.cache_root()?.join("load"),
+        command: Box::new(move |data, token_file| {
+            let mut command = std::process::Command::new(&program);
+            command.args(command::for_service(&asked, data, token_file));
+            command
+        }),
+        class: exit::class_of_code,
+    })
+}
+
+/// Prints the summary and says how the run ends.
+fn conclude_load(out: &Path, record: &RunRecord, end: LoadEnd) -> Result<Exit> {
+    results::print(record);
+    println!("report: {}", out.join("report.html").display());
+    match end {
+        LoadEnd::Complete => {}
+        LoadEnd::Interrupted => return Ok(Exit::Interrupted),
+        LoadEnd::Dead(error) => {
+            eprintln!("what was measured before is kept");
+            return Err(error);
+        }
+        LoadEnd::Behind => eprintln!(
+            "warning: the service answered too slowly for this rate; the last arrivals were never sent\n\
+             hint: offer fewer tasks a second"
+        ),
+    }
+    Ok(
+        match load::judge(&record.load.as_deref().cloned().unwrap_or_default()) {
+            LoadVerdict::Kept => Exit::Good,
+            LoadVerdict::Broken => {
+                eprintln!("tasks were lost, made twice or did not end; the report says how many");
+                Exit::Gate
+            }
+            LoadVerdict::Failed { failed, due } => {
+                eprintln!("{failed} of {due} tasks failed; the report says why");
+                Exit::Task
+            }
+        },
+    )
+}

@@ -1,0 +1,129 @@
+//! The command lines that a bench run writes: its own for the report, and that of its own task service.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::ValueEnum;
+
+use crate::flags::{self, DriverName};
+
+/// The command as a reader would type it again; the paths of this machine are left out.
+pub fn for_report(flags: &flags::Bench) -> String {
+    let mut words = vec!["cargo xtask bench".to_owned()];
+    if let Some(url) = &flags.service_url {
+        words.push(format!("--service-url {url}"));
+    } else if flags.driver != DriverName::Local {
+        words.push(format!("--driver {}", name_of(flags.driver)));
+    }
+    words.extend(flags.scenario.iter().map(|name| format!("--scenario {name}")));
+    if let Some(per_s) = flags.load {
+        words.push(format!("--load {per_s} --load-seconds {}", flags.load_seconds));
+        return words.join(" ");
+    }
+    if flags.service_url.is_none() {
+        words.push(format!("--first-runs {}", flags.first_runs));
+    }
+    words.push(format!("--cached-runs {}", flags.cached_runs));
+    if flags.uncached_runs > 0 {
+        words.push(format!("--uncached-runs {}", flags.uncached_runs));
+    }
+    words.join(" ")
+}
+
+fn name_of(value: impl ValueEnum) -> String {
+    let value = value.to_possible_value();
+    value.map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+/// The arguments of `serve` that say what those of `bench` say. The service records no requests and ends with this process.
+pub fn for_service(flags: &flags::Bench, data: &Path, token_file: &Path) -> Vec<OsString> {
+    let fixed = [
+        "serve",
+        "--with-parent",
+        "--no-trace",
+        "--listen",
+        "127.0.0.1:0",
+        "--grace",
+        "5",
+    ];
+    let mut words: Vec<OsString> = fixed.map(OsString::from).to_vec();
+    let mut say = |flag: &str, value: OsString| words.extend([flag.into(), value]);
+    let flags::Local {
+        cache_dir,
+        choice,
+        network: _,
+        no_network: _,
+        private_index,
+        no_trace: _,
+        bounds,
+    } = &flags.local;
+    say("--data-dir", data.into());
+    say("--token-file", token_file.into());
+    say("--driver", name_of(flags.driver).into());
+    say("--nix-provider", name_of(choice.nix_provider).into());
+    say("--package-source", name_of(choice.package_source).into());
+    say("--network", name_of(flags.local.network()).into());
+    if let Some(folder) = cache_dir {
+        say("--cache-dir", folder.into());
+    }
+    let sizes = [
+        ("--tmp-size", bounds.tmp_size),
+        ("--shm-size", bounds.shm_size),
+        ("--memory", bounds.memory),
+        ("--max-processes", bounds.max_processes),
+        ("--max-open-files", bounds.max_open_files),
+    ];
+    for (flag, size) in sizes {
+        if let Some(size) = size {
+            say(flag, size.to_string().into());
+        }
+    }
+    if flags.driver != DriverName::Local {
+        match &flags.cluster.context {
+            Some(context) => {
+                say("--context", context.into());
+                say("--namespace", flags.cluster.namespace.clone().into());
+            }
+            None => say("--name", flags.cluster.name.clone().into()),
+        }
+    }
+    if *private_index {
+        words.push("--private-index".into());
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::flags::{Command, Flags};
+
+    #[test]
+    fn the_service_is_told_what_the_bench_was_told() {
+        let typed = "xtask bench --load 5 --driver kube --context here --namespace there --network none --private-index \
+                     --memory 1MiB --cache-dir /caches --package-source debnix";
+        let Command::Bench(bench) = Flags::try_parse_from(typed.split(' ')).unwrap().command else {
+            panic!("this is bench");
+        };
+        assert_eq!(
+            for_report(&bench),
+            "cargo xtask bench --driver kube --load 5 --load-seconds 60"
+        );
+        let words = for_service(&bench, Path::new("/folder/data"), Path::new("/token"));
+        let told = std::iter::once("xtask".into()).chain(words);
+        let Command::Serve(serve) = Flags::try_parse_from(told).unwrap().command else {
+            panic!("this is serve");
+        };
+        assert_eq!(serve.driver, DriverName::Kube);
+        assert_eq!(serve.cluster.context.as_deref(), Some("here"));
+        assert_eq!(serve.cluster.namespace, "there");
+        assert_eq!(serve.local.network(), flags::NetworkName::None);
+        assert_eq!(serve.local.choice.package_source, flags::SourceName::Debnix);
+        assert_eq!(serve.local.bounds.memory, Some(1 << 20));
+        assert!(serve.local.private_index && serve.local.no_trace && serve.with_parent);
+        assert_eq!(serve.data_dir.as_deref(), Some(Path::new("/folder/data")));
+        assert_eq!(serve.token_file.as_deref(), Some(Path::new("/token")));
+    }
+}

@@ -1,0 +1,81 @@
+//! What the options mean to the crates that do the work.
+
+use std::path::PathBuf;
+
+use hybrid_cache_cluster::{BackendKind, ClusterChoice};
+use hybrid_cache_driver::local::Network;
+use hybrid_cache_tools::{
+    ErrorContext, MachineOptions, ProviderChoice, Result, SourceChoice, ToolChoice, default_root,
+};
+
+use super::{Choice, Cluster, DriverName, Local, NetworkName, ProviderName, SourceName};
+
+impl From<DriverName> for BackendKind {
+    fn from(name: DriverName) -> BackendKind {
+        match name {
+            DriverName::Local => BackendKind::Local,
+            DriverName::Kube => BackendKind::Kube,
+            DriverName::Argo => BackendKind::Argo,
+        }
+    }
+}
+
+impl From<Choice> for ToolChoice {
+    fn from(named: Choice) -> ToolChoice {
+        ToolChoice {
+            provider: match named.nix_provider {
+                ProviderName::Auto => ProviderChoice::Auto,
+                ProviderName::Nix => ProviderChoice::Nix,
+                ProviderName::NixPortable => ProviderChoice::NixPortable,
+            },
+            source: match named.package_source {
+                SourceName::Auto => SourceChoice::Auto,
+                SourceName::Nixpkgs => SourceChoice::Nixpkgs,
+                SourceName::Debnix => SourceChoice::Debnix,
+            },
+        }
+    }
+}
+
+impl Local {
+    /// This machine as a place to run tasks.
+    pub fn options(&self) -> MachineOptions {
+        MachineOptions {
+            cache_dir: self.cache_dir.clone(),
+            choice: self.choice.into(),
+            network: match self.network() {
+                NetworkName::Isolated => Network::Isolated,
+                NetworkName::Shared => Network::Shared,
+                NetworkName::None => Network::None,
+            },
+            private_index: self.private_index,
+            trace_bytes: match self.no_trace {
+                true => 0,
+                false => hybrid_cache_driver::trace::DEFAULT_MAX_BYTES,
+            },
+            limits: self.bounds.limits(),
+        }
+    }
+
+    /// The folder of the caches.
+    ///
+    /// # Errors
+    /// The user has no cache folder and none is named.
+    pub fn cache_root(&self) -> Result<PathBuf> {
+        match &self.cache_dir {
+            Some(folder) => std::path::absolute(folder).with_context(|| format!("finding {}", folder.display())),
+            None => default_root(),
+        }
+    }
+}
+
+impl Cluster {
+    /// Which cluster.
+    pub fn choice(&self) -> ClusterChoice {
+        ClusterChoice {
+            name: self.name.clone(),
+            context: self.context.clone(),
+            namespace: self.namespace.clone(),
+        }
+    }
+}
