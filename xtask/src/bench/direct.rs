@@ -112,7 +112,7 @@ impl Place for Direct {
                 peer::plain_uv(&on.machine, scenario, &folder).await?
             }
             (Peer::DirectExec, Subject::Machine(on)) => {
-                let volumes = on.driver.folders().of(epoch);
+                let volumes = on.driver.folders().volumes(epoch);
                 peer::direct_exec(&on.machine, scenario, &volumes.python.join(self.tenant.folder())).await?
             }
             (Peer::BarePod, Subject::Cluster(on)) => on.driver.bare_pod(epoch, &scenario.request).await?,
