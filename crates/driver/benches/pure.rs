@@ -11,8 +11,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use hybrid_cache_driver::local::sandbox::{HostLayout, Needs, task_command};
+use hybrid_cache_driver::local::sandbox::{HostLayout, task_command};
 use hybrid_cache_driver::local::{LocalConfig, Network, VolumePair};
+use hybrid_cache_driver::needs::Needs;
 use hybrid_cache_model::protocol::{Interpreter, Limits, PythonTools};
 use hybrid_cache_model::{PythonRequest, RequestKey, SystemKey, TaskSpec, Tenant};
 
