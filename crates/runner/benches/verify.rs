@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use hybrid_cache_runner::maintain::verify;
-use hybrid_cache_runner::maintain::verify::THREADS;
+use hybrid_cache_runner::maintenance::python::verify;
+use hybrid_cache_runner::maintenance::python::verify::THREADS;
 use python_support::Bench;
 
 const ENVIRONMENTS: usize = 100;

@@ -16,7 +16,7 @@ use hybrid_cache_model::protocol::{
 };
 use hybrid_cache_model::{Failure, FailureKind};
 use hybrid_cache_runner::clock::Recorder;
-use hybrid_cache_runner::maintain::{self, Question};
+use hybrid_cache_runner::maintenance::{self, Question};
 use hybrid_cache_runner::network;
 use hybrid_cache_runner::pod::{self, Shorten};
 use hybrid_cache_runner::prepare;
@@ -164,7 +164,7 @@ fn until_input_closes(limit: Duration) {
 
 fn maintain(question: Question) -> i32 {
     let report = match read_request::<MaintainRequest>() {
-        Ok(request) => maintain::answer(question, &request),
+        Ok(request) => maintenance::answer(question, &request),
         Err(failure) => MaintainReport::Failed { failure },
     };
     answer(&report)

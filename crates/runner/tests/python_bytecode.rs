@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::Phase;
 use hybrid_cache_model::protocol::{BudgetRequest, PrepareEvent};
 use hybrid_cache_runner::child::Patience;
-use hybrid_cache_runner::maintain::{gc, usage, verify};
+use hybrid_cache_runner::maintenance::python::{gc, usage, verify};
 use hybrid_cache_runner::python::Lookup;
 use hybrid_cache_runner::python::bytecode::{self, Compiled, Sources};
 use hybrid_cache_runner::python::content::Content;

@@ -12,7 +12,7 @@ use hybrid_cache_model::protocol::{BudgetRequest, PrepareRequest};
 use hybrid_cache_model::{CacheStatus, FailureKind, Tenant};
 use hybrid_cache_runner::child::Patience;
 use hybrid_cache_runner::ledger;
-use hybrid_cache_runner::maintain::{gc, touch, usage, verify};
+use hybrid_cache_runner::maintenance::python::{gc, touch, usage, verify};
 use hybrid_cache_runner::python::{Lookup, PythonVolume};
 
 mod python_support;

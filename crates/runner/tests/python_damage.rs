@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hybrid_cache_model::CacheStatus;
 use hybrid_cache_runner::child::Patience;
-use hybrid_cache_runner::maintain::{repair, usage, verify};
+use hybrid_cache_runner::maintenance::python::{repair, usage, verify};
 use hybrid_cache_runner::python::record::site;
 use hybrid_cache_runner::python::{Lookup, pool};
 

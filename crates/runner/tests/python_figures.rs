@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use hybrid_cache_model::{CacheStatus, Phase};
-use hybrid_cache_runner::maintain::usage;
+use hybrid_cache_runner::maintenance::python::usage;
 use hybrid_cache_runner::python::record::Installed;
 use hybrid_cache_runner::python::{Lookup, pool};
 use hybrid_cache_runner::store::measure::{Counter, Taken};

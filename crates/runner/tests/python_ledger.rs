@@ -10,8 +10,8 @@ use hybrid_cache_model::maintain::UsageReport;
 use hybrid_cache_model::protocol::BudgetRequest;
 use hybrid_cache_runner::child::Patience;
 use hybrid_cache_runner::ledger;
-use hybrid_cache_runner::maintain::usage::{self, usage as measured};
-use hybrid_cache_runner::maintain::{gc, keep_within, make_room, verify};
+use hybrid_cache_runner::maintenance::python::usage::{self, usage as measured};
+use hybrid_cache_runner::maintenance::python::{gc, keep_within, make_room, verify};
 use hybrid_cache_runner::python::{Lookup, PythonVolume};
 use hybrid_cache_runner::store::measure::{Counter, Taken};
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use hybrid_cache_model::protocol::{BudgetRequest, Budgets, Keep, PrepareEvent, PrepareRequest};
 use hybrid_cache_model::{CacheStatus, FailureKind, Tenant};
-use hybrid_cache_runner::maintain::verify;
+use hybrid_cache_runner::maintenance::python::verify;
 use hybrid_cache_runner::python::{Lookup, PythonVolume};
 use hybrid_cache_runner::store::stage::{LEASE, abandoned};
 

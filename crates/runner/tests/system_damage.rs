@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::SystemKey;
 use hybrid_cache_model::protocol::{EXIT_MISSED, PackageSource, Provider, SystemTools};
 use hybrid_cache_runner::child::Patience;
-use hybrid_cache_runner::maintain::system::{clear_damaged, repair, sweep_if_idle, verify};
+use hybrid_cache_runner::maintenance::system::{clear_damaged, repair, sweep_if_idle, verify};
 use hybrid_cache_runner::store::lock::{self, Missing, Mode};
-use hybrid_cache_runner::system::{IndexEntry, SystemVolume, content};
+use hybrid_cache_runner::system::{IndexEntry, SystemVolume, path_hashes};
 use run_harness::Case;
 
 fn patience() -> Patience {
@@ -48,7 +48,7 @@ fn set() -> Set {
     let entry = entry.with_closure(vec![text(&package), text(&library)]);
     std::fs::write(volume.index_path(&key), entry.to_json().unwrap()).unwrap();
     assert_eq!(verify(&volume, None, &patience()).unwrap().unhashed, 2);
-    content::record(&volume, &key).unwrap();
+    path_hashes::record(&volume, &key).unwrap();
     let set = Set {
         case,
         volume,
@@ -125,7 +125,7 @@ fn sweeping_beside_a_verification_takes_nothing_of_it_away() {
     );
     let slow = format!("|| {{ touch '{}'; sleep 1; exit 0; }}\n", started.display());
     std::fs::write(program, text.replace("|| exit 0\n", &slow)).unwrap();
-    let recording = content::folder(&set.volume).join(".0c-new-1-1-1");
+    let recording = path_hashes::folder(&set.volume).join(".0c-new-1-1-1");
     std::fs::write(&recording, "").unwrap();
     let give_up = Instant::now() + Duration::from_secs(20);
     let report = std::thread::scope(|scope| {
@@ -168,7 +168,7 @@ fn a_set_in_use_is_marked_missed_and_made_again_when_it_is_free() {
     let refused = clear_damaged(&set.volume, &set.key, &nix, &patience()).unwrap_err();
     assert!(refused.message.contains("a task uses them"), "{refused}");
     // Damage is never recorded as content.
-    content::record(&set.volume, &set.key).unwrap();
+    path_hashes::record(&set.volume, &set.key).unwrap();
     assert!(!set.problems().is_empty());
     drop(task);
     clear_damaged(&set.volume, &set.key, &nix, &patience()).unwrap();

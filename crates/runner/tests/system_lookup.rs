@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::protocol::{BudgetRequest, EXIT_MISSED, Environments, RunReport};
 use hybrid_cache_model::{CacheReport, CacheStatus, End, FailureKind, Resolved, SystemKey};
 use hybrid_cache_runner::child::Patience;
-use hybrid_cache_runner::maintain::system::{evict_entry, gc, usage, verify};
+use hybrid_cache_runner::maintenance::system::{evict_entry, gc, usage, verify};
 use hybrid_cache_runner::store::lock::{Missing, Mode, attempt};
 use hybrid_cache_runner::system::{IndexEntry, SystemVolume};
 use run_harness::Case;

@@ -34,8 +34,8 @@ use std::path::{Path, PathBuf};
 use hybrid_cache_model::Failure;
 
 use crate::store::At;
+use crate::store::files::unique_name;
 use crate::store::measure::Taken;
-use crate::store::publish::unique_name;
 
 pub use open::{Open, python as open_python, system as open_system};
 pub use python::rest as python_rest;

@@ -9,9 +9,9 @@ use hybrid_cache_model::{Failure, FailureKind};
 
 use super::Ledger;
 use crate::python::PythonVolume;
+use crate::store::files;
 use crate::store::format::FORMAT_FILE;
 use crate::store::lock::{self, Lock, Mode};
-use crate::store::publish;
 use crate::system::SystemVolume;
 
 /// Name of the lock that writers of the ledger hold.
@@ -52,7 +52,7 @@ pub fn system(volume: &SystemVolume, deadline: Instant) -> Result<Open, Failure>
 
 fn open(root: &Path, locks: &Path, deadline: Instant) -> Open {
     let wait = || {
-        publish::ensure_folder(locks)?;
+        files::ensure_folder(locks)?;
         lock::wait(&locks.join(LOCK), Mode::Exclusive, deadline)
     };
     // A folder with locks and no layout is taken for a stranger's: one without a layout is left as it is.

@@ -12,10 +12,11 @@ use hybrid_cache_model::Failure;
 
 use super::open::{has_gone, last_use, micros, stamp};
 use super::{Ledger, Member, Part, PartId, id};
-use crate::maintain::{entries, orphans};
+use crate::maintenance::entries;
 use crate::python::lookup::VENV;
 use crate::python::publish::{MANIFEST_FILE, Manifest};
 use crate::python::record::{self, Installed};
+use crate::python::uv_cache;
 use crate::python::{PythonVolume, pool};
 use crate::store::measure::{Counter, Taken};
 use crate::store::stage::LEASE;
@@ -30,8 +31,8 @@ pub fn refresh(volume: &PythonVolume, ledger: &mut Ledger) -> Result<(), Failure
     let tenants = PythonVolume::all(volume.root())?;
     let mut there = BTreeSet::new();
     let mut has_new_wheels = false;
-    for (tenant, cache) in orphans::uv_caches(volume)? {
-        let mut wheels = folders_in(&orphans::archives(&cache)?)?;
+    for (tenant, cache) in uv_cache::uv_caches(volume)? {
+        let mut wheels = folders_in(&uv_cache::archives(&cache)?)?;
         // uv is still writing those.
         wheels.retain(|wheel| {
             !wheel
@@ -66,11 +67,11 @@ pub fn refresh(volume: &PythonVolume, ledger: &mut Ledger) -> Result<(), Failure
 /// What uv's caches hold beside unpacked wheels.
 pub fn rest(volume: &PythonVolume) -> Result<Taken, Failure> {
     let mut rest = Taken::default();
-    for (_, cache) in orphans::uv_caches(volume)? {
+    for (_, cache) in uv_cache::uv_caches(volume)? {
         if !cache.exists() {
             continue;
         }
-        let archives = orphans::archives(&cache)?;
+        let archives = uv_cache::archives(&cache)?;
         rest += Counter::itself(&cache);
         for path in entries(&cache)? {
             rest += if archives.contains(&path) {

@@ -9,8 +9,8 @@ use hybrid_cache_model::Failure;
 
 use super::open::{last_use, micros, stamp};
 use super::{Ledger, Member, Part, PartId, id};
-use crate::maintain::entries;
-use crate::maintain::system::{all_entries, lease_of, read};
+use crate::maintenance::entries;
+use crate::maintenance::system::gc::{all_entries, lease_of, read};
 use crate::store::measure::{Counter, Taken};
 use crate::system::SystemVolume;
 

@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use crate::store::At;
-use crate::store::publish;
+use crate::store::files;
 
 const NAME: &str = "ready";
 /// A file that the task's container opens when it has leases of its own; the opening is the message.
@@ -113,7 +113,7 @@ pub fn hand_over(folder: &Path, event: &PrepareEvent) -> Result<(), Failure> {
             format!("a preparation's result cannot be written: {error}"),
         )
     })?;
-    publish::write_atomic(&folder.join(NAME), &text)
+    files::write_atomic(&folder.join(NAME), &text)
 }
 
 /// Waits until the preparing container has told.

@@ -6,7 +6,7 @@
 
 mod epoch;
 mod handover;
-mod maintain;
+mod maintenance_command;
 mod seed;
 mod set_aside;
 
@@ -156,7 +156,7 @@ pub fn prepare(recorder: &Recorder) -> PrepareReport {
 /// Answers what a maintenance pod is asked.
 pub fn maintain() -> PodMaintainReport {
     match read_both(|request: &hybrid_cache_model::pod::PodMaintainRequest| request.protocol) {
-        Ok((image, request)) => maintain::answer(&image, &request),
+        Ok((image, request)) => maintenance_command::answer(&image, &request),
         Err(failure) => PodMaintainReport::Failed { failure },
     }
 }

@@ -26,7 +26,7 @@ use tar::{Archive, Builder, EntryType, Header};
 use crate::clock::Recorder;
 use crate::store::failure::failure as failed_at;
 use crate::store::lock::{self, Mode};
-use crate::store::{At, format, publish};
+use crate::store::{At, files, format};
 
 /// Both seeds and what they are made of.
 const SEEDS: [(&str, &str); 2] = [("python.tar", PYTHON_MOUNT), ("system.tar", NIX_MOUNT)];
@@ -116,7 +116,7 @@ pub fn plant(seeds: &Path, python: &Path, nix: &Path) -> Result<(), Failure> {
         let planting = work.join(format::PLANTING_LOCK);
         let _alone = lock::wait(&planting, Mode::Exclusive, Instant::now() + PLANTING_WAIT)?;
         if !seeded.exists() {
-            publish::delete(&seeding)?;
+            files::delete(&seeding)?;
             if !seed.exists() || !is_empty(folder)? {
                 continue;
             }

@@ -13,7 +13,7 @@ use super::venv::{Home, OwnFiles};
 use super::{PythonVolume, asked, scripts};
 use crate::child::Patience;
 use crate::store::stage::{LEASE, Stage};
-use crate::store::{At, publish};
+use crate::store::{At, files};
 
 /// What uv puts into an environment for people who work in it with a shell: nobody does, and each takes a block.
 const SHELL_FILES: [&str; 12] = [
@@ -122,9 +122,9 @@ fn work(stage: &Stage) -> PathBuf {
 pub fn make(order: &Order<'_>) -> Result<Build, Failure> {
     let stage = Stage::create(&order.volume.staging())?;
     let work = work(&stage);
-    publish::ensure_folder(&work)?;
+    files::ensure_folder(&work)?;
     let environment = stage.product();
-    publish::ensure_folder(&environment)?;
+    files::ensure_folder(&environment)?;
     let venv = environment.join(VENV);
     let cache = order.volume.uv_cache();
     let uv = Uv {
@@ -141,7 +141,7 @@ pub fn make(order: &Order<'_>) -> Result<Build, Failure> {
                 uv.make_environment(&venv, order.interpreter)?;
                 SHELL_FILES
                     .into_iter()
-                    .try_for_each(|file| publish::delete(&venv.join(file)))?;
+                    .try_for_each(|file| files::delete(&venv.join(file)))?;
             }
         }
         OwnFiles::note(&venv, order.interpreter)
@@ -184,7 +184,7 @@ pub fn write_lock(environment: &Path, pins: &[String]) -> Result<(), Failure> {
 /// Drops what no task needs and adds the lease that a task takes, from staging already.
 fn finish(environment: &Path, installed: &Installed) -> Result<(), Failure> {
     // uv's own, for as long as it works.
-    publish::delete(&environment.join(VENV).join(".lock"))?;
+    files::delete(&environment.join(VENV).join(".lock"))?;
     // Whoever runs from staging wants to know what is in it.
     write_lock(environment, &installed.pins())?;
     let lease = environment.join(LEASE);

@@ -27,9 +27,9 @@ use super::content::CONTENT_FILE;
 use super::pool::{self, PYCACHE, Pool};
 use super::record::Installed;
 use crate::child::Patience;
-use crate::store::content::{self, Item, Kind, Listing, Tree};
 use crate::store::digest::Pace;
-use crate::store::{At, publish};
+use crate::store::tree::{self, Item, Kind, Listing, Tree};
+use crate::store::{At, files};
 
 /// Where an environment claims to be, inside its byte-code.
 const SHOWN_ENVIRONMENT: &str = "/env";
@@ -102,7 +102,7 @@ pub fn provide(pool: &Pool, sources: &Sources<'_>, work: &Path, patience: &Patie
 /// Notes beside the byte-code what it is, for whoever verifies it.
 fn describe(folder: &Path) -> Result<(), Failure> {
     let path = folder.join(CONTENT_FILE);
-    let mut listing = content::read(folder, Pace::Background)?;
+    let mut listing = tree::read(folder, Pace::Background)?;
     // A folder in which nothing could be compiled is an empty one. A list is there from an earlier attempt.
     listing
         .lines
@@ -179,7 +179,7 @@ fn stage(missing: &[Folder<'_>], staged: &Path, sources: &Sources<'_>) -> Result
     let mut units = Vec::new();
     for folder in missing {
         let into = staged.join(&folder.pooled);
-        publish::ensure_folder(&into)?;
+        files::ensure_folder(&into)?;
         units.extend(folder.sources.iter().map(|item| Unit {
             source: sources.tree.full(&item.path),
             shown: shown.join(&item.path).to_string_lossy().into_owned(),

@@ -9,8 +9,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use super::record::{Entry, Installed};
-use crate::store::content::{Item, Tree, text};
 use crate::store::digest::{Digests, Inode, Wanted};
+use crate::store::tree::{Item, Tree, text};
 
 /// Files that a warning names; of the others it tells the number.
 const NAMED: usize = 3;

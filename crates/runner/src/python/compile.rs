@@ -7,7 +7,7 @@ use std::process::Command;
 use hybrid_cache_model::protocol::Interpreter;
 use hybrid_cache_model::{Failure, FailureKind};
 
-use super::explain;
+use super::uv_errors;
 use crate::child::{self, Patience};
 
 const COMPILE: &str = include_str!("compile.py");
@@ -90,6 +90,6 @@ fn compile_share(input: Vec<u8>, interpreter: &Interpreter, work: &Path, patienc
     if ended.status.success() {
         Ok(())
     } else {
-        Err(explain::failure("the byte-code compiler", &ended))
+        Err(uv_errors::failure("the byte-code compiler", &ended))
     }
 }

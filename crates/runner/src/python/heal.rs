@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use hybrid_cache_model::Failure;
 
 use super::PythonVolume;
-use crate::maintain::evict::{self, Evicted};
+use crate::maintenance::python::gc::{self as evict, Evicted};
 
 /// The list of heals does not grow beyond this.
 const MAX_LIST_BYTES: u64 = 1 << 20;

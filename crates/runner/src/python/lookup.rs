@@ -255,7 +255,7 @@ mod tests {
         let (_dir, volume) = volume();
         point(&volume, &key(), "absent").unwrap();
         assert!(matches!(volume.lookup(&key(), WEEK).unwrap(), Lookup::Miss));
-        crate::store::publish::link_atomic(Path::new("/etc"), &volume.requests().join(key().as_str())).unwrap();
+        crate::store::files::link_atomic(Path::new("/etc"), &volume.requests().join(key().as_str())).unwrap();
         assert!(matches!(volume.lookup(&key(), WEEK).unwrap(), Lookup::Miss));
         point(&volume, &key(), "e").unwrap();
         let evicting = volume.environments().join("e").join(LEASE);
@@ -275,7 +275,7 @@ mod tests {
         ] {
             let (_dir, volume) = volume();
             point(&volume, &key(), "e").unwrap();
-            crate::store::publish::delete(&volume.environments().join("e").join(name)).unwrap();
+            crate::store::files::delete(&volume.environments().join("e").join(name)).unwrap();
             let found = volume.lookup(&key(), WEEK).unwrap();
             assert!(
                 matches!(&found, Lookup::Damaged { what: told, .. } if told == what),

@@ -42,7 +42,6 @@ pub mod bytecode;
 pub mod claims;
 pub mod compile;
 pub mod content;
-pub mod explain;
 pub mod heal;
 mod layout;
 pub mod lookup;
@@ -51,6 +50,8 @@ pub mod publish;
 pub mod record;
 pub mod scripts;
 pub mod uv;
+pub mod uv_cache;
+pub mod uv_errors;
 pub mod venv;
 
 use std::path::{Path, PathBuf};
@@ -58,8 +59,8 @@ use std::path::{Path, PathBuf};
 use hybrid_cache_model::protocol::{IndexScope, Place};
 use hybrid_cache_model::{Failure, Protection, RequestKey, Tenant};
 
+use crate::store::files::ensure_folder;
 use crate::store::format::{self, Access};
-use crate::store::publish::ensure_folder;
 use crate::store::{At, tenants};
 
 pub use lookup::{Leased, Lookup};

@@ -26,7 +26,7 @@ use rustix::io::Errno;
 
 use super::PythonVolume;
 use crate::store::lock::{self, Lock, Mode};
-use crate::store::{At, publish};
+use crate::store::{At, files};
 
 /// The name under which the interpreter looks for byte-code.
 pub const PYCACHE: &str = "__pycache__";
@@ -110,7 +110,7 @@ pub fn all(volume: &PythonVolume) -> Vec<PathBuf> {
 /// # Errors
 /// It could not be taken until `deadline`, or the volume cannot be written.
 pub fn lock(volume: &PythonVolume, mode: Mode, deadline: Instant) -> Result<Lock, Failure> {
-    publish::ensure_folder(&volume.locks())?;
+    files::ensure_folder(&volume.locks())?;
     lock::wait(&volume.locks().join("bytecode"), mode, deadline)
 }
 
@@ -138,7 +138,7 @@ pub fn address<'a>(sources: impl Iterator<Item = (&'a str, &'a str)>, interprete
 /// # Errors
 /// The volume cannot be written.
 pub fn place(from: &Path, to: &Path) -> Result<(), Failure> {
-    publish::ensure_folder(to.parent().unwrap_or(Path::new(".")))?;
+    files::ensure_folder(to.parent().unwrap_or(Path::new(".")))?;
     match rustix::fs::rename(from, to) {
         Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
         Err(error) => Err(error).at("rename into place", to),

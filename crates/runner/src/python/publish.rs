@@ -13,10 +13,10 @@ use super::bytecode::{self, Sources};
 use super::content::{CONTENT_FILE, Content};
 use super::pool::{self, Pool};
 use super::record::replace;
-use crate::maintain::evict::{self, Evicted};
+use crate::maintenance::python::gc::{self as evict, Evicted};
+use crate::store::files::{self, Placed};
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::measure::Counter;
-use crate::store::publish::{self, Placed};
 use crate::store::stage::LEASE;
 use crate::store::{At, failure};
 
@@ -95,7 +95,7 @@ pub fn publish(build: &Build, order: &Order<'_>) -> Result<Vec<String>, Failure>
     }
     order.phases.run(Phase::PythonPublish, Lane::Publish, || {
         describe(build, order, &content, &key)?;
-        publish::sync_volume(order.volume.root())?;
+        files::sync_volume(order.volume.root())?;
         place(build, order.volume, &key)?;
         point(order.volume, order.key, key.as_str())
     })?;
@@ -125,9 +125,9 @@ fn provide_bytecode(
 /// # Errors
 /// The volume cannot be written.
 pub fn point(volume: &PythonVolume, request: &RequestKey, environment: &str) -> Result<(), Failure> {
-    publish::ensure_folder(&volume.requests())?;
+    files::ensure_folder(&volume.requests())?;
     let target = Path::new("../envs").join(environment);
-    publish::link_atomic(&target, &volume.requests().join(request.as_str()))
+    files::link_atomic(&target, &volume.requests().join(request.as_str()))
 }
 
 /// Notes that the environment at `path` is in use now: eviction takes the least recently used.
@@ -196,12 +196,12 @@ fn linked(build: &Build, order: &Order<'_>) -> Result<Vec<String>, Failure> {
 }
 
 fn place(build: &Build, volume: &PythonVolume, key: &EnvironmentKey) -> Result<(), Failure> {
-    publish::ensure_folder(&volume.environments())?;
+    files::ensure_folder(&volume.environments())?;
     let to = volume.environments().join(key.as_str());
     let forward: PathBuf = Path::new("../../envs").join(key.as_str());
     // Again and again: theirs may be evicted between our finding it there and pointing a request at it, or be damaged.
     for _ in 0..3 {
-        if publish::place(&build.environment(), &to, &forward)? == Placed::Ours {
+        if files::place(&build.environment(), &to, &forward)? == Placed::Ours {
             return Ok(());
         }
         // Somebody uses it or nobody does: both show that it is there. Only an evictor holds it exclusively.

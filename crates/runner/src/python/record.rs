@@ -16,7 +16,7 @@ use hybrid_cache_model::protocol::Interpreter;
 use hybrid_cache_model::{Failure, FailureKind, Protection};
 
 use super::pool::PYCACHE;
-use crate::store::{At, publish};
+use crate::store::{At, files};
 
 /// File systems stamp new files with the time of the last timer tick: this much may lie between that and the clock.
 const TIMESTAMP_SLACK: Duration = Duration::from_millis(20);
@@ -176,7 +176,7 @@ impl Installed {
             let folder = self.venv.join(&self.site).join(&distribution.folder);
             let names = BOOKKEEPING.map(|name| format!("{}/{name}", distribution.folder));
             for name in BOOKKEEPING {
-                publish::delete(&folder.join(name))?;
+                files::delete(&folder.join(name))?;
             }
             replace(&folder.join(INSTALLER), b"uv")?;
             let installer = format!("{}/{INSTALLER}", distribution.folder);
@@ -201,7 +201,7 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), Failure> {
     if !Protection::OwnFiles.is_on() {
         return std::fs::write(path, content).at("write", path);
     }
-    let temporary = path.with_file_name(publish::unique_name(".new"));
+    let temporary = path.with_file_name(files::unique_name(".new"));
     std::fs::write(&temporary, content).at("write", &temporary)?;
     std::fs::rename(&temporary, path).at("rename into place", path)
 }

@@ -14,7 +14,7 @@ use hybrid_cache_model::Failure;
 use sha2::Digest as _;
 
 use super::record::Installed;
-use crate::store::{At, publish};
+use crate::store::{At, files};
 
 /// The folder of an environment's programs.
 const PROGRAMS: &str = "bin";
@@ -78,7 +78,7 @@ fn body(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
 /// Gives `path` a new file with this content and the old one's mode.
 fn replace_program(path: &Path, content: &[u8]) -> Result<(), Failure> {
     let mode = path.metadata().at("look at", path)?.permissions();
-    let temporary = path.with_file_name(publish::unique_name(".new"));
+    let temporary = path.with_file_name(files::unique_name(".new"));
     let mut file = File::create_new(&temporary).at("create", &temporary)?;
     file.write_all(content).at("write", &temporary)?;
     file.set_permissions(mode).at("set the mode of", &temporary)?;

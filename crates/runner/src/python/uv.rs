@@ -8,7 +8,7 @@ use hybrid_cache_model::key::INDEX_STRATEGY;
 use hybrid_cache_model::protocol::{Interpreter, PythonTools};
 use hybrid_cache_model::{Failure, FailureKind, Protection, Requirement};
 
-use super::explain;
+use super::uv_errors;
 use crate::child::{self, Patience};
 use crate::store::At;
 
@@ -160,7 +160,7 @@ impl Uv<'_> {
         if ended.status.success() {
             Ok(())
         } else {
-            Err(explain::failure(name, &ended))
+            Err(uv_errors::failure(name, &ended))
         }
     }
 }

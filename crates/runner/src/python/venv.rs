@@ -19,7 +19,7 @@ use hybrid_cache_model::protocol::Interpreter;
 use hybrid_cache_model::{Failure, FailureKind, Protection};
 
 use super::record::{self, Installed};
-use crate::store::{At, publish};
+use crate::store::{At, files};
 
 /// What can be said of an interpreter whose standard library lies where it is looked for first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,9 +58,9 @@ impl Home<'_> {
     /// # Errors
     /// The volume cannot be written.
     pub fn make(&self, environment: &Path) -> Result<(), Failure> {
-        publish::ensure_folder(&environment.join("lib").join(&self.name).join("site-packages"))?;
+        files::ensure_folder(&environment.join("lib").join(&self.name).join("site-packages"))?;
         let programs = environment.join("bin");
-        publish::ensure_folder(&programs)?;
+        files::ensure_folder(&programs)?;
         let links = [
             (self.interpreter.path.as_str(), programs.join("python")),
             ("python", programs.join("python3")),

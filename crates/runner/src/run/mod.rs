@@ -3,9 +3,10 @@
 //! Everything a warm run waits for is in this file's one path: two hashes, two lookups, two shared locks, one fork.
 
 mod confine;
+mod descendants;
+mod find_environments;
 pub(crate) mod kernel;
-mod leftovers;
-mod lookup;
+
 mod memory;
 mod program;
 mod report;
@@ -26,8 +27,8 @@ pub use memory::{prefer_to_end_before_the_driver, take_descriptor};
 pub use report::{Destination, ReportError};
 
 use crate::clock::Recorder;
+use find_environments::{Found, Ready};
 use kernel::Signals;
-use lookup::{Found, Ready};
 use supervise::Supervised;
 
 /// The signal by which the kernel ends a process when memory runs out.
@@ -71,7 +72,7 @@ fn try_run(
             format!("the runner cannot set itself up to watch a program: {error}"),
         )
     })?;
-    let mut ready = match lookup::find(request, &task, recorder)? {
+    let mut ready = match find_environments::find(request, &task, recorder)? {
         Found::Ready(ready) => ready,
         Found::Missed(missed) => {
             return Ok(RunReport::Missed {
@@ -143,7 +144,7 @@ fn guard_ourselves() -> std::io::Result<Signals> {
         kernel::hide_descriptors();
     }
     rustix::thread::set_no_new_privs(true)?;
-    leftovers::adopt_orphans()?;
+    descendants::adopt_orphans()?;
     Signals::watch()
 }
 

@@ -10,8 +10,8 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitStatus};
 
+use super::descendants;
 use super::kernel::Signals;
-use super::leftovers;
 use super::stream::Stream;
 use crate::clock::Recorder;
 
@@ -97,7 +97,7 @@ impl<'a> Supervisor<'a> {
                 signals,
             }),
             Err(error) => {
-                leftovers::end_all(started.pid, signals);
+                descendants::end_all(started.pid, signals);
                 Err(error.into())
             }
         }
@@ -112,7 +112,7 @@ impl<'a> Supervisor<'a> {
         loop {
             let heard = self.wait(deadline);
             if heard.child
-                && let Some(status) = leftovers::reap(self.main).main
+                && let Some(status) = descendants::reap(self.main).main
             {
                 let told = killed.is_none() && died_of_sigterm(status) && (heard.stop || self.is_told_to_stop());
                 return (Some(status), if told { Some(Killed::Cancelled) } else { killed });
@@ -127,7 +127,7 @@ impl<'a> Supervisor<'a> {
             };
             killed = Some(cause);
             deadline = Instant::now().checked_add(KILL_DEADLINE);
-            leftovers::kill_all();
+            descendants::kill_all();
         }
     }
 
@@ -161,7 +161,7 @@ impl<'a> Supervisor<'a> {
 
     /// Ends the left-over processes, then passes on what they and the program wrote last.
     fn clean_up(&mut self, warnings: &mut Vec<String>) {
-        if !leftovers::end_all(self.main, self.signals) {
+        if !descendants::end_all(self.main, self.signals) {
             warnings.push("a process of the task could not be killed; it hangs in the kernel".to_owned());
         }
         let began = Instant::now();

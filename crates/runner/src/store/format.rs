@@ -15,7 +15,7 @@ use hybrid_cache_model::tenant::TENANTS_FOLDER;
 use hybrid_cache_model::{Failure, FailureKind};
 
 use super::failure::At;
-use super::publish;
+use super::files;
 
 /// Name of the file that holds the layout version.
 pub const FORMAT_FILE: &str = "FORMAT";
@@ -79,7 +79,7 @@ pub fn open(root: &Path, cache: &str, access: Access) -> Result<Opened, Failure>
     if access == Access::Read {
         return Ok(Opened::Empty);
     }
-    publish::write_atomic(&path, expected.as_bytes())?;
+    files::write_atomic(&path, expected.as_bytes())?;
     Ok(Opened::Ours)
 }
 

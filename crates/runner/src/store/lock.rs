@@ -4,7 +4,7 @@
 //! killed process leaves none behind. An exclusive lock needs a descriptor that may write, and a task's mounts are
 //! read-only: a task can exclude nobody. A `flock` that it takes lies beside these locks and meets none of them. Between
 //! clients of one NFS export locks cannot be relied on; therefore nothing here is needed for correct publishing (see
-//! [`super::publish`]).
+//! [`super::files`]).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::Failure;
 
 use super::failure::At;
+use super::files;
 use super::lock::{self, Lock, Missing, Mode};
-use super::publish;
 
 const MAKER: &str = ".maker";
 const READY: &str = ".ready";
@@ -48,9 +48,9 @@ impl Stage {
     /// # Errors
     /// The volume cannot be written.
     pub fn create(staging: &Path) -> Result<Stage, Failure> {
-        publish::ensure_folder(staging)?;
+        files::ensure_folder(staging)?;
         for _ in 0..ATTEMPTS {
-            let name = publish::unique_name("make");
+            let name = files::unique_name("make");
             let unfinished = staging.join(format!("{UNFINISHED}{name}"));
             let path = staging.join(&name);
             // One that cannot be made, on a full volume for one, was taken away by nobody.
@@ -112,7 +112,7 @@ impl Drop for Stage {
     fn drop(&mut self) {
         if !self.handed_out {
             // What cannot be deleted now is found by the next sweep.
-            drop(publish::delete(&self.path));
+            drop(files::delete(&self.path));
         }
     }
 }
@@ -199,7 +199,7 @@ pub fn sweep(staging: &Path, trash: &Path, deadline: Instant) -> Result<usize, F
     for path in all(staging)?.into_iter().take_while(|_| in_time()) {
         let claimed = claim(&path);
         if claimed.is_some() {
-            note(publish::discard(&path, trash));
+            note(files::discard(&path, trash));
         }
         // Not before it is out of everybody's way.
         drop(claimed);
@@ -207,7 +207,7 @@ pub fn sweep(staging: &Path, trash: &Path, deadline: Instant) -> Result<usize, F
     // Whatever is in the trash was moved there to be deleted: another deleter at the same time does no harm.
     let trashed = std::fs::read_dir(trash).into_iter().flatten().flatten();
     for entry in trashed.take_while(|_| in_time()) {
-        note(publish::delete(&entry.path()));
+        note(files::delete(&entry.path()));
     }
     first_failure.map_or(Ok(swept), Err)
 }

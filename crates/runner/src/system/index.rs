@@ -32,7 +32,7 @@ pub struct IndexEntry {
     /// Every store path that these need, themselves included, sorted.
     #[serde(default)]
     pub closure: Vec<String>,
-    /// Our hash of the content of each of them, by path: see [`super::content`]. Added after the entry was made.
+    /// Our hash of the content of each of them, by path: see [`super::path_hashes`]. Added after the entry was made.
     #[serde(default)]
     pub content: BTreeMap<String, String>,
     /// True once a verification found damage and could not remove the entry: a lookup misses it.

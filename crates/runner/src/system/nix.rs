@@ -11,9 +11,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::SystemVolume;
-use super::explain;
+use super::nix_errors;
 use crate::child::{self, Patience};
-use crate::store::{At, publish};
+use crate::store::{At, files};
 
 /// Nix's settings. Nothing of the machine's own nix.conf is trusted to fit: Debian's names a sandbox shell that is not
 /// there, and any of them may name substituters that cannot be reached. Nix calls a path valid in a database that it syncs
@@ -53,8 +53,8 @@ impl Workplace {
     /// # Errors
     /// The volume cannot be written.
     pub fn create(volume: &SystemVolume) -> Result<Workplace, Failure> {
-        let path = volume.state().join("work").join(publish::unique_name("nix"));
-        publish::ensure_folder(&path)?;
+        let path = volume.state().join("work").join(files::unique_name("nix"));
+        files::ensure_folder(&path)?;
         Ok(Workplace { path, stays: false })
     }
 
@@ -64,7 +64,7 @@ impl Workplace {
     /// It is not there, and the volume cannot be written.
     pub fn standing(volume: &SystemVolume) -> Result<Workplace, Failure> {
         let path = volume.state().join("work").join(STANDING);
-        publish::ensure_folder(&path)?;
+        files::ensure_folder(&path)?;
         Ok(Workplace { path, stays: true })
     }
 
@@ -78,7 +78,7 @@ impl Drop for Workplace {
     fn drop(&mut self) {
         if !self.stays {
             // What cannot be deleted now is deleted by the next sweep.
-            let _ = publish::delete(&self.path);
+            let _ = files::delete(&self.path);
         }
     }
 }
@@ -123,7 +123,7 @@ impl Nix<'_> {
                 Ok(answer) => return read_built(&answer, packages),
                 // Another mirror may answer; what was fetched so far stays in the store.
                 Err(error) if error.kind == FailureKind::Offline => failure = Some(error),
-                Err(error) => return Err(explain::with_suggestion(error, source, packages)),
+                Err(error) => return Err(nix_errors::with_suggestion(error, source, packages)),
             }
         }
         Err(failure.unwrap_or_else(|| {
@@ -185,7 +185,7 @@ impl Nix<'_> {
         let file = File::create(&path).at("write", &path)?;
         let ended = child::run_into(command, name, Vec::new(), Stdio::from(file), self.patience)?;
         if !ended.status.success() {
-            return Err(explain::failure(name, &ended.how(), &ended.talk));
+            return Err(nix_errors::failure(name, &ended.how(), &ended.talk));
         }
         std::fs::read(&path).at("read", &path)
     }

@@ -7,11 +7,11 @@ use hybrid_cache_model::protocol;
 use hybrid_cache_model::{Failure, FailureKind};
 
 use super::SystemVolume;
-use super::explain;
 use super::nix::Workplace;
+use super::nix_errors;
 use crate::child::{self, Patience};
 use crate::store::lock::{self, Mode};
-use crate::store::{At, publish};
+use crate::store::{At, files};
 
 /// Makes a Nix program available that works on the store at the volume's mount point.
 pub trait Provider {
@@ -108,7 +108,7 @@ impl NixPortable<'_> {
             let result = self.call(&location, runtime, bootstrap);
             match result {
                 Err(failure) if failure.kind == FailureKind::Sandbox => {
-                    publish::delete(&location.join(".nix-portable/conf/last_auto_runtime"))?;
+                    files::delete(&location.join(".nix-portable/conf/last_auto_runtime"))?;
                     last = Some(failure);
                 }
                 other => return other,
@@ -134,7 +134,7 @@ impl NixPortable<'_> {
         if ended.status.success() {
             return Ok(());
         }
-        Err(explain::failure("nix-portable", &ended.how(), &ended.talk))
+        Err(nix_errors::failure("nix-portable", &ended.how(), &ended.talk))
     }
 }
 
@@ -142,8 +142,8 @@ impl NixPortable<'_> {
 fn location(bootstrap: &Bootstrap<'_>) -> Result<PathBuf, Failure> {
     let location = bootstrap.volume.state().join("nix-portable");
     let inside = location.join(".nix-portable");
-    publish::ensure_folder(&inside)?;
-    publish::link_atomic(bootstrap.volume.root(), &inside.join("nix"))?;
+    files::ensure_folder(&inside)?;
+    files::link_atomic(bootstrap.volume.root(), &inside.join("nix"))?;
     Ok(location)
 }
 

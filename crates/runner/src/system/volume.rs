@@ -10,7 +10,7 @@ use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use super::index::IndexEntry;
 use crate::store::format::{self, Access, FORMAT_FILE, Opened};
 use crate::store::lock::{self, Lock, Missing, Mode};
-use crate::store::{publish, tenants};
+use crate::store::{files, tenants};
 
 /// Name of this cache in its `FORMAT` file.
 pub const CACHE_NAME: &str = "system";
@@ -69,14 +69,14 @@ impl SystemVolume {
     /// # Errors
     /// It has another layout, or cannot be written.
     pub fn lay_out(&self) -> Result<(), Failure> {
-        publish::ensure_folder(&self.state())?;
+        files::ensure_folder(&self.state())?;
         format::open(&self.state(), CACHE_NAME, Access::Write)?;
-        publish::ensure_folder(&self.own())?;
+        files::ensure_folder(&self.own())?;
         format::open(&self.own(), CACHE_NAME, Access::Write)?;
         let leases = self.own().join("leases");
         let shared = ["locks", "work/gc"].map(|name| self.state().join(name));
         for folder in [self.root.join("store"), self.index(), leases].iter().chain(&shared) {
-            publish::ensure_folder(folder)?;
+            files::ensure_folder(folder)?;
         }
         Ok(())
     }
@@ -244,12 +244,12 @@ mod tests {
         .unwrap();
         let key = SystemKey::new(&task.system, &place());
         volume.lay_out().unwrap();
-        publish::ensure_folder(&dir.path().join("store/a-git")).unwrap();
+        files::ensure_folder(&dir.path().join("store/a-git")).unwrap();
         let path = dir.path().join("store/a-git").display().to_string();
         let entry = IndexEntry::new(&key, "test:1", vec!["git".to_owned()], vec![path.clone()])
             .with_closure(vec![path.clone()]);
         std::fs::write(volume.lease_path(&key), "").unwrap();
-        publish::write_atomic(&volume.index_path(&key), &entry.to_json().unwrap()).unwrap();
+        files::write_atomic(&volume.index_path(&key), &entry.to_json().unwrap()).unwrap();
         (dir, volume, key, path)
     }
 

@@ -13,7 +13,8 @@ use hybrid_cache_model::protocol::{
 use hybrid_cache_model::{Failure, SystemKey, TaskSpec};
 use hybrid_cache_runner::child::Patience;
 use hybrid_cache_runner::clock::Recorder;
-use hybrid_cache_runner::system::{self, SystemPrepared, SystemVolume};
+use hybrid_cache_runner::prepare;
+use hybrid_cache_runner::system::{SystemPrepared, SystemVolume};
 use tempfile::TempDir;
 
 /// Answers like Nix, and does with the store what Nix would: `@ROOT@` is the volume.
@@ -119,7 +120,7 @@ impl Bench {
     }
 
     pub fn prepare(&self) -> Result<SystemPrepared, Failure> {
-        system::prepare(&self.request, &Recorder::start())
+        prepare::system::prepare(&self.request, &Recorder::start())
     }
 
     pub fn calls(&self, command: &str) -> usize {

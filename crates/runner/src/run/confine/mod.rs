@@ -5,7 +5,7 @@
 //! itself stays unrestricted: it has to end, reap and report.
 
 mod calls;
-mod files;
+mod file_rules;
 mod filter;
 
 use std::os::fd::OwnedFd;
@@ -16,7 +16,7 @@ use hybrid_cache_model::{Failure, FailureKind, Protection, Tenant};
 use seccompiler::BpfProgram;
 
 use super::program::Environment;
-use files::Level;
+use file_rules::Level;
 
 /// Folder of the shared byte-code, on the Python volume and below each tenant's folder of it.
 const BYTECODE: &str = "bytecode";
@@ -41,7 +41,7 @@ pub struct Confinement {
 pub fn prepare(request: &RunRequest, environment: &Environment) -> Result<Confinement, Failure> {
     let mut warnings = Vec::new();
     let ruleset = if Protection::Landlock.is_on() {
-        let (ruleset, level) = files::ruleset(&visible(request, environment))?;
+        let (ruleset, level) = file_rules::ruleset(&visible(request, environment))?;
         if request.require_landlock && level == Level::None {
             return Err(Failure::new(
                 FailureKind::Sandbox,

@@ -13,16 +13,17 @@ use hybrid_cache_model::maintain::GcReport;
 use hybrid_cache_model::protocol::{BudgetRequest, PythonTools};
 use hybrid_cache_model::{Failure, FailureKind};
 
-use super::budget::Budget;
-use super::leftovers;
-use super::{orphans, usage};
+use super::usage;
 use crate::child::Patience;
 use crate::ledger::{self, Open, Part};
+use crate::maintenance::budget::Budget;
+use crate::maintenance::{entries, leftovers};
 use crate::python::uv::Uv;
+use crate::python::uv_cache;
 use crate::python::{PythonVolume, pool};
+use crate::store::files;
 use crate::store::lock::{self, Missing, Mode};
 use crate::store::measure::Taken;
-use crate::store::publish;
 use crate::store::stage::{LEASE, Stage};
 
 /// How long keeping a budget waits for another writer of the ledger: that one keeps the same budget.
@@ -120,7 +121,7 @@ impl Limit {
 }
 
 /// Why nothing is evicted to keep a budget that what cannot be evicted exceeds: that would come to nothing.
-pub(super) fn nothing_to_evict(volume: &str, fixed: Taken) -> String {
+pub(in crate::maintenance) fn nothing_to_evict(volume: &str, fixed: Taken) -> String {
     format!(
         "the {volume} volume is over its budget with {} bytes that no eviction frees: nothing was evicted",
         fixed.bytes
@@ -134,18 +135,18 @@ fn drop_indexes(volume: &PythonVolume, open: &mut Open, limit: &Limit) -> Result
     if limit.allows(open.ledger.held()) || limit.budget.half().allows(fixed) {
         return Ok(());
     }
-    let caches = orphans::uv_caches(volume)?;
+    let caches = uv_cache::uv_caches(volume)?;
     let deadline = Instant::now() + PARTS_WAIT;
     let mut away = Vec::new();
     for (_, cache) in &caches {
-        if let Some(_alone) = orphans::alone_with(cache, deadline, PAUSE)? {
-            for index in orphans::indexes(cache)? {
-                away.extend(publish::take_away(&index, &volume.trash())?);
+        if let Some(_alone) = uv_cache::alone_with(cache, deadline, PAUSE)? {
+            for index in uv_cache::indexes(cache)? {
+                away.extend(files::take_away(&index, &volume.trash())?);
             }
         }
     }
     open.ledger.set_rest(ledger::python_rest(volume)?);
-    away.iter().try_for_each(|path| publish::delete(path))
+    away.iter().try_for_each(|path| files::delete(path))
 }
 
 /// Makes room on a full volume: left-overs, what nobody shares, and least recently used environments until a `part`-th of
@@ -185,7 +186,7 @@ pub fn make_room(volume: &PythonVolume, part: u64) -> Result<GcReport, Failure> 
 }
 
 /// What a file system lacks of having a `part`-th of itself free.
-pub(super) fn lacking(root: &Path, part: u64) -> Result<Taken, Failure> {
+pub(in crate::maintenance) fn lacking(root: &Path, part: u64) -> Result<Taken, Failure> {
     let found = usage::file_system("", root)?;
     Ok(Taken {
         bytes: (found.total_bytes / part).saturating_sub(found.free_bytes),
@@ -195,7 +196,7 @@ pub(super) fn lacking(root: &Path, part: u64) -> Result<Taken, Failure> {
 }
 
 /// Left-overs, and requests without an environment.
-pub(super) fn tidy(volume: &PythonVolume, report: &mut GcReport) -> Result<(), Failure> {
+pub(in crate::maintenance) fn tidy(volume: &PythonVolume, report: &mut GcReport) -> Result<(), Failure> {
     let swept = leftovers::sweep(volume, Instant::now() + PARTS_WAIT);
     report.swept += swept.removed;
     report.warnings.extend(swept.failure.map(|failure| failure.to_string()));
@@ -206,10 +207,10 @@ pub(super) fn tidy(volume: &PythonVolume, report: &mut GcReport) -> Result<(), F
 fn drop_dangling(volume: &PythonVolume) -> Result<u64, Failure> {
     let mut dropped = 0;
     for tenant in PythonVolume::all(volume.root())? {
-        for request in super::entries(&tenant.requests())? {
+        for request in entries(&tenant.requests())? {
             // Should it be pointed anew between the two calls, a request is lost and its next task misses: no harm.
             if !request.exists() {
-                publish::delete(&request)?;
+                files::delete(&request)?;
                 dropped += 1;
             }
         }
@@ -267,7 +268,7 @@ fn evict_to(
 }
 
 /// What cannot be removed, such as another user's, holds up nothing else; each is told once.
-pub(super) fn warn(report: &mut GcReport, failure: &Failure) {
+pub(in crate::maintenance) fn warn(report: &mut GcReport, failure: &Failure) {
     let warning = failure.to_string();
     if !report.warnings.contains(&warning) {
         report.warnings.push(warning);
@@ -294,7 +295,7 @@ pub fn evict(volume: &PythonVolume, environment: &Path) -> Result<Evicted, Failu
     if held.is_none() && lease.exists() {
         return Ok(Evicted::InUse);
     }
-    publish::discard(environment, &volume.trash())?;
+    files::discard(environment, &volume.trash())?;
     Ok(Evicted::Gone)
 }
 
@@ -313,18 +314,18 @@ fn remove_unused(volume: &PythonVolume, open: &mut Open, wheels: bool) -> Result
             // Whoever published while this waited is in the ledger now.
             open.refresh_python(volume)?;
             for part in open.ledger.unused().into_iter().filter(Part::is_byte_code) {
-                away.extend(publish::take_away(&volume.root().join(&part.name), &volume.trash())?);
+                away.extend(files::take_away(&volume.root().join(&part.name), &volume.trash())?);
                 removed.push(part.name);
             }
         }
     }
     let caches = if wheels {
-        orphans::uv_caches(volume)?
+        uv_cache::uv_caches(volume)?
     } else {
         Vec::new()
     };
     for (tenant, cache) in caches {
-        let Some(_alone) = orphans::alone_with(&cache, deadline, PAUSE)? else {
+        let Some(_alone) = uv_cache::alone_with(&cache, deadline, PAUSE)? else {
             continue;
         };
         let inside = format!("{}/", tenant.relative(&cache));
@@ -337,26 +338,26 @@ fn remove_unused(volume: &PythonVolume, open: &mut Open, wheels: bool) -> Result
         {
             let wheel = volume.root().join(&part.name);
             // One that is on its way into an environment has its files linked there already.
-            if orphans::is_unshared(&wheel)? {
-                away.extend(publish::take_away(&wheel, &volume.trash())?);
+            if uv_cache::is_unshared(&wheel)? {
+                away.extend(files::take_away(&wheel, &volume.trash())?);
                 removed.push(part.name);
                 lost += 1;
             }
         }
         if lost > 0 {
-            orphans::forget_gone(&cache)?;
+            uv_cache::forget_gone(&cache)?;
         }
     }
     removed.iter().for_each(|name| open.ledger.forget(name));
     open.save();
     // No lock is held for this but the ledger's.
-    away.iter().try_for_each(|path: &PathBuf| publish::delete(path))?;
+    away.iter().try_for_each(|path: &PathBuf| files::delete(path))?;
     Ok(removed.len() as u64)
 }
 
 fn prune(volume: &PythonVolume, tools: Option<&PythonTools>, patience: &Patience, report: &mut GcReport) {
     let Some(tools) = tools else { return };
-    let pruned = orphans::uv_caches(volume).and_then(|caches| {
+    let pruned = uv_cache::uv_caches(volume).and_then(|caches| {
         caches
             .iter()
             .filter(|(_, cache)| cache.exists())

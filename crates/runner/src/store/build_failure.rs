@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use hybrid_cache_model::{Failure, FailureKind};
 
-use super::publish;
+use super::files;
 
 /// How the name of such a file ends; before that it is the lock's.
 pub const SUFFIX: &str = ".failed";
@@ -32,7 +32,7 @@ pub fn note(lock: &Path, failure: &Failure) {
     if SHARED.contains(&failure.kind)
         && let Ok(text) = serde_json::to_vec(failure)
     {
-        drop(publish::write_atomic(&path(lock), &text));
+        drop(files::write_atomic(&path(lock), &text));
     }
 }
 

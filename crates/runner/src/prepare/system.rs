@@ -6,18 +6,18 @@ use std::time::{Duration, Instant, SystemTime};
 use hybrid_cache_model::protocol::{Keep, PrepareRequest, SystemTools};
 use hybrid_cache_model::{CacheStatus, Failure, FailureKind, Lane, Phase, SystemKey, Task};
 
-use super::index::IndexEntry;
-use super::nix::{self, Nix, Workplace};
-use super::provider::{self, Bootstrap};
-use super::{COLLECTION_LOCK, STORE_LOCK, SystemFound, SystemPrepared, SystemVolume};
-use super::{content, damaged};
 use crate::child::Patience;
 use crate::clock::Recorder;
-use crate::maintain;
-use crate::store::failed;
+use crate::maintenance;
+use crate::store::build_failure;
 use crate::store::failure::is_disk_full;
+use crate::store::files;
 use crate::store::lock::{self, Lock, Missing, Mode};
-use crate::store::publish;
+use crate::system::nix::{self, Nix, Workplace};
+use crate::system::provider::{self, Bootstrap};
+use crate::system::{
+    COLLECTION_LOCK, IndexEntry, STORE_LOCK, SystemFound, SystemPrepared, SystemVolume, damaged, path_hashes,
+};
 
 /// Which part of a full volume's file system is to be free for the next attempt: a sixteenth first, in the end all of it.
 const FREE_PARTS: [u64; 5] = [16, 8, 4, 2, 1];
@@ -63,7 +63,7 @@ pub fn finish(request: &PrepareRequest, is_made: bool) -> Vec<String> {
     let asked = request.task.check().ok().filter(|task| !task.system.is_empty());
     if let Some(task) = asked.filter(|_| request.keep == Keep::Publish) {
         let key = SystemKey::new(&task.system, &request.place);
-        let recorded = content::record(&SystemVolume::of(&request.place), &key);
+        let recorded = path_hashes::record(&SystemVolume::of(&request.place), &key);
         warnings.extend(
             recorded
                 .err()
@@ -75,7 +75,7 @@ pub fn finish(request: &PrepareRequest, is_made: bool) -> Vec<String> {
     }
     warnings.extend(keep_within_budget(request));
     // What cannot be removed only takes space, and the next one tries again.
-    drop(maintain::system::sweep_if_idle(&SystemVolume::of(&request.place)));
+    drop(maintenance::system::sweep_if_idle(&SystemVolume::of(&request.place)));
     warnings
 }
 
@@ -89,7 +89,7 @@ fn keep_within_budget(request: &PrepareRequest) -> Vec<String> {
     let volume = SystemVolume::of(&request.place);
     let deadline = Instant::now() + Duration::from_millis(request.deadline_ms);
     let collected = Patience::until(deadline)
-        .and_then(|patience| maintain::system::keep_within(&volume, &request.budgets.system, tools, &patience));
+        .and_then(|patience| maintenance::system::keep_within(&volume, &request.budgets.system, tools, &patience));
     match collected {
         Ok(report) => report.warnings,
         Err(failure) => vec![format!(
@@ -126,12 +126,12 @@ impl Job<'_> {
         if let Some(found) = self.find()? {
             return Ok(found);
         }
-        if let Some(failure) = failed::noted_since(&path, began) {
+        if let Some(failure) = build_failure::noted_since(&path, began) {
             return Err(failure);
         }
         let made = self.make_with_room(deadline);
         if let Err(failure) = &made {
-            failed::note(&path, failure);
+            build_failure::note(&path, failure);
         }
         made
     }
@@ -139,12 +139,12 @@ impl Job<'_> {
     /// Makes the packages; where the volume is full, evicts a little, tries again, and so on, twice as much each time.
     fn make_with_room(&self, deadline: Instant) -> Result<SystemPrepared, Failure> {
         let patience = Patience::until(deadline)?;
-        maintain::system::clear_damaged(self.volume, &self.key, self.tools, &patience)?;
+        maintenance::system::clear_damaged(self.volume, &self.key, self.tools, &patience)?;
         let mut made = self.make(&patience);
         for part in FREE_PARTS {
             match made {
                 Err(full) if is_disk_full(&full) => {
-                    let freed = maintain::system::make_room(self.volume, self.tools, &patience, part)?;
+                    let freed = maintenance::system::make_room(self.volume, self.tools, &patience, part)?;
                     // From the second time on, what goes beside entries is what this one has just realised.
                     let has_collected = part == FREE_PARTS[0] && freed.freed_bytes > 0;
                     made = if freed.evicted_system_sets > 0 || has_collected {
@@ -264,9 +264,9 @@ impl Job<'_> {
                 .hint("run the task again when those that run now have ended"));
         }
         let roots = self.volume.roots_path(&self.key);
-        publish::ensure_folder(&roots)?;
+        files::ensure_folder(&roots)?;
         for (number, path) in paths.iter().enumerate() {
-            publish::link_atomic(Path::new(path), &roots.join(number.to_string()))?;
+            files::link_atomic(Path::new(path), &roots.join(number.to_string()))?;
         }
         // A collector that does not know our lock may have run between realising and rooting.
         if let Some(gone) = made.closure.iter().chain(paths).find(|path| !Path::new(path).exists()) {
@@ -284,8 +284,8 @@ impl Job<'_> {
             paths.clone(),
         )
         .with_closure(made.closure.clone());
-        publish::sync_volume(self.volume.root())?;
-        publish::write_atomic(&self.volume.index_path(&self.key), &entry.to_json()?)?;
+        files::sync_volume(self.volume.root())?;
+        files::write_atomic(&self.volume.index_path(&self.key), &entry.to_json()?)?;
         Ok(lease)
     }
 

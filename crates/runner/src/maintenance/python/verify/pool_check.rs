@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::{Failure, Protection};
 
-use super::{Examined, Hashes};
-use crate::maintain::entries;
+use super::Examined;
+use crate::maintenance::entries;
+use crate::maintenance::hashes::Hashes;
 use crate::python::content::CONTENT_FILE;
 use crate::python::{PythonVolume, pool};
-use crate::store::content::{Listing, Tree};
+use crate::store::tree::{Listing, Tree};
 
 /// Looks at every folder of every pool.
 pub fn examine(

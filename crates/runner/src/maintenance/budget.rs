@@ -5,7 +5,7 @@ use std::path::Path;
 use hybrid_cache_model::Failure;
 use hybrid_cache_model::protocol::BudgetRequest;
 
-use super::usage::file_system;
+use super::python::usage::file_system;
 use crate::store::measure::Taken;
 
 /// The most that a volume may hold.
@@ -18,12 +18,6 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// As much as fits.
-    pub const UNLIMITED: Budget = Budget {
-        bytes: u64::MAX,
-        inodes: u64::MAX,
-    };
-
     /// The budget of the volume at `root`, which holds `held` now: see [`BudgetRequest::limits`].
     ///
     /// # Errors

@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::{EnvironmentKey, Failure, Protection};
 
-use super::Hashes;
+use crate::maintenance::hashes::Hashes;
 use crate::python::content::{self, CONTENT_FILE};
 use crate::python::lookup::{DAMAGED_FILE, LOCK_FILE, VENV};
 use crate::python::publish::{MANIFEST_FILE, Manifest};
 use crate::python::{PythonVolume, bytecode, pool, record};
-use crate::store::content::{Item, Listing, Tree};
 use crate::store::digest::Inode;
-use crate::store::known::KnownFiles;
+use crate::store::known_files::KnownFiles;
 use crate::store::stage::LEASE;
+use crate::store::tree::{Item, Listing, Tree};
 
 /// What lies in an environment's folder.
 const OURS: [&str; 5] = [LEASE, LOCK_FILE, MANIFEST_FILE, CONTENT_FILE, VENV];

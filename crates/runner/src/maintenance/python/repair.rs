@@ -12,16 +12,17 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::Failure;
 use hybrid_cache_model::maintain::{GcReport, VerifyReport};
 
-use super::evict::{self, Evicted};
+use super::gc::{self as evict, Evicted};
 use super::verify::{Examined, examine};
-use super::{entries, orphans, shown};
 use crate::child::Patience;
 use crate::ledger::LEDGER_FILE;
+use crate::maintenance::{entries, shown};
 use crate::python::lookup::DAMAGED_FILE;
+use crate::python::uv_cache;
 use crate::python::{PythonVolume, pool};
 use crate::store::digest::Inode;
+use crate::store::files;
 use crate::store::lock::Mode;
-use crate::store::publish;
 
 /// How long to wait for uv, or for publishers, to let go of what they use.
 const WAIT: Duration = Duration::from_secs(60);
@@ -40,7 +41,7 @@ pub fn repair(volume: &PythonVolume, patience: &Patience) -> Result<VerifyReport
     let mut tidied = GcReport::default();
     evict::tidy(volume, &mut tidied)?;
     // What it says of damaged parts is of no use any more.
-    publish::delete(&volume.root().join(LEDGER_FILE))?;
+    files::delete(&volume.root().join(LEDGER_FILE))?;
     let swept = tidied.swept + tidied.dangling_requests;
     if swept > 0 {
         examined.report.repaired.push(format!("{swept} left-overs: removed"));
@@ -53,25 +54,25 @@ fn wheels(volume: &PythonVolume, examined: &mut Examined, deadline: Instant) -> 
     if examined.inodes.is_empty() {
         return Ok(());
     }
-    for (tenant, cache) in orphans::uv_caches(volume)? {
+    for (tenant, cache) in uv_cache::uv_caches(volume)? {
         if !cache.join(".lock").exists() {
             continue;
         }
-        let Some(_alone) = orphans::alone_with(&cache, deadline, PAUSE)? else {
+        let Some(_alone) = uv_cache::alone_with(&cache, deadline, PAUSE)? else {
             let message = format!("uv works with {} all the time", cache.display());
             let failure = Failure::new(hybrid_cache_model::FailureKind::Deadline, message);
             return Err(failure.hint("run `cargo xtask cache verify --repair` again when nothing is prepared"));
         };
-        for bucket in orphans::archives(&cache)? {
+        for bucket in uv_cache::archives(&cache)? {
             for wheel in entries(&bucket)? {
                 if wheel.is_dir() && holds(&wheel, &examined.inodes)? {
-                    publish::discard(&wheel, &tenant.trash())?;
+                    files::discard(&wheel, &tenant.trash())?;
                     let line = format!("{}: removed from uv's cache", shown(volume.root(), &wheel));
                     examined.report.repaired.push(line);
                 }
             }
         }
-        orphans::forget_gone(&cache)?;
+        uv_cache::forget_gone(&cache)?;
     }
     Ok(())
 }
@@ -93,7 +94,7 @@ fn byte_code(volume: &PythonVolume, examined: &mut Examined, deadline: Instant) 
     // A publisher that has just found the folder there links to it.
     let _alone = pool::lock(volume, Mode::Exclusive, deadline)?;
     for folder in std::mem::take(&mut examined.byte_code) {
-        publish::discard(&folder, &volume.trash())?;
+        files::discard(&folder, &volume.trash())?;
         let line = format!("{}: removed", shown(volume.root(), &folder));
         examined.report.repaired.push(line);
     }
@@ -106,7 +107,7 @@ fn environments(examined: &mut Examined) -> Result<(), Failure> {
         let line = match evict::evict(&volume, &environment)? {
             Evicted::Gone => format!("{name}: removed"),
             Evicted::InUse => {
-                publish::write_atomic(&environment.join(DAMAGED_FILE), b"found by a verification\n")?;
+                files::write_atomic(&environment.join(DAMAGED_FILE), b"found by a verification\n")?;
                 format!("{name}: marked, because a task uses it")
             }
         };

@@ -3,10 +3,9 @@
 //! Environments share most of their inodes with each other and with uv's cache; each inode is read once. Environments
 //! are looked at in groups, leased while their group is at work, so neither memory nor leases grow with the volume.
 
-mod bytecode;
-mod environment;
-mod hashes;
+mod environment_check;
 mod parallel;
+mod pool_check;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,23 +13,21 @@ use std::path::{Path, PathBuf};
 use hybrid_cache_model::Failure;
 use hybrid_cache_model::maintain::{Problem, VerifyReport};
 
-use super::{entries, leftovers, shown};
+use crate::maintenance::hashes::{Hashes, MOST_PROBLEMS};
+use crate::maintenance::{entries, leftovers, shown};
 use crate::python::PythonVolume;
 use crate::python::lookup::Leased;
 use crate::store::digest::Inode;
-use crate::store::known::KnownFiles;
+use crate::store::known_files::KnownFiles;
 use crate::store::stage::{self, LEASE};
 
-use environment::Judged;
-pub(super) use hashes::Hashes;
+use environment_check::Judged;
 pub use parallel::THREADS;
 
 /// Entries of environments that are held in memory at one time; a larger environment is a group of its own.
 const GROUP_ITEMS: usize = 100_000;
 /// Environments that are read at once, by all threads together.
 const READ_AT_ONCE: usize = 16;
-/// Problems that are told of one object; of the others the number.
-pub(super) const MOST_PROBLEMS: usize = 20;
 
 /// What an examination found.
 #[derive(Debug, Default)]
@@ -88,7 +85,7 @@ pub fn examine(volume: &PythonVolume) -> Result<Examined, Failure> {
     let mut examined = Examined::default();
     let mut hashes = Hashes::default();
     let tenants = PythonVolume::all(volume.root())?;
-    bytecode::examine(volume, &tenants, &mut hashes, &mut examined)?;
+    pool_check::examine(volume, &tenants, &mut hashes, &mut examined)?;
     for tenant in &tenants {
         environments(tenant, &mut hashes, &mut examined)?;
         left_overs(tenant, &mut examined)?;
@@ -103,7 +100,7 @@ pub fn examine(volume: &PythonVolume) -> Result<Examined, Failure> {
 /// An environment of the group at work; its lease keeps it from being evicted meanwhile.
 struct Candidate {
     path: PathBuf,
-    read: environment::Read,
+    read: environment_check::Read,
     _lease: Option<Leased>,
 }
 
@@ -130,7 +127,7 @@ fn environments(volume: &PythonVolume, hashes: &mut Hashes, examined: &mut Exami
 /// Reads environments; those that are no longer there are left out.
 fn read_all(volume: &PythonVolume, paths: &[PathBuf], known: &KnownFiles) -> Vec<Candidate> {
     let leased: Vec<(&PathBuf, Option<Leased>)> = paths.iter().filter_map(|path| lease(volume, path)).collect();
-    let read = parallel::map(&leased, |(path, _)| environment::read(path, known));
+    let read = parallel::map(&leased, |(path, _)| environment_check::read(path, known));
     let candidates = leased.into_iter().zip(read);
     candidates
         .map(|((path, _lease), read)| {
@@ -155,7 +152,7 @@ fn lease<'a>(volume: &PythonVolume, path: &'a PathBuf) -> Option<(&'a PathBuf, O
 fn judge(volume: &PythonVolume, group: Vec<Candidate>, hashes: &mut Hashes, examined: &mut Examined) {
     hashes.add(group.iter().filter_map(|candidate| candidate.read.tree()));
     let judged = parallel::map(&group, |candidate| {
-        environment::judge(volume, &candidate.path, &candidate.read, hashes, &examined.byte_code)
+        environment_check::judge(volume, &candidate.path, &candidate.read, hashes, &examined.byte_code)
     });
     for (candidate, Judged { problems, inodes }) in group.iter().zip(judged) {
         examined.report.environments += 1;

@@ -7,7 +7,7 @@ use hybrid_cache_model::contents::Contents;
 use hybrid_cache_model::maintain::{GcReport, MaintainReport, MaintainRequest, UsageReport, VerifyReport};
 use hybrid_cache_model::{Failure, Tenant};
 
-use super::system;
+use super::{python, system};
 use crate::child::Patience;
 use crate::python::PythonVolume;
 use crate::system::SystemVolume;
@@ -63,7 +63,7 @@ fn patience(request: &MaintainRequest) -> Result<Patience, Failure> {
 fn usage(request: &MaintainRequest) -> Result<UsageReport, Failure> {
     let mut report = UsageReport::default();
     if let Some(volume) = python_volume(request)? {
-        report.add(super::usage(&volume)?);
+        report.add(python::usage(&volume)?);
     }
     if let Some(volume) = system_volume(request)? {
         report.add(system::usage(&volume)?);
@@ -86,7 +86,7 @@ fn gc(request: &MaintainRequest) -> Result<GcReport, Failure> {
     let patience = patience(request)?;
     let mut report = GcReport::default();
     if let Some(volume) = python_volume(request)? {
-        report.add(super::gc(
+        report.add(python::gc(
             &volume,
             &request.budgets.python,
             request.python_tools.as_ref(),
@@ -109,9 +109,9 @@ fn verify(request: &MaintainRequest) -> Result<VerifyReport, Failure> {
     let mut report = VerifyReport::default();
     if let Some(volume) = python_volume(request)? {
         report.add(if request.repair {
-            super::repair(&volume, &patience)?
+            python::repair(&volume, &patience)?
         } else {
-            super::verify(&volume)?
+            python::verify(&volume)?
         });
     }
     if let Some(volume) = used_system_volume(request)? {

@@ -11,7 +11,9 @@ use hybrid_cache_model::contents::{Contents, EnvironmentContents, PartContents, 
 use hybrid_cache_model::protocol::Place;
 use hybrid_cache_model::{Failure, PythonRequest, RequestKey, SystemKey, Task, Tenant};
 
-use super::{entries, system as system_volume, usage};
+use super::entries;
+use super::python::usage;
+use super::system::gc as system_volume;
 use crate::ledger::{self, Ledger, Member, Part, PartId};
 use crate::python::PythonVolume;
 use crate::python::lookup::VENV;

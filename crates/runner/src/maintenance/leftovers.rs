@@ -15,11 +15,12 @@ use std::time::{Duration, Instant};
 
 use hybrid_cache_model::Failure;
 
-use super::{entries, orphans};
+use super::entries;
 use crate::ledger;
 use crate::python::PythonVolume;
+use crate::python::uv_cache;
 use crate::store::lock::{self, Missing, Mode};
-use crate::store::{publish, stage};
+use crate::store::{files, stage};
 
 /// No preparation takes so long: what is older is at work no more.
 const OLD: Duration = Duration::from_secs(24 * 3600);
@@ -68,13 +69,13 @@ pub fn sweep(volume: &PythonVolume, deadline: Instant) -> Swept {
 fn delete_all(paths: &[PathBuf], deadline: Instant) -> Result<u64, Failure> {
     let mut deleted = 0;
     for path in paths.iter().take_while(|_| Instant::now() < deadline) {
-        publish::delete(path)?;
+        files::delete(path)?;
         deleted += 1;
     }
     Ok(deleted)
 }
 
-/// Links in a tenant's `envs/` that a killed publisher left (see [`publish::place`]); a live one is there for microseconds.
+/// Links in a tenant's `envs/` that a killed publisher left (see [`files::place`]); a live one is there for microseconds.
 pub fn dead_claims(volume: &PythonVolume) -> Result<Vec<PathBuf>, Failure> {
     let mut claims = entries(&volume.environments())?;
     claims.retain(|path| path.is_symlink() && stage::age(path) > stage::GRACE);
@@ -97,7 +98,7 @@ pub(super) fn dead_ledgers(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 /// Downloads of uv processes that were killed: all of them where no uv is at work, and otherwise old ones.
 fn uv_leftovers(volume: &PythonVolume, deadline: Instant) -> Result<u64, Failure> {
     let mut removed = 0;
-    for (_, cache) in orphans::uv_caches(volume)? {
+    for (_, cache) in uv_cache::uv_caches(volume)? {
         let mut unfinished = unfinished(&cache)?;
         if unfinished.is_empty() {
             continue;
@@ -109,7 +110,7 @@ fn uv_leftovers(volume: &PythonVolume, deadline: Instant) -> Result<u64, Failure
         // Taken out of uv's way at once, and deleted without its lock.
         let away: Result<Vec<_>, _> = unfinished
             .iter()
-            .map(|path| publish::take_away(path, &volume.trash()))
+            .map(|path| files::take_away(path, &volume.trash()))
             .collect();
         drop(alone);
         let away: Vec<PathBuf> = away?.into_iter().flatten().collect();
@@ -151,7 +152,7 @@ pub(super) fn dead_locks(
             continue;
         }
         if let Some(_alone) = lock::attempt(&path, Mode::Exclusive, Missing::Absent)? {
-            publish::delete(&path)?;
+            files::delete(&path)?;
             removed += 1;
         }
     }

@@ -20,17 +20,18 @@ use hybrid_cache_model::{
     Resolved, Task,
 };
 
+use super::system;
 use crate::child::Patience;
 use crate::clock::Recorder;
-use crate::maintain::{self, leftovers};
+use crate::maintenance::{self, leftovers};
 use crate::python::build::{self, Build, Order, Phases};
 use crate::python::lookup::{Leased, Lookup};
 use crate::python::{PythonVolume, heal, publish};
-use crate::store::failed;
+use crate::store::build_failure;
 use crate::store::failure::is_disk_full;
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::stage::LEASE;
-use crate::system::{self, SystemPrepared};
+use crate::system::SystemPrepared;
 
 /// Which part of a full volume's file system is to be free for the next attempt: a sixteenth first, in the end all of it.
 const FREE_PARTS: [u64; 5] = [16, 8, 4, 2, 1];
@@ -142,7 +143,7 @@ fn prepare(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, system
     warnings.extend(system::finish(request, is_system_made));
     let described = request.describe && request.keep == Keep::Publish && (is_made || is_system_made);
     let prepared = described.then(|| {
-        let contents = maintain::contents::of_task(&request.place, &job.task);
+        let contents = maintenance::contents::of_task(&request.place, &job.task);
         Box::new(Prepared { contents, expired })
     });
     emit(&PrepareEvent::Published {
@@ -272,7 +273,7 @@ fn python_side(job: &Job<'_>) -> Result<PythonPrepared, Failure> {
     let order = order(job, &volume, &key, &job.task.requirements, tools);
     let build = making_room(&order, &mut warnings, || build::make(&order));
     if let (Err(failure), true) = (&build, lock.is_some()) {
-        failed::note(&volume.build_lock(&key), failure);
+        build_failure::note(&volume.build_lock(&key), failure);
     }
     let build = build?;
     Ok(PythonPrepared::Made(Box::new(Made {
@@ -321,7 +322,7 @@ enum Why {
 /// Takes the request's build lock, then looks again: whoever held it may have made the environment, or failed for all. Whoever waits uses what
 /// the one who builds has verified, as soon as that one's own task may, and does not wait for it to be published.
 fn locked(job: &Job<'_>, volume: &PythonVolume, key: &RequestKey) -> Result<Locked, Failure> {
-    crate::store::publish::ensure_folder(&volume.locks())?;
+    crate::store::files::ensure_folder(&volume.locks())?;
     let path = volume.build_lock(key);
     let (staged, began) = (OnceCell::new(), SystemTime::now());
     let is_staged = || {
@@ -338,7 +339,7 @@ fn locked(job: &Job<'_>, volume: &PythonVolume, key: &RequestKey) -> Result<Lock
     }
     let lock = lock?;
     // It is that of a maker who was killed.
-    crate::store::publish::delete(&volume.staged_note(key))?;
+    crate::store::files::delete(&volume.staged_note(key))?;
     let found = job.phases.run(Phase::Lookup, Lane::Python, || {
         volume.lookup(key, Duration::from_secs(job.request.place.max_age_s))
     })?;
@@ -352,7 +353,7 @@ fn locked(job: &Job<'_>, volume: &PythonVolume, key: &RequestKey) -> Result<Lock
             let told = heal::take_away(volume, &path, &what)?;
             Ok(Locked::Build(lock, Why::Damaged(told)))
         }
-        Lookup::Stale(_) | Lookup::Miss => match failed::noted_since(&path, began) {
+        Lookup::Stale(_) | Lookup::Miss => match build_failure::noted_since(&path, began) {
             Some(failure) => Err(failure),
             None if matches!(found, Lookup::Stale(_)) => Ok(Locked::Build(lock, Why::Expired)),
             None => Ok(Locked::Build(lock, Why::Absent)),
@@ -376,7 +377,7 @@ fn making_room<T>(
                 break;
             }
         };
-        let Ok(freed) = maintain::make_room(order.volume, part) else {
+        let Ok(freed) = maintenance::python::make_room(order.volume, part) else {
             return Err(full);
         };
         evicted += freed.evicted_environments;
@@ -458,10 +459,10 @@ fn finish(job: &Job<'_>, python: PythonPrepared) -> Vec<String> {
         Err(failure) => warnings.push(format!("the environment was not published: {failure}")),
     }
     // It leads to nothing better than a lookup now, and where publishing failed the next one builds.
-    drop(crate::store::publish::delete(&volume.staged_note(&made.key)));
+    drop(crate::store::files::delete(&volume.staged_note(&made.key)));
     // Those that wait for the same packages do not wait for the rest.
     drop(made.lock.take());
-    match maintain::keep_within(&volume, &job.request.budgets.python) {
+    match maintenance::python::keep_within(&volume, &job.request.budgets.python) {
         Ok(report) => {
             let evicted = report.evicted_environments;
             if evicted > 0 {

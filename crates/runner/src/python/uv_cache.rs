@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::Failure;
 use hybrid_cache_model::protocol::IndexScope;
 
-use super::entries;
-use crate::python::PythonVolume;
+use super::PythonVolume;
+use crate::maintenance::entries;
+use crate::store::files;
 use crate::store::lock;
-use crate::store::publish;
 
 /// Every tenant that has a uv cache of its own, and the shared one with any of them.
 ///
@@ -99,11 +99,8 @@ pub fn forget_gone(cache: &Path) -> Result<(), Failure> {
                     let name = beside.file_name().unwrap_or_default().to_string_lossy();
                     name.starts_with(&start) && !name.ends_with(".lock")
                 };
-                inside
-                    .iter()
-                    .filter(is_note)
-                    .try_for_each(|note| publish::delete(note))?;
-                publish::delete(path)?;
+                inside.iter().filter(is_note).try_for_each(|note| files::delete(note))?;
+                files::delete(path)?;
             }
         }
     }

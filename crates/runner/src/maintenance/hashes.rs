@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use hybrid_cache_model::Protection;
 
-use crate::store::content::{Kind, Tree};
 use crate::store::digest::{self, Digests, Pace};
+use crate::store::tree::{Kind, Tree};
+
+/// Problems that are told of one object; of the others the number.
+pub const MOST_PROBLEMS: usize = 20;
 
 /// Hashes that are known already.
 #[derive(Debug, Default)]

@@ -13,19 +13,19 @@ use hybrid_cache_model::maintain::{GarbageUsage, GcReport, LayerUsage, UsageRepo
 use hybrid_cache_model::protocol::{BudgetRequest, SystemTools};
 use hybrid_cache_model::{Failure, FailureKind};
 
-use super::budget::Budget;
-use super::entries;
-use super::leftovers::{self, Swept};
 use crate::child::Patience;
 use crate::ledger::{self, Ledger, Open};
+use crate::maintenance::budget::Budget;
+use crate::maintenance::leftovers::{self, Swept};
+use crate::maintenance::python::gc as evict;
+use crate::maintenance::python::usage::file_system;
+use crate::maintenance::{entries, largest};
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::measure::{Counter, Taken};
-use crate::store::{failed, publish, stage};
+use crate::store::{build_failure, files, stage};
 use crate::system::nix::{self, Nix, STANDING, Workplace};
 use crate::system::provider::{self, Bootstrap};
-use crate::system::{COLLECTION_LOCK, IndexEntry, STORE_LOCK, SystemVolume, content};
-
-pub use super::store::{clear_damaged, repair, verify};
+use crate::system::{COLLECTION_LOCK, IndexEntry, STORE_LOCK, SystemVolume, path_hashes};
 
 /// How long a collection waits for builds at work; they may take minutes, and a collection can come again.
 const BUILDS_WAIT: Duration = Duration::from_secs(5);
@@ -50,7 +50,7 @@ pub fn usage(volume: &SystemVolume) -> Result<UsageReport, Failure> {
         });
     };
     let mut store = Counter::itself(&volume.root().join("store"));
-    let (mut garbage, mut largest) = (Vec::new(), Vec::new());
+    let (mut garbage, mut most) = (Vec::new(), Vec::new());
     if volume.is_laid_out()? {
         let open = ledger::open_system(volume, Instant::now() + LEDGER_WAIT)?;
         open.ledger.parts().values().for_each(|part| store += part.taken);
@@ -61,7 +61,7 @@ pub fn usage(volume: &SystemVolume) -> Result<UsageReport, Failure> {
             bytes: unused.bytes,
             inodes: unused.inodes,
         });
-        largest = super::largest::of(&open.ledger, "system", |member| {
+        most = largest::of(&open.ledger, "system", |member| {
             let entry = read(&volume.root().join(&member.name));
             entry.map(|entry| entry.packages).unwrap_or_default()
         });
@@ -71,14 +71,14 @@ pub fn usage(volume: &SystemVolume) -> Result<UsageReport, Failure> {
     add("system/store", store);
     add("system/db", Counter::new().take(&volume.root().join("var/nix"))?);
     add("system/index", Counter::new().take(&volume.state())?);
-    let file_systems = vec![super::usage::file_system("system", volume.root())?];
+    let file_systems = vec![file_system("system", volume.root())?];
     let system_sets = all_entries(volume)?.len() as u64;
     Ok(UsageReport {
         layers,
         file_systems,
         system_sets,
         garbage,
-        largest,
+        largest: most,
         ..UsageReport::default()
     })
 }
@@ -123,7 +123,7 @@ pub fn keep_within(
     if !budget.allows(fixed) {
         return Ok(GcReport {
             over_budget: true,
-            warnings: vec![super::evict::nothing_to_evict("system", fixed)],
+            warnings: vec![evict::nothing_to_evict("system", fixed)],
             ..GcReport::default()
         });
     }
@@ -146,7 +146,7 @@ pub fn make_room(
     let alone = alone(volume, patience.deadline())?;
     let open = ledger::open_system(volume, Instant::now() + LEDGER_WAIT)?;
     let mut most = open.ledger.held();
-    most -= super::evict::lacking(volume.root(), part)?;
+    most -= evict::lacking(volume.root(), part)?;
     let budget = Budget {
         bytes: most.bytes,
         inodes: most.inodes,
@@ -204,7 +204,7 @@ fn drop_fetched(volume: &SystemVolume, open: &mut Open, budget: Budget) -> Resul
     if budget.half().allows(open.ledger.rest().unwrap_or_default()) {
         return Ok(());
     }
-    publish::delete(&nix::cache(volume))?;
+    files::delete(&nix::cache(volume))?;
     open.ledger.set_rest(ledger::system_rest(volume)?);
     Ok(())
 }
@@ -224,7 +224,7 @@ pub(super) fn soon(patience: &Patience) -> Instant {
 
 /// The store's lock, held alone: no build is at work, and none begins. `None` where one was until `deadline`.
 pub(super) fn alone(volume: &SystemVolume, deadline: Instant) -> Result<Option<Lock>, Failure> {
-    publish::ensure_folder(&volume.state().join("locks"))?;
+    files::ensure_folder(&volume.state().join("locks"))?;
     let waited = lock::wait(&volume.lock_path(COLLECTION_LOCK), Mode::Exclusive, deadline)
         .and_then(|_builds_wait| lock::wait(&volume.lock_path(STORE_LOCK), Mode::Exclusive, deadline));
     match waited {
@@ -263,12 +263,11 @@ fn sweep(volume: &SystemVolume) -> Result<Swept, Failure> {
         }
         volume.root().join("store").join(name).symlink_metadata().is_err()
     };
-    left.extend(entries(&content::folder(volume))?.into_iter().filter(is_gone));
+    left.extend(entries(&path_hashes::folder(volume))?.into_iter().filter(is_gone));
     let mut swept = Swept::default();
-    left.iter()
-        .for_each(|path| swept.note(publish::delete(path).map(|()| 1)));
+    left.iter().for_each(|path| swept.note(files::delete(path).map(|()| 1)));
     let is_key = |name: &str| {
-        let name = name.strip_suffix(failed::SUFFIX).unwrap_or(name);
+        let name = name.strip_suffix(build_failure::SUFFIX).unwrap_or(name);
         name.len() == 32 && name.bytes().all(|letter| letter.is_ascii_hexdigit())
     };
     let locks = volume.state().join("locks");
@@ -330,7 +329,7 @@ fn evict_to(volume: &SystemVolume, ledger: &mut Ledger, budget: Budget, report: 
                 continue;
             }
             Err(failure) => {
-                super::evict::warn(report, &failure);
+                evict::warn(report, &failure);
                 continue;
             }
         }
@@ -375,8 +374,8 @@ pub fn evict_entry(volume: &SystemVolume, entry: &Path) -> Result<bool, Failure>
     if held.is_none() && lease.exists() {
         return Ok(false);
     }
-    publish::delete(entry)?;
-    publish::delete(&volume.roots().join(key_of(entry)))?;
-    publish::delete(&lease)?;
+    files::delete(entry)?;
+    files::delete(&volume.roots().join(key_of(entry)))?;
+    files::delete(&lease)?;
     Ok(true)
 }

@@ -10,10 +10,10 @@ use hybrid_cache_model::{Failure, SystemKey};
 
 use super::SystemVolume;
 use super::index::IndexEntry;
-use crate::store::content::{self, Listing};
 use crate::store::digest::Pace;
+use crate::store::files;
 use crate::store::lock::{self, Missing, Mode};
-use crate::store::publish;
+use crate::store::tree::{self, Listing};
 
 /// Folder of the listings, one for each store path.
 pub fn folder(volume: &SystemVolume) -> PathBuf {
@@ -44,15 +44,15 @@ pub fn record(volume: &SystemVolume, key: &SystemKey) -> Result<(), Failure> {
     if lacking.is_empty() {
         return Ok(());
     }
-    publish::ensure_folder(&folder(volume))?;
+    files::ensure_folder(&folder(volume))?;
     let mut hashes = Vec::new();
     for path in lacking {
         let listing = match listing(volume, &path) {
             Some(known) => known,
             None => {
-                let listing = content::read(Path::new(&path), Pace::Background)?;
+                let listing = tree::read(Path::new(&path), Pace::Background)?;
                 let name = Path::new(&path).file_name().unwrap_or_default();
-                publish::write_atomic(&folder(volume).join(name), listing.to_text().as_bytes())?;
+                files::write_atomic(&folder(volume).join(name), listing.to_text().as_bytes())?;
                 listing
             }
         };
@@ -63,5 +63,5 @@ pub fn record(volume: &SystemVolume, key: &SystemKey) -> Result<(), Failure> {
         return Ok(());
     };
     entry.content.extend(hashes);
-    publish::write_atomic(&index, &entry.to_json()?)
+    files::write_atomic(&index, &entry.to_json()?)
 }

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::Failure;
 use hybrid_cache_model::maintain::{FileSystemUsage, GarbageUsage, LayerUsage, UsageReport};
 
-use super::{entries, largest};
 use crate::ledger::{self, LEDGER_FILE, Ledger, Member};
+use crate::maintenance::{entries, largest};
 use crate::python::publish::{MANIFEST_FILE, Manifest};
 use crate::python::{PythonVolume, heal, pool};
 use crate::store::At;
@@ -73,7 +73,7 @@ fn garbage(ledger: &Ledger, at_work: &[(&str, Taken)]) -> GarbageUsage {
 }
 
 /// The packages of an environment; none where its manifest cannot be read.
-pub(super) fn pins(volume: &PythonVolume, member: &Member) -> Vec<String> {
+pub(in crate::maintenance) fn pins(volume: &PythonVolume, member: &Member) -> Vec<String> {
     let manifest = volume.root().join(&member.name).join(MANIFEST_FILE);
     let read = std::fs::read(manifest).ok();
     let manifest: Option<Manifest> = read.and_then(|text| serde_json::from_slice(&text).ok());

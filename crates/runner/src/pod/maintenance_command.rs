@@ -11,7 +11,7 @@ use hybrid_cache_model::protocol::Budgets;
 use hybrid_cache_model::{Failure, FailureKind, Tenant};
 
 use super::{epoch, log_line, python_tools, seed, set_aside, system_tools};
-use crate::maintain::{Question, answer as maintained};
+use crate::maintenance::{Question, answer as maintained};
 
 /// The answer; a failure is one, too.
 pub fn answer(image: &ImageRecord, request: &PodMaintainRequest) -> PodMaintainReport {

@@ -19,7 +19,7 @@ use hybrid_cache_model::{Failure, FailureKind};
 
 use super::digest::{self, Digests, Inode, Pace, Wanted};
 use super::failure::At;
-use super::known::{Facts, KnownFiles};
+use super::known_files::{Facts, KnownFiles};
 
 /// One file, link or empty folder.
 #[derive(Clone, Debug, PartialEq, Eq)]

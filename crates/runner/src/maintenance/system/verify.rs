@@ -10,15 +10,15 @@ use hybrid_cache_model::maintain::{Problem, VerifyReport};
 use hybrid_cache_model::protocol::SystemTools;
 use hybrid_cache_model::{Failure, FailureKind, Protection, SystemKey};
 
-use super::shown;
-use super::system::{all_entries, alone, evict_entry, key_of, lease_of, nix, read, soon};
-use super::verify::{Hashes, MOST_PROBLEMS};
+use super::gc::{all_entries, alone, evict_entry, key_of, lease_of, nix, read, soon};
 use crate::child::Patience;
-use crate::store::content::Tree;
+use crate::maintenance::hashes::{Hashes, MOST_PROBLEMS};
+use crate::maintenance::shown;
+use crate::store::files;
 use crate::store::lock::{self, Mode};
-use crate::store::publish;
+use crate::store::tree::Tree;
 use crate::system::nix::Workplace;
-use crate::system::{IndexEntry, STORE_LOCK, SystemVolume, content, damaged};
+use crate::system::{IndexEntry, STORE_LOCK, SystemVolume, damaged, path_hashes};
 
 /// Files of store paths that are held in memory at one time.
 const GROUP_ITEMS: usize = 100_000;
@@ -74,7 +74,7 @@ pub fn repair(
             format!("{name}: removed")
         } else if let Some(entry) = read(path) {
             let marked = IndexEntry { damaged: true, ..entry };
-            publish::write_atomic(path, &marked.to_json()?)?;
+            files::write_atomic(path, &marked.to_json()?)?;
             format!("{name}: marked, because a task uses it")
         } else {
             format!("{name}: stays, because a task uses it")
@@ -178,7 +178,7 @@ fn examine(volume: &SystemVolume, tools: Option<&SystemTools>, patience: &Patien
     }
     if let Some(tools) = tools {
         // Like a build: whoever sweeps alone would take its folder away, and a collection the paths it looks at.
-        publish::ensure_folder(&volume.state().join("locks"))?;
+        files::ensure_folder(&volume.state().join("locks"))?;
         let _in_use = lock::wait(&volume.lock_path(STORE_LOCK), Mode::Shared, patience.deadline())?;
         let workplace = Workplace::create(volume)?;
         let nix = nix(volume, tools, &workplace, patience)?;
@@ -251,7 +251,7 @@ fn judge(
             continue;
         }
         examined.paths.insert((*path).clone());
-        let expected = content::listing(volume, path).map(|expected| expected.differences(&found));
+        let expected = path_hashes::listing(volume, path).map(|expected| expected.differences(&found));
         match expected.filter(|differences| !differences.is_empty()) {
             None => examined.note(volume, Path::new(path), "has another content than was registered"),
             Some(differences) => {
