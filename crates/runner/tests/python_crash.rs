@@ -12,7 +12,8 @@ use hybrid_cache_model::protocol::{BudgetRequest, PrepareRequest};
 use hybrid_cache_model::{CacheStatus, FailureKind, Tenant};
 use hybrid_cache_runner::child::Patience;
 use hybrid_cache_runner::ledger;
-use hybrid_cache_runner::maintenance::python::{gc, touch, usage, verify};
+use hybrid_cache_runner::maintenance::python::{gc, usage, verify};
+use hybrid_cache_runner::python::environment::touch;
 use hybrid_cache_runner::python::{Lookup, PythonVolume};
 
 mod python_support;
@@ -212,7 +213,7 @@ fn touching_makes_the_most_recently_used() {
         .to_str()
         .unwrap()
         .to_owned();
-    touch(&bench.volume(), &relative).unwrap();
+    touch(bench.volume().lease(&relative).unwrap().path()).unwrap();
     assert!(lease.metadata().unwrap().modified().unwrap().elapsed().unwrap() < Duration::from_secs(60));
 }
 

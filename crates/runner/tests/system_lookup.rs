@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::protocol::{BudgetRequest, EXIT_MISSED, Environments, RunReport};
 use hybrid_cache_model::{CacheReport, CacheStatus, End, FailureKind, Resolved, SystemKey};
 use hybrid_cache_runner::child::Patience;
-use hybrid_cache_runner::maintenance::system::{evict_entry, gc, usage, verify};
+use hybrid_cache_runner::maintenance::system::{gc, usage, verify};
 use hybrid_cache_runner::store::lock::{Missing, Mode, attempt};
-use hybrid_cache_runner::system::{IndexEntry, SystemVolume};
+use hybrid_cache_runner::system::{IndexEntry, SystemVolume, index_entries};
 use run_harness::Case;
 
 /// A case whose system volume holds one package `git` with a program `hello`.
@@ -133,7 +133,7 @@ fn what_was_prepared_does_not_run_without_its_lease() {
     assert_eq!((ran.code, ran.text().as_str()), (EXIT_MISSED, ""), "{:?}", ran.report);
     drop(evictor);
     assert_eq!(case.run().text(), "hello from the store");
-    assert!(evict_entry(&volume, &index).unwrap());
+    assert!(index_entries::evict(&volume, &index).unwrap());
     assert_eq!(case.run().code, EXIT_MISSED);
 }
 
@@ -143,10 +143,10 @@ fn nothing_is_evicted_while_a_task_uses_it() {
     let mut running = case.start();
     let mut up = [0; 3];
     std::io::Read::read_exact(running.child.stdout.as_mut().unwrap(), &mut up).unwrap();
-    assert!(!evict_entry(&volume, &index).unwrap());
+    assert!(!index_entries::evict(&volume, &index).unwrap());
     assert!(index.exists() && path.exists());
     assert_eq!(*running.finish().end(), End::Exited { code: 0 });
-    assert!(evict_entry(&volume, &index).unwrap());
+    assert!(index_entries::evict(&volume, &index).unwrap());
     assert!(!index.exists());
     assert!(path.exists(), "only Nix deletes from its store");
     assert_eq!(case.run().code, EXIT_MISSED);

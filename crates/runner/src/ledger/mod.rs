@@ -20,6 +20,7 @@
 //! measured again, and so is everything where the file is missing, of another version, or a copy (its inode shows that).
 //! Writers append whole lines under a lock; dead lines go when they outnumber the others.
 
+mod lease_times;
 mod open;
 mod python;
 mod system;

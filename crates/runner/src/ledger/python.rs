@@ -10,14 +10,13 @@ use std::time::SystemTime;
 
 use hybrid_cache_model::Failure;
 
-use super::open::{has_gone, last_use, micros, stamp};
+use super::lease_times::{has_gone, last_use, micros, stamp};
 use super::{Ledger, Member, Part, PartId, id};
-use crate::maintenance::entries;
-use crate::python::lookup::VENV;
-use crate::python::publish::{MANIFEST_FILE, Manifest};
+use crate::python::environment::{MANIFEST_FILE, Manifest, VENV};
 use crate::python::record::{self, Installed};
 use crate::python::uv_cache;
 use crate::python::{PythonVolume, pool};
+use crate::store::folder::entries;
 use crate::store::measure::{Counter, Taken};
 use crate::store::stage::LEASE;
 

@@ -7,12 +7,12 @@ use std::time::SystemTime;
 
 use hybrid_cache_model::Failure;
 
-use super::open::{last_use, micros, stamp};
+use super::lease_times::{last_use, micros, stamp};
 use super::{Ledger, Member, Part, PartId, id};
-use crate::maintenance::entries;
-use crate::maintenance::system::gc::{all_entries, lease_of, read};
+
+use crate::store::folder::{entries, relative};
 use crate::store::measure::{Counter, Taken};
-use crate::system::SystemVolume;
+use crate::system::{SystemVolume, index_entries};
 
 /// The time of the last change of everything that Nix has finished, in seconds since 1970.
 const FINISHED_S: i64 = 1;
@@ -22,10 +22,10 @@ pub fn refresh(volume: &SystemVolume, ledger: &mut Ledger) -> Result<(), Failure
     let now_us = micros(Ok(SystemTime::now()));
     let mut present = BTreeSet::new();
     let mut needed = BTreeSet::new();
-    for (tenant, path) in all_entries(volume)? {
-        let name = shown(volume, &path);
+    for (tenant, path) in index_entries::all(volume)? {
+        let name = relative(volume.root(), &path);
         let Ok(found) = path.metadata() else { continue };
-        let lease = lease_of(&tenant, &path).metadata();
+        let lease = index_entries::lease_of(&tenant, &path).metadata();
         let lease_us = micros(lease.and_then(|lease| lease.modified()));
         present.insert(name.clone());
         let known = ledger.members().get(&name).filter(|known| known.stamp == stamp(&found));
@@ -36,7 +36,9 @@ pub fn refresh(volume: &SystemVolume, ledger: &mut Ledger) -> Result<(), Failure
             },
             None => {
                 // A damaged entry has no parts, and goes like any other.
-                let closure = read(&path).map(|entry| entry.closure).unwrap_or_default();
+                let closure = index_entries::read(&path)
+                    .map(|entry| entry.closure)
+                    .unwrap_or_default();
                 Member {
                     name,
                     used_us: last_use(None, lease_us, now_us),
@@ -75,7 +77,7 @@ fn store_paths(volume: &SystemVolume, ledger: &mut Ledger, needed: &BTreeSet<Par
     let mut there = BTreeSet::new();
     let mut has_new = false;
     for path in entries(&volume.root().join("store"))? {
-        let name = shown(volume, &path);
+        let name = relative(volume.root(), &path);
         let number = id(&name);
         there.insert(number);
         if ledger.is_measured(number) {
@@ -100,9 +102,4 @@ fn store_paths(volume: &SystemVolume, ledger: &mut Ledger, needed: &BTreeSet<Par
 pub fn part_name(path: &str) -> String {
     let name = Path::new(path).file_name().unwrap_or_default();
     format!("store/{}", name.to_string_lossy())
-}
-
-fn shown(volume: &SystemVolume, path: &Path) -> String {
-    let inside = path.strip_prefix(volume.root()).unwrap_or(path);
-    inside.to_string_lossy().into_owned()
 }

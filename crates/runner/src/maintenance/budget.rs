@@ -5,8 +5,7 @@ use std::path::Path;
 use hybrid_cache_model::Failure;
 use hybrid_cache_model::protocol::BudgetRequest;
 
-use super::python::usage::file_system;
-use crate::store::measure::Taken;
+use crate::store::measure::{Taken, file_system};
 
 /// The most that a volume may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +39,16 @@ impl Budget {
     pub fn allows(self, taken: Taken) -> bool {
         taken.bytes <= self.bytes && taken.inodes <= self.inodes
     }
+}
+
+/// What a file system lacks of having a `part`-th of itself free.
+pub fn lacking(root: &Path, part: u64) -> Result<Taken, Failure> {
+    let found = file_system("", root)?;
+    Ok(Taken {
+        bytes: (found.total_bytes / part).saturating_sub(found.free_bytes),
+        inodes: (found.total_inodes / part).saturating_sub(found.free_inodes),
+        entries: 0,
+    })
 }
 
 #[cfg(test)]

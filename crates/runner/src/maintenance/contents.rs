@@ -11,16 +11,15 @@ use hybrid_cache_model::contents::{Contents, EnvironmentContents, PartContents, 
 use hybrid_cache_model::protocol::Place;
 use hybrid_cache_model::{Failure, PythonRequest, RequestKey, SystemKey, Task, Tenant};
 
-use super::entries;
 use super::python::usage;
-use super::system::gc as system_volume;
+
 use crate::ledger::{self, Ledger, Member, Part, PartId};
 use crate::python::PythonVolume;
-use crate::python::lookup::VENV;
-use crate::python::publish::{MANIFEST_FILE, Manifest};
+use crate::python::environment::{MANIFEST_FILE, Manifest, VENV};
 use crate::python::record;
+use crate::store::folder::{entries, relative};
 use crate::store::measure::Taken;
-use crate::system::SystemVolume;
+use crate::system::{SystemVolume, index_entries};
 
 /// How long to wait for a writer of the ledger; without it the ledger is read and not written.
 const LEDGER_WAIT: Duration = Duration::from_secs(5);
@@ -88,8 +87,7 @@ fn system_of(place: &Place, task: &Task) -> Result<Option<VolumeContents>, Failu
     let volume = SystemVolume::of(place);
     let path = volume.index_path(&SystemKey::new(&task.system, place));
     let open = ledger::open_system(&volume, Instant::now() + LEDGER_WAIT)?;
-    let name = path.strip_prefix(volume.root()).unwrap_or(&path).to_string_lossy();
-    let member = open.ledger.members().get(name.as_ref());
+    let member = open.ledger.members().get(&relative(volume.root(), &path));
     Ok(member.map(|member| system_contents(&volume, &open.ledger, [member], Taken::default())))
 }
 
@@ -136,7 +134,7 @@ fn system_contents<'a>(
 ) -> VolumeContents {
     let members: Vec<&Member> = members.into_iter().collect();
     let label = |member: &Member| {
-        let entry = system_volume::read(&volume.root().join(&member.name));
+        let entry = index_entries::read(&volume.root().join(&member.name));
         let packages = entry.map(|entry| entry.packages).unwrap_or_default();
         label(packages.iter().map(String::as_str), packages.len())
     };

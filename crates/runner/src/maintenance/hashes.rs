@@ -7,9 +7,6 @@ use hybrid_cache_model::Protection;
 use crate::store::digest::{self, Digests, Pace};
 use crate::store::tree::{Kind, Tree};
 
-/// Problems that are told of one object; of the others the number.
-pub const MOST_PROBLEMS: usize = 20;
-
 /// Hashes that are known already.
 #[derive(Debug, Default)]
 pub struct Hashes {

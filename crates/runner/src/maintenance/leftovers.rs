@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use hybrid_cache_model::Failure;
 
-use super::entries;
 use crate::ledger;
 use crate::python::PythonVolume;
 use crate::python::uv_cache;
+use crate::store::folder::entries;
 use crate::store::lock::{self, Missing, Mode};
 use crate::store::{files, stage};
 

@@ -10,11 +10,21 @@ use hybrid_cache_model::pod::{
 use hybrid_cache_model::protocol::Budgets;
 use hybrid_cache_model::{Failure, FailureKind, Tenant};
 
-use super::{epoch, log_line, python_tools, seed, set_aside, system_tools};
+use super::log::log_line;
+use super::requests::{python_tools, read_both, system_tools};
+use super::{epoch, seed, set_aside};
 use crate::maintenance::{Question, answer as maintained};
 
+/// Answers what a maintenance pod is asked.
+pub fn maintain() -> PodMaintainReport {
+    match read_both(|request: &PodMaintainRequest| request.protocol) {
+        Ok((image, request)) => answer(&image, &request),
+        Err(failure) => PodMaintainReport::Failed { failure },
+    }
+}
+
 /// The answer; a failure is one, too.
-pub fn answer(image: &ImageRecord, request: &PodMaintainRequest) -> PodMaintainReport {
+fn answer(image: &ImageRecord, request: &PodMaintainRequest) -> PodMaintainReport {
     let volumes = Path::new(VOLUMES_FOLDER);
     let done = match &request.question {
         PodQuestion::Contents => {

@@ -23,9 +23,10 @@ use hybrid_cache_model::protocol::{Budgets, Keep, Place, PrepareEvent, PrepareRe
 use hybrid_cache_model::{Failure, FailureKind, TaskSpec, Tenant};
 use tar::{Archive, Builder, EntryType, Header};
 
-use crate::clock::Recorder;
+use super::requests::{python_tools, read_both, source_id, system_tools};
+use crate::clock::{Recorder, lock};
 use crate::store::failure::failure as failed_at;
-use crate::store::lock::{self, Mode};
+use crate::store::lock::{self as file_lock, Mode};
 use crate::store::{At, files, format};
 
 /// Both seeds and what they are made of.
@@ -39,8 +40,16 @@ const PLANTING_WAIT: Duration = Duration::from_secs(300);
 const SEEDING: &str = ".seeding";
 const SEEDED: &str = ".seeded";
 
+/// Fills caches for an image and packs them.
+pub fn make_seed() -> PodMaintainReport {
+    match read_both(|request: &SeedRequest| request.protocol) {
+        Ok((image, request)) => make(&image, &request),
+        Err(failure) => PodMaintainReport::Failed { failure },
+    }
+}
+
 /// Prepares what an image shall bring along, and packs it.
-pub fn make(image: &ImageRecord, request: &SeedRequest) -> PodMaintainReport {
+fn make(image: &ImageRecord, request: &SeedRequest) -> PodMaintainReport {
     let made = request
         .tasks
         .iter()
@@ -71,14 +80,14 @@ fn prepare(image: &ImageRecord, request: &SeedRequest, task: &TaskSpec) -> Resul
             },
             interpreter: image.interpreter.clone(),
             index: request.network.index.clone(),
-            system_source: super::source_id(image),
+            system_source: source_id(image),
             max_age_s: request.max_age_s,
             tenant: Tenant::default(),
             index_scope: request.network.index_scope,
         },
         keep: Keep::Publish,
-        python_tools: Some(super::python_tools(image, &request.network)),
-        system_tools: super::system_tools(image, &request.network),
+        python_tools: Some(python_tools(image, &request.network)),
+        system_tools: system_tools(image, &request.network),
         deadline_ms: request.prepare_ms,
         budgets: Budgets::default(),
         describe: false,
@@ -86,12 +95,12 @@ fn prepare(image: &ImageRecord, request: &SeedRequest, task: &TaskSpec) -> Resul
     let last = Mutex::new(None);
     let emit = |event: &PrepareEvent| {
         if !matches!(event, PrepareEvent::Phase { .. }) {
-            *super::lock(&last) = Some(event.clone());
+            *lock(&last) = Some(event.clone());
         }
     };
     crate::prepare::run(&request, &Recorder::start(), &emit);
     let internal = |message: &str| Err(Failure::new(FailureKind::Internal, message));
-    match super::lock(&last).take() {
+    match lock(&last).take() {
         Some(PrepareEvent::Published { warnings, .. }) if warnings.is_empty() => Ok(()),
         // Elsewhere a task could go on; an image without what it was built for is no use.
         Some(PrepareEvent::Published { warnings, .. }) => internal(&warnings.join("; ")),
@@ -114,7 +123,7 @@ pub fn plant(seeds: &Path, python: &Path, nix: &Path) -> Result<(), Failure> {
             continue;
         }
         let planting = work.join(format::PLANTING_LOCK);
-        let _alone = lock::wait(&planting, Mode::Exclusive, Instant::now() + PLANTING_WAIT)?;
+        let _alone = file_lock::wait(&planting, Mode::Exclusive, Instant::now() + PLANTING_WAIT)?;
         if !seeded.exists() {
             files::delete(&seeding)?;
             if !seed.exists() || !is_empty(folder)? {

@@ -1,5 +1,7 @@
 //! `runner prepare`: makes what a task needs, Python packages and system packages side by side.
 
+mod context;
+mod python;
 mod run;
 pub mod system;
 

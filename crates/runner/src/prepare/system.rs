@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use hybrid_cache_model::protocol::{Keep, PrepareRequest, SystemTools};
 use hybrid_cache_model::{CacheStatus, Failure, FailureKind, Lane, Phase, SystemKey, Task};
 
+use super::context::FREE_PARTS;
 use crate::child::Patience;
 use crate::clock::Recorder;
 use crate::maintenance;
@@ -18,9 +19,6 @@ use crate::system::provider::{self, Bootstrap};
 use crate::system::{
     COLLECTION_LOCK, IndexEntry, STORE_LOCK, SystemFound, SystemPrepared, SystemVolume, damaged, path_hashes,
 };
-
-/// Which part of a full volume's file system is to be free for the next attempt: a sixteenth first, in the end all of it.
-const FREE_PARTS: [u64; 5] = [16, 8, 4, 2, 1];
 
 /// Makes, or finds, what the task asks for.
 ///

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use hybrid_cache_model::protocol::{Interpreter, PythonTools};
 use hybrid_cache_model::{CacheStatus, Failure, Lane, Phase, RequestKey, Requirement};
 
-use super::lookup::{LOCK_FILE, VENV};
-use super::record::{Checked, Installed, replace};
+use super::environment::{VENV, write_lock};
+use super::record::{Checked, Installed};
 use super::uv::Uv;
 use super::venv::{Home, OwnFiles};
 use super::{PythonVolume, asked, scripts};
@@ -170,15 +170,6 @@ pub fn make(order: &Order<'_>) -> Result<Build, Failure> {
 /// When the staging folder came to be, by the clock of the volume's file system.
 fn born(stage: &Path) -> Result<SystemTime, Failure> {
     stage.metadata().and_then(|found| found.modified()).at("look at", stage)
-}
-
-/// Writes the list of packages beside the virtual environment.
-///
-/// # Errors
-/// The volume cannot be written.
-pub fn write_lock(environment: &Path, pins: &[String]) -> Result<(), Failure> {
-    let lock: String = pins.iter().map(|pin| format!("{pin}\n")).collect();
-    replace(&environment.join(LOCK_FILE), lock.as_bytes())
 }
 
 /// Drops what no task needs and adds the lease that a task takes, from staging already.

@@ -8,17 +8,10 @@ use hybrid_cache_model::{Failure, FailureKind, Protection, RequestKey};
 use rustix::io::Errno;
 
 use super::PythonVolume;
-use super::publish::MANIFEST_FILE;
+use super::environment::{LOCK_FILE, VENV, damage};
 use crate::store::At;
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::stage::LEASE;
-
-/// Folder of an environment's files, beside what is ours: the virtual environment itself.
-pub const VENV: &str = "venv";
-/// Name of the file that lists an environment's packages.
-pub const LOCK_FILE: &str = "lock.txt";
-/// Name of the file that marks an environment as damaged while a task runs from it.
-pub const DAMAGED_FILE: &str = "damaged";
 
 /// An environment that nobody removes as long as this value, or a copy of its descriptor, lives.
 #[derive(Debug)]
@@ -43,25 +36,6 @@ pub enum Lookup {
     },
     /// Nothing.
     Miss,
-}
-
-/// What an environment obviously lacks; `None` where it can be used.
-///
-/// Four looks at names. Bytes that changed are for `verify` to find, which marks the environment then.
-pub fn damage(environment: &Path) -> Option<String> {
-    let venv = environment.join(VENV);
-    // The link to the interpreter is followed: it leads nowhere where the folder or the interpreter is gone.
-    if !venv.join("bin/python").exists() {
-        let lacks = if venv.is_dir() { "its interpreter" } else { VENV };
-        return Some(format!("{lacks} is gone"));
-    }
-    for name in [LOCK_FILE, MANIFEST_FILE] {
-        if !environment.join(name).exists() {
-            return Some(format!("{name} is missing"));
-        }
-    }
-    let marked = environment.join(DAMAGED_FILE).exists();
-    marked.then(|| "a verification marked it".to_owned())
 }
 
 impl Leased {
@@ -181,6 +155,7 @@ fn lease(path: PathBuf) -> Result<Option<Leased>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::python::environment::{DAMAGED_FILE, MANIFEST_FILE};
     use crate::python::publish::point;
     use hybrid_cache_model::Tenant;
     use hybrid_cache_model::protocol::{IndexScope, Interpreter, Place, Volumes};

@@ -42,6 +42,8 @@ pub mod bytecode;
 pub mod claims;
 pub mod compile;
 pub mod content;
+pub mod environment;
+pub mod evict;
 pub mod heal;
 mod layout;
 pub mod lookup;
@@ -61,7 +63,7 @@ use hybrid_cache_model::{Failure, Protection, RequestKey, Tenant};
 
 use crate::store::files::ensure_folder;
 use crate::store::format::{self, Access};
-use crate::store::{At, tenants};
+use crate::store::{At, folder, tenants};
 
 pub use lookup::{Leased, Lookup};
 
@@ -228,9 +230,6 @@ impl PythonVolume {
 
     /// `path` as it is called in the protocol: relative to the volume.
     pub fn relative(&self, path: &Path) -> String {
-        path.strip_prefix(&self.root)
-            .unwrap_or(path)
-            .to_string_lossy()
-            .into_owned()
+        folder::relative(&self.root, path)
     }
 }

@@ -201,7 +201,7 @@ mod tests {
     use hybrid_cache_model::Tenant;
 
     use super::*;
-    use crate::python::lookup::VENV;
+    use crate::python::environment::VENV;
 
     fn interpreter(version: &str) -> Interpreter {
         Interpreter {

@@ -1,71 +1,23 @@
 //! Publishes a verified environment: byte-code, manifest, sync, one exchange of names, one link.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use hybrid_cache_model::protocol::Interpreter;
 use hybrid_cache_model::{EnvironmentKey, Failure, FailureKind, Lane, Phase, Protection, RequestKey};
-use serde::{Deserialize, Serialize};
 
 use super::PythonVolume;
-use super::build::{Build, Order, write_lock};
+use super::build::{Build, Order};
 use super::bytecode::{self, Sources};
 use super::content::{CONTENT_FILE, Content};
+use super::environment::{MANIFEST_FILE, MANIFEST_SCHEMA, Manifest, damage, touch, write_lock};
+use super::evict::{Evicted, evict};
 use super::pool::{self, Pool};
 use super::record::replace;
-use crate::maintenance::python::gc::{self as evict, Evicted};
+use crate::store::failure;
 use crate::store::files::{self, Placed};
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::measure::Counter;
 use crate::store::stage::LEASE;
-use crate::store::{At, failure};
-
-/// Name of the file that describes an environment.
-pub const MANIFEST_FILE: &str = "manifest.json";
-/// Version of its content.
-const MANIFEST_SCHEMA: u32 = 2;
-/// A lease whose time of use is younger than this is not stamped again.
-const TOUCH_EVERY: Duration = Duration::from_secs(60);
-
-/// What an environment is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
-    /// Version of this file's content.
-    pub schema: u32,
-    /// The environment's key.
-    pub key: EnvironmentKey,
-    /// `name==version`, sorted.
-    pub pins: Vec<String>,
-    /// The interpreter it was made for.
-    pub interpreter: Interpreter,
-    /// When, in seconds since 1970.
-    pub created_s: u64,
-    /// Allocated bytes of inodes that nothing else on the volume shares.
-    pub own_bytes: u64,
-    /// Inodes that nothing else on the volume shares.
-    pub own_inodes: u64,
-    /// Directory entries.
-    pub entries: u64,
-    /// The folders of byte-code that it links to, relative to the volume, sorted.
-    #[serde(default)]
-    pub bytecode: Vec<String>,
-    /// Hash of this and of the list of packages: see [`Manifest::sealed`].
-    #[serde(default)]
-    pub seal: String,
-}
-
-impl Manifest {
-    /// What `seal` says of a manifest that nobody has changed, beside a list of packages that nobody has changed.
-    pub fn sealed(&self, lock: &str) -> String {
-        let open = Manifest {
-            seal: String::new(),
-            ..self.clone()
-        };
-        // Plain data: it cannot fail, and where it did no seal would fit.
-        let text = serde_json::to_string(&open).unwrap_or_default();
-        blake3::hash(format!("{text}\n{lock}").as_bytes()).to_hex().to_string()
-    }
-}
 
 /// Hashes the environment, publishes it and points its request at it; what an operator should know of it.
 ///
@@ -130,23 +82,6 @@ pub fn point(volume: &PythonVolume, request: &RequestKey, environment: &str) -> 
     files::link_atomic(&target, &volume.requests().join(request.as_str()))
 }
 
-/// Notes that the environment at `path` is in use now: eviction takes the least recently used.
-///
-/// # Errors
-/// The volume cannot be written.
-pub fn touch(path: &Path) -> Result<(), Failure> {
-    let path = path.join(LEASE);
-    let lease = std::fs::File::open(&path).at("open the lease", &path)?;
-    let used_at = lease
-        .metadata()
-        .and_then(|found| found.modified())
-        .at("look at", &path)?;
-    if used_at.elapsed().is_ok_and(|age| age < TOUCH_EVERY) {
-        return Ok(());
-    }
-    lease.set_modified(SystemTime::now()).at("stamp the lease", &path)
-}
-
 /// Writes our own files, which are beside the virtual environment: nothing that a package brings can be in their place.
 fn describe(build: &Build, order: &Order<'_>, content: &Content, key: &EnvironmentKey) -> Result<(), Failure> {
     let environment = build.environment();
@@ -207,16 +142,16 @@ fn place(build: &Build, volume: &PythonVolume, key: &EnvironmentKey) -> Result<(
         // Somebody uses it or nobody does: both show that it is there. Only an evictor holds it exclusively.
         let used = lock::attempt(&to.join(LEASE), Mode::Shared, Missing::Absent)?.is_some();
         let no_lease = || (!to.join(LEASE).exists()).then(|| format!("{LEASE} is missing"));
-        let damage = super::lookup::damage(&to).or_else(no_lease);
-        let damage = damage.filter(|_| Protection::DamageIsMiss.is_on());
-        match (used, damage) {
+        let found = damage(&to).or_else(no_lease);
+        let found = found.filter(|_| Protection::DamageIsMiss.is_on());
+        match (used, found) {
             (true, None) => {
                 // Another user's file cannot be stamped; the environment is as good without.
                 drop(touch(&to));
                 return Ok(());
             }
             (_, Some(what)) => {
-                if evict::evict(volume, &to)? == Evicted::InUse {
+                if evict(volume, &to)? == Evicted::InUse {
                     let message = format!("{} is damaged ({what}) and a task uses it", to.display());
                     return Err(Failure::new(FailureKind::CacheDamaged, message)
                         .hint("the first run after that task has ended publishes it"));

@@ -11,8 +11,8 @@ use hybrid_cache_model::Failure;
 use hybrid_cache_model::protocol::IndexScope;
 
 use super::PythonVolume;
-use crate::maintenance::entries;
 use crate::store::files;
+use crate::store::folder::entries;
 use crate::store::lock;
 
 /// Every tenant that has a uv cache of its own, and the shared one with any of them.

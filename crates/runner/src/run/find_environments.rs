@@ -9,7 +9,7 @@ use hybrid_cache_model::{
     SystemKey, Task,
 };
 
-use super::program::Environment;
+use super::environment::Environment;
 use crate::clock::Recorder;
 use crate::python::{Lookup, PythonVolume};
 use crate::store::lock::{self, Lock, Missing, Mode};

@@ -4,6 +4,7 @@
 
 mod confine;
 mod descendants;
+mod environment;
 mod find_environments;
 pub(crate) mod kernel;
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use hybrid_cache_model::Failure;
+use hybrid_cache_model::maintain::FileSystemUsage;
 
 use super::failure::At;
 
@@ -130,6 +131,21 @@ impl Counter {
             taken.inodes += 1;
         }
     }
+}
+
+/// What the file system below `root` has in all.
+///
+/// # Errors
+/// It cannot be asked.
+pub fn file_system(volume: &str, root: &Path) -> Result<FileSystemUsage, Failure> {
+    let found = rustix::fs::statvfs(root).at("ask for the free space of", root)?;
+    Ok(FileSystemUsage {
+        volume: volume.to_owned(),
+        total_bytes: found.f_blocks * found.f_frsize,
+        free_bytes: found.f_bavail * found.f_frsize,
+        total_inodes: found.f_files,
+        free_inodes: found.f_favail,
+    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ pub mod build_failure;
 pub mod digest;
 pub mod failure;
 pub mod files;
+pub mod folder;
 pub mod format;
 pub mod known_files;
 pub mod lock;

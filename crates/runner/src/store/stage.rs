@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::Failure;
 
 use super::failure::At;
-use super::files;
 use super::lock::{self, Lock, Missing, Mode};
+use super::{files, folder};
 
 const MAKER: &str = ".maker";
 const READY: &str = ".ready";
@@ -122,18 +122,9 @@ impl Drop for Stage {
 /// # Errors
 /// The folder cannot be read.
 pub fn abandoned(staging: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let mut found = all(staging)?;
+    let mut found = folder::entries(staging)?;
     found.retain(|path| claim(path).is_some());
     Ok(found)
-}
-
-fn all(staging: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let entries = match std::fs::read_dir(staging) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.at("read the folder", staging)?,
-    };
-    let path = |entry: std::io::Result<std::fs::DirEntry>| Ok(entry.at("read the folder", staging)?.path());
-    entries.map(path).collect()
 }
 
 /// True for a staging folder that a task was told of: what is in it was verified, and it goes with the next sweep.
@@ -196,7 +187,7 @@ pub fn sweep(staging: &Path, trash: &Path, deadline: Instant) -> Result<usize, F
         Err(failure) => first_failure = first_failure.take().or(Some(failure)),
     };
     let in_time = || Instant::now() < deadline;
-    for path in all(staging)?.into_iter().take_while(|_| in_time()) {
+    for path in folder::entries(staging)?.into_iter().take_while(|_| in_time()) {
         let claimed = claim(&path);
         if claimed.is_some() {
             note(files::discard(&path, trash));

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use hybrid_cache_model::{Failure, Protection};
 
 use super::SystemVolume;
-use crate::maintenance::entries;
 use crate::store::files;
+use crate::store::folder::entries;
 
 /// Folder of the notes, an empty file for each store path.
 fn folder(volume: &SystemVolume) -> PathBuf {

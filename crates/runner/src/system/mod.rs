@@ -26,6 +26,7 @@
 
 pub mod damaged;
 mod index;
+pub mod index_entries;
 pub mod nix;
 mod nix_errors;
 pub mod path_hashes;

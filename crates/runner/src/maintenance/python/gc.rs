@@ -6,7 +6,7 @@
 //! What an eviction frees is known from the ledger: the environment's own files, and the parts that no other environment
 //! has. Environments go one by one until those that are left fit, and the parts that nobody has any more go with them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::maintain::GcReport;
@@ -16,15 +16,18 @@ use hybrid_cache_model::{Failure, FailureKind};
 use super::usage;
 use crate::child::Patience;
 use crate::ledger::{self, Open, Part};
-use crate::maintenance::budget::Budget;
-use crate::maintenance::{entries, leftovers};
+use crate::maintenance::budget::{Budget, lacking};
+use crate::maintenance::leftovers;
+use crate::maintenance::report::{nothing_to_evict, warn};
+use crate::python::evict::{Evicted, evict};
 use crate::python::uv::Uv;
 use crate::python::uv_cache;
 use crate::python::{PythonVolume, pool};
 use crate::store::files;
-use crate::store::lock::{self, Missing, Mode};
+use crate::store::folder::entries;
+use crate::store::lock::Mode;
 use crate::store::measure::Taken;
-use crate::store::stage::{LEASE, Stage};
+use crate::store::stage::Stage;
 
 /// How long keeping a budget waits for another writer of the ledger: that one keeps the same budget.
 const LEDGER_WAIT: Duration = Duration::from_secs(2);
@@ -120,14 +123,6 @@ impl Limit {
     }
 }
 
-/// Why nothing is evicted to keep a budget that what cannot be evicted exceeds: that would come to nothing.
-pub(in crate::maintenance) fn nothing_to_evict(volume: &str, fixed: Taken) -> String {
-    format!(
-        "the {volume} volume is over its budget with {} bytes that no eviction frees: nothing was evicted",
-        fixed.bytes
-    )
-}
-
 /// Drops uv's copies of indexes from a volume over its budget, where what cannot be evicted has more than half of that.
 fn drop_indexes(volume: &PythonVolume, open: &mut Open, limit: &Limit) -> Result<(), Failure> {
     let mut fixed = open.ledger.rest().unwrap_or_default();
@@ -183,16 +178,6 @@ pub fn make_room(volume: &PythonVolume, part: u64) -> Result<GcReport, Failure> 
     report.freed_bytes = before.bytes.saturating_sub(after.bytes);
     report.freed_inodes = before.inodes.saturating_sub(after.inodes);
     Ok(report)
-}
-
-/// What a file system lacks of having a `part`-th of itself free.
-pub(in crate::maintenance) fn lacking(root: &Path, part: u64) -> Result<Taken, Failure> {
-    let found = usage::file_system("", root)?;
-    Ok(Taken {
-        bytes: (found.total_bytes / part).saturating_sub(found.free_bytes),
-        inodes: (found.total_inodes / part).saturating_sub(found.free_inodes),
-        entries: 0,
-    })
 }
 
 /// Left-overs, and requests without an environment.
@@ -265,38 +250,6 @@ fn evict_to(
     // The same ones are met again in every round.
     report.kept_in_use = report.kept_in_use.max(in_use);
     Ok(())
-}
-
-/// What cannot be removed, such as another user's, holds up nothing else; each is told once.
-pub(in crate::maintenance) fn warn(report: &mut GcReport, failure: &Failure) {
-    let warning = failure.to_string();
-    if !report.warnings.contains(&warning) {
-        report.warnings.push(warning);
-    }
-}
-
-/// What became of an environment that was to go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Evicted {
-    /// It is gone.
-    Gone,
-    /// A task runs from it.
-    InUse,
-}
-
-/// Removes one environment, unless a task runs from it.
-///
-/// # Errors
-/// The volume cannot be written.
-pub fn evict(volume: &PythonVolume, environment: &Path) -> Result<Evicted, Failure> {
-    let lease = environment.join(LEASE);
-    let held = lock::attempt(&lease, Mode::Exclusive, Missing::Absent)?;
-    // One without a lease file is damaged: nobody can be running from it.
-    if held.is_none() && lease.exists() {
-        return Ok(Evicted::InUse);
-    }
-    files::discard(environment, &volume.trash())?;
-    Ok(Evicted::Gone)
 }
 
 /// Removes byte-code that no environment has, and wheels likewise where they are to go; how many. What publishers or uv hold at this moment stays for the next time.

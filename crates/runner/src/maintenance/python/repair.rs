@@ -12,16 +12,17 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::Failure;
 use hybrid_cache_model::maintain::{GcReport, VerifyReport};
 
-use super::gc::{self as evict, Evicted};
+use super::gc::tidy;
 use super::verify::{Examined, examine};
 use crate::child::Patience;
 use crate::ledger::LEDGER_FILE;
-use crate::maintenance::{entries, shown};
-use crate::python::lookup::DAMAGED_FILE;
+use crate::python::environment::DAMAGED_FILE;
+use crate::python::evict::{Evicted, evict};
 use crate::python::uv_cache;
 use crate::python::{PythonVolume, pool};
 use crate::store::digest::Inode;
 use crate::store::files;
+use crate::store::folder::{entries, relative};
 use crate::store::lock::Mode;
 
 /// How long to wait for uv, or for publishers, to let go of what they use.
@@ -39,7 +40,7 @@ pub fn repair(volume: &PythonVolume, patience: &Patience) -> Result<VerifyReport
     byte_code(volume, &mut examined, deadline)?;
     environments(&mut examined)?;
     let mut tidied = GcReport::default();
-    evict::tidy(volume, &mut tidied)?;
+    tidy(volume, &mut tidied)?;
     // What it says of damaged parts is of no use any more.
     files::delete(&volume.root().join(LEDGER_FILE))?;
     let swept = tidied.swept + tidied.dangling_requests;
@@ -67,7 +68,7 @@ fn wheels(volume: &PythonVolume, examined: &mut Examined, deadline: Instant) -> 
             for wheel in entries(&bucket)? {
                 if wheel.is_dir() && holds(&wheel, &examined.inodes)? {
                     files::discard(&wheel, &tenant.trash())?;
-                    let line = format!("{}: removed from uv's cache", shown(volume.root(), &wheel));
+                    let line = format!("{}: removed from uv's cache", relative(volume.root(), &wheel));
                     examined.report.repaired.push(line);
                 }
             }
@@ -95,7 +96,7 @@ fn byte_code(volume: &PythonVolume, examined: &mut Examined, deadline: Instant) 
     let _alone = pool::lock(volume, Mode::Exclusive, deadline)?;
     for folder in std::mem::take(&mut examined.byte_code) {
         files::discard(&folder, &volume.trash())?;
-        let line = format!("{}: removed", shown(volume.root(), &folder));
+        let line = format!("{}: removed", relative(volume.root(), &folder));
         examined.report.repaired.push(line);
     }
     Ok(())
@@ -103,8 +104,8 @@ fn byte_code(volume: &PythonVolume, examined: &mut Examined, deadline: Instant) 
 
 fn environments(examined: &mut Examined) -> Result<(), Failure> {
     for (volume, environment) in std::mem::take(&mut examined.environments) {
-        let name = shown(volume.root(), &environment);
-        let line = match evict::evict(&volume, &environment)? {
+        let name = relative(volume.root(), &environment);
+        let line = match evict(&volume, &environment)? {
             Evicted::Gone => format!("{name}: removed"),
             Evicted::InUse => {
                 files::write_atomic(&environment.join(DAMAGED_FILE), b"found by a verification\n")?;

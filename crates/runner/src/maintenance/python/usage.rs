@@ -6,18 +6,18 @@
 //! environment. Environments share byte-code by links to its folders: all of it is in `python/bytecode`, and only there.
 //! What preparations are making (`python/staging`) counts without what it shares.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::Failure;
-use hybrid_cache_model::maintain::{FileSystemUsage, GarbageUsage, LayerUsage, UsageReport};
+use hybrid_cache_model::maintain::{GarbageUsage, LayerUsage, UsageReport};
 
 use crate::ledger::{self, LEDGER_FILE, Ledger, Member};
-use crate::maintenance::{entries, largest};
-use crate::python::publish::{MANIFEST_FILE, Manifest};
+use crate::maintenance::largest;
+use crate::python::environment::{MANIFEST_FILE, Manifest};
 use crate::python::{PythonVolume, heal, pool};
-use crate::store::At;
-use crate::store::measure::{Counter, Taken};
+use crate::store::folder::entries;
+use crate::store::measure::{Counter, Taken, file_system};
 
 /// How long to wait for a writer of the ledger; without it the ledger is read and not written.
 const LEDGER_WAIT: Duration = Duration::from_secs(5);
@@ -157,19 +157,4 @@ fn standing(volume: &PythonVolume, ledger: &Ledger) -> Result<[(&'static str, Ta
         ("python/locks", Counter::new().take(&volume.locks())?),
         ("python/other", requests),
     ])
-}
-
-/// What the file system below `root` has in all.
-///
-/// # Errors
-/// It cannot be asked.
-pub fn file_system(volume: &str, root: &Path) -> Result<FileSystemUsage, Failure> {
-    let found = rustix::fs::statvfs(root).at("ask for the free space of", root)?;
-    Ok(FileSystemUsage {
-        volume: volume.to_owned(),
-        total_bytes: found.f_blocks * found.f_frsize,
-        free_bytes: found.f_bavail * found.f_frsize,
-        total_inodes: found.f_files,
-        free_inodes: found.f_favail,
-    })
 }

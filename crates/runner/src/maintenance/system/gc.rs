@@ -6,82 +6,30 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use hybrid_cache_model::maintain::{GarbageUsage, GcReport, LayerUsage, UsageReport};
+use hybrid_cache_model::Failure;
+use hybrid_cache_model::maintain::GcReport;
 use hybrid_cache_model::protocol::{BudgetRequest, SystemTools};
-use hybrid_cache_model::{Failure, FailureKind};
 
+use super::collection::{alone, open_nix, soon};
 use crate::child::Patience;
 use crate::ledger::{self, Ledger, Open};
-use crate::maintenance::budget::Budget;
+use crate::maintenance::budget::{Budget, lacking};
 use crate::maintenance::leftovers::{self, Swept};
-use crate::maintenance::python::gc as evict;
-use crate::maintenance::python::usage::file_system;
-use crate::maintenance::{entries, largest};
+use crate::maintenance::report::{nothing_to_evict, warn};
+use crate::store::folder::entries;
 use crate::store::lock::{self, Lock, Missing, Mode};
-use crate::store::measure::{Counter, Taken};
+use crate::store::measure::Counter;
 use crate::store::{build_failure, files, stage};
 use crate::system::nix::{self, Nix, STANDING, Workplace};
-use crate::system::provider::{self, Bootstrap};
-use crate::system::{COLLECTION_LOCK, IndexEntry, STORE_LOCK, SystemVolume, path_hashes};
+use crate::system::{STORE_LOCK, SystemVolume, index_entries, path_hashes};
 
-/// How long a collection waits for builds at work; they may take minutes, and a collection can come again.
-const BUILDS_WAIT: Duration = Duration::from_secs(5);
 /// How long removing dead locks may take.
 const LOCKS: Duration = Duration::from_secs(2);
 /// How long to wait for another writer of the ledger.
 const LEDGER_WAIT: Duration = Duration::from_secs(2);
-
-/// Measures the volume: store paths by the ledger, the rest by a look.
-///
-/// # Errors
-/// A folder cannot be read.
-pub fn usage(volume: &SystemVolume) -> Result<UsageReport, Failure> {
-    let mut layers = Vec::new();
-    let mut add = |layer: &str, Taken { bytes, inodes, entries }: Taken| {
-        let layer = layer.to_owned();
-        layers.push(LayerUsage {
-            layer,
-            bytes,
-            inodes,
-            entries,
-        });
-    };
-    let mut store = Counter::itself(&volume.root().join("store"));
-    let (mut garbage, mut most) = (Vec::new(), Vec::new());
-    if volume.is_laid_out()? {
-        let open = ledger::open_system(volume, Instant::now() + LEDGER_WAIT)?;
-        open.ledger.parts().values().for_each(|part| store += part.taken);
-        let mut unused = Taken::default();
-        open.ledger.unused().iter().for_each(|part| unused += part.taken);
-        garbage.push(GarbageUsage {
-            volume: "system".to_owned(),
-            bytes: unused.bytes,
-            inodes: unused.inodes,
-        });
-        most = largest::of(&open.ledger, "system", |member| {
-            let entry = read(&volume.root().join(&member.name));
-            entry.map(|entry| entry.packages).unwrap_or_default()
-        });
-    } else {
-        store = Counter::new().take(&volume.root().join("store"))?;
-    }
-    add("system/store", store);
-    add("system/db", Counter::new().take(&volume.root().join("var/nix"))?);
-    add("system/index", Counter::new().take(&volume.state())?);
-    let file_systems = vec![file_system("system", volume.root())?];
-    let system_sets = all_entries(volume)?.len() as u64;
-    Ok(UsageReport {
-        layers,
-        file_systems,
-        system_sets,
-        garbage,
-        largest: most,
-        ..UsageReport::default()
-    })
-}
 
 /// Removes what nothing refers to, and then index entries until the volume is within its budget.
 ///
@@ -123,7 +71,7 @@ pub fn keep_within(
     if !budget.allows(fixed) {
         return Ok(GcReport {
             over_budget: true,
-            warnings: vec![evict::nothing_to_evict("system", fixed)],
+            warnings: vec![nothing_to_evict("system", fixed)],
             ..GcReport::default()
         });
     }
@@ -146,7 +94,7 @@ pub fn make_room(
     let alone = alone(volume, patience.deadline())?;
     let open = ledger::open_system(volume, Instant::now() + LEDGER_WAIT)?;
     let mut most = open.ledger.held();
-    most -= evict::lacking(volume.root(), part)?;
+    most -= lacking(volume.root(), part)?;
     let budget = Budget {
         bytes: most.bytes,
         inodes: most.inodes,
@@ -183,7 +131,7 @@ fn collect(
         return Ok(report);
     };
     let workplace = Workplace::standing(volume)?;
-    let nix = nix(volume, tools, &workplace, patience)?;
+    let nix = open_nix(volume, tools, &workplace, patience)?;
     collect_store(volume, &nix, &mut open)?;
     if !budget.allows(open.ledger.held()) {
         drop_fetched(volume, &mut open, budget)?;
@@ -215,23 +163,6 @@ fn collect_store(volume: &SystemVolume, nix: &Nix<'_>, open: &mut Open) -> Resul
     open.refresh_system(volume)?;
     open.ledger.set_rest(ledger::system_rest(volume)?);
     Ok(())
-}
-
-/// When a collection gives up that can come again.
-pub(super) fn soon(patience: &Patience) -> Instant {
-    patience.deadline().min(Instant::now() + BUILDS_WAIT)
-}
-
-/// The store's lock, held alone: no build is at work, and none begins. `None` where one was until `deadline`.
-pub(super) fn alone(volume: &SystemVolume, deadline: Instant) -> Result<Option<Lock>, Failure> {
-    files::ensure_folder(&volume.state().join("locks"))?;
-    let waited = lock::wait(&volume.lock_path(COLLECTION_LOCK), Mode::Exclusive, deadline)
-        .and_then(|_builds_wait| lock::wait(&volume.lock_path(STORE_LOCK), Mode::Exclusive, deadline));
-    match waited {
-        Ok(lock) => Ok(Some(lock)),
-        Err(failure) if failure.kind == FailureKind::Deadline => Ok(None),
-        Err(failure) => Err(failure),
-    }
 }
 
 /// Removes what killed preparations left, where no build is at work at this moment. Waits for nobody.
@@ -275,41 +206,9 @@ fn sweep(volume: &SystemVolume) -> Result<Swept, Failure> {
     Ok(swept)
 }
 
-/// The index entries of all tenants, each with its tenant's part of the volume.
-pub(crate) fn all_entries(volume: &SystemVolume) -> Result<Vec<(SystemVolume, PathBuf)>, Failure> {
-    let mut all = Vec::new();
-    for tenant in volume.all()? {
-        let found = entries(&tenant.index())?;
-        all.extend(found.into_iter().map(|entry| (tenant.clone(), entry)));
-    }
-    Ok(all)
-}
-
-pub(super) fn nix<'a>(
-    volume: &'a SystemVolume,
-    tools: &'a SystemTools,
-    workplace: &'a Workplace,
-    patience: &'a Patience,
-) -> Result<Nix<'a>, Failure> {
-    let variables = &tools.variables;
-    let program = provider::provider(&tools.provider).program(&Bootstrap {
-        volume,
-        workplace,
-        variables,
-        patience,
-    })?;
-    Ok(Nix {
-        program,
-        variables,
-        volume,
-        workplace,
-        patience,
-    })
-}
-
 /// Evicts least recently used entries until what the others need fits into `budget`, one at least; how many went.
 fn evict_to(volume: &SystemVolume, ledger: &mut Ledger, budget: Budget, report: &mut GcReport) -> Result<u64, Failure> {
-    let tenants: BTreeMap<PathBuf, SystemVolume> = all_entries(volume)?
+    let tenants: BTreeMap<PathBuf, SystemVolume> = index_entries::all(volume)?
         .into_iter()
         .map(|(tenant, path)| (path, tenant))
         .collect();
@@ -322,14 +221,14 @@ fn evict_to(volume: &SystemVolume, ledger: &mut Ledger, budget: Budget, report: 
         }
         let path = volume.root().join(&member.name);
         let Some(tenant) = tenants.get(&path) else { continue };
-        match evict_entry(tenant, &path) {
+        match index_entries::evict(tenant, &path) {
             Ok(true) => {}
             Ok(false) => {
                 in_use += 1;
                 continue;
             }
             Err(failure) => {
-                evict::warn(report, &failure);
+                warn(report, &failure);
                 continue;
             }
         }
@@ -347,35 +246,4 @@ fn evict_to(volume: &SystemVolume, ledger: &mut Ledger, budget: Budget, report: 
     // The same entries are met again in every round.
     report.kept_in_use = report.kept_in_use.max(in_use);
     Ok(evicted)
-}
-
-pub(crate) fn read(path: &Path) -> Option<IndexEntry> {
-    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
-}
-
-pub(super) fn key_of(entry: &Path) -> String {
-    entry.file_stem().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-pub(crate) fn lease_of(volume: &SystemVolume, entry: &Path) -> PathBuf {
-    volume.own().join("leases").join(key_of(entry))
-}
-
-/// Removes one entry of the tenant with its roots, unless a task uses it. False where one does.
-///
-/// The entry goes first and the lease's file last: whoever still finds the entry finds the lock taken or the file gone.
-///
-/// # Errors
-/// The volume cannot be written.
-pub fn evict_entry(volume: &SystemVolume, entry: &Path) -> Result<bool, Failure> {
-    let lease = lease_of(volume, entry);
-    let held = lock::attempt(&lease, Mode::Exclusive, Missing::Absent)?;
-    // One without a lease file is damaged: nobody can be using it.
-    if held.is_none() && lease.exists() {
-        return Ok(false);
-    }
-    files::delete(entry)?;
-    files::delete(&volume.roots().join(key_of(entry)))?;
-    files::delete(&lease)?;
-    Ok(true)
 }

@@ -1,7 +1,10 @@
 //! Maintenance of the system volume.
 
-pub(crate) mod gc;
+mod collection;
+mod gc;
+mod usage;
 mod verify;
 
-pub use gc::{evict_entry, gc, keep_within, make_room, sweep_if_idle, usage};
+pub use gc::{gc, keep_within, make_room, sweep_if_idle};
+pub use usage::usage;
 pub use verify::{clear_damaged, repair, verify};

@@ -10,15 +10,16 @@ use hybrid_cache_model::maintain::{Problem, VerifyReport};
 use hybrid_cache_model::protocol::SystemTools;
 use hybrid_cache_model::{Failure, FailureKind, Protection, SystemKey};
 
-use super::gc::{all_entries, alone, evict_entry, key_of, lease_of, nix, read, soon};
+use super::collection::{alone, open_nix, soon};
 use crate::child::Patience;
-use crate::maintenance::hashes::{Hashes, MOST_PROBLEMS};
-use crate::maintenance::shown;
+use crate::maintenance::hashes::Hashes;
+use crate::maintenance::report::MOST_PROBLEMS;
 use crate::store::files;
+use crate::store::folder::relative;
 use crate::store::lock::{self, Mode};
 use crate::store::tree::Tree;
 use crate::system::nix::Workplace;
-use crate::system::{IndexEntry, STORE_LOCK, SystemVolume, damaged, path_hashes};
+use crate::system::{IndexEntry, STORE_LOCK, SystemVolume, damaged, index_entries, path_hashes};
 
 /// Files of store paths that are held in memory at one time.
 const GROUP_ITEMS: usize = 100_000;
@@ -36,7 +37,7 @@ struct Examined {
 impl Examined {
     fn note(&mut self, volume: &SystemVolume, path: &Path, what: impl Into<String>) {
         self.report.problems.push(Problem {
-            path: shown(volume.root(), path),
+            path: relative(volume.root(), path),
             what: what.into(),
         });
     }
@@ -69,10 +70,10 @@ pub fn repair(
     // Before an entry goes: without one nothing else would say so while another needs them.
     damaged::note(volume, &examined.paths)?;
     for (tenant, path) in &examined.entries {
-        let name = shown(volume.root(), path);
-        let line = if evict_entry(tenant, path)? {
+        let name = relative(volume.root(), path);
+        let line = if index_entries::evict(tenant, path)? {
             format!("{name}: removed")
-        } else if let Some(entry) = read(path) {
+        } else if let Some(entry) = index_entries::read(path) {
             let marked = IndexEntry { damaged: true, ..entry };
             files::write_atomic(path, &marked.to_json()?)?;
             format!("{name}: marked, because a task uses it")
@@ -102,8 +103,10 @@ pub fn repair(
 /// Collects, for who is alone, and forgets the damaged store paths that are gone with that.
 fn collect(volume: &SystemVolume, tools: &SystemTools, patience: &Patience) -> Result<(), Failure> {
     let workplace = Workplace::standing(volume)?;
-    nix(volume, tools, &workplace, patience)?.run(&["store", "gc"])?;
-    let entries = all_entries(volume)?.into_iter().filter_map(|(_, path)| read(&path));
+    open_nix(volume, tools, &workplace, patience)?.run(&["store", "gc"])?;
+    let entries = index_entries::all(volume)?
+        .into_iter()
+        .filter_map(|(_, path)| index_entries::read(&path));
     damaged::forget_gone(volume, &entries.flat_map(|entry| entry.closure).collect())
 }
 
@@ -139,9 +142,9 @@ pub fn clear_damaged(
             Ok(())
         };
     };
-    for (tenant, entry) in all_entries(volume)? {
-        if read(&entry).is_some_and(|entry| entry.damaged) {
-            evict_entry(&tenant, &entry)?;
+    for (tenant, entry) in index_entries::all(volume)? {
+        if index_entries::read(&entry).is_some_and(|entry| entry.damaged) {
+            index_entries::evict(&tenant, &entry)?;
         }
     }
     if is_marked && path.exists() {
@@ -154,14 +157,16 @@ fn examine(volume: &SystemVolume, tools: Option<&SystemTools>, patience: &Patien
     let mut examined = Examined::default();
     let mut recorded: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut needed: Vec<(SystemVolume, PathBuf, IndexEntry)> = Vec::new();
-    for (tenant, path) in all_entries(volume)? {
+    for (tenant, path) in index_entries::all(volume)? {
         examined.report.system_sets += 1;
         if let Some(what) = damage(&tenant, &path) {
             examined.note(volume, &path, what);
             examined.entries.push((tenant, path));
             continue;
         }
-        let Some(entry) = read(&path) else { continue };
+        let Some(entry) = index_entries::read(&path) else {
+            continue;
+        };
         for store_path in &entry.closure {
             let hashes = recorded.entry(store_path.clone()).or_default();
             hashes.extend(entry.content.get(store_path).cloned());
@@ -181,7 +186,7 @@ fn examine(volume: &SystemVolume, tools: Option<&SystemTools>, patience: &Patien
         files::ensure_folder(&volume.state().join("locks"))?;
         let _in_use = lock::wait(&volume.lock_path(STORE_LOCK), Mode::Shared, patience.deadline())?;
         let workplace = Workplace::create(volume)?;
-        let nix = nix(volume, tools, &workplace, patience)?;
+        let nix = open_nix(volume, tools, &workplace, patience)?;
         if let Err(failure) = nix.run(&["store", "verify", "--all", "--no-trust"]) {
             examined.note(volume, &volume.root().join("store"), failure.message);
         }
@@ -266,10 +271,10 @@ fn judge(
 
 /// What an entry lacks.
 fn damage(volume: &SystemVolume, path: &Path) -> Option<String> {
-    let Some(entry) = read(path) else {
+    let Some(entry) = index_entries::read(path) else {
         return Some("the entry cannot be read".to_owned());
     };
-    if entry.key.as_str() != key_of(path) {
+    if entry.key.as_str() != index_entries::key_of(path) {
         return Some(format!(
             "it is the entry of {}, which is not what its name says",
             entry.key
@@ -278,7 +283,7 @@ fn damage(volume: &SystemVolume, path: &Path) -> Option<String> {
     if entry.damaged {
         return Some("was marked as damaged while a task used it".to_owned());
     }
-    if !lease_of(volume, path).exists() {
+    if !index_entries::lease_of(volume, path).exists() {
         return Some("its lease is missing".to_owned());
     }
     if let Some(gone) = entry.paths.iter().find(|path| !Path::new(path).exists()) {

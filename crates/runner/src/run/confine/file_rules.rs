@@ -10,7 +10,7 @@ use landlock::{
     RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
 };
 
-use super::Visible;
+use super::visible::Visible;
 
 /// The newest version of Landlock whose rights are asked for. An older kernel holds the part it knows.
 const NEWEST: ABI = ABI::V7;

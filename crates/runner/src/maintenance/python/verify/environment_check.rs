@@ -8,8 +8,7 @@ use hybrid_cache_model::{EnvironmentKey, Failure, Protection};
 
 use crate::maintenance::hashes::Hashes;
 use crate::python::content::{self, CONTENT_FILE};
-use crate::python::lookup::{DAMAGED_FILE, LOCK_FILE, VENV};
-use crate::python::publish::{MANIFEST_FILE, Manifest};
+use crate::python::environment::{DAMAGED_FILE, LOCK_FILE, MANIFEST_FILE, Manifest, VENV};
 use crate::python::{PythonVolume, bytecode, pool, record};
 use crate::store::digest::Inode;
 use crate::store::known_files::KnownFiles;

@@ -4,70 +4,31 @@
 //! are looked at in groups, leased while their group is at work, so neither memory nor leases grow with the volume.
 
 mod environment_check;
+mod examined;
 mod parallel;
 mod pool_check;
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use hybrid_cache_model::Failure;
-use hybrid_cache_model::maintain::{Problem, VerifyReport};
+use hybrid_cache_model::maintain::VerifyReport;
 
-use crate::maintenance::hashes::{Hashes, MOST_PROBLEMS};
-use crate::maintenance::{entries, leftovers, shown};
+use crate::maintenance::hashes::Hashes;
+use crate::maintenance::leftovers;
 use crate::python::PythonVolume;
 use crate::python::lookup::Leased;
-use crate::store::digest::Inode;
+use crate::store::folder::{entries, relative};
 use crate::store::known_files::KnownFiles;
 use crate::store::stage::{self, LEASE};
 
 use environment_check::Judged;
+pub use examined::Examined;
 pub use parallel::THREADS;
 
 /// Entries of environments that are held in memory at one time; a larger environment is a group of its own.
 const GROUP_ITEMS: usize = 100_000;
 /// Environments that are read at once, by all threads together.
 const READ_AT_ONCE: usize = 16;
-
-/// What an examination found.
-#[derive(Debug, Default)]
-pub struct Examined {
-    /// The report.
-    pub report: VerifyReport,
-    /// Environments to be removed: whose, and where.
-    pub environments: Vec<(PythonVolume, PathBuf)>,
-    /// Folders of the pools to be removed.
-    pub byte_code: BTreeSet<PathBuf>,
-    /// Damaged inodes that have names elsewhere, such as in uv's cache.
-    pub inodes: BTreeSet<Inode>,
-}
-
-impl Examined {
-    fn note(&mut self, root: &Path, path: &Path, what: impl Into<String>) {
-        self.report.problems.push(Problem {
-            path: shown(root, path),
-            what: what.into(),
-        });
-    }
-
-    /// Notes what a killed process left: no damage, and nobody has to do anything about it.
-    fn leave(&mut self, root: &Path, path: &Path, what: &str) {
-        self.report.left_overs.push(Problem {
-            path: shown(root, path),
-            what: what.to_owned(),
-        });
-    }
-
-    /// Notes what is wrong with files of one object, some of it by name.
-    fn note_all(&mut self, root: &Path, object: &Path, problems: &[(PathBuf, String)]) {
-        for (path, what) in problems.iter().take(MOST_PROBLEMS) {
-            self.note(root, path, what.clone());
-        }
-        if let Some(more @ 1..) = problems.len().checked_sub(MOST_PROBLEMS) {
-            self.note(root, object, format!("{more} more files are damaged"));
-        }
-    }
-}
 
 /// Looks at every environment, request, left-over and at all byte-code.
 ///
@@ -142,7 +103,7 @@ fn lease<'a>(volume: &PythonVolume, path: &'a PathBuf) -> Option<(&'a PathBuf, O
     if path.is_symlink() {
         return None;
     }
-    let lease = volume.lease(&shown(volume.root(), path));
+    let lease = volume.lease(&relative(volume.root(), path));
     if lease.is_err() && path.join(LEASE).exists() {
         return None;
     }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::{Failure, Protection};
 
-use super::Examined;
-use crate::maintenance::entries;
+use super::examined::Examined;
 use crate::maintenance::hashes::Hashes;
 use crate::python::content::CONTENT_FILE;
 use crate::python::{PythonVolume, pool};
+use crate::store::folder::entries;
 use crate::store::tree::{Listing, Tree};
 
 /// Looks at every folder of every pool.
