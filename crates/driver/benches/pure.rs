@@ -77,10 +77,10 @@ fn pure(criterion: &mut Criterion) {
     });
     group.bench_function("make both keys", |bencher| {
         bencher.iter(|| {
-            let place = black_box(&context);
+            let context = black_box(&context);
             (
-                RequestKey::new(&PythonRequest::new(&checked.requirements, place)),
-                SystemKey::new(&checked.system, place),
+                RequestKey::new(&PythonRequest::new(&checked.requirements, context)),
+                SystemKey::new(&checked.system, context),
             )
         });
     });
