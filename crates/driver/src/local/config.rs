@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use hybrid_cache_model::Tenant;
-use hybrid_cache_model::protocol::{IndexScope, Interpreter, Place, PythonTools, SystemTools, Volumes};
+use hybrid_cache_model::protocol::{EnvironmentContext, IndexScope, Interpreter, PythonTools, SystemTools, Volumes};
 use serde::{Deserialize, Serialize};
 
 use crate::local::mounts::{NIX_MOUNT, PYTHON_MOUNT};
@@ -87,8 +87,8 @@ impl LocalConfig {
     }
 
     /// Where a tenant's environments are in the sandboxes, and what they are made for: part of every key.
-    pub fn place(&self, tenant: &Tenant) -> Place {
-        Place {
+    pub fn context(&self, tenant: &Tenant) -> EnvironmentContext {
+        EnvironmentContext {
             volumes: Volumes {
                 python: PYTHON_MOUNT.to_owned(),
                 nix: NIX_MOUNT.to_owned(),
