@@ -103,7 +103,7 @@ impl BenchTarget for DriverTarget {
                 peer::plain_uv(&local.machine, scenario, &folder).await?
             }
             (Peer::DirectExec, Backend::Local(local)) => {
-                let volumes = local.driver.folders().of(epoch);
+                let volumes = local.driver.folders().volumes(epoch);
                 peer::direct_exec(&local.machine, scenario, &volumes.python.join(self.tenant.folder())).await?
             }
             (Peer::BarePod, Backend::Cluster(cluster)) => cluster.driver.bare_pod(epoch, &scenario.request).await?,

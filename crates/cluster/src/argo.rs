@@ -99,7 +99,7 @@ impl Argo {
             Source::Theirs { is_there: true } => {}
             Source::Theirs { is_there: false } => {
                 let what = "Argo Workflows is not installed there: the API server does not know Workflows of \
-                            argoproj.io/v1alpha1\nhint: install Argo Workflows in that cluster, or recreate --with-argo out";
+                            argoproj.io/v1alpha1\nhint: install Argo Workflows in that cluster, or leave --with-argo out";
                 return vec![Planned::new(STEP, Decision::Conflict, what)];
             }
             Source::Ours { images, .. } => todo.extend(images.iter().filter_map(planned)),

@@ -126,7 +126,7 @@ fn variables_of(folder: &Path) -> Result<Vec<u8>> {
     if folder.contains('\'') {
         return Err(failed!("{folder}: compose takes no path with a quotation mark"));
     }
-    // ComposeFiles that only this user may read are read by a container of the same user.
+    // Files that only this user may read are read by a container of the same user.
     let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     let text = format!("{OURS}\nHYBRID_CACHE_SERVICE_FOLDER='{folder}'\nHYBRID_CACHE_USER={user}:{group}\n");
     Ok(text.into_bytes())

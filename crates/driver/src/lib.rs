@@ -3,9 +3,14 @@
 //! A driver knows the model and the runner's protocol. It never knows the report, the terminal or the environment
 //! variables of the process it lives in: all it needs comes in its configuration.
 
+mod cancel;
+mod ids;
 pub mod kube;
 pub mod local;
 pub mod log;
+pub mod needs;
+mod outcome;
+mod time;
 pub mod trace;
 
 use std::fmt;
@@ -42,6 +47,16 @@ pub enum Epoch {
     Standing,
     /// Caches of their own on the same volumes, empty when they were made: for measuring first runs.
     Fresh(String),
+}
+
+impl Epoch {
+    /// The name of a fresh epoch; `None` for the standing caches.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Epoch::Standing => None,
+            Epoch::Fresh(name) => Some(name),
+        }
+    }
 }
 
 /// How a task is to be run.

@@ -1,9 +1,9 @@
-//! A task's output while it runs: appended by the driver, followed by any number of readers.
+//! A task's output while it runs: the driver appends, and any number of readers follow.
 //!
-//! A log is kept whole, so that any reader begins at its beginning, until somebody takes it ([`LogWriter::take`]): whoever keeps
-//! the output elsewhere. From then on the log holds what is not read yet and no more than a window of it, and whoever appends
-//! waits for room.
+//! A log keeps everything, so that each reader starts at the beginning, until a reader takes it ([`LogWriter::take`]) to keep
+//! the output elsewhere. From then on the log holds only a window of unread output, and writers wait for room.
 
+mod chunk;
 mod text;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,56 +11,40 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hybrid_cache_model::protocol::Limits;
 use tokio::sync::watch;
 
+pub use chunk::{Chunk, Stream};
+
 use text::{Taken, Text};
 
-/// What a log holds beyond the limits of both streams: the runner's own words where a sandbox or pod could not be made.
+/// Bytes that a log may hold beyond the limits of both streams, for what the runner writes if it cannot start the program.
 const MARGIN_BYTES: usize = 64 << 10;
-
-/// Which of the user's streams a piece of output came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
-/// One piece of output.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chunk {
-    /// Where it came from.
-    pub stream: Stream,
-    /// The bytes; not necessarily UTF-8, not necessarily whole lines.
-    pub bytes: Vec<u8>,
-}
 
 #[derive(Debug)]
 struct Log {
     text: Mutex<Text>,
-    /// Told whenever something is let go of.
+    /// Notified whenever something is released.
     released: watch::Sender<()>,
 }
 
 impl Log {
     fn text(&self) -> MutexGuard<'_, Text> {
-        // A run without its bytes is an empty one, so the text is good even where appending panicked.
+        // A run without bytes is only empty, so the text is valid even if appending panicked.
         self.text.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// How many bytes there are, and whether more may come.
+/// How many bytes there are, and whether more may follow.
 #[derive(Clone, Copy, Debug, Default)]
-struct Progress {
+struct LogState {
     bytes: usize,
     closed: bool,
 }
 
-/// The writing end. The runner passes on no more than the task's output limit; a task that writes past its runner, which it can
-/// where another program stands between (Argo's), is held to the same bound here.
+/// The writing end. The runner passes on no more than the task's output limit. A task can write past its runner if another
+/// program (Argo's) runs between them, so the log has the same bound.
 #[derive(Debug)]
 pub struct LogWriter {
     log: Arc<Log>,
-    progress: watch::Sender<Progress>,
+    progress: watch::Sender<LogState>,
 }
 
 impl LogWriter {
@@ -80,20 +64,20 @@ impl LogWriter {
                 text: Mutex::new(text),
                 released: watch::Sender::new(()),
             }),
-            progress: watch::Sender::new(Progress::default()),
+            progress: watch::Sender::new(LogState::default()),
         }
     }
 
-    /// Holds the log to what a task may print with these limits; what it has already stays.
+    /// Bounds the log to what a task may print with these limits. What it already holds stays.
     pub fn hold_to(&self, limits: &Limits) {
         self.log.text().limit_bytes = bound(limits.output_bytes);
     }
 
-    /// What to tell of output that was not kept, as it came beyond the bound.
+    /// A warning if output was dropped because it exceeded the bound.
     pub fn overflow(&self) -> Option<String> {
         let dropped = self.log.text().dropped_bytes;
         (dropped > 0)
-            .then(|| format!("{dropped} bytes of output beyond the limit were dropped: they came past the runner"))
+            .then(|| format!("{dropped} bytes of output beyond the limit were dropped: they bypassed the runner"))
     }
 
     /// Appends one piece and wakes the readers.
@@ -105,20 +89,20 @@ impl LogWriter {
         self.progress.send_modify(|progress| progress.bytes = count);
     }
 
-    /// Waits until whoever has taken the log has read enough of it. Without a deadline of its own: a reader that gives up is
-    /// dropped, and that makes room.
+    /// Waits until the reader that has taken the log has read enough of it. There is no deadline: a reader that gives up is
+    /// dropped, which makes room.
     pub async fn room(&self) {
         let mut released = self.log.released.subscribe();
-        // The sender is this log's own.
+        // An error is not possible, because this log holds the sender.
         let _ = released.wait_for(|()| !self.is_behind()).await;
     }
 
-    /// True while appending is to wait.
+    /// True while writers should wait.
     pub fn is_behind(&self) -> bool {
         self.log.text().is_behind()
     }
 
-    /// Says that nothing more comes.
+    /// Ends the log.
     pub fn close(&self) {
         self.progress.send_modify(|progress| progress.closed = true);
     }
@@ -133,8 +117,8 @@ impl LogWriter {
         }
     }
 
-    /// A reader that keeps the output elsewhere: what it has read, the log lets go of. Once it is dropped, the log keeps nothing
-    /// more until it is taken again.
+    /// A reader that keeps the output elsewhere: the log releases what it has read. Once it is dropped, the log keeps nothing
+    /// until it is taken again.
     pub fn take(&self) -> LogReader {
         let mut text = self.log.text();
         text.taken = match text.taken {
@@ -147,7 +131,7 @@ impl LogWriter {
         reader
     }
 
-    /// Everything that one stream carried so far and that is held.
+    /// Everything of one stream that is held.
     pub fn collect(&self, stream: Stream) -> Vec<u8> {
         self.log.text().collect(stream)
     }
@@ -159,30 +143,30 @@ impl Default for LogWriter {
     }
 }
 
-/// Both streams together, for a cluster that does not tell them apart brings all of it as one.
+/// The bound of both streams together, because a cluster that does not separate them delivers all output as one stream.
 fn bound(output_bytes: u64) -> usize {
     let both = usize::try_from(output_bytes.saturating_mul(2)).unwrap_or(usize::MAX);
     both.saturating_add(MARGIN_BYTES)
 }
 
-/// A reader with a place of its own in the log.
+/// A reader with its own position in the log.
 #[derive(Debug)]
 pub struct LogReader {
     log: Arc<Log>,
-    progress: watch::Receiver<Progress>,
+    progress: watch::Receiver<LogState>,
     offset: usize,
     takes: bool,
 }
 
 impl LogReader {
-    /// The next piece of 64 KiB at most, waiting for it if need be; `None` once the log is closed and read to its end.
+    /// Waits for the next piece, of at most 64 KiB; `None` once the log is closed and read to its end.
     pub async fn next(&mut self) -> Option<Chunk> {
         loop {
             let progress = *self.progress.borrow_and_update();
             if self.offset < progress.bytes {
                 return self.read();
             }
-            // An error means that the writer is gone: the log ends as if it had been closed.
+            // An error means that the writer is gone, which ends the log.
             if progress.closed || self.progress.changed().await.is_err() {
                 return None;
             }
@@ -191,7 +175,7 @@ impl LogReader {
 
     fn read(&mut self) -> Option<Chunk> {
         let mut text = self.log.text();
-        // Another reader may have let go of what this one has not seen.
+        // Another reader may have released what this one has not read.
         self.offset = self.offset.max(text.base);
         let chunk = text.after(self.offset);
         self.offset += chunk.as_ref().map_or(0, |chunk| chunk.bytes.len());
@@ -203,13 +187,12 @@ impl LogReader {
         chunk
     }
 
-    /// Bytes of standard output and of standard error in front of the first one that this log still holds: a reader that was
-    /// just made begins behind them.
+    /// Bytes of standard output and of standard error that the log has released. A new reader starts after them.
     pub fn released(&self) -> [u64; 2] {
         self.log.text().released
     }
 
-    /// Everything that one stream carried so far and that is held, whatever was read already.
+    /// Everything of one stream that is held, whether it was read or not.
     pub fn collect(&self, stream: Stream) -> Vec<u8> {
         self.log.text().collect(stream)
     }
@@ -240,7 +223,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_follower_sees_what_came_before_and_after_it_and_then_the_end() {
+    async fn a_reader_gets_earlier_and_later_output_and_then_the_end() {
         let log = LogWriter::new();
         log.append(Stream::Stdout, b"a");
         let mut reader = log.reader();
@@ -273,7 +256,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn neighbouring_pieces_of_one_stream_cost_one_run_and_are_read_from_the_middle() {
+    async fn consecutive_pieces_of_one_stream_form_one_run_and_can_be_read_from_the_middle() {
         let log = LogWriter::new();
         let mut reader = log.reader();
         log.append(Stream::Stdout, b"ab");
@@ -291,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_past_the_runner_is_counted_and_not_kept() {
+    fn output_that_bypasses_the_runner_is_counted_and_dropped() {
         let log = LogWriter::new();
         let limits = Limits {
             output_bytes: 1000,
@@ -309,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_that_take_turns_for_each_byte_cost_no_multiple_of_the_limit() {
+    fn streams_that_alternate_for_each_byte_use_no_multiple_of_the_limit() {
         let log = LogWriter::new();
         for _ in 0..MAX_RUNS {
             log.append(Stream::Stdout, b"a");
@@ -317,13 +300,13 @@ mod tests {
         }
         assert_eq!(log.log.text().runs.len(), MAX_RUNS);
         assert!(log.overflow().is_some());
-        // The stream that wrote last goes on in its own run.
+        // The stream that wrote last continues its own run.
         log.append(Stream::Stderr, b"end");
         assert!(log.collect(Stream::Stderr).ends_with(b"bend"));
     }
 
     #[tokio::test]
-    async fn a_taken_log_holds_a_window_and_whoever_appends_waits_for_its_reader() {
+    async fn a_taken_log_holds_a_window_and_its_writer_waits_for_the_reader() {
         let log = Arc::new(LogWriter::new());
         let mut reader = log.take();
         let writer = Arc::clone(&log);
@@ -351,7 +334,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_taker_that_goes_away_holds_nobody_up_and_the_next_one_is_told_what_is_gone() {
+    async fn a_dropped_taker_blocks_nobody_and_the_next_one_knows_what_is_gone() {
         let log = LogWriter::new();
         log.append(Stream::Stdout, b"abc");
         let mut reader = log.take();

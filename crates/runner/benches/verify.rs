@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use hybrid_cache_runner::maintain::verify;
-use hybrid_cache_runner::maintain::verify::THREADS;
+use hybrid_cache_runner::maintenance::python::verify;
+use hybrid_cache_runner::maintenance::python::verify::THREADS;
 use python_support::Bench;
 
 const ENVIRONMENTS: usize = 100;
@@ -108,9 +108,9 @@ fn main() {
         let told = bench.prepare(&dependencies(at));
         assert!(told.path().contains("staging"), "{at} was there already");
     }
-    let (environments, byte_code) = (bench.volume().environments(), bench.volume().bytecode());
+    let (environments, bytecode) = (bench.volume().environments(), bench.volume().bytecode());
     let folders: Vec<PathBuf> = entries(&environments)
-        .chain(entries(&byte_code).flat_map(|pool| entries(&pool).collect::<Vec<_>>()))
+        .chain(entries(&bytecode).flat_map(|pool| entries(&pool).collect::<Vec<_>>()))
         .collect();
     let files = find(&folders);
     let bytes = plain(&files);

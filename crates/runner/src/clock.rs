@@ -31,7 +31,7 @@ impl Recorder {
     /// Ends, at this moment, a span that began at `start_us`.
     pub fn record(&self, phase: Phase, lane: Lane, start_us: u64) {
         let duration_us = self.now_us().saturating_sub(start_us);
-        self.lock().push(phase, lane, start_us, duration_us);
+        lock(&self.timeline).push(phase, lane, start_us, duration_us);
     }
 
     /// Microseconds since the origin.
@@ -43,12 +43,12 @@ impl Recorder {
     pub fn timeline(&self) -> Timeline {
         Timeline {
             total_us: self.now_us(),
-            ..self.lock().clone()
+            ..lock(&self.timeline).clone()
         }
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Timeline> {
-        // A panic while pushing a span leaves the list whole, so a poisoned lock is still good.
-        self.timeline.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
+/// Locks a mutex whose content every writer leaves whole, so that a panic elsewhere does no harm.
+pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -5,7 +5,7 @@
 pub mod child;
 pub mod clock;
 pub mod ledger;
-pub mod maintain;
+pub mod maintenance;
 #[cfg(feature = "mutations")]
 pub mod mutations;
 pub mod network;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::FailureKind;
-use hybrid_cache_runner::maintain::verify;
+use hybrid_cache_runner::maintenance::python::verify;
 use hybrid_cache_runner::python::Lookup;
 
 mod python_support;

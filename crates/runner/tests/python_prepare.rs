@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use hybrid_cache_model::protocol::{BudgetRequest, Budgets, Keep, PrepareEvent, PrepareRequest};
 use hybrid_cache_model::{CacheStatus, FailureKind, Tenant};
-use hybrid_cache_runner::maintain::verify;
+use hybrid_cache_runner::maintenance::python::verify;
 use hybrid_cache_runner::python::{Lookup, PythonVolume};
 use hybrid_cache_runner::store::stage::{LEASE, abandoned};
 
@@ -151,7 +151,7 @@ fn a_stale_request_is_resolved_anew() {
     let Some(bench) = Bench::new() else { return };
     bench.prepare("idna");
     let mut request = bench.request("idna");
-    request.place.max_age_s = 0;
+    request.context.max_age_s = 0;
     std::thread::sleep(Duration::from_millis(20));
     assert!(matches!(
         prepare(&request).status(),

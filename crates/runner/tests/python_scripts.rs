@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use hybrid_cache_runner::maintain::verify;
+use hybrid_cache_runner::maintenance::python::verify;
 use hybrid_cache_runner::python::Lookup;
 
 mod python_support;

@@ -6,10 +6,10 @@ mod nix_double;
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::{CacheStatus, FailureKind};
-use hybrid_cache_runner::maintain::system as maintain;
+use hybrid_cache_runner::maintenance::system as maintenance;
 use hybrid_cache_runner::store::lock::{self, Missing, Mode};
-use hybrid_cache_runner::system::{IndexEntry, content};
-use nix_double::{bench, patience};
+use hybrid_cache_runner::system::{IndexEntry, path_hashes};
+use nix_double::{bench, deadline};
 
 #[test]
 fn those_that_waited_for_a_build_that_failed_take_its_failure_over() {
@@ -69,12 +69,12 @@ fn damage_that_another_one_uses_is_not_registered_again() {
     let other = bench.of_tenant("team-a");
     for one in [&bench, &other] {
         one.prepare().unwrap();
-        content::record(&one.volume(), &one.key()).unwrap();
+        path_hashes::record(&one.volume(), &one.key()).unwrap();
     }
     let tools = bench.request.system_tools.as_ref().unwrap();
     let task = lock::attempt(&bench.volume().lease_path(&bench.key()), Mode::Shared, Missing::Absent).unwrap();
     std::fs::write(bench.root().join("store/0a-git/bin/git"), "prxgram\n").unwrap();
-    maintain::repair(&bench.volume(), Some(tools), &patience()).unwrap();
+    maintenance::repair(&bench.volume(), Some(tools), &deadline()).unwrap();
     let refused = other.prepare().unwrap_err();
     assert_eq!(refused.kind, FailureKind::CacheDamaged, "{refused}");
     assert!(refused.message.contains("0a-git"), "{refused}");
@@ -95,7 +95,7 @@ fn a_mark_outlives_builds_at_work_and_a_recording() {
     let large = std::fs::File::create(bench.root().join("store/0a-git/large")).unwrap();
     large.set_len(256 << 20).unwrap();
     std::thread::scope(|scope| {
-        let recording = scope.spawn(|| content::record(&volume, &key));
+        let recording = scope.spawn(|| path_hashes::record(&volume, &key));
         std::thread::sleep(Duration::from_millis(100));
         let entry = IndexEntry::read(&index, &key).unwrap().unwrap();
         let marked = IndexEntry { damaged: true, ..entry };
@@ -107,10 +107,10 @@ fn a_mark_outlives_builds_at_work_and_a_recording() {
     let build = lock::attempt(&volume.lock_path("store"), Mode::Shared, Missing::Absent).unwrap();
     assert!(build.is_some());
     let began = Instant::now();
-    let refused = maintain::clear_damaged(&volume, &key, tools, &patience()).unwrap_err();
+    let refused = maintenance::clear_damaged(&volume, &key, tools, &deadline()).unwrap_err();
     assert!(refused.message.contains("being made"), "{refused}");
     assert!(is_marked() && began.elapsed() < Duration::from_secs(15));
     drop(build);
-    maintain::clear_damaged(&volume, &key, tools, &patience()).unwrap();
+    maintenance::clear_damaged(&volume, &key, tools, &deadline()).unwrap();
     assert!(!index.exists());
 }

@@ -74,7 +74,7 @@ impl LocalSite {
 
     /// The folder of an epoch, which goes with it.
     fn folder(&self, epoch: &Epoch) -> PathBuf {
-        let volumes = self.driver.folders().of(epoch);
+        let volumes = self.driver.folders().volumes(epoch);
         volumes.python.parent().map(Path::to_owned).unwrap_or(volumes.python)
     }
 
@@ -131,7 +131,7 @@ impl Ground {
         let site = self.machine()?;
         let epoch = self.fresh().await?.epoch;
         let opened = site.with_files(&epoch, "wheels", files)?;
-        let volumes = opened.driver.folders().of(&epoch);
+        let volumes = opened.driver.folders().volumes(&epoch);
         Ok(LocalCaches {
             caches: self.caches(Arc::clone(&opened.driver) as Arc<dyn Driver>, epoch.clone()),
             driver: opened.driver,

@@ -166,7 +166,7 @@ async fn pods_say(
         Err(failure) => vec![format!("something that cannot be listed: {failure}")],
     };
     if options.no_smoke_test {
-        return Known::No("left out by --no-smoke_test".to_owned());
+        return Known::No("left out by --no-smoke-test".to_owned());
     }
     if let Ok(usage) = status::measure(&driver).await {
         for (volume, name) in [("python", PYTHON_CLAIM), ("system", NIX_CLAIM)] {

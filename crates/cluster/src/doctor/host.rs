@@ -27,7 +27,7 @@ pub fn look(checkout: &Checkout, folders: &[PathBuf], ports: &[u16]) -> Host {
         },
         sys_resource: has_capability(&status, CAP_SYS_RESOURCE),
         user_namespaces_refused: user_namespaces_refused(|name| fs::read_to_string(name).ok()),
-        landlock: Landlock::of_this_kernel(),
+        landlock: Landlock::from_kernel(),
         memory_limit_lacking: memory_limit_lacking(),
         task_network_refused: task_network_refused(checkout),
         loopback_proxy: loopback_proxy(environment::text),

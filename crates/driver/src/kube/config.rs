@@ -1,13 +1,13 @@
-//! What the kube driver has to be told: which cluster, which image, which claims, and how much a task may take.
+//! The configuration of the kube driver: namespace, image, claims, and how much a task may use.
 
 use hybrid_cache_model::pod::NetworkSettings;
 use hybrid_cache_model::protocol::{BudgetRequest, Budgets, Identity};
 use hybrid_cache_model::{Failure, FailureKind};
 use serde::{Deserialize, Serialize};
 
-use super::quantity;
+use crate::kube::quantity;
 
-/// Everything the kube driver needs. It reads no environment variable and no kubeconfig.
+/// Everything that the kube driver needs. The driver reads no environment variable and no kubeconfig.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KubeConfig {
     /// Namespace of tasks and claims.
@@ -22,44 +22,44 @@ pub struct KubeConfig {
     pub service_account: String,
     /// User and group of every container.
     pub identity: Identity,
-    /// What the task's container may take.
+    /// What the task's container may use.
     pub task_resources: Resources,
-    /// What the preparing container may take.
+    /// What the preparing container may use.
     pub prepare_resources: Resources,
     /// ConfigMap with the key `ca-certificates.crt`, mounted over the image's own certificates.
     pub certificates: Option<String>,
-    /// The cluster's place in the network.
+    /// The package index and other settings of the cluster's network.
     pub network: NetworkSettings,
-    /// Age after which a request is resolved anew, in seconds.
+    /// Age in seconds after which a request is resolved again.
     pub max_age_s: u64,
-    /// Most bytes each volume may hold; 0: a part of the claim's size.
+    /// Most bytes that each volume may hold; 0 for a part of the claim's size.
     pub budget_bytes: u64,
-    /// Most inodes each volume may hold; 0: a part of the claim's.
+    /// Most inodes that each volume may hold; 0 for a part of the claim's inodes.
     pub budget_inodes: u64,
-    /// Bytes of the Python volume's claim; 0: not known, and its file system counts.
+    /// Bytes of the Python volume's claim; 0 if unknown, then its file system counts.
     #[serde(default)]
     pub python_claim_bytes: u64,
-    /// Bytes of the system volume's claim likewise.
+    /// Bytes of the system volume's claim; 0 if unknown, then its file system counts.
     #[serde(default)]
     pub nix_claim_bytes: u64,
-    /// Seconds after its end at which Kubernetes deletes a task's Job and all that belongs to it, where no driver has: so
-    /// long a driver may be out of reach of its cluster and loses nothing.
+    /// Seconds after its end at which Kubernetes deletes a task's workload, if no driver has. A driver may be cut off from its
+    /// cluster for this long without losing a task.
     pub ttl_s: u32,
     /// Seconds that a pod may wait for a node and its image before the task is given up.
     pub start_s: u64,
     /// Variables for the user's program.
     pub task_variables: Vec<(String, String)>,
-    /// Tasks run as Workflows of Argo; absent: as Jobs.
+    /// If present, tasks run as Argo Workflows; otherwise as Jobs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub argo: Option<Argo>,
 }
 
-/// What running tasks as Workflows takes beside the rest.
+/// What tasks as Workflows need in addition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Argo {
     /// ServiceAccount of the container that Argo adds to a pod: it may create and patch WorkflowTaskResults.
     pub executor_account: String,
-    /// What each container that Argo adds may take.
+    /// What each container that Argo adds may use.
     pub executor_resources: Resources,
 }
 
@@ -85,11 +85,11 @@ impl KubeConfig {
         Budgets::both(asked).on_claims(self.python_claim_bytes, self.nix_claim_bytes)
     }
 
-    /// Checks what Kubernetes would only refuse once a task is submitted.
+    /// Checks what Kubernetes would refuse only once a task is submitted.
     ///
     /// # Errors
-    /// A quantity that is none.
-    pub(super) fn check(&self) -> Result<(), Failure> {
+    /// A resource is not a quantity.
+    pub(in crate::kube) fn check(&self) -> Result<(), Failure> {
         let executor = self.argo.as_ref().map(|argo| ("executor", &argo.executor_resources));
         let ours = [("task", &self.task_resources), ("prepare", &self.prepare_resources)];
         for (whose, resources) in ours.into_iter().chain(executor) {
@@ -101,9 +101,9 @@ impl KubeConfig {
                 ("disk limit", &resources.disk_limit),
             ];
             if let Some((what, text)) = all.into_iter().find(|(_, text)| quantity::value(text).is_none()) {
-                let message = format!("the {what} of the {whose} container is {text:?}, which is no quantity");
+                let message = format!("the {what} of the {whose} container is {text:?}, which is not a quantity");
                 return Err(Failure::new(FailureKind::Refused, message)
-                    .hint("write it as Kubernetes does: `500m` or `2` CPUs, `512Mi` or `2Gi` bytes"));
+                    .hint("write it as Kubernetes does, such as `500m` or `2` for CPUs, `512Mi` or `2Gi` for bytes"));
             }
         }
         Ok(())
@@ -111,7 +111,7 @@ impl KubeConfig {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::kube) mod tests {
     use super::*;
 
     /// A configuration with every field set.

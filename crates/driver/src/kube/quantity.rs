@@ -1,6 +1,6 @@
-//! Kubernetes' quantities (`500m`, `1Gi`), as far as this driver has to compare them.
+//! Kubernetes' quantities (`500m`, `1Gi`), as far as this driver compares them.
 
-/// The value of a quantity in its base unit; `None` where it is none.
+/// The value of a quantity in its base unit; `None` if the text is not a quantity.
 pub fn value(text: &str) -> Option<f64> {
     const SUFFIXES: [(&str, f64); 14] = [
         ("Ki", 1024.0),
@@ -28,7 +28,7 @@ pub fn value(text: &str) -> Option<f64> {
     (number.is_finite() && number >= 0.0).then_some(number * factor)
 }
 
-/// CPUs of a limit, rounded up, at least one: so many threads can run at one time.
+/// CPUs of a limit, rounded up, at least one: as many threads can run at one time. `None` if it is not a quantity.
 pub fn whole_cpus(limit: &str) -> Option<u32> {
     let cpus = value(limit)?.ceil().max(1.0);
     // Exact: a whole number, and no node has four billion CPUs.

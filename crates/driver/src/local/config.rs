@@ -1,63 +1,64 @@
-//! What the local driver has to be told: where its caches are and which programs it may use.
+//! The configuration of the local driver: where its caches are, and which programs it uses.
 
 use std::path::PathBuf;
 
 use hybrid_cache_model::Tenant;
-use hybrid_cache_model::protocol::{IndexScope, Interpreter, Place, PythonTools, SystemTools, Volumes};
+use hybrid_cache_model::protocol::{EnvironmentContext, IndexScope, Interpreter, PythonTools, SystemTools, Volumes};
 use serde::{Deserialize, Serialize};
 
-use super::sandbox;
+use crate::local::mounts::{NIX_MOUNT, PYTHON_MOUNT};
 use crate::trace::{FOLDER, TraceConfig};
 
-/// Default age after which a request is resolved anew: seven days, in seconds.
+/// Default age in seconds after which a request is resolved again: seven days.
 pub const DEFAULT_MAX_AGE_S: u64 = 7 * 24 * 3600;
 
-/// Default of [`LocalConfig::network_idle_s`]: five minutes, in seconds.
+/// Default of [`LocalConfig::network_idle_s`] in seconds: five minutes.
 pub const DEFAULT_NETWORK_IDLE_S: u64 = 300;
 
 fn default_network_idle_s() -> u64 {
     DEFAULT_NETWORK_IDLE_S
 }
 
-/// Whether user code may use the network.
+/// The network of user code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Network {
-    /// A network of its own that reaches the outside and names, but neither this machine nor link-local addresses.
+    /// A network of its own, which reaches the outside and resolves names, but reaches neither this machine nor link-local
+    /// addresses.
     Isolated,
-    /// The machine's own network, loopback included.
+    /// The machine's own network, including loopback.
     Shared,
     /// A network of its own with nothing but an unused loopback.
     None,
 }
 
-/// Everything the local driver needs. It reads no environment variable and searches no path.
+/// Everything that the local driver needs. The driver reads no environment variable and searches no path.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LocalConfig {
-    /// The cache folder; drawn in [`crate::local::folders`].
+    /// The cache folder; see [`crate::local::folders`].
     pub root: PathBuf,
     /// The runner program, static or at least runnable with the machine's own libraries.
     pub runner: PathBuf,
-    /// bubblewrap, with whatever must stand in front of it.
+    /// The command that starts bubblewrap.
     pub bubblewrap: Vec<String>,
     /// The interpreter that environments are made for.
     pub interpreter: Interpreter,
-    /// The folder it lives in, standard library included; bound read-only at the same place.
+    /// The folder of the interpreter and its standard library; bound read-only at the same path.
     pub interpreter_prefix: PathBuf,
     /// Identity of the package index, without credentials.
     pub index: String,
-    /// Who may share what comes from it.
+    /// Who may share packages from the index.
     #[serde(default)]
     pub index_scope: IndexScope,
     /// uv and its settings.
     pub python_tools: PythonTools,
-    /// Nix and its settings; absent where the machine can have none.
+    /// Nix and its settings; `None` if the machine has none.
     pub system: Option<SystemConfig>,
-    /// Folders that the preparing sandbox sees read-only at the same place, such as the tool folder.
+    /// Folders that the preparing sandbox sees read-only at the same path, such as the tool folder.
     pub tool_folders: Vec<PathBuf>,
-    /// Age after which a request is resolved anew, in seconds.
+    /// Age in seconds after which a request is resolved again.
     pub max_age_s: u64,
-    /// Variables that user code gets, such as the place of the certificates.
+    /// Variables of user code, such as the path of the certificates.
     pub task_variables: Vec<(String, String)>,
     /// Network of user code.
     pub network: Network,
@@ -67,11 +68,11 @@ pub struct LocalConfig {
     /// Seconds that an unused network of [`Network::Isolated`] is kept for the next task.
     #[serde(default = "default_network_idle_s")]
     pub network_idle_s: u64,
-    /// Most bytes each volume may hold; 0: half of what its file system has for it (what is free and what it holds).
+    /// Most bytes that each volume may hold; 0 for half of what its file system has for it (free space and what it holds).
     pub budget_bytes: u64,
-    /// Most inodes each volume may hold; 0: half of what its file system has for it.
+    /// Most inodes that each volume may hold; 0 for half of what its file system has for it.
     pub budget_inodes: u64,
-    /// Most bytes of recorded requests, in `trace/` below the cache folder; 0: none are recorded.
+    /// Most bytes of recorded requests, in `trace/` below the cache folder; 0 records none.
     #[serde(default)]
     pub trace_bytes: u64,
 }
@@ -85,12 +86,12 @@ impl LocalConfig {
         })
     }
 
-    /// Where everything of a tenant is inside the sandboxes: what every key is made for.
-    pub fn place(&self, tenant: &Tenant) -> Place {
-        Place {
+    /// Where a tenant's environments are in the sandboxes, and what they are made for: part of every key.
+    pub fn context(&self, tenant: &Tenant) -> EnvironmentContext {
+        EnvironmentContext {
             volumes: Volumes {
-                python: sandbox::PYTHON_MOUNT.to_owned(),
-                nix: sandbox::NIX_MOUNT.to_owned(),
+                python: PYTHON_MOUNT.to_owned(),
+                nix: NIX_MOUNT.to_owned(),
             },
             interpreter: self.interpreter.clone(),
             index: self.index.clone(),
@@ -106,7 +107,7 @@ impl LocalConfig {
     }
 }
 
-/// The system package side.
+/// Nix, and the source of system packages.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SystemConfig {
     /// Nix and the package source.

@@ -1,11 +1,11 @@
-//! What this machine's kernel has of Landlock, which the runner restricts programs with.
+//! How much of Landlock this machine's kernel supports. The runner restricts programs with it.
 
 use landlock::{ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
 
-/// How much of Landlock there is.
+/// How much of Landlock the kernel supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Landlock {
-    /// Nothing: a program could read every environment that its sandbox shows, and open its leases.
+    /// Nothing: a program can read every environment that its sandbox shows, and open its leases.
     None,
     /// Files (from version 1).
     Files,
@@ -15,7 +15,7 @@ pub enum Landlock {
 
 impl Landlock {
     /// Asks the kernel.
-    pub fn of_this_kernel() -> Landlock {
+    pub fn from_kernel() -> Landlock {
         let ruleset = || Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
         let scopes = Scope::AbstractUnixSocket | Scope::Signal;
         if ruleset().scope(scopes).is_ok() {

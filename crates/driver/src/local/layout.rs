@@ -1,9 +1,10 @@
-//! What a task's sandbox mounts of a pair of volumes, made before its first sandbox. Nothing of another layout is touched.
+//! Creates what a task's sandbox mounts of a pair of volumes, before the first sandbox. Changes nothing on a volume with
+//! another layout.
 //!
 //! ```text
-//! <python>/FORMAT, bytecode/                                   of everybody
+//! <python>/FORMAT, bytecode/                                   of everyone
 //! <python>/tenants/<tenant>/FORMAT                             of one tenant; drawn in the runner's `python`
-//! <nix>/store/, <nix>/var/hybrid-cache/FORMAT                  of everybody
+//! <nix>/store/, <nix>/var/hybrid-cache/FORMAT                  of everyone
 //! <nix>/var/hybrid-cache/tenants/<tenant>/FORMAT               of one tenant; drawn in the runner's `system`
 //! ```
 
@@ -13,47 +14,38 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::key::format_line;
-use hybrid_cache_model::{Failure, FailureKind, Protection, Tenant};
+use hybrid_cache_model::{Failure, FailureKind, Tenant};
 
-use super::folders::{self, VolumePair};
-use super::sandbox::Needs;
+use crate::ids;
+use crate::local::permissions::{self, MOUNTED_MODE};
+use crate::local::volumes::VolumePair;
+use crate::needs::Needs;
 
 const FORMAT_FILE: &str = "FORMAT";
-/// What may be in a folder that counts as empty: what mkfs leaves, and files that are being written.
+/// What a folder may hold that counts as empty: what mkfs creates, and files that are being written.
 const NOT_CONTENT: [&str; 2] = ["lost+found", ".FORMAT-"];
-/// Folders that are mounted where user code runs, as another user where the driver is root.
-const MOUNTED_MODE: u32 = 0o755;
 
-/// One cache on its volume.
-struct Cache {
+/// The folders of one cache on its volume.
+struct CacheFolders {
     /// Whether the task uses it.
     is_needed: bool,
     /// Its name in its `FORMAT` files.
     name: &'static str,
-    /// The folder of the first of them.
+    /// The folder of the first `FORMAT` file.
     root: PathBuf,
-    /// Folders that everybody's tasks mount.
+    /// Folders that the tasks of all tenants mount.
     shared: Vec<PathBuf>,
 }
 
-/// Mode of the cache folder and of every folder in it that is not mounted where user code runs.
-pub fn private_mode() -> u32 {
-    if Protection::PrivateFiles.is_on() {
-        0o700
-    } else {
-        MOUNTED_MODE
-    }
-}
-
-fn caches(volumes: &VolumePair, needs: Needs) -> impl Iterator<Item = Cache> {
+fn caches(volumes: &VolumePair, needs: Needs) -> impl Iterator<Item = CacheFolders> {
     let both = [
-        Cache {
+        CacheFolders {
             is_needed: needs.python,
             name: "python",
             root: volumes.python.clone(),
             shared: vec![volumes.python.join("bytecode")],
         },
-        Cache {
+        CacheFolders {
             is_needed: needs.system,
             name: "system",
             root: volumes.system_state(),
@@ -63,11 +55,10 @@ fn caches(volumes: &VolumePair, needs: Needs) -> impl Iterator<Item = Cache> {
     both.into_iter().filter(|cache| cache.is_needed)
 }
 
-/// Makes what a tenant's tasks mount of the volumes that they need, where it is missing.
+/// Creates what a tenant's tasks mount of the volumes that they need, if it is missing.
 ///
 /// # Errors
-/// [`FailureKind::CacheFormat`] where a volume has another layout; [`FailureKind::CacheAccess`] where it cannot be
-/// written.
+/// [`FailureKind::CacheFormat`] if a volume has another layout; [`FailureKind::CacheAccess`] if it cannot be written.
 pub fn ensure(volumes: &VolumePair, tenant: &Tenant, needs: Needs) -> Result<(), Failure> {
     for cache in caches(volumes, needs) {
         let own = cache.root.join(tenant.folder());
@@ -75,25 +66,21 @@ pub fn ensure(volumes: &VolumePair, tenant: &Tenant, needs: Needs) -> Result<(),
             continue;
         }
         check(&cache)?;
-        make(&cache, &own).map_err(|error| {
-            let message = format!("cannot make the folder {}: {error}", own.display());
+        create(&cache, &own).map_err(|error| {
+            let message = format!("cannot create the folder {}: {error}", own.display());
             Failure::new(FailureKind::CacheAccess, message).hint("check the owner and the mode of the cache folder")
         })?;
     }
     Ok(())
 }
 
-/// The folders of those of the two caches that have another layout.
+/// The folders of the caches that have another layout.
 ///
 /// # Errors
 /// They cannot be read.
-pub fn of_another_layout(volumes: &VolumePair) -> Result<Vec<PathBuf>, Failure> {
-    let both = Needs {
-        python: true,
-        system: true,
-    };
+pub fn with_other_layout(volumes: &VolumePair) -> Result<Vec<PathBuf>, Failure> {
     let mut found = Vec::new();
-    for (cache, folder) in caches(volumes, both).zip([&volumes.python, &volumes.system]) {
+    for (cache, folder) in caches(volumes, Needs::BOTH).zip([&volumes.python, &volumes.system]) {
         match check(&cache) {
             Ok(()) => {}
             Err(failure) if failure.kind == FailureKind::CacheFormat => found.push(folder.clone()),
@@ -103,8 +90,8 @@ pub fn of_another_layout(volumes: &VolumePair) -> Result<Vec<PathBuf>, Failure> 
     Ok(found)
 }
 
-/// Refuses a folder of another layout, or with something else in it.
-fn check(cache: &Cache) -> Result<(), Failure> {
+/// Refuses a folder that has another layout or holds something else.
+fn check(cache: &CacheFolders) -> Result<(), Failure> {
     let path = cache.root.join(FORMAT_FILE);
     let expected = format_line(cache.name);
     let message = match fs::read(&path) {
@@ -114,28 +101,28 @@ fn check(cache: &Cache) -> Result<(), Failure> {
                 .trim()
                 .to_owned();
             format!(
-                "{} says `{found}`, this version knows `{}`",
+                "{} says `{found}`, but this version uses `{}`",
                 path.display(),
                 expected.trim()
             )
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => match first_content(&cache.root) {
             None => return Ok(()),
-            // Between the two looks another process may have begun to use the folder.
+            // Another process may have begun to use the folder since the file was read.
             Some(_) if path.exists() => return check(cache),
             Some(name) => format!(
-                "{} holds `{name}` but no {FORMAT_FILE} file, so it is no cache of ours",
+                "{} holds `{name}` but no {FORMAT_FILE} file, so it is not a cache of hybrid-cache",
                 cache.root.display()
             ),
         },
         Err(error) => {
-            let message = format!("could not read {}: {error}", path.display());
+            let message = format!("cannot read {}: {error}", path.display());
             return Err(Failure::new(FailureKind::CacheAccess, message)
                 .hint("check the owner and the mode of the cache folder"));
         }
     };
     Err(Failure::new(FailureKind::CacheFormat, message)
-        .hint("move it out of the way with `cargo xtask cache set-aside`, which deletes nothing"))
+        .hint("move it aside with `cargo xtask cache set-aside`, which deletes nothing"))
 }
 
 fn first_content(folder: &Path) -> Option<String> {
@@ -144,35 +131,30 @@ fn first_content(folder: &Path) -> Option<String> {
     names.find(|name| !NOT_CONTENT.iter().any(|known| name.starts_with(known)))
 }
 
-fn make(cache: &Cache, own: &Path) -> io::Result<()> {
-    private_dirs(&cache.root)?;
+fn create(cache: &CacheFolders, own: &Path) -> io::Result<()> {
+    permissions::create_private(&cache.root)?;
     write_format(&cache.root, cache.name)?;
     if let Some(tenants) = own.parent() {
-        private_dirs(tenants)?;
+        permissions::create_private(tenants)?;
     }
     for folder in cache.shared.iter().map(PathBuf::as_path).chain([own]) {
         DirBuilder::new().recursive(true).mode(MOUNTED_MODE).create(folder)?;
-        // Whatever the umask of this process left of it.
+        // The umask of this process may have changed the mode.
         fs::set_permissions(folder, Permissions::from_mode(MOUNTED_MODE))?;
     }
     write_format(own, cache.name)
 }
 
-/// Creates a folder and its parents for this user alone.
-pub fn private_dirs(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(private_mode()).create(folder)
-}
-
-/// Writes the file whole or not at all; one that is there stays.
+/// Writes the file completely or not at all. Keeps a file that exists.
 fn write_format(folder: &Path, cache: &str) -> io::Result<()> {
     let path = folder.join(FORMAT_FILE);
     if path.exists() {
         return Ok(());
     }
-    let temporary = folder.join(folders::unique_id(".FORMAT-"));
+    let temporary = folder.join(ids::unique(".FORMAT"));
     let mut file = fs::File::create_new(&temporary)?;
     file.write_all(format_line(cache).as_bytes())?;
-    // User code reads it too.
+    // User code reads the file, too.
     file.set_permissions(Permissions::from_mode(0o644))?;
     file.sync_all()?;
     fs::rename(&temporary, &path)
@@ -183,23 +165,18 @@ mod tests {
     use super::*;
     use crate::local::Folders;
 
-    const BOTH: Needs = Needs {
-        python: true,
-        system: true,
-    };
-
     fn mode(path: &Path) -> u32 {
         path.metadata().unwrap().permissions().mode() & 0o777
     }
 
     #[test]
-    fn a_tenant_gets_its_folders_on_both_volumes_and_nobody_else_a_look() {
+    fn a_tenant_gets_its_folders_on_both_volumes_and_other_users_see_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("cache");
         let volumes = Folders::open(&root).unwrap().standing();
         let tenant: Tenant = "team-a".parse().unwrap();
         for _ in 0..2 {
-            ensure(&volumes, &tenant, BOTH).unwrap();
+            ensure(&volumes, &tenant, Needs::BOTH).unwrap();
         }
         let own = [
             volumes.python.join(tenant.folder()),
@@ -221,12 +198,12 @@ mod tests {
     }
 
     #[test]
-    fn another_layout_is_refused_and_left_alone() {
+    fn a_volume_with_another_layout_is_refused_and_not_changed() {
         for (file, text) in [("FORMAT", "hybrid-cache python 1\n"), ("photo.jpg", "x")] {
             let dir = tempfile::tempdir().unwrap();
             let volumes = Folders::open(dir.path()).unwrap().standing();
             fs::write(volumes.python.join(file), text).unwrap();
-            let failure = ensure(&volumes, &Tenant::default(), BOTH).unwrap_err();
+            let failure = ensure(&volumes, &Tenant::default(), Needs::BOTH).unwrap_err();
             assert_eq!(failure.kind, FailureKind::CacheFormat);
             assert!(failure.to_string().contains("cargo xtask cache set-aside"), "{failure}");
             assert_eq!(fs::read_dir(&volumes.python).unwrap().count(), 1);

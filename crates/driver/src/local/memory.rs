@@ -4,10 +4,10 @@
 //! <parent>/                          of version 1 this process's own group, of version 2 the nearest one above it that
 //!                                    may have groups with a memory bound below it
 //!   hybrid-cache-<pid>-<start>/      one driver's; deleted by the next driver if this one is killed
-//!     <task>/                        made while the sandbox starts, deleted when the task has ended
+//!     <task>/                        created while the sandbox starts, deleted when the task has ended
 //! ```
-//! Only the user's program enters: the runner stays outside, so that it lives to report. It gets the open file that
-//! processes enter by, since the sandbox has no view of control groups.
+//! Only the user's program enters. The runner stays outside, so that it survives to report. It receives the open file by
+//! which processes enter, because the sandbox does not show control groups.
 
 use std::fs::{self, File};
 use std::io;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use super::folders::unique_id;
+use crate::ids;
 
 const PREFIX: &str = "hybrid-cache-";
 /// How long deleting a group waits for processes that are ending.
@@ -30,7 +30,7 @@ enum Version {
     Two,
 }
 
-/// The place for control groups.
+/// The group that holds those of the driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Parent {
     version: Version,
@@ -40,12 +40,12 @@ struct Parent {
 /// The control groups of one driver.
 #[derive(Debug)]
 pub struct MemoryGroups {
-    /// Where they are; the text says why there can be none.
+    /// The group above them; the text says why there can be none.
     parent: Result<Parent, String>,
     own: OnceLock<PathBuf>,
 }
 
-/// One task's group. It is deleted with this value.
+/// The group of one task. It is deleted when this is dropped.
 #[derive(Debug)]
 pub struct MemoryGroup {
     version: Version,
@@ -54,7 +54,7 @@ pub struct MemoryGroup {
 }
 
 impl MemoryGroups {
-    /// Finds out where groups can be made, and deletes what drivers that live no longer have left.
+    /// Finds out where groups can be created, and deletes those of ended drivers.
     pub fn open() -> MemoryGroups {
         let parent = find_parent();
         if let Ok(parent) = &parent {
@@ -66,14 +66,14 @@ impl MemoryGroups {
         }
     }
 
-    /// Makes a group for one task.
+    /// Creates a group for one task.
     ///
     /// # Errors
-    /// There can be none, or the kernel refuses it.
+    /// There can be no groups, or the kernel refuses.
     pub fn create(&self, task: &str, bytes: u64) -> io::Result<MemoryGroup> {
         let parent = self.parent.as_ref().map_err(|why| io::Error::other(why.clone()))?;
         let own = self.own_folder(parent)?;
-        let folder = own.join(unique_id(task));
+        let folder = own.join(ids::unique(task));
         fs::create_dir(&folder)?;
         let group = MemoryGroup {
             version: parent.version,
@@ -97,14 +97,14 @@ impl MemoryGroups {
         let pid = std::process::id();
         let start = start_time(pid).ok_or_else(|| io::Error::other("/proc does not tell when this process began"))?;
         // Several drivers of one process have a folder each.
-        let folder = parent.folder.join(unique_id(&format!("{PREFIX}{pid}-{start}")));
+        let folder = parent.folder.join(ids::unique(&format!("{PREFIX}{pid}-{start}")));
         fs::create_dir(&folder)?;
         if parent.version == Version::Two {
             fs::write(folder.join("cgroup.subtree_control"), "+memory")?;
         }
         match self.own.set(folder.clone()) {
             Ok(()) => {}
-            // Another thread was quicker.
+            // Another thread was faster.
             Err(unused) => drop(fs::remove_dir(unused)),
         }
         Ok(self.own.get_or_init(|| folder))
@@ -114,19 +114,19 @@ impl MemoryGroups {
 impl Drop for MemoryGroups {
     fn drop(&mut self) {
         if let Some(own) = self.own.get() {
-            // A group in it that is not empty yet stays, and the next driver's sweep takes both.
+            // If a group in it is not empty yet, both stay, and the next driver deletes them.
             let _ = fs::remove_dir(own);
         }
     }
 }
 
 impl MemoryGroup {
-    /// The file by which a process enters, as it writes 0 to it.
+    /// The file by which a process enters: it writes 0 to it.
     ///
     /// # Errors
     /// It cannot be opened.
     pub fn entrance(&self) -> io::Result<OwnedFd> {
-        // One thread at a time is enough, as a program has one when it enters, and takes no lock of the whole machine.
+        // A program has one thread when it enters, and moving a thread takes no lock of the whole machine.
         let name = match self.version {
             Version::One => "tasks",
             Version::Two => "cgroup.procs",
@@ -135,7 +135,7 @@ impl MemoryGroup {
         file.as_fd().try_clone_to_owned()
     }
 
-    /// What a user should know if the kernel ended a process for want of memory.
+    /// What the user should know if the kernel ended a process because memory ran out; `None` if it did not.
     pub fn out_of_memory(&self) -> Option<String> {
         let name = match self.version {
             Version::One => "memory.oom_control",
@@ -144,7 +144,7 @@ impl MemoryGroup {
         let text = fs::read_to_string(self.folder.join(name)).ok()?;
         (count_of(&text, "oom_kill")? > 0).then(|| {
             format!(
-                "a process of the task wanted more memory than the limit of {} MiB and was ended by the kernel; raise the \
+                "a process of the task needed more memory than the limit of {} MiB and was ended by the kernel; raise the \
                  limit with `--memory`, or use less",
                 self.bytes >> 20
             )
@@ -156,10 +156,10 @@ impl Drop for MemoryGroup {
     fn drop(&mut self) {
         if is_busy(fs::remove_dir(&self.folder)) {
             let folder = std::mem::take(&mut self.folder);
-            // Killed processes take a moment. The thread ends by itself.
+            // Killed processes take a moment to end. The thread ends by itself.
             std::thread::spawn(move || {
-                let give_up = Instant::now() + DELETE_TIMEOUT;
-                while is_busy(fs::remove_dir(&folder)) && Instant::now() < give_up {
+                let deadline = Instant::now() + DELETE_TIMEOUT;
+                while is_busy(fs::remove_dir(&folder)) && Instant::now() < deadline {
                     std::thread::sleep(DELETE_PAUSE);
                 }
             });
@@ -171,8 +171,8 @@ fn is_busy(deleted: io::Result<()>) -> bool {
     deleted.is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy)
 }
 
-/// Makes the group of a task whose memory is bounded to so many bytes, and opens its entrance. Where there can be none, the
-/// task runs without, and `warnings` say so.
+/// Creates the group of a task and opens its entrance. `bytes` bounds the memory; 0 sets no bound. If there can be no group,
+/// the task runs without one, and `warnings` say so.
 pub fn enter(
     groups: &MemoryGroups,
     task: &str,
@@ -190,23 +190,26 @@ pub fn enter(
             Some(entrance)
         }
         Err(error) => {
-            warnings.push(format!("the memory limit of {} MiB is not held: {error}", bytes >> 20));
+            warnings.push(format!(
+                "the memory limit of {} MiB is not enforced: {error}",
+                bytes >> 20
+            ));
             None
         }
     }
 }
 
-/// Why this process can bound no task's memory; `None` if it can.
+/// Why this process cannot bound the memory of tasks; `None` if it can.
 pub fn lacking() -> Option<String> {
     let parent = match find_parent() {
         Ok(parent) => parent,
         Err(why) => return Some(why),
     };
-    let trial = parent.folder.join(unique_id("hybrid-cache-trial"));
+    let trial = parent.folder.join(ids::unique("hybrid-cache-trial"));
     match fs::create_dir(&trial).and_then(|()| fs::remove_dir(&trial)) {
         Ok(()) => None,
         Err(error) => Some(format!(
-            "no control group can be made in {}: {error}",
+            "cannot create a control group in {}: {error}",
             parent.folder.display()
         )),
     }
@@ -264,7 +267,7 @@ fn own_folder(mounts: &str, groups: &str, version: Version) -> Option<PathBuf> {
     })
 }
 
-/// Deletes what drivers that live no longer have left; what cannot be deleted costs next to nothing.
+/// Deletes the groups of ended drivers. A group that cannot be deleted costs next to nothing.
 fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -288,14 +291,14 @@ fn sweep(parent: &Path) {
     }
 }
 
-/// When a process began, in the kernel's own unit: with the number it names one process for good.
+/// When a process started, in the kernel's unit. Together with the process id it identifies one process for good.
 fn start_time(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, after_name) = stat.rsplit_once(')')?;
     after_name.split_whitespace().nth(19).map(str::to_owned)
 }
 
-/// The number behind `name` on a line of its own.
+/// The number after `name` on a line of its own.
 fn count_of(text: &str, name: &str) -> Option<u64> {
     text.lines()
         .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
@@ -310,7 +313,7 @@ mod tests {
     const TWO: &str = "30 24 0:26 /machine/a /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
 
     #[test]
-    fn the_own_group_is_found_in_both_versions() {
+    fn the_group_of_this_process_is_found_in_both_versions() {
         let groups = "9:name=systemd:/\n4:pids,memory:/a/b\n0::/c\n";
         assert_eq!(
             own_folder(ONE, groups, Version::One),
@@ -337,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_of_drivers_that_live_no_longer_are_deleted() {
+    fn groups_of_ended_drivers_are_deleted() {
         let parent = tempfile::tempdir().unwrap();
         let make = |name: String| {
             let folder = parent.path().join(name);

@@ -1,4 +1,4 @@
-//! One sandboxed runner process: started, spoken to, waited for.
+//! One runner in a sandbox: starts it, sends its request, reads its report and output, and waits for its end.
 
 use std::ffi::OsString;
 use std::io::IoSlice;
@@ -14,49 +14,40 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, Interest};
 use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStdin, Command};
-use tokio::sync::watch;
 
+use crate::cancel::{CancelFlag, cancelled};
 use crate::log::{LogWriter, Stream};
+use crate::time::micros;
 
-/// Longest report or standard error that is kept, in bytes.
+/// Most bytes of a report or of standard error that are kept.
 const MAX_TEXT_BYTES: u64 = 4 << 20;
 /// Bytes of the end of standard error that explain a runner which ended without a report.
 const TAIL_BYTES: usize = 16 << 10;
-/// How long after the user's own limit the runner may take to end by itself.
-const GRACE: Duration = Duration::from_secs(30);
+/// How long after the task's time limit the runner may take to end by itself.
+const RUNNER_GRACE: Duration = Duration::from_secs(30);
 
-/// How a sandboxed `runner run` ended, and the driver's view of its duration.
+/// How a sandboxed `runner run` ended, and how long it took.
 #[derive(Debug)]
-pub struct Ran {
-    /// What the runner reported; a failure where it could not.
+pub struct SandboxRun {
+    /// What the runner reported; a failure if it could not.
     pub report: Result<RunReport, Failure>,
-    /// Microseconds from spawning to the exit that this process saw.
+    /// Microseconds from the start to the exit, as this process saw them.
     pub outer_us: u64,
-    /// True where it was killed because somebody cancelled the task.
+    /// True if it was killed because someone cancelled the task.
     pub cancelled: bool,
     /// True if the sandbox has ended by itself, and with it every process in it.
     pub ended: bool,
 }
 
-/// Whether the task has been cancelled.
-pub type CancelFlag = watch::Receiver<bool>;
-
-/// Resolves when the task is cancelled, never if nobody can cancel it any more.
-pub async fn cancelled(flag: &mut CancelFlag) {
-    if flag.wait_for(|cancelled| *cancelled).await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
 /// Runs `runner run` in the sandbox that `command` describes, its output going to `log`. While the sandbox starts,
-/// `entrance` makes the control group that the program enters.
+/// `entrance` creates the control group that the program enters.
 pub async fn run(
     command: &[OsString],
     request: &RunRequest,
     entrance: impl FnOnce() -> Option<OwnedFd>,
     log: &LogWriter,
     cancel: &mut CancelFlag,
-) -> Ran {
+) -> SandboxRun {
     let started = Instant::now();
     let mut ended = false;
     let (report, cancelled) = match run_inner(command, request, entrance, log, cancel, &mut ended).await {
@@ -64,17 +55,12 @@ pub async fn run(
         Ok(None) => (Err(Failure::new(FailureKind::Internal, "the task was cancelled")), true),
         Err(failure) => (Err(failure), false),
     };
-    Ran {
+    SandboxRun {
         report,
         outer_us: micros(started.elapsed()),
         cancelled,
         ended,
     }
-}
-
-/// Whole microseconds of a duration.
-pub fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 async fn run_inner(
@@ -98,10 +84,10 @@ async fn run_inner(
         let sent = send(Some(requests), request);
         tokio::join!(sent, stdout, stderr, child.wait(), read_report(reports))
     };
-    let deadline = Duration::from_millis(request.limits.time_ms) + GRACE;
+    let deadline = Duration::from_millis(request.limits.time_ms) + RUNNER_GRACE;
     let (sent, _, said, status, report) = tokio::select! {
         ended = tokio::time::timeout(deadline, work) => ended.map_err(|_| {
-            let message = format!("the runner did not end within {} s after the task's time limit", GRACE.as_secs());
+            let message = format!("the runner did not end within {} s after the task's time limit", RUNNER_GRACE.as_secs());
             Failure::new(FailureKind::Deadline, message)
         })?,
         () = cancelled(cancel) => return Ok(None),
@@ -113,16 +99,16 @@ async fn run_inner(
     report.map(Some).ok_or_else(|| no_report(&said, status))
 }
 
-/// The request goes in and the report comes out by one socket, which is the runner's standard input. A descriptor of
-/// the report's own would have to be put in its place between fork and exec, and then the standard library forks this
-/// whole process, 1 ms for every 20 MB it holds, where it would share them with the child until the exec otherwise.
+/// One socket, the runner's standard input, carries the request in and the report out. A separate descriptor for the report
+/// would have to be set between fork and exec. The standard library would then fork this whole process, which takes 1 ms
+/// for every 20 MB that it holds, instead of sharing them with the child until the exec.
 fn socket_pair() -> std::io::Result<(UnixStream, Socket)> {
     let (ours, theirs) = Socket::pair()?;
     ours.set_nonblocking(true)?;
     Ok((UnixStream::from_std(ours)?, theirs))
 }
 
-/// Sends a descriptor, with a blank that means nothing in front of a request.
+/// Sends a descriptor, with a blank in front of the request, which means nothing.
 async fn send_descriptor(socket: &UnixStream, descriptor: BorrowedFd<'_>) -> Result<(), Failure> {
     let send = || {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -133,7 +119,7 @@ async fn send_descriptor(socket: &UnixStream, descriptor: BorrowedFd<'_>) -> Res
         rustix::net::sendmsg(socket, &blank, &mut control, SendFlags::NOSIGNAL).map_err(std::io::Error::from)
     };
     match socket.async_io(Interest::WRITABLE, send).await {
-        // A sandbox that failed to start closes its end; what it says on standard error is the better message.
+        // A sandbox that failed to start closes its end; its standard error is the better message.
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => {
@@ -145,15 +131,15 @@ async fn send_descriptor(socket: &UnixStream, descriptor: BorrowedFd<'_>) -> Res
 
 async fn read_report(source: impl AsyncRead + Unpin) -> Option<RunReport> {
     let mut text = Vec::new();
-    // A sandbox that ends with the request unread resets the connection; what came before that is read as it is.
+    // A sandbox that ends before it reads the request resets the connection; what arrived before that is kept.
     let _ = source.take(MAX_TEXT_BYTES).read_to_end(&mut text).await;
     serde_json::from_slice(&text).ok()
 }
 
-/// Asks one of the runner's other commands, which answer with one JSON object on standard output.
+/// Runs one of the runner's other commands, which answer with one JSON object on standard output.
 ///
 /// # Errors
-/// It could not be started, did not end in time or did not answer.
+/// It could not be started, did not end in time, or did not answer.
 pub async fn ask<T: serde::de::DeserializeOwned>(
     command: &[OsString],
     request: &impl serde::Serialize,
@@ -175,10 +161,10 @@ pub async fn ask<T: serde::de::DeserializeOwned>(
 /// Starts the sandbox so that it dies with the handle.
 fn spawn(command: &[OsString], stdin: Stdio) -> Result<Child, Failure> {
     let (program, arguments) = command.split_first().ok_or_else(|| {
-        Failure::new(FailureKind::Internal, "no sandbox program is configured").hint("this is a bug of hybrid-cache")
+        Failure::new(FailureKind::Internal, "no sandbox program is configured").hint("this is a bug in hybrid-cache")
     })?;
     let mut child = Command::new(program);
-    // A group of its own: Ctrl-C at a terminal goes to the driver alone, which knows that it is a cancellation.
+    // In a process group of its own, so that Ctrl-C at a terminal reaches the driver alone, which treats it as a cancellation.
     child.args(arguments).env_clear().kill_on_drop(true).process_group(0);
     child.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     child.spawn().map_err(|error| spawn_failure(command, &error))
@@ -202,12 +188,12 @@ async fn send(stdin: Option<impl AsyncWrite + Unpin>, request: &impl serde::Seri
     let Some(mut stdin) = stdin else {
         return Err(broken("the runner has no standard input".to_owned()));
     };
-    // A sandbox that failed to start closes its end; what it says on standard error is the better message.
+    // A sandbox that failed to start closes its end; its standard error is the better message.
     let _ = stdin.write_all(&text).await;
     Ok(())
 }
 
-/// Passes a stream on to the log, and returns the end of it.
+/// Passes a stream on to the log, and returns the end of the stream.
 async fn pump(source: Option<impl AsyncRead + Unpin>, stream: Stream, log: &LogWriter) -> Vec<u8> {
     let mut tail = Vec::new();
     let Some(mut source) = source else { return tail };
@@ -226,7 +212,7 @@ async fn pump(source: Option<impl AsyncRead + Unpin>, stream: Stream, log: &LogW
     }
 }
 
-/// Explains a runner that ended without a report, from what its sandbox said.
+/// Explains why a runner ended without a report, from the standard error of its sandbox.
 fn no_report(stderr: &[u8], status: std::io::Result<std::process::ExitStatus>) -> Failure {
     let said = String::from_utf8_lossy(stderr);
     let said = said
@@ -248,7 +234,7 @@ fn no_report(stderr: &[u8], status: std::io::Result<std::process::ExitStatus>) -
     )
 }
 
-/// Maps what bubblewrap says when it cannot make the sandbox to what a person can do about it.
+/// Explains why bubblewrap cannot create the sandbox, and what a person can do about it.
 pub fn sandbox_failure(said: &str) -> Failure {
     let failure = Failure::new(
         FailureKind::Sandbox,
@@ -276,10 +262,10 @@ pub fn sandbox_failure(said: &str) -> Failure {
     failure
 }
 
-/// A sandboxed `runner prepare`, read event by event. What it found or made stays leased until [`Preparation::release`].
-pub struct Preparation {
+/// A sandboxed `runner prepare`, read event by event. What it found or made stays leased until [`PrepareProcess::release`].
+pub struct PrepareProcess {
     child: Child,
-    /// Open as long as the runner is to keep what it prepared leased.
+    /// Open for as long as the runner should keep what it prepared leased.
     hold: Option<ChildStdin>,
     events: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
     log: tokio::task::JoinHandle<Vec<u8>>,
@@ -287,20 +273,23 @@ pub struct Preparation {
     limit: Duration,
 }
 
-impl Preparation {
-    /// Starts it.
+impl PrepareProcess {
+    /// Starts the sandbox and sends the request.
     ///
     /// # Errors
-    /// The sandbox program cannot be started, or takes no request in time.
-    pub async fn start(command: &[OsString], request: &PrepareRequest) -> Result<Preparation, Failure> {
+    /// The sandbox program cannot be started, or does not read the request in time.
+    pub async fn start(command: &[OsString], request: &PrepareRequest) -> Result<PrepareProcess, Failure> {
         let started = Instant::now();
-        // The runner keeps the deadline itself; this one is for a runner that cannot.
-        let limit = Duration::from_millis(request.deadline_ms) + GRACE;
+        // The runner itself keeps the deadline; this limit is for a runner that cannot.
+        let limit = Duration::from_millis(request.deadline_ms) + RUNNER_GRACE;
         let mut child = spawn(command, Stdio::piped())?;
         let mut hold = child.stdin.take();
-        let sent = tokio::time::timeout(GRACE, send(hold.as_mut(), request)).await;
+        let sent = tokio::time::timeout(RUNNER_GRACE, send(hold.as_mut(), request)).await;
         sent.map_err(|_| {
-            let message = format!("the sandbox took no request within {} s", GRACE.as_secs());
+            let message = format!(
+                "the sandbox did not read the request within {} s",
+                RUNNER_GRACE.as_secs()
+            );
             Failure::new(FailureKind::Deadline, message)
         })??;
         let stdout = child
@@ -311,12 +300,12 @@ impl Preparation {
         let log = tokio::spawn(async move {
             let mut text = Vec::new();
             if let Some(stderr) = stderr {
-                // What cannot be read any more cannot be shown either.
+                // What cannot be read cannot be shown either.
                 let _ = stderr.take(MAX_TEXT_BYTES).read_to_end(&mut text).await;
             }
             text
         });
-        Ok(Preparation {
+        Ok(PrepareProcess {
             child,
             hold,
             events: BufReader::new(stdout).lines(),
@@ -331,7 +320,7 @@ impl Preparation {
         let left = self.limit.saturating_sub(self.started.elapsed());
         let events = &mut self.events;
         let event = async {
-            // A line that is no event is no reason to lose those behind it.
+            // Skip a line that is not an event, and read on.
             while let Ok(Some(line)) = events.next_line().await {
                 if let Ok(event) = serde_json::from_str(&line) {
                     return Some(event);
@@ -353,12 +342,12 @@ impl Preparation {
         Failure::new(FailureKind::Deadline, message)
     }
 
-    /// Lets the leases go: the task has its own, or needs none.
+    /// Releases the leases: the task has its own, or needs none.
     pub fn release(&mut self) {
         self.hold = None;
     }
 
-    /// Microseconds since it was started.
+    /// Microseconds since the start.
     pub fn elapsed_us(&self) -> u64 {
         micros(self.started.elapsed())
     }
@@ -366,7 +355,7 @@ impl Preparation {
     /// Explains an end without a final event.
     pub async fn explain(mut self) -> Failure {
         self.release();
-        let Ok(status) = tokio::time::timeout(GRACE, self.child.wait()).await else {
+        let Ok(status) = tokio::time::timeout(RUNNER_GRACE, self.child.wait()).await else {
             return self.late();
         };
         let said = self.log.await.unwrap_or_default();
@@ -379,7 +368,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refused_namespace_is_told_with_its_fix() {
+    fn a_refused_namespace_is_explained_with_its_fix() {
         let failure = sandbox_failure("bwrap: No permissions to creating new namespace, likely because the kernel …");
         assert_eq!(failure.kind, FailureKind::Sandbox);
         assert!(

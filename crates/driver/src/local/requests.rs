@@ -1,19 +1,12 @@
-//! What the local driver asks of the runner, put together from a task and the driver's configuration.
+//! The requests to the runner, made of a task and the driver's configuration.
 
 use hybrid_cache_model::protocol::{BudgetRequest, Budgets, Environments, Identity, Keep, PrepareRequest, RunRequest};
-use hybrid_cache_model::{Task, TaskSpec, Tenant};
+use hybrid_cache_model::{TaskSpec, Tenant};
 
-use super::config::LocalConfig;
-use super::sandbox::{self, Needs};
+use crate::local::config::LocalConfig;
+use crate::local::mounts::{BASE_PATH, SCRATCH};
+use crate::needs::Needs;
 use crate::{Epoch, SubmitOptions};
-
-/// Which volumes a task's sandboxes need.
-pub fn needs(task: &Task) -> Needs {
-    Needs {
-        python: !task.requirements.is_empty(),
-        system: !task.system.is_empty(),
-    }
-}
 
 /// The request for `runner run`.
 pub fn run_request(
@@ -26,13 +19,13 @@ pub fn run_request(
 ) -> RunRequest {
     RunRequest {
         task: spec.clone(),
-        place: config.place(&options.tenant),
+        context: config.context(&options.tenant),
         environments,
         accept_stale,
         limits: options.limits.clone(),
         identity,
-        scratch: sandbox::SCRATCH.to_owned(),
-        base_path: sandbox::BASE_PATH.to_owned(),
+        scratch: SCRATCH.to_owned(),
+        base_path: BASE_PATH.to_owned(),
         require_landlock: options.tenant != Tenant::default(),
         variables: config.task_variables.clone(),
     }
@@ -48,7 +41,7 @@ pub fn prepare_request(
 ) -> PrepareRequest {
     PrepareRequest {
         task: spec.clone(),
-        place: config.place(&options.tenant),
+        context: config.context(&options.tenant),
         keep,
         python_tools: needs.python.then(|| config.python_tools.clone()),
         system_tools: config

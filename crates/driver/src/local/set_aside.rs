@@ -1,4 +1,4 @@
-//! Moves standing caches of another layout out of the way, within the cache folder. Nothing is deleted.
+//! Moves standing caches with another layout aside, within the cache folder. Deletes nothing.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,10 +7,12 @@ use std::time::SystemTime;
 use hybrid_cache_model::pod::SET_ASIDE;
 use hybrid_cache_model::{Failure, FailureKind};
 
-use super::{LocalDriver, VolumePair, layout};
+use crate::local::driver::LocalDriver;
+use crate::local::volumes::VolumePair;
+use crate::local::{layout, permissions};
 
 impl LocalDriver {
-    /// Moves the standing caches that have another layout into a new folder beside them; where each of them is then.
+    /// Moves the standing caches that have another layout into a new folder beside them. Returns their new paths.
     ///
     /// # Errors
     /// They cannot be read or moved.
@@ -25,9 +27,9 @@ fn set_aside(volumes: &VolumePair) -> Result<Vec<PathBuf>, Failure> {
         .unwrap_or_default();
     let beside = volumes.python.with_file_name(format!("{SET_ASIDE}{}", now.as_secs()));
     let mut moved = Vec::new();
-    for folder in layout::of_another_layout(volumes)? {
+    for folder in layout::with_other_layout(volumes)? {
         let target = beside.join(folder.file_name().unwrap_or_default());
-        let renamed = layout::private_dirs(&beside).and_then(|()| fs::rename(&folder, &target));
+        let renamed = permissions::create_private(&beside).and_then(|()| fs::rename(&folder, &target));
         renamed.map_err(|error| {
             let message = format!("cannot move {} to {}: {error}", folder.display(), target.display());
             Failure::new(FailureKind::CacheAccess, message).hint("check the owner and the mode of the cache folder")
@@ -47,12 +49,7 @@ mod tests {
 
     use super::*;
     use crate::local::Folders;
-    use crate::local::sandbox::Needs;
-
-    const BOTH: Needs = Needs {
-        python: true,
-        system: true,
-    };
+    use crate::needs::Needs;
 
     #[test]
     fn an_old_cache_is_moved_whole_and_a_current_one_stays() {
@@ -68,7 +65,9 @@ mod tests {
         fs::create_dir_all(volumes.system_state()).unwrap();
         fs::write(volumes.system_state().join("FORMAT"), "hybrid-cache system 2\n").unwrap();
         assert_eq!(
-            layout::ensure(&volumes, &Tenant::default(), BOTH).unwrap_err().kind,
+            layout::ensure(&volumes, &Tenant::default(), Needs::BOTH)
+                .unwrap_err()
+                .kind,
             FailureKind::CacheFormat
         );
         let moved = set_aside(&volumes).unwrap();
@@ -79,7 +78,7 @@ mod tests {
             "hybrid-cache python 1\n"
         );
         assert!(python.join("envs/k").exists() && volumes.system_state().join("FORMAT").exists());
-        layout::ensure(&volumes, &Tenant::default(), BOTH).unwrap();
+        layout::ensure(&volumes, &Tenant::default(), Needs::BOTH).unwrap();
         assert_eq!(set_aside(&volumes).unwrap(), Vec::<PathBuf>::new());
     }
 }

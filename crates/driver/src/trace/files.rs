@@ -1,7 +1,7 @@
-//! The files of a trace: one is appended to, older ones go when all together would exceed their bound.
+//! The files of a trace. The newest is appended to; the oldest are deleted when all together would exceed their bound.
 //!
-//! Every writer on this machine holds the folder's lock while it appends, so lines never mix. A process that is killed may
-//! leave a line that ends in the middle; the next one begins a new line, and whoever reads the trace is told of the torn one.
+//! Every writer on this machine holds the folder's lock while it appends, so lines never mix. A killed process may leave an
+//! incomplete line. The next process begins a new line, and readers of the trace report the incomplete one.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -14,19 +14,19 @@ use hybrid_cache_model::contents::Contents;
 use hybrid_cache_sizing::Volume;
 use hybrid_cache_sizing::trace::{Header, ResidentVolume};
 
-use super::TraceConfig;
-use super::line::{Line, definition, now_us, of_volume};
+use crate::trace::config::TraceConfig;
+use crate::trace::line::{Line, definition, now_us, volume_contents};
 
-/// A trace has so many files at least, so that rotation takes only a part of it.
-const FILES: u64 = 8;
-/// Least size of a file, in bytes.
-const LEAST_FILE_BYTES: u64 = 4096;
-/// How long to wait for other writers; each needs about a millisecond.
-const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// Least number of files of a full trace, so that rotation deletes only a part of it.
+const MIN_FILES: u64 = 8;
+/// Least bytes of a file before the next is begun.
+const MIN_FILE_BYTES: u64 = 4096;
+/// How long to wait for other writers. Each needs about a millisecond.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
-/// A file system's clock is coarse: a line written after another one may seem this much older.
-const COARSE_US: u64 = 10_000;
-/// A last change further ahead than this is of a clock that was set back since.
+/// A file system's clock is coarse: a line may seem this much older, in microseconds, than the line before it.
+const CLOCK_RESOLUTION_US: u64 = 10_000;
+/// A last change further in the future than this, in microseconds, is of a clock that was set back since.
 const CLOCK_STEP_US: u64 = 1_000_000;
 
 /// What the first line that could not be written lacks.
@@ -36,22 +36,22 @@ pub enum Lack {
     Nothing,
     /// A file: the next one needs a header.
     Header,
-    /// What an environment is made of.
+    /// The description of an environment.
     Definition,
-    /// The environment itself, which is being published.
+    /// The environment itself, because it is not published yet.
     Environment,
 }
 
-/// What is at hand for lines that lack something.
+/// What may complete lines that lack something.
 #[derive(Default)]
-pub struct Given {
+pub struct Supplement {
     /// What the volumes hold.
     pub contents: Option<Contents>,
     /// The first line of a new file.
     pub header: Option<Header>,
-    /// True leaves out environments that these contents do not have.
+    /// Leave out environments that the contents do not describe.
     pub leaves_out_undefined: bool,
-    /// True leaves out environments that are not published yet.
+    /// Leave out environments that are not published yet.
     pub leaves_out_unpublished: bool,
 }
 
@@ -59,13 +59,13 @@ pub struct Given {
 #[derive(Debug)]
 pub struct TraceFolder {
     config: TraceConfig,
-    known: Known,
+    described: DescribedEnvironments,
 }
 
-/// The environments that a file defines, as far as its list was read.
+/// The environments that a file describes, as far as its list was read.
 #[derive(Debug, Default)]
-struct Known {
-    of: PathBuf,
+struct DescribedEnvironments {
+    file: PathBuf,
     read_bytes: u64,
     names: HashSet<(Volume, String)>,
 }
@@ -104,24 +104,24 @@ fn numbered(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 }
 
 impl TraceFolder {
-    /// The folder of that configuration; touches nothing.
+    /// The folder of this configuration. Creates nothing.
     pub fn new(config: TraceConfig) -> TraceFolder {
         TraceFolder {
             config,
-            known: Known::default(),
+            described: DescribedEnvironments::default(),
         }
     }
 
-    /// Where it is.
+    /// The folder's path.
     pub fn path(&self) -> &Path {
         &self.config.folder
     }
 
-    /// Appends as many lines as can be written, in their order, and takes them off the queue. Says what the next one lacks.
+    /// Appends as many lines as can be written, in order, and removes them from the queue. Returns what the next line lacks.
     ///
     /// # Errors
-    /// The folder cannot be written; lines that are off the queue may be lost.
-    pub fn append(&mut self, queue: &mut VecDeque<Line>, given: &mut Given) -> io::Result<Lack> {
+    /// The folder cannot be written. Lines that were removed from the queue may be lost.
+    pub fn append(&mut self, queue: &mut VecDeque<Line>, supplement: &mut Supplement) -> io::Result<Lack> {
         if queue.is_empty() {
             return Ok(Lack::Nothing);
         }
@@ -131,12 +131,12 @@ impl TraceFolder {
         loop {
             let current = match self.current()? {
                 Some(current) if current.bytes < self.file_bytes() => current,
-                full => match given.header.take() {
+                full => match supplement.header.take() {
                     Some(header) => self.begin(full.map_or(1, |full| full.number + 1), header)?,
                     None => return Ok(Lack::Header),
                 },
             };
-            if let Some(lack) = self.append_to(&current, queue, given)? {
+            if let Some(lack) = self.append_to(&current, queue, supplement)? {
                 return Ok(lack);
             }
         }
@@ -147,13 +147,13 @@ impl TraceFolder {
             OpenOptions::new().append(true).create(true),
             &self.config.folder.join("lock"),
         )?;
-        let deadline = Instant::now() + LOCK_WAIT;
+        let deadline = Instant::now() + LOCK_TIMEOUT;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(file),
                 Err(TryLockError::Error(error)) => return Err(error),
                 Err(TryLockError::WouldBlock) if Instant::now() > deadline => {
-                    let waited = format!("another process held the lock for {} s", LOCK_WAIT.as_secs());
+                    let waited = format!("another process held the lock for {} s", LOCK_TIMEOUT.as_secs());
                     return Err(io::Error::new(io::ErrorKind::TimedOut, waited));
                 }
                 Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
@@ -162,7 +162,7 @@ impl TraceFolder {
     }
 
     fn file_bytes(&self) -> u64 {
-        (self.config.max_bytes / FILES).max(LEAST_FILE_BYTES)
+        (self.config.max_bytes / MIN_FILES).max(MIN_FILE_BYTES)
     }
 
     fn current(&self) -> io::Result<Option<Current>> {
@@ -173,9 +173,14 @@ impl TraceFolder {
     }
 
     /// Appends to a file. `None` once it is full.
-    fn append_to(&mut self, current: &Current, queue: &mut VecDeque<Line>, given: &Given) -> io::Result<Option<Lack>> {
+    fn append_to(
+        &mut self,
+        current: &Current,
+        queue: &mut VecDeque<Line>,
+        supplement: &Supplement,
+    ) -> io::Result<Option<Lack>> {
         let mut file = open(OpenOptions::new().read(true).append(true), &current.path)?;
-        self.known.read(&current.path)?;
+        self.described.read(&current.path)?;
         let mut text = Vec::new();
         if !ends_a_line(&mut file, current.bytes)? {
             text.push(b'\n');
@@ -186,7 +191,7 @@ impl TraceFolder {
             let Some(line) = queue.front_mut() else {
                 break Some(Lack::Nothing);
             };
-            if let Some(lack) = self.known.complete(line, given) {
+            if let Some(lack) = self.described.complete(line, supplement) {
                 break Some(lack);
             }
             let Some(mut line) = queue.pop_front() else {
@@ -194,8 +199,8 @@ impl TraceFolder {
             };
             line.at_us = line.at_us.max(least_us);
             least_us = line.at_us;
-            for (volume, name) in defined(&line) {
-                self.known.names.insert((volume, name.clone()));
+            for (volume, name) in described_by(&line) {
+                self.described.names.insert((volume, name.clone()));
                 names.extend_from_slice(format!("{} {name}\n", volume.name()).as_bytes());
             }
             let Some(request) = line.into_request() else { continue };
@@ -208,22 +213,22 @@ impl TraceFolder {
             }
         };
         if let Err(error) = file.write_all(&text) {
-            // Half a line would only be reported as a fault by whoever reads it.
+            // Readers would report an incomplete line as a fault.
             drop(file.set_len(current.bytes));
-            self.known = Known::default();
+            self.described = DescribedEnvironments::default();
             return Err(error);
         }
-        self.known.write(&current.path, &names)?;
+        self.described.write(&current.path, &names)?;
         Ok(lack)
     }
 
-    /// Begins a file, and removes old ones that it has no room beside.
+    /// Begins a file, and deletes old ones that leave it no room.
     fn begin(&mut self, number: u64, mut header: Header) -> io::Result<Current> {
         let path = self.config.folder.join(format!("trace-{number:06}.jsonl"));
         let text = loop {
             let mut text = hybrid_cache_sizing::trace::Writer::default().header(header.clone())?;
             text.push('\n');
-            // One that lists more than fits would be full at once.
+            // A header that lists too much would fill the file at once.
             if text.len() as u64 <= self.file_bytes() / 2 || !forget_oldest(&mut header) {
                 break text;
             }
@@ -245,7 +250,7 @@ impl TraceFolder {
             allowed = if fits { allowed - held } else { 0 };
             if !fits {
                 fs::remove_file(old)?;
-                // It may never have been written.
+                // The list may never have been written.
                 let _ = fs::remove_file(list_of(old));
             }
         }
@@ -262,13 +267,13 @@ impl TraceFolder {
     }
 }
 
-impl Known {
-    /// Reads what a file's list has that was not read yet.
+impl DescribedEnvironments {
+    /// Reads what was added to a file's list.
     fn read(&mut self, file: &Path) -> io::Result<()> {
-        if self.of != file {
-            *self = Known {
-                of: file.to_owned(),
-                ..Known::default()
+        if self.file != file {
+            *self = DescribedEnvironments {
+                file: file.to_owned(),
+                ..DescribedEnvironments::default()
             };
         }
         let mut list = match File::open(list_of(file)) {
@@ -288,7 +293,7 @@ impl Known {
         Ok(())
     }
 
-    /// Adds to a file's list. The trace is written before it: an environment that is defined twice does no harm.
+    /// Adds to a file's list. The trace is written first, because an environment may be described twice.
     fn write(&mut self, file: &Path, names: &[u8]) -> io::Result<()> {
         if names.is_empty() {
             return Ok(());
@@ -298,12 +303,12 @@ impl Known {
         Ok(())
     }
 
-    /// Gives a line what it lacks, and takes out what the file has said already. Says what is missing still.
-    fn complete(&self, line: &mut Line, given: &Given) -> Option<Lack> {
+    /// Adds to a line what it lacks, and removes what the file describes already. Returns what is still missing.
+    fn complete(&self, line: &mut Line, supplement: &Supplement) -> Option<Lack> {
         for (volume, asked) in Volume::ALL.into_iter().zip(&mut line.uses) {
             let Some(asked) = asked else { continue };
             let Some(name) = &asked.environment else {
-                if given.leaves_out_unpublished {
+                if supplement.leaves_out_unpublished {
                     continue;
                 }
                 return Some(Lack::Environment);
@@ -311,10 +316,13 @@ impl Known {
             if self.names.contains(&(volume, name.clone())) {
                 asked.made_of = None;
             } else if asked.made_of.is_none() {
-                let listed = given.contents.as_ref().and_then(|contents| of_volume(contents, volume));
+                let listed = supplement
+                    .contents
+                    .as_ref()
+                    .and_then(|contents| volume_contents(contents, volume));
                 match listed.and_then(|listed| listed.find(name).map(|found| definition(listed, found))) {
                     Some(made_of) => asked.made_of = Some(made_of),
-                    None if given.leaves_out_undefined => asked.environment = None,
+                    None if supplement.leaves_out_undefined => asked.environment = None,
                     None => return Some(Lack::Definition),
                 }
             }
@@ -323,8 +331,8 @@ impl Known {
     }
 }
 
-/// The environments that a line defines.
-fn defined(line: &Line) -> Vec<(Volume, String)> {
+/// The environments that a line describes.
+fn described_by(line: &Line) -> Vec<(Volume, String)> {
     let uses = Volume::ALL.into_iter().zip(&line.uses);
     let defined = uses.filter_map(|(volume, asked)| {
         let asked = asked.as_ref().filter(|asked| asked.made_of.is_some())?;
@@ -333,7 +341,7 @@ fn defined(line: &Line) -> Vec<(Volume, String)> {
     defined.collect()
 }
 
-/// Takes a quarter of the environments out of a header, the least recently used ones. False if there is none.
+/// Removes the least recently used quarter of the environments from a header. False if there is none.
 fn forget_oldest(header: &mut Header) -> bool {
     let mut forgot = false;
     let volumes: [&mut Option<ResidentVolume>; 2] = [&mut header.python, &mut header.system];
@@ -351,7 +359,7 @@ fn list_of(file: &Path) -> PathBuf {
     file.with_extension("known")
 }
 
-/// What tasks asked for is nobody's business.
+/// Opens a file for this user alone, because it shows what tasks asked for.
 fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     options.mode(0o600).open(path)
 }
@@ -366,7 +374,7 @@ fn ends_a_line(file: &mut File, bytes: u64) -> io::Result<bool> {
     Ok(byte == [b'\n'])
 }
 
-/// No line is older than the one before it, whoever wrote that: at least the time of the file's last change.
+/// The earliest time of the next line: not before the file's last change, so that no line is older than the one before it.
 fn last_change_us(file: &File) -> u64 {
     let changed = file.metadata().and_then(|found| found.modified());
     let since = changed
@@ -376,7 +384,7 @@ fn last_change_us(file: &File) -> u64 {
     if changed_us > now_us().saturating_add(CLOCK_STEP_US) {
         return 0;
     }
-    changed_us.saturating_add(COARSE_US)
+    changed_us.saturating_add(CLOCK_RESOLUTION_US)
 }
 
 #[cfg(test)]

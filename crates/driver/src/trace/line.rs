@@ -1,4 +1,4 @@
-//! One request on its way into the trace.
+//! One request that is about to be recorded.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -10,14 +10,14 @@ use hybrid_cache_sizing::{Volume, Weight};
 
 use crate::Epoch;
 
-/// What is known of a task that has ended.
+/// A task that has ended, with everything a trace needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Noted<'a> {
     /// The task.
     pub task: &'a Task,
     /// Whose it is.
     pub tenant: &'a Tenant,
-    /// Which caches it used.
+    /// The caches that it used.
     pub epoch: &'a Epoch,
     /// How it ended.
     pub outcome: &'a Outcome,
@@ -25,16 +25,16 @@ pub struct Noted<'a> {
     pub notes: &'a Notes,
 }
 
-/// What a driver notes of a task while it runs: what its outcome does not tell.
+/// What a driver notes of a task while it runs, beside its outcome.
 #[derive(Clone, Debug, Default)]
 pub struct Notes {
-    /// Which entries of the caches it used.
+    /// The entries of the caches that it used.
     pub keys: UsedKeys,
-    /// What was prepared for it, where something was made.
+    /// What was built for it; `None` if nothing was.
     pub prepared: Option<Box<Prepared>>,
-    /// True if its request was known and too old.
+    /// True if its request was cached but too old.
     pub expired: bool,
-    /// False if this process has not seen all of it, so that nobody knows how long its client waited.
+    /// False if this process adopted the task, so that the time its client waited is not known.
     pub is_whole: bool,
 }
 
@@ -46,7 +46,7 @@ pub struct Line {
     pub tenant: Tenant,
     pub wait_us: Option<u64>,
     pub phases_us: BTreeMap<String, u64>,
-    /// What it asked of each volume.
+    /// What it asked of each volume, by [`Volume::index`].
     pub uses: [Option<LineUse>; 2],
 }
 
@@ -55,7 +55,7 @@ pub struct Line {
 pub struct LineUse {
     /// The request's key, as the runner names it.
     pub key: String,
-    /// The same among those of all tenants.
+    /// The same, unique among the tenants.
     pub request: String,
     /// The environment; absent while it is not published.
     pub environment: Option<String>,
@@ -123,10 +123,10 @@ impl Noted<'_> {
     }
 
     fn made(&self, volume: Volume) -> Option<&VolumeContents> {
-        of_volume(&self.notes.prepared.as_ref()?.contents, volume)
+        volume_contents(&self.notes.prepared.as_ref()?.contents, volume)
     }
 
-    /// What was asked for, by name: of an environment that is made, that is known, and shorter than what it came to.
+    /// The names of the requested packages. They describe a new environment, and are fewer than what it contains.
     fn label(&self) -> String {
         let names: Vec<&str> = self.task.requirements.iter().map(|one| one.name()).collect();
         match names.split_at_checked(4) {
@@ -135,7 +135,7 @@ impl Noted<'_> {
         }
     }
 
-    /// What the client waited for, by phase. Publishing goes on beside the user's program.
+    /// What the client waited for, by phase. Publishing does not count, because it runs beside the user's program.
     fn phases_us(&self) -> BTreeMap<String, u64> {
         let mut phases = BTreeMap::new();
         let spans = self.outcome.timeline.spans.iter();
@@ -147,7 +147,7 @@ impl Noted<'_> {
 }
 
 impl Line {
-    /// As the format has it. A use whose environment never became known is left out; `None` if nothing is left.
+    /// The line in the trace's format. Leaves out a use whose environment never became known; `None` if no use is left.
     pub fn into_request(self) -> Option<RequestLine> {
         let Line {
             at_us,
@@ -184,14 +184,14 @@ pub fn now_us() -> u64 {
 }
 
 /// One volume's part of a list.
-pub fn of_volume(contents: &Contents, volume: Volume) -> Option<&VolumeContents> {
+pub fn volume_contents(contents: &Contents, volume: Volume) -> Option<&VolumeContents> {
     match volume {
         Volume::Python => contents.python.as_ref(),
         Volume::System => contents.system.as_ref(),
     }
 }
 
-/// What a listed environment is made of, as the format has it.
+/// What a listed environment is made of, in the trace's format.
 pub fn definition(listed: &VolumeContents, environment: &EnvironmentContents) -> Definition {
     Definition {
         label: environment.label.clone(),

@@ -1,4 +1,5 @@
-//! The task that writes a trace: it waits for notes, and asks the runner where a line lacks what an environment is made of.
+//! The background task that writes a trace. It waits for notes, and asks the driver what an environment is made of if a line
+//! lacks that.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,56 +11,70 @@ use hybrid_cache_sizing::trace::{Definition, Header, Met, ResidentEnvironment, R
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::files::{Given, Lack, TraceFolder};
-use super::line::{Line, definition, now_us, of_volume, rest};
-use super::{Message, Resident, Warnings};
+use crate::trace::contents_source::ContentsSource;
+use crate::trace::files::{Lack, Supplement, TraceFolder};
+use crate::trace::line::{Line, definition, now_us, rest, volume_contents};
+use crate::trace::warnings::Warnings;
 
-/// Requests whose environments are remembered, for those that used them before they were published.
-const REMEMBERED: usize = 4096;
+/// Requests whose environments are remembered, for requests that used them before they were published.
+const MAX_REMEMBERED: usize = 4096;
 /// How long a request waits for its environment to be published before it is left out.
-const PUBLISHED: Duration = Duration::from_secs(60);
-/// How often that is looked at.
-const LOOK: Duration = Duration::from_secs(1);
-/// Lines that wait for something; beyond them the first ones are left out.
-const WAITING: usize = 4096;
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time between two checks whether it was.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Lines that may wait for something. If there are more, the oldest are left out.
+const MAX_WAITING: usize = 4096;
 
-/// The writer.
+/// What the writer receives.
+pub enum WriterMessage {
+    /// A request to write.
+    Note(Box<Line>),
+    /// Write everything, then report.
+    Flush(oneshot::Sender<()>),
+}
+
+/// Writes a trace.
 pub struct Writer {
     folder: Option<TraceFolder>,
     max_age_s: u64,
-    resident: Arc<dyn Resident>,
+    contents: Arc<dyn ContentsSource>,
     warnings: Arc<Warnings>,
     queue: VecDeque<Line>,
     environments: HashMap<String, String>,
-    /// When the runner was last asked.
-    asked: Option<Instant>,
+    /// When the contents were last listed.
+    listed: Option<Instant>,
     lack: Lack,
     waits_since: Instant,
 }
 
 impl Writer {
-    /// One that has written nothing.
-    pub fn new(folder: TraceFolder, max_age_s: u64, resident: Arc<dyn Resident>, warnings: Arc<Warnings>) -> Writer {
+    /// A writer that has written nothing yet.
+    pub fn new(
+        folder: TraceFolder,
+        max_age_s: u64,
+        contents: Arc<dyn ContentsSource>,
+        warnings: Arc<Warnings>,
+    ) -> Writer {
         Writer {
             folder: Some(folder),
             max_age_s,
-            resident,
+            contents,
             warnings,
             queue: VecDeque::new(),
             environments: HashMap::new(),
-            asked: None,
+            listed: None,
             lack: Lack::Nothing,
             waits_since: Instant::now(),
         }
     }
 
-    /// Writes until nobody can send any more.
-    pub async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
+    /// Writes until every sender is gone.
+    pub async fn run(mut self, mut messages: mpsc::Receiver<WriterMessage>) {
         loop {
-            let look = Instant::now() + LOOK;
+            let next_check = Instant::now() + CHECK_INTERVAL;
             let message = tokio::select! {
                 message = messages.recv() => message.map(Some),
-                () = tokio::time::sleep_until(look), if self.lack != Lack::Nothing => Some(None),
+                () = tokio::time::sleep_until(next_check), if self.lack != Lack::Nothing => Some(None),
             };
             let mut flushed = Vec::new();
             let is_last = message.is_none();
@@ -69,7 +84,7 @@ impl Writer {
             }
             self.write(is_last || !flushed.is_empty()).await;
             for told in flushed {
-                // Whoever waited may have gone.
+                // An error means that the caller no longer waits.
                 let _ = told.send(());
             }
             if is_last {
@@ -78,43 +93,43 @@ impl Writer {
         }
     }
 
-    fn take(&mut self, message: Option<Message>, flushed: &mut Vec<oneshot::Sender<()>>) {
+    fn take(&mut self, message: Option<WriterMessage>, flushed: &mut Vec<oneshot::Sender<()>>) {
         match message {
-            Some(Message::Note(line)) => {
+            Some(WriterMessage::Note(line)) => {
                 self.remember(&line);
                 self.queue.push_back(*line);
-                if self.queue.len() > WAITING {
+                if self.queue.len() > MAX_WAITING {
                     self.queue.pop_front();
-                    let told = "what environments are made of could not be found out in time: requests are left out";
+                    let told = "what environments are made of was not known in time: requests are left out";
                     self.warnings.add(|| told.to_owned());
                 }
             }
-            Some(Message::Flush(told)) => flushed.push(told),
+            Some(WriterMessage::Flush(told)) => flushed.push(told),
             None => {}
         }
     }
 
-    /// Remembers which environment a request leads to.
+    /// Remembers the environment of a request.
     fn remember(&mut self, line: &Line) {
         if let Some(asked) = &line.uses[Volume::Python.index()]
             && let Some(environment) = &asked.environment
         {
-            if self.environments.len() >= REMEMBERED {
+            if self.environments.len() >= MAX_REMEMBERED {
                 self.environments.clear();
             }
             self.environments.insert(asked.request.clone(), environment.clone());
         }
     }
 
-    /// Names the environments of requests that used them before they were published, and describes them by what their maker
-    /// noted later.
+    /// Names the environments of requests that used them before they were published, and describes them by what a later line
+    /// says of them.
     fn complete(&mut self) {
         for line in &mut self.queue {
             if let Some(asked) = &mut line.uses[Volume::Python.index()]
                 && asked.environment.is_none()
             {
                 let known = self.environments.get(&asked.request).cloned();
-                asked.environment = known.or_else(|| self.resident.environment_of(&line.tenant, &asked.key));
+                asked.environment = known.or_else(|| self.contents.environment_of(&line.tenant, &asked.key));
             }
         }
         if self.queue.len() < 2 {
@@ -138,54 +153,55 @@ impl Writer {
         }
     }
 
-    /// Writes what can be written. A `last` one waits for nothing that may come later.
+    /// Writes what can be written. The last call waits for nothing that may come later.
     async fn write(&mut self, is_last: bool) {
-        let mut given = Given::default();
+        let mut supplement = Supplement::default();
         loop {
             self.complete();
-            let Some(lack) = self.append(&mut given).await else {
+            let Some(lack) = self.append(&mut supplement).await else {
                 return;
             };
             if self.lack != lack {
                 (self.lack, self.waits_since) = (lack, Instant::now());
             }
-            let may_ask = given.contents.is_none() && (is_last || self.may_ask());
+            let may_list = supplement.contents.is_none() && (is_last || self.may_list());
             match lack {
                 Lack::Nothing => return,
-                Lack::Header | Lack::Definition if may_ask => {
-                    let contents = self.ask().await;
-                    given.header = Some(self.header(&contents));
-                    given.contents = Some(contents);
+                Lack::Header | Lack::Definition if may_list => {
+                    let contents = self.list().await;
+                    supplement.header = Some(self.header(&contents));
+                    supplement.contents = Some(contents);
                 }
-                Lack::Header if given.contents.is_some() => {
-                    given.header = given.contents.as_ref().map(|contents| self.header(contents));
+                Lack::Header if supplement.contents.is_some() => {
+                    supplement.header = supplement.contents.as_ref().map(|contents| self.header(contents));
                 }
-                // One that is not there any more now will not come again.
-                Lack::Definition if given.contents.is_some() => given.leaves_out_undefined = true,
-                Lack::Environment if is_last || self.waits_since.elapsed() > PUBLISHED => {
-                    given.leaves_out_unpublished = true;
+                // An environment that is gone now will not come back.
+                Lack::Definition if supplement.contents.is_some() => supplement.leaves_out_undefined = true,
+                Lack::Environment if is_last || self.waits_since.elapsed() > PUBLISH_TIMEOUT => {
+                    supplement.leaves_out_unpublished = true;
                 }
                 Lack::Header | Lack::Definition | Lack::Environment => return,
             }
         }
     }
 
-    fn may_ask(&self) -> bool {
-        self.asked.is_none_or(|asked| asked.elapsed() >= self.resident.pause())
+    fn may_list(&self) -> bool {
+        self.listed
+            .is_none_or(|listed| listed.elapsed() >= self.contents.pause())
     }
 
-    /// Appends in a thread of its own, as files have no other way to be waited for. `None` where that failed.
-    async fn append(&mut self, given: &mut Given) -> Option<Lack> {
+    /// Appends in a thread of its own, because file operations block. `None` if that failed.
+    async fn append(&mut self, supplement: &mut Supplement) -> Option<Lack> {
         let mut folder = self.folder.take()?;
-        let (mut queue, mut at_hand) = (std::mem::take(&mut self.queue), std::mem::take(given));
+        let (mut queue, mut at_hand) = (std::mem::take(&mut self.queue), std::mem::take(supplement));
         let appending = tokio::task::spawn_blocking(move || {
             let lack = folder.append(&mut queue, &mut at_hand);
             (folder, queue, at_hand, lack)
         });
-        // It only fails where it panicked, or where the runtime ends: nothing is recorded from then on.
+        // An error means a panic, or that the runtime ends. Nothing is recorded from then on.
         let (folder, queue, at_hand, lack) = appending.await.ok()?;
         let path = folder.path().to_owned();
-        (self.folder, self.queue, *given) = (Some(folder), queue, at_hand);
+        (self.folder, self.queue, *supplement) = (Some(folder), queue, at_hand);
         match lack {
             Ok(lack) => Some(lack),
             Err(error) => {
@@ -194,7 +210,7 @@ impl Writer {
                 self.warnings.add(|| {
                     format!(
                         "requests are not recorded for `cargo xtask size`: {}: {error}; tasks are not affected\n\
-                         hint: make room or repair the folder, or record nothing with --no-trace",
+                         hint: free space or repair the folder, or record nothing with `--no-trace`",
                         path.display()
                     )
                 });
@@ -203,23 +219,23 @@ impl Writer {
         }
     }
 
-    /// What the volumes hold; nothing where that cannot be found out.
-    async fn ask(&mut self) -> Contents {
-        self.asked = Some(Instant::now());
-        match self.resident.contents().await {
+    /// What the volumes hold; nothing if they cannot be listed.
+    async fn list(&mut self) -> Contents {
+        self.listed = Some(Instant::now());
+        match self.contents.contents().await {
             Ok(contents) => contents,
             Err(failure) => {
-                let told = format!("the trace lacks what the caches held when it began: {failure}");
+                let told = format!("the trace does not say what the caches held when it began: {failure}");
                 self.warnings.add(|| told);
                 Contents::default()
             }
         }
     }
 
-    /// The header of a file that begins now. What a line in the queue has made was not there when recording began.
+    /// The header of a file that begins now. Environments that a line in the queue has built did not exist before.
     fn header(&self, contents: &Contents) -> Header {
         let resident = |volume: Volume| {
-            let listed = of_volume(contents, volume)?;
+            let listed = volume_contents(contents, volume)?;
             let is_new = |name: &str| {
                 let mut uses = self.queue.iter().filter_map(|line| line.uses[volume.index()].as_ref());
                 uses.any(|asked| asked.met != Met::Hit && asked.environment.as_deref() == Some(name))

@@ -123,7 +123,7 @@ async fn a_pod_that_somebody_deletes_is_told_as_such() {
     pods.delete(&pod, &DeleteParams::default()).await.unwrap();
     wait(&driver, &ticket)
         .await
-        .failed(FailureKind::Evicted, &["somebody deleted the pod"]);
+        .failed(FailureKind::Evicted, &["someone deleted the task's pod"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

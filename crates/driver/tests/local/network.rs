@@ -233,7 +233,7 @@ async fn a_task_reaches_neither_link_local_addresses_nor_abstract_sockets() {
     assert_eq!(bench.run(&task).await.good(), "tried");
     // Where tasks share the network, Landlock closes the machine's abstract sockets.
     let shared = bench.with(|config| config.network = Network::Shared);
-    if Landlock::of_this_kernel() == Landlock::FilesAndScopes {
+    if Landlock::from_kernel() == Landlock::FilesAndScopes {
         assert!(!shared.run(&task).await.good().contains("abstract socket"));
     }
 }

@@ -54,7 +54,7 @@ impl EngineError {
                  with DOCKER_HOST or `docker context use`",
             ),
             EngineError::NotAllowed => (
-                owned("you may not progress to the Docker engine"),
+                owned("you may not talk to the Docker engine"),
                 "add yourself to its group (`sudo usermod -aG docker \"$USER\"`, then log in again), or use rootless Docker",
             ),
             EngineError::NoAnswer(said) => (

@@ -7,12 +7,12 @@ use std::time::SystemTime;
 
 use hybrid_cache_model::Failure;
 
-use super::open::{last_use, micros, stamp};
+use super::lease_times::{last_use, micros, stamp};
 use super::{Ledger, Member, Part, PartId, id};
-use crate::maintain::entries;
-use crate::maintain::system::{all_entries, lease_of, read};
-use crate::store::measure::{Counter, Taken};
-use crate::system::SystemVolume;
+
+use crate::store::folder::{entries, relative};
+use crate::store::measure::{Counter, DiskUsage};
+use crate::system::{SystemVolume, index_entries};
 
 /// The time of the last change of everything that Nix has finished, in seconds since 1970.
 const FINISHED_S: i64 = 1;
@@ -22,10 +22,10 @@ pub fn refresh(volume: &SystemVolume, ledger: &mut Ledger) -> Result<(), Failure
     let now_us = micros(Ok(SystemTime::now()));
     let mut present = BTreeSet::new();
     let mut needed = BTreeSet::new();
-    for (tenant, path) in all_entries(volume)? {
-        let name = shown(volume, &path);
+    for (tenant, path) in index_entries::all(volume)? {
+        let name = relative(volume.root(), &path);
         let Ok(found) = path.metadata() else { continue };
-        let lease = lease_of(&tenant, &path).metadata();
+        let lease = index_entries::lease_of(&tenant, &path).metadata();
         let lease_us = micros(lease.and_then(|lease| lease.modified()));
         present.insert(name.clone());
         let known = ledger.members().get(&name).filter(|known| known.stamp == stamp(&found));
@@ -36,12 +36,14 @@ pub fn refresh(volume: &SystemVolume, ledger: &mut Ledger) -> Result<(), Failure
             },
             None => {
                 // A damaged entry has no parts, and goes like any other.
-                let closure = read(&path).map(|entry| entry.closure).unwrap_or_default();
+                let closure = index_entries::read(&path)
+                    .map(|entry| entry.closure)
+                    .unwrap_or_default();
                 Member {
                     name,
                     used_us: last_use(None, lease_us, now_us),
                     stamp: stamp(&found),
-                    own: Taken::default(),
+                    own: DiskUsage::default(),
                     parts: closure.iter().map(|path| id(&part_name(path))).collect(),
                 }
             }
@@ -59,11 +61,11 @@ pub fn refresh(volume: &SystemVolume, ledger: &mut Ledger) -> Result<(), Failure
 }
 
 /// What is on the volume beside store paths: Nix's database, roots, and what is ours.
-pub fn rest(volume: &SystemVolume) -> Result<Taken, Failure> {
+pub fn rest(volume: &SystemVolume) -> Result<DiskUsage, Failure> {
     let mut rest = Counter::itself(&volume.root().join("store"));
     for path in entries(volume.root())? {
         if path != volume.root().join("store") {
-            rest += Counter::new().take(&path)?;
+            rest += Counter::new().measure(&path)?;
         }
     }
     rest += Counter::itself(volume.root());
@@ -75,7 +77,7 @@ fn store_paths(volume: &SystemVolume, ledger: &mut Ledger, needed: &BTreeSet<Par
     let mut there = BTreeSet::new();
     let mut has_new = false;
     for path in entries(&volume.root().join("store"))? {
-        let name = shown(volume, &path);
+        let name = relative(volume.root(), &path);
         let number = id(&name);
         there.insert(number);
         if ledger.is_measured(number) {
@@ -83,13 +85,13 @@ fn store_paths(volume: &SystemVolume, ledger: &mut Ledger, needed: &BTreeSet<Par
         }
         has_new |= !ledger.parts().contains_key(&number);
         let Ok(found) = path.symlink_metadata() else { continue };
-        let taken = Counter::new().take(&path)?;
-        let part = Part { name, mark: 0, taken };
+        let size = Counter::new().measure(&path)?;
+        let part = Part { name, mark: 0, size };
         // What a build is still writing is measured again each time.
         if found.mtime() == FINISHED_S || needed.contains(&number) {
             ledger.add_part(part);
         } else {
-            ledger.add_passing(part);
+            ledger.add_unfinished(part);
         }
     }
     ledger.keep_parts(|id, _| there.contains(&id));
@@ -100,9 +102,4 @@ fn store_paths(volume: &SystemVolume, ledger: &mut Ledger, needed: &BTreeSet<Par
 pub fn part_name(path: &str) -> String {
     let name = Path::new(path).file_name().unwrap_or_default();
     format!("store/{}", name.to_string_lossy())
-}
-
-fn shown(volume: &SystemVolume, path: &Path) -> String {
-    let inside = path.strip_prefix(volume.root()).unwrap_or(path);
-    inside.to_string_lossy().into_owned()
 }

@@ -19,28 +19,37 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::pod::{ImageRecord, NIX_MOUNT, PYTHON_MOUNT, PodMaintainReport, SEED_FOLDER, SeedRequest};
-use hybrid_cache_model::protocol::{Budgets, Keep, Place, PrepareEvent, PrepareRequest, Volumes};
+use hybrid_cache_model::protocol::{Budgets, EnvironmentContext, Keep, PrepareEvent, PrepareRequest, Volumes};
 use hybrid_cache_model::{Failure, FailureKind, TaskSpec, Tenant};
 use tar::{Archive, Builder, EntryType, Header};
 
-use crate::clock::Recorder;
+use super::requests::{python_tools, read_both, source_id, system_tools};
+use crate::clock::{Recorder, lock};
 use crate::store::failure::failure as failed_at;
-use crate::store::lock::{self, Mode};
-use crate::store::{At, format, publish};
+use crate::store::lock::{self as file_lock, Mode};
+use crate::store::{IoContext, files, format};
 
 /// Both seeds and what they are made of.
 const SEEDS: [(&str, &str); 2] = [("python.tar", PYTHON_MOUNT), ("system.tar", NIX_MOUNT)];
 /// Folders of a cache that are of use only while it is worked on; they go along empty.
-const PASSING: [&str; 3] = ["locks", "trash", "tenants/default/staging"];
+const PACKED_EMPTY: [&str; 3] = ["locks", "trash", "tenants/default/staging"];
 /// What may be in a volume that counts as empty: what mkfs leaves, separate epochs, and a seed that was cut short.
 const NOT_CONTENT: [&str; 4] = ["lost+found", "epochs", SEEDING, SEEDED];
 /// How long to wait for another one that plants: it unpacks the whole seed.
-const PLANTING_WAIT: Duration = Duration::from_secs(300);
+const PLANTING_TIMEOUT: Duration = Duration::from_secs(300);
 const SEEDING: &str = ".seeding";
 const SEEDED: &str = ".seeded";
 
+/// Fills caches for an image and packs them.
+pub fn make_seed() -> PodMaintainReport {
+    match read_both(|request: &SeedRequest| request.protocol) {
+        Ok((image, request)) => make(&image, &request),
+        Err(failure) => PodMaintainReport::Failed { failure },
+    }
+}
+
 /// Prepares what an image shall bring along, and packs it.
-pub fn make(image: &ImageRecord, request: &SeedRequest) -> PodMaintainReport {
+fn make(image: &ImageRecord, request: &SeedRequest) -> PodMaintainReport {
     let made = request
         .tasks
         .iter()
@@ -64,21 +73,21 @@ pub fn make(image: &ImageRecord, request: &SeedRequest) -> PodMaintainReport {
 fn prepare(image: &ImageRecord, request: &SeedRequest, task: &TaskSpec) -> Result<(), Failure> {
     let request = PrepareRequest {
         task: task.clone(),
-        place: Place {
+        context: EnvironmentContext {
             volumes: Volumes {
                 python: PYTHON_MOUNT.to_owned(),
                 nix: NIX_MOUNT.to_owned(),
             },
             interpreter: image.interpreter.clone(),
             index: request.network.index.clone(),
-            system_source: super::source_id(image),
+            system_source: source_id(image),
             max_age_s: request.max_age_s,
             tenant: Tenant::default(),
             index_scope: request.network.index_scope,
         },
         keep: Keep::Publish,
-        python_tools: Some(super::python_tools(image, &request.network)),
-        system_tools: super::system_tools(image, &request.network),
+        python_tools: Some(python_tools(image, &request.network)),
+        system_tools: system_tools(image, &request.network),
         deadline_ms: request.prepare_ms,
         budgets: Budgets::default(),
         describe: false,
@@ -86,12 +95,12 @@ fn prepare(image: &ImageRecord, request: &SeedRequest, task: &TaskSpec) -> Resul
     let last = Mutex::new(None);
     let emit = |event: &PrepareEvent| {
         if !matches!(event, PrepareEvent::Phase { .. }) {
-            *super::lock(&last) = Some(event.clone());
+            *lock(&last) = Some(event.clone());
         }
     };
     crate::prepare::run(&request, &Recorder::start(), &emit);
     let internal = |message: &str| Err(Failure::new(FailureKind::Internal, message));
-    match super::lock(&last).take() {
+    match lock(&last).take() {
         Some(PrepareEvent::Published { warnings, .. }) if warnings.is_empty() => Ok(()),
         // Elsewhere a task could go on; an image without what it was built for is no use.
         Some(PrepareEvent::Published { warnings, .. }) => internal(&warnings.join("; ")),
@@ -114,32 +123,32 @@ pub fn plant(seeds: &Path, python: &Path, nix: &Path) -> Result<(), Failure> {
             continue;
         }
         let planting = work.join(format::PLANTING_LOCK);
-        let _alone = lock::wait(&planting, Mode::Exclusive, Instant::now() + PLANTING_WAIT)?;
+        let _alone = file_lock::wait(&planting, Mode::Exclusive, Instant::now() + PLANTING_TIMEOUT)?;
         if !seeded.exists() {
-            publish::delete(&seeding)?;
+            files::delete(&seeding)?;
             if !seed.exists() || !is_empty(folder)? {
                 continue;
             }
             unpack(&seed, &seeding)?;
-            fs::rename(&seeding, &seeded).at("rename", &seeding)?;
+            fs::rename(&seeding, &seeded).io_context("rename", &seeding)?;
         }
-        for entry in fs::read_dir(&seeded).at("read the folder", &seeded)? {
-            let entry = entry.at("read the folder", &seeded)?;
+        for entry in fs::read_dir(&seeded).io_context("read the folder", &seeded)? {
+            let entry = entry.io_context("read the folder", &seeded)?;
             let target = folder.join(entry.file_name());
-            fs::rename(entry.path(), &target).at("rename into place", &target)?;
+            fs::rename(entry.path(), &target).io_context("rename into place", &target)?;
         }
         File::open(folder)
             .and_then(|folder| folder.sync_all())
-            .at("sync", folder)?;
-        fs::remove_dir(&seeded).at("delete", &seeded)?;
+            .io_context("sync", folder)?;
+        fs::remove_dir(&seeded).io_context("delete", &seeded)?;
     }
     Ok(())
 }
 
 fn is_empty(folder: &Path) -> Result<bool, Failure> {
-    for entry in fs::read_dir(folder).at("read the folder", folder)? {
-        let name = entry.at("read the folder", folder)?.file_name();
-        if !NOT_CONTENT.iter().any(|known| name == *known) && !format::is_passing(&name.to_string_lossy()) {
+    for entry in fs::read_dir(folder).io_context("read the folder", folder)? {
+        let name = entry.io_context("read the folder", folder)?.file_name();
+        if !NOT_CONTENT.iter().any(|known| name == *known) && !format::is_temporary(&name.to_string_lossy()) {
             return Ok(false);
         }
     }
@@ -147,11 +156,11 @@ fn is_empty(folder: &Path) -> Result<bool, Failure> {
 }
 
 fn unpack(seed: &Path, folder: &Path) -> Result<(), Failure> {
-    let file = File::open(seed).at("open", seed)?;
+    let file = File::open(seed).io_context("open", seed)?;
     let mut archive = Archive::new(BufReader::new(file));
     archive.set_preserve_permissions(true);
     archive.set_preserve_mtime(true);
-    fs::create_dir(folder).at("create the folder", folder)?;
+    fs::create_dir(folder).io_context("create the folder", folder)?;
     archive.unpack(folder).map_err(|error| {
         // The library says which file; what kind of trouble it is, is below that.
         let kind = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
@@ -161,34 +170,38 @@ fn unpack(seed: &Path, folder: &Path) -> Result<(), Failure> {
         failure.message = format!("{}: {error}", failure.message);
         failure
     })?;
-    let opened = File::open(folder).at("open", folder)?;
-    rustix::fs::syncfs(&opened).at("sync", folder)
+    let opened = File::open(folder).io_context("open", folder)?;
+    rustix::fs::syncfs(&opened).io_context("sync", folder)
 }
 
 /// Packs a folder so that the same files make the same archive: sorted, without owners. Hard links stay what they are.
 fn pack(folder: &Path, target: &Path) -> Result<(), Failure> {
-    let file = File::create(target).at("create", target)?;
+    let file = File::create(target).io_context("create", target)?;
     let mut builder = Builder::new(BufWriter::new(file));
     let mut links = HashMap::new();
     let mut paths = Vec::new();
     list(folder, Path::new(""), &mut paths)?;
     for path in paths {
-        append(&mut builder, folder, &path, &mut links).at("pack", &folder.join(&path))?;
+        append(&mut builder, folder, &path, &mut links).io_context("pack", &folder.join(&path))?;
     }
-    let mut written = builder.into_inner().at("write", target)?;
-    written.flush().at("write", target)
+    let mut written = builder.into_inner().io_context("write", target)?;
+    written.flush().io_context("write", target)
 }
 
 fn list(root: &Path, below: &Path, paths: &mut Vec<PathBuf>) -> Result<(), Failure> {
     let folder = root.join(below);
-    let entries = fs::read_dir(&folder).at("read the folder", &folder)?;
+    let entries = fs::read_dir(&folder).io_context("read the folder", &folder)?;
     let names: Result<Vec<_>, _> = entries.map(|entry| entry.map(|entry| entry.file_name())).collect();
-    let mut names = names.at("read the folder", &folder)?;
+    let mut names = names.io_context("read the folder", &folder)?;
     names.sort();
     for name in names {
         let path = below.join(name);
-        let is_dir = root.join(&path).symlink_metadata().at("look at", &path)?.is_dir();
-        let passes = PASSING.iter().any(|name| path == Path::new(name));
+        let is_dir = root
+            .join(&path)
+            .symlink_metadata()
+            .io_context("look at", &path)?
+            .is_dir();
+        let passes = PACKED_EMPTY.iter().any(|name| path == Path::new(name));
         paths.push(path.clone());
         if is_dir && !passes {
             list(root, &path, paths)?;
@@ -272,18 +285,18 @@ mod tests {
         fs::set_permissions(folder.join("envs/e1/lib"), Permissions::from_mode(0o555)).unwrap();
     }
 
-    struct Place {
+    struct Fixture {
         root: tempfile::TempDir,
     }
 
-    impl Place {
-        fn new() -> Place {
+    impl Fixture {
+        fn new() -> Fixture {
             let root = tempfile::tempdir().unwrap();
             for folder in ["cache", "seed", "python", "system/.nix-portable/nix"] {
                 fs::create_dir_all(root.path().join(folder)).unwrap();
             }
             cache(&root.path().join("cache"));
-            Place { root }
+            Fixture { root }
         }
 
         fn at(&self, path: &str) -> PathBuf {
@@ -291,16 +304,16 @@ mod tests {
         }
 
         fn pack(&self, name: &str) -> Vec<u8> {
-            let target = self.at("seed").join(name);
-            pack(&self.at("cache"), &target).unwrap();
+            let target = self.io_context("seed").join(name);
+            pack(&self.io_context("cache"), &target).unwrap();
             fs::read(target).unwrap()
         }
 
         fn plant(&self) {
             plant(
-                &self.at("seed"),
-                &self.at("python"),
-                &self.at("system/.nix-portable/nix"),
+                &self.io_context("seed"),
+                &self.io_context("python"),
+                &self.io_context("system/.nix-portable/nix"),
             )
             .unwrap();
         }
@@ -308,12 +321,12 @@ mod tests {
 
     #[test]
     fn what_is_packed_comes_out_as_it_was() {
-        let place = Place::new();
+        let fixture = Fixture::new();
         for name in ["python.tar", "system.tar"] {
-            place.pack(name);
+            fixture.pack(name);
         }
-        place.plant();
-        for folder in ["python", "system/.nix-portable/nix"].map(|folder| place.at(folder)) {
+        fixture.plant();
+        for folder in ["python", "system/.nix-portable/nix"].map(|folder| fixture.at(folder)) {
             let inode = |path: &str| folder.join(path).metadata().unwrap().ino();
             assert_eq!(inode("uv/archive/a1/x.py"), inode("envs/e1/lib/x.py"), "still one file");
             assert_eq!(fs::read_link(folder.join("latest")).unwrap(), Path::new("../envs/e1"));
@@ -333,39 +346,43 @@ mod tests {
 
     #[test]
     fn the_same_files_make_the_same_archive() {
-        let place = Place::new();
-        let one = place.pack("python.tar");
-        assert_eq!(place.pack("python.tar"), one);
+        let fixture = Fixture::new();
+        let one = fixture.pack("python.tar");
+        assert_eq!(fixture.pack("python.tar"), one);
     }
 
     #[test]
     fn a_volume_that_holds_something_keeps_it() {
-        let place = Place::new();
-        place.pack("python.tar");
-        fs::write(place.at("python/FORMAT"), "hybrid-cache python 2\n").unwrap();
-        place.plant();
-        assert!(!place.at("python/envs").exists());
+        let fixture = Fixture::new();
+        fixture.pack("python.tar");
+        fs::write(fixture.io_context("python/FORMAT"), "hybrid-cache python 2\n").unwrap();
+        fixture.plant();
+        assert!(!fixture.io_context("python/envs").exists());
     }
 
     #[test]
     fn a_seed_that_was_cut_short_is_unpacked_anew_or_finished() {
-        let place = Place::new();
-        place.pack("python.tar");
-        fs::create_dir_all(place.at("python/.seeding/envs/half")).unwrap();
-        fs::set_permissions(place.at("python/.seeding/envs"), Permissions::from_mode(0o555)).unwrap();
-        place.plant();
-        assert!(place.at("python/envs/e1").exists() && !place.at("python/envs/half").exists());
-        fs::create_dir(place.at("python/.seeded")).unwrap();
-        fs::rename(place.at("python/uv"), place.at("python/.seeded/uv")).unwrap();
-        place.plant();
-        assert!(place.at("python/uv/archive").exists() && !place.at("python/.seeded").exists());
+        let fixture = Fixture::new();
+        fixture.pack("python.tar");
+        fs::create_dir_all(fixture.io_context("python/.seeding/envs/half")).unwrap();
+        fs::set_permissions(
+            fixture.io_context("python/.seeding/envs"),
+            Permissions::from_mode(0o555),
+        )
+        .unwrap();
+        fixture.plant();
+        assert!(fixture.io_context("python/envs/e1").exists() && !fixture.io_context("python/envs/half").exists());
+        fs::create_dir(fixture.io_context("python/.seeded")).unwrap();
+        fs::rename(fixture.io_context("python/uv"), fixture.io_context("python/.seeded/uv")).unwrap();
+        fixture.plant();
+        assert!(fixture.io_context("python/uv/archive").exists() && !fixture.io_context("python/.seeded").exists());
     }
 
     #[test]
     fn many_at_once_plant_it_once_and_whole() {
-        let place = Place::new();
+        let fixture = Fixture::new();
         for name in ["python.tar", "system.tar"] {
-            place.pack(name);
+            fixture.pack(name);
         }
         let start = std::sync::Barrier::new(8);
         std::thread::scope(|scope| {
@@ -373,10 +390,10 @@ mod tests {
                 .map(|_| {
                     scope.spawn(|| {
                         start.wait();
-                        epoch::create(place.root.path(), None).unwrap();
-                        place.plant();
+                        epoch::create(fixture.root.path(), None).unwrap();
+                        fixture.plant();
                         ["python", "system/.nix-portable/nix"]
-                            .map(|folder| place.at(folder).join("envs/e1/lib/x.py"))
+                            .map(|folder| fixture.at(folder).join("envs/e1/lib/x.py"))
                             .map(|file| fs::read_to_string(file).unwrap())
                     })
                 })
@@ -389,8 +406,8 @@ mod tests {
 
     #[test]
     fn an_image_without_a_seed_leaves_volumes_empty() {
-        let place = Place::new();
-        place.plant();
-        assert!(is_empty(&place.at("python")).unwrap());
+        let fixture = Fixture::new();
+        fixture.plant();
+        assert!(is_empty(&fixture.io_context("python")).unwrap());
     }
 }

@@ -9,11 +9,11 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use super::record::{Entry, Installed};
-use crate::store::content::{Item, Tree, text};
 use crate::store::digest::{Digests, Inode, Wanted};
+use crate::store::tree::{Item, Tree, text};
 
 /// Files that a warning names; of the others it tells the number.
-const NAMED: usize = 3;
+const MAX_NAMED_FILES: usize = 3;
 
 /// Wants the hash of every file that a package claims one for.
 pub fn want(installed: &Installed, tree: &Tree, wanted: &mut BTreeMap<Inode, Wanted>) {
@@ -67,8 +67,8 @@ fn items(tree: &Tree) -> BTreeMap<&str, &Item> {
 }
 
 fn some(all: &[String]) -> String {
-    let named = all.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    match all.len().saturating_sub(NAMED) {
+    let named = all.iter().take(MAX_NAMED_FILES).cloned().collect::<Vec<_>>().join(", ");
+    match all.len().saturating_sub(MAX_NAMED_FILES) {
         0 => named,
         more => format!("{named} and {more} more"),
     }

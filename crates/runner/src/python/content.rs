@@ -12,10 +12,10 @@ use hybrid_cache_model::{EnvironmentKey, Failure, FailureKind};
 use super::claims;
 use super::pool::PYCACHE;
 use super::record::Installed;
-use crate::store::content::{Item, Listing, Tree};
 use crate::store::digest::{self, Inode, Pace, Wanted};
-use crate::store::known::KnownFiles;
-use crate::store::publish;
+use crate::store::files;
+use crate::store::known_files::KnownFiles;
+use crate::store::tree::{Item, Listing, Tree};
 
 /// Name of the file that lists an environment's content, beside the virtual environment.
 pub const CONTENT_FILE: &str = "content";
@@ -107,7 +107,7 @@ fn drop_brought(venv: &Path, byte_code: &[Item]) -> Result<bool, Failure> {
     for folder in folders {
         let folder = venv.join(folder);
         if !folder.is_symlink() {
-            publish::delete(&folder)?;
+            files::delete(&folder)?;
             dropped = true;
         }
     }

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use hybrid_cache_model::Failure;
 
 use super::PythonVolume;
-use crate::maintain::evict::{self, Evicted};
+use super::evict::{Evicted, evict};
 
 /// The list of heals does not grow beyond this.
 const MAX_LIST_BYTES: u64 = 1 << 20;
@@ -18,9 +18,9 @@ const MAX_LIST_BYTES: u64 = 1 << 20;
 ///
 /// # Errors
 /// The volume cannot be written.
-pub fn take_away(volume: &PythonVolume, environment: &Path, what: &str) -> Result<String, Failure> {
+pub fn remove_damaged(volume: &PythonVolume, environment: &Path, what: &str) -> Result<String, Failure> {
     let name = volume.relative(environment);
-    let fate = match evict::evict(volume, environment)? {
+    let fate = match evict(volume, environment)? {
         Evicted::Gone => "was removed",
         Evicted::InUse => "stays until the task that uses it has ended",
     };

@@ -8,17 +8,10 @@ use hybrid_cache_model::{Failure, FailureKind, Protection, RequestKey};
 use rustix::io::Errno;
 
 use super::PythonVolume;
-use super::publish::MANIFEST_FILE;
-use crate::store::At;
+use super::environment::{LOCK_FILE, VENV, damage};
+use crate::store::IoContext;
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::stage::LEASE;
-
-/// Folder of an environment's files, beside what is ours: the virtual environment itself.
-pub const VENV: &str = "venv";
-/// Name of the file that lists an environment's packages.
-pub const LOCK_FILE: &str = "lock.txt";
-/// Name of the file that marks an environment as damaged while a task runs from it.
-pub const DAMAGED_FILE: &str = "damaged";
 
 /// An environment that nobody removes as long as this value, or a copy of its descriptor, lives.
 #[derive(Debug)]
@@ -43,25 +36,6 @@ pub enum Lookup {
     },
     /// Nothing.
     Miss,
-}
-
-/// What an environment obviously lacks; `None` where it can be used.
-///
-/// Four looks at names. Bytes that changed are for `verify` to find, which marks the environment then.
-pub fn damage(environment: &Path) -> Option<String> {
-    let venv = environment.join(VENV);
-    // The link to the interpreter is followed: it leads nowhere where the folder or the interpreter is gone.
-    if !venv.join("bin/python").exists() {
-        let lacks = if venv.is_dir() { "its interpreter" } else { VENV };
-        return Some(format!("{lacks} is gone"));
-    }
-    for name in [LOCK_FILE, MANIFEST_FILE] {
-        if !environment.join(name).exists() {
-            return Some(format!("{name} is missing"));
-        }
-    }
-    let marked = environment.join(DAMAGED_FILE).exists();
-    marked.then(|| "a verification marked it".to_owned())
 }
 
 impl Leased {
@@ -102,7 +76,7 @@ impl Leased {
                 return Err(Failure::new(FailureKind::CacheDamaged, message)
                     .hint("run `cargo xtask cache verify` to list what is damaged"));
             }
-            other => other.at("read", &path)?,
+            other => other.io_context("read", &path)?,
         };
         Ok(text
             .lines()
@@ -125,7 +99,7 @@ impl PythonVolume {
         let target = match rustix::fs::readlink(&link, Vec::new()) {
             Ok(target) => target,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::INVAL) => return Ok(Lookup::Miss),
-            Err(error) => return Err(error).at("read the link", &link),
+            Err(error) => return Err(error).io_context("read the link", &link),
         };
         let Some(environment) = target.to_str().ok().and_then(|target| target.strip_prefix("../envs/")) else {
             return Ok(Lookup::Miss);
@@ -181,9 +155,10 @@ fn lease(path: PathBuf) -> Result<Option<Leased>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::python::environment::{DAMAGED_FILE, MANIFEST_FILE};
     use crate::python::publish::point;
     use hybrid_cache_model::Tenant;
-    use hybrid_cache_model::protocol::{IndexScope, Interpreter, Place, Volumes};
+    use hybrid_cache_model::protocol::{EnvironmentContext, IndexScope, Interpreter, Volumes};
 
     fn key() -> RequestKey {
         let interpreter = Interpreter {
@@ -195,7 +170,7 @@ mod tests {
             libc: String::new(),
             binary_hash: String::new(),
         };
-        let place = Place {
+        let context = EnvironmentContext {
             volumes: Volumes {
                 python: String::new(),
                 nix: String::new(),
@@ -207,7 +182,7 @@ mod tests {
             tenant: Tenant::default(),
             index_scope: IndexScope::Public,
         };
-        RequestKey::new(&hybrid_cache_model::PythonRequest::new(&[], &place))
+        RequestKey::new(&hybrid_cache_model::PythonRequest::new(&[], &context))
     }
 
     fn volume() -> (tempfile::TempDir, PythonVolume) {
@@ -255,7 +230,7 @@ mod tests {
         let (_dir, volume) = volume();
         point(&volume, &key(), "absent").unwrap();
         assert!(matches!(volume.lookup(&key(), WEEK).unwrap(), Lookup::Miss));
-        crate::store::publish::link_atomic(Path::new("/etc"), &volume.requests().join(key().as_str())).unwrap();
+        crate::store::files::link_atomic(Path::new("/etc"), &volume.requests().join(key().as_str())).unwrap();
         assert!(matches!(volume.lookup(&key(), WEEK).unwrap(), Lookup::Miss));
         point(&volume, &key(), "e").unwrap();
         let evicting = volume.environments().join("e").join(LEASE);
@@ -275,7 +250,7 @@ mod tests {
         ] {
             let (_dir, volume) = volume();
             point(&volume, &key(), "e").unwrap();
-            crate::store::publish::delete(&volume.environments().join("e").join(name)).unwrap();
+            crate::store::files::delete(&volume.environments().join("e").join(name)).unwrap();
             let found = volume.lookup(&key(), WEEK).unwrap();
             assert!(
                 matches!(&found, Lookup::Damaged { what: told, .. } if told == what),

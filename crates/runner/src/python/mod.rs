@@ -42,7 +42,8 @@ pub mod bytecode;
 pub mod claims;
 pub mod compile;
 pub mod content;
-pub mod explain;
+pub mod environment;
+pub mod evict;
 pub mod heal;
 mod layout;
 pub mod lookup;
@@ -51,16 +52,18 @@ pub mod publish;
 pub mod record;
 pub mod scripts;
 pub mod uv;
+pub mod uv_cache;
+pub mod uv_errors;
 pub mod venv;
 
 use std::path::{Path, PathBuf};
 
-use hybrid_cache_model::protocol::{IndexScope, Place};
+use hybrid_cache_model::protocol::{EnvironmentContext, IndexScope};
 use hybrid_cache_model::{Failure, Protection, RequestKey, Tenant};
 
-use crate::store::format::{self, Access};
-use crate::store::publish::ensure_folder;
-use crate::store::{At, tenants};
+use crate::store::files::ensure_folder;
+use crate::store::format::{self, FormatAccess};
+use crate::store::{IoContext, folder, tenants};
 
 pub use lookup::{Leased, Lookup};
 
@@ -85,7 +88,7 @@ impl PythonVolume {
         // A task sees its tenant's part alone; whoever sees the whole must not take an old volume for an empty one.
         if format::check(&volume.own(), CACHE)? == format::Opened::Empty {
             format::check(root, CACHE)?;
-            std::fs::metadata(root).at("look at", root)?;
+            std::fs::metadata(root).io_context("look at", root)?;
         }
         Ok(volume)
     }
@@ -95,13 +98,13 @@ impl PythonVolume {
     /// # Errors
     /// It has another layout, or cannot be written.
     pub fn open_write(root: &Path, tenant: &Tenant) -> Result<PythonVolume, Failure> {
-        format::open(root, CACHE, Access::Write)?;
+        format::open(root, CACHE, FormatAccess::Write)?;
         let volume = PythonVolume::at(root, tenant);
         // Where no room is left for a folder, something can still be moved into the trash.
         for folder in [volume.own(), volume.bytecode(), volume.trash()] {
             ensure_folder(&folder)?;
         }
-        format::open(&volume.own(), CACHE, Access::Write)?;
+        format::open(&volume.own(), CACHE, FormatAccess::Write)?;
         Ok(volume)
     }
 
@@ -110,7 +113,7 @@ impl PythonVolume {
     /// # Errors
     /// The volume has another layout, or cannot be read.
     pub fn all(root: &Path) -> Result<Vec<PythonVolume>, Failure> {
-        format::open(root, CACHE, Access::Read)?;
+        format::open(root, CACHE, FormatAccess::Read)?;
         let tenants = tenants::list(root)?;
         Ok(tenants.iter().map(|tenant| PythonVolume::at(root, tenant)).collect())
     }
@@ -119,18 +122,18 @@ impl PythonVolume {
     ///
     /// # Errors
     /// Those of [`PythonVolume::open_read`].
-    pub fn read(place: &Place) -> Result<PythonVolume, Failure> {
-        let volume = PythonVolume::open_read(Path::new(&place.volumes.python), &place.tenant)?;
-        Ok(volume.with_scope(place.index_scope))
+    pub fn read(context: &EnvironmentContext) -> Result<PythonVolume, Failure> {
+        let volume = PythonVolume::open_read(Path::new(&context.volumes.python), &context.tenant)?;
+        Ok(volume.with_scope(context.index_scope))
     }
 
     /// Opens the volume of a place for preparing.
     ///
     /// # Errors
     /// Those of [`PythonVolume::open_write`].
-    pub fn write(place: &Place) -> Result<PythonVolume, Failure> {
-        let volume = PythonVolume::open_write(Path::new(&place.volumes.python), &place.tenant)?;
-        Ok(volume.with_scope(place.index_scope))
+    pub fn write(context: &EnvironmentContext) -> Result<PythonVolume, Failure> {
+        let volume = PythonVolume::open_write(Path::new(&context.volumes.python), &context.tenant)?;
+        Ok(volume.with_scope(context.index_scope))
     }
 
     fn at(root: &Path, tenant: &Tenant) -> PythonVolume {
@@ -227,9 +230,6 @@ impl PythonVolume {
 
     /// `path` as it is called in the protocol: relative to the volume.
     pub fn relative(&self, path: &Path) -> String {
-        path.strip_prefix(&self.root)
-            .unwrap_or(path)
-            .to_string_lossy()
-            .into_owned()
+        folder::relative(&self.root, path)
     }
 }

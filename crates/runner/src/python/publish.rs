@@ -1,71 +1,23 @@
 //! Publishes a verified environment: byte-code, manifest, sync, one exchange of names, one link.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use hybrid_cache_model::protocol::Interpreter;
 use hybrid_cache_model::{EnvironmentKey, Failure, FailureKind, Lane, Phase, Protection, RequestKey};
-use serde::{Deserialize, Serialize};
 
 use super::PythonVolume;
-use super::build::{Build, Order, write_lock};
+use super::build::{Build, BuildRequest};
 use super::bytecode::{self, Sources};
 use super::content::{CONTENT_FILE, Content};
+use super::environment::{MANIFEST_FILE, MANIFEST_SCHEMA, Manifest, damage, touch, write_lock};
+use super::evict::{Evicted, evict};
 use super::pool::{self, Pool};
 use super::record::replace;
-use crate::maintain::evict::{self, Evicted};
+use crate::store::failure;
+use crate::store::files::{self, Placed};
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::measure::Counter;
-use crate::store::publish::{self, Placed};
 use crate::store::stage::LEASE;
-use crate::store::{At, failure};
-
-/// Name of the file that describes an environment.
-pub const MANIFEST_FILE: &str = "manifest.json";
-/// Version of its content.
-const MANIFEST_SCHEMA: u32 = 2;
-/// A lease whose time of use is younger than this is not stamped again.
-const TOUCH_EVERY: Duration = Duration::from_secs(60);
-
-/// What an environment is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
-    /// Version of this file's content.
-    pub schema: u32,
-    /// The environment's key.
-    pub key: EnvironmentKey,
-    /// `name==version`, sorted.
-    pub pins: Vec<String>,
-    /// The interpreter it was made for.
-    pub interpreter: Interpreter,
-    /// When, in seconds since 1970.
-    pub created_s: u64,
-    /// Allocated bytes of inodes that nothing else on the volume shares.
-    pub own_bytes: u64,
-    /// Inodes that nothing else on the volume shares.
-    pub own_inodes: u64,
-    /// Directory entries.
-    pub entries: u64,
-    /// The folders of byte-code that it links to, relative to the volume, sorted.
-    #[serde(default)]
-    pub bytecode: Vec<String>,
-    /// Hash of this and of the list of packages: see [`Manifest::sealed`].
-    #[serde(default)]
-    pub seal: String,
-}
-
-impl Manifest {
-    /// What `seal` says of a manifest that nobody has changed, beside a list of packages that nobody has changed.
-    pub fn sealed(&self, lock: &str) -> String {
-        let open = Manifest {
-            seal: String::new(),
-            ..self.clone()
-        };
-        // Plain data: it cannot fail, and where it did no seal would fit.
-        let text = serde_json::to_string(&open).unwrap_or_default();
-        blake3::hash(format!("{text}\n{lock}").as_bytes()).to_hex().to_string()
-    }
-}
 
 /// Hashes the environment, publishes it and points its request at it; what an operator should know of it.
 ///
@@ -76,16 +28,16 @@ impl Manifest {
 ///
 /// # Errors
 /// The volume cannot be written, or is full. The environment stays in staging then.
-pub fn publish(build: &Build, order: &Order<'_>) -> Result<Vec<String>, Failure> {
-    let content = order
+pub fn publish(build: &Build, request: &BuildRequest<'_>) -> Result<Vec<String>, Failure> {
+    let content = request
         .phases
         .run(Phase::PythonPublish, Lane::Publish, || Content::take(&build.installed))?;
-    let key = content.key(order.interpreter);
+    let key = content.key(request.interpreter);
     let mut warnings = content.warnings.clone();
     // Held until the environment is in its place: until then a sweep does not see what it links to.
     let mut pool = None;
-    let provided = order.phases.run(Phase::PythonBytecode, Lane::Publish, || {
-        provide_bytecode(build, order, &content, &mut pool)
+    let provided = request.phases.run(Phase::PythonBytecode, Lane::Publish, || {
+        provide_bytecode(build, request, &content, &mut pool)
     });
     match provided {
         Err(failure) if failure::is_disk_full(&failure) => return Err(failure),
@@ -93,11 +45,11 @@ pub fn publish(build: &Build, order: &Order<'_>) -> Result<Vec<String>, Failure>
         Err(failure) => warnings.push(format!("published with incomplete byte-code: {failure}")),
         Ok(()) => {}
     }
-    order.phases.run(Phase::PythonPublish, Lane::Publish, || {
-        describe(build, order, &content, &key)?;
-        publish::sync_volume(order.volume.root())?;
-        place(build, order.volume, &key)?;
-        point(order.volume, order.key, key.as_str())
+    request.phases.run(Phase::PythonPublish, Lane::Publish, || {
+        describe(build, request, &content, &key)?;
+        files::sync_volume(request.volume.root())?;
+        place(build, request.volume, &key)?;
+        point(request.volume, request.key, key.as_str())
     })?;
     drop(pool);
     Ok(warnings)
@@ -106,18 +58,24 @@ pub fn publish(build: &Build, order: &Order<'_>) -> Result<Vec<String>, Failure>
 /// Leaves the pool's lock in `held`, also where this fails.
 fn provide_bytecode(
     build: &Build,
-    order: &Order<'_>,
+    request: &BuildRequest<'_>,
     content: &Content,
     held: &mut Option<Lock>,
 ) -> Result<(), Failure> {
-    *held = Some(pool::lock(order.volume, Mode::Shared, order.patience.deadline())?);
+    *held = Some(pool::lock(request.volume, Mode::Shared, request.deadline.instant())?);
     let sources = Sources {
         installed: &build.installed,
         tree: &content.tree,
         listing: &content.listing,
-        interpreter: order.interpreter,
+        interpreter: request.interpreter,
     };
-    bytecode::provide(&Pool::of(order.volume), &sources, &build.work(), order.patience).map(drop)
+    bytecode::provide(
+        &Pool::from_volume(request.volume),
+        &sources,
+        &build.work(),
+        request.deadline,
+    )
+    .map(drop)
 }
 
 /// Points a request at an environment and makes that last.
@@ -125,30 +83,13 @@ fn provide_bytecode(
 /// # Errors
 /// The volume cannot be written.
 pub fn point(volume: &PythonVolume, request: &RequestKey, environment: &str) -> Result<(), Failure> {
-    publish::ensure_folder(&volume.requests())?;
+    files::ensure_folder(&volume.requests())?;
     let target = Path::new("../envs").join(environment);
-    publish::link_atomic(&target, &volume.requests().join(request.as_str()))
-}
-
-/// Notes that the environment at `path` is in use now: eviction takes the least recently used.
-///
-/// # Errors
-/// The volume cannot be written.
-pub fn touch(path: &Path) -> Result<(), Failure> {
-    let path = path.join(LEASE);
-    let lease = std::fs::File::open(&path).at("open the lease", &path)?;
-    let used_at = lease
-        .metadata()
-        .and_then(|found| found.modified())
-        .at("look at", &path)?;
-    if used_at.elapsed().is_ok_and(|age| age < TOUCH_EVERY) {
-        return Ok(());
-    }
-    lease.set_modified(SystemTime::now()).at("stamp the lease", &path)
+    files::link_atomic(&target, &volume.requests().join(request.as_str()))
 }
 
 /// Writes our own files, which are beside the virtual environment: nothing that a package brings can be in their place.
-fn describe(build: &Build, order: &Order<'_>, content: &Content, key: &EnvironmentKey) -> Result<(), Failure> {
+fn describe(build: &Build, request: &BuildRequest<'_>, content: &Content, key: &EnvironmentKey) -> Result<(), Failure> {
     let environment = build.environment();
     let pins = build.installed.pins();
     let lock: String = pins.iter().map(|pin| format!("{pin}\n")).collect();
@@ -163,12 +104,12 @@ fn describe(build: &Build, order: &Order<'_>, content: &Content, key: &Environme
         schema: MANIFEST_SCHEMA,
         key: key.clone(),
         pins,
-        interpreter: order.interpreter.clone(),
+        interpreter: request.interpreter.clone(),
         created_s,
         own_bytes: own.bytes,
         own_inodes: own.inodes,
         entries: own.entries,
-        bytecode: linked(build, order)?,
+        bytecode: linked(build, request)?,
         seal: String::new(),
     };
     manifest.seal = manifest.sealed(&lock);
@@ -183,12 +124,12 @@ fn describe(build: &Build, order: &Order<'_>, content: &Content, key: &Environme
 
 /// The folders of the pool that the environment links to, as they are called on the volume. Its links are right for its
 /// published place, so they are read as if they were there already.
-fn linked(build: &Build, order: &Order<'_>) -> Result<Vec<String>, Failure> {
-    let pool = Pool::of(order.volume);
+fn linked(build: &Build, request: &BuildRequest<'_>) -> Result<Vec<String>, Failure> {
+    let pool = Pool::from_volume(request.volume);
     let mut folders: Vec<String> = pool
         .links_from_staging(&build.venv())?
         .iter()
-        .map(|folder| order.volume.relative(&pool.path.join(folder)))
+        .map(|folder| request.volume.relative(&pool.path.join(folder)))
         .collect();
     folders.sort();
     folders.dedup();
@@ -196,27 +137,27 @@ fn linked(build: &Build, order: &Order<'_>) -> Result<Vec<String>, Failure> {
 }
 
 fn place(build: &Build, volume: &PythonVolume, key: &EnvironmentKey) -> Result<(), Failure> {
-    publish::ensure_folder(&volume.environments())?;
+    files::ensure_folder(&volume.environments())?;
     let to = volume.environments().join(key.as_str());
     let forward: PathBuf = Path::new("../../envs").join(key.as_str());
     // Again and again: theirs may be evicted between our finding it there and pointing a request at it, or be damaged.
     for _ in 0..3 {
-        if publish::place(&build.environment(), &to, &forward)? == Placed::Ours {
+        if files::place(&build.environment(), &to, &forward)? == Placed::Ours {
             return Ok(());
         }
         // Somebody uses it or nobody does: both show that it is there. Only an evictor holds it exclusively.
         let used = lock::attempt(&to.join(LEASE), Mode::Shared, Missing::Absent)?.is_some();
         let no_lease = || (!to.join(LEASE).exists()).then(|| format!("{LEASE} is missing"));
-        let damage = super::lookup::damage(&to).or_else(no_lease);
-        let damage = damage.filter(|_| Protection::DamageIsMiss.is_on());
-        match (used, damage) {
+        let found = damage(&to).or_else(no_lease);
+        let found = found.filter(|_| Protection::DamageIsMiss.is_on());
+        match (used, found) {
             (true, None) => {
                 // Another user's file cannot be stamped; the environment is as good without.
                 drop(touch(&to));
                 return Ok(());
             }
             (_, Some(what)) => {
-                if evict::evict(volume, &to)? == Evicted::InUse {
+                if evict(volume, &to)? == Evicted::InUse {
                     let message = format!("{} is damaged ({what}) and a task uses it", to.display());
                     return Err(Failure::new(FailureKind::CacheDamaged, message)
                         .hint("the first run after that task has ended publishes it"));

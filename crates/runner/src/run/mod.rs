@@ -3,9 +3,11 @@
 //! Everything a warm run waits for is in this file's one path: two hashes, two lookups, two shared locks, one fork.
 
 mod confine;
+mod descendants;
+mod environment;
+mod find_environments;
 pub(crate) mod kernel;
-mod leftovers;
-mod lookup;
+
 mod memory;
 mod program;
 mod report;
@@ -26,8 +28,8 @@ pub use memory::{prefer_to_end_before_the_driver, take_descriptor};
 pub use report::{Destination, ReportError};
 
 use crate::clock::Recorder;
+use find_environments::{FindResult, Ready};
 use kernel::Signals;
-use lookup::{Found, Ready};
 use supervise::Supervised;
 
 /// The signal by which the kernel ends a process when memory runs out.
@@ -71,9 +73,9 @@ fn try_run(
             format!("the runner cannot set itself up to watch a program: {error}"),
         )
     })?;
-    let mut ready = match lookup::find(request, &task, recorder)? {
-        Found::Ready(ready) => ready,
-        Found::Missed(missed) => {
+    let mut ready = match find_environments::find(request, &task, recorder)? {
+        FindResult::Ready(ready) => ready,
+        FindResult::Missed(missed) => {
             return Ok(RunReport::Missed {
                 missed,
                 timeline: recorder.timeline(),
@@ -111,15 +113,15 @@ fn used_keys(request: &RunRequest, task: &Task, ready: &Ready) -> UsedKeys {
     if task.cache == CachePolicy::Bypass {
         return UsedKeys::default();
     }
-    let place = &request.place;
+    let context = &request.context;
     let folder = ready.environment.python.as_deref();
     let published = folder.filter(|folder| folder.parent().is_some_and(|parent| parent.ends_with("envs")));
     let key = published.and_then(|folder| folder.file_name());
     UsedKeys {
         python_request: (!task.requirements.is_empty())
-            .then(|| RequestKey::new(&PythonRequest::new(&task.requirements, place)).to_string()),
+            .then(|| RequestKey::new(&PythonRequest::new(&task.requirements, context)).to_string()),
         python: key.map(|key| key.to_string_lossy().into_owned()),
-        system: (!task.system.is_empty()).then(|| SystemKey::new(&task.system, place).to_string()),
+        system: (!task.system.is_empty()).then(|| SystemKey::new(&task.system, context).to_string()),
     }
 }
 
@@ -143,7 +145,7 @@ fn guard_ourselves() -> std::io::Result<Signals> {
         kernel::hide_descriptors();
     }
     rustix::thread::set_no_new_privs(true)?;
-    leftovers::adopt_orphans()?;
+    descendants::adopt_orphans()?;
     Signals::watch()
 }
 

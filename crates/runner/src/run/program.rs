@@ -12,38 +12,9 @@ use hybrid_cache_model::{Failure, FailureKind};
 use rustix::process::Pid;
 
 use super::confine;
+use super::environment::Environment;
 use super::kernel::{self, ChildSetup};
 use super::supervise::Started;
-use crate::python::lookup::VENV;
-
-/// The environments a program runs in.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Environment {
-    /// The environment's folder, where the task asked for Python packages; the virtual environment is below it.
-    pub python: Option<PathBuf>,
-    /// Store paths in the order of the search path.
-    pub system: Vec<String>,
-    /// Every store path that the ones of `system` need; empty in a store that is thrown away behind this task.
-    pub closure: Vec<String>,
-}
-
-impl Environment {
-    /// The store paths that a program needs: those on record, or the whole of a store that holds nothing else.
-    pub fn store(&self, volume: &Path) -> Vec<PathBuf> {
-        if self.system.is_empty() {
-            return Vec::new();
-        }
-        if self.closure.is_empty() {
-            return vec![volume.join("store")];
-        }
-        self.closure.iter().chain(&self.system).map(PathBuf::from).collect()
-    }
-
-    /// The virtual environment, where the task asked for Python packages.
-    pub fn venv(&self) -> Option<PathBuf> {
-        self.python.as_ref().map(|folder| folder.join(VENV))
-    }
-}
 
 /// The scratch folder of one run:
 ///
@@ -134,7 +105,7 @@ pub fn start(
 ) -> Result<(Started, Vec<String>), Failure> {
     let root = Path::new(&request.scratch);
     let scratch = Scratch::new(root);
-    let base = Path::new(&request.place.interpreter.path);
+    let base = Path::new(&request.context.interpreter.path);
     let bare = environment.python.is_none().then_some(base);
     scratch.lay_out(root, &request.task.python_code, request.identity, bare)?;
     let venv = environment.venv().unwrap_or_else(|| scratch.venv.clone());

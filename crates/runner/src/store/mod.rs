@@ -2,17 +2,18 @@
 //!
 //! Nothing here knows of Python or Nix. Every function names the path it failed at, and every wait has a deadline.
 
-pub mod content;
+pub mod build_failure;
 pub mod digest;
-pub mod failed;
 pub mod failure;
+pub mod files;
+pub mod folder;
 pub mod format;
-pub mod known;
+pub mod known_files;
 pub mod lock;
 pub mod measure;
-pub mod publish;
 pub mod stage;
 pub mod tenants;
+pub mod tree;
 
-pub use failure::At;
+pub use failure::IoContext;
 pub use lock::Lock;

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use hybrid_cache_model::Failure;
 
-use super::failure::At;
+use super::failure::IoContext;
 use super::lock::{self, Lock, Missing, Mode};
-use super::publish;
+use super::{files, folder};
 
 const MAKER: &str = ".maker";
 const READY: &str = ".ready";
@@ -48,13 +48,13 @@ impl Stage {
     /// # Errors
     /// The volume cannot be written.
     pub fn create(staging: &Path) -> Result<Stage, Failure> {
-        publish::ensure_folder(staging)?;
+        files::ensure_folder(staging)?;
         for _ in 0..ATTEMPTS {
-            let name = publish::unique_name("make");
+            let name = files::unique_name("make");
             let unfinished = staging.join(format!("{UNFINISHED}{name}"));
             let path = staging.join(&name);
             // One that cannot be made, on a full volume for one, was taken away by nobody.
-            std::fs::create_dir(&unfinished).at("create the folder", &unfinished)?;
+            std::fs::create_dir(&unfinished).io_context("create the folder", &unfinished)?;
             match Stage::lock(&unfinished, &path) {
                 Ok(Some(maker)) => {
                     return Ok(Stage {
@@ -81,7 +81,7 @@ impl Stage {
     fn lock(unfinished: &Path, path: &Path) -> Result<Option<Lock>, Failure> {
         let maker = lock::attempt(&unfinished.join(MAKER), Mode::Exclusive, Missing::Create)?;
         if maker.is_some() {
-            std::fs::rename(unfinished, path).at("rename into place", path)?;
+            std::fs::rename(unfinished, path).io_context("rename into place", path)?;
         }
         Ok(maker)
     }
@@ -102,7 +102,7 @@ impl Stage {
     /// The volume cannot be written.
     pub fn hand_out(&mut self) -> Result<(), Failure> {
         let path = self.path.join(READY);
-        File::create(&path).at("create", &path)?;
+        File::create(&path).io_context("create", &path)?;
         self.handed_out = true;
         Ok(())
     }
@@ -112,7 +112,7 @@ impl Drop for Stage {
     fn drop(&mut self) {
         if !self.handed_out {
             // What cannot be deleted now is found by the next sweep.
-            drop(publish::delete(&self.path));
+            drop(files::delete(&self.path));
         }
     }
 }
@@ -122,18 +122,9 @@ impl Drop for Stage {
 /// # Errors
 /// The folder cannot be read.
 pub fn abandoned(staging: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let mut found = all(staging)?;
+    let mut found = folder::entries(staging)?;
     found.retain(|path| claim(path).is_some());
     Ok(found)
-}
-
-fn all(staging: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let entries = match std::fs::read_dir(staging) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.at("read the folder", staging)?,
-    };
-    let path = |entry: std::io::Result<std::fs::DirEntry>| Ok(entry.at("read the folder", staging)?.path());
-    entries.map(path).collect()
 }
 
 /// True for a staging folder that a task was told of: what is in it was verified, and it goes with the next sweep.
@@ -196,10 +187,10 @@ pub fn sweep(staging: &Path, trash: &Path, deadline: Instant) -> Result<usize, F
         Err(failure) => first_failure = first_failure.take().or(Some(failure)),
     };
     let in_time = || Instant::now() < deadline;
-    for path in all(staging)?.into_iter().take_while(|_| in_time()) {
+    for path in folder::entries(staging)?.into_iter().take_while(|_| in_time()) {
         let claimed = claim(&path);
         if claimed.is_some() {
-            note(publish::discard(&path, trash));
+            note(files::discard(&path, trash));
         }
         // Not before it is out of everybody's way.
         drop(claimed);
@@ -207,7 +198,7 @@ pub fn sweep(staging: &Path, trash: &Path, deadline: Instant) -> Result<usize, F
     // Whatever is in the trash was moved there to be deleted: another deleter at the same time does no harm.
     let trashed = std::fs::read_dir(trash).into_iter().flatten().flatten();
     for entry in trashed.take_while(|_| in_time()) {
-        note(publish::delete(&entry.path()));
+        note(files::delete(&entry.path()));
     }
     first_failure.map_or(Ok(swept), Err)
 }

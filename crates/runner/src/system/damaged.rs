@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use hybrid_cache_model::{Failure, Protection};
 
 use super::SystemVolume;
-use crate::maintain::entries;
-use crate::store::publish;
+use crate::store::files;
+use crate::store::folder::entries;
 
 /// Folder of the notes, an empty file for each store path.
 fn folder(volume: &SystemVolume) -> PathBuf {
@@ -29,10 +29,10 @@ pub fn note(volume: &SystemVolume, paths: &BTreeSet<String>) -> Result<(), Failu
     if paths.is_empty() {
         return Ok(());
     }
-    publish::ensure_folder(&folder(volume))?;
+    files::ensure_folder(&folder(volume))?;
     paths
         .iter()
-        .try_for_each(|path| publish::write_atomic(&note_of(volume, path), b""))
+        .try_for_each(|path| files::write_atomic(&note_of(volume, path), b""))
 }
 
 /// True where any store path is noted.
@@ -61,7 +61,7 @@ pub fn forget_gone(volume: &SystemVolume, needed: &BTreeSet<String>) -> Result<(
         let name = note.file_name().unwrap_or_default();
         let is_there = volume.root().join("store").join(name).symlink_metadata().is_ok();
         if !is_there && !needed.contains(name) {
-            publish::delete(&note)?;
+            files::delete(&note)?;
         }
     }
     Ok(())

@@ -24,12 +24,12 @@
 //! A task has `store` and `var/hybrid-cache/tenants/<tenant>` mounted, read-only and nothing else. A warm lookup reads one small file, takes one shared lock and looks whether a handful of paths exist. No Nix
 //! process, no evaluation, no namespace.
 
-pub mod content;
 pub mod damaged;
-mod explain;
 mod index;
+pub mod index_entries;
 pub mod nix;
-mod prepare;
+mod nix_errors;
+pub mod path_hashes;
 pub mod provider;
 mod volume;
 
@@ -38,7 +38,6 @@ use hybrid_cache_model::CacheStatus;
 use crate::store::Lock;
 
 pub use index::IndexEntry;
-pub use prepare::{finish, prepare};
 pub use volume::{CACHE_NAME, SystemFound, SystemVolume};
 
 /// Name of the lock that builds share and a collection of garbage holds alone.

@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use hybrid_cache_model::protocol::Place;
+use hybrid_cache_model::protocol::EnvironmentContext;
 use hybrid_cache_model::tenant::TENANTS_FOLDER;
 use hybrid_cache_model::{Failure, SystemKey, Tenant};
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
 use super::index::IndexEntry;
-use crate::store::format::{self, Access, FORMAT_FILE, Opened};
+use crate::store::format::{self, FORMAT_FILE, FormatAccess, Opened};
 use crate::store::lock::{self, Lock, Missing, Mode};
-use crate::store::{publish, tenants};
+use crate::store::{files, tenants};
 
 /// Name of this cache in its `FORMAT` file.
 pub const CACHE_NAME: &str = "system";
@@ -48,8 +48,8 @@ impl SystemVolume {
     }
 
     /// The volume of a place; does not touch it.
-    pub fn of(place: &Place) -> SystemVolume {
-        SystemVolume::new(&place.volumes.nix, &place.tenant)
+    pub fn from_context(context: &EnvironmentContext) -> SystemVolume {
+        SystemVolume::new(&context.volumes.nix, &context.tenant)
     }
 
     /// The parts of all tenants, sorted by name.
@@ -69,14 +69,14 @@ impl SystemVolume {
     /// # Errors
     /// It has another layout, or cannot be written.
     pub fn lay_out(&self) -> Result<(), Failure> {
-        publish::ensure_folder(&self.state())?;
-        format::open(&self.state(), CACHE_NAME, Access::Write)?;
-        publish::ensure_folder(&self.own())?;
-        format::open(&self.own(), CACHE_NAME, Access::Write)?;
+        files::ensure_folder(&self.state())?;
+        format::open(&self.state(), CACHE_NAME, FormatAccess::Write)?;
+        files::ensure_folder(&self.own())?;
+        format::open(&self.own(), CACHE_NAME, FormatAccess::Write)?;
         let leases = self.own().join("leases");
         let shared = ["locks", "work/gc"].map(|name| self.state().join(name));
         for folder in [self.root.join("store"), self.index(), leases].iter().chain(&shared) {
-            publish::ensure_folder(folder)?;
+            files::ensure_folder(folder)?;
         }
         Ok(())
     }
@@ -152,7 +152,7 @@ impl SystemVolume {
         }
         let state = self.state();
         let shows_whole = state.join(FORMAT_FILE).exists() || !state.join(TENANTS_FOLDER).exists();
-        Ok(shows_whole && state.exists() && format::open(&state, CACHE_NAME, Access::Read)? == Opened::Ours)
+        Ok(shows_whole && state.exists() && format::open(&state, CACHE_NAME, FormatAccess::Read)? == Opened::Ours)
     }
 
     /// Reads the entry of `key`, if there is one.
@@ -205,12 +205,12 @@ pub fn note_use(lease: &Lock) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hybrid_cache_model::protocol::{IndexScope, Interpreter, Place, Volumes};
+    use hybrid_cache_model::protocol::{EnvironmentContext, IndexScope, Interpreter, Volumes};
     use hybrid_cache_model::{FailureKind, TaskSpec};
 
-    fn place() -> Place {
+    fn context() -> EnvironmentContext {
         let text = str::to_owned;
-        Place {
+        EnvironmentContext {
             volumes: Volumes {
                 python: text("/cache/python"),
                 nix: text("/nix"),
@@ -242,14 +242,14 @@ mod tests {
         }
         .check()
         .unwrap();
-        let key = SystemKey::new(&task.system, &place());
+        let key = SystemKey::new(&task.system, &context());
         volume.lay_out().unwrap();
-        publish::ensure_folder(&dir.path().join("store/a-git")).unwrap();
+        files::ensure_folder(&dir.path().join("store/a-git")).unwrap();
         let path = dir.path().join("store/a-git").display().to_string();
         let entry = IndexEntry::new(&key, "test:1", vec!["git".to_owned()], vec![path.clone()])
             .with_closure(vec![path.clone()]);
         std::fs::write(volume.lease_path(&key), "").unwrap();
-        publish::write_atomic(&volume.index_path(&key), &entry.to_json().unwrap()).unwrap();
+        files::write_atomic(&volume.index_path(&key), &entry.to_json().unwrap()).unwrap();
         (dir, volume, key, path)
     }
 

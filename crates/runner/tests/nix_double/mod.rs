@@ -8,12 +8,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hybrid_cache_model::protocol::{
-    Budgets, Interpreter, Keep, PackageSource, Place, PrepareRequest, Provider, SystemTools, Volumes,
+    Budgets, EnvironmentContext, Interpreter, Keep, PackageSource, PrepareRequest, Provider, SystemTools, Volumes,
 };
 use hybrid_cache_model::{Failure, SystemKey, TaskSpec};
-use hybrid_cache_runner::child::Patience;
+use hybrid_cache_runner::child::Deadline;
 use hybrid_cache_runner::clock::Recorder;
-use hybrid_cache_runner::system::{self, SystemPrepared, SystemVolume};
+use hybrid_cache_runner::prepare;
+use hybrid_cache_runner::system::{SystemPrepared, SystemVolume};
 use tempfile::TempDir;
 
 /// Answers like Nix, and does with the store what Nix would: `@ROOT@` is the volume.
@@ -58,7 +59,7 @@ pub fn bench() -> Bench {
         libc: String::new(),
         binary_hash: String::new(),
     };
-    let place = Place {
+    let context = EnvironmentContext {
         volumes: Volumes {
             python: root.clone(),
             nix: root,
@@ -84,7 +85,7 @@ pub fn bench() -> Bench {
             system_dependencies: "make,git".to_owned(),
             ..TaskSpec::new("1")
         },
-        place,
+        context,
         keep: Keep::Publish,
         python_tools: None,
         system_tools: Some(tools),
@@ -102,7 +103,7 @@ impl Bench {
     /// The same volume and request of another tenant.
     pub fn of_tenant(&self, tenant: &str) -> Bench {
         let mut request = self.request.clone();
-        request.place.tenant = tenant.parse().unwrap();
+        request.context.tenant = tenant.parse().unwrap();
         Bench {
             dir: self.dir.clone(),
             request,
@@ -111,7 +112,7 @@ impl Bench {
 
     pub fn key(&self) -> SystemKey {
         let task = self.request.task.check().unwrap();
-        SystemKey::new(&task.system, &self.request.place)
+        SystemKey::new(&task.system, &self.request.context)
     }
 
     pub fn root(&self) -> &Path {
@@ -119,7 +120,7 @@ impl Bench {
     }
 
     pub fn prepare(&self) -> Result<SystemPrepared, Failure> {
-        system::prepare(&self.request, &Recorder::start())
+        prepare::system::prepare(&self.request, &Recorder::start())
     }
 
     pub fn calls(&self, command: &str) -> usize {
@@ -128,7 +129,7 @@ impl Bench {
     }
 
     pub fn volume(&self) -> SystemVolume {
-        SystemVolume::of(&self.request.place)
+        SystemVolume::from_context(&self.request.context)
     }
 
     pub fn entries(&self) -> usize {
@@ -136,6 +137,6 @@ impl Bench {
     }
 }
 
-pub fn patience() -> Patience {
-    Patience::until(std::time::Instant::now() + std::time::Duration::from_secs(20)).unwrap()
+pub fn deadline() -> Deadline {
+    Deadline::at(std::time::Instant::now() + std::time::Duration::from_secs(20)).unwrap()
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use hybrid_cache_driver::kube::noise::Filter;
+use hybrid_cache_driver::kube::logs::argo_lines::ArgoLineFilter;
 use hybrid_cache_driver::log::{LogWriter, Stream};
 use hybrid_cache_model::Protection;
 use hybrid_cache_model::protocol::Limits;
@@ -56,7 +56,7 @@ async fn like_argos(_ground: &Ground) -> Result<Verdict, TrialError> {
     let mut found = Vec::new();
     for word in ["time=\"", "{\"argo\":true,", "time=\"x argo=true ", "time=\"…"] {
         let log = log(word, SIZE);
-        let (mut filter, mut passed) = (Filter::default(), Vec::new());
+        let (mut filter, mut passed) = (ArgoLineFilter::default(), Vec::new());
         let began = Instant::now();
         let mut most_held = 0;
         for (number, piece) in log.chunks(16 << 10).enumerate() {

@@ -1,4 +1,4 @@
-//! The network of user code: one namespace for each task that runs, kept for the next one.
+//! The network of user code: one namespace for each running task, kept for the next task.
 //!
 //! A slot is a folder `<root>/network/<n>/` and a process of the runner's (`runner hold-network`) that keeps the
 //! namespaces and pasta. `lock` in it is held by the driver for as long as a task has the slot, `holder` by the process for as
@@ -16,18 +16,18 @@ use hybrid_cache_model::protocol::Identity;
 use hybrid_cache_model::{Failure, FailureKind, Protection};
 use tokio::sync::{Mutex, OnceCell, watch};
 
-use super::config::{LocalConfig, Network};
-use slot::{Claim, Problem, Slots};
+use crate::local::config::{LocalConfig, Network};
+use slot::{SlotClaim, SlotError, Slots};
 
-/// The user that keeps networks if the driver is root. Not the one that runs user code, which would own them.
+/// The user that holds networks if the driver is root. It differs from the user that runs user code, which would own them.
 const KEEPER: Identity = Identity { uid: 65533, gid: 65533 };
 
-/// Which network tasks get.
+/// The network that tasks get.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkStatus {
-    /// What the configuration asks for.
+    /// The configured network.
     pub requested: Network,
-    /// What tasks get.
+    /// The network that tasks get.
     pub actual: Network,
     /// Why the two differ, with a hint; `None` if they do not.
     pub reason: Option<String>,
@@ -39,7 +39,7 @@ impl NetworkStatus {
         self.actual == Network::Shared
     }
 
-    /// True if a service on this machine's loopback may answer everybody on this machine: then no task is among them.
+    /// True if a service on this machine's loopback may answer every client on this machine, because no task can be one.
     pub fn allows_service_without_token(&self) -> bool {
         !self.is_shared() || !Protection::TokenRequired.is_on()
     }
@@ -51,17 +51,17 @@ pub struct Networks {
     slots: Slots,
     status: OnceCell<NetworkStatus>,
     told: AtomicBool,
-    /// Held by the one who looks for a network while others have all of them: the next ones wait behind, in order.
+    /// Held by the task that looks for a network while others use all of them. Further tasks wait for the lock, in order.
     turn: Mutex<()>,
 }
 
-/// Time between two looks for a network while others have all of them.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// Longest wait for one: no task may run or prepare for so long.
-const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+/// Time between two tries to get a network while others use all of them.
+const CLAIM_INTERVAL: Duration = Duration::from_millis(250);
+/// How long a task may wait for a network. No task may run or prepare for as long.
+const CLAIM_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 impl Networks {
-    /// Networks whose slots are below the driver's cache folder. Nothing is made yet.
+    /// Networks whose slots are below the driver's cache folder. Creates none yet.
     pub fn new(config: Arc<LocalConfig>, is_root: bool) -> Networks {
         Networks {
             slots: Slots::new(&config, is_root.then_some(KEEPER)),
@@ -72,7 +72,7 @@ impl Networks {
         }
     }
 
-    /// Which network tasks get. The first call finds out, by making one.
+    /// The network that tasks get. The first call finds out, by making one.
     pub async fn status(&self) -> NetworkStatus {
         match self.settle().await {
             Ok((status, _)) => status,
@@ -88,9 +88,9 @@ impl Networks {
         }
     }
 
-    /// The status, and the slot that the first call has claimed on the way. An error says why there is no slot although
-    /// this machine may well have one: tasks do not share the network because of that.
-    async fn settle(&self) -> Result<(NetworkStatus, Option<Claim>), Problem> {
+    /// The status, and the slot that the first call has claimed to find it out. An error says why there is no slot now,
+    /// although this machine may have some; it does not make tasks share the machine's network.
+    async fn settle(&self) -> Result<(NetworkStatus, Option<SlotClaim>), SlotError> {
         let mut first = None;
         let found = self.status.get_or_try_init(|| async {
             let requested = self.config.network;
@@ -108,7 +108,7 @@ impl Networks {
             }
             match self.slots.claim().await {
                 Ok(claim) => first = Some(claim),
-                Err(Problem::Lacking(reason)) => return Ok(self.shared(reason)),
+                Err(SlotError::Unsupported(reason)) => return Ok(self.shared(reason)),
                 Err(problem) => return Err(problem),
             }
             Ok(own)
@@ -117,17 +117,17 @@ impl Networks {
         Ok((found, first))
     }
 
-    /// A network for one task. While others have all of them it waits for one, which `waits` is told.
+    /// A network for one task. Waits while others use all of them; `waits` receives that.
     ///
     /// # Errors
-    /// Tasks get a network of their own here, but there is none for this one.
-    pub async fn claim(&self, waits: &watch::Sender<Wait>) -> Result<TaskNetwork, Failure> {
+    /// Tasks get a network of their own on this machine, but none can be created for this task.
+    pub async fn claim(&self, waits: &watch::Sender<NetworkWait>) -> Result<TaskNetwork, Failure> {
         let claim = match self.claim_now().await {
-            Err(Problem::Full) => {
-                waits.send_modify(Wait::begin);
-                let waited = tokio::time::timeout(LONGEST_WAIT, self.claim_in_turn()).await;
-                waits.send_modify(Wait::end);
-                waited.unwrap_or(Err(Problem::Full))
+            Err(SlotError::Full) => {
+                waits.send_modify(NetworkWait::begin);
+                let waited = tokio::time::timeout(CLAIM_TIMEOUT, self.claim_in_turn()).await;
+                waits.send_modify(NetworkWait::end);
+                waited.unwrap_or(Err(SlotError::Full))
             }
             claimed => claimed,
         };
@@ -137,7 +137,7 @@ impl Networks {
         })
     }
 
-    async fn claim_now(&self) -> Result<Option<Claim>, Problem> {
+    async fn claim_now(&self) -> Result<Option<SlotClaim>, SlotError> {
         let (status, first) = self.settle().await?;
         match (status.actual, first) {
             (Network::Isolated, Some(claim)) => Ok(Some(claim)),
@@ -146,17 +146,18 @@ impl Networks {
         }
     }
 
-    async fn claim_in_turn(&self) -> Result<Option<Claim>, Problem> {
+    async fn claim_in_turn(&self) -> Result<Option<SlotClaim>, SlotError> {
         let _turn = self.turn.lock().await;
         loop {
             match self.claim_now().await {
-                Err(Problem::Full) => tokio::time::sleep(LOOK_AGAIN).await,
+                Err(SlotError::Full) => tokio::time::sleep(CLAIM_INTERVAL).await,
                 claimed => return claimed,
             }
         }
     }
 
-    /// What a task's outcome says about a network that is shared against the configuration: once in this process.
+    /// The warning that tasks share the machine's network although the configuration asks for another. Returned once in this
+    /// process.
     pub fn warning(&self) -> Option<String> {
         let reason = self.status.get()?.reason.as_ref()?;
         let first = !self.told.swap(true, Ordering::Relaxed);
@@ -167,50 +168,50 @@ impl Networks {
 fn unavailable(problem: String) -> Failure {
     Failure::new(
         FailureKind::Sandbox,
-        format!("the task's network cannot be made: {problem}"),
+        format!("the task's network cannot be created: {problem}"),
     )
-    .hint("`cargo xtask doctor` looks for the cause; `--network shared` gives tasks this machine's network")
+    .hint("find the cause with `cargo xtask doctor`, or give tasks this machine's network with `--network shared`")
 }
 
-/// A task's waits for a network.
+/// How long a task has waited for a network.
 #[derive(Clone, Debug, Default)]
-pub struct Wait {
-    /// Those that are over.
+pub struct NetworkWait {
+    /// The waits that are over, together.
     before: Duration,
-    /// When the one began that goes on.
+    /// When the wait began that goes on.
     since: Option<Instant>,
 }
 
-impl Wait {
+impl NetworkWait {
     fn begin(&mut self) {
         self.since = Some(Instant::now());
     }
 
-    /// It has one, or is let go of.
+    /// Ends the wait: the task has a network, or no longer needs one.
     pub fn end(&mut self) {
         self.before = self.waited();
         self.since = None;
     }
 
-    /// How long it has waited in all.
+    /// How long the task has waited in all.
     pub fn waited(&self) -> Duration {
         self.before + self.since.map(|since| since.elapsed()).unwrap_or_default()
     }
 
-    /// What it waits for, if it does.
+    /// What the task waits for; `None` if it does not wait.
     pub fn why(&self) -> Option<String> {
-        self.since.is_some().then(|| Problem::Full.into())
+        self.since.is_some().then(|| SlotError::Full.into())
     }
 }
 
 /// The network of one task.
 pub struct TaskNetwork {
-    claim: Option<Claim>,
+    claim: Option<SlotClaim>,
     runner: PathBuf,
 }
 
 impl TaskNetwork {
-    /// `command`, started in this network.
+    /// The command line that starts `command` in this network.
     pub fn enter(&mut self, command: Vec<OsString>) -> Vec<OsString> {
         let Some(claim) = &mut self.claim else {
             return command;
@@ -222,16 +223,16 @@ impl TaskNetwork {
         whole
     }
 
-    /// Says that every process which was started in this network has ended: the next task may have it.
+    /// Says that every process that was started in this network has ended, so that the next task may have it.
     pub fn left(&mut self) {
         if let Some(claim) = &mut self.claim {
             claim.end();
         }
     }
 
-    /// The file that the task sees as `/etc/resolv.conf`; `None` if it is this machine's own.
+    /// The file that the task sees as `/etc/resolv.conf`; `None` for this machine's own.
     pub fn resolver(&self) -> Option<&Path> {
-        self.claim.as_ref().and_then(Claim::resolver)
+        self.claim.as_ref().and_then(SlotClaim::resolver)
     }
 }
 
@@ -246,7 +247,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let config = LocalConfig {
             root: root.path().to_owned(),
-            // A network is not made in this test.
+            // This test creates no network.
             runner: root.path().join("no-runner"),
             pasta: Some(vec!["pasta".to_owned()]),
             network: Network::Isolated,
@@ -262,17 +263,17 @@ mod tests {
             locks.push(lock);
         }
         let networks = Networks::new(Arc::new(config), false);
-        let waits = watch::Sender::new(Wait::default());
+        let waits = watch::Sender::new(NetworkWait::default());
         let mut claims = std::pin::pin!(async { tokio::join!(networks.claim(&waits), networks.claim(&waits)) });
-        let soon = tokio::time::timeout(LOOK_AGAIN * 3, &mut claims).await;
+        let soon = tokio::time::timeout(CLAIM_INTERVAL * 3, &mut claims).await;
         assert!(soon.is_err(), "both wait");
         let why = waits.borrow().why().unwrap();
         assert!(why.contains("all 256 networks"), "{why}");
-        assert!(waits.borrow().waited() >= LOOK_AGAIN * 2);
+        assert!(waits.borrow().waited() >= CLAIM_INTERVAL * 2);
         locks.clear();
         let (one, other) = tokio::time::timeout(Duration::from_secs(20), claims).await.unwrap();
         for claimed in [one, other] {
-            // It is being made by now.
+            // By now the claim creates a network, which fails.
             let failure = claimed.map(|_| ()).unwrap_err();
             assert!(failure.message.contains("cannot start"), "{failure}");
         }

@@ -1,4 +1,4 @@
-//! Slots on disk: claimed, made, and given back.
+//! Slots on disk: claiming them, creating their networks, and giving them back.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
@@ -17,15 +17,15 @@ use tokio::process::Command;
 
 use crate::local::config::LocalConfig;
 
-/// Most slots of one cache folder, and so most holders.
+/// Most slots of one cache folder, and so most holder processes.
 pub const MAX_SLOTS: usize = 256;
-/// Longest that making a slot may take: its holder gives pasta ten seconds.
-const START: Duration = Duration::from_secs(15);
-/// Longest wait for a holder that was killed, and the time between two looks.
-const DYING: Duration = Duration::from_secs(2);
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
+/// How long creating a network may take. Its holder gives pasta ten seconds.
+const HOLDER_START_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long to wait for the end of a killed holder, and the time between two checks.
+const HOLDER_EXIT_TIMEOUT: Duration = Duration::from_secs(2);
+const HOLDER_EXIT_CHECK: Duration = Duration::from_millis(2);
 const RESOLVER: &str = "/etc/resolv.conf";
-/// First byte of a slot's `lock`: whether a task has it, or had it when its driver died.
+/// First byte of a slot's `lock`: free, or used by a task now or when its driver died.
 const FREE: &[u8] = b"0";
 const TAKEN: &[u8] = b"1";
 
@@ -36,56 +36,56 @@ pub struct Slots {
     keeper: Option<Identity>,
 }
 
-/// Why there is no slot.
+/// Why there is no slot for a task.
 #[derive(Debug)]
-pub enum Problem {
+pub enum SlotError {
     /// This machine cannot have any.
-    Lacking(String),
-    /// It can, but there is none now.
+    Unsupported(String),
+    /// It can have some, but none can be created now.
     Failed(String),
-    /// Others have all of them.
+    /// Others use all of them.
     Full,
 }
 
-impl From<String> for Problem {
-    fn from(problem: String) -> Problem {
-        Problem::Failed(problem)
+impl From<String> for SlotError {
+    fn from(problem: String) -> SlotError {
+        SlotError::Failed(problem)
     }
 }
 
-impl From<Problem> for String {
-    fn from(problem: Problem) -> String {
+impl From<SlotError> for String {
+    fn from(problem: SlotError) -> String {
         match problem {
-            Problem::Lacking(reason) | Problem::Failed(reason) => reason,
-            Problem::Full => format!("all {MAX_SLOTS} networks of this cache folder are in use"),
+            SlotError::Unsupported(reason) | SlotError::Failed(reason) => reason,
+            SlotError::Full => format!("all {MAX_SLOTS} networks of this cache folder are in use"),
         }
     }
 }
 
-/// A read-only cache folder can keep no network; any other error may pass.
-fn problem(folder: &Path, error: &io::Error) -> Problem {
+/// A read-only cache folder cannot hold a network; any other error may be temporary.
+fn problem(folder: &Path, error: &io::Error) -> SlotError {
     let text = format!("{}: {error}", folder.display());
     if error.kind() == io::ErrorKind::ReadOnlyFilesystem {
-        Problem::Lacking(text)
+        SlotError::Unsupported(text)
     } else {
-        Problem::Failed(text)
+        SlotError::Failed(text)
     }
 }
 
-/// What one look at a slot has found.
-enum Look {
-    /// It is ours now.
-    Ours(Claim),
-    /// Others use it, or nobody can.
+/// The state of one slot.
+enum SlotState {
+    /// This process has claimed it.
+    Claimed(SlotClaim),
+    /// Others use it, or no one can.
     Busy,
-    /// It has no holder, and its lock is ours.
+    /// It has no holder, and this process has locked it.
     Empty(File),
     /// There is no such slot.
     Absent,
 }
 
 impl Slots {
-    /// Slots below the cache folder; `keeper` is the user that holders become, if this process is root.
+    /// Slots below the cache folder. `keeper` is the user that holders become, if this process is root.
     pub fn new(config: &Arc<LocalConfig>, keeper: Option<Identity>) -> Slots {
         Slots {
             folder: config.root.join("network"),
@@ -94,25 +94,25 @@ impl Slots {
         }
     }
 
-    /// A slot that nobody else uses.
-    pub async fn claim(&self) -> Result<Claim, Problem> {
+    /// Claims a slot that no one else uses, and creates its network if it has none.
+    pub async fn claim(&self) -> Result<SlotClaim, SlotError> {
         let pasta = self.config.pasta.as_ref().ok_or_else(|| {
             let hint = "hint: install the package passt, or give `--network shared` to do without";
-            Problem::Lacking(format!("pasta is not available\n{hint}"))
+            SlotError::Unsupported(format!("pasta is not available\n{hint}"))
         })?;
         let resolver = fs::read(RESOLVER).unwrap_or_default();
         let hash = network::resolver_hash(&resolver);
         let mut vacancy = None;
         for number in 0..MAX_SLOTS {
             let folder = self.folder.join(number.to_string());
-            let look = look(&folder, &hash).await;
-            match look.map_err(|error| problem(&folder, &error))? {
-                Look::Ours(claim) => return Ok(claim),
-                Look::Busy => {}
-                Look::Empty(lock) => vacancy = vacancy.or(Some((folder, lock))),
-                Look::Absent => {
+            let state = look(&folder, &hash).await;
+            match state.map_err(|error| problem(&folder, &error))? {
+                SlotState::Claimed(claim) => return Ok(claim),
+                SlotState::Busy => {}
+                SlotState::Empty(lock) => vacancy = vacancy.or(Some((folder, lock))),
+                SlotState::Absent => {
                     if vacancy.is_none() {
-                        let made = make_folder(&folder).map_err(|error| problem(&folder, &error))?;
+                        let made = create_folder(&folder).map_err(|error| problem(&folder, &error))?;
                         vacancy = made.map(|lock| (folder, lock));
                     }
                     if vacancy.is_some() {
@@ -121,22 +121,22 @@ impl Slots {
                 }
             }
         }
-        let (folder, lock) = vacancy.ok_or(Problem::Full)?;
+        let (folder, lock) = vacancy.ok_or(SlotError::Full)?;
         let at = |error: io::Error| format!("{}: {error}", folder.display());
-        // What the last task has left ended with its holder's network.
+        // What the last task left ended with its holder's network.
         lock.write_all_at(FREE, 0).map_err(at)?;
-        self.make(pasta, &folder).await?;
+        self.start_holder(pasta, &folder).await?;
         match inspect(&folder, lock, &hash).await {
-            Ok(Look::Ours(claim)) => Ok(claim),
-            Ok(_) => Err(Problem::Failed(
-                "its holder ended at once, or this machine's network changes all the time".to_owned(),
+            Ok(SlotState::Claimed(claim)) => Ok(claim),
+            Ok(_) => Err(SlotError::Failed(
+                "its holder ended at once, or this machine's network keeps changing".to_owned(),
             )),
             Err(error) => Err(at(error).into()),
         }
     }
 
-    /// Starts the holder of a slot whose lock is ours, and waits until its network is there.
-    async fn make(&self, pasta: &[String], folder: &Path) -> Result<(), Problem> {
+    /// Starts the holder of a slot that this process has locked, and waits until its network exists.
+    async fn start_holder(&self, pasta: &[String], folder: &Path) -> Result<(), SlotError> {
         let request = HoldRequest {
             folder: folder.to_string_lossy().into_owned(),
             pasta: pasta.to_vec(),
@@ -147,8 +147,8 @@ impl Slots {
         let mut text = serde_json::to_vec(&request).map_err(|error| error.to_string())?;
         text.push(b'\n');
         let runner = &self.config.runner;
-        // Not killed with this handle: it lives on for other tasks. It makes a session of its own, so that it has neither
-        // our terminal nor its Ctrl-C.
+        // Not killed with this handle, because it continues for other tasks. It creates a session of its own, so that it has
+        // neither this process's terminal nor its Ctrl-C.
         let mut holder = Command::new(runner)
             .arg("hold-network")
             .env_clear()
@@ -161,28 +161,32 @@ impl Slots {
         let (stdin, stdout) = (holder.stdin.take(), holder.stdout.take());
         let answer = async {
             let (mut stdin, stdout) = (stdin?, stdout?);
-            // One that does not read has ended; that it says nothing tells enough.
+            // A holder that does not read has ended; the missing answer shows that.
             let _ = stdin.write_all(&text).await;
             drop(stdin);
             let mut line = String::new();
             BufReader::new(stdout).read_line(&mut line).await.ok()?;
             serde_json::from_str(&line).ok()
         };
-        match tokio::time::timeout(START, answer).await {
+        match tokio::time::timeout(HOLDER_START_TIMEOUT, answer).await {
             Ok(Some(HoldReport::Ready)) => Ok(()),
-            Ok(Some(HoldReport::Failed(problem))) => Err(Problem::Lacking(problem)),
-            Ok(None) => Err("the process that keeps it ended without a word".to_owned().into()),
+            Ok(Some(HoldReport::Failed(problem))) => Err(SlotError::Unsupported(problem)),
+            Ok(None) => Err("its holder process ended without a report".to_owned().into()),
             Err(_) => {
-                // It may have ended meanwhile.
+                // It may have ended already.
                 let _ = holder.start_kill();
-                Err(format!("it was not there after {} s", START.as_secs()).into())
+                Err(format!(
+                    "its holder process was not ready within {} s",
+                    HOLDER_START_TIMEOUT.as_secs()
+                )
+                .into())
             }
         }
     }
 }
 
-/// Makes a slot's folder, with its lock ours; `None` if another process was quicker.
-fn make_folder(folder: &Path) -> io::Result<Option<File>> {
+/// Creates a slot's folder and locks it; `None` if another process was faster.
+fn create_folder(folder: &Path) -> io::Result<Option<File>> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let open = |name: &str| {
         let mut options = File::options();
@@ -194,51 +198,51 @@ fn make_folder(folder: &Path) -> io::Result<Option<File>> {
     Ok(lock.try_lock().is_ok().then_some(lock))
 }
 
-async fn look(folder: &Path, resolver: &str) -> io::Result<Look> {
+async fn look(folder: &Path, resolver: &str) -> io::Result<SlotState> {
     let lock = match File::options().read(true).write(true).open(folder.join("lock")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Look::Absent),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(SlotState::Absent),
         other => other?,
     };
     match lock.try_lock() {
         Ok(()) => inspect(folder, lock, resolver).await,
-        Err(TryLockError::WouldBlock) => Ok(Look::Busy),
+        Err(TryLockError::WouldBlock) => Ok(SlotState::Busy),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
-/// Looks at a slot whose lock is ours.
-async fn inspect(folder: &Path, lock: File, resolver: &str) -> io::Result<Look> {
+/// Reads the state of a slot that this process has locked.
+async fn inspect(folder: &Path, lock: File, resolver: &str) -> io::Result<SlotState> {
     let mut description = File::options().read(true).write(true).open(folder.join("holder"))?;
     if !has_holder(&description) {
-        return Ok(Look::Empty(lock));
+        return Ok(SlotState::Empty(lock));
     }
     let mut text = Vec::new();
     description.read_to_end(&mut text)?;
     let held = match serde_json::from_slice::<Held>(&text) {
-        // A holder of this kernel whose id means something here, and no other process.
+        // A holder of this kernel, whose process id is valid here.
         Ok(held) if is_alive(&held) => held,
-        // One that has not described itself yet, or of another container on the same cache folder.
-        _ => return Ok(Look::Busy),
+        // The holder has not described itself yet, or runs in another container on the same cache folder.
+        _ => return Ok(SlotState::Busy),
     };
     let mut taken = [0];
     let was_left = lock.read_at(&mut taken, 0)? == 0 || taken == FREE;
     let blocked = Protection::BlockedRoutes.is_on();
     if !was_left || held.retired || held.resolver != resolver || held.routes_blocked != blocked {
-        // Processes of the last task may still live in it, or it no longer fits this machine's network.
+        // Processes of the last task may still use it, or it no longer matches this machine's network.
         retire(&held);
-        for _ in 0..DYING.as_millis() / LOOK_AGAIN.as_millis() {
+        for _ in 0..HOLDER_EXIT_TIMEOUT.as_millis() / HOLDER_EXIT_CHECK.as_millis() {
             if !has_holder(&description) {
-                return Ok(Look::Empty(lock));
+                return Ok(SlotState::Empty(lock));
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(HOLDER_EXIT_CHECK).await;
         }
-        return Ok(Look::Busy);
+        return Ok(SlotState::Busy);
     }
     let own_resolver = (!held.local_name_servers.is_empty())
         .then(|| write_resolver(folder))
         .transpose()?;
     lock.write_all_at(TAKEN, 0)?;
-    Ok(Look::Ours(Claim {
+    Ok(SlotState::Claimed(SlotClaim {
         lock,
         held,
         resolver: own_resolver,
@@ -249,7 +253,7 @@ async fn inspect(folder: &Path, lock: File, resolver: &str) -> io::Result<Look> 
 fn has_holder(description: &File) -> bool {
     let free = description.try_lock_shared().is_ok();
     if free {
-        // Only looked: the next holder wants it for itself.
+        // This was only a check; the next holder needs the lock.
         let _ = description.unlock();
     }
     !free
@@ -275,26 +279,26 @@ fn retire(held: &Held) {
     let Some(pid) = i32::try_from(held.pid).ok().and_then(Pid::from_raw) else {
         return;
     };
-    // By a descriptor, and looked at once more: the id cannot become another process's in between.
+    // Use a descriptor and check again, because the process id may have been reused meanwhile.
     if let Ok(process) = rustix::process::pidfd_open(pid, PidfdFlags::empty())
         && is_alive(held)
     {
-        // It may just have ended.
+        // The holder may just have ended.
         let _ = rustix::process::pidfd_send_signal(process, Signal::KILL);
     }
 }
 
-/// A slot that one task has.
-pub struct Claim {
+/// A slot that one task uses.
+pub struct SlotClaim {
     lock: File,
     held: Held,
     resolver: Option<PathBuf>,
     in_use: bool,
 }
 
-impl Claim {
-    /// Words that name the namespaces: the holder and the inodes. Root keeps its own user namespace, in which the
-    /// runner can become somebody else.
+impl SlotClaim {
+    /// The arguments that identify the namespaces: the holder's process id, and the inodes of its user and network namespaces.
+    /// For root the first inode is 0: it keeps its own user namespace, in which the runner can become another user.
     pub fn namespaces(&self) -> [String; 3] {
         let root = rustix::process::geteuid().is_root();
         let user = if root { 0 } else { self.held.user_namespace };
@@ -305,26 +309,26 @@ impl Claim {
         ]
     }
 
-    /// The file that tasks see as `/etc/resolv.conf`; `None` if it is this machine's own.
+    /// The file that tasks see as `/etc/resolv.conf`; `None` for this machine's own.
     pub fn resolver(&self) -> Option<&Path> {
         self.resolver.as_deref()
     }
 
-    /// A process is about to be started in it.
+    /// Says that a process is about to be started in the network.
     pub fn begin(&mut self) {
         self.in_use = true;
     }
 
-    /// Every process that was started in it has ended.
+    /// Says that every process that was started in the network has ended.
     pub fn end(&mut self) {
         self.in_use = false;
     }
 }
 
-impl Drop for Claim {
+impl Drop for SlotClaim {
     fn drop(&mut self) {
         if self.in_use || self.lock.write_all_at(FREE, 0).is_err() {
-            // Killed processes take a moment to end, and the next task must not meet them.
+            // Killed processes take a moment to end, and must not share the network with the next task.
             retire(&self.held);
         }
     }

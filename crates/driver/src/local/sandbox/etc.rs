@@ -1,10 +1,10 @@
-//! What of /etc the sandboxes see. A mount of bubblewrap's costs 0.15 ms, and a file each made a fifth of a cached run's
-//! whole sandbox; so what is small and hardly ever changes stands as a copy in one folder, mounted at once:
+//! What the sandboxes see of /etc. Each mount costs bubblewrap 0.15 ms, and one mount for each file was a fifth of a cached
+//! run's sandbox. So small files that hardly ever change are copied to one folder, which is one mount:
 //!
 //! ```text
 //! <shared>/etc/passwd, group             the one user of the sandbox
 //! <shared>/etc/<each of COPIED>          copied whenever a driver is opened
-//! <shared>/etc/<each of LIVE>            empty: the machine's own is mounted on top of it
+//! <shared>/etc/<each of LIVE>            empty: the machine's own is mounted over it
 //! ```
 
 use std::fs::{self, Permissions};
@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::protocol::Identity;
 
-use super::{Arguments, SCRATCH};
-use crate::local::folders::unique_id;
+use crate::ids;
+use crate::local::mounts::SCRATCH;
+use crate::local::sandbox::arguments::Arguments;
 
 /// Small, public, and the same for months: the dynamic linker, name lookup, the time zone, the chosen alternatives.
 const COPIED: [&str; 9] = [
@@ -30,8 +31,8 @@ const COPIED: [&str; 9] = [
     "services",
 ];
 
-/// What changes under a driver that lives long (a laptop changes its network), or has parts that are not for everyone,
-/// which its own permissions keep.
+/// What may change while a driver runs (a laptop changes its network), or has parts that not everyone may read, which its
+/// own permissions protect.
 const LIVE: [&str; 5] = ["ca-certificates", "hosts", "pki", "resolv.conf", "ssl"];
 
 /// /etc as the sandboxes see it.
@@ -39,16 +40,16 @@ const LIVE: [&str; 5] = ["ca-certificates", "hosts", "pki", "resolv.conf", "ssl"
 pub struct Etc {
     /// The folder of copies.
     pub folder: PathBuf,
-    /// What is mounted on top of it.
+    /// The machine's own files and folders that are mounted over it.
     pub live: Vec<PathBuf>,
-    /// What it holds copies of.
+    /// The files and folders that it holds copies of.
     pub copied: Vec<PathBuf>,
-    /// The file that is mounted as `/etc/resolv.conf`; `None`: this machine's own.
+    /// The file that is mounted as `/etc/resolv.conf`; `None` for this machine's own.
     pub resolver: Option<PathBuf>,
 }
 
 impl Etc {
-    /// Brings the copies up to date. What is right already is not written: the folder may be read-only.
+    /// Updates the copies. What is up to date is not written, because the folder may be read-only.
     ///
     /// # Errors
     /// The folder lacks something and cannot be written.
@@ -73,7 +74,7 @@ impl Etc {
         }
         copied.retain(|path| {
             let at = at(&folder, path);
-            // An older copy serves as well; one that cannot be made is left out.
+            // An older copy will do; what cannot be copied is left out.
             copy(path, &at).is_ok() || at.exists()
         });
         Ok(Etc {
@@ -84,7 +85,7 @@ impl Etc {
         })
     }
 
-    /// The copies as one mount, for the sandbox that is made for every run.
+    /// Mounts the copies as one folder, for the sandbox of every run.
     pub fn mount(&self, arguments: &mut Arguments) {
         arguments.bind("--ro-bind", &self.folder, "/etc");
         for path in &self.live {
@@ -93,7 +94,7 @@ impl Etc {
         }
     }
 
-    /// Each by itself, for the sandbox in which one of the machine's own settings may have to appear beside them.
+    /// Mounts each file by itself, for the sandbox in which further settings of the machine may have to appear beside them.
     pub fn mount_each(&self, arguments: &mut Arguments) {
         for path in self.live.iter().chain(&self.copied) {
             arguments.bind_below_new("--ro-bind", path, path);
@@ -120,7 +121,7 @@ fn user_database(user: Identity) -> [(&'static str, String); 2] {
     [("passwd", passwd), ("group", format!("{root}task:x:{gid}:\n"))]
 }
 
-/// A file, or a folder of files and links. Nothing is ever deleted: a running sandbox may be looking at it.
+/// Copies a file, or a folder of files and links. Deletes nothing, because a running sandbox may be using it.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     if !from.is_dir() {
         return put_file(to, &fs::read(from)?);
@@ -138,7 +139,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Open to the user that runs user code, whatever the umask of whoever opened the driver.
+/// Creates a folder that the user that runs user code may read, whatever the umask of this process.
 fn make_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
@@ -147,12 +148,12 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     fs::set_permissions(folder, Permissions::from_mode(0o755))
 }
 
-/// Replaces a file as a whole, unless it is right already.
+/// Replaces a file as a whole, unless it is up to date.
 fn put_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if fs::read(path).is_ok_and(|found| found == bytes) {
         return Ok(());
     }
-    let staged = path.with_extension(unique_id("new"));
+    let staged = path.with_extension(ids::unique("new"));
     fs::write(&staged, bytes)?;
     fs::set_permissions(&staged, Permissions::from_mode(0o644))?;
     fs::rename(&staged, path)
@@ -162,7 +163,7 @@ fn put_link(path: &Path, target: &Path) -> io::Result<()> {
     if fs::read_link(path).is_ok_and(|found| found == target) {
         return Ok(());
     }
-    let staged = path.with_extension(unique_id("new"));
+    let staged = path.with_extension(ids::unique("new"));
     symlink(target, &staged)?;
     fs::rename(&staged, path)
 }
@@ -173,7 +174,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     #[test]
-    fn what_is_right_is_left_alone_and_what_is_not_is_replaced() {
+    fn a_copy_that_is_up_to_date_is_kept_and_another_is_replaced() {
         let shared = tempfile::tempdir().unwrap();
         let user = Identity { uid: 7, gid: 8 };
         let etc = Etc::read(shared.path(), user).unwrap();

@@ -1,8 +1,18 @@
 //! What the two sandboxes are made of, as a reader of the security page would want to see it.
 
-use hybrid_cache_model::protocol::{Interpreter, PythonTools};
+use std::ffi::OsString;
+use std::path::Path;
 
-use super::*;
+use hybrid_cache_model::Tenant;
+use hybrid_cache_model::protocol::{Identity, Interpreter, Limits, PythonTools};
+
+use crate::local::config::{LocalConfig, Network};
+use crate::local::mounts::PYTHON_MOUNT;
+use crate::local::sandbox::command::{prepare_command, task_command};
+use crate::local::sandbox::etc::Etc;
+use crate::local::sandbox::host::{HostLayout, NOBODY, RootEntry};
+use crate::local::volumes::VolumePair;
+use crate::needs::Needs;
 
 pub(crate) fn config() -> LocalConfig {
     LocalConfig {
@@ -79,11 +89,6 @@ fn lines(command: &[OsString]) -> String {
     })
 }
 
-const BOTH: Needs = Needs {
-    python: true,
-    system: true,
-};
-
 #[test]
 fn user_code_of_an_ordinary_user() {
     let command = task_command(
@@ -91,7 +96,7 @@ fn user_code_of_an_ordinary_user() {
         &host(None),
         &volumes(),
         &Tenant::default(),
-        BOTH,
+        Needs::BOTH,
         None,
         &Limits::default(),
     );
@@ -106,7 +111,7 @@ fn user_code_started_by_root_with_a_staged_environment() {
         &host(Some(NOBODY)),
         &volumes(),
         &Tenant::default(),
-        BOTH,
+        Needs::BOTH,
         Some(staged),
         &Limits::default(),
     );
@@ -115,7 +120,7 @@ fn user_code_started_by_root_with_a_staged_environment() {
 
 #[test]
 fn preparing() {
-    insta::assert_snapshot!(lines(&prepare_command(&config(), &host(None), &volumes(), BOTH)));
+    insta::assert_snapshot!(lines(&prepare_command(&config(), &host(None), &volumes(), Needs::BOTH)));
 }
 
 #[test]
@@ -153,12 +158,12 @@ fn without_network_there_is_none_for_user_code_but_for_preparing() {
             &host,
             &volumes(),
             &Tenant::default(),
-            BOTH,
+            Needs::BOTH,
             None,
             &Limits::default(),
         ));
         assert!(task.contains("--unshare-net"), "{task}");
-        let prepare = lines(&prepare_command(&config, &host, &volumes(), BOTH));
+        let prepare = lines(&prepare_command(&config, &host, &volumes(), Needs::BOTH));
         assert!(!prepare.contains("--unshare-net"), "{prepare}");
     }
 }

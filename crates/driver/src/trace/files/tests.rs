@@ -49,11 +49,11 @@ fn folder(dir: &Path, max_bytes: u64) -> TraceFolder {
 }
 
 fn append(folder: &mut TraceFolder, lines: Vec<Line>) {
-    let (mut queue, mut given) = (VecDeque::from(lines), Given::default());
+    let (mut queue, mut supplement) = (VecDeque::from(lines), Supplement::default());
     loop {
-        match folder.append(&mut queue, &mut given).unwrap() {
+        match folder.append(&mut queue, &mut supplement).unwrap() {
             Lack::Nothing => return,
-            Lack::Header => given.header = Some(header()),
+            Lack::Header => supplement.header = Some(header()),
             lack => panic!("{lack:?} for {queue:?}"),
         }
     }
@@ -173,8 +173,8 @@ fn what_no_line_defines_is_asked_for_and_left_out_where_nobody_knows() {
         line("gone", None),
         line("a", None),
     ]);
-    let mut given = Given::default();
-    assert_eq!(folder.append(&mut queue, &mut given).unwrap(), Lack::Definition);
+    let mut supplement = Supplement::default();
+    assert_eq!(folder.append(&mut queue, &mut supplement).unwrap(), Lack::Definition);
     assert_eq!(queue.len(), 3);
     let listed = VolumeContents {
         rest: (0, 0),
@@ -187,14 +187,14 @@ fn what_no_line_defines_is_asked_for_and_left_out_where_nobody_knows() {
             parts: vec![0],
         }],
     };
-    given.contents = Some(Contents {
+    supplement.contents = Some(Contents {
         python: Some(listed),
         system: None,
     });
-    assert_eq!(folder.append(&mut queue, &mut given).unwrap(), Lack::Definition);
+    assert_eq!(folder.append(&mut queue, &mut supplement).unwrap(), Lack::Definition);
     assert_eq!(queue.len(), 2);
-    given.leaves_out_undefined = true;
-    assert_eq!(folder.append(&mut queue, &mut given).unwrap(), Lack::Nothing);
+    supplement.leaves_out_undefined = true;
+    assert_eq!(folder.append(&mut queue, &mut supplement).unwrap(), Lack::Nothing);
     let (events, catalog, faults) = read(dir.path());
     assert_eq!((events.len(), faults.count), (4, 0), "{faults:?}");
     let python = catalog.of(Volume::Python);
@@ -211,7 +211,7 @@ fn a_header_that_lists_too_much_forgets_what_was_used_least_recently() {
         used_us: number,
         made_of: made_of("p").unwrap(),
     });
-    let mut given = Given {
+    let mut supplement = Supplement {
         header: Some(Header {
             python: Some(ResidentVolume {
                 environments: environments.collect(),
@@ -219,10 +219,10 @@ fn a_header_that_lists_too_much_forgets_what_was_used_least_recently() {
             }),
             ..header()
         }),
-        ..Given::default()
+        ..Supplement::default()
     };
     let mut queue = VecDeque::from([line("environment-499", None)]);
-    assert_eq!(folder.append(&mut queue, &mut given).unwrap(), Lack::Nothing);
+    assert_eq!(folder.append(&mut queue, &mut supplement).unwrap(), Lack::Nothing);
     let (_, catalog, faults) = read(dir.path());
     let python = catalog.of(Volume::Python);
     assert!(python.find("environment-499").is_some() && python.find("environment-0").is_none());

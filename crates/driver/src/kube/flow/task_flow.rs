@@ -1,0 +1,170 @@
+//! Runs one task: the attempts that it takes, and its outcome.
+//!
+//! The first attempt is a warm pod if the packages are known to be cached, and a prepared pod otherwise. A miss leads to
+//! a prepared pod; an index that is offline leads to a pod that accepts environments which were resolved too long ago.
+
+use std::time::Instant;
+
+use hybrid_cache_model::protocol::RunReport;
+use hybrid_cache_model::{CachePolicy, End, Failure, FailureKind, Outcome};
+use tokio::sync::watch;
+
+use crate::kube::api::create_error::CreateError;
+use crate::kube::flow::attempt::{self, AttemptResult, LaunchError};
+use crate::kube::flow::context::TaskContext;
+use crate::kube::flow::first_workload::FirstWorkload;
+use crate::kube::flow::task_registry::TaskAnswer;
+use crate::kube::flow::{publishing, record};
+use crate::kube::names::Attempt;
+use crate::kube::observe::step::Intent;
+use crate::kube::pod::variant::PodVariant;
+use crate::outcome::{self, TaskProgress};
+use crate::trace::Notes;
+
+/// One task on its way.
+pub struct TaskFlow {
+    /// The task, and where its steps report.
+    pub context: TaskContext,
+    /// What a trace records of it beside the outcome.
+    pub notes: Notes,
+}
+
+impl TaskFlow {
+    /// Runs the task. `ended` receives the outcome as soon as the task's container has ended; the returned outcome also
+    /// has what came after that.
+    ///
+    /// # Errors
+    /// The first workload was not created, or may not have been: the task has no outcome.
+    pub async fn run(
+        mut self,
+        first: FirstWorkload,
+        ended: &watch::Sender<TaskAnswer>,
+    ) -> Result<Outcome, CreateError> {
+        self.context.log.hold_to(&self.context.options.limits);
+        let outcome = self.attempts(first, ended).await?;
+        self.context.preparing.send_replace(None);
+        self.context.log.close();
+        ended.send_replace(TaskAnswer::from(&outcome));
+        record::note(&self.context, &self.notes, &outcome);
+        Ok(outcome)
+    }
+
+    async fn attempts(
+        &mut self,
+        first: FirstWorkload,
+        ended: &watch::Sender<TaskAnswer>,
+    ) -> Result<Outcome, CreateError> {
+        let mut progress = TaskProgress::default();
+        let (mut attempt, mut variant, mut first) = match first {
+            FirstWorkload::Adopt(adopted) => (adopted.attempt, adopted.variant, Some(FirstWorkload::Adopt(adopted))),
+            create @ FirstWorkload::Create => (Attempt::First, self.first_variant(), Some(create)),
+        };
+        let mut offline = None;
+        loop {
+            let result = match attempt::run(&mut self.context, attempt, variant, first.take(), &progress).await {
+                Ok(result) => result,
+                Err(LaunchError::Create(error)) if attempt == Attempt::First => match error {
+                    CreateError::Refused(failure) => {
+                        return Ok(self.not_launched(LaunchError::Failed(failure), progress));
+                    }
+                    error => return Err(error),
+                },
+                Err(error) => return Ok(self.not_launched(error, progress)),
+            };
+            progress.timeline = result.timeline.clone();
+            progress.warnings.extend(result.warnings.iter().cloned());
+            match &result.report {
+                // What was prepared may also be evicted before the task has its lease.
+                Ok(RunReport::Missed { missed, .. }) if attempt == Attempt::First => {
+                    self.notes.expired = missed.python_stale;
+                    self.context.shared.recent_hits.remove(&self.context.cache_request());
+                    (attempt, variant) = (Attempt::Prepared, PodVariant::Prepared);
+                }
+                Ok(RunReport::Missed { .. }) if attempt == Attempt::Stale => {
+                    let failure = offline.unwrap_or_else(|| Failure::new(FailureKind::Offline, "the index is offline"));
+                    return Ok(self.context.failed(failure, progress));
+                }
+                Ok(RunReport::Finished {
+                    end: End::Failed { failure },
+                    ..
+                }) if self.may_be_stale(failure, result.variant) => {
+                    offline = Some(failure.clone());
+                    (attempt, variant) = (Attempt::Stale, PodVariant::Warm);
+                }
+                _ => {
+                    let mut outcome = self.outcome(&result, progress);
+                    if let Ok(RunReport::Finished { keys, .. }) = &result.report {
+                        self.notes.keys = keys.clone();
+                    }
+                    ended.send_replace(TaskAnswer::from(&outcome));
+                    self.context.preparing.send_replace(None);
+                    self.context.log.close();
+                    publishing::settle(&self.context, &mut self.notes, result, &mut outcome).await;
+                    return Ok(outcome);
+                }
+            }
+        }
+    }
+
+    /// Prepared, unless everything is known to be cached.
+    fn first_variant(&self) -> PodVariant {
+        let warm = match self.context.task.cache {
+            CachePolicy::Use => {
+                let recent_hits = &self.context.shared.recent_hits;
+                recent_hits.contains(&self.context.cache_request(), Instant::now())
+            }
+            CachePolicy::Bypass => false,
+        };
+        if warm || !self.context.needs().any() {
+            PodVariant::Warm
+        } else {
+            PodVariant::Prepared
+        }
+    }
+
+    /// True if an environment that was resolved too long ago may be used.
+    fn may_be_stale(&self, failure: &Failure, variant: PodVariant) -> bool {
+        failure.kind == FailureKind::Offline
+            && variant == PodVariant::Prepared
+            && self.context.task.cache == CachePolicy::Use
+            && self.context.needs().python
+    }
+
+    /// The outcome of the attempt that decided.
+    fn outcome(&self, result: &AttemptResult, progress: TaskProgress) -> Outcome {
+        let context = &self.context;
+        let report = match result.report.clone() {
+            Ok(report) => report,
+            Err(_) if result.run.intent() == Intent::Cancel => return context.without_report(End::Cancelled, progress),
+            Err(failure) => return context.failed(failure, progress),
+        };
+        if let RunReport::Finished { cache, .. } = &report
+            && cache.all_hit()
+            && context.task.cache == CachePolicy::Use
+            && context.needs().any()
+        {
+            let (recent_hits, now) = (&context.shared.recent_hits, Instant::now());
+            match result.variant {
+                PodVariant::Warm => recent_hits.see(&context.cache_request(), now),
+                PodVariant::Prepared => recent_hits.note(&context.cache_request(), now),
+            }
+        }
+        match outcome::from_report(report, progress.timeline.clone()) {
+            Ok(mut outcome) => {
+                outcome.warnings.extend(progress.warnings);
+                outcome
+            }
+            Err(failure) => context.failed(*failure, progress),
+        }
+    }
+
+    /// The outcome of a task whose workload was not created.
+    fn not_launched(&self, error: LaunchError, mut progress: TaskProgress) -> Outcome {
+        progress.timeline.total_us = self.context.now_us();
+        match error {
+            LaunchError::Cancelled => self.context.without_report(End::Cancelled, progress),
+            LaunchError::Create(error) => self.context.failed(error.failure().clone(), progress),
+            LaunchError::Failed(failure) => self.context.failed(failure, progress),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! What the containers of a pod are told, and how it fits into a Secret.
+
+use std::collections::BTreeMap;
+
+use hybrid_cache_model::pod::{
+    NIX_MOUNT, NetworkSettings, POD_PROTOCOL_VERSION, PYTHON_MOUNT, PodEnvironments, PodMaintainRequest, PodQuestion,
+    PodRequest,
+};
+use hybrid_cache_model::protocol::{Keep, Volumes};
+use hybrid_cache_model::{CachePolicy, Failure, FailureKind, Task, TaskError, TaskSpec};
+use k8s_openapi::ByteString;
+use serde::Serialize;
+
+use crate::SubmitOptions;
+use crate::kube::config::KubeConfig;
+use crate::kube::pod::variant::PodVariant;
+use crate::kube::quantity;
+
+/// Key of a Secret: the request of the task's container.
+pub const TASK_KEY: &str = "request.json";
+/// Key of a Secret: the request of the preparing container.
+pub const PREPARE_KEY: &str = "prepare.json";
+/// Most bytes that Kubernetes stores in one Secret.
+const MAX_SECRET_BYTES: usize = 1 << 20;
+/// Linux counts processes per user on the whole node, so a lower limit would count all tasks of the node together. In a
+/// pod the kubelet's `podPidsLimit` is the bound, and this limit only has to be higher.
+const UNBOUNDED_PROCESSES: u64 = 1 << 20;
+
+/// Whether an environment that was resolved too long ago counts as a hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// No.
+    Required,
+    /// Yes, because the index cannot be reached.
+    StaleAccepted,
+}
+
+/// The requests of one pod, by reader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodRequests {
+    /// For the task's container.
+    pub task: PodRequest,
+    /// For the preparing container, if there is one.
+    pub prepare: Option<PodRequest>,
+}
+
+/// The requests as the data of the Secret that the pod mounts.
+///
+/// # Errors
+/// The requests do not fit into a Secret.
+pub fn secret_data(requests: &PodRequests) -> Result<BTreeMap<String, ByteString>, TaskError> {
+    let mut data = BTreeMap::from([(TASK_KEY.to_owned(), bytes(&requests.task)?)]);
+    if let Some(prepare) = &requests.prepare {
+        data.insert(PREPARE_KEY.to_owned(), bytes(prepare)?);
+    }
+    let size: usize = data.iter().map(|(key, value)| key.len() + value.0.len()).sum();
+    if size <= MAX_SECRET_BYTES {
+        return Ok(data);
+    }
+    Err(TaskError {
+        pointer: "/pythonCode",
+        line: None,
+        message: format!("the task takes {size} bytes as JSON, a Kubernetes Secret holds {MAX_SECRET_BYTES}"),
+        hint: Some("put the bulk into a package, or read it as data".to_owned()),
+    })
+}
+
+fn bytes(request: &impl Serialize) -> Result<ByteString, TaskError> {
+    let text = serde_json::to_vec(request).map_err(|error| TaskError {
+        pointer: "",
+        line: None,
+        message: format!("the task cannot be written as JSON: {error}"),
+        hint: None,
+    })?;
+    Ok(ByteString(text))
+}
+
+/// The requests of a task's pod.
+///
+/// The preparing container gets a request of its own: it never sees the user's code, and the task's container never
+/// sees the settings that only uv and Nix need and that may hold credentials.
+pub fn for_task(
+    config: &KubeConfig,
+    spec: &TaskSpec,
+    task: &Task,
+    options: &SubmitOptions,
+    variant: PodVariant,
+    freshness: Freshness,
+) -> PodRequests {
+    let whole = PodRequest {
+        protocol: POD_PROTOCOL_VERSION,
+        task: spec.clone(),
+        environments: match variant {
+            PodVariant::Warm => PodEnvironments::Lookup,
+            PodVariant::Prepared => PodEnvironments::HandedOver,
+        },
+        volumes: Volumes {
+            python: PYTHON_MOUNT.to_owned(),
+            nix: NIX_MOUNT.to_owned(),
+        },
+        keep: match task.cache {
+            CachePolicy::Use => Keep::Publish,
+            CachePolicy::Bypass => Keep::Discard,
+        },
+        accept_stale: freshness == Freshness::StaleAccepted,
+        limits: hybrid_cache_model::protocol::Limits {
+            processes: UNBOUNDED_PROCESSES,
+            threads: quantity::whole_cpus(&config.task_resources.cpu_limit).unwrap_or(1),
+            ..options.limits.clone()
+        },
+        prepare_ms: options.prepare_ms,
+        max_age_s: config.max_age_s,
+        network: config.network.clone(),
+        budgets: config.budgets(),
+        variables: config.task_variables.clone(),
+        tenant: options.tenant.clone(),
+        describe: false,
+    };
+    let prepare = (variant == PodVariant::Prepared).then(|| PodRequest {
+        task: TaskSpec {
+            python_code: "pass".to_owned(),
+            ..spec.clone()
+        },
+        variables: Vec::new(),
+        ..whole.clone()
+    });
+    let task = PodRequest {
+        network: NetworkSettings {
+            index: config.network.index.clone(),
+            index_scope: config.network.index_scope,
+            ..NetworkSettings::default()
+        },
+        ..whole
+    };
+    PodRequests { task, prepare }
+}
+
+/// The request of a maintenance pod, as the data of its Secret.
+///
+/// # Errors
+/// It cannot be written as JSON.
+pub fn for_maintenance(
+    config: &KubeConfig,
+    question: PodQuestion,
+    deadline_ms: u64,
+) -> Result<BTreeMap<String, ByteString>, Failure> {
+    let request = PodMaintainRequest {
+        protocol: POD_PROTOCOL_VERSION,
+        question,
+        network: config.network.clone(),
+        deadline_ms,
+    };
+    let text = bytes(&request).map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?;
+    Ok(BTreeMap::from([(TASK_KEY.to_owned(), text)]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kube::config::tests::config;
+
+    fn requests_of(spec: &TaskSpec, variant: PodVariant) -> PodRequests {
+        let task = spec.check().unwrap();
+        for_task(
+            &config(),
+            spec,
+            &task,
+            &SubmitOptions::default(),
+            variant,
+            Freshness::Required,
+        )
+    }
+
+    #[test]
+    fn neither_container_sees_what_only_the_other_needs() {
+        let spec = TaskSpec {
+            dependencies: "numpy".to_owned(),
+            ..TaskSpec::new("print('secret of the user')")
+        };
+        let requests = requests_of(&spec, PodVariant::Prepared);
+        let text = |request: &PodRequest| serde_json::to_string(request).unwrap();
+        let (task, prepare) = (text(&requests.task), text(requests.prepare.as_ref().unwrap()));
+        assert!(
+            task.contains("secret of the user") && !task.contains("secret of the index"),
+            "{task}"
+        );
+        assert!(
+            prepare.contains("secret of the index") && !prepare.contains("secret of the user"),
+            "{prepare}"
+        );
+        assert_eq!(requests.task.network.index, config().network.index);
+        assert_eq!(requests.task.limits.threads, 2);
+    }
+
+    #[test]
+    fn a_task_too_large_for_a_secret_is_refused_with_the_field() {
+        let requests = requests_of(&TaskSpec::new("\n#".repeat(400_000)), PodVariant::Warm);
+        let error = secret_data(&requests).unwrap_err().to_string();
+        assert!(error.contains("/pythonCode") && error.contains("1048576"), "{error}");
+    }
+}

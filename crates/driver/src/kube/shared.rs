@@ -1,0 +1,79 @@
+//! What all tasks of one kube driver share.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::kube::api::cluster::Cluster;
+use crate::kube::api::pulse::{self, Pulse};
+use crate::kube::config::KubeConfig;
+use crate::kube::flow::admission::AdmissionQueue;
+use crate::kube::flow::kept_failures::KeptFailures;
+use crate::kube::flow::recent_hits::RecentHits;
+use crate::kube::logs::follow::StreamSplitting;
+use crate::kube::maintenance::tenant_folders::TenantFolders;
+use crate::kube::observe::registry::WorkloadRegistry;
+use crate::kube::observe::watch::Watches;
+use crate::trace::Recorder;
+
+/// What all tasks of one kube driver share.
+pub struct Shared {
+    /// The configuration that the driver was opened with.
+    pub config: KubeConfig,
+    /// The namespace.
+    pub cluster: Arc<Cluster>,
+    /// The workloads that are followed.
+    pub registry: Arc<WorkloadRegistry>,
+    /// Requests that hit the caches lately.
+    pub recent_hits: RecentHits,
+    /// The tenants whose folders exist on the volumes.
+    pub tenants: TenantFolders,
+    /// Whether the cluster separates the two output streams.
+    pub splitting: Arc<StreamSplitting>,
+    /// Whether the API server answers.
+    pub pulse: Arc<Pulse>,
+    /// Tasks without a node.
+    pub admission: Arc<AdmissionQueue>,
+    /// Workloads of failed tasks that stay for people to look at.
+    pub kept_failures: KeptFailures,
+    /// Records requests; empty until someone asks for a trace.
+    pub trace: OnceLock<Recorder>,
+    /// The background tasks run for as long as someone may read what they show.
+    _pulse: JoinSet<()>,
+    _watches: Watches,
+}
+
+impl Shared {
+    /// Begins to watch the namespace, and to check whether its API server answers.
+    pub fn start(cluster: Arc<Cluster>, config: KubeConfig) -> Shared {
+        let registry = Arc::default();
+        let watches = Watches::start(&cluster, &registry);
+        let pulse = Arc::default();
+        let mut checking = JoinSet::new();
+        checking.spawn(pulse::run(
+            Arc::clone(&cluster),
+            Arc::clone(&registry),
+            Arc::clone(&pulse),
+        ));
+        Shared {
+            config,
+            cluster,
+            registry,
+            recent_hits: RecentHits::default(),
+            tenants: TenantFolders::default(),
+            splitting: Arc::default(),
+            pulse,
+            admission: Arc::default(),
+            kept_failures: KeptFailures::default(),
+            trace: OnceLock::new(),
+            _pulse: checking,
+            _watches: watches,
+        }
+    }
+
+    /// How long the cluster keeps an ended task that no one has fetched, and so how long an outage may last.
+    pub fn retention(&self) -> Duration {
+        Duration::from_secs(self.config.ttl_s.into())
+    }
+}

@@ -1,0 +1,5 @@
+//! The driver on a double of a cluster.
+
+mod double;
+mod outage;
+mod record;

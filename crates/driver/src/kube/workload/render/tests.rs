@@ -1,0 +1,171 @@
+//! What Jobs look like, for whoever has to admit them to a cluster: one snapshot of each variant.
+
+use hybrid_cache_model::pod::RUNNER_FILE;
+use k8s_openapi::api::core::v1::{Container, Volume};
+
+use super::*;
+use crate::kube::config::tests::{argo, config};
+
+fn yaml(job: &Job) -> String {
+    serde_yaml::to_string(job).unwrap()
+}
+
+fn task_job(config: &KubeConfig, pod: &TaskPod) -> Job {
+    match task(config, pod) {
+        Workload::Job(job) => *job,
+        Workload::Workflow(workflow) => panic!("{workflow:?}"),
+    }
+}
+
+fn task_of(variant: PodVariant, python: bool, system: bool) -> TaskPod<'static> {
+    TaskPod {
+        id: "task-abcdefghij",
+        name: "task-abcdefghij",
+        variant,
+        needs: Needs { python, system },
+        cache: CachePolicy::Use,
+        epoch: None,
+        tenant: Tenant::default(),
+        time_ms: 600_000,
+        prepare_ms: 900_000,
+        token: Some("0123456789abcdef0123456789abcdef"),
+    }
+}
+
+#[test]
+fn a_warm_task_is_one_container_that_writes_no_cache() {
+    insta::assert_snapshot!(yaml(&task_job(&config(), &task_of(PodVariant::Warm, true, true))));
+}
+
+#[test]
+fn a_prepared_task_has_a_second_container_that_runs_no_user_code() {
+    let config = KubeConfig {
+        certificates: Some("certificates".to_owned()),
+        ..config()
+    };
+    let job = TaskPod {
+        name: "task-abcdefghij-p",
+        epoch: Some("first-1"),
+        ..task_of(PodVariant::Prepared, true, true)
+    };
+    insta::assert_snapshot!(yaml(&task_job(&config, &job)));
+}
+
+#[test]
+fn a_task_without_the_cache_leaves_nothing_behind() {
+    let job = TaskPod {
+        cache: CachePolicy::Bypass,
+        ..task_of(PodVariant::Prepared, true, false)
+    };
+    insta::assert_snapshot!(yaml(&task_job(&config(), &job)));
+}
+
+#[test]
+fn a_task_of_code_alone_mounts_no_volume() {
+    let job = yaml(&task_job(&config(), &task_of(PodVariant::Warm, false, false)));
+    assert!(!job.contains("persistentVolumeClaim"), "{job}");
+}
+
+#[test]
+fn a_question_about_epochs_mounts_whole_volumes() {
+    insta::assert_snapshot!(yaml(&maintenance_job(&config(), "maintain-abc", None, true, 60)));
+}
+
+#[test]
+fn no_container_of_any_form_has_more_rights_than_pod_security_restricted_grants() {
+    for variant in [PodVariant::Warm, PodVariant::Prepared] {
+        let spec = task_job(&config(), &task_of(variant, true, true))
+            .spec
+            .unwrap()
+            .template
+            .spec
+            .unwrap();
+        for container in &spec.containers {
+            let security = container.security_context.clone().unwrap();
+            assert_eq!(security.allow_privilege_escalation, Some(false));
+            assert_eq!(security.read_only_root_filesystem, Some(true));
+            assert_eq!(security.capabilities.unwrap().drop.unwrap(), ["ALL"]);
+            assert!(security.privileged.is_none());
+            let variables = container.env.iter().flatten().map(|variable| variable.name.as_str());
+            let own: &[&str] = if container.name == TASK_CONTAINER {
+                &[TRAILER_VARIABLE]
+            } else {
+                &[]
+            };
+            assert_eq!(
+                variables.collect::<Vec<_>>(),
+                own,
+                "nothing of the request is in a variable"
+            );
+        }
+        assert_eq!(spec.security_context.unwrap().run_as_non_root, Some(true));
+        assert_eq!(spec.automount_service_account_token, Some(false));
+        let task = &spec.containers[0];
+        let writable = task
+            .volume_mounts
+            .iter()
+            .flatten()
+            .filter(|mount| mount.read_only.is_none());
+        let writable: Vec<&str> = writable.map(|mount| mount.mount_path.as_str()).collect();
+        assert_eq!(writable, ["/scratch", "/tmp"]);
+    }
+}
+
+#[test]
+fn a_secret_holds_the_request_and_cannot_change() {
+    let data = BTreeMap::from([(TASK_KEY.to_owned(), ByteString(b"{}".to_vec()))]);
+    let secret = secret(Component::Task, "task-a", "task-a-p", data);
+    assert_eq!(secret.immutable, Some(true));
+    assert_eq!(secret.metadata.labels.unwrap()[names::TASK], "task-a");
+}
+
+fn workflow(variant: PodVariant, epoch: Option<&'static str>) -> String {
+    let pod = TaskPod {
+        epoch,
+        token: None,
+        ..task_of(variant, true, true)
+    };
+    serde_yaml::to_string(match &task(&argo(), &pod) {
+        Workload::Workflow(workflow) => workflow,
+        Workload::Job(job) => panic!("{job:?}"),
+    })
+    .unwrap()
+}
+
+#[test]
+fn a_warm_workflow_is_the_same_pod_and_what_argo_is_told_of_its_own() {
+    insta::assert_snapshot!(workflow(PodVariant::Warm, None));
+}
+
+#[test]
+fn a_prepared_workflow_has_its_preparing_container_in_the_set() {
+    insta::assert_snapshot!(workflow(PodVariant::Prepared, Some("first-1")));
+}
+
+#[test]
+fn a_workflow_differs_from_a_job_in_how_the_runner_is_started_alone() {
+    for variant in [PodVariant::Warm, PodVariant::Prepared] {
+        let pod = TaskPod {
+            token: None,
+            ..task_of(variant, true, true)
+        };
+        let Workload::Workflow(workflow) = task(&argo(), &pod) else {
+            panic!("it is a Job");
+        };
+        let of_job = task_job(&config(), &pod).spec.unwrap().template.spec.unwrap();
+        let template = &workflow.spec["templates"][0];
+        let containers: Vec<Container> =
+            serde_json::from_value(template["containerSet"]["containers"].clone()).unwrap();
+        let without_command = containers.into_iter().map(|container| {
+            assert_eq!(container.command, Some(vec![RUNNER_FILE.to_owned()]));
+            Container {
+                command: None,
+                ..container
+            }
+        });
+        assert_eq!(without_command.collect::<Vec<_>>(), of_job.containers);
+        let volumes: Vec<Volume> = serde_json::from_value(template["volumes"].clone()).unwrap();
+        assert_eq!(Some(volumes), of_job.volumes);
+        assert_eq!(workflow.spec["automountServiceAccountToken"], false);
+    }
+}

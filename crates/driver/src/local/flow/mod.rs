@@ -1,0 +1,8 @@
+//! One task on this machine, from submit to outcome.
+
+mod prepared;
+mod task_flow;
+mod task_run;
+
+pub use task_flow::run;
+pub use task_run::TaskRun;

@@ -1,0 +1,107 @@
+//! The command lines of the sandboxes.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use hybrid_cache_model::protocol::Limits;
+use hybrid_cache_model::{Protection, Tenant};
+
+use crate::local::config::{LocalConfig, Network};
+use crate::local::mounts::{NIX_MOUNT, PYTHON_MOUNT, RUNNER, STAGED_MOUNT};
+use crate::local::sandbox::arguments::Arguments;
+use crate::local::sandbox::etc::Etc;
+use crate::local::sandbox::host::HostLayout;
+use crate::local::volumes::VolumePair;
+use crate::needs::Needs;
+
+/// The command line of the sandbox that runs user code. Of both volumes it shows what the tenant's tasks need, read-only.
+///
+/// `staged` is the host's folder of an environment that is not published yet.
+pub fn task_command(
+    config: &LocalConfig,
+    host: &HostLayout,
+    volumes: &VolumePair,
+    tenant: &Tenant,
+    needs: Needs,
+    staged: Option<&Path>,
+    limits: &Limits,
+) -> Vec<OsString> {
+    let mut arguments = host.base(Etc::mount, Some(limits));
+    bind_interpreter(&mut arguments, config);
+    arguments.bind_below_new("--ro-bind", &config.runner, Path::new(RUNNER));
+    let bind = if Protection::ReadOnlyMounts.is_on() {
+        "--ro-bind"
+    } else {
+        "--bind"
+    };
+    for (from, to) in visible(volumes, tenant, needs) {
+        arguments.bind_below_new(bind, &from, &to);
+    }
+    if let Some(staged) = staged {
+        arguments.bind_below_new("--ro-bind", staged, Path::new(STAGED_MOUNT));
+    }
+    arguments.isolate(
+        host.identity,
+        config.network,
+        &["CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_CHOWN"],
+    );
+    arguments.finish(&config.bubblewrap, &["run", "--report-back"])
+}
+
+/// What user code sees of the volumes: folders of the host, and their paths in the sandbox. A task that could open the locks
+/// of preparations, or uv's cache, could block other tasks or read what another tenant fetched.
+fn visible(volumes: &VolumePair, tenant: &Tenant, needs: Needs) -> Vec<(PathBuf, PathBuf)> {
+    let state = format!("var/hybrid-cache/{}", tenant.folder());
+    let python = [tenant.folder(), "bytecode".to_owned()];
+    let system = ["store".to_owned(), state];
+    let parts = [
+        (needs.python, volumes.python.clone(), PYTHON_MOUNT, python),
+        (needs.system, volumes.nix(), NIX_MOUNT, system),
+    ];
+    let mut visible = Vec::new();
+    for (_, volume, mount, folders) in parts.into_iter().filter(|(is_needed, ..)| *is_needed) {
+        if Protection::NarrowMounts.is_on() {
+            visible.extend(folders.map(|folder| (volume.join(&folder), Path::new(mount).join(folder))));
+        } else {
+            visible.push((volume, PathBuf::from(mount)));
+        }
+    }
+    visible
+}
+
+/// The command line of the sandbox that fills the caches: volumes writable, tools visible, no user code.
+pub fn prepare_command(config: &LocalConfig, host: &HostLayout, volumes: &VolumePair, needs: Needs) -> Vec<OsString> {
+    maintenance_command(config, host, volumes, needs, "prepare")
+}
+
+/// The command line of a sandbox for one of the runner's cache commands, with the volumes writable.
+pub fn maintenance_command(
+    config: &LocalConfig,
+    host: &HostLayout,
+    volumes: &VolumePair,
+    needs: Needs,
+    subcommand: &str,
+) -> Vec<OsString> {
+    let mut arguments = host.base(Etc::mount_each, None);
+    bind_interpreter(&mut arguments, config);
+    for folder in &config.tool_folders {
+        arguments.bind_below_new("--ro-bind", folder, folder);
+    }
+    arguments.bind_below_new("--ro-bind", &config.runner, Path::new(RUNNER));
+    if needs.python {
+        arguments.bind_below_new("--bind", &volumes.python, Path::new(PYTHON_MOUNT));
+    }
+    if needs.system {
+        arguments.bind("--bind", volumes.nix(), NIX_MOUNT);
+    }
+    let capabilities = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"];
+    arguments.isolate(host.identity, Network::Shared, &capabilities);
+    arguments.finish(&config.bubblewrap, &[subcommand])
+}
+
+fn bind_interpreter(arguments: &mut Arguments, config: &LocalConfig) {
+    // An interpreter below /usr is visible already, and binding it again would cost a mount in every run.
+    if !config.interpreter_prefix.starts_with("/usr") {
+        arguments.bind_below_new("--ro-bind", &config.interpreter_prefix, &config.interpreter_prefix);
+    }
+}

@@ -1,0 +1,127 @@
+//! What the sandboxes show of this machine: its root file system, basic tools, and users.
+
+use std::borrow::Cow;
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use hybrid_cache_model::protocol::{Identity, Limits};
+
+use crate::local::mounts::{BASE_PATH, SCRATCH};
+use crate::local::sandbox::arguments::Arguments;
+use crate::local::sandbox::etc::Etc;
+
+/// Basic tools that a program may expect on its search path. Compilers and clients are not among them: the image on a
+/// cluster has none either, and a task must ask for what it needs.
+const BASIC_TOOLS: [&str; 44] = [
+    "sh", "bash", "awk", "basename", "cat", "chmod", "cmp", "cp", "cut", "date", "dirname", "echo", "env", "expr",
+    "false", "find", "grep", "gzip", "head", "hostname", "id", "ln", "ls", "mkdir", "mktemp", "mv", "nproc", "printf",
+    "pwd", "readlink", "realpath", "rm", "rmdir", "sed", "sleep", "sort", "tail", "tar", "test", "touch", "tr", "true",
+    "uname", "wc",
+];
+
+/// How one folder of the root file system appears in the sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RootEntry {
+    /// A folder, bound read-only at the same path.
+    Bind(PathBuf),
+    /// A symbolic link.
+    Link {
+        /// Its path.
+        at: PathBuf,
+        /// Its target.
+        to: PathBuf,
+    },
+}
+
+/// What the sandboxes need to know of this machine; read once.
+#[derive(Clone, Debug)]
+pub struct HostLayout {
+    pub(super) root: Vec<RootEntry>,
+    pub(super) etc: Etc,
+    /// The user that runs user code, if this process is root.
+    pub identity: Option<Identity>,
+    pub(super) shared: PathBuf,
+}
+
+/// The user and group "nobody", which owns nothing on any machine.
+pub(super) const NOBODY: Identity = Identity { uid: 65534, gid: 65534 };
+
+impl HostLayout {
+    /// Reads the machine's layout and writes the files that every sandbox shares.
+    ///
+    /// # Errors
+    /// The shared files cannot be written.
+    pub fn read(shared: &Path) -> io::Result<HostLayout> {
+        let mut root = vec![RootEntry::Bind("/usr".into())];
+        for name in ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"] {
+            let at = PathBuf::from(name);
+            match fs::read_link(&at) {
+                Ok(to) => root.push(RootEntry::Link { at, to }),
+                Err(_) if at.is_dir() => root.push(RootEntry::Bind(at)),
+                Err(_) => {}
+            }
+        }
+        let identity = rustix::process::geteuid().is_root().then_some(NOBODY);
+        let etc = Etc::read(shared, identity.unwrap_or_else(own_identity))?;
+        link_basic_tools(shared)?;
+        Ok(HostLayout {
+            root,
+            etc,
+            identity,
+            shared: shared.to_owned(),
+        })
+    }
+
+    /// The same with another file as `/etc/resolv.conf`.
+    pub fn with_resolver(&self, resolver: Option<&Path>) -> Cow<'_, HostLayout> {
+        let mut host = Cow::Borrowed(self);
+        if let Some(resolver) = resolver {
+            host.to_mut().etc.resolver = Some(resolver.to_owned());
+        }
+        host
+    }
+
+    /// What both kinds of sandbox have, with /etc as `mount_etc` mounts it. `limits` bounds what may be written.
+    pub(super) fn base(&self, mount_etc: fn(&Etc, &mut Arguments), limits: Option<&Limits>) -> Arguments {
+        let mut arguments = Arguments::default();
+        for entry in &self.root {
+            match entry {
+                RootEntry::Bind(path) => arguments.bind("--ro-bind", path, path),
+                RootEntry::Link { at, to } => arguments.add("--symlink").add(to).add(at),
+            };
+        }
+        mount_etc(&self.etc, &mut arguments);
+        arguments.bind_below_new("--ro-bind", &self.shared.join("bin"), Path::new(BASE_PATH));
+        arguments.add("--proc").add("/proc").add("--dev").add("/dev");
+        // bubblewrap's own /dev/shm is for its user alone, and without it Python's multiprocessing has no locks.
+        arguments.open_folder("/dev/shm", limits.map(|limits| limits.shm_bytes));
+        arguments.open_folder("/tmp", limits.map(|limits| limits.tmp_bytes));
+        arguments.add("--perms").add("0777").add("--dir").add(SCRATCH);
+        arguments
+    }
+}
+
+fn own_identity() -> Identity {
+    Identity {
+        uid: rustix::process::getuid().as_raw(),
+        gid: rustix::process::getgid().as_raw(),
+    }
+}
+
+/// Links the basic tools. Links that are there stay: a running sandbox uses them.
+fn link_basic_tools(shared: &Path) -> io::Result<()> {
+    let bin = shared.join("bin");
+    fs::create_dir_all(&bin)?;
+    for tool in BASIC_TOOLS {
+        let places = ["/usr/bin", "/bin"].map(|folder| Path::new(folder).join(tool));
+        if let Some(place) = places.into_iter().find(|place| place.exists()) {
+            match symlink(place, bin.join(tool)) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}

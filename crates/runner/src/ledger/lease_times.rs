@@ -1,0 +1,53 @@
+//! What a refresh reads from files of the volume: the time of the last use, and which file is which.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::SystemTime;
+
+use hybrid_cache_model::{Failure, FailureKind};
+
+/// The time of the last use, from what is known and from the lease's own time. A time ahead of now is of a clock that was
+/// set back since: believed, it would keep eviction away for as long. It counts as the moment in which it was seen first.
+pub fn last_use(known_us: Option<u64>, lease_us: u64, now_us: u64) -> u64 {
+    let known_us = known_us.filter(|known_us| *known_us <= now_us);
+    match (known_us, lease_us <= now_us) {
+        (known_us, true) => known_us.unwrap_or(0).max(lease_us),
+        (Some(known_us), false) => known_us,
+        (None, false) => now_us,
+    }
+}
+
+/// Microseconds since 1970; 0 for a time before that or none.
+pub fn micros(time: std::io::Result<SystemTime>) -> u64 {
+    let since = time
+        .ok()
+        .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+    since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// What tells a file from another one that comes to its place later, or on another volume: its inode and its birth.
+pub fn stamp(found: &Metadata) -> u64 {
+    found.ino().rotate_left(40) ^ micros(found.created())
+}
+
+/// True for a failure that means "not there any more": others go on with their work meanwhile.
+pub fn has_gone(failure: &Failure, path: &Path) -> bool {
+    failure.kind == FailureKind::CacheAccess && path.symlink_metadata().is_err()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_use_ahead_of_now_counts_from_when_it_was_seen() {
+        // Nothing known, known, and known from a clock that was ahead as well.
+        assert_eq!(last_use(None, 90, 100), 90);
+        assert_eq!(last_use(Some(95), 90, 100), 95);
+        assert_eq!(last_use(None, 900, 100), 100);
+        assert_eq!(last_use(Some(50), 900, 100), 50);
+        assert_eq!(last_use(Some(900), 90, 100), 90);
+        assert_eq!(last_use(Some(900), 900, 100), 100);
+    }
+}

@@ -1,0 +1,35 @@
+//! Reports in a container's log, behind a mark.
+
+use std::io::Write;
+
+use hybrid_cache_model::pod::TRAILER_MARK;
+use hybrid_cache_model::protocol::RunReport;
+use serde::Serialize;
+
+/// Writes a report behind the task's output as well, where somebody waits for it: a log is there sooner than the state of
+/// its container. Without a token nobody could tell it from the task's own words.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn trail(token: Option<&str>, report: &RunReport) -> std::io::Result<()> {
+    let Some(token) = token else { return Ok(()) };
+    let mut text = [TRAILER_MARK, token, " "].concat().into_bytes();
+    serde_json::to_writer(&mut text, report)?;
+    text.push(b'\n');
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(&text)?;
+    stdout.flush()
+}
+
+/// Writes one line of JSON behind a mark to this container's log.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn log_line(mark: &str, told: &impl Serialize) -> std::io::Result<()> {
+    let mut text = mark.as_bytes().to_vec();
+    serde_json::to_writer(&mut text, told)?;
+    text.push(b'\n');
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(&text)?;
+    stdout.flush()
+}

@@ -1,0 +1,106 @@
+//! What a maintenance pod is asked, answered with the commands that look after a cache elsewhere.
+
+use std::path::Path;
+
+use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
+use hybrid_cache_model::pod::{
+    CONTENTS_MARK, ImageRecord, NIX_MOUNT, PYTHON_MOUNT, PodMaintainReport, PodMaintainRequest, PodQuestion,
+    SEED_FOLDER, VOLUMES_FOLDER, nix_sub_path, python_sub_path,
+};
+use hybrid_cache_model::protocol::Budgets;
+use hybrid_cache_model::{Failure, FailureKind, Tenant};
+
+use super::log::log_line;
+use super::requests::{python_tools, read_both, system_tools};
+use super::{epoch, seed, set_aside};
+use crate::maintenance::{MaintenanceCommand, answer as maintained};
+
+/// Answers what a maintenance pod is asked.
+pub fn maintain() -> PodMaintainReport {
+    match read_both(|request: &PodMaintainRequest| request.protocol) {
+        Ok((image, request)) => answer(&image, &request),
+        Err(failure) => PodMaintainReport::Failed { failure },
+    }
+}
+
+/// The answer; a failure is one, too.
+fn answer(image: &ImageRecord, request: &PodMaintainRequest) -> PodMaintainReport {
+    let volumes = Path::new(VOLUMES_FOLDER);
+    let done = match &request.question {
+        PodQuestion::Contents => {
+            return told_in_log(look_after(
+                image,
+                request,
+                MaintenanceCommand::Contents,
+                Budgets::default(),
+            ));
+        }
+        PodQuestion::Usage => return look_after(image, request, MaintenanceCommand::Usage, Budgets::default()),
+        PodQuestion::Verify { .. } => {
+            return look_after(image, request, MaintenanceCommand::Verify, Budgets::default());
+        }
+        PodQuestion::Gc { budgets } => return look_after(image, request, MaintenanceCommand::Gc, *budgets),
+        PodQuestion::CreateEpoch { epoch, tenant } => create(volumes, epoch.as_deref(), tenant),
+        PodQuestion::SetAside => match set_aside::all(volumes) {
+            Ok(folders) => return PodMaintainReport::SetAside { folders },
+            Err(failure) => Err(failure),
+        },
+        PodQuestion::DeleteEpoch { epoch } => epoch::delete(volumes, epoch),
+    };
+    match done {
+        Ok(()) => PodMaintainReport::Done,
+        Err(failure) => PodMaintainReport::Failed { failure },
+    }
+}
+
+/// Makes the folders; standing ones that are empty get the image's seed. A first run in another epoch is to be one.
+fn create(volumes: &Path, epoch: Option<&str>, tenant: &Tenant) -> Result<(), Failure> {
+    epoch::create(volumes, epoch)?;
+    if epoch.is_none() {
+        let folder = |volume: &str, path: String| volumes.join(volume).join(path);
+        let (python, nix) = (
+            folder("python", python_sub_path(None)),
+            folder("system", nix_sub_path(None)),
+        );
+        seed::plant(Path::new(SEED_FOLDER), &python, &nix)?;
+    }
+    epoch::lay_out(volumes, epoch, tenant)
+}
+
+/// Puts a list that no termination message could hold into the log instead.
+fn told_in_log(report: PodMaintainReport) -> PodMaintainReport {
+    let PodMaintainReport::Maintained {
+        report: MaintainReport::Contents(contents),
+    } = report
+    else {
+        return report;
+    };
+    match log_line(CONTENTS_MARK, &contents) {
+        Ok(()) => PodMaintainReport::Done,
+        Err(error) => PodMaintainReport::Failed {
+            failure: Failure::new(FailureKind::Internal, format!("cannot write to the log: {error}")),
+        },
+    }
+}
+
+fn look_after(
+    image: &ImageRecord,
+    request: &PodMaintainRequest,
+    command: MaintenanceCommand,
+    budgets: Budgets,
+) -> PodMaintainReport {
+    let repair = matches!(request.question, PodQuestion::Verify { repair: true });
+    let request = MaintainRequest {
+        python: Some(PYTHON_MOUNT.to_owned()),
+        nix: Some(NIX_MOUNT.to_owned()),
+        python_tools: Some(python_tools(image, &request.network)),
+        system_tools: system_tools(image, &request.network),
+        budgets,
+        repair,
+        deadline_ms: request.deadline_ms,
+    };
+    match maintained(command, &request) {
+        MaintainReport::Failed { failure } => PodMaintainReport::Failed { failure },
+        report => PodMaintainReport::Maintained { report },
+    }
+}

@@ -1,0 +1,98 @@
+//! `pod-prepare`: prepares what the task of the pod needs, and hands it over to the task's container.
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use hybrid_cache_model::pod::{HANDOVER_FOLDER, PREPARED_MARK, PodRequest, PrepareReport, TERMINATION_FILE};
+use hybrid_cache_model::protocol::PrepareEvent;
+use hybrid_cache_model::{Failure, FailureKind, Timeline};
+
+use super::handover;
+use super::log::log_line;
+use super::requests::{prepare_request, read_both};
+use super::termination::leave_message;
+use crate::clock::{Recorder, lock};
+use crate::prepare;
+
+/// Prepares what the task of this pod needs, tells its container, and returns what became of the rest.
+pub fn prepare(recorder: &Recorder) -> PrepareReport {
+    let folder = Path::new(HANDOVER_FOLDER);
+    let (image, request) = match read_both::<PodRequest>(|request| request.protocol) {
+        Ok(both) => both,
+        Err(failure) => {
+            let timeline = recorder.timeline();
+            let failed = PrepareEvent::Failed { failure, timeline };
+            // The task's container reads the same files and finds the same fault by itself.
+            let _ = handover::hand_over(folder, &failed);
+            return ended(failed, 0);
+        }
+    };
+    let last = Mutex::new(None);
+    let ready_us = Mutex::new(None);
+    let emit = |event: &PrepareEvent| {
+        if matches!(event, PrepareEvent::Phase { .. }) {
+            return;
+        }
+        if let PrepareEvent::Published {
+            prepared: Some(prepared),
+            ..
+        } = event
+        {
+            // Only a trace lacks something where it cannot be written.
+            let _ = log_line(PREPARED_MARK, prepared);
+        }
+        let mut ready_us = lock(&ready_us);
+        let mut told = Ok(());
+        if ready_us.is_none() && matches!(event, PrepareEvent::Ready { .. } | PrepareEvent::Failed { .. }) {
+            told = handover::hand_over(folder, event);
+            if told.is_ok() && matches!(event, PrepareEvent::Ready { .. }) {
+                // Were this container ended now, a driver could not know otherwise that the task goes on without it.
+                // Where it cannot be left, the task is given up in that case, which is safe.
+                let _ = leave_message(Path::new(TERMINATION_FILE), &mut PrepareReport::HandedOver);
+            }
+            *ready_us = Some(recorder.now_us());
+        }
+        *lock(&last) = Some(match told {
+            Ok(()) => event.clone(),
+            Err(failure) => PrepareEvent::Failed {
+                failure,
+                timeline: recorder.timeline(),
+            },
+        });
+    };
+    let leases = handover::LeaseWatch::watch(folder);
+    let until_leased = |limit| {
+        if let Ok(leases) = &leases {
+            leases.wait(limit);
+        }
+    };
+    prepare::run_until_leased(&prepare_request(&image, &request), recorder, &emit, &until_leased);
+    let ready_us = lock(&ready_us).unwrap_or_default();
+    let last = lock(&last).take().unwrap_or_else(|| PrepareEvent::Failed {
+        failure: Failure::new(FailureKind::Internal, "the preparation said nothing"),
+        timeline: recorder.timeline(),
+    });
+    ended(last, ready_us)
+}
+
+fn ended(last: PrepareEvent, ready_us: u64) -> PrepareReport {
+    match last {
+        PrepareEvent::Published { timeline, warnings, .. } => PrepareReport::Published {
+            timeline,
+            ready_us,
+            warnings,
+        },
+        PrepareEvent::Failed { failure, timeline } => PrepareReport::Failed { failure, timeline },
+        PrepareEvent::Ready { timeline, .. } => PrepareReport::Failed {
+            failure: Failure::new(
+                FailureKind::Internal,
+                "the preparation ended without a word about publishing",
+            ),
+            timeline,
+        },
+        PrepareEvent::Phase { .. } => PrepareReport::Failed {
+            failure: Failure::new(FailureKind::Internal, "the preparation ended in the middle"),
+            timeline: Timeline::default(),
+        },
+    }
+}

@@ -1,0 +1,39 @@
+//! `pod-run`: runs the task of a pod.
+
+use std::path::Path;
+
+use hybrid_cache_model::pod::{HANDOVER_FOLDER, PodEnvironments, PodRequest};
+use hybrid_cache_model::protocol::{Environments, RunReport};
+
+use super::handover;
+use super::requests::{read_both, run_request};
+use crate::clock::Recorder;
+use crate::run;
+
+/// Runs the task of this pod and returns its report.
+pub fn run(recorder: &Recorder) -> RunReport {
+    let (image, request) = match read_both::<PodRequest>(|request| request.protocol) {
+        Ok(both) => both,
+        Err(failure) => return run::failed(failure, recorder),
+    };
+    match request.environments {
+        PodEnvironments::Lookup => run::run(&run_request(&image, &request, Environments::Lookup), None, recorder),
+        PodEnvironments::HandedOver => {
+            let handed = match handover::wait(Path::new(HANDOVER_FOLDER), request.prepare_ms) {
+                Ok(handed) => handed,
+                Err(failure) => return run::failed(failure, recorder),
+            };
+            let told_us = recorder.now_us();
+            let environments = handed.environments(&request.volumes.python);
+            let report = match environments {
+                Ok(environments) => {
+                    let request = run_request(&image, &request, environments);
+                    let on_leased = || handover::leased(Path::new(HANDOVER_FOLDER));
+                    run::run_leased(&request, None, recorder, &on_leased)
+                }
+                Err(failure) => run::failed(failure, recorder),
+            };
+            handover::merge(report, &handed.timeline, told_us)
+        }
+    }
+}

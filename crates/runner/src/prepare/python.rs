@@ -1,0 +1,239 @@
+//! The Python side of a preparation: finds or builds the environment under the build lock, and publishes it.
+
+use std::cell::OnceCell;
+use std::time::{Duration, SystemTime};
+
+use hybrid_cache_model::protocol::Keep;
+use hybrid_cache_model::{Failure, FailureKind, Lane, Phase, PythonRequest, RequestKey, Requirement};
+
+use super::context::{FREE_PARTS, PrepareJob};
+use crate::maintenance;
+use crate::python::build::{self, Build, BuildRequest};
+use crate::python::environment;
+use crate::python::lookup::{Leased, Lookup};
+use crate::python::{PythonVolume, heal, publish};
+use crate::store::failure::is_disk_full;
+use crate::store::lock::{self, Lock, Mode};
+use crate::store::{build_failure, files};
+
+/// What the Python side made.
+pub enum PythonPrepared {
+    /// The task asks for no packages.
+    NotAsked,
+    /// It was there.
+    Found(Leased),
+    /// It was built.
+    Made(Box<Made>),
+}
+
+/// An environment in staging, and the build lock that others wait for.
+pub struct Made {
+    /// The environment.
+    pub build: Build,
+    /// Its request.
+    pub key: RequestKey,
+    lock: Option<Lock>,
+    warnings: Vec<String>,
+    /// True if the request was known and too old.
+    pub expired: bool,
+}
+
+/// Finds or builds what the task asks for.
+///
+/// # Errors
+/// A volume that cannot be used, or whatever uv says.
+pub fn prepare(job: &PrepareJob<'_>) -> Result<PythonPrepared, Failure> {
+    if job.task.requirements.is_empty() {
+        return Ok(PythonPrepared::NotAsked);
+    }
+    let context = &job.request.context;
+    let Some(tools) = &job.request.python_tools else {
+        let message = "the task asks for Python packages, but the request names no uv program";
+        return Err(Failure::new(FailureKind::Tool, message).hint("give `python_tools`"));
+    };
+    let volume = PythonVolume::write(context)?;
+    let key = RequestKey::new(&PythonRequest::new(&job.task.requirements, context));
+    let lock = match job.request.keep {
+        Keep::Discard => None,
+        Keep::Publish => match locked(job, &volume, &key)? {
+            LockResult::Found(leased) => return Ok(PythonPrepared::Found(leased)),
+            LockResult::Build(lock, reason) => Some((lock, reason)),
+        },
+    };
+    let (mut warnings, mut expired) = (Vec::new(), false);
+    let lock = lock.map(|(lock, reason)| {
+        match reason {
+            BuildReason::Absent => {}
+            BuildReason::Expired => expired = true,
+            BuildReason::Damaged(told) => warnings.push(told),
+        }
+        lock
+    });
+    let request = build_request(job, &volume, &key, &job.task.requirements, tools);
+    let build = making_room(&request, &mut warnings, || build::make(&request));
+    if let (Err(failure), true) = (&build, lock.is_some()) {
+        build_failure::note(&volume.build_lock(&key), failure);
+    }
+    let build = build?;
+    Ok(PythonPrepared::Made(Box::new(Made {
+        build,
+        key,
+        lock,
+        warnings,
+        expired,
+    })))
+}
+
+fn build_request<'a>(
+    job: &'a PrepareJob<'a>,
+    volume: &'a PythonVolume,
+    key: &'a RequestKey,
+    requirements: &'a [Requirement],
+    tools: &'a hybrid_cache_model::protocol::PythonTools,
+) -> BuildRequest<'a> {
+    let interpreter = &job.request.context.interpreter;
+    BuildRequest {
+        volume,
+        key,
+        requirements,
+        interpreter,
+        tools,
+        deadline: &job.deadline,
+        phases: job.phases,
+    }
+}
+
+enum LockResult {
+    Found(Leased),
+    Build(Lock, BuildReason),
+}
+
+/// BuildReason an environment is built.
+enum BuildReason {
+    /// There is none.
+    Absent,
+    /// There is one, resolved longer ago than allowed.
+    Expired,
+    /// A damaged one was found: what to tell of it.
+    Damaged(String),
+}
+
+/// Takes the request's build lock, then looks again: whoever held it may have made the environment, or failed for all. Whoever waits uses what
+/// the one who builds has verified, as soon as that one's own task may, and does not wait for it to be published.
+fn locked(job: &PrepareJob<'_>, volume: &PythonVolume, key: &RequestKey) -> Result<LockResult, Failure> {
+    files::ensure_folder(&volume.locks())?;
+    let path = volume.build_lock(key);
+    let (staged, began) = (OnceCell::new(), SystemTime::now());
+    let is_staged = || {
+        volume
+            .lease_staged(key)
+            .is_some_and(|leased| staged.set(leased).is_ok())
+    };
+    let lock = job.phases.run(Phase::LockWait, Lane::Python, || {
+        let given_up = || job.deadline.is_cancelled() || is_staged();
+        lock::wait_unless(&path, Mode::Exclusive, job.deadline.instant(), given_up)
+    });
+    if let Some(leased) = staged.into_inner() {
+        return Ok(LockResult::Found(leased));
+    }
+    let lock = lock?;
+    // It is that of a maker who was killed.
+    files::delete(&volume.staged_note(key))?;
+    let found = job.phases.run(Phase::Lookup, Lane::Python, || {
+        volume.lookup(key, Duration::from_secs(job.request.context.max_age_s))
+    })?;
+    match found {
+        Lookup::Hit(leased) => {
+            // Another user's file cannot be stamped; the environment is as good without.
+            drop(environment::touch(leased.path()));
+            Ok(LockResult::Found(leased))
+        }
+        Lookup::Damaged { path, what } => {
+            let told = heal::remove_damaged(volume, &path, &what)?;
+            Ok(LockResult::Build(lock, BuildReason::Damaged(told)))
+        }
+        Lookup::Stale(_) | Lookup::Miss => match build_failure::noted_since(&path, began) {
+            Some(failure) => Err(failure),
+            None if matches!(found, Lookup::Stale(_)) => Ok(LockResult::Build(lock, BuildReason::Expired)),
+            None => Ok(LockResult::Build(lock, BuildReason::Absent)),
+        },
+    }
+}
+
+/// Runs `work`; where the volume is full, evicts a little, tries again, and so on, twice as much each time.
+fn making_room<T>(
+    request: &BuildRequest<'_>,
+    warnings: &mut Vec<String>,
+    mut work: impl FnMut() -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let (mut evicted, mut freed_bytes) = (0, 0);
+    let mut result = work();
+    for part in FREE_PARTS {
+        let full = match result {
+            Err(failure) if is_disk_full(&failure) => failure,
+            other => {
+                result = other;
+                break;
+            }
+        };
+        let Ok(freed) = maintenance::python::make_room(request.volume, part) else {
+            return Err(full);
+        };
+        evicted += freed.evicted_environments;
+        freed_bytes += freed.freed_bytes;
+        // From the second time on, what goes beside environments is what this one has just downloaded.
+        let has_swept = part == FREE_PARTS[0] && (freed.freed_bytes > 0 || freed.swept > 0);
+        result = if freed.evicted_environments > 0 || has_swept {
+            work()
+        } else {
+            // More is asked for the next time, and only in the end it is known that nothing can go.
+            Err(full)
+        };
+    }
+    if evicted > 0 || freed_bytes > 0 {
+        warnings.push(format!(
+            "the Python volume was full: {evicted} environments were evicted, {freed_bytes} bytes freed"
+        ));
+    }
+    result
+}
+
+/// Publishes what was made; what an operator should know about it.
+pub fn finish(job: &PrepareJob<'_>, python: PythonPrepared) -> Vec<String> {
+    let (PythonPrepared::Made(mut made), Keep::Publish) = (python, job.request.keep) else {
+        return Vec::new();
+    };
+    let mut warnings = std::mem::take(&mut made.warnings);
+    let context = &job.request.context;
+    let (Ok(volume), Some(tools)) = (PythonVolume::write(context), &job.request.python_tools) else {
+        return vec![format!(
+            "the environment was not published: {} is no volume any more",
+            context.volumes.python
+        )];
+    };
+    let request = build_request(job, &volume, &made.key, &job.task.requirements, tools);
+    match making_room(&request, &mut warnings, || publish::publish(&made.build, &request)) {
+        Ok(more) => warnings.extend(more),
+        Err(failure) => warnings.push(format!("the environment was not published: {failure}")),
+    }
+    // It leads to nothing better than a lookup now, and where publishing failed the next one builds.
+    drop(files::delete(&volume.staged_note(&made.key)));
+    // Those that wait for the same packages do not wait for the rest.
+    drop(made.lock.take());
+    match maintenance::python::keep_within(&volume, &job.request.budgets.python) {
+        Ok(report) => {
+            let evicted = report.evicted_environments;
+            if evicted > 0 {
+                warnings.push(format!("{evicted} environments were evicted to stay in the budget"));
+            }
+            let is_explained = !report.warnings.is_empty();
+            warnings.extend(report.warnings);
+            if report.over_budget && !is_explained {
+                let message = "the Python volume is over its budget: what is left is in use, or larger than the budget";
+                warnings.push(message.to_owned());
+            }
+        }
+        Err(failure) => warnings.push(format!("the budget could not be kept: {failure}")),
+    }
+    warnings
+}

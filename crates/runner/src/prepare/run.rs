@@ -1,0 +1,238 @@
+//! `runner prepare`: makes what a task needs, Python and system side by side, and says so as soon as both are usable.
+//!
+//! ```text
+//! python  look under the build lock ─ venv ─ install ─ verify ─┐
+//! system  bootstrap ─ realise ─ register ──────────────────────┴─ Ready ─ byte-code ─ publish ─ Published
+//! ```
+//!
+//! A task may run from staging from `Ready` on. A failure after it does not fail the task any more: it becomes a
+//! warning of `Published`.
+
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use hybrid_cache_model::contents::Prepared;
+use hybrid_cache_model::protocol::{Keep, PrepareEvent, PrepareRequest};
+use hybrid_cache_model::{CacheReport, CacheStatus, Failure, FailureKind, Lane, Phase, Protection, Resolved};
+
+use super::context::{self, PrepareJob};
+use super::python::{self, PythonPrepared};
+use super::system;
+use crate::clock::Recorder;
+use crate::maintenance::{contents, leftovers};
+use crate::python::PythonVolume;
+use crate::python::build::Phases;
+use crate::store::folder;
+use crate::store::lock::{self, Lock, Missing, Mode};
+use crate::store::stage::LEASE;
+use crate::system::SystemPrepared;
+
+/// How long sweeping after a preparation may take; nobody waits for it.
+const SWEEP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Whom to tell of events; called from several threads.
+pub type Emit<'a> = &'a (dyn Fn(&PrepareEvent) + Sync);
+
+/// The system side, behind one function.
+pub type SystemSide<'a> = &'a (dyn Fn(&PrepareRequest, &Recorder) -> Result<SystemPrepared, Failure> + Sync);
+
+enum Side {
+    Python(Result<PythonPrepared, Failure>),
+    System(Result<SystemPrepared, Failure>),
+}
+
+/// Prepares; every outcome is told through `emit`.
+pub fn run(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>) {
+    run_with(request, recorder, emit, &system::prepare);
+}
+
+/// Prepares, and keeps what it found or made leased until `until_leased`, which is told how long it may take at most,
+/// says that the task has leases of its own. Nothing else waits for that.
+pub fn run_until_leased(
+    request: &PrepareRequest,
+    recorder: &Recorder,
+    emit: Emit<'_>,
+    until_leased: &(dyn Fn(Duration) + Sync),
+) {
+    let deadline = Instant::now() + Duration::from_millis(request.deadline_ms);
+    let leases = prepare(request, recorder, emit, &system::prepare);
+    if !leases.is_empty() && Protection::LeaseRequired.is_on() {
+        until_leased(deadline.saturating_duration_since(Instant::now()));
+    }
+}
+
+/// Prepares with the given system side; every outcome is told through `emit`.
+pub fn run_with(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, system: SystemSide<'_>) {
+    drop(prepare(request, recorder, emit, system));
+}
+
+/// Prepares and publishes; the leases on what the task was told of.
+fn prepare(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, system: SystemSide<'_>) -> Vec<Lock> {
+    let announce = |phase: Phase, lane: Lane| emit(&PrepareEvent::Phase { phase, lane });
+    let phases = Phases {
+        recorder,
+        announce: &announce,
+    };
+    let failed = |failure: Failure| {
+        emit(&PrepareEvent::Failed {
+            failure,
+            timeline: recorder.timeline(),
+        })
+    };
+    let job = match context::job(request, &phases) {
+        Ok(job) => job,
+        Err(failure) => {
+            failed(failure);
+            return Vec::new();
+        }
+    };
+    let Some((mut python, mut system)) = both(&job, &failed, system) else {
+        sweep(&job);
+        return Vec::new();
+    };
+    let is_system_made = matches!(system.status, CacheStatus::Built { .. });
+    let (is_made, expired) = match &python {
+        PythonPrepared::Made(made) => (true, made.expired),
+        _ => (false, false),
+    };
+    let told = leases(&python, &mut system).and_then(|leases| Ok((leases, ready(&job, &mut python, system)?)));
+    let leases = match told {
+        Ok((leases, event)) => {
+            emit(&event);
+            leases
+        }
+        Err(failure) => {
+            failed(failure);
+            return Vec::new();
+        }
+    };
+    let mut warnings = python::finish(&job, python);
+    warnings.extend(system::finish(request, is_system_made));
+    let described = request.describe && request.keep == Keep::Publish && (is_made || is_system_made);
+    let prepared = described.then(|| {
+        let contents = contents::task_contents(&request.context, &job.task);
+        Box::new(Prepared { contents, expired })
+    });
+    emit(&PrepareEvent::Published {
+        timeline: recorder.timeline(),
+        warnings,
+        prepared,
+    });
+    if is_made {
+        sweep(&job);
+    }
+    leases
+}
+
+/// Removes what killed processes left on the volume, when nobody waits any more. What cannot be removed only takes space.
+fn sweep(job: &PrepareJob<'_>) {
+    let keeps = job.request.keep == Keep::Publish && !job.task.requirements.is_empty();
+    if let (true, Ok(volume)) = (keeps, PythonVolume::write(&job.request.context)) {
+        leftovers::sweep(&volume, Instant::now() + SWEEP_TIMEOUT);
+    }
+}
+
+/// Leases on what the task will use. That of a new environment goes with its folder when it is published.
+fn leases(python: &PythonPrepared, system: &mut SystemPrepared) -> Result<Vec<Lock>, Failure> {
+    let mut leases: Vec<Lock> = system.lease.take().into_iter().collect();
+    let path = match python {
+        PythonPrepared::NotAsked => return Ok(leases),
+        PythonPrepared::Found(leased) => leased.path().join(LEASE),
+        PythonPrepared::Made(made) => made.build.environment().join(LEASE),
+    };
+    leases.extend(lock::attempt(&path, Mode::Shared, Missing::Absent)?);
+    Ok(leases)
+}
+
+/// Runs both sides at the same time.
+///
+/// A failure ends uv, and is told when the staging folder is gone. Nix is left to finish what it does, because what
+/// it realises is of use to the next attempt; nobody waits for that with the bad news.
+fn both(
+    job: &PrepareJob<'_>,
+    failed: &dyn Fn(Failure),
+    system: SystemSide<'_>,
+) -> Option<(PythonPrepared, SystemPrepared)> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let python_sender = sender.clone();
+        scope.spawn(move || python_sender.send(Side::Python(python::prepare(job))));
+        scope.spawn(move || sender.send(Side::System(system_side(job, system))));
+        let (mut python, mut systems, mut first) = (None, None, None);
+        for side in receiver {
+            match side {
+                Side::Python(result) => python = Some(result.map_err(|failure| first = first.take().or(Some(failure)))),
+                Side::System(result) => {
+                    systems = Some(result.map_err(|failure| first = first.take().or(Some(failure))))
+                }
+            }
+            if first.is_some() {
+                job.deadline.cancel();
+            }
+            if python.is_some() && first.is_some() {
+                drop(python.take());
+                failed(first.take()?);
+                return None;
+            }
+        }
+        match (python, systems) {
+            (Some(Ok(python)), Some(Ok(system))) => Some((python, system)),
+            _ => {
+                failed(Failure::new(
+                    FailureKind::Internal,
+                    "one half of the preparation panicked",
+                ));
+                None
+            }
+        }
+    })
+}
+
+fn system_side(job: &PrepareJob<'_>, system: SystemSide<'_>) -> Result<SystemPrepared, Failure> {
+    if job.task.system.is_empty() {
+        return Ok(SystemPrepared {
+            paths: Vec::new(),
+            status: CacheStatus::NotAsked,
+            lease: None,
+        });
+    }
+    (job.phases.announce)(Phase::SystemRealise, Lane::System);
+    system(job.request, job.phases.recorder)
+}
+
+fn ready(job: &PrepareJob<'_>, python: &mut PythonPrepared, system: SystemPrepared) -> Result<PrepareEvent, Failure> {
+    let volume_root = Path::new(&job.request.context.volumes.python);
+    let relative = |path: &Path| folder::relative(volume_root, path);
+    let (path, status, pins) = match python {
+        PythonPrepared::NotAsked => (None, CacheStatus::NotAsked, Vec::new()),
+        PythonPrepared::Found(leased) => (Some(relative(leased.path())), CacheStatus::Hit, leased.resolved()?),
+        PythonPrepared::Made(made) => {
+            made.build.stage.hand_out()?;
+            let path = relative(&made.build.environment());
+            if job.request.keep == Keep::Publish {
+                let note = PythonVolume::write(&job.request.context)?.staged_note(&made.key);
+                // Without it the others wait until it is published.
+                drop(std::fs::write(note, &path));
+            }
+            let status = match job.request.keep {
+                Keep::Publish => made.build.status(),
+                Keep::Discard => CacheStatus::Bypassed,
+            };
+            (Some(path), status, made.build.resolved())
+        }
+    };
+    Ok(PrepareEvent::Ready {
+        python: path,
+        system: system.paths.clone(),
+        cache: CacheReport {
+            python: status,
+            system: system.status,
+        },
+        resolved: Resolved {
+            python: pins,
+            system: system.paths,
+        },
+        timeline: job.phases.recorder.timeline(),
+    })
+}

@@ -1,0 +1,239 @@
+//! Which environments a run uses: found in the caches and leased, or just prepared, or missed.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hybrid_cache_model::protocol::{Environments, Missed, RunRequest};
+use hybrid_cache_model::{
+    CachePolicy, CacheReport, CacheStatus, Failure, Lane, Phase, Protection, PythonRequest, RequestKey, Resolved,
+    SystemKey, Task,
+};
+
+use super::environment::Environment;
+use crate::clock::Recorder;
+use crate::python::{Lookup, PythonVolume};
+use crate::store::lock::{self, Lock, Missing, Mode};
+use crate::store::stage::LEASE;
+use crate::system::{SystemFound, SystemVolume};
+
+const NOTHING_MISSED: Missed = Missed {
+    python: false,
+    python_stale: false,
+    system: false,
+};
+/// Pauses between attempts at the lease of what was just prepared.
+const LEASE_PAUSES_MS: [u64; 5] = [1, 2, 5, 10, 20];
+
+/// Everything a program needs to start.
+#[derive(Debug)]
+pub struct Ready {
+    /// The environments.
+    pub environment: Environment,
+    /// What the caches did.
+    pub cache: CacheReport,
+    /// What was resolved.
+    pub resolved: Resolved,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+    /// Keep eviction away as long as they live.
+    leases: Vec<Lock>,
+}
+
+impl Default for Ready {
+    fn default() -> Ready {
+        Ready {
+            environment: Environment::default(),
+            cache: CacheReport {
+                python: CacheStatus::NotAsked,
+                system: CacheStatus::NotAsked,
+            },
+            resolved: Resolved::default(),
+            warnings: Vec::new(),
+            leases: Vec::new(),
+        }
+    }
+}
+
+/// What a lookup came to.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a process makes one of them, and moves it once"
+)]
+#[derive(Debug)]
+pub enum FindResult {
+    /// Run it.
+    Ready(Ready),
+    /// Prepare it first.
+    Missed(Missed),
+}
+
+/// Finds what the request says, and leases it.
+///
+/// # Errors
+/// A cache that cannot be used at all; a mere miss is no error.
+pub fn find(request: &RunRequest, task: &Task, recorder: &Recorder) -> Result<FindResult, Failure> {
+    match &request.environments {
+        Environments::Prepared {
+            python,
+            system,
+            cache,
+            resolved,
+        } => {
+            let environment = Environment {
+                python: python.as_ref().map(PathBuf::from),
+                system: system.clone(),
+                ..Environment::default()
+            };
+            let ready = Ready {
+                environment,
+                cache: *cache,
+                resolved: resolved.clone(),
+                ..Ready::default()
+            };
+            recorder.span(Phase::Lease, Lane::Runner, || prepared(request, task, ready))
+        }
+        Environments::Lookup if task.cache == CachePolicy::Bypass => Ok(bypass(task)),
+        Environments::Lookup => look_up(request, task, recorder),
+    }
+}
+
+/// A task that bypasses the caches finds nothing in them; one that needs nothing can run at once.
+fn bypass(task: &Task) -> FindResult {
+    let (python, system) = (!task.requirements.is_empty(), !task.system.is_empty());
+    if python || system {
+        return FindResult::Missed(Missed {
+            python,
+            python_stale: false,
+            system,
+        });
+    }
+    FindResult::Ready(Ready::default())
+}
+
+/// Leases what a preparation has made or found. Without its lease nothing runs: what was evicted since, or cannot be
+/// leased, is a miss, and the driver prepares once more.
+fn prepared(request: &RunRequest, task: &Task, mut ready: Ready) -> Result<FindResult, Failure> {
+    let mut missed = NOTHING_MISSED;
+    if let Some(folder) = &ready.environment.python {
+        let lease = lease(&folder.join(LEASE))?;
+        missed.python = lease.is_none() && Protection::LeaseRequired.is_on();
+        ready.leases.extend(lease);
+    }
+    if !ready.environment.system.is_empty() {
+        // Volumes that are thrown away have no index, and nobody evicts there.
+        if task.cache == CachePolicy::Use {
+            let (volume, key) = (
+                SystemVolume::from_context(&request.context),
+                SystemKey::new(&task.system, &request.context),
+            );
+            let lease = lease(&volume.lease_path(&key))?;
+            missed.system = lease.is_none() && Protection::LeaseRequired.is_on();
+            ready.leases.extend(lease);
+            // Without its record nobody knows which store paths to open.
+            match volume.look_up(&key)? {
+                Some(entry) => ready.environment.closure = entry.closure,
+                None => missed.system = true,
+            }
+        }
+        missed.system |= ready.environment.system.iter().any(|path| !Path::new(path).exists());
+    }
+    Ok(if missed == NOTHING_MISSED {
+        FindResult::Ready(ready)
+    } else {
+        FindResult::Missed(missed)
+    })
+}
+
+/// Takes a shared lease. An evictor that has just found it in use holds it alone for a moment.
+fn lease(path: &Path) -> Result<Option<Lock>, Failure> {
+    for pause_ms in LEASE_PAUSES_MS {
+        if let Some(lease) = lock::attempt(path, Mode::Shared, Missing::Absent)? {
+            return Ok(Some(lease));
+        }
+        if !path.exists() {
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(pause_ms));
+    }
+    lock::attempt(path, Mode::Shared, Missing::Absent)
+}
+
+fn look_up(request: &RunRequest, task: &Task, recorder: &Recorder) -> Result<FindResult, Failure> {
+    let mut ready = Ready::default();
+    let mut missed = NOTHING_MISSED;
+    if !task.requirements.is_empty() {
+        python(request, task, &mut ready, &mut missed, recorder)?;
+    }
+    if !task.system.is_empty() {
+        system(request, task, &mut ready, &mut missed, recorder)?;
+    }
+    Ok(if missed == NOTHING_MISSED {
+        FindResult::Ready(ready)
+    } else {
+        FindResult::Missed(missed)
+    })
+}
+
+fn python(
+    request: &RunRequest,
+    task: &Task,
+    ready: &mut Ready,
+    missed: &mut Missed,
+    recorder: &Recorder,
+) -> Result<(), Failure> {
+    let context = &request.context;
+    // FindResult and leased in one step: a Python environment is one folder that carries its own lease.
+    let found = recorder.span(Phase::Lookup, Lane::Runner, || {
+        let volume = PythonVolume::read(context)?;
+        let key = RequestKey::new(&PythonRequest::new(&task.requirements, context));
+        volume.lookup(&key, Duration::from_secs(context.max_age_s))
+    })?;
+    let leased = match found {
+        Lookup::Hit(leased) => leased,
+        Lookup::Stale(leased) if request.accept_stale => {
+            let message = "the package index could not be reached: an environment that was resolved longer ago than allowed is used";
+            ready.warnings.push(message.to_owned());
+            leased
+        }
+        Lookup::Stale(_) => {
+            missed.python_stale = true;
+            return Ok(());
+        }
+        // Who prepares it takes the damaged one away, and counts that.
+        Lookup::Damaged { .. } | Lookup::Miss => {
+            missed.python = true;
+            return Ok(());
+        }
+    };
+    ready.cache.python = CacheStatus::Hit;
+    ready.resolved.python = leased.resolved()?;
+    ready.environment.python = Some(leased.path().to_owned());
+    ready.leases.push(leased.into_lock());
+    Ok(())
+}
+
+fn system(
+    request: &RunRequest,
+    task: &Task,
+    ready: &mut Ready,
+    missed: &mut Missed,
+    recorder: &Recorder,
+) -> Result<(), Failure> {
+    let volume = SystemVolume::from_context(&request.context);
+    let key = SystemKey::new(&task.system, &request.context);
+    let Some(entry) = recorder.span(Phase::Lookup, Lane::Runner, || volume.look_up(&key))? else {
+        missed.system = true;
+        return Ok(());
+    };
+    match recorder.span(Phase::Lease, Lane::Runner, || volume.lease(&key, entry))? {
+        SystemFound::Leased { paths, closure, lease } => {
+            ready.cache.system = CacheStatus::Hit;
+            ready.resolved.system.clone_from(&paths);
+            ready.environment.system = paths;
+            ready.environment.closure = closure;
+            ready.leases.push(lease);
+        }
+        SystemFound::Gone => missed.system = true,
+    }
+    Ok(())
+}
