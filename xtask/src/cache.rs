@@ -1,11 +1,11 @@
 //! `cargo xtask cache`: how much the caches hold, filling them ahead of time, eviction, and checking what is there.
 
-use comfy_table::{CellAlignment, Table};
 use hybrid_cache_cluster::{Backend, trace as recorded};
 use hybrid_cache_driver::local::Maintenance;
 use hybrid_cache_driver::{Epoch, SubmitOptions};
-use hybrid_cache_model::maintain::{EnvironmentUsage, GcReport, LayerUsage, MaintainReport, UsageReport, VerifyReport};
-use hybrid_cache_model::{CacheReport, CacheStatus, Failure, TaskSpec, Tenant};
+use hybrid_cache_model::maintain::MaintainReport;
+use hybrid_cache_model::{CacheReport, Failure, TaskSpec, Tenant};
+use hybrid_cache_report::caches::{self, CacheText};
 use hybrid_cache_tools::{Result, failed};
 
 use crate::exit::Exit;
@@ -95,7 +95,7 @@ async fn usage(backend: &Backend, flags: &flags::Cache) -> Result<Exit> {
         println!("{}", serde_json::to_string_pretty(&shown)?);
         return Ok(Exit::Good);
     }
-    show_usage(&report);
+    println!("{}", caches::usage(&report, results::width()));
     match growth {
         Some(growth) => growth.iter().for_each(|volume| println!("{volume}")),
         None => println!("{}", recorded::nothing_recorded(&folder)),
@@ -112,12 +112,13 @@ async fn look_after(backend: &Backend, what: Maintenance, json: bool) -> Result<
         MaintainReport::Verify(report) if !report.is_clean() => Exit::Gate,
         _ => Exit::Good,
     };
-    match report {
-        _ if json => {}
-        MaintainReport::Gc(report) => show_gc(&report),
-        MaintainReport::Verify(report) => show_verify(&report),
-        MaintainReport::Usage(_) | MaintainReport::Contents(_) | MaintainReport::Failed { .. } => {}
-    }
+    let text = match &report {
+        MaintainReport::Gc(report) if !json => caches::evicted(report),
+        MaintainReport::Verify(report) if !json => caches::verified(report),
+        _ => CacheText::default(),
+    };
+    text.results.iter().for_each(|line| println!("{line}"));
+    text.messages.iter().for_each(|message| eprintln!("{message}"));
     Ok(exit)
 }
 
@@ -129,7 +130,9 @@ async fn warm(backend: &Backend, spec: &TaskSpec, tenant: &Tenant, json: bool, r
     };
     match backend.warm(spec, &options, reporter).await? {
         Ok(cache) if json => println!("{}", serde_json::to_string_pretty(&cache)?),
-        Ok(CacheReport { python, system }) => println!("python: {}; system: {}", status(python), status(system)),
+        Ok(CacheReport { python, system }) => {
+            println!("python: {}; system: {}", caches::status(python), caches::status(system))
+        }
         Err(failure) => return preparing_failed(&failure),
     }
     Ok(Exit::Good)
@@ -138,166 +141,4 @@ async fn warm(backend: &Backend, spec: &TaskSpec, tenant: &Tenant, json: bool, r
 fn preparing_failed(failure: &Failure) -> Result<Exit> {
     eprintln!("error: {failure}");
     Ok(run::exit_of_failure(failure.kind))
-}
-
-/// What a cache did, for a person.
-pub fn status(status: CacheStatus) -> String {
-    match status {
-        CacheStatus::Hit => "hit".to_owned(),
-        CacheStatus::Built {
-            downloaded_bytes,
-            reused_bytes,
-        } => {
-            format!("built ({} new, {} shared)", size(downloaded_bytes), size(reused_bytes))
-        }
-        CacheStatus::Bypassed => "bypassed".to_owned(),
-        CacheStatus::NotAsked => "not asked".to_owned(),
-    }
-}
-
-fn size(bytes: u64) -> String {
-    indicatif::BinaryBytes(bytes).to_string()
-}
-
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(comfy_table::presets::NOTHING)
-        .set_width(results::width())
-        .set_header(header);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
-fn show_usage(report: &UsageReport) {
-    let mut layers = table(&["layer", "size", "inodes", "entries"]);
-    for LayerUsage {
-        layer,
-        bytes,
-        inodes,
-        entries,
-    } in &report.layers
-    {
-        layers.add_row([layer.clone(), size(*bytes), inodes.to_string(), entries.to_string()]);
-    }
-    println!("{layers}\n");
-    let mut volumes = table(&["volume", "held", "inodes held", "of it garbage", "free", "inodes free"]);
-    for system in &report.file_systems {
-        volumes.add_row([
-            system.volume.clone(),
-            size(report.volume_bytes(&system.volume)),
-            report.volume_inodes(&system.volume).to_string(),
-            report
-                .garbage_of(&system.volume)
-                .map_or("-".to_owned(), |garbage| size(garbage.bytes)),
-            size(system.free_bytes),
-            system.free_inodes.to_string(),
-        ]);
-    }
-    println!("{volumes}\n");
-    show_largest(&report.largest);
-    let UsageReport {
-        environments,
-        requests,
-        system_sets,
-        healed,
-        ..
-    } = report;
-    println!("{environments} Python environments for {requests} requests; {system_sets} sets of system packages");
-    if *healed > 0 {
-        println!("{healed} damaged environments were built again by the task that found them");
-    }
-}
-
-fn show_largest(largest: &[EnvironmentUsage]) {
-    if largest.is_empty() {
-        return;
-    }
-    let mut rows = table(&[
-        "largest",
-        "volume",
-        "holds",
-        "evicting it frees",
-        "inodes freed",
-        "last used",
-    ]);
-    for one in largest {
-        let more = match one.more_packages {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let last_used = jiff::Timestamp::from_second(i64::try_from(one.used_s).unwrap_or_default());
-        rows.add_row([
-            format!("{}{more}", one.packages.join(", ")),
-            one.volume.clone(),
-            size(one.bytes),
-            size(one.frees_bytes),
-            one.frees_inodes.to_string(),
-            last_used.map_or("-".to_owned(), |time| time.to_string()),
-        ]);
-    }
-    println!("{rows}\n");
-}
-
-fn show_gc(report: &GcReport) {
-    println!(
-        "evicted {} Python environments and {} sets of system packages; {} were in use and stay",
-        report.evicted_environments, report.evicted_system_sets, report.kept_in_use
-    );
-    println!(
-        "removed {} left-overs, {} dangling requests and {} orphans",
-        report.swept, report.dangling_requests, report.orphans
-    );
-    println!("freed {} and {} inodes", size(report.freed_bytes), report.freed_inodes);
-    for warning in &report.warnings {
-        eprintln!("warning: {warning}");
-    }
-    if report.over_budget {
-        eprintln!("warning: still over the budget: what is left is in use or newer than the request");
-    }
-}
-
-fn show_verify(report: &VerifyReport) {
-    let VerifyReport {
-        environments,
-        files,
-        inodes,
-        bytes,
-        system_sets,
-        unhashed,
-        problems,
-        left_overs,
-        repaired,
-    } = report;
-    println!("checked {environments} Python environments and {system_sets} sets of system packages");
-    println!("{files} files, read once each: {inodes} inodes, {}", size(*bytes));
-    if *unhashed > 0 {
-        println!(
-            "{unhashed} store paths have no recorded hash yet and were not compared; `cargo xtask cache warm` with \
-             their packages records it"
-        );
-    }
-    for problem in problems {
-        println!("{}: {}", problem.path, problem.what);
-    }
-    if !left_overs.is_empty() {
-        let count = left_overs.len();
-        println!(
-            "{count} left-overs of processes that were killed; they harm nothing, and the next preparation removes them"
-        );
-    }
-    for line in repaired {
-        println!("repaired: {line}");
-    }
-    match (problems.len(), repaired.is_empty()) {
-        (0, _) => println!("all of it is whole"),
-        (count, true) => {
-            eprintln!(
-                "{count} problems\nhint: `cargo xtask cache verify --repair` removes what is damaged; the next run builds it again"
-            );
-        }
-        (count, false) => eprintln!("{count} problems, now removed\nhint: the next run builds again what it needs"),
-    }
 }

@@ -4,7 +4,6 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use hybrid_cache_model::sample::{Acceptance, Completion, RunRecord};
-use hybrid_cache_report::claim::Verdict;
 use hybrid_cache_report::{Color, Summary, compare};
 use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, environment};
 
@@ -46,7 +45,11 @@ pub fn print(record: &RunRecord) {
 /// None at present; rendering cannot fail.
 pub fn conclude(out: &Path, record: &RunRecord, baseline: Option<&RunRecord>, gate: bool) -> Result<Exit> {
     print(record);
-    let mut failures = if gate { refuted(record) } else { Vec::new() };
+    let mut failures = if gate {
+        Summary::from_record(record).broken()
+    } else {
+        Vec::new()
+    };
     if let Some(baseline) = baseline {
         let comparison = compare(baseline, record);
         print_drawn(&(comparison.terminal(width(), color()) + "\n"));
@@ -74,27 +77,6 @@ pub fn conclude(out: &Path, record: &RunRecord, baseline: Option<&RunRecord>, ga
         eprintln!("gate: {failure}");
     }
     Ok(if failures.is_empty() { Exit::Good } else { Exit::Gate })
-}
-
-/// Documented claims that the samples refute, and figures of ours that they miss.
-fn refuted(record: &RunRecord) -> Vec<String> {
-    let summary = Summary::from_record(record);
-    let claims = summary
-        .claims()
-        .filter(|(_, _, result)| result.verdict == Verdict::Refuted);
-    let claims = claims.map(|(scenario, group, result)| {
-        format!(
-            "{} {}: claim refuted: {}",
-            scenario.name,
-            group.temperature.name(),
-            result.reason
-        )
-    });
-    let figures = summary.missed_figures().into_iter().map(|figure| {
-        let (what, value, target) = (figure.kind.label(), figure.value(), figure.target());
-        format!("{} {what}: {value}, target {target}", figure.scenario)
-    });
-    claims.chain(figures).collect()
 }
 
 /// `cargo xtask report`

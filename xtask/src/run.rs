@@ -10,9 +10,9 @@ use hybrid_cache_driver::{LogReader, SubmitOptions};
 use hybrid_cache_model::outcome::FailureKind;
 use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::{End, Outcome, Phase, TaskSpec};
+use hybrid_cache_report::caches;
 use hybrid_cache_tools::{Error, ErrorContext, Result};
 
-use crate::cache;
 use crate::exit::Exit;
 use crate::flags;
 use crate::progress::Reporter;
@@ -158,7 +158,10 @@ fn show(outcome: &Outcome, json: bool) -> Result<()> {
         End::Cancelled => eprintln!("cancelled"),
         End::Failed { failure } => eprintln!("error: {failure}"),
     }
-    let (python, system) = (cache::status(outcome.cache.python), cache::status(outcome.cache.system));
+    let (python, system) = (
+        caches::status(outcome.cache.python),
+        caches::status(outcome.cache.system),
+    );
     eprintln!("python: {python}; system: {system}");
     let user_us = outcome.timeline.phase_us(Phase::UserCode);
     let total_us = outcome.timeline.total_us;

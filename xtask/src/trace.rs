@@ -3,9 +3,9 @@
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use comfy_table::{CellAlignment, Table};
 use hybrid_cache_cluster::trace::{self, Recorded, describe_faults};
-use hybrid_cache_sizing::summary::{Summary, VolumeSummary};
+use hybrid_cache_report::{caches, units};
+use hybrid_cache_sizing::summary::Summary;
 use hybrid_cache_tools::{Error, ErrorClass, Result};
 use serde::Serialize;
 
@@ -105,11 +105,11 @@ fn show(folder: &Path, recorded: &Recorded, json: bool) -> Result<Exit> {
         summary.requests,
         time(summary.first_us),
         time(summary.last_us),
-        bytes(recorded.bytes()),
+        units::bytes(recorded.bytes()),
         recorded.files(),
         folder.display()
     );
-    println!("{}", table(&summary.volumes));
+    println!("{}", caches::trace(&summary.volumes, results::width()));
     if recorded.faults().count > 0 {
         println!();
     }
@@ -117,54 +117,4 @@ fn show(folder: &Path, recorded: &Recorded, json: bool) -> Result<Exit> {
         eprintln!("warning: {fault}");
     }
     Ok(Exit::Good)
-}
-
-fn bytes(bytes: u64) -> String {
-    indicatif::BinaryBytes(bytes).to_string()
-}
-
-fn table(volumes: &[VolumeSummary]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(comfy_table::presets::NOTHING)
-        .set_width(results::width())
-        .set_header([
-            "volume",
-            "requests",
-            "hits",
-            "misses",
-            "expired",
-            "environments",
-            "parts",
-            "they hold",
-            "inodes",
-            "beside them",
-            "downloaded",
-        ]);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    for volume in volumes {
-        let rate = volume
-            .hit_rate
-            .map_or(String::new(), |rate| format!(" ({:.1} %)", rate * 100.0));
-        let resident = match volume.resident {
-            0 => String::new(),
-            resident => format!(" ({resident} at the beginning)"),
-        };
-        table.add_row([
-            volume.volume.name().to_owned(),
-            volume.requests.to_string(),
-            format!("{}{rate}", volume.hits),
-            volume.misses.to_string(),
-            volume.expired.to_string(),
-            format!("{}{resident}", volume.environments),
-            volume.parts.to_string(),
-            bytes(volume.holds.bytes),
-            volume.holds.inodes.to_string(),
-            bytes(volume.rest.bytes),
-            bytes(volume.downloaded_bytes),
-        ]);
-    }
-    table
 }

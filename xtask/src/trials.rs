@@ -2,79 +2,19 @@
 
 use hybrid_cache_driver::DriverError;
 use hybrid_cache_tools::{Error, ErrorClass, Result};
-use hybrid_cache_trials::chaos::Fault;
-use hybrid_cache_trials::{Attack, Site, Standing, TrialError};
-use serde_json::{Value, json};
+use hybrid_cache_trials::{Listed, Site, Standing, TrialError};
+use serde_json::Value;
 
 use crate::exit::Exit;
 use crate::results;
 
-/// Something that can be tried.
-pub trait Listed {
-    /// What one is called.
-    const KIND: &'static str;
-    /// The command that tries it.
-    const COMMAND: &'static str;
-
-    /// Its name.
-    fn id(&self) -> &'static str;
-    /// The name of the promise that it tests.
-    fn promise(&self) -> &'static str;
-    /// What it tries, in one sentence.
-    fn tries(&self) -> &'static str;
-    /// Where it can be tried.
-    fn sites(&self) -> &'static [Site];
-    /// The same for a program.
-    fn to_json(&self) -> Value;
-}
-
-macro_rules! listed {
-    ($type:ty, $kind:literal, $command:literal) => {
-        impl Listed for $type {
-            const KIND: &'static str = $kind;
-            const COMMAND: &'static str = $command;
-
-            fn id(&self) -> &'static str {
-                self.id
-            }
-            fn promise(&self) -> &'static str {
-                self.promise.name()
-            }
-            fn tries(&self) -> &'static str {
-                self.tries
-            }
-            fn sites(&self) -> &'static [Site] {
-                self.sites
-            }
-            fn to_json(&self) -> Value {
-                json!({
-                    "id": self.id, "promise": self.promise, "tries": self.tries,
-                    "sites": self.sites, "needs": self.needs,
-                })
-            }
-        }
-    };
-}
-
-listed!(Attack, "attack", "attack");
-listed!(Fault, "fault", "chaos");
-
 /// Those of `all` that the command line names, or all.
 ///
 /// # Errors
-/// A name is none.
+/// A name is on no list.
 pub fn chosen<T: Listed>(all: Vec<&'static T>, only: &[String]) -> Result<Vec<&'static T>> {
-    if let Some(unknown) = only
-        .iter()
-        .find(|id| !all.iter().any(|trial| trial.id() == id.as_str()))
-    {
-        let (kind, command) = (T::KIND, T::COMMAND);
-        return Err(Error::input(format!(
-            "no {kind} is called `{unknown}`\nhint: `cargo xtask {command} --list` lists them"
-        )));
-    }
-    let is_wanted = |trial: &&T| only.is_empty() || only.iter().any(|id| id == trial.id());
-    Ok(all.into_iter().filter(is_wanted).collect())
+    let chosen = hybrid_cache_trials::chosen(all, only);
+    chosen.map_err(|unknown| Error::other(ErrorClass::Input, unknown))
 }
 
 /// Prints what can be tried.
@@ -111,19 +51,5 @@ pub fn exit(worst: Option<Standing>) -> Exit {
         Some(Standing::NotHeld) => Exit::Gate,
         Some(Standing::CouldNotTry) => Exit::Failed,
         _ => Exit::Good,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unknown_name_is_a_usage_error_with_a_hint() {
-        let faults = |name: &str| chosen(hybrid_cache_trials::chaos::list::all(), &[name.to_owned()]);
-        assert_eq!(faults("power-cut").unwrap().len(), 1);
-        let refused = faults("power-cat").unwrap_err();
-        assert_eq!(crate::exit::of(&refused), Exit::Usage);
-        assert!(refused.to_string().contains("`power-cat`") && refused.to_string().contains("hint: "));
     }
 }

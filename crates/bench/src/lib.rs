@@ -1,5 +1,5 @@
 //! Takes measurements: first against cached runs of the scenarios ([`measure`]), load through the task service ([`load`]), and
-//! what a computed size of the volumes is worth, on real file systems ([`prove`]) and on many nodes ([`compare_fleet`]).
+//! how large the volumes must be ([`size`]), on real file systems ([`ProofOptions`]) and on many nodes ([`FleetOptions`]).
 //!
 //! Every sample is on disk before the next one begins. The crate returns records; rendering them, and what a person sees of
 //! them, is the command line's. Progress goes to a [`hybrid_cache_tools::Progress`].
@@ -19,12 +19,14 @@ mod proof;
 mod provenance;
 mod scenarios;
 mod session;
+mod sizing;
 mod target;
 mod via;
 
-pub use fleet::{FleetOptions, compare_fleet};
+pub use fleet::FleetOptions;
 pub use measure::{Measured, measure};
 pub use options::{BenchOptions, MeasuredService};
 pub use plan::Counts;
-pub use proof::{ProofOptions, ProofPlace, can_prove, prove};
+pub use proof::{ProofOptions, ProofPlace, can_prove};
 pub use scenarios::load_scenarios;
+pub use sizing::{SizingOptions, TraceOrigin, size, write_sizing};

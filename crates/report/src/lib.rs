@@ -6,6 +6,7 @@
 //!
 //! [`RunRecord`]: hybrid_cache_model::sample::RunRecord
 
+pub mod caches;
 pub mod claim;
 pub mod compare;
 pub mod figure;

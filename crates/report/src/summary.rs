@@ -90,6 +90,22 @@ impl Summary {
             .collect()
     }
 
+    /// What a gate fails on, in a sentence each: claims that the samples refute, and figures that miss their target.
+    pub fn broken(&self) -> Vec<String> {
+        let refuted = self
+            .claims()
+            .filter(|(_, _, result)| result.verdict == Verdict::Refuted);
+        let claims = refuted.map(|(scenario, group, result)| {
+            let (name, temperature) = (&scenario.name, group.temperature.name());
+            format!("{name} {temperature}: claim refuted: {}", result.reason)
+        });
+        let figures = self.missed_figures().into_iter().map(|figure| {
+            let (what, value, target) = (figure.kind.label(), figure.value(), figure.target());
+            format!("{} {what}: {value}, target {target}", figure.scenario)
+        });
+        claims.chain(figures).collect()
+    }
+
     /// Figures of one kind, in the order of the record's scenarios.
     pub fn figures_of(&self, kind: FigureKind) -> impl Iterator<Item = &Figure> {
         self.figures.iter().filter(move |figure| figure.kind == kind)

@@ -28,6 +28,7 @@ mod provision;
 mod python;
 mod saved_source;
 mod sources;
+pub mod test_watch;
 #[cfg(test)]
 mod tests;
 mod tool;

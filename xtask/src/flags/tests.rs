@@ -138,6 +138,10 @@ fn old_names_of_renamed_options_are_still_understood() {
         panic!("{line}")
     };
     assert_eq!(tools.choice.nix_provider, ProviderName::NixPortable);
-    let help = Flags::command().find_subcommand_mut("bench").unwrap().render_long_help().to_string();
+    let help = Flags::command()
+        .find_subcommand_mut("bench")
+        .unwrap()
+        .render_long_help()
+        .to_string();
     assert!(help.contains("--service-url <URL>") && !help.contains("--via"));
 }
