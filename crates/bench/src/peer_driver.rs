@@ -88,7 +88,7 @@ impl PeerDriver {
                 wall,
                 runner_us: outcome.runner_us,
             }),
-            Acceptance::WrongTemperature { reason } | Acceptance::Failed { reason } => return Err(failed!("{reason}")),
+            Acceptance::WrongTemperature { reason } | Acceptance::Failed { reason } => Err(failed!("{reason}")),
         }
     }
 

@@ -32,12 +32,15 @@ pub enum LoadedService {
     Own(ServiceProgram),
 }
 
+/// The command for a data folder and a token file: a service on a free port that ends with this process.
+pub type ServiceCommand = Box<dyn Fn(&Path, &Path) -> Command + Send + Sync>;
+
 /// How a task service is started.
 pub struct ServiceProgram {
     /// The folder in which the service gets a folder of its own, on the same file system as the caches.
     pub folder: PathBuf,
-    /// The command for a data folder and a token file: a service on a free port that ends with this process.
-    pub command: Box<dyn Fn(&Path, &Path) -> Command + Send + Sync>,
+    /// The command that starts it.
+    pub command: ServiceCommand,
     /// What an exit code of the program means.
     pub class: fn(Option<i32>) -> ErrorClass,
 }
