@@ -1,0 +1,6 @@
+//! A crate as files, modules and names, read with `syn`: enough to say which file uses an item of which other file.
+
+pub(crate) mod graph;
+pub(crate) mod resolve;
+pub(crate) mod source;
+pub(crate) mod uses;
