@@ -1,20 +1,23 @@
 //! No circle of files: what a file uses never uses that file, so that each can be read after those it builds on.
 
 use std::fs;
-use std::path::Path;
 
 use tempfile::TempDir;
 
+use crate::syntax::findings::findings;
 use crate::syntax::graph::circles;
-use crate::tree::{Tree, report};
+use crate::syntax::source::Crate;
+use crate::tree::report;
 
 #[test]
 fn no_files_of_a_crate_use_each_other_in_a_circle() {
-    let tree = Tree::read();
     let mut problems = Vec::new();
-    for folder in tree.crates() {
-        let found = circles(&tree.root.join(&folder));
-        problems.extend(found.iter().map(|circle| format!("{}: {}", folder.display(), circle.told)));
+    for one in findings() {
+        problems.extend(
+            one.circles
+                .iter()
+                .map(|circle| format!("{}: {}", one.folder.display(), circle.told)),
+        );
     }
     report(&problems);
 }
@@ -33,8 +36,17 @@ fn made_up(files: &[(&str, &str)]) -> TempDir {
 /// The circles of a made-up crate, each as its files.
 fn of(files: &[(&str, &str)]) -> Vec<String> {
     let folder = made_up(files);
-    let names = |files: &[String]| files.iter().map(|file| file.trim_start_matches("src/")).collect::<Vec<_>>().join(" ");
-    circles(folder.path()).iter().map(|circle| names(&circle.files)).collect()
+    let names = |files: &[String]| {
+        files
+            .iter()
+            .map(|file| file.trim_start_matches("src/"))
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    circles(&Crate::read(folder.path()))
+        .iter()
+        .map(|circle| names(&circle.files))
+        .collect()
 }
 
 #[test]
@@ -44,7 +56,7 @@ fn a_direct_circle_is_found_and_told_with_its_uses() {
         ("a.rs", "pub struct A;\nfn f(_: crate::b::B) {}"),
         ("b.rs", "use super::a;\npub struct B;\nfn f() -> a::A { a::A }"),
     ]);
-    let found = circles(folder.path());
+    let found = circles(&Crate::read(folder.path()));
     assert_eq!(found.len(), 1);
     for part in ["src/a.rs src/b.rs", "src/a.rs:2: `crate::b::B`", "src/b.rs:3: `a::A`"] {
         assert!(found[0].told.contains(part), "{part} is missing in\n{}", found[0].told);
@@ -54,8 +66,12 @@ fn a_direct_circle_is_found_and_told_with_its_uses() {
 #[test]
 fn a_circle_of_three_is_one_circle() {
     let one = |uses: &str| format!("use crate::{uses}::f as g; pub fn f() {{}}");
-    let files =
-        [("lib.rs", "mod a; mod b; mod c; mod d;"), ("a.rs", &one("b")), ("b.rs", &one("c")), ("c.rs", &one("a"))];
+    let files = [
+        ("lib.rs", "mod a; mod b; mod c; mod d;"),
+        ("a.rs", &one("b")),
+        ("b.rs", &one("c")),
+        ("c.rs", &one("a")),
+    ];
     let with = |last: &str| of(&[&files[..], &[("d.rs", last)]].concat());
     assert_eq!(with("use crate::a::f as g;"), ["a.rs b.rs c.rs"]);
 }
@@ -65,10 +81,16 @@ fn a_child_that_uses_what_its_parents_file_defines_makes_a_circle_with_it() {
     let of_mod = |text: &str, child: &str| of(&[("lib.rs", "mod a;"), ("a/mod.rs", text), ("a/child.rs", child)]);
     let uses = "mod child; pub struct Type; fn f() { child::run() }";
     assert_eq!(of_mod(uses, "pub fn run(_: super::Type) {}"), ["a/child.rs a/mod.rs"]);
-    assert_eq!(of_mod("mod child; pub struct Type;", "pub fn run(_: super::Type) {}"), [""; 0]);
+    assert_eq!(
+        of_mod("mod child; pub struct Type;", "pub fn run(_: super::Type) {}"),
+        [""; 0]
+    );
     assert_eq!(of_mod(uses, "pub fn run() {}"), [""; 0]);
     let facade_and_use = "mod child; pub use child::Made; pub struct Type; fn f(_: Made) {}";
-    assert_eq!(of_mod(facade_and_use, "pub struct Made(super::Type);"), ["a/child.rs a/mod.rs"]);
+    assert_eq!(
+        of_mod(facade_and_use, "pub struct Made(super::Type);"),
+        ["a/child.rs a/mod.rs"]
+    );
     let facade = "mod child; pub use child::Made; pub struct Type;";
     assert_eq!(of_mod(facade, "pub struct Made(super::Type);"), [""; 0]);
 }
@@ -83,19 +105,40 @@ fn what_a_facade_passes_on_belongs_to_the_file_that_defines_it() {
     };
     let renamed = "mod a; mod b; mod c; mod d; pub use c::Last as First; pub use a::*;";
     assert_eq!(of_facades(renamed, "pub fn f(_: crate::First) {}"), ["a.rs b.rs"]);
-    assert_eq!(of_facades(renamed, "use crate::{self as root}; pub fn f(_: root::A) {}"), ["a.rs b.rs"]);
-    assert_eq!(of_facades(renamed, "use super::*; pub fn f() { let _ = A; }"), ["a.rs b.rs"]);
+    assert_eq!(
+        of_facades(renamed, "use crate::{self as root}; pub fn f(_: root::A) {}"),
+        ["a.rs b.rs"]
+    );
+    assert_eq!(
+        of_facades(renamed, "use super::*; pub fn f() { let _ = A; }"),
+        ["a.rs b.rs"]
+    );
     assert_eq!(of_facades(renamed, "pub use crate::First; pub fn f() {}"), [""; 0]);
 }
 
 #[test]
 fn layers_have_no_circle() {
     let files = [
-        ("lib.rs", "pub mod top; mod middle; mod low; pub use top::run; pub use low::Low;"),
-        ("top.rs", "mod part; use crate::middle::middle; pub fn run() { middle(part::part()) }"),
-        ("top/part.rs", "use crate::Low; pub(super) fn part() -> Low { Low { run: 0 } }"),
-        ("middle.rs", "use std::fmt; use serde::Low as _; pub(in crate::middle) struct X; pub fn middle(_: crate::Low) {}"),
-        ("low.rs", "pub struct Low { pub run: u8 } impl Low { fn f(&self) { let top = 1; g(top) } } fn g(_: u8) {}"),
+        (
+            "lib.rs",
+            "pub mod top; mod middle; mod low; pub use top::run; pub use low::Low;",
+        ),
+        (
+            "top.rs",
+            "mod part; use crate::middle::middle; pub fn run() { middle(part::part()) }",
+        ),
+        (
+            "top/part.rs",
+            "use crate::Low; pub(super) fn part() -> Low { Low { run: 0 } }",
+        ),
+        (
+            "middle.rs",
+            "use std::fmt; use serde::Low as _; pub(in crate::middle) struct X; pub fn middle(_: crate::Low) {}",
+        ),
+        (
+            "low.rs",
+            "pub struct Low { pub run: u8 } impl Low { fn f(&self) { let top = 1; g(top) } } fn g(_: u8) {}",
+        ),
     ];
     assert_eq!(of(&files), [""; 0]);
 }
@@ -117,7 +160,10 @@ fn macros_are_read_as_tokens_and_belong_to_their_file() {
     ] {
         assert_eq!(circle(b), ["a.rs b.rs"], "{b}");
     }
-    for b in ["pub fn f() { html! { p.a::A { \"crate::a::A\" } } }", "pub fn f() { x!(::a::A, y.a()) }"] {
+    for b in [
+        "pub fn f() { html! { p.a::A { \"crate::a::A\" } } }",
+        "pub fn f() { x!(::a::A, y.a()) }",
+    ] {
         assert_eq!(circle(b), [""; 0], "{b}");
     }
 }
@@ -126,8 +172,14 @@ fn macros_are_read_as_tokens_and_belong_to_their_file() {
 fn tests_do_not_count() {
     let files = [
         ("lib.rs", "mod a; mod b;"),
-        ("a.rs", "pub struct A; #[cfg(test)] mod tests { use crate::b::B; } #[cfg(all(test, unix))] use crate::b::B;"),
-        ("b.rs", "mod tests; pub struct B(crate::a::A); impl B { #[cfg(test)] fn f() { tests::f() } }"),
+        (
+            "a.rs",
+            "pub struct A; #[cfg(test)] mod tests { use crate::b::B; } #[cfg(all(test, unix))] use crate::b::B;",
+        ),
+        (
+            "b.rs",
+            "mod tests; pub struct B(crate::a::A); impl B { #[cfg(test)] fn f() { tests::f() } }",
+        ),
         ("b/tests.rs", "use super::B; pub fn f() {}"),
     ];
     assert_eq!(of(&files), [""; 0]);
@@ -137,7 +189,11 @@ fn tests_do_not_count() {
 
 #[test]
 fn a_program_is_a_tree_of_its_own_beside_the_library() {
-    let files = [("lib.rs", "mod a;"), ("a.rs", "pub struct A;"), ("main.rs", "mod b; fn main() { b::f() }")];
+    let files = [
+        ("lib.rs", "mod a;"),
+        ("a.rs", "pub struct A;"),
+        ("main.rs", "mod b; fn main() { b::f() }"),
+    ];
     let with = |b: &str| of(&[&files[..], &[("b.rs", b)]].concat());
     assert_eq!(with("pub fn f() { library::a() }"), [""; 0]);
     assert_eq!(with("pub fn f() { crate::main() }"), ["b.rs main.rs"]);
@@ -146,5 +202,5 @@ fn a_program_is_a_tree_of_its_own_beside_the_library() {
 #[test]
 fn a_crate_is_read_where_it_is() {
     let folder = made_up(&[("lib.rs", "mod a { pub mod b; }"), ("a/b.rs", "fn f() {}")]);
-    assert!(circles(Path::new(folder.path())).is_empty());
+    assert!(circles(&Crate::read(folder.path())).is_empty());
 }

@@ -37,7 +37,9 @@ impl Tree {
         let manifests = self.files.iter().filter(|file| file.ends_with("Cargo.toml"));
         let folders = manifests.map(|manifest| manifest.parent().unwrap().to_owned());
         let has = |folder: &Path, file: &str| self.root.join(folder).join(file).is_file();
-        folders.filter(|folder| has(folder, "src/lib.rs") || has(folder, "src/main.rs")).collect()
+        folders
+            .filter(|folder| has(folder, "src/lib.rs") || has(folder, "src/main.rs"))
+            .collect()
     }
 
     pub(crate) fn text(&self, file: &Path) -> String {
@@ -59,6 +61,12 @@ impl Tree {
             .parse()
             .unwrap_or_else(|error| panic!("{}: {error}", file.display()))
     }
+}
+
+/// Whether a file in `src` belongs to tests alone, by its name or its folder's.
+pub(crate) fn is_test_file(file: &Path) -> bool {
+    let stem = file.file_stem().unwrap().to_string_lossy();
+    stem == "tests" || stem.ends_with("_tests") || file.components().any(|part| part.as_os_str() == "tests")
 }
 
 /// Fails with all of `problems`, one a line.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::Path;
 
 use super::source::{Crate, FileId};
 use super::uses::{Uses, uses};
@@ -18,15 +17,17 @@ pub(crate) struct Circle {
     pub(crate) told: String,
 }
 
-/// The circles of the crate in `folder`.
-pub(crate) fn circles(folder: &Path) -> Vec<Circle> {
-    let krate = Crate::read(folder);
-    let uses = uses(&krate);
+/// The circles of a crate.
+pub(crate) fn circles(krate: &Crate) -> Vec<Circle> {
+    let uses = uses(krate);
     let mut edges: BTreeMap<FileId, BTreeSet<FileId>> = BTreeMap::new();
     for (user, definer) in uses.keys() {
         edges.entry(*user).or_default().insert(*definer);
     }
-    components(&edges).into_iter().map(|files| tell(&krate, &uses, &files)).collect()
+    components(&edges)
+        .into_iter()
+        .map(|files| tell(krate, &uses, &files))
+        .collect()
 }
 
 /// Sets of files of which each reaches each other; files without a circle are left out.

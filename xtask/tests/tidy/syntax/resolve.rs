@@ -42,7 +42,11 @@ impl Crate {
         let mut found = match first.as_str() {
             "crate" => vec![Definition::Module(self.root_of(module))],
             "self" => vec![Definition::Module(module)],
-            "super" => self.modules[module].parent.map(Definition::Module).into_iter().collect(),
+            "super" => self.modules[module]
+                .parent
+                .map(Definition::Module)
+                .into_iter()
+                .collect(),
             name => self.look_up(module, name, following),
         };
         if found.is_empty() {
@@ -68,7 +72,13 @@ impl Crate {
         };
         match name {
             "self" => return vec![within],
-            "super" => return self.modules[module].parent.map(Definition::Module).into_iter().collect(),
+            "super" => {
+                return self.modules[module]
+                    .parent
+                    .map(Definition::Module)
+                    .into_iter()
+                    .collect();
+            }
             _ => {}
         }
         let found = self.look_up(module, name, following);
@@ -87,11 +97,20 @@ impl Crate {
         if scope.items.contains(name) || scope.macros.contains(name) {
             found.push(Definition::Item(module, name.to_owned()));
         }
-        found.extend(scope.exported.get(name).map(|at| Definition::Item(*at, name.to_owned())));
+        found.extend(
+            scope
+                .exported
+                .get(name)
+                .map(|at| Definition::Item(*at, name.to_owned())),
+        );
         if !following.insert((module, name.to_owned())) {
             return found;
         }
-        for import in scope.imports.iter().filter(|import| import.name.as_deref() == Some(name)) {
+        for import in scope
+            .imports
+            .iter()
+            .filter(|import| import.name.as_deref() == Some(name))
+        {
             found.extend(self.follow(module, &import.path, following));
         }
         if found.is_empty() {
@@ -111,7 +130,7 @@ impl Crate {
             Definition::Item(module, of) => {
                 let variants = self.modules[module].variants.get(&of);
                 let found = variants.is_some_and(|variants| variants.contains(name));
-                found.then(|| Definition::Item(module, of)).into_iter().collect()
+                found.then_some(Definition::Item(module, of)).into_iter().collect()
             }
             Definition::Foreign => Vec::new(),
         }
@@ -134,6 +153,10 @@ impl Crate {
             return Some(module);
         }
         let mut children = self.modules[module].children.values();
-        children.find_map(|child| self.modules[*child].macro_use.then(|| self.macro_within(*child, name))?)
+        children.find_map(|child| {
+            self.modules[*child]
+                .macro_use
+                .then(|| self.macro_within(*child, name))?
+        })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::mem;
 use std::path::{Path, PathBuf};
 
 use syn::punctuated::Punctuated;
@@ -24,6 +25,7 @@ pub(crate) struct SourceFile {
     /// Relative to the crate's folder.
     pub(crate) path: PathBuf,
     pub(crate) module: ModuleId,
+    pub(crate) lines: usize,
     pub(crate) syntax: syn::File,
 }
 
@@ -59,7 +61,10 @@ impl Crate {
     pub(crate) fn read(folder: &Path) -> Crate {
         let mut reader = Reader {
             folder: folder.to_owned(),
-            krate: Crate { files: Vec::new(), modules: Vec::new() },
+            krate: Crate {
+                files: Vec::new(),
+                modules: Vec::new(),
+            },
         };
         let mut roots: Vec<PathBuf> = ["src/lib.rs", "src/main.rs"].into_iter().map(PathBuf::from).collect();
         let programs = fs::read_dir(folder.join("src/bin")).into_iter().flatten().flatten();
@@ -69,7 +74,11 @@ impl Crate {
             let below = root.parent().unwrap().to_owned();
             reader.file(&root, &below, None);
         }
-        assert!(!reader.krate.files.is_empty(), "{}: no src/lib.rs or src/main.rs", folder.display());
+        assert!(
+            !reader.krate.files.is_empty(),
+            "{}: no src/lib.rs or src/main.rs",
+            folder.display()
+        );
         reader.krate
     }
 
@@ -91,18 +100,29 @@ impl Reader {
     fn file(&mut self, path: &Path, below: &Path, parent: Option<ModuleId>) -> ModuleId {
         let whole = self.folder.join(path);
         let text = fs::read_to_string(&whole).unwrap_or_else(|error| panic!("{}: {error}", whole.display()));
-        let syntax = syn::parse_file(&text)
+        let mut syntax = syn::parse_file(&text)
             .unwrap_or_else(|error| panic!("{}:{}: {error}", whole.display(), error.span().start().line));
         let file = self.krate.files.len();
         let module = self.new_module(file, parent);
-        let items = syntax.items.clone();
-        self.krate.files.push(SourceFile { path: path.to_owned(), module, syntax });
+        let items = mem::take(&mut syntax.items);
+        let lines = text.lines().count();
+        self.krate.files.push(SourceFile {
+            path: path.to_owned(),
+            module,
+            lines,
+            syntax,
+        });
         self.declare(module, &items, path, below);
+        self.krate.files[file].syntax.items = items;
         module
     }
 
     fn new_module(&mut self, file: FileId, parent: Option<ModuleId>) -> ModuleId {
-        self.krate.modules.push(Module { file, parent, ..Module::default() });
+        self.krate.modules.push(Module {
+            file,
+            parent,
+            ..Module::default()
+        });
         self.krate.modules.len() - 1
     }
 
@@ -167,7 +187,11 @@ impl Reader {
             return (file, below);
         }
         let beside = below.join(format!("{name}.rs"));
-        let file = if self.folder.join(&beside).is_file() { beside } else { below.join(name).join("mod.rs") };
+        let file = if self.folder.join(&beside).is_file() {
+            beside
+        } else {
+            below.join(name).join("mod.rs")
+        };
         (file, below.join(name))
     }
 }
@@ -199,11 +223,23 @@ pub(crate) fn imports(item: &syn::ItemUse) -> Vec<Import> {
 fn leaf(tree: &UseTree, before: &mut Vec<String>, into: &mut Vec<Import>) {
     let mut end = |last: Option<&syn::Ident>, name: Option<&syn::Ident>, line: usize| {
         let mut path = before.clone();
-        path.extend(last.filter(|last| *last != "self" || before.is_empty()).map(ToString::to_string));
+        path.extend(
+            last.filter(|last| *last != "self" || before.is_empty())
+                .map(ToString::to_string),
+        );
         let name = name.filter(|name| *name != "_").map(ToString::to_string);
         // `use a::b::{self}` brings `b` in scope.
-        let name = if name.as_deref() == Some("self") { path.last().cloned() } else { name };
-        into.push(Import { path, name, is_glob: last.is_none(), line });
+        let name = if name.as_deref() == Some("self") {
+            path.last().cloned()
+        } else {
+            name
+        };
+        into.push(Import {
+            path,
+            name,
+            is_glob: last.is_none(),
+            line,
+        });
     };
     match tree {
         UseTree::Path(one) => {
@@ -235,9 +271,10 @@ fn needs_test(meta: &Meta) -> bool {
     let Meta::List(list) = meta else {
         return meta.path().is_ident("test");
     };
-    let all = list.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated).unwrap_or_default();
-    list.path.is_ident("all") && all.iter().any(needs_test)
-        || list.path.is_ident("any") && all.iter().all(needs_test)
+    let all = list
+        .parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated)
+        .unwrap_or_default();
+    list.path.is_ident("all") && all.iter().any(needs_test) || list.path.is_ident("any") && all.iter().all(needs_test)
 }
 
 /// The file that `#[path = "…"]` names.

@@ -8,8 +8,8 @@ use syn::visit::{self, Visit};
 use syn::{Expr, ImplItem, Item, Meta, TraitItem};
 
 use super::resolve::Definition;
-use super::source::{Crate, FileId, ModuleId, attributes, impl_attributes, imports, is_facade, is_test};
 use super::source::trait_attributes;
+use super::source::{Crate, FileId, ModuleId, attributes, impl_attributes, imports, is_facade, is_test};
 
 /// One use: where it stands and what it says.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -27,7 +27,14 @@ pub(crate) fn uses(krate: &Crate) -> Uses {
     for (id, file) in krate.files.iter().enumerate() {
         let mut bound = Bound::default();
         bound.visit_file(&file.syntax);
-        let mut finder = Finder { krate, file: id, module: file.module, bound: bound.0, in_attribute: false, uses: Uses::new() };
+        let mut finder = Finder {
+            krate,
+            file: id,
+            module: file.module,
+            bound: bound.0,
+            in_attribute: false,
+            uses: Uses::new(),
+        };
         finder.visit_file(&file.syntax);
         all.append(&mut finder.uses);
     }
@@ -75,7 +82,10 @@ impl Finder<'_> {
             let definer = self.krate.modules[module].file;
             if definer != self.file {
                 let at = self.uses.entry((self.file, definer)).or_default();
-                at.insert(Use { line, path: path.clone() });
+                at.insert(Use {
+                    line,
+                    path: path.clone(),
+                });
             }
         }
     }
@@ -127,8 +137,7 @@ impl Finder<'_> {
             self.record_macro(path, line);
             return;
         }
-        let called =
-            matches!(after, Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Parenthesis);
+        let called = matches!(after, Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Parenthesis);
         if path.len() > 1 || called || is_upper(&path[0]) {
             self.record(path, line);
         }

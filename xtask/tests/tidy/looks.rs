@@ -1,0 +1,85 @@
+//! How files look: names, first lines, lengths, and what none of them may name.
+
+use crate::tree::{Tree, report};
+
+const MAX_FILE_LINES: usize = 500;
+
+/// The file that a line `#[path = "…"]` gives to a module.
+fn module_path(line: &str) -> Option<&str> {
+    let path = line.trim_start().strip_prefix("#[path")?;
+    path.split('"').nth(1)
+}
+
+#[test]
+fn files_look_as_agreed() {
+    let tree = Tree::read();
+    let mut problems = Vec::new();
+    for file in tree.rust() {
+        let (name, text) = (file.display(), tree.text(file));
+        let stem = file.file_stem().unwrap().to_string_lossy();
+        if ["util", "utils", "helper", "helpers", "common", "manager", "misc"].contains(&stem.as_ref()) {
+            problems.push(format!("{name}: name the file after what it owns"));
+        }
+        if !text.starts_with("//! ") {
+            problems.push(format!("{name}: the first line must say what the file owns (`//! …`)"));
+        }
+        if text.lines().count() > MAX_FILE_LINES {
+            problems.push(format!(
+                "{name}: {} lines, at most {MAX_FILE_LINES}",
+                text.lines().count()
+            ));
+        }
+        if let Some(path) = text.lines().find_map(module_path)
+            && (name.to_string().contains("src/") || !path.starts_with("../"))
+        {
+            problems.push(format!("{name}: `mod` finds `{path}` by its name, without #[path]"));
+        }
+        if tree.shipped(file).contains(concat!("#[", "allow(")) {
+            problems.push(format!("{name}: use #[expect(…, reason = …)]"));
+        }
+    }
+    report(&problems);
+}
+
+#[test]
+fn a_path_attribute_is_found_in_a_line() {
+    let line = concat!("    #[", "path = \"../shared.rs\"]");
+    assert_eq!(module_path(line), Some("../shared.rs"));
+    assert_eq!(module_path("// #[path]"), None);
+}
+
+#[test]
+fn no_file_names_a_package_registry_or_a_developers_machine() {
+    let tree = Tree::read();
+    // Put together here, so that this file does not name them either.
+    let registries = [
+        ("pypi", "org"),
+        ("pythonhosted", "org"),
+        ("crates", "io/"),
+        ("static.crates", "io"),
+    ]
+    .into_iter()
+    .chain([
+        ("deb.debian", "org"),
+        ("snapshot.debian", "org"),
+        ("security.debian", "org"),
+    ])
+    .chain([
+        ("registry.npmjs", "org"),
+        ("proxy.golang", "org"),
+        ("docker", "io/"),
+        ("ghcr", "io"),
+        ("quay", "io"),
+    ])
+    .map(|(name, end)| format!("{name}.{end}"));
+    let paths = [["/work/", "main/"], ["/root", "/."], ["/home", "/runner"]].map(|parts| parts.concat());
+    let never: Vec<String> = registries.chain(paths).collect();
+    let mut problems = Vec::new();
+    for file in tree.files.iter().filter(|file| !file.ends_with("Cargo.lock")) {
+        let text = tree.text(file);
+        for pattern in never.iter().filter(|pattern| text.contains(pattern.as_str())) {
+            problems.push(format!("{}: must not name {pattern}", file.display()));
+        }
+    }
+    report(&problems);
+}
