@@ -63,7 +63,7 @@ impl Tree {
     }
 }
 
-/// Whether a file in `src` belongs to tests alone, by its name or its folder's.
+/// Whether a file belongs to tests alone, by its name or its folder's.
 pub(crate) fn is_test_file(file: &Path) -> bool {
     let stem = file.file_stem().unwrap().to_string_lossy();
     stem == "tests" || stem.ends_with("_tests") || file.components().any(|part| part.as_os_str() == "tests")
