@@ -26,14 +26,14 @@ pub fn run(flags: &flags::Cache) -> Result<Exit> {
     }
     runtime::current_thread()?.block_on(async {
         let reporter = Reporter::new();
-        let opened = Backend::open(
+        let backend = Backend::open(
             &crate::checkout()?,
             flags.driver.into(),
             &flags.local.options(),
             &flags.cluster.choice(),
             &reporter,
-        );
-        let backend = opened.await?;
+        )
+        .await?;
         reporter.finish();
         match &flags.command {
             CacheCommand::Usage => usage(&backend, flags).await,
@@ -63,7 +63,7 @@ pub fn run(flags: &flags::Cache) -> Result<Exit> {
                     spec.requirements_file = run::read_requirements(file)?;
                 }
                 backend.can_run_task(&spec)?;
-                warm(&backend, &spec, tenant, flags.json).await
+                warm(&backend, &spec, tenant, flags.json, &reporter).await
             }
         }
     })
@@ -121,13 +121,13 @@ async fn look_after(backend: &Backend, what: Maintenance, json: bool) -> Result<
     Ok(exit)
 }
 
-async fn warm(backend: &Backend, spec: &TaskSpec, tenant: &Tenant, json: bool) -> Result<Exit> {
+async fn warm(backend: &Backend, spec: &TaskSpec, tenant: &Tenant, json: bool, reporter: &Reporter) -> Result<Exit> {
     let options = SubmitOptions {
         prepare_ms: WARM_MS,
         tenant: tenant.clone(),
         ..SubmitOptions::default()
     };
-    match backend.warm(spec, &options).await? {
+    match backend.warm(spec, &options, reporter).await? {
         Ok(cache) if json => println!("{}", serde_json::to_string_pretty(&cache)?),
         Ok(CacheReport { python, system }) => println!("python: {}; system: {}", status(python), status(system)),
         Err(failure) => return preparing_failed(&failure),

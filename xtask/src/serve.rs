@@ -1,7 +1,6 @@
 //! `cargo xtask serve`: the task service in this process, on this machine's driver or a cluster's.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,14 +72,14 @@ async fn open(flags: &flags::Serve) -> Result<Engine> {
         None => flags.local.cache_root()?.join("service"),
     };
     let reporter = Reporter::new();
-    let opened = Backend::open(
+    let backend = Backend::open(
         &crate::checkout()?,
         flags.driver.into(),
         &flags.local.options(),
         &flags.cluster.choice(),
         &reporter,
-    );
-    let backend = opened.await?;
+    )
+    .await?;
     reporter.finish();
     if let Backend::Local(local) = &backend {
         may_serve(&local.driver.network().await, flags.token_file.is_some())?;

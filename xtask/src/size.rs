@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hybrid_cache_bench::{FleetOptions, compare_fleet};
-use hybrid_cache_cluster::trace::{Found, TraceFile, describe_faults, find};
+use hybrid_cache_cluster::trace::{self, Found, TraceFile, describe_faults};
 use hybrid_cache_report::sizing::{Resize, SizingReport, patch};
 use hybrid_cache_sizing::recommend::Recommendation;
 use hybrid_cache_sizing::synthetic::{self, PRESETS};
@@ -88,7 +88,8 @@ fn make(checkout: &Checkout, flags: &flags::Size) -> Result<SizingReport> {
     }
     let kind = flags.driver.map(Into::into);
     if flags.synthetic.is_none()
-        && let Some(Found { folder, recorded }) = find(kind, flags.cache_dir.as_deref(), &flags.cluster.choice())?
+        && let Some(Found { folder, recorded }) =
+            trace::find(kind, flags.cache_dir.as_deref(), &flags.cluster.choice())?
     {
         eprintln!(
             "no --trace was given: using the requests recorded in {}",

@@ -20,7 +20,7 @@ const STEAL_LIMIT: f64 = 0.05;
 const UNATTRIBUTED_LIMIT: f64 = 0.05;
 
 /// What a client of a service can do about first runs.
-const HOW_TO_MEASURE_FIRST: &str = "`cargo xtask bench` without --via measures first runs, each in empty caches; or start the service on an empty --cache-dir";
+const HOW_TO_MEASURE_FIRST: &str = "`cargo xtask bench` without --service-url measures first runs, each in empty caches; or start the service on an empty --cache-dir";
 
 /// What kind of thing a warning is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -123,3 +123,21 @@ fn options_of_cache_may_stand_before_and_after_its_verb() {
     assert_eq!(cache.cluster.name, "other");
     assert!(Flags::try_parse_from(["x", "cache", "usage", "--name", "a", "--context", "b"]).is_err());
 }
+
+#[test]
+fn old_names_of_renamed_options_are_still_understood() {
+    let line = "x bench --via http://localhost:8000 --token-file T --provider nix --source debnix";
+    let Command::Bench(bench) = Flags::try_parse_from(line.split(' ')).unwrap().command else {
+        panic!("{line}")
+    };
+    assert_eq!(bench.service_url.as_deref(), Some("http://localhost:8000"));
+    assert_eq!(bench.local.choice.nix_provider, ProviderName::Nix);
+    assert_eq!(bench.local.choice.package_source, SourceName::Debnix);
+    let line = "x tools --provider nix-portable --source nixpkgs";
+    let Command::Tools(tools) = Flags::try_parse_from(line.split(' ')).unwrap().command else {
+        panic!("{line}")
+    };
+    assert_eq!(tools.choice.nix_provider, ProviderName::NixPortable);
+    let help = Flags::command().find_subcommand_mut("bench").unwrap().render_long_help().to_string();
+    assert!(help.contains("--service-url <URL>") && !help.contains("--via"));
+}

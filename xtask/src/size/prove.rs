@@ -44,7 +44,9 @@ pub fn run(checkout: &Checkout, flags: &flags::Size, source: &dyn Source, target
         targets,
         environments: flags.prove_environments,
         requests: flags.prove_requests,
-        limit: flags.prove_limit.map(|limit_us| Duration::from_secs_f64(limit_us / 1e6)),
+        limit: flags
+            .prove_limit
+            .map(|limit_us| Duration::from_secs_f64(limit_us / 1e6)),
         most_bytes: flags.prove_bytes,
         claim_bytes: flags.prove_size,
     };

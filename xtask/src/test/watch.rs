@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use hybrid_cache_tools::failed;
+use hybrid_cache_tools::{ErrorContext, Result};
 
 use crate::exit::Exit;
 use crate::flags;
@@ -20,7 +21,7 @@ const LIBTEST_REPORTS_AFTER: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What is known of the tests of one program that have not ended.
-struct Progress {
+struct TestProgress {
     limit: Duration,
     /// When a line came last.
     heard: Instant,
@@ -30,9 +31,9 @@ struct Progress {
     open: String,
 }
 
-impl Progress {
-    fn new(limit: Duration, now: Instant) -> Progress {
-        Progress {
+impl TestProgress {
+    fn new(limit: Duration, now: Instant) -> TestProgress {
+        TestProgress {
             limit,
             heard: now,
             slow: BTreeMap::new(),
@@ -108,7 +109,7 @@ pub fn run(flags: &flags::WatchTest) -> Result<Exit> {
             }
         }
     });
-    let mut progress = Progress::new(limit, Instant::now());
+    let mut progress = TestProgress::new(limit, Instant::now());
     let mut ended = None;
     loop {
         match pieces.recv_timeout(LOOK_EVERY) {
@@ -131,11 +132,11 @@ pub fn run(flags: &flags::WatchTest) -> Result<Exit> {
                 tests.join(", ")
             };
             println!();
-            anyhow::bail!(
+            return Err(failed!(
                 "{name}: {who}: not done after {} s, so its program was killed\nhint: \
                  `cargo xtask test --limit SECONDS` allows more",
                 limit.as_secs()
-            );
+            ));
         }
         ended = child.try_wait()?;
     }
@@ -154,7 +155,7 @@ mod tests {
     fn a_test_beyond_its_limit_is_named_and_others_are_not() {
         let began = Instant::now();
         let at = |seconds: u64| began + Duration::from_secs(seconds);
-        let mut progress = Progress::new(Duration::from_secs(100), began);
+        let mut progress = TestProgress::new(Duration::from_secs(100), began);
         progress.take("running 3 tests\n", at(0));
         for name in ["stuck", "slow"] {
             progress.take(
@@ -171,7 +172,7 @@ mod tests {
     #[test]
     fn a_silent_program_hangs_and_its_open_line_names_the_test() {
         let began = Instant::now();
-        let mut progress = Progress::new(Duration::from_secs(5), began);
+        let mut progress = TestProgress::new(Duration::from_secs(5), began);
         let late = began + Duration::from_secs(6);
         assert_eq!(progress.hanging(late), Some(Vec::new()));
         progress.take("test one ... ", began);

@@ -38,8 +38,8 @@ fn a_service_that_cannot_be_reached_is_told_with_the_next_step() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", nobody.local_addr().unwrap());
     drop(nobody);
-    ended(&["bench", "--load", "5", "--via", &url]).with(4, &[&url, "does not answer", "hint: start it with"]);
-    ended(&["bench", "--load", "5", "--via", "localhost"]).with(2, &["http://"]);
+    ended(&["bench", "--load", "5", "--service-url", &url]).with(4, &[&url, "does not answer", "hint: start it with"]);
+    ended(&["bench", "--load", "5", "--service-url", "localhost"]).with(2, &["http://"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `bench --via`: what it refuses, and a whole run against the real service.
+//! `bench --service-url`: what it refuses, and a whole run against the real service.
 
 use std::io::BufReader;
 use std::process::{Child, ChildStderr, Stdio};
@@ -55,7 +55,7 @@ impl Stand {
         file_in(&self.folder, name)
     }
 
-    /// Starts `bench --via` with a scenario of this text; the report goes to the folder `out`.
+    /// Starts `bench --service-url` with a scenario of this text; the report goes to the folder `out`.
     pub fn bench(&self, scenario: &str, out: &str, more: &[&str]) -> Child {
         let url = format!("http://{}", self.address);
         let name = scenario
@@ -65,7 +65,7 @@ impl Stand {
             .unwrap();
         let file = self.path(&format!("{name}.yaml"));
         std::fs::write(&file, scenario).unwrap();
-        let mut command = xtask(&["bench", "--via", &url, "--scenario", &file, "--out", &self.path(out)]);
+        let mut command = xtask(&["bench", "--service-url", &url, "--scenario", &file, "--out", &self.path(out)]);
         command.args(["--cache-dir", &self.path("beside")]).args(more);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
@@ -97,11 +97,11 @@ fn an_address_that_cannot_be_asked_is_refused_with_the_next_step() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", nobody.local_addr().unwrap());
     drop(nobody);
-    ended(&["bench", "--via", &url]).with(4, &[&url, "does not answer", "hint: start it with `cargo xtask serve`"]);
-    ended(&["bench", "--via", "localhost:8000"]).with(2, &["http://", "hint: give scheme, host and port"]);
-    ended(&["bench", "--via", &url, "--driver", "kube"]).with(2, &["--driver", "cannot be used with"]);
-    ended(&["bench", "--via", &url, "--first-runs", "2"]).with(2, &["--first-runs", "cannot be used with"]);
-    ended(&["bench", "--token-file", "x"]).with(2, &["--via"]);
+    ended(&["bench", "--service-url", &url]).with(4, &[&url, "does not answer", "hint: start it with `cargo xtask serve`"]);
+    ended(&["bench", "--service-url", "localhost:8000"]).with(2, &["http://", "hint: give scheme, host and port"]);
+    ended(&["bench", "--service-url", &url, "--driver", "kube"]).with(2, &["--driver", "cannot be used with"]);
+    ended(&["bench", "--service-url", &url, "--first-runs", "2"]).with(2, &["--first-runs", "cannot be used with"]);
+    ended(&["bench", "--token-file", "x"]).with(2, &["--service-url"]);
 }
 
 #[test]
