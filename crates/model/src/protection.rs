@@ -2,7 +2,7 @@
 //!
 //! Each is one line of the promise table in `docs/reliability.md`. Code that enforces a protection asks
 //! [`Protection::is_on`], which is constantly true. Only a build with the feature `mutations`, which no shipped program
-//! enables (`xtask/tests/tidy.rs` checks that), can take one out, to show that the check of its promise notices.
+//! enables (`xtask/tests/tidy/` checks that), can take one out, to show that the check of its promise notices.
 
 use std::fmt;
 
