@@ -1,5 +1,5 @@
-//! Takes measurements: first against cached runs of the scenarios ([`measure`]), load through the task service ([`load`]), and
-//! how large the volumes must be ([`size`]), on real file systems ([`ProofOptions`]) and on many nodes ([`FleetOptions`]).
+//! Takes measurements: first against cached runs of the scenarios ([`measure()`]), load through the task service ([`load`]), and
+//! how large the volumes must be ([`size()`]), on real file systems ([`ProofOptions`]) and on many nodes ([`FleetOptions`]).
 //!
 //! Every sample is on disk before the next one begins. The crate returns records; rendering them, and what a person sees of
 //! them, is the command line's. Progress goes to a [`hybrid_cache_tools::Progress`].
