@@ -7,13 +7,13 @@ mod cache;
 mod chaos;
 mod cluster;
 mod options;
+mod place;
 mod serve;
 mod size;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use hybrid_cache_cluster::names::NAMESPACE;
 use hybrid_cache_cluster::{Range, facts};
 use hybrid_cache_model::Tenant;
 
@@ -22,9 +22,9 @@ const LEAST_CLAIM_BYTES: u64 = 1 << 30;
 
 pub use attack::Attack;
 pub use bench::Bench;
-pub use bounds::Bounds;
 pub use cache::{Cache, CacheCommand, Trace, TraceCommand};
 pub use chaos::Chaos;
+pub use place::{Choice, Cluster, DriverName, Local, NetworkName, ProviderName, SourceName};
 pub use serve::Serve;
 pub use size::Size;
 
@@ -90,122 +90,6 @@ pub enum Command {
     WatchTest(WatchTest),
 }
 
-/// Where tasks run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DriverName {
-    /// This machine, in a bubblewrap sandbox
-    Local,
-    /// A Kubernetes cluster, a Job for each task
-    Kube,
-    /// The same with a Workflow of Argo for each task
-    Argo,
-}
-
-/// Which Nix builds system packages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum ProviderName {
-    /// What works here
-    #[default]
-    Auto,
-    /// A nix program
-    Nix,
-    /// nix-portable
-    NixPortable,
-}
-
-/// Where system packages come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum SourceName {
-    /// nixpkgs where it can be reached, the Debian set otherwise
-    #[default]
-    Auto,
-    /// nixpkgs at the pinned revision
-    Nixpkgs,
-    /// Pinned Debian packages
-    Debnix,
-}
-
-/// How system packages are made.
-#[derive(Clone, Copy, Debug, Default, Args)]
-pub struct Choice {
-    /// Build system packages with this Nix
-    #[arg(
-        long,
-        alias = "provider",
-        value_enum,
-        value_name = "NIX",
-        default_value_t,
-        global = true
-    )]
-    pub nix_provider: ProviderName,
-    /// Take system packages from this source
-    #[arg(
-        long,
-        alias = "source",
-        value_enum,
-        value_name = "SOURCE",
-        default_value_t,
-        global = true
-    )]
-    pub package_source: SourceName,
-}
-
-/// Options of every command that runs tasks on this machine.
-#[derive(Clone, Debug, Default, Args)]
-pub struct Local {
-    /// Cache folder [default: hybrid-cache in the user's cache folder]
-    #[arg(long, value_name = "DIR", global = true)]
-    pub cache_dir: Option<PathBuf>,
-    /// How system packages are made
-    #[command(flatten)]
-    pub choice: Choice,
-    /// Set the network of user code
-    #[arg(
-        long,
-        value_enum,
-        value_name = "NETWORK",
-        default_value_t,
-        conflicts_with = "no_network",
-        global = true
-    )]
-    pub network: NetworkName,
-    /// Give user code no network; the same as `--network none`
-    #[arg(long, global = true)]
-    pub no_network: bool,
-    /// Keep what comes from the package index to the tenant; on by itself where its address carries credentials
-    #[arg(long, global = true)]
-    pub private_index: bool,
-    /// Do not record the requests of tasks for `size`; what is recorded holds neither code nor output
-    #[arg(long, global = true)]
-    pub no_trace: bool,
-    /// Bounds on each task
-    #[command(flatten)]
-    pub bounds: Bounds,
-}
-
-/// The network of user code on this machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum NetworkName {
-    /// One of its own: the outside and names, but neither this machine nor link-local addresses
-    #[default]
-    Isolated,
-    /// This machine's, loopback included
-    Shared,
-    /// None
-    None,
-}
-
-impl Local {
-    /// The network of user code.
-    pub fn network(&self) -> NetworkName {
-        if self.no_network {
-            NetworkName::None
-        } else {
-            self.network
-        }
-    }
-}
-
 /// `report`
 #[derive(Debug, Args)]
 pub struct Report {
@@ -224,8 +108,19 @@ pub struct Compare {
     /// Folder of the later run
     pub after: PathBuf,
     /// Exit with 3 if a median is slower by more than SHARE, such as 0.1
-    #[arg(long, value_name = "SHARE", value_parser = crate::results::parse_share)]
+    #[arg(long, value_name = "SHARE", value_parser = parse_gate)]
     pub gate: Option<f64>,
+}
+
+/// A share of `--gate`: at least 0, and a number, or the gate could never fail.
+///
+/// # Errors
+/// It is none.
+fn parse_gate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if share.is_finite() && share >= 0.0 => Ok(share),
+        _ => Err("give a share of at least 0, such as 0.1 for 10 %".to_owned()),
+    }
 }
 
 /// `run`
@@ -298,26 +193,6 @@ pub struct Debnix {
 pub enum DebnixCommand {
     /// Write images/debnix/pins.json anew from the machine's own Debian sources
     Pin,
-}
-
-/// Which cluster.
-#[derive(Clone, Debug, Args)]
-pub struct Cluster {
-    /// Name of the kind cluster
-    #[arg(
-        long,
-        value_name = "NAME",
-        default_value = "hybrid-cache",
-        conflicts_with = "context",
-        global = true
-    )]
-    pub name: String,
-    /// A cluster that exists already, by its context in the kubeconfig
-    #[arg(long, value_name = "CONTEXT", global = true)]
-    pub context: Option<String>,
-    /// Namespace of that cluster for tasks and claims
-    #[arg(long, value_name = "NAME", default_value = NAMESPACE, requires = "context", global = true)]
-    pub namespace: String,
 }
 
 /// `up`

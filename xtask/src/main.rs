@@ -7,6 +7,7 @@ mod attack;
 mod bench;
 mod cache;
 mod chaos;
+mod checkout;
 mod doctor;
 mod down;
 mod exit;
@@ -29,12 +30,12 @@ mod waiting;
 mod workflow;
 
 use std::ffi::OsString;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use hybrid_cache_tools::{Checkout, Result};
+use hybrid_cache_tools::Result;
 
+use checkout::checkout;
 use exit::Exit;
 use flags::{Command, Flags};
 
@@ -91,13 +92,4 @@ fn dispatch(flags: &Flags) -> Result<Exit> {
         Command::Test(flags) => test::run(flags),
         Command::WatchTest(flags) => test::watch::run(flags),
     }
-}
-
-/// The checkout that this program was built in.
-///
-/// # Errors
-/// It was moved away or deleted.
-pub fn checkout() -> Result<Checkout> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-    Checkout::open(root.unwrap_or(Path::new(".")))
 }

@@ -109,17 +109,6 @@ pub fn compare_runs(flags: &flags::Compare) -> Result<Exit> {
     Ok(if gate.passed() { Exit::Good } else { Exit::Gate })
 }
 
-/// A share of `--gate`: at least 0, and a number, or the gate could never fail.
-///
-/// # Errors
-/// It is none.
-pub fn parse_share(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(share) if share.is_finite() && share >= 0.0 => Ok(share),
-        _ => Err("give a share of at least 0, such as 0.1 for 10 %".to_owned()),
-    }
-}
-
 /// A table without lines that fits into [`width`].
 pub fn plain_table() -> comfy_table::Table {
     let mut table = comfy_table::Table::new();

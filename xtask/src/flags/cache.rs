@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use hybrid_cache_model::Tenant;
 
-use super::{Cluster, DriverName, Local};
+use super::place::{Cluster, DriverName, Local};
 
 /// `cache`
 #[derive(Debug, Args)]

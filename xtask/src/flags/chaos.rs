@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Cluster, DriverName, Local};
+use super::place::{Cluster, DriverName, Local};
 
 /// `chaos`
 #[derive(Debug, Args)]

@@ -8,7 +8,7 @@ use hybrid_cache_tools::{
     ErrorContext, MachineOptions, ProviderChoice, Result, SourceChoice, ToolChoice, default_root,
 };
 
-use super::{Choice, Cluster, DriverName, Local, NetworkName, ProviderName, SourceName};
+use super::place::{Choice, Cluster, DriverName, Local, NetworkName, ProviderName, SourceName};
 
 impl From<DriverName> for BackendKind {
     fn from(name: DriverName) -> BackendKind {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Cluster, DriverName, Local};
+use super::place::{Cluster, DriverName, Local};
 
 /// `serve`
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use hybrid_cache_cluster::facts;
 use hybrid_cache_sizing::claim::FileSystem;
 
-use super::{Cluster, DriverName};
+use super::place::{Cluster, DriverName};
 
 /// Least size of a file system for `--prove`.
 const LEAST_PROOF_BYTES: u64 = 64 << 20;
