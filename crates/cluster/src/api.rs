@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
-use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, failed};
+use hybrid_cache_tools::{ErrorContext, Result, failed};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::facts::{ClaimFacts, NodeFacts, TaskPod, VolumeFacts};
 use crate::objects::{DryRun, Refusal, changed_fields, conflict_of, describe};
 use crate::ranges::AddressSources;
+use crate::request_error::{RequestError, allowed, library_error, root_cause};
 use crate::resource_kinds::{self, ResourceKind};
 use crate::{manifests, names};
 
@@ -29,37 +30,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause before a server that does not answer yet is asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
-
-/// Why a request has no answer that could be used.
-struct RequestError {
-    /// The HTTP status, if the server refused.
-    status: Option<u16>,
-    error: Error,
-}
-
-impl From<RequestError> for Error {
-    fn from(refused: RequestError) -> Error {
-        refused.error
-    }
-}
-
-impl From<Error> for RequestError {
-    fn from(error: Error) -> RequestError {
-        RequestError { status: None, error }
-    }
-}
-
-impl RequestError {
-    /// True if the server knows no such thing.
-    fn is_unknown(&self) -> bool {
-        self.status == Some(404)
-    }
-
-    /// True if this account may not.
-    fn is_forbidden(&self) -> bool {
-        self.status == Some(403)
-    }
-}
 
 /// A cluster's API server.
 #[derive(Clone)]
@@ -204,11 +174,7 @@ impl ClusterApi {
     pub async fn nodes(&self) -> Result<Vec<NodeFacts>> {
         let nodes: Api<Node> = Api::all(self.client.clone());
         let list = self.ask("its nodes", nodes.list(&ListParams::default())).await?;
-        Ok(list
-            .items
-            .iter()
-            .map(|item| NodeFacts::from_node(&plain(item)))
-            .collect())
+        Ok(facts(&list.items, NodeFacts::from_node))
     }
 
     /// The latest event about an object, in the cluster's own words; none where there is none or it cannot be asked for.
@@ -260,11 +226,7 @@ impl ClusterApi {
     pub async fn claims(&self, namespace: &str) -> Result<Vec<ClaimFacts>> {
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
         let list = self.ask("its claims", claims.list(&ListParams::default())).await?;
-        Ok(list
-            .items
-            .iter()
-            .map(|item| ClaimFacts::from_claim(&plain(item)))
-            .collect())
+        Ok(facts(&list.items, ClaimFacts::from_claim))
     }
 
     /// Waits until a claim is Bound.
@@ -301,11 +263,7 @@ impl ClusterApi {
     pub async fn volumes(&self) -> Result<Vec<VolumeFacts>> {
         let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
         let list = self.ask("its volumes", volumes.list(&ListParams::default())).await?;
-        Ok(list
-            .items
-            .iter()
-            .map(|item| VolumeFacts::from_volume(&plain(item)))
-            .collect())
+        Ok(facts(&list.items, VolumeFacts::from_volume))
     }
 
     /// Lets a volume whose claim is gone be claimed again; what is on it stays.
@@ -330,7 +288,7 @@ impl ClusterApi {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let params = ListParams::default().labels(label);
         let list = self.ask("its pods", pods.list(&params)).await?;
-        Ok(list.items.iter().map(|item| TaskPod::from_pod(&plain(item))).collect())
+        Ok(facts(&list.items, TaskPod::from_pod))
     }
 
     /// One object as it is now.
@@ -530,25 +488,9 @@ fn resource(kind: ResourceKind) -> ApiResource {
     ApiResource::from_gvk_with_plural(&named, kind.plural)
 }
 
-/// `None` if the server knows no such thing, or this account may not see it.
-fn allowed<T>(answer: std::result::Result<T, RequestError>) -> Result<Option<T>> {
-    match answer {
-        Err(error) if error.is_unknown() || error.is_forbidden() => Ok(None),
-        answer => Ok(answer.map(Some)?),
-    }
-}
-
-fn library_error(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::other(ErrorClass::Failed, error)
-}
-
-/// The innermost cause, which says most: the outer ones name layers of the client.
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
+/// What we keep of each object of a list.
+fn facts<T>(items: &[impl serde::Serialize], read: fn(&Value) -> T) -> Vec<T> {
+    items.iter().map(|item| read(&plain(item))).collect()
 }
 
 fn plain(object: &impl serde::Serialize) -> Value {

@@ -184,7 +184,7 @@ impl Backend {
                     PodMaintainReport::SetAside { folders } => {
                         Ok(folders.iter().map(|folder| format!("volume {folder}")).collect())
                     }
-                    other => return Err(failed!("a pod answered another question than it was asked: {other:?}")),
+                    other => Err(failed!("a pod answered another question than it was asked: {other:?}")),
                 }
             }
         }

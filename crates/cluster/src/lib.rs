@@ -32,6 +32,7 @@ mod options;
 pub mod plan;
 mod proof_node;
 mod ranges;
+mod request_error;
 mod resource_kinds;
 pub mod rollout;
 mod service;
