@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use hybrid_cache_driver::local::config::{DEFAULT_MAX_AGE_S, DEFAULT_NETWORK_IDLE_S};
 use hybrid_cache_driver::local::{LocalConfig, LocalDriver, Network, SystemConfig};
 use hybrid_cache_model::protocol::{
-    IndexScope, Interpreter, Limits, PackageSource, Place, Provider, PythonTools, SystemTools,
+    EnvironmentContext, IndexScope, Interpreter, Limits, PackageSource, Provider, PythonTools, SystemTools,
 };
 use hybrid_cache_model::sample::ToolRecord;
 use hybrid_cache_model::{Scenario, TaskSpec, Tenant};
@@ -111,8 +111,8 @@ impl Machine {
     }
 
     /// Where everything is inside the sandboxes: what keys are made for.
-    pub fn place(&self) -> Place {
-        self.config.place(&Tenant::default())
+    pub fn context(&self) -> EnvironmentContext {
+        self.config.context(&Tenant::default())
     }
 
     /// Opens the driver.

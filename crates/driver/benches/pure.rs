@@ -67,7 +67,7 @@ fn pure(criterion: &mut Criterion) {
         .measurement_time(Duration::from_secs(2))
         .warm_up_time(Duration::from_millis(500));
     let (spec, config) = (task(), config());
-    let (checked, place) = (spec.check().unwrap(), config.place(&Default::default()));
+    let (checked, context) = (spec.check().unwrap(), config.context(&Default::default()));
     let wire = serde_json::to_vec(&spec).unwrap();
     group.bench_function("parse and check a task", |bencher| {
         bencher.iter(|| {
@@ -77,10 +77,10 @@ fn pure(criterion: &mut Criterion) {
     });
     group.bench_function("make both keys", |bencher| {
         bencher.iter(|| {
-            let place = black_box(&place);
+            let context = black_box(&context);
             (
-                RequestKey::new(&PythonRequest::new(&checked.requirements, place)),
-                SystemKey::new(&checked.system, place),
+                RequestKey::new(&PythonRequest::new(&checked.requirements, context)),
+                SystemKey::new(&checked.system, context),
             )
         });
     });

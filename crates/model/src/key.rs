@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{IndexScope, Interpreter, Place};
+use crate::protocol::{EnvironmentContext, IndexScope, Interpreter};
 use crate::requirement::Requirement;
 use crate::system::SystemPackage;
 
@@ -120,15 +120,15 @@ pub const INDEX_STRATEGY: &str = "first-index";
 const BUILDS: &str = "wheels";
 
 impl<'a> PythonRequest<'a> {
-    /// The request for `requirements` at `place`, with everything fixed that a task cannot choose.
-    pub fn new(requirements: &'a [Requirement], place: &'a Place) -> PythonRequest<'a> {
+    /// The request for `requirements` in `context`, with everything fixed that a task cannot choose.
+    pub fn new(requirements: &'a [Requirement], context: &'a EnvironmentContext) -> PythonRequest<'a> {
         PythonRequest {
             requirements,
-            interpreter: &place.interpreter,
-            index: &place.index,
+            interpreter: &context.interpreter,
+            index: &context.index,
             index_strategy: INDEX_STRATEGY,
             named_indexes: &[],
-            index_scope: match place.index_scope {
+            index_scope: match context.index_scope {
                 IndexScope::Public => "public",
                 IndexScope::Private => "private",
             },
@@ -181,11 +181,11 @@ impl EnvironmentKey {
 const NIX_SETTINGS: &str = "sandbox=false";
 
 impl SystemKey {
-    /// The key of a sorted set of packages at one place: its package source, its platform, and how Nix builds.
-    pub fn new(packages: &[SystemPackage], place: &Place) -> SystemKey {
+    /// The key of a sorted set of packages in one context: its package source, its platform, and how Nix builds.
+    pub fn new(packages: &[SystemPackage], context: &EnvironmentContext) -> SystemKey {
         let hasher = FieldHasher::new("system")
-            .field("source", &place.system_source)
-            .field("platform", &place.interpreter.platform)
+            .field("source", &context.system_source)
+            .field("platform", &context.interpreter.platform)
             .field("settings", NIX_SETTINGS);
         let hasher = packages
             .iter()
@@ -200,8 +200,8 @@ mod tests {
     use crate::protocol::Volumes;
     use crate::requirement;
 
-    fn place() -> Place {
-        Place {
+    fn context() -> EnvironmentContext {
+        EnvironmentContext {
             volumes: Volumes {
                 python: "/cache/python".into(),
                 nix: "/nix".into(),
@@ -223,24 +223,24 @@ mod tests {
         }
     }
 
-    fn key(dependencies: &str, place: &Place) -> RequestKey {
+    fn key(dependencies: &str, context: &EnvironmentContext) -> RequestKey {
         let requirements = requirement::parse_list("/dependencies", dependencies).unwrap();
-        RequestKey::new(&PythonRequest::new(&requirements, place))
+        RequestKey::new(&PythonRequest::new(&requirements, context))
     }
 
     #[test]
     fn a_key_is_a_file_name_and_depends_on_each_field() {
-        let base = key("numpy", &place());
+        let base = key("numpy", &context());
         assert_eq!(base.as_str().len(), 32);
-        assert_eq!(base, key("NumPy", &place()));
-        assert_ne!(base, key("numpy>=1", &place()));
+        assert_eq!(base, key("NumPy", &context()));
+        assert_ne!(base, key("numpy>=1", &context()));
         assert_ne!(
             base,
             key(
                 "numpy",
-                &Place {
+                &EnvironmentContext {
                     index: "other".into(),
-                    ..place()
+                    ..context()
                 }
             )
         );
@@ -255,25 +255,25 @@ mod tests {
 
     #[test]
     fn the_volumes_places_are_no_part_of_a_key_and_the_interpreters_is() {
-        let mut moved = place();
+        let mut moved = context();
         moved.volumes.python = "/elsewhere".into();
-        assert_eq!(key("numpy", &place()), key("numpy", &moved));
-        assert_eq!(SystemKey::new(&[], &place()), SystemKey::new(&[], &moved));
+        assert_eq!(key("numpy", &context()), key("numpy", &moved));
+        assert_eq!(SystemKey::new(&[], &context()), SystemKey::new(&[], &moved));
         // An environment names its interpreter by path.
         moved.interpreter.path = "/opt/python".into();
-        assert_ne!(key("numpy", &place()), key("numpy", &moved));
-        assert_eq!(SystemKey::new(&[], &place()), SystemKey::new(&[], &moved));
+        assert_ne!(key("numpy", &context()), key("numpy", &moved));
+        assert_eq!(SystemKey::new(&[], &context()), SystemKey::new(&[], &moved));
     }
 
     #[test]
     fn every_field_of_a_request_and_of_its_interpreter_changes_its_key() {
-        let place = place();
+        let context = context();
         let requirements = requirement::parse_list("/dependencies", "numpy").unwrap();
-        let base = PythonRequest::new(&requirements, &place);
+        let base = PythonRequest::new(&requirements, &context);
         let pairs = [("a".to_owned(), "b".to_owned())];
         let libc = Interpreter {
             libc: "glibc 2.28".into(),
-            ..place.interpreter.clone()
+            ..context.interpreter.clone()
         };
         let others = [
             PythonRequest {
@@ -316,10 +316,10 @@ mod tests {
 
     #[test]
     fn another_package_source_is_another_set() {
-        let other = Place {
+        let other = EnvironmentContext {
             system_source: "nixpkgs:2".into(),
-            ..place()
+            ..context()
         };
-        assert_ne!(SystemKey::new(&[], &place()), SystemKey::new(&[], &other));
+        assert_ne!(SystemKey::new(&[], &context()), SystemKey::new(&[], &other));
     }
 }

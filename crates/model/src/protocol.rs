@@ -49,9 +49,10 @@ pub struct Volumes {
     pub nix: String,
 }
 
-/// What both forms of a request need to find the same environments.
+/// Everything beside a task's own fields that decides which environments it gets, and where they are: the volumes, the
+/// interpreter, the package index, the source of system packages and the tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct EnvironmentContext {
     /// The caches.
     pub volumes: Volumes,
     /// The interpreter.
@@ -156,8 +157,9 @@ pub enum Environments {
 pub struct RunRequest {
     /// The task.
     pub task: TaskSpec,
-    /// Where everything is.
-    pub place: Place,
+    /// What decides which environments the task gets, and where they are.
+    #[serde(rename = "place")]
+    pub context: EnvironmentContext,
     /// Which environments to use.
     pub environments: Environments,
     /// True lets a request that is older than `max_age_s` count as a hit (the index could not be reached).
@@ -306,8 +308,9 @@ pub enum Keep {
 pub struct PrepareRequest {
     /// The task; its code is not looked at.
     pub task: TaskSpec,
-    /// Where everything is.
-    pub place: Place,
+    /// What decides which environments the task gets, and where they are.
+    #[serde(rename = "place")]
+    pub context: EnvironmentContext,
     /// Publish or discard.
     pub keep: Keep,
     /// uv; absent where the task asks for no Python packages.

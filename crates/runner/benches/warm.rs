@@ -21,7 +21,9 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use hybrid_cache_model::TaskSpec;
-use hybrid_cache_model::protocol::{Environments, Interpreter, Limits, Place, PythonTools, RunRequest, Volumes};
+use hybrid_cache_model::protocol::{
+    EnvironmentContext, Environments, Interpreter, Limits, PythonTools, RunRequest, Volumes,
+};
 use hybrid_cache_runner::python::Lookup;
 use python_support::Bench;
 
@@ -92,7 +94,7 @@ impl Warm {
             python_code: NUMPY_TASK.to_owned(),
             ..prepared.task
         };
-        let request = request(task, prepared.place, &scratch);
+        let request = request(task, prepared.context, &scratch);
         Warm {
             what: "numpy".to_owned(),
             runner: env!("CARGO_BIN_EXE_runner").into(),
@@ -122,7 +124,7 @@ impl Warm {
             python: "/none".to_owned(),
             nix: "/none".to_owned(),
         };
-        let place = Place {
+        let context = EnvironmentContext {
             volumes,
             interpreter,
             index: String::new(),
@@ -131,7 +133,7 @@ impl Warm {
             tenant: Default::default(),
             index_scope: Default::default(),
         };
-        let request = request(TaskSpec::new("pass"), place, &scratch);
+        let request = request(TaskSpec::new("pass"), context, &scratch);
         Warm {
             what: "bare".to_owned(),
             runner: env!("CARGO_BIN_EXE_runner").into(),
@@ -195,10 +197,10 @@ impl Warm {
     }
 }
 
-fn request(task: TaskSpec, place: Place, scratch: &tempfile::TempDir) -> RunRequest {
+fn request(task: TaskSpec, context: EnvironmentContext, scratch: &tempfile::TempDir) -> RunRequest {
     RunRequest {
         task,
-        place,
+        context,
         environments: Environments::Lookup,
         accept_stale: false,
         limits: Limits::default(),

@@ -151,7 +151,7 @@ fn a_stale_request_is_resolved_anew() {
     let Some(bench) = Bench::new() else { return };
     bench.prepare("idna");
     let mut request = bench.request("idna");
-    request.place.max_age_s = 0;
+    request.context.max_age_s = 0;
     std::thread::sleep(Duration::from_millis(20));
     assert!(matches!(
         prepare(&request).status(),

@@ -93,7 +93,7 @@ fn a_program_that_sends_sigterm_to_itself_was_not_cancelled() {
 #[test]
 fn a_missing_interpreter_is_our_failure_and_says_where_it_looked() {
     let ran = Case::new("1")
-        .change(|request| request.place.interpreter.path = "/no/such/python".to_owned())
+        .change(|request| request.context.interpreter.path = "/no/such/python".to_owned())
         .run();
     assert_eq!(failure_kind(ran.end()), FailureKind::Tool);
     assert!(format!("{:?}", ran.end()).contains("/no/such/python"));
@@ -103,7 +103,7 @@ fn a_missing_interpreter_is_our_failure_and_says_where_it_looked() {
 #[test]
 fn an_interpreter_that_is_no_program_is_our_failure() {
     let ran = Case::new("1")
-        .change(|request| request.place.interpreter.path = "/etc/passwd".to_owned())
+        .change(|request| request.context.interpreter.path = "/etc/passwd".to_owned())
         .run();
     assert_eq!(failure_kind(ran.end()), FailureKind::Sandbox);
 }

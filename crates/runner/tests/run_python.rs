@@ -16,7 +16,7 @@ use run_harness::Case;
 /// A case with a published environment, made by hand: what is tested is who uses it.
 fn with_environment(code: &str) -> Case {
     let case = Case::new(code).change(|request| request.task.dependencies = "numpy".to_owned());
-    let root = Path::new(&case.request.place.volumes.python).join("tenants/default");
+    let root = Path::new(&case.request.context.volumes.python).join("tenants/default");
     let environment = root.join("envs/e");
     std::fs::create_dir_all(environment.join("venv/bin")).unwrap();
     std::fs::create_dir_all(root.join("requests")).unwrap();
@@ -26,7 +26,7 @@ fn with_environment(code: &str) -> Case {
     std::fs::write(environment.join("lock.txt"), "numpy==2.4.1\n").unwrap();
     std::fs::write(environment.join("manifest.json"), "{}").unwrap();
     let task = case.request.task.check().unwrap();
-    let key = RequestKey::new(&PythonRequest::new(&task.requirements, &case.request.place));
+    let key = RequestKey::new(&PythonRequest::new(&task.requirements, &case.request.context));
     std::os::unix::fs::symlink("../envs/e", root.join("requests").join(key.as_str())).unwrap();
     case
 }
@@ -35,7 +35,7 @@ fn with_environment(code: &str) -> Case {
 fn a_hit_runs_in_the_environment_and_tells_its_pins() {
     let case = with_environment("import os\nprint(os.environ['VIRTUAL_ENV'], os.environ['PATH'])");
     let ran = case.run();
-    let environment = format!("{}/tenants/default/envs/e/venv", case.request.place.volumes.python);
+    let environment = format!("{}/tenants/default/envs/e/venv", case.request.context.volumes.python);
     assert_eq!(
         ran.text(),
         format!("{environment} {environment}/bin:/usr/bin:/bin"),
@@ -51,7 +51,7 @@ fn a_hit_runs_in_the_environment_and_tells_its_pins() {
 
 #[test]
 fn a_stale_environment_is_a_miss_unless_it_is_accepted() {
-    let case = with_environment("print('ran')").change(|request| request.place.max_age_s = 0);
+    let case = with_environment("print('ran')").change(|request| request.context.max_age_s = 0);
     std::thread::sleep(Duration::from_millis(30));
     let ran = case.run();
     let expected = Missed {
@@ -73,7 +73,7 @@ fn a_stale_environment_is_a_miss_unless_it_is_accepted() {
 #[test]
 fn what_was_prepared_does_not_run_without_its_lease() {
     let case = with_environment("print('ran')").change(|request| {
-        let environment = format!("{}/tenants/default/envs/e", request.place.volumes.python);
+        let environment = format!("{}/tenants/default/envs/e", request.context.volumes.python);
         request.environments = Environments::Prepared {
             python: Some(environment),
             system: Vec::new(),
@@ -84,7 +84,7 @@ fn what_was_prepared_does_not_run_without_its_lease() {
             resolved: Resolved::default(),
         };
     });
-    let environment = Path::new(&case.request.place.volumes.python).join("tenants/default/envs/e");
+    let environment = Path::new(&case.request.context.volumes.python).join("tenants/default/envs/e");
     let evictor = attempt(&environment.join(".lease"), Mode::Exclusive, Missing::Absent).unwrap();
     let ran = case.run();
     assert_eq!((ran.code, ran.text().as_str()), (EXIT_MISSED, ""), "{:?}", ran.report);
@@ -97,7 +97,7 @@ fn what_was_prepared_does_not_run_without_its_lease() {
 #[test]
 fn the_lease_is_held_until_the_program_has_ended() {
     let case = with_environment("print('up', flush=True)\nimport time\ntime.sleep(1)");
-    let lease = Path::new(&case.request.place.volumes.python).join("tenants/default/envs/e/.lease");
+    let lease = Path::new(&case.request.context.volumes.python).join("tenants/default/envs/e/.lease");
     let mut running = case.start();
     let mut up = [0; 3];
     std::io::Read::read_exact(running.child.stdout.as_mut().unwrap(), &mut up).unwrap();

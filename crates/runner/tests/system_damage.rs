@@ -31,7 +31,7 @@ struct Set {
 /// A registered set of one package that needs a library; the content of both is recorded.
 fn set() -> Set {
     let case = Case::new("print(1)").change(|request| request.task.system_dependencies = "git".to_owned());
-    let volume = SystemVolume::of(&case.request.place);
+    let volume = SystemVolume::of(&case.request.context);
     volume.lay_out().unwrap();
     let [package, library] = ["0a-git", "0b-library"].map(|name| volume.root().join("store").join(name));
     for path in [&package, &library] {
@@ -39,7 +39,7 @@ fn set() -> Set {
         std::fs::write(path.join("lib/file"), "0123456789").unwrap();
     }
     let task = case.request.task.check().unwrap();
-    let key = SystemKey::new(&task.system, &case.request.place);
+    let key = SystemKey::new(&task.system, &case.request.context);
     std::fs::create_dir_all(volume.roots_path(&key)).unwrap();
     std::os::unix::fs::symlink(&package, volume.roots_path(&key).join("0")).unwrap();
     std::fs::write(volume.lease_path(&key), "").unwrap();

@@ -20,13 +20,13 @@ use run_harness::Case;
 /// A case whose system volume holds one package `git` with a program `hello`.
 fn with_system(code: &str) -> (Case, SystemVolume, PathBuf, PathBuf) {
     let case = Case::new(code).change(|request| request.task.system_dependencies = "git".to_owned());
-    let volume = SystemVolume::of(&case.request.place);
+    let volume = SystemVolume::of(&case.request.context);
     let path = volume.root().join("store/0a-git");
     std::fs::create_dir_all(path.join("bin")).unwrap();
     std::fs::write(path.join("bin/hello"), "#!/bin/sh\necho hello from the store\n").unwrap();
     std::fs::set_permissions(path.join("bin/hello"), std::fs::Permissions::from_mode(0o755)).unwrap();
     let task = case.request.task.check().unwrap();
-    let key = SystemKey::new(&task.system, &case.request.place);
+    let key = SystemKey::new(&task.system, &case.request.context);
     volume.lay_out().unwrap();
     std::fs::create_dir_all(volume.roots_path(&key)).unwrap();
     std::os::unix::fs::symlink(&path, volume.roots_path(&key).join("0")).unwrap();
@@ -127,7 +127,7 @@ fn what_was_prepared_does_not_run_without_its_lease() {
     };
     let case = case.change(|request| request.environments = prepared);
     let task = case.request.task.check().unwrap();
-    let lease = volume.lease_path(&SystemKey::new(&task.system, &case.request.place));
+    let lease = volume.lease_path(&SystemKey::new(&task.system, &case.request.context));
     let evictor = attempt(&lease, Mode::Exclusive, Missing::Absent).unwrap().unwrap();
     let ran = case.run();
     assert_eq!((ran.code, ran.text().as_str()), (EXIT_MISSED, ""), "{:?}", ran.report);

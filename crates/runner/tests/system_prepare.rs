@@ -82,7 +82,7 @@ fn waiting_for_another_build_has_a_deadline_and_a_row_on_the_timeline() {
         );
         assert!(recorder.timeline().phase_us(Phase::LockWait) > 10_000);
     });
-    bench.request.place.system_source = "nixpkgs:2".to_owned();
+    bench.request.context.system_source = "nixpkgs:2".to_owned();
     bench.request.deadline_ms = 50;
     assert_eq!(bench.prepare().unwrap_err().kind, FailureKind::Deadline);
     assert_eq!(bench.entries(), 1);

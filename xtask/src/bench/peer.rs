@@ -70,7 +70,7 @@ pub async fn plain_uv(machine: &Machine, scenario: &Scenario, folder: &Path) -> 
 /// The environment is not there, or the program printed something else than it should.
 pub async fn direct_exec(machine: &Machine, scenario: &Scenario, folder: &Path) -> Result<Duration> {
     let task = scenario.request.check()?;
-    let key = RequestKey::new(&PythonRequest::new(&task.requirements, &machine.place()));
+    let key = RequestKey::new(&PythonRequest::new(&task.requirements, &machine.context()));
     let environment = folder.join("requests").join(key.as_str());
     let environment = environment
         .canonicalize()

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use hybrid_cache_model::Tenant;
-use hybrid_cache_model::protocol::{IndexScope, Interpreter, Place, PythonTools, SystemTools, Volumes};
+use hybrid_cache_model::protocol::{EnvironmentContext, IndexScope, Interpreter, PythonTools, SystemTools, Volumes};
 use serde::{Deserialize, Serialize};
 
 use super::sandbox;
@@ -86,8 +86,8 @@ impl LocalConfig {
     }
 
     /// Where everything of a tenant is inside the sandboxes: what every key is made for.
-    pub fn place(&self, tenant: &Tenant) -> Place {
-        Place {
+    pub fn context(&self, tenant: &Tenant) -> EnvironmentContext {
+        EnvironmentContext {
             volumes: Volumes {
                 python: sandbox::PYTHON_MOUNT.to_owned(),
                 nix: sandbox::NIX_MOUNT.to_owned(),

@@ -180,15 +180,15 @@ impl Resident for OnThisMachine {
 ///
 /// The task itself sees them read-only. What cannot be noted (a read-only cache) only makes eviction less exact.
 pub(super) fn touch(config: &LocalConfig, volumes: &VolumePair, tenant: &Tenant, task: &Task) {
-    let place = config.place(tenant);
+    let context = config.context(tenant);
     if !task.requirements.is_empty() {
-        let key = RequestKey::new(&PythonRequest::new(&task.requirements, &place));
+        let key = RequestKey::new(&PythonRequest::new(&task.requirements, &context));
         // The request is a symbolic link to its environment, so this names the environment's own lease.
         let requests = volumes.python.join(tenant.folder()).join("requests");
         touch_file(&requests.join(key.as_str()).join(".lease"));
     }
     if !task.system.is_empty() {
-        let key = SystemKey::new(&task.system, &place);
+        let key = SystemKey::new(&task.system, &context);
         let leases = volumes.system_state().join(tenant.folder()).join("leases");
         touch_file(&leases.join(key.as_str()));
     }

@@ -26,7 +26,7 @@ pub fn run_request(
 ) -> RunRequest {
     RunRequest {
         task: spec.clone(),
-        place: config.place(&options.tenant),
+        context: config.context(&options.tenant),
         environments,
         accept_stale,
         limits: options.limits.clone(),
@@ -48,7 +48,7 @@ pub fn prepare_request(
 ) -> PrepareRequest {
     PrepareRequest {
         task: spec.clone(),
-        place: config.place(&options.tenant),
+        context: config.context(&options.tenant),
         keep,
         python_tools: needs.python.then(|| config.python_tools.clone()),
         system_tools: config

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::contents::{Contents, EnvironmentContents, PartContents, VolumeContents, Weight, name_of};
-use hybrid_cache_model::protocol::Place;
+use hybrid_cache_model::protocol::EnvironmentContext;
 use hybrid_cache_model::{Failure, PythonRequest, RequestKey, SystemKey, Task, Tenant};
 
 use super::python::usage;
@@ -56,20 +56,20 @@ pub fn system(volume: &SystemVolume) -> Result<VolumeContents, Failure> {
 }
 
 /// The environments that a task's requests lead to. What is not published is left out.
-pub fn of_task(place: &Place, task: &Task) -> Contents {
+pub fn of_task(context: &EnvironmentContext, task: &Task) -> Contents {
     let found = |found: Result<Option<VolumeContents>, Failure>| found.ok().flatten();
     Contents {
-        python: found(python_of(place, task)),
-        system: found(system_of(place, task)),
+        python: found(python_of(context, task)),
+        system: found(system_of(context, task)),
     }
 }
 
-fn python_of(place: &Place, task: &Task) -> Result<Option<VolumeContents>, Failure> {
+fn python_of(context: &EnvironmentContext, task: &Task) -> Result<Option<VolumeContents>, Failure> {
     if task.requirements.is_empty() {
         return Ok(None);
     }
-    let volume = PythonVolume::read(place)?;
-    let request = RequestKey::new(&PythonRequest::new(&task.requirements, place));
+    let volume = PythonVolume::read(context)?;
+    let request = RequestKey::new(&PythonRequest::new(&task.requirements, context));
     let Ok(environment) = volume.requests().join(request.as_str()).canonicalize() else {
         return Ok(None);
     };
@@ -80,12 +80,12 @@ fn python_of(place: &Place, task: &Task) -> Result<Option<VolumeContents>, Failu
     Ok(member.map(|member| python_contents(&volume, &open.ledger, [member], Taken::default())))
 }
 
-fn system_of(place: &Place, task: &Task) -> Result<Option<VolumeContents>, Failure> {
+fn system_of(context: &EnvironmentContext, task: &Task) -> Result<Option<VolumeContents>, Failure> {
     if task.system.is_empty() {
         return Ok(None);
     }
-    let volume = SystemVolume::of(place);
-    let path = volume.index_path(&SystemKey::new(&task.system, place));
+    let volume = SystemVolume::of(context);
+    let path = volume.index_path(&SystemKey::new(&task.system, context));
     let open = ledger::open_system(&volume, Instant::now() + LEDGER_WAIT)?;
     let member = open.ledger.members().get(&relative(volume.root(), &path));
     Ok(member.map(|member| system_contents(&volume, &open.ledger, [member], Taken::default())))
@@ -262,12 +262,12 @@ mod tests {
     #[test]
     fn a_wheel_that_is_downloaded_again_has_the_same_id_and_another_version_has_not() {
         let folder = tempfile::tempdir().unwrap();
-        let wheel = |place: &str, version: &str| {
-            let info = folder.path().join(place).join(format!("numpy-{version}.dist-info"));
+        let wheel = |name: &str, version: &str| {
+            let info = folder.path().join(name).join(format!("numpy-{version}.dist-info"));
             std::fs::create_dir_all(&info).unwrap();
             std::fs::write(info.join("METADATA"), format!("Name: numpy\nVersion: {version}\n")).unwrap();
             std::fs::write(info.join("WHEEL"), "Tag: cp311-cp311-manylinux\n").unwrap();
-            wheel_id(&folder.path().join(place), "").unwrap()
+            wheel_id(&folder.path().join(name), "").unwrap()
         };
         let first = wheel("archive-v0/abc", "2.4.1");
         assert_eq!(first, wheel("archive-v0/xyz", "2.4.1"));

@@ -8,7 +8,7 @@ use hybrid_cache_model::pod::{
     IMAGE_FILE, ImageRecord, NetworkSettings, POD_PROTOCOL_VERSION, PodRequest, REQUEST_FILE, SCRATCH_FOLDER,
 };
 use hybrid_cache_model::protocol::{
-    Environments, PackageSource, Place, PrepareRequest, PythonTools, RunRequest, SystemTools,
+    EnvironmentContext, Environments, PackageSource, PrepareRequest, PythonTools, RunRequest, SystemTools,
 };
 use hybrid_cache_model::{Failure, FailureKind, Tenant};
 use serde::de::DeserializeOwned;
@@ -43,8 +43,8 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     })
 }
 
-fn place(image: &ImageRecord, request: &PodRequest) -> Place {
-    Place {
+fn context(image: &ImageRecord, request: &PodRequest) -> EnvironmentContext {
+    EnvironmentContext {
         volumes: request.volumes.clone(),
         interpreter: image.interpreter.clone(),
         index: request.network.index.clone(),
@@ -66,7 +66,7 @@ pub fn source_id(image: &ImageRecord) -> String {
 pub fn run_request(image: &ImageRecord, request: &PodRequest, environments: Environments) -> RunRequest {
     RunRequest {
         task: request.task.clone(),
-        place: place(image, request),
+        context: context(image, request),
         environments,
         accept_stale: request.accept_stale,
         limits: request.limits.clone(),
@@ -82,7 +82,7 @@ pub fn run_request(image: &ImageRecord, request: &PodRequest, environments: Envi
 pub fn prepare_request(image: &ImageRecord, request: &PodRequest) -> PrepareRequest {
     PrepareRequest {
         task: request.task.clone(),
-        place: place(image, request),
+        context: context(image, request),
         keep: request.keep,
         python_tools: Some(python_tools(image, &request.network)),
         system_tools: system_tools(image, &request.network),

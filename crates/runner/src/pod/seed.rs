@@ -19,7 +19,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::pod::{ImageRecord, NIX_MOUNT, PYTHON_MOUNT, PodMaintainReport, SEED_FOLDER, SeedRequest};
-use hybrid_cache_model::protocol::{Budgets, Keep, Place, PrepareEvent, PrepareRequest, Volumes};
+use hybrid_cache_model::protocol::{Budgets, EnvironmentContext, Keep, PrepareEvent, PrepareRequest, Volumes};
 use hybrid_cache_model::{Failure, FailureKind, TaskSpec, Tenant};
 use tar::{Archive, Builder, EntryType, Header};
 
@@ -73,7 +73,7 @@ fn make(image: &ImageRecord, request: &SeedRequest) -> PodMaintainReport {
 fn prepare(image: &ImageRecord, request: &SeedRequest, task: &TaskSpec) -> Result<(), Failure> {
     let request = PrepareRequest {
         task: task.clone(),
-        place: Place {
+        context: EnvironmentContext {
             volumes: Volumes {
                 python: PYTHON_MOUNT.to_owned(),
                 nix: NIX_MOUNT.to_owned(),
@@ -281,18 +281,18 @@ mod tests {
         fs::set_permissions(folder.join("envs/e1/lib"), Permissions::from_mode(0o555)).unwrap();
     }
 
-    struct Place {
+    struct Fixture {
         root: tempfile::TempDir,
     }
 
-    impl Place {
-        fn new() -> Place {
+    impl Fixture {
+        fn new() -> Fixture {
             let root = tempfile::tempdir().unwrap();
             for folder in ["cache", "seed", "python", "system/.nix-portable/nix"] {
                 fs::create_dir_all(root.path().join(folder)).unwrap();
             }
             cache(&root.path().join("cache"));
-            Place { root }
+            Fixture { root }
         }
 
         fn at(&self, path: &str) -> PathBuf {
@@ -317,12 +317,12 @@ mod tests {
 
     #[test]
     fn what_is_packed_comes_out_as_it_was() {
-        let place = Place::new();
+        let fixture = Fixture::new();
         for name in ["python.tar", "system.tar"] {
-            place.pack(name);
+            fixture.pack(name);
         }
-        place.plant();
-        for folder in ["python", "system/.nix-portable/nix"].map(|folder| place.at(folder)) {
+        fixture.plant();
+        for folder in ["python", "system/.nix-portable/nix"].map(|folder| fixture.at(folder)) {
             let inode = |path: &str| folder.join(path).metadata().unwrap().ino();
             assert_eq!(inode("uv/archive/a1/x.py"), inode("envs/e1/lib/x.py"), "still one file");
             assert_eq!(fs::read_link(folder.join("latest")).unwrap(), Path::new("../envs/e1"));
@@ -342,39 +342,39 @@ mod tests {
 
     #[test]
     fn the_same_files_make_the_same_archive() {
-        let place = Place::new();
-        let one = place.pack("python.tar");
-        assert_eq!(place.pack("python.tar"), one);
+        let fixture = Fixture::new();
+        let one = fixture.pack("python.tar");
+        assert_eq!(fixture.pack("python.tar"), one);
     }
 
     #[test]
     fn a_volume_that_holds_something_keeps_it() {
-        let place = Place::new();
-        place.pack("python.tar");
-        fs::write(place.at("python/FORMAT"), "hybrid-cache python 2\n").unwrap();
-        place.plant();
-        assert!(!place.at("python/envs").exists());
+        let fixture = Fixture::new();
+        fixture.pack("python.tar");
+        fs::write(fixture.at("python/FORMAT"), "hybrid-cache python 2\n").unwrap();
+        fixture.plant();
+        assert!(!fixture.at("python/envs").exists());
     }
 
     #[test]
     fn a_seed_that_was_cut_short_is_unpacked_anew_or_finished() {
-        let place = Place::new();
-        place.pack("python.tar");
-        fs::create_dir_all(place.at("python/.seeding/envs/half")).unwrap();
-        fs::set_permissions(place.at("python/.seeding/envs"), Permissions::from_mode(0o555)).unwrap();
-        place.plant();
-        assert!(place.at("python/envs/e1").exists() && !place.at("python/envs/half").exists());
-        fs::create_dir(place.at("python/.seeded")).unwrap();
-        fs::rename(place.at("python/uv"), place.at("python/.seeded/uv")).unwrap();
-        place.plant();
-        assert!(place.at("python/uv/archive").exists() && !place.at("python/.seeded").exists());
+        let fixture = Fixture::new();
+        fixture.pack("python.tar");
+        fs::create_dir_all(fixture.at("python/.seeding/envs/half")).unwrap();
+        fs::set_permissions(fixture.at("python/.seeding/envs"), Permissions::from_mode(0o555)).unwrap();
+        fixture.plant();
+        assert!(fixture.at("python/envs/e1").exists() && !fixture.at("python/envs/half").exists());
+        fs::create_dir(fixture.at("python/.seeded")).unwrap();
+        fs::rename(fixture.at("python/uv"), fixture.at("python/.seeded/uv")).unwrap();
+        fixture.plant();
+        assert!(fixture.at("python/uv/archive").exists() && !fixture.at("python/.seeded").exists());
     }
 
     #[test]
     fn many_at_once_plant_it_once_and_whole() {
-        let place = Place::new();
+        let fixture = Fixture::new();
         for name in ["python.tar", "system.tar"] {
-            place.pack(name);
+            fixture.pack(name);
         }
         let start = std::sync::Barrier::new(8);
         std::thread::scope(|scope| {
@@ -382,10 +382,10 @@ mod tests {
                 .map(|_| {
                     scope.spawn(|| {
                         start.wait();
-                        epoch::create(place.root.path(), None).unwrap();
-                        place.plant();
+                        epoch::create(fixture.root.path(), None).unwrap();
+                        fixture.plant();
                         ["python", "system/.nix-portable/nix"]
-                            .map(|folder| place.at(folder).join("envs/e1/lib/x.py"))
+                            .map(|folder| fixture.at(folder).join("envs/e1/lib/x.py"))
                             .map(|file| fs::read_to_string(file).unwrap())
                     })
                 })
@@ -398,8 +398,8 @@ mod tests {
 
     #[test]
     fn an_image_without_a_seed_leaves_volumes_empty() {
-        let place = Place::new();
-        place.plant();
-        assert!(is_empty(&place.at("python")).unwrap());
+        let fixture = Fixture::new();
+        fixture.plant();
+        assert!(is_empty(&fixture.at("python")).unwrap());
     }
 }

@@ -46,13 +46,13 @@ pub fn prepare(job: &Job<'_>) -> Result<PythonPrepared, Failure> {
     if job.task.requirements.is_empty() {
         return Ok(PythonPrepared::NotAsked);
     }
-    let place = &job.request.place;
+    let context = &job.request.context;
     let Some(tools) = &job.request.python_tools else {
         let message = "the task asks for Python packages, but the request names no uv program";
         return Err(Failure::new(FailureKind::Tool, message).hint("give `python_tools`"));
     };
-    let volume = PythonVolume::write(place)?;
-    let key = RequestKey::new(&PythonRequest::new(&job.task.requirements, place));
+    let volume = PythonVolume::write(context)?;
+    let key = RequestKey::new(&PythonRequest::new(&job.task.requirements, context));
     let lock = match job.request.keep {
         Keep::Discard => None,
         Keep::Publish => match locked(job, &volume, &key)? {
@@ -91,7 +91,7 @@ fn order<'a>(
     requirements: &'a [Requirement],
     tools: &'a hybrid_cache_model::protocol::PythonTools,
 ) -> Order<'a> {
-    let interpreter = &job.request.place.interpreter;
+    let interpreter = &job.request.context.interpreter;
     Order {
         volume,
         key,
@@ -140,7 +140,7 @@ fn locked(job: &Job<'_>, volume: &PythonVolume, key: &RequestKey) -> Result<Lock
     // It is that of a maker who was killed.
     files::delete(&volume.staged_note(key))?;
     let found = job.phases.run(Phase::Lookup, Lane::Python, || {
-        volume.lookup(key, Duration::from_secs(job.request.place.max_age_s))
+        volume.lookup(key, Duration::from_secs(job.request.context.max_age_s))
     })?;
     match found {
         Lookup::Hit(leased) => {
@@ -204,11 +204,11 @@ pub fn finish(job: &Job<'_>, python: PythonPrepared) -> Vec<String> {
         return Vec::new();
     };
     let mut warnings = std::mem::take(&mut made.warnings);
-    let place = &job.request.place;
-    let (Ok(volume), Some(tools)) = (PythonVolume::write(place), &job.request.python_tools) else {
+    let context = &job.request.context;
+    let (Ok(volume), Some(tools)) = (PythonVolume::write(context), &job.request.python_tools) else {
         return vec![format!(
             "the environment was not published: {} is no volume any more",
-            place.volumes.python
+            context.volumes.python
         )];
     };
     let order = order(job, &volume, &made.key, &job.task.requirements, tools);

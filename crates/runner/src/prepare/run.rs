@@ -111,7 +111,7 @@ fn prepare(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, system
     warnings.extend(system::finish(request, is_system_made));
     let described = request.describe && request.keep == Keep::Publish && (is_made || is_system_made);
     let prepared = described.then(|| {
-        let contents = contents::of_task(&request.place, &job.task);
+        let contents = contents::of_task(&request.context, &job.task);
         Box::new(Prepared { contents, expired })
     });
     emit(&PrepareEvent::Published {
@@ -128,7 +128,7 @@ fn prepare(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, system
 /// Removes what killed processes left on the volume, when nobody waits any more. What cannot be removed only takes space.
 fn sweep(job: &Job<'_>) {
     let keeps = job.request.keep == Keep::Publish && !job.task.requirements.is_empty();
-    if let (true, Ok(volume)) = (keeps, PythonVolume::write(&job.request.place)) {
+    if let (true, Ok(volume)) = (keeps, PythonVolume::write(&job.request.context)) {
         leftovers::sweep(&volume, Instant::now() + SWEEP);
     }
 }
@@ -198,7 +198,7 @@ fn system_side(job: &Job<'_>, system: SystemSide<'_>) -> Result<SystemPrepared, 
 }
 
 fn ready(job: &Job<'_>, python: &mut PythonPrepared, system: SystemPrepared) -> Result<PrepareEvent, Failure> {
-    let volume_root = Path::new(&job.request.place.volumes.python);
+    let volume_root = Path::new(&job.request.context.volumes.python);
     let relative = |path: &Path| folder::relative(volume_root, path);
     let (path, status, pins) = match python {
         PythonPrepared::NotAsked => (None, CacheStatus::NotAsked, Vec::new()),
@@ -207,7 +207,7 @@ fn ready(job: &Job<'_>, python: &mut PythonPrepared, system: SystemPrepared) -> 
             made.build.stage.hand_out()?;
             let path = relative(&made.build.environment());
             if job.request.keep == Keep::Publish {
-                let note = PythonVolume::write(&job.request.place)?.staged_note(&made.key);
+                let note = PythonVolume::write(&job.request.context)?.staged_note(&made.key);
                 // Without it the others wait until it is published.
                 drop(std::fs::write(note, &path));
             }

@@ -36,12 +36,12 @@ pub fn prepare(request: &PrepareRequest, recorder: &Recorder) -> Result<SystemPr
             "the task asks for system packages and the request names no nix",
         )
     })?;
-    let volume = SystemVolume::of(&request.place);
+    let volume = SystemVolume::of(&request.context);
     let job = Job {
         request,
         tools,
         volume: &volume,
-        key: SystemKey::new(&task.system, &request.place),
+        key: SystemKey::new(&task.system, &request.context),
         task: &task,
         recorder,
     };
@@ -60,8 +60,8 @@ pub fn finish(request: &PrepareRequest, is_made: bool) -> Vec<String> {
     let mut warnings = Vec::new();
     let asked = request.task.check().ok().filter(|task| !task.system.is_empty());
     if let Some(task) = asked.filter(|_| request.keep == Keep::Publish) {
-        let key = SystemKey::new(&task.system, &request.place);
-        let recorded = path_hashes::record(&SystemVolume::of(&request.place), &key);
+        let key = SystemKey::new(&task.system, &request.context);
+        let recorded = path_hashes::record(&SystemVolume::of(&request.context), &key);
         warnings.extend(
             recorded
                 .err()
@@ -73,7 +73,7 @@ pub fn finish(request: &PrepareRequest, is_made: bool) -> Vec<String> {
     }
     warnings.extend(keep_within_budget(request));
     // What cannot be removed only takes space, and the next one tries again.
-    drop(maintenance::system::sweep_if_idle(&SystemVolume::of(&request.place)));
+    drop(maintenance::system::sweep_if_idle(&SystemVolume::of(&request.context)));
     warnings
 }
 
@@ -84,7 +84,7 @@ fn keep_within_budget(request: &PrepareRequest) -> Vec<String> {
     let Some(tools) = request.system_tools.as_ref() else {
         return Vec::new();
     };
-    let volume = SystemVolume::of(&request.place);
+    let volume = SystemVolume::of(&request.context);
     let deadline = Instant::now() + Duration::from_millis(request.deadline_ms);
     let collected = Patience::until(deadline)
         .and_then(|patience| maintenance::system::keep_within(&volume, &request.budgets.system, tools, &patience));
@@ -277,7 +277,7 @@ impl Job<'_> {
         let lease = lock::attempt(&self.volume.lease_path(&self.key), Mode::Shared, Missing::Create)?;
         let entry = IndexEntry::new(
             &self.key,
-            &self.request.place.system_source,
+            &self.request.context.system_source,
             made.packages.clone(),
             paths.clone(),
         )

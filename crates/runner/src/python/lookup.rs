@@ -158,7 +158,7 @@ mod tests {
     use crate::python::environment::{DAMAGED_FILE, MANIFEST_FILE};
     use crate::python::publish::point;
     use hybrid_cache_model::Tenant;
-    use hybrid_cache_model::protocol::{IndexScope, Interpreter, Place, Volumes};
+    use hybrid_cache_model::protocol::{EnvironmentContext, IndexScope, Interpreter, Volumes};
 
     fn key() -> RequestKey {
         let interpreter = Interpreter {
@@ -170,7 +170,7 @@ mod tests {
             libc: String::new(),
             binary_hash: String::new(),
         };
-        let place = Place {
+        let context = EnvironmentContext {
             volumes: Volumes {
                 python: String::new(),
                 nix: String::new(),
@@ -182,7 +182,7 @@ mod tests {
             tenant: Tenant::default(),
             index_scope: IndexScope::Public,
         };
-        RequestKey::new(&hybrid_cache_model::PythonRequest::new(&[], &place))
+        RequestKey::new(&hybrid_cache_model::PythonRequest::new(&[], &context))
     }
 
     fn volume() -> (tempfile::TempDir, PythonVolume) {

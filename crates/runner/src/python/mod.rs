@@ -58,7 +58,7 @@ pub mod venv;
 
 use std::path::{Path, PathBuf};
 
-use hybrid_cache_model::protocol::{IndexScope, Place};
+use hybrid_cache_model::protocol::{EnvironmentContext, IndexScope};
 use hybrid_cache_model::{Failure, Protection, RequestKey, Tenant};
 
 use crate::store::files::ensure_folder;
@@ -122,18 +122,18 @@ impl PythonVolume {
     ///
     /// # Errors
     /// Those of [`PythonVolume::open_read`].
-    pub fn read(place: &Place) -> Result<PythonVolume, Failure> {
-        let volume = PythonVolume::open_read(Path::new(&place.volumes.python), &place.tenant)?;
-        Ok(volume.with_scope(place.index_scope))
+    pub fn read(context: &EnvironmentContext) -> Result<PythonVolume, Failure> {
+        let volume = PythonVolume::open_read(Path::new(&context.volumes.python), &context.tenant)?;
+        Ok(volume.with_scope(context.index_scope))
     }
 
     /// Opens the volume of a place for preparing.
     ///
     /// # Errors
     /// Those of [`PythonVolume::open_write`].
-    pub fn write(place: &Place) -> Result<PythonVolume, Failure> {
-        let volume = PythonVolume::open_write(Path::new(&place.volumes.python), &place.tenant)?;
-        Ok(volume.with_scope(place.index_scope))
+    pub fn write(context: &EnvironmentContext) -> Result<PythonVolume, Failure> {
+        let volume = PythonVolume::open_write(Path::new(&context.volumes.python), &context.tenant)?;
+        Ok(volume.with_scope(context.index_scope))
     }
 
     fn at(root: &Path, tenant: &Tenant) -> PythonVolume {

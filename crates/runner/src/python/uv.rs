@@ -20,7 +20,7 @@ const UV_HTTP_TIMEOUT_S: &str = "30";
 const UV_HTTP_RETRIES: &str = "1";
 
 /// Settings of uv that an operator may make: where packages come from, and how they are reached. Where they come from is
-/// part of every key (`Place::index`); of the others none changes what is delivered.
+/// part of every key (`EnvironmentContext::index`); of the others none changes what is delivered.
 const ALLOWED: [&str; 10] = [
     "UV_DEFAULT_INDEX",
     "UV_FIND_LINKS",

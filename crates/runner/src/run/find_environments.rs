@@ -123,8 +123,8 @@ fn prepared(request: &RunRequest, task: &Task, mut ready: Ready) -> Result<Found
         // Volumes that are thrown away have no index, and nobody evicts there.
         if task.cache == CachePolicy::Use {
             let (volume, key) = (
-                SystemVolume::of(&request.place),
-                SystemKey::new(&task.system, &request.place),
+                SystemVolume::of(&request.context),
+                SystemKey::new(&task.system, &request.context),
             );
             let lease = lease(&volume.lease_path(&key))?;
             missed.system = lease.is_none() && Protection::LeaseRequired.is_on();
@@ -181,12 +181,12 @@ fn python(
     missed: &mut Missed,
     recorder: &Recorder,
 ) -> Result<(), Failure> {
-    let place = &request.place;
+    let context = &request.context;
     // Found and leased in one step: a Python environment is one folder that carries its own lease.
     let found = recorder.span(Phase::Lookup, Lane::Runner, || {
-        let volume = PythonVolume::read(place)?;
-        let key = RequestKey::new(&PythonRequest::new(&task.requirements, place));
-        volume.lookup(&key, Duration::from_secs(place.max_age_s))
+        let volume = PythonVolume::read(context)?;
+        let key = RequestKey::new(&PythonRequest::new(&task.requirements, context));
+        volume.lookup(&key, Duration::from_secs(context.max_age_s))
     })?;
     let leased = match found {
         Lookup::Hit(leased) => leased,
@@ -219,8 +219,8 @@ fn system(
     missed: &mut Missed,
     recorder: &Recorder,
 ) -> Result<(), Failure> {
-    let volume = SystemVolume::of(&request.place);
-    let key = SystemKey::new(&task.system, &request.place);
+    let volume = SystemVolume::of(&request.context);
+    let key = SystemKey::new(&task.system, &request.context);
     let Some(entry) = recorder.span(Phase::Lookup, Lane::Runner, || volume.look_up(&key))? else {
         missed.system = true;
         return Ok(());

@@ -113,15 +113,15 @@ fn used_keys(request: &RunRequest, task: &Task, ready: &Ready) -> UsedKeys {
     if task.cache == CachePolicy::Bypass {
         return UsedKeys::default();
     }
-    let place = &request.place;
+    let context = &request.context;
     let folder = ready.environment.python.as_deref();
     let published = folder.filter(|folder| folder.parent().is_some_and(|parent| parent.ends_with("envs")));
     let key = published.and_then(|folder| folder.file_name());
     UsedKeys {
         python_request: (!task.requirements.is_empty())
-            .then(|| RequestKey::new(&PythonRequest::new(&task.requirements, place)).to_string()),
+            .then(|| RequestKey::new(&PythonRequest::new(&task.requirements, context)).to_string()),
         python: key.map(|key| key.to_string_lossy().into_owned()),
-        system: (!task.system.is_empty()).then(|| SystemKey::new(&task.system, place).to_string()),
+        system: (!task.system.is_empty()).then(|| SystemKey::new(&task.system, context).to_string()),
     }
 }
 

@@ -105,7 +105,7 @@ pub fn start(
 ) -> Result<(Started, Vec<String>), Failure> {
     let root = Path::new(&request.scratch);
     let scratch = Scratch::new(root);
-    let base = Path::new(&request.place.interpreter.path);
+    let base = Path::new(&request.context.interpreter.path);
     let bare = environment.python.is_none().then_some(base);
     scratch.lay_out(root, &request.task.python_code, request.identity, bare)?;
     let venv = environment.venv().unwrap_or_else(|| scratch.venv.clone());

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use hybrid_cache_model::protocol::Place;
+use hybrid_cache_model::protocol::EnvironmentContext;
 use hybrid_cache_model::tenant::TENANTS_FOLDER;
 use hybrid_cache_model::{Failure, SystemKey, Tenant};
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
@@ -48,8 +48,8 @@ impl SystemVolume {
     }
 
     /// The volume of a place; does not touch it.
-    pub fn of(place: &Place) -> SystemVolume {
-        SystemVolume::new(&place.volumes.nix, &place.tenant)
+    pub fn of(context: &EnvironmentContext) -> SystemVolume {
+        SystemVolume::new(&context.volumes.nix, &context.tenant)
     }
 
     /// The parts of all tenants, sorted by name.
@@ -205,12 +205,12 @@ pub fn note_use(lease: &Lock) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hybrid_cache_model::protocol::{IndexScope, Interpreter, Place, Volumes};
+    use hybrid_cache_model::protocol::{EnvironmentContext, IndexScope, Interpreter, Volumes};
     use hybrid_cache_model::{FailureKind, TaskSpec};
 
-    fn place() -> Place {
+    fn context() -> EnvironmentContext {
         let text = str::to_owned;
-        Place {
+        EnvironmentContext {
             volumes: Volumes {
                 python: text("/cache/python"),
                 nix: text("/nix"),
@@ -242,7 +242,7 @@ mod tests {
         }
         .check()
         .unwrap();
-        let key = SystemKey::new(&task.system, &place());
+        let key = SystemKey::new(&task.system, &context());
         volume.lay_out().unwrap();
         files::ensure_folder(&dir.path().join("store/a-git")).unwrap();
         let path = dir.path().join("store/a-git").display().to_string();

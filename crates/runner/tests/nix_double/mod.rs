@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hybrid_cache_model::protocol::{
-    Budgets, Interpreter, Keep, PackageSource, Place, PrepareRequest, Provider, SystemTools, Volumes,
+    Budgets, EnvironmentContext, Interpreter, Keep, PackageSource, PrepareRequest, Provider, SystemTools, Volumes,
 };
 use hybrid_cache_model::{Failure, SystemKey, TaskSpec};
 use hybrid_cache_runner::child::Patience;
@@ -59,7 +59,7 @@ pub fn bench() -> Bench {
         libc: String::new(),
         binary_hash: String::new(),
     };
-    let place = Place {
+    let context = EnvironmentContext {
         volumes: Volumes {
             python: root.clone(),
             nix: root,
@@ -85,7 +85,7 @@ pub fn bench() -> Bench {
             system_dependencies: "make,git".to_owned(),
             ..TaskSpec::new("1")
         },
-        place,
+        context,
         keep: Keep::Publish,
         python_tools: None,
         system_tools: Some(tools),
@@ -103,7 +103,7 @@ impl Bench {
     /// The same volume and request of another tenant.
     pub fn of_tenant(&self, tenant: &str) -> Bench {
         let mut request = self.request.clone();
-        request.place.tenant = tenant.parse().unwrap();
+        request.context.tenant = tenant.parse().unwrap();
         Bench {
             dir: self.dir.clone(),
             request,
@@ -112,7 +112,7 @@ impl Bench {
 
     pub fn key(&self) -> SystemKey {
         let task = self.request.task.check().unwrap();
-        SystemKey::new(&task.system, &self.request.place)
+        SystemKey::new(&task.system, &self.request.context)
     }
 
     pub fn root(&self) -> &Path {
@@ -129,7 +129,7 @@ impl Bench {
     }
 
     pub fn volume(&self) -> SystemVolume {
-        SystemVolume::of(&self.request.place)
+        SystemVolume::of(&self.request.context)
     }
 
     pub fn entries(&self) -> usize {

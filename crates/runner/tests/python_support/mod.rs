@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use hybrid_cache_model::protocol::{
-    Budgets, IndexScope, Interpreter, Keep, Place, PrepareEvent, PrepareRequest, PythonTools, Volumes,
+    Budgets, EnvironmentContext, IndexScope, Interpreter, Keep, PrepareEvent, PrepareRequest, PythonTools, Volumes,
 };
 use hybrid_cache_model::{CacheStatus, Failure, FailureKind, PythonRequest, RequestKey, TaskSpec, Tenant, Timeline};
 use hybrid_cache_runner::clock::Recorder;
@@ -94,7 +94,7 @@ impl Bench {
                 dependencies: dependencies.to_owned(),
                 ..TaskSpec::new("print(1)")
             },
-            place: Place {
+            context: EnvironmentContext {
                 volumes: Volumes {
                     python: self.root().to_str().unwrap().to_owned(),
                     nix: "/nix".into(),
@@ -122,10 +122,10 @@ impl Bench {
     pub fn lookup(&self, dependencies: &str) -> Lookup {
         let request = self.request(dependencies);
         let task = request.task.check().unwrap();
-        let key = RequestKey::new(&PythonRequest::new(&task.requirements, &request.place));
+        let key = RequestKey::new(&PythonRequest::new(&task.requirements, &request.context));
         let volume = PythonVolume::open_read(&self.root(), &Tenant::default()).unwrap();
         volume
-            .lookup(&key, std::time::Duration::from_secs(request.place.max_age_s))
+            .lookup(&key, std::time::Duration::from_secs(request.context.max_age_s))
             .unwrap()
     }
 

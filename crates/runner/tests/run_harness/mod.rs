@@ -8,7 +8,7 @@ use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::protocol::{
-    Environments, Identity, Interpreter, Limits, Place, RunReport, RunRequest, Volumes,
+    EnvironmentContext, Environments, Identity, Interpreter, Limits, RunReport, RunRequest, Volumes,
 };
 use hybrid_cache_model::{End, Output, TaskSpec};
 use tempfile::TempDir;
@@ -58,7 +58,7 @@ impl Case {
         let scratch = tempfile::tempdir().unwrap();
         std::fs::create_dir(scratch.path().join("python")).unwrap();
         let volume = |name: &str| scratch.path().join(name).display().to_string();
-        let place = Place {
+        let context = EnvironmentContext {
             volumes: Volumes {
                 python: volume("python"),
                 nix: volume("nix"),
@@ -85,7 +85,7 @@ impl Case {
         };
         let request = RunRequest {
             task: TaskSpec::new(code),
-            place,
+            context,
             environments: Environments::Lookup,
             accept_stale: false,
             limits,
@@ -123,7 +123,7 @@ impl Case {
         // The scratch folder's own parent, which tempfile makes for us alone.
         std::fs::set_permissions(self.scratch.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         self.request.identity = Some(Identity { uid: 65534, gid: 65534 });
-        self.request.place.interpreter.path = SHARED_INTERPRETER.to_owned();
+        self.request.context.interpreter.path = SHARED_INTERPRETER.to_owned();
         Some(self)
     }
 

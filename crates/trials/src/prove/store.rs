@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use hybrid_cache_driver::local::LocalConfig;
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest, VerifyReport};
 use hybrid_cache_model::protocol::{
-    BudgetRequest, Budgets, IndexScope, Keep, Place, PrepareEvent, PrepareRequest, PythonTools, SystemTools,
+    BudgetRequest, Budgets, EnvironmentContext, IndexScope, Keep, PrepareEvent, PrepareRequest, PythonTools,
+    SystemTools,
 };
 use hybrid_cache_model::{PythonRequest, RequestKey, SystemKey, TaskSpec};
 use hybrid_cache_sizing::Volume;
@@ -79,31 +80,31 @@ impl Store {
         })
     }
 
-    fn place(&self, made: &Made) -> Result<Place, TrialError> {
-        let mut place = self.config.place(&keeper::tenant(made)?);
-        place.volumes.python = self.volume.display().to_string();
-        place.volumes.nix.clone_from(&place.volumes.python);
-        place.index.clone_from(&self.source);
-        place.system_source.clone_from(&self.source);
-        place.max_age_s = self.max_age_s;
-        place.index_scope = IndexScope::Public;
-        Ok(place)
+    fn context(&self, made: &Made) -> Result<EnvironmentContext, TrialError> {
+        let mut context = self.config.context(&keeper::tenant(made)?);
+        context.volumes.python = self.volume.display().to_string();
+        context.volumes.nix.clone_from(&context.volumes.python);
+        context.index.clone_from(&self.source);
+        context.system_source.clone_from(&self.source);
+        context.max_age_s = self.max_age_s;
+        context.index_scope = IndexScope::Public;
+        Ok(context)
     }
 
     /// The link that leads from a request to its environment, or the entry of the system index.
-    fn link(&self, task: &TaskSpec, place: &Place) -> Result<PathBuf, TrialError> {
+    fn link(&self, task: &TaskSpec, context: &EnvironmentContext) -> Result<PathBuf, TrialError> {
         let task = task
             .check()
             .map_err(|error| TrialError::Other(format!("a stand-in's task: {error}")))?;
         Ok(match self.packages {
             Packages::Python(_) => {
-                let key = RequestKey::new(&PythonRequest::new(&task.requirements, place));
-                let own = self.volume.join(place.tenant.folder());
+                let key = RequestKey::new(&PythonRequest::new(&task.requirements, context));
+                let own = self.volume.join(context.tenant.folder());
                 own.join("requests").join(key.as_str())
             }
             Packages::System(_) => {
-                let key = SystemKey::new(&task.system, place);
-                let own = self.volume.join(STATE).join(place.tenant.folder());
+                let key = SystemKey::new(&task.system, context);
+                let own = self.volume.join(STATE).join(context.tenant.folder());
                 own.join("index").join(format!("{key}.json"))
             }
         })
@@ -187,8 +188,8 @@ impl Keeper for Store {
 
     async fn prepare(&self, made: &Made, is_due: bool, uses_again: bool) -> Result<Answer, TrialError> {
         let task = keeper::task(self.kind(), made);
-        let place = self.place(made)?;
-        let link = self.link(&task, &place)?;
+        let context = self.context(made)?;
+        let link = self.link(&task, &context)?;
         if is_due {
             keeper::make_old(&link, self.max_age_s)?;
         }
@@ -197,7 +198,7 @@ impl Keeper for Store {
         }
         let request = PrepareRequest {
             task,
-            place,
+            context,
             keep: Keep::Publish,
             python_tools: match &self.packages {
                 Packages::Python(tools) => Some(tools.clone()),
@@ -236,7 +237,7 @@ impl Keeper for Store {
     }
 
     fn published(&self, made: &Made) -> Result<String, TrialError> {
-        let link = self.link(&keeper::task(self.kind(), made), &self.place(made)?)?;
+        let link = self.link(&keeper::task(self.kind(), made), &self.context(made)?)?;
         keeper::target(&self.volume, &link)
     }
 }

@@ -21,13 +21,17 @@ pub struct Visible {
 
 /// What the program of `request` may use.
 pub fn visible(request: &RunRequest, environment: &Environment) -> Visible {
-    let volumes = &request.place.volumes;
+    let volumes = &request.context.volumes;
     let mut read: Vec<PathBuf> = request.base_path.split(':').map(PathBuf::from).collect();
-    read.extend(prefixes(Path::new(&request.place.interpreter.path)));
+    read.extend(prefixes(Path::new(&request.context.interpreter.path)));
     if let Some(venv) = environment.venv() {
         // The folder around it holds the lease and the records, which are the runner's.
         read.push(venv);
-        read.extend(bytecode(environment, Path::new(&volumes.python), &request.place.tenant));
+        read.extend(bytecode(
+            environment,
+            Path::new(&volumes.python),
+            &request.context.tenant,
+        ));
     }
     read.extend(environment.store(Path::new(&volumes.nix)));
     read.retain(|path| path.is_absolute() && path.parent().is_some());
