@@ -108,9 +108,9 @@ fn main() {
         let told = bench.prepare(&dependencies(at));
         assert!(told.path().contains("staging"), "{at} was there already");
     }
-    let (environments, byte_code) = (bench.volume().environments(), bench.volume().bytecode());
+    let (environments, bytecode) = (bench.volume().environments(), bench.volume().bytecode());
     let folders: Vec<PathBuf> = entries(&environments)
-        .chain(entries(&byte_code).flat_map(|pool| entries(&pool).collect::<Vec<_>>()))
+        .chain(entries(&bytecode).flat_map(|pool| entries(&pool).collect::<Vec<_>>()))
         .collect();
     let files = find(&folders);
     let bytes = plain(&files);

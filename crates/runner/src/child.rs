@@ -11,32 +11,32 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 /// Most bytes of a program's talk that are kept: its beginning is dropped first, the error stands at the end.
-const MAX_TALK_BYTES: usize = 256 << 10;
+const MAX_STDERR_BYTES: usize = 256 << 10;
 /// How long a child that was told to die by SIGKILL may take until it can be collected.
 const KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// How long to wait for a program: until a deadline, or until somebody has no more use for its result.
 #[derive(Debug)]
-pub struct Patience {
-    deadline: Instant,
+pub struct Deadline {
+    instant: Instant,
     cancelled: OwnedFd,
 }
 
-impl Patience {
-    /// Patience until `deadline`.
+impl Deadline {
+    /// Deadline until `deadline`.
     ///
     /// # Errors
     /// The process may have no more descriptors.
-    pub fn until(deadline: Instant) -> Result<Patience, Failure> {
+    pub fn at(instant: Instant) -> Result<Deadline, Failure> {
         let cancelled = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let cancelled = cancelled
             .map_err(|error| Failure::new(FailureKind::Internal, format!("could not make an event: {error}")))?;
-        Ok(Patience { deadline, cancelled })
+        Ok(Deadline { instant, cancelled })
     }
 
     /// The latest moment.
-    pub fn deadline(&self) -> Instant {
-        self.deadline
+    pub fn instant(&self) -> Instant {
+        self.instant
     }
 
     /// Ends every wait, those that run and those to come.
@@ -54,7 +54,7 @@ impl Patience {
     /// Waits until `descriptor` can be read.
     fn readable(&self, descriptor: &impl AsFd, name: &str) -> Result<(), Failure> {
         loop {
-            let left = self.deadline.saturating_duration_since(Instant::now());
+            let left = self.instant.saturating_duration_since(Instant::now());
             let timeout = Timespec {
                 tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
                 tv_nsec: i64::from(left.subsec_nanos()),
@@ -84,16 +84,16 @@ impl Patience {
 
 /// How a helper program ended.
 #[derive(Debug)]
-pub struct Ended {
+pub struct ProgramExit {
     /// Its exit status.
     pub status: ExitStatus,
     /// What it wrote to standard error; the last part where it was very much.
-    pub talk: String,
+    pub stderr: String,
 }
 
-impl Ended {
+impl ProgramExit {
     /// `exit code 2`, `signal 9`.
-    pub fn how(&self) -> String {
+    pub fn describe(&self) -> String {
         match (self.status.code(), self.status.signal()) {
             (Some(code), _) => format!("exit code {code}"),
             (None, Some(signal)) => format!("signal {signal}"),
@@ -108,8 +108,8 @@ impl Ended {
 ///
 /// # Errors
 /// [`FailureKind::Tool`] where it cannot be started, [`FailureKind::Deadline`] where it had to be killed.
-pub fn run(command: &mut Command, name: &str, input: Vec<u8>, patience: &Patience) -> Result<Ended, Failure> {
-    run_into(command, name, input, Stdio::null(), patience)
+pub fn run(command: &mut Command, name: &str, input: Vec<u8>, deadline: &Deadline) -> Result<ProgramExit, Failure> {
+    run_into(command, name, input, Stdio::null(), deadline)
 }
 
 /// Like [`run`], with the program's standard output going to `stdout`: a file, or nowhere. Not a pipe, which nobody
@@ -122,8 +122,8 @@ pub fn run_into(
     name: &str,
     input: Vec<u8>,
     stdout: Stdio,
-    patience: &Patience,
-) -> Result<Ended, Failure> {
+    deadline: &Deadline,
+) -> Result<ProgramExit, Failure> {
     let stdin = if input.is_empty() {
         Stdio::null()
     } else {
@@ -140,7 +140,7 @@ pub fn run_into(
         // A child that dies early breaks the pipe; its exit status tells more than that error.
         std::thread::spawn(move || drop(std::io::Write::write_all(&mut pipe, &input)))
     });
-    let outcome = collect(&mut child, name, patience);
+    let outcome = collect(&mut child, name, deadline);
     if outcome.is_err() {
         kill(&mut child);
     }
@@ -150,33 +150,33 @@ pub fn run_into(
     outcome
 }
 
-fn collect(child: &mut Child, name: &str, patience: &Patience) -> Result<Ended, Failure> {
+fn collect(child: &mut Child, name: &str, deadline: &Deadline) -> Result<ProgramExit, Failure> {
     let broken = |error: std::io::Error| Failure::new(FailureKind::Tool, format!("could not watch {name}: {error}"));
-    let mut talk = Vec::new();
-    if let Some(mut stderr) = child.stderr.take() {
+    let mut stderr = Vec::new();
+    if let Some(mut pipe) = child.stderr.take() {
         let mut part = vec![0; 16 << 10];
         loop {
-            patience.readable(&stderr, name)?;
-            let read = stderr.read(&mut part).map_err(broken)?;
+            deadline.readable(&pipe, name)?;
+            let read = pipe.read(&mut part).map_err(broken)?;
             if read == 0 {
                 break;
             }
-            talk.extend_from_slice(&part[..read]);
-            if talk.len() > 2 * MAX_TALK_BYTES {
-                talk.drain(..talk.len() - MAX_TALK_BYTES);
+            stderr.extend_from_slice(&part[..read]);
+            if stderr.len() > 2 * MAX_STDERR_BYTES {
+                stderr.drain(..stderr.len() - MAX_STDERR_BYTES);
             }
         }
     }
     // Its pipe is closed; now for its exit. A process descriptor can be waited for with a time-out, wait(2) cannot.
     if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| broken(errno.into()))?;
-        patience.readable(&pidfd, name)?;
+        deadline.readable(&pidfd, name)?;
     }
     let status = child.wait().map_err(broken)?;
-    let start = talk.len().saturating_sub(MAX_TALK_BYTES);
-    Ok(Ended {
+    let start = stderr.len().saturating_sub(MAX_STDERR_BYTES);
+    Ok(ProgramExit {
         status,
-        talk: String::from_utf8_lossy(&talk[start..]).into_owned(),
+        stderr: String::from_utf8_lossy(&stderr[start..]).into_owned(),
     })
 }
 
@@ -240,34 +240,34 @@ mod tests {
         command
     }
 
-    fn soon() -> Patience {
-        Patience::until(Instant::now() + Duration::from_secs(20)).unwrap()
+    fn soon() -> Deadline {
+        Deadline::at(Instant::now() + Duration::from_secs(20)).unwrap()
     }
 
     #[test]
     fn output_status_and_input_arrive() {
-        let ended = run(&mut shell("cat >&2; exit 3"), "sh", b"hello".to_vec(), &soon()).unwrap();
-        assert_eq!(ended.talk, "hello");
-        assert_eq!(ended.how(), "exit code 3");
+        let exit = run(&mut shell("cat >&2; exit 3"), "sh", b"hello".to_vec(), &soon()).unwrap();
+        assert_eq!(exit.stderr, "hello");
+        assert_eq!(exit.describe(), "exit code 3");
     }
 
     #[test]
     fn very_much_output_keeps_its_end() {
-        let ended = run(
+        let exit = run(
             &mut shell("yes | head -c 3000000 >&2; echo end >&2"),
             "sh",
             Vec::new(),
             &soon(),
         )
         .unwrap();
-        assert!(ended.talk.len() <= MAX_TALK_BYTES && ended.talk.ends_with("end\n"));
+        assert!(exit.stderr.len() <= MAX_STDERR_BYTES && exit.stderr.ends_with("end\n"));
     }
 
     #[test]
     fn the_deadline_ends_a_whole_group() {
         let started = Instant::now();
-        let patience = Patience::until(started + Duration::from_millis(50)).unwrap();
-        let failure = run(&mut shell("sleep 30 & sleep 30"), "sh", Vec::new(), &patience).unwrap_err();
+        let deadline = Deadline::at(started + Duration::from_millis(50)).unwrap();
+        let failure = run(&mut shell("sleep 30 & sleep 30"), "sh", Vec::new(), &deadline).unwrap_err();
         assert_eq!(failure.kind, FailureKind::Deadline);
         assert!(started.elapsed() < Duration::from_secs(25));
     }
@@ -275,13 +275,13 @@ mod tests {
     #[test]
     fn cancelling_ends_what_runs_and_what_comes() {
         let started = Instant::now();
-        let patience = soon();
+        let deadline = soon();
         std::thread::scope(|scope| {
-            let running = scope.spawn(|| run(&mut shell("sleep 30"), "sh", Vec::new(), &patience));
-            patience.cancel();
+            let running = scope.spawn(|| run(&mut shell("sleep 30"), "sh", Vec::new(), &deadline));
+            deadline.cancel();
             assert!(running.join().unwrap().is_err());
         });
-        assert!(run(&mut shell("sleep 30"), "sh", Vec::new(), &patience).is_err());
+        assert!(run(&mut shell("sleep 30"), "sh", Vec::new(), &deadline).is_err());
         assert!(started.elapsed() < Duration::from_secs(25));
     }
 

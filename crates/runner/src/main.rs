@@ -16,7 +16,7 @@ use hybrid_cache_model::protocol::{
 };
 use hybrid_cache_model::{Failure, FailureKind};
 use hybrid_cache_runner::clock::Recorder;
-use hybrid_cache_runner::maintenance::{self, Question};
+use hybrid_cache_runner::maintenance::{self, MaintenanceCommand};
 use hybrid_cache_runner::network;
 use hybrid_cache_runner::pod::{self, Shorten};
 use hybrid_cache_runner::prepare;
@@ -62,10 +62,10 @@ fn main() -> ExitCode {
         },
         ["run", "--report-file", path] => run(Destination::file(Path::new(path)), &recorder),
         ["prepare"] => prepare(&recorder),
-        ["usage"] => maintain(Question::Usage),
-        ["contents"] => maintain(Question::Contents),
-        ["gc"] => maintain(Question::Gc),
-        ["verify"] => maintain(Question::Verify),
+        ["usage"] => maintain(MaintenanceCommand::Usage),
+        ["contents"] => maintain(MaintenanceCommand::Contents),
+        ["gc"] => maintain(MaintenanceCommand::Gc),
+        ["verify"] => maintain(MaintenanceCommand::Verify),
         ["pod-run"] => pod_run(&recorder),
         ["pod-prepare"] => leave(&mut pod::prepare(&recorder)),
         ["pod-maintain"] => leave(&mut pod::maintain()),
@@ -162,9 +162,9 @@ fn until_input_closes(limit: Duration) {
     let _ = closed.recv_timeout(limit);
 }
 
-fn maintain(question: Question) -> i32 {
+fn maintain(command: MaintenanceCommand) -> i32 {
     let report = match read_request::<MaintainRequest>() {
-        Ok(request) => maintenance::answer(question, &request),
+        Ok(request) => maintenance::answer(command, &request),
         Err(failure) => MaintainReport::Failed { failure },
     };
     answer(&report)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hybrid_cache_model::Phase;
 use hybrid_cache_model::protocol::{BudgetRequest, PrepareEvent};
-use hybrid_cache_runner::child::Patience;
+use hybrid_cache_runner::child::Deadline;
 use hybrid_cache_runner::maintenance::python::{gc, usage, verify};
 use hybrid_cache_runner::python::Lookup;
 use hybrid_cache_runner::python::bytecode::{self, Compiled, Sources};
@@ -28,8 +28,8 @@ const NO_LIMIT: &BudgetRequest = &BudgetRequest {
     claim_bytes: None,
 };
 
-fn patience() -> Patience {
-    Patience::until(Instant::now() + Duration::from_secs(300)).unwrap()
+fn deadline() -> Deadline {
+    Deadline::at(Instant::now() + Duration::from_secs(300)).unwrap()
 }
 
 fn links(bench: &Bench, dependencies: &str) -> Vec<Link> {
@@ -86,7 +86,7 @@ fn provide(bench: &Bench, pool: &Pool, installed: &Installed) -> Compiled {
         listing: &content.listing,
         interpreter: &bench.interpreter,
     };
-    bytecode::provide(pool, &sources, work.path(), &patience()).unwrap()
+    bytecode::provide(pool, &sources, work.path(), &deadline()).unwrap()
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn compiling_again_gives_the_same_bytes() {
     let again = bench.dir.path().join("again");
     let pool = Pool {
         path: again.clone(),
-        ..Pool::of(&bench.volume())
+        ..Pool::from_volume(&bench.volume())
     };
     for link in links(&bench, "numpy,idna") {
         std::fs::remove_file(link.path).unwrap();
@@ -130,17 +130,17 @@ fn byte_code_that_failed_leaves_the_pool_locked_until_the_environment_is_publish
     let volume = bench.volume();
     // In the place of a folder.
     std::fs::write(volume.bytecode().join(&bench.interpreter.abi), "").unwrap();
-    let taken = std::sync::Mutex::new(Vec::new());
+    let size = std::sync::Mutex::new(Vec::new());
     let told = prepare_telling(&bench.request("six"), |event| {
         let PrepareEvent::Phase { phase, .. } = event else {
             return;
         };
         let alone = pool::lock(&volume, Mode::Exclusive, Instant::now()).is_ok();
-        taken.lock().unwrap().push((*phase, alone));
+        size.lock().unwrap().push((*phase, alone));
     });
-    let (warnings, taken) = (told.warnings(), taken.into_inner().unwrap());
+    let (warnings, size) = (told.warnings(), size.into_inner().unwrap());
     assert!(warnings[0].contains("incomplete byte-code"), "{warnings:?}");
-    assert_eq!(taken.last(), Some(&(Phase::PythonPublish, false)), "{taken:?}");
+    assert_eq!(size.last(), Some(&(Phase::PythonPublish, false)), "{size:?}");
 }
 
 #[test]
@@ -175,16 +175,16 @@ fn unused_byte_code_goes_unless_somebody_is_publishing() {
     bench.prepare("packaging");
     bench.prepare("six");
     let volume = bench.volume();
-    assert_eq!(gc(&volume, NO_LIMIT, None, &patience()).unwrap().orphans, 0);
+    assert_eq!(gc(&volume, NO_LIMIT, None, &deadline()).unwrap().orphans, 0);
     let before = contents(&volume.bytecode()).len();
     let Lookup::Hit(leased) = bench.lookup("packaging") else {
         panic!("no hit")
     };
     std::fs::remove_dir_all(leased.path()).unwrap();
     let publisher = pool::lock(&volume, Mode::Shared, Instant::now()).unwrap();
-    assert_eq!(gc(&volume, NO_LIMIT, None, &patience()).unwrap().orphans, 0);
+    assert_eq!(gc(&volume, NO_LIMIT, None, &deadline()).unwrap().orphans, 0);
     drop(publisher);
-    assert!(gc(&volume, NO_LIMIT, None, &patience()).unwrap().orphans > 0);
+    assert!(gc(&volume, NO_LIMIT, None, &deadline()).unwrap().orphans > 0);
     let after = contents(&volume.bytecode()).len();
     assert!(after == 1 && before > 10, "{before} {after}");
     assert!(verify(&volume).unwrap().is_clean());
@@ -223,7 +223,7 @@ fn a_wheels_own_byte_code_is_dropped_and_made_from_its_sources() {
     let (environment, installed) = by_hand(&bench, &files);
     let volume = bench.volume();
     for expected in [(0, 4), (4, 0)] {
-        let compiled = provide(&bench, &Pool::of(&volume), &installed);
+        let compiled = provide(&bench, &Pool::from_volume(&volume), &installed);
         assert_eq!((compiled.reused, compiled.compiled), expected);
     }
     let shipped = environment.join("venv").join(&installed.site).join(&own);
@@ -243,7 +243,7 @@ fn what_is_compiled_is_what_lies_on_the_disk_whatever_a_record_lists() {
     ];
     let (_, installed) = by_hand(&bench, &files);
     let volume = bench.volume();
-    let compiled = provide(&bench, &Pool::of(&volume), &installed);
+    let compiled = provide(&bench, &Pool::from_volume(&volume), &installed);
     assert_eq!((compiled.compiled, compiled.skipped), (3, 1));
     assert_eq!(contents(&volume.bytecode()).len(), 3);
     installed.check(std::time::SystemTime::now()).unwrap();
@@ -270,7 +270,7 @@ fn sweeping_while_others_publish_leaves_no_link_dangling() {
                 .map(|dependencies| scope.spawn(|| assert!(bench.prepare(dependencies).warnings().is_empty())))
                 .collect();
             while running.iter().any(|thread| !thread.is_finished()) {
-                gc(&volume, all, None, &patience()).unwrap();
+                gc(&volume, all, None, &deadline()).unwrap();
                 let problems = verify(&volume).unwrap().problems;
                 let dangling: Vec<_> = problems
                     .iter()
@@ -280,7 +280,7 @@ fn sweeping_while_others_publish_leaves_no_link_dangling() {
             }
         });
     }
-    gc(&volume, all, None, &patience()).unwrap();
+    gc(&volume, all, None, &deadline()).unwrap();
     assert_eq!(contents(&volume.bytecode()).len(), 0);
 }
 
@@ -291,23 +291,23 @@ fn an_eviction_is_credited_with_the_byte_code_it_frees() {
     std::thread::sleep(Duration::from_millis(20));
     bench.prepare("six");
     let volume = bench.volume();
-    gc(&volume, NO_LIMIT, None, &patience()).unwrap();
-    let total = Counter::new().take(&bench.root()).unwrap().inodes;
+    gc(&volume, NO_LIMIT, None, &deadline()).unwrap();
+    let total = Counter::new().measure(&bench.root()).unwrap().inodes;
     let Lookup::Hit(leased) = bench.lookup("packaging") else {
         panic!("no hit")
     };
     // All inodes of it, those that it shares with uv's cache too: no other environment has them.
     let mut counter = Counter::new();
-    let mut needed = counter.take(leased.path()).unwrap().inodes;
+    let mut needed = counter.measure(leased.path()).unwrap().inodes;
     for link in links(&bench, "packaging") {
-        needed += counter.take(&volume.bytecode().join(link.folder)).unwrap().inodes;
+        needed += counter.measure(&volume.bytecode().join(link.folder)).unwrap().inodes;
     }
     drop(leased);
     let enough = &BudgetRequest {
         inodes: Some(total - needed),
         ..*NO_LIMIT
     };
-    let report = gc(&volume, enough, None, &patience()).unwrap();
+    let report = gc(&volume, enough, None, &deadline()).unwrap();
     assert!(report.evicted_environments == 1 && !report.over_budget, "{report:?}");
     assert!(matches!(bench.lookup("packaging"), Lookup::Miss) && matches!(bench.lookup("six"), Lookup::Hit(_)));
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use hybrid_cache_model::protocol::{BudgetRequest, PrepareRequest};
 use hybrid_cache_model::{CacheStatus, FailureKind, Tenant};
-use hybrid_cache_runner::child::Patience;
+use hybrid_cache_runner::child::Deadline;
 use hybrid_cache_runner::ledger;
 use hybrid_cache_runner::maintenance::python::{gc, usage, verify};
 use hybrid_cache_runner::python::environment::touch;
@@ -62,8 +62,8 @@ fn request_file(bench: &Bench, name: &str, request: &PrepareRequest) -> PathBuf 
     path
 }
 
-fn patience() -> Patience {
-    Patience::until(Instant::now() + Duration::from_secs(60)).unwrap()
+fn deadline() -> Deadline {
+    Deadline::at(Instant::now() + Duration::from_secs(60)).unwrap()
 }
 
 fn count(path: &Path) -> usize {
@@ -159,17 +159,17 @@ fn what_is_leased_is_not_evicted_and_the_least_used_goes_first() {
             ..BudgetRequest::default()
         },
         None,
-        &patience(),
+        &deadline(),
     )
     .unwrap();
     assert_eq!((report.evicted_environments, report.kept_in_use), (1, 1), "{report:?}");
     assert!(matches!(bench.lookup("idna"), Lookup::Miss) && matches!(bench.lookup("zipp"), Lookup::Hit(_)));
     assert!(six.python().exists() && report.freed_inodes > 10 && report.dangling_requests == 1);
-    let all = gc(&volume, ONE_BYTE, Some(&bench.tools), &patience()).unwrap();
+    let all = gc(&volume, ONE_BYTE, Some(&bench.tools), &deadline()).unwrap();
     assert!(all.over_budget && all.warnings.is_empty(), "{all:?}");
     assert!(matches!(bench.lookup("six"), Lookup::Hit(_)));
     drop(six);
-    gc(&volume, ONE_BYTE, Some(&bench.tools), &patience()).unwrap();
+    gc(&volume, ONE_BYTE, Some(&bench.tools), &deadline()).unwrap();
     assert_eq!(count(&volume.environments()), 0);
     assert!(verify(&volume).unwrap().is_clean());
     // uv's cache lost its wheels behind its back, and makes do.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::CacheStatus;
-use hybrid_cache_runner::child::Patience;
+use hybrid_cache_runner::child::Deadline;
 use hybrid_cache_runner::maintenance::python::{repair, usage, verify};
 use hybrid_cache_runner::python::record::site;
 use hybrid_cache_runner::python::{Lookup, pool};
@@ -16,8 +16,8 @@ mod python_support;
 use python_support::Bench;
 use python_support::wheel::Wheel;
 
-fn patience() -> Patience {
-    Patience::until(Instant::now() + Duration::from_secs(60)).unwrap()
+fn deadline() -> Deadline {
+    Deadline::at(Instant::now() + Duration::from_secs(60)).unwrap()
 }
 
 /// A volume with one environment of one package, and another that shares it.
@@ -72,7 +72,7 @@ fn a_flipped_bit_is_named_and_repaired_in_every_environment_and_in_uvs_cache() {
         .iter()
         .filter(|text| text.contains("hcone/data.bin: has another content"));
     assert_eq!(named.count(), 2, "{found:?}");
-    let report = repair(&bench.volume(), &patience()).unwrap();
+    let report = repair(&bench.volume(), &deadline()).unwrap();
     assert!(
         report.repaired.iter().any(|line| line.contains("uv's cache")),
         "{report:?}"
@@ -126,7 +126,7 @@ fn every_other_change_is_found_named_and_repaired() {
         assert!(found.iter().any(|text| text.contains(name)), "{name}: {found:?}");
         // A test beside this one may be starting a process, which has a copy of every lease until it runs its program.
         for _ in 0..20 {
-            repair(&bench.volume(), &patience()).unwrap();
+            repair(&bench.volume(), &deadline()).unwrap();
             if problems(&bench).is_empty() {
                 break;
             }
@@ -154,7 +154,7 @@ fn a_flipped_bit_in_byte_code_is_found_and_the_byte_code_made_anew() {
             .any(|text| text.starts_with("bytecode/") && text.contains(".pyc: has another content")),
         "{found:?}"
     );
-    repair(&bench.volume(), &patience()).unwrap();
+    repair(&bench.volume(), &deadline()).unwrap();
     assert!(!folder.exists());
     assert_eq!(problems(&bench), Vec::<String>::new());
     bench.prepare("hcone");
@@ -169,7 +169,7 @@ fn what_a_task_uses_is_marked_missed_and_replaced_when_it_is_free() {
         panic!("no hit")
     };
     std::fs::write(used.venv().join("added"), "").unwrap();
-    let report = repair(&bench.volume(), &patience()).unwrap();
+    let report = repair(&bench.volume(), &deadline()).unwrap();
     assert!(
         report.repaired.iter().any(|line| line.contains("a task uses it")),
         "{report:?}"
@@ -243,7 +243,7 @@ fn an_environment_whose_interpreter_has_gone_or_moved_is_built_again() {
     assert!(matches!(bench.lookup("hcone"), Lookup::Miss));
     bench.prepare("hcone");
     bench.run("hcone", "import hcone");
-    repair(&bench.volume(), &patience()).unwrap();
+    repair(&bench.volume(), &deadline()).unwrap();
     assert_eq!(problems(&bench), Vec::<String>::new());
     bench.run("hcone", "import hcone");
 }

@@ -11,7 +11,7 @@ use hybrid_cache_model::{CacheStatus, Phase};
 use hybrid_cache_runner::maintenance::python::usage;
 use hybrid_cache_runner::python::record::Installed;
 use hybrid_cache_runner::python::{Lookup, pool};
-use hybrid_cache_runner::store::measure::{Counter, Taken};
+use hybrid_cache_runner::store::measure::{Counter, DiskUsage};
 
 mod python_support;
 use python_support::Bench;
@@ -62,7 +62,7 @@ fn an_environment_that_shares_numpy_with_nine_others_is_small() {
             panic!("no hit")
         };
         let own = Counter::own(leased.path()).unwrap();
-        let all = Counter::new().take(leased.path()).unwrap();
+        let all = Counter::new().measure(leased.path()).unwrap();
         if at == 0 || at == 9 {
             let timeline = told.timeline();
             for phase in Phase::ALL {
@@ -75,10 +75,10 @@ fn an_environment_that_shares_numpy_with_nine_others_is_small() {
     }
     let shares = shares(&bench);
     println!("marginal of each: {shares:?}");
-    for taken in shares {
-        assert!(taken.bytes <= MAX_OWN_BYTES, "{} bytes of its own", taken.bytes);
-        assert!(taken.inodes <= MAX_OWN_INODES, "{} inodes of its own", taken.inodes);
-        assert!(taken.entries <= MAX_ENTRIES, "{} directory entries", taken.entries);
+    for size in shares {
+        assert!(size.bytes <= MAX_OWN_BYTES, "{} bytes of its own", size.bytes);
+        assert!(size.inodes <= MAX_OWN_INODES, "{} inodes of its own", size.inodes);
+        assert!(size.entries <= MAX_ENTRIES, "{} directory entries", size.entries);
     }
     for layer in usage(&bench.volume()).unwrap().layers {
         println!("{layer:?}");
@@ -86,7 +86,7 @@ fn an_environment_that_shares_numpy_with_nine_others_is_small() {
 }
 
 /// What each environment adds to the nine others: inodes that neither they nor the byte-code they link to have.
-fn shares(bench: &Bench) -> Vec<Taken> {
+fn shares(bench: &Bench) -> Vec<DiskUsage> {
     let folder = bench.volume().environments();
     let all: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
@@ -101,14 +101,14 @@ fn shares(bench: &Bench) -> Vec<Taken> {
         let mut counter = Counter::new();
         let mut theirs = BTreeSet::new();
         for other in all.iter().filter(|other| *other != one) {
-            counter.take(other).unwrap();
+            counter.measure(other).unwrap();
             theirs.extend(linked(other));
         }
-        let mut taken = counter.take(one).unwrap();
+        let mut size = counter.measure(one).unwrap();
         for folder in linked(one).difference(&theirs) {
-            taken += counter.take(folder).unwrap();
+            size += counter.measure(folder).unwrap();
         }
-        taken
+        size
     };
     all.iter().map(|one| marginal(one)).collect()
 }

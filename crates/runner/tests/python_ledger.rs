@@ -8,12 +8,12 @@ use std::time::{Duration, Instant, SystemTime};
 use hybrid_cache_model::Tenant;
 use hybrid_cache_model::maintain::UsageReport;
 use hybrid_cache_model::protocol::BudgetRequest;
-use hybrid_cache_runner::child::Patience;
+use hybrid_cache_runner::child::Deadline;
 use hybrid_cache_runner::ledger;
 use hybrid_cache_runner::maintenance::python::usage::{self, usage as measured};
 use hybrid_cache_runner::maintenance::python::{gc, keep_within, make_room, verify};
 use hybrid_cache_runner::python::{Lookup, PythonVolume};
-use hybrid_cache_runner::store::measure::{Counter, Taken};
+use hybrid_cache_runner::store::measure::{Counter, DiskUsage};
 
 mod nobody;
 mod python_support;
@@ -32,26 +32,26 @@ const FOLDERS: [&str; 9] = [
     "tenants/default/bytecode",
 ];
 
-fn patience() -> Patience {
-    Patience::until(Instant::now() + Duration::from_secs(60)).unwrap()
+fn deadline() -> Deadline {
+    Deadline::at(Instant::now() + Duration::from_secs(60)).unwrap()
 }
 
 /// What a walk finds, each inode once. The locks' content changes with every look, so they are left out.
-fn walked(bench: &Bench) -> Taken {
+fn walked(bench: &Bench) -> DiskUsage {
     let mut counter = Counter::new();
-    let mut all = Taken::default();
+    let mut all = DiskUsage::default();
     for folder in FOLDERS {
-        all += counter.take(&bench.root().join(folder)).unwrap();
+        all += counter.measure(&bench.root().join(folder)).unwrap();
     }
     all
 }
 
 /// What `usage` says likewise.
-fn told(bench: &Bench) -> Taken {
-    let mut all = Taken::default();
+fn told(bench: &Bench) -> DiskUsage {
+    let mut all = DiskUsage::default();
     for layer in measured(&bench.volume()).unwrap().layers {
         if layer.layer != "python/locks" {
-            all += Taken {
+            all += DiskUsage {
                 bytes: layer.bytes,
                 inodes: layer.inodes,
                 entries: layer.entries,
@@ -68,7 +68,7 @@ fn assert_agrees(bench: &Bench, when: &str) {
 }
 
 /// What counts against a budget.
-fn counted(bench: &Bench) -> Taken {
+fn counted(bench: &Bench) -> DiskUsage {
     let mut all = ledger::open_python(&bench.volume(), Instant::now())
         .unwrap()
         .ledger
@@ -156,7 +156,7 @@ fn byte_code_that_came_while_the_ledger_was_refreshed_belongs_to_its_environment
     let open = ledger::open_python(&bench.volume(), Instant::now()).unwrap();
     assert_eq!(open.ledger.unused(), []);
     drop(open);
-    gc(&bench.volume(), &BudgetRequest::default(), None, &patience()).unwrap();
+    gc(&bench.volume(), &BudgetRequest::default(), None, &deadline()).unwrap();
     assert!(pooled.is_dir());
     assert_agrees(&bench, "after a collection");
 }
@@ -302,7 +302,7 @@ fn without_a_budget_a_part_of_the_disk_is_one_and_nothing_goes_below_it() {
     assert_eq!(none, BudgetRequest::default());
     let all = BudgetRequest { bytes: Some(0), ..none };
     assert_eq!(
-        gc(&bench.volume(), &all, None, &patience())
+        gc(&bench.volume(), &all, None, &deadline())
             .unwrap()
             .evicted_environments,
         1
@@ -408,7 +408,7 @@ fn one_that_cannot_be_evicted_holds_up_no_other() {
     let (_folder, volume) = two_by_hand();
     let [old, new] = ["old", "new"].map(|name| volume.environments().join(name));
     no_mode(&old.join(".lease"), 0o444);
-    let report = nobody::run(|| gc(&volume, NOTHING, None, &patience())).unwrap();
+    let report = nobody::run(|| gc(&volume, NOTHING, None, &deadline())).unwrap();
     assert!(old.exists() && !new.exists());
     assert_eq!(
         (report.evicted_environments, report.warnings.len()),
@@ -423,7 +423,7 @@ fn a_volume_that_nobody_used_can_be_used_after_it_was_looked_after() {
     let folder = tempfile::tempdir().unwrap();
     let volume = PythonVolume::open_read(folder.path(), &Tenant::default()).unwrap();
     measured(&volume).unwrap();
-    gc(&volume, &BudgetRequest::default(), None, &patience()).unwrap();
+    gc(&volume, &BudgetRequest::default(), None, &deadline()).unwrap();
     assert!(verify(&volume).unwrap().is_clean());
     PythonVolume::open_write(folder.path(), &Tenant::default()).unwrap();
 }

@@ -9,7 +9,7 @@ use hybrid_cache_model::{CacheStatus, FailureKind};
 use hybrid_cache_runner::maintenance::system as maintenance;
 use hybrid_cache_runner::store::lock::{self, Missing, Mode};
 use hybrid_cache_runner::system::{IndexEntry, path_hashes};
-use nix_double::{bench, patience};
+use nix_double::{bench, deadline};
 
 #[test]
 fn those_that_waited_for_a_build_that_failed_take_its_failure_over() {
@@ -74,7 +74,7 @@ fn damage_that_another_one_uses_is_not_registered_again() {
     let tools = bench.request.system_tools.as_ref().unwrap();
     let task = lock::attempt(&bench.volume().lease_path(&bench.key()), Mode::Shared, Missing::Absent).unwrap();
     std::fs::write(bench.root().join("store/0a-git/bin/git"), "prxgram\n").unwrap();
-    maintenance::repair(&bench.volume(), Some(tools), &patience()).unwrap();
+    maintenance::repair(&bench.volume(), Some(tools), &deadline()).unwrap();
     let refused = other.prepare().unwrap_err();
     assert_eq!(refused.kind, FailureKind::CacheDamaged, "{refused}");
     assert!(refused.message.contains("0a-git"), "{refused}");
@@ -107,10 +107,10 @@ fn a_mark_outlives_builds_at_work_and_a_recording() {
     let build = lock::attempt(&volume.lock_path("store"), Mode::Shared, Missing::Absent).unwrap();
     assert!(build.is_some());
     let began = Instant::now();
-    let refused = maintenance::clear_damaged(&volume, &key, tools, &patience()).unwrap_err();
+    let refused = maintenance::clear_damaged(&volume, &key, tools, &deadline()).unwrap_err();
     assert!(refused.message.contains("being made"), "{refused}");
     assert!(is_marked() && began.elapsed() < Duration::from_secs(15));
     drop(build);
-    maintenance::clear_damaged(&volume, &key, tools, &patience()).unwrap();
+    maintenance::clear_damaged(&volume, &key, tools, &deadline()).unwrap();
     assert!(!index.exists());
 }

@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 
 use hybrid_cache_model::SystemKey;
 use hybrid_cache_model::protocol::{EXIT_MISSED, PackageSource, Provider, SystemTools};
-use hybrid_cache_runner::child::Patience;
+use hybrid_cache_runner::child::Deadline;
 use hybrid_cache_runner::maintenance::system::{clear_damaged, repair, sweep_if_idle, verify};
 use hybrid_cache_runner::store::lock::{self, Missing, Mode};
 use hybrid_cache_runner::system::{IndexEntry, SystemVolume, path_hashes};
 use run_harness::Case;
 
-fn patience() -> Patience {
-    Patience::until(Instant::now() + Duration::from_secs(20)).unwrap()
+fn deadline() -> Deadline {
+    Deadline::at(Instant::now() + Duration::from_secs(20)).unwrap()
 }
 
 struct Set {
@@ -31,7 +31,7 @@ struct Set {
 /// A registered set of one package that needs a library; the content of both is recorded.
 fn set() -> Set {
     let case = Case::new("print(1)").change(|request| request.task.system_dependencies = "git".to_owned());
-    let volume = SystemVolume::of(&case.request.context);
+    let volume = SystemVolume::from_context(&case.request.context);
     volume.lay_out().unwrap();
     let [package, library] = ["0a-git", "0b-library"].map(|name| volume.root().join("store").join(name));
     for path in [&package, &library] {
@@ -47,7 +47,7 @@ fn set() -> Set {
     let entry = IndexEntry::new(&key, "test:1", vec!["git".to_owned()], vec![text(&package)]);
     let entry = entry.with_closure(vec![text(&package), text(&library)]);
     std::fs::write(volume.index_path(&key), entry.to_json().unwrap()).unwrap();
-    assert_eq!(verify(&volume, None, &patience()).unwrap().unhashed, 2);
+    assert_eq!(verify(&volume, None, &deadline()).unwrap().unhashed, 2);
     path_hashes::record(&volume, &key).unwrap();
     let set = Set {
         case,
@@ -61,7 +61,7 @@ fn set() -> Set {
 
 impl Set {
     fn problems(&self) -> Vec<String> {
-        let report = verify(&self.volume, None, &patience()).unwrap();
+        let report = verify(&self.volume, None, &deadline()).unwrap();
         assert_eq!(report.unhashed, 0);
         let problems = report.problems.into_iter();
         problems
@@ -129,7 +129,7 @@ fn sweeping_beside_a_verification_takes_nothing_of_it_away() {
     std::fs::write(&recording, "").unwrap();
     let give_up = Instant::now() + Duration::from_secs(20);
     let report = std::thread::scope(|scope| {
-        let verifying = scope.spawn(|| verify(&set.volume, Some(&nix), &patience()).unwrap());
+        let verifying = scope.spawn(|| verify(&set.volume, Some(&nix), &deadline()).unwrap());
         while !started.exists() && Instant::now() < give_up {
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -149,7 +149,7 @@ fn sweeping_beside_a_verification_takes_nothing_of_it_away() {
 fn a_repair_removes_the_entry_and_the_store_path_so_that_both_are_made_again() {
     let set = set();
     std::fs::write(set.library.join("lib/file"), "0123x56789").unwrap();
-    repair(&set.volume, Some(&set.nix()), &patience()).unwrap();
+    repair(&set.volume, Some(&set.nix()), &deadline()).unwrap();
     assert!(!set.library.exists() && !set.volume.index_path(&set.key).exists());
     assert_eq!(set.case.run().code, EXIT_MISSED);
     assert_eq!(set.problems(), Vec::<String>::new());
@@ -161,16 +161,16 @@ fn a_set_in_use_is_marked_missed_and_made_again_when_it_is_free() {
     let nix = set.nix();
     let task = lock::attempt(&set.volume.lease_path(&set.key), Mode::Shared, Missing::Absent).unwrap();
     std::fs::write(set.library.join("lib/file"), "0123x56789").unwrap();
-    let report = repair(&set.volume, Some(&nix), &patience()).unwrap();
+    let report = repair(&set.volume, Some(&nix), &deadline()).unwrap();
     assert!(report.repaired[0].contains("a task uses it"), "{report:?}");
     assert!(set.library.exists());
     assert_eq!(set.case.run().code, EXIT_MISSED);
-    let refused = clear_damaged(&set.volume, &set.key, &nix, &patience()).unwrap_err();
+    let refused = clear_damaged(&set.volume, &set.key, &nix, &deadline()).unwrap_err();
     assert!(refused.message.contains("a task uses them"), "{refused}");
     // Damage is never recorded as content.
     path_hashes::record(&set.volume, &set.key).unwrap();
     assert!(!set.problems().is_empty());
     drop(task);
-    clear_damaged(&set.volume, &set.key, &nix, &patience()).unwrap();
+    clear_damaged(&set.volume, &set.key, &nix, &deadline()).unwrap();
     assert!(!set.library.exists() && !set.volume.index_path(&set.key).exists());
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use hybrid_cache_model::protocol::{BudgetRequest, EXIT_MISSED, Environments, RunReport};
 use hybrid_cache_model::{CacheReport, CacheStatus, End, FailureKind, Resolved, SystemKey};
-use hybrid_cache_runner::child::Patience;
+use hybrid_cache_runner::child::Deadline;
 use hybrid_cache_runner::maintenance::system::{gc, usage, verify};
 use hybrid_cache_runner::store::lock::{Missing, Mode, attempt};
 use hybrid_cache_runner::system::{IndexEntry, SystemVolume, index_entries};
@@ -20,7 +20,7 @@ use run_harness::Case;
 /// A case whose system volume holds one package `git` with a program `hello`.
 fn with_system(code: &str) -> (Case, SystemVolume, PathBuf, PathBuf) {
     let case = Case::new(code).change(|request| request.task.system_dependencies = "git".to_owned());
-    let volume = SystemVolume::of(&case.request.context);
+    let volume = SystemVolume::from_context(&case.request.context);
     let path = volume.root().join("store/0a-git");
     std::fs::create_dir_all(path.join("bin")).unwrap();
     std::fs::write(path.join("bin/hello"), "#!/bin/sh\necho hello from the store\n").unwrap();
@@ -38,8 +38,8 @@ fn with_system(code: &str) -> (Case, SystemVolume, PathBuf, PathBuf) {
     (case, volume, index, path)
 }
 
-fn patience() -> Patience {
-    Patience::until(Instant::now() + Duration::from_secs(20)).unwrap()
+fn deadline() -> Deadline {
+    Deadline::at(Instant::now() + Duration::from_secs(20)).unwrap()
 }
 
 const SAY_HELLO: &str = "import subprocess\nprint(subprocess.run(['hello'], capture_output=True, text=True).stdout)";
@@ -155,9 +155,9 @@ fn nothing_is_evicted_while_a_task_uses_it() {
 #[test]
 fn damage_is_found_and_named() {
     let (_case, volume, index, path) = with_system(SAY_HELLO);
-    assert!(verify(&volume, None, &patience()).unwrap().is_clean());
+    assert!(verify(&volume, None, &deadline()).unwrap().is_clean());
     assert_eq!(usage(&volume).unwrap().system_sets, 1);
-    let problem = |volume: &SystemVolume| verify(volume, None, &patience()).unwrap().problems.remove(0).what;
+    let problem = |volume: &SystemVolume| verify(volume, None, &deadline()).unwrap().problems.remove(0).what;
     let roots = volume.roots();
     std::fs::rename(&roots, volume.root().join("away")).unwrap();
     assert!(problem(&volume).contains("a root is missing"));
@@ -178,7 +178,7 @@ fn left_overs_are_swept_and_no_nix_means_no_eviction() {
     ] {
         std::fs::create_dir_all(volume.root().join(left)).unwrap();
     }
-    let report = gc(&volume, &BudgetRequest::of_settings(1, 0), None, &patience()).unwrap();
+    let report = gc(&volume, &BudgetRequest::of_settings(1, 0), None, &deadline()).unwrap();
     assert_eq!((report.swept, report.over_budget), (3, true));
     assert!(report.warnings[0].contains("no nix is given"), "{:?}", report.warnings);
     assert!(index.exists());

@@ -12,12 +12,12 @@ use hybrid_cache_runner::clock::Recorder;
 use hybrid_cache_runner::ledger;
 use hybrid_cache_runner::maintenance::system as maintenance;
 use hybrid_cache_runner::prepare;
-use hybrid_cache_runner::store::measure::{Counter, Taken};
+use hybrid_cache_runner::store::measure::{Counter, DiskUsage};
 
 mod nix_double;
 mod nobody;
 
-use nix_double::{bench, patience};
+use nix_double::{bench, deadline};
 
 #[test]
 fn the_first_builds_and_publishes_and_the_next_finds_it() {
@@ -44,7 +44,7 @@ fn the_first_builds_and_publishes_and_the_next_finds_it() {
         "{call}"
     );
     assert!(
-        maintenance::verify(&bench.volume(), None, &patience())
+        maintenance::verify(&bench.volume(), None, &deadline())
             .unwrap()
             .is_clean()
     );
@@ -160,9 +160,9 @@ fn the_ledger_says_what_a_walk_finds() {
     let bench = bench();
     bench.prepare().unwrap();
     let told = || {
-        let mut all = Taken::default();
+        let mut all = DiskUsage::default();
         for layer in maintenance::usage(&bench.volume()).unwrap().layers {
-            all += Taken {
+            all += DiskUsage {
                 bytes: layer.bytes,
                 inodes: layer.inodes,
                 entries: layer.entries,
@@ -172,9 +172,9 @@ fn the_ledger_says_what_a_walk_finds() {
     };
     let walked = || {
         let mut counter = Counter::new();
-        let mut all = Taken::default();
+        let mut all = DiskUsage::default();
         for folder in ["store", "var/nix", "var/hybrid-cache"] {
-            all += counter.take(&bench.dir.path().join(folder)).unwrap();
+            all += counter.measure(&bench.dir.path().join(folder)).unwrap();
         }
         all
     };
@@ -203,7 +203,7 @@ fn a_budget_evicts_the_least_recently_used_and_says_what_it_could_not() {
     let bench = bench();
     bench.prepare().unwrap();
     let tools = bench.request.system_tools.as_ref();
-    let report = maintenance::gc(&bench.volume(), &BudgetRequest::of_settings(0, 1), tools, &patience()).unwrap();
+    let report = maintenance::gc(&bench.volume(), &BudgetRequest::of_settings(0, 1), tools, &deadline()).unwrap();
     assert_eq!(
         (report.evicted_system_sets, report.over_budget, bench.entries()),
         (1, true, 0)
@@ -232,7 +232,7 @@ fn what_cannot_be_removed_holds_up_no_collection() {
         std::os::unix::fs::chown(&foreign, Some(0), None).unwrap();
     }
     let tools = bench.request.system_tools.as_ref();
-    let collect = || maintenance::gc(&bench.volume(), &BudgetRequest::of_settings(0, 1), tools, &patience());
+    let collect = || maintenance::gc(&bench.volume(), &BudgetRequest::of_settings(0, 1), tools, &deadline());
     let report = nobody::run(collect).unwrap();
     assert_eq!((report.evicted_system_sets, bench.entries()), (1, 0), "{report:?}");
     assert!(!read_only.exists());
@@ -254,7 +254,7 @@ fn what_nix_fetched_goes_before_packages_and_what_cannot_go_evicts_none() {
     let keep = || {
         std::fs::remove_file(bench.volume().state().join("ledger")).unwrap();
         let budget = BudgetRequest::of_settings(1 << 20, 0);
-        maintenance::keep_within(&bench.volume(), &budget, tools, &patience()).unwrap()
+        maintenance::keep_within(&bench.volume(), &budget, tools, &deadline()).unwrap()
     };
     drop(ledger::open_system(&bench.volume(), std::time::Instant::now()).unwrap());
     let report = keep();
@@ -308,7 +308,7 @@ fn a_collection_needs_no_room_for_a_folder() {
     // As on a file system without an inode left.
     no_mode(&work, 0o555);
     let tools = bench.request.system_tools.as_ref();
-    let collect = || maintenance::gc(&bench.volume(), &BudgetRequest::of_settings(0, 1), tools, &patience());
+    let collect = || maintenance::gc(&bench.volume(), &BudgetRequest::of_settings(0, 1), tools, &deadline());
     let report = nobody::run(collect);
     no_mode(&work, 0o755);
     let report = report.unwrap();
@@ -326,7 +326,7 @@ fn keeping_a_budget_walks_nothing_of_nix() {
     nobody::give(bench.dir.path());
     no_mode(&nix, 0);
     let tools = bench.request.system_tools.as_ref().unwrap();
-    let keep = || maintenance::keep_within(&bench.volume(), &BudgetRequest::of_settings(0, 0), tools, &patience());
+    let keep = || maintenance::keep_within(&bench.volume(), &BudgetRequest::of_settings(0, 0), tools, &deadline());
     let kept = nobody::run(keep);
     no_mode(&nix, 0o755);
     assert_eq!(kept.unwrap().evicted_system_sets, 0);

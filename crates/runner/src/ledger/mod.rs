@@ -34,11 +34,11 @@ use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::Failure;
 
-use crate::store::At;
+use crate::store::IoContext;
 use crate::store::files::unique_name;
-use crate::store::measure::Taken;
+use crate::store::measure::DiskUsage;
 
-pub use open::{Open, python as open_python, system as open_system};
+pub use open::{OpenLedger, python as open_python, system as open_system};
 pub use python::rest as python_rest;
 pub(crate) use python::{LOOSE, distributions};
 pub use system::rest as system_rest;
@@ -49,7 +49,7 @@ pub const LEDGER_FILE: &str = "ledger";
 pub const UNFINISHED: &str = ".ledger-";
 const HEADER: &str = "hybrid-cache ledger 1";
 /// Dead lines that are not worth rewriting the file for.
-const FEW_LINES: usize = 256;
+const MAX_DEAD_LINES: usize = 256;
 /// A ledger that is larger is in doubt: it has some two hundred bytes for each part and a kilobyte for each environment.
 const MAX_LEDGER_BYTES: u64 = 256 << 20;
 
@@ -64,12 +64,12 @@ pub struct Part {
     /// An inode in it by which an environment that links to it is recognised; 0 where the path is enough.
     pub mark: u64,
     /// What it takes.
-    pub taken: Taken,
+    pub size: DiskUsage,
 }
 
 impl Part {
     /// True for a folder of the pools of byte-code.
-    pub fn is_byte_code(&self) -> bool {
+    pub fn is_bytecode(&self) -> bool {
         let name = match self.name.strip_prefix("tenants/") {
             Some(own) => own.split_once('/').map_or("", |(_, inside)| inside),
             None => &self.name,
@@ -88,7 +88,7 @@ pub struct Member {
     /// Inode by which another one of the same name is recognised.
     pub stamp: u64,
     /// What it takes beside its parts.
-    pub own: Taken,
+    pub own: DiskUsage,
     /// Its parts. One that the ledger does not know takes nothing.
     pub parts: Vec<PartId>,
 }
@@ -98,9 +98,9 @@ pub struct Member {
 pub struct Ledger {
     parts: BTreeMap<PartId, Part>,
     members: BTreeMap<String, Member>,
-    rest: Option<Taken>,
+    rest: Option<DiskUsage>,
     /// Parts that are still being written.
-    passing: BTreeSet<PartId>,
+    unfinished: BTreeSet<PartId>,
     changes: Vec<String>,
     lines: usize,
     is_sound: bool,
@@ -148,7 +148,7 @@ impl Ledger {
     }
 
     /// What is neither part nor environment; `None` where that was not measured yet.
-    pub fn rest(&self) -> Option<Taken> {
+    pub fn rest(&self) -> Option<DiskUsage> {
         self.rest
     }
 
@@ -169,22 +169,22 @@ impl Ledger {
     }
 
     /// What the volume holds as far as the ledger knows.
-    pub fn held(&self) -> Taken {
+    pub fn held(&self) -> DiskUsage {
         let mut held = self.rest.unwrap_or_default();
-        let parts = self.parts.values().map(|part| part.taken);
+        let parts = self.parts.values().map(|part| part.size);
         parts
             .chain(self.members.values().map(|member| member.own))
-            .for_each(|taken| held += taken);
+            .for_each(|size| held += size);
         held
     }
 
     /// The same without parts that no environment has.
-    pub fn live(&self) -> Taken {
+    pub fn live(&self) -> DiskUsage {
         let uses = self.uses();
         let mut live = self.held();
         for (id, part) in &self.parts {
             if !uses.contains_key(id) {
-                live -= part.taken;
+                live -= part.size;
             }
         }
         live
@@ -199,23 +199,23 @@ impl Ledger {
 
     /// Adds a part that has been measured.
     pub fn add_part(&mut self, part: Part) {
-        let Part { name, mark, taken } = &part;
+        let Part { name, mark, size } = &part;
         let number = id(name);
-        self.change(format!("part {number:016x} {mark} {} {name}", numbers(*taken)));
-        self.passing.remove(&number);
+        self.change(format!("part {number:016x} {mark} {} {name}", numbers(*size)));
+        self.unfinished.remove(&number);
         self.parts.insert(number, part);
     }
 
     /// The same for what is still being written: it counts until the next look, and is never written down.
-    pub fn add_passing(&mut self, part: Part) {
+    pub fn add_unfinished(&mut self, part: Part) {
         let number = id(&part.name);
-        self.passing.insert(number);
+        self.unfinished.insert(number);
         self.parts.insert(number, part);
     }
 
     /// True for a part that has been measured and does not change any more.
     pub fn is_measured(&self, id: PartId) -> bool {
-        self.parts.contains_key(&id) && !self.passing.contains(&id)
+        self.parts.contains_key(&id) && !self.unfinished.contains(&id)
     }
 
     /// Adds an environment, or what is new of it.
@@ -241,7 +241,7 @@ impl Ledger {
     }
 
     /// Notes what is neither part nor environment.
-    pub fn set_rest(&mut self, rest: Taken) {
+    pub fn set_rest(&mut self, rest: DiskUsage) {
         if self.rest != Some(rest) {
             self.change(format!("rest {}", numbers(rest)));
             self.rest = Some(rest);
@@ -250,8 +250,8 @@ impl Ledger {
 
     /// Forgets a part or an environment that is gone.
     pub fn forget(&mut self, name: &str) {
-        let was_passing = self.passing.remove(&id(name));
-        let was_part = self.parts.remove(&id(name)).is_some() && !was_passing;
+        let was_unfinished = self.unfinished.remove(&id(name));
+        let was_part = self.parts.remove(&id(name)).is_some() && !was_unfinished;
         if self.members.remove(name).is_some() || was_part {
             self.change(format!("gone {name}"));
         }
@@ -278,14 +278,15 @@ impl Ledger {
     pub fn save(&mut self, path: &Path) -> Result<(), Failure> {
         let live = self.parts.len() + self.members.len() + 1;
         let lines = self.lines + self.changes.len();
-        if !self.is_sound || lines > 2 * live + FEW_LINES {
+        if !self.is_sound || lines > 2 * live + MAX_DEAD_LINES {
             return self.rewrite(path);
         }
         if self.changes.is_empty() {
             return Ok(());
         }
-        let mut file = OpenOptions::new().append(true).open(path).at("open", path)?;
-        file.write_all(sealed(&self.changes).as_bytes()).at("append to", path)?;
+        let mut file = OpenOptions::new().append(true).open(path).io_context("open", path)?;
+        file.write_all(sealed(&self.changes).as_bytes())
+            .io_context("append to", path)?;
         self.lines = lines;
         self.changes.clear();
         Ok(())
@@ -293,13 +294,13 @@ impl Ledger {
 
     fn rewrite(&mut self, path: &Path) -> Result<(), Failure> {
         let temporary = path.with_file_name(unique_name(&format!(".{LEDGER_FILE}")));
-        let file = File::create_new(&temporary).at("write", &temporary)?;
+        let file = File::create_new(&temporary).io_context("write", &temporary)?;
         let written = self.write_to(file).and_then(|()| std::fs::rename(&temporary, path));
         if written.is_err() {
             // It may not be there; the first error is the one to tell.
             drop(std::fs::remove_file(&temporary));
         }
-        written.at("write", path)
+        written.io_context("write", path)
     }
 
     fn write_to(&mut self, mut file: File) -> std::io::Result<()> {
@@ -307,8 +308,8 @@ impl Ledger {
         let rest = self.rest.take();
         self.changes.clear();
         for part in parts.into_values() {
-            if self.passing.contains(&id(&part.name)) {
-                self.add_passing(part);
+            if self.unfinished.contains(&id(&part.name)) {
+                self.add_unfinished(part);
             } else {
                 self.add_part(part);
             }
@@ -336,9 +337,9 @@ impl Ledger {
         match kind {
             "part" => {
                 let [_, mark, bytes, inodes, entries, name] = fields(line)?;
-                let taken = taken([bytes, inodes, entries])?;
+                let size = parse_size([bytes, inodes, entries])?;
                 let (name, mark) = (name.to_owned(), mark.parse().ok()?);
-                self.parts.insert(id(&name), Part { name, mark, taken });
+                self.parts.insert(id(&name), Part { name, mark, size });
             }
             "env" => {
                 let [used_us, stamp, bytes, inodes, entries, parts, name] = fields(line)?;
@@ -347,14 +348,14 @@ impl Ledger {
                     name: name.to_owned(),
                     used_us: used_us.parse().ok()?,
                     stamp: stamp.parse().ok()?,
-                    own: taken([bytes, inodes, entries])?,
+                    own: parse_size([bytes, inodes, entries])?,
                     parts: parts
                         .map(|part| PartId::from_str_radix(part, 16).ok())
                         .collect::<Option<_>>()?,
                 };
                 self.members.insert(member.name.clone(), member);
             }
-            "rest" => self.rest = Some(taken(fields(line)?)?),
+            "rest" => self.rest = Some(parse_size(fields(line)?)?),
             "gone" => {
                 self.parts.remove(&id(line));
                 self.members.remove(line);
@@ -369,13 +370,13 @@ fn header(inode: u64) -> String {
     format!("{HEADER} {inode}")
 }
 
-fn numbers(taken: Taken) -> String {
-    format!("{} {} {}", taken.bytes, taken.inodes, taken.entries)
+fn numbers(size: DiskUsage) -> String {
+    format!("{} {} {}", size.bytes, size.inodes, size.entries)
 }
 
-fn taken(fields: [&str; 3]) -> Option<Taken> {
+fn parse_size(fields: [&str; 3]) -> Option<DiskUsage> {
     let [bytes, inodes, entries] = fields.map(|field| field.parse().ok());
-    Some(Taken {
+    Some(DiskUsage {
         bytes: bytes?,
         inodes: inodes?,
         entries: entries?,

@@ -17,7 +17,7 @@ const LOCK: &str = "ledger";
 
 /// A ledger that agrees with its volume.
 #[derive(Debug)]
-pub struct Open {
+pub struct OpenLedger {
     /// What is known of the volume.
     pub ledger: Ledger,
     path: PathBuf,
@@ -30,7 +30,7 @@ pub struct Open {
 ///
 /// # Errors
 /// The volume cannot be read.
-pub fn python(volume: &PythonVolume, deadline: Instant) -> Result<Open, Failure> {
+pub fn python(volume: &PythonVolume, deadline: Instant) -> Result<OpenLedger, Failure> {
     let mut open = open(volume.root(), &volume.locks(), deadline);
     super::python::refresh(volume, &mut open.ledger)?;
     open.save();
@@ -41,14 +41,14 @@ pub fn python(volume: &PythonVolume, deadline: Instant) -> Result<Open, Failure>
 ///
 /// # Errors
 /// The volume cannot be read.
-pub fn system(volume: &SystemVolume, deadline: Instant) -> Result<Open, Failure> {
+pub fn system(volume: &SystemVolume, deadline: Instant) -> Result<OpenLedger, Failure> {
     let mut open = open(&volume.state(), &volume.state().join("locks"), deadline);
     super::system::refresh(volume, &mut open.ledger)?;
     open.save();
     Ok(open)
 }
 
-fn open(root: &Path, locks: &Path, deadline: Instant) -> Open {
+fn open(root: &Path, locks: &Path, deadline: Instant) -> OpenLedger {
     let wait = || {
         files::ensure_folder(locks)?;
         lock::wait(&locks.join(LOCK), Mode::Exclusive, deadline)
@@ -56,14 +56,14 @@ fn open(root: &Path, locks: &Path, deadline: Instant) -> Open {
     // A folder with locks and no layout is taken for a stranger's: one without a layout is left as it is.
     let is_laid_out = root.join(FORMAT_FILE).exists();
     let path = super::path(root);
-    Open {
+    OpenLedger {
         lock: is_laid_out.then(wait).and_then(Result::ok),
         ledger: Ledger::read(&path),
         path,
     }
 }
 
-impl Open {
+impl OpenLedger {
     /// True where this one writes: another process that does waits, or does without.
     pub fn is_ours(&self) -> bool {
         self.lock.is_some()
@@ -94,7 +94,7 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenLedger {
     fn drop(&mut self) {
         self.save();
     }

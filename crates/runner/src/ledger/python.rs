@@ -17,7 +17,7 @@ use crate::python::record::{self, Installed};
 use crate::python::uv_cache;
 use crate::python::{PythonVolume, pool};
 use crate::store::folder::entries;
-use crate::store::measure::{Counter, Taken};
+use crate::store::measure::{Counter, DiskUsage};
 use crate::store::stage::LEASE;
 
 /// The file of a distribution that uv links and nobody writes anew.
@@ -55,7 +55,7 @@ pub fn refresh(volume: &PythonVolume, ledger: &mut Ledger) -> Result<(), Failure
     environments(&tenants, ledger, &mut there)?;
     let used = ledger.uses();
     // A wheel that uv's cache has lost lives on in the environments that link to its files.
-    let lives_on = |id: PartId, part: &Part| used.contains_key(&id) && !part.is_byte_code();
+    let lives_on = |id: PartId, part: &Part| used.contains_key(&id) && !part.is_bytecode();
     ledger.keep_parts(|id, part| there.contains(&id) || lives_on(id, part));
     if has_new_wheels || ledger.rest().is_none() {
         ledger.set_rest(rest(volume)?);
@@ -64,8 +64,8 @@ pub fn refresh(volume: &PythonVolume, ledger: &mut Ledger) -> Result<(), Failure
 }
 
 /// What uv's caches hold beside unpacked wheels.
-pub fn rest(volume: &PythonVolume) -> Result<Taken, Failure> {
-    let mut rest = Taken::default();
+pub fn rest(volume: &PythonVolume) -> Result<DiskUsage, Failure> {
+    let mut rest = DiskUsage::default();
     for (_, cache) in uv_cache::uv_caches(volume)? {
         if !cache.exists() {
             continue;
@@ -76,7 +76,7 @@ pub fn rest(volume: &PythonVolume) -> Result<Taken, Failure> {
             rest += if archives.contains(&path) {
                 Counter::itself(&path)
             } else {
-                Counter::new().take(&path)?
+                Counter::new().measure(&path)?
             };
         }
     }
@@ -104,8 +104,8 @@ fn note(
         return Ok(false);
     }
     let mark = distributions(path).values().next().copied().unwrap_or(0);
-    let taken = Counter::new().take(path)?;
-    ledger.add_part(Part { name, mark, taken });
+    let size = Counter::new().measure(path)?;
+    ledger.add_part(Part { name, mark, size });
     Ok(true)
 }
 
@@ -190,13 +190,13 @@ fn measure(
     path: &Path,
     ledger: &mut Ledger,
     marks: &mut BTreeMap<u64, PartId>,
-) -> Result<(Taken, Vec<PartId>), Failure> {
+) -> Result<(DiskUsage, Vec<PartId>), Failure> {
     let own = Counter::own(path)?;
     let manifest = std::fs::read(path.join(MANIFEST_FILE)).ok();
     let manifest: Option<Manifest> = manifest.and_then(|text| serde_json::from_slice(&text).ok());
     let Some(manifest) = manifest else {
         // It is damaged, and goes with the next verification or eviction.
-        return Ok((Counter::new().take(path)?, Vec::new()));
+        return Ok((Counter::new().measure(path)?, Vec::new()));
     };
     let mut parts: BTreeSet<PartId> = manifest.bytecode.iter().map(|folder| id(folder)).collect();
     let venv = path.join(VENV);
@@ -218,10 +218,10 @@ fn measure(
             let part = Part {
                 name: format!("{LOOSE}{mark}"),
                 mark: *mark,
-                taken: linked(files),
+                size: linked(files),
             };
             parts.insert(id(&part.name));
-            if part.taken.inodes > 0 {
+            if part.size.inodes > 0 {
                 marks.insert(*mark, id(&part.name));
                 ledger.add_part(part);
             }
@@ -232,17 +232,17 @@ fn measure(
 }
 
 /// What those of the files take that have other names as well.
-fn linked(files: impl Iterator<Item = PathBuf>) -> Taken {
+fn linked(files: impl Iterator<Item = PathBuf>) -> DiskUsage {
     let mut counter = Counter::new();
-    let mut taken = Taken::default();
+    let mut size = DiskUsage::default();
     for file in files {
         if file
             .symlink_metadata()
             .is_ok_and(|found| found.is_file() && found.nlink() > 1)
         {
-            taken += counter.one(&file);
+            size += counter.one(&file);
         }
     }
     // Its names were counted with the environments that have them.
-    Taken { entries: 0, ..taken }
+    DiskUsage { entries: 0, ..size }
 }

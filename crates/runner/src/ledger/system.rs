@@ -11,7 +11,7 @@ use super::lease_times::{last_use, micros, stamp};
 use super::{Ledger, Member, Part, PartId, id};
 
 use crate::store::folder::{entries, relative};
-use crate::store::measure::{Counter, Taken};
+use crate::store::measure::{Counter, DiskUsage};
 use crate::system::{SystemVolume, index_entries};
 
 /// The time of the last change of everything that Nix has finished, in seconds since 1970.
@@ -43,7 +43,7 @@ pub fn refresh(volume: &SystemVolume, ledger: &mut Ledger) -> Result<(), Failure
                     name,
                     used_us: last_use(None, lease_us, now_us),
                     stamp: stamp(&found),
-                    own: Taken::default(),
+                    own: DiskUsage::default(),
                     parts: closure.iter().map(|path| id(&part_name(path))).collect(),
                 }
             }
@@ -61,11 +61,11 @@ pub fn refresh(volume: &SystemVolume, ledger: &mut Ledger) -> Result<(), Failure
 }
 
 /// What is on the volume beside store paths: Nix's database, roots, and what is ours.
-pub fn rest(volume: &SystemVolume) -> Result<Taken, Failure> {
+pub fn rest(volume: &SystemVolume) -> Result<DiskUsage, Failure> {
     let mut rest = Counter::itself(&volume.root().join("store"));
     for path in entries(volume.root())? {
         if path != volume.root().join("store") {
-            rest += Counter::new().take(&path)?;
+            rest += Counter::new().measure(&path)?;
         }
     }
     rest += Counter::itself(volume.root());
@@ -85,13 +85,13 @@ fn store_paths(volume: &SystemVolume, ledger: &mut Ledger, needed: &BTreeSet<Par
         }
         has_new |= !ledger.parts().contains_key(&number);
         let Ok(found) = path.symlink_metadata() else { continue };
-        let taken = Counter::new().take(&path)?;
-        let part = Part { name, mark: 0, taken };
+        let size = Counter::new().measure(&path)?;
+        let part = Part { name, mark: 0, size };
         // What a build is still writing is measured again each time.
         if found.mtime() == FINISHED_S || needed.contains(&number) {
             ledger.add_part(part);
         } else {
-            ledger.add_passing(part);
+            ledger.add_unfinished(part);
         }
     }
     ledger.keep_parts(|id, _| there.contains(&id));

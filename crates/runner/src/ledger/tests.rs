@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn takes(bytes: u64) -> Taken {
-    Taken {
+fn takes(bytes: u64) -> DiskUsage {
+    DiskUsage {
         bytes,
         inodes: bytes / 10,
         entries: 1,
@@ -14,7 +14,7 @@ fn part(name: &str, bytes: u64) -> Part {
     Part {
         name: name.to_owned(),
         mark: 7,
-        taken: takes(bytes),
+        size: takes(bytes),
     }
 }
 
@@ -98,7 +98,7 @@ fn what_is_still_being_written_is_not_written_down() {
     let path = path(dir.path());
     let mut ledger = Ledger::read(&path);
     ledger.add_part(part("store/whole", 1000));
-    ledger.add_passing(part("store/half", 20));
+    ledger.add_unfinished(part("store/half", 20));
     // The first one writes the whole file.
     ledger.save(&path).unwrap();
     assert_eq!((ledger.held().bytes, Ledger::read(&path).held().bytes), (1020, 1000));
@@ -141,7 +141,7 @@ fn dead_lines_go_when_they_outnumber_the_others() {
     }
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(
-        text.lines().count() <= 2 * 6 + FEW_LINES + 2,
+        text.lines().count() <= 2 * 6 + MAX_DEAD_LINES + 2,
         "{}",
         text.lines().count()
     );

@@ -5,7 +5,7 @@ use std::path::Path;
 use hybrid_cache_model::Failure;
 use hybrid_cache_model::protocol::BudgetRequest;
 
-use crate::store::measure::{Taken, file_system};
+use crate::store::measure::{DiskUsage, file_system};
 
 /// The most that a volume may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ impl Budget {
     ///
     /// # Errors
     /// The file system cannot be asked.
-    pub fn of(asked: &BudgetRequest, root: &Path, held: Taken) -> Result<Budget, Failure> {
+    pub fn from_request(asked: &BudgetRequest, root: &Path, held: DiskUsage) -> Result<Budget, Failure> {
         let found = file_system("", root)?;
         let (bytes, inodes) = asked.limits(&found, held.bytes, held.inodes);
         Ok(Budget { bytes, inodes })
@@ -36,15 +36,15 @@ impl Budget {
     }
 
     /// True where `taken` is within it.
-    pub fn allows(self, taken: Taken) -> bool {
-        taken.bytes <= self.bytes && taken.inodes <= self.inodes
+    pub fn allows(self, size: DiskUsage) -> bool {
+        size.bytes <= self.bytes && size.inodes <= self.inodes
     }
 }
 
 /// What a file system lacks of having a `part`-th of itself free.
-pub fn lacking(root: &Path, part: u64) -> Result<Taken, Failure> {
+pub fn lacking(root: &Path, part: u64) -> Result<DiskUsage, Failure> {
     let found = file_system("", root)?;
-    Ok(Taken {
+    Ok(DiskUsage {
         bytes: (found.total_bytes / part).saturating_sub(found.free_bytes),
         inodes: (found.total_inodes / part).saturating_sub(found.free_inodes),
         entries: 0,
@@ -65,7 +65,7 @@ mod tests {
             total_inodes,
             ..FileSystemUsage::default()
         };
-        let held = Taken {
+        let held = DiskUsage {
             bytes: 400,
             inodes: 200,
             entries: 0,
@@ -90,11 +90,11 @@ mod tests {
             bytes: Some(7),
             ..BudgetRequest::default()
         };
-        let budget = Budget::of(&asked, dir.path(), Taken::default()).unwrap();
+        let budget = Budget::from_request(&asked, dir.path(), DiskUsage::default()).unwrap();
         assert!(budget.bytes == 7 && budget.inodes > 7);
         // A claim that is a folder of a larger disk.
         let small = BudgetRequest::default().on_claim(1000);
-        let of = |asked: &BudgetRequest| Budget::of(asked, dir.path(), Taken::default()).unwrap();
+        let of = |asked: &BudgetRequest| Budget::from_request(asked, dir.path(), DiskUsage::default()).unwrap();
         assert_eq!(of(&small).bytes, 880);
         assert!(
             of(&BudgetRequest::default().on_claim(u64::MAX)).bytes < u64::MAX / 100 * 88,

@@ -8,13 +8,13 @@ use hybrid_cache_model::maintain::{GcReport, MaintainReport, MaintainRequest, Us
 use hybrid_cache_model::{Failure, Tenant};
 
 use super::{python, system};
-use crate::child::Patience;
+use crate::child::Deadline;
 use crate::python::PythonVolume;
 use crate::system::SystemVolume;
 
 /// What an operator may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Question {
+pub enum MaintenanceCommand {
     /// What do they hold?
     Usage,
     /// What are their environments made of?
@@ -26,12 +26,12 @@ pub enum Question {
 }
 
 /// The answer; a failure is one, too.
-pub fn answer(question: Question, request: &MaintainRequest) -> MaintainReport {
-    let answer = match question {
-        Question::Usage => usage(request).map(MaintainReport::Usage),
-        Question::Contents => contents(request).map(MaintainReport::Contents),
-        Question::Gc => gc(request).map(MaintainReport::Gc),
-        Question::Verify => verify(request).map(MaintainReport::Verify),
+pub fn answer(command: MaintenanceCommand, request: &MaintainRequest) -> MaintainReport {
+    let answer = match command {
+        MaintenanceCommand::Usage => usage(request).map(MaintainReport::Usage),
+        MaintenanceCommand::Contents => contents(request).map(MaintainReport::Contents),
+        MaintenanceCommand::Gc => gc(request).map(MaintainReport::Gc),
+        MaintenanceCommand::Verify => verify(request).map(MaintainReport::Verify),
     };
     answer.unwrap_or_else(|failure| MaintainReport::Failed { failure })
 }
@@ -56,8 +56,8 @@ fn used_system_volume(request: &MaintainRequest) -> Result<Option<SystemVolume>,
     }
 }
 
-fn patience(request: &MaintainRequest) -> Result<Patience, Failure> {
-    Patience::until(Instant::now() + Duration::from_millis(request.deadline_ms))
+fn deadline(request: &MaintainRequest) -> Result<Deadline, Failure> {
+    Deadline::at(Instant::now() + Duration::from_millis(request.deadline_ms))
 }
 
 fn usage(request: &MaintainRequest) -> Result<UsageReport, Failure> {
@@ -83,14 +83,14 @@ fn contents(request: &MaintainRequest) -> Result<Contents, Failure> {
 }
 
 fn gc(request: &MaintainRequest) -> Result<GcReport, Failure> {
-    let patience = patience(request)?;
+    let deadline = deadline(request)?;
     let mut report = GcReport::default();
     if let Some(volume) = python_volume(request)? {
         report.add(python::gc(
             &volume,
             &request.budgets.python,
             request.python_tools.as_ref(),
-            &patience,
+            &deadline,
         )?);
     }
     if let Some(volume) = used_system_volume(request)? {
@@ -98,25 +98,25 @@ fn gc(request: &MaintainRequest) -> Result<GcReport, Failure> {
             &volume,
             &request.budgets.system,
             request.system_tools.as_ref(),
-            &patience,
+            &deadline,
         )?);
     }
     Ok(report)
 }
 
 fn verify(request: &MaintainRequest) -> Result<VerifyReport, Failure> {
-    let patience = patience(request)?;
+    let deadline = deadline(request)?;
     let mut report = VerifyReport::default();
     if let Some(volume) = python_volume(request)? {
         report.add(if request.repair {
-            python::repair(&volume, &patience)?
+            python::repair(&volume, &deadline)?
         } else {
             python::verify(&volume)?
         });
     }
     if let Some(volume) = used_system_volume(request)? {
         let look = if request.repair { system::repair } else { system::verify };
-        report.add(look(&volume, request.system_tools.as_ref(), &patience)?);
+        report.add(look(&volume, request.system_tools.as_ref(), &deadline)?);
     }
     Ok(report)
 }

@@ -18,15 +18,15 @@ use crate::python::PythonVolume;
 use crate::python::environment::{MANIFEST_FILE, Manifest, VENV};
 use crate::python::record;
 use crate::store::folder::{entries, relative};
-use crate::store::measure::Taken;
+use crate::store::measure::DiskUsage;
 use crate::system::{SystemVolume, index_entries};
 
 /// How long to wait for a writer of the ledger; without it the ledger is read and not written.
-const LEDGER_WAIT: Duration = Duration::from_secs(5);
+const LEDGER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many of an environment's packages its label names.
-const LABELLED: usize = 4;
+const MAX_LABEL_PACKAGES: usize = 4;
 /// Longest label in characters: a name in a damaged file may be anything.
-const LONGEST_LABEL: usize = 120;
+const MAX_LABEL_CHARS: usize = 120;
 /// What describes a wheel, in its folder `*.dist-info`. uv links both files as they are.
 const DESCRIPTION: [&str; 2] = ["METADATA", "WHEEL"];
 
@@ -35,7 +35,7 @@ const DESCRIPTION: [&str; 2] = ["METADATA", "WHEEL"];
 /// # Errors
 /// The volume cannot be read.
 pub fn python(volume: &PythonVolume) -> Result<VolumeContents, Failure> {
-    let mut open = ledger::open_python(volume, Instant::now() + LEDGER_WAIT)?;
+    let mut open = ledger::open_python(volume, Instant::now() + LEDGER_TIMEOUT)?;
     let mut rest = ledger::python_rest(volume)?;
     open.ledger.set_rest(rest);
     rest += usage::beside(volume)?;
@@ -48,7 +48,7 @@ pub fn python(volume: &PythonVolume) -> Result<VolumeContents, Failure> {
 /// # Errors
 /// The volume cannot be read.
 pub fn system(volume: &SystemVolume) -> Result<VolumeContents, Failure> {
-    let mut open = ledger::open_system(volume, Instant::now() + LEDGER_WAIT)?;
+    let mut open = ledger::open_system(volume, Instant::now() + LEDGER_TIMEOUT)?;
     let rest = ledger::system_rest(volume)?;
     open.ledger.set_rest(rest);
     let members = open.ledger.members().values();
@@ -56,15 +56,15 @@ pub fn system(volume: &SystemVolume) -> Result<VolumeContents, Failure> {
 }
 
 /// The environments that a task's requests lead to. What is not published is left out.
-pub fn of_task(context: &EnvironmentContext, task: &Task) -> Contents {
+pub fn task_contents(context: &EnvironmentContext, task: &Task) -> Contents {
     let found = |found: Result<Option<VolumeContents>, Failure>| found.ok().flatten();
     Contents {
-        python: found(python_of(context, task)),
-        system: found(system_of(context, task)),
+        python: found(task_python(context, task)),
+        system: found(task_system(context, task)),
     }
 }
 
-fn python_of(context: &EnvironmentContext, task: &Task) -> Result<Option<VolumeContents>, Failure> {
+fn task_python(context: &EnvironmentContext, task: &Task) -> Result<Option<VolumeContents>, Failure> {
     if task.requirements.is_empty() {
         return Ok(None);
     }
@@ -73,29 +73,29 @@ fn python_of(context: &EnvironmentContext, task: &Task) -> Result<Option<VolumeC
     let Ok(environment) = volume.requests().join(request.as_str()).canonicalize() else {
         return Ok(None);
     };
-    let open = ledger::open_python(&volume, Instant::now() + LEDGER_WAIT)?;
+    let open = ledger::open_python(&volume, Instant::now() + LEDGER_TIMEOUT)?;
     let key = environment.file_name().unwrap_or_default();
     let name = volume.relative(&volume.environments().join(key));
     let member = open.ledger.members().get(&name);
-    Ok(member.map(|member| python_contents(&volume, &open.ledger, [member], Taken::default())))
+    Ok(member.map(|member| python_contents(&volume, &open.ledger, [member], DiskUsage::default())))
 }
 
-fn system_of(context: &EnvironmentContext, task: &Task) -> Result<Option<VolumeContents>, Failure> {
+fn task_system(context: &EnvironmentContext, task: &Task) -> Result<Option<VolumeContents>, Failure> {
     if task.system.is_empty() {
         return Ok(None);
     }
-    let volume = SystemVolume::of(context);
+    let volume = SystemVolume::from_context(context);
     let path = volume.index_path(&SystemKey::new(&task.system, context));
-    let open = ledger::open_system(&volume, Instant::now() + LEDGER_WAIT)?;
+    let open = ledger::open_system(&volume, Instant::now() + LEDGER_TIMEOUT)?;
     let member = open.ledger.members().get(&relative(volume.root(), &path));
-    Ok(member.map(|member| system_contents(&volume, &open.ledger, [member], Taken::default())))
+    Ok(member.map(|member| system_contents(&volume, &open.ledger, [member], DiskUsage::default())))
 }
 
 fn python_contents<'a>(
     volume: &PythonVolume,
     ledger: &Ledger,
     members: impl IntoIterator<Item = &'a Member>,
-    rest: Taken,
+    rest: DiskUsage,
 ) -> VolumeContents {
     // One environment for each loose part, to read its description from.
     let mut loose: HashMap<PartId, PathBuf> = HashMap::new();
@@ -110,7 +110,7 @@ fn python_contents<'a>(
         }
     }
     let part_id = |id: PartId, part: &Part| {
-        if part.is_byte_code() {
+        if part.is_bytecode() {
             return None;
         }
         match loose.get(&id) {
@@ -130,7 +130,7 @@ fn system_contents<'a>(
     volume: &SystemVolume,
     ledger: &Ledger,
     members: impl IntoIterator<Item = &'a Member>,
-    rest: Taken,
+    rest: DiskUsage,
 ) -> VolumeContents {
     let members: Vec<&Member> = members.into_iter().collect();
     let label = |member: &Member| {
@@ -145,7 +145,7 @@ fn system_contents<'a>(
 fn contents(
     ledger: &Ledger,
     members: &[&Member],
-    rest: Taken,
+    rest: DiskUsage,
     part_id: impl Fn(PartId, &Part) -> Option<String>,
     label: impl Fn(&Member) -> String,
 ) -> VolumeContents {
@@ -161,7 +161,7 @@ fn contents(
             let Some(part) = ledger.parts().get(id) else { continue };
             parts.push(*places.entry(*id).or_insert_with(|| {
                 let shown = part_id(*id, part).unwrap_or_else(|| format!("{id:016x}"));
-                let (bytes, inodes) = weight(part.taken);
+                let (bytes, inodes) = weight(part.size);
                 listed.parts.push(PartContents(shown, bytes, inodes));
                 u32::try_from(listed.parts.len() - 1).unwrap_or(u32::MAX)
             }));
@@ -177,8 +177,8 @@ fn contents(
     listed
 }
 
-fn weight(taken: Taken) -> Weight {
-    (taken.bytes, taken.inodes)
+fn weight(size: DiskUsage) -> Weight {
+    (size.bytes, size.inodes)
 }
 
 /// `…tenants/<tenant>/<folder>/<key>` with or without an extension, as a trace names it.
@@ -191,11 +191,11 @@ fn environment_name(path: &str) -> String {
 }
 
 fn label<'a>(names: impl Iterator<Item = &'a str>, count: usize) -> String {
-    let mut label = names.take(LABELLED).collect::<Vec<_>>().join(", ");
-    if count > LABELLED {
-        label.push_str(&format!(" and {} more", count - LABELLED));
+    let mut label = names.take(MAX_LABEL_PACKAGES).collect::<Vec<_>>().join(", ");
+    if count > MAX_LABEL_PACKAGES {
+        label.push_str(&format!(" and {} more", count - MAX_LABEL_PACKAGES));
     }
-    label.chars().take(LONGEST_LABEL).collect()
+    label.chars().take(MAX_LABEL_CHARS).collect()
 }
 
 fn is_loose(part: &Part) -> bool {

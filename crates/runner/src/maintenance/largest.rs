@@ -5,30 +5,30 @@ use std::cmp::Reverse;
 use hybrid_cache_model::maintain::EnvironmentUsage;
 
 use crate::ledger::{Ledger, Member};
-use crate::store::measure::Taken;
+use crate::store::measure::DiskUsage;
 
 /// How many environments are named.
-const MOST: usize = 10;
+const MAX_ENVIRONMENTS: usize = 10;
 /// How many of an environment's packages are named.
-const MOST_PACKAGES: usize = 3;
+const MAX_PACKAGES: usize = 3;
 /// Longest name of a package that is shown, in characters: a name in a damaged file may be anything.
-const LONGEST_NAME: usize = 60;
+const MAX_NAME_CHARS: usize = 60;
 
 /// The environments of a volume whose eviction would free most, those first. `packages` tells what is in one.
-pub fn of(ledger: &Ledger, volume: &str, packages: impl Fn(&Member) -> Vec<String>) -> Vec<EnvironmentUsage> {
+pub fn largest(ledger: &Ledger, volume: &str, packages: impl Fn(&Member) -> Vec<String>) -> Vec<EnvironmentUsage> {
     let uses = ledger.uses();
     let weigh = |member: &Member| {
         let (mut all, mut own) = (member.own, member.own);
         for id in &member.parts {
-            let taken = ledger.parts().get(id).map(|part| part.taken).unwrap_or_default();
-            all += taken;
+            let size = ledger.parts().get(id).map(|part| part.size).unwrap_or_default();
+            all += size;
             if uses.get(id) == Some(&1) {
-                own += taken;
+                own += size;
             }
         }
         (all, own)
     };
-    let mut weighed: Vec<(&Member, Taken, Taken)> = ledger
+    let mut weighed: Vec<(&Member, DiskUsage, DiskUsage)> = ledger
         .members()
         .values()
         .map(|member| {
@@ -37,15 +37,15 @@ pub fn of(ledger: &Ledger, volume: &str, packages: impl Fn(&Member) -> Vec<Strin
         })
         .collect();
     weighed.sort_by_key(|(member, _, own)| (Reverse(own.bytes), &member.name));
-    weighed.truncate(MOST);
-    let shown = |(member, all, own): (&Member, Taken, Taken)| {
+    weighed.truncate(MAX_ENVIRONMENTS);
+    let shown = |(member, all, own): (&Member, DiskUsage, DiskUsage)| {
         let packages = packages(member);
-        let few = packages.iter().take(MOST_PACKAGES);
+        let few = packages.iter().take(MAX_PACKAGES);
         EnvironmentUsage {
             path: member.name.clone(),
             volume: volume.to_owned(),
-            packages: few.map(|name| name.chars().take(LONGEST_NAME).collect()).collect(),
-            more_packages: packages.len().saturating_sub(MOST_PACKAGES) as u64,
+            packages: few.map(|name| name.chars().take(MAX_NAME_CHARS).collect()).collect(),
+            more_packages: packages.len().saturating_sub(MAX_PACKAGES) as u64,
             bytes: all.bytes,
             inodes: all.inodes,
             frees_bytes: own.bytes,
@@ -61,8 +61,8 @@ mod tests {
     use super::*;
     use crate::ledger::{Part, id};
 
-    fn taken(bytes: u64) -> Taken {
-        Taken {
+    fn size(bytes: u64) -> DiskUsage {
+        DiskUsage {
             bytes,
             inodes: bytes / 10,
             entries: 0,
@@ -76,7 +76,7 @@ mod tests {
             ledger.add_part(Part {
                 name: name.to_owned(),
                 mark: 0,
-                taken: taken(bytes),
+                size: size(bytes),
             });
         }
         for (name, own, parts) in [
@@ -87,12 +87,12 @@ mod tests {
                 name: name.to_owned(),
                 used_us: 7_000_001,
                 stamp: 1,
-                own: taken(own),
+                own: size(own),
                 parts: parts.into_iter().map(id).collect(),
             });
         }
         let packages = |_: &Member| (0..5).map(|number| format!("p{number}==1")).collect();
-        let found = of(&ledger, "python", packages);
+        let found = largest(&ledger, "python", packages);
         let seen: Vec<_> = found
             .iter()
             .map(|one| (one.path.as_str(), one.bytes, one.frees_bytes, one.frees_inodes))
@@ -112,12 +112,12 @@ mod tests {
                 name: format!("env-{number:02}"),
                 used_us: 0,
                 stamp: number,
-                own: taken(number),
+                own: size(number),
                 parts: Vec::new(),
             });
         }
-        let found = of(&ledger, "system", |_| Vec::new());
-        assert_eq!(found.len(), MOST);
-        assert!(found[0].path == "env-49" && found[MOST - 1].path == "env-40");
+        let found = largest(&ledger, "system", |_| Vec::new());
+        assert_eq!(found.len(), MAX_ENVIRONMENTS);
+        assert!(found[0].path == "env-49" && found[MAX_ENVIRONMENTS - 1].path == "env-40");
     }
 }

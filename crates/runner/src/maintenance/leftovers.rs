@@ -23,20 +23,20 @@ use crate::store::lock::{self, Missing, Mode};
 use crate::store::{files, stage};
 
 /// No preparation takes so long: what is older is at work no more.
-const OLD: Duration = Duration::from_secs(24 * 3600);
+const MAX_BUILD_TIME: Duration = Duration::from_secs(24 * 3600);
 /// How uv calls what it has not finished.
 const UNFINISHED: &str = ".tmp";
 
 /// What a sweep came to.
 #[derive(Debug, Default)]
-pub struct Swept {
+pub struct SweepResult {
     /// How many left-overs are gone.
     pub removed: u64,
     /// The first thing that could not be removed.
     pub failure: Option<Failure>,
 }
 
-impl Swept {
+impl SweepResult {
     pub(super) fn note(&mut self, result: Result<u64, Failure>) {
         match result {
             Ok(removed) => self.removed += removed,
@@ -46,8 +46,8 @@ impl Swept {
 }
 
 /// Sweeps the volume; stops at `deadline`, and the next one goes on.
-pub fn sweep(volume: &PythonVolume, deadline: Instant) -> Swept {
-    let mut swept = Swept::default();
+pub fn sweep(volume: &PythonVolume, deadline: Instant) -> SweepResult {
+    let mut swept = SweepResult::default();
     let tenants = match PythonVolume::all(volume.root()) {
         Ok(tenants) => tenants,
         Err(failure) => {
@@ -105,12 +105,12 @@ fn uv_leftovers(volume: &PythonVolume, deadline: Instant) -> Result<u64, Failure
         }
         let alone = lock::attempt_flock(&cache.join(".lock"))?;
         if alone.is_none() {
-            unfinished.retain(|path| stage::age(path) > OLD);
+            unfinished.retain(|path| stage::age(path) > MAX_BUILD_TIME);
         }
-        // Taken out of uv's way at once, and deleted without its lock.
+        // DiskUsage out of uv's way at once, and deleted without its lock.
         let away: Result<Vec<_>, _> = unfinished
             .iter()
-            .map(|path| files::take_away(path, &volume.trash()))
+            .map(|path| files::move_to_trash(path, &volume.trash()))
             .collect();
         drop(alone);
         let away: Vec<PathBuf> = away?.into_iter().flatten().collect();
@@ -148,7 +148,7 @@ pub(super) fn dead_locks(
     let mut removed = 0;
     for path in entries(folder)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if !is_build_lock(&name) || stage::age(&path) <= OLD || Instant::now() >= deadline {
+        if !is_build_lock(&name) || stage::age(&path) <= MAX_BUILD_TIME || Instant::now() >= deadline {
             continue;
         }
         if let Some(_alone) = lock::attempt(&path, Mode::Exclusive, Missing::Absent)? {
@@ -170,7 +170,7 @@ mod tests {
     }
 
     fn make_old(path: &Path) {
-        let long_ago = std::time::SystemTime::now() - OLD * 2;
+        let long_ago = std::time::SystemTime::now() - MAX_BUILD_TIME * 2;
         std::fs::File::open(path).unwrap().set_modified(long_ago).unwrap();
     }
 

@@ -12,4 +12,4 @@ pub mod python;
 mod report;
 pub mod system;
 
-pub use command::{Question, answer};
+pub use command::{MaintenanceCommand, answer};

@@ -3,13 +3,13 @@
 use hybrid_cache_model::Failure;
 use hybrid_cache_model::maintain::GcReport;
 
-use crate::store::measure::Taken;
+use crate::store::measure::DiskUsage;
 
 /// Problems that are told of one object; of the others the number.
-pub const MOST_PROBLEMS: usize = 20;
+pub const MAX_PROBLEMS: usize = 20;
 
 /// Why nothing is evicted to keep a budget that what cannot be evicted exceeds: that would come to nothing.
-pub fn nothing_to_evict(volume: &str, fixed: Taken) -> String {
+pub fn nothing_to_evict(volume: &str, fixed: DiskUsage) -> String {
     format!(
         "the {volume} volume is over its budget with {} bytes that no eviction frees: nothing was evicted",
         fixed.bytes

@@ -15,19 +15,19 @@ use rustix::fs::OFlags;
 
 use super::namespaces;
 use super::netlink::Netlink;
-use super::router::{Router, Surroundings};
+use super::router::{HostNetwork, Router};
 
 /// Longest that pasta may take to start.
-const START: Duration = Duration::from_secs(10);
+const PASTA_START_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long between two looks whether pasta has started.
-const LOOK_AGAIN: Timespec = Timespec {
+const START_POLL_INTERVAL: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 2_000_000,
 };
 /// How long between two looks whether the slot is still of use.
-const TICK: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+const CHECK_INTERVAL: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 /// Most bytes of pasta's talk that are kept to explain why it did not start.
-const MAX_TALK_BYTES: usize = 4 << 10;
+const MAX_PASTA_STDERR_BYTES: usize = 4 << 10;
 
 /// Makes a network, calls `ready`, and keeps it until it is of no use any more: no task has used it for a while, its
 /// folder is gone, or pasta has ended.
@@ -40,9 +40,9 @@ pub fn hold(request: &HoldRequest, ready: impl FnOnce() -> bool) -> Result<(), S
     let slot = Slot::open(Path::new(&request.folder))?;
     let told = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let mut machine = Netlink::open(true).map_err(told("this machine's routes cannot be watched"))?;
-    let surroundings = Surroundings::read(&mut machine).map_err(told("this machine's routes cannot be read"))?;
+    let host_network = HostNetwork::read(&mut machine).map_err(told("this machine's routes cannot be read"))?;
     let resolver = fs::read("/etc/resolv.conf").unwrap_or_default();
-    let local_name_servers = local_name_servers(&resolver, &surroundings);
+    let local_name_servers = local_name_servers(&resolver, &host_network);
     let program = open_pasta(&request.pasta)?;
     if let Some(identity) = request.identity {
         namespaces::become_keeper(identity)?;
@@ -54,7 +54,7 @@ pub fn hold(request: &HoldRequest, ready: impl FnOnce() -> bool) -> Result<(), S
     router.forward()?;
     if request.block_routes {
         router
-            .block(&surroundings)
+            .block(&host_network)
             .map_err(told("addresses cannot be made unreachable"))?;
     }
     let routers = namespaces::enter_another_network()?;
@@ -74,7 +74,7 @@ pub fn hold(request: &HoldRequest, ready: impl FnOnce() -> bool) -> Result<(), S
         },
         slot,
         machine,
-        surroundings,
+        host_network,
         router,
         idle: Duration::from_secs(request.idle_s),
     };
@@ -141,7 +141,7 @@ struct Keeper {
     slot: Slot,
     held: Held,
     machine: Netlink,
-    surroundings: Surroundings,
+    host_network: HostNetwork,
     router: Router,
     idle: Duration,
 }
@@ -155,10 +155,10 @@ impl Keeper {
             }
             let mut watched = [
                 PollFd::new(&self.machine, PollFlags::IN),
-                PollFd::new(&pasta.talk, PollFlags::IN),
+                PollFd::new(&pasta.stderr, PollFlags::IN),
             ];
             // Interrupted is as good as woken.
-            let _ = poll(&mut watched, Some(&TICK));
+            let _ = poll(&mut watched, Some(&CHECK_INTERVAL));
             let (changed, said) = (!watched[0].revents().is_empty(), !watched[1].revents().is_empty());
             if said && !pasta.listen(&mut Vec::new()) {
                 return;
@@ -172,34 +172,34 @@ impl Keeper {
 
     /// Follows a change of this machine's network.
     fn adapt(&mut self) -> io::Result<()> {
-        let surroundings = Surroundings::read(&mut self.machine)?;
-        if surroundings == self.surroundings {
+        let host_network = HostNetwork::read(&mut self.machine)?;
+        if host_network == self.host_network {
             return Ok(());
         }
         if self.held.routes_blocked {
-            self.router.block(&surroundings)?;
+            self.router.block(&host_network)?;
         }
         // pasta has taken over the ways out, and forwards names where they were to be had.
         let resolver = fs::read("/etc/resolv.conf").unwrap_or_default();
-        let local = local_name_servers(&resolver, &surroundings);
-        if surroundings.exits != self.surroundings.exits || local != self.held.local_name_servers {
+        let local = local_name_servers(&resolver, &host_network);
+        if host_network.exits != self.host_network.exits || local != self.held.local_name_servers {
             self.held.retired = true;
             self.slot.describe(&self.held)?;
         }
-        self.surroundings = surroundings;
+        self.host_network = host_network;
         Ok(())
     }
 }
 
 /// The name servers that a task cannot reach: they are on this machine, or on its link.
-fn local_name_servers(resolver: &[u8], surroundings: &Surroundings) -> Vec<String> {
+fn local_name_servers(resolver: &[u8], host_network: &HostNetwork) -> Vec<String> {
     let text = String::from_utf8_lossy(resolver);
     let is_local = |server: &&str| {
         let bare = server.split_once('%').map_or(*server, |(address, _)| address);
         match bare.parse::<IpAddr>() {
             Ok(IpAddr::V4(v4)) if v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() => true,
             Ok(IpAddr::V6(v6)) if v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified() => true,
-            Ok(address) => surroundings.own.iter().any(|prefix| prefix.address == address),
+            Ok(address) => host_network.own.iter().any(|prefix| prefix.address == address),
             Err(_) => false,
         }
     };
@@ -216,7 +216,7 @@ fn open_pasta(command: &[String]) -> Result<Option<File>, String> {
 /// pasta, once it runs; before that, the process that becomes it.
 struct Pasta {
     child: Child,
-    talk: std::process::ChildStderr,
+    stderr: std::process::ChildStderr,
 }
 
 impl Pasta {
@@ -245,9 +245,9 @@ impl Pasta {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| format!("cannot start the process that becomes pasta: {error}"))?;
-        let talk = child.stderr.take().ok_or("pasta's standard error is missing")?;
-        rustix::fs::fcntl_setfl(&talk, OFlags::NONBLOCK).map_err(|error| error.to_string())?;
-        Ok(Pasta { child, talk })
+        let stderr = child.stderr.take().ok_or("pasta's standard error is missing")?;
+        rustix::fs::fcntl_setfl(&stderr, OFlags::NONBLOCK).map_err(|error| error.to_string())?;
+        Ok(Pasta { child, stderr })
     }
 
     /// Lets it become pasta, and waits until the namespace has a way out.
@@ -257,7 +257,7 @@ impl Pasta {
             .write_all(b"1")
             .map_err(|error| format!("pasta has gone: {error}"))?;
         drop(go);
-        let (deadline, mut said) = (Instant::now() + START, Vec::new());
+        let (deadline, mut said) = (Instant::now() + PASTA_START_TIMEOUT, Vec::new());
         while !router
             .has_exit()
             .map_err(|error| format!("the router's routes: {error}"))?
@@ -266,11 +266,11 @@ impl Pasta {
                 return Err(format!("pasta ended: {}", last_words(&said)));
             }
             if Instant::now() > deadline {
-                let limit = START.as_secs();
+                let limit = PASTA_START_TIMEOUT.as_secs();
                 return Err(format!("pasta gave no way out within {limit} s: {}", last_words(&said)));
             }
-            let mut watched = [PollFd::from_borrowed_fd(self.talk.as_fd(), PollFlags::empty())];
-            let _ = poll(&mut watched, Some(&LOOK_AGAIN));
+            let mut watched = [PollFd::from_borrowed_fd(self.stderr.as_fd(), PollFlags::empty())];
+            let _ = poll(&mut watched, Some(&START_POLL_INTERVAL));
         }
         Ok(())
     }
@@ -279,9 +279,9 @@ impl Pasta {
     fn listen(&mut self, said: &mut Vec<u8>) -> bool {
         let mut part = [0; 1024];
         loop {
-            match self.talk.read(&mut part) {
+            match self.stderr.read(&mut part) {
                 Ok(0) => return false,
-                Ok(count) if said.len() < MAX_TALK_BYTES => said.extend_from_slice(&part[..count]),
+                Ok(count) if said.len() < MAX_PASTA_STDERR_BYTES => said.extend_from_slice(&part[..count]),
                 Ok(_) => {}
                 Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
             }

@@ -33,16 +33,16 @@ const NEVER: [(&str, u8); 7] = [
 
 /// The network of this machine that concerns tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Surroundings {
+pub struct HostNetwork {
     /// Every address that leads to this machine.
     pub own: BTreeSet<Prefix>,
     /// The ways out. pasta takes them over when it starts.
     pub exits: Vec<Route>,
 }
 
-impl Surroundings {
+impl HostNetwork {
     /// Reads them through a socket of this machine's network namespace.
-    pub fn read(machine: &mut Netlink) -> io::Result<Surroundings> {
+    pub fn read(machine: &mut Netlink) -> io::Result<HostNetwork> {
         let routes = machine.routes()?;
         let own = |route: &&Route| {
             route.table == RT_TABLE_LOCAL && matches!(route.kind, RTN_LOCAL | RTN_BROADCAST | RTN_ANYCAST)
@@ -50,7 +50,7 @@ impl Surroundings {
         let mut exits: Vec<Route> = routes.iter().filter(|route| is_exit(route)).cloned().collect();
         exits.sort();
         exits.dedup();
-        Ok(Surroundings {
+        Ok(HostNetwork {
             own: routes.iter().filter(own).map(|route| route.to).collect(),
             exits,
         })
@@ -102,8 +102,8 @@ impl Router {
     }
 
     /// Makes unreachable what a task must not reach, and reachable again what has ceased to belong to it.
-    pub fn block(&mut self, surroundings: &Surroundings) -> io::Result<()> {
-        let wanted = surroundings.blocked();
+    pub fn block(&mut self, host_network: &HostNetwork) -> io::Result<()> {
+        let wanted = host_network.blocked();
         for prefix in wanted.difference(&self.blocked) {
             match self.netlink.set_unreachable(*prefix, true) {
                 // A machine without IPv6 has no way to IPv6 addresses either.

@@ -10,7 +10,7 @@ use hybrid_cache_model::{Failure, FailureKind, Tenant};
 
 use crate::python::PythonVolume;
 use crate::store::format::PROBE;
-use crate::store::{At, files};
+use crate::store::{IoContext, files};
 use crate::system::SystemVolume;
 
 /// Makes both folders below `volumes`; those that are there stay as they are.
@@ -23,11 +23,11 @@ pub fn create(volumes: &Path, epoch: Option<&str>) -> Result<(), Failure> {
         volumes.join("python").join(python_sub_path(epoch)),
         volumes.join("system").join(nix_sub_path(epoch)),
     ] {
-        fs::create_dir_all(&folder).at("create the folder", &folder)?;
+        fs::create_dir_all(&folder).io_context("create the folder", &folder)?;
         // Two that come at once must not remove each other's.
         let probe = folder.join(files::unique_name(PROBE));
-        fs::write(&probe, b"").at("write into", &folder)?;
-        fs::remove_file(&probe).at("write into", &folder)?;
+        fs::write(&probe, b"").io_context("write into", &folder)?;
+        fs::remove_file(&probe).io_context("write into", &folder)?;
     }
     Ok(())
 }

@@ -14,28 +14,28 @@ use hybrid_cache_model::{Failure, FailureKind, Lane, Phase, Span, Timeline};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
-use crate::store::At;
+use crate::store::IoContext;
 use crate::store::files;
 
-const NAME: &str = "ready";
+const READY: &str = "ready";
 /// A file that the task's container opens when it has leases of its own; the opening is the message.
 const LEASED: &str = "leased";
 /// How long the preparing container keeps its leases for a task that does not say so.
 const LEASE_MARGIN: Duration = Duration::from_secs(10);
 /// How often to look where nothing can be watched.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// The preparing container keeps its own deadline; this is for one that cannot say so any more.
-const MARGIN: Duration = Duration::from_secs(15);
+const DEADLINE_MARGIN: Duration = Duration::from_secs(15);
 
 /// What was handed over.
 #[derive(Debug)]
-pub struct Handed {
+pub struct Handover {
     event: PrepareEvent,
     /// The preparation's timeline up to that moment.
     pub timeline: Timeline,
 }
 
-impl Handed {
+impl Handover {
     /// Where the task finds its environments, with the Python volume mounted at `python`.
     ///
     /// # Errors
@@ -65,21 +65,21 @@ impl Handed {
 
 /// Tells from the preparing container when the task's has its leases.
 #[derive(Debug)]
-pub struct Leases {
+pub struct LeaseWatch {
     watch: Option<OwnedFd>,
     since: Instant,
 }
 
-impl Leases {
+impl LeaseWatch {
     /// Makes the file in `folder` and watches it; before the task's container is told anything.
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub fn watch(folder: &Path) -> Result<Leases, Failure> {
+    pub fn watch(folder: &Path) -> Result<LeaseWatch, Failure> {
         let file = folder.join(LEASED);
-        std::fs::write(&file, b"").at("write", &file)?;
+        std::fs::write(&file, b"").io_context("write", &file)?;
         let since = Instant::now();
-        Ok(Leases {
+        Ok(LeaseWatch {
             watch: watched(&file, WatchFlags::OPEN),
             since,
         })
@@ -113,32 +113,32 @@ pub fn hand_over(folder: &Path, event: &PrepareEvent) -> Result<(), Failure> {
             format!("a preparation's result cannot be written: {error}"),
         )
     })?;
-    files::write_atomic(&folder.join(NAME), &text)
+    files::write_atomic(&folder.join(READY), &text)
 }
 
 /// Waits until the preparing container has told.
 ///
 /// # Errors
 /// It did not within its own deadline of `prepare_ms`, or the folder cannot be read.
-pub fn wait(folder: &Path, prepare_ms: u64) -> Result<Handed, Failure> {
-    let limit = Duration::from_millis(prepare_ms).saturating_add(MARGIN);
+pub fn wait(folder: &Path, prepare_ms: u64) -> Result<Handover, Failure> {
+    let limit = Duration::from_millis(prepare_ms).saturating_add(DEADLINE_MARGIN);
     // Watched before the first look, so that nothing comes in between.
     let watch = watched(folder, WatchFlags::MOVED_TO);
     let started = Instant::now();
-    let file = folder.join(NAME);
+    let file = folder.join(READY);
     loop {
         match std::fs::read(&file) {
             Ok(text) => return read(&text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error).at("read", &file),
+            Err(error) => return Err(error).io_context("read", &file),
         }
         let Some(left) = limit.checked_sub(started.elapsed()) else {
             let message = format!("the preparing container has not answered within {} s", limit.as_secs());
             return Err(Failure::new(FailureKind::Deadline, message).hint("see its log: kubectl logs -c prepare"));
         };
         match &watch {
-            Some(watch) => until_changed(watch, left).at("watch", folder)?,
-            None => std::thread::sleep(left.min(LOOK_EVERY)),
+            Some(watch) => until_changed(watch, left).io_context("watch", folder)?,
+            None => std::thread::sleep(left.min(POLL_INTERVAL)),
         }
     }
 }
@@ -150,7 +150,7 @@ fn watched(path: &Path, what: WatchFlags) -> Option<OwnedFd> {
     Some(watch)
 }
 
-fn read(text: &[u8]) -> Result<Handed, Failure> {
+fn read(text: &[u8]) -> Result<Handover, Failure> {
     let event: PrepareEvent = serde_json::from_slice(text).map_err(|error| {
         Failure::new(
             FailureKind::Internal,
@@ -161,7 +161,7 @@ fn read(text: &[u8]) -> Result<Handed, Failure> {
         PrepareEvent::Ready { timeline, .. } | PrepareEvent::Failed { timeline, .. } => timeline.clone(),
         PrepareEvent::Phase { .. } | PrepareEvent::Published { .. } => Timeline::default(),
     };
-    Ok(Handed { event, timeline })
+    Ok(Handover { event, timeline })
 }
 
 /// Blocks until something happened in the watched folder, or the time is up.
@@ -303,7 +303,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
         without_watches(|| {
-            let leases = Leases::watch(dir.path()).unwrap();
+            let leases = LeaseWatch::watch(dir.path()).unwrap();
             std::thread::scope(|scope| {
                 scope.spawn(|| {
                     std::thread::sleep(Duration::from_millis(50));
@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn leases_are_kept_until_the_task_says_that_it_has_its_own() {
         let dir = tempfile::tempdir().unwrap();
-        let leases = Leases::watch(dir.path()).unwrap();
+        let leases = LeaseWatch::watch(dir.path()).unwrap();
         let began = Instant::now();
         leases.wait(Duration::from_millis(50));
         assert!(began.elapsed() >= Duration::from_millis(50), "nobody has said so");

@@ -13,7 +13,7 @@ use hybrid_cache_model::{Failure, FailureKind, Tenant};
 use super::log::log_line;
 use super::requests::{python_tools, read_both, system_tools};
 use super::{epoch, seed, set_aside};
-use crate::maintenance::{Question, answer as maintained};
+use crate::maintenance::{MaintenanceCommand, answer as maintained};
 
 /// Answers what a maintenance pod is asked.
 pub fn maintain() -> PodMaintainReport {
@@ -28,11 +28,18 @@ fn answer(image: &ImageRecord, request: &PodMaintainRequest) -> PodMaintainRepor
     let volumes = Path::new(VOLUMES_FOLDER);
     let done = match &request.question {
         PodQuestion::Contents => {
-            return told_in_log(look_after(image, request, Question::Contents, Budgets::default()));
+            return told_in_log(look_after(
+                image,
+                request,
+                MaintenanceCommand::Contents,
+                Budgets::default(),
+            ));
         }
-        PodQuestion::Usage => return look_after(image, request, Question::Usage, Budgets::default()),
-        PodQuestion::Verify { .. } => return look_after(image, request, Question::Verify, Budgets::default()),
-        PodQuestion::Gc { budgets } => return look_after(image, request, Question::Gc, *budgets),
+        PodQuestion::Usage => return look_after(image, request, MaintenanceCommand::Usage, Budgets::default()),
+        PodQuestion::Verify { .. } => {
+            return look_after(image, request, MaintenanceCommand::Verify, Budgets::default());
+        }
+        PodQuestion::Gc { budgets } => return look_after(image, request, MaintenanceCommand::Gc, *budgets),
         PodQuestion::CreateEpoch { epoch, tenant } => create(volumes, epoch.as_deref(), tenant),
         PodQuestion::SetAside => match set_aside::all(volumes) {
             Ok(folders) => return PodMaintainReport::SetAside { folders },
@@ -79,7 +86,7 @@ fn told_in_log(report: PodMaintainReport) -> PodMaintainReport {
 fn look_after(
     image: &ImageRecord,
     request: &PodMaintainRequest,
-    question: Question,
+    command: MaintenanceCommand,
     budgets: Budgets,
 ) -> PodMaintainReport {
     let repair = matches!(request.question, PodQuestion::Verify { repair: true });
@@ -92,7 +99,7 @@ fn look_after(
         repair,
         deadline_ms: request.deadline_ms,
     };
-    match maintained(question, &request) {
+    match maintained(command, &request) {
         MaintainReport::Failed { failure } => PodMaintainReport::Failed { failure },
         report => PodMaintainReport::Maintained { report },
     }

@@ -60,7 +60,7 @@ pub fn prepare(recorder: &Recorder) -> PrepareReport {
             },
         });
     };
-    let leases = handover::Leases::watch(folder);
+    let leases = handover::LeaseWatch::watch(folder);
     let until_leased = |limit| {
         if let Ok(leases) = &leases {
             leases.wait(limit);

@@ -13,7 +13,7 @@ use hybrid_cache_model::protocol::{
 use hybrid_cache_model::{Failure, FailureKind, Tenant};
 use serde::de::DeserializeOwned;
 
-use crate::store::At;
+use crate::store::IoContext;
 
 /// A request is a Secret, which Kubernetes bounds at a mebibyte; an image record is far smaller.
 const MAX_FILE_BYTES: u64 = 4 << 20;
@@ -35,8 +35,10 @@ pub fn read_both<T: DeserializeOwned>(protocol: impl Fn(&T) -> u32) -> Result<(I
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     let mut text = Vec::new();
-    let file = File::open(path).at("open", path)?;
-    file.take(MAX_FILE_BYTES).read_to_end(&mut text).at("read", path)?;
+    let file = File::open(path).io_context("open", path)?;
+    file.take(MAX_FILE_BYTES)
+        .read_to_end(&mut text)
+        .io_context("read", path)?;
     serde_json::from_slice(&text).map_err(|error| {
         Failure::new(FailureKind::Internal, format!("{}: {error}", path.display()))
             .hint("image and driver must be of the same version: `cargo xtask image`, then `cargo xtask up`")

@@ -27,16 +27,16 @@ use super::requests::{python_tools, read_both, source_id, system_tools};
 use crate::clock::{Recorder, lock};
 use crate::store::failure::failure as failed_at;
 use crate::store::lock::{self as file_lock, Mode};
-use crate::store::{At, files, format};
+use crate::store::{IoContext, files, format};
 
 /// Both seeds and what they are made of.
 const SEEDS: [(&str, &str); 2] = [("python.tar", PYTHON_MOUNT), ("system.tar", NIX_MOUNT)];
 /// Folders of a cache that are of use only while it is worked on; they go along empty.
-const PASSING: [&str; 3] = ["locks", "trash", "tenants/default/staging"];
+const PACKED_EMPTY: [&str; 3] = ["locks", "trash", "tenants/default/staging"];
 /// What may be in a volume that counts as empty: what mkfs leaves, separate epochs, and a seed that was cut short.
 const NOT_CONTENT: [&str; 4] = ["lost+found", "epochs", SEEDING, SEEDED];
 /// How long to wait for another one that plants: it unpacks the whole seed.
-const PLANTING_WAIT: Duration = Duration::from_secs(300);
+const PLANTING_TIMEOUT: Duration = Duration::from_secs(300);
 const SEEDING: &str = ".seeding";
 const SEEDED: &str = ".seeded";
 
@@ -123,32 +123,32 @@ pub fn plant(seeds: &Path, python: &Path, nix: &Path) -> Result<(), Failure> {
             continue;
         }
         let planting = work.join(format::PLANTING_LOCK);
-        let _alone = file_lock::wait(&planting, Mode::Exclusive, Instant::now() + PLANTING_WAIT)?;
+        let _alone = file_lock::wait(&planting, Mode::Exclusive, Instant::now() + PLANTING_TIMEOUT)?;
         if !seeded.exists() {
             files::delete(&seeding)?;
             if !seed.exists() || !is_empty(folder)? {
                 continue;
             }
             unpack(&seed, &seeding)?;
-            fs::rename(&seeding, &seeded).at("rename", &seeding)?;
+            fs::rename(&seeding, &seeded).io_context("rename", &seeding)?;
         }
-        for entry in fs::read_dir(&seeded).at("read the folder", &seeded)? {
-            let entry = entry.at("read the folder", &seeded)?;
+        for entry in fs::read_dir(&seeded).io_context("read the folder", &seeded)? {
+            let entry = entry.io_context("read the folder", &seeded)?;
             let target = folder.join(entry.file_name());
-            fs::rename(entry.path(), &target).at("rename into place", &target)?;
+            fs::rename(entry.path(), &target).io_context("rename into place", &target)?;
         }
         File::open(folder)
             .and_then(|folder| folder.sync_all())
-            .at("sync", folder)?;
-        fs::remove_dir(&seeded).at("delete", &seeded)?;
+            .io_context("sync", folder)?;
+        fs::remove_dir(&seeded).io_context("delete", &seeded)?;
     }
     Ok(())
 }
 
 fn is_empty(folder: &Path) -> Result<bool, Failure> {
-    for entry in fs::read_dir(folder).at("read the folder", folder)? {
-        let name = entry.at("read the folder", folder)?.file_name();
-        if !NOT_CONTENT.iter().any(|known| name == *known) && !format::is_passing(&name.to_string_lossy()) {
+    for entry in fs::read_dir(folder).io_context("read the folder", folder)? {
+        let name = entry.io_context("read the folder", folder)?.file_name();
+        if !NOT_CONTENT.iter().any(|known| name == *known) && !format::is_temporary(&name.to_string_lossy()) {
             return Ok(false);
         }
     }
@@ -156,11 +156,11 @@ fn is_empty(folder: &Path) -> Result<bool, Failure> {
 }
 
 fn unpack(seed: &Path, folder: &Path) -> Result<(), Failure> {
-    let file = File::open(seed).at("open", seed)?;
+    let file = File::open(seed).io_context("open", seed)?;
     let mut archive = Archive::new(BufReader::new(file));
     archive.set_preserve_permissions(true);
     archive.set_preserve_mtime(true);
-    fs::create_dir(folder).at("create the folder", folder)?;
+    fs::create_dir(folder).io_context("create the folder", folder)?;
     archive.unpack(folder).map_err(|error| {
         // The library says which file; what kind of trouble it is, is below that.
         let kind = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
@@ -170,34 +170,38 @@ fn unpack(seed: &Path, folder: &Path) -> Result<(), Failure> {
         failure.message = format!("{}: {error}", failure.message);
         failure
     })?;
-    let opened = File::open(folder).at("open", folder)?;
-    rustix::fs::syncfs(&opened).at("sync", folder)
+    let opened = File::open(folder).io_context("open", folder)?;
+    rustix::fs::syncfs(&opened).io_context("sync", folder)
 }
 
 /// Packs a folder so that the same files make the same archive: sorted, without owners. Hard links stay what they are.
 fn pack(folder: &Path, target: &Path) -> Result<(), Failure> {
-    let file = File::create(target).at("create", target)?;
+    let file = File::create(target).io_context("create", target)?;
     let mut builder = Builder::new(BufWriter::new(file));
     let mut links = HashMap::new();
     let mut paths = Vec::new();
     list(folder, Path::new(""), &mut paths)?;
     for path in paths {
-        append(&mut builder, folder, &path, &mut links).at("pack", &folder.join(&path))?;
+        append(&mut builder, folder, &path, &mut links).io_context("pack", &folder.join(&path))?;
     }
-    let mut written = builder.into_inner().at("write", target)?;
-    written.flush().at("write", target)
+    let mut written = builder.into_inner().io_context("write", target)?;
+    written.flush().io_context("write", target)
 }
 
 fn list(root: &Path, below: &Path, paths: &mut Vec<PathBuf>) -> Result<(), Failure> {
     let folder = root.join(below);
-    let entries = fs::read_dir(&folder).at("read the folder", &folder)?;
+    let entries = fs::read_dir(&folder).io_context("read the folder", &folder)?;
     let names: Result<Vec<_>, _> = entries.map(|entry| entry.map(|entry| entry.file_name())).collect();
-    let mut names = names.at("read the folder", &folder)?;
+    let mut names = names.io_context("read the folder", &folder)?;
     names.sort();
     for name in names {
         let path = below.join(name);
-        let is_dir = root.join(&path).symlink_metadata().at("look at", &path)?.is_dir();
-        let passes = PASSING.iter().any(|name| path == Path::new(name));
+        let is_dir = root
+            .join(&path)
+            .symlink_metadata()
+            .io_context("look at", &path)?
+            .is_dir();
+        let passes = PACKED_EMPTY.iter().any(|name| path == Path::new(name));
         paths.push(path.clone());
         if is_dir && !passes {
             list(root, &path, paths)?;
@@ -295,21 +299,21 @@ mod tests {
             Fixture { root }
         }
 
-        fn at(&self, path: &str) -> PathBuf {
+        fn path(&self, path: &str) -> PathBuf {
             self.root.path().join(path)
         }
 
         fn pack(&self, name: &str) -> Vec<u8> {
-            let target = self.at("seed").join(name);
-            pack(&self.at("cache"), &target).unwrap();
+            let target = self.path("seed").join(name);
+            pack(&self.path("cache"), &target).unwrap();
             fs::read(target).unwrap()
         }
 
         fn plant(&self) {
             plant(
-                &self.at("seed"),
-                &self.at("python"),
-                &self.at("system/.nix-portable/nix"),
+                &self.path("seed"),
+                &self.path("python"),
+                &self.path("system/.nix-portable/nix"),
             )
             .unwrap();
         }
@@ -322,7 +326,7 @@ mod tests {
             fixture.pack(name);
         }
         fixture.plant();
-        for folder in ["python", "system/.nix-portable/nix"].map(|folder| fixture.at(folder)) {
+        for folder in ["python", "system/.nix-portable/nix"].map(|folder| fixture.path(folder)) {
             let inode = |path: &str| folder.join(path).metadata().unwrap().ino();
             assert_eq!(inode("uv/archive/a1/x.py"), inode("envs/e1/lib/x.py"), "still one file");
             assert_eq!(fs::read_link(folder.join("latest")).unwrap(), Path::new("../envs/e1"));
@@ -351,23 +355,27 @@ mod tests {
     fn a_volume_that_holds_something_keeps_it() {
         let fixture = Fixture::new();
         fixture.pack("python.tar");
-        fs::write(fixture.at("python/FORMAT"), "hybrid-cache python 2\n").unwrap();
+        fs::write(fixture.path("python/FORMAT"), "hybrid-cache python 2\n").unwrap();
         fixture.plant();
-        assert!(!fixture.at("python/envs").exists());
+        assert!(!fixture.path("python/envs").exists());
     }
 
     #[test]
     fn a_seed_that_was_cut_short_is_unpacked_anew_or_finished() {
         let fixture = Fixture::new();
         fixture.pack("python.tar");
-        fs::create_dir_all(fixture.at("python/.seeding/envs/half")).unwrap();
-        fs::set_permissions(fixture.at("python/.seeding/envs"), Permissions::from_mode(0o555)).unwrap();
+        fs::create_dir_all(fixture.path("python/.seeding/envs/half")).unwrap();
+        fs::set_permissions(
+            fixture.path("python/.seeding/envs"),
+            Permissions::from_mode(0o555),
+        )
+        .unwrap();
         fixture.plant();
-        assert!(fixture.at("python/envs/e1").exists() && !fixture.at("python/envs/half").exists());
-        fs::create_dir(fixture.at("python/.seeded")).unwrap();
-        fs::rename(fixture.at("python/uv"), fixture.at("python/.seeded/uv")).unwrap();
+        assert!(fixture.path("python/envs/e1").exists() && !fixture.path("python/envs/half").exists());
+        fs::create_dir(fixture.path("python/.seeded")).unwrap();
+        fs::rename(fixture.path("python/uv"), fixture.path("python/.seeded/uv")).unwrap();
         fixture.plant();
-        assert!(fixture.at("python/uv/archive").exists() && !fixture.at("python/.seeded").exists());
+        assert!(fixture.path("python/uv/archive").exists() && !fixture.path("python/.seeded").exists());
     }
 
     #[test]
@@ -385,7 +393,7 @@ mod tests {
                         epoch::create(fixture.root.path(), None).unwrap();
                         fixture.plant();
                         ["python", "system/.nix-portable/nix"]
-                            .map(|folder| fixture.at(folder).join("envs/e1/lib/x.py"))
+                            .map(|folder| fixture.path(folder).join("envs/e1/lib/x.py"))
                             .map(|file| fs::read_to_string(file).unwrap())
                     })
                 })
@@ -400,6 +408,6 @@ mod tests {
     fn an_image_without_a_seed_leaves_volumes_empty() {
         let fixture = Fixture::new();
         fixture.plant();
-        assert!(is_empty(&fixture.at("python")).unwrap());
+        assert!(is_empty(&fixture.path("python")).unwrap());
     }
 }

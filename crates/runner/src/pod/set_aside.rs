@@ -10,8 +10,8 @@ use hybrid_cache_model::{Failure, FailureKind, Tenant};
 
 use super::epoch;
 use crate::python;
-use crate::store::format::{self, Access};
-use crate::store::{At, tenants};
+use crate::store::format::{self, FormatAccess};
+use crate::store::{IoContext, tenants};
 use crate::system::SystemVolume;
 
 /// What stays in the root of a volume: what mkfs leaves, and epochs, which go with their benchmark.
@@ -50,7 +50,7 @@ fn is_other(marked: &Path, cache: &str) -> Result<bool, Failure> {
     if !marked.exists() {
         return Ok(false);
     }
-    match format::open(marked, cache, Access::Read) {
+    match format::open(marked, cache, FormatAccess::Read) {
         Ok(_) => Ok(false),
         Err(failure) if failure.kind == FailureKind::CacheFormat => Ok(true),
         Err(failure) => Err(failure),
@@ -63,14 +63,14 @@ fn move_away(root: &Path) -> Result<PathBuf, Failure> {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     let folder = root.join(format!("{SET_ASIDE}{}", now.as_secs()));
-    fs::create_dir(&folder).at("create the folder", &folder)?;
-    for entry in fs::read_dir(root).at("read the folder", root)? {
-        let entry = entry.at("read the folder", root)?;
+    fs::create_dir(&folder).io_context("create the folder", &folder)?;
+    for entry in fs::read_dir(root).io_context("read the folder", root)? {
+        let entry = entry.io_context("read the folder", root)?;
         let name = entry.file_name();
         let stays = STAYING.iter().any(|known| name == *known) || name.to_string_lossy().starts_with(SET_ASIDE);
         if !stays {
             let target = folder.join(&name);
-            fs::rename(entry.path(), &target).at("rename", &target)?;
+            fs::rename(entry.path(), &target).io_context("rename", &target)?;
         }
     }
     Ok(folder)

@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 use hybrid_cache_model::protocol::Keep;
 use hybrid_cache_model::{Failure, FailureKind, Lane, Phase, PythonRequest, RequestKey, Requirement};
 
-use super::context::{FREE_PARTS, Job};
+use super::context::{FREE_PARTS, PrepareJob};
 use crate::maintenance;
-use crate::python::build::{self, Build, Order};
+use crate::python::build::{self, Build, BuildRequest};
 use crate::python::environment;
 use crate::python::lookup::{Leased, Lookup};
 use crate::python::{PythonVolume, heal, publish};
@@ -42,7 +42,7 @@ pub struct Made {
 ///
 /// # Errors
 /// A volume that cannot be used, or whatever uv says.
-pub fn prepare(job: &Job<'_>) -> Result<PythonPrepared, Failure> {
+pub fn prepare(job: &PrepareJob<'_>) -> Result<PythonPrepared, Failure> {
     if job.task.requirements.is_empty() {
         return Ok(PythonPrepared::NotAsked);
     }
@@ -56,21 +56,21 @@ pub fn prepare(job: &Job<'_>) -> Result<PythonPrepared, Failure> {
     let lock = match job.request.keep {
         Keep::Discard => None,
         Keep::Publish => match locked(job, &volume, &key)? {
-            Locked::Found(leased) => return Ok(PythonPrepared::Found(leased)),
-            Locked::Build(lock, why) => Some((lock, why)),
+            LockResult::Found(leased) => return Ok(PythonPrepared::Found(leased)),
+            LockResult::Build(lock, reason) => Some((lock, reason)),
         },
     };
     let (mut warnings, mut expired) = (Vec::new(), false);
-    let lock = lock.map(|(lock, why)| {
-        match why {
-            Why::Absent => {}
-            Why::Expired => expired = true,
-            Why::Damaged(told) => warnings.push(told),
+    let lock = lock.map(|(lock, reason)| {
+        match reason {
+            BuildReason::Absent => {}
+            BuildReason::Expired => expired = true,
+            BuildReason::Damaged(told) => warnings.push(told),
         }
         lock
     });
-    let order = order(job, &volume, &key, &job.task.requirements, tools);
-    let build = making_room(&order, &mut warnings, || build::make(&order));
+    let request = build_request(job, &volume, &key, &job.task.requirements, tools);
+    let build = making_room(&request, &mut warnings, || build::make(&request));
     if let (Err(failure), true) = (&build, lock.is_some()) {
         build_failure::note(&volume.build_lock(&key), failure);
     }
@@ -84,32 +84,32 @@ pub fn prepare(job: &Job<'_>) -> Result<PythonPrepared, Failure> {
     })))
 }
 
-fn order<'a>(
-    job: &'a Job<'a>,
+fn build_request<'a>(
+    job: &'a PrepareJob<'a>,
     volume: &'a PythonVolume,
     key: &'a RequestKey,
     requirements: &'a [Requirement],
     tools: &'a hybrid_cache_model::protocol::PythonTools,
-) -> Order<'a> {
+) -> BuildRequest<'a> {
     let interpreter = &job.request.context.interpreter;
-    Order {
+    BuildRequest {
         volume,
         key,
         requirements,
         interpreter,
         tools,
-        patience: &job.patience,
+        deadline: &job.deadline,
         phases: job.phases,
     }
 }
 
-enum Locked {
+enum LockResult {
     Found(Leased),
-    Build(Lock, Why),
+    Build(Lock, BuildReason),
 }
 
-/// Why an environment is built.
-enum Why {
+/// BuildReason an environment is built.
+enum BuildReason {
     /// There is none.
     Absent,
     /// There is one, resolved longer ago than allowed.
@@ -120,7 +120,7 @@ enum Why {
 
 /// Takes the request's build lock, then looks again: whoever held it may have made the environment, or failed for all. Whoever waits uses what
 /// the one who builds has verified, as soon as that one's own task may, and does not wait for it to be published.
-fn locked(job: &Job<'_>, volume: &PythonVolume, key: &RequestKey) -> Result<Locked, Failure> {
+fn locked(job: &PrepareJob<'_>, volume: &PythonVolume, key: &RequestKey) -> Result<LockResult, Failure> {
     files::ensure_folder(&volume.locks())?;
     let path = volume.build_lock(key);
     let (staged, began) = (OnceCell::new(), SystemTime::now());
@@ -130,11 +130,11 @@ fn locked(job: &Job<'_>, volume: &PythonVolume, key: &RequestKey) -> Result<Lock
             .is_some_and(|leased| staged.set(leased).is_ok())
     };
     let lock = job.phases.run(Phase::LockWait, Lane::Python, || {
-        let given_up = || job.patience.is_cancelled() || is_staged();
-        lock::wait_unless(&path, Mode::Exclusive, job.patience.deadline(), given_up)
+        let given_up = || job.deadline.is_cancelled() || is_staged();
+        lock::wait_unless(&path, Mode::Exclusive, job.deadline.instant(), given_up)
     });
     if let Some(leased) = staged.into_inner() {
-        return Ok(Locked::Found(leased));
+        return Ok(LockResult::Found(leased));
     }
     let lock = lock?;
     // It is that of a maker who was killed.
@@ -146,23 +146,23 @@ fn locked(job: &Job<'_>, volume: &PythonVolume, key: &RequestKey) -> Result<Lock
         Lookup::Hit(leased) => {
             // Another user's file cannot be stamped; the environment is as good without.
             drop(environment::touch(leased.path()));
-            Ok(Locked::Found(leased))
+            Ok(LockResult::Found(leased))
         }
         Lookup::Damaged { path, what } => {
-            let told = heal::take_away(volume, &path, &what)?;
-            Ok(Locked::Build(lock, Why::Damaged(told)))
+            let told = heal::remove_damaged(volume, &path, &what)?;
+            Ok(LockResult::Build(lock, BuildReason::Damaged(told)))
         }
         Lookup::Stale(_) | Lookup::Miss => match build_failure::noted_since(&path, began) {
             Some(failure) => Err(failure),
-            None if matches!(found, Lookup::Stale(_)) => Ok(Locked::Build(lock, Why::Expired)),
-            None => Ok(Locked::Build(lock, Why::Absent)),
+            None if matches!(found, Lookup::Stale(_)) => Ok(LockResult::Build(lock, BuildReason::Expired)),
+            None => Ok(LockResult::Build(lock, BuildReason::Absent)),
         },
     }
 }
 
 /// Runs `work`; where the volume is full, evicts a little, tries again, and so on, twice as much each time.
 fn making_room<T>(
-    order: &Order<'_>,
+    request: &BuildRequest<'_>,
     warnings: &mut Vec<String>,
     mut work: impl FnMut() -> Result<T, Failure>,
 ) -> Result<T, Failure> {
@@ -176,7 +176,7 @@ fn making_room<T>(
                 break;
             }
         };
-        let Ok(freed) = maintenance::python::make_room(order.volume, part) else {
+        let Ok(freed) = maintenance::python::make_room(request.volume, part) else {
             return Err(full);
         };
         evicted += freed.evicted_environments;
@@ -199,7 +199,7 @@ fn making_room<T>(
 }
 
 /// Publishes what was made; what an operator should know about it.
-pub fn finish(job: &Job<'_>, python: PythonPrepared) -> Vec<String> {
+pub fn finish(job: &PrepareJob<'_>, python: PythonPrepared) -> Vec<String> {
     let (PythonPrepared::Made(mut made), Keep::Publish) = (python, job.request.keep) else {
         return Vec::new();
     };
@@ -211,8 +211,8 @@ pub fn finish(job: &Job<'_>, python: PythonPrepared) -> Vec<String> {
             context.volumes.python
         )];
     };
-    let order = order(job, &volume, &made.key, &job.task.requirements, tools);
-    match making_room(&order, &mut warnings, || publish::publish(&made.build, &order)) {
+    let request = build_request(job, &volume, &made.key, &job.task.requirements, tools);
+    match making_room(&request, &mut warnings, || publish::publish(&made.build, &request)) {
         Ok(more) => warnings.extend(more),
         Err(failure) => warnings.push(format!("the environment was not published: {failure}")),
     }

@@ -16,7 +16,7 @@ use hybrid_cache_model::contents::Prepared;
 use hybrid_cache_model::protocol::{Keep, PrepareEvent, PrepareRequest};
 use hybrid_cache_model::{CacheReport, CacheStatus, Failure, FailureKind, Lane, Phase, Protection, Resolved};
 
-use super::context::{self, Job};
+use super::context::{self, PrepareJob};
 use super::python::{self, PythonPrepared};
 use super::system;
 use crate::clock::Recorder;
@@ -29,7 +29,7 @@ use crate::store::stage::LEASE;
 use crate::system::SystemPrepared;
 
 /// How long sweeping after a preparation may take; nobody waits for it.
-const SWEEP: Duration = Duration::from_secs(2);
+const SWEEP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Whom to tell of events; called from several threads.
 pub type Emit<'a> = &'a (dyn Fn(&PrepareEvent) + Sync);
@@ -111,7 +111,7 @@ fn prepare(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, system
     warnings.extend(system::finish(request, is_system_made));
     let described = request.describe && request.keep == Keep::Publish && (is_made || is_system_made);
     let prepared = described.then(|| {
-        let contents = contents::of_task(&request.context, &job.task);
+        let contents = contents::task_contents(&request.context, &job.task);
         Box::new(Prepared { contents, expired })
     });
     emit(&PrepareEvent::Published {
@@ -126,10 +126,10 @@ fn prepare(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, system
 }
 
 /// Removes what killed processes left on the volume, when nobody waits any more. What cannot be removed only takes space.
-fn sweep(job: &Job<'_>) {
+fn sweep(job: &PrepareJob<'_>) {
     let keeps = job.request.keep == Keep::Publish && !job.task.requirements.is_empty();
     if let (true, Ok(volume)) = (keeps, PythonVolume::write(&job.request.context)) {
-        leftovers::sweep(&volume, Instant::now() + SWEEP);
+        leftovers::sweep(&volume, Instant::now() + SWEEP_TIMEOUT);
     }
 }
 
@@ -149,7 +149,11 @@ fn leases(python: &PythonPrepared, system: &mut SystemPrepared) -> Result<Vec<Lo
 ///
 /// A failure ends uv, and is told when the staging folder is gone. Nix is left to finish what it does, because what
 /// it realises is of use to the next attempt; nobody waits for that with the bad news.
-fn both(job: &Job<'_>, failed: &dyn Fn(Failure), system: SystemSide<'_>) -> Option<(PythonPrepared, SystemPrepared)> {
+fn both(
+    job: &PrepareJob<'_>,
+    failed: &dyn Fn(Failure),
+    system: SystemSide<'_>,
+) -> Option<(PythonPrepared, SystemPrepared)> {
     let (sender, receiver) = mpsc::channel();
     std::thread::scope(|scope| {
         let python_sender = sender.clone();
@@ -164,7 +168,7 @@ fn both(job: &Job<'_>, failed: &dyn Fn(Failure), system: SystemSide<'_>) -> Opti
                 }
             }
             if first.is_some() {
-                job.patience.cancel();
+                job.deadline.cancel();
             }
             if python.is_some() && first.is_some() {
                 drop(python.take());
@@ -185,7 +189,7 @@ fn both(job: &Job<'_>, failed: &dyn Fn(Failure), system: SystemSide<'_>) -> Opti
     })
 }
 
-fn system_side(job: &Job<'_>, system: SystemSide<'_>) -> Result<SystemPrepared, Failure> {
+fn system_side(job: &PrepareJob<'_>, system: SystemSide<'_>) -> Result<SystemPrepared, Failure> {
     if job.task.system.is_empty() {
         return Ok(SystemPrepared {
             paths: Vec::new(),
@@ -197,7 +201,7 @@ fn system_side(job: &Job<'_>, system: SystemSide<'_>) -> Result<SystemPrepared, 
     system(job.request, job.phases.recorder)
 }
 
-fn ready(job: &Job<'_>, python: &mut PythonPrepared, system: SystemPrepared) -> Result<PrepareEvent, Failure> {
+fn ready(job: &PrepareJob<'_>, python: &mut PythonPrepared, system: SystemPrepared) -> Result<PrepareEvent, Failure> {
     let volume_root = Path::new(&job.request.context.volumes.python);
     let relative = |path: &Path| folder::relative(volume_root, path);
     let (path, status, pins) = match python {

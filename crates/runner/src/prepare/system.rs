@@ -7,14 +7,14 @@ use hybrid_cache_model::protocol::{Keep, PrepareRequest, SystemTools};
 use hybrid_cache_model::{CacheStatus, Failure, FailureKind, Lane, Phase, SystemKey, Task};
 
 use super::context::FREE_PARTS;
-use crate::child::Patience;
+use crate::child::Deadline;
 use crate::clock::Recorder;
 use crate::maintenance;
 use crate::store::build_failure;
 use crate::store::failure::is_disk_full;
 use crate::store::files;
 use crate::store::lock::{self, Lock, Missing, Mode};
-use crate::system::nix::{self, Nix, Workplace};
+use crate::system::nix::{self, Nix, WorkDir};
 use crate::system::provider::{self, Bootstrap};
 use crate::system::{
     COLLECTION_LOCK, IndexEntry, STORE_LOCK, SystemFound, SystemPrepared, SystemVolume, damaged, path_hashes,
@@ -36,8 +36,8 @@ pub fn prepare(request: &PrepareRequest, recorder: &Recorder) -> Result<SystemPr
             "the task asks for system packages and the request names no nix",
         )
     })?;
-    let volume = SystemVolume::of(&request.context);
-    let job = Job {
+    let volume = SystemVolume::from_context(&request.context);
+    let job = SystemJob {
         request,
         tools,
         volume: &volume,
@@ -48,7 +48,7 @@ pub fn prepare(request: &PrepareRequest, recorder: &Recorder) -> Result<SystemPr
     match request.keep {
         Keep::Discard => {
             volume.lay_out()?;
-            job.realise(&Patience::until(deadline)?).map(|made| made.prepared)
+            job.realise(&Deadline::at(deadline)?).map(|made| made.prepared)
         }
         Keep::Publish => job.publish(deadline),
     }
@@ -61,7 +61,7 @@ pub fn finish(request: &PrepareRequest, is_made: bool) -> Vec<String> {
     let asked = request.task.check().ok().filter(|task| !task.system.is_empty());
     if let Some(task) = asked.filter(|_| request.keep == Keep::Publish) {
         let key = SystemKey::new(&task.system, &request.context);
-        let recorded = path_hashes::record(&SystemVolume::of(&request.context), &key);
+        let recorded = path_hashes::record(&SystemVolume::from_context(&request.context), &key);
         warnings.extend(
             recorded
                 .err()
@@ -73,7 +73,9 @@ pub fn finish(request: &PrepareRequest, is_made: bool) -> Vec<String> {
     }
     warnings.extend(keep_within_budget(request));
     // What cannot be removed only takes space, and the next one tries again.
-    drop(maintenance::system::sweep_if_idle(&SystemVolume::of(&request.context)));
+    drop(maintenance::system::sweep_if_idle(&SystemVolume::from_context(
+        &request.context,
+    )));
     warnings
 }
 
@@ -84,10 +86,10 @@ fn keep_within_budget(request: &PrepareRequest) -> Vec<String> {
     let Some(tools) = request.system_tools.as_ref() else {
         return Vec::new();
     };
-    let volume = SystemVolume::of(&request.context);
+    let volume = SystemVolume::from_context(&request.context);
     let deadline = Instant::now() + Duration::from_millis(request.deadline_ms);
-    let collected = Patience::until(deadline)
-        .and_then(|patience| maintenance::system::keep_within(&volume, &request.budgets.system, tools, &patience));
+    let collected = Deadline::at(deadline)
+        .and_then(|deadline| maintenance::system::keep_within(&volume, &request.budgets.system, tools, &deadline));
     match collected {
         Ok(report) => report.warnings,
         Err(failure) => vec![format!(
@@ -96,7 +98,7 @@ fn keep_within_budget(request: &PrepareRequest) -> Vec<String> {
     }
 }
 
-struct Job<'a> {
+struct SystemJob<'a> {
     request: &'a PrepareRequest,
     tools: &'a SystemTools,
     volume: &'a SystemVolume,
@@ -111,7 +113,7 @@ struct Realised {
     closure: Vec<String>,
 }
 
-impl Job<'_> {
+impl SystemJob<'_> {
     fn publish(&self, deadline: Instant) -> Result<SystemPrepared, Failure> {
         self.volume.lay_out()?;
         if let Some(found) = self.find()? {
@@ -136,17 +138,17 @@ impl Job<'_> {
 
     /// Makes the packages; where the volume is full, evicts a little, tries again, and so on, twice as much each time.
     fn make_with_room(&self, deadline: Instant) -> Result<SystemPrepared, Failure> {
-        let patience = Patience::until(deadline)?;
-        maintenance::system::clear_damaged(self.volume, &self.key, self.tools, &patience)?;
-        let mut made = self.make(&patience);
+        let deadline = Deadline::at(deadline)?;
+        maintenance::system::clear_damaged(self.volume, &self.key, self.tools, &deadline)?;
+        let mut made = self.make(&deadline);
         for part in FREE_PARTS {
             match made {
                 Err(full) if is_disk_full(&full) => {
-                    let freed = maintenance::system::make_room(self.volume, self.tools, &patience, part)?;
+                    let freed = maintenance::system::make_room(self.volume, self.tools, &deadline, part)?;
                     // From the second time on, what goes beside entries is what this one has just realised.
                     let has_collected = part == FREE_PARTS[0] && freed.freed_bytes > 0;
                     made = if freed.evicted_system_sets > 0 || has_collected {
-                        self.make(&patience)
+                        self.make(&deadline)
                     } else {
                         Err(full)
                     };
@@ -157,15 +159,15 @@ impl Job<'_> {
         made
     }
 
-    fn make(&self, patience: &Patience) -> Result<SystemPrepared, Failure> {
+    fn make(&self, deadline: &Deadline) -> Result<SystemPrepared, Failure> {
         // Shared with other builds; a collection of garbage holds it alone, so nothing vanishes before it has its root.
         // One that waits for that lets no build pass it by: builds that overlap would keep it away for ever.
         let [wanted, store] = [COLLECTION_LOCK, STORE_LOCK].map(|name| self.volume.lock_path(name));
         let _in_use = self.span(Phase::LockWait, || {
-            let _none_waits = lock::wait(&wanted, Mode::Shared, patience.deadline())?;
-            lock::wait(&store, Mode::Shared, patience.deadline())
+            let _none_waits = lock::wait(&wanted, Mode::Shared, deadline.instant())?;
+            lock::wait(&store, Mode::Shared, deadline.instant())
         })?;
-        let mut made = self.realise(patience)?;
+        let mut made = self.realise(deadline)?;
         made.prepared.lease = self.span(Phase::SystemPublish, || self.register(&made))?;
         Ok(made.prepared)
     }
@@ -184,24 +186,24 @@ impl Job<'_> {
         }
     }
 
-    fn realise(&self, patience: &Patience) -> Result<Realised, Failure> {
-        let workplace = Workplace::create(self.volume)?;
+    fn realise(&self, deadline: &Deadline) -> Result<Realised, Failure> {
+        let work_dir = WorkDir::create(self.volume)?;
         let program = self.span(Phase::SystemBootstrap, || {
             let variables = &self.tools.variables;
             let bootstrap = Bootstrap {
                 volume: self.volume,
-                workplace: &workplace,
+                work_dir: &work_dir,
                 variables,
-                patience,
+                deadline,
             };
-            provider::provider(&self.tools.provider).program(&bootstrap)
+            provider::program(&self.tools.provider, &bootstrap)
         })?;
         let nix = Nix {
             program,
             variables: &self.tools.variables,
             volume: self.volume,
-            workplace: &workplace,
-            patience,
+            work_dir: &work_dir,
+            deadline,
         };
         self.span(Phase::SystemRealise, || self.build(&nix))
     }

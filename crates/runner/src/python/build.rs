@@ -11,9 +11,9 @@ use super::record::{Checked, Installed};
 use super::uv::Uv;
 use super::venv::{Home, OwnFiles};
 use super::{PythonVolume, asked, scripts};
-use crate::child::Patience;
+use crate::child::Deadline;
 use crate::store::stage::{LEASE, Stage};
-use crate::store::{At, files};
+use crate::store::{IoContext, files};
 
 /// What uv puts into an environment for people who work in it with a shell: nobody does, and each takes a block.
 const SHELL_FILES: [&str; 12] = [
@@ -33,7 +33,7 @@ const SHELL_FILES: [&str; 12] = [
 
 /// What is to be made, and with what.
 #[derive(Clone, Copy)]
-pub struct Order<'a> {
+pub struct BuildRequest<'a> {
     /// Where.
     pub volume: &'a PythonVolume,
     /// Under which name it is asked for.
@@ -45,7 +45,7 @@ pub struct Order<'a> {
     /// By which uv.
     pub tools: &'a PythonTools,
     /// How long it may take.
-    pub patience: &'a Patience,
+    pub deadline: &'a Deadline,
     /// Runs one phase as a span of the timeline.
     pub phases: &'a Phases<'a>,
 }
@@ -119,42 +119,42 @@ fn work(stage: &Stage) -> PathBuf {
 ///
 /// # Errors
 /// uv failed, something that should be installed is not, the volume cannot be written, or patience ended.
-pub fn make(order: &Order<'_>) -> Result<Build, Failure> {
-    let stage = Stage::create(&order.volume.staging())?;
+pub fn make(request: &BuildRequest<'_>) -> Result<Build, Failure> {
+    let stage = Stage::create(&request.volume.staging())?;
     let work = work(&stage);
     files::ensure_folder(&work)?;
     let environment = stage.product();
     files::ensure_folder(&environment)?;
     let venv = environment.join(VENV);
-    let cache = order.volume.uv_cache();
+    let cache = request.volume.uv_cache();
     let uv = Uv {
-        tools: order.tools,
+        tools: request.tools,
         cache: &cache,
         work: &work,
-        patience: order.patience,
+        deadline: request.deadline,
     };
     let since = born(stage.path())?;
-    let own = order.phases.run(Phase::PythonVenv, Lane::Python, || {
-        match Home::find(order.interpreter) {
+    let own = request.phases.run(Phase::PythonVenv, Lane::Python, || {
+        match Home::find(request.interpreter) {
             Some(home) => home.make(&venv)?,
             None => {
-                uv.make_environment(&venv, order.interpreter)?;
+                uv.make_environment(&venv, request.interpreter)?;
                 SHELL_FILES
                     .into_iter()
                     .try_for_each(|file| files::delete(&venv.join(file)))?;
             }
         }
-        OwnFiles::note(&venv, order.interpreter)
+        OwnFiles::note(&venv, request.interpreter)
     })?;
-    order.phases.run(Phase::PythonInstall, Lane::Python, || {
+    request.phases.run(Phase::PythonInstall, Lane::Python, || {
         let list = stage.path().join("requirements.txt");
-        uv.install(&venv, order.requirements, &list, order.interpreter)
+        uv.install(&venv, request.requirements, &list, request.interpreter)
     })?;
-    let (installed, checked) = order.phases.run(Phase::PythonVerify, Lane::Python, || {
-        let mut installed = Installed::read(&venv, order.interpreter)?;
+    let (installed, checked) = request.phases.run(Phase::PythonVerify, Lane::Python, || {
+        let mut installed = Installed::read(&venv, request.interpreter)?;
         own.check(&installed)?;
         let checked = installed.check(since)?;
-        asked::all_there(order.requirements, &installed, order.interpreter)?;
+        asked::all_there(request.requirements, &installed, request.interpreter)?;
         scripts::rewrite(&mut installed)?;
         installed.normalise()?;
         finish(&environment, &installed)?;
@@ -169,7 +169,10 @@ pub fn make(order: &Order<'_>) -> Result<Build, Failure> {
 
 /// When the staging folder came to be, by the clock of the volume's file system.
 fn born(stage: &Path) -> Result<SystemTime, Failure> {
-    stage.metadata().and_then(|found| found.modified()).at("look at", stage)
+    stage
+        .metadata()
+        .and_then(|found| found.modified())
+        .io_context("look at", stage)
 }
 
 /// Drops what no task needs and adds the lease that a task takes, from staging already.
@@ -179,6 +182,6 @@ fn finish(environment: &Path, installed: &Installed) -> Result<(), Failure> {
     // Whoever runs from staging wants to know what is in it.
     write_lock(environment, &installed.pins())?;
     let lease = environment.join(LEASE);
-    std::fs::File::create(&lease).at("create", &lease)?;
+    std::fs::File::create(&lease).io_context("create", &lease)?;
     Ok(())
 }

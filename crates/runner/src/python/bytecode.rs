@@ -26,10 +26,10 @@ use super::compile::{self, Unit};
 use super::content::CONTENT_FILE;
 use super::pool::{self, PYCACHE, Pool};
 use super::record::Installed;
-use crate::child::Patience;
+use crate::child::Deadline;
 use crate::store::digest::Pace;
 use crate::store::tree::{self, Item, Kind, Listing, Tree};
-use crate::store::{At, files};
+use crate::store::{IoContext, files};
 
 /// Where an environment claims to be, inside its byte-code.
 const SHOWN_ENVIRONMENT: &str = "/env";
@@ -72,7 +72,7 @@ struct Folder<'a> {
 ///
 /// # Errors
 /// The volume cannot be written, the interpreter cannot be started, or `patience` ended. What the pool had is linked.
-pub fn provide(pool: &Pool, sources: &Sources<'_>, work: &Path, patience: &Patience) -> Result<Compiled, Failure> {
+pub fn provide(pool: &Pool, sources: &Sources<'_>, work: &Path, deadline: &Deadline) -> Result<Compiled, Failure> {
     let mut compiled = Compiled::default();
     let mut missing = Vec::new();
     let venv = &sources.installed.venv;
@@ -86,7 +86,7 @@ pub fn provide(pool: &Pool, sources: &Sources<'_>, work: &Path, patience: &Patie
     }
     let staged = work.join("bytecode");
     let units = stage(&missing, &staged, sources)?;
-    compile::compile(&units, sources.interpreter, work, patience)?;
+    compile::compile(&units, sources.interpreter, work, deadline)?;
     let made = units.iter().filter(|unit| unit.target.exists()).count();
     compiled.compiled += made;
     compiled.skipped += units.len() - made;
@@ -107,7 +107,7 @@ fn describe(folder: &Path) -> Result<(), Failure> {
     listing
         .lines
         .retain(|name, line| line.mode != "folder" && name != CONTENT_FILE);
-    std::fs::write(&path, listing.to_text()).at("write", &path)
+    std::fs::write(&path, listing.to_text()).io_context("write", &path)
 }
 
 /// Where in the pool the byte-code of each folder of sources is: both as paths, relative to the environment and to the pool.
@@ -208,6 +208,6 @@ fn attach(pool: &Pool, venv: &Path, folder: &Folder<'_>) -> Result<(), Failure> 
             let message = format!("{} is in the place of byte-code", link.display());
             Err(Failure::new(FailureKind::CacheDamaged, message))
         }
-        Err(error) => Err(error).at("link byte-code to", &link),
+        Err(error) => Err(error).io_context("link byte-code to", &link),
     }
 }

@@ -13,7 +13,7 @@ use crate::store::digest::{Digests, Inode, Wanted};
 use crate::store::tree::{Item, Tree, text};
 
 /// Files that a warning names; of the others it tells the number.
-const NAMED: usize = 3;
+const MAX_NAMED_FILES: usize = 3;
 
 /// Wants the hash of every file that a package claims one for.
 pub fn want(installed: &Installed, tree: &Tree, wanted: &mut BTreeMap<Inode, Wanted>) {
@@ -67,8 +67,8 @@ fn items(tree: &Tree) -> BTreeMap<&str, &Item> {
 }
 
 fn some(all: &[String]) -> String {
-    let named = all.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    match all.len().saturating_sub(NAMED) {
+    let named = all.iter().take(MAX_NAMED_FILES).cloned().collect::<Vec<_>>().join(", ");
+    match all.len().saturating_sub(MAX_NAMED_FILES) {
         0 => named,
         more => format!("{named} and {more} more"),
     }

@@ -8,7 +8,7 @@ use hybrid_cache_model::protocol::Interpreter;
 use hybrid_cache_model::{Failure, FailureKind};
 
 use super::uv_errors;
-use crate::child::{self, Patience};
+use crate::child::{self, Deadline};
 
 const COMPILE: &str = include_str!("compile.py");
 /// Lowest priority there is: the user's program may be running already and comes first.
@@ -33,7 +33,7 @@ pub struct Unit {
 ///
 /// # Errors
 /// The interpreter cannot be started or failed as a whole, or `patience` ended; targets may be missing then.
-pub fn compile(units: &[Unit], interpreter: &Interpreter, work: &Path, patience: &Patience) -> Result<(), Failure> {
+pub fn compile(units: &[Unit], interpreter: &Interpreter, work: &Path, deadline: &Deadline) -> Result<(), Failure> {
     if units.is_empty() {
         return Ok(());
     }
@@ -42,7 +42,7 @@ pub fn compile(units: &[Unit], interpreter: &Interpreter, work: &Path, patience:
     std::thread::scope(|scope| {
         let running: Vec<_> = shares
             .into_iter()
-            .map(|share| scope.spawn(|| compile_share(share, interpreter, work, patience)))
+            .map(|share| scope.spawn(|| compile_share(share, interpreter, work, deadline)))
             .collect();
         for thread in running {
             let bug = |_| Failure::new(FailureKind::Internal, "a thread that compiles byte-code panicked");
@@ -74,7 +74,7 @@ fn shares(units: &[Unit], count: usize) -> Vec<Vec<u8>> {
     shares.into_iter().map(|(_, input)| input).collect()
 }
 
-fn compile_share(input: Vec<u8>, interpreter: &Interpreter, work: &Path, patience: &Patience) -> Result<(), Failure> {
+fn compile_share(input: Vec<u8>, interpreter: &Interpreter, work: &Path, deadline: &Deadline) -> Result<(), Failure> {
     // On Linux this is the priority of the calling thread alone, and the child inherits it.
     let lowered = rustix::process::setpriority_process(None, NICE);
     // Being refused a lower priority is no reason not to compile.
@@ -86,10 +86,10 @@ fn compile_share(input: Vec<u8>, interpreter: &Interpreter, work: &Path, patienc
         .current_dir(work)
         .env_clear();
     command.env("PYTHONHASHSEED", "0").env("LC_ALL", "C.UTF-8");
-    let ended = child::run(&mut command, "the byte-code compiler", input, patience)?;
-    if ended.status.success() {
+    let exit = child::run(&mut command, "the byte-code compiler", input, deadline)?;
+    if exit.status.success() {
         Ok(())
     } else {
-        Err(uv_errors::failure("the byte-code compiler", &ended))
+        Err(uv_errors::failure("the byte-code compiler", &exit))
     }
 }

@@ -8,7 +8,7 @@ use hybrid_cache_model::{EnvironmentKey, Failure};
 use serde::{Deserialize, Serialize};
 
 use super::record::replace;
-use crate::store::At;
+use crate::store::IoContext;
 use crate::store::stage::LEASE;
 
 /// Folder of an environment's files, beside what is ours: the virtual environment itself.
@@ -98,13 +98,15 @@ pub fn write_lock(environment: &Path, pins: &[String]) -> Result<(), Failure> {
 /// The volume cannot be written.
 pub fn touch(path: &Path) -> Result<(), Failure> {
     let path = path.join(LEASE);
-    let lease = std::fs::File::open(&path).at("open the lease", &path)?;
+    let lease = std::fs::File::open(&path).io_context("open the lease", &path)?;
     let used_at = lease
         .metadata()
         .and_then(|found| found.modified())
-        .at("look at", &path)?;
+        .io_context("look at", &path)?;
     if used_at.elapsed().is_ok_and(|age| age < TOUCH_EVERY) {
         return Ok(());
     }
-    lease.set_modified(SystemTime::now()).at("stamp the lease", &path)
+    lease
+        .set_modified(SystemTime::now())
+        .io_context("stamp the lease", &path)
 }

@@ -18,7 +18,7 @@ const MAX_LIST_BYTES: u64 = 1 << 20;
 ///
 /// # Errors
 /// The volume cannot be written.
-pub fn take_away(volume: &PythonVolume, environment: &Path, what: &str) -> Result<String, Failure> {
+pub fn remove_damaged(volume: &PythonVolume, environment: &Path, what: &str) -> Result<String, Failure> {
     let name = volume.relative(environment);
     let fate = match evict(volume, environment)? {
         Evicted::Gone => "was removed",

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use hybrid_cache_model::{Failure, FailureKind};
 
-use crate::store::At;
+use crate::store::IoContext;
 
 /// Checks everything below `lib` of the environment at `venv`, whose packages are in `site`.
 ///
@@ -25,13 +25,13 @@ pub fn check(venv: &Path, site: &str) -> Result<(), Failure> {
     let own = site.parent().unwrap_or(&lib);
     let mut folders = vec![lib.clone()];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).at("read the folder", &folder)? {
-            let entry = entry.at("read the folder", &folder)?;
+        for entry in std::fs::read_dir(&folder).io_context("read the folder", &folder)? {
+            let entry = entry.io_context("read the folder", &folder)?;
             let path = entry.path();
             if path == site {
                 continue;
             }
-            let is_folder = entry.file_type().at("look at", &path)?.is_dir();
+            let is_folder = entry.file_type().io_context("look at", &path)?.is_dir();
             let name = entry.file_name().to_string_lossy().to_lowercase();
             let packages = ["site-packages", "dist-packages"].contains(&name.as_str())
                 || [".dist-info", ".egg-info"].iter().any(|end| name.ends_with(end));

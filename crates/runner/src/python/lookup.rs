@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::PythonVolume;
 use super::environment::{LOCK_FILE, VENV, damage};
-use crate::store::At;
+use crate::store::IoContext;
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::stage::LEASE;
 
@@ -76,7 +76,7 @@ impl Leased {
                 return Err(Failure::new(FailureKind::CacheDamaged, message)
                     .hint("run `cargo xtask cache verify` to list what is damaged"));
             }
-            other => other.at("read", &path)?,
+            other => other.io_context("read", &path)?,
         };
         Ok(text
             .lines()
@@ -99,7 +99,7 @@ impl PythonVolume {
         let target = match rustix::fs::readlink(&link, Vec::new()) {
             Ok(target) => target,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::INVAL) => return Ok(Lookup::Miss),
-            Err(error) => return Err(error).at("read the link", &link),
+            Err(error) => return Err(error).io_context("read the link", &link),
         };
         let Some(environment) = target.to_str().ok().and_then(|target| target.strip_prefix("../envs/")) else {
             return Ok(Lookup::Miss);

@@ -62,8 +62,8 @@ use hybrid_cache_model::protocol::{EnvironmentContext, IndexScope};
 use hybrid_cache_model::{Failure, Protection, RequestKey, Tenant};
 
 use crate::store::files::ensure_folder;
-use crate::store::format::{self, Access};
-use crate::store::{At, folder, tenants};
+use crate::store::format::{self, FormatAccess};
+use crate::store::{IoContext, folder, tenants};
 
 pub use lookup::{Leased, Lookup};
 
@@ -88,7 +88,7 @@ impl PythonVolume {
         // A task sees its tenant's part alone; whoever sees the whole must not take an old volume for an empty one.
         if format::check(&volume.own(), CACHE)? == format::Opened::Empty {
             format::check(root, CACHE)?;
-            std::fs::metadata(root).at("look at", root)?;
+            std::fs::metadata(root).io_context("look at", root)?;
         }
         Ok(volume)
     }
@@ -98,13 +98,13 @@ impl PythonVolume {
     /// # Errors
     /// It has another layout, or cannot be written.
     pub fn open_write(root: &Path, tenant: &Tenant) -> Result<PythonVolume, Failure> {
-        format::open(root, CACHE, Access::Write)?;
+        format::open(root, CACHE, FormatAccess::Write)?;
         let volume = PythonVolume::at(root, tenant);
         // Where no room is left for a folder, something can still be moved into the trash.
         for folder in [volume.own(), volume.bytecode(), volume.trash()] {
             ensure_folder(&folder)?;
         }
-        format::open(&volume.own(), CACHE, Access::Write)?;
+        format::open(&volume.own(), CACHE, FormatAccess::Write)?;
         Ok(volume)
     }
 
@@ -113,7 +113,7 @@ impl PythonVolume {
     /// # Errors
     /// The volume has another layout, or cannot be read.
     pub fn all(root: &Path) -> Result<Vec<PythonVolume>, Failure> {
-        format::open(root, CACHE, Access::Read)?;
+        format::open(root, CACHE, FormatAccess::Read)?;
         let tenants = tenants::list(root)?;
         Ok(tenants.iter().map(|tenant| PythonVolume::at(root, tenant)).collect())
     }

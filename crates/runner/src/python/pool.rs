@@ -26,7 +26,7 @@ use rustix::io::Errno;
 
 use super::PythonVolume;
 use crate::store::lock::{self, Lock, Mode};
-use crate::store::{At, files};
+use crate::store::{IoContext, files};
 
 /// The name under which the interpreter looks for byte-code.
 pub const PYCACHE: &str = "__pycache__";
@@ -44,7 +44,7 @@ pub struct Pool {
 
 impl Pool {
     /// The pool of a tenant's volume: everybody's, or its own.
-    pub fn of(volume: &PythonVolume) -> Pool {
+    pub fn from_volume(volume: &PythonVolume) -> Pool {
         let path = volume.bytecode();
         let beside = path.parent().unwrap_or(volume.root());
         let above = volume
@@ -141,7 +141,7 @@ pub fn place(from: &Path, to: &Path) -> Result<(), Failure> {
     files::ensure_folder(to.parent().unwrap_or(Path::new(".")))?;
     match rustix::fs::rename(from, to) {
         Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
-        Err(error) => Err(error).at("rename into place", to),
+        Err(error) => Err(error).io_context("rename into place", to),
     }
 }
 
@@ -181,10 +181,10 @@ fn cache_links(environment: &Path) -> Result<Vec<PathBuf>, Failure> {
     while let Some(folder) = folders.pop() {
         let entries = match std::fs::read_dir(&folder) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            other => other.at("read the folder", &folder)?,
+            other => other.io_context("read the folder", &folder)?,
         };
         for entry in entries {
-            let entry = entry.at("read the folder", &folder)?;
+            let entry = entry.io_context("read the folder", &folder)?;
             let Ok(kind) = entry.file_type() else { continue };
             if kind.is_dir() {
                 folders.push(entry.path());
@@ -237,7 +237,7 @@ mod tests {
         let environment = public.environments().join("e");
         let mut expected = Vec::new();
         for (name, volume) in [("a", &public), ("b", &private)] {
-            let pool = Pool::of(volume);
+            let pool = Pool::from_volume(volume);
             std::fs::create_dir_all(pool.path.join(folder)).unwrap();
             let inside = Path::new("lib/python3.11/site-packages").join(name).join(PYCACHE);
             let path = environment.join(VENV).join(&inside);

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use hybrid_cache_model::{EnvironmentKey, Failure, FailureKind, Lane, Phase, Protection, RequestKey};
 
 use super::PythonVolume;
-use super::build::{Build, Order};
+use super::build::{Build, BuildRequest};
 use super::bytecode::{self, Sources};
 use super::content::{CONTENT_FILE, Content};
 use super::environment::{MANIFEST_FILE, MANIFEST_SCHEMA, Manifest, damage, touch, write_lock};
@@ -28,16 +28,16 @@ use crate::store::stage::LEASE;
 ///
 /// # Errors
 /// The volume cannot be written, or is full. The environment stays in staging then.
-pub fn publish(build: &Build, order: &Order<'_>) -> Result<Vec<String>, Failure> {
-    let content = order
+pub fn publish(build: &Build, request: &BuildRequest<'_>) -> Result<Vec<String>, Failure> {
+    let content = request
         .phases
         .run(Phase::PythonPublish, Lane::Publish, || Content::take(&build.installed))?;
-    let key = content.key(order.interpreter);
+    let key = content.key(request.interpreter);
     let mut warnings = content.warnings.clone();
     // Held until the environment is in its place: until then a sweep does not see what it links to.
     let mut pool = None;
-    let provided = order.phases.run(Phase::PythonBytecode, Lane::Publish, || {
-        provide_bytecode(build, order, &content, &mut pool)
+    let provided = request.phases.run(Phase::PythonBytecode, Lane::Publish, || {
+        provide_bytecode(build, request, &content, &mut pool)
     });
     match provided {
         Err(failure) if failure::is_disk_full(&failure) => return Err(failure),
@@ -45,11 +45,11 @@ pub fn publish(build: &Build, order: &Order<'_>) -> Result<Vec<String>, Failure>
         Err(failure) => warnings.push(format!("published with incomplete byte-code: {failure}")),
         Ok(()) => {}
     }
-    order.phases.run(Phase::PythonPublish, Lane::Publish, || {
-        describe(build, order, &content, &key)?;
-        files::sync_volume(order.volume.root())?;
-        place(build, order.volume, &key)?;
-        point(order.volume, order.key, key.as_str())
+    request.phases.run(Phase::PythonPublish, Lane::Publish, || {
+        describe(build, request, &content, &key)?;
+        files::sync_volume(request.volume.root())?;
+        place(build, request.volume, &key)?;
+        point(request.volume, request.key, key.as_str())
     })?;
     drop(pool);
     Ok(warnings)
@@ -58,18 +58,24 @@ pub fn publish(build: &Build, order: &Order<'_>) -> Result<Vec<String>, Failure>
 /// Leaves the pool's lock in `held`, also where this fails.
 fn provide_bytecode(
     build: &Build,
-    order: &Order<'_>,
+    request: &BuildRequest<'_>,
     content: &Content,
     held: &mut Option<Lock>,
 ) -> Result<(), Failure> {
-    *held = Some(pool::lock(order.volume, Mode::Shared, order.patience.deadline())?);
+    *held = Some(pool::lock(request.volume, Mode::Shared, request.deadline.instant())?);
     let sources = Sources {
         installed: &build.installed,
         tree: &content.tree,
         listing: &content.listing,
-        interpreter: order.interpreter,
+        interpreter: request.interpreter,
     };
-    bytecode::provide(&Pool::of(order.volume), &sources, &build.work(), order.patience).map(drop)
+    bytecode::provide(
+        &Pool::from_volume(request.volume),
+        &sources,
+        &build.work(),
+        request.deadline,
+    )
+    .map(drop)
 }
 
 /// Points a request at an environment and makes that last.
@@ -83,7 +89,7 @@ pub fn point(volume: &PythonVolume, request: &RequestKey, environment: &str) -> 
 }
 
 /// Writes our own files, which are beside the virtual environment: nothing that a package brings can be in their place.
-fn describe(build: &Build, order: &Order<'_>, content: &Content, key: &EnvironmentKey) -> Result<(), Failure> {
+fn describe(build: &Build, request: &BuildRequest<'_>, content: &Content, key: &EnvironmentKey) -> Result<(), Failure> {
     let environment = build.environment();
     let pins = build.installed.pins();
     let lock: String = pins.iter().map(|pin| format!("{pin}\n")).collect();
@@ -98,12 +104,12 @@ fn describe(build: &Build, order: &Order<'_>, content: &Content, key: &Environme
         schema: MANIFEST_SCHEMA,
         key: key.clone(),
         pins,
-        interpreter: order.interpreter.clone(),
+        interpreter: request.interpreter.clone(),
         created_s,
         own_bytes: own.bytes,
         own_inodes: own.inodes,
         entries: own.entries,
-        bytecode: linked(build, order)?,
+        bytecode: linked(build, request)?,
         seal: String::new(),
     };
     manifest.seal = manifest.sealed(&lock);
@@ -118,12 +124,12 @@ fn describe(build: &Build, order: &Order<'_>, content: &Content, key: &Environme
 
 /// The folders of the pool that the environment links to, as they are called on the volume. Its links are right for its
 /// published place, so they are read as if they were there already.
-fn linked(build: &Build, order: &Order<'_>) -> Result<Vec<String>, Failure> {
-    let pool = Pool::of(order.volume);
+fn linked(build: &Build, request: &BuildRequest<'_>) -> Result<Vec<String>, Failure> {
+    let pool = Pool::from_volume(request.volume);
     let mut folders: Vec<String> = pool
         .links_from_staging(&build.venv())?
         .iter()
-        .map(|folder| order.volume.relative(&pool.path.join(folder)))
+        .map(|folder| request.volume.relative(&pool.path.join(folder)))
         .collect();
     folders.sort();
     folders.dedup();

@@ -16,7 +16,7 @@ use hybrid_cache_model::protocol::Interpreter;
 use hybrid_cache_model::{Failure, FailureKind, Protection};
 
 use super::pool::PYCACHE;
-use crate::store::{At, files};
+use crate::store::{IoContext, files};
 
 /// File systems stamp new files with the time of the last timer tick: this much may lie between that and the clock.
 const TIMESTAMP_SLACK: Duration = Duration::from_millis(20);
@@ -102,8 +102,8 @@ impl Installed {
         }
         let folder = venv.join(&site);
         let mut distributions = Vec::new();
-        for entry in std::fs::read_dir(&folder).at("read the folder", &folder)? {
-            let name = entry.at("read the folder", &folder)?.file_name();
+        for entry in std::fs::read_dir(&folder).io_context("read the folder", &folder)? {
+            let name = entry.io_context("read the folder", &folder)?.file_name();
             if let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(".dist-info")) {
                 distributions.push(distribution(venv, &site, stem)?);
             }
@@ -146,7 +146,7 @@ impl Installed {
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                         return Err(damaged(distribution, &path, "is missing"));
                     }
-                    Err(error) => return Err(error).at("look at", &path),
+                    Err(error) => return Err(error).io_context("look at", &path),
                 };
                 checked.files += 1;
                 if found.nlink() == 1 && (leaves(&entry.listed) || is_bookkeeping(distribution, entry)) {
@@ -199,11 +199,11 @@ impl Installed {
 /// Gives `path` a new file with this content. Never writes to the file that has the name now.
 pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), Failure> {
     if !Protection::OwnFiles.is_on() {
-        return std::fs::write(path, content).at("write", path);
+        return std::fs::write(path, content).io_context("write", path);
     }
     let temporary = path.with_file_name(files::unique_name(".new"));
-    std::fs::write(&temporary, content).at("write", &temporary)?;
-    std::fs::rename(&temporary, path).at("rename into place", path)
+    std::fs::write(&temporary, content).io_context("write", &temporary)?;
+    std::fs::rename(&temporary, path).io_context("rename into place", path)
 }
 
 fn is_bookkeeping(distribution: &Distribution, entry: &Entry) -> bool {
@@ -227,7 +227,7 @@ fn distribution(venv: &Path, site: &str, stem: &str) -> Result<Distribution, Fai
             );
             return Err(Failure::new(FailureKind::CacheDamaged, message));
         }
-        other => other.at("read", &path)?,
+        other => other.io_context("read", &path)?,
     };
     let mut entries = parse(&content, site).map_err(|what| {
         let message = format!("{name}=={version} cannot be used: its RECORD {what}");

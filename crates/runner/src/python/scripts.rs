@@ -14,7 +14,7 @@ use hybrid_cache_model::Failure;
 use sha2::Digest as _;
 
 use super::record::Installed;
-use crate::store::{At, files};
+use crate::store::{IoContext, files};
 
 /// The folder of an environment's programs.
 const PROGRAMS: &str = "bin";
@@ -42,10 +42,10 @@ const START: &str = "#!/bin/sh\n\
 /// The environment cannot be read or written.
 pub fn rewrite(installed: &mut Installed) -> Result<(), Failure> {
     let folder = installed.venv.join(PROGRAMS);
-    for entry in std::fs::read_dir(&folder).at("read the folder", &folder)? {
-        let entry = entry.at("read the folder", &folder)?;
+    for entry in std::fs::read_dir(&folder).io_context("read the folder", &folder)? {
+        let entry = entry.io_context("read the folder", &folder)?;
         let path = entry.path();
-        let is_file = entry.file_type().at("look at", &path)?.is_file();
+        let is_file = entry.file_type().io_context("look at", &path)?.is_file();
         let Some(body) = is_file.then(|| body(&path)).transpose()?.flatten() else {
             continue;
         };
@@ -63,26 +63,26 @@ pub fn rewrite(installed: &mut Installed) -> Result<(), Failure> {
 
 /// What follows uv's start; `None` if the file begins otherwise or is larger than a script.
 fn body(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
-    let mut file = File::open(path).at("open", path)?;
+    let mut file = File::open(path).io_context("open", path)?;
     let mut start = Vec::new();
     let most = UV_START.len() as u64;
-    (&file).take(most).read_to_end(&mut start).at("read", path)?;
-    if start != UV_START.as_bytes() || file.metadata().at("look at", path)?.len() > MAX_SCRIPT_BYTES {
+    (&file).take(most).read_to_end(&mut start).io_context("read", path)?;
+    if start != UV_START.as_bytes() || file.metadata().io_context("look at", path)?.len() > MAX_SCRIPT_BYTES {
         return Ok(None);
     }
     let mut body = Vec::new();
-    file.read_to_end(&mut body).at("read", path)?;
+    file.read_to_end(&mut body).io_context("read", path)?;
     Ok(Some(body))
 }
 
 /// Gives `path` a new file with this content and the old one's mode.
 fn replace_program(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    let mode = path.metadata().at("look at", path)?.permissions();
+    let mode = path.metadata().io_context("look at", path)?.permissions();
     let temporary = path.with_file_name(files::unique_name(".new"));
-    let mut file = File::create_new(&temporary).at("create", &temporary)?;
-    file.write_all(content).at("write", &temporary)?;
-    file.set_permissions(mode).at("set the mode of", &temporary)?;
-    std::fs::rename(&temporary, path).at("rename into place", path)
+    let mut file = File::create_new(&temporary).io_context("create", &temporary)?;
+    file.write_all(content).io_context("write", &temporary)?;
+    file.set_permissions(mode).io_context("set the mode of", &temporary)?;
+    std::fs::rename(&temporary, path).io_context("rename into place", path)
 }
 
 /// Puts what a script is now into the entries that described it rightly; one that was wrong stays wrong.

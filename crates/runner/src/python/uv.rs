@@ -9,8 +9,8 @@ use hybrid_cache_model::protocol::{Interpreter, PythonTools};
 use hybrid_cache_model::{Failure, FailureKind, Protection, Requirement};
 
 use super::uv_errors;
-use crate::child::{self, Patience};
-use crate::store::At;
+use crate::child::{self, Deadline};
+use crate::store::IoContext;
 
 /// Seconds uv waits for a lock of its own, unless the preparation's deadline comes first.
 const UV_LOCK_TIMEOUT_S: &str = "300";
@@ -45,7 +45,7 @@ pub struct Uv<'a> {
     /// An empty folder of this preparation's own: working folder, HOME and TMPDIR.
     pub work: &'a Path,
     /// How long it may take.
-    pub patience: &'a Patience,
+    pub deadline: &'a Deadline,
 }
 
 impl Uv<'_> {
@@ -79,7 +79,7 @@ impl Uv<'_> {
     ) -> Result<(), Failure> {
         self.check_variables()?;
         let text: String = requirements.iter().flat_map(|one| [one.as_str(), "\n"]).collect();
-        std::fs::write(list, text).at("write", list)?;
+        std::fs::write(list, text).io_context("write", list)?;
         let mut command = self.command("pip");
         command
             .arg("install")
@@ -149,7 +149,7 @@ impl Uv<'_> {
     }
 
     fn run(&self, command: &mut Command, name: &str) -> Result<(), Failure> {
-        let ended = child::run(command, name, Vec::new(), self.patience).map_err(|failure| {
+        let exit = child::run(command, name, Vec::new(), self.deadline).map_err(|failure| {
             let hint = "check the uv program named in the request";
             if failure.kind == FailureKind::Tool {
                 failure.hint(hint)
@@ -157,10 +157,10 @@ impl Uv<'_> {
                 failure
             }
         })?;
-        if ended.status.success() {
+        if exit.status.success() {
             Ok(())
         } else {
-            Err(uv_errors::failure(name, &ended))
+            Err(uv_errors::failure(name, &exit))
         }
     }
 }

@@ -40,7 +40,7 @@ pub fn uv_caches(volume: &PythonVolume) -> Result<Vec<(PythonVolume, PathBuf)>, 
 ///
 /// # Errors
 /// The lock cannot be opened.
-pub fn alone_with(cache: &Path, deadline: Instant, pause: Duration) -> Result<Option<File>, Failure> {
+pub fn lock_cache(cache: &Path, deadline: Instant, pause: Duration) -> Result<Option<File>, Failure> {
     let path = cache.join(".lock");
     loop {
         match lock::attempt_flock(&path)? {

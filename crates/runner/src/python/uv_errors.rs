@@ -5,7 +5,7 @@
 
 use hybrid_cache_model::{Failure, FailureKind};
 
-use crate::child::Ended;
+use crate::child::ProgramExit;
 use crate::store::failure::disk_full;
 
 /// Lines of uv's talk that say how it gets on, not what went wrong.
@@ -39,9 +39,9 @@ const UNREACHABLE: [&str; 10] = [
 const NOT_WRITABLE: [&str; 3] = ["Read-only file system", "Permission denied", "os error 13"];
 
 /// The failure that uv's end stands for.
-pub fn failure(command: &str, ended: &Ended) -> Failure {
-    let words = words(&ended.talk);
-    let has = |patterns: &[&str]| patterns.iter().any(|pattern| ended.talk.contains(pattern));
+pub fn failure(command: &str, exit: &ProgramExit) -> Failure {
+    let words = words(&exit.stderr);
+    let has = |patterns: &[&str]| patterns.iter().any(|pattern| exit.stderr.contains(pattern));
     // A full disk shows in many ways, the last line being the least of them: it is looked for first, and everywhere.
     if has(&DISK_FULL) {
         return disk_full(format!("the volume filled up during `{command}`: {words}"));
@@ -72,7 +72,7 @@ pub fn failure(command: &str, ended: &Ended) -> Failure {
         )
         .hint("preparing needs the Python volume writable for the user the runner runs as");
     }
-    let message = format!("`{command}` ended with {}: {words}", ended.how());
+    let message = format!("`{command}` ended with {}: {words}", exit.describe());
     Failure::new(FailureKind::Tool, message)
 }
 
@@ -100,8 +100,8 @@ fn unknown_package(words: &str) -> Failure {
 }
 
 /// uv's own explanation, without the lines that only tell progress.
-fn words(talk: &str) -> String {
-    let kept: Vec<&str> = talk
+fn words(stderr: &str) -> String {
+    let kept: Vec<&str> = stderr
         .lines()
         .map(str::trim_end)
         .filter(|line| !line.is_empty() && !PROGRESS.iter().any(|start| line.trim_start().starts_with(start)))
@@ -118,17 +118,17 @@ mod tests {
     use super::*;
     use std::os::unix::process::ExitStatusExt;
 
-    fn kind(talk: &str) -> FailureKind {
-        explained(talk).kind
+    fn kind(stderr: &str) -> FailureKind {
+        explained(stderr).kind
     }
 
-    fn explained(talk: &str) -> Failure {
+    fn explained(stderr: &str) -> Failure {
         let status = std::process::ExitStatus::from_raw(256);
         failure(
             "uv pip install",
-            &Ended {
+            &ProgramExit {
                 status,
-                talk: talk.to_owned(),
+                stderr: stderr.to_owned(),
             },
         )
     }
@@ -168,10 +168,10 @@ mod tests {
 
     #[test]
     fn the_explanation_arrives_word_for_word_and_the_progress_does_not() {
-        let talk = "Using Python 3.11.7 environment at: env\nerror: No solution found when resolving dependencies\n  \
+        let stderr = "Using Python 3.11.7 environment at: env\nerror: No solution found when resolving dependencies\n  \
                     cause: Because you require numpy<2 and numpy>=2, we can conclude that your requirements are \
                     unsatisfiable.\n";
-        let message = explained(talk).message;
+        let message = explained(stderr).message;
         assert!(
             message.contains("Because you require numpy<2 and numpy>=2, we can conclude that"),
             "{message}"

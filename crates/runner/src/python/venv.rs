@@ -19,7 +19,7 @@ use hybrid_cache_model::protocol::Interpreter;
 use hybrid_cache_model::{Failure, FailureKind, Protection};
 
 use super::record::{self, Installed};
-use crate::store::{At, files};
+use crate::store::{IoContext, files};
 
 /// What can be said of an interpreter whose standard library lies where it is looked for first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,10 +68,10 @@ impl Home<'_> {
             ("lib", environment.join("lib64")),
         ];
         for (target, link) in links {
-            rustix::fs::symlink(target, &link).at("link", &link)?;
+            rustix::fs::symlink(target, &link).io_context("link", &link)?;
         }
         let path = environment.join("pyvenv.cfg");
-        std::fs::write(&path, self.configuration()).at("write", &path)
+        std::fs::write(&path, self.configuration()).io_context("write", &path)
     }
 
     /// `relocatable` is for uv: scripts that it installs look for the interpreter beside themselves.
@@ -153,13 +153,15 @@ impl OwnFiles {
 fn own(path: &Path) -> Result<Own, Failure> {
     let found = match path.symlink_metadata() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Own::Absent),
-        other => other.at("look at", path)?,
+        other => other.io_context("look at", path)?,
     };
     if found.is_symlink() {
-        return std::fs::read_link(path).at("read the link", path).map(Own::Link);
+        return std::fs::read_link(path)
+            .io_context("read the link", path)
+            .map(Own::Link);
     }
     if found.is_file() {
-        let bytes = std::fs::read(path).at("read", path)?;
+        let bytes = std::fs::read(path).io_context("read", path)?;
         return Ok(Own::File(bytes, (found.dev(), found.ino())));
     }
     Ok(Own::Other)

@@ -60,7 +60,7 @@ impl Default for Ready {
     reason = "a process makes one of them, and moves it once"
 )]
 #[derive(Debug)]
-pub enum Found {
+pub enum FindResult {
     /// Run it.
     Ready(Ready),
     /// Prepare it first.
@@ -71,7 +71,7 @@ pub enum Found {
 ///
 /// # Errors
 /// A cache that cannot be used at all; a mere miss is no error.
-pub fn find(request: &RunRequest, task: &Task, recorder: &Recorder) -> Result<Found, Failure> {
+pub fn find(request: &RunRequest, task: &Task, recorder: &Recorder) -> Result<FindResult, Failure> {
     match &request.environments {
         Environments::Prepared {
             python,
@@ -98,21 +98,21 @@ pub fn find(request: &RunRequest, task: &Task, recorder: &Recorder) -> Result<Fo
 }
 
 /// A task that bypasses the caches finds nothing in them; one that needs nothing can run at once.
-fn bypass(task: &Task) -> Found {
+fn bypass(task: &Task) -> FindResult {
     let (python, system) = (!task.requirements.is_empty(), !task.system.is_empty());
     if python || system {
-        return Found::Missed(Missed {
+        return FindResult::Missed(Missed {
             python,
             python_stale: false,
             system,
         });
     }
-    Found::Ready(Ready::default())
+    FindResult::Ready(Ready::default())
 }
 
 /// Leases what a preparation has made or found. Without its lease nothing runs: what was evicted since, or cannot be
 /// leased, is a miss, and the driver prepares once more.
-fn prepared(request: &RunRequest, task: &Task, mut ready: Ready) -> Result<Found, Failure> {
+fn prepared(request: &RunRequest, task: &Task, mut ready: Ready) -> Result<FindResult, Failure> {
     let mut missed = NOTHING_MISSED;
     if let Some(folder) = &ready.environment.python {
         let lease = lease(&folder.join(LEASE))?;
@@ -123,7 +123,7 @@ fn prepared(request: &RunRequest, task: &Task, mut ready: Ready) -> Result<Found
         // Volumes that are thrown away have no index, and nobody evicts there.
         if task.cache == CachePolicy::Use {
             let (volume, key) = (
-                SystemVolume::of(&request.context),
+                SystemVolume::from_context(&request.context),
                 SystemKey::new(&task.system, &request.context),
             );
             let lease = lease(&volume.lease_path(&key))?;
@@ -138,9 +138,9 @@ fn prepared(request: &RunRequest, task: &Task, mut ready: Ready) -> Result<Found
         missed.system |= ready.environment.system.iter().any(|path| !Path::new(path).exists());
     }
     Ok(if missed == NOTHING_MISSED {
-        Found::Ready(ready)
+        FindResult::Ready(ready)
     } else {
-        Found::Missed(missed)
+        FindResult::Missed(missed)
     })
 }
 
@@ -158,7 +158,7 @@ fn lease(path: &Path) -> Result<Option<Lock>, Failure> {
     lock::attempt(path, Mode::Shared, Missing::Absent)
 }
 
-fn look_up(request: &RunRequest, task: &Task, recorder: &Recorder) -> Result<Found, Failure> {
+fn look_up(request: &RunRequest, task: &Task, recorder: &Recorder) -> Result<FindResult, Failure> {
     let mut ready = Ready::default();
     let mut missed = NOTHING_MISSED;
     if !task.requirements.is_empty() {
@@ -168,9 +168,9 @@ fn look_up(request: &RunRequest, task: &Task, recorder: &Recorder) -> Result<Fou
         system(request, task, &mut ready, &mut missed, recorder)?;
     }
     Ok(if missed == NOTHING_MISSED {
-        Found::Ready(ready)
+        FindResult::Ready(ready)
     } else {
-        Found::Missed(missed)
+        FindResult::Missed(missed)
     })
 }
 
@@ -182,7 +182,7 @@ fn python(
     recorder: &Recorder,
 ) -> Result<(), Failure> {
     let context = &request.context;
-    // Found and leased in one step: a Python environment is one folder that carries its own lease.
+    // FindResult and leased in one step: a Python environment is one folder that carries its own lease.
     let found = recorder.span(Phase::Lookup, Lane::Runner, || {
         let volume = PythonVolume::read(context)?;
         let key = RequestKey::new(&PythonRequest::new(&task.requirements, context));
@@ -219,7 +219,7 @@ fn system(
     missed: &mut Missed,
     recorder: &Recorder,
 ) -> Result<(), Failure> {
-    let volume = SystemVolume::of(&request.context);
+    let volume = SystemVolume::from_context(&request.context);
     let key = SystemKey::new(&task.system, &request.context);
     let Some(entry) = recorder.span(Phase::Lookup, Lane::Runner, || volume.look_up(&key))? else {
         missed.system = true;

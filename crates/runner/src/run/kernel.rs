@@ -25,7 +25,7 @@ pub struct Signals(OwnedFd);
 
 /// What a batch of signals said.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Heard {
+pub struct ReceivedSignals {
     /// Somebody outside asked the runner to stop.
     pub stop: bool,
     /// At least one child ended.
@@ -61,8 +61,8 @@ impl Signals {
 
     /// Takes everything that has come since the last call; never waits.
     #[expect(unsafe_code, reason = "signalfd_siginfo comes as bytes from the kernel")]
-    pub fn take(&self) -> Heard {
-        let mut heard = Heard::default();
+    pub fn take(&self) -> ReceivedSignals {
+        let mut received = ReceivedSignals::default();
         // A bound for the case that someone sends signals faster than they are read.
         for _ in 0..64 {
             let mut info = MaybeUninit::<libc::signalfd_siginfo>::zeroed();
@@ -75,12 +75,12 @@ impl Signals {
             // SAFETY: plain integers, zeroed first and now filled by the kernel.
             let info = unsafe { info.assume_init() };
             if info.ssi_signo == libc::SIGCHLD.unsigned_abs() {
-                heard.child = true;
+                received.child = true;
             } else if !from_own_namespace(info.ssi_pid) {
-                heard.stop = true;
+                received.stop = true;
             }
         }
-        heard
+        received
     }
 }
 
@@ -170,25 +170,25 @@ pub struct ChildSetup {
     reason = "pre_exec is unsafe, as the child of a process with threads must not allocate"
 )]
 pub fn on_exec(command: &mut Command, setup: ChildSetup) {
-    let child = Child::new(setup);
-    // SAFETY: `Child::become_task` only makes system calls on memory that was laid out before the fork; it neither
+    let child = TaskChild::new(setup);
+    // SAFETY: `TaskChild::become_task` only makes system calls on memory that was laid out before the fork; it neither
     // allocates nor takes a lock, so that a thread which held one while forking can do no harm.
     unsafe { command.pre_exec(move || child.become_task().map_err(io::Error::from)) };
 }
 
 /// The setup with all its texts made before the fork.
-struct Child {
+struct TaskChild {
     setup: ChildSetup,
     folder: CString,
     uid_map: String,
     gid_map: String,
 }
 
-impl Child {
-    fn new(setup: ChildSetup) -> Child {
+impl TaskChild {
+    fn new(setup: ChildSetup) -> TaskChild {
         let own = |id: u32| format!("{id} {id} 1");
         let (uid, gid) = setup.identity.map_or((0, 0), |identity| (identity.uid, identity.gid));
-        Child {
+        TaskChild {
             // A path with a NUL cannot have been laid out; an empty one fails to be entered, as it should.
             folder: CString::new(setup.folder.as_os_str().as_bytes()).unwrap_or_default(),
             uid_map: own(uid),

@@ -28,7 +28,7 @@ pub use memory::{prefer_to_end_before_the_driver, take_descriptor};
 pub use report::{Destination, ReportError};
 
 use crate::clock::Recorder;
-use find_environments::{Found, Ready};
+use find_environments::{FindResult, Ready};
 use kernel::Signals;
 use supervise::Supervised;
 
@@ -74,8 +74,8 @@ fn try_run(
         )
     })?;
     let mut ready = match find_environments::find(request, &task, recorder)? {
-        Found::Ready(ready) => ready,
-        Found::Missed(missed) => {
+        FindResult::Ready(ready) => ready,
+        FindResult::Missed(missed) => {
             return Ok(RunReport::Missed {
                 missed,
                 timeline: recorder.timeline(),

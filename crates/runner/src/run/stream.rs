@@ -12,7 +12,7 @@ const BUFFER_BYTES: usize = 64 << 10;
 const WRITE_BYTES: usize = 4096;
 
 /// A pipe from the user's program, and where it goes.
-pub struct Stream {
+pub struct OutputStream {
     source: Option<OwnedFd>,
     sink: Sink,
     buffer: Box<[u8]>,
@@ -31,14 +31,14 @@ enum Sink {
     Closed,
 }
 
-impl Stream {
+impl OutputStream {
     /// Passes `source` on to `sink`, at most `limit_bytes` of it.
     ///
     /// # Errors
     /// Where the source cannot be made non-blocking.
-    pub fn new(source: OwnedFd, sink: BorrowedFd<'static>, limit_bytes: u64) -> rustix::io::Result<Stream> {
+    pub fn new(source: OwnedFd, sink: BorrowedFd<'static>, limit_bytes: u64) -> rustix::io::Result<OutputStream> {
         rustix::io::ioctl_fionbio(&source, true)?;
-        Ok(Stream {
+        Ok(OutputStream {
             source: Some(source),
             sink: Sink::Open(sink),
             buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
@@ -162,7 +162,7 @@ mod tests {
         rustix::io::ioctl_fionbio(&out, true).unwrap();
         rustix::io::write(&input, bytes).unwrap();
         drop(input);
-        let mut stream = Stream::new(source, sink.as_fd(), limit_bytes).unwrap();
+        let mut stream = OutputStream::new(source, sink.as_fd(), limit_bytes).unwrap();
         while !stream.is_done() {
             stream.advance();
         }

@@ -12,7 +12,7 @@ use rustix::process::{Pid, WaitStatus};
 
 use super::descendants;
 use super::kernel::Signals;
-use super::stream::Stream;
+use super::stream::OutputStream;
 use crate::clock::Recorder;
 
 /// After a kill the main process goes at once; one that does not hangs in the kernel.
@@ -66,10 +66,10 @@ pub fn supervise(started: Started, limits: &Limits, signals: &Signals, recorder:
     let mut warnings = Vec::new();
     recorder.span(Phase::Drain, Lane::Runner, || supervisor.clean_up(&mut warnings));
     let [stdout, stderr] = supervisor.streams.map(|stream| stream.output());
-    warn_of_cut("standard output", stdout, limits, &mut warnings);
-    warn_of_cut("standard error", stderr, limits, &mut warnings);
+    warn_if_cut("standard output", stdout, limits, &mut warnings);
+    warn_if_cut("standard error", stderr, limits, &mut warnings);
     Ok(Supervised {
-        end: end_of(status, killed, limits),
+        end: task_end(status, killed, limits),
         stdout,
         stderr,
         warnings,
@@ -78,16 +78,16 @@ pub fn supervise(started: Started, limits: &Limits, signals: &Signals, recorder:
 
 struct Supervisor<'a> {
     main: Pid,
-    streams: [Stream; 2],
+    streams: [OutputStream; 2],
     signals: &'a Signals,
 }
 
 impl<'a> Supervisor<'a> {
     fn new(started: Started, limits: &Limits, signals: &'a Signals) -> io::Result<Supervisor<'a>> {
-        let streams = || -> rustix::io::Result<[Stream; 2]> {
+        let streams = || -> rustix::io::Result<[OutputStream; 2]> {
             Ok([
-                Stream::new(started.stdout, rustix::stdio::stdout(), limits.output_bytes)?,
-                Stream::new(started.stderr, rustix::stdio::stderr(), limits.output_bytes)?,
+                OutputStream::new(started.stdout, rustix::stdio::stdout(), limits.output_bytes)?,
+                OutputStream::new(started.stderr, rustix::stdio::stderr(), limits.output_bytes)?,
             ])
         };
         match streams() {
@@ -110,18 +110,18 @@ impl<'a> Supervisor<'a> {
             .filter(|_| Protection::TimeLimit.is_on());
         let mut killed = None;
         loop {
-            let heard = self.wait(deadline);
-            if heard.child
+            let received = self.wait(deadline);
+            if received.child
                 && let Some(status) = descendants::reap(self.main).main
             {
-                let told = killed.is_none() && died_of_sigterm(status) && (heard.stop || self.is_told_to_stop());
+                let told = killed.is_none() && died_of_sigterm(status) && (received.stop || self.is_told_to_stop());
                 return (Some(status), if told { Some(Killed::Cancelled) } else { killed });
             }
             let expired = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             let cause = match killed {
                 Some(_) if expired => return (None, killed),
                 Some(_) => continue,
-                None if heard.stop => Killed::Cancelled,
+                None if received.stop => Killed::Cancelled,
                 None if expired => Killed::TimedOut,
                 None => continue,
             };
@@ -144,19 +144,19 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Waits for something to do, and moves what output there is.
-    fn wait(&mut self, deadline: Option<Instant>) -> super::kernel::Heard {
+    fn wait(&mut self, deadline: Option<Instant>) -> super::kernel::ReceivedSignals {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let mut polled = Vec::with_capacity(3);
         polled.push(PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN));
-        polled.extend(self.streams.iter().filter_map(Stream::interest));
+        polled.extend(self.streams.iter().filter_map(OutputStream::interest));
         match rustix::event::poll(&mut polled, left.map(timespec).as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             // Out of kernel memory: not a reason to spin.
             Err(_) => std::thread::sleep(Duration::from_millis(1)),
         }
-        let heard = self.signals.take();
+        let received = self.signals.take();
         self.streams.iter_mut().for_each(|stream| _ = stream.advance());
-        heard
+        received
     }
 
     /// Ends the left-over processes, then passes on what they and the program wrote last.
@@ -167,9 +167,9 @@ impl<'a> Supervisor<'a> {
         let began = Instant::now();
         let mut moved_at = began;
         loop {
-            let moved: usize = self.streams.iter_mut().map(Stream::advance).sum();
+            let moved: usize = self.streams.iter_mut().map(OutputStream::advance).sum();
             // Asked after moving: the end of a stream is found without a byte being moved.
-            if self.streams.iter().all(Stream::is_done) {
+            if self.streams.iter().all(OutputStream::is_done) {
                 return;
             }
             if moved > 0 {
@@ -179,7 +179,7 @@ impl<'a> Supervisor<'a> {
             let deadline = (moved_at + DRAIN_STALL).min(began + DRAIN_DEADLINE);
             if Instant::now() >= deadline {
                 warnings.push("the last of the output was not taken in time and is lost".to_owned());
-                self.streams.iter_mut().for_each(Stream::abandon);
+                self.streams.iter_mut().for_each(OutputStream::abandon);
                 return;
             }
             self.wait(Some(deadline));
@@ -200,7 +200,7 @@ fn timespec(duration: Duration) -> Timespec {
     }
 }
 
-fn end_of(status: Option<WaitStatus>, killed: Option<Killed>, limits: &Limits) -> End {
+fn task_end(status: Option<WaitStatus>, killed: Option<Killed>, limits: &Limits) -> End {
     match (killed, status) {
         (Some(Killed::TimedOut), _) => End::TimedOut {
             limit_ms: limits.time_ms,
@@ -215,7 +215,7 @@ fn end_of(status: Option<WaitStatus>, killed: Option<Killed>, limits: &Limits) -
     }
 }
 
-fn warn_of_cut(stream: &str, output: Output, limits: &Limits, warnings: &mut Vec<String>) {
+fn warn_if_cut(stream: &str, output: Output, limits: &Limits, warnings: &mut Vec<String>) {
     if output.written_bytes > limits.output_bytes {
         let (written, limit) = (output.written_bytes, limits.output_bytes);
         warnings.push(format!(

@@ -7,16 +7,16 @@ use hybrid_cache_model::{Failure, FailureKind};
 use rustix::io::Errno;
 
 /// Adds to an error of the operating system what was being done, and to which path.
-pub trait At<T> {
+pub trait IoContext<T> {
     /// `doing` completes "could not …": `create the folder`, `rename into place`.
     ///
     /// # Errors
     /// The same error as a [`Failure`]: a full disk, a refused access and anything else are different kinds.
-    fn at(self, doing: &str, path: &Path) -> Result<T, Failure>;
+    fn io_context(self, doing: &str, path: &Path) -> Result<T, Failure>;
 }
 
-impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
-    fn at(self, doing: &str, path: &Path) -> Result<T, Failure> {
+impl<T, E: Into<io::Error>> IoContext<T> for Result<T, E> {
+    fn io_context(self, doing: &str, path: &Path) -> Result<T, Failure> {
         self.map_err(|error| failure(&error.into(), doing, path))
     }
 }
@@ -58,7 +58,10 @@ mod tests {
     use super::*;
 
     fn kind(errno: Errno) -> FailureKind {
-        Err::<(), _>(errno).at("write", Path::new("/cache/x")).unwrap_err().kind
+        Err::<(), _>(errno)
+            .io_context("write", Path::new("/cache/x"))
+            .unwrap_err()
+            .kind
     }
 
     #[test]
@@ -73,7 +76,7 @@ mod tests {
     #[test]
     fn the_message_names_deed_and_path() {
         let failure = Err::<(), _>(Errno::NOSPC)
-            .at("write", Path::new("/cache/x"))
+            .io_context("write", Path::new("/cache/x"))
             .unwrap_err();
         assert!(failure.message.starts_with("could not write /cache/x: "), "{failure}");
     }

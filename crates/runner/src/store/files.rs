@@ -13,7 +13,7 @@ use hybrid_cache_model::{Failure, FailureKind};
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
-use super::failure::At;
+use super::failure::IoContext;
 
 static SERIAL: AtomicU64 = AtomicU64::new(0);
 
@@ -49,7 +49,7 @@ fn temporary_beside(path: &Path) -> PathBuf {
 /// # Errors
 /// It cannot be made.
 pub fn ensure_folder(path: &Path) -> Result<(), Failure> {
-    std::fs::create_dir_all(path).at("create the folder", path)
+    std::fs::create_dir_all(path).io_context("create the folder", path)
 }
 
 /// Makes the entries of a folder last.
@@ -59,7 +59,7 @@ pub fn ensure_folder(path: &Path) -> Result<(), Failure> {
 pub fn sync_folder(path: &Path) -> Result<(), Failure> {
     File::open(path)
         .and_then(|folder| folder.sync_all())
-        .at("sync the folder", path)
+        .io_context("sync the folder", path)
 }
 
 /// Makes everything written to the file system of `path` last, whoever wrote it.
@@ -67,8 +67,8 @@ pub fn sync_folder(path: &Path) -> Result<(), Failure> {
 /// # Errors
 /// The file system refuses; a write that failed later than it was made is reported here too.
 pub fn sync_volume(path: &Path) -> Result<(), Failure> {
-    let folder = File::open(path).at("open", path)?;
-    rustix::fs::syncfs(&folder).at("sync the volume of", path)
+    let folder = File::open(path).io_context("open", path)?;
+    rustix::fs::syncfs(&folder).io_context("sync the volume of", path)
 }
 
 /// Writes a file so that any reader, and any reader after a crash, finds the old content or the new one whole.
@@ -82,7 +82,7 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> Result<(), Failure> {
         // Removing what could not be completed may fail for the same reason; the first error is the one to tell.
         drop(std::fs::remove_file(&temporary));
     }
-    written.at("write", path)?;
+    written.io_context("write", path)?;
     sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
@@ -99,10 +99,10 @@ fn write_and_rename(temporary: &Path, path: &Path, content: &[u8]) -> std::io::R
 /// It cannot be made; the old link is still there then.
 pub fn link_atomic(target: &Path, link: &Path) -> Result<(), Failure> {
     let temporary = temporary_beside(link);
-    rustix::fs::symlink(target, &temporary).at("link", &temporary)?;
+    rustix::fs::symlink(target, &temporary).io_context("link", &temporary)?;
     if let Err(error) = std::fs::rename(&temporary, link) {
         drop(std::fs::remove_file(&temporary));
-        return Err(error).at("rename into place", link);
+        return Err(error).io_context("rename into place", link);
     }
     sync_folder(link.parent().unwrap_or(Path::new(".")))
 }
@@ -124,13 +124,13 @@ pub fn place(from: &Path, to: &Path, forward: &Path) -> Result<Placed, Failure> 
             Ok(()) => {}
             Err(Errno::EXIST) if to.symlink_metadata().is_ok_and(|found| found.is_symlink()) => {}
             Err(Errno::EXIST) => return Ok(Placed::Theirs),
-            Err(error) => return Err(error).at("publish", to),
+            Err(error) => return Err(error).io_context("publish", to),
         }
         match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
             Ok(()) => return settle(from, to),
             Err(Errno::NOENT) => {}
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => return place_by_rename(from, to, forward),
-            Err(error) => return Err(error).at("rename into place", to),
+            Err(error) => return Err(error).io_context("rename into place", to),
         }
     }
     Err(Failure::new(
@@ -141,25 +141,25 @@ pub fn place(from: &Path, to: &Path, forward: &Path) -> Result<Placed, Failure> 
 
 /// Looks at what the exchange brought: a folder means that another publisher used our claim before us.
 fn settle(from: &Path, to: &Path) -> Result<Placed, Failure> {
-    if from.symlink_metadata().at("look at", from)?.is_symlink() {
+    if from.symlink_metadata().io_context("look at", from)?.is_symlink() {
         sync_folder(to.parent().unwrap_or(Path::new(".")))?;
         return Ok(Placed::Ours);
     }
     // Theirs is complete and may be in use under its lease: give it its place back.
-    rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE).at("give back", to)?;
+    rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE).io_context("give back", to)?;
     Ok(Placed::Theirs)
 }
 
 fn place_by_rename(from: &Path, to: &Path, forward: &Path) -> Result<Placed, Failure> {
     if to.symlink_metadata().is_ok_and(|found| found.is_symlink()) {
-        std::fs::remove_file(to).at("remove the claim", to)?;
+        std::fs::remove_file(to).io_context("remove the claim", to)?;
     }
     match std::fs::rename(from, to) {
         Ok(()) => {}
         Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOTEMPTY | Errno::EXIST)) => {
             return Ok(Placed::Theirs);
         }
-        Err(error) => return Err(error).at("rename into place", to),
+        Err(error) => return Err(error).io_context("rename into place", to),
     }
     // From here on the folder is published; a missing link only hurts a task that is running from `from`.
     let _ = rustix::fs::symlink(forward, from);
@@ -172,7 +172,7 @@ fn place_by_rename(from: &Path, to: &Path, forward: &Path) -> Result<Placed, Fai
 /// # Errors
 /// It cannot be moved, or not be deleted completely; then the rest is in `trash` for the next sweep.
 pub fn discard(path: &Path, trash: &Path) -> Result<(), Failure> {
-    take_away(path, trash)?.map_or(Ok(()), |away| delete(&away))
+    move_to_trash(path, trash)?.map_or(Ok(()), |away| delete(&away))
 }
 
 /// Takes a file or folder away at one instant; where it is now, to be deleted once no lock is held. `None` where it was
@@ -180,13 +180,13 @@ pub fn discard(path: &Path, trash: &Path) -> Result<(), Failure> {
 ///
 /// # Errors
 /// It cannot be moved.
-pub fn take_away(path: &Path, trash: &Path) -> Result<Option<PathBuf>, Failure> {
+pub fn move_to_trash(path: &Path, trash: &Path) -> Result<Option<PathBuf>, Failure> {
     ensure_folder(trash)?;
     let away = trash.join(unique_name("gone"));
     match std::fs::rename(path, &away) {
         Ok(()) => Ok(Some(away)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).at("move to the trash", path),
+        Err(error) => Err(error).io_context("move to the trash", path),
     }
 }
 
@@ -202,7 +202,7 @@ pub fn delete(path: &Path) -> Result<(), Failure> {
     };
     match deleted {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other.at("delete", path),
+        other => other.io_context("delete", path),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::Failure;
 
-use super::failure::At;
+use super::failure::IoContext;
 
 /// The paths of a folder's entries, sorted; an absent folder has none.
 ///
@@ -14,11 +14,11 @@ use super::failure::At;
 pub fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let listed = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.at("read the folder", folder)?,
+        other => other.io_context("read the folder", folder)?,
     };
     let mut paths = Vec::new();
     for entry in listed {
-        paths.push(entry.at("read the folder", folder)?.path());
+        paths.push(entry.io_context("read the folder", folder)?.path());
     }
     paths.sort();
     Ok(paths)

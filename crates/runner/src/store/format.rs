@@ -14,7 +14,7 @@ use hybrid_cache_model::pod::SET_ASIDE;
 use hybrid_cache_model::tenant::TENANTS_FOLDER;
 use hybrid_cache_model::{Failure, FailureKind};
 
-use super::failure::At;
+use super::failure::IoContext;
 use super::files;
 
 /// Name of the file that holds the layout version.
@@ -35,7 +35,7 @@ const SET_ASIDE_HINT: &str = "move it out of the way with `cargo xtask cache set
 
 /// Whether a folder may be initialised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub enum FormatAccess {
     /// Look only.
     Read,
     /// Initialise the folder where it is empty.
@@ -53,12 +53,12 @@ pub enum Opened {
 
 /// Checks that `root` has the layout of this version of `cache` (`python`, `system`).
 ///
-/// With [`Access::Write`] an empty folder is given that layout, and the answer is always [`Opened::Ours`].
+/// With [`FormatAccess::Write`] an empty folder is given that layout, and the answer is always [`Opened::Ours`].
 ///
 /// # Errors
 /// [`FailureKind::CacheFormat`] where the layout is another one, or the folder holds something without a `FORMAT`
 /// file; [`FailureKind::CacheAccess`] where it cannot be read or written. Nothing is touched in either case.
-pub fn open(root: &Path, cache: &str, access: Access) -> Result<Opened, Failure> {
+pub fn open(root: &Path, cache: &str, access: FormatAccess) -> Result<Opened, Failure> {
     let expected = format_line(cache);
     let path = root.join(FORMAT_FILE);
     if says_ours(&path, &expected)? {
@@ -76,7 +76,7 @@ pub fn open(root: &Path, cache: &str, access: Access) -> Result<Opened, Failure>
         return Err(Failure::new(FailureKind::CacheFormat, message)
             .hint(format!("{SET_ASIDE_HINT}, or give an empty folder or volume")));
     }
-    if access == Access::Read {
+    if access == FormatAccess::Read {
         return Ok(Opened::Empty);
     }
     files::write_atomic(&path, expected.as_bytes())?;
@@ -98,15 +98,15 @@ fn says_ours(path: &Path, expected: &str) -> Result<bool, Failure> {
         Ok(found) if found == expected.as_bytes() => Ok(true),
         Ok(found) => Err(unknown(path, &found, expected)),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
-        Err(error) => Err(error).at("read", path),
+        Err(error) => Err(error).io_context("read", path),
     }
 }
 
 fn first_content(root: &Path) -> Result<Option<String>, Failure> {
-    for entry in std::fs::read_dir(root).at("read the folder", root)? {
-        let entry = entry.at("read the folder", root)?;
+    for entry in std::fs::read_dir(root).io_context("read the folder", root)? {
+        let entry = entry.io_context("read the folder", root)?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if is_passing(&name) || NOT_CONTENT.contains(&name.as_str()) {
+        if is_temporary(&name) || NOT_CONTENT.contains(&name.as_str()) {
             continue;
         }
         let mounted = MOUNTED.iter().find(|(known, _)| name == *known);
@@ -118,7 +118,7 @@ fn first_content(root: &Path) -> Result<Option<String>, Failure> {
 }
 
 /// Names of files of ours that may be in a folder before it has a layout.
-pub fn is_passing(name: &str) -> bool {
+pub fn is_temporary(name: &str) -> bool {
     let beginnings = [".FORMAT-", PROBE, SET_ASIDE];
     name == PLANTING_LOCK || beginnings.iter().any(|beginning| name.starts_with(beginning))
 }
@@ -153,9 +153,9 @@ mod tests {
     fn an_empty_folder_is_initialised_once_and_only_for_writing() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("lost+found")).unwrap();
-        assert_eq!(open(dir.path(), "python", Access::Read).unwrap(), Opened::Empty);
-        assert_eq!(open(dir.path(), "python", Access::Write).unwrap(), Opened::Ours);
-        assert_eq!(open(dir.path(), "python", Access::Read).unwrap(), Opened::Ours);
+        assert_eq!(open(dir.path(), "python", FormatAccess::Read).unwrap(), Opened::Empty);
+        assert_eq!(open(dir.path(), "python", FormatAccess::Write).unwrap(), Opened::Ours);
+        assert_eq!(open(dir.path(), "python", FormatAccess::Read).unwrap(), Opened::Ours);
         let format = std::fs::read_to_string(dir.path().join(FORMAT_FILE)).unwrap();
         assert_eq!(format, "hybrid-cache python 2\n");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
@@ -171,7 +171,7 @@ mod tests {
         ] {
             let dir = tempfile::tempdir().unwrap();
             std::fs::write(dir.path().join(name), content).unwrap();
-            let failure = open(dir.path(), "python", Access::Write).unwrap_err();
+            let failure = open(dir.path(), "python", FormatAccess::Write).unwrap_err();
             assert_eq!(failure.kind, FailureKind::CacheFormat, "{failure}");
             assert!(failure.to_string().contains("cargo xtask cache set-aside"), "{failure}");
             assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
@@ -185,31 +185,31 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("tenants/default")).unwrap();
         std::fs::create_dir(dir.path().join("bytecode")).unwrap();
-        assert_eq!(open(dir.path(), "python", Access::Read).unwrap(), Opened::Empty);
+        assert_eq!(open(dir.path(), "python", FormatAccess::Read).unwrap(), Opened::Empty);
         for file in ["tenants/default/x", "bytecode/x", "tenants/x"] {
             std::fs::write(dir.path().join(file), "").unwrap();
-            assert!(open(dir.path(), "python", Access::Write).is_err(), "{file}");
+            assert!(open(dir.path(), "python", FormatAccess::Write).is_err(), "{file}");
             std::fs::remove_file(dir.path().join(file)).unwrap();
         }
         std::fs::create_dir(dir.path().join("tenants/default/envs")).unwrap();
-        assert!(open(dir.path(), "python", Access::Write).is_err());
+        assert!(open(dir.path(), "python", FormatAccess::Write).is_err());
         std::fs::remove_dir(dir.path().join("tenants/default/envs")).unwrap();
-        assert_eq!(open(dir.path(), "python", Access::Write).unwrap(), Opened::Ours);
+        assert_eq!(open(dir.path(), "python", FormatAccess::Write).unwrap(), Opened::Ours);
     }
 
     #[test]
     fn the_other_cache_is_another_layout() {
         let dir = tempfile::tempdir().unwrap();
-        open(dir.path(), "system", Access::Write).unwrap();
+        open(dir.path(), "system", FormatAccess::Write).unwrap();
         assert_eq!(
-            open(dir.path(), "python", Access::Read).unwrap_err().kind,
+            open(dir.path(), "python", FormatAccess::Read).unwrap_err().kind,
             FailureKind::CacheFormat
         );
     }
 
     #[test]
     fn a_missing_folder_says_where_it_looked() {
-        let failure = open(Path::new("/nowhere/at/all"), "python", Access::Read).unwrap_err();
+        let failure = open(Path::new("/nowhere/at/all"), "python", FormatAccess::Read).unwrap_err();
         assert!(failure.message.contains("/nowhere/at/all"), "{failure}");
     }
 }

@@ -23,7 +23,7 @@ pub struct Facts {
 
 impl Facts {
     /// What `found` says.
-    pub fn of(found: &Metadata) -> Facts {
+    pub fn from_metadata(found: &Metadata) -> Facts {
         Facts {
             executable: found.mode() & 0o111 != 0,
             bytes: found.len(),

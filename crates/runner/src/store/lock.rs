@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use rustix::fs::FlockOperation;
 
-use super::failure::At;
+use super::failure::IoContext;
 
 /// Shortest and longest pause between two attempts at a lock.
 const PAUSES_MS: [u64; 2] = [1, 50];
@@ -89,12 +89,12 @@ pub fn attempt(path: &Path, mode: Mode, missing: Missing) -> Result<Option<Lock>
     let file = match open(path, mode, missing) {
         Ok(file) => file,
         Err(error) if missing == Missing::Absent && error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).at("open the lock", path),
+        Err(error) => return Err(error).io_context("open the lock", path),
     };
     match set(&file, mode) {
         Ok(()) => {}
         Err(Errno::EAGAIN | Errno::EACCES | Errno::EINTR) => return Ok(None),
-        Err(error) => return Err(error).at("lock", path),
+        Err(error) => return Err(error).io_context("lock", path),
     }
     let mut lock = Lock {
         file,
@@ -118,7 +118,7 @@ pub fn is_held(path: &Path) -> Result<bool, Failure> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error).at("open the lock", path),
+        Err(error) => return Err(error).io_context("open the lock", path),
     };
     if !Protection::LeaseLocks.is_on() {
         return Ok(set_whole_file(&file, Mode::Exclusive).is_err());
@@ -126,7 +126,7 @@ pub fn is_held(path: &Path) -> Result<bool, Failure> {
     let mut wanted = whole(Mode::Exclusive);
     match fcntl(&file, FcntlArg::F_OFD_GETLK(&mut wanted)) {
         Ok(_) => Ok(i32::from(wanted.l_type) != libc::F_UNLCK),
-        Err(error) => Err(error).at("ask for the lock", path),
+        Err(error) => Err(error).io_context("ask for the lock", path),
     }
 }
 
@@ -172,12 +172,12 @@ pub fn attempt_flock(path: &Path) -> Result<Option<File>, Failure> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).at("open the lock", path),
+        Err(error) => return Err(error).io_context("open the lock", path),
     };
     match set_whole_file(&file, Mode::Exclusive) {
         Ok(()) => Ok(Some(file)),
         Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
-        Err(error) => Err(error).at("lock", path),
+        Err(error) => Err(error).io_context("lock", path),
     }
 }
 

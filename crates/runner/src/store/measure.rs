@@ -7,14 +7,14 @@ use std::path::Path;
 use hybrid_cache_model::Failure;
 use hybrid_cache_model::maintain::FileSystemUsage;
 
-use super::failure::At;
+use super::failure::IoContext;
 
 /// Bytes in one block as `stat` counts them, whatever the file system's own block size.
 const STAT_BLOCK_BYTES: u64 = 512;
 
 /// What some part of a volume takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
+pub struct DiskUsage {
     /// Allocated bytes (blocks times 512) of inodes not counted before.
     pub bytes: u64,
     /// Inodes not counted before.
@@ -23,17 +23,17 @@ pub struct Taken {
     pub entries: u64,
 }
 
-impl std::ops::AddAssign for Taken {
-    fn add_assign(&mut self, other: Taken) {
+impl std::ops::AddAssign for DiskUsage {
+    fn add_assign(&mut self, other: DiskUsage) {
         self.bytes += other.bytes;
         self.inodes += other.inodes;
         self.entries += other.entries;
     }
 }
 
-impl std::ops::SubAssign for Taken {
+impl std::ops::SubAssign for DiskUsage {
     /// Down to zero: what a process beside this one did in between is no reason to fail.
-    fn sub_assign(&mut self, other: Taken) {
+    fn sub_assign(&mut self, other: DiskUsage) {
         self.bytes = self.bytes.saturating_sub(other.bytes);
         self.inodes = self.inodes.saturating_sub(other.inodes);
         self.entries = self.entries.saturating_sub(other.entries);
@@ -75,60 +75,60 @@ impl Counter {
     ///
     /// # Errors
     /// A folder cannot be read.
-    pub fn take(&mut self, path: &Path) -> Result<Taken, Failure> {
-        let mut taken = Taken::default();
-        self.note(path, &mut taken);
+    pub fn measure(&mut self, path: &Path) -> Result<DiskUsage, Failure> {
+        let mut size = DiskUsage::default();
+        self.note(path, &mut size);
         let is_folder = path.symlink_metadata().is_ok_and(|found| found.is_dir());
         let mut folders: Vec<_> = is_folder.then(|| path.to_owned()).into_iter().collect();
         while let Some(folder) = folders.pop() {
             let entries = match std::fs::read_dir(&folder) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                other => other.at("read the folder", &folder)?,
+                other => other.io_context("read the folder", &folder)?,
             };
             for entry in entries {
-                let entry = entry.at("read the folder", &folder)?;
+                let entry = entry.io_context("read the folder", &folder)?;
                 let path = entry.path();
-                self.note(&path, &mut taken);
+                self.note(&path, &mut size);
                 if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     folders.push(path);
                 }
             }
         }
-        Ok(taken)
+        Ok(size)
     }
 
     /// What everything below `path` takes of its own: inodes with other names, wherever those are, do not count.
     ///
     /// # Errors
     /// A folder cannot be read.
-    pub fn own(path: &Path) -> Result<Taken, Failure> {
+    pub fn own(path: &Path) -> Result<DiskUsage, Failure> {
         let mut counter = Counter {
             shared: Shared::Leave,
             ..Counter::default()
         };
-        counter.take(path)
+        counter.measure(path)
     }
 
     /// What `path` itself takes, without what is below it; nothing where it is not there.
-    pub fn itself(path: &Path) -> Taken {
+    pub fn itself(path: &Path) -> DiskUsage {
         Counter::new().one(path)
     }
 
     /// The same, if it was not counted before.
-    pub fn one(&mut self, path: &Path) -> Taken {
-        let mut taken = Taken::default();
-        self.note(path, &mut taken);
-        taken
+    pub fn one(&mut self, path: &Path) -> DiskUsage {
+        let mut size = DiskUsage::default();
+        self.note(path, &mut size);
+        size
     }
 
-    fn note(&mut self, path: &Path, taken: &mut Taken) {
+    fn note(&mut self, path: &Path, size: &mut DiskUsage) {
         let Ok(found) = path.symlink_metadata() else { return };
-        taken.entries += 1;
+        size.entries += 1;
         // Only a file with several names can be met twice; the set stays small without the others.
         let single = found.nlink() < 2 || found.is_dir();
         if single || (self.shared == Shared::CountOnce && self.seen.insert((found.dev(), found.ino()))) {
-            taken.bytes += found.blocks() * STAT_BLOCK_BYTES;
-            taken.inodes += 1;
+            size.bytes += found.blocks() * STAT_BLOCK_BYTES;
+            size.inodes += 1;
         }
     }
 }
@@ -138,7 +138,7 @@ impl Counter {
 /// # Errors
 /// It cannot be asked.
 pub fn file_system(volume: &str, root: &Path) -> Result<FileSystemUsage, Failure> {
-    let found = rustix::fs::statvfs(root).at("ask for the free space of", root)?;
+    let found = rustix::fs::statvfs(root).io_context("ask for the free space of", root)?;
     Ok(FileSystemUsage {
         volume: volume.to_owned(),
         total_bytes: found.f_blocks * found.f_frsize,
@@ -162,8 +162,8 @@ mod tests {
         std::fs::write(a.join("f"), [1; 10_000]).unwrap();
         std::fs::hard_link(a.join("f"), b.join("f")).unwrap();
         let mut counter = Counter::new();
-        let first = counter.take(&a).unwrap();
-        let second = counter.take(&b).unwrap();
+        let first = counter.measure(&a).unwrap();
+        let second = counter.measure(&b).unwrap();
         assert_eq!((first.inodes, first.entries), (2, 2));
         assert_eq!((second.inodes, second.entries), (1, 2));
         assert!(first.bytes >= 10_000 && second.bytes < 10_000);

@@ -15,5 +15,5 @@ pub mod stage;
 pub mod tenants;
 pub mod tree;
 
-pub use failure::At;
+pub use failure::IoContext;
 pub use lock::Lock;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use hybrid_cache_model::Failure;
 
-use super::failure::At;
+use super::failure::IoContext;
 use super::lock::{self, Lock, Missing, Mode};
 use super::{files, folder};
 
@@ -54,7 +54,7 @@ impl Stage {
             let unfinished = staging.join(format!("{UNFINISHED}{name}"));
             let path = staging.join(&name);
             // One that cannot be made, on a full volume for one, was taken away by nobody.
-            std::fs::create_dir(&unfinished).at("create the folder", &unfinished)?;
+            std::fs::create_dir(&unfinished).io_context("create the folder", &unfinished)?;
             match Stage::lock(&unfinished, &path) {
                 Ok(Some(maker)) => {
                     return Ok(Stage {
@@ -81,7 +81,7 @@ impl Stage {
     fn lock(unfinished: &Path, path: &Path) -> Result<Option<Lock>, Failure> {
         let maker = lock::attempt(&unfinished.join(MAKER), Mode::Exclusive, Missing::Create)?;
         if maker.is_some() {
-            std::fs::rename(unfinished, path).at("rename into place", path)?;
+            std::fs::rename(unfinished, path).io_context("rename into place", path)?;
         }
         Ok(maker)
     }
@@ -102,7 +102,7 @@ impl Stage {
     /// The volume cannot be written.
     pub fn hand_out(&mut self) -> Result<(), Failure> {
         let path = self.path.join(READY);
-        File::create(&path).at("create", &path)?;
+        File::create(&path).io_context("create", &path)?;
         self.handed_out = true;
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use hybrid_cache_model::tenant::TENANTS_FOLDER;
 use hybrid_cache_model::{Failure, Tenant};
 
-use super::failure::At;
+use super::failure::IoContext;
 
 /// The tenants that have a folder below `root`, sorted.
 ///
@@ -15,13 +15,13 @@ pub fn list(root: &Path) -> Result<Vec<Tenant>, Failure> {
     let folder = root.join(TENANTS_FOLDER);
     let entries = match std::fs::read_dir(&folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.at("read the folder", &folder)?,
+        other => other.io_context("read the folder", &folder)?,
     };
     let mut tenants = Vec::new();
     for entry in entries {
-        let entry = entry.at("read the folder", &folder)?;
+        let entry = entry.io_context("read the folder", &folder)?;
         // Nobody but us makes folders there, and we make none of another name.
-        if entry.file_type().at("look at", &entry.path())?.is_dir() {
+        if entry.file_type().io_context("look at", &entry.path())?.is_dir() {
             tenants.extend(entry.file_name().to_str().and_then(|name| name.parse().ok()));
         }
     }

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use hybrid_cache_model::{Failure, FailureKind};
 
 use super::digest::{self, Digests, Inode, Pace, Wanted};
-use super::failure::At;
+use super::failure::IoContext;
 use super::known_files::{Facts, KnownFiles};
 
 /// One file, link or empty folder.
@@ -112,14 +112,14 @@ impl Tree {
                 continue;
             }
             let full = tree.full(&path);
-            let found = full.symlink_metadata().at("look at", &full)?;
+            let found = full.symlink_metadata().io_context("look at", &full)?;
             let inode = (found.dev(), found.ino());
-            let facts = Facts::of(&found);
+            let facts = Facts::from_metadata(&found);
             let mut item = Item::file(path, inode, facts);
             if found.is_dir() {
                 let before = pending.len();
-                for entry in std::fs::read_dir(&full).at("read the folder", &full)? {
-                    let entry = entry.at("read the folder", &full)?;
+                for entry in std::fs::read_dir(&full).io_context("read the folder", &full)? {
+                    let entry = entry.io_context("read the folder", &full)?;
                     let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
                     let inode = is_file.then(|| (found.dev(), entry.ino()));
                     pending.push((item.path.join(entry.file_name()), inode));
@@ -131,7 +131,7 @@ impl Tree {
             } else if found.is_file() {
                 known.add(inode, facts, entry);
             } else if found.is_symlink() {
-                let target = std::fs::read_link(&full).at("read the link", &full)?;
+                let target = std::fs::read_link(&full).io_context("read the link", &full)?;
                 item.kind = Kind::Link(text(&target));
             } else {
                 let message = format!("{} is neither a file nor a folder nor a link", full.display());

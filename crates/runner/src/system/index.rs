@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use hybrid_cache_model::{Failure, FailureKind, Protection, SystemKey};
 use serde::{Deserialize, Serialize};
 
-use crate::store::At;
+use crate::store::IoContext;
 
 /// Version of an entry's own fields.
 const SCHEMA: u32 = 2;
@@ -81,9 +81,9 @@ impl IndexEntry {
     pub fn read_marked(path: &Path, key: &SystemKey) -> Result<Option<IndexEntry>, Failure> {
         let text = match std::fs::metadata(path) {
             Ok(found) if found.len() > MAX_ENTRY_BYTES => return Ok(None),
-            Ok(_) => std::fs::read(path).at("read", path)?,
+            Ok(_) => std::fs::read(path).io_context("read", path)?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).at("read", path),
+            Err(error) => return Err(error).io_context("read", path),
         };
         let entry: Option<IndexEntry> = serde_json::from_slice(&text).ok();
         Ok(entry.filter(|entry| entry.schema == SCHEMA && entry.key == *key && !entry.paths.is_empty()))

@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::SystemVolume;
 use super::nix_errors;
-use crate::child::{self, Patience};
-use crate::store::{At, files};
+use crate::child::{self, Deadline};
+use crate::store::{IoContext, files};
 
 /// Nix's settings. Nothing of the machine's own nix.conf is trusted to fit: Debian's names a sandbox shell that is not
 /// there, and any of them may name substituters that cannot be reached. Nix calls a path valid in a database that it syncs
@@ -42,30 +42,30 @@ pub const STANDING: &str = "gc";
 
 /// A private folder on the volume for one preparation; it is removed in the end, whatever happens.
 #[derive(Debug)]
-pub struct Workplace {
+pub struct WorkDir {
     path: PathBuf,
     stays: bool,
 }
 
-impl Workplace {
+impl WorkDir {
     /// Makes it.
     ///
     /// # Errors
     /// The volume cannot be written.
-    pub fn create(volume: &SystemVolume) -> Result<Workplace, Failure> {
+    pub fn create(volume: &SystemVolume) -> Result<WorkDir, Failure> {
         let path = volume.state().join("work").join(files::unique_name("nix"));
         files::ensure_folder(&path)?;
-        Ok(Workplace { path, stays: false })
+        Ok(WorkDir { path, stays: false })
     }
 
     /// The one that is there from the beginning, for whoever is alone on the volume.
     ///
     /// # Errors
     /// It is not there, and the volume cannot be written.
-    pub fn standing(volume: &SystemVolume) -> Result<Workplace, Failure> {
+    pub fn standing(volume: &SystemVolume) -> Result<WorkDir, Failure> {
         let path = volume.state().join("work").join(STANDING);
         files::ensure_folder(&path)?;
-        Ok(Workplace { path, stays: true })
+        Ok(WorkDir { path, stays: true })
     }
 
     /// Where it is.
@@ -74,7 +74,7 @@ impl Workplace {
     }
 }
 
-impl Drop for Workplace {
+impl Drop for WorkDir {
     fn drop(&mut self) {
         if !self.stays {
             // What cannot be deleted now is deleted by the next sweep.
@@ -98,9 +98,9 @@ pub struct Nix<'a> {
     /// The volume it works on.
     pub volume: &'a SystemVolume,
     /// Its home and temporary folder.
-    pub workplace: &'a Workplace,
+    pub work_dir: &'a WorkDir,
     /// How long it may take.
-    pub patience: &'a Patience,
+    pub deadline: &'a Deadline,
 }
 
 #[derive(Deserialize)]
@@ -164,8 +164,8 @@ impl Nix<'_> {
         let mut command = Command::new(&self.program);
         command.env_clear();
         command
-            .env("HOME", self.workplace.path())
-            .env("TMPDIR", self.workplace.path());
+            .env("HOME", self.work_dir.path())
+            .env("TMPDIR", self.work_dir.path());
         // What was evaluated and fetched once helps the next preparation on this volume.
         command.env("XDG_CACHE_HOME", cache(self.volume));
         command
@@ -175,19 +175,19 @@ impl Nix<'_> {
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         // Last: what decides about a build is ours, and part of every key.
         command.env("NIX_CONFIG", format!("{SETTINGS}{more_settings}"));
-        command.current_dir(self.workplace.path());
+        command.current_dir(self.work_dir.path());
         command
     }
 
     /// Runs the command; what it wrote to standard output.
     fn answer(&self, command: &mut Command, name: &str) -> Result<Vec<u8>, Failure> {
-        let path = self.workplace.path().join("answer.json");
-        let file = File::create(&path).at("write", &path)?;
-        let ended = child::run_into(command, name, Vec::new(), Stdio::from(file), self.patience)?;
-        if !ended.status.success() {
-            return Err(nix_errors::failure(name, &ended.how(), &ended.talk));
+        let path = self.work_dir.path().join("answer.json");
+        let file = File::create(&path).io_context("write", &path)?;
+        let exit = child::run_into(command, name, Vec::new(), Stdio::from(file), self.deadline)?;
+        if !exit.status.success() {
+            return Err(nix_errors::failure(name, &exit.describe(), &exit.stderr));
         }
-        std::fs::read(&path).at("read", &path)
+        std::fs::read(&path).io_context("read", &path)
     }
 }
 
@@ -279,7 +279,7 @@ pub fn store_names(volume: &SystemVolume) -> Result<HashSet<String>, Failure> {
     let store = volume.root().join("store");
     let entries = match std::fs::read_dir(&store) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(HashSet::new()),
-        other => other.at("read the folder", &store)?,
+        other => other.io_context("read the folder", &store)?,
     };
     Ok(entries
         .flatten()

@@ -13,31 +13,31 @@ const MAX_QUOTE_CHARS: usize = 600;
 
 /// What a text of Nix stands for. The whole of it is searched, for its last line often misleads: a full disk ends with
 /// "this usually happens due to networking issues".
-const SIGNS: [(&str, Sign); 17] = [
-    ("No space left on device", Sign::DiskFull),
-    ("database or disk is full", Sign::DiskFull),
-    ("Disk quota exceeded", Sign::DiskFull),
-    ("in selection path", Sign::UnknownPackage),
-    ("does not provide attribute", Sign::UnknownPackage),
-    ("debnix has no package", Sign::UnknownPackage),
+const ERROR_PATTERNS: [(&str, ErrorPattern); 17] = [
+    ("No space left on device", ErrorPattern::DiskFull),
+    ("database or disk is full", ErrorPattern::DiskFull),
+    ("Disk quota exceeded", ErrorPattern::DiskFull),
+    ("in selection path", ErrorPattern::UnknownPackage),
+    ("does not provide attribute", ErrorPattern::UnknownPackage),
+    ("debnix has no package", ErrorPattern::UnknownPackage),
     (
         "setting up a private mount namespace: Operation not permitted",
-        Sign::Namespace,
+        ErrorPattern::Namespace,
     ),
-    ("creating new namespace", Sign::Namespace),
-    ("Couldn't resolve host", Sign::Offline),
-    ("Could not resolve host", Sign::Offline),
-    ("Couldn't connect to server", Sign::Offline),
-    ("Failed to connect to", Sign::Offline),
-    ("Timeout was reached", Sign::Offline),
-    ("Connection timed out", Sign::Offline),
-    ("unable to download", Sign::Offline),
-    ("Read-only file system", Sign::NoAccess),
-    ("Permission denied", Sign::NoAccess),
+    ("creating new namespace", ErrorPattern::Namespace),
+    ("Couldn't resolve host", ErrorPattern::Offline),
+    ("Could not resolve host", ErrorPattern::Offline),
+    ("Couldn't connect to server", ErrorPattern::Offline),
+    ("Failed to connect to", ErrorPattern::Offline),
+    ("Timeout was reached", ErrorPattern::Offline),
+    ("Connection timed out", ErrorPattern::Offline),
+    ("unable to download", ErrorPattern::Offline),
+    ("Read-only file system", ErrorPattern::NoAccess),
+    ("Permission denied", ErrorPattern::NoAccess),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sign {
+enum ErrorPattern {
     DiskFull,
     UnknownPackage,
     Namespace,
@@ -46,26 +46,26 @@ enum Sign {
 }
 
 /// The failure that `talk` stands for; `how` says how the program ended.
-pub fn failure(name: &str, how: &str, talk: &str) -> Failure {
-    let sign = SIGNS
+pub fn failure(name: &str, how: &str, stderr: &str) -> Failure {
+    let pattern = ERROR_PATTERNS
         .iter()
-        .find(|(text, _)| talk.contains(text))
-        .map(|(_, sign)| *sign);
-    let said = quote(talk, sign);
-    match sign {
-        Some(Sign::DiskFull) => disk_full(format!("the system volume is full: {said}")),
-        Some(Sign::UnknownPackage) => unknown_package(talk),
-        Some(Sign::Namespace) => Failure::new(
+        .find(|(text, _)| stderr.contains(text))
+        .map(|(_, pattern)| *pattern);
+    let said = quote(stderr, pattern);
+    match pattern {
+        Some(ErrorPattern::DiskFull) => disk_full(format!("the system volume is full: {said}")),
+        Some(ErrorPattern::UnknownPackage) => unknown_package(stderr),
+        Some(ErrorPattern::Namespace) => Failure::new(
             FailureKind::Sandbox,
             format!("{name} may not make the namespace it wants: {said}"),
         )
         .hint("give nix-portable another runtime: NP_RUNTIME=bwrap or NP_RUNTIME=proot"),
-        Some(Sign::Offline) => Failure::new(
+        Some(ErrorPattern::Offline) => Failure::new(
             FailureKind::Offline,
             format!("the source of system packages could not be reached: {said}"),
         )
         .hint("check the network, the proxy and the certificates"),
-        Some(Sign::NoAccess) => Failure::new(
+        Some(ErrorPattern::NoAccess) => Failure::new(
             FailureKind::CacheAccess,
             format!("{name} may not write the system volume: {said}"),
         )
@@ -74,29 +74,29 @@ pub fn failure(name: &str, how: &str, talk: &str) -> Failure {
     }
 }
 
-fn unknown_package(talk: &str) -> Failure {
-    let name = quoted_after(talk, "attribute '").or_else(|| quoted_after(talk, "attribute 'packages."));
+fn unknown_package(stderr: &str) -> Failure {
+    let name = quoted_after(stderr, "attribute '").or_else(|| quoted_after(stderr, "attribute 'packages."));
     let message = match name {
         Some(name) => format!("the package source has no system package `{name}`"),
         None => "the package source does not have one of the system packages".to_owned(),
     };
     let failure = Failure::new(FailureKind::UnknownSystemPackage, message);
-    match near_name(talk) {
+    match near_name(stderr) {
         Some(near) => failure.hint(format!("did you mean {near}?")),
         None => failure.hint("packages are named as nixpkgs names its attributes: gnumake, gcc, pkg-config"),
     }
 }
 
 /// The word that Nix itself suggests: `Did you mean one of cmake, gnumake or …?`.
-fn near_name(talk: &str) -> Option<&str> {
-    let rest = talk.split_once("Did you mean ")?.1;
+fn near_name(stderr: &str) -> Option<&str> {
+    let rest = stderr.split_once("Did you mean ")?.1;
     let rest = rest.strip_prefix("one of ").unwrap_or(rest);
     rest.split([',', '?', ' ', '\n']).find(|word| !word.is_empty())
 }
 
 /// The text between a marker that ends in a quotation mark and the next one.
-fn quoted_after<'a>(talk: &'a str, marker: &str) -> Option<&'a str> {
-    let rest = talk.split_once(marker)?.1;
+fn quoted_after<'a>(stderr: &'a str, marker: &str) -> Option<&'a str> {
+    let rest = stderr.split_once(marker)?.1;
     let name = rest.split_once('\'')?.0;
     // Flakes name the last of the places they looked at: packages.x86_64-linux.gnumak.
     name.rsplit('.').next()
@@ -132,12 +132,16 @@ fn known_packages(source: &PackageSource) -> Vec<String> {
 }
 
 /// The lines that matter, cut to a length a person reads.
-fn quote(talk: &str, sign: Option<Sign>) -> String {
-    let lines = || talk.lines().map(str::trim).filter(|line| !line.is_empty());
-    let telling: Vec<&str> = match sign {
+fn quote(stderr: &str, pattern: Option<ErrorPattern>) -> String {
+    let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty());
+    let telling: Vec<&str> = match pattern {
         // The last of them: earlier ones are warnings of attempts that were repeated.
-        Some(sign) => lines()
-            .rfind(|line| SIGNS.iter().any(|(text, its)| *its == sign && line.contains(text)))
+        Some(pattern) => lines()
+            .rfind(|line| {
+                ERROR_PATTERNS
+                    .iter()
+                    .any(|(text, its)| *its == pattern && line.contains(text))
+            })
             .into_iter()
             .collect(),
         None => {
@@ -155,8 +159,8 @@ fn quote(talk: &str, sign: Option<Sign>) -> String {
 mod tests {
     use super::*;
 
-    fn check(talk: &str, kind: FailureKind, words: &[&str]) {
-        let failure = failure("nix build", "exit code 1", talk);
+    fn check(stderr: &str, kind: FailureKind, words: &[&str]) {
+        let failure = failure("nix build", "exit code 1", stderr);
         assert_eq!(failure.kind, kind, "{failure}");
         for word in words {
             assert!(failure.to_string().contains(word), "{failure} lacks {word}");
@@ -165,9 +169,9 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_seen_through_the_misleading_last_line() {
-        let talk = "copying path…\nerror: writing to file: No space left on device\n\
+        let stderr = "copying path…\nerror: writing to file: No space left on device\n\
                     error: some substitutes failed; this usually happens due to networking issues";
-        check(talk, FailureKind::DiskFull, &["No space left", "hint: "]);
+        check(stderr, FailureKind::DiskFull, &["No space left", "hint: "]);
         check(
             "error: executing SQLite statement: database or disk is full",
             FailureKind::DiskFull,
@@ -177,16 +181,16 @@ mod tests {
 
     #[test]
     fn an_unknown_package_is_named_with_what_nix_guesses() {
-        let talk = "error: attribute 'gnumak' in selection path 'gnumak' not found\n       Did you mean gnumake?";
+        let stderr = "error: attribute 'gnumak' in selection path 'gnumak' not found\n       Did you mean gnumake?";
         check(
-            talk,
+            stderr,
             FailureKind::UnknownSystemPackage,
             &["`gnumak`", "did you mean gnumake?"],
         );
-        let talk = "error: flake 'github:x' does not provide attribute 'packages.x86_64-linux.gnumak', \
+        let stderr = "error: flake 'github:x' does not provide attribute 'packages.x86_64-linux.gnumak', \
                     'legacyPackages.x86_64-linux.gnumak' or 'gnumak'\n Did you mean one of gnumake or cmake?";
         check(
-            talk,
+            stderr,
             FailureKind::UnknownSystemPackage,
             &["`gnumak`", "did you mean gnumake?"],
         );

@@ -3,24 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use hybrid_cache_model::protocol;
+use hybrid_cache_model::protocol::Provider;
 use hybrid_cache_model::{Failure, FailureKind};
 
 use super::SystemVolume;
-use super::nix::Workplace;
+use super::nix::WorkDir;
 use super::nix_errors;
-use crate::child::{self, Patience};
+use crate::child::{self, Deadline};
 use crate::store::lock::{self, Mode};
-use crate::store::{At, files};
-
-/// Makes a Nix program available that works on the store at the volume's mount point.
-pub trait Provider {
-    /// The program, unpacked first where that has not happened yet.
-    ///
-    /// # Errors
-    /// It cannot be made available.
-    fn program(&self, bootstrap: &Bootstrap<'_>) -> Result<PathBuf, Failure>;
-}
+use crate::store::{IoContext, files};
 
 /// What a first start works with.
 #[derive(Debug)]
@@ -28,41 +19,34 @@ pub struct Bootstrap<'a> {
     /// The volume.
     pub volume: &'a SystemVolume,
     /// Home and temporary folder.
-    pub workplace: &'a Workplace,
+    pub work_dir: &'a WorkDir,
     /// Certificates and proxies.
     pub variables: &'a [(String, String)],
     /// How long it may take, waiting for others included.
-    pub patience: &'a Patience,
+    pub deadline: &'a Deadline,
 }
 
-/// The provider that a request asks for.
-pub fn provider(provider: &protocol::Provider) -> Box<dyn Provider + '_> {
+/// The Nix program of a request's provider, unpacked first if nix-portable has not done so on this volume.
+///
+/// # Errors
+/// The program is missing, or nix-portable failed.
+pub fn program(provider: &Provider, bootstrap: &Bootstrap<'_>) -> Result<PathBuf, Failure> {
     match provider {
-        protocol::Provider::Nix { program } => Box::new(Nix {
-            program: Path::new(program),
-        }),
-        protocol::Provider::NixPortable { program } => Box::new(NixPortable {
-            program: Path::new(program),
-        }),
-    }
-}
-
-/// A `nix` program.
-struct Nix<'a> {
-    program: &'a Path,
-}
-
-impl Provider for Nix<'_> {
-    fn program(&self, _: &Bootstrap<'_>) -> Result<PathBuf, Failure> {
-        if self.program.exists() {
-            return Ok(self.program.to_owned());
+        Provider::Nix { program } => existing(Path::new(program)),
+        Provider::NixPortable { program } => {
+            let program = Path::new(program);
+            NixPortable { program }.program(bootstrap)
         }
-        Err(Failure::new(
-            FailureKind::Tool,
-            format!("the nix program {} is not there", self.program.display()),
-        )
-        .hint("`cargo xtask tools` shows which nix is used and where it comes from"))
     }
+}
+
+fn existing(program: &Path) -> Result<PathBuf, Failure> {
+    if program.exists() {
+        return Ok(program.to_owned());
+    }
+    let message = format!("the nix program {} does not exist", program.display());
+    Err(Failure::new(FailureKind::Tool, message)
+        .hint("run `cargo xtask tools` to see which nix is used and where it comes from"))
 }
 
 /// nix-portable: a shell script with an archive behind it.
@@ -77,13 +61,13 @@ struct NixPortable<'a> {
 /// Runtimes to try one after the other: its own choice first.
 const RUNTIMES: [Option<&str>; 3] = [None, Some("bwrap"), Some("proot")];
 
-impl Provider for NixPortable<'_> {
+impl NixPortable<'_> {
     fn program(&self, bootstrap: &Bootstrap<'_>) -> Result<PathBuf, Failure> {
         if let Some(nix) = unpacked_nix(bootstrap.volume)? {
             return Ok(nix);
         }
         let path = bootstrap.volume.lock_path("nix-portable");
-        let _alone = lock::wait(&path, Mode::Exclusive, bootstrap.patience.deadline())?;
+        let _alone = lock::wait(&path, Mode::Exclusive, bootstrap.deadline.instant())?;
         // Whoever held the lock has probably done it.
         if let Some(nix) = unpacked_nix(bootstrap.volume)? {
             return Ok(nix);
@@ -98,9 +82,7 @@ impl Provider for NixPortable<'_> {
             .hint("check that the volume's `.nix-portable/nix` is what is mounted there")
         })
     }
-}
 
-impl NixPortable<'_> {
     fn unpack(&self, bootstrap: &Bootstrap<'_>) -> Result<(), Failure> {
         let location = location(bootstrap)?;
         let mut last = None;
@@ -118,7 +100,7 @@ impl NixPortable<'_> {
     }
 
     fn call(&self, location: &Path, runtime: Option<&str>, bootstrap: &Bootstrap<'_>) -> Result<(), Failure> {
-        let home = bootstrap.workplace.path();
+        let home = bootstrap.work_dir.path();
         let mut command = Command::new(self.program);
         command.args(["nix", "--version"]).current_dir(home).env_clear();
         command
@@ -130,11 +112,11 @@ impl NixPortable<'_> {
         command.env("NP_GIT", "/bin/true");
         command.envs(runtime.map(|runtime| ("NP_RUNTIME", runtime)));
         command.envs(bootstrap.variables.iter().map(|(name, value)| (name, value)));
-        let ended = child::run(&mut command, "nix-portable", Vec::new(), bootstrap.patience)?;
-        if ended.status.success() {
+        let exit = child::run(&mut command, "nix-portable", Vec::new(), bootstrap.deadline)?;
+        if exit.status.success() {
             return Ok(());
         }
-        Err(nix_errors::failure("nix-portable", &ended.how(), &ended.talk))
+        Err(nix_errors::failure("nix-portable", &exit.describe(), &exit.stderr))
     }
 }
 
@@ -152,7 +134,7 @@ fn unpacked_nix(volume: &SystemVolume) -> Result<Option<PathBuf>, Failure> {
     let store = volume.root().join("store");
     let entries = match std::fs::read_dir(&store) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        other => other.at("read the folder", &store)?,
+        other => other.io_context("read the folder", &store)?,
     };
     // The database comes last: without it the unpacked paths are not registered yet.
     if !volume.root().join("var/nix/db/db.sqlite").exists() {
@@ -210,13 +192,13 @@ rmdir "$dir/tmpbin"
 
     fn find(root: &Path, program: &Path) -> Result<PathBuf, Failure> {
         let volume = SystemVolume::new(root.join("nix"), &hybrid_cache_model::Tenant::default());
-        let workplace = Workplace::create(&volume).unwrap();
-        let patience = Patience::until(Instant::now() + Duration::from_secs(20)).unwrap();
+        let work_dir = WorkDir::create(&volume).unwrap();
+        let deadline = Deadline::at(Instant::now() + Duration::from_secs(20)).unwrap();
         let bootstrap = Bootstrap {
             volume: &volume,
-            workplace: &workplace,
+            work_dir: &work_dir,
             variables: &[],
-            patience: &patience,
+            deadline: &deadline,
         };
         NixPortable { program }.program(&bootstrap)
     }

@@ -8,7 +8,7 @@ use hybrid_cache_model::{Failure, SystemKey, Tenant};
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
 use super::index::IndexEntry;
-use crate::store::format::{self, Access, FORMAT_FILE, Opened};
+use crate::store::format::{self, FORMAT_FILE, FormatAccess, Opened};
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::{files, tenants};
 
@@ -48,7 +48,7 @@ impl SystemVolume {
     }
 
     /// The volume of a place; does not touch it.
-    pub fn of(context: &EnvironmentContext) -> SystemVolume {
+    pub fn from_context(context: &EnvironmentContext) -> SystemVolume {
         SystemVolume::new(&context.volumes.nix, &context.tenant)
     }
 
@@ -70,9 +70,9 @@ impl SystemVolume {
     /// It has another layout, or cannot be written.
     pub fn lay_out(&self) -> Result<(), Failure> {
         files::ensure_folder(&self.state())?;
-        format::open(&self.state(), CACHE_NAME, Access::Write)?;
+        format::open(&self.state(), CACHE_NAME, FormatAccess::Write)?;
         files::ensure_folder(&self.own())?;
-        format::open(&self.own(), CACHE_NAME, Access::Write)?;
+        format::open(&self.own(), CACHE_NAME, FormatAccess::Write)?;
         let leases = self.own().join("leases");
         let shared = ["locks", "work/gc"].map(|name| self.state().join(name));
         for folder in [self.root.join("store"), self.index(), leases].iter().chain(&shared) {
@@ -152,7 +152,7 @@ impl SystemVolume {
         }
         let state = self.state();
         let shows_whole = state.join(FORMAT_FILE).exists() || !state.join(TENANTS_FOLDER).exists();
-        Ok(shows_whole && state.exists() && format::open(&state, CACHE_NAME, Access::Read)? == Opened::Ours)
+        Ok(shows_whole && state.exists() && format::open(&state, CACHE_NAME, FormatAccess::Read)? == Opened::Ours)
     }
 
     /// Reads the entry of `key`, if there is one.

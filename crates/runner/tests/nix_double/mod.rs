@@ -11,7 +11,7 @@ use hybrid_cache_model::protocol::{
     Budgets, EnvironmentContext, Interpreter, Keep, PackageSource, PrepareRequest, Provider, SystemTools, Volumes,
 };
 use hybrid_cache_model::{Failure, SystemKey, TaskSpec};
-use hybrid_cache_runner::child::Patience;
+use hybrid_cache_runner::child::Deadline;
 use hybrid_cache_runner::clock::Recorder;
 use hybrid_cache_runner::prepare;
 use hybrid_cache_runner::system::{SystemPrepared, SystemVolume};
@@ -129,7 +129,7 @@ impl Bench {
     }
 
     pub fn volume(&self) -> SystemVolume {
-        SystemVolume::of(&self.request.context)
+        SystemVolume::from_context(&self.request.context)
     }
 
     pub fn entries(&self) -> usize {
@@ -137,6 +137,6 @@ impl Bench {
     }
 }
 
-pub fn patience() -> Patience {
-    Patience::until(std::time::Instant::now() + std::time::Duration::from_secs(20)).unwrap()
+pub fn deadline() -> Deadline {
+    Deadline::at(std::time::Instant::now() + std::time::Duration::from_secs(20)).unwrap()
 }

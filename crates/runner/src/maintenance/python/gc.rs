@@ -14,8 +14,8 @@ use hybrid_cache_model::protocol::{BudgetRequest, PythonTools};
 use hybrid_cache_model::{Failure, FailureKind};
 
 use super::usage;
-use crate::child::Patience;
-use crate::ledger::{self, Open, Part};
+use crate::child::Deadline;
+use crate::ledger::{self, OpenLedger, Part};
 use crate::maintenance::budget::{Budget, lacking};
 use crate::maintenance::leftovers;
 use crate::maintenance::report::{nothing_to_evict, warn};
@@ -26,14 +26,14 @@ use crate::python::{PythonVolume, pool};
 use crate::store::files;
 use crate::store::folder::entries;
 use crate::store::lock::Mode;
-use crate::store::measure::Taken;
+use crate::store::measure::DiskUsage;
 use crate::store::stage::Stage;
 
 /// How long keeping a budget waits for another writer of the ledger: that one keeps the same budget.
-const LEDGER_WAIT: Duration = Duration::from_secs(2);
+const LEDGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long it waits for publishers, and for uv, to let go of what is to be removed.
-const PARTS_WAIT: Duration = Duration::from_secs(2);
-const PAUSE: Duration = Duration::from_millis(20);
+const PARTS_TIMEOUT: Duration = Duration::from_secs(2);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Removes what nothing refers to, and then environments until the volume is within its budget.
 ///
@@ -43,22 +43,22 @@ pub fn gc(
     volume: &PythonVolume,
     asked: &BudgetRequest,
     tools: Option<&PythonTools>,
-    patience: &Patience,
+    deadline: &Deadline,
 ) -> Result<GcReport, Failure> {
     let mut report = GcReport::default();
-    let mut open = ledger::open_python(volume, patience.deadline())?;
-    let before = usage::taken(volume, &open.ledger)?;
+    let mut open = ledger::open_python(volume, deadline.instant())?;
+    let before = usage::total(volume, &open.ledger)?;
     tidy(volume, &mut report)?;
     open.refresh_python(volume)?;
-    let limit = Limit::of(volume, &open, asked)?;
+    let limit = Limit::new(volume, &open, asked)?;
     drop_indexes(volume, &mut open, &limit)?;
     evict_to(volume, &mut open, &mut report, |live| limit.allows(live))?;
     let wheels = !limit.allows(open.ledger.held()) || report.evicted_environments > 0;
     report.orphans += remove_unused(volume, &mut open, wheels)?;
-    prune(volume, tools, patience, &mut report);
+    prune(volume, tools, deadline, &mut report);
     open.ledger.set_rest(ledger::python_rest(volume)?);
     open.refresh_python(volume)?;
-    let after = usage::taken(volume, &open.ledger)?;
+    let after = usage::total(volume, &open.ledger)?;
     report.freed_bytes = before.bytes.saturating_sub(after.bytes);
     report.freed_inodes = before.inodes.saturating_sub(after.inodes);
     report.over_budget = !limit.allows(open.ledger.held());
@@ -71,9 +71,9 @@ pub fn gc(
 /// The volume cannot be read or written.
 pub fn keep_within(volume: &PythonVolume, asked: &BudgetRequest) -> Result<GcReport, Failure> {
     let mut report = GcReport::default();
-    let mut open = ledger::open_python(volume, Instant::now() + LEDGER_WAIT)?;
+    let mut open = ledger::open_python(volume, Instant::now() + LEDGER_TIMEOUT)?;
     let before = open.ledger.held();
-    let limit = Limit::of(volume, &open, asked)?;
+    let limit = Limit::new(volume, &open, asked)?;
     if limit.allows(before) || !open.is_ours() {
         report.over_budget = !limit.allows(before);
         return Ok(report);
@@ -105,38 +105,38 @@ pub fn keep_within(volume: &PythonVolume, asked: &BudgetRequest) -> Result<GcRep
 /// A budget, and what counts against it that is in no ledger.
 struct Limit {
     budget: Budget,
-    beside: Taken,
+    beside: DiskUsage,
 }
 
 impl Limit {
-    fn of(volume: &PythonVolume, open: &Open, asked: &BudgetRequest) -> Result<Limit, Failure> {
+    fn new(volume: &PythonVolume, open: &OpenLedger, asked: &BudgetRequest) -> Result<Limit, Failure> {
         let beside = usage::beside(volume)?;
         let mut held = open.ledger.held();
         held += beside;
-        let budget = Budget::of(asked, volume.root(), held)?;
+        let budget = Budget::from_request(asked, volume.root(), held)?;
         Ok(Limit { budget, beside })
     }
 
-    fn allows(&self, mut taken: Taken) -> bool {
-        taken += self.beside;
-        self.budget.allows(taken)
+    fn allows(&self, mut size: DiskUsage) -> bool {
+        size += self.beside;
+        self.budget.allows(size)
     }
 }
 
 /// Drops uv's copies of indexes from a volume over its budget, where what cannot be evicted has more than half of that.
-fn drop_indexes(volume: &PythonVolume, open: &mut Open, limit: &Limit) -> Result<(), Failure> {
+fn drop_indexes(volume: &PythonVolume, open: &mut OpenLedger, limit: &Limit) -> Result<(), Failure> {
     let mut fixed = open.ledger.rest().unwrap_or_default();
     fixed += limit.beside;
     if limit.allows(open.ledger.held()) || limit.budget.half().allows(fixed) {
         return Ok(());
     }
     let caches = uv_cache::uv_caches(volume)?;
-    let deadline = Instant::now() + PARTS_WAIT;
+    let deadline = Instant::now() + PARTS_TIMEOUT;
     let mut away = Vec::new();
     for (_, cache) in &caches {
-        if let Some(_alone) = uv_cache::alone_with(cache, deadline, PAUSE)? {
+        if let Some(_alone) = uv_cache::lock_cache(cache, deadline, LOCK_PAUSE)? {
             for index in uv_cache::indexes(cache)? {
-                away.extend(files::take_away(&index, &volume.trash())?);
+                away.extend(files::move_to_trash(&index, &volume.trash())?);
             }
         }
     }
@@ -152,7 +152,7 @@ fn drop_indexes(volume: &PythonVolume, open: &mut Open, limit: &Limit) -> Result
 pub fn make_room(volume: &PythonVolume, part: u64) -> Result<GcReport, Failure> {
     let mut report = GcReport::default();
     tidy(volume, &mut report)?;
-    let mut open = ledger::open_python(volume, Instant::now() + LEDGER_WAIT)?;
+    let mut open = ledger::open_python(volume, Instant::now() + LEDGER_TIMEOUT)?;
     let before = open.ledger.held();
     report.orphans += remove_unused(volume, &mut open, true)?;
     // Each round evicts an environment at least, so there are no more rounds than environments.
@@ -161,7 +161,7 @@ pub fn make_room(volume: &PythonVolume, part: u64) -> Result<GcReport, Failure> 
         let evicted = report.evicted_environments;
         let mut enough = open.ledger.live();
         enough -= lacks;
-        if lacks == Taken::default() {
+        if lacks == DiskUsage::default() {
             break;
         }
         let enough = Budget {
@@ -182,7 +182,7 @@ pub fn make_room(volume: &PythonVolume, part: u64) -> Result<GcReport, Failure> 
 
 /// Left-overs, and requests without an environment.
 pub(in crate::maintenance) fn tidy(volume: &PythonVolume, report: &mut GcReport) -> Result<(), Failure> {
-    let swept = leftovers::sweep(volume, Instant::now() + PARTS_WAIT);
+    let swept = leftovers::sweep(volume, Instant::now() + PARTS_TIMEOUT);
     report.swept += swept.removed;
     report.warnings.extend(swept.failure.map(|failure| failure.to_string()));
     report.dangling_requests += drop_dangling(volume)?;
@@ -206,9 +206,9 @@ fn drop_dangling(volume: &PythonVolume) -> Result<u64, Failure> {
 /// Evicts from the least recently used on until `is_enough` is content with what those that are left take.
 fn evict_to(
     volume: &PythonVolume,
-    open: &mut Open,
+    open: &mut OpenLedger,
     report: &mut GcReport,
-    is_enough: impl Fn(Taken) -> bool,
+    is_enough: impl Fn(DiskUsage) -> bool,
 ) -> Result<(), Failure> {
     let mut uses = open.ledger.uses();
     let mut live = open.ledger.live();
@@ -238,7 +238,7 @@ fn evict_to(
             let users = uses.entry(*id).or_default();
             *users = users.saturating_sub(1);
             if let (0, Some(part)) = (*users, open.ledger.parts().get(id)) {
-                live -= part.taken;
+                live -= part.size;
             }
         }
         open.ledger.forget(&member.name);
@@ -253,21 +253,21 @@ fn evict_to(
 }
 
 /// Removes byte-code that no environment has, and wheels likewise where they are to go; how many. What publishers or uv hold at this moment stays for the next time.
-fn remove_unused(volume: &PythonVolume, open: &mut Open, wheels: bool) -> Result<u64, Failure> {
+fn remove_unused(volume: &PythonVolume, open: &mut OpenLedger, wheels: bool) -> Result<u64, Failure> {
     if open.ledger.unused().is_empty() {
         return Ok(0);
     }
     let mut removed = Vec::new();
     let mut away = Vec::new();
-    let deadline = Instant::now() + PARTS_WAIT;
+    let deadline = Instant::now() + PARTS_TIMEOUT;
     match pool::lock(volume, Mode::Exclusive, deadline) {
         Err(failure) if failure.kind == FailureKind::Deadline => {}
         other => {
             let _alone = other?;
             // Whoever published while this waited is in the ledger now.
             open.refresh_python(volume)?;
-            for part in open.ledger.unused().into_iter().filter(Part::is_byte_code) {
-                away.extend(files::take_away(&volume.root().join(&part.name), &volume.trash())?);
+            for part in open.ledger.unused().into_iter().filter(Part::is_bytecode) {
+                away.extend(files::move_to_trash(&volume.root().join(&part.name), &volume.trash())?);
                 removed.push(part.name);
             }
         }
@@ -278,7 +278,7 @@ fn remove_unused(volume: &PythonVolume, open: &mut Open, wheels: bool) -> Result
         Vec::new()
     };
     for (tenant, cache) in caches {
-        let Some(_alone) = uv_cache::alone_with(&cache, deadline, PAUSE)? else {
+        let Some(_alone) = uv_cache::lock_cache(&cache, deadline, LOCK_PAUSE)? else {
             continue;
         };
         let inside = format!("{}/", tenant.relative(&cache));
@@ -292,7 +292,7 @@ fn remove_unused(volume: &PythonVolume, open: &mut Open, wheels: bool) -> Result
             let wheel = volume.root().join(&part.name);
             // One that is on its way into an environment has its files linked there already.
             if uv_cache::is_unshared(&wheel)? {
-                away.extend(files::take_away(&wheel, &volume.trash())?);
+                away.extend(files::move_to_trash(&wheel, &volume.trash())?);
                 removed.push(part.name);
                 lost += 1;
             }
@@ -308,7 +308,7 @@ fn remove_unused(volume: &PythonVolume, open: &mut Open, wheels: bool) -> Result
     Ok(removed.len() as u64)
 }
 
-fn prune(volume: &PythonVolume, tools: Option<&PythonTools>, patience: &Patience, report: &mut GcReport) {
+fn prune(volume: &PythonVolume, tools: Option<&PythonTools>, deadline: &Deadline, report: &mut GcReport) {
     let Some(tools) = tools else { return };
     let pruned = uv_cache::uv_caches(volume).and_then(|caches| {
         caches
@@ -321,7 +321,7 @@ fn prune(volume: &PythonVolume, tools: Option<&PythonTools>, patience: &Patience
                     tools,
                     cache,
                     work,
-                    patience,
+                    deadline,
                 }
                 .prune()
             })

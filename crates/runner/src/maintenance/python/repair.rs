@@ -13,8 +13,8 @@ use hybrid_cache_model::Failure;
 use hybrid_cache_model::maintain::{GcReport, VerifyReport};
 
 use super::gc::tidy;
-use super::verify::{Examined, examine};
-use crate::child::Patience;
+use super::verify::{PythonFindings, examine};
+use crate::child::Deadline;
 use crate::ledger::LEDGER_FILE;
 use crate::python::environment::DAMAGED_FILE;
 use crate::python::evict::{Evicted, evict};
@@ -26,50 +26,50 @@ use crate::store::folder::{entries, relative};
 use crate::store::lock::Mode;
 
 /// How long to wait for uv, or for publishers, to let go of what they use.
-const WAIT: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(50);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Verifies, and removes what is damaged. The report tells both.
 ///
 /// # Errors
 /// The volume cannot be read or written, or uv did not let go of its cache in time.
-pub fn repair(volume: &PythonVolume, patience: &Patience) -> Result<VerifyReport, Failure> {
-    let mut examined = examine(volume)?;
-    let deadline = patience.deadline().min(Instant::now() + WAIT);
-    wheels(volume, &mut examined, deadline)?;
-    byte_code(volume, &mut examined, deadline)?;
-    environments(&mut examined)?;
+pub fn repair(volume: &PythonVolume, deadline: &Deadline) -> Result<VerifyReport, Failure> {
+    let mut findings = examine(volume)?;
+    let deadline = deadline.instant().min(Instant::now() + LOCK_TIMEOUT);
+    wheels(volume, &mut findings, deadline)?;
+    bytecode(volume, &mut findings, deadline)?;
+    environments(&mut findings)?;
     let mut tidied = GcReport::default();
     tidy(volume, &mut tidied)?;
     // What it says of damaged parts is of no use any more.
     files::delete(&volume.root().join(LEDGER_FILE))?;
     let swept = tidied.swept + tidied.dangling_requests;
     if swept > 0 {
-        examined.report.repaired.push(format!("{swept} left-overs: removed"));
+        findings.report.repaired.push(format!("{swept} left-overs: removed"));
     }
-    Ok(examined.report)
+    Ok(findings.report)
 }
 
 /// Removes from uv's caches every unpacked wheel that has a damaged inode.
-fn wheels(volume: &PythonVolume, examined: &mut Examined, deadline: Instant) -> Result<(), Failure> {
-    if examined.inodes.is_empty() {
+fn wheels(volume: &PythonVolume, findings: &mut PythonFindings, deadline: Instant) -> Result<(), Failure> {
+    if findings.inodes.is_empty() {
         return Ok(());
     }
     for (tenant, cache) in uv_cache::uv_caches(volume)? {
         if !cache.join(".lock").exists() {
             continue;
         }
-        let Some(_alone) = uv_cache::alone_with(&cache, deadline, PAUSE)? else {
+        let Some(_alone) = uv_cache::lock_cache(&cache, deadline, LOCK_PAUSE)? else {
             let message = format!("uv works with {} all the time", cache.display());
             let failure = Failure::new(hybrid_cache_model::FailureKind::Deadline, message);
             return Err(failure.hint("run `cargo xtask cache verify --repair` again when nothing is prepared"));
         };
         for bucket in uv_cache::archives(&cache)? {
             for wheel in entries(&bucket)? {
-                if wheel.is_dir() && holds(&wheel, &examined.inodes)? {
+                if wheel.is_dir() && holds(&wheel, &findings.inodes)? {
                     files::discard(&wheel, &tenant.trash())?;
                     let line = format!("{}: removed from uv's cache", relative(volume.root(), &wheel));
-                    examined.report.repaired.push(line);
+                    findings.report.repaired.push(line);
                 }
             }
         }
@@ -88,22 +88,22 @@ fn holds(folder: &Path, inodes: &BTreeSet<Inode>) -> Result<bool, Failure> {
     Ok(false)
 }
 
-fn byte_code(volume: &PythonVolume, examined: &mut Examined, deadline: Instant) -> Result<(), Failure> {
-    if examined.byte_code.is_empty() {
+fn bytecode(volume: &PythonVolume, findings: &mut PythonFindings, deadline: Instant) -> Result<(), Failure> {
+    if findings.bytecode.is_empty() {
         return Ok(());
     }
     // A publisher that has just found the folder there links to it.
     let _alone = pool::lock(volume, Mode::Exclusive, deadline)?;
-    for folder in std::mem::take(&mut examined.byte_code) {
+    for folder in std::mem::take(&mut findings.bytecode) {
         files::discard(&folder, &volume.trash())?;
         let line = format!("{}: removed", relative(volume.root(), &folder));
-        examined.report.repaired.push(line);
+        findings.report.repaired.push(line);
     }
     Ok(())
 }
 
-fn environments(examined: &mut Examined) -> Result<(), Failure> {
-    for (volume, environment) in std::mem::take(&mut examined.environments) {
+fn environments(findings: &mut PythonFindings) -> Result<(), Failure> {
+    for (volume, environment) in std::mem::take(&mut findings.environments) {
         let name = relative(volume.root(), &environment);
         let line = match evict(&volume, &environment)? {
             Evicted::Gone => format!("{name}: removed"),
@@ -112,7 +112,7 @@ fn environments(examined: &mut Examined) -> Result<(), Failure> {
                 format!("{name}: marked, because a task uses it")
             }
         };
-        examined.report.repaired.push(line);
+        findings.report.repaired.push(line);
     }
     Ok(())
 }

@@ -17,27 +17,27 @@ use crate::maintenance::largest;
 use crate::python::environment::{MANIFEST_FILE, Manifest};
 use crate::python::{PythonVolume, heal, pool};
 use crate::store::folder::entries;
-use crate::store::measure::{Counter, Taken, file_system};
+use crate::store::measure::{Counter, DiskUsage, file_system};
 
 /// How long to wait for a writer of the ledger; without it the ledger is read and not written.
-const LEDGER_WAIT: Duration = Duration::from_secs(5);
+const LEDGER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Measures the volume.
 ///
 /// # Errors
 /// A folder cannot be read.
 pub fn usage(volume: &PythonVolume) -> Result<UsageReport, Failure> {
-    let mut open = ledger::open_python(volume, Instant::now() + LEDGER_WAIT)?;
+    let mut open = ledger::open_python(volume, Instant::now() + LEDGER_TIMEOUT)?;
     open.ledger.set_rest(ledger::python_rest(volume)?);
     let mut layers = standing(volume, &open.ledger)?.to_vec();
     let at_work = at_work(volume)?;
     let garbage = garbage(&open.ledger, &at_work);
     layers.splice(3..3, at_work);
-    let layer = |(name, taken): (&str, Taken)| LayerUsage {
+    let layer = |(name, size): (&str, DiskUsage)| LayerUsage {
         layer: name.to_owned(),
-        bytes: taken.bytes,
-        inodes: taken.inodes,
-        entries: taken.entries,
+        bytes: size.bytes,
+        inodes: size.inodes,
+        entries: size.entries,
     };
     let (mut requests, mut healed) = (0, 0);
     for tenant in PythonVolume::all(volume.root())? {
@@ -53,18 +53,18 @@ pub fn usage(volume: &PythonVolume) -> Result<UsageReport, Failure> {
         system_sets: 0,
         healed,
         garbage: vec![garbage],
-        largest: largest::of(&open.ledger, "python", |member| pins(volume, member)),
+        largest: largest::largest(&open.ledger, "python", |member| pins(volume, member)),
     })
 }
 
 /// What no environment needs: parts without one, the rest of uv's cache, and what preparations make or have left.
-fn garbage(ledger: &Ledger, at_work: &[(&str, Taken)]) -> GarbageUsage {
+fn garbage(ledger: &Ledger, at_work: &[(&str, DiskUsage)]) -> GarbageUsage {
     let unused = ledger.unused();
-    let parts = unused.iter().map(|part| part.taken);
+    let parts = unused.iter().map(|part| part.size);
     let mut all = ledger.rest().unwrap_or_default();
     parts
-        .chain(at_work.iter().map(|(_, taken)| *taken))
-        .for_each(|taken| all += taken);
+        .chain(at_work.iter().map(|(_, size)| *size))
+        .for_each(|size| all += size);
     GarbageUsage {
         volume: "python".to_owned(),
         bytes: all.bytes,
@@ -84,11 +84,11 @@ pub(in crate::maintenance) fn pins(volume: &PythonVolume, member: &Member) -> Ve
 ///
 /// # Errors
 /// A folder cannot be read.
-pub fn taken(volume: &PythonVolume, ledger: &Ledger) -> Result<Taken, Failure> {
-    let mut all = Taken::default();
+pub fn total(volume: &PythonVolume, ledger: &Ledger) -> Result<DiskUsage, Failure> {
+    let mut all = DiskUsage::default();
     let at_work = at_work(volume)?;
-    for (_, taken) in standing(volume, ledger)?.into_iter().chain(at_work) {
-        all += taken;
+    for (_, size) in standing(volume, ledger)?.into_iter().chain(at_work) {
+        all += size;
     }
     Ok(all)
 }
@@ -98,10 +98,10 @@ pub fn taken(volume: &PythonVolume, ledger: &Ledger) -> Result<Taken, Failure> {
 ///
 /// # Errors
 /// A folder cannot be read.
-pub fn beside(volume: &PythonVolume) -> Result<Taken, Failure> {
-    let mut all = Taken::default();
-    for (_, taken) in standing(volume, &Ledger::default())? {
-        all += taken;
+pub fn beside(volume: &PythonVolume) -> Result<DiskUsage, Failure> {
+    let mut all = DiskUsage::default();
+    for (_, size) in standing(volume, &Ledger::default())? {
+        all += size;
     }
     for tenant in PythonVolume::all(volume.root())? {
         all += Counter::itself(&tenant.staging());
@@ -111,8 +111,8 @@ pub fn beside(volume: &PythonVolume) -> Result<Taken, Failure> {
 }
 
 /// Layers that come and go with preparations at work, by name; no eviction makes them smaller. Walks them.
-fn at_work(volume: &PythonVolume) -> Result<[(&'static str, Taken); 2], Failure> {
-    let mut staging = Taken::default();
+fn at_work(volume: &PythonVolume) -> Result<[(&'static str, DiskUsage); 2], Failure> {
+    let mut staging = DiskUsage::default();
     for tenant in PythonVolume::all(volume.root())? {
         staging += Counter::own(&tenant.staging())?;
     }
@@ -123,18 +123,18 @@ fn at_work(volume: &PythonVolume) -> Result<[(&'static str, Taken); 2], Failure>
 }
 
 /// The other layers, by name. Folders that only hold others count for the layer of those.
-fn standing(volume: &PythonVolume, ledger: &Ledger) -> Result<[(&'static str, Taken); 5], Failure> {
+fn standing(volume: &PythonVolume, ledger: &Ledger) -> Result<[(&'static str, DiskUsage); 5], Failure> {
     let tenants = PythonVolume::all(volume.root())?;
     let uses = ledger.uses();
-    let mut environments = Taken::default();
-    let mut bytecode = Taken::default();
+    let mut environments = DiskUsage::default();
+    let mut bytecode = DiskUsage::default();
     let mut uv = ledger.rest().unwrap_or_default();
     for (id, part) in ledger.parts() {
         *(match uses.contains_key(id) {
-            _ if part.is_byte_code() => &mut bytecode,
+            _ if part.is_bytecode() => &mut bytecode,
             true => &mut environments,
             false => &mut uv,
-        }) += part.taken;
+        }) += part.size;
     }
     ledger.members().values().for_each(|member| environments += member.own);
     let mut pools: Vec<PathBuf> = tenants.iter().flat_map(pool::all).collect();
@@ -144,17 +144,17 @@ fn standing(volume: &PythonVolume, ledger: &Ledger) -> Result<[(&'static str, Ta
         bytecode += Counter::itself(&pool);
         entries(&pool)?.iter().for_each(|abi| bytecode += Counter::itself(abi));
     }
-    let mut requests = Taken::default();
+    let mut requests = DiskUsage::default();
     for tenant in &tenants {
         environments += Counter::itself(&tenant.environments());
-        requests += Counter::new().take(&tenant.requests())?;
+        requests += Counter::new().measure(&tenant.requests())?;
     }
     requests += Counter::itself(&volume.root().join(LEDGER_FILE));
     Ok([
         ("python/envs", environments),
         ("python/bytecode", bytecode),
         ("python/uv", uv),
-        ("python/locks", Counter::new().take(&volume.locks())?),
+        ("python/locks", Counter::new().measure(&volume.locks())?),
         ("python/other", requests),
     ])
 }

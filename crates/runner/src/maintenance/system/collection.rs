@@ -5,23 +5,23 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::protocol::SystemTools;
 use hybrid_cache_model::{Failure, FailureKind};
 
-use crate::child::Patience;
+use crate::child::Deadline;
 use crate::store::files;
 use crate::store::lock::{self, Lock, Mode};
-use crate::system::nix::{Nix, Workplace};
+use crate::system::nix::{Nix, WorkDir};
 use crate::system::provider::{self, Bootstrap};
 use crate::system::{COLLECTION_LOCK, STORE_LOCK, SystemVolume};
 
 /// How long a collection waits for builds at work; they may take minutes, and a collection can come again.
-const BUILDS_WAIT: Duration = Duration::from_secs(5);
+const BUILDS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// When a collection gives up that can come again.
-pub fn soon(patience: &Patience) -> Instant {
-    patience.deadline().min(Instant::now() + BUILDS_WAIT)
+pub fn collection_deadline(deadline: &Deadline) -> Instant {
+    deadline.instant().min(Instant::now() + BUILDS_TIMEOUT)
 }
 
 /// The store's lock, held alone: no build is at work, and none begins. `None` where one was until `deadline`.
-pub fn alone(volume: &SystemVolume, deadline: Instant) -> Result<Option<Lock>, Failure> {
+pub fn lock_store(volume: &SystemVolume, deadline: Instant) -> Result<Option<Lock>, Failure> {
     files::ensure_folder(&volume.state().join("locks"))?;
     let waited = lock::wait(&volume.lock_path(COLLECTION_LOCK), Mode::Exclusive, deadline)
         .and_then(|_builds_wait| lock::wait(&volume.lock_path(STORE_LOCK), Mode::Exclusive, deadline));
@@ -39,21 +39,24 @@ pub fn alone(volume: &SystemVolume, deadline: Instant) -> Result<Option<Lock>, F
 pub fn open_nix<'a>(
     volume: &'a SystemVolume,
     tools: &'a SystemTools,
-    workplace: &'a Workplace,
-    patience: &'a Patience,
+    work_dir: &'a WorkDir,
+    deadline: &'a Deadline,
 ) -> Result<Nix<'a>, Failure> {
     let variables = &tools.variables;
-    let program = provider::provider(&tools.provider).program(&Bootstrap {
-        volume,
-        workplace,
-        variables,
-        patience,
-    })?;
+    let program = provider::program(
+        &tools.provider,
+        &Bootstrap {
+            volume,
+            work_dir,
+            variables,
+            deadline,
+        },
+    )?;
     Ok(Nix {
         program,
         variables,
         volume,
-        workplace,
-        patience,
+        work_dir,
+        deadline,
     })
 }

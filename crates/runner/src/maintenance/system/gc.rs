@@ -13,23 +13,23 @@ use hybrid_cache_model::Failure;
 use hybrid_cache_model::maintain::GcReport;
 use hybrid_cache_model::protocol::{BudgetRequest, SystemTools};
 
-use super::collection::{alone, open_nix, soon};
-use crate::child::Patience;
-use crate::ledger::{self, Ledger, Open};
+use super::collection::{collection_deadline, lock_store, open_nix};
+use crate::child::Deadline;
+use crate::ledger::{self, Ledger, OpenLedger};
 use crate::maintenance::budget::{Budget, lacking};
-use crate::maintenance::leftovers::{self, Swept};
+use crate::maintenance::leftovers::{self, SweepResult};
 use crate::maintenance::report::{nothing_to_evict, warn};
 use crate::store::folder::entries;
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::measure::Counter;
 use crate::store::{build_failure, files, stage};
-use crate::system::nix::{self, Nix, STANDING, Workplace};
+use crate::system::nix::{self, Nix, STANDING, WorkDir};
 use crate::system::{STORE_LOCK, SystemVolume, index_entries, path_hashes};
 
 /// How long removing dead locks may take.
-const LOCKS: Duration = Duration::from_secs(2);
+const LOCK_SWEEP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait for another writer of the ledger.
-const LEDGER_WAIT: Duration = Duration::from_secs(2);
+const LEDGER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Removes what nothing refers to, and then index entries until the volume is within its budget.
 ///
@@ -39,12 +39,12 @@ pub fn gc(
     volume: &SystemVolume,
     asked: &BudgetRequest,
     tools: Option<&SystemTools>,
-    patience: &Patience,
+    deadline: &Deadline,
 ) -> Result<GcReport, Failure> {
-    let open = ledger::open_system(volume, patience.deadline())?;
-    let budget = Budget::of(asked, volume.root(), open.ledger.held())?;
-    let alone = alone(volume, soon(patience))?;
-    collect(volume, open, tools, patience, budget, alone)
+    let open = ledger::open_system(volume, deadline.instant())?;
+    let budget = Budget::from_request(asked, volume.root(), open.ledger.held())?;
+    let alone = lock_store(volume, collection_deadline(deadline))?;
+    collect(volume, open, tools, deadline, budget, alone)
 }
 
 /// Like [`gc`], but leaves everything alone where the volume is within its budget already. Walks nothing.
@@ -55,11 +55,11 @@ pub fn keep_within(
     volume: &SystemVolume,
     asked: &BudgetRequest,
     tools: &SystemTools,
-    patience: &Patience,
+    deadline: &Deadline,
 ) -> Result<GcReport, Failure> {
-    let open = ledger::open_system(volume, Instant::now() + LEDGER_WAIT)?;
+    let open = ledger::open_system(volume, Instant::now() + LEDGER_TIMEOUT)?;
     let held = open.ledger.held();
-    let budget = Budget::of(asked, volume.root(), held)?;
+    let budget = Budget::from_request(asked, volume.root(), held)?;
     if budget.allows(held) || !open.is_ours() {
         return Ok(GcReport {
             over_budget: !budget.allows(held),
@@ -67,7 +67,7 @@ pub fn keep_within(
         });
     }
     let mut fixed = open.ledger.rest().unwrap_or_default();
-    fixed -= Counter::new().take(&nix::cache(volume))?;
+    fixed -= Counter::new().measure(&nix::cache(volume))?;
     if !budget.allows(fixed) {
         return Ok(GcReport {
             over_budget: true,
@@ -75,8 +75,8 @@ pub fn keep_within(
             ..GcReport::default()
         });
     }
-    let alone = alone(volume, soon(patience))?;
-    collect(volume, open, Some(tools), patience, budget, alone)
+    let alone = lock_store(volume, collection_deadline(deadline))?;
+    collect(volume, open, Some(tools), deadline, budget, alone)
 }
 
 /// Makes room on a full volume: everything unreferenced, and least recently used entries until a `part`-th of the file
@@ -87,27 +87,27 @@ pub fn keep_within(
 pub fn make_room(
     volume: &SystemVolume,
     tools: &SystemTools,
-    patience: &Patience,
+    deadline: &Deadline,
     part: u64,
 ) -> Result<GcReport, Failure> {
     // Builds at work may take minutes, and without room this one comes to nothing. Waited for before the ledger is open.
-    let alone = alone(volume, patience.deadline())?;
-    let open = ledger::open_system(volume, Instant::now() + LEDGER_WAIT)?;
+    let alone = lock_store(volume, deadline.instant())?;
+    let open = ledger::open_system(volume, Instant::now() + LEDGER_TIMEOUT)?;
     let mut most = open.ledger.held();
     most -= lacking(volume.root(), part)?;
     let budget = Budget {
         bytes: most.bytes,
         inodes: most.inodes,
     };
-    collect(volume, open, Some(tools), patience, budget, alone)
+    collect(volume, open, Some(tools), deadline, budget, alone)
 }
 
 /// Collects what is unreferenced, then evicts and collects until the volume is within `budget` or nothing more can go.
 fn collect(
     volume: &SystemVolume,
-    mut open: Open,
+    mut open: OpenLedger,
     tools: Option<&SystemTools>,
-    patience: &Patience,
+    deadline: &Deadline,
     budget: Budget,
     alone: Option<Lock>,
 ) -> Result<GcReport, Failure> {
@@ -130,8 +130,8 @@ fn collect(
             .push("no nix is given: the store is only measured".to_owned());
         return Ok(report);
     };
-    let workplace = Workplace::standing(volume)?;
-    let nix = open_nix(volume, tools, &workplace, patience)?;
+    let work_dir = WorkDir::standing(volume)?;
+    let nix = open_nix(volume, tools, &work_dir, deadline)?;
     collect_store(volume, &nix, &mut open)?;
     if !budget.allows(open.ledger.held()) {
         drop_fetched(volume, &mut open, budget)?;
@@ -148,7 +148,7 @@ fn collect(
 }
 
 /// Drops what Nix fetched and evaluated, where what cannot be evicted has more than half of the budget.
-fn drop_fetched(volume: &SystemVolume, open: &mut Open, budget: Budget) -> Result<(), Failure> {
+fn drop_fetched(volume: &SystemVolume, open: &mut OpenLedger, budget: Budget) -> Result<(), Failure> {
     if budget.half().allows(open.ledger.rest().unwrap_or_default()) {
         return Ok(());
     }
@@ -158,7 +158,7 @@ fn drop_fetched(volume: &SystemVolume, open: &mut Open, budget: Budget) -> Resul
 }
 
 /// Lets Nix delete what has no root, and measures what that left.
-fn collect_store(volume: &SystemVolume, nix: &Nix<'_>, open: &mut Open) -> Result<(), Failure> {
+fn collect_store(volume: &SystemVolume, nix: &Nix<'_>, open: &mut OpenLedger) -> Result<(), Failure> {
     nix.run(&["store", "gc"])?;
     open.refresh_system(volume)?;
     open.ledger.set_rest(ledger::system_rest(volume)?);
@@ -171,12 +171,12 @@ fn collect_store(volume: &SystemVolume, nix: &Nix<'_>, open: &mut Open) -> Resul
 /// Something cannot be removed.
 pub fn sweep_if_idle(volume: &SystemVolume) -> Result<u64, Failure> {
     let alone = lock::attempt(&volume.lock_path(STORE_LOCK), Mode::Exclusive, Missing::Absent)?;
-    let swept = alone.map_or(Ok(Swept::default()), |_alone| sweep(volume))?;
+    let swept = alone.map_or(Ok(SweepResult::default()), |_alone| sweep(volume))?;
     swept.failure.map_or(Ok(swept.removed), Err)
 }
 
 /// Removes what killed preparations left. Only for who is alone: a live one looks just like it.
-fn sweep(volume: &SystemVolume) -> Result<Swept, Failure> {
+fn sweep(volume: &SystemVolume) -> Result<SweepResult, Failure> {
     let mut left = entries(&volume.state().join("work"))?;
     left.retain(|path| path.file_name() != Some(OsStr::new(STANDING)));
     left.extend(leftovers::dead_ledgers(&volume.state())?);
@@ -195,14 +195,18 @@ fn sweep(volume: &SystemVolume) -> Result<Swept, Failure> {
         volume.root().join("store").join(name).symlink_metadata().is_err()
     };
     left.extend(entries(&path_hashes::folder(volume))?.into_iter().filter(is_gone));
-    let mut swept = Swept::default();
+    let mut swept = SweepResult::default();
     left.iter().for_each(|path| swept.note(files::delete(path).map(|()| 1)));
     let is_key = |name: &str| {
         let name = name.strip_suffix(build_failure::SUFFIX).unwrap_or(name);
         name.len() == 32 && name.bytes().all(|letter| letter.is_ascii_hexdigit())
     };
     let locks = volume.state().join("locks");
-    swept.note(leftovers::dead_locks(&locks, is_key, Instant::now() + LOCKS));
+    swept.note(leftovers::dead_locks(
+        &locks,
+        is_key,
+        Instant::now() + LOCK_SWEEP_TIMEOUT,
+    ));
     Ok(swept)
 }
 
@@ -237,7 +241,7 @@ fn evict_to(volume: &SystemVolume, ledger: &mut Ledger, budget: Budget, report: 
             let users = uses.entry(*id).or_default();
             *users = users.saturating_sub(1);
             if let (0, Some(part)) = (*users, ledger.parts().get(id)) {
-                live -= part.taken;
+                live -= part.size;
             }
         }
         ledger.forget(&member.name);

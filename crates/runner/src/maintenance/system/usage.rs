@@ -7,11 +7,11 @@ use hybrid_cache_model::maintain::{GarbageUsage, LayerUsage, UsageReport};
 
 use crate::ledger;
 use crate::maintenance::largest;
-use crate::store::measure::{Counter, Taken, file_system};
+use crate::store::measure::{Counter, DiskUsage, file_system};
 use crate::system::{SystemVolume, index_entries};
 
 /// How long to wait for another writer of the ledger.
-const LEDGER_WAIT: Duration = Duration::from_secs(2);
+const LEDGER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Measures the volume: store paths by the ledger, the rest by a look.
 ///
@@ -19,7 +19,7 @@ const LEDGER_WAIT: Duration = Duration::from_secs(2);
 /// A folder cannot be read.
 pub fn usage(volume: &SystemVolume) -> Result<UsageReport, Failure> {
     let mut layers = Vec::new();
-    let mut add = |layer: &str, Taken { bytes, inodes, entries }: Taken| {
+    let mut add = |layer: &str, DiskUsage { bytes, inodes, entries }: DiskUsage| {
         let layer = layer.to_owned();
         layers.push(LayerUsage {
             layer,
@@ -31,25 +31,25 @@ pub fn usage(volume: &SystemVolume) -> Result<UsageReport, Failure> {
     let mut store = Counter::itself(&volume.root().join("store"));
     let (mut garbage, mut most) = (Vec::new(), Vec::new());
     if volume.is_laid_out()? {
-        let open = ledger::open_system(volume, Instant::now() + LEDGER_WAIT)?;
-        open.ledger.parts().values().for_each(|part| store += part.taken);
-        let mut unused = Taken::default();
-        open.ledger.unused().iter().for_each(|part| unused += part.taken);
+        let open = ledger::open_system(volume, Instant::now() + LEDGER_TIMEOUT)?;
+        open.ledger.parts().values().for_each(|part| store += part.size);
+        let mut unused = DiskUsage::default();
+        open.ledger.unused().iter().for_each(|part| unused += part.size);
         garbage.push(GarbageUsage {
             volume: "system".to_owned(),
             bytes: unused.bytes,
             inodes: unused.inodes,
         });
-        most = largest::of(&open.ledger, "system", |member| {
+        most = largest::largest(&open.ledger, "system", |member| {
             let entry = index_entries::read(&volume.root().join(&member.name));
             entry.map(|entry| entry.packages).unwrap_or_default()
         });
     } else {
-        store = Counter::new().take(&volume.root().join("store"))?;
+        store = Counter::new().measure(&volume.root().join("store"))?;
     }
     add("system/store", store);
-    add("system/db", Counter::new().take(&volume.root().join("var/nix"))?);
-    add("system/index", Counter::new().take(&volume.state())?);
+    add("system/db", Counter::new().measure(&volume.root().join("var/nix"))?);
+    add("system/index", Counter::new().measure(&volume.state())?);
     let file_systems = vec![file_system("system", volume.root())?];
     let system_sets = index_entries::all(volume)?.len() as u64;
     Ok(UsageReport {

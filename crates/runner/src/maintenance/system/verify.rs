@@ -10,15 +10,15 @@ use hybrid_cache_model::maintain::{Problem, VerifyReport};
 use hybrid_cache_model::protocol::SystemTools;
 use hybrid_cache_model::{Failure, FailureKind, Protection, SystemKey};
 
-use super::collection::{alone, open_nix, soon};
-use crate::child::Patience;
+use super::collection::{collection_deadline, lock_store, open_nix};
+use crate::child::Deadline;
 use crate::maintenance::hashes::Hashes;
-use crate::maintenance::report::MOST_PROBLEMS;
+use crate::maintenance::report::MAX_PROBLEMS;
 use crate::store::files;
 use crate::store::folder::relative;
 use crate::store::lock::{self, Mode};
 use crate::store::tree::Tree;
-use crate::system::nix::Workplace;
+use crate::system::nix::WorkDir;
 use crate::system::{IndexEntry, STORE_LOCK, SystemVolume, damaged, index_entries, path_hashes};
 
 /// Files of store paths that are held in memory at one time.
@@ -26,7 +26,7 @@ const GROUP_ITEMS: usize = 100_000;
 
 /// What an examination found.
 #[derive(Debug, Default)]
-struct Examined {
+struct SystemFindings {
     report: VerifyReport,
     /// Entries that lack something, or need a damaged store path.
     entries: Vec<(SystemVolume, PathBuf)>,
@@ -34,7 +34,7 @@ struct Examined {
     paths: BTreeSet<String>,
 }
 
-impl Examined {
+impl SystemFindings {
     fn note(&mut self, volume: &SystemVolume, path: &Path, what: impl Into<String>) {
         self.report.problems.push(Problem {
             path: relative(volume.root(), path),
@@ -50,9 +50,9 @@ impl Examined {
 pub fn verify(
     volume: &SystemVolume,
     tools: Option<&SystemTools>,
-    patience: &Patience,
+    deadline: &Deadline,
 ) -> Result<VerifyReport, Failure> {
-    examine(volume, tools, patience).map(|examined| examined.report)
+    examine(volume, tools, deadline).map(|findings| findings.report)
 }
 
 /// Verifies, and removes what is damaged: entries that no task uses are removed, others are marked, so that lookups miss
@@ -64,12 +64,12 @@ pub fn verify(
 pub fn repair(
     volume: &SystemVolume,
     tools: Option<&SystemTools>,
-    patience: &Patience,
+    deadline: &Deadline,
 ) -> Result<VerifyReport, Failure> {
-    let mut examined = examine(volume, tools, patience)?;
+    let mut findings = examine(volume, tools, deadline)?;
     // Before an entry goes: without one nothing else would say so while another needs them.
-    damaged::note(volume, &examined.paths)?;
-    for (tenant, path) in &examined.entries {
+    damaged::note(volume, &findings.paths)?;
+    for (tenant, path) in &findings.entries {
         let name = relative(volume.root(), path);
         let line = if index_entries::evict(tenant, path)? {
             format!("{name}: removed")
@@ -80,30 +80,30 @@ pub fn repair(
         } else {
             format!("{name}: stays, because a task uses it")
         };
-        examined.report.repaired.push(line);
+        findings.report.repaired.push(line);
     }
-    if !examined.paths.is_empty() {
-        let line = match (tools, alone(volume, soon(patience))?) {
+    if !findings.paths.is_empty() {
+        let line = match (tools, lock_store(volume, collection_deadline(deadline))?) {
             (Some(tools), Some(_alone)) => {
-                collect(volume, tools, patience)?;
-                let left = examined.paths.iter().filter(|path| Path::new(path).exists()).count();
+                collect(volume, tools, deadline)?;
+                let left = findings.paths.iter().filter(|path| Path::new(path).exists()).count();
                 format!(
                     "{} store paths: {left} stay until no task uses them",
-                    examined.paths.len()
+                    findings.paths.len()
                 )
             }
             (None, _) => "store paths: stay, because no nix is given to remove them".to_owned(),
             (_, None) => "store paths: stay, because system packages are being made".to_owned(),
         };
-        examined.report.repaired.push(line);
+        findings.report.repaired.push(line);
     }
-    Ok(examined.report)
+    Ok(findings.report)
 }
 
 /// Collects, for who is alone, and forgets the damaged store paths that are gone with that.
-fn collect(volume: &SystemVolume, tools: &SystemTools, patience: &Patience) -> Result<(), Failure> {
-    let workplace = Workplace::standing(volume)?;
-    open_nix(volume, tools, &workplace, patience)?.run(&["store", "gc"])?;
+fn collect(volume: &SystemVolume, tools: &SystemTools, deadline: &Deadline) -> Result<(), Failure> {
+    let work_dir = WorkDir::standing(volume)?;
+    open_nix(volume, tools, &work_dir, deadline)?.run(&["store", "gc"])?;
     let entries = index_entries::all(volume)?
         .into_iter()
         .filter_map(|(_, path)| index_entries::read(&path));
@@ -119,7 +119,7 @@ pub fn clear_damaged(
     volume: &SystemVolume,
     key: &SystemKey,
     tools: &SystemTools,
-    patience: &Patience,
+    deadline: &Deadline,
 ) -> Result<(), Failure> {
     let path = volume.index_path(key);
     let is_marked = IndexEntry::read_marked(&path, key)?.is_some_and(|entry| entry.damaged);
@@ -134,7 +134,7 @@ pub fn clear_damaged(
         Err(failure.hint(format!("run the task again when those that {until} now have ended")))
     };
     // First of all: the mark must not go before the paths do.
-    let Some(_alone) = alone(volume, soon(patience))? else {
+    let Some(_alone) = lock_store(volume, collection_deadline(deadline))? else {
         // One without a mark is refused when it is registered, if it needs such a path.
         return if is_marked {
             refused("system packages are being made", "are being made")
@@ -150,18 +150,18 @@ pub fn clear_damaged(
     if is_marked && path.exists() {
         return refused("a task uses them", "run");
     }
-    collect(volume, tools, patience)
+    collect(volume, tools, deadline)
 }
 
-fn examine(volume: &SystemVolume, tools: Option<&SystemTools>, patience: &Patience) -> Result<Examined, Failure> {
-    let mut examined = Examined::default();
+fn examine(volume: &SystemVolume, tools: Option<&SystemTools>, deadline: &Deadline) -> Result<SystemFindings, Failure> {
+    let mut findings = SystemFindings::default();
     let mut recorded: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut needed: Vec<(SystemVolume, PathBuf, IndexEntry)> = Vec::new();
     for (tenant, path) in index_entries::all(volume)? {
-        examined.report.system_sets += 1;
+        findings.report.system_sets += 1;
         if let Some(what) = damage(&tenant, &path) {
-            examined.note(volume, &path, what);
-            examined.entries.push((tenant, path));
+            findings.note(volume, &path, what);
+            findings.entries.push((tenant, path));
             continue;
         }
         let Some(entry) = index_entries::read(&path) else {
@@ -174,33 +174,33 @@ fn examine(volume: &SystemVolume, tools: Option<&SystemTools>, patience: &Patien
         needed.push((tenant, path, entry));
     }
     if Protection::VerifyContent.is_on() {
-        store_paths(volume, &recorded, &mut examined);
+        store_paths(volume, &recorded, &mut findings);
     }
     for (tenant, path, entry) in needed {
-        if entry.closure.iter().any(|path| examined.paths.contains(path)) {
-            examined.entries.push((tenant, path));
+        if entry.closure.iter().any(|path| findings.paths.contains(path)) {
+            findings.entries.push((tenant, path));
         }
     }
     if let Some(tools) = tools {
         // Like a build: whoever sweeps alone would take its folder away, and a collection the paths it looks at.
         files::ensure_folder(&volume.state().join("locks"))?;
-        let _in_use = lock::wait(&volume.lock_path(STORE_LOCK), Mode::Shared, patience.deadline())?;
-        let workplace = Workplace::create(volume)?;
-        let nix = open_nix(volume, tools, &workplace, patience)?;
+        let _in_use = lock::wait(&volume.lock_path(STORE_LOCK), Mode::Shared, deadline.instant())?;
+        let work_dir = WorkDir::create(volume)?;
+        let nix = open_nix(volume, tools, &work_dir, deadline)?;
         if let Err(failure) = nix.run(&["store", "verify", "--all", "--no-trust"]) {
-            examined.note(volume, &volume.root().join("store"), failure.message);
+            findings.note(volume, &volume.root().join("store"), failure.message);
         }
     }
-    Ok(examined)
+    Ok(findings)
 }
 
-fn store_paths(volume: &SystemVolume, recorded: &BTreeMap<String, BTreeSet<String>>, examined: &mut Examined) {
+fn store_paths(volume: &SystemVolume, recorded: &BTreeMap<String, BTreeSet<String>>, findings: &mut SystemFindings) {
     let mut hashes = Hashes::default();
     let mut group: Vec<(&String, Tree)> = Vec::new();
     let mut items = 0;
     for (path, known) in recorded {
         if known.is_empty() {
-            examined.report.unhashed += 1;
+            findings.report.unhashed += 1;
             continue;
         }
         match Tree::read(Path::new(path)) {
@@ -209,18 +209,18 @@ fn store_paths(volume: &SystemVolume, recorded: &BTreeMap<String, BTreeSet<Strin
                 group.push((path, tree));
             }
             Err(failure) => {
-                examined.note(volume, Path::new(path), failure.message);
-                examined.paths.insert(path.clone());
+                findings.note(volume, Path::new(path), failure.message);
+                findings.paths.insert(path.clone());
             }
         }
         if items > GROUP_ITEMS {
-            judge(volume, std::mem::take(&mut group), recorded, &mut hashes, examined);
+            judge(volume, std::mem::take(&mut group), recorded, &mut hashes, findings);
             items = 0;
         }
     }
-    judge(volume, group, recorded, &mut hashes, examined);
-    examined.report.inodes += hashes.inodes;
-    examined.report.bytes += hashes.bytes;
+    judge(volume, group, recorded, &mut hashes, findings);
+    findings.report.inodes += hashes.inodes;
+    findings.report.bytes += hashes.bytes;
 }
 
 fn judge(
@@ -228,11 +228,11 @@ fn judge(
     group: Vec<(&String, Tree)>,
     recorded: &BTreeMap<String, BTreeSet<String>>,
     hashes: &mut Hashes,
-    examined: &mut Examined,
+    findings: &mut SystemFindings,
 ) {
     hashes.add(group.iter().map(|(_, tree)| tree));
     for (path, tree) in &group {
-        examined.report.files += tree.items.len() as u64;
+        findings.report.files += tree.items.len() as u64;
         let full = |name: &str| {
             if name.is_empty() {
                 PathBuf::from(path)
@@ -243,8 +243,8 @@ fn judge(
         let found = match tree.listing(&hashes.known) {
             Ok(found) => found,
             Err((name, what)) => {
-                examined.note(volume, &full(&name), what);
-                examined.paths.insert((*path).clone());
+                findings.note(volume, &full(&name), what);
+                findings.paths.insert((*path).clone());
                 continue;
             }
         };
@@ -255,13 +255,13 @@ fn judge(
         {
             continue;
         }
-        examined.paths.insert((*path).clone());
+        findings.paths.insert((*path).clone());
         let expected = path_hashes::listing(volume, path).map(|expected| expected.differences(&found));
         match expected.filter(|differences| !differences.is_empty()) {
-            None => examined.note(volume, Path::new(path), "has another content than was registered"),
+            None => findings.note(volume, Path::new(path), "has another content than was registered"),
             Some(differences) => {
-                for (name, what) in differences.iter().take(MOST_PROBLEMS) {
-                    examined.note(volume, &full(name), what.clone());
+                for (name, what) in differences.iter().take(MAX_PROBLEMS) {
+                    findings.note(volume, &full(name), what.clone());
                 }
             }
         }

@@ -43,7 +43,7 @@ type Problems = Vec<(PathBuf, String)>;
 
 /// What became of one environment's examination.
 #[derive(Debug, Default)]
-pub struct Judged {
+pub struct EnvironmentFindings {
     /// What is wrong with it.
     pub problems: Problems,
     /// Damaged inodes that have other names as well.
@@ -57,8 +57,8 @@ pub fn judge(
     read: &Read,
     hashes: &Hashes,
     damaged: &BTreeSet<PathBuf>,
-) -> Judged {
-    let mut judged = Judged::default();
+) -> EnvironmentFindings {
+    let mut judged = EnvironmentFindings::default();
     let mut note = |path: PathBuf, what: String| judged.problems.push((path, what));
     let missing = OURS.iter().filter(|name| !environment.join(name).exists());
     let missing: Vec<&&str> = missing.collect();
@@ -91,11 +91,11 @@ pub fn judge(
     };
     match &read.0 {
         Err(failure) => note(environment.join(VENV), failure.message.clone()),
-        Ok((tree, byte_code)) => {
+        Ok((tree, bytecode)) => {
             if Protection::VerifyContent.is_on() {
                 compare(environment, tree, &listing, hashes, &mut judged);
             }
-            let found = links(volume, environment, (tree, byte_code), (&manifest, &listing), damaged);
+            let found = links(volume, environment, (tree, bytecode), (&manifest, &listing), damaged);
             judged.problems.extend(found);
         }
     }
@@ -125,7 +125,7 @@ fn own_files(environment: &Path) -> Result<(Manifest, Listing), (&'static str, S
     Ok((manifest, listing))
 }
 
-fn compare(environment: &Path, tree: &Tree, expected: &Listing, hashes: &Hashes, judged: &mut Judged) {
+fn compare(environment: &Path, tree: &Tree, expected: &Listing, hashes: &Hashes, judged: &mut EnvironmentFindings) {
     let venv = environment.join(VENV);
     let mut damaged = BTreeSet::new();
     match tree.listing(&hashes.known) {
@@ -151,7 +151,7 @@ fn compare(environment: &Path, tree: &Tree, expected: &Listing, hashes: &Hashes,
 fn links(
     volume: &PythonVolume,
     environment: &Path,
-    (tree, byte_code): (&Tree, &[Item]),
+    (tree, bytecode): (&Tree, &[Item]),
     (manifest, listing): (&Manifest, &Listing),
     damaged: &BTreeSet<PathBuf>,
 ) -> Problems {
@@ -160,7 +160,7 @@ fn links(
     let expected = bytecode::addresses(tree, listing, &site, &manifest.interpreter);
     let pools = pool::all(volume);
     let mut linked = BTreeSet::new();
-    for item in byte_code {
+    for item in bytecode {
         let link = environment.join(VENV).join(&item.path);
         let led_to = pools.iter().find_map(|pool| Some((pool, pool::read(pool, &link)?)));
         let Some((pool, folder)) = led_to else {

@@ -4,7 +4,7 @@
 //! are looked at in groups, leased while their group is at work, so neither memory nor leases grow with the volume.
 
 mod environment_check;
-mod examined;
+mod findings;
 mod parallel;
 mod pool_check;
 
@@ -21,8 +21,8 @@ use crate::store::folder::{entries, relative};
 use crate::store::known_files::KnownFiles;
 use crate::store::stage::{self, LEASE};
 
-use environment_check::Judged;
-pub use examined::Examined;
+use environment_check::EnvironmentFindings;
+pub use findings::PythonFindings;
 pub use parallel::THREADS;
 
 /// Entries of environments that are held in memory at one time; a larger environment is a group of its own.
@@ -35,27 +35,27 @@ const READ_AT_ONCE: usize = 16;
 /// # Errors
 /// The volume itself cannot be read; damage is a problem in the report.
 pub fn verify(volume: &PythonVolume) -> Result<VerifyReport, Failure> {
-    examine(volume).map(|examined| examined.report)
+    examine(volume).map(|findings| findings.report)
 }
 
 /// The same, with what is to be repaired.
 ///
 /// # Errors
 /// Those of [`verify`].
-pub fn examine(volume: &PythonVolume) -> Result<Examined, Failure> {
-    let mut examined = Examined::default();
+pub fn examine(volume: &PythonVolume) -> Result<PythonFindings, Failure> {
+    let mut findings = PythonFindings::default();
     let mut hashes = Hashes::default();
     let tenants = PythonVolume::all(volume.root())?;
-    pool_check::examine(volume, &tenants, &mut hashes, &mut examined)?;
+    pool_check::examine(volume, &tenants, &mut hashes, &mut findings)?;
     for tenant in &tenants {
-        environments(tenant, &mut hashes, &mut examined)?;
-        left_overs(tenant, &mut examined)?;
+        environments(tenant, &mut hashes, &mut findings)?;
+        left_overs(tenant, &mut findings)?;
     }
     for left in entries(&volume.trash())? {
-        examined.leave(volume.root(), &left, "not yet deleted");
+        findings.leave(volume.root(), &left, "not yet deleted");
     }
-    (examined.report.inodes, examined.report.bytes) = (hashes.inodes, hashes.bytes);
-    Ok(examined)
+    (findings.report.inodes, findings.report.bytes) = (hashes.inodes, hashes.bytes);
+    Ok(findings)
 }
 
 /// An environment of the group at work; its lease keeps it from being evicted meanwhile.
@@ -65,7 +65,7 @@ struct Candidate {
     _lease: Option<Leased>,
 }
 
-fn environments(volume: &PythonVolume, hashes: &mut Hashes, examined: &mut Examined) -> Result<(), Failure> {
+fn environments(volume: &PythonVolume, hashes: &mut Hashes, findings: &mut PythonFindings) -> Result<(), Failure> {
     let mut group: Vec<Candidate> = Vec::new();
     let mut items = 0;
     // Only for one group: an inode without a lease may become another file's.
@@ -74,14 +74,14 @@ fn environments(volume: &PythonVolume, hashes: &mut Hashes, examined: &mut Exami
         let read = read_all(volume, paths, &known);
         let more: usize = read.iter().map(|candidate| candidate.read.items()).sum();
         if items + more > GROUP_ITEMS {
-            judge(volume, std::mem::take(&mut group), hashes, examined);
+            judge(volume, std::mem::take(&mut group), hashes, findings);
             items = 0;
             known = KnownFiles::shared();
         }
         items += more;
         group.extend(read);
     }
-    judge(volume, group, hashes, examined);
+    judge(volume, group, hashes, findings);
     Ok(())
 }
 
@@ -110,39 +110,39 @@ fn lease<'a>(volume: &PythonVolume, path: &'a PathBuf) -> Option<(&'a PathBuf, O
     Some((path, lease.ok()))
 }
 
-fn judge(volume: &PythonVolume, group: Vec<Candidate>, hashes: &mut Hashes, examined: &mut Examined) {
+fn judge(volume: &PythonVolume, group: Vec<Candidate>, hashes: &mut Hashes, findings: &mut PythonFindings) {
     hashes.add(group.iter().filter_map(|candidate| candidate.read.tree()));
     let judged = parallel::map(&group, |candidate| {
-        environment_check::judge(volume, &candidate.path, &candidate.read, hashes, &examined.byte_code)
+        environment_check::judge(volume, &candidate.path, &candidate.read, hashes, &findings.bytecode)
     });
-    for (candidate, Judged { problems, inodes }) in group.iter().zip(judged) {
-        examined.report.environments += 1;
-        examined.report.files += candidate.read.items() as u64;
-        examined.inodes.extend(inodes);
+    for (candidate, EnvironmentFindings { problems, inodes }) in group.iter().zip(judged) {
+        findings.report.environments += 1;
+        findings.report.files += candidate.read.items() as u64;
+        findings.inodes.extend(inodes);
         // One without a lease may have been taken away meanwhile.
         if !problems.is_empty() && candidate.path.exists() {
-            examined.note_all(volume.root(), &candidate.path, &problems);
-            examined.environments.push((volume.clone(), candidate.path.clone()));
+            findings.note_all(volume.root(), &candidate.path, &problems);
+            findings.environments.push((volume.clone(), candidate.path.clone()));
         }
     }
     hashes.forget(group.iter().filter_map(|candidate| candidate.read.tree()));
 }
 
-fn left_overs(volume: &PythonVolume, examined: &mut Examined) -> Result<(), Failure> {
+fn left_overs(volume: &PythonVolume, findings: &mut PythonFindings) -> Result<(), Failure> {
     let root = volume.root();
     for request in entries(&volume.requests())? {
         if !request.exists() {
-            examined.leave(root, &request, "the request points to no environment");
+            findings.leave(root, &request, "the request points to no environment");
         }
     }
     for left in stage::abandoned(&volume.staging())?
         .iter()
         .filter(|left| !stage::was_handed_out(left))
     {
-        examined.leave(root, left, "left by a preparation that was killed");
+        findings.leave(root, left, "left by a preparation that was killed");
     }
     for claim in leftovers::dead_claims(volume)? {
-        examined.leave(root, &claim, "left by a publisher that was killed");
+        findings.leave(root, &claim, "left by a publisher that was killed");
     }
     Ok(())
 }

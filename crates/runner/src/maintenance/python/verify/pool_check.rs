@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::{Failure, Protection};
 
-use super::examined::Examined;
+use super::findings::PythonFindings;
 use crate::maintenance::hashes::Hashes;
 use crate::python::content::CONTENT_FILE;
 use crate::python::{PythonVolume, pool};
@@ -17,7 +17,7 @@ pub fn examine(
     volume: &PythonVolume,
     tenants: &[PythonVolume],
     hashes: &mut Hashes,
-    examined: &mut Examined,
+    findings: &mut PythonFindings,
 ) -> Result<(), Failure> {
     let pools: BTreeSet<PathBuf> = tenants.iter().flat_map(pool::all).collect();
     for abi in pools
@@ -34,12 +34,12 @@ pub fn examine(
         }
         hashes.add(read.iter().map(|(_, tree)| tree));
         for (folder, tree) in &read {
-            examined.report.files += tree.items.len() as u64;
+            findings.report.files += tree.items.len() as u64;
             let problems = problems(folder, tree, hashes);
             // One that a collection has taken away meanwhile is nobody's.
             if !problems.is_empty() && folder.exists() {
-                examined.note_all(volume.root(), folder, &problems);
-                examined.byte_code.insert(folder.clone());
+                findings.note_all(volume.root(), folder, &problems);
+                findings.bytecode.insert(folder.clone());
             }
         }
         hashes.forget(read.iter().map(|(_, tree)| tree));

@@ -5,25 +5,25 @@ use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::maintain::{Problem, VerifyReport};
 
-use crate::maintenance::report::MOST_PROBLEMS;
+use crate::maintenance::report::MAX_PROBLEMS;
 use crate::python::PythonVolume;
 use crate::store::digest::Inode;
 use crate::store::folder::relative;
 
 /// What an examination found.
 #[derive(Debug, Default)]
-pub struct Examined {
+pub struct PythonFindings {
     /// The report.
     pub report: VerifyReport,
     /// Environments to be removed: whose, and where.
     pub environments: Vec<(PythonVolume, PathBuf)>,
     /// Folders of the pools to be removed.
-    pub byte_code: BTreeSet<PathBuf>,
+    pub bytecode: BTreeSet<PathBuf>,
     /// Damaged inodes that have names elsewhere, such as in uv's cache.
     pub inodes: BTreeSet<Inode>,
 }
 
-impl Examined {
+impl PythonFindings {
     /// Notes what is wrong with one file.
     pub fn note(&mut self, root: &Path, path: &Path, what: impl Into<String>) {
         self.report.problems.push(Problem {
@@ -42,10 +42,10 @@ impl Examined {
 
     /// Notes what is wrong with files of one object, some of it by name.
     pub fn note_all(&mut self, root: &Path, object: &Path, problems: &[(PathBuf, String)]) {
-        for (path, what) in problems.iter().take(MOST_PROBLEMS) {
+        for (path, what) in problems.iter().take(MAX_PROBLEMS) {
             self.note(root, path, what.clone());
         }
-        if let Some(more @ 1..) = problems.len().checked_sub(MOST_PROBLEMS) {
+        if let Some(more @ 1..) = problems.len().checked_sub(MAX_PROBLEMS) {
             self.note(root, object, format!("{more} more files are damaged"));
         }
     }
