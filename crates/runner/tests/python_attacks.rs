@@ -47,7 +47,7 @@ fn is_clean(bench: &Bench) {
 }
 
 #[test]
-fn byte_code_of_a_forged_record_reaches_nobody_who_has_the_genuine_file() {
+fn bytecode_under_a_forged_hash_is_not_shared_with_the_genuine_file() {
     let Some(bench) = Bench::offline() else { return };
     genuine().write(&bench.wheels());
     // The hash of the genuine file, and no size.
@@ -109,7 +109,7 @@ fn decoys_for_an_installed_package_are_refused() {
 }
 
 #[test]
-fn names_of_ours_are_data_like_any_other_and_uvs_cache_stays_as_it_is() {
+fn a_wheel_with_our_file_names_installs_as_data_and_uvs_cache_stays_unchanged() {
     let Some(bench) = Bench::offline() else { return };
     let names = [".lease", ".lock", "lock.txt", "manifest.json", "content", "damaged"];
     let wheel = names
@@ -153,7 +153,7 @@ fn names_of_ours_are_data_like_any_other_and_uvs_cache_stays_as_it_is() {
 }
 
 #[test]
-fn what_makes_a_folder_an_environment_cannot_be_brought() {
+fn a_wheel_cannot_replace_the_environments_own_files() {
     let Some(bench) = Bench::offline() else { return };
     let interpreter = std::fs::read(&bench.interpreter.path).unwrap();
     for (package, name) in [
@@ -175,7 +175,7 @@ fn what_makes_a_folder_an_environment_cannot_be_brought() {
 }
 
 #[test]
-fn a_wrong_record_installs_and_is_told() {
+fn a_wrong_record_installs_with_a_warning() {
     let Some(bench) = Bench::offline() else { return };
     Wheel::new("hcwrong", "1.0")
         .file("hcwrong.py", "x = 1\n")
@@ -196,7 +196,7 @@ fn a_wrong_record_installs_and_is_told() {
 }
 
 #[test]
-fn two_packages_with_the_same_file_are_told() {
+fn two_packages_with_the_same_file_cause_a_warning() {
     let Some(bench) = Bench::offline() else { return };
     for name in ["hcone", "hctwo"] {
         Wheel::new(name, "1.0")
@@ -212,12 +212,12 @@ fn two_packages_with_the_same_file_are_told() {
 }
 
 #[test]
-fn byte_code_in_a_wheel_is_never_run() {
+fn bytecode_in_a_wheel_is_never_run() {
     let Some(bench) = Bench::offline() else { return };
     let abi = &bench.interpreter.abi;
     Wheel::new("hccached", "1.0")
         .file("hccached.py", "WHO = 'source'\n")
-        .file(&format!("__pycache__/hccached.{abi}.pyc"), "no byte-code")
+        .file(&format!("__pycache__/hccached.{abi}.pyc"), "no bytecode")
         .write(&bench.wheels());
     assert_eq!(bench.prepare("hccached").warnings(), Vec::<String>::new());
     assert_eq!(bench.run("hccached", "import hccached; print(hccached.WHO)"), "source");
@@ -225,7 +225,7 @@ fn byte_code_in_a_wheel_is_never_run() {
 }
 
 #[test]
-fn settings_that_no_key_knows_are_refused() {
+fn uv_settings_outside_every_key_are_refused() {
     let Some(mut bench) = Bench::offline() else { return };
     genuine().write(&bench.wheels());
     bench.tools.variables.push(("UV_PRERELEASE".into(), "allow".into()));

@@ -27,7 +27,7 @@ const ONE_BYTE: &BudgetRequest = &BudgetRequest {
 };
 const RUNNER: &str = env!("CARGO_BIN_EXE_runner");
 
-/// Where preparations are killed: so many milliseconds after an event that contains the text.
+/// Preparations are killed: so many milliseconds after an event that contains the text.
 const KILLS: [(&str, u64); 12] = [
     ("lock_wait", 0),
     ("python_venv", 0),
@@ -82,7 +82,7 @@ fn kill_at(bench: &Bench, request: &PrepareRequest, mark: &str, delay_ms: u64) {
 }
 
 #[test]
-fn killed_at_any_moment_nothing_half_made_is_ever_visible() {
+fn a_preparation_killed_at_any_moment_leaves_nothing_incomplete_visible() {
     let Some(bench) = Bench::new() else { return };
     let dependencies = "numpy,packaging";
     let request = bench.request(dependencies);
@@ -138,7 +138,7 @@ fn uv_does_not_outlive_a_killed_preparation() {
 }
 
 #[test]
-fn what_is_leased_is_not_evicted_and_the_least_used_goes_first() {
+fn a_leased_environment_is_not_evicted_and_the_least_recently_used_goes_first() {
     let Some(bench) = Bench::new() else { return };
     for dependencies in ["six", "idna", "zipp"] {
         bench.prepare(dependencies);
@@ -217,7 +217,7 @@ fn touching_makes_the_most_recently_used() {
     assert!(lease.metadata().unwrap().modified().unwrap().elapsed().unwrap() < Duration::from_secs(60));
 }
 
-/// Prepares the requests one after the other on a private file system; `None` where this user may not mount.
+/// Prepares the requests one after the other on a private file system; `None` if this user may not mount.
 fn inside_mount(bench: &Bench, options: &str, requests: &[PrepareRequest]) -> Option<String> {
     let mut script = Command::new("unshare");
     script.args(["-m", "sh", "-c"]).arg(
@@ -237,7 +237,7 @@ fn inside_mount(bench: &Bench, options: &str, requests: &[PrepareRequest]) -> Op
 }
 
 #[test]
-fn a_full_disk_is_told_as_such() {
+fn a_full_disk_is_reported_as_disk_full() {
     let Some(bench) = Bench::new() else { return };
     let request = bench.request("numpy");
     for options in ["size=20m", "size=48m", "size=400m,nr_inodes=1500"] {
@@ -249,7 +249,7 @@ fn a_full_disk_is_told_as_such() {
 }
 
 #[test]
-fn a_full_disk_evicts_once_and_goes_on() {
+fn a_full_disk_causes_an_eviction_and_the_build_continues() {
     let Some(bench) = Bench::new() else { return };
     // Each takes 67 MB: the second fits only when the first is gone.
     let requests = [bench.request("numpy"), bench.request("numpy<2.4")];
@@ -261,7 +261,7 @@ fn a_full_disk_evicts_once_and_goes_on() {
 }
 
 #[test]
-fn a_read_only_folder_is_told_as_such_and_still_serves_lookups() {
+fn a_read_only_volume_is_reported_and_still_serves_lookups() {
     let Some(bench) = Bench::new() else { return };
     let request = bench.request("idna");
     let Some(told) = inside_mount(&bench, "ro,size=1m", &[request]) else {

@@ -139,7 +139,7 @@ fn every_other_change_is_found_named_and_repaired() {
 }
 
 #[test]
-fn a_flipped_bit_in_byte_code_is_found_and_the_byte_code_made_anew() {
+fn a_flipped_bit_in_bytecode_is_found_and_the_bytecode_is_rebuilt() {
     let Some(bench) = bench() else { return };
     let pool = bench.volume().bytecode();
     let link = pool::links(&pool, &environment(&bench, "hcone")).unwrap().remove(0);
@@ -163,7 +163,7 @@ fn a_flipped_bit_in_byte_code_is_found_and_the_byte_code_made_anew() {
 }
 
 #[test]
-fn what_a_task_uses_is_marked_missed_and_replaced_when_it_is_free() {
+fn a_damaged_environment_in_use_is_marked_missed_and_replaced_once_free() {
     let Some(bench) = bench() else { return };
     let Lookup::Hit(used) = bench.lookup("hcone") else {
         panic!("no hit")
@@ -190,7 +190,7 @@ fn what_a_task_uses_is_marked_missed_and_replaced_when_it_is_free() {
 }
 
 #[test]
-fn damage_that_a_lookup_sees_is_a_miss_that_heals_and_is_counted() {
+fn damage_seen_by_a_lookup_is_a_miss_that_is_repaired_and_counted() {
     let Some(bench) = bench() else { return };
     for (healed, name) in ["lock.txt", "manifest.json", "venv", "venv/bin/python", ".lease"]
         .iter()

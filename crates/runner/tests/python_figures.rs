@@ -35,7 +35,7 @@ const MAX_OWN_BYTES: u64 = 4_000_000;
 /// Folders, and the files that uv and we write for this environment alone.
 const MAX_OWN_INODES: u64 = 300;
 /// Every name below `envs/<key>`, those of shared files and of links included: 1,050 of numpy's own files, 130 folders;
-/// and every name of byte-code that no other environment links to.
+/// and every name of bytecode that no other environment links to.
 const MAX_ENTRIES: u64 = 1_300;
 
 #[test]
@@ -85,7 +85,7 @@ fn an_environment_that_shares_numpy_with_nine_others_is_small() {
     }
 }
 
-/// What each environment adds to the nine others: inodes that neither they nor the byte-code they link to have.
+/// What each environment adds to the nine others: inodes that neither they nor the bytecode they link to have.
 fn shares(bench: &Bench) -> Vec<DiskUsage> {
     let folder = bench.volume().environments();
     let all: Vec<_> = std::fs::read_dir(folder)
@@ -114,7 +114,7 @@ fn shares(bench: &Bench) -> Vec<DiskUsage> {
 }
 
 #[test]
-fn verifying_numpy_is_quick_and_importing_it_as_quick_as_ever() {
+fn verifying_numpy_is_fast_and_importing_it_is_not_slower() {
     let Some(bench) = Bench::new() else { return };
     bench.prepare("numpy");
     let Lookup::Hit(leased) = bench.lookup("numpy") else {
@@ -132,7 +132,7 @@ fn verifying_numpy_is_quick_and_importing_it_as_quick_as_ever() {
         })
         .collect();
     println!("verify: {:?}", median(times));
-    // The ordinary way: byte-code for everything, with paths.
+    // The ordinary way: bytecode for everything, with paths.
     let plain = bench.dir.path().join("plain");
     let uv = |arguments: &[&str]| {
         let mut command = Command::new(&bench.tools.uv);

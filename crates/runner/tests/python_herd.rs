@@ -70,7 +70,7 @@ fn thirty_two_runners_on_one_cold_environment_build_it_once() {
 }
 
 #[test]
-fn those_that_waited_for_a_build_that_failed_take_its_failure_over() {
+fn preparations_that_waited_for_a_failed_build_report_its_failure() {
     let Some(mut bench) = Bench::offline() else { return };
     // uv with a count of its calls, and slow, as with an index that does not answer.
     let (calls, slow) = (bench.dir.path().join("calls"), bench.dir.path().join("slow-uv"));

@@ -123,7 +123,7 @@ fn the_ledger_says_what_a_walk_finds() {
 }
 
 #[test]
-fn what_is_known_is_not_measured_again() {
+fn a_measured_part_is_not_measured_again() {
     let Some(bench) = Bench::new() else { return };
     bench.prepare("six");
     let before = told(&bench);
@@ -134,7 +134,7 @@ fn what_is_known_is_not_measured_again() {
     assert!(told(&bench).bytes >= before.bytes + (1 << 20));
 }
 
-/// Where a part of an environment is, by how its name begins.
+/// A part of an environment is, by how its name begins.
 fn part(bench: &Bench, beginning: &str) -> std::path::PathBuf {
     let open = ledger::open_python(&bench.volume(), Instant::now()).unwrap();
     let mut names = open.ledger.parts().values().map(|part| &part.name);
@@ -144,7 +144,7 @@ fn part(bench: &Bench, beginning: &str) -> std::path::PathBuf {
 }
 
 #[test]
-fn byte_code_that_came_while_the_ledger_was_refreshed_belongs_to_its_environment() {
+fn bytecode_added_during_a_refresh_belongs_to_its_environment() {
     let Some(bench) = Bench::new() else { return };
     bench.prepare("six");
     let (pooled, aside) = (part(&bench, "bytecode/"), bench.dir.path().join("aside"));
@@ -162,7 +162,7 @@ fn byte_code_that_came_while_the_ledger_was_refreshed_belongs_to_its_environment
 }
 
 #[test]
-fn a_wheel_that_came_while_the_ledger_was_refreshed_counts_once() {
+fn a_wheel_added_during_a_refresh_counts_once() {
     let Some(bench) = Bench::new() else { return };
     bench.prepare("six");
     let (wheel, aside) = (part(&bench, "uv/archive"), bench.dir.path().join("aside"));
@@ -181,7 +181,7 @@ fn a_wheel_that_came_while_the_ledger_was_refreshed_counts_once() {
 }
 
 #[test]
-fn several_writers_leave_a_ledger_that_agrees() {
+fn concurrent_writers_leave_a_consistent_ledger() {
     let Some(bench) = Bench::new() else { return };
     let all = ["six", "idna", "packaging", "zipp", "six,idna", "six,zipp"];
     std::thread::scope(|scope| {
@@ -237,7 +237,7 @@ fn the_least_recently_used_go_one_by_one_until_the_rest_fits() {
 }
 
 #[test]
-fn usage_tells_what_evicting_one_frees_and_what_nobody_needs() {
+fn usage_reports_what_an_eviction_frees_and_what_is_unused() {
     let Some(bench) = Bench::new() else { return };
     for (dependencies, ago_s) in [("six,idna", 300), ("six", 100)] {
         bench.prepare(dependencies);
@@ -272,7 +272,7 @@ fn usage_tells_what_evicting_one_frees_and_what_nobody_needs() {
 }
 
 #[test]
-fn one_in_use_is_skipped_without_a_wait_and_the_next_goes() {
+fn an_environment_in_use_is_skipped_without_waiting() {
     let Some(bench) = Bench::new() else { return };
     for (dependencies, ago_s) in [("six", 300), ("idna", 200), ("zipp", 100)] {
         bench.prepare(dependencies);
@@ -293,7 +293,7 @@ fn one_in_use_is_skipped_without_a_wait_and_the_next_goes() {
 }
 
 #[test]
-fn without_a_budget_a_part_of_the_disk_is_one_and_nothing_goes_below_it() {
+fn without_a_budget_a_share_of_the_disk_is_the_budget() {
     let Some(bench) = Bench::new() else { return };
     bench.prepare("six");
     let report = keep_within(&bench.volume(), &BudgetRequest::default()).unwrap();
@@ -330,7 +330,7 @@ fn a_preparation_sweeps_what_killed_ones_left() {
 }
 
 #[test]
-fn left_overs_are_no_damage() {
+fn leftovers_are_not_reported_as_damage() {
     let Some(bench) = Bench::new() else { return };
     bench.prepare("six");
     let staged = bench.root().join("tenants/default/staging/make-1");
@@ -366,7 +366,7 @@ fn no_mode(path: &Path, mode: u32) {
 }
 
 #[test]
-fn indexes_go_before_environments_and_what_cannot_go_evicts_none() {
+fn uvs_indexes_are_dropped_before_environments_and_an_unreachable_budget_evicts_none() {
     let (_folder, volume) = two_by_hand();
     let large = |name: &str| {
         let folder = volume.uv_cache().join(name);
@@ -404,7 +404,7 @@ const NOTHING: &BudgetRequest = &BudgetRequest {
 };
 
 #[test]
-fn one_that_cannot_be_evicted_holds_up_no_other() {
+fn an_environment_that_cannot_be_evicted_does_not_stop_the_others() {
     let (_folder, volume) = two_by_hand();
     let [old, new] = ["old", "new"].map(|name| volume.environments().join(name));
     no_mode(&old.join(".lease"), 0o444);
@@ -419,7 +419,7 @@ fn one_that_cannot_be_evicted_holds_up_no_other() {
 }
 
 #[test]
-fn a_volume_that_nobody_used_can_be_used_after_it_was_looked_after() {
+fn an_empty_volume_stays_usable_after_maintenance() {
     let folder = tempfile::tempdir().unwrap();
     let volume = PythonVolume::open_read(folder.path(), &Tenant::default()).unwrap();
     measured(&volume).unwrap();
@@ -441,7 +441,7 @@ fn keeping_a_budget_walks_neither_staging_nor_trash() {
 }
 
 #[test]
-fn a_budget_that_another_one_keeps_is_told_to_be_exceeded() {
+fn a_budget_enforced_by_another_process_is_reported_as_exceeded() {
     let (_folder, volume) = two_by_hand();
     let held = ledger::open_python(&volume, Instant::now()).unwrap();
     assert!(held.is_ours());
@@ -453,14 +453,14 @@ fn a_budget_that_another_one_keeps_is_told_to_be_exceeded() {
 }
 
 #[test]
-fn a_file_among_the_tenants_is_none_of_them() {
+fn a_file_among_the_tenants_is_ignored() {
     let (_folder, volume) = two_by_hand();
     std::fs::write(volume.root().join("tenants/notes"), "").unwrap();
     assert_eq!(measured(&volume).unwrap().environments, 2);
 }
 
 #[test]
-fn room_is_made_where_there_is_none_for_a_folder() {
+fn space_is_freed_on_a_volume_too_full_for_a_folder() {
     let (_folder, volume) = two_by_hand();
     // Nobody can make a folder there: as on a file system without an inode left.
     assert!(volume.trash().is_dir());

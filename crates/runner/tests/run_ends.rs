@@ -55,7 +55,7 @@ fn the_time_limit_ends_everything_and_keeps_what_was_printed() {
 }
 
 #[test]
-fn sigterm_cancels() {
+fn sigterm_to_the_runner_cancels_the_task() {
     let running = Case::new("import time; time.sleep(1000)");
     let running = running.start();
     std::thread::sleep(Duration::from_millis(300));
@@ -91,7 +91,7 @@ fn a_program_that_sends_sigterm_to_itself_was_not_cancelled() {
 }
 
 #[test]
-fn a_missing_interpreter_is_our_failure_and_says_where_it_looked() {
+fn a_missing_interpreter_is_a_failure_that_names_its_path() {
     let ran = Case::new("1")
         .change(|request| request.context.interpreter.path = "/no/such/python".to_owned())
         .run();
@@ -101,7 +101,7 @@ fn a_missing_interpreter_is_our_failure_and_says_where_it_looked() {
 }
 
 #[test]
-fn an_interpreter_that_is_no_program_is_our_failure() {
+fn an_interpreter_that_is_not_executable_is_a_failure() {
     let ran = Case::new("1")
         .change(|request| request.context.interpreter.path = "/etc/passwd".to_owned())
         .run();
@@ -109,7 +109,7 @@ fn an_interpreter_that_is_no_program_is_our_failure() {
 }
 
 #[test]
-fn a_scratch_folder_that_cannot_be_used_is_our_failure() {
+fn a_scratch_folder_that_cannot_be_used_is_a_failure() {
     let ran = Case::new("1")
         .change(|request| request.scratch = "/proc/1/scratch".to_owned())
         .run();

@@ -31,7 +31,7 @@ fn a_gigabyte_is_cut_at_the_limit_in_constant_memory() {
 }
 
 #[test]
-fn bytes_that_are_no_text_pass_through() {
+fn bytes_that_are_not_text_pass_through() {
     let ran = Case::new("import sys; sys.stdout.buffer.write(bytes(range(256)))").run();
     assert_eq!(ran.stdout, (0..=255).collect::<Vec<u8>>());
 }
@@ -123,7 +123,7 @@ fn the_report_comes_through_a_descriptor_too() {
 }
 
 #[test]
-fn the_report_comes_back_by_the_socket_that_standard_input_is() {
+fn the_report_comes_back_through_the_socket_on_standard_input() {
     use std::io::{BufRead, BufReader, Write};
     use std::os::unix::net::UnixStream;
     use std::process::{Command, Stdio};

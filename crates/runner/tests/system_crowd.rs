@@ -12,7 +12,7 @@ use hybrid_cache_runner::system::{IndexEntry, path_hashes};
 use nix_double::{bench, deadline};
 
 #[test]
-fn those_that_waited_for_a_build_that_failed_take_its_failure_over() {
+fn preparations_that_waited_for_a_failed_build_report_its_failure() {
     let bench = bench();
     std::fs::write(bench.dir.path().join("broken"), "").unwrap();
     std::thread::scope(|scope| {
@@ -30,7 +30,7 @@ fn those_that_waited_for_a_build_that_failed_take_its_failure_over() {
 }
 
 #[test]
-fn a_full_volume_waits_for_the_builds_at_work_and_is_collected_then() {
+fn a_full_volume_waits_for_running_builds_and_is_then_collected() {
     let bench = bench();
     bench.volume().lay_out().unwrap();
     let rubbish = bench.dir.path().join("store/0d-rubbish");
@@ -64,7 +64,7 @@ fn a_build_lets_a_collection_that_waits_go_first() {
 }
 
 #[test]
-fn damage_that_another_one_uses_is_not_registered_again() {
+fn a_damaged_path_in_use_by_another_set_is_not_registered_again() {
     let bench = bench();
     let other = bench.of_tenant("team-a");
     for one in [&bench, &other] {
@@ -85,7 +85,7 @@ fn damage_that_another_one_uses_is_not_registered_again() {
 }
 
 #[test]
-fn a_mark_outlives_builds_at_work_and_a_recording() {
+fn a_damage_mark_outlives_running_builds_and_a_recording() {
     let bench = bench();
     bench.prepare().unwrap();
     let (volume, key) = (bench.volume(), bench.key());

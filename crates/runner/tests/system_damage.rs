@@ -113,7 +113,7 @@ fn every_change_to_a_store_path_is_named_without_a_nix() {
 }
 
 #[test]
-fn sweeping_beside_a_verification_takes_nothing_of_it_away() {
+fn a_sweep_removes_nothing_that_a_verification_uses() {
     let set = set();
     let nix = set.nix();
     let Provider::Nix { program } = &nix.provider else {
@@ -146,7 +146,7 @@ fn sweeping_beside_a_verification_takes_nothing_of_it_away() {
 }
 
 #[test]
-fn a_repair_removes_the_entry_and_the_store_path_so_that_both_are_made_again() {
+fn a_repair_removes_the_entry_and_the_store_path_and_both_are_rebuilt() {
     let set = set();
     std::fs::write(set.library.join("lib/file"), "0123x56789").unwrap();
     repair(&set.volume, Some(&set.nix()), &deadline()).unwrap();
@@ -156,7 +156,7 @@ fn a_repair_removes_the_entry_and_the_store_path_so_that_both_are_made_again() {
 }
 
 #[test]
-fn a_set_in_use_is_marked_missed_and_made_again_when_it_is_free() {
+fn a_damaged_set_in_use_is_marked_missed_and_rebuilt_once_free() {
     let set = set();
     let nix = set.nix();
     let task = lock::attempt(&set.volume.lease_path(&set.key), Mode::Shared, Missing::Absent).unwrap();

@@ -85,7 +85,7 @@ fn an_unknown_layout_is_refused_and_left_untouched() {
 }
 
 #[test]
-fn what_a_preparation_made_is_used_as_it_was_told() {
+fn a_prepared_environment_is_used_as_reported() {
     let (case, _, _, path) = with_system(SAY_HELLO);
     let built = CacheStatus::Built {
         downloaded_bytes: 7,
@@ -114,7 +114,7 @@ fn what_a_preparation_made_is_used_as_it_was_told() {
 }
 
 #[test]
-fn what_was_prepared_does_not_run_without_its_lease() {
+fn a_prepared_environment_does_not_run_without_its_lease() {
     let (case, volume, index, path) = with_system(SAY_HELLO);
     let prepared = Environments::Prepared {
         python: None,
@@ -169,7 +169,7 @@ fn damage_is_found_and_named() {
 }
 
 #[test]
-fn left_overs_are_swept_and_no_nix_means_no_eviction() {
+fn leftovers_are_swept_and_without_nix_nothing_is_evicted() {
     let (_case, volume, index, _) = with_system(SAY_HELLO);
     for left in [
         "var/nix/builds/nix-7-1",

@@ -54,7 +54,7 @@ fn the_first_builds_and_publishes_and_the_next_finds_it() {
 }
 
 #[test]
-fn many_at_once_build_it_once() {
+fn concurrent_preparations_build_a_set_once() {
     let bench = bench();
     let built = std::thread::scope(|scope| {
         let all: Vec<_> = (0..8)
@@ -217,7 +217,7 @@ fn no_mode(path: &Path, mode: u32) {
 }
 
 #[test]
-fn what_cannot_be_removed_holds_up_no_collection() {
+fn a_file_that_cannot_be_removed_does_not_stop_a_collection() {
     let bench = bench();
     bench.prepare().unwrap();
     let work = bench.volume().state().join("work");
@@ -240,7 +240,7 @@ fn what_cannot_be_removed_holds_up_no_collection() {
 }
 
 #[test]
-fn what_nix_fetched_goes_before_packages_and_what_cannot_go_evicts_none() {
+fn nixs_cache_is_dropped_before_packages_and_an_unreachable_budget_evicts_none() {
     let bench = bench();
     bench.prepare().unwrap();
     let large = |name: &str| {
@@ -296,7 +296,7 @@ fn a_missing_nix_and_an_unknown_layout_publish_nothing() {
 }
 
 #[test]
-fn a_collection_needs_no_room_for_a_folder() {
+fn a_collection_works_on_a_full_volume() {
     let bench = bench();
     bench.prepare().unwrap();
     let work = bench.volume().state().join("work");
@@ -317,7 +317,7 @@ fn a_collection_needs_no_room_for_a_folder() {
 }
 
 #[test]
-fn keeping_a_budget_walks_nothing_of_nix() {
+fn keeping_a_budget_does_not_walk_the_store() {
     let bench = bench();
     bench.prepare().unwrap();
     let nix = bench.dir.path().join("var/nix/unreadable");

@@ -1,4 +1,4 @@
-//! What a maintenance pod is asked, answered with the commands that look after a cache elsewhere.
+//! `pod-maintain`: runs the command of a maintenance pod, with the same code as `runner usage`, `gc` and `verify`.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use super::requests::{python_tools, read_both, system_tools};
 use super::{epoch, seed, set_aside};
 use crate::maintenance::{MaintenanceCommand, answer as maintained};
 
-/// Answers what a maintenance pod is asked.
+/// Runs the command of this maintenance pod.
 pub fn maintain() -> PodMaintainReport {
     match read_both(|request: &PodMaintainRequest| request.protocol) {
         Ok((image, request)) => answer(&image, &request),
@@ -23,7 +23,7 @@ pub fn maintain() -> PodMaintainReport {
     }
 }
 
-/// The answer; a failure is one, too.
+/// Runs the command. A failure becomes a report too.
 fn answer(image: &ImageRecord, request: &PodMaintainRequest) -> PodMaintainReport {
     let volumes = Path::new(VOLUMES_FOLDER);
     let done = match &request.question {
@@ -53,7 +53,8 @@ fn answer(image: &ImageRecord, request: &PodMaintainRequest) -> PodMaintainRepor
     }
 }
 
-/// Makes the folders; standing ones that are empty get the image's seed. A first run in another epoch is to be one.
+/// Creates the folders. Empty standing folders get the image's seed; those of another epoch do not, because first runs
+/// are measured there.
 fn create(volumes: &Path, epoch: Option<&str>, tenant: &Tenant) -> Result<(), Failure> {
     epoch::create(volumes, epoch)?;
     if epoch.is_none() {
@@ -67,7 +68,7 @@ fn create(volumes: &Path, epoch: Option<&str>, tenant: &Tenant) -> Result<(), Fa
     epoch::lay_out(volumes, epoch, tenant)
 }
 
-/// Puts a list that no termination message could hold into the log instead.
+/// Writes the list to the log, because it is too long for a termination message.
 fn told_in_log(report: PodMaintainReport) -> PodMaintainReport {
     let PodMaintainReport::Maintained {
         report: MaintainReport::Contents(contents),

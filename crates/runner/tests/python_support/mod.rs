@@ -186,7 +186,7 @@ impl Told {
         status.unwrap_or_else(|| panic!("no Ready in {:?}", self.events.last()))
     }
 
-    /// Where the environment was when it was ready, relative to the volume.
+    /// The environment was when it was ready, relative to the volume.
     pub fn path(&self) -> String {
         let path = self.events.iter().find_map(|event| match event {
             PrepareEvent::Ready { python, .. } => python.clone(),

@@ -112,7 +112,7 @@ impl Case {
         self
     }
 
-    /// Runs as the nobody user; `None` where this machine does not let the test do so.
+    /// Runs as the nobody user; `None` if this machine does not let the test do so.
     pub fn run_by_nobody(mut self) -> Option<Case> {
         use std::os::unix::fs::PermissionsExt;
         const SHARED_INTERPRETER: &str = "/usr/bin/python3";
@@ -127,7 +127,7 @@ impl Case {
         Some(self)
     }
 
-    /// Makes the runner the first process of a PID namespace; `None` where this machine does not allow that.
+    /// Makes the runner the first process of a PID namespace; `None` if this machine does not allow that.
     pub fn first_in_namespace(mut self) -> Option<Case> {
         let unshare = [
             "unshare",
@@ -206,7 +206,7 @@ fn read_on_thread<R: Read + Send + 'static>(mut source: R) -> mpsc::Receiver<Vec
     std::thread::spawn(move || {
         let mut all = Vec::new();
         source.read_to_end(&mut all).unwrap();
-        // Nobody listens any more when the test was given up.
+        // Nobody listens any longer when the test was given up.
         drop(sender.send(all));
     });
     receiver
@@ -269,7 +269,7 @@ impl Ran {
         }
     }
 
-    /// Time the last output and left-over processes took, in microseconds.
+    /// Time the last output and leftover processes took, in microseconds.
     pub fn drain_us(&self) -> u64 {
         match &self.report {
             Some(RunReport::Finished { timeline, .. }) => timeline.phase_us(hybrid_cache_model::Phase::Drain),
