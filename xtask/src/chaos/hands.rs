@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hybrid_cache_driver::{Driver, Epoch};
 use hybrid_cache_model::maintain::{MaintainReport, VerifyReport};
-use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
+use hybrid_cache_model::pod::{PodMaintainReport, PodMaintenanceCommand};
 use hybrid_cache_trials::TrialError;
 use hybrid_cache_trials::chaos::{Hands, NodeHands};
 
@@ -62,7 +62,10 @@ impl Hands for OfCluster {
 
     async fn verify(&self, epoch: &Epoch) -> Result<VerifyReport, TrialError> {
         let driver = self.place.driver().await.map_err(failed)?;
-        match driver.maintain(epoch, PodQuestion::Verify { repair: false }).await? {
+        match driver
+            .maintain(epoch, PodMaintenanceCommand::Verify { repair: false })
+            .await?
+        {
             PodMaintainReport::Maintained {
                 report: MaintainReport::Verify(report),
             } => Ok(report),
