@@ -1,4 +1,4 @@
-//! The runner's command line: `run`, `prepare`, `usage`, `contents`, `gc`, `verify`, the same for pods, networks, `version`.
+//! The runner's command line: parses arguments and requests, calls the library, and sets the exit code.
 
 use std::io::{BufRead, Read, Write};
 use std::os::fd::OwnedFd;
@@ -26,22 +26,23 @@ use serde::de::DeserializeOwned;
 
 const USAGE: &str = "\
 usage: runner run [--report-back | --report-fd N | --report-file PATH]
-                                    a RunRequest on standard input; its report back by the socket that standard input
-                                    is, to the descriptor N or to the file PATH
-       runner prepare               a PrepareRequest on standard input, events to standard output; what it found or made
-                                    stays leased until standard input is closed
+                                    read a RunRequest from standard input; write the report back through the socket on
+                                    standard input, to descriptor N or to the file PATH
+       runner prepare               read a PrepareRequest from standard input, write events to standard output; keep the
+                                    environments leased until standard input is closed
        runner usage | contents | gc | verify
-                                    a MaintainRequest on standard input, a report to standard output
+                                    read a MaintainRequest from standard input, write a report to standard output
        runner pod-run | pod-prepare | pod-maintain
-                                    in a pod: the request in a file, the report to the termination message
-       runner pod-seed              in a container of an image that is built: the request in a file, a report to standard
-                                    output, filled caches packed into /seed
-       runner hold-network          keeps a task's network: a HoldRequest on standard input, a HoldReport to standard output
+                                    in a pod: read the request from a file, write the report to the termination message
+       runner pod-seed              during an image build: read the request from a file, pack filled caches into /seed,
+                                    write a report to standard output
+       runner hold-network          read a HoldRequest from standard input, write a HoldReport to standard output, and keep
+                                    the task's network
        runner start-pasta PROGRAM [ARGUMENT...]
-                                    for hold-network
+                                    used by hold-network
        runner join-network PID USER-NAMESPACE NETWORK-NAMESPACE PROGRAM [ARGUMENT...]
-                                    becomes the program in the namespaces that the holder PID keeps, known by their
-                                    inodes; 0 keeps the user namespace
+                                    become the program in the namespaces of the holder PID, given by their inodes; 0
+                                    keeps the user namespace
        runner version";
 
 /// Exit code for an invalid command line.
