@@ -1,4 +1,4 @@
-//! Wheels that mean harm, installed by a real uv: what they bring and claim reaches nobody else.
+//! Malicious wheels, installed by a real uv: their content and claims do not affect other environments.
 
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
@@ -20,7 +20,7 @@ fn genuine() -> Wheel {
     Wheel::new("hcsix", "1.17.0").file("hcsix.py", GENUINE)
 }
 
-/// Every file below `folder` with its bytes.
+/// Every file below `folder`, with its bytes.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten() {
@@ -79,7 +79,7 @@ fn bytecode_under_a_forged_hash_is_not_shared_with_the_genuine_file() {
 #[test]
 fn decoys_for_an_installed_package_are_refused() {
     let Some(bench) = Bench::offline() else { return };
-    // Another name each time: uv knows a file by its name and time.
+    // Use a new name each time, because uv identifies a file by name and time.
     for (name, folder) in [
         ("hcevil1", "lib/any/site-packages"),
         ("hcevil2", "lib/python3.99/site-packages"),
@@ -101,7 +101,7 @@ fn decoys_for_an_installed_package_are_refused() {
             "{failure}"
         );
     }
-    // Plain data below lib is what public wheels of shared libraries bring.
+    // Public wheels put shared libraries below lib.
     Wheel::new("hclib", "1.0")
         .data("lib/libhc.so.2", "shared library")
         .write(&bench.wheels());

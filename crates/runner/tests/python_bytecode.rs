@@ -1,4 +1,4 @@
-//! Bytecode as environments share it: the same bytes every time, swept when unused, and no burden where it is absent.
+//! Shared bytecode: it is reproducible, removed when unused, and environments work without it.
 
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
@@ -39,7 +39,7 @@ fn links(bench: &Bench, dependencies: &str) -> Vec<Link> {
     pool::links(&bench.volume().bytecode(), leased.path()).unwrap()
 }
 
-/// Every file of bytecode below `folder` with its content.
+/// Every bytecode file below `folder`, with its content.
 fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -59,7 +59,8 @@ fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// An environment of one wheel `a`, made by hand from `(path, RECORD hash, content)`; an empty hash is one not listed.
+/// An environment of one wheel `a`, made by hand from `(path, RECORD hash, content)`; an empty hash means that the file
+/// is not listed.
 fn by_hand(bench: &Bench, files: &[(&str, &str, &str)]) -> (PathBuf, Installed) {
     let environment = bench.volume().environments().join("e");
     let site = environment.join("venv").join(site(&bench.interpreter));
@@ -128,7 +129,7 @@ fn compiling_again_gives_the_same_bytes() {
 fn failed_bytecode_keeps_the_pool_locked_until_the_environment_is_published() {
     let Some(bench) = Bench::new() else { return };
     let volume = bench.volume();
-    // In the place of a folder.
+    // A file where a folder should be.
     std::fs::write(volume.bytecode().join(&bench.interpreter.abi), "").unwrap();
     let size = std::sync::Mutex::new(Vec::new());
     let told = prepare_telling(&bench.request("six"), |event| {
@@ -296,7 +297,7 @@ fn an_eviction_counts_the_bytecode_that_it_frees() {
     let Lookup::Hit(leased) = bench.lookup("packaging") else {
         panic!("no hit")
     };
-    // All inodes of it, those that it shares with uv's cache too: no other environment has them.
+    // All its inodes, including those shared with uv's cache, because no other environment has them.
     let mut counter = Counter::new();
     let mut needed = counter.measure(leased.path()).unwrap().inodes;
     for link in links(&bench, "packaging") {

@@ -1,4 +1,4 @@
-//! What the Python volume looks like after the worst: killed preparations, a full disk, a read-only folder, eviction.
+//! The Python volume after killed preparations, a full disk, a read-only folder, and evictions.
 
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
@@ -27,7 +27,7 @@ const ONE_BYTE: &BudgetRequest = &BudgetRequest {
 };
 const RUNNER: &str = env!("CARGO_BIN_EXE_runner");
 
-/// Preparations are killed: so many milliseconds after an event that contains the text.
+/// When to kill preparations: a text of an event, and the delay after it in milliseconds.
 const KILLS: [(&str, u64); 12] = [
     ("lock_wait", 0),
     ("python_venv", 0),
@@ -43,7 +43,7 @@ const KILLS: [(&str, u64); 12] = [
     ("python_publish", 20),
 ];
 
-/// `runner prepare` as a process of its own, events to a pipe.
+/// `runner prepare` as a process, with its events in a pipe.
 fn process(bench: &Bench, request: &PrepareRequest) -> Command {
     let mut command = Command::new(RUNNER);
     let request = request_file(bench, "request.json", request);
@@ -70,7 +70,7 @@ fn count(path: &Path) -> usize {
     std::fs::read_dir(path).map_or(0, Iterator::count)
 }
 
-/// Kills a preparation `delay_ms` after it told an event that contains `mark`.
+/// Kills a preparation `delay_ms` after an event that contains `mark`.
 fn kill_at(bench: &Bench, request: &PrepareRequest, mark: &str, delay_ms: u64) {
     let mut child = process(bench, request).spawn().unwrap();
     let events = BufReader::new(child.stdout.take().unwrap());
@@ -142,14 +142,14 @@ fn a_leased_environment_is_not_evicted_and_the_least_recently_used_goes_first() 
     let Some(bench) = Bench::new() else { return };
     for dependencies in ["six", "idna", "zipp"] {
         bench.prepare(dependencies);
-        // Times of use are told apart by the file system's clock, which ticks every few milliseconds.
+        // The file system's clock ticks every few milliseconds, so pause to get distinct times of use.
         std::thread::sleep(Duration::from_millis(20));
     }
     let volume = bench.volume();
     let Lookup::Hit(six) = bench.lookup("six") else {
         panic!("six is no hit")
     };
-    // Without staging folders, which go by themselves a while after their task was told of them.
+    // Ignore staging folders, which are swept some time after they were handed out.
     let mut counted = ledger::open_python(&volume, Instant::now()).unwrap().ledger.held();
     counted += usage::beside(&volume).unwrap();
     let report = gc(
@@ -172,7 +172,7 @@ fn a_leased_environment_is_not_evicted_and_the_least_recently_used_goes_first() 
     gc(&volume, ONE_BYTE, Some(&bench.tools), &deadline()).unwrap();
     assert_eq!(count(&volume.environments()), 0);
     assert!(verify(&volume).unwrap().is_clean());
-    // uv's cache lost its wheels behind its back, and makes do.
+    // uv still works after its cache has lost wheels.
     let CacheStatus::Built { downloaded_bytes, .. } = bench.prepare("six").status() else {
         panic!("not built")
     };
@@ -251,7 +251,7 @@ fn a_full_disk_is_reported_as_disk_full() {
 #[test]
 fn a_full_disk_causes_an_eviction_and_the_build_continues() {
     let Some(bench) = Bench::new() else { return };
-    // Each takes 67 MB: the second fits only when the first is gone.
+    // Each takes 67 MB, so the second fits only after the first is evicted.
     let requests = [bench.request("numpy"), bench.request("numpy<2.4")];
     let Some(told) = inside_mount(&bench, "size=120m", &requests) else {
         return;

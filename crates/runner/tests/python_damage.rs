@@ -1,4 +1,4 @@
-//! Damage to what was published: what a lookup sees heals by itself, everything else is found by `verify` and repaired.
+//! Damage to published environments: a lookup repairs what it sees, and `verify` finds and repairs the rest.
 
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
@@ -42,7 +42,7 @@ fn environment(bench: &Bench, dependencies: &str) -> PathBuf {
     leased.path().to_owned()
 }
 
-/// Changes one bit and nothing else that a look at the file would show.
+/// Changes one bit, and keeps size and times.
 fn flip(path: &Path) {
     let before = path.metadata().unwrap();
     let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
@@ -124,7 +124,7 @@ fn every_other_change_is_found_named_and_repaired() {
         change(&path, &path.join("venv").join(site(&bench.interpreter)));
         let found = problems(&bench);
         assert!(found.iter().any(|text| text.contains(name)), "{name}: {found:?}");
-        // A test beside this one may be starting a process, which has a copy of every lease until it runs its program.
+        // A concurrent test may be starting a process, which has a copy of every lease until its exec.
         for _ in 0..20 {
             repair(&bench.volume(), &deadline()).unwrap();
             if problems(&bench).is_empty() {

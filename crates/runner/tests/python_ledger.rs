@@ -1,4 +1,4 @@
-//! The ledger of the Python volume: it says what a walk finds, whatever happened to it, and eviction goes by it.
+//! The ledger of the Python volume: it agrees with a walk of the volume, and eviction uses it.
 
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
@@ -36,7 +36,7 @@ fn deadline() -> Deadline {
     Deadline::at(Instant::now() + Duration::from_secs(60)).unwrap()
 }
 
-/// What a walk finds, each inode once. The locks' content changes with every look, so they are left out.
+/// The result of a walk, each inode once, without locks, whose content changes all the time.
 fn walked(bench: &Bench) -> DiskUsage {
     let mut counter = Counter::new();
     let mut all = DiskUsage::default();
@@ -46,7 +46,7 @@ fn walked(bench: &Bench) -> DiskUsage {
     all
 }
 
-/// What `usage` says likewise.
+/// The same from `usage`.
 fn told(bench: &Bench) -> DiskUsage {
     let mut all = DiskUsage::default();
     for layer in measured(&bench.volume()).unwrap().layers {
@@ -62,7 +62,7 @@ fn told(bench: &Bench) -> DiskUsage {
 }
 
 fn assert_agrees(bench: &Bench, when: &str) {
-    // The first look may write the ledger, which counts itself.
+    // The first call may write the ledger file, which is counted too.
     told(bench);
     assert_eq!(told(bench), walked(bench), "{when}");
 }
@@ -77,7 +77,7 @@ fn counted(bench: &Bench) -> DiskUsage {
     all
 }
 
-/// The environment of a request, with a time of use so many seconds ago.
+/// The environment of a request, last used the given number of seconds ago.
 fn used(bench: &Bench, dependencies: &str, ago_s: u64) -> std::path::PathBuf {
     let Lookup::Hit(leased) = bench.lookup(dependencies) else {
         panic!("{dependencies} is no hit")
@@ -88,7 +88,7 @@ fn used(bench: &Bench, dependencies: &str, ago_s: u64) -> std::path::PathBuf {
     leased.path().to_owned()
 }
 
-/// Makes the ledger forget times of use, which only grow in it.
+/// Removes times of use from the ledger, which otherwise only increase.
 fn forget_ledger(bench: &Bench) {
     std::fs::remove_file(bench.root().join("ledger")).unwrap();
 }
@@ -104,10 +104,10 @@ fn the_ledger_says_what_a_walk_finds() {
     assert_agrees(&bench, "rebuilt");
     std::fs::write(bench.root().join("ledger"), "hybrid-cache ledger 1 5\nrubbish\n").unwrap();
     assert_agrees(&bench, "damaged");
-    // Somebody removes an environment and does not say so.
+    // An environment is removed without the ledger.
     std::fs::remove_dir_all(used(&bench, "packaging", 0)).unwrap();
     assert_agrees(&bench, "after a removal");
-    // uv's cache loses its wheels, and the environments keep the files.
+    // uv's cache loses its wheels, but the environments keep the files.
     std::fs::remove_dir_all(bench.root().join("uv")).unwrap();
     forget_ledger(&bench);
     assert_agrees(&bench, "without uv's cache");
@@ -134,7 +134,7 @@ fn a_measured_part_is_not_measured_again() {
     assert!(told(&bench).bytes >= before.bytes + (1 << 20));
 }
 
-/// A part of an environment is, by how its name begins.
+/// Kinds of parts, by prefix of their names.
 fn part(bench: &Bench, beginning: &str) -> std::path::PathBuf {
     let open = ledger::open_python(&bench.volume(), Instant::now()).unwrap();
     let mut names = open.ledger.parts().values().map(|part| &part.name);
@@ -149,7 +149,7 @@ fn bytecode_added_during_a_refresh_belongs_to_its_environment() {
     bench.prepare("six");
     let (pooled, aside) = (part(&bench, "bytecode/"), bench.dir.path().join("aside"));
     forget_ledger(&bench);
-    // The refresh lists the pool before it is there, and the environment after that.
+    // The refresh lists the pool before the folder exists, and the environment afterwards.
     std::fs::rename(&pooled, &aside).unwrap();
     drop(ledger::open_python(&bench.volume(), Instant::now()).unwrap());
     std::fs::rename(&aside, &pooled).unwrap();
@@ -221,7 +221,7 @@ fn the_least_recently_used_go_one_by_one_until_the_rest_fits() {
             "{report:?}"
         );
     }
-    // The two that were used longest ago; what they alone had went with them.
+    // The two least recently used ones are gone, with the parts that only they used.
     for (dependencies, stays) in [("six", true), ("idna", false), ("zipp", true), ("packaging", false)] {
         assert_eq!(
             matches!(bench.lookup(dependencies), Lookup::Hit(_)),
@@ -262,7 +262,7 @@ fn usage_reports_what_an_eviction_frees_and_what_is_unused() {
     let (full, evicted) = (held(), keep_within(&volume, &budget).unwrap().evicted_environments);
     let freed = (full.bytes - held().bytes, full.inodes - held().inodes);
     assert_eq!((evicted, freed), (1, (both.frees_bytes, both.frees_inodes)));
-    // Somebody removes the other one and does not say so: what it alone had is garbage now.
+    // The other one is removed without the ledger, so its own parts are garbage now.
     let garbage = |report: &UsageReport| report.garbage_of("python").unwrap().bytes;
     let (alone, removed) = (measured(&volume).unwrap(), used(&bench, "six", 0));
     std::fs::remove_dir_all(removed).unwrap();
@@ -344,7 +344,7 @@ fn leftovers_are_not_reported_as_damage() {
     assert_eq!(report.left_overs.len(), 3, "{report:?}");
 }
 
-/// A volume with two environments made by hand, the first of which was used longest ago, as nobody's.
+/// A volume of the user nobody with two handmade environments, the first used longest ago.
 fn two_by_hand() -> (tempfile::TempDir, PythonVolume) {
     let folder = tempfile::tempdir().unwrap();
     let volume = PythonVolume::open_write(folder.path(), &Tenant::default()).unwrap();
@@ -462,7 +462,7 @@ fn a_file_among_the_tenants_is_ignored() {
 #[test]
 fn space_is_freed_on_a_volume_too_full_for_a_folder() {
     let (_folder, volume) = two_by_hand();
-    // Nobody can make a folder there: as on a file system without an inode left.
+    // No folder can be created there, like on a file system without free inodes.
     assert!(volume.trash().is_dir());
     let left = volume.root().join(".ledger-1-1-1");
     std::fs::write(&left, "").unwrap();

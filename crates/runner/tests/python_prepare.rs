@@ -1,4 +1,4 @@
-//! Preparing with a real uv: what is made, what is shared, and what is told when it cannot be made.
+//! Preparing with a real uv: results, sharing, and errors.
 
 use std::time::{Duration, Instant};
 
@@ -94,7 +94,7 @@ fn two_requests_for_the_same_content_share_one_environment() {
 #[test]
 fn the_order_of_requirements_does_not_change_the_content() {
     let Some(bench) = Bench::new() else { return };
-    // idna comes as a dependency of the one and by name in the other: the same files, one environment.
+    // idna is a dependency in one request and named in the other, so both have the same files and environment.
     bench.prepare("jsonschema,six");
     bench.prepare("six,attrs,jsonschema");
     assert_eq!(count(&bench.volume().environments()), 1);
@@ -112,11 +112,11 @@ fn a_task_runs_from_staging_while_it_is_published() {
                 run(&leased.python(), "import idna; print(idna.encode('a').decode())"),
                 "a"
             );
-            // Held beyond the publishing, as a task that runs on would.
+            // Hold the lease beyond publishing, like a task that is still running.
             std::mem::forget(leased);
         }
     });
-    // The path in staging still works, through the link that publishing left.
+    // The path in staging still works through the link that publishing created.
     assert_eq!(told.warnings(), Vec::<String>::new());
     let staged = bench.root().join(told.path());
     assert_eq!(run(&staged.join("venv/bin/python"), "import idna.codec; print(1)"), "1");

@@ -1,4 +1,4 @@
-//! How a run ends: the user's result is the user's, a failure of ours is ours, and nothing hangs.
+//! How a run ends: results of user code, failures of the runner, and no hangs.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
 
@@ -77,7 +77,7 @@ fn a_program_that_is_told_to_end_a_moment_before_its_runner_is_cancelled() {
     let children = threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("children")).unwrap());
     let children = children.collect::<String>();
     let program = children.split_whitespace().next().unwrap().parse().unwrap();
-    // As a node does that goes down: it tells every process of a container.
+    // Like a node that shuts down: it signals every process of a container.
     kill_process(Pid::from_raw(program).unwrap(), Signal::TERM).unwrap();
     std::thread::sleep(Duration::from_millis(20));
     kill_process(runner, Signal::TERM).unwrap();

@@ -1,4 +1,4 @@
-//! The user's output: passed on as it comes, bounded, byte for byte, whoever reads it.
+//! The user's output is passed on immediately, bounded and byte for byte, however it is read.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
 
@@ -117,7 +117,7 @@ fn the_report_comes_through_a_descriptor_too() {
         .write_all(&serde_json::to_vec(&case.request).unwrap())
         .unwrap();
     let output = output_of(child);
-    // The program has its three streams and the listing's own descriptor, and not the report's.
+    // The program has its three streams and the listing's descriptor, but not the report's.
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "['0', '1', '2', '3']");
     assert!(std::fs::read_to_string(report).unwrap().contains("\"end\":\"exited\""));
 }
@@ -142,7 +142,7 @@ fn the_report_comes_back_through_the_socket_on_standard_input() {
     let mut report = String::new();
     BufReader::new(ours).read_line(&mut report).unwrap();
     let output = output_of(child);
-    // The socket is not the program's standard input, nor any other descriptor of it.
+    // The program has no descriptor of the socket.
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "['0', '1', '2', '3']");
     assert!(report.contains("\"end\":\"exited\""), "{report}");
 }

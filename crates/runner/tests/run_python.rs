@@ -1,4 +1,4 @@
-//! The Python volume as a task meets it: hit, stale, and stale but accepted.
+//! Runs with a Python volume: hits, stale environments, and leases.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
 
@@ -13,7 +13,7 @@ use hybrid_cache_model::{CacheReport, CacheStatus, End, PythonRequest, RequestKe
 use hybrid_cache_runner::store::lock::{Missing, Mode, attempt};
 use run_harness::Case;
 
-/// A case with a published environment, made by hand: what is tested is who uses it.
+/// A case with a handmade published environment.
 fn with_environment(code: &str) -> Case {
     let case = Case::new(code).change(|request| request.task.dependencies = "numpy".to_owned());
     let root = Path::new(&case.request.context.volumes.python).join("tenants/default");

@@ -1,5 +1,4 @@
-//! Several at once on one system volume, with a scripted double in Nix's place: waiting, failing, and damage that one
-//! of them still uses.
+//! Concurrent preparations on one system volume, with a scripted double for Nix: waiting, failures, and damage in use.
 
 mod nix_double;
 
@@ -24,7 +23,7 @@ fn preparations_that_waited_for_a_failed_build_report_its_failure() {
         }
     });
     assert_eq!(bench.calls("build"), 1);
-    // Who comes later tries again.
+    // A later preparation tries again.
     std::fs::remove_file(bench.dir.path().join("broken")).unwrap();
     assert!(matches!(bench.prepare().unwrap().status, CacheStatus::Built { .. }));
 }
@@ -91,7 +90,7 @@ fn a_damage_mark_outlives_running_builds_and_a_recording() {
     let (volume, key) = (bench.volume(), bench.key());
     let index = volume.index_path(&key);
     let is_marked = || IndexEntry::read_marked(&index, &key).unwrap().unwrap().damaged;
-    // It takes a while to hash.
+    // Large enough that hashing takes a while.
     let large = std::fs::File::create(bench.root().join("store/0a-git/large")).unwrap();
     large.set_len(256 << 20).unwrap();
     std::thread::scope(|scope| {

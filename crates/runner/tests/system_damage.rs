@@ -1,4 +1,4 @@
-//! Damage to the system volume: found by our own hashes, without a Nix, and repaired with one.
+//! Damage to the system volume: found by content hashes without Nix, and repaired with Nix.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
 
@@ -69,7 +69,8 @@ impl Set {
             .collect()
     }
 
-    /// A Nix whose collection deletes the library where no root is left, and which is content with every store.
+    /// A double for Nix whose collection deletes the library if no root is left, and whose verification always
+    /// succeeds.
     fn nix(&self) -> SystemTools {
         let program = self.volume.root().join("nix-for-tests");
         let (roots, library) = (self.volume.roots(), self.library.display());

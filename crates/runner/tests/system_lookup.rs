@@ -1,4 +1,4 @@
-//! The system volume as a task meets it: found, missed, refused, and never pulled away while in use.
+//! Runs with a system volume: hits, misses, refusals, and no eviction while in use.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
 
