@@ -161,11 +161,6 @@ impl PythonVolume {
         &self.root
     }
 
-    /// The tenant.
-    pub fn tenant(&self) -> &Tenant {
-        &self.tenant
-    }
-
     /// The tenant's folder.
     pub fn own(&self) -> PathBuf {
         self.root.join(self.tenant.folder())

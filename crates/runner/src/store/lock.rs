@@ -53,11 +53,6 @@ impl Lock {
         &self.file
     }
 
-    /// Turns the lock into an open file. It stays held until that file and every copy of it is closed.
-    pub fn into_file(self) -> File {
-        self.file
-    }
-
     /// The path under which the lock was taken.
     pub fn path(&self) -> &Path {
         &self.path

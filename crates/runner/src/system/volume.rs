@@ -86,11 +86,6 @@ impl SystemVolume {
         &self.root
     }
 
-    /// The tenant.
-    pub fn tenant(&self) -> &Tenant {
-        &self.tenant
-    }
-
     /// Folder of hybrid-cache's own files.
     pub fn state(&self) -> PathBuf {
         self.root.join("var/hybrid-cache")
