@@ -199,5 +199,5 @@ fn the_command_line_is_strict_and_a_report_that_cannot_be_made_is_broken() {
     assert_eq!(code, EXIT_BROKEN);
     let (code, stderr) = run(&["run"], "{\"task\": 1}");
     assert_eq!(code, EXIT_REPORTED);
-    assert!(stderr.contains("the request is not what was expected"), "{stderr}");
+    assert!(stderr.contains("the request cannot be parsed"), "{stderr}");
 }
