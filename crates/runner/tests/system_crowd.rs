@@ -107,7 +107,7 @@ fn a_damage_mark_outlives_running_builds_and_a_recording() {
     assert!(build.is_some());
     let began = Instant::now();
     let refused = maintenance::clear_damaged(&volume, &key, tools, &deadline()).unwrap_err();
-    assert!(refused.message.contains("being made"), "{refused}");
+    assert!(refused.message.contains("being built"), "{refused}");
     assert!(is_marked() && began.elapsed() < Duration::from_secs(15));
     drop(build);
     maintenance::clear_damaged(&volume, &key, tools, &deadline()).unwrap();
