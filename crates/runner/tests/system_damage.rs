@@ -94,9 +94,12 @@ impl Set {
 fn every_change_to_a_store_path_is_named_without_a_nix() {
     type Change = fn(&Path);
     let changes: [(&str, Change); 4] = [
-        ("store/0b-library/lib/file: has another content", |path| {
-            std::fs::write(path.join("lib/file"), "0123x56789").unwrap();
-        }),
+        (
+            "store/0b-library/lib/file: differs from the published content",
+            |path| {
+                std::fs::write(path.join("lib/file"), "0123x56789").unwrap();
+            },
+        ),
         ("store/0b-library/lib/file: is missing", |path| {
             std::fs::remove_file(path.join("lib/file")).unwrap()
         }),

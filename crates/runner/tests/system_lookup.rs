@@ -180,6 +180,10 @@ fn leftovers_are_swept_and_without_nix_nothing_is_evicted() {
     }
     let report = gc(&volume, &BudgetRequest::of_settings(1, 0), None, &deadline()).unwrap();
     assert_eq!((report.swept, report.over_budget), (3, true));
-    assert!(report.warnings[0].contains("no Nix program is given"), "{:?}", report.warnings);
+    assert!(
+        report.warnings[0].contains("no Nix program is given"),
+        "{:?}",
+        report.warnings
+    );
     assert!(index.exists());
 }
