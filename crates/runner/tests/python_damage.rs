@@ -70,7 +70,7 @@ fn a_flipped_bit_is_named_and_repaired_in_every_environment_and_in_uvs_cache() {
     let found = problems(&bench);
     let named = found
         .iter()
-        .filter(|text| text.contains("hcone/data.bin: has another content"));
+        .filter(|text| text.contains("hcone/data.bin: differs from the published content"));
     assert_eq!(named.count(), 2, "{found:?}");
     let report = repair(&bench.volume(), &deadline()).unwrap();
     assert!(
@@ -151,7 +151,7 @@ fn a_flipped_bit_in_bytecode_is_found_and_the_bytecode_is_rebuilt() {
     assert!(
         found
             .iter()
-            .any(|text| text.starts_with("bytecode/") && text.contains(".pyc: has another content")),
+            .any(|text| text.starts_with("bytecode/") && text.contains(".pyc: differs from the published content")),
         "{found:?}"
     );
     repair(&bench.volume(), &deadline()).unwrap();
