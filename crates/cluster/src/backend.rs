@@ -5,7 +5,7 @@ use hybrid_cache_driver::local::{LocalDriver, Maintenance};
 use hybrid_cache_driver::trace::TraceConfig;
 use hybrid_cache_driver::{Driver, Epoch, SubmitOptions};
 use hybrid_cache_model::maintain::MaintainReport;
-use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
+use hybrid_cache_model::pod::{PodMaintainReport, PodMaintenanceCommand};
 use hybrid_cache_model::protocol::{BudgetRequest, Budgets, IndexScope, Limits};
 use hybrid_cache_model::{CacheReport, End, Failure, FailureKind, Scenario, TaskSpec};
 use hybrid_cache_tools::{Checkout, Error, ErrorContext, Machine, MachineOptions, Progress, Result, failed};
@@ -178,7 +178,7 @@ impl Backend {
                 Ok(moved.iter().map(|folder| folder.display().to_string()).collect())
             }
             Backend::Cluster(backend) => {
-                let question = PodQuestion::SetAside;
+                let question = PodMaintenanceCommand::SetAside;
                 match backend.driver.maintain(&Epoch::Standing, question).await? {
                     // As folders of the two volumes: nothing else is known of where those are.
                     PodMaintainReport::SetAside { folders } => {
@@ -239,9 +239,9 @@ async fn run_to_warm(
     })
 }
 
-fn question(what: Maintenance, mut budgets: Budgets) -> PodQuestion {
+fn question(what: Maintenance, mut budgets: Budgets) -> PodMaintenanceCommand {
     match what {
-        Maintenance::Usage => PodQuestion::Usage,
+        Maintenance::Usage => PodMaintenanceCommand::Usage,
         Maintenance::Gc {
             budget_bytes,
             budget_inodes,
@@ -250,9 +250,9 @@ fn question(what: Maintenance, mut budgets: Budgets) -> PodQuestion {
                 budget.bytes = budget_bytes.or(budget.bytes);
                 budget.inodes = budget_inodes.or(budget.inodes);
             }
-            PodQuestion::Gc { budgets }
+            PodMaintenanceCommand::Gc { budgets }
         }
-        Maintenance::Verify { repair } => PodQuestion::Verify { repair },
+        Maintenance::Verify { repair } => PodMaintenanceCommand::Verify { repair },
     }
 }
 

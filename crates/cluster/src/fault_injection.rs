@@ -6,7 +6,7 @@ use std::time::Duration;
 use hybrid_cache_driver::{Driver, Epoch};
 use hybrid_cache_image::docker::Engine;
 use hybrid_cache_model::maintain::{MaintainReport, VerifyReport};
-use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
+use hybrid_cache_model::pod::{PodMaintainReport, PodMaintenanceCommand};
 use hybrid_cache_trials::TrialError;
 use hybrid_cache_trials::chaos::{Hands, NodeHands};
 
@@ -62,7 +62,7 @@ impl Hands for FaultyCluster {
 
     async fn verify(&self, epoch: &Epoch) -> Result<VerifyReport, TrialError> {
         let driver = self.connection.driver().await.map_err(trial_error)?;
-        match driver.maintain(epoch, PodQuestion::Verify { repair: false }).await? {
+        match driver.maintain(epoch, PodMaintenanceCommand::Verify { repair: false }).await? {
             PodMaintainReport::Maintained {
                 report: MaintainReport::Verify(report),
             } => Ok(report),

@@ -172,21 +172,21 @@ pub enum PrepareReport {
     },
 }
 
-/// What a maintenance pod is asked.
+/// The command of a maintenance pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "question")]
-pub enum PodQuestion {
-    /// What do the volumes hold?
+pub enum PodMaintenanceCommand {
+    /// Report the disk usage of the volumes.
     Usage,
-    /// What are their environments made of? The container's log tells it, behind [`CONTENTS_MARK`]: a termination message is
-    /// too small.
+    /// List the environments and their parts, in the container's log behind [`CONTENTS_MARK`]: a termination message is too
+    /// small.
     Contents,
-    /// Make room.
+    /// Evict until each volume is within its budget.
     Gc {
         /// How much each volume may keep.
         budgets: Budgets,
     },
-    /// Is all of it whole?
+    /// Verify everything on the volumes.
     Verify {
         /// Set aside what is damaged.
         #[serde(default)]
@@ -217,7 +217,7 @@ pub struct PodMaintainRequest {
     pub protocol: u32,
     /// What to do.
     #[serde(flatten)]
-    pub question: PodQuestion,
+    pub question: PodMaintenanceCommand,
     /// The cluster's place in the network.
     pub network: NetworkSettings,
     /// Milliseconds until it gives up.

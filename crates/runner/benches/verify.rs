@@ -1,9 +1,10 @@
-//! How fast `verify` reads a volume of a hundred environments, against a plain read of the same inodes.
+//! Compares `verify` on a volume of a hundred environments with a plain read of the same inodes.
 //!
-//! `cargo bench --package hybrid-cache-runner --bench verify`, as root: both begin with a cold page cache, each time. The
-//! plain read opens every unique inode once, in the order of their numbers, with as many threads and the same block
-//! size. It knows their paths beforehand; a second one, which finds them as a copy of the volume would, reads every
-//! folder and link as well, as `verify` must. Environments are made of small packages of this bench's own and of numpy, so that most inodes are shared.
+//! `cargo bench --package hybrid-cache-runner --bench verify`, as root, because both start with a cold page cache each
+//! time. The plain read opens every unique inode once, in the order of their numbers, with as many threads and the same
+//! block size. It knows their paths beforehand. A second plain read finds them itself, like a copy of the volume, and
+//! so reads every folder and link, as `verify` must. Environments consist of small generated packages and numpy, so
+//! that most inodes are shared.
 
 #![expect(
     clippy::unwrap_used,
@@ -27,7 +28,7 @@ use python_support::Bench;
 const ENVIRONMENTS: usize = 100;
 const ROUNDS: usize = 6;
 const BLOCK_BYTES: usize = 1 << 20;
-/// Packages whose subsets the environments are, each beside numpy or not.
+/// The packages whose subsets form the environments, with or without numpy.
 const PACKAGES: [&str; 6] = ["six", "idna", "packaging", "attrs", "zipp", "toolz"];
 
 /// The environment number `at`: one of the 64 subsets, with another of three large packages.
@@ -75,7 +76,7 @@ fn find(folders: &[PathBuf]) -> Vec<PathBuf> {
     found.into_values().collect()
 }
 
-/// What is in `folder`.
+/// The entries of `folder`.
 fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
     std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path())
 }
@@ -135,7 +136,7 @@ fn main() {
     };
     let (mut of_read, mut of_found) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
-        // Each goes first in its turn: that may be a gain or a loss.
+        // Alternate the order, because going first may be an advantage or a disadvantage.
         let [mut read_s, mut found_s, mut check_s] = [0.0; 3];
         for turn in 0..3 {
             match (round + turn) % 3 {

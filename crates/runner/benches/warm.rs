@@ -1,10 +1,10 @@
-//! What the runner adds to a warm run: `runner run` against exec'ing the same interpreter on the same program.
+//! The runner's overhead on a warm run: `runner run` against exec of the same interpreter on the same program.
 //!
-//! `cargo xtask test none` once, for the tools and the static runner that sandboxes start, then
-//! `cargo bench --package hybrid-cache-runner`. Without that it is this build's runner, linked dynamically; where no uv
-//! is at hand either, the program is `pass` in the bare interpreter. The names of the benchmarks say which.
+//! Run `cargo xtask test none` once for the tools and the static runner, then `cargo bench --package
+//! hybrid-cache-runner`. Without the first step it uses this build's dynamically linked runner. Without uv the program
+//! is `pass` in the bare interpreter. The names of the benchmarks say which.
 //!
-//! `overhead` is the figure that counts: both are run in turns, so that load and page cache are the same for both.
+//! `overhead` is the main figure: both run alternately, under the same load and page cache.
 
 #![expect(
     clippy::unwrap_used,
@@ -27,7 +27,7 @@ use hybrid_cache_model::protocol::{
 use hybrid_cache_runner::python::Lookup;
 use python_support::Bench;
 
-/// Pairs of runs that the overhead is taken from.
+/// How many pairs of runs the overhead is computed from.
 const TURNS: usize = 61;
 /// Half the width of the median's 95 % interval, in ranks: 0.98 times the root of [`TURNS`].
 const REACH: usize = 8;
@@ -35,7 +35,7 @@ const REACH: usize = 8;
 const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/local-config.json");
 const NUMPY_TASK: &str = "import numpy\nprint(numpy.arange(6).reshape(2, 3))\n";
 
-/// The part of the configuration that matters here.
+/// The part of the configuration that is used here.
 #[derive(serde::Deserialize)]
 struct Config {
     runner: PathBuf,
@@ -49,7 +49,7 @@ struct Warm {
     runner: PathBuf,
     python: PathBuf,
     request: RunRequest,
-    /// Holds the volume and the scratch folder.
+    /// Contains the volume and the scratch folder.
     _bench: Option<Bench>,
     scratch: tempfile::TempDir,
 }
@@ -151,7 +151,7 @@ impl Warm {
         let began = Instant::now();
         let mut command = Command::new(&self.python);
         command.arg(program).current_dir(folder).env_clear();
-        // As many and the same as the runner sets.
+        // The same variables as the runner sets.
         for (name, value) in [("PATH", "/usr/bin:/bin"), ("LANG", "C.UTF-8")] {
             command.env(name, value);
         }
@@ -225,13 +225,13 @@ fn warm(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Both in turns, and the median of the differences: criterion knows no negative time, and a mean of what is left would
-/// be too large on a busy machine.
+/// Runs both alternately and takes the median of the differences: criterion cannot handle negative times, and the mean
+/// of the rest would be too large on a busy machine.
 fn overhead(_: &mut Criterion) {
     let warm = Warm::new();
     let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
     let pair = |turn: usize| {
-        // The one that goes first may profit or suffer from what was before.
+        // Alternate the order, because going first may be an advantage or a disadvantage.
         if turn.is_multiple_of(2) {
             let direct = ms(warm.direct());
             (direct, ms(warm.runner()))

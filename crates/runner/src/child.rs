@@ -1,4 +1,4 @@
-//! Runs one helper program to its end: bounded output, a deadline, and no life beyond ours.
+//! Runs one helper program with bounded output and a deadline. The kernel kills it if the runner dies.
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,12 +10,12 @@ use hybrid_cache_model::{Failure, FailureKind};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-/// Most bytes of a program's talk that are kept: its beginning is dropped first, the error stands at the end.
+/// Most bytes of standard error that are kept. The beginning is dropped first, because errors come last.
 const MAX_STDERR_BYTES: usize = 256 << 10;
-/// How long a child that was told to die by SIGKILL may take until it can be collected.
+/// How long to wait for a child that was sent SIGKILL.
 const KILL_WAIT: Duration = Duration::from_secs(5);
 
-/// How long to wait for a program: until a deadline, or until somebody has no more use for its result.
+/// When to stop waiting for a program: at an instant, or when its result is no longer needed.
 #[derive(Debug)]
 pub struct Deadline {
     instant: Instant,
@@ -23,10 +23,10 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// Deadline until `deadline`.
+    /// A deadline at `instant`, not cancelled.
     ///
     /// # Errors
-    /// The process may have no more descriptors.
+    /// The process has no free descriptor.
     pub fn at(instant: Instant) -> Result<Deadline, Failure> {
         let cancelled = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let cancelled = cancelled
@@ -39,9 +39,9 @@ impl Deadline {
         self.instant
     }
 
-    /// Ends every wait, those that run and those to come.
+    /// Ends every current and future wait.
     pub fn cancel(&self) {
-        // It only fails where the event has fired more often than a u64 can count.
+        // It fails only if the counter overflows.
         let _ = rustix::io::write(&self.cancelled, &1u64.to_ne_bytes());
     }
 
@@ -87,7 +87,7 @@ impl Deadline {
 pub struct ProgramExit {
     /// Its exit status.
     pub status: ExitStatus,
-    /// What it wrote to standard error; the last part where it was very much.
+    /// What it wrote to standard error; only the last part if it was too long.
     pub stderr: String,
 }
 
@@ -102,18 +102,18 @@ impl ProgramExit {
     }
 }
 
-/// Runs `command` until it ends or `patience` does; `input` is written to its standard input.
+/// Runs `command` until it ends or `deadline` passes; writes `input` to its standard input.
 ///
-/// The program gets a process group of its own, which is killed as a whole when patience ends, and dies with us.
+/// The program gets its own process group, which is killed as a whole at the deadline and when the runner dies.
 ///
 /// # Errors
-/// [`FailureKind::Tool`] where it cannot be started, [`FailureKind::Deadline`] where it had to be killed.
+/// [`FailureKind::Tool`] if it cannot be started, [`FailureKind::Deadline`] if it was killed.
 pub fn run(command: &mut Command, name: &str, input: Vec<u8>, deadline: &Deadline) -> Result<ProgramExit, Failure> {
     run_into(command, name, input, Stdio::null(), deadline)
 }
 
-/// Like [`run`], with the program's standard output going to `stdout`: a file, or nowhere. Not a pipe, which nobody
-/// would read.
+/// Like [`run`], with the program's standard output going to `stdout`: a file or nothing. Not a pipe, because no one
+/// would read it.
 ///
 /// # Errors
 /// As those of [`run`].
@@ -137,7 +137,7 @@ pub fn run_into(
     die_with_us(command);
     let mut child = command.spawn().map_err(|error| cannot_start(command, name, &error))?;
     let writer = child.stdin.take().map(|mut pipe| {
-        // A child that dies early breaks the pipe; its exit status tells more than that error.
+        // A child that dies early breaks the pipe. Its exit status says more than that error.
         std::thread::spawn(move || drop(std::io::Write::write_all(&mut pipe, &input)))
     });
     let outcome = collect(&mut child, name, deadline);
@@ -167,7 +167,7 @@ fn collect(child: &mut Child, name: &str, deadline: &Deadline) -> Result<Program
             }
         }
     }
-    // Its pipe is closed; now for its exit. A process descriptor can be waited for with a time-out, wait(2) cannot.
+    // The pipe is closed, so wait for the exit. Unlike wait(2), a process descriptor can be polled with a timeout.
     if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| broken(errno.into()))?;
         deadline.readable(&pidfd, name)?;
@@ -183,9 +183,9 @@ fn collect(child: &mut Child, name: &str, deadline: &Deadline) -> Result<Program
 fn late(name: &str) -> Failure {
     Failure::new(
         FailureKind::Deadline,
-        format!("{name} had not ended when the preparation's time was over"),
+        format!("{name} did not finish before the preparation's deadline"),
     )
-    .hint("give more time, or look whether the package index or the storage is slow")
+    .hint("raise the time limit, or check whether the package index or the storage is slow")
 }
 
 fn cannot_start(command: &Command, name: &str, error: &std::io::Error) -> Failure {
@@ -200,7 +200,7 @@ fn kill(child: &mut Child) {
     let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else {
         return;
     };
-    // It fails where the group is gone already, which is what is wanted.
+    // It fails if the group has already ended, which is fine.
     let _ = rustix::process::kill_process_group(pid, Signal::KILL);
     let give_up = Instant::now() + KILL_WAIT;
     while Instant::now() < give_up {
@@ -221,7 +221,7 @@ fn die_with_us(command: &mut Command) {
     unsafe {
         command.pre_exec(move || {
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-            // We may have died before the kernel was asked.
+            // The runner may have died before this call.
             if rustix::process::getppid() != Some(parent) {
                 return Err(std::io::ErrorKind::BrokenPipe.into());
             }
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn very_much_output_keeps_its_end() {
+    fn too_long_output_keeps_its_end() {
         let exit = run(
             &mut shell("yes | head -c 3000000 >&2; echo end >&2"),
             "sh",
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn cancelling_ends_what_runs_and_what_comes() {
+    fn cancelling_ends_current_and_future_waits() {
         let started = Instant::now();
         let deadline = soon();
         std::thread::scope(|scope| {

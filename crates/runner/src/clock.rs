@@ -12,7 +12,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts the clock: this moment is the origin of every span.
+    /// Starts the clock. Every span counts from now.
     pub fn start() -> Recorder {
         Recorder {
             origin: Instant::now(),
@@ -20,7 +20,7 @@ impl Recorder {
         }
     }
 
-    /// Runs `work` as one span.
+    /// Runs `work` and records it as one span.
     pub fn span<T>(&self, phase: Phase, lane: Lane, work: impl FnOnce() -> T) -> T {
         let start_us = self.now_us();
         let result = work();
@@ -28,7 +28,7 @@ impl Recorder {
         result
     }
 
-    /// Ends, at this moment, a span that began at `start_us`.
+    /// Records a span from `start_us` until now.
     pub fn record(&self, phase: Phase, lane: Lane, start_us: u64) {
         let duration_us = self.now_us().saturating_sub(start_us);
         lock(&self.timeline).push(phase, lane, start_us, duration_us);
@@ -39,7 +39,7 @@ impl Recorder {
         u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// A copy of the timeline that ends at this moment.
+    /// A copy of the timeline, ending now.
     pub fn timeline(&self) -> Timeline {
         Timeline {
             total_us: self.now_us(),

@@ -1,6 +1,6 @@
 //! Prepares Python environments and system packages, runs user code, owns the on-disk caches.
 //!
-//! One small program without an async runtime, as it is the first process of every task's sandbox.
+//! It has no async runtime, because it is the first process of every task's sandbox and must start fast.
 
 pub mod child;
 pub mod clock;

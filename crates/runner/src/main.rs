@@ -1,4 +1,4 @@
-//! The runner's command line: `run`, `prepare`, `usage`, `contents`, `gc`, `verify`, the same for pods, networks, `version`.
+//! The runner's command line: parses arguments and requests, calls the library, and sets the exit code.
 
 use std::io::{BufRead, Read, Write};
 use std::os::fd::OwnedFd;
@@ -26,25 +26,26 @@ use serde::de::DeserializeOwned;
 
 const USAGE: &str = "\
 usage: runner run [--report-back | --report-fd N | --report-file PATH]
-                                    a RunRequest on standard input; its report back by the socket that standard input
-                                    is, to the descriptor N or to the file PATH
-       runner prepare               a PrepareRequest on standard input, events to standard output; what it found or made
-                                    stays leased until standard input is closed
+                                    read a RunRequest from standard input; write the report back through the socket on
+                                    standard input, to descriptor N or to the file PATH
+       runner prepare               read a PrepareRequest from standard input, write events to standard output; keep the
+                                    environments leased until standard input is closed
        runner usage | contents | gc | verify
-                                    a MaintainRequest on standard input, a report to standard output
+                                    read a MaintainRequest from standard input, write a report to standard output
        runner pod-run | pod-prepare | pod-maintain
-                                    in a pod: the request in a file, the report to the termination message
-       runner pod-seed              in a container of an image that is built: the request in a file, a report to standard
-                                    output, filled caches packed into /seed
-       runner hold-network          keeps a task's network: a HoldRequest on standard input, a HoldReport to standard output
+                                    in a pod: read the request from a file, write the report to the termination message
+       runner pod-seed              during an image build: read the request from a file, pack filled caches into /seed,
+                                    write a report to standard output
+       runner hold-network          read a HoldRequest from standard input, write a HoldReport to standard output, and keep
+                                    the task's network
        runner start-pasta PROGRAM [ARGUMENT...]
-                                    for hold-network
+                                    used by hold-network
        runner join-network PID USER-NAMESPACE NETWORK-NAMESPACE PROGRAM [ARGUMENT...]
-                                    becomes the program in the namespaces that the holder PID keeps, known by their
-                                    inodes; 0 keeps the user namespace
+                                    become the program in the namespaces of the holder PID, given by their inodes; 0
+                                    keeps the user namespace
        runner version";
 
-/// Exit code for a command line that makes no sense.
+/// Exit code for an invalid command line.
 const EXIT_USAGE: i32 = 2;
 /// A request holds at most a mebibyte of code, every byte of it escaped in JSON, and a few paths.
 const MAX_REQUEST_BYTES: u64 = 16 << 20;
@@ -77,7 +78,7 @@ fn main() -> ExitCode {
         }
         ["version"] => version(),
         [] => usage("no command"),
-        [command, ..] => usage(&format!("`{command}` with these arguments is no command")),
+        [command, ..] => usage(&format!("unknown command or wrong arguments: `{command}`")),
     };
     ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
 }
@@ -87,7 +88,7 @@ fn run(destination: Result<Destination, run::ReportError>, recorder: &Recorder) 
         Ok(destination) => destination,
         Err(error) => return broken(&error.to_string()),
     };
-    // On this machine the kernel shall rather end a sandbox than the service that started it.
+    // If memory runs out, the kernel should end a sandbox rather than the service that started it.
     run::prefer_to_end_before_the_driver();
     let report = match read_run_request() {
         Ok((request, memory_group)) => run::run(&request, memory_group, recorder),
@@ -98,14 +99,14 @@ fn run(destination: Result<Destination, run::ReportError>, recorder: &Recorder) 
 
 /// Runs the task of a pod.
 fn pod_run(recorder: &Recorder) -> i32 {
-    // Opened before user code can touch it.
+    // Open it before user code can replace it.
     match Destination::file(Path::new(TERMINATION_FILE)) {
         Ok(destination) => {
             let report = pod::run(recorder);
             let token = std::env::var(TRAILER_VARIABLE).ok();
             let trailer = report.clone();
             let code = report_to(destination, report);
-            // A copy: the termination message is what counts.
+            // Ignore a failure: this is a copy, the termination message decides.
             let _ = pod::trail(token.as_deref(), &trailer);
             code
         }
@@ -113,7 +114,7 @@ fn pod_run(recorder: &Recorder) -> i32 {
     }
 }
 
-/// Leaves a report as the container's termination message.
+/// Writes a report as the container's termination message.
 fn leave(report: &mut impl Shorten) -> i32 {
     match pod::leave_message(Path::new(TERMINATION_FILE), report) {
         Ok(()) => EXIT_REPORTED,
@@ -132,10 +133,10 @@ fn report_to(destination: Destination, report: RunReport) -> i32 {
     }
 }
 
-/// Prepares; the events are the answer, a failure included.
+/// Prepares, and writes events to standard output. A failure is an event too.
 fn prepare(recorder: &Recorder) -> i32 {
     let told = AtomicI32::new(EXIT_REPORTED);
-    // The user of an event that cannot be told has gone; the preparation is of use to the next one and goes on.
+    // If an event cannot be written, its reader has gone. Keep preparing: the next task can use the result.
     let emit = |event: &PrepareEvent| {
         if let Err(error) = tell(event) {
             told.store(broken(&error.to_string()), Ordering::Relaxed);
@@ -151,11 +152,11 @@ fn prepare(recorder: &Recorder) -> i32 {
     told.into_inner()
 }
 
-/// Waits until the driver closes standard input, which it does when the task has its leases, or for so long at most.
+/// Waits until the driver closes standard input, which means that the task has its leases, or until `limit` has passed.
 fn until_input_closes(limit: Duration) {
     let (sender, closed) = mpsc::channel();
     std::thread::spawn(move || {
-        // Whatever is said there, only its end counts.
+        // Only the end of the input matters, not its content.
         let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
         sender.send(())
     });
@@ -177,7 +178,7 @@ fn answer(report: &impl Serialize) -> i32 {
     }
 }
 
-/// Writes one line of JSON to standard output, whole: events come from several threads.
+/// Writes one line of JSON to standard output under its lock, because several threads write events.
 fn tell(message: &impl Serialize) -> std::io::Result<()> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
@@ -186,7 +187,7 @@ fn tell(message: &impl Serialize) -> std::io::Result<()> {
     stdout.flush()
 }
 
-/// Reads a request and, where standard input is a socket that brings one, the file of a control group.
+/// Reads a request and, if standard input is a socket that carries one, the file of a control group.
 fn read_run_request() -> Result<(RunRequest, Option<OwnedFd>), Failure> {
     let (first, group) = run::take_descriptor(rustix::stdio::stdin());
     Ok((read_request_after(first)?, group))
@@ -196,8 +197,8 @@ fn read_request<T: DeserializeOwned>() -> Result<T, Failure> {
     read_request_after(Vec::new())
 }
 
-/// Reads the one line of standard input that is the request and begins with `text`. What follows it is none of the
-/// request's.
+/// Reads the one line of standard input that is the request and begins with `text`. The rest of the input is not part
+/// of the request.
 fn read_request_after<T: DeserializeOwned>(mut text: Vec<u8>) -> Result<T, Failure> {
     let refuse = |message: String| {
         Failure::new(FailureKind::Internal, message).hint("driver and runner must be of the same version")
@@ -211,13 +212,13 @@ fn read_request_after<T: DeserializeOwned>(mut text: Vec<u8>) -> Result<T, Failu
     }
     #[cfg(feature = "mutations")]
     hybrid_cache_runner::mutations::take_out(&text);
-    serde_json::from_slice(&text).map_err(|error| refuse(format!("the request is not what was expected: {error}")))
+    serde_json::from_slice(&text).map_err(|error| refuse(format!("the request cannot be parsed: {error}")))
 }
 
-/// Keeps a network until nobody uses it any more.
+/// Keeps a network until no task uses it.
 fn hold_network() -> i32 {
     network::close_inherited();
-    // What it keeps is for one task; pasta has it from here.
+    // This process serves one task, and pasta inherits the setting.
     run::prefer_to_end_before_the_driver();
     let ready = || tell(&HoldReport::Ready).is_ok();
     let held = match read_request::<HoldRequest>() {

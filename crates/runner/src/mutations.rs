@@ -1,18 +1,18 @@
-//! Takes single protections out of a runner that was built for a test (feature `mutations`): it shows that the list of attacks
-//! notices. No other build has this file.
+//! Switches off single protections in test builds (feature `mutations`), to prove that the attack tests notice. No
+//! other build contains this file.
 
 use hybrid_cache_model::Protection;
 use hybrid_cache_model::protection::MUTATIONS_VARIABLE;
 use serde_json::Value;
 
-/// Takes out what a request names: any variable of it, whatever it is meant for, may hold the names.
+/// Switches off the protections that a request names. Any of its variables may hold the names.
 pub fn take_out(request: &[u8]) {
     if let Ok(request) = serde_json::from_slice(request) {
         names(&request).for_each(Protection::take_out_named);
     }
 }
 
-/// The values of all variables of this name.
+/// The values of all variables called [`MUTATIONS_VARIABLE`].
 fn names(request: &Value) -> Box<dyn Iterator<Item = &str> + '_> {
     match request {
         Value::Array(items) => match &items[..] {
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_names_are_found_in_every_kind_of_request() {
+    fn protections_named_in_any_request_are_switched_off() {
         let request = serde_json::json!({
             "variables": [["A", "b"], [MUTATIONS_VARIABLE, "landlock,seccomp"]],
             "python_tools": {"variables": [[MUTATIONS_VARIABLE, "own-files"]]},

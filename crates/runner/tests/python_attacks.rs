@@ -1,4 +1,4 @@
-//! Wheels that mean harm, installed by a real uv: what they bring and claim reaches nobody else.
+//! Malicious wheels, installed by a real uv: their content and claims do not affect other environments.
 
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
@@ -20,7 +20,7 @@ fn genuine() -> Wheel {
     Wheel::new("hcsix", "1.17.0").file("hcsix.py", GENUINE)
 }
 
-/// Every file below `folder` with its bytes.
+/// Every file below `folder`, with its bytes.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten() {
@@ -47,7 +47,7 @@ fn is_clean(bench: &Bench) {
 }
 
 #[test]
-fn byte_code_of_a_forged_record_reaches_nobody_who_has_the_genuine_file() {
+fn bytecode_under_a_forged_hash_is_not_shared_with_the_genuine_file() {
     let Some(bench) = Bench::offline() else { return };
     genuine().write(&bench.wheels());
     // The hash of the genuine file, and no size.
@@ -79,7 +79,7 @@ fn byte_code_of_a_forged_record_reaches_nobody_who_has_the_genuine_file() {
 #[test]
 fn decoys_for_an_installed_package_are_refused() {
     let Some(bench) = Bench::offline() else { return };
-    // Another name each time: uv knows a file by its name and time.
+    // Use a new name each time, because uv identifies a file by name and time.
     for (name, folder) in [
         ("hcevil1", "lib/any/site-packages"),
         ("hcevil2", "lib/python3.99/site-packages"),
@@ -101,7 +101,7 @@ fn decoys_for_an_installed_package_are_refused() {
             "{failure}"
         );
     }
-    // Plain data below lib is what public wheels of shared libraries bring.
+    // Public wheels put shared libraries below lib.
     Wheel::new("hclib", "1.0")
         .data("lib/libhc.so.2", "shared library")
         .write(&bench.wheels());
@@ -109,7 +109,7 @@ fn decoys_for_an_installed_package_are_refused() {
 }
 
 #[test]
-fn names_of_ours_are_data_like_any_other_and_uvs_cache_stays_as_it_is() {
+fn a_wheel_with_our_file_names_installs_as_data_and_uvs_cache_stays_unchanged() {
     let Some(bench) = Bench::offline() else { return };
     let names = [".lease", ".lock", "lock.txt", "manifest.json", "content", "damaged"];
     let wheel = names
@@ -153,7 +153,7 @@ fn names_of_ours_are_data_like_any_other_and_uvs_cache_stays_as_it_is() {
 }
 
 #[test]
-fn what_makes_a_folder_an_environment_cannot_be_brought() {
+fn a_wheel_cannot_replace_the_environments_own_files() {
     let Some(bench) = Bench::offline() else { return };
     let interpreter = std::fs::read(&bench.interpreter.path).unwrap();
     for (package, name) in [
@@ -175,7 +175,7 @@ fn what_makes_a_folder_an_environment_cannot_be_brought() {
 }
 
 #[test]
-fn a_wrong_record_installs_and_is_told() {
+fn a_wrong_record_installs_with_a_warning() {
     let Some(bench) = Bench::offline() else { return };
     Wheel::new("hcwrong", "1.0")
         .file("hcwrong.py", "x = 1\n")
@@ -196,7 +196,7 @@ fn a_wrong_record_installs_and_is_told() {
 }
 
 #[test]
-fn two_packages_with_the_same_file_are_told() {
+fn two_packages_with_the_same_file_cause_a_warning() {
     let Some(bench) = Bench::offline() else { return };
     for name in ["hcone", "hctwo"] {
         Wheel::new(name, "1.0")
@@ -212,12 +212,12 @@ fn two_packages_with_the_same_file_are_told() {
 }
 
 #[test]
-fn byte_code_in_a_wheel_is_never_run() {
+fn bytecode_in_a_wheel_is_never_run() {
     let Some(bench) = Bench::offline() else { return };
     let abi = &bench.interpreter.abi;
     Wheel::new("hccached", "1.0")
         .file("hccached.py", "WHO = 'source'\n")
-        .file(&format!("__pycache__/hccached.{abi}.pyc"), "no byte-code")
+        .file(&format!("__pycache__/hccached.{abi}.pyc"), "no bytecode")
         .write(&bench.wheels());
     assert_eq!(bench.prepare("hccached").warnings(), Vec::<String>::new());
     assert_eq!(bench.run("hccached", "import hccached; print(hccached.WHO)"), "source");
@@ -225,7 +225,7 @@ fn byte_code_in_a_wheel_is_never_run() {
 }
 
 #[test]
-fn settings_that_no_key_knows_are_refused() {
+fn uv_settings_outside_every_key_are_refused() {
     let Some(mut bench) = Bench::offline() else { return };
     genuine().write(&bench.wheels());
     bench.tools.variables.push(("UV_PRERELEASE".into(), "allow".into()));

@@ -1,4 +1,4 @@
-//! Byte-code as environments share it: the same bytes every time, swept when unused, and no burden where it is absent.
+//! Shared bytecode: it is reproducible, removed when unused, and environments work without it.
 
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
@@ -39,7 +39,7 @@ fn links(bench: &Bench, dependencies: &str) -> Vec<Link> {
     pool::links(&bench.volume().bytecode(), leased.path()).unwrap()
 }
 
-/// Every file of byte-code below `folder` with its content.
+/// Every bytecode file below `folder`, with its content.
 fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -59,7 +59,8 @@ fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// An environment of one wheel `a`, made by hand from `(path, RECORD hash, content)`; an empty hash is one not listed.
+/// An environment of one wheel `a`, made by hand from `(path, RECORD hash, content)`; an empty hash means that the file
+/// is not listed.
 fn by_hand(bench: &Bench, files: &[(&str, &str, &str)]) -> (PathBuf, Installed) {
     let environment = bench.volume().environments().join("e");
     let site = environment.join("venv").join(site(&bench.interpreter));
@@ -125,10 +126,10 @@ fn compiling_again_gives_the_same_bytes() {
 }
 
 #[test]
-fn byte_code_that_failed_leaves_the_pool_locked_until_the_environment_is_published() {
+fn failed_bytecode_keeps_the_pool_locked_until_the_environment_is_published() {
     let Some(bench) = Bench::new() else { return };
     let volume = bench.volume();
-    // In the place of a folder.
+    // A file where a folder should be.
     std::fs::write(volume.bytecode().join(&bench.interpreter.abi), "").unwrap();
     let size = std::sync::Mutex::new(Vec::new());
     let told = prepare_telling(&bench.request("six"), |event| {
@@ -139,7 +140,7 @@ fn byte_code_that_failed_leaves_the_pool_locked_until_the_environment_is_publish
         size.lock().unwrap().push((*phase, alone));
     });
     let (warnings, size) = (told.warnings(), size.into_inner().unwrap());
-    assert!(warnings[0].contains("incomplete byte-code"), "{warnings:?}");
+    assert!(warnings[0].contains("incomplete bytecode"), "{warnings:?}");
     assert_eq!(size.last(), Some(&(Phase::PythonPublish, false)), "{size:?}");
 }
 
@@ -170,7 +171,7 @@ fn two_environments_link_to_the_same_folders() {
 }
 
 #[test]
-fn unused_byte_code_goes_unless_somebody_is_publishing() {
+fn unused_bytecode_is_removed_unless_a_publisher_holds_the_pool() {
     let Some(bench) = Bench::new() else { return };
     bench.prepare("packaging");
     bench.prepare("six");
@@ -194,7 +195,7 @@ fn unused_byte_code_goes_unless_somebody_is_publishing() {
 }
 
 #[test]
-fn without_its_byte_code_an_environment_works_and_verify_says_so() {
+fn an_environment_without_its_bytecode_works_and_verify_reports_it() {
     let Some(bench) = Bench::new() else { return };
     bench.prepare("packaging");
     std::fs::remove_dir_all(bench.volume().bytecode()).unwrap();
@@ -202,7 +203,7 @@ fn without_its_byte_code_an_environment_works_and_verify_says_so() {
     assert!(!problems.is_empty(), "nothing found");
     for problem in problems {
         assert!(
-            problem.path.ends_with(PYCACHE) && problem.what.contains("byte-code"),
+            problem.path.ends_with(PYCACHE) && problem.what.contains("bytecode"),
             "{problem:?}"
         );
     }
@@ -210,7 +211,7 @@ fn without_its_byte_code_an_environment_works_and_verify_says_so() {
 }
 
 #[test]
-fn a_wheels_own_byte_code_is_dropped_and_made_from_its_sources() {
+fn a_wheels_own_bytecode_is_replaced_by_bytecode_from_its_sources() {
     let Some(bench) = Bench::new() else { return };
     let own = format!("a/{PYCACHE}/one.{}.pyc", bench.interpreter.abi);
     let files = [
@@ -233,7 +234,7 @@ fn a_wheels_own_byte_code_is_dropped_and_made_from_its_sources() {
 }
 
 #[test]
-fn what_is_compiled_is_what_lies_on_the_disk_whatever_a_record_lists() {
+fn sources_on_disk_are_compiled_whatever_a_record_lists() {
     let Some(bench) = Bench::new() else { return };
     let files = [
         ("a/__init__.py", "1", ""),
@@ -274,7 +275,7 @@ fn sweeping_while_others_publish_leaves_no_link_dangling() {
                 let problems = verify(&volume).unwrap().problems;
                 let dangling: Vec<_> = problems
                     .iter()
-                    .filter(|problem| problem.what.contains("byte-code"))
+                    .filter(|problem| problem.what.contains("bytecode"))
                     .collect();
                 assert!(dangling.is_empty(), "{dangling:?}");
             }
@@ -285,7 +286,7 @@ fn sweeping_while_others_publish_leaves_no_link_dangling() {
 }
 
 #[test]
-fn an_eviction_is_credited_with_the_byte_code_it_frees() {
+fn an_eviction_counts_the_bytecode_that_it_frees() {
     let Some(bench) = Bench::new() else { return };
     bench.prepare("packaging");
     std::thread::sleep(Duration::from_millis(20));
@@ -296,7 +297,7 @@ fn an_eviction_is_credited_with_the_byte_code_it_frees() {
     let Lookup::Hit(leased) = bench.lookup("packaging") else {
         panic!("no hit")
     };
-    // All inodes of it, those that it shares with uv's cache too: no other environment has them.
+    // All its inodes, including those shared with uv's cache, because no other environment has them.
     let mut counter = Counter::new();
     let mut needed = counter.measure(leased.path()).unwrap().inodes;
     for link in links(&bench, "packaging") {

@@ -1,4 +1,4 @@
-//! What the Python volume looks like after the worst: killed preparations, a full disk, a read-only folder, eviction.
+//! The Python volume after killed preparations, a full disk, a read-only folder, and evictions.
 
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
@@ -27,7 +27,7 @@ const ONE_BYTE: &BudgetRequest = &BudgetRequest {
 };
 const RUNNER: &str = env!("CARGO_BIN_EXE_runner");
 
-/// Where preparations are killed: so many milliseconds after an event that contains the text.
+/// When to kill preparations: a text of an event, and the delay after it in milliseconds.
 const KILLS: [(&str, u64); 12] = [
     ("lock_wait", 0),
     ("python_venv", 0),
@@ -43,7 +43,7 @@ const KILLS: [(&str, u64); 12] = [
     ("python_publish", 20),
 ];
 
-/// `runner prepare` as a process of its own, events to a pipe.
+/// `runner prepare` as a process, with its events in a pipe.
 fn process(bench: &Bench, request: &PrepareRequest) -> Command {
     let mut command = Command::new(RUNNER);
     let request = request_file(bench, "request.json", request);
@@ -70,7 +70,7 @@ fn count(path: &Path) -> usize {
     std::fs::read_dir(path).map_or(0, Iterator::count)
 }
 
-/// Kills a preparation `delay_ms` after it told an event that contains `mark`.
+/// Kills a preparation `delay_ms` after an event that contains `mark`.
 fn kill_at(bench: &Bench, request: &PrepareRequest, mark: &str, delay_ms: u64) {
     let mut child = process(bench, request).spawn().unwrap();
     let events = BufReader::new(child.stdout.take().unwrap());
@@ -82,7 +82,7 @@ fn kill_at(bench: &Bench, request: &PrepareRequest, mark: &str, delay_ms: u64) {
 }
 
 #[test]
-fn killed_at_any_moment_nothing_half_made_is_ever_visible() {
+fn a_preparation_killed_at_any_moment_leaves_nothing_incomplete_visible() {
     let Some(bench) = Bench::new() else { return };
     let dependencies = "numpy,packaging";
     let request = bench.request(dependencies);
@@ -138,18 +138,18 @@ fn uv_does_not_outlive_a_killed_preparation() {
 }
 
 #[test]
-fn what_is_leased_is_not_evicted_and_the_least_used_goes_first() {
+fn a_leased_environment_is_not_evicted_and_the_least_recently_used_goes_first() {
     let Some(bench) = Bench::new() else { return };
     for dependencies in ["six", "idna", "zipp"] {
         bench.prepare(dependencies);
-        // Times of use are told apart by the file system's clock, which ticks every few milliseconds.
+        // The file system's clock ticks every few milliseconds, so pause to get distinct times of use.
         std::thread::sleep(Duration::from_millis(20));
     }
     let volume = bench.volume();
     let Lookup::Hit(six) = bench.lookup("six") else {
         panic!("six is no hit")
     };
-    // Without staging folders, which go by themselves a while after their task was told of them.
+    // Ignore staging folders, which are swept some time after they were handed out.
     let mut counted = ledger::open_python(&volume, Instant::now()).unwrap().ledger.held();
     counted += usage::beside(&volume).unwrap();
     let report = gc(
@@ -172,7 +172,7 @@ fn what_is_leased_is_not_evicted_and_the_least_used_goes_first() {
     gc(&volume, ONE_BYTE, Some(&bench.tools), &deadline()).unwrap();
     assert_eq!(count(&volume.environments()), 0);
     assert!(verify(&volume).unwrap().is_clean());
-    // uv's cache lost its wheels behind its back, and makes do.
+    // uv still works after its cache has lost wheels.
     let CacheStatus::Built { downloaded_bytes, .. } = bench.prepare("six").status() else {
         panic!("not built")
     };
@@ -217,7 +217,7 @@ fn touching_makes_the_most_recently_used() {
     assert!(lease.metadata().unwrap().modified().unwrap().elapsed().unwrap() < Duration::from_secs(60));
 }
 
-/// Prepares the requests one after the other on a private file system; `None` where this user may not mount.
+/// Prepares the requests one after the other on a private file system; `None` if this user may not mount.
 fn inside_mount(bench: &Bench, options: &str, requests: &[PrepareRequest]) -> Option<String> {
     let mut script = Command::new("unshare");
     script.args(["-m", "sh", "-c"]).arg(
@@ -237,7 +237,7 @@ fn inside_mount(bench: &Bench, options: &str, requests: &[PrepareRequest]) -> Op
 }
 
 #[test]
-fn a_full_disk_is_told_as_such() {
+fn a_full_disk_is_reported_as_disk_full() {
     let Some(bench) = Bench::new() else { return };
     let request = bench.request("numpy");
     for options in ["size=20m", "size=48m", "size=400m,nr_inodes=1500"] {
@@ -249,9 +249,9 @@ fn a_full_disk_is_told_as_such() {
 }
 
 #[test]
-fn a_full_disk_evicts_once_and_goes_on() {
+fn a_full_disk_causes_an_eviction_and_the_build_continues() {
     let Some(bench) = Bench::new() else { return };
-    // Each takes 67 MB: the second fits only when the first is gone.
+    // Each takes 67 MB, so the second fits only after the first is evicted.
     let requests = [bench.request("numpy"), bench.request("numpy<2.4")];
     let Some(told) = inside_mount(&bench, "size=120m", &requests) else {
         return;
@@ -261,7 +261,7 @@ fn a_full_disk_evicts_once_and_goes_on() {
 }
 
 #[test]
-fn a_read_only_folder_is_told_as_such_and_still_serves_lookups() {
+fn a_read_only_volume_is_reported_and_still_serves_lookups() {
     let Some(bench) = Bench::new() else { return };
     let request = bench.request("idna");
     let Some(told) = inside_mount(&bench, "ro,size=1m", &[request]) else {

@@ -1,4 +1,4 @@
-//! Damage to what was published: what a lookup sees heals by itself, everything else is found by `verify` and repaired.
+//! Damage to published environments: a lookup repairs what it sees, and `verify` finds and repairs the rest.
 
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
@@ -42,7 +42,7 @@ fn environment(bench: &Bench, dependencies: &str) -> PathBuf {
     leased.path().to_owned()
 }
 
-/// Changes one bit and nothing else that a look at the file would show.
+/// Changes one bit, and keeps size and times.
 fn flip(path: &Path) {
     let before = path.metadata().unwrap();
     let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
@@ -70,7 +70,7 @@ fn a_flipped_bit_is_named_and_repaired_in_every_environment_and_in_uvs_cache() {
     let found = problems(&bench);
     let named = found
         .iter()
-        .filter(|text| text.contains("hcone/data.bin: has another content"));
+        .filter(|text| text.contains("hcone/data.bin: differs from the published content"));
     assert_eq!(named.count(), 2, "{found:?}");
     let report = repair(&bench.volume(), &deadline()).unwrap();
     assert!(
@@ -124,7 +124,7 @@ fn every_other_change_is_found_named_and_repaired() {
         change(&path, &path.join("venv").join(site(&bench.interpreter)));
         let found = problems(&bench);
         assert!(found.iter().any(|text| text.contains(name)), "{name}: {found:?}");
-        // A test beside this one may be starting a process, which has a copy of every lease until it runs its program.
+        // A concurrent test may be starting a process, which has a copy of every lease until its exec.
         for _ in 0..20 {
             repair(&bench.volume(), &deadline()).unwrap();
             if problems(&bench).is_empty() {
@@ -139,7 +139,7 @@ fn every_other_change_is_found_named_and_repaired() {
 }
 
 #[test]
-fn a_flipped_bit_in_byte_code_is_found_and_the_byte_code_made_anew() {
+fn a_flipped_bit_in_bytecode_is_found_and_the_bytecode_is_rebuilt() {
     let Some(bench) = bench() else { return };
     let pool = bench.volume().bytecode();
     let link = pool::links(&pool, &environment(&bench, "hcone")).unwrap().remove(0);
@@ -151,7 +151,7 @@ fn a_flipped_bit_in_byte_code_is_found_and_the_byte_code_made_anew() {
     assert!(
         found
             .iter()
-            .any(|text| text.starts_with("bytecode/") && text.contains(".pyc: has another content")),
+            .any(|text| text.starts_with("bytecode/") && text.contains(".pyc: differs from the published content")),
         "{found:?}"
     );
     repair(&bench.volume(), &deadline()).unwrap();
@@ -163,7 +163,7 @@ fn a_flipped_bit_in_byte_code_is_found_and_the_byte_code_made_anew() {
 }
 
 #[test]
-fn what_a_task_uses_is_marked_missed_and_replaced_when_it_is_free() {
+fn a_damaged_environment_in_use_is_marked_missed_and_replaced_once_free() {
     let Some(bench) = bench() else { return };
     let Lookup::Hit(used) = bench.lookup("hcone") else {
         panic!("no hit")
@@ -190,7 +190,7 @@ fn what_a_task_uses_is_marked_missed_and_replaced_when_it_is_free() {
 }
 
 #[test]
-fn damage_that_a_lookup_sees_is_a_miss_that_heals_and_is_counted() {
+fn damage_seen_by_a_lookup_is_a_miss_that_is_repaired_and_counted() {
     let Some(bench) = bench() else { return };
     for (healed, name) in ["lock.txt", "manifest.json", "venv", "venv/bin/python", ".lease"]
         .iter()

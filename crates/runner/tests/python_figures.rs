@@ -1,4 +1,4 @@
-//! Figures with real packages: what an environment takes that shares numpy with nine others, and how long it all takes.
+//! Figures with real packages: the size of an environment that shares numpy with nine others, and times.
 
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
@@ -29,13 +29,13 @@ const OTHERS: [&str; 10] = [
     "toolz",
     "tabulate",
 ];
-/// Imports of each kind that are timed.
+/// How many imports of each kind are timed.
 const IMPORTS: usize = 20;
 const MAX_OWN_BYTES: u64 = 4_000_000;
-/// Folders, and the files that uv and we write for this environment alone.
+/// Most inodes of an environment's own: folders, and files written for it alone.
 const MAX_OWN_INODES: u64 = 300;
 /// Every name below `envs/<key>`, those of shared files and of links included: 1,050 of numpy's own files, 130 folders;
-/// and every name of byte-code that no other environment links to.
+/// and every name of bytecode that no other environment links to.
 const MAX_ENTRIES: u64 = 1_300;
 
 #[test]
@@ -85,7 +85,7 @@ fn an_environment_that_shares_numpy_with_nine_others_is_small() {
     }
 }
 
-/// What each environment adds to the nine others: inodes that neither they nor the byte-code they link to have.
+/// What each environment adds to the nine others: inodes that neither they nor their bytecode have.
 fn shares(bench: &Bench) -> Vec<DiskUsage> {
     let folder = bench.volume().environments();
     let all: Vec<_> = std::fs::read_dir(folder)
@@ -114,7 +114,7 @@ fn shares(bench: &Bench) -> Vec<DiskUsage> {
 }
 
 #[test]
-fn verifying_numpy_is_quick_and_importing_it_as_quick_as_ever() {
+fn verifying_numpy_is_fast_and_importing_it_is_not_slower() {
     let Some(bench) = Bench::new() else { return };
     bench.prepare("numpy");
     let Lookup::Hit(leased) = bench.lookup("numpy") else {
@@ -132,7 +132,7 @@ fn verifying_numpy_is_quick_and_importing_it_as_quick_as_ever() {
         })
         .collect();
     println!("verify: {:?}", median(times));
-    // The ordinary way: byte-code for everything, with paths.
+    // For comparison: ordinary bytecode, with paths, for all sources.
     let plain = bench.dir.path().join("plain");
     let uv = |arguments: &[&str]| {
         let mut command = Command::new(&bench.tools.uv);
@@ -166,7 +166,7 @@ fn verifying_numpy_is_quick_and_importing_it_as_quick_as_ever() {
     );
 }
 
-/// Median time of a process that imports numpy, in turns, so that load on the machine hits all alike.
+/// Median time of a process that imports numpy. The kinds alternate, so that load affects all equally.
 fn import_times<const N: usize>(pythons: [&Path; N]) -> [Duration; N] {
     let mut times = [const { Vec::new() }; N];
     for turn in 0..IMPORTS {

@@ -1,4 +1,4 @@
-//! Many runners, each a process, that want one environment which is not there yet.
+//! Many runner processes that need the same missing environment.
 
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
@@ -12,7 +12,7 @@ mod python_support;
 use python_support::Bench;
 
 const RUNNERS: usize = 32;
-/// Longest that all of them may take.
+/// Time limit for all of them.
 const LIMIT: Duration = Duration::from_secs(110);
 
 fn start(bench: &Bench, number: usize) -> Child {
@@ -27,7 +27,7 @@ fn start(bench: &Bench, number: usize) -> Child {
         .unwrap()
 }
 
-/// Has so many runners prepare at the same time: how long until each had its environment, and what each said.
+/// Runs several preparations at once. Returns how long each waited for its environment, and its output.
 fn prepare_at_once(bench: &Bench, count: usize) -> (Duration, Vec<String>) {
     let request = serde_json::to_vec(&bench.request("numpy,packaging")).unwrap();
     std::fs::write(bench.dir.path().join("request.json"), request).unwrap();
@@ -54,14 +54,14 @@ fn thirty_two_runners_on_one_cold_environment_build_it_once() {
     let (Some(before), Some(alone), Some(together)) = (Bench::new(), Bench::new(), Bench::new()) else {
         return;
     };
-    // The first one of all reads tools and the index for the first time, which neither side is to pay.
+    // Warm up tools and index first, so that neither measurement includes it.
     prepare_at_once(&before, 1);
     let (one, _) = prepare_at_once(&alone, 1);
     let (all, told) = prepare_at_once(&together, RUNNERS);
     let said = |what: &str| told.iter().filter(|told| told.contains(what)).count();
     assert_eq!((said(r#""built""#), said(r#""event":"failed""#)), (1, 0), "{told:?}");
     assert_eq!(said(r#""event":"published""#), RUNNERS, "{told:?}");
-    // The aim is 1.2 on a machine with nothing else to do; a busy one is given more.
+    // The target on an idle machine is 1.2; allow more on a busy one.
     println!(
         "one alone {one:?}, until {RUNNERS} are ready {all:?}: {:.2}",
         all.as_secs_f64() / one.as_secs_f64()
@@ -70,9 +70,9 @@ fn thirty_two_runners_on_one_cold_environment_build_it_once() {
 }
 
 #[test]
-fn those_that_waited_for_a_build_that_failed_take_its_failure_over() {
+fn preparations_that_waited_for_a_failed_build_report_its_failure() {
     let Some(mut bench) = Bench::offline() else { return };
-    // uv with a count of its calls, and slow, as with an index that does not answer.
+    // A slow uv that counts its calls, like with an index that does not answer.
     let (calls, slow) = (bench.dir.path().join("calls"), bench.dir.path().join("slow-uv"));
     let script = format!(
         "#!/bin/sh\n[ \"$1\" = pip ] && {{ echo pip >>'{}'; sleep 1; }}\nexec '{}' \"$@\"\n",

@@ -1,4 +1,4 @@
-//! The ledger of the Python volume: it says what a walk finds, whatever happened to it, and eviction goes by it.
+//! The ledger of the Python volume: it agrees with a walk of the volume, and eviction uses it.
 
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
@@ -36,7 +36,7 @@ fn deadline() -> Deadline {
     Deadline::at(Instant::now() + Duration::from_secs(60)).unwrap()
 }
 
-/// What a walk finds, each inode once. The locks' content changes with every look, so they are left out.
+/// The result of a walk, each inode once, without locks, whose content changes all the time.
 fn walked(bench: &Bench) -> DiskUsage {
     let mut counter = Counter::new();
     let mut all = DiskUsage::default();
@@ -46,7 +46,7 @@ fn walked(bench: &Bench) -> DiskUsage {
     all
 }
 
-/// What `usage` says likewise.
+/// The same from `usage`.
 fn told(bench: &Bench) -> DiskUsage {
     let mut all = DiskUsage::default();
     for layer in measured(&bench.volume()).unwrap().layers {
@@ -62,7 +62,7 @@ fn told(bench: &Bench) -> DiskUsage {
 }
 
 fn assert_agrees(bench: &Bench, when: &str) {
-    // The first look may write the ledger, which counts itself.
+    // The first call may write the ledger file, which is counted too.
     told(bench);
     assert_eq!(told(bench), walked(bench), "{when}");
 }
@@ -77,7 +77,7 @@ fn counted(bench: &Bench) -> DiskUsage {
     all
 }
 
-/// The environment of a request, with a time of use so many seconds ago.
+/// The environment of a request, last used the given number of seconds ago.
 fn used(bench: &Bench, dependencies: &str, ago_s: u64) -> std::path::PathBuf {
     let Lookup::Hit(leased) = bench.lookup(dependencies) else {
         panic!("{dependencies} is no hit")
@@ -88,7 +88,7 @@ fn used(bench: &Bench, dependencies: &str, ago_s: u64) -> std::path::PathBuf {
     leased.path().to_owned()
 }
 
-/// Makes the ledger forget times of use, which only grow in it.
+/// Removes times of use from the ledger, which otherwise only increase.
 fn forget_ledger(bench: &Bench) {
     std::fs::remove_file(bench.root().join("ledger")).unwrap();
 }
@@ -104,10 +104,10 @@ fn the_ledger_says_what_a_walk_finds() {
     assert_agrees(&bench, "rebuilt");
     std::fs::write(bench.root().join("ledger"), "hybrid-cache ledger 1 5\nrubbish\n").unwrap();
     assert_agrees(&bench, "damaged");
-    // Somebody removes an environment and does not say so.
+    // An environment is removed without the ledger.
     std::fs::remove_dir_all(used(&bench, "packaging", 0)).unwrap();
     assert_agrees(&bench, "after a removal");
-    // uv's cache loses its wheels, and the environments keep the files.
+    // uv's cache loses its wheels, but the environments keep the files.
     std::fs::remove_dir_all(bench.root().join("uv")).unwrap();
     forget_ledger(&bench);
     assert_agrees(&bench, "without uv's cache");
@@ -123,7 +123,7 @@ fn the_ledger_says_what_a_walk_finds() {
 }
 
 #[test]
-fn what_is_known_is_not_measured_again() {
+fn a_measured_part_is_not_measured_again() {
     let Some(bench) = Bench::new() else { return };
     bench.prepare("six");
     let before = told(&bench);
@@ -134,7 +134,7 @@ fn what_is_known_is_not_measured_again() {
     assert!(told(&bench).bytes >= before.bytes + (1 << 20));
 }
 
-/// Where a part of an environment is, by how its name begins.
+/// Kinds of parts, by prefix of their names.
 fn part(bench: &Bench, beginning: &str) -> std::path::PathBuf {
     let open = ledger::open_python(&bench.volume(), Instant::now()).unwrap();
     let mut names = open.ledger.parts().values().map(|part| &part.name);
@@ -144,12 +144,12 @@ fn part(bench: &Bench, beginning: &str) -> std::path::PathBuf {
 }
 
 #[test]
-fn byte_code_that_came_while_the_ledger_was_refreshed_belongs_to_its_environment() {
+fn bytecode_added_during_a_refresh_belongs_to_its_environment() {
     let Some(bench) = Bench::new() else { return };
     bench.prepare("six");
     let (pooled, aside) = (part(&bench, "bytecode/"), bench.dir.path().join("aside"));
     forget_ledger(&bench);
-    // The refresh lists the pool before it is there, and the environment after that.
+    // The refresh lists the pool before the folder exists, and the environment afterwards.
     std::fs::rename(&pooled, &aside).unwrap();
     drop(ledger::open_python(&bench.volume(), Instant::now()).unwrap());
     std::fs::rename(&aside, &pooled).unwrap();
@@ -162,7 +162,7 @@ fn byte_code_that_came_while_the_ledger_was_refreshed_belongs_to_its_environment
 }
 
 #[test]
-fn a_wheel_that_came_while_the_ledger_was_refreshed_counts_once() {
+fn a_wheel_added_during_a_refresh_counts_once() {
     let Some(bench) = Bench::new() else { return };
     bench.prepare("six");
     let (wheel, aside) = (part(&bench, "uv/archive"), bench.dir.path().join("aside"));
@@ -181,7 +181,7 @@ fn a_wheel_that_came_while_the_ledger_was_refreshed_counts_once() {
 }
 
 #[test]
-fn several_writers_leave_a_ledger_that_agrees() {
+fn concurrent_writers_leave_a_consistent_ledger() {
     let Some(bench) = Bench::new() else { return };
     let all = ["six", "idna", "packaging", "zipp", "six,idna", "six,zipp"];
     std::thread::scope(|scope| {
@@ -221,7 +221,7 @@ fn the_least_recently_used_go_one_by_one_until_the_rest_fits() {
             "{report:?}"
         );
     }
-    // The two that were used longest ago; what they alone had went with them.
+    // The two least recently used ones are gone, with the parts that only they used.
     for (dependencies, stays) in [("six", true), ("idna", false), ("zipp", true), ("packaging", false)] {
         assert_eq!(
             matches!(bench.lookup(dependencies), Lookup::Hit(_)),
@@ -237,7 +237,7 @@ fn the_least_recently_used_go_one_by_one_until_the_rest_fits() {
 }
 
 #[test]
-fn usage_tells_what_evicting_one_frees_and_what_nobody_needs() {
+fn usage_reports_what_an_eviction_frees_and_what_is_unused() {
     let Some(bench) = Bench::new() else { return };
     for (dependencies, ago_s) in [("six,idna", 300), ("six", 100)] {
         bench.prepare(dependencies);
@@ -262,7 +262,7 @@ fn usage_tells_what_evicting_one_frees_and_what_nobody_needs() {
     let (full, evicted) = (held(), keep_within(&volume, &budget).unwrap().evicted_environments);
     let freed = (full.bytes - held().bytes, full.inodes - held().inodes);
     assert_eq!((evicted, freed), (1, (both.frees_bytes, both.frees_inodes)));
-    // Somebody removes the other one and does not say so: what it alone had is garbage now.
+    // The other one is removed without the ledger, so its own parts are garbage now.
     let garbage = |report: &UsageReport| report.garbage_of("python").unwrap().bytes;
     let (alone, removed) = (measured(&volume).unwrap(), used(&bench, "six", 0));
     std::fs::remove_dir_all(removed).unwrap();
@@ -272,7 +272,7 @@ fn usage_tells_what_evicting_one_frees_and_what_nobody_needs() {
 }
 
 #[test]
-fn one_in_use_is_skipped_without_a_wait_and_the_next_goes() {
+fn an_environment_in_use_is_skipped_without_waiting() {
     let Some(bench) = Bench::new() else { return };
     for (dependencies, ago_s) in [("six", 300), ("idna", 200), ("zipp", 100)] {
         bench.prepare(dependencies);
@@ -293,7 +293,7 @@ fn one_in_use_is_skipped_without_a_wait_and_the_next_goes() {
 }
 
 #[test]
-fn without_a_budget_a_part_of_the_disk_is_one_and_nothing_goes_below_it() {
+fn without_a_budget_a_share_of_the_disk_is_the_budget() {
     let Some(bench) = Bench::new() else { return };
     bench.prepare("six");
     let report = keep_within(&bench.volume(), &BudgetRequest::default()).unwrap();
@@ -330,7 +330,7 @@ fn a_preparation_sweeps_what_killed_ones_left() {
 }
 
 #[test]
-fn left_overs_are_no_damage() {
+fn leftovers_are_not_reported_as_damage() {
     let Some(bench) = Bench::new() else { return };
     bench.prepare("six");
     let staged = bench.root().join("tenants/default/staging/make-1");
@@ -344,7 +344,7 @@ fn left_overs_are_no_damage() {
     assert_eq!(report.left_overs.len(), 3, "{report:?}");
 }
 
-/// A volume with two environments made by hand, the first of which was used longest ago, as nobody's.
+/// A volume of the user nobody with two handmade environments, the first used longest ago.
 fn two_by_hand() -> (tempfile::TempDir, PythonVolume) {
     let folder = tempfile::tempdir().unwrap();
     let volume = PythonVolume::open_write(folder.path(), &Tenant::default()).unwrap();
@@ -366,7 +366,7 @@ fn no_mode(path: &Path, mode: u32) {
 }
 
 #[test]
-fn indexes_go_before_environments_and_what_cannot_go_evicts_none() {
+fn uvs_indexes_are_dropped_before_environments_and_an_unreachable_budget_evicts_none() {
     let (_folder, volume) = two_by_hand();
     let large = |name: &str| {
         let folder = volume.uv_cache().join(name);
@@ -404,7 +404,7 @@ const NOTHING: &BudgetRequest = &BudgetRequest {
 };
 
 #[test]
-fn one_that_cannot_be_evicted_holds_up_no_other() {
+fn an_environment_that_cannot_be_evicted_does_not_stop_the_others() {
     let (_folder, volume) = two_by_hand();
     let [old, new] = ["old", "new"].map(|name| volume.environments().join(name));
     no_mode(&old.join(".lease"), 0o444);
@@ -419,7 +419,7 @@ fn one_that_cannot_be_evicted_holds_up_no_other() {
 }
 
 #[test]
-fn a_volume_that_nobody_used_can_be_used_after_it_was_looked_after() {
+fn an_empty_volume_stays_usable_after_maintenance() {
     let folder = tempfile::tempdir().unwrap();
     let volume = PythonVolume::open_read(folder.path(), &Tenant::default()).unwrap();
     measured(&volume).unwrap();
@@ -441,7 +441,7 @@ fn keeping_a_budget_walks_neither_staging_nor_trash() {
 }
 
 #[test]
-fn a_budget_that_another_one_keeps_is_told_to_be_exceeded() {
+fn a_budget_enforced_by_another_process_is_reported_as_exceeded() {
     let (_folder, volume) = two_by_hand();
     let held = ledger::open_python(&volume, Instant::now()).unwrap();
     assert!(held.is_ours());
@@ -453,16 +453,16 @@ fn a_budget_that_another_one_keeps_is_told_to_be_exceeded() {
 }
 
 #[test]
-fn a_file_among_the_tenants_is_none_of_them() {
+fn a_file_among_the_tenants_is_ignored() {
     let (_folder, volume) = two_by_hand();
     std::fs::write(volume.root().join("tenants/notes"), "").unwrap();
     assert_eq!(measured(&volume).unwrap().environments, 2);
 }
 
 #[test]
-fn room_is_made_where_there_is_none_for_a_folder() {
+fn space_is_freed_on_a_volume_too_full_for_a_folder() {
     let (_folder, volume) = two_by_hand();
-    // Nobody can make a folder there: as on a file system without an inode left.
+    // No folder can be created there, like on a file system without free inodes.
     assert!(volume.trash().is_dir());
     let left = volume.root().join(".ledger-1-1-1");
     std::fs::write(&left, "").unwrap();

@@ -1,4 +1,4 @@
-//! Preparing with a real uv: what is made, what is shared, and what is told when it cannot be made.
+//! Preparing with a real uv: results, sharing, and errors.
 
 use std::time::{Duration, Instant};
 
@@ -92,9 +92,9 @@ fn two_requests_for_the_same_content_share_one_environment() {
 }
 
 #[test]
-fn the_order_and_the_asker_do_not_change_the_content() {
+fn the_order_of_requirements_does_not_change_the_content() {
     let Some(bench) = Bench::new() else { return };
-    // idna comes as a dependency of the one and by name in the other: the same files, one environment.
+    // idna is a dependency in one request and named in the other, so both have the same files and environment.
     bench.prepare("jsonschema,six");
     bench.prepare("six,attrs,jsonschema");
     assert_eq!(count(&bench.volume().environments()), 1);
@@ -112,11 +112,11 @@ fn a_task_runs_from_staging_while_it_is_published() {
                 run(&leased.python(), "import idna; print(idna.encode('a').decode())"),
                 "a"
             );
-            // Held beyond the publishing, as a task that runs on would.
+            // Hold the lease beyond publishing, like a task that is still running.
             std::mem::forget(leased);
         }
     });
-    // The path in staging still works, through the link that publishing left.
+    // The path in staging still works through the link that publishing created.
     assert_eq!(told.warnings(), Vec::<String>::new());
     let staged = bench.root().join(told.path());
     assert_eq!(run(&staged.join("venv/bin/python"), "import idna.codec; print(1)"), "1");
@@ -147,7 +147,7 @@ fn discarding_stops_at_ready_and_publishes_nothing() {
 }
 
 #[test]
-fn a_stale_request_is_resolved_anew() {
+fn a_stale_request_is_resolved_again() {
     let Some(bench) = Bench::new() else { return };
     bench.prepare("idna");
     let mut request = bench.request("idna");
@@ -164,7 +164,7 @@ fn a_stale_request_is_resolved_anew() {
 }
 
 #[test]
-fn eight_at_once_build_once() {
+fn eight_concurrent_preparations_build_once() {
     let Some(bench) = Bench::new() else { return };
     let statuses: Vec<CacheStatus> = std::thread::scope(|scope| {
         let running: Vec<_> = (0..8).map(|_| scope.spawn(|| bench.prepare("idna").status())).collect();
@@ -199,7 +199,7 @@ fn two_publishers_of_one_environment_do_not_disturb_each_other() {
 }
 
 #[test]
-fn contradictions_unknown_names_and_missing_wheels_are_told_in_uvs_words() {
+fn contradictions_unknown_names_and_missing_wheels_are_reported_in_uvs_words() {
     let Some(bench) = Bench::new() else { return };
     for (dependencies, kind, words) in [
         (
@@ -233,7 +233,7 @@ fn contradictions_unknown_names_and_missing_wheels_are_told_in_uvs_words() {
 }
 
 #[test]
-fn an_unreachable_index_is_told_quickly() {
+fn an_unreachable_index_is_reported_quickly() {
     let Some(bench) = Bench::new() else { return };
     let mut request = bench.request("idna");
     let dead = std::net::TcpListener::bind("127.0.0.1:0")
@@ -251,7 +251,7 @@ fn an_unreachable_index_is_told_quickly() {
 }
 
 #[test]
-fn a_deadline_ends_uv_and_leaves_nothing() {
+fn a_deadline_kills_uv_and_leaves_no_files() {
     let Some(bench) = Bench::new() else { return };
     let mut request = bench.request("numpy");
     request.deadline_ms = 150;

@@ -1,4 +1,4 @@
-//! Scripts that packages bring start with the interpreter of their environment, wherever they are called from.
+//! Scripts of packages start with the interpreter of their environment, wherever they are called from.
 
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
@@ -13,7 +13,7 @@ mod python_support;
 use python_support::Bench;
 use python_support::wheel::Wheel;
 
-/// What uv 0.13.9 writes where the scripts of an environment may move.
+/// The start that uv 0.13.9 writes to scripts of a relocatable environment.
 const UV: &str = "#!/bin/sh\n'''exec' \"$(dirname -- \"$(realpath -- \"$0\")\")\"/'python' \"$0\" \"$@\"\n' '''\n";
 const BODY: &str = "import os, sys; print('script', sys.argv[1:], sys.prefix != sys.base_prefix)\n";
 
@@ -32,7 +32,7 @@ fn tool() -> Wheel {
         .data("bin/hcother", "#!/bin/sh\necho other\n")
 }
 
-/// A folder where a task's program could be: with a `python` that must not run, and only two basic tools on its path.
+/// A working folder with a `python` that must not run, and only two basic tools on the search path.
 struct Folder {
     dir: tempfile::TempDir,
 }
@@ -84,7 +84,7 @@ fn scripts_need_neither_realpath_nor_the_current_folder() {
     let Some(bench) = Bench::offline() else { return };
     tool().write(&bench.wheels());
     let told = bench.prepare("hctool");
-    // No file differs from what its RECORD says: those of the scripts are corrected.
+    // Every file matches its RECORD, because the lines of scripts are corrected.
     assert_eq!(told.warnings(), Vec::<String>::new());
     let folder = Folder::new();
     let staged = bench.root().join(told.path()).join("venv/bin");
@@ -93,7 +93,7 @@ fn scripts_need_neither_realpath_nor_the_current_folder() {
         assert_eq!(folder.says(&bin.join("hcscript")), "script ['an argument'] True\n");
         let mode = bin.join("hctool").metadata().unwrap().mode();
         assert_eq!(mode & 0o777, 0o755, "{mode:o}");
-        // Called by a link from somewhere else, it still finds its own environment.
+        // Called through a link elsewhere, it still finds its own environment.
         let link = folder.dir.path().join("linked");
         drop(std::fs::remove_file(&link));
         symlink(bin.join("hctool"), &link).unwrap();
@@ -123,7 +123,7 @@ fn a_script_that_is_shared_with_uvs_cache_is_not_written_through() {
     tool().write(&bench.wheels());
     bench.prepare("hctool").warnings();
     let bin = programs(&bench, "hctool");
-    // What a wheel brings in the same form gets the repair too, as a file of its own.
+    // A wheel's own script with this start is rewritten too, as a separate file.
     let copy = bin.join("hccopy");
     assert_eq!(copy.metadata().unwrap().nlink(), 1);
     assert!(!std::fs::read_to_string(&copy).unwrap().contains("realpath"));

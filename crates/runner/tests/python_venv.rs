@@ -1,4 +1,4 @@
-//! An environment made without uv is the one that uv would have made.
+//! An environment created without uv equals the one that uv creates.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +9,7 @@ use hybrid_cache_runner::python::venv::Home;
 mod python_support;
 use python_support::{Bench, run};
 
-/// All that packages and installers go by, without the environment's own path.
+/// Everything that packages and installers query, without the environment's own path.
 const TELL: &str = "import sys, sysconfig, site, json\n\
     facts = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.executable, sys._base_executable, sys.path,\n\
     sysconfig.get_paths(), sysconfig.get_config_vars(), site.getsitepackages(), sys.flags, sys.abiflags]\n\

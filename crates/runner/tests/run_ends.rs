@@ -1,4 +1,4 @@
-//! How a run ends: the user's result is the user's, a failure of ours is ours, and nothing hangs.
+//! How a run ends: results of user code, failures of the runner, and no hangs.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
 
@@ -55,7 +55,7 @@ fn the_time_limit_ends_everything_and_keeps_what_was_printed() {
 }
 
 #[test]
-fn sigterm_cancels() {
+fn sigterm_to_the_runner_cancels_the_task() {
     let running = Case::new("import time; time.sleep(1000)");
     let running = running.start();
     std::thread::sleep(Duration::from_millis(300));
@@ -77,7 +77,7 @@ fn a_program_that_is_told_to_end_a_moment_before_its_runner_is_cancelled() {
     let children = threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("children")).unwrap());
     let children = children.collect::<String>();
     let program = children.split_whitespace().next().unwrap().parse().unwrap();
-    // As a node does that goes down: it tells every process of a container.
+    // Like a node that shuts down: it signals every process of a container.
     kill_process(Pid::from_raw(program).unwrap(), Signal::TERM).unwrap();
     std::thread::sleep(Duration::from_millis(20));
     kill_process(runner, Signal::TERM).unwrap();
@@ -91,7 +91,7 @@ fn a_program_that_sends_sigterm_to_itself_was_not_cancelled() {
 }
 
 #[test]
-fn a_missing_interpreter_is_our_failure_and_says_where_it_looked() {
+fn a_missing_interpreter_is_a_failure_that_names_its_path() {
     let ran = Case::new("1")
         .change(|request| request.context.interpreter.path = "/no/such/python".to_owned())
         .run();
@@ -101,7 +101,7 @@ fn a_missing_interpreter_is_our_failure_and_says_where_it_looked() {
 }
 
 #[test]
-fn an_interpreter_that_is_no_program_is_our_failure() {
+fn an_interpreter_that_is_not_executable_is_a_failure() {
     let ran = Case::new("1")
         .change(|request| request.context.interpreter.path = "/etc/passwd".to_owned())
         .run();
@@ -109,7 +109,7 @@ fn an_interpreter_that_is_no_program_is_our_failure() {
 }
 
 #[test]
-fn a_scratch_folder_that_cannot_be_used_is_our_failure() {
+fn a_scratch_folder_that_cannot_be_used_is_a_failure() {
     let ran = Case::new("1")
         .change(|request| request.scratch = "/proc/1/scratch".to_owned())
         .run();
@@ -199,5 +199,5 @@ fn the_command_line_is_strict_and_a_report_that_cannot_be_made_is_broken() {
     assert_eq!(code, EXIT_BROKEN);
     let (code, stderr) = run(&["run"], "{\"task\": 1}");
     assert_eq!(code, EXIT_REPORTED);
-    assert!(stderr.contains("the request is not what was expected"), "{stderr}");
+    assert!(stderr.contains("the request cannot be parsed"), "{stderr}");
 }

@@ -1,4 +1,4 @@
-//! What user code can do to the run, the runner and the machine: as little as possible.
+//! Isolation of user code from the run, the runner and the machine.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
 
@@ -22,7 +22,7 @@ fn is_alive(pid: &str) -> bool {
 }
 
 #[test]
-fn a_grandchild_left_behind_is_killed_and_holds_nothing_up() {
+fn a_grandchild_left_behind_is_killed_without_delay() {
     let ran = Case::new(LEAVES_A_GRANDCHILD).run();
     assert_eq!(*ran.end(), End::Exited { code: 0 });
     assert!(!is_alive(&ran.text()), "process {} is still there", ran.text());
@@ -87,7 +87,7 @@ fn the_program_has_a_home_a_working_folder_and_no_input() {
     assert_eq!(text, format!("7 '' True {}/tmp", case.request.scratch));
 }
 
-/// What the runner says of a program that runs as nobody; `None` where the machine does not allow the test.
+/// The report of a program that runs as nobody; `None` if the machine does not allow the test.
 fn run_as_nobody(code: &str) -> Option<Ran> {
     let case = Case::new(code).run_by_nobody()?;
     Some(
@@ -97,7 +97,7 @@ fn run_as_nobody(code: &str) -> Option<Ran> {
 }
 
 #[test]
-fn an_identity_is_taken_for_good() {
+fn an_identity_cannot_be_given_up() {
     let code = "\
 import os
 print(os.getresuid(), os.getresgid(), [g for g in os.getgroups() if g != 65534])
@@ -151,7 +151,7 @@ except BlockingIOError:
     assert_eq!(*ran.end(), End::Exited { code: 0 });
 }
 
-/// As in a pod under Argo: the program has its runner's user, and the runner is no first process.
+/// Like in a pod under Argo: the program has the runner's user, and the runner is not the first process.
 #[test]
 fn a_program_of_the_same_user_can_neither_signal_its_runner_nor_reach_a_socket_outside() {
     use std::os::linux::net::SocketAddrExt;
@@ -181,7 +181,7 @@ fn a_program_of_the_same_user_can_neither_signal_its_runner_nor_reach_a_socket_o
     );
 }
 
-/// What is mounted into a pod beside the caches: its request, its results, other programs' files.
+/// Other files in a pod: its request, its results, files of other programs.
 #[test]
 fn a_program_opens_only_what_it_needs() {
     let case = Case::new("");

@@ -1,4 +1,4 @@
-//! The user's output: passed on as it comes, bounded, byte for byte, whoever reads it.
+//! The user's output is passed on immediately, bounded and byte for byte, however it is read.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
 
@@ -31,7 +31,7 @@ fn a_gigabyte_is_cut_at_the_limit_in_constant_memory() {
 }
 
 #[test]
-fn bytes_that_are_no_text_pass_through() {
+fn bytes_that_are_not_text_pass_through() {
     let ran = Case::new("import sys; sys.stdout.buffer.write(bytes(range(256)))").run();
     assert_eq!(ran.stdout, (0..=255).collect::<Vec<u8>>());
 }
@@ -72,7 +72,7 @@ fn a_reader_that_does_not_read_cannot_hold_the_time_limit_up() {
     drop(unread);
     assert_eq!(*ran.end(), End::TimedOut { limit_ms: 500 });
     assert!(ran.elapsed < Duration::from_secs(15), "{:?}", ran.elapsed);
-    assert!(ran.warnings().contains("not taken in time"), "{}", ran.warnings());
+    assert!(ran.warnings().contains("its reader was too slow"), "{}", ran.warnings());
 }
 
 #[test]
@@ -117,13 +117,13 @@ fn the_report_comes_through_a_descriptor_too() {
         .write_all(&serde_json::to_vec(&case.request).unwrap())
         .unwrap();
     let output = output_of(child);
-    // The program has its three streams and the listing's own descriptor, and not the report's.
+    // The program has its three streams and the listing's descriptor, but not the report's.
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "['0', '1', '2', '3']");
     assert!(std::fs::read_to_string(report).unwrap().contains("\"end\":\"exited\""));
 }
 
 #[test]
-fn the_report_comes_back_by_the_socket_that_standard_input_is() {
+fn the_report_comes_back_through_the_socket_on_standard_input() {
     use std::io::{BufRead, BufReader, Write};
     use std::os::unix::net::UnixStream;
     use std::process::{Command, Stdio};
@@ -142,7 +142,7 @@ fn the_report_comes_back_by_the_socket_that_standard_input_is() {
     let mut report = String::new();
     BufReader::new(ours).read_line(&mut report).unwrap();
     let output = output_of(child);
-    // The socket is not the program's standard input, nor any other descriptor of it.
+    // The program has no descriptor of the socket.
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "['0', '1', '2', '3']");
     assert!(report.contains("\"end\":\"exited\""), "{report}");
 }

@@ -1,4 +1,4 @@
-//! The Python volume as a task meets it: hit, stale, and stale but accepted.
+//! Runs with a Python volume: hits, stale environments, and leases.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
 
@@ -13,7 +13,7 @@ use hybrid_cache_model::{CacheReport, CacheStatus, End, PythonRequest, RequestKe
 use hybrid_cache_runner::store::lock::{Missing, Mode, attempt};
 use run_harness::Case;
 
-/// A case with a published environment, made by hand: what is tested is who uses it.
+/// A case with a handmade published environment.
 fn with_environment(code: &str) -> Case {
     let case = Case::new(code).change(|request| request.task.dependencies = "numpy".to_owned());
     let root = Path::new(&case.request.context.volumes.python).join("tenants/default");
@@ -32,7 +32,7 @@ fn with_environment(code: &str) -> Case {
 }
 
 #[test]
-fn a_hit_runs_in_the_environment_and_tells_its_pins() {
+fn a_hit_runs_in_the_environment_and_reports_its_pins() {
     let case = with_environment("import os\nprint(os.environ['VIRTUAL_ENV'], os.environ['PATH'])");
     let ran = case.run();
     let environment = format!("{}/tenants/default/envs/e/venv", case.request.context.volumes.python);
@@ -71,7 +71,7 @@ fn a_stale_environment_is_a_miss_unless_it_is_accepted() {
 }
 
 #[test]
-fn what_was_prepared_does_not_run_without_its_lease() {
+fn a_prepared_environment_does_not_run_without_its_lease() {
     let case = with_environment("print('ran')").change(|request| {
         let environment = format!("{}/tenants/default/envs/e", request.context.volumes.python);
         request.environments = Environments::Prepared {

@@ -1,5 +1,4 @@
-//! Several at once on one system volume, with a scripted double in Nix's place: waiting, failing, and damage that one
-//! of them still uses.
+//! Concurrent preparations on one system volume, with a scripted double for Nix: waiting, failures, and damage in use.
 
 mod nix_double;
 
@@ -12,7 +11,7 @@ use hybrid_cache_runner::system::{IndexEntry, path_hashes};
 use nix_double::{bench, deadline};
 
 #[test]
-fn those_that_waited_for_a_build_that_failed_take_its_failure_over() {
+fn preparations_that_waited_for_a_failed_build_report_its_failure() {
     let bench = bench();
     std::fs::write(bench.dir.path().join("broken"), "").unwrap();
     std::thread::scope(|scope| {
@@ -24,13 +23,13 @@ fn those_that_waited_for_a_build_that_failed_take_its_failure_over() {
         }
     });
     assert_eq!(bench.calls("build"), 1);
-    // Who comes later tries again.
+    // A later preparation tries again.
     std::fs::remove_file(bench.dir.path().join("broken")).unwrap();
     assert!(matches!(bench.prepare().unwrap().status, CacheStatus::Built { .. }));
 }
 
 #[test]
-fn a_full_volume_waits_for_the_builds_at_work_and_is_collected_then() {
+fn a_full_volume_waits_for_running_builds_and_is_then_collected() {
     let bench = bench();
     bench.volume().lay_out().unwrap();
     let rubbish = bench.dir.path().join("store/0d-rubbish");
@@ -64,7 +63,7 @@ fn a_build_lets_a_collection_that_waits_go_first() {
 }
 
 #[test]
-fn damage_that_another_one_uses_is_not_registered_again() {
+fn a_damaged_path_in_use_by_another_set_is_not_registered_again() {
     let bench = bench();
     let other = bench.of_tenant("team-a");
     for one in [&bench, &other] {
@@ -85,13 +84,13 @@ fn damage_that_another_one_uses_is_not_registered_again() {
 }
 
 #[test]
-fn a_mark_outlives_builds_at_work_and_a_recording() {
+fn a_damage_mark_outlives_running_builds_and_a_recording() {
     let bench = bench();
     bench.prepare().unwrap();
     let (volume, key) = (bench.volume(), bench.key());
     let index = volume.index_path(&key);
     let is_marked = || IndexEntry::read_marked(&index, &key).unwrap().unwrap().damaged;
-    // It takes a while to hash.
+    // Large enough that hashing takes a while.
     let large = std::fs::File::create(bench.root().join("store/0a-git/large")).unwrap();
     large.set_len(256 << 20).unwrap();
     std::thread::scope(|scope| {
@@ -108,7 +107,7 @@ fn a_mark_outlives_builds_at_work_and_a_recording() {
     assert!(build.is_some());
     let began = Instant::now();
     let refused = maintenance::clear_damaged(&volume, &key, tools, &deadline()).unwrap_err();
-    assert!(refused.message.contains("being made"), "{refused}");
+    assert!(refused.message.contains("being built"), "{refused}");
     assert!(is_marked() && began.elapsed() < Duration::from_secs(15));
     drop(build);
     maintenance::clear_damaged(&volume, &key, tools, &deadline()).unwrap();

@@ -1,4 +1,4 @@
-//! Damage to the system volume: found by our own hashes, without a Nix, and repaired with one.
+//! Damage to the system volume: found by content hashes without Nix, and repaired with Nix.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
 
@@ -69,7 +69,8 @@ impl Set {
             .collect()
     }
 
-    /// A Nix whose collection deletes the library where no root is left, and which is content with every store.
+    /// A double for Nix whose collection deletes the library if no root is left, and whose verification always
+    /// succeeds.
     fn nix(&self) -> SystemTools {
         let program = self.volume.root().join("nix-for-tests");
         let (roots, library) = (self.volume.roots(), self.library.display());
@@ -93,9 +94,12 @@ impl Set {
 fn every_change_to_a_store_path_is_named_without_a_nix() {
     type Change = fn(&Path);
     let changes: [(&str, Change); 4] = [
-        ("store/0b-library/lib/file: has another content", |path| {
-            std::fs::write(path.join("lib/file"), "0123x56789").unwrap();
-        }),
+        (
+            "store/0b-library/lib/file: differs from the published content",
+            |path| {
+                std::fs::write(path.join("lib/file"), "0123x56789").unwrap();
+            },
+        ),
         ("store/0b-library/lib/file: is missing", |path| {
             std::fs::remove_file(path.join("lib/file")).unwrap()
         }),
@@ -113,7 +117,7 @@ fn every_change_to_a_store_path_is_named_without_a_nix() {
 }
 
 #[test]
-fn sweeping_beside_a_verification_takes_nothing_of_it_away() {
+fn a_sweep_removes_nothing_that_a_verification_uses() {
     let set = set();
     let nix = set.nix();
     let Provider::Nix { program } = &nix.provider else {
@@ -146,7 +150,7 @@ fn sweeping_beside_a_verification_takes_nothing_of_it_away() {
 }
 
 #[test]
-fn a_repair_removes_the_entry_and_the_store_path_so_that_both_are_made_again() {
+fn a_repair_removes_the_entry_and_the_store_path_and_both_are_rebuilt() {
     let set = set();
     std::fs::write(set.library.join("lib/file"), "0123x56789").unwrap();
     repair(&set.volume, Some(&set.nix()), &deadline()).unwrap();
@@ -156,7 +160,7 @@ fn a_repair_removes_the_entry_and_the_store_path_so_that_both_are_made_again() {
 }
 
 #[test]
-fn a_set_in_use_is_marked_missed_and_made_again_when_it_is_free() {
+fn a_damaged_set_in_use_is_marked_missed_and_rebuilt_once_free() {
     let set = set();
     let nix = set.nix();
     let task = lock::attempt(&set.volume.lease_path(&set.key), Mode::Shared, Missing::Absent).unwrap();

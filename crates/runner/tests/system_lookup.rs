@@ -1,4 +1,4 @@
-//! The system volume as a task meets it: found, missed, refused, and never pulled away while in use.
+//! Runs with a system volume: hits, misses, refusals, and no eviction while in use.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
 
@@ -85,7 +85,7 @@ fn an_unknown_layout_is_refused_and_left_untouched() {
 }
 
 #[test]
-fn what_a_preparation_made_is_used_as_it_was_told() {
+fn a_prepared_environment_is_used_as_reported() {
     let (case, _, _, path) = with_system(SAY_HELLO);
     let built = CacheStatus::Built {
         downloaded_bytes: 7,
@@ -114,7 +114,7 @@ fn what_a_preparation_made_is_used_as_it_was_told() {
 }
 
 #[test]
-fn what_was_prepared_does_not_run_without_its_lease() {
+fn a_prepared_environment_does_not_run_without_its_lease() {
     let (case, volume, index, path) = with_system(SAY_HELLO);
     let prepared = Environments::Prepared {
         python: None,
@@ -169,7 +169,7 @@ fn damage_is_found_and_named() {
 }
 
 #[test]
-fn left_overs_are_swept_and_no_nix_means_no_eviction() {
+fn leftovers_are_swept_and_without_nix_nothing_is_evicted() {
     let (_case, volume, index, _) = with_system(SAY_HELLO);
     for left in [
         "var/nix/builds/nix-7-1",
@@ -180,6 +180,10 @@ fn left_overs_are_swept_and_no_nix_means_no_eviction() {
     }
     let report = gc(&volume, &BudgetRequest::of_settings(1, 0), None, &deadline()).unwrap();
     assert_eq!((report.swept, report.over_budget), (3, true));
-    assert!(report.warnings[0].contains("no nix is given"), "{:?}", report.warnings);
+    assert!(
+        report.warnings[0].contains("no Nix program is given"),
+        "{:?}",
+        report.warnings
+    );
     assert!(index.exists());
 }

@@ -1,4 +1,4 @@
-//! Making system packages, with a scripted double in Nix's place: who waits for whom, what is published, what is not.
+//! Preparing system packages with a scripted double for Nix: locking, publishing, and collections.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
 
@@ -54,7 +54,7 @@ fn the_first_builds_and_publishes_and_the_next_finds_it() {
 }
 
 #[test]
-fn many_at_once_build_it_once() {
+fn concurrent_preparations_build_a_set_once() {
     let bench = bench();
     let built = std::thread::scope(|scope| {
         let all: Vec<_> = (0..8)
@@ -88,7 +88,7 @@ fn waiting_for_another_build_has_a_deadline_and_a_row_on_the_timeline() {
     assert_eq!(bench.entries(), 1);
 }
 
-/// Prepares on a file system of its own and shows what a power cut leaves of it: what was not on the device yet is lost.
+/// Prepares on a private file system and shows what a power cut leaves: unsynced data is lost.
 const POWER_CUT: &str = r#"
 mkfs.ext4 -q "$root.image" 64M >/dev/null && mount -o loop "$root.image" "$root" || exit 99
 "$runner" prepare < "$root.request" || exit 1
@@ -103,7 +103,7 @@ umount "$root"
 fn a_power_cut_leaves_no_entry_of_packages_that_were_not_on_the_disk() {
     let bench = bench();
     let beside = |suffix: &str| format!("{}{suffix}", bench.dir.path().display());
-    // What is in the folder is out of sight while the volume is mounted.
+    // The mounted volume hides the content of the folder.
     let mut request = bench.request.clone();
     let program = beside(".nix");
     std::fs::rename(bench.dir.path().join("nix"), &program).unwrap();
@@ -119,7 +119,7 @@ fn a_power_cut_leaves_no_entry_of_packages_that_were_not_on_the_disk() {
         return;
     };
     for suffix in [".nix", ".request", ".image", ".cut"] {
-        // Those that could not be made are not there.
+        // Folders that could not be created are absent.
         drop(std::fs::remove_file(beside(suffix)));
     }
     if output.status.code() != Some(0) && output.stdout.is_empty() {
@@ -178,7 +178,7 @@ fn the_ledger_says_what_a_walk_finds() {
         }
         all
     };
-    // The first look writes the ledger, which counts itself.
+    // The first call writes the ledger file, which is counted too.
     told();
     assert_eq!(told(), walked());
     std::fs::create_dir(bench.dir.path().join("store/0e-new")).unwrap();
@@ -192,7 +192,7 @@ fn the_ledger_says_what_a_walk_finds() {
         "0e-new is nobody's"
     );
     drop(open);
-    // A build goes on with it: it was not finished, so what it took so far is not written down.
+    // A build continues to write it, so its size so far was not saved.
     std::fs::write(bench.dir.path().join("store/0e-new/f"), vec![7; 1 << 20]).unwrap();
     told();
     assert_eq!(told(), walked());
@@ -217,7 +217,7 @@ fn no_mode(path: &Path, mode: u32) {
 }
 
 #[test]
-fn what_cannot_be_removed_holds_up_no_collection() {
+fn a_file_that_cannot_be_removed_does_not_stop_a_collection() {
     let bench = bench();
     bench.prepare().unwrap();
     let work = bench.volume().state().join("work");
@@ -240,7 +240,7 @@ fn what_cannot_be_removed_holds_up_no_collection() {
 }
 
 #[test]
-fn what_nix_fetched_goes_before_packages_and_what_cannot_go_evicts_none() {
+fn nixs_cache_is_dropped_before_packages_and_an_unreachable_budget_evicts_none() {
     let bench = bench();
     bench.prepare().unwrap();
     let large = |name: &str| {
@@ -296,7 +296,7 @@ fn a_missing_nix_and_an_unknown_layout_publish_nothing() {
 }
 
 #[test]
-fn a_collection_needs_no_room_for_a_folder() {
+fn a_collection_works_on_a_full_volume() {
     let bench = bench();
     bench.prepare().unwrap();
     let work = bench.volume().state().join("work");
@@ -305,7 +305,7 @@ fn a_collection_needs_no_room_for_a_folder() {
     let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
     file.set_modified(long_ago).unwrap();
     nobody::give(bench.dir.path());
-    // As on a file system without an inode left.
+    // Like on a file system without free inodes.
     no_mode(&work, 0o555);
     let tools = bench.request.system_tools.as_ref();
     let collect = || maintenance::gc(&bench.volume(), &BudgetRequest::of_settings(0, 1), tools, &deadline());
@@ -317,7 +317,7 @@ fn a_collection_needs_no_room_for_a_folder() {
 }
 
 #[test]
-fn keeping_a_budget_walks_nothing_of_nix() {
+fn keeping_a_budget_does_not_walk_the_store() {
     let bench = bench();
     bench.prepare().unwrap();
     let nix = bench.dir.path().join("var/nix/unreadable");

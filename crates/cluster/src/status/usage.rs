@@ -5,7 +5,7 @@ use std::time::Duration;
 use hybrid_cache_driver::Epoch;
 use hybrid_cache_driver::kube::KubeDriver;
 use hybrid_cache_model::maintain::{MaintainReport, UsageReport};
-use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
+use hybrid_cache_model::pod::{PodMaintainReport, PodMaintenanceCommand};
 use hybrid_cache_tools::{Checkout, Result, failed};
 use tokio::time::timeout;
 
@@ -30,7 +30,7 @@ pub async fn usage(checkout: &Checkout, api: ClusterApi) -> Result<UsageReport> 
 /// # Errors
 /// No pod can run, or it takes too long.
 pub async fn measure(driver: &KubeDriver) -> Result<UsageReport> {
-    let asked = timeout(USAGE_TIMEOUT, driver.maintain(&Epoch::Standing, PodQuestion::Usage)).await;
+    let asked = timeout(USAGE_TIMEOUT, driver.maintain(&Epoch::Standing, PodMaintenanceCommand::Usage)).await;
     let answer = asked.map_err(|_| failed!("no answer within {} s", USAGE_TIMEOUT.as_secs()))?;
     match answer? {
         PodMaintainReport::Maintained {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
+use hybrid_cache_model::pod::{PodMaintainReport, PodMaintenanceCommand};
 use hybrid_cache_model::{Failure, Outcome, Phase, TaskSpec, Tenant};
 use tokio::sync::watch;
 
@@ -148,7 +148,7 @@ impl KubeDriver {
     ///
     /// # Errors
     /// The pod could not run or did not answer, or it reported a failure.
-    pub async fn maintain(&self, epoch: &Epoch, question: PodQuestion) -> Result<PodMaintainReport, Failure> {
+    pub async fn maintain(&self, epoch: &Epoch, question: PodMaintenanceCommand) -> Result<PodMaintainReport, Failure> {
         job::run(&self.shared, epoch, question).await
     }
 
@@ -159,7 +159,7 @@ impl KubeDriver {
     /// The volumes cannot be mounted or written.
     pub async fn initialise(&self) -> Result<(), Failure> {
         let tenant = Tenant::default();
-        let question = PodQuestion::CreateEpoch { epoch: None, tenant };
+        let question = PodMaintenanceCommand::CreateEpoch { epoch: None, tenant };
         self.maintain(&Epoch::Standing, question).await.map(|_| ())
     }
 

@@ -4,7 +4,7 @@ use hybrid_cache_driver::Driver;
 use hybrid_cache_driver::kube::KubeDriver;
 use hybrid_cache_driver::trace::{TraceConfig, files_in};
 use hybrid_cache_model::maintain::MaintainReport;
-use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
+use hybrid_cache_model::pod::{PodMaintainReport, PodMaintenanceCommand};
 use hybrid_cache_sizing::Volume;
 use hybrid_cache_sizing::trace::Met;
 
@@ -47,7 +47,7 @@ async fn requests_to_a_cluster_are_recorded_with_what_its_volumes_hold() {
     assert_eq!(within(later.flush_trace()).await, None);
     let (met, residents, catalog) = read(files_in(folders[1].path()).unwrap());
     assert!(met == [Met::Hit] && residents >= 1, "{met:?} {residents}");
-    let answer = within(later.maintain(&hybrid_cache_driver::Epoch::Standing, PodQuestion::Usage)).await;
+    let answer = within(later.maintain(&hybrid_cache_driver::Epoch::Standing, PodMaintenanceCommand::Usage)).await;
     let Ok(PodMaintainReport::Maintained {
         report: MaintainReport::Usage(usage),
     }) = answer

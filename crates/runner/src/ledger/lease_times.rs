@@ -1,4 +1,4 @@
-//! What a refresh reads from files of the volume: the time of the last use, and which file is which.
+//! Helpers of both refreshes: times of use from leases, and stamps that identify a file.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -7,8 +7,9 @@ use std::time::SystemTime;
 
 use hybrid_cache_model::{Failure, FailureKind};
 
-/// The time of the last use, from what is known and from the lease's own time. A time ahead of now is of a clock that was
-/// set back since: believed, it would keep eviction away for as long. It counts as the moment in which it was seen first.
+/// The time of the last use, from the ledger and from the lease's modification time. A time in the future comes from a
+/// clock that was set back since; it counts as now, because it would protect the environment from eviction for too
+/// long.
 pub fn last_use(known_us: Option<u64>, lease_us: u64, now_us: u64) -> u64 {
     let known_us = known_us.filter(|known_us| *known_us <= now_us);
     match (known_us, lease_us <= now_us) {
@@ -18,7 +19,7 @@ pub fn last_use(known_us: Option<u64>, lease_us: u64, now_us: u64) -> u64 {
     }
 }
 
-/// Microseconds since 1970; 0 for a time before that or none.
+/// Microseconds since 1970; 0 if the time is earlier or unknown.
 pub fn micros(time: std::io::Result<SystemTime>) -> u64 {
     let since = time
         .ok()
@@ -26,12 +27,13 @@ pub fn micros(time: std::io::Result<SystemTime>) -> u64 {
     since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// What tells a file from another one that comes to its place later, or on another volume: its inode and its birth.
+/// Identifies a file, so that a later file at the same path, or on another volume, is noticed: its inode and its time
+/// of birth.
 pub fn stamp(found: &Metadata) -> u64 {
     found.ino().rotate_left(40) ^ micros(found.created())
 }
 
-/// True for a failure that means "not there any more": others go on with their work meanwhile.
+/// True if the failure only means that another process has removed `path`.
 pub fn has_gone(failure: &Failure, path: &Path) -> bool {
     failure.kind == FailureKind::CacheAccess && path.symlink_metadata().is_err()
 }
@@ -41,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_use_ahead_of_now_counts_from_when_it_was_seen() {
+    fn a_time_of_use_in_the_future_counts_as_now() {
         // Nothing known, known, and known from a clock that was ahead as well.
         assert_eq!(last_use(None, 90, 100), 90);
         assert_eq!(last_use(Some(95), 90, 100), 95);

@@ -9,16 +9,16 @@
 //!   <check> gone <path of a part or an environment>
 //! ```
 //!
-//! A part is what several environments may share: an unpacked wheel, a folder of byte-code, a store path. Parts never
-//! change, so each is measured once. `used` is in microseconds since 1970, `stamp` tells the lease (the index entry
-//! on the system volume) from another one of the same name, `mark` an inode in the part by which an environment that links to it is recognised.
-//! `rest` is everything else.
+//! A part is something that environments can share: an unpacked wheel, a folder of bytecode, a store path. Parts never
+//! change, so each is measured once. `used` is in microseconds since 1970. `stamp` identifies the lease (on the system
+//! volume the index entry), so that a new one with the same name is noticed. `mark` is an inode in the part; an
+//! environment that links to this inode uses the part. `rest` is everything else.
 //!
-//! The volume is the truth and the ledger remembers what was measured of it. Whoever opens the ledger lists the names of
-//! environments and parts, measures what the ledger lacks, forgets what is gone, and takes a later time of use from the
-//! lease. So no line has to survive: a line that was torn by a crash or by a second writer fails its check and is
-//! measured again, and so is everything where the file is missing, of another version, or a copy (its inode shows that).
-//! Writers append whole lines under a lock; dead lines go when they outnumber the others.
+//! The volume is authoritative; the ledger is a cache of measurements. Opening the ledger lists the environments and
+//! parts, measures those that the ledger lacks, drops those that are gone, and takes a later time of use from the
+//! lease. So any line may be lost: a line torn by a crash or by a second writer fails its checksum and is measured
+//! again. Everything is measured again if the file is missing, has another version, or is a copy (its inode differs).
+//! Writers append whole lines under a lock. The file is rewritten when dead lines outnumber the others.
 
 mod lease_times;
 mod open;
@@ -45,15 +45,15 @@ pub use system::rest as system_rest;
 
 /// Name of the file.
 pub const LEDGER_FILE: &str = "ledger";
-/// How the name of one begins that is not written yet.
+/// Prefix of a ledger file that is still being written.
 pub const UNFINISHED: &str = ".ledger-";
 const HEADER: &str = "hybrid-cache ledger 1";
-/// Dead lines that are not worth rewriting the file for.
+/// The file is not rewritten for fewer dead lines than this.
 const MAX_DEAD_LINES: usize = 256;
-/// A ledger that is larger is in doubt: it has some two hundred bytes for each part and a kilobyte for each environment.
+/// A larger file is not trusted: a ledger has some 200 bytes for each part and 1 KiB for each environment.
 const MAX_LEDGER_BYTES: u64 = 256 << 20;
 
-/// Number of a part in the ledger: the beginning of the hash of its path.
+/// Id of a part: the first 8 bytes of the hash of its path.
 pub type PartId = u64;
 
 /// Something that environments share.
@@ -61,14 +61,14 @@ pub type PartId = u64;
 pub struct Part {
     /// Its path, relative to the volume.
     pub name: String,
-    /// An inode in it by which an environment that links to it is recognised; 0 where the path is enough.
+    /// An inode in it; an environment that links to this inode uses the part. 0 if the path is enough.
     pub mark: u64,
-    /// What it takes.
+    /// Its disk usage.
     pub size: DiskUsage,
 }
 
 impl Part {
-    /// True for a folder of the pools of byte-code.
+    /// True for a folder of a bytecode pool.
     pub fn is_bytecode(&self) -> bool {
         let name = match self.name.strip_prefix("tenants/") {
             Some(own) => own.split_once('/').map_or("", |(_, inside)| inside),
@@ -85,28 +85,28 @@ pub struct Member {
     pub name: String,
     /// Last known use, in microseconds since 1970.
     pub used_us: u64,
-    /// Inode by which another one of the same name is recognised.
+    /// Identifies the lease, so that a new environment with the same name is noticed.
     pub stamp: u64,
-    /// What it takes beside its parts.
+    /// Its disk usage without its parts.
     pub own: DiskUsage,
-    /// Its parts. One that the ledger does not know takes nothing.
+    /// Its parts. A part that is not in the ledger counts as zero.
     pub parts: Vec<PartId>,
 }
 
-/// What is known of a volume.
+/// The measurements of one volume.
 #[derive(Debug, Default)]
 pub struct Ledger {
     parts: BTreeMap<PartId, Part>,
     members: BTreeMap<String, Member>,
     rest: Option<DiskUsage>,
-    /// Parts that are still being written.
+    /// Parts that are still being written; they are not saved.
     unfinished: BTreeSet<PartId>,
     changes: Vec<String>,
     lines: usize,
     is_sound: bool,
 }
 
-/// The number of the part at `name`.
+/// The id of the part at `name`.
 pub fn id(name: &str) -> PartId {
     let hash = blake3::hash(name.as_bytes());
     let first: [u8; 8] = std::array::from_fn(|at| hash.as_bytes()[at]);
@@ -114,7 +114,7 @@ pub fn id(name: &str) -> PartId {
 }
 
 impl Ledger {
-    /// Reads the ledger at `path`; what cannot be read or is in doubt is not in it.
+    /// Reads the ledger at `path`. Lines that are unreadable or fail their checksum are left out.
     pub fn read(path: &Path) -> Ledger {
         let mut ledger = Ledger::default();
         let Ok(found) = path.metadata() else { return ledger };
@@ -130,7 +130,7 @@ impl Ledger {
         for line in lines {
             ledger.lines += 1;
             if let Some(line) = checked(line) {
-                // A line of a form that this version does not know tells nothing.
+                // Ignore a kind of line that this version does not know.
                 let _ = ledger.apply(line);
             }
         }
@@ -147,19 +147,19 @@ impl Ledger {
         &self.members
     }
 
-    /// What is neither part nor environment; `None` where that was not measured yet.
+    /// The disk usage of everything that is neither part nor environment; `None` if not measured yet.
     pub fn rest(&self) -> Option<DiskUsage> {
         self.rest
     }
 
-    /// The same, least recently used first; of two that were used in the same microsecond the one that sorts first.
+    /// All environments, least recently used first; those used in the same microsecond are sorted by name.
     pub fn oldest_first(&self) -> Vec<Member> {
         let mut members: Vec<Member> = self.members.values().cloned().collect();
         members.sort_by(|one, other| (one.used_us, &one.name).cmp(&(other.used_us, &other.name)));
         members
     }
 
-    /// How many environments have each part.
+    /// The number of environments that use each part.
     pub fn uses(&self) -> BTreeMap<PartId, u32> {
         let mut uses = BTreeMap::new();
         for id in self.members.values().flat_map(|member| &member.parts) {
@@ -168,7 +168,7 @@ impl Ledger {
         uses
     }
 
-    /// What the volume holds as far as the ledger knows.
+    /// The disk usage of everything in the ledger.
     pub fn held(&self) -> DiskUsage {
         let mut held = self.rest.unwrap_or_default();
         let parts = self.parts.values().map(|part| part.size);
@@ -178,7 +178,7 @@ impl Ledger {
         held
     }
 
-    /// The same without parts that no environment has.
+    /// The disk usage without the parts that no environment uses.
     pub fn live(&self) -> DiskUsage {
         let uses = self.uses();
         let mut live = self.held();
@@ -190,7 +190,7 @@ impl Ledger {
         live
     }
 
-    /// The parts that no environment has.
+    /// The parts that no environment uses.
     pub fn unused(&self) -> Vec<Part> {
         let uses = self.uses();
         let unused = self.parts.iter().filter(|(id, _)| !uses.contains_key(id));
@@ -206,19 +206,19 @@ impl Ledger {
         self.parts.insert(number, part);
     }
 
-    /// The same for what is still being written: it counts until the next look, and is never written down.
+    /// Adds a part that is still being written. It counts until the next refresh and is never saved.
     pub fn add_unfinished(&mut self, part: Part) {
         let number = id(&part.name);
         self.unfinished.insert(number);
         self.parts.insert(number, part);
     }
 
-    /// True for a part that has been measured and does not change any more.
+    /// True if the part is complete and has been measured.
     pub fn is_measured(&self, id: PartId) -> bool {
         self.parts.contains_key(&id) && !self.unfinished.contains(&id)
     }
 
-    /// Adds an environment, or what is new of it.
+    /// Adds an environment, or updates it.
     pub fn add_member(&mut self, member: Member) {
         if self.members.get(&member.name) == Some(&member) {
             return;
@@ -240,7 +240,7 @@ impl Ledger {
         self.members.insert(member.name.clone(), member);
     }
 
-    /// Notes what is neither part nor environment.
+    /// Sets the disk usage of everything that is neither part nor environment.
     pub fn set_rest(&mut self, rest: DiskUsage) {
         if self.rest != Some(rest) {
             self.change(format!("rest {}", numbers(rest)));
@@ -248,7 +248,7 @@ impl Ledger {
         }
     }
 
-    /// Forgets a part or an environment that is gone.
+    /// Removes a part or an environment.
     pub fn forget(&mut self, name: &str) {
         let was_unfinished = self.unfinished.remove(&id(name));
         let was_part = self.parts.remove(&id(name)).is_some() && !was_unfinished;
@@ -257,24 +257,24 @@ impl Ledger {
         }
     }
 
-    /// Forgets the environments whose paths are not among those that are there.
+    /// Removes the environments whose paths are not in `there`.
     pub fn keep_members(&mut self, there: &BTreeSet<String>) {
         let gone = self.members.keys().filter(|name| !there.contains(*name));
         let gone: Vec<String> = gone.cloned().collect();
         gone.iter().for_each(|name| self.forget(name));
     }
 
-    /// Forgets the parts that `is_there` denies.
+    /// Removes the parts for which `is_there` is false.
     pub fn keep_parts(&mut self, is_there: impl Fn(PartId, &Part) -> bool) {
         let gone = self.parts.iter().filter(|(id, part)| !is_there(**id, part));
         let gone: Vec<String> = gone.map(|(_, part)| part.name.clone()).collect();
         gone.iter().for_each(|name| self.forget(name));
     }
 
-    /// Writes what has changed since it was read. The caller holds the ledger's lock.
+    /// Writes the changes since it was read. The caller holds the ledger's lock.
     ///
     /// # Errors
-    /// The volume cannot be written: then the next one measures again what was not written down.
+    /// The volume cannot be written. The next refresh then measures the unsaved items again.
     pub fn save(&mut self, path: &Path) -> Result<(), Failure> {
         let live = self.parts.len() + self.members.len() + 1;
         let lines = self.lines + self.changes.len();
@@ -297,7 +297,7 @@ impl Ledger {
         let file = File::create_new(&temporary).io_context("write", &temporary)?;
         let written = self.write_to(file).and_then(|()| std::fs::rename(&temporary, path));
         if written.is_err() {
-            // It may not be there; the first error is the one to tell.
+            // It may not exist; report the first error.
             drop(std::fs::remove_file(&temporary));
         }
         written.io_context("write", path)
@@ -325,13 +325,13 @@ impl Ledger {
     }
 
     fn change(&mut self, line: String) {
-        // A name with a line break in it is in no ledger: it is measured again each time.
+        // A name with a line break cannot be saved: it is measured again each time.
         if !line.contains(['\n', '\r']) {
             self.changes.push(line);
         }
     }
 
-    /// Does what a line says; `None` where it says nothing that is known.
+    /// Applies one line; `None` if its form is unknown.
     fn apply(&mut self, line: &str) -> Option<()> {
         let (kind, line) = line.split_once(' ')?;
         match kind {
@@ -403,13 +403,13 @@ fn sealed(lines: &[String]) -> String {
     })
 }
 
-/// The line without its check; `None` where that is another one's.
+/// The line without its checksum; `None` if the checksum does not match.
 fn checked(line: &str) -> Option<&str> {
     let (found, line) = line.split_once(' ')?;
     (found == check(line)).then_some(line)
 }
 
-/// Where the ledger of a volume is.
+/// The path of a volume's ledger.
 fn path(root: &Path) -> PathBuf {
     root.join(LEDGER_FILE)
 }

@@ -1,4 +1,4 @@
-//! Opening a ledger: under its lock, brought up to date with the volume, written back.
+//! Opens a ledger under its lock, brings it up to date with the volume, and saves it when it is dropped.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -15,18 +15,18 @@ use crate::system::SystemVolume;
 /// Name of the lock that writers of the ledger hold.
 const LOCK: &str = "ledger";
 
-/// A ledger that agrees with its volume.
+/// A ledger that is up to date with its volume.
 #[derive(Debug)]
 pub struct OpenLedger {
-    /// What is known of the volume.
+    /// The measurements.
     pub ledger: Ledger,
     path: PathBuf,
     lock: Option<Lock>,
 }
 
-/// Opens the ledger of a Python volume; waits for other writers until `deadline`.
+/// Opens the ledger of a Python volume. Waits for other writers until `deadline`.
 ///
-/// Without the lock, which a read-only or full volume does not give, it is read all the same, and nothing is written back.
+/// Without the lock, which a read-only or full volume does not provide, the ledger is read and not saved.
 ///
 /// # Errors
 /// The volume cannot be read.
@@ -37,7 +37,7 @@ pub fn python(volume: &PythonVolume, deadline: Instant) -> Result<OpenLedger, Fa
     Ok(open)
 }
 
-/// Opens the ledger of a system volume likewise.
+/// Opens the ledger of a system volume, in the same way.
 ///
 /// # Errors
 /// The volume cannot be read.
@@ -53,7 +53,7 @@ fn open(root: &Path, locks: &Path, deadline: Instant) -> OpenLedger {
         files::ensure_folder(locks)?;
         lock::wait(&locks.join(LOCK), Mode::Exclusive, deadline)
     };
-    // A folder with locks and no layout is taken for a stranger's: one without a layout is left as it is.
+    // Do not create locks in a folder without a layout: it would no longer count as empty.
     let is_laid_out = root.join(FORMAT_FILE).exists();
     let path = super::path(root);
     OpenLedger {
@@ -64,12 +64,12 @@ fn open(root: &Path, locks: &Path, deadline: Instant) -> OpenLedger {
 }
 
 impl OpenLedger {
-    /// True where this one writes: another process that does waits, or does without.
+    /// True if this process holds the lock and saves the ledger.
     pub fn is_ours(&self) -> bool {
         self.lock.is_some()
     }
 
-    /// Looks at the Python volume again.
+    /// Brings the ledger up to date with the Python volume.
     ///
     /// # Errors
     /// The volume cannot be read.
@@ -77,7 +77,7 @@ impl OpenLedger {
         super::python::refresh(volume, &mut self.ledger)
     }
 
-    /// Looks at the system volume again.
+    /// Brings the ledger up to date with the system volume.
     ///
     /// # Errors
     /// The volume cannot be read.
@@ -85,10 +85,10 @@ impl OpenLedger {
         super::system::refresh(volume, &mut self.ledger)
     }
 
-    /// Writes down what has changed, as far as that is possible.
+    /// Saves the changes, if this process holds the lock.
     pub fn save(&mut self) {
         if self.lock.is_some() {
-            // A volume without room keeps nobody from working with what was measured; the next one measures again.
+            // If the volume is full, the measurements are still valid here; the next process measures again.
             drop(self.ledger.save(&self.path));
         }
     }

@@ -1,7 +1,8 @@
-//! The Python volume as its ledger sees it: parts are unpacked wheels and folders of byte-code.
+//! Refreshes the ledger of a Python volume. Its parts are unpacked wheels and folders of bytecode.
 //!
-//! An environment is tied to an unpacked wheel by the inode of the wheel's `METADATA`, which both have. Where uv's cache
-//! lost a wheel that environments still link to, the environments' own list of its files takes its place: `loose/<inode>`.
+//! An environment uses an unpacked wheel if both have the same inode of `METADATA`. If uv's cache has lost a wheel that
+//! environments still link to, the part is called `loose/<inode>` and is measured from an environment's own list of
+//! files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
@@ -20,19 +21,19 @@ use crate::store::folder::entries;
 use crate::store::measure::{Counter, DiskUsage};
 use crate::store::stage::LEASE;
 
-/// The file of a distribution that uv links and nobody writes anew.
+/// A file of each distribution that uv hard-links and no tool rewrites.
 const METADATA: &str = "METADATA";
-/// Parts that have no folder of their own.
+/// Prefix of parts that have no folder of their own.
 pub(crate) const LOOSE: &str = "loose/";
 
-/// Brings the ledger up to date: lists names, measures what is new, forgets what is gone.
+/// Brings the ledger up to date: lists names, measures new parts, removes those that are gone.
 pub fn refresh(volume: &PythonVolume, ledger: &mut Ledger) -> Result<(), Failure> {
     let tenants = PythonVolume::all(volume.root())?;
     let mut there = BTreeSet::new();
     let mut has_new_wheels = false;
     for (tenant, cache) in uv_cache::uv_caches(volume)? {
         let mut wheels = folders_in(&uv_cache::archives(&cache)?)?;
-        // uv is still writing those.
+        // uv is still writing those with a leading dot.
         wheels.retain(|wheel| {
             !wheel
                 .file_name()
@@ -54,7 +55,7 @@ pub fn refresh(volume: &PythonVolume, ledger: &mut Ledger) -> Result<(), Failure
     }
     environments(&tenants, ledger, &mut there)?;
     let used = ledger.uses();
-    // A wheel that uv's cache has lost lives on in the environments that link to its files.
+    // A wheel that uv's cache has lost still takes space in the environments that link to its files.
     let lives_on = |id: PartId, part: &Part| used.contains_key(&id) && !part.is_bytecode();
     ledger.keep_parts(|id, part| there.contains(&id) || lives_on(id, part));
     if has_new_wheels || ledger.rest().is_none() {
@@ -63,7 +64,7 @@ pub fn refresh(volume: &PythonVolume, ledger: &mut Ledger) -> Result<(), Failure
     Ok(())
 }
 
-/// What uv's caches hold beside unpacked wheels.
+/// The disk usage of uv's caches without unpacked wheels.
 pub fn rest(volume: &PythonVolume) -> Result<DiskUsage, Failure> {
     let mut rest = DiskUsage::default();
     for (_, cache) in uv_cache::uv_caches(volume)? {
@@ -91,7 +92,7 @@ fn folders_in(parents: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(folders)
 }
 
-/// Notes that the part at `path` is there, and measures it where the ledger lacks it. True where it was new.
+/// Adds the part at `path` to `there`, and measures it if the ledger lacks it. True if it was new.
 fn note(
     volume: &PythonVolume,
     ledger: &mut Ledger,
@@ -126,7 +127,7 @@ pub(crate) fn distributions(site: &Path) -> BTreeMap<String, u64> {
 fn environments(tenants: &[PythonVolume], ledger: &mut Ledger, there: &mut BTreeSet<PartId>) -> Result<(), Failure> {
     let now_us = micros(Ok(SystemTime::now()));
     let mut present = BTreeSet::new();
-    // Made for the first environment that is new: mostly there is none.
+    // Built lazily: usually no environment is new.
     let mut marks = None;
     let found_again = found_again(ledger);
     for tenant in tenants {
@@ -170,14 +171,15 @@ fn environments(tenants: &[PythonVolume], ledger: &mut Ledger, there: &mut BTree
     Ok(())
 }
 
-/// The parts that an environment is tied to by an inode, by that: a wheel before what is loose of it.
+/// Parts by the inode that identifies them; a wheel replaces a loose part with the same inode.
 fn marked(ledger: &Ledger) -> BTreeMap<u64, PartId> {
     let (loose, wheels): (Vec<_>, Vec<_>) = ledger.parts().values().partition(|part| part.name.starts_with(LOOSE));
     let parts = loose.into_iter().chain(wheels).filter(|part| part.mark != 0);
     parts.map(|part| (part.mark, id(&part.name))).collect()
 }
 
-/// Loose parts whose wheel the ledger has as well: an environment was published after a refresh had listed the wheels.
+/// Loose parts whose wheel is in the ledger too, because the environment was published after a refresh had listed the
+/// wheels.
 fn found_again(ledger: &Ledger) -> BTreeSet<PartId> {
     let (loose, wheels): (Vec<_>, Vec<_>) = ledger.parts().values().partition(|part| part.name.starts_with(LOOSE));
     let loose: BTreeMap<u64, &Part> = loose.into_iter().map(|part| (part.mark, part)).collect();
@@ -185,7 +187,8 @@ fn found_again(ledger: &Ledger) -> BTreeSet<PartId> {
     wheels.map(|part| id(&part.name)).collect()
 }
 
-/// What an environment takes beside its parts, and those. A part that it alone still has joins the ledger and `marks`.
+/// The disk usage of an environment without its parts, and its parts. A part that only this environment still has is
+/// added to the ledger and to `marks`.
 fn measure(
     path: &Path,
     ledger: &mut Ledger,
@@ -195,7 +198,7 @@ fn measure(
     let manifest = std::fs::read(path.join(MANIFEST_FILE)).ok();
     let manifest: Option<Manifest> = manifest.and_then(|text| serde_json::from_slice(&text).ok());
     let Some(manifest) = manifest else {
-        // It is damaged, and goes with the next verification or eviction.
+        // It is damaged; the next repair or eviction removes it.
         return Ok((Counter::new().measure(path)?, Vec::new()));
     };
     let mut parts: BTreeSet<PartId> = manifest.bytecode.iter().map(|folder| id(folder)).collect();
@@ -227,11 +230,11 @@ fn measure(
             }
         }
     }
-    // A part may have come after this refresh listed it: unknown now, it takes nothing, and the next refresh measures it.
+    // A part may be newer than this refresh's list. It counts as zero until the next refresh measures it.
     Ok((own, parts.into_iter().collect()))
 }
 
-/// What those of the files take that have other names as well.
+/// The disk usage of those files that have more than one hard link.
 fn linked(files: impl Iterator<Item = PathBuf>) -> DiskUsage {
     let mut counter = Counter::new();
     let mut size = DiskUsage::default();
@@ -243,6 +246,6 @@ fn linked(files: impl Iterator<Item = PathBuf>) -> DiskUsage {
             size += counter.one(&file);
         }
     }
-    // Its names were counted with the environments that have them.
+    // The directory entries were counted with the environments.
     DiskUsage { entries: 0, ..size }
 }

@@ -1,4 +1,4 @@
-//! The system volume as its ledger sees it: parts are store paths, an environment is an entry of the index.
+//! Refreshes the ledger of a system volume. Its parts are store paths; an environment is an index entry.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
@@ -14,10 +14,10 @@ use crate::store::folder::{entries, relative};
 use crate::store::measure::{Counter, DiskUsage};
 use crate::system::{SystemVolume, index_entries};
 
-/// The time of the last change of everything that Nix has finished, in seconds since 1970.
+/// The modification time that Nix gives every finished store path, in seconds since 1970.
 const FINISHED_S: i64 = 1;
 
-/// Brings the ledger up to date: lists names, measures what is new, forgets what is gone.
+/// Brings the ledger up to date: lists names, measures new parts, removes those that are gone.
 pub fn refresh(volume: &SystemVolume, ledger: &mut Ledger) -> Result<(), Failure> {
     let now_us = micros(Ok(SystemTime::now()));
     let mut present = BTreeSet::new();
@@ -35,7 +35,7 @@ pub fn refresh(volume: &SystemVolume, ledger: &mut Ledger) -> Result<(), Failure
                 ..known
             },
             None => {
-                // A damaged entry has no parts, and goes like any other.
+                // A damaged entry has no parts and is evicted like any other.
                 let closure = index_entries::read(&path)
                     .map(|entry| entry.closure)
                     .unwrap_or_default();
@@ -53,14 +53,14 @@ pub fn refresh(volume: &SystemVolume, ledger: &mut Ledger) -> Result<(), Failure
     }
     ledger.keep_members(&present);
     let has_new = store_paths(volume, ledger, &needed)?;
-    // A walk: what does not come with a new store path counts from the next one on, or from a collection.
+    // This walks the volume, so it is done only for new store paths and after a collection.
     if has_new || ledger.rest().is_none() {
         ledger.set_rest(rest(volume)?);
     }
     Ok(())
 }
 
-/// What is on the volume beside store paths: Nix's database, roots, and what is ours.
+/// The disk usage of everything beside store paths: Nix's database, roots, and hybrid-cache's own files.
 pub fn rest(volume: &SystemVolume) -> Result<DiskUsage, Failure> {
     let mut rest = Counter::itself(&volume.root().join("store"));
     for path in entries(volume.root())? {
@@ -72,7 +72,7 @@ pub fn rest(volume: &SystemVolume) -> Result<DiskUsage, Failure> {
     Ok(rest)
 }
 
-/// True where there was a store path that the ledger did not know.
+/// True if there was a store path that the ledger did not have.
 fn store_paths(volume: &SystemVolume, ledger: &mut Ledger, needed: &BTreeSet<PartId>) -> Result<bool, Failure> {
     let mut there = BTreeSet::new();
     let mut has_new = false;
@@ -87,7 +87,7 @@ fn store_paths(volume: &SystemVolume, ledger: &mut Ledger, needed: &BTreeSet<Par
         let Ok(found) = path.symlink_metadata() else { continue };
         let size = Counter::new().measure(&path)?;
         let part = Part { name, mark: 0, size };
-        // What a build is still writing is measured again each time.
+        // A path that a build is still writing is measured again each time.
         if found.mtime() == FINISHED_S || needed.contains(&number) {
             ledger.add_part(part);
         } else {
@@ -98,7 +98,7 @@ fn store_paths(volume: &SystemVolume, ledger: &mut Ledger, needed: &BTreeSet<Par
     Ok(has_new)
 }
 
-/// The name of the part that a store path is.
+/// The part name of a store path.
 pub fn part_name(path: &str) -> String {
     let name = Path::new(path).file_name().unwrap_or_default();
     format!("store/{}", name.to_string_lossy())

@@ -28,7 +28,7 @@ fn member(name: &str, used_us: u64, parts: &[&str]) -> Member {
     }
 }
 
-/// Two environments that share one part, one part that nobody has, and the rest.
+/// Two environments that share one part, one unused part, and the rest.
 fn filled(path: &Path) -> Ledger {
     let mut ledger = Ledger::read(path);
     for (name, bytes) in [
@@ -54,7 +54,7 @@ fn same(one: &Ledger, other: &Ledger) -> bool {
 }
 
 #[test]
-fn what_was_written_is_read_and_shared_parts_count_once() {
+fn a_saved_ledger_reads_back_and_shared_parts_count_once() {
     let dir = tempfile::tempdir().unwrap();
     let path = path(dir.path());
     let mut written = filled(&path);
@@ -72,7 +72,7 @@ fn what_was_written_is_read_and_shared_parts_count_once() {
 }
 
 #[test]
-fn a_line_that_was_torn_or_changed_is_no_line_and_the_others_count() {
+fn a_torn_or_changed_line_is_ignored_and_the_others_count() {
     let dir = tempfile::tempdir().unwrap();
     let path = path(dir.path());
     let whole = filled(&path);
@@ -93,7 +93,7 @@ fn a_line_that_was_torn_or_changed_is_no_line_and_the_others_count() {
 }
 
 #[test]
-fn what_is_still_being_written_is_not_written_down() {
+fn a_part_still_being_written_is_not_saved() {
     let dir = tempfile::tempdir().unwrap();
     let path = path(dir.path());
     let mut ledger = Ledger::read(&path);
@@ -108,7 +108,7 @@ fn what_is_still_being_written_is_not_written_down() {
 }
 
 #[test]
-fn a_ledger_of_another_version_or_another_place_is_none() {
+fn a_ledger_of_another_version_or_a_copy_is_ignored() {
     let dir = tempfile::tempdir().unwrap();
     let path = path(dir.path());
     filled(&path);
@@ -131,7 +131,7 @@ fn a_ledger_of_another_version_or_another_place_is_none() {
 }
 
 #[test]
-fn dead_lines_go_when_they_outnumber_the_others() {
+fn the_ledger_is_rewritten_when_dead_lines_outnumber_the_others() {
     let dir = tempfile::tempdir().unwrap();
     let path = path(dir.path());
     let mut ledger = filled(&path);

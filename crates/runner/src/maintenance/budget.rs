@@ -1,4 +1,4 @@
-//! How much a volume may hold: what an operator sets, or what its file system leaves.
+//! The budget of a volume: what an operator sets, or a share of its file system.
 
 use std::path::Path;
 
@@ -20,14 +20,14 @@ impl Budget {
     /// The budget of the volume at `root`, which holds `held` now: see [`BudgetRequest::limits`].
     ///
     /// # Errors
-    /// The file system cannot be asked.
+    /// The file system's size cannot be read.
     pub fn from_request(asked: &BudgetRequest, root: &Path, held: DiskUsage) -> Result<Budget, Failure> {
         let found = file_system("", root)?;
         let (bytes, inodes) = asked.limits(&found, held.bytes, held.inodes);
         Ok(Budget { bytes, inodes })
     }
 
-    /// Half as much.
+    /// Half of the budget.
     pub fn half(self) -> Budget {
         Budget {
             bytes: self.bytes / 2,
@@ -35,13 +35,13 @@ impl Budget {
         }
     }
 
-    /// True where `taken` is within it.
+    /// True if `size` is within the budget.
     pub fn allows(self, size: DiskUsage) -> bool {
         size.bytes <= self.bytes && size.inodes <= self.inodes
     }
 }
 
-/// What a file system lacks of having a `part`-th of itself free.
+/// How much must be freed until 1/`part` of the file system is free.
 pub fn lacking(root: &Path, part: u64) -> Result<DiskUsage, Failure> {
     let found = file_system("", root)?;
     Ok(DiskUsage {
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_leaves_a_part_of_what_is_free_and_shrinks_with_it() {
+    fn the_default_budget_shrinks_with_the_free_space() {
         let disk = |free_bytes, free_inodes, total_inodes| FileSystemUsage {
             free_bytes,
             free_inodes,
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_counts() {
+    fn a_requested_budget_overrides_the_default() {
         let dir = tempfile::tempdir().unwrap();
         let asked = BudgetRequest {
             bytes: Some(7),

@@ -1,4 +1,4 @@
-//! Answers an operator's question for both volumes: each asked for, one after the other.
+//! Runs one maintenance command on each volume that the request names.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,20 +12,20 @@ use crate::child::Deadline;
 use crate::python::PythonVolume;
 use crate::system::SystemVolume;
 
-/// What an operator may ask.
+/// A maintenance command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaintenanceCommand {
-    /// What do they hold?
+    /// Report the disk usage.
     Usage,
-    /// What are their environments made of?
+    /// List the environments and their parts.
     Contents,
-    /// Make room.
+    /// Evict until each volume is within its budget.
     Gc,
-    /// Is all of it whole?
+    /// Verify everything, and repair it on request.
     Verify,
 }
 
-/// The answer; a failure is one, too.
+/// Runs the command. A failure becomes a report too.
 pub fn answer(command: MaintenanceCommand, request: &MaintainRequest) -> MaintainReport {
     let answer = match command {
         MaintenanceCommand::Usage => usage(request).map(MaintainReport::Usage),
@@ -36,7 +36,7 @@ pub fn answer(command: MaintenanceCommand, request: &MaintainRequest) -> Maintai
     answer.unwrap_or_else(|failure| MaintainReport::Failed { failure })
 }
 
-/// Any tenant's part will do: what is asked is about all of them.
+/// The commands cover all tenants, so any tenant's part of the volume will do.
 fn python_volume(request: &MaintainRequest) -> Result<Option<PythonVolume>, Failure> {
     let open = |root| PythonVolume::open_read(Path::new(root), &Tenant::default());
     request.python.as_ref().map(open).transpose()
@@ -48,7 +48,7 @@ fn system_volume(request: &MaintainRequest) -> Result<Option<SystemVolume>, Fail
     volume.map(|volume| volume.check().map(|()| volume)).transpose()
 }
 
-/// The same where it holds something of ours.
+/// The system volume, if it has a layout.
 fn used_system_volume(request: &MaintainRequest) -> Result<Option<SystemVolume>, Failure> {
     match system_volume(request)? {
         Some(volume) if volume.is_laid_out()? => Ok(Some(volume)),

@@ -1,7 +1,8 @@
-//! What environments are made of, from the ledger: what a trace of requests is written from.
+//! Lists environments and their parts from the ledger. Request traces are written from these lists.
 //!
-//! A trace recognises a part that was evicted and downloaded again by its id. uv gives an unpacked wheel another folder each
-//! time, so its id is a hash of what describes it. Folders of bytecode and store paths are named by content already.
+//! In a trace, a part that was evicted and downloaded again must keep its id. uv unpacks a wheel to a new folder each
+//! time, so a wheel's id is a hash of its description. Folders of bytecode and store paths are already named by
+//! content.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -21,13 +22,13 @@ use crate::store::folder::{entries, relative};
 use crate::store::measure::DiskUsage;
 use crate::system::{SystemVolume, index_entries};
 
-/// How long to wait for a writer of the ledger; without it the ledger is read and not written.
+/// How long to wait for another writer of the ledger; after that it is read and not saved.
 const LEDGER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many of an environment's packages its label names.
 const MAX_LABEL_PACKAGES: usize = 4;
-/// Longest label in characters: a name in a damaged file may be anything.
+/// Longest label in characters; a name in a damaged file can be arbitrarily long.
 const MAX_LABEL_CHARS: usize = 120;
-/// What describes a wheel, in its folder `*.dist-info`. uv links both files as they are.
+/// The files in `*.dist-info` that describe a wheel. uv links both unchanged.
 const DESCRIPTION: [&str; 2] = ["METADATA", "WHEEL"];
 
 /// All environments of a Python volume.
@@ -55,7 +56,7 @@ pub fn system(volume: &SystemVolume) -> Result<VolumeContents, Failure> {
     Ok(system_contents(volume, &open.ledger, members, rest))
 }
 
-/// The environments that a task's requests lead to. What is not published is left out.
+/// The environments that a task's requests point to. Those that are not published are left out.
 pub fn task_contents(context: &EnvironmentContext, task: &Task) -> Contents {
     let found = |found: Result<Option<VolumeContents>, Failure>| found.ok().flatten();
     Contents {
@@ -97,7 +98,7 @@ fn python_contents<'a>(
     members: impl IntoIterator<Item = &'a Member>,
     rest: DiskUsage,
 ) -> VolumeContents {
-    // One environment for each loose part, to read its description from.
+    // One environment for each loose part; its description is read from there.
     let mut loose: HashMap<PartId, PathBuf> = HashMap::new();
     let members: Vec<&Member> = members.into_iter().collect();
     for member in &members {
@@ -141,7 +142,7 @@ fn system_contents<'a>(
     contents(ledger, &members, rest, |_, _| None, label)
 }
 
-/// Puts a list together. `part_id` gives the id of a part that its path does not identify.
+/// Builds the list. `part_id` returns the id of a part whose path does not identify it.
 fn contents(
     ledger: &Ledger,
     members: &[&Member],
@@ -157,7 +158,7 @@ fn contents(
     for member in members {
         let mut parts = Vec::with_capacity(member.parts.len());
         for id in &member.parts {
-            // The next refresh measures what the ledger does not know yet.
+            // The next refresh measures parts that the ledger does not have yet.
             let Some(part) = ledger.parts().get(id) else { continue };
             parts.push(*places.entry(*id).or_insert_with(|| {
                 let shown = part_id(*id, part).unwrap_or_else(|| format!("{id:016x}"));
@@ -202,7 +203,7 @@ fn is_loose(part: &Part) -> bool {
     part.name.starts_with(ledger::LOOSE)
 }
 
-/// The tenant whose own download a part is; empty for downloads of everybody.
+/// The tenant that owns a part; empty for shared downloads.
 fn scope(name: &str) -> &str {
     let own = name.strip_prefix("tenants/").and_then(|own| own.split('/').next());
     own.unwrap_or_default()
@@ -217,7 +218,7 @@ fn wheel_id(folder: &Path, scope: &str) -> Option<String> {
     described_id(described.map(PathBuf::as_path), scope)
 }
 
-/// The id of a wheel that uv's cache has lost, from an environment that links to it.
+/// The id of a wheel that uv's cache has lost, read from an environment that links to it.
 fn loose_id(environment: &Path, mark: u64) -> Option<String> {
     let manifest: Manifest = serde_json::from_slice(&std::fs::read(environment.join(MANIFEST_FILE)).ok()?).ok()?;
     let site = environment.join(VENV).join(record::site(&manifest.interpreter));
@@ -252,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_environment_is_named_by_its_key_and_a_tenant_that_is_not_everybodys() {
+    fn an_environment_is_named_by_its_key_and_a_tenant_other_than_the_default() {
         assert_eq!(environment_name("tenants/default/envs/31ab"), "31ab");
         assert_eq!(environment_name("tenants/team-a/envs/31ab"), "31ab@team-a");
         let entry = "var/hybrid-cache/tenants/default/index/77cd.json";

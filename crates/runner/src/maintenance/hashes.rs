@@ -1,4 +1,4 @@
-//! The hashes of a whole verification: each inode is read once, whatever the number of its names.
+//! The hashes of one verification. Each inode is read once, however many names it has.
 
 use std::collections::BTreeMap;
 
@@ -7,19 +7,19 @@ use hybrid_cache_model::Protection;
 use crate::store::digest::{self, Digests, Pace};
 use crate::store::tree::{Kind, Tree};
 
-/// Hashes that are known already.
+/// The hashes so far.
 #[derive(Debug, Default)]
 pub struct Hashes {
     /// By inode.
     pub known: Digests,
-    /// Inodes that were read.
+    /// The number of inodes that were read.
     pub inodes: u64,
-    /// Bytes of those.
+    /// The bytes that were read.
     pub bytes: u64,
 }
 
 impl Hashes {
-    /// Reads every file of these trees that is not known.
+    /// Hashes every file of these trees that has no hash yet.
     pub fn add<'a>(&mut self, trees: impl Iterator<Item = &'a Tree>) {
         if !Protection::VerifyContent.is_on() {
             return;
@@ -32,7 +32,7 @@ impl Hashes {
         self.known.append(&mut digest::all(&wanted, Pace::Full));
     }
 
-    /// Drops what cannot be met again: the hashes of files that have one name.
+    /// Drops the hashes of files with one name, which cannot occur again.
     pub fn forget<'a>(&mut self, trees: impl Iterator<Item = &'a Tree>) {
         for item in trees.flat_map(|tree| &tree.items) {
             if item.links < 2 && matches!(item.kind, Kind::File(_)) {

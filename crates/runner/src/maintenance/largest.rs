@@ -1,4 +1,4 @@
-//! Which environments take most, from the ledger alone.
+//! The largest environments, from the ledger alone.
 
 use std::cmp::Reverse;
 
@@ -11,10 +11,10 @@ use crate::store::measure::DiskUsage;
 const MAX_ENVIRONMENTS: usize = 10;
 /// How many of an environment's packages are named.
 const MAX_PACKAGES: usize = 3;
-/// Longest name of a package that is shown, in characters: a name in a damaged file may be anything.
+/// Longest package name in characters; a name in a damaged file can be arbitrarily long.
 const MAX_NAME_CHARS: usize = 60;
 
-/// The environments of a volume whose eviction would free most, those first. `packages` tells what is in one.
+/// The environments whose eviction would free most, in descending order. `packages` lists the packages of one.
 pub fn largest(ledger: &Ledger, volume: &str, packages: impl Fn(&Member) -> Vec<String>) -> Vec<EnvironmentUsage> {
     let uses = ledger.uses();
     let weigh = |member: &Member| {
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_environment_alone_has_is_freed_and_shared_parts_are_only_counted() {
+    fn an_environments_size_counts_shared_parts_and_its_eviction_frees_only_its_own() {
         let mut ledger = Ledger::default();
         for (name, bytes) in [("wheels/a", 1000), ("wheels/b", 400), ("wheels/nobody", 9000)] {
             ledger.add_part(Part {
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_largest_are_named() {
+    fn only_the_largest_environments_are_listed() {
         let mut ledger = Ledger::default();
         for number in 0..50_u64 {
             ledger.add_member(Member {

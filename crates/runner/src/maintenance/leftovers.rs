@@ -1,13 +1,13 @@
-//! What killed processes leave on the Python volume, found by its locks and its age, and swept without anyone asking:
-//! after each preparation, when nobody waits for it any more, and within a time.
+//! Removes what killed processes left on the Python volume, found by its locks and its age. Runs after each
+//! preparation, once no task waits for it, within a time limit.
 //!
 //! ```text
-//! tenants/<tenant>/staging/<name>   folders of preparations    nobody holds its lock
+//! tenants/<tenant>/staging/<name>   folders of preparations    its lock is free
 //! tenants/<tenant>/envs/<key>       links of publishers        older than a minute
 //! trash/*                           half deleted               always
 //! .ledger-*                         half written ledgers       older than a minute
-//! uv/.tmp*, uv/*/.tmp*              downloads of uv            nobody holds uv's lock, or they are a day old
-//! locks/<tenant>-<key>              locks of builds            nobody holds them, and they are a day old
+//! uv/.tmp*, uv/*/.tmp*              downloads of uv            uv's lock is free, or they are a day old
+//! locks/<tenant>-<key>              locks of builds            they are free and a day old
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -22,15 +22,15 @@ use crate::store::folder::entries;
 use crate::store::lock::{self, Missing, Mode};
 use crate::store::{files, stage};
 
-/// No preparation takes so long: what is older is at work no more.
+/// No preparation takes this long, so older files are not in use.
 const MAX_BUILD_TIME: Duration = Duration::from_secs(24 * 3600);
-/// How uv calls what it has not finished.
+/// Prefix of uv's unfinished downloads.
 const UNFINISHED: &str = ".tmp";
 
-/// What a sweep came to.
+/// The result of a sweep.
 #[derive(Debug, Default)]
 pub struct SweepResult {
-    /// How many left-overs are gone.
+    /// How many leftovers were removed.
     pub removed: u64,
     /// The first thing that could not be removed.
     pub failure: Option<Failure>,
@@ -45,7 +45,7 @@ impl SweepResult {
     }
 }
 
-/// Sweeps the volume; stops at `deadline`, and the next one goes on.
+/// Sweeps the volume until `deadline`; the next sweep continues.
 pub fn sweep(volume: &PythonVolume, deadline: Instant) -> SweepResult {
     let mut swept = SweepResult::default();
     let tenants = match PythonVolume::all(volume.root()) {
@@ -75,14 +75,14 @@ fn delete_all(paths: &[PathBuf], deadline: Instant) -> Result<u64, Failure> {
     Ok(deleted)
 }
 
-/// Links in a tenant's `envs/` that a killed publisher left (see [`files::place`]); a live one is there for microseconds.
+/// Links in a tenant's `envs/` that a killed publisher left (see [`files::place`]); a live one exists for microseconds.
 pub fn dead_claims(volume: &PythonVolume) -> Result<Vec<PathBuf>, Failure> {
     let mut claims = entries(&volume.environments())?;
     claims.retain(|path| path.is_symlink() && stage::age(path) > stage::GRACE);
     Ok(claims)
 }
 
-/// Ledgers in `folder` whose writer was killed before they had their name.
+/// Unfinished ledgers in `folder` whose writer was killed.
 ///
 /// # Errors
 /// The folder cannot be read.
@@ -95,7 +95,7 @@ pub(super) fn dead_ledgers(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(ledgers)
 }
 
-/// Downloads of uv processes that were killed: all of them where no uv is at work, and otherwise old ones.
+/// Removes downloads of killed uv processes: all of them if no uv runs, otherwise only old ones.
 fn uv_leftovers(volume: &PythonVolume, deadline: Instant) -> Result<u64, Failure> {
     let mut removed = 0;
     for (_, cache) in uv_cache::uv_caches(volume)? {
@@ -107,7 +107,7 @@ fn uv_leftovers(volume: &PythonVolume, deadline: Instant) -> Result<u64, Failure
         if alone.is_none() {
             unfinished.retain(|path| stage::age(path) > MAX_BUILD_TIME);
         }
-        // DiskUsage out of uv's way at once, and deleted without its lock.
+        // Move them away under uv's lock, and delete them after releasing it.
         let away: Result<Vec<_>, _> = unfinished
             .iter()
             .map(|path| files::move_to_trash(path, &volume.trash()))
@@ -136,7 +136,8 @@ fn unfinished(cache: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(found)
 }
 
-/// Locks of builds that nobody has held for a day. Who opened one before it went sees that, and makes it anew.
+/// Removes build locks that have been unused for a day. A process that opened one before its removal notices, and
+/// creates it again.
 ///
 /// # Errors
 /// The folder cannot be read, or a lock not be removed.
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_uv_left_goes_unless_another_one_works() {
+    fn downloads_of_a_killed_uv_are_removed_unless_another_uv_runs() {
         let dir = tempfile::tempdir().unwrap();
         let volume = PythonVolume::open_write(dir.path(), &Tenant::default()).unwrap();
         let cache = volume.uv_cache();
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn locks_that_nobody_held_for_a_day_go() {
+    fn build_locks_unused_for_a_day_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let volume = PythonVolume::open_write(dir.path(), &Tenant::default()).unwrap();
         std::fs::create_dir_all(volume.locks()).unwrap();
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_that_ran_out_of_time_leaves_the_rest_to_the_next() {
+    fn a_sweep_past_its_deadline_leaves_the_rest_to_the_next() {
         let dir = tempfile::tempdir().unwrap();
         let volume = PythonVolume::open_write(dir.path(), &Tenant::default()).unwrap();
         for name in ["a", "b"] {

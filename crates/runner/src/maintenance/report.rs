@@ -1,14 +1,14 @@
-//! What the reports for both volumes have in common.
+//! Limits and warnings that the reports on both volumes share.
 
 use hybrid_cache_model::Failure;
 use hybrid_cache_model::maintain::GcReport;
 
 use crate::store::measure::DiskUsage;
 
-/// Problems that are told of one object; of the others the number.
+/// How many problems of one object are listed; the rest is counted.
 pub const MAX_PROBLEMS: usize = 20;
 
-/// Why nothing is evicted to keep a budget that what cannot be evicted exceeds: that would come to nothing.
+/// The warning for a budget that is exceeded by what cannot be evicted, so that eviction is useless.
 pub fn nothing_to_evict(volume: &str, fixed: DiskUsage) -> String {
     format!(
         "the {volume} volume is over its budget with {} bytes that no eviction frees: nothing was evicted",
@@ -16,7 +16,7 @@ pub fn nothing_to_evict(volume: &str, fixed: DiskUsage) -> String {
     )
 }
 
-/// What cannot be removed, such as another user's, holds up nothing else; each is told once.
+/// Adds a warning once. A file that cannot be removed, such as another user's, does not stop the rest.
 pub fn warn(report: &mut GcReport, failure: &Failure) {
     let warning = failure.to_string();
     if !report.warnings.contains(&warning) {

@@ -1,4 +1,5 @@
-//! `runner hold-network`: makes the namespaces of one slot, keeps them, and adapts them to this machine's network.
+//! `runner hold-network`: creates and keeps the network namespaces of one slot, and follows changes of this machine's
+//! network.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
@@ -19,23 +20,23 @@ use super::router::{HostNetwork, Router};
 
 /// Longest that pasta may take to start.
 const PASTA_START_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long between two looks whether pasta has started.
+/// Interval between checks whether pasta has started.
 const START_POLL_INTERVAL: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 2_000_000,
 };
-/// How long between two looks whether the slot is still of use.
+/// Interval between checks whether the slot is still needed.
 const CHECK_INTERVAL: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
-/// Most bytes of pasta's talk that are kept to explain why it did not start.
+/// Most bytes of pasta's standard error that are kept to explain a failed start.
 const MAX_PASTA_STDERR_BYTES: usize = 4 << 10;
 
-/// Makes a network, calls `ready`, and keeps it until it is of no use any more: no task has used it for a while, its
-/// folder is gone, or pasta has ended.
+/// Creates a network, calls `ready`, and keeps it until no task has used it for a while, its folder is gone, or pasta
+/// has ended.
 ///
 /// # Errors
-/// There is no network, and why.
+/// Why there is no network.
 pub fn hold(request: &HoldRequest, ready: impl FnOnce() -> bool) -> Result<(), String> {
-    // Neither a terminal nor its Ctrl-C: whoever starts this ends long before it.
+    // A new session is independent of the starter's terminal, because this process outlives its starter.
     rustix::process::setsid().map_err(|error| format!("no session of its own: {error}"))?;
     let slot = Slot::open(Path::new(&request.folder))?;
     let told = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
@@ -89,7 +90,7 @@ pub fn hold(request: &HoldRequest, ready: impl FnOnce() -> bool) -> Result<(), S
     Ok(())
 }
 
-/// The files of a slot, open since before this process became somebody who may not open them.
+/// The files of a slot, opened before this process changed to a user who may not open them.
 struct Slot {
     lock: File,
     description: File,
@@ -121,7 +122,7 @@ impl Slot {
         self.description.write_all_at(&text, 0)
     }
 
-    /// True if no task will use the slot: it has gone, or nobody has used it for `idle`, and nobody can from now on.
+    /// True if no task will use the slot: it was deleted, or was unused for `idle` and is now locked.
     fn is_over(&self, idle: Duration) -> bool {
         let Ok(metadata) = self.lock.metadata() else {
             return true;
@@ -131,12 +132,12 @@ impl Slot {
         }
         let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
         let unused = SystemTime::now().duration_since(used).unwrap_or_default();
-        // The lock is kept until this process ends.
+        // Keep the lock until this process ends.
         unused >= idle && !matches!(self.lock.try_lock(), Err(TryLockError::WouldBlock))
     }
 }
 
-/// What a holder does once its network is there.
+/// The state of a holder whose network exists.
 struct Keeper {
     slot: Slot,
     held: Held,
@@ -157,20 +158,20 @@ impl Keeper {
                 PollFd::new(&self.machine, PollFlags::IN),
                 PollFd::new(&pasta.stderr, PollFlags::IN),
             ];
-            // Interrupted is as good as woken.
+            // An interruption counts as an event.
             let _ = poll(&mut watched, Some(&CHECK_INTERVAL));
             let (changed, said) = (!watched[0].revents().is_empty(), !watched[1].revents().is_empty());
             if said && !pasta.listen(&mut Vec::new()) {
                 return;
             }
             if changed && self.machine.take_notices() && self.adapt().is_err() {
-                // A network that cannot be adapted must not be used any more, not even by the task that has it.
+                // End the network, even for a task that uses it: it could reach addresses that should be blocked.
                 return;
             }
         }
     }
 
-    /// Follows a change of this machine's network.
+    /// Adapts to a change of this machine's network.
     fn adapt(&mut self) -> io::Result<()> {
         let host_network = HostNetwork::read(&mut self.machine)?;
         if host_network == self.host_network {
@@ -179,7 +180,7 @@ impl Keeper {
         if self.held.routes_blocked {
             self.router.block(&host_network)?;
         }
-        // pasta has taken over the ways out, and forwards names where they were to be had.
+        // pasta copied the default routes and name servers at its start, so a network with other ones is retired.
         let resolver = fs::read("/etc/resolv.conf").unwrap_or_default();
         let local = local_name_servers(&resolver, &host_network);
         if host_network.exits != self.host_network.exits || local != self.held.local_name_servers {
@@ -191,7 +192,7 @@ impl Keeper {
     }
 }
 
-/// The name servers that a task cannot reach: they are on this machine, or on its link.
+/// The name servers that a task cannot reach, because they are on this machine or on its link.
 fn local_name_servers(resolver: &[u8], host_network: &HostNetwork) -> Vec<String> {
     let text = String::from_utf8_lossy(resolver);
     let is_local = |server: &&str| {
@@ -206,14 +207,14 @@ fn local_name_servers(resolver: &[u8], host_network: &HostNetwork) -> Vec<String
     name_servers(&text).filter(is_local).map(str::to_owned).collect()
 }
 
-/// Opens pasta's program while this process may still see it: it may be in a folder that is for root alone.
+/// Opens pasta's program while this process still has access: it may be in a folder that only root can read.
 fn open_pasta(command: &[String]) -> Result<Option<File>, String> {
     let [program] = command else { return Ok(None) };
     let file = File::open(program).map_err(|error| format!("{program}: {error}"))?;
     Ok(Some(file))
 }
 
-/// pasta, once it runs; before that, the process that becomes it.
+/// The pasta process, or the process that becomes it.
 struct Pasta {
     child: Child,
     stderr: std::process::ChildStderr,
@@ -225,7 +226,7 @@ impl Pasta {
         use std::os::fd::AsRawFd;
         let mut words = command.to_vec();
         if let (Some(file), Some(first)) = (program, words.first_mut()) {
-            // The number is the same in the child; the descriptor must be open until it has become pasta.
+            // The child has the same descriptor number; it must stay open until the exec.
             rustix::io::fcntl_setfd(file, rustix::io::FdFlags::empty()).map_err(|error| error.to_string())?;
             *first = format!("/proc/self/fd/{}", file.as_raw_fd());
         }
@@ -250,12 +251,12 @@ impl Pasta {
         Ok(Pasta { child, stderr })
     }
 
-    /// Lets it become pasta, and waits until the namespace has a way out.
+    /// Lets the process become pasta, and waits until the namespace has a default route.
     fn start(&mut self, router: &mut Router) -> Result<(), String> {
         let go = self.child.stdin.take().ok_or("pasta's standard input is missing")?;
         (&go)
             .write_all(b"1")
-            .map_err(|error| format!("pasta has gone: {error}"))?;
+            .map_err(|error| format!("pasta has ended: {error}"))?;
         drop(go);
         let (deadline, mut said) = (Instant::now() + PASTA_START_TIMEOUT, Vec::new());
         while !router
@@ -267,7 +268,10 @@ impl Pasta {
             }
             if Instant::now() > deadline {
                 let limit = PASTA_START_TIMEOUT.as_secs();
-                return Err(format!("pasta gave no way out within {limit} s: {}", last_words(&said)));
+                return Err(format!(
+                    "pasta provided no default route within {limit} s: {}",
+                    last_words(&said)
+                ));
             }
             let mut watched = [PollFd::from_borrowed_fd(self.stderr.as_fd(), PollFlags::empty())];
             let _ = poll(&mut watched, Some(&START_POLL_INTERVAL));
@@ -275,7 +279,7 @@ impl Pasta {
         Ok(())
     }
 
-    /// Takes what pasta has said; false once it has ended.
+    /// Reads pasta's standard error; false once pasta has ended.
     fn listen(&mut self, said: &mut Vec<u8>) -> bool {
         let mut part = [0; 1024];
         loop {
@@ -291,13 +295,13 @@ impl Pasta {
 
 impl Drop for Pasta {
     fn drop(&mut self) {
-        // It dies with this process at the latest.
+        // The kernel kills it when this process ends, if this fails.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The end of pasta's talk, without its complaint that it has no system log.
+/// The last lines of pasta's standard error, without the complaint about a missing system log.
 fn last_words(said: &[u8]) -> String {
     let text = String::from_utf8_lossy(said);
     let lines: Vec<&str> = text.lines().filter(|line| !line.contains("syslog")).collect();
@@ -307,7 +311,7 @@ fn last_words(said: &[u8]) -> String {
         .join("; ")
 }
 
-/// Lets go of whatever the starter gave as standard streams: somebody may wait for their end.
+/// Replaces the standard streams by /dev/null, because the starter may wait for them to close.
 fn leave_streams() -> io::Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;

@@ -1,4 +1,4 @@
-//! A task's own network: the process that makes and keeps it, and the way into it.
+//! A task's own network: the process that creates and keeps it, and joining it.
 //!
 //! ```text
 //! this machine          pasta: opens ordinary connections for what comes out of its interface
@@ -6,10 +6,10 @@
 //!     task namespace    the other end, as `eth0`, and a loopback of its own
 //! ```
 //!
-//! The two namespaces belong to one user namespace, in which no task has a capability. The task's packets are forwarded
-//! by the router namespace, so that its routes hold for every packet. If the task were in the router namespace itself, a
-//! socket that is bound to the interface (SO_BINDTODEVICE, IP_PKTINFO, MSG_DONTROUTE) would pass by unreachable routes,
-//! and pasta would open the connection.
+//! The two namespaces belong to one user namespace, in which no task has a capability. The router namespace forwards
+//! the task's packets, so its routes apply to every packet. In the router namespace itself, a socket bound to the
+//! interface (SO_BINDTODEVICE, IP_PKTINFO, MSG_DONTROUTE) would bypass unreachable routes, and pasta would open the
+//! connection.
 
 mod holder;
 mod namespaces;
@@ -29,17 +29,17 @@ use crate::run::kernel;
 
 pub use holder::hold;
 
-/// Closes what whoever started this program forgot to close: somebody may wait for its end.
+/// Closes inherited descriptors, because another process may wait for them to close.
 ///
-/// Only for the beginning of a program.
+/// Call this only at the beginning of a program.
 pub fn close_inherited() {
     kernel::close_descriptors();
 }
 
-/// Becomes `program` in the namespaces that the holder `pid` keeps. Returns only to say why it could not.
+/// Becomes `program` in the namespaces that the holder `pid` keeps. Returns only on failure, with the reason.
 ///
-/// `user` and `network` are the inodes of the namespaces, so that another process of the same id is not taken for the
-/// holder; 0 leaves the user namespace as it is.
+/// `user` and `network` are the inodes of the namespaces, so that another process with the same id is not mistaken for
+/// the holder; 0 keeps the user namespace.
 pub fn join(pid: &str, user: &str, network: &str, program: &str, arguments: &[&str]) -> String {
     match try_join(pid, user, network) {
         Ok(()) => become_program(program, arguments),
@@ -48,7 +48,7 @@ pub fn join(pid: &str, user: &str, network: &str, program: &str, arguments: &[&s
 }
 
 fn try_join(pid: &str, user: &str, network: &str) -> Result<(), String> {
-    // Both are opened first: within its user namespace a process may not look at the holder any more.
+    // Open both first: after entering the user namespace, the process may not access the holder.
     let user = (user != "0").then(|| open_namespace(pid, "user", user)).transpose()?;
     let network = open_namespace(pid, "net", network)?;
     let enter = |namespace: &File, kind| {
@@ -72,9 +72,9 @@ fn open_namespace(pid: &str, kind: &str, inode: &str) -> Result<File, String> {
 }
 
 /// Waits for one byte on standard input and becomes pasta, attached to the parent's namespaces and killed with the
-/// parent. Returns only to say why it could not.
+/// parent. Returns only on failure, with the reason.
 ///
-/// A process of its own, as pasta must stay in this machine's namespaces, which its parent has left by then.
+/// This is a separate process, because pasta must stay in this machine's namespaces, which its parent leaves.
 pub fn start_pasta(program: &str, arguments: &[&str]) -> String {
     if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
         return format!("pasta cannot be tied to its holder: {error}");
@@ -82,14 +82,14 @@ pub fn start_pasta(program: &str, arguments: &[&str]) -> String {
     let mut byte = [0; 1];
     match rustix::io::read(rustix::stdio::stdin(), &mut byte) {
         Ok(1) => become_program(program, arguments),
-        _ => "the holder has gone".to_owned(),
+        _ => "the holder has ended".to_owned(),
     }
 }
 
 fn become_program(program: &str, arguments: &[&str]) -> String {
     let mut command = Command::new(program);
     if program.starts_with("/proc/self/fd/") {
-        // What pasta does depends on its name.
+        // pasta's behaviour depends on its name.
         command.arg0("pasta");
     }
     format!("cannot start {program}: {}", command.args(arguments).exec())

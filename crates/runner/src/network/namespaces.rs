@@ -1,4 +1,4 @@
-//! The namespaces of a slot, made by the process that keeps them.
+//! Creates the namespaces of a slot, in the process that keeps them.
 
 use std::fs::{self, File};
 use std::io;
@@ -16,18 +16,18 @@ const TUN: &str = "/dev/net/tun";
 /// Device number of `/dev/net/tun`, the same on every Linux.
 const TUN_DEVICE: (u32, u32) = (10, 200);
 
-/// Becomes the user that keeps the namespaces. On machines without udev only root may open `/dev/net/tun`; pasta gets a
-/// device file of its own then, in a mount namespace that nothing else sees.
+/// Becomes the user that keeps the namespaces. On machines without udev only root may open `/dev/net/tun`; pasta then
+/// gets its own device file in a private mount namespace.
 pub fn become_keeper(identity: Identity) -> Result<(), String> {
     let mode = fs::metadata(TUN).map_err(|error| format!("{TUN}: {error}"))?;
     if !mode.file_type().is_char_device() {
-        return Err(format!("{TUN} is no device"));
+        return Err(format!("{TUN} is not a device"));
     }
     if mode.permissions().mode() & 0o006 != 0o006 {
-        open_tun().map_err(|error| format!("{TUN} is for root alone, and another one cannot be made: {error}"))?;
+        open_tun().map_err(|error| format!("{TUN} is for root alone, and a second one cannot be created: {error}"))?;
     }
     kernel::become_identity(identity).map_err(|error| format!("cannot become user {}: {error}", identity.uid))?;
-    // The change of user has taken the process's own files of /proc from it, which it writes its maps to.
+    // After the change of user, the process needs this to write its id maps in /proc.
     rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(|error| error.to_string())
 }
 
@@ -44,7 +44,7 @@ fn open_tun() -> io::Result<()> {
     let (major, minor) = TUN_DEVICE;
     let device = rustix::fs::makedev(major, minor);
     rustix::fs::mknodat(CWD, TUN, FileType::CharacterDevice, Mode::from_raw_mode(0o666), device)?;
-    // The umask may have taken bits away.
+    // The umask may have removed bits.
     rustix::fs::chmod(TUN, Mode::from_raw_mode(0o666))?;
     Ok(())
 }
@@ -63,7 +63,7 @@ pub fn enter_user_and_network() -> Result<(), String> {
     write("/proc/self/gid_map", format!("{gid} {gid} 1"))
 }
 
-/// Enters a further network namespace of the same user namespace, and returns the one that it leaves.
+/// Enters a second network namespace of the same user namespace, and returns the first.
 pub fn enter_another_network() -> Result<File, String> {
     let left = File::open("/proc/self/ns/net").map_err(|error| format!("/proc/self/ns/net: {error}"))?;
     kernel::enter_new(UnshareFlags::NEWNET).map_err(|error| format!("a second network namespace: {error}"))?;

@@ -1,5 +1,5 @@
-//! The few route netlink messages that a task's network needs: encoded, sent, acknowledged, and the dumps read back.
-//! `man 7 rtnetlink` describes the forms; constants have the kernel's names.
+//! The route netlink messages that a task's network needs: encodes, sends and acknowledges them, and parses dumps. `man
+//! 7 rtnetlink` describes the forms; constants have the kernel's names.
 
 use std::io;
 use std::net::IpAddr;
@@ -39,14 +39,14 @@ const RTA_PRIORITY: u16 = 6;
 const RTA_TABLE: u16 = 15;
 const RT_TABLE_MAIN: u8 = 254;
 const RTPROT_STATIC: u8 = 4;
-/// Groups of notices about links, addresses and routes of both families.
+/// Multicast groups for changes of links, addresses and routes of both families.
 const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
 /// A dump's parts are at most this large.
 const BUFFER_BYTES: usize = 64 << 10;
 const MESSAGE_HEADER: usize = 16;
 const ROUTE_HEADER: usize = 12;
 
-/// Table of the addresses that a machine takes for its own.
+/// Routing table of the machine's own addresses.
 pub const RT_TABLE_LOCAL: u32 = 255;
 /// Type of a route to somewhere else.
 pub const RTN_UNICAST: u8 = 1;
@@ -59,19 +59,19 @@ pub const RTN_ANYCAST: u8 = 4;
 /// Type of a route that answers "unreachable".
 pub const RTN_UNREACHABLE: u8 = 7;
 
-/// Addresses with their first bits in common.
+/// An address prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix {
-    /// The first of them.
+    /// The first address.
     pub address: IpAddr,
-    /// How many bits they have in common.
+    /// The length of the prefix in bits.
     pub bits: u8,
 }
 
 /// A route, as a dump shows it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
-    /// Where to.
+    /// To.
     pub to: Prefix,
     /// The routing table.
     pub table: u32,
@@ -83,7 +83,7 @@ pub struct Route {
     pub interface: Option<u32>,
 }
 
-/// A socket for route messages in the network namespace in which it was opened.
+/// A route netlink socket of the network namespace in which it was opened.
 pub struct Netlink {
     socket: OwnedFd,
     sequence: u32,
@@ -96,7 +96,7 @@ impl AsFd for Netlink {
 }
 
 impl Netlink {
-    /// Opens a socket in the network namespace of this thread. With `listen` it also gets notices of changes.
+    /// Opens a socket in the network namespace of this thread. With `listen` it also receives change notices.
     ///
     /// # Errors
     /// The kernel refuses it.
@@ -107,7 +107,7 @@ impl Netlink {
         Ok(Netlink { socket, sequence: 0 })
     }
 
-    /// Takes every notice that has come; never waits. A lost notice counts as one.
+    /// Reads all pending notices without waiting. True if there was one; a lost notice counts.
     pub fn take_notices(&self) -> bool {
         let mut buffer = vec![0; BUFFER_BYTES];
         let mut any = false;
@@ -130,14 +130,14 @@ impl Netlink {
         Ok(routes)
     }
 
-    /// Makes `to` unreachable, or takes that back.
+    /// Makes `to` unreachable, or reachable again.
     ///
     /// # Errors
     /// The kernel refuses it.
     pub fn set_unreachable(&mut self, to: Prefix, on: bool) -> io::Result<()> {
         let mut body = route_header(to, RTN_UNREACHABLE, if on { RTPROT_STATIC } else { 0 });
         put(&mut body, RTA_DST, &octets(to.address));
-        // Before any other route to the same prefix.
+        // A high priority, before other routes to the same prefix.
         put(&mut body, RTA_PRIORITY, &1_u32.to_ne_bytes());
         let (kind, flags) = if on {
             (RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE)
@@ -243,7 +243,7 @@ impl Netlink {
         let mut buffer = vec![0; BUFFER_BYTES];
         loop {
             let (count, _) = match rustix::net::recv(&self.socket, buffer.as_mut_slice(), RecvFlags::empty()) {
-                // Notices were lost, no answer: an answer is never dropped.
+                // Only notices were lost; an answer is never dropped.
                 Err(rustix::io::Errno::NOBUFS | rustix::io::Errno::INTR) => continue,
                 other => other?,
             };
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_message_is_no_message() {
+    fn a_truncated_message_is_ignored() {
         let mut body = route_header(
             Prefix {
                 address: "10.0.0.0".parse().unwrap(),

@@ -8,8 +8,8 @@ use std::os::fd::AsFd;
 
 use super::netlink::{Netlink, Prefix, RT_TABLE_LOCAL, RTN_ANYCAST, RTN_BROADCAST, RTN_LOCAL, RTN_UNICAST, Route};
 
-/// Addresses of the pair between the namespaces: RFC 7335 sets 192.0.0.0/29 apart for exactly this, and nothing outside
-/// has one of them.
+/// Addresses of the pair between the namespaces. RFC 7335 reserves 192.0.0.0/29 for this use, so no outside host has
+/// them.
 const PAIR_IPV4: (&str, &str) = ("192.0.0.1", "192.0.0.2");
 /// A unique local prefix (RFC 4193) with a random global id.
 const PAIR_IPV6: (&str, &str) = ("fd5e:9a1c:63d7::1", "fd5e:9a1c:63d7::2");
@@ -17,10 +17,10 @@ const PAIR_IPV6: (&str, &str) = ("fd5e:9a1c:63d7::1", "fd5e:9a1c:63d7::2");
 const ROUTER_END: &str = "task";
 /// Name of the task's end.
 const TASK_END: &str = "eth0";
-/// What pasta sets on its interface too.
+/// The MTU, the same as on pasta's interface.
 const MTU: u32 = 65520;
-/// What is nowhere outside, whatever addresses this machine has: "this network", loopback, link-local addresses, and
-/// IPv4 addresses written as IPv6 ones, for which pasta's socket would open an IPv4 connection.
+/// Prefixes that are never outside this machine: "this network", loopback, link-local addresses, and IPv4 addresses
+/// written as IPv6 ones, for which pasta's socket would open an IPv4 connection.
 const NEVER: [(&str, u8); 7] = [
     ("0.0.0.0", 8),
     ("127.0.0.0", 8),
@@ -31,17 +31,17 @@ const NEVER: [(&str, u8); 7] = [
     ("::", 96),
 ];
 
-/// The network of this machine that concerns tasks.
+/// The parts of this machine's network that matter for tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostNetwork {
     /// Every address that leads to this machine.
     pub own: BTreeSet<Prefix>,
-    /// The ways out. pasta takes them over when it starts.
+    /// The default routes. pasta copies them when it starts.
     pub exits: Vec<Route>,
 }
 
 impl HostNetwork {
-    /// Reads them through a socket of this machine's network namespace.
+    /// Reads them with a socket of this machine's network namespace.
     pub fn read(machine: &mut Netlink) -> io::Result<HostNetwork> {
         let routes = machine.routes()?;
         let own = |route: &&Route| {
@@ -85,13 +85,13 @@ impl Router {
         })
     }
 
-    /// True once pasta has given its interface a way out.
+    /// True once pasta has set a default route.
     pub fn has_exit(&mut self) -> io::Result<bool> {
         self.netlink.take_notices();
         Ok(self.netlink.routes()?.iter().any(is_exit))
     }
 
-    /// Makes this namespace forward. It must be the one that this process is in.
+    /// Enables forwarding in this namespace, which must be the current one.
     pub fn forward(&mut self) -> Result<(), String> {
         let write = |path: &str| fs::write(path, "1").map_err(|error| format!("{path}: {error}"));
         write("/proc/sys/net/ipv4/ip_forward")?;
@@ -101,25 +101,25 @@ impl Router {
         Ok(())
     }
 
-    /// Makes unreachable what a task must not reach, and reachable again what has ceased to belong to it.
+    /// Blocks what a task must not reach, and unblocks addresses that this machine no longer has.
     pub fn block(&mut self, host_network: &HostNetwork) -> io::Result<()> {
         let wanted = host_network.blocked();
         for prefix in wanted.difference(&self.blocked) {
             match self.netlink.set_unreachable(*prefix, true) {
-                // A machine without IPv6 has no way to IPv6 addresses either.
+                // Without IPv6, IPv6 addresses are unreachable anyway.
                 Err(error) if prefix.address.is_ipv6() && !is_fatal(&error) => {}
                 other => other?,
             }
         }
         for prefix in self.blocked.difference(&wanted) {
-            // It fails if the kernel has dropped the route by itself.
+            // It fails if the kernel has already dropped the route.
             let _ = self.netlink.set_unreachable(*prefix, false);
         }
         self.blocked = wanted;
         Ok(())
     }
 
-    /// Connects the namespace that this process is in by now, the task's, with the router's, which is `there`.
+    /// Connects the current namespace, the task's, with the router's namespace `there`.
     pub fn connect(&mut self, there: &File) -> io::Result<()> {
         let ipv6 = self
             .netlink
@@ -145,7 +145,7 @@ impl Router {
     }
 }
 
-/// False for what a kernel without IPv6 answers.
+/// False for the errors of a kernel without IPv6.
 fn is_fatal(error: &io::Error) -> bool {
     let absent = [
         rustix::io::Errno::AFNOSUPPORT,

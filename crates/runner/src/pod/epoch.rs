@@ -1,6 +1,6 @@
-//! The folders of an epoch on both PersistentVolumes: made before the first pod mounts them, deleted after the last.
+//! The folders of an epoch on both PersistentVolumes: created before the first pod mounts them, deleted after the last.
 //!
-//! A kubelet that has to make the folder of a `subPath` makes it as root; nobody else could write there.
+//! A kubelet creates a missing `subPath` folder as root, and then pods could not write there.
 
 use std::fs;
 use std::path::Path;
@@ -13,10 +13,10 @@ use crate::store::format::PROBE;
 use crate::store::{IoContext, files};
 use crate::system::SystemVolume;
 
-/// Makes both folders below `volumes`; those that are there stay as they are.
+/// Creates both folders below `volumes`; existing ones are not changed.
 ///
 /// # Errors
-/// The name is none, or a volume cannot be written.
+/// The name is invalid, or a volume cannot be written.
 pub fn create(volumes: &Path, epoch: Option<&str>) -> Result<(), Failure> {
     epoch.map_or(Ok(()), check)?;
     for folder in [
@@ -24,7 +24,7 @@ pub fn create(volumes: &Path, epoch: Option<&str>) -> Result<(), Failure> {
         volumes.join("system").join(nix_sub_path(epoch)),
     ] {
         fs::create_dir_all(&folder).io_context("create the folder", &folder)?;
-        // Two that come at once must not remove each other's.
+        // A unique name, so that concurrent probes do not remove each other.
         let probe = folder.join(files::unique_name(PROBE));
         fs::write(&probe, b"").io_context("write into", &folder)?;
         fs::remove_file(&probe).io_context("write into", &folder)?;
@@ -32,7 +32,7 @@ pub fn create(volumes: &Path, epoch: Option<&str>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Gives both folders their layout, and a tenant its own in them: what the tenant's pods will mount.
+/// Creates the layout of both folders, and the tenant's folders, which its pods will mount.
 ///
 /// # Errors
 /// A volume has another layout, or cannot be written.
@@ -44,7 +44,7 @@ pub fn lay_out(volumes: &Path, epoch: Option<&str>, tenant: &Tenant) -> Result<(
 /// Deletes both folders of an epoch; absent ones are a success.
 ///
 /// # Errors
-/// The name is none, or something cannot be deleted.
+/// The name is invalid, or something cannot be deleted.
 pub fn delete(volumes: &Path, epoch: &str) -> Result<(), Failure> {
     check(epoch)?;
     for volume in ["python", "system"] {
@@ -60,7 +60,7 @@ fn check(epoch: &str) -> Result<(), Failure> {
     if !epoch.is_empty() && epoch.len() <= 63 && epoch.chars().all(good) {
         return Ok(());
     }
-    let message = format!("{epoch:?} is no name of an epoch: lower-case letters, digits and `-`, 63 at most");
+    let message = format!("{epoch:?} is not a valid epoch name: use at most 63 lower-case letters, digits and `-`");
     Err(Failure::new(FailureKind::Internal, message))
 }
 
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_epoch_comes_and_goes_with_read_only_folders_in_it() {
+    fn an_epoch_with_read_only_folders_is_created_and_deleted() {
         let dir = tempfile::tempdir().unwrap();
         create(dir.path(), None).unwrap();
         create(dir.path(), Some("first-1")).unwrap();
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_leaves_the_folder_is_refused() {
+    fn an_epoch_name_that_leaves_the_folder_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         for name in ["", "..", "a/b", "A"] {
             assert!(create(dir.path(), Some(name)).is_err(), "{name:?}");

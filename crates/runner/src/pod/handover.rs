@@ -1,8 +1,7 @@
-//! How the preparing container tells the task's container beside it that everything is there.
+//! The handover from the preparing container to the task's container beside it.
 //!
-//! One file in a folder that both mount, written whole and renamed; the other side watches the folder. Neither needs
-//! to have started first. Two processes, two clocks: the moment of the handover is what they have in common, so the
-//! two timelines are laid together at it, from durations alone.
+//! The result is one file in a shared folder, written atomically; the other side watches the folder. Either may start
+//! first. The two processes have different clocks, so their timelines are aligned at the moment of the handover.
 
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -18,16 +17,16 @@ use crate::store::IoContext;
 use crate::store::files;
 
 const READY: &str = "ready";
-/// A file that the task's container opens when it has leases of its own; the opening is the message.
+/// A file that the task's container opens once it has its own leases; the opening is the signal.
 const LEASED: &str = "leased";
-/// How long the preparing container keeps its leases for a task that does not say so.
+/// How long the preparing container keeps its leases without this signal.
 const LEASE_MARGIN: Duration = Duration::from_secs(10);
-/// How often to look where nothing can be watched.
+/// Polling interval if the folder cannot be watched.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// The preparing container keeps its own deadline; this is for one that cannot say so any more.
+/// Extra time beyond the preparing container's own deadline, for one that died.
 const DEADLINE_MARGIN: Duration = Duration::from_secs(15);
 
-/// What was handed over.
+/// The result that was handed over.
 #[derive(Debug)]
 pub struct Handover {
     event: PrepareEvent,
@@ -36,7 +35,7 @@ pub struct Handover {
 }
 
 impl Handover {
-    /// Where the task finds its environments, with the Python volume mounted at `python`.
+    /// The task's environments, with the Python volume mounted at `python`.
     ///
     /// # Errors
     /// Why the preparation failed.
@@ -56,14 +55,14 @@ impl Handover {
             }),
             PrepareEvent::Failed { failure, .. } => Err(failure.clone()),
             PrepareEvent::Phase { .. } | PrepareEvent::Published { .. } => {
-                let message = "the preparing container handed over something else than its result";
+                let message = "the preparing container handed over an event that is not a result";
                 Err(Failure::new(FailureKind::Internal, message))
             }
         }
     }
 }
 
-/// Tells from the preparing container when the task's has its leases.
+/// Waits in the preparing container until the task's container has its leases.
 #[derive(Debug)]
 pub struct LeaseWatch {
     watch: Option<OwnedFd>,
@@ -71,7 +70,7 @@ pub struct LeaseWatch {
 }
 
 impl LeaseWatch {
-    /// Makes the file in `folder` and watches it; before the task's container is told anything.
+    /// Creates the file in `folder` and watches it. Call this before the handover.
     ///
     /// # Errors
     /// The folder cannot be written.
@@ -85,24 +84,24 @@ impl LeaseWatch {
         })
     }
 
-    /// Waits until the task's container has them, for `limit` or some seconds at most.
+    /// Waits until the task's container has its leases, at most for `limit` or a few seconds.
     pub fn wait(&self, limit: Duration) {
         let left = LEASE_MARGIN.saturating_sub(self.since.elapsed()).min(limit);
         match &self.watch {
-            // Where it cannot be asked, the task's own look at its leases decides.
+            // Ignore a failure: the task checks its own leases.
             Some(watch) => drop(until_changed(watch, left)),
-            // An opening leaves nothing to look for.
+            // Without a watch the opening cannot be noticed.
             None => std::thread::sleep(left),
         }
     }
 }
 
-/// Says from the task's container that it has its leases. Where that fails, the other side waits in vain for some seconds.
+/// Signals from the task's container that it has its leases. If that fails, the other side waits a few seconds longer.
 pub fn leased(folder: &Path) {
     drop(std::fs::File::open(folder.join(LEASED)));
 }
 
-/// Tells the task's container.
+/// Hands the result over to the task's container.
 ///
 /// # Errors
 /// The folder cannot be written.
@@ -116,13 +115,13 @@ pub fn hand_over(folder: &Path, event: &PrepareEvent) -> Result<(), Failure> {
     files::write_atomic(&folder.join(READY), &text)
 }
 
-/// Waits until the preparing container has told.
+/// Waits for the preparing container's result.
 ///
 /// # Errors
-/// It did not within its own deadline of `prepare_ms`, or the folder cannot be read.
+/// It does not come within `prepare_ms` and a margin, or the folder cannot be read.
 pub fn wait(folder: &Path, prepare_ms: u64) -> Result<Handover, Failure> {
     let limit = Duration::from_millis(prepare_ms).saturating_add(DEADLINE_MARGIN);
-    // Watched before the first look, so that nothing comes in between.
+    // Watch before the first check, so that no change is missed.
     let watch = watched(folder, WatchFlags::MOVED_TO);
     let started = Instant::now();
     let file = folder.join(READY);
@@ -143,7 +142,7 @@ pub fn wait(folder: &Path, prepare_ms: u64) -> Result<Handover, Failure> {
     }
 }
 
-/// A watch; `None` where the kernel gives this user no more of them: it counts those of all pods on the node together.
+/// An inotify watch; `None` if this user has no more: the limit counts all pods on the node.
 fn watched(path: &Path, what: WatchFlags) -> Option<OwnedFd> {
     let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
     inotify::add_watch(&watch, path, what).ok()?;
@@ -164,22 +163,22 @@ fn read(text: &[u8]) -> Result<Handover, Failure> {
     Ok(Handover { event, timeline })
 }
 
-/// Blocks until something happened in the watched folder, or the time is up.
+/// Waits for an event of the watch, at most for `limit`.
 fn until_changed(watch: &OwnedFd, limit: Duration) -> std::io::Result<()> {
     let timeout = Timespec::try_from(limit).ok();
     match rustix::event::poll(&mut [PollFd::new(watch, PollFlags::IN)], timeout.as_ref()) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(error) => return Err(error.into()),
     }
-    // What happened is found by looking; the notes themselves are only taken away.
+    // Drain the events; the caller checks the state itself.
     let mut buffer = [MaybeUninit::uninit(); 1024];
     let mut notes = inotify::Reader::new(watch, &mut buffer);
     while notes.next().is_ok() {}
     Ok(())
 }
 
-/// Lays the preparation's timeline and that of the task's container together: the first ended at the moment
-/// `told_us` on the clock of the second. The origin is then the start of whichever was first.
+/// Merges the preparation's timeline into the task's. The preparation ended at `told_us` on the task's clock. The
+/// merged timeline starts with the container that started first.
 pub fn merge(report: RunReport, prepared: &Timeline, told_us: u64) -> RunReport {
     let lay = |own: Timeline| {
         let prepared_at = told_us.saturating_sub(prepared.total_us);
@@ -189,7 +188,7 @@ pub fn merge(report: RunReport, prepared: &Timeline, told_us: u64) -> RunReport 
             spans: Vec::new(),
         };
         if prepared_at > 0 {
-            // This container was up before the one it waits for.
+            // This container started before the preparing one.
             whole.push(Phase::Sandbox, Lane::Runner, 0, prepared_at);
         }
         let moved = |by: u64| {
@@ -278,7 +277,7 @@ mod tests {
     /// More would take all descriptors of this process from the tests beside this one.
     const MOST_WATCHES: usize = 512;
 
-    /// Runs `work` in a thread of nobody's, who has as many watches as the kernel gives one user.
+    /// Runs `work` in a thread of the user nobody, which has used up its inotify watches.
     fn without_watches(work: impl FnOnce() + Send) {
         let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_instances").unwrap_or_default();
         let is_small = limit.trim().parse().is_ok_and(|limit: usize| limit <= MOST_WATCHES);
@@ -299,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_without_a_watch_left_is_told_all_the_same() {
+    fn a_handover_works_without_inotify_watches() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
         without_watches(|| {
@@ -321,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_handed_over_before_anybody_waited_is_found() {
+    fn a_handover_before_the_wait_is_found() {
         let dir = tempfile::tempdir().unwrap();
         hand_over(dir.path(), &ready(Timeline::default())).unwrap();
         let handed = wait(dir.path(), 1).unwrap();
@@ -332,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_waiting_container_wakes_when_the_other_one_tells() {
+    fn a_waiting_container_wakes_at_the_handover() {
         let dir = tempfile::tempdir().unwrap();
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| wait(dir.path(), 20_000));
@@ -343,21 +342,21 @@ mod tests {
     }
 
     #[test]
-    fn leases_are_kept_until_the_task_says_that_it_has_its_own() {
+    fn leases_are_kept_until_the_task_signals_its_own() {
         let dir = tempfile::tempdir().unwrap();
         let leases = LeaseWatch::watch(dir.path()).unwrap();
         let began = Instant::now();
         leases.wait(Duration::from_millis(50));
         assert!(began.elapsed() >= Duration::from_millis(50), "nobody has said so");
         leased(dir.path());
-        // Said before anybody waited for it.
+        // The signal came before the wait.
         leases.wait(Duration::from_secs(20));
         assert!(began.elapsed() < Duration::from_secs(15));
         leased(&dir.path().join("absent"));
     }
 
     #[test]
-    fn a_failed_preparation_is_the_task_s_failure() {
+    fn a_failed_preparation_fails_the_task() {
         let dir = tempfile::tempdir().unwrap();
         let failure = Failure::new(FailureKind::UnknownPackage, "no package nunpy");
         let event = PrepareEvent::Failed {
@@ -369,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_preparation_that_began_later_leaves_time_of_the_sandbox_in_front() {
+    fn a_preparation_that_began_later_is_preceded_by_sandbox_time() {
         let prepared = Timeline {
             total_us: 60,
             spans: vec![span(Phase::PythonInstall, Lane::Python, 10, 50)],
@@ -383,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_preparation_that_began_earlier_moves_the_origin_to_its_own() {
+    fn a_preparation_that_began_earlier_sets_the_origin() {
         let prepared = Timeline {
             total_us: 100,
             spans: vec![span(Phase::PythonInstall, Lane::Python, 0, 100)],

@@ -6,8 +6,8 @@ use hybrid_cache_model::pod::TRAILER_MARK;
 use hybrid_cache_model::protocol::RunReport;
 use serde::Serialize;
 
-/// Writes a report behind the task's output as well, where somebody waits for it: a log is there sooner than the state of
-/// its container. Without a token nobody could tell it from the task's own words.
+/// Appends the report to the task's output if there is a token: the log is available sooner than the container's state.
+/// The token distinguishes the report from the task's own output.
 ///
 /// # Errors
 /// Standard output cannot be written.

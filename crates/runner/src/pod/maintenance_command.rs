@@ -1,10 +1,10 @@
-//! What a maintenance pod is asked, answered with the commands that look after a cache elsewhere.
+//! `pod-maintain`: runs the command of a maintenance pod, with the same code as `runner usage`, `gc` and `verify`.
 
 use std::path::Path;
 
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
 use hybrid_cache_model::pod::{
-    CONTENTS_MARK, ImageRecord, NIX_MOUNT, PYTHON_MOUNT, PodMaintainReport, PodMaintainRequest, PodQuestion,
+    CONTENTS_MARK, ImageRecord, NIX_MOUNT, PYTHON_MOUNT, PodMaintainReport, PodMaintainRequest, PodMaintenanceCommand,
     SEED_FOLDER, VOLUMES_FOLDER, nix_sub_path, python_sub_path,
 };
 use hybrid_cache_model::protocol::Budgets;
@@ -15,7 +15,7 @@ use super::requests::{python_tools, read_both, system_tools};
 use super::{epoch, seed, set_aside};
 use crate::maintenance::{MaintenanceCommand, answer as maintained};
 
-/// Answers what a maintenance pod is asked.
+/// Runs the command of this maintenance pod.
 pub fn maintain() -> PodMaintainReport {
     match read_both(|request: &PodMaintainRequest| request.protocol) {
         Ok((image, request)) => answer(&image, &request),
@@ -23,11 +23,11 @@ pub fn maintain() -> PodMaintainReport {
     }
 }
 
-/// The answer; a failure is one, too.
+/// Runs the command. A failure becomes a report too.
 fn answer(image: &ImageRecord, request: &PodMaintainRequest) -> PodMaintainReport {
     let volumes = Path::new(VOLUMES_FOLDER);
     let done = match &request.question {
-        PodQuestion::Contents => {
+        PodMaintenanceCommand::Contents => {
             return told_in_log(look_after(
                 image,
                 request,
@@ -35,17 +35,19 @@ fn answer(image: &ImageRecord, request: &PodMaintainRequest) -> PodMaintainRepor
                 Budgets::default(),
             ));
         }
-        PodQuestion::Usage => return look_after(image, request, MaintenanceCommand::Usage, Budgets::default()),
-        PodQuestion::Verify { .. } => {
+        PodMaintenanceCommand::Usage => {
+            return look_after(image, request, MaintenanceCommand::Usage, Budgets::default());
+        }
+        PodMaintenanceCommand::Verify { .. } => {
             return look_after(image, request, MaintenanceCommand::Verify, Budgets::default());
         }
-        PodQuestion::Gc { budgets } => return look_after(image, request, MaintenanceCommand::Gc, *budgets),
-        PodQuestion::CreateEpoch { epoch, tenant } => create(volumes, epoch.as_deref(), tenant),
-        PodQuestion::SetAside => match set_aside::all(volumes) {
+        PodMaintenanceCommand::Gc { budgets } => return look_after(image, request, MaintenanceCommand::Gc, *budgets),
+        PodMaintenanceCommand::CreateEpoch { epoch, tenant } => create(volumes, epoch.as_deref(), tenant),
+        PodMaintenanceCommand::SetAside => match set_aside::all(volumes) {
             Ok(folders) => return PodMaintainReport::SetAside { folders },
             Err(failure) => Err(failure),
         },
-        PodQuestion::DeleteEpoch { epoch } => epoch::delete(volumes, epoch),
+        PodMaintenanceCommand::DeleteEpoch { epoch } => epoch::delete(volumes, epoch),
     };
     match done {
         Ok(()) => PodMaintainReport::Done,
@@ -53,7 +55,8 @@ fn answer(image: &ImageRecord, request: &PodMaintainRequest) -> PodMaintainRepor
     }
 }
 
-/// Makes the folders; standing ones that are empty get the image's seed. A first run in another epoch is to be one.
+/// Creates the folders. Empty standing folders get the image's seed; those of another epoch do not, because first runs
+/// are measured there.
 fn create(volumes: &Path, epoch: Option<&str>, tenant: &Tenant) -> Result<(), Failure> {
     epoch::create(volumes, epoch)?;
     if epoch.is_none() {
@@ -67,7 +70,7 @@ fn create(volumes: &Path, epoch: Option<&str>, tenant: &Tenant) -> Result<(), Fa
     epoch::lay_out(volumes, epoch, tenant)
 }
 
-/// Puts a list that no termination message could hold into the log instead.
+/// Writes the list to the log, because it is too long for a termination message.
 fn told_in_log(report: PodMaintainReport) -> PodMaintainReport {
     let PodMaintainReport::Maintained {
         report: MaintainReport::Contents(contents),
@@ -89,7 +92,7 @@ fn look_after(
     command: MaintenanceCommand,
     budgets: Budgets,
 ) -> PodMaintainReport {
-    let repair = matches!(request.question, PodQuestion::Verify { repair: true });
+    let repair = matches!(request.question, PodMaintenanceCommand::Verify { repair: true });
     let request = MaintainRequest {
         python: Some(PYTHON_MOUNT.to_owned()),
         nix: Some(NIX_MOUNT.to_owned()),

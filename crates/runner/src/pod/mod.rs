@@ -1,8 +1,8 @@
-//! The runner inside a pod: `pod-run`, `pod-prepare`, `pod-maintain`, and `pod-seed` while an image is built. Requests come from files, results go to the
-//! termination message.
+//! The runner inside a pod: `pod-run`, `pod-prepare`, `pod-maintain`, and `pod-seed` during an image build. Requests
+//! come from files, results go to the termination message.
 //!
-//! The image says which tools it brings, the request says what to do; both together are the request that the same
-//! runner takes on standard input elsewhere. Nothing of a task's text is ever in an argument or a variable.
+//! The image names its tools, and the request says what to do. Together they form the request that the runner elsewhere
+//! reads from standard input. A task's text is never in an argument or a variable.
 
 mod epoch;
 mod handover;

@@ -14,7 +14,7 @@ use super::termination::leave_message;
 use crate::clock::{Recorder, lock};
 use crate::prepare;
 
-/// Prepares what the task of this pod needs, tells its container, and returns what became of the rest.
+/// Prepares what the task of this pod needs, hands it over, and returns the result of publishing.
 pub fn prepare(recorder: &Recorder) -> PrepareReport {
     let folder = Path::new(HANDOVER_FOLDER);
     let (image, request) = match read_both::<PodRequest>(|request| request.protocol) {
@@ -22,7 +22,7 @@ pub fn prepare(recorder: &Recorder) -> PrepareReport {
         Err(failure) => {
             let timeline = recorder.timeline();
             let failed = PrepareEvent::Failed { failure, timeline };
-            // The task's container reads the same files and finds the same fault by itself.
+            // Ignore a failure: the task's container reads the same files and finds the same error.
             let _ = handover::hand_over(folder, &failed);
             return ended(failed, 0);
         }
@@ -38,7 +38,7 @@ pub fn prepare(recorder: &Recorder) -> PrepareReport {
             ..
         } = event
         {
-            // Only a trace lacks something where it cannot be written.
+            // Ignore a failure: only traces use this line.
             let _ = log_line(PREPARED_MARK, prepared);
         }
         let mut ready_us = lock(&ready_us);
@@ -46,8 +46,8 @@ pub fn prepare(recorder: &Recorder) -> PrepareReport {
         if ready_us.is_none() && matches!(event, PrepareEvent::Ready { .. } | PrepareEvent::Failed { .. }) {
             told = handover::hand_over(folder, event);
             if told.is_ok() && matches!(event, PrepareEvent::Ready { .. }) {
-                // Were this container ended now, a driver could not know otherwise that the task goes on without it.
-                // Where it cannot be left, the task is given up in that case, which is safe.
+                // If this container is killed later, the message tells the driver that the task can go on. Without the
+                // message the driver gives the task up, which is safe.
                 let _ = leave_message(Path::new(TERMINATION_FILE), &mut PrepareReport::HandedOver);
             }
             *ready_us = Some(recorder.now_us());
@@ -69,7 +69,7 @@ pub fn prepare(recorder: &Recorder) -> PrepareReport {
     prepare::run_until_leased(&prepare_request(&image, &request), recorder, &emit, &until_leased);
     let ready_us = lock(&ready_us).unwrap_or_default();
     let last = lock(&last).take().unwrap_or_else(|| PrepareEvent::Failed {
-        failure: Failure::new(FailureKind::Internal, "the preparation said nothing"),
+        failure: Failure::new(FailureKind::Internal, "the preparation ended without an event"),
         timeline: recorder.timeline(),
     });
     ended(last, ready_us)
@@ -86,7 +86,7 @@ fn ended(last: PrepareEvent, ready_us: u64) -> PrepareReport {
         PrepareEvent::Ready { timeline, .. } => PrepareReport::Failed {
             failure: Failure::new(
                 FailureKind::Internal,
-                "the preparation ended without a word about publishing",
+                "the preparation ended without reporting whether it published",
             ),
             timeline,
         },

@@ -1,4 +1,4 @@
-//! The requests of a pod: read from files, and completed by what the image says of its tools.
+//! Reads the requests of a pod from files, and adds the image's tools.
 
 use std::fs::File;
 use std::io::Read;
@@ -24,10 +24,11 @@ pub fn read_both<T: DeserializeOwned>(protocol: impl Fn(&T) -> u32) -> Result<(I
     let request: T = read(Path::new(REQUEST_FILE))?;
     for (what, version) in [("the image", image.protocol), ("the driver", protocol(&request))] {
         if version != POD_PROTOCOL_VERSION {
-            let message =
-                format!("{what} speaks version {version} of the pod's protocol, this runner {POD_PROTOCOL_VERSION}");
+            let message = format!(
+                "{what} uses version {version} of the pod protocol, but this runner uses {POD_PROTOCOL_VERSION}"
+            );
             return Err(Failure::new(FailureKind::Internal, message)
-                .hint("build the image anew: `cargo xtask image`, then `cargo xtask up`"));
+                .hint("rebuild the image: `cargo xtask image`, then `cargo xtask up`"));
         }
     }
     Ok((image, request))
@@ -72,7 +73,7 @@ pub fn run_request(image: &ImageRecord, request: &PodRequest, environments: Envi
         environments,
         accept_stale: request.accept_stale,
         limits: request.limits.clone(),
-        // The pod has seen to that.
+        // The pod already runs as the right user.
         identity: None,
         scratch: SCRATCH_FOLDER.to_owned(),
         base_path: image.base_path.clone(),

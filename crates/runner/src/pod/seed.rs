@@ -1,14 +1,14 @@
-//! The seed of an image: caches that were filled when the image was built, packed into it, and unpacked onto volumes that
-//! are empty when they are prepared.
+//! The seed of an image: caches that are filled during the image build, packed into the image, and unpacked onto empty
+//! volumes.
 //!
 //! ```text
 //! /seed/python.tar   of the Python volume's root
 //! /seed/system.tar   of the folder that is mounted at /nix
-//! <volume>/…/.seeding   while a seed is unpacked; whatever is there is nobody's
-//! <volume>/…/.seeded    unpacked, on its way to its place; the next try goes on with it
+//! <volume>/…/.seeding   while a seed is unpacked; its content is discarded
+//! <volume>/…/.seeded    unpacked, being moved into place; the next attempt continues
 //! ```
 //!
-//! A seed is never unpacked over anything: what a volume holds is worth more than what an image once held.
+//! A seed is never unpacked over existing content, because a volume is newer than an image.
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
@@ -29,13 +29,13 @@ use crate::store::failure::failure as failed_at;
 use crate::store::lock::{self as file_lock, Mode};
 use crate::store::{IoContext, files, format};
 
-/// Both seeds and what they are made of.
+/// Both seeds and the folders that they are packed from.
 const SEEDS: [(&str, &str); 2] = [("python.tar", PYTHON_MOUNT), ("system.tar", NIX_MOUNT)];
-/// Folders of a cache that are of use only while it is worked on; they go along empty.
+/// Folders that are needed only while a cache is in use; they are packed empty.
 const PACKED_EMPTY: [&str; 3] = ["locks", "trash", "tenants/default/staging"];
-/// What may be in a volume that counts as empty: what mkfs leaves, separate epochs, and a seed that was cut short.
+/// Entries that an empty volume may have: what mkfs creates, separate epochs, and an interrupted seed.
 const NOT_CONTENT: [&str; 4] = ["lost+found", "epochs", SEEDING, SEEDED];
-/// How long to wait for another one that plants: it unpacks the whole seed.
+/// How long to wait for another process that unpacks the seed.
 const PLANTING_TIMEOUT: Duration = Duration::from_secs(300);
 const SEEDING: &str = ".seeding";
 const SEEDED: &str = ".seeded";
@@ -48,7 +48,7 @@ pub fn make_seed() -> PodMaintainReport {
     }
 }
 
-/// Prepares what an image shall bring along, and packs it.
+/// Prepares the tasks of an image's seed, and packs the caches.
 fn make(image: &ImageRecord, request: &SeedRequest) -> PodMaintainReport {
     let made = request
         .tasks
@@ -102,18 +102,18 @@ fn prepare(image: &ImageRecord, request: &SeedRequest, task: &TaskSpec) -> Resul
     let internal = |message: &str| Err(Failure::new(FailureKind::Internal, message));
     match lock(&last).take() {
         Some(PrepareEvent::Published { warnings, .. }) if warnings.is_empty() => Ok(()),
-        // Elsewhere a task could go on; an image without what it was built for is no use.
+        // A warning is an error here: an image must contain what it was built for.
         Some(PrepareEvent::Published { warnings, .. }) => internal(&warnings.join("; ")),
         Some(PrepareEvent::Failed { failure, .. }) => Err(failure),
-        _ => internal("the preparation ended without a word about publishing"),
+        _ => internal("the preparation ended without reporting whether it published"),
     }
 }
 
 /// Unpacks the image's seeds onto volumes that hold nothing. `python` and `nix` are the folders that tasks will mount.
-/// One at a time: the first tasks of several tenants may come at once.
+/// Takes a lock, because the first tasks of several tenants may start at once.
 ///
 /// # Errors
-/// A seed cannot be read, or a volume not be written; what was unpacked by then is finished or deleted by the next try.
+/// A seed cannot be read, or a volume cannot be written. The next attempt finishes or deletes what was unpacked.
 pub fn plant(seeds: &Path, python: &Path, nix: &Path) -> Result<(), Failure> {
     let beside = nix.parent().unwrap_or(nix);
     for (folder, work, (name, _)) in [(python, python, SEEDS[0]), (nix, beside, SEEDS[1])] {
@@ -162,7 +162,7 @@ fn unpack(seed: &Path, folder: &Path) -> Result<(), Failure> {
     archive.set_preserve_mtime(true);
     fs::create_dir(folder).io_context("create the folder", folder)?;
     archive.unpack(folder).map_err(|error| {
-        // The library says which file; what kind of trouble it is, is below that.
+        // The library's error names the file; its source has the error code.
         let kind = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
         let code = kind.unwrap_or(&error).raw_os_error();
         let known = code.map(std::io::Error::from_raw_os_error);
@@ -174,7 +174,7 @@ fn unpack(seed: &Path, folder: &Path) -> Result<(), Failure> {
     rustix::fs::syncfs(&opened).io_context("sync", folder)
 }
 
-/// Packs a folder so that the same files make the same archive: sorted, without owners. Hard links stay what they are.
+/// Packs a folder reproducibly: sorted and without owners. Hard links are kept.
 fn pack(folder: &Path, target: &Path) -> Result<(), Failure> {
     let file = File::create(target).io_context("create", target)?;
     let mut builder = Builder::new(BufWriter::new(file));
@@ -225,7 +225,7 @@ fn append(builder: &mut Builder<impl Write>, root: &Path, path: &Path, links: &m
         return builder.append_data(&mut header, path, std::io::empty());
     }
     if !kind.is_file() {
-        // A socket or pipe of a program that has ended.
+        // Skip sockets and pipes of ended programs.
         return Ok(());
     }
     if metadata.nlink() > 1 {
@@ -245,7 +245,7 @@ fn header(kind: EntryType, metadata: &Metadata, bytes: u64) -> Header {
     header.set_mode(metadata.permissions().mode() & 0o7777);
     header.set_uid(0);
     header.set_gid(0);
-    // A request is as old as its link, in a seed as in a cache.
+    // Keep the time: a request's age is that of its link.
     header.set_mtime(u64::try_from(metadata.mtime()).unwrap_or_default());
     header.set_size(bytes);
     header
@@ -299,34 +299,34 @@ mod tests {
             Fixture { root }
         }
 
-        fn at(&self, path: &str) -> PathBuf {
+        fn path(&self, path: &str) -> PathBuf {
             self.root.path().join(path)
         }
 
         fn pack(&self, name: &str) -> Vec<u8> {
-            let target = self.io_context("seed").join(name);
-            pack(&self.io_context("cache"), &target).unwrap();
+            let target = self.path("seed").join(name);
+            pack(&self.path("cache"), &target).unwrap();
             fs::read(target).unwrap()
         }
 
         fn plant(&self) {
             plant(
-                &self.io_context("seed"),
-                &self.io_context("python"),
-                &self.io_context("system/.nix-portable/nix"),
+                &self.path("seed"),
+                &self.path("python"),
+                &self.path("system/.nix-portable/nix"),
             )
             .unwrap();
         }
     }
 
     #[test]
-    fn what_is_packed_comes_out_as_it_was() {
+    fn a_planted_seed_equals_the_packed_cache() {
         let fixture = Fixture::new();
         for name in ["python.tar", "system.tar"] {
             fixture.pack(name);
         }
         fixture.plant();
-        for folder in ["python", "system/.nix-portable/nix"].map(|folder| fixture.at(folder)) {
+        for folder in ["python", "system/.nix-portable/nix"].map(|folder| fixture.path(folder)) {
             let inode = |path: &str| folder.join(path).metadata().unwrap().ino();
             assert_eq!(inode("uv/archive/a1/x.py"), inode("envs/e1/lib/x.py"), "still one file");
             assert_eq!(fs::read_link(folder.join("latest")).unwrap(), Path::new("../envs/e1"));
@@ -355,31 +355,27 @@ mod tests {
     fn a_volume_that_holds_something_keeps_it() {
         let fixture = Fixture::new();
         fixture.pack("python.tar");
-        fs::write(fixture.io_context("python/FORMAT"), "hybrid-cache python 2\n").unwrap();
+        fs::write(fixture.path("python/FORMAT"), "hybrid-cache python 2\n").unwrap();
         fixture.plant();
-        assert!(!fixture.io_context("python/envs").exists());
+        assert!(!fixture.path("python/envs").exists());
     }
 
     #[test]
-    fn a_seed_that_was_cut_short_is_unpacked_anew_or_finished() {
+    fn an_interrupted_seed_is_unpacked_again_or_finished() {
         let fixture = Fixture::new();
         fixture.pack("python.tar");
-        fs::create_dir_all(fixture.io_context("python/.seeding/envs/half")).unwrap();
-        fs::set_permissions(
-            fixture.io_context("python/.seeding/envs"),
-            Permissions::from_mode(0o555),
-        )
-        .unwrap();
+        fs::create_dir_all(fixture.path("python/.seeding/envs/half")).unwrap();
+        fs::set_permissions(fixture.path("python/.seeding/envs"), Permissions::from_mode(0o555)).unwrap();
         fixture.plant();
-        assert!(fixture.io_context("python/envs/e1").exists() && !fixture.io_context("python/envs/half").exists());
-        fs::create_dir(fixture.io_context("python/.seeded")).unwrap();
-        fs::rename(fixture.io_context("python/uv"), fixture.io_context("python/.seeded/uv")).unwrap();
+        assert!(fixture.path("python/envs/e1").exists() && !fixture.path("python/envs/half").exists());
+        fs::create_dir(fixture.path("python/.seeded")).unwrap();
+        fs::rename(fixture.path("python/uv"), fixture.path("python/.seeded/uv")).unwrap();
         fixture.plant();
-        assert!(fixture.io_context("python/uv/archive").exists() && !fixture.io_context("python/.seeded").exists());
+        assert!(fixture.path("python/uv/archive").exists() && !fixture.path("python/.seeded").exists());
     }
 
     #[test]
-    fn many_at_once_plant_it_once_and_whole() {
+    fn concurrent_pods_plant_a_seed_once() {
         let fixture = Fixture::new();
         for name in ["python.tar", "system.tar"] {
             fixture.pack(name);
@@ -393,7 +389,7 @@ mod tests {
                         epoch::create(fixture.root.path(), None).unwrap();
                         fixture.plant();
                         ["python", "system/.nix-portable/nix"]
-                            .map(|folder| fixture.at(folder).join("envs/e1/lib/x.py"))
+                            .map(|folder| fixture.path(folder).join("envs/e1/lib/x.py"))
                             .map(|file| fs::read_to_string(file).unwrap())
                     })
                 })
@@ -408,6 +404,6 @@ mod tests {
     fn an_image_without_a_seed_leaves_volumes_empty() {
         let fixture = Fixture::new();
         fixture.plant();
-        assert!(is_empty(&fixture.io_context("python")).unwrap());
+        assert!(is_empty(&fixture.path("python")).unwrap());
     }
 }

@@ -1,4 +1,4 @@
-//! Moves caches of another layout out of the way, each within its volume. Nothing is deleted.
+//! Moves caches with another layout aside, within their volume. Deletes nothing.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,12 +14,13 @@ use crate::store::format::{self, FormatAccess};
 use crate::store::{IoContext, tenants};
 use crate::system::SystemVolume;
 
-/// What stays in the root of a volume: what mkfs leaves, and epochs, which go with their benchmark.
+/// What stays in the root of a volume: what mkfs creates, and epochs, which their benchmarks delete.
 const STAYING: [&str; 2] = ["lost+found", "epochs"];
 
-/// Moves the standing caches below `volumes` that have another layout; where to, relative to `volumes`.
+/// Moves the standing caches below `volumes` that have another layout. Returns the new folders, relative to `volumes`.
 ///
-/// The tenants of a cache that was moved get their new folders at once: a driver that made them before will not do so again.
+/// Creates new folders for the tenants of a moved cache, because a driver that created them before does not do so
+/// again.
 ///
 /// # Errors
 /// A volume cannot be read or written.
@@ -57,7 +58,7 @@ fn is_other(marked: &Path, cache: &str) -> Result<bool, Failure> {
     }
 }
 
-/// Moves what is in the root of a volume, which is a mount point itself, into a folder there.
+/// Moves the content of a volume's root, which is a mount point, into a new folder there.
 fn move_away(root: &Path) -> Result<PathBuf, Failure> {
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)

@@ -8,10 +8,10 @@ use hybrid_cache_model::maintain::MaintainReport;
 use hybrid_cache_model::pod::{PodMaintainReport, PrepareReport};
 use serde::Serialize;
 
-/// Kubernetes keeps this much of a container's termination message.
+/// Kubernetes truncates a longer termination message.
 const MAX_MESSAGE_BYTES: usize = 4096;
 
-/// Writes a report other than a [`RunReport`] as this container's termination message, cut to what Kubernetes keeps.
+/// Writes a report other than a `RunReport` as this container's termination message, shortened to Kubernetes' limit.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -23,9 +23,9 @@ pub fn leave_message(path: &Path, report: &mut impl Shorten) -> std::io::Result<
     File::create(path)?.write_all(&text)
 }
 
-/// A report that can say less.
+/// A report that can be shortened.
 pub trait Shorten: Serialize {
-    /// Leaves out the least important part; false where nothing is left to leave out.
+    /// Leaves out the least important part; false if nothing more can be left out.
     fn shorten(&mut self) -> bool;
 }
 
@@ -48,7 +48,7 @@ impl Shorten for PodMaintainReport {
                 MaintainReport::Usage(usage) => halve(&mut usage.largest) || halve(&mut usage.layers),
                 MaintainReport::Gc(gc) => halve(&mut gc.warnings),
                 MaintainReport::Verify(verify) => halve(&mut verify.left_overs) || halve(&mut verify.problems),
-                // It is told in the log.
+                // It goes to the log.
                 MaintainReport::Contents(_) => false,
                 MaintainReport::Failed { failure } => halve_text(&mut failure.message),
             },

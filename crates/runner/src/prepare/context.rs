@@ -1,4 +1,4 @@
-//! What both sides of one preparation work with.
+//! What the steps of one preparation share.
 
 use std::time::{Duration, Instant};
 
@@ -8,18 +8,18 @@ use hybrid_cache_model::{Failure, FailureKind, Task};
 use crate::child::Deadline;
 use crate::python::build::Phases;
 
-/// Which part of a full volume's file system is to be free for the next attempt: a sixteenth first, in the end all of it.
+/// How much of a full volume's file system to free before each retry: first 1/16, at last all of it.
 pub const FREE_PARTS: [u64; 5] = [16, 8, 4, 2, 1];
 
-/// Everything one preparation works with.
+/// One preparation.
 pub struct PrepareJob<'a> {
     /// The request.
     pub request: &'a PrepareRequest,
     /// Its task, checked.
     pub task: Task,
-    /// How long it may take, and whether the other side has failed.
+    /// When to give up; cancelled when the other side fails.
     pub deadline: Deadline,
-    /// Where phases are announced and recorded.
+    /// Phases are announced and recorded.
     pub phases: &'a Phases<'a>,
 }
 

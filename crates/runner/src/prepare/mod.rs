@@ -1,4 +1,5 @@
-//! `runner prepare`: makes what a task needs, Python packages and system packages side by side.
+//! `runner prepare`: prepares a task's environments. `run` drives both sides in parallel; `python` and `system` do one
+//! side each.
 
 mod context;
 mod python;

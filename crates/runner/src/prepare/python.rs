@@ -16,7 +16,7 @@ use crate::store::failure::is_disk_full;
 use crate::store::lock::{self, Lock, Mode};
 use crate::store::{build_failure, files};
 
-/// What the Python side made.
+/// The result of the Python side.
 pub enum PythonPrepared {
     /// The task asks for no packages.
     NotAsked,
@@ -26,7 +26,7 @@ pub enum PythonPrepared {
     Made(Box<Made>),
 }
 
-/// An environment in staging, and the build lock that others wait for.
+/// A new environment in staging, with the build lock that other preparations wait for.
 pub struct Made {
     /// The environment.
     pub build: Build,
@@ -34,7 +34,7 @@ pub struct Made {
     pub key: RequestKey,
     lock: Option<Lock>,
     warnings: Vec<String>,
-    /// True if the request was known and too old.
+    /// True if the request had an environment that was too old.
     pub expired: bool,
 }
 
@@ -108,18 +108,19 @@ enum LockResult {
     Build(Lock, BuildReason),
 }
 
-/// BuildReason an environment is built.
+/// Why an environment is built.
 enum BuildReason {
-    /// There is none.
+    /// There is no environment.
     Absent,
-    /// There is one, resolved longer ago than allowed.
+    /// The environment is older than allowed.
     Expired,
-    /// A damaged one was found: what to tell of it.
+    /// The environment is damaged; the text is a warning for the operator.
     Damaged(String),
 }
 
-/// Takes the request's build lock, then looks again: whoever held it may have made the environment, or failed for all. Whoever waits uses what
-/// the one who builds has verified, as soon as that one's own task may, and does not wait for it to be published.
+/// Takes the request's build lock, then looks the request up again: the previous holder may have built the environment,
+/// or failed for all. A waiting process uses a verified environment from the builder's staging folder as soon as the
+/// builder's own task may, before it is published.
 fn locked(job: &PrepareJob<'_>, volume: &PythonVolume, key: &RequestKey) -> Result<LockResult, Failure> {
     files::ensure_folder(&volume.locks())?;
     let path = volume.build_lock(key);
@@ -137,14 +138,14 @@ fn locked(job: &PrepareJob<'_>, volume: &PythonVolume, key: &RequestKey) -> Resu
         return Ok(LockResult::Found(leased));
     }
     let lock = lock?;
-    // It is that of a maker who was killed.
+    // The note belongs to a builder that was killed.
     files::delete(&volume.staged_note(key))?;
     let found = job.phases.run(Phase::Lookup, Lane::Python, || {
         volume.lookup(key, Duration::from_secs(job.request.context.max_age_s))
     })?;
     match found {
         Lookup::Hit(leased) => {
-            // Another user's file cannot be stamped; the environment is as good without.
+            // Ignore a failure: another user's file cannot be updated, and the environment works without it.
             drop(environment::touch(leased.path()));
             Ok(LockResult::Found(leased))
         }
@@ -160,7 +161,7 @@ fn locked(job: &PrepareJob<'_>, volume: &PythonVolume, key: &RequestKey) -> Resu
     }
 }
 
-/// Runs `work`; where the volume is full, evicts a little, tries again, and so on, twice as much each time.
+/// Runs `work`. If the volume is full, evicts and retries, freeing twice as much each time.
 fn making_room<T>(
     request: &BuildRequest<'_>,
     warnings: &mut Vec<String>,
@@ -181,12 +182,12 @@ fn making_room<T>(
         };
         evicted += freed.evicted_environments;
         freed_bytes += freed.freed_bytes;
-        // From the second time on, what goes beside environments is what this one has just downloaded.
+        // From the second round on, only this build's own downloads would be swept.
         let has_swept = part == FREE_PARTS[0] && (freed.freed_bytes > 0 || freed.swept > 0);
         result = if freed.evicted_environments > 0 || has_swept {
             work()
         } else {
-            // More is asked for the next time, and only in the end it is known that nothing can go.
+            // The next round asks for more space; only the last round shows that nothing can be freed.
             Err(full)
         };
     }
@@ -198,7 +199,7 @@ fn making_room<T>(
     result
 }
 
-/// Publishes what was made; what an operator should know about it.
+/// Publishes a new environment and keeps the volume within its budget. Returns warnings for the operator.
 pub fn finish(job: &PrepareJob<'_>, python: PythonPrepared) -> Vec<String> {
     let (PythonPrepared::Made(mut made), Keep::Publish) = (python, job.request.keep) else {
         return Vec::new();
@@ -207,7 +208,7 @@ pub fn finish(job: &PrepareJob<'_>, python: PythonPrepared) -> Vec<String> {
     let context = &job.request.context;
     let (Ok(volume), Some(tools)) = (PythonVolume::write(context), &job.request.python_tools) else {
         return vec![format!(
-            "the environment was not published: {} is no volume any more",
+            "the environment was not published: {} is no longer a volume",
             context.volumes.python
         )];
     };
@@ -216,9 +217,9 @@ pub fn finish(job: &PrepareJob<'_>, python: PythonPrepared) -> Vec<String> {
         Ok(more) => warnings.extend(more),
         Err(failure) => warnings.push(format!("the environment was not published: {failure}")),
     }
-    // It leads to nothing better than a lookup now, and where publishing failed the next one builds.
+    // A lookup finds the published environment now; if publishing failed, the next preparation builds.
     drop(files::delete(&volume.staged_note(&made.key)));
-    // Those that wait for the same packages do not wait for the rest.
+    // Release the build lock before the eviction, which waiting preparations need not wait for.
     drop(made.lock.take());
     match maintenance::python::keep_within(&volume, &job.request.budgets.python) {
         Ok(report) => {

@@ -1,12 +1,13 @@
-//! `runner prepare`: makes what a task needs, Python and system side by side, and says so as soon as both are usable.
+//! `runner prepare`: prepares Python and system packages in parallel, reports `Ready` as soon as both are usable, and
+//! then publishes.
 //!
 //! ```text
 //! python  look under the build lock ─ venv ─ install ─ verify ─┐
-//! system  bootstrap ─ realise ─ register ──────────────────────┴─ Ready ─ byte-code ─ publish ─ Published
+//! system  bootstrap ─ realise ─ register ──────────────────────┴─ Ready ─ bytecode ─ publish ─ Published
 //! ```
 //!
-//! A task may run from staging from `Ready` on. A failure after it does not fail the task any more: it becomes a
-//! warning of `Published`.
+//! After `Ready` a task may run from staging. A later failure does not fail the task; it becomes a warning of
+//! `Published`.
 
 use std::path::Path;
 use std::sync::mpsc;
@@ -28,13 +29,13 @@ use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::stage::LEASE;
 use crate::system::SystemPrepared;
 
-/// How long sweeping after a preparation may take; nobody waits for it.
+/// Time limit for the sweep after a preparation, which no task waits for.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Whom to tell of events; called from several threads.
+/// Receives the events; called from several threads.
 pub type Emit<'a> = &'a (dyn Fn(&PrepareEvent) + Sync);
 
-/// The system side, behind one function.
+/// The system side as one function, which tests replace.
 pub type SystemSide<'a> = &'a (dyn Fn(&PrepareRequest, &Recorder) -> Result<SystemPrepared, Failure> + Sync);
 
 enum Side {
@@ -42,13 +43,13 @@ enum Side {
     System(Result<SystemPrepared, Failure>),
 }
 
-/// Prepares; every outcome is told through `emit`.
+/// Prepares; every outcome goes to `emit`.
 pub fn run(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>) {
     run_with(request, recorder, emit, &system::prepare);
 }
 
-/// Prepares, and keeps what it found or made leased until `until_leased`, which is told how long it may take at most,
-/// says that the task has leases of its own. Nothing else waits for that.
+/// Prepares, and keeps the environments leased until `until_leased` returns, because then the task has its own leases.
+/// `until_leased` gets the longest time that it may take.
 pub fn run_until_leased(
     request: &PrepareRequest,
     recorder: &Recorder,
@@ -62,12 +63,12 @@ pub fn run_until_leased(
     }
 }
 
-/// Prepares with the given system side; every outcome is told through `emit`.
+/// Prepares with the given system side; every outcome goes to `emit`.
 pub fn run_with(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, system: SystemSide<'_>) {
     drop(prepare(request, recorder, emit, system));
 }
 
-/// Prepares and publishes; the leases on what the task was told of.
+/// Prepares and publishes. Returns the leases on what the task uses.
 fn prepare(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, system: SystemSide<'_>) -> Vec<Lock> {
     let announce = |phase: Phase, lane: Lane| emit(&PrepareEvent::Phase { phase, lane });
     let phases = Phases {
@@ -125,7 +126,8 @@ fn prepare(request: &PrepareRequest, recorder: &Recorder, emit: Emit<'_>, system
     leases
 }
 
-/// Removes what killed processes left on the volume, when nobody waits any more. What cannot be removed only takes space.
+/// Removes what killed processes left on the volume, once no task waits. Failures are ignored, because leftovers only
+/// take space.
 fn sweep(job: &PrepareJob<'_>) {
     let keeps = job.request.keep == Keep::Publish && !job.task.requirements.is_empty();
     if let (true, Ok(volume)) = (keeps, PythonVolume::write(&job.request.context)) {
@@ -133,7 +135,7 @@ fn sweep(job: &PrepareJob<'_>) {
     }
 }
 
-/// Leases on what the task will use. That of a new environment goes with its folder when it is published.
+/// Leases what the task will use. The lease of a new environment moves with its folder when it is published.
 fn leases(python: &PythonPrepared, system: &mut SystemPrepared) -> Result<Vec<Lock>, Failure> {
     let mut leases: Vec<Lock> = system.lease.take().into_iter().collect();
     let path = match python {
@@ -145,10 +147,11 @@ fn leases(python: &PythonPrepared, system: &mut SystemPrepared) -> Result<Vec<Lo
     Ok(leases)
 }
 
-/// Runs both sides at the same time.
+/// Runs both sides in parallel.
 ///
-/// A failure ends uv, and is told when the staging folder is gone. Nix is left to finish what it does, because what
-/// it realises is of use to the next attempt; nobody waits for that with the bad news.
+/// If the system side fails, uv is stopped, and the failure is reported once the staging folder is gone. Nix is not
+/// stopped, because the next attempt can use what it builds; a failure of the Python side is reported without waiting
+/// for it.
 fn both(
     job: &PrepareJob<'_>,
     failed: &dyn Fn(Failure),
@@ -212,7 +215,7 @@ fn ready(job: &PrepareJob<'_>, python: &mut PythonPrepared, system: SystemPrepar
             let path = relative(&made.build.environment());
             if job.request.keep == Keep::Publish {
                 let note = PythonVolume::write(&job.request.context)?.staged_note(&made.key);
-                // Without it the others wait until it is published.
+                // Without the note, waiting preparations wait until it is published.
                 drop(std::fs::write(note, &path));
             }
             let status = match job.request.keep {

@@ -1,4 +1,4 @@
-//! Makes the system packages of one task: lock, look again, start Nix, realise, register.
+//! The system side of a preparation: takes the build lock, looks the set up again, runs Nix, and registers the result.
 
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -20,10 +20,10 @@ use crate::system::{
     COLLECTION_LOCK, IndexEntry, STORE_LOCK, SystemFound, SystemPrepared, SystemVolume, damaged, path_hashes,
 };
 
-/// Makes, or finds, what the task asks for.
+/// Finds or builds the system packages of a task.
 ///
 /// # Errors
-/// Everything that can go wrong with a package source, a volume or Nix; nothing half-made is in the index then.
+/// The package source, the volume or Nix fails. The index then has no incomplete entry.
 pub fn prepare(request: &PrepareRequest, recorder: &Recorder) -> Result<SystemPrepared, Failure> {
     let deadline = Instant::now() + Duration::from_millis(request.deadline_ms);
     let task = request
@@ -33,7 +33,7 @@ pub fn prepare(request: &PrepareRequest, recorder: &Recorder) -> Result<SystemPr
     let tools = request.system_tools.as_ref().ok_or_else(|| {
         Failure::new(
             FailureKind::Internal,
-            "the task asks for system packages and the request names no nix",
+            "the task asks for system packages, but the request names no Nix program",
         )
     })?;
     let volume = SystemVolume::from_context(&request.context);
@@ -54,8 +54,8 @@ pub fn prepare(request: &PrepareRequest, recorder: &Recorder) -> Result<SystemPr
     }
 }
 
-/// What is left to do when the task has been told that it may start: hashes of what was registered, and, where something
-/// was made, the budget; what the operator should know of it.
+/// Runs the steps that the task does not wait for: records hashes of the registered paths and, after a build, enforces
+/// the budget. Returns warnings for the operator.
 pub fn finish(request: &PrepareRequest, is_made: bool) -> Vec<String> {
     let mut warnings = Vec::new();
     let asked = request.task.check().ok().filter(|task| !task.system.is_empty());
@@ -72,16 +72,16 @@ pub fn finish(request: &PrepareRequest, is_made: bool) -> Vec<String> {
         return warnings;
     }
     warnings.extend(keep_within_budget(request));
-    // What cannot be removed only takes space, and the next one tries again.
+    // Ignore a failure: leftovers only take space, and the next sweep retries.
     drop(maintenance::system::sweep_if_idle(&SystemVolume::from_context(
         &request.context,
     )));
     warnings
 }
 
-/// Keeps the volume within the request's budget, after everything else is done; what the operator should know of it.
+/// Keeps the volume within the request's budget. Returns warnings for the operator.
 ///
-/// What this preparation made is leased, so it does not go.
+/// What this preparation built is leased, so it is not evicted.
 fn keep_within_budget(request: &PrepareRequest) -> Vec<String> {
     let Some(tools) = request.system_tools.as_ref() else {
         return Vec::new();
@@ -122,7 +122,7 @@ impl SystemJob<'_> {
         let path = self.volume.lock_path(self.key.as_str());
         let began = SystemTime::now();
         let _alone = self.span(Phase::LockWait, || lock::wait(&path, Mode::Exclusive, deadline))?;
-        // Whoever held the lock has probably made it.
+        // The previous holder of the lock has probably built it.
         if let Some(found) = self.find()? {
             return Ok(found);
         }
@@ -136,7 +136,7 @@ impl SystemJob<'_> {
         made
     }
 
-    /// Makes the packages; where the volume is full, evicts a little, tries again, and so on, twice as much each time.
+    /// Builds the packages. If the volume is full, evicts and retries, freeing twice as much each time.
     fn make_with_room(&self, deadline: Instant) -> Result<SystemPrepared, Failure> {
         let deadline = Deadline::at(deadline)?;
         maintenance::system::clear_damaged(self.volume, &self.key, self.tools, &deadline)?;
@@ -145,7 +145,7 @@ impl SystemJob<'_> {
             match made {
                 Err(full) if is_disk_full(&full) => {
                     let freed = maintenance::system::make_room(self.volume, self.tools, &deadline, part)?;
-                    // From the second time on, what goes beside entries is what this one has just realised.
+                    // From the second round on, only this build's own paths would be collected.
                     let has_collected = part == FREE_PARTS[0] && freed.freed_bytes > 0;
                     made = if freed.evicted_system_sets > 0 || has_collected {
                         self.make(&deadline)
@@ -160,8 +160,8 @@ impl SystemJob<'_> {
     }
 
     fn make(&self, deadline: &Deadline) -> Result<SystemPrepared, Failure> {
-        // Shared with other builds; a collection of garbage holds it alone, so nothing vanishes before it has its root.
-        // One that waits for that lets no build pass it by: builds that overlap would keep it away for ever.
+        // Builds share the lock and a garbage collection holds it exclusively, so no path disappears before it has its
+        // root. New builds queue behind a waiting collection, because overlapping builds would block it for ever.
         let [wanted, store] = [COLLECTION_LOCK, STORE_LOCK].map(|name| self.volume.lock_path(name));
         let _in_use = self.span(Phase::LockWait, || {
             let _none_waits = lock::wait(&wanted, Mode::Shared, deadline.instant())?;
@@ -218,7 +218,7 @@ impl SystemJob<'_> {
             .collect();
         let before = nix::store_names(self.volume)?;
         let mut paths: Vec<String> = nix.build(source, &packages)?.into_iter().flatten().collect();
-        // Two packages may be one and the same path; the first place on the search path counts.
+        // Two packages may have the same path; keep the first place on the search path.
         let mut seen = std::collections::HashSet::new();
         paths.retain(|path| seen.insert(path.clone()));
         let (mut downloaded_bytes, mut reused_bytes) = (0, 0);
@@ -251,28 +251,28 @@ impl SystemJob<'_> {
         })
     }
 
-    /// Roots, then the lease, then the entry: whoever finds the entry finds everything it needs. The lease is held from
-    /// before there is anything to evict; `None` only where an evictor of an earlier entry has it at this moment.
+    /// Creates the roots, then the lease, then the entry, so that everything exists once the entry is found. The lease
+    /// is held before the entry can be evicted; `None` only if an eviction of an earlier entry holds it now.
     ///
-    /// The entry outlives a crash of the machine and Nix syncs no file of a store path, so the volume is synced before it.
+    /// Nix does not sync the files of a store path, so the volume is synced before the entry is written.
     fn register(&self, made: &Realised) -> Result<Option<Lock>, Failure> {
         let paths = &made.prepared.paths;
-        // Before there are roots, which would keep it.
+        // Check this before creating roots, which would keep the path alive.
         if let Some(path) = damaged::first(self.volume, &made.closure) {
             let message = format!("the store path {path} is damaged, and a task uses it");
             return Err(Failure::new(FailureKind::CacheDamaged, message)
-                .hint("run the task again when those that run now have ended"));
+                .hint("run the task again when the running tasks have ended"));
         }
         let roots = self.volume.roots_path(&self.key);
         files::ensure_folder(&roots)?;
         for (number, path) in paths.iter().enumerate() {
             files::link_atomic(Path::new(path), &roots.join(number.to_string()))?;
         }
-        // A collector that does not know our lock may have run between realising and rooting.
+        // A collector that ignores our lock may have run between building and rooting.
         if let Some(gone) = made.closure.iter().chain(paths).find(|path| !Path::new(path).exists()) {
             return Err(Failure::new(
                 FailureKind::CacheDamaged,
-                format!("{gone} vanished before it was registered"),
+                format!("{gone} disappeared before it was registered"),
             )
             .hint("a garbage collection ran at the same time; run the task again"));
         }

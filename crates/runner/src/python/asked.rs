@@ -1,5 +1,5 @@
-//! Whether everything that was asked for is installed: each requirement whose marker holds for the interpreter, in a
-//! version that it allows.
+//! Checks that everything requested is installed: each requirement whose marker matches the interpreter, in an allowed
+//! version.
 
 use std::str::FromStr;
 
@@ -10,10 +10,10 @@ use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder, Requirement as Pars
 
 use super::record::Installed;
 
-/// Checks every requirement. Extras are not looked at: what they ask for are requirements of the package.
+/// Checks every requirement. Extras are not checked, because they only add requirements of the package itself.
 ///
 /// # Errors
-/// A package is missing, or there in a version that was not asked for.
+/// A package is missing, or installed in a version that was not requested.
 pub fn all_there(
     requirements: &[Requirement],
     installed: &Installed,
@@ -22,7 +22,7 @@ pub fn all_there(
     let environment = environment(interpreter)?;
     for requirement in requirements {
         let parsed: Parsed<VerbatimUrl> = Parsed::from_str(requirement.as_str())
-            .map_err(|error| bug(&format!("{requirement} cannot be read again: {error}")))?;
+            .map_err(|error| bug(&format!("{requirement} cannot be parsed a second time: {error}")))?;
         let has_marker = requirement.as_str().contains(';');
         if has_marker && (!Protection::InstalledCheck.is_on() || !parsed.evaluate_markers(&environment, &[])) {
             continue;
@@ -48,14 +48,15 @@ pub fn all_there(
             (_, version) => version.is_ok(),
         };
         if Protection::InstalledCheck.is_on() && !allowed {
-            let message = format!("{requirement} was asked for and {} is installed", distribution.pin());
+            let message = format!("{requirement} was requested, but {} is installed", distribution.pin());
             return Err(missing(message));
         }
     }
     Ok(())
 }
 
-/// The interpreter as markers see it: what `--python-platform` tells uv, where kernel and machine are left out.
+/// The interpreter for evaluating markers. It matches what `--python-platform` tells uv, which leaves the kernel's
+/// release and version empty.
 fn environment(interpreter: &Interpreter) -> Result<MarkerEnvironment, Failure> {
     let mut numbers = interpreter.version.split('.');
     let mut number = || numbers.next().unwrap_or_default();
@@ -79,7 +80,7 @@ fn environment(interpreter: &Interpreter) -> Result<MarkerEnvironment, Failure> 
 }
 
 fn missing(message: String) -> Failure {
-    Failure::new(FailureKind::CacheDamaged, message).hint("nothing was published; try again")
+    Failure::new(FailureKind::CacheDamaged, message).hint("nothing was published; run the task again")
 }
 
 fn bug(message: &str) -> Failure {
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn requirements_with_markers_count_where_the_marker_holds() {
+    fn a_requirement_is_checked_only_if_its_marker_matches() {
         for (requirement, pins) in [
             ("six", vec!["six==1.17.0"]),
             ("six>=1,<2", vec!["six==1.17.0"]),

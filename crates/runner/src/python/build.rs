@@ -1,4 +1,5 @@
-//! Makes an environment in staging: an empty venv, the packages, and the proof that all of them are there.
+//! Builds an environment in staging: creates an empty venv, installs the packages, and verifies that all of them are
+//! there.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -15,7 +16,7 @@ use crate::child::Deadline;
 use crate::store::stage::{LEASE, Stage};
 use crate::store::{IoContext, files};
 
-/// What uv puts into an environment for people who work in it with a shell: nobody does, and each takes a block.
+/// Files that uv adds for interactive use. Tasks do not need them, and each takes a disk block.
 const SHELL_FILES: [&str; 12] = [
     "bin/activate",
     "bin/activate.bat",
@@ -31,30 +32,30 @@ const SHELL_FILES: [&str; 12] = [
     "CACHEDIR.TAG",
 ];
 
-/// What is to be made, and with what.
+/// The inputs of a build.
 #[derive(Clone, Copy)]
 pub struct BuildRequest<'a> {
-    /// Where.
+    /// The volume.
     pub volume: &'a PythonVolume,
-    /// Under which name it is asked for.
+    /// The request's key.
     pub key: &'a RequestKey,
-    /// The packages, in normal form.
+    /// The packages, normalised.
     pub requirements: &'a [Requirement],
-    /// For which interpreter.
+    /// The interpreter.
     pub interpreter: &'a Interpreter,
-    /// By which uv.
+    /// How to run uv.
     pub tools: &'a PythonTools,
-    /// How long it may take.
+    /// When to give up.
     pub deadline: &'a Deadline,
     /// Runs one phase as a span of the timeline.
     pub phases: &'a Phases<'a>,
 }
 
-/// Announces a phase and records how long its work took.
+/// Announces phases and records their durations.
 pub struct Phases<'a> {
-    /// The timeline.
+    /// Phases are recorded.
     pub recorder: &'a crate::clock::Recorder,
-    /// Whom to tell that a phase begins.
+    /// Called when a phase begins.
     pub announce: &'a (dyn Fn(Phase, Lane) + Sync),
 }
 
@@ -70,9 +71,9 @@ impl Phases<'_> {
 pub struct Build {
     /// Its staging folder.
     pub stage: Stage,
-    /// What is in it.
+    /// Its installed distributions.
     pub installed: Installed,
-    /// What its verification found.
+    /// The result of its verification.
     pub checked: Checked,
 }
 
@@ -87,7 +88,7 @@ impl Build {
         self.environment().join(VENV)
     }
 
-    /// The empty folder in which helpers work.
+    /// The working folder of helper programs.
     pub fn work(&self) -> PathBuf {
         work(&self.stage)
     }
@@ -115,10 +116,10 @@ fn work(stage: &Stage) -> PathBuf {
     stage.path().join("work")
 }
 
-/// Makes the environment in a new staging folder and verifies it; the folder is removed again where that fails.
+/// Builds the environment in a new staging folder and verifies it. The folder is removed if that fails.
 ///
 /// # Errors
-/// uv failed, something that should be installed is not, the volume cannot be written, or patience ended.
+/// uv failed, a package is missing, the volume cannot be written, or the deadline passed.
 pub fn make(request: &BuildRequest<'_>) -> Result<Build, Failure> {
     let stage = Stage::create(&request.volume.staging())?;
     let work = work(&stage);
@@ -167,7 +168,7 @@ pub fn make(request: &BuildRequest<'_>) -> Result<Build, Failure> {
     })
 }
 
-/// When the staging folder came to be, by the clock of the volume's file system.
+/// The staging folder's creation time, by the clock of the volume's file system.
 fn born(stage: &Path) -> Result<SystemTime, Failure> {
     stage
         .metadata()
@@ -175,11 +176,11 @@ fn born(stage: &Path) -> Result<SystemTime, Failure> {
         .io_context("look at", stage)
 }
 
-/// Drops what no task needs and adds the lease that a task takes, from staging already.
+/// Drops what no task needs and adds the lease, so that a task can run from staging.
 fn finish(environment: &Path, installed: &Installed) -> Result<(), Failure> {
-    // uv's own, for as long as it works.
+    // uv's lock, which it needs only while it runs.
     files::delete(&environment.join(VENV).join(".lock"))?;
-    // Whoever runs from staging wants to know what is in it.
+    // A task that runs from staging reports the list too.
     write_lock(environment, &installed.pins())?;
     let lease = environment.join(LEASE);
     std::fs::File::create(&lease).io_context("create", &lease)?;

@@ -1,19 +1,20 @@
-//! Byte-code without paths in it, compiled once for each folder of sources and linked into every environment with it.
+//! Bytecode without paths, compiled once for each folder of sources and linked into every environment that has the
+//! folder.
 //!
-//! An ordinary `.pyc` holds the path of its source and is different in every environment: sixteen megabytes for ten
-//! environments that share numpy. Here the path inside is `/env/…` whatever the environment's folder
-//! is called (the interpreter puts the real one in when it loads the file, so tracebacks are right) and validity is not
-//! checked against the source (`unchecked-hash`): the environment never changes after it was published.
+//! An ordinary `.pyc` contains the path of its source and so differs in every environment: 16 MB for ten environments
+//! that share numpy. Here the path is `/env/…` for every environment. The interpreter substitutes the real path when it
+//! loads the file, so tracebacks are right. Validity is not checked against the source (`unchecked-hash`), because a
+//! published environment never changes.
 //!
-//! Shared are whole folders (see [`pool`]), not files: an environment has one link for each folder instead of a folder
-//! and a name for each source. Two versions of a package that share some sources have those compiled twice; it would
-//! take a second layer, with a name more for every file on the volume, to save that.
+//! Whole folders are shared (see [`pool`]), not files: an environment has one link for each folder instead of a folder
+//! and a name for each source. If two versions of a package share some sources, those are compiled twice. Avoiding that
+//! would need a second layer with one more name for every file.
 //!
-//! Which byte-code a folder gets depends on the bytes of its sources, as they were hashed on disk, and on nothing that
-//! a package says of itself: whoever shares byte-code has the same sources.
+//! A folder's bytecode depends only on the bytes of its sources as hashed on disk, and not on a package's own claims.
+//! So environments that share bytecode have the same sources.
 //!
-//! Sources in folders called `tests` are left out. numpy alone has 250 of them, half of its sources; they are
-//! not imported by the programs that use a package, and where one is, the interpreter compiles it in memory.
+//! Sources in folders called `tests` are left out: numpy alone has 250 of them, half of its sources. Programs that use
+//! a package rarely import them, and the interpreter then compiles them in memory.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,21 +32,21 @@ use crate::store::digest::Pace;
 use crate::store::tree::{self, Item, Kind, Listing, Tree};
 use crate::store::{IoContext, files};
 
-/// Where an environment claims to be, inside its byte-code.
+/// The path of the environment as stored in bytecode.
 const SHOWN_ENVIRONMENT: &str = "/env";
 
-/// What was done, in sources.
+/// The result, in numbers of sources.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compiled {
-    /// Those whose byte-code the pool had.
+    /// Sources whose bytecode was in the pool.
     pub reused: usize,
-    /// Those whose byte-code was missing from the pool.
+    /// Sources that were compiled.
     pub compiled: usize,
-    /// Those that are no valid Python.
+    /// Sources that are not valid Python.
     pub skipped: usize,
 }
 
-/// An environment whose sources are to have byte-code.
+/// An environment to provide bytecode for.
 #[derive(Clone, Copy)]
 pub struct Sources<'a> {
     /// Its distributions.
@@ -54,7 +55,7 @@ pub struct Sources<'a> {
     pub tree: &'a Tree,
     /// The same with the hashes of their bytes.
     pub listing: &'a Listing,
-    /// Whom the byte-code is for.
+    /// The interpreter.
     pub interpreter: &'a Interpreter,
 }
 
@@ -66,12 +67,13 @@ struct Folder<'a> {
     pooled: PathBuf,
 }
 
-/// Gives every source of the environment its byte-code; can be repeated.
+/// Links bytecode for every source of the environment. Can be repeated.
 ///
 /// The caller holds [`pool::lock`] until the environment is published. `work` is a folder on the same volume.
 ///
 /// # Errors
-/// The volume cannot be written, the interpreter cannot be started, or `patience` ended. What the pool had is linked.
+/// The volume cannot be written, the interpreter cannot be started, or `patience` ended. Bytecode that the pool already
+/// had is linked by then.
 pub fn provide(pool: &Pool, sources: &Sources<'_>, work: &Path, deadline: &Deadline) -> Result<Compiled, Failure> {
     let mut compiled = Compiled::default();
     let mut missing = Vec::new();
@@ -99,18 +101,18 @@ pub fn provide(pool: &Pool, sources: &Sources<'_>, work: &Path, deadline: &Deadl
     Ok(compiled)
 }
 
-/// Notes beside the byte-code what it is, for whoever verifies it.
+/// Writes the list of the bytecode files, for verification.
 fn describe(folder: &Path) -> Result<(), Failure> {
     let path = folder.join(CONTENT_FILE);
     let mut listing = tree::read(folder, Pace::Background)?;
-    // A folder in which nothing could be compiled is an empty one. A list is there from an earlier attempt.
+    // Leave out empty folders, and the list itself from an earlier attempt.
     listing
         .lines
         .retain(|name, line| line.mode != "folder" && name != CONTENT_FILE);
     std::fs::write(&path, listing.to_text()).io_context("write", &path)
 }
 
-/// Where in the pool the byte-code of each folder of sources is: both as paths, relative to the environment and to the pool.
+/// The place in the pool of each folder's bytecode: from the path in the environment to the path in the pool.
 pub fn addresses(tree: &Tree, listing: &Listing, site: &str, interpreter: &Interpreter) -> BTreeMap<PathBuf, PathBuf> {
     let hash = |item: &Item| listing.lines.get(&item.name).map(|line| line.content.clone());
     let folders = grouped(tree, site, &hash, interpreter);
@@ -120,7 +122,7 @@ pub fn addresses(tree: &Tree, listing: &Listing, site: &str, interpreter: &Inter
         .collect()
 }
 
-/// All sources that are to have byte-code, by folder.
+/// All sources that are to have bytecode, by folder.
 fn folders<'a>(sources: &Sources<'a>) -> Vec<Folder<'a>> {
     let hash = |item: &Item| {
         if Protection::ContentHashes.is_on() {
@@ -173,7 +175,7 @@ fn is_test(path: &Path) -> bool {
     path.components().skip(1).any(|part| part.as_os_str() == "tests")
 }
 
-/// Makes empty folders for the byte-code that is missing, and lists what is to be compiled into them.
+/// Creates empty folders for the missing bytecode, and lists what to compile into them.
 fn stage(missing: &[Folder<'_>], staged: &Path, sources: &Sources<'_>) -> Result<Vec<Unit>, Failure> {
     let shown = Path::new(SHOWN_ENVIRONMENT);
     let mut units = Vec::new();
@@ -195,19 +197,19 @@ fn cached_name(source: &Path, interpreter: &Interpreter) -> String {
     format!("{stem}.{}.pyc", interpreter.abi)
 }
 
-/// Makes the folder's byte-code that of the pool.
+/// Links the folder's bytecode to the pool.
 fn attach(pool: &Pool, venv: &Path, folder: &Folder<'_>) -> Result<(), Failure> {
     let inside = folder.inside.join(PYCACHE);
     let link = venv.join(&inside);
     let target = pool.target(&folder.pooled, &inside);
     match rustix::fs::symlink(&target, &link) {
         Ok(()) => Ok(()),
-        // There from an earlier attempt.
+        // The link exists from an earlier attempt.
         Err(Errno::EXIST) if std::fs::read_link(&link).is_ok_and(|found| found == target) => Ok(()),
         Err(Errno::EXIST) => {
-            let message = format!("{} is in the place of byte-code", link.display());
+            let message = format!("{} is in the place of bytecode", link.display());
             Err(Failure::new(FailureKind::CacheDamaged, message))
         }
-        Err(error) => Err(error).io_context("link byte-code to", &link),
+        Err(error) => Err(error).io_context("link bytecode to", &link),
     }
 }

@@ -1,7 +1,7 @@
-//! Where packages describe their files otherwise than these are: told to the user, believed by nobody.
+//! Warns about packages whose `RECORD` does not match their files.
 //!
-//! Wheels with a wrong `RECORD` exist in public indexes and have to install. Nothing is addressed by what they claim,
-//! so a wrong hash harms nobody; but a person who looks for the reason of a strange import wants to know of it.
+//! Wheels with a wrong `RECORD` exist in public indexes and must install. No key depends on these claims, so a wrong
+//! hash does no harm. A user who debugs a strange import still needs to know about it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +12,10 @@ use super::record::{Entry, Installed};
 use crate::store::digest::{Digests, Inode, Wanted};
 use crate::store::tree::{Item, Tree, text};
 
-/// Files that a warning names; of the others it tells the number.
+/// How many files a warning names; the rest is counted.
 const MAX_NAMED_FILES: usize = 3;
 
-/// Wants the hash of every file that a package claims one for.
+/// Requests the SHA-256 of every file for which a package claims one.
 pub fn want(installed: &Installed, tree: &Tree, wanted: &mut BTreeMap<Inode, Wanted>) {
     let items = items(tree);
     for entry in installed.distributions.iter().flat_map(|one| &one.entries) {
@@ -26,7 +26,7 @@ pub fn want(installed: &Installed, tree: &Tree, wanted: &mut BTreeMap<Inode, Wan
     }
 }
 
-/// What disagrees, as warnings: at most one for each kind.
+/// The mismatches as warnings, at most one for each kind.
 pub fn warnings(installed: &Installed, tree: &Tree, digests: &Digests) -> Vec<String> {
     let items = items(tree);
     let mut owners: BTreeMap<&str, Vec<(String, &Entry)>> = BTreeMap::new();
@@ -45,7 +45,7 @@ pub fn warnings(installed: &Installed, tree: &Tree, digests: &Digests) -> Vec<St
         let Some(item) = items.get(text(path.as_ref()).as_str()) else {
             continue;
         };
-        // Of several owners the last one installed has the file; who that was, nobody noted.
+        // If several packages own a file, the last one installed provided it, but uv does not record which.
         if !claims.iter().any(|(_, entry)| agrees(entry, item, digests)) {
             wrong.push(format!("{path} ({})", pins.join(", ")));
         }
@@ -74,7 +74,7 @@ fn some(all: &[String]) -> String {
     }
 }
 
-/// The SHA-256 that an entry claims; `None` where it claims none, or one of another kind.
+/// The SHA-256 that an entry claims; `None` if it has no hash or another kind.
 fn claimed(entry: &Entry) -> Option<&str> {
     entry.hash.strip_prefix("sha256=")
 }

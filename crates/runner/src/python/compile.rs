@@ -1,4 +1,4 @@
-//! Compiles sources to byte-code with the interpreter they are for, a few processes side by side at lowest priority.
+//! Compiles sources to bytecode with their interpreter, in several processes at the lowest priority.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -11,25 +11,25 @@ use super::uv_errors;
 use crate::child::{self, Deadline};
 
 const COMPILE: &str = include_str!("compile.py");
-/// Lowest priority there is: the user's program may be running already and comes first.
+/// The lowest priority: the user's program may already be running and comes first.
 const NICE: i32 = 19;
-/// Fewer sources than this are not worth another interpreter.
+/// Fewer sources than this do not justify another process.
 const SOURCES_PER_PROCESS: usize = 24;
 
-/// One source and what is to be made of it.
+/// One source to compile.
 #[derive(Clone, Debug)]
 pub struct Unit {
     /// The source.
     pub source: PathBuf,
-    /// Its path as byte-code tells it.
+    /// Its path as stored in the bytecode.
     pub shown: String,
     /// Its size in bytes.
     pub size: u64,
-    /// The byte-code; its folder is there.
+    /// To write the bytecode; the folder exists.
     pub target: PathBuf,
 }
 
-/// Compiles all units. A source that is no valid Python is left without byte-code.
+/// Compiles all units. A source that is not valid Python gets no bytecode.
 ///
 /// # Errors
 /// The interpreter cannot be started or failed as a whole, or `patience` ended; targets may be missing then.
@@ -45,14 +45,14 @@ pub fn compile(units: &[Unit], interpreter: &Interpreter, work: &Path, deadline:
             .map(|share| scope.spawn(|| compile_share(share, interpreter, work, deadline)))
             .collect();
         for thread in running {
-            let bug = |_| Failure::new(FailureKind::Internal, "a thread that compiles byte-code panicked");
+            let bug = |_| Failure::new(FailureKind::Internal, "a thread that compiles bytecode panicked");
             thread.join().map_err(bug).flatten()?;
         }
         Ok(())
     })
 }
 
-/// Largest first, each to the share with the least in it: all interpreters end at about the same time.
+/// Assigns the largest units first, each to the smallest share, so that all processes finish at about the same time.
 fn shares(units: &[Unit], count: usize) -> Vec<Vec<u8>> {
     let mut sorted: Vec<&Unit> = units.iter().collect();
     sorted.sort_by(|one, other| other.size.cmp(&one.size).then_with(|| one.source.cmp(&other.source)));
@@ -77,7 +77,7 @@ fn shares(units: &[Unit], count: usize) -> Vec<Vec<u8>> {
 fn compile_share(input: Vec<u8>, interpreter: &Interpreter, work: &Path, deadline: &Deadline) -> Result<(), Failure> {
     // On Linux this is the priority of the calling thread alone, and the child inherits it.
     let lowered = rustix::process::setpriority_process(None, NICE);
-    // Being refused a lower priority is no reason not to compile.
+    // Compile even if the lower priority is refused.
     let _ = lowered;
     let mut command = Command::new(&interpreter.path);
     // No site, no user folder: only the standard library. A fixed hash seed keeps the order of sets in the output.
@@ -86,10 +86,10 @@ fn compile_share(input: Vec<u8>, interpreter: &Interpreter, work: &Path, deadlin
         .current_dir(work)
         .env_clear();
     command.env("PYTHONHASHSEED", "0").env("LC_ALL", "C.UTF-8");
-    let exit = child::run(&mut command, "the byte-code compiler", input, deadline)?;
+    let exit = child::run(&mut command, "the bytecode compiler", input, deadline)?;
     if exit.status.success() {
         Ok(())
     } else {
-        Err(uv_errors::failure("the byte-code compiler", &exit))
+        Err(uv_errors::failure("the bytecode compiler", &exit))
     }
 }

@@ -1,7 +1,7 @@
-//! The content of a virtual environment: what its key is made of, and what `verify` compares it with.
+//! The content of a virtual environment. Its key is computed from it, and `verify` compares the environment with it.
 //!
-//! Byte-code is no part of it. It is made from the sources, which are; what a wheel brings of its own is dropped, because
-//! nobody can say whether it fits its source, and the interpreter would run it instead.
+//! Bytecode is not part of it, because it is made from the sources. Bytecode that a wheel contains is dropped: it may
+//! not match its source, and the interpreter would run it instead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -23,23 +23,23 @@ pub const CONTENT_FILE: &str = "content";
 /// The content of an environment.
 #[derive(Clone, Debug)]
 pub struct Content {
-    /// Its files, without byte-code.
+    /// Its files, without bytecode.
     pub tree: Tree,
     /// The same with hashes.
     pub listing: Listing,
-    /// Where its packages describe it wrongly.
+    /// Warnings about packages that describe it wrongly.
     pub warnings: Vec<String>,
 }
 
 impl Content {
-    /// Hashes an environment that was just installed, and drops the byte-code that its wheels brought.
+    /// Hashes a newly installed environment, and drops bytecode that its wheels contained.
     ///
     /// # Errors
     /// It cannot be read or written, or holds something that is neither a file nor a folder nor a link.
     pub fn take(installed: &Installed) -> Result<Content, Failure> {
         let (mut tree, byte_code) = read(&installed.venv)?;
         if drop_brought(&installed.venv, &byte_code)? {
-            // A folder may be empty now that was none of the items before.
+            // A folder may have become empty, which makes it an item.
             tree = read(&installed.venv)?.0;
         }
         let mut wanted: BTreeMap<Inode, Wanted> = BTreeMap::new();
@@ -64,7 +64,7 @@ impl Content {
     }
 }
 
-/// What is in the environment at `venv`: its content, and everything in folders for byte-code or links that take their
+/// What is in the environment at `venv`: its content, and everything in folders for bytecode or links that take their
 /// place.
 ///
 /// # Errors
@@ -73,7 +73,7 @@ pub fn read(venv: &Path) -> Result<(Tree, Vec<Item>), Failure> {
     read_beside(venv, &KnownFiles::default())
 }
 
-/// The same, where other environments with names of the same files were read before.
+/// Like [`read`], for environments that share files with others that were read before.
 ///
 /// # Errors
 /// See [`Tree::read`].
@@ -87,7 +87,7 @@ pub fn read_beside(venv: &Path, known: &KnownFiles) -> Result<(Tree, Vec<Item>),
     Ok((tree, byte_code))
 }
 
-/// The folder for byte-code that `path` is in, or is itself.
+/// The folder for bytecode that `path` is in, or is itself.
 pub fn cache_folder(path: &Path) -> Option<PathBuf> {
     let mut folder = PathBuf::new();
     for part in path.components() {
@@ -99,8 +99,8 @@ pub fn cache_folder(path: &Path) -> Option<PathBuf> {
     None
 }
 
-/// Deletes the folders for byte-code that packages brought; true where there was one. Links are ours, of an earlier
-/// attempt to publish: a wheel cannot hold a link.
+/// Deletes the bytecode folders that packages installed; true if there was one. Links come from an earlier attempt to
+/// publish, because a wheel cannot contain links.
 fn drop_brought(venv: &Path, byte_code: &[Item]) -> Result<bool, Failure> {
     let folders: BTreeSet<PathBuf> = byte_code.iter().filter_map(|item| cache_folder(&item.path)).collect();
     let mut dropped = false;

@@ -1,4 +1,4 @@
-//! The folder of one environment: the names in it, its manifest, its obvious damage and its time of use.
+//! The folder of one environment: file names, manifest, obvious damage, and time of last use.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -11,7 +11,7 @@ use super::record::replace;
 use crate::store::IoContext;
 use crate::store::stage::LEASE;
 
-/// Folder of an environment's files, beside what is ours: the virtual environment itself.
+/// Folder of the virtual environment, beside hybrid-cache's own files.
 pub const VENV: &str = "venv";
 /// Name of the file that lists an environment's packages.
 pub const LOCK_FILE: &str = "lock.txt";
@@ -19,12 +19,12 @@ pub const LOCK_FILE: &str = "lock.txt";
 pub const DAMAGED_FILE: &str = "damaged";
 /// Name of the file that describes an environment.
 pub const MANIFEST_FILE: &str = "manifest.json";
-/// Version of its content.
+/// Version of the manifest's fields.
 pub const MANIFEST_SCHEMA: u32 = 2;
-/// A lease whose time of use is younger than this is not stamped again.
+/// A time of use younger than this is not updated.
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
 
-/// What an environment is.
+/// The description of an environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Version of this file's content.
@@ -35,7 +35,7 @@ pub struct Manifest {
     pub pins: Vec<String>,
     /// The interpreter it was made for.
     pub interpreter: Interpreter,
-    /// When, in seconds since 1970.
+    /// Creation time, in seconds since 1970.
     pub created_s: u64,
     /// Allocated bytes of inodes that nothing else on the volume shares.
     pub own_bytes: u64,
@@ -43,7 +43,7 @@ pub struct Manifest {
     pub own_inodes: u64,
     /// Directory entries.
     pub entries: u64,
-    /// The folders of byte-code that it links to, relative to the volume, sorted.
+    /// The folders of bytecode that it links to, relative to the volume, sorted.
     #[serde(default)]
     pub bytecode: Vec<String>,
     /// Hash of this and of the list of packages: see [`Manifest::sealed`].
@@ -52,24 +52,24 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// What `seal` says of a manifest that nobody has changed, beside a list of packages that nobody has changed.
+    /// The value of `seal` for an unmodified manifest with an unmodified list of packages.
     pub fn sealed(&self, lock: &str) -> String {
         let open = Manifest {
             seal: String::new(),
             ..self.clone()
         };
-        // Plain data: it cannot fail, and where it did no seal would fit.
+        // Serialising plain data cannot fail; if it did, no seal would match.
         let text = serde_json::to_string(&open).unwrap_or_default();
         blake3::hash(format!("{text}\n{lock}").as_bytes()).to_hex().to_string()
     }
 }
 
-/// What an environment obviously lacks; `None` where it can be used.
+/// The obvious damage of an environment; `None` if it can be used.
 ///
-/// Four looks at names. Bytes that changed are for `verify` to find, which marks the environment then.
+/// Checks five names only. Changed bytes are found by `verify`, which then marks the environment.
 pub fn damage(environment: &Path) -> Option<String> {
     let venv = environment.join(VENV);
-    // The link to the interpreter is followed: it leads nowhere where the folder or the interpreter is gone.
+    // Follow the link, so that a missing interpreter is noticed too.
     if !venv.join("bin/python").exists() {
         let lacks = if venv.is_dir() { "its interpreter" } else { VENV };
         return Some(format!("{lacks} is gone"));
@@ -92,7 +92,7 @@ pub fn write_lock(environment: &Path, pins: &[String]) -> Result<(), Failure> {
     replace(&environment.join(LOCK_FILE), lock.as_bytes())
 }
 
-/// Notes that the environment at `path` is in use now: eviction takes the least recently used.
+/// Records that the environment at `path` is in use now, for eviction by last use.
 ///
 /// # Errors
 /// The volume cannot be written.

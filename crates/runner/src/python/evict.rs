@@ -25,7 +25,7 @@ pub enum Evicted {
 pub fn evict(volume: &PythonVolume, environment: &Path) -> Result<Evicted, Failure> {
     let lease = environment.join(LEASE);
     let held = lock::attempt(&lease, Mode::Exclusive, Missing::Absent)?;
-    // One without a lease file is damaged: nobody can be running from it.
+    // Without a lease file it is damaged, and no task can run from it.
     if held.is_none() && lease.exists() {
         return Ok(Evicted::InUse);
     }

@@ -1,4 +1,4 @@
-//! Environments that a lookup found damaged: taken away by the preparation that builds them again, and counted.
+//! Removes and counts environments that a lookup found damaged. The preparation that rebuilds them calls this.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -10,11 +10,11 @@ use hybrid_cache_model::Failure;
 use super::PythonVolume;
 use super::evict::{Evicted, evict};
 
-/// The list of heals does not grow beyond this.
+/// The list is not extended beyond this size.
 const MAX_LIST_BYTES: u64 = 1 << 20;
 
-/// Takes a damaged environment away and notes that; what an operator should know of it. One that a task uses stays, and is
-/// taken away when it is published again.
+/// Removes a damaged environment and records that; returns the warning for the operator. One that a task uses stays
+/// until it is published again.
 ///
 /// # Errors
 /// The volume cannot be written.
@@ -30,7 +30,7 @@ pub fn remove_damaged(volume: &PythonVolume, environment: &Path, what: &str) -> 
     ))
 }
 
-/// One line for each heal. It is written at once, so several writers do not disturb each other; nothing depends on it.
+/// Appends one line in one write, so that concurrent writers do not mix. Only the count depends on it.
 fn note(volume: &PythonVolume, name: &str, what: &str) {
     let path = volume.healed();
     if path.metadata().is_ok_and(|found| found.len() > MAX_LIST_BYTES) {
@@ -44,7 +44,7 @@ fn note(volume: &PythonVolume, name: &str, what: &str) {
     drop(file.and_then(|mut file| file.write_all(line.as_bytes())));
 }
 
-/// How many damaged environments were built again.
+/// How many damaged environments were rebuilt.
 pub fn count(volume: &PythonVolume) -> u64 {
     std::fs::read_to_string(volume.healed()).map_or(0, |text| text.lines().count() as u64)
 }

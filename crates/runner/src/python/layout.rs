@@ -1,13 +1,12 @@
-//! Where packages may be in an environment: in `lib/pythonX.Y/site-packages` of its own interpreter, and nowhere else.
+//! Checks that an environment has packages only in `lib/pythonX.Y/site-packages` of its own interpreter.
 //!
-//! A wheel can lay files anywhere in the environment through its `.data/data` folder. A `dist-info` folder in another place
-//! could pass for an installed package with whoever looks there, so nothing below `lib` may hold packages: no `python*`
-//! folder but the interpreter's own, and in that nothing beside site-packages; no `site-packages`, `dist-packages`,
-//! `*.dist-info` or `*.egg-info` below any other folder.
+//! A wheel can put files anywhere in the environment through its `.data/data` folder, and a `dist-info` folder
+//! elsewhere could be mistaken for an installed package. So `lib` may contain no `python*` folder except the
+//! interpreter's own, which contains only site-packages, and no `site-packages`, `dist-packages`, `*.dist-info` or
+//! `*.egg-info` in any other folder.
 //!
-//! Plain data below `lib` stays allowed, against the wording of the requirement that this answers ("anything else below
-//! `lib/` is refused"): public wheels put shared libraries there (mkl, tbb and what links to them), nothing is looked up
-//! there as a package, and like every file it is part of the environment's content and of its key.
+//! Plain data below `lib` is allowed: public wheels put shared libraries there (mkl, tbb and what links to them), no
+//! package is looked up there, and like every file it is part of the environment's content and key.
 
 use std::path::Path;
 
@@ -18,7 +17,7 @@ use crate::store::IoContext;
 /// Checks everything below `lib` of the environment at `venv`, whose packages are in `site`.
 ///
 /// # Errors
-/// [`FailureKind::Unsatisfiable`] naming a folder that no package may bring.
+/// [`FailureKind::Unsatisfiable`] with a folder that no package may contain.
 pub fn check(venv: &Path, site: &str) -> Result<(), Failure> {
     let site = venv.join(site);
     let lib = venv.join("lib");
@@ -50,10 +49,10 @@ pub fn check(venv: &Path, site: &str) -> Result<(), Failure> {
 fn refused(venv: &Path, path: &Path) -> Failure {
     let inside = path.strip_prefix(venv).unwrap_or(path);
     let message = format!(
-        "a package brings {}, where packages may not be: only the interpreter's own site-packages counts",
+        "a package installs {}, but packages may only be in the interpreter's own site-packages",
         inside.display()
     );
-    Failure::new(FailureKind::Unsatisfiable, message).hint("leave out the package that brings it")
+    Failure::new(FailureKind::Unsatisfiable, message).hint("remove the package that installs it from the dependencies")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The warm path: from a request key to a leased environment, with a handful of system calls and no process.
+//! The warm path: finds and leases the environment of a request key with a few system calls and no process.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::store::IoContext;
 use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::stage::LEASE;
 
-/// An environment that nobody removes as long as this value, or a copy of its descriptor, lives.
+/// A leased environment. It is not removed while this value or a copy of its descriptor exists.
 #[derive(Debug)]
 pub struct Leased {
     path: PathBuf,
@@ -23,15 +23,15 @@ pub struct Leased {
 /// What the volume holds for a request.
 #[derive(Debug)]
 pub enum Lookup {
-    /// An environment that was resolved not too long ago.
+    /// An environment that is recent enough.
     Hit(Leased),
-    /// An environment that should be resolved anew, where the index can be reached.
+    /// An environment that is too old; it should be resolved again if the index can be reached.
     Stale(Leased),
-    /// An environment that lacks something: a miss, which the preparation that it leads to repairs.
+    /// A damaged environment. It counts as a miss, and the preparation that follows repairs it.
     Damaged {
         /// Its folder.
         path: PathBuf,
-        /// What it lacks.
+        /// Its damage.
         what: String,
     },
     /// Nothing.
@@ -39,7 +39,7 @@ pub enum Lookup {
 }
 
 impl Leased {
-    /// The environment's folder, with what is ours in it.
+    /// The environment's folder, with hybrid-cache's own files in it.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -54,7 +54,7 @@ impl Leased {
         self.venv().join("bin/python")
     }
 
-    /// The descriptor that carries the shared lock, for handing it on to the user's process.
+    /// The descriptor that carries the shared lock, to pass it to the user's process.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.lease.file().as_fd()
     }
@@ -67,7 +67,7 @@ impl Leased {
     /// `name==version` of every package in it, sorted. Reads one small file.
     ///
     /// # Errors
-    /// [`FailureKind::CacheDamaged`] where that file is missing.
+    /// [`FailureKind::CacheDamaged`] if that file is missing.
     pub fn resolved(&self) -> Result<Vec<String>, Failure> {
         let path = self.path.join(LOCK_FILE);
         let text = match std::fs::read_to_string(&path) {
@@ -89,11 +89,11 @@ impl Leased {
 impl PythonVolume {
     /// Looks a request up and takes a shared lease on its environment.
     ///
-    /// One readlink, one stat of the link for its age, one lock; then a look whether what was locked is still in its
-    /// place, as an evictor renames before it deletes. Works on a read-only mount.
+    /// Uses one readlink, one stat of the link for its age, and one lock, then checks that the locked file is still in
+    /// its place, because an eviction renames before it deletes. Works on a read-only mount.
     ///
     /// # Errors
-    /// The volume cannot be read. Anything that is merely not there is a miss.
+    /// The volume cannot be read. Anything absent is a miss.
     pub fn lookup(&self, key: &RequestKey, max_age: Duration) -> Result<Lookup, Failure> {
         let link = self.requests().join(key.as_str());
         let target = match rustix::fs::readlink(&link, Vec::new()) {
@@ -114,7 +114,7 @@ impl PythonVolume {
             let path = leased.path;
             return Ok(Lookup::Damaged { path, what });
         }
-        // A time in the future is another host's clock; it is not old.
+        // A time in the future comes from another host's clock and counts as recent.
         let age = resolved_at.elapsed().unwrap_or_default();
         Ok(if age > max_age {
             Lookup::Stale(leased)
@@ -129,11 +129,12 @@ impl PythonVolume {
         self.lease(relative.trim()).ok()
     }
 
-    /// Takes a shared lease on what a preparation reported: `tenants/<tenant>/staging/…` or
+    /// Takes a shared lease on the environment that a preparation reported: `tenants/<tenant>/staging/…` or
     /// `tenants/<tenant>/envs/<key>`, relative to the volume.
     ///
     /// # Errors
-    /// [`FailureKind::CacheDamaged`] where it is not there any more; the path leads out of the volume.
+    /// [`FailureKind::CacheDamaged`] if it no longer exists; [`FailureKind::Internal`] if the path leads out of the
+    /// volume.
     pub fn lease(&self, relative: &str) -> Result<Leased, Failure> {
         let path = self.root().join(relative);
         if super::record::leaves(relative) || Path::new(relative).is_absolute() {
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_finds_its_environment_and_ages() {
+    fn a_request_hits_its_environment_until_it_is_too_old() {
         let (_dir, volume) = volume();
         point(&volume, &key(), "e").unwrap();
         let Lookup::Hit(leased) = volume.lookup(&key(), WEEK).unwrap() else {
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lacks_something_is_damaged_and_told_apart() {
+    fn a_lookup_names_what_a_damaged_environment_lacks() {
         for (name, what) in [
             ("venv/bin/python", "its interpreter is gone"),
             ("venv", "venv is gone"),

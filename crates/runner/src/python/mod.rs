@@ -1,40 +1,40 @@
-//! The Python volume: whole environments made by uv, found again by what was asked for.
+//! The Python volume: whole environments built by uv, found by what a task requests.
 //!
 //! ```text
 //! <root>/                        mounted at /cache/python; one file system, so that hardlinks work
 //!   FORMAT                       `hybrid-cache python 2`
 //!   uv/                          UV_CACHE_DIR: uv's own downloads and unpacked wheels, of public indexes only
-//!   bytecode/<abi>/<key>/        byte-code without paths, a folder for each set of sources; envs link to it
+//!   bytecode/<abi>/<key>/        bytecode without paths, a folder for each set of sources; envs link to it
 //!   locks/<tenant>-<request-key> build lock: one preparation of one request at a time
-//!   locks/<tenant>-<request-key>.staged   its verified staging folder, for those who wait, until it is published
-//!   locks/<tenant>-<request-key>.failed   the last failure of a build, for those who waited for it
-//!   locks/bytecode               on the pools' content (see `pool`)
-//!   trash/                       on its way out
-//!   ledger                       what environments are made of and take (see `ledger`)
-//!   tenants/<tenant>/            all that is one tenant's
+//!   locks/<tenant>-<request-key>.staged   its verified staging folder, for waiting preparations, until it is published
+//!   locks/<tenant>-<request-key>.failed   the last failure of a build, for preparations that waited for it
+//!   locks/bytecode               lock on the pools' content (see `pool`)
+//!   trash/                       being deleted
+//!   ledger                       parts and disk usage of environments (see `ledger`)
+//!   tenants/<tenant>/            one tenant's files
 //!     FORMAT                     the same line
 //!     requests/<request-key>     link to ../envs/<environment-key>; its own mtime says when it was resolved
 //!     envs/<environment-key>/
-//!       venv/                    a relocatable venv whose files are hardlinks into uv/: all that packages bring
-//!       manifest.json            what it is and what it takes, and which byte-code it links to
+//!       venv/                    a relocatable venv whose files are hard links into uv/
+//!       manifest.json            description, disk usage, and the bytecode folders it links to
 //!       lock.txt                 one `name==version` a line, sorted
 //!       content                  hash, mode and path of each file in venv/ (see `store::content`)
-//!       damaged                  there if a verification found damage while a task ran from it: lookups miss it
-//!       .lease                   shared lock: a task runs from here; mtime: last known use (see `maintain::touch`)
-//!     staging/<name>/            one preparation at work (see `store::stage`)
-//!     healed                     one line for each damaged environment that a preparation built again
-//!     uv/, bytecode/             the same as above, for packages of the tenant's private index
+//!       damaged                  set by a verification while a task runs from it: lookups miss it
+//!       .lease                   shared lock: a task runs from here; mtime: last known use
+//!     staging/<name>/            one running preparation (see `store::stage`)
+//!     healed                     one line for each damaged environment that a preparation rebuilt
+//!     uv/, bytecode/             as above, for packages of the tenant's private index
 //! ```
 //!
-//! A task has `tenants/<tenant>` and `bytecode` mounted, read-only and nothing else: what others prepare, and every lock
-//! that a preparation waits for, is out of its sight.
+//! A task has only `tenants/<tenant>` and `bytecode` mounted, read-only. It cannot see other tenants' preparations or
+//! the locks that preparations wait for.
 //!
-//! Two keys: the request key hashes what was asked for, the environment key what came of it: the interpreter, and the
-//! bytes of every file as they are on disk, byte-code left out. Nothing in it is a package's claim about itself.
-//! `docs/cache-keys.md` lists what is in which key.
+//! There are two keys. The request key hashes what a task requests. The environment key hashes the result: the
+//! interpreter, and the bytes of every file on disk except bytecode. It contains no claim that a package makes about
+//! itself. `docs/cache-keys.md` lists the content of both.
 //!
-//! A task that uses an environment has the volume mounted read-only: files are shared by hardlinks with uv's cache and
-//! with every other environment, so one write would reach them all. Their modes are left as they are.
+//! The mount must be read-only: files are hard-linked with uv's cache and with other environments, so one write would
+//! change them all. File modes are not changed.
 
 pub mod asked;
 pub mod build;
@@ -70,7 +70,7 @@ pub use lookup::{Leased, Lookup};
 /// Name of this cache in its `FORMAT` files.
 pub const CACHE: &str = "python";
 
-/// One tenant's part of the Python volume at one place, with what all tenants share.
+/// One tenant's part of the Python volume, with what all tenants share.
 #[derive(Clone, Debug)]
 pub struct PythonVolume {
     root: PathBuf,
@@ -79,13 +79,14 @@ pub struct PythonVolume {
 }
 
 impl PythonVolume {
-    /// Opens the volume for lookups; a tenant that is not there has a volume where everything misses.
+    /// Opens the volume for lookups. For an unknown tenant everything misses.
     ///
     /// # Errors
     /// It has another layout, or cannot be read.
     pub fn open_read(root: &Path, tenant: &Tenant) -> Result<PythonVolume, Failure> {
         let volume = PythonVolume::at(root, tenant);
-        // A task sees its tenant's part alone; whoever sees the whole must not take an old volume for an empty one.
+        // A task sees only its tenant's part. A process that sees the whole volume must not mistake an old layout for
+        // an empty volume.
         if format::check(&volume.own(), CACHE)? == format::Opened::Empty {
             format::check(root, CACHE)?;
             std::fs::metadata(root).io_context("look at", root)?;
@@ -93,14 +94,14 @@ impl PythonVolume {
         Ok(volume)
     }
 
-    /// Opens the volume for preparing; an empty folder gets its layout, a new tenant its folder.
+    /// Opens the volume for preparing. Creates the layout in an empty folder, and the folder of a new tenant.
     ///
     /// # Errors
     /// It has another layout, or cannot be written.
     pub fn open_write(root: &Path, tenant: &Tenant) -> Result<PythonVolume, Failure> {
         format::open(root, CACHE, FormatAccess::Write)?;
         let volume = PythonVolume::at(root, tenant);
-        // Where no room is left for a folder, something can still be moved into the trash.
+        // Create the trash now: on a full volume it could not be created later.
         for folder in [volume.own(), volume.bytecode(), volume.trash()] {
             ensure_folder(&folder)?;
         }
@@ -108,7 +109,7 @@ impl PythonVolume {
         Ok(volume)
     }
 
-    /// The parts of all tenants, sorted by name; none where the folder holds nothing yet.
+    /// The parts of all tenants, sorted by name; none if the folder is empty.
     ///
     /// # Errors
     /// The volume has another layout, or cannot be read.
@@ -118,7 +119,7 @@ impl PythonVolume {
         Ok(tenants.iter().map(|tenant| PythonVolume::at(root, tenant)).collect())
     }
 
-    /// Opens the volume of a place for lookups.
+    /// Opens a context's volume for lookups.
     ///
     /// # Errors
     /// Those of [`PythonVolume::open_read`].
@@ -127,7 +128,7 @@ impl PythonVolume {
         Ok(volume.with_scope(context.index_scope))
     }
 
-    /// Opens the volume of a place for preparing.
+    /// Opens a context's volume for preparing.
     ///
     /// # Errors
     /// Those of [`PythonVolume::open_write`].
@@ -144,7 +145,7 @@ impl PythonVolume {
         }
     }
 
-    /// The same with the downloads and byte-code of an index of this kind.
+    /// The same volume with the downloads and bytecode of an index of this scope.
     #[must_use]
     pub fn with_scope(mut self, scope: IndexScope) -> PythonVolume {
         self.scope = if Protection::PrivateIndex.is_on() {
@@ -155,22 +156,17 @@ impl PythonVolume {
         self
     }
 
-    /// Where the whole volume is.
+    /// The root of the whole volume.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Whose part this is.
-    pub fn tenant(&self) -> &Tenant {
-        &self.tenant
-    }
-
-    /// The folder of all that is this tenant's.
+    /// The tenant's folder.
     pub fn own(&self) -> PathBuf {
         self.root.join(self.tenant.folder())
     }
 
-    /// The folder with what comes from the index: everybody's, or the tenant's own.
+    /// The folder for content from the index: the shared one, or the tenant's own.
     fn shared(&self) -> PathBuf {
         match self.scope {
             IndexScope::Public => self.root.clone(),
@@ -183,7 +179,7 @@ impl PythonVolume {
         self.shared().join("uv")
     }
 
-    /// The pool of byte-code.
+    /// The pool of bytecode.
     pub fn bytecode(&self) -> PathBuf {
         self.shared().join("bytecode")
     }
@@ -208,27 +204,28 @@ impl PythonVolume {
         self.locks().join(format!("{}-{key}", self.tenant))
     }
 
-    /// Where the maker of a request's environment says from which staging folder tasks may run already.
+    /// The file in which the builder of a request's environment names the staging folder that tasks may already run
+    /// from.
     pub fn staged_note(&self, key: &RequestKey) -> PathBuf {
         self.locks().join(format!("{}-{key}.staged", self.tenant))
     }
 
-    /// Preparations at work.
+    /// Running preparations.
     pub fn staging(&self) -> PathBuf {
         self.own().join("staging")
     }
 
-    /// What is being deleted, whosever it was.
+    /// Files of all tenants that are being deleted.
     pub fn trash(&self) -> PathBuf {
         self.root.join("trash")
     }
 
-    /// Where heals are noted.
+    /// The list of rebuilt environments.
     pub fn healed(&self) -> PathBuf {
         self.own().join("healed")
     }
 
-    /// `path` as it is called in the protocol: relative to the volume.
+    /// `path` relative to the volume, as the protocol names it.
     pub fn relative(&self, path: &Path) -> String {
         folder::relative(&self.root, path)
     }

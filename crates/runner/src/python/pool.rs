@@ -1,20 +1,20 @@
-//! The pool of byte-code: one folder for each distinct set of sources, linked into every environment that has them.
+//! The bytecode pool: one folder for each distinct set of sources, linked into every environment that has them.
 //!
 //! ```text
 //! bytecode/<abi>/<key>/<module>.<abi>.pyc     key: interpreter version, and path and hash of each source's bytes
-//! bytecode/<abi>/<key>/content                hash of each of them, for whoever verifies it
+//! bytecode/<abi>/<key>/content                hash of each of them, for verification
 //! tenants/<tenant>/bytecode/<abi>/<key>/…     the same for packages of the tenant's private index
 //! …/envs/<environment-key>/venv/lib/python3.x/site-packages/<package>/__pycache__ -> ../../…/bytecode/<abi>/<key>
 //! locks/bytecode                              shared: an environment with such links is on its way; alone: sweeping
 //! ```
 //!
-//! A link costs an environment one entry, however many sources the folder has. It is relative, so it leads to the pool
-//! wherever the volume is mounted; it is right for an environment in `envs/` and leads nowhere from staging, where
-//! the interpreter compiles in memory as it does where there is no byte-code at all.
+//! A link costs an environment one directory entry, however many sources the folder has. It is relative, so it works
+//! wherever the volume is mounted. It is correct for an environment in `envs/` and dangles in staging, where the
+//! interpreter compiles in memory instead.
 //!
-//! A folder comes into the pool whole, by one rename, and the first one wins. It leaves when no published environment
-//! links to it. The lock keeps a folder from leaving between a publisher's look and its environment's appearance; where
-//! locks do not work, what is lost is the byte-code, and `verify` says so.
+//! A folder enters the pool by one rename, and the first one wins. It is removed when no published environment links to
+//! it. The lock prevents its removal between a publisher's check and the publication. Without working locks the
+//! bytecode may be lost, which `verify` reports.
 
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
@@ -28,22 +28,22 @@ use super::PythonVolume;
 use crate::store::lock::{self, Lock, Mode};
 use crate::store::{IoContext, files};
 
-/// The name under which the interpreter looks for byte-code.
+/// The name under which the interpreter looks for bytecode.
 pub const PYCACHE: &str = "__pycache__";
 /// Folders between a tenant's own and the content of an environment: `envs`, `<environment-key>`, `venv`.
 const ENVIRONMENT_DEPTH: usize = 3;
 
-/// A pool, and how an environment's links lead to it.
+/// A pool and its distance from an environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// Folders between the one that holds the pool and the content of a published environment.
+    /// The number of folders between the pool's parent and the content of a published environment.
     pub depth: usize,
 }
 
 impl Pool {
-    /// The pool of a tenant's volume: everybody's, or its own.
+    /// The pool of a volume's scope: the shared one, or the tenant's own.
     pub fn from_volume(volume: &PythonVolume) -> Pool {
         let path = volume.bytecode();
         let beside = path.parent().unwrap_or(volume.root());
@@ -57,7 +57,7 @@ impl Pool {
         }
     }
 
-    /// What a link at `inside` (relative to the virtual environment) has to say to lead to `folder` of the pool.
+    /// The target of a link at `inside` (relative to the virtual environment) to `folder` of the pool.
     pub fn target(&self, folder: &Path, inside: &Path) -> PathBuf {
         let depth = inside.parent().map_or(0, |parent| parent.components().count());
         let mut target: PathBuf = std::iter::repeat_n("..", depth + self.depth).collect();
@@ -65,8 +65,8 @@ impl Pool {
         target.join(folder)
     }
 
-    /// The folders of this pool that the links of the environment at `venv` lead to once it is published: from staging
-    /// they lead nowhere.
+    /// The folders of this pool that the links of the environment at `venv` will point to once it is published; in
+    /// staging they dangle.
     ///
     /// # Errors
     /// A folder cannot be read.
@@ -97,7 +97,7 @@ pub struct Link {
     pub folder: PathBuf,
 }
 
-/// The pools that a tenant's environments may link to: everybody's and its own.
+/// The pools that a tenant's environments may link to: the shared one and its own.
 pub fn all(volume: &PythonVolume) -> Vec<PathBuf> {
     let scopes = [IndexScope::Public, IndexScope::Private];
     let mut pools = scopes.map(|scope| volume.clone().with_scope(scope).bytecode()).to_vec();
@@ -108,15 +108,15 @@ pub fn all(volume: &PythonVolume) -> Vec<PathBuf> {
 /// Takes the lock on the pools' content: shared to publish links to it, exclusive to remove from it.
 ///
 /// # Errors
-/// It could not be taken until `deadline`, or the volume cannot be written.
+/// The lock is not free before `deadline`, or the volume cannot be written.
 pub fn lock(volume: &PythonVolume, mode: Mode, deadline: Instant) -> Result<Lock, Failure> {
     files::ensure_folder(&volume.locks())?;
     lock::wait(&volume.locks().join("bytecode"), mode, deadline)
 }
 
-/// Where in the pool the byte-code of one folder's sources is, given as sorted `(path, hash)`: `<abi>/<key>`.
+/// The place in the pool of one folder's bytecode, `<abi>/<key>`, for its sources as sorted `(path, hash)`.
 ///
-/// The full version is part of the address: the same ABI tag covers releases that compile differently.
+/// The full version is part of it, because releases with the same ABI tag may compile differently.
 pub fn address<'a>(sources: impl Iterator<Item = (&'a str, &'a str)>, interpreter: &Interpreter) -> PathBuf {
     let mut hasher = blake3::Hasher::new();
     let mut add = |field: &str| {
@@ -133,7 +133,7 @@ pub fn address<'a>(sources: impl Iterator<Item = (&'a str, &'a str)>, interprete
     Path::new(&interpreter.abi).join(hex)
 }
 
-/// Moves a finished folder to its place in the pool; one that is there already stays.
+/// Moves a finished folder to its place in the pool. An existing folder stays.
 ///
 /// # Errors
 /// The volume cannot be written.
@@ -145,10 +145,9 @@ pub fn place(from: &Path, to: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The folder of the pool at `pool` that the link at `link` leads to; `None` where it leads elsewhere.
+/// The folder of the pool at `pool` that the link at `link` points to; `None` if it points elsewhere.
 ///
-/// The path is followed in text alone: each pool is found by the number of steps that its links go up, and what a link
-/// leads to may be gone.
+/// Resolves the path as text, because the target may be gone.
 pub fn read(pool: &Path, link: &Path) -> Option<PathBuf> {
     if link.file_name() != Some(OsStr::new(PYCACHE)) {
         return None;
@@ -164,7 +163,7 @@ pub fn read(pool: &Path, link: &Path) -> Option<PathBuf> {
     (folder.components().count() == 2).then(|| folder.to_owned())
 }
 
-/// All links of an environment into the pool. Entries that vanish while this looks are left out.
+/// All links of an environment into the pool. Entries that disappear meanwhile are left out.
 ///
 /// # Errors
 /// A folder cannot be read.
@@ -174,7 +173,7 @@ pub fn links(pool: &Path, environment: &Path) -> Result<Vec<Link>, Failure> {
     Ok(links.filter_map(read).collect())
 }
 
-/// All links of an environment that take the place of a folder for byte-code.
+/// All links of an environment in the place of a bytecode folder.
 fn cache_links(environment: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut links = Vec::new();
     let mut folders = vec![environment.to_owned()];
@@ -258,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_folder_stays() {
+    fn the_first_folder_published_to_the_pool_stays() {
         let dir = tempfile::tempdir().unwrap();
         let to = dir.path().join("pool/abi/k");
         for content in ["first", "second"] {

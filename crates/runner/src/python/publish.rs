@@ -1,4 +1,4 @@
-//! Publishes a verified environment: byte-code, manifest, sync, one exchange of names, one link.
+//! Publishes a verified environment: bytecode, manifest, sync, one exchange of names, one link.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -19,30 +19,30 @@ use crate::store::lock::{self, Lock, Missing, Mode};
 use crate::store::measure::Counter;
 use crate::store::stage::LEASE;
 
-/// Hashes the environment, publishes it and points its request at it; what an operator should know of it.
+/// Hashes the environment, publishes it and points its request at it. Returns warnings for the operator.
 ///
-/// Correct without any lock: whoever comes second finds a folder in the place and uses that.
+/// This is correct without a lock: a second publisher finds the folder in its place and uses it.
 ///
-/// The sync covers the whole volume, because uv never syncs: its files would otherwise be empty after a crash of the
-/// machine, while the rename had survived.
+/// The sync covers the whole volume, because uv never syncs. Otherwise the rename could survive a crash of the machine
+/// while the files are empty.
 ///
 /// # Errors
-/// The volume cannot be written, or is full. The environment stays in staging then.
+/// The volume cannot be written, or is full. The environment then stays in staging.
 pub fn publish(build: &Build, request: &BuildRequest<'_>) -> Result<Vec<String>, Failure> {
     let content = request
         .phases
         .run(Phase::PythonPublish, Lane::Publish, || Content::take(&build.installed))?;
     let key = content.key(request.interpreter);
     let mut warnings = content.warnings.clone();
-    // Held until the environment is in its place: until then a sweep does not see what it links to.
+    // Held until the environment is in its place, because a sweep does not see its links before that.
     let mut pool = None;
     let provided = request.phases.run(Phase::PythonBytecode, Lane::Publish, || {
         provide_bytecode(build, request, &content, &mut pool)
     });
     match provided {
         Err(failure) if failure::is_disk_full(&failure) => return Err(failure),
-        // Without byte-code it starts slower, and that is all. What the pool had is linked.
-        Err(failure) => warnings.push(format!("published with incomplete byte-code: {failure}")),
+        // Publish anyway: without bytecode the environment only starts slower.
+        Err(failure) => warnings.push(format!("published with incomplete bytecode: {failure}")),
         Ok(()) => {}
     }
     request.phases.run(Phase::PythonPublish, Lane::Publish, || {
@@ -55,7 +55,7 @@ pub fn publish(build: &Build, request: &BuildRequest<'_>) -> Result<Vec<String>,
     Ok(warnings)
 }
 
-/// Leaves the pool's lock in `held`, also where this fails.
+/// Stores the pool's lock in `held`, even on failure.
 fn provide_bytecode(
     build: &Build,
     request: &BuildRequest<'_>,
@@ -78,7 +78,7 @@ fn provide_bytecode(
     .map(drop)
 }
 
-/// Points a request at an environment and makes that last.
+/// Points a request at an environment and syncs the link.
 ///
 /// # Errors
 /// The volume cannot be written.
@@ -88,7 +88,7 @@ pub fn point(volume: &PythonVolume, request: &RequestKey, environment: &str) -> 
     files::link_atomic(&target, &volume.requests().join(request.as_str()))
 }
 
-/// Writes our own files, which are beside the virtual environment: nothing that a package brings can be in their place.
+/// Writes hybrid-cache's files beside the virtual environment, where no package can install files.
 fn describe(build: &Build, request: &BuildRequest<'_>, content: &Content, key: &EnvironmentKey) -> Result<(), Failure> {
     let environment = build.environment();
     let pins = build.installed.pins();
@@ -122,8 +122,8 @@ fn describe(build: &Build, request: &BuildRequest<'_>, content: &Content, key: &
     replace(&environment.join(MANIFEST_FILE), &text)
 }
 
-/// The folders of the pool that the environment links to, as they are called on the volume. Its links are right for its
-/// published place, so they are read as if they were there already.
+/// The pool folders that the environment links to, relative to the volume. The links are valid for the published place,
+/// so they are read as if the environment were already there.
 fn linked(build: &Build, request: &BuildRequest<'_>) -> Result<Vec<String>, Failure> {
     let pool = Pool::from_volume(request.volume);
     let mut folders: Vec<String> = pool
@@ -140,19 +140,19 @@ fn place(build: &Build, volume: &PythonVolume, key: &EnvironmentKey) -> Result<(
     files::ensure_folder(&volume.environments())?;
     let to = volume.environments().join(key.as_str());
     let forward: PathBuf = Path::new("../../envs").join(key.as_str());
-    // Again and again: theirs may be evicted between our finding it there and pointing a request at it, or be damaged.
+    // Retry, because the other process's environment may be evicted before the request points at it, or be damaged.
     for _ in 0..3 {
         if files::place(&build.environment(), &to, &forward)? == Placed::Ours {
             return Ok(());
         }
-        // Somebody uses it or nobody does: both show that it is there. Only an evictor holds it exclusively.
+        // A shared lock shows that it exists. Only an eviction holds the lease exclusively.
         let used = lock::attempt(&to.join(LEASE), Mode::Shared, Missing::Absent)?.is_some();
         let no_lease = || (!to.join(LEASE).exists()).then(|| format!("{LEASE} is missing"));
         let found = damage(&to).or_else(no_lease);
         let found = found.filter(|_| Protection::DamageIsMiss.is_on());
         match (used, found) {
             (true, None) => {
-                // Another user's file cannot be stamped; the environment is as good without.
+                // Ignore a failure: another user's file cannot be updated, and the environment works without it.
                 drop(touch(&to));
                 return Ok(());
             }
@@ -166,6 +166,6 @@ fn place(build: &Build, volume: &PythonVolume, key: &EnvironmentKey) -> Result<(
             (false, None) => {}
         }
     }
-    let message = format!("the same environment is being evicted at this moment: {}", to.display());
+    let message = format!("the same environment is being evicted now: {}", to.display());
     Err(Failure::new(FailureKind::CacheAccess, message).hint("the next run publishes it"))
 }

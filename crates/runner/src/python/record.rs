@@ -1,12 +1,11 @@
-//! What packages say of themselves: every `RECORD` read as a list of names, checked for presence, put into normal form.
+//! Reads the `RECORD` of every package, checks that all listed files exist, and normalises it.
 //!
-//! A `RECORD` is a claim. uv does not check the hashes in it, so nothing is addressed or trusted by them; where one
-//! disagrees with the disk, the user is told (see [`super::claims`]). What it is good for is presence: a `uv pip
-//! install` that was killed leaves an environment that uv itself calls complete, and every listed file that is not
-//! there shows it, at one `stat` per file.
+//! A `RECORD` is only a claim. uv does not check its hashes, so no key depends on them; a mismatch becomes a warning
+//! (see [`super::claims`]). It is used to check completeness: a killed `uv pip install` leaves an environment that uv
+//! calls complete, and a missing listed file reveals that at one `stat` per file.
 //!
-//! uv writes down how a package came here (asked for by name or not, from where, with which time stamp). Two environments
-//! with the same files would differ by that, so it is taken out: see [`Installed::normalise`].
+//! uv records how a package was installed (whether it was requested by name, from where, with which time stamp). This
+//! would make environments with the same files differ, so [`Installed::normalise`] removes it.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
@@ -18,13 +17,13 @@ use hybrid_cache_model::{Failure, FailureKind, Protection};
 use super::pool::PYCACHE;
 use crate::store::{IoContext, files};
 
-/// File systems stamp new files with the time of the last timer tick: this much may lie between that and the clock.
+/// The largest difference between the clock and a new file's time stamp, which is the time of the last timer tick.
 const TIMESTAMP_SLACK: Duration = Duration::from_millis(20);
 /// The list of files of a distribution.
 const RECORD: &str = "RECORD";
-/// Who installed it.
+/// The file that names the installer.
 const INSTALLER: &str = "INSTALLER";
-/// Files of a dist-info folder that tell how a package came here, not what it is.
+/// Files of a dist-info folder that say how a package was installed, not what it contains.
 const BOOKKEEPING: [&str; 3] = ["REQUESTED", "direct_url.json", "uv_cache.json"];
 
 /// One line of a `RECORD`.
@@ -34,9 +33,9 @@ pub struct Entry {
     pub listed: String,
     /// The same relative to the environment: `bin/f2py`.
     pub path: String,
-    /// `sha256=…`, empty where the wheel gives none.
+    /// `sha256=…`, empty if the wheel has none.
     pub hash: String,
-    /// Size in bytes, where given.
+    /// Size in bytes, if given.
     pub size: Option<u64>,
 }
 
@@ -49,7 +48,7 @@ pub struct Distribution {
     pub version: String,
     /// Its folder in site-packages: `name-version.dist-info`.
     pub folder: String,
-    /// Its files, sorted; without byte-code, which is no content of ours.
+    /// Its files, sorted, without bytecode.
     pub entries: Vec<Entry>,
 }
 
@@ -71,18 +70,18 @@ pub struct Installed {
     pub distributions: Vec<Distribution>,
 }
 
-/// What a check found beside problems.
+/// The sizes that a successful check found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
-    /// Files that were looked at.
+    /// The number of files.
     pub files: u64,
-    /// Bytes of files that came into being since the given moment.
+    /// Bytes of files created since the given time.
     pub downloaded_bytes: u64,
-    /// Bytes of files that were there before and are shared.
+    /// Bytes of older files, which are shared.
     pub reused_bytes: u64,
 }
 
-/// The one folder whose packages an interpreter of this version imports, relative to the environment.
+/// The site-packages folder of an interpreter of this version, relative to the environment.
 pub fn site(interpreter: &Interpreter) -> String {
     let mut numbers = interpreter.version.split('.');
     let mut number = || numbers.next().unwrap_or_default();
@@ -93,8 +92,8 @@ impl Installed {
     /// Reads every `RECORD` of the virtual environment at `venv`.
     ///
     /// # Errors
-    /// [`FailureKind::CacheDamaged`] where a distribution has none, or one that cannot be read or names a place outside
-    /// of the environment; [`FailureKind::Unsatisfiable`] where a package brings folders that nothing may.
+    /// [`FailureKind::CacheDamaged`] if a distribution has no list of files; [`FailureKind::Unsatisfiable`] if a
+    /// `RECORD` cannot be used, or a package contains forbidden folders.
     pub fn read(venv: &Path, interpreter: &Interpreter) -> Result<Installed, Failure> {
         let site = site(interpreter);
         if Protection::InstalledCheck.is_on() {
@@ -127,11 +126,11 @@ impl Installed {
         self.distributions.iter().find(lists)
     }
 
-    /// Looks whether every listed file is there.
+    /// Checks that every listed file exists.
     ///
-    /// An inode born after `since` was downloaded for this environment, an older one is shared with what the volume
-    /// held before. Where the file system keeps no time of birth, an inode with no other name than the one in uv's
-    /// cache counts as new. Files that uv generates itself (scripts) count as neither.
+    /// An inode created after `since` was downloaded for this environment; an older one is shared. If the file system
+    /// has no creation times, an inode whose only other name is in uv's cache counts as new. Files that uv generates
+    /// (scripts) count as neither.
     ///
     /// # Errors
     /// [`FailureKind::CacheDamaged`] naming the first file that is missing.
@@ -163,11 +162,11 @@ impl Installed {
         Ok(checked)
     }
 
-    /// Takes out of the environment what tells how its packages came here.
+    /// Removes from the environment what says how its packages were installed.
     ///
-    /// `REQUESTED`, `direct_url.json` and `uv_cache.json` go; `INSTALLER` says uv, and `RECORD` is sorted, without
-    /// repeats and without what is gone. Each is a new file that takes the old one's name: a wheel may bring files of
-    /// these names, and then the old one is the same inode as in uv's cache.
+    /// Deletes `REQUESTED`, `direct_url.json` and `uv_cache.json`, writes `uv` to `INSTALLER`, and sorts `RECORD`
+    /// without duplicates and deleted files. Each becomes a new file, because the old one may be the same inode as in
+    /// uv's cache.
     ///
     /// # Errors
     /// The volume cannot be written.
@@ -196,7 +195,7 @@ impl Installed {
     }
 }
 
-/// Gives `path` a new file with this content. Never writes to the file that has the name now.
+/// Replaces `path` by a new file with this content. Never writes to the existing file.
 pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), Failure> {
     if !Protection::OwnFiles.is_on() {
         return std::fs::write(path, content).io_context("write", path);
@@ -261,7 +260,7 @@ fn parse(content: &[u8], site: &str) -> Result<Vec<Entry>, String> {
             listed: listed.to_owned(),
             path,
             hash: field(1).to_owned(),
-            // A size that is no number disagrees with every file.
+            // An invalid size matches no file.
             size: match field(2) {
                 "" => None,
                 text => Some(text.parse().unwrap_or(u64::MAX)),
@@ -271,7 +270,7 @@ fn parse(content: &[u8], site: &str) -> Result<Vec<Entry>, String> {
     Ok(entries)
 }
 
-/// `listed`, relative to the environment; `None` where it is not in it.
+/// `listed`, relative to the environment; `None` if it is not in it.
 fn inside(site: &str, listed: &str) -> Option<String> {
     let mut parts: Vec<&str> = site.split('/').collect();
     for part in Path::new(listed).components() {
@@ -299,7 +298,7 @@ fn write(entries: &[Entry]) -> Result<Vec<u8>, Failure> {
     writer.into_inner().map_err(|error| bug(error.to_string()))
 }
 
-/// True where the path leads out of the folder that it is relative to.
+/// True if the path contains `..` and may lead out of its folder.
 pub fn leaves(path: &str) -> bool {
     Path::new(path).components().any(|part| part == Component::ParentDir)
 }
@@ -319,11 +318,11 @@ fn normal_name(name: &str) -> String {
 
 fn damaged(distribution: &Distribution, path: &Path, what: &str) -> Failure {
     let message = format!(
-        "the installation of {} is not complete: {} {what}",
+        "the installation of {} is incomplete: {} {what}",
         distribution.pin(),
         path.display()
     );
-    Failure::new(FailureKind::CacheDamaged, message).hint("nothing was published; try again")
+    Failure::new(FailureKind::CacheDamaged, message).hint("nothing was published; run the task again")
 }
 
 #[cfg(test)]

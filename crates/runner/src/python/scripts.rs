@@ -1,8 +1,8 @@
-//! Gives the scripts of an environment a start that works in every sandbox and pod.
+//! Rewrites the start of an environment's scripts so that it works in every sandbox and pod.
 //!
-//! uv starts a script of a relocatable environment through `sh` and `realpath`. A task may lack `realpath`; the script then
-//! starts whatever is called `python` in the current folder. The start written here looks beside the script alone, and
-//! needs no program unless the script was called by a link.
+//! uv starts a script of a relocatable environment through `sh` and `realpath`. If a task lacks `realpath`, the script
+//! starts any `python` in the current folder. The start written here looks only beside the script, and needs no program
+//! unless the script is called through a link.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -18,13 +18,13 @@ use crate::store::{IoContext, files};
 
 /// The folder of an environment's programs.
 const PROGRAMS: &str = "bin";
-/// How uv starts a script. A wheel may bring a file in this form as well.
+/// The start that uv writes. A wheel may contain a file with this start too.
 const UV_START: &str =
     "#!/bin/sh\n'''exec' \"$(dirname -- \"$(realpath -- \"$0\")\")\"/'python' \"$0\" \"$@\"\n' '''\n";
-/// A script is read into memory; a larger file is no script.
+/// A script is read into memory; a larger file is not a script.
 const MAX_SCRIPT_BYTES: u64 = 16 << 20;
-/// How a script starts here: a program for `sh`, and a string for Python. `pyvenv.cfg` shows that the `python` beside the
-/// script is that of an environment.
+/// The new start: a program for `sh`, and a string for Python. `pyvenv.cfg` proves that the `python` beside the script
+/// belongs to an environment.
 const START: &str = "#!/bin/sh\n\
     ''':' # Starts this script with the Python of its environment, which lies beside it.\n\
     d=$0\n\
@@ -35,8 +35,8 @@ const START: &str = "#!/bin/sh\n\
     exit 127\n\
     ' '''\n";
 
-/// Rewrites the start of every script that uv's start begins, and corrects the script's line of `RECORD` in memory. Each
-/// script becomes a new file: the old one may be the same inode as in uv's cache.
+/// Rewrites every script that begins with uv's start, and corrects its line of `RECORD` in memory. Each script becomes
+/// a new file, because the old one may be the same inode as in uv's cache.
 ///
 /// # Errors
 /// The environment cannot be read or written.
@@ -61,7 +61,7 @@ pub fn rewrite(installed: &mut Installed) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What follows uv's start; `None` if the file begins otherwise or is larger than a script.
+/// What follows uv's start; `None` if the file has another start or is larger than a script.
 fn body(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
     let mut file = File::open(path).io_context("open", path)?;
     let mut start = Vec::new();
@@ -85,7 +85,7 @@ fn replace_program(path: &Path, content: &[u8]) -> Result<(), Failure> {
     std::fs::rename(&temporary, path).io_context("rename into place", path)
 }
 
-/// Puts what a script is now into the entries that described it rightly; one that was wrong stays wrong.
+/// Updates the `RECORD` entries that matched the old script; wrong entries stay wrong.
 fn correct(installed: &mut Installed, path: &str, before: &[u8], after: &[u8]) {
     let (old, new) = (claim(before), claim(after));
     let entries = installed.distributions.iter_mut().flat_map(|one| &mut one.entries);
@@ -95,7 +95,7 @@ fn correct(installed: &mut Installed, path: &str, before: &[u8], after: &[u8]) {
     }
 }
 
-/// The hash of some content as a `RECORD` writes it.
+/// The hash of `content` in the form of a `RECORD`.
 fn claim(content: &[u8]) -> String {
     let hash = BASE64_URL_SAFE_NO_PAD.encode(sha2::Sha256::digest(content));
     format!("sha256={hash}")

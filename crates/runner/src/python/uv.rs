@@ -1,5 +1,4 @@
-//! The two uv commands of a preparation, and what surrounds them: a cleared environment and nothing of the user's text
-//! in an argument.
+//! Runs uv with a cleared environment and without user text in its arguments.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,13 +13,13 @@ use crate::store::IoContext;
 
 /// Seconds uv waits for a lock of its own, unless the preparation's deadline comes first.
 const UV_LOCK_TIMEOUT_S: &str = "300";
-/// Seconds of silence after which uv gives a transfer up.
+/// Seconds without data after which uv aborts a transfer.
 const UV_HTTP_TIMEOUT_S: &str = "30";
-/// One more attempt forgives a hiccup; uv's own three take ten seconds to say that nobody is there.
+/// One retry covers a short outage; uv's default of three takes ten seconds to report an unreachable index.
 const UV_HTTP_RETRIES: &str = "1";
 
-/// Settings of uv that an operator may make: where packages come from, and how they are reached. Where they come from is
-/// part of every key (`EnvironmentContext::index`); of the others none changes what is delivered.
+/// The uv settings that an operator may set: where packages come from and how to reach them. The source is part of
+/// every key (`EnvironmentContext::index`); the others do not change what is installed.
 const ALLOWED: [&str; 10] = [
     "UV_DEFAULT_INDEX",
     "UV_FIND_LINKS",
@@ -33,28 +32,29 @@ const ALLOWED: [&str; 10] = [
     "UV_NO_INDEX",
     "UV_SYSTEM_CERTS",
 ];
-/// The minor versions of glibc that uv knows as a platform, ascending.
+/// The glibc minor versions that uv accepts as a platform, ascending.
 const GLIBC_MINORS: [u32; 12] = [17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40];
 
-/// What uv works with in one preparation.
+/// uv as one preparation uses it.
 pub struct Uv<'a> {
-    /// How to reach it.
+    /// The program and its settings.
     pub tools: &'a PythonTools,
     /// UV_CACHE_DIR.
     pub cache: &'a Path,
-    /// An empty folder of this preparation's own: working folder, HOME and TMPDIR.
+    /// An empty private folder: working folder, HOME and TMPDIR.
     pub work: &'a Path,
-    /// How long it may take.
+    /// When to give up.
     pub deadline: &'a Deadline,
 }
 
 impl Uv<'_> {
-    /// Makes an empty environment at `environment`.
+    /// Creates an empty environment at `environment`.
     ///
-    /// Relocatable, because it is renamed when it is published. Only for interpreters that [`super::venv`] does not know.
+    /// It is relocatable, because publishing renames it. Used only for interpreters that [`super::venv`] does not
+    /// support.
     ///
     /// # Errors
-    /// uv failed; its own words are in the message.
+    /// uv failed; the message contains uv's explanation.
     pub fn make_environment(&self, environment: &Path, interpreter: &Interpreter) -> Result<(), Failure> {
         let mut command = self.command("venv");
         command
@@ -66,10 +66,10 @@ impl Uv<'_> {
 
     /// Resolves, downloads and links `requirements` into `environment`.
     ///
-    /// The requirements travel in a file: as arguments, a leading hyphen would make options of them.
+    /// The requirements are passed in a file: as arguments, a leading hyphen would make them options.
     ///
     /// # Errors
-    /// uv failed; its own words are in the message.
+    /// uv failed; the message contains uv's explanation.
     pub fn install(
         &self,
         environment: &Path,
@@ -87,7 +87,7 @@ impl Uv<'_> {
             .arg(environment.join("bin/python"))
             .arg("--requirements")
             .arg(list);
-        // What decides which packages come is ours, whatever the variables say: see docs/cache-keys.md.
+        // These options decide which packages are chosen and override the variables: see docs/cache-keys.md.
         command.args(["--index-strategy", INDEX_STRATEGY]);
         command.args(["--prerelease", "if-necessary-or-explicit", "--resolution", "highest"]);
         if let Some(platform) = platform(interpreter) {
@@ -102,7 +102,7 @@ impl Uv<'_> {
     /// Removes from uv's cache what nothing refers to. Never `--ci`, which drops every pre-built wheel.
     ///
     /// # Errors
-    /// uv failed; its own words are in the message.
+    /// uv failed; the message contains uv's explanation.
     pub fn prune(&self) -> Result<(), Failure> {
         let mut command = self.command("cache");
         command.arg("prune");
@@ -110,7 +110,7 @@ impl Uv<'_> {
     }
 
     /// # Errors
-    /// A variable changes what uv delivers, and is in no key.
+    /// A variable changes what uv installs and is not in a key.
     fn check_variables(&self) -> Result<(), Failure> {
         let unknown = |name: &&str| {
             let is_login =
@@ -122,8 +122,8 @@ impl Uv<'_> {
             None => Ok(()),
             Some(name) => {
                 let message =
-                    format!("the setting {name} for uv may change what is installed, and no cache key knows it");
-                let hint = format!("unset it; uv may be told {}", ALLOWED.join(", "));
+                    format!("the uv setting {name} may change what is installed, but no cache key contains it");
+                let hint = format!("unset it; uv may have the settings {}", ALLOWED.join(", "));
                 Err(Failure::new(FailureKind::Tool, message).hint(hint))
             }
         }
@@ -165,8 +165,8 @@ impl Uv<'_> {
     }
 }
 
-/// uv's name for the interpreter's platform: fixes the C library that wheels may be linked to, and leaves the running
-/// kernel out of markers. `None` where uv has no name for it; then it asks the interpreter.
+/// uv's name for the interpreter's platform. It fixes the C library of wheels, and keeps the running kernel out of
+/// markers. `None` if uv has no name for it; uv then asks the interpreter.
 fn platform(interpreter: &Interpreter) -> Option<String> {
     let machine = interpreter.platform.strip_prefix("linux-")?;
     if !["x86_64", "aarch64"].contains(&machine) {
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_platform_is_that_of_the_libc_or_an_older_one() {
+    fn the_platform_names_the_libc_or_an_older_one() {
         let platform = |libc: &str, platform: &str| {
             let interpreter = Interpreter {
                 path: String::new(),

@@ -1,6 +1,6 @@
-//! uv's caches on the volume, and the unpacked wheels in them that no environment shares any more.
+//! uv's caches on the volume: their folders, uv's lock, and the removal of unused wheels.
 //!
-//! `uv cache prune` keeps every wheel that its own index mentions, used or not, so it alone frees nothing that counts.
+//! `uv cache prune` keeps every wheel in uv's own index, used or not, so it frees little.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -15,7 +15,7 @@ use crate::store::files;
 use crate::store::folder::entries;
 use crate::store::lock;
 
-/// Every tenant that has a uv cache of its own, and the shared one with any of them.
+/// Every uv cache with a tenant's volume: the tenants' own caches, and the shared one with any tenant.
 ///
 /// # Errors
 /// The volume cannot be read.
@@ -33,10 +33,10 @@ pub fn uv_caches(volume: &PythonVolume) -> Result<Vec<(PythonVolume, PathBuf)>, 
     Ok(caches)
 }
 
-/// Takes uv's lock on its cache alone, waiting for uv until `deadline`; `None` where uv works on, or never worked there.
+/// Takes uv's cache lock exclusively. Waits for uv until `deadline`; `None` if uv still runs, or never used this cache.
 ///
-/// uv holds a shared lock on its cache while it works: with this one no wheel is on its way into an environment. uv takes
-/// an unpacked wheel that is not there for one it never had.
+/// uv holds a shared lock on its cache while it runs, so no wheel is being installed while this one is held. uv treats
+/// a removed wheel as one it never had.
 ///
 /// # Errors
 /// The lock cannot be opened.
@@ -63,7 +63,7 @@ pub fn archives(cache: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(buckets)
 }
 
-/// The folders of a uv cache that hold copies of indexes: they only grow, and uv asks the index again for what is gone.
+/// The folders of a uv cache that hold copies of indexes. They only grow, and uv downloads again what is removed.
 ///
 /// # Errors
 /// The cache cannot be read.
@@ -76,11 +76,11 @@ pub fn indexes(cache: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(buckets)
 }
 
-/// Removes from a uv cache what leads to unpacked wheels that are gone: each is a link, with notes beside it. uv takes a
-/// wheel from an index for one it never had then, but insists on one that came from a folder.
+/// Removes the links to removed wheels from a uv cache, with the files beside them. Without this, uv would fail for a
+/// wheel that came from a folder instead of unpacking it again.
 ///
 /// # Errors
-/// The cache cannot be read or written. The caller holds uv's lock alone.
+/// The cache cannot be read or written. The caller holds uv's lock exclusively.
 pub fn forget_gone(cache: &Path) -> Result<(), Failure> {
     let mut folders = entries(cache)?;
     folders.retain(|bucket| {
@@ -107,7 +107,7 @@ pub fn forget_gone(cache: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// True where no file below `folder` has another name anywhere.
+/// True if no file below `folder` has another hard link.
 ///
 /// # Errors
 /// It cannot be read.

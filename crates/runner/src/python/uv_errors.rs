@@ -1,14 +1,14 @@
-//! What uv's words mean: its error text sorted into our kinds of failure, and passed on as uv said it.
+//! Classifies uv's error text into kinds of failure, and passes the text on.
 //!
-//! uv has one exit code for everything that concerns the user's requirements and another for everything else, so the
-//! text decides. Seen with uv 0.13.9; a text nobody foresaw becomes [`FailureKind::Tool`] with all of uv's words.
+//! uv has one exit code for all problems with the requirements and another for everything else, so the text decides.
+//! The patterns are from uv 0.13.9; unknown text becomes [`FailureKind::Tool`] with uv's whole explanation.
 
 use hybrid_cache_model::{Failure, FailureKind};
 
 use crate::child::ProgramExit;
 use crate::store::failure::disk_full;
 
-/// Lines of uv's talk that say how it gets on, not what went wrong.
+/// Beginnings of progress lines, which do not explain an error.
 const PROGRESS: [&str; 12] = [
     "Using Python",
     "Using CPython",
@@ -38,11 +38,11 @@ const UNREACHABLE: [&str; 10] = [
 ];
 const NOT_WRITABLE: [&str; 3] = ["Read-only file system", "Permission denied", "os error 13"];
 
-/// The failure that uv's end stands for.
+/// The failure for an unsuccessful exit of uv.
 pub fn failure(command: &str, exit: &ProgramExit) -> Failure {
     let words = words(&exit.stderr);
     let has = |patterns: &[&str]| patterns.iter().any(|pattern| exit.stderr.contains(pattern));
-    // A full disk shows in many ways, the last line being the least of them: it is looked for first, and everywhere.
+    // Look for a full disk first and in the whole text: the last line often does not mention it.
     if has(&DISK_FULL) {
         return disk_full(format!("the volume filled up during `{command}`: {words}"));
     }
@@ -85,10 +85,9 @@ fn unsatisfiable(words: &str) -> Failure {
         format!("the requirements cannot be met: {words}"),
     );
     if words.contains("usable wheels") || words.contains("--no-build") || words.contains("no wheels with a matching") {
-        return failure
-            .hint("only packages with a ready-made wheel for this platform can be installed; try another version");
+        return failure.hint("only packages with a wheel for this platform can be installed; try another version");
     }
-    failure.hint("loosen or correct the versions asked for")
+    failure.hint("correct the requested versions, or allow more of them")
 }
 
 fn unknown_package(words: &str) -> Failure {
@@ -99,7 +98,7 @@ fn unknown_package(words: &str) -> Failure {
     .hint("check the package's name; it is the name on the index, not the name in the import")
 }
 
-/// uv's own explanation, without the lines that only tell progress.
+/// uv's own explanation, without progress lines.
 fn words(stderr: &str) -> String {
     let kept: Vec<&str> = stderr
         .lines()
@@ -167,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_explanation_arrives_word_for_word_and_the_progress_does_not() {
+    fn uvs_explanation_is_kept_and_its_progress_is_dropped() {
         let stderr = "Using Python 3.11.7 environment at: env\nerror: No solution found when resolving dependencies\n  \
                     cause: Because you require numpy<2 and numpy>=2, we can conclude that your requirements are \
                     unsatisfiable.\n";

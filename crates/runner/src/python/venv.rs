@@ -1,8 +1,8 @@
-//! An empty environment: what `uv venv --relocatable` makes, less what is for people, without a process.
+//! Creates an empty environment like `uv venv --relocatable`, without a process and without files for interactive use.
 //!
-//! uv asks the interpreter about itself first, which takes a tenth of a second with an empty cache and is no news to
-//! whoever wrote the request. What makes a folder an environment is little, and written down (PEP 405): a link to the
-//! interpreter, a file beside its folder that says where that one lives, and a place for packages.
+//! uv first queries the interpreter, which takes 0.1 s with an empty cache, although the request contains the answer.
+//! PEP 405 defines what an environment needs: a link to the interpreter, a file that names the interpreter's folder,
+//! and a folder for packages.
 //!
 //! ```text
 //! <environment>/
@@ -21,7 +21,7 @@ use hybrid_cache_model::{Failure, FailureKind, Protection};
 use super::record::{self, Installed};
 use crate::store::{IoContext, files};
 
-/// What can be said of an interpreter whose standard library lies where it is looked for first.
+/// An interpreter whose standard library is in the usual place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Home<'a> {
     interpreter: &'a Interpreter,
@@ -31,10 +31,10 @@ pub struct Home<'a> {
 }
 
 impl Home<'_> {
-    /// The interpreter's home; `None` where it is laid out in another way, which only itself can explain.
+    /// The interpreter's home; `None` if it has another layout, which only the interpreter itself can describe.
     ///
-    /// The landmark is the one the interpreter itself searches for (`lib/python3.x/os.py` beside its folder). An
-    /// interpreter that is itself in an environment, a free-threaded one or one behind a script does not have it.
+    /// Checks for the landmark that the interpreter itself searches for (`lib/python3.x/os.py` beside its folder). An
+    /// interpreter in an environment, a free-threaded one, and one behind a script do not have it.
     pub fn find(interpreter: &Interpreter) -> Option<Home<'_>> {
         let mut numbers = interpreter.version.split('.');
         let name = format!("python{}.{}", numbers.next()?, numbers.next()?);
@@ -74,7 +74,7 @@ impl Home<'_> {
         std::fs::write(&path, self.configuration()).io_context("write", &path)
     }
 
-    /// `relocatable` is for uv: scripts that it installs look for the interpreter beside themselves.
+    /// `relocatable` tells uv to install scripts that look for the interpreter beside themselves.
     fn configuration(&self) -> String {
         let fields = [
             ("home", self.folder.to_string_lossy()),
@@ -90,27 +90,27 @@ impl Home<'_> {
     }
 }
 
-/// What makes a folder an environment, as it was before any package came.
+/// The files that make a folder an environment, recorded before any package is installed.
 ///
-/// It decides which interpreter runs and where that looks for modules, so no package may bring or replace it.
+/// They decide which interpreter runs and where it looks for modules, so no package may add or replace them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnFiles(Vec<(String, Own)>);
 
-/// One of our names.
+/// The state of one of these files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Own {
-    /// Nothing has it.
+    /// It does not exist.
     Absent,
     /// A link and where it leads.
     Link(PathBuf),
-    /// A file: its bytes and its inode, which no other file's content can be brought to unnoticed.
+    /// A file: its bytes and its inode, so that a replacement with the same bytes is noticed too.
     File(Vec<u8>, (u64, u64)),
     /// Anything else.
     Other,
 }
 
 impl OwnFiles {
-    /// Notes what an empty environment consists of.
+    /// Records the files of an empty environment.
     ///
     /// # Errors
     /// It cannot be read.
@@ -129,10 +129,10 @@ impl OwnFiles {
         names.into_iter().map(note).collect::<Result<_, _>>().map(OwnFiles)
     }
 
-    /// Checks that no package brought or replaced any of it.
+    /// Checks that no package added or replaced any of them.
     ///
     /// # Errors
-    /// [`FailureKind::Unsatisfiable`] naming the package, where one lists the file, and the file.
+    /// [`FailureKind::Unsatisfiable`] with the file and, if one lists it, the package.
     pub fn check(&self, installed: &Installed) -> Result<(), Failure> {
         if !Protection::OwnFiles.is_on() {
             return Ok(());
@@ -143,8 +143,10 @@ impl OwnFiles {
                 continue;
             }
             let who = owner.map_or_else(|| "a package".to_owned(), super::record::Distribution::pin);
-            let message = format!("{who} brings the file {name}, which belongs to the environment itself");
-            return Err(Failure::new(FailureKind::Unsatisfiable, message).hint("leave out that package"));
+            let message = format!("{who} contains the file {name}, which belongs to the environment itself");
+            return Err(
+                Failure::new(FailureKind::Unsatisfiable, message).hint("remove that package from the dependencies")
+            );
         }
         Ok(())
     }
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_ordinary_layout_is_taken_on() {
+    fn only_an_interpreter_with_the_usual_layout_has_a_home() {
         let dir = tempfile::tempdir().unwrap();
         let interpreter = interpreter(dir.path());
         assert_eq!(Home::find(&interpreter), None);

@@ -1,4 +1,4 @@
-//! Ends every process that the user's program leaves behind, so that nothing outlives a run.
+//! Kills and reaps every process that the user's program leaves behind, so that none outlives a run.
 
 use std::time::{Duration, Instant};
 
@@ -8,13 +8,13 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
 use super::kernel::{self, Signals};
 
-/// A killed process that has not gone by then hangs in the kernel (a dead NFS server), which we cannot mend.
+/// A killed process that still exists after this time hangs in the kernel, for example on a dead NFS server.
 const REAP_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Makes every orphan among the user's processes our child, so that we can find it.
+/// Makes the runner the parent of orphaned user processes, so that it can find them.
 ///
 /// # Errors
-/// What the kernel says; nobody has seen it do so.
+/// The kernel refuses it.
 pub fn adopt_orphans() -> rustix::io::Result<()> {
     if kernel::is_first_process() {
         return Ok(());
@@ -22,7 +22,7 @@ pub fn adopt_orphans() -> rustix::io::Result<()> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
 }
 
-/// Kills the user's program and everything it started. The dead still have to be reaped.
+/// Kills the user's program and everything it started. Does not reap them.
 pub fn kill_all() {
     if kernel::is_first_process() {
         kernel::kill_namespace();
@@ -31,8 +31,8 @@ pub fn kill_all() {
     }
 }
 
-/// Kills until nobody lives. The dead are left unreaped meanwhile, as they count against the limit of processes:
-/// a program that forks faster than it is killed soon cannot fork any more.
+/// Kills until no descendant is alive. The dead are not reaped meanwhile, because they count against the process limit:
+/// a program that forks faster than it is killed soon cannot fork.
 fn kill_descendants() {
     let deadline = Instant::now() + REAP_DEADLINE;
     loop {
@@ -41,13 +41,13 @@ fn kill_descendants() {
             return;
         }
         for pid in living {
-            // It may have gone by itself since it was listed.
+            // It may have ended since it was listed.
             let _ = rustix::process::kill_process(pid, Signal::KILL);
         }
     }
 }
 
-/// Reaps whoever has ended; tells the status of `main` when it is among them.
+/// Reaps all ended children, and returns the status of `main` if it is among them.
 pub fn reap(main: Pid) -> Reaped {
     let mut reaped = Reaped::default();
     loop {
@@ -65,20 +65,20 @@ pub fn reap(main: Pid) -> Reaped {
     }
 }
 
-/// What one call of [`reap`] found.
+/// The result of [`reap`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reaped {
     /// How the user's program ended, if it did.
     pub main: Option<WaitStatus>,
-    /// There is no child left, dead or alive.
+    /// True if no child is left, dead or alive.
     pub nobody_left: bool,
 }
 
-/// Kills and reaps what is left after `main` has ended. False where something would not die in time.
+/// Kills and reaps what is left after `main` has ended. False if a process did not die in time.
 pub fn end_all(main: Pid, signals: &Signals) -> bool {
     let deadline = Instant::now() + REAP_DEADLINE;
     loop {
-        // First the common case: the program was alone.
+        // The common case: the program left no processes.
         if reap(main).nobody_left {
             return true;
         }
@@ -99,12 +99,12 @@ fn wait_for_child(signals: &Signals, at_most: Duration) {
         tv_sec: 0,
         tv_nsec: at_most.subsec_nanos().into(),
     };
-    // Whatever comes of it, the caller looks again.
+    // Ignore errors: the caller checks again.
     let _ = rustix::event::poll(&mut [PollFd::new(signals, PollFlags::IN)], Some(&timeout));
     let _ = signals.take();
 }
 
-/// Every process below this one that has not ended, from one look at /proc.
+/// Every living descendant of this process, from one pass over /proc.
 fn living_descendants() -> Vec<Pid> {
     let mut processes = list_processes();
     let mut found = Vec::new();
@@ -142,7 +142,7 @@ fn list_processes() -> Vec<Process> {
         .collect()
 }
 
-/// Reads the state and the parent out of `pid (name) S ppid …`, where the name may itself hold `) `.
+/// Parses state and parent from `pid (name) S ppid …`; the name may contain `) `.
 fn parse_stat(pid: i32, stat: &[u8]) -> Option<Process> {
     let end_of_name = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(&stat[end_of_name + 1..]).ok()?;

@@ -7,16 +7,16 @@ use crate::python::environment::VENV;
 /// The environments a program runs in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
-    /// The environment's folder, where the task asked for Python packages; the virtual environment is below it.
+    /// The environment's folder, if the task requests Python packages; it contains the virtual environment.
     pub python: Option<PathBuf>,
     /// Store paths in the order of the search path.
     pub system: Vec<String>,
-    /// Every store path that the ones of `system` need; empty in a store that is thrown away behind this task.
+    /// The closure of `system`; empty in a store that is deleted after this task.
     pub closure: Vec<String>,
 }
 
 impl Environment {
-    /// The store paths that a program needs: those on record, or the whole of a store that holds nothing else.
+    /// The store paths that a program needs: the recorded closure, or the whole of a temporary store.
     pub fn store(&self, volume: &Path) -> Vec<PathBuf> {
         if self.system.is_empty() {
             return Vec::new();
@@ -27,7 +27,7 @@ impl Environment {
         self.closure.iter().chain(&self.system).map(PathBuf::from).collect()
     }
 
-    /// The virtual environment, where the task asked for Python packages.
+    /// The virtual environment, if the task requests Python packages.
     pub fn venv(&self) -> Option<PathBuf> {
         self.python.as_ref().map(|folder| folder.join(VENV))
     }

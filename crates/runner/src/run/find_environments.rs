@@ -1,4 +1,4 @@
-//! Which environments a run uses: found in the caches and leased, or just prepared, or missed.
+//! Finds and leases the environments of a run, in the caches or as a preparation left them, or reports a miss.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,7 +21,7 @@ const NOTHING_MISSED: Missed = Missed {
     python_stale: false,
     system: false,
 };
-/// Pauses between attempts at the lease of what was just prepared.
+/// Pauses between attempts to lease what was just prepared.
 const LEASE_PAUSES_MS: [u64; 5] = [1, 2, 5, 10, 20];
 
 /// Everything a program needs to start.
@@ -35,7 +35,7 @@ pub struct Ready {
     pub resolved: Resolved,
     /// What the user should know.
     pub warnings: Vec<String>,
-    /// Keep eviction away as long as they live.
+    /// Prevent eviction while they are held.
     leases: Vec<Lock>,
 }
 
@@ -54,23 +54,23 @@ impl Default for Ready {
     }
 }
 
-/// What a lookup came to.
+/// The result of a lookup.
 #[expect(
     clippy::large_enum_variant,
     reason = "a process makes one of them, and moves it once"
 )]
 #[derive(Debug)]
 pub enum FindResult {
-    /// Run it.
+    /// The program can run.
     Ready(Ready),
-    /// Prepare it first.
+    /// The environments must be prepared first.
     Missed(Missed),
 }
 
-/// Finds what the request says, and leases it.
+/// Finds the environments that the request names, and leases them.
 ///
 /// # Errors
-/// A cache that cannot be used at all; a mere miss is no error.
+/// A cache cannot be used at all. A miss is not an error.
 pub fn find(request: &RunRequest, task: &Task, recorder: &Recorder) -> Result<FindResult, Failure> {
     match &request.environments {
         Environments::Prepared {
@@ -97,7 +97,7 @@ pub fn find(request: &RunRequest, task: &Task, recorder: &Recorder) -> Result<Fi
     }
 }
 
-/// A task that bypasses the caches finds nothing in them; one that needs nothing can run at once.
+/// A task that bypasses the caches misses, unless it needs no packages.
 fn bypass(task: &Task) -> FindResult {
     let (python, system) = (!task.requirements.is_empty(), !task.system.is_empty());
     if python || system {
@@ -110,8 +110,8 @@ fn bypass(task: &Task) -> FindResult {
     FindResult::Ready(Ready::default())
 }
 
-/// Leases what a preparation has made or found. Without its lease nothing runs: what was evicted since, or cannot be
-/// leased, is a miss, and the driver prepares once more.
+/// Leases what a preparation built or found. Without a lease nothing runs: an environment that was evicted meanwhile is
+/// a miss, and the driver prepares again.
 fn prepared(request: &RunRequest, task: &Task, mut ready: Ready) -> Result<FindResult, Failure> {
     let mut missed = NOTHING_MISSED;
     if let Some(folder) = &ready.environment.python {
@@ -120,7 +120,7 @@ fn prepared(request: &RunRequest, task: &Task, mut ready: Ready) -> Result<FindR
         ready.leases.extend(lease);
     }
     if !ready.environment.system.is_empty() {
-        // Volumes that are thrown away have no index, and nobody evicts there.
+        // A temporary volume has no index and no eviction.
         if task.cache == CachePolicy::Use {
             let (volume, key) = (
                 SystemVolume::from_context(&request.context),
@@ -129,7 +129,7 @@ fn prepared(request: &RunRequest, task: &Task, mut ready: Ready) -> Result<FindR
             let lease = lease(&volume.lease_path(&key))?;
             missed.system = lease.is_none() && Protection::LeaseRequired.is_on();
             ready.leases.extend(lease);
-            // Without its record nobody knows which store paths to open.
+            // Without the entry the closure is unknown, so the task could not be given its store paths.
             match volume.look_up(&key)? {
                 Some(entry) => ready.environment.closure = entry.closure,
                 None => missed.system = true,
@@ -144,7 +144,7 @@ fn prepared(request: &RunRequest, task: &Task, mut ready: Ready) -> Result<FindR
     })
 }
 
-/// Takes a shared lease. An evictor that has just found it in use holds it alone for a moment.
+/// Takes a shared lease. Retries, because an eviction attempt holds it exclusively for a moment.
 fn lease(path: &Path) -> Result<Option<Lock>, Failure> {
     for pause_ms in LEASE_PAUSES_MS {
         if let Some(lease) = lock::attempt(path, Mode::Shared, Missing::Absent)? {
@@ -182,7 +182,7 @@ fn python(
     recorder: &Recorder,
 ) -> Result<(), Failure> {
     let context = &request.context;
-    // FindResult and leased in one step: a Python environment is one folder that carries its own lease.
+    // Find and lease in one step: a Python environment is one folder with its own lease.
     let found = recorder.span(Phase::Lookup, Lane::Runner, || {
         let volume = PythonVolume::read(context)?;
         let key = RequestKey::new(&PythonRequest::new(&task.requirements, context));
@@ -191,7 +191,8 @@ fn python(
     let leased = match found {
         Lookup::Hit(leased) => leased,
         Lookup::Stale(leased) if request.accept_stale => {
-            let message = "the package index could not be reached: an environment that was resolved longer ago than allowed is used";
+            let message =
+                "the package index could not be reached: the task uses an environment that is older than allowed";
             ready.warnings.push(message.to_owned());
             leased
         }
@@ -199,7 +200,7 @@ fn python(
             missed.python_stale = true;
             return Ok(());
         }
-        // Who prepares it takes the damaged one away, and counts that.
+        // The preparation removes the damaged one and counts it.
         Lookup::Damaged { .. } | Lookup::Miss => {
             missed.python = true;
             return Ok(());

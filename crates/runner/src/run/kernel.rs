@@ -23,25 +23,25 @@ const WATCHED: [libc::c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, li
 /// Signals, read from a descriptor instead of interrupting whatever runs.
 pub struct Signals(OwnedFd);
 
-/// What a batch of signals said.
+/// What the received signals mean.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReceivedSignals {
-    /// Somebody outside asked the runner to stop.
+    /// A process outside the task asked the runner to stop.
     pub stop: bool,
     /// At least one child ended.
     pub child: bool,
 }
 
 impl Signals {
-    /// Holds the watched signals back for good and opens the descriptor that tells of them.
+    /// Blocks the watched signals for good and opens the descriptor that reports them.
     ///
     /// # Errors
-    /// What the kernel says; nobody has seen it do so.
+    /// The kernel refuses it.
     #[expect(unsafe_code, reason = "neither std nor rustix has signal masks and signalfd")]
     pub fn watch() -> io::Result<Signals> {
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: sigemptyset makes the set whole, before anything reads it; every pointer is to this frame; the
-        // descriptor that signalfd returns is new and owned by nobody else.
+        // descriptor that signalfd returns is new and has no other owner.
         unsafe {
             libc::sigemptyset(set.as_mut_ptr());
             for signal in WATCHED {
@@ -59,11 +59,11 @@ impl Signals {
         }
     }
 
-    /// Takes everything that has come since the last call; never waits.
+    /// Reads all signals since the last call. Never waits.
     #[expect(unsafe_code, reason = "signalfd_siginfo comes as bytes from the kernel")]
     pub fn take(&self) -> ReceivedSignals {
         let mut received = ReceivedSignals::default();
-        // A bound for the case that someone sends signals faster than they are read.
+        // Bounded, in case signals arrive faster than they are read.
         for _ in 0..64 {
             let mut info = MaybeUninit::<libc::signalfd_siginfo>::zeroed();
             let size = size_of::<libc::signalfd_siginfo>();
@@ -90,8 +90,8 @@ impl AsFd for Signals {
     }
 }
 
-/// True where a signal cannot be the platform's: as first process of a PID namespace the runner knows that everyone
-/// it can see by number is a process of the task, which must not pass its own end off as a cancellation.
+/// True if a signal comes from the task. As the first process of a PID namespace, the runner knows that every visible
+/// sender is a process of the task, which must not make its own end look like a cancellation.
 fn from_own_namespace(sender_pid: u32) -> bool {
     is_first_process() && sender_pid != 0
 }
@@ -101,20 +101,20 @@ pub fn is_first_process() -> bool {
     rustix::process::getpid().is_init()
 }
 
-/// Kills every other process of this PID namespace at one stroke: none of them can fork its way out.
+/// Kills every other process of this PID namespace atomically, so that none can escape by forking.
 ///
-/// Only for its first process; anywhere else this would reach far beyond the task.
+/// Only for its first process; elsewhere it would kill processes outside the task.
 #[expect(unsafe_code, reason = "rustix has no way to say pid -1")]
 pub fn kill_namespace() {
     assert!(is_first_process(), "kill(-1) outside a PID namespace of our own");
-    // SAFETY: no memory is involved. An error (nobody left to kill) is as good as success.
+    // SAFETY: no memory is involved. An error means that no process is left to kill.
     unsafe { libc::kill(-1, libc::SIGKILL) };
 }
 
 /// Takes over a descriptor that the runner was started with.
 ///
 /// # Errors
-/// Where `number` is one of the standard streams or not open.
+/// `number` is a standard stream or not open.
 #[expect(unsafe_code, reason = "a number on the command line becomes an owned descriptor")]
 pub fn take_descriptor(number: i32) -> io::Result<OwnedFd> {
     // SAFETY: F_GETFD touches no memory; it fails for numbers that are not open.
@@ -127,8 +127,7 @@ pub fn take_descriptor(number: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Makes every descriptor but the standard streams end with this program: also those that whoever started the runner
-/// forgot to close.
+/// Makes every descriptor except the standard streams close-on-exec, including those that the starter forgot to close.
 #[expect(unsafe_code, reason = "neither std nor rustix has close_range")]
 pub fn hide_descriptors() {
     // SAFETY: no memory is involved, and nothing is closed before an exec. A kernel before 5.11 refuses; what the
@@ -136,25 +135,25 @@ pub fn hide_descriptors() {
     unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed()) };
 }
 
-/// Closes every descriptor but the standard streams: what whoever started this program forgot to close.
+/// Closes every descriptor except the standard streams, which the starter may have forgotten to close.
 ///
-/// Only for the beginning of a program, before anything in it owns a descriptor.
+/// Call this only at the beginning of a program, before it owns descriptors.
 #[expect(unsafe_code, reason = "neither std nor rustix has close_range")]
 pub fn close_descriptors() {
-    // SAFETY: no memory is involved, and by the condition above nobody owns what is closed. A kernel before 5.9 refuses.
+    // SAFETY: no memory is involved, and by the condition above no closed descriptor has an owner. A kernel before 5.9 refuses.
     unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
 }
 
 /// What the child does to itself before it becomes the user's program.
 #[derive(Debug)]
 pub struct ChildSetup {
-    /// Whom to become.
+    /// The user and group to become.
     pub identity: Option<Identity>,
     /// Processes and threads it may have at one time.
     pub processes: u64,
     /// Files that one process may have open.
     pub open_files: u64,
-    /// Where it starts.
+    /// Its working directory.
     pub folder: PathBuf,
     /// The file of a control group that processes enter by writing to it.
     pub memory_group: Option<OwnedFd>,
@@ -176,7 +175,7 @@ pub fn on_exec(command: &mut Command, setup: ChildSetup) {
     unsafe { command.pre_exec(move || child.become_task().map_err(io::Error::from)) };
 }
 
-/// The setup with all its texts made before the fork.
+/// The setup with all strings allocated before the fork.
 struct TaskChild {
     setup: ChildSetup,
     folder: CString,
@@ -189,7 +188,7 @@ impl TaskChild {
         let own = |id: u32| format!("{id} {id} 1");
         let (uid, gid) = setup.identity.map_or((0, 0), |identity| (identity.uid, identity.gid));
         TaskChild {
-            // A path with a NUL cannot have been laid out; an empty one fails to be entered, as it should.
+            // A path with NUL cannot exist; an empty path makes chdir fail, as it should.
             folder: CString::new(setup.folder.as_os_str().as_bytes()).unwrap_or_default(),
             uid_map: own(uid),
             gid_map: own(gid),
@@ -198,14 +197,14 @@ impl TaskChild {
     }
 
     fn become_task(&self) -> rustix::io::Result<()> {
-        // A session of its own: no controlling terminal, and one process group to kill.
+        // A new session has no controlling terminal and one process group to kill.
         rustix::process::setsid()?;
         unblock_signals();
         limit(Resource::Core, 0, 0)?;
         if Protection::MemoryLimit.is_on()
             && let Some(group) = &self.setup.memory_group
         {
-            // 0 is whoever writes.
+            // 0 stands for the writing process.
             rustix::io::write(group, b"0")?;
         }
         if Protection::OomFirst.is_on() {
@@ -215,7 +214,7 @@ impl TaskChild {
             become_identity(identity)?;
             self.count_processes_alone();
         }
-        // Now, as the folder is the task's own: a root without capabilities may not enter it.
+        // After the change of user, because root without capabilities may not enter the task's folder.
         rustix::process::chdir(&self.folder)?;
         if Protection::ProcessLimit.is_on() {
             limit(Resource::Nproc, self.setup.processes, self.setup.processes)?;
@@ -225,17 +224,17 @@ impl TaskChild {
             limit(Resource::Nofile, SOFT_OPEN_FILES.min(hard), hard)?;
         }
         rustix::thread::set_no_new_privs(true)?;
-        // The runner cannot clean up once it is dead itself. After the change of user, which resets this.
+        // A dead runner cannot clean up. After the change of user, which resets this.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         if let Some(ruleset) = &self.setup.ruleset {
             restrict_files(ruleset.as_fd())?;
         }
-        // Last, as the filter refuses some of what was done above.
+        // Last, because the filter refuses some of the calls above.
         restrict_calls(&self.setup.filter)
     }
 
-    /// Enters a user namespace, where it may: since Linux 5.14 processes are counted per namespace, so that the
-    /// limit is this task's alone and not shared with every process of the same user on the machine.
+    /// Enters a user namespace if permitted. Since Linux 5.14 processes are counted per namespace, so the limit is not
+    /// shared with other processes of the same user.
     fn count_processes_alone(&self) {
         const UID_MAP: &CStr = c"/proc/self/uid_map";
         // After a change of user the files of /proc/self belong to root until the process is dumpable again.
@@ -245,7 +244,7 @@ impl TaskChild {
         if rustix::fs::access(UID_MAP, Access::WRITE_OK).is_err() {
             return;
         }
-        // Flags without CLONE_FILES: nothing that other threads could see.
+        // The flags do not include CLONE_FILES, so other threads notice nothing.
         if unshare_user().is_ok() {
             write_once(c"/proc/self/setgroups", "deny");
             write_once(UID_MAP, &self.uid_map);
@@ -271,7 +270,7 @@ pub fn enter_new(namespaces: UnshareFlags) -> rustix::io::Result<()> {
     unsafe { rustix::thread::unshare_unsafe(namespaces.difference(UnshareFlags::FILES)) }
 }
 
-/// Becomes another user for good, in no further groups.
+/// Becomes another user permanently, without supplementary groups.
 ///
 /// # Errors
 /// The kernel refuses it.
@@ -285,7 +284,7 @@ pub fn become_identity(identity: Identity) -> rustix::io::Result<()> {
     rustix::thread::set_thread_res_uid(uid, uid, uid)
 }
 
-/// Lowers one limit, as far as the hard limit that is in force allows.
+/// Sets one limit, at most to the inherited hard limit.
 fn limit(resource: Resource, soft: u64, hard: u64) -> rustix::io::Result<()> {
     let inherited = rustix::process::getrlimit(resource).maximum;
     let value = |wanted: u64| Some(inherited.map_or(wanted, |inherited| inherited.min(wanted)));
@@ -298,17 +297,17 @@ fn limit(resource: Resource, soft: u64, hard: u64) -> rustix::io::Result<()> {
     )
 }
 
-/// Makes the kernel choose this process and its children before any other when memory runs out. Without Landlock a
-/// program could undo that.
+/// Makes the kernel kill this process and its children first when memory runs out. Without Landlock a program could
+/// undo this.
 fn end_first_when_memory_runs_out() {
-    // The files of a process that is not dumpable belong to root, and this may be somebody else. The exec that follows
-    // makes the process dumpable anyway.
+    // The /proc files of a process that is not dumpable belong to root, and this may be another user. The following
+    // exec makes the process dumpable anyway.
     if rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).is_ok() {
         write_once(c"/proc/self/oom_score_adj", "1000");
     }
 }
 
-/// Gives up every file that the ruleset does not name, for this process and its children.
+/// Applies the Landlock ruleset to this process and its children.
 #[expect(
     unsafe_code,
     reason = "the crate's own call takes a value that allocates and cannot be shared"
@@ -319,7 +318,7 @@ fn restrict_files(ruleset: BorrowedFd<'_>) -> rustix::io::Result<()> {
     if answer == 0 { Ok(()) } else { Err(last_error()) }
 }
 
-/// Installs the system call filter; without instructions there is none.
+/// Installs the system call filter, if it has instructions.
 fn restrict_calls(filter: &BpfProgram) -> rustix::io::Result<()> {
     if filter.is_empty() {
         return Ok(());
@@ -335,7 +334,7 @@ fn last_error() -> rustix::io::Errno {
 
 fn write_once(path: &CStr, text: &str) {
     if let Ok(fd) = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
-        // Best effort by design: without the mapping the task runs as well, under the namespace's overflow user.
+        // Best effort: without the mapping the task runs as the namespace's overflow user.
         let _ = rustix::io::write(fd, text.as_bytes());
     }
 }

@@ -1,4 +1,4 @@
-//! The bound on memory: a control group that the driver hands over, and who ends first where memory runs out.
+//! The memory limit: the control group that the driver passes, and the order in which the kernel kills processes.
 
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
@@ -6,18 +6,18 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
-/// Between the driver's 0 and the 1000 of user code.
+/// The runner's oom_score_adj, between the driver's 0 and user code's 1000.
 const RUNNER_SCORE: &str = "500";
 
-/// Makes the kernel end this sandbox before the process that started it, but after the user's program, which is the
-/// better choice. Memory that a program filled `/tmp` with is free only when the whole sandbox has ended.
+/// Makes the kernel kill this sandbox before the process that started it, but after the user's program. Memory used by
+/// files in `/tmp` is freed only when the whole sandbox ends.
 pub fn prefer_to_end_before_the_driver() {
-    // A kernel without it has no choice to influence.
+    // Ignore a failure: a kernel without this file has no setting.
     let _ = std::fs::write("/proc/self/oom_score_adj", RUNNER_SCORE);
 }
 
-/// Takes the first byte that comes by the socket `input`, and the descriptor that may come with it. Nothing is taken
-/// where `input` is no socket.
+/// Reads the first byte from the socket `input`, and a descriptor if one comes with it. Reads nothing if `input` is not
+/// a socket.
 pub fn take_descriptor(input: BorrowedFd<'_>) -> (Vec<u8>, Option<OwnedFd>) {
     let mut byte = [0];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -34,21 +34,21 @@ pub fn take_descriptor(input: BorrowedFd<'_>) -> (Vec<u8>, Option<OwnedFd>) {
     (byte[..received.bytes.min(1)].to_vec(), descriptor)
 }
 
-/// Notices whether the kernel ended a process on this machine because memory ran out.
+/// Detects whether the kernel killed a process on this machine because memory ran out.
 #[derive(Clone, Copy, Debug)]
 pub struct Watch {
     before: Option<u64>,
 }
 
 impl Watch {
-    /// Begins to watch; costs one small file.
+    /// Starts watching. Reads one small file.
     pub fn start() -> Watch {
         Watch {
             before: out_of_memory_kills(),
         }
     }
 
-    /// What a user should know of a program that was killed meanwhile.
+    /// A warning for the user, if the kernel killed a process meanwhile.
     pub fn out_of_memory(self) -> Option<String> {
         (out_of_memory_kills()? > self.before?).then(|| {
             "the kernel ended a process because memory ran out, which this task probably caused; use less memory, or a \
@@ -58,7 +58,7 @@ impl Watch {
     }
 }
 
-/// How many processes the kernel has ended for that since it was started.
+/// How many processes the kernel has killed for lack of memory since boot.
 fn out_of_memory_kills() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/vmstat").ok()?;
     text.lines()

@@ -1,6 +1,6 @@
-//! `runner run`: look the environments up, lease them, run the user's program in them, tell what happened.
+//! `runner run`: looks the environments up, leases them, runs the user's program in them, and reports what happened.
 //!
-//! Everything a warm run waits for is in this file's one path: two hashes, two lookups, two shared locks, one fork.
+//! A warm run takes two hashes, two lookups, two shared locks and one fork.
 
 mod confine;
 mod descendants;
@@ -32,17 +32,17 @@ use find_environments::{FindResult, Ready};
 use kernel::Signals;
 use supervise::Supervised;
 
-/// The signal by which the kernel ends a process when memory runs out.
+/// The signal that the kernel sends when memory runs out.
 const SIGKILL: i32 = 9;
 
-/// Runs one request and returns its report. Whatever goes wrong is part of it.
+/// Runs one request and returns its report. Failures are part of the report.
 ///
 /// `memory_group` is the file of a control group that bounds the program's memory; a process enters by writing 0 to it.
 pub fn run(request: &RunRequest, memory_group: Option<OwnedFd>, recorder: &Recorder) -> RunReport {
     run_leased(request, memory_group, recorder, &|| {})
 }
 
-/// The same; `on_leased` is called once the run has its leases, before the program starts.
+/// Like [`run`], but calls `on_leased` once the run has its leases, before the program starts.
 pub fn run_leased(
     request: &RunRequest,
     memory_group: Option<OwnedFd>,
@@ -55,7 +55,7 @@ pub fn run_leased(
     }
 }
 
-/// The report of a run that never came to its program.
+/// The report of a run that failed before its program started.
 pub fn failed(failure: Failure, recorder: &Recorder) -> RunReport {
     finished(Ready::default(), UsedKeys::default(), not_run(failure), recorder)
 }
@@ -96,7 +96,7 @@ fn try_run(
                 let message = format!("the output of the user's program cannot be read: {error}");
                 not_run(Failure::new(FailureKind::Sandbox, message))
             });
-            // Whoever made the group knows better, and names the limit.
+            // With a memory group, the driver knows the cause and names the limit.
             if !bounded && supervised.end == (End::Signaled { signal: SIGKILL }) {
                 ready.warnings.extend(watch.out_of_memory());
             }
@@ -108,7 +108,7 @@ fn try_run(
     Ok(finished(ready, keys, supervised, recorder))
 }
 
-/// Which entries of the caches the run used. An environment in staging has no key yet.
+/// The keys of the cache entries that the run used. An environment in staging has no key yet.
 fn used_keys(request: &RunRequest, task: &Task, ready: &Ready) -> UsedKeys {
     if task.cache == CachePolicy::Bypass {
         return UsedKeys::default();
@@ -137,9 +137,9 @@ fn refused(error: TaskError) -> Failure {
     }
 }
 
-/// Takes from user code every way to reach the runner itself, and makes its orphans ours.
+/// Protects the runner from user code, and makes the runner the parent of orphans.
 fn guard_ourselves() -> std::io::Result<Signals> {
-    // Nobody of the same user may trace this process or open its descriptors through /proc.
+    // Other processes of the same user must not trace this process or open its descriptors through /proc.
     if Protection::OwnReport.is_on() {
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
         kernel::hide_descriptors();
@@ -159,7 +159,7 @@ fn not_run(failure: Failure) -> Supervised {
     }
 }
 
-/// Puts the report together. The leases in `ready` end here, when no process of the task is left.
+/// Builds the report. The leases in `ready` are released here, when no process of the task is left.
 fn finished(ready: Ready, keys: UsedKeys, supervised: Supervised, recorder: &Recorder) -> RunReport {
     let Ready {
         cache,

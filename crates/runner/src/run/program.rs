@@ -1,4 +1,4 @@
-//! Lays the user's program out in its scratch folder and starts the interpreter on it.
+//! Writes the user's program to its scratch folder and starts the interpreter.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -22,7 +22,7 @@ use super::supervise::Started;
 /// <scratch>/work/main.py   the program; the folder is its working directory and first on its import path
 /// <scratch>/home           HOME
 /// <scratch>/tmp            TMPDIR
-/// <scratch>/venv           an empty virtual environment, where the task asks for no packages
+/// <scratch>/venv           an empty virtual environment, if the task requests no packages
 /// ```
 struct Scratch {
     work: PathBuf,
@@ -44,8 +44,8 @@ impl Scratch {
         }
     }
 
-    /// Makes an empty virtual environment, so that a task which asks for no packages sees none: the interpreter's own
-    /// site-packages hold whatever this machine's owner has installed. Nothing but these files makes one (PEP 405).
+    /// Creates an empty virtual environment, so that a task without packages does not see the packages that are
+    /// installed on this machine. These files are all that PEP 405 requires.
     fn make_venv(&self, interpreter: &Path) -> io::Result<()> {
         let bin = self.venv.join("bin");
         fs::create_dir_all(&bin)?;
@@ -59,7 +59,7 @@ impl Scratch {
         )
     }
 
-    /// Makes the folders, writes the program, and makes the empty environment where `bare` names its interpreter.
+    /// Creates the folders, writes the program, and creates the empty environment if `bare` names its interpreter.
     fn lay_out(&self, root: &Path, code: &str, owner: Option<Identity>, bare: Option<&Path>) -> Result<(), Failure> {
         let fail = |path: &Path, error: io::Error| {
             let kind = match error.kind() {
@@ -83,7 +83,7 @@ impl Scratch {
             self.make_venv(interpreter).map_err(|error| fail(&self.venv, error))?;
         }
         let Some(owner) = owner else { return Ok(()) };
-        // All of this before the owner changes: afterwards a root without capabilities may not even look inside.
+        // Change the owner last: root without capabilities could not enter the folder afterwards.
         fs::set_permissions(root, Permissions::from_mode(0o700)).map_err(|error| fail(root, error))?;
         for path in [&self.program, &self.work, &self.home, &self.tmp, root] {
             std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid)).map_err(|error| fail(path, error))?;
@@ -92,12 +92,10 @@ impl Scratch {
     }
 }
 
-/// Starts the program, in the control group that `memory_group` enters. The texts are what a user should know of its
-/// confinement.
+/// Starts the program in the control group of `memory_group`. Also returns warnings about its confinement.
 ///
 /// # Errors
-/// Where the scratch folder cannot be used, the program cannot be confined or the interpreter cannot be started; never
-/// for what the program does.
+/// The scratch folder cannot be used, the program cannot be confined, or the interpreter cannot be started.
 pub fn start(
     request: &RunRequest,
     environment: &Environment,
@@ -148,7 +146,7 @@ pub fn start(
     }
 }
 
-/// What the program sees of the outside: nothing but this.
+/// All environment variables of the program.
 fn variables(request: &RunRequest, environment: &Environment, scratch: &Scratch) -> Vec<(String, String)> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let threads = request.limits.threads.to_string();
@@ -158,11 +156,11 @@ fn variables(request: &RunRequest, environment: &Environment, scratch: &Scratch)
         ("TMPDIR", text(&scratch.tmp)),
         ("LANG", "C.UTF-8".to_owned()),
         ("PYTHONNOUSERSITE", "1".to_owned()),
-        // Prepared environments hold their byte-code, and the program's folder is thrown away.
+        // Prepared environments contain bytecode, and the program's folder is deleted.
         ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
-        // Output is followed live, and what was printed before a kill is worth most.
+        // Output is followed live, and the lines before a kill matter most.
         ("PYTHONUNBUFFERED", "1".to_owned()),
-        // OpenBLAS starts a thread for each core of the machine otherwise: 55 ms of CPU for nothing.
+        // Otherwise OpenBLAS starts a thread for each core of the machine, which costs 55 ms of CPU time.
         ("OPENBLAS_NUM_THREADS", threads.clone()),
         ("OMP_NUM_THREADS", threads.clone()),
         ("MKL_NUM_THREADS", threads),
@@ -176,8 +174,8 @@ fn variables(request: &RunRequest, environment: &Environment, scratch: &Scratch)
     variables
 }
 
-/// A prepared environment goes before the system packages; the empty one behind them, as a `python3` that was asked
-/// for as a system package is meant to be found.
+/// A prepared environment comes before the system packages. The empty one comes after them, so that a `python3`
+/// requested as a system package is found.
 fn search_path(base: &str, environment: &Environment, scratch: &Scratch) -> String {
     let bin = |folder: &Path| folder.join("bin").display().to_string();
     let mut folders: Vec<String> = environment.venv().iter().map(|venv| bin(venv)).collect();
@@ -189,13 +187,13 @@ fn search_path(base: &str, environment: &Environment, scratch: &Scratch) -> Stri
     folders.join(":")
 }
 
-/// Tells a missing interpreter from a sandbox that does not let us become who we should.
+/// Distinguishes a missing interpreter from one that cannot be started as this user.
 fn not_started(interpreter: &Path, identity: Option<Identity>, error: &io::Error) -> Failure {
     let path = interpreter.display();
     if let Err(missing) = fs::metadata(interpreter) {
         return Failure::new(
             FailureKind::Tool,
-            format!("the interpreter {path} is not there: {missing}"),
+            format!("the interpreter {path} does not exist: {missing}"),
         )
         .hint(
             "the interpreter must have the same path inside the sandbox; `cargo xtask tools` shows which one is used",

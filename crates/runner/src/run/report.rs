@@ -1,4 +1,4 @@
-//! Where the report of a run goes: a descriptor or a file, opened before user code can touch it.
+//! Writes the report of a run to a descriptor or file that is opened before user code runs.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, Write};
@@ -11,18 +11,17 @@ use rustix::io::FdFlags;
 
 use super::kernel;
 
-/// Kubernetes keeps this much of a container's termination message and cuts the rest, which would leave half a JSON
-/// text; so a report in a file says less instead.
+/// Kubernetes truncates a longer termination message, which would break the JSON, so a report in a file is shortened.
 const MAX_FILE_BYTES: usize = 4096;
 
-/// A place for one report.
+/// A report goes.
 #[derive(Debug)]
 pub enum Destination {
     /// A descriptor the runner was started with.
     Descriptor(File),
-    /// A file, cut to nothing first: usually the termination message.
+    /// A truncated file, usually the termination message.
     File(File),
-    /// Nowhere in particular: a person at a terminal reads it on standard error.
+    /// Standard error, for a person at a terminal.
     StandardError,
 }
 
@@ -42,10 +41,10 @@ impl std::fmt::Display for ReportError {
 impl std::error::Error for ReportError {}
 
 impl Destination {
-    /// Takes the descriptor `number` over and hides it from the user's program.
+    /// Takes over the descriptor `number` and hides it from the user's program.
     ///
     /// # Errors
-    /// Where no such descriptor is open.
+    /// The descriptor is not open.
     pub fn descriptor(number: i32) -> Result<Destination, ReportError> {
         let fail = |error: io::Error| ReportError {
             target: format!("descriptor {number}"),
@@ -56,10 +55,10 @@ impl Destination {
         Ok(Destination::Descriptor(File::from(fd)))
     }
 
-    /// Reports by the socket that standard input is.
+    /// Reports through the socket on standard input.
     ///
     /// # Errors
-    /// Where standard input is closed.
+    /// Standard input is closed.
     pub fn back() -> Result<Destination, ReportError> {
         let copy = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3);
         let copy = copy.map_err(|error| ReportError {
@@ -69,10 +68,10 @@ impl Destination {
         Ok(Destination::Descriptor(File::from(copy)))
     }
 
-    /// Opens the file at `path`, which is followed nowhere else.
+    /// Opens the file at `path` without following a link.
     ///
     /// # Errors
-    /// Where it cannot be opened for writing.
+    /// It cannot be opened for writing.
     pub fn file(path: &Path) -> Result<Destination, ReportError> {
         let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
         let opened = OpenOptions::new()
@@ -91,7 +90,7 @@ impl Destination {
     /// Writes the report.
     ///
     /// # Errors
-    /// Where it cannot be written, or its reader has gone.
+    /// It cannot be written, or its reader has ended.
     pub fn write(self, report: RunReport) -> Result<(), ReportError> {
         let fail = |target: &str| {
             let target = target.to_owned();
@@ -103,7 +102,7 @@ impl Destination {
                 .map_err(fail("its descriptor")),
             Destination::File(mut file) => {
                 let text = json(&fitted(report, MAX_FILE_BYTES)?).map_err(fail("JSON"))?;
-                // Whoever shares our user may have written into it meanwhile.
+                // A process of the same user may have written to it meanwhile.
                 file.set_len(0)
                     .and_then(|()| file.rewind())
                     .and_then(|()| file.write_all(&text))
@@ -122,7 +121,7 @@ fn json(report: &RunReport) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The same report with the least important parts left out until it has at most `max_bytes`.
+/// Leaves out the least important parts until the report has at most `max_bytes`.
 fn fitted(mut report: RunReport, max_bytes: usize) -> Result<RunReport, ReportError> {
     let size = |report: &RunReport| match json(report) {
         Ok(text) => Ok(text.len()),
@@ -147,7 +146,7 @@ fn leave_pins_out(report: &mut RunReport) {
         resolved.python.clear();
         resolved.system.clear();
         warnings.push(format!(
-            "{python} Python pins and {system} store paths are left out for want of room"
+            "{python} Python pins and {system} store paths are left out to fit the size limit"
         ));
     }
 }

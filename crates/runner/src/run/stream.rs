@@ -1,4 +1,4 @@
-//! One of the user's output streams on its way through the runner: bounded, never held back, never piled up.
+//! Passes one output stream of the user's program on, up to a limit and without delay.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -6,12 +6,12 @@ use hybrid_cache_model::{Output, Protection};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
-/// What is read at once; also all that is ever held of a stream.
+/// Bytes to read at once, and the most that is buffered.
 const BUFFER_BYTES: usize = 64 << 10;
-/// What a pipe or a socket that polls as writable takes without blocking (`PIPE_BUF`).
+/// Bytes that a writable pipe or socket takes without blocking (`PIPE_BUF`).
 const WRITE_BYTES: usize = 4096;
 
-/// A pipe from the user's program, and where it goes.
+/// A pipe from the user's program and its destination.
 pub struct OutputStream {
     source: Option<OwnedFd>,
     sink: Sink,
@@ -23,19 +23,19 @@ pub struct OutputStream {
     counted: Output,
 }
 
-/// Where the bytes go.
+/// The bytes go.
 enum Sink {
-    /// To this descriptor of the runner's own.
+    /// To this descriptor of the runner.
     Open(BorrowedFd<'static>),
-    /// Nowhere: its reader has gone. The user's program must not notice, so the source is still emptied.
+    /// Nowhere, because its reader has ended. The source is still read, so that the user's program does not notice.
     Closed,
 }
 
 impl OutputStream {
-    /// Passes `source` on to `sink`, at most `limit_bytes` of it.
+    /// Passes at most `limit_bytes` from `source` to `sink`.
     ///
     /// # Errors
-    /// Where the source cannot be made non-blocking.
+    /// The source cannot be made non-blocking.
     pub fn new(source: OwnedFd, sink: BorrowedFd<'static>, limit_bytes: u64) -> rustix::io::Result<OutputStream> {
         rustix::io::ioctl_fionbio(&source, true)?;
         Ok(OutputStream {
@@ -52,7 +52,7 @@ impl OutputStream {
         })
     }
 
-    /// What has to happen next for this stream to get on; `None` once it is through.
+    /// The event that this stream waits for; `None` once it is done.
     pub fn interest(&self) -> Option<PollFd<'_>> {
         match (&self.sink, &self.source) {
             (Sink::Open(sink), _) if !self.pending.is_empty() => {
@@ -73,10 +73,10 @@ impl OutputStream {
         self.counted
     }
 
-    /// Moves what can be moved without waiting; tells how many bytes that was.
+    /// Moves what can be moved without waiting. Returns the number of bytes.
     pub fn advance(&mut self) -> usize {
         let mut moved = 0;
-        // A bound, so that a program that never stops writing cannot keep the other stream and the clock waiting.
+        // Bounded, so that a program that writes without pause does not block the other stream and the time limit.
         for _ in 0..4 {
             let step = self.pass_on() + if self.pending.is_empty() { self.fill() } else { 0 };
             if step == 0 {
@@ -87,7 +87,7 @@ impl OutputStream {
         moved
     }
 
-    /// Reads one buffer full, and decides how much of it may be passed on.
+    /// Reads one buffer, and decides how much of it may be passed on.
     fn fill(&mut self) -> usize {
         let Some(source) = &self.source else { return 0 };
         match rustix::io::read(source, &mut *self.buffer) {
@@ -106,8 +106,8 @@ impl OutputStream {
         0
     }
 
-    /// Writes as long as the sink takes it without blocking. The sink's own flags are left alone: the descriptor may
-    /// be shared with the terminal's shell.
+    /// Writes while the sink accepts data without blocking. Does not change the sink's flags, because the descriptor
+    /// may be shared with the terminal's shell.
     fn pass_on(&mut self) -> usize {
         let mut passed = 0;
         while let Sink::Open(sink) = self.sink
@@ -134,18 +134,18 @@ impl OutputStream {
         self.pending = 0..0;
     }
 
-    /// Gives up on what is still on its way; the counts say how much that was.
+    /// Drops what is not yet passed on; the counts show how much.
     pub fn abandon(&mut self) {
         self.source = None;
         self.close_sink();
     }
 }
 
-/// Asked before each write: where both streams share one pipe, the other one may just have filled it.
+/// Checked before each write: if both streams share a pipe, the other one may just have filled it.
 fn is_writable(sink: BorrowedFd<'_>) -> bool {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     let mut poll = [PollFd::from_borrowed_fd(sink, PollFlags::OUT)];
-    // An error state counts as writable: the write then says which error it is.
+    // An error state counts as writable; the write then returns the error.
     matches!(rustix::event::poll(&mut poll, Some(&now)), Ok(1..))
 }
 
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_is_read_counted_and_dropped() {
+    fn output_beyond_the_limit_is_read_counted_and_dropped() {
         let (came, output) = check(&[7; 10_000], 100);
         assert_eq!(came.len(), 100);
         assert_eq!(

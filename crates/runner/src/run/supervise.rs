@@ -1,4 +1,4 @@
-//! Watches the user's program: its output, its end, its time limit, and whether somebody wants it stopped.
+//! Supervises the user's program: output, exit, time limit and cancellation.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,16 +15,16 @@ use super::kernel::Signals;
 use super::stream::OutputStream;
 use crate::clock::Recorder;
 
-/// After a kill the main process goes at once; one that does not hangs in the kernel.
+/// How long to wait after a kill; a process that still exists hangs in the kernel.
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
-/// A runtime that tells every process of a container to end has told all of them after so long.
+/// A container runtime signals all processes of a container within this time.
 const SAME_MOMENT: Duration = Duration::from_millis(200);
-/// A reader that takes none of the last output for so long is not waited for any further.
+/// How long to wait for a reader that takes none of the last output.
 const DRAIN_STALL: Duration = Duration::from_secs(2);
-/// A reader that takes it ever so slowly neither.
+/// How long to wait for a reader in total.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 
-/// The user's program as it was started.
+/// The started program.
 pub struct Started {
     /// Its process.
     pub pid: Pid,
@@ -34,7 +34,7 @@ pub struct Started {
     pub stderr: OwnedFd,
 }
 
-/// What became of it.
+/// How the program ended.
 #[derive(Debug)]
 pub struct Supervised {
     /// How it ended.
@@ -43,21 +43,21 @@ pub struct Supervised {
     pub stdout: Output,
     /// How much standard error.
     pub stderr: Output,
-    /// What the user should know.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
-/// Why the program was killed, where we did it.
+/// Why the runner killed the program.
 #[derive(Clone, Copy, Debug)]
 enum Killed {
     TimedOut,
     Cancelled,
 }
 
-/// Sees the program through to its end and everything it started to theirs.
+/// Supervises the program until it and everything that it started has ended.
 ///
 /// # Errors
-/// Where its pipes cannot be watched at all; the program is killed then.
+/// Its pipes cannot be watched. The program is then killed.
 pub fn supervise(started: Started, limits: &Limits, signals: &Signals, recorder: &Recorder) -> io::Result<Supervised> {
     let began_us = recorder.now_us();
     let mut supervisor = Supervisor::new(started, limits, signals)?;
@@ -103,7 +103,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Until the main process has ended, by itself or by us.
+    /// Waits until the main process has ended, by itself or killed.
     fn until_the_end(&mut self, time_limit: Duration) -> (Option<WaitStatus>, Option<Killed>) {
         let mut deadline = Instant::now()
             .checked_add(time_limit)
@@ -131,8 +131,8 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// True where the runner is told to stop within a moment: a node that goes down tells every process of a container, and
-    /// the program may hear it first.
+    /// True if the runner is asked to stop within a moment. When a node shuts down, every process of a container is
+    /// signalled, and the program may react first.
     fn is_told_to_stop(&mut self) -> bool {
         let until = Instant::now() + SAME_MOMENT;
         while Instant::now() < until {
@@ -143,7 +143,7 @@ impl<'a> Supervisor<'a> {
         false
     }
 
-    /// Waits for something to do, and moves what output there is.
+    /// Waits for an event, and moves available output.
     fn wait(&mut self, deadline: Option<Instant>) -> super::kernel::ReceivedSignals {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let mut polled = Vec::with_capacity(3);
@@ -151,7 +151,7 @@ impl<'a> Supervisor<'a> {
         polled.extend(self.streams.iter().filter_map(OutputStream::interest));
         match rustix::event::poll(&mut polled, left.map(timespec).as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
-            // Out of kernel memory: not a reason to spin.
+            // Out of kernel memory: pause instead of spinning.
             Err(_) => std::thread::sleep(Duration::from_millis(1)),
         }
         let received = self.signals.take();
@@ -159,7 +159,7 @@ impl<'a> Supervisor<'a> {
         received
     }
 
-    /// Ends the left-over processes, then passes on what they and the program wrote last.
+    /// Kills leftover processes, then passes on the last output.
     fn clean_up(&mut self, warnings: &mut Vec<String>) {
         if !descendants::end_all(self.main, self.signals) {
             warnings.push("a process of the task could not be killed; it hangs in the kernel".to_owned());
@@ -168,7 +168,7 @@ impl<'a> Supervisor<'a> {
         let mut moved_at = began;
         loop {
             let moved: usize = self.streams.iter_mut().map(OutputStream::advance).sum();
-            // Asked after moving: the end of a stream is found without a byte being moved.
+            // Check after moving, because the end of a stream moves no bytes.
             if self.streams.iter().all(OutputStream::is_done) {
                 return;
             }
@@ -178,7 +178,7 @@ impl<'a> Supervisor<'a> {
             }
             let deadline = (moved_at + DRAIN_STALL).min(began + DRAIN_DEADLINE);
             if Instant::now() >= deadline {
-                warnings.push("the last of the output was not taken in time and is lost".to_owned());
+                warnings.push("the end of the output is lost, because its reader was too slow".to_owned());
                 self.streams.iter_mut().for_each(OutputStream::abandon);
                 return;
             }
@@ -192,7 +192,7 @@ fn died_of_sigterm(status: WaitStatus) -> bool {
 }
 
 fn timespec(duration: Duration) -> Timespec {
-    // Rounded up to a whole millisecond further, so that the deadline has passed when poll returns.
+    // Add half a millisecond, so that the deadline has passed when poll returns.
     let duration = duration + Duration::from_micros(500);
     Timespec {
         tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX),

@@ -1,7 +1,8 @@
-//! The failure of a build, for those who wait for it: each would repeat it otherwise, one after the other.
+//! Shares the failure of a build with the processes that wait for its lock. Without this, each would repeat the failing
+//! build in turn.
 //!
-//! Whoever fails writes it beside the build's lock before letting go. Whoever began to wait before that takes it over;
-//! whoever comes later builds.
+//! A process that fails writes the failure beside the build's lock before it releases the lock. A process that was
+//! already waiting reports the same failure; one that comes later builds again.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -10,10 +11,10 @@ use hybrid_cache_model::{Failure, FailureKind};
 
 use super::files;
 
-/// How the name of such a file ends; before that it is the lock's.
+/// Suffix of the file; the rest of its name is the lock's.
 pub const SUFFIX: &str = ".failed";
 
-/// Kinds of failure that the next attempt at the same moment would meet again.
+/// Kinds of failure that an immediate second attempt would have too.
 const SHARED: [FailureKind; 4] = [
     FailureKind::Offline,
     FailureKind::Unsatisfiable,
@@ -27,7 +28,8 @@ fn path(lock: &Path) -> PathBuf {
     lock.with_file_name(name)
 }
 
-/// Notes the failure of the build whose lock this process holds. Where it cannot be, those who wait find out themselves.
+/// Writes the failure of the build whose lock this process holds. If that is impossible, waiting processes build for
+/// themselves.
 pub fn note(lock: &Path, failure: &Failure) {
     if SHARED.contains(&failure.kind)
         && let Ok(text) = serde_json::to_vec(failure)
@@ -36,11 +38,11 @@ pub fn note(lock: &Path, failure: &Failure) {
     }
 }
 
-/// The failure that was noted after `since`, from when on this process waits for the lock.
+/// The failure that was written after `since`, the time at which this process began to wait for the lock.
 pub fn noted_since(lock: &Path, since: SystemTime) -> Option<Failure> {
     let path = path(lock);
     let noted_at = path.metadata().and_then(|found| found.modified()).ok()?;
-    // A time ahead of now is of another clock and says nothing.
+    // A time in the future comes from another clock and cannot be compared.
     if noted_at <= since || noted_at > SystemTime::now() {
         return None;
     }
@@ -54,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_who_waited_and_only_for_what_would_fail_again() {
+    fn only_a_waiting_build_takes_over_a_repeatable_failure() {
         let dir = tempfile::tempdir().unwrap();
         let lock = dir.path().join("default-k");
         let (before, offline) = (SystemTime::now(), Failure::new(FailureKind::Offline, "no index"));

@@ -1,8 +1,8 @@
-//! Hashes many files at once: several threads, each inode once, and the next files on their way from the disk meanwhile.
+//! Hashes many files with several threads, each inode once, and prefetches the next files meanwhile.
 //!
-//! The files are read in the order of their inodes, which is about the order in which they lie on a disk. A thread
-//! opens a batch, tells the kernel that all of it will be read, and only then reads it: on a cold page cache the disk
-//! has several requests to work on, and no thread waits for the folder entry of a file that it could have asked for.
+//! Files are read in the order of their inodes, which is roughly their order on disk. A thread opens a batch, tells the
+//! kernel that it will read all of it, and then reads it. On a cold page cache the disk therefore has several requests
+//! at once.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,22 +17,23 @@ use sha2::Digest as _;
 
 /// Bytes that are read at once.
 const BLOCK_BYTES: usize = 1 << 20;
-/// Files of a batch, which are open at the same time in each thread.
+/// Files in a batch, which each thread has open at once.
 const BATCH_FILES: usize = 64;
-/// Bytes after which a batch is large enough.
+/// A batch takes no more files after this many bytes.
 const BATCH_BYTES: u64 = 32 << 20;
-/// The user's program may be running already and comes first. Not the lowest priority: others may wait for what is published.
+/// The user's program may already be running and comes first. This is not the lowest priority, because other tasks may
+/// wait for the publication.
 const NICE: i32 = 10;
 
 /// Device and number of an inode.
 pub type Inode = (u64, u64);
 
-/// How much the rest of the machine is to notice.
+/// The priority of hashing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// As fast as it goes.
+    /// Normal priority.
     Full,
-    /// Behind everything else that wants a processor.
+    /// Low processor priority.
     Background,
 }
 
@@ -43,20 +44,20 @@ pub struct Wanted {
     pub path: PathBuf,
     /// Its size in bytes, as far as is known.
     pub bytes: u64,
-    /// True for a SHA-256 beside the hash of our own.
+    /// True to compute a SHA-256 in addition to blake3.
     pub sha256: bool,
 }
 
 /// The hashes of a file's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest {
-    /// By which content is addressed.
+    /// The hash that keys are made of.
     pub blake3: blake3::Hash,
-    /// By which packages describe themselves; where it was wanted.
+    /// The hash that `RECORD` files use, if requested.
     pub sha256: Option<[u8; 32]>,
 }
 
-/// The hashes, or why a file cannot be read.
+/// Each inode's hashes, or why it cannot be read.
 pub type Digests = BTreeMap<Inode, Result<Digest, String>>;
 
 /// Hashes every inode.
@@ -69,7 +70,7 @@ pub fn all(wanted: &BTreeMap<Inode, Wanted>, pace: Pace) -> Digests {
         for _ in 0..threads.min(batches.len()) {
             scope.spawn(|| {
                 if pace == Pace::Background {
-                    // On Linux this is the priority of the calling thread alone. Being refused it is no harm.
+                    // On Linux this sets the priority of the calling thread only. Ignore a refusal.
                     let _ = rustix::process::setpriority_process(None, NICE);
                 }
                 let mut block = vec![0; BLOCK_BYTES];
@@ -117,7 +118,7 @@ fn hash_batch(batch: &Batch<'_>, block: &mut [u8]) -> Vec<(Inode, Result<Digest,
 fn open(wanted: &Wanted) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = rustix::fs::open(&wanted.path, flags, Mode::empty())?;
-    // Advice: a file system that takes none reads as it always does.
+    // Ignore a refusal: this is only advice.
     let _ = rustix::fs::fadvise(&file, 0, NonZero::new(wanted.bytes), Advice::WillNeed);
     Ok(File::from(file))
 }
@@ -149,7 +150,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     #[test]
-    fn many_files_are_hashed_by_their_bytes_and_what_cannot_be_read_is_told() {
+    fn many_files_are_hashed_and_an_unreadable_one_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let mut wanted = BTreeMap::new();
         let mut expected = BTreeMap::new();

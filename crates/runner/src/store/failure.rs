@@ -1,4 +1,4 @@
-//! Turns errors of the operating system into failures that name the path and the next step.
+//! Turns I/O errors into failures that name the action, the path and the next step.
 
 use std::io;
 use std::path::Path;
@@ -6,12 +6,12 @@ use std::path::Path;
 use hybrid_cache_model::{Failure, FailureKind};
 use rustix::io::Errno;
 
-/// Adds to an error of the operating system what was being done, and to which path.
+/// Adds the action and the path to an I/O error.
 pub trait IoContext<T> {
     /// `doing` completes "could not …": `create the folder`, `rename into place`.
     ///
     /// # Errors
-    /// The same error as a [`Failure`]: a full disk, a refused access and anything else are different kinds.
+    /// The same error as a [`Failure`]. A full disk, denied access and other errors have different kinds.
     fn io_context(self, doing: &str, path: &Path) -> Result<T, Failure>;
 }
 
@@ -21,7 +21,7 @@ impl<T, E: Into<io::Error>> IoContext<T> for Result<T, E> {
     }
 }
 
-/// The failure that stands for one error of the operating system.
+/// The failure for one I/O error, with a hint for its class.
 pub fn failure(error: &io::Error, doing: &str, path: &Path) -> Failure {
     let message = format!("could not {doing} {}: {error}", path.display());
     match Errno::from_io_error(error) {
@@ -34,7 +34,7 @@ pub fn failure(error: &io::Error, doing: &str, path: &Path) -> Failure {
             Failure::new(FailureKind::CacheAccess, message).hint("check that the volume is mounted at that place")
         }
         Some(Errno::STALE | Errno::IO) => Failure::new(FailureKind::CacheAccess, message)
-            .hint("the storage behind the volume does not answer; see the kernel's log"),
+            .hint("the storage behind the volume does not respond; check the kernel's log"),
         _ => Failure::new(FailureKind::Internal, message),
     }
 }
@@ -48,7 +48,7 @@ pub fn disk_full(message: impl Into<String>) -> Failure {
         )
 }
 
-/// True where the error says that there is no room: no blocks, no inodes, or no quota.
+/// True if the disk is full: no free blocks, inodes or quota.
 pub fn is_disk_full(failure: &Failure) -> bool {
     failure.kind == FailureKind::DiskFull
 }
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn the_message_names_deed_and_path() {
+    fn the_message_names_the_action_and_the_path() {
         let failure = Err::<(), _>(Errno::NOSPC)
             .io_context("write", Path::new("/cache/x"))
             .unwrap_err();

@@ -1,6 +1,7 @@
-//! Making things visible all at once: atomic files, atomic links, folders renamed into place, and what makes it last.
+//! File operations that other processes see all at once: atomic files and links, folders renamed into place, removal
+//! through a trash folder, and syncing.
 //!
-//! Every step is one system call that either happened or did not, so a reader without any lock never sees a part.
+//! Each visible step is one system call, so a reader without a lock never sees a partial result.
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions, Permissions};
@@ -17,19 +18,19 @@ use super::failure::IoContext;
 
 static SERIAL: AtomicU64 = AtomicU64::new(0);
 
-/// What became of a folder that was to be published.
+/// The result of publishing a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placed {
-    /// It is in its place now.
+    /// Our folder was published.
     Ours,
-    /// The same thing had been published by somebody else; ours is where it was.
+    /// Another process had published the same content; our folder stays where it was.
     Theirs,
 }
 
 /// A name that no other process or thread uses at this time on this host: process, serial and clock.
 pub fn unique_name(prefix: &str) -> String {
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-    // Two hosts that share the volume may have the same process id: the clock keeps them apart.
+    // The clock makes the name unique if two hosts that share the volume have the same process id.
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     format!(
         "{prefix}-{}-{serial}-{:x}{:08x}",
@@ -44,7 +45,7 @@ fn temporary_beside(path: &Path) -> PathBuf {
     path.with_file_name(unique_name(&format!(".{name}")))
 }
 
-/// Makes a folder and those above it, where they are missing.
+/// Creates a folder and its missing parents.
 ///
 /// # Errors
 /// It cannot be made.
@@ -52,7 +53,7 @@ pub fn ensure_folder(path: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(path).io_context("create the folder", path)
 }
 
-/// Makes the entries of a folder last.
+/// Syncs the entries of a folder to disk.
 ///
 /// # Errors
 /// The file system refuses.
@@ -62,7 +63,7 @@ pub fn sync_folder(path: &Path) -> Result<(), Failure> {
         .io_context("sync the folder", path)
 }
 
-/// Makes everything written to the file system of `path` last, whoever wrote it.
+/// Syncs everything written to the file system of `path`, by any process.
 ///
 /// # Errors
 /// The file system refuses; a write that failed later than it was made is reported here too.
@@ -79,7 +80,7 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> Result<(), Failure> {
     let temporary = temporary_beside(path);
     let written = write_and_rename(&temporary, path, content);
     if written.is_err() {
-        // Removing what could not be completed may fail for the same reason; the first error is the one to tell.
+        // Removing the temporary file may fail for the same reason; report the first error.
         drop(std::fs::remove_file(&temporary));
     }
     written.io_context("write", path)?;
@@ -109,16 +110,16 @@ pub fn link_atomic(target: &Path, link: &Path) -> Result<(), Failure> {
 
 /// Puts the folder `from` at `to` and, at the same instant, leaves at `from` a link to its new place.
 ///
-/// The link is for a task that runs from `from` already and imports more later. Both happen in one exchange of names
-/// (`RENAME_EXCHANGE`): a link is claimed at `to` first, then folder and link swap places. Whoever finds a folder at
-/// `to` has lost the race and uses that. A link at `to` is a claim that lives for microseconds, or for ever where its
-/// maker was killed: both may be swapped away by anyone. A file system that cannot exchange (NFS) gets a plain rename,
-/// which fails onto a non-empty folder just as well, and the link a moment later.
+/// The link serves a task that already runs from `from` and imports more later. First a link is created at `to` as a
+/// claim, then folder and link swap names in one call (`RENAME_EXCHANGE`). A process that finds a folder at `to` has
+/// lost the race and uses that folder. A claim exists for microseconds, or for ever if its creator was killed, so any
+/// process may swap it away. On a file system without exchange (NFS) this uses a plain rename, which also fails onto a
+/// non-empty folder, and creates the link just after.
 ///
 /// # Errors
 /// The names cannot be changed.
 pub fn place(from: &Path, to: &Path, forward: &Path) -> Result<Placed, Failure> {
-    // Bounded: another attempt is needed only when somebody swept our claim between the two calls.
+    // A retry is needed only if a sweep removed our claim between the two calls.
     for _ in 0..8 {
         match rustix::fs::symlink(forward, to) {
             Ok(()) => {}
@@ -135,17 +136,17 @@ pub fn place(from: &Path, to: &Path, forward: &Path) -> Result<Placed, Failure> 
     }
     Err(Failure::new(
         FailureKind::CacheAccess,
-        format!("{} was taken away again and again", to.display()),
+        format!("{} was removed repeatedly by another process", to.display()),
     ))
 }
 
-/// Looks at what the exchange brought: a folder means that another publisher used our claim before us.
+/// Checks what the exchange brought: a folder means that another publisher used our claim first.
 fn settle(from: &Path, to: &Path) -> Result<Placed, Failure> {
     if from.symlink_metadata().io_context("look at", from)?.is_symlink() {
         sync_folder(to.parent().unwrap_or(Path::new(".")))?;
         return Ok(Placed::Ours);
     }
-    // Theirs is complete and may be in use under its lease: give it its place back.
+    // The other folder is complete and may be leased: swap it back.
     rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE).io_context("give back", to)?;
     Ok(Placed::Theirs)
 }
@@ -161,22 +162,22 @@ fn place_by_rename(from: &Path, to: &Path, forward: &Path) -> Result<Placed, Fai
         }
         Err(error) => return Err(error).io_context("rename into place", to),
     }
-    // From here on the folder is published; a missing link only hurts a task that is running from `from`.
+    // The folder is published now; a missing link only affects a task that runs from `from`.
     let _ = rustix::fs::symlink(forward, from);
     sync_folder(to.parent().unwrap_or(Path::new(".")))?;
     Ok(Placed::Ours)
 }
 
-/// Takes a file or folder away at one instant and then deletes it at leisure.
+/// Moves a file or folder to the trash atomically, then deletes it.
 ///
 /// # Errors
-/// It cannot be moved, or not be deleted completely; then the rest is in `trash` for the next sweep.
+/// It cannot be moved, or not be deleted completely; the next sweep of `trash` deletes the rest.
 pub fn discard(path: &Path, trash: &Path) -> Result<(), Failure> {
     move_to_trash(path, trash)?.map_or(Ok(()), |away| delete(&away))
 }
 
-/// Takes a file or folder away at one instant; where it is now, to be deleted once no lock is held. `None` where it was
-/// not there.
+/// Moves a file or folder to the trash atomically. Returns its new path, to be deleted once no lock is held; `None` if
+/// it did not exist.
 ///
 /// # Errors
 /// It cannot be moved.
@@ -190,7 +191,7 @@ pub fn move_to_trash(path: &Path, trash: &Path) -> Result<Option<PathBuf>, Failu
     }
 }
 
-/// Deletes a file or a whole folder, with read-only folders in it; one that is absent is a success.
+/// Deletes a file or a folder, including read-only subfolders. Succeeds if it does not exist.
 ///
 /// # Errors
 /// Something in it cannot be deleted.
@@ -216,7 +217,7 @@ fn delete_folder(folder: &Path) -> std::io::Result<()> {
     }
 }
 
-/// A store path's folders are read-only, so nothing in them could be deleted.
+/// The folders of a store path are read-only, which prevents deleting what is in them.
 fn make_writable(folder: &Path) -> std::io::Result<()> {
     let mut folders: Vec<PathBuf> = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -299,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn links_are_replaced_and_rubbish_is_deleted() {
+    fn links_are_replaced_and_discarded_folders_are_deleted() {
         let dir = tempfile::tempdir().unwrap();
         let link = dir.path().join("l");
         for target in ["a", "b"] {

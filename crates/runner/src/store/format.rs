@@ -1,4 +1,4 @@
-//! The `FORMAT` file: which layout a folder has, so that no runner ever touches a layout it does not know.
+//! The `FORMAT` file, which names a folder's layout. A runner never touches an unknown layout.
 //!
 //! ```text
 //! <root>/
@@ -19,35 +19,35 @@ use super::files;
 
 /// Name of the file that holds the layout version.
 pub const FORMAT_FILE: &str = "FORMAT";
-/// A `FORMAT` file is one short line; more than this is not ours.
+/// A `FORMAT` file is one short line; no more than this is shown.
 const MAX_FORMAT_BYTES: usize = 256;
-/// Entries of a folder that do not make it "in use": what mkfs leaves, and sub-folders for separate epochs.
+/// Entries that an empty volume may have: what mkfs creates, and folders of separate epochs.
 const NOT_CONTENT: [&str; 2] = ["lost+found", "epochs"];
-/// How the name of a file begins that is written only to see whether the folder can be.
+/// Prefix of a file that only tests whether the folder is writable.
 pub const PROBE: &str = ".writable";
-/// The lock of whoever unpacks an image's seed.
+/// The lock that is held while an image's seed is unpacked.
 pub const PLANTING_LOCK: &str = ".planting";
-/// Folders that a task's pod mounts, with how many levels below them are folders too. A kubelet that misses one makes it, empty.
+/// Folders that a task's pod mounts, with the depth of folders below them. A kubelet creates a missing one, empty.
 const MOUNTED: [(&str, usize); 2] = [("bytecode", 0), (TENANTS_FOLDER, 1)];
-/// A runner does not know whose volumes it looks at, so the hint names both commands.
+/// A runner does not know whose volumes these are, so the hint names both commands.
 const SET_ASIDE_HINT: &str = "move it out of the way with `cargo xtask cache set-aside` (a cluster's with \
                               `cargo xtask cache --driver kube set-aside`), which deletes nothing";
 
 /// Whether a folder may be initialised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FormatAccess {
-    /// Look only.
+    /// Only check the layout.
     Read,
-    /// Initialise the folder where it is empty.
+    /// Create the layout if the folder is empty.
     Write,
 }
 
-/// What a folder turned out to be.
+/// The layout of a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opened {
-    /// It has the layout that was asked for.
+    /// It has the expected layout.
     Ours,
-    /// It is empty, so everything misses.
+    /// It is empty, so every lookup misses.
     Empty,
 }
 
@@ -56,8 +56,8 @@ pub enum Opened {
 /// With [`FormatAccess::Write`] an empty folder is given that layout, and the answer is always [`Opened::Ours`].
 ///
 /// # Errors
-/// [`FailureKind::CacheFormat`] where the layout is another one, or the folder holds something without a `FORMAT`
-/// file; [`FailureKind::CacheAccess`] where it cannot be read or written. Nothing is touched in either case.
+/// [`FailureKind::CacheFormat`] if the layout is another one, or the folder holds something without a `FORMAT` file;
+/// [`FailureKind::CacheAccess`] if it cannot be read or written. Nothing is touched in either case.
 pub fn open(root: &Path, cache: &str, access: FormatAccess) -> Result<Opened, Failure> {
     let expected = format_line(cache);
     let path = root.join(FORMAT_FILE);
@@ -65,16 +65,16 @@ pub fn open(root: &Path, cache: &str, access: FormatAccess) -> Result<Opened, Fa
         return Ok(Opened::Ours);
     }
     if let Some(name) = first_content(root)? {
-        // Between the two looks another runner may have initialised the folder and begun to use it.
+        // Another runner may have initialised the folder between the two checks.
         if path.exists() {
             return open(root, cache, access);
         }
         let message = format!(
-            "{} holds `{name}` but no {FORMAT_FILE} file, so it is no cache of ours",
+            "{} holds `{name}` but no {FORMAT_FILE} file, so it is not a hybrid-cache volume",
             root.display()
         );
         return Err(Failure::new(FailureKind::CacheFormat, message)
-            .hint(format!("{SET_ASIDE_HINT}, or give an empty folder or volume")));
+            .hint(format!("{SET_ASIDE_HINT}, or use an empty folder or volume")));
     }
     if access == FormatAccess::Read {
         return Ok(Opened::Empty);
@@ -83,16 +83,16 @@ pub fn open(root: &Path, cache: &str, access: FormatAccess) -> Result<Opened, Fa
     Ok(Opened::Ours)
 }
 
-/// Checks the `FORMAT` file of `root`, where there is one: a task's sandbox does not show that of the whole volume.
+/// Checks the `FORMAT` file of `root`, if it exists: a task's sandbox does not show the one of the whole volume.
 ///
 /// # Errors
-/// [`FailureKind::CacheFormat`] where it names another layout; [`FailureKind::CacheAccess`] where it cannot be read.
+/// [`FailureKind::CacheFormat`] if it names another layout; [`FailureKind::CacheAccess`] if it cannot be read.
 pub fn check(root: &Path, cache: &str) -> Result<Opened, Failure> {
     let ours = says_ours(&root.join(FORMAT_FILE), &format_line(cache))?;
     Ok(if ours { Opened::Ours } else { Opened::Empty })
 }
 
-/// False where there is no such file.
+/// False if the file does not exist.
 fn says_ours(path: &Path, expected: &str) -> Result<bool, Failure> {
     match std::fs::read(path) {
         Ok(found) if found == expected.as_bytes() => Ok(true),
@@ -137,7 +137,7 @@ fn holds_no_file(folder: &Path, levels: usize) -> bool {
 fn unknown(path: &Path, found: &[u8], expected: &str) -> Failure {
     let shown = String::from_utf8_lossy(&found[..found.len().min(MAX_FORMAT_BYTES)]);
     let message = format!(
-        "{} says `{}`, this runner knows `{}`",
+        "{} has layout `{}`, but this runner needs `{}`",
         path.display(),
         shown.trim(),
         expected.trim()
@@ -179,9 +179,9 @@ mod tests {
         }
     }
 
-    /// A kubelet makes the folders of a `subPath` that somebody has deleted, before a runner sees the volume.
+    /// A kubelet makes the folders of a `subPath` that was deleted, before a runner sees the volume.
     #[test]
-    fn empty_folders_that_a_kubelet_made_for_its_mounts_are_no_content() {
+    fn empty_folders_that_a_kubelet_created_do_not_count_as_content() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("tenants/default")).unwrap();
         std::fs::create_dir(dir.path().join("bytecode")).unwrap();
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_folder_says_where_it_looked() {
+    fn a_missing_folder_is_named() {
         let failure = open(Path::new("/nowhere/at/all"), "python", FormatAccess::Read).unwrap_err();
         assert!(failure.message.contains("/nowhere/at/all"), "{failure}");
     }

@@ -1,7 +1,7 @@
-//! What is known about files with several names, so that the second name costs no question.
+//! Remembers the metadata of files with several names, so that each is read once.
 //!
-//! Size, mode and the number of names belong to the inode. A folder lists the number of each entry's inode, so a walk
-//! over a hundred environments that share their files asks about each file once. That is most of what a walk costs.
+//! Size, mode and number of names belong to the inode, and a folder lists each entry's inode number. So a walk over a
+//! hundred environments that share files calls stat once for each file, which is most of the cost of a walk.
 
 use std::collections::HashMap;
 use std::fs::Metadata;
@@ -10,19 +10,19 @@ use std::sync::{PoisonError, RwLock};
 
 use super::digest::Inode;
 
-/// What a file's inode says.
+/// The metadata of an inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// Whether somebody may execute it.
+    /// True if it has any execute bit.
     pub executable: bool,
     /// Its size in bytes.
     pub bytes: u64,
-    /// Names that it has.
+    /// The number of its hard links.
     pub links: u64,
 }
 
 impl Facts {
-    /// What `found` says.
+    /// The metadata from `found`.
     pub fn from_metadata(found: &Metadata) -> Facts {
         Facts {
             executable: found.mode() & 0o111 != 0,
@@ -32,7 +32,7 @@ impl Facts {
     }
 }
 
-/// Files with several names, for the time of one walk over all of them.
+/// The files with several names, during one walk.
 #[derive(Debug, Default)]
 pub struct KnownFiles {
     /// `None` once a folder was seen to list other numbers than its files have, as overlay file systems do.
@@ -47,13 +47,13 @@ impl KnownFiles {
         }
     }
 
-    /// What is known about the file that a folder lists as `inode`.
+    /// The metadata of the file that a folder lists as `inode`, if known.
     pub fn get(&self, inode: Inode) -> Option<Facts> {
         let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
         files.as_ref()?.get(&inode).copied()
     }
 
-    /// Adds a file that was looked at; `listed` is what its folder says.
+    /// Adds a file; `listed` is the inode that its folder lists.
     pub fn add(&self, inode: Inode, facts: Facts, listed: Option<Inode>) {
         let differs = listed.is_some_and(|listed| listed != inode);
         if facts.links < 2 && !differs {
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_known_where_folders_list_other_numbers() {
+    fn nothing_is_remembered_if_folders_list_other_inode_numbers() {
         let known = KnownFiles::shared();
         known.add((1, 2), FACTS, Some((1, 2)));
         known.add((1, 3), Facts { links: 1, ..FACTS }, Some((1, 2)));

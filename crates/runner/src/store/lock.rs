@@ -1,9 +1,9 @@
 //! Advisory locks on files: build locks with a deadline, leases that never wait.
 //!
-//! They are open file description locks (`F_OFD_SETLK`). The kernel drops one with the last copy of its descriptor, so a
-//! killed process leaves none behind. An exclusive lock needs a descriptor that may write, and a task's mounts are
-//! read-only: a task can exclude nobody. A `flock` that it takes lies beside these locks and meets none of them. Between
-//! clients of one NFS export locks cannot be relied on; therefore nothing here is needed for correct publishing (see
+//! They are open file description locks (`F_OFD_SETLK`). The kernel releases one with the last copy of its descriptor,
+//! so a killed process leaves no lock. An exclusive lock needs a writable descriptor, and a task's mounts are
+//! read-only, so a task cannot exclude other processes. A `flock` that a task takes does not conflict with these locks.
+//! Locks are unreliable between clients of one NFS export; publishing is therefore correct without them (see
 //! [`super::files`]).
 
 use std::fs::{File, OpenOptions};
@@ -25,18 +25,18 @@ const PAUSES_MS: [u64; 2] = [1, 50];
 /// How a lock excludes others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Beside other shared locks: somebody uses the object.
+    /// Allows other shared locks: the holder uses the object.
     Shared,
-    /// Alone: somebody makes or removes the object.
+    /// Excludes all others: the holder creates or removes the object.
     Exclusive,
 }
 
-/// Whether a lock file is made where there is none.
+/// What to do if the lock file does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// Make it; the volume must be writable.
+    /// Create it; the volume must be writable.
     Create,
-    /// Leave it. For a shared lock opening read-only is enough, so it works on a read-only mount.
+    /// Take no lock. A shared lock is then opened read-only, so it works on a read-only mount.
     Absent,
 }
 
@@ -53,11 +53,6 @@ impl Lock {
         &self.file
     }
 
-    /// Gives the lock up as an open file; it stays held until that file, and every copy of it, is closed.
-    pub fn into_file(self) -> File {
-        self.file
-    }
-
     /// The path under which the lock was taken.
     pub fn path(&self) -> &Path {
         &self.path
@@ -71,20 +66,20 @@ impl Lock {
         (held.dev(), held.ino()) == (found.dev(), found.ino())
     }
 
-    /// Notes who holds the lock, for the error message of those who wait in vain. Best effort by nature.
+    /// Writes who holds the lock, for the error message of processes that time out. Best effort.
     fn note_holder(&mut self) {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let note = format!("process {} on {host}\n", std::process::id());
         let written = self.file.set_len(0).and_then(|()| self.file.write_all(note.as_bytes()));
-        // A volume without room must not keep anybody from holding a lock.
+        // Ignore a full volume: the lock is held anyway.
         drop(written);
     }
 }
 
-/// Tries to take a lock without waiting: `None` where another holds it, or where the file is absent or being removed.
+/// Tries to take a lock without waiting. `None` if another process holds it, or if the file is absent or being removed.
 ///
 /// # Errors
-/// The file cannot be opened, or the file system knows no locks.
+/// The file cannot be opened, or the file system does not support locks.
 pub fn attempt(path: &Path, mode: Mode, missing: Missing) -> Result<Option<Lock>, Failure> {
     let file = match open(path, mode, missing) {
         Ok(file) => file,
@@ -109,11 +104,11 @@ pub fn attempt(path: &Path, mode: Mode, missing: Missing) -> Result<Option<Lock>
     Ok(Some(lock))
 }
 
-/// Asks whether anybody holds a lock on the file, in any mode, without taking one: nobody misses a lock because of this.
-/// False where the file is not there.
+/// True if any process holds a lock on the file, in any mode. Takes no lock itself, so it makes no other attempt fail.
+/// False if the file does not exist.
 ///
 /// # Errors
-/// The file cannot be opened, or the file system knows no locks.
+/// The file cannot be opened, or the file system does not support locks.
 pub fn is_held(path: &Path) -> Result<bool, Failure> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -155,7 +150,8 @@ fn whole(mode: Mode) -> libc::flock {
     }
 }
 
-/// The lock that other programs take (`flock`): uv on its cache, for one. A descriptor that reads is enough for any mode.
+/// The lock that other programs take (`flock`), such as uv on its cache. A read-only descriptor is enough for both
+/// modes.
 fn set_whole_file(file: &File, mode: Mode) -> Result<(), Errno> {
     let operation = match mode {
         Mode::Shared => FlockOperation::NonBlockingLockShared,
@@ -164,10 +160,10 @@ fn set_whole_file(file: &File, mode: Mode) -> Result<(), Errno> {
     rustix::fs::flock(file, operation).map_err(|error| Errno::from_raw(error.raw_os_error()))
 }
 
-/// Tries to take alone, as `flock`, the lock of another program's file; `None` where it is held, or is not there.
+/// Tries to take an exclusive `flock` on another program's lock file. `None` if it is held or does not exist.
 ///
 /// # Errors
-/// The file cannot be opened, or the file system knows no locks.
+/// The file cannot be opened, or the file system does not support locks.
 pub fn attempt_flock(path: &Path) -> Result<Option<File>, Failure> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -181,18 +177,18 @@ pub fn attempt_flock(path: &Path) -> Result<Option<File>, Failure> {
     }
 }
 
-/// Takes the lock at `path`, making the file where needed, and waits for it until `deadline`.
+/// Takes the lock at `path`, creating the file if needed. Waits until `deadline`.
 ///
-/// The system call has no time-out of its own and a thread blocked in it could not be ended, so this asks again with growing
-/// pauses; the longest pause is small against anything a build lock protects.
+/// The system call has no timeout, and a thread blocked in it could not be stopped, so this polls with growing pauses.
+/// The longest pause is short compared to any build.
 ///
 /// # Errors
-/// [`FailureKind::Deadline`] naming the path and, where known, the holder; or the file cannot be opened.
+/// [`FailureKind::Deadline`] with the path and, if known, the holder; or the file cannot be opened.
 pub fn wait(path: &Path, mode: Mode, deadline: Instant) -> Result<Lock, Failure> {
     wait_unless(path, mode, deadline, || false)
 }
 
-/// The same, given up as soon as `given_up` says so.
+/// Like [`wait`], but also stops when `given_up` returns true.
 ///
 /// # Errors
 /// Those of [`wait`].
@@ -231,12 +227,12 @@ fn timed_out(path: &Path, waited: Duration) -> Failure {
         holder.trim()
     };
     let message = format!(
-        "{} was held by {holder} for all of {} ms",
+        "{} was locked by {holder} for {} ms",
         path.display(),
         waited.as_millis()
     );
     Failure::new(FailureKind::Deadline, message)
-        .hint("another preparation of the same packages is running; try again when it has ended")
+        .hint("another preparation of the same packages is running; run the task again when it has ended")
 }
 
 #[cfg(test)]
@@ -256,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn asking_sees_locks_of_both_kinds_and_takes_none() {
+    fn is_held_sees_both_modes_and_takes_no_lock() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("l");
         assert!(!is_held(&path).unwrap());
@@ -296,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_reader_of_the_file_can_lock_excludes_nobody() {
+    fn a_lock_from_a_read_only_descriptor_excludes_no_one() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("l");
         File::create(&path).unwrap();
@@ -324,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_whose_file_was_moved_is_no_lock() {
+    fn a_lock_whose_file_was_moved_is_not_in_place() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("l");
         let held = attempt(&path, Mode::Shared, Missing::Create).unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! How much of a disk something takes: blocks and inodes, each hardlinked file counted once.
+//! Measures disk usage in blocks and inodes; each hard-linked file counts once.
 
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
@@ -12,7 +12,7 @@ use super::failure::IoContext;
 /// Bytes in one block as `stat` counts them, whatever the file system's own block size.
 const STAT_BLOCK_BYTES: u64 = 512;
 
-/// What some part of a volume takes.
+/// The disk usage of a part of a volume.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiskUsage {
     /// Allocated bytes (blocks times 512) of inodes not counted before.
@@ -32,7 +32,7 @@ impl std::ops::AddAssign for DiskUsage {
 }
 
 impl std::ops::SubAssign for DiskUsage {
-    /// Down to zero: what a process beside this one did in between is no reason to fail.
+    /// Saturates at zero, because other processes change the volume meanwhile.
     fn sub_assign(&mut self, other: DiskUsage) {
         self.bytes = self.bytes.saturating_sub(other.bytes);
         self.inodes = self.inodes.saturating_sub(other.inodes);
@@ -40,14 +40,14 @@ impl std::ops::SubAssign for DiskUsage {
     }
 }
 
-/// Counts parts of one volume one after the other; an inode counts for the first part it is met in.
+/// Measures parts of one volume in turn; an inode counts for the first part that contains it.
 #[derive(Debug)]
 pub struct Counter {
     seen: HashSet<(u64, u64)>,
     shared: Shared,
 }
 
-/// What a file with several names counts for.
+/// How a file with several names counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shared {
     CountOnce,
@@ -69,9 +69,9 @@ impl Counter {
         Counter::default()
     }
 
-    /// What `path` and everything below it takes that was not counted before.
+    /// The disk usage of `path` and everything below it that was not counted before.
     ///
-    /// Entries that vanish while this looks are left out: other processes go on with their work.
+    /// Entries that other processes remove meanwhile are left out.
     ///
     /// # Errors
     /// A folder cannot be read.
@@ -97,7 +97,7 @@ impl Counter {
         Ok(size)
     }
 
-    /// What everything below `path` takes of its own: inodes with other names, wherever those are, do not count.
+    /// The disk usage of everything below `path`, without inodes that have other names anywhere.
     ///
     /// # Errors
     /// A folder cannot be read.
@@ -109,12 +109,12 @@ impl Counter {
         counter.measure(path)
     }
 
-    /// What `path` itself takes, without what is below it; nothing where it is not there.
+    /// The disk usage of `path` itself, without what is below it; zero if it does not exist.
     pub fn itself(path: &Path) -> DiskUsage {
         Counter::new().one(path)
     }
 
-    /// The same, if it was not counted before.
+    /// The disk usage of `path` itself, if it was not counted before.
     pub fn one(&mut self, path: &Path) -> DiskUsage {
         let mut size = DiskUsage::default();
         self.note(path, &mut size);
@@ -124,7 +124,7 @@ impl Counter {
     fn note(&mut self, path: &Path, size: &mut DiskUsage) {
         let Ok(found) = path.symlink_metadata() else { return };
         size.entries += 1;
-        // Only a file with several names can be met twice; the set stays small without the others.
+        // Only a file with several names can occur twice; the set stays small without the others.
         let single = found.nlink() < 2 || found.is_dir();
         if single || (self.shared == Shared::CountOnce && self.seen.insert((found.dev(), found.ino()))) {
             size.bytes += found.blocks() * STAT_BLOCK_BYTES;
@@ -133,10 +133,10 @@ impl Counter {
     }
 }
 
-/// What the file system below `root` has in all.
+/// The size and free space of the file system at `root`.
 ///
 /// # Errors
-/// It cannot be asked.
+/// The file system cannot be queried.
 pub fn file_system(volume: &str, root: &Path) -> Result<FileSystemUsage, Failure> {
     let found = rustix::fs::statvfs(root).io_context("ask for the free space of", root)?;
     Ok(FileSystemUsage {

@@ -1,6 +1,7 @@
-//! What both volumes share on disk: the layout version, locks, atomic publishing, staging folders, disk usage.
+//! On-disk primitives of both volumes: layout version, locks, atomic file operations, staging folders, hashes, disk
+//! usage.
 //!
-//! Nothing here knows of Python or Nix. Every function names the path it failed at, and every wait has a deadline.
+//! Nothing here depends on Python or Nix. Every error names its path, and every wait has a deadline.
 
 pub mod build_failure;
 pub mod digest;

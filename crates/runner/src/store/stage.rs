@@ -1,12 +1,12 @@
-//! Staging folders: where something is made before it is published, and how the left-overs of the killed are found.
+//! Staging folders: where content is built before it is published, and how those of killed processes are found.
 //!
 //! ```text
-//! staging/.new-<name>/   only until its maker has locked it: no sweep takes it before it is old
+//! staging/.new-<name>/   until its maker has locked it: a sweep removes it only if it is old
 //! staging/<name>/
-//!   .maker     lock of the process that works here: not locked means that it is gone
-//!   .ready     a task may run from here, or be about to: kept for a while after the maker is gone
-//!   env/       what is being made; becomes a link when it is published
-//!   env/.lease lock of whoever runs from it
+//!   .maker     lock of the process that builds here: it is free if that process has ended
+//!   .ready     a task may run from here: kept for a while after the maker has ended
+//!   env/       what is being built; becomes a link when it is published
+//!   env/.lease lock of the tasks that run from it
 //! ```
 
 use std::fs::File;
@@ -21,18 +21,18 @@ use super::{files, folder};
 
 const MAKER: &str = ".maker";
 const READY: &str = ".ready";
-/// How the name of a folder begins whose maker has not locked it yet.
+/// Prefix of a folder that its maker has not locked yet.
 const UNFINISHED: &str = ".new-";
-/// How often a folder is made anew that a sweep took away.
+/// How often to retry if a sweep removes the new folder.
 const ATTEMPTS: usize = 64;
 /// Name of what is being made, inside its staging folder.
 pub const PRODUCT: &str = "env";
 /// Name of the file whose shared lock keeps a folder from being removed.
 pub const LEASE: &str = ".lease";
-/// How long a task that was told of a staging folder has to take its lease.
+/// How long a task has to take its lease on a handed-out staging folder.
 pub const GRACE: Duration = Duration::from_secs(60);
 
-/// A staging folder of this process. Dropping it removes the folder, unless a task was told of it.
+/// A staging folder of this process. Dropping it removes the folder, unless it was handed out to a task.
 #[derive(Debug)]
 pub struct Stage {
     path: PathBuf,
@@ -41,9 +41,9 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Makes a new staging folder below `staging`.
+    /// Creates a staging folder below `staging`.
     ///
-    /// The folder gets its name only when its lock is held, so a sweep never finds one that nobody has locked yet.
+    /// The folder gets its final name only when its lock is held, so a sweep never finds an unlocked one.
     ///
     /// # Errors
     /// The volume cannot be written.
@@ -53,7 +53,7 @@ impl Stage {
             let name = files::unique_name("make");
             let unfinished = staging.join(format!("{UNFINISHED}{name}"));
             let path = staging.join(&name);
-            // One that cannot be made, on a full volume for one, was taken away by nobody.
+            // Do not retry if the folder cannot be created, for example on a full volume.
             std::fs::create_dir(&unfinished).io_context("create the folder", &unfinished)?;
             match Stage::lock(&unfinished, &path) {
                 Ok(Some(maker)) => {
@@ -63,7 +63,7 @@ impl Stage {
                         handed_out: false,
                     });
                 }
-                // A sweep took it for old: the file system's clock and ours are far apart. The next one has as good a chance.
+                // A sweep took it for old, because the clocks of the file system and this machine differ. Retry.
                 Ok(None) => {}
                 Err(_) if !unfinished.exists() => {}
                 Err(failure) => {
@@ -72,12 +72,12 @@ impl Stage {
                 }
             }
         }
-        let message = format!("every new folder in {} was taken away at once", staging.display());
+        let message = format!("every new folder in {} was removed immediately", staging.display());
         let failure = Failure::new(hybrid_cache_model::FailureKind::CacheAccess, message);
         Err(failure.hint("set the clocks of this machine and of the volume's server to the same time"))
     }
 
-    /// Locks `unfinished` and renames it to `path`; `None` where a sweep held its lock.
+    /// Locks `unfinished` and renames it to `path`; `None` if a sweep held its lock.
     fn lock(unfinished: &Path, path: &Path) -> Result<Option<Lock>, Failure> {
         let maker = lock::attempt(&unfinished.join(MAKER), Mode::Exclusive, Missing::Create)?;
         if maker.is_some() {
@@ -96,7 +96,7 @@ impl Stage {
         self.path.join(PRODUCT)
     }
 
-    /// Says that a task will be told of this folder: from now on only a sweep removes it, when nobody uses it.
+    /// Marks this folder as handed out to a task. From now on only a sweep removes it, once it is unused.
     ///
     /// # Errors
     /// The volume cannot be written.
@@ -111,13 +111,13 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         if !self.handed_out {
-            // What cannot be deleted now is found by the next sweep.
+            // The next sweep deletes the rest.
             drop(files::delete(&self.path));
         }
     }
 }
 
-/// Names of the staging folders that nobody works in and nobody uses.
+/// The staging folders that no process builds in and no task uses.
 ///
 /// # Errors
 /// The folder cannot be read.
@@ -127,19 +127,19 @@ pub fn abandoned(staging: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(found)
 }
 
-/// True for a staging folder that a task was told of: what is in it was verified, and it goes with the next sweep.
+/// True for a staging folder that was handed out to a task: its content was verified, and a sweep removes it later.
 pub fn was_handed_out(path: &Path) -> bool {
     path.join(READY).exists()
 }
 
-/// The locks of a staging folder that nobody works in and nobody uses; `None` for any other.
+/// The locks of a staging folder that is not in use; `None` for any other.
 fn claim(path: &Path) -> Option<Vec<Lock>> {
     let maker = path.join(MAKER);
     if is_unfinished(path) && age(path) <= GRACE {
         return None;
     }
     if !maker.exists() {
-        // Already half removed, by its maker or by another sweep.
+        // It is half removed, by its maker or by another sweep.
         return (age(path) > GRACE).then(Vec::new);
     }
     let free = |file: &Path| lock::attempt(file, Mode::Exclusive, Missing::Absent).ok().flatten();
@@ -150,7 +150,7 @@ fn claim(path: &Path) -> Option<Vec<Lock>> {
     let product = path.join(PRODUCT);
     let lease = product.join(LEASE);
     if product.is_symlink() {
-        // It is published: a lookup that met its lease taken, if only for a moment, would miss and build it again.
+        // It is published. Do not take its lease even briefly: a concurrent lookup would miss and build it again.
         return (!lock::is_held(&lease).ok()?).then(|| vec![maker]);
     }
     if !lease.exists() {
@@ -164,8 +164,8 @@ fn is_unfinished(path: &Path) -> bool {
     name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes())
 }
 
-/// How long ago the file, folder or link itself was written; zero where that is not known. A time further ahead than
-/// [`GRACE`] is of a clock that was set back since, and counts as long ago: waiting for it could take years.
+/// The time since the file, folder or link itself was written; zero if unknown. A time more than [`GRACE`] in the
+/// future comes from a clock that was set back since, and counts as long ago.
 pub fn age(path: &Path) -> Duration {
     let written = path.symlink_metadata().and_then(|found| found.modified());
     match written.map(|at| at.elapsed()) {
@@ -175,10 +175,10 @@ pub fn age(path: &Path) -> Duration {
     }
 }
 
-/// Removes what killed processes left in `staging` and `trash`, until `deadline`; how many entries that were.
+/// Removes what killed processes left in `staging` and `trash`, until `deadline`. Returns the number of entries.
 ///
 /// # Errors
-/// Something cannot be removed; the rest is tried nevertheless.
+/// Something cannot be removed. The rest is removed nevertheless.
 pub fn sweep(staging: &Path, trash: &Path, deadline: Instant) -> Result<usize, Failure> {
     let mut swept = 0;
     let mut first_failure = None;
@@ -192,10 +192,10 @@ pub fn sweep(staging: &Path, trash: &Path, deadline: Instant) -> Result<usize, F
         if claimed.is_some() {
             note(files::discard(&path, trash));
         }
-        // Not before it is out of everybody's way.
+        // Release the locks only after the folder is moved.
         drop(claimed);
     }
-    // Whatever is in the trash was moved there to be deleted: another deleter at the same time does no harm.
+    // Everything in the trash is to be deleted; concurrent deletion is harmless.
     let trashed = std::fs::read_dir(trash).into_iter().flatten().flatten();
     for entry in trashed.take_while(|_| in_time()) {
         note(files::delete(&entry.path()));
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn sweeping_what_was_published_keeps_nobody_from_its_lease() {
+    fn sweeping_a_published_stage_never_blocks_its_lease() {
         let dir = tempfile::tempdir().unwrap();
         let (staging, trash) = (dir.path().join("staging"), dir.path().join("trash"));
         let published = dir.path().join("envs/e");
@@ -341,7 +341,7 @@ mod tests {
         });
         assert!(missed == 0 && swept > 0, "{missed} missed beside {swept} sweeps");
         sweep(&staging, &trash, soon()).unwrap();
-        // Who uses it may still import from where it was made.
+        // A task that uses it may still import from the staging folder.
         stage("used");
         let user = take();
         assert_eq!(sweep(&staging, &trash, soon()).unwrap(), 0);
@@ -369,8 +369,8 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_made_is_told_as_what_it_is() {
-        // Nobody makes folders there, whoever it is.
+    fn a_folder_that_cannot_be_created_is_reported_without_retries() {
+        // Not even root can create folders there.
         let failure = Stage::create(Path::new("/proc/self")).unwrap_err();
         assert!(
             failure.message.starts_with("could not create the folder /proc/self/"),
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_of_a_clock_that_was_ahead_is_swept() {
+    fn a_stage_with_a_time_in_the_future_is_swept() {
         let dir = tempfile::tempdir().unwrap();
         let (staging, trash) = (dir.path().join("staging"), dir.path().join("trash"));
         let mut stage = Stage::create(&staging).unwrap();

@@ -20,7 +20,7 @@ pub fn list(root: &Path) -> Result<Vec<Tenant>, Failure> {
     let mut tenants = Vec::new();
     for entry in entries {
         let entry = entry.io_context("read the folder", &folder)?;
-        // Nobody but us makes folders there, and we make none of another name.
+        // Ignore other names: the runner creates none.
         if entry.file_type().io_context("look at", &entry.path())?.is_dir() {
             tenants.extend(entry.file_name().to_str().and_then(|name| name.parse().ok()));
         }

@@ -1,4 +1,4 @@
-//! What lies below a folder, by content: every file with the hash of its bytes, in a form that can itself be hashed.
+//! Lists everything below a folder with the hash of each file, in a form that can itself be hashed.
 //!
 //! ```text
 //! <blake3 of the bytes>  TAB  file | exec  TAB  <path>
@@ -6,8 +6,8 @@
 //!                        TAB  folder       TAB  <path>        (empty folders only)
 //! ```
 //!
-//! One line for each entry, sorted by path. Nothing but names, bytes and whether a file can be executed is content: no
-//! time, no owner, no other bit of a mode. Bytes of names that are no printable text are written as `\xNN`.
+//! There is one line for each entry, sorted by path. The content consists of names, bytes and whether a file is
+//! executable; times, owners and other mode bits do not count. Unprintable bytes of names are written as `\xNN`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -26,7 +26,7 @@ use super::known_files::{Facts, KnownFiles};
 pub struct Item {
     /// Relative to the folder that was read.
     pub path: PathBuf,
-    /// The same as a line of text.
+    /// The path as one line of text.
     pub name: String,
     /// What it is.
     pub kind: Kind,
@@ -34,7 +34,7 @@ pub struct Item {
     pub inode: Inode,
     /// Its size in bytes.
     pub bytes: u64,
-    /// Names that the inode has.
+    /// The number of its hard links.
     pub links: u64,
 }
 
@@ -54,11 +54,11 @@ impl Item {
 /// What an entry is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// An ordinary file; true: somebody may execute it.
+    /// A regular file; true if it has any execute bit.
     File(bool),
-    /// A symbolic link and where it leads.
+    /// A symbolic link with its target.
     Link(String),
-    /// A folder with nothing in it.
+    /// An empty folder.
     Folder,
 }
 
@@ -80,7 +80,7 @@ pub struct Line {
     pub mode: &'static str,
 }
 
-/// What is below a folder, by path.
+/// The lines of a folder's entries, by path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
     /// Each entry's line.
@@ -88,7 +88,7 @@ pub struct Listing {
 }
 
 impl Tree {
-    /// Reads what is below `root`, in a fixed order and without following a link. `root` may be one file.
+    /// Reads everything below `root`, sorted and without following links. `root` may be a file.
     ///
     /// # Errors
     /// A folder cannot be read, or something is neither a file nor a folder nor a link.
@@ -96,7 +96,7 @@ impl Tree {
         Tree::read_beside(root, &KnownFiles::default())
     }
 
-    /// The same, where other folders with names of the same files were read before.
+    /// Like [`Tree::read`], for folders that share files with others that were read before.
     ///
     /// # Errors
     /// See [`Tree::read`].
@@ -143,9 +143,9 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Where an item is.
+    /// The full path of an item.
     pub fn full(&self, path: &Path) -> PathBuf {
-        // Joining nothing would add a slash, which no file bears at its end.
+        // Joining an empty path would add a trailing slash.
         if path.as_os_str().is_empty() {
             self.root.clone()
         } else {
@@ -153,7 +153,7 @@ impl Tree {
         }
     }
 
-    /// Adds every file's inode to what is to be hashed.
+    /// Adds every file's inode to `wanted`.
     pub fn want(&self, wanted: &mut BTreeMap<Inode, Wanted>) {
         for item in self.items.iter().filter(|item| matches!(item.kind, Kind::File(_))) {
             wanted.entry(item.inode).or_insert_with(|| Wanted {
@@ -167,7 +167,7 @@ impl Tree {
     /// The listing, with the hashes of its files.
     ///
     /// # Errors
-    /// A file could not be read, named with the reason.
+    /// The name of a file that cannot be read, with the reason.
     pub fn listing(&self, digests: &Digests) -> Result<Listing, (String, String)> {
         let mut listing = Listing::default();
         for item in &self.items {
@@ -192,7 +192,7 @@ impl Tree {
 /// Reads and hashes what is below `root`.
 ///
 /// # Errors
-/// Something cannot be read, or is no file, folder or link.
+/// Something cannot be read, or is not a file, folder or link.
 pub fn read(root: &Path, pace: Pace) -> Result<Listing, Failure> {
     let tree = Tree::read(root)?;
     let mut wanted = BTreeMap::new();
@@ -215,7 +215,7 @@ impl Listing {
         text
     }
 
-    /// Reads a listing; `None` where it is none.
+    /// Parses a listing; `None` if the text is not one.
     pub fn parse(text: &str) -> Option<Listing> {
         let mut listing = Listing::default();
         for line in text.lines() {
@@ -230,12 +230,12 @@ impl Listing {
         Some(listing)
     }
 
-    /// A hash of the whole.
+    /// The hash of the whole listing.
     pub fn hash(&self) -> String {
         blake3::hash(self.to_text().as_bytes()).to_hex().to_string()
     }
 
-    /// What `found` has otherwise than this says, by path.
+    /// The differences of `found` from this listing, by path.
     pub fn differences(&self, found: &Listing) -> Vec<(String, String)> {
         let mut differences = Vec::new();
         for (name, expected) in &self.lines {
@@ -243,7 +243,7 @@ impl Listing {
                 None => "is missing",
                 Some(line) if line == expected => continue,
                 Some(line) if line.mode != expected.mode => "is another kind of file",
-                Some(_) => "has another content than was published",
+                Some(_) => "differs from the published content",
             };
             differences.push((name.clone(), what.to_owned()));
         }
@@ -253,14 +253,14 @@ impl Listing {
     }
 }
 
-/// A path as text without line breaks or tabs: the same text for the same bytes only.
+/// A path as text without line breaks or tabs. Different paths have different texts.
 pub fn text(path: &Path) -> String {
     let mut text = String::new();
     for chunk in path.as_os_str().as_bytes().utf8_chunks() {
         for letter in chunk.valid().chars() {
             match letter {
                 '\\' => text.push_str("\\\\"),
-                // Every control character is one byte or two; both as they stand in the name.
+                // A control character has one or two bytes; write each of them.
                 letter if letter.is_control() => {
                     let mut buffer = [0; 4];
                     for byte in letter.encode_utf8(&mut buffer).bytes() {
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_survives_its_text_and_has_no_times_and_owners_in_it() {
+    fn a_listing_reads_back_and_ignores_times_and_owners() {
         let (one, other) = (tree(), tree());
         let first = listing(&one);
         assert_eq!(
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_refused() {
+    fn a_socket_is_refused() {
         let dir = tree();
         let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
         let failure = read(dir.path(), Pace::Full).unwrap_err();

@@ -1,6 +1,6 @@
-//! Store paths that a verification found damaged, noted until they are gone.
+//! Records of store paths that a verification found damaged, kept until the paths are gone.
 //!
-//! Nix takes what is there for good, and a path stays as long as one entry in use needs it. Without the note the next
+//! Nix trusts paths that exist, and a path stays as long as an entry in use needs it. Without the record, the next
 //! build of another set would register the damage as content.
 
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ fn note_of(volume: &SystemVolume, path: &str) -> PathBuf {
     folder(volume).join(Path::new(path).file_name().unwrap_or_default())
 }
 
-/// Notes the store paths.
+/// Records the store paths.
 ///
 /// # Errors
 /// The volume cannot be written.
@@ -35,7 +35,7 @@ pub fn note(volume: &SystemVolume, paths: &BTreeSet<String>) -> Result<(), Failu
         .try_for_each(|path| files::write_atomic(&note_of(volume, path), b""))
 }
 
-/// True where any store path is noted.
+/// True if any store path is recorded.
 ///
 /// # Errors
 /// The folder cannot be read.
@@ -43,7 +43,7 @@ pub fn is_any(volume: &SystemVolume) -> Result<bool, Failure> {
     Ok(!entries(&folder(volume))?.is_empty())
 }
 
-/// The first of the store paths that is noted.
+/// The first of `paths` that is recorded as damaged.
 pub fn first<'a>(volume: &SystemVolume, paths: &'a [String]) -> Option<&'a String> {
     if !Protection::DamageIsMiss.is_on() {
         return None;
@@ -51,7 +51,8 @@ pub fn first<'a>(volume: &SystemVolume, paths: &'a [String]) -> Option<&'a Strin
     paths.iter().find(|path| note_of(volume, path).exists())
 }
 
-/// Forgets those that are gone; only after a collection, and for who is alone: Nix may still know one that somebody deleted.
+/// Removes the records of paths that are gone. Only after a collection and under the store's lock, because Nix may
+/// still list a path that was deleted otherwise.
 ///
 /// # Errors
 /// The volume cannot be read or written.

@@ -1,4 +1,4 @@
-//! One entry of the index: a set of packages and the store paths it was realised to.
+//! An index entry: a set of packages and the store paths it was built to.
 
 use std::path::Path;
 
@@ -11,15 +11,15 @@ use crate::store::IoContext;
 
 /// Version of an entry's own fields.
 const SCHEMA: u32 = 2;
-/// An entry lists a few thousand paths at most; anything larger is not ours.
+/// An entry lists a few thousand paths at most; a larger file is ignored.
 const MAX_ENTRY_BYTES: u64 = 4 << 20;
 
-/// What a set of packages was realised to.
+/// The store paths of a set of packages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexEntry {
     /// Version of these fields.
     pub schema: u32,
-    /// The key, once more, so that a file under a wrong name is found out.
+    /// The key again, to detect a file with a wrong name.
     pub key: SystemKey,
     /// Identity of the package source.
     pub source: String,
@@ -27,21 +27,21 @@ pub struct IndexEntry {
     pub packages: Vec<String>,
     /// One store path for each package, in the same order.
     pub paths: Vec<String>,
-    /// Seconds since 1970 when it was made.
+    /// Creation time, in seconds since 1970.
     pub created_s: u64,
-    /// Every store path that these need, themselves included, sorted.
+    /// The closure of `paths`, sorted.
     #[serde(default)]
     pub closure: Vec<String>,
-    /// Our hash of the content of each of them, by path: see [`super::path_hashes`]. Added after the entry was made.
+    /// The content hash of each path of the closure: see [`super::path_hashes`]. Added after the entry is created.
     #[serde(default)]
     pub content: BTreeMap<String, String>,
-    /// True once a verification found damage and could not remove the entry: a lookup misses it.
+    /// True if a verification found damage and could not remove the entry. A lookup misses it.
     #[serde(default)]
     pub damaged: bool,
 }
 
 impl IndexEntry {
-    /// An entry of this moment.
+    /// A new entry, created now.
     pub fn new(key: &SystemKey, source: &str, packages: Vec<String>, paths: Vec<String>) -> IndexEntry {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
         let created_s = u64::try_from(now.tv_sec).unwrap_or_default();
@@ -58,23 +58,23 @@ impl IndexEntry {
         }
     }
 
-    /// The same with every store path that its own need.
+    /// The entry with its closure.
     #[must_use]
     pub fn with_closure(self, closure: Vec<String>) -> IndexEntry {
         IndexEntry { closure, ..self }
     }
 
-    /// Reads the entry at `path`. One that is absent, damaged or without a closure is `None`: it is made anew.
+    /// Reads the entry at `path`. `None` if it is absent, damaged or without a closure, so that it is built again.
     ///
     /// # Errors
-    /// Where the file is there but cannot be read.
+    /// The file exists but cannot be read.
     pub fn read(path: &Path, key: &SystemKey) -> Result<Option<IndexEntry>, Failure> {
         let is_whole = |entry: &IndexEntry| !entry.damaged && !entry.closure.is_empty();
         let is_usable = |entry: &IndexEntry| is_whole(entry) || !Protection::DamageIsMiss.is_on();
         IndexEntry::read_marked(path, key).map(|entry| entry.filter(is_usable))
     }
 
-    /// The same, one that is marked as damaged included.
+    /// Like [`IndexEntry::read`], but also returns an entry that is marked as damaged.
     ///
     /// # Errors
     /// Those of [`IndexEntry::read`].
@@ -94,7 +94,11 @@ impl IndexEntry {
     /// # Errors
     /// Never in practice; serde's signature allows it.
     pub fn to_json(&self) -> Result<Vec<u8>, Failure> {
-        serde_json::to_vec(self)
-            .map_err(|error| Failure::new(FailureKind::Internal, format!("an index entry is no JSON: {error}")))
+        serde_json::to_vec(self).map_err(|error| {
+            Failure::new(
+                FailureKind::Internal,
+                format!("an index entry cannot be written as JSON: {error}"),
+            )
+        })
     }
 }

@@ -35,16 +35,16 @@ pub fn lease_of(volume: &SystemVolume, entry: &Path) -> PathBuf {
     volume.own().join("leases").join(key_of(entry))
 }
 
-/// Removes one entry of the tenant with its roots, unless a task uses it. False where one does.
+/// Removes one entry of the tenant with its roots, unless a task uses it. False if one does.
 ///
-/// The entry goes first and the lease's file last: whoever still finds the entry finds the lock taken or the file gone.
+/// The entry is deleted first and the lease's file last, so a process that still finds the entry finds the lock taken or gone.
 ///
 /// # Errors
 /// The volume cannot be written.
 pub fn evict(volume: &SystemVolume, entry: &Path) -> Result<bool, Failure> {
     let lease = lease_of(volume, entry);
     let held = lock::attempt(&lease, Mode::Exclusive, Missing::Absent)?;
-    // One without a lease file is damaged: nobody can be using it.
+    // Without a lease file it is damaged, and no task can use it.
     if held.is_none() && lease.exists() {
         return Ok(false);
     }

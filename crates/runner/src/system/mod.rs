@@ -1,4 +1,4 @@
-//! The system volume: a Nix store mounted at `/nix`, an index of what tasks asked for, and how it is filled.
+//! The system volume: a Nix store mounted at `/nix`, an index of requested packages, and the code that fills both.
 //!
 //! ```text
 //! <nix>/                               the volume's `.nix-portable/nix`, mounted at /nix
@@ -6,23 +6,24 @@
 //!   var/nix/                           Nix's own: database, profiles
 //!   var/nix/gcroots/hybrid-cache/<tenant>/<key>/<n>   links to the store paths of one index entry, in their order
 //!   var/hybrid-cache/FORMAT            `hybrid-cache system 2`
-//!   var/hybrid-cache/tenants/<tenant>/ all that is one tenant's
+//!   var/hybrid-cache/tenants/<tenant>/ one tenant's files
 //!     FORMAT                           the same line
-//!     index/<key>.json                 what a set of packages was realised to; written after its GC roots exist
+//!     index/<key>.json                 the store paths of a set of packages; written after its GC roots exist
 //!     leases/<key>                     shared lock: a task uses the entry; its mtime is the entry's last known use
-//!   var/hybrid-cache/ledger            what entries are made of and take (see `ledger`)
-//!   var/hybrid-cache/locks/<name>      one build of one key at a time; `store`: shared by builds, alone for collection
-//!   var/hybrid-cache/locks/<key>.failed  the last failure of a build, for those who waited for it
-//!   var/hybrid-cache/work/<name>/      home and temporary files of one Nix at work
-//!   var/hybrid-cache/work/gc/          the same for collections, which make room; it is always there
+//!   var/hybrid-cache/ledger            parts and disk usage of entries (see `ledger`)
+//!   var/hybrid-cache/locks/<name>      one build of one key at a time; `store`: shared by builds, exclusive for collection
+//!   var/hybrid-cache/locks/<key>.failed  the last failure of a build, for builds that waited for it
+//!   var/hybrid-cache/work/<name>/      home and temporary files of one running Nix
+//!   var/hybrid-cache/work/gc/          the same for collections; it always exists
 //!   var/hybrid-cache/content/<name>    hash, mode and path of each file of a store path, as it was registered
 //!   var/hybrid-cache/damaged/<name>    a store path that a verification found damaged, until it is gone
-//!   var/hybrid-cache/nix-cache/        what Nix evaluated and fetched
-//!   var/hybrid-cache/nix-portable/     nix-portable's own folder, where it is used
+//!   var/hybrid-cache/nix-cache/        Nix's cache
+//!   var/hybrid-cache/nix-portable/     nix-portable's own folder, if it is used
 //! ```
 //!
-//! A task has `store` and `var/hybrid-cache/tenants/<tenant>` mounted, read-only and nothing else. A warm lookup reads one small file, takes one shared lock and looks whether a handful of paths exist. No Nix
-//! process, no evaluation, no namespace.
+//! A task has only `store` and `var/hybrid-cache/tenants/<tenant>` mounted, read-only. A warm lookup reads one small
+//! file, takes one shared lock and checks that a few paths exist. It needs no Nix process, no evaluation and no
+//! namespace.
 
 pub mod damaged;
 mod index;
@@ -40,18 +41,18 @@ use crate::store::Lock;
 pub use index::IndexEntry;
 pub use volume::{CACHE_NAME, SystemFound, SystemVolume};
 
-/// Name of the lock that builds share and a collection of garbage holds alone.
+/// Name of the lock that builds share and a garbage collection holds exclusively.
 pub const STORE_LOCK: &str = "store";
-/// Name of the lock that a collection holds while it waits for builds to end; a build that begins waits for it.
+/// Name of the lock that a collection holds while it waits for builds to end; new builds wait for it.
 pub const COLLECTION_LOCK: &str = "collection";
 
-/// What a preparation made or found.
+/// The system packages that a preparation found or built.
 #[derive(Debug)]
 pub struct SystemPrepared {
     /// Store paths in the order of the search path.
     pub paths: Vec<String>,
     /// What the cache did.
     pub status: CacheStatus,
-    /// Keeps eviction away until the task has a lease of its own; absent where nothing was registered.
+    /// Prevents eviction until the task has its own lease; `None` if nothing was registered.
     pub lease: Option<Lock>,
 }

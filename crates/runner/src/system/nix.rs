@@ -1,4 +1,4 @@
-//! One Nix program at work on the store: its settings, its environment, its answers.
+//! Runs Nix on the volume's store: settings, environment variables, commands, and parsing of the answers.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
@@ -15,9 +15,9 @@ use super::nix_errors;
 use crate::child::{self, Deadline};
 use crate::store::{IoContext, files};
 
-/// Nix's settings. Nothing of the machine's own nix.conf is trusted to fit: Debian's names a sandbox shell that is not
-/// there, and any of them may name substituters that cannot be reached. Nix calls a path valid in a database that it syncs
-/// and syncs no file of it: without the setting for that a crash of the machine leaves empty files that it never makes again.
+/// Nix's settings. They replace the machine's nix.conf, which may not fit: Debian's names a missing sandbox shell, and
+/// others name unreachable substituters. Nix syncs its database but not the files of a path. Without
+/// `sync-before-registering`, a crash of the machine could leave empty files that Nix considers valid.
 const SETTINGS: &str = "\
 experimental-features = nix-command flakes
 build-users-group =
@@ -32,15 +32,15 @@ stalled-download-timeout = 60
 warn-dirty = false
 sync-before-registering = true
 ";
-/// For a package source that builds everything from files of its own.
+/// For a package source that builds everything from its own files.
 const NO_SUBSTITUTERS: &str = "substituters =\n";
-/// Outputs that hold nothing to run or to compile against.
+/// Outputs without programs, libraries or headers.
 const DOCUMENTATION: [&str; 4] = ["man", "doc", "devdoc", "info"];
 
-/// Name of the folder that stays: a collection makes room, and must not need any for a folder.
+/// Name of the permanent folder: a collection must not need free space to create one.
 pub const STANDING: &str = "gc";
 
-/// A private folder on the volume for one preparation; it is removed in the end, whatever happens.
+/// A private working folder on the volume, removed when it is dropped.
 #[derive(Debug)]
 pub struct WorkDir {
     path: PathBuf,
@@ -48,7 +48,7 @@ pub struct WorkDir {
 }
 
 impl WorkDir {
-    /// Makes it.
+    /// Creates a new folder.
     ///
     /// # Errors
     /// The volume cannot be written.
@@ -58,17 +58,17 @@ impl WorkDir {
         Ok(WorkDir { path, stays: false })
     }
 
-    /// The one that is there from the beginning, for whoever is alone on the volume.
+    /// The permanent folder, for a process that holds the store's lock.
     ///
     /// # Errors
-    /// It is not there, and the volume cannot be written.
+    /// It does not exist, and the volume cannot be written.
     pub fn standing(volume: &SystemVolume) -> Result<WorkDir, Failure> {
         let path = volume.state().join("work").join(STANDING);
         files::ensure_folder(&path)?;
         Ok(WorkDir { path, stays: true })
     }
 
-    /// Where it is.
+    /// It is.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -77,29 +77,29 @@ impl WorkDir {
 impl Drop for WorkDir {
     fn drop(&mut self) {
         if !self.stays {
-            // What cannot be deleted now is deleted by the next sweep.
+            // The next sweep deletes the rest.
             let _ = files::delete(&self.path);
         }
     }
 }
 
-/// What Nix fetched and evaluated. It only grows, and Nix makes again what is gone.
+/// Nix's cache of downloads and evaluations. It only grows, and Nix recreates what is deleted.
 pub fn cache(volume: &SystemVolume) -> PathBuf {
     volume.state().join("nix-cache")
 }
 
-/// A Nix program with everything it needs to run.
+/// A Nix program with everything that it needs to run.
 #[derive(Debug)]
 pub struct Nix<'a> {
     /// The program.
     pub program: PathBuf,
     /// Certificates and proxies.
     pub variables: &'a [(String, String)],
-    /// The volume it works on.
+    /// The volume.
     pub volume: &'a SystemVolume,
     /// Its home and temporary folder.
     pub work_dir: &'a WorkDir,
-    /// How long it may take.
+    /// When to give up.
     pub deadline: &'a Deadline,
 }
 
@@ -109,10 +109,10 @@ struct Built {
 }
 
 impl Nix<'_> {
-    /// Realises `packages` of `source`; returns the store paths of each, in the packages' order.
+    /// Builds `packages` from `source`. Returns the store paths of each, in the order of the packages.
     ///
     /// # Errors
-    /// An unknown package, no network, no space, or whatever else Nix says.
+    /// A package is unknown, the network or the disk fails, or Nix fails otherwise.
     pub fn build(&self, source: &PackageSource, packages: &[String]) -> Result<Vec<Vec<String>>, Failure> {
         let mut failure = None;
         for mirror in mirrors(source) {
@@ -121,7 +121,7 @@ impl Nix<'_> {
             add_packages(&mut command, source, mirror, packages);
             match self.answer(&mut command, "nix build") {
                 Ok(answer) => return read_built(&answer, packages),
-                // Another mirror may answer; what was fetched so far stays in the store.
+                // Try the next mirror; what was fetched so far stays in the store.
                 Err(error) if error.kind == FailureKind::Offline => failure = Some(error),
                 Err(error) => return Err(nix_errors::with_suggestion(error, source, packages)),
             }
@@ -132,10 +132,10 @@ impl Nix<'_> {
         }))
     }
 
-    /// The unpacked size in bytes of every path in the closure of `paths`, each counted once.
+    /// The unpacked size in bytes of every path in the closure of `paths`, by name.
     ///
     /// # Errors
-    /// Where Nix cannot tell.
+    /// Nix fails.
     pub fn closure(&self, source: &PackageSource, paths: &[String]) -> Result<BTreeMap<String, u64>, Failure> {
         let mut command = self.command(source);
         command.args(["path-info", "--json", "--recursive"]).args(paths);
@@ -145,7 +145,7 @@ impl Nix<'_> {
     /// Runs any other subcommand for its effect.
     ///
     /// # Errors
-    /// Where it fails.
+    /// It fails.
     pub fn run(&self, arguments: &[&str]) -> Result<(), Failure> {
         let mut command = self.bare_command("");
         command.args(arguments);
@@ -166,20 +166,20 @@ impl Nix<'_> {
         command
             .env("HOME", self.work_dir.path())
             .env("TMPDIR", self.work_dir.path());
-        // What was evaluated and fetched once helps the next preparation on this volume.
+        // Keep the cache on the volume, so that the next preparation can use it.
         command.env("XDG_CACHE_HOME", cache(self.volume));
         command
             .env("PATH", "/usr/bin:/bin")
             .env("USER", "nix")
             .env("LANG", "C.UTF-8");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
-        // Last: what decides about a build is ours, and part of every key.
+        // Set this last: these settings affect builds and are part of every key.
         command.env("NIX_CONFIG", format!("{SETTINGS}{more_settings}"));
         command.current_dir(self.work_dir.path());
         command
     }
 
-    /// Runs the command; what it wrote to standard output.
+    /// Runs the command and returns its standard output.
     fn answer(&self, command: &mut Command, name: &str) -> Result<Vec<u8>, Failure> {
         let path = self.work_dir.path().join("answer.json");
         let file = File::create(&path).io_context("write", &path)?;
@@ -191,7 +191,7 @@ impl Nix<'_> {
     }
 }
 
-/// Base URLs to try one after the other; a source without mirrors is tried once.
+/// The base URLs to try in order; a source without mirrors is tried once.
 fn mirrors(source: &PackageSource) -> Vec<&str> {
     match source {
         PackageSource::Nixpkgs { .. } => vec![""],
@@ -199,7 +199,7 @@ fn mirrors(source: &PackageSource) -> Vec<&str> {
     }
 }
 
-/// Package names are single attributes by [`hybrid_cache_model::SystemPackage`]'s own rules: nothing in them reads as
+/// Package names are single attributes by [`hybrid_cache_model::SystemPackage`]'s own rules: none can be mistaken for
 /// an option, a path or another flake.
 fn add_packages(command: &mut Command, source: &PackageSource, mirror: &str, packages: &[String]) {
     match source {
@@ -223,7 +223,7 @@ fn add_packages(command: &mut Command, source: &PackageSource, mirror: &str, pac
     }
 }
 
-/// Reads the answer of `nix build --json`: one element for each package, in their order.
+/// Parses the answer of `nix build --json`: one element for each package, in order.
 fn read_built(answer: &[u8], packages: &[String]) -> Result<Vec<Vec<String>>, Failure> {
     let built: Vec<Built> = serde_json::from_slice(answer).map_err(|error| strange("nix build", &error.to_string()))?;
     if built.len() != packages.len() {
@@ -243,8 +243,8 @@ fn useful(outputs: BTreeMap<String, String>) -> Vec<String> {
     outputs.into_iter().map(|(_, path)| path).collect()
 }
 
-/// Reads the answer of `nix path-info --json`, whose form changed twice: a list with `path` (to 2.18), an object by
-/// path, and an object by name inside `info` (from 2.33).
+/// Parses the answer of `nix path-info --json`, which has three forms: a list with `path` (to 2.18), an object by path,
+/// and an object by name inside `info` (from 2.33).
 fn read_sizes(answer: &[u8]) -> Result<BTreeMap<String, u64>, Failure> {
     let answer: Value = serde_json::from_slice(answer).map_err(|error| strange("nix path-info", &error.to_string()))?;
     let size = |info: &Value| info.get("narSize").and_then(Value::as_u64);
@@ -266,15 +266,15 @@ fn read_sizes(answer: &[u8]) -> Result<BTreeMap<String, u64>, Failure> {
 fn strange(name: &str, problem: &str) -> Failure {
     Failure::new(
         FailureKind::Tool,
-        format!("{name} answered in a form nobody foresaw: {problem}"),
+        format!("{name} gave an unexpected answer: {problem}"),
     )
-    .hint("use the pinned version of nix; `cargo xtask tools` shows which one is used")
+    .hint("use the pinned version of nix; run `cargo xtask tools` to see which one is used")
 }
 
-/// Names of everything in the store at this moment.
+/// The names of everything in the store now; none if the store does not exist yet.
 ///
 /// # Errors
-/// The store cannot be read. One that is not there yet is empty.
+/// The store cannot be read.
 pub fn store_names(volume: &SystemVolume) -> Result<HashSet<String>, Failure> {
     let store = volume.root().join("store");
     let entries = match std::fs::read_dir(&store) {

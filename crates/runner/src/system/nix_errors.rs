@@ -1,4 +1,4 @@
-//! Reads what Nix says when it fails, and says it so that a person can act on it.
+//! Classifies Nix's error text into kinds of failure with hints.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use crate::store::failure::disk_full;
 
-/// Most characters of Nix's own words in a message.
+/// The longest quotation of Nix in a message, in characters.
 const MAX_QUOTE_CHARS: usize = 600;
 
-/// What a text of Nix stands for. The whole of it is searched, for its last line often misleads: a full disk ends with
+/// Known error texts of Nix. The whole output is searched, because its last line often misleads: a full disk ends with
 /// "this usually happens due to networking issues".
 const ERROR_PATTERNS: [(&str, ErrorPattern); 17] = [
     ("No space left on device", ErrorPattern::DiskFull),
@@ -45,7 +45,7 @@ enum ErrorPattern {
     NoAccess,
 }
 
-/// The failure that `talk` stands for; `how` says how the program ended.
+/// The failure for `stderr`; `how` says how the program ended.
 pub fn failure(name: &str, how: &str, stderr: &str) -> Failure {
     let pattern = ERROR_PATTERNS
         .iter()
@@ -57,7 +57,7 @@ pub fn failure(name: &str, how: &str, stderr: &str) -> Failure {
         Some(ErrorPattern::UnknownPackage) => unknown_package(stderr),
         Some(ErrorPattern::Namespace) => Failure::new(
             FailureKind::Sandbox,
-            format!("{name} may not make the namespace it wants: {said}"),
+            format!("{name} is not allowed to create a namespace: {said}"),
         )
         .hint("give nix-portable another runtime: NP_RUNTIME=bwrap or NP_RUNTIME=proot"),
         Some(ErrorPattern::Offline) => Failure::new(
@@ -87,7 +87,7 @@ fn unknown_package(stderr: &str) -> Failure {
     }
 }
 
-/// The word that Nix itself suggests: `Did you mean one of cmake, gnumake or …?`.
+/// The first name that Nix suggests: `Did you mean one of cmake, gnumake or …?`.
 fn near_name(stderr: &str) -> Option<&str> {
     let rest = stderr.split_once("Did you mean ")?.1;
     let rest = rest.strip_prefix("one of ").unwrap_or(rest);
@@ -98,11 +98,11 @@ fn near_name(stderr: &str) -> Option<&str> {
 fn quoted_after<'a>(stderr: &'a str, marker: &str) -> Option<&'a str> {
     let rest = stderr.split_once(marker)?.1;
     let name = rest.split_once('\'')?.0;
-    // Flakes name the last of the places they looked at: packages.x86_64-linux.gnumak.
+    // Flakes print the full attribute: packages.x86_64-linux.gnumak.
     name.rsplit('.').next()
 }
 
-/// Replaces Nix's guess by one that knows what people call packages: `mak` is `gnumake`, not `cmake`.
+/// Replaces Nix's suggestion by one that knows common names: `mak` becomes `gnumake`, not `cmake`.
 pub fn with_suggestion(failure: Failure, source: &PackageSource, packages: &[String]) -> Failure {
     if failure.kind != FailureKind::UnknownSystemPackage {
         return failure;
@@ -117,7 +117,7 @@ pub fn with_suggestion(failure: Failure, source: &PackageSource, packages: &[Str
     }
 }
 
-/// The names a source has, where it can tell without evaluating anything.
+/// The package names of a source, if they are known without evaluation.
 fn known_packages(source: &PackageSource) -> Vec<String> {
     let PackageSource::Debnix { folder, .. } = source else {
         return Vec::new();
@@ -131,11 +131,11 @@ fn known_packages(source: &PackageSource) -> Vec<String> {
     names.collect()
 }
 
-/// The lines that matter, cut to a length a person reads.
+/// The relevant lines, shortened.
 fn quote(stderr: &str, pattern: Option<ErrorPattern>) -> String {
     let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty());
     let telling: Vec<&str> = match pattern {
-        // The last of them: earlier ones are warnings of attempts that were repeated.
+        // Use the last match: earlier ones are warnings of repeated attempts.
         Some(pattern) => lines()
             .rfind(|line| {
                 ERROR_PATTERNS
@@ -151,7 +151,7 @@ fn quote(stderr: &str, pattern: Option<ErrorPattern>) -> String {
     };
     let text = telling.join("; ");
     let cut = text.chars().count().saturating_sub(MAX_QUOTE_CHARS);
-    // The end of a long text is kept: causes stand there.
+    // Keep the end of a long text, where the cause is.
     text.chars().skip(cut).collect()
 }
 
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn other_troubles_have_their_own_kinds() {
+    fn other_errors_have_their_own_kinds() {
         let offline = "error: unable to download 'http://m/x.deb': Couldn't resolve host name (6)";
         check(offline, FailureKind::Offline, &["could not be reached"]);
         let namespace = "error: setting up a private mount namespace: Operation not permitted";

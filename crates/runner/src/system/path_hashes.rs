@@ -1,8 +1,7 @@
-//! Hashes of ours for every store path that an index entry needs, recorded once, after the path was registered.
+//! Content hashes for every store path that an index entry needs, recorded once, after the path is registered.
 //!
-//! Nix has hashes of its own, in its database; these need no Nix to be checked and name the file that changed. The first
-//! hash of a store path counts for as long as the path lives: whoever registers it later takes that one over, so damage in
-//! between is not taken for content.
+//! Nix has its own hashes in its database. These can be checked without Nix, and they name the file that changed. The
+//! first hash of a store path is kept as long as the path exists, so that later damage is not recorded as content.
 
 use std::path::{Path, PathBuf};
 
@@ -20,19 +19,19 @@ pub fn folder(volume: &SystemVolume) -> PathBuf {
     volume.state().join("content")
 }
 
-/// The listing of a store path, as it was registered; `None` where there is none.
+/// The recorded listing of a store path; `None` if there is none.
 pub fn listing(volume: &SystemVolume, path: &str) -> Option<Listing> {
     let name = Path::new(path).file_name()?;
     Listing::parse(&std::fs::read_to_string(folder(volume).join(name)).ok()?)
 }
 
-/// Adds to the entry of `key` the hash of every store path that it lacks. Nothing is done where the entry is gone.
+/// Adds the missing hashes of store paths to the entry of `key`. Does nothing if the entry is gone.
 ///
 /// # Errors
 /// A store path cannot be read, or the volume cannot be written.
 pub fn record(volume: &SystemVolume, key: &SystemKey) -> Result<(), Failure> {
     let index = volume.index_path(key);
-    // Held, so that nobody removes the entry between reading and writing it.
+    // The lease prevents the entry's removal between reading and writing it.
     let Some(_lease) = lock::attempt(&volume.lease_path(key), Mode::Shared, Missing::Absent)? else {
         return Ok(());
     };
@@ -58,7 +57,7 @@ pub fn record(volume: &SystemVolume, key: &SystemKey) -> Result<(), Failure> {
         };
         hashes.push((path, listing.hash()));
     }
-    // That took seconds: a verification may have marked it meanwhile.
+    // Read it again: hashing took seconds, and a verification may have marked it meanwhile.
     let Some(mut entry) = IndexEntry::read(&index, key)? else {
         return Ok(());
     };

@@ -1,4 +1,4 @@
-//! Who makes store paths: a `nix` that is there already, or the one that nix-portable unpacks into the volume.
+//! Provides the Nix program: an existing `nix`, or the one that nix-portable unpacks into the volume.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +13,7 @@ use crate::child::{self, Deadline};
 use crate::store::lock::{self, Mode};
 use crate::store::{IoContext, files};
 
-/// What a first start works with.
+/// What nix-portable needs to unpack itself.
 #[derive(Debug)]
 pub struct Bootstrap<'a> {
     /// The volume.
@@ -22,7 +22,7 @@ pub struct Bootstrap<'a> {
     pub work_dir: &'a WorkDir,
     /// Certificates and proxies.
     pub variables: &'a [(String, String)],
-    /// How long it may take, waiting for others included.
+    /// When to give up, waiting for other processes included.
     pub deadline: &'a Deadline,
 }
 
@@ -51,14 +51,14 @@ fn existing(program: &Path) -> Result<PathBuf, Failure> {
 
 /// nix-portable: a shell script with an archive behind it.
 ///
-/// It wants its store at `$NP_LOCATION/.nix-portable/nix`, while here that folder is mounted at `/nix`; a link of that
-/// name makes both true. It has no locking of its own and keeps a choice it made once (`conf/last_auto_runtime`), even
-/// a wrong one. So it is called once for each volume, alone, and then only the nix it unpacked.
+/// It expects its store at `$NP_LOCATION/.nix-portable/nix`, but here the store is mounted at `/nix`, so a link of that
+/// name points there. It does no locking, and it remembers its choice of runtime (`conf/last_auto_runtime`) even if it
+/// is wrong. So it is called once for each volume, under a lock; afterwards only the unpacked nix is used.
 struct NixPortable<'a> {
     program: &'a Path,
 }
 
-/// Runtimes to try one after the other: its own choice first.
+/// The runtimes to try in order: its own choice first.
 const RUNTIMES: [Option<&str>; 3] = [None, Some("bwrap"), Some("proot")];
 
 impl NixPortable<'_> {
@@ -68,7 +68,7 @@ impl NixPortable<'_> {
         }
         let path = bootstrap.volume.lock_path("nix-portable");
         let _alone = lock::wait(&path, Mode::Exclusive, bootstrap.deadline.instant())?;
-        // Whoever held the lock has probably done it.
+        // The previous holder of the lock has probably unpacked it.
         if let Some(nix) = unpacked_nix(bootstrap.volume)? {
             return Ok(nix);
         }
@@ -77,7 +77,7 @@ impl NixPortable<'_> {
             let store = bootstrap.volume.root().join("store");
             Failure::new(
                 FailureKind::Tool,
-                format!("nix-portable ended well but left no nix in {}", store.display()),
+                format!("nix-portable succeeded but left no nix in {}", store.display()),
             )
             .hint("check that the volume's `.nix-portable/nix` is what is mounted there")
         })
@@ -108,7 +108,7 @@ impl NixPortable<'_> {
             .env("HOME", home)
             .env("TMPDIR", home);
         command.env("PATH", "/usr/bin:/bin").env("USER", "nix");
-        // It would download and install a git that no flake of ours needs.
+        // Without this it would download and install git, which our flakes do not need.
         command.env("NP_GIT", "/bin/true");
         command.envs(runtime.map(|runtime| ("NP_RUNTIME", runtime)));
         command.envs(bootstrap.variables.iter().map(|(name, value)| (name, value)));
@@ -136,7 +136,7 @@ fn unpacked_nix(volume: &SystemVolume) -> Result<Option<PathBuf>, Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.io_context("read the folder", &store)?,
     };
-    // The database comes last: without it the unpacked paths are not registered yet.
+    // The database is written last; before that the unpacked paths are not registered.
     if !volume.root().join("var/nix/db/db.sqlite").exists() {
         return Ok(None);
     }
@@ -148,7 +148,7 @@ fn unpacked_nix(volume: &SystemVolume) -> Result<Option<PathBuf>, Failure> {
     Ok(found.filter(|(_, path)| path.exists()).max().map(|(_, path)| path))
 }
 
-/// The version of a store path that is Nix itself, as numbers, so that 2.10 comes after 2.9.
+/// The version of a store path that is Nix itself, as numbers, so that 2.10 sorts after 2.9.
 fn version(name: &str) -> Option<Vec<u32>> {
     let version = name.split_once('-')?.1.strip_prefix("nix-")?;
     version.split('.').map(|number| number.parse().ok()).collect()
@@ -204,7 +204,7 @@ rmdir "$dir/tmpbin"
     }
 
     #[test]
-    fn many_at_once_unpack_it_once() {
+    fn concurrent_preparations_unpack_nix_portable_once() {
         let (dir, program) = double();
         std::thread::scope(|scope| {
             let all: Vec<_> = (0..8).map(|_| scope.spawn(|| find(dir.path(), &program))).collect();
@@ -228,7 +228,7 @@ rmdir "$dir/tmpbin"
     }
 
     #[test]
-    fn a_nix_that_is_not_there_is_named() {
+    fn a_missing_nix_portable_is_named() {
         let (dir, _) = double();
         let failure = find(dir.path(), Path::new("/no/nix-portable")).unwrap_err();
         assert!(failure.message.contains("/no/nix-portable"), "{failure}");

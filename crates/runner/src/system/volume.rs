@@ -1,4 +1,4 @@
-//! The system volume as a warm run sees it: an index to look into and leases to hold.
+//! The system volume: paths, layout, lookups and leases.
 
 use std::path::{Path, PathBuf};
 
@@ -15,26 +15,26 @@ use crate::store::{files, tenants};
 /// Name of this cache in its `FORMAT` file.
 pub const CACHE_NAME: &str = "system";
 
-/// Where everything is that one tenant has on one system volume, with what all tenants share.
+/// One tenant's part of the system volume, with what all tenants share.
 #[derive(Clone, Debug)]
 pub struct SystemVolume {
     root: PathBuf,
     tenant: Tenant,
 }
 
-/// What leasing an entry came to.
+/// The result of leasing an entry.
 #[derive(Debug)]
 pub enum SystemFound {
-    /// It is there, and stays as long as the lease lives.
+    /// The entry is leased, and stays as long as the lease is held.
     Leased {
         /// Store paths in the order of the search path.
         paths: Vec<String>,
-        /// Every store path that these need; empty if the entry does not list them.
+        /// The closure of these; empty if the entry does not list it.
         closure: Vec<String>,
-        /// Keeps eviction away.
+        /// Prevents eviction.
         lease: Lock,
     },
-    /// It was evicted since it was read, or lacks a store path.
+    /// It was evicted meanwhile, or lacks a store path.
     Gone,
 }
 
@@ -47,7 +47,7 @@ impl SystemVolume {
         }
     }
 
-    /// The volume of a place; does not touch it.
+    /// The volume of a context; does not touch it.
     pub fn from_context(context: &EnvironmentContext) -> SystemVolume {
         SystemVolume::new(&context.volumes.nix, &context.tenant)
     }
@@ -64,7 +64,7 @@ impl SystemVolume {
             .collect())
     }
 
-    /// Gives an empty volume its layout and a new tenant its folders.
+    /// Creates the layout of an empty volume and the folders of a new tenant.
     ///
     /// # Errors
     /// It has another layout, or cannot be written.
@@ -86,17 +86,12 @@ impl SystemVolume {
         &self.root
     }
 
-    /// Whose part this is.
-    pub fn tenant(&self) -> &Tenant {
-        &self.tenant
-    }
-
-    /// Folder of everything that is ours rather than Nix's.
+    /// Folder of hybrid-cache's own files.
     pub fn state(&self) -> PathBuf {
         self.root.join("var/hybrid-cache")
     }
 
-    /// Folder of all that is this tenant's.
+    /// The tenant's folder.
     pub fn own(&self) -> PathBuf {
         self.state().join(self.tenant.folder())
     }
@@ -135,18 +130,19 @@ impl SystemVolume {
     /// Checks that the volume has the layout this runner knows, or none yet.
     ///
     /// # Errors
-    /// Where it has another one, or cannot be read.
+    /// It has another layout, or cannot be read.
     pub fn check(&self) -> Result<(), Failure> {
         self.is_laid_out().map(drop)
     }
 
-    /// False where nothing of ours is on the volume yet: then there is nothing to look after either, and any folder
-    /// made there would make it look like somebody else's.
+    /// False if the volume has no layout yet. Maintenance must not create folders there, because the volume would no
+    /// longer count as empty.
     ///
     /// # Errors
     /// As those of [`SystemVolume::check`].
     pub fn is_laid_out(&self) -> Result<bool, Failure> {
-        // A task sees its tenant's part alone; whoever sees the whole must not take an old volume for an empty one.
+        // A task sees only its tenant's part. A process that sees the whole volume must not mistake an old layout for
+        // an empty volume.
         if format::check(&self.own(), CACHE_NAME)? == Opened::Ours {
             return Ok(true);
         }
@@ -158,7 +154,7 @@ impl SystemVolume {
     /// Reads the entry of `key`, if there is one.
     ///
     /// # Errors
-    /// Where the volume has a layout this runner does not know, or cannot be read.
+    /// The volume has an unknown layout, or cannot be read.
     pub fn look_up(&self, key: &SystemKey) -> Result<Option<IndexEntry>, Failure> {
         if !self.is_laid_out()? {
             return Ok(None);
@@ -166,13 +162,13 @@ impl SystemVolume {
         IndexEntry::read(&self.index_path(key), key)
     }
 
-    /// Takes the shared lock on `entry`, then looks whether all of it is there.
+    /// Takes the shared lock on `entry`, then checks that its store paths exist.
     ///
-    /// An evictor removes the lease's file while it holds it alone, so a lock on a file that is still in place means
-    /// that the entry is, too.
+    /// An eviction removes the lease's file while it holds it exclusively, so a lock on a file that is still in place
+    /// means that the entry still exists.
     ///
     /// # Errors
-    /// Where the file system knows no locks.
+    /// The file system does not support locks.
     pub fn lease(&self, key: &SystemKey, entry: IndexEntry) -> Result<SystemFound, Failure> {
         let Some(lease) = lock::attempt(&self.lease_path(key), Mode::Shared, Missing::Absent)? else {
             return Ok(SystemFound::Gone);
@@ -189,7 +185,7 @@ impl SystemVolume {
     }
 }
 
-/// Notes the use for eviction by least recent use. A task's mount is read-only, and then it stays unnoted.
+/// Records the use, for eviction by last use. Does nothing on a task's read-only mount.
 pub fn note_use(lease: &Lock) {
     let stamp = |nanoseconds| Timespec {
         tv_sec: 0,

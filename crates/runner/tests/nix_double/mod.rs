@@ -1,4 +1,4 @@
-//! A system volume with a scripted double in Nix's place.
+//! A system volume with a scripted double for Nix.
 
 #![expect(dead_code, reason = "each of the test programs uses another part of this")]
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
@@ -17,7 +17,7 @@ use hybrid_cache_runner::prepare;
 use hybrid_cache_runner::system::{SystemPrepared, SystemVolume};
 use tempfile::TempDir;
 
-/// Answers like Nix, and does with the store what Nix would: `@ROOT@` is the volume.
+/// Answers like Nix and changes the store like Nix; `@ROOT@` is the volume.
 const NIX_DOUBLE: &str = r#"#!/bin/sh
 root=@ROOT@
 echo "$@" >> $root/calls

@@ -1,4 +1,4 @@
-//! Work as a user who may not do everything: what root can read and remove, a runner in a pod cannot.
+//! Runs test code as an unprivileged user, like a runner in a pod.
 
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
@@ -9,7 +9,7 @@ use rustix::thread::{Uid, set_thread_res_uid};
 
 const NOBODY: u32 = 65534;
 
-/// Gives the folder and all that is in it to nobody, where this is root's to give.
+/// Changes the owner of the folder and its content to nobody, if the test runs as root.
 pub fn give(folder: &Path) {
     if !geteuid().is_root() {
         return;
@@ -20,7 +20,7 @@ pub fn give(folder: &Path) {
     entries.into_iter().flatten().for_each(|entry| give(&entry.path()));
 }
 
-/// Runs `work` in a thread of nobody's; an ordinary user is left as he is.
+/// Runs `work` in a thread of the user nobody, or as the current user if that is not root.
 pub fn run<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let worker = scope.spawn(|| {

@@ -1,4 +1,4 @@
-//! What the tests of the Python volume share: real tools where they are at hand, requests, and events.
+//! Shared by the tests of the Python volume: real tools if available, requests, and events.
 
 #![expect(dead_code, reason = "each of the test programs uses another part of this")]
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
@@ -35,13 +35,13 @@ pub struct Bench {
     pub interpreter: Interpreter,
 }
 
-/// What a preparation said, in the end.
+/// The result of a preparation.
 pub struct Told {
     pub events: Vec<PrepareEvent>,
 }
 
 impl Bench {
-    /// `None`, and a word about it, where this machine has no uv or no Python.
+    /// `None`, with a message, if this machine has no uv or no Python.
     pub fn new() -> Option<Bench> {
         let (Some(uv), Some(interpreter)) = (uv(), interpreter()) else {
             println!("skipped: no uv at hand");
@@ -62,7 +62,7 @@ impl Bench {
         })
     }
 
-    /// The same with an index that holds nothing but what is in `wheels()`.
+    /// The same, with an index that has only the wheels in `wheels()`.
     pub fn offline() -> Option<Bench> {
         let mut bench = Bench::new()?;
         let wheels = bench.wheels().to_str().unwrap().to_owned();
@@ -153,7 +153,7 @@ pub fn prepare(request: &PrepareRequest) -> Told {
     prepare_telling(request, |_| {})
 }
 
-/// The same, telling each event as it happens.
+/// The same, with a callback for each event.
 pub fn prepare_telling(request: &PrepareRequest, tell: impl Fn(&PrepareEvent) + Sync) -> Told {
     let events = Mutex::new(Vec::new());
     let emit = |event: &PrepareEvent| {
@@ -186,7 +186,7 @@ impl Told {
         status.unwrap_or_else(|| panic!("no Ready in {:?}", self.events.last()))
     }
 
-    /// Where the environment was when it was ready, relative to the volume.
+    /// The path of the environment when it became ready, relative to the volume.
     pub fn path(&self) -> String {
         let path = self.events.iter().find_map(|event| match event {
             PrepareEvent::Ready { python, .. } => python.clone(),

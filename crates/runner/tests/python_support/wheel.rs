@@ -1,4 +1,4 @@
-//! Wheels made in a test: what is in them, and what they claim is in them.
+//! Builds test wheels, with true or false claims about their content.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -44,7 +44,7 @@ impl Wheel {
         self.file(&path, content)
     }
 
-    /// What becomes of the true RECORD.
+    /// Changes the true RECORD before it is written.
     pub fn claiming(mut self, edit: fn(String) -> String) -> Wheel {
         self.edit = edit;
         self
@@ -69,7 +69,7 @@ impl Wheel {
     }
 }
 
-/// The hash of some content as a RECORD writes it.
+/// The hash of `content` in the form of a RECORD.
 pub fn claim(content: &[u8]) -> String {
     format!(
         "sha256={}",

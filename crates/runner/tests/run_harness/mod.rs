@@ -1,4 +1,4 @@
-//! Starts the real runner binary on a request and collects everything it says.
+//! Starts the real runner binary on a request and collects its output and report.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -13,7 +13,7 @@ use hybrid_cache_model::protocol::{
 use hybrid_cache_model::{End, Output, TaskSpec};
 use tempfile::TempDir;
 
-/// No test may hang the suite: a runner that takes longer has failed.
+/// Time limit for a runner, so that no test hangs.
 pub const TEST_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The interpreter tests run on: the base one, not a version manager's wrapper.
@@ -28,14 +28,14 @@ pub fn interpreter() -> &'static str {
     })
 }
 
-/// A request in the making, with its scratch folder.
+/// A request under construction, with its scratch folder.
 pub struct Case {
     pub request: RunRequest,
     pub scratch: TempDir,
     launcher: Vec<String>,
 }
 
-/// What became of it.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Ran {
     pub code: i32,
@@ -46,7 +46,7 @@ pub struct Ran {
     pub peak_rss_kib: u64,
 }
 
-/// A runner at work.
+/// A running runner.
 pub struct Running {
     pub child: Child,
     report: PathBuf,
@@ -112,7 +112,7 @@ impl Case {
         self
     }
 
-    /// Runs as the nobody user; `None` where this machine does not let the test do so.
+    /// Runs as the user nobody; `None` if this machine does not allow that.
     pub fn run_by_nobody(mut self) -> Option<Case> {
         use std::os::unix::fs::PermissionsExt;
         const SHARED_INTERPRETER: &str = "/usr/bin/python3";
@@ -120,14 +120,14 @@ impl Case {
             eprintln!("skipped: needs root and {SHARED_INTERPRETER}");
             return None;
         }
-        // The scratch folder's own parent, which tempfile makes for us alone.
+        // The scratch folder's parent, which tempfile creates for this user only.
         std::fs::set_permissions(self.scratch.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         self.request.identity = Some(Identity { uid: 65534, gid: 65534 });
         self.request.context.interpreter.path = SHARED_INTERPRETER.to_owned();
         Some(self)
     }
 
-    /// Makes the runner the first process of a PID namespace; `None` where this machine does not allow that.
+    /// Makes the runner the first process of a PID namespace; `None` if this machine does not allow that.
     pub fn first_in_namespace(mut self) -> Option<Case> {
         let unshare = [
             "unshare",
@@ -200,13 +200,13 @@ impl Running {
     }
 }
 
-/// Receives all that `source` gives, once it has ended: a process left behind may keep it open.
+/// Receives everything from `source` once it has ended; a leftover process may keep it open.
 fn read_on_thread<R: Read + Send + 'static>(mut source: R) -> mpsc::Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let mut all = Vec::new();
         source.read_to_end(&mut all).unwrap();
-        // Nobody listens any more when the test was given up.
+        // Ignore a failure: the test may have timed out.
         drop(sender.send(all));
     });
     receiver
@@ -269,7 +269,7 @@ impl Ran {
         }
     }
 
-    /// Time the last output and left-over processes took, in microseconds.
+    /// Duration of draining output and killing leftover processes, in microseconds.
     pub fn drain_us(&self) -> u64 {
         match &self.report {
             Some(RunReport::Finished { timeline, .. }) => timeline.phase_us(hybrid_cache_model::Phase::Drain),

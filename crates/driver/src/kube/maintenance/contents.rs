@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hybrid_cache_model::contents::Contents;
-use hybrid_cache_model::pod::{CONTENTS_MARK, PodQuestion};
+use hybrid_cache_model::pod::{CONTENTS_MARK, PodMaintenanceCommand};
 use hybrid_cache_model::{Failure, FailureKind};
 
 use crate::Epoch;
@@ -37,7 +37,7 @@ impl ContentsSource for ClusterContents {
                         .hint("the image may be older than this program: `cargo xtask up` brings it up to date")
                 })
         };
-        let listed = job::run_and_read(&shared, &Epoch::Standing, PodQuestion::Contents, read);
+        let listed = job::run_and_read(&shared, &Epoch::Standing, PodMaintenanceCommand::Contents, read);
         tokio::time::timeout(LIST_TIMEOUT, listed).await.unwrap_or_else(|_| {
             let message = format!("the volumes were not listed within {} s", LIST_TIMEOUT.as_secs());
             Err(Failure::new(FailureKind::Deadline, message).hint("`cargo xtask status` shows whether a pod has room"))

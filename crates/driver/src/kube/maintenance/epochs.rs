@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hybrid_cache_model::pod::PodQuestion;
+use hybrid_cache_model::pod::PodMaintenanceCommand;
 use hybrid_cache_model::{Failure, Tenant};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -24,7 +24,7 @@ pub const EPOCH_COMPONENT: &str = "epoch";
 pub async fn create(shared: &Arc<Shared>) -> Result<Epoch, Failure> {
     let name = ids::unique("epoch");
     note(shared, &name).await?;
-    let question = PodQuestion::CreateEpoch {
+    let question = PodMaintenanceCommand::CreateEpoch {
         epoch: Some(name.clone()),
         tenant: Tenant::default(),
     };
@@ -37,7 +37,7 @@ pub async fn create(shared: &Arc<Shared>) -> Result<Epoch, Failure> {
 /// # Errors
 /// The pod could not run, or something cannot be deleted.
 pub async fn delete(shared: &Arc<Shared>, name: &str) -> Result<(), Failure> {
-    let question = PodQuestion::DeleteEpoch { epoch: name.to_owned() };
+    let question = PodMaintenanceCommand::DeleteEpoch { epoch: name.to_owned() };
     job::run(shared, &Epoch::Standing, question).await?;
     shared.cluster.delete_secret(name).await
 }

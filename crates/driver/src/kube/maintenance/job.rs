@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
+use hybrid_cache_model::pod::{PodMaintainReport, PodMaintenanceCommand};
 use hybrid_cache_model::{Failure, FailureKind};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -48,7 +48,7 @@ impl Drop for UnfinishedJob {
 ///
 /// # Errors
 /// The pod could not run, or reported a failure.
-pub async fn run(shared: &Arc<Shared>, epoch: &Epoch, question: PodQuestion) -> Result<PodMaintainReport, Failure> {
+pub async fn run(shared: &Arc<Shared>, epoch: &Epoch, question: PodMaintenanceCommand) -> Result<PodMaintainReport, Failure> {
     finish(shared, epoch, question).await.map(|job| job.report.clone())
 }
 
@@ -59,7 +59,7 @@ pub async fn run(shared: &Arc<Shared>, epoch: &Epoch, question: PodQuestion) -> 
 pub async fn run_and_read<T>(
     shared: &Arc<Shared>,
     epoch: &Epoch,
-    question: PodQuestion,
+    question: PodMaintenanceCommand,
     read: impl AsyncFnOnce(String) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let job = finish(shared, epoch, question).await?;
@@ -89,10 +89,10 @@ impl Drop for FinishedJob {
 }
 
 /// Runs a command to its end. If this is dropped before, the Job is deleted.
-async fn finish(shared: &Arc<Shared>, epoch: &Epoch, question: PodQuestion) -> Result<FinishedJob, Failure> {
+async fn finish(shared: &Arc<Shared>, epoch: &Epoch, question: PodMaintenanceCommand) -> Result<FinishedJob, Failure> {
     let whole = matches!(
         question,
-        PodQuestion::CreateEpoch { .. } | PodQuestion::DeleteEpoch { .. } | PodQuestion::SetAside
+        PodMaintenanceCommand::CreateEpoch { .. } | PodMaintenanceCommand::DeleteEpoch { .. } | PodMaintenanceCommand::SetAside
     );
     let timeout = if whole { FOLDERS_TIMEOUT } else { CACHES_TIMEOUT };
     let name = ids::unique("maintain");

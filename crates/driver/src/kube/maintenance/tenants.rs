@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hybrid_cache_model::pod::PodQuestion;
+use hybrid_cache_model::pod::PodMaintenanceCommand;
 use hybrid_cache_model::{Failure, Tenant};
 
 use crate::Epoch;
@@ -24,7 +24,7 @@ pub async fn ensure(shared: &Arc<Shared>, epoch: &Epoch, tenant: &Tenant) -> Res
     if matches!(shared.tenants.state(epoch, tenant), FolderState::Ready) {
         return Ok(());
     }
-    let question = PodQuestion::CreateEpoch {
+    let question = PodMaintenanceCommand::CreateEpoch {
         epoch: epoch.name().map(str::to_owned),
         tenant: tenant.clone(),
     };

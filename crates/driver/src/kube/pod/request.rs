@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hybrid_cache_model::pod::{
-    NIX_MOUNT, NetworkSettings, POD_PROTOCOL_VERSION, PYTHON_MOUNT, PodEnvironments, PodMaintainRequest, PodQuestion,
+    NIX_MOUNT, NetworkSettings, POD_PROTOCOL_VERSION, PYTHON_MOUNT, PodEnvironments, PodMaintainRequest, PodMaintenanceCommand,
     PodRequest,
 };
 use hybrid_cache_model::protocol::{Keep, Volumes};
@@ -141,7 +141,7 @@ pub fn for_task(
 /// It cannot be written as JSON.
 pub fn for_maintenance(
     config: &KubeConfig,
-    question: PodQuestion,
+    question: PodMaintenanceCommand,
     deadline_ms: u64,
 ) -> Result<BTreeMap<String, ByteString>, Failure> {
     let request = PodMaintainRequest {

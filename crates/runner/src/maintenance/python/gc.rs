@@ -1,10 +1,10 @@
-//! Making room on the Python volume: least recently used environments first, whosever they are, and never one in use.
+//! Frees space on the Python volume: evicts the least recently used environments of all tenants, and never one in use.
 //!
-//! An evictor takes the environment's lease exclusively without waiting, renames the folder into `trash/`, and deletes
-//! it there. A task that got its shared lease in between sees that the inode is no longer at its path and misses.
+//! An eviction takes the environment's lease exclusively without waiting, renames the folder into `trash/`, and deletes
+//! it there. A task that gets its shared lease in between sees that the inode is no longer at its path, and misses.
 //!
-//! What an eviction frees is known from the ledger: the environment's own files, and the parts that no other environment
-//! has. Environments go one by one until those that are left fit, and the parts that nobody has any more go with them.
+//! The ledger says what an eviction frees: the environment's own files, and the parts that no other environment uses.
+//! Environments are evicted one by one until the rest fits; then the unused parts are removed.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -29,16 +29,16 @@ use crate::store::lock::Mode;
 use crate::store::measure::DiskUsage;
 use crate::store::stage::Stage;
 
-/// How long keeping a budget waits for another writer of the ledger: that one keeps the same budget.
+/// How long to wait for another writer of the ledger, which may be enforcing the same budget.
 const LEDGER_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long it waits for publishers, and for uv, to let go of what is to be removed.
+/// How long to wait until publishers and uv release the parts to remove.
 const PARTS_TIMEOUT: Duration = Duration::from_secs(2);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
-/// Removes what nothing refers to, and then environments until the volume is within its budget.
+/// Removes unreferenced files, then evicts environments until the volume is within its budget.
 ///
 /// # Errors
-/// The volume cannot be read or written. What could not be done without harm is a warning in the report.
+/// The volume cannot be read or written. Steps that were skipped for safety are warnings in the report.
 pub fn gc(
     volume: &PythonVolume,
     asked: &BudgetRequest,
@@ -65,7 +65,8 @@ pub fn gc(
     Ok(report)
 }
 
-/// Keeps the volume within its budget after something was added. Reads the ledger, lists names, and walks nothing.
+/// Keeps the volume within its budget after an addition. Reads the ledger and lists names, but does not walk the
+/// volume.
 ///
 /// # Errors
 /// The volume cannot be read or written.
@@ -85,7 +86,8 @@ pub fn keep_within(volume: &PythonVolume, asked: &BudgetRequest) -> Result<GcRep
         report.warnings.push(nothing_to_evict("Python", fixed));
         return Ok(report);
     }
-    // Others publish meanwhile and leave it to this one. Each round evicts one at least.
+    // Other processes keep publishing meanwhile and leave the eviction to this one. Each round evicts at least one
+    // environment.
     while !limit.allows(open.ledger.held()) {
         let evicted = report.evicted_environments;
         evict_to(volume, &mut open, &mut report, |live| limit.allows(live))?;
@@ -102,7 +104,7 @@ pub fn keep_within(volume: &PythonVolume, asked: &BudgetRequest) -> Result<GcRep
     Ok(report)
 }
 
-/// A budget, and what counts against it that is in no ledger.
+/// A budget, and the disk usage that counts against it but is not in the ledger.
 struct Limit {
     budget: Budget,
     beside: DiskUsage,
@@ -123,7 +125,7 @@ impl Limit {
     }
 }
 
-/// Drops uv's copies of indexes from a volume over its budget, where what cannot be evicted has more than half of that.
+/// Drops uv's copies of indexes if the volume is over its budget and what cannot be evicted takes more than half of it.
 fn drop_indexes(volume: &PythonVolume, open: &mut OpenLedger, limit: &Limit) -> Result<(), Failure> {
     let mut fixed = open.ledger.rest().unwrap_or_default();
     fixed += limit.beside;
@@ -144,8 +146,8 @@ fn drop_indexes(volume: &PythonVolume, open: &mut OpenLedger, limit: &Limit) -> 
     away.iter().try_for_each(|path| files::delete(path))
 }
 
-/// Makes room on a full volume: left-overs, what nobody shares, and least recently used environments until a `part`-th of
-/// the file system is free, or nothing is left that could go.
+/// Frees space on a full volume: removes leftovers and unused parts, then evicts the least recently used environments
+/// until 1/`part` of the file system is free or nothing more can be evicted.
 ///
 /// # Errors
 /// The volume cannot be read.
@@ -155,7 +157,7 @@ pub fn make_room(volume: &PythonVolume, part: u64) -> Result<GcReport, Failure> 
     let mut open = ledger::open_python(volume, Instant::now() + LEDGER_TIMEOUT)?;
     let before = open.ledger.held();
     report.orphans += remove_unused(volume, &mut open, true)?;
-    // Each round evicts an environment at least, so there are no more rounds than environments.
+    // Each round evicts at least one environment, so there are at most as many rounds as environments.
     loop {
         let lacks = lacking(volume.root(), part)?;
         let evicted = report.evicted_environments;
@@ -180,7 +182,7 @@ pub fn make_room(volume: &PythonVolume, part: u64) -> Result<GcReport, Failure> 
     Ok(report)
 }
 
-/// Left-overs, and requests without an environment.
+/// Removes leftovers, and requests without an environment.
 pub(in crate::maintenance) fn tidy(volume: &PythonVolume, report: &mut GcReport) -> Result<(), Failure> {
     let swept = leftovers::sweep(volume, Instant::now() + PARTS_TIMEOUT);
     report.swept += swept.removed;
@@ -193,7 +195,8 @@ fn drop_dangling(volume: &PythonVolume) -> Result<u64, Failure> {
     let mut dropped = 0;
     for tenant in PythonVolume::all(volume.root())? {
         for request in entries(&tenant.requests())? {
-            // Should it be pointed anew between the two calls, a request is lost and its next task misses: no harm.
+            // If another process updates the request between the two calls, it is lost and the next task misses, which
+            // is harmless.
             if !request.exists() {
                 files::delete(&request)?;
                 dropped += 1;
@@ -203,7 +206,7 @@ fn drop_dangling(volume: &PythonVolume) -> Result<u64, Failure> {
     Ok(dropped)
 }
 
-/// Evicts from the least recently used on until `is_enough` is content with what those that are left take.
+/// Evicts in order of last use until `is_enough` accepts the size of the rest.
 fn evict_to(
     volume: &PythonVolume,
     open: &mut OpenLedger,
@@ -226,7 +229,7 @@ fn evict_to(
             }
             Err(failure) => {
                 warn(report, &failure);
-                // What is left of it in the trash is for the next sweep.
+                // The next sweep deletes the rest in the trash.
                 if environment.exists() {
                     continue;
                 }
@@ -247,12 +250,13 @@ fn evict_to(
         report.dangling_requests += drop_dangling(volume)?;
     }
     report.evicted_environments += evicted;
-    // The same ones are met again in every round.
+    // Every round counts the same ones again.
     report.kept_in_use = report.kept_in_use.max(in_use);
     Ok(())
 }
 
-/// Removes byte-code that no environment has, and wheels likewise where they are to go; how many. What publishers or uv hold at this moment stays for the next time.
+/// Removes unused bytecode and, with `wheels`, unused wheels. Returns their number. Parts that a publisher or uv holds
+/// now stay for the next time.
 fn remove_unused(volume: &PythonVolume, open: &mut OpenLedger, wheels: bool) -> Result<u64, Failure> {
     if open.ledger.unused().is_empty() {
         return Ok(0);
@@ -264,7 +268,7 @@ fn remove_unused(volume: &PythonVolume, open: &mut OpenLedger, wheels: bool) -> 
         Err(failure) if failure.kind == FailureKind::Deadline => {}
         other => {
             let _alone = other?;
-            // Whoever published while this waited is in the ledger now.
+            // Environments published during the wait are in the ledger after this.
             open.refresh_python(volume)?;
             for part in open.ledger.unused().into_iter().filter(Part::is_bytecode) {
                 away.extend(files::move_to_trash(&volume.root().join(&part.name), &volume.trash())?);
@@ -290,7 +294,7 @@ fn remove_unused(volume: &PythonVolume, open: &mut OpenLedger, wheels: bool) -> 
             .filter(|part| part.name.starts_with(&inside))
         {
             let wheel = volume.root().join(&part.name);
-            // One that is on its way into an environment has its files linked there already.
+            // A wheel that is being installed already has its files linked there.
             if uv_cache::is_unshared(&wheel)? {
                 away.extend(files::move_to_trash(&wheel, &volume.trash())?);
                 removed.push(part.name);
@@ -303,7 +307,7 @@ fn remove_unused(volume: &PythonVolume, open: &mut OpenLedger, wheels: bool) -> 
     }
     removed.iter().for_each(|name| open.ledger.forget(name));
     open.save();
-    // No lock is held for this but the ledger's.
+    // Only the ledger's lock is held here.
     away.iter().try_for_each(|path: &PathBuf| files::delete(path))?;
     Ok(removed.len() as u64)
 }

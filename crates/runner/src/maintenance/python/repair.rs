@@ -1,8 +1,8 @@
-//! Removes what a verification found damaged, so that the next run builds it again from the package index.
+//! Removes what a verification found damaged. The next run builds it again from the package index.
 //!
-//! What nobody uses goes to the trash and is deleted. An environment that a task runs from is marked instead: lookups
-//! miss it from then on, and the preparation that builds it again removes it once it is free. The damaged inode leaves
-//! uv's cache first: whatever is built meanwhile would link to it once more.
+//! Unused objects are deleted. An environment that a task runs from is marked instead: lookups miss it from then on,
+//! and the preparation that rebuilds it removes it once it is free. The damaged inode leaves uv's cache first, because
+//! a concurrent build would link to it again.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
@@ -25,11 +25,11 @@ use crate::store::files;
 use crate::store::folder::{entries, relative};
 use crate::store::lock::Mode;
 
-/// How long to wait for uv, or for publishers, to let go of what they use.
+/// How long to wait until uv and publishers release their locks.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
-/// Verifies, and removes what is damaged. The report tells both.
+/// Verifies, and removes what is damaged. The report lists both.
 ///
 /// # Errors
 /// The volume cannot be read or written, or uv did not let go of its cache in time.
@@ -41,11 +41,11 @@ pub fn repair(volume: &PythonVolume, deadline: &Deadline) -> Result<VerifyReport
     environments(&mut findings)?;
     let mut tidied = GcReport::default();
     tidy(volume, &mut tidied)?;
-    // What it says of damaged parts is of no use any more.
+    // Its measurements of the removed parts are stale.
     files::delete(&volume.root().join(LEDGER_FILE))?;
     let swept = tidied.swept + tidied.dangling_requests;
     if swept > 0 {
-        findings.report.repaired.push(format!("{swept} left-overs: removed"));
+        findings.report.repaired.push(format!("{swept} leftovers: removed"));
     }
     Ok(findings.report)
 }
@@ -60,9 +60,9 @@ fn wheels(volume: &PythonVolume, findings: &mut PythonFindings, deadline: Instan
             continue;
         }
         let Some(_alone) = uv_cache::lock_cache(&cache, deadline, LOCK_PAUSE)? else {
-            let message = format!("uv works with {} all the time", cache.display());
+            let message = format!("uv kept {} in use", cache.display());
             let failure = Failure::new(hybrid_cache_model::FailureKind::Deadline, message);
-            return Err(failure.hint("run `cargo xtask cache verify --repair` again when nothing is prepared"));
+            return Err(failure.hint("run `cargo xtask cache verify --repair` again when no task is being prepared"));
         };
         for bucket in uv_cache::archives(&cache)? {
             for wheel in entries(&bucket)? {
@@ -92,7 +92,7 @@ fn bytecode(volume: &PythonVolume, findings: &mut PythonFindings, deadline: Inst
     if findings.bytecode.is_empty() {
         return Ok(());
     }
-    // A publisher that has just found the folder there links to it.
+    // Without the lock, a publisher could still link to the folder.
     let _alone = pool::lock(volume, Mode::Exclusive, deadline)?;
     for folder in std::mem::take(&mut findings.bytecode) {
         files::discard(&folder, &volume.trash())?;

@@ -1,9 +1,9 @@
-//! What the Python volume holds, each inode counted once.
+//! The disk usage of the Python volume; each inode is counted once.
 //!
-//! Files are shared by hardlinks between environments and uv's cache, so a sum of folders would count them up to
-//! eleven times. Environments, unpacked wheels and byte-code come from the ledger. A wheel that some environment has
-//! counts for `python/envs`; so `python/uv` is what only uv's cache keeps, that is, what could be freed without touching an
-//! environment. Environments share byte-code by links to its folders: all of it is in `python/bytecode`, and only there.
+//! Files are shared by hardlinks between environments and uv's cache, so a sum of folders would count them up to eleven
+//! times. Environments, unpacked wheels and bytecode come from the ledger. A wheel that some environment has counts for
+//! `python/envs`; so `python/uv` is what only uv's cache keeps, that is, what could be freed without touching an
+//! environment. Environments share bytecode by links to its folders: all of it is in `python/bytecode`, and only there.
 //! What preparations are making (`python/staging`) counts without what it shares.
 
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use crate::python::{PythonVolume, heal, pool};
 use crate::store::folder::entries;
 use crate::store::measure::{Counter, DiskUsage, file_system};
 
-/// How long to wait for a writer of the ledger; without it the ledger is read and not written.
+/// How long to wait for another writer of the ledger; after that it is read and not saved.
 const LEDGER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Measures the volume.
@@ -57,7 +57,7 @@ pub fn usage(volume: &PythonVolume) -> Result<UsageReport, Failure> {
     })
 }
 
-/// What no environment needs: parts without one, the rest of uv's cache, and what preparations make or have left.
+/// What no environment needs: unused parts, the rest of uv's cache, and running or abandoned preparations.
 fn garbage(ledger: &Ledger, at_work: &[(&str, DiskUsage)]) -> GarbageUsage {
     let unused = ledger.unused();
     let parts = unused.iter().map(|part| part.size);
@@ -72,7 +72,7 @@ fn garbage(ledger: &Ledger, at_work: &[(&str, DiskUsage)]) -> GarbageUsage {
     }
 }
 
-/// The packages of an environment; none where its manifest cannot be read.
+/// The packages of an environment; none if its manifest cannot be read.
 pub(in crate::maintenance) fn pins(volume: &PythonVolume, member: &Member) -> Vec<String> {
     let manifest = volume.root().join(&member.name).join(MANIFEST_FILE);
     let read = std::fs::read(manifest).ok();
@@ -80,7 +80,7 @@ pub(in crate::maintenance) fn pins(volume: &PythonVolume, member: &Member) -> Ve
     manifest.map(|manifest| manifest.pins).unwrap_or_default()
 }
 
-/// What all layers take together.
+/// The disk usage of all layers together.
 ///
 /// # Errors
 /// A folder cannot be read.
@@ -93,8 +93,8 @@ pub fn total(volume: &PythonVolume, ledger: &Ledger) -> Result<DiskUsage, Failur
     Ok(all)
 }
 
-/// What takes space beside the ledger's content and what is at work: requests, locks, folders that only hold others, and the
-/// ledger. All of it is names in a few folders, so this walks nothing.
+/// The disk usage outside the ledger and the running preparations: requests, locks, container folders and the ledger
+/// file. These are names in a few folders, so nothing is walked.
 ///
 /// # Errors
 /// A folder cannot be read.
@@ -110,7 +110,7 @@ pub fn beside(volume: &PythonVolume) -> Result<DiskUsage, Failure> {
     Ok(all)
 }
 
-/// Layers that come and go with preparations at work, by name; no eviction makes them smaller. Walks them.
+/// The layers of running preparations, by name. Eviction does not shrink them. Walks them.
 fn at_work(volume: &PythonVolume) -> Result<[(&'static str, DiskUsage); 2], Failure> {
     let mut staging = DiskUsage::default();
     for tenant in PythonVolume::all(volume.root())? {
@@ -122,7 +122,7 @@ fn at_work(volume: &PythonVolume) -> Result<[(&'static str, DiskUsage); 2], Fail
     ])
 }
 
-/// The other layers, by name. Folders that only hold others count for the layer of those.
+/// The other layers, by name. A folder that only contains others counts for their layer.
 fn standing(volume: &PythonVolume, ledger: &Ledger) -> Result<[(&'static str, DiskUsage); 5], Failure> {
     let tenants = PythonVolume::all(volume.root())?;
     let uses = ledger.uses();

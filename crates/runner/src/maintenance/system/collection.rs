@@ -1,4 +1,4 @@
-//! What every garbage collection needs: to be alone on the volume, and a Nix program.
+//! What every garbage collection needs: the store's lock and a Nix program.
 
 use std::time::{Duration, Instant};
 
@@ -12,15 +12,15 @@ use crate::system::nix::{Nix, WorkDir};
 use crate::system::provider::{self, Bootstrap};
 use crate::system::{COLLECTION_LOCK, STORE_LOCK, SystemVolume};
 
-/// How long a collection waits for builds at work; they may take minutes, and a collection can come again.
+/// How long a collection waits for running builds. They may take minutes, and a collection can be repeated.
 const BUILDS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// When a collection gives up that can come again.
+/// When a collection that can be repeated gives up.
 pub fn collection_deadline(deadline: &Deadline) -> Instant {
     deadline.instant().min(Instant::now() + BUILDS_TIMEOUT)
 }
 
-/// The store's lock, held alone: no build is at work, and none begins. `None` where one was until `deadline`.
+/// Takes the store's lock exclusively, so that no build runs or begins. `None` if a build still ran at `deadline`.
 pub fn lock_store(volume: &SystemVolume, deadline: Instant) -> Result<Option<Lock>, Failure> {
     files::ensure_folder(&volume.state().join("locks"))?;
     let waited = lock::wait(&volume.lock_path(COLLECTION_LOCK), Mode::Exclusive, deadline)

@@ -1,8 +1,8 @@
-//! The system volume between tasks: what it holds, making room, and whether all of it is whole.
+//! Frees space on the system volume.
 //!
-//! Only Nix itself deletes from its store. What is ours is the choice of what it may delete: an index entry goes with
-//! its roots, least recently used first, and never one whose lease a task holds. Nix's collector cannot see a task in
-//! another PID namespace, so it runs alone on the volume, and everything a task uses has a root by then.
+//! Only Nix deletes from its store. This code decides what Nix may delete: it removes index entries with their roots,
+//! least recently used first, and never one that a task has leased. Nix's collector cannot see a task in another PID
+//! namespace, so it runs alone on the volume, when everything that a task uses has a root.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -26,15 +26,15 @@ use crate::store::{build_failure, files, stage};
 use crate::system::nix::{self, Nix, STANDING, WorkDir};
 use crate::system::{STORE_LOCK, SystemVolume, index_entries, path_hashes};
 
-/// How long removing dead locks may take.
+/// Time limit for removing unused locks.
 const LOCK_SWEEP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait for another writer of the ledger.
 const LEDGER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Removes what nothing refers to, and then index entries until the volume is within its budget.
+/// Removes unreferenced store paths, then evicts index entries until the volume is within its budget.
 ///
 /// # Errors
-/// The volume cannot be read or written. What could not be done without harm is a warning in the report.
+/// The volume cannot be read or written. Steps that were skipped for safety are warnings in the report.
 pub fn gc(
     volume: &SystemVolume,
     asked: &BudgetRequest,
@@ -47,7 +47,7 @@ pub fn gc(
     collect(volume, open, tools, deadline, budget, alone)
 }
 
-/// Like [`gc`], but leaves everything alone where the volume is within its budget already. Walks nothing.
+/// Like [`gc`], but does nothing if the volume is within its budget. Does not walk the volume.
 ///
 /// # Errors
 /// As those of [`gc`].
@@ -79,8 +79,8 @@ pub fn keep_within(
     collect(volume, open, Some(tools), deadline, budget, alone)
 }
 
-/// Makes room on a full volume: everything unreferenced, and least recently used entries until a `part`-th of the file
-/// system is free.
+/// Frees space on a full volume: removes everything unreferenced, then evicts the least recently used entries until
+/// 1/`part` of the file system is free.
 ///
 /// # Errors
 /// As those of [`gc`].
@@ -90,7 +90,8 @@ pub fn make_room(
     deadline: &Deadline,
     part: u64,
 ) -> Result<GcReport, Failure> {
-    // Builds at work may take minutes, and without room this one comes to nothing. Waited for before the ledger is open.
+    // Wait up to the whole deadline: builds may take minutes, and without space this one fails. Wait before opening the
+    // ledger.
     let alone = lock_store(volume, deadline.instant())?;
     let open = ledger::open_system(volume, Instant::now() + LEDGER_TIMEOUT)?;
     let mut most = open.ledger.held();
@@ -102,7 +103,7 @@ pub fn make_room(
     collect(volume, open, Some(tools), deadline, budget, alone)
 }
 
-/// Collects what is unreferenced, then evicts and collects until the volume is within `budget` or nothing more can go.
+/// Collects garbage, then evicts and collects until the volume is within `budget` or nothing more can be evicted.
 fn collect(
     volume: &SystemVolume,
     mut open: OpenLedger,
@@ -117,7 +118,7 @@ fn collect(
         ..GcReport::default()
     };
     let Some(_alone) = alone else {
-        let warning = "system packages are being made at this moment: nothing was collected";
+        let warning = "system packages are being built: nothing was collected";
         report.warnings.push(warning.to_owned());
         return Ok(report);
     };
@@ -127,7 +128,7 @@ fn collect(
     let Some(tools) = tools else {
         report
             .warnings
-            .push("no nix is given: the store is only measured".to_owned());
+            .push("no Nix program is given: the store was measured, and nothing was collected".to_owned());
         return Ok(report);
     };
     let work_dir = WorkDir::standing(volume)?;
@@ -136,7 +137,7 @@ fn collect(
     if !budget.allows(open.ledger.held()) {
         drop_fetched(volume, &mut open, budget)?;
     }
-    // Each round evicts at least one entry, so there are no more rounds than entries.
+    // Each round evicts at least one entry, so there are at most as many rounds as entries.
     while !budget.allows(open.ledger.held()) && evict_to(volume, &mut open.ledger, budget, &mut report)? > 0 {
         collect_store(volume, &nix, &mut open)?;
     }
@@ -147,7 +148,7 @@ fn collect(
     Ok(report)
 }
 
-/// Drops what Nix fetched and evaluated, where what cannot be evicted has more than half of the budget.
+/// Drops Nix's cache if what cannot be evicted takes more than half of the budget.
 fn drop_fetched(volume: &SystemVolume, open: &mut OpenLedger, budget: Budget) -> Result<(), Failure> {
     if budget.half().allows(open.ledger.rest().unwrap_or_default()) {
         return Ok(());
@@ -157,7 +158,7 @@ fn drop_fetched(volume: &SystemVolume, open: &mut OpenLedger, budget: Budget) ->
     Ok(())
 }
 
-/// Lets Nix delete what has no root, and measures what that left.
+/// Lets Nix delete what has no root, and measures the rest.
 fn collect_store(volume: &SystemVolume, nix: &Nix<'_>, open: &mut OpenLedger) -> Result<(), Failure> {
     nix.run(&["store", "gc"])?;
     open.refresh_system(volume)?;
@@ -165,7 +166,7 @@ fn collect_store(volume: &SystemVolume, nix: &Nix<'_>, open: &mut OpenLedger) ->
     Ok(())
 }
 
-/// Removes what killed preparations left, where no build is at work at this moment. Waits for nobody.
+/// Removes what killed preparations left, if no build is running. Does not wait.
 ///
 /// # Errors
 /// Something cannot be removed.
@@ -175,7 +176,8 @@ pub fn sweep_if_idle(volume: &SystemVolume) -> Result<u64, Failure> {
     swept.failure.map_or(Ok(swept.removed), Err)
 }
 
-/// Removes what killed preparations left. Only for who is alone: a live one looks just like it.
+/// Removes what killed preparations left. The caller holds the store's lock, because a running preparation looks the
+/// same.
 fn sweep(volume: &SystemVolume) -> Result<SweepResult, Failure> {
     let mut left = entries(&volume.state().join("work"))?;
     left.retain(|path| path.file_name() != Some(OsStr::new(STANDING)));
@@ -188,7 +190,7 @@ fn sweep(volume: &SystemVolume) -> Result<SweepResult, Failure> {
     }
     let is_gone = |listing: &PathBuf| {
         let name = listing.file_name().unwrap_or_default();
-        // A listing is written without the store's lock, after the task was told that it may start.
+        // A listing is written without the store's lock, after the task may start.
         if name.as_encoded_bytes().starts_with(b".") {
             return stage::age(listing) > stage::GRACE;
         }
@@ -210,7 +212,7 @@ fn sweep(volume: &SystemVolume) -> Result<SweepResult, Failure> {
     Ok(swept)
 }
 
-/// Evicts least recently used entries until what the others need fits into `budget`, one at least; how many went.
+/// Evicts the least recently used entries, at least one, until the rest fits into `budget`. Returns their number.
 fn evict_to(volume: &SystemVolume, ledger: &mut Ledger, budget: Budget, report: &mut GcReport) -> Result<u64, Failure> {
     let tenants: BTreeMap<PathBuf, SystemVolume> = index_entries::all(volume)?
         .into_iter()
@@ -247,7 +249,7 @@ fn evict_to(volume: &SystemVolume, ledger: &mut Ledger, budget: Budget, report: 
         ledger.forget(&member.name);
     }
     report.evicted_system_sets += evicted;
-    // The same entries are met again in every round.
+    // Every round counts the same entries again.
     report.kept_in_use = report.kept_in_use.max(in_use);
     Ok(evicted)
 }

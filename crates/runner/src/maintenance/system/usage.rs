@@ -13,7 +13,7 @@ use crate::system::{SystemVolume, index_entries};
 /// How long to wait for another writer of the ledger.
 const LEDGER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Measures the volume: store paths by the ledger, the rest by a look.
+/// Measures the volume: store paths from the ledger, the rest by walking it.
 ///
 /// # Errors
 /// A folder cannot be read.

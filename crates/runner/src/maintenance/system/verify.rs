@@ -1,7 +1,7 @@
-//! Whether the system volume is whole: every index entry, and every store path that one needs against the hash of ours
-//! that was recorded when it was registered. With a Nix also what Nix itself has to say.
+//! Verifies the system volume: every index entry, and every store path that one needs against the hash that was
+//! recorded when it was registered. If a Nix program is given, Nix verifies its store too.
 //!
-//! Store paths that no entry needs are rubbish for the next collection and are not looked at.
+//! Store paths that no entry needs are garbage and are not examined.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ impl SystemFindings {
     }
 }
 
-/// Looks at every entry and every store path; with a Nix also at what that thinks of its store.
+/// Examines every entry and store path, and lets Nix verify its store if a Nix program is given.
 ///
 /// # Errors
 /// The volume itself cannot be read; damage is a problem in the report.
@@ -55,9 +55,8 @@ pub fn verify(
     examine(volume, tools, deadline).map(|findings| findings.report)
 }
 
-/// Verifies, and removes what is damaged: entries that no task uses are removed, others are marked, so that lookups miss
-/// them; damaged store paths that nothing needs any more are collected by Nix, which makes them again when they are asked
-/// for.
+/// Verifies, and removes what is damaged. Damaged entries that no task uses are removed; others are marked, so that
+/// lookups miss them. Nix then collects the damaged store paths that nothing needs, and builds them again on request.
 ///
 /// # Errors
 /// The volume cannot be read or written, or Nix failed.
@@ -67,7 +66,7 @@ pub fn repair(
     deadline: &Deadline,
 ) -> Result<VerifyReport, Failure> {
     let mut findings = examine(volume, tools, deadline)?;
-    // Before an entry goes: without one nothing else would say so while another needs them.
+    // Record the damage before entries are removed: another entry may still need the store paths.
     damaged::note(volume, &findings.paths)?;
     for (tenant, path) in &findings.entries {
         let name = relative(volume.root(), path);
@@ -92,15 +91,15 @@ pub fn repair(
                     findings.paths.len()
                 )
             }
-            (None, _) => "store paths: stay, because no nix is given to remove them".to_owned(),
-            (_, None) => "store paths: stay, because system packages are being made".to_owned(),
+            (None, _) => "store paths: stay, because no Nix program is given to remove them".to_owned(),
+            (_, None) => "store paths: stay, because system packages are being built".to_owned(),
         };
         findings.report.repaired.push(line);
     }
     Ok(findings.report)
 }
 
-/// Collects, for who is alone, and forgets the damaged store paths that are gone with that.
+/// Collects garbage, and drops the records of damaged store paths that are gone. The caller holds the store's lock.
 fn collect(volume: &SystemVolume, tools: &SystemTools, deadline: &Deadline) -> Result<(), Failure> {
     let work_dir = WorkDir::standing(volume)?;
     open_nix(volume, tools, &work_dir, deadline)?.run(&["store", "gc"])?;
@@ -110,11 +109,12 @@ fn collect(volume: &SystemVolume, tools: &SystemTools, deadline: &Deadline) -> R
     damaged::forget_gone(volume, &entries.flat_map(|entry| entry.closure).collect())
 }
 
-/// Removes the entry of `key` that a verification marked, and others that no task uses any more, with their damaged store
-/// paths, so that they are made again and not found.
+/// Removes the entry of `key` if a verification marked it, and other marked entries that no task uses, with their
+/// damaged store paths, so that they are built again.
 ///
 /// # Errors
-/// [`FailureKind::CacheDamaged`] while a task uses those of `key`, or builds are at work: Nix takes what is there for good.
+/// [`FailureKind::CacheDamaged`] while a task uses the entry of `key` or builds run, because Nix trusts paths that
+/// exist.
 pub fn clear_damaged(
     volume: &SystemVolume,
     key: &SystemKey,
@@ -133,11 +133,11 @@ pub fn clear_damaged(
         );
         Err(failure.hint(format!("run the task again when those that {until} now have ended")))
     };
-    // First of all: the mark must not go before the paths do.
+    // Take the lock first: the mark must not be removed before the paths are.
     let Some(_alone) = lock_store(volume, collection_deadline(deadline))? else {
-        // One without a mark is refused when it is registered, if it needs such a path.
+        // An unmarked set that needs such a path is refused when it is registered.
         return if is_marked {
-            refused("system packages are being made", "are being made")
+            refused("system packages are being built", "are being built")
         } else {
             Ok(())
         };
@@ -182,7 +182,8 @@ fn examine(volume: &SystemVolume, tools: Option<&SystemTools>, deadline: &Deadli
         }
     }
     if let Some(tools) = tools {
-        // Like a build: whoever sweeps alone would take its folder away, and a collection the paths it looks at.
+        // Hold the lock like a build does, so that no sweep removes the working folder and no collection removes the
+        // paths.
         files::ensure_folder(&volume.state().join("locks"))?;
         let _in_use = lock::wait(&volume.lock_path(STORE_LOCK), Mode::Shared, deadline.instant())?;
         let work_dir = WorkDir::create(volume)?;
@@ -258,7 +259,7 @@ fn judge(
         findings.paths.insert((*path).clone());
         let expected = path_hashes::listing(volume, path).map(|expected| expected.differences(&found));
         match expected.filter(|differences| !differences.is_empty()) {
-            None => findings.note(volume, Path::new(path), "has another content than was registered"),
+            None => findings.note(volume, Path::new(path), "differs from the content that was registered"),
             Some(differences) => {
                 for (name, what) in differences.iter().take(MAX_PROBLEMS) {
                     findings.note(volume, &full(name), what.clone());
@@ -269,16 +270,13 @@ fn judge(
     hashes.forget(group.iter().map(|(_, tree)| tree));
 }
 
-/// What an entry lacks.
+/// The damage of an entry, if any.
 fn damage(volume: &SystemVolume, path: &Path) -> Option<String> {
     let Some(entry) = index_entries::read(path) else {
         return Some("the entry cannot be read".to_owned());
     };
     if entry.key.as_str() != index_entries::key_of(path) {
-        return Some(format!(
-            "it is the entry of {}, which is not what its name says",
-            entry.key
-        ));
+        return Some(format!("its key is {}, which differs from its file name", entry.key));
     }
     if entry.damaged {
         return Some("was marked as damaged while a task used it".to_owned());

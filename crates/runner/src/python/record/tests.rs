@@ -43,7 +43,7 @@ fn read(dir: &tempfile::TempDir) -> Result<Installed, Failure> {
 }
 
 #[test]
-fn a_complete_environment_passes_and_byte_code_is_nobodys() {
+fn a_complete_environment_passes_the_check_and_bytecode_is_ignored() {
     let dir = environment(RECORD_TEXT);
     let installed = read(&dir).unwrap();
     assert_eq!(installed.pins(), ["a==1.0"]);
@@ -56,7 +56,7 @@ fn a_complete_environment_passes_and_byte_code_is_nobodys() {
 }
 
 #[test]
-fn what_was_there_before_is_reused() {
+fn files_older_than_the_build_count_as_reused() {
     let dir = environment(RECORD_TEXT);
     let checked = read(&dir)
         .unwrap()
@@ -82,7 +82,7 @@ fn missing_and_unlisted_files_are_damage_and_sizes_are_not() {
 }
 
 #[test]
-fn how_a_package_came_is_taken_out_and_no_file_is_written_through_a_link() {
+fn normalising_removes_bookkeeping_and_writes_through_no_hard_link() {
     let other_order = "../../../bin/a,sha256=x,2\na/__init__.py,sha256=abc,3\n\"a/with,comma.py\",sha256=def,1\n\
                        a-1.0.dist-info/INSTALLER,,\na-1.0.dist-info/RECORD,,\na-1.0.dist-info/RECORD,,\n";
     let mut texts = Vec::new();
@@ -118,7 +118,7 @@ fn places_outside_of_the_environment_are_refused_by_name() {
 }
 
 #[test]
-fn names_have_one_form() {
+fn package_names_are_normalised() {
     assert_eq!(normal_name("Charset_Normalizer"), "charset-normalizer");
     assert_eq!(normal_name("zope.interface"), "zope-interface");
 }

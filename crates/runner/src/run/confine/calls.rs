@@ -1,6 +1,6 @@
-//! System calls by what they are for. A call that is on neither list does not exist for a program.
+//! The lists of system calls, by purpose. A call on neither list answers ENOSYS.
 
-/// What programs use. Some are filtered by their arguments as well; see [`super::filter`].
+/// Allowed calls. Some are also filtered by their arguments; see [`super::filter`].
 pub const ALLOWED: &[i64] = &[
     // Files and folders.
     libc::SYS_openat,
@@ -258,7 +258,7 @@ pub const ALLOWED: &[i64] = &[
     libc::SYS_getrandom,
 ];
 
-/// Ways to more rights: each answers that this user may not.
+/// Privileged calls: each answers EPERM.
 pub const DENIED: &[i64] = &[
     libc::SYS_unshare,
     libc::SYS_setns,
@@ -306,7 +306,7 @@ pub const DENIED: &[i64] = &[
     libc::SYS_vhangup,
 ];
 
-/// What arm64 never had, and programs still use on x86-64.
+/// Allowed calls that x86-64 has and arm64 does not.
 #[cfg(target_arch = "x86_64")]
 pub const ALLOWED_LEGACY: &[i64] = &[
     libc::SYS_open,
@@ -351,12 +351,12 @@ pub const ALLOWED_LEGACY: &[i64] = &[
     libc::SYS_getrlimit,
     libc::SYS_setrlimit,
 ];
-/// What arm64 has as well, but the crate `libc` does not name there: renameat, fchmodat2, sync_file_range, getrlimit and
-/// setrlimit.
+/// Calls that arm64 has, but that the crate `libc` does not define there: renameat, fchmodat2, sync_file_range,
+/// getrlimit and setrlimit.
 #[cfg(not(target_arch = "x86_64"))]
 pub const ALLOWED_LEGACY: &[i64] = &[38, 452, 84, 163, 164];
 
-/// Ways to the machine's ports, on the architecture that has such.
+/// Calls for I/O ports, which only x86-64 has.
 #[cfg(target_arch = "x86_64")]
 pub const DENIED_LEGACY: &[i64] = &[libc::SYS_iopl, libc::SYS_ioperm];
 /// As on x86-64.

@@ -1,4 +1,4 @@
-//! The Landlock ruleset: which files a program may use. Everything that no rule names is out of reach, whoever owns it.
+//! The Landlock ruleset: which files a program may use. Paths without a rule are denied, whoever owns them.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -12,12 +12,11 @@ use landlock::{
 
 use super::visible::Visible;
 
-/// The newest version of Landlock whose rights are asked for. An older kernel holds the part it knows.
+/// The newest Landlock version that is used. An older kernel enforces the part that it supports.
 const NEWEST: ABI = ABI::V7;
 
-/// What every program may read: the base system, and what the kernel says about the machine. The folders below `/sys`
-/// tell numeric libraries about processors and memory. `/proc` is not writable, so that a program cannot lower its own
-/// `oom_score_adj`.
+/// What every program may read: the base system, and the kernel's description of the machine. Numeric libraries read
+/// processors and memory from `/sys`. `/proc` is not writable, so that a program cannot lower its own `oom_score_adj`.
 const READABLE: [&str; 13] = [
     "/usr",
     "/bin",
@@ -34,10 +33,10 @@ const READABLE: [&str; 13] = [
     "/sys/kernel/mm/transparent_hugepage",
 ];
 
-/// Folders for anything a program writes, beside its scratch folder.
+/// Writable folders, beside the scratch folder.
 const WRITABLE: [&str; 2] = ["/tmp", "/dev/shm"];
 
-/// Devices by name: the others of `/dev` are not for programs.
+/// The allowed devices; other devices are denied.
 const DEVICES: [&str; 8] = [
     "/dev/null",
     "/dev/zero",
@@ -49,19 +48,19 @@ const DEVICES: [&str; 8] = [
     "/dev/pts",
 ];
 
-/// How much of the restriction this kernel holds.
+/// How much of the restriction this kernel enforces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     /// Nothing: the kernel has no Landlock.
     None,
     /// Files only.
     Files,
-    /// Files, and neither signals nor abstract sockets reach processes outside the task.
+    /// Files, and signals and abstract sockets to processes outside the task.
     FilesAndScopes,
 }
 
 impl Level {
-    /// What a user has to know.
+    /// A warning for the user, if something is not enforced.
     pub fn warning(self) -> Option<&'static str> {
         match self {
             Level::None => Some(
@@ -75,10 +74,10 @@ impl Level {
     }
 }
 
-/// Makes the ruleset; none where the kernel has no Landlock.
+/// Creates the ruleset; `None` if the kernel has no Landlock.
 ///
 /// # Errors
-/// A path that is there cannot be opened, or the kernel refuses a rule.
+/// An existing path cannot be opened, or the kernel refuses a rule.
 pub fn ruleset(visible: &Visible) -> Result<(Option<OwnedFd>, Level), Failure> {
     let (mut ruleset, level) = create().map_err(refused)?;
     if level == Level::None {
@@ -86,7 +85,7 @@ pub fn ruleset(visible: &Visible) -> Result<(Option<OwnedFd>, Level), Failure> {
     }
     let read = AccessFs::from_read(NEWEST);
     let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev | AccessFs::ReadDir;
-    // Device nodes are root's to make, and this is one more reason why nobody else makes one.
+    // Only root can create device nodes; deny it here too.
     let write = AccessFs::from_all(NEWEST) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev);
     for path in READABLE
         .iter()
@@ -109,7 +108,7 @@ pub fn ruleset(visible: &Visible) -> Result<(Option<OwnedFd>, Level), Failure> {
     Ok((ruleset.into(), level))
 }
 
-/// An empty ruleset with as much as the kernel knows, and how much that is.
+/// An empty ruleset with everything that the kernel supports, and its level.
 fn create() -> Result<(RulesetCreated, Level), RulesetError> {
     let files = || Ruleset::default().handle_access(AccessFs::from_all(NEWEST));
     let scopes = Scope::AbstractUnixSocket | Scope::Signal;
@@ -125,7 +124,7 @@ fn create() -> Result<(RulesetCreated, Level), RulesetError> {
     Ok((files()?.create()?, level))
 }
 
-/// Adds one rule; a path that is not there needs none.
+/// Adds one rule; an absent path needs none.
 fn allow(ruleset: &mut RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Result<(), Failure> {
     let folder = match PathFd::new(path) {
         Ok(folder) => folder,
@@ -141,7 +140,7 @@ fn allow(ruleset: &mut RulesetCreated, path: &Path, access: BitFlags<AccessFs>) 
         .map_err(refused)
 }
 
-/// A folder that this user may not enter is as good as absent: the program is the same user or one with fewer rights.
+/// A folder that this user may not enter counts as absent, because the program has no more rights than this user.
 fn is_absent(error: &io::Error) -> bool {
     use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
     matches!(error.kind(), NotFound | NotADirectory | PermissionDenied)

@@ -1,5 +1,5 @@
-//! The seccomp filter: an allow-list modelled on the default profile of container engines, without what a Python program
-//! of a tenant does not need.
+//! The seccomp filter: an allow-list based on the default profile of container engines, without calls that Python
+//! programs do not need.
 //!
 //! | system call | answer |
 //! |---|---|
@@ -9,7 +9,7 @@
 //! | anything else, `clone3` and io_uring among it | `ENOSYS`, as from an older kernel: libraries do without |
 //! | of another architecture (`int 0x80`) | the process ends with SIGSYS |
 //!
-//! `clone3` passes its flags in memory, where a filter cannot look, so it must seem absent: libc then uses `clone`. The
+//! `clone3` passes its flags in memory, which a filter cannot read, so it must seem absent: libc then uses `clone`. The
 //! numbers of the x32 architecture have bit 30 set, so none of them is on the list.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use seccompiler::{
 
 use super::calls;
 
-/// System calls by number, each with the arguments that are meant.
+/// System calls by number, each with its conditions on arguments.
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 const EPERM: SeccompAction = SeccompAction::Errno(libc::EPERM.unsigned_abs());
@@ -41,13 +41,13 @@ const NAMESPACES: [libc::c_int; 8] = [
 ];
 const CLONE_NEWTIME: libc::c_int = 0x80;
 
-/// Makes the filter.
+/// Builds the filter.
 ///
 /// # Errors
-/// The compiler's own; nobody has seen one.
+/// The compiler's errors, which do not occur with these rules.
 pub fn build() -> Result<BpfProgram, Error> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
-    // Each part leaves what it does not answer to the next.
+    // Each part passes on the calls that it does not answer.
     let mut program = refuse(arguments()?, EPERM, arch)?;
     program.extend(refuse(families()?, EAFNOSUPPORT, arch)?);
     program.extend(table());
@@ -56,8 +56,8 @@ pub fn build() -> Result<BpfProgram, Error> {
 
 /// The answer to each number, whatever the arguments.
 ///
-/// The compiler asks for one number after the other: three hundred of them cost a task 1 ms, as the kernel tries every
-/// number when the filter is installed. Neighbours with the same answer make a tenth of that.
+/// The compiler would compare one number after the other. With 300 numbers that costs a task 1 ms, because the kernel
+/// evaluates every number when the filter is installed. Ranges with the same answer take a tenth of that.
 fn table() -> BpfProgram {
     let number = |numbers: &'static [i64]| numbers.iter().copied();
     let mut answers: BTreeMap<i64, u32> = BTreeMap::new();
@@ -91,17 +91,17 @@ fn table() -> BpfProgram {
     program
 }
 
-/// A part that answers what `rules` match with `answer`, and leaves everything else to what follows it.
+/// A part that answers calls matching `rules` with `answer`, and passes on the rest.
 ///
-/// A call of `rules` whose arguments match none of its rules is allowed at once, so it must be on the list.
+/// A call in `rules` whose arguments match no rule is allowed, so it must be on the allow-list.
 fn refuse(rules: Rules, answer: SeccompAction, arch: TargetArch) -> Result<BpfProgram, Error> {
     let mut part: BpfProgram = SeccompFilter::new(rules, SeccompAction::Allow, answer, arch)?.try_into()?;
-    // Its very last instruction answers for the calls that it does not name.
+    // Drop the last instruction, which answers calls without rules.
     part.pop();
     Ok(part)
 }
 
-/// Ways to more rights by calls that programs need otherwise.
+/// Privileged uses of calls that programs otherwise need.
 fn arguments() -> Result<Rules, Error> {
     let mut rules = Rules::new();
     let mut clone = Vec::new();
@@ -110,10 +110,10 @@ fn arguments() -> Result<Rules, Error> {
         clone.push(SeccompRule::new(vec![when(0, SeccompCmpOp::MaskedEq(flag), flag)?])?);
     }
     rules.insert(libc::SYS_clone, clone);
-    // The only personality that a program may choose is the ordinary one; -1 asks.
+    // A program may only choose the default personality; -1 queries it.
     let personality = vec![when(0, SeccompCmpOp::Ne, 0)?, when(0, SeccompCmpOp::Ne, 0xffff_ffff)?];
     rules.insert(libc::SYS_personality, vec![SeccompRule::new(personality)?]);
-    // Both put characters into a terminal's input, as if somebody had typed them.
+    // Both inject characters into a terminal's input.
     let mut ioctl = Vec::new();
     for request in [libc::TIOCSTI, libc::TIOCLINUX] {
         ioctl.push(SeccompRule::new(vec![when(1, SeccompCmpOp::Eq, request)?])?);
@@ -122,7 +122,7 @@ fn arguments() -> Result<Rules, Error> {
     Ok(rules)
 }
 
-/// Sockets other than those of libc and of ordinary programs.
+/// Refused socket families, protocols and types.
 fn families() -> Result<Rules, Error> {
     const ROUTING: u64 = libc::NETLINK_ROUTE as u64;
     let [unix, ipv4, ipv6, netlink] =
@@ -134,13 +134,13 @@ fn families() -> Result<Rules, Error> {
             when(0, SeccompCmpOp::Ne, ipv6)?,
             when(0, SeccompCmpOp::Ne, netlink)?,
         ])?,
-        // getaddrinfo and psutil ask it for this machine's addresses; every other protocol is administration.
+        // getaddrinfo and psutil read this machine's addresses from it; other protocols are for administration.
         SeccompRule::new(vec![
             when(0, SeccompCmpOp::Eq, netlink)?,
             when(2, SeccompCmpOp::Ne, ROUTING)?,
         ])?,
     ];
-    // TCP, UDP and ping: other kinds and protocols would only load modules of the kernel.
+    // Allow TCP, UDP and ping: other types and protocols would load kernel modules.
     for family in [ipv4, ipv6] {
         let mut protocol = vec![when(0, SeccompCmpOp::Eq, family)?];
         for known in [
@@ -169,10 +169,10 @@ fn families() -> Result<Rules, Error> {
 }
 
 const SOCK_DCCP: libc::c_int = 6;
-/// The rest of a socket's type are flags.
+/// The other bits of a socket's type are flags.
 const SOCK_TYPE_MASK: u64 = 0xf;
 
-/// A condition on one argument. The kernel takes these arguments as 32 bits, so the upper half must not count.
+/// A condition on one argument. The kernel reads these arguments as 32 bits, so the upper half is ignored.
 fn when(argument: u8, operation: SeccompCmpOp, value: u64) -> Result<SeccompCondition, Error> {
     SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operation, value)
 }

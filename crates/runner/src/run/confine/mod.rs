@@ -1,5 +1,4 @@
-//! What the child gives up before it becomes the user's program: files it does not need (Landlock) and system calls
-//! that no Python program of a tenant needs (seccomp).
+//! Restricts the child before it becomes the user's program: Landlock limits files, seccomp limits system calls.
 //!
 //! The runner prepares both before it forks, so that the child only hands finished structures to the kernel. The runner
 //! itself stays unrestricted: it has to end, reap and report.
@@ -25,7 +24,7 @@ pub struct Confinement {
     pub ruleset: Option<OwnedFd>,
     /// The system call filter; empty for none.
     pub filter: BpfProgram,
-    /// What does not hold on this kernel.
+    /// Restrictions that this kernel does not support.
     pub warnings: Vec<String>,
 }
 

@@ -8,14 +8,14 @@ use hybrid_cache_model::protocol::RunRequest;
 use crate::python::environment::MANIFEST_FILE;
 use crate::run::environment::Environment;
 
-/// Folder of the shared byte-code, on the Python volume and below each tenant's folder of it.
+/// Folder of the shared bytecode, on the Python volume and below each tenant's folder of it.
 const BYTECODE: &str = "bytecode";
-/// What a program may read, and what it may change.
+/// The paths that a program may use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Visible {
-    /// Readable and executable with all that is below; absent ones are left out.
+    /// Readable and executable, with everything below; absent paths are ignored.
     pub read: Vec<PathBuf>,
-    /// Writable as well.
+    /// Also writable.
     pub write: Vec<PathBuf>,
 }
 
@@ -25,7 +25,7 @@ pub fn visible(request: &RunRequest, environment: &Environment) -> Visible {
     let mut read: Vec<PathBuf> = request.base_path.split(':').map(PathBuf::from).collect();
     read.extend(prefixes(Path::new(&request.context.interpreter.path)));
     if let Some(venv) = environment.venv() {
-        // The folder around it holds the lease and the records, which are the runner's.
+        // Not the folder around it, which holds the lease and the runner's records.
         read.push(venv);
         read.extend(bytecode(
             environment,
@@ -41,8 +41,8 @@ pub fn visible(request: &RunRequest, environment: &Environment) -> Visible {
     }
 }
 
-/// The folders of shared byte-code that a virtual environment links to, as its record lists them. An environment in
-/// staging has no record and no byte-code yet; one whose record cannot be read runs without byte-code, only slower.
+/// The shared bytecode folders that the environment's manifest lists. An environment in staging has no manifest and no
+/// bytecode yet. Without a readable manifest the program runs slower, without bytecode.
 fn bytecode(environment: &Environment, volume: &Path, tenant: &Tenant) -> Vec<PathBuf> {
     #[derive(serde::Deserialize)]
     struct Record {
@@ -67,7 +67,7 @@ fn bytecode(environment: &Environment, volume: &Path, tenant: &Tenant) -> Vec<Pa
         .collect()
 }
 
-/// The folders above `bin` of an interpreter: as it is named, and where links lead.
+/// The folders above an interpreter's `bin`, before and after resolving links.
 fn prefixes(interpreter: &Path) -> impl Iterator<Item = PathBuf> {
     let real = std::fs::canonicalize(interpreter).ok();
     let above_bin = |path: &Path| path.parent()?.parent().map(Path::to_owned);
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_opens_only_byte_code() {
+    fn a_manifest_opens_only_bytecode_folders() {
         let dir = tempfile::tempdir().unwrap();
         let environment = Environment {
             python: Some(dir.path().to_owned()),

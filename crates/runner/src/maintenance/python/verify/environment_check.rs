@@ -1,5 +1,5 @@
-//! One environment: our own files against each other, the virtual environment against its listing, and the links to
-//! byte-code against the sources that they are for.
+//! Examines one environment: its records against each other, the virtual environment against its listing, and the
+//! bytecode links against their sources.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,19 +15,19 @@ use crate::store::known_files::KnownFiles;
 use crate::store::stage::LEASE;
 use crate::store::tree::{Item, Listing, Tree};
 
-/// What lies in an environment's folder.
+/// The names in an environment's folder.
 const OURS: [&str; 5] = [LEASE, LOCK_FILE, MANIFEST_FILE, CONTENT_FILE, VENV];
 
-/// What was read of an environment before anything was hashed.
+/// The files of an environment, not yet hashed.
 pub struct Read(Result<(Tree, Vec<Item>), Failure>);
 
 impl Read {
-    /// The virtual environment's files, without byte-code.
+    /// The virtual environment's files, without bytecode.
     pub fn tree(&self) -> Option<&Tree> {
         self.0.as_ref().ok().map(|(tree, _)| tree)
     }
 
-    /// How many entries that were.
+    /// The number of its entries.
     pub fn items(&self) -> usize {
         self.tree().map_or(0, |tree| tree.items.len())
     }
@@ -38,10 +38,10 @@ pub fn read(environment: &Path, known: &KnownFiles) -> Read {
     Read(content::read_beside(&environment.join(VENV), known))
 }
 
-/// What is wrong, and where.
+/// Each problem with its path.
 type Problems = Vec<(PathBuf, String)>;
 
-/// What became of one environment's examination.
+/// The findings for one environment.
 #[derive(Debug, Default)]
 pub struct EnvironmentFindings {
     /// What is wrong with it.
@@ -50,7 +50,7 @@ pub struct EnvironmentFindings {
     pub inodes: Vec<Inode>,
 }
 
-/// Says what is wrong with an environment; `damaged` are the folders of byte-code that are.
+/// Finds the problems of an environment. `damaged` lists the damaged bytecode folders.
 pub fn judge(
     volume: &PythonVolume,
     environment: &Path,
@@ -102,7 +102,7 @@ pub fn judge(
     judged
 }
 
-/// The manifest and the listing, where neither was changed since they were written.
+/// The manifest and the listing, if neither has changed since it was written.
 fn own_files(environment: &Path) -> Result<(Manifest, Listing), (&'static str, String)> {
     let read = |name: &'static str| {
         std::fs::read_to_string(environment.join(name)).map_err(|error| (name, format!("cannot be read: {error}")))
@@ -118,7 +118,7 @@ fn own_files(environment: &Path) -> Result<(Manifest, Listing), (&'static str, S
     if manifest.key != key || name != key.as_str() {
         return Err((CONTENT_FILE, changed));
     }
-    let listing = Listing::parse(&text).ok_or((CONTENT_FILE, "is no list of files".to_owned()))?;
+    let listing = Listing::parse(&text).ok_or((CONTENT_FILE, "is not a list of files".to_owned()))?;
     if environment.join(LEASE).metadata().is_ok_and(|found| found.len() > 0) {
         return Err((LEASE, changed));
     }
@@ -147,7 +147,7 @@ fn compare(environment: &Path, tree: &Tree, expected: &Listing, hashes: &Hashes,
     judged.inodes.extend(shared.map(|item| item.inode));
 }
 
-/// Every link leads to the byte-code of the sources beside it, that is there and whole, and none is missing.
+/// Checks that every link points to existing, undamaged bytecode of the sources beside it, and that no link is missing.
 fn links(
     volume: &PythonVolume,
     environment: &Path,
@@ -169,12 +169,12 @@ fn links(
         };
         let target = pool.join(&folder);
         if expected.get(item.path.parent().unwrap_or(Path::new(""))) != Some(&folder) {
-            problems.push((link, "leads to the byte-code of other sources".to_owned()));
+            problems.push((link, "leads to the bytecode of other sources".to_owned()));
         } else if !target.is_dir() {
-            let what = "leads to byte-code that is gone: every import from here compiles anew";
+            let what = "leads to bytecode that is gone: every import from here compiles again";
             problems.push((link, what.to_owned()));
         } else if damaged.contains(&target) {
-            problems.push((link, "leads to byte-code that is damaged".to_owned()));
+            problems.push((link, "leads to bytecode that is damaged".to_owned()));
         }
         linked.insert(volume.relative(&target));
     }

@@ -1,4 +1,4 @@
-//! What an examination of the Python volume found.
+//! The findings of an examination of the Python volume.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,14 +10,14 @@ use crate::python::PythonVolume;
 use crate::store::digest::Inode;
 use crate::store::folder::relative;
 
-/// What an examination found.
+/// What an examination found, as a report and as a list of repairs.
 #[derive(Debug, Default)]
 pub struct PythonFindings {
     /// The report.
     pub report: VerifyReport,
-    /// Environments to be removed: whose, and where.
+    /// Damaged environments, each with its tenant's volume.
     pub environments: Vec<(PythonVolume, PathBuf)>,
-    /// Folders of the pools to be removed.
+    /// Damaged folders of the bytecode pools.
     pub bytecode: BTreeSet<PathBuf>,
     /// Damaged inodes that have names elsewhere, such as in uv's cache.
     pub inodes: BTreeSet<Inode>,
@@ -32,7 +32,7 @@ impl PythonFindings {
         });
     }
 
-    /// Notes what a killed process left: no damage, and nobody has to do anything about it.
+    /// Notes what a killed process left. It is not damage and needs no action.
     pub fn leave(&mut self, root: &Path, path: &Path, what: &str) {
         self.report.left_overs.push(Problem {
             path: relative(root, path),
@@ -40,7 +40,7 @@ impl PythonFindings {
         });
     }
 
-    /// Notes what is wrong with files of one object, some of it by name.
+    /// Notes what is wrong with the files of one object; lists only the first ones.
     pub fn note_all(&mut self, root: &Path, object: &Path, problems: &[(PathBuf, String)]) {
         for (path, what) in problems.iter().take(MAX_PROBLEMS) {
             self.note(root, path, what.clone());

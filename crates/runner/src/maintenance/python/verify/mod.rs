@@ -1,7 +1,7 @@
-//! Whether everything on the Python volume is whole: the bytes on disk against what publishing wrote down.
+//! Verifies the Python volume: compares the bytes on disk with what publishing recorded.
 //!
-//! Environments share most of their inodes with each other and with uv's cache; each inode is read once. Environments
-//! are looked at in groups, leased while their group is at work, so neither memory nor leases grow with the volume.
+//! Environments share most of their inodes, so each inode is read once. Environments are examined in groups and leased
+//! meanwhile, so memory and the number of leases do not grow with the volume.
 
 mod environment_check;
 mod findings;
@@ -27,10 +27,10 @@ pub use parallel::THREADS;
 
 /// Entries of environments that are held in memory at one time; a larger environment is a group of its own.
 const GROUP_ITEMS: usize = 100_000;
-/// Environments that are read at once, by all threads together.
+/// Environments that all threads together read at once.
 const READ_AT_ONCE: usize = 16;
 
-/// Looks at every environment, request, left-over and at all byte-code.
+/// Examines every environment, request and leftover, and all bytecode.
 ///
 /// # Errors
 /// The volume itself cannot be read; damage is a problem in the report.
@@ -38,7 +38,7 @@ pub fn verify(volume: &PythonVolume) -> Result<VerifyReport, Failure> {
     examine(volume).map(|findings| findings.report)
 }
 
-/// The same, with what is to be repaired.
+/// Like [`verify`], but also returns what to repair.
 ///
 /// # Errors
 /// Those of [`verify`].
@@ -58,7 +58,7 @@ pub fn examine(volume: &PythonVolume) -> Result<PythonFindings, Failure> {
     Ok(findings)
 }
 
-/// An environment of the group at work; its lease keeps it from being evicted meanwhile.
+/// An environment of the current group. Its lease prevents eviction meanwhile.
 struct Candidate {
     path: PathBuf,
     read: environment_check::Read,
@@ -68,7 +68,7 @@ struct Candidate {
 fn environments(volume: &PythonVolume, hashes: &mut Hashes, findings: &mut PythonFindings) -> Result<(), Failure> {
     let mut group: Vec<Candidate> = Vec::new();
     let mut items = 0;
-    // Only for one group: an inode without a lease may become another file's.
+    // Valid for one group only: without a lease an inode may be reused.
     let mut known = KnownFiles::shared();
     for paths in entries(&volume.environments())?.chunks(READ_AT_ONCE) {
         let read = read_all(volume, paths, &known);
@@ -98,7 +98,7 @@ fn read_all(volume: &PythonVolume, paths: &[PathBuf], known: &KnownFiles) -> Vec
         .collect()
 }
 
-/// The environment at `path` with its lease; none where it is a link, or is just being evicted.
+/// The environment at `path` with its lease; `None` if it is a link or is being evicted.
 fn lease<'a>(volume: &PythonVolume, path: &'a PathBuf) -> Option<(&'a PathBuf, Option<Leased>)> {
     if path.is_symlink() {
         return None;
@@ -119,7 +119,7 @@ fn judge(volume: &PythonVolume, group: Vec<Candidate>, hashes: &mut Hashes, find
         findings.report.environments += 1;
         findings.report.files += candidate.read.items() as u64;
         findings.inodes.extend(inodes);
-        // One without a lease may have been taken away meanwhile.
+        // One without a lease may have been removed meanwhile.
         if !problems.is_empty() && candidate.path.exists() {
             findings.note_all(volume.root(), &candidate.path, &problems);
             findings.environments.push((volume.clone(), candidate.path.clone()));

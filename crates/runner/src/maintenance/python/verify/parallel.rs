@@ -1,12 +1,12 @@
-//! The same work for many things, by several threads, with the results in the things' order.
+//! Maps a list with several threads and keeps the order.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Threads that look at environments. Most of their time goes to folders that are not in the page cache, so there are
-/// more of them than processors: a disk serves several requests at a time.
+/// The number of threads that examine environments. It exceeds the number of processors, because most of the time goes
+/// to reading folders from disk, and a disk serves several requests at once.
 pub const THREADS: usize = 8;
 
-/// What `work` makes of each thing.
+/// The result of `work` for each item.
 pub fn map<T: Sync, R: Send>(things: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let some = || {
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_stand_in_the_order_of_the_things() {
+    fn results_keep_the_order_of_the_items() {
         let things: Vec<u32> = (0..1000).collect();
         let doubled: Vec<u32> = things.iter().map(|thing| thing * 2).collect();
         assert_eq!(map(&things, |thing| thing * 2), doubled);

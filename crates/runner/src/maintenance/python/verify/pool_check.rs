@@ -1,4 +1,4 @@
-//! The pools of byte-code: each folder against the list that was written when it was made.
+//! Compares each folder of the bytecode pools with the list that was written when it was created.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::python::{PythonVolume, pool};
 use crate::store::folder::entries;
 use crate::store::tree::{Listing, Tree};
 
-/// Looks at every folder of every pool.
+/// Examines every folder of every pool.
 pub fn examine(
     volume: &PythonVolume,
     tenants: &[PythonVolume],
@@ -36,7 +36,7 @@ pub fn examine(
         for (folder, tree) in &read {
             findings.report.files += tree.items.len() as u64;
             let problems = problems(folder, tree, hashes);
-            // One that a collection has taken away meanwhile is nobody's.
+            // Skip a folder that a collection has removed meanwhile.
             if !problems.is_empty() && folder.exists() {
                 findings.note_all(volume.root(), folder, &problems);
                 findings.bytecode.insert(folder.clone());
@@ -54,10 +54,10 @@ fn problems(folder: &Path, tree: &Tree, hashes: &Hashes) -> Vec<(PathBuf, String
     let path = folder.join(CONTENT_FILE);
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) => return vec![(path, format!("the list of the folder cannot be read: {error}"))],
+        Err(error) => return vec![(path, format!("the folder's list of files cannot be read: {error}"))],
     };
     let Some(expected) = Listing::parse(&text) else {
-        return vec![(path, "is no list of files".to_owned())];
+        return vec![(path, "is not a list of files".to_owned())];
     };
     match tree.listing(&hashes.known) {
         Err((name, what)) => vec![(folder.join(name), what)],
