@@ -42,7 +42,7 @@ fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// Runs each scenario in turns with the others and tells its figures.
+/// Runs the scenarios in turns, and prints the figures of each.
 fn tell(machine: &Machine, names: &[&str]) {
     let scenarios: Vec<_> = names.iter().filter_map(|name| machine.warm(name)).collect();
     let mut told = vec![(Figures::default(), vec![Figures::default(); PHASES.len()]); scenarios.len()];

@@ -1,7 +1,8 @@
-//! Where a task runs, behind one trait: `submit`, `wait`, `cancel`, `logs`, and epochs for honest first runs.
+//! Runs tasks on this machine or on a cluster, behind one trait: `submit`, `wait`, `cancel`, `logs`, and fresh epochs for
+//! measuring first runs.
 //!
-//! A driver knows the model and the runner's protocol. It never knows the report, the terminal or the environment
-//! variables of the process it lives in: all it needs comes in its configuration.
+//! A driver uses the model and the runner's protocol. It uses neither the report nor the terminal, and reads no environment
+//! variables: its configuration holds all it needs.
 
 mod cancel;
 mod ids;
@@ -24,7 +25,7 @@ use tokio::sync::watch;
 
 pub use log::LogReader;
 
-/// One submitted task, as its driver knows it. It serialises, so that a restarted service can ask for it again.
+/// The identity of one submitted task. It serialises, so that a restarted service can ask for the task again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Ticket {
     /// The driver's name: `local`, `kube`, `argo`.
@@ -43,9 +44,9 @@ impl fmt::Display for Ticket {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Epoch {
-    /// The caches that everybody uses.
+    /// The caches that all tasks share.
     Standing,
-    /// Caches of their own on the same volumes, empty when they were made: for measuring first runs.
+    /// Separate caches on the same volumes, empty when created, for measuring first runs; by name.
     Fresh(String),
 }
 
@@ -59,24 +60,23 @@ impl Epoch {
     }
 }
 
-/// How a task is to be run.
+/// How to run a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubmitOptions {
-    /// The ticket's id, where the caller must know it before the task is on its way: `a-z`, `0-9` and `-`, at most 50
-    /// characters, a letter first. Submitting an id again finds the task that is there and starts no second one.
-    /// Without it the driver makes one up.
+    /// The ticket's id, if the caller must know it before the task is submitted: `a-z`, `0-9` and `-`, at most 50 characters,
+    /// a letter first. Submitting an id again finds the existing task and starts no second one. `None` lets the driver choose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// True where nobody can have submitted this id before, so that the driver need not look for it.
+    /// True if the id cannot have been submitted before, so that the driver need not look for the task.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub first: bool,
-    /// Which caches.
+    /// The caches to use.
     pub epoch: Epoch,
     /// Bounds on the user's program.
     pub limits: Limits,
-    /// Milliseconds that preparing may take, waiting for others included.
+    /// Milliseconds that preparing may take, including waits for other preparations.
     pub prepare_ms: u64,
-    /// Whose task it is: its environments are that tenant's.
+    /// The tenant who owns the task and its environments.
     #[serde(default)]
     pub tenant: Tenant,
 }
@@ -94,13 +94,13 @@ impl Default for SubmitOptions {
     }
 }
 
-/// What becomes of a running task when the process that submitted it ends.
+/// What happens to a running task when the process that submitted it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifetime {
-    /// It goes on, and another process finds it by its ticket.
+    /// It continues, and another process finds it by its ticket.
     Independent,
-    /// It ends too, and nobody knows its ticket any more. What `submit` answers is certain then: an error means that
-    /// nothing was started.
+    /// It ends too, and its ticket is unknown from then on. The answer of `submit` is certain: an error means that nothing was
+    /// started.
     WithProcess,
 }
 
@@ -109,38 +109,38 @@ pub enum Lifetime {
 pub struct Room(Option<Box<dyn std::any::Any + Send + Sync>>);
 
 impl Room {
-    /// Room that is given back when `held` is dropped.
+    /// Room that is freed when `held` is dropped.
     pub fn held(held: impl Send + Sync + 'static) -> Room {
         Room(Some(Box::new(held)))
     }
 
-    /// True where somebody counts it.
+    /// True if the driver counts it.
     pub fn is_counted(&self) -> bool {
         self.0.is_some()
     }
 }
 
-/// Why a driver could not do what it was asked. How a *task* failed is no error but its [`Outcome`].
+/// Why a driver could not do what was requested. The failure of a *task* is not an error, but part of its [`Outcome`].
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
-    /// The task's text is not acceptable.
+    /// The task's specification is invalid.
     #[error(transparent)]
     Invalid(#[from] TaskError),
-    /// No such task, or one that ended before this process began.
-    #[error("no task {0} is known to this driver\nhint: it may have ended before this process started")]
+    /// There is no such task, or it ended before this process started.
+    #[error("this driver knows no task {0}\nhint: it may have ended before this process started")]
     UnknownTicket(Ticket),
-    /// The cluster cannot do it, or cannot be asked.
+    /// The cluster refused, or did not answer.
     #[error(transparent)]
     Failed(#[from] Failure),
-    /// The same, where it is certain that the task was not started.
+    /// The same, if it is certain that the task was not started.
     #[error(transparent)]
     NotStarted(Failure),
-    /// Something on this machine.
+    /// An operation on this machine failed.
     #[error("{what}: {source}")]
     Io {
-        /// What was being done, and to what.
+        /// The failed action and its object.
         what: String,
-        /// The system's answer.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
@@ -153,124 +153,124 @@ impl DriverError {
     }
 }
 
-/// A place where tasks run.
+/// Runs tasks.
 #[async_trait]
 pub trait Driver: Send + Sync {
-    /// The name that tickets and reports carry.
+    /// The name in tickets and reports.
     fn name(&self) -> &'static str;
 
-    /// What becomes of running tasks when this process ends.
+    /// What happens to running tasks when this process ends.
     fn lifetime(&self) -> Lifetime {
         Lifetime::Independent
     }
 
-    /// True where the ticket is of a kind that this driver may know.
+    /// True if this driver may know the ticket.
     fn knows(&self, ticket: &Ticket) -> bool {
         ticket.driver == self.name()
     }
 
-    /// How long after a task's end a submit of its id finds it and starts no second one, at the least.
+    /// How long after a task's end, at least, a submit of its id finds the task and starts no second one.
     fn remembers(&self) -> Duration {
         Duration::MAX
     }
 
-    /// For how long in all it could not see its tasks, since it was opened: that does not count against them.
+    /// How long in all the driver could not observe its tasks, since it was opened. That time does not count against them.
     fn unseen(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// Waits until a task that is submitted next comes to a place soon. Whoever has many to submit asks for each, and
-    /// keeps the order of its own queue; to ask is no duty. Hold it until `submit` has returned.
+    /// Waits until the next submitted task will get a place soon. A caller with many tasks asks before each, and keeps the order
+    /// of its own queue; asking is optional. Hold the room until `submit` has returned.
     async fn room(&self) -> Room {
         Room::default()
     }
 
-    /// Why tasks wait for room at the moment, where that is known: a sentence for people.
+    /// Why tasks wait for room now, for a person; `None` if they do not, or if the reason is unknown.
     fn full(&self) -> Option<String> {
         None
     }
 
-    /// Checks the task and starts it. Returns as soon as it is on its way.
+    /// Checks the task and starts it. Returns as soon as it is submitted.
     ///
     /// # Errors
-    /// The task's text is not acceptable, or it cannot be started at all. But for [`DriverError::NotStarted`], an error does
-    /// not say that nothing was started: submit the same id again.
+    /// The task is invalid, or cannot be started. Only [`DriverError::NotStarted`] means that nothing was started; after any
+    /// other error, submit the same id again.
     async fn submit(&self, spec: &TaskSpec, options: &SubmitOptions) -> Result<Ticket, DriverError>;
 
-    /// Waits until the user's program has ended. Publishing what was prepared may still go on.
+    /// Waits until the user's program has ended. Publishing what was prepared may still continue.
     ///
     /// # Errors
-    /// The ticket is not known.
+    /// The ticket is unknown.
     async fn wait(&self, ticket: &Ticket) -> Result<Outcome, DriverError>;
 
-    /// Waits until everything that belongs to the task has ended, publishing included. The outcome is that of
-    /// [`Driver::wait`] with the spans and warnings that came after it.
+    /// Waits until everything that belongs to the task has ended, including publishing. The outcome is that of
+    /// [`Driver::wait`], with the spans and warnings that came after it.
     ///
     /// # Errors
-    /// The ticket is not known.
+    /// The ticket is unknown.
     async fn settle(&self, ticket: &Ticket) -> Result<Outcome, DriverError>;
 
-    /// Asks a running task to end. It ends as [`hybrid_cache_model::End::Cancelled`], unless it ended before.
+    /// Asks a running task to end. It ends as [`hybrid_cache_model::End::Cancelled`], unless it has ended before.
     ///
     /// # Errors
-    /// The ticket is not known.
+    /// The ticket is unknown.
     async fn cancel(&self, ticket: &Ticket) -> Result<(), DriverError>;
 
-    /// What is being done for a task at the moment, beside running it: a preparation's phase, or nothing.
+    /// The running phase of a task's preparation; `None` while nothing is prepared.
     ///
     /// # Errors
-    /// The ticket is not known.
+    /// The ticket is unknown.
     fn preparing(&self, ticket: &Ticket) -> Result<watch::Receiver<Option<Phase>>, DriverError>;
 
-    /// Why a submitted task has no place to run yet, if that is known: a sentence for people. `None` also for a ticket
-    /// that is not known.
+    /// Why a submitted task has no place to run yet, for a person; `None` if it has one, if the reason is unknown, or if the
+    /// ticket is.
     fn waits(&self, _ticket: &Ticket) -> Option<String> {
         None
     }
 
-    /// For how long in all a submitted task has had no place to run because others have it, since this process knows of the
-    /// task; without the time of [`Driver::unseen`]. That does not count against it. Zero also for a ticket that is not known.
+    /// How long in all a submitted task has waited for a place that others use, since this process knows of it; without the
+    /// time of [`Driver::unseen`]. That time does not count against the task. Zero for an unknown ticket.
     fn waited(&self, _ticket: &Ticket) -> Duration {
         Duration::ZERO
     }
 
-    /// The task's output so far and to come.
+    /// Reads the task's output, from the beginning and as it comes.
     ///
     /// # Errors
-    /// The ticket is not known.
+    /// The ticket is unknown.
     fn logs(&self, ticket: &Ticket) -> Result<LogReader, DriverError>;
 
-    /// The same for the one reader that keeps the output elsewhere: what it has read the driver lets go of, and a task that
-    /// prints faster waits for it. Once that reader is dropped, output is passed over until the log is taken again.
+    /// The same for a reader that keeps the output elsewhere: the driver releases what it has read, and a task that prints
+    /// faster waits for it. Once the reader is dropped, output is discarded until the log is taken again.
     ///
     /// # Errors
-    /// The ticket is not known.
+    /// The ticket is unknown.
     fn take_log(&self, ticket: &Ticket) -> Result<LogReader, DriverError> {
         self.logs(ticket)
     }
 
-    /// Forgets a task that has ended; its ticket is unknown from then on, and what a cluster keeps of it is deleted behind
-    /// the caller's back, as soon as all that belongs to it has ended.
+    /// Forgets a task that has ended. Its ticket is unknown from then on. A background task deletes what a cluster keeps of it,
+    /// as soon as everything that belongs to it has ended.
     fn forget(&self, ticket: &Ticket);
 
-    /// Waits until requests noted so far are in the trace, for some seconds at most: before the process ends. Returns what
-    /// [`Driver::trace_warning`] does. Does nothing where none is recorded.
+    /// Waits until the requests noted so far are in the trace, for at most 20 s. Call it before the process ends. Returns what
+    /// [`Driver::trace_warning`] does. Does nothing if no trace is recorded.
     async fn flush_trace(&self) -> Option<String> {
         None
     }
 
-    /// Why requests are not in the trace, once; no task fails for that.
+    /// Why requests are missing in the trace; returned once. No task fails because of that.
     fn trace_warning(&self) -> Option<String> {
         None
     }
 
-    /// Makes empty caches on the same volumes.
+    /// Creates empty caches on the same volumes.
     ///
     /// # Errors
     /// The volumes cannot be written.
     async fn fresh_epoch(&self) -> Result<Epoch, DriverError>;
 
-    /// Deletes the caches of a fresh epoch. The standing caches are never deleted by this.
+    /// Deletes the caches of a fresh epoch. Never deletes the standing caches.
     ///
     /// # Errors
     /// Something in them cannot be deleted.

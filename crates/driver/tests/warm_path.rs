@@ -47,7 +47,7 @@ struct Executed {
 }
 
 impl Traced {
-    /// True where a program was executed by that name, be it through a loader or an interpreter of its own.
+    /// True if a program of that name was executed, directly or through a loader or an interpreter.
     fn has(&self, name: &str) -> bool {
         let called = |argument: &String| Path::new(argument).file_name().is_some_and(|file| file == name);
         self.executed
@@ -88,7 +88,7 @@ fn a_cached_task_executes_the_sandbox_the_runner_the_interpreter_and_its_own_pro
         make_writable(root.path());
         return;
     };
-    // That both are seen where they do run is what makes their absence below worth something.
+    // The absence below means something only because both are seen here, when they do run.
     assert!(!first.outcome.cache.all_hit(), "{:?}", first.outcome.cache);
     assert!(first.has("uv"), "{:?}", first.programs());
     assert_eq!(first.has("nix"), has_nix, "{:?}", first.programs());
@@ -144,7 +144,7 @@ fn traced_part() {
     println!("\n{}", serde_json::to_string(&outcome).unwrap());
 }
 
-/// Plays the part in a process that is traced with everything it starts; `None` where that is not permitted.
+/// Plays the part in a process that is traced with everything that it starts; `None` if tracing is not permitted.
 fn traced(config: &LocalConfig, spec: &TaskSpec) -> Option<Traced> {
     let file = config.root.join("config.json");
     std::fs::write(&file, serde_json::to_vec(config).unwrap()).unwrap();
@@ -167,7 +167,7 @@ fn traced(config: &LocalConfig, spec: &TaskSpec) -> Option<Traced> {
         follow(&mut part)
     };
     let mut text = String::new();
-    // Its few kilobytes fit into the pipe, so it can be read now that nobody writes any more.
+    // Its few kilobytes fit into the pipe, so they can be read now that all writers are gone.
     part.stdout.take().unwrap().read_to_string(&mut text).unwrap();
     let outcome: Outcome = serde_json::from_str(text.lines().find(|line| line.starts_with('{')).unwrap()).unwrap();
     assert!(outcome.end.is_success(), "{:?}", outcome.end);
@@ -223,7 +223,7 @@ fn seize(part: &Child) -> Result<(), Errno> {
     }
 }
 
-/// Lets the part and all it starts run to their end; tells what they executed.
+/// Lets the part and everything that it starts run to their end; returns what they executed.
 fn follow(part: &mut Child) -> Vec<Executed> {
     part.stdin.take().unwrap().write_all(b"\n").unwrap();
     let own = Pid::from_raw(i32::try_from(part.id()).unwrap());
@@ -271,7 +271,7 @@ fn look_at(pid: Pid) -> Executed {
     }
 }
 
-/// A store's folders are read-only, and then nobody but root can delete them.
+/// Makes a store's read-only folders writable, because only root could delete them otherwise.
 fn make_writable(folder: &Path) {
     // `chmod` follows no link below its argument; what it cannot change stays behind in the build folder.
     let _ = Command::new("chmod").args(["-R", "u+w"]).arg(folder).output();

@@ -1,4 +1,4 @@
-//! Medians with their spread, told in one line together with how busy the machine was.
+//! Medians with their spread, printed in one line with how busy the machine was.
 
 /// Measurements of one thing, in milliseconds.
 #[derive(Clone, Debug, Default)]

@@ -36,7 +36,7 @@ pub struct Ran {
 }
 
 impl Machine {
-    /// `None`, and a word about it, where nobody provisioned the tools. `runtime` is the one of the program whose
+    /// `None`, and a word about it, if the tools are not provisioned. `runtime` is the one of the program whose
     /// place the benchmark takes.
     pub fn open(bench: &str, runtime: Runtime) -> Option<Machine> {
         let standard = Path::new(env!("CARGO_MANIFEST_DIR")).join(CONFIG_FILE);
@@ -59,7 +59,7 @@ impl Machine {
         })
     }
 
-    /// The scenario of that name with its caches filled; `None`, and a word about it, where this machine lacks Nix.
+    /// The scenario of that name with its caches filled; `None`, with a message, if this machine lacks Nix.
     pub fn warm(&self, name: &str) -> Option<Scenario> {
         let file = format!("{}/{SCENARIOS}/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
         let scenario = Scenario::from_yaml(&file, &std::fs::read_to_string(&file).unwrap()).unwrap();

@@ -30,11 +30,11 @@ pub struct LocalDriver {
     memory: Arc<MemoryGroups>,
     networks: Arc<Networks>,
     trace: Option<Arc<Recorder>>,
-    tasks: Mutex<HashMap<String, TaskHandle>>,
+    tasks: Mutex<HashMap<String, LocalTask>>,
 }
 
 /// One task, for the driver's callers.
-struct TaskHandle {
+struct LocalTask {
     ended: watch::Receiver<Option<Outcome>>,
     settled: watch::Receiver<Option<Outcome>>,
     cancel: watch::Sender<bool>,
@@ -95,12 +95,12 @@ impl LocalDriver {
         self.networks.status().await
     }
 
-    fn tasks(&self) -> MutexGuard<'_, HashMap<String, TaskHandle>> {
+    fn tasks(&self) -> MutexGuard<'_, HashMap<String, LocalTask>> {
         // The map is complete between its calls, even if one panicked.
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn find<T>(&self, ticket: &Ticket, pick: impl FnOnce(&TaskHandle) -> T) -> Result<T, DriverError> {
+    fn find<T>(&self, ticket: &Ticket, pick: impl FnOnce(&LocalTask) -> T) -> Result<T, DriverError> {
         let unknown = || DriverError::UnknownTicket(ticket.clone());
         if ticket.driver != self.name() {
             return Err(unknown());
@@ -160,7 +160,7 @@ impl Driver for LocalDriver {
                 ..Notes::default()
             },
         };
-        let handle = TaskHandle {
+        let handle = LocalTask {
             ended,
             settled,
             cancel,

@@ -1,4 +1,4 @@
-//! Control groups that bound the memory of tasks, where this process may make some.
+//! Control groups that bound the memory of tasks, if this process may create some.
 //!
 //! ```text
 //! <parent>/                          of version 1 this process's own group, of version 2 the nearest one above it that

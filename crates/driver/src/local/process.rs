@@ -80,7 +80,7 @@ async fn run_inner(
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let work = async {
         let (stdout, stderr) = (pump(stdout, Stream::Stdout, log), pump(stderr, Stream::Stderr, log));
-        // Sending is part of it: a sandbox that hangs before the runner reads takes no more than a socket holds.
+        // Sending runs concurrently, because a sandbox that hangs before it reads accepts no more than the socket holds.
         let sent = send(Some(requests), request);
         tokio::join!(sent, stdout, stderr, child.wait(), read_report(reports))
     };
@@ -93,8 +93,8 @@ async fn run_inner(
         () = cancelled(cancel) => return Ok(None),
     };
     sent?;
-    // bubblewrap waits for the first process of its PID namespace, which the kernel lets end last. One that was killed
-    // itself has waited for nobody.
+    // bubblewrap waits for the first process of its PID namespace, which ends last. A bubblewrap that was killed has not
+    // waited for any process.
     *all_ended = status.as_ref().is_ok_and(|status| status.code().is_some());
     report.map(Some).ok_or_else(|| no_report(&said, status))
 }

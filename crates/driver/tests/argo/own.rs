@@ -17,12 +17,12 @@ fn workflows(bench: &Bench) -> Api<DynamicObject> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_argo_says_is_no_output_and_what_it_may_do_the_task_may_not() {
+async fn argos_lines_are_not_output_and_its_rights_are_not_the_tasks() {
     let Some(bench) = bench::cluster("what_argo_says").await else {
         return;
     };
     let driver = bench.driver().await;
-    // A line as Argo's own but for its mark, and the end of a line that Argo does not wait for.
+    // A line like Argo's without its mark, and the end of a line that Argo does not wait for.
     let code = "import os, sys\n\
                 try: open('/proc/1/environ').read()\n\
                 except PermissionError: print('refused', [name for name in os.environ if 'ARGO' in name])\n\
@@ -87,7 +87,7 @@ async fn a_workflow_ends_well_whatever_its_task_says_and_takes_its_secret_with_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_driver_of_workflows_finds_jobs_of_before_and_one_of_jobs_refuses_workflows() {
+async fn a_driver_of_workflows_finds_earlier_jobs_and_a_driver_of_jobs_refuses_workflows() {
     let Some(bench) = bench::cluster("a_driver_of_workflows_finds_jobs").await else {
         return;
     };

@@ -58,7 +58,7 @@ impl Ran {
     }
 }
 
-/// The cluster; `None`, and a word about it, where none is named.
+/// The cluster; `None`, with a message, if none is named.
 pub async fn cluster(test: &str) -> Option<Bench> {
     let (Ok(context), Some(file)) = (std::env::var(CONTEXT_VARIABLE), std::env::var_os(CONFIG_VARIABLE)) else {
         println!("skipped: {test}: no cluster: {CONTEXT_VARIABLE} and {CONFIG_VARIABLE} are not set");

@@ -44,7 +44,7 @@ async fn a_task_that_ignores_sigterm_is_cancelled_within_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_without_a_place_is_cancelled_at_once() {
+async fn a_task_without_a_node_is_cancelled_at_once() {
     let Some(bench) = bench::cluster("a_task_without_a_place").await else {
         return;
     };
@@ -62,7 +62,7 @@ async fn a_task_without_a_place_is_cancelled_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_much_memory_is_told_as_such() {
+async fn too_much_memory_is_reported_as_such() {
     let Some(bench) = bench::cluster("too_much_memory").await else {
         return;
     };
@@ -80,7 +80,7 @@ async fn too_much_memory_is_told_as_such() {
     match &ran.outcome.end {
         // Where the kernel ends the whole control group, the runner goes with it.
         End::Failed { failure } => assert_eq!(failure.kind, FailureKind::OutOfMemory, "{failure}"),
-        // Where it ends one process, the runner tells of it.
+        // If the kernel ends one process, the runner reports it.
         End::Signaled { signal: 9 } => {
             assert!(
                 ran.outcome.warnings.iter().any(|warning| warning.contains("memory")),
@@ -111,7 +111,7 @@ async fn the_time_limit_is_the_runners_and_its_output_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_that_somebody_deletes_is_told_as_such() {
+async fn a_deleted_pod_is_reported_as_deleted() {
     let Some(bench) = bench::cluster("a_pod_that_somebody_deletes").await else {
         return;
     };
@@ -127,7 +127,7 @@ async fn a_pod_that_somebody_deletes_is_told_as_such() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_package_that_does_not_exist_fails_the_task_with_the_index_s_word() {
+async fn a_package_that_does_not_exist_fails_the_task_with_the_index_s_message() {
     let Some(bench) = bench::cluster("a_package_that_does_not_exist").await else {
         return;
     };

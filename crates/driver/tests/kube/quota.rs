@@ -10,7 +10,7 @@ use serde_json::json;
 use super::bench::{self, options, run};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_quota_says_no_in_its_own_words() {
+async fn a_refusal_by_a_quota_is_reported_in_the_clusters_words() {
     let Some(bench) = bench::cluster("a_quota").await else {
         return;
     };

@@ -9,7 +9,7 @@ use hybrid_cache_model::{FailureKind, TaskSpec};
 use super::bench::{self, options, run, spec};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_that_nobody_has_is_told_with_the_next_step() {
+async fn an_image_that_does_not_exist_is_reported_with_the_next_step() {
     let Some(bench) = bench::cluster("an_image_that_nobody_has").await else {
         return;
     };
@@ -22,7 +22,7 @@ async fn an_image_that_nobody_has_is_told_with_the_next_step() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_claim_is_told_at_once() {
+async fn a_missing_claim_is_reported_at_once() {
     let Some(bench) = bench::cluster("a_missing_claim").await else {
         return;
     };
@@ -35,7 +35,7 @@ async fn a_missing_claim_is_told_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_node_is_waited_for_and_then_told() {
+async fn a_missing_node_is_waited_for_and_then_reported() {
     let Some(bench) = bench::cluster("no_node").await else {
         return;
     };
@@ -58,7 +58,7 @@ async fn no_node_is_waited_for_and_then_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_that_does_not_answer_and_a_namespace_that_is_not_there_are_told_on_opening() {
+async fn opening_reports_a_cluster_that_does_not_answer_and_a_missing_namespace() {
     let Some(bench) = bench::cluster("a_cluster_that_does_not_answer").await else {
         return;
     };

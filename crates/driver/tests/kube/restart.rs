@@ -8,7 +8,7 @@ use hybrid_cache_model::{CacheStatus, End, TaskSpec};
 use super::bench::{self, options, spec, wait, within};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_process_finds_a_task_at_work_and_one_that_has_ended() {
+async fn another_process_adopts_a_running_task_and_an_ended_one() {
     let Some(bench) = bench::cluster("another_process_finds_a_task").await else {
         return;
     };

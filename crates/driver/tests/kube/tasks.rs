@@ -154,7 +154,7 @@ async fn a_run_without_the_cache_says_so_and_leaves_the_caches_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_warm_pod_that_misses_is_prepared_behind_its_back() {
+async fn a_warm_pod_that_misses_is_followed_by_a_prepared_one() {
     let Some(bench) = bench::cluster("a_warm_pod_that_misses").await else {
         return;
     };

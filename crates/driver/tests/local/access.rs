@@ -59,7 +59,7 @@ async fn an_unknown_layout_is_refused_and_left_untouched() {
     }
 }
 
-/// What the part told: each task's outcome with its output, and the end.
+/// What the part reported: each task's outcome with its output, and the end.
 fn told(text: &str) -> Vec<serde_json::Value> {
     text.lines()
         .filter_map(|line| serde_json::from_str(line).ok())
@@ -119,7 +119,7 @@ async fn a_read_only_cache_folder_serves_what_it_holds() {
     assert_eq!(difference(&before, &bench.listing()), Vec::<String>::new());
 }
 
-/// Starts a program as somebody; by way of `env`, as setpriv itself still has root's rights when it starts the next.
+/// Starts a program as another user; through `env`, because setpriv itself still has root's rights when it starts a program.
 fn as_somebody() -> Vec<String> {
     let (user, group) = (format!("--reuid={SOMEBODY}"), format!("--regid={SOMEBODY}"));
     ["setpriv", &user, &group, "--clear-groups", "--", "env"]
@@ -127,7 +127,7 @@ fn as_somebody() -> Vec<String> {
         .into()
 }
 
-/// An interpreter that somebody may start: the configured one may be below root's home.
+/// An interpreter that another user may start: the configured one may be below root's home.
 fn interpreter_for_somebody(config: &mut LocalConfig) -> Option<()> {
     const WHO: &str = "import os, sys, sysconfig; print(os.path.realpath(sys._base_executable), '.'.join(map(str, sys.version_info[:3])), \
                        sys.implementation.cache_tag, sysconfig.get_platform(), os.path.realpath(sys.base_prefix), sep='\\n')";
@@ -159,7 +159,7 @@ fn interpreter_for_somebody(config: &mut LocalConfig) -> Option<()> {
     Some(())
 }
 
-/// What somebody may not start or read of what the driver needs.
+/// What another user may not start or read of what the driver needs.
 fn out_of_reach(config: &LocalConfig) -> Option<String> {
     let program = std::env::current_exe().unwrap();
     let nix = Path::new(&config.python_tools.uv).to_owned();

@@ -17,7 +17,7 @@ pub const CONFIG_VARIABLE: &str = "HYBRID_CACHE_LOCAL_CONFIG";
 /// No test waits longer than this for anything.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// This machine's configuration; `None`, and a word about it, where nobody provisioned the tools.
+/// This machine's configuration; `None`, with a message, if the tools are not provisioned.
 pub fn machine(test: &str) -> Option<LocalConfig> {
     let Some(file) = std::env::var_os(CONFIG_VARIABLE) else {
         println!("skipped: {test}: {CONFIG_VARIABLE} is not set; `cargo xtask test` sets it");
@@ -27,7 +27,7 @@ pub fn machine(test: &str) -> Option<LocalConfig> {
     Some(serde_json::from_slice(&text).unwrap())
 }
 
-/// The same where system packages can be made.
+/// The same if system packages can be built.
 pub fn machine_with_nix(test: &str) -> Option<LocalConfig> {
     let config = machine(test)?;
     if config.system.is_none() {
@@ -37,7 +37,7 @@ pub fn machine_with_nix(test: &str) -> Option<LocalConfig> {
     Some(config)
 }
 
-/// True, and a word about it, where the test needs root and this is somebody else.
+/// True, with a message, if the test needs root and runs as another user.
 pub fn not_root(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
@@ -103,7 +103,7 @@ pub struct Ran {
 }
 
 impl Bench {
-    /// Caches that are empty and nobody else's.
+    /// Caches that are empty and used by no one else.
     pub fn empty(config: LocalConfig) -> Bench {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("own-{}", COUNT.fetch_add(1, Ordering::Relaxed));
@@ -127,7 +127,7 @@ impl Bench {
         }
     }
 
-    /// Another driver on the same caches, told something else.
+    /// Another driver on the same caches, with another configuration.
     pub fn with(&self, change: impl FnOnce(&mut LocalConfig)) -> Bench {
         let mut bench = self.clone();
         change(&mut bench.config);
@@ -281,7 +281,7 @@ impl Ran {
     }
 }
 
-/// True where the environment was made for this run.
+/// True if the environment was built for this run.
 pub fn is_built(status: CacheStatus) -> bool {
     matches!(status, CacheStatus::Built { .. })
 }

@@ -250,8 +250,8 @@ print(subprocess.run(["./main"], capture_output=True, text=True, check=True).std
 }
 
 #[tokio::test]
-async fn a_program_that_fills_its_scratch_finds_it_full_and_harms_nobody() {
-    let Some(config) = machine("a_program_that_fills_its_scratch_finds_it_full_and_harms_nobody") else {
+async fn a_program_that_fills_its_scratch_harms_no_other() {
+    let Some(config) = machine("a_program_that_fills_its_scratch_harms_no_other") else {
         return;
     };
     let code = "import errno, os\n\
@@ -298,8 +298,8 @@ async fn open_files_are_bounded() {
 const GREEDY: &str = "held = bytearray()\nfor _ in range(2048): held += bytes(1 << 20)";
 
 #[tokio::test]
-async fn a_program_beyond_its_memory_limit_is_ended_and_told_so() {
-    let test = "a_program_beyond_its_memory_limit_is_ended_and_told_so";
+async fn a_program_beyond_its_memory_limit_is_ended_and_the_outcome_says_so() {
+    let test = "a_program_beyond_its_memory_limit_is_ended_and_the_outcome_says_so";
     let Some(config) = machine(test) else { return };
     if let Some(why) = memory_limit_lacking() {
         println!("skipped: {test}: {why}");
@@ -328,8 +328,8 @@ async fn a_program_beyond_its_memory_limit_is_ended_and_told_so() {
 }
 
 #[tokio::test]
-async fn where_memory_runs_out_the_kernel_ends_user_code_and_not_the_driver() {
-    let test = "where_memory_runs_out_the_kernel_ends_user_code_and_not_the_driver";
+async fn if_memory_runs_out_the_kernel_ends_user_code_and_not_the_driver() {
+    let test = "if_memory_runs_out_the_kernel_ends_user_code_and_not_the_driver";
     let Some(config) = machine(test) else { return };
     let Some(group) = Group::new(256 << 20) else {
         println!("skipped: {test}: no control group of version 1 can be made here");

@@ -16,7 +16,7 @@ const MOMENTS: u32 = 6;
 fn identity(pid: &str) -> Option<(String, String)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let after_name: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
-    // A zombie is dead: nobody else than its parent has to do with it.
+    // A zombie is dead; only its parent still has it.
     (after_name[0] != "Z").then(|| (pid.to_owned(), after_name[19].to_owned()))
 }
 
@@ -122,7 +122,7 @@ async fn a_killed_bypass_is_swept_by_the_next_driver() {
     let mut driver = Play::new(&bench.config, &[spec]).spawn();
     let bypass = bench.config.root.join("bypass");
     until("uv fills its folder", || crate::roles::count_below(&bypass, 40)).await;
-    // While its process lives, nobody else touches it.
+    // While its process runs, no other process touches it.
     drop(bench.with(|_| {}));
     assert!(bypass.exists());
     driver.kill();

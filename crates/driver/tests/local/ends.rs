@@ -1,4 +1,4 @@
-//! How a program ends, and that this is told as the program's own doing.
+//! How a program ends, and that the outcome reports it as the program's own end.
 
 use std::time::{Duration, Instant};
 
@@ -111,8 +111,8 @@ async fn cancelling_ends_all_of_the_task() {
 }
 
 #[tokio::test]
-async fn what_a_program_leaves_running_holds_nothing_up() {
-    let Some(config) = machine("what_a_program_leaves_running_holds_nothing_up") else {
+async fn processes_that_a_program_leaves_running_block_nothing() {
+    let Some(config) = machine("processes_that_a_program_leaves_running_block_nothing") else {
         return;
     };
     let bench = marked(config, "background");

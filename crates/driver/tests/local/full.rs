@@ -1,11 +1,11 @@
-//! Volumes without room: told as such, nothing half-made, good again as soon as there is room.
+//! Full volumes: the outcome says so, nothing incomplete is left, and they work again as soon as there is room.
 
 use hybrid_cache_model::TaskSpec;
 
 use crate::bench::{Bench, machine, machine_with_nix, not_root, python, system};
 use crate::roles::Play;
 
-/// Plays on a small file system, makes it larger, and plays again; `None` where this user may not mount.
+/// Plays on a small file system, makes it larger, and plays again; `None` if this user may not mount.
 fn small_then_large(
     test: &str,
     bench: &Bench,
@@ -66,8 +66,8 @@ fn check(test: &str, bench: &Bench, folder: &str, small: &str, spec: &TaskSpec) 
 }
 
 #[tokio::test]
-async fn a_full_python_volume_is_told_and_good_again_with_room() {
-    let test = "a_full_python_volume_is_told_and_good_again_with_room";
+async fn a_full_python_volume_is_reported_and_works_again_with_room() {
+    let test = "a_full_python_volume_is_reported_and_works_again_with_room";
     let Some(config) = machine(test) else { return };
     let bench = Bench::empty(config);
     // The first two are full while it unpacks, early and late; the third has no more files to give.
@@ -83,8 +83,8 @@ async fn a_full_python_volume_is_told_and_good_again_with_room() {
 }
 
 #[tokio::test]
-async fn a_full_system_volume_is_told_and_good_again_with_room() {
-    let test = "a_full_system_volume_is_told_and_good_again_with_room";
+async fn a_full_system_volume_is_reported_and_works_again_with_room() {
+    let test = "a_full_system_volume_is_reported_and_works_again_with_room";
     let Some(config) = machine_with_nix(test) else { return };
     let bench = Bench::empty(config);
     let code =

@@ -81,7 +81,7 @@ fn find(program: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// Servers on this machine that answer whoever reaches them, by TCP and by UDP.
+/// Servers on this machine that answer every client, by TCP and by UDP.
 struct Servers {
     tcp: u16,
     udp: u16,
@@ -376,7 +376,7 @@ async fn after_the_end_of_its_holder_or_of_pasta_the_next_task_has_a_new_network
     kill(first);
     until("pasta has ended with its holder", || !lives(pasta)).await;
     bench.run(&namespace(0.0)).await.good();
-    // The kernel gives the number of a namespace that is gone to the next one, so only its holder tells two apart.
+    // The kernel reuses the number of a namespace that is gone, so only the holder distinguishes two.
     let second = holder(&bench, 0);
     assert_ne!(first, second);
     kill(child(second));

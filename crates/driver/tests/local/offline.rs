@@ -9,10 +9,10 @@ use hybrid_cache_model::{CacheStatus, FailureKind};
 
 use crate::bench::{Bench, is_built, machine, machine_with_nix, python, system};
 
-/// Sooner than this a person is told that there is no network.
+/// A person learns within this time that there is no network.
 const SOON: Duration = Duration::from_secs(15);
 
-/// Sends every request of uv and Nix to a port where nobody listens.
+/// Sends every request of uv and Nix to a port on which no program listens.
 pub fn cut_off(config: &mut LocalConfig) {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let address = format!("http://127.0.0.1:{port}");
@@ -69,8 +69,8 @@ async fn a_first_system_run_without_network_says_so_soon() {
 }
 
 #[tokio::test]
-async fn what_is_cached_needs_no_network() {
-    let Some(config) = machine_with_nix("what_is_cached_needs_no_network") else {
+async fn cached_packages_need_no_network() {
+    let Some(config) = machine_with_nix("cached_packages_need_no_network") else {
         return;
     };
     let bench = Bench::shared(config);
@@ -113,8 +113,8 @@ async fn without_a_network_user_code_reaches_nothing_not_even_this_machine() {
 }
 
 #[tokio::test]
-async fn a_stale_environment_is_used_with_a_warning_where_there_is_no_network() {
-    let test = "a_stale_environment_is_used_with_a_warning_where_there_is_no_network";
+async fn a_stale_environment_is_used_with_a_warning_if_there_is_no_network() {
+    let test = "a_stale_environment_is_used_with_a_warning_if_there_is_no_network";
     let Some(config) = machine(test) else { return };
     let bench = Bench::empty(config);
     let spec = python("idna", "import idna; print('used')");
@@ -144,7 +144,7 @@ async fn a_stale_environment_is_used_with_a_warning_where_there_is_no_network() 
         "{:?}",
         ran.outcome.warnings
     );
-    // With a network it is resolved anew.
+    // With a network it is resolved again.
     let anew = bench.with(|config| config.max_age_s = 0).run(&spec).await;
     assert!(anew.good() == "used" && is_built(anew.python()), "{:?}", anew.python());
 }

@@ -78,8 +78,8 @@ async fn the_first_line_arrives_before_the_program_ends() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_text_and_both_streams_pass() {
-    let Some(config) = machine("bytes_that_are_no_text_and_both_streams_pass") else {
+async fn bytes_that_are_not_text_pass_in_both_streams() {
+    let Some(config) = machine("bytes_that_are_not_text_pass_in_both_streams") else {
         return;
     };
     let bench = Bench::shared(config);

@@ -66,7 +66,7 @@ async fn eviction_leaves_a_running_task_alone() {
     used.system_dependencies = "m4".to_owned();
     let mut unused = python("idna", "print('unused')");
     unused.system_dependencies = "gzip".to_owned();
-    // Once cold, when it runs from staging and is published under way, and once cached.
+    // Once cold, when it runs from staging and is published meanwhile, and once cached.
     for round in ["cold", "cached"] {
         assert_eq!(bench.run(&unused).await.good(), "unused");
         let ticket = bench.submit(&used).await;
@@ -91,7 +91,7 @@ async fn eviction_leaves_a_running_task_alone() {
         assert_eq!(bench.finish(&ticket).await.good(), "True 0", "{round}");
         assert!(bench.verify().await.is_clean());
     }
-    // Nobody uses them any more.
+    // No task uses them any longer.
     let report = bench.gc(1).await;
     assert_eq!(
         (

@@ -13,7 +13,7 @@ use crate::bench::{CONFIG_VARIABLE, PATIENCE};
 
 /// Names the file with the tasks that [`play`] runs one after the other.
 const TASKS_VARIABLE: &str = "HYBRID_CACHE_TEST_TASKS";
-/// Most of a task's output that a part tells of.
+/// Most bytes of a task's output that a part reports.
 const MAX_SHOWN_BYTES: usize = 1 << 12;
 
 /// A configuration and tasks, on disk for another process.
@@ -68,7 +68,7 @@ impl Play {
     }
 }
 
-/// A part under way, with the files it reads.
+/// A running part, with the files that it reads.
 pub struct Playing {
     pub child: Child,
     _play: Play,
@@ -130,7 +130,7 @@ pub async fn until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// True where there are at least `wanted` files and folders below `folder`.
+/// True if there are at least `wanted` files and folders below `folder`.
 pub fn count_below(folder: &Path, wanted: usize) -> bool {
     let mut found = 0;
     let mut folders = vec![folder.to_owned()];

@@ -115,7 +115,7 @@ async fn every_task_has_a_tmp_and_a_process_table_of_its_own() {
     );
     let ran = bench.run(&TaskSpec::new(looker)).await;
     bench.driver.cancel(&ticket).await.unwrap();
-    // `kill(-1)` reaches everybody but oneself and the first process: nobody is left to be killed.
+    // `kill(-1)` signals every process except its caller and the first one, so no process is left to be killed.
     assert_eq!(ran.good(), "['task'] [] False\nTrue");
     assert_eq!(bench.finish(&ticket).await.outcome.end, End::Cancelled);
 }
@@ -186,8 +186,8 @@ async fn a_sandbox_that_hangs_before_it_reads_its_task_is_cancelled_all_the_same
 }
 
 #[tokio::test]
-async fn where_no_sandbox_can_be_made_nothing_runs() {
-    let Some(config) = machine("where_no_sandbox_can_be_made_nothing_runs") else {
+async fn without_a_sandbox_nothing_runs() {
+    let Some(config) = machine("without_a_sandbox_nothing_runs") else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();

@@ -40,8 +40,8 @@ time.sleep(600)
 "#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_task_locks_keeps_nobody_waiting() {
-    let Some(config) = machine("what_a_task_locks_keeps_nobody_waiting") else {
+async fn a_lock_of_a_task_blocks_no_other() {
+    let Some(config) = machine("a_lock_of_a_task_blocks_no_other") else {
         return;
     };
     let bench = Bench::empty(config);
@@ -72,7 +72,7 @@ async fn an_evictor_that_never_rests_pulls_nothing_from_under_a_task() {
     };
     let bench = Bench::empty(config);
     let done = Arc::new(AtomicBool::new(false));
-    // Not even where no task ever ends.
+    // Not even if no task ever ends.
     let give_up = Instant::now() + PATIENCE;
     let evictor = {
         let (bench, done) = (bench.with(|_| {}), Arc::clone(&done));

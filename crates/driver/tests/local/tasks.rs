@@ -45,7 +45,7 @@ async fn what_is_refused_is_refused_before_any_process_starts() {
     let test = "what_is_refused_is_refused_before_any_process_starts";
     let Some(mut config) = machine(test) else { return };
     let folder = tempfile::tempdir().unwrap();
-    // Stands where every process of a task would start, so that one which does start is seen.
+    // Replaces the program with which every process of a task would start, so that a start is noticed.
     let (program, witness) = (folder.path().join("bwrap"), folder.path().join("started"));
     std::fs::write(&program, format!("#!/bin/sh\n: >>{}\nexit 1\n", witness.display())).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -152,8 +152,8 @@ async fn packages_that_do_not_exist_are_named() {
 }
 
 #[tokio::test]
-async fn a_contradiction_is_told_in_uvs_words() {
-    let Some(config) = machine("a_contradiction_is_told_in_uvs_words") else {
+async fn a_conflict_of_requirements_is_reported_in_uvs_words() {
+    let Some(config) = machine("a_conflict_of_requirements_is_reported_in_uvs_words") else {
         return;
     };
     let bench = Bench::shared(config);
@@ -168,8 +168,8 @@ async fn a_contradiction_is_told_in_uvs_words() {
 }
 
 #[tokio::test]
-async fn an_unknown_system_name_comes_with_its_neighbour() {
-    let Some(config) = machine_with_nix("an_unknown_system_name_comes_with_its_neighbour") else {
+async fn an_unknown_system_name_comes_with_a_similar_one() {
+    let Some(config) = machine_with_nix("an_unknown_system_name_comes_with_a_similar_one") else {
         return;
     };
     let bench = Bench::shared(config);

@@ -3,7 +3,7 @@
 use crate::kube::quantity;
 
 /// True for what is said of a quota that is full for now or has not been read yet, and by an API server that has just
-/// started, whose controllers are told that they may do nothing.
+/// started, which denies its controllers every action.
 pub fn is_temporary(said: &str) -> bool {
     is_quota_full_for_now(said) || said.contains("status unknown for quota") || said.contains("cannot create resource")
 }

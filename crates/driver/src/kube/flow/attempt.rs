@@ -192,7 +192,7 @@ async fn create(
     Ok((run, PodVariant::from(&workload)))
 }
 
-/// A first attempt can be submitted again by whoever submitted it; only this process can repeat a later one.
+/// The caller can submit a first attempt again; only this process can repeat a later one.
 fn create_timeouts(context: &TaskContext, attempt: Attempt) -> CreateTimeouts {
     let retention = context.shared.retention();
     match attempt {

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_held_back_is_not_lost() {
+    fn bytes_that_were_held_back_are_not_lost() {
         let (passed, reports) = read(&[b"end\x1eab"], Some("abc"));
         assert_eq!((passed.as_slice(), reports.len()), (b"end\x1eab".as_slice(), 0));
     }

@@ -23,7 +23,7 @@ pub enum FolderState {
 impl TenantFolders {
     /// The state of a tenant's folders. The first caller is to create them.
     pub fn state(&self, epoch: &Epoch, tenant: &Tenant) -> FolderState {
-        // `up`, and whoever created the epoch, have created those of the default tenant.
+        // `up`, or the process that created the epoch, has created those of the default tenant.
         if *tenant == Tenant::default() {
             return FolderState::Ready;
         }

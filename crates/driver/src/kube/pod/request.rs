@@ -1,4 +1,4 @@
-//! What the containers of a pod are told, and how it fits into a Secret.
+//! The requests that the containers of a pod read, as the data of a Secret.
 
 use std::collections::BTreeMap;
 

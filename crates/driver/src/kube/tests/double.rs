@@ -1,5 +1,5 @@
-//! A double of a cluster behind kube's own client, for tests of what the driver does while an API server does not answer:
-//! it keeps Secrets and Jobs, runs each Job's pod to its end by itself, and shows watches what has changed.
+//! A double of a cluster behind kube's own client, for tests of the driver while the API server does not answer. It stores
+//! Secrets and Jobs, runs each Job's pod to its end by itself, and sends changes to watches.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -23,9 +23,9 @@ pub enum Mode {
     Answers,
     /// Refuses the connection.
     Refuses,
-    /// Has come back and knows of no rights yet.
+    /// Has been restarted and knows no rights yet.
     Forbids,
-    /// Takes it and answers once it goes on again: its process is stopped.
+    /// Accepts it, and answers once it continues: its process is stopped.
     Silent,
 }
 
@@ -63,19 +63,19 @@ struct World {
     full_for: Duration,
     /// How long a new pod's container then has not started.
     starts_after: Duration,
-    log: Log,
+    log: PodLog,
     /// Beginning of a pod's name, container, its log.
     logs: Vec<(String, String, String)>,
 }
 
-/// What every pod prints, and which requests for it are lost on the way.
+/// What every pod prints, and how many requests for it are lost.
 #[derive(Clone, Default)]
-pub struct Log {
+pub struct PodLog {
     /// All of it.
     pub text: String,
-    /// So many requests are lost: each sends a part, and then nothing for ever, not even its end.
+    /// How many requests are lost: each sends a part, and then nothing, not even its end.
     pub lost: usize,
-    /// Bytes of that part; where absent, not even an answer.
+    /// Bytes of that part; `None` sends not even an answer.
     pub sent: Option<usize>,
 }
 
@@ -123,7 +123,7 @@ impl Double {
     }
 
     /// From now on pods print this.
-    pub fn print(&self, log: Log) {
+    pub fn print(&self, log: PodLog) {
         self.world().log = log;
     }
 
@@ -183,7 +183,7 @@ impl Double {
         object
     }
 
-    /// Controller, scheduler and kubelet in one: they go on while nobody outside is answered.
+    /// Controller, scheduler and kubelet in one. They continue while clients get no answer.
     async fn run_pod(self, job: Value) {
         let name = job["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let pod = format!("{name}-abcde");
@@ -224,7 +224,7 @@ impl Double {
         }
         let starts_after = self.world().starts_after;
         if !starts_after.is_zero() {
-            // As a node that was restarted was seen to say it: without a reason.
+            // As recorded of a restarted node: without a reason.
             self.put("pods", &pod, "MODIFIED", show(json!({"waiting": {}}), "Pending"));
             tokio::time::sleep(starts_after).await;
         }
@@ -306,7 +306,7 @@ impl Double {
         (201, object)
     }
 
-    /// Shows changes after a version, while it answers. The stream breaks where it refuses.
+    /// Sends changes after a version while the double answers. The stream breaks while it refuses.
     fn changes(&self, kind: &str, after: u64) -> Streamed {
         let (this, kind) = (self.clone(), kind.to_owned());
         let next = move |(this, kind, after): (Double, String, u64)| async move {
@@ -335,7 +335,7 @@ impl Double {
         StreamBody::new(stream::unfold((this, kind, after), next)).boxed_unsync()
     }
 
-    /// What a container of this pod has in its log, where that was said.
+    /// The log of a container of this pod, if a test has set one.
     fn said(&self, pod: &str, query: &str) -> Option<String> {
         let world = self.world();
         let said = world.logs.iter().find(|(pods, container, _)| {
@@ -419,7 +419,7 @@ impl tower_service::Service<Request<Body>> for Double {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        // What has reached a stopped process is done when it goes on, also where nobody waits for it any more.
+        // A stopped process handles a request once it continues, even if the client no longer waits.
         let taken = tokio::spawn(self.clone().take(request));
         Box::pin(async move { taken.await.map_err(std::io::Error::other)? })
     }

@@ -1,4 +1,4 @@
-//! Outages of an API server, and a quota that is full: nothing is lost, nothing fails for it, nothing runs twice.
+//! Outages of the API server, and a full quota: no task is lost, fails because of it, or runs twice.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use crate::kube::config::KubeConfig;
 use crate::kube::config::tests::config;
 use crate::kube::driver::{KUBE, KubeDriver};
-use crate::kube::tests::double::{Double, Log, Mode, NO_ROOM};
+use crate::kube::tests::double::{Double, Mode, NO_ROOM, PodLog};
 use crate::{Driver, DriverError, Epoch, SubmitOptions, Ticket};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -35,7 +35,7 @@ async fn driver(cluster: &Double) -> Arc<KubeDriver> {
     Arc::new(KubeDriver::open(cluster.client(), config).await.unwrap())
 }
 
-/// Hands a task over as the service does: by calls that it does not wait for without end, and in between it may look.
+/// Submits a task as the service does: by calls with a time limit, and it may query the task in between.
 async fn submit(driver: &KubeDriver, id: &str) -> Ticket {
     let options = SubmitOptions {
         id: Some(id.to_owned()),
@@ -83,7 +83,7 @@ fn good(outcome: &Outcome) {
     assert_eq!(outcome.end, End::Exited { code: 0 }, "{outcome:?}");
 }
 
-/// Each task was made once and ran once.
+/// Each task was created once and ran once.
 fn each_ran_once(cluster: &Double, count: usize) {
     let unique = |names: Vec<String>| (names.len(), names.into_iter().collect::<BTreeSet<_>>().len());
     assert_eq!(unique(cluster.made()), (count, count));
@@ -161,7 +161,7 @@ async fn a_task_that_runs_when_the_outage_begins_is_collected_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_time_to_start_begins_anew_behind_an_outage() {
+async fn the_time_to_start_begins_again_after_an_outage() {
     let cluster = Double::new(Duration::from_secs(1), finished);
     let driver = driver(&cluster).await;
     let start = Duration::from_secs(config().start_s);
@@ -225,7 +225,7 @@ async fn a_cancelled_task_ends_after_the_outage_and_an_unknown_one_stays_unknown
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_quota_means_to_wait_and_what_was_seen_to_its_end_makes_room_at_once() {
+async fn tasks_wait_while_a_quota_is_full_and_ended_tasks_make_room_at_once() {
     let cluster = Double::new(Duration::from_secs(1), finished);
     cluster.allow_jobs(3);
     let driver = driver(&cluster).await;
@@ -252,7 +252,7 @@ async fn a_full_quota_means_to_wait_and_what_was_seen_to_its_end_makes_room_at_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_time_that_a_task_waits_for_room_is_told_and_an_outage_in_it_is_not_counted_twice() {
+async fn the_wait_for_room_is_reported_and_an_outage_in_it_is_not_counted_twice() {
     let cluster = Double::new(MINUTE * 10, finished);
     cluster.be_full_for(MINUTE * 90);
     let driver = driver(&cluster).await;
@@ -294,7 +294,7 @@ async fn a_task_whose_second_workload_waits_for_the_quota_is_not_seen_meanwhile_
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_output_behind_a_log_connection_that_dies_in_silence_is_asked_for_again() {
+async fn output_after_a_silently_broken_log_connection_is_requested_again() {
     const TEXT: &str = "a line\nanother line\n";
     let prints = |name: &str| {
         let mut report = finished(name);
@@ -304,7 +304,7 @@ async fn the_output_behind_a_log_connection_that_dies_in_silence_is_asked_for_ag
     for (lost, sent) in [(1, Some(3)), (1, Some(0)), (1, None), (2, Some(3)), (2, None)] {
         let cluster = Double::new(Duration::from_secs(5), prints);
         let text = TEXT.to_owned();
-        cluster.print(Log { text, lost, sent });
+        cluster.print(PodLog { text, lost, sent });
         let driver = driver(&cluster).await;
         let ticket = submit(&driver, "task-a").await;
         let outcome = timeout(MINUTE * 3, wait(&driver, &ticket)).await.unwrap();
@@ -316,7 +316,7 @@ async fn the_output_behind_a_log_connection_that_dies_in_silence_is_asked_for_ag
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_maintenance_job_whose_answer_nobody_waits_for_any_more_goes() {
+async fn a_maintenance_job_is_deleted_once_nobody_waits_for_its_answer() {
     let cluster = Double::new(MINUTE * 10, |_| json!({"answer": "done"}));
     let driver = driver(&cluster).await;
     for _ in 0..3 {
@@ -373,7 +373,7 @@ async fn new_tenants_whose_folders_take_long_hold_up_no_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_failed_tasks_a_few_stay_for_people_to_look_at() {
+async fn a_few_failed_tasks_stay_for_people_to_look_at() {
     let broken = |_: &str| json!("no report");
     let cluster = Double::new(Duration::from_secs(1), broken);
     let driver = driver(&cluster).await;

@@ -1,4 +1,4 @@
-//! What a driver records of tasks on a cluster, on a double of one.
+//! What the driver records of tasks, on a double of a cluster.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use recorded::{SECRET, read};
 #[path = "../../../tests/shared/recorded.rs"]
 mod recorded;
 
-/// The first task of a kind builds, the later ones hit; a maintenance pod has told everything in its log.
+/// The first task of a kind builds, the later ones hit. A maintenance pod has written the contents to its log.
 fn report(name: &str) -> Value {
     if name.starts_with("maintain") {
         return json!({"answer": "done"});
@@ -78,7 +78,7 @@ fn marked(mark: &str, told: &impl serde::Serialize) -> String {
 }
 
 #[tokio::test]
-async fn what_pods_tell_in_their_logs_is_what_environments_are_made_of() {
+async fn pods_write_to_their_logs_what_environments_are_made_of() {
     let dir = tempfile::tempdir().unwrap();
     let cluster = Double::new(Duration::from_millis(20), report);
     let prepared = Prepared {
@@ -99,7 +99,7 @@ async fn what_pods_tell_in_their_logs_is_what_environments_are_made_of() {
 }
 
 #[tokio::test]
-async fn an_image_that_tells_nothing_costs_the_trace_and_no_task() {
+async fn an_image_that_writes_no_contents_costs_the_trace_and_no_task() {
     let dir = tempfile::tempdir().unwrap();
     let cluster = Double::new(Duration::from_millis(20), report);
     let driver = KubeDriver::open(cluster.client(), config()).await.unwrap();
@@ -110,7 +110,7 @@ async fn an_image_that_tells_nothing_costs_the_trace_and_no_task() {
 }
 
 #[tokio::test]
-async fn nothing_is_recorded_or_asked_of_the_cluster_unless_somebody_wants_it() {
+async fn nothing_is_recorded_or_read_from_the_cluster_without_a_trace() {
     let cluster = Double::new(Duration::from_millis(20), report);
     let driver = KubeDriver::open(cluster.client(), config()).await.unwrap();
     run(&driver, "cold-made").await;

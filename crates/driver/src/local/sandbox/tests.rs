@@ -147,7 +147,7 @@ fn a_task_sees_only_the_caches_it_asks_for_and_none_of_them_writable() {
 }
 
 #[test]
-fn without_network_there_is_none_for_user_code_but_for_preparing() {
+fn without_network_only_preparing_has_one() {
     let config = LocalConfig {
         network: Network::None,
         ..config()

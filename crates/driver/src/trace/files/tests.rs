@@ -75,7 +75,7 @@ fn read(dir: &Path) -> (Vec<Event>, Catalog, Faults) {
 }
 
 #[test]
-fn what_is_appended_is_read_and_an_environment_is_defined_once_by_whichever_process() {
+fn appended_lines_are_read_and_an_environment_is_defined_once_by_any_process() {
     let dir = tempfile::tempdir().unwrap();
     let (mut one, mut other) = (folder(dir.path(), 1 << 20), folder(dir.path(), 1 << 20));
     append(&mut one, vec![line("a", made_of("p"))]);
@@ -93,7 +93,7 @@ fn what_is_appended_is_read_and_an_environment_is_defined_once_by_whichever_proc
 }
 
 #[test]
-fn old_files_go_and_all_together_stay_within_the_bound() {
+fn old_files_are_deleted_and_the_rest_stays_within_the_bound() {
     let dir = tempfile::tempdir().unwrap();
     let max_bytes = 64 << 10;
     let mut folder = folder(dir.path(), max_bytes);
@@ -122,7 +122,7 @@ fn old_files_go_and_all_together_stay_within_the_bound() {
 }
 
 #[test]
-fn a_line_that_a_crash_tore_is_told_and_the_rest_counts() {
+fn an_incomplete_line_of_a_crash_is_reported_and_the_rest_counts() {
     let dir = tempfile::tempdir().unwrap();
     let mut first = folder(dir.path(), 1 << 20);
     append(&mut first, vec![line("a", made_of("p"))]);
@@ -138,7 +138,7 @@ fn a_line_that_a_crash_tore_is_told_and_the_rest_counts() {
 }
 
 #[test]
-fn writers_at_the_same_time_lose_nothing_and_mix_no_lines() {
+fn concurrent_writers_lose_nothing_and_mix_no_lines() {
     let dir = tempfile::tempdir().unwrap();
     std::thread::scope(|scope| {
         for writer in 0..4 {
@@ -163,7 +163,7 @@ fn writers_at_the_same_time_lose_nothing_and_mix_no_lines() {
 }
 
 #[test]
-fn what_no_line_defines_is_asked_for_and_left_out_where_nobody_knows() {
+fn an_undefined_environment_is_looked_up_and_left_out_if_unknown() {
     let dir = tempfile::tempdir().unwrap();
     let mut folder = folder(dir.path(), 1 << 20);
     append(&mut folder, vec![line("a", made_of("p"))]);
@@ -203,7 +203,7 @@ fn what_no_line_defines_is_asked_for_and_left_out_where_nobody_knows() {
 }
 
 #[test]
-fn a_header_that_lists_too_much_forgets_what_was_used_least_recently() {
+fn a_header_that_lists_too_much_drops_the_least_recently_used() {
     let dir = tempfile::tempdir().unwrap();
     let mut folder = folder(dir.path(), 64 << 10);
     let environments = (0..500).map(|number| hybrid_cache_sizing::trace::ResidentEnvironment {

@@ -193,7 +193,7 @@ async fn a_trace_begun_in_the_middle_knows_what_was_there_and_not_what_its_first
 }
 
 #[tokio::test]
-async fn whoever_used_an_environment_before_it_was_published_gets_its_name_from_its_maker() {
+async fn a_request_before_publishing_gets_the_environments_name_from_its_maker() {
     let dir = tempfile::tempdir().unwrap();
     let (recorder, _) = recorder(dir.path(), Volumes::default());
     note(&recorder, CacheStatus::Hit, None, None);
@@ -238,7 +238,7 @@ async fn epochs_and_tasks_that_bypass_the_caches_are_not_recorded() {
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_written_is_told_once_and_nothing_else_happens() {
+async fn a_folder_that_cannot_be_written_causes_one_warning_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("file");
     std::fs::write(&folder, "").unwrap();
@@ -253,7 +253,7 @@ async fn a_folder_that_cannot_be_written_is_told_once_and_nothing_else_happens()
 }
 
 #[tokio::test]
-async fn a_trace_begins_also_where_nobody_can_say_what_is_there() {
+async fn a_trace_begins_even_if_the_caches_cannot_be_listed() {
     let dir = tempfile::tempdir().unwrap();
     let volumes = Volumes {
         fails: true,

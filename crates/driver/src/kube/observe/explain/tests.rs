@@ -1,4 +1,4 @@
-//! Each way in which a cluster ends a task, as objects of Kubernetes' own form, and the sentence a person reads.
+//! Each way in which a cluster ends a task, as objects of Kubernetes, and the text that a person reads.
 
 use std::time::Instant;
 
@@ -76,7 +76,7 @@ const QUOTA: &str = "Error creating: pods \"task-a-x7k2q\" is forbidden: exceede
                      limits.cpu=2,pods=1, used: limits.cpu=0,pods=3, limited: ";
 
 #[test]
-fn a_quota_that_the_pod_can_never_fit_is_a_refusal_with_the_servers_sentence() {
+fn a_quota_that_the_pod_can_never_fit_is_a_refusal_in_the_servers_words() {
     let observed = event(
         ObservedWorkload::default(),
         "FailedCreate",
@@ -90,7 +90,7 @@ fn a_quota_that_the_pod_can_never_fit_is_a_refusal_with_the_servers_sentence() {
 }
 
 #[test]
-fn a_quota_that_others_use_up_is_waited_for_and_told_at_the_end() {
+fn a_quota_that_others_use_up_is_waited_for_and_reported_at_the_end() {
     let observed = event(
         ObservedWorkload::default(),
         "FailedCreate",
@@ -121,7 +121,7 @@ fn admission_and_a_missing_service_account_are_refusals_and_a_hiccup_is_not() {
 }
 
 #[test]
-fn a_refusal_that_was_overcome_is_forgotten() {
+fn a_refusal_is_ignored_once_the_pod_exists() {
     let observed = event(
         observed(json!({})),
         "FailedCreate",
@@ -131,7 +131,7 @@ fn a_refusal_that_was_overcome_is_forgotten() {
 }
 
 #[test]
-fn images_that_are_not_there_are_told_at_once_and_a_slow_registry_gets_its_time() {
+fn missing_images_are_reported_at_once_and_a_slow_registry_gets_its_time() {
     for reason in ["InvalidImageName", "ErrImageNeverPull"] {
         check(
             permanent_failure(&waiting(reason, "")),
@@ -201,7 +201,7 @@ fn a_container_that_cannot_be_set_up_names_what_is_missing() {
 }
 
 #[test]
-fn a_missing_claim_is_told_at_once_and_a_full_node_at_the_end() {
+fn a_missing_claim_is_reported_at_once_and_a_full_node_at_the_end() {
     let observed = unschedulable_pod("0/1 nodes are available: persistentvolumeclaim \"uv-cache-pvc\" not found.");
     check(
         permanent_failure(&observed),
@@ -254,7 +254,7 @@ fn a_volume_that_cannot_be_mounted_is_one_line_with_a_next_step() {
 }
 
 #[test]
-fn too_much_memory_is_told_unless_the_runner_could_report() {
+fn too_much_memory_is_reported_unless_the_runner_could_report() {
     let (end, observed) = ended(json!({"exitCode": 137, "reason": "OOMKilled"}));
     check(
         report::<RunReport>(&end, &observed).err(),
@@ -269,7 +269,7 @@ fn too_much_memory_is_told_unless_the_runner_could_report() {
 }
 
 #[test]
-fn a_report_beside_another_end_than_the_runners_own_is_not_believed() {
+fn a_report_beside_an_end_that_is_not_the_runners_does_not_count() {
     let message = json!({"report": "missed", "layer": "python", "timeline": {"total_us": 1, "spans": []}}).to_string();
     for (code, is_believed) in [(0, true), (75, true), (137, false), (3, false)] {
         let (end, observed) = ended(json!({"exitCode": code, "reason": "Error", "message": message}));
@@ -278,7 +278,7 @@ fn a_report_beside_another_end_than_the_runners_own_is_not_believed() {
 }
 
 #[test]
-fn an_image_without_the_runner_and_a_runner_without_a_report_are_told_apart() {
+fn an_image_without_the_runner_differs_from_a_runner_without_a_report() {
     let message = "exec: \"runner\": executable file not found in $PATH";
     let (end, observed) = ended(json!({"exitCode": 128, "reason": "StartError", "message": message}));
     check(
@@ -341,7 +341,7 @@ fn a_container_that_its_node_lost_is_evicted() {
 }
 
 #[test]
-fn what_a_lost_container_had_reported_counts() {
+fn the_report_of_a_lost_container_counts() {
     let message = json!({"report": "missed", "layer": "python", "timeline": {"total_us": 1, "spans": []}});
     let (end, observed) = lost_by_its_node(&message);
     assert_eq!(report::<Value>(&end, &observed).unwrap(), message);
@@ -355,7 +355,7 @@ fn what_a_lost_container_had_reported_counts() {
 }
 
 #[test]
-fn evictions_say_whose_and_why() {
+fn an_eviction_says_who_caused_it_and_why() {
     let message = "Usage of EmptyDir volume \"task-scratch\" exceeds the limit \"2Gi\".";
     let evicted = observed(json!({"status": {"phase": "Failed", "reason": "Evicted", "message": message}}));
     check(
@@ -379,7 +379,7 @@ fn evictions_say_whose_and_why() {
 }
 
 #[test]
-fn a_pod_that_somebody_deleted_says_so_whether_it_is_going_or_gone() {
+fn a_deleted_pod_is_reported_as_deleted_whether_it_is_going_or_gone() {
     let mut deleted = observed(json!({"metadata": {"deletionTimestamp": "2026-11-22T10:00:00Z"}}));
     check(
         permanent_failure(&deleted),
@@ -412,7 +412,7 @@ fn the_jobs_own_deadline_is_a_deadline() {
 }
 
 #[test]
-fn an_ended_job_without_a_pod_is_believed_only_once_the_pod_was_asked_for() {
+fn an_ended_job_without_a_pod_counts_only_once_the_pod_was_fetched() {
     let mut failed = job(ObservedWorkload::default(), "BackoffLimitExceeded");
     assert_eq!(permanent_failure(&failed), None);
     failed.pod_fetched = true;
@@ -420,7 +420,7 @@ fn an_ended_job_without_a_pod_is_believed_only_once_the_pod_was_asked_for() {
 }
 
 #[test]
-fn nothing_is_wrong_with_a_pod_that_starts() {
+fn a_pod_that_starts_has_no_failure() {
     assert_eq!(permanent_failure(&ObservedWorkload::default()), None);
     assert_eq!(
         permanent_failure(&observed(json!({"status": {"phase": "Pending"}}))),

@@ -1,4 +1,4 @@
-//! Every turn a Job can take, without a cluster.
+//! Every step of a workload, without a cluster.
 
 use std::time::Instant;
 
@@ -54,7 +54,7 @@ fn a_task_waits_runs_and_ends() {
 }
 
 #[test]
-fn every_wait_ends() {
+fn every_wait_has_a_time_limit() {
     assert_eq!(
         kind(&after(&ObservedWorkload::default(), 10)),
         Some(FailureKind::Cluster)
@@ -85,7 +85,7 @@ fn a_node_that_was_restarted_gets_the_time_that_its_kubelet_pauses_for() {
     let longer = bounds.after_restart(&restarted);
     assert_eq!(longer.start, Duration::from_secs(160));
     assert_eq!(next(&restarted, Duration::from_secs(159), longer), Step::Wait);
-    // The volumes are sound: the task is told to have gone with the node.
+    // The volumes are intact, so the failure is an eviction.
     let failed = next(&restarted, Duration::from_secs(160), longer);
     assert_eq!(kind(&failed), Some(FailureKind::Evicted));
     let unread = "MountVolume.SetUp failed for volume \"request\" : failed to sync secret cache: timed out";
@@ -99,7 +99,7 @@ fn a_node_that_was_restarted_gets_the_time_that_its_kubelet_pauses_for() {
 }
 
 #[test]
-fn a_deleted_pod_has_its_grace_to_say_how_far_the_task_came() {
+fn a_deleted_pod_may_report_within_its_grace_period() {
     let metadata = json!({"name": "task-a-x7k2q", "deletionTimestamp": "2026-11-22T10:00:00Z"});
     let mut leaving = observed_with(json!({"running": {}}), None, metadata.clone());
     assert_eq!(after(&leaving, 20), Step::Wait);
@@ -120,7 +120,7 @@ fn a_deleted_pod_has_its_grace_to_say_how_far_the_task_came() {
 }
 
 #[test]
-fn under_argo_the_signal_to_end_reaches_the_program_itself() {
+fn under_argo_sigterm_reaches_the_program_itself() {
     let report_of = |signal: i32| {
         let nothing = json!({"written_bytes": 0, "passed_bytes": 0});
         json!({
@@ -148,7 +148,7 @@ fn under_argo_the_signal_to_end_reaches_the_program_itself() {
 }
 
 #[test]
-fn a_task_that_its_restarting_node_told_to_end_is_evicted() {
+fn a_task_that_its_restarting_node_terminated_is_evicted() {
     let told = |end: Value, code: i32, reason: &str| {
         let nothing = json!({"written_bytes": 0, "passed_bytes": 0});
         let mut report = json!({
@@ -167,22 +167,22 @@ fn a_task_that_its_restarting_node_told_to_end_is_evicted() {
             Err(failure) => Err(failure.kind),
         }
     };
-    // As recorded: systemd tells every process of the container, so either the runner or the program hears of it first.
+    // As recorded: systemd signals every process of the container, so the runner or the program may receive it first.
     for end in [json!({"end": "cancelled"}), json!({"end": "signaled", "signal": 15})] {
         let told = told(end, 255, "Unknown");
         assert_eq!(told(Intent::Run), Err(FailureKind::Evicted));
         assert_eq!(told(Intent::Cancel), Ok(End::Cancelled));
     }
-    // What came to its own end before the node went down has ended so.
+    // What ended by itself before the node stopped has ended so.
     let exited = told(json!({"end": "exited", "code": 3}), 255, "Unknown");
     assert_eq!(exited(Intent::Run), Ok(End::Exited { code: 3 }));
-    // Nobody has cancelled it, so the cluster has told it, whatever it shows of that.
+    // No one has cancelled the task, so the cluster sent the signal, whether it shows that or not.
     let unexplained = told(json!({"end": "cancelled"}), 0, "Completed");
     assert_eq!(unexplained(Intent::Run), Err(FailureKind::Evicted));
 }
 
 #[test]
-fn a_job_that_ended_out_of_sight_is_asked_about_once() {
+fn the_pod_of_a_job_that_ended_unseen_is_fetched_once() {
     let mut observed = ObservedWorkload::default();
     let job = json!({"metadata": {}, "status": {"conditions": [{"type": "Complete", "status": "True"}]}});
     observed.apply_workload(&serde_json::from_value::<Job>(job).unwrap(), Instant::now());
@@ -192,7 +192,7 @@ fn a_job_that_ended_out_of_sight_is_asked_about_once() {
 }
 
 #[test]
-fn a_refusal_that_a_workflow_tells_of_is_believed_once_the_pod_was_asked_for() {
+fn a_refusal_that_a_workflow_reports_counts_once_the_pod_was_fetched() {
     // Argo's node has the words of its pod as well, which may be there before our watch shows it.
     let status = json!({"phase": "Running", "nodes": {"a": {
         "type": "Pod", "phase": "Pending", "message": "Unschedulable: persistentvolumeclaim \"c\" not found",
@@ -213,7 +213,7 @@ fn a_refusal_that_a_workflow_tells_of_is_believed_once_the_pod_was_asked_for() {
 }
 
 #[test]
-fn nobody_waits_for_a_preparation_that_died_before_it_could_tell() {
+fn a_preparation_that_died_before_the_handover_ends_the_wait() {
     let killed = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}});
     let lost = observed(json!({"running": {}}), Some(killed));
     assert_eq!(kind(&after(&lost, 1)), Some(FailureKind::OutOfMemory));
@@ -232,7 +232,7 @@ fn a_preparation_that_died_while_publishing_leaves_the_task_alone() {
 }
 
 #[test]
-fn a_preparation_is_told_from_none_and_from_one_that_goes_on() {
+fn a_preparation_that_ended_differs_from_none_and_from_a_running_one() {
     assert_eq!(preparation(&observed(ended(""), None)), Preparation::None);
     let going = observed(ended(""), Some(json!({"running": {}})));
     assert_eq!(preparation(&going), Preparation::Going);
@@ -242,7 +242,7 @@ fn a_preparation_is_told_from_none_and_from_one_that_goes_on() {
 }
 
 #[test]
-fn a_report_in_the_log_counts_where_nothing_else_could_be_said() {
+fn a_report_in_the_log_counts_if_the_containers_state_cannot_add_to_it() {
     let report = |end: &str| {
         let output = r#"{"written_bytes":0,"passed_bytes":0}"#;
         let text = format!(

@@ -1,4 +1,4 @@
-//! What Jobs look like, for whoever has to admit them to a cluster: one snapshot of each variant.
+//! The workloads that a cluster has to admit: one snapshot of each variant.
 
 use hybrid_cache_model::pod::RUNNER_FILE;
 use k8s_openapi::api::core::v1::{Container, Volume};
