@@ -5,9 +5,10 @@ use hybrid_cache_driver::kube::KubeDriver;
 use hybrid_cache_driver::local::{LocalDriver, Maintenance};
 use hybrid_cache_driver::trace::TraceConfig;
 use hybrid_cache_driver::{Driver, Epoch, SubmitOptions};
+use hybrid_cache_model::budget::{BudgetRequest, Budgets};
 use hybrid_cache_model::maintain::MaintainReport;
 use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
-use hybrid_cache_model::protocol::{BudgetRequest, Budgets, IndexScope, Limits};
+use hybrid_cache_model::protocol::{IndexScope, Limits};
 use hybrid_cache_model::{CacheReport, End, Failure, FailureKind, Scenario, TaskSpec};
 
 use crate::checkout::Checkout;

@@ -3,6 +3,7 @@
 //! Pure by rule: no IO, no async, no clock. Everything here is plain data with its checks, so that the runner,
 //! the drivers, the report and the service speak of the same things without depending on each other.
 
+pub mod budget;
 pub mod contents;
 pub mod key;
 pub mod load;
@@ -18,6 +19,7 @@ pub mod scenario;
 pub mod shown;
 pub mod system;
 pub mod task;
+pub mod task_error;
 pub mod tenant;
 pub mod timeline;
 
@@ -28,6 +30,7 @@ pub use requirement::Requirement;
 pub use scenario::{Claim, Scenario};
 pub use shown::shown;
 pub use system::SystemPackage;
-pub use task::{CachePolicy, Task, TaskError, TaskSpec};
+pub use task::{CachePolicy, Task, TaskSpec};
+pub use task_error::TaskError;
 pub use tenant::Tenant;
 pub use timeline::{Lane, Phase, Span, Temperature, Timeline};

@@ -4,9 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::{Budgets, FileSystemUsage};
 use crate::contents::Contents;
 use crate::outcome::Failure;
-use crate::protocol::{Budgets, PythonTools, SystemTools};
+use crate::protocol::{PythonTools, SystemTools};
 
 /// Which volumes to look after, and with which tools.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,21 +65,6 @@ pub struct LayerUsage {
     pub inodes: u64,
     /// Directory entries, every name of a file counted.
     pub entries: u64,
-}
-
-/// What the file system of a volume has in all.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileSystemUsage {
-    /// `python` or `system`.
-    pub volume: String,
-    /// Its size in bytes.
-    pub total_bytes: u64,
-    /// Bytes an ordinary user may still take.
-    pub free_bytes: u64,
-    /// Its inodes; 0 where the file system does not count them.
-    pub total_inodes: u64,
-    /// Inodes an ordinary user may still take.
-    pub free_inodes: u64,
 }
 
 /// What a volume holds, and how much of it no environment needs.

@@ -14,9 +14,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Budgets;
 use crate::maintain::MaintainReport;
 use crate::outcome::Failure;
-use crate::protocol::{Budgets, Identity, IndexScope, Interpreter, Keep, Limits, SystemTools, Volumes};
+use crate::protocol::{Identity, IndexScope, Interpreter, Keep, Limits, SystemTools, Volumes};
 use crate::task::TaskSpec;
 use crate::tenant::Tenant;
 use crate::timeline::Timeline;

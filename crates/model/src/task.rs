@@ -4,11 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::requirement::{self, Requirement};
 use crate::system::{self, SystemPackage};
+use crate::task_error::TaskError;
 
 /// Largest accepted `pythonCode`, in bytes.
 pub const MAX_CODE_BYTES: usize = 1 << 20;
-/// Largest accepted `requirementsFile` or list of dependencies, in bytes.
-pub const MAX_REQUIREMENTS_BYTES: usize = 64 << 10;
 /// Most requirements or system packages of one task.
 pub const MAX_REQUIREMENTS: usize = 256;
 
@@ -58,29 +57,6 @@ pub struct Task {
     pub system: Vec<SystemPackage>,
     /// Whether to use the caches.
     pub cache: CachePolicy,
-}
-
-/// Why a task's text was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{pointer}{}: {message}{}", at_line(*line), at_hint(hint.as_deref()))]
-pub struct TaskError {
-    /// The field, as a JSON pointer: `/requirementsFile`.
-    pub pointer: &'static str,
-    /// The line within a text field, from 1; absent where the whole field is meant.
-    pub line: Option<usize>,
-    /// What is wrong with it, in lower case.
-    pub message: String,
-    /// The next step, where there is one.
-    pub hint: Option<String>,
-}
-
-fn at_line(line: Option<usize>) -> String {
-    line.map(|line| format!(" line {line}")).unwrap_or_default()
-}
-
-/// The hint as a line of its own behind a message.
-pub(crate) fn at_hint(hint: Option<&str>) -> String {
-    hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default()
 }
 
 impl TaskSpec {

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use hybrid_cache_model::Tenant;
+use hybrid_cache_model::budget::BudgetRequest;
 use hybrid_cache_model::maintain::UsageReport;
-use hybrid_cache_model::protocol::BudgetRequest;
 use hybrid_cache_runner::child::Patience;
 use hybrid_cache_runner::ledger;
 use hybrid_cache_runner::maintain::usage::{self, usage as measured};

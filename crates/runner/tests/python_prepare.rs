@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use hybrid_cache_model::protocol::{BudgetRequest, Budgets, Keep, PrepareEvent, PrepareRequest};
+use hybrid_cache_model::budget::{BudgetRequest, Budgets};
+use hybrid_cache_model::protocol::{Keep, PrepareEvent, PrepareRequest};
 use hybrid_cache_model::{CacheStatus, FailureKind, Tenant};
 use hybrid_cache_runner::maintain::verify;
 use hybrid_cache_runner::python::{Lookup, PythonVolume};

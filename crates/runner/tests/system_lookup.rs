@@ -9,7 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use hybrid_cache_model::protocol::{BudgetRequest, EXIT_MISSED, Environments, RunReport};
+use hybrid_cache_model::budget::BudgetRequest;
+use hybrid_cache_model::protocol::{EXIT_MISSED, Environments, RunReport};
 use hybrid_cache_model::{CacheReport, CacheStatus, End, FailureKind, Resolved, SystemKey};
 use hybrid_cache_runner::child::Patience;
 use hybrid_cache_runner::maintain::system::{evict_entry, gc, usage, verify};

@@ -5,8 +5,9 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use hybrid_cache_model::budget::BudgetRequest;
 use hybrid_cache_model::maintain::MaintainReport;
-use hybrid_cache_model::protocol::{BudgetRequest, Keep, Provider, SystemTools};
+use hybrid_cache_model::protocol::{Keep, Provider, SystemTools};
 use hybrid_cache_model::{CacheStatus, FailureKind, Phase};
 use hybrid_cache_runner::clock::Recorder;
 use hybrid_cache_runner::ledger;

@@ -6,9 +6,10 @@ use anyhow::Result;
 use hybrid_cache_driver::Epoch;
 use hybrid_cache_driver::kube::KubeDriver;
 use hybrid_cache_model::CacheStatus;
+use hybrid_cache_model::budget::Budgets;
 use hybrid_cache_model::maintain::{MaintainReport, UsageReport};
 use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
-use hybrid_cache_model::protocol::{Budgets, RunReport};
+use hybrid_cache_model::protocol::RunReport;
 use serde::Serialize;
 use tokio::time::timeout;
 

@@ -1,7 +1,8 @@
 //! What the kube driver has to be told: which cluster, which image, which claims, and how much a task may take.
 
+use hybrid_cache_model::budget::{BudgetRequest, Budgets};
 use hybrid_cache_model::pod::NetworkSettings;
-use hybrid_cache_model::protocol::{BudgetRequest, Budgets, Identity};
+use hybrid_cache_model::protocol::Identity;
 use hybrid_cache_model::{Failure, FailureKind};
 use serde::{Deserialize, Serialize};
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use hybrid_cache_model::budget::{BudgetRequest, Budgets};
 use hybrid_cache_model::contents::{Contents, name_of};
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
-use hybrid_cache_model::protocol::{BudgetRequest, Budgets, Keep, PrepareEvent};
+use hybrid_cache_model::protocol::{Keep, PrepareEvent};
 use hybrid_cache_model::{
     CacheReport, Failure, FailureKind, PythonRequest, RequestKey, SystemKey, Task, TaskSpec, Tenant,
 };

@@ -1,6 +1,7 @@
 //! What the local driver asks of the runner, put together from a task and the driver's configuration.
 
-use hybrid_cache_model::protocol::{BudgetRequest, Budgets, Environments, Identity, Keep, PrepareRequest, RunRequest};
+use hybrid_cache_model::budget::{BudgetRequest, Budgets};
+use hybrid_cache_model::protocol::{Environments, Identity, Keep, PrepareRequest, RunRequest};
 use hybrid_cache_model::{Task, TaskSpec, Tenant};
 
 use super::config::LocalConfig;

@@ -1,7 +1,7 @@
 //! Cuts a list or a file into the texts of single requirements.
 
 use super::refusal::Refusal;
-use crate::task::MAX_REQUIREMENTS_BYTES;
+use crate::task_error::MAX_REQUIREMENTS_BYTES;
 
 /// Most lines of one requirements text, comments and blank lines included.
 pub const MAX_LINES: usize = 2048;

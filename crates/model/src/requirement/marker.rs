@@ -9,8 +9,8 @@ use std::str::FromStr;
 
 use pep440_rs::Version;
 
-use super::grammar;
 use super::refusal::{Refusal, quote};
+use super::specifier::specifier;
 
 /// Deepest accepted nesting of parentheses.
 pub const MAX_MARKER_DEPTH: usize = 16;
@@ -324,8 +324,8 @@ fn variable_first(variable: &str, operator: Operator, text: &str) -> Result<Stri
     let value = match kind {
         Kind::Version if operator.is_membership() => version_list(text)?,
         Kind::Version => {
-            let specifier = grammar::specifier(&format!("{sign}{text}"))?.to_string();
-            specifier.strip_prefix(sign).unwrap_or(text).to_owned()
+            let normal = specifier(&format!("{sign}{text}"))?.to_string();
+            normal.strip_prefix(sign).unwrap_or(text).to_owned()
         }
         Kind::Text if operator == Operator::Compatible => {
             let hint = "`~=` compares versions only; write `==` or `in`";

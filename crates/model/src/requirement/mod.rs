@@ -9,6 +9,7 @@ mod lines;
 mod marker;
 mod refusal;
 mod scan;
+mod specifier;
 
 #[cfg(test)]
 mod properties;
@@ -20,7 +21,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::task::TaskError;
+use crate::task_error::TaskError;
 
 pub use lines::MAX_LINES;
 pub use marker::MAX_MARKER_DEPTH;

@@ -12,7 +12,7 @@ use super::check::{self, Flaw};
 
 /// Why a scenario file was refused, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}:{column}: {message}{}", crate::task::at_hint(hint.as_deref()))]
+#[error("{file}:{line}:{column}: {message}{}", crate::task_error::at_hint(hint.as_deref()))]
 pub struct ScenarioError {
     /// The file, as the caller named it.
     pub file: String,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hybrid_cache_model::Failure;
-use hybrid_cache_model::protocol::BudgetRequest;
+use hybrid_cache_model::budget::BudgetRequest;
 
 use super::usage::file_system;
 use crate::store::measure::Taken;
@@ -50,7 +50,7 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
-    use hybrid_cache_model::maintain::FileSystemUsage;
+    use hybrid_cache_model::budget::FileSystemUsage;
 
     use super::*;
 

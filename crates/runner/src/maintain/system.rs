@@ -9,8 +9,9 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use hybrid_cache_model::budget::BudgetRequest;
 use hybrid_cache_model::maintain::{GarbageUsage, GcReport, LayerUsage, UsageReport};
-use hybrid_cache_model::protocol::{BudgetRequest, SystemTools};
+use hybrid_cache_model::protocol::SystemTools;
 use hybrid_cache_model::{Failure, FailureKind};
 
 use super::budget::Budget;

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::Failure;
-use hybrid_cache_model::maintain::{FileSystemUsage, GarbageUsage, LayerUsage, UsageReport};
+use hybrid_cache_model::budget::FileSystemUsage;
+use hybrid_cache_model::maintain::{GarbageUsage, LayerUsage, UsageReport};
 
 use super::{entries, largest};
 use crate::ledger::{self, LEDGER_FILE, Ledger, Member};

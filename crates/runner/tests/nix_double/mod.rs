@@ -7,8 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use hybrid_cache_model::budget::Budgets;
 use hybrid_cache_model::protocol::{
-    Budgets, Interpreter, Keep, PackageSource, Place, PrepareRequest, Provider, SystemTools, Volumes,
+    Interpreter, Keep, PackageSource, Place, PrepareRequest, Provider, SystemTools, Volumes,
 };
 use hybrid_cache_model::{Failure, SystemKey, TaskSpec};
 use hybrid_cache_runner::child::Patience;
