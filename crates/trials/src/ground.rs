@@ -9,10 +9,12 @@ use hybrid_cache_model::TaskSpec;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::attack::{Need, Packages, Probe, Site, Verdict};
 use crate::caches::{Caches, within};
 use crate::error::TrialError;
 use crate::local::LocalSite;
+use crate::probe::{Packages, Probe};
+use crate::site::{Need, Site};
+use crate::verdict::Verdict;
 use crate::wheel::Wheel;
 
 /// Goes before the program of every probe.

@@ -5,8 +5,8 @@ use std::fmt;
 use hybrid_cache_model::Protection;
 use serde::{Deserialize, Serialize};
 
-use crate::attack::Verdict;
 use crate::run::Trial;
+use crate::verdict::Verdict;
 
 /// One line of `docs/reliability.md`.
 #[derive(Clone, Copy, Debug)]
@@ -234,7 +234,7 @@ pub fn table(trials: &[Trial]) -> Vec<Row> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attack::Site;
+    use crate::site::Site;
 
     fn trial(promise: Protection, verdict: Verdict) -> Trial {
         Trial {

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::Protection;
 use serde::{Deserialize, Serialize};
 
-use crate::attack::{Attack, Site, Verdict, Work};
+use crate::attack::{Attack, Work};
 use crate::caches::within;
 use crate::error::TrialError;
 use crate::ground::Ground;
+use crate::site::Site;
+use crate::verdict::Verdict;
 
 /// One attack that was tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

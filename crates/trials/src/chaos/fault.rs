@@ -5,9 +5,11 @@ use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
 
-use crate::attack::{Site, Verdict};
 use crate::chaos::field::Field;
+use crate::chaos::need::FaultNeed;
 use crate::error::TrialError;
+use crate::site::Site;
+use crate::verdict::Verdict;
 
 /// One fault.
 pub struct Fault {
@@ -20,27 +22,13 @@ pub struct Fault {
     /// Where it can be tried.
     pub sites: &'static [Site],
     /// What it needs there.
-    pub needs: &'static [Need],
+    pub needs: &'static [FaultNeed],
     /// How it is done.
-    pub work: for<'a> fn(&'a Field) -> Work<'a>,
+    pub work: for<'a> fn(&'a Field) -> FaultWork<'a>,
 }
 
 /// A fault being tried.
-pub type Work<'a> = Pin<Box<dyn Future<Output = Result<Finding, TrialError>> + 'a>>;
-
-/// What a fault needs beside a driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Need {
-    /// The right to mount.
-    Mounts,
-    /// Loop devices, and the programs that make and mount a file system on one.
-    Loop,
-    /// A task service as a process of its own.
-    Service,
-    /// The name of the container that a cluster's only node is.
-    Node,
-}
+pub type FaultWork<'a> = Pin<Box<dyn Future<Output = Result<Finding, TrialError>> + 'a>>;
 
 /// What is promised, whatever fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -9,16 +9,16 @@ use std::time::Duration;
 use hybrid_cache_driver::Driver;
 use hybrid_cache_driver::local::{LocalConfig, Network};
 
-use crate::attack::Site;
 use crate::caches::within;
 use crate::chaos::dice::Dice;
 use crate::chaos::disk;
-use crate::chaos::fault::Need;
 use crate::chaos::hands::{Hands, NodeHands};
+use crate::chaos::need::FaultNeed;
 use crate::chaos::place::Place;
 use crate::chaos::serve::Serve;
 use crate::chaos::stock::Stock;
 use crate::error::TrialError;
+use crate::site::Site;
 
 /// The locked file in a trial's folder: unlocked means that its process is gone.
 const OWNER: &str = ".owner";
@@ -191,16 +191,16 @@ impl Field {
     }
 
     /// Why a fault with this need cannot be tried here; `None` if it can.
-    pub fn lacks(&self, need: Need) -> Option<&'static str> {
+    pub fn lacks(&self, need: FaultNeed) -> Option<&'static str> {
         match need {
-            Need::Mounts => disk::cannot_mount(),
-            Need::Loop => disk::cannot_loop(),
-            Need::Service => self
+            FaultNeed::Mounts => disk::cannot_mount(),
+            FaultNeed::Loop => disk::cannot_loop(),
+            FaultNeed::Service => self
                 .settings
                 .serve
                 .is_none()
                 .then_some("no task service can be started as a process of its own here"),
-            Need::Node => self.hands.as_deref().is_none_or(|hands| hands.node().is_none()).then_some(
+            FaultNeed::Node => self.hands.as_deref().is_none_or(|hands| hands.node().is_none()).then_some(
                 "it stops the container of the cluster's node, which is touched only if it is named (--node-container)",
             ),
         }

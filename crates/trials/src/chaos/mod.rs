@@ -16,6 +16,7 @@ pub mod hands;
 pub mod judge;
 pub mod leftovers;
 pub mod list;
+pub mod need;
 pub mod place;
 pub mod prey;
 pub mod run;
@@ -23,8 +24,9 @@ pub mod serve;
 pub mod stock;
 
 pub use dice::Dice;
-pub use fault::{Fault, Finding, Need, Pledge};
+pub use fault::{Fault, Finding, Pledge};
 pub use field::{Field, Settings};
 pub use hands::{Hands, NodeHands};
+pub use need::FaultNeed;
 pub use run::{FaultTrial, Row, run, table};
 pub use serve::{Serve, ServeAt};

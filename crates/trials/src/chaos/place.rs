@@ -13,7 +13,7 @@ use hybrid_cache_model::{CacheStatus, TaskSpec};
 use crate::caches::{Caches, Ran, within};
 use crate::chaos::stock::{self, Stock};
 use crate::error::TrialError;
-use crate::local::LocalCaches;
+use crate::local_caches::LocalCaches;
 
 /// Caches of a fault's own.
 #[derive(Clone)]

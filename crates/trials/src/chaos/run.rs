@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::attack::{Site, Verdict};
 use crate::caches::within;
 use crate::chaos::fault::{Fault, Finding, Pledge};
 use crate::chaos::field::Field;
 use crate::promise::Standing;
+use crate::site::Site;
+use crate::verdict::Verdict;
 
 /// Longest one fault may take beside its rounds.
 const LIMIT: Duration = Duration::from_secs(600);

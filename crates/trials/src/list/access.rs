@@ -3,9 +3,12 @@
 use hybrid_cache_model::{CacheStatus, Protection, TaskSpec};
 use serde_json::json;
 
-use crate::attack::{ANYWHERE, Attack, LOCAL, Need, Packages, Probe, Site, Verdict, Work};
+use crate::attack::{Attack, Work};
 use crate::error::TrialError;
 use crate::ground::{Ground, program, with_python, with_six};
+use crate::probe::{Packages, Probe};
+use crate::site::{ANYWHERE, LOCAL, Need, Site};
+use crate::verdict::Verdict;
 use crate::volume;
 use crate::wheel::Wheel;
 

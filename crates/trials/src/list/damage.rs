@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::{CacheStatus, Protection, TaskSpec};
 
-use crate::attack::{Attack, LOCAL, Need, Verdict, Work};
+use crate::attack::{Attack, Work};
 use crate::error::TrialError;
 use crate::ground::{Ground, with_six};
-use crate::local::LocalCaches;
+use crate::local_caches::LocalCaches;
+use crate::site::{LOCAL, Need};
+use crate::verdict::Verdict;
 use crate::volume;
 use crate::wheel::Wheel;
 

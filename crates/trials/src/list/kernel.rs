@@ -4,9 +4,12 @@ use hybrid_cache_model::Protection;
 
 use serde_json::json;
 
-use crate::attack::{ANYWHERE, Attack, Need, Packages, Probe, Verdict, Work};
+use crate::attack::{Attack, Work};
 use crate::error::TrialError;
 use crate::ground::Ground;
+use crate::probe::{Packages, Probe};
+use crate::site::{ANYWHERE, Need};
+use crate::verdict::Verdict;
 
 pub const ATTACKS: &[Attack] = &[
     Attack {

@@ -5,9 +5,12 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::{End, Protection, TaskSpec};
 use serde_json::json;
 
-use crate::attack::{ANYWHERE, Attack, LOCAL, Packages, Probe, Site, Verdict, Work};
+use crate::attack::{Attack, Work};
 use crate::error::TrialError;
 use crate::ground::{Ground, program};
+use crate::probe::{Packages, Probe};
+use crate::site::{ANYWHERE, LOCAL, Site};
+use crate::verdict::Verdict;
 
 const fn probe(code: &'static str) -> Probe {
     Probe {

@@ -11,11 +11,13 @@ use hybrid_cache_model::{CacheStatus, Protection};
 use rustix::fs::{FlockOperation, fcntl_lock, flock};
 use serde_json::{Value, json};
 
-use crate::attack::{ANYWHERE, Attack, LOCAL, Site, Verdict, Work};
+use crate::attack::{Attack, Work};
 use crate::caches::Caches;
 use crate::error::TrialError;
 use crate::ground::{Ground, program, with_python, with_six};
-use crate::local::LocalCaches;
+use crate::local_caches::LocalCaches;
+use crate::site::{ANYWHERE, LOCAL, Site};
+use crate::verdict::Verdict;
 use crate::volume;
 use crate::wheel::Wheel;
 

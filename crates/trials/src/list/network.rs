@@ -10,10 +10,13 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::attack::{ANYWHERE, Attack, LOCAL, Packages, Probe, Verdict, Work};
+use crate::attack::{Attack, Work};
 use crate::caches::within;
 use crate::error::TrialError;
 use crate::ground::{Ground, program};
+use crate::probe::{Packages, Probe};
+use crate::site::{ANYWHERE, LOCAL};
+use crate::verdict::Verdict;
 
 const LISTEN: &str = include_str!("../probes/listen.py");
 const CONNECT: Probe = Probe {

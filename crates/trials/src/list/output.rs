@@ -8,9 +8,11 @@ use hybrid_cache_model::Protection;
 use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::shown::shown;
 
-use crate::attack::{Attack, LOCAL, Verdict, Work};
+use crate::attack::{Attack, Work};
 use crate::error::TrialError;
 use crate::ground::Ground;
+use crate::site::LOCAL;
+use crate::verdict::Verdict;
 
 pub const ATTACKS: &[Attack] = &[
     Attack {

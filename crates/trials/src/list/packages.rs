@@ -4,10 +4,12 @@ use std::path::Path;
 
 use hybrid_cache_model::{End, FailureKind, Protection};
 
-use crate::attack::{Attack, LOCAL, Verdict, Work};
+use crate::attack::{Attack, Work};
 use crate::error::TrialError;
 use crate::ground::{Ground, with_python};
-use crate::local::LocalCaches;
+use crate::local_caches::LocalCaches;
+use crate::site::LOCAL;
+use crate::verdict::Verdict;
 use crate::volume;
 use crate::wheel::{Wheel, source};
 

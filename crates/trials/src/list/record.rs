@@ -3,11 +3,13 @@
 use hybrid_cache_model::{End, FailureKind, Protection};
 use serde_json::json;
 
-use crate::attack::{Attack, LOCAL, Verdict, Work};
+use crate::attack::{Attack, Work};
 use crate::caches::Ran;
 use crate::error::TrialError;
 use crate::ground::{Ground, with_python, with_six};
-use crate::local::LocalCaches;
+use crate::local_caches::LocalCaches;
+use crate::site::LOCAL;
+use crate::verdict::Verdict;
 use crate::volume;
 use crate::wheel::Wheel;
 

@@ -8,10 +8,12 @@ use hybrid_cache_service::host;
 use hybrid_cache_service::http::{Access, Tokens};
 use serde_json::json;
 
-use crate::attack::{Attack, LOCAL, Verdict, Work};
+use crate::attack::{Attack, Work};
 use crate::error::TrialError;
 use crate::ground::{Ground, program};
 use crate::service::TrialService;
+use crate::site::LOCAL;
+use crate::verdict::Verdict;
 use crate::volume;
 
 /// A token of a trial; it opens nothing but a service that lives for some seconds.

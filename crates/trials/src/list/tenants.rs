@@ -9,10 +9,12 @@ use hybrid_cache_service::host;
 use serde_json::json;
 
 use super::service::TOKEN;
-use crate::attack::{ANYWHERE, Attack, LOCAL, Need, Site, Verdict, Work};
+use crate::attack::{Attack, Work};
 use crate::error::TrialError;
 use crate::ground::{Ground, program, with_six};
 use crate::service::TrialService;
+use crate::site::{ANYWHERE, LOCAL, Need, Site};
+use crate::verdict::Verdict;
 use crate::volume;
 use crate::wheel::Wheel;
 

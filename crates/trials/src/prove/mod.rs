@@ -10,6 +10,7 @@
 //! On this machine the runner is called as a pod would call it ([`store`]); in the node of a kind cluster ([`site`]) each request
 //! is a task in a pod ([`pods`]). [`keeper`] is what both have in common.
 
+mod claims;
 mod foreign;
 mod ground;
 mod keeper;
@@ -23,7 +24,8 @@ mod standin;
 mod store;
 mod system;
 
+pub use claims::{ClaimOrder, Claims, Node, PACKAGES};
 pub use ground::{Device, VOLUME, cannot};
 pub use run::{AROUND, Control, Plan, Progress, prove};
-pub use site::{ClaimOrder, Claims, Node, PACKAGES, Place};
+pub use site::Place;
 pub use slice::{Bounds, Slice};

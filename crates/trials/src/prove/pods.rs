@@ -15,8 +15,8 @@ use hybrid_cache_sizing::Volume;
 
 use crate::caches::within;
 use crate::error::TrialError;
+use crate::prove::claims::Claims;
 use crate::prove::keeper::{self, Answer, End, Keeper};
-use crate::prove::site::Claims;
 use crate::prove::slice::Made;
 
 /// How long one task may take, waiting for its node included.

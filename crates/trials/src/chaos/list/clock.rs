@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime};
 
 use hybrid_cache_model::CacheStatus;
 
-use crate::attack::LOCAL;
 use crate::chaos::dice::Dice;
 use crate::chaos::fault::{Fault, Finding, Pledge};
 use crate::chaos::field::Field;
@@ -14,6 +13,7 @@ use crate::chaos::leftovers::stamp;
 use crate::chaos::place::Place;
 use crate::chaos::stock;
 use crate::error::TrialError;
+use crate::site::LOCAL;
 use crate::volume;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);

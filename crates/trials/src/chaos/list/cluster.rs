@@ -6,14 +6,15 @@ use hybrid_cache_driver::{Driver, Epoch, SubmitOptions, Ticket};
 use hybrid_cache_model::outcome::FailureKind;
 use hybrid_cache_model::{End, TaskSpec};
 
-use crate::attack::Site;
 use crate::caches::{Caches, within};
-use crate::chaos::fault::{Fault, Finding, Need, Pledge};
+use crate::chaos::fault::{Fault, Finding, Pledge};
 use crate::chaos::field::Field;
 use crate::chaos::judge::{self, Told};
+use crate::chaos::need::FaultNeed;
 use crate::chaos::serve::{code, mark};
 use crate::error::TrialError;
 use crate::ground::with_python;
+use crate::site::Site;
 
 /// Clusters alone.
 const PODS: &[Site] = &[Site::Pod];
@@ -48,7 +49,7 @@ pub const FAULTS: &[Fault] = &[
         promise: Pledge::OutagesWait,
         tries: "The node with the API server stands still while tasks are submitted and run.",
         sites: PODS,
-        needs: &[Need::Node],
+        needs: &[FaultNeed::Node],
         work: |field| Box::pin(paused(field)),
     },
     Fault {
@@ -56,7 +57,7 @@ pub const FAULTS: &[Fault] = &[
         promise: Pledge::ExactlyOnce,
         tries: "The node's container is restarted while tasks run.",
         sites: PODS,
-        needs: &[Need::Node],
+        needs: &[FaultNeed::Node],
         work: |field| Box::pin(restarted(field)),
     },
 ];

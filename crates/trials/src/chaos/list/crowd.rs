@@ -5,12 +5,12 @@ use std::time::Instant;
 use hybrid_cache_model::CacheStatus;
 use serde_json::json;
 
-use crate::attack::LOCAL;
 use crate::chaos::fault::{Fault, Finding, Pledge};
 use crate::chaos::field::Field;
 use crate::chaos::place::Place;
 use crate::chaos::{judge, stock};
 use crate::error::TrialError;
+use crate::site::LOCAL;
 use crate::volume;
 
 /// Tasks at one time.

@@ -9,7 +9,6 @@ use hybrid_cache_model::{CacheStatus, Phase};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::attack::LOCAL;
 use crate::caches::{Ran, within};
 use crate::chaos::dice::Dice;
 use crate::chaos::fault::{Fault, Finding, Pledge};
@@ -19,6 +18,7 @@ use crate::chaos::place::Place;
 use crate::chaos::prey::{self, Role};
 use crate::chaos::{judge, stock};
 use crate::error::TrialError;
+use crate::site::LOCAL;
 
 /// How long a preparation may take to come to a phase.
 const BEGIN: Duration = Duration::from_secs(30);

@@ -3,12 +3,13 @@
 use hybrid_cache_model::outcome::FailureKind;
 use hybrid_cache_model::{CacheStatus, End};
 
-use crate::attack::LOCAL;
 use crate::chaos::disk;
-use crate::chaos::fault::{Fault, Finding, Need, Pledge};
+use crate::chaos::fault::{Fault, Finding, Pledge};
 use crate::chaos::field::Field;
 use crate::chaos::judge;
+use crate::chaos::need::FaultNeed;
 use crate::error::TrialError;
+use crate::site::LOCAL;
 
 /// Size of the file system, in bytes and inodes.
 const BYTES: u64 = 96 << 20;
@@ -20,7 +21,7 @@ pub const FAULTS: &[Fault] = &[Fault {
     promise: Pledge::ReadOnlyServes,
     tries: "The cache's file system is remounted read-only between tasks, and writable again.",
     sites: LOCAL,
-    needs: &[Need::Mounts],
+    needs: &[FaultNeed::Mounts],
     work: |field| Box::pin(remounted(field)),
 }];
 

@@ -5,13 +5,14 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::attack::{ANYWHERE, Site};
 use crate::chaos::dice::Dice;
-use crate::chaos::fault::{Fault, Finding, Need, Pledge};
+use crate::chaos::fault::{Fault, Finding, Pledge};
 use crate::chaos::field::Field;
 use crate::chaos::judge;
+use crate::chaos::need::FaultNeed;
 use crate::chaos::serve::{Counter, ServeAt, Served, code};
 use crate::error::TrialError;
+use crate::site::{ANYWHERE, Site};
 
 /// Clients that submit tasks at one time.
 const CLIENTS: u32 = 3;
@@ -26,7 +27,7 @@ pub const FAULTS: &[Fault] = &[Fault {
     promise: Pledge::ExactlyOnce,
     tries: "The task service is killed at random moments, its start included, while clients submit and run tasks.",
     sites: ANYWHERE,
-    needs: &[Need::Service],
+    needs: &[FaultNeed::Service],
     work: |field| Box::pin(killed(field)),
 }];
 

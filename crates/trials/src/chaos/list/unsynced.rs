@@ -7,14 +7,15 @@ use hybrid_cache_model::CacheStatus;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::attack::LOCAL;
 use crate::chaos::disk::{self, Mounted};
-use crate::chaos::fault::{Fault, Finding, Need, Pledge};
+use crate::chaos::fault::{Fault, Finding, Pledge};
 use crate::chaos::field::Field;
+use crate::chaos::need::FaultNeed;
 use crate::chaos::place::Place;
 use crate::chaos::prey;
 use crate::chaos::{judge, stock};
 use crate::error::TrialError;
+use crate::site::LOCAL;
 
 /// Size of the file system, in bytes.
 const BYTES: u64 = 192 << 20;
@@ -34,7 +35,7 @@ pub const FAULTS: &[Fault] = &[Fault {
     promise: Pledge::SyncedFirst,
     tries: "An ext4 file system is copied away at random moments of preparations, without what was not synced, and mounted.",
     sites: LOCAL,
-    needs: &[Need::Loop],
+    needs: &[FaultNeed::Loop],
     work: |field| Box::pin(cut(field)),
 }];
 
