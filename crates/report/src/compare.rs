@@ -4,12 +4,13 @@ use hybrid_cache_model::Temperature;
 use hybrid_cache_model::sample::{ClusterRecord, Provenance, RunRecord};
 use serde::Serialize;
 
+use crate::cells::{self, plain};
 use crate::provenance::of_cluster;
+use crate::samples::accepted;
+use crate::samples::scenario_names;
 use crate::stats::{self, Ratio};
-use crate::summary::scenario_names;
-use crate::terminal::{self, Color, fitted, framed, plain};
+use crate::terminal::{Color, fitted, framed};
 use crate::units;
-use crate::warning::accepted;
 
 /// Medians within this share of each other count as the same: smaller differences do not outlive a reboot.
 pub const SAME_WITHIN: f64 = 0.05;
@@ -270,7 +271,7 @@ impl Comparison {
             format!("{} / {}", group.n.0, group.n.1),
             time(group.a_us),
             time(group.b_us),
-            group.ratio.as_ref().map_or("–".to_owned(), terminal::ratio),
+            group.ratio.as_ref().map_or("–".to_owned(), cells::ratio),
             group.change.name().to_owned(),
         ]
     }

@@ -9,14 +9,8 @@ use hybrid_cache_model::Temperature;
 use hybrid_cache_model::load::LoadRecord;
 use hybrid_cache_model::sample::{RunRecord, Sample};
 
-use crate::load::Spread;
-use crate::summary::scenario_names;
-use crate::warning::accepted;
-
-/// Values above an hour are counted as an hour: no scenario runs that long, and the histogram needs a bound.
-pub(crate) const LARGEST_US: u64 = 3_600_000_000;
-/// Significant decimal digits kept by the histograms.
-pub(crate) const DIGITS: u8 = 3;
+use crate::samples::{accepted, scenario_names};
+use crate::spread::{DIGITS, LARGEST_US, Spread};
 
 /// One log for each scenario and temperature with samples that count: file name and content.
 pub fn hdr_logs(record: &RunRecord) -> Vec<(String, Vec<u8>)> {

@@ -6,17 +6,21 @@
 //!
 //! [`RunRecord`]: hybrid_cache_model::sample::RunRecord
 
+mod cells;
 pub mod claim;
 pub mod compare;
 pub mod figure;
 pub mod folder;
 mod hdr;
+mod headline;
 mod html;
 pub mod load;
 mod markdown;
 pub mod phases;
 mod provenance;
+mod samples;
 pub mod sizing;
+mod spread;
 pub mod stats;
 pub mod summary;
 mod terminal;
@@ -28,7 +32,8 @@ pub use figure::{Attainment, Figure, FigureKind};
 pub use folder::{FolderError, SampleLog, load, write_header, write_run};
 pub use hdr::{hdr_log, hdr_logs};
 pub use html::html;
-pub use load::{LoadSummary, Spread};
+pub use load::LoadSummary;
 pub use markdown::markdown;
+pub use spread::Spread;
 pub use summary::Summary;
 pub use terminal::{Color, terminal};

@@ -4,7 +4,7 @@ use hybrid_cache_model::Temperature;
 use hybrid_cache_model::sample::{Completion, RunRecord, Sample};
 use serde::Serialize;
 
-use crate::figure::through_service;
+use crate::samples::{accepted, through_service};
 use crate::stats::{self, FULL_LEVEL_SAMPLES, MIN_SAMPLES};
 use crate::summary::{GroupSummary, ScenarioSummary};
 use crate::units;
@@ -200,18 +200,6 @@ fn about_the_group(record: &RunRecord, scenario: &str, group: &GroupSummary, war
             "look for the gap in the waterfall; that step wants a span of its own",
         );
     }
-}
-
-/// The samples of a group that count, in the order in which they were taken.
-pub(crate) fn accepted<'a>(record: &'a RunRecord, scenario: &str, temperature: Temperature) -> Vec<&'a Sample> {
-    let mut samples: Vec<&Sample> = record
-        .samples
-        .iter()
-        .filter(|sample| sample.scenario == scenario && sample.temperature == temperature)
-        .filter(|sample| sample.acceptance == hybrid_cache_model::sample::Acceptance::Accepted)
-        .collect();
-    samples.sort_by_key(|sample| sample.sequence);
-    samples
 }
 
 /// One warning for each n, as a run plans the same n for many groups.

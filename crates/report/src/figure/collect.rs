@@ -3,9 +3,10 @@
 use hybrid_cache_model::sample::{Peer, PeerSample, RunRecord, Sample};
 use hybrid_cache_model::{Phase, Scenario, Temperature};
 
-use super::{Against, Attainment, Figure, FigureKind, Unit};
+use super::kind::{FigureKind, Unit};
+use super::types::{Against, Attainment, Figure};
+use crate::samples::{accepted, on_cluster, through_service};
 use crate::stats::{Estimate, median};
-use crate::warning::accepted;
 
 /// All figures that the record's samples carry, by kind, then in the order of the record's scenarios.
 pub(crate) fn collect(record: &RunRecord, scenarios: &[&str]) -> Vec<Figure> {
@@ -28,23 +29,6 @@ pub(crate) fn collect(record: &RunRecord, scenarios: &[&str]) -> Vec<Figure> {
         .into_iter()
         .flat_map(|kind| scenarios.iter().filter_map(move |name| of(kind, name)))
         .collect()
-}
-
-/// What a pod costs is not ours to add, so a cluster is held against other targets than a sandbox. A record whose header
-/// was lost does not tell its driver; its peers may.
-fn on_cluster(record: &RunRecord) -> bool {
-    let provenance = &record.provenance;
-    let beside_pods = |sample: &PeerSample| matches!(sample.peer, Peer::BarePod | Peer::LocalDriver);
-    ["kube", "argo"].contains(&provenance.driver.as_str())
-        || provenance.cluster.is_some()
-        || record.peers.iter().any(beside_pods)
-}
-
-/// What a service costs is told apart from what its driver does.
-pub(crate) fn through_service(record: &RunRecord) -> bool {
-    let provenance = &record.provenance;
-    let beside_service = |sample: &PeerSample| matches!(sample.peer, Peer::DirectDriver | Peer::RoundTrip);
-    provenance.service.is_some() || record.peers.iter().any(beside_service)
 }
 
 fn added_by_service(record: &RunRecord, name: &str) -> Option<Figure> {

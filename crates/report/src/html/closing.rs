@@ -4,7 +4,7 @@ use hybrid_cache_model::sample::RunRecord;
 use maud::{Markup, html};
 
 use crate::compare::SAME_WITHIN;
-use crate::markdown::reason;
+use crate::samples::reason;
 use crate::stats::{FULL_LEVEL_SAMPLES, MIN_SAMPLES, RESAMPLES, as_f64};
 use crate::summary::Summary;
 use crate::units;

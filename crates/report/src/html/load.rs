@@ -6,7 +6,8 @@ use maud::{Markup, html};
 
 use super::axis::{LinearAxis, grid};
 use super::closing;
-use crate::load::{CLOCKS, LoadSummary, OVER_TIME, cells, few_rows, gauge, gauges, rate};
+use crate::load::rows::{OVER_TIME, cells, few_rows, gauge, gauges};
+use crate::load::{CLOCKS, LoadSummary, rate};
 use crate::stats::as_f64;
 use crate::units;
 

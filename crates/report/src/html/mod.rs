@@ -17,8 +17,8 @@ use hybrid_cache_model::sample::RunRecord;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::claim::Verdict;
+use crate::headline::headline;
 use crate::load::LoadSummary;
-use crate::markdown::headline;
 use crate::summary::Summary;
 use crate::units;
 

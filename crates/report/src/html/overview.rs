@@ -29,7 +29,7 @@ pub(super) fn overview(summary: &Summary) -> Markup {
             svg class="plot" width="100%" height=(height + 24.0) role="img" aria-labelledby="glance-title glance-desc" {
                 title id="glance-title" { "Median wall time of every scenario, first and cached" }
                 desc id="glance-desc" {
-                    @for scenario in &summary.scenarios { (crate::markdown::headline(scenario)) ". " }
+                    @for scenario in &summary.scenarios { (crate::headline::headline(scenario)) ". " }
                 }
                 (grid(&axis.ticks(), 0.0, height))
                 @for (scenario, top) in rows { (row(scenario, &axis, top)) }

@@ -9,13 +9,14 @@ use super::palette::phase_class;
 use super::strip::strip;
 use super::waterfall::waterfall;
 use super::zoom::zoom;
-use crate::markdown::headline;
+use crate::cells::{self, counted, ratio};
+use crate::headline::headline;
 use crate::phases::{self, Attribution, PhaseRow};
+use crate::samples::accepted;
+use crate::samples::declared;
 use crate::stats::{Distribution, as_f64};
-use crate::summary::{GroupSummary, ScenarioSummary, declared};
-use crate::terminal::{counted, figures, ratio};
+use crate::summary::{GroupSummary, ScenarioSummary};
 use crate::units;
-use crate::warning::accepted;
 
 /// The section of the scenario at that place of the report.
 pub(super) fn section(index: usize, record: &RunRecord, scenario: &ScenarioSummary) -> Markup {
@@ -91,7 +92,7 @@ fn latency_table(scenario: &ScenarioSummary) -> Markup {
 }
 
 fn latency_row(group: &GroupSummary, clock: &str, distribution: Option<&Distribution>, n: String) -> Markup {
-    let [median, interval, p90, range] = figures(distribution);
+    let [median, interval, p90, range] = cells::distribution(distribution);
     let p99 = distribution
         .and_then(|d| d.p99_us)
         .map_or("–".to_owned(), |us| units::duration(as_f64(us)));

@@ -1,19 +1,14 @@
 //! A run under load, summed up: rates, what became of the arrivals, latencies, and whether the service's memory grew.
 //! Like everything here it is computed from the record when it is rendered.
 
-mod markdown;
+pub(crate) mod rows;
 mod slope;
-mod spread;
-mod terminal;
 
 use hybrid_cache_model::load::{LoadCounts, LoadRecord, LoadRow, MemorySource};
 
 pub use slope::{Slope, Trend};
-pub use spread::Spread;
 
-pub(crate) use markdown::markdown;
-pub(crate) use terminal::{OVER_TIME, cells, few_rows, gauge, gauges, terminal};
-
+use crate::spread::Spread;
 use crate::stats::as_f64;
 use crate::units;
 

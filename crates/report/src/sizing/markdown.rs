@@ -1,13 +1,18 @@
 //! A recommendation as Markdown, for the ticket in which somebody orders the volumes.
 
-use super::{SizingReport, claim_name, words};
+use super::claim::claim_name;
+use super::report::SizingReport;
+use super::words;
 use crate::markdown::escape;
 use crate::units;
 
 /// The report as Markdown.
 pub(super) fn markdown(report: &SizingReport) -> String {
     let found = &report.recommendation;
-    let mut text = format!("# Volume sizes\n\nFrom {}.\n\n", escape(&words::origin(report)));
+    let mut text = format!(
+        "# Volume sizes\n\nFrom {}.\n\n",
+        escape(&words::origin(&report.origin, &report.recommendation))
+    );
     text.push_str("| claim | size | hit rate | p95 | next down | next up |\n|---|---:|---:|---:|---:|---:|\n");
     for advice in &found.volumes {
         let other = |other: &Option<hybrid_cache_sizing::recommend::Alternative>| match other {

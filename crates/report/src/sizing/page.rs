@@ -4,8 +4,10 @@ use hybrid_cache_model::shown;
 use hybrid_cache_sizing::recommend::{Advice, Alternative, Point};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::claim::claim_name;
 use super::plot::Plot;
-use super::{SizingReport, claim_name, words};
+use super::report::SizingReport;
+use super::words;
 use crate::html::STYLE;
 use crate::units;
 
@@ -29,7 +31,7 @@ pub(super) fn page(report: &SizingReport) -> String {
                 header {
                     p class="eyebrow" { "hybrid-cache · volume sizes" }
                     h1 { "How large must the volumes be?" }
-                    p class="lede" { "From " (words::origin(report)) ". Target: " (target(report)) "." }
+                    p class="lede" { "From " (words::origin(&report.origin, &report.recommendation)) ". Target: " (target(report)) "." }
                     @if !report.warnings.is_empty() {
                         p class="notice" {
                             span class="mark-word" { "⚠ " }

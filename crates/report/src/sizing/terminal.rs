@@ -4,13 +4,19 @@ use comfy_table::{CellAlignment, Table, presets};
 use hybrid_cache_model::shown;
 use hybrid_cache_sizing::recommend::{Alternative, Point};
 
-use super::{SizingReport, claim_name, words};
+use super::claim::claim_name;
+use super::report::SizingReport;
+use super::words;
 use crate::units;
 
 /// The report as plain text.
 pub(super) fn terminal(report: &SizingReport) -> String {
     let found = &report.recommendation;
-    let mut text = format!("{}\n\n{}\n", words::origin(report), table(report));
+    let mut text = format!(
+        "{}\n\n{}\n",
+        words::origin(&report.origin, &report.recommendation),
+        table(report)
+    );
     for advice in &found.volumes {
         text.push_str(&format!(
             "\n{}: {}\n",

@@ -3,7 +3,7 @@
 use hybrid_cache_sizing::recommend::{Advice, Decided, Holder};
 use hybrid_cache_sizing::{Recommendation, Volume};
 
-use super::{SizingReport, claim_name};
+use super::claim::claim_name;
 use crate::units;
 
 /// Why a rate is left out.
@@ -15,11 +15,9 @@ fn bytes(value: f64) -> String {
 }
 
 /// What the sizes were computed from.
-pub(super) fn origin(report: &SizingReport) -> String {
-    let found = &report.recommendation;
+pub(super) fn origin(name: &str, found: &Recommendation) -> String {
     format!(
-        "{}: {} requests in {}",
-        report.origin,
+        "{name}: {} requests in {}",
         units::count(found.requests),
         span(found.days)
     )

@@ -2,7 +2,8 @@
 
 use comfy_table::CellAlignment;
 
-use super::{align, attainment, fits, framed, plain};
+use super::table::{align, fits, framed};
+use crate::cells::{attainment, plain};
 use crate::figure::{Figure, FigureKind};
 use crate::summary::Summary;
 

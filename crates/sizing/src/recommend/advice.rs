@@ -1,7 +1,7 @@
 //! The size of one volume: candidates, the first one that is enough, and a closer look at what lies around it.
 
-use super::{Advice, Alternative, Decided, Growth, Holder, Less, Point, Targets, Waits};
-use crate::Weight;
+use super::growth::Growth;
+use super::types::{Advice, Alternative, Decided, Holder, Less, Point, Targets, Waits};
 use crate::claim::{FileSystem, GIB, Needs, default_budget, neighbours};
 use crate::curve::{Curve, curve};
 use crate::detail::{AtSize, Detail, detail, per_day};
@@ -10,6 +10,7 @@ use crate::latency::Latency;
 use crate::number::{float, share, whole};
 use crate::stats::{Durations, Interval, central, resamples};
 use crate::trace::{Source, TraceError, Volume};
+use crate::weight::Weight;
 
 /// Sizes on a curve.
 const SIZES: u64 = 64;

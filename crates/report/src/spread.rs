@@ -5,7 +5,10 @@ use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 
-use crate::hdr::{DIGITS, LARGEST_US};
+/// Values above an hour are counted as an hour: no scenario runs that long, and the histogram needs a bound.
+pub(crate) const LARGEST_US: u64 = 3_600_000_000;
+/// Significant decimal digits kept by the histograms.
+pub(crate) const DIGITS: u8 = 3;
 
 /// Durations in microseconds. Those above an hour count as an hour; each value is kept to three significant digits.
 #[derive(Clone, Debug)]
