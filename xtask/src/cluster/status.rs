@@ -5,16 +5,16 @@ use std::time::Duration;
 use anyhow::Result;
 use hybrid_cache_driver::Epoch;
 use hybrid_cache_driver::kube::KubeDriver;
-use hybrid_cache_model::CacheStatus;
 use hybrid_cache_model::budget::Budgets;
 use hybrid_cache_model::maintain::{MaintainReport, UsageReport};
 use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
 use hybrid_cache_model::protocol::RunReport;
+use hybrid_cache_model::{CacheStatus, quantity};
 use serde::Serialize;
 use tokio::time::timeout;
 
 use super::api::ClusterApi;
-use super::facts::{self, ClaimFacts, NodeFacts, TaskPod};
+use super::facts::{ClaimFacts, NodeFacts, TaskPod};
 use super::place::{self, ClusterPlace};
 use super::{NIX_CLAIM, PYTHON_CLAIM, TASK_LABEL, argo, kinds, node, runtime, service};
 use crate::checkout::Checkout;
@@ -364,7 +364,7 @@ fn volumes(claims: &[ClaimFacts], usage: Option<&UsageReport>) -> Vec<VolumeStat
             volume: volume.to_owned(),
             claim: name.to_owned(),
             phase: claim.map_or("absent".to_owned(), |claim| claim.phase.clone()),
-            capacity_bytes: claim.and_then(|claim| facts::bytes(claim.capacity.as_deref()?)),
+            capacity_bytes: claim.and_then(|claim| quantity::bytes(claim.capacity.as_deref()?)),
             used_bytes: usage.map(|usage| usage.volume_bytes(volume)),
             used_inodes: usage.map(|usage| usage.volume_inodes(volume)),
             garbage_bytes: usage.and_then(|usage| Some(usage.garbage_of(volume)?.bytes)),

@@ -3,10 +3,9 @@
 use hybrid_cache_model::budget::{BudgetRequest, Budgets};
 use hybrid_cache_model::pod::NetworkSettings;
 use hybrid_cache_model::protocol::Identity;
+use hybrid_cache_model::quantity;
 use hybrid_cache_model::{Failure, FailureKind};
 use serde::{Deserialize, Serialize};
-
-use super::quantity;
 
 /// Everything the kube driver needs. It reads no environment variable and no kubeconfig.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,10 +1,10 @@
 //! Why a task cannot go on, told from what the cluster shows: pure code over [`Sight`], each case with its next step.
 
 use hybrid_cache_model::protocol::{EXIT_BROKEN, EXIT_MISSED, EXIT_REPORTED};
+use hybrid_cache_model::quantity;
 use hybrid_cache_model::{Failure, FailureKind};
 use serde::de::DeserializeOwned;
 
-use super::quantity;
 use super::sight::{ContainerSight, Ended, NO_POD, PodSight, Sight, WorkloadState};
 use super::workload::Kind;
 

@@ -29,7 +29,6 @@ mod maintain;
 mod names;
 pub mod noise;
 mod pulse;
-mod quantity;
 mod record;
 mod render;
 mod request;

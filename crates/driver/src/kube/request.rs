@@ -7,13 +7,14 @@ use hybrid_cache_model::pod::{
     PodRequest,
 };
 use hybrid_cache_model::protocol::{Keep, Volumes};
+use hybrid_cache_model::quantity;
 use hybrid_cache_model::{CachePolicy, Failure, FailureKind, Task, TaskError, TaskSpec};
 use k8s_openapi::ByteString;
 use serde::Serialize;
 
 use super::config::KubeConfig;
+use super::names;
 use super::workload::Workload;
-use super::{names, quantity};
 use crate::SubmitOptions;
 
 /// Key of a Secret: what the task's container reads.
