@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use hybrid_cache_trials::run::run as try_list;
-use hybrid_cache_trials::{Attack, Ground, LocalSite, Row, Site, Standing, Trial, list, promise};
+use hybrid_cache_trials::{Attack, AttackContext, LocalSite, PromiseRow, Site, Standing, Trial, list, promise};
 
 use crate::checkout::Checkout;
 use crate::exit::Exit;
@@ -56,22 +56,22 @@ pub fn run(flags: &flags::Attack) -> Result<Exit> {
 }
 
 /// The places that the command line names, or all there are.
-async fn grounds(flags: &flags::Attack) -> Result<Vec<Ground>> {
+async fn grounds(flags: &flags::Attack) -> Result<Vec<AttackContext>> {
     let checkout = Checkout::find()?;
-    let local = || -> Result<Ground> {
+    let local = || -> Result<AttackContext> {
         let mut config = Machine::provision(&checkout, &flags.local)?.config;
         // Below the caches of everybody, on the same file system, and never the caches themselves.
         config.root = config.root.join(FOLDER);
         config.trace_bytes = 0;
-        Ok(Ground::local(LocalSite::open(config)?))
+        Ok(AttackContext::local(LocalSite::open(config)?))
     };
-    let cluster = async |name| -> Result<Ground> {
+    let cluster = async |name| -> Result<AttackContext> {
         let local_flags = flags::Local {
             no_trace: true,
             ..flags.local.clone()
         };
         match Subject::open(&checkout, name, &local_flags, &flags.cluster).await? {
-            Subject::Cluster(subject) => Ok(Ground::pod(Arc::new(subject.driver))),
+            Subject::Cluster(subject) => Ok(AttackContext::pod(Arc::new(subject.driver))),
             Subject::Machine(_) => local(),
         }
     };
@@ -90,7 +90,7 @@ async fn grounds(flags: &flags::Attack) -> Result<Vec<Ground>> {
 }
 
 /// Tries the attacks that run at a ground, and tidies up; `None` after Ctrl-C.
-async fn try_all(attacks: &[&Attack], mut ground: Ground) -> Result<Option<Vec<Trial>>> {
+async fn try_all(attacks: &[&Attack], mut ground: AttackContext) -> Result<Option<Vec<Trial>>> {
     eprintln!("attacking: {}", ground.site());
     let trials = {
         let tried = try_list(attacks, &ground, |trial| {
@@ -111,7 +111,7 @@ async fn try_all(attacks: &[&Attack], mut ground: Ground) -> Result<Option<Vec<T
 }
 
 /// What happened to a promise at one site: the worst, and how many attacks were tried.
-fn cell(row: &Row, site: Site) -> String {
+fn cell(row: &PromiseRow, site: Site) -> String {
     let here = row.trials.iter().filter(|trial| trial.site == site);
     let standings: Vec<Standing> = here.map(Trial::standing).collect();
     match standings.iter().max() {
@@ -120,7 +120,7 @@ fn cell(row: &Row, site: Site) -> String {
     }
 }
 
-fn show(rows: &[Row]) {
+fn show(rows: &[PromiseRow]) {
     let has_pod = rows
         .iter()
         .flat_map(|row| &row.trials)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use hybrid_cache_trials::chaos::{self, Fault, FaultTrial, Field, Row, Serve, Settings, list};
+use hybrid_cache_trials::chaos::{self, Fault, FaultContext, FaultTrial, PledgeRow, Serve, Settings, list};
 use serde_json::json;
 
 use crate::checkout::Checkout;
@@ -68,7 +68,7 @@ fn new_seed() -> u64 {
 }
 
 /// The place that the command line names.
-async fn field(flags: &flags::Chaos, seed: u64) -> Result<Field> {
+async fn field(flags: &flags::Chaos, seed: u64) -> Result<FaultContext> {
     let checkout = Checkout::find()?;
     let settings = Settings {
         seed,
@@ -80,7 +80,7 @@ async fn field(flags: &flags::Chaos, seed: u64) -> Result<Field> {
         // Below the caches of everybody, on the same file system, and never the caches themselves.
         config.root = config.root.join(FOLDER);
         config.trace_bytes = 0;
-        return Ok(Field::local(config, settings)?);
+        return Ok(FaultContext::local(config, settings)?);
     }
     let mut place = ClusterPlace::open(&checkout, &flags.cluster).await?;
     if flags.driver == DriverName::Argo {
@@ -89,7 +89,7 @@ async fn field(flags: &flags::Chaos, seed: u64) -> Result<Field> {
     }
     let folder = local::default_root()?.join(FOLDER);
     let hands = Arc::new(OfCluster::new(place, flags.node_container.clone()));
-    Ok(Field::cluster(hands, &folder, settings).await?)
+    Ok(FaultContext::cluster(hands, &folder, settings).await?)
 }
 
 /// How this program starts itself as a task service.
@@ -119,7 +119,7 @@ fn serve(flags: &flags::Chaos) -> Result<Serve> {
 }
 
 /// Tries the faults and tells of each; `None` after Ctrl-C. The field removes what they made.
-async fn try_all(faults: &[&Fault], field: &Field) -> Option<Vec<FaultTrial>> {
+async fn try_all(faults: &[&Fault], field: &FaultContext) -> Option<Vec<FaultTrial>> {
     eprintln!("trying faults: {}", field.site());
     let tried = chaos::run(faults, field, |trial| {
         eprintln!(
@@ -147,7 +147,7 @@ async fn asked_to_end() {
     }
 }
 
-fn show(rows: &[Row]) {
+fn show(rows: &[PledgeRow]) {
     let mut table = results::plain_table();
     table.set_header(["promise", "fault", "stands", "tried", "seen"]);
     for row in rows {

@@ -7,7 +7,7 @@ use hybrid_cache_driver::trace::TraceConfig;
 use hybrid_cache_driver::{Driver, Epoch, SubmitOptions};
 use hybrid_cache_model::budget::{BudgetRequest, Budgets};
 use hybrid_cache_model::maintain::MaintainReport;
-use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
+use hybrid_cache_model::pod::{PodMaintainReport, PodMaintenanceCommand};
 use hybrid_cache_model::protocol::{IndexScope, Limits};
 use hybrid_cache_model::{CacheReport, End, Failure, FailureKind, Scenario, TaskSpec};
 
@@ -146,7 +146,7 @@ impl Subject {
         match self {
             Subject::Machine(subject) => {
                 let config = &subject.machine.config;
-                Budgets::both(BudgetRequest::of_settings(config.budget_bytes, config.budget_inodes))
+                Budgets::both(BudgetRequest::from_settings(config.budget_bytes, config.budget_inodes))
             }
             Subject::Cluster(subject) => subject.driver.config().budgets(),
         }
@@ -183,7 +183,7 @@ impl Subject {
                 Ok(moved.iter().map(|folder| folder.display().to_string()).collect())
             }
             Subject::Cluster(subject) => {
-                let question = PodQuestion::SetAside;
+                let question = PodMaintenanceCommand::SetAside;
                 match subject.driver.maintain(&Epoch::Standing, question).await? {
                     // As folders of the two volumes: nothing else is known of where those are.
                     PodMaintainReport::SetAside { folders } => {
@@ -238,9 +238,9 @@ async fn run_to_warm(
     })
 }
 
-fn question(what: Maintenance, mut budgets: Budgets) -> PodQuestion {
+fn question(what: Maintenance, mut budgets: Budgets) -> PodMaintenanceCommand {
     match what {
-        Maintenance::Usage => PodQuestion::Usage,
+        Maintenance::Usage => PodMaintenanceCommand::Usage,
         Maintenance::Gc {
             budget_bytes,
             budget_inodes,
@@ -249,9 +249,9 @@ fn question(what: Maintenance, mut budgets: Budgets) -> PodQuestion {
                 budget.bytes = budget_bytes.or(budget.bytes);
                 budget.inodes = budget_inodes.or(budget.inodes);
             }
-            PodQuestion::Gc { budgets }
+            PodMaintenanceCommand::Gc { budgets }
         }
-        Maintenance::Verify { repair } => PodQuestion::Verify { repair },
+        Maintenance::Verify { repair } => PodMaintenanceCommand::Verify { repair },
     }
 }
 

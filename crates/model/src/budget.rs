@@ -97,7 +97,7 @@ impl BudgetRequest {
     }
 
     /// The budget of settings in which 0 stands for what is not given.
-    pub fn of_settings(bytes: u64, inodes: u64) -> BudgetRequest {
+    pub fn from_settings(bytes: u64, inodes: u64) -> BudgetRequest {
         let given = |limit: u64| (limit != 0).then_some(limit);
         BudgetRequest {
             bytes: given(bytes),

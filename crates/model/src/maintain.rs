@@ -134,15 +134,15 @@ impl UsageReport {
 
     /// Bytes of all layers of one volume (`python`, `system`).
     pub fn volume_bytes(&self, volume: &str) -> u64 {
-        self.of(volume).map(|layer| layer.bytes).sum()
+        self.layers_of(volume).map(|layer| layer.bytes).sum()
     }
 
     /// Inodes of all layers of one volume.
     pub fn volume_inodes(&self, volume: &str) -> u64 {
-        self.of(volume).map(|layer| layer.inodes).sum()
+        self.layers_of(volume).map(|layer| layer.inodes).sum()
     }
 
-    fn of<'a>(&'a self, volume: &'a str) -> impl Iterator<Item = &'a LayerUsage> {
+    fn layers_of<'a>(&'a self, volume: &'a str) -> impl Iterator<Item = &'a LayerUsage> {
         self.layers
             .iter()
             .filter(move |layer| layer.layer.split('/').next() == Some(volume))

@@ -176,7 +176,7 @@ pub enum PrepareReport {
 /// What a maintenance pod is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "question")]
-pub enum PodQuestion {
+pub enum PodMaintenanceCommand {
     /// What do the volumes hold?
     Usage,
     /// What are their environments made of? The container's log tells it, behind [`CONTENTS_MARK`]: a termination message is
@@ -218,7 +218,7 @@ pub struct PodMaintainRequest {
     pub protocol: u32,
     /// What to do.
     #[serde(flatten)]
-    pub question: PodQuestion,
+    pub question: PodMaintenanceCommand,
     /// The cluster's place in the network.
     pub network: NetworkSettings,
     /// Milliseconds until it gives up.

@@ -22,8 +22,8 @@ pub(crate) fn distribution(wall: Option<&Distribution>) -> [String; 4] {
     ]
 }
 
-/// Median of the runner's own time, in its sandbox or pod.
-pub(crate) fn inside(group: &GroupSummary) -> String {
+/// Median of the runner's own time, in its sandbox or pod; a dash if no sample counts.
+pub(crate) fn runner_median(group: &GroupSummary) -> String {
     let median = |runner: &Distribution| units::duration(runner.median_us);
     group.runner.as_ref().map_or("–".to_owned(), median)
 }

@@ -5,7 +5,7 @@ use hybrid_cache_model::sample::{ClusterRecord, Provenance, RunRecord};
 use serde::Serialize;
 
 use crate::cells::{self, plain};
-use crate::provenance::of_cluster;
+use crate::provenance::cluster_fact;
 use crate::samples::accepted;
 use crate::samples::scenario_names;
 use crate::stats::{self, Ratio};
@@ -116,7 +116,7 @@ pub fn compare(a: &RunRecord, b: &RunRecord) -> Comparison {
 fn group(a: &RunRecord, b: &RunRecord, name: &str, temperature: Temperature) -> Option<GroupComparison> {
     let walls = |record| -> Vec<u64> { accepted(record, name, temperature).iter().map(|s| s.wall_us).collect() };
     let (old, new) = (walls(a), walls(b));
-    let ratio = Ratio::of(&new, &old);
+    let ratio = Ratio::from_durations(&new, &old);
     let change = match (old.is_empty(), new.is_empty()) {
         (true, true) => return None,
         (false, true) => Change::OnlyInA,
@@ -155,7 +155,7 @@ fn judge(ratio: &Ratio) -> Change {
 
 fn cautions(a: &RunRecord, b: &RunRecord) -> Vec<String> {
     let (a, b) = (&a.provenance, &b.provenance);
-    let cluster = |fact: fn(&ClusterRecord) -> String| (of_cluster(a, fact), of_cluster(b, fact));
+    let cluster = |fact: fn(&ClusterRecord) -> String| (cluster_fact(a, fact), cluster_fact(b, fact));
     let kubernetes = cluster(|cluster| cluster.kubernetes.clone());
     let nodes = cluster(|cluster| format!("{} with kubelet {}", cluster.nodes, cluster.kubelets.join(", ")));
     let runtimes = cluster(|cluster| cluster.container_runtimes.join(", "));

@@ -1,14 +1,15 @@
-//! What we add: a run's cost on top of the work itself, held against targets.
+//! Overhead: what hybrid-cache costs beyond the work itself, compared with targets.
 //!
-//! Every figure compares samples of the same run with each other, so that it says something about us and not about the
-//! machine: a cached run against its own user code and against the same interpreter without us, a first run against
-//! plain uv and against the slower of its two halves; on a cluster a cached run against a pod that does nothing, and what
-//! goes on inside its pod against the same in a sandbox; through a task service a cached run against its driver alone.
+//! Each figure compares samples of the same run with each other, so that it describes hybrid-cache and not the machine:
+//! - a cached run with its own user code, and with the same interpreter started directly;
+//! - a first run with plain uv, and with the slower of its two halves;
+//! - on a cluster, a cached run with a pod that does nothing, and its runner with that of a local sandbox;
+//! - through a task service, a cached run with its driver alone.
 
 mod collect;
 mod kind;
-mod types;
+mod value;
 
 pub(crate) use collect::collect;
 pub use kind::{FigureKind, Unit};
-pub use types::{Against, Attainment, Figure};
+pub use value::{Against, Attainment, Figure};

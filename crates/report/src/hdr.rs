@@ -9,8 +9,8 @@ use hybrid_cache_model::Temperature;
 use hybrid_cache_model::load::LoadRecord;
 use hybrid_cache_model::sample::{RunRecord, Sample};
 
+use crate::duration_histogram::{DIGITS, DurationHistogram, LARGEST_US};
 use crate::samples::{accepted, scenario_names};
-use crate::spread::{DIGITS, LARGEST_US, Spread};
 
 /// One log for each scenario and temperature with samples that count: file name and content.
 pub fn hdr_logs(record: &RunRecord) -> Vec<(String, Vec<u8>)> {
@@ -37,7 +37,7 @@ fn load_log(record: &RunRecord, load: &LoadRecord) -> Option<Vec<u8>> {
     ];
     let spreads: Vec<_> = tagged
         .into_iter()
-        .filter_map(|(tag, text)| Some((tag, Spread::decode(text)?)))
+        .filter_map(|(tag, text)| Some((tag, DurationHistogram::decode(text)?)))
         .collect();
     let intervals: Vec<_> = spreads.iter().map(|(tag, spread)| (*tag, spread.histogram())).collect();
     let comments = [

@@ -7,7 +7,7 @@ use hybrid_cache_model::Temperature;
 use crate::summary::ScenarioSummary;
 use crate::units;
 
-/// Client-seen over inside from which a headline tells both.
+/// End-to-end time divided by the runner's from which a headline gives both.
 const FAR: f64 = 2.0;
 
 /// The scenario in one sentence: `Python only: 1.90 s first, 101 ms cached — 18.8×; claim 10–60 s: beaten`.
@@ -17,9 +17,9 @@ pub(crate) fn headline(scenario: &ScenarioSummary) -> String {
         .map(|(group, wall)| {
             let time = format!("{} {}", units::duration(wall.median_us), group.temperature.name());
             match &group.runner {
-                // On a machine the two are near each other; in a pod they are not.
+                // They differ little on a machine and much in a pod.
                 Some(runner) if group.temperature == Temperature::Cached && wall.median_us > FAR * runner.median_us => {
-                    format!("{time} ({} inside)", units::duration(runner.median_us))
+                    format!("{time} ({} in the runner)", units::duration(runner.median_us))
                 }
                 _ => time,
             }

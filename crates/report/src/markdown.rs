@@ -15,7 +15,7 @@ pub(crate) use escape::escape;
 /// The whole report as Markdown.
 pub fn markdown(record: &RunRecord) -> String {
     if let Some(load) = &record.load {
-        return load::load(record, &LoadSummary::of(load));
+        return load::load(record, &LoadSummary::from_record(load));
     }
     let summary = Summary::from_record(record);
     let mut text = String::new();

@@ -57,7 +57,7 @@ pub struct Attribution {
 
 impl Attribution {
     /// Attributes a group; `None` where it has no samples.
-    pub fn of(samples: &[&Sample]) -> Option<Attribution> {
+    pub fn from_samples(samples: &[&Sample]) -> Option<Attribution> {
         let median = median_sample(samples)?;
         let bar = spent(median);
         let all: Vec<Spent> = samples.iter().map(|sample| spent(sample)).collect();

@@ -120,7 +120,7 @@ fn cluster_facts(cluster: &ClusterRecord) -> Vec<(&'static str, String)> {
 }
 
 /// One fact of the cluster, `none` for a run without one.
-pub(crate) fn of_cluster(provenance: &Provenance, fact: impl Fn(&ClusterRecord) -> String) -> String {
+pub(crate) fn cluster_fact(provenance: &Provenance, fact: impl Fn(&ClusterRecord) -> String) -> String {
     provenance.cluster.as_ref().map_or("none".to_owned(), fact)
 }
 

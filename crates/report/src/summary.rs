@@ -17,7 +17,7 @@ pub use scenario::{GroupSummary, ScenarioSummary};
 pub struct Summary {
     /// By scenario, in the order of the record.
     pub scenarios: Vec<ScenarioSummary>,
-    /// What we add, by kind and then by scenario; only figures that samples of this run carry.
+    /// The overhead, by kind and then by scenario; only figures that this run has samples for.
     pub figures: Vec<Figure>,
     /// What a reader should know before trusting a figure.
     pub warnings: Vec<Warning>,

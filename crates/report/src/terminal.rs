@@ -1,4 +1,4 @@
-//! A run on a terminal: one compact table, the verdicts, what we add, the warnings.
+//! A run on a terminal: one compact table, the verdicts, the overhead, the warnings.
 
 mod figures;
 mod latency;
@@ -26,7 +26,7 @@ pub enum Color {
 /// The run as text for a terminal `width` columns wide.
 pub fn terminal(record: &RunRecord, width: u16, color: Color) -> String {
     let text = match &record.load {
-        Some(load) => load::load(record, &LoadSummary::of(load)),
+        Some(load) => load::load(record, &LoadSummary::from_record(load)),
         None => latency::latency(record, width),
     };
     match color {

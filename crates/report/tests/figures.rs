@@ -45,7 +45,7 @@ fn what_is_added_is_the_wall_time_less_the_user_code() {
         set(&mut record, "bare", Temperature::Cached, |sample| {
             sample.wall_us = sample.timeline.phase_us(Phase::UserCode) + added_us;
         });
-        let figure = figure(&record, FigureKind::Added, "bare").unwrap();
+        let figure = figure(&record, FigureKind::Overhead, "bare").unwrap();
         assert_eq!((figure.estimate.value, figure.n), (added_us as f64, 30));
         figure.attainment
     };
@@ -59,7 +59,7 @@ fn a_run_that_does_not_tell_its_user_code_is_left_out() {
     set(&mut record, "bare", Temperature::Cached, |sample| {
         sample.timeline.spans.retain(|span| span.phase != Phase::UserCode);
     });
-    assert_eq!(figure(&record, FigureKind::Added, "bare"), None);
+    assert_eq!(figure(&record, FigureKind::Overhead, "bare"), None);
 }
 
 #[test]
@@ -176,13 +176,13 @@ fn a_cached_pod_is_held_against_one_that_runs_true_user_code_aside() {
 fn on_a_cluster_the_whole_time_has_a_limit_and_a_sandbox_is_no_measure() {
     let attained = |wall_us| {
         let record = still_cluster(wall_us, 20_000);
-        assert_eq!(figure(&record, FigureKind::Added, "bare"), None);
-        figure(&record, FigureKind::ClientSeen, "bare").unwrap()
+        assert_eq!(figure(&record, FigureKind::Overhead, "bare"), None);
+        figure(&record, FigureKind::EndToEnd, "bare").unwrap()
     };
     assert_eq!(attained(1_500_000).attainment, Attainment::Met);
     assert_eq!(attained(1_500_001).attainment, Attainment::Missed);
     assert_eq!(attained(1).target(), "≤ 1.5 s");
-    assert_eq!(figure(&still(), FigureKind::ClientSeen, "bare"), None);
+    assert_eq!(figure(&still(), FigureKind::EndToEnd, "bare"), None);
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn inside_the_pod_is_held_against_inside_the_local_sandbox() {
     );
     record.provenance.cluster = None;
     record.provenance.driver = "unknown".into();
-    let lost = figure(&record, FigureKind::Added, "bare");
+    let lost = figure(&record, FigureKind::Overhead, "bare");
     assert_eq!(lost, None, "a header that was lost makes no sandbox of a pod");
 }
 

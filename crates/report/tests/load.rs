@@ -8,7 +8,7 @@ use std::path::Path;
 
 use hybrid_cache_model::load::{LoadCounts, LoadRecord, LoadRow, LoadService, MemorySource};
 use hybrid_cache_model::sample::{RunRecord, ServiceRecord};
-use hybrid_cache_report::{Color, Spread, html, load, markdown, terminal, write_run};
+use hybrid_cache_report::{Color, DurationHistogram, html, load, markdown, terminal, write_run};
 
 /// A minute at ten tasks a second, of which one fails and some are refused, with a pause in what is known of memory.
 fn record() -> RunRecord {
@@ -23,7 +23,7 @@ fn record() -> RunRecord {
         driver: Some("local".to_owned()),
         same_machine: true,
     });
-    let mut latency = Spread::new().unwrap();
+    let mut latency = DurationHistogram::new().unwrap();
     (1..600).for_each(|at| latency.note(at * 1000));
     let rows = (0..63).map(|at: u64| LoadRow {
         submitted: if at < 60 { 10 } else { 0 },

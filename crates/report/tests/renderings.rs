@@ -354,7 +354,7 @@ proptest! {
             sample.wall_us = wall_us;
         }
         let samples: Vec<_> = samples.iter().collect();
-        let attribution = Attribution::of(&samples).unwrap();
+        let attribution = Attribution::from_samples(&samples).unwrap();
         let sum: u64 = attribution.rows.iter().map(|row| row.bar_us).sum();
         prop_assert_eq!(sum, attribution.total_us);
         prop_assert!(attribution.rows.last().unwrap().phase.is_none());

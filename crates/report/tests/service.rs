@@ -79,7 +79,7 @@ fn every_rendering_says_that_it_was_a_service() {
 fn what_the_service_added_is_held_against_its_driver_and_nothing_else() {
     let summary = Summary::from_record(&record());
     let kinds: Vec<FigureKind> = summary.figures.iter().map(|figure| figure.kind).collect();
-    assert_eq!(kinds, [FigureKind::ServiceAdded, FigureKind::ServiceRatio]);
+    assert_eq!(kinds, [FigureKind::ServiceOverhead, FigureKind::ServiceRatio]);
     let [added, ratio] = &summary.figures[..] else {
         panic!("two figures");
     };

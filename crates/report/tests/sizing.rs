@@ -90,7 +90,7 @@ fn a_proof_and_a_fleet_stand_in_every_form() {
         ..Proof::default()
     });
     let trace = generate(&preset("team").unwrap());
-    let fleet = Fleet::at_rate(4, trace.catalog.of(Volume::Python).union(), (1, 1.0), None);
+    let fleet = Fleet::at_rate(4, trace.catalog.volume(Volume::Python).union(), (1, 1.0), None);
     report.fleet.extend(compare(&trace, Volume::Python, &fleet).unwrap());
     for form in [report.terminal(), report.markdown(), report.html()] {
         for part in [

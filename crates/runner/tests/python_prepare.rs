@@ -59,7 +59,7 @@ fn a_preparation_says_why_nothing_was_evicted_to_keep_the_budget() {
     let Some(bench) = Bench::new() else { return };
     let request = PrepareRequest {
         budgets: Budgets {
-            python: BudgetRequest::of_settings(1, 0),
+            python: BudgetRequest::from_settings(1, 0),
             ..Budgets::default()
         },
         ..bench.request("idna")

@@ -179,7 +179,7 @@ fn left_overs_are_swept_and_no_nix_means_no_eviction() {
     ] {
         std::fs::create_dir_all(volume.root().join(left)).unwrap();
     }
-    let report = gc(&volume, &BudgetRequest::of_settings(1, 0), None, &patience()).unwrap();
+    let report = gc(&volume, &BudgetRequest::from_settings(1, 0), None, &patience()).unwrap();
     assert_eq!((report.swept, report.over_budget), (3, true));
     assert!(report.warnings[0].contains("no nix is given"), "{:?}", report.warnings);
     assert!(index.exists());

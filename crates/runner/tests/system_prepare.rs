@@ -200,7 +200,7 @@ fn a_budget_evicts_the_least_recently_used_and_says_what_it_could_not() {
     let bench = bench();
     bench.prepare().unwrap();
     let tools = bench.request.system_tools.as_ref();
-    let report = maintain::gc(&bench.volume(), &BudgetRequest::of_settings(0, 1), tools, &patience()).unwrap();
+    let report = maintain::gc(&bench.volume(), &BudgetRequest::from_settings(0, 1), tools, &patience()).unwrap();
     assert_eq!(
         (report.evicted_system_sets, report.over_budget, bench.entries()),
         (1, true, 0)
@@ -229,7 +229,7 @@ fn what_cannot_be_removed_holds_up_no_collection() {
         std::os::unix::fs::chown(&foreign, Some(0), None).unwrap();
     }
     let tools = bench.request.system_tools.as_ref();
-    let collect = || maintain::gc(&bench.volume(), &BudgetRequest::of_settings(0, 1), tools, &patience());
+    let collect = || maintain::gc(&bench.volume(), &BudgetRequest::from_settings(0, 1), tools, &patience());
     let report = nobody::run(collect).unwrap();
     assert_eq!((report.evicted_system_sets, bench.entries()), (1, 0), "{report:?}");
     assert!(!read_only.exists());
@@ -250,7 +250,7 @@ fn what_nix_fetched_goes_before_packages_and_what_cannot_go_evicts_none() {
     let tools = bench.request.system_tools.as_ref().unwrap();
     let keep = || {
         std::fs::remove_file(bench.volume().state().join("ledger")).unwrap();
-        let budget = BudgetRequest::of_settings(1 << 20, 0);
+        let budget = BudgetRequest::from_settings(1 << 20, 0);
         maintain::keep_within(&bench.volume(), &budget, tools, &patience()).unwrap()
     };
     drop(ledger::open_system(&bench.volume(), std::time::Instant::now()).unwrap());
@@ -305,7 +305,7 @@ fn a_collection_needs_no_room_for_a_folder() {
     // As on a file system without an inode left.
     no_mode(&work, 0o555);
     let tools = bench.request.system_tools.as_ref();
-    let collect = || maintain::gc(&bench.volume(), &BudgetRequest::of_settings(0, 1), tools, &patience());
+    let collect = || maintain::gc(&bench.volume(), &BudgetRequest::from_settings(0, 1), tools, &patience());
     let report = nobody::run(collect);
     no_mode(&work, 0o755);
     let report = report.unwrap();
@@ -323,7 +323,7 @@ fn keeping_a_budget_walks_nothing_of_nix() {
     nobody::give(bench.dir.path());
     no_mode(&nix, 0);
     let tools = bench.request.system_tools.as_ref().unwrap();
-    let keep = || maintain::keep_within(&bench.volume(), &BudgetRequest::of_settings(0, 0), tools, &patience());
+    let keep = || maintain::keep_within(&bench.volume(), &BudgetRequest::from_settings(0, 0), tools, &patience());
     let kept = nobody::run(keep);
     no_mode(&nix, 0o755);
     assert_eq!(kept.unwrap().evicted_system_sets, 0);

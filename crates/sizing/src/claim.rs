@@ -143,7 +143,7 @@ pub struct Claim {
 impl Claim {
     /// What a claim is divided into. `file_system` is `None` for a claim that is a folder of a larger file system, which takes
     /// nothing of it.
-    pub fn of(bytes: u64, file_system: Option<FileSystem>, budget: Weight, building_bytes: u64) -> Claim {
+    pub fn divide(bytes: u64, file_system: Option<FileSystem>, budget: Weight, building_bytes: u64) -> Claim {
         let room = room_of(bytes, file_system);
         let inode_bytes = file_system.map_or(0, |file_system| file_system.inode_bytes(budget.inodes));
         let used = budget.bytes.saturating_add(building_bytes).saturating_add(inode_bytes);
@@ -160,7 +160,7 @@ impl Claim {
     pub fn with_default_budget(bytes: u64, file_system: Option<FileSystem>, building_bytes: u64) -> Claim {
         let room = room_of(bytes, file_system);
         let budget = default_budget(room);
-        Claim::of(bytes, file_system, budget, building_bytes)
+        Claim::divide(bytes, file_system, budget, building_bytes)
     }
 }
 
@@ -189,7 +189,7 @@ impl Needs {
     pub fn claim(&self, held: Weight) -> Claim {
         let budget = self.budget(held);
         let least = first(MOST_GIB, |gib| self.fits(gib * GIB, budget));
-        Claim::of(least * GIB, Some(self.file_system), budget, self.building_bytes)
+        Claim::divide(least * GIB, Some(self.file_system), budget, self.building_bytes)
     }
 
     /// The same in bytes, as a multiple of `step`: for volumes that are too small to be ordered.

@@ -105,13 +105,13 @@ pub fn detail(
     latency: &Latency,
 ) -> Result<Detail, TraceError> {
     let span_us = span(source)?;
-    let mut pass = Pass::new(source, volume, budgets, between, latency, span_us);
+    let mut pass = DetailPass::new(source, volume, budgets, between, latency, span_us);
     source.replay(&mut |event| pass.take(event))?;
     Ok(pass.finish())
 }
 
 /// One pass over the trace. `at` counts sizes: a request hits from a size on.
-struct Pass<'a> {
+struct DetailPass<'a> {
     volume: Volume,
     stack: Stack,
     latency: &'a Latency,
@@ -132,7 +132,7 @@ struct Pass<'a> {
     random: Random,
 }
 
-impl<'a> Pass<'a> {
+impl<'a> DetailPass<'a> {
     fn new(
         source: &dyn Source,
         volume: Volume,
@@ -140,16 +140,16 @@ impl<'a> Pass<'a> {
         between: (usize, usize),
         latency: &'a Latency,
         span_us: (u64, u64),
-    ) -> Pass<'a> {
-        let stack = Stack::new(source.catalog().of(volume));
-        let environments = source.catalog().of(volume).environments().len();
+    ) -> DetailPass<'a> {
+        let stack = Stack::new(source.catalog().volume(volume));
+        let environments = source.catalog().volume(volume).environments().len();
         let blocks = blocks(span_us);
         let sizes = budgets.iter().map(|budget| AtSize {
             budget: *budget,
             block_hits: vec![0; blocks],
             ..AtSize::default()
         });
-        Pass {
+        DetailPass {
             volume,
             latency,
             detail: Detail {
@@ -322,7 +322,7 @@ pub struct Together {
 /// # Errors
 /// The trace cannot be read.
 pub fn together(source: &dyn Source, budgets: [Weight; 2], latency: &Latency) -> Result<Together, TraceError> {
-    let mut stacks = Volume::ALL.map(|volume| Stack::new(source.catalog().of(volume)));
+    let mut stacks = Volume::ALL.map(|volume| Stack::new(source.catalog().volume(volume)));
     let mut found = Together::default();
     let mut random = Random::seeded(0x626f_7468);
     let mut pieces = Vec::new();

@@ -11,10 +11,10 @@
 
 pub mod claim;
 pub mod curve;
+pub mod delayed;
 pub mod detail;
 pub mod fleet;
 mod groups;
-pub mod held;
 pub mod latency;
 mod number;
 pub mod pace;

@@ -431,7 +431,7 @@ mod tests {
         };
         let trace = generate(&profile);
         let latency = measure(&trace).unwrap();
-        let catalog = trace.catalog().of(Volume::Python);
+        let catalog = trace.catalog().volume(Volume::Python);
         let union = catalog.union();
         for (part, requests) in [(3, 200), (6, 700), (8, u64::MAX)] {
             let budget = Weight::new(union.bytes / 10 * part, union.inodes);

@@ -2,7 +2,7 @@
 
 mod advice;
 mod growth;
-mod types;
+mod recommendation;
 
 use crate::detail;
 use crate::latency::measure;
@@ -10,7 +10,7 @@ use crate::trace::{Source, TraceError, Volume};
 use crate::weight::Weight;
 
 pub use growth::Growth;
-pub use types::{Advice, Alternative, Decided, Holder, Joint, Less, Point, Recommendation, Targets, Waits};
+pub use recommendation::{Advice, Alternative, Decided, Holder, Joint, Less, Point, Recommendation, Targets, Waits};
 
 /// Finds the size of each volume.
 ///

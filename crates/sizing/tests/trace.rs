@@ -111,7 +111,7 @@ fn what_was_written_is_read_and_known_things_are_only_named() {
     assert!(!lines[3].contains("made_of"), "{}", lines[3]);
     let (events, catalog, faults) = read(&lines).unwrap();
     assert_eq!(faults.count, 0, "{faults:?}");
-    let python = catalog.of(Volume::Python);
+    let python = catalog.volume(Volume::Python);
     let keys: Vec<&str> = python.environments().iter().map(|one| one.key.as_str()).collect();
     assert_eq!(keys, ["late", "early", "a", "b"]);
     // Least recently used first.
@@ -232,7 +232,7 @@ fn files_one_behind_the_other_are_one_trace_and_another_version_is_left_out() {
         .iter()
         .filter(|event| matches!(event, Event::Resident(..)))
         .count();
-    assert_eq!((residents, catalog.of(Volume::Python).environments().len()), (2, 3));
+    assert_eq!((residents, catalog.volume(Volume::Python).environments().len()), (2, 3));
     assert_eq!(kinds(&faults), [(5, &FaultKind::OtherVersion(7))]);
 }
 
@@ -284,7 +284,7 @@ fn an_anonymised_trace_has_no_names_and_the_same_distances() {
     };
     assert_eq!((faults.count, environments(&events)), (0, environments(&hidden)));
     assert_eq!(
-        catalog.of(Volume::Python).union(),
-        hidden_catalog.of(Volume::Python).union()
+        catalog.volume(Volume::Python).union(),
+        hidden_catalog.volume(Volume::Python).union()
     );
 }

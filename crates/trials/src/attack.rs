@@ -5,8 +5,8 @@ use std::pin::Pin;
 
 use hybrid_cache_model::Protection;
 
+use crate::attack_context::AttackContext;
 use crate::error::TrialError;
-use crate::ground::Ground;
 use crate::probe::Probe;
 use crate::site::{Need, Site};
 use crate::verdict::Verdict;
@@ -36,7 +36,7 @@ pub enum Work {
     /// A task runs this program, which reports what it could do. Nothing may be in that report.
     Probe(Probe),
     /// Several steps with a judgement of their own.
-    Steps(fn(&Ground) -> Steps<'_>),
+    Steps(fn(&AttackContext) -> Steps<'_>),
 }
 
 /// The future of an attack in steps.

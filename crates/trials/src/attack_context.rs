@@ -21,7 +21,7 @@ use crate::wheel::Wheel;
 const PRELUDE: &str = include_str!("probes/prelude.py");
 
 /// A place for attacks.
-pub struct Ground {
+pub struct AttackContext {
     site: Site,
     driver: Arc<dyn Driver>,
     local: Option<LocalSite>,
@@ -55,19 +55,19 @@ pub fn program(known: &Value, code: &str) -> String {
     )
 }
 
-impl Ground {
+impl AttackContext {
     /// This machine, with caches below the root that `site` was opened with.
-    pub fn local(site: LocalSite) -> Ground {
-        Ground::new(Site::Local, site.driver(), Some(site))
+    pub fn local(site: LocalSite) -> AttackContext {
+        AttackContext::new(Site::Local, site.driver(), Some(site))
     }
 
     /// A cluster.
-    pub fn pod(driver: Arc<dyn Driver>) -> Ground {
-        Ground::new(Site::Pod, driver, None)
+    pub fn pod(driver: Arc<dyn Driver>) -> AttackContext {
+        AttackContext::new(Site::Pod, driver, None)
     }
 
-    fn new(site: Site, driver: Arc<dyn Driver>, local: Option<LocalSite>) -> Ground {
-        Ground {
+    fn new(site: Site, driver: Arc<dyn Driver>, local: Option<LocalSite>) -> AttackContext {
+        AttackContext {
             site,
             driver,
             local,
@@ -83,11 +83,11 @@ impl Ground {
     ///
     /// # Errors
     /// The warm caches cannot be made, or this is a cluster.
-    pub async fn beside(&self, config: LocalConfig) -> Result<Ground, TrialError> {
+    pub async fn beside(&self, config: LocalConfig) -> Result<AttackContext, TrialError> {
         let epoch = self.warm().await?.epoch.clone();
         let site = LocalSite::open(config)?;
         let driver = site.with_wheels(&epoch, &[])?.driver;
-        let mut ground = Ground::local(site);
+        let mut ground = AttackContext::local(site);
         ground.warm = OnceCell::new_with(Some(ground.caches(driver, epoch)));
         ground.is_borrowed = true;
         Ok(ground)
@@ -152,7 +152,7 @@ impl Ground {
         }
     }
 
-    /// Caches that hold `six` and, beside it, [`Ground::other`]. No attack may break them.
+    /// Caches that hold `six` and, beside it, [`AttackContext::other`]. No attack may break them.
     ///
     /// # Errors
     /// They cannot be made or filled.
@@ -213,7 +213,7 @@ impl Ground {
     /// The same with something that the trial knows, and with options set.
     ///
     /// # Errors
-    /// See [`Ground::probe`].
+    /// See [`AttackContext::probe`].
     pub async fn probe_with(&self, probe: &Probe, known: &Value, options: &Value) -> Result<Verdict, TrialError> {
         let (caches, spec) = self.probe_task(probe.packages, program(known, probe.code)).await?;
         let ran = caches.run_with(&spec, options).await?;

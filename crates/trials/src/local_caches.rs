@@ -8,9 +8,9 @@ use hybrid_cache_driver::local::{LocalConfig, LocalDriver, Maintenance, VolumePa
 use hybrid_cache_model::maintain::{GcReport, MaintainReport, VerifyReport};
 use serde_json::Value;
 
+use crate::attack_context::AttackContext;
 use crate::caches::{Caches, changed, within};
 use crate::error::TrialError;
-use crate::ground::Ground;
 use crate::local::built;
 use crate::wheel::Wheel;
 
@@ -29,7 +29,7 @@ pub struct LocalCaches {
     pub folder: PathBuf,
 }
 
-impl Ground {
+impl AttackContext {
     /// Empty caches whose Python packages are these wheels.
     ///
     /// # Errors
@@ -74,7 +74,7 @@ impl LocalCaches {
     ///
     /// # Errors
     /// The wheels cannot be written.
-    pub fn with_index(&self, ground: &Ground, name: &str, wheels: &[Wheel]) -> Result<LocalCaches, TrialError> {
+    pub fn with_index(&self, ground: &AttackContext, name: &str, wheels: &[Wheel]) -> Result<LocalCaches, TrialError> {
         let opened = ground
             .machine()?
             .with_files(&self.caches.epoch, name, &built(wheels)?)?;

@@ -168,7 +168,7 @@ impl fmt::Display for Standing {
 
 /// One line of the table.
 #[derive(Clone, Debug, Serialize)]
-pub struct Row {
+pub struct PromiseRow {
     /// The protection.
     pub protection: Protection,
     /// What is promised.
@@ -213,7 +213,7 @@ impl Trial {
 }
 
 /// The table of the promises that were tested: the worst that happened decides.
-pub fn table(trials: &[Trial]) -> Vec<Row> {
+pub fn table(trials: &[Trial]) -> Vec<PromiseRow> {
     let rows = PROMISES.iter().map(|promise| {
         let trials: Vec<Trial> = trials
             .iter()
@@ -221,7 +221,7 @@ pub fn table(trials: &[Trial]) -> Vec<Row> {
             .cloned()
             .collect();
         let standing = trials.iter().map(Trial::standing).max();
-        Row {
+        PromiseRow {
             protection: promise.protection,
             promise: promise.text,
             standing: standing.unwrap_or(Standing::NotApplicable),

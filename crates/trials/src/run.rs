@@ -6,9 +6,9 @@ use hybrid_cache_model::Protection;
 use serde::{Deserialize, Serialize};
 
 use crate::attack::{Attack, Work};
+use crate::attack_context::AttackContext;
 use crate::caches::within;
 use crate::error::TrialError;
-use crate::ground::Ground;
 use crate::site::Site;
 use crate::verdict::Verdict;
 
@@ -29,7 +29,7 @@ pub struct Trial {
 }
 
 /// Tries those of the attacks that run at the ground's site, and tells of each as soon as it is over.
-pub async fn run(attacks: &[&Attack], ground: &Ground, mut tell: impl FnMut(&Trial)) -> Vec<Trial> {
+pub async fn run(attacks: &[&Attack], ground: &AttackContext, mut tell: impl FnMut(&Trial)) -> Vec<Trial> {
     let mut trials = Vec::new();
     for attack in attacks.iter().filter(|attack| attack.runs_at(ground.site())) {
         let trial = try_one(attack, ground).await;
@@ -40,7 +40,7 @@ pub async fn run(attacks: &[&Attack], ground: &Ground, mut tell: impl FnMut(&Tri
 }
 
 /// Tries one attack.
-pub async fn try_one(attack: &Attack, ground: &Ground) -> Trial {
+pub async fn try_one(attack: &Attack, ground: &AttackContext) -> Trial {
     let began = Instant::now();
     let lacking = attack.needs.iter().find_map(|need| ground.lacks(*need));
     let verdict = match lacking {
@@ -58,7 +58,7 @@ pub async fn try_one(attack: &Attack, ground: &Ground) -> Trial {
     }
 }
 
-async fn judged(attack: &Attack, ground: &Ground) -> Result<Verdict, TrialError> {
+async fn judged(attack: &Attack, ground: &AttackContext) -> Result<Verdict, TrialError> {
     let limit = 2 * ground.patience() + Duration::from_secs(30);
     let work = async {
         match &attack.work {

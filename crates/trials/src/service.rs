@@ -33,14 +33,14 @@ pub struct TrialService {
 
 /// What a service answered.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct Response {
     /// The status; 0 where the connection was closed without an answer.
     pub status: u16,
     /// The body as text.
     pub body: String,
 }
 
-impl Answer {
+impl Response {
     /// The body as JSON; null where it is none.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_default()
@@ -109,7 +109,7 @@ impl TrialService {
         path: &str,
         headers: &[(&str, &str)],
         body: &str,
-    ) -> Result<Answer, TrialError> {
+    ) -> Result<Response, TrialError> {
         ask_at(self.address, method, path, headers, body).await
     }
 
@@ -165,7 +165,7 @@ pub async fn ask_at(
     path: &str,
     headers: &[(&str, &str)],
     body: &str,
-) -> Result<Answer, TrialError> {
+) -> Result<Response, TrialError> {
     let has_host = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
     let host = if has_host {
         String::new()
@@ -198,7 +198,7 @@ pub async fn ask_at(
         .nth(1)
         .and_then(|status| status.parse().ok())
         .unwrap_or(0);
-    Ok(Answer {
+    Ok(Response {
         status,
         body: dechunked(head, body),
     })

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use hybrid_cache_driver::{Driver, Epoch};
 use hybrid_cache_model::maintain::{MaintainReport, VerifyReport};
-use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
+use hybrid_cache_model::pod::{PodMaintainReport, PodMaintenanceCommand};
 use hybrid_cache_trials::TrialError;
-use hybrid_cache_trials::chaos::{Hands, NodeHands};
+use hybrid_cache_trials::chaos::{ClusterControl, NodeControl};
 
 use crate::cluster::kinds;
 use crate::cluster::place::ClusterPlace;
@@ -47,7 +47,7 @@ impl OfCluster {
 }
 
 #[async_trait::async_trait]
-impl Hands for OfCluster {
+impl ClusterControl for OfCluster {
     async fn driver(&self) -> Result<Arc<dyn Driver>, TrialError> {
         Ok(Arc::new(self.place.driver().await.map_err(failed)?))
     }
@@ -62,7 +62,10 @@ impl Hands for OfCluster {
 
     async fn verify(&self, epoch: &Epoch) -> Result<VerifyReport, TrialError> {
         let driver = self.place.driver().await.map_err(failed)?;
-        match driver.maintain(epoch, PodQuestion::Verify { repair: false }).await? {
+        match driver
+            .maintain(epoch, PodMaintenanceCommand::Verify { repair: false })
+            .await?
+        {
             PodMaintainReport::Maintained {
                 report: MaintainReport::Verify(report),
             } => Ok(report),
@@ -70,13 +73,13 @@ impl Hands for OfCluster {
         }
     }
 
-    fn node(&self) -> Option<&dyn NodeHands> {
-        self.node.as_ref().map(|node| node as &dyn NodeHands)
+    fn node(&self) -> Option<&dyn NodeControl> {
+        self.node.as_ref().map(|node| node as &dyn NodeControl)
     }
 }
 
 #[async_trait::async_trait]
-impl NodeHands for Node {
+impl NodeControl for Node {
     async fn pause(&self) -> Result<(), TrialError> {
         let engine = Engine::connect().await.map_err(failed)?;
         engine.pause(&self.container, true).await.map_err(failed)

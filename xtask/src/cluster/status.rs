@@ -7,7 +7,7 @@ use hybrid_cache_driver::Epoch;
 use hybrid_cache_driver::kube::KubeDriver;
 use hybrid_cache_model::budget::Budgets;
 use hybrid_cache_model::maintain::{MaintainReport, UsageReport};
-use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
+use hybrid_cache_model::pod::{PodMaintainReport, PodMaintenanceCommand};
 use hybrid_cache_model::protocol::RunReport;
 use hybrid_cache_model::{CacheStatus, quantity};
 use serde::Serialize;
@@ -332,7 +332,7 @@ async fn usage(checkout: &Checkout, api: ClusterApi) -> Result<UsageReport> {
 /// # Errors
 /// No pod can run, or it takes too long.
 pub async fn measured(driver: &KubeDriver) -> Result<UsageReport> {
-    let asked = timeout(USAGE, driver.maintain(&Epoch::Standing, PodQuestion::Usage)).await;
+    let asked = timeout(USAGE, driver.maintain(&Epoch::Standing, PodMaintenanceCommand::Usage)).await;
     let answer = asked.map_err(|_| anyhow::anyhow!("no answer within {} s", USAGE.as_secs()))?;
     match answer? {
         PodMaintainReport::Maintained {

@@ -8,14 +8,14 @@ use hybrid_cache_driver::kube::KubeDriver;
 use hybrid_cache_driver::{Driver, SubmitOptions};
 use hybrid_cache_model::pod::{IMAGE_FILE, ImageRecord};
 use hybrid_cache_model::protocol::Provider;
-use hybrid_cache_model::{End, TaskSpec};
+use hybrid_cache_model::{End, TaskSpec, quantity};
 use tokio::time::timeout;
 
 use super::facts::{Addresses, Claim, Cluster, Docker, Facts, Image, Kind, Known, Trial};
 use super::host;
 use crate::checkout::Checkout;
 use crate::cluster::api::ClusterApi;
-use crate::cluster::facts::{ClaimFacts, bytes};
+use crate::cluster::facts::ClaimFacts;
 use crate::cluster::manifests::FOLDERS;
 use crate::cluster::place::ClusterPlace;
 use crate::cluster::ranges::{self, Ranges};
@@ -223,7 +223,9 @@ fn claim(name: &str, claims: &[ClaimFacts]) -> Claim {
     Claim {
         name: name.to_owned(),
         phase: found.map(|claim| claim.phase.clone()),
-        capacity_bytes: found.and_then(|claim| bytes(claim.capacity.as_deref()?)).unwrap_or(0),
+        capacity_bytes: found
+            .and_then(|claim| quantity::bytes(claim.capacity.as_deref()?))
+            .unwrap_or(0),
         used_bytes: None,
         event: None,
     }

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
 use hybrid_cache_driver::{Driver, Epoch};
 use hybrid_cache_model::maintain::{MaintainReport, VerifyReport};
-use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
+use hybrid_cache_model::pod::{PodMaintainReport, PodMaintenanceCommand};
 use hybrid_cache_model::protocol::{Identity, IndexScope};
 use hybrid_cache_model::{TaskSpec, Tenant};
 use hybrid_cache_trials::TrialError;
@@ -355,7 +355,7 @@ impl Claims for Opened {
     }
 
     async fn verify(&self) -> Result<VerifyReport, TrialError> {
-        let question = PodQuestion::Verify { repair: false };
+        let question = PodMaintenanceCommand::Verify { repair: false };
         match self.driver.maintain(&Epoch::Standing, question).await? {
             PodMaintainReport::Maintained {
                 report: MaintainReport::Verify(report),

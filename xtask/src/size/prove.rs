@@ -12,7 +12,7 @@ use hybrid_cache_driver::local::LocalConfig;
 use hybrid_cache_report::units;
 use hybrid_cache_sizing::proof::{Ended, Proof};
 use hybrid_cache_sizing::{Source, Targets, Volume};
-use hybrid_cache_trials::prove::{self, Bounds, Control, Place, Plan, Progress};
+use hybrid_cache_trials::prove::{self, Bounds, Control, Plan, Progress, ProofSite};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::checkout::Checkout;
@@ -134,10 +134,10 @@ impl Ground {
         Ok(Ground::Machine(Box::new(config)))
     }
 
-    fn place(&self) -> Place<'_> {
+    fn place(&self) -> ProofSite<'_> {
         match self {
-            Ground::Machine(config) => Place::Machine(config),
-            Ground::Node { folder, node } => Place::Node {
+            Ground::Machine(config) => ProofSite::Machine(config),
+            Ground::Node { folder, node } => ProofSite::Node {
                 folder,
                 node: node.as_ref(),
             },

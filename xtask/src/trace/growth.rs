@@ -71,7 +71,7 @@ fn of_volume(
         .map_or(Weight::default(), |garbage| Weight::new(garbage.bytes, garbage.inodes));
     let room = Weight::new(bytes, inodes).saturating_sub(held.saturating_sub(garbage));
     let counts_inodes = inodes != u64::MAX;
-    let pace = Pace::of(recorded, volume)?;
+    let pace = Pace::measure(recorded, volume)?;
     Ok(Some(VolumeGrowth {
         volume,
         budget_bytes: bytes,

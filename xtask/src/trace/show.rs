@@ -28,7 +28,7 @@ struct Shown<'a> {
 /// # Errors
 /// It cannot be read.
 pub fn run(folder: &Path, recorded: &Recorded, json: bool) -> Result<Exit> {
-    let summary = Summary::of(recorded)?;
+    let summary = Summary::from_source(recorded)?;
     let faults = size::file::told(recorded.faults());
     if json {
         let shown = Shown {

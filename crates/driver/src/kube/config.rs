@@ -81,7 +81,7 @@ pub struct Resources {
 impl KubeConfig {
     /// How much each volume may hold.
     pub fn budgets(&self) -> Budgets {
-        let asked = BudgetRequest::of_settings(self.budget_bytes, self.budget_inodes);
+        let asked = BudgetRequest::from_settings(self.budget_bytes, self.budget_inodes);
         Budgets::both(asked).on_claims(self.python_claim_bytes, self.nix_claim_bytes)
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
+use hybrid_cache_model::pod::{PodMaintainReport, PodMaintenanceCommand};
 use hybrid_cache_model::{Failure, FailureKind, Tenant};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -30,7 +30,7 @@ impl KubeDriver {
     ///
     /// # Errors
     /// The pod could not run or did not answer; also what it answered, where that is a failure.
-    pub async fn maintain(&self, epoch: &Epoch, question: PodQuestion) -> Result<PodMaintainReport, Failure> {
+    pub async fn maintain(&self, epoch: &Epoch, question: PodMaintenanceCommand) -> Result<PodMaintainReport, Failure> {
         ask(self.shared(), epoch, question).await
     }
 
@@ -41,7 +41,7 @@ impl KubeDriver {
     /// The volumes cannot be mounted or written.
     pub async fn initialise(&self) -> Result<(), Failure> {
         let tenant = Tenant::default();
-        let question = PodQuestion::CreateEpoch { epoch: None, tenant };
+        let question = PodMaintenanceCommand::CreateEpoch { epoch: None, tenant };
         self.maintain(&Epoch::Standing, question).await.map(|_| ())
     }
 
@@ -49,7 +49,7 @@ impl KubeDriver {
     pub(super) async fn create_epoch(&self) -> Result<Epoch, Failure> {
         let name = names::unique("epoch");
         sweep::note_epoch(self.shared(), &name).await?;
-        let question = PodQuestion::CreateEpoch {
+        let question = PodMaintenanceCommand::CreateEpoch {
             epoch: Some(name.clone()),
             tenant: Tenant::default(),
         };
@@ -127,7 +127,7 @@ pub async fn ensure_tenant(shared: &Arc<Shared>, epoch: &Epoch, tenant: &Tenant)
     if matches!(shared.tenants.of(epoch, tenant), Folders::Known) {
         return Ok(());
     }
-    let question = PodQuestion::CreateEpoch {
+    let question = PodMaintenanceCommand::CreateEpoch {
         epoch: match epoch {
             Epoch::Standing => None,
             Epoch::Fresh(name) => Some(name.clone()),
@@ -144,7 +144,7 @@ pub async fn ensure_tenant(shared: &Arc<Shared>, epoch: &Epoch, tenant: &Tenant)
 /// # Errors
 /// The pod could not run, or something cannot be deleted.
 pub async fn delete_epoch(shared: &Arc<Shared>, name: &str) -> Result<(), Failure> {
-    let question = PodQuestion::DeleteEpoch { epoch: name.to_owned() };
+    let question = PodMaintenanceCommand::DeleteEpoch { epoch: name.to_owned() };
     ask(shared, &Epoch::Standing, question).await?;
     shared.cluster.delete_secret(name).await
 }
@@ -167,7 +167,11 @@ impl Drop for Unwanted {
 }
 
 /// Asks by a Job.
-async fn ask(shared: &Arc<Shared>, epoch: &Epoch, question: PodQuestion) -> Result<PodMaintainReport, Failure> {
+async fn ask(
+    shared: &Arc<Shared>,
+    epoch: &Epoch,
+    question: PodMaintenanceCommand,
+) -> Result<PodMaintainReport, Failure> {
     asked(shared, epoch, question).await.map(|asked| asked.report.clone())
 }
 
@@ -178,7 +182,7 @@ async fn ask(shared: &Arc<Shared>, epoch: &Epoch, question: PodQuestion) -> Resu
 pub async fn ask_and_read<T>(
     shared: &Arc<Shared>,
     epoch: &Epoch,
-    question: PodQuestion,
+    question: PodMaintenanceCommand,
     read: impl AsyncFnOnce(String) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let asked = asked(shared, epoch, question).await?;
@@ -208,10 +212,12 @@ impl Drop for Asked {
 }
 
 /// Asks by a Job. One whose answer nobody waits for any more is deleted.
-async fn asked(shared: &Arc<Shared>, epoch: &Epoch, question: PodQuestion) -> Result<Asked, Failure> {
+async fn asked(shared: &Arc<Shared>, epoch: &Epoch, question: PodMaintenanceCommand) -> Result<Asked, Failure> {
     let whole = matches!(
         question,
-        PodQuestion::CreateEpoch { .. } | PodQuestion::DeleteEpoch { .. } | PodQuestion::SetAside
+        PodMaintenanceCommand::CreateEpoch { .. }
+            | PodMaintenanceCommand::DeleteEpoch { .. }
+            | PodMaintenanceCommand::SetAside
     );
     let limit = if whole { FOLDERS } else { CACHES };
     let epoch = match epoch {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hybrid_cache_model::pod::PodQuestion;
+use hybrid_cache_model::pod::PodMaintenanceCommand;
 use hybrid_cache_model::{End, Outcome, TaskSpec};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
@@ -319,7 +319,7 @@ async fn a_maintenance_job_whose_answer_nobody_waits_for_any_more_goes() {
     let cluster = Double::new(MINUTE * 10, |_| json!({"answer": "done"}));
     let driver = driver(&cluster).await;
     for _ in 0..3 {
-        let asked = driver.maintain(&Epoch::Standing, PodQuestion::Usage);
+        let asked = driver.maintain(&Epoch::Standing, PodMaintenanceCommand::Usage);
         timeout(CALL, asked).await.unwrap_err();
     }
     assert_eq!(cluster.made().len(), 3);

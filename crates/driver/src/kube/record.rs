@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hybrid_cache_model::contents::{Contents, Prepared};
-use hybrid_cache_model::pod::{CONTENTS_MARK, PREPARED_MARK, PodQuestion};
+use hybrid_cache_model::pod::{CONTENTS_MARK, PREPARED_MARK, PodMaintenanceCommand};
 use hybrid_cache_model::{CacheStatus, Failure, FailureKind, Outcome};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Resource;
@@ -75,7 +75,7 @@ impl Resident for OnCluster {
                         .hint("the image may be older than this program: `cargo xtask up` brings it up to date")
                 })
         };
-        let asked = maintain::ask_and_read(&shared, &Epoch::Standing, PodQuestion::Contents, read);
+        let asked = maintain::ask_and_read(&shared, &Epoch::Standing, PodMaintenanceCommand::Contents, read);
         tokio::time::timeout(CONTENTS_LIMIT, asked).await.unwrap_or_else(|_| {
             let message = format!("the volumes were not listed within {} s", CONTENTS_LIMIT.as_secs());
             Err(Failure::new(FailureKind::Deadline, message).hint("`cargo xtask status` shows whether a pod has room"))

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use hybrid_cache_model::pod::{
-    NIX_MOUNT, NetworkSettings, POD_PROTOCOL_VERSION, PYTHON_MOUNT, PodEnvironments, PodMaintainRequest, PodQuestion,
-    PodRequest,
+    NIX_MOUNT, NetworkSettings, POD_PROTOCOL_VERSION, PYTHON_MOUNT, PodEnvironments, PodMaintainRequest,
+    PodMaintenanceCommand, PodRequest,
 };
 use hybrid_cache_model::protocol::{Keep, Volumes};
 use hybrid_cache_model::quantity;
@@ -209,7 +209,7 @@ pub fn content(
 /// It cannot be written as JSON.
 pub fn question(
     config: &KubeConfig,
-    question: PodQuestion,
+    question: PodMaintenanceCommand,
     deadline_ms: u64,
 ) -> Result<BTreeMap<String, ByteString>, Failure> {
     let request = PodMaintainRequest {

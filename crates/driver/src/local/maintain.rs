@@ -58,7 +58,7 @@ impl LocalDriver {
     /// # Errors
     /// The runner could not be started or did not answer; what it could not do is part of the report.
     pub async fn maintain(&self, epoch: &Epoch, what: Maintenance) -> Result<MaintainReport, Failure> {
-        let mut budget = BudgetRequest::of_settings(self.config.budget_bytes, self.config.budget_inodes);
+        let mut budget = BudgetRequest::from_settings(self.config.budget_bytes, self.config.budget_inodes);
         let subcommand = match what {
             Maintenance::Usage => "usage",
             Maintenance::Gc {

@@ -58,7 +58,7 @@ pub fn prepare_request(
             .filter(|_| needs.system)
             .map(|system| system.tools.clone()),
         deadline_ms: options.prepare_ms,
-        budgets: Budgets::both(BudgetRequest::of_settings(config.budget_bytes, config.budget_inodes)),
+        budgets: Budgets::both(BudgetRequest::from_settings(config.budget_bytes, config.budget_inodes)),
         describe: config.trace_bytes > 0 && options.epoch == Epoch::Standing,
     }
 }

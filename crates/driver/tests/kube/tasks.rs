@@ -168,8 +168,8 @@ async fn a_warm_pod_that_misses_is_prepared_behind_its_back() {
     within(driver.settle(&ticket)).await.unwrap();
     // Somebody empties the caches that the driver believes to be warm.
     for question in [
-        hybrid_cache_model::pod::PodQuestion::DeleteEpoch { epoch: name.clone() },
-        hybrid_cache_model::pod::PodQuestion::CreateEpoch {
+        hybrid_cache_model::pod::PodMaintenanceCommand::DeleteEpoch { epoch: name.clone() },
+        hybrid_cache_model::pod::PodMaintenanceCommand::CreateEpoch {
             epoch: Some(name.clone()),
             tenant: Default::default(),
         },

@@ -291,17 +291,17 @@ impl Operator {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum VariableKind {
     Version,
     Text,
 }
 
-fn kind(variable: &str) -> Result<Kind, Refusal> {
+fn variable_kind(variable: &str) -> Result<VariableKind, Refusal> {
     if VERSION_VARIABLES.contains(&variable) {
-        return Ok(Kind::Version);
+        return Ok(VariableKind::Version);
     }
     if TEXT_VARIABLES.contains(&variable) {
-        return Ok(Kind::Text);
+        return Ok(VariableKind::Text);
     }
     let hint = match variable {
         "extra" => "a task has no extras of its own; name the package's: `pandas[excel]`".to_owned(),
@@ -318,23 +318,23 @@ fn kind(variable: &str) -> Result<Kind, Refusal> {
 }
 
 fn variable_first(variable: &str, operator: Operator, text: &str) -> Result<String, Refusal> {
-    let kind = kind(variable)?;
+    let kind = variable_kind(variable)?;
     check_text(text)?;
     let sign = operator.sign();
     let value = match kind {
-        Kind::Version if operator.is_membership() => version_list(text)?,
-        Kind::Version => {
+        VariableKind::Version if operator.is_membership() => version_list(text)?,
+        VariableKind::Version => {
             let normal = specifier(&format!("{sign}{text}"))?.to_string();
             normal.strip_prefix(sign).unwrap_or(text).to_owned()
         }
-        Kind::Text if operator == Operator::Compatible => {
+        VariableKind::Text if operator == Operator::Compatible => {
             let hint = "`~=` compares versions only; write `==` or `in`";
             return Err(Refusal::new(
                 format!("{} is a text, not a version", quote(variable)),
                 hint,
             ));
         }
-        Kind::Text => text.to_owned(),
+        VariableKind::Text => text.to_owned(),
     };
     Ok(format!("{variable} {sign} \"{value}\""))
 }
@@ -343,7 +343,7 @@ fn text_first(text: &str, operator: Operator, variable: &str) -> Result<String, 
     if let Some(turned) = operator.turned() {
         return variable_first(variable, turned, text);
     }
-    if kind(variable)? == Kind::Version || !operator.is_membership() {
+    if variable_kind(variable)? == VariableKind::Version || !operator.is_membership() {
         let message = format!("a marker with {} before `{}`", quote(text), operator.sign());
         return Err(Refusal::new(
             message,

@@ -8,7 +8,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::{Error, Location, MessageFormatter, NonFiniteFloatPolicy, Options, Spanned, UserMessageFormatter};
 
 use super::Scenario;
-use super::check::{self, Flaw};
+use super::check::{self, FieldError};
 
 /// Why a scenario file was refused, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,12 +34,12 @@ impl Scenario {
     /// The first mistake: of YAML, of the fields' shape, or of what a field holds, each with its place.
     pub fn from_yaml(file: &str, text: &str) -> Result<Scenario, ScenarioError> {
         let scenario: Scenario =
-            serde_yaml::from_str_with_options(text, options()).map_err(|error| of_shape(file, &error))?;
+            serde_yaml::from_str_with_options(text, options()).map_err(|error| shape_error(file, &error))?;
         let stem = Path::new(file)
             .file_stem()
             .and_then(|stem| stem.to_str())
             .unwrap_or_default();
-        check::check(&scenario, stem).map_err(|flaw| of_content(file, text, flaw))?;
+        check::check(&scenario, stem).map_err(|flaw| content_error(file, text, flaw))?;
         Ok(scenario)
     }
 }
@@ -49,7 +49,7 @@ fn options() -> Options {
     serde_yaml::options! { strict_booleans: true, non_finite_float_policy: NonFiniteFloatPolicy::PassThrough, with_snippet: false }
 }
 
-fn of_shape(file: &str, error: &Error) -> ScenarioError {
+fn shape_error(file: &str, error: &Error) -> ScenarioError {
     let error = error.without_snippet();
     let place = error.location().unwrap_or(Location::UNKNOWN);
     let message = UserMessageFormatter.format_message(error);
@@ -64,7 +64,7 @@ fn of_shape(file: &str, error: &Error) -> ScenarioError {
     }
 }
 
-fn of_content(file: &str, text: &str, flaw: Flaw) -> ScenarioError {
+fn content_error(file: &str, text: &str, flaw: FieldError) -> ScenarioError {
     let place = locate(text, &flaw.pointer);
     let (mut line, column) = place.map_or((1, 1), |place| (place.line(), place.column()));
     let mut message = flaw.message;

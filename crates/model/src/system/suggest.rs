@@ -17,7 +17,7 @@ pub fn suggest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
         Some((*alias, *found?.first()?))
     });
     let candidates = known.iter().map(|candidate| (*candidate, *candidate)).chain(by_alias);
-    let near = candidates.filter_map(|(spelt, meant)| Some((Nearness::of(&name, spelt)?, meant)));
+    let near = candidates.filter_map(|(spelt, meant)| Some((Nearness::between(&name, spelt)?, meant)));
     near.max_by(|(one, a), (other, b)| one.cmp(other).then_with(|| b.cmp(a)))
         .map(|(_, meant)| meant)
 }
@@ -30,7 +30,7 @@ struct Nearness {
 
 impl Nearness {
     /// None where the spellings are too far apart: more than one edit for every three letters.
-    fn of(name: &str, spelt: &str) -> Option<Nearness> {
+    fn between(name: &str, spelt: &str) -> Option<Nearness> {
         let spelt = spelt.to_ascii_lowercase();
         let edits = strsim::damerau_levenshtein(name, &spelt);
         let allowed = (name.len() / 3).max(1);

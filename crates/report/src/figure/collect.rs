@@ -4,7 +4,7 @@ use hybrid_cache_model::sample::{Peer, PeerSample, RunRecord, Sample};
 use hybrid_cache_model::{Phase, Scenario, Temperature};
 
 use super::kind::{FigureKind, Unit};
-use super::types::{Against, Attainment, Figure};
+use super::value::{Against, Attainment, Figure};
 use crate::samples::{accepted, on_cluster, through_service};
 use crate::stats::{Estimate, median};
 
@@ -12,13 +12,13 @@ use crate::stats::{Estimate, median};
 pub(crate) fn collect(record: &RunRecord, scenarios: &[&str]) -> Vec<Figure> {
     let (cluster, service) = (on_cluster(record), through_service(record));
     let of = |kind, name: &&str| match kind {
-        FigureKind::Added if cluster || service => None,
-        FigureKind::ClientSeen if !cluster || service => None,
-        FigureKind::ServiceAdded if !service => None,
-        FigureKind::ServiceAdded => added_by_service(record, name),
+        FigureKind::Overhead if cluster || service => None,
+        FigureKind::EndToEnd if !cluster || service => None,
+        FigureKind::ServiceOverhead if !service => None,
+        FigureKind::ServiceOverhead => service_overhead(record, name),
         FigureKind::ServiceRatio => against_direct_driver(record, name),
-        FigureKind::Added => less_user_code(record, name, kind, None),
-        FigureKind::ClientSeen => less_user_code(record, name, kind, beside(record, name, Peer::Job)),
+        FigureKind::Overhead => less_user_code(record, name, kind, None),
+        FigureKind::EndToEnd => less_user_code(record, name, kind, beside(record, name, Peer::Job)),
         FigureKind::BarePod => against_bare_pod(record, name),
         FigureKind::LocalDriver => against_local_driver(record, name),
         FigureKind::DirectRatio | FigureKind::DirectDifference => against_direct_exec(record, name, kind),
@@ -31,13 +31,13 @@ pub(crate) fn collect(record: &RunRecord, scenarios: &[&str]) -> Vec<Figure> {
         .collect()
 }
 
-fn added_by_service(record: &RunRecord, name: &str) -> Option<Figure> {
+fn service_overhead(record: &RunRecord, name: &str) -> Option<Figure> {
     let samples = accepted(record, name, Temperature::Cached);
     let added = |sample: &Sample| sample.timeline.phase_us(Phase::Service) + sample.timeline.phase_us(Phase::Queue);
     let estimate = Estimate::median(&durations(&samples, added))?;
     let ours_us = durations(&samples, |sample| sample.wall_us);
     let against = beside(record, name, Peer::RoundTrip);
-    figure(FigureKind::ServiceAdded, name, estimate, &ours_us, against)
+    figure(FigureKind::ServiceOverhead, name, estimate, &ours_us, against)
 }
 
 /// A peer that stands beside a value and is no part of it.
@@ -113,7 +113,7 @@ fn peer_times(record: &RunRecord, name: &str, peer: Peer) -> Vec<u64> {
     own.filter_map(compared_us).collect()
 }
 
-/// The side of a peer that is compared, in microseconds: what goes on inside, for one whose inside is.
+/// The time of a peer that is compared, in microseconds: the runner's for the local driver, end-to-end otherwise.
 fn compared_us(sample: &PeerSample) -> Option<u64> {
     match sample.peer {
         Peer::LocalDriver => sample.runner_us,

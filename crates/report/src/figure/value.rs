@@ -105,7 +105,7 @@ impl Figure {
         let theirs = units::duration(against.median_us);
         match self.kind {
             FigureKind::SlowerHalf => format!("{ours} / {theirs} {}", against.name),
-            FigureKind::ServiceAdded | FigureKind::ClientSeen => format!("of {ours}; {} {theirs}", against.name),
+            FigureKind::ServiceOverhead | FigureKind::EndToEnd => format!("of {ours}; {} {theirs}", against.name),
             FigureKind::BarePod => format!("{ours} with user code / {theirs}"),
             _ => format!("{ours} / {theirs}"),
         }
@@ -113,7 +113,7 @@ impl Figure {
 
     /// Why nothing can be decided; `None` where the interval, which stands beside it, tells.
     pub fn open_because(&self) -> Option<String> {
-        let stands_beside = matches!(self.kind, FigureKind::ServiceAdded | FigureKind::ClientSeen);
+        let stands_beside = matches!(self.kind, FigureKind::ServiceOverhead | FigureKind::EndToEnd);
         let fewest = match &self.against {
             // It stands beside the value and is no part of it.
             Some(against) if !stands_beside => against.n.min(self.n),

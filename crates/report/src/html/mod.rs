@@ -1,4 +1,4 @@
-//! The HTML report: one file with nothing outside it, readable on a phone, on paper, in the dark and by ear.
+//! The HTML report: one self-contained file, made for phones, paper, dark mode and screen readers.
 
 pub(crate) mod axis;
 mod bars;
@@ -29,7 +29,7 @@ pub fn html(record: &RunRecord) -> String {
     let (title, body) = match &record.load {
         Some(load) => (
             "the task service under load",
-            load::body(record, &LoadSummary::of(load)),
+            load::body(record, &LoadSummary::from_record(load)),
         ),
         None => ("first and cached latency", latency(record)),
     };
@@ -47,7 +47,7 @@ pub fn html(record: &RunRecord) -> String {
                 (patterns())
                 a class="skip" href="#main" { "Skip to the figures" }
                 (body)
-                footer { p { "Computed from the samples in " code { "report.json" } ", which stands beside this page." } }
+                footer { p { "Computed from the samples in " code { "report.json" } ", in the same folder." } }
             }
         }
     };
@@ -78,7 +78,7 @@ fn latency(record: &RunRecord) -> Markup {
     }
 }
 
-/// Fill patterns that the figures share: hatching for time that nobody claims.
+/// Fill patterns that the figures share: hatching for unattributed time.
 fn patterns() -> Markup {
     html! {
         svg class="defs" width="0" height="0" aria-hidden="true" {
@@ -118,7 +118,7 @@ fn page_header(record: &RunRecord, summary: &Summary) -> Markup {
                     a href="#warnings" {
                         (summary.warnings.len()) @if summary.warnings.len() == 1 { " warning" } @else { " warnings" }
                     }
-                    " to read before trusting a figure."
+                    " to read before you trust a figure."
                 }
             }
             ul class="headlines" {
@@ -137,7 +137,7 @@ fn claims(summary: &Summary) -> Markup {
         @if summary.claims().next().is_some() {
             section id="claims" aria-labelledby="claims-heading" {
                 h2 id="claims-heading" { "Claims" }
-                p { "What is documented, against what was measured. A verdict needs the whole interval of the median on one side." }
+                p { "The documented ranges and the measured medians. A verdict needs the whole interval of the median on one side of an end." }
                 div class="scroll" tabindex="0" role="region" aria-label="Claims and verdicts" {
                     table {
                         thead { tr {
@@ -154,7 +154,7 @@ fn claims(summary: &Summary) -> Markup {
                                     td { (group.temperature.name()) }
                                     td {
                                         (verdict(result.verdict))
-                                        // The other verdicts can be read off the columns.
+                                        // The columns explain the other verdicts.
                                         @if result.verdict == Verdict::Undecided { div class="why" { (result.reason) } }
                                     }
                                     td class="n" { (units::seconds_range(result.claim.min_s, result.claim.max_s)) }

@@ -76,13 +76,13 @@ fn latency_table(scenario: &ScenarioSummary) -> Markup {
                 } }
                 tbody {
                     @for group in &scenario.groups {
-                        (latency_row(group, "client-seen", group.wall.as_ref(), counted(group)))
-                        (latency_row(group, "inside", group.runner.as_ref(), group.accepted.to_string()))
+                        (latency_row(group, "end-to-end", group.wall.as_ref(), counted(group)))
+                        (latency_row(group, "runner", group.runner.as_ref(), group.accepted.to_string()))
                     }
                 }
                 @if let Some(quotient) = &scenario.ratio {
                     tfoot { tr {
-                        th scope="row" colspan="3" { "first / cached, client-seen" }
+                        th scope="row" colspan="3" { "first / cached, end-to-end" }
                         td class="n" colspan="5" { (ratio(quotient)) }
                     } }
                 }

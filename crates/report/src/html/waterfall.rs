@@ -37,7 +37,7 @@ pub(super) fn waterfall(id: &str, sample: &Sample) -> Markup {
         return html! {};
     }
     let axis = LinearAxis::to(as_f64(last_us));
-    let lanes = LANES.map(|(lane, name)| (name, rows(of_lane(spans, lane), &axis)));
+    let lanes = LANES.map(|(lane, name)| (name, rows(lane_spans(spans, lane), &axis)));
     let mut height = HEAD;
     let mut drawn = Vec::new();
     for (name, rows) in lanes.iter().filter(|(_, rows)| !rows.is_empty()) {
@@ -61,7 +61,7 @@ pub(super) fn waterfall(id: &str, sample: &Sample) -> Markup {
     }
 }
 
-fn of_lane(spans: &[Span], lane: Lane) -> Vec<Span> {
+fn lane_spans(spans: &[Span], lane: Lane) -> Vec<Span> {
     let mut own: Vec<Span> = spans.iter().filter(|span| span.lane == lane).copied().collect();
     own.sort_by_key(|span| (span.start_us, span.end_us()));
     own

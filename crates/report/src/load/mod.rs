@@ -8,7 +8,7 @@ use hybrid_cache_model::load::{LoadCounts, LoadRecord, LoadRow, MemorySource};
 
 pub use slope::{Slope, Trend};
 
-use crate::spread::Spread;
+use crate::duration_histogram::DurationHistogram;
 use crate::stats::as_f64;
 use crate::units;
 
@@ -43,7 +43,7 @@ pub(crate) struct Durations {
 
 impl<'a> LoadSummary<'a> {
     /// Sums it up.
-    pub fn of(record: &'a LoadRecord) -> LoadSummary<'a> {
+    pub fn from_record(record: &'a LoadRecord) -> LoadSummary<'a> {
         let arriving_s = as_f64(record.arriving_us) / MICROS;
         let rows_arriving = record.arriving_us.checked_div(record.row_us).unwrap_or(0);
         let whole = usize::try_from(rows_arriving).unwrap_or(usize::MAX);
@@ -108,7 +108,7 @@ impl<'a> LoadSummary<'a> {
         ];
         let known = spreads
             .into_iter()
-            .filter_map(|(name, text)| Some((name, Spread::decode(text)?)));
+            .filter_map(|(name, text)| Some((name, DurationHistogram::decode(text)?)));
         known
             .map(|(name, spread)| {
                 let [p50, p90, p95, p99] = PERCENTILES.map(|(share, _)| micros(spread.at(share)));
@@ -173,7 +173,7 @@ impl<'a> LoadSummary<'a> {
     /// The run in one sentence.
     pub(crate) fn headline(&self) -> String {
         let record = self.record;
-        let latency = Spread::decode(&record.latency).filter(|spread| !spread.is_empty());
+        let latency = DurationHistogram::decode(&record.latency).filter(|spread| !spread.is_empty());
         let latency = latency.map_or("no task succeeded".to_owned(), |spread| {
             let [p50, p99] = [0.5, 0.99].map(|share| micros(spread.at(share)));
             format!("p50 {p50}, p99 {p99}")
@@ -212,7 +212,7 @@ fn slope(record: &LoadRecord, of: impl Fn(&LoadRow) -> Option<u64>) -> Option<Sl
         .iter()
         .enumerate()
         .filter_map(|(at, row)| Some((as_f64(at as u64) * row_s, as_f64(of(row)?))));
-    Slope::of(&points.collect::<Vec<_>>())
+    Slope::fit(&points.collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -242,7 +242,7 @@ mod tests {
             rows,
             ..LoadRecord::default()
         };
-        let summary = LoadSummary::of(&record);
+        let summary = LoadSummary::from_record(&record);
         assert_eq!(summary.achieved_per_s, 10.0);
         let memory = summary.memory.unwrap();
         assert_eq!((memory.per_s, memory.trend()), (0.0, Trend::Flat));
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn a_run_that_saw_nothing_divides_by_nothing() {
         let record = LoadRecord::default();
-        let summary = LoadSummary::of(&record);
+        let summary = LoadSummary::from_record(&record);
         assert_eq!((summary.achieved_per_s, summary.memory), (0.0, None));
         assert!(
             summary.headline().contains("no task succeeded"),
@@ -282,7 +282,7 @@ mod tests {
                 service,
                 ..LoadRecord::default()
             };
-            LoadSummary::of(&record).accounted()
+            LoadSummary::from_record(&record).accounted()
         };
         let fine = "Each of 5 acknowledged tasks was listed with its end, none lost; the service made none twice";
         assert_eq!(told(Some(5), true, 0), fine);

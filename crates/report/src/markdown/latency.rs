@@ -54,12 +54,12 @@ pub(super) fn write_report(out: &mut String, record: &RunRecord, summary: &Summa
 fn write_latency(out: &mut String, summary: &Summary) -> std::fmt::Result {
     writeln!(
         out,
-        "\n## Latency\n\n*Client-seen* is the time from submit to the end seen, as the client measured it. *Inside* is the time \
-         from start to exit of the runner that ran the task, in its sandbox or pod, by its own clock.\n"
+        "\n## Latency\n\n*End-to-end* is the time from submit to the end, by the client's clock. *Runner* is the time from start to \
+         exit of the runner that ran the task, in its sandbox or pod, by the runner's clock.\n"
     )?;
     writeln!(
         out,
-        "| scenario | temperature | n | client-seen: median | interval | p90 | min–max | inside: median | interval | claim | first/cached |"
+        "| scenario | temperature | n | end-to-end: median | interval | p90 | min–max | runner: median | interval | claim | first/cached |"
     )?;
     writeln!(out, "|---|---|--:|--:|--:|--:|--:|--:|--:|---|--:|")?;
     for scenario in &summary.scenarios {
@@ -70,10 +70,10 @@ fn write_latency(out: &mut String, summary: &Summary) -> std::fmt::Result {
             let ratio = scenario.ratio.as_ref().filter(|_| last).map(ratio).unwrap_or_default();
             let name = escape(&scenario.name);
             let (temperature, n) = (group.temperature.name(), counted(group));
-            let [inside, inside_interval, ..] = distribution(group.runner.as_ref());
+            let [runner, runner_interval, ..] = distribution(group.runner.as_ref());
             writeln!(
                 out,
-                "| {name} | {temperature} | {n} | {median} | {interval} | {p90} | {range} | {inside} | {inside_interval} | {claim} | {ratio} |"
+                "| {name} | {temperature} | {n} | {median} | {interval} | {p90} | {range} | {runner} | {runner_interval} | {claim} | {ratio} |"
             )?;
         }
     }
@@ -84,7 +84,7 @@ fn write_figures(out: &mut String, summary: &Summary) -> std::fmt::Result {
     if summary.figures.is_empty() {
         return Ok(());
     }
-    writeln!(out, "\n## What we add\n")?;
+    writeln!(out, "\n## Overhead\n")?;
     let measured = |kind: &FigureKind| summary.figures_of(*kind).next().is_some();
     for kind in FigureKind::ALL.into_iter().filter(measured) {
         writeln!(out, "- **{}**: {}.", kind.label(), kind.explanation())?;
@@ -151,7 +151,7 @@ fn write_phases(out: &mut String, temperature: &str, attribution: &Attribution) 
     if attribution.background_us > 0.0 {
         writeln!(
             out,
-            "Publishing went on for {} after the answer.\n",
+            "Publishing continued for {} after the answer.\n",
             units::duration(attribution.background_us)
         )?;
     }

@@ -22,13 +22,13 @@ pub(super) fn section(fleets: &[FleetAdvice]) -> Section {
     }
 }
 
-fn of(advice: &FleetAdvice, placement: Placement) -> Option<&Placed> {
+fn placed(advice: &FleetAdvice, placement: Placement) -> Option<&Placed> {
     advice.placed.iter().find(|placed| placed.placement == placement)
 }
 
 /// What it is worth to send tasks where their environment is.
 fn worth(advice: &FleetAdvice) -> Option<String> {
-    let (near, random) = (of(advice, Placement::Affinity)?, of(advice, Placement::Random)?);
+    let (near, random) = (placed(advice, Placement::Affinity)?, placed(advice, Placement::Random)?);
     Some(format!(
         "{}: sending tasks where their environment is gives {} hits instead of {}, keeps {} on disk instead of {}, and fetches {} \
          for a thousand tasks instead of {}",

@@ -2,7 +2,7 @@
 
 use super::claim::claim_name;
 use super::report::SizingReport;
-use super::words;
+use super::sentences;
 use crate::markdown::escape;
 use crate::units;
 
@@ -11,7 +11,7 @@ pub(super) fn markdown(report: &SizingReport) -> String {
     let found = &report.recommendation;
     let mut text = format!(
         "# Volume sizes\n\nFrom {}.\n\n",
-        escape(&words::origin(&report.origin, &report.recommendation))
+        escape(&sentences::origin(&report.origin, &report.recommendation))
     );
     text.push_str("| claim | size | hit rate | p95 | next down | next up |\n|---|---:|---:|---:|---:|---:|\n");
     for advice in &found.volumes {
@@ -32,33 +32,36 @@ pub(super) fn markdown(report: &SizingReport) -> String {
     for advice in &found.volumes {
         text.push_str(&format!(
             "\n## {}\n\n{}.\n\n",
-            words::title(advice.volume),
-            escape(&words::headline(found, advice))
+            sentences::title(advice.volume),
+            escape(&sentences::headline(found, advice))
         ));
-        if let Some(why) = words::unreachable(found, advice) {
+        if let Some(why) = sentences::unreachable(found, advice) {
             text.push_str(&format!("**{}**\n\n", escape(&why)));
         }
         text.push_str("| part of the claim | size |\n|---|---:|\n");
-        for (what, size) in words::parts(found, advice) {
+        for (what, size) in sentences::parts(found, advice) {
             text.push_str(&format!("| {} | {size} |\n", escape(&what)));
         }
         text.push('\n');
-        let sentences = words::certainty(advice).into_iter().chain([
-            words::less(advice),
-            words::misses(advice),
-            words::inodes(found, advice),
+        let sentences = sentences::certainty(advice).into_iter().chain([
+            sentences::less(advice),
+            sentences::misses(advice),
+            sentences::inodes(found, advice),
         ]);
-        for sentence in sentences.chain(words::delayed(advice)).chain(words::growth(advice)) {
+        for sentence in sentences
+            .chain(sentences::delayed(advice))
+            .chain(sentences::growth(advice))
+        {
             text.push_str(&format!("- {}\n", escape(&sentence)));
         }
         if !advice.held_up_by.is_empty() {
             text.push_str("\nWith so much less these would miss:\n\n");
             for holder in &advice.held_up_by {
-                text.push_str(&format!("- {}\n", escape(&words::holder(holder))));
+                text.push_str(&format!("- {}\n", escape(&sentences::holder(holder))));
             }
         }
     }
-    text.push_str(&format!("\n{}.\n", escape(&words::together(found))));
+    text.push_str(&format!("\n{}.\n", escape(&sentences::together(found))));
     report
         .sections()
         .iter()

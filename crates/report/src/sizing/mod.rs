@@ -12,8 +12,8 @@ mod proof;
 mod render;
 mod report;
 mod section;
+mod sentences;
 mod terminal;
-mod words;
 
 pub use claim::claim_name;
 pub use patch::{PatchError, Resize, patch};

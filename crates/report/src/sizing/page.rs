@@ -7,7 +7,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::claim::claim_name;
 use super::plot::Plot;
 use super::report::SizingReport;
-use super::words;
+use super::sentences;
 use crate::html::STYLE;
 use crate::units;
 
@@ -31,7 +31,7 @@ pub(super) fn page(report: &SizingReport) -> String {
                 header {
                     p class="eyebrow" { "hybrid-cache · volume sizes" }
                     h1 { "How large must the volumes be?" }
-                    p class="lede" { "From " (words::origin(&report.origin, &report.recommendation)) ". Target: " (target(report)) "." }
+                    p class="lede" { "From " (sentences::origin(&report.origin, &report.recommendation)) ". Target: " (target(report)) "." }
                     @if !report.warnings.is_empty() {
                         p class="notice" {
                             span class="mark-word" { "⚠ " }
@@ -44,7 +44,7 @@ pub(super) fn page(report: &SizingReport) -> String {
                     section aria-labelledby="order" {
                         h2 id="order" { "What to order" }
                         div class="orders" { @for advice in &found.volumes { (order(advice)) } }
-                        p class="headline" { (words::together(found)) "." }
+                        p class="headline" { (sentences::together(found)) "." }
                         @for section in report.sections().iter().filter(|section| section.id == "proof") {
                             p { a href="#proof" { "Replayed on real file systems" } ": " (section.lead) "." }
                         }
@@ -108,9 +108,9 @@ fn volume(report: &SizingReport, advice: &Advice) -> Markup {
     };
     html! {
         section aria-labelledby=(name) {
-            h2 id=(name) { (words::title(advice.volume)) }
-            p class="headline" { (words::headline(found, advice)) "." }
-            @if let Some(why) = words::unreachable(found, advice) { p class="notice" { (why) } }
+            h2 id=(name) { (sentences::title(advice.volume)) }
+            p class="headline" { (sentences::headline(found, advice)) "." }
+            @if let Some(why) = sentences::unreachable(found, advice) { p class="notice" { (why) } }
             (hit.draw(advice))
             p class="small" {
                 "Size of what environments take, without the rest of the claim. Line: exact for every size; zone: 95 % interval over \
@@ -118,12 +118,12 @@ fn volume(report: &SizingReport, advice: &Advice) -> Markup {
             }
             @if found.has_rates() { (wait.draw(advice)) }
             ul class="warnings" {
-                @if let Some(sure) = words::certainty(advice) { li { (sure) "." } }
-                li { (words::less(advice)) "." }
-                li { (words::misses(advice)) "." }
-                @if let Some(delayed) = words::delayed(advice) { li { (delayed) "." } }
-                li { (words::inodes(found, advice)) "." }
-                @if let Some(growth) = words::growth(advice) { li { (growth) "." } }
+                @if let Some(sure) = sentences::certainty(advice) { li { (sure) "." } }
+                li { (sentences::less(advice)) "." }
+                li { (sentences::misses(advice)) "." }
+                @if let Some(delayed) = sentences::delayed(advice) { li { (delayed) "." } }
+                li { (sentences::inodes(found, advice)) "." }
+                @if let Some(growth) = sentences::growth(advice) { li { (growth) "." } }
             }
             div class="cards" {
                 div class="card" { (claim(report, advice)) }
@@ -139,7 +139,7 @@ fn claim(report: &SizingReport, advice: &Advice) -> Markup {
         h3 { "What the claim is made of" }
         table {
             tbody {
-                @for (what, size) in words::parts(&report.recommendation, advice) {
+                @for (what, size) in sentences::parts(&report.recommendation, advice) {
                     tr { th scope="row" { (what) } td class="n" { (size) } }
                 }
             }
@@ -161,7 +161,7 @@ fn holders(advice: &Advice) -> Markup {
                     @for holder in &advice.held_up_by {
                         tr {
                             th scope="row" class="holder" { (holder.name) }
-                            td class="n" { (words::a_day(holder.requests_per_day, 2)) }
+                            td class="n" { (sentences::a_day(holder.requests_per_day, 2)) }
                             td class="n" { (units::bytes(holder.weight.bytes)) }
                         }
                     }
@@ -182,7 +182,7 @@ fn sizes(advice: &Advice) -> Markup {
                 td class="n" { (units::duration(at.waits.p95_us)) }
                 td class="n" { (units::duration(at.waits.p99_us)) }
                 td class="n" { (at.wait_s_per_day.map_or("–".to_owned(), |wait_s| units::duration(wait_s * 1e6))) }
-                td class="n" { (words::a_day(at.evictions_per_day, 1)) }
+                td class="n" { (sentences::a_day(at.evictions_per_day, 1)) }
             }
         }
     };

@@ -6,7 +6,7 @@ use hybrid_cache_sizing::proof::Proof;
 use serde::Serialize;
 
 use super::section::Section;
-use super::{fleet, proof, words};
+use super::{fleet, proof, sentences};
 
 /// A recommendation, and what it was made from.
 #[derive(Clone, Debug, Serialize)]
@@ -35,7 +35,7 @@ impl SizingReport {
         mut warnings: Vec<String>,
         recommendation: Recommendation,
     ) -> SizingReport {
-        warnings.extend(words::warnings(&recommendation, is_synthetic));
+        warnings.extend(sentences::warnings(&recommendation, is_synthetic));
         SizingReport {
             origin,
             is_synthetic,

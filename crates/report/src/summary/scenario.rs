@@ -77,7 +77,7 @@ pub(crate) fn scenario(record: &RunRecord, name: &str) -> ScenarioSummary {
             .map(|sample| sample.wall_us)
             .collect()
     };
-    let ratio = Ratio::of(&walls(Temperature::First), &walls(Temperature::Cached));
+    let ratio = Ratio::from_durations(&walls(Temperature::First), &walls(Temperature::Cached));
     ScenarioSummary {
         name: name.to_owned(),
         groups,
@@ -98,7 +98,7 @@ fn group(record: &RunRecord, name: &str, temperature: Temperature) -> Option<Gro
     let samples = accepted(record, name, temperature);
     let distribution = |of: fn(&Sample) -> u64| {
         let values: Vec<u64> = samples.iter().map(|sample| of(sample)).collect();
-        Distribution::of(&values)
+        Distribution::from_durations(&values)
     };
     let wall = distribution(|sample| sample.wall_us);
     let count = |is: fn(&Acceptance) -> bool| all.iter().filter(|sample| is(&sample.acceptance)).count();
@@ -110,6 +110,6 @@ fn group(record: &RunRecord, name: &str, temperature: Temperature) -> Option<Gro
         claim: claim.map(|claim| claim::judge(claim, wall.as_ref())),
         wall,
         runner: distribution(|sample| sample.runner_us),
-        attribution: Attribution::of(&samples),
+        attribution: Attribution::from_samples(&samples),
     })
 }

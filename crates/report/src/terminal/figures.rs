@@ -1,4 +1,4 @@
-//! What we add, as a table under one headline for each kind.
+//! The overhead, as a table with one headline for each kind of figure.
 
 use comfy_table::CellAlignment;
 

@@ -5,7 +5,7 @@ use hybrid_cache_model::sample::RunRecord;
 
 use super::figures;
 use super::table::{align, fits, fitted, framed};
-use crate::cells::{distribution, inside, not_counted, plain, verdict};
+use crate::cells::{distribution, not_counted, plain, runner_median, verdict};
 use crate::summary::{GroupSummary, ScenarioSummary, Summary};
 use crate::units;
 
@@ -13,9 +13,8 @@ use crate::units;
 /// and the verdict stays.
 const DISPENSABLE: [&str; 5] = ["not counted", "p90", "min–max", "claim", "n"];
 
-/// What the two times of a run are, below the table that shows both.
-const CLOCKS: &str =
-    "median to min–max: client-seen, from submit to its end seen; inside: the task's own runner, in its sandbox or pod";
+/// Explains the two times of a run, below the table that shows both.
+const CLOCKS: &str = "median to min–max: end-to-end time, from submit to the end as the client saw it; runner: its own time, in its sandbox or pod";
 
 const COLUMNS: [(&str, CellAlignment); 12] = [
     ("scenario", CellAlignment::Left),
@@ -26,7 +25,7 @@ const COLUMNS: [(&str, CellAlignment); 12] = [
     ("interval", CellAlignment::Right),
     ("p90", CellAlignment::Right),
     ("min–max", CellAlignment::Right),
-    ("inside", CellAlignment::Right),
+    ("runner", CellAlignment::Right),
     ("claim", CellAlignment::Right),
     ("verdict", CellAlignment::Left),
     ("ratio", CellAlignment::Right),
@@ -41,7 +40,7 @@ pub(super) fn latency(record: &RunRecord, width: u16) -> String {
         text.push_str(&format!("{}\n", plain(&service)));
     }
     if !summary.figures.is_empty() {
-        text.push_str(&format!("\nwhat we add\n{}\n", figures::table(&summary, width)));
+        text.push_str(&format!("\noverhead\n{}\n", figures::table(&summary, width)));
     }
     for warning in &summary.warnings {
         let about = warning
@@ -119,7 +118,7 @@ fn row(scenario: &ScenarioSummary, index: usize, group: &GroupSummary) -> [Strin
         interval,
         p90,
         range,
-        inside(group),
+        runner_median(group),
         claimed,
         verdict,
         scenario

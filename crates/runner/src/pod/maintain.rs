@@ -5,7 +5,7 @@ use std::path::Path;
 use hybrid_cache_model::budget::Budgets;
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
 use hybrid_cache_model::pod::{
-    CONTENTS_MARK, ImageRecord, NIX_MOUNT, PYTHON_MOUNT, PodMaintainReport, PodMaintainRequest, PodQuestion,
+    CONTENTS_MARK, ImageRecord, NIX_MOUNT, PYTHON_MOUNT, PodMaintainReport, PodMaintainRequest, PodMaintenanceCommand,
     SEED_FOLDER, VOLUMES_FOLDER, nix_sub_path, python_sub_path,
 };
 use hybrid_cache_model::{Failure, FailureKind, Tenant};
@@ -17,18 +17,20 @@ use crate::maintain::{Question, answer as maintained};
 pub fn answer(image: &ImageRecord, request: &PodMaintainRequest) -> PodMaintainReport {
     let volumes = Path::new(VOLUMES_FOLDER);
     let done = match &request.question {
-        PodQuestion::Contents => {
+        PodMaintenanceCommand::Contents => {
             return told_in_log(look_after(image, request, Question::Contents, Budgets::default()));
         }
-        PodQuestion::Usage => return look_after(image, request, Question::Usage, Budgets::default()),
-        PodQuestion::Verify { .. } => return look_after(image, request, Question::Verify, Budgets::default()),
-        PodQuestion::Gc { budgets } => return look_after(image, request, Question::Gc, *budgets),
-        PodQuestion::CreateEpoch { epoch, tenant } => create(volumes, epoch.as_deref(), tenant),
-        PodQuestion::SetAside => match set_aside::all(volumes) {
+        PodMaintenanceCommand::Usage => return look_after(image, request, Question::Usage, Budgets::default()),
+        PodMaintenanceCommand::Verify { .. } => {
+            return look_after(image, request, Question::Verify, Budgets::default());
+        }
+        PodMaintenanceCommand::Gc { budgets } => return look_after(image, request, Question::Gc, *budgets),
+        PodMaintenanceCommand::CreateEpoch { epoch, tenant } => create(volumes, epoch.as_deref(), tenant),
+        PodMaintenanceCommand::SetAside => match set_aside::all(volumes) {
             Ok(folders) => return PodMaintainReport::SetAside { folders },
             Err(failure) => Err(failure),
         },
-        PodQuestion::DeleteEpoch { epoch } => epoch::delete(volumes, epoch),
+        PodMaintenanceCommand::DeleteEpoch { epoch } => epoch::delete(volumes, epoch),
     };
     match done {
         Ok(()) => PodMaintainReport::Done,
@@ -72,7 +74,7 @@ fn look_after(
     question: Question,
     budgets: Budgets,
 ) -> PodMaintainReport {
-    let repair = matches!(request.question, PodQuestion::Verify { repair: true });
+    let repair = matches!(request.question, PodMaintenanceCommand::Verify { repair: true });
     let request = MaintainRequest {
         python: Some(PYTHON_MOUNT.to_owned()),
         nix: Some(NIX_MOUNT.to_owned()),

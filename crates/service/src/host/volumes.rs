@@ -10,7 +10,7 @@ use hybrid_cache_driver::kube::KubeDriver;
 use hybrid_cache_driver::local::{LocalDriver, Maintenance};
 use hybrid_cache_model::Failure;
 use hybrid_cache_model::maintain::MaintainReport;
-use hybrid_cache_model::pod::{PodMaintainReport, PodQuestion};
+use hybrid_cache_model::pod::{PodMaintainReport, PodMaintenanceCommand};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -90,7 +90,7 @@ impl Volumes for OfCluster {
 }
 
 async fn ask(driver: Arc<KubeDriver>) -> Gauges {
-    let report = driver.maintain(&Epoch::Standing, PodQuestion::Usage).await;
+    let report = driver.maintain(&Epoch::Standing, PodMaintenanceCommand::Usage).await;
     gauges(report.map(|report| match report {
         PodMaintainReport::Maintained { report } => report,
         PodMaintainReport::Failed { failure } => MaintainReport::Failed { failure },

@@ -141,7 +141,7 @@ pub struct FleetAdvice {
 /// # Errors
 /// The trace cannot be read.
 pub fn compare(source: &dyn Source, volume: Volume, fleet: &Fleet) -> Result<Option<FleetAdvice>, TraceError> {
-    let groups = Groups::of(source.catalog().of(volume));
+    let groups = Groups::from_catalog(source.catalog().volume(volume));
     let mut placed = Vec::new();
     let mut hours = 0.0;
     for placement in Placement::ALL {

@@ -215,7 +215,7 @@ impl Recommendation {
     }
 
     /// The advice for one volume; `None` if nothing was asked of it.
-    pub fn of(&self, volume: Volume) -> Option<&Advice> {
+    pub fn advice_for(&self, volume: Volume) -> Option<&Advice> {
         self.volumes.iter().find(|advice| advice.volume == volume)
     }
 }

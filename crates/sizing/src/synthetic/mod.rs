@@ -304,7 +304,7 @@ impl<M: Maker> Drawing<'_, M> {
 
     fn environment(&mut self, volume: Volume, tenant: usize, asked: u64, day: f64) -> u32 {
         let template = self.maker.resolve(volume, asked, day);
-        let catalog: &mut VolumeCatalog = self.recorded.catalog.of_mut(volume);
+        let catalog: &mut VolumeCatalog = self.recorded.catalog.volume_mut(volume);
         let mut parts: Vec<u32> = template
             .parts
             .iter()

@@ -16,12 +16,12 @@ pub struct Catalog {
 
 impl Catalog {
     /// What is known of one volume.
-    pub fn of(&self, volume: Volume) -> &VolumeCatalog {
+    pub fn volume(&self, volume: Volume) -> &VolumeCatalog {
         &self.volumes[volume.index()]
     }
 
     /// The same, to add to it.
-    pub fn of_mut(&mut self, volume: Volume) -> &mut VolumeCatalog {
+    pub fn volume_mut(&mut self, volume: Volume) -> &mut VolumeCatalog {
         &mut self.volumes[volume.index()]
     }
 }

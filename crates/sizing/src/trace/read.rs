@@ -205,7 +205,7 @@ impl Reader {
     fn resident(&mut self, volume: Volume, resident: &ResidentVolume, is_first: bool, each: &mut dyn FnMut(&Event)) {
         let mut used: Vec<(u64, u32)> = Vec::new();
         let mut unknown_parts = 0;
-        let catalog = self.catalog.of_mut(volume);
+        let catalog = self.catalog.volume_mut(volume);
         catalog.rest = catalog.rest.max(resident.rest);
         for one in &resident.environments {
             let (number, unknown) = catalog.define(&one.environment, &one.made_of);
@@ -242,7 +242,7 @@ impl Reader {
     }
 
     fn asked(&mut self, volume: Volume, asked: &UseLine, at_us: u64, line: &RequestLine) -> Option<Use> {
-        let catalog = self.catalog.of_mut(volume);
+        let catalog = self.catalog.volume_mut(volume);
         let environment = match &asked.made_of {
             Some(made_of) => {
                 let (number, unknown) = catalog.define(&asked.environment, made_of);

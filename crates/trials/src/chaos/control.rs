@@ -10,7 +10,7 @@ use crate::error::TrialError;
 
 /// What a trial does to a cluster behind the driver's back.
 #[async_trait]
-pub trait Hands: Send + Sync {
+pub trait ClusterControl: Send + Sync {
     /// Another driver on the same cluster, as another process would open it.
     ///
     /// # Errors
@@ -30,13 +30,13 @@ pub trait Hands: Send + Sync {
     async fn verify(&self, epoch: &Epoch) -> Result<VerifyReport, TrialError>;
 
     /// The container that is the cluster's only node; `None` unless the face was told its name.
-    fn node(&self) -> Option<&dyn NodeHands>;
+    fn node(&self) -> Option<&dyn NodeControl>;
 }
 
 /// What a trial does to a node that is a container.
 #[async_trait]
-pub trait NodeHands: Send + Sync {
-    /// Stops every process of the node, the API server among them, until [`NodeHands::resume`].
+pub trait NodeControl: Send + Sync {
+    /// Stops every process of the node, the API server among them, until [`NodeControl::resume`].
     ///
     /// # Errors
     /// The container cannot be stopped.

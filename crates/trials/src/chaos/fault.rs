@@ -5,8 +5,8 @@ use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chaos::field::Field;
-use crate::chaos::need::FaultNeed;
+use crate::chaos::fault_context::FaultContext;
+use crate::chaos::fault_need::FaultNeed;
 use crate::error::TrialError;
 use crate::site::Site;
 use crate::verdict::Verdict;
@@ -24,7 +24,7 @@ pub struct Fault {
     /// What it needs there.
     pub needs: &'static [FaultNeed],
     /// How it is done.
-    pub work: for<'a> fn(&'a Field) -> FaultWork<'a>,
+    pub work: for<'a> fn(&'a FaultContext) -> FaultWork<'a>,
 }
 
 /// A fault being tried.

@@ -10,11 +10,11 @@ use hybrid_cache_driver::Driver;
 use hybrid_cache_driver::local::{LocalConfig, Network};
 
 use crate::caches::within;
+use crate::chaos::control::{ClusterControl, NodeControl};
 use crate::chaos::dice::Dice;
 use crate::chaos::disk;
-use crate::chaos::hands::{Hands, NodeHands};
-use crate::chaos::need::FaultNeed;
-use crate::chaos::place::Place;
+use crate::chaos::fault_caches::FaultCaches;
+use crate::chaos::fault_need::FaultNeed;
 use crate::chaos::serve::Serve;
 use crate::chaos::stock::Stock;
 use crate::error::TrialError;
@@ -35,11 +35,11 @@ pub struct Settings {
 }
 
 /// A place for faults.
-pub struct Field {
+pub struct FaultContext {
     site: Site,
     settings: Settings,
     config: Option<LocalConfig>,
-    hands: Option<Arc<dyn Hands>>,
+    hands: Option<Arc<dyn ClusterControl>>,
     driver: Option<Arc<dyn Driver>>,
     folder: PathBuf,
     makes_damage: bool,
@@ -47,39 +47,43 @@ pub struct Field {
     _owner: File,
 }
 
-impl Drop for Field {
+impl Drop for FaultContext {
     fn drop(&mut self) {
         clear(&self.folder);
     }
 }
 
-impl Field {
+impl FaultContext {
     /// This machine. Everything is made below `config.root`; what killed trials left there is removed.
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub fn local(mut config: LocalConfig, settings: Settings) -> Result<Field, TrialError> {
+    pub fn local(mut config: LocalConfig, settings: Settings) -> Result<FaultContext, TrialError> {
         // Tasks of faults need no network, and a network kept for later ones would outlive the trial.
         config.network = Network::None;
         let root = config.root.clone();
-        Field::open(Site::Local, &root, settings, Some(config), None)
+        FaultContext::open(Site::Local, &root, settings, Some(config), None)
     }
 
     /// A folder of this machine for what is made, without caches: what killed trials left there is removed.
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub fn bare(folder: &Path, settings: Settings) -> Result<Field, TrialError> {
-        Field::open(Site::Local, folder, settings, None, None)
+    pub fn bare(folder: &Path, settings: Settings) -> Result<FaultContext, TrialError> {
+        FaultContext::open(Site::Local, folder, settings, None, None)
     }
 
     /// A cluster; `folder` holds what is needed on this machine.
     ///
     /// # Errors
     /// The folder cannot be written, or the cluster does not answer.
-    pub async fn cluster(hands: Arc<dyn Hands>, folder: &Path, settings: Settings) -> Result<Field, TrialError> {
+    pub async fn cluster(
+        hands: Arc<dyn ClusterControl>,
+        folder: &Path,
+        settings: Settings,
+    ) -> Result<FaultContext, TrialError> {
         let driver = hands.driver().await?;
-        let mut field = Field::open(Site::Pod, folder, settings, None, Some(hands))?;
+        let mut field = FaultContext::open(Site::Pod, folder, settings, None, Some(hands))?;
         field.driver = Some(driver);
         Ok(field)
     }
@@ -89,8 +93,8 @@ impl Field {
         root: &Path,
         settings: Settings,
         config: Option<LocalConfig>,
-        hands: Option<Arc<dyn Hands>>,
-    ) -> Result<Field, TrialError> {
+        hands: Option<Arc<dyn ClusterControl>>,
+    ) -> Result<FaultContext, TrialError> {
         let failed = || TrialError::io(format!("making a folder below {}", root.display()));
         fs::create_dir_all(root).map_err(failed())?;
         sweep(root);
@@ -101,7 +105,7 @@ impl Field {
         owner
             .try_lock()
             .map_err(|error| TrialError::Other(format!("locking {}: {error}", folder.display())))?;
-        Ok(Field {
+        Ok(FaultContext {
             site,
             settings,
             config,
@@ -116,7 +120,7 @@ impl Field {
 
     /// The same, where each fault also does the damage that its promise excludes: its judge must notice.
     #[must_use]
-    pub fn with_damage(mut self) -> Field {
+    pub fn with_damage(mut self) -> FaultContext {
         self.makes_damage = true;
         self
     }
@@ -167,7 +171,7 @@ impl Field {
     ///
     /// # Errors
     /// This is no cluster: a mistake in the list.
-    pub fn hands(&self) -> Result<&dyn Hands, TrialError> {
+    pub fn hands(&self) -> Result<&dyn ClusterControl, TrialError> {
         let wrong = || TrialError::Other("this fault needs a cluster".to_owned());
         self.hands.as_deref().ok_or_else(wrong)
     }
@@ -185,7 +189,7 @@ impl Field {
     ///
     /// # Errors
     /// The face was not told of one: the list says of such a fault that it needs one.
-    pub fn node(&self) -> Result<&dyn NodeHands, TrialError> {
+    pub fn node(&self) -> Result<&dyn NodeControl, TrialError> {
         let wrong = || TrialError::Other("this fault needs the name of the node's container".to_owned());
         self.hands()?.node().ok_or_else(wrong)
     }
@@ -229,7 +233,7 @@ impl Field {
     ///
     /// # Errors
     /// They cannot be made, or this is a cluster.
-    pub fn place(&self, name: &str) -> Result<Place, TrialError> {
+    pub fn place(&self, name: &str) -> Result<FaultCaches, TrialError> {
         self.place_in(&self.new_folder(name)?)
     }
 
@@ -237,10 +241,10 @@ impl Field {
     ///
     /// # Errors
     /// They cannot be made, or this is a cluster.
-    pub fn place_in(&self, root: &Path) -> Result<Place, TrialError> {
+    pub fn place_in(&self, root: &Path) -> Result<FaultCaches, TrialError> {
         let wrong = || TrialError::Other("this fault runs on the local driver alone".to_owned());
         let config = self.config.clone().ok_or_else(wrong)?;
-        Place::open(config, root, self.stock()?, self.patience())
+        FaultCaches::open(config, root, self.stock()?, self.patience())
     }
 
     /// Lets a node go on that a fault has stopped and could not set going again.

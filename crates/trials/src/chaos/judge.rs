@@ -7,7 +7,7 @@ use hybrid_cache_model::End;
 use hybrid_cache_model::maintain::VerifyReport;
 
 use crate::caches::Ran;
-use crate::chaos::place::Place;
+use crate::chaos::fault_caches::FaultCaches;
 use crate::chaos::stock;
 use crate::error::TrialError;
 use crate::volume;
@@ -27,7 +27,7 @@ pub fn unclean(report: &VerifyReport) -> Vec<String> {
 ///
 /// # Errors
 /// `verify` does not answer.
-pub async fn environments(place: &Place) -> Result<Vec<String>, TrialError> {
+pub async fn environments(place: &FaultCaches) -> Result<Vec<String>, TrialError> {
     let visible = volume::environments(&place.volumes.python);
     let mut problems: Vec<String> = visible.iter().flat_map(|one| stock::problems(one)).collect();
     problems.extend(unclean(&place.verify().await?));
@@ -39,7 +39,7 @@ pub async fn environments(place: &Place) -> Result<Vec<String>, TrialError> {
 ///
 /// # Errors
 /// There is no environment, or it cannot be written.
-pub fn damage(place: &Place) -> Result<(), TrialError> {
+pub fn damage(place: &FaultCaches) -> Result<(), TrialError> {
     let nothing = || TrialError::Other("there is no environment to damage".to_owned());
     let visible = volume::environments(&place.volumes.python);
     let environment = visible.first().ok_or_else(nothing)?;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::caches::within;
 use crate::chaos::fault::{Fault, Finding, Pledge};
-use crate::chaos::field::Field;
+use crate::chaos::fault_context::FaultContext;
 use crate::promise::Standing;
 use crate::site::Site;
 use crate::verdict::Verdict;
@@ -38,7 +38,7 @@ pub struct FaultTrial {
 
 /// One line of the table: a promise and all that was tried.
 #[derive(Clone, Debug, Serialize)]
-pub struct Row {
+pub struct PledgeRow {
     /// The promise.
     pub promise: Pledge,
     /// The same in words.
@@ -50,7 +50,7 @@ pub struct Row {
 }
 
 /// Tries those of the faults that can be tried at the field's site, and tells of each as soon as it is over.
-pub async fn run(faults: &[&Fault], field: &Field, mut tell: impl FnMut(&FaultTrial)) -> Vec<FaultTrial> {
+pub async fn run(faults: &[&Fault], field: &FaultContext, mut tell: impl FnMut(&FaultTrial)) -> Vec<FaultTrial> {
     let mut trials = Vec::new();
     for fault in faults.iter().filter(|fault| fault.runs_at(field.site())) {
         let trial = try_one(fault, field).await;
@@ -61,7 +61,7 @@ pub async fn run(faults: &[&Fault], field: &Field, mut tell: impl FnMut(&FaultTr
 }
 
 /// Tries one fault, and removes what it made.
-pub async fn try_one(fault: &Fault, field: &Field) -> FaultTrial {
+pub async fn try_one(fault: &Fault, field: &FaultContext) -> FaultTrial {
     let began = Instant::now();
     let (finding, verdict) = match fault.needs.iter().find_map(|need| field.lacks(*need)) {
         Some(why) => (Finding::default(), Verdict::not_applicable(why)),
@@ -107,7 +107,7 @@ impl FaultTrial {
 }
 
 /// The table of the promises that were tested: the worst that happened decides.
-pub fn table(trials: &[FaultTrial]) -> Vec<Row> {
+pub fn table(trials: &[FaultTrial]) -> Vec<PledgeRow> {
     let rows = Pledge::ALL.into_iter().map(|promise| {
         let trials: Vec<FaultTrial> = trials
             .iter()
@@ -115,7 +115,7 @@ pub fn table(trials: &[FaultTrial]) -> Vec<Row> {
             .cloned()
             .collect();
         let standing = trials.iter().map(FaultTrial::standing).max();
-        Row {
+        PledgeRow {
             promise,
             text: promise.text(),
             standing: standing.unwrap_or(Standing::NotApplicable),

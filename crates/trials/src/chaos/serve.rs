@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use crate::caches::within;
 use crate::chaos::judge::Told;
 use crate::error::TrialError;
-use crate::service::{Answer, ask_at};
+use crate::service::{Response, ask_at};
 
 /// The token of a trial's service. It listens on loopback alone, and lives for seconds.
 const TOKEN: &str = "chaos-trial-token-of-a-service-on-loopback";
@@ -153,7 +153,7 @@ impl Served {
     ///
     /// # Errors
     /// It does not answer.
-    pub async fn ask(&self, method: &str, path: &str, body: &str) -> Result<Answer, TrialError> {
+    pub async fn ask(&self, method: &str, path: &str, body: &str) -> Result<Response, TrialError> {
         let token = format!("Bearer {TOKEN}");
         ask_at(self.at.listen, method, path, &[("Authorization", &token)], body).await
     }

@@ -52,7 +52,7 @@ fn stat(pid: Pid) -> Option<(String, Vec<String>)> {
 
 impl Process {
     /// A living process; one that has ended and was not yet waited for is none.
-    fn of(pid: Pid) -> Option<Process> {
+    fn open(pid: Pid) -> Option<Process> {
         let (name, fields) = stat(pid)?;
         if fields.first().is_none_or(|state| state == "Z" || state == "X") {
             return None;
@@ -74,7 +74,7 @@ impl Process {
             return false;
         };
         // Asked with the handle open: from now on the number cannot become another process's.
-        let is_same = Process::of(self.pid).is_some_and(|found| found.began == self.began);
+        let is_same = Process::open(self.pid).is_some_and(|found| found.began == self.began);
         is_same && pidfd_send_signal(&handle, signal).is_ok()
     }
 }
@@ -100,7 +100,7 @@ pub fn preparation(volume: &Path) -> Vec<Process> {
     let mut left: Vec<Pid> = children("self").into_iter().filter(is_wanted).collect();
     let mut found = Vec::new();
     while let Some(pid) = left.pop() {
-        found.extend(Process::of(pid));
+        found.extend(Process::open(pid));
         left.extend(children(&pid.to_string()));
     }
     found

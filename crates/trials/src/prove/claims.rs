@@ -11,7 +11,7 @@ use hybrid_cache_model::protocol::Identity;
 use hybrid_cache_model::{TaskSpec, Tenant};
 
 use crate::error::TrialError;
-use crate::prove::ground::Device;
+use crate::prove::mounted_volume::Device;
 
 /// A folder of a volume that the product leaves alone: packages are mounted there, in the node.
 pub const PACKAGES: &str = "epochs";

@@ -7,25 +7,25 @@
 //! replay on an ext4 of exactly that size shows whether it is so ([`run`]). What is on a volume is measured from outside
 //! ([`measure`]), by blocks and unique inodes, and not asked of the ledger.
 //!
-//! On this machine the runner is called as a pod would call it ([`store`]); in the node of a kind cluster ([`site`]) each request
+//! On this machine the runner is called as a pod would call it ([`store`]); in the node of a kind cluster [`proof_site`] each request
 //! is a task in a pod ([`pods`]). [`keeper`] is what both have in common.
 
 mod claims;
 mod foreign;
-mod ground;
 mod keeper;
 mod measure;
+mod mounted_volume;
 mod pods;
+mod proof_site;
 mod replay;
 mod run;
-mod site;
 mod slice;
 mod standin;
 mod store;
 mod system;
 
 pub use claims::{ClaimOrder, Claims, Node, PACKAGES};
-pub use ground::{Device, VOLUME, cannot};
+pub use mounted_volume::{Device, VOLUME, cannot};
+pub use proof_site::ProofSite;
 pub use run::{AROUND, Control, Plan, Progress, prove};
-pub use site::Place;
 pub use slice::{Bounds, Slice};

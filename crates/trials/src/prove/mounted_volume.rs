@@ -44,25 +44,25 @@ pub struct Device {
 
 /// A mounted file system with an empty volume on it.
 #[derive(Debug)]
-pub struct Ground {
+pub struct MountedVolume {
     mounted: Mounted,
     image: PathBuf,
     /// What it had for an ordinary user.
     pub room: Weight,
 }
 
-impl Ground {
+impl MountedVolume {
     /// Makes one of that size in a folder.
     ///
     /// # Errors
     /// It cannot be made or mounted.
-    pub async fn make(folder: &Path, bytes: u64) -> Result<Ground, TrialError> {
+    pub async fn make(folder: &Path, bytes: u64) -> Result<MountedVolume, TrialError> {
         let name = NUMBER.fetch_add(1, Ordering::Relaxed);
         let image = folder.join(format!("image-{name}"));
         disk::make_image_with(&image, bytes, OPTIONS).await?;
         let mounted = disk::attach(&image, &folder.join(format!("mount-{name}")), "nosuid,nodev").await?;
         allocate(&mounted.at().join(BALLAST), bytes / RESERVED)?;
-        let made = Ground {
+        let made = MountedVolume {
             room: free(&mounted)?,
             mounted,
             image,
@@ -171,7 +171,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for mib in [64, 72, 100, 120, 128, 150, 180, 230, 300, 450] {
             let bytes = mib << 20;
-            let ground = Ground::make(folder.path(), bytes).await.unwrap();
+            let ground = MountedVolume::make(folder.path(), bytes).await.unwrap();
             let (found, told) = (ground.room, FileSystem::Ext4.room_of(bytes));
             ground.end().await.unwrap();
             let near = |found: u64, told: u64| found.abs_diff(told) * 200 <= told;

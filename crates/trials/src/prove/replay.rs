@@ -103,7 +103,7 @@ pub fn learn(slice: &Slice, store: &dyn Keeper, replayed: &Replayed) -> Result<R
     }
     let mut catalog = Catalog::default();
     let kind = store.kind();
-    let volume = catalog.of_mut(kind);
+    let volume = catalog.volume_mut(kind);
     volume.rest = replayed.found.beside;
     let parts: BTreeMap<&String, u32> = replayed
         .found

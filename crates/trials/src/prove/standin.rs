@@ -46,7 +46,7 @@ struct Shape {
 }
 
 impl Shape {
-    fn of(target: Weight, record_blocks: u64) -> Shape {
+    fn for_weight(target: Weight, record_blocks: u64) -> Shape {
         let rest = target.inodes.saturating_sub(FIXED);
         let folders = rest.div_ceil(IN_FOLDER + 1);
         let taken = FIXED + folders + record_blocks - 1;
@@ -66,12 +66,12 @@ impl Shape {
 /// The wheel that takes, unpacked and with its byte-code, what the target says, or a little more where that is not enough
 /// for a wheel.
 pub fn wheel(part: u32, target: Weight) -> Wheel {
-    let rough = built(part, Shape::of(target, 1));
+    let rough = built(part, Shape::for_weight(target, 1));
     let record_blocks = (rough.record().len() as u64).div_ceil(BLOCK);
     if record_blocks == 1 {
         return rough;
     }
-    built(part, Shape::of(target, record_blocks))
+    built(part, Shape::for_weight(target, record_blocks))
 }
 
 fn built(part: u32, shape: Shape) -> Wheel {

@@ -29,7 +29,7 @@ const DEADLINE_MS: u64 = 240_000;
 const NOTED_AGAIN: Duration = Duration::from_secs(60);
 
 /// What stands for packages, and what makes them.
-enum Packages {
+enum PackageTools {
     /// Wheels in a folder, for uv.
     Python(PythonTools),
     /// Store paths, for a program in Nix's place.
@@ -41,7 +41,7 @@ pub struct Store {
     config: LocalConfig,
     volume: PathBuf,
     budgets: Budgets,
-    packages: Packages,
+    packages: PackageTools,
     source: String,
     max_age_s: u64,
 }
@@ -70,8 +70,8 @@ impl Store {
             budgets: Budgets::both(claim_bytes.map_or(unlimited, on_claim)),
             source: format!("proof {}", packages.display()),
             packages: match kind {
-                Volume::Python => Packages::Python(with_wheels(config, packages)),
-                Volume::System => Packages::System(system::tools(&config.interpreter.path, packages, &volume)?),
+                Volume::Python => PackageTools::Python(with_wheels(config, packages)),
+                Volume::System => PackageTools::System(system::tools(&config.interpreter.path, packages, &volume)?),
             },
             config: config.clone(),
             volume,
@@ -95,12 +95,12 @@ impl Store {
             .check()
             .map_err(|error| TrialError::Other(format!("a stand-in's task: {error}")))?;
         Ok(match self.packages {
-            Packages::Python(_) => {
+            PackageTools::Python(_) => {
                 let key = RequestKey::new(&PythonRequest::new(&task.requirements, place));
                 let own = self.volume.join(place.tenant.folder());
                 own.join("requests").join(key.as_str())
             }
-            Packages::System(_) => {
+            PackageTools::System(_) => {
                 let key = SystemKey::new(&task.system, place);
                 let own = self.volume.join(STATE).join(place.tenant.folder());
                 own.join("index").join(format!("{key}.json"))
@@ -171,8 +171,8 @@ impl Store {
 impl Keeper for Store {
     fn kind(&self) -> Volume {
         match self.packages {
-            Packages::Python(_) => Volume::Python,
-            Packages::System(_) => Volume::System,
+            PackageTools::Python(_) => Volume::Python,
+            PackageTools::System(_) => Volume::System,
         }
     }
 
@@ -199,12 +199,12 @@ impl Keeper for Store {
             place,
             keep: Keep::Publish,
             python_tools: match &self.packages {
-                Packages::Python(tools) => Some(tools.clone()),
-                Packages::System(_) => None,
+                PackageTools::Python(tools) => Some(tools.clone()),
+                PackageTools::System(_) => None,
             },
             system_tools: match &self.packages {
-                Packages::Python(_) => None,
-                Packages::System(tools) => Some(tools.clone()),
+                PackageTools::Python(_) => None,
+                PackageTools::System(tools) => Some(tools.clone()),
             },
             deadline_ms: DEADLINE_MS,
             budgets: self.budgets,

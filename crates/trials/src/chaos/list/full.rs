@@ -10,8 +10,8 @@ use hybrid_cache_model::{CacheStatus, End};
 use crate::caches::Ran;
 use crate::chaos::disk::{self, Mounted};
 use crate::chaos::fault::{Fault, Finding, Pledge};
-use crate::chaos::field::Field;
-use crate::chaos::need::FaultNeed;
+use crate::chaos::fault_context::FaultContext;
+use crate::chaos::fault_need::FaultNeed;
 use crate::chaos::{judge, stock};
 use crate::error::TrialError;
 use crate::site::LOCAL;
@@ -94,7 +94,7 @@ fn judged(ran: &Ran, number: u32) -> Option<String> {
     }
 }
 
-async fn full(field: &Field, lack: Lack) -> Result<Finding, TrialError> {
+async fn full(field: &FaultContext, lack: Lack) -> Result<Finding, TrialError> {
     let mut dice = field.dice(&format!("{lack:?}"));
     let root = field.new_folder("full")?;
     let mounted = disk::in_memory(&root, BYTES, INODES)?;

@@ -5,9 +5,9 @@ use hybrid_cache_model::{CacheStatus, End};
 
 use crate::chaos::disk;
 use crate::chaos::fault::{Fault, Finding, Pledge};
-use crate::chaos::field::Field;
+use crate::chaos::fault_context::FaultContext;
+use crate::chaos::fault_need::FaultNeed;
 use crate::chaos::judge;
-use crate::chaos::need::FaultNeed;
 use crate::error::TrialError;
 use crate::site::LOCAL;
 
@@ -25,7 +25,7 @@ pub const FAULTS: &[Fault] = &[Fault {
     work: |field| Box::pin(remounted(field)),
 }];
 
-async fn remounted(field: &Field) -> Result<Finding, TrialError> {
+async fn remounted(field: &FaultContext) -> Result<Finding, TrialError> {
     let root = field.new_folder("read-only")?;
     let mounted = disk::in_memory(&root, BYTES, INODES)?;
     let place = field.place_in(&root.join("caches"))?;

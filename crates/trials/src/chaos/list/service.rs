@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::chaos::dice::Dice;
 use crate::chaos::fault::{Fault, Finding, Pledge};
-use crate::chaos::field::Field;
+use crate::chaos::fault_context::FaultContext;
+use crate::chaos::fault_need::FaultNeed;
 use crate::chaos::judge;
-use crate::chaos::need::FaultNeed;
 use crate::chaos::serve::{Counter, ServeAt, Served, code};
 use crate::error::TrialError;
 use crate::site::{ANYWHERE, Site};
@@ -78,7 +78,7 @@ impl Clients<'_> {
     }
 }
 
-async fn killed(field: &Field) -> Result<Finding, TrialError> {
+async fn killed(field: &FaultContext) -> Result<Finding, TrialError> {
     let mut dice = field.dice("kill-the-service");
     let at = ServeAt::below(&field.new_folder("service")?)?;
     let is_local = field.site() == Site::Local;
@@ -134,7 +134,7 @@ async fn all(work: Vec<impl Future<Output = ()>>) {
 }
 
 async fn judged(
-    field: &Field,
+    field: &FaultContext,
     at: &ServeAt,
     clients: &Clients<'_>,
     counter: Option<&Counter>,
