@@ -1,6 +1,7 @@
 //! The sections below the figures: warnings, samples that do not count, method and provenance.
 
 use hybrid_cache_model::sample::RunRecord;
+use hybrid_cache_web::{facts, scrolling};
 use maud::{Markup, html};
 
 use crate::compare::SAME_WITHIN;
@@ -39,7 +40,7 @@ pub(super) fn aside(record: &RunRecord) -> Markup {
         @if !aside.is_empty() {
             section id="aside" aria-labelledby="aside-heading" {
                 h2 id="aside-heading" { "Samples that do not count" }
-                div class="scroll" tabindex="0" role="region" aria-label="Samples that do not count" {
+                (scrolling("Samples that do not count", &html! {
                     table {
                         thead { tr {
                             th scope="col" class="n" { "#" } th scope="col" { "Scenario" } th scope="col" { "Intended as" }
@@ -56,7 +57,7 @@ pub(super) fn aside(record: &RunRecord) -> Markup {
                             }
                         } }
                     }
-                }
+                }))
             }
         }
     }
@@ -124,11 +125,9 @@ pub(super) fn provenance(record: &RunRecord) -> Markup {
         section id="provenance" aria-labelledby="provenance-heading" {
             h2 id="provenance-heading" { "Provenance" }
             @for note in &record.provenance.notes { p class="note" { (note) } }
-            dl class="facts" {
-                @for (fact, value) in crate::provenance::facts(record) { div { dt { (fact) } dd { (value) } } }
-            }
+            (facts(crate::provenance::facts(record)))
             @if !record.provenance.tools.is_empty() {
-                div class="scroll" tabindex="0" role="region" aria-label="Tools" {
+                (scrolling("Tools", &html! {
                     table {
                         thead { tr {
                             th scope="col" { "Tool" } th scope="col" { "Version" } th scope="col" { "Origin" } th scope="col" { "sha256" }
@@ -140,7 +139,7 @@ pub(super) fn provenance(record: &RunRecord) -> Markup {
                             }
                         } }
                     }
-                }
+                }))
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The overhead: a panel for each kind of figure with each scenario's value, interval and target, and the table.
 
+use hybrid_cache_web::{Tone, badge, scrolling};
 use maud::{Markup, html};
 
 use super::axis::{LinearAxis, grid, percent, ratio_label, tick_label};
@@ -114,6 +115,14 @@ fn row(figure: &Figure, axis: &LinearAxis, top: f64) -> Markup {
     }
 }
 
+fn badge_tone(attainment: Attainment) -> Tone {
+    match attainment {
+        Attainment::Met => Tone::Good,
+        Attainment::Missed => Tone::Bad,
+        Attainment::Undecided => Tone::Open,
+    }
+}
+
 fn tone(attainment: Attainment) -> &'static str {
     match attainment {
         Attainment::Met => "t-met",
@@ -125,7 +134,7 @@ fn tone(attainment: Attainment) -> &'static str {
 fn table(summary: &Summary) -> Markup {
     let measured = |kind: &FigureKind| summary.figures_of(*kind).next().is_some();
     html! {
-        div class="scroll" tabindex="0" role="region" aria-label="Overhead" {
+        (scrolling("Overhead", &html! {
             table {
                 thead { tr {
                     th scope="col" { "Scenario" } th scope="col" { "Verdict" }
@@ -142,7 +151,7 @@ fn table(summary: &Summary) -> Markup {
                     }
                 }
             }
-        }
+        }))
     }
 }
 
@@ -156,9 +165,7 @@ fn table_row(figure: &Figure) -> Markup {
         tr {
             th scope="row" { (units::title(&figure.scenario)) }
             td {
-                span class=(format!("verdict {}", attainment.name())) {
-                    span aria-hidden="true" { (attainment.mark()) " " } (attainment.name())
-                }
+                (badge(badge_tone(attainment), attainment.mark(), attainment.name()))
                 @if let Some(why) = figure.open_because() { div class="why" { (why) } }
             }
             td class="n" { (figure.value()) } td class="n" { (figure.interval()) } td class="n" { (level) }

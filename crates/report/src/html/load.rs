@@ -2,6 +2,7 @@
 
 use hybrid_cache_model::load::LoadRow;
 use hybrid_cache_model::sample::RunRecord;
+use hybrid_cache_web::scrolling;
 use maud::{Markup, html};
 
 use super::axis::{LinearAxis, grid};
@@ -83,7 +84,7 @@ fn header(record: &RunRecord, load: &LoadSummary<'_>) -> Markup {
 
 fn times(load: &LoadSummary<'_>) -> Markup {
     html! {
-        div class="scroll" tabindex="0" role="region" aria-label="How long tasks took" {
+        (scrolling("How long tasks took", &html! {
             table {
                 thead { tr {
                     th scope="col" { "Time" }
@@ -93,34 +94,34 @@ fn times(load: &LoadSummary<'_>) -> Markup {
                     tr { th scope="row" { (line.name) } @for cell in &line.cells { td class="n" { (cell) } } }
                 } }
             }
-        }
+        }))
     }
 }
 
 fn outcomes(load: &LoadSummary<'_>) -> Markup {
     html! {
-        div class="scroll" tabindex="0" role="region" aria-label="What became of the tasks" {
+        (scrolling("What became of the tasks", &html! {
             table {
                 thead { tr { th scope="col" { "Tasks" } th scope="col" class="n" { "Number" } } }
                 tbody { @for (what, count) in load.outcomes() {
                     tr { th scope="row" { (what) } td class="n" { (units::count(count)) } }
                 } }
             }
-        }
+        }))
     }
 }
 
 fn rows(load: &LoadSummary<'_>) -> Markup {
     let (rows, each) = few_rows(&load.record.rows, ROWS);
     html! {
-        div class="scroll" tabindex="0" role="region" aria-label="Over time" {
+        (scrolling("Over time", &html! {
             table {
                 thead { tr { @for name in OVER_TIME { th scope="col" class="n" { (name) } } } }
                 tbody { @for (at, row) in rows.iter().enumerate() {
                     tr { @for cell in cells(load.record.row_us * (at * each) as u64, row) { td class="n" { (cell) } } }
                 } }
             }
-        }
+        }))
     }
 }
 

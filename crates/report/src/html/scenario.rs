@@ -2,6 +2,7 @@
 
 use hybrid_cache_model::sample::{RunRecord, Sample};
 use hybrid_cache_model::{TaskSpec, Temperature};
+use hybrid_cache_web::scrolling;
 use maud::{Markup, html};
 
 use super::bars::bars;
@@ -67,7 +68,7 @@ fn request(request: &TaskSpec) -> Markup {
 
 fn latency_table(scenario: &ScenarioSummary) -> Markup {
     html! {
-        div class="scroll" tabindex="0" role="region" aria-label="Latency" {
+        (scrolling("Latency", &html! {
             table {
                 thead { tr {
                     th scope="col" { "Run" } th scope="col" { "Time" } th scope="col" class="n" { "n" }
@@ -87,7 +88,7 @@ fn latency_table(scenario: &ScenarioSummary) -> Markup {
                     } }
                 }
             }
-        }
+        }))
     }
 }
 
@@ -153,7 +154,7 @@ fn beside(group: &GroupSummary, attribution: &Attribution) -> Markup {
 
 fn phase_table(attributed: &[(&GroupSummary, &Attribution)]) -> Markup {
     html! {
-        div class="scroll" tabindex="0" role="region" aria-label="Phases" {
+        (scrolling("Phases", &html! {
             table class="phases" {
                 thead {
                     tr {
@@ -189,7 +190,7 @@ fn phase_table(attributed: &[(&GroupSummary, &Attribution)]) -> Markup {
                     }
                 } }
             }
-        }
+        }))
     }
 }
 

@@ -67,7 +67,7 @@ pub(super) fn markdown(report: &SizingReport) -> String {
         .iter()
         .for_each(|section| text.push_str(&section.markdown()));
     if !report.warnings.is_empty() {
-        text.push_str("\n## Before you trust it\n\n");
+        text.push_str("\n## Warnings\n\n");
         report
             .warnings
             .iter()

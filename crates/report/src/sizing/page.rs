@@ -2,7 +2,8 @@
 
 use hybrid_cache_model::shown;
 use hybrid_cache_sizing::recommend::{Advice, Alternative, Point};
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use hybrid_cache_web::{Tone, badge, document, inline_style, notice, scrolling};
+use maud::{Markup, html};
 
 use super::claim::claim_name;
 use super::plot::Plot;
@@ -16,28 +17,16 @@ const OWN_STYLE: &str = include_str!("page.css");
 /// The whole page: no script, no font, no image, no request.
 pub(super) fn page(report: &SizingReport) -> String {
     let found = &report.recommendation;
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { "hybrid-cache: volume sizes" }
-                style { (PreEscaped(STYLE)) (PreEscaped(OWN_STYLE)) }
-            }
-            body {
-                a class="skip" href="#main" { "Skip to the sizes" }
+    let body = html! {
                 header {
                     p class="eyebrow" { "hybrid-cache · volume sizes" }
                     h1 { "How large must the volumes be?" }
                     p class="lede" { "From " (sentences::origin(&report.origin, &report.recommendation)) ". Target: " (target(report)) "." }
                     @if !report.warnings.is_empty() {
-                        p class="notice" {
-                            span class="mark-word" { "⚠ " }
-                            a href="#warnings" { (report.warnings.len()) @if report.warnings.len() == 1 { " thing" } @else { " things" } }
-                            " to know before trusting a size."
-                        }
+                        (notice(&html! {
+                            a href="#warnings" { (report.warnings.len()) @if report.warnings.len() == 1 { " warning" } @else { " warnings" } }
+                            " to read before you trust a size."
+                        }))
                     }
                 }
                 main id="main" {
@@ -55,9 +44,13 @@ pub(super) fn page(report: &SizingReport) -> String {
                     (method())
                 }
                 footer { p { "Made by " code { "cargo xtask size" } "; the same as JSON and Markdown stands beside this page." } }
-            }
-        }
     };
+    let page = document(
+        "hybrid-cache: volume sizes",
+        &inline_style(&[STYLE, OWN_STYLE]),
+        "Skip to the sizes",
+        &body,
+    );
     // Labels and warnings come from the trace, and control characters are none of HTML's.
     shown(&page.into_string()).into_owned()
 }
@@ -77,8 +70,8 @@ fn order(advice: &Advice) -> Markup {
             p class="order-size" { (advice.claim.gib) " GiB" }
             p class="order-name" { code { (claim_name(advice.volume)) } }
             p {
-                @if advice.is_reached { span class="verdict met" { "✓ meets the target" } }
-                @else { span class="verdict missed" { "✗ no size meets the target" } }
+                @if advice.is_reached { (badge(Tone::Good, "✓", "meets the target")) }
+                @else { (badge(Tone::Bad, "✗", "no size meets the target")) }
             }
             p class="small" { (units::share(advice.on_claim.hit_rate)) " hit, p95 " (units::duration(advice.on_claim.waits.p95_us)) }
         }
@@ -110,7 +103,7 @@ fn volume(report: &SizingReport, advice: &Advice) -> Markup {
         section aria-labelledby=(name) {
             h2 id=(name) { (sentences::title(advice.volume)) }
             p class="headline" { (sentences::headline(found, advice)) "." }
-            @if let Some(why) = sentences::unreachable(found, advice) { p class="notice" { (why) } }
+            @if let Some(why) = sentences::unreachable(found, advice) { (notice(&html! { (why) })) }
             (hit.draw(advice))
             p class="small" {
                 "Size of what environments take, without the rest of the claim. Line: exact for every size; zone: 95 % interval over \
@@ -192,7 +185,7 @@ fn sizes(advice: &Advice) -> Markup {
     };
     html! {
         h3 { "The next size down and up" }
-        div class="scroll" tabindex="0" role="region" aria-label="Sizes side by side" {
+        (scrolling("Sizes side by side", &html! {
             table {
                 thead { tr {
                     th scope="col" { "Claim" } th scope="col" class="n" { "Hit rate" } th scope="col" class="n" { "By bytes" }
@@ -205,7 +198,7 @@ fn sizes(advice: &Advice) -> Markup {
                     (other(&advice.larger, ""))
                 }
             }
-        }
+        }))
     }
 }
 
@@ -213,7 +206,7 @@ fn warnings(report: &SizingReport) -> Markup {
     html! {
         @if !report.warnings.is_empty() {
             section id="warnings" aria-labelledby="warnings-heading" {
-                h2 id="warnings-heading" { "Before you trust it" }
+                h2 id="warnings-heading" { "Warnings" }
                 ul class="warnings" { @for warning in &report.warnings { li { (warning) } } }
             }
         }
