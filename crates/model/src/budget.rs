@@ -11,7 +11,7 @@ pub struct FileSystemUsage {
     pub total_bytes: u64,
     /// Bytes an ordinary user may still take.
     pub free_bytes: u64,
-    /// Its inodes; 0 where the file system does not count them.
+    /// Its inodes; 0 if the file system does not count them.
     pub total_inodes: u64,
     /// Inodes an ordinary user may still take.
     pub free_inodes: u64,
@@ -37,7 +37,7 @@ impl Budgets {
         }
     }
 
-    /// The same on claims of these sizes, in bytes; 0 where a size is not known.
+    /// The same on claims of these sizes, in bytes; 0 if a size is not known.
     #[must_use]
     pub fn on_claims(self, python_bytes: u64, system_bytes: u64) -> Budgets {
         Budgets {
@@ -49,7 +49,7 @@ impl Budgets {
 
 /// Part of a claim that its cache leaves free by default, in percent: preparations and the file system itself need room.
 const LEFT_ON_CLAIM_PERCENT: u64 = 12;
-/// Part of what is free that a cache leaves to others where it does not have the file system for itself, in percent.
+/// Part of what is free that a cache leaves to others if it does not have the file system for itself, in percent.
 const LEFT_ON_MACHINE_PERCENT: u64 = 50;
 
 /// How much a volume may hold. What is not given is a part of what the file system has for the cache: of what is free and
@@ -62,10 +62,10 @@ pub struct BudgetRequest {
     /// Inodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inodes: Option<u64>,
-    /// True where the file system is there for the cache, as that of a claim is; the default leaves less of it to others.
+    /// True if the file system is there for the cache, as that of a claim is; the default leaves less of it to others.
     #[serde(default)]
     pub is_claim: bool,
-    /// Bytes of the claim, where they are known: a claim that is a folder of a larger file system is held to them.
+    /// Bytes of the claim, if they are known: a claim that is a folder of a larger file system is held to them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_bytes: Option<u64>,
 }
@@ -106,7 +106,7 @@ impl BudgetRequest {
         }
     }
 
-    /// The same on a file system that is there for the cache, on a claim of so many bytes; 0 where that is not known.
+    /// The same on a file system that is there for the cache, on a claim of so many bytes; 0 if that is not known.
     #[must_use]
     pub fn on_claim(self, bytes: u64) -> BudgetRequest {
         BudgetRequest {

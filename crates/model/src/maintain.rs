@@ -72,7 +72,7 @@ pub struct LayerUsage {
 pub struct GarbageUsage {
     /// `python` or `system`.
     pub volume: String,
-    /// Allocated bytes that no environment needs: unused downloads and byte-code, unreferenced store paths, left-overs. Downloads
+    /// Allocated bytes that no environment needs: unused downloads and bytecode, unreferenced store paths, leftovers. Downloads
     /// make the next environment with the same packages quicker; eviction takes all of it before it takes an environment.
     pub bytes: u64,
     /// Inodes likewise.
@@ -127,7 +127,7 @@ pub struct UsageReport {
 }
 
 impl UsageReport {
-    /// What no environment of a volume needs; `None` where that was not found out.
+    /// What no environment of a volume needs; `None` if that was not found out.
     pub fn garbage_of(&self, volume: &str) -> Option<&GarbageUsage> {
         self.garbage.iter().find(|garbage| garbage.volume == volume)
     }
@@ -171,17 +171,17 @@ pub struct GcReport {
     pub evicted_system_sets: u64,
     /// Environments and sets that would have gone, but are in use.
     pub kept_in_use: u64,
-    /// Left-overs of killed preparations.
+    /// Leftovers of killed preparations.
     pub swept: u64,
     /// Requests that pointed to nothing.
     pub dangling_requests: u64,
-    /// Byte-code and unpacked wheels that no environment shared any more.
+    /// Bytecode and unpacked wheels that no environment shared any more.
     pub orphans: u64,
     /// Allocated bytes that were freed.
     pub freed_bytes: u64,
     /// Inodes that were freed.
     pub freed_inodes: u64,
-    /// True where a volume is still over its budget.
+    /// True if a volume is still over its budget.
     pub over_budget: bool,
     /// What could not be done, without harm.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -218,7 +218,7 @@ pub struct Problem {
 pub struct VerifyReport {
     /// Python environments that were looked at.
     pub environments: u64,
-    /// Files of environments, byte-code and store paths whose content was compared with what was published.
+    /// Files of environments, bytecode and store paths whose content was compared with what was published.
     pub files: u64,
     /// Inodes that were read for that; a file that several environments share is read once.
     #[serde(default)]
@@ -242,7 +242,7 @@ pub struct VerifyReport {
 }
 
 impl VerifyReport {
-    /// True where nothing is wrong.
+    /// True if nothing is wrong.
     pub fn is_clean(&self) -> bool {
         self.problems.is_empty()
     }

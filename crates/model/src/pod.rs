@@ -42,7 +42,7 @@ pub const NIX_MOUNT: &str = "/nix";
 pub const SCRATCH_FOLDER: &str = "/scratch";
 /// Where a container leaves its result for Kubernetes, 4 KiB at most.
 pub const TERMINATION_FILE: &str = "/dev/termination-log";
-/// Names the token with which the runner says at the end of a task's log how it ended; absent where nobody wants that.
+/// Names the token with which the runner says at the end of a task's log how it ended; absent if nobody wants that.
 pub const TRAILER_VARIABLE: &str = "HYBRID_CACHE_TRAILER";
 /// In front of the token: a record separator, which programs hardly print.
 pub const TRAILER_MARK: &str = "\u{1e}";
@@ -130,7 +130,7 @@ pub struct PodRequest {
     pub limits: Limits,
     /// Milliseconds that preparing may take, waiting for others included.
     pub prepare_ms: u64,
-    /// A request resolved longer ago than this, in seconds, is resolved anew.
+    /// A request resolved longer ago than this, in seconds, is resolved again.
     pub max_age_s: u64,
     /// The cluster's place in the network.
     pub network: NetworkSettings,
@@ -237,7 +237,7 @@ pub struct SeedRequest {
     pub network: NetworkSettings,
     /// Milliseconds that each of them may take.
     pub prepare_ms: u64,
-    /// A request resolved longer ago than this, in seconds, is resolved anew.
+    /// A request resolved longer ago than this, in seconds, is resolved again.
     pub max_age_s: u64,
 }
 
@@ -255,7 +255,7 @@ pub enum PodMaintainReport {
     Done,
     /// Caches of another layout were moved.
     SetAside {
-        /// Where to, relative to [`VOLUMES_FOLDER`]; empty where there were none.
+        /// Where to, relative to [`VOLUMES_FOLDER`]; empty if there were none.
         folders: Vec<String>,
     },
     /// It could not be done.

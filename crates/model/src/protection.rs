@@ -42,7 +42,7 @@ protections! {
     WheelsOnly = "wheels-only",
     /// User code has the caches and the system mounted read-only.
     ReadOnlyMounts = "read-only-mounts",
-    /// A task's mounts hold its tenant's folder, the shared byte-code and the store, and nothing else of the volumes.
+    /// A task's mounts hold its tenant's folder, the shared bytecode and the store, and nothing else of the volumes.
     NarrowMounts = "narrow-mounts",
     /// The runner narrows the file system to the task's own environments before it starts the program.
     Landlock = "landlock",
@@ -132,7 +132,7 @@ mod mutations {
     static REMOVED: Mutex<BTreeSet<Protection>> = Mutex::new(BTreeSet::new());
 
     impl Protection {
-        /// False where this process was told to go without the protection.
+        /// False if this process was told to go without the protection.
         pub fn is_on(self) -> bool {
             !REMOVED.lock().unwrap_or_else(PoisonError::into_inner).contains(&self)
         }

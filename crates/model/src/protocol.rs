@@ -29,11 +29,11 @@ pub struct Interpreter {
     pub implementation: String,
     /// Full version, `3.11.7`.
     pub version: String,
-    /// Byte-code and extension tag, `cpython-311`.
+    /// Bytecode and extension tag, `cpython-311`.
     pub abi: String,
     /// Platform triplet, `x86_64-linux-gnu`.
     pub platform: String,
-    /// The C library it is linked to, `glibc 2.36`: decides which wheels fit. Empty where it does not say.
+    /// The C library it is linked to, `glibc 2.36`: decides which wheels fit. Empty if it does not say.
     #[serde(default)]
     pub libc: String,
     /// blake3 of the interpreter's binary, hexadecimal.
@@ -60,7 +60,7 @@ pub struct Place {
     pub index: String,
     /// Identity of the package source: `nixpkgs:<revision>` or `debnix:<hash of its pins>`.
     pub system_source: String,
-    /// A request resolved longer ago than this, in seconds, is resolved anew.
+    /// A request resolved longer ago than this, in seconds, is resolved again.
     pub max_age_s: u64,
     /// Whose environments: each tenant has a folder of its own on the same volumes.
     #[serde(default)]
@@ -70,7 +70,7 @@ pub struct Place {
     pub index_scope: IndexScope,
 }
 
-/// Who may share downloads and byte-code of a package index.
+/// Who may share downloads and bytecode of a package index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IndexScope {
@@ -123,7 +123,7 @@ impl Default for Limits {
     }
 }
 
-/// User and group that the user's program runs as, where the runner was started with more rights than that.
+/// User and group that the user's program runs as, if the runner was started with more rights than that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// User id.
@@ -140,7 +140,7 @@ pub enum Environments {
     Lookup,
     /// Use what a preparation has just made, which may not be published yet.
     Prepared {
-        /// The environment's folder as this sandbox sees it, where the task asks for Python packages.
+        /// The environment's folder as this sandbox sees it, if the task asks for Python packages.
         python: Option<String>,
         /// Store paths in the order of the search path.
         system: Vec<String>,
@@ -171,7 +171,7 @@ pub struct RunRequest {
     pub scratch: String,
     /// Search path behind the environments' own, such as `/usr/bin:/bin`.
     pub base_path: String,
-    /// True refuses to run where the kernel has no Landlock, without which the program could read the environments of
+    /// True refuses to run if the kernel has no Landlock, without which the program could read the environments of
     /// other tenants.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub require_landlock: bool,
@@ -224,7 +224,7 @@ pub enum RunReport {
 pub struct Missed {
     /// The Python environment is not there.
     pub python: bool,
-    /// It is there, but was resolved longer ago than `max_age_s`: usable where the index cannot be reached.
+    /// It is there, but was resolved longer ago than `max_age_s`: usable if the index cannot be reached.
     pub python_stale: bool,
     /// The system packages are not there.
     pub system: bool,
@@ -310,9 +310,9 @@ pub struct PrepareRequest {
     pub place: Place,
     /// Publish or discard.
     pub keep: Keep,
-    /// uv; absent where the task asks for no Python packages.
+    /// uv; absent if the task asks for no Python packages.
     pub python_tools: Option<PythonTools>,
-    /// Nix; absent where the task asks for no system packages.
+    /// Nix; absent if the task asks for no system packages.
     pub system_tools: Option<SystemTools>,
     /// Milliseconds until the preparation gives up, waiting for others included.
     pub deadline_ms: u64,
@@ -355,7 +355,7 @@ pub enum PrepareEvent {
         /// What an operator should know: published late, could not publish, evicted something.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         warnings: Vec<String>,
-        /// What the task's environments are made of, where that was asked and something was made.
+        /// What the task's environments are made of, if that was asked and something was made.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         prepared: Option<Box<Prepared>>,
     },

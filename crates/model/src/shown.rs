@@ -45,13 +45,13 @@ pub fn shown(text: &str) -> Cow<'_, str> {
 
 /// Makes output harmless that comes in pieces, cut anywhere. What is no UTF-8 is replaced.
 ///
-/// A carriage return stays where it is, so that a progress bar stays one line: nothing but the same line can be overwritten. Whoever
+/// A carriage return stays if it is, so that a progress bar stays one line: nothing but the same line can be overwritten. Whoever
 /// writes a line of its own behind this asks [`Filter::is_at_line_start`] first.
 #[derive(Debug)]
 pub struct Filter {
     /// The beginning of a character or of a control sequence.
     held: Vec<u8>,
-    /// True where a carriage return may stay.
+    /// True if a carriage return may stay.
     is_live: bool,
     at_line_start: bool,
 }
@@ -91,7 +91,7 @@ impl Filter {
         self.pass(true)
     }
 
-    /// True where what comes next begins a line.
+    /// True if what comes next begins a line.
     pub fn is_at_line_start(&self) -> bool {
         self.at_line_start
     }

@@ -74,7 +74,7 @@ impl TaskSpec {
     /// Checks every field and puts it into normal form.
     ///
     /// # Errors
-    /// The first field that is not acceptable, with its line where it has lines.
+    /// The first field that is not acceptable, with its line if it has lines.
     pub fn check(&self) -> Result<Task, TaskError> {
         check_code(&self.python_code)?;
         let mut requirements = requirement::parse_list("/dependencies", &self.dependencies)?;

@@ -11,11 +11,11 @@ pub const MAX_REQUIREMENTS_BYTES: usize = 64 << 10;
 pub struct TaskError {
     /// The field, as a JSON pointer: `/requirementsFile`.
     pub pointer: &'static str,
-    /// The line within a text field, from 1; absent where the whole field is meant.
+    /// The line within a text field, from 1; absent if the whole field is meant.
     pub line: Option<usize>,
     /// What is wrong with it, in lower case.
     pub message: String,
-    /// The next step, where there is one.
+    /// The next step, if there is one.
     pub hint: Option<String>,
 }
 

@@ -8,7 +8,7 @@ use crate::stats::{self, Distribution, Ratio};
 use crate::summary::GroupSummary;
 use crate::units;
 
-/// Median, interval, p90 and range as text; a dash where n does not carry the figure.
+/// Median, interval, p90 and range as text; a dash if n does not carry the figure.
 pub(crate) fn distribution(wall: Option<&Distribution>) -> [String; 4] {
     let dash = || "–".to_owned();
     let Some(wall) = wall else {

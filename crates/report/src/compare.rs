@@ -64,7 +64,7 @@ pub struct GroupComparison {
     pub ratio: Option<Ratio>,
     /// The verdict.
     pub change: Change,
-    /// True where run B set out to measure the scenario, so that an absent figure is a loss.
+    /// True if run B set out to measure the scenario, so that an absent figure is a loss.
     pub planned_in_b: bool,
 }
 
@@ -85,7 +85,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// True where nothing fails it.
+    /// True if nothing fails it.
     pub fn passed(&self) -> bool {
         self.failures.is_empty()
     }

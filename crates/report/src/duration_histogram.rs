@@ -15,7 +15,7 @@ pub(crate) const DIGITS: u8 = 3;
 pub struct DurationHistogram(Histogram<u64>);
 
 impl DurationHistogram {
-    /// An empty one; `None` where the library refuses its bounds, which are constants.
+    /// An empty one; `None` if the library refuses its bounds, which are constants.
     pub fn new() -> Option<DurationHistogram> {
         Histogram::new_with_bounds(1, LARGEST_US, DIGITS)
             .ok()
@@ -33,7 +33,7 @@ impl DurationHistogram {
         self.0.len()
     }
 
-    /// True where there are none.
+    /// True if there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -63,7 +63,7 @@ impl DurationHistogram {
         }
     }
 
-    /// Reads what [`DurationHistogram::encode`] wrote; `None` where it is anything else.
+    /// Reads what [`DurationHistogram::encode`] wrote; `None` if it is anything else.
     pub fn decode(text: &str) -> Option<DurationHistogram> {
         let bytes = STANDARD.decode(text).ok()?;
         let read = Deserializer::new().deserialize::<u64, _>(&mut bytes.as_slice());

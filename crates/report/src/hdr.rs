@@ -47,7 +47,7 @@ fn load_log(record: &RunRecord, load: &LoadRecord) -> Option<Vec<u8>> {
     log(record, &comments, Duration::from_micros(load.watched_us), &intervals)
 }
 
-/// The log of one group: an interval tagged `wall` and one tagged `runner`, values in microseconds; `None` where no
+/// The log of one group: an interval tagged `wall` and one tagged `runner`, values in microseconds; `None` if no
 /// sample counts.
 pub fn hdr_log(record: &RunRecord, scenario: &str, temperature: Temperature) -> Option<Vec<u8>> {
     let samples = accepted(record, scenario, temperature);

@@ -56,7 +56,7 @@ pub struct Attribution {
 }
 
 impl Attribution {
-    /// Attributes a group; `None` where it has no samples.
+    /// Attributes a group; `None` if it has no samples.
     pub fn from_samples(samples: &[&Sample]) -> Option<Attribution> {
         let median = median_sample(samples)?;
         let bar = spent(median);
@@ -85,7 +85,7 @@ impl Attribution {
     }
 }
 
-/// The sample whose wall time is the median: the faster of the middle two where their number is even.
+/// The sample whose wall time is the median: the faster of the middle two if their number is even.
 pub fn median_sample<'a>(samples: &[&'a Sample]) -> Option<&'a Sample> {
     let mut sorted = samples.to_vec();
     sorted.sort_by_key(|sample| (sample.wall_us, sample.sequence));

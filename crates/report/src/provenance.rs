@@ -11,7 +11,7 @@ fn told_completion(record: &RunRecord, completion: &str) -> String {
     }
 }
 
-/// Every fact of the record's provenance but for its tools and notes, in reading order.
+/// Every fact of the record's provenance except its tools and notes, in reading order.
 pub(crate) fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
     let provenance = &record.provenance;
     let completion = match record.completion {
@@ -72,7 +72,7 @@ pub(crate) fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// Through which service a run was measured, in a sentence without a full stop; `None` where a driver was.
+/// Through which service a run was measured, in a sentence without a full stop; `None` if a driver was.
 pub(crate) fn through_service(record: &RunRecord) -> Option<String> {
     let service = record.provenance.service.as_ref()?;
     Some(format!("measured as a client of the task service at {}", told(service)))

@@ -49,7 +49,7 @@ pub(crate) fn through_service(record: &RunRecord) -> bool {
     provenance.service.is_some() || record.peers.iter().any(beside_service)
 }
 
-/// Why a sample does not count, its kind first; `None` where it counts.
+/// Why a sample does not count, its kind first; `None` if it counts.
 pub(crate) fn reason(acceptance: &Acceptance) -> Option<(&'static str, &str)> {
     match acceptance {
         Acceptance::Accepted => None,

@@ -21,7 +21,7 @@ pub struct Interval {
     pub low: f64,
     /// Upper end.
     pub high: f64,
-    /// Share of such intervals that hold the true value, 0 to 1: [`LEVEL`], or less where n is too small for it.
+    /// Share of such intervals that hold the true value, 0 to 1: [`LEVEL`], or less if n is too small for it.
     pub level: f64,
 }
 
@@ -30,7 +30,7 @@ pub struct Interval {
 pub struct Distribution {
     /// How many samples.
     pub n: usize,
-    /// Median; the mean of the middle two where n is even.
+    /// Median; the mean of the middle two if n is even.
     pub median_us: f64,
     /// Bootstrap interval of the median; absent below [`MIN_SAMPLES`].
     pub interval: Option<Interval>,
@@ -45,7 +45,7 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// Describes the durations, in any order; `None` where there are none.
+    /// Describes the durations, in any order; `None` if there are none.
     pub fn from_durations(durations_us: &[u64]) -> Option<Distribution> {
         let mut sorted = durations_us.to_vec();
         sorted.sort_unstable();
@@ -62,14 +62,14 @@ impl Distribution {
     }
 }
 
-/// Median of some durations, in their unit; `None` where there are none.
+/// Median of some durations, in their unit; `None` if there are none.
 pub fn median(values: &[u64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_unstable();
     (!sorted.is_empty()).then(|| median_of_sorted(&sorted))
 }
 
-/// Position of the sample that stands for the median: the middle one, the lower of the middle two where n is even.
+/// Position of the sample that stands for the median: the middle one, the lower of the middle two if n is even.
 pub fn middle(n: usize) -> usize {
     n.saturating_sub(1) / 2
 }
@@ -79,12 +79,12 @@ pub fn middle(n: usize) -> usize {
 pub struct Ratio {
     /// Median of the numerator over median of the denominator.
     pub value: f64,
-    /// Bootstrap interval, both groups resampled independently; absent where either has less than [`MIN_SAMPLES`].
+    /// Bootstrap interval, both groups resampled independently; absent if either has less than [`MIN_SAMPLES`].
     pub interval: Option<Interval>,
 }
 
 impl Ratio {
-    /// `median(numerator) / median(denominator)`; `None` where either is empty or the denominator is 0.
+    /// `median(numerator) / median(denominator)`; `None` if either is empty or the denominator is 0.
     pub fn from_durations(numerator: &[u64], denominator: &[u64]) -> Option<Ratio> {
         let Estimate { value, interval } = Estimate::ratio(numerator, denominator)?;
         Some(Ratio { value, interval })
@@ -96,12 +96,12 @@ impl Ratio {
 pub struct Estimate {
     /// The value, from the medians themselves.
     pub value: f64,
-    /// Bootstrap interval; absent where a group has less than [`MIN_SAMPLES`].
+    /// Bootstrap interval; absent if a group has less than [`MIN_SAMPLES`].
     pub interval: Option<Interval>,
 }
 
 impl Estimate {
-    /// The median of some values, in their unit; `None` where there are none.
+    /// The median of some values, in their unit; `None` if there are none.
     pub fn median(values: &[u64]) -> Option<Estimate> {
         let Distribution {
             median_us, interval, ..
@@ -112,7 +112,7 @@ impl Estimate {
         })
     }
 
-    /// `median(numerator) / median(denominator)`; `None` where either is empty or the denominator is 0.
+    /// `median(numerator) / median(denominator)`; `None` if either is empty or the denominator is 0.
     pub fn ratio(numerator: &[u64], denominator: &[u64]) -> Option<Estimate> {
         if median(denominator)? <= 0.0 {
             return None;
@@ -121,7 +121,7 @@ impl Estimate {
         Estimate::combine(numerator, denominator, |top, bottom| top / bottom.max(1.0))
     }
 
-    /// `median(one) - median(other)`, in their unit; `None` where either is empty.
+    /// `median(one) - median(other)`, in their unit; `None` if either is empty.
     pub fn difference(one: &[u64], other: &[u64]) -> Option<Estimate> {
         Estimate::combine(one, other, |one, other| one - other)
     }
@@ -154,7 +154,7 @@ pub fn attainable_level(n: usize) -> f64 {
     }
 }
 
-/// The percentile by nearest rank, only where at least one sample lies beyond it: n >= 10 for p90, n >= 100 for p99.
+/// The percentile by nearest rank, only if at least one sample lies beyond it: n >= 10 for p90, n >= 100 for p99.
 fn percentile(sorted: &[u64], percent: usize) -> Option<u64> {
     let n = sorted.len();
     let rank = (n * percent).div_ceil(100);

@@ -46,7 +46,7 @@ impl Summary {
         })
     }
 
-    /// True where the samples refute at least one claim.
+    /// True if the samples refute at least one claim.
     pub fn refutes_a_claim(&self) -> bool {
         self.claims().any(|(_, _, result)| result.verdict == Verdict::Refuted)
     }

@@ -57,7 +57,7 @@ pub enum WarningKind {
 pub struct Warning {
     /// What it is about.
     pub kind: WarningKind,
-    /// The scenario and temperature it concerns; absent where it concerns the whole run.
+    /// The scenario and temperature it concerns; absent if it concerns the whole run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub about: Option<String>,
     /// What was seen, in a sentence without a full stop.
@@ -235,7 +235,7 @@ fn few_samples(record: &RunRecord, scenarios: &[ScenarioSummary]) -> Vec<Warning
     warnings
 }
 
-/// True where the only thing wrong with a service's first run is that its caches were warm.
+/// True if the only thing wrong with a service's first run is that its caches were warm.
 fn no_first_run(record: &RunRecord, group: &GroupSummary) -> bool {
     let warm = group.accepted == 0 && group.rejected > 0 && group.failed == 0;
     warm && group.temperature == Temperature::First && through_service(record)

@@ -63,12 +63,12 @@ pub fn days((first_us, last_us): (u64, u64)) -> f64 {
     (float(last_us.saturating_sub(first_us)) / 86_400e6).max(1.0 / 86_400.0)
 }
 
-/// So much a day; `None` where the trace is shorter than an hour, which shows no rate.
+/// So much a day; `None` if the trace is shorter than an hour, which shows no rate.
 pub fn per_day(amount: f64, days: f64) -> Option<f64> {
     (days >= SHORTEST_DAYS).then(|| amount / days)
 }
 
-/// How many blocks of time a trace is divided into. Days where there are enough of them, so that day and night are not
+/// How many blocks of time a trace is divided into. Days if there are enough of them, so that day and night are not
 /// taken for different times.
 fn blocks(span_us: (u64, u64)) -> usize {
     match crate::number::index(whole(days(span_us))) {

@@ -14,7 +14,7 @@ use crate::trace::{Event, Source, TraceError, Volume, VolumeCatalog};
 use crate::weight::Weight;
 
 const DAY_US: f64 = 86_400e6;
-/// Blocks of time where the trace is long enough for them; days where it has at least so many.
+/// Blocks of time if the trace is long enough for them; days if it has at least so many.
 const FEWEST_BLOCKS: u64 = 8;
 /// A trace of less than this shows no rate, in days: an hour.
 pub(crate) const SHORTEST_DAYS: f64 = 1.0 / 24.0;

@@ -50,7 +50,7 @@ pub struct Size {
     pub is_recommended: bool,
     /// Requests that were replayed.
     pub requests: u64,
-    /// Requests of the slice; more than `requests` where the replay was interrupted.
+    /// Requests of the slice; more than `requests` if the replay was interrupted.
     pub of: u64,
     /// What the computation says of the replayed requests.
     pub predicted: Figures,

@@ -52,7 +52,7 @@ impl fmt::Debug for Work {
 }
 
 impl Attack {
-    /// True where it can be tried at a site.
+    /// True if it can be tried at a site.
     pub fn runs_at(&self, site: Site) -> bool {
         self.sites.contains(&site)
     }

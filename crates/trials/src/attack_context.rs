@@ -115,7 +115,7 @@ impl AttackContext {
         self.local.as_ref().ok_or_else(wrong)
     }
 
-    /// Why an attack with this need cannot be tried here; `None` where it can.
+    /// Why an attack with this need cannot be tried here; `None` if it can.
     pub fn lacks(&self, need: Need) -> Option<&'static str> {
         let is_there = match need {
             Need::Nix => self.local.as_ref().is_none_or(LocalSite::has_nix),
@@ -202,7 +202,7 @@ impl AttackContext {
         })
     }
 
-    /// Runs a probe: held where it could do nothing.
+    /// Runs a probe: held if it could do nothing.
     ///
     /// # Errors
     /// It did not report, or tried nothing.

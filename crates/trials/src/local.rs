@@ -48,7 +48,7 @@ impl LocalSite {
         &self.config
     }
 
-    /// True where system packages can be made.
+    /// True if system packages can be made.
     pub fn has_nix(&self) -> bool {
         self.config.system.is_some()
     }

@@ -14,7 +14,7 @@ use crate::error::TrialError;
 use crate::local::built;
 use crate::wheel::Wheel;
 
-/// Caches of a trial's own on this machine, where it can look at every file.
+/// Caches of a trial's own on this machine, if it can look at every file.
 #[derive(Clone)]
 pub struct LocalCaches {
     /// For running tasks.

@@ -190,7 +190,7 @@ impl Verdict {
         }
     }
 
-    /// What happened, where there is more to say than that it held.
+    /// What happened, if there is more to say than that it held.
     pub fn detail(&self) -> Option<&str> {
         match self {
             Verdict::Held => None,
@@ -206,7 +206,7 @@ impl Trial {
         self.verdict.standing()
     }
 
-    /// What happened, where there is more to say than that it held.
+    /// What happened, if there is more to say than that it held.
     pub fn detail(&self) -> Option<&str> {
         self.verdict.detail()
     }

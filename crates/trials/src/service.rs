@@ -34,14 +34,14 @@ pub struct TrialService {
 /// What a service answered.
 #[derive(Clone, Debug)]
 pub struct Response {
-    /// The status; 0 where the connection was closed without an answer.
+    /// The status; 0 if the connection was closed without an answer.
     pub status: u16,
     /// The body as text.
     pub body: String,
 }
 
 impl Response {
-    /// The body as JSON; null where it is none.
+    /// The body as JSON; null if it is none.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_default()
     }
@@ -204,7 +204,7 @@ pub async fn ask_at(
     })
 }
 
-/// The body of an answer, its chunks put together where it came in chunks.
+/// The body of an answer, its chunks put together if it came in chunks.
 fn dechunked(head: &str, body: &str) -> String {
     if !head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
         return body.to_owned();

@@ -36,7 +36,7 @@ impl Verdict {
         Verdict::NotApplicable { why: why.into() }
     }
 
-    /// Held where nothing is in the list.
+    /// Held if nothing is in the list.
     pub fn held_if_none(what: &[String]) -> Verdict {
         if what.is_empty() {
             return Verdict::Held;

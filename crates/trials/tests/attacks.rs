@@ -67,7 +67,7 @@ async fn holds(mut ground: AttackContext) {
     closed.unwrap();
 }
 
-/// A driver on the cluster; `None`, and a word about it, where none is named.
+/// A driver on the cluster; `None`, and a word about it, if none is named.
 async fn cluster(test: &str) -> Option<Arc<dyn Driver>> {
     let names = (std::env::var(CONTEXT_VARIABLE), std::env::var_os(KUBE_CONFIG_VARIABLE));
     let (Ok(context), Some(file)) = names else {

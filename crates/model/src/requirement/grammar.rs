@@ -1,4 +1,4 @@
-//! One requirement: `name [extras] specifiers ; marker`, read and written anew.
+//! One requirement: `name [extras] specifiers ; marker`, read and written again.
 
 use std::collections::BTreeSet;
 
@@ -53,7 +53,7 @@ fn normal_name(name: &str, whole: &str) -> Result<String, Refusal> {
     Ok(parts.collect::<Vec<_>>().join("-").to_ascii_lowercase())
 }
 
-/// The text between brackets, where there are any, and what follows.
+/// The text between brackets, if there are any, and what follows.
 fn split_extras(text: &str) -> Result<(Option<&str>, &str), Refusal> {
     let Some(inner) = text.strip_prefix('[') else {
         return Ok((None, text));
@@ -67,7 +67,7 @@ fn split_extras(text: &str) -> Result<(Option<&str>, &str), Refusal> {
     Ok((Some(extras), rest))
 }
 
-/// `[a,b]`, sorted and without repeats; nothing where no extra is named.
+/// `[a,b]`, sorted and without repeats; nothing if no extra is named.
 fn normal_extras(text: &str) -> Result<String, Refusal> {
     if trim(text).is_empty() {
         return Ok(String::new());

@@ -273,7 +273,7 @@ impl Operator {
             .map_or("", |(sign, _)| sign)
     }
 
-    /// The comparison that holds when both sides change places, where there is one.
+    /// The comparison that holds when both sides change places, if there is one.
     fn turned(self) -> Option<Operator> {
         match self {
             Operator::Equal | Operator::Unequal => Some(self),

@@ -136,7 +136,7 @@ proptest! {
         if let Ok(one) = text.parse::<Requirement>() {
             check_normal_form(&one);
             check_against_oracle(&one);
-            // The oracle's markers are decision diagrams: equal where they mean the same.
+            // The oracle's markers are decision diagrams: equal if they mean the same.
             let (before, after) = (oracle(&text), oracle(one.as_str()));
             prop_assert_eq!(&before.name, &after.name);
             prop_assert_eq!(&before.marker, &after.marker);

@@ -7,11 +7,11 @@ use super::{Claim, ExpectedOutput, Scenario};
 pub(super) struct FieldError {
     /// The field, as a JSON pointer from the scenario's root: `/expect/first`.
     pub(super) pointer: String,
-    /// The line within the field's text, from 1, where the field has lines.
+    /// The line within the field's text, from 1, if the field has lines.
     pub(super) line: Option<usize>,
     /// What is wrong, in lower case.
     pub(super) message: String,
-    /// The next step, where there is one.
+    /// The next step, if there is one.
     pub(super) hint: Option<String>,
 }
 

@@ -96,12 +96,12 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// True where the task asks for Python packages.
+    /// True if the task asks for Python packages.
     pub fn asks_python(&self) -> bool {
         self.request.check().is_ok_and(|task| !task.requirements.is_empty())
     }
 
-    /// True where the task asks for system packages.
+    /// True if the task asks for system packages.
     pub fn asks_system(&self) -> bool {
         self.request.check().is_ok_and(|task| !task.system.is_empty())
     }

@@ -22,7 +22,7 @@ pub struct ScenarioError {
     pub column: u64,
     /// What is wrong, in lower case.
     pub message: String,
-    /// The next step, where there is one.
+    /// The next step, if there is one.
     pub hint: Option<String>,
 }
 
@@ -84,7 +84,7 @@ fn content_error(file: &str, text: &str, flaw: FieldError) -> ScenarioError {
     }
 }
 
-/// True where a `key: |` stands on the line before: a literal block's place is its first line of content.
+/// True if a `key: |` stands on the line before: a literal block's place is its first line of content.
 fn starts_literal_block(text: &str, line: u64) -> bool {
     let before = usize::try_from(line).ok().and_then(|line| line.checked_sub(2));
     let before = before

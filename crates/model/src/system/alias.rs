@@ -55,7 +55,7 @@ pub(super) const ALIASES: [(&str, &[&str]); 50] = [
     ("jq", &["jq"]),
 ];
 
-/// The attributes that a name stands for, where it is known by another name.
+/// The attributes that a name stands for, if it is known by another name.
 pub(super) fn targets(name: &str) -> Option<Vec<String>> {
     let lower = name.to_ascii_lowercase();
     if let Some((_, targets)) = ALIASES.iter().find(|(alias, _)| *alias == lower) {

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::alias::ALIASES;
 
-/// The known name that is most likely meant, where one is near enough to be worth a question.
+/// The known name that is most likely meant, if one is near enough to be worth a question.
 ///
 /// Aliases count under the name they stand for: `mak` is one letter from `make` and so means `gnumake`, though `cmake`
 /// is nearer than `gnumake` itself. An alias is no candidate unless all it stands for is known.
@@ -29,7 +29,7 @@ struct Nearness {
 }
 
 impl Nearness {
-    /// None where the spellings are too far apart: more than one edit for every three letters.
+    /// `None` if the spellings are too far apart: more than one edit for every three letters.
     fn between(name: &str, spelt: &str) -> Option<Nearness> {
         let spelt = spelt.to_ascii_lowercase();
         let edits = strsim::damerau_levenshtein(name, &spelt);

@@ -62,7 +62,7 @@ pub struct Figure {
     pub n: usize,
     /// Median of our own side, in microseconds; where user code is left out of the value, with it.
     pub ours_us: f64,
-    /// What it is compared with, or what stands beside it; absent where it is compared with its own user code alone.
+    /// What it is compared with, or what stands beside it; absent if it is compared with its own user code alone.
     pub against: Option<Against>,
     /// What the samples say about [`FigureKind::target`].
     pub attainment: Attainment,
@@ -74,7 +74,7 @@ impl Figure {
         self.kind.unit().write(self.estimate.value)
     }
 
-    /// The interval as text, a dash where there is none.
+    /// The interval as text, a dash if there is none.
     pub fn interval(&self) -> String {
         let unit = self.kind.unit();
         self.estimate.interval.map_or_else(
@@ -96,7 +96,7 @@ impl Figure {
         }
     }
 
-    /// What was measured on both sides: `95.1 ms / 92.0 ms`, with the name where the kind does not tell it.
+    /// What was measured on both sides: `95.1 ms / 92.0 ms`, with the name if the kind does not tell it.
     pub fn sides(&self) -> String {
         let ours = units::duration(self.ours_us);
         let Some(against) = &self.against else {
@@ -111,7 +111,7 @@ impl Figure {
         }
     }
 
-    /// Why nothing can be decided; `None` where the interval, which stands beside it, tells.
+    /// Why nothing can be decided; `None` if the interval, which stands beside it, tells.
     pub fn open_because(&self) -> Option<String> {
         let stands_beside = matches!(self.kind, FigureKind::ServiceOverhead | FigureKind::EndToEnd);
         let fewest = match &self.against {

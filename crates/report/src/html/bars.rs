@@ -1,4 +1,4 @@
-//! Stacked bars of phases: each temperature's median sample on one scale, and enlarged where that leaves a sliver.
+//! Stacked bars of phases: each temperature's median sample on one scale, and enlarged if that leaves a sliver.
 
 use hybrid_cache_model::Temperature;
 use maud::{Markup, html};
@@ -29,7 +29,7 @@ enum Fit {
     Screen,
 }
 
-/// The figure; empty where no sample counts.
+/// The figure; empty if no sample counts.
 pub(super) fn bars(id: &str, scenario: &ScenarioSummary) -> Markup {
     let groups: Vec<(Temperature, &Attribution)> = scenario
         .groups
@@ -141,7 +141,7 @@ fn placed(attribution: &Attribution, width: f64) -> Vec<(&PhaseRow, f64, f64)> {
     parts
 }
 
-/// The part's name and time where both fit, else the name, else nothing; which it is depends on the page's width.
+/// The part's name and time if both fit, else the name, else nothing; which it is depends on the page's width.
 fn label(row: &PhaseRow, at: f64, share: f64, y: f64) -> Markup {
     let long = format!("{} {}", row.label(), units::duration(as_f64(row.bar_us)));
     let (long_fit, short_fit) = (fit(&long, share), fit(row.label(), share));

@@ -125,7 +125,7 @@ fn rows(load: &LoadSummary<'_>) -> Markup {
     }
 }
 
-/// One line of a panel: its name, its class, and its values; a gap where one is not known.
+/// One line of a panel: its name, its class, and its values; a gap if one is not known.
 struct Line {
     name: &'static str,
     class: &'static str,
@@ -195,7 +195,7 @@ fn panels(load: &LoadSummary<'_>) -> Markup {
 }
 
 impl Panel {
-    /// Without lines that are empty or always 0; `None` where none is left.
+    /// Without lines that are empty or always 0; `None` if none is left.
     fn seen(mut self) -> Option<Panel> {
         self.lines.retain(|line| line.most() > 0.0);
         (!self.lines.is_empty()).then_some(self)

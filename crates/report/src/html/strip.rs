@@ -18,7 +18,7 @@ const INTERVAL: f64 = 78.0;
 const CLAIM_LABEL: f64 = 99.0;
 const BAND_TOP: f64 = 26.0;
 
-/// The figure; empty where there is nothing to draw.
+/// The figure; empty if there is nothing to draw.
 pub(super) fn strip(id: &str, scenario: &ScenarioSummary, samples: &[&Sample]) -> Markup {
     let claims = scenario.groups.iter().filter_map(|group| group.claim.as_ref());
     let ends = claims.flat_map(|result| [result.claim.min_s * 1e6, result.claim.max_s * 1e6]);

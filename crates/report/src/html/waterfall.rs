@@ -29,7 +29,7 @@ const LANES: [(Lane, &str); 5] = [
     (Lane::Publish, "publish"),
 ];
 
-/// The figure; empty where the run has no spans.
+/// The figure; empty if the run has no spans.
 pub(super) fn waterfall(id: &str, sample: &Sample) -> Markup {
     let spans = &sample.timeline.spans;
     let last_us = spans.iter().map(Span::end_us).max().unwrap_or(0).max(sample.wall_us);

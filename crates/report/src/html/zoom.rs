@@ -17,7 +17,7 @@ const FENCE: f64 = 4.0;
 const TOP: f64 = 26.0;
 const HEIGHT: f64 = 112.0;
 
-/// The figure; empty where the group has too few samples.
+/// The figure; empty if the group has too few samples.
 pub(super) fn zoom(id: &str, group: &GroupSummary, samples: &[&Sample]) -> Markup {
     let mut own: Vec<&Sample> = samples
         .iter()

@@ -27,7 +27,7 @@ pub struct LoadSummary<'a> {
     pub record: &'a LoadRecord,
     /// Tasks that ended, a second, while tasks arrived.
     pub achieved_per_s: f64,
-    /// The service's memory over the second half of the run; absent where it is not known for long enough.
+    /// The service's memory over the second half of the run; absent if it is not known for long enough.
     pub memory: Option<Slope>,
     /// The same of its disk.
     pub disk: Option<Slope>,
@@ -61,7 +61,7 @@ impl<'a> LoadSummary<'a> {
         }
     }
 
-    /// What became of the arrivals, each with its number, the ones that matter little left out where there are none.
+    /// What became of the arrivals, each with its number, the ones that matter little left out if there are none.
     pub(crate) fn outcomes(&self) -> Vec<(&'static str, u64)> {
         let LoadCounts {
             due,

@@ -31,7 +31,7 @@ pub enum Trend {
 }
 
 impl Slope {
-    /// Of pairs of seconds and value; `None` where there are too few, or fewer than four are independent.
+    /// Of pairs of seconds and value; `None` if there are too few, or fewer than four are independent.
     pub fn fit(points: &[(f64, f64)]) -> Option<Slope> {
         if points.len() < MIN_POINTS {
             return None;

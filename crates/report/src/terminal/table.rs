@@ -23,8 +23,8 @@ pub(crate) fn framed() -> Table {
     table
 }
 
-/// The table as text. Words are broken only where they must be: the dynamic arrangement gives columns an equal share
-/// first and breaks long names even where all would fit.
+/// The table as text. Words are broken only if they must be: the dynamic arrangement gives columns an equal share
+/// first and breaks long names even if all would fit.
 pub(crate) fn fitted(mut table: Table, width: u16) -> String {
     table.set_content_arrangement(ContentArrangement::Disabled);
     let natural = table.to_string();
@@ -37,7 +37,7 @@ pub(crate) fn fitted(mut table: Table, width: u16) -> String {
     table.to_string()
 }
 
-/// True where no line is longer than `width`, white space at its end aside.
+/// True if no line is longer than `width`, white space at its end aside.
 pub(super) fn fits(text: &str, width: u16) -> bool {
     text.lines()
         .all(|line| line.trim_end().chars().count() <= usize::from(width))

@@ -117,7 +117,7 @@ pub struct Placed {
     pub evicted_per_1000: f64,
     /// What all volumes held together at the end, in bytes.
     pub held_bytes: u64,
-    /// The highest load of a node over the mean one, or over one task where the mean is less, while a task was placed; absent where
+    /// The highest load of a node over the mean one, or over one task where the mean is less, while a task was placed; absent if
     /// nodes are chosen without a look at their load.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub most_load: Option<f64>,

@@ -61,7 +61,7 @@ pub struct Joint {
     pub hit_rate: f64,
     /// What requests wait.
     pub waits: Waits,
-    /// The sum of those, in seconds a day; as all rates `None` where the trace is shorter than an hour.
+    /// The sum of those, in seconds a day; as all rates `None` if the trace is shorter than an hour.
     pub wait_s_per_day: Option<f64>,
 }
 

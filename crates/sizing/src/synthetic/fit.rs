@@ -8,7 +8,7 @@ use crate::stats::line;
 use crate::trace::{Catalog, Event, Source, TraceError};
 use crate::{Volume, detail};
 
-/// Share of the parts that a variation has anew.
+/// Share of the parts that a variation has again.
 const NEW_PARTS: u64 = 3;
 const OF_PARTS: u64 = 10;
 const HOUR_US: u64 = 3_600_000_000;

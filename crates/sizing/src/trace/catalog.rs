@@ -115,7 +115,7 @@ impl VolumeCatalog {
         number
     }
 
-    /// Adds an environment, or finds it. One that was made anew of other parts is another environment from then on.
+    /// Adds an environment, or finds it. One that was made again of other parts is another environment from then on.
     pub fn environment(&mut self, environment: Environment) -> u32 {
         if let Some(known) = self.find(&environment.key)
             && self.environments[known as usize].parts == environment.parts

@@ -132,7 +132,7 @@ pub struct Finding {
     pub seen: String,
     /// What else is true if there is no problem; may be empty.
     pub held: &'static str,
-    /// Where the promise did not hold; empty where it did.
+    /// Where the promise did not hold; empty if it did.
     pub problems: Vec<String>,
 }
 

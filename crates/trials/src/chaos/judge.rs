@@ -12,10 +12,10 @@ use crate::chaos::stock;
 use crate::error::TrialError;
 use crate::volume;
 
-/// Parts of the volumes that hold left-overs: they are counted, and no environment is there.
+/// Parts of the volumes that hold leftovers: they are counted, and no environment is there.
 const LEFT_OVERS: [&str; 3] = ["staging/", "trash/", "uv/.tmp"];
 
-/// What `verify` says beside left-overs.
+/// What `verify` says beside leftovers.
 pub fn unclean(report: &VerifyReport) -> Vec<String> {
     let is_harm = |path: &str| !LEFT_OVERS.iter().any(|part| path.contains(part));
     let harm = report.problems.iter().filter(|problem| is_harm(&problem.path));

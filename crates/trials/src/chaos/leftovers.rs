@@ -1,4 +1,4 @@
-//! What killed preparations leave on a Python volume: where it is, how much it is, and how to make it look old.
+//! What killed preparations leave on a Python volume: if it is, how much it is, and how to make it look old.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -108,7 +108,7 @@ pub fn make_old(python: &Path) {
     }
 }
 
-/// Makes a left-over of each kind, so that a judge has something to notice.
+/// Makes a leftover of each kind, so that a judge has something to notice.
 pub fn make_up(python: &Path) {
     let folder = python.join("uv").join(".tmpMadeUp");
     // What cannot be made is noticed by nobody, and the check of the checker says so.

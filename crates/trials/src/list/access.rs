@@ -45,7 +45,7 @@ pub const ATTACKS: &[Attack] = &[
         tries: "A task looks for uv's cache, locks, indexes and the Nix database among its mounts.",
         sites: ANYWHERE,
         needs: &[],
-        // A whole volume is not open for the user that runs user code, where that is another one.
+        // A whole volume is not open for the user that runs user code, if that is another one.
         layers: &[Protection::PrivateFiles],
         work: Work::Steps(|ground| Box::pin(see_downloads(ground))),
     },

@@ -78,7 +78,7 @@ enum Which {
     Addresses,
 }
 
-/// This machine's own addresses, but for loopback and link-local ones.
+/// This machine's own addresses, except loopback and link-local ones.
 fn addresses() -> Vec<IpAddr> {
     let text = std::fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
     let mut found = Vec::new();

@@ -87,7 +87,7 @@ fn escaped(caches: &LocalCaches, names: &[&str]) -> Vec<String> {
 
 /// Another task must work, and have nothing of the attacker in it.
 async fn others_work(caches: &LocalCaches) -> Result<Vec<String>, TrialError> {
-    // Links to byte-code that is just being published lead nowhere for a moment.
+    // Links to bytecode that is just being published lead nowhere for a moment.
     let code = format!(
         "import os, sys
 def holds(path):

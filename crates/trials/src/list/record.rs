@@ -111,7 +111,7 @@ async fn brings_bytecode(ground: &AttackContext) -> Result<Verdict, TrialError> 
         let site = ground.machine()?;
         site.config().interpreter.abi.clone()
     };
-    // What it holds is no byte-code of this interpreter: a task that loads it would fail or fall back to the source.
+    // What it holds is no bytecode of this interpreter: a task that loads it would fail or fall back to the source.
     let shipped = format!("__pycache__/six.{tag}.pyc");
     let attacker = Wheel::new("trialattacker", "1.0").file(&shipped, "forged byte-code");
     let caches = ground

@@ -36,7 +36,7 @@ pub trait Node: Send + Sync {
     /// Who owns the volumes.
     fn owner(&self) -> Identity;
 
-    /// Age after which a request is resolved anew, in seconds.
+    /// Age after which a request is resolved again, in seconds.
     fn max_age_s(&self) -> u64;
 
     /// Mounts the devices in the node, and makes a namespace with a claim on them. What was begun is taken back on an error.

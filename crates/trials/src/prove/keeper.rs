@@ -35,7 +35,7 @@ pub enum End {
         downloaded_bytes: u64,
         /// Microseconds of preparing before the task could start.
         prepare_us: u64,
-        /// True where the file system was full meanwhile.
+        /// True if the file system was full meanwhile.
         met_full: bool,
     },
     /// It was refused.
@@ -145,7 +145,7 @@ pub fn ready(kind: Volume, cache: &CacheReport, timeline: &Timeline) -> End {
     }
 }
 
-/// True where one of the runner's warnings says that the file system was full.
+/// True if one of the runner's warnings says that the file system was full.
 pub fn were_full(warnings: &[String]) -> bool {
     warnings.iter().any(|warning| warning.contains(WAS_FULL))
 }
@@ -167,7 +167,7 @@ pub fn make_old(link: &Path, max_age_s: u64) -> Result<(), TrialError> {
         last_modification: time,
     };
     match utimensat(CWD, link, &times, AtFlags::SYMLINK_NOFOLLOW) {
-        // It was evicted, so it is resolved anew in any case.
+        // It was evicted, so it is resolved again in any case.
         Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
         Err(error) => Err(TrialError::io(format!("changing the time of {}", link.display()))(
             error.into(),

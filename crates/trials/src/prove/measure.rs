@@ -17,7 +17,7 @@ const STAT_BLOCK: u64 = 512;
 /// A volume's content.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
-    /// Unpacked wheels and folders of byte-code, or store paths, by path below the volume.
+    /// Unpacked wheels and folders of bytecode, or store paths, by path below the volume.
     pub parts: BTreeMap<String, Weight>,
     /// Environments, by path below the volume.
     pub environments: BTreeMap<String, FoundEnvironment>,

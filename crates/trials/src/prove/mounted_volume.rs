@@ -102,7 +102,7 @@ impl MountedVolume {
         free(&self.mounted)
     }
 
-    /// Takes space for a file of somebody else, until at most so many bytes are free.
+    /// Takes space for a file of another user, until at most so many bytes are free.
     ///
     /// # Errors
     /// It cannot be taken.
@@ -133,7 +133,7 @@ impl MountedVolume {
         fs::remove_file(self.mounted.at().join(FOREIGN)).map_err(TrialError::io("deleting what filled the volume"))
     }
 
-    /// Unmounts it and deletes its file. A sandbox that somebody else began meanwhile has a copy of the mount and keeps the
+    /// Unmounts it and deletes its file. A sandbox that another user began meanwhile has a copy of the mount and keeps the
     /// loop device for as long as it lives: nobody waits for that.
     ///
     /// # Errors

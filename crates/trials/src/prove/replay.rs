@@ -15,7 +15,7 @@ use crate::prove::slice::Slice;
 /// What a replay showed.
 #[derive(Clone, Debug)]
 pub struct Replayed {
-    /// Each request's answer, in their order; fewer than requests where it was stopped.
+    /// Each request's answer, in their order; fewer than requests if it was stopped.
     pub answers: Vec<Answer>,
     /// Environments that were made, resolved again ones left out.
     pub made: u64,

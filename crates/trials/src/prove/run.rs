@@ -193,7 +193,7 @@ impl VolumeRun<'_> {
         Ok(proved)
     }
 
-    /// Every replay; the load average after the first one, `None` where that was stopped.
+    /// Every replay; the load average after the first one, `None` if that was stopped.
     async fn replays(
         &self,
         packages: &PackageFolder,
@@ -270,7 +270,7 @@ impl VolumeRun<'_> {
         });
     }
 
-    /// Replays with room for everything; `None` where that was stopped.
+    /// Replays with room for everything; `None` if that was stopped.
     async fn learn(&self, packages: &PackageFolder) -> Result<Option<Learned>, TrialError> {
         let union = self.slice.union();
         let links: usize = self.slice.environments.iter().map(|made| made.parts.len()).sum();

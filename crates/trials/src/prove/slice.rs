@@ -8,7 +8,7 @@ use crate::error::TrialError;
 
 /// Requests of a trace that are looked at for a slice: more do not fit memory for sure.
 const MOST_LOOKED_AT: usize = 2_000_000;
-/// What a stand-in takes at least: of a wheel its folders, metadata, one module and its byte-code.
+/// What a stand-in takes at least: of a wheel its folders, metadata, one module and its bytecode.
 pub fn least(volume: Volume) -> Weight {
     match volume {
         Volume::Python => Weight::new(10 * 4096, 10),

@@ -77,7 +77,7 @@ struct IndexEntry {
     closure: Vec<String>,
 }
 
-/// The store paths of an entry of the index, as `store/<name>`; none where it cannot be read.
+/// The store paths of an entry of the index, as `store/<name>`; none if it cannot be read.
 pub fn parts(entry: &Path) -> BTreeSet<String> {
     let read = fs::read(entry).ok();
     let entry: Option<IndexEntry> = read.and_then(|text| serde_json::from_slice(&text).ok());

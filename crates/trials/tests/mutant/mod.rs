@@ -139,7 +139,7 @@ async fn problems_of(
     let mut problems = Vec::new();
     let is_its = |attack: &&&Attack| attack.promise == protection && attack.runs_at(Site::Local);
     let attacks: Vec<&Attack> = all.iter().filter(is_its).copied().collect();
-    // With nothing of its own layer taken out, an attack achieves nothing: also where the layers in front are gone.
+    // With nothing of its own layer taken out, an attack achieves nothing: also if the layers in front are gone.
     for attack in &attacks {
         for (id, standing, detail) in tried(&[attack], whole, config, attack.layers).await {
             if standing == Standing::NotHeld || standing == Standing::CouldNotTry {

@@ -162,7 +162,7 @@ async fn one(
     left_are(place, &[future, past, asked], "after the first eviction", problems);
     evict_down_to(place, 2).await?;
     left_are(place, &[past, asked], "after the second eviction", problems);
-    // A request of the past is resolved anew; what comes of it must be right.
+    // A request of the past is resolved again; what comes of it must be right.
     for request in requests(place, asked) {
         stamp(&request, far(dice, false));
     }
