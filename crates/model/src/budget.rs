@@ -1,4 +1,4 @@
-//! How much a volume may hold: what an operator sets, and by default a part of what its file system offers.
+//! How much a volume may hold: what an operator sets, or by default a share of its file system.
 
 use serde::{Deserialize, Serialize};
 

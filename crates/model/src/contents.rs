@@ -1,4 +1,4 @@
-//! What environments are made of, as it counts on their volume: what a trace of requests is written from.
+//! The parts of environments with their sizes on the volume. Traces of requests are written from them.
 
 use serde::{Deserialize, Serialize};
 

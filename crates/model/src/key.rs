@@ -1,4 +1,4 @@
-//! What makes two runs "the same": content keys for requests, Python environments and system package sets.
+//! Content keys of requests, Python environments and system package sets: two runs with equal keys share an environment.
 
 use std::fmt;
 
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_volumes_places_are_no_part_of_a_key_and_the_interpreters_is() {
+    fn a_key_depends_on_the_interpreter_path_and_not_on_mount_points() {
         let mut moved = place();
         moved.volumes.python = "/elsewhere".into();
         assert_eq!(key("numpy", &place()), key("numpy", &moved));
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn another_package_source_is_another_set() {
+    fn another_package_source_changes_the_system_key() {
         let other = Place {
             system_source: "nixpkgs:2".into(),
             ..place()

@@ -1,7 +1,7 @@
-//! The vocabulary of hybrid-cache: what a task is, what makes two tasks the same, what a run leaves behind.
+//! The types that all parts of hybrid-cache share: tasks, cache keys, requests and reports of the runner, samples.
 //!
-//! Pure by rule: no IO, no async, no clock. Everything here is plain data with its checks, so that the runner,
-//! the drivers, the report and the service speak of the same things without depending on each other.
+//! No IO, no async, no clock. Everything here is plain data with its checks, so that the runner, the drivers, the report and
+//! the service share definitions without depending on each other.
 
 pub mod budget;
 pub mod contents;

@@ -59,7 +59,7 @@ pub struct LoadCounts {
     pub given_up: u64,
     /// Arrivals that the service refused for good (a status other than 429 and 503).
     pub rejected: u64,
-    /// Arrivals without an answer when the run stopped.
+    /// Arrivals unanswered when the run stopped.
     pub unanswered: u64,
     /// Acknowledged tasks that had not ended when the run stopped.
     pub unfinished: u64,

@@ -1,4 +1,4 @@
-//! What an operator asks of the volumes between tasks: what they hold, making room, and whether all of it is whole.
+//! Maintenance of the volumes between tasks: measuring usage, evicting, and verifying content.
 //!
 //! `runner usage`, `runner contents`, `runner gc` and `runner verify` read one [`MaintainRequest`] and answer with one [`MaintainReport`].
 

@@ -1,4 +1,4 @@
-//! How a run ended: the user's result and our own failures, never mixed.
+//! How a run ended: the user's result and hybrid-cache's own failures, kept apart.
 
 use serde::{Deserialize, Serialize};
 
@@ -60,7 +60,7 @@ pub enum End {
         /// The limit, in milliseconds.
         limit_ms: u64,
     },
-    /// Somebody cancelled the run.
+    /// A user cancelled the run.
     Cancelled,
     /// The user's program never ran to its end because of us, the task's text, or the machine.
     Failed {
@@ -110,17 +110,17 @@ pub enum FailureKind {
     ImagePull,
     /// The cluster's quota or admission refuses the pod.
     Refused,
-    /// The node evicted the pod, was lost, or somebody deleted the pod.
+    /// The node evicted the pod, was lost, or a user deleted the pod.
     Evicted,
     /// The cluster does not answer, or not as a cluster does.
     Cluster,
-    /// A tool the runner needs is missing or failed in a way nobody foresaw.
+    /// A tool the runner needs is missing or failed in an unexpected way.
     Tool,
     /// A bug of ours.
     Internal,
 }
 
-/// One failure, told so that a person can act on it.
+/// One failure, worded so that a person can act on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}{}", hint.as_ref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default())]
 pub struct Failure {

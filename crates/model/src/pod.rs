@@ -1,6 +1,6 @@
-//! What a pod is told: the image's own record of its tools, and the request that both containers of a task read.
+//! The files that a pod reads: the image's record of its tools, and the request that both containers of a task read.
 //!
-//! A pod cannot be asked on standard input as a sandbox of this machine is: its containers find everything in files.
+//! A sandbox on this machine gets its request on standard input. A pod's containers find everything in files.
 //!
 //! ```text
 //! /etc/hybrid-cache/image.json   ImageRecord, part of the image
@@ -42,7 +42,7 @@ pub const NIX_MOUNT: &str = "/nix";
 pub const SCRATCH_FOLDER: &str = "/scratch";
 /// Where a container leaves its result for Kubernetes, 4 KiB at most.
 pub const TERMINATION_FILE: &str = "/dev/termination-log";
-/// Names the token with which the runner says at the end of a task's log how it ended; absent if nobody wants that.
+/// Names the token with which the runner says at the end of a task's log how it ended; absent if it is not wanted.
 pub const TRAILER_VARIABLE: &str = "HYBRID_CACHE_TRAILER";
 /// In front of the token: a record separator, which programs hardly print.
 pub const TRAILER_MARK: &str = "\u{1e}";
@@ -230,7 +230,7 @@ pub struct PodMaintainRequest {
 pub struct SeedRequest {
     /// [`POD_PROTOCOL_VERSION`] of who asks.
     pub protocol: u32,
-    /// Tasks whose packages the image shall bring along; their code is not looked at.
+    /// Tasks whose packages the image should contain; their code is ignored.
     pub tasks: Vec<TaskSpec>,
     /// The place in the network, of the machine that builds and of the clusters that will use the image alike: the index
     /// is part of what an environment is found by.

@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_what_serde_writes() {
+    fn names_equal_the_serialised_form() {
         for protection in Protection::ALL {
             assert_eq!(serde_json::to_string(protection).unwrap(), format!("\"{protection}\""));
         }

@@ -1,4 +1,4 @@
-//! What a driver and the runner say to each other: the request on standard input, the events and the result back.
+//! The protocol between a driver and the runner: a request on standard input, events and a result on standard output.
 //!
 //! A driver first asks for [`RunRequest`] in the *task* sandbox, where both volumes are read-only. A miss comes back
 //! as [`RunReport::Missed`]; the driver then asks for [`PrepareRequest`] in the *preparing* sandbox, which may write
@@ -101,7 +101,7 @@ pub struct Limits {
     /// Bytes of memory that all processes of the task may use together, what they keep in `/tmp` and `/dev/shm`
     /// included; 0: no bound. In a pod the container's memory limit counts.
     pub memory_bytes: u64,
-    /// Threads that numeric libraries are told to use.
+    /// Threads that numeric libraries are configured to use.
     pub threads: u32,
 }
 
@@ -164,7 +164,7 @@ pub struct RunRequest {
     pub accept_stale: bool,
     /// Bounds on the user's program.
     pub limits: Limits,
-    /// Whom to become before the user's program starts.
+    /// The user to switch to before the user's program starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
     /// Folder for the program's text and its home; private to this run and writable.
@@ -304,7 +304,7 @@ pub enum Keep {
 /// `runner prepare`: make what a task needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrepareRequest {
-    /// The task; its code is not looked at.
+    /// The task; its code is ignored.
     pub task: TaskSpec,
     /// Where everything is.
     pub place: Place,

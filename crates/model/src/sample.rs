@@ -1,4 +1,4 @@
-//! One measured run, as a line of `samples.jsonl`, and what a whole bench run records beside its samples.
+//! One measured run (a line of `samples.jsonl`), and the record of a whole bench run.
 
 use std::collections::BTreeMap;
 
@@ -44,9 +44,9 @@ pub struct Sample {
     pub sequence: u32,
     /// Wall-clock time at the start, RFC 3339, for the reader only; nothing is computed from it.
     pub started_at: String,
-    /// Microseconds from submit to the end, as the client saw it: *client-seen*.
+    /// Microseconds from submit to the end, as the client saw it: *end-to-end*.
     pub wall_us: u64,
-    /// Microseconds from the runner's start to its exit, by its own clock, in the sandbox or the pod: *inside*.
+    /// Microseconds from the runner's start to its exit, by its own clock, in the sandbox or the pod: *runner*.
     pub runner_us: u64,
     /// How the run ended.
     #[serde(flatten)]
@@ -60,7 +60,7 @@ pub struct Sample {
     pub acceptance: Acceptance,
     /// One-minute load average when it started.
     pub load1: f64,
-    /// Share of CPU time stolen by the hypervisor while it ran, 0 to 1; absent if the kernel does not tell.
+    /// Share of CPU time stolen by the hypervisor while it ran, 0 to 1; absent if the kernel does not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steal: Option<f64>,
 }
@@ -195,7 +195,7 @@ pub struct ToolRecord {
     pub origin: String,
 }
 
-/// The cluster that a report was measured on, as its API server tells.
+/// The cluster that a report was measured on, as its API server reports it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterRecord {
     /// Context in the kubeconfig.
@@ -288,7 +288,7 @@ pub struct Provenance {
 pub enum Completion {
     /// Every planned sample was taken.
     Complete,
-    /// Somebody interrupted it; what was measured stands.
+    /// It was interrupted; the samples taken so far are kept.
     Interrupted,
 }
 
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_run_that_could_not_be_kept_does_not_count_and_says_why() {
+    fn a_first_run_that_was_not_published_is_rejected_with_the_reason() {
         let mut built = outcome(CacheStatus::Built {
             downloaded_bytes: 1,
             reused_bytes: 0,

@@ -1,4 +1,4 @@
-//! A task as the API takes it, and the same task checked and put into normal form.
+//! A task as the API accepts it, and the same task checked and in normal form.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ pub const MAX_REQUIREMENTS: usize = 256;
 
 /// What a user submits: the body of `POST /api/v1/tasks/submit` and a scenario's `request:`.
 ///
-/// Nothing in it is trusted before [`TaskSpec::check`] has made a [`Task`] of it.
+/// None of it is trusted until [`TaskSpec::check`] has turned it into a [`Task`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TaskSpec {

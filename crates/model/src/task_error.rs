@@ -1,6 +1,6 @@
 //! Why a task's text is refused: the field, its line, what is wrong and what to write instead.
 //!
-//! Every parser of a field returns it, so it stands below them all.
+//! Every parser of a field returns it.
 
 /// Largest accepted `requirementsFile` or list of dependencies, in bytes.
 pub const MAX_REQUIREMENTS_BYTES: usize = 64 << 10;

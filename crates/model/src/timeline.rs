@@ -1,4 +1,4 @@
-//! Where the time of one run went: a closed list of phases, each a span on one clock.
+//! The timeline of one run: a closed list of phases, each a span on one clock.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! What a cell of a table says, the same on a terminal, in Markdown and in HTML.
+//! Formats the cells of tables, the same for the terminal, Markdown and HTML.
 
 use hybrid_cache_model::shown;
 

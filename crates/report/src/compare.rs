@@ -1,4 +1,4 @@
-//! Comparison of two runs: quotients of medians, a verdict for each, and a gate for CI.
+//! Compares two runs: ratios of medians, a verdict for each group, and a gate for CI.
 
 use hybrid_cache_model::Temperature;
 use hybrid_cache_model::sample::{ClusterRecord, Provenance, RunRecord};
@@ -212,7 +212,7 @@ impl Comparison {
         let failures = self.groups.iter().filter_map(|group| {
             let name = format!("{}, {}", plain(&group.scenario), group.temperature.name());
             if group.change == Change::OnlyInA && group.planned_in_b {
-                return Some(format!("{name}: no sample counts any more"));
+                return Some(format!("{name}: no sample counts any longer"));
             }
             let interval = group.ratio?.interval.filter(|interval| interval.low > limit)?;
             let allowed = units::ratio(limit);

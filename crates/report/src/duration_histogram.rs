@@ -1,4 +1,4 @@
-//! Durations in a histogram of a fixed size, however many there are.
+//! A histogram of durations whose size does not depend on their number.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

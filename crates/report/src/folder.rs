@@ -1,8 +1,8 @@
-//! The folder of one bench run: what is in it, how it is written so that a crash loses nothing, how it is read back.
+//! The folder of one bench run: its files, how they are written so that a crash loses nothing, and how they are read back.
 //!
 //! ```text
 //! run.json         the record without samples, written when the run starts
-//! samples.jsonl    one sample a line, of ours or (told by its field `peer`) of a peer, flushed at once
+//! samples.jsonl    one sample a line, of hybrid-cache or, if it has the field `peer`, of a peer; flushed at once
 //! report.json      the whole record, written at the end: from here on the truth
 //! report.md        rendered from it
 //! report.html      rendered from it

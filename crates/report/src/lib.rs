@@ -1,7 +1,7 @@
-//! From samples to what people read: statistics, verdicts, terminal, Markdown, HTML and HdrHistogram logs.
+//! Turns samples into reports: statistics, verdicts, terminal, Markdown, HTML and HdrHistogram logs.
 //!
-//! Samples are the truth. Every figure is computed from a [`RunRecord`] when it is rendered and stored nowhere, so a
-//! better statistic improves old reports too. Nothing here touches a terminal, the environment or a clock; only
+//! Only samples are stored. Every figure is computed from a [`RunRecord`] when it is rendered, so that a better statistic
+//! also improves old reports. Nothing here touches a terminal, the environment or a clock; only
 //! [`folder`] touches files.
 //!
 //! [`RunRecord`]: hybrid_cache_model::sample::RunRecord

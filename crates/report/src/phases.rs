@@ -1,8 +1,7 @@
-//! Attribution: which phases the time of a group of samples went to, in bars that add up exactly.
+//! Attribution: the phases in which a group of samples spent its time, in bars that add up exactly.
 //!
-//! The bar of a group is the bar of its *median sample*, a run that took place, so that its parts add up to its wall
-//! time to the microsecond without any scaling. Medians of each phase over all samples stand beside it in the table;
-//! they need not add up, and say so.
+//! The bar of a group is that of its *median sample*, a real run, so that its parts add up to its wall time to the
+//! microsecond without scaling. The table also gives the median of each phase over all samples; these need not add up.
 
 use hybrid_cache_model::sample::Sample;
 use hybrid_cache_model::{Phase, Span, Timeline};

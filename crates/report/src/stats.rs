@@ -1,4 +1,4 @@
-//! Statistics of small samples: medians with bootstrap intervals, and percentiles only where the sample carries them.
+//! Statistics of small samples: medians with bootstrap intervals, and percentiles if there are enough samples for them.
 //!
 //! Latencies are skewed and few, so nothing here assumes a normal distribution: the median stands for a group and a
 //! percentile bootstrap bounds it. The generator is seeded with a constant: the same samples give the same report.

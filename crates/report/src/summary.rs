@@ -1,4 +1,4 @@
-//! Summaries, computed from a record whenever it is read and never stored beside it.
+//! Summaries, computed from a record whenever it is read and never stored with it.
 
 mod scenario;
 

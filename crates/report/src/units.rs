@@ -1,4 +1,4 @@
-//! How figures are written for people: durations to three significant digits, bytes in binary units.
+//! Formats values for people: durations to three significant digits, bytes in binary units.
 
 use crate::stats::Interval;
 

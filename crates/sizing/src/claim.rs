@@ -1,7 +1,7 @@
-//! From what a volume may hold to the size of the claim that has to be ordered.
+//! Computes the size of the claim to order from what the volume has to hold.
 //!
 //! Budget and claim are two numbers. The budget is what hybrid-cache keeps a volume to by eviction. The claim is a file
-//! system that has to hold the budget, what is being built at one time, what the file system takes for itself, and headroom.
+//! system that has to hold the budget, what is being built at the same time, what the file system takes for itself, and headroom.
 
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ use crate::number::{float, whole};
 
 /// One GiB in bytes.
 pub const GIB: u64 = 1 << 30;
-/// The part of a claim's room that hybrid-cache keeps to unless it is told otherwise, in percent.
+/// The part of a claim's room that hybrid-cache keeps to by default, in percent.
 pub const DEFAULT_BUDGET_PERCENT: u64 = 88;
 /// The largest claim that is ever recommended, in GiB: 64 TiB, which is what block storage ends at.
 const MOST_GIB: u64 = 65_536;
@@ -156,7 +156,7 @@ impl Claim {
         }
     }
 
-    /// The same with the budget that hybrid-cache keeps to unless it is told otherwise.
+    /// The same with the budget that hybrid-cache keeps to by default.
     pub fn with_default_budget(bytes: u64, file_system: Option<FileSystem>, building_bytes: u64) -> Claim {
         let room = room_of(bytes, file_system);
         let budget = default_budget(room);

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn without_durations_nothing_is_known() {
+    fn without_program_durations_delayed_evictions_are_unknown() {
         let found = counted(&[(0, 1, 0), (1, 50, 0), (2, 60, 0), (0, 100, 0)]);
         assert_eq!((found.evictions, found.known), (vec![0; 4], 0));
     }

@@ -1,7 +1,7 @@
-//! What a few chosen sizes give: latency, its cost, blocks of time, and which environments make the difference.
+//! A closer look at a few sizes: latency, its cost, blocks of time, and which environments make the difference.
 //!
 //! The curve knows the hit rate of every size. This second pass looks closer at some: how long requests wait there,
-//! what has to be fetched, and how much is being built at one time.
+//! what has to be fetched, and how much is being built at the same time.
 
 use std::collections::HashMap;
 

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_environment_adds_what_none_before_it_had_and_the_rate_tells_when_the_volume_is_full() {
+    fn a_new_environment_adds_only_new_parts_and_the_rate_gives_the_date_when_the_volume_is_full() {
         let pace = Pace::measure(&steady(30, 6), Volume::Python).unwrap();
         assert_eq!(pace.new_environments, 121);
         // The shared part was there before the first request.
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_of_minutes_or_of_hits_alone_promises_nothing() {
+    fn a_trace_of_minutes_or_without_misses_gives_no_growth() {
         let mut short = steady(1, 24);
         short.events.truncate(4);
         let pace = Pace::measure(&short, Volume::Python).unwrap();

@@ -1,4 +1,4 @@
-//! What a trace holds, in numbers: how long it is, and what its requests asked of each volume and met.
+//! The summary of a trace in numbers: its length, and the requests and answers of each volume.
 
 use serde::Serialize;
 

@@ -100,7 +100,7 @@ fn times(events: &[Event]) -> Vec<u64> {
 }
 
 #[test]
-fn what_was_written_is_read_and_known_things_are_only_named() {
+fn a_written_trace_is_read_back_and_repeated_things_are_only_named() {
     let lines = written(vec![
         request(1001, "a", Met::Miss),
         request(1002, "b", Met::Miss),
@@ -152,7 +152,7 @@ fn a_request_is_due_if_it_expired_or_is_missed_beyond_its_age() {
 }
 
 #[test]
-fn faults_are_told_by_line_and_the_rest_counts() {
+fn faulty_lines_are_reported_by_number_and_the_others_count() {
     let mut lines = written(vec![
         request(1001, "a", Met::Miss),
         request(1010, "a", Met::Hit),
@@ -202,7 +202,7 @@ fn time_goes_on_when_the_clock_is_set_back() {
 }
 
 #[test]
-fn what_is_no_trace_is_refused_with_the_reason() {
+fn a_file_that_is_not_a_trace_is_refused_with_the_reason() {
     let text = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
     let of = |lines: &[&str]| read(&text(lines)).unwrap_err();
     assert_eq!(of(&[]), TraceError::Empty);
@@ -220,7 +220,7 @@ fn what_is_no_trace_is_refused_with_the_reason() {
 }
 
 #[test]
-fn files_one_behind_the_other_are_one_trace_and_another_version_is_left_out() {
+fn concatenated_files_are_one_trace_and_another_version_is_left_out() {
     let mut lines = written(vec![request(1001, "a", Met::Miss)]);
     lines.extend(written(vec![request(1002, "a", Met::Hit)]));
     lines.push(r#"{"hybrid_cache_trace":7,"begun_us":0}"#.to_owned());
@@ -237,7 +237,7 @@ fn files_one_behind_the_other_are_one_trace_and_another_version_is_left_out() {
 }
 
 #[test]
-fn faults_without_end_are_counted_and_only_the_first_are_kept() {
+fn endless_faults_are_counted_and_only_the_first_are_kept() {
     let mut lines = written(vec![request(1001, "a", Met::Miss)]);
     lines.extend((0..5000).map(|_| "nonsense".to_owned()));
     lines.push(String::new());

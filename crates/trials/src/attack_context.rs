@@ -1,4 +1,4 @@
-//! Where attacks run: a driver with caches of the trials' own, some empty for one attack, some warm for all.
+//! The context of attacks: a driver with caches of the trials' own, some empty for one attack, some warm for all.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::wheel::Wheel;
 /// Goes before the program of every probe.
 const PRELUDE: &str = include_str!("probes/prelude.py");
 
-/// A place for attacks.
+/// What attacks are tried with.
 pub struct AttackContext {
     site: Site,
     driver: Arc<dyn Driver>,
@@ -98,7 +98,7 @@ impl AttackContext {
         self.site
     }
 
-    /// How long anything may take here.
+    /// The deadline of one step here.
     pub fn patience(&self) -> Duration {
         match self.site {
             Site::Local => Duration::from_secs(60),
@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_trial_knows_reaches_its_program_whole() {
+    fn values_of_a_trial_reach_its_program_unchanged() {
         let text = program(&json!({"path": "a\"b\\c\nd'é"}), "");
         let line = text.lines().find(|line| line.starts_with("KNOWN")).unwrap();
         assert_eq!(line, r#"KNOWN = json.loads("{\"path\":\"a\\\"b\\\\c\\nd'é\"}")"#);

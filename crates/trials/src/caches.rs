@@ -1,4 +1,4 @@
-//! Caches of a trial's own, and how tasks on them are started, awaited and judged.
+//! Caches of a trial's own, on which tasks are started, awaited and judged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub struct Caches {
     pub driver: Arc<dyn Driver>,
     /// The caches.
     pub epoch: Epoch,
-    /// How long anything may take here.
+    /// The deadline of one step here.
     pub patience: Duration,
 }
 

@@ -1,10 +1,10 @@
 //! Attacks on a driver, its caches and the task service, as data: what each tries, which promise it tests, and how to judge it.
-//! Faults likewise, in [`chaos`]: what is killed, filled up or taken away, and what must hold all the same.
+//! Faults likewise, in [`chaos`]: what is killed, filled up or taken away, and what must still hold.
 //!
-//! An [`Attack`] runs on a [`AttackContext`], which is a driver with caches of its own. A task that attacks is a Python program
+//! An [`Attack`] runs on an [`AttackContext`], which is a driver with caches of its own. A task that attacks is a Python program
 //! that prints one line of JSON about what it could do; a package that attacks is a wheel built in memory ([`wheel`]) and
 //! offered from a folder; attacks on the service talk HTTP to a service on loopback ([`service`]). Nothing is sent to
-//! another machine, every wait has a deadline, and everything that an attack made is deleted behind it.
+//! another machine, every wait has a deadline, and everything that an attack made is deleted afterwards.
 //!
 //! The library knows no flags, no terminal and no exit codes. `cargo xtask attack` prints what it finds, and
 //! `tests/mutations_*.rs` take each protection out to show that the list notices.

@@ -1,4 +1,4 @@
-//! The promises in words, and what a round of attacks says of each: the table that `cargo xtask attack` prints.
+//! The promises in words, with the result of a round of attacks for each: the table that `cargo xtask attack` prints.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Runs the list: one attack after the other, each with a deadline, each with its caches deleted behind it.
+//! Runs the list: one attack after the other, each with a deadline, and deletes its caches afterwards.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! A task service on loopback for a trial, and a client that can send what no honest one sends.
+//! A task service on loopback for a trial, and a client that can send malformed requests.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -34,7 +34,7 @@ pub struct TrialService {
 /// What a service answered.
 #[derive(Clone, Debug)]
 pub struct Response {
-    /// The status; 0 if the connection was closed without an answer.
+    /// The status; 0 if the connection was closed unanswered.
     pub status: u16,
     /// The body as text.
     pub body: String,

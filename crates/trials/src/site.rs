@@ -19,7 +19,7 @@ pub const ANYWHERE: &[Site] = &[Site::Local, Site::Pod];
 /// This machine alone.
 pub const LOCAL: &[Site] = &[Site::Local];
 
-/// What an attack needs beside a driver.
+/// What an attack needs in addition to a driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Need {

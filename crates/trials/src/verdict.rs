@@ -1,4 +1,4 @@
-//! What came of an attack or a fault.
+//! The result of an attack or a fault.
 
 use serde::{Deserialize, Serialize};
 

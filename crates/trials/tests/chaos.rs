@@ -114,8 +114,8 @@ fn left_behind(root: &std::path::Path) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_promise_holds_whatever_fails() {
-    let Some(machine) = machine::open("every_promise_holds_whatever_fails") else {
+async fn every_promise_holds_despite_each_fault() {
+    let Some(machine) = machine::open("every_promise_holds_despite_each_fault") else {
         return;
     };
     let field = field(&machine, ROUNDS);

@@ -1,4 +1,4 @@
-//! One requirement: `name [extras] specifiers ; marker`, read and written again.
+//! Parses one requirement, `name [extras] specifiers ; marker`, and writes its normal form.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Cuts a list or a file into the texts of single requirements.
+//! Splits a list or a file into single requirements.
 
 use super::refusal::Refusal;
 use crate::task_error::MAX_REQUIREMENTS_BYTES;

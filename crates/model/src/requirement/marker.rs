@@ -1,7 +1,7 @@
 //! Environment markers: comparisons of a fixed list of variables with quoted texts, joined by `and` and `or`.
 //!
-//! Narrower than PEP 508 where installers disagree or ignore what they read: exactly one side is a variable, what is
-//! compared with a version is a version, and no text holds what another reader could take for an option or a place.
+//! Stricter than PEP 508, because installers disagree on parts of it: exactly one side is a variable, a version is only
+//! compared with a version, and no text contains what another reader could take for an option or a path.
 
 use std::collections::BTreeSet;
 use std::fmt;

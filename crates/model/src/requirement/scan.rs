@@ -1,4 +1,5 @@
-//! What no requirement may hold, whatever its grammar says: the marks of options, places, variables and tricks.
+//! Refuses what no requirement may contain, before its grammar is parsed: signs of options, paths, URLs, variables and
+//! control characters.
 
 use super::refusal::{Refusal, quote};
 

@@ -1,4 +1,4 @@
-//! What a scenario must hold beyond its shape.
+//! Checks of a scenario beyond its shape.
 
 use super::{Claim, ExpectedOutput, Scenario};
 

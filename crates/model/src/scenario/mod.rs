@@ -73,7 +73,7 @@ fn excerpt(text: &str) -> String {
 pub struct Expectation {
     /// The output of every run.
     pub stdout: ExpectedOutput,
-    /// Claimed latency of a first run; absent for scenarios nobody made a claim for.
+    /// Claimed latency of a first run; absent for scenarios without a claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<Claim>,
     /// Claimed latency of a cached run.

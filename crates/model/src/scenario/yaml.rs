@@ -1,4 +1,4 @@
-//! Scenario files: their YAML, and where in it a mistake is.
+//! Reads scenario files (YAML) and reports the line and column of a mistake.
 
 use std::fmt;
 use std::path::Path;

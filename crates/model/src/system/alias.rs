@@ -1,4 +1,4 @@
-//! What people call a package, and what nixpkgs calls it.
+//! Common names of packages, mapped to those of nixpkgs.
 
 /// Friendly name, in lower case, and the attributes it stands for. Names that are the same on both sides stand here
 /// where people write them with capitals.

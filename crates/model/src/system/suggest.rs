@@ -1,4 +1,4 @@
-//! Did you mean…: the known name that a misspelt one is nearest to.
+//! "Did you mean …": the known name that is closest to a misspelt one.
 
 use std::cmp::Ordering;
 

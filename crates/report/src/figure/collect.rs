@@ -1,4 +1,4 @@
-//! Figures out of the samples of a record: which samples enter which figure, and which side they are on.
+//! Computes figures from the samples of a record: which samples enter which figure, and on which side.
 
 use hybrid_cache_model::sample::{Peer, PeerSample, RunRecord, Sample};
 use hybrid_cache_model::{Phase, Scenario, Temperature};

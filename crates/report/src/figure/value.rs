@@ -124,7 +124,7 @@ impl Figure {
     }
 }
 
-/// One phrase, for a gate's message: `hybrid: added to a cached run: 12.1 ms (11.8–12.6 ms), target ≤ 10 ms`.
+/// One phrase, for a gate's message: `hybrid: overhead of a cached run: 12.1 ms (11.8–12.6 ms), target ≤ 10 ms`.
 impl std::fmt::Display for Figure {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (label, value, interval) = (self.kind.label(), self.value(), self.interval());

@@ -1,5 +1,5 @@
-//! Axes of the figures. Positions are shares of the plot's width, written as percentages: text keeps its size and the
-//! plot takes whatever width the page has, on a phone as on a screen.
+//! Axes of the figures. Positions are percentages of the plot's width, so that text keeps its size and the plot fills any
+//! page width, on a phone and on a screen.
 
 use maud::{Markup, html};
 

@@ -1,4 +1,4 @@
-//! Stacked bars of phases: each temperature's median sample on one scale, and enlarged if that leaves a sliver.
+//! Stacked bars of phases: each temperature's median sample on one scale, enlarged if it would be a sliver.
 
 use hybrid_cache_model::Temperature;
 use maud::{Markup, html};
@@ -61,7 +61,7 @@ pub(super) fn bars(id: &str, scenario: &ScenarioSummary) -> Markup {
                 @for markup in drawn { (markup) }
             }
             figcaption {
-                "Each bar is one run, the median one, on the scale of the slowest; a short one is drawn once more below, enlarged. \
+                "Each bar is one run, the median one, on the scale of the slowest; a short one is repeated below, enlarged. \
                  Colours are explained in the table."
             }
         }

@@ -1,4 +1,4 @@
-//! The page of a run under load: what became of the arrivals, latencies, and what was seen over time.
+//! The page of a run under load: what became of the arrivals, latencies, and rows over time.
 
 use hybrid_cache_model::load::LoadRow;
 use hybrid_cache_model::sample::RunRecord;
@@ -57,7 +57,7 @@ pub(super) fn body(record: &RunRecord, load: &LoadSummary<'_>) -> Markup {
                 }
                 p class="small" {
                     "A slope is least squares over the second half of the arrivals; its 95 % interval allows for neighbours that \
-                     resemble each other. It is called flat where the interval holds 0."
+                     resemble each other. It is called flat if the interval contains 0."
                 }
             }
             (closing::provenance(record))

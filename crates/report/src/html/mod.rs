@@ -126,7 +126,7 @@ fn claims(summary: &Summary) -> Markup {
         @if summary.claims().next().is_some() {
             section id="claims" aria-labelledby="claims-heading" {
                 h2 id="claims-heading" { "Claims" }
-                p { "The documented ranges and the measured medians. A verdict needs the whole interval of the median on one side of an end." }
+                p { "The documented ranges and the measured medians. A verdict needs the whole interval of the median below, within or above the range." }
                 (scrolling("Claims and verdicts", &html! {
                     table {
                         thead { tr {

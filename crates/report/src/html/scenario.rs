@@ -1,4 +1,4 @@
-//! One scenario's section: why it is measured, what was asked, every sample, where the time went.
+//! One scenario's section: why it is measured, its request, every sample, and where the time went.
 
 use hybrid_cache_model::sample::{RunRecord, Sample};
 use hybrid_cache_model::{TaskSpec, Temperature};
@@ -138,7 +138,7 @@ fn beside(group: &GroupSummary, attribution: &Attribution) -> Markup {
     html! {
         @if attribution.hidden_us > 0.0 || attribution.background_us > 0.0 {
             p class="small" {
-                "Not in the " (group.temperature.name()) " bar, as nobody waits for it: "
+                "Not in the " (group.temperature.name()) " bar, because no client waits for it: "
                 @if attribution.hidden_us > 0.0 {
                     (units::duration(attribution.hidden_us)) " of work in parallel with what is shown"
                 }

@@ -44,7 +44,7 @@ pub(super) fn strip(id: &str, scenario: &ScenarioSummary, samples: &[&Sample]) -
             }
             figcaption {
                 "Each point is one run, on a logarithmic time axis (height is jitter only). The bar below is the interval \
-                 of the median, the upright mark the median. "
+                 of the median, the vertical mark the median. "
                 @if scenario.groups.iter().any(|group| group.claim.is_some()) { "Shaded: the claimed range. " }
                 @if samples.iter().any(|sample| sample.acceptance != Acceptance::Accepted) {
                     "Hollow ○: rejected, × failed; neither counts."

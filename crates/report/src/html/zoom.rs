@@ -1,5 +1,5 @@
-//! The samples of one group on a linear axis of their own, in the order in which they were taken: what the logarithmic
-//! strip presses into a few pixels, and drift over the run, which jitter would hide.
+//! The samples of one group on a linear axis, in the order in which they were taken. This shows what the logarithmic strip
+//! compresses into a few pixels, and drift over the run, which jitter would hide.
 
 use hybrid_cache_model::sample::{Acceptance, Sample};
 use maud::{Markup, html};

@@ -1,5 +1,5 @@
-//! A run under load, summed up: rates, what became of the arrivals, latencies, and whether the service's memory grew.
-//! Like everything here it is computed from the record when it is rendered.
+//! The summary of a run under load: rates, what became of the arrivals, latencies, and whether the service's memory grew.
+//! It is computed from the record when it is rendered.
 
 pub(crate) mod rows;
 mod slope;
@@ -15,9 +15,9 @@ use crate::units;
 /// Percentiles that a report names.
 const PERCENTILES: [(f64, &str); 4] = [(0.5, "p50"), (0.9, "p90"), (0.95, "p95"), (0.99, "p99")];
 /// What the times are.
-pub(crate) const CLOCKS: &str = "Times count from the scheduled arrival, not from the request that came of it, so that a slow service \
-    does not measure itself less often. The client's clock ends with the queue's acknowledgement; from the queue to the end \
-    counts the service's own clock.";
+pub(crate) const CLOCKS: &str = "Times count from the scheduled arrival, not from the request, so that a slow service \
+    is not measured less often. The client's clock stops at the queue's acknowledgement; from there to the end \
+    the service's own clock counts.";
 const MICROS: f64 = 1e6;
 
 /// A run under load, summed up.
@@ -61,7 +61,7 @@ impl<'a> LoadSummary<'a> {
         }
     }
 
-    /// What became of the arrivals, each with its number, the ones that matter little left out if there are none.
+    /// What became of the arrivals, each with its count; minor ones are left out if their count is 0.
     pub(crate) fn outcomes(&self) -> Vec<(&'static str, u64)> {
         let LoadCounts {
             due,
@@ -92,7 +92,7 @@ impl<'a> LoadSummary<'a> {
             ("requests sent again", retried),
             ("refused and given up", given_up),
             ("rejected", rejected),
-            ("without an answer", unanswered),
+            ("unanswered", unanswered),
             ("filled a cache", missed),
         ];
         let sometimes = sometimes.into_iter().filter(|(_, count)| *count > 0);
@@ -141,13 +141,13 @@ impl<'a> LoadSummary<'a> {
         };
         let service = &self.record.service;
         text.push_str(&match (service.made, service.own) {
-            (Some(made), _) if made == counts.submitted => "; the service made none twice".to_owned(),
-            (Some(made), true) => format!("; the service made {made} tasks of {} submits", counts.submitted),
+            (Some(made), _) if made == counts.submitted => "; the service created none twice".to_owned(),
+            (Some(made), true) => format!("; the service created {made} tasks from {} submits", counts.submitted),
             (Some(made), false) => format!(
-                "; the service made {made} tasks meanwhile, {} of them for this client: others use it too",
+                "; the service created {made} tasks meanwhile, {} of them for this client: others use it too",
                 counts.submitted
             ),
-            (None, _) => "; the service does not tell how many tasks it made".to_owned(),
+            (None, _) => "; the service does not report how many tasks it created".to_owned(),
         });
         text
     }
@@ -155,9 +155,11 @@ impl<'a> LoadSummary<'a> {
     /// Where the memory was read, as a sentence.
     pub(crate) fn memory_source(&self) -> &'static str {
         match self.record.service.memory {
-            MemorySource::Metrics => "as the service's metrics tell",
-            MemorySource::Process => "as the system tells of the service's process",
-            MemorySource::Unknown => "unknown: the service does not tell, and its process is not this program's child",
+            MemorySource::Metrics => "from the service's metrics",
+            MemorySource::Process => "from the operating system, for the service's process",
+            MemorySource::Unknown => {
+                "unknown: the service does not report it, and its process is not this program's child"
+            }
         }
     }
 
@@ -251,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_saw_nothing_divides_by_nothing() {
+    fn a_run_without_rows_has_rates_of_zero() {
         let record = LoadRecord::default();
         let summary = LoadSummary::from_record(&record);
         assert_eq!((summary.achieved_per_s, summary.memory), (0.0, None));
@@ -263,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_service_made_is_compared_with_what_it_acknowledged() {
+    fn created_tasks_are_compared_with_acknowledged_submits() {
         let told = |made: Option<u64>, own: bool, lost: u64| {
             let counts = LoadCounts {
                 submitted: 5,
@@ -284,9 +286,9 @@ mod tests {
             };
             LoadSummary::from_record(&record).accounted()
         };
-        let fine = "Each of 5 acknowledged tasks was listed with its end, none lost; the service made none twice";
+        let fine = "Each of 5 acknowledged tasks was listed with its end, none lost; the service created none twice";
         assert_eq!(told(Some(5), true, 0), fine);
-        assert!(told(Some(6), true, 0).ends_with("the service made 6 tasks of 5 submits"));
+        assert!(told(Some(6), true, 0).ends_with("the service created 6 tasks from 5 submits"));
         assert!(told(Some(6), false, 0).ends_with("others use it too"));
         assert!(told(None, true, 1).starts_with("Of 5 acknowledged tasks 4 were listed with their end, 1 lost"));
     }

@@ -1,4 +1,4 @@
-//! What was seen over time as rows and words, the same on a terminal, in Markdown and in HTML.
+//! Rows over time and gauges in words, the same for the terminal, Markdown and HTML.
 
 use hybrid_cache_model::load::LoadRow;
 

@@ -1,5 +1,4 @@
-//! How fast something grew: least squares over evenly spaced values, with an interval that knows that neighbours resemble
-//! each other.
+//! How fast something grew: least squares over evenly spaced values, with an interval that allows for autocorrelation.
 
 /// Below this many independent values there is no interval.
 const LEAST: f64 = 4.0;
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slope_is_found_beside_noise_and_none_where_there_is_none() {
+    fn a_slope_is_found_in_noise_and_none_is_invented() {
         let values: Vec<f64> = noise(1, 60)
             .iter()
             .enumerate()
@@ -151,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_holds_the_truth_about_as_often_as_it_says_also_where_neighbours_are_alike() {
+    fn the_interval_has_its_coverage_even_with_autocorrelated_values() {
         for alike in [0.0, 0.6] {
             let flat = (0..200).filter(|seed| {
                 let mut last = 0.0;

@@ -1,4 +1,4 @@
-//! A recommendation as Markdown, for the ticket in which somebody orders the volumes.
+//! A recommendation as Markdown, for the ticket that orders the volumes.
 
 use super::claim::claim_name;
 use super::report::SizingReport;
@@ -55,7 +55,7 @@ pub(super) fn markdown(report: &SizingReport) -> String {
             text.push_str(&format!("- {}\n", escape(&sentence)));
         }
         if !advice.held_up_by.is_empty() {
-            text.push_str("\nWith so much less these would miss:\n\n");
+            text.push_str("\nWith that much less, these would miss:\n\n");
             for holder in &advice.held_up_by {
                 text.push_str(&format!("- {}\n", escape(&sentences::holder(holder))));
             }

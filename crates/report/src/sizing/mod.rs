@@ -1,6 +1,6 @@
-//! What `size` found out, for people: terminal, Markdown, a page with the curves, and a patch for the manifests.
+//! The report of `size`: terminal, Markdown, a page with the curves, and a patch for the manifests.
 //!
-//! All three say the same sentences, which `words` makes of a recommendation.
+//! All forms use the same sentences (`sentences`).
 
 mod claim;
 mod fleet;

@@ -1,4 +1,4 @@
-//! A recommendation as a page: the sizes to order first, then the curves and the reasons.
+//! A recommendation as a page: the sizes to order, then the curves and the reasons.
 
 use hybrid_cache_model::shown;
 use hybrid_cache_sizing::recommend::{Advice, Alternative, Point};
@@ -43,7 +43,7 @@ pub(super) fn page(report: &SizingReport) -> String {
                     (warnings(report))
                     (method())
                 }
-                footer { p { "Made by " code { "cargo xtask size" } "; the same as JSON and Markdown stands beside this page." } }
+                footer { p { "Made by " code { "cargo xtask size" } "; the same report as JSON and Markdown is in the same folder." } }
     };
     let page = document(
         "hybrid-cache: volume sizes",
@@ -106,7 +106,7 @@ fn volume(report: &SizingReport, advice: &Advice) -> Markup {
             @if let Some(why) = sentences::unreachable(found, advice) { (notice(&html! { (why) })) }
             (hit.draw(advice))
             p class="small" {
-                "Size of what environments take, without the rest of the claim. Line: exact for every size; zone: 95 % interval over \
+                "Size of the environments, without the rest of the claim. Line: exact for every size; zone: 95 % interval over \
                  blocks of time; dashed: the target."
             }
             @if found.has_rates() { (wait.draw(advice)) }
@@ -129,7 +129,7 @@ fn volume(report: &SizingReport, advice: &Advice) -> Markup {
 
 fn claim(report: &SizingReport, advice: &Advice) -> Markup {
     html! {
-        h3 { "What the claim is made of" }
+        h3 { "What the claim consists of" }
         table {
             tbody {
                 @for (what, size) in sentences::parts(&report.recommendation, advice) {
@@ -223,15 +223,15 @@ fn method() -> Markup {
                       hits at a size exactly if everything used since its environment was last used fits into it. One pass over \
                       the trace gives that distance for each request, and so the hit rate of every size." }
                 dt { "Waiting" }
-                dd { "A hit waits as the trace's hits did. A miss also waits for what is missing at that size, by a line through \
+                dd { "A hit waits as long as the trace's hits did. A miss also waits for what is missing at that size, by a line fitted to \
                       the trace's measured preparations with their scatter." }
                 dt { "Claim" }
-                dd { "The claim holds the environments, what is being built at one time, headroom, and what the file system keeps \
-                      for itself, and 88 % of its room, which hybrid-cache keeps to by itself, is enough for the environments." }
+                dd { "The claim holds the environments, what is being built at the same time, headroom, and what the file system reserves \
+                      for itself. hybrid-cache uses 88 % of the claim's room by default; that is enough for the environments." }
                 dt { "Intervals" }
-                dd { "Blocks of time (days, if there are eight) are drawn with replacement a thousand times." }
+                dd { "Bootstrap over blocks of time (days, if there are at least eight), with a thousand resamplings." }
             }
-            p { "docs/sizing.md says when not to trust it." }
+            p { "docs/sizing.md describes the limits of this method." }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A recommendation with what it was made from: what every form of the report is made of.
+//! A recommendation with its inputs: the source of every form of the report.
 
 use hybrid_cache_sizing::Recommendation;
 use hybrid_cache_sizing::fleet::FleetAdvice;
@@ -13,7 +13,7 @@ use super::{fleet, proof, sentences};
 pub struct SizingReport {
     /// The trace: a file's name, or which synthetic one.
     pub origin: String,
-    /// True if nobody recorded the trace.
+    /// True if the trace is synthetic.
     pub is_synthetic: bool,
     /// What to know before trusting the sizes.
     pub warnings: Vec<String>,
@@ -22,7 +22,7 @@ pub struct SizingReport {
     /// What a replay on real volumes showed; `None` if there was none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
-    /// What placement is worth in a fleet, for each volume; empty if nobody asked.
+    /// What placement is worth in a fleet, for each volume; empty if it was not requested.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fleet: Vec<FleetAdvice>,
 }
@@ -46,7 +46,7 @@ impl SizingReport {
         }
     }
 
-    /// Parts that are there if somebody asked for them.
+    /// The optional parts that were requested.
     pub(super) fn sections(&self) -> Vec<Section> {
         let proof = self.proof.iter().map(proof::section);
         let fleet = (!self.fleet.is_empty()).then(|| fleet::section(&self.fleet));

@@ -1,4 +1,4 @@
-//! A part of the report that is tables with a word above and below: the same in every form.
+//! A part of the report that consists of tables with text above and below: the same in every form.
 
 use comfy_table::{CellAlignment, Table, presets};
 use hybrid_cache_web::scrolling;

@@ -36,7 +36,7 @@ pub(super) fn terminal(report: &SizingReport) -> String {
         lines.push(sentences::less(advice));
         if !advice.held_up_by.is_empty() {
             let named: Vec<String> = advice.held_up_by.iter().map(sentences::holder).collect();
-            lines.push(format!("these would miss then: {}", named.join(", ")));
+            lines.push(format!("these would then miss: {}", named.join(", ")));
         }
         lines.push(sentences::misses(advice));
         lines.extend(sentences::delayed(advice));

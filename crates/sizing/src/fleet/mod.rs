@@ -1,4 +1,4 @@
-//! What placement is worth in a fleet: nodes with a volume each, against one volume that all nodes share.
+//! The effect of placement in a fleet: nodes with one volume each, compared with one volume that all nodes share.
 //!
 //! Each node is a cache of whole environments, least recently used evicted first, as one volume is. A trace of one
 //! volume is played at the fleet's rate: with each of its requests come as many tasks as the rate needs, drawn from the

@@ -1,4 +1,4 @@
-//! One node's volume: a cache of whole environments whose hits cost a look and a note.
+//! One node's volume: a cache of whole environments whose hits cost one lookup and one update.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};

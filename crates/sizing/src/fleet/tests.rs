@@ -73,7 +73,7 @@ fn sending_tasks_to_their_environment_saves_what_spreading_costs() {
 }
 
 #[test]
-fn no_node_drowns_for_an_environment_that_everybody_wants() {
+fn a_popular_environment_overloads_no_node() {
     let mut trace = Recorded::default();
     let catalog = trace.catalog.volume_mut(Volume::Python);
     for key in ["all", "few"] {

@@ -1,4 +1,4 @@
-//! The size of one volume: candidates, the first one that is enough, and a closer look at what lies around it.
+//! The size of one volume: candidates, the smallest that suffices, and a closer look at its neighbours.
 
 use super::growth::Growth;
 use super::recommendation::{Advice, Alternative, Decided, Holder, Less, Point, Targets, Waits};
@@ -113,7 +113,7 @@ fn held(bytes: u64, file_system: FileSystem, curve: &Curve) -> Weight {
     }
 }
 
-/// What environments may take of a claim under the budget that hybrid-cache keeps to unless it is told otherwise.
+/// What environments may take of a claim under the budget that hybrid-cache keeps to by default.
 fn kept_bytes(gib: u64, file_system: FileSystem, rest: Weight) -> u64 {
     default_budget(file_system.room_of(gib * GIB))
         .saturating_sub(rest)

@@ -19,7 +19,7 @@ pub struct Growth {
     pub interval: Option<Interval>,
     /// Days that are provided for.
     pub days: f64,
-    /// The factor that comes of it; 1 if growth cannot be told from chance.
+    /// The factor that comes of it; 1 if growth is not distinguishable from chance.
     pub factor: f64,
 }
 
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steady_growth_is_carried_on_and_noise_is_not() {
+    fn steady_growth_is_extrapolated_and_noise_is_not() {
         let growing: Vec<u64> = (0..14).map(|day| 1_000_000 + 10_000 * day + day % 3 * 900).collect();
         let found = Growth::estimate(&growing, 14.0, Some(365.0));
         let per_day = found.per_day.unwrap();

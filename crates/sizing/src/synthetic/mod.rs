@@ -1,4 +1,4 @@
-//! Traces that nobody recorded: programs of Zipf popularity that drift, new ones at a rate, tenants, day and night.
+//! Synthetic traces: programs of Zipf popularity that drifts, new ones at a rate, tenants, day and night.
 //!
 //! A *program* is what a tenant runs again and again: one request text with the environment that it resolves to. Each
 //! program has a rank, and a request picks one by its rank. Ranks drift, new programs come in, the least popular retire,

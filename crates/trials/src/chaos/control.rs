@@ -1,4 +1,4 @@
-//! What only the face can do to a cluster: it knows Kubernetes' client and Docker, this library does not.
+//! Control of a cluster that only the caller has: it knows Kubernetes' client and Docker, this library does not.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub trait ClusterControl: Send + Sync {
     /// The cluster does not answer.
     async fn verify(&self, epoch: &Epoch) -> Result<VerifyReport, TrialError>;
 
-    /// The container that is the cluster's only node; `None` unless the face was told its name.
+    /// The container that is the cluster's only node; `None` unless the caller was told its name.
     fn node(&self) -> Option<&dyn NodeControl>;
 }
 

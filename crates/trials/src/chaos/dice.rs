@@ -1,4 +1,4 @@
-//! Chance that can be repeated: a seed, and for each fault its own sequence, whatever ran before it.
+//! Reproducible random numbers: a seed, and for each fault its own sequence, independent of other faults.
 
 use std::time::Duration;
 

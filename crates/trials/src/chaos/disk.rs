@@ -20,7 +20,7 @@ const ATTEMPTS: u32 = 40;
 /// Bytes that are copied at once.
 const CHUNK: usize = 1 << 20;
 
-/// A mounted file system. Dropping it unmounts it, whoever still has files open there.
+/// A mounted file system. Dropping it unmounts it, even if processes still have files open there.
 #[derive(Debug)]
 pub struct Mounted {
     at: PathBuf,

@@ -1,4 +1,4 @@
-//! What a fault is, what it needs, and what came of it.
+//! A fault as data, what is promised despite it, and its result.
 
 use std::fmt;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use crate::verdict::Verdict;
 pub struct Fault {
     /// The name in reports and for `--only`: lower-case words joined by `-`.
     pub id: &'static str,
-    /// The promise that must hold all the same.
+    /// The promise that must still hold.
     pub promise: Pledge,
     /// What is done, in one sentence.
     pub tries: &'static str,
@@ -30,7 +30,7 @@ pub struct Fault {
 /// A fault being tried.
 pub type FaultWork<'a> = Pin<Box<dyn Future<Output = Result<Finding, TrialError>> + 'a>>;
 
-/// What is promised, whatever fails.
+/// What is promised despite faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pledge {
@@ -123,7 +123,7 @@ impl fmt::Debug for Fault {
     }
 }
 
-/// What came of a fault.
+/// The result of a fault.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Finding {
     /// What was done, with numbers.
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_only_holds_without_problems_is_not_told_with_them() {
+    fn the_success_text_is_left_out_if_there_are_problems() {
         let mut finding = Finding {
             seen: "3 whole".to_owned(),
             held: "all worked",

@@ -1,4 +1,4 @@
-//! Caches of a fault's own on this machine, filled from the stock of made-up packages.
+//! Caches of a fault on this machine, filled from generated packages.
 
 use std::ops::Deref;
 use std::path::Path;

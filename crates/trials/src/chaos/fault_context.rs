@@ -1,4 +1,4 @@
-//! Where faults are tried: one place, a seed, and a folder that holds all that they make.
+//! The context of faults: a driver or a machine, a seed, and a folder that holds everything they create.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -30,11 +30,11 @@ pub struct Settings {
     pub seed: u64,
     /// How often each fault happens, for those that can be repeated.
     pub rounds: u32,
-    /// How the face starts a task service as a process of its own; `None` if it cannot.
+    /// How the caller starts a task service as a process of its own; `None` if it cannot.
     pub serve: Option<Serve>,
 }
 
-/// A place for faults.
+/// What faults are tried with.
 pub struct FaultContext {
     site: Site,
     settings: Settings,
@@ -158,7 +158,7 @@ impl FaultContext {
         }
     }
 
-    /// How the face starts a service.
+    /// How the caller starts a service.
     ///
     /// # Errors
     /// It cannot: the list says of such a fault that it needs one.
@@ -188,7 +188,7 @@ impl FaultContext {
     /// The cluster's node.
     ///
     /// # Errors
-    /// The face was not told of one: the list says of such a fault that it needs one.
+    /// The caller was not told of one: the list says of such a fault that it needs one.
     pub fn node(&self) -> Result<&dyn NodeControl, TrialError> {
         let wrong = || TrialError::Other("this fault needs the name of the node's container".to_owned());
         self.hands()?.node().ok_or_else(wrong)
@@ -250,7 +250,7 @@ impl FaultContext {
     /// Lets a node go on that a fault has stopped and could not set going again.
     ///
     /// # Errors
-    /// The face cannot reach it.
+    /// The caller cannot reach it.
     pub async fn recover(&self) -> Result<(), TrialError> {
         let node = self.hands.as_deref().and_then(|hands| hands.node());
         let Some(node) = node else { return Ok(()) };

@@ -1,8 +1,8 @@
-//! What a fault needs beside a driver.
+//! What a fault needs in addition to a driver.
 
 use serde::{Deserialize, Serialize};
 
-/// What a fault needs beside a driver.
+/// What a fault needs in addition to a driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultNeed {

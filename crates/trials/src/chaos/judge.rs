@@ -1,4 +1,4 @@
-//! What faults are judged by, apart from running tasks again.
+//! Checks that judge faults, apart from running tasks again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn left_overs_are_no_harm_and_the_rest_is() {
+    fn leftovers_are_not_damage_and_other_findings_are() {
         let problem = |path: &str| Problem {
             path: path.to_owned(),
             what: "changed".to_owned(),

@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn left_overs_are_found_and_what_is_needed_is_not() {
+    fn leftovers_are_found_and_needed_files_are_not() {
         let root = tempfile::tempdir().unwrap();
         let python = root.path();
         for folder in [

@@ -1,4 +1,4 @@
-//! Faults: what is killed, filled up, taken away or set wrong, which promise must hold all the same, and how to judge it.
+//! Faults: what is killed, filled up, taken away or set wrong, which promise must still hold, and how to judge it.
 //!
 //! A [`Fault`] runs on a [`FaultContext`], which is one place (this machine or a cluster), a seed and a number of rounds. What
 //! is random comes from the seed ([`dice`]), so that the same seed makes the same moves. Packages are wheels built in

@@ -1,4 +1,4 @@
-//! Tries the list, one fault after the other, each with a deadline, and puts what came of it beside its promise.
+//! Tries the list, one fault after the other, each with a deadline, and records the result with its promise.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ const ROUND: Duration = Duration::from_secs(120);
 pub struct FaultTrial {
     /// The fault.
     pub id: String,
-    /// The promise that must hold all the same.
+    /// The promise that must still hold.
     pub promise: Pledge,
     /// Where it was tried.
     pub site: Site,

@@ -106,7 +106,7 @@ pub fn preparation(volume: &Path) -> Vec<Process> {
     found
 }
 
-/// Waits until a preparation is at work on this Python volume.
+/// Waits until a preparation is running on this Python volume.
 ///
 /// # Errors
 /// None begins in time.

@@ -1,4 +1,5 @@
-//! Files of the caches that were changed behind our back: found by `verify`, and never run where a lookup can see it.
+//! Files of the caches that were changed from outside: `verify` finds them, and a lookup that can see the change never runs
+//! them.
 
 use std::fs;
 use std::path::{Path, PathBuf};

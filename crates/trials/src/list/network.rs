@@ -107,7 +107,7 @@ fn addresses() -> Vec<IpAddr> {
     all
 }
 
-/// Servers that greet whoever comes.
+/// Servers that greet every client.
 async fn servers(which: Which, tasks: &mut JoinSet<()>) -> Vec<SocketAddr> {
     let hosts = match which {
         Which::Loopback => vec!["127.0.0.1".parse::<IpAddr>(), "::1".parse()]

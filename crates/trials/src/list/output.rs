@@ -1,4 +1,4 @@
-//! What a task prints: without end, in the form of others' lines, or with orders for a terminal.
+//! What a task prints: without end, imitating other lines, or with control sequences for a terminal.
 
 use std::time::Instant;
 

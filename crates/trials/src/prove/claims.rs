@@ -30,7 +30,7 @@ pub struct ClaimOrder {
     pub variables: Vec<(String, String)>,
 }
 
-/// The node of a kind cluster. The face knows Docker and Kubernetes, this library does not.
+/// The node of a kind cluster. The caller knows Docker and Kubernetes, this library does not.
 #[async_trait]
 pub trait Node: Send + Sync {
     /// Who owns the volumes.

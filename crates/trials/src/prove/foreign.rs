@@ -1,4 +1,4 @@
-//! What happens when another user fills the file system: room is made or the refusal is clear, and nothing is damaged.
+//! What happens when another user fills the file system: eviction makes room or the refusal is clear, and nothing is damaged.
 
 use hybrid_cache_sizing::proof::FullStep;
 

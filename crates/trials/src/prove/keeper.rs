@@ -1,4 +1,5 @@
-//! Whoever keeps a volume and answers requests for environments: a runner on this machine, or tasks of a cluster.
+//! The trait of a volume under test, which answers requests for environments: by a runner on this machine, or by tasks of a
+//! cluster.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! A replay of a trace on real volumes: what `size` predicts, set against what a file system of that size shows.
+//! Replays a trace on real volumes and compares the result with what `size` predicts.
 //!
 //! A [`slice`] of the trace is cut out and made smaller, so that its environments fit a small file system. Each part
 //! becomes a stand-in wheel ([`standin`]) or store path ([`system`]), and each request a real preparation by the runner

@@ -46,11 +46,11 @@ pub struct PackageFolder {
     ground: Option<MountedVolume>,
 }
 
-/// A volume of one size, and who answers for it.
+/// A volume of one size, with what answers requests on it.
 pub struct Opened {
     /// Its file system.
     pub ground: MountedVolume,
-    /// Who answers.
+    /// Answers requests.
     pub keeper: Box<dyn Keeper>,
     claims: Option<Arc<dyn Claims>>,
 }

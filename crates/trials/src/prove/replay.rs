@@ -1,4 +1,4 @@
-//! Replaying a slice on one volume, and learning from a replay what the slice really is.
+//! Replays a slice on one volume, and measures from a replay what the slice takes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
@@ -29,7 +29,7 @@ pub struct Replayed {
 pub type Go<'a> = &'a dyn Fn(&[Answer]) -> bool;
 
 /// Replays the slice, one request behind the other. Time is pressed together; what the clock decides is as in the trace:
-/// requests that are due are made old, and a use is noted again if so much time of the trace has gone by as whoever keeps the
+/// requests that are due are made old, and a use is noted again if so much time of the trace has gone by as the one that keeps the
 /// volume waits with that.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! The whole proof: learn what the slice is, predict sizes, replay on each of them, and compare.
+//! The whole proof: measures the slice, predicts sizes, replays on each of them, and compares.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,9 +61,9 @@ pub struct Progress {
     pub left_s: Option<f64>,
 }
 
-/// Whom to tell, and when to stop.
+/// Receives progress, and says when to stop.
 pub struct Control<'a> {
-    /// Set by others: the request at work is finished, and what was replayed is reported.
+    /// Set by the caller: the current request is finished, and what was replayed is reported.
     pub stop: &'a AtomicBool,
     /// Called before each request.
     pub tell: &'a dyn Fn(&Progress),

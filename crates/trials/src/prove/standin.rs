@@ -1,4 +1,4 @@
-//! Wheels in the place of a trace's parts: no content, but as many inodes and blocks.
+//! Wheels that stand in for a trace's parts: no content, but the same inodes and blocks.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The runner as a pod calls it: preparing on a claim of a given size, and looking after it.
+//! The runner as a pod calls it: prepares on a claim of a given size, and maintains it.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -141,7 +141,7 @@ impl Store {
         }
         match answer {
             Some(answer) => Ok(answer),
-            None => Err(TrialError::Other("the runner ended without an answer".to_owned())),
+            None => Err(TrialError::Other("the runner ended unanswered".to_owned())),
         }
     }
 
@@ -153,7 +153,7 @@ impl Store {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
-            // Ctrl-C is for whoever replays: this request is finished.
+            // Ctrl-C ends the replay, not this request: finish it.
             .process_group(0)
             .spawn()
             .map_err(failed())?;

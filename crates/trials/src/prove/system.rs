@@ -1,4 +1,4 @@
-//! Store paths in the place of a trace's parts, and a program in Nix's place that makes them.
+//! Store paths that stand in for a trace's parts, and a program that stands in for Nix and makes them.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Clocks that jumped: time stamps of a far past and a far future on everything whose age is looked at.
+//! Clocks that jump: time stamps in the far past and future on everything whose age matters.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

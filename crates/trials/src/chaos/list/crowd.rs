@@ -1,4 +1,4 @@
-//! Many tasks that ask for one environment while nobody has made it yet.
+//! Many tasks that ask at once for an environment that does not exist yet.
 
 use std::time::Instant;
 

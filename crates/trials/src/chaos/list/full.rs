@@ -1,4 +1,4 @@
-//! File systems without room: for bytes, and for files.
+//! File systems without room, for bytes and for files.
 
 use std::fs::{self, File};
 use std::io::Write;

@@ -128,7 +128,7 @@ impl Tally {
     }
 }
 
-/// Kills one process of the preparation that is at work on the place; which it was, if any lived.
+/// Kills one process of the preparation that is running there; which it was, if any lived.
 fn strike(place: &FaultCaches, dice: &mut Dice) -> Option<Role> {
     let alive = victim::preparation(&place.volumes.python);
     let mut roles: Vec<Role> = alive.iter().map(|process| process.role).collect();

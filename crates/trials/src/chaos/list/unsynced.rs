@@ -1,4 +1,4 @@
-//! Power cuts: whatever was not written to the disk is lost, at any moment of a preparation.
+//! Power cuts at any moment of a preparation: what was not written to the disk is lost.
 
 use std::fs;
 use std::time::{Duration, Instant};
