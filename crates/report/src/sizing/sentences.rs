@@ -43,21 +43,21 @@ pub(super) fn title(volume: Volume) -> &'static str {
 pub(super) fn headline(found: &Recommendation, advice: &Advice) -> String {
     let order = format!("order {} GiB for {}", advice.claim.gib, claim_name(advice.volume));
     let size = units::bytes(advice.at.budget_bytes);
-    let from = if advice.is_for_inodes {
+    let with = if advice.is_for_inodes {
         let inodes = advice.at.budget_bytes / found.targets.file_system.bytes_per_inode();
         format!(
-            "{} inodes on, which {size} of {} have",
+            "at least {} inodes, as {size} of {} have",
             units::count(inodes),
             found.targets.file_system.name()
         )
     } else {
-        format!("{size} of environments on")
+        format!("at least {size} of environments")
     };
     let targets = &found.targets;
     match advice.decided_by {
-        Decided::Hit => format!("{order}: {} of requests hit from {from}", units::share(targets.hit)),
+        Decided::Hit => format!("{order}: {} of requests hit with {with}", units::share(targets.hit)),
         Decided::P95 => format!(
-            "{order}: 95 % of requests wait at most {} from {from}",
+            "{order}: 95 % of requests wait at most {} with {with}",
             units::duration(targets.p95_us.unwrap_or(0.0))
         ),
         Decided::Largest => format!(
