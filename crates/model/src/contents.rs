@@ -36,7 +36,7 @@ pub struct EnvironmentContents {
     pub label: String,
     /// Its last known use, in microseconds since 1970.
     pub used_us: u64,
-    /// What it takes beside its parts.
+    /// Usage outside of its parts.
     pub own: Weight,
     /// Its parts, as indices into those of the volume.
     pub parts: Vec<u32>,

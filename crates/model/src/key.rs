@@ -88,7 +88,7 @@ impl FieldHasher {
 
 /// Everything that decides which Python environment a request gets, by name.
 ///
-/// `docs/cache-keys.md` lists what uv reads beside this and how it is fixed. What no request can choose yet is
+/// `docs/cache-keys.md` lists what else uv reads and how it is fixed. What no request can choose yet is
 /// fixed here, but has its place in the key, so that a later choice changes no layout.
 #[derive(Clone, Copy, Debug)]
 pub struct PythonRequest<'a> {
@@ -106,7 +106,7 @@ pub struct PythonRequest<'a> {
     pub index_scope: &'a str,
     /// `(name==version, hash)` that the request demands of its files. No request can yet.
     pub hashes: &'a [(String, String)],
-    /// Versions that packages nobody asked for must satisfy. No request can name one yet.
+    /// Versions that indirect requirements must satisfy. No request can name one yet.
     pub constraints: &'a [Requirement],
     /// `wheels`, as source builds are user code; `sources` for what may be built.
     pub builds: &'a str,

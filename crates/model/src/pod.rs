@@ -107,7 +107,7 @@ pub struct NetworkSettings {
 pub enum PodEnvironments {
     /// In the caches; a miss ends the container with [`crate::protocol::EXIT_MISSED`].
     Lookup,
-    /// A preparing container beside it says where.
+    /// A preparing container in the same pod says where.
     HandedOver,
 }
 
@@ -142,7 +142,7 @@ pub struct PodRequest {
     /// Whose task it is.
     #[serde(default)]
     pub tenant: Tenant,
-    /// True asks what the task's environments are made of: the preparing container's log tells it, behind [`PREPARED_MARK`].
+    /// True asks what the task's environments are made of: the answer is in the preparing container's log, after [`PREPARED_MARK`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub describe: bool,
 }
@@ -151,14 +151,14 @@ pub struct PodRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "report")]
 pub enum PrepareReport {
-    /// The task has been told, and publishing goes on. It is left at that moment and replaced at the end: a driver that
+    /// The task has been notified, and publishing continues. It is left at that moment and replaced at the end: a driver that
     /// finds it in a container that has ended knows that only publishing was cut short.
     HandedOver,
     /// Everything is published, or deliberately not.
     Published {
         /// All spans of the preparation, on its own clock.
         timeline: Timeline,
-        /// Microseconds on that clock at which the task was told that it may start.
+        /// Microseconds on that clock at which the task was notified that it may start.
         ready_us: u64,
         /// What an operator should know.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -179,7 +179,7 @@ pub enum PrepareReport {
 pub enum PodMaintenanceCommand {
     /// What do the volumes hold?
     Usage,
-    /// What are their environments made of? The container's log tells it, behind [`CONTENTS_MARK`]: a termination message is
+    /// What are their environments made of? The answer is in the container's log, after [`CONTENTS_MARK`]: a termination message is
     /// too small.
     Contents,
     /// Make room.

@@ -36,7 +36,7 @@ protections! {
     ContentHashes = "content-hashes",
     /// Only `lib/pythonX.Y/site-packages` counts as installed, and every requirement must be there.
     InstalledCheck = "installed-check",
-    /// Files of ours are new inodes beside the environment, never written through a package's hard link.
+    /// Our own files are new inodes outside of the environment, never written through a package's hard link.
     OwnFiles = "own-files",
     /// Only wheels are installed: preparing runs no code of a package.
     WheelsOnly = "wheels-only",
@@ -68,7 +68,7 @@ protections! {
     ProcessLimit = "process-limit",
     /// A bound on open files.
     OpenFilesLimit = "open-files-limit",
-    /// A bound on time, whatever signals the program ignores.
+    /// A bound on time that holds even if the program ignores signals.
     TimeLimit = "time-limit",
     /// A bound on the output that the runner passes on.
     OutputLimit = "output-limit",
@@ -78,7 +78,7 @@ protections! {
     DamageIsMiss = "damage-is-miss",
     /// Filtering Argo's lines out of a log takes time and memory in proportion to the log.
     ArgoLineBound = "argo-line-bound",
-    /// A driver keeps no more of a task's output than its limit, whatever came past the runner.
+    /// A driver keeps no more of a task's output than its limit, even if more came past the runner.
     OutputBound = "output-bound",
     /// Files with caches, tasks and output are for their owner alone.
     PrivateFiles = "private-files",
@@ -132,7 +132,7 @@ mod mutations {
     static REMOVED: Mutex<BTreeSet<Protection>> = Mutex::new(BTreeSet::new());
 
     impl Protection {
-        /// False if this process was told to go without the protection.
+        /// False if this process was configured without the protection.
         pub fn is_on(self) -> bool {
             !REMOVED.lock().unwrap_or_else(PoisonError::into_inner).contains(&self)
         }

@@ -13,7 +13,7 @@ use crate::task::TaskSpec;
 use crate::tenant::Tenant;
 use crate::timeline::Timeline;
 
-/// Exit code of the runner when it has reported, whatever it reported.
+/// Exit code of the runner when it has reported, also a failure.
 pub const EXIT_REPORTED: i32 = 0;
 /// Exit code of `runner run` when a cache missed and the task was not started.
 pub const EXIT_MISSED: i32 = 75;
@@ -175,7 +175,7 @@ pub struct RunRequest {
     /// other tenants.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub require_landlock: bool,
-    /// Variables the user's program gets beside those the runner sets itself.
+    /// Variables that the user's program gets in addition to those that the runner sets.
     #[serde(default)]
     pub variables: Vec<(String, String)>,
 }
@@ -319,7 +319,7 @@ pub struct PrepareRequest {
     /// How much each volume may hold before least recently used environments are evicted.
     #[serde(default)]
     pub budgets: Budgets,
-    /// True asks what the task's environments are made of: [`PrepareEvent::Published`] tells it.
+    /// True asks what the task's environments are made of: [`PrepareEvent::Published`] has the answer.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub describe: bool,
 }

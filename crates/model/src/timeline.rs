@@ -203,7 +203,7 @@ impl Timeline {
 
     /// What the client of a task service saw: the driver's own timeline within `wall_us` on the client's clock. What that
     /// timeline does not cover is the service's, except the `queue_us` that the task waited for its turn. Three durations,
-    /// each by one clock. When the end was told is not known, so all of it stands in front.
+    /// each by one clock. The time at which the end was reported is unknown, so all of it comes first.
     pub fn through_service(driver: &Timeline, wall_us: u64, queue_us: u64) -> Timeline {
         let outside_us = wall_us.saturating_sub(driver.total_us);
         let queue_us = queue_us.min(outside_us);

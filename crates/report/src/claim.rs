@@ -31,7 +31,7 @@ impl Verdict {
         }
     }
 
-    /// A mark beside the word, so that colour never carries the verdict alone.
+    /// A mark next to the word, so that colour never carries the verdict alone.
     pub fn mark(self) -> &'static str {
         match self {
             Verdict::Beaten => "▼",

@@ -24,7 +24,7 @@ impl DurationHistogram {
 
     /// Adds a duration.
     pub fn note(&mut self, us: u64) {
-        // Its smallest value is 1; a duration below the clock's resolution is told as that.
+        // Its smallest value is 1; a duration below the clock's resolution becomes that.
         self.0.saturating_record(us.max(1));
     }
 

@@ -267,7 +267,7 @@ fn unknown_record() -> RunRecord {
         os: unknown(),
         arch: unknown(),
         cpu: unknown(),
-        // No load is above this, so that nothing is called noisy on the strength of a number nobody knows.
+        // No load is above this, so that an unknown number of processors makes no sample noisy.
         cpus: u32::MAX,
         memory_bytes: 0,
         file_systems: std::collections::BTreeMap::new(),

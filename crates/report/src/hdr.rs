@@ -99,7 +99,7 @@ fn histogram(samples: &[&Sample], value_us: impl Fn(&Sample) -> u64) -> Option<H
     Some(histogram)
 }
 
-/// The name as part of a file name: whatever a scenario is called, the log stays in its folder.
+/// The name as part of a file name: no name of a scenario can lead out of the folder.
 fn file_stem(name: &str) -> String {
     name.chars()
         .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })

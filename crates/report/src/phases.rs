@@ -114,7 +114,7 @@ pub fn hidden_us(sample: &Sample) -> u64 {
 type Spent = Vec<(Option<Phase>, u64)>;
 
 /// The critical path over the client's wall time. Both are durations on the client's own clock; where the timeline
-/// ends before the client had the answer, the difference is nobody's, which is what `unattributed` means.
+/// ends before the client had the answer, the difference belongs to no phase and is `unattributed`.
 fn spent(sample: &Sample) -> Spent {
     Timeline {
         total_us: sample.wall_us,

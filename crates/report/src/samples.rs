@@ -32,8 +32,8 @@ pub(crate) fn accepted<'a>(record: &'a RunRecord, scenario: &str, temperature: T
     samples
 }
 
-/// What a pod costs is not ours to add, so a cluster is held against other targets than a sandbox. A record whose header
-/// was lost does not tell its driver; its peers may.
+/// True if the run was on a cluster. A pod costs more than a sandbox, so other targets apply. A record whose header
+/// was lost does not name its driver; its peers may show it.
 pub(crate) fn on_cluster(record: &RunRecord) -> bool {
     let provenance = &record.provenance;
     let beside_pods = |sample: &PeerSample| matches!(sample.peer, Peer::BarePod | Peer::LocalDriver);
@@ -42,7 +42,7 @@ pub(crate) fn on_cluster(record: &RunRecord) -> bool {
         || record.peers.iter().any(beside_pods)
 }
 
-/// What a service costs is told apart from what its driver does.
+/// True if the run went through a task service, whose cost is reported apart from its driver's.
 pub(crate) fn through_service(record: &RunRecord) -> bool {
     let provenance = &record.provenance;
     let beside_service = |sample: &PeerSample| matches!(sample.peer, Peer::DirectDriver | Peer::RoundTrip);

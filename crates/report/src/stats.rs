@@ -117,7 +117,7 @@ impl Estimate {
         if median(denominator)? <= 0.0 {
             return None;
         }
-        // A denominator of 0 µs cannot be told from one below the clock's resolution of 1 µs.
+        // A denominator of 0 µs is one below the clock's resolution of 1 µs.
         Estimate::combine(numerator, denominator, |top, bottom| top / bottom.max(1.0))
     }
 

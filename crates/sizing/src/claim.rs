@@ -31,7 +31,7 @@ pub enum FileSystem {
     Xfs,
 }
 
-/// Room for an ordinary user in a new file system: size in MiB, and 4096-byte blocks free as `statfs` tells them.
+/// Room for an ordinary user in a new file system: size in MiB, and 4096-byte free blocks as `statfs` reports them.
 /// Measured with e2fsprogs 1.47 and xfsprogs 6.1. An ext4 below 512 MiB is made with the block size and the inodes of larger
 /// ones, as a proof makes it. Its journal grows by steps, and one of 128 MiB has less room than one of 127.
 const EXT4: [(u64, u64); 21] = [
@@ -169,7 +169,7 @@ fn room_of(bytes: u64, file_system: Option<FileSystem>) -> Weight {
     file_system.map_or(folder, |file_system| file_system.room_of(bytes))
 }
 
-/// What has to be in a claim beside its environments.
+/// What a claim has to hold in addition to its environments.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Needs {
     /// The file system.

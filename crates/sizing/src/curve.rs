@@ -102,7 +102,7 @@ pub struct Curve {
     pub bytes: u64,
     /// First requests of an environment: no size makes them hit.
     pub first: u64,
-    /// Requests that were resolved again because of their age, whatever the size.
+    /// Requests that were resolved again because of their age, at any size.
     pub due: u64,
     /// What the largest environment takes.
     pub largest: Weight,

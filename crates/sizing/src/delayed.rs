@@ -162,7 +162,7 @@ mod tests {
         let found = counted(&[(0, 1, 0), (1, 50, 0), (2, 60, 0), (0, 100, 90)]);
         assert_eq!(found.evictions, [1, 1, 0, 0]);
         assert_eq!(found.known, 1);
-        // What was gone when the task began is made for it, and what nobody pushed out stays.
+        // What was gone when the task began is made for it, and what was not evicted stays.
         assert_eq!(
             counted(&[(0, 1, 0), (1, 5, 0), (2, 60, 0), (0, 100, 90)]).evictions,
             [0, 1, 0, 0]

@@ -93,7 +93,7 @@ pub fn span(source: &dyn Source) -> Result<(u64, u64), TraceError> {
 }
 
 /// Looks at some budgets of one volume, smallest first, with the other volume large enough. `between` names the two of
-/// them, by their places, whose difference is told by environments.
+/// them, by their places, whose difference is given by environment.
 ///
 /// # Errors
 /// The trace cannot be read.

@@ -39,7 +39,7 @@ pub struct Pace {
     pub bytes_each: Option<Estimate>,
     /// Inodes likewise.
     pub inodes_each: Option<Estimate>,
-    /// Bytes that came each day; `None` if the trace is too short to tell.
+    /// Bytes that came each day; `None` if the trace is too short.
     pub bytes_per_day: Option<Estimate>,
     /// Inodes likewise.
     pub inodes_per_day: Option<Estimate>,

@@ -104,7 +104,7 @@ impl Stack {
         })
     }
 
-    /// Notes a use of the environment, and tells its distance before that.
+    /// Records a use of the environment and returns its distance before that.
     pub fn touch(&mut self, environment: u32) -> Option<Weight> {
         self.touch_pieces(environment, None)
     }

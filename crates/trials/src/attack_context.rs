@@ -25,7 +25,7 @@ pub struct AttackContext {
     site: Site,
     driver: Arc<dyn Driver>,
     local: Option<LocalSite>,
-    /// What the attack in progress has made, to be deleted behind it.
+    /// What the current attack has created, to be deleted afterwards.
     epochs: Mutex<Vec<Epoch>>,
     /// What all probes share, to be deleted at the end unless it is another ground's.
     warm: OnceCell<Caches>,
@@ -78,7 +78,7 @@ impl AttackContext {
         }
     }
 
-    /// Another ground on this machine, whose driver is told something else, on the same warm caches: they belong to this
+    /// Another ground on this machine, whose driver has another configuration, on the same warm caches: they belong to this
     /// ground, which has to outlive the other.
     ///
     /// # Errors

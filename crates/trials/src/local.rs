@@ -22,7 +22,7 @@ pub struct LocalSite {
 pub struct WithWheels {
     /// The driver.
     pub driver: Arc<LocalDriver>,
-    /// What it was told.
+    /// Its configuration.
     pub config: LocalConfig,
 }
 
@@ -43,7 +43,7 @@ impl LocalSite {
         Arc::clone(&self.driver) as Arc<dyn Driver>
     }
 
-    /// What the driver was told.
+    /// The driver's configuration.
     pub fn config(&self) -> &LocalConfig {
         &self.config
     }

@@ -21,7 +21,7 @@ pub struct LocalCaches {
     pub caches: Caches,
     /// The driver, for what only this machine can do.
     pub driver: Arc<LocalDriver>,
-    /// What it was told.
+    /// Its configuration.
     pub config: LocalConfig,
     /// The volumes.
     pub volumes: VolumePair,
@@ -58,7 +58,7 @@ impl AttackContext {
 }
 
 impl LocalCaches {
-    /// The same caches under another driver, which is told something else. Fields are named as JSON names them.
+    /// The same caches under another driver, with another configuration. Fields have their names in JSON.
     ///
     /// # Errors
     /// A change that does not fit.

@@ -141,7 +141,7 @@ pub const PROMISES: &[Promise] = &[
     ),
 ];
 
-/// What a round of attacks says of a promise.
+/// The result of a round of attacks for a promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {

@@ -21,14 +21,14 @@ pub struct Trial {
     pub promise: Protection,
     /// Where it ran.
     pub site: Site,
-    /// What came of it.
+    /// Its result.
     #[serde(flatten)]
     pub verdict: Verdict,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
 }
 
-/// Tries those of the attacks that run at the ground's site, and tells of each as soon as it is over.
+/// Tries those of the attacks that run at the ground's site, and reports each as soon as it ends.
 pub async fn run(attacks: &[&Attack], ground: &AttackContext, mut tell: impl FnMut(&Trial)) -> Vec<Trial> {
     let mut trials = Vec::new();
     for attack in attacks.iter().filter(|attack| attack.runs_at(ground.site())) {

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use crate::caches::within;
 use crate::error::TrialError;
 
-/// How long an answer, or the end of the service, may take.
+/// Deadline of an answer, and of the service's shutdown.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// No answer is read beyond this, in bytes.
 const MOST_BYTES: u64 = 1 << 20;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What came of an attack.
+/// The result of an attack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "verdict")]
 pub enum Verdict {

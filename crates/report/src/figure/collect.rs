@@ -40,7 +40,7 @@ fn service_overhead(record: &RunRecord, name: &str) -> Option<Figure> {
     figure(FigureKind::ServiceOverhead, name, estimate, &ours_us, against)
 }
 
-/// A peer that stands beside a value and is no part of it.
+/// A peer that is shown with a value and is not part of it.
 fn beside(record: &RunRecord, name: &str, peer: Peer) -> Option<Against> {
     let times_us = peer_times(record, name, peer);
     Some(Against {
@@ -56,14 +56,14 @@ fn against_direct_driver(record: &RunRecord, name: &str) -> Option<Figure> {
 }
 
 fn less_user_code(record: &RunRecord, name: &str, kind: FigureKind, beside: Option<Against>) -> Option<Figure> {
-    let samples = telling_user_code(record, name);
+    let samples = with_user_code(record, name);
     let estimate = Estimate::median(&durations(&samples, less_user_code_us))?;
     let ours_us = durations(&samples, |sample| sample.wall_us);
     figure(kind, name, estimate, &ours_us, beside)
 }
 
-/// Cached runs that tell their user's code: without that span, all of a run would pass for our own.
-fn telling_user_code<'a>(record: &'a RunRecord, name: &str) -> Vec<&'a Sample> {
+/// Cached runs with a user-code span: without it, the whole run would count as overhead.
+fn with_user_code<'a>(record: &'a RunRecord, name: &str) -> Vec<&'a Sample> {
     let mut samples = accepted(record, name, Temperature::Cached);
     samples.retain(|sample| sample.timeline.spans.iter().any(|span| span.phase == Phase::UserCode));
     samples
@@ -73,9 +73,9 @@ fn less_user_code_us(sample: &Sample) -> u64 {
     sample.wall_us.saturating_sub(sample.timeline.phase_us(Phase::UserCode))
 }
 
-/// `true` has no user code to speak of, so the user's own is left out of the other side; the whole stands beside it.
+/// `true` has hardly any user code, so the other side excludes its user code; the figure also gives the time with it.
 fn against_bare_pod(record: &RunRecord, name: &str) -> Option<Figure> {
-    let samples = telling_user_code(record, name);
+    let samples = with_user_code(record, name);
     let ours_us = durations(&samples, less_user_code_us);
     let mut figure = against_peer(record, name, FigureKind::BarePod, Peer::BarePod, &ours_us)?;
     figure.ours_us = median(&durations(&samples, |sample| sample.wall_us))?;

@@ -28,7 +28,7 @@ impl Attainment {
         }
     }
 
-    /// A mark beside the word, so that colour never carries the verdict alone.
+    /// A mark next to the word, so that colour never carries the verdict alone.
     pub fn mark(self) -> &'static str {
         match self {
             Attainment::Met => "✓",
@@ -60,9 +60,9 @@ pub struct Figure {
     pub estimate: Estimate,
     /// Our own samples that count.
     pub n: usize,
-    /// Median of our own side, in microseconds; where user code is left out of the value, with it.
+    /// Median of our own side, in microseconds; includes user code even if the value excludes it.
     pub ours_us: f64,
-    /// What it is compared with, or what stands beside it; absent if it is compared with its own user code alone.
+    /// What it is compared with, or what is shown with it; absent if it is compared with its own user code alone.
     pub against: Option<Against>,
     /// What the samples say about [`FigureKind::target`].
     pub attainment: Attainment,
@@ -96,7 +96,7 @@ impl Figure {
         }
     }
 
-    /// What was measured on both sides: `95.1 ms / 92.0 ms`, with the name if the kind does not tell it.
+    /// What was measured on both sides: `95.1 ms / 92.0 ms`, with the name if the kind does not imply it.
     pub fn sides(&self) -> String {
         let ours = units::duration(self.ours_us);
         let Some(against) = &self.against else {
@@ -111,11 +111,11 @@ impl Figure {
         }
     }
 
-    /// Why nothing can be decided; `None` if the interval, which stands beside it, tells.
+    /// Why nothing can be decided; `None` if the interval shows it.
     pub fn open_because(&self) -> Option<String> {
         let stands_beside = matches!(self.kind, FigureKind::ServiceOverhead | FigureKind::EndToEnd);
         let fewest = match &self.against {
-            // It stands beside the value and is no part of it.
+            // It is shown with the value and is not part of it.
             Some(against) if !stands_beside => against.n.min(self.n),
             _ => self.n,
         };

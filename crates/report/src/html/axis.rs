@@ -132,7 +132,7 @@ impl LinearAxis {
         self.ticks_written(7.0, tick_label)
     }
 
-    /// At most `most` round values and one, labelled as told.
+    /// At most `most` round values and one, labelled by `write`.
     pub(crate) fn ticks_written(&self, most: f64, write: fn(f64) -> String) -> Vec<Tick> {
         let width = self.high - self.low;
         if width <= 0.0 {

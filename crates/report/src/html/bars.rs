@@ -14,7 +14,7 @@ const BAR: f64 = 34.0;
 const SLIVER: f64 = 12.0;
 /// A bar shorter than this share of the widest is drawn once more, enlarged.
 const ENLARGE_BELOW: f64 = 0.6;
-/// Narrower parts have no gap beside them: the gap would hide them.
+/// Narrower parts have no gap next to them: the gap would hide them.
 const GAP_FROM: f64 = 0.006;
 
 /// Widths of the plot in pixels, least to widest, that labels are fitted to: phone, tablet, screen. The media queries

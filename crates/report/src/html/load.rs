@@ -16,7 +16,7 @@ use crate::units;
 const PANEL: f64 = 92.0;
 const TITLE: f64 = 24.0;
 const GAP: f64 = 14.0;
-/// Units of a panel's own drawing, which is stretched to whatever width there is.
+/// Units of a panel's own drawing, which is stretched to the available width.
 const WIDE: f64 = 1000.0;
 const HIGH: f64 = 100.0;
 /// Rows of the table over time.

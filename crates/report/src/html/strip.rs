@@ -101,7 +101,7 @@ fn row(group: &GroupSummary, samples: &[&Sample], axis: &LogAxis, top: f64) -> M
     }
 }
 
-/// What fits beside the temperature's name on a phone; the interval's level is in the table.
+/// What fits next to the temperature's name on a phone; the interval's level is in the table.
 fn short_caption(group: &GroupSummary) -> String {
     match &group.wall {
         Some(wall) => format!("n = {} · median {}", wall.n, units::duration(wall.median_us)),
@@ -133,7 +133,7 @@ fn tip(sample: &Sample, verdict: &str) -> Markup {
     html! { title { "#" (sample.sequence) ", " (units::duration(as_f64(sample.wall_us))) ", " (verdict) } }
 }
 
-/// The label stands at the end of the band that has more room beside it.
+/// The label is at the end of the band that has more room next to it.
 fn claim_label(axis: &LogAxis, result: &crate::claim::ClaimResult, y: f64) -> Markup {
     let (left, right) = (axis.at(result.claim.min_s * 1e6), axis.at(result.claim.max_s * 1e6));
     let from_left = left + right < 1.0;

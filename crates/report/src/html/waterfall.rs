@@ -67,7 +67,7 @@ fn lane_spans(spans: &[Span], lane: Lane) -> Vec<Span> {
     own
 }
 
-/// One row for each span, but neighbours too short to be told apart share one: a real run has a dozen of them.
+/// One row for each span, but neighbours too short to distinguish share one: a real run has a dozen of them.
 fn rows(spans: Vec<Span>, axis: &LinearAxis) -> Vec<Vec<Span>> {
     let width = |from: u64, to: u64| axis.at(as_f64(to)) - axis.at(as_f64(from));
     let short = |span: &Span| width(span.start_us, span.end_us()) < SHORT;

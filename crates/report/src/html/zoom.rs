@@ -10,7 +10,7 @@ use crate::stats::as_f64;
 use crate::summary::GroupSummary;
 use crate::units;
 
-/// Fewer points than this are told apart on the strip already.
+/// Fewer points than this are distinguishable on the strip already.
 const FROM_SAMPLES: usize = 10;
 /// The axis ends this many interquartile ranges above the upper quartile: a straggler must not press the rest together.
 const FENCE: f64 = 4.0;

@@ -26,7 +26,7 @@ fn placed(advice: &FleetAdvice, placement: Placement) -> Option<&Placed> {
     advice.placed.iter().find(|placed| placed.placement == placement)
 }
 
-/// What it is worth to send tasks where their environment is.
+/// The benefit of sending tasks to the nodes that have their environment.
 fn worth(advice: &FleetAdvice) -> Option<String> {
     let (near, random) = (placed(advice, Placement::Affinity)?, placed(advice, Placement::Random)?);
     Some(format!(

@@ -181,7 +181,7 @@ pub(super) fn misses(advice: &Advice) -> String {
     )
 }
 
-/// How many evictions a running task delays; `None` if there are none, or the trace does not tell.
+/// How many evictions a running task delays; `None` if there are none, or the trace does not show it.
 pub(super) fn delayed(advice: &Advice) -> Option<String> {
     let delayed = advice
         .on_claim

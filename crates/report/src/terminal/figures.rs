@@ -15,7 +15,7 @@ const COLUMNS: [(&str, CellAlignment); 6] = [
     ("verdict", CellAlignment::Left),
     ("measured", CellAlignment::Left),
 ];
-/// Columns that a narrow terminal does without, one after the other.
+/// Columns that a narrow terminal drops, one after the other.
 const DISPENSABLE: [&str; 2] = ["measured", "n"];
 /// Lines above the first row: a rule, the header, a rule.
 const HEADER_LINES: usize = 3;

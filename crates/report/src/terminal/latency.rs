@@ -9,7 +9,7 @@ use crate::cells::{distribution, not_counted, plain, runner_median, verdict};
 use crate::summary::{GroupSummary, ScenarioSummary, Summary};
 use crate::units;
 
-/// Columns that a narrow terminal does without, one after the other: warnings tell what the first and the last would,
+/// Columns that a narrow terminal drops, one after the other: warnings say what the first and the last would,
 /// and the verdict stays.
 const DISPENSABLE: [&str; 5] = ["not counted", "p90", "min–max", "claim", "n"];
 

@@ -6,7 +6,7 @@
 //! the nodes and do not count.
 //!
 //! **Bounds.** The trace is streamed once for each placement. A hit costs a look and a note, a miss the groups of the
-//! environment's parts, whatever the number of nodes. Memory is what the nodes hold, so it is bounded by budgets, not by
+//! environment's parts, independent of the number of nodes. Memory is what the nodes hold, so it is bounded by budgets, not by
 //! requests. Nodes that tasks are spread over by chance or in turn are all alike: at most [`ALIKE`] of them are played,
 //! and sums are taken for all. No more than [`MOST_TASKS`] tasks are played for each placement.
 
@@ -26,7 +26,7 @@ use node::Node;
 pub const ALIKE: usize = 256;
 /// Tasks that are played for each placement.
 pub const MOST_TASKS: u64 = 5_000_000;
-/// Requests that the tasks beside a request are drawn from.
+/// Requests from which the tasks that accompany a request are drawn.
 pub const RECENT: usize = 1000;
 /// A node takes no more than so much of the mean load for the sake of an environment that it has.
 const MOST_LOAD: f64 = 1.25;

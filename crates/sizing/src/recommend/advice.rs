@@ -120,7 +120,7 @@ fn kept_bytes(gib: u64, file_system: FileSystem, rest: Weight) -> u64 {
         .bytes
 }
 
-/// The size that was chosen, and what its claim needs beside it.
+/// The size that was chosen, and what its claim needs in addition.
 struct Settled {
     decided_by: Decided,
     bytes: u64,

@@ -24,7 +24,7 @@ pub struct Growth {
 }
 
 impl Growth {
-    /// Growth from the bytes that each block of time uses. Blocks without requests tell nothing.
+    /// Growth from the bytes that each block of time uses. Blocks without requests are ignored.
     pub fn estimate(used_bytes: &[u64], trace_days: f64, provided_days: Option<f64>) -> Growth {
         let days = provided_days.unwrap_or(0.0);
         let none = Growth {

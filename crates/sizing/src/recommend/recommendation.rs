@@ -85,7 +85,7 @@ pub struct Advice {
     pub requests: u64,
     /// First requests of an environment: no size makes them hit.
     pub first: u64,
-    /// Requests that were resolved again because of their age, whatever the size.
+    /// Requests that were resolved again because of their age, at any size.
     pub due: u64,
     /// Distinct environments.
     pub environments: usize,
@@ -169,7 +169,7 @@ pub struct Point {
     pub evictions: u64,
     /// The same, a day.
     pub evictions_per_day: Option<f64>,
-    /// Of those, how many had to wait for the end of a task that used the environment; `None` if no request of the trace tells how
+    /// Of those, how many had to wait for the end of a task that used the environment; `None` if no request of the trace records how
     /// long its program ran.
     pub delayed_evictions: Option<u64>,
 }

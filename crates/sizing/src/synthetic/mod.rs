@@ -120,7 +120,7 @@ pub(crate) struct Template {
     pub key: String,
     /// What people call it.
     pub label: String,
-    /// What it takes beside its parts.
+    /// Usage outside of its parts.
     pub own: Weight,
     /// Its parts.
     pub parts: Vec<(String, Weight)>,

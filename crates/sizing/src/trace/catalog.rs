@@ -44,7 +44,7 @@ pub struct Environment {
     pub key: String,
     /// A name that people recognise; may be empty.
     pub label: String,
-    /// What it takes beside its parts.
+    /// Usage outside of its parts.
     pub own: Weight,
     /// Its parts, each once, as indices.
     pub parts: Vec<u32>,

@@ -8,7 +8,7 @@ use hybrid_cache_model::maintain::VerifyReport;
 
 use crate::error::TrialError;
 
-/// What a trial does to a cluster behind the driver's back.
+/// Control of a cluster that the driver does not know of.
 #[async_trait]
 pub trait ClusterControl: Send + Sync {
     /// Another driver on the same cluster, as another process would open it.
@@ -29,11 +29,11 @@ pub trait ClusterControl: Send + Sync {
     /// The cluster does not answer.
     async fn verify(&self, epoch: &Epoch) -> Result<VerifyReport, TrialError>;
 
-    /// The container that is the cluster's only node; `None` unless the caller was told its name.
+    /// The container that is the cluster's only node; `None` unless the caller knows its name.
     fn node(&self) -> Option<&dyn NodeControl>;
 }
 
-/// What a trial does to a node that is a container.
+/// Control of a node that is a container.
 #[async_trait]
 pub trait NodeControl: Send + Sync {
     /// Stops every process of the node, the API server among them, until [`NodeControl::resume`].
@@ -45,7 +45,7 @@ pub trait NodeControl: Send + Sync {
     /// Lets them go on. A node that is not paused stays as it is.
     ///
     /// # Errors
-    /// The container cannot be told.
+    /// The container is unknown.
     async fn resume(&self) -> Result<(), TrialError>;
 
     /// Restarts the node and waits until its API server answers again.

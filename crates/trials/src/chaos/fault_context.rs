@@ -26,7 +26,7 @@ const OWNER: &str = ".owner";
 /// How faults are tried.
 #[derive(Clone)]
 pub struct Settings {
-    /// What all chance comes from.
+    /// Seed of all random numbers.
     pub seed: u64,
     /// How often each fault happens, for those that can be repeated.
     pub rounds: u32,
@@ -167,10 +167,10 @@ impl FaultContext {
         self.settings.serve.as_ref().ok_or_else(lacking)
     }
 
-    /// The cluster behind the driver's back.
+    /// Control of the cluster.
     ///
     /// # Errors
-    /// This is no cluster: a mistake in the list.
+    /// This is not a cluster: a mistake in the list.
     pub fn hands(&self) -> Result<&dyn ClusterControl, TrialError> {
         let wrong = || TrialError::Other("this fault needs a cluster".to_owned());
         self.hands.as_deref().ok_or_else(wrong)
@@ -179,7 +179,7 @@ impl FaultContext {
     /// The cluster's driver.
     ///
     /// # Errors
-    /// This is no cluster: a mistake in the list.
+    /// This is not a cluster: a mistake in the list.
     pub fn driver(&self) -> Result<Arc<dyn Driver>, TrialError> {
         let wrong = || TrialError::Other("this fault needs a cluster".to_owned());
         self.driver.clone().ok_or_else(wrong)
@@ -188,7 +188,7 @@ impl FaultContext {
     /// The cluster's node.
     ///
     /// # Errors
-    /// The caller was not told of one: the list says of such a fault that it needs one.
+    /// The caller did not name one: the list says of such a fault that it needs one.
     pub fn node(&self) -> Result<&dyn NodeControl, TrialError> {
         let wrong = || TrialError::Other("this fault needs the name of the node's container".to_owned());
         self.hands()?.node().ok_or_else(wrong)

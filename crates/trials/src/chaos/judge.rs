@@ -15,7 +15,7 @@ use crate::volume;
 /// Parts of the volumes that hold leftovers: they are counted, and no environment is there.
 const LEFT_OVERS: [&str; 3] = ["staging/", "trash/", "uv/.tmp"];
 
-/// What `verify` says beside leftovers.
+/// Findings of `verify`, without leftovers.
 pub fn unclean(report: &VerifyReport) -> Vec<String> {
     let is_harm = |path: &str| !LEFT_OVERS.iter().any(|part| path.contains(part));
     let harm = report.problems.iter().filter(|problem| is_harm(&problem.path));
@@ -83,7 +83,7 @@ pub fn has_lost_output(ran: &Ran) -> bool {
 pub struct Told {
     /// Its number in the trial.
     pub number: u32,
-    /// Its state as the service tells it; empty if it knows no such task.
+    /// Its state as the service reports it; empty if it does not know the task.
     pub state: String,
     /// How it ended.
     pub end: String,

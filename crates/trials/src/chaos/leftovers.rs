@@ -25,7 +25,7 @@ impl std::fmt::Display for LeftOvers {
     }
 }
 
-/// Everything that nobody would need if no preparation were running: staging folders, trash, temporary folders of uv,
+/// Everything that is unneeded if no preparation is running: staging folders, trash, temporary folders of uv,
 /// and build locks of requests that are not there.
 pub fn paths(python: &Path) -> Vec<PathBuf> {
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -111,7 +111,7 @@ pub fn make_old(python: &Path) {
 /// Makes a leftover of each kind, so that a judge has something to notice.
 pub fn make_up(python: &Path) {
     let folder = python.join("uv").join(".tmpMadeUp");
-    // What cannot be made is noticed by nobody, and the check of the checker says so.
+    // If it cannot be created, the check of the checker notices.
     let _ = fs::create_dir_all(&folder);
     let _ = File::create(folder.join("file"));
     let _ = fs::create_dir_all(python.join("trash").join("made-up"));

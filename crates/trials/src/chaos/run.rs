@@ -29,7 +29,7 @@ pub struct FaultTrial {
     pub tried: String,
     /// What was seen, with numbers; empty if nothing was done.
     pub seen: String,
-    /// What came of it.
+    /// Its result.
     #[serde(flatten)]
     pub verdict: Verdict,
     /// How long it took, in milliseconds.
@@ -49,7 +49,7 @@ pub struct PledgeRow {
     pub trials: Vec<FaultTrial>,
 }
 
-/// Tries those of the faults that can be tried at the field's site, and tells of each as soon as it is over.
+/// Tries those of the faults that can be tried at the field's site, and reports each as soon as it ends.
 pub async fn run(faults: &[&Fault], field: &FaultContext, mut tell: impl FnMut(&FaultTrial)) -> Vec<FaultTrial> {
     let mut trials = Vec::new();
     for fault in faults.iter().filter(|fault| fault.runs_at(field.site())) {

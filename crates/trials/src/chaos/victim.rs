@@ -13,10 +13,10 @@ use serde::Serialize;
 use crate::caches::within;
 use crate::error::TrialError;
 
-/// How long a preparation may take to begin.
+/// Deadline for the start of a preparation.
 const BEGIN: Duration = Duration::from_secs(30);
 
-/// What a process is for.
+/// The role of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {

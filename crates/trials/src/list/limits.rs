@@ -118,7 +118,7 @@ async fn memory(ground: &AttackContext) -> Result<Verdict, TrialError> {
     if let Ok(findings) = ran.findings("takes memory") {
         return Ok(Verdict::held_if_none(&findings.got));
     }
-    // However it ends, somebody must learn why.
+    // However it ends, the user must learn why.
     let told = ran.outcome.warnings.iter().any(|warning| warning.contains("memory"));
     match &ran.outcome.end {
         End::Failed { failure } if failure.to_string().to_lowercase().contains("memory") => Ok(Verdict::Held),

@@ -211,7 +211,7 @@ async fn run_without_a_lease(ground: &AttackContext) -> Result<Verdict, TrialErr
     })
 }
 
-/// Takes a lock as an evictor does, whichever kind of lock it uses; `None` if somebody holds it.
+/// Takes a lock as an evictor does, whichever kind of lock it uses; `None` if it is held.
 fn take(lease: &Path) -> Option<File> {
     let file = File::options().read(true).write(true).open(lease).ok()?;
     let taken = flock(&file, FlockOperation::NonBlockingLockExclusive)

@@ -26,7 +26,7 @@ pub struct ClaimOrder {
     pub bytes: u64,
     /// The size that the driver is told; `None`: nothing is ever evicted.
     pub told_bytes: Option<u64>,
-    /// What uv is told of packages.
+    /// Variables that tell uv where its packages are.
     pub variables: Vec<(String, String)>,
 }
 

@@ -17,7 +17,7 @@ use crate::prove::{standin, system};
 
 /// A note of a use that is made to look old looks so much older; the runner notes a use again after a minute.
 const LONG_AGO: Duration = Duration::from_secs(120);
-/// Where the system volume has what is ours.
+/// Folder of the system volume that holds our files.
 pub const STATE: &str = "var/hybrid-cache";
 /// What a task waits for, beside the lookup.
 const PYTHON_PHASES: &[Phase] = &[Phase::PythonVenv, Phase::PythonInstall, Phase::PythonVerify];
@@ -32,7 +32,7 @@ pub enum End {
     Hit,
     /// It was made, or resolved again.
     Made {
-        /// Bytes of new files, as the runner tells them.
+        /// Bytes of new files, as the runner reports them.
         downloaded_bytes: u64,
         /// Microseconds of preparing before the task could start.
         prepare_us: u64,

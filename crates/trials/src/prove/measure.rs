@@ -28,7 +28,7 @@ pub struct Found {
 /// An environment on a volume.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FoundEnvironment {
-    /// What it takes beside its parts.
+    /// Usage outside of its parts.
     pub own: Weight,
     /// Its parts.
     pub parts: BTreeSet<String>,

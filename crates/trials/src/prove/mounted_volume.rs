@@ -18,7 +18,7 @@ use crate::error::TrialError;
 const OPTIONS: &[&str] = &["-b", "4096", "-i", "16384", "-m", "0"];
 /// The part of a file system that mkfs keeps for root by default: a twentieth.
 const RESERVED: u64 = 20;
-/// How long unmounting is waited for.
+/// Deadline for unmounting.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Each gets another name: the one before may still be held.
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -47,7 +47,7 @@ pub struct Device {
 pub struct MountedVolume {
     mounted: Mounted,
     image: PathBuf,
-    /// What it had for an ordinary user.
+    /// Its room for an ordinary user.
     pub room: Weight,
 }
 
@@ -134,7 +134,7 @@ impl MountedVolume {
     }
 
     /// Unmounts it and deletes its file. A sandbox that another user began meanwhile has a copy of the mount and keeps the
-    /// loop device for as long as it lives: nobody waits for that.
+    /// loop device for as long as it lives: nothing waits for that.
     ///
     /// # Errors
     /// The file cannot be deleted.

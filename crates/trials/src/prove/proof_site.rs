@@ -23,7 +23,7 @@ use crate::prove::slice::Slice;
 use crate::prove::store::Store;
 use crate::prove::{standin, system};
 
-/// How long a namespace may take to be gone, with its mounts.
+/// Deadline for the deletion of a namespace and its mounts.
 const CLOSING: Duration = Duration::from_secs(300);
 
 /// Where a proof runs.

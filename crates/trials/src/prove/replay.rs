@@ -12,14 +12,14 @@ use crate::prove::keeper::{Answer, End, Keeper};
 use crate::prove::measure::{Found, measure};
 use crate::prove::slice::Slice;
 
-/// What a replay showed.
+/// The result of a replay.
 #[derive(Clone, Debug)]
 pub struct Replayed {
     /// Each request's answer, in their order; fewer than requests if it was stopped.
     pub answers: Vec<Answer>,
     /// Environments that were made, resolved again ones left out.
     pub made: u64,
-    /// What is on the volume afterwards.
+    /// Usage of the volume afterwards.
     pub found: Found,
     /// Seconds that it took.
     pub took_s: f64,

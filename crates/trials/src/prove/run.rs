@@ -27,7 +27,7 @@ const LEAST_BYTES: u64 = 64 << 20;
 /// Part of the largest file system that all environments are to take together: smaller ones evict.
 const FILL: f64 = 0.35;
 
-/// What is proved.
+/// The plan of a proof.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Whose requests are replayed, one volume behind the other.

@@ -26,7 +26,7 @@ pub fn requirements(parts: &[u32]) -> String {
     lines.join("\n")
 }
 
-/// What uv is told of a folder of stand-ins.
+/// Variables that tell uv of a folder of stand-ins.
 pub fn variables(wheels: &Path) -> Vec<(String, String)> {
     // An index that has nothing: what is not in the folder is not there.
     let index = (

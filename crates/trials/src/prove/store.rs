@@ -21,7 +21,7 @@ use crate::prove::keeper::{self, Answer, End, Keeper, STATE};
 use crate::prove::slice::Made;
 use crate::prove::{standin, system};
 
-/// How long one preparation, or one look at a volume, may take.
+/// Deadline of one preparation, or of one inspection of a volume.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Longest one line of an answer.
 const DEADLINE_MS: u64 = 240_000;
@@ -159,7 +159,7 @@ impl Store {
             .map_err(failed())?;
         let mut line = serde_json::to_vec(request).map_err(|error| TrialError::Other(error.to_string()))?;
         line.push(b'\n');
-        // Closed behind it: nobody waits for the leases of a task that does not run.
+        // Close it now: nothing waits for the leases of a task that does not run.
         if let Some(mut input) = child.stdin.take() {
             input.write_all(&line).await.map_err(failed())?;
         }

@@ -34,7 +34,7 @@ const MOST_FILES: u64 = 2000;
 /// What a kill is aimed at.
 #[derive(Clone, Copy, Debug)]
 enum Aim {
-    /// The driver tells of this phase.
+    /// The driver reports this phase.
     Phase(Phase),
     /// A task was told of the environment: compiling, syncing and exchanging go on while it runs.
     Publishing,
