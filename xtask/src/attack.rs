@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hybrid_cache_cluster::{Backend, BackendKind};
 use hybrid_cache_tools::{Error, ErrorContext, Machine, MachineOptions, Progress, Result};
 use hybrid_cache_trials::run::run as try_list;
-use hybrid_cache_trials::{Attack, Ground, LocalSite, Row, Site, Standing, Trial, list, promise};
+use hybrid_cache_trials::{Attack, AttackContext, LocalSite, PromiseRow, Site, Standing, Trial, list, promise};
 
 use crate::exit::Exit;
 use crate::flags;
@@ -50,22 +50,22 @@ pub fn run(flags: &flags::Attack) -> Result<Exit> {
 }
 
 /// The places that the command line names, or all there are.
-async fn grounds(flags: &flags::Attack) -> Result<Vec<Ground>> {
+async fn grounds(flags: &flags::Attack) -> Result<Vec<AttackContext>> {
     let checkout = crate::checkout()?;
     let reporter = Reporter::new();
     let options = MachineOptions {
         trace_bytes: 0,
         ..flags.local.options()
     };
-    let local = || -> Result<Ground> {
+    let local = || -> Result<AttackContext> {
         let mut config = Machine::provision(&checkout, &options, &reporter)?.config;
         // Below the shared caches, on the same file system, and never the caches themselves.
         config.root = config.root.join(FOLDER);
-        Ok(Ground::local(LocalSite::open(config).map_err(trials::failed)?))
+        Ok(AttackContext::local(LocalSite::open(config).map_err(trials::failed)?))
     };
-    let cluster = async |kind| -> Result<Ground> {
+    let cluster = async |kind| -> Result<AttackContext> {
         match Backend::open(&checkout, kind, &options, &flags.cluster.choice(), &reporter).await? {
-            Backend::Cluster(cluster) => Ok(Ground::pod(Arc::new(cluster.driver))),
+            Backend::Cluster(cluster) => Ok(AttackContext::pod(Arc::new(cluster.driver))),
             Backend::Local(_) => local(),
         }
     };
@@ -86,7 +86,7 @@ async fn grounds(flags: &flags::Attack) -> Result<Vec<Ground>> {
 }
 
 /// Tries the attacks that run at a ground, and tidies up; `None` after Ctrl-C.
-async fn try_all(attacks: &[&Attack], mut ground: Ground) -> Result<Option<Vec<Trial>>> {
+async fn try_all(attacks: &[&Attack], mut ground: AttackContext) -> Result<Option<Vec<Trial>>> {
     eprintln!("attacking: {}", ground.site());
     let trials = {
         let tried = try_list(attacks, &ground, |trial| {
@@ -108,7 +108,7 @@ async fn try_all(attacks: &[&Attack], mut ground: Ground) -> Result<Option<Vec<T
 }
 
 /// What happened to a promise at one site: the worst, and how many attacks were tried.
-fn cell(row: &Row, site: Site) -> String {
+fn cell(row: &PromiseRow, site: Site) -> String {
     let here = row.trials.iter().filter(|trial| trial.site == site);
     let standings: Vec<Standing> = here.map(Trial::standing).collect();
     match standings.iter().max() {
@@ -117,7 +117,7 @@ fn cell(row: &Row, site: Site) -> String {
     }
 }
 
-fn show(rows: &[Row]) {
+fn show(rows: &[PromiseRow]) {
     let has_pod = rows
         .iter()
         .flat_map(|row| &row.trials)

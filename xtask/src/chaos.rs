@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use hybrid_cache_cluster::{ClusterConnection, FaultyCluster, connection};
 use hybrid_cache_tools::{Error, ErrorContext, Machine, Result, default_root};
-use hybrid_cache_trials::chaos::{self, Fault, FaultTrial, Field, Row, Serve, Settings, list};
+use hybrid_cache_trials::chaos::{self, Fault, FaultTrial, FaultContext, PledgeRow, Serve, Settings, list};
 use serde_json::json;
 
 use crate::exit::Exit;
@@ -58,7 +58,7 @@ fn new_seed() -> u64 {
 }
 
 /// The place that the command line names.
-async fn field(flags: &flags::Chaos, seed: u64) -> Result<Field> {
+async fn field(flags: &flags::Chaos, seed: u64) -> Result<FaultContext> {
     let checkout = crate::checkout()?;
     let settings = Settings {
         seed,
@@ -72,7 +72,7 @@ async fn field(flags: &flags::Chaos, seed: u64) -> Result<Field> {
         // Below the shared caches, on the same file system, and never the caches themselves.
         config.root = config.root.join(FOLDER);
         config.trace_bytes = 0;
-        return Field::local(config, settings).map_err(trials::failed);
+        return FaultContext::local(config, settings).map_err(trials::failed);
     }
     let mut cluster = ClusterConnection::open(&checkout, &flags.cluster.choice()).await?;
     if flags.driver == DriverName::Argo {
@@ -81,7 +81,7 @@ async fn field(flags: &flags::Chaos, seed: u64) -> Result<Field> {
     }
     let folder = default_root()?.join(FOLDER);
     let hands = Arc::new(FaultyCluster::new(cluster, flags.node_container.clone()));
-    let opened = Field::cluster(hands, &folder, settings).await;
+    let opened = FaultContext::cluster(hands, &folder, settings).await;
     opened.map_err(trials::failed)
 }
 
@@ -112,7 +112,7 @@ fn serve(flags: &flags::Chaos) -> Result<Serve> {
 }
 
 /// Tries the faults and tells of each; `None` after Ctrl-C. The field removes what they made.
-async fn try_all(faults: &[&Fault], field: &Field) -> Option<Vec<FaultTrial>> {
+async fn try_all(faults: &[&Fault], field: &FaultContext) -> Option<Vec<FaultTrial>> {
     eprintln!("trying faults: {}", field.site());
     let tried = chaos::run(faults, field, |trial| {
         eprintln!(
@@ -140,7 +140,7 @@ async fn asked_to_end() {
     }
 }
 
-fn show(rows: &[Row]) {
+fn show(rows: &[PledgeRow]) {
     let mut table = results::plain_table();
     table.set_header(["promise", "fault", "stands", "tried", "seen"]);
     for row in rows {

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hybrid_cache_cluster::{Range, facts};
 use hybrid_cache_model::Tenant;
+use hybrid_cache_model::quantity;
 
 /// Least size of a claim, in bytes.
 const LEAST_CLAIM_BYTES: u64 = 1 << 30;
@@ -239,7 +240,7 @@ pub struct Up {
 
 /// Reads a size in Kubernetes' notation.
 fn quantity(text: &str) -> Result<String, String> {
-    match facts::bytes(text) {
+    match quantity::bytes(text) {
         Some(bytes) if bytes >= LEAST_CLAIM_BYTES => Ok(text.to_owned()),
         Some(_) => Err("no environment fits into less than 1Gi".to_owned()),
         None => Err("write it as Kubernetes does: 20Gi, 512Mi or a number of bytes".to_owned()),

@@ -13,7 +13,7 @@ use hybrid_cache_sizing::{Source, Targets, Volume};
 use hybrid_cache_tools::{
     Checkout, Error, ErrorClass, ErrorContext, Machine, MachineOptions, Progress, Result, default_root,
 };
-use hybrid_cache_trials::prove::{self, Bounds, Control, Place, Plan};
+use hybrid_cache_trials::prove::{self, Bounds, Control, Plan, ProofSite};
 
 /// The folder of proofs inside the cache folder.
 const FOLDER: &str = "proof";
@@ -148,10 +148,10 @@ impl Ground {
         Ok(Ground::Machine(Box::new(config)))
     }
 
-    fn place(&self) -> Place<'_> {
+    fn place(&self) -> ProofSite<'_> {
         match self {
-            Ground::Machine(config) => Place::Machine(config),
-            Ground::Node { folder, node } => Place::Node {
+            Ground::Machine(config) => ProofSite::Machine(config),
+            Ground::Node { folder, node } => ProofSite::Node {
                 folder,
                 node: node.as_ref(),
             },

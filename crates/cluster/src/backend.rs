@@ -4,9 +4,10 @@ use hybrid_cache_driver::kube::KubeDriver;
 use hybrid_cache_driver::local::{LocalDriver, Maintenance};
 use hybrid_cache_driver::trace::TraceConfig;
 use hybrid_cache_driver::{Driver, Epoch, SubmitOptions};
+use hybrid_cache_model::budget::{BudgetRequest, Budgets};
 use hybrid_cache_model::maintain::MaintainReport;
 use hybrid_cache_model::pod::{PodMaintainReport, PodMaintenanceCommand};
-use hybrid_cache_model::protocol::{BudgetRequest, Budgets, IndexScope, Limits};
+use hybrid_cache_model::protocol::{IndexScope, Limits};
 use hybrid_cache_model::{CacheReport, End, Failure, FailureKind, Scenario, TaskSpec};
 use hybrid_cache_tools::{Checkout, Error, ErrorContext, Machine, MachineOptions, Progress, Result, failed};
 
@@ -141,7 +142,7 @@ impl Backend {
         match self {
             Backend::Local(backend) => {
                 let config = &backend.machine.config;
-                Budgets::both(BudgetRequest::of_settings(config.budget_bytes, config.budget_inodes))
+                Budgets::both(BudgetRequest::from_settings(config.budget_bytes, config.budget_inodes))
             }
             Backend::Cluster(backend) => backend.driver.config().budgets(),
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use hybrid_cache_model::protocol::RunReport;
+use hybrid_cache_model::quantity;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -104,7 +105,7 @@ impl ClaimFacts {
 
     /// Bytes that it has, or asks for where it is not Bound; 0 where neither is a quantity.
     pub fn bytes(&self) -> u64 {
-        bytes(self.capacity.as_ref().unwrap_or(&self.requested)).unwrap_or(0)
+        quantity::bytes(self.capacity.as_ref().unwrap_or(&self.requested)).unwrap_or(0)
     }
 
     /// True where a pod can mount it.
@@ -187,25 +188,6 @@ impl TaskPod {
             .rev()
             .find_map(|message| serde_json::from_str(message).ok())
     }
-}
-
-/// Bytes of a quantity in Kubernetes' notation; none where it is no such.
-pub fn bytes(quantity: &str) -> Option<u64> {
-    let digits = quantity.find(|c: char| !c.is_ascii_digit()).unwrap_or(quantity.len());
-    let (number, unit) = quantity.split_at(digits);
-    let factor: u64 = match unit {
-        "" => 1,
-        "Ki" => 1 << 10,
-        "Mi" => 1 << 20,
-        "Gi" => 1 << 30,
-        "Ti" => 1 << 40,
-        "k" => 1_000,
-        "M" => 1_000_000,
-        "G" => 1_000_000_000,
-        "T" => 1_000_000_000_000,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 fn text(object: &Value, pointer: &str) -> String {

@@ -8,7 +8,7 @@ use hybrid_cache_image::docker::Engine;
 use hybrid_cache_model::maintain::{MaintainReport, VerifyReport};
 use hybrid_cache_model::pod::{PodMaintainReport, PodMaintenanceCommand};
 use hybrid_cache_trials::TrialError;
-use hybrid_cache_trials::chaos::{Hands, NodeHands};
+use hybrid_cache_trials::chaos::{ClusterControl, NodeControl};
 
 use crate::connection::ClusterConnection;
 use crate::resource_kinds;
@@ -47,7 +47,7 @@ impl FaultyCluster {
 }
 
 #[async_trait::async_trait]
-impl Hands for FaultyCluster {
+impl ClusterControl for FaultyCluster {
     async fn driver(&self) -> Result<Arc<dyn Driver>, TrialError> {
         Ok(Arc::new(self.connection.driver().await.map_err(trial_error)?))
     }
@@ -70,13 +70,13 @@ impl Hands for FaultyCluster {
         }
     }
 
-    fn node(&self) -> Option<&dyn NodeHands> {
-        self.node.as_ref().map(|node| node as &dyn NodeHands)
+    fn node(&self) -> Option<&dyn NodeControl> {
+        self.node.as_ref().map(|node| node as &dyn NodeControl)
     }
 }
 
 #[async_trait::async_trait]
-impl NodeHands for Node {
+impl NodeControl for Node {
     async fn pause(&self) -> Result<(), TrialError> {
         let engine = Engine::connect().await.map_err(trial_error)?;
         engine.pause(&self.container, true).await.map_err(trial_error)

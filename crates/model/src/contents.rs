@@ -1,4 +1,4 @@
-//! What environments are made of, as it counts on their volume: what a trace of requests is written from.
+//! The parts of environments with their sizes on the volume. Traces of requests are written from them.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,11 +32,11 @@ pub struct PartContents(
 pub struct EnvironmentContents {
     /// See [`name_of`].
     pub name: String,
-    /// Names of its packages, the first few; empty where they cannot be read.
+    /// Names of its packages, the first few; empty if they cannot be read.
     pub label: String,
     /// Its last known use, in microseconds since 1970.
     pub used_us: u64,
-    /// What it takes beside its parts.
+    /// Usage outside of its parts.
     pub own: Weight,
     /// Its parts, as indices into those of the volume.
     pub parts: Vec<u32>,
@@ -45,7 +45,7 @@ pub struct EnvironmentContents {
 /// Environments of one volume. Those that share parts name them by index, so that a list of thousands stays short.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeContents {
-    /// What counts against the budget and belongs to no environment; 0 where only some environments were asked for.
+    /// What counts against the budget and belongs to no environment; 0 if only some environments were asked for.
     pub rest: Weight,
     /// The parts of these environments.
     pub parts: Vec<PartContents>,

@@ -1,10 +1,10 @@
-//! What makes two runs "the same": content keys for requests, Python environments and system package sets.
+//! Content keys of requests, Python environments and system package sets: two runs with equal keys share an environment.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{EnvironmentContext, IndexScope, Interpreter};
+use crate::protocol::{IndexScope, Interpreter, EnvironmentContext};
 use crate::requirement::Requirement;
 use crate::system::SystemPackage;
 
@@ -88,8 +88,8 @@ impl FieldHasher {
 
 /// Everything that decides which Python environment a request gets, by name.
 ///
-/// `docs/cache-keys.md` lists what uv reads beside this and how it is fixed. What no request can choose yet is
-/// fixed here, but has its place in the key, so that a later choice changes no layout.
+/// `docs/cache-keys.md` lists what else uv reads and how it is fixed. What no request can choose yet is
+/// fixed here, but has its context in the key, so that a later choice changes no layout.
 #[derive(Clone, Copy, Debug)]
 pub struct PythonRequest<'a> {
     /// What was asked for, sorted, as [`crate::Task`] holds it.
@@ -106,7 +106,7 @@ pub struct PythonRequest<'a> {
     pub index_scope: &'a str,
     /// `(name==version, hash)` that the request demands of its files. No request can yet.
     pub hashes: &'a [(String, String)],
-    /// Versions that packages nobody asked for must satisfy. No request can name one yet.
+    /// Versions that indirect requirements must satisfy. No request can name one yet.
     pub constraints: &'a [Requirement],
     /// `wheels`, as source builds are user code; `sources` for what may be built.
     pub builds: &'a str,
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_volumes_places_are_no_part_of_a_key_and_the_interpreters_is() {
+    fn a_key_depends_on_the_interpreter_path_and_not_on_mount_points() {
         let mut moved = context();
         moved.volumes.python = "/elsewhere".into();
         assert_eq!(key("numpy", &context()), key("numpy", &moved));
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn another_package_source_is_another_set() {
+    fn another_package_source_changes_the_system_key() {
         let other = EnvironmentContext {
             system_source: "nixpkgs:2".into(),
             ..context()

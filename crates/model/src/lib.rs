@@ -1,8 +1,9 @@
-//! The vocabulary of hybrid-cache: what a task is, what makes two tasks the same, what a run leaves behind.
+//! The types that all parts of hybrid-cache share: tasks, cache keys, requests and reports of the runner, samples.
 //!
-//! Pure by rule: no IO, no async, no clock. Everything here is plain data with its checks, so that the runner,
-//! the drivers, the report and the service speak of the same things without depending on each other.
+//! No IO, no async, no clock. Everything here is plain data with its checks, so that the runner, the drivers, the report and
+//! the service share definitions without depending on each other.
 
+pub mod budget;
 pub mod contents;
 pub mod key;
 pub mod load;
@@ -12,12 +13,14 @@ pub mod outcome;
 pub mod pod;
 pub mod protection;
 pub mod protocol;
+pub mod quantity;
 pub mod requirement;
 pub mod sample;
 pub mod scenario;
 pub mod shown;
 pub mod system;
 pub mod task;
+pub mod task_error;
 pub mod tenant;
 pub mod timeline;
 
@@ -28,6 +31,7 @@ pub use requirement::Requirement;
 pub use scenario::{Claim, Scenario};
 pub use shown::shown;
 pub use system::SystemPackage;
-pub use task::{CachePolicy, Task, TaskError, TaskSpec};
+pub use task::{CachePolicy, Task, TaskSpec};
+pub use task_error::TaskError;
 pub use tenant::Tenant;
 pub use timeline::{Lane, Phase, Span, Temperature, Timeline};

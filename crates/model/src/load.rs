@@ -12,7 +12,7 @@ pub struct LoadRecord {
     pub planned_s: u64,
     /// How often a refused request was sent again at most.
     pub retries: u32,
-    /// Microseconds during which tasks arrived: less than planned where the run was stopped.
+    /// Microseconds during which tasks arrived: less than planned if the run was stopped.
     pub arriving_us: u64,
     /// Microseconds from the first arrival until the last look.
     pub watched_us: u64,
@@ -59,7 +59,7 @@ pub struct LoadCounts {
     pub given_up: u64,
     /// Arrivals that the service refused for good (a status other than 429 and 503).
     pub rejected: u64,
-    /// Arrivals without an answer when the run stopped.
+    /// Arrivals unanswered when the run stopped.
     pub unanswered: u64,
     /// Acknowledged tasks that had not ended when the run stopped.
     pub unfinished: u64,
@@ -67,10 +67,10 @@ pub struct LoadCounts {
     pub lost: u64,
 }
 
-/// What the service said of itself; absent where it did not, or where it was started anew meanwhile.
+/// What the service said of itself; absent if it did not, or if it was started again meanwhile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadService {
-    /// True where the bench started it for this run, so that nobody else used it.
+    /// True if the bench started it for this run, so that nobody else used it.
     pub own: bool,
     /// Where its memory was read.
     pub memory: MemorySource,

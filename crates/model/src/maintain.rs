@@ -1,12 +1,13 @@
-//! What an operator asks of the volumes between tasks: what they hold, making room, and whether all of it is whole.
+//! Maintenance of the volumes between tasks: measuring usage, evicting, and verifying content.
 //!
 //! `runner usage`, `runner contents`, `runner gc` and `runner verify` read one [`MaintainRequest`] and answer with one [`MaintainReport`].
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::{Budgets, FileSystemUsage};
 use crate::contents::Contents;
 use crate::outcome::Failure;
-use crate::protocol::{Budgets, PythonTools, SystemTools};
+use crate::protocol::{PythonTools, SystemTools};
 
 /// Which volumes to look after, and with which tools.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,27 +67,12 @@ pub struct LayerUsage {
     pub entries: u64,
 }
 
-/// What the file system of a volume has in all.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileSystemUsage {
-    /// `python` or `system`.
-    pub volume: String,
-    /// Its size in bytes.
-    pub total_bytes: u64,
-    /// Bytes an ordinary user may still take.
-    pub free_bytes: u64,
-    /// Its inodes; 0 where the file system does not count them.
-    pub total_inodes: u64,
-    /// Inodes an ordinary user may still take.
-    pub free_inodes: u64,
-}
-
 /// What a volume holds, and how much of it no environment needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GarbageUsage {
     /// `python` or `system`.
     pub volume: String,
-    /// Allocated bytes that no environment needs: unused downloads and byte-code, unreferenced store paths, left-overs. Downloads
+    /// Allocated bytes that no environment needs: unused downloads and bytecode, unreferenced store paths, leftovers. Downloads
     /// make the next environment with the same packages quicker; eviction takes all of it before it takes an environment.
     pub bytes: u64,
     /// Inodes likewise.
@@ -141,22 +127,22 @@ pub struct UsageReport {
 }
 
 impl UsageReport {
-    /// What no environment of a volume needs; `None` where that was not found out.
+    /// What no environment of a volume needs; `None` if that was not found out.
     pub fn garbage_of(&self, volume: &str) -> Option<&GarbageUsage> {
         self.garbage.iter().find(|garbage| garbage.volume == volume)
     }
 
     /// Bytes of all layers of one volume (`python`, `system`).
     pub fn volume_bytes(&self, volume: &str) -> u64 {
-        self.of(volume).map(|layer| layer.bytes).sum()
+        self.layers_of(volume).map(|layer| layer.bytes).sum()
     }
 
     /// Inodes of all layers of one volume.
     pub fn volume_inodes(&self, volume: &str) -> u64 {
-        self.of(volume).map(|layer| layer.inodes).sum()
+        self.layers_of(volume).map(|layer| layer.inodes).sum()
     }
 
-    fn of<'a>(&'a self, volume: &'a str) -> impl Iterator<Item = &'a LayerUsage> {
+    fn layers_of<'a>(&'a self, volume: &'a str) -> impl Iterator<Item = &'a LayerUsage> {
         self.layers
             .iter()
             .filter(move |layer| layer.layer.split('/').next() == Some(volume))
@@ -185,17 +171,17 @@ pub struct GcReport {
     pub evicted_system_sets: u64,
     /// Environments and sets that would have gone, but are in use.
     pub kept_in_use: u64,
-    /// Left-overs of killed preparations.
+    /// Leftovers of killed preparations.
     pub swept: u64,
     /// Requests that pointed to nothing.
     pub dangling_requests: u64,
-    /// Byte-code and unpacked wheels that no environment shared any more.
+    /// Bytecode and unpacked wheels that no environment shared any more.
     pub orphans: u64,
     /// Allocated bytes that were freed.
     pub freed_bytes: u64,
     /// Inodes that were freed.
     pub freed_inodes: u64,
-    /// True where a volume is still over its budget.
+    /// True if a volume is still over its budget.
     pub over_budget: bool,
     /// What could not be done, without harm.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -232,7 +218,7 @@ pub struct Problem {
 pub struct VerifyReport {
     /// Python environments that were looked at.
     pub environments: u64,
-    /// Files of environments, byte-code and store paths whose content was compared with what was published.
+    /// Files of environments, bytecode and store paths whose content was compared with what was published.
     pub files: u64,
     /// Inodes that were read for that; a file that several environments share is read once.
     #[serde(default)]
@@ -256,7 +242,7 @@ pub struct VerifyReport {
 }
 
 impl VerifyReport {
-    /// True where nothing is wrong.
+    /// True if nothing is wrong.
     pub fn is_clean(&self) -> bool {
         self.problems.is_empty()
     }

@@ -12,9 +12,9 @@ pub const NAME_SERVER: &str = "192.0.0.3";
 pub struct HoldRequest {
     /// The slot's folder, which the driver has made and locked.
     pub folder: String,
-    /// pasta, with whatever must stand in front of it.
+    /// pasta, with the arguments that must precede it.
     pub pasta: Vec<String>,
-    /// The user to become, if the driver is root. It must not be the user that runs user code: whoever has the same
+    /// The user to become, if the driver is root. It must not be the user that runs user code: a process with the same
     /// user id outside owns the namespaces.
     pub identity: Option<Identity>,
     /// Seconds without a task after which the holder ends.

@@ -1,4 +1,4 @@
-//! How a run ended: the user's result and our own failures, never mixed.
+//! How a run ended: the user's result and hybrid-cache's own failures, kept apart.
 
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +33,7 @@ pub struct CacheReport {
 }
 
 impl CacheReport {
-    /// True where every cache that was asked answered with a hit.
+    /// True if every cache that was asked answered with a hit.
     pub fn all_hit(&self) -> bool {
         [self.python, self.system]
             .iter()
@@ -60,7 +60,7 @@ pub enum End {
         /// The limit, in milliseconds.
         limit_ms: u64,
     },
-    /// Somebody cancelled the run.
+    /// A user cancelled the run.
     Cancelled,
     /// The user's program never ran to its end because of us, the task's text, or the machine.
     Failed {
@@ -70,7 +70,7 @@ pub enum End {
 }
 
 impl End {
-    /// True where the user's program exited with code 0.
+    /// True if the user's program exited with code 0.
     pub fn is_success(&self) -> bool {
         matches!(self, End::Exited { code: 0 })
     }
@@ -110,17 +110,17 @@ pub enum FailureKind {
     ImagePull,
     /// The cluster's quota or admission refuses the pod.
     Refused,
-    /// The node evicted the pod, was lost, or somebody deleted the pod.
+    /// The node evicted the pod, was lost, or a user deleted the pod.
     Evicted,
     /// The cluster does not answer, or not as a cluster does.
     Cluster,
-    /// A tool the runner needs is missing or failed in a way nobody foresaw.
+    /// A tool the runner needs is missing or failed in an unexpected way.
     Tool,
     /// A bug of ours.
     Internal,
 }
 
-/// One failure, told so that a person can act on it.
+/// One failure, worded so that a person can act on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}{}", hint.as_ref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default())]
 pub struct Failure {
@@ -128,7 +128,7 @@ pub struct Failure {
     pub kind: FailureKind,
     /// What was wrong and where, in lower case.
     pub message: String,
-    /// The next step, where there is one.
+    /// The next step, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
@@ -158,7 +158,7 @@ impl Failure {
 pub struct Output {
     /// Bytes the user's program wrote.
     pub written_bytes: u64,
-    /// Bytes that were passed on; fewer than written where the limit cut the rest.
+    /// Bytes that were passed on; fewer than written if the limit cut the rest.
     pub passed_bytes: u64,
 }
 
@@ -173,7 +173,7 @@ pub struct Resolved {
     pub system: Vec<String>,
 }
 
-/// Everything known of a finished run, but for the output itself.
+/// Everything known of a finished run, except the output itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// How it ended.
@@ -194,7 +194,7 @@ pub struct Outcome {
     /// Things the user should know that did not fail the run (a stale environment used offline, output cut).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// Why what was prepared for this run is not in the caches, though it was used; absent where it is, and where there was
+    /// Why what was prepared for this run is not in the caches, though it was used; absent if it is, and where there was
     /// nothing to keep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_kept: Option<Failure>,

@@ -1,6 +1,6 @@
-//! What a pod is told: the image's own record of its tools, and the request that both containers of a task read.
+//! The files that a pod reads: the image's record of its tools, and the request that both containers of a task read.
 //!
-//! A pod cannot be asked on standard input as a sandbox of this machine is: its containers find everything in files.
+//! A sandbox on this machine gets its request on standard input. A pod's containers find everything in files.
 //!
 //! ```text
 //! /etc/hybrid-cache/image.json   ImageRecord, part of the image
@@ -14,9 +14,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Budgets;
 use crate::maintain::MaintainReport;
 use crate::outcome::Failure;
-use crate::protocol::{Budgets, Identity, IndexScope, Interpreter, Keep, Limits, SystemTools, Volumes};
+use crate::protocol::{Identity, IndexScope, Interpreter, Keep, Limits, SystemTools, Volumes};
 use crate::task::TaskSpec;
 use crate::tenant::Tenant;
 use crate::timeline::Timeline;
@@ -41,7 +42,7 @@ pub const NIX_MOUNT: &str = "/nix";
 pub const SCRATCH_FOLDER: &str = "/scratch";
 /// Where a container leaves its result for Kubernetes, 4 KiB at most.
 pub const TERMINATION_FILE: &str = "/dev/termination-log";
-/// Names the token with which the runner says at the end of a task's log how it ended; absent where nobody wants that.
+/// Names the token with which the runner says at the end of a task's log how it ended; absent if it is not wanted.
 pub const TRAILER_VARIABLE: &str = "HYBRID_CACHE_TRAILER";
 /// In front of the token: a record separator, which programs hardly print.
 pub const TRAILER_MARK: &str = "\u{1e}";
@@ -106,7 +107,7 @@ pub struct NetworkSettings {
 pub enum PodEnvironments {
     /// In the caches; a miss ends the container with [`crate::protocol::EXIT_MISSED`].
     Lookup,
-    /// A preparing container beside it says where.
+    /// A preparing container in the same pod says where.
     HandedOver,
 }
 
@@ -129,7 +130,7 @@ pub struct PodRequest {
     pub limits: Limits,
     /// Milliseconds that preparing may take, waiting for others included.
     pub prepare_ms: u64,
-    /// A request resolved longer ago than this, in seconds, is resolved anew.
+    /// A request resolved longer ago than this, in seconds, is resolved again.
     pub max_age_s: u64,
     /// The cluster's place in the network.
     pub network: NetworkSettings,
@@ -141,7 +142,7 @@ pub struct PodRequest {
     /// Whose task it is.
     #[serde(default)]
     pub tenant: Tenant,
-    /// True asks what the task's environments are made of: the preparing container's log tells it, behind [`PREPARED_MARK`].
+    /// True asks what the task's environments are made of: the answer is in the preparing container's log, after [`PREPARED_MARK`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub describe: bool,
 }
@@ -150,14 +151,14 @@ pub struct PodRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "report")]
 pub enum PrepareReport {
-    /// The task has been told, and publishing goes on. It is left at that moment and replaced at the end: a driver that
+    /// The task has been notified, and publishing continues. It is left at that moment and replaced at the end: a driver that
     /// finds it in a container that has ended knows that only publishing was cut short.
     HandedOver,
     /// Everything is published, or deliberately not.
     Published {
         /// All spans of the preparation, on its own clock.
         timeline: Timeline,
-        /// Microseconds on that clock at which the task was told that it may start.
+        /// Microseconds on that clock at which the task was notified that it may start.
         ready_us: u64,
         /// What an operator should know.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -229,14 +230,14 @@ pub struct PodMaintainRequest {
 pub struct SeedRequest {
     /// [`POD_PROTOCOL_VERSION`] of who asks.
     pub protocol: u32,
-    /// Tasks whose packages the image shall bring along; their code is not looked at.
+    /// Tasks whose packages the image should contain; their code is ignored.
     pub tasks: Vec<TaskSpec>,
     /// The place in the network, of the machine that builds and of the clusters that will use the image alike: the index
     /// is part of what an environment is found by.
     pub network: NetworkSettings,
     /// Milliseconds that each of them may take.
     pub prepare_ms: u64,
-    /// A request resolved longer ago than this, in seconds, is resolved anew.
+    /// A request resolved longer ago than this, in seconds, is resolved again.
     pub max_age_s: u64,
 }
 
@@ -254,7 +255,7 @@ pub enum PodMaintainReport {
     Done,
     /// Caches of another layout were moved.
     SetAside {
-        /// Where to, relative to [`VOLUMES_FOLDER`]; empty where there were none.
+        /// Where to, relative to [`VOLUMES_FOLDER`]; empty if there were none.
         folders: Vec<String>,
     },
     /// It could not be done.

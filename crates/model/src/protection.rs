@@ -36,13 +36,13 @@ protections! {
     ContentHashes = "content-hashes",
     /// Only `lib/pythonX.Y/site-packages` counts as installed, and every requirement must be there.
     InstalledCheck = "installed-check",
-    /// Files of ours are new inodes beside the environment, never written through a package's hard link.
+    /// Our own files are new inodes outside of the environment, never written through a package's hard link.
     OwnFiles = "own-files",
     /// Only wheels are installed: preparing runs no code of a package.
     WheelsOnly = "wheels-only",
     /// User code has the caches and the system mounted read-only.
     ReadOnlyMounts = "read-only-mounts",
-    /// A task's mounts hold its tenant's folder, the shared byte-code and the store, and nothing else of the volumes.
+    /// A task's mounts hold its tenant's folder, the shared bytecode and the store, and nothing else of the volumes.
     NarrowMounts = "narrow-mounts",
     /// The runner narrows the file system to the task's own environments before it starts the program.
     Landlock = "landlock",
@@ -68,7 +68,7 @@ protections! {
     ProcessLimit = "process-limit",
     /// A bound on open files.
     OpenFilesLimit = "open-files-limit",
-    /// A bound on time, whatever signals the program ignores.
+    /// A bound on time that holds even if the program ignores signals.
     TimeLimit = "time-limit",
     /// A bound on the output that the runner passes on.
     OutputLimit = "output-limit",
@@ -78,7 +78,7 @@ protections! {
     DamageIsMiss = "damage-is-miss",
     /// Filtering Argo's lines out of a log takes time and memory in proportion to the log.
     ArgoLineBound = "argo-line-bound",
-    /// A driver keeps no more of a task's output than its limit, whatever came past the runner.
+    /// A driver keeps no more of a task's output than its limit, even if more came past the runner.
     OutputBound = "output-bound",
     /// Files with caches, tasks and output are for their owner alone.
     PrivateFiles = "private-files",
@@ -132,7 +132,7 @@ mod mutations {
     static REMOVED: Mutex<BTreeSet<Protection>> = Mutex::new(BTreeSet::new());
 
     impl Protection {
-        /// False where this process was told to go without the protection.
+        /// False if this process was configured without the protection.
         pub fn is_on(self) -> bool {
             !REMOVED.lock().unwrap_or_else(PoisonError::into_inner).contains(&self)
         }
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_what_serde_writes() {
+    fn names_equal_the_serialised_form() {
         for protection in Protection::ALL {
             assert_eq!(serde_json::to_string(protection).unwrap(), format!("\"{protection}\""));
         }

@@ -1,4 +1,4 @@
-//! What a driver and the runner say to each other: the request on standard input, the events and the result back.
+//! The protocol between a driver and the runner: a request on standard input, events and a result on standard output.
 //!
 //! A driver first asks for [`RunRequest`] in the *task* sandbox, where both volumes are read-only. A miss comes back
 //! as [`RunReport::Missed`]; the driver then asks for [`PrepareRequest`] in the *preparing* sandbox, which may write
@@ -6,14 +6,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Budgets;
 use crate::contents::{Prepared, UsedKeys};
-use crate::maintain::FileSystemUsage;
 use crate::outcome::{CacheReport, End, Failure, Output, Resolved};
 use crate::task::TaskSpec;
 use crate::tenant::Tenant;
 use crate::timeline::Timeline;
 
-/// Exit code of the runner when it has reported, whatever it reported.
+/// Exit code of the runner when it has reported, also a failure.
 pub const EXIT_REPORTED: i32 = 0;
 /// Exit code of `runner run` when a cache missed and the task was not started.
 pub const EXIT_MISSED: i32 = 75;
@@ -29,11 +29,11 @@ pub struct Interpreter {
     pub implementation: String,
     /// Full version, `3.11.7`.
     pub version: String,
-    /// Byte-code and extension tag, `cpython-311`.
+    /// Bytecode and extension tag, `cpython-311`.
     pub abi: String,
     /// Platform triplet, `x86_64-linux-gnu`.
     pub platform: String,
-    /// The C library it is linked to, `glibc 2.36`: decides which wheels fit. Empty where it does not say.
+    /// The C library it is linked to, `glibc 2.36`: decides which wheels fit. Empty if it does not say.
     #[serde(default)]
     pub libc: String,
     /// blake3 of the interpreter's binary, hexadecimal.
@@ -61,7 +61,7 @@ pub struct EnvironmentContext {
     pub index: String,
     /// Identity of the package source: `nixpkgs:<revision>` or `debnix:<hash of its pins>`.
     pub system_source: String,
-    /// A request resolved longer ago than this, in seconds, is resolved anew.
+    /// A request resolved longer ago than this, in seconds, is resolved again.
     pub max_age_s: u64,
     /// Whose environments: each tenant has a folder of its own on the same volumes.
     #[serde(default)]
@@ -71,7 +71,7 @@ pub struct EnvironmentContext {
     pub index_scope: IndexScope,
 }
 
-/// Who may share downloads and byte-code of a package index.
+/// Who may share downloads and bytecode of a package index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IndexScope {
@@ -102,7 +102,7 @@ pub struct Limits {
     /// Bytes of memory that all processes of the task may use together, what they keep in `/tmp` and `/dev/shm`
     /// included; 0: no bound. In a pod the container's memory limit counts.
     pub memory_bytes: u64,
-    /// Threads that numeric libraries are told to use.
+    /// Threads that numeric libraries are configured to use.
     pub threads: u32,
 }
 
@@ -124,7 +124,7 @@ impl Default for Limits {
     }
 }
 
-/// User and group that the user's program runs as, where the runner was started with more rights than that.
+/// User and group that the user's program runs as, if the runner was started with more rights than that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// User id.
@@ -141,7 +141,7 @@ pub enum Environments {
     Lookup,
     /// Use what a preparation has just made, which may not be published yet.
     Prepared {
-        /// The environment's folder as this sandbox sees it, where the task asks for Python packages.
+        /// The environment's folder as this sandbox sees it, if the task asks for Python packages.
         python: Option<String>,
         /// Store paths in the order of the search path.
         system: Vec<String>,
@@ -166,18 +166,18 @@ pub struct RunRequest {
     pub accept_stale: bool,
     /// Bounds on the user's program.
     pub limits: Limits,
-    /// Whom to become before the user's program starts.
+    /// The user to switch to before the user's program starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
     /// Folder for the program's text and its home; private to this run and writable.
     pub scratch: String,
     /// Search path behind the environments' own, such as `/usr/bin:/bin`.
     pub base_path: String,
-    /// True refuses to run where the kernel has no Landlock, without which the program could read the environments of
+    /// True refuses to run if the kernel has no Landlock, without which the program could read the environments of
     /// other tenants.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub require_landlock: bool,
-    /// Variables the user's program gets beside those the runner sets itself.
+    /// Variables that the user's program gets in addition to those that the runner sets.
     #[serde(default)]
     pub variables: Vec<(String, String)>,
 }
@@ -226,7 +226,7 @@ pub enum RunReport {
 pub struct Missed {
     /// The Python environment is not there.
     pub python: bool,
-    /// It is there, but was resolved longer ago than `max_age_s`: usable where the index cannot be reached.
+    /// It is there, but was resolved longer ago than `max_age_s`: usable if the index cannot be reached.
     pub python_stale: bool,
     /// The system packages are not there.
     pub system: bool,
@@ -306,125 +306,25 @@ pub enum Keep {
 /// `runner prepare`: make what a task needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrepareRequest {
-    /// The task; its code is not looked at.
+    /// The task; its code is ignored.
     pub task: TaskSpec,
     /// What decides which environments the task gets, and where they are.
     #[serde(rename = "place")]
     pub context: EnvironmentContext,
     /// Publish or discard.
     pub keep: Keep,
-    /// uv; absent where the task asks for no Python packages.
+    /// uv; absent if the task asks for no Python packages.
     pub python_tools: Option<PythonTools>,
-    /// Nix; absent where the task asks for no system packages.
+    /// Nix; absent if the task asks for no system packages.
     pub system_tools: Option<SystemTools>,
     /// Milliseconds until the preparation gives up, waiting for others included.
     pub deadline_ms: u64,
     /// How much each volume may hold before least recently used environments are evicted.
     #[serde(default)]
     pub budgets: Budgets,
-    /// True asks what the task's environments are made of: [`PrepareEvent::Published`] tells it.
+    /// True asks what the task's environments are made of: [`PrepareEvent::Published`] has the answer.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub describe: bool,
-}
-
-/// How much each volume may hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Budgets {
-    /// The Python volume.
-    #[serde(default)]
-    pub python: BudgetRequest,
-    /// The system volume.
-    #[serde(default)]
-    pub system: BudgetRequest,
-}
-
-impl Budgets {
-    /// The same for both volumes.
-    pub fn both(budget: BudgetRequest) -> Budgets {
-        Budgets {
-            python: budget,
-            system: budget,
-        }
-    }
-
-    /// The same on claims of these sizes, in bytes; 0 where a size is not known.
-    #[must_use]
-    pub fn on_claims(self, python_bytes: u64, system_bytes: u64) -> Budgets {
-        Budgets {
-            python: self.python.on_claim(python_bytes),
-            system: self.system.on_claim(system_bytes),
-        }
-    }
-}
-
-/// Part of a claim that its cache leaves free by default, in percent: preparations and the file system itself need room.
-const LEFT_ON_CLAIM_PERCENT: u64 = 12;
-/// Part of what is free that a cache leaves to others where it does not have the file system for itself, in percent.
-const LEFT_ON_MACHINE_PERCENT: u64 = 50;
-
-/// How much a volume may hold. What is not given is a part of what the file system has for the cache: of what is free and
-/// what the cache holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BudgetRequest {
-    /// Allocated bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bytes: Option<u64>,
-    /// Inodes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub inodes: Option<u64>,
-    /// True where the file system is there for the cache, as that of a claim is; the default leaves less of it to others.
-    #[serde(default)]
-    pub is_claim: bool,
-    /// Bytes of the claim, where they are known: a claim that is a folder of a larger file system is held to them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub claim_bytes: Option<u64>,
-}
-
-impl BudgetRequest {
-    /// The most bytes that a volume may hold by default on a claim of so many bytes.
-    pub fn default_on_claim(bytes: u64) -> u64 {
-        bytes / 100 * (100 - LEFT_ON_CLAIM_PERCENT)
-    }
-
-    /// Bytes and inodes that a volume may hold on this file system, while it holds so much: what is given, and by default a part
-    /// of what the file system has for it, which is what is free and what it holds. So it shrinks when others fill the disk. A
-    /// claim whose size is known is held to the same part of that, should the file system be larger.
-    pub fn limits(&self, found: &FileSystemUsage, held_bytes: u64, held_inodes: u64) -> (u64, u64) {
-        let part: fn(u64) -> u64 = if self.is_claim {
-            BudgetRequest::default_on_claim
-        } else {
-            |bytes| bytes / 100 * (100 - LEFT_ON_MACHINE_PERCENT)
-        };
-        let of_claim = self.claim_bytes.map_or(u64::MAX, BudgetRequest::default_on_claim);
-        let bytes = part(found.free_bytes.saturating_add(held_bytes)).min(of_claim);
-        // Some file systems make inodes as they need them, and count none.
-        let inodes = if found.total_inodes == 0 {
-            u64::MAX
-        } else {
-            part(found.free_inodes.saturating_add(held_inodes))
-        };
-        (self.bytes.unwrap_or(bytes), self.inodes.unwrap_or(inodes))
-    }
-
-    /// The budget of settings in which 0 stands for what is not given.
-    pub fn of_settings(bytes: u64, inodes: u64) -> BudgetRequest {
-        let given = |limit: u64| (limit != 0).then_some(limit);
-        BudgetRequest {
-            bytes: given(bytes),
-            inodes: given(inodes),
-            ..BudgetRequest::default()
-        }
-    }
-
-    /// The same on a file system that is there for the cache, on a claim of so many bytes; 0 where that is not known.
-    #[must_use]
-    pub fn on_claim(self, bytes: u64) -> BudgetRequest {
-        BudgetRequest {
-            is_claim: true,
-            claim_bytes: (bytes != 0).then_some(bytes),
-            ..self
-        }
-    }
 }
 
 /// What `runner prepare` says, one JSON object a line.
@@ -458,7 +358,7 @@ pub enum PrepareEvent {
         /// What an operator should know: published late, could not publish, evicted something.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         warnings: Vec<String>,
-        /// What the task's environments are made of, where that was asked and something was made.
+        /// What the task's environments are made of, if that was asked and something was made.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         prepared: Option<Box<Prepared>>,
     },

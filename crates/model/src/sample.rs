@@ -1,4 +1,4 @@
-//! One measured run, as a line of `samples.jsonl`, and what a whole bench run records beside its samples.
+//! One measured run (a line of `samples.jsonl`), and the record of a whole bench run.
 
 use std::collections::BTreeMap;
 
@@ -44,9 +44,9 @@ pub struct Sample {
     pub sequence: u32,
     /// Wall-clock time at the start, RFC 3339, for the reader only; nothing is computed from it.
     pub started_at: String,
-    /// Microseconds from submit to the end, as the client saw it: *client-seen*.
+    /// Microseconds from submit to the end, as the client saw it: *end-to-end*.
     pub wall_us: u64,
-    /// Microseconds from the runner's start to its exit, by its own clock, in the sandbox or the pod: *inside*.
+    /// Microseconds from the runner's start to its exit, by its own clock, in the sandbox or the pod: *runner*.
     pub runner_us: u64,
     /// How the run ended.
     #[serde(flatten)]
@@ -60,7 +60,7 @@ pub struct Sample {
     pub acceptance: Acceptance,
     /// One-minute load average when it started.
     pub load1: f64,
-    /// Share of CPU time stolen by the hypervisor while it ran, 0 to 1; absent where the kernel does not tell.
+    /// Share of CPU time stolen by the hypervisor while it ran, 0 to 1; absent if the kernel does not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steal: Option<f64>,
 }
@@ -113,7 +113,7 @@ pub enum Peer {
     BarePod,
     /// The same scenario, cached, through the local driver on this machine: the measure of what goes on inside a pod.
     LocalDriver,
-    /// The same scenario, cached, as a Job: what a Workflow of Argo stands beside.
+    /// The same scenario, cached, as a Job: for comparison with a Workflow of Argo.
     Job,
     /// The same scenario, cached, through a driver of the same kind without the task service: the measure of what a
     /// client of the service sees of a cached run.
@@ -188,14 +188,14 @@ pub struct ToolRecord {
     pub name: String,
     /// Its version, as it says itself or as pinned.
     pub version: String,
-    /// sha256 of the program or of the package it came in, hexadecimal; absent where it was not computed.
+    /// sha256 of the program or of the package it came in, hexadecimal; absent if it was not computed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
     /// `found` on the machine or `brought` into the checkout.
     pub origin: String,
 }
 
-/// The cluster that a report was measured on, as its API server tells.
+/// The cluster that a report was measured on, as its API server reports it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterRecord {
     /// Context in the kubeconfig.
@@ -208,14 +208,14 @@ pub struct ClusterRecord {
     pub kubelets: Vec<String>,
     /// The nodes' container runtime, each once, such as `containerd://2.1.9`.
     pub container_runtimes: Vec<String>,
-    /// The image that a kind cluster's nodes were made of; absent where that is not known.
+    /// The image that a kind cluster's nodes were made of; absent if that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_image: Option<String>,
     /// StorageClass of each volume, `none` for one that was bound by hand.
     pub storage_classes: BTreeMap<String, String>,
     /// Reference of the image that tasks ran in.
     pub image: String,
-    /// Digest of that image as a node reports it; absent where none does.
+    /// Digest of that image as a node reports it; absent if none does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_id: Option<String>,
 }
@@ -227,23 +227,23 @@ pub struct ServiceRecord {
     pub url: String,
     /// Its version, as it says itself.
     pub version: String,
-    /// Its driver, as it says itself; absent where it does not.
+    /// Its driver, as it says itself; absent if it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
-    /// True where both ends of the connection are on the client's machine. A tunnel looks the same.
+    /// True if both ends of the connection are on the client's machine. A tunnel looks the same.
     pub same_machine: bool,
 }
 
 /// Where, when and with what a report was measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
-    /// Driver: `local`, `kube` or `argo`; `service` where tasks went through a task service.
+    /// Driver: `local`, `kube` or `argo`; `service` if tasks went through a task service.
     pub driver: String,
     /// Start of the bench run, RFC 3339.
     pub started_at: String,
-    /// git revision of the checkout, and whether it had changes; empty where there is no git.
+    /// git revision of the checkout, and whether it had changes; empty if there is no git.
     pub revision: String,
-    /// True where the checkout had uncommitted changes.
+    /// True if the checkout had uncommitted changes.
     pub dirty: bool,
     /// The command line, as given.
     pub command: String,
@@ -263,7 +263,7 @@ pub struct Provenance {
     pub file_systems: BTreeMap<String, String>,
     /// Python interpreter version.
     pub interpreter: String,
-    /// Package index in use, without credentials; `default` where uv's own default is used.
+    /// Package index in use, without credentials; `default` if uv's own default is used.
     pub index: String,
     /// System package provider (`nix`, `nix-portable`) and source (`nixpkgs:<rev>`, `debnix:<hash>`).
     pub system_provider: String,
@@ -271,10 +271,10 @@ pub struct Provenance {
     pub system_source: String,
     /// Programs used.
     pub tools: Vec<ToolRecord>,
-    /// The cluster; absent where tasks ran on the client's own machine, which the fields above describe.
+    /// The cluster; absent if tasks ran on the client's own machine, which the fields above describe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterRecord>,
-    /// The task service; absent where a driver was measured directly.
+    /// The task service; absent if a driver was measured directly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceRecord>,
     /// Anything a reader should know (a forced choice, an interruption).
@@ -282,13 +282,13 @@ pub struct Provenance {
     pub notes: Vec<String>,
 }
 
-/// Why a bench run's record stops where it does.
+/// Why a bench run's record stops if it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Completion {
     /// Every planned sample was taken.
     Complete,
-    /// Somebody interrupted it; what was measured stands.
+    /// It was interrupted; the samples taken so far are kept.
     Interrupted,
 }
 
@@ -311,7 +311,7 @@ pub struct RunRecord {
     /// Every run of a peer that succeeded, in the order in which it was taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<PeerSample>,
-    /// What was measured under load; absent where runs were measured one by one.
+    /// What was measured under load; absent if runs were measured one by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<Box<LoadRecord>>,
 }
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_run_that_could_not_be_kept_does_not_count_and_says_why() {
+    fn a_first_run_that_was_not_published_is_rejected_with_the_reason() {
         let mut built = outcome(CacheStatus::Built {
             downloaded_bytes: 1,
             reused_bytes: 0,

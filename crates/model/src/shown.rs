@@ -1,10 +1,10 @@
-//! Text and output of others made harmless to look at: on a terminal, and on a page.
+//! Makes text from other people safe to display on a terminal and on a page.
 //!
 //! Terminals obey control characters: they set titles, move the cursor over what was said before, and some answer by typing. Bidirectional
 //! overrides show code in another order than it runs. Here such characters become visible ones: `␛` for ESC, `\u{202e}` for an
 //! override. Colours (`ESC [ … m` and other whole control sequences) are dropped.
 //!
-//! The crates at hand (`strip-ansi-escapes`, `anstream`) take out sequences and pass on what stands alone: BEL, backspace, C1, overrides.
+//! The available crates (`strip-ansi-escapes`, `anstream`) take out sequences and pass on what stands alone: BEL, backspace, C1, overrides.
 //! One that is not closed swallows all that follows.
 
 use std::borrow::Cow;
@@ -45,13 +45,13 @@ pub fn shown(text: &str) -> Cow<'_, str> {
 
 /// Makes output harmless that comes in pieces, cut anywhere. What is no UTF-8 is replaced.
 ///
-/// A carriage return stays where it is, so that a progress bar stays one line: nothing but the same line can be overwritten. Whoever
+/// A carriage return stays if it is, so that a progress bar stays one line: nothing but the same line can be overwritten. Whoever
 /// writes a line of its own behind this asks [`Filter::is_at_line_start`] first.
 #[derive(Debug)]
 pub struct Filter {
     /// The beginning of a character or of a control sequence.
     held: Vec<u8>,
-    /// True where a carriage return may stay.
+    /// True if a carriage return may stay.
     is_live: bool,
     at_line_start: bool,
 }
@@ -91,7 +91,7 @@ impl Filter {
         self.pass(true)
     }
 
-    /// True where what comes next begins a line.
+    /// True if what comes next begins a line.
     pub fn is_at_line_start(&self) -> bool {
         self.at_line_start
     }
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_would_obey_is_shown_instead() {
+    fn control_characters_and_overrides_are_made_visible() {
         for (sent, told) in [
             ("plain ü €\tx\n", "plain ü €\tx\n"),
             ("\x1b[31mred\x1b[0m \x1b[2J\x1b[1;1H", "red "),
@@ -221,7 +221,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn however_output_is_cut_the_same_harmless_text_comes(
+        fn output_is_made_safe_independently_of_how_it_is_split(
             parts in proptest::collection::vec(0_usize..14, 0..20),
             size in 1_usize..9,
         ) {

@@ -1,20 +1,19 @@
-//! A task as the API takes it, and the same task checked and put into normal form.
+//! A task as the API accepts it, and the same task checked and in normal form.
 
 use serde::{Deserialize, Serialize};
 
 use crate::requirement::{self, Requirement};
 use crate::system::{self, SystemPackage};
+use crate::task_error::TaskError;
 
 /// Largest accepted `pythonCode`, in bytes.
 pub const MAX_CODE_BYTES: usize = 1 << 20;
-/// Largest accepted `requirementsFile` or list of dependencies, in bytes.
-pub const MAX_REQUIREMENTS_BYTES: usize = 64 << 10;
 /// Most requirements or system packages of one task.
 pub const MAX_REQUIREMENTS: usize = 256;
 
 /// What a user submits: the body of `POST /api/v1/tasks/submit` and a scenario's `request:`.
 ///
-/// Nothing in it is trusted before [`TaskSpec::check`] has made a [`Task`] of it.
+/// None of it is trusted until [`TaskSpec::check`] has turned it into a [`Task`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TaskSpec {
@@ -60,29 +59,6 @@ pub struct Task {
     pub cache: CachePolicy,
 }
 
-/// Why a task's text was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{pointer}{}: {message}{}", at_line(*line), at_hint(hint.as_deref()))]
-pub struct TaskError {
-    /// The field, as a JSON pointer: `/requirementsFile`.
-    pub pointer: &'static str,
-    /// The line within a text field, from 1; absent where the whole field is meant.
-    pub line: Option<usize>,
-    /// What is wrong with it, in lower case.
-    pub message: String,
-    /// The next step, where there is one.
-    pub hint: Option<String>,
-}
-
-fn at_line(line: Option<usize>) -> String {
-    line.map(|line| format!(" line {line}")).unwrap_or_default()
-}
-
-/// The hint as a line of its own behind a message.
-pub(crate) fn at_hint(hint: Option<&str>) -> String {
-    hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default()
-}
-
 impl TaskSpec {
     /// A task of code alone, with caches in use.
     pub fn new(python_code: impl Into<String>) -> TaskSpec {
@@ -98,7 +74,7 @@ impl TaskSpec {
     /// Checks every field and puts it into normal form.
     ///
     /// # Errors
-    /// The first field that is not acceptable, with its line where it has lines.
+    /// The first field that is not acceptable, with its line if it has lines.
     pub fn check(&self) -> Result<Task, TaskError> {
         check_code(&self.python_code)?;
         let mut requirements = requirement::parse_list("/dependencies", &self.dependencies)?;

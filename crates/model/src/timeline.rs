@@ -1,4 +1,4 @@
-//! Where the time of one run went: a closed list of phases, each a span on one clock.
+//! The timeline of one run: a closed list of phases, each a span on one clock.
 
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +71,7 @@ pub enum Phase {
     PythonInstall,
     /// Comparing every installed file with its RECORD entry.
     PythonVerify,
-    /// Compiling path-independent byte-code and linking what is known already.
+    /// Compiling path-independent bytecode and linking what is known already.
     PythonBytecode,
     /// Syncing and renaming the environment into its place.
     PythonPublish,
@@ -85,7 +85,7 @@ pub enum Phase {
     Start,
     /// The user's program, from its start to its end.
     UserCode,
-    /// Ending left-over processes and passing on the last output.
+    /// Ending leftover processes and passing on the last output.
     Drain,
     /// Learning that the run is over (a watch event, an exit status).
     Observe,
@@ -202,8 +202,8 @@ impl Timeline {
     }
 
     /// What the client of a task service saw: the driver's own timeline within `wall_us` on the client's clock. What that
-    /// timeline does not cover is the service's, but for the `queue_us` that the task waited for its turn. Three durations,
-    /// each by one clock. When the end was told is not known, so all of it stands in front.
+    /// timeline does not cover is the service's, except the `queue_us` that the task waited for its turn. Three durations,
+    /// each by one clock. The time at which the end was reported is unknown, so all of it comes first.
     pub fn through_service(driver: &Timeline, wall_us: u64, queue_us: u64) -> Timeline {
         let outside_us = wall_us.saturating_sub(driver.total_us);
         let queue_us = queue_us.min(outside_us);
@@ -279,7 +279,7 @@ impl Timeline {
         spans.map(|span| (rank(span), span)).collect()
     }
 
-    /// The preparing lane that was ready before the other; `None` where only one cache was prepared, or none.
+    /// The preparing lane that was ready before the other; `None` if only one cache was prepared, or none.
     fn ready_first(&self) -> Option<Lane> {
         let ready_us = |lane| {
             let own = self.spans.iter().filter(|span| span.lane == lane);
@@ -296,7 +296,7 @@ impl Timeline {
 /// How much a span is waited for, least first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Waited {
-    /// Publishing: only where nothing else is under way.
+    /// Publishing: only if nothing else is running.
     ForNothingElse,
     /// The preparation that is ready before the other one.
     Beside,

@@ -31,7 +31,7 @@ impl Verdict {
         }
     }
 
-    /// A mark beside the word, so that colour never carries the verdict alone.
+    /// A mark next to the word, so that colour never carries the verdict alone.
     pub fn mark(self) -> &'static str {
         match self {
             Verdict::Beaten => "▼",
@@ -88,7 +88,11 @@ mod tests {
 
     fn verdict(samples_ms: &[u64]) -> Verdict {
         let samples_us: Vec<u64> = samples_ms.iter().map(|ms| ms * 1000).collect();
-        judge(Claim { min_s: 2.0, max_s: 5.0 }, Distribution::of(&samples_us).as_ref()).verdict
+        judge(
+            Claim { min_s: 2.0, max_s: 5.0 },
+            Distribution::from_durations(&samples_us).as_ref(),
+        )
+        .verdict
     }
 
     #[test]

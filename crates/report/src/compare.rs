@@ -1,15 +1,16 @@
-//! Comparison of two runs: quotients of medians, a verdict for each, and a gate for CI.
+//! Compares two runs: ratios of medians, a verdict for each group, and a gate for CI.
 
 use hybrid_cache_model::Temperature;
 use hybrid_cache_model::sample::{ClusterRecord, Provenance, RunRecord};
 use serde::Serialize;
 
-use crate::provenance::of_cluster;
+use crate::cells::{self, plain};
+use crate::provenance::cluster_fact;
+use crate::samples::accepted;
+use crate::samples::scenario_names;
 use crate::stats::{self, Ratio};
-use crate::summary::scenario_names;
-use crate::terminal::{self, Color, fitted, framed, plain};
+use crate::terminal::{Color, fitted, framed};
 use crate::units;
-use crate::warning::accepted;
 
 /// Medians within this share of each other count as the same: smaller differences do not outlive a reboot.
 pub const SAME_WITHIN: f64 = 0.05;
@@ -63,7 +64,7 @@ pub struct GroupComparison {
     pub ratio: Option<Ratio>,
     /// The verdict.
     pub change: Change,
-    /// True where run B set out to measure the scenario, so that an absent figure is a loss.
+    /// True if run B set out to measure the scenario, so that an absent figure is a loss.
     pub planned_in_b: bool,
 }
 
@@ -84,7 +85,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// True where nothing fails it.
+    /// True if nothing fails it.
     pub fn passed(&self) -> bool {
         self.failures.is_empty()
     }
@@ -115,7 +116,7 @@ pub fn compare(a: &RunRecord, b: &RunRecord) -> Comparison {
 fn group(a: &RunRecord, b: &RunRecord, name: &str, temperature: Temperature) -> Option<GroupComparison> {
     let walls = |record| -> Vec<u64> { accepted(record, name, temperature).iter().map(|s| s.wall_us).collect() };
     let (old, new) = (walls(a), walls(b));
-    let ratio = Ratio::of(&new, &old);
+    let ratio = Ratio::from_durations(&new, &old);
     let change = match (old.is_empty(), new.is_empty()) {
         (true, true) => return None,
         (false, true) => Change::OnlyInA,
@@ -154,7 +155,7 @@ fn judge(ratio: &Ratio) -> Change {
 
 fn cautions(a: &RunRecord, b: &RunRecord) -> Vec<String> {
     let (a, b) = (&a.provenance, &b.provenance);
-    let cluster = |fact: fn(&ClusterRecord) -> String| (of_cluster(a, fact), of_cluster(b, fact));
+    let cluster = |fact: fn(&ClusterRecord) -> String| (cluster_fact(a, fact), cluster_fact(b, fact));
     let kubernetes = cluster(|cluster| cluster.kubernetes.clone());
     let nodes = cluster(|cluster| format!("{} with kubelet {}", cluster.nodes, cluster.kubelets.join(", ")));
     let runtimes = cluster(|cluster| cluster.container_runtimes.join(", "));
@@ -211,7 +212,7 @@ impl Comparison {
         let failures = self.groups.iter().filter_map(|group| {
             let name = format!("{}, {}", plain(&group.scenario), group.temperature.name());
             if group.change == Change::OnlyInA && group.planned_in_b {
-                return Some(format!("{name}: no sample counts any more"));
+                return Some(format!("{name}: no sample counts any longer"));
             }
             let interval = group.ratio?.interval.filter(|interval| interval.low > limit)?;
             let allowed = units::ratio(limit);
@@ -270,7 +271,7 @@ impl Comparison {
             format!("{} / {}", group.n.0, group.n.1),
             time(group.a_us),
             time(group.b_us),
-            group.ratio.as_ref().map_or("–".to_owned(), terminal::ratio),
+            group.ratio.as_ref().map_or("–".to_owned(), cells::ratio),
             group.change.name().to_owned(),
         ]
     }

@@ -1,144 +1,15 @@
-//! What we add: a run's cost on top of the work itself, held against targets.
+//! Overhead: what hybrid-cache costs beyond the work itself, compared with targets.
 //!
-//! Every figure compares samples of the same run with each other, so that it says something about us and not about the
-//! machine: a cached run against its own user code and against the same interpreter without us, a first run against
-//! plain uv and against the slower of its two halves; on a cluster a cached run against a pod that does nothing, and what
-//! goes on inside its pod against the same in a sandbox; through a task service a cached run against its driver alone.
+//! Each figure compares samples of the same run with each other, so that it describes hybrid-cache and not the machine:
+//! - a cached run with its own user code, and with the same interpreter started directly;
+//! - a first run with plain uv, and with the slower of its two halves;
+//! - on a cluster, a cached run with a pod that does nothing, and its runner with that of a local sandbox;
+//! - through a task service, a cached run with its driver alone.
 
 mod collect;
 mod kind;
+mod value;
 
-use serde::Serialize;
-
-use crate::stats::{Estimate, MIN_SAMPLES};
-use crate::units;
-
-pub(crate) use collect::{collect, through_service};
+pub(crate) use collect::collect;
 pub use kind::{FigureKind, Unit};
-
-/// What the samples say about a target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Attainment {
-    /// The whole interval lies at or below the target.
-    Met,
-    /// The whole interval lies above it.
-    Missed,
-    /// Too few samples, or an interval across the target.
-    Undecided,
-}
-
-impl Attainment {
-    /// The word in a report.
-    pub fn name(self) -> &'static str {
-        match self {
-            Attainment::Met => "met",
-            Attainment::Missed => "missed",
-            Attainment::Undecided => "undecided",
-        }
-    }
-
-    /// A mark beside the word, so that colour never carries the verdict alone.
-    pub fn mark(self) -> &'static str {
-        match self {
-            Attainment::Met => "✓",
-            Attainment::Missed => "✗",
-            Attainment::Undecided => "?",
-        }
-    }
-}
-
-/// The other side of a comparison.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Against {
-    /// A peer's name or another scenario's.
-    pub name: String,
-    /// Its median, in microseconds.
-    pub median_us: f64,
-    /// Its samples.
-    pub n: usize,
-}
-
-/// One figure of one scenario.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Figure {
-    /// What it is about.
-    pub kind: FigureKind,
-    /// The scenario's name.
-    pub scenario: String,
-    /// The value and its interval, in the kind's [`Unit`].
-    pub estimate: Estimate,
-    /// Our own samples that count.
-    pub n: usize,
-    /// Median of our own side, in microseconds; where user code is left out of the value, with it.
-    pub ours_us: f64,
-    /// What it is compared with, or what stands beside it; absent where it is compared with its own user code alone.
-    pub against: Option<Against>,
-    /// What the samples say about [`FigureKind::target`].
-    pub attainment: Attainment,
-}
-
-impl Figure {
-    /// The value as text.
-    pub fn value(&self) -> String {
-        self.kind.unit().write(self.estimate.value)
-    }
-
-    /// The interval as text, a dash where there is none.
-    pub fn interval(&self) -> String {
-        let unit = self.kind.unit();
-        self.estimate.interval.map_or_else(
-            || "–".to_owned(),
-            |interval| unit.write_range(interval.low, interval.high),
-        )
-    }
-
-    /// The target as text: `≤ 10 ms`.
-    pub fn target(&self) -> String {
-        self.kind.written_target()
-    }
-
-    /// Samples on our side, and on the other: `12 / 12`.
-    pub fn counts(&self) -> String {
-        match &self.against {
-            Some(against) => format!("{} / {}", self.n, against.n),
-            None => self.n.to_string(),
-        }
-    }
-
-    /// What was measured on both sides: `95.1 ms / 92.0 ms`, with the name where the kind does not tell it.
-    pub fn sides(&self) -> String {
-        let ours = units::duration(self.ours_us);
-        let Some(against) = &self.against else {
-            return format!("of {ours}");
-        };
-        let theirs = units::duration(against.median_us);
-        match self.kind {
-            FigureKind::SlowerHalf => format!("{ours} / {theirs} {}", against.name),
-            FigureKind::ServiceAdded | FigureKind::ClientSeen => format!("of {ours}; {} {theirs}", against.name),
-            FigureKind::BarePod => format!("{ours} with user code / {theirs}"),
-            _ => format!("{ours} / {theirs}"),
-        }
-    }
-
-    /// Why nothing can be decided; `None` where the interval, which stands beside it, tells.
-    pub fn open_because(&self) -> Option<String> {
-        let stands_beside = matches!(self.kind, FigureKind::ServiceAdded | FigureKind::ClientSeen);
-        let fewest = match &self.against {
-            // It stands beside the value and is no part of it.
-            Some(against) if !stands_beside => against.n.min(self.n),
-            _ => self.n,
-        };
-        let missing = self.estimate.interval.is_none();
-        missing.then(|| format!("n = {fewest}, at least {MIN_SAMPLES} are needed"))
-    }
-}
-
-/// One phrase, for a gate's message: `hybrid: added to a cached run: 12.1 ms (11.8–12.6 ms), target ≤ 10 ms`.
-impl std::fmt::Display for Figure {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (label, value, interval) = (self.kind.label(), self.value(), self.interval());
-        let name = &self.scenario;
-        write!(out, "{name}: {label}: {value} ({interval}), target {}", self.target())
-    }
-}
+pub use value::{Against, Attainment, Figure};

@@ -1,8 +1,8 @@
-//! The folder of one bench run: what is in it, how it is written so that a crash loses nothing, how it is read back.
+//! The folder of one bench run: its files, how they are written so that a crash loses nothing, and how they are read back.
 //!
 //! ```text
 //! run.json         the record without samples, written when the run starts
-//! samples.jsonl    one sample a line, of ours or (told by its field `peer`) of a peer, flushed at once
+//! samples.jsonl    one sample a line, of hybrid-cache or, if it has the field `peer`, of a peer; flushed at once
 //! report.json      the whole record, written at the end: from here on the truth
 //! report.md        rendered from it
 //! report.html      rendered from it
@@ -54,7 +54,7 @@ pub enum FolderError {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// The line, from 1, where the file has lines.
+        /// The line, from 1, if the file has lines.
         line: Option<usize>,
         /// What is wrong with it.
         message: String,
@@ -71,7 +71,7 @@ pub enum FolderError {
     },
 }
 
-/// Writes every rendering of a record into a folder, which is made where it is missing. Each file appears whole or not
+/// Writes every rendering of a record into a folder, which is made if it is missing. Each file appears whole or not
 /// at all.
 ///
 /// # Errors
@@ -107,7 +107,7 @@ pub fn write_header(dir: &Path, record: &RunRecord) -> Result<(), FolderError> {
     write_atomically(&dir.join(HEADER_FILE), &json(&header))
 }
 
-/// Reads a run: its report, or, where a crash left none, its samples and its header.
+/// Reads a run: its report, or, if a crash left none, its samples and its header.
 ///
 /// # Errors
 /// The folder holds no run, a file cannot be read, is malformed, or has another schema version.
@@ -146,7 +146,7 @@ pub struct SampleLog {
 }
 
 impl SampleLog {
-    /// Starts a log; its folder is made where it is missing.
+    /// Starts a log; its folder is made if it is missing.
     ///
     /// # Errors
     /// The file exists already (samples of two runs must not mix) or cannot be created.
@@ -216,7 +216,7 @@ fn parse_record(path: &Path, text: &str) -> Result<RunRecord, FolderError> {
     serde_json::from_value(value).map_err(malformed(path, None))
 }
 
-/// Adds every whole line to the record; true where a torn one was left out behind them.
+/// Adds every whole line to the record; true if a torn one was left out behind them.
 fn parse_samples(path: &Path, text: &str, record: &mut RunRecord) -> Result<bool, FolderError> {
     for (index, line) in text.split_inclusive('\n').enumerate() {
         if line.trim().is_empty() {
@@ -267,7 +267,7 @@ fn unknown_record() -> RunRecord {
         os: unknown(),
         arch: unknown(),
         cpu: unknown(),
-        // No load is above this, so that nothing is called noisy on the strength of a number nobody knows.
+        // No load is above this, so that an unknown number of processors makes no sample noisy.
         cpus: u32::MAX,
         memory_bytes: 0,
         file_systems: std::collections::BTreeMap::new(),
@@ -294,7 +294,7 @@ fn unknown_record() -> RunRecord {
     }
 }
 
-/// The file's text, bytes that a crash tore apart replaced; `None` where there is no such file.
+/// The file's text, bytes that a crash tore apart replaced; `None` if there is not one file.
 fn read(path: &Path) -> Result<Option<String>, FolderError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),

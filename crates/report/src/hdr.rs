@@ -9,14 +9,8 @@ use hybrid_cache_model::Temperature;
 use hybrid_cache_model::load::LoadRecord;
 use hybrid_cache_model::sample::{RunRecord, Sample};
 
-use crate::load::Spread;
-use crate::summary::scenario_names;
-use crate::warning::accepted;
-
-/// Values above an hour are counted as an hour: no scenario runs that long, and the histogram needs a bound.
-pub(crate) const LARGEST_US: u64 = 3_600_000_000;
-/// Significant decimal digits kept by the histograms.
-pub(crate) const DIGITS: u8 = 3;
+use crate::duration_histogram::{DIGITS, DurationHistogram, LARGEST_US};
+use crate::samples::{accepted, scenario_names};
 
 /// One log for each scenario and temperature with samples that count: file name and content.
 pub fn hdr_logs(record: &RunRecord) -> Vec<(String, Vec<u8>)> {
@@ -43,7 +37,7 @@ fn load_log(record: &RunRecord, load: &LoadRecord) -> Option<Vec<u8>> {
     ];
     let spreads: Vec<_> = tagged
         .into_iter()
-        .filter_map(|(tag, text)| Some((tag, Spread::decode(text)?)))
+        .filter_map(|(tag, text)| Some((tag, DurationHistogram::decode(text)?)))
         .collect();
     let intervals: Vec<_> = spreads.iter().map(|(tag, spread)| (*tag, spread.histogram())).collect();
     let comments = [
@@ -53,7 +47,7 @@ fn load_log(record: &RunRecord, load: &LoadRecord) -> Option<Vec<u8>> {
     log(record, &comments, Duration::from_micros(load.watched_us), &intervals)
 }
 
-/// The log of one group: an interval tagged `wall` and one tagged `runner`, values in microseconds; `None` where no
+/// The log of one group: an interval tagged `wall` and one tagged `runner`, values in microseconds; `None` if no
 /// sample counts.
 pub fn hdr_log(record: &RunRecord, scenario: &str, temperature: Temperature) -> Option<Vec<u8>> {
     let samples = accepted(record, scenario, temperature);
@@ -105,7 +99,7 @@ fn histogram(samples: &[&Sample], value_us: impl Fn(&Sample) -> u64) -> Option<H
     Some(histogram)
 }
 
-/// The name as part of a file name: whatever a scenario is called, the log stays in its folder.
+/// The name as part of a file name: no name of a scenario can lead out of the folder.
 fn file_stem(name: &str) -> String {
     name.chars()
         .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })

@@ -1,22 +1,26 @@
-//! From samples to what people read: statistics, verdicts, terminal, Markdown, HTML and HdrHistogram logs.
+//! Turns samples into reports: statistics, verdicts, terminal, Markdown, HTML and HdrHistogram logs.
 //!
-//! Samples are the truth. Every figure is computed from a [`RunRecord`] when it is rendered and stored nowhere, so a
-//! better statistic improves old reports too. Nothing here touches a terminal, the environment or a clock; only
+//! Only samples are stored. Every figure is computed from a [`RunRecord`] when it is rendered, so that a better statistic
+//! also improves old reports. Nothing here touches a terminal, the environment or a clock; only
 //! [`folder`] touches files.
 //!
 //! [`RunRecord`]: hybrid_cache_model::sample::RunRecord
 
 pub mod caches;
+mod cells;
 pub mod claim;
 pub mod compare;
+mod duration_histogram;
 pub mod figure;
 pub mod folder;
 mod hdr;
+mod headline;
 mod html;
 pub mod load;
 mod markdown;
 pub mod phases;
 mod provenance;
+mod samples;
 pub mod sizing;
 pub mod stats;
 pub mod summary;
@@ -25,11 +29,12 @@ pub mod units;
 pub mod warning;
 
 pub use compare::{Comparison, Gate, compare};
+pub use duration_histogram::DurationHistogram;
 pub use figure::{Attainment, Figure, FigureKind};
 pub use folder::{FolderError, SampleLog, load, write_header, write_run};
 pub use hdr::{hdr_log, hdr_logs};
 pub use html::html;
-pub use load::{LoadSummary, Spread};
+pub use load::LoadSummary;
 pub use markdown::markdown;
 pub use summary::Summary;
 pub use terminal::{Color, terminal};

@@ -1,8 +1,7 @@
-//! Attribution: which phases the time of a group of samples went to, in bars that add up exactly.
+//! Attribution: the phases in which a group of samples spent its time, in bars that add up exactly.
 //!
-//! The bar of a group is the bar of its *median sample*, a run that took place, so that its parts add up to its wall
-//! time to the microsecond without any scaling. Medians of each phase over all samples stand beside it in the table;
-//! they need not add up, and say so.
+//! The bar of a group is that of its *median sample*, a real run, so that its parts add up to its wall time to the
+//! microsecond without scaling. The table also gives the median of each phase over all samples; these need not add up.
 
 use hybrid_cache_model::sample::Sample;
 use hybrid_cache_model::{Phase, Span, Timeline};
@@ -56,8 +55,8 @@ pub struct Attribution {
 }
 
 impl Attribution {
-    /// Attributes a group; `None` where it has no samples.
-    pub fn of(samples: &[&Sample]) -> Option<Attribution> {
+    /// Attributes a group; `None` if it has no samples.
+    pub fn from_samples(samples: &[&Sample]) -> Option<Attribution> {
         let median = median_sample(samples)?;
         let bar = spent(median);
         let all: Vec<Spent> = samples.iter().map(|sample| spent(sample)).collect();
@@ -85,7 +84,7 @@ impl Attribution {
     }
 }
 
-/// The sample whose wall time is the median: the faster of the middle two where their number is even.
+/// The sample whose wall time is the median: the faster of the middle two if their number is even.
 pub fn median_sample<'a>(samples: &[&'a Sample]) -> Option<&'a Sample> {
     let mut sorted = samples.to_vec();
     sorted.sort_by_key(|sample| (sample.wall_us, sample.sequence));
@@ -115,7 +114,7 @@ pub fn hidden_us(sample: &Sample) -> u64 {
 type Spent = Vec<(Option<Phase>, u64)>;
 
 /// The critical path over the client's wall time. Both are durations on the client's own clock; where the timeline
-/// ends before the client had the answer, the difference is nobody's, which is what `unattributed` means.
+/// ends before the client had the answer, the difference belongs to no phase and is `unattributed`.
 fn spent(sample: &Sample) -> Spent {
     Timeline {
         total_us: sample.wall_us,

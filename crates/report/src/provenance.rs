@@ -1,4 +1,4 @@
-//! Where a run comes from, as rows that every rendering shows alike.
+//! Where a run was measured, as rows that every form of the report shows.
 
 use hybrid_cache_model::sample::{ClusterRecord, Completion, Provenance, RunRecord, ServiceRecord};
 
@@ -11,7 +11,7 @@ fn told_completion(record: &RunRecord, completion: &str) -> String {
     }
 }
 
-/// Every fact of the record's provenance but for its tools and notes, in reading order.
+/// Every fact of the record's provenance except its tools and notes, in reading order.
 pub(crate) fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
     let provenance = &record.provenance;
     let completion = match record.completion {
@@ -67,26 +67,32 @@ pub(crate) fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
     facts.splice(2..2, provenance.cluster.iter().flat_map(cluster_facts));
     facts.splice(
         2..2,
-        provenance.service.iter().map(|service| ("task service", told(service))),
+        provenance
+            .service
+            .iter()
+            .map(|service| ("task service", described(service))),
     );
     facts
 }
 
-/// Through which service a run was measured, in a sentence without a full stop; `None` where a driver was.
+/// Through which service a run was measured, in a sentence without a full stop; `None` if a driver was.
 pub(crate) fn through_service(record: &RunRecord) -> Option<String> {
     let service = record.provenance.service.as_ref()?;
-    Some(format!("measured as a client of the task service at {}", told(service)))
+    Some(format!(
+        "measured as a client of the task service at {}",
+        described(service)
+    ))
 }
 
-fn told(service: &ServiceRecord) -> String {
+fn described(service: &ServiceRecord) -> String {
     let driver = match &service.driver {
         Some(driver) => format!("driver {driver}"),
-        None => "its driver not told".to_owned(),
+        None => "driver not reported".to_owned(),
     };
     let place = if service.same_machine {
         "on the client's machine by its address (or behind a tunnel that ends there)"
     } else {
-        "on another machine than the client, which processor and load average tell of"
+        "on another machine than the client, to which processor and load average refer"
     };
     format!("{}, version {}, {driver}, {place}", service.url, service.version)
 }
@@ -120,7 +126,7 @@ fn cluster_facts(cluster: &ClusterRecord) -> Vec<(&'static str, String)> {
 }
 
 /// One fact of the cluster, `none` for a run without one.
-pub(crate) fn of_cluster(provenance: &Provenance, fact: impl Fn(&ClusterRecord) -> String) -> String {
+pub(crate) fn cluster_fact(provenance: &Provenance, fact: impl Fn(&ClusterRecord) -> String) -> String {
     provenance.cluster.as_ref().map_or("none".to_owned(), fact)
 }
 
@@ -145,6 +151,6 @@ fn range(readings: &[f64], write: impl Fn(f64) -> String) -> String {
     match (least, most) {
         (Some(least), Some(most)) if write(least) == write(most) => write(least),
         (Some(least), Some(most)) => format!("{} to {}", write(least), write(most)),
-        _ => "not told".to_owned(),
+        _ => "not known".to_owned(),
     }
 }

@@ -1,4 +1,4 @@
-//! Statistics of small samples: medians with bootstrap intervals, and percentiles only where the sample carries them.
+//! Statistics of small samples: medians with bootstrap intervals, and percentiles if there are enough samples for them.
 //!
 //! Latencies are skewed and few, so nothing here assumes a normal distribution: the median stands for a group and a
 //! percentile bootstrap bounds it. The generator is seeded with a constant: the same samples give the same report.
@@ -21,7 +21,7 @@ pub struct Interval {
     pub low: f64,
     /// Upper end.
     pub high: f64,
-    /// Share of such intervals that hold the true value, 0 to 1: [`LEVEL`], or less where n is too small for it.
+    /// Share of such intervals that hold the true value, 0 to 1: [`LEVEL`], or less if n is too small for it.
     pub level: f64,
 }
 
@@ -30,7 +30,7 @@ pub struct Interval {
 pub struct Distribution {
     /// How many samples.
     pub n: usize,
-    /// Median; the mean of the middle two where n is even.
+    /// Median; the mean of the middle two if n is even.
     pub median_us: f64,
     /// Bootstrap interval of the median; absent below [`MIN_SAMPLES`].
     pub interval: Option<Interval>,
@@ -45,8 +45,8 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// Describes the durations, in any order; `None` where there are none.
-    pub fn of(durations_us: &[u64]) -> Option<Distribution> {
+    /// Describes the durations, in any order; `None` if there are none.
+    pub fn from_durations(durations_us: &[u64]) -> Option<Distribution> {
         let mut sorted = durations_us.to_vec();
         sorted.sort_unstable();
         let (&min_us, &max_us) = (sorted.first()?, sorted.last()?);
@@ -62,14 +62,14 @@ impl Distribution {
     }
 }
 
-/// Median of some durations, in their unit; `None` where there are none.
+/// Median of some durations, in their unit; `None` if there are none.
 pub fn median(values: &[u64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_unstable();
     (!sorted.is_empty()).then(|| median_of_sorted(&sorted))
 }
 
-/// Position of the sample that stands for the median: the middle one, the lower of the middle two where n is even.
+/// Position of the sample that stands for the median: the middle one, the lower of the middle two if n is even.
 pub fn middle(n: usize) -> usize {
     n.saturating_sub(1) / 2
 }
@@ -79,13 +79,13 @@ pub fn middle(n: usize) -> usize {
 pub struct Ratio {
     /// Median of the numerator over median of the denominator.
     pub value: f64,
-    /// Bootstrap interval, both groups resampled independently; absent where either has less than [`MIN_SAMPLES`].
+    /// Bootstrap interval, both groups resampled independently; absent if either has less than [`MIN_SAMPLES`].
     pub interval: Option<Interval>,
 }
 
 impl Ratio {
-    /// `median(numerator) / median(denominator)`; `None` where either is empty or the denominator is 0.
-    pub fn of(numerator: &[u64], denominator: &[u64]) -> Option<Ratio> {
+    /// `median(numerator) / median(denominator)`; `None` if either is empty or the denominator is 0.
+    pub fn from_durations(numerator: &[u64], denominator: &[u64]) -> Option<Ratio> {
         let Estimate { value, interval } = Estimate::ratio(numerator, denominator)?;
         Some(Ratio { value, interval })
     }
@@ -96,39 +96,39 @@ impl Ratio {
 pub struct Estimate {
     /// The value, from the medians themselves.
     pub value: f64,
-    /// Bootstrap interval; absent where a group has less than [`MIN_SAMPLES`].
+    /// Bootstrap interval; absent if a group has less than [`MIN_SAMPLES`].
     pub interval: Option<Interval>,
 }
 
 impl Estimate {
-    /// The median of some values, in their unit; `None` where there are none.
+    /// The median of some values, in their unit; `None` if there are none.
     pub fn median(values: &[u64]) -> Option<Estimate> {
         let Distribution {
             median_us, interval, ..
-        } = Distribution::of(values)?;
+        } = Distribution::from_durations(values)?;
         Some(Estimate {
             value: median_us,
             interval,
         })
     }
 
-    /// `median(numerator) / median(denominator)`; `None` where either is empty or the denominator is 0.
+    /// `median(numerator) / median(denominator)`; `None` if either is empty or the denominator is 0.
     pub fn ratio(numerator: &[u64], denominator: &[u64]) -> Option<Estimate> {
         if median(denominator)? <= 0.0 {
             return None;
         }
-        // A denominator of 0 µs cannot be told from one below the clock's resolution of 1 µs.
-        Estimate::of_two(numerator, denominator, |top, bottom| top / bottom.max(1.0))
+        // A denominator of 0 µs is one below the clock's resolution of 1 µs.
+        Estimate::combine(numerator, denominator, |top, bottom| top / bottom.max(1.0))
     }
 
-    /// `median(one) - median(other)`, in their unit; `None` where either is empty.
+    /// `median(one) - median(other)`, in their unit; `None` if either is empty.
     pub fn difference(one: &[u64], other: &[u64]) -> Option<Estimate> {
-        Estimate::of_two(one, other, |one, other| one - other)
+        Estimate::combine(one, other, |one, other| one - other)
     }
 
     /// Any value of two medians; both groups are resampled independently.
-    fn of_two(one: &[u64], other: &[u64], combine: impl Fn(f64, f64) -> f64) -> Option<Estimate> {
-        let value = combine(median(one)?, median(other)?);
+    fn combine(one: &[u64], other: &[u64], with: impl Fn(f64, f64) -> f64) -> Option<Estimate> {
+        let value = with(median(one)?, median(other)?);
         let fewest = one.len().min(other.len());
         let interval = (fewest >= MIN_SAMPLES).then(|| {
             let mut random = SplitMix64::new();
@@ -136,7 +136,7 @@ impl Estimate {
             let values = (0..RESAMPLES)
                 .map(|_| {
                     let other = resampled_median(other, &mut right, &mut random);
-                    combine(resampled_median(one, &mut left, &mut random), other)
+                    with(resampled_median(one, &mut left, &mut random), other)
                 })
                 .collect();
             central(values, attainable_level(fewest))
@@ -154,7 +154,7 @@ pub fn attainable_level(n: usize) -> f64 {
     }
 }
 
-/// The percentile by nearest rank, only where at least one sample lies beyond it: n >= 10 for p90, n >= 100 for p99.
+/// The percentile by nearest rank, only if at least one sample lies beyond it: n >= 10 for p90, n >= 100 for p99.
 fn percentile(sorted: &[u64], percent: usize) -> Option<u64> {
     let n = sorted.len();
     let rank = (n * percent).div_ceil(100);
@@ -256,21 +256,24 @@ mod tests {
     #[test]
     fn percentiles_are_observed_values_and_need_a_sample_beyond_them() {
         let to = |n: u64| (1..=n).collect::<Vec<_>>();
-        assert_eq!(Distribution::of(&to(9)).unwrap().p90_us, None);
-        assert_eq!(Distribution::of(&to(10)).unwrap().p90_us, Some(9));
-        assert_eq!(Distribution::of(&to(99)).unwrap().p99_us, None);
-        let hundred = Distribution::of(&to(100)).unwrap();
+        assert_eq!(Distribution::from_durations(&to(9)).unwrap().p90_us, None);
+        assert_eq!(Distribution::from_durations(&to(10)).unwrap().p90_us, Some(9));
+        assert_eq!(Distribution::from_durations(&to(99)).unwrap().p99_us, None);
+        let hundred = Distribution::from_durations(&to(100)).unwrap();
         assert_eq!((hundred.p90_us, hundred.p99_us), (Some(90), Some(99)));
         assert_eq!((hundred.min_us, hundred.max_us, hundred.median_us), (1, 100, 50.5));
     }
 
     #[test]
     fn the_interval_of_few_samples_is_their_range_and_says_how_little_it_covers() {
-        let three = Distribution::of(&[10, 30, 20]).unwrap().interval.unwrap();
+        let three = Distribution::from_durations(&[10, 30, 20]).unwrap().interval.unwrap();
         assert_eq!((three.low, three.high, three.level), (10.0, 30.0, 0.75));
-        let five = Distribution::of(&[1, 2, 3, 4, 5]).unwrap().interval.unwrap();
+        let five = Distribution::from_durations(&[1, 2, 3, 4, 5])
+            .unwrap()
+            .interval
+            .unwrap();
         assert_eq!((five.low, five.high, five.level), (1.0, 5.0, 0.9375));
-        assert_eq!(Distribution::of(&[1, 2]).unwrap().interval, None);
+        assert_eq!(Distribution::from_durations(&[1, 2]).unwrap().interval, None);
         assert_eq!(attainable_level(FULL_LEVEL_SAMPLES), LEVEL);
     }
 
@@ -278,28 +281,28 @@ mod tests {
     fn the_interval_agrees_with_the_binomial_one() {
         // Order statistics 40 and 61 of 100 bound the median with 96.5 %, 41 and 60 with 94.3 %.
         let hundred: Vec<u64> = (1..=100).map(|rank| rank * 1000).collect();
-        let interval = Distribution::of(&hundred).unwrap().interval.unwrap();
+        let interval = Distribution::from_durations(&hundred).unwrap().interval.unwrap();
         assert!((39_500.0..=42_000.0).contains(&interval.low), "{interval:?}");
         assert!((59_000.0..=61_500.0).contains(&interval.high), "{interval:?}");
     }
 
     #[test]
     fn the_same_samples_give_the_same_interval_in_any_order() {
-        let one = Distribution::of(&[5, 9, 1, 7, 3, 8, 2, 6, 4]);
-        let other = Distribution::of(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        let one = Distribution::from_durations(&[5, 9, 1, 7, 3, 8, 2, 6, 4]);
+        let other = Distribution::from_durations(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
         assert_eq!(one, other);
     }
 
     #[test]
     fn a_ratio_of_constants_is_exact() {
-        let ratio = Ratio::of(&[190, 190, 190], &[10, 10, 10, 10]).unwrap();
+        let ratio = Ratio::from_durations(&[190, 190, 190], &[10, 10, 10, 10]).unwrap();
         assert_eq!(ratio.value, 19.0);
         assert_eq!(
             ratio.interval.map(|interval| (interval.low, interval.high)),
             Some((19.0, 19.0))
         );
-        assert_eq!(Ratio::of(&[1], &[0]), None);
-        assert_eq!(Ratio::of(&[1], &[2]).unwrap().interval, None);
+        assert_eq!(Ratio::from_durations(&[1], &[0]), None);
+        assert_eq!(Ratio::from_durations(&[1], &[2]).unwrap().interval, None);
     }
 
     #[test]
@@ -316,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_ratio_lies_within_its_interval() {
-        let ratio = Ratio::of(&[900, 1000, 1100, 950], &[95, 105, 100, 99, 98, 130]).unwrap();
+        let ratio = Ratio::from_durations(&[900, 1000, 1100, 950], &[95, 105, 100, 99, 98, 130]).unwrap();
         let interval = ratio.interval.unwrap();
         assert!(interval.low <= ratio.value && ratio.value <= interval.high, "{ratio:?}");
         assert_eq!(interval.level, 0.875);

@@ -1,4 +1,4 @@
-//! How figures are written for people: durations to three significant digits, bytes in binary units.
+//! Formats values for people: durations to three significant digits, bytes in binary units.
 
 use crate::stats::Interval;
 
@@ -24,7 +24,7 @@ pub fn difference(us: f64) -> String {
     format!("{sign}{}", duration(us.abs()))
 }
 
-/// A range in microseconds as `1.81–1.99 s`: the unit once where both ends share it.
+/// A range in microseconds as `1.81–1.99 s`: the unit once if both ends share it.
 pub fn duration_range(low_us: f64, high_us: f64) -> String {
     let ((low_unit, scale), (high_unit, _)) = (duration_unit(low_us), duration_unit(high_us));
     if low_unit == high_unit {

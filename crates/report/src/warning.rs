@@ -1,15 +1,15 @@
-//! Warnings about figures that look wrong, each with what may be behind it and what to do about it.
+//! Warnings about figures that look wrong, each with its likely cause and what to do about it.
 
 use hybrid_cache_model::Temperature;
 use hybrid_cache_model::sample::{Completion, RunRecord, Sample};
 use serde::Serialize;
 
-use crate::figure::through_service;
+use crate::samples::{accepted, through_service};
 use crate::stats::{self, FULL_LEVEL_SAMPLES, MIN_SAMPLES};
 use crate::summary::{GroupSummary, ScenarioSummary};
 use crate::units;
 
-/// A first sample this much slower than the median of the others is told apart from noise.
+/// A first sample that is slower than the median of the others by this factor is not taken for noise.
 const SLOW_FIRST_FACTOR: f64 = 1.5;
 /// Distance from the median, in median absolute deviations, from which a sample counts as an outlier. The value that
 /// Iglewicz and Hoaglin give for a modified Z-score of 10, as hyperfine uses it.
@@ -42,7 +42,7 @@ pub enum WarningKind {
     FewSamples,
     /// The first sample of a group is much slower than the others.
     SlowFirst,
-    /// Some samples lie far from the others.
+    /// Some samples are far from the others.
     Outliers,
     /// The machine was busy.
     Load,
@@ -57,7 +57,7 @@ pub enum WarningKind {
 pub struct Warning {
     /// What it is about.
     pub kind: WarningKind,
-    /// The scenario and temperature it concerns; absent where it concerns the whole run.
+    /// The scenario and temperature it concerns; absent if it concerns the whole run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub about: Option<String>,
     /// What was seen, in a sentence without a full stop.
@@ -94,18 +94,18 @@ fn about_the_run(record: &RunRecord) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let total = record.samples.len();
     if record.completion == Completion::Interrupted {
-        let message = format!("the run was interrupted after {total} samples; what was measured stands");
+        let message = format!("the run was interrupted after {total} samples; the samples taken so far are kept");
         let remedy = "repeat the command for the full number of samples";
         warnings.push(Warning::new(WarningKind::Interrupted, None, message, remedy));
     }
     if record.provenance.dirty {
         let message =
-            "the checkout had uncommitted changes, so the revision does not tell what was measured".to_owned();
+            "the checkout had uncommitted changes, so the revision does not identify what was measured".to_owned();
         warnings.push(Warning::new(
             WarningKind::Dirty,
             None,
             message,
-            "commit, then measure again",
+            "commit the changes, then measure again",
         ));
     }
     let cpus = record.provenance.cpus;
@@ -159,26 +159,26 @@ fn about_the_group(record: &RunRecord, scenario: &str, group: &GroupSummary, war
         );
     }
     if no_first_run(record, group) {
-        let message = "there is no first run: the service's caches held what the scenario asks for, from before or from another \
+        let message = "there is no first run: the service's caches already held what the scenario needs, from before or from another \
                        scenario of this run, and a client cannot empty them";
         return warn(WarningKind::NoFirst, message.to_owned(), HOW_TO_MEASURE_FIRST);
     }
     if group.rejected > 0 {
         let message = format!(
-            "{} of {all} samples found the caches in another state than meant",
+            "{} of {all} samples found the caches in another state than intended",
             group.rejected
         );
         warn(
             WarningKind::Rejected,
             message,
-            "see that nothing evicts, fills or expires the caches during the run",
+            "make sure that nothing evicts, fills or expires the caches during the run",
         );
     }
     if group.accepted == 0 {
         return warn(
             WarningKind::NothingCounts,
             "no sample counts".to_owned(),
-            "run the scenario by itself and look at its end",
+            "run the scenario by itself and see how it ends",
         );
     }
     let samples = accepted(record, scenario, group.temperature);
@@ -190,28 +190,16 @@ fn about_the_group(record: &RunRecord, scenario: &str, group: &GroupSummary, war
         .and_then(|attribution| attribution.unattributed());
     if let Some(row) = unattributed.filter(|row| row.share > UNATTRIBUTED_LIMIT) {
         let message = format!(
-            "{} of the median sample, {}, is covered by no span",
+            "{} of the median sample, {}, is not covered by any span",
             units::share(row.share),
             units::duration(stats::as_f64(row.bar_us))
         );
         warn(
             WarningKind::Unattributed,
             message,
-            "look for the gap in the waterfall; that step wants a span of its own",
+            "find the gap in the waterfall and give that step a span of its own",
         );
     }
-}
-
-/// The samples of a group that count, in the order in which they were taken.
-pub(crate) fn accepted<'a>(record: &'a RunRecord, scenario: &str, temperature: Temperature) -> Vec<&'a Sample> {
-    let mut samples: Vec<&Sample> = record
-        .samples
-        .iter()
-        .filter(|sample| sample.scenario == scenario && sample.temperature == temperature)
-        .filter(|sample| sample.acceptance == hybrid_cache_model::sample::Acceptance::Accepted)
-        .collect();
-    samples.sort_by_key(|sample| sample.sequence);
-    samples
 }
 
 /// One warning for each n, as a run plans the same n for many groups.
@@ -220,7 +208,7 @@ fn few_samples(record: &RunRecord, scenarios: &[ScenarioSummary]) -> Vec<Warning
         let groups = scenarios
             .iter()
             .flat_map(|s| s.groups.iter().map(move |group| (&s.name, group)));
-        // Through a service a scenario has one first run at most, which is told apart.
+        // Through a service a scenario has at most one first run; `one_first_run` reports it.
         let wanted = |group: &GroupSummary| group.temperature != Temperature::First || !through_service(record);
         let few = groups.filter(|(_, group)| group.accepted == n && wanted(group));
         few.map(|(name, group)| format!("{name} {}", group.temperature.name()))
@@ -234,7 +222,9 @@ fn few_samples(record: &RunRecord, scenarios: &[ScenarioSummary]) -> Vec<Warning
         let level = units::level(stats::attainable_level(n));
         let message = match n {
             n if n < MIN_SAMPLES => format!("n = {n} is too few for an interval or a verdict"),
-            n => format!("with n = {n} the interval is the whole range and holds the true median in {level} of cases"),
+            n => {
+                format!("with n = {n} the interval is the whole range; it contains the true median in {level} of cases")
+            }
         };
         let remedy = format!("take at least {FULL_LEVEL_SAMPLES} samples for a 95 % interval");
         warnings.push(Warning::new(
@@ -247,7 +237,7 @@ fn few_samples(record: &RunRecord, scenarios: &[ScenarioSummary]) -> Vec<Warning
     warnings
 }
 
-/// True where the only thing wrong with a service's first run is that its caches were warm.
+/// True if the only thing wrong with a service's first run is that its caches were warm.
 fn no_first_run(record: &RunRecord, group: &GroupSummary) -> bool {
     let warm = group.accepted == 0 && group.rejected > 0 && group.failed == 0;
     warm && group.temperature == Temperature::First && through_service(record)
@@ -265,8 +255,8 @@ fn one_first_run(record: &RunRecord, scenarios: &[ScenarioSummary]) -> Option<Wa
         .map(|scenario| scenario.name.as_str())
         .collect();
     (through_service(record) && !about.is_empty()).then(|| {
-        let message =
-            "one first run is all that a client of a service gets, too few for an interval or a verdict".to_owned();
+        let message = "a client of a service gets at most one first run, which is too few for an interval or a verdict"
+            .to_owned();
         Warning::new(
             WarningKind::NoFirst,
             Some(about.join(", ")),
@@ -292,7 +282,7 @@ fn slow_first(samples: &[&Sample], warn: &mut impl FnMut(WarningKind, String, &s
         warn(
             WarningKind::SlowFirst,
             message,
-            "a median barely feels it; for the maximum, take one more sample before the run",
+            "the median is hardly affected; if the maximum matters, do one warm-up run first",
         );
     }
 }
@@ -307,11 +297,11 @@ fn outliers(samples: &[&Sample], warn: &mut impl FnMut(WarningKind, String, &str
     let limit = deviations[deviations.len() / 2] * OUTLIER_DEVIATIONS;
     let outside = deviations.iter().filter(|deviation| **deviation > limit).count();
     if outside > 0 && limit > 0.0 {
-        let message = format!("{outside} of {} samples lie far from the others", walls.len());
+        let message = format!("{outside} of {} samples are far from the others", walls.len());
         warn(
             WarningKind::Outliers,
             message,
-            "stop other work on the machine; if they come back, look at their phases in report.json",
+            "stop other work on the machine; if they recur, look at their phases in report.json",
         );
     }
 }

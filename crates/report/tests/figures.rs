@@ -39,13 +39,13 @@ fn figure(record: &RunRecord, kind: FigureKind, name: &str) -> Option<Figure> {
 }
 
 #[test]
-fn what_is_added_is_the_wall_time_less_the_user_code() {
+fn overhead_is_the_end_to_end_time_minus_the_user_code() {
     let attained = |added_us: u64| {
         let mut record = still();
         set(&mut record, "bare", Temperature::Cached, |sample| {
             sample.wall_us = sample.timeline.phase_us(Phase::UserCode) + added_us;
         });
-        let figure = figure(&record, FigureKind::Added, "bare").unwrap();
+        let figure = figure(&record, FigureKind::Overhead, "bare").unwrap();
         assert_eq!((figure.estimate.value, figure.n), (added_us as f64, 30));
         figure.attainment
     };
@@ -54,16 +54,16 @@ fn what_is_added_is_the_wall_time_less_the_user_code() {
 }
 
 #[test]
-fn a_run_that_does_not_tell_its_user_code_is_left_out() {
+fn a_run_without_a_user_code_span_is_left_out() {
     let mut record = still();
     set(&mut record, "bare", Temperature::Cached, |sample| {
         sample.timeline.spans.retain(|span| span.phase != Phase::UserCode);
     });
-    assert_eq!(figure(&record, FigureKind::Added, "bare"), None);
+    assert_eq!(figure(&record, FigureKind::Overhead, "bare"), None);
 }
 
 #[test]
-fn the_runner_is_held_against_direct_exec_by_ratio_and_by_difference() {
+fn the_runner_is_compared_with_direct_exec_by_ratio_and_by_difference() {
     let mut record = still();
     set(&mut record, "python-only", Temperature::Cached, |sample| {
         sample.runner_us = 103_000
@@ -116,7 +116,7 @@ fn an_interval_across_the_target_and_two_samples_decide_nothing() {
 }
 
 #[test]
-fn a_task_for_both_caches_is_held_against_the_slower_of_its_halves() {
+fn a_task_for_both_caches_is_compared_with_the_slower_of_its_halves() {
     let mut record = still();
     let first = Temperature::First;
     set(&mut record, "python-only", first, |sample| sample.wall_us = 2_000_000);
@@ -133,7 +133,7 @@ fn a_task_for_both_caches_is_held_against_the_slower_of_its_halves() {
 }
 
 #[test]
-fn a_half_counts_by_what_it_asks_for_however_it_is_written() {
+fn a_half_is_recognised_by_its_requirements_however_they_are_written() {
     let mut record = still();
     let halves = |record: &RunRecord| figure(record, FigureKind::SlowerHalf, "hybrid").is_some();
     record.scenarios[0].request.dependencies = String::new();
@@ -157,7 +157,7 @@ fn still_cluster(wall_us: u64, runner_us: u64) -> RunRecord {
 }
 
 #[test]
-fn a_cached_pod_is_held_against_one_that_runs_true_user_code_aside() {
+fn a_cached_pod_without_its_user_code_is_compared_with_a_pod_that_runs_true() {
     let mut record = still_cluster(1_100_000, 20_000);
     peers(&mut record, "bare", Peer::BarePod, &[1_000_000; 5]);
     let against = figure(&record, FigureKind::BarePod, "bare").unwrap();
@@ -173,20 +173,20 @@ fn a_cached_pod_is_held_against_one_that_runs_true_user_code_aside() {
 }
 
 #[test]
-fn on_a_cluster_the_whole_time_has_a_limit_and_a_sandbox_is_no_measure() {
+fn on_a_cluster_the_end_to_end_time_has_a_target_and_the_sandbox_figure_is_left_out() {
     let attained = |wall_us| {
         let record = still_cluster(wall_us, 20_000);
-        assert_eq!(figure(&record, FigureKind::Added, "bare"), None);
-        figure(&record, FigureKind::ClientSeen, "bare").unwrap()
+        assert_eq!(figure(&record, FigureKind::Overhead, "bare"), None);
+        figure(&record, FigureKind::EndToEnd, "bare").unwrap()
     };
     assert_eq!(attained(1_500_000).attainment, Attainment::Met);
     assert_eq!(attained(1_500_001).attainment, Attainment::Missed);
     assert_eq!(attained(1).target(), "≤ 1.5 s");
-    assert_eq!(figure(&still(), FigureKind::ClientSeen, "bare"), None);
+    assert_eq!(figure(&still(), FigureKind::EndToEnd, "bare"), None);
 }
 
 #[test]
-fn inside_the_pod_is_held_against_inside_the_local_sandbox() {
+fn the_runner_in_the_pod_is_compared_with_the_runner_in_the_local_sandbox() {
     let mut record = still_cluster(1_100_000, 110_000);
     let local = |runner_us| PeerSample {
         scenario: "bare".into(),
@@ -207,12 +207,12 @@ fn inside_the_pod_is_held_against_inside_the_local_sandbox() {
     );
     record.provenance.cluster = None;
     record.provenance.driver = "unknown".into();
-    let lost = figure(&record, FigureKind::Added, "bare");
+    let lost = figure(&record, FigureKind::Overhead, "bare");
     assert_eq!(lost, None, "a header that was lost makes no sandbox of a pod");
 }
 
 #[test]
-fn only_accepted_samples_enter_and_what_is_missed_is_named() {
+fn only_accepted_samples_enter_a_figure_and_a_missed_figure_is_named() {
     let mut record = fixture::record();
     let before = Summary::from_record(&record);
     for sample in &mut record.samples {

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use hybrid_cache_model::load::{LoadCounts, LoadRecord, LoadRow, LoadService, MemorySource};
 use hybrid_cache_model::sample::{RunRecord, ServiceRecord};
-use hybrid_cache_report::{Color, Spread, html, load, markdown, terminal, write_run};
+use hybrid_cache_report::{Color, DurationHistogram, html, load, markdown, terminal, write_run};
 
 /// A minute at ten tasks a second, of which one fails and some are refused, with a pause in what is known of memory.
 fn record() -> RunRecord {
@@ -23,7 +23,7 @@ fn record() -> RunRecord {
         driver: Some("local".to_owned()),
         same_machine: true,
     });
-    let mut latency = Spread::new().unwrap();
+    let mut latency = DurationHistogram::new().unwrap();
     (1..600).for_each(|at| latency.note(at * 1000));
     let rows = (0..63).map(|at: u64| LoadRow {
         submitted: if at < 60 { 10 } else { 0 },
@@ -75,7 +75,7 @@ fn the_text_reads_well() {
 }
 
 #[test]
-fn every_rendering_tells_rate_latency_outcome_memory_and_disk() {
+fn every_rendering_gives_rate_latency_outcome_memory_and_disk() {
     let record = record();
     for text in [html(&record), markdown(&record), terminal(&record, 120, Color::Plain)] {
         for words in [
@@ -92,7 +92,7 @@ fn every_rendering_tells_rate_latency_outcome_memory_and_disk() {
 }
 
 #[test]
-fn the_page_is_well_formed_and_holds_nothing_of_what_others_wrote_as_markup() {
+fn the_page_is_well_formed_and_escapes_text_from_the_record() {
     let page = html(&record());
     let body = &page[page.find("<body>").unwrap()..page.find("</body>").unwrap() + "</body>".len()];
     let document = roxmltree::Document::parse(body).unwrap();
@@ -112,7 +112,7 @@ fn the_page_is_well_formed_and_holds_nothing_of_what_others_wrote_as_markup() {
 }
 
 #[test]
-fn a_run_that_saw_nothing_renders_too() {
+fn a_run_without_results_renders() {
     let mut record = record();
     record.load = Some(Box::default());
     for text in [html(&record), markdown(&record), terminal(&record, 60, Color::Plain)] {
@@ -121,7 +121,7 @@ fn a_run_that_saw_nothing_renders_too() {
 }
 
 #[test]
-fn a_run_measured_one_by_one_says_nothing_of_load() {
+fn a_run_without_load_has_no_load_section() {
     for record in [fixture::record(), fixture::cluster::record()] {
         assert!(!html(&record).contains("under load") && !markdown(&record).contains("achieved"));
     }

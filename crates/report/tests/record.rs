@@ -66,7 +66,7 @@ fn a_record_from_before_there_were_peers_still_reads() {
 }
 
 #[test]
-fn a_crashed_run_is_read_from_its_samples_and_says_so() {
+fn a_crashed_run_is_read_from_its_samples_and_marked_as_interrupted() {
     let dir = tempfile::tempdir().unwrap();
     let record = fixture::record();
     crashed(dir.path(), &record, 5);
@@ -84,7 +84,7 @@ fn a_crashed_run_is_read_from_its_samples_and_says_so() {
 }
 
 #[test]
-fn a_torn_last_line_is_left_out_wherever_it_was_torn() {
+fn a_truncated_last_line_is_left_out_wherever_it_ends() {
     let record = fixture::record();
     let whole = serde_json::to_string(&record.samples[2]).unwrap();
     for cut in [1, whole.len() / 2, whole.len() - 1] {
@@ -133,7 +133,7 @@ fn samples_without_a_header_still_make_a_report() {
 }
 
 #[test]
-fn another_schema_version_and_an_empty_folder_are_told_apart() {
+fn another_schema_version_and_an_empty_folder_give_different_errors() {
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(load(dir.path()), Err(FolderError::NotARun { .. })));
     fs::write(

@@ -77,7 +77,7 @@ fn references_resolve(page: &str) {
 
 /// Leaves the rendered fixture in `target/tmp/report-fixture`, to be looked at in a browser.
 #[test]
-fn the_fixture_is_left_to_be_looked_at() {
+fn the_fixture_is_written_to_the_target_folder_for_inspection() {
     let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("report-fixture");
     write_run(&dir, &fixture::record()).unwrap();
     assert!(dir.join("report.html").exists());
@@ -159,7 +159,7 @@ fn hostile() -> RunRecord {
 }
 
 #[test]
-fn nothing_from_outside_gets_out_of_its_place() {
+fn hostile_text_in_a_record_is_escaped_in_every_rendering() {
     let record = hostile();
     let page = html(&record);
     assert!(!page.contains("<script"));
@@ -354,7 +354,7 @@ proptest! {
             sample.wall_us = wall_us;
         }
         let samples: Vec<_> = samples.iter().collect();
-        let attribution = Attribution::of(&samples).unwrap();
+        let attribution = Attribution::from_samples(&samples).unwrap();
         let sum: u64 = attribution.rows.iter().map(|row| row.bar_us).sum();
         prop_assert_eq!(sum, attribution.total_us);
         prop_assert!(attribution.rows.last().unwrap().phase.is_none());

@@ -76,10 +76,10 @@ fn every_rendering_says_that_it_was_a_service() {
 }
 
 #[test]
-fn what_the_service_added_is_held_against_its_driver_and_nothing_else() {
+fn the_overhead_of_the_service_is_compared_with_its_driver_alone() {
     let summary = Summary::from_record(&record());
     let kinds: Vec<FigureKind> = summary.figures.iter().map(|figure| figure.kind).collect();
-    assert_eq!(kinds, [FigureKind::ServiceAdded, FigureKind::ServiceRatio]);
+    assert_eq!(kinds, [FigureKind::ServiceOverhead, FigureKind::ServiceRatio]);
     let [added, ratio] = &summary.figures[..] else {
         panic!("two figures");
     };
@@ -93,7 +93,7 @@ fn what_the_service_added_is_held_against_its_driver_and_nothing_else() {
 }
 
 #[test]
-fn warm_caches_are_a_reason_and_one_first_run_is_no_distribution() {
+fn a_missing_first_run_is_explained_by_warm_caches_and_one_first_run_has_no_interval() {
     let kinds = |record: &RunRecord| -> Vec<WarningKind> {
         let summary = Summary::from_record(record);
         let first = |about: &Option<String>| about.as_deref() == Some("hybrid, first");

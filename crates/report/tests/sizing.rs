@@ -39,14 +39,14 @@ fn every_form_says_what_to_order_and_why() {
             );
         }
     }
-    assert!(text.contains("nobody recorded this trace") && page.contains("nobody recorded this trace"));
+    assert!(text.contains("this is a synthetic trace") && page.contains("this is a synthetic trace"));
     let json: serde_json::Value = serde_json::from_str(&report.json().unwrap()).unwrap();
     assert_eq!(json["recommendation"]["volumes"][0]["volume"], "python");
     assert!(json["recommendation"]["volumes"][0]["claim"]["gib"].as_u64().unwrap() > 0);
 }
 
 #[test]
-fn what_each_volume_reaches_and_both_together_do_not_is_told() {
+fn a_target_that_each_volume_reaches_and_both_together_miss_is_reported() {
     let mut report = report(0.7);
     report.recommendation.together.hit_rate = 0.69;
     assert!(
@@ -59,7 +59,7 @@ fn what_each_volume_reaches_and_both_together_do_not_is_told() {
 }
 
 #[test]
-fn a_proof_and_a_fleet_stand_in_every_form() {
+fn a_proof_and_a_fleet_are_in_every_form() {
     let mut report = report(0.7);
     let wrong = Size {
         bytes: 1 << 30,
@@ -90,7 +90,7 @@ fn a_proof_and_a_fleet_stand_in_every_form() {
         ..Proof::default()
     });
     let trace = generate(&preset("team").unwrap());
-    let fleet = Fleet::at_rate(4, trace.catalog.of(Volume::Python).union(), (1, 1.0), None);
+    let fleet = Fleet::at_rate(4, trace.catalog.volume(Volume::Python).union(), (1, 1.0), None);
     report.fleet.extend(compare(&trace, Volume::Python, &fleet).unwrap());
     for form in [report.terminal(), report.markdown(), report.html()] {
         for part in [
@@ -110,9 +110,14 @@ fn a_proof_and_a_fleet_stand_in_every_form() {
 }
 
 #[test]
-fn the_page_is_whole_has_its_figures_and_takes_nothing_from_outside() {
+fn the_page_is_well_formed_has_its_figures_and_loads_nothing_from_outside() {
     let report = report(0.7);
     let page = report.html();
+    std::fs::write(
+        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("size.html"),
+        &page,
+    )
+    .unwrap();
     // Void elements are not closed in HTML; everything else is well-formed.
     let body = &page[page.find("<body>").unwrap()..page.find("</html>").unwrap()];
     let document = roxmltree::Document::parse(body).unwrap();
@@ -131,7 +136,7 @@ fn the_page_is_whole_has_its_figures_and_takes_nothing_from_outside() {
 }
 
 #[test]
-fn a_target_out_of_reach_is_told_in_every_form() {
+fn an_unreachable_target_is_reported_in_every_form() {
     let report = report(0.9999);
     for form in [report.terminal(), report.markdown(), report.html()] {
         assert!(form.contains("cannot be reached") && form.contains("no size"), "{form}");
@@ -139,7 +144,7 @@ fn a_target_out_of_reach_is_told_in_every_form() {
 }
 
 #[test]
-fn a_trace_of_less_than_an_hour_shows_no_rate_a_day_and_says_why() {
+fn a_trace_of_less_than_an_hour_has_no_daily_rates_and_gives_the_reason() {
     let mut trace = generate(&preset("team").unwrap());
     let requests = trace.events.iter_mut().filter_map(|event| match event {
         Event::Request(request) => Some(request),

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use hybrid_cache_model::protocol::{BudgetRequest, PrepareRequest};
+use hybrid_cache_model::budget::BudgetRequest;
+use hybrid_cache_model::protocol::PrepareRequest;
 use hybrid_cache_model::{CacheStatus, FailureKind, Tenant};
 use hybrid_cache_runner::child::Deadline;
 use hybrid_cache_runner::ledger;

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use hybrid_cache_model::Tenant;
+use hybrid_cache_model::budget::BudgetRequest;
 use hybrid_cache_model::maintain::UsageReport;
-use hybrid_cache_model::protocol::BudgetRequest;
 use hybrid_cache_runner::child::Deadline;
 use hybrid_cache_runner::ledger;
 use hybrid_cache_runner::maintenance::python::usage::{self, usage as measured};
@@ -257,7 +257,7 @@ fn usage_reports_what_an_eviction_frees_and_what_is_unused() {
     assert!(six.bytes > six.frees_bytes, "six itself is in both");
     let budget = BudgetRequest {
         bytes: Some(counted(&bench).bytes - 1),
-        ..BudgetRequest::of_settings(0, 0)
+        ..BudgetRequest::from_settings(0, 0)
     };
     let (full, evicted) = (held(), keep_within(&volume, &budget).unwrap().evicted_environments);
     let freed = (full.bytes - held().bytes, full.inodes - held().inodes);
@@ -284,7 +284,7 @@ fn an_environment_in_use_is_skipped_without_waiting() {
     };
     let volume = bench.volume();
     let held = counted(&bench);
-    let budget = BudgetRequest::of_settings(0, held.inodes - 1);
+    let budget = BudgetRequest::from_settings(0, held.inodes - 1);
     let began = Instant::now();
     let report = keep_within(&volume, &budget).unwrap();
     assert_eq!((report.evicted_environments, report.kept_in_use), (1, 1), "{report:?}");
@@ -298,7 +298,7 @@ fn without_a_budget_a_share_of_the_disk_is_the_budget() {
     bench.prepare("six");
     let report = keep_within(&bench.volume(), &BudgetRequest::default()).unwrap();
     assert!(report.evicted_environments == 0 && !report.over_budget);
-    let none = BudgetRequest::of_settings(0, 0);
+    let none = BudgetRequest::from_settings(0, 0);
     assert_eq!(none, BudgetRequest::default());
     let all = BudgetRequest { bytes: Some(0), ..none };
     assert_eq!(
@@ -378,7 +378,7 @@ fn uvs_indexes_are_dropped_before_environments_and_an_unreachable_budget_evicts_
     std::fs::write(volume.uv_cache().join(".lock"), "").unwrap();
     let keep = || {
         std::fs::remove_file(volume.root().join("ledger")).unwrap();
-        keep_within(&volume, &BudgetRequest::of_settings(1 << 20, 0)).unwrap()
+        keep_within(&volume, &BudgetRequest::from_settings(1 << 20, 0)).unwrap()
     };
     let report = keep();
     assert_eq!(
@@ -435,7 +435,7 @@ fn keeping_a_budget_walks_neither_staging_nor_trash() {
     std::fs::create_dir_all(&unreadable).unwrap();
     nobody::give(folder.path());
     no_mode(&unreadable, 0);
-    let report = nobody::run(|| keep_within(&volume, &BudgetRequest::of_settings(0, 0)));
+    let report = nobody::run(|| keep_within(&volume, &BudgetRequest::from_settings(0, 0)));
     no_mode(&unreadable, 0o755);
     assert_eq!(report.unwrap().evicted_environments, 0);
 }

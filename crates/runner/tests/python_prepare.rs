@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use hybrid_cache_model::protocol::{BudgetRequest, Budgets, Keep, PrepareEvent, PrepareRequest};
+use hybrid_cache_model::budget::{BudgetRequest, Budgets};
+use hybrid_cache_model::protocol::{Keep, PrepareEvent, PrepareRequest};
 use hybrid_cache_model::{CacheStatus, FailureKind, Tenant};
 use hybrid_cache_runner::maintenance::python::verify;
 use hybrid_cache_runner::python::{Lookup, PythonVolume};
@@ -58,7 +59,7 @@ fn a_preparation_says_why_nothing_was_evicted_to_keep_the_budget() {
     let Some(bench) = Bench::new() else { return };
     let request = PrepareRequest {
         budgets: Budgets {
-            python: BudgetRequest::of_settings(1, 0),
+            python: BudgetRequest::from_settings(1, 0),
             ..Budgets::default()
         },
         ..bench.request("idna")

@@ -9,7 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use hybrid_cache_model::protocol::{BudgetRequest, EXIT_MISSED, Environments, RunReport};
+use hybrid_cache_model::budget::BudgetRequest;
+use hybrid_cache_model::protocol::{EXIT_MISSED, Environments, RunReport};
 use hybrid_cache_model::{CacheReport, CacheStatus, End, FailureKind, Resolved, SystemKey};
 use hybrid_cache_runner::child::Deadline;
 use hybrid_cache_runner::maintenance::system::{gc, usage, verify};
@@ -178,7 +179,7 @@ fn leftovers_are_swept_and_without_nix_nothing_is_evicted() {
     ] {
         std::fs::create_dir_all(volume.root().join(left)).unwrap();
     }
-    let report = gc(&volume, &BudgetRequest::of_settings(1, 0), None, &deadline()).unwrap();
+    let report = gc(&volume, &BudgetRequest::from_settings(1, 0), None, &deadline()).unwrap();
     assert_eq!((report.swept, report.over_budget), (3, true));
     assert!(
         report.warnings[0].contains("no Nix program is given"),

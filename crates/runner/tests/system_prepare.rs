@@ -5,8 +5,9 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use hybrid_cache_model::budget::BudgetRequest;
 use hybrid_cache_model::maintain::MaintainReport;
-use hybrid_cache_model::protocol::{BudgetRequest, Keep, Provider, SystemTools};
+use hybrid_cache_model::protocol::{Keep, Provider, SystemTools};
 use hybrid_cache_model::{CacheStatus, FailureKind, Phase};
 use hybrid_cache_runner::clock::Recorder;
 use hybrid_cache_runner::ledger;
@@ -203,7 +204,7 @@ fn a_budget_evicts_the_least_recently_used_and_says_what_it_could_not() {
     let bench = bench();
     bench.prepare().unwrap();
     let tools = bench.request.system_tools.as_ref();
-    let report = maintenance::gc(&bench.volume(), &BudgetRequest::of_settings(0, 1), tools, &deadline()).unwrap();
+    let report = maintenance::gc(&bench.volume(), &BudgetRequest::from_settings(0, 1), tools, &deadline()).unwrap();
     assert_eq!(
         (report.evicted_system_sets, report.over_budget, bench.entries()),
         (1, true, 0)
@@ -232,7 +233,7 @@ fn a_file_that_cannot_be_removed_does_not_stop_a_collection() {
         std::os::unix::fs::chown(&foreign, Some(0), None).unwrap();
     }
     let tools = bench.request.system_tools.as_ref();
-    let collect = || maintenance::gc(&bench.volume(), &BudgetRequest::of_settings(0, 1), tools, &deadline());
+    let collect = || maintenance::gc(&bench.volume(), &BudgetRequest::from_settings(0, 1), tools, &deadline());
     let report = nobody::run(collect).unwrap();
     assert_eq!((report.evicted_system_sets, bench.entries()), (1, 0), "{report:?}");
     assert!(!read_only.exists());
@@ -253,7 +254,7 @@ fn nixs_cache_is_dropped_before_packages_and_an_unreachable_budget_evicts_none()
     let tools = bench.request.system_tools.as_ref().unwrap();
     let keep = || {
         std::fs::remove_file(bench.volume().state().join("ledger")).unwrap();
-        let budget = BudgetRequest::of_settings(1 << 20, 0);
+        let budget = BudgetRequest::from_settings(1 << 20, 0);
         maintenance::keep_within(&bench.volume(), &budget, tools, &deadline()).unwrap()
     };
     drop(ledger::open_system(&bench.volume(), std::time::Instant::now()).unwrap());
@@ -308,7 +309,7 @@ fn a_collection_works_on_a_full_volume() {
     // Like on a file system without free inodes.
     no_mode(&work, 0o555);
     let tools = bench.request.system_tools.as_ref();
-    let collect = || maintenance::gc(&bench.volume(), &BudgetRequest::of_settings(0, 1), tools, &deadline());
+    let collect = || maintenance::gc(&bench.volume(), &BudgetRequest::from_settings(0, 1), tools, &deadline());
     let report = nobody::run(collect);
     no_mode(&work, 0o755);
     let report = report.unwrap();
@@ -326,7 +327,7 @@ fn keeping_a_budget_does_not_walk_the_store() {
     nobody::give(bench.dir.path());
     no_mode(&nix, 0);
     let tools = bench.request.system_tools.as_ref().unwrap();
-    let keep = || maintenance::keep_within(&bench.volume(), &BudgetRequest::of_settings(0, 0), tools, &deadline());
+    let keep = || maintenance::keep_within(&bench.volume(), &BudgetRequest::from_settings(0, 0), tools, &deadline());
     let kept = nobody::run(keep);
     no_mode(&nix, 0o755);
     assert_eq!(kept.unwrap().evicted_system_sets, 0);

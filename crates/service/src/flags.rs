@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use hybrid_cache_driver::kube::Reach;
 use hybrid_cache_driver::trace::DEFAULT_MAX_BYTES;
-use hybrid_cache_service::host::{Settings, parse_size};
+use hybrid_cache_model::quantity::parse_size;
+use hybrid_cache_service::host::Settings;
 use lexopt::{Arg, Parser, ValueExt};
 
 pub const USAGE: &str = "\

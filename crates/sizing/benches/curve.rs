@@ -48,7 +48,7 @@ impl Drawn {
     fn new(requests: u64) -> Drawn {
         let mut draw = Draw(7);
         let mut catalog = Catalog::default();
-        let volume = catalog.of_mut(Volume::Python);
+        let volume = catalog.volume_mut(Volume::Python);
         for at in 0..PARTS {
             volume.part(
                 &at.to_string(),

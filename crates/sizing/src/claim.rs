@@ -1,7 +1,7 @@
-//! From what a volume may hold to the size of the claim that has to be ordered.
+//! Computes the size of the claim to order from what the volume has to hold.
 //!
 //! Budget and claim are two numbers. The budget is what hybrid-cache keeps a volume to by eviction. The claim is a file
-//! system that has to hold the budget, what is being built at one time, what the file system takes for itself, and headroom.
+//! system that has to hold the budget, what is being built at the same time, what the file system takes for itself, and headroom.
 
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ use crate::number::{float, whole};
 
 /// One GiB in bytes.
 pub const GIB: u64 = 1 << 30;
-/// The part of a claim's room that hybrid-cache keeps to unless it is told otherwise, in percent.
+/// The part of a claim's room that hybrid-cache keeps to by default, in percent.
 pub const DEFAULT_BUDGET_PERCENT: u64 = 88;
 /// The largest claim that is ever recommended, in GiB: 64 TiB, which is what block storage ends at.
 const MOST_GIB: u64 = 65_536;
@@ -31,7 +31,7 @@ pub enum FileSystem {
     Xfs,
 }
 
-/// Room for an ordinary user in a new file system: size in MiB, and 4096-byte blocks free as `statfs` tells them.
+/// Room for an ordinary user in a new file system: size in MiB, and 4096-byte free blocks as `statfs` reports them.
 /// Measured with e2fsprogs 1.47 and xfsprogs 6.1. An ext4 below 512 MiB is made with the block size and the inodes of larger
 /// ones, as a proof makes it. Its journal grows by steps, and one of 128 MiB has less room than one of 127.
 const EXT4: [(u64, u64); 21] = [
@@ -143,7 +143,7 @@ pub struct Claim {
 impl Claim {
     /// What a claim is divided into. `file_system` is `None` for a claim that is a folder of a larger file system, which takes
     /// nothing of it.
-    pub fn of(bytes: u64, file_system: Option<FileSystem>, budget: Weight, building_bytes: u64) -> Claim {
+    pub fn divide(bytes: u64, file_system: Option<FileSystem>, budget: Weight, building_bytes: u64) -> Claim {
         let room = room_of(bytes, file_system);
         let inode_bytes = file_system.map_or(0, |file_system| file_system.inode_bytes(budget.inodes));
         let used = budget.bytes.saturating_add(building_bytes).saturating_add(inode_bytes);
@@ -156,11 +156,11 @@ impl Claim {
         }
     }
 
-    /// The same with the budget that hybrid-cache keeps to unless it is told otherwise.
+    /// The same with the budget that hybrid-cache keeps to by default.
     pub fn with_default_budget(bytes: u64, file_system: Option<FileSystem>, building_bytes: u64) -> Claim {
         let room = room_of(bytes, file_system);
         let budget = default_budget(room);
-        Claim::of(bytes, file_system, budget, building_bytes)
+        Claim::divide(bytes, file_system, budget, building_bytes)
     }
 }
 
@@ -169,7 +169,7 @@ fn room_of(bytes: u64, file_system: Option<FileSystem>) -> Weight {
     file_system.map_or(folder, |file_system| file_system.room_of(bytes))
 }
 
-/// What has to be in a claim beside its environments.
+/// What a claim has to hold in addition to its environments.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Needs {
     /// The file system.
@@ -189,7 +189,7 @@ impl Needs {
     pub fn claim(&self, held: Weight) -> Claim {
         let budget = self.budget(held);
         let least = first(MOST_GIB, |gib| self.fits(gib * GIB, budget));
-        Claim::of(least * GIB, Some(self.file_system), budget, self.building_bytes)
+        Claim::divide(least * GIB, Some(self.file_system), budget, self.building_bytes)
     }
 
     /// The same in bytes, as a multiple of `step`: for volumes that are too small to be ordered.

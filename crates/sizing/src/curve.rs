@@ -102,7 +102,7 @@ pub struct Curve {
     pub bytes: u64,
     /// First requests of an environment: no size makes them hit.
     pub first: u64,
-    /// Requests that were resolved again because of their age, whatever the size.
+    /// Requests that were resolved again because of their age, at any size.
     pub due: u64,
     /// What the largest environment takes.
     pub largest: Weight,
@@ -211,13 +211,13 @@ impl Curve {
 /// # Errors
 /// The trace cannot be read.
 pub fn curve(source: &dyn Source, volume: Volume) -> Result<Curve, TraceError> {
-    let mut pass = Pass::new(source, volume, ROOM);
+    let mut pass = CurvePass::new(source, volume, ROOM);
     source.replay(&mut |event| pass.take(event))?;
     Ok(pass.finish())
 }
 
 /// One pass over the trace.
-struct Pass {
+struct CurvePass {
     volume: Volume,
     stack: Stack,
     curve: Curve,
@@ -225,10 +225,10 @@ struct Pass {
     last: Option<u32>,
 }
 
-impl Pass {
-    fn new(source: &dyn Source, volume: Volume, room: usize) -> Pass {
-        let catalog = source.catalog().of(volume);
-        Pass {
+impl CurvePass {
+    fn new(source: &dyn Source, volume: Volume, room: usize) -> CurvePass {
+        let catalog = source.catalog().volume(volume);
+        CurvePass {
             volume,
             stack: Stack::new(catalog),
             curve: Curve {

@@ -1,7 +1,7 @@
-//! What a few chosen sizes give: latency, its cost, blocks of time, and which environments make the difference.
+//! A closer look at a few sizes: latency, its cost, blocks of time, and which environments make the difference.
 //!
 //! The curve knows the hit rate of every size. This second pass looks closer at some: how long requests wait there,
-//! what has to be fetched, and how much is being built at one time.
+//! what has to be fetched, and how much is being built at the same time.
 
 use std::collections::HashMap;
 
@@ -63,12 +63,12 @@ pub fn days((first_us, last_us): (u64, u64)) -> f64 {
     (float(last_us.saturating_sub(first_us)) / 86_400e6).max(1.0 / 86_400.0)
 }
 
-/// So much a day; `None` where the trace is shorter than an hour, which shows no rate.
+/// So much a day; `None` if the trace is shorter than an hour, which shows no rate.
 pub fn per_day(amount: f64, days: f64) -> Option<f64> {
     (days >= SHORTEST_DAYS).then(|| amount / days)
 }
 
-/// How many blocks of time a trace is divided into. Days where there are enough of them, so that day and night are not
+/// How many blocks of time a trace is divided into. Days if there are enough of them, so that day and night are not
 /// taken for different times.
 fn blocks(span_us: (u64, u64)) -> usize {
     match crate::number::index(whole(days(span_us))) {
@@ -93,7 +93,7 @@ pub fn span(source: &dyn Source) -> Result<(u64, u64), TraceError> {
 }
 
 /// Looks at some budgets of one volume, smallest first, with the other volume large enough. `between` names the two of
-/// them, by their places, whose difference is told by environments.
+/// them, by their places, whose difference is given by environment.
 ///
 /// # Errors
 /// The trace cannot be read.
@@ -105,13 +105,13 @@ pub fn detail(
     latency: &Latency,
 ) -> Result<Detail, TraceError> {
     let span_us = span(source)?;
-    let mut pass = Pass::new(source, volume, budgets, between, latency, span_us);
+    let mut pass = DetailPass::new(source, volume, budgets, between, latency, span_us);
     source.replay(&mut |event| pass.take(event))?;
     Ok(pass.finish())
 }
 
 /// One pass over the trace. `at` counts sizes: a request hits from a size on.
-struct Pass<'a> {
+struct DetailPass<'a> {
     volume: Volume,
     stack: Stack,
     latency: &'a Latency,
@@ -132,7 +132,7 @@ struct Pass<'a> {
     random: Random,
 }
 
-impl<'a> Pass<'a> {
+impl<'a> DetailPass<'a> {
     fn new(
         source: &dyn Source,
         volume: Volume,
@@ -140,16 +140,16 @@ impl<'a> Pass<'a> {
         between: (usize, usize),
         latency: &'a Latency,
         span_us: (u64, u64),
-    ) -> Pass<'a> {
-        let stack = Stack::new(source.catalog().of(volume));
-        let environments = source.catalog().of(volume).environments().len();
+    ) -> DetailPass<'a> {
+        let stack = Stack::new(source.catalog().volume(volume));
+        let environments = source.catalog().volume(volume).environments().len();
         let blocks = blocks(span_us);
         let sizes = budgets.iter().map(|budget| AtSize {
             budget: *budget,
             block_hits: vec![0; blocks],
             ..AtSize::default()
         });
-        Pass {
+        DetailPass {
             volume,
             latency,
             detail: Detail {
@@ -322,7 +322,7 @@ pub struct Together {
 /// # Errors
 /// The trace cannot be read.
 pub fn together(source: &dyn Source, budgets: [Weight; 2], latency: &Latency) -> Result<Together, TraceError> {
-    let mut stacks = Volume::ALL.map(|volume| Stack::new(source.catalog().of(volume)));
+    let mut stacks = Volume::ALL.map(|volume| Stack::new(source.catalog().volume(volume)));
     let mut found = Together::default();
     let mut random = Random::seeded(0x626f_7468);
     let mut pieces = Vec::new();

@@ -21,7 +21,7 @@ pub struct Groups {
 
 impl Groups {
     /// Groups what is in a catalog. What an environment has of its own belongs to the parts that only it has.
-    pub fn of(catalog: &VolumeCatalog) -> Groups {
+    pub fn from_catalog(catalog: &VolumeCatalog) -> Groups {
         let environments = catalog.environments();
         // A part is recognised by the sum of random numbers of the environments that have it. Two different sets have
         // the same sum with a probability of 2^-128.
@@ -73,7 +73,7 @@ impl Groups {
     }
 
     /// The groups of one environment.
-    pub fn of_environment(&self, environment: u32) -> &[u32] {
+    pub fn groups_of(&self, environment: u32) -> &[u32] {
         let at = environment as usize;
         &self.members[self.begins[at]..self.begins[at + 1]]
     }
@@ -98,13 +98,13 @@ mod tests {
                 ..Environment::default()
             });
         }
-        let groups = Groups::of(&catalog);
+        let groups = Groups::from_catalog(&catalog);
         // {0,1}, {2,3 and a's own}, {4}, {b's own}, {5 and c's own}
         assert_eq!(groups.weights.len(), 5);
         assert_eq!(groups.weights.iter().copied().sum::<Weight>(), catalog.union());
         for at in 0..3 {
             let sum: Weight = groups
-                .of_environment(at)
+                .groups_of(at)
                 .iter()
                 .map(|group| groups.weights[*group as usize])
                 .sum();

@@ -1,6 +1,6 @@
-//! How long a request waits: measured if the trace has measured it, assumed and said so if not.
+//! How long a request waits: measured if the trace has waiting times, otherwise assumed, with a warning.
 //!
-//! A hit waits as long as the hits of the trace did. A miss waits for its preparation besides, whose time is a line over the
+//! A hit waits as long as the hits of the trace did. A miss also waits for its preparation, whose time is a line over the
 //! bytes that are missing, fitted to the misses of the trace and scattered as they were. A miss at a small size lacks
 //! less than a first request, because some of its parts are there through other environments; so it is priced by what is missing.
 

@@ -1,4 +1,4 @@
-//! From a trace of requests to the size of the volumes.
+//! Computes the size of the volumes from a trace of requests.
 //!
 //! An environment is a set of parts (unpacked wheels, bytecode folders, store paths), and parts that several environments
 //! share are stored once. The cache evicts whole environments, least recently used first, so what is resident under a
@@ -11,10 +11,10 @@
 
 pub mod claim;
 pub mod curve;
+pub mod delayed;
 pub mod detail;
 pub mod fleet;
 mod groups;
-pub mod held;
 pub mod latency;
 mod number;
 pub mod pace;

@@ -1,6 +1,6 @@
 //! Conversions between kinds of numbers, each in one place, and the generator of everything that is drawn.
 
-/// A number of things as an index that cannot grow beyond 32 bits; more than four thousand million is told as the last one.
+/// A number of things as an index that cannot grow beyond 32 bits; more than four thousand million become the last one.
 pub fn narrow(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -14,7 +14,7 @@ use crate::trace::{Event, Source, TraceError, Volume, VolumeCatalog};
 use crate::weight::Weight;
 
 const DAY_US: f64 = 86_400e6;
-/// Blocks of time where the trace is long enough for them; days where it has at least so many.
+/// Blocks of time if the trace is long enough for them; days if it has at least so many.
 const FEWEST_BLOCKS: u64 = 8;
 /// A trace of less than this shows no rate, in days: an hour.
 pub(crate) const SHORTEST_DAYS: f64 = 1.0 / 24.0;
@@ -39,7 +39,7 @@ pub struct Pace {
     pub bytes_each: Option<Estimate>,
     /// Inodes likewise.
     pub inodes_each: Option<Estimate>,
-    /// Bytes that came each day; `None` if the trace is too short to tell.
+    /// Bytes that came each day; `None` if the trace is too short.
     pub bytes_per_day: Option<Estimate>,
     /// Inodes likewise.
     pub inodes_per_day: Option<Estimate>,
@@ -70,7 +70,7 @@ impl Pace {
     ///
     /// # Errors
     /// The trace cannot be read.
-    pub fn of(source: &dyn Source, volume: Volume) -> Result<Pace, TraceError> {
+    pub fn measure(source: &dyn Source, volume: Volume) -> Result<Pace, TraceError> {
         let mut ends: Option<(u64, u64)> = None;
         source.replay(&mut |event| {
             if let Event::Request(request) = event {
@@ -83,7 +83,7 @@ impl Pace {
         let days = float(span_us) / DAY_US;
         let count = index(whole(days.floor())).max(index(FEWEST_BLOCKS));
         let mut blocks = vec![Block::default(); count];
-        let mut seen = Seen::new(source.catalog().of(volume));
+        let mut seen = SeenParts::new(source.catalog().volume(volume));
         source.replay(&mut |event| match event {
             Event::Resident(of, environment) if *of == volume => drop(seen.add(*environment)),
             Event::Resident(..) => {}
@@ -97,10 +97,10 @@ impl Pace {
                 block.added += added;
             }
         })?;
-        Ok(Pace::of_blocks(&blocks, days))
+        Ok(Pace::from_blocks(&blocks, days))
     }
 
-    fn of_blocks(blocks: &[Block], days: f64) -> Pace {
+    fn from_blocks(blocks: &[Block], days: f64) -> Pace {
         let new_environments = blocks.iter().map(|block| block.new).sum();
         let is_long = days >= SHORTEST_DAYS;
         let each = |pick: fn(&Block) -> u64| {
@@ -162,15 +162,15 @@ impl Pace {
 }
 
 /// The environments and parts that have come so far.
-struct Seen<'a> {
+struct SeenParts<'a> {
     catalog: &'a VolumeCatalog,
     environments: HashSet<u32>,
     parts: HashSet<u32>,
 }
 
-impl<'a> Seen<'a> {
-    fn new(catalog: &'a VolumeCatalog) -> Seen<'a> {
-        Seen {
+impl<'a> SeenParts<'a> {
+    fn new(catalog: &'a VolumeCatalog) -> SeenParts<'a> {
+        SeenParts {
             catalog,
             environments: HashSet::new(),
             parts: HashSet::new(),
@@ -199,7 +199,7 @@ mod tests {
     /// One new environment every `every_h` hours for `days` days: 1 MiB of its own and a shared part of 10 MiB.
     fn steady(days: u64, every_h: u64) -> Recorded {
         let mut recorded = Recorded::default();
-        let python = recorded.catalog.of_mut(Volume::Python);
+        let python = recorded.catalog.volume_mut(Volume::Python);
         let shared = python.part("shared", Weight::new(10 * MIB, 100));
         let mut add = |number: u64| {
             python.environment(Environment {
@@ -229,8 +229,8 @@ mod tests {
     }
 
     #[test]
-    fn a_new_environment_adds_what_none_before_it_had_and_the_rate_tells_when_the_volume_is_full() {
-        let pace = Pace::of(&steady(30, 6), Volume::Python).unwrap();
+    fn a_new_environment_adds_only_new_parts_and_the_rate_gives_the_date_when_the_volume_is_full() {
+        let pace = Pace::measure(&steady(30, 6), Volume::Python).unwrap();
         assert_eq!(pace.new_environments, 121);
         // The shared part was there before the first request.
         assert_eq!(pace.bytes_each.unwrap().value, float(MIB));
@@ -251,7 +251,7 @@ mod tests {
     fn a_burst_of_new_environments_makes_the_interval_wide() {
         let mut bursty = steady(30, 720);
         let mut steady = steady(30, 6);
-        let python = bursty.catalog.of_mut(Volume::Python);
+        let python = bursty.catalog.volume_mut(Volume::Python);
         for number in 0..120 {
             let environment = python.environment(Environment {
                 key: format!("burst-{number}"),
@@ -273,7 +273,7 @@ mod tests {
             );
         }
         let width = |recorded: &mut Recorded| {
-            let rate = Pace::of(recorded, Volume::Python).unwrap().bytes_per_day.unwrap();
+            let rate = Pace::measure(recorded, Volume::Python).unwrap().bytes_per_day.unwrap();
             let interval = rate.interval.unwrap();
             (interval.high - interval.low) / rate.value
         };
@@ -282,16 +282,16 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_of_minutes_or_of_hits_alone_promises_nothing() {
+    fn a_trace_of_minutes_or_without_misses_gives_no_growth() {
         let mut short = steady(1, 24);
         short.events.truncate(4);
-        let pace = Pace::of(&short, Volume::Python).unwrap();
+        let pace = Pace::measure(&short, Volume::Python).unwrap();
         assert!(pace.bytes_per_day.is_none() && pace.until_full(Weight::new(1, 1), true).is_none());
         assert!(pace.bytes_each.is_some());
-        let pace = Pace::of(&steady(3, 6), Volume::System).unwrap();
+        let pace = Pace::measure(&steady(3, 6), Volume::System).unwrap();
         assert_eq!((pace.new_environments, pace.bytes_each), (0, None));
         let full = pace.until_full(Weight::new(1, 1), true).unwrap();
         assert_eq!((full.days, full.at_least_days, full.at_most_days), (None, None, None));
-        assert_eq!(Pace::of(&Recorded::default(), Volume::Python).unwrap().days, 0.0);
+        assert_eq!(Pace::measure(&Recorded::default(), Volume::Python).unwrap().days, 0.0);
     }
 }

@@ -1,4 +1,4 @@
-//! Whether predictions hold: what the computation says of some sizes beside what real volumes of those sizes showed.
+//! Whether predictions hold: computed figures of some sizes compared with those of real volumes of these sizes.
 //!
 //! A replay on real volumes measures; this module predicts the same figures for the same requests and compares. Nothing
 //! here knows how the replay is done.
@@ -50,7 +50,7 @@ pub struct Size {
     pub is_recommended: bool,
     /// Requests that were replayed.
     pub requests: u64,
-    /// Requests of the slice; more than `requests` where the replay was interrupted.
+    /// Requests of the slice; more than `requests` if the replay was interrupted.
     pub of: u64,
     /// What the computation says of the replayed requests.
     pub predicted: Figures,
@@ -222,7 +222,7 @@ impl VolumeProof {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ended {
-    /// Somebody asked for it.
+    /// The user asked for it.
     Interrupted,
     /// Its time was over.
     Late,
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prediction_that_is_right_or_nearly_holds() {
+    fn a_right_or_nearly_right_prediction_holds() {
         assert_eq!(broken(&good()), []);
         let mut near = good();
         near.observed.hit_rate = 0.92;
@@ -424,14 +424,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_predicted_is_what_a_plain_cache_does_of_a_whole_trace_and_of_its_beginning() {
+    fn predictions_equal_a_plain_cache_on_a_whole_trace_and_on_its_beginning() {
         let profile = Profile {
             days: 4,
             ..preset("team").unwrap()
         };
         let trace = generate(&profile);
         let latency = measure(&trace).unwrap();
-        let catalog = trace.catalog().of(Volume::Python);
+        let catalog = trace.catalog().volume(Volume::Python);
         let union = catalog.union();
         for (part, requests) in [(3, 200), (6, 700), (8, u64::MAX)] {
             let budget = Weight::new(union.bytes / 10 * part, union.inodes);

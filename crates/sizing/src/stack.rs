@@ -61,7 +61,7 @@ pub struct Piece {
 impl Stack {
     /// The stack of a volume that holds nothing yet.
     pub fn new(catalog: &VolumeCatalog) -> Stack {
-        let groups = Groups::of(catalog);
+        let groups = Groups::from_catalog(catalog);
         // No more than one position for each environment is in use, so renumbering frees half of the room at least. More
         // room would leave the processor's cache.
         let tree = SumTree::new((groups.environments.len() * 2).max(1024));
@@ -104,7 +104,7 @@ impl Stack {
         })
     }
 
-    /// Notes a use of the environment, and tells its distance before that.
+    /// Records a use of the environment and returns its distance before that.
     pub fn touch(&mut self, environment: u32) -> Option<Weight> {
         self.touch_pieces(environment, None)
     }
@@ -133,7 +133,7 @@ impl Stack {
             self.renumber();
         }
         let mut first_uses = Weight::default();
-        for group in self.groups.of_environment(environment) {
+        for group in self.groups.groups_of(environment) {
             let part = &mut self.parts[*group as usize];
             let weight = part.weight();
             let used = std::mem::replace(&mut part.used, self.now);

@@ -1,4 +1,4 @@
-//! What is estimated from samples: quantiles, lines through clouds of points, and intervals from blocks of time.
+//! Estimates from samples: quantiles, regression lines, and intervals from blocks of time.
 
 use crate::number::{Random, float, narrow, whole};
 

@@ -1,4 +1,4 @@
-//! What a trace holds, in numbers: how long it is, and what its requests asked of each volume and met.
+//! The summary of a trace in numbers: its length, and the requests and answers of each volume.
 
 use serde::Serialize;
 
@@ -53,7 +53,7 @@ impl Summary {
     ///
     /// # Errors
     /// The trace cannot be read.
-    pub fn of(source: &dyn Source) -> Result<Summary, TraceError> {
+    pub fn from_source(source: &dyn Source) -> Result<Summary, TraceError> {
         let mut summary = Summary {
             volumes: Volume::ALL.map(|volume| VolumeSummary::empty(source, volume)).into(),
             ..Summary::default()
@@ -78,7 +78,7 @@ impl Summary {
 
 impl VolumeSummary {
     fn empty(source: &dyn Source, volume: Volume) -> VolumeSummary {
-        let catalog = source.catalog().of(volume);
+        let catalog = source.catalog().volume(volume);
         VolumeSummary {
             volume,
             requests: 0,

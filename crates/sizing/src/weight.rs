@@ -1,4 +1,4 @@
-//! What something takes on a volume: bytes and inodes, always together.
+//! Usage of a volume: bytes and inodes, always together.
 
 use serde::{Deserialize, Serialize};
 

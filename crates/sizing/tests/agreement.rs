@@ -22,7 +22,7 @@ struct Case {
 impl Case {
     fn recorded(&self) -> Recorded {
         let mut recorded = Recorded::default();
-        *recorded.catalog.of_mut(Volume::Python) = self.catalog.clone();
+        *recorded.catalog.volume_mut(Volume::Python) = self.catalog.clone();
         recorded.events = self.asked.iter().map(|environment| event(*environment)).collect();
         recorded
     }

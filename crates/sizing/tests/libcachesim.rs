@@ -77,7 +77,7 @@ fn compared(test: &str, size_of: fn(u64) -> u64) {
     }
     let (sizes, asked) = drawn(size_of);
     let mut recorded = Recorded::default();
-    let volume = recorded.catalog.of_mut(Volume::Python);
+    let volume = recorded.catalog.volume_mut(Volume::Python);
     for (object, size) in sizes.iter().enumerate() {
         let (key, own) = (object.to_string(), Weight::new(*size, 1));
         volume.environment(Environment {

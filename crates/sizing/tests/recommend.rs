@@ -26,7 +26,7 @@ fn small() -> Profile {
 
 /// Share of requests that hit a plain cache of that size, ageing counted as the curve counts it.
 fn simulated(recorded: &Recorded, volume: Volume, budget: Weight) -> f64 {
-    let mut cache = Cache::new(recorded.catalog.of(volume), budget);
+    let mut cache = Cache::new(recorded.catalog.volume(volume), budget);
     let (mut requests, mut hits) = (0u32, 0u32);
     recorded
         .replay(&mut |event| {
@@ -83,7 +83,7 @@ fn a_curve_only_rises_and_waiting_only_falls() {
         },
     )
     .unwrap();
-    let python = found.of(Volume::Python).unwrap();
+    let python = found.advice_for(Volume::Python).unwrap();
     assert!(python.curve.len() > 40);
     for pair in python.curve.windows(2) {
         assert!(pair[0].budget_bytes < pair[1].budget_bytes);
@@ -110,7 +110,7 @@ fn a_target_that_no_size_reaches_says_so_and_gives_the_best() {
         },
     )
     .unwrap();
-    let python = found.of(Volume::Python).unwrap();
+    let python = found.advice_for(Volume::Python).unwrap();
     assert!(!found.is_reached() && python.decided_by == Decided::Best && python.best_hit_rate < 0.9999);
     assert!(python.best_hit_rate - python.at.hit_rate <= 0.0011, "{python:?}");
     // Each request is a hit, a first one, or due.
@@ -136,7 +136,7 @@ fn a_latency_target_may_ask_for_more_than_the_hit_rate_does() {
         },
     )
     .unwrap();
-    let loose = by_hit.of(Volume::Python).unwrap();
+    let loose = by_hit.advice_for(Volume::Python).unwrap();
     let wanted_us = loose.curve.last().unwrap().waits.p95_us * 1.3;
     let by_p95 = recommend(
         &recorded,
@@ -147,7 +147,7 @@ fn a_latency_target_may_ask_for_more_than_the_hit_rate_does() {
         },
     )
     .unwrap();
-    let python = by_p95.of(Volume::Python).unwrap();
+    let python = by_p95.advice_for(Volume::Python).unwrap();
     assert!(loose.at.waits.p95_us > wanted_us, "{loose:?}");
     assert_eq!(python.decided_by, Decided::P95);
     assert!(python.at.waits.p95_us <= wanted_us && python.at.budget_bytes > loose.at.budget_bytes);
@@ -164,7 +164,7 @@ fn no_size_is_below_the_largest_environment() {
         },
     )
     .unwrap();
-    let python = found.of(Volume::Python).unwrap();
+    let python = found.advice_for(Volume::Python).unwrap();
     assert_eq!(python.decided_by, Decided::Largest);
     assert!(python.at.budget_bytes >= python.largest.bytes && python.less.is_none());
 }
@@ -221,7 +221,7 @@ fn a_profile_fitted_to_a_trace_gives_traces_like_it() {
     let size = |recorded: &Recorded| {
         recommend(recorded, &targets)
             .unwrap()
-            .of(Volume::Python)
+            .advice_for(Volume::Python)
             .unwrap()
             .at
             .budget_bytes as f64
@@ -240,7 +240,7 @@ fn every_preset_covers_its_days_with_both_volumes() {
         let recorded = generate(&profile);
         assert!(recorded.events.len() as f64 > profile.requests_per_day, "{name}");
         for volume in Volume::ALL {
-            let union = recorded.catalog.of(volume).union();
+            let union = recorded.catalog.volume(volume).union();
             assert!(
                 union.bytes > 100 << 20 && union.inodes > 100,
                 "{name} {volume:?}: {union:?}"

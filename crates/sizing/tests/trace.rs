@@ -100,7 +100,7 @@ fn times(events: &[Event]) -> Vec<u64> {
 }
 
 #[test]
-fn what_was_written_is_read_and_known_things_are_only_named() {
+fn a_written_trace_is_read_back_and_repeated_things_are_only_named() {
     let lines = written(vec![
         request(1001, "a", Met::Miss),
         request(1002, "b", Met::Miss),
@@ -111,7 +111,7 @@ fn what_was_written_is_read_and_known_things_are_only_named() {
     assert!(!lines[3].contains("made_of"), "{}", lines[3]);
     let (events, catalog, faults) = read(&lines).unwrap();
     assert_eq!(faults.count, 0, "{faults:?}");
-    let python = catalog.of(Volume::Python);
+    let python = catalog.volume(Volume::Python);
     let keys: Vec<&str> = python.environments().iter().map(|one| one.key.as_str()).collect();
     assert_eq!(keys, ["late", "early", "a", "b"]);
     // Least recently used first.
@@ -152,7 +152,7 @@ fn a_request_is_due_if_it_expired_or_is_missed_beyond_its_age() {
 }
 
 #[test]
-fn faults_are_told_by_line_and_the_rest_counts() {
+fn faulty_lines_are_reported_by_number_and_the_others_count() {
     let mut lines = written(vec![
         request(1001, "a", Met::Miss),
         request(1010, "a", Met::Hit),
@@ -202,7 +202,7 @@ fn time_goes_on_when_the_clock_is_set_back() {
 }
 
 #[test]
-fn what_is_no_trace_is_refused_with_the_reason() {
+fn a_file_that_is_not_a_trace_is_refused_with_the_reason() {
     let text = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
     let of = |lines: &[&str]| read(&text(lines)).unwrap_err();
     assert_eq!(of(&[]), TraceError::Empty);
@@ -220,7 +220,7 @@ fn what_is_no_trace_is_refused_with_the_reason() {
 }
 
 #[test]
-fn files_one_behind_the_other_are_one_trace_and_another_version_is_left_out() {
+fn concatenated_files_are_one_trace_and_another_version_is_left_out() {
     let mut lines = written(vec![request(1001, "a", Met::Miss)]);
     lines.extend(written(vec![request(1002, "a", Met::Hit)]));
     lines.push(r#"{"hybrid_cache_trace":7,"begun_us":0}"#.to_owned());
@@ -232,12 +232,12 @@ fn files_one_behind_the_other_are_one_trace_and_another_version_is_left_out() {
         .iter()
         .filter(|event| matches!(event, Event::Resident(..)))
         .count();
-    assert_eq!((residents, catalog.of(Volume::Python).environments().len()), (2, 3));
+    assert_eq!((residents, catalog.volume(Volume::Python).environments().len()), (2, 3));
     assert_eq!(kinds(&faults), [(5, &FaultKind::OtherVersion(7))]);
 }
 
 #[test]
-fn faults_without_end_are_counted_and_only_the_first_are_kept() {
+fn endless_faults_are_counted_and_only_the_first_are_kept() {
     let mut lines = written(vec![request(1001, "a", Met::Miss)]);
     lines.extend((0..5000).map(|_| "nonsense".to_owned()));
     lines.push(String::new());
@@ -284,7 +284,7 @@ fn an_anonymised_trace_has_no_names_and_the_same_distances() {
     };
     assert_eq!((faults.count, environments(&events)), (0, environments(&hidden)));
     assert_eq!(
-        catalog.of(Volume::Python).union(),
-        hidden_catalog.of(Volume::Python).union()
+        catalog.volume(Volume::Python).union(),
+        hidden_catalog.volume(Volume::Python).union()
     );
 }

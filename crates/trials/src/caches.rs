@@ -1,4 +1,4 @@
-//! Caches of a trial's own, and how tasks on them are started, awaited and judged.
+//! Caches of a trial's own, on which tasks are started, awaited and judged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub struct Caches {
     pub driver: Arc<dyn Driver>,
     /// The caches.
     pub epoch: Epoch,
-    /// How long anything may take here.
+    /// The deadline of one step here.
     pub patience: Duration,
 }
 
@@ -149,7 +149,7 @@ impl Caches {
 }
 
 impl Ran {
-    /// The run, where its program exited with 0.
+    /// The run, if its program exited with 0.
     ///
     /// # Errors
     /// It ended in another way.
@@ -210,7 +210,7 @@ pub async fn within<T>(what: &str, limit: Duration, work: impl Future<Output = T
 /// `value` with fields replaced by those of `changes`, objects field by field.
 ///
 /// # Errors
-/// The result is no such value.
+/// The result is not one value.
 pub fn changed<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T, changes: &Value) -> Result<T, TrialError> {
     let unfit = |error: serde_json::Error| TrialError::Other(format!("{changes} cannot be set: {error}"));
     let mut json = serde_json::to_value(value).map_err(unfit)?;

@@ -1,4 +1,4 @@
-//! Why a trial did not work. What an attack achieved is no error but its verdict.
+//! Why a trial did not work. What an attack achieved is not an error but its verdict.
 
 use std::time::Duration;
 

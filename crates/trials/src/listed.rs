@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::attack::{Attack, Site};
+use crate::attack::Attack;
+use crate::site::Site;
 use crate::chaos::Fault;
 
 /// Something that can be tried.

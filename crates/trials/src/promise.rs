@@ -1,12 +1,12 @@
-//! The promises in words, and what a round of attacks says of each: the table that `cargo xtask attack` prints.
+//! The promises in words, with the result of a round of attacks for each: the table that `cargo xtask attack` prints.
 
 use std::fmt;
 
 use hybrid_cache_model::Protection;
 use serde::{Deserialize, Serialize};
 
-use crate::attack::Verdict;
 use crate::run::Trial;
+use crate::verdict::Verdict;
 
 /// One line of `docs/reliability.md`.
 #[derive(Clone, Copy, Debug)]
@@ -141,7 +141,7 @@ pub const PROMISES: &[Promise] = &[
     ),
 ];
 
-/// What a round of attacks says of a promise.
+/// The result of a round of attacks for a promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
@@ -168,7 +168,7 @@ impl fmt::Display for Standing {
 
 /// One line of the table.
 #[derive(Clone, Debug, Serialize)]
-pub struct Row {
+pub struct PromiseRow {
     /// The protection.
     pub protection: Protection,
     /// What is promised.
@@ -190,7 +190,7 @@ impl Verdict {
         }
     }
 
-    /// What happened, where there is more to say than that it held.
+    /// What happened, if there is more to say than that it held.
     pub fn detail(&self) -> Option<&str> {
         match self {
             Verdict::Held => None,
@@ -206,14 +206,14 @@ impl Trial {
         self.verdict.standing()
     }
 
-    /// What happened, where there is more to say than that it held.
+    /// What happened, if there is more to say than that it held.
     pub fn detail(&self) -> Option<&str> {
         self.verdict.detail()
     }
 }
 
 /// The table of the promises that were tested: the worst that happened decides.
-pub fn table(trials: &[Trial]) -> Vec<Row> {
+pub fn table(trials: &[Trial]) -> Vec<PromiseRow> {
     let rows = PROMISES.iter().map(|promise| {
         let trials: Vec<Trial> = trials
             .iter()
@@ -221,7 +221,7 @@ pub fn table(trials: &[Trial]) -> Vec<Row> {
             .cloned()
             .collect();
         let standing = trials.iter().map(Trial::standing).max();
-        Row {
+        PromiseRow {
             protection: promise.protection,
             promise: promise.text,
             standing: standing.unwrap_or(Standing::NotApplicable),
@@ -234,7 +234,7 @@ pub fn table(trials: &[Trial]) -> Vec<Row> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attack::Site;
+    use crate::site::Site;
 
     fn trial(promise: Protection, verdict: Verdict) -> Trial {
         Trial {

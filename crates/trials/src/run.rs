@@ -1,14 +1,16 @@
-//! Runs the list: one attack after the other, each with a deadline, each with its caches deleted behind it.
+//! Runs the list: one attack after the other, each with a deadline, and deletes its caches afterwards.
 
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::Protection;
 use serde::{Deserialize, Serialize};
 
-use crate::attack::{Attack, Site, Verdict, Work};
+use crate::attack::{Attack, Work};
+use crate::attack_context::AttackContext;
 use crate::caches::within;
 use crate::error::TrialError;
-use crate::ground::Ground;
+use crate::site::Site;
+use crate::verdict::Verdict;
 
 /// One attack that was tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,15 +21,15 @@ pub struct Trial {
     pub promise: Protection,
     /// Where it ran.
     pub site: Site,
-    /// What came of it.
+    /// Its result.
     #[serde(flatten)]
     pub verdict: Verdict,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
 }
 
-/// Tries those of the attacks that run at the ground's site, and tells of each as soon as it is over.
-pub async fn run(attacks: &[&Attack], ground: &Ground, mut tell: impl FnMut(&Trial)) -> Vec<Trial> {
+/// Tries those of the attacks that run at the ground's site, and reports each as soon as it ends.
+pub async fn run(attacks: &[&Attack], ground: &AttackContext, mut tell: impl FnMut(&Trial)) -> Vec<Trial> {
     let mut trials = Vec::new();
     for attack in attacks.iter().filter(|attack| attack.runs_at(ground.site())) {
         let trial = try_one(attack, ground).await;
@@ -38,7 +40,7 @@ pub async fn run(attacks: &[&Attack], ground: &Ground, mut tell: impl FnMut(&Tri
 }
 
 /// Tries one attack.
-pub async fn try_one(attack: &Attack, ground: &Ground) -> Trial {
+pub async fn try_one(attack: &Attack, ground: &AttackContext) -> Trial {
     let began = Instant::now();
     let lacking = attack.needs.iter().find_map(|need| ground.lacks(*need));
     let verdict = match lacking {
@@ -56,7 +58,7 @@ pub async fn try_one(attack: &Attack, ground: &Ground) -> Trial {
     }
 }
 
-async fn judged(attack: &Attack, ground: &Ground) -> Result<Verdict, TrialError> {
+async fn judged(attack: &Attack, ground: &AttackContext) -> Result<Verdict, TrialError> {
     let limit = 2 * ground.patience() + Duration::from_secs(30);
     let work = async {
         match &attack.work {

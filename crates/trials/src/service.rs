@@ -1,4 +1,4 @@
-//! A task service on loopback for a trial, and a client that can send what no honest one sends.
+//! A task service on loopback for a trial, and a client that can send malformed requests.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use crate::caches::within;
 use crate::error::TrialError;
 
-/// How long an answer, or the end of the service, may take.
+/// Deadline of an answer, and of the service's shutdown.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// No answer is read beyond this, in bytes.
 const MOST_BYTES: u64 = 1 << 20;
@@ -33,15 +33,15 @@ pub struct TrialService {
 
 /// What a service answered.
 #[derive(Clone, Debug)]
-pub struct Answer {
-    /// The status; 0 where the connection was closed without an answer.
+pub struct Response {
+    /// The status; 0 if the connection was closed unanswered.
     pub status: u16,
     /// The body as text.
     pub body: String,
 }
 
-impl Answer {
-    /// The body as JSON; null where it is none.
+impl Response {
+    /// The body as JSON; null if it is none.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_default()
     }
@@ -109,7 +109,7 @@ impl TrialService {
         path: &str,
         headers: &[(&str, &str)],
         body: &str,
-    ) -> Result<Answer, TrialError> {
+    ) -> Result<Response, TrialError> {
         ask_at(self.address, method, path, headers, body).await
     }
 
@@ -165,7 +165,7 @@ pub async fn ask_at(
     path: &str,
     headers: &[(&str, &str)],
     body: &str,
-) -> Result<Answer, TrialError> {
+) -> Result<Response, TrialError> {
     let has_host = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
     let host = if has_host {
         String::new()
@@ -198,13 +198,13 @@ pub async fn ask_at(
         .nth(1)
         .and_then(|status| status.parse().ok())
         .unwrap_or(0);
-    Ok(Answer {
+    Ok(Response {
         status,
         body: dechunked(head, body),
     })
 }
 
-/// The body of an answer, its chunks put together where it came in chunks.
+/// The body of an answer, its chunks put together if it came in chunks.
 fn dechunked(head: &str, body: &str) -> String {
     if !head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
         return body.to_owned();

@@ -15,12 +15,12 @@ use crate::error::TrialError;
 pub struct Wheel {
     name: String,
     version: String,
-    entries: Vec<Entry>,
+    entries: Vec<WheelEntry>,
     record: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
-struct Entry {
+struct WheelEntry {
     path: String,
     content: Content,
     /// The `RECORD` line; absent: an honest one.
@@ -95,7 +95,7 @@ impl Wheel {
     }
 
     fn entry(mut self, path: &str, content: Content, line: Option<String>) -> Wheel {
-        self.entries.push(Entry {
+        self.entries.push(WheelEntry {
             path: path.to_owned(),
             content,
             line,
@@ -114,7 +114,7 @@ impl Wheel {
 
     /// The text of its `RECORD`.
     pub fn record(&self) -> String {
-        let line = |entry: &Entry| match (&entry.line, &entry.content) {
+        let line = |entry: &WheelEntry| match (&entry.line, &entry.content) {
             (Some(line), _) => line.clone(),
             (None, Content::File(content)) => format!("{},{},{}", entry.path, record_hash(content), content.len()),
             (None, Content::Link(_)) => format!("{},,", entry.path),

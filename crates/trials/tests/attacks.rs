@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use hybrid_cache_driver::Driver;
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
-use hybrid_cache_trials::{Ground, LocalSite, Standing, list, promise, run};
+use hybrid_cache_trials::{AttackContext, LocalSite, Standing, list, promise, run};
 use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
 
@@ -22,7 +22,7 @@ async fn every_promise_holds_on_the_local_driver() {
     let Some(machine) = machine::open("every_promise_holds_on_the_local_driver") else {
         return;
     };
-    holds(Ground::local(LocalSite::open(machine.config.clone()).unwrap())).await;
+    holds(AttackContext::local(LocalSite::open(machine.config.clone()).unwrap())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -30,11 +30,11 @@ async fn every_promise_holds_in_a_pod() {
     let Some(driver) = cluster("every_promise_holds_in_a_pod").await else {
         return;
     };
-    holds(Ground::pod(driver)).await;
+    holds(AttackContext::pod(driver)).await;
 }
 
 /// Tries the whole list and names everything that did not hold or could not be tried.
-async fn holds(mut ground: Ground) {
+async fn holds(mut ground: AttackContext) {
     let trials = run(&list::all(), &ground, |trial| {
         println!(
             "{} {} {} ms {}",
@@ -67,7 +67,7 @@ async fn holds(mut ground: Ground) {
     closed.unwrap();
 }
 
-/// A driver on the cluster; `None`, and a word about it, where none is named.
+/// A driver on the cluster; `None`, and a word about it, if none is named.
 async fn cluster(test: &str) -> Option<Arc<dyn Driver>> {
     let names = (std::env::var(CONTEXT_VARIABLE), std::env::var_os(KUBE_CONFIG_VARIABLE));
     let (Ok(context), Some(file)) = names else {

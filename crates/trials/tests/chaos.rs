@@ -15,7 +15,7 @@ use hybrid_cache_driver::local::{LocalConfig, LocalDriver, Network};
 use hybrid_cache_service::host::{self, HostError};
 use hybrid_cache_service::{Engine, ServiceConfig};
 use hybrid_cache_trials::Standing;
-use hybrid_cache_trials::chaos::{Fault, FaultTrial, Field, Serve, Settings, list, run, table};
+use hybrid_cache_trials::chaos::{Fault, FaultContext, FaultTrial, Serve, Settings, list, run, table};
 
 use machine::Machine;
 
@@ -73,13 +73,13 @@ fn serve(machine: &Machine) -> Serve {
     })
 }
 
-fn field(machine: &Machine, rounds: u32) -> Field {
+fn field(machine: &Machine, rounds: u32) -> FaultContext {
     let settings = Settings {
         seed: SEED,
         rounds,
         serve: Some(serve(machine)),
     };
-    Field::local(machine.config.clone(), settings).unwrap()
+    FaultContext::local(machine.config.clone(), settings).unwrap()
 }
 
 fn show(trial: &FaultTrial) {
@@ -114,8 +114,8 @@ fn left_behind(root: &std::path::Path) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_promise_holds_whatever_fails() {
-    let Some(machine) = machine::open("every_promise_holds_whatever_fails") else {
+async fn every_promise_holds_despite_each_fault() {
+    let Some(machine) = machine::open("every_promise_holds_despite_each_fault") else {
         return;
     };
     let field = field(&machine, ROUNDS);

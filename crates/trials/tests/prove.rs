@@ -10,7 +10,7 @@ use std::time::Duration;
 use hybrid_cache_sizing::proof::{Ended, FullStep, Proof, Quantity};
 use hybrid_cache_sizing::trace::{Environment, Recorded, Request, Use};
 use hybrid_cache_sizing::{Event, Targets, Volume, Weight};
-use hybrid_cache_trials::prove::{self, Bounds, Control, Place, Plan};
+use hybrid_cache_trials::prove::{self, Bounds, Control, Plan, ProofSite};
 
 use machine::Machine;
 
@@ -26,7 +26,7 @@ fn machine(test: &str) -> Option<Machine> {
 /// Ten environments of 8 MiB and a part that all of them have; two of three requests are for one of the last three.
 fn trace(volume: Volume) -> Recorded {
     let mut recorded = Recorded::default();
-    let catalog = recorded.catalog.of_mut(volume);
+    let catalog = recorded.catalog.volume_mut(volume);
     let shared = catalog.part("shared", Weight::new(8 << 20, 30));
     for number in 0..10 {
         let own = catalog.part(&format!("own {number}"), Weight::new(8 << 20, 40));
@@ -89,7 +89,7 @@ async fn run(machine: &Machine, plan: &Plan, stop_at: Option<usize>) -> Proof {
             assert!(progress.done <= progress.of);
         },
     };
-    let proof = prove::prove(&trace, Place::Machine(&machine.config), plan, &control)
+    let proof = prove::prove(&trace, ProofSite::Machine(&machine.config), plan, &control)
         .await
         .unwrap();
     println!("{}", serde_json::to_string_pretty(&proof).unwrap());

@@ -7,13 +7,13 @@ use hybrid_cache_model::protocol::Limits;
 #[derive(Clone, Debug, Default, Args)]
 pub struct Bounds {
     /// Let a task's /tmp, its working folder included, hold at most SIZE [default: 1GiB]
-    #[arg(long, value_name = "SIZE", value_parser = hybrid_cache_service::host::parse_size, global = true)]
+    #[arg(long, value_name = "SIZE", value_parser = hybrid_cache_model::quantity::parse_size, global = true)]
     pub tmp_size: Option<u64>,
     /// Let a task's /dev/shm hold at most SIZE [default: 256MiB]
-    #[arg(long, value_name = "SIZE", value_parser = hybrid_cache_service::host::parse_size, global = true)]
+    #[arg(long, value_name = "SIZE", value_parser = hybrid_cache_model::quantity::parse_size, global = true)]
     pub shm_size: Option<u64>,
     /// Let a task use at most SIZE of memory, files in /tmp and /dev/shm included [default: no limit]
-    #[arg(long, value_name = "SIZE", value_parser = hybrid_cache_service::host::parse_size, global = true)]
+    #[arg(long, value_name = "SIZE", value_parser = hybrid_cache_model::quantity::parse_size, global = true)]
     pub memory: Option<u64>,
     /// Let a task have at most N processes and threads [default: 512]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(8..=4_194_304), global = true)]

@@ -51,7 +51,7 @@ pub enum CacheCommand {
     Gc {
         /// Evict until each volume holds at most SIZE, such as 10GiB; 0 evicts all that is not in use [default: what
         /// tasks keep to, which is half of what the disk has for the cache, or 88 % of a claim]
-        #[arg(long, value_name = "SIZE", value_parser = hybrid_cache_service::host::parse_size)]
+        #[arg(long, value_name = "SIZE", value_parser = hybrid_cache_model::quantity::parse_size)]
         max_bytes: Option<u64>,
         /// Likewise for inodes
         #[arg(long, value_name = "N")]

@@ -38,7 +38,7 @@ pub struct Serve {
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub retain_tasks: u64,
     /// Bytes of output and database that are kept, such as 20GiB; the oldest go first [default: a tenth of the volume]
-    #[arg(long, value_name = "SIZE", value_parser = hybrid_cache_service::host::parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = hybrid_cache_model::quantity::parse_size)]
     pub retain_size: Option<u64>,
     /// Hours for which tasks are kept that nobody asks to run
     #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=876_000))]

@@ -149,7 +149,7 @@ fn with_unit(text: &str, units: &[(&str, f64)], example: &str) -> Result<f64, St
 }
 
 fn parse_bytes(text: &str) -> Result<u64, String> {
-    match facts::bytes(text) {
+    match quantity::bytes(text) {
         Some(bytes) if bytes >= LEAST_PROOF_BYTES => Ok(bytes),
         Some(_) => Err("no file system of less than 64Mi is replayed on".to_owned()),
         None => Err("write it as Kubernetes does: 2Gi, 512Mi or a number of bytes".to_owned()),

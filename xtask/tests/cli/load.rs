@@ -66,7 +66,7 @@ fn a_service_of_the_runs_own_is_started_loaded_and_gone_afterwards() {
     done.with(0, &["warming trivial", "2 tasks a second for 5 s"]);
     for words in [
         "2.00 tasks a second offered",
-        "none lost; the service made none twice",
+        "none lost; the service created none twice",
         "memory of the service: at most",
     ] {
         assert!(done.stdout.contains(words), "{words:?} is not in: {}", done.stdout);

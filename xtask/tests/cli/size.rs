@@ -95,7 +95,7 @@ fn without_a_trace_it_says_that_it_uses_a_synthetic_one() {
         0,
         &["no --trace was given and no requests are recorded: using the synthetic trace `team`"],
     );
-    assert!(found.stdout.contains("nobody recorded this trace"), "{}", found.stdout);
+    assert!(found.stdout.contains("this is a synthetic trace"), "{}", found.stdout);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::load::{LoadCounts, LoadRow};
-use hybrid_cache_report::Spread;
+use hybrid_cache_report::DurationHistogram;
 
 use super::listed::Listed;
 use super::schedule::{Arrival, Schedule};
@@ -47,11 +47,11 @@ pub struct Tally {
     /// What became of the arrivals.
     pub counts: LoadCounts,
     /// See the record.
-    pub latency: Spread,
+    pub latency: DurationHistogram,
     /// See the record.
-    pub queue: Spread,
+    pub queue: DurationHistogram,
     /// See the record.
-    pub sending: Spread,
+    pub sending: DurationHistogram,
     /// What was seen over time.
     pub series: Series,
     /// Tasks on their way, by id.
@@ -87,9 +87,9 @@ impl Board {
     pub fn new(began: Instant, schedule: Schedule, retries: u32) -> Option<Board> {
         let tally = Tally {
             counts: LoadCounts::default(),
-            latency: Spread::new()?,
-            queue: Spread::new()?,
-            sending: Spread::new()?,
+            latency: DurationHistogram::new()?,
+            queue: DurationHistogram::new()?,
+            sending: DurationHistogram::new()?,
             series: Series::new(),
             open: HashMap::new(),
             deleted: 0,

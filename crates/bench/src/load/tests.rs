@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use hybrid_cache_model::TaskSpec;
 use hybrid_cache_model::load::{LoadCounts, LoadRecord, MemorySource};
-use hybrid_cache_report::{LoadSummary, Spread};
+use hybrid_cache_report::{LoadSummary, DurationHistogram};
 use hybrid_cache_tools::Silent;
 
 use super::board::Stop;
@@ -151,10 +151,10 @@ fn every_arrival_is_sent_seen_to_its_end_and_counted_once() {
         (Some(50), MemorySource::Metrics)
     );
     assert_eq!(judge(&load), LoadVerdict::Kept);
-    let latency = Spread::decode(&load.latency).unwrap();
+    let latency = DurationHistogram::decode(&load.latency).unwrap();
     // What the service says of its own time is part of it.
     assert!(latency.len() == 50 && latency.at(0.0) >= 9_900, "{}", latency.at(0.0));
-    assert_eq!(Spread::decode(&load.queue).unwrap().max() / 100, 20);
+    assert_eq!(DurationHistogram::decode(&load.queue).unwrap().max() / 100, 20);
     assert_eq!(load.rows.iter().map(|row| row.done).sum::<u64>(), 50);
     assert!(
         load.rows
@@ -179,7 +179,7 @@ fn tasks_that_fail_are_counted_with_the_first_reason_of_each_kind() {
     );
     let (load, _) = driven(&server, 40.0, 500);
     assert_eq!((load.counts.failed, load.counts.succeeded), (5, 15));
-    assert_eq!(Spread::decode(&load.latency).unwrap().len(), 15);
+    assert_eq!(DurationHistogram::decode(&load.latency).unwrap().len(), 15);
     assert_eq!(load.reasons.len(), 1);
     assert!(
         load.reasons[0].starts_with("the program exited with 3"),
@@ -237,7 +237,7 @@ fn a_refused_task_is_sent_again_when_the_service_says_and_given_up_in_the_end() 
     );
     assert_eq!(judge(&load), LoadVerdict::Kept);
     // The wait is part of the latency, as it counts from the scheduled time.
-    assert!(Spread::decode(&load.latency).unwrap().max() > 1_000_000);
+    assert!(DurationHistogram::decode(&load.latency).unwrap().max() > 1_000_000);
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn a_stall_counts_for_every_arrival_that_it_delays() {
         },
     );
     let (load, _) = driven(&server, 100.0, 1000);
-    let latency = Spread::decode(&load.latency).unwrap();
+    let latency = DurationHistogram::decode(&load.latency).unwrap();
     assert_eq!(latency.len(), 100);
     // Of a closed loop's requests, as many as it has connections would have seen it: 32.
     assert!(latency.at(0.5) > 400_000, "median {} µs", latency.at(0.5));
@@ -286,7 +286,7 @@ fn a_service_that_dies_ends_the_run_and_what_was_counted_stays() {
     );
     let settled = counts.succeeded + counts.unfinished + counts.unanswered;
     assert_eq!(settled, counts.due, "{counts:?}");
-    assert!(load.arriving_us < 40_000_000 && LoadSummary::of(&load).achieved_per_s > 0.0);
+    assert!(load.arriving_us < 40_000_000 && LoadSummary::from_record(&load).achieved_per_s > 0.0);
 }
 
 #[test]

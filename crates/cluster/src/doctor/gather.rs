@@ -9,7 +9,7 @@ use hybrid_cache_image::docker::{Engine, EngineError, Settings};
 use hybrid_cache_image::task_image::{self, REPOSITORY};
 use hybrid_cache_model::pod::{IMAGE_FILE, ImageRecord};
 use hybrid_cache_model::protocol::Provider;
-use hybrid_cache_model::{CacheStatus, End, TaskSpec};
+use hybrid_cache_model::{CacheStatus, End, TaskSpec, quantity};
 use hybrid_cache_report::units;
 use hybrid_cache_tools::{Checkout, ErrorContext, Result, default_root};
 use tokio::time::timeout;
@@ -18,7 +18,7 @@ use crate::api::ClusterApi;
 use crate::connection::{self, ClusterConnection};
 use crate::doctor::facts::{Addresses, Claim, Cluster, Docker, Facts, Image, Kind, Known, Name, SmokeTest};
 use crate::doctor::host;
-use crate::facts::{ClaimFacts, bytes};
+use crate::facts::ClaimFacts;
 use crate::manifests::{self, FOLDERS};
 use crate::names::{NIX_CLAIM, PYTHON_CLAIM};
 use crate::options::DoctorOptions;
@@ -230,7 +230,9 @@ fn claim(name: &str, claims: &[ClaimFacts]) -> Claim {
     Claim {
         name: name.to_owned(),
         phase: found.map(|claim| claim.phase.clone()),
-        capacity_bytes: found.and_then(|claim| bytes(claim.capacity.as_deref()?)).unwrap_or(0),
+        capacity_bytes: found
+            .and_then(|claim| quantity::bytes(claim.capacity.as_deref()?))
+            .unwrap_or(0),
         used_bytes: None,
         event: None,
     }

@@ -3,7 +3,9 @@
 use hybrid_cache_image::docker::Engine;
 use hybrid_cache_image::task_image as image;
 use hybrid_cache_model::maintain::UsageReport;
-use hybrid_cache_model::protocol::{Budgets, RunReport};
+use hybrid_cache_model::budget::Budgets;
+use hybrid_cache_model::protocol::RunReport;
+use hybrid_cache_model::quantity;
 use hybrid_cache_tools::{Checkout, Result, failed};
 
 use crate::api::ClusterApi;
@@ -163,7 +165,7 @@ fn volumes(claims: &[ClaimFacts], usage: Option<&UsageReport>) -> Vec<VolumeStat
             volume: volume.to_owned(),
             claim: name.to_owned(),
             phase: claim.map_or("absent".to_owned(), |claim| claim.phase.clone()),
-            capacity_bytes: claim.and_then(|claim| facts::bytes(claim.capacity.as_deref()?)),
+            capacity_bytes: claim.and_then(|claim| quantity::bytes(claim.capacity.as_deref()?)),
             used_bytes: usage.map(|usage| usage.volume_bytes(volume)),
             used_inodes: usage.map(|usage| usage.volume_inodes(volume)),
             garbage_bytes: usage.and_then(|usage| Some(usage.garbage_of(volume)?.bytes)),

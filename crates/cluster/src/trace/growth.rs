@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use hybrid_cache_model::maintain::UsageReport;
-use hybrid_cache_model::protocol::Budgets;
+use hybrid_cache_model::budget::Budgets;
 use hybrid_cache_report::units;
 use hybrid_cache_sizing::pace::{Estimate, Full, Pace};
 use hybrid_cache_sizing::{Source, Volume, Weight};
@@ -72,7 +72,7 @@ fn of_volume(
         .map_or(Weight::default(), |garbage| Weight::new(garbage.bytes, garbage.inodes));
     let room = Weight::new(bytes, inodes).saturating_sub(held.saturating_sub(garbage));
     let counts_inodes = inodes != u64::MAX;
-    let pace = Pace::of(recorded, volume).map_err(|error| Error::other(ErrorClass::Failed, error))?;
+    let pace = Pace::measure(recorded, volume).map_err(|error| Error::other(ErrorClass::Failed, error))?;
     Ok(Some(VolumeGrowth {
         volume,
         budget_bytes: bytes,

@@ -55,7 +55,7 @@ fn peak(source: &dyn Source, volume: Volume, budget: Weight) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use hybrid_cache_model::protocol::BudgetRequest;
+    use hybrid_cache_model::budget::BudgetRequest;
     use hybrid_cache_sizing::claim::{GIB, by_default};
     use hybrid_cache_sizing::synthetic::{generate, preset};
 

@@ -1,11 +1,12 @@
 //! The configuration of the kube driver: namespace, image, claims, and how much a task may use.
 
+use hybrid_cache_model::budget::{BudgetRequest, Budgets};
 use hybrid_cache_model::pod::NetworkSettings;
-use hybrid_cache_model::protocol::{BudgetRequest, Budgets, Identity};
+use hybrid_cache_model::protocol::Identity;
+use hybrid_cache_model::quantity;
 use hybrid_cache_model::{Failure, FailureKind};
 use serde::{Deserialize, Serialize};
 
-use crate::kube::quantity;
 
 /// Everything that the kube driver needs. The driver reads no environment variable and no kubeconfig.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +82,7 @@ pub struct Resources {
 impl KubeConfig {
     /// How much each volume may hold.
     pub fn budgets(&self) -> Budgets {
-        let asked = BudgetRequest::of_settings(self.budget_bytes, self.budget_inodes);
+        let asked = BudgetRequest::from_settings(self.budget_bytes, self.budget_inodes);
         Budgets::both(asked).on_claims(self.python_claim_bytes, self.nix_claim_bytes)
     }
 

@@ -34,7 +34,6 @@ mod maintenance;
 mod names;
 mod observe;
 mod pod;
-mod quantity;
 mod shared;
 mod workload;
 

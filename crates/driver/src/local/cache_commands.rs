@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hybrid_cache_model::Failure;
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
-use hybrid_cache_model::protocol::Budgets;
+use hybrid_cache_model::budget::Budgets;
 
 use crate::local::config::LocalConfig;
 use crate::local::mounts::{NIX_MOUNT, PYTHON_MOUNT};

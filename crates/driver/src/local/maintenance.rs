@@ -1,7 +1,8 @@
 //! What the driver offers to look after the caches of this machine: usage, eviction, checks, and filling them in advance.
 
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
-use hybrid_cache_model::protocol::{BudgetRequest, Budgets, Keep, PrepareEvent};
+use hybrid_cache_model::budget::{BudgetRequest, Budgets};
+use hybrid_cache_model::protocol::{Keep, PrepareEvent};
 use hybrid_cache_model::{CacheReport, Failure, FailureKind, TaskSpec};
 
 use crate::local::driver::LocalDriver;
@@ -35,7 +36,7 @@ impl LocalDriver {
     /// # Errors
     /// The runner could not be started or did not answer. What the command could not do is part of its report.
     pub async fn maintain(&self, epoch: &Epoch, what: Maintenance) -> Result<MaintainReport, Failure> {
-        let mut budget = BudgetRequest::of_settings(self.config.budget_bytes, self.config.budget_inodes);
+        let mut budget = BudgetRequest::from_settings(self.config.budget_bytes, self.config.budget_inodes);
         let subcommand = match what {
             Maintenance::Usage => "usage",
             Maintenance::Gc {

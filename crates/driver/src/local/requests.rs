@@ -1,6 +1,7 @@
 //! The requests to the runner, made of a task and the driver's configuration.
 
-use hybrid_cache_model::protocol::{BudgetRequest, Budgets, Environments, Identity, Keep, PrepareRequest, RunRequest};
+use hybrid_cache_model::budget::{BudgetRequest, Budgets};
+use hybrid_cache_model::protocol::{Environments, Identity, Keep, PrepareRequest, RunRequest};
 use hybrid_cache_model::{TaskSpec, Tenant};
 
 use crate::local::config::LocalConfig;
@@ -50,7 +51,7 @@ pub fn prepare_request(
             .filter(|_| needs.system)
             .map(|system| system.tools.clone()),
         deadline_ms: options.prepare_ms,
-        budgets: Budgets::both(BudgetRequest::of_settings(config.budget_bytes, config.budget_inodes)),
+        budgets: Budgets::both(BudgetRequest::from_settings(config.budget_bytes, config.budget_inodes)),
         describe: config.trace_bytes > 0 && options.epoch == Epoch::Standing,
     }
 }

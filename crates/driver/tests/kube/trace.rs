@@ -38,7 +38,7 @@ async fn requests_to_a_cluster_are_recorded_with_what_its_volumes_hold() {
     let (met, _, catalog) = read(files_in(folders[0].path()).unwrap());
     assert_eq!(met.len(), 3, "{met:?}");
     assert_eq!(met[1..], [Met::Hit, Met::Hit]);
-    let python = catalog.of(Volume::Python);
+    let python = catalog.volume(Volume::Python);
     assert!(python.environments().iter().any(|one| one.label.starts_with("idna")));
     assert!(!python.parts().is_empty());
     let later = bench.driver().await;
@@ -55,7 +55,7 @@ async fn requests_to_a_cluster_are_recorded_with_what_its_volumes_hold() {
         panic!("{answer:?}")
     };
     // Other tests use the same volumes, so environments may come in between and downloads may wait for one.
-    let python = catalog.of(Volume::Python);
+    let python = catalog.volume(Volume::Python);
     let predicted = (python.union() + python.rest).bytes;
     let measured = usage.volume_bytes("python") - usage.garbage_of("python").map_or(0, |garbage| garbage.bytes);
     assert!(predicted > measured / 2, "predicted {predicted}, measured {measured}");

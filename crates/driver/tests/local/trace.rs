@@ -88,7 +88,7 @@ const SLACK: Weight = Weight::new(64 << 10, 32);
 /// Checks that a volume holds what the trace says, to 1 %: its environments, what is beside them, and what nothing refers to any
 /// more. What preparations are making is no part of it.
 async fn agrees(bench: &Bench, trace: &Trace, volume: Volume) {
-    let (name, of) = (volume.name(), trace.catalog.of(volume));
+    let (name, of) = (volume.name(), trace.catalog.volume(volume));
     let measured = usage(bench).await;
     let unused = match volume {
         Volume::Python => Weight::default(),
@@ -124,7 +124,7 @@ async fn a_cold_and_a_warm_run_are_recorded_with_all_that_they_used() {
     assert_eq!(trace.faults.count, 0, "{:?}", trace.faults);
     assert_eq!(trace.met(Volume::Python), [Met::Miss, Met::Hit, Met::Miss]);
     assert!(trace.met(Volume::System).is_empty() && trace.residents(Volume::Python) == 0);
-    let python = trace.catalog.of(Volume::Python);
+    let python = trace.catalog.volume(Volume::Python);
     let [both, one] = python.environments() else {
         panic!("{:?}", python.environments())
     };
@@ -169,7 +169,7 @@ async fn sets_of_system_packages_are_recorded_by_their_store_paths() {
     for volume in Volume::ALL {
         assert_eq!(trace.met(volume), [Met::Miss, Met::Hit], "{volume:?}");
     }
-    let system = trace.catalog.of(Volume::System);
+    let system = trace.catalog.volume(Volume::System);
     assert_eq!(system.environments()[0].label, "m4");
     assert!(!system.environments()[0].parts.is_empty());
     agrees(&bench, &trace, Volume::System).await;
@@ -214,7 +214,7 @@ async fn a_request_beyond_its_age_is_recorded_as_such() {
     assert_eq!(trace.met(Volume::Python), [Met::Miss, Met::Expired]);
     assert_eq!(trace.catalog.max_age_s, Some(1));
     // It came to the same packages, so it is the same environment.
-    assert_eq!(trace.catalog.of(Volume::Python).environments().len(), 1);
+    assert_eq!(trace.catalog.volume(Volume::Python).environments().len(), 1);
 }
 
 #[tokio::test]
@@ -235,7 +235,7 @@ async fn an_environment_that_was_evicted_and_is_made_again_is_the_same_one() {
     flush(&bench).await;
     let trace = Trace::read(&bench.config.root);
     assert_eq!(trace.met(Volume::Python), [Met::Miss, Met::Miss, Met::Hit]);
-    let python = trace.catalog.of(Volume::Python);
+    let python = trace.catalog.volume(Volume::Python);
     assert_eq!(python.environments().len(), 1, "{:?}", python.environments());
 }
 

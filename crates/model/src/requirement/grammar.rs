@@ -1,12 +1,10 @@
-//! One requirement: `name [extras] specifiers ; marker`, read and written anew.
+//! Parses one requirement, `name [extras] specifiers ; marker`, and writes its normal form.
 
 use std::collections::BTreeSet;
-use std::str::FromStr;
-
-use pep440_rs::VersionSpecifier;
 
 use super::marker;
 use super::refusal::{Refusal, quote};
+use super::specifier::specifier;
 
 /// Reads one requirement and writes its normal form. The text has passed [`super::scan::check`].
 pub(super) fn normalise(text: &str) -> Result<String, Refusal> {
@@ -55,7 +53,7 @@ fn normal_name(name: &str, whole: &str) -> Result<String, Refusal> {
     Ok(parts.collect::<Vec<_>>().join("-").to_ascii_lowercase())
 }
 
-/// The text between brackets, where there are any, and what follows.
+/// The text between brackets, if there are any, and what follows.
 fn split_extras(text: &str) -> Result<(Option<&str>, &str), Refusal> {
     let Some(inner) = text.strip_prefix('[') else {
         return Ok((None, text));
@@ -69,7 +67,7 @@ fn split_extras(text: &str) -> Result<(Option<&str>, &str), Refusal> {
     Ok((Some(extras), rest))
 }
 
-/// `[a,b]`, sorted and without repeats; nothing where no extra is named.
+/// `[a,b]`, sorted and without repeats; nothing if no extra is named.
 fn normal_extras(text: &str) -> Result<String, Refusal> {
     if trim(text).is_empty() {
         return Ok(String::new());
@@ -110,37 +108,6 @@ fn normal_specifiers(text: &str, name: &str) -> Result<String, Refusal> {
     Ok(texts.join(","))
 }
 
-/// Reads one specifier, such as `>=2` or `==1.*`.
-pub(super) fn specifier(text: &str) -> Result<VersionSpecifier, Refusal> {
-    let refuse = |why: &str, hint: &str| Err(Refusal::new(format!("{} {why}", quote(text)), hint));
-    if text.is_empty() {
-        return Err(Refusal::new(
-            "a comma without a version after it",
-            "leave the last comma out",
-        ));
-    }
-    // What `===` compares are texts, not versions, and installers disagree on it.
-    if text.starts_with("===") {
-        return refuse("asks for arbitrary equality", "write `==` and a version");
-    }
-    if text.starts_with('=') && !text.starts_with("==") {
-        return refuse(
-            "is not a comparison of versions",
-            "an exact version is written with `==`",
-        );
-    }
-    match VersionSpecifier::from_str(text) {
-        Ok(specifier) => Ok(specifier),
-        Err(error) => {
-            let why = format!("is not a version specifier: {}", one_line(&error.to_string()));
-            refuse(
-                &why,
-                "write a comparison and a version, and commas between several: `>=2,<3`",
-            )
-        }
-    }
-}
-
 fn not_a_specifier(text: &str, name: &str) -> Refusal {
     let hint = match text.chars().next() {
         Some('^') => format!("`^` is another tool's; write both bounds: `{name}>=1.2,<2`"),
@@ -165,14 +132,4 @@ fn leading_version(text: &str) -> String {
         .take_while(|c| c.is_ascii_alphanumeric() || *c == '.')
         .take(20)
         .collect()
-}
-
-/// Another crate's message in our form: its first line, printable, beginning in lower case.
-fn one_line(message: &str) -> String {
-    let line = message.lines().next().unwrap_or_default();
-    let mut chars = line
-        .chars()
-        .map(|c| if c.is_control() || !c.is_ascii() { '?' } else { c });
-    let first = chars.next().map(|c| c.to_ascii_lowercase());
-    first.into_iter().chain(chars).collect()
 }

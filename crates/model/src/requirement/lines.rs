@@ -1,7 +1,7 @@
-//! Cuts a list or a file into the texts of single requirements.
+//! Splits a list or a file into single requirements.
 
 use super::refusal::Refusal;
-use crate::task::MAX_REQUIREMENTS_BYTES;
+use crate::task_error::MAX_REQUIREMENTS_BYTES;
 
 /// Most lines of one requirements text, comments and blank lines included.
 pub const MAX_LINES: usize = 2048;
@@ -30,7 +30,7 @@ pub(super) fn check_size(text: &str) -> Result<(), Refusal> {
 
 /// The lines of a file with their numbers, from 1. Line ends are LF or CRLF; a byte order mark in front is dropped.
 ///
-/// A lone CR stays in its line, where it is refused as a control character: some readers take it for a line's end.
+/// A lone CR stays in its line, if it is refused as a control character: some readers take it for a line's end.
 pub(super) fn split_file(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let lines = without_mark(text)
         .split('\n')

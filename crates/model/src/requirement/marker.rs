@@ -1,7 +1,7 @@
 //! Environment markers: comparisons of a fixed list of variables with quoted texts, joined by `and` and `or`.
 //!
-//! Narrower than PEP 508 where installers disagree or ignore what they read: exactly one side is a variable, what is
-//! compared with a version is a version, and no text holds what another reader could take for an option or a place.
+//! Stricter than PEP 508, because installers disagree on parts of it: exactly one side is a variable, a version is only
+//! compared with a version, and no text contains what another reader could take for an option or a path.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,8 +9,8 @@ use std::str::FromStr;
 
 use pep440_rs::Version;
 
-use super::grammar;
 use super::refusal::{Refusal, quote};
+use super::specifier::specifier;
 
 /// Deepest accepted nesting of parentheses.
 pub const MAX_MARKER_DEPTH: usize = 16;
@@ -273,7 +273,7 @@ impl Operator {
             .map_or("", |(sign, _)| sign)
     }
 
-    /// The comparison that holds when both sides change places, where there is one.
+    /// The comparison that holds when both sides change places, if there is one.
     fn turned(self) -> Option<Operator> {
         match self {
             Operator::Equal | Operator::Unequal => Some(self),
@@ -291,17 +291,17 @@ impl Operator {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum VariableKind {
     Version,
     Text,
 }
 
-fn kind(variable: &str) -> Result<Kind, Refusal> {
+fn variable_kind(variable: &str) -> Result<VariableKind, Refusal> {
     if VERSION_VARIABLES.contains(&variable) {
-        return Ok(Kind::Version);
+        return Ok(VariableKind::Version);
     }
     if TEXT_VARIABLES.contains(&variable) {
-        return Ok(Kind::Text);
+        return Ok(VariableKind::Text);
     }
     let hint = match variable {
         "extra" => "a task has no extras of its own; name the package's: `pandas[excel]`".to_owned(),
@@ -318,23 +318,23 @@ fn kind(variable: &str) -> Result<Kind, Refusal> {
 }
 
 fn variable_first(variable: &str, operator: Operator, text: &str) -> Result<String, Refusal> {
-    let kind = kind(variable)?;
+    let kind = variable_kind(variable)?;
     check_text(text)?;
     let sign = operator.sign();
     let value = match kind {
-        Kind::Version if operator.is_membership() => version_list(text)?,
-        Kind::Version => {
-            let specifier = grammar::specifier(&format!("{sign}{text}"))?.to_string();
-            specifier.strip_prefix(sign).unwrap_or(text).to_owned()
+        VariableKind::Version if operator.is_membership() => version_list(text)?,
+        VariableKind::Version => {
+            let normal = specifier(&format!("{sign}{text}"))?.to_string();
+            normal.strip_prefix(sign).unwrap_or(text).to_owned()
         }
-        Kind::Text if operator == Operator::Compatible => {
+        VariableKind::Text if operator == Operator::Compatible => {
             let hint = "`~=` compares versions only; write `==` or `in`";
             return Err(Refusal::new(
                 format!("{} is a text, not a version", quote(variable)),
                 hint,
             ));
         }
-        Kind::Text => text.to_owned(),
+        VariableKind::Text => text.to_owned(),
     };
     Ok(format!("{variable} {sign} \"{value}\""))
 }
@@ -343,7 +343,7 @@ fn text_first(text: &str, operator: Operator, variable: &str) -> Result<String, 
     if let Some(turned) = operator.turned() {
         return variable_first(variable, turned, text);
     }
-    if kind(variable)? == Kind::Version || !operator.is_membership() {
+    if variable_kind(variable)? == VariableKind::Version || !operator.is_membership() {
         let message = format!("a marker with {} before `{}`", quote(text), operator.sign());
         return Err(Refusal::new(
             message,

@@ -1,14 +1,15 @@
-//! Python requirements as users may write them: names, extras, versions and markers, nothing that names a place.
+//! Python requirements as users may write them: names, extras, versions and markers, but no URLs, paths or options.
 //!
 //! Requirement text is an attack surface: installers read options, paths, URLs and environment variables out of it.
-//! So nothing of a user's text goes any further. What is not a plain requirement is refused here, before any process
-//! starts, and what is one is written anew from its parsed parts.
+//! So none of a user's text goes any further. This module refuses everything that is not a plain requirement before any
+//! process starts, and writes accepted requirements again from their parsed parts.
 
 mod grammar;
 mod lines;
 mod marker;
 mod refusal;
 mod scan;
+mod specifier;
 
 #[cfg(test)]
 mod properties;
@@ -20,7 +21,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::task::TaskError;
+use crate::task_error::TaskError;
 
 pub use lines::MAX_LINES;
 pub use marker::MAX_MARKER_DEPTH;
@@ -86,7 +87,7 @@ impl From<Requirement> for String {
 /// Reads a comma-separated list.
 ///
 /// A segment that starts with a comparison continues the one before, so `numpy>=1,<2,pandas[a,b]` holds two
-/// requirements. White space, blank lines and commas too many are of no matter; a new line separates as a comma does.
+/// requirements. White space, blank lines and extra commas are ignored; a new line separates like a comma.
 ///
 /// # Errors
 /// The first entry that is not a plain requirement.

@@ -124,7 +124,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_is_accepted_is_in_normal_form_and_nothing_panics(text in hostile()) {
+    fn every_accepted_text_is_in_normal_form_and_no_text_panics(text in hostile()) {
         for accepted in [parse_list("/d", &text), parse_file("/f", &text)].into_iter().flatten().flatten() {
             check_normal_form(&accepted);
             check_against_oracle(&accepted);
@@ -136,7 +136,7 @@ proptest! {
         if let Ok(one) = text.parse::<Requirement>() {
             check_normal_form(&one);
             check_against_oracle(&one);
-            // The oracle's markers are decision diagrams: equal where they mean the same.
+            // The oracle's markers are decision diagrams: equal if they mean the same.
             let (before, after) = (oracle(&text), oracle(one.as_str()));
             prop_assert_eq!(&before.name, &after.name);
             prop_assert_eq!(&before.marker, &after.marker);
@@ -154,7 +154,7 @@ proptest! {
 }
 
 #[test]
-fn the_generator_is_worth_its_time() {
+fn the_generator_produces_enough_accepted_requirements() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut next = || likely().new_tree(&mut runner).unwrap().current();
     let texts: Vec<String> = (0..400).map(|_| next()).collect();

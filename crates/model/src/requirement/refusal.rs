@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::task::TaskError;
+use crate::task_error::TaskError;
 
 /// Most characters of a user's text that a message repeats.
 const EXCERPT_CHARS: usize = 60;

@@ -1,4 +1,5 @@
-//! What no requirement may hold, whatever its grammar says: the marks of options, places, variables and tricks.
+//! Refuses what no requirement may contain, before its grammar is parsed: signs of options, paths, URLs, variables and
+//! control characters.
 
 use super::refusal::{Refusal, quote};
 
@@ -7,7 +8,7 @@ pub const MAX_REQUIREMENT_BYTES: usize = 1024;
 
 const PLAIN: &str = "write a plain requirement, such as `numpy>=2,<3`";
 
-/// Endings of file names: an installer takes such a "name" for a file where one exists.
+/// Endings of file names: an installer takes such a "name" for a file if one exists.
 const FILE_ENDINGS: [&str; 9] = [".whl", ".zip", ".tar", ".gz", ".bz2", ".xz", ".tgz", ".egg", ".txt"];
 
 /// A line without its comment: from a `#` on that begins the line or follows white space.

@@ -110,7 +110,7 @@ fn lists_split_where_a_requirement_ends() {
 }
 
 #[test]
-fn what_a_list_cannot_mean_is_refused() {
+fn an_ambiguous_list_entry_is_refused() {
     for text in [
         ">=1",
         "numpy,>=1",
@@ -188,7 +188,7 @@ fn everything_tried_against_installers_is_refused() {
 }
 
 #[test]
-fn mistakes_are_told_with_what_to_write() {
+fn a_mistake_in_a_requirement_gets_a_hint_that_shows_what_to_write() {
     let told = refusals(&[
         "numpy, pandas",
         "numpy pandas",

@@ -1,23 +1,23 @@
-//! What a scenario must hold beyond its shape.
+//! Checks of a scenario beyond its shape.
 
 use super::{Claim, ExpectedOutput, Scenario};
 
 /// What is wrong with one field of a scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Flaw {
+pub(super) struct FieldError {
     /// The field, as a JSON pointer from the scenario's root: `/expect/first`.
     pub(super) pointer: String,
-    /// The line within the field's text, from 1, where the field has lines.
+    /// The line within the field's text, from 1, if the field has lines.
     pub(super) line: Option<usize>,
     /// What is wrong, in lower case.
     pub(super) message: String,
-    /// The next step, where there is one.
+    /// The next step, if there is one.
     pub(super) hint: Option<String>,
 }
 
-impl Flaw {
-    fn new(pointer: &str, message: impl Into<String>, hint: &str) -> Flaw {
-        Flaw {
+impl FieldError {
+    fn new(pointer: &str, message: impl Into<String>, hint: &str) -> FieldError {
+        FieldError {
             pointer: pointer.to_owned(),
             line: None,
             message: message.into(),
@@ -27,16 +27,16 @@ impl Flaw {
 }
 
 /// Checks a scenario that was read from a file of the given stem.
-pub(super) fn check(scenario: &Scenario, stem: &str) -> Result<(), Flaw> {
+pub(super) fn check(scenario: &Scenario, stem: &str) -> Result<(), FieldError> {
     check_name(&scenario.name, stem)?;
     if scenario.why.trim().is_empty() {
-        return Err(Flaw::new(
+        return Err(FieldError::new(
             "/why",
             "why is empty",
             "say in a sentence what this scenario shows that no other does",
         ));
     }
-    scenario.request.check().map_err(|error| Flaw {
+    scenario.request.check().map_err(|error| FieldError {
         pointer: format!("/request{}", error.pointer),
         line: error.line,
         message: format!("{}: {}", error.pointer.trim_start_matches('/'), error.message),
@@ -47,17 +47,21 @@ pub(super) fn check(scenario: &Scenario, stem: &str) -> Result<(), Flaw> {
     check_claim("cached", scenario.expect.cached)
 }
 
-fn check_name(name: &str, stem: &str) -> Result<(), Flaw> {
+fn check_name(name: &str, stem: &str) -> Result<(), FieldError> {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     if !name.starts_with(edge) || !name.ends_with(edge) || !name.chars().all(inner) || name.len() > 50 {
         // The name becomes part of Kubernetes object names and of paths.
         let hint = "use lower case letters, digits and hyphens between them, 50 at most";
-        return Err(Flaw::new("/name", format!("{name:?} is not a scenario's name"), hint));
+        return Err(FieldError::new(
+            "/name",
+            format!("{name:?} is not a scenario's name"),
+            hint,
+        ));
     }
     if name != stem {
         let message = format!("the name {name:?} differs from the file's, {stem:?}");
-        return Err(Flaw::new(
+        return Err(FieldError::new(
             "/name",
             message,
             "give both the same name, so that a report's row leads to its file",
@@ -66,19 +70,21 @@ fn check_name(name: &str, stem: &str) -> Result<(), Flaw> {
     Ok(())
 }
 
-fn check_output(stdout: &ExpectedOutput) -> Result<(), Flaw> {
+fn check_output(stdout: &ExpectedOutput) -> Result<(), FieldError> {
     let hint = "a run whose output is not checked proves nothing: say what it prints";
     match stdout {
-        ExpectedOutput::Equals(text) if text.trim().is_empty() => {
-            Err(Flaw::new("/expect/stdout/equals", "the expected output is empty", hint))
-        }
-        ExpectedOutput::Contains(pieces) if pieces.is_empty() => Err(Flaw::new(
+        ExpectedOutput::Equals(text) if text.trim().is_empty() => Err(FieldError::new(
+            "/expect/stdout/equals",
+            "the expected output is empty",
+            hint,
+        )),
+        ExpectedOutput::Contains(pieces) if pieces.is_empty() => Err(FieldError::new(
             "/expect/stdout/contains",
             "no expected piece of output",
             hint,
         )),
         ExpectedOutput::Contains(pieces) => match pieces.iter().position(|piece| piece.trim().is_empty()) {
-            Some(at) => Err(Flaw::new(
+            Some(at) => Err(FieldError::new(
                 &format!("/expect/stdout/contains/{at}"),
                 "an expected piece is empty",
                 hint,
@@ -89,7 +95,7 @@ fn check_output(stdout: &ExpectedOutput) -> Result<(), Flaw> {
     }
 }
 
-fn check_claim(which: &str, claim: Option<Claim>) -> Result<(), Flaw> {
+fn check_claim(which: &str, claim: Option<Claim>) -> Result<(), FieldError> {
     let Some(Claim { min_s, max_s }) = claim else {
         return Ok(());
     };
@@ -97,7 +103,7 @@ fn check_claim(which: &str, claim: Option<Claim>) -> Result<(), Flaw> {
         return Ok(());
     }
     let message = format!("the claim {min_s} to {max_s} seconds is not a range");
-    Err(Flaw::new(
+    Err(FieldError::new(
         &format!("/expect/{which}"),
         message,
         "min_s is above 0 and below max_s",

@@ -73,7 +73,7 @@ fn excerpt(text: &str) -> String {
 pub struct Expectation {
     /// The output of every run.
     pub stdout: ExpectedOutput,
-    /// Claimed latency of a first run; absent for scenarios nobody made a claim for.
+    /// Claimed latency of a first run; absent for scenarios without a claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<Claim>,
     /// Claimed latency of a cached run.
@@ -96,12 +96,12 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// True where the task asks for Python packages.
+    /// True if the task asks for Python packages.
     pub fn asks_python(&self) -> bool {
         self.request.check().is_ok_and(|task| !task.requirements.is_empty())
     }
 
-    /// True where the task asks for system packages.
+    /// True if the task asks for system packages.
     pub fn asks_system(&self) -> bool {
         self.request.check().is_ok_and(|task| !task.system.is_empty())
     }

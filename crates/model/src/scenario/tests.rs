@@ -37,7 +37,7 @@ fn a_scenario_is_read_with_all_its_fields() {
 }
 
 #[test]
-fn mistakes_are_told_with_their_place() {
+fn a_mistake_in_a_scenario_is_reported_with_file_line_and_column() {
     let requirement = "    pandas>=2";
     let told: Vec<String> = [
         ("a tab", "  dependencies: numpy", "\tdependencies: numpy"),

@@ -1,4 +1,4 @@
-//! Scenario files: their YAML, and where in it a mistake is.
+//! Reads scenario files (YAML) and reports the line and column of a mistake.
 
 use std::fmt;
 use std::path::Path;
@@ -8,11 +8,11 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::{Error, Location, MessageFormatter, NonFiniteFloatPolicy, Options, Spanned, UserMessageFormatter};
 
 use super::Scenario;
-use super::check::{self, Flaw};
+use super::check::{self, FieldError};
 
 /// Why a scenario file was refused, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}:{column}: {message}{}", crate::task::at_hint(hint.as_deref()))]
+#[error("{file}:{line}:{column}: {message}{}", crate::task_error::at_hint(hint.as_deref()))]
 pub struct ScenarioError {
     /// The file, as the caller named it.
     pub file: String,
@@ -22,7 +22,7 @@ pub struct ScenarioError {
     pub column: u64,
     /// What is wrong, in lower case.
     pub message: String,
-    /// The next step, where there is one.
+    /// The next step, if there is one.
     pub hint: Option<String>,
 }
 
@@ -34,12 +34,12 @@ impl Scenario {
     /// The first mistake: of YAML, of the fields' shape, or of what a field holds, each with its place.
     pub fn from_yaml(file: &str, text: &str) -> Result<Scenario, ScenarioError> {
         let scenario: Scenario =
-            serde_yaml::from_str_with_options(text, options()).map_err(|error| of_shape(file, &error))?;
+            serde_yaml::from_str_with_options(text, options()).map_err(|error| shape_error(file, &error))?;
         let stem = Path::new(file)
             .file_stem()
             .and_then(|stem| stem.to_str())
             .unwrap_or_default();
-        check::check(&scenario, stem).map_err(|flaw| of_content(file, text, flaw))?;
+        check::check(&scenario, stem).map_err(|flaw| content_error(file, text, flaw))?;
         Ok(scenario)
     }
 }
@@ -49,7 +49,7 @@ fn options() -> Options {
     serde_yaml::options! { strict_booleans: true, non_finite_float_policy: NonFiniteFloatPolicy::PassThrough, with_snippet: false }
 }
 
-fn of_shape(file: &str, error: &Error) -> ScenarioError {
+fn shape_error(file: &str, error: &Error) -> ScenarioError {
     let error = error.without_snippet();
     let place = error.location().unwrap_or(Location::UNKNOWN);
     let message = UserMessageFormatter.format_message(error);
@@ -64,7 +64,7 @@ fn of_shape(file: &str, error: &Error) -> ScenarioError {
     }
 }
 
-fn of_content(file: &str, text: &str, flaw: Flaw) -> ScenarioError {
+fn content_error(file: &str, text: &str, flaw: FieldError) -> ScenarioError {
     let place = locate(text, &flaw.pointer);
     let (mut line, column) = place.map_or((1, 1), |place| (place.line(), place.column()));
     let mut message = flaw.message;
@@ -84,7 +84,7 @@ fn of_content(file: &str, text: &str, flaw: Flaw) -> ScenarioError {
     }
 }
 
-/// True where a `key: |` stands on the line before: a literal block's place is its first line of content.
+/// True if a `key: |` stands on the line before: a literal block's place is its first line of content.
 fn starts_literal_block(text: &str, line: u64) -> bool {
     let before = usize::try_from(line).ok().and_then(|line| line.checked_sub(2));
     let before = before

@@ -1,4 +1,4 @@
-//! What people call a package, and what nixpkgs calls it.
+//! Common names of packages, mapped to those of nixpkgs.
 
 /// Friendly name, in lower case, and the attributes it stands for. Names that are the same on both sides stand here
 /// where people write them with capitals.
@@ -55,7 +55,7 @@ pub(super) const ALIASES: [(&str, &[&str]); 50] = [
     ("jq", &["jq"]),
 ];
 
-/// The attributes that a name stands for, where it is known by another name.
+/// The attributes that a name stands for, if it is known by another name.
 pub(super) fn targets(name: &str) -> Option<Vec<String>> {
     let lower = name.to_ascii_lowercase();
     if let Some((_, targets)) = ALIASES.iter().find(|(alias, _)| *alias == lower) {

@@ -16,7 +16,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::requirement::Refusal;
-use crate::task::{MAX_REQUIREMENTS_BYTES, TaskError};
+use crate::task_error::{MAX_REQUIREMENTS_BYTES, TaskError};
 
 pub use suggest::suggest;
 

@@ -1,10 +1,10 @@
-//! Did you mean…: the known name that a misspelt one is nearest to.
+//! "Did you mean …": the known name that is closest to a misspelt one.
 
 use std::cmp::Ordering;
 
 use super::alias::ALIASES;
 
-/// The known name that is most likely meant, where one is near enough to be worth a question.
+/// The known name that is most likely meant, if one is near enough to be worth a question.
 ///
 /// Aliases count under the name they stand for: `mak` is one letter from `make` and so means `gnumake`, though `cmake`
 /// is nearer than `gnumake` itself. An alias is no candidate unless all it stands for is known.
@@ -17,7 +17,7 @@ pub fn suggest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
         Some((*alias, *found?.first()?))
     });
     let candidates = known.iter().map(|candidate| (*candidate, *candidate)).chain(by_alias);
-    let near = candidates.filter_map(|(spelt, meant)| Some((Nearness::of(&name, spelt)?, meant)));
+    let near = candidates.filter_map(|(spelt, meant)| Some((Nearness::between(&name, spelt)?, meant)));
     near.max_by(|(one, a), (other, b)| one.cmp(other).then_with(|| b.cmp(a)))
         .map(|(_, meant)| meant)
 }
@@ -29,8 +29,8 @@ struct Nearness {
 }
 
 impl Nearness {
-    /// None where the spellings are too far apart: more than one edit for every three letters.
-    fn of(name: &str, spelt: &str) -> Option<Nearness> {
+    /// `None` if the spellings are too far apart: more than one edit for every three letters.
+    fn between(name: &str, spelt: &str) -> Option<Nearness> {
         let spelt = spelt.to_ascii_lowercase();
         let edits = strsim::damerau_levenshtein(name, &spelt);
         let allowed = (name.len() / 3).max(1);

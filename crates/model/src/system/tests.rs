@@ -91,13 +91,13 @@ fn every_alias_leads_to_an_attribute_and_not_to_another_alias() {
 }
 
 #[test]
-fn lists_tolerate_space_and_commas_too_many() {
+fn lists_tolerate_white_space_and_extra_commas() {
     assert_eq!(list(" gcc , make,,\r\n git\n\n"), ["gcc", "gnumake", "git"]);
     assert!(list(" ,\n").is_empty());
 }
 
 #[test]
-fn what_is_no_package_is_refused_with_a_next_step() {
+fn text_that_is_not_a_package_name_is_refused_with_a_hint() {
     let long = "x".repeat(65);
     let told: Vec<String> = [
         "--impure",
@@ -155,7 +155,7 @@ fn a_list_is_bounded() {
 }
 
 #[test]
-fn a_misspelt_name_suggests_what_it_stands_for() {
+fn a_misspelt_name_gets_the_closest_known_name_as_suggestion() {
     for (name, expected) in [
         ("gnumak", Some("gnumake")),
         ("mak", Some("gnumake")),
@@ -195,7 +195,7 @@ fn a_stored_package_is_checked_again_when_it_is_read() {
 
 proptest! {
     #[test]
-    fn whatever_is_accepted_is_a_plain_attribute(text in "\\PC*|[a-z0-9#.+,_ -]{0,20}") {
+    fn every_accepted_name_is_a_plain_attribute(text in "\\PC*|[a-z0-9#.+,_ -]{0,20}") {
         for package in parse_list("/s", &text).into_iter().flatten() {
             let name = package.as_str();
             prop_assert!(name.starts_with(|c: char| c.is_ascii_alphabetic()), "{:?}", name);

@@ -57,7 +57,7 @@ fn the_half_that_is_ready_first_counts_while_the_other_one_rests() {
 }
 
 #[test]
-fn publishing_beside_user_code_is_not_waited_for() {
+fn publishing_during_user_code_does_not_count() {
     let beside = [
         (Phase::UserCode, Lane::Runner, 0, 60),
         (Phase::Drain, Lane::Runner, 60, 20),
@@ -73,7 +73,7 @@ fn publishing_beside_user_code_is_not_waited_for() {
 }
 
 #[test]
-fn publishing_that_outlives_the_answer_is_not_waited_for_at_all() {
+fn publishing_after_the_answer_does_not_count() {
     let timeline = timeline(
         100,
         &[
@@ -85,7 +85,7 @@ fn publishing_that_outlives_the_answer_is_not_waited_for_at_all() {
 }
 
 #[test]
-fn the_path_adds_up_to_the_total_whatever_overhangs() {
+fn the_critical_path_adds_up_to_the_total_even_if_spans_overhang() {
     let timeline = timeline(
         100,
         &[
@@ -98,7 +98,7 @@ fn the_path_adds_up_to_the_total_whatever_overhangs() {
 }
 
 #[test]
-fn nesting_turns_what_the_inner_clock_missed_into_sandbox_time() {
+fn nesting_counts_time_outside_of_the_inner_clock_as_sandbox_time() {
     let inner = timeline(80, &[(Phase::UserCode, Lane::Runner, 5, 70)]);
     let mut outer = timeline(100, &[]);
     outer.nest(&inner, 2, 90);
@@ -121,7 +121,7 @@ fn the_list_of_phases_is_complete_and_without_repeats() {
 }
 
 #[test]
-fn a_service_takes_what_its_driver_and_its_queue_do_not() {
+fn the_service_phase_is_the_rest_of_driver_and_queue() {
     let driver = timeline(80, &[(Phase::UserCode, Lane::Runner, 5, 70)]);
     let seen = Timeline::through_service(&driver, 100, 4);
     assert_eq!(seen.total_us, 100);
@@ -132,7 +132,7 @@ fn a_service_takes_what_its_driver_and_its_queue_do_not() {
 }
 
 #[test]
-fn a_service_that_counts_more_than_its_client_saw_adds_nothing() {
+fn a_service_that_reports_more_than_its_client_saw_has_no_service_phase() {
     let driver = timeline(120, &[(Phase::UserCode, Lane::Runner, 0, 120)]);
     let seen = Timeline::through_service(&driver, 100, 50);
     assert_eq!(seen.phase_us(Phase::Service) + seen.phase_us(Phase::Queue), 0);

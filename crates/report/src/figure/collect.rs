@@ -1,23 +1,24 @@
-//! Figures out of the samples of a record: which samples enter which figure, and which side they are on.
+//! Computes figures from the samples of a record: which samples enter which figure, and on which side.
 
 use hybrid_cache_model::sample::{Peer, PeerSample, RunRecord, Sample};
 use hybrid_cache_model::{Phase, Scenario, Temperature};
 
-use super::{Against, Attainment, Figure, FigureKind, Unit};
+use super::kind::{FigureKind, Unit};
+use super::value::{Against, Attainment, Figure};
+use crate::samples::{accepted, on_cluster, through_service};
 use crate::stats::{Estimate, median};
-use crate::warning::accepted;
 
 /// All figures that the record's samples carry, by kind, then in the order of the record's scenarios.
 pub(crate) fn collect(record: &RunRecord, scenarios: &[&str]) -> Vec<Figure> {
     let (cluster, service) = (on_cluster(record), through_service(record));
     let of = |kind, name: &&str| match kind {
-        FigureKind::Added if cluster || service => None,
-        FigureKind::ClientSeen if !cluster || service => None,
-        FigureKind::ServiceAdded if !service => None,
-        FigureKind::ServiceAdded => added_by_service(record, name),
+        FigureKind::Overhead if cluster || service => None,
+        FigureKind::EndToEnd if !cluster || service => None,
+        FigureKind::ServiceOverhead if !service => None,
+        FigureKind::ServiceOverhead => service_overhead(record, name),
         FigureKind::ServiceRatio => against_direct_driver(record, name),
-        FigureKind::Added => less_user_code(record, name, kind, None),
-        FigureKind::ClientSeen => less_user_code(record, name, kind, beside(record, name, Peer::Job)),
+        FigureKind::Overhead => less_user_code(record, name, kind, None),
+        FigureKind::EndToEnd => less_user_code(record, name, kind, beside(record, name, Peer::Job)),
         FigureKind::BarePod => against_bare_pod(record, name),
         FigureKind::LocalDriver => against_local_driver(record, name),
         FigureKind::DirectRatio | FigureKind::DirectDifference => against_direct_exec(record, name, kind),
@@ -30,33 +31,16 @@ pub(crate) fn collect(record: &RunRecord, scenarios: &[&str]) -> Vec<Figure> {
         .collect()
 }
 
-/// What a pod costs is not ours to add, so a cluster is held against other targets than a sandbox. A record whose header
-/// was lost does not tell its driver; its peers may.
-fn on_cluster(record: &RunRecord) -> bool {
-    let provenance = &record.provenance;
-    let beside_pods = |sample: &PeerSample| matches!(sample.peer, Peer::BarePod | Peer::LocalDriver);
-    ["kube", "argo"].contains(&provenance.driver.as_str())
-        || provenance.cluster.is_some()
-        || record.peers.iter().any(beside_pods)
-}
-
-/// What a service costs is told apart from what its driver does.
-pub(crate) fn through_service(record: &RunRecord) -> bool {
-    let provenance = &record.provenance;
-    let beside_service = |sample: &PeerSample| matches!(sample.peer, Peer::DirectDriver | Peer::RoundTrip);
-    provenance.service.is_some() || record.peers.iter().any(beside_service)
-}
-
-fn added_by_service(record: &RunRecord, name: &str) -> Option<Figure> {
+fn service_overhead(record: &RunRecord, name: &str) -> Option<Figure> {
     let samples = accepted(record, name, Temperature::Cached);
     let added = |sample: &Sample| sample.timeline.phase_us(Phase::Service) + sample.timeline.phase_us(Phase::Queue);
     let estimate = Estimate::median(&durations(&samples, added))?;
     let ours_us = durations(&samples, |sample| sample.wall_us);
     let against = beside(record, name, Peer::RoundTrip);
-    figure(FigureKind::ServiceAdded, name, estimate, &ours_us, against)
+    figure(FigureKind::ServiceOverhead, name, estimate, &ours_us, against)
 }
 
-/// A peer that stands beside a value and is no part of it.
+/// A peer that is shown with a value and is not part of it.
 fn beside(record: &RunRecord, name: &str, peer: Peer) -> Option<Against> {
     let times_us = peer_times(record, name, peer);
     Some(Against {
@@ -72,14 +56,14 @@ fn against_direct_driver(record: &RunRecord, name: &str) -> Option<Figure> {
 }
 
 fn less_user_code(record: &RunRecord, name: &str, kind: FigureKind, beside: Option<Against>) -> Option<Figure> {
-    let samples = telling_user_code(record, name);
+    let samples = with_user_code(record, name);
     let estimate = Estimate::median(&durations(&samples, less_user_code_us))?;
     let ours_us = durations(&samples, |sample| sample.wall_us);
     figure(kind, name, estimate, &ours_us, beside)
 }
 
-/// Cached runs that tell their user's code: without that span, all of a run would pass for our own.
-fn telling_user_code<'a>(record: &'a RunRecord, name: &str) -> Vec<&'a Sample> {
+/// Cached runs with a user-code span: without it, the whole run would count as overhead.
+fn with_user_code<'a>(record: &'a RunRecord, name: &str) -> Vec<&'a Sample> {
     let mut samples = accepted(record, name, Temperature::Cached);
     samples.retain(|sample| sample.timeline.spans.iter().any(|span| span.phase == Phase::UserCode));
     samples
@@ -89,9 +73,9 @@ fn less_user_code_us(sample: &Sample) -> u64 {
     sample.wall_us.saturating_sub(sample.timeline.phase_us(Phase::UserCode))
 }
 
-/// `true` has no user code to speak of, so the user's own is left out of the other side; the whole stands beside it.
+/// `true` has hardly any user code, so the other side excludes its user code; the figure also gives the time with it.
 fn against_bare_pod(record: &RunRecord, name: &str) -> Option<Figure> {
-    let samples = telling_user_code(record, name);
+    let samples = with_user_code(record, name);
     let ours_us = durations(&samples, less_user_code_us);
     let mut figure = against_peer(record, name, FigureKind::BarePod, Peer::BarePod, &ours_us)?;
     figure.ours_us = median(&durations(&samples, |sample| sample.wall_us))?;
@@ -129,7 +113,7 @@ fn peer_times(record: &RunRecord, name: &str, peer: Peer) -> Vec<u64> {
     own.filter_map(compared_us).collect()
 }
 
-/// The side of a peer that is compared, in microseconds: what goes on inside, for one whose inside is.
+/// The time of a peer that is compared, in microseconds: the runner's for the local driver, end-to-end otherwise.
 fn compared_us(sample: &PeerSample) -> Option<u64> {
     match sample.peer {
         Peer::LocalDriver => sample.runner_us,

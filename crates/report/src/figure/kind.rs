@@ -1,55 +1,58 @@
-//! The closed list of figures: what each compares, in which unit, and the target it is held against.
+//! The closed list of figures: what each compares, its unit and its target.
 
 use serde::Serialize;
 
 use crate::units;
 
-/// What a figure is about. The list is closed: a report knows every panel it may show.
+/// What a figure measures. The list is closed, so that a report knows every panel it can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FigureKind {
-    /// Cached, on this machine: client-seen time less user code, sandbox included.
-    Added,
-    /// Cached, on a cluster: client-seen time less user code.
-    ClientSeen,
-    /// Cached, on a cluster: the same over that of a pod that runs `true`.
+    /// Cached, on this machine: end-to-end time minus user code. The sandbox is part of it.
+    #[serde(rename = "added")]
+    Overhead,
+    /// Cached, on a cluster: end-to-end time minus user code.
+    #[serde(rename = "client_seen")]
+    EndToEnd,
+    /// Cached, on a cluster: the same divided by that of a pod that runs `true`.
     BarePod,
-    /// Cached, on a cluster: the time inside the pod over that inside the local driver's sandbox.
+    /// Cached, on a cluster: the runner's time in the pod divided by that in the local driver's sandbox.
     LocalDriver,
-    /// Cached, through a task service: client-seen time less the driver's own.
-    ServiceAdded,
-    /// Cached, through a task service: client-seen time over that of a driver of the same kind without the service.
+    /// Cached, through a task service: end-to-end time minus the driver's own.
+    #[serde(rename = "service_added")]
+    ServiceOverhead,
+    /// Cached, through a task service: end-to-end time divided by that of the same kind of driver without the service.
     ServiceRatio,
-    /// Cached: the runner's life over that of the same interpreter exec'ed directly.
+    /// Cached: the runner's time divided by that of the same interpreter started directly.
     DirectRatio,
-    /// Cached: the runner's life less that of the same interpreter exec'ed directly.
+    /// Cached: the runner's time minus that of the same interpreter started directly.
     DirectDifference,
-    /// First: wall time over that of plain uv on an empty cache.
+    /// First: end-to-end time divided by that of plain uv on an empty cache.
     PlainUv,
-    /// First: wall time of a task that asks for both caches over that of its slower half alone.
+    /// First: end-to-end time of a task that needs both caches divided by that of its slower half alone.
     SlowerHalf,
 }
 
-/// What a figure's value counts.
+/// The unit of a figure's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Microseconds, never below 0.
     Duration,
-    /// Microseconds more than something else, below 0 where it is less.
+    /// Difference in microseconds; negative if it is less.
     Difference,
-    /// Times something else.
+    /// A ratio.
     Ratio,
 }
 
 impl FigureKind {
     /// All kinds in the order in which a report shows them.
     pub const ALL: [FigureKind; 10] = [
-        FigureKind::Added,
-        FigureKind::ClientSeen,
+        FigureKind::Overhead,
+        FigureKind::EndToEnd,
         FigureKind::BarePod,
         FigureKind::LocalDriver,
-        FigureKind::ServiceAdded,
+        FigureKind::ServiceOverhead,
         FigureKind::ServiceRatio,
         FigureKind::DirectRatio,
         FigureKind::DirectDifference,
@@ -57,14 +60,14 @@ impl FigureKind {
         FigureKind::SlowerHalf,
     ];
 
-    /// The name in a table.
+    /// The name in tables and messages.
     pub fn label(self) -> &'static str {
         match self {
-            FigureKind::Added => "added to a cached run",
-            FigureKind::ClientSeen => "cached run on a cluster",
+            FigureKind::Overhead => "overhead of a cached run",
+            FigureKind::EndToEnd => "cached run on a cluster",
             FigureKind::BarePod => "cached run / bare pod",
-            FigureKind::LocalDriver => "inside the pod / local driver",
-            FigureKind::ServiceAdded => "added by the task service",
+            FigureKind::LocalDriver => "runner in the pod / local driver",
+            FigureKind::ServiceOverhead => "overhead of the task service",
             FigureKind::ServiceRatio => "through the service / direct driver",
             FigureKind::DirectRatio => "cached run / direct exec",
             FigureKind::DirectDifference => "cached run − direct exec",
@@ -76,43 +79,42 @@ impl FigureKind {
     /// What is compared with what, in a sentence without a full stop.
     pub fn explanation(self) -> &'static str {
         match self {
-            FigureKind::Added => "Client-seen time of a cached run less its user code, the sandbox included",
-            FigureKind::ClientSeen => {
-                "Client-seen time of a cached run less its user code, from submit to its end seen; beside a Workflow, the same \
-                 as a Job"
+            FigureKind::Overhead => "End-to-end time of a cached run minus its user code; includes the sandbox",
+            FigureKind::EndToEnd => {
+                "End-to-end time of a cached run minus its user code; beside a Workflow stands the same task as a Job"
             }
             FigureKind::BarePod => {
-                "The same, against a pod of the same image, mounts and restrictions that only runs true, made alike; its end is shown by its container's state, that of a task's Job mostly sooner by the log"
+                "The same, divided by that of a pod with the same image, mounts and restrictions that only runs true. The bare pod's \
+                 end is read from its container's state; that of a task's Job is mostly known earlier, from its log"
             }
             FigureKind::LocalDriver => {
-                "A cached run inside its pod, from the runner's start to its exit, against the same inside the local \
-                 driver's sandbox on the client's machine"
+                "The runner's time of a cached run in its pod, divided by that in the local driver's sandbox on the client's \
+                 machine"
             }
-            FigureKind::ServiceAdded => {
-                "Client-seen time of a cached run less what the service's driver took of it: requests, keeping the task, its \
-                 turn, telling the end; beside it the smallest request that the service answers"
+            FigureKind::ServiceOverhead => {
+                "End-to-end time of a cached run minus the time of the service's driver: requests, storing the task, its turn in \
+                 the queue, reporting the end. Beside it stands the smallest request that the service answers"
             }
             FigureKind::ServiceRatio => {
-                "Client-seen time of a cached run through the service, against the same through a driver of its kind directly, \
-                 from submit to its end seen"
+                "End-to-end time of a cached run through the service, divided by that through the same kind of driver directly"
             }
             FigureKind::DirectRatio => {
-                "The runner from start to exit, against the same prepared interpreter started directly"
+                "The runner's time, divided by that of the same prepared interpreter started directly"
             }
-            FigureKind::DirectDifference => "The same two, one less the other",
+            FigureKind::DirectDifference => "The same two, one minus the other",
             FigureKind::PlainUv => {
-                "Client-seen time of a first run, against uv venv, uv pip install and the program by hand"
+                "End-to-end time of a first run, divided by that of uv venv, uv pip install and the program by hand"
             }
             FigureKind::SlowerHalf => {
-                "Client-seen time of a first run that fills both caches, against the slower of the two alone"
+                "End-to-end time of a first run that fills both caches, divided by that of the slower of the two alone"
             }
         }
     }
 
-    /// What the value counts.
+    /// The unit of the value.
     pub fn unit(self) -> Unit {
         match self {
-            FigureKind::Added | FigureKind::ClientSeen | FigureKind::ServiceAdded => Unit::Duration,
+            FigureKind::Overhead | FigureKind::EndToEnd | FigureKind::ServiceOverhead => Unit::Duration,
             FigureKind::DirectDifference => Unit::Difference,
             FigureKind::BarePod
             | FigureKind::LocalDriver
@@ -123,12 +125,12 @@ impl FigureKind {
         }
     }
 
-    /// The value that must not be exceeded, in microseconds or as a quotient; see [`FigureKind::unit`].
+    /// The largest value that meets the target, in microseconds or as a ratio; see [`FigureKind::unit`].
     pub fn target(self) -> f64 {
         match self {
-            FigureKind::Added => 10_000.0,
-            FigureKind::ClientSeen => 1_500_000.0,
-            FigureKind::ServiceAdded => 25_000.0,
+            FigureKind::Overhead => 10_000.0,
+            FigureKind::EndToEnd => 1_500_000.0,
+            FigureKind::ServiceOverhead => 25_000.0,
             FigureKind::ServiceRatio => 1.25,
             FigureKind::DirectRatio => 1.05,
             FigureKind::DirectDifference => 5_000.0,
@@ -150,8 +152,8 @@ impl FigureKind {
 }
 
 impl Unit {
-    /// The value at which we would add nothing.
-    pub fn nothing(self) -> f64 {
+    /// The value of no overhead.
+    pub fn no_overhead(self) -> f64 {
         match self {
             Unit::Duration | Unit::Difference => 0.0,
             Unit::Ratio => 1.0,

@@ -1,5 +1,5 @@
-//! Axes of the figures. Positions are shares of the plot's width, written as percentages: text keeps its size and the
-//! plot takes whatever width the page has, on a phone as on a screen.
+//! Axes of the figures. Positions are percentages of the plot's width, so that text keeps its size and the plot fills any
+//! page width, on a phone and on a screen.
 
 use maud::{Markup, html};
 
@@ -47,7 +47,7 @@ pub(crate) struct LogAxis {
 }
 
 impl LogAxis {
-    /// An axis that holds all values with room at both ends; `None` where no value is above zero.
+    /// An axis that holds all values with room at both ends; `None` if no value is above zero.
     pub(crate) fn around(values_us: impl Iterator<Item = f64>) -> Option<LogAxis> {
         let positive: Vec<f64> = values_us.filter(|us| *us > 0.0).map(f64::log10).collect();
         let low = positive.iter().copied().reduce(f64::min)?;
@@ -65,7 +65,7 @@ impl LogAxis {
         ((us.max(1e-3).log10() - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
 
-    /// Powers of ten with labels; 2 and 5 times them with labels only where there are few powers.
+    /// Powers of ten with labels; 2 and 5 times them with labels only if there are few powers.
     pub(crate) fn ticks(&self) -> Vec<Tick> {
         let label_all = self.high - self.low < 1.7;
         let mut ticks = Vec::new();
@@ -107,7 +107,7 @@ impl LinearAxis {
         }
     }
 
-    /// An axis that holds all values, of either sign, with room for a mark at both ends; `None` where all are the same.
+    /// An axis that holds all values, of either sign, with room for a mark at both ends; `None` if all are the same.
     pub(crate) fn around(values: impl Iterator<Item = f64> + Clone) -> Option<LinearAxis> {
         let (low, high) = (values.clone().reduce(f64::min)?, values.reduce(f64::max)?);
         let pad = (high - low) * 0.04;
@@ -132,7 +132,7 @@ impl LinearAxis {
         self.ticks_written(7.0, tick_label)
     }
 
-    /// At most `most` round values and one, labelled as told.
+    /// At most `most` round values and one, labelled by `write`.
     pub(crate) fn ticks_written(&self, most: f64, write: fn(f64) -> String) -> Vec<Tick> {
         let width = self.high - self.low;
         if width <= 0.0 {

@@ -1,4 +1,4 @@
-//! Stacked bars of phases: each temperature's median sample on one scale, and enlarged where that leaves a sliver.
+//! Stacked bars of phases: each temperature's median sample on one scale, enlarged if it would be a sliver.
 
 use hybrid_cache_model::Temperature;
 use maud::{Markup, html};
@@ -14,7 +14,7 @@ const BAR: f64 = 34.0;
 const SLIVER: f64 = 12.0;
 /// A bar shorter than this share of the widest is drawn once more, enlarged.
 const ENLARGE_BELOW: f64 = 0.6;
-/// Narrower parts have no gap beside them: the gap would hide them.
+/// Narrower parts have no gap next to them: the gap would hide them.
 const GAP_FROM: f64 = 0.006;
 
 /// Widths of the plot in pixels, least to widest, that labels are fitted to: phone, tablet, screen. The media queries
@@ -29,7 +29,7 @@ enum Fit {
     Screen,
 }
 
-/// The figure; empty where no sample counts.
+/// The figure; empty if no sample counts.
 pub(super) fn bars(id: &str, scenario: &ScenarioSummary) -> Markup {
     let groups: Vec<(Temperature, &Attribution)> = scenario
         .groups
@@ -61,7 +61,7 @@ pub(super) fn bars(id: &str, scenario: &ScenarioSummary) -> Markup {
                 @for markup in drawn { (markup) }
             }
             figcaption {
-                "Each bar is one run, the median one, on the scale of the slowest; a short one is drawn once more below, enlarged. \
+                "Each bar is one run, the median one, on the scale of the slowest; a short one is repeated below, enlarged. \
                  Colours are explained in the table."
             }
         }
@@ -141,7 +141,7 @@ fn placed(attribution: &Attribution, width: f64) -> Vec<(&PhaseRow, f64, f64)> {
     parts
 }
 
-/// The part's name and time where both fit, else the name, else nothing; which it is depends on the page's width.
+/// The part's name and time if both fit, else the name, else nothing; which it is depends on the page's width.
 fn label(row: &PhaseRow, at: f64, share: f64, y: f64) -> Markup {
     let long = format!("{} {}", row.label(), units::duration(as_f64(row.bar_us)));
     let (long_fit, short_fit) = (fit(&long, share), fit(row.label(), share));

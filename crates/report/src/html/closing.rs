@@ -1,10 +1,11 @@
-//! What stands behind the figures: warnings, samples that do not count, the method, the provenance.
+//! The sections below the figures: warnings, samples that do not count, method and provenance.
 
 use hybrid_cache_model::sample::RunRecord;
+use hybrid_cache_web::{facts, scrolling};
 use maud::{Markup, html};
 
 use crate::compare::SAME_WITHIN;
-use crate::markdown::reason;
+use crate::samples::reason;
 use crate::stats::{FULL_LEVEL_SAMPLES, MIN_SAMPLES, RESAMPLES, as_f64};
 use crate::summary::Summary;
 use crate::units;
@@ -39,10 +40,10 @@ pub(super) fn aside(record: &RunRecord) -> Markup {
         @if !aside.is_empty() {
             section id="aside" aria-labelledby="aside-heading" {
                 h2 id="aside-heading" { "Samples that do not count" }
-                div class="scroll" tabindex="0" role="region" aria-label="Samples that do not count" {
+                (scrolling("Samples that do not count", &html! {
                     table {
                         thead { tr {
-                            th scope="col" class="n" { "#" } th scope="col" { "Scenario" } th scope="col" { "Meant as" }
+                            th scope="col" class="n" { "#" } th scope="col" { "Scenario" } th scope="col" { "Intended as" }
                             th scope="col" class="n" { "Wall time" } th scope="col" { "Verdict" } th scope="col" { "Reason" }
                         } }
                         tbody { @for (sample, (kind, reason)) in aside {
@@ -56,7 +57,7 @@ pub(super) fn aside(record: &RunRecord) -> Markup {
                             }
                         } }
                     }
-                }
+                }))
             }
         }
     }
@@ -67,19 +68,19 @@ pub(super) fn method() -> Markup {
     let seconds = html! {
         dt { "Temperatures" }
         dd {
-            strong { "first" } ": the caches are in use and empty; every first run gets a fresh epoch, an empty folder of the \
-            same volume, so no cache in use is destroyed. " strong { "cached" } ": every cache answers with a hit. "
-            strong { "uncached" } ": the caches are bypassed. A sample whose caches report anything else is rejected, shown and \
-            not counted."
+            strong { "first" } ": the caches are enabled and empty. Each first run gets an empty folder of the same volume, so \
+            that it destroys no cache in use. " strong { "cached" } ": every cache reports a hit. "
+            strong { "uncached" } ": the caches are bypassed. A sample whose caches report anything else is rejected: the report \
+            shows it and does not count it."
         }
         dt { "Order" }
-        dd { "Scenarios and temperatures are interleaved, so that a slow minute of the machine does not fall on one of them alone." }
+        dd { "Scenarios and temperatures are interleaved, so that a slow minute of the machine does not affect only one of them." }
         dt { "Clocks" }
         dd {
-            strong { "client-seen" } ": from submit to the end seen, as the client measured it. " strong { "inside" } ": from \
-            start to exit of the runner that ran the task, in its sandbox or pod, by its own clock; what a first run prepares \
-            in a sandbox of its own comes before that, what it waits for in a pod is part of it. Two clocks are never \
-            subtracted; durations are nested."
+            strong { "end-to-end" } ": from submit to the end, by the client's clock. " strong { "runner" } ": from start to exit \
+            of the runner that ran the task, in its sandbox or pod, by the runner's clock. On a machine, a first run prepares \
+            before that, in a sandbox of its own; in a pod, waiting for the preparation is part of it. The report never \
+            subtracts times of different clocks from each other; it nests durations."
         }
     };
     html! {
@@ -89,28 +90,29 @@ pub(super) fn method() -> Markup {
                 (seconds)
                 dt { "Medians and intervals" }
                 dd {
-                    "Latencies are skewed, so the median stands for a group. Its interval is a percentile bootstrap of "
-                    (RESAMPLES) " resamplings with a fixed seed, 95 % from n = " (FULL_LEVEL_SAMPLES) " on. Below that it is the \
-                    whole range of the samples, whose true level (75 % for n = 3) is given. p90 needs n ≥ 10 and p99 n ≥ 100, so \
-                    that at least one sample lies beyond it."
+                    "Latencies are skewed, so the median represents a group. Its interval is a percentile bootstrap of "
+                    (RESAMPLES) " resamplings with a fixed seed, at 95 % from n = " (FULL_LEVEL_SAMPLES) ". With fewer samples it is \
+                    their whole range, and the report gives its true level (75 % for n = 3). p90 needs n ≥ 10 and p99 n ≥ 100, \
+                    so that at least one sample lies beyond it."
                 }
                 dt { "Verdicts" }
                 dd {
                     strong { "beaten" } ": the whole interval lies below the claimed range; " strong { "supported" } ": within it; "
-                    strong { "refuted" } ": above it; " strong { "undecided" } ": across an end, or fewer than " (MIN_SAMPLES)
-                    " samples. Comparisons of two runs call " (units::share(SAME_WITHIN)) " or less the same."
+                    strong { "refuted" } ": above it; " strong { "undecided" } ": it contains an end of the range, or there are fewer than " (MIN_SAMPLES)
+                    " samples. Comparisons of two runs call a difference of " (units::share(SAME_WITHIN)) " or less the same."
                 }
-                dt { "What we add" }
+                dt { "Overhead" }
                 dd {
-                    "Each figure compares medians of the same run, both sides resampled independently, with a target. "
+                    "Each figure compares two medians of the same run, resampled independently, and sets the result against a target. "
                     strong { "met" } ": the whole interval lies at or below it; " strong { "missed" } ": above it; "
-                    strong { "undecided" } ": across it, or fewer than " (MIN_SAMPLES) " samples on a side."
+                    strong { "undecided" } ": it contains the target, or a side has fewer than " (MIN_SAMPLES) " samples."
                 }
                 dt { "Phase bars" }
                 dd {
-                    "A bar is the median run itself, not a mean: its parts add up to its wall time exactly. Where work overlaps, an \
-                     instant counts for what the run was waiting for. Time that no span covers is "
-                    em { "unattributed" } ", hatched, and a row of its own. \"Median of all\" is taken phase by phase and need not add up."
+                    "A bar shows the median run itself, not a mean, so its parts add up to its wall time. If work overlaps, each \
+                     instant counts for the phase that the run was waiting for. Time that no span covers is "
+                    em { "unattributed" } ": it is hatched and has a row of its own. \"Median of all\" is computed for each phase, so \
+                    these values need not add up."
                 }
             }
         }
@@ -123,11 +125,9 @@ pub(super) fn provenance(record: &RunRecord) -> Markup {
         section id="provenance" aria-labelledby="provenance-heading" {
             h2 id="provenance-heading" { "Provenance" }
             @for note in &record.provenance.notes { p class="note" { (note) } }
-            dl class="facts" {
-                @for (fact, value) in crate::provenance::facts(record) { div { dt { (fact) } dd { (value) } } }
-            }
+            (facts(crate::provenance::facts(record)))
             @if !record.provenance.tools.is_empty() {
-                div class="scroll" tabindex="0" role="region" aria-label="Tools" {
+                (scrolling("Tools", &html! {
                     table {
                         thead { tr {
                             th scope="col" { "Tool" } th scope="col" { "Version" } th scope="col" { "Origin" } th scope="col" { "sha256" }
@@ -139,7 +139,7 @@ pub(super) fn provenance(record: &RunRecord) -> Markup {
                             }
                         } }
                     }
-                }
+                }))
             }
         }
     }

@@ -1,5 +1,6 @@
-//! What we add: a panel for each kind of figure, each scenario's value and interval against the target, and the table.
+//! The overhead: a panel for each kind of figure with each scenario's value, interval and target, and the table.
 
+use hybrid_cache_web::{Tone, badge, scrolling};
 use maud::{Markup, html};
 
 use super::axis::{LinearAxis, grid, percent, ratio_label, tick_label};
@@ -17,7 +18,7 @@ const HEAD: f64 = 22.0;
 /// Marks on an axis at most: a panel is half as wide as the page.
 const TICKS: f64 = 5.0;
 
-/// The section; empty where the run has no such figures.
+/// The section; empty if the run has no such figures.
 pub(super) fn section(summary: &Summary) -> Markup {
     let panels = FigureKind::ALL.into_iter().map(|kind| {
         let own: Vec<&Figure> = summary.figures_of(kind).collect();
@@ -26,10 +27,10 @@ pub(super) fn section(summary: &Summary) -> Markup {
     html! {
         @if !summary.figures.is_empty() {
             section id="added" aria-labelledby="added-heading" {
-                h2 id="added-heading" { "What we add" }
+                h2 id="added-heading" { "Overhead" }
                 p {
-                    "What a run costs on top of the work itself, each figure against something measured in the same run. A \
-                     verdict needs the whole interval on one side of the target."
+                    "What a run costs beyond the work itself. Each figure compares it with something measured in the same run. A verdict \
+                     needs the whole interval on one side of the target."
                 }
                 div class="cards" {
                     @for (kind, figures) in panels.filter(|(_, figures)| !figures.is_empty()) { (panel(kind, &figures)) }
@@ -48,8 +49,8 @@ fn panel(kind: FigureKind, figures: &[&Figure]) -> Markup {
             .into_iter()
             .chain(interval.into_iter().flatten())
     });
-    // The target and "nothing added" differ, so there is always an axis.
-    let Some(axis) = LinearAxis::around(ends.chain([unit.nothing(), kind.target()])) else {
+    // The target differs from the value of no overhead, so an axis always exists.
+    let Some(axis) = LinearAxis::around(ends.chain([unit.no_overhead(), kind.target()])) else {
         return html! {};
     };
     let write = if unit == Unit::Ratio { ratio_label } else { tick_label };
@@ -83,18 +84,18 @@ fn target_label(kind: FigureKind, axis: &LinearAxis) -> Markup {
     }
 }
 
-/// Text above and a track below it, so that no line runs through the text: shaded up to the target, an upright where
-/// nothing would be added, a dashed one at the target.
+/// Text, and a track below it so that no line crosses the text. The track is shaded up to the target, with a solid line at no
+/// overhead and a dashed one at the target.
 fn row(figure: &Figure, axis: &LinearAxis, top: f64) -> Markup {
     let class = tone(figure.attainment);
     let at = percent(axis.at(figure.estimate.value));
-    let [nothing, target] = [figure.kind.unit().nothing(), figure.kind.target()].map(|value| percent(axis.at(value)));
+    let [none, target] = [figure.kind.unit().no_overhead(), figure.kind.target()].map(|value| percent(axis.at(value)));
     let track = (top + TRACK, top + TRACK + TRACK_HEIGHT);
     let middle = top + TRACK + TRACK_HEIGHT / 2.0;
     html! {
         rect class="track" x="0" width="100%" y=(track.0) height=(TRACK_HEIGHT) {}
         rect class="goal" x="0" width=(target) y=(track.0) height=(TRACK_HEIGHT) {}
-        line class="nothing" x1=(nothing) x2=(nothing) y1=(track.0) y2=(track.1) {}
+        line class="nothing" x1=(none) x2=(none) y1=(track.0) y2=(track.1) {}
         g class="halo" {
             text x="0" y=(top + TEXT) { (units::title(&figure.scenario)) }
             text x="100%" y=(top + TEXT) text-anchor="end" {
@@ -114,6 +115,14 @@ fn row(figure: &Figure, axis: &LinearAxis, top: f64) -> Markup {
     }
 }
 
+fn badge_tone(attainment: Attainment) -> Tone {
+    match attainment {
+        Attainment::Met => Tone::Good,
+        Attainment::Missed => Tone::Bad,
+        Attainment::Undecided => Tone::Open,
+    }
+}
+
 fn tone(attainment: Attainment) -> &'static str {
     match attainment {
         Attainment::Met => "t-met",
@@ -125,7 +134,7 @@ fn tone(attainment: Attainment) -> &'static str {
 fn table(summary: &Summary) -> Markup {
     let measured = |kind: &FigureKind| summary.figures_of(*kind).next().is_some();
     html! {
-        div class="scroll" tabindex="0" role="region" aria-label="What we add" {
+        (scrolling("Overhead", &html! {
             table {
                 thead { tr {
                     th scope="col" { "Scenario" } th scope="col" { "Verdict" }
@@ -142,7 +151,7 @@ fn table(summary: &Summary) -> Markup {
                     }
                 }
             }
-        }
+        }))
     }
 }
 
@@ -156,9 +165,7 @@ fn table_row(figure: &Figure) -> Markup {
         tr {
             th scope="row" { (units::title(&figure.scenario)) }
             td {
-                span class=(format!("verdict {}", attainment.name())) {
-                    span aria-hidden="true" { (attainment.mark()) " " } (attainment.name())
-                }
+                (badge(badge_tone(attainment), attainment.mark(), attainment.name()))
                 @if let Some(why) = figure.open_because() { div class="why" { (why) } }
             }
             td class="n" { (figure.value()) } td class="n" { (figure.interval()) } td class="n" { (level) }

@@ -8,7 +8,7 @@ use crate::stats::as_f64;
 use crate::summary::holds_something;
 use crate::units;
 
-/// One table for each scenario, its bars on one scale over all scenarios; empty where nothing was counted.
+/// One table for each scenario, its bars on one scale over all scenarios; empty if nothing was counted.
 pub(super) fn section(record: &RunRecord) -> Markup {
     let layers = || record.usage.iter().flat_map(|usage| &usage.layers);
     let most = Most {

@@ -1,12 +1,14 @@
-//! The page of a run under load: what became of the arrivals, latencies, and what was seen over time.
+//! The page of a run under load: what became of the arrivals, latencies, and rows over time.
 
 use hybrid_cache_model::load::LoadRow;
 use hybrid_cache_model::sample::RunRecord;
+use hybrid_cache_web::scrolling;
 use maud::{Markup, html};
 
 use super::axis::{LinearAxis, grid};
 use super::closing;
-use crate::load::{CLOCKS, LoadSummary, OVER_TIME, cells, few_rows, gauge, gauges, rate};
+use crate::load::rows::{OVER_TIME, cells, few_rows, gauge, gauges};
+use crate::load::{CLOCKS, LoadSummary, rate};
 use crate::stats::as_f64;
 use crate::units;
 
@@ -14,7 +16,7 @@ use crate::units;
 const PANEL: f64 = 92.0;
 const TITLE: f64 = 24.0;
 const GAP: f64 = 14.0;
-/// Units of a panel's own drawing, which is stretched to whatever width there is.
+/// Units of a panel's own drawing, which is stretched to the available width.
 const WIDE: f64 = 1000.0;
 const HIGH: f64 = 100.0;
 /// Rows of the table over time.
@@ -55,7 +57,7 @@ pub(super) fn body(record: &RunRecord, load: &LoadSummary<'_>) -> Markup {
                 }
                 p class="small" {
                     "A slope is least squares over the second half of the arrivals; its 95 % interval allows for neighbours that \
-                     resemble each other. It is called flat where the interval holds 0."
+                     resemble each other. It is called flat if the interval contains 0."
                 }
             }
             (closing::provenance(record))
@@ -82,7 +84,7 @@ fn header(record: &RunRecord, load: &LoadSummary<'_>) -> Markup {
 
 fn times(load: &LoadSummary<'_>) -> Markup {
     html! {
-        div class="scroll" tabindex="0" role="region" aria-label="How long tasks took" {
+        (scrolling("How long tasks took", &html! {
             table {
                 thead { tr {
                     th scope="col" { "Time" }
@@ -92,38 +94,38 @@ fn times(load: &LoadSummary<'_>) -> Markup {
                     tr { th scope="row" { (line.name) } @for cell in &line.cells { td class="n" { (cell) } } }
                 } }
             }
-        }
+        }))
     }
 }
 
 fn outcomes(load: &LoadSummary<'_>) -> Markup {
     html! {
-        div class="scroll" tabindex="0" role="region" aria-label="What became of the tasks" {
+        (scrolling("What became of the tasks", &html! {
             table {
                 thead { tr { th scope="col" { "Tasks" } th scope="col" class="n" { "Number" } } }
                 tbody { @for (what, count) in load.outcomes() {
                     tr { th scope="row" { (what) } td class="n" { (units::count(count)) } }
                 } }
             }
-        }
+        }))
     }
 }
 
 fn rows(load: &LoadSummary<'_>) -> Markup {
     let (rows, each) = few_rows(&load.record.rows, ROWS);
     html! {
-        div class="scroll" tabindex="0" role="region" aria-label="Over time" {
+        (scrolling("Over time", &html! {
             table {
                 thead { tr { @for name in OVER_TIME { th scope="col" class="n" { (name) } } } }
                 tbody { @for (at, row) in rows.iter().enumerate() {
                     tr { @for cell in cells(load.record.row_us * (at * each) as u64, row) { td class="n" { (cell) } } }
                 } }
             }
-        }
+        }))
     }
 }
 
-/// One line of a panel: its name, its class, and its values; a gap where one is not known.
+/// One line of a panel: its name, its class, and its values; a gap if one is not known.
 struct Line {
     name: &'static str,
     class: &'static str,
@@ -193,7 +195,7 @@ fn panels(load: &LoadSummary<'_>) -> Markup {
 }
 
 impl Panel {
-    /// Without lines that are empty or always 0; `None` where none is left.
+    /// Without lines that are empty or always 0; `None` if none is left.
     fn seen(mut self) -> Option<Panel> {
         self.lines.retain(|line| line.most() > 0.0);
         (!self.lines.is_empty()).then_some(self)

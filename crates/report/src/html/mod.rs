@@ -1,4 +1,4 @@
-//! The HTML report: one file with nothing outside it, readable on a phone, on paper, in the dark and by ear.
+//! The HTML report: one self-contained file, made for phones, paper, dark mode and screen readers.
 
 pub(crate) mod axis;
 mod bars;
@@ -14,14 +14,16 @@ mod waterfall;
 mod zoom;
 
 use hybrid_cache_model::sample::RunRecord;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use hybrid_cache_web::{Tone, badge, document, inline_style, notice, scrolling};
+use maud::{Markup, html};
 
 use crate::claim::Verdict;
+use crate::headline::headline;
 use crate::load::LoadSummary;
-use crate::markdown::headline;
 use crate::summary::Summary;
 use crate::units;
 
+/// Style of the figures, after the shared sheet.
 pub(crate) const STYLE: &str = include_str!("style.css");
 
 /// The whole report as a self-contained page: no script, no font, no image, no request.
@@ -29,29 +31,17 @@ pub fn html(record: &RunRecord) -> String {
     let (title, body) = match &record.load {
         Some(load) => (
             "the task service under load",
-            load::body(record, &LoadSummary::of(load)),
+            load::body(record, &LoadSummary::from_record(load)),
         ),
         None => ("first and cached latency", latency(record)),
     };
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { "hybrid-cache: " (title) ", " (record.provenance.started_at) }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
+    let title = format!("hybrid-cache: {title}, {}", record.provenance.started_at);
+    let body = html! {
                 (patterns())
-                a class="skip" href="#main" { "Skip to the figures" }
                 (body)
-                footer { p { "Computed from the samples in " code { "report.json" } ", which stands beside this page." } }
-            }
-        }
+                footer { p { "Computed from the samples in " code { "report.json" } ", in the same folder." } }
     };
-    page.into_string()
+    document(&title, &inline_style(&[STYLE]), "Skip to the figures", &body).into_string()
 }
 
 /// A run whose samples were taken one by one.
@@ -78,7 +68,7 @@ fn latency(record: &RunRecord) -> Markup {
     }
 }
 
-/// Fill patterns that the figures share: hatching for time that nobody claims.
+/// Fill patterns that the figures share: hatching for unattributed time.
 fn patterns() -> Markup {
     html! {
         svg class="defs" width="0" height="0" aria-hidden="true" {
@@ -113,13 +103,12 @@ fn page_header(record: &RunRecord, summary: &Summary) -> Markup {
                 @if let Some(service) = crate::provenance::through_service(record) { " This was " (service) "." }
             }
             @if !summary.warnings.is_empty() {
-                p class="notice" {
-                    span class="mark-word" { "⚠ " }
+                (notice(&html! {
                     a href="#warnings" {
                         (summary.warnings.len()) @if summary.warnings.len() == 1 { " warning" } @else { " warnings" }
                     }
-                    " to read before trusting a figure."
-                }
+                    " to read before you trust a figure."
+                }))
             }
             ul class="headlines" {
                 @for (index, scenario) in summary.scenarios.iter().enumerate() {
@@ -137,8 +126,8 @@ fn claims(summary: &Summary) -> Markup {
         @if summary.claims().next().is_some() {
             section id="claims" aria-labelledby="claims-heading" {
                 h2 id="claims-heading" { "Claims" }
-                p { "What is documented, against what was measured. A verdict needs the whole interval of the median on one side." }
-                div class="scroll" tabindex="0" role="region" aria-label="Claims and verdicts" {
+                p { "The documented ranges and the measured medians. A verdict needs the whole interval of the median below, within or above the range." }
+                (scrolling("Claims and verdicts", &html! {
                     table {
                         thead { tr {
                             th scope="col" { "Scenario" } th scope="col" { "Run" } th scope="col" { "Verdict" }
@@ -154,7 +143,7 @@ fn claims(summary: &Summary) -> Markup {
                                     td { (group.temperature.name()) }
                                     td {
                                         (verdict(result.verdict))
-                                        // The other verdicts can be read off the columns.
+                                        // The columns explain the other verdicts.
                                         @if result.verdict == Verdict::Undecided { div class="why" { (result.reason) } }
                                     }
                                     td class="n" { (units::seconds_range(result.claim.min_s, result.claim.max_s)) }
@@ -166,12 +155,17 @@ fn claims(summary: &Summary) -> Markup {
                             }
                         }
                     }
-                }
+                }))
             }
         }
     }
 }
 
 fn verdict(verdict: Verdict) -> Markup {
-    html! { span class=(format!("verdict {}", verdict.name())) { span aria-hidden="true" { (verdict.mark()) " " } (verdict.name()) } }
+    let tone = match verdict {
+        Verdict::Beaten | Verdict::Supported => Tone::Good,
+        Verdict::Refuted => Tone::Bad,
+        Verdict::Undecided => Tone::Open,
+    };
+    badge(tone, verdict.mark(), verdict.name())
 }

@@ -1,4 +1,4 @@
-//! The figure at the top: every scenario's medians on one time axis, with what was claimed behind them.
+//! The figure at the top: every scenario's medians on one time axis, with the claimed ranges behind them.
 
 use hybrid_cache_model::{Claim, Temperature};
 use maud::{Markup, html};
@@ -10,10 +10,10 @@ use crate::summary::{GroupSummary, ScenarioSummary, Summary};
 use crate::units;
 
 const ROW: f64 = 68.0;
-/// Two value labels nearer than this share of the width are written to the left and right of their marks.
+/// Value labels that are closer than this share of the width go to the left and right of their marks.
 const CLOSE: f64 = 0.24;
 
-/// All scenarios at a glance; empty where nothing was measured.
+/// The overview of all scenarios; empty if nothing was measured.
 pub(super) fn overview(summary: &Summary) -> Markup {
     let Some(axis) = LogAxis::around(summary.scenarios.iter().flat_map(values)) else {
         return html! {};
@@ -29,15 +29,15 @@ pub(super) fn overview(summary: &Summary) -> Markup {
             svg class="plot" width="100%" height=(height + 24.0) role="img" aria-labelledby="glance-title glance-desc" {
                 title id="glance-title" { "Median wall time of every scenario, first and cached" }
                 desc id="glance-desc" {
-                    @for scenario in &summary.scenarios { (crate::markdown::headline(scenario)) ". " }
+                    @for scenario in &summary.scenarios { (crate::headline::headline(scenario)) ". " }
                 }
                 (grid(&axis.ticks(), 0.0, height))
                 @for (scenario, top) in rows { (row(scenario, &axis, top)) }
             }
             figcaption {
                 (legend(summary))
-                "Logarithmic time axis; marks are medians of the samples that count, as the client saw them; the upright stands \
-                 where the runner's own time of a cached run is, in its sandbox or pod."
+                "Logarithmic time axis. Marks are medians of the end-to-end time of samples that count; the vertical tick marks \
+                 the runner's own time in a cached run, inside its sandbox or pod."
             }
         }
     }
@@ -53,13 +53,13 @@ fn legend(summary: &Summary) -> Markup {
                     (temperature.name())
                 }
             }
-            @if summary.scenarios.iter().any(|scenario| inside_us(scenario).is_some()) {
+            @if summary.scenarios.iter().any(|scenario| runner_us(scenario).is_some()) {
                 span class="key" {
                     svg class="swatch" width="18" height="14" aria-hidden="true" {
-                        line class="inside" x1="2" x2="2" y1="1" y2="13" {}
-                        line class="inside thin" x1="2" x2="18" y1="7" y2="7" {}
+                        line class="runner" x1="2" x2="2" y1="1" y2="13" {}
+                        line class="runner thin" x1="2" x2="18" y1="7" y2="7" {}
                     }
-                    "cached, inside"
+                    "cached, runner"
                 }
             }
             @if summary.claims().next().is_some() {
@@ -75,7 +75,7 @@ fn legend(summary: &Summary) -> Markup {
     }
 }
 
-/// A mark whose shape differs with the temperature: diamond, circle, and a hollow square around whatever is as slow.
+/// A mark whose shape tells the temperature: diamond, circle, and a hollow square, which leaves a mark below it visible.
 pub(super) fn mark(temperature: Temperature, x: &str, y: &str) -> Markup {
     let class = temperature_class(temperature);
     html! {
@@ -93,34 +93,34 @@ fn values(scenario: &ScenarioSummary) -> Vec<f64> {
     let medians = scenario.measured().map(|(_, wall)| wall.median_us);
     let claims = scenario.groups.iter().filter_map(|group| group.claim.as_ref());
     medians
-        .chain(inside_us(scenario))
+        .chain(runner_us(scenario))
         .chain(claims.flat_map(|result| [result.claim.min_s * 1e6, result.claim.max_s * 1e6]))
         .collect()
 }
 
-/// Median of the runner's own time in cached runs, in microseconds. What a first run prepares may lie outside it, so its
-/// own is left to the tables.
-fn inside_us(scenario: &ScenarioSummary) -> Option<f64> {
+/// Median of the runner's own time in cached runs, in microseconds. A first run may prepare outside of it, so only the tables
+/// show that one.
+fn runner_us(scenario: &ScenarioSummary) -> Option<f64> {
     let runner = scenario.group(Temperature::Cached)?.runner.as_ref()?;
     Some(runner.median_us).filter(|us| *us > 0.0)
 }
 
-/// The upright and its thin line to the mark of what the client saw; its time too, where there is room.
-fn inside(scenario: &ScenarioSummary, axis: &LogAxis, middle: f64) -> Markup {
+/// The vertical tick with a thin line to the mark of the end-to-end time, and its value if there is room.
+fn runner_mark(scenario: &ScenarioSummary, axis: &LogAxis, middle: f64) -> Markup {
     let seen = scenario
         .group(Temperature::Cached)
         .and_then(|group| group.wall.as_ref());
-    let Some((inside_us, seen)) = inside_us(scenario).zip(seen) else {
+    let Some((runner_us, seen)) = runner_us(scenario).zip(seen) else {
         return html! {};
     };
-    let (left, right) = (axis.at(inside_us), axis.at(seen.median_us));
+    let (left, right) = (axis.at(runner_us), axis.at(seen.median_us));
     html! {
-        line class="inside thin" x1=(percent(left)) x2=(percent(right)) y1=(middle) y2=(middle) {}
-        line class="inside" x1=(percent(left)) x2=(percent(left)) y1=(middle - 7.0) y2=(middle + 7.0) {
-            title { "cached, inside: " (units::duration(inside_us)) }
+        line class="runner thin" x1=(percent(left)) x2=(percent(right)) y1=(middle) y2=(middle) {}
+        line class="runner" x1=(percent(left)) x2=(percent(left)) y1=(middle - 7.0) y2=(middle + 7.0) {
+            title { "cached, runner: " (units::duration(runner_us)) }
         }
         @if right - left > CLOSE {
-            text x=(percent(left)) y=(middle + 22.0) text-anchor=(anchor(left)) class="muted" { (units::duration(inside_us)) }
+            text x=(percent(left)) y=(middle + 22.0) text-anchor=(anchor(left)) class="muted" { (units::duration(runner_us)) }
         }
     }
 }
@@ -146,7 +146,7 @@ fn row(scenario: &ScenarioSummary, axis: &LogAxis, top: f64) -> Markup {
             @if let Some((left, right)) = ends {
                 line class="span" x1=(percent(left)) x2=(percent(right)) y1=(middle) y2=(middle) {}
             }
-            (inside(scenario, axis, middle))
+            (runner_mark(scenario, axis, middle))
             @for ((group, wall), position) in measured.iter().zip(&positions) {
                 (mark(group.temperature, &percent(*position), &middle.to_string()))
                 @let (anchor, dx) = label_anchor(*position, &positions);
@@ -167,7 +167,7 @@ pub(super) fn band(axis: &LogAxis, claim: Claim, temperature: Temperature, top: 
     }
 }
 
-/// Anchor and offset in pixels: labels of marks that are close together part to both sides.
+/// Anchor and offset in pixels: labels of marks that are close together go to opposite sides.
 fn label_anchor(position: f64, all: &[f64]) -> (&'static str, &'static str) {
     let neighbour = |other: &&f64| **other != position && (**other - position).abs() < CLOSE;
     match all.iter().find(neighbour) {

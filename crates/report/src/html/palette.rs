@@ -1,5 +1,5 @@
-//! Colours of phases by family, after Okabe and Ito: hue tells the family, lightness the member, and every figure has
-//! its labels and its table besides.
+//! Colours of phases by family, after Okabe and Ito: hue is the family, lightness the member. Every figure also has labels
+//! and a table.
 
 use hybrid_cache_model::{Phase, Temperature};
 

@@ -1,7 +1,8 @@
-//! One scenario's section: why it is measured, what was asked, every sample, where the time went.
+//! One scenario's section: why it is measured, its request, every sample, and where the time went.
 
 use hybrid_cache_model::sample::{RunRecord, Sample};
 use hybrid_cache_model::{TaskSpec, Temperature};
+use hybrid_cache_web::scrolling;
 use maud::{Markup, html};
 
 use super::bars::bars;
@@ -9,13 +10,14 @@ use super::palette::phase_class;
 use super::strip::strip;
 use super::waterfall::waterfall;
 use super::zoom::zoom;
-use crate::markdown::headline;
+use crate::cells::{self, counted, ratio};
+use crate::headline::headline;
 use crate::phases::{self, Attribution, PhaseRow};
+use crate::samples::accepted;
+use crate::samples::declared;
 use crate::stats::{Distribution, as_f64};
-use crate::summary::{GroupSummary, ScenarioSummary, declared};
-use crate::terminal::{counted, figures, ratio};
+use crate::summary::{GroupSummary, ScenarioSummary};
 use crate::units;
-use crate::warning::accepted;
 
 /// The section of the scenario at that place of the report.
 pub(super) fn section(index: usize, record: &RunRecord, scenario: &ScenarioSummary) -> Markup {
@@ -66,7 +68,7 @@ fn request(request: &TaskSpec) -> Markup {
 
 fn latency_table(scenario: &ScenarioSummary) -> Markup {
     html! {
-        div class="scroll" tabindex="0" role="region" aria-label="Latency" {
+        (scrolling("Latency", &html! {
             table {
                 thead { tr {
                     th scope="col" { "Run" } th scope="col" { "Time" } th scope="col" class="n" { "n" }
@@ -75,23 +77,23 @@ fn latency_table(scenario: &ScenarioSummary) -> Markup {
                 } }
                 tbody {
                     @for group in &scenario.groups {
-                        (latency_row(group, "client-seen", group.wall.as_ref(), counted(group)))
-                        (latency_row(group, "inside", group.runner.as_ref(), group.accepted.to_string()))
+                        (latency_row(group, "end-to-end", group.wall.as_ref(), counted(group)))
+                        (latency_row(group, "runner", group.runner.as_ref(), group.accepted.to_string()))
                     }
                 }
                 @if let Some(quotient) = &scenario.ratio {
                     tfoot { tr {
-                        th scope="row" colspan="3" { "first / cached, client-seen" }
+                        th scope="row" colspan="3" { "first / cached, end-to-end" }
                         td class="n" colspan="5" { (ratio(quotient)) }
                     } }
                 }
             }
-        }
+        }))
     }
 }
 
 fn latency_row(group: &GroupSummary, clock: &str, distribution: Option<&Distribution>, n: String) -> Markup {
-    let [median, interval, p90, range] = figures(distribution);
+    let [median, interval, p90, range] = cells::distribution(distribution);
     let p99 = distribution
         .and_then(|d| d.p99_us)
         .map_or("–".to_owned(), |us| units::duration(as_f64(us)));
@@ -136,7 +138,7 @@ fn beside(group: &GroupSummary, attribution: &Attribution) -> Markup {
     html! {
         @if attribution.hidden_us > 0.0 || attribution.background_us > 0.0 {
             p class="small" {
-                "Not in the " (group.temperature.name()) " bar, as nobody waits for it: "
+                "Not in the " (group.temperature.name()) " bar, because no client waits for it: "
                 @if attribution.hidden_us > 0.0 {
                     (units::duration(attribution.hidden_us)) " of work in parallel with what is shown"
                 }
@@ -152,7 +154,7 @@ fn beside(group: &GroupSummary, attribution: &Attribution) -> Markup {
 
 fn phase_table(attributed: &[(&GroupSummary, &Attribution)]) -> Markup {
     html! {
-        div class="scroll" tabindex="0" role="region" aria-label="Phases" {
+        (scrolling("Phases", &html! {
             table class="phases" {
                 thead {
                     tr {
@@ -188,7 +190,7 @@ fn phase_table(attributed: &[(&GroupSummary, &Attribution)]) -> Markup {
                     }
                 } }
             }
-        }
+        }))
     }
 }
 

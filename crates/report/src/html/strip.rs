@@ -18,7 +18,7 @@ const INTERVAL: f64 = 78.0;
 const CLAIM_LABEL: f64 = 99.0;
 const BAND_TOP: f64 = 26.0;
 
-/// The figure; empty where there is nothing to draw.
+/// The figure; empty if there is nothing to draw.
 pub(super) fn strip(id: &str, scenario: &ScenarioSummary, samples: &[&Sample]) -> Markup {
     let claims = scenario.groups.iter().filter_map(|group| group.claim.as_ref());
     let ends = claims.flat_map(|result| [result.claim.min_s * 1e6, result.claim.max_s * 1e6]);
@@ -44,7 +44,7 @@ pub(super) fn strip(id: &str, scenario: &ScenarioSummary, samples: &[&Sample]) -
             }
             figcaption {
                 "Each point is one run, on a logarithmic time axis (height is jitter only). The bar below is the interval \
-                 of the median, the upright mark the median. "
+                 of the median, the vertical mark the median. "
                 @if scenario.groups.iter().any(|group| group.claim.is_some()) { "Shaded: the claimed range. " }
                 @if samples.iter().any(|sample| sample.acceptance != Acceptance::Accepted) {
                     "Hollow ○: rejected, × failed; neither counts."
@@ -101,7 +101,7 @@ fn row(group: &GroupSummary, samples: &[&Sample], axis: &LogAxis, top: f64) -> M
     }
 }
 
-/// What fits beside the temperature's name on a phone; the interval's level is in the table.
+/// What fits next to the temperature's name on a phone; the interval's level is in the table.
 fn short_caption(group: &GroupSummary) -> String {
     match &group.wall {
         Some(wall) => format!("n = {} · median {}", wall.n, units::duration(wall.median_us)),
@@ -133,7 +133,7 @@ fn tip(sample: &Sample, verdict: &str) -> Markup {
     html! { title { "#" (sample.sequence) ", " (units::duration(as_f64(sample.wall_us))) ", " (verdict) } }
 }
 
-/// The label stands at the end of the band that has more room beside it.
+/// The label is at the end of the band that has more room next to it.
 fn claim_label(axis: &LogAxis, result: &crate::claim::ClaimResult, y: f64) -> Markup {
     let (left, right) = (axis.at(result.claim.min_s * 1e6), axis.at(result.claim.max_s * 1e6));
     let from_left = left + right < 1.0;

@@ -29,7 +29,7 @@ const LANES: [(Lane, &str); 5] = [
     (Lane::Publish, "publish"),
 ];
 
-/// The figure; empty where the run has no spans.
+/// The figure; empty if the run has no spans.
 pub(super) fn waterfall(id: &str, sample: &Sample) -> Markup {
     let spans = &sample.timeline.spans;
     let last_us = spans.iter().map(Span::end_us).max().unwrap_or(0).max(sample.wall_us);
@@ -37,7 +37,7 @@ pub(super) fn waterfall(id: &str, sample: &Sample) -> Markup {
         return html! {};
     }
     let axis = LinearAxis::to(as_f64(last_us));
-    let lanes = LANES.map(|(lane, name)| (name, rows(of_lane(spans, lane), &axis)));
+    let lanes = LANES.map(|(lane, name)| (name, rows(lane_spans(spans, lane), &axis)));
     let mut height = HEAD;
     let mut drawn = Vec::new();
     for (name, rows) in lanes.iter().filter(|(_, rows)| !rows.is_empty()) {
@@ -61,13 +61,13 @@ pub(super) fn waterfall(id: &str, sample: &Sample) -> Markup {
     }
 }
 
-fn of_lane(spans: &[Span], lane: Lane) -> Vec<Span> {
+fn lane_spans(spans: &[Span], lane: Lane) -> Vec<Span> {
     let mut own: Vec<Span> = spans.iter().filter(|span| span.lane == lane).copied().collect();
     own.sort_by_key(|span| (span.start_us, span.end_us()));
     own
 }
 
-/// One row for each span, but neighbours too short to be told apart share one: a real run has a dozen of them.
+/// One row for each span, but neighbours too short to distinguish share one: a real run has a dozen of them.
 fn rows(spans: Vec<Span>, axis: &LinearAxis) -> Vec<Vec<Span>> {
     let width = |from: u64, to: u64| axis.at(as_f64(to)) - axis.at(as_f64(from));
     let short = |span: &Span| width(span.start_us, span.end_us()) < SHORT;

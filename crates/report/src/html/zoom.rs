@@ -1,5 +1,5 @@
-//! The samples of one group on a linear axis of their own, in the order in which they were taken: what the logarithmic
-//! strip presses into a few pixels, and drift over the run, which jitter would hide.
+//! The samples of one group on a linear axis, in the order in which they were taken. This shows what the logarithmic strip
+//! compresses into a few pixels, and drift over the run, which jitter would hide.
 
 use hybrid_cache_model::sample::{Acceptance, Sample};
 use maud::{Markup, html};
@@ -10,14 +10,14 @@ use crate::stats::as_f64;
 use crate::summary::GroupSummary;
 use crate::units;
 
-/// Fewer points than this are told apart on the strip already.
+/// Fewer points than this are distinguishable on the strip already.
 const FROM_SAMPLES: usize = 10;
 /// The axis ends this many interquartile ranges above the upper quartile: a straggler must not press the rest together.
 const FENCE: f64 = 4.0;
 const TOP: f64 = 26.0;
 const HEIGHT: f64 = 112.0;
 
-/// The figure; empty where the group has too few samples.
+/// The figure; empty if the group has too few samples.
 pub(super) fn zoom(id: &str, group: &GroupSummary, samples: &[&Sample]) -> Markup {
     let mut own: Vec<&Sample> = samples
         .iter()

@@ -1,28 +1,23 @@
-//! A run under load, summed up: rates, what became of the arrivals, latencies, and whether the service's memory grew.
-//! Like everything here it is computed from the record when it is rendered.
+//! The summary of a run under load: rates, what became of the arrivals, latencies, and whether the service's memory grew.
+//! It is computed from the record when it is rendered.
 
-mod markdown;
+pub(crate) mod rows;
 mod slope;
-mod spread;
-mod terminal;
 
 use hybrid_cache_model::load::{LoadCounts, LoadRecord, LoadRow, MemorySource};
 
 pub use slope::{Slope, Trend};
-pub use spread::Spread;
 
-pub(crate) use markdown::markdown;
-pub(crate) use terminal::{OVER_TIME, cells, few_rows, gauge, gauges, terminal};
-
+use crate::duration_histogram::DurationHistogram;
 use crate::stats::as_f64;
 use crate::units;
 
 /// Percentiles that a report names.
 const PERCENTILES: [(f64, &str); 4] = [(0.5, "p50"), (0.9, "p90"), (0.95, "p95"), (0.99, "p99")];
 /// What the times are.
-pub(crate) const CLOCKS: &str = "Times count from the scheduled arrival, not from the request that came of it, so that a slow service \
-    does not measure itself less often. The client's clock ends with the queue's acknowledgement; from the queue to the end \
-    counts the service's own clock.";
+pub(crate) const CLOCKS: &str = "Times count from the scheduled arrival, not from the request, so that a slow service \
+    is not measured less often. The client's clock stops at the queue's acknowledgement; from there to the end \
+    the service's own clock counts.";
 const MICROS: f64 = 1e6;
 
 /// A run under load, summed up.
@@ -32,7 +27,7 @@ pub struct LoadSummary<'a> {
     pub record: &'a LoadRecord,
     /// Tasks that ended, a second, while tasks arrived.
     pub achieved_per_s: f64,
-    /// The service's memory over the second half of the run; absent where it is not known for long enough.
+    /// The service's memory over the second half of the run; absent if it is not known for long enough.
     pub memory: Option<Slope>,
     /// The same of its disk.
     pub disk: Option<Slope>,
@@ -48,7 +43,7 @@ pub(crate) struct Durations {
 
 impl<'a> LoadSummary<'a> {
     /// Sums it up.
-    pub fn of(record: &'a LoadRecord) -> LoadSummary<'a> {
+    pub fn from_record(record: &'a LoadRecord) -> LoadSummary<'a> {
         let arriving_s = as_f64(record.arriving_us) / MICROS;
         let rows_arriving = record.arriving_us.checked_div(record.row_us).unwrap_or(0);
         let whole = usize::try_from(rows_arriving).unwrap_or(usize::MAX);
@@ -66,7 +61,7 @@ impl<'a> LoadSummary<'a> {
         }
     }
 
-    /// What became of the arrivals, each with its number, the ones that matter little left out where there are none.
+    /// What became of the arrivals, each with its count; minor ones are left out if their count is 0.
     pub(crate) fn outcomes(&self) -> Vec<(&'static str, u64)> {
         let LoadCounts {
             due,
@@ -97,7 +92,7 @@ impl<'a> LoadSummary<'a> {
             ("requests sent again", retried),
             ("refused and given up", given_up),
             ("rejected", rejected),
-            ("without an answer", unanswered),
+            ("unanswered", unanswered),
             ("filled a cache", missed),
         ];
         let sometimes = sometimes.into_iter().filter(|(_, count)| *count > 0);
@@ -113,7 +108,7 @@ impl<'a> LoadSummary<'a> {
         ];
         let known = spreads
             .into_iter()
-            .filter_map(|(name, text)| Some((name, Spread::decode(text)?)));
+            .filter_map(|(name, text)| Some((name, DurationHistogram::decode(text)?)));
         known
             .map(|(name, spread)| {
                 let [p50, p90, p95, p99] = PERCENTILES.map(|(share, _)| micros(spread.at(share)));
@@ -146,13 +141,13 @@ impl<'a> LoadSummary<'a> {
         };
         let service = &self.record.service;
         text.push_str(&match (service.made, service.own) {
-            (Some(made), _) if made == counts.submitted => "; the service made none twice".to_owned(),
-            (Some(made), true) => format!("; the service made {made} tasks of {} submits", counts.submitted),
+            (Some(made), _) if made == counts.submitted => "; the service created none twice".to_owned(),
+            (Some(made), true) => format!("; the service created {made} tasks from {} submits", counts.submitted),
             (Some(made), false) => format!(
-                "; the service made {made} tasks meanwhile, {} of them for this client: others use it too",
+                "; the service created {made} tasks meanwhile, {} of them for this client: others use it too",
                 counts.submitted
             ),
-            (None, _) => "; the service does not tell how many tasks it made".to_owned(),
+            (None, _) => "; the service does not report how many tasks it created".to_owned(),
         });
         text
     }
@@ -160,9 +155,11 @@ impl<'a> LoadSummary<'a> {
     /// Where the memory was read, as a sentence.
     pub(crate) fn memory_source(&self) -> &'static str {
         match self.record.service.memory {
-            MemorySource::Metrics => "as the service's metrics tell",
-            MemorySource::Process => "as the system tells of the service's process",
-            MemorySource::Unknown => "unknown: the service does not tell, and its process is not this program's child",
+            MemorySource::Metrics => "from the service's metrics",
+            MemorySource::Process => "from the operating system, for the service's process",
+            MemorySource::Unknown => {
+                "unknown: the service does not report it, and its process is not this program's child"
+            }
         }
     }
 
@@ -178,7 +175,7 @@ impl<'a> LoadSummary<'a> {
     /// The run in one sentence.
     pub(crate) fn headline(&self) -> String {
         let record = self.record;
-        let latency = Spread::decode(&record.latency).filter(|spread| !spread.is_empty());
+        let latency = DurationHistogram::decode(&record.latency).filter(|spread| !spread.is_empty());
         let latency = latency.map_or("no task succeeded".to_owned(), |spread| {
             let [p50, p99] = [0.5, 0.99].map(|share| micros(spread.at(share)));
             format!("p50 {p50}, p99 {p99}")
@@ -217,7 +214,7 @@ fn slope(record: &LoadRecord, of: impl Fn(&LoadRow) -> Option<u64>) -> Option<Sl
         .iter()
         .enumerate()
         .filter_map(|(at, row)| Some((as_f64(at as u64) * row_s, as_f64(of(row)?))));
-    Slope::of(&points.collect::<Vec<_>>())
+    Slope::fit(&points.collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -247,7 +244,7 @@ mod tests {
             rows,
             ..LoadRecord::default()
         };
-        let summary = LoadSummary::of(&record);
+        let summary = LoadSummary::from_record(&record);
         assert_eq!(summary.achieved_per_s, 10.0);
         let memory = summary.memory.unwrap();
         assert_eq!((memory.per_s, memory.trend()), (0.0, Trend::Flat));
@@ -256,9 +253,9 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_saw_nothing_divides_by_nothing() {
+    fn a_run_without_rows_has_rates_of_zero() {
         let record = LoadRecord::default();
-        let summary = LoadSummary::of(&record);
+        let summary = LoadSummary::from_record(&record);
         assert_eq!((summary.achieved_per_s, summary.memory), (0.0, None));
         assert!(
             summary.headline().contains("no task succeeded"),
@@ -268,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_service_made_is_compared_with_what_it_acknowledged() {
+    fn created_tasks_are_compared_with_acknowledged_submits() {
         let told = |made: Option<u64>, own: bool, lost: u64| {
             let counts = LoadCounts {
                 submitted: 5,
@@ -287,11 +284,11 @@ mod tests {
                 service,
                 ..LoadRecord::default()
             };
-            LoadSummary::of(&record).accounted()
+            LoadSummary::from_record(&record).accounted()
         };
-        let fine = "Each of 5 acknowledged tasks was listed with its end, none lost; the service made none twice";
+        let fine = "Each of 5 acknowledged tasks was listed with its end, none lost; the service created none twice";
         assert_eq!(told(Some(5), true, 0), fine);
-        assert!(told(Some(6), true, 0).ends_with("the service made 6 tasks of 5 submits"));
+        assert!(told(Some(6), true, 0).ends_with("the service created 6 tasks from 5 submits"));
         assert!(told(Some(6), false, 0).ends_with("others use it too"));
         assert!(told(None, true, 1).starts_with("Of 5 acknowledged tasks 4 were listed with their end, 1 lost"));
     }

@@ -1,5 +1,4 @@
-//! How fast something grew: least squares over evenly spaced values, with an interval that knows that neighbours resemble
-//! each other.
+//! How fast something grew: least squares over evenly spaced values, with an interval that allows for autocorrelation.
 
 /// Below this many independent values there is no interval.
 const LEAST: f64 = 4.0;
@@ -31,8 +30,8 @@ pub enum Trend {
 }
 
 impl Slope {
-    /// Of pairs of seconds and value; `None` where there are too few, or fewer than four are independent.
-    pub fn of(points: &[(f64, f64)]) -> Option<Slope> {
+    /// Of pairs of seconds and value; `None` if there are too few, or fewer than four are independent.
+    pub fn fit(points: &[(f64, f64)]) -> Option<Slope> {
         if points.len() < MIN_POINTS {
             return None;
         }
@@ -137,21 +136,21 @@ mod tests {
     }
 
     #[test]
-    fn a_slope_is_found_beside_noise_and_none_where_there_is_none() {
+    fn a_slope_is_found_in_noise_and_none_is_invented() {
         let values: Vec<f64> = noise(1, 60)
             .iter()
             .enumerate()
             .map(|(at, x)| 100.0 + at as f64 * 0.1 + x)
             .collect();
-        let slope = Slope::of(&points(&values)).unwrap();
+        let slope = Slope::fit(&points(&values)).unwrap();
         assert!((slope.per_s - 0.1).abs() < 0.02, "{slope:?}");
         assert_eq!(slope.trend(), Trend::Grows);
         let falling: Vec<f64> = values.iter().map(|value| -value).collect();
-        assert_eq!(Slope::of(&points(&falling)).unwrap().trend(), Trend::Shrinks);
+        assert_eq!(Slope::fit(&points(&falling)).unwrap().trend(), Trend::Shrinks);
     }
 
     #[test]
-    fn the_interval_holds_the_truth_about_as_often_as_it_says_also_where_neighbours_are_alike() {
+    fn the_interval_has_its_coverage_even_with_autocorrelated_values() {
         for alike in [0.0, 0.6] {
             let flat = (0..200).filter(|seed| {
                 let mut last = 0.0;
@@ -162,7 +161,7 @@ mod tests {
                         last
                     })
                     .collect();
-                Slope::of(&points(&values)).is_none_or(|slope| slope.trend() == Trend::Flat)
+                Slope::fit(&points(&values)).is_none_or(|slope| slope.trend() == Trend::Flat)
             });
             let held = flat.count();
             assert!(held >= 176, "{held} of 200 at a correlation of {alike}");
@@ -171,12 +170,12 @@ mod tests {
 
     #[test]
     fn few_values_have_no_slope_and_equal_ones_a_flat_one() {
-        assert_eq!(Slope::of(&points(&[1.0; 7])), None);
-        let slope = Slope::of(&points(&[3.0; 8])).unwrap();
+        assert_eq!(Slope::fit(&points(&[1.0; 7])), None);
+        let slope = Slope::fit(&points(&[3.0; 8])).unwrap();
         assert_eq!(
             (slope.per_s, slope.interval, slope.trend()),
             (0.0, (0.0, 0.0), Trend::Flat)
         );
-        assert_eq!(Slope::of(&[(1.0, 2.0); 9]), None);
+        assert_eq!(Slope::fit(&[(1.0, 2.0); 9]), None);
     }
 }

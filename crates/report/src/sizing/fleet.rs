@@ -1,4 +1,4 @@
-//! What placement is worth, as rows.
+//! The effect of placement in a fleet, as rows.
 
 use hybrid_cache_sizing::fleet::{FleetAdvice, Placed, Placement};
 
@@ -14,24 +14,24 @@ pub(super) fn section(fleets: &[FleetAdvice]) -> Section {
         lead: worth.join("; "),
         tables: fleets.iter().map(rows).collect(),
         notes: vec![
-            "a simulation, counted after its first half: nodes do not fail, and making an environment takes no time"
+            "a simulation, counted after its first half: nodes do not fail, and preparing an environment takes no time"
                 .to_owned(),
-            "load is tasks of the last minute; where nodes have less than one each, the highest load is in tasks"
+            "load is tasks of the last minute; if nodes have less than one each, the highest load is in tasks"
                 .to_owned(),
         ],
     }
 }
 
-fn of(advice: &FleetAdvice, placement: Placement) -> Option<&Placed> {
+fn placed(advice: &FleetAdvice, placement: Placement) -> Option<&Placed> {
     advice.placed.iter().find(|placed| placed.placement == placement)
 }
 
-/// What it is worth to send tasks where their environment is.
+/// The benefit of sending tasks to the nodes that have their environment.
 fn worth(advice: &FleetAdvice) -> Option<String> {
-    let (near, random) = (of(advice, Placement::Affinity)?, of(advice, Placement::Random)?);
+    let (near, random) = (placed(advice, Placement::Affinity)?, placed(advice, Placement::Random)?);
     Some(format!(
-        "{}: sending tasks where their environment is gives {} hits instead of {}, keeps {} on disk instead of {}, and fetches {} \
-         for a thousand tasks instead of {}",
+        "{}: sending tasks to the nodes that have their environment gives {} hits instead of {}, keeps {} on disk instead of {}, and \
+         fetches {} for a thousand tasks instead of {}",
         advice.volume.name(),
         units::share(near.hit_rate),
         units::share(random.hit_rate),

@@ -1,13 +1,18 @@
-//! A recommendation as Markdown, for the ticket in which somebody orders the volumes.
+//! A recommendation as Markdown, for the ticket that orders the volumes.
 
-use super::{SizingReport, claim_name, words};
+use super::claim::claim_name;
+use super::report::SizingReport;
+use super::sentences;
 use crate::markdown::escape;
 use crate::units;
 
 /// The report as Markdown.
 pub(super) fn markdown(report: &SizingReport) -> String {
     let found = &report.recommendation;
-    let mut text = format!("# Volume sizes\n\nFrom {}.\n\n", escape(&words::origin(report)));
+    let mut text = format!(
+        "# Volume sizes\n\nFrom {}.\n\n",
+        escape(&sentences::origin(&report.origin, &report.recommendation))
+    );
     text.push_str("| claim | size | hit rate | p95 | next down | next up |\n|---|---:|---:|---:|---:|---:|\n");
     for advice in &found.volumes {
         let other = |other: &Option<hybrid_cache_sizing::recommend::Alternative>| match other {
@@ -27,39 +32,42 @@ pub(super) fn markdown(report: &SizingReport) -> String {
     for advice in &found.volumes {
         text.push_str(&format!(
             "\n## {}\n\n{}.\n\n",
-            words::title(advice.volume),
-            escape(&words::headline(found, advice))
+            sentences::title(advice.volume),
+            escape(&sentences::headline(found, advice))
         ));
-        if let Some(why) = words::unreachable(found, advice) {
+        if let Some(why) = sentences::unreachable(found, advice) {
             text.push_str(&format!("**{}**\n\n", escape(&why)));
         }
         text.push_str("| part of the claim | size |\n|---|---:|\n");
-        for (what, size) in words::parts(found, advice) {
+        for (what, size) in sentences::parts(found, advice) {
             text.push_str(&format!("| {} | {size} |\n", escape(&what)));
         }
         text.push('\n');
-        let sentences = words::certainty(advice).into_iter().chain([
-            words::less(advice),
-            words::misses(advice),
-            words::inodes(found, advice),
+        let sentences = sentences::certainty(advice).into_iter().chain([
+            sentences::less(advice),
+            sentences::misses(advice),
+            sentences::inodes(found, advice),
         ]);
-        for sentence in sentences.chain(words::delayed(advice)).chain(words::growth(advice)) {
+        for sentence in sentences
+            .chain(sentences::delayed(advice))
+            .chain(sentences::growth(advice))
+        {
             text.push_str(&format!("- {}\n", escape(&sentence)));
         }
         if !advice.held_up_by.is_empty() {
-            text.push_str("\nWith so much less these would miss:\n\n");
+            text.push_str("\nWith that much less, these would miss:\n\n");
             for holder in &advice.held_up_by {
-                text.push_str(&format!("- {}\n", escape(&words::holder(holder))));
+                text.push_str(&format!("- {}\n", escape(&sentences::holder(holder))));
             }
         }
     }
-    text.push_str(&format!("\n{}.\n", escape(&words::together(found))));
+    text.push_str(&format!("\n{}.\n", escape(&sentences::together(found))));
     report
         .sections()
         .iter()
         .for_each(|section| text.push_str(&section.markdown()));
     if !report.warnings.is_empty() {
-        text.push_str("\n## Before you trust it\n\n");
+        text.push_str("\n## Warnings\n\n");
         report
             .warnings
             .iter()

@@ -1,11 +1,14 @@
-//! A recommendation as a page: the sizes to order first, then the curves and the reasons.
+//! A recommendation as a page: the sizes to order, then the curves and the reasons.
 
 use hybrid_cache_model::shown;
 use hybrid_cache_sizing::recommend::{Advice, Alternative, Point};
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use hybrid_cache_web::{Tone, badge, document, inline_style, notice, scrolling};
+use maud::{Markup, html};
 
+use super::claim::claim_name;
 use super::plot::Plot;
-use super::{SizingReport, claim_name, words};
+use super::report::SizingReport;
+use super::sentences;
 use crate::html::STYLE;
 use crate::units;
 
@@ -14,35 +17,23 @@ const OWN_STYLE: &str = include_str!("page.css");
 /// The whole page: no script, no font, no image, no request.
 pub(super) fn page(report: &SizingReport) -> String {
     let found = &report.recommendation;
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { "hybrid-cache: volume sizes" }
-                style { (PreEscaped(STYLE)) (PreEscaped(OWN_STYLE)) }
-            }
-            body {
-                a class="skip" href="#main" { "Skip to the sizes" }
+    let body = html! {
                 header {
                     p class="eyebrow" { "hybrid-cache · volume sizes" }
                     h1 { "How large must the volumes be?" }
-                    p class="lede" { "From " (words::origin(report)) ". Target: " (target(report)) "." }
+                    p class="lede" { "From " (sentences::origin(&report.origin, &report.recommendation)) ". Target: " (target(report)) "." }
                     @if !report.warnings.is_empty() {
-                        p class="notice" {
-                            span class="mark-word" { "⚠ " }
-                            a href="#warnings" { (report.warnings.len()) @if report.warnings.len() == 1 { " thing" } @else { " things" } }
-                            " to know before trusting a size."
-                        }
+                        (notice(&html! {
+                            a href="#warnings" { (report.warnings.len()) @if report.warnings.len() == 1 { " warning" } @else { " warnings" } }
+                            " to read before you trust a size."
+                        }))
                     }
                 }
                 main id="main" {
                     section aria-labelledby="order" {
                         h2 id="order" { "What to order" }
                         div class="orders" { @for advice in &found.volumes { (order(advice)) } }
-                        p class="headline" { (words::together(found)) "." }
+                        p class="headline" { (sentences::together(found)) "." }
                         @for section in report.sections().iter().filter(|section| section.id == "proof") {
                             p { a href="#proof" { "Replayed on real file systems" } ": " (section.lead) "." }
                         }
@@ -52,10 +43,14 @@ pub(super) fn page(report: &SizingReport) -> String {
                     (warnings(report))
                     (method())
                 }
-                footer { p { "Made by " code { "cargo xtask size" } "; the same as JSON and Markdown stands beside this page." } }
-            }
-        }
+                footer { p { "Made by " code { "cargo xtask size" } "; the same report as JSON and Markdown is in the same folder." } }
     };
+    let page = document(
+        "hybrid-cache: volume sizes",
+        &inline_style(&[STYLE, OWN_STYLE]),
+        "Skip to the sizes",
+        &body,
+    );
     // Labels and warnings come from the trace, and control characters are none of HTML's.
     shown(&page.into_string()).into_owned()
 }
@@ -75,8 +70,8 @@ fn order(advice: &Advice) -> Markup {
             p class="order-size" { (advice.claim.gib) " GiB" }
             p class="order-name" { code { (claim_name(advice.volume)) } }
             p {
-                @if advice.is_reached { span class="verdict met" { "✓ meets the target" } }
-                @else { span class="verdict missed" { "✗ no size meets the target" } }
+                @if advice.is_reached { (badge(Tone::Good, "✓", "meets the target")) }
+                @else { (badge(Tone::Bad, "✗", "no size meets the target")) }
             }
             p class="small" { (units::share(advice.on_claim.hit_rate)) " hit, p95 " (units::duration(advice.on_claim.waits.p95_us)) }
         }
@@ -106,22 +101,22 @@ fn volume(report: &SizingReport, advice: &Advice) -> Markup {
     };
     html! {
         section aria-labelledby=(name) {
-            h2 id=(name) { (words::title(advice.volume)) }
-            p class="headline" { (words::headline(found, advice)) "." }
-            @if let Some(why) = words::unreachable(found, advice) { p class="notice" { (why) } }
+            h2 id=(name) { (sentences::title(advice.volume)) }
+            p class="headline" { (sentences::headline(found, advice)) "." }
+            @if let Some(why) = sentences::unreachable(found, advice) { (notice(&html! { (why) })) }
             (hit.draw(advice))
             p class="small" {
-                "Size of what environments take, without the rest of the claim. Line: exact for every size; zone: 95 % interval over \
+                "Size of the environments, without the rest of the claim. Line: exact for every size; zone: 95 % interval over \
                  blocks of time; dashed: the target."
             }
             @if found.has_rates() { (wait.draw(advice)) }
             ul class="warnings" {
-                @if let Some(sure) = words::certainty(advice) { li { (sure) "." } }
-                li { (words::less(advice)) "." }
-                li { (words::misses(advice)) "." }
-                @if let Some(delayed) = words::delayed(advice) { li { (delayed) "." } }
-                li { (words::inodes(found, advice)) "." }
-                @if let Some(growth) = words::growth(advice) { li { (growth) "." } }
+                @if let Some(sure) = sentences::certainty(advice) { li { (sure) "." } }
+                li { (sentences::less(advice)) "." }
+                li { (sentences::misses(advice)) "." }
+                @if let Some(delayed) = sentences::delayed(advice) { li { (delayed) "." } }
+                li { (sentences::inodes(found, advice)) "." }
+                @if let Some(growth) = sentences::growth(advice) { li { (growth) "." } }
             }
             div class="cards" {
                 div class="card" { (claim(report, advice)) }
@@ -134,10 +129,10 @@ fn volume(report: &SizingReport, advice: &Advice) -> Markup {
 
 fn claim(report: &SizingReport, advice: &Advice) -> Markup {
     html! {
-        h3 { "What the claim is made of" }
+        h3 { "What the claim consists of" }
         table {
             tbody {
-                @for (what, size) in words::parts(&report.recommendation, advice) {
+                @for (what, size) in sentences::parts(&report.recommendation, advice) {
                     tr { th scope="row" { (what) } td class="n" { (size) } }
                 }
             }
@@ -159,7 +154,7 @@ fn holders(advice: &Advice) -> Markup {
                     @for holder in &advice.held_up_by {
                         tr {
                             th scope="row" class="holder" { (holder.name) }
-                            td class="n" { (words::a_day(holder.requests_per_day, 2)) }
+                            td class="n" { (sentences::a_day(holder.requests_per_day, 2)) }
                             td class="n" { (units::bytes(holder.weight.bytes)) }
                         }
                     }
@@ -180,7 +175,7 @@ fn sizes(advice: &Advice) -> Markup {
                 td class="n" { (units::duration(at.waits.p95_us)) }
                 td class="n" { (units::duration(at.waits.p99_us)) }
                 td class="n" { (at.wait_s_per_day.map_or("–".to_owned(), |wait_s| units::duration(wait_s * 1e6))) }
-                td class="n" { (words::a_day(at.evictions_per_day, 1)) }
+                td class="n" { (sentences::a_day(at.evictions_per_day, 1)) }
             }
         }
     };
@@ -190,7 +185,7 @@ fn sizes(advice: &Advice) -> Markup {
     };
     html! {
         h3 { "The next size down and up" }
-        div class="scroll" tabindex="0" role="region" aria-label="Sizes side by side" {
+        (scrolling("Sizes side by side", &html! {
             table {
                 thead { tr {
                     th scope="col" { "Claim" } th scope="col" class="n" { "Hit rate" } th scope="col" class="n" { "By bytes" }
@@ -203,7 +198,7 @@ fn sizes(advice: &Advice) -> Markup {
                     (other(&advice.larger, ""))
                 }
             }
-        }
+        }))
     }
 }
 
@@ -211,7 +206,7 @@ fn warnings(report: &SizingReport) -> Markup {
     html! {
         @if !report.warnings.is_empty() {
             section id="warnings" aria-labelledby="warnings-heading" {
-                h2 id="warnings-heading" { "Before you trust it" }
+                h2 id="warnings-heading" { "Warnings" }
                 ul class="warnings" { @for warning in &report.warnings { li { (warning) } } }
             }
         }
@@ -228,15 +223,15 @@ fn method() -> Markup {
                       hits at a size exactly if everything used since its environment was last used fits into it. One pass over \
                       the trace gives that distance for each request, and so the hit rate of every size." }
                 dt { "Waiting" }
-                dd { "A hit waits as the trace's hits did. A miss also waits for what is missing at that size, by a line through \
+                dd { "A hit waits as long as the trace's hits did. A miss also waits for what is missing at that size, by a line fitted to \
                       the trace's measured preparations with their scatter." }
                 dt { "Claim" }
-                dd { "The claim holds the environments, what is being built at one time, headroom, and what the file system keeps \
-                      for itself, and 88 % of its room, which hybrid-cache keeps to by itself, is enough for the environments." }
+                dd { "The claim holds the environments, what is being built at the same time, headroom, and what the file system reserves \
+                      for itself. hybrid-cache uses 88 % of the claim's room by default; that is enough for the environments." }
                 dt { "Intervals" }
-                dd { "Blocks of time (days, if there are eight) are drawn with replacement a thousand times." }
+                dd { "Bootstrap over blocks of time (days, if there are at least eight), with a thousand resamplings." }
             }
-            p { "docs/sizing.md says when not to trust it." }
+            p { "docs/sizing.md describes the limits of this method." }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use hybrid_cache_sizing::Volume;
 
-use super::claim_name;
+use super::claim::claim_name;
 
 /// Lines around a change that a patch shows.
 const CONTEXT: usize = 3;

@@ -1,4 +1,4 @@
-//! A proof in sentences and rows: predicted beside observed, the same in every form.
+//! A proof in sentences and rows: predicted and observed values, the same in every form.
 
 use hybrid_cache_sizing::proof::{Ended, FullStep, Proof, Size, VolumeProof};
 
@@ -102,7 +102,7 @@ fn sentences(proved: &VolumeProof) -> Vec<String> {
         }
     }
     sentences.push(
-        "the interval of p95 holds 95 %, by order statistics: the prediction does not hold if all of it is more than 20 % away".to_owned(),
+        "p95 has a 95 % interval by order statistics: the prediction does not hold if the whole interval is more than 20 % away".to_owned(),
     );
     sentences.extend(proved.full.iter().map(full));
     sentences.extend(proved.notes.iter().cloned());
@@ -118,7 +118,7 @@ fn distinct(texts: &[String]) -> Vec<String> {
 
 fn full(step: &FullStep) -> String {
     let mut text = format!(
-        "{} ({} free): {} of {} new environments were made, {} others evicted",
+        "{} ({} free): {} of {} new environments were prepared, {} others evicted",
         step.what,
         units::bytes(step.free_bytes),
         step.served,
@@ -149,15 +149,15 @@ fn outcome(proof: &Proof) -> String {
     let judged = proof.judged();
     let broken: usize = proof.volumes.iter().map(|proved| proved.broken().len()).sum();
     let mut text = match (judged, broken) {
-        (0, _) => "nothing was replayed far enough to judge a prediction".to_owned(),
+        (0, _) => "no replay was long enough to judge a prediction".to_owned(),
         (_, 0) if proof.holds() => format!("every prediction holds, at {judged} sizes"),
-        (_, 0) => "every prediction holds, but a full volume was not handled as it should".to_owned(),
+        (_, 0) => "every prediction holds, but a full volume was not handled correctly".to_owned(),
         (_, 1) => "one prediction does not hold".to_owned(),
         _ => format!("{broken} predictions do not hold"),
     };
     match proof.ended {
         Some(Ended::Interrupted) => text.push_str(" (it was interrupted)"),
-        Some(Ended::Late) => text.push_str(" (its time was over before its end)"),
+        Some(Ended::Late) => text.push_str(" (it ran out of time)"),
         None => {}
     }
     text

@@ -1,6 +1,7 @@
-//! A part of the report that is tables with a word above and below: the same in every form.
+//! A part of the report that consists of tables with text above and below: the same in every form.
 
 use comfy_table::{CellAlignment, Table, presets};
+use hybrid_cache_web::scrolling;
 use maud::{Markup, html};
 
 use crate::markdown::escape;
@@ -104,7 +105,7 @@ impl Rows {
         let figure = |at: usize| self.is_figure(at).then_some("n");
         html! {
             p class="small headline" { (self.headline) "." }
-            div class="scroll" tabindex="0" role="region" aria-label=(self.headline) {
+            (scrolling(&self.headline, &html! {
                 table {
                     thead { tr { @for (at, name) in self.columns.iter().enumerate() { th scope="col" class=[figure(at)] { (name) } } } }
                     tbody {
@@ -118,7 +119,7 @@ impl Rows {
                         }
                     }
                 }
-            }
+            }))
             @if !self.sentences.is_empty() { ul class="warnings" { @for sentence in &self.sentences { li { (sentence) } } } }
         }
     }

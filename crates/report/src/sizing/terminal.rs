@@ -4,20 +4,26 @@ use comfy_table::{CellAlignment, Table, presets};
 use hybrid_cache_model::shown;
 use hybrid_cache_sizing::recommend::{Alternative, Point};
 
-use super::{SizingReport, claim_name, words};
+use super::claim::claim_name;
+use super::report::SizingReport;
+use super::sentences;
 use crate::units;
 
 /// The report as plain text.
 pub(super) fn terminal(report: &SizingReport) -> String {
     let found = &report.recommendation;
-    let mut text = format!("{}\n\n{}\n", words::origin(report), table(report));
+    let mut text = format!(
+        "{}\n\n{}\n",
+        sentences::origin(&report.origin, &report.recommendation),
+        table(report)
+    );
     for advice in &found.volumes {
         text.push_str(&format!(
             "\n{}: {}\n",
             advice.volume.name(),
-            words::headline(found, advice)
+            sentences::headline(found, advice)
         ));
-        let parts = words::parts(found, advice)
+        let parts = sentences::parts(found, advice)
             .into_iter()
             .map(|(what, size)| format!("{size} {what}"));
         let mut lines = vec![format!(
@@ -25,20 +31,20 @@ pub(super) fn terminal(report: &SizingReport) -> String {
             advice.claim.gib,
             parts.collect::<Vec<_>>().join(" + ")
         )];
-        lines.extend(words::unreachable(found, advice));
-        lines.extend(words::certainty(advice));
-        lines.push(words::less(advice));
+        lines.extend(sentences::unreachable(found, advice));
+        lines.extend(sentences::certainty(advice));
+        lines.push(sentences::less(advice));
         if !advice.held_up_by.is_empty() {
-            let named: Vec<String> = advice.held_up_by.iter().map(words::holder).collect();
-            lines.push(format!("these would miss then: {}", named.join(", ")));
+            let named: Vec<String> = advice.held_up_by.iter().map(sentences::holder).collect();
+            lines.push(format!("these would then miss: {}", named.join(", ")));
         }
-        lines.push(words::misses(advice));
-        lines.extend(words::delayed(advice));
-        lines.push(words::inodes(found, advice));
-        lines.extend(words::growth(advice));
+        lines.push(sentences::misses(advice));
+        lines.extend(sentences::delayed(advice));
+        lines.push(sentences::inodes(found, advice));
+        lines.extend(sentences::growth(advice));
         lines.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
     }
-    text.push_str(&format!("\n{}\n", words::together(found)));
+    text.push_str(&format!("\n{}\n", sentences::together(found)));
     report
         .sections()
         .iter()
@@ -74,7 +80,7 @@ fn table(report: &SizingReport) -> String {
             format!("{} GiB", advice.claim.gib),
             units::share(advice.on_claim.hit_rate),
             units::duration(advice.on_claim.waits.p95_us),
-            words::a_day(advice.on_claim.evictions_per_day, 1),
+            sentences::a_day(advice.on_claim.evictions_per_day, 1),
             other(&advice.smaller),
             other(&advice.larger),
         ]);

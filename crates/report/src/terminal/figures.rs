@@ -1,8 +1,9 @@
-//! What we add, as a table under one headline for each kind.
+//! The overhead, as a table with one headline for each kind of figure.
 
 use comfy_table::CellAlignment;
 
-use super::{align, attainment, fits, framed, plain};
+use super::table::{align, fits, framed};
+use crate::cells::{attainment, plain};
 use crate::figure::{Figure, FigureKind};
 use crate::summary::Summary;
 
@@ -14,7 +15,7 @@ const COLUMNS: [(&str, CellAlignment); 6] = [
     ("verdict", CellAlignment::Left),
     ("measured", CellAlignment::Left),
 ];
-/// Columns that a narrow terminal does without, one after the other.
+/// Columns that a narrow terminal drops, one after the other.
 const DISPENSABLE: [&str; 2] = ["measured", "n"];
 /// Lines above the first row: a rule, the header, a rule.
 const HEADER_LINES: usize = 3;

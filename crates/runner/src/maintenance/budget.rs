@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hybrid_cache_model::Failure;
-use hybrid_cache_model::protocol::BudgetRequest;
+use hybrid_cache_model::budget::BudgetRequest;
 
 use crate::store::measure::{DiskUsage, file_system};
 
@@ -53,7 +53,7 @@ pub fn lacking(root: &Path, part: u64) -> Result<DiskUsage, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use hybrid_cache_model::maintain::FileSystemUsage;
+    use hybrid_cache_model::budget::FileSystemUsage;
 
     use super::*;
 

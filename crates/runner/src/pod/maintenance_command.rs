@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use hybrid_cache_model::budget::Budgets;
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
 use hybrid_cache_model::pod::{
     CONTENTS_MARK, ImageRecord, NIX_MOUNT, PYTHON_MOUNT, PodMaintainReport, PodMaintainRequest, PodMaintenanceCommand,
     SEED_FOLDER, VOLUMES_FOLDER, nix_sub_path, python_sub_path,
 };
-use hybrid_cache_model::protocol::Budgets;
 use hybrid_cache_model::{Failure, FailureKind, Tenant};
 
 use super::log::log_line;

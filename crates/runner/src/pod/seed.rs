@@ -18,8 +18,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use hybrid_cache_model::budget::Budgets;
 use hybrid_cache_model::pod::{ImageRecord, NIX_MOUNT, PYTHON_MOUNT, PodMaintainReport, SEED_FOLDER, SeedRequest};
-use hybrid_cache_model::protocol::{Budgets, EnvironmentContext, Keep, PrepareEvent, PrepareRequest, Volumes};
+use hybrid_cache_model::protocol::{EnvironmentContext, Keep, PrepareEvent, PrepareRequest, Volumes};
 use hybrid_cache_model::{Failure, FailureKind, TaskSpec, Tenant};
 use tar::{Archive, Builder, EntryType, Header};
 

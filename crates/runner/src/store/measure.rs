@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use hybrid_cache_model::Failure;
-use hybrid_cache_model::maintain::FileSystemUsage;
+use hybrid_cache_model::budget::FileSystemUsage;
 
 use super::failure::IoContext;
 

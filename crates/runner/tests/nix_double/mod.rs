@@ -7,8 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use hybrid_cache_model::budget::Budgets;
 use hybrid_cache_model::protocol::{
-    Budgets, EnvironmentContext, Interpreter, Keep, PackageSource, PrepareRequest, Provider, SystemTools, Volumes,
+    EnvironmentContext, Interpreter, Keep, PackageSource, PrepareRequest, Provider, SystemTools, Volumes,
 };
 use hybrid_cache_model::{Failure, SystemKey, TaskSpec};
 use hybrid_cache_runner::child::Deadline;

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
+use hybrid_cache_model::budget::Budgets;
 use hybrid_cache_model::protocol::{
-    Budgets, EnvironmentContext, IndexScope, Interpreter, Keep, PrepareEvent, PrepareRequest, PythonTools, Volumes,
+    EnvironmentContext, IndexScope, Interpreter, Keep, PrepareEvent, PrepareRequest, PythonTools, Volumes,
 };
 use hybrid_cache_model::{CacheStatus, Failure, FailureKind, PythonRequest, RequestKey, TaskSpec, Tenant, Timeline};
 use hybrid_cache_runner::clock::Recorder;

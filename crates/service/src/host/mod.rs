@@ -4,7 +4,6 @@
 
 mod probe;
 mod settings;
-mod size;
 mod token_file;
 mod volumes;
 
@@ -20,7 +19,6 @@ use crate::{Engine, ShutdownReport};
 
 pub use probe::probe;
 pub use settings::Settings;
-pub use size::parse_size;
 pub use volumes::{OfCluster, OfMachine};
 
 /// Grace for requests under way; what they ask is done in milliseconds.

@@ -1,10 +1,11 @@
 //! What all pages share: the frame around them, and text with code in it.
 
 use hybrid_cache_model::shown;
-use maud::{DOCTYPE, Markup, html};
+use hybrid_cache_web as web;
+use maud::{Markup, html};
 
 /// Where the style is; raise the number with each change, for browsers keep it.
-pub const STYLE_PATH: &str = concat!("/assets/style-", env!("CARGO_PKG_VERSION"), "-1.css");
+pub const STYLE_PATH: &str = concat!("/assets/style-", env!("CARGO_PKG_VERSION"), "-2.css");
 /// Where the script is.
 pub const SCRIPT_PATH: &str = concat!("/assets/live-", env!("CARGO_PKG_VERSION"), "-2.js");
 
@@ -29,32 +30,23 @@ pub fn page(title: &str, here: Here, head: &Markup, main: &Markup) -> Markup {
     let entry = |path: &str, name: &str, own: Here| {
         html! { a href=(path) aria-current=[(own == here).then_some("page")] { (name) } }
     };
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (title) " · hybrid-cache" }
-                link rel="icon" href="data:,";
-                link rel="stylesheet" href=(STYLE_PATH);
-                script src=(SCRIPT_PATH) defer {}
-                (head)
-            }
-            body {
-                a class="skip" href="#main" { "Skip to the content" }
-                header class="top" {
-                    a class="brand" href="/" { "hybrid-cache" }
-                    nav aria-label="Pages" {
-                        (entry("/", "Tasks", Here::Tasks))
-                        (entry("/docs", "API", Here::Docs))
-                    }
-                }
-                main id="main" { (main) }
+    let head = html! {
+        link rel="icon" href="data:,";
+        link rel="stylesheet" href=(STYLE_PATH);
+        script src=(SCRIPT_PATH) defer {}
+        (head)
+    };
+    let body = html! {
+        header class="top" {
+            a class="brand" href="/" { "hybrid-cache" }
+            nav aria-label="Pages" {
+                (entry("/", "Tasks", Here::Tasks))
+                (entry("/docs", "API", Here::Docs))
             }
         }
-    }
+        main id="main" { (main) }
+    };
+    web::document(&format!("{title} · hybrid-cache"), &head, "Skip to the content", &body)
 }
 
 /// Text of others: what would reorder or hide a part of it is shown instead. A carriage return is a line break, as in HTML.

@@ -10,6 +10,8 @@ mod task;
 mod units;
 mod waterfall;
 
+use std::sync::LazyLock;
+
 use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -20,7 +22,8 @@ pub use history::History;
 
 use crate::http::{App, Problem};
 
-const STYLE: &str = include_str!("style.css");
+/// The shared sheet, and what only these pages have.
+static STYLE: LazyLock<String> = LazyLock::new(|| format!("{}{}", hybrid_cache_web::STYLE, include_str!("style.css")));
 const SCRIPT: &str = include_str!("live.js");
 
 /// Every path of the pages.
@@ -36,7 +39,7 @@ pub fn routes() -> Router<App> {
         .route("/logout", post(login::sign_out))
         .route(
             layout::STYLE_PATH,
-            get(async || asset("text/css; charset=utf-8", STYLE)),
+            get(async || asset("text/css; charset=utf-8", &STYLE)),
         )
         .route(
             layout::SCRIPT_PATH,

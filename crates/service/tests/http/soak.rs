@@ -136,7 +136,7 @@ async fn a_days_tasks_leave_hardly_any_memory_and_disk_within_its_budget() {
     }
     let second_half = &seen[seen.len() / 2..];
     println!("resident {seen:?} (seconds, KiB); {most_on_disk} bytes on disk at most");
-    let slope = Slope::of(second_half).expect("enough values that are independent");
+    let slope = Slope::fit(second_half).expect("enough values that are independent");
     let seconds = second_half.last().unwrap().0 - second_half[0].0;
     let a_task = slope.per_s * seconds * 1024.0 / (day / 2) as f64;
     println!("second half: {a_task:.1} bytes a task, {}", slope.trend().name());

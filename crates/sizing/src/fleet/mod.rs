@@ -1,4 +1,4 @@
-//! What placement is worth in a fleet: nodes with a volume each, against one volume that all nodes share.
+//! The effect of placement in a fleet: nodes with one volume each, compared with one volume that all nodes share.
 //!
 //! Each node is a cache of whole environments, least recently used evicted first, as one volume is. A trace of one
 //! volume is played at the fleet's rate: with each of its requests come as many tasks as the rate needs, drawn from the
@@ -6,7 +6,7 @@
 //! the nodes and do not count.
 //!
 //! **Bounds.** The trace is streamed once for each placement. A hit costs a look and a note, a miss the groups of the
-//! environment's parts, whatever the number of nodes. Memory is what the nodes hold, so it is bounded by budgets, not by
+//! environment's parts, independent of the number of nodes. Memory is what the nodes hold, so it is bounded by budgets, not by
 //! requests. Nodes that tasks are spread over by chance or in turn are all alike: at most [`ALIKE`] of them are played,
 //! and sums are taken for all. No more than [`MOST_TASKS`] tasks are played for each placement.
 
@@ -26,7 +26,7 @@ use node::Node;
 pub const ALIKE: usize = 256;
 /// Tasks that are played for each placement.
 pub const MOST_TASKS: u64 = 5_000_000;
-/// Requests that the tasks beside a request are drawn from.
+/// Requests from which the tasks that accompany a request are drawn.
 pub const RECENT: usize = 1000;
 /// A node takes no more than so much of the mean load for the sake of an environment that it has.
 const MOST_LOAD: f64 = 1.25;
@@ -117,7 +117,7 @@ pub struct Placed {
     pub evicted_per_1000: f64,
     /// What all volumes held together at the end, in bytes.
     pub held_bytes: u64,
-    /// The highest load of a node over the mean one, or over one task where the mean is less, while a task was placed; absent where
+    /// The highest load of a node over the mean one, or over one task where the mean is less, while a task was placed; absent if
     /// nodes are chosen without a look at their load.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub most_load: Option<f64>,
@@ -141,7 +141,7 @@ pub struct FleetAdvice {
 /// # Errors
 /// The trace cannot be read.
 pub fn compare(source: &dyn Source, volume: Volume, fleet: &Fleet) -> Result<Option<FleetAdvice>, TraceError> {
-    let groups = Groups::of(source.catalog().of(volume));
+    let groups = Groups::from_catalog(source.catalog().volume(volume));
     let mut placed = Vec::new();
     let mut hours = 0.0;
     for placement in Placement::ALL {

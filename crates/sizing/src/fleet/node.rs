@@ -1,4 +1,4 @@
-//! One node's volume: a cache of whole environments whose hits cost a look and a note.
+//! One node's volume: a cache of whole environments whose hits cost one lookup and one update.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -46,7 +46,7 @@ pub(super) struct Node {
 }
 
 /// What a task met.
-pub(super) struct Met {
+pub(super) struct NodeAnswer {
     pub was_there: bool,
     pub fetched_bytes: u64,
 }
@@ -60,12 +60,12 @@ impl Node {
         environment: u32,
         number: u64,
         evicted: &mut Vec<u32>,
-    ) -> Met {
+    ) -> NodeAnswer {
         let was_there = self.resident.insert(environment, number).is_some();
         self.uses.push_back((environment, number));
         let mut fetched_bytes = 0;
         if !was_there {
-            for group in groups.of_environment(environment) {
+            for group in groups.groups_of(environment) {
                 let users = self.users.entry(*group).or_default();
                 *users += 1;
                 if *users == 1 {
@@ -86,7 +86,7 @@ impl Node {
             self.uses
                 .retain(|(environment, number)| resident.get(environment) == Some(number));
         }
-        Met {
+        NodeAnswer {
             was_there,
             fetched_bytes,
         }
@@ -103,7 +103,7 @@ impl Node {
 
     fn remove(&mut self, groups: &Groups, environment: u32) {
         self.resident.remove(&environment);
-        for group in groups.of_environment(environment) {
+        for group in groups.groups_of(environment) {
             if let Some(users) = self.users.get_mut(group) {
                 *users -= 1;
                 if *users == 0 {

@@ -13,7 +13,7 @@ fn trace() -> Recorded {
 }
 
 fn fleet(trace: &Recorded, nodes: usize, tenths: u64) -> Fleet {
-    let union = trace.catalog.of(Volume::Python).union();
+    let union = trace.catalog.volume(Volume::Python).union();
     Fleet {
         nodes,
         budget: Weight::new(union.bytes / 10 * tenths, union.inodes),
@@ -34,7 +34,7 @@ fn of(advice: &FleetAdvice, placement: Placement) -> Placed {
 fn one_node_is_one_volume_whatever_the_placement() {
     let trace = trace();
     let fleet = fleet(&trace, 1, 4);
-    let catalog = trace.catalog.of(Volume::Python);
+    let catalog = trace.catalog.volume(Volume::Python);
     let mut cache = Cache::new(catalog, fleet.budget);
     let (mut hits, mut asked, mut fetched) = (0, 0, 0);
     for event in &trace.events {
@@ -73,9 +73,9 @@ fn sending_tasks_to_their_environment_saves_what_spreading_costs() {
 }
 
 #[test]
-fn no_node_drowns_for_an_environment_that_everybody_wants() {
+fn a_popular_environment_overloads_no_node() {
     let mut trace = Recorded::default();
-    let catalog = trace.catalog.of_mut(Volume::Python);
+    let catalog = trace.catalog.volume_mut(Volume::Python);
     for key in ["all", "few"] {
         catalog.environment(crate::trace::Environment {
             key: key.to_owned(),

@@ -1,15 +1,16 @@
-//! The size of one volume: candidates, the first one that is enough, and a closer look at what lies around it.
+//! The size of one volume: candidates, the smallest that suffices, and a closer look at its neighbours.
 
-use super::{Advice, Alternative, Decided, Growth, Holder, Less, Point, Targets, Waits};
-use crate::Weight;
+use super::growth::Growth;
+use super::recommendation::{Advice, Alternative, Decided, Holder, Less, Point, Targets, Waits};
 use crate::claim::{FileSystem, GIB, Needs, default_budget, neighbours};
 use crate::curve::{Curve, curve};
+use crate::delayed::{self, Delayed};
 use crate::detail::{AtSize, Detail, detail, per_day};
-use crate::held::{self, Delayed};
 use crate::latency::Latency;
 use crate::number::{float, share, whole};
 use crate::stats::{Durations, Interval, central, resamples};
 use crate::trace::{Source, TraceError, Volume};
+use crate::weight::Weight;
 
 /// Sizes on a curve.
 const SIZES: u64 = 64;
@@ -56,7 +57,7 @@ pub(super) fn advise(
     let around = Around {
         curve: &curve,
         close: &close,
-        delayed: held::delayed(source, volume, &budgets)?,
+        delayed: delayed::delayed(source, volume, &budgets)?,
         file_system: targets.file_system,
     };
     let (at, on_claim) = (around.point(chosen), around.point(claimed));
@@ -66,7 +67,7 @@ pub(super) fn advise(
         requests: curve.requests,
         first: curve.first,
         due: curve.due,
-        environments: source.catalog().of(volume).environments().len(),
+        environments: source.catalog().volume(volume).environments().len(),
         largest: curve.largest,
         union: curve.union,
         rest: settled.needs.rest,
@@ -112,14 +113,14 @@ fn held(bytes: u64, file_system: FileSystem, curve: &Curve) -> Weight {
     }
 }
 
-/// What environments may take of a claim under the budget that hybrid-cache keeps to unless it is told otherwise.
+/// What environments may take of a claim under the budget that hybrid-cache keeps to by default.
 fn kept_bytes(gib: u64, file_system: FileSystem, rest: Weight) -> u64 {
     default_budget(file_system.room_of(gib * GIB))
         .saturating_sub(rest)
         .bytes
 }
 
-/// The size that was chosen, and what its claim needs beside it.
+/// The size that was chosen, and what its claim needs in addition.
 struct Settled {
     decided_by: Decided,
     bytes: u64,
@@ -145,11 +146,11 @@ fn settle(
     sizes.extend(by_hit.into_iter().chain(nearly_best).map(|bytes| bytes.max(largest)));
     let rough = look(source, volume, &mut sizes, (0, 0), targets, latency)?;
     let (decided_by, bytes) = choose(&rough, by_hit, nearly_best, largest, targets);
-    let growth = Growth::of(&rough.block_used_bytes, rough.days(), targets.growth_days);
+    let growth = Growth::estimate(&rough.block_used_bytes, rough.days(), targets.growth_days);
     let there = rough.sizes.iter().find(|size| size.budget.bytes >= bytes);
     let needs = Needs {
         file_system,
-        rest: source.catalog().of(volume).rest,
+        rest: source.catalog().volume(volume).rest,
         building_bytes: there.map_or(0, |size| size.building_bytes),
         headroom: targets.headroom,
         growth: growth.factor,
@@ -340,7 +341,7 @@ fn budget_interval(close: &Detail, hit: f64, everything: u64) -> Option<Interval
 }
 
 fn holders(source: &dyn Source, volume: Volume, close: &Detail) -> Vec<Holder> {
-    let catalog = source.catalog().of(volume);
+    let catalog = source.catalog().volume(volume);
     let named = close.between.iter().take(HOLDERS);
     let holder = |(environment, requests): &(u32, u64)| Holder {
         name: catalog.environments()[*environment as usize].shown().to_owned(),

@@ -19,13 +19,13 @@ pub struct Growth {
     pub interval: Option<Interval>,
     /// Days that are provided for.
     pub days: f64,
-    /// The factor that comes of it; 1 if growth cannot be told from chance.
+    /// The factor that comes of it; 1 if growth is not distinguishable from chance.
     pub factor: f64,
 }
 
 impl Growth {
-    /// Growth from the bytes that each block of time uses. Blocks without requests tell nothing.
-    pub fn of(used_bytes: &[u64], trace_days: f64, provided_days: Option<f64>) -> Growth {
+    /// Growth from the bytes that each block of time uses. Blocks without requests are ignored.
+    pub fn estimate(used_bytes: &[u64], trace_days: f64, provided_days: Option<f64>) -> Growth {
         let days = provided_days.unwrap_or(0.0);
         let none = Growth {
             days,
@@ -75,16 +75,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steady_growth_is_carried_on_and_noise_is_not() {
+    fn steady_growth_is_extrapolated_and_noise_is_not() {
         let growing: Vec<u64> = (0..14).map(|day| 1_000_000 + 10_000 * day + day % 3 * 900).collect();
-        let found = Growth::of(&growing, 14.0, Some(365.0));
+        let found = Growth::estimate(&growing, 14.0, Some(365.0));
         let per_day = found.per_day.unwrap();
         assert!((per_day / (10_000.0 / 1_135_000.0) - 1.0).abs() < 0.05, "{found:?}");
         assert!((found.factor - (1.0 + per_day * 365.0)).abs() < 1e-9);
         let noisy: Vec<u64> = (0..14u64).map(|day| 1_000_000 + (day * 7919) % 13 * 20_000).collect();
-        let found = Growth::of(&noisy, 14.0, Some(365.0));
+        let found = Growth::estimate(&noisy, 14.0, Some(365.0));
         assert!(found.factor == 1.0 && found.interval.unwrap().low < 0.0, "{found:?}");
-        assert_eq!(Growth::of(&growing, 3.0, Some(365.0)).per_day, None);
-        assert_eq!(Growth::of(&[0; 20], 30.0, None).factor, 1.0);
+        assert_eq!(Growth::estimate(&growing, 3.0, Some(365.0)).per_day, None);
+        assert_eq!(Growth::estimate(&[0; 20], 30.0, None).factor, 1.0);
     }
 }

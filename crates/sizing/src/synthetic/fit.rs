@@ -8,7 +8,7 @@ use crate::stats::line;
 use crate::trace::{Catalog, Event, Source, TraceError};
 use crate::{Volume, detail};
 
-/// Share of the parts that a variation has anew.
+/// Share of the parts that a variation has again.
 const NEW_PARTS: u64 = 3;
 const OF_PARTS: u64 = 10;
 const HOUR_US: u64 = 3_600_000_000;
@@ -30,13 +30,13 @@ type Key = [Option<u64>; 2];
 #[derive(Default)]
 struct Counts {
     requests: u64,
-    programs: HashMap<Key, Seen>,
+    programs: HashMap<Key, ProgramHistory>,
     hours: [u64; 24],
 }
 
 /// What is known of a program.
 #[derive(Clone, Copy, Default)]
-struct Seen {
+struct ProgramHistory {
     uses: u64,
     uses_in_first_half: u64,
     first_us: u64,
@@ -44,7 +44,7 @@ struct Seen {
     environments: [Option<u32>; 2],
 }
 
-impl Seen {
+impl ProgramHistory {
     /// True for a program that came within a day, and was not seen again for at least a day.
     fn is_one_off(&self, end_us: u64) -> bool {
         self.last_us - self.first_us < 24 * HOUR_US && self.last_us + 24 * HOUR_US < end_us
@@ -74,14 +74,14 @@ pub fn fit(source: &dyn Source, seed: u64) -> Result<Fitted, TraceError> {
         seen.last_us = request.at_us;
         seen.environments = request.uses.map(|asked| asked.map(|asked| asked.environment));
     })?;
-    let mut ranked: Vec<(Key, Seen)> = counts.programs.iter().map(|(key, seen)| (*key, *seen)).collect();
+    let mut ranked: Vec<(Key, ProgramHistory)> = counts.programs.iter().map(|(key, seen)| (*key, *seen)).collect();
     ranked.sort_unstable_by_key(|(key, seen)| (std::cmp::Reverse(seen.uses), *key));
     let once: u64 = ranked
         .iter()
         .filter(|(_, seen)| seen.is_one_off(last))
         .map(|(_, seen)| seen.uses)
         .sum();
-    let lasting: Vec<(Key, Seen)> = ranked
+    let lasting: Vec<(Key, ProgramHistory)> = ranked
         .iter()
         .filter(|(_, seen)| !seen.is_one_off(last))
         .copied()
@@ -112,7 +112,7 @@ pub fn fit(source: &dyn Source, seed: u64) -> Result<Fitted, TraceError> {
 
 /// The exponent of the Zipf law: the slope of uses over rank, both as logarithms, at ranks that double. All ranks would
 /// weigh the rarely used ones most, which are few uses and much chance.
-fn exponent(ranked: &[(Key, Seen)]) -> f64 {
+fn exponent(ranked: &[(Key, ProgramHistory)]) -> f64 {
     let ranks = std::iter::successors(Some(1usize), |rank| Some(rank * 2)).take_while(|rank| *rank <= ranked.len());
     let points: Vec<(f64, f64)> = ranks
         .map(|rank| (float(rank as u64).ln(), -float(ranked[rank - 1].1.uses).ln()))
@@ -124,8 +124,8 @@ fn exponent(ranked: &[(Key, Seen)]) -> f64 {
 }
 
 /// Share of the tenth that is used most in the first half and no longer is in the second.
-fn drift(ranked: &[(Key, Seen)]) -> f64 {
-    let top = |uses: fn(&Seen) -> u64| -> HashSet<Key> {
+fn drift(ranked: &[(Key, ProgramHistory)]) -> f64 {
+    let top = |uses: fn(&ProgramHistory) -> u64| -> HashSet<Key> {
         let mut by_uses: Vec<(u64, Key)> = ranked.iter().map(|(key, seen)| (uses(seen), *key)).collect();
         by_uses.sort_unstable_by_key(|(uses, key)| (std::cmp::Reverse(*uses), *key));
         by_uses
@@ -154,7 +154,7 @@ impl Maker for Fitted {
     }
 
     fn resolve(&self, volume: Volume, asked: u64, _day: f64) -> Template {
-        let catalog = self.catalog.of(volume);
+        let catalog = self.catalog.volume(volume);
         let variation = asked >> 32;
         let at = index(asked & u64::from(u32::MAX));
         let Some(pattern) = catalog.environments().get(at) else {

@@ -1,4 +1,4 @@
-//! Traces that nobody recorded: programs of Zipf popularity that drift, new ones at a rate, tenants, day and night.
+//! Synthetic traces: programs of Zipf popularity that drifts, new ones at a rate, tenants, day and night.
 //!
 //! A *program* is what a tenant runs again and again: one request text with the environment that it resolves to. Each
 //! program has a rank, and a request picks one by its rank. Ranks drift, new programs come in, the least popular retire,
@@ -120,7 +120,7 @@ pub(crate) struct Template {
     pub key: String,
     /// What people call it.
     pub label: String,
-    /// What it takes beside its parts.
+    /// Usage outside of its parts.
     pub own: Weight,
     /// Its parts.
     pub parts: Vec<(String, Weight)>,
@@ -304,7 +304,7 @@ impl<M: Maker> Drawing<'_, M> {
 
     fn environment(&mut self, volume: Volume, tenant: usize, asked: u64, day: f64) -> u32 {
         let template = self.maker.resolve(volume, asked, day);
-        let catalog: &mut VolumeCatalog = self.recorded.catalog.of_mut(volume);
+        let catalog: &mut VolumeCatalog = self.recorded.catalog.volume_mut(volume);
         let mut parts: Vec<u32> = template
             .parts
             .iter()

@@ -9,7 +9,7 @@ use crate::number::{Random, float, index, mix, whole};
 use crate::{Volume, Weight};
 
 const PACKAGES: &str = include_str!("../../data/packages.json");
-/// What an environment has beside its packages: folders, links to the interpreter, its own notes.
+/// What an environment has in addition to its packages: folders, links to the interpreter, its own notes.
 const EMPTY_ENVIRONMENT: Weight = Weight::new(57_344, 24);
 /// Days between two versions of a package: between these two.
 const RELEASE_DAYS: (f64, f64) = (20.0, 120.0);

@@ -16,12 +16,12 @@ pub struct Catalog {
 
 impl Catalog {
     /// What is known of one volume.
-    pub fn of(&self, volume: Volume) -> &VolumeCatalog {
+    pub fn volume(&self, volume: Volume) -> &VolumeCatalog {
         &self.volumes[volume.index()]
     }
 
     /// The same, to add to it.
-    pub fn of_mut(&mut self, volume: Volume) -> &mut VolumeCatalog {
+    pub fn volume_mut(&mut self, volume: Volume) -> &mut VolumeCatalog {
         &mut self.volumes[volume.index()]
     }
 }
@@ -44,7 +44,7 @@ pub struct Environment {
     pub key: String,
     /// A name that people recognise; may be empty.
     pub label: String,
-    /// What it takes beside its parts.
+    /// Usage outside of its parts.
     pub own: Weight,
     /// Its parts, each once, as indices.
     pub parts: Vec<u32>,
@@ -115,7 +115,7 @@ impl VolumeCatalog {
         number
     }
 
-    /// Adds an environment, or finds it. One that was made anew of other parts is another environment from then on.
+    /// Adds an environment, or finds it. One that was made again of other parts is another environment from then on.
     pub fn environment(&mut self, environment: Environment) -> u32 {
         if let Some(known) = self.find(&environment.key)
             && self.environments[known as usize].parts == environment.parts

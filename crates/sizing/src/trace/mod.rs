@@ -115,7 +115,7 @@ pub struct Definition {
     /// A name that people recognise, such as its packages; empty if it was taken out.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub label: String,
-    /// What it takes beside its parts.
+    /// Usage outside of its parts.
     #[serde(default)]
     pub own: Weight,
     /// Its parts.
@@ -239,7 +239,7 @@ pub struct Use {
     pub request: u64,
     /// What the cache answered.
     pub met: Met,
-    /// True if the request is resolved again whatever the volume's size, because it is older than its maximum age.
+    /// True if the request is resolved again at any size of the volume, because it is older than its maximum age.
     pub is_due: bool,
     /// Bytes that were fetched and unpacked.
     pub downloaded_bytes: u64,

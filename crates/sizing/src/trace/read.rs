@@ -14,7 +14,7 @@ use super::{
 const KEPT_FAULTS: usize = 20;
 /// A time that lies before the last one by less comes from writers side by side; by more, from a clock that was set back.
 const DISORDER_US: u64 = 60_000_000;
-/// A gap between two requests that is longer is told, because a clock that was set forward looks like it.
+/// A longer gap between two requests is reported, because a clock that was set forward looks like it.
 const GAP_US: u64 = 30 * 86_400 * 1_000_000;
 /// The phase of a request in which the user's program runs, as reports name it.
 const USER_CODE: &str = "user_code";
@@ -205,7 +205,7 @@ impl Reader {
     fn resident(&mut self, volume: Volume, resident: &ResidentVolume, is_first: bool, each: &mut dyn FnMut(&Event)) {
         let mut used: Vec<(u64, u32)> = Vec::new();
         let mut unknown_parts = 0;
-        let catalog = self.catalog.of_mut(volume);
+        let catalog = self.catalog.volume_mut(volume);
         catalog.rest = catalog.rest.max(resident.rest);
         for one in &resident.environments {
             let (number, unknown) = catalog.define(&one.environment, &one.made_of);
@@ -216,7 +216,7 @@ impl Reader {
             self.fault(FaultKind::UnknownParts(unknown_parts));
         }
         used.sort_unstable();
-        // A later header repeats what the lines before it have told already.
+        // A later header repeats what earlier lines have described.
         for (_, number) in used.into_iter().filter(|_| is_first) {
             each(&Event::Resident(volume, number));
         }
@@ -242,7 +242,7 @@ impl Reader {
     }
 
     fn asked(&mut self, volume: Volume, asked: &UseLine, at_us: u64, line: &RequestLine) -> Option<Use> {
-        let catalog = self.catalog.of_mut(volume);
+        let catalog = self.catalog.volume_mut(volume);
         let environment = match &asked.made_of {
             Some(made_of) => {
                 let (number, unknown) = catalog.define(&asked.environment, made_of);
@@ -304,7 +304,7 @@ impl Reader {
     }
 }
 
-/// A line, and the names of its fields that nobody knows.
+/// A line, and the names of its unknown fields.
 fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<(T, Vec<String>), serde_json::Error> {
     let error = match serde_json::from_slice(text) {
         Ok(line) => return Ok((line, Vec::new())),
@@ -331,7 +331,7 @@ fn unknown_field(error: &serde_json::Error) -> Option<String> {
     Some(name.to_owned())
 }
 
-/// Takes a field out, at whatever depth; true if there was one.
+/// Removes a field at any depth; true if there was one.
 fn remove(value: &mut Value, name: &str) -> bool {
     match value {
         Value::Object(fields) => {

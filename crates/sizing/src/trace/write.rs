@@ -1,4 +1,4 @@
-//! Writing a trace: what was written once is only named from then on.
+//! Writes a trace. What a line has described, later lines only name.
 
 use std::collections::HashSet;
 

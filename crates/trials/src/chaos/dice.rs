@@ -1,4 +1,4 @@
-//! Chance that can be repeated: a seed, and for each fault its own sequence, whatever ran before it.
+//! Reproducible random numbers: a seed, and for each fault its own sequence, independent of other faults.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `limit`; 0 where the limit is 0.
+    /// A number below `limit`; 0 if the limit is 0.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.roll().checked_rem(limit).unwrap_or(0)
     }
@@ -37,7 +37,7 @@ impl Dice {
         Duration::from_micros(self.below(u64::try_from(limit.as_micros()).unwrap_or(u64::MAX)))
     }
 
-    /// One of the choices; `None` where there is none.
+    /// One of the choices; `None` if there is none.
     pub fn pick<'a, T>(&mut self, choices: &'a [T]) -> Option<&'a T> {
         let place = self.below(choices.len() as u64);
         choices.get(usize::try_from(place).unwrap_or(0))

@@ -13,14 +13,14 @@ use tokio::process::Command;
 use crate::caches::within;
 use crate::error::TrialError;
 
-/// How long making or mounting a file system may take.
+/// Deadline for creating or mounting a file system.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a copy is tried that nothing may be written into meanwhile.
 const ATTEMPTS: u32 = 40;
 /// Bytes that are copied at once.
 const CHUNK: usize = 1 << 20;
 
-/// A mounted file system. Dropping it unmounts it, whoever still has files open there.
+/// A mounted file system. Dropping it unmounts it, even if processes still have files open there.
 #[derive(Debug)]
 pub struct Mounted {
     at: PathBuf,
@@ -184,7 +184,7 @@ impl Mounted {
     /// Unmounts it and waits until its loop device is gone as well.
     ///
     /// # Errors
-    /// Somebody keeps it.
+    /// A process keeps it.
     pub async fn unmount(self) -> Result<(), TrialError> {
         let image = self.image.clone();
         let until = Instant::now() + Duration::from_secs(5);

@@ -1,48 +1,36 @@
-//! What a fault is, what it needs, and what came of it.
+//! A fault as data, what is promised despite it, and its result.
 
 use std::fmt;
 use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
 
-use crate::attack::{Site, Verdict};
-use crate::chaos::field::Field;
+use crate::chaos::fault_context::FaultContext;
+use crate::chaos::fault_need::FaultNeed;
 use crate::error::TrialError;
+use crate::site::Site;
+use crate::verdict::Verdict;
 
 /// One fault.
 pub struct Fault {
     /// The name in reports and for `--only`: lower-case words joined by `-`.
     pub id: &'static str,
-    /// The promise that must hold all the same.
+    /// The promise that must still hold.
     pub promise: Pledge,
     /// What is done, in one sentence.
     pub tries: &'static str,
     /// Where it can be tried.
     pub sites: &'static [Site],
     /// What it needs there.
-    pub needs: &'static [Need],
+    pub needs: &'static [FaultNeed],
     /// How it is done.
-    pub work: for<'a> fn(&'a Field) -> Work<'a>,
+    pub work: for<'a> fn(&'a FaultContext) -> FaultWork<'a>,
 }
 
 /// A fault being tried.
-pub type Work<'a> = Pin<Box<dyn Future<Output = Result<Finding, TrialError>> + 'a>>;
+pub type FaultWork<'a> = Pin<Box<dyn Future<Output = Result<Finding, TrialError>> + 'a>>;
 
-/// What a fault needs beside a driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Need {
-    /// The right to mount.
-    Mounts,
-    /// Loop devices, and the programs that make and mount a file system on one.
-    Loop,
-    /// A task service as a process of its own.
-    Service,
-    /// The name of the container that a cluster's only node is.
-    Node,
-}
-
-/// What is promised, whatever fails.
+/// What is promised despite faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pledge {
@@ -135,7 +123,7 @@ impl fmt::Debug for Fault {
     }
 }
 
-/// What came of a fault.
+/// The result of a fault.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Finding {
     /// What was done, with numbers.
@@ -144,7 +132,7 @@ pub struct Finding {
     pub seen: String,
     /// What else is true if there is no problem; may be empty.
     pub held: &'static str,
-    /// Where the promise did not hold; empty where it did.
+    /// Where the promise did not hold; empty if it did.
     pub problems: Vec<String>,
 }
 
@@ -182,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_only_holds_without_problems_is_not_told_with_them() {
+    fn the_success_text_is_left_out_if_there_are_problems() {
         let mut finding = Finding {
             seen: "3 whole".to_owned(),
             held: "all worked",

@@ -1,4 +1,4 @@
-//! What faults are judged by, apart from running tasks again.
+//! Checks that judge faults, apart from running tasks again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,15 +7,15 @@ use hybrid_cache_model::End;
 use hybrid_cache_model::maintain::VerifyReport;
 
 use crate::caches::Ran;
-use crate::chaos::place::Place;
+use crate::chaos::fault_caches::FaultCaches;
 use crate::chaos::stock;
 use crate::error::TrialError;
 use crate::volume;
 
-/// Parts of the volumes that hold left-overs: they are counted, and no environment is there.
+/// Parts of the volumes that hold leftovers: they are counted, and no environment is there.
 const LEFT_OVERS: [&str; 3] = ["staging/", "trash/", "uv/.tmp"];
 
-/// What `verify` says beside left-overs.
+/// Findings of `verify`, without leftovers.
 pub fn unclean(report: &VerifyReport) -> Vec<String> {
     let is_harm = |path: &str| !LEFT_OVERS.iter().any(|part| path.contains(part));
     let harm = report.problems.iter().filter(|problem| is_harm(&problem.path));
@@ -27,7 +27,7 @@ pub fn unclean(report: &VerifyReport) -> Vec<String> {
 ///
 /// # Errors
 /// `verify` does not answer.
-pub async fn environments(place: &Place) -> Result<Vec<String>, TrialError> {
+pub async fn environments(place: &FaultCaches) -> Result<Vec<String>, TrialError> {
     let visible = volume::environments(&place.volumes.python);
     let mut problems: Vec<String> = visible.iter().flat_map(|one| stock::problems(one)).collect();
     problems.extend(unclean(&place.verify().await?));
@@ -39,7 +39,7 @@ pub async fn environments(place: &Place) -> Result<Vec<String>, TrialError> {
 ///
 /// # Errors
 /// There is no environment, or it cannot be written.
-pub fn damage(place: &Place) -> Result<(), TrialError> {
+pub fn damage(place: &FaultCaches) -> Result<(), TrialError> {
     let nothing = || TrialError::Other("there is no environment to damage".to_owned());
     let visible = volume::environments(&place.volumes.python);
     let environment = visible.first().ok_or_else(nothing)?;
@@ -83,7 +83,7 @@ pub fn has_lost_output(ran: &Ran) -> bool {
 pub struct Told {
     /// Its number in the trial.
     pub number: u32,
-    /// Its state as the service tells it; empty if it knows no such task.
+    /// Its state as the service reports it; empty if it does not know the task.
     pub state: String,
     /// How it ended.
     pub end: String,
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn left_overs_are_no_harm_and_the_rest_is() {
+    fn leftovers_are_not_damage_and_other_findings_are() {
         let problem = |path: &str| Problem {
             path: path.to_owned(),
             what: "changed".to_owned(),

@@ -1,4 +1,4 @@
-//! What killed preparations leave on a Python volume: where it is, how much it is, and how to make it look old.
+//! What killed preparations leave on a Python volume: if it is, how much it is, and how to make it look old.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -25,7 +25,7 @@ impl std::fmt::Display for LeftOvers {
     }
 }
 
-/// Everything that nobody would need if no preparation were running: staging folders, trash, temporary folders of uv,
+/// Everything that is unneeded if no preparation is running: staging folders, trash, temporary folders of uv,
 /// and build locks of requests that are not there.
 pub fn paths(python: &Path) -> Vec<PathBuf> {
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -108,10 +108,10 @@ pub fn make_old(python: &Path) {
     }
 }
 
-/// Makes a left-over of each kind, so that a judge has something to notice.
+/// Makes a leftover of each kind, so that a judge has something to notice.
 pub fn make_up(python: &Path) {
     let folder = python.join("uv").join(".tmpMadeUp");
-    // What cannot be made is noticed by nobody, and the check of the checker says so.
+    // If it cannot be created, the check of the checker notices.
     let _ = fs::create_dir_all(&folder);
     let _ = File::create(folder.join("file"));
     let _ = fs::create_dir_all(python.join("trash").join("made-up"));
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn left_overs_are_found_and_what_is_needed_is_not() {
+    fn leftovers_are_found_and_needed_files_are_not() {
         let root = tempfile::tempdir().unwrap();
         let python = root.path();
         for folder in [

@@ -1,30 +1,32 @@
-//! Faults: what is killed, filled up, taken away or set wrong, which promise must hold all the same, and how to judge it.
+//! Faults: what is killed, filled up, taken away or set wrong, which promise must still hold, and how to judge it.
 //!
-//! A [`Fault`] runs on a [`Field`], which is one place (this machine or a cluster), a seed and a number of rounds. What
+//! A [`Fault`] runs on a [`FaultContext`], which is one place (this machine or a cluster), a seed and a number of rounds. What
 //! is random comes from the seed ([`dice`]), so that the same seed makes the same moves. Packages are wheels built in
 //! memory ([`stock`]), so no network is needed. Everything that a fault makes (folders, mounts, processes) is gone when
-//! it ends, and what a killed trial left is removed by the next one ([`field`]).
+//! it ends, and what a killed trial left is removed by the next one ([`fault_context`]).
 //!
-//! A fault that found nothing wrong proves little unless its judge can notice: [`Field::with_damage`] makes every fault
+//! A fault that found nothing wrong proves little unless its judge can notice: [`FaultContext::with_damage`] makes every fault
 //! do the damage itself that its promise excludes, just before its judge looks.
 
+pub mod control;
 mod dice;
 pub mod disk;
 pub mod fault;
-pub mod field;
-pub mod hands;
+pub mod fault_caches;
+pub mod fault_context;
+pub mod fault_need;
 pub mod judge;
 pub mod leftovers;
 pub mod list;
-pub mod place;
-pub mod prey;
 pub mod run;
 pub mod serve;
 pub mod stock;
+pub mod victim;
 
+pub use control::{ClusterControl, NodeControl};
 pub use dice::Dice;
-pub use fault::{Fault, Finding, Need, Pledge};
-pub use field::{Field, Settings};
-pub use hands::{Hands, NodeHands};
-pub use run::{FaultTrial, Row, run, table};
+pub use fault::{Fault, Finding, Pledge};
+pub use fault_context::{FaultContext, Settings};
+pub use fault_need::FaultNeed;
+pub use run::{FaultTrial, PledgeRow, run, table};
 pub use serve::{Serve, ServeAt};

@@ -1,14 +1,15 @@
-//! Tries the list, one fault after the other, each with a deadline, and puts what came of it beside its promise.
+//! Tries the list, one fault after the other, each with a deadline, and records the result with its promise.
 
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::attack::{Site, Verdict};
 use crate::caches::within;
 use crate::chaos::fault::{Fault, Finding, Pledge};
-use crate::chaos::field::Field;
+use crate::chaos::fault_context::FaultContext;
 use crate::promise::Standing;
+use crate::site::Site;
+use crate::verdict::Verdict;
 
 /// Longest one fault may take beside its rounds.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -20,7 +21,7 @@ const ROUND: Duration = Duration::from_secs(120);
 pub struct FaultTrial {
     /// The fault.
     pub id: String,
-    /// The promise that must hold all the same.
+    /// The promise that must still hold.
     pub promise: Pledge,
     /// Where it was tried.
     pub site: Site,
@@ -28,7 +29,7 @@ pub struct FaultTrial {
     pub tried: String,
     /// What was seen, with numbers; empty if nothing was done.
     pub seen: String,
-    /// What came of it.
+    /// Its result.
     #[serde(flatten)]
     pub verdict: Verdict,
     /// How long it took, in milliseconds.
@@ -37,7 +38,7 @@ pub struct FaultTrial {
 
 /// One line of the table: a promise and all that was tried.
 #[derive(Clone, Debug, Serialize)]
-pub struct Row {
+pub struct PledgeRow {
     /// The promise.
     pub promise: Pledge,
     /// The same in words.
@@ -48,8 +49,8 @@ pub struct Row {
     pub trials: Vec<FaultTrial>,
 }
 
-/// Tries those of the faults that can be tried at the field's site, and tells of each as soon as it is over.
-pub async fn run(faults: &[&Fault], field: &Field, mut tell: impl FnMut(&FaultTrial)) -> Vec<FaultTrial> {
+/// Tries those of the faults that can be tried at the field's site, and reports each as soon as it ends.
+pub async fn run(faults: &[&Fault], field: &FaultContext, mut tell: impl FnMut(&FaultTrial)) -> Vec<FaultTrial> {
     let mut trials = Vec::new();
     for fault in faults.iter().filter(|fault| fault.runs_at(field.site())) {
         let trial = try_one(fault, field).await;
@@ -60,7 +61,7 @@ pub async fn run(faults: &[&Fault], field: &Field, mut tell: impl FnMut(&FaultTr
 }
 
 /// Tries one fault, and removes what it made.
-pub async fn try_one(fault: &Fault, field: &Field) -> FaultTrial {
+pub async fn try_one(fault: &Fault, field: &FaultContext) -> FaultTrial {
     let began = Instant::now();
     let (finding, verdict) = match fault.needs.iter().find_map(|need| field.lacks(*need)) {
         Some(why) => (Finding::default(), Verdict::not_applicable(why)),
@@ -106,7 +107,7 @@ impl FaultTrial {
 }
 
 /// The table of the promises that were tested: the worst that happened decides.
-pub fn table(trials: &[FaultTrial]) -> Vec<Row> {
+pub fn table(trials: &[FaultTrial]) -> Vec<PledgeRow> {
     let rows = Pledge::ALL.into_iter().map(|promise| {
         let trials: Vec<FaultTrial> = trials
             .iter()
@@ -114,7 +115,7 @@ pub fn table(trials: &[FaultTrial]) -> Vec<Row> {
             .cloned()
             .collect();
         let standing = trials.iter().map(FaultTrial::standing).max();
-        Row {
+        PledgeRow {
             promise,
             text: promise.text(),
             standing: standing.unwrap_or(Standing::NotApplicable),

@@ -17,11 +17,11 @@ use tokio::task::JoinHandle;
 use crate::caches::within;
 use crate::chaos::judge::Told;
 use crate::error::TrialError;
-use crate::service::{Answer, ask_at};
+use crate::service::{Response, ask_at};
 
 /// The token of a trial's service. It listens on loopback alone, and lives for seconds.
 const TOKEN: &str = "chaos-trial-token-of-a-service-on-loopback";
-/// How long a service may take until it answers.
+/// Deadline for the first answer of a service.
 const START: Duration = Duration::from_secs(120);
 /// How much of what it said an error shows, in characters.
 const SHOWN: usize = 400;
@@ -153,7 +153,7 @@ impl Served {
     ///
     /// # Errors
     /// It does not answer.
-    pub async fn ask(&self, method: &str, path: &str, body: &str) -> Result<Answer, TrialError> {
+    pub async fn ask(&self, method: &str, path: &str, body: &str) -> Result<Response, TrialError> {
         let token = format!("Bearer {TOKEN}");
         ask_at(self.at.listen, method, path, &[("Authorization", &token)], body).await
     }
@@ -172,7 +172,7 @@ impl Served {
         answer.is_ok_and(|answer| answer.is_good())
     }
 
-    /// Waits for the end of a task and tells what is known of it.
+    /// Waits for the end of a task and returns what is known of it.
     ///
     /// # Errors
     /// The service does not answer.
@@ -205,7 +205,7 @@ pub fn mark(number: u32) -> String {
     format!("<task {number}>")
 }
 
-/// A task that tells a [`Counter`] that it runs, takes its time and prints its mark.
+/// A task that reports its start to a [`Counter`], takes its time and prints its mark.
 pub fn code(number: u32, sleep: Duration, counter: Option<SocketAddr>) -> String {
     let tell = counter.map_or_else(String::new, |address| {
         format!(
@@ -220,7 +220,7 @@ pub fn code(number: u32, sleep: Duration, counter: Option<SocketAddr>) -> String
     )
 }
 
-/// Counts how often each task runs: every start of a program tells its number over loopback.
+/// Counts how often each task runs: every start of a program sends its number over loopback.
 pub struct Counter {
     address: SocketAddr,
     runs: Arc<Mutex<BTreeMap<u32, u32>>>,
@@ -251,7 +251,7 @@ impl Counter {
                     let mut text = String::new();
                     let mut stream = stream.take(16);
                     let read = stream.read_to_string(&mut text);
-                    // A program that is killed while it tells has run all the same, but nobody knows which it was.
+                    // A program that is killed while it sends its number has run, but its number is unknown.
                     let _ = tokio::time::timeout(Duration::from_secs(10), read).await;
                     if let Ok(number) = text.parse() {
                         *counted

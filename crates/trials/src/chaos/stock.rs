@@ -1,4 +1,4 @@
-//! Packages for faults: as many different ones as wanted, each with files whose content anybody can say.
+//! Packages for faults: any number of different ones, each with files of known content.
 
 use std::fs;
 use std::path::{Path, PathBuf};

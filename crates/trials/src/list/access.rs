@@ -3,9 +3,12 @@
 use hybrid_cache_model::{CacheStatus, Protection, TaskSpec};
 use serde_json::json;
 
-use crate::attack::{ANYWHERE, Attack, LOCAL, Need, Packages, Probe, Site, Verdict, Work};
+use crate::attack::{Attack, Work};
+use crate::attack_context::{AttackContext, program, with_python, with_six};
 use crate::error::TrialError;
-use crate::ground::{Ground, program, with_python, with_six};
+use crate::probe::{Packages, Probe};
+use crate::site::{ANYWHERE, LOCAL, Need, Site};
+use crate::verdict::Verdict;
 use crate::volume;
 use crate::wheel::Wheel;
 
@@ -42,7 +45,7 @@ pub const ATTACKS: &[Attack] = &[
         tries: "A task looks for uv's cache, locks, indexes and the Nix database among its mounts.",
         sites: ANYWHERE,
         needs: &[],
-        // A whole volume is not open for the user that runs user code, where that is another one.
+        // A whole volume is not open for the user that runs user code, if that is another one.
         layers: &[Protection::PrivateFiles],
         work: Work::Steps(|ground| Box::pin(see_downloads(ground))),
     },
@@ -84,7 +87,7 @@ pub const ATTACKS: &[Attack] = &[
     },
 ];
 
-async fn another_environment(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn another_environment(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let (other, caches) = (ground.other(), ground.warm().await?);
     let code = format!("import {other} as other\nprint(other.__file__, other.__cached__)");
     // From the caches: a task that has just prepared its environment sees it in another place.
@@ -104,7 +107,7 @@ async fn another_environment(ground: &Ground) -> Result<Verdict, TrialError> {
     ground.probe_with(&probe, &known, &json!({})).await
 }
 
-async fn byte_code_on_a_first_run(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn byte_code_on_a_first_run(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let wheels = ["six", "trialattacker"].map(|name| Wheel::module(name, "1.0", ""));
     let caches = ground.local_caches(&wheels).await?.caches;
     caches.run_well("fills the caches", &with_six("import six")).await?;
@@ -126,7 +129,7 @@ async fn byte_code_on_a_first_run(ground: &Ground) -> Result<Verdict, TrialError
     Ok(Verdict::held_if_none(&ran.findings("attacks")?.got))
 }
 
-async fn another_store_path(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn another_store_path(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let caches = ground.warm().await?;
     let system = |package: &str, code: &str| TaskSpec {
         system_dependencies: package.to_owned(),
@@ -145,7 +148,7 @@ async fn another_store_path(ground: &Ground) -> Result<Verdict, TrialError> {
     Ok(Verdict::held_if_none(&ran.findings("attacks")?.got))
 }
 
-async fn read_by_others(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn read_by_others(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let caches = ground.local_caches(&[]).await?;
     let root = caches.folder.join("root");
     let opened = caches.with(&json!({"root": root}))?;
@@ -158,7 +161,7 @@ async fn read_by_others(ground: &Ground) -> Result<Verdict, TrialError> {
     Ok(Verdict::held_if_none(&open))
 }
 
-async fn see_downloads(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn see_downloads(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let probe = Probe {
         code: include_str!("../probes/mounts.py"),
         packages: Packages::Python,

@@ -1,14 +1,17 @@
-//! Files of the caches that were changed behind our back: found by `verify`, and never run where a lookup can see it.
+//! Files of the caches that were changed from outside: `verify` finds them, and a lookup that can see the change never runs
+//! them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use hybrid_cache_model::{CacheStatus, Protection, TaskSpec};
 
-use crate::attack::{Attack, LOCAL, Need, Verdict, Work};
+use crate::attack::{Attack, Work};
+use crate::attack_context::{AttackContext, with_six};
 use crate::error::TrialError;
-use crate::ground::{Ground, with_six};
-use crate::local::LocalCaches;
+use crate::local_caches::LocalCaches;
+use crate::site::{LOCAL, Need};
+use crate::verdict::Verdict;
 use crate::volume;
 use crate::wheel::Wheel;
 
@@ -42,7 +45,7 @@ pub const ATTACKS: &[Attack] = &[
     },
 ];
 
-async fn caches(ground: &Ground) -> Result<LocalCaches, TrialError> {
+async fn caches(ground: &AttackContext) -> Result<LocalCaches, TrialError> {
     let wheel = Wheel::new("six", "1.0")
         .file("six.py", "MARK = 'genuine'\n")
         .file("trialdata/__init__.py", "x = 1\n")
@@ -101,7 +104,7 @@ const DAMAGES: [(&str, Damage); 6] = [
     ("a file was removed", |caches| remove(&file(caches, "data.bin")?)),
 ];
 
-async fn flip_in_environment(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn flip_in_environment(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let mut found = Vec::new();
     for (what, damage) in DAMAGES {
         let caches = caches(ground).await?;
@@ -121,7 +124,7 @@ async fn flip_in_environment(ground: &Ground) -> Result<Verdict, TrialError> {
     Ok(Verdict::held_if_none(&found))
 }
 
-async fn flip_in_store(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn flip_in_store(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let caches = ground.local_caches(&[]).await?;
     let spec = TaskSpec {
         system_dependencies: "m4".to_owned(),
@@ -149,7 +152,7 @@ fn remove_any(path: &Path) -> Result<(), TrialError> {
     removed.map_err(TrialError::io(format!("removing {}", path.display())))
 }
 
-async fn remove_parts(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn remove_parts(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let mut found = Vec::new();
     for name in ["lock.txt", "manifest.json", "python", "venv", ".lease"] {
         let caches = caches(ground).await?;

@@ -4,9 +4,12 @@ use hybrid_cache_model::Protection;
 
 use serde_json::json;
 
-use crate::attack::{ANYWHERE, Attack, Need, Packages, Probe, Verdict, Work};
+use crate::attack::{Attack, Work};
+use crate::attack_context::AttackContext;
 use crate::error::TrialError;
-use crate::ground::Ground;
+use crate::probe::{Packages, Probe};
+use crate::site::{ANYWHERE, Need};
+use crate::verdict::Verdict;
 
 pub const ATTACKS: &[Attack] = &[
     Attack {
@@ -44,7 +47,7 @@ pub const ATTACKS: &[Attack] = &[
     },
 ];
 
-async fn forge_report(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn forge_report(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let failed = || TrialError::io("opening a file that is inherited");
     // What whoever starts a runner forgot to close: every child of this process inherits it.
     let leaked = std::fs::File::options()

@@ -5,9 +5,12 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::{End, Protection, TaskSpec};
 use serde_json::json;
 
-use crate::attack::{ANYWHERE, Attack, LOCAL, Packages, Probe, Site, Verdict, Work};
+use crate::attack::{Attack, Work};
+use crate::attack_context::{AttackContext, program};
 use crate::error::TrialError;
-use crate::ground::{Ground, program};
+use crate::probe::{Packages, Probe};
+use crate::site::{ANYWHERE, LOCAL, Site};
+use crate::verdict::Verdict;
 
 const fn probe(code: &'static str) -> Probe {
     Probe {
@@ -90,7 +93,7 @@ pub const ATTACKS: &[Attack] = &[
     },
 ];
 
-async fn fill(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn fill(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let small = 16 * MIB;
     let limits =
         json!({"limits": {"scratch_bytes": small, "tmp_bytes": small, "shm_bytes": small, "work_bytes": small}});
@@ -98,12 +101,12 @@ async fn fill(ground: &Ground) -> Result<Verdict, TrialError> {
     ground.probe_with(&SCRATCH, &known, &limits).await
 }
 
-async fn oom(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn oom(ground: &AttackContext) -> Result<Verdict, TrialError> {
     // The highest there is: the runner itself is at 500, so anything lower may only be inherited from it.
     ground.probe_with(&OOM, &json!({"least": 1000}), &json!({})).await
 }
 
-async fn memory(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn memory(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let (limit, most) = match ground.site() {
         Site::Local => (128 * MIB, 256 * MIB),
         // The pod's own limit, which a trial does not set.
@@ -115,7 +118,7 @@ async fn memory(ground: &Ground) -> Result<Verdict, TrialError> {
     if let Ok(findings) = ran.findings("takes memory") {
         return Ok(Verdict::held_if_none(&findings.got));
     }
-    // However it ends, somebody must learn why.
+    // However it ends, the user must learn why.
     let told = ran.outcome.warnings.iter().any(|warning| warning.contains("memory"));
     match &ran.outcome.end {
         End::Failed { failure } if failure.to_string().to_lowercase().contains("memory") => Ok(Verdict::Held),
@@ -130,7 +133,7 @@ async fn memory(ground: &Ground) -> Result<Verdict, TrialError> {
     }
 }
 
-async fn processes(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn processes(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let most = match ground.site() {
         Site::Local => 40,
         // The kubelet's own limit for a pod.
@@ -142,7 +145,7 @@ async fn processes(ground: &Ground) -> Result<Verdict, TrialError> {
         .await
 }
 
-async fn open_files(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn open_files(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let known = json!({"most": 64});
     ground
         .probe_with(&OPEN_FILES, &known, &json!({"limits": {"open_files": 64}}))
@@ -152,7 +155,7 @@ async fn open_files(ground: &Ground) -> Result<Verdict, TrialError> {
 /// How long a task may take to end after its time is over.
 const LATE: Duration = Duration::from_secs(12);
 
-async fn resists(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn resists(ground: &AttackContext) -> Result<Verdict, TrialError> {
     const STUBBORN: &str = "import os, signal, time
 for number in range(1, 65):
     try: signal.signal(number, signal.SIG_IGN)
@@ -184,7 +187,7 @@ while True:
     Ok(verdict)
 }
 
-async fn flood(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn flood(ground: &AttackContext) -> Result<Verdict, TrialError> {
     const LIMIT: usize = 64 << 10;
     let code = "import sys\nfor _ in range(64): sys.stdout.write('x' * (1 << 17))";
     let ran = ground

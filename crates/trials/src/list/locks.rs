@@ -11,11 +11,13 @@ use hybrid_cache_model::{CacheStatus, Protection};
 use rustix::fs::{FlockOperation, fcntl_lock, flock};
 use serde_json::{Value, json};
 
-use crate::attack::{ANYWHERE, Attack, LOCAL, Site, Verdict, Work};
+use crate::attack::{Attack, Work};
+use crate::attack_context::{AttackContext, program, with_python, with_six};
 use crate::caches::Caches;
 use crate::error::TrialError;
-use crate::ground::{Ground, program, with_python, with_six};
-use crate::local::LocalCaches;
+use crate::local_caches::LocalCaches;
+use crate::site::{ANYWHERE, LOCAL, Site};
+use crate::verdict::Verdict;
 use crate::volume;
 use crate::wheel::Wheel;
 
@@ -71,7 +73,7 @@ pub const ATTACKS: &[Attack] = &[
     },
 ];
 
-async fn caches(ground: &Ground) -> Result<LocalCaches, TrialError> {
+async fn caches(ground: &AttackContext) -> Result<LocalCaches, TrialError> {
     let wheels = ["six", "trialother", "trialcold"].map(|name| Wheel::module(name, "1.0", "MARK = 'genuine'\n"));
     let caches = ground.local_caches(&wheels).await?;
     for package in ["six", "trialother"] {
@@ -112,7 +114,7 @@ async fn known_in_pod(caches: &Caches, packages: &[&str]) -> Result<Value, Trial
     Ok(json!({"paths": paths, "kinds": ["flock", "exclusive"], "seconds": 60}))
 }
 
-async fn hold_every_lock(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn hold_every_lock(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let other = ground.other();
     let (caches, known, cold) = match ground.site() {
         Site::Local => {
@@ -157,7 +159,7 @@ async fn disturbed(caches: &Caches, cached: &[&str], cold: &[String]) -> Result<
     Ok(Vec::new())
 }
 
-async fn keep_eviction_away(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn keep_eviction_away(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let caches = caches(ground).await?;
     let known = known(&caches, &["flock shared", "shared"]);
     let holder = caches
@@ -178,7 +180,7 @@ async fn keep_eviction_away(ground: &Ground) -> Result<Verdict, TrialError> {
     })
 }
 
-async fn run_without_a_lease(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn run_without_a_lease(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let caches = ground.local_caches(&[Wheel::module("six", "1.0", "")]).await?;
     let spec = with_six("import six\nprint(six.__file__)");
     caches.caches.run_well("fills the caches", &spec).await?;
@@ -209,7 +211,7 @@ async fn run_without_a_lease(ground: &Ground) -> Result<Verdict, TrialError> {
     })
 }
 
-/// Takes a lock as an evictor does, whichever kind of lock it uses; `None` where somebody holds it.
+/// Takes a lock as an evictor does, whichever kind of lock it uses; `None` if it is held.
 fn take(lease: &Path) -> Option<File> {
     let file = File::options().read(true).write(true).open(lease).ok()?;
     let taken = flock(&file, FlockOperation::NonBlockingLockExclusive)
@@ -217,7 +219,7 @@ fn take(lease: &Path) -> Option<File> {
     taken.is_ok().then_some(file)
 }
 
-async fn take_a_new_lease(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn take_a_new_lease(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let caches = ground.local_caches(&[Wheel::module("six", "1.0", "")]).await?;
     // A task that comes late: what it is prepared has long been published when it starts, also on a busy machine.
     let tenants = caches.volumes.python.join("tenants");
@@ -274,7 +276,7 @@ async fn take_a_new_lease(ground: &Ground) -> Result<Verdict, TrialError> {
     })
 }
 
-async fn evict_in_a_loop(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn evict_in_a_loop(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let package = Wheel::new("triallate", "1.0")
         .file("triallate/__init__.py", "")
         .file("triallate/late.py", "MARK = 'genuine'\n");

@@ -1,4 +1,4 @@
-//! The list of attacks, by what they go for.
+//! The list of attacks, by target.
 
 mod access;
 mod damage;
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_id_is_one_attack_and_a_word_that_a_shell_takes() {
+    fn every_attack_id_is_unique_and_needs_no_shell_quoting() {
         let mut ids = BTreeSet::new();
         for attack in all() {
             assert!(ids.insert(attack.id), "{} stands twice", attack.id);

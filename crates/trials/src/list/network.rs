@@ -10,10 +10,13 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::attack::{ANYWHERE, Attack, LOCAL, Packages, Probe, Verdict, Work};
+use crate::attack::{Attack, Work};
+use crate::attack_context::{AttackContext, program};
 use crate::caches::within;
 use crate::error::TrialError;
-use crate::ground::{Ground, program};
+use crate::probe::{Packages, Probe};
+use crate::site::{ANYWHERE, LOCAL};
+use crate::verdict::Verdict;
 
 const LISTEN: &str = include_str!("../probes/listen.py");
 const CONNECT: Probe = Probe {
@@ -75,7 +78,7 @@ enum Which {
     Addresses,
 }
 
-/// This machine's own addresses, but for loopback and link-local ones.
+/// This machine's own addresses, except loopback and link-local ones.
 fn addresses() -> Vec<IpAddr> {
     let text = std::fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
     let mut found = Vec::new();
@@ -104,7 +107,7 @@ fn addresses() -> Vec<IpAddr> {
     all
 }
 
-/// Servers that greet whoever comes.
+/// Servers that greet every client.
 async fn servers(which: Which, tasks: &mut JoinSet<()>) -> Vec<SocketAddr> {
     let hosts = match which {
         Which::Loopback => vec!["127.0.0.1".parse::<IpAddr>(), "::1".parse()]
@@ -130,7 +133,7 @@ async fn servers(which: Which, tasks: &mut JoinSet<()>) -> Vec<SocketAddr> {
     listening
 }
 
-async fn connect_to(ground: &Ground, which: Which) -> Result<Verdict, TrialError> {
+async fn connect_to(ground: &AttackContext, which: Which) -> Result<Verdict, TrialError> {
     let mut tasks = JoinSet::new();
     let listening = servers(which, &mut tasks).await;
     let mut targets: Vec<Value> = listening
@@ -150,7 +153,7 @@ async fn connect_to(ground: &Ground, which: Which) -> Result<Verdict, TrialError
     ground.probe_with(&CONNECT, &known, &json!({})).await
 }
 
-async fn connect_to_abstract(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn connect_to_abstract(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let name = format!("hybrid-cache-trial-{}", std::process::id());
     let failed = || TrialError::io(format!("listening on the abstract socket {name}"));
     let address = UnixAddress::from_abstract_name(&name).map_err(failed())?;
@@ -168,7 +171,7 @@ async fn connect_to_abstract(ground: &Ground) -> Result<Verdict, TrialError> {
     ground.probe_with(&CONNECT, &known, &json!({})).await
 }
 
-async fn be_reached(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn be_reached(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let caches = ground.warm().await?;
     // A port that is free at the moment.
     let free = TcpListener::bind(("127.0.0.1", 0))
@@ -194,7 +197,7 @@ async fn be_reached(ground: &Ground) -> Result<Verdict, TrialError> {
     Ok(Verdict::held_if_none(&ran.findings("listens")?.got))
 }
 
-async fn route_to_link_local(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn route_to_link_local(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let probe = Probe {
         code: include_str!("../probes/routes.py"),
         packages: Packages::None,

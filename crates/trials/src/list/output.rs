@@ -1,4 +1,4 @@
-//! What a task prints: without end, in the form of others' lines, or with orders for a terminal.
+//! What a task prints: without end, imitating other lines, or with control sequences for a terminal.
 
 use std::time::Instant;
 
@@ -8,9 +8,11 @@ use hybrid_cache_model::Protection;
 use hybrid_cache_model::protocol::Limits;
 use hybrid_cache_model::shown::shown;
 
-use crate::attack::{Attack, LOCAL, Verdict, Work};
+use crate::attack::{Attack, Work};
+use crate::attack_context::AttackContext;
 use crate::error::TrialError;
-use crate::ground::Ground;
+use crate::site::LOCAL;
+use crate::verdict::Verdict;
 
 pub const ATTACKS: &[Attack] = &[
     Attack {
@@ -50,7 +52,7 @@ fn log(word: &str, size: usize) -> Vec<u8> {
     }
 }
 
-async fn like_argos(_ground: &Ground) -> Result<Verdict, TrialError> {
+async fn like_argos(_ground: &AttackContext) -> Result<Verdict, TrialError> {
     const SIZE: usize = 1 << 20;
     const MOST_HELD: usize = 64 << 10;
     let mut found = Vec::new();
@@ -77,7 +79,7 @@ async fn like_argos(_ground: &Ground) -> Result<Verdict, TrialError> {
     Ok(Verdict::held_if_none(&found))
 }
 
-async fn with_escapes(_ground: &Ground) -> Result<Verdict, TrialError> {
+async fn with_escapes(_ground: &AttackContext) -> Result<Verdict, TrialError> {
     // A title, the clipboard, a key that types, a cleared screen, C1 as one character, an override, a backspace.
     let all = [
         "\u{1b}]0;title\u{7}",
@@ -100,7 +102,7 @@ async fn with_escapes(_ground: &Ground) -> Result<Verdict, TrialError> {
     Ok(Verdict::held_if_none(&found))
 }
 
-async fn past_the_runner(_ground: &Ground) -> Result<Verdict, TrialError> {
+async fn past_the_runner(_ground: &AttackContext) -> Result<Verdict, TrialError> {
     const LIMIT: u64 = 64 << 10;
     const MOST: usize = 1 << 20;
     let log = LogWriter::new();

@@ -4,10 +4,12 @@ use std::path::Path;
 
 use hybrid_cache_model::{End, FailureKind, Protection};
 
-use crate::attack::{Attack, LOCAL, Verdict, Work};
+use crate::attack::{Attack, Work};
+use crate::attack_context::{AttackContext, with_python};
 use crate::error::TrialError;
-use crate::ground::{Ground, with_python};
-use crate::local::LocalCaches;
+use crate::local_caches::LocalCaches;
+use crate::site::LOCAL;
+use crate::verdict::Verdict;
 use crate::volume;
 use crate::wheel::{Wheel, source};
 
@@ -85,7 +87,7 @@ fn escaped(caches: &LocalCaches, names: &[&str]) -> Vec<String> {
 
 /// Another task must work, and have nothing of the attacker in it.
 async fn others_work(caches: &LocalCaches) -> Result<Vec<String>, TrialError> {
-    // Links to byte-code that is just being published lead nowhere for a moment.
+    // Links to bytecode that is just being published lead nowhere for a moment.
     let code = format!(
         "import os, sys
 def holds(path):
@@ -109,7 +111,7 @@ fn six() -> Wheel {
     Wheel::module("six", "1.16.0", "MARK = 'genuine'\n")
 }
 
-async fn brings_our_names(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn brings_our_names(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let mut attacker = Wheel::module("trialattacker", "1.0", "");
     for name in OUR_NAMES {
         attacker = attacker.data_file(name, MARK).data_file(&format!("../{name}"), MARK);
@@ -144,7 +146,7 @@ async fn brings_our_names(ground: &Ground) -> Result<Verdict, TrialError> {
     Ok(Verdict::held_if_none(&found))
 }
 
-async fn traverses(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn traverses(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let name = "trial-traversal";
     let up = |levels: usize| format!("{}{name}", "../".repeat(levels));
     let mut wheels = vec![six()];
@@ -181,7 +183,7 @@ async fn traverses(ground: &Ground) -> Result<Verdict, TrialError> {
     Ok(Verdict::held_if_none(&found))
 }
 
-async fn links_out(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn links_out(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let name = "trial-link";
     let attacker = Wheel::module("trialattacker", "1.0", "")
         .link("trialout", "/cache/python")
@@ -197,7 +199,7 @@ async fn links_out(ground: &Ground) -> Result<Verdict, TrialError> {
     Ok(Verdict::held_if_none(&found))
 }
 
-async fn replaces_python(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn replaces_python(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let program = format!("#!/bin/sh\n# {MARK}\nfor f in /cache/python /nix; do : > $f/trial-ran; done\n");
     let mut attacker = Wheel::module("trialattacker", "1.0", "");
     for name in ["python", "python3", "python3.11", "uv"] {
@@ -227,7 +229,7 @@ async fn replaces_python(ground: &Ground) -> Result<Verdict, TrialError> {
     Ok(Verdict::held_if_none(&found))
 }
 
-async fn builds_from_source(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn builds_from_source(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let hook = "import os\nfor folder in ('/cache/python', '/cache/python/uv', '/nix', os.getcwd()):\n    \
                 try: open(folder + '/trial-ran', 'w')\n    except OSError: pass\n";
     let source = source("trialsource", hook)?;

@@ -3,11 +3,13 @@
 use hybrid_cache_model::{End, FailureKind, Protection};
 use serde_json::json;
 
-use crate::attack::{Attack, LOCAL, Verdict, Work};
+use crate::attack::{Attack, Work};
+use crate::attack_context::{AttackContext, with_python, with_six};
 use crate::caches::Ran;
 use crate::error::TrialError;
-use crate::ground::{Ground, with_python, with_six};
-use crate::local::LocalCaches;
+use crate::local_caches::LocalCaches;
+use crate::site::LOCAL;
+use crate::verdict::Verdict;
 use crate::volume;
 use crate::wheel::Wheel;
 
@@ -86,7 +88,7 @@ async fn victim(caches: &LocalCaches) -> Result<Verdict, TrialError> {
     Ok(Verdict::Held)
 }
 
-async fn claims_a_file(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn claims_a_file(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let attacker = Wheel::new("trialattacker", "1.0").lying_file("six.py", FORGED, GENUINE);
     let caches = ground
         .local_caches(&[attacker, Wheel::module("six", "1.16.0", GENUINE)])
@@ -95,7 +97,7 @@ async fn claims_a_file(ground: &Ground) -> Result<Verdict, TrialError> {
     victim(&caches).await
 }
 
-async fn claims_a_package(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn claims_a_package(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let forged = Wheel::new("six", "1.16.0").lying_file("six.py", FORGED, GENUINE);
     // A genuine wheel that leaves the size out too: then the two RECORDs are the same text.
     let genuine = Wheel::new("six", "1.16.0").lying_file("six.py", GENUINE, GENUINE);
@@ -104,12 +106,12 @@ async fn claims_a_package(ground: &Ground) -> Result<Verdict, TrialError> {
     victim(&attacker.with_index(ground, "genuine", &[genuine])?).await
 }
 
-async fn brings_bytecode(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn brings_bytecode(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let tag = {
         let site = ground.machine()?;
         site.config().interpreter.abi.clone()
     };
-    // What it holds is no byte-code of this interpreter: a task that loads it would fail or fall back to the source.
+    // What it holds is no bytecode of this interpreter: a task that loads it would fail or fall back to the source.
     let shipped = format!("__pycache__/six.{tag}.pyc");
     let attacker = Wheel::new("trialattacker", "1.0").file(&shipped, "forged byte-code");
     let caches = ground
@@ -131,7 +133,7 @@ async fn brings_bytecode(ground: &Ground) -> Result<Verdict, TrialError> {
     victim(&caches).await
 }
 
-async fn lays_decoys(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn lays_decoys(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let genuine = Wheel::module("six", "1.16.0", GENUINE);
     let mut attacker = Wheel::module("trialattacker", "1.0", "").file("six.py", FORGED);
     for folder in ["lib/a", "lib/python3", "lib/zz"] {
@@ -163,7 +165,7 @@ fn refused(caches: &LocalCaches, ran: &Ran) -> Verdict {
 }
 
 /// An installer that does nothing of `uv pip install` and says that all went well.
-async fn leaves_out(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn leaves_out(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let caches = ground.local_caches(&[]).await?;
     let uv = caches.config.python_tools.uv.clone();
     let script = format!("#!/bin/sh\ncase \"$1\" in pip) exit 0;; *) exec '{uv}' \"$@\";; esac\n");
@@ -176,7 +178,7 @@ async fn leaves_out(ground: &Ground) -> Result<Verdict, TrialError> {
     Ok(refused(&caches, &ran))
 }
 
-async fn lists_a_missing_file(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn lists_a_missing_file(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let caches = ground.local_caches(&[Wheel::module("six", "1.16.0", GENUINE)]).await?;
     let uv = caches.config.python_tools.uv.clone();
     // What a kill between two files leaves behind.

@@ -8,10 +8,12 @@ use hybrid_cache_service::host;
 use hybrid_cache_service::http::{Access, Tokens};
 use serde_json::json;
 
-use crate::attack::{Attack, LOCAL, Verdict, Work};
+use crate::attack::{Attack, Work};
+use crate::attack_context::{AttackContext, program};
 use crate::error::TrialError;
-use crate::ground::{Ground, program};
 use crate::service::TrialService;
+use crate::site::LOCAL;
+use crate::verdict::Verdict;
 use crate::volume;
 
 /// A token of a trial; it opens nothing but a service that lives for some seconds.
@@ -58,7 +60,7 @@ pub const ATTACKS: &[Attack] = &[
     },
 ];
 
-async fn task_uses_service(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn task_uses_service(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let mut found = Vec::new();
     let empty = ground.local_caches(&[]).await?;
     for network in ["isolated", "shared"] {
@@ -78,7 +80,7 @@ async fn task_uses_service(ground: &Ground) -> Result<Verdict, TrialError> {
     Ok(Verdict::held_if_none(&found))
 }
 
-async fn open_token_file(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn open_token_file(ground: &AttackContext) -> Result<Verdict, TrialError> {
     use std::os::unix::fs::PermissionsExt;
     let folder = ground.local_caches(&[]).await?.folder;
     let path = folder.join("token");
@@ -101,7 +103,7 @@ async fn open_token_file(ground: &Ground) -> Result<Verdict, TrialError> {
     Ok(Verdict::held_if_none(&found))
 }
 
-async fn read_by_others(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn read_by_others(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let caches = ground.local_caches(&[]).await?;
     let unfit = |_| TrialError::Other("the token of the trial is refused".to_owned());
     let tokens = Tokens::read(TOKEN).map_err(unfit)?;
@@ -127,7 +129,7 @@ async fn read_by_others(ground: &Ground) -> Result<Verdict, TrialError> {
     Ok(Verdict::held_if_none(&open))
 }
 
-async fn another_site(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn another_site(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let caches = ground.local_caches(&[]).await?;
     let driver = Arc::clone(&caches.driver) as Arc<dyn Driver>;
     let service = TrialService::start(driver, &caches.folder.join("service"), Access::Local).await?;

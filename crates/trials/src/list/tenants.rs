@@ -9,10 +9,12 @@ use hybrid_cache_service::host;
 use serde_json::json;
 
 use super::service::TOKEN;
-use crate::attack::{ANYWHERE, Attack, LOCAL, Need, Site, Verdict, Work};
+use crate::attack::{Attack, Work};
+use crate::attack_context::{AttackContext, program, with_six};
 use crate::error::TrialError;
-use crate::ground::{Ground, program, with_six};
 use crate::service::TrialService;
+use crate::site::{ANYWHERE, LOCAL, Need, Site};
+use crate::verdict::Verdict;
 use crate::volume;
 use crate::wheel::Wheel;
 
@@ -46,7 +48,7 @@ pub const ATTACKS: &[Attack] = &[
     },
 ];
 
-async fn use_anothers(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn use_anothers(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let caches = match ground.site() {
         Site::Local => {
             let wheels = [Wheel::module("six", "1.0", "MARK = 'genuine'\n")];
@@ -77,7 +79,7 @@ async fn use_anothers(ground: &Ground) -> Result<Verdict, TrialError> {
     Ok(Verdict::held_if_none(&found))
 }
 
-async fn see_tasks(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn see_tasks(ground: &AttackContext) -> Result<Verdict, TrialError> {
     let caches = ground.local_caches(&[]).await?;
     let path = caches.folder.join("tokens");
     let (one, two) = (format!("{TOKEN}-one"), format!("{TOKEN}-two"));
@@ -162,7 +164,7 @@ pub(super) fn write_private(path: &std::path::Path, text: &str) -> Result<(), Tr
     opened.map_err(failed())?.write_all(text.as_bytes()).map_err(failed())
 }
 
-async fn share_private(ground: &Ground) -> Result<Verdict, TrialError> {
+async fn share_private(ground: &AttackContext) -> Result<Verdict, TrialError> {
     const SECRET: &str = "secret-of-a-private-package";
     let text = format!("MARK = '{SECRET}'\n");
     let caches = ground.local_caches(&[Wheel::module("six", "1.0", &text)]).await?;

@@ -1,10 +1,10 @@
-//! What happens when somebody else fills the file system: room is made or the refusal is clear, and nothing is damaged.
+//! What happens when another user fills the file system: eviction makes room or the refusal is clear, and nothing is damaged.
 
 use hybrid_cache_sizing::proof::FullStep;
 
 use crate::error::TrialError;
-use crate::prove::ground::Ground;
 use crate::prove::keeper::{Answer, End, Keeper};
+use crate::prove::mounted_volume::MountedVolume;
 use crate::prove::slice::{Made, Slice};
 
 /// The part of the room that is left free in the first step: a fiftieth.
@@ -19,7 +19,7 @@ const NEW_TENANTS: u32 = 1000;
 /// The file system cannot be filled, or the runner does not answer.
 pub async fn try_all(
     slice: &Slice,
-    ground: &Ground,
+    ground: &MountedVolume,
     store: &dyn Keeper,
     is_over: &dyn Fn() -> bool,
 ) -> Result<Vec<FullStep>, TrialError> {
@@ -53,7 +53,7 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    async fn step(&mut self, what: &str, ground: &Ground) -> Result<FullStep, TrialError> {
+    async fn step(&mut self, what: &str, ground: &MountedVolume) -> Result<FullStep, TrialError> {
         let mut step = FullStep {
             what: what.to_owned(),
             free_bytes: ground.free()?.bytes,

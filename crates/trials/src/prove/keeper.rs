@@ -1,4 +1,5 @@
-//! Whoever keeps a volume and answers requests for environments: a runner on this machine, or tasks of a cluster.
+//! The trait of a volume under test, which answers requests for environments: by a runner on this machine, or by tasks of a
+//! cluster.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +17,7 @@ use crate::prove::{standin, system};
 
 /// A note of a use that is made to look old looks so much older; the runner notes a use again after a minute.
 const LONG_AGO: Duration = Duration::from_secs(120);
-/// Where the system volume has what is ours.
+/// Folder of the system volume that holds our files.
 pub const STATE: &str = "var/hybrid-cache";
 /// What a task waits for, beside the lookup.
 const PYTHON_PHASES: &[Phase] = &[Phase::PythonVenv, Phase::PythonInstall, Phase::PythonVerify];
@@ -31,11 +32,11 @@ pub enum End {
     Hit,
     /// It was made, or resolved again.
     Made {
-        /// Bytes of new files, as the runner tells them.
+        /// Bytes of new files, as the runner reports them.
         downloaded_bytes: u64,
         /// Microseconds of preparing before the task could start.
         prepare_us: u64,
-        /// True where the file system was full meanwhile.
+        /// True if the file system was full meanwhile.
         met_full: bool,
     },
     /// It was refused.
@@ -145,7 +146,7 @@ pub fn ready(kind: Volume, cache: &CacheReport, timeline: &Timeline) -> End {
     }
 }
 
-/// True where one of the runner's warnings says that the file system was full.
+/// True if one of the runner's warnings says that the file system was full.
 pub fn were_full(warnings: &[String]) -> bool {
     warnings.iter().any(|warning| warning.contains(WAS_FULL))
 }
@@ -167,7 +168,7 @@ pub fn make_old(link: &Path, max_age_s: u64) -> Result<(), TrialError> {
         last_modification: time,
     };
     match utimensat(CWD, link, &times, AtFlags::SYMLINK_NOFOLLOW) {
-        // It was evicted, so it is resolved anew in any case.
+        // It was evicted, so it is resolved again in any case.
         Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
         Err(error) => Err(TrialError::io(format!("changing the time of {}", link.display()))(
             error.into(),

@@ -17,7 +17,7 @@ const STAT_BLOCK: u64 = 512;
 /// A volume's content.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
-    /// Unpacked wheels and folders of byte-code, or store paths, by path below the volume.
+    /// Unpacked wheels and folders of bytecode, or store paths, by path below the volume.
     pub parts: BTreeMap<String, Weight>,
     /// Environments, by path below the volume.
     pub environments: BTreeMap<String, FoundEnvironment>,
@@ -28,7 +28,7 @@ pub struct Found {
 /// An environment on a volume.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FoundEnvironment {
-    /// What it takes beside its parts.
+    /// Usage outside of its parts.
     pub own: Weight,
     /// Its parts.
     pub parts: BTreeSet<String>,
@@ -44,7 +44,7 @@ impl Found {
 
 /// Where a path belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
+enum PathOwner {
     Part(String),
     Environment(String),
     Beside,
@@ -52,7 +52,7 @@ enum Place {
 
 /// On a Python volume parts are `uv/archive-*/<name>` and `bytecode/<abi>/<key>`, environments
 /// `tenants/<tenant>/envs/<key>`; on a system volume parts are `store/<name>`, and environments take nothing of their own.
-fn place(kind: Volume, inside: &Path) -> Place {
+fn place(kind: Volume, inside: &Path) -> PathOwner {
     let names: Vec<&str> = inside
         .components()
         .filter_map(|component| match component {
@@ -61,12 +61,12 @@ fn place(kind: Volume, inside: &Path) -> Place {
         })
         .collect();
     match names[..] {
-        ["store", _, ..] if kind == Volume::System => Place::Part(names[..2].join("/")),
-        _ if kind == Volume::System => Place::Beside,
-        ["uv", archive, _, ..] if archive.starts_with("archive-") => Place::Part(names[..3].join("/")),
-        ["bytecode", _, _, ..] => Place::Part(names[..3].join("/")),
-        ["tenants", _, "envs", _, ..] => Place::Environment(names[..4].join("/")),
-        _ => Place::Beside,
+        ["store", _, ..] if kind == Volume::System => PathOwner::Part(names[..2].join("/")),
+        _ if kind == Volume::System => PathOwner::Beside,
+        ["uv", archive, _, ..] if archive.starts_with("archive-") => PathOwner::Part(names[..3].join("/")),
+        ["bytecode", _, _, ..] => PathOwner::Part(names[..3].join("/")),
+        ["tenants", _, "envs", _, ..] => PathOwner::Environment(names[..4].join("/")),
+        _ => PathOwner::Beside,
     }
 }
 
@@ -82,7 +82,7 @@ pub fn measure(kind: Volume, volume: &Path) -> Result<Found, TrialError> {
     // Files of parts have names in environments as well, and count for the part.
     let mut owners: HashMap<u64, String> = HashMap::new();
     for (path, metadata) in &all {
-        if let Place::Part(part) = place(kind, &inside(path))
+        if let PathOwner::Part(part) = place(kind, &inside(path))
             && owners.insert(metadata.ino(), part.clone()).is_none()
         {
             *found.parts.entry(part).or_default() += weight(metadata);
@@ -91,8 +91,8 @@ pub fn measure(kind: Volume, volume: &Path) -> Result<Found, TrialError> {
     let mut seen: BTreeSet<u64> = owners.keys().copied().collect();
     for (path, metadata) in &all {
         match place(kind, &inside(path)) {
-            Place::Part(_) => {}
-            Place::Environment(name) => {
+            PathOwner::Part(_) => {}
+            PathOwner::Environment(name) => {
                 let environment = found.environments.entry(name).or_default();
                 if let Some(part) = owners.get(&metadata.ino()) {
                     environment.parts.insert(part.clone());
@@ -102,13 +102,13 @@ pub fn measure(kind: Volume, volume: &Path) -> Result<Found, TrialError> {
                 if metadata.is_symlink()
                     && let Ok(target) = path.canonicalize()
                     && let Ok(target) = target.strip_prefix(volume)
-                    && let Place::Part(part) = place(kind, target)
+                    && let PathOwner::Part(part) = place(kind, target)
                 {
                     environment.parts.insert(part);
                 }
             }
-            Place::Beside if seen.insert(metadata.ino()) => found.beside += weight(metadata),
-            Place::Beside => {}
+            PathOwner::Beside if seen.insert(metadata.ino()) => found.beside += weight(metadata),
+            PathOwner::Beside => {}
         }
         if kind == Volume::System && is_entry(path) {
             let environment = FoundEnvironment {

@@ -15,11 +15,11 @@ use hybrid_cache_sizing::Volume;
 
 use crate::caches::within;
 use crate::error::TrialError;
+use crate::prove::claims::Claims;
 use crate::prove::keeper::{self, Answer, End, Keeper};
-use crate::prove::site::Claims;
 use crate::prove::slice::Made;
 
-/// How long one task may take, waiting for its node included.
+/// Deadline of one task, including the wait for a node.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Longest that preparing may take, in milliseconds.
 const PREPARE_MS: u64 = 240_000;

@@ -1,4 +1,4 @@
-//! Replaying a slice on one volume, and learning from a replay what the slice really is.
+//! Replays a slice on one volume, and measures from a replay what the slice takes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
@@ -12,14 +12,14 @@ use crate::prove::keeper::{Answer, End, Keeper};
 use crate::prove::measure::{Found, measure};
 use crate::prove::slice::Slice;
 
-/// What a replay showed.
+/// The result of a replay.
 #[derive(Clone, Debug)]
 pub struct Replayed {
-    /// Each request's answer, in their order; fewer than requests where it was stopped.
+    /// Each request's answer, in their order; fewer than requests if it was stopped.
     pub answers: Vec<Answer>,
     /// Environments that were made, resolved again ones left out.
     pub made: u64,
-    /// What is on the volume afterwards.
+    /// Usage of the volume afterwards.
     pub found: Found,
     /// Seconds that it took.
     pub took_s: f64,
@@ -29,7 +29,7 @@ pub struct Replayed {
 pub type Go<'a> = &'a dyn Fn(&[Answer]) -> bool;
 
 /// Replays the slice, one request behind the other. Time is pressed together; what the clock decides is as in the trace:
-/// requests that are due are made old, and a use is noted again if so much time of the trace has gone by as whoever keeps the
+/// requests that are due are made old, and a use is noted again if so much time of the trace has gone by as the one that keeps the
 /// volume waits with that.
 ///
 /// # Errors
@@ -103,7 +103,7 @@ pub fn learn(slice: &Slice, store: &dyn Keeper, replayed: &Replayed) -> Result<R
     }
     let mut catalog = Catalog::default();
     let kind = store.kind();
-    let volume = catalog.of_mut(kind);
+    let volume = catalog.volume_mut(kind);
     volume.rest = replayed.found.beside;
     let parts: BTreeMap<&String, u32> = replayed
         .found

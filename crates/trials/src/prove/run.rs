@@ -1,4 +1,4 @@
-//! The whole proof: learn what the slice is, predict sizes, replay on each of them, and compare.
+//! The whole proof: measures the slice, predicts sizes, replays on each of them, and compares.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,12 +10,12 @@ use hybrid_cache_sizing::proof::{self, Ended, Proof, Size, VolumeProof};
 use hybrid_cache_sizing::trace::Recorded;
 use hybrid_cache_sizing::{Source, Targets, Volume, Weight, recommend};
 
-use crate::chaos::{Field, Settings};
+use crate::chaos::{FaultContext, Settings};
 use crate::error::TrialError;
 use crate::prove::foreign;
 use crate::prove::keeper::{Answer, End, Keeper};
+use crate::prove::proof_site::{Opened, PackageFolder, ProofSite};
 use crate::prove::replay::{Replayed, budget, learn, replay};
-use crate::prove::site::{Opened, Packages, Place};
 use crate::prove::slice::{Bounds, Slice, least, times};
 
 /// Parts of the recommended size that are replayed by default, in the order in which they are replayed: an interrupted proof has the middle ones.
@@ -27,7 +27,7 @@ const LEAST_BYTES: u64 = 64 << 20;
 /// Part of the largest file system that all environments are to take together: smaller ones evict.
 const FILL: f64 = 0.35;
 
-/// What is proved.
+/// The plan of a proof.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Whose requests are replayed, one volume behind the other.
@@ -61,9 +61,9 @@ pub struct Progress {
     pub left_s: Option<f64>,
 }
 
-/// Whom to tell, and when to stop.
+/// Receives progress, and says when to stop.
 pub struct Control<'a> {
-    /// Set by others: the request at work is finished, and what was replayed is reported.
+    /// Set by the caller: the current request is finished, and what was replayed is reported.
     pub stop: &'a AtomicBool,
     /// Called before each request.
     pub tell: &'a dyn Fn(&Progress),
@@ -75,7 +75,7 @@ pub struct Control<'a> {
 /// File systems cannot be made here ([`super::cannot`] says why), the trace cannot be read, or the runner does not answer.
 pub async fn prove(
     source: &dyn Source,
-    place: Place<'_>,
+    place: ProofSite<'_>,
     plan: &Plan,
     control: &Control<'_>,
 ) -> Result<Proof, TrialError> {
@@ -86,8 +86,8 @@ pub async fn prove(
     };
     // It removes what killed ones left, mounts included, and in the end what this one made.
     let field = match place {
-        Place::Machine(config) => Field::local(config.clone(), settings)?,
-        Place::Node { folder, .. } => Field::bare(folder, settings)?,
+        ProofSite::Machine(config) => FaultContext::local(config.clone(), settings)?,
+        ProofSite::Node { folder, .. } => FaultContext::bare(folder, settings)?,
     };
     let bounds = Bounds {
         bytes: plan.bounds.bytes.min(times(plan.most_bytes, FILL)),
@@ -112,7 +112,7 @@ pub async fn prove(
                 .push(format!("nothing was asked of the {} volume", volume.name()));
             continue;
         };
-        let work = Work {
+        let work = VolumeRun {
             place,
             plan,
             control,
@@ -129,8 +129,8 @@ pub async fn prove(
 }
 
 /// One volume's proof.
-struct Work<'a> {
-    place: Place<'a>,
+struct VolumeRun<'a> {
+    place: ProofSite<'a>,
     plan: &'a Plan,
     control: &'a Control<'a>,
     folder: PathBuf,
@@ -166,7 +166,7 @@ fn load() -> Option<String> {
     text.split_whitespace().next().map(str::to_owned)
 }
 
-impl Work<'_> {
+impl VolumeRun<'_> {
     async fn prove(&self) -> Result<VolumeProof, TrialError> {
         let mut proved = VolumeProof {
             volume: self.volume.name().to_owned(),
@@ -193,10 +193,10 @@ impl Work<'_> {
         Ok(proved)
     }
 
-    /// Every replay; the load average after the first one, `None` where that was stopped.
+    /// Every replay; the load average after the first one, `None` if that was stopped.
     async fn replays(
         &self,
-        packages: &Packages,
+        packages: &PackageFolder,
         proved: &mut VolumeProof,
     ) -> Result<Option<Option<String>>, TrialError> {
         let Some(learned) = self.learn(packages).await? else {
@@ -227,7 +227,7 @@ impl Work<'_> {
         Ok(Some(learned.load))
     }
 
-    async fn open(&self, packages: &Packages, bytes: u64, told_bytes: Option<u64>) -> Result<Opened, TrialError> {
+    async fn open(&self, packages: &PackageFolder, bytes: u64, told_bytes: Option<u64>) -> Result<Opened, TrialError> {
         self.place
             .open(&self.folder, packages, self.volume, bytes, told_bytes)
             .await
@@ -270,8 +270,8 @@ impl Work<'_> {
         });
     }
 
-    /// Replays with room for everything; `None` where that was stopped.
-    async fn learn(&self, packages: &Packages) -> Result<Option<Learned>, TrialError> {
+    /// Replays with room for everything; `None` if that was stopped.
+    async fn learn(&self, packages: &PackageFolder) -> Result<Option<Learned>, TrialError> {
         let union = self.slice.union();
         let links: usize = self.slice.environments.iter().map(|made| made.parts.len()).sum();
         let inodes = union.inodes + 12 * links as u64 + 20_000;
@@ -325,7 +325,7 @@ impl Work<'_> {
         let file_system = targets.file_system;
         let found = recommend(&learned.trace, &targets).map_err(|error| TrialError::Other(error.to_string()))?;
         let advice = found
-            .of(self.volume)
+            .advice_for(self.volume)
             .ok_or_else(|| TrialError::Other("nothing is recommended for the slice".to_owned()))?;
         let needs = Needs {
             file_system,

@@ -8,7 +8,7 @@ use crate::error::TrialError;
 
 /// Requests of a trace that are looked at for a slice: more do not fit memory for sure.
 const MOST_LOOKED_AT: usize = 2_000_000;
-/// What a stand-in takes at least: of a wheel its folders, metadata, one module and its byte-code.
+/// What a stand-in takes at least: of a wheel its folders, metadata, one module and its bytecode.
 pub fn least(volume: Volume) -> Weight {
     match volume {
         Volume::Python => Weight::new(10 * 4096, 10),
@@ -86,11 +86,16 @@ impl Slice {
         if begin == end {
             return Ok(None);
         }
-        Ok(Some(Slice::of(source, volume, &all[begin..end], bounds.bytes)))
+        Ok(Some(Slice::from_requests(
+            source,
+            volume,
+            &all[begin..end],
+            bounds.bytes,
+        )))
     }
 
-    fn of(source: &dyn Source, volume: Volume, asked: &[Asked], most_bytes: u64) -> Slice {
-        let catalog = source.catalog().of(volume);
+    fn from_requests(source: &dyn Source, volume: Volume, asked: &[Asked], most_bytes: u64) -> Slice {
+        let catalog = source.catalog().volume(volume);
         let mut numbers: HashMap<u32, u32> = HashMap::new();
         let mut kept = Vec::new();
         let mut requests = Vec::with_capacity(asked.len());

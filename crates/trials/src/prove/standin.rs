@@ -1,4 +1,4 @@
-//! Wheels in the place of a trace's parts: no content, but as many inodes and blocks.
+//! Wheels that stand in for a trace's parts: no content, but the same inodes and blocks.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::wheel::Wheel;
 const BLOCK: u64 = 4096;
 /// Files in a folder: their names fit one block.
 const IN_FOLDER: u64 = 100;
-/// Inodes beside data files: three folders, four files, and byte-code with its folder and its list of content.
+/// Inodes beside data files: three folders, four files, and bytecode with its folder and its list of content.
 const FIXED: u64 = 10;
 
 /// Name of a part's package.
@@ -26,7 +26,7 @@ pub fn requirements(parts: &[u32]) -> String {
     lines.join("\n")
 }
 
-/// What uv is told of a folder of stand-ins.
+/// Variables that tell uv of a folder of stand-ins.
 pub fn variables(wheels: &Path) -> Vec<(String, String)> {
     // An index that has nothing: what is not in the folder is not there.
     let index = (
@@ -46,7 +46,7 @@ struct Shape {
 }
 
 impl Shape {
-    fn of(target: Weight, record_blocks: u64) -> Shape {
+    fn for_weight(target: Weight, record_blocks: u64) -> Shape {
         let rest = target.inodes.saturating_sub(FIXED);
         let folders = rest.div_ceil(IN_FOLDER + 1);
         let taken = FIXED + folders + record_blocks - 1;
@@ -63,20 +63,20 @@ impl Shape {
     }
 }
 
-/// The wheel that takes, unpacked and with its byte-code, what the target says, or a little more where that is not enough
+/// The wheel that takes, unpacked and with its bytecode, what the target says, or a little more if that is not enough
 /// for a wheel.
 pub fn wheel(part: u32, target: Weight) -> Wheel {
-    let rough = built(part, Shape::of(target, 1));
+    let rough = built(part, Shape::for_weight(target, 1));
     let record_blocks = (rough.record().len() as u64).div_ceil(BLOCK);
     if record_blocks == 1 {
         return rough;
     }
-    built(part, Shape::of(target, record_blocks))
+    built(part, Shape::for_weight(target, record_blocks))
 }
 
 fn built(part: u32, shape: Shape) -> Wheel {
     let name = name(part);
-    // Each module is another one, or the pool of byte-code would hold it once for all.
+    // Each module is another one, or the pool of bytecode would hold it once for all.
     let module = format!("PART = {part}\n");
     let wheel = Wheel::new(&name, "1.0").file(&format!("{name}/__init__.py"), module);
     (0..shape.files).fold(wheel, |wheel, file| {
@@ -107,7 +107,7 @@ mod tests {
 
     use super::*;
 
-    /// What an unpacked wheel and its byte-code take, from its list of files.
+    /// What an unpacked wheel and its bytecode take, from its list of files.
     fn taken(wheel: &Wheel) -> Weight {
         let record = wheel.record();
         let mut folders = BTreeSet::from([String::new()]);

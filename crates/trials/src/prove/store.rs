@@ -1,4 +1,4 @@
-//! The runner as a pod calls it: preparing on a claim of a given size, and looking after it.
+//! The runner as a pod calls it: prepares on a claim of a given size, and maintains it.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -6,11 +6,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hybrid_cache_driver::local::LocalConfig;
+use hybrid_cache_model::budget::{BudgetRequest, Budgets};
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest, VerifyReport};
-use hybrid_cache_model::protocol::{
-    BudgetRequest, Budgets, EnvironmentContext, IndexScope, Keep, PrepareEvent, PrepareRequest, PythonTools,
-    SystemTools,
-};
+use hybrid_cache_model::protocol::{IndexScope, Keep, EnvironmentContext, PrepareEvent, PrepareRequest, PythonTools, SystemTools};
 use hybrid_cache_model::{PythonRequest, RequestKey, SystemKey, TaskSpec};
 use hybrid_cache_sizing::Volume;
 use serde::Serialize;
@@ -23,7 +21,7 @@ use crate::prove::keeper::{self, Answer, End, Keeper, STATE};
 use crate::prove::slice::Made;
 use crate::prove::{standin, system};
 
-/// How long one preparation, or one look at a volume, may take.
+/// Deadline of one preparation, or of one inspection of a volume.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Longest one line of an answer.
 const DEADLINE_MS: u64 = 240_000;
@@ -31,7 +29,7 @@ const DEADLINE_MS: u64 = 240_000;
 const NOTED_AGAIN: Duration = Duration::from_secs(60);
 
 /// What stands for packages, and what makes them.
-enum Packages {
+enum PackageTools {
     /// Wheels in a folder, for uv.
     Python(PythonTools),
     /// Store paths, for a program in Nix's place.
@@ -43,7 +41,7 @@ pub struct Store {
     config: LocalConfig,
     volume: PathBuf,
     budgets: Budgets,
-    packages: Packages,
+    packages: PackageTools,
     source: String,
     max_age_s: u64,
 }
@@ -72,8 +70,8 @@ impl Store {
             budgets: Budgets::both(claim_bytes.map_or(unlimited, on_claim)),
             source: format!("proof {}", packages.display()),
             packages: match kind {
-                Volume::Python => Packages::Python(with_wheels(config, packages)),
-                Volume::System => Packages::System(system::tools(&config.interpreter.path, packages, &volume)?),
+                Volume::Python => PackageTools::Python(with_wheels(config, packages)),
+                Volume::System => PackageTools::System(system::tools(&config.interpreter.path, packages, &volume)?),
             },
             config: config.clone(),
             volume,
@@ -97,12 +95,12 @@ impl Store {
             .check()
             .map_err(|error| TrialError::Other(format!("a stand-in's task: {error}")))?;
         Ok(match self.packages {
-            Packages::Python(_) => {
+            PackageTools::Python(_) => {
                 let key = RequestKey::new(&PythonRequest::new(&task.requirements, context));
                 let own = self.volume.join(context.tenant.folder());
                 own.join("requests").join(key.as_str())
             }
-            Packages::System(_) => {
+            PackageTools::System(_) => {
                 let key = SystemKey::new(&task.system, context);
                 let own = self.volume.join(STATE).join(context.tenant.folder());
                 own.join("index").join(format!("{key}.json"))
@@ -143,7 +141,7 @@ impl Store {
         }
         match answer {
             Some(answer) => Ok(answer),
-            None => Err(TrialError::Other("the runner ended without an answer".to_owned())),
+            None => Err(TrialError::Other("the runner ended unanswered".to_owned())),
         }
     }
 
@@ -155,13 +153,13 @@ impl Store {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
-            // Ctrl-C is for whoever replays: this request is finished.
+            // Ctrl-C ends the replay, not this request: finish it.
             .process_group(0)
             .spawn()
             .map_err(failed())?;
         let mut line = serde_json::to_vec(request).map_err(|error| TrialError::Other(error.to_string()))?;
         line.push(b'\n');
-        // Closed behind it: nobody waits for the leases of a task that does not run.
+        // Close it now: nothing waits for the leases of a task that does not run.
         if let Some(mut input) = child.stdin.take() {
             input.write_all(&line).await.map_err(failed())?;
         }
@@ -173,8 +171,8 @@ impl Store {
 impl Keeper for Store {
     fn kind(&self) -> Volume {
         match self.packages {
-            Packages::Python(_) => Volume::Python,
-            Packages::System(_) => Volume::System,
+            PackageTools::Python(_) => Volume::Python,
+            PackageTools::System(_) => Volume::System,
         }
     }
 
@@ -201,12 +199,12 @@ impl Keeper for Store {
             context,
             keep: Keep::Publish,
             python_tools: match &self.packages {
-                Packages::Python(tools) => Some(tools.clone()),
-                Packages::System(_) => None,
+                PackageTools::Python(tools) => Some(tools.clone()),
+                PackageTools::System(_) => None,
             },
             system_tools: match &self.packages {
-                Packages::Python(_) => None,
-                Packages::System(tools) => Some(tools.clone()),
+                PackageTools::Python(_) => None,
+                PackageTools::System(tools) => Some(tools.clone()),
             },
             deadline_ms: DEADLINE_MS,
             budgets: self.budgets,

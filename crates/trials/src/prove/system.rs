@@ -1,4 +1,4 @@
-//! Store paths in the place of a trace's parts, and a program in Nix's place that makes them.
+//! Store paths that stand in for a trace's parts, and a program that stands in for Nix and makes them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -73,14 +73,14 @@ pub fn tools(interpreter: &str, packages: &Path, volume: &Path) -> Result<System
 
 /// What an entry of the index says of its store paths.
 #[derive(Deserialize)]
-struct Entry {
+struct IndexEntry {
     closure: Vec<String>,
 }
 
-/// The store paths of an entry of the index, as `store/<name>`; none where it cannot be read.
+/// The store paths of an entry of the index, as `store/<name>`; none if it cannot be read.
 pub fn parts(entry: &Path) -> BTreeSet<String> {
     let read = fs::read(entry).ok();
-    let entry: Option<Entry> = read.and_then(|text| serde_json::from_slice(&text).ok());
+    let entry: Option<IndexEntry> = read.and_then(|text| serde_json::from_slice(&text).ok());
     let paths = entry.map(|entry| entry.closure).unwrap_or_default();
     let name = |path: &String| Some(format!("store/{}", Path::new(path).file_name()?.to_str()?));
     paths.iter().filter_map(name).collect()

@@ -9,7 +9,7 @@ use std::process::Command;
 use hybrid_cache_driver::local::LocalConfig;
 use hybrid_cache_model::Protection;
 use hybrid_cache_model::protection::MUTATIONS_VARIABLE;
-use hybrid_cache_trials::{Attack, Ground, LocalSite, Site, Standing, list, run};
+use hybrid_cache_trials::{Attack, AttackContext, LocalSite, Site, Standing, list, run};
 
 use crate::machine;
 
@@ -81,7 +81,7 @@ fn without(config: &LocalConfig, removed: &[Protection]) -> LocalConfig {
 /// Tries attacks while these are taken out of the runner and of this process.
 async fn tried(
     attacks: &[&Attack],
-    whole: &Ground,
+    whole: &AttackContext,
     config: &LocalConfig,
     removed: &[Protection],
 ) -> Vec<(String, Standing, String)> {
@@ -130,11 +130,16 @@ const STOPPED_ELSEWHERE: &[(&str, &str)] = &[
 ];
 
 /// Attacks of one promise, with its protection in place and without it: what is not as it should be.
-async fn problems_of(protection: Protection, all: &[&Attack], whole: &Ground, config: &LocalConfig) -> Vec<String> {
+async fn problems_of(
+    protection: Protection,
+    all: &[&Attack],
+    whole: &AttackContext,
+    config: &LocalConfig,
+) -> Vec<String> {
     let mut problems = Vec::new();
     let is_its = |attack: &&&Attack| attack.promise == protection && attack.runs_at(Site::Local);
     let attacks: Vec<&Attack> = all.iter().filter(is_its).copied().collect();
-    // With nothing of its own layer taken out, an attack achieves nothing: also where the layers in front are gone.
+    // With nothing of its own layer taken out, an attack achieves nothing: also if the layers in front are gone.
     for attack in &attacks {
         for (id, standing, detail) in tried(&[attack], whole, config, attack.layers).await {
             if standing == Standing::NotHeld || standing == Standing::CouldNotTry {
@@ -175,7 +180,7 @@ pub async fn each_is_noticed(test: &str, group: &Group) {
     };
     machine.config.runner = mutant();
     let config = machine.config.clone();
-    let mut whole = Ground::local(LocalSite::open(machine.config.clone()).unwrap());
+    let mut whole = AttackContext::local(LocalSite::open(machine.config.clone()).unwrap());
     let all = list::all();
     for (known, why) in STOPPED_ELSEWHERE {
         let exists = all.iter().any(|attack| attack.id == *known);

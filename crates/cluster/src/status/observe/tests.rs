@@ -1,6 +1,7 @@
 //! What `status` makes of the API server's answers.
 
-use hybrid_cache_model::maintain::{FileSystemUsage, LayerUsage};
+use hybrid_cache_model::budget::FileSystemUsage;
+use hybrid_cache_model::maintain::LayerUsage;
 use hybrid_cache_model::{CacheReport, CacheStatus, End, Output, Resolved, Timeline};
 use serde_json::{Value, json};
 

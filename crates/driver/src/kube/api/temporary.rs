@@ -1,6 +1,6 @@
 //! Refusals of the API server that are temporary, recognised by their text.
 
-use crate::kube::quantity;
+use hybrid_cache_model::quantity;
 
 /// True for what is said of a quota that is full for now or has not been read yet, and by an API server that has just
 /// started, which denies its controllers every action.

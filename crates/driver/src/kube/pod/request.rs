@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::SubmitOptions;
 use crate::kube::config::KubeConfig;
 use crate::kube::pod::variant::PodVariant;
-use crate::kube::quantity;
+use hybrid_cache_model::quantity;
 
 /// Key of a Secret: the request of the task's container.
 pub const TASK_KEY: &str = "request.json";

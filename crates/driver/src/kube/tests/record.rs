@@ -95,7 +95,7 @@ async fn pods_write_to_their_logs_what_environments_are_made_of() {
     assert_eq!(driver.flush_trace().await, None);
     let (met, residents, catalog) = read(files_in(dir.path()).unwrap());
     assert_eq!((met, residents), (vec![Met::Miss, Met::Hit, Met::Hit], 1));
-    assert_eq!(catalog.of(Volume::Python).parts().len(), 1);
+    assert_eq!(catalog.volume(Volume::Python).parts().len(), 1);
 }
 
 #[tokio::test]

@@ -83,7 +83,7 @@ fn appended_lines_are_read_and_an_environment_is_defined_once_by_any_process() {
     append(&mut one, vec![line("b", None), line("b", made_of("p"))]);
     let (events, catalog, faults) = read(dir.path());
     assert_eq!((events.len(), faults.count), (5, 0), "{faults:?}");
-    let python = catalog.of(Volume::Python);
+    let python = catalog.volume(Volume::Python);
     assert_eq!((python.environments().len(), python.parts().len()), (2, 1));
     let text = fs::read_to_string(&files_in(&dir.path().join("trace")).unwrap()[0]).unwrap();
     assert_eq!(text.matches("made_of").count(), 2, "{text}");
@@ -154,7 +154,7 @@ fn concurrent_writers_lose_nothing_and_mix_no_lines() {
     });
     let (events, catalog, faults) = read(dir.path());
     assert_eq!((events.len(), faults.count), (400, 0), "{faults:?}");
-    assert_eq!(catalog.of(Volume::Python).environments().len(), 7);
+    assert_eq!(catalog.volume(Volume::Python).environments().len(), 7);
     let times = events.iter().filter_map(|event| match event {
         Event::Request(request) => Some(request.at_us),
         Event::Resident(..) => None,
@@ -197,7 +197,7 @@ fn an_undefined_environment_is_looked_up_and_left_out_if_unknown() {
     assert_eq!(folder.append(&mut queue, &mut supplement).unwrap(), Lack::Nothing);
     let (events, catalog, faults) = read(dir.path());
     assert_eq!((events.len(), faults.count), (4, 0), "{faults:?}");
-    let python = catalog.of(Volume::Python);
+    let python = catalog.volume(Volume::Python);
     let known = python.find("known").unwrap();
     assert_eq!(python.weight(known).bytes, (1 << 20) + 8192);
 }
@@ -224,7 +224,7 @@ fn a_header_that_lists_too_much_drops_the_least_recently_used() {
     let mut queue = VecDeque::from([line("environment-499", None)]);
     assert_eq!(folder.append(&mut queue, &mut supplement).unwrap(), Lack::Nothing);
     let (_, catalog, faults) = read(dir.path());
-    let python = catalog.of(Volume::Python);
+    let python = catalog.volume(Volume::Python);
     assert!(python.find("environment-499").is_some() && python.find("environment-0").is_none());
     assert_eq!(faults.count, 0, "{faults:?}");
 }

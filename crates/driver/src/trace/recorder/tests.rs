@@ -171,7 +171,7 @@ async fn a_trace_begun_in_the_middle_knows_what_was_there_and_not_what_its_first
         .filter(|event| matches!(event, Event::Resident(..)))
         .count();
     assert_eq!((resident, met(&events)), (2, vec![Met::Miss, Met::Hit, Met::Hit]));
-    let python = catalog.of(Volume::Python);
+    let python = catalog.volume(Volume::Python);
     assert_eq!(
         (python.environments().len(), python.parts().len(), python.rest.bytes),
         (3, 1, 8192)

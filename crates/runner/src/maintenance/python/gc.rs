@@ -9,8 +9,9 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use hybrid_cache_model::budget::BudgetRequest;
 use hybrid_cache_model::maintain::GcReport;
-use hybrid_cache_model::protocol::{BudgetRequest, PythonTools};
+use hybrid_cache_model::protocol::PythonTools;
 use hybrid_cache_model::{Failure, FailureKind};
 
 use super::usage;

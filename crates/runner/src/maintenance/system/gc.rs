@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use hybrid_cache_model::Failure;
 use hybrid_cache_model::maintain::GcReport;
-use hybrid_cache_model::protocol::{BudgetRequest, SystemTools};
+use hybrid_cache_model::budget::BudgetRequest;
+use hybrid_cache_model::protocol::{SystemTools};
 
 use super::collection::{collection_deadline, lock_store, open_nix};
 use crate::child::Deadline;

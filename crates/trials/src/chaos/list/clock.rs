@@ -1,4 +1,4 @@
-//! Clocks that jumped: time stamps of a far past and a far future on everything whose age is looked at.
+//! Clocks that jump: time stamps in the far past and future on everything whose age matters.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -6,14 +6,14 @@ use std::time::{Duration, SystemTime};
 
 use hybrid_cache_model::CacheStatus;
 
-use crate::attack::LOCAL;
 use crate::chaos::dice::Dice;
 use crate::chaos::fault::{Fault, Finding, Pledge};
-use crate::chaos::field::Field;
+use crate::chaos::fault_caches::FaultCaches;
+use crate::chaos::fault_context::FaultContext;
 use crate::chaos::leftovers::stamp;
-use crate::chaos::place::Place;
 use crate::chaos::stock;
 use crate::error::TrialError;
+use crate::site::LOCAL;
 use crate::volume;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -40,19 +40,19 @@ fn far(dice: &mut Dice, ahead: bool) -> SystemTime {
 }
 
 /// The folder of a version's environment.
-fn environment(place: &Place, number: u32) -> Option<PathBuf> {
+fn environment(place: &FaultCaches, number: u32) -> Option<PathBuf> {
     let wanted = format!("{}==1.{number}\n", stock::NAME);
     let mut all = volume::environments(&place.volumes.python).into_iter();
     all.find(|folder| fs::read_to_string(folder.join("lock.txt")).is_ok_and(|lock| lock == wanted))
 }
 
-fn lease(place: &Place, number: u32) -> Result<PathBuf, TrialError> {
+fn lease(place: &FaultCaches, number: u32) -> Result<PathBuf, TrialError> {
     let lacking = || TrialError::Other(format!("version {number} has no environment"));
     Ok(environment(place, number).ok_or_else(lacking)?.join(".lease"))
 }
 
 /// The links of the requests that lead to a version's environment.
-fn requests(place: &Place, number: u32) -> Vec<PathBuf> {
+fn requests(place: &FaultCaches, number: u32) -> Vec<PathBuf> {
     let Some(folder) = environment(place, number) else {
         return Vec::new();
     };
@@ -74,7 +74,7 @@ fn off(path: &Path) -> Duration {
     })
 }
 
-async fn hits(place: &Place, number: u32, when: &str, problems: &mut Vec<String>) {
+async fn hits(place: &FaultCaches, number: u32, when: &str, problems: &mut Vec<String>) {
     let status = place.works(number, when, problems).await;
     if let Some(status) = status.filter(|status| *status != CacheStatus::Hit) {
         problems.push(format!("{when}: not a hit: {status:?}"));
@@ -82,7 +82,7 @@ async fn hits(place: &Place, number: u32, when: &str, problems: &mut Vec<String>
 }
 
 /// A staging folder that a killed preparation handed out while the clock was ahead.
-fn abandoned(place: &Place, at: SystemTime) -> Result<PathBuf, TrialError> {
+fn abandoned(place: &FaultCaches, at: SystemTime) -> Result<PathBuf, TrialError> {
     let tenants = volume::named(&place.volumes.python, "requests");
     let tenant = tenants.first().and_then(|requests| requests.parent());
     let tenant = tenant.ok_or_else(|| TrialError::Other("the volume has no tenant".to_owned()))?;
@@ -97,7 +97,7 @@ fn abandoned(place: &Place, at: SystemTime) -> Result<PathBuf, TrialError> {
     Ok(folder)
 }
 
-async fn stepped(field: &Field) -> Result<Finding, TrialError> {
+async fn stepped(field: &FaultContext) -> Result<Finding, TrialError> {
     let mut dice = field.dice("clock-steps");
     let rounds = field.rounds().div_ceil(5);
     let mut problems = Vec::new();
@@ -120,8 +120,8 @@ async fn stepped(field: &Field) -> Result<Finding, TrialError> {
 /// Four environments, the first of them idle since an hour: it goes first. The others were used in the future, in the past,
 /// and asked for in the future; of those the one of the future was used least recently in the end, and goes next.
 async fn one(
-    field: &Field,
-    place: &Place,
+    field: &FaultContext,
+    place: &FaultCaches,
     first: u32,
     dice: &mut Dice,
     problems: &mut Vec<String>,
@@ -162,7 +162,7 @@ async fn one(
     left_are(place, &[future, past, asked], "after the first eviction", problems);
     evict_down_to(place, 2).await?;
     left_are(place, &[past, asked], "after the second eviction", problems);
-    // A request of the past is resolved anew; what comes of it must be right.
+    // A request of the past is resolved again; what comes of it must be right.
     for request in requests(place, asked) {
         stamp(&request, far(dice, false));
     }
@@ -171,7 +171,7 @@ async fn one(
 }
 
 /// Evicts until at most so many environments are left, in steps that are smaller than one.
-async fn evict_down_to(place: &Place, most: usize) -> Result<(), TrialError> {
+async fn evict_down_to(place: &FaultCaches, most: usize) -> Result<(), TrialError> {
     let bytes = place.usage().await?.volume_bytes("python");
     for step in 1..40 {
         if volume::environments(&place.volumes.python).len() <= most {
@@ -182,7 +182,7 @@ async fn evict_down_to(place: &Place, most: usize) -> Result<(), TrialError> {
     Ok(())
 }
 
-fn left_are(place: &Place, wanted: &[u32], when: &str, problems: &mut Vec<String>) {
+fn left_are(place: &FaultCaches, wanted: &[u32], when: &str, problems: &mut Vec<String>) {
     let there = volume::environments(&place.volumes.python).len();
     let missing: Vec<&u32> = wanted
         .iter()

@@ -6,14 +6,15 @@ use hybrid_cache_driver::{Driver, Epoch, SubmitOptions, Ticket};
 use hybrid_cache_model::outcome::FailureKind;
 use hybrid_cache_model::{End, TaskSpec};
 
-use crate::attack::Site;
+use crate::attack_context::with_python;
 use crate::caches::{Caches, within};
-use crate::chaos::fault::{Fault, Finding, Need, Pledge};
-use crate::chaos::field::Field;
+use crate::chaos::fault::{Fault, Finding, Pledge};
+use crate::chaos::fault_context::FaultContext;
+use crate::chaos::fault_need::FaultNeed;
 use crate::chaos::judge::{self, Told};
 use crate::chaos::serve::{code, mark};
 use crate::error::TrialError;
-use crate::ground::with_python;
+use crate::site::Site;
 
 /// Clusters alone.
 const PODS: &[Site] = &[Site::Pod];
@@ -48,7 +49,7 @@ pub const FAULTS: &[Fault] = &[
         promise: Pledge::OutagesWait,
         tries: "The node with the API server stands still while tasks are submitted and run.",
         sites: PODS,
-        needs: &[Need::Node],
+        needs: &[FaultNeed::Node],
         work: |field| Box::pin(paused(field)),
     },
     Fault {
@@ -56,13 +57,13 @@ pub const FAULTS: &[Fault] = &[
         promise: Pledge::ExactlyOnce,
         tries: "The node's container is restarted while tasks run.",
         sites: PODS,
-        needs: &[Need::Node],
+        needs: &[FaultNeed::Node],
         work: |field| Box::pin(restarted(field)),
     },
 ];
 
 /// A way to run tasks on the cluster's own standing caches, or on others.
-fn caches(field: &Field, driver: std::sync::Arc<dyn Driver>, epoch: Epoch) -> Caches {
+fn caches(field: &FaultContext, driver: std::sync::Arc<dyn Driver>, epoch: Epoch) -> Caches {
     Caches {
         driver,
         epoch,
@@ -70,7 +71,7 @@ fn caches(field: &Field, driver: std::sync::Arc<dyn Driver>, epoch: Epoch) -> Ca
     }
 }
 
-async fn pods_deleted(field: &Field) -> Result<Finding, TrialError> {
+async fn pods_deleted(field: &FaultContext) -> Result<Finding, TrialError> {
     let mut dice = field.dice("delete-a-pod");
     let driver = field.driver()?;
     let spec = with_python("six", "import six; print('good')");
@@ -109,14 +110,18 @@ async fn pods_deleted(field: &Field) -> Result<Finding, TrialError> {
 }
 
 /// Nothing on a cluster is damaged to test the checker: its judges are the ones that the local faults test.
-fn damage(field: &Field, problems: &mut Vec<String>) {
+fn damage(field: &FaultContext, problems: &mut Vec<String>) {
     if field.makes_damage() {
         problems.push("damage was asked for".to_owned());
     }
 }
 
 /// Submits tasks that print their marks.
-async fn submitted(field: &Field, driver: &dyn Driver, sleep: Duration) -> Result<Vec<(u32, Ticket)>, TrialError> {
+async fn submitted(
+    field: &FaultContext,
+    driver: &dyn Driver,
+    sleep: Duration,
+) -> Result<Vec<(u32, Ticket)>, TrialError> {
     let mut tickets = Vec::new();
     for number in 0..TASKS {
         let spec = TaskSpec::new(code(number, sleep, None));
@@ -129,7 +134,7 @@ async fn submitted(field: &Field, driver: &dyn Driver, sleep: Duration) -> Resul
 
 /// Waits for their ends with a driver that may be another one than they were submitted with.
 async fn told(
-    field: &Field,
+    field: &FaultContext,
     driver: std::sync::Arc<dyn Driver>,
     tickets: &[(u32, Ticket)],
 ) -> Result<Vec<Told>, TrialError> {
@@ -162,7 +167,7 @@ async fn told(
     Ok(tasks)
 }
 
-async fn driver_replaced(field: &Field) -> Result<Finding, TrialError> {
+async fn driver_replaced(field: &FaultContext) -> Result<Finding, TrialError> {
     let mut dice = field.dice("replace-the-driver");
     let mut problems = Vec::new();
     let rounds = field.rounds().div_ceil(5);
@@ -183,7 +188,7 @@ async fn driver_replaced(field: &Field) -> Result<Finding, TrialError> {
 }
 
 /// Caches of a fault's own with one environment in them, to be looked at when the cluster is back.
-async fn filled(field: &Field) -> Result<Caches, TrialError> {
+async fn filled(field: &FaultContext) -> Result<Caches, TrialError> {
     let driver = field.driver()?;
     let epoch = within("making caches", field.patience(), driver.fresh_epoch()).await??;
     let here = caches(field, driver, epoch);
@@ -193,7 +198,7 @@ async fn filled(field: &Field) -> Result<Caches, TrialError> {
 }
 
 /// What is wrong with them now; they are deleted.
-async fn looked_at(field: &Field, here: &Caches) -> Result<Vec<String>, TrialError> {
+async fn looked_at(field: &FaultContext, here: &Caches) -> Result<Vec<String>, TrialError> {
     let report = field.hands()?.verify(&here.epoch).await?;
     let mut problems = judge::unclean(&report);
     if report.environments == 0 {
@@ -208,7 +213,7 @@ async fn looked_at(field: &Field, here: &Caches) -> Result<Vec<String>, TrialErr
     Ok(problems)
 }
 
-async fn paused(field: &Field) -> Result<Finding, TrialError> {
+async fn paused(field: &FaultContext) -> Result<Finding, TrialError> {
     let here = filled(field).await?;
     let mut dice = field.dice("pause-the-cluster");
     let (mut problems, mut away) = (Vec::new(), Duration::ZERO);
@@ -236,7 +241,7 @@ async fn paused(field: &Field) -> Result<Finding, TrialError> {
     })
 }
 
-async fn restarted(field: &Field) -> Result<Finding, TrialError> {
+async fn restarted(field: &FaultContext) -> Result<Finding, TrialError> {
     let here = filled(field).await?;
     let mut dice = field.dice("restart-the-node");
     let driver = field.driver()?;

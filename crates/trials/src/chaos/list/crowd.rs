@@ -1,16 +1,16 @@
-//! Many tasks that ask for one environment while nobody has made it yet.
+//! Many tasks that ask at once for an environment that does not exist yet.
 
 use std::time::Instant;
 
 use hybrid_cache_model::CacheStatus;
 use serde_json::json;
 
-use crate::attack::LOCAL;
 use crate::chaos::fault::{Fault, Finding, Pledge};
-use crate::chaos::field::Field;
-use crate::chaos::place::Place;
+use crate::chaos::fault_caches::FaultCaches;
+use crate::chaos::fault_context::FaultContext;
 use crate::chaos::{judge, stock};
 use crate::error::TrialError;
+use crate::site::LOCAL;
 use crate::volume;
 
 /// Tasks at one time.
@@ -30,7 +30,7 @@ pub const FAULTS: &[Fault] = &[Fault {
 
 /// Runs that many tasks at once; how many of them were told to have built, and what was wrong.
 async fn at_once(
-    drivers: &[Place],
+    drivers: &[FaultCaches],
     number: u32,
     tasks: usize,
     problems: &mut Vec<String>,
@@ -55,7 +55,7 @@ async fn at_once(
     Ok(built)
 }
 
-async fn crowd(field: &Field) -> Result<Finding, TrialError> {
+async fn crowd(field: &FaultContext) -> Result<Finding, TrialError> {
     let place = field.place("crowd")?;
     let drivers = (0..DRIVERS).map(|_| place.reopened()).collect::<Result<Vec<_>, _>>()?;
     place.good(0).await?;

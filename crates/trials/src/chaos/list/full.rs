@@ -1,4 +1,4 @@
-//! File systems without room: for bytes, and for files.
+//! File systems without room, for bytes and for files.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use hybrid_cache_model::outcome::FailureKind;
 use hybrid_cache_model::{CacheStatus, End};
 
-use crate::attack::LOCAL;
 use crate::caches::Ran;
 use crate::chaos::disk::{self, Mounted};
-use crate::chaos::fault::{Fault, Finding, Need, Pledge};
-use crate::chaos::field::Field;
+use crate::chaos::fault::{Fault, Finding, Pledge};
+use crate::chaos::fault_context::FaultContext;
+use crate::chaos::fault_need::FaultNeed;
 use crate::chaos::{judge, stock};
 use crate::error::TrialError;
+use crate::site::LOCAL;
 
 /// Size of the file system, in bytes and inodes.
 const BYTES: u64 = 96 << 20;
@@ -29,7 +30,7 @@ pub const FAULTS: &[Fault] = &[
         promise: Pledge::FullIsTold,
         tries: "Cold tasks are run while the cache's file system has a random rest of bytes free.",
         sites: LOCAL,
-        needs: &[Need::Mounts],
+        needs: &[FaultNeed::Mounts],
         work: |field| Box::pin(full(field, Lack::Bytes)),
     },
     Fault {
@@ -37,7 +38,7 @@ pub const FAULTS: &[Fault] = &[
         promise: Pledge::FullIsTold,
         tries: "The same with a random rest of inodes.",
         sites: LOCAL,
-        needs: &[Need::Mounts],
+        needs: &[FaultNeed::Mounts],
         work: |field| Box::pin(full(field, Lack::Inodes)),
     },
 ];
@@ -93,7 +94,7 @@ fn judged(ran: &Ran, number: u32) -> Option<String> {
     }
 }
 
-async fn full(field: &Field, lack: Lack) -> Result<Finding, TrialError> {
+async fn full(field: &FaultContext, lack: Lack) -> Result<Finding, TrialError> {
     let mut dice = field.dice(&format!("{lack:?}"));
     let root = field.new_folder("full")?;
     let mounted = disk::in_memory(&root, BYTES, INODES)?;

@@ -9,16 +9,16 @@ use hybrid_cache_model::{CacheStatus, Phase};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::attack::LOCAL;
 use crate::caches::{Ran, within};
 use crate::chaos::dice::Dice;
 use crate::chaos::fault::{Fault, Finding, Pledge};
-use crate::chaos::field::Field;
+use crate::chaos::fault_caches::FaultCaches;
+use crate::chaos::fault_context::FaultContext;
 use crate::chaos::leftovers::{self, LeftOvers};
-use crate::chaos::place::Place;
-use crate::chaos::prey::{self, Role};
+use crate::chaos::victim::{self, Role};
 use crate::chaos::{judge, stock};
 use crate::error::TrialError;
+use crate::site::LOCAL;
 
 /// How long a preparation may take to come to a phase.
 const BEGIN: Duration = Duration::from_secs(30);
@@ -34,7 +34,7 @@ const MOST_FILES: u64 = 2000;
 /// What a kill is aimed at.
 #[derive(Clone, Copy, Debug)]
 enum Aim {
-    /// The driver tells of this phase.
+    /// The driver reports this phase.
     Phase(Phase),
     /// A task was told of the environment: compiling, syncing and exchanging go on while it runs.
     Publishing,
@@ -128,9 +128,9 @@ impl Tally {
     }
 }
 
-/// Kills one process of the preparation that is at work on the place; which it was, if any lived.
-fn strike(place: &Place, dice: &mut Dice) -> Option<Role> {
-    let alive = prey::preparation(&place.volumes.python);
+/// Kills one process of the preparation that is running there; which it was, if any lived.
+fn strike(place: &FaultCaches, dice: &mut Dice) -> Option<Role> {
+    let alive = victim::preparation(&place.volumes.python);
     let mut roles: Vec<Role> = alive.iter().map(|process| process.role).collect();
     roles.sort_unstable();
     roles.dedup();
@@ -143,14 +143,14 @@ fn strike(place: &Place, dice: &mut Dice) -> Option<Role> {
 
 /// Starts the preparation of a version and kills it so long after its begin.
 async fn killed_after(
-    place: &Place,
+    place: &FaultCaches,
     number: u32,
     after: Duration,
     dice: &mut Dice,
 ) -> Result<(Option<Role>, Ran), TrialError> {
     let ticket = place.caches.submit(&place.task(number)?, &json!({})).await?;
     // On a busy machine a preparation can begin and end without being seen: the kill comes too late then.
-    let has_begun = prey::begun(&place.volumes.python).await.is_ok();
+    let has_begun = victim::begun(&place.volumes.python).await.is_ok();
     tokio::time::sleep(after).await;
     let struck = if has_begun { strike(place, dice) } else { None };
     Ok((struck, ended(place, &ticket).await?))
@@ -158,7 +158,7 @@ async fn killed_after(
 
 /// The same once it has come to an aim.
 async fn killed_at(
-    place: &Place,
+    place: &FaultCaches,
     number: u32,
     aim: Aim,
     into: Duration,
@@ -187,7 +187,7 @@ async fn killed_at(
 }
 
 /// The staging folders that tasks were told of: what is in them is being published, or was when its maker was killed.
-fn ready(place: &Place) -> BTreeSet<PathBuf> {
+fn ready(place: &FaultCaches) -> BTreeSet<PathBuf> {
     let entries = |folder: PathBuf| {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).collect::<Vec<_>>()
@@ -197,7 +197,7 @@ fn ready(place: &Place) -> BTreeSet<PathBuf> {
     stages.filter(|stage| stage.join(".ready").exists()).collect()
 }
 
-async fn ended(place: &Place, ticket: &Ticket) -> Result<Ran, TrialError> {
+async fn ended(place: &FaultCaches, ticket: &Ticket) -> Result<Ran, TrialError> {
     let ran = place.caches.finish(ticket).await;
     place.driver.forget(ticket);
     ran
@@ -205,8 +205,8 @@ async fn ended(place: &Place, ticket: &Ticket) -> Result<Ran, TrialError> {
 
 /// Judges what a kill left: visible environments, and that the next two runs build and hit.
 async fn judged(
-    field: &Field,
-    place: &Place,
+    field: &FaultContext,
+    place: &FaultCaches,
     number: u32,
     ran: &Ran,
     tally: &mut Tally,
@@ -230,7 +230,7 @@ async fn judged(
     Ok(())
 }
 
-async fn at_random(field: &Field) -> Result<Finding, TrialError> {
+async fn at_random(field: &FaultContext) -> Result<Finding, TrialError> {
     let mut dice = field.dice("kill-a-preparation");
     let place = field.place("kills")?;
     let (mut tally, mut problems) = (Tally::default(), Vec::new());
@@ -251,7 +251,7 @@ async fn at_random(field: &Field) -> Result<Finding, TrialError> {
     tally.finding(problems)
 }
 
-async fn at_each_phase(field: &Field) -> Result<Finding, TrialError> {
+async fn at_each_phase(field: &FaultContext) -> Result<Finding, TrialError> {
     let mut dice = field.dice("kill-at-each-phase");
     let place = field.place("phases")?;
     let (mut tally, mut problems, mut hit) = (Tally::default(), Vec::new(), BTreeMap::<_, u32>::new());
@@ -282,7 +282,7 @@ async fn at_each_phase(field: &Field) -> Result<Finding, TrialError> {
     Ok(finding)
 }
 
-async fn left_overs(field: &Field) -> Result<Finding, TrialError> {
+async fn left_overs(field: &FaultContext) -> Result<Finding, TrialError> {
     let mut dice = field.dice("left-overs-of-kills");
     let place = field.place("left-overs")?;
     let python = &place.volumes.python;

@@ -34,7 +34,7 @@ mod tests {
     use crate::chaos::fault::Pledge;
 
     #[test]
-    fn every_id_is_one_fault_and_a_word_that_a_shell_takes() {
+    fn every_fault_id_is_unique_and_needs_no_shell_quoting() {
         let mut ids = BTreeSet::new();
         for fault in all() {
             assert!(ids.insert(fault.id), "{} stands twice", fault.id);

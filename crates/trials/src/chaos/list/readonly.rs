@@ -3,12 +3,13 @@
 use hybrid_cache_model::outcome::FailureKind;
 use hybrid_cache_model::{CacheStatus, End};
 
-use crate::attack::LOCAL;
 use crate::chaos::disk;
-use crate::chaos::fault::{Fault, Finding, Need, Pledge};
-use crate::chaos::field::Field;
+use crate::chaos::fault::{Fault, Finding, Pledge};
+use crate::chaos::fault_context::FaultContext;
+use crate::chaos::fault_need::FaultNeed;
 use crate::chaos::judge;
 use crate::error::TrialError;
+use crate::site::LOCAL;
 
 /// Size of the file system, in bytes and inodes.
 const BYTES: u64 = 96 << 20;
@@ -20,11 +21,11 @@ pub const FAULTS: &[Fault] = &[Fault {
     promise: Pledge::ReadOnlyServes,
     tries: "The cache's file system is remounted read-only between tasks, and writable again.",
     sites: LOCAL,
-    needs: &[Need::Mounts],
+    needs: &[FaultNeed::Mounts],
     work: |field| Box::pin(remounted(field)),
 }];
 
-async fn remounted(field: &Field) -> Result<Finding, TrialError> {
+async fn remounted(field: &FaultContext) -> Result<Finding, TrialError> {
     let root = field.new_folder("read-only")?;
     let mounted = disk::in_memory(&root, BYTES, INODES)?;
     let place = field.place_in(&root.join("caches"))?;

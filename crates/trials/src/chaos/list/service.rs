@@ -5,13 +5,14 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::attack::{ANYWHERE, Site};
 use crate::chaos::dice::Dice;
-use crate::chaos::fault::{Fault, Finding, Need, Pledge};
-use crate::chaos::field::Field;
+use crate::chaos::fault::{Fault, Finding, Pledge};
+use crate::chaos::fault_context::FaultContext;
+use crate::chaos::fault_need::FaultNeed;
 use crate::chaos::judge;
 use crate::chaos::serve::{Counter, ServeAt, Served, code};
 use crate::error::TrialError;
+use crate::site::{ANYWHERE, Site};
 
 /// Clients that submit tasks at one time.
 const CLIENTS: u32 = 3;
@@ -26,7 +27,7 @@ pub const FAULTS: &[Fault] = &[Fault {
     promise: Pledge::ExactlyOnce,
     tries: "The task service is killed at random moments, its start included, while clients submit and run tasks.",
     sites: ANYWHERE,
-    needs: &[Need::Service],
+    needs: &[FaultNeed::Service],
     work: |field| Box::pin(killed(field)),
 }];
 
@@ -77,7 +78,7 @@ impl Clients<'_> {
     }
 }
 
-async fn killed(field: &Field) -> Result<Finding, TrialError> {
+async fn killed(field: &FaultContext) -> Result<Finding, TrialError> {
     let mut dice = field.dice("kill-the-service");
     let at = ServeAt::below(&field.new_folder("service")?)?;
     let is_local = field.site() == Site::Local;
@@ -133,7 +134,7 @@ async fn all(work: Vec<impl Future<Output = ()>>) {
 }
 
 async fn judged(
-    field: &Field,
+    field: &FaultContext,
     at: &ServeAt,
     clients: &Clients<'_>,
     counter: Option<&Counter>,

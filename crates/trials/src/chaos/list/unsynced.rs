@@ -1,4 +1,4 @@
-//! Power cuts: whatever was not written to the disk is lost, at any moment of a preparation.
+//! Power cuts at any moment of a preparation: what was not written to the disk is lost.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -7,14 +7,15 @@ use hybrid_cache_model::CacheStatus;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::attack::LOCAL;
 use crate::chaos::disk::{self, Mounted};
-use crate::chaos::fault::{Fault, Finding, Need, Pledge};
-use crate::chaos::field::Field;
-use crate::chaos::place::Place;
-use crate::chaos::prey;
+use crate::chaos::fault::{Fault, Finding, Pledge};
+use crate::chaos::fault_caches::FaultCaches;
+use crate::chaos::fault_context::FaultContext;
+use crate::chaos::fault_need::FaultNeed;
+use crate::chaos::victim;
 use crate::chaos::{judge, stock};
 use crate::error::TrialError;
+use crate::site::LOCAL;
 
 /// Size of the file system, in bytes.
 const BYTES: u64 = 192 << 20;
@@ -34,16 +35,16 @@ pub const FAULTS: &[Fault] = &[Fault {
     promise: Pledge::SyncedFirst,
     tries: "An ext4 file system is copied away at random moments of preparations, without what was not synced, and mounted.",
     sites: LOCAL,
-    needs: &[Need::Loop],
+    needs: &[FaultNeed::Loop],
     work: |field| Box::pin(cut(field)),
 }];
 
 /// Holds every process of a preparation, so that the disk comes to rest without anything being synced.
-fn hold(place: &Place) -> Vec<prey::Process> {
-    let mut held: Vec<prey::Process> = Vec::new();
+fn hold(place: &FaultCaches) -> Vec<victim::Process> {
+    let mut held: Vec<victim::Process> = Vec::new();
     // Those that were started meanwhile as well; a held process starts none.
     for _ in 0..10 {
-        let found = prey::preparation(&place.volumes.python);
+        let found = victim::preparation(&place.volumes.python);
         let new: Vec<_> = found.into_iter().filter(|one| !held.contains(one)).collect();
         if new.is_empty() {
             break;
@@ -58,7 +59,7 @@ fn hold(place: &Place) -> Vec<prey::Process> {
 
 /// Prepares a version and cuts the power so long after it was asked for.
 async fn prepared_and_cut(
-    place: &Place,
+    place: &FaultCaches,
     number: u32,
     after: Duration,
     mounted: &Mounted,
@@ -66,7 +67,7 @@ async fn prepared_and_cut(
 ) -> Result<bool, TrialError> {
     let ticket = place.caches.submit(&place.task(number)?, &json!({})).await?;
     // On a busy machine a preparation can begin and end without being seen: then there is nothing to hold.
-    let _ = prey::begun(&place.volumes.python).await;
+    let _ = victim::begun(&place.volumes.python).await;
     tokio::time::sleep(after).await;
     let held = hold(place);
     let cut = mounted.cut(copy).await;
@@ -86,7 +87,7 @@ async fn prepared_and_cut(
     Ok(!held.is_empty())
 }
 
-async fn cut(field: &Field) -> Result<Finding, TrialError> {
+async fn cut(field: &FaultContext) -> Result<Finding, TrialError> {
     let mut dice = field.dice("power-cut");
     let folder = field.new_folder("power")?;
     let image = folder.join("disk.img");

@@ -3,11 +3,11 @@
 use hybrid_cache_sizing::recommend::{Advice, Decided, Holder};
 use hybrid_cache_sizing::{Recommendation, Volume};
 
-use super::{SizingReport, claim_name};
+use super::claim::claim_name;
 use crate::units;
 
 /// Why a rate is left out.
-const NO_RATES: &str = "cannot be told: the trace covers less than an hour";
+const NO_RATES: &str = "is unknown: the trace covers less than an hour";
 
 /// Bytes as a float in whole bytes; intervals of sizes are floats.
 fn bytes(value: f64) -> String {
@@ -15,11 +15,9 @@ fn bytes(value: f64) -> String {
 }
 
 /// What the sizes were computed from.
-pub(super) fn origin(report: &SizingReport) -> String {
-    let found = &report.recommendation;
+pub(super) fn origin(name: &str, found: &Recommendation) -> String {
     format!(
-        "{}: {} requests in {}",
-        report.origin,
+        "{name}: {} requests in {}",
         units::count(found.requests),
         span(found.days)
     )
@@ -45,21 +43,21 @@ pub(super) fn title(volume: Volume) -> &'static str {
 pub(super) fn headline(found: &Recommendation, advice: &Advice) -> String {
     let order = format!("order {} GiB for {}", advice.claim.gib, claim_name(advice.volume));
     let size = units::bytes(advice.at.budget_bytes);
-    let from = if advice.is_for_inodes {
+    let with = if advice.is_for_inodes {
         let inodes = advice.at.budget_bytes / found.targets.file_system.bytes_per_inode();
         format!(
-            "{} inodes on, which {size} of {} have",
+            "at least {} inodes, as {size} of {} have",
             units::count(inodes),
             found.targets.file_system.name()
         )
     } else {
-        format!("{size} of environments on")
+        format!("at least {size} of environments")
     };
     let targets = &found.targets;
     match advice.decided_by {
-        Decided::Hit => format!("{order}: {} of requests hit from {from}", units::share(targets.hit)),
+        Decided::Hit => format!("{order}: {} of requests hit with {with}", units::share(targets.hit)),
         Decided::P95 => format!(
-            "{order}: 95 % of requests wait at most {} from {from}",
+            "{order}: 95 % of requests wait at most {} with {with}",
             units::duration(targets.p95_us.unwrap_or(0.0))
         ),
         Decided::Largest => format!(
@@ -83,7 +81,7 @@ pub(super) fn unreachable(found: &Recommendation, advice: &Advice) -> Option<Str
     if advice.best_hit_rate < found.targets.hit {
         return Some(format!(
             "{} cannot be reached: of {} requests, {} are the first for their environment and {} are resolved again because of \
-             their age, and no size makes those hit. The best is {}.",
+             their age, and those miss at any size. The best is {}.",
             units::share(found.targets.hit),
             units::count(advice.requests),
             units::count(advice.first),
@@ -107,7 +105,7 @@ pub(super) fn parts(found: &Recommendation, advice: &Advice) -> Vec<(String, Str
         .saturating_sub(advice.at.budget_bytes + advice.rest.bytes);
     let mut parts = vec![("environments".to_owned(), units::bytes(advice.at.budget_bytes))];
     if advice.rest.bytes > 0 {
-        parts.push(("beside environments".to_owned(), units::bytes(advice.rest.bytes)));
+        parts.push(("outside of environments".to_owned(), units::bytes(advice.rest.bytes)));
     }
     if grown > 0 {
         parts.push((
@@ -115,7 +113,10 @@ pub(super) fn parts(found: &Recommendation, advice: &Advice) -> Vec<(String, Str
             units::bytes(grown),
         ));
     }
-    parts.push(("being built at one time".to_owned(), units::bytes(claim.building_bytes)));
+    parts.push((
+        "being built at the same time".to_owned(),
+        units::bytes(claim.building_bytes),
+    ));
     parts.push((
         format!("headroom (at least {})", units::share(found.targets.headroom)),
         units::bytes(claim.headroom_bytes),
@@ -135,7 +136,7 @@ pub(super) fn certainty(advice: &Advice) -> Option<String> {
         format!(", and the hit rate asked for needs {low} to {high} of environments")
     });
     Some(format!(
-        "in times like these the claim's hit rate lies between {} and {}{} (95 % intervals over blocks of time)",
+        "over periods like this trace, the claim's hit rate lies between {} and {}{} (95 % intervals over blocks of time)",
         units::share(hit.low),
         units::share(hit.high),
         needs.unwrap_or_default()
@@ -147,16 +148,16 @@ pub(super) fn less(advice: &Advice) -> String {
     match advice.less {
         Some(less) => match less.s_per_day {
             Some(s_per_day) => format!(
-                "with {} less for environments than that, tasks would wait {} longer a day",
+                "with {} less for environments, tasks would wait {} longer a day",
                 units::bytes(less.bytes),
                 units::duration(s_per_day * 1e6)
             ),
             None => format!(
-                "what {} less for environments than that would cost a day {NO_RATES}",
+                "what {} less for environments would cost a day {NO_RATES}",
                 units::bytes(less.bytes)
             ),
         },
-        None => "the largest environment needs all of it".to_owned(),
+        None => "the largest environment needs the whole size".to_owned(),
     }
 }
 
@@ -180,15 +181,15 @@ pub(super) fn misses(advice: &Advice) -> String {
     )
 }
 
-/// How many evictions a running task delays; `None` if there are none, or the trace does not tell.
+/// How many evictions a running task delays; `None` if there are none, or the trace does not show it.
 pub(super) fn delayed(advice: &Advice) -> Option<String> {
     let delayed = advice
         .on_claim
         .delayed_evictions
         .filter(|_| advice.on_claim.evictions > 0)?;
     Some(format!(
-        "{} of the {} evictions would have to wait for the end of a task that uses the environment, by how long programs ran; the next \
-         environment goes instead",
+        "{} of the {} evictions would have to wait for a running task that uses the environment; the next \
+         environment is evicted instead",
         units::count(delayed),
         units::count(advice.on_claim.evictions)
     ))
@@ -227,7 +228,9 @@ pub(super) fn growth(advice: &Advice) -> Option<String> {
     }
     if interval.low <= 0.0 {
         let most = month(interval.high);
-        return Some(format!("growth cannot be told from chance: at most {most} a month"));
+        return Some(format!(
+            "growth is not distinguishable from chance: at most {most} a month"
+        ));
     }
     let provided = if growth.days > 0.0 {
         format!("provided for {:.0} days", growth.days)
@@ -262,14 +265,14 @@ pub(super) fn together(found: &Recommendation) -> String {
     // A task that asks both misses if either does.
     let below = if found.is_reached() && joint.hit_rate < target {
         format!(
-            "; that is below {}, which each volume reaches by itself: ask for more with --hit to reach it together",
+            "; that is below {}, which each volume reaches by itself: raise --hit to reach it with both",
             units::share(target)
         )
     } else {
         String::new()
     };
     format!(
-        "both together: {} of tasks find everything there; they wait {} in the median, {} at p95, {} at p99{below}",
+        "both together: {} of tasks find everything in the caches; tasks wait {} in the median, {} at p95, {} at p99{below}",
         units::share(joint.hit_rate),
         units::duration(joint.waits.p50_us),
         units::duration(joint.waits.p95_us),
@@ -282,13 +285,13 @@ pub(super) fn warnings(found: &Recommendation, is_synthetic: bool) -> Vec<String
     let mut warnings = Vec::new();
     if is_synthetic {
         warnings.push(
-            "nobody recorded this trace: sizes for your tasks need a trace of your tasks (`--trace FILE`)".to_owned(),
+            "this is a synthetic trace: sizes for your tasks need a trace of your tasks (`--trace FILE`)".to_owned(),
         );
     }
     let latency = &found.latency;
     if latency.measured_hits == 0 {
         warnings.push(format!(
-            "no waiting time was measured: a hit is taken to wait {}",
+            "the trace has no waiting times: a hit is assumed to wait {}",
             units::duration(latency.hit_us)
         ));
     }
@@ -297,7 +300,7 @@ pub(super) fn warnings(found: &Recommendation, is_synthetic: bool) -> Vec<String
         let cost = latency.cost(advice.volume);
         if cost.measured == 0 {
             warnings.push(format!(
-                "{name}: no preparation was measured: one is taken to take {} and {} for each missing MiB",
+                "{name}: the trace has no preparation times: one is assumed to take {} plus {} for each missing MiB",
                 units::duration(cost.base_us),
                 units::duration(cost.per_mib_us)
             ));
@@ -306,11 +309,11 @@ pub(super) fn warnings(found: &Recommendation, is_synthetic: bool) -> Vec<String
             warnings.push(format!("{name}: only {} requests; record for longer", advice.requests));
         }
         if advice.first * 2 > advice.requests {
-            warnings.push(format!("{name}: most requests are the first for their environment; the trace is too short, or caching does not pay"));
+            warnings.push(format!("{name}: most requests are the first for their environment; the trace is too short, or caching does not help"));
         }
         if !advice.is_exact {
             warnings.push(format!(
-                "{name}: too many different distances; sizes are rounded up by 0.05 % at most"
+                "{name}: too many different distances; sizes are rounded up by at most 0.05 %"
             ));
         }
         if advice.is_for_inodes {
@@ -321,12 +324,12 @@ pub(super) fn warnings(found: &Recommendation, is_synthetic: bool) -> Vec<String
     }
     if !found.has_rates() {
         warnings.push(
-            "the trace covers less than an hour, so nothing is said of a day: evictions, waiting and what is fetched"
+            "the trace covers less than an hour, so there are no daily rates of evictions, waiting and fetched bytes"
                 .to_owned(),
         );
     } else if found.days < 7.0 {
         warnings.push(format!(
-            "the trace covers {}: a week has weekends, and growth shows after that",
+            "the trace covers {}: a week includes weekends, and growth shows only in longer traces",
             span(found.days)
         ));
     }

@@ -18,7 +18,7 @@ use crate::error::TrialError;
 const OPTIONS: &[&str] = &["-b", "4096", "-i", "16384", "-m", "0"];
 /// The part of a file system that mkfs keeps for root by default: a twentieth.
 const RESERVED: u64 = 20;
-/// How long unmounting is waited for.
+/// Deadline for unmounting.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Each gets another name: the one before may still be held.
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -44,25 +44,25 @@ pub struct Device {
 
 /// A mounted file system with an empty volume on it.
 #[derive(Debug)]
-pub struct Ground {
+pub struct MountedVolume {
     mounted: Mounted,
     image: PathBuf,
-    /// What it had for an ordinary user.
+    /// Its room for an ordinary user.
     pub room: Weight,
 }
 
-impl Ground {
+impl MountedVolume {
     /// Makes one of that size in a folder.
     ///
     /// # Errors
     /// It cannot be made or mounted.
-    pub async fn make(folder: &Path, bytes: u64) -> Result<Ground, TrialError> {
+    pub async fn make(folder: &Path, bytes: u64) -> Result<MountedVolume, TrialError> {
         let name = NUMBER.fetch_add(1, Ordering::Relaxed);
         let image = folder.join(format!("image-{name}"));
         disk::make_image_with(&image, bytes, OPTIONS).await?;
         let mounted = disk::attach(&image, &folder.join(format!("mount-{name}")), "nosuid,nodev").await?;
         allocate(&mounted.at().join(BALLAST), bytes / RESERVED)?;
-        let made = Ground {
+        let made = MountedVolume {
             room: free(&mounted)?,
             mounted,
             image,
@@ -102,7 +102,7 @@ impl Ground {
         free(&self.mounted)
     }
 
-    /// Takes space for a file of somebody else, until at most so many bytes are free.
+    /// Takes space for a file of another user, until at most so many bytes are free.
     ///
     /// # Errors
     /// It cannot be taken.
@@ -133,8 +133,8 @@ impl Ground {
         fs::remove_file(self.mounted.at().join(FOREIGN)).map_err(TrialError::io("deleting what filled the volume"))
     }
 
-    /// Unmounts it and deletes its file. A sandbox that somebody else began meanwhile has a copy of the mount and keeps the
-    /// loop device for as long as it lives: nobody waits for that.
+    /// Unmounts it and deletes its file. A sandbox that another user began meanwhile has a copy of the mount and keeps the
+    /// loop device for as long as it lives: nothing waits for that.
     ///
     /// # Errors
     /// The file cannot be deleted.
@@ -171,7 +171,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for mib in [64, 72, 100, 120, 128, 150, 180, 230, 300, 450] {
             let bytes = mib << 20;
-            let ground = Ground::make(folder.path(), bytes).await.unwrap();
+            let ground = MountedVolume::make(folder.path(), bytes).await.unwrap();
             let (found, told) = (ground.room, FileSystem::Ext4.room_of(bytes));
             ground.end().await.unwrap();
             let near = |found: u64, told: u64| found.abs_diff(told) * 200 <= told;

@@ -13,10 +13,10 @@ use serde::Serialize;
 use crate::caches::within;
 use crate::error::TrialError;
 
-/// How long a preparation may take to begin.
+/// Deadline for the start of a preparation.
 const BEGIN: Duration = Duration::from_secs(30);
 
-/// What a process is for.
+/// The role of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -52,7 +52,7 @@ fn stat(pid: Pid) -> Option<(String, Vec<String>)> {
 
 impl Process {
     /// A living process; one that has ended and was not yet waited for is none.
-    fn of(pid: Pid) -> Option<Process> {
+    fn open(pid: Pid) -> Option<Process> {
         let (name, fields) = stat(pid)?;
         if fields.first().is_none_or(|state| state == "Z" || state == "X") {
             return None;
@@ -74,7 +74,7 @@ impl Process {
             return false;
         };
         // Asked with the handle open: from now on the number cannot become another process's.
-        let is_same = Process::of(self.pid).is_some_and(|found| found.began == self.began);
+        let is_same = Process::open(self.pid).is_some_and(|found| found.began == self.began);
         is_same && pidfd_send_signal(&handle, signal).is_ok()
     }
 }
@@ -100,13 +100,13 @@ pub fn preparation(volume: &Path) -> Vec<Process> {
     let mut left: Vec<Pid> = children("self").into_iter().filter(is_wanted).collect();
     let mut found = Vec::new();
     while let Some(pid) = left.pop() {
-        found.extend(Process::of(pid));
+        found.extend(Process::open(pid));
         left.extend(children(&pid.to_string()));
     }
     found
 }
 
-/// Waits until a preparation is at work on this Python volume.
+/// Waits until a preparation is running on this Python volume.
 ///
 /// # Errors
 /// None begins in time.

@@ -1,4 +1,4 @@
-//! What only the face can do to a cluster: it knows Kubernetes' client and Docker, this library does not.
+//! Control of a cluster that only the caller has: it knows Kubernetes' client and Docker, this library does not.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use hybrid_cache_model::maintain::VerifyReport;
 
 use crate::error::TrialError;
 
-/// What a trial does to a cluster behind the driver's back.
+/// Control of a cluster that the driver does not know of.
 #[async_trait]
-pub trait Hands: Send + Sync {
+pub trait ClusterControl: Send + Sync {
     /// Another driver on the same cluster, as another process would open it.
     ///
     /// # Errors
@@ -29,14 +29,14 @@ pub trait Hands: Send + Sync {
     /// The cluster does not answer.
     async fn verify(&self, epoch: &Epoch) -> Result<VerifyReport, TrialError>;
 
-    /// The container that is the cluster's only node; `None` unless the face was told its name.
-    fn node(&self) -> Option<&dyn NodeHands>;
+    /// The container that is the cluster's only node; `None` unless the caller knows its name.
+    fn node(&self) -> Option<&dyn NodeControl>;
 }
 
-/// What a trial does to a node that is a container.
+/// Control of a node that is a container.
 #[async_trait]
-pub trait NodeHands: Send + Sync {
-    /// Stops every process of the node, the API server among them, until [`NodeHands::resume`].
+pub trait NodeControl: Send + Sync {
+    /// Stops every process of the node, the API server among them, until [`NodeControl::resume`].
     ///
     /// # Errors
     /// The container cannot be stopped.
@@ -45,7 +45,7 @@ pub trait NodeHands: Send + Sync {
     /// Lets them go on. A node that is not paused stays as it is.
     ///
     /// # Errors
-    /// The container cannot be told.
+    /// The container is unknown.
     async fn resume(&self) -> Result<(), TrialError>;
 
     /// Restarts the node and waits until its API server answers again.

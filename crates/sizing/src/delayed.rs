@@ -30,8 +30,8 @@ pub struct Delayed {
 /// # Errors
 /// The trace cannot be read.
 pub fn delayed(source: &dyn Source, volume: Volume, budgets: &[Weight]) -> Result<Delayed, TraceError> {
-    let mut pass = Pass {
-        stack: Stack::new(source.catalog().of(volume)),
+    let mut pass = DelayPass {
+        stack: Stack::new(source.catalog().volume(volume)),
         budgets,
         marks: BinaryHeap::new(),
         begun_from: HashMap::new(),
@@ -74,7 +74,7 @@ enum Mark {
     End,
 }
 
-struct Pass<'a> {
+struct DelayPass<'a> {
     stack: Stack,
     budgets: &'a [Weight],
     /// Time, number of the request, which, environment.
@@ -86,7 +86,7 @@ struct Pass<'a> {
     to: Vec<u64>,
 }
 
-impl Pass<'_> {
+impl DelayPass<'_> {
     fn take_until(&mut self, until_us: u64) {
         while let Some(Reverse((at_us, ..))) = self.marks.peek()
             && (*at_us <= until_us || self.marks.len() > MOST)
@@ -127,7 +127,7 @@ mod tests {
     /// Environments of one byte each; `(environment, end, seconds of its program)`.
     fn trace(requests: &[(u32, u64, u64)]) -> Recorded {
         let mut recorded = Recorded::default();
-        let catalog = recorded.catalog.of_mut(Volume::Python);
+        let catalog = recorded.catalog.volume_mut(Volume::Python);
         for number in 0..4 {
             catalog.environment(Environment {
                 key: format!("{number}"),
@@ -162,7 +162,7 @@ mod tests {
         let found = counted(&[(0, 1, 0), (1, 50, 0), (2, 60, 0), (0, 100, 90)]);
         assert_eq!(found.evictions, [1, 1, 0, 0]);
         assert_eq!(found.known, 1);
-        // What was gone when the task began is made for it, and what nobody pushed out stays.
+        // What was gone when the task began is made for it, and what was not evicted stays.
         assert_eq!(
             counted(&[(0, 1, 0), (1, 5, 0), (2, 60, 0), (0, 100, 90)]).evictions,
             [0, 1, 0, 0]
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn without_durations_nothing_is_known() {
+    fn without_program_durations_delayed_evictions_are_unknown() {
         let found = counted(&[(0, 1, 0), (1, 50, 0), (2, 60, 0), (0, 100, 0)]);
         assert_eq!((found.evictions, found.known), (vec![0; 4], 0));
     }

@@ -1,25 +1,30 @@
-//! Durations in a histogram of a fixed size, however many there are.
+//! A histogram of durations whose size does not depend on their number.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 
-use crate::hdr::{DIGITS, LARGEST_US};
+/// Values above an hour are counted as an hour: no scenario runs that long, and the histogram needs a bound.
+pub(crate) const LARGEST_US: u64 = 3_600_000_000;
+/// Significant decimal digits kept by the histograms.
+pub(crate) const DIGITS: u8 = 3;
 
 /// Durations in microseconds. Those above an hour count as an hour; each value is kept to three significant digits.
 #[derive(Clone, Debug)]
-pub struct Spread(Histogram<u64>);
+pub struct DurationHistogram(Histogram<u64>);
 
-impl Spread {
-    /// An empty one; `None` where the library refuses its bounds, which are constants.
-    pub fn new() -> Option<Spread> {
-        Histogram::new_with_bounds(1, LARGEST_US, DIGITS).ok().map(Spread)
+impl DurationHistogram {
+    /// An empty one; `None` if the library refuses its bounds, which are constants.
+    pub fn new() -> Option<DurationHistogram> {
+        Histogram::new_with_bounds(1, LARGEST_US, DIGITS)
+            .ok()
+            .map(DurationHistogram)
     }
 
     /// Adds a duration.
     pub fn note(&mut self, us: u64) {
-        // Its smallest value is 1; a duration below the clock's resolution is told as that.
+        // Its smallest value is 1; a duration below the clock's resolution becomes that.
         self.0.saturating_record(us.max(1));
     }
 
@@ -28,7 +33,7 @@ impl Spread {
         self.0.len()
     }
 
-    /// True where there are none.
+    /// True if there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -58,11 +63,11 @@ impl Spread {
         }
     }
 
-    /// Reads what [`Spread::encode`] wrote; `None` where it is anything else.
-    pub fn decode(text: &str) -> Option<Spread> {
+    /// Reads what [`DurationHistogram::encode`] wrote; `None` if it is anything else.
+    pub fn decode(text: &str) -> Option<DurationHistogram> {
         let bytes = STANDARD.decode(text).ok()?;
         let read = Deserializer::new().deserialize::<u64, _>(&mut bytes.as_slice());
-        read.ok().map(Spread)
+        read.ok().map(DurationHistogram)
     }
 }
 
@@ -72,13 +77,13 @@ mod tests {
 
     #[test]
     fn a_histogram_is_read_as_it_was_written() {
-        let mut spread = Spread::new().unwrap();
+        let mut spread = DurationHistogram::new().unwrap();
         assert!(spread.is_empty());
         for us in 0..=1000 {
             spread.note(us * 1000);
         }
         spread.note(u64::MAX);
-        let read = Spread::decode(&spread.encode()).unwrap();
+        let read = DurationHistogram::decode(&spread.encode()).unwrap();
         assert_eq!((read.len(), spread.len()), (1002, 1002));
         for spread in [&spread, &read] {
             let median = spread.at(0.5);
@@ -86,7 +91,7 @@ mod tests {
             assert!(spread.max() >= LARGEST_US, "{}", spread.max());
         }
         for broken in ["", "AAAA", "no base64!"] {
-            assert!(Spread::decode(broken).is_none(), "{broken}");
+            assert!(DurationHistogram::decode(broken).is_none(), "{broken}");
         }
     }
 }

@@ -1,38 +1,9 @@
-//! A run under load on a terminal.
+//! Rows over time and gauges in words, the same for the terminal, Markdown and HTML.
 
-use comfy_table::CellAlignment;
 use hybrid_cache_model::load::LoadRow;
-use hybrid_cache_model::sample::RunRecord;
 
 use super::{LoadSummary, Slope};
-use crate::terminal::{align, framed, plain};
 use crate::units;
-
-/// Rows over time that a terminal shows.
-const ROWS: usize = 12;
-
-/// The run as text.
-pub(crate) fn terminal(record: &RunRecord, load: &LoadSummary<'_>) -> String {
-    let mut text = format!("{}\n", load.headline());
-    if let Some(service) = crate::provenance::through_service(record) {
-        text.push_str(&format!("{}\n", plain(&service)));
-    }
-    text.push_str(&format!("\n{}\n{}\n", durations(load), over_time(load)));
-    let outcomes: Vec<String> = load
-        .outcomes()
-        .into_iter()
-        .map(|(what, count)| format!("{} {what}", units::count(count)))
-        .collect();
-    text.push_str(&format!("\ntasks: {}\n{}\n", outcomes.join(", "), load.accounted()));
-    for (name, slope, peak) in gauges(load) {
-        text.push_str(&format!("{name}: {}\n", gauge(slope, peak)));
-    }
-    text.push_str(&format!("memory read: {}\n", load.memory_source()));
-    for reason in &load.record.reasons {
-        text.push_str(&format!("\nwarning: {}\n", plain(reason)));
-    }
-    text
-}
 
 /// Memory and disk, with slope and peak.
 pub(crate) fn gauges<'a>(load: &'a LoadSummary<'_>) -> [(&'static str, Option<&'a Slope>, Option<u64>); 2] {
@@ -74,18 +45,6 @@ fn hourly(per_s: f64) -> String {
     format!("{sign}{}", units::bytes(size))
 }
 
-fn durations(load: &LoadSummary<'_>) -> String {
-    let mut table = framed();
-    let head = LoadSummary::durations_head();
-    table.set_header(std::iter::once("time").chain(head));
-    for line in load.durations() {
-        table.add_row(std::iter::once(line.name.to_owned()).chain(line.cells));
-    }
-    let right = std::iter::repeat_n(CellAlignment::Right, head.len());
-    align(&mut table, std::iter::once(CellAlignment::Left).chain(right));
-    table.to_string()
-}
-
 /// Neighbours together until there are few enough rows, and how many each one is.
 pub(crate) fn few_rows(rows: &[LoadRow], most: usize) -> (Vec<LoadRow>, usize) {
     let each = rows.len().div_ceil(most).max(1);
@@ -114,15 +73,4 @@ pub(crate) fn cells(at_us: u64, row: &LoadRow) -> [String; 9] {
         maybe(row.memory_bytes, units::bytes),
         maybe(row.disk_bytes, units::bytes),
     ]
-}
-
-fn over_time(load: &LoadSummary<'_>) -> String {
-    let (rows, each) = few_rows(&load.record.rows, ROWS);
-    let mut table = framed();
-    table.set_header(OVER_TIME);
-    for (at, row) in rows.iter().enumerate() {
-        table.add_row(cells(load.record.row_us * (at * each) as u64, row));
-    }
-    align(&mut table, std::iter::repeat_n(CellAlignment::Right, OVER_TIME.len()));
-    table.to_string()
 }

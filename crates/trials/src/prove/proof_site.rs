@@ -8,32 +8,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use hybrid_cache_driver::Driver;
 use hybrid_cache_driver::local::LocalConfig;
-use hybrid_cache_model::maintain::VerifyReport;
 use hybrid_cache_model::pod::PYTHON_MOUNT;
 use hybrid_cache_model::protocol::Identity;
-use hybrid_cache_model::{TaskSpec, Tenant};
 use hybrid_cache_sizing::{Volume, Weight};
 
 use crate::caches::within;
 use crate::error::TrialError;
-use crate::prove::ground::{Device, Ground};
+use crate::prove::claims::{ClaimOrder, Claims, Node, PACKAGES};
 use crate::prove::keeper::Keeper;
+use crate::prove::mounted_volume::{Device, MountedVolume};
 use crate::prove::pods::PodStore;
 use crate::prove::slice::Slice;
 use crate::prove::store::Store;
 use crate::prove::{standin, system};
 
-/// A folder of a volume that the product leaves alone: packages are mounted there, in the node.
-pub const PACKAGES: &str = "epochs";
-/// How long a namespace may take to be gone, with its mounts.
+/// Deadline for the deletion of a namespace and its mounts.
 const CLOSING: Duration = Duration::from_secs(300);
 
 /// Where a proof runs.
 #[derive(Clone, Copy)]
-pub enum Place<'a> {
+pub enum ProofSite<'a> {
     /// On this machine, by its runner.
     Machine(&'a LocalConfig),
     /// In the node of a cluster, by tasks in pods.
@@ -45,82 +40,26 @@ pub enum Place<'a> {
     },
 }
 
-/// What a claim is made of.
-#[derive(Clone, Debug)]
-pub struct ClaimOrder {
-    /// The device with the file system of the Python volume, which is its folder `volume`.
-    pub device: Device,
-    /// The device that is mounted over [`PACKAGES`] of the volume, to be read.
-    pub packages: Device,
-    /// The size of the claim.
-    pub bytes: u64,
-    /// The size that the driver is told; `None`: nothing is ever evicted.
-    pub told_bytes: Option<u64>,
-    /// What uv is told of packages.
-    pub variables: Vec<(String, String)>,
-}
-
-/// The node of a kind cluster. The face knows Docker and Kubernetes, this library does not.
-#[async_trait]
-pub trait Node: Send + Sync {
-    /// Who owns the volumes.
-    fn owner(&self) -> Identity;
-
-    /// Age after which a request is resolved anew, in seconds.
-    fn max_age_s(&self) -> u64;
-
-    /// Mounts the devices in the node, and makes a namespace with a claim on them. What was begun is taken back on an error.
-    ///
-    /// # Errors
-    /// The node or the cluster refuses.
-    async fn open(&self, order: &ClaimOrder) -> Result<Arc<dyn Claims>, TrialError>;
-}
-
-/// A namespace with a claim on a file system of the proof.
-#[async_trait]
-pub trait Claims: Send + Sync {
-    /// Runs tasks on it.
-    fn driver(&self) -> &dyn Driver;
-
-    /// Makes the driver forget that the task's environment is there, as it does an hour after its use was noted.
-    ///
-    /// # Errors
-    /// The task's text is wrong.
-    fn forget_use(&self, spec: &TaskSpec, tenant: &Tenant) -> Result<(), TrialError>;
-
-    /// `cache verify` of it.
-    ///
-    /// # Errors
-    /// It does not answer.
-    async fn verify(&self) -> Result<VerifyReport, TrialError>;
-
-    /// Deletes the namespace, the PersistentVolumes and the mounts in the node.
-    ///
-    /// # Errors
-    /// Something is not gone in time.
-    async fn close(&self) -> Result<(), TrialError>;
-}
-
 /// What environments are made of.
-pub struct Packages {
+pub struct PackageFolder {
     folder: PathBuf,
-    ground: Option<Ground>,
+    ground: Option<MountedVolume>,
 }
 
-/// A volume of one size, and who answers for it.
+/// A volume of one size, with what answers requests on it.
 pub struct Opened {
     /// Its file system.
-    pub ground: Ground,
-    /// Who answers.
+    pub ground: MountedVolume,
+    /// Answers requests.
     pub keeper: Box<dyn Keeper>,
     claims: Option<Arc<dyn Claims>>,
 }
 
-impl Place<'_> {
+impl ProofSite<'_> {
     /// The volumes that can be replayed here, and what to say of the others.
     pub fn can(&self, volume: Volume) -> Result<(), &'static str> {
         match (self, volume) {
-            (Place::Node { .. }, Volume::System) => Err(
+            (ProofSite::Node { .. }, Volume::System) => Err(
                 "the system volume is not replayed in a cluster, where the image's own Nix fills it: prove it on this machine, with \
                  the same eviction",
             ),
@@ -131,8 +70,8 @@ impl Place<'_> {
     /// What a reader should know of waiting times.
     pub fn told(&self) -> &'static str {
         match self {
-            Place::Machine(_) => "waiting is that of preparing on this machine, without a pod",
-            Place::Node { .. } => {
+            ProofSite::Machine(_) => "waiting is that of preparing on this machine, without a pod",
+            ProofSite::Node { .. } => {
                 "each request was a task in a pod of a namespace of its own, and waiting is from submit to end; uses were noted on \
                  the volume after a minute of the trace, where a driver waits for an hour: the order of eviction within an hour is not proved"
             }
@@ -143,20 +82,20 @@ impl Place<'_> {
     ///
     /// # Errors
     /// It cannot be written.
-    pub async fn write(&self, folder: &Path, slice: &Slice, volume: Volume) -> Result<Packages, TrialError> {
+    pub async fn write(&self, folder: &Path, slice: &Slice, volume: Volume) -> Result<PackageFolder, TrialError> {
         let ground = match self {
-            Place::Machine(_) => None,
-            Place::Node { .. } => {
+            ProofSite::Machine(_) => None,
+            ProofSite::Node { .. } => {
                 let bytes = slice.union().bytes;
-                Some(Ground::make(folder, bytes + bytes / 4 + (96 << 20)).await?)
+                Some(MountedVolume::make(folder, bytes + bytes / 4 + (96 << 20)).await?)
             }
         };
-        let at = ground.as_ref().map_or_else(|| folder.to_owned(), Ground::volume);
+        let at = ground.as_ref().map_or_else(|| folder.to_owned(), MountedVolume::volume);
         let folder = match volume {
             Volume::Python => standin::write(&at, &slice.parts)?,
             Volume::System => system::write(&at, slice)?,
         };
-        Ok(Packages { folder, ground })
+        Ok(PackageFolder { folder, ground })
     }
 
     /// Makes a volume of that size. `told_bytes` is what the product takes for the size of the claim; `None`: nothing is ever evicted.
@@ -166,14 +105,14 @@ impl Place<'_> {
     pub async fn open(
         &self,
         folder: &Path,
-        packages: &Packages,
+        packages: &PackageFolder,
         volume: Volume,
         bytes: u64,
         told_bytes: Option<u64>,
     ) -> Result<Opened, TrialError> {
-        let ground = Ground::make(folder, bytes).await?;
+        let ground = MountedVolume::make(folder, bytes).await?;
         let node = match self {
-            Place::Machine(config) => {
+            ProofSite::Machine(config) => {
                 let store = Store::new(config, volume, ground.volume(), &packages.folder, told_bytes)?;
                 return Ok(Opened {
                     ground,
@@ -181,7 +120,7 @@ impl Place<'_> {
                     claims: None,
                 });
             }
-            Place::Node { node, .. } => node,
+            ProofSite::Node { node, .. } => node,
         };
         let own = |path: &Path| {
             let Identity { uid, gid } = node.owner();
@@ -208,7 +147,7 @@ impl Place<'_> {
     }
 }
 
-impl Packages {
+impl PackageFolder {
     fn device(&self) -> Result<Device, TrialError> {
         let ground = self.ground.as_ref();
         let ground =
@@ -218,7 +157,7 @@ impl Packages {
 
     /// Where uv finds them in a pod.
     fn variables(&self) -> Vec<(String, String)> {
-        let at = self.ground.as_ref().map(Ground::at).unwrap_or(Path::new("/"));
+        let at = self.ground.as_ref().map(MountedVolume::at).unwrap_or(Path::new("/"));
         let inside = self.folder.strip_prefix(at).unwrap_or(&self.folder);
         let folder = Path::new(PYTHON_MOUNT).join(PACKAGES).join(inside);
         standin::variables(&folder)

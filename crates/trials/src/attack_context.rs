@@ -1,4 +1,4 @@
-//! Where attacks run: a driver with caches of the trials' own, some empty for one attack, some warm for all.
+//! The context of attacks: a driver with caches of the trials' own, some empty for one attack, some warm for all.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,21 +9,23 @@ use hybrid_cache_model::TaskSpec;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::attack::{Need, Packages, Probe, Site, Verdict};
 use crate::caches::{Caches, within};
 use crate::error::TrialError;
 use crate::local::LocalSite;
+use crate::probe::{Packages, Probe};
+use crate::site::{Need, Site};
+use crate::verdict::Verdict;
 use crate::wheel::Wheel;
 
 /// Goes before the program of every probe.
 const PRELUDE: &str = include_str!("probes/prelude.py");
 
-/// A place for attacks.
-pub struct Ground {
+/// What attacks are tried with.
+pub struct AttackContext {
     site: Site,
     driver: Arc<dyn Driver>,
     local: Option<LocalSite>,
-    /// What the attack in progress has made, to be deleted behind it.
+    /// What the current attack has created, to be deleted afterwards.
     epochs: Mutex<Vec<Epoch>>,
     /// What all probes share, to be deleted at the end unless it is another ground's.
     warm: OnceCell<Caches>,
@@ -53,19 +55,19 @@ pub fn program(known: &Value, code: &str) -> String {
     )
 }
 
-impl Ground {
+impl AttackContext {
     /// This machine, with caches below the root that `site` was opened with.
-    pub fn local(site: LocalSite) -> Ground {
-        Ground::new(Site::Local, site.driver(), Some(site))
+    pub fn local(site: LocalSite) -> AttackContext {
+        AttackContext::new(Site::Local, site.driver(), Some(site))
     }
 
     /// A cluster.
-    pub fn pod(driver: Arc<dyn Driver>) -> Ground {
-        Ground::new(Site::Pod, driver, None)
+    pub fn pod(driver: Arc<dyn Driver>) -> AttackContext {
+        AttackContext::new(Site::Pod, driver, None)
     }
 
-    fn new(site: Site, driver: Arc<dyn Driver>, local: Option<LocalSite>) -> Ground {
-        Ground {
+    fn new(site: Site, driver: Arc<dyn Driver>, local: Option<LocalSite>) -> AttackContext {
+        AttackContext {
             site,
             driver,
             local,
@@ -76,16 +78,16 @@ impl Ground {
         }
     }
 
-    /// Another ground on this machine, whose driver is told something else, on the same warm caches: they belong to this
+    /// Another ground on this machine, whose driver has another configuration, on the same warm caches: they belong to this
     /// ground, which has to outlive the other.
     ///
     /// # Errors
     /// The warm caches cannot be made, or this is a cluster.
-    pub async fn beside(&self, config: LocalConfig) -> Result<Ground, TrialError> {
+    pub async fn beside(&self, config: LocalConfig) -> Result<AttackContext, TrialError> {
         let epoch = self.warm().await?.epoch.clone();
         let site = LocalSite::open(config)?;
         let driver = site.with_wheels(&epoch, &[])?.driver;
-        let mut ground = Ground::local(site);
+        let mut ground = AttackContext::local(site);
         ground.warm = OnceCell::new_with(Some(ground.caches(driver, epoch)));
         ground.is_borrowed = true;
         Ok(ground)
@@ -96,7 +98,7 @@ impl Ground {
         self.site
     }
 
-    /// How long anything may take here.
+    /// The deadline of one step here.
     pub fn patience(&self) -> Duration {
         match self.site {
             Site::Local => Duration::from_secs(60),
@@ -113,7 +115,7 @@ impl Ground {
         self.local.as_ref().ok_or_else(wrong)
     }
 
-    /// Why an attack with this need cannot be tried here; `None` where it can.
+    /// Why an attack with this need cannot be tried here; `None` if it can.
     pub fn lacks(&self, need: Need) -> Option<&'static str> {
         let is_there = match need {
             Need::Nix => self.local.as_ref().is_none_or(LocalSite::has_nix),
@@ -150,7 +152,7 @@ impl Ground {
         }
     }
 
-    /// Caches that hold `six` and, beside it, [`Ground::other`]. No attack may break them.
+    /// Caches that hold `six` and, beside it, [`AttackContext::other`]. No attack may break them.
     ///
     /// # Errors
     /// They cannot be made or filled.
@@ -200,7 +202,7 @@ impl Ground {
         })
     }
 
-    /// Runs a probe: held where it could do nothing.
+    /// Runs a probe: held if it could do nothing.
     ///
     /// # Errors
     /// It did not report, or tried nothing.
@@ -211,7 +213,7 @@ impl Ground {
     /// The same with something that the trial knows, and with options set.
     ///
     /// # Errors
-    /// See [`Ground::probe`].
+    /// See [`AttackContext::probe`].
     pub async fn probe_with(&self, probe: &Probe, known: &Value, options: &Value) -> Result<Verdict, TrialError> {
         let (caches, spec) = self.probe_task(probe.packages, program(known, probe.code)).await?;
         let ran = caches.run_with(&spec, options).await?;
@@ -254,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_trial_knows_reaches_its_program_whole() {
+    fn values_of_a_trial_reach_its_program_unchanged() {
         let text = program(&json!({"path": "a\"b\\c\nd'é"}), "");
         let line = text.lines().find(|line| line.starts_with("KNOWN")).unwrap();
         assert_eq!(line, r#"KNOWN = json.loads("{\"path\":\"a\\\"b\\\\c\\nd'é\"}")"#);

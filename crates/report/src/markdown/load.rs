@@ -4,16 +4,17 @@ use std::fmt::Write;
 
 use hybrid_cache_model::sample::RunRecord;
 
-use super::LoadSummary;
-use super::terminal::{OVER_TIME, cells, few_rows, gauge, gauges};
-use crate::markdown::{escape, write_provenance};
+use super::escape::escape;
+use super::provenance::write_provenance;
+use crate::load::rows::{OVER_TIME, cells, few_rows, gauge, gauges};
+use crate::load::{CLOCKS, LoadSummary};
 use crate::units;
 
 /// Rows over time that Markdown shows.
 const ROWS: usize = 30;
 
 /// The whole report.
-pub(crate) fn markdown(record: &RunRecord, load: &LoadSummary<'_>) -> String {
+pub(super) fn load(record: &RunRecord, load: &LoadSummary<'_>) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = write_report(&mut text, record, load);
@@ -38,7 +39,7 @@ fn write_report(out: &mut String, record: &RunRecord, load: &LoadSummary<'_>) ->
     for line in load.durations() {
         writeln!(out, "| {} | {} |", line.name, line.cells.join(" | "))?;
     }
-    writeln!(out, "\n{}\n", super::CLOCKS)?;
+    writeln!(out, "\n{}\n", CLOCKS)?;
     writeln!(out, "## Memory and disk\n")?;
     for (name, slope, peak) in gauges(load) {
         writeln!(out, "- {name}: {}", gauge(slope, peak))?;

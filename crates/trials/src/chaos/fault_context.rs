@@ -1,4 +1,4 @@
-//! Where faults are tried: one place, a seed, and a folder that holds all that they make.
+//! The context of faults: a driver or a machine, a seed, and a folder that holds everything they create.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -9,16 +9,16 @@ use std::time::Duration;
 use hybrid_cache_driver::Driver;
 use hybrid_cache_driver::local::{LocalConfig, Network};
 
-use crate::attack::Site;
 use crate::caches::within;
+use crate::chaos::control::{ClusterControl, NodeControl};
 use crate::chaos::dice::Dice;
 use crate::chaos::disk;
-use crate::chaos::fault::Need;
-use crate::chaos::hands::{Hands, NodeHands};
-use crate::chaos::place::Place;
+use crate::chaos::fault_caches::FaultCaches;
+use crate::chaos::fault_need::FaultNeed;
 use crate::chaos::serve::Serve;
 use crate::chaos::stock::Stock;
 use crate::error::TrialError;
+use crate::site::Site;
 
 /// The locked file in a trial's folder: unlocked means that its process is gone.
 const OWNER: &str = ".owner";
@@ -26,20 +26,20 @@ const OWNER: &str = ".owner";
 /// How faults are tried.
 #[derive(Clone)]
 pub struct Settings {
-    /// What all chance comes from.
+    /// Seed of all random numbers.
     pub seed: u64,
     /// How often each fault happens, for those that can be repeated.
     pub rounds: u32,
-    /// How the face starts a task service as a process of its own; `None` if it cannot.
+    /// How the caller starts a task service as a process of its own; `None` if it cannot.
     pub serve: Option<Serve>,
 }
 
-/// A place for faults.
-pub struct Field {
+/// What faults are tried with.
+pub struct FaultContext {
     site: Site,
     settings: Settings,
     config: Option<LocalConfig>,
-    hands: Option<Arc<dyn Hands>>,
+    hands: Option<Arc<dyn ClusterControl>>,
     driver: Option<Arc<dyn Driver>>,
     folder: PathBuf,
     makes_damage: bool,
@@ -47,39 +47,43 @@ pub struct Field {
     _owner: File,
 }
 
-impl Drop for Field {
+impl Drop for FaultContext {
     fn drop(&mut self) {
         clear(&self.folder);
     }
 }
 
-impl Field {
+impl FaultContext {
     /// This machine. Everything is made below `config.root`; what killed trials left there is removed.
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub fn local(mut config: LocalConfig, settings: Settings) -> Result<Field, TrialError> {
+    pub fn local(mut config: LocalConfig, settings: Settings) -> Result<FaultContext, TrialError> {
         // Tasks of faults need no network, and a network kept for later ones would outlive the trial.
         config.network = Network::None;
         let root = config.root.clone();
-        Field::open(Site::Local, &root, settings, Some(config), None)
+        FaultContext::open(Site::Local, &root, settings, Some(config), None)
     }
 
     /// A folder of this machine for what is made, without caches: what killed trials left there is removed.
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub fn bare(folder: &Path, settings: Settings) -> Result<Field, TrialError> {
-        Field::open(Site::Local, folder, settings, None, None)
+    pub fn bare(folder: &Path, settings: Settings) -> Result<FaultContext, TrialError> {
+        FaultContext::open(Site::Local, folder, settings, None, None)
     }
 
     /// A cluster; `folder` holds what is needed on this machine.
     ///
     /// # Errors
     /// The folder cannot be written, or the cluster does not answer.
-    pub async fn cluster(hands: Arc<dyn Hands>, folder: &Path, settings: Settings) -> Result<Field, TrialError> {
+    pub async fn cluster(
+        hands: Arc<dyn ClusterControl>,
+        folder: &Path,
+        settings: Settings,
+    ) -> Result<FaultContext, TrialError> {
         let driver = hands.driver().await?;
-        let mut field = Field::open(Site::Pod, folder, settings, None, Some(hands))?;
+        let mut field = FaultContext::open(Site::Pod, folder, settings, None, Some(hands))?;
         field.driver = Some(driver);
         Ok(field)
     }
@@ -89,8 +93,8 @@ impl Field {
         root: &Path,
         settings: Settings,
         config: Option<LocalConfig>,
-        hands: Option<Arc<dyn Hands>>,
-    ) -> Result<Field, TrialError> {
+        hands: Option<Arc<dyn ClusterControl>>,
+    ) -> Result<FaultContext, TrialError> {
         let failed = || TrialError::io(format!("making a folder below {}", root.display()));
         fs::create_dir_all(root).map_err(failed())?;
         sweep(root);
@@ -101,7 +105,7 @@ impl Field {
         owner
             .try_lock()
             .map_err(|error| TrialError::Other(format!("locking {}: {error}", folder.display())))?;
-        Ok(Field {
+        Ok(FaultContext {
             site,
             settings,
             config,
@@ -116,7 +120,7 @@ impl Field {
 
     /// The same, where each fault also does the damage that its promise excludes: its judge must notice.
     #[must_use]
-    pub fn with_damage(mut self) -> Field {
+    pub fn with_damage(mut self) -> FaultContext {
         self.makes_damage = true;
         self
     }
@@ -154,7 +158,7 @@ impl Field {
         }
     }
 
-    /// How the face starts a service.
+    /// How the caller starts a service.
     ///
     /// # Errors
     /// It cannot: the list says of such a fault that it needs one.
@@ -163,11 +167,11 @@ impl Field {
         self.settings.serve.as_ref().ok_or_else(lacking)
     }
 
-    /// The cluster behind the driver's back.
+    /// Control of the cluster.
     ///
     /// # Errors
-    /// This is no cluster: a mistake in the list.
-    pub fn hands(&self) -> Result<&dyn Hands, TrialError> {
+    /// This is not a cluster: a mistake in the list.
+    pub fn hands(&self) -> Result<&dyn ClusterControl, TrialError> {
         let wrong = || TrialError::Other("this fault needs a cluster".to_owned());
         self.hands.as_deref().ok_or_else(wrong)
     }
@@ -175,7 +179,7 @@ impl Field {
     /// The cluster's driver.
     ///
     /// # Errors
-    /// This is no cluster: a mistake in the list.
+    /// This is not a cluster: a mistake in the list.
     pub fn driver(&self) -> Result<Arc<dyn Driver>, TrialError> {
         let wrong = || TrialError::Other("this fault needs a cluster".to_owned());
         self.driver.clone().ok_or_else(wrong)
@@ -184,23 +188,23 @@ impl Field {
     /// The cluster's node.
     ///
     /// # Errors
-    /// The face was not told of one: the list says of such a fault that it needs one.
-    pub fn node(&self) -> Result<&dyn NodeHands, TrialError> {
+    /// The caller did not name one: the list says of such a fault that it needs one.
+    pub fn node(&self) -> Result<&dyn NodeControl, TrialError> {
         let wrong = || TrialError::Other("this fault needs the name of the node's container".to_owned());
         self.hands()?.node().ok_or_else(wrong)
     }
 
     /// Why a fault with this need cannot be tried here; `None` if it can.
-    pub fn lacks(&self, need: Need) -> Option<&'static str> {
+    pub fn lacks(&self, need: FaultNeed) -> Option<&'static str> {
         match need {
-            Need::Mounts => disk::cannot_mount(),
-            Need::Loop => disk::cannot_loop(),
-            Need::Service => self
+            FaultNeed::Mounts => disk::cannot_mount(),
+            FaultNeed::Loop => disk::cannot_loop(),
+            FaultNeed::Service => self
                 .settings
                 .serve
                 .is_none()
                 .then_some("no task service can be started as a process of its own here"),
-            Need::Node => self.hands.as_deref().is_none_or(|hands| hands.node().is_none()).then_some(
+            FaultNeed::Node => self.hands.as_deref().is_none_or(|hands| hands.node().is_none()).then_some(
                 "it stops the container of the cluster's node, which is touched only if it is named (--node-container)",
             ),
         }
@@ -229,7 +233,7 @@ impl Field {
     ///
     /// # Errors
     /// They cannot be made, or this is a cluster.
-    pub fn place(&self, name: &str) -> Result<Place, TrialError> {
+    pub fn place(&self, name: &str) -> Result<FaultCaches, TrialError> {
         self.place_in(&self.new_folder(name)?)
     }
 
@@ -237,16 +241,16 @@ impl Field {
     ///
     /// # Errors
     /// They cannot be made, or this is a cluster.
-    pub fn place_in(&self, root: &Path) -> Result<Place, TrialError> {
+    pub fn place_in(&self, root: &Path) -> Result<FaultCaches, TrialError> {
         let wrong = || TrialError::Other("this fault runs on the local driver alone".to_owned());
         let config = self.config.clone().ok_or_else(wrong)?;
-        Place::open(config, root, self.stock()?, self.patience())
+        FaultCaches::open(config, root, self.stock()?, self.patience())
     }
 
     /// Lets a node go on that a fault has stopped and could not set going again.
     ///
     /// # Errors
-    /// The face cannot reach it.
+    /// The caller cannot reach it.
     pub async fn recover(&self) -> Result<(), TrialError> {
         let node = self.hands.as_deref().and_then(|hands| hands.node());
         let Some(node) = node else { return Ok(()) };

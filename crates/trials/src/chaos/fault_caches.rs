@@ -1,4 +1,4 @@
-//! Caches of a fault's own on this machine, filled from the stock of made-up packages.
+//! Caches of a fault on this machine, filled from generated packages.
 
 use std::ops::Deref;
 use std::path::Path;
@@ -13,16 +13,16 @@ use hybrid_cache_model::{CacheStatus, TaskSpec};
 use crate::caches::{Caches, Ran, within};
 use crate::chaos::stock::{self, Stock};
 use crate::error::TrialError;
-use crate::local::LocalCaches;
+use crate::local_caches::LocalCaches;
 
 /// Caches of a fault's own.
 #[derive(Clone)]
-pub struct Place {
+pub struct FaultCaches {
     local: LocalCaches,
     stock: Stock,
 }
 
-impl Deref for Place {
+impl Deref for FaultCaches {
     type Target = LocalCaches;
 
     fn deref(&self) -> &LocalCaches {
@@ -30,12 +30,17 @@ impl Deref for Place {
     }
 }
 
-impl Place {
+impl FaultCaches {
     /// The standing caches below `root`; uv asks no other machine.
     ///
     /// # Errors
     /// The driver cannot be opened there.
-    pub fn open(mut config: LocalConfig, root: &Path, stock: Stock, patience: Duration) -> Result<Place, TrialError> {
+    pub fn open(
+        mut config: LocalConfig,
+        root: &Path,
+        stock: Stock,
+        patience: Duration,
+    ) -> Result<FaultCaches, TrialError> {
         root.clone_into(&mut config.root);
         config.index = format!("trial {}", stock.folder().display());
         let variables = &mut config.python_tools.variables;
@@ -58,14 +63,14 @@ impl Place {
             config,
             folder: root.to_owned(),
         };
-        Ok(Place { local, stock })
+        Ok(FaultCaches { local, stock })
     }
 
     /// The same caches under a driver that is opened now, as another process would.
     ///
     /// # Errors
     /// The driver cannot be opened.
-    pub fn reopened(&self) -> Result<Place, TrialError> {
+    pub fn reopened(&self) -> Result<FaultCaches, TrialError> {
         let mut other = self.clone();
         other.local = self.local.with(&serde_json::json!({}))?;
         Ok(other)

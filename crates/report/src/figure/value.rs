@@ -1,0 +1,134 @@
+//! One figure: a value with its interval, what it is compared with, and whether it meets its target.
+
+use serde::Serialize;
+
+use super::kind::FigureKind;
+use crate::stats::{Estimate, MIN_SAMPLES};
+use crate::units;
+
+/// What the samples say about a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attainment {
+    /// The whole interval lies at or below the target.
+    Met,
+    /// The whole interval lies above it.
+    Missed,
+    /// Too few samples, or an interval across the target.
+    Undecided,
+}
+
+impl Attainment {
+    /// The word in a report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Attainment::Met => "met",
+            Attainment::Missed => "missed",
+            Attainment::Undecided => "undecided",
+        }
+    }
+
+    /// A mark next to the word, so that colour never carries the verdict alone.
+    pub fn mark(self) -> &'static str {
+        match self {
+            Attainment::Met => "✓",
+            Attainment::Missed => "✗",
+            Attainment::Undecided => "?",
+        }
+    }
+}
+
+/// The other side of a comparison.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Against {
+    /// A peer's name or another scenario's.
+    pub name: String,
+    /// Its median, in microseconds.
+    pub median_us: f64,
+    /// Its samples.
+    pub n: usize,
+}
+
+/// One figure of one scenario.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Figure {
+    /// What it is about.
+    pub kind: FigureKind,
+    /// The scenario's name.
+    pub scenario: String,
+    /// The value and its interval, in the kind's [`Unit`].
+    pub estimate: Estimate,
+    /// Our own samples that count.
+    pub n: usize,
+    /// Median of our own side, in microseconds; includes user code even if the value excludes it.
+    pub ours_us: f64,
+    /// What it is compared with, or what is shown with it; absent if it is compared with its own user code alone.
+    pub against: Option<Against>,
+    /// What the samples say about [`FigureKind::target`].
+    pub attainment: Attainment,
+}
+
+impl Figure {
+    /// The value as text.
+    pub fn value(&self) -> String {
+        self.kind.unit().write(self.estimate.value)
+    }
+
+    /// The interval as text, a dash if there is none.
+    pub fn interval(&self) -> String {
+        let unit = self.kind.unit();
+        self.estimate.interval.map_or_else(
+            || "–".to_owned(),
+            |interval| unit.write_range(interval.low, interval.high),
+        )
+    }
+
+    /// The target as text: `≤ 10 ms`.
+    pub fn target(&self) -> String {
+        self.kind.written_target()
+    }
+
+    /// Samples on our side, and on the other: `12 / 12`.
+    pub fn counts(&self) -> String {
+        match &self.against {
+            Some(against) => format!("{} / {}", self.n, against.n),
+            None => self.n.to_string(),
+        }
+    }
+
+    /// What was measured on both sides: `95.1 ms / 92.0 ms`, with the name if the kind does not imply it.
+    pub fn sides(&self) -> String {
+        let ours = units::duration(self.ours_us);
+        let Some(against) = &self.against else {
+            return format!("of {ours}");
+        };
+        let theirs = units::duration(against.median_us);
+        match self.kind {
+            FigureKind::SlowerHalf => format!("{ours} / {theirs} {}", against.name),
+            FigureKind::ServiceOverhead | FigureKind::EndToEnd => format!("of {ours}; {} {theirs}", against.name),
+            FigureKind::BarePod => format!("{ours} with user code / {theirs}"),
+            _ => format!("{ours} / {theirs}"),
+        }
+    }
+
+    /// Why nothing can be decided; `None` if the interval shows it.
+    pub fn open_because(&self) -> Option<String> {
+        let stands_beside = matches!(self.kind, FigureKind::ServiceOverhead | FigureKind::EndToEnd);
+        let fewest = match &self.against {
+            // It is shown with the value and is not part of it.
+            Some(against) if !stands_beside => against.n.min(self.n),
+            _ => self.n,
+        };
+        let missing = self.estimate.interval.is_none();
+        missing.then(|| format!("n = {fewest}, at least {MIN_SAMPLES} are needed"))
+    }
+}
+
+/// One phrase, for a gate's message: `hybrid: overhead of a cached run: 12.1 ms (11.8–12.6 ms), target ≤ 10 ms`.
+impl std::fmt::Display for Figure {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (label, value, interval) = (self.kind.label(), self.value(), self.interval());
+        let name = &self.scenario;
+        write!(out, "{name}: {label}: {value} ({interval}), target {}", self.target())
+    }
+}
