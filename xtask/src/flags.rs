@@ -7,7 +7,7 @@ mod cache;
 mod chaos;
 mod cluster;
 mod options;
-mod place;
+pub mod place;
 mod serve;
 mod size;
 
@@ -25,7 +25,7 @@ pub use attack::Attack;
 pub use bench::Bench;
 pub use cache::{Cache, CacheCommand, Trace, TraceCommand};
 pub use chaos::Chaos;
-pub use place::{Choice, Cluster, DriverName, Local, NetworkName, ProviderName, SourceName};
+pub use place::{Choice, Cluster, DriverName, Local};
 pub use serve::Serve;
 pub use size::Size;
 

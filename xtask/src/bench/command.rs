@@ -98,6 +98,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::flags::place::{NetworkName, SourceName};
     use crate::flags::{Command, Flags};
 
     #[test]
@@ -119,8 +120,8 @@ mod tests {
         assert_eq!(serve.driver, DriverName::Kube);
         assert_eq!(serve.cluster.context.as_deref(), Some("here"));
         assert_eq!(serve.cluster.namespace, "there");
-        assert_eq!(serve.local.network(), flags::NetworkName::None);
-        assert_eq!(serve.local.choice.package_source, flags::SourceName::Debnix);
+        assert_eq!(serve.local.network(), NetworkName::None);
+        assert_eq!(serve.local.choice.package_source, SourceName::Debnix);
         assert_eq!(serve.local.bounds.memory, Some(1 << 20));
         assert!(serve.local.private_index && serve.local.no_trace && serve.with_parent);
         assert_eq!(serve.data_dir.as_deref(), Some(Path::new("/folder/data")));

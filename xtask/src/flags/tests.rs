@@ -2,6 +2,7 @@
 
 use clap::CommandFactory;
 
+use super::place::{ProviderName, SourceName};
 use super::*;
 
 #[test]
