@@ -1,11 +1,10 @@
 //! What can go wrong, with stable codes for programs and the next step for people.
 
+use hybrid_cache_api::StateName;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use hybrid_cache_model::TaskError;
-
-use crate::state::StateName;
 
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]

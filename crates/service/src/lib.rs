@@ -10,14 +10,14 @@ pub mod engine;
 pub mod error;
 pub mod host;
 pub mod http;
-pub mod id;
+mod id;
 pub mod metrics;
 pub mod output;
 mod page;
 mod private;
+mod random;
 pub mod state;
 pub mod store;
-pub mod view;
 
 pub use clock::{Clock, SystemClock};
 pub use config::{Backoff, Retention, ServiceConfig};
@@ -25,9 +25,8 @@ pub use engine::{
     CancelAnswer, Changes, Engine, Novelty, Parts, Readiness, RunAnswer, ShutdownReport, Submitted, Volumes,
 };
 pub use error::{OpenError, ServiceError};
-pub use id::TaskId;
+pub use hybrid_cache_api::{CacheName, EndName, ListQuery, StateName, TaskId, TaskList, TaskSummary, TaskView};
+pub use id::new_task_id;
 pub use metrics::{Footprint, Histogram, MetricsSnapshot, VolumeGauge};
 pub use output::{Follow, OutputChunk, OutputReader};
-pub use state::StateName;
 pub use store::history::{HitRate, VolumeUse};
-pub use view::{ListQuery, Page, TaskSummary, TaskView};

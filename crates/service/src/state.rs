@@ -1,7 +1,7 @@
 //! A task's states and the only steps between them.
 
+use hybrid_cache_api::StateName;
 use hybrid_cache_driver::Ticket;
-use serde::{Deserialize, Serialize};
 
 /// Where a task stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,52 +123,6 @@ impl State {
             State::Cancelled => StateName::Cancelled,
             State::Unknown => StateName::Unknown,
         }
-    }
-}
-
-/// A task's state as clients see it: what is about to start is still queued to them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum StateName {
-    /// Kept, not asked to run.
-    Saved,
-    /// Waiting for its turn, or for the driver.
-    Queued,
-    /// Under way.
-    Running,
-    /// It has an outcome.
-    Ended,
-    /// Cancelled before it ended.
-    Cancelled,
-    /// A newer version of the service keeps it in a state that this one does not know.
-    Unknown,
-}
-
-impl StateName {
-    /// All that this version brings tasks into, in the order of a task's life.
-    pub const ALL: [StateName; 5] = [
-        StateName::Saved,
-        StateName::Queued,
-        StateName::Running,
-        StateName::Ended,
-        StateName::Cancelled,
-    ];
-
-    /// The word on the wire.
-    pub fn name(self) -> &'static str {
-        match self {
-            StateName::Saved => "saved",
-            StateName::Queued => "queued",
-            StateName::Running => "running",
-            StateName::Ended => "ended",
-            StateName::Cancelled => "cancelled",
-            StateName::Unknown => "unknown",
-        }
-    }
-
-    /// True where nothing more will happen to the task, as far as this version knows.
-    pub fn is_final(self) -> bool {
-        matches!(self, StateName::Ended | StateName::Cancelled | StateName::Unknown)
     }
 }
 

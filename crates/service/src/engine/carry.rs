@@ -1,5 +1,6 @@
 //! Carrying one task through its driver: handing it over, keeping what it prints, waiting for its end, keeping that.
 
+use hybrid_cache_api::TaskId;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,7 +14,6 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Inner;
 use super::handing::{Handed, hand_over};
 use super::pump::{self, Sight};
-use crate::id::TaskId;
 use crate::state::Event;
 use crate::store::writer::Desk;
 use crate::store::writes::{self, Asked, Claimed};

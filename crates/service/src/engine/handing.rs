@@ -1,5 +1,6 @@
 //! Handing a task over to its driver, under a ticket that was stored before: never twice, whatever fails in between.
 
+use hybrid_cache_api::TaskId;
 use std::sync::{Arc, Weak};
 
 use hybrid_cache_driver::{DriverError, Epoch, Lifetime, LogReader, SubmitOptions, Ticket};
@@ -9,7 +10,6 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Inner;
 use super::carry::{Carried, Stage, Wish};
 use crate::error::ServiceError;
-use crate::id::TaskId;
 use crate::state::Event;
 use crate::store::writer::Desk;
 use crate::store::writes::{self, Asked, Claimed};

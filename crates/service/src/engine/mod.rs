@@ -12,6 +12,7 @@ mod shutdown;
 mod telling;
 mod upkeep;
 
+use hybrid_cache_api::{CacheName, EndName, ListQuery, TaskId, TaskList, TaskView};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +26,6 @@ use tokio::task::JoinHandle;
 use crate::clock::{Clock, SystemClock};
 use crate::config::ServiceConfig;
 use crate::error::{OpenError, ServiceError};
-use crate::id::TaskId;
 use crate::metrics::{Metrics, MetricsSnapshot, VolumeGauge, named};
 use crate::output::files::OutputFiles;
 use crate::output::live::Live;
@@ -34,7 +34,6 @@ use crate::store::Store;
 use crate::store::history::{self, HitRate, VolumeUse};
 use crate::store::rows::{self, Filter};
 use crate::store::tally::Counts;
-use crate::view::{CacheName, EndName, ListQuery, Page, TaskSummary, TaskView};
 use carry::Wish;
 use gate::Gate;
 
@@ -228,7 +227,7 @@ impl Engine {
     ///
     /// # Errors
     /// A parameter makes no sense, or they cannot be read.
-    pub async fn list(&self, query: &ListQuery) -> Result<Page<TaskSummary>, ServiceError> {
+    pub async fn list(&self, query: &ListQuery) -> Result<TaskList, ServiceError> {
         let limit = query.limit.unwrap_or(PAGE);
         if !(1..=MAX_PAGE).contains(&limit) {
             return Err(ServiceError::Parameter {

@@ -1,5 +1,6 @@
 //! Keeping what a task prints while it runs, also over times in which the driver loses sight of it.
 
+use hybrid_cache_api::TaskId;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,6 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Inner;
-use crate::id::TaskId;
 use crate::output::OutputWriter;
 
 /// Tasks whose kept output is read again at one time.

@@ -1,5 +1,6 @@
 //! What clients ask to be done: submit, run, cancel, delete.
 
+use hybrid_cache_api::{StateName, TaskId};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,7 @@ use super::carry::Wish;
 use super::upkeep::CROWDED;
 use super::{Closing, Engine, Inner};
 use crate::error::ServiceError;
-use crate::id::TaskId;
-use crate::state::StateName;
+use crate::id::new_task_id;
 use crate::store::writer::Desk;
 use crate::store::writes::{self, Cancelled, Crowd, Deleted, Inserted, NewTask, Queued};
 
@@ -85,7 +85,7 @@ impl Engine {
             Some(key) => Some((check_key(key)?.to_owned(), digest(&json))),
             None => None,
         };
-        let id = TaskId::random().map_err(internal)?;
+        let id = new_task_id().map_err(internal)?;
         let task = NewTask {
             tenant: self.tenant.clone(),
             id: id.clone(),

@@ -2,12 +2,10 @@
 
 use super::Inner;
 use crate::error::ServiceError;
-use crate::id::TaskId;
 use crate::output::{Follow, beginning};
-use crate::state::StateName;
 use crate::store::rows::Stored;
 use crate::store::writes;
-use crate::view::{OutputView, TaskSummary, TaskView, tell_outcome};
+use hybrid_cache_api::{OutputView, StateName, TaskId, TaskSummary, TaskView};
 
 impl Inner {
     /// Says of a task that waits what it waits for.
@@ -72,7 +70,7 @@ impl Inner {
         };
         self.explain(&mut view.summary);
         if let Some(outcome) = stored.outcome {
-            tell_outcome(&mut view, outcome);
+            view.set_outcome(outcome);
         }
         view.warnings.extend(strange);
         view

@@ -11,9 +11,9 @@ use tokio::time::timeout;
 
 use super::App;
 use super::caller::Caller;
-use super::catalogue::Kind;
-use super::problem::{MEDIA_TYPE, Problem};
+use super::rejection::Rejection;
 use crate::page;
+use hybrid_cache_api::{MEDIA_TYPE, Problem, ProblemType};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID: usize = 64;
@@ -60,10 +60,14 @@ pub async fn around(State(app): State<App>, mut request: Request, next: Next) ->
     let asked = Asked::of(&request, &app);
     let within = app.config().request_timeout;
     let mut response = match app.guard().admit(&request) {
-        Err(problem) if problem.code == Kind::Unauthorized && asked.by_person && asked.method == Method::GET => {
+        Err(rejection)
+            if rejection.problem().code == ProblemType::Unauthorized
+                && asked.by_person
+                && asked.method == Method::GET =>
+        {
             Redirect::to("/login").into_response()
         }
-        Err(problem) => problem.into_response(),
+        Err(rejection) => rejection.into_response(),
         // What streams has its own deadlines: its head is here at once.
         Ok(tenant) => {
             request.extensions_mut().insert(Caller(tenant));
@@ -71,7 +75,7 @@ pub async fn around(State(app): State<App>, mut request: Request, next: Next) ->
                 Ok(response) => response,
                 Err(_) => {
                     let detail = format!("there was no answer within {} s", within.as_secs());
-                    Problem::new(Kind::Timeout, detail).retry_after(5).into_response()
+                    Rejection::from(Problem::new(ProblemType::Timeout, detail).retry_after(5)).into_response()
                 }
             }
         }
@@ -130,11 +134,13 @@ fn unexplained(response: &Response) -> Option<Problem> {
     }
     let problem = match status {
         StatusCode::NOT_FOUND => {
-            Problem::new(Kind::UnknownRoute, "there is nothing at this path").hint("GET /docs lists the paths")
+            Problem::new(ProblemType::UnknownRoute, "there is nothing at this path").hint("GET /docs lists the paths")
         }
-        StatusCode::METHOD_NOT_ALLOWED => Problem::new(Kind::MethodNotAllowed, "this path does not take this method"),
-        status if status.is_client_error() => Problem::new(Kind::InvalidParameter, "the request cannot be read"),
-        _ => Problem::new(Kind::Internal, "something went wrong in the service"),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            Problem::new(ProblemType::MethodNotAllowed, "this path does not take this method")
+        }
+        status if status.is_client_error() => Problem::new(ProblemType::InvalidParameter, "the request cannot be read"),
+        _ => Problem::new(ProblemType::Internal, "something went wrong in the service"),
     };
     Some(problem)
 }

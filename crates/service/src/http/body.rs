@@ -9,9 +9,9 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::App;
-use super::catalogue::Kind;
 use super::memory::{Memory, Part, SMALL_BYTES};
-use super::problem::{Answer, Problem};
+use super::rejection::Answer;
+use hybrid_cache_api::{Problem, ProblemType};
 
 /// How much of a body that is too large is read and thrown away, so that its sender gets to read the answer.
 const DRAINED_BYTES: usize = 24 << 20;
@@ -46,7 +46,7 @@ pub async fn read(app: &App, headers: &HeaderMap, media_type: &str, body: Body) 
         Ok(read) => read,
         Err(_) => {
             let detail = format!("the body was not complete after {} s", within.as_secs());
-            Err(Problem::new(Kind::TooSlow, detail).into())
+            Err(Problem::new(ProblemType::TooSlow, detail).into())
         }
     }
 }
@@ -59,7 +59,7 @@ fn check_media_type(headers: &HeaderMap, expected: &str) -> Answer<()> {
         Some(essence) => format!("the body is announced as {}", shown(essence)),
         None => "there is no Content-Type header".to_owned(),
     };
-    let problem = Problem::new(Kind::UnsupportedMediaType, detail).parameter("Content-Type");
+    let problem = Problem::new(ProblemType::UnsupportedMediaType, detail).parameter("Content-Type");
     Err(problem.hint(format!("send `Content-Type: {expected}`")).into())
 }
 
@@ -69,7 +69,7 @@ async fn collect(mut body: Body, memory: &Memory, expected: usize, most: usize) 
     let mut part = None;
     let mut passed = 0;
     while let Some(frame) = body.frame().await {
-        let broken = |_| Problem::new(Kind::InvalidJson, "the body breaks off");
+        let broken = |_| Problem::new(ProblemType::InvalidJson, "the body breaks off");
         let Ok(data) = frame.map_err(broken)?.into_data() else {
             continue;
         };
@@ -91,7 +91,7 @@ async fn collect(mut body: Body, memory: &Memory, expected: usize, most: usize) 
         let bytes = read.freeze();
         return Ok(Taken { bytes, part });
     }
-    let problem = Problem::new(Kind::TooLarge, format!("the body has more than {most} bytes"));
+    let problem = Problem::new(ProblemType::TooLarge, format!("the body has more than {most} bytes"));
     Err(problem
         .hint("put the bulk into a package, or let the program read it as data")
         .into())
@@ -104,7 +104,7 @@ async fn collect(mut body: Body, memory: &Memory, expected: usize, most: usize) 
 pub fn task(bytes: &[u8]) -> Answer<TaskSpec> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let detail = format!("the body is not UTF-8 at byte {}", error.valid_up_to());
-        Problem::new(Kind::InvalidUtf8, detail).hint("send text as UTF-8")
+        Problem::new(ProblemType::InvalidUtf8, detail).hint("send text as UTF-8")
     })?;
     serde_json::from_str(text).map_err(|error| explain(text, &error).into())
 }
@@ -121,14 +121,14 @@ fn explain(text: &str, error: &serde_json::Error) -> Problem {
                 if fields.contains_key("pythonCode") {
                     repeated(error)
                 } else {
-                    let problem = Problem::new(Kind::InvalidTask, "the field is missing").at("/pythonCode");
+                    let problem = Problem::new(ProblemType::InvalidTask, "the field is missing").at("/pythonCode");
                     problem.hint("give the program's text, such as `print(1)`")
                 }
             })
         }
         Ok(other) => {
             let detail = format!("the body is {}, not an object", type_of(&other));
-            let problem = Problem::new(Kind::InvalidTask, detail).at("");
+            let problem = Problem::new(ProblemType::InvalidTask, detail).at("");
             problem.hint("send an object such as {\"pythonCode\": \"print(1)\"}")
         }
     }
@@ -141,13 +141,13 @@ fn wrong_field(name: &str, value: &Value) -> Option<Problem> {
         (name, Value::String(_)) if TEXT_FIELDS.contains(&name) => return None,
         (name, _) if TEXT_FIELDS.contains(&name) => "a string",
         (name, _) => {
-            let problem = Problem::new(Kind::InvalidTask, format!("unknown field {}", shown(name)));
+            let problem = Problem::new(ProblemType::InvalidTask, format!("unknown field {}", shown(name)));
             let known = format!("the fields are {} and {FLAG_FIELD}", TEXT_FIELDS.join(", "));
             return Some(problem.at(pointer(name)).hint(known));
         }
     };
     let detail = format!("{expected} is expected, not {}", type_of(value));
-    Some(Problem::new(Kind::InvalidTask, detail).at(pointer(name)))
+    Some(Problem::new(ProblemType::InvalidTask, detail).at(pointer(name)))
 }
 
 /// All fields are good by themselves: one of them is there twice.
@@ -155,7 +155,7 @@ fn repeated(error: &serde_json::Error) -> Problem {
     let told = message(error);
     let named = TEXT_FIELDS.iter().chain([&FLAG_FIELD]);
     let twice = named.into_iter().find(|name| told.contains(&format!("`{name}`")));
-    let problem = Problem::new(Kind::InvalidTask, told.clone());
+    let problem = Problem::new(ProblemType::InvalidTask, told.clone());
     match twice {
         Some(name) => problem.at(pointer(name)),
         None => problem,
@@ -166,7 +166,7 @@ fn syntax(error: &serde_json::Error) -> Problem {
     Problem {
         line: Some(error.line()),
         column: Some(error.column()),
-        ..Problem::new(Kind::InvalidJson, message(error))
+        ..Problem::new(ProblemType::InvalidJson, message(error))
     }
 }
 
@@ -207,44 +207,44 @@ mod tests {
     use super::*;
 
     fn refused(body: &[u8]) -> Problem {
-        *task(body).unwrap_err()
+        task(body).unwrap_err().into_problem()
     }
 
     #[test]
     fn every_mistake_is_named_by_its_place() {
-        let cases: [(&[u8], Kind, Option<&str>); 12] = [
-            (b"{\"pythonCode\": 5}", Kind::InvalidTask, Some("/pythonCode")),
-            (b"{\"pythonCode\": null}", Kind::InvalidTask, Some("/pythonCode")),
+        let cases: [(&[u8], ProblemType, Option<&str>); 12] = [
+            (b"{\"pythonCode\": 5}", ProblemType::InvalidTask, Some("/pythonCode")),
+            (b"{\"pythonCode\": null}", ProblemType::InvalidTask, Some("/pythonCode")),
             (
                 b"{\"pythonCode\": \"1\", \"useCache\": \"no\"}",
-                Kind::InvalidTask,
+                ProblemType::InvalidTask,
                 Some("/useCache"),
             ),
             (
                 b"{\"pythonCode\": \"1\", \"dependencies\": [\"numpy\"]}",
-                Kind::InvalidTask,
+                ProblemType::InvalidTask,
                 Some("/dependencies"),
             ),
             (
                 b"{\"pythonCode\": \"1\", \"usecache\": true}",
-                Kind::InvalidTask,
+                ProblemType::InvalidTask,
                 Some("/usecache"),
             ),
             (
                 b"{\"pythonCode\": \"1\", \"a/b~c\": true}",
-                Kind::InvalidTask,
+                ProblemType::InvalidTask,
                 Some("/a~1b~0c"),
             ),
             (
                 b"{\"pythonCode\": \"1\", \"pythonCode\": \"2\"}",
-                Kind::InvalidTask,
+                ProblemType::InvalidTask,
                 Some("/pythonCode"),
             ),
-            (b"{}", Kind::InvalidTask, Some("/pythonCode")),
-            (b"[]", Kind::InvalidTask, Some("")),
-            (b"{\"pythonCode\": \"1\"", Kind::InvalidJson, None),
-            (b"", Kind::InvalidJson, None),
-            (b"{\"pythonCode\": \"\xff\"}", Kind::InvalidUtf8, None),
+            (b"{}", ProblemType::InvalidTask, Some("/pythonCode")),
+            (b"[]", ProblemType::InvalidTask, Some("")),
+            (b"{\"pythonCode\": \"1\"", ProblemType::InvalidJson, None),
+            (b"", ProblemType::InvalidJson, None),
+            (b"{\"pythonCode\": \"\xff\"}", ProblemType::InvalidUtf8, None),
         ];
         for (body, kind, pointer) in cases {
             let problem = refused(body);
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn deep_nesting_and_long_names_cost_nothing() {
         let deep = format!("{{\"pythonCode\": {}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
-        assert_eq!(refused(deep.as_bytes()).code, Kind::InvalidJson);
+        assert_eq!(refused(deep.as_bytes()).code, ProblemType::InvalidJson);
         let long = format!("{{\"pythonCode\": \"1\", \"{}\": 1}}", "é".repeat(100_000));
         assert!(refused(long.as_bytes()).json().len() < 1000);
     }

@@ -5,9 +5,9 @@ use axum::http::request::Parts;
 use hybrid_cache_model::Tenant;
 
 use super::App;
-use super::catalogue::Kind;
-use super::problem::Problem;
+use super::rejection::Rejection;
 use crate::engine::Engine;
+use hybrid_cache_api::{Problem, ProblemType};
 
 /// The tenant, among the extensions of a request that was let in.
 #[derive(Clone, Debug)]
@@ -17,11 +17,11 @@ pub struct Caller(pub Tenant);
 pub struct Own(pub Engine);
 
 impl FromRequestParts<App> for Own {
-    type Rejection = Box<Problem>;
+    type Rejection = Rejection;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Own, Box<Problem>> {
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Own, Rejection> {
         let Some(Caller(tenant)) = parts.extensions.get() else {
-            return Err(Problem::new(Kind::Internal, "something went wrong in the service").into());
+            return Err(Problem::new(ProblemType::Internal, "something went wrong in the service").into());
         };
         Ok(Own(app.engine().of(tenant)))
     }

@@ -1,5 +1,6 @@
 //! A task's output as server-sent events: text whole by character, each event with the place where to go on behind it.
 
+use hybrid_cache_api::{EndEvent, StreamName, TaskSummary};
 use hybrid_cache_driver::log::Stream;
 
 use crate::output::OutputChunk;
@@ -77,18 +78,34 @@ fn begun_bytes(bytes: &[u8]) -> usize {
     0
 }
 
-/// The word for a stream.
-pub fn name(stream: Stream) -> &'static str {
+/// The API's word for a stream.
+fn stream_name(stream: Stream) -> StreamName {
     match stream {
-        Stream::Stdout => "stdout",
-        Stream::Stderr => "stderr",
+        Stream::Stdout => StreamName::Stdout,
+        Stream::Stderr => StreamName::Stderr,
     }
 }
 
 /// An event of a piece: its data is a JSON string, so that no line break is lost.
 pub fn event(piece: &Piece) -> String {
     let data = serde_json::Value::from(piece.text.as_str());
-    format!("id: {}\nevent: {}\ndata: {data}\n\n", piece.next, name(piece.stream))
+    format!(
+        "id: {}\nevent: {}\ndata: {data}\n\n",
+        piece.next,
+        stream_name(piece.stream).name()
+    )
+}
+
+/// The last event of a task that has ended.
+pub fn end_event(summary: &TaskSummary) -> String {
+    let end = EndEvent {
+        end: summary.end,
+        exit_code: summary.exit_code,
+        state: summary.state,
+    };
+    // A struct of words and numbers serialises; should that ever change, a client follows again and reads the task.
+    let data = serde_json::to_string(&end).unwrap_or_default();
+    format!("event: end\ndata: {data}\n\n")
 }
 
 #[cfg(test)]

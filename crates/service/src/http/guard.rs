@@ -4,10 +4,10 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, Method, header};
 use hybrid_cache_model::{Protection, Tenant};
 
-use super::catalogue::Kind;
 use super::config::{Access, HttpConfig};
-use super::problem::{Answer, Problem};
+use super::rejection::Answer;
 use super::session::Sessions;
+use hybrid_cache_api::{Problem, ProblemType};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -68,7 +68,7 @@ impl Guard {
                     Some(_) => "the token is none of this service",
                     None => "there is no Authorization header with a bearer token",
                 };
-                let problem = Problem::new(Kind::Unauthorized, detail);
+                let problem = Problem::new(ProblemType::Unauthorized, detail);
                 Err(problem.hint("the operator's --token-file holds it").into())
             }
         }
@@ -84,7 +84,7 @@ impl Guard {
         if listed || local || open {
             return Ok(());
         }
-        let problem = Problem::new(Kind::MisdirectedRequest, "the Host header names another machine");
+        let problem = Problem::new(ProblemType::MisdirectedRequest, "the Host header names another machine");
         Err(problem
             .parameter("Host")
             .hint("ask for http://localhost and the port")
@@ -102,7 +102,7 @@ fn host(request: &Request) -> Answer<String> {
     match (host, sent.next()) {
         (Some(host), None) if !host.is_empty() => Ok(host.to_owned()),
         _ => {
-            let problem = Problem::new(Kind::InvalidParameter, "there must be one Host header");
+            let problem = Problem::new(ProblemType::InvalidParameter, "there must be one Host header");
             Err(problem.parameter("Host").into())
         }
     }
@@ -131,7 +131,7 @@ fn is_safe(method: &Method) -> bool {
 /// What changes something comes from our own page or from a program: a browser says where a request comes from, and a
 /// page cannot keep it from doing so.
 fn check_origin(headers: &HeaderMap, host: &str) -> Answer<()> {
-    let refuse = |detail: &str| Err(Problem::new(Kind::CrossSite, detail).into());
+    let refuse = |detail: &str| Err(Problem::new(ProblemType::CrossSite, detail).into());
     if let Some(site) = headers.get(SEC_FETCH_SITE) {
         return match site.as_bytes() {
             b"same-origin" | b"none" => Ok(()),
@@ -171,7 +171,7 @@ mod tests {
         Guard::new(&HttpConfig::new(access)).unwrap()
     }
 
-    fn asked(guard: &Guard, method: &str, path: &str, headers: &[(&str, &str)]) -> Result<(), Kind> {
+    fn asked(guard: &Guard, method: &str, path: &str, headers: &[(&str, &str)]) -> Result<(), ProblemType> {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -179,7 +179,7 @@ mod tests {
         guard
             .admit(&request.body(Body::empty()).unwrap())
             .map(|_| ())
-            .map_err(|problem| problem.code)
+            .map_err(|rejection| rejection.problem().code)
     }
 
     #[test]
@@ -203,15 +203,15 @@ mod tests {
         ] {
             assert_eq!(
                 asked(&guard, "GET", "/", &[("host", host)]),
-                Err(Kind::MisdirectedRequest),
+                Err(ProblemType::MisdirectedRequest),
                 "{host}"
             );
         }
-        assert_eq!(asked(&guard, "GET", "/", &[]), Err(Kind::InvalidParameter));
+        assert_eq!(asked(&guard, "GET", "/", &[]), Err(ProblemType::InvalidParameter));
         let absolute = "http://evil.example/api/v1/tasks";
         assert_eq!(
             asked(&guard, "GET", absolute, &[("host", "localhost")]),
-            Err(Kind::MisdirectedRequest)
+            Err(ProblemType::MisdirectedRequest)
         );
     }
 
@@ -233,7 +233,7 @@ mod tests {
             [("sec-fetch-site", "cross-site")],
             [("sec-fetch-site", "same-site")],
         ] {
-            assert_eq!(post(&headers), Err(Kind::CrossSite), "{headers:?}");
+            assert_eq!(post(&headers), Err(ProblemType::CrossSite), "{headers:?}");
         }
     }
 
@@ -253,9 +253,12 @@ mod tests {
             TOKEN,
             &format!("Bearer {TOKEN}0"),
         ] {
-            assert_eq!(with(wrong), Err(Kind::Unauthorized), "{wrong}");
+            assert_eq!(with(wrong), Err(ProblemType::Unauthorized), "{wrong}");
         }
-        assert_eq!(asked(&guard, "GET", "/metrics", &[host]), Err(Kind::Unauthorized));
+        assert_eq!(
+            asked(&guard, "GET", "/metrics", &[host]),
+            Err(ProblemType::Unauthorized)
+        );
         assert_eq!(asked(&guard, "GET", "/healthz", &[host]), Ok(()));
     }
 }

@@ -1,5 +1,6 @@
 //! What a task prints, as text or live.
 
+use hybrid_cache_api::{LogEvent, Problem, StreamName, TaskId};
 use std::collections::VecDeque;
 
 use axum::body::{Body, Bytes};
@@ -11,17 +12,15 @@ use hybrid_cache_driver::log::Stream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::catalogue::Kind;
 use super::follow::{self, Whole};
-use super::problem::{Answer, Problem};
 use super::query::{self, Wanted};
-use super::schema::{LogEvent, StreamName};
+use super::rejection::Answer;
 use super::server::closed;
 use super::tasks::{Params, id_in};
 use super::{App, Own};
 use crate::engine::Engine;
-use crate::id::TaskId;
 use crate::output::{Follow, OutputReader};
+use hybrid_cache_api::ProblemType;
 
 /// How long a client should wait before it asks again where it left off, in milliseconds.
 const RETRY_MS: u32 = 1000;
@@ -70,7 +69,7 @@ fn last_event(headers: &HeaderMap) -> Answer<Option<u64>> {
         return Ok(None);
     }
     query::place(text).map(Some).ok_or_else(|| {
-        let problem = Problem::new(Kind::InvalidParameter, "it is no id of an event of this service");
+        let problem = Problem::new(ProblemType::InvalidParameter, "it is no id of an event of this service");
         problem.parameter("Last-Event-ID").into()
     })
 }
@@ -106,7 +105,7 @@ struct Follower {
 async fn live(app: App, engine: Engine, id: TaskId, from: u64, wanted: Wanted) -> Answer<Response> {
     let Ok(place) = app.followers().clone().try_acquire_owned() else {
         let detail = format!("{} clients follow output already", app.config().followers);
-        return Err(Problem::new(Kind::TooMany, detail).retry_after(5).into());
+        return Err(Problem::new(ProblemType::TooMany, detail).retry_after(5).into());
     };
     let reader = engine.output(&id, from, Follow::UntilEnd).await?;
     let follower = Follower {
@@ -185,11 +184,8 @@ impl Follower {
         let Ok(view) = self.engine.get(&self.id).await else {
             return;
         };
-        let told = &view.summary;
-        if told.state.is_final() {
-            let data = serde_json::json!({"state": told.state, "end": told.end, "exitCode": told.exit_code});
-            self.ready
-                .push_back(Bytes::from(format!("event: end\ndata: {data}\n\n")));
+        if view.summary.state.is_final() {
+            self.ready.push_back(Bytes::from(follow::end_event(&view.summary)));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::problem::Answer;
+use super::rejection::Answer;
 
 /// Bodies and answers up to this size are not counted.
 pub const SMALL_BYTES: usize = 64 << 10;

@@ -7,7 +7,6 @@
 mod around;
 mod body;
 mod caller;
-pub mod catalogue;
 pub mod config;
 mod durations;
 mod follow;
@@ -17,12 +16,11 @@ mod memory;
 pub mod openapi;
 mod operate;
 mod patient;
-pub mod problem;
 mod prometheus;
 pub(crate) mod query;
 mod reference;
+mod rejection;
 mod remembered;
-pub mod schema;
 pub mod server;
 mod session;
 pub(crate) mod tasks;
@@ -36,13 +34,13 @@ use hybrid_cache_model::Tenant;
 use tokio::sync::{Semaphore, watch};
 
 pub use config::{Access, AccessError, HttpConfig};
-pub use problem::Problem;
 pub use server::{Farewell, Server};
 pub use session::Sessions;
 pub use tokens::{TokenFaults, Tokens};
 
 pub(crate) use caller::Own;
 pub(crate) use memory::hold;
+pub(crate) use rejection::Rejection;
 
 pub(crate) use body::{Taken, read as read_body};
 

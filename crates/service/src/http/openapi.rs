@@ -5,10 +5,8 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::catalogue::Kind;
-use super::problem::{MEDIA_TYPE, Problem};
-use super::schema::StreamName;
 use super::{App, logs, operate, tasks};
+use hybrid_cache_api::{MEDIA_TYPE, Problem, ProblemType, StreamName};
 
 /// The description as it is committed. A test compares it with what the handlers say; `UPDATE_OPENAPI=1 cargo test -p
 /// hybrid-cache-service --test http openapi` writes it anew.
@@ -72,47 +70,47 @@ pub fn generate() -> serde_json::Result<String> {
 }
 
 /// Which classes of problem a path may answer with.
-fn problems(path: &str, method: &str) -> Vec<Kind> {
+fn problems(path: &str, method: &str) -> Vec<ProblemType> {
     let mut kinds = vec![
-        Kind::InvalidParameter,
-        Kind::MisdirectedRequest,
-        Kind::Internal,
-        Kind::Timeout,
+        ProblemType::InvalidParameter,
+        ProblemType::MisdirectedRequest,
+        ProblemType::Internal,
+        ProblemType::Timeout,
     ];
     let public = ["/healthz", "/readyz", "/openapi.json", "/docs"].contains(&path);
     if !public {
-        kinds.push(Kind::Unauthorized);
+        kinds.push(ProblemType::Unauthorized);
     }
     if method != "get" {
-        kinds.push(Kind::CrossSite);
+        kinds.push(ProblemType::CrossSite);
     }
     if path.contains("{id}") {
-        kinds.push(Kind::NotFound);
+        kinds.push(ProblemType::NotFound);
     }
-    let also: &[Kind] = match (method, path) {
+    let also: &[ProblemType] = match (method, path) {
         ("post", "/api/v1/tasks/submit") => &[
-            Kind::InvalidJson,
-            Kind::InvalidUtf8,
-            Kind::TooSlow,
-            Kind::TooLarge,
-            Kind::UnsupportedMediaType,
-            Kind::InvalidTask,
-            Kind::IdempotencyMismatch,
-            Kind::TooMany,
+            ProblemType::InvalidJson,
+            ProblemType::InvalidUtf8,
+            ProblemType::TooSlow,
+            ProblemType::TooLarge,
+            ProblemType::UnsupportedMediaType,
+            ProblemType::InvalidTask,
+            ProblemType::IdempotencyMismatch,
+            ProblemType::TooMany,
         ],
-        ("post", "/api/v1/tasks/{id}/run") => &[Kind::Conflict, Kind::QueueFull],
-        ("delete", _) => &[Kind::Conflict],
-        ("get", "/api/v1/tasks/{id}/logs") => &[Kind::TooMany],
-        ("get", "/readyz") => &[Kind::NotReady],
+        ("post", "/api/v1/tasks/{id}/run") => &[ProblemType::Conflict, ProblemType::QueueFull],
+        ("delete", _) => &[ProblemType::Conflict],
+        ("get", "/api/v1/tasks/{id}/logs") => &[ProblemType::TooMany],
+        ("get", "/readyz") => &[ProblemType::NotReady],
         _ => &[],
     };
     kinds.extend_from_slice(also);
     let stored = path.starts_with("/api/");
     if stored {
-        kinds.extend([Kind::StorageBusy, Kind::Storage]);
+        kinds.extend([ProblemType::StorageBusy, ProblemType::Storage]);
     }
     if stored && method != "get" {
-        kinds.extend([Kind::StorageFull, Kind::ShuttingDown]);
+        kinds.extend([ProblemType::StorageFull, ProblemType::ShuttingDown]);
     }
     kinds
 }
@@ -122,7 +120,7 @@ fn add_problems(path: &str, method: &str, operation: &mut Value, content: &Value
     kinds.sort_by_key(|kind| (kind.status(), *kind as usize));
     let responses = &mut operation["responses"];
     for kind in kinds {
-        let status = kind.status().as_u16().to_string();
+        let status = kind.status().to_string();
         let told = format!("`{}`: {}.", kind.code(), kind.title());
         match responses
             .get_mut(&status)

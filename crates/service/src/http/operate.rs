@@ -4,23 +4,10 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{Html, IntoResponse, Response};
-use serde::Serialize;
-use utoipa::ToSchema;
 
-use super::catalogue::Kind;
-use super::problem::{Answer, Problem};
+use super::rejection::Answer;
 use super::{App, openapi, prometheus, query, reference};
-
-/// What a probe is told.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Probe {
-    /// `ok`.
-    #[schema(example = "ok")]
-    pub status: &'static str,
-    /// Why the driver does not answer; tasks are taken in meanwhile, and wait.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub driver: Option<String>,
-}
+use hybrid_cache_api::{Probe, Problem, ProblemType};
 
 /// Is the process alive?
 #[utoipa::path(get, path = "/healthz", operation_id = "healthz", tag = "operation",
@@ -28,7 +15,7 @@ pub struct Probe {
 pub async fn healthz(RawQuery(query): RawQuery) -> Answer<Json<Probe>> {
     query::none(query.as_deref())?;
     Ok(Json(Probe {
-        status: "ok",
+        status: "ok".to_owned(),
         driver: None,
     }))
 }
@@ -47,10 +34,10 @@ pub async fn readyz(State(app): State<App>, RawQuery(query): RawQuery) -> Answer
             .reason
             .unwrap_or_else(|| "the service is shutting down".to_owned());
         let detail = reason.split("\nhint: ").next().unwrap_or_default();
-        return Err(Problem::new(Kind::NotReady, detail).retry_after(5).into());
+        return Err(Problem::new(ProblemType::NotReady, detail).retry_after(5).into());
     }
     Ok(Json(Probe {
-        status: "ok",
+        status: "ok".to_owned(),
         driver: readiness.driver,
     }))
 }

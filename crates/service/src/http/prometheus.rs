@@ -1,10 +1,10 @@
 //! Metrics in Prometheus' text format.
 
+use hybrid_cache_api::CacheName;
 use std::fmt::Write;
 
 use super::durations::Measured;
 use crate::metrics::{Footprint, Histogram, MetricsSnapshot};
-use crate::view::CacheName;
 
 /// All metrics.
 pub fn text(snapshot: &MetricsSnapshot, measured: &[Measured], following: usize) -> String {

@@ -1,14 +1,12 @@
 //! Reading the query: every parameter is known, or named in the answer.
 
+use hybrid_cache_api::{EndName, ListQuery, Problem, StateName, TaskId};
 use std::borrow::Cow;
 
 use hybrid_cache_driver::log::Stream;
 
-use super::catalogue::Kind;
-use super::problem::{Answer, Problem};
-use crate::id::TaskId;
-use crate::state::StateName;
-use crate::view::{EndName, ListQuery};
+use super::rejection::{Answer, Rejection};
+use hybrid_cache_api::ProblemType;
 
 type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
@@ -21,12 +19,14 @@ fn pairs(query: Option<&str>) -> impl Iterator<Item = Pair<'_>> {
 
 fn refuse<T>(name: &str, detail: impl Into<String>) -> Answer<T> {
     let name: String = name.chars().take(60).collect();
-    Err(Problem::new(Kind::InvalidParameter, detail).parameter(name).into())
+    Err(Problem::new(ProblemType::InvalidParameter, detail)
+        .parameter(name)
+        .into())
 }
 
 fn unknown<T>(name: &str, known: &str) -> Answer<T> {
     let hint = format!("the parameters are {known}");
-    refuse(name, "unknown parameter").map_err(|problem: Box<Problem>| problem.hint(hint).into())
+    refuse(name, "unknown parameter").map_err(|rejection: Rejection| rejection.into_problem().hint(hint).into())
 }
 
 fn once<T>(place: &mut Option<T>, name: &str, value: T) -> Answer<()> {
@@ -162,10 +162,10 @@ mod tests {
             ("end=well", "end"),
             ("Limit=1", "Limit"),
         ] {
-            let problem = list(Some(bad)).unwrap_err();
+            let problem = list(Some(bad)).unwrap_err().into_problem();
             assert_eq!(
                 (problem.code, problem.parameter.as_deref()),
-                (Kind::InvalidParameter, Some(name)),
+                (ProblemType::InvalidParameter, Some(name)),
                 "{bad}"
             );
         }

@@ -5,9 +5,9 @@ use std::sync::OnceLock;
 use maud::{Markup, PreEscaped, html};
 use serde_json::Value;
 
-use super::catalogue::Kind;
 use super::openapi;
 use crate::page;
+use hybrid_cache_api::ProblemType;
 
 /// The page. It is made once: the description does not change while the service runs.
 pub fn page() -> Markup {
@@ -63,10 +63,10 @@ fn render(document: &Value) -> Markup {
                     table {
                         thead { tr { th scope="col" { "code" } th scope="col" class="n" { "status" } th scope="col" { "what it means" } } }
                         tbody {
-                            @for kind in Kind::ALL {
+                            @for kind in ProblemType::ALL {
                                 tr id=(kind.code()) {
                                     th scope="row" { code { (kind.code()) } }
-                                    td class="n" { (kind.status().as_u16()) }
+                                    td class="n" { (kind.status()) }
                                     td class="text" { (kind.title()) ". " (page::layout::prose(kind.advice())) }
                                 }
                             }

@@ -4,6 +4,7 @@
 //! here; the first change of any task, counted before whoever made it has an answer, empties it. So nobody reads
 //! what they know to be over.
 
+use hybrid_cache_api::TaskId;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -12,7 +13,6 @@ use futures_util::FutureExt;
 use hybrid_cache_model::Tenant;
 
 use crate::engine::Changes;
-use crate::id::TaskId;
 
 /// Most bytes that are kept.
 const MAX_BYTES: usize = 16 << 20;

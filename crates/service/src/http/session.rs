@@ -4,7 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, header};
 use hybrid_cache_model::Tenant;
-use rustix::rand::{GetRandomFlags, getrandom};
+
+use crate::random;
 
 const COOKIE: &str = "hybrid_cache_session";
 /// How long a browser stays signed in.
@@ -28,12 +29,7 @@ impl Sessions {
     /// # Errors
     /// The system gives no random bytes.
     pub fn new() -> std::io::Result<Sessions> {
-        let mut key = [0; 32];
-        let mut filled = 0;
-        while filled < key.len() {
-            filled += getrandom(&mut key[filled..], GetRandomFlags::empty())?;
-        }
-        Ok(Sessions { key })
+        Ok(Sessions { key: random::bytes()? })
     }
 
     /// A Set-Cookie header for who has shown a token of this tenant.

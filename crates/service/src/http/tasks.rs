@@ -6,75 +6,20 @@ use axum::extract::{RawPathParams, RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use serde::Serialize;
-use utoipa::ToSchema;
+use hybrid_cache_api::{
+    CancelResult, CancelView, EndName, Problem, ProblemType, RunView, StateName, SubmitAnswer, TaskBody, TaskId,
+    TaskList, TaskView,
+};
 
 use super::body::Taken;
-use super::problem::{Answer, Problem};
+use super::rejection::{Answer, Rejection};
 use super::remembered::Key;
-use super::schema::TaskBody;
 use super::{App, Own, body, query};
 use crate::engine::{CancelAnswer, Engine, Novelty};
 use crate::error::ServiceError;
-use crate::id::TaskId;
-use crate::state::StateName;
-use crate::view::{TaskSummary, TaskView};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-
-/// What `submit` answers.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct SubmitAnswer {
-    /// The task's id.
-    #[schema(value_type = String, example = "task-abc123")]
-    pub id: TaskId,
-    /// What to do next.
-    #[schema(example = "Task saved successfully. Use /api/v1/tasks/task-abc123/run to execute it.")]
-    pub message: String,
-}
-
-/// What `run` answers.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct RunView {
-    /// The task's id.
-    #[schema(value_type = String, example = "task-abc123")]
-    pub id: TaskId,
-    /// Where it stands: `queued` where this call did it, and where it stood before otherwise.
-    pub state: StateName,
-}
-
-/// What `cancel` answers.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct CancelView {
-    /// The task's id.
-    #[schema(value_type = String, example = "task-abc123")]
-    pub id: TaskId,
-    /// What became of it.
-    pub result: CancelResult,
-}
-
-/// What became of asking to cancel a task.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum CancelResult {
-    /// It had not begun and never will.
-    Cancelled,
-    /// It runs and was asked to end; its state tells when it has.
-    Ending,
-    /// It had ended before, and stays as it is.
-    Unchanged,
-}
-
-/// A part of the tasks, the one submitted last first.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct TaskList {
-    /// The tasks.
-    pub items: Vec<TaskSummary>,
-    /// The cursor of the next part; absent at the end.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
-}
 
 /// Reads the id out of the path.
 ///
@@ -143,8 +88,8 @@ pub async fn submit(
 
 fn key_of(headers: &HeaderMap) -> Answer<Option<&str>> {
     let refuse = |detail: &str| {
-        let kind = super::catalogue::Kind::InvalidParameter;
-        Box::new(Problem::new(kind, detail).parameter("Idempotency-Key"))
+        let kind = ProblemType::InvalidParameter;
+        Rejection::from(Problem::new(kind, detail).parameter("Idempotency-Key"))
     };
     let mut sent = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(key) = sent.next() else { return Ok(None) };
@@ -269,7 +214,7 @@ pub async fn delete(Own(engine): Own, params: Params, RawQuery(query): RawQuery)
     get, path = "/api/v1/tasks", operation_id = "listTasks", tag = "tasks",
     params(
         ("state" = Option<Vec<StateName>>, Query, description = "Only tasks in these states, separated by commas.", style = Form, explode = false, max_items = 20),
-        ("end" = Option<crate::view::EndName>, Query, description = "Only tasks that ended so."),
+        ("end" = Option<EndName>, Query, description = "Only tasks that ended so."),
         ("cursor" = Option<String>, Query, description = "Where the last part ended: its `next`."),
         ("limit" = Option<u32>, Query, description = "At most so many; 50 where absent.", minimum = 1, maximum = 200),
     ),
@@ -277,8 +222,5 @@ pub async fn delete(Own(engine): Own, params: Params, RawQuery(query): RawQuery)
 )]
 pub async fn list(Own(engine): Own, RawQuery(query): RawQuery) -> Answer<Json<TaskList>> {
     let page = engine.list(&query::list(query.as_deref())?).await?;
-    Ok(Json(TaskList {
-        items: page.items,
-        next: page.next,
-    }))
+    Ok(Json(page))
 }

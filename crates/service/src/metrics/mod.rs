@@ -2,15 +2,13 @@
 
 mod histogram;
 
+use hybrid_cache_api::{CacheName, EndName, StateName};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hybrid_cache_model::{Outcome, Phase};
 
 pub use histogram::Histogram;
-
-use crate::state::StateName;
-use crate::view::{CacheName, EndName};
 
 /// Everything that is counted, at one moment. Counts of what ended go back to what is still kept when the service starts
 /// anew; Prometheus takes that for the reset it is.
@@ -123,9 +121,9 @@ impl Default for Counts {
 
 impl Counts {
     fn note(&mut self, outcome: &Outcome) {
-        self.ended[EndName::of(&outcome.end) as usize] += 1;
-        self.python_cache[CacheName::of(outcome.cache.python) as usize] += 1;
-        self.system_cache[CacheName::of(outcome.cache.system) as usize] += 1;
+        self.ended[EndName::from_end(&outcome.end) as usize] += 1;
+        self.python_cache[CacheName::from_status(outcome.cache.python) as usize] += 1;
+        self.system_cache[CacheName::from_status(outcome.cache.system) as usize] += 1;
         self.total.note(outcome.timeline.total_us);
         for phase in Phase::ALL {
             let mut spans = outcome

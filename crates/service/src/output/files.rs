@@ -6,6 +6,7 @@
 //! It is synced once, before the task's end is kept: what a power cut takes of a running task's output its driver still has,
 //! or the task has died with it.
 
+use hybrid_cache_api::TaskId;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hybrid_cache_driver::log::Stream;
 
 use super::frame::{self, Head};
-use crate::id::TaskId;
 use crate::private;
 
 const FOLDER: &str = "output";

@@ -1,12 +1,12 @@
 //! What is being written at the moment: how far each running task's output has come, and who waits for more.
 
+use hybrid_cache_api::TaskId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
 use super::files::Extent;
-use crate::id::TaskId;
 
 /// How far one task's output has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

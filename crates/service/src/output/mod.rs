@@ -5,6 +5,7 @@ mod frame;
 pub(crate) mod live;
 mod reader;
 
+use hybrid_cache_api::TaskId;
 use std::io;
 use std::sync::Arc;
 
@@ -13,7 +14,6 @@ use tokio::sync::watch;
 
 pub use reader::{Follow, OutputChunk, OutputReader};
 
-use crate::id::TaskId;
 use files::{Extent, OutputFile, OutputFiles};
 use live::{Live, Progress};
 

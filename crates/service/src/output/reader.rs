@@ -3,6 +3,7 @@
 //! A follower reads the file at a place of its own and is only woken by the writer. So a slow client loses nothing and
 //! costs one buffer, however much the task prints.
 
+use hybrid_cache_api::TaskId;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
@@ -14,7 +15,6 @@ use tokio::sync::watch;
 
 use super::frame::{self, MAX_FRAME_BYTES, MAX_HEAD_BYTES};
 use super::live::{Live, Progress};
-use crate::id::TaskId;
 
 /// Bytes read at once: at least one frame.
 const BUFFER_BYTES: usize = MAX_FRAME_BYTES + MAX_HEAD_BYTES;

@@ -1,5 +1,6 @@
 //! Forms: submitting a task, and the buttons that run, cancel and delete one.
 
+use hybrid_cache_api::{ListQuery, Problem};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -13,11 +14,10 @@ use maud::{Markup, html};
 use super::home::Home;
 use super::{capital, layout};
 use crate::engine::Engine;
-use crate::http::catalogue::Kind;
 use crate::http::tasks::{Params, id_in};
-use crate::http::{App, Own, Problem, Taken, hold, read_body};
-use crate::id::TaskId;
-use crate::view::ListQuery;
+use crate::http::{App, Own, Rejection, Taken, hold, read_body};
+use crate::id::new_task_id;
+use hybrid_cache_api::ProblemType;
 
 const MEDIA_TYPE: &str = "application/x-www-form-urlencoded";
 const EXAMPLE: &str = "import numpy\nprint(numpy.__version__)";
@@ -40,7 +40,7 @@ impl Draft {
             spec: TaskSpec::new(""),
             run: true,
             // Without a name the form still works, only not twice.
-            key: TaskId::random().map(|id| id.to_string()).unwrap_or_default(),
+            key: new_task_id().map(|id| id.to_string()).unwrap_or_default(),
         }
     }
 
@@ -76,7 +76,7 @@ pub async fn submit(
     Own(engine): Own,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Box<Problem>> {
+) -> Result<Response, Rejection> {
     let Taken { bytes, part } = read_body(&app, &headers, MEDIA_TYPE, body).await?;
     let draft = Draft::read(&bytes);
     drop(bytes);
@@ -85,7 +85,7 @@ pub async fn submit(
     let submitted = match engine.submit_holding(&draft.spec, key, Arc::clone(&part)).await {
         Ok(submitted) => submitted,
         Err(error) => {
-            let page = refused(&app, &engine, draft, error.into()).await?;
+            let page = refused(&app, &engine, draft, Rejection::from(error).into_problem()).await?;
             let page = Html(hold(Bytes::from(page.into_string()), part));
             return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
         }
@@ -94,7 +94,7 @@ pub async fn submit(
     if draft.run
         && let Err(error) = engine.run(&submitted.id).await
     {
-        let problem = Problem::from(error);
+        let problem = Rejection::from(error).into_problem();
         return Err(problem
             .hint(format!("the task is saved; run it later at {path}"))
             .into());
@@ -103,8 +103,8 @@ pub async fn submit(
 }
 
 /// The form again, with what is wrong in it.
-async fn refused(app: &App, engine: &Engine, draft: Draft, problem: Problem) -> Result<Markup, Box<Problem>> {
-    if problem.code != Kind::InvalidTask {
+async fn refused(app: &App, engine: &Engine, draft: Draft, problem: Problem) -> Result<Markup, Rejection> {
+    if problem.code != ProblemType::InvalidTask {
         return Err(problem.into());
     }
     let mut home = Home::read(app, engine, ListQuery::default()).await?;
@@ -121,7 +121,7 @@ async fn refused(app: &App, engine: &Engine, draft: Draft, problem: Problem) -> 
 ///
 /// # Errors
 /// There is no such task, or it cannot be queued.
-pub async fn run(Own(engine): Own, params: Params) -> Result<Redirect, Box<Problem>> {
+pub async fn run(Own(engine): Own, params: Params) -> Result<Redirect, Rejection> {
     let id = id_in(params)?;
     engine.run(&id).await?;
     Ok(Redirect::to(&format!("/tasks/{id}")))
@@ -131,7 +131,7 @@ pub async fn run(Own(engine): Own, params: Params) -> Result<Redirect, Box<Probl
 ///
 /// # Errors
 /// There is no such task, or the store does not answer.
-pub async fn cancel(Own(engine): Own, params: Params) -> Result<Redirect, Box<Problem>> {
+pub async fn cancel(Own(engine): Own, params: Params) -> Result<Redirect, Rejection> {
     let id = id_in(params)?;
     engine.cancel(&id).await?;
     Ok(Redirect::to(&format!("/tasks/{id}")))
@@ -141,7 +141,7 @@ pub async fn cancel(Own(engine): Own, params: Params) -> Result<Redirect, Box<Pr
 ///
 /// # Errors
 /// There is no such task, or it is under way.
-pub async fn delete(Own(engine): Own, params: Params) -> Result<Redirect, Box<Problem>> {
+pub async fn delete(Own(engine): Own, params: Params) -> Result<Redirect, Rejection> {
     engine.delete(&id_in(params)?).await?;
     Ok(Redirect::to("/"))
 }
@@ -226,7 +226,7 @@ mod tests {
     fn what_was_typed_comes_back_as_text_beside_its_mistake() {
         let mut draft = Draft::empty();
         draft.spec.python_code = "\n</textarea><script>".into();
-        let problem = Problem::new(Kind::InvalidTask, "a NUL character").at("/pythonCode");
+        let problem = Problem::new(ProblemType::InvalidTask, "a NUL character").at("/pythonCode");
         let form = details(&draft, Some(&problem)).into_string();
         assert!(
             form.contains("\n\n&lt;/textarea&gt;&lt;script&gt;</textarea>"),

@@ -1,17 +1,16 @@
 //! The first page: how things stand, a form to submit a task, and the tasks submitted last.
 
 use axum::extract::{RawQuery, State};
+use hybrid_cache_api::{CacheName, CacheView, EndName, ListQuery, Problem, StateName, TaskList, TaskSummary};
 use maud::{Markup, html};
 
 use super::form::{self, Draft};
 use super::history::Figures;
 use super::{capital, charts, layout, units};
 use crate::engine::Engine;
-use crate::http::{App, Own, Problem, query};
+use crate::http::{App, Own, Rejection, query};
 use crate::metrics::MetricsSnapshot;
-use crate::state::StateName;
 use crate::store::tally::Counts;
-use crate::view::{CacheName, CacheView, EndName, ListQuery, Page, TaskSummary};
 
 /// Tasks of one page.
 const ROWS: u32 = 25;
@@ -21,7 +20,7 @@ pub struct Home {
     /// The filter and the place in the list.
     pub query: ListQuery,
     /// The tasks.
-    pub page: Page<TaskSummary>,
+    pub page: TaskList,
     /// How many tasks the tenant has in which state.
     pub counts: Counts,
     /// What is so of the service.
@@ -41,7 +40,7 @@ impl Home {
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn read(app: &App, engine: &Engine, query: ListQuery) -> Result<Home, Box<Problem>> {
+    pub async fn read(app: &App, engine: &Engine, query: ListQuery) -> Result<Home, Rejection> {
         let query = ListQuery {
             limit: Some(query.limit.unwrap_or(ROWS)),
             ..query
@@ -151,7 +150,7 @@ pub async fn home(
     State(app): State<App>,
     Own(engine): Own,
     RawQuery(query): RawQuery,
-) -> Result<axum::response::Html<String>, Box<Problem>> {
+) -> Result<axum::response::Html<String>, Rejection> {
     let query = query::list(query.as_deref())?;
     let home = Home::read(&app, &engine, query).await?;
     Ok(axum::response::Html(home.show().into_string()))

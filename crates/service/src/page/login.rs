@@ -7,7 +7,7 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 
 use super::layout;
-use crate::http::{Access, App, Problem, Sessions, read_body};
+use crate::http::{Access, App, Rejection, Sessions, read_body};
 
 /// The page.
 pub async fn show(State(app): State<App>, headers: HeaderMap) -> Response {
@@ -23,7 +23,7 @@ pub async fn show(State(app): State<App>, headers: HeaderMap) -> Response {
 ///
 /// # Errors
 /// The form cannot be read.
-pub async fn sign_in(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, Box<Problem>> {
+pub async fn sign_in(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, Rejection> {
     let Access::Tokens(tokens) = app.guard().access() else {
         return Ok(Redirect::to("/").into_response());
     };

@@ -14,11 +14,12 @@ use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
+use hybrid_cache_api::Problem;
 use maud::{Markup, html};
 
 pub use history::History;
 
-use crate::http::{App, Problem};
+use crate::http::App;
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("live.js");

@@ -3,20 +3,19 @@
 use axum::extract::State;
 use axum::response::Html;
 use bytes::Bytes;
+use hybrid_cache_api::{CacheStatusView, EndName, StateName, TaskView};
 use maud::{Markup, html};
 
 use super::waterfall::waterfall;
 use super::{capital, home, layout, units};
 use crate::http::tasks::{Params, id_in};
-use crate::http::{App, Own, Problem};
-use crate::state::StateName;
-use crate::view::{CacheStatusView, EndName, TaskView};
+use crate::http::{App, Own, Rejection};
 
 /// The page.
 ///
 /// # Errors
 /// There is no such task, or the store does not answer.
-pub async fn task(State(app): State<App>, Own(engine): Own, params: Params) -> Result<Html<Bytes>, Box<Problem>> {
+pub async fn task(State(app): State<App>, Own(engine): Own, params: Params) -> Result<Html<Bytes>, Rejection> {
     let id = id_in(params)?;
     let make = || async {
         let view = engine.get(&id).await?;

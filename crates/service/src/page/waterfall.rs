@@ -1,10 +1,10 @@
 //! Where a task's time went: its spans by lane, each a bar at its place in time.
 
+use hybrid_cache_api::{SpanView, TimelineView};
 use hybrid_cache_model::{Lane, Phase};
 use maud::{Markup, html};
 
 use super::units;
-use crate::view::{SpanView, TimelineView};
 
 const LANES: [(Lane, &str); 5] = [
     (Lane::Driver, "Driver"),

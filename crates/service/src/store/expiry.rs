@@ -1,11 +1,11 @@
 //! Deleting tasks that are too old, too many or too large, a small batch at a time: other writes come in between.
 
+use hybrid_cache_api::TaskId;
 use hybrid_cache_model::Tenant;
 
 use super::rows;
 use super::sqlite::{Connection, Row, SqlError, Value};
 use super::writer::Desk;
-use crate::id::TaskId;
 use crate::state::State;
 
 /// Most bytes that one batch lets go of, by what its tasks hold.

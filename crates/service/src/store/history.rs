@@ -1,11 +1,11 @@
 //! What the figures were over time: what the volumes held, and what the caches answered.
 
+use crate::clock::timestamp;
 use hybrid_cache_model::Tenant;
 use serde::Serialize;
 
 use super::sqlite::{Connection, SqlError};
 use super::writer::Desk;
-use crate::view::timestamp;
 
 /// What one cache volume held at some time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

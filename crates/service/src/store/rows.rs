@@ -1,5 +1,7 @@
 //! Reading tasks: which columns, and what becomes of them.
 
+use crate::clock::timestamp;
+use hybrid_cache_api::{CacheName, CacheStatusView, CacheView, EndName, StateName, TaskId, TaskList, TaskSummary};
 use hybrid_cache_driver::Ticket;
 use hybrid_cache_model::{Outcome, TaskSpec, Tenant};
 
@@ -7,9 +9,7 @@ use super::cursor::Cursors;
 use super::newer;
 use super::sqlite::{Connection, Row, SqlError, Value};
 use super::tally::STORED;
-use crate::id::TaskId;
-use crate::state::{State, StateName};
-use crate::view::{CacheName, CacheStatusView, CacheView, EndName, Page, TaskSummary, timestamp};
+use crate::state::State;
 
 macro_rules! summary_columns {
     () => {
@@ -180,7 +180,7 @@ impl Filter {
 
 /// A part of the list, the task submitted last first. Each of the queries walks an index in this order and stops at the
 /// limit, so that the cost is that of what is shown, however many tasks are kept.
-pub fn list(sql: &Connection, filter: &Filter, cursors: &Cursors) -> Result<Page<TaskSummary>, SqlError> {
+pub fn list(sql: &Connection, filter: &Filter, cursors: &Cursors) -> Result<TaskList, SqlError> {
     const ALL: &str = concat!(
         "SELECT ",
         summary_columns!(),
@@ -223,7 +223,7 @@ pub fn list(sql: &Connection, filter: &Filter, cursors: &Cursors) -> Result<Page
     found.truncate(wanted);
     let last = found.last().filter(|_| more);
     let next = last.map(|(seq, ..)| cursors.write(&filter.tenant, *seq));
-    Ok(Page {
+    Ok(TaskList {
         items: found.into_iter().map(|(.., summary)| summary).collect(),
         next,
     })

@@ -1,10 +1,11 @@
 //! How many tasks are in which state, counted along with what is committed.
 
+use hybrid_cache_api::StateName;
 use std::collections::BTreeMap;
 
 use hybrid_cache_model::Tenant;
 
-use crate::state::{State, StateName};
+use crate::state::State;
 
 /// The words of the database, in the order of [`Counts`].
 pub const STORED: [&str; 6] = ["saved", "queued", "starting", "running", "ended", "cancelled"];

@@ -1,5 +1,6 @@
 //! Changing tasks: each function is one write, and changes state only by the steps of [`crate::state`].
 
+use hybrid_cache_api::{CacheName, EndName, StateName, TaskId};
 use hybrid_cache_driver::Ticket;
 use hybrid_cache_model::{End, Outcome, TaskSpec, Tenant};
 
@@ -7,9 +8,7 @@ use super::newer;
 use super::rows;
 use super::sqlite::{SqlError, Value};
 use super::writer::Desk;
-use crate::id::TaskId;
-use crate::state::{Event, State, StateName};
-use crate::view::{CacheName, EndName};
+use crate::state::{Event, State};
 
 /// A task to be kept.
 #[derive(Clone, Debug)]
@@ -186,7 +185,7 @@ fn step(
     });
     let end_kind = match (&after, outcome) {
         (State::Cancelled, _) => Some(EndName::Cancelled.name()),
-        (_, outcome) => outcome.map(|outcome| EndName::of(&outcome.end).name()),
+        (_, outcome) => outcome.map(|outcome| EndName::from_end(&outcome.end).name()),
     };
     let printed = outcome.map_or(0, |outcome| outcome.stdout.passed_bytes + outcome.stderr.passed_bytes);
     let kept_bytes = whole(printed + json.as_ref().map_or(0, |json| json.len() as u64));
@@ -201,8 +200,12 @@ fn step(
         beside.waiting_for.into(),
         end_kind.into(),
         exit_code.into(),
-        outcome.map(|outcome| CacheName::of(outcome.cache.python).name()).into(),
-        outcome.map(|outcome| CacheName::of(outcome.cache.system).name()).into(),
+        outcome
+            .map(|outcome| CacheName::from_status(outcome.cache.python).name())
+            .into(),
+        outcome
+            .map(|outcome| CacheName::from_status(outcome.cache.system).name())
+            .into(),
         total_us.into(),
         json.as_deref().into(),
         kept_bytes.into(),

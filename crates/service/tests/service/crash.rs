@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hybrid_cache_driver::Driver;
 use hybrid_cache_model::outcome::FailureKind;
-use hybrid_cache_service::view::EndName;
+use hybrid_cache_service::EndName;
 use hybrid_cache_service::{Engine, StateName, TaskId};
 
 use crate::bench::{Bench, config, lines, play, plays, reaches, say, submit, until};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hybrid_cache_model::TaskSpec;
 use hybrid_cache_model::outcome::FailureKind;
-use hybrid_cache_service::view::{CacheName, EndName};
+use hybrid_cache_service::{CacheName, EndName};
 use hybrid_cache_service::{CancelAnswer, Follow, ListQuery, Novelty, ServiceError, StateName, TaskId};
 
 use crate::bench::{Bench, read_all, until};

@@ -9,7 +9,7 @@ use hybrid_cache_driver::local::{LocalConfig, LocalDriver};
 use hybrid_cache_driver::{SubmitOptions, Ticket};
 use hybrid_cache_model::TaskSpec;
 use hybrid_cache_model::outcome::FailureKind;
-use hybrid_cache_service::view::EndName;
+use hybrid_cache_service::EndName;
 use hybrid_cache_service::{Engine, Follow, StateName, TaskId};
 
 use crate::bench::{PATIENCE, config, lines, play, plays, reaches, read_all, say, submit, until};

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hybrid_cache_service::store::sqlite::{Access, Connection};
-use hybrid_cache_service::view::{CacheName, EndName};
+use hybrid_cache_service::{CacheName, EndName};
 use hybrid_cache_service::{CancelAnswer, ListQuery, ServiceError, StateName};
 
 use crate::bench::Bench;

@@ -58,7 +58,7 @@ async fn tasks_of_a_database_without_tenants_belong_to_default_and_go_on() {
     let gives_back = sql.first("PRAGMA auto_vacuum", &[], |row| row.integer(0)).unwrap();
     assert_eq!(gives_back, Some(2));
     drop(sql);
-    let ids = |page: hybrid_cache_service::Page<hybrid_cache_service::TaskSummary>| {
+    let ids = |page: hybrid_cache_service::TaskList| {
         page.items
             .into_iter()
             .map(|task| task.id.to_string())

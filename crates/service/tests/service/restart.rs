@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hybrid_cache_model::outcome::FailureKind;
-use hybrid_cache_service::view::EndName;
+use hybrid_cache_service::EndName;
 use hybrid_cache_service::{CancelAnswer, Follow, ServiceError, StateName};
 
 use crate::bench::{Bench, read_all, until};

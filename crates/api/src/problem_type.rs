@@ -1,15 +1,11 @@
 //! Every class of problem that a client may meet, once: code, status, title and what to do.
 
-use axum::http::StatusCode;
-use serde::Serialize;
-use utoipa::ToSchema;
-
-use crate::error::ServiceError;
+use serde::{Deserialize, Serialize};
 
 /// A class of problem.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum ProblemType {
     /// The body is no JSON.
     InvalidJson,
     /// The body is no UTF-8.
@@ -58,54 +54,39 @@ pub enum Kind {
     NotReady,
     /// The service is about to end.
     ShuttingDown,
+    /// A newer service, or another server in front of it, answers with a class that this version does not know.
+    #[serde(other)]
+    Unknown,
 }
 
-impl Kind {
+impl ProblemType {
     /// All of them, by status.
-    pub const ALL: [Kind; 24] = [
-        Kind::InvalidJson,
-        Kind::InvalidUtf8,
-        Kind::InvalidParameter,
-        Kind::Unauthorized,
-        Kind::CrossSite,
-        Kind::NotFound,
-        Kind::UnknownRoute,
-        Kind::MethodNotAllowed,
-        Kind::TooSlow,
-        Kind::Conflict,
-        Kind::TooLarge,
-        Kind::UnsupportedMediaType,
-        Kind::MisdirectedRequest,
-        Kind::InvalidTask,
-        Kind::IdempotencyMismatch,
-        Kind::QueueFull,
-        Kind::TooMany,
-        Kind::Internal,
-        Kind::StorageFull,
-        Kind::StorageBusy,
-        Kind::Storage,
-        Kind::Timeout,
-        Kind::NotReady,
-        Kind::ShuttingDown,
+    pub const ALL: [ProblemType; 24] = [
+        ProblemType::InvalidJson,
+        ProblemType::InvalidUtf8,
+        ProblemType::InvalidParameter,
+        ProblemType::Unauthorized,
+        ProblemType::CrossSite,
+        ProblemType::NotFound,
+        ProblemType::UnknownRoute,
+        ProblemType::MethodNotAllowed,
+        ProblemType::TooSlow,
+        ProblemType::Conflict,
+        ProblemType::TooLarge,
+        ProblemType::UnsupportedMediaType,
+        ProblemType::MisdirectedRequest,
+        ProblemType::InvalidTask,
+        ProblemType::IdempotencyMismatch,
+        ProblemType::QueueFull,
+        ProblemType::TooMany,
+        ProblemType::Internal,
+        ProblemType::StorageFull,
+        ProblemType::StorageBusy,
+        ProblemType::Storage,
+        ProblemType::Timeout,
+        ProblemType::NotReady,
+        ProblemType::ShuttingDown,
     ];
-
-    /// Of an error of the service.
-    pub fn of(error: &ServiceError) -> Kind {
-        match error {
-            ServiceError::Invalid(_) => Kind::InvalidTask,
-            ServiceError::Parameter { .. } => Kind::InvalidParameter,
-            ServiceError::NotFound => Kind::NotFound,
-            ServiceError::IdempotencyMismatch => Kind::IdempotencyMismatch,
-            ServiceError::Conflict { .. } => Kind::Conflict,
-            ServiceError::QueueFull { .. } => Kind::QueueFull,
-            ServiceError::TooMany { .. } => Kind::TooMany,
-            ServiceError::StorageFull { .. } => Kind::StorageFull,
-            ServiceError::StorageBusy { .. } => Kind::StorageBusy,
-            ServiceError::Storage { .. } => Kind::Storage,
-            ServiceError::ShuttingDown => Kind::ShuttingDown,
-            ServiceError::Internal { .. } => Kind::Internal,
-        }
-    }
 
     /// The word for programs: what serde writes.
     pub fn code(self) -> &'static str {
@@ -113,7 +94,7 @@ impl Kind {
     }
 
     /// The HTTP status.
-    pub fn status(self) -> StatusCode {
+    pub fn status(self) -> u16 {
         self.row().status
     }
 
@@ -133,15 +114,31 @@ impl Kind {
     }
 }
 
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for ProblemType {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "Kind".into()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for ProblemType {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        let mut types = ProblemType::ALL;
+        types.sort_by_key(|kind| *kind as usize);
+        crate::schema::words("A class of problem.", &types).into()
+    }
+}
+
 /// What is said of one class.
 struct Row {
     code: &'static str,
-    status: StatusCode,
+    status: u16,
     title: &'static str,
     advice: &'static str,
 }
 
-const fn row(code: &'static str, status: StatusCode, title: &'static str, advice: &'static str) -> Row {
+const fn row(code: &'static str, status: u16, title: &'static str, advice: &'static str) -> Row {
     Row {
         code,
         status,
@@ -151,150 +148,156 @@ const fn row(code: &'static str, status: StatusCode, title: &'static str, advice
 }
 
 /// In the order of the classes.
-const ROWS: [Row; 24] = [
+const ROWS: [Row; 25] = [
     row(
         "invalid_json",
-        StatusCode::BAD_REQUEST,
+        400,
         "The body is not JSON",
         "`line` and `column` say where reading it stopped.",
     ),
     row(
         "invalid_utf8",
-        StatusCode::BAD_REQUEST,
+        400,
         "The body is not UTF-8",
         "Send text as UTF-8; other bytes cannot be part of a program's text.",
     ),
     row(
         "invalid_parameter",
-        StatusCode::BAD_REQUEST,
+        400,
         "A parameter cannot be used",
         "`parameter` names the parameter or header.",
     ),
     row(
         "unauthorized",
-        StatusCode::UNAUTHORIZED,
+        401,
         "A token is required",
         "Send `Authorization: Bearer` and the token that the operator gave you; in a browser, sign in at `/login`.",
     ),
     row(
         "cross_site",
-        StatusCode::FORBIDDEN,
+        403,
         "Another site sent this request",
         "A browser says that the request comes from a page of another origin. Programs send no Origin header.",
     ),
     row(
         "not_found",
-        StatusCode::NOT_FOUND,
+        404,
         "There is no such task",
         "Ended tasks are kept for a limited time. `GET /api/v1/tasks` lists those that are there.",
     ),
     row(
         "unknown_route",
-        StatusCode::NOT_FOUND,
+        404,
         "There is no such path",
         "This page lists the paths that there are.",
     ),
     row(
         "method_not_allowed",
-        StatusCode::METHOD_NOT_ALLOWED,
+        405,
         "The path does not take this method",
         "The Allow header names those it takes.",
     ),
     row(
         "conflict",
-        StatusCode::CONFLICT,
+        409,
         "The task's state does not allow this",
         "`detail` says which state it is in: read the task again and decide anew.",
     ),
     row(
         "too_slow",
-        StatusCode::REQUEST_TIMEOUT,
+        408,
         "The body came too slowly",
         "Send it at once; the connection is closed.",
     ),
     row(
         "too_large",
-        StatusCode::PAYLOAD_TOO_LARGE,
+        413,
         "The body is too large",
         "Programs are short; put the bulk into a package, or let the program read it as data.",
     ),
     row(
         "unsupported_media_type",
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        415,
         "The body has another media type",
         "Send `Content-Type: application/json`.",
     ),
     row(
         "misdirected_request",
-        StatusCode::MISDIRECTED_REQUEST,
+        421,
         "This name is not served here",
         "The Host header names a machine that this service was not told of. On its own machine it answers to localhost only, so that no foreign page can reach it by a name it controls.",
     ),
     row(
         "invalid_task",
-        StatusCode::UNPROCESSABLE_ENTITY,
+        422,
         "The task is not acceptable",
         "`pointer` names the field, `line` the line within its text, `hint` the next step.",
     ),
     row(
         "idempotency_mismatch",
-        StatusCode::UNPROCESSABLE_ENTITY,
+        422,
         "This Idempotency-Key was used for another task",
         "A key stands for one task: use a new key for a new body.",
     ),
     row(
         "queue_full",
-        StatusCode::TOO_MANY_REQUESTS,
+        429,
         "The queue is full",
         "Try again after as many seconds as Retry-After says.",
     ),
     row(
         "too_many",
-        StatusCode::TOO_MANY_REQUESTS,
+        429,
         "There is too much at one time",
         "Try again after as many seconds as Retry-After says, with fewer requests at one time.",
     ),
     row(
         "internal",
-        StatusCode::INTERNAL_SERVER_ERROR,
+        500,
         "The service failed",
         "A bug of ours: the operator finds it in the log under the X-Request-Id of the answer.",
     ),
     row(
         "storage_full",
-        StatusCode::SERVICE_UNAVAILABLE,
+        503,
         "The service's disk is full",
         "Nothing was kept. The operator must make room on the service's volume, or keep tasks for a shorter time.",
     ),
     row(
         "storage_busy",
-        StatusCode::SERVICE_UNAVAILABLE,
+        503,
         "The service's database is locked",
         "Another program holds it. Try again after as many seconds as Retry-After says.",
     ),
     row(
         "storage",
-        StatusCode::SERVICE_UNAVAILABLE,
+        503,
         "The service's database does not answer",
         "The operator finds the reason in the log under the X-Request-Id of the answer.",
     ),
     row(
         "timeout",
-        StatusCode::SERVICE_UNAVAILABLE,
+        503,
         "The answer took too long",
         "What was asked may have been done: ask for the task, or send the request again with the same Idempotency-Key.",
     ),
     row(
         "not_ready",
-        StatusCode::SERVICE_UNAVAILABLE,
+        503,
         "The service cannot work at the moment",
         "`detail` says what it lacks.",
     ),
     row(
         "shutting_down",
-        StatusCode::SERVICE_UNAVAILABLE,
+        503,
         "The service is about to end",
         "Try again after as many seconds as Retry-After says.",
+    ),
+    row(
+        "unknown",
+        500,
+        "The problem is of an unknown class",
+        "`status` and `detail` say what happened.",
     ),
 ];
 
@@ -304,11 +307,21 @@ mod tests {
 
     #[test]
     fn a_code_is_what_serde_writes_and_nobody_shares_it() {
-        for kind in Kind::ALL {
+        for kind in ProblemType::ALL {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.code());
-            assert!(kind.status().is_client_error() || kind.status().is_server_error());
-            assert_eq!(Kind::ALL.iter().filter(|other| other.code() == kind.code()).count(), 1);
+            assert!((400..600).contains(&kind.status()));
+            assert_eq!(
+                ProblemType::ALL
+                    .iter()
+                    .filter(|other| other.code() == kind.code())
+                    .count(),
+                1
+            );
         }
-        assert_eq!(Kind::ShuttingDown as usize + 1, Kind::ALL.len());
+        assert_eq!(ProblemType::Unknown as usize, ProblemType::ALL.len());
+        assert_eq!(
+            serde_json::from_str::<ProblemType>("\"coffee\"").unwrap(),
+            ProblemType::Unknown
+        );
     }
 }

@@ -32,7 +32,7 @@ const FAILURES: [FailureKind; 19] = [
 ];
 
 /// The words that serde writes for these.
-fn words<T: Serialize>(description: &str, values: &[T]) -> Object {
+pub(crate) fn words<T: Serialize>(description: &str, values: &[T]) -> Object {
     let words = values.iter().filter_map(|value| serde_json::to_value(value).ok());
     ObjectBuilder::new()
         .schema_type(Type::String)
@@ -42,41 +42,18 @@ fn words<T: Serialize>(description: &str, values: &[T]) -> Object {
 }
 
 /// What happened in a part of a run.
-pub fn phase() -> Object {
+pub(crate) fn phase() -> Object {
     words("What happened.", &Phase::ALL)
 }
 
 /// Which part of a run a span belongs to.
-pub fn lane() -> Object {
+pub(crate) fn lane() -> Object {
     words("Which lane it ran in; lanes overlap.", &LANES)
 }
 
 /// Why a run failed outside the user's program.
-pub fn failure_kind() -> Object {
+pub(crate) fn failure_kind() -> Object {
     words("The class, for programs.", &FAILURES)
-}
-
-/// The schema of one event of a task's output.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "events are written as text; this describes them")]
-pub struct LogEvent {
-    /// `stdout`, `stderr`, or `end` at last.
-    event: String,
-    /// Bytes of both streams up to its end: where to go on behind it.
-    id: Option<String>,
-    /// JSON: the text as a string, or how the task ended: `{"state", "end", "exitCode"}`.
-    data: String,
-}
-
-/// The schema of a stream's name.
-pub struct StreamName;
-
-impl ToSchema for StreamName {}
-
-impl PartialSchema for StreamName {
-    fn schema() -> RefOr<Schema> {
-        words("One of a task's streams.", &["stdout", "stderr"]).into()
-    }
 }
 
 /// The schema of [`hybrid_cache_model::TaskSpec`]: the body of a submit.
