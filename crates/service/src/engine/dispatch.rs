@@ -7,7 +7,7 @@ use hybrid_cache_driver::Room;
 use hybrid_cache_model::Tenant;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::carry::{self, Stage, Wish};
+use super::run_task::{self, Stage, Wish};
 use super::{Closing, Inner};
 use crate::error::ServiceError;
 use crate::store::tally::Tally;
@@ -61,7 +61,13 @@ async fn take(
         tracing::info!(task = %claimed.id, "starting");
         let carried = inner.enter(&claimed.tenant, &claimed.id, Wish::None);
         let inner = Arc::clone(inner);
-        tokio::spawn(carry::run(inner, claimed, Stage::Fresh, (Some(permit), room), carried));
+        tokio::spawn(run_task::run(
+            inner,
+            claimed,
+            Stage::Fresh,
+            (Some(permit), room),
+            carried,
+        ));
     }
     Ok(())
 }

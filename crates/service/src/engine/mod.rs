@@ -1,16 +1,16 @@
 //! The engine: takes tasks in, moves them through a driver, and answers questions about them.
 
-mod carry;
+mod circuit_breaker;
 mod dispatch;
-mod gate;
-mod handing;
+mod housekeeping;
 mod pump;
 mod ready;
 mod recover;
 mod requests;
+mod run_task;
 mod shutdown;
-mod telling;
-mod upkeep;
+mod submit;
+mod task_view;
 
 use hybrid_cache_api::{CacheName, EndName, ListQuery, TaskId, TaskList, TaskView};
 use std::collections::HashMap;
@@ -34,8 +34,8 @@ use crate::store::Store;
 use crate::store::history::{self, HitRate, VolumeUse};
 use crate::store::rows::{self, Filter};
 use crate::store::tally::Counts;
-use carry::Wish;
-use gate::Gate;
+use circuit_breaker::Gate;
+use run_task::Wish;
 
 pub use ready::Readiness;
 pub use requests::{CancelAnswer, Novelty, RunAnswer, Submitted};
@@ -204,7 +204,7 @@ impl Engine {
         recover::take_up(&inner).await?;
         let loops = [
             tokio::spawn(dispatch::run(Arc::clone(&inner))),
-            tokio::spawn(upkeep::run(Arc::clone(&inner))),
+            tokio::spawn(housekeeping::run(Arc::clone(&inner))),
         ];
         inner.loops.lock().unwrap_or_else(PoisonError::into_inner).extend(loops);
         Ok(())

@@ -13,7 +13,7 @@ use hybrid_cache_driver::{Lifetime, Room, Ticket};
 use hybrid_cache_model::{Failure, FailureKind};
 
 use super::Inner;
-use super::carry::{self, Stage, Wish, failed};
+use super::run_task::{self, Stage, Wish, failed};
 use crate::error::ServiceError;
 use crate::state::{Event, State};
 use crate::store::rows::{self, Stored};
@@ -45,7 +45,7 @@ pub async fn take_up(inner: &Arc<Inner>) -> Result<(), ServiceError> {
                 // What runs already runs, even where fewer places are given now.
                 let permit = Arc::clone(&inner.slots).try_acquire_owned().ok();
                 let carried = inner.enter(&tenant, &id, wish);
-                tokio::spawn(carry::run(
+                tokio::spawn(run_task::run(
                     Arc::clone(inner),
                     claimed,
                     stage,

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::{TaskError, TaskSpec};
 use serde::Serialize;
 
-use super::carry::Wish;
-use super::upkeep::CROWDED;
+use super::housekeeping::CROWDED;
+use super::run_task::Wish;
 use super::{Closing, Engine, Inner};
 use crate::error::ServiceError;
 use crate::id::new_task_id;

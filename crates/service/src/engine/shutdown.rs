@@ -6,7 +6,7 @@ use std::time::Duration;
 use hybrid_cache_driver::Lifetime;
 use tokio::time::timeout;
 
-use super::carry::Wish;
+use super::run_task::Wish;
 use super::{Closing, Engine};
 
 /// How long carriers may take to let go once they are told.

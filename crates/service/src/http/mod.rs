@@ -4,7 +4,6 @@
 //! them, and `catalogue` lists every way in which that can fail. Every queue has a bound and every wait a deadline; both
 //! stand in [`HttpConfig`].
 
-mod around;
 mod body;
 mod caller;
 pub mod config;
@@ -13,23 +12,25 @@ mod follow;
 mod guard;
 mod logs;
 mod memory;
+mod middleware;
 pub mod openapi;
 mod operate;
-mod patient;
 mod prometheus;
 pub(crate) mod query;
 mod reference;
 mod rejection;
-mod remembered;
+mod response_cache;
 pub mod server;
 mod session;
 pub(crate) mod tasks;
 mod tokens;
+mod write_timeout;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::{Router, middleware};
+use axum::Router;
+use axum::middleware::from_fn_with_state;
 use hybrid_cache_model::Tenant;
 use tokio::sync::{Semaphore, watch};
 
@@ -49,7 +50,7 @@ use crate::page;
 use durations::Durations;
 use guard::Guard;
 use memory::Memory;
-use remembered::Remembered;
+use response_cache::Remembered;
 
 /// What every handler works with. Cheap to clone.
 #[derive(Clone)]
@@ -158,6 +159,6 @@ impl App {
 pub fn router(app: &App) -> Router {
     let (api, _) = openapi::routes().split_for_parts();
     api.merge(page::routes())
-        .layer(middleware::from_fn_with_state(app.clone(), around::around))
+        .layer(from_fn_with_state(app.clone(), middleware::around))
         .with_state(app.clone())
 }

@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
-use super::{App, patient::Patient};
+use super::{App, write_timeout::Patient};
 
 /// Largest head of a request, in bytes.
 const HEAD_BYTES: usize = 32 << 10;

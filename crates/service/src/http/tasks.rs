@@ -13,7 +13,7 @@ use hybrid_cache_api::{
 
 use super::body::Taken;
 use super::rejection::{Answer, Rejection};
-use super::remembered::Key;
+use super::response_cache::Key;
 use super::{App, Own, body, query};
 use crate::engine::{CancelAnswer, Engine, Novelty};
 use crate::error::ServiceError;

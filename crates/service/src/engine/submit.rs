@@ -8,7 +8,7 @@ use hybrid_cache_model::{Failure, FailureKind, Tenant};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Inner;
-use super::carry::{Carried, Stage, Wish};
+use super::run_task::{Carried, Stage, Wish};
 use crate::error::ServiceError;
 use crate::state::Event;
 use crate::store::writer::Desk;

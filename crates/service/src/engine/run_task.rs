@@ -12,8 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Inner;
-use super::handing::{Handed, hand_over};
 use super::pump::{self, Sight};
+use super::submit::{Handed, hand_over};
 use crate::state::Event;
 use crate::store::writer::Desk;
 use crate::store::writes::{self, Asked, Claimed};
