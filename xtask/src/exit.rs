@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use hybrid_cache_driver::DriverError;
 use hybrid_cache_service::OpenError;
-use hybrid_cache_service::host::{Blame, HostError};
+use hybrid_cache_service::host::{ErrorClass, HostError};
 
 /// How a command ended. Documented in docs/troubleshooting.md and tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,12 +89,12 @@ pub fn of(error: &anyhow::Error) -> Exit {
         if let Some(DriverError::Invalid(_)) = cause.downcast_ref() {
             return Exit::Usage;
         }
-        let host = cause.downcast_ref().map(HostError::blame);
-        if let Some(blame) = host.or_else(|| cause.downcast_ref().map(OpenError::blame)) {
-            return match blame {
-                Blame::Usage => Exit::Usage,
-                Blame::Prerequisite => Exit::Prerequisite,
-                Blame::Program => Exit::Failed,
+        let host = cause.downcast_ref().map(HostError::class);
+        if let Some(class) = host.or_else(|| cause.downcast_ref().map(OpenError::class)) {
+            return match class {
+                ErrorClass::Usage => Exit::Usage,
+                ErrorClass::Prerequisite => Exit::Prerequisite,
+                ErrorClass::Program => Exit::Failed,
             };
         }
     }

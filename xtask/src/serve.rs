@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use hybrid_cache_driver::Driver;
 use hybrid_cache_driver::local::NetworkStatus;
 use hybrid_cache_model::protocol::Limits;
-use hybrid_cache_service::host::{self, Ended, Host, OfCluster, OfMachine, Settings};
+use hybrid_cache_service::host::{self, ClusterVolumes, Ended, Host, LocalVolumes, Settings};
 use hybrid_cache_service::{Engine, Parts, SystemClock, Volumes};
 
 use crate::checkout::Checkout;
@@ -85,11 +85,11 @@ async fn open(flags: &flags::Serve) -> Result<Engine> {
     let (driver, volumes): (Arc<dyn Driver>, Arc<dyn Volumes>) = match subject {
         Subject::Machine(machine) => {
             let driver = Arc::new(machine.driver);
-            (driver.clone(), Arc::new(OfMachine(driver)))
+            (driver.clone(), Arc::new(LocalVolumes(driver)))
         }
         Subject::Cluster(cluster) => {
             let driver = Arc::new(cluster.driver);
-            (driver.clone(), Arc::new(OfCluster::new(driver)))
+            (driver.clone(), Arc::new(ClusterVolumes::new(driver)))
         }
     };
     let parts = Parts {

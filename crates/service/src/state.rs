@@ -54,7 +54,7 @@ pub enum Event {
 /// A step that there is not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a task that is {} cannot {event:?}", .state.stored())]
-pub struct Illegal {
+pub struct InvalidTransition {
     /// Where the task stands.
     pub state: State,
     /// What was to happen.
@@ -66,7 +66,7 @@ impl State {
     ///
     /// # Errors
     /// There is no such step from here.
-    pub fn next(self, event: Event) -> Result<State, Illegal> {
+    pub fn next(self, event: Event) -> Result<State, InvalidTransition> {
         match (self, event) {
             (State::Saved, Event::Run) | (State::Starting { .. }, Event::Postpone) => Ok(State::Queued),
             (State::Queued, Event::Claim { ticket }) => Ok(State::Starting { ticket }),
@@ -75,7 +75,7 @@ impl State {
             (State::Saved | State::Queued | State::Starting { .. } | State::Running { .. }, Event::Cancel) => {
                 Ok(State::Cancelled)
             }
-            (state, event) => Err(Illegal { state, event }),
+            (state, event) => Err(InvalidTransition { state, event }),
         }
     }
 

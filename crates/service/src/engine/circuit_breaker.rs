@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::config::Backoff;
 
 /// Open while the driver answers.
-pub struct Gate {
+pub struct CircuitBreaker {
     backoff: Backoff,
     state: Mutex<State>,
     /// Raised by each change, to wake who waits.
@@ -28,10 +28,10 @@ struct State {
 /// How long after the end of a pause the driver still counts as one that does not answer, where nobody has asked it since.
 const KNOWN_DOWN: Duration = Duration::from_secs(60);
 
-impl Gate {
-    /// An open gate.
-    pub fn new(backoff: Backoff) -> Gate {
-        Gate {
+impl CircuitBreaker {
+    /// An open breaker.
+    pub fn new(backoff: Backoff) -> CircuitBreaker {
+        CircuitBreaker {
             backoff,
             state: Mutex::default(),
             changed: watch::Sender::new(0),
@@ -43,7 +43,7 @@ impl Gate {
     }
 
     /// The driver has answered.
-    pub fn open(&self) {
+    pub fn record_success(&self) {
         let mut state = self.state();
         if state.failures > 0 {
             *state = State::default();
@@ -53,12 +53,12 @@ impl Gate {
     }
 
     /// The driver has not answered. Returns how long to leave it alone.
-    pub fn shut(&self, reason: &str) -> Duration {
+    pub fn record_failure(&self, reason: &str) -> Duration {
         self.close(reason, false)
     }
 
     /// The driver has answered that it takes nothing now. Returns how long to leave it alone.
-    pub fn hold(&self, reason: &str) -> Duration {
+    pub fn record_refusal(&self, reason: &str) -> Duration {
         self.close(reason, true)
     }
 
@@ -87,7 +87,7 @@ impl Gate {
     }
 
     /// Waits until the driver may be asked: it answers, or has been left alone for long enough.
-    pub async fn pass(&self) {
+    pub async fn wait_ready(&self) {
         let mut changed = self.changed.subscribe();
         loop {
             let until = self.state().until;
@@ -109,37 +109,37 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_pauses_grow_and_an_answer_ends_them() {
-        let gate = Gate::new(Backoff {
+        let breaker = CircuitBreaker::new(Backoff {
             first: Duration::from_secs(1),
             most: Duration::from_secs(3),
         });
-        gate.pass().await;
-        let pauses: Vec<u64> = (0..4).map(|_| gate.shut("down").as_secs()).collect();
+        breaker.wait_ready().await;
+        let pauses: Vec<u64> = (0..4).map(|_| breaker.record_failure("down").as_secs()).collect();
         assert_eq!(pauses, [1, 2, 3, 3]);
-        assert_eq!(gate.reason().as_deref(), Some("down"));
+        assert_eq!(breaker.reason().as_deref(), Some("down"));
         let start = Instant::now();
-        gate.pass().await;
+        breaker.wait_ready().await;
         assert_eq!(start.elapsed().as_secs(), 3);
-        gate.shut("down");
-        gate.open();
-        gate.pass().await;
-        assert_eq!((gate.reason(), start.elapsed().as_secs()), (None, 3));
+        breaker.record_failure("down");
+        breaker.record_success();
+        breaker.wait_ready().await;
+        assert_eq!((breaker.reason(), start.elapsed().as_secs()), (None, 3));
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_that_takes_nothing_now_answers_and_one_that_nobody_asks_is_not_down_for_ever() {
-        let gate = Gate::new(Backoff {
+        let breaker = CircuitBreaker::new(Backoff {
             first: Duration::from_secs(1),
             most: Duration::from_secs(3),
         });
-        gate.hold("the quota is full");
+        breaker.record_refusal("the quota is full");
         assert_eq!(
-            (gate.reason().as_deref(), gate.down()),
+            (breaker.reason().as_deref(), breaker.down()),
             (Some("the quota is full"), None)
         );
-        gate.shut("it does not answer");
-        assert_eq!(gate.down().as_deref(), Some("it does not answer"));
+        breaker.record_failure("it does not answer");
+        assert_eq!(breaker.down().as_deref(), Some("it does not answer"));
         tokio::time::advance(KNOWN_DOWN + Duration::from_secs(3)).await;
-        assert_eq!(gate.down(), None);
+        assert_eq!(breaker.down(), None);
     }
 }

@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::{Closing, Inner};
+use super::inner::{Closing, Inner};
 use crate::error::ServiceError;
 use crate::metrics::{self, Footprint};
 use crate::store::expiry::{self, Expiry};
 use crate::store::history;
 use crate::store::rows;
-use crate::store::writer::Desk;
+use crate::store::writer::WriteContext;
 
 /// Most batches of one look, so that a clock that jumps does not delete everything in one go.
 const BATCHES: usize = 100;
 /// How long saved tasks are kept at the least where there are too many of them.
-pub(super) const CROWDED: Duration = Duration::from_secs(3600);
+pub const CROWDED: Duration = Duration::from_secs(3600);
 /// Output that comes beyond the budget before it is looked again, ahead of time.
 const SOON_BYTES: u64 = 64 << 20;
 /// The part of its volume that the service takes where nobody says.
@@ -154,7 +154,7 @@ async fn expire(inner: &Inner, by_age: bool) -> Result<(), ServiceError> {
         return Ok(());
     }
     let old_us = before(retention.age);
-    let forget = move |desk: &mut Desk<'_>| history::forget_volumes(desk, old_us);
+    let forget = move |context: &mut WriteContext<'_>| history::forget_volumes(context, old_us);
     inner.store.write(forget).await
 }
 
@@ -162,7 +162,7 @@ async fn expire(inner: &Inner, by_age: bool) -> Result<(), ServiceError> {
 async fn stamp_anew(inner: &Inner, now_us: i64) -> Result<(), ServiceError> {
     let batch = inner.config.retention.batch.max(1);
     for _ in 0..BATCHES {
-        let stamp = move |desk: &mut Desk<'_>| expiry::stamp_anew(desk, now_us, batch);
+        let stamp = move |context: &mut WriteContext<'_>| expiry::stamp_anew(context, now_us, batch);
         if inner.store.write(stamp).await? == 0 {
             break;
         }
@@ -175,7 +175,7 @@ async fn let_go(inner: &Inner, expiry: Expiry) -> Result<usize, ServiceError> {
     let batch = inner.config.retention.batch.max(1);
     let gone = inner
         .store
-        .write(move |desk| expiry::expire(desk, &expiry, batch))
+        .write(move |context| expiry::expire(context, &expiry, batch))
         .await?;
     inner.metrics.note_expired(gone.len());
     for id in &gone {
@@ -286,8 +286,9 @@ async fn look_at_volumes(inner: &Inner) -> Result<(), ServiceError> {
     inner.metrics.note_volumes(found.clone());
     for volume in found {
         let now_us = inner.clock.now_us();
-        let note =
-            move |desk: &mut Desk<'_>| history::note_volume(desk, now_us, &volume.volume, volume.bytes, volume.inodes);
+        let note = move |context: &mut WriteContext<'_>| {
+            history::note_volume(context, now_us, &volume.volume, volume.bytes, volume.inodes)
+        };
         inner.store.write(note).await?;
     }
     Ok(())

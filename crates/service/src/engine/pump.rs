@@ -1,4 +1,4 @@
-//! Keeping what a task prints while it runs, also over times in which the driver loses sight of it.
+//! Keeping what a task prints while it runs, also over times in which the driver loses wait_state of it.
 
 use hybrid_cache_api::TaskId;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::Inner;
+use super::inner::Inner;
 use crate::output::OutputWriter;
 
 /// Tasks whose kept output is read again at one time.
@@ -20,7 +20,7 @@ const CATCH_UP_MOST: Duration = Duration::from_secs(2);
 
 /// What is known of a task while it is waited for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sight {
+pub struct WaitState {
     /// How often the driver did not answer. Its log may have ended with that, and begins anew.
     pub lost: u32,
     /// True once the task has ended.
@@ -47,11 +47,11 @@ pub struct Source {
 }
 
 /// Starts to keep a task's output.
-pub fn start(inner: &Arc<Inner>, source: Source, sight: watch::Receiver<Sight>) -> Pump {
+pub fn start(inner: &Arc<Inner>, source: Source, wait_state: watch::Receiver<WaitState>) -> Pump {
     let inner = Arc::clone(inner);
     tokio::spawn(async move {
         let id = source.id.clone();
-        match keep(&inner, source, sight).await {
+        match keep(&inner, source, wait_state).await {
             Ok(()) => None,
             Err(error) => {
                 tracing::warn!(task = %id, %error, "output cannot be kept");
@@ -61,16 +61,16 @@ pub fn start(inner: &Arc<Inner>, source: Source, sight: watch::Receiver<Sight>) 
     })
 }
 
-async fn keep(inner: &Inner, source: Source, mut sight: watch::Receiver<Sight>) -> std::io::Result<()> {
+async fn keep(inner: &Inner, source: Source, mut wait_state: watch::Receiver<WaitState>) -> std::io::Result<()> {
     let mut turn = if source.again {
-        Turn::of(inner, sight.clone()).await
+        Turn::of(inner, wait_state.clone()).await
     } else {
         Turn(None)
     };
     let (outputs, id, limit) = (inner.outputs.clone(), source.id, inner.config.limits.output_bytes);
     let opened = tokio::task::spawn_blocking(move || outputs.writer(&id, limit)).await;
     let mut writer = opened.map_err(std::io::Error::other)??;
-    let (mut log, mut lost) = (source.log, Sight::default().lost);
+    let (mut log, mut lost) = (source.log, WaitState::default().lost);
     loop {
         match log {
             Ok(log) => {
@@ -80,10 +80,12 @@ async fn keep(inner: &Inner, source: Source, mut sight: watch::Receiver<Sight>) 
             Err(DriverError::UnknownTicket(_)) => {}
             Err(error) => return Err(std::io::Error::other(error)),
         }
-        // The log has come to its end: with the task, or because the driver has lost sight of it.
-        let news = sight.wait_for(|sight| sight.over || sight.lost > lost).await;
+        // The log has come to its end: with the task, or because the driver has lost wait_state of it.
+        let news = wait_state
+            .wait_for(|wait_state| wait_state.over || wait_state.lost > lost)
+            .await;
         lost = match news {
-            Ok(sight) if sight.lost > lost => sight.lost,
+            Ok(wait_state) if wait_state.lost > lost => wait_state.lost,
             _ => break,
         };
         log = inner.driver.take_log(&source.ticket);
@@ -97,13 +99,13 @@ async fn keep(inner: &Inner, source: Source, mut sight: watch::Receiver<Sight>) 
 struct Turn(Option<(OwnedSemaphorePermit, Instant)>);
 
 impl Turn {
-    async fn of(inner: &Inner, mut sight: watch::Receiver<Sight>) -> Turn {
+    async fn of(inner: &Inner, mut wait_state: watch::Receiver<WaitState>) -> Turn {
         let permit = Arc::clone(&inner.catching_up).acquire_owned();
         tokio::select! {
             // An error means that the service is gone.
             permit = permit => Turn(permit.ok().map(|permit| (permit, Instant::now() + CATCH_UP_MOST))),
             // It has ended: what is left of its log is not waited for for long.
-            _ = sight.wait_for(|sight| sight.over) => Turn(None),
+            _ = wait_state.wait_for(|wait_state| wait_state.over) => Turn(None),
         }
     }
 
@@ -133,8 +135,8 @@ async fn pour(mut log: LogReader, mut writer: OutputWriter, turn: &mut Turn) -> 
 }
 
 /// Waits for the rest of a task's output once it has ended; a driver that does not close its log in time loses the rest.
-pub async fn finish(inner: &Inner, mut pump: Pump, sight: &watch::Sender<Sight>) -> Option<String> {
-    sight.send_modify(|sight| sight.over = true);
+pub async fn finish(inner: &Inner, mut pump: Pump, wait_state: &watch::Sender<WaitState>) -> Option<String> {
+    wait_state.send_modify(|wait_state| wait_state.over = true);
     match timeout(inner.config.driver_call, &mut pump).await {
         Ok(Ok(warning)) => warning,
         Ok(Err(panic)) => warning(&panic),

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, timeout};
 
-use super::{Closing, Engine, Inner};
+use super::handle::Engine;
+use super::inner::{Closing, Inner};
 use crate::private;
 use crate::store::expiry;
 use crate::store::writes;
@@ -35,22 +35,6 @@ pub struct Readiness {
     pub driver: Option<String>,
 }
 
-/// What was tried last.
-pub(super) struct Ready {
-    last: Mutex<Option<(Instant, Option<String>)>>,
-    /// Held by a write to the volume: one that hangs is not followed by more.
-    trying: Arc<Semaphore>,
-}
-
-impl Default for Ready {
-    fn default() -> Ready {
-        Ready {
-            last: Mutex::default(),
-            trying: Arc::new(Semaphore::new(1)),
-        }
-    }
-}
-
 impl Engine {
     /// Whether the service can do its work.
     pub async fn ready(&self) -> Readiness {
@@ -63,7 +47,7 @@ impl Engine {
         Readiness {
             ready: reason.is_none(),
             reason,
-            driver: inner.gate.down(),
+            driver: inner.circuit_breaker.down(),
         }
     }
 }

@@ -12,12 +12,14 @@ use std::time::Duration;
 use hybrid_cache_driver::{Lifetime, Room, Ticket};
 use hybrid_cache_model::{Failure, FailureKind};
 
-use super::Inner;
-use super::run_task::{self, Stage, Wish, failed};
+use super::inner::Inner;
+use super::intent::Intent;
+use super::run_task::{self, failed};
+use super::stage::Stage;
 use crate::error::ServiceError;
 use crate::state::{Event, State};
 use crate::store::rows::{self, Stored};
-use crate::store::writer::Desk;
+use crate::store::writer::WriteContext;
 use crate::store::writes::{self, Claimed};
 
 /// What to do with one of them.
@@ -31,7 +33,7 @@ enum Plan {
 pub async fn take_up(inner: &Arc<Inner>) -> Result<(), ServiceError> {
     for (left, cancel_requested) in inner.store.read_all(rows::left_under_way).await? {
         let (tenant, id) = (left.tenant.clone(), left.summary.id.clone());
-        let wish = if cancel_requested { Wish::Cancel } else { Wish::None };
+        let intent = if cancel_requested { Intent::Cancel } else { Intent::Run };
         match plan(inner, &left) {
             Plan::Carry(ticket, stage) => {
                 tracing::info!(task = %id, state = left.state.stored(), "taken up again");
@@ -44,13 +46,13 @@ pub async fn take_up(inner: &Arc<Inner>) -> Result<(), ServiceError> {
                 };
                 // What runs already runs, even where fewer places are given now.
                 let permit = Arc::clone(&inner.slots).try_acquire_owned().ok();
-                let carried = inner.enter(&tenant, &id, wish);
+                let active = inner.enter(&tenant, &id, intent);
                 tokio::spawn(run_task::run(
                     Arc::clone(inner),
                     claimed,
                     stage,
                     (permit, Room::default()),
-                    carried,
+                    active,
                 ));
             }
             Plan::GiveUp(message) => {
@@ -60,16 +62,16 @@ pub async fn take_up(inner: &Arc<Inner>) -> Result<(), ServiceError> {
                 let event = if cancel_requested { Event::Cancel } else { Event::End };
                 let (now_us, kept) = (inner.clock.now_us(), outcome.clone());
                 let (owner, wanted, wished) = (tenant.clone(), id.clone(), event.clone());
-                let end = move |desk: &mut Desk<'_>| {
-                    writes::end(desk, (&owner, &wanted), wished.clone(), Some(&kept), now_us)
+                let end = move |context: &mut WriteContext<'_>| {
+                    writes::end(context, (&owner, &wanted), wished.clone(), Some(&kept), now_us)
                 };
                 match inner.store.write(end).await {
                     Ok(_) => inner.metrics.note_end(&outcome),
                     Err(error) => {
                         // A full disk is no reason not to start: what makes room runs in the service.
                         tracing::error!(task = %id, %error, "a task's end cannot be kept yet");
-                        let (inner, carried) = (Arc::clone(inner), inner.enter(&tenant, &id, wish));
-                        tokio::spawn(async move { inner.keep_end(&carried, event, Some(&outcome)).await });
+                        let (inner, active) = (Arc::clone(inner), inner.enter(&tenant, &id, intent));
+                        tokio::spawn(async move { inner.keep_end(&active, event, Some(&outcome)).await });
                     }
                 }
             }

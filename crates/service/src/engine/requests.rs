@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use hybrid_cache_model::{TaskError, TaskSpec};
 use serde::Serialize;
 
+use super::handle::Engine;
 use super::housekeeping::CROWDED;
-use super::run_task::Wish;
-use super::{Closing, Engine, Inner};
+use super::inner::{Closing, Inner};
+use super::intent::Intent;
 use crate::error::ServiceError;
 use crate::id::new_task_id;
-use crate::store::writer::Desk;
+use crate::store::writer::WriteContext;
 use crate::store::writes::{self, Cancelled, Crowd, Deleted, Inserted, NewTask, Queued};
 
 /// Longest Idempotency-Key in bytes.
@@ -55,7 +56,7 @@ pub enum CancelAnswer {
     /// It will never run.
     Cancelled,
     /// It runs, and was asked to end; its state tells when it has.
-    Asked,
+    Requested,
     /// It had ended in this state before, and stays as it is.
     Before(StateName),
 }
@@ -95,9 +96,9 @@ impl Engine {
             open_limit: inner.config.open_tasks,
             saved_limit_bytes: inner.saved_limit_bytes(),
         };
-        let write = move |desk: &mut Desk<'_>| {
+        let write = move |context: &mut WriteContext<'_>| {
             let _held = &held;
-            writes::insert(desk, &task)
+            writes::insert(context, &task)
         };
         let inserted = inner.store.write(write).await?;
         inner.metrics.note_submit(clock.elapsed());
@@ -146,7 +147,7 @@ impl Engine {
         let (limit, now_us) = (inner.config.queue, inner.clock.now_us());
         let queued = inner
             .store
-            .write(move |desk| writes::queue(desk, (&tenant, &wanted), limit, now_us))
+            .write(move |context| writes::queue(context, (&tenant, &wanted), limit, now_us))
             .await?;
         let state = match queued {
             Queued::Now => {
@@ -180,7 +181,7 @@ impl Engine {
         let (tenant, wanted, now_us) = (self.tenant.clone(), id.clone(), inner.clock.now_us());
         let cancelled = inner
             .store
-            .write(move |desk| writes::cancel(desk, (&tenant, &wanted), now_us))
+            .write(move |context| writes::cancel(context, (&tenant, &wanted), now_us))
             .await?;
         match cancelled {
             Cancelled::Now => {
@@ -188,10 +189,10 @@ impl Engine {
                 inner.outputs.live.close(id);
                 Ok(CancelAnswer::Cancelled)
             }
-            Cancelled::Asked => {
+            Cancelled::Requested => {
                 tracing::info!(task = %id, "asked to end");
-                inner.wish(id, Wish::Cancel);
-                Ok(CancelAnswer::Asked)
+                inner.set_intent(id, Intent::Cancel);
+                Ok(CancelAnswer::Requested)
             }
             Cancelled::Before(state) => Ok(CancelAnswer::Before(state)),
             Cancelled::Unknown => Err(ServiceError::NotFound),
@@ -205,7 +206,7 @@ impl Engine {
     pub async fn delete(&self, id: &TaskId) -> Result<(), ServiceError> {
         let inner = &self.inner;
         let (tenant, wanted) = (self.tenant.clone(), id.clone());
-        let delete = move |desk: &mut Desk<'_>| writes::delete(desk, (&tenant, &wanted));
+        let delete = move |context: &mut WriteContext<'_>| writes::delete(context, (&tenant, &wanted));
         match inner.store.write(delete).await? {
             Deleted::Now => {
                 tracing::info!(task = %id, "deleted");

@@ -6,8 +6,9 @@ use std::time::Duration;
 use hybrid_cache_driver::Lifetime;
 use tokio::time::timeout;
 
-use super::run_task::Wish;
-use super::{Closing, Engine};
+use super::handle::Engine;
+use super::inner::Closing;
+use super::intent::Intent;
 
 /// How long carriers may take to let go once they are told.
 const LETTING_GO: Duration = Duration::from_secs(30);
@@ -34,7 +35,7 @@ impl Engine {
             // A loop that panicked has ended too.
             let _ = timeout(LETTING_GO, ended).await;
         }
-        let mut carried = inner.carried.subscribe();
+        let mut carried = inner.active_count.subscribe();
         let before = *carried.borrow_and_update();
         let lifetime = inner.driver.lifetime();
         if lifetime == Lifetime::WithProcess {
@@ -44,7 +45,7 @@ impl Engine {
         let left = *carried.borrow_and_update();
         let ids: Vec<_> = inner.under_way().keys().cloned().collect();
         for id in &ids {
-            inner.wish(id, Wish::Leave);
+            inner.set_intent(id, Intent::Shutdown);
         }
         let gone = timeout(LETTING_GO, carried.wait_for(|count| *count == 0)).await;
         if gone.is_err() {

@@ -7,21 +7,23 @@ use hybrid_cache_driver::{DriverError, Epoch, Lifetime, LogReader, SubmitOptions
 use hybrid_cache_model::{Failure, FailureKind, Tenant};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Inner;
-use super::run_task::{Carried, Stage, Wish};
+use super::active_task::ActiveTask;
+use super::inner::Inner;
+use super::intent::Intent;
+use super::stage::Stage;
 use crate::error::ServiceError;
 use crate::state::Event;
-use crate::store::writer::Desk;
-use crate::store::writes::{self, Asked, Claimed};
+use crate::store::writer::WriteContext;
+use crate::store::writes::{self, CancelRequest, Claimed};
 
 /// Attempts to put a task back into the queue once the service ends.
 const LAST_TRIES: u32 = 3;
 
 /// What became of handing a task over.
-pub enum Handed {
+pub enum SubmitResult {
     /// The driver has it under this ticket, and this is its log: taken at once, so that the driver holds no more than a window
     /// of it.
-    Over(Ticket, Result<LogReader, DriverError>),
+    Accepted(Ticket, Result<LogReader, DriverError>),
     /// It cannot be run, by its own fault or for good.
     Failed(Failure),
     /// It was cancelled and never ran.
@@ -41,52 +43,52 @@ enum Attempt {
 }
 
 /// Hands a task over, trying again for as long as the driver does not answer.
-pub async fn hand_over(inner: &Arc<Inner>, task: &Claimed, mut stage: Stage, carried: &mut Carried) -> Handed {
+pub async fn submit(inner: &Arc<Inner>, task: &Claimed, mut stage: Stage, active: &mut ActiveTask) -> SubmitResult {
     if stage == Stage::Submitted {
         return over(inner, task.ticket.clone());
     }
     loop {
         let asked = Instant::now();
-        if carried.wish() == Wish::None && stage.is_forgotten() {
+        if active.intent() == Intent::Run && stage.is_forgotten() {
             // Only looked for: where it is at work still, nothing is lost; where it is not known, it ends so.
             return started(inner, task, task.ticket.clone()).await;
         }
-        match (carried.wish(), stage) {
-            (Wish::Cancel, Stage::Fresh) => return Handed::Cancelled,
-            (Wish::Leave, Stage::Fresh) => return postpone(inner, task, carried, None).await,
-            (Wish::Leave, _) => return Handed::Left,
-            (Wish::Cancel, _) => match timeout(inner.config.driver_call, inner.driver.cancel(&task.ticket)).await {
+        match (active.intent(), stage) {
+            (Intent::Cancel, Stage::Fresh) => return SubmitResult::Cancelled,
+            (Intent::Shutdown, Stage::Fresh) => return postpone(inner, task, active, None).await,
+            (Intent::Shutdown, _) => return SubmitResult::Left,
+            (Intent::Cancel, _) => match timeout(inner.config.driver_call, inner.driver.cancel(&task.ticket)).await {
                 Ok(Ok(())) => return started(inner, task, task.ticket.clone()).await,
                 Ok(Err(DriverError::UnknownTicket(_))) => {
-                    inner.gate.open();
-                    return Handed::Cancelled;
+                    inner.circuit_breaker.record_success();
+                    return SubmitResult::Cancelled;
                 }
-                Ok(Err(error)) => pause(inner, carried, &error.to_string()).await,
-                Err(_) => pause(inner, carried, "the driver does not answer").await,
+                Ok(Err(error)) => pause(inner, active, &error.to_string()).await,
+                Err(_) => pause(inner, active, "the driver does not answer").await,
             },
-            (Wish::None, _) => match attempt(inner, task, stage).await {
+            (Intent::Run, _) => match attempt(inner, task, stage).await {
                 Attempt::Accepted(ticket) => {
-                    inner.gate.open();
+                    inner.circuit_breaker.record_success();
                     return started(inner, task, ticket).await;
                 }
                 Attempt::Failed(failure) => {
-                    inner.gate.open();
-                    return Handed::Failed(failure);
+                    inner.circuit_breaker.record_success();
+                    return SubmitResult::Failed(failure);
                 }
                 Attempt::NotStarted(reason, answered) if stage == Stage::Fresh => {
                     match answered {
-                        true => inner.gate.hold(&reason),
-                        false => inner.gate.shut(&reason),
+                        true => inner.circuit_breaker.record_refusal(&reason),
+                        false => inner.circuit_breaker.record_failure(&reason),
                     };
-                    return postpone(inner, task, carried, Some(reason)).await;
+                    return postpone(inner, task, active, Some(reason)).await;
                 }
                 // Not this time; an earlier one may have.
-                Attempt::NotStarted(reason, _) => pause(inner, carried, &reason).await,
+                Attempt::NotStarted(reason, _) => pause(inner, active, &reason).await,
                 Attempt::Down(reason) => {
                     if stage == Stage::Fresh {
                         stage = Stage::uncertain(inner, asked.elapsed());
                     }
-                    pause(inner, carried, &reason).await;
+                    pause(inner, active, &reason).await;
                 }
             },
         }
@@ -160,21 +162,21 @@ fn is_passing(kind: FailureKind) -> bool {
 }
 
 /// Waits until the driver may be asked again, or something is wished.
-async fn pause(inner: &Inner, carried: &mut Carried, reason: &str) {
-    let pause = inner.gate.shut(reason);
-    inner.note_waiting(carried, Some(reason)).await;
+async fn pause(inner: &Inner, active: &mut ActiveTask, reason: &str) {
+    let pause = inner.circuit_breaker.record_failure(reason);
+    inner.note_waiting(active, Some(reason)).await;
     tokio::select! {
         () = sleep(pause) => {}
-        () = carried.changed() => {}
+        () = active.changed() => {}
     }
 }
 
 /// Notes that the driver has the task. Where that cannot be kept, the next process finds the task by its ticket.
-async fn started(inner: &Arc<Inner>, task: &Claimed, ticket: Ticket) -> Handed {
+async fn started(inner: &Arc<Inner>, task: &Claimed, ticket: Ticket) -> SubmitResult {
     let over = over(inner, ticket.clone());
     match note_started(inner, &task.tenant, &task.id, &ticket).await {
-        Ok(Some(Asked::ToCancel)) => {}
-        Ok(Some(Asked::No)) => tracing::info!(task = %task.id, "running"),
+        Ok(Some(CancelRequest::Pending)) => {}
+        Ok(Some(CancelRequest::None)) => tracing::info!(task = %task.id, "running"),
         Ok(None) => tracing::error!(task = %task.id, "a task was started from a state that does not allow it"),
         Err(error) => {
             tracing::warn!(task = %task.id, %error, "it cannot be kept yet that a task runs");
@@ -192,13 +194,14 @@ async fn note_started(
     tenant: &Tenant,
     id: &TaskId,
     ticket: &Ticket,
-) -> Result<Option<Asked>, ServiceError> {
+) -> Result<Option<CancelRequest>, ServiceError> {
     let (owner, wanted, now_us) = (tenant.clone(), id.clone(), inner.clock.now_us());
     let event = Event::Start { ticket: ticket.clone() };
-    let advance = move |desk: &mut Desk<'_>| writes::advance(desk, (&owner, &wanted), event.clone(), None, now_us);
+    let advance =
+        move |context: &mut WriteContext<'_>| writes::advance(context, (&owner, &wanted), event.clone(), None, now_us);
     let asked = inner.store.write(advance).await?;
-    if asked == Some(Asked::ToCancel) {
-        inner.wish(id, Wish::Cancel);
+    if asked == Some(CancelRequest::Pending) {
+        inner.set_intent(id, Intent::Cancel);
     }
     Ok(asked)
 }
@@ -217,37 +220,37 @@ async fn keep_started(inner: Weak<Inner>, tenant: Tenant, id: TaskId, ticket: Ti
     }
 }
 
-fn over(inner: &Inner, ticket: Ticket) -> Handed {
+fn over(inner: &Inner, ticket: Ticket) -> SubmitResult {
     let log = inner.driver.take_log(&ticket);
-    Handed::Over(ticket, log)
+    SubmitResult::Accepted(ticket, log)
 }
 
 /// Puts a task back into its place in the queue, trying again for as long as the disk is full or locked: nobody else carries it.
-async fn postpone(inner: &Inner, task: &Claimed, carried: &Carried, reason: Option<String>) -> Handed {
+async fn postpone(inner: &Inner, task: &Claimed, active: &ActiveTask, reason: Option<String>) -> SubmitResult {
     let mut failures = 0;
     loop {
         let (tenant, id, now_us) = (task.tenant.clone(), task.id.clone(), inner.clock.now_us());
         let reason = reason.clone();
-        let back = move |desk: &mut Desk<'_>| {
-            writes::advance(desk, (&tenant, &id), Event::Postpone, reason.as_deref(), now_us)
+        let back = move |context: &mut WriteContext<'_>| {
+            writes::advance(context, (&tenant, &id), Event::Postpone, reason.as_deref(), now_us)
         };
         match inner.store.write_certainly(back).await {
-            // Asked to end in this very moment: nothing has been started.
-            Ok(Some(Asked::ToCancel)) => {
+            // CancelRequest to end in this very moment: nothing has been started.
+            Ok(Some(CancelRequest::Pending)) => {
                 let (tenant, id, now_us) = (task.tenant.clone(), task.id.clone(), inner.clock.now_us());
-                let cancel = move |desk: &mut Desk<'_>| writes::cancel(desk, (&tenant, &id), now_us);
+                let cancel = move |context: &mut WriteContext<'_>| writes::cancel(context, (&tenant, &id), now_us);
                 if let Err(error) = inner.store.write(cancel).await {
                     tracing::error!(task = %task.id, %error, "it cannot be kept that a task is cancelled");
                 }
                 inner.outputs.live.close(&task.id);
-                return Handed::Left;
+                return SubmitResult::Left;
             }
-            Ok(_) => return Handed::Left,
+            Ok(_) => return SubmitResult::Left,
             Err(error) => {
                 failures += 1;
                 tracing::error!(task = %task.id, %error, "it cannot be kept yet that a task is queued again");
-                if carried.wish() == Wish::Leave && failures >= LAST_TRIES {
-                    return Handed::Left;
+                if active.intent() == Intent::Shutdown && failures >= LAST_TRIES {
+                    return SubmitResult::Left;
                 }
                 sleep(inner.config.backoff.pause(failures)).await;
             }

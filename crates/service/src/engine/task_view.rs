@@ -1,6 +1,6 @@
 //! What is told of a stored task: its view, the beginning of what it printed, and what it waits for.
 
-use super::Inner;
+use super::inner::Inner;
 use crate::error::ServiceError;
 use crate::output::{Follow, beginning};
 use crate::store::rows::Stored;
@@ -14,7 +14,7 @@ impl Inner {
             return;
         }
         summary.waiting_for = match summary.state {
-            StateName::Queued => self.gate.reason().or_else(|| self.driver.full()),
+            StateName::Queued => self.circuit_breaker.reason().or_else(|| self.driver.full()),
             // The driver has it, and the cluster may have no place for it yet.
             StateName::Running => self.driver.waits(&writes::ticket(self.driver.name(), &summary.id)),
             _ => None,

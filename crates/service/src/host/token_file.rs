@@ -7,7 +7,7 @@ use std::path::Path;
 
 use hybrid_cache_model::Protection;
 
-use super::HostError;
+use super::error::HostError;
 use crate::http::Tokens;
 
 /// Largest file, in bytes.

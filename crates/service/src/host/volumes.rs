@@ -15,7 +15,8 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::{VolumeGauge, Volumes};
+use crate::engine::Volumes;
+use crate::metrics::VolumeGauge;
 
 /// How old a figure of a cluster's volumes may be: asking takes a pod.
 const ON_CLUSTER_EVERY: Duration = Duration::from_secs(900);
@@ -23,10 +24,10 @@ const ON_CLUSTER_EVERY: Duration = Duration::from_secs(900);
 const ON_CLUSTER_PAUSE: Duration = Duration::from_secs(300);
 
 /// The caches of this machine.
-pub struct OfMachine(pub Arc<LocalDriver>);
+pub struct LocalVolumes(pub Arc<LocalDriver>);
 
 #[async_trait]
-impl Volumes for OfMachine {
+impl Volumes for LocalVolumes {
     async fn usage(&self) -> Result<Vec<VolumeGauge>, String> {
         gauges(self.0.maintain(&Epoch::Standing, Maintenance::Usage).await)
     }
@@ -36,7 +37,7 @@ type Gauges = Result<Vec<VolumeGauge>, String>;
 type Asking = Pin<Box<dyn Future<Output = Gauges> + Send>>;
 
 /// The volumes of a cluster, and what was last seen of them.
-pub struct OfCluster {
+pub struct ClusterVolumes {
     ask: Box<dyn Fn() -> Asking + Send + Sync>,
     state: Mutex<Seen>,
 }
@@ -48,14 +49,14 @@ struct Seen {
     asking: JoinSet<Gauges>,
 }
 
-impl OfCluster {
+impl ClusterVolumes {
     /// Those of a driver.
-    pub fn new(driver: Arc<KubeDriver>) -> OfCluster {
-        OfCluster::asked_by(move || Box::pin(ask(Arc::clone(&driver))))
+    pub fn new(driver: Arc<KubeDriver>) -> ClusterVolumes {
+        ClusterVolumes::asked_by(move || Box::pin(ask(Arc::clone(&driver))))
     }
 
-    fn asked_by(ask: impl Fn() -> Asking + Send + Sync + 'static) -> OfCluster {
-        OfCluster {
+    fn asked_by(ask: impl Fn() -> Asking + Send + Sync + 'static) -> ClusterVolumes {
+        ClusterVolumes {
             ask: Box::new(ask),
             state: Mutex::default(),
         }
@@ -63,7 +64,7 @@ impl OfCluster {
 }
 
 #[async_trait]
-impl Volumes for OfCluster {
+impl Volumes for ClusterVolumes {
     async fn usage(&self) -> Gauges {
         let mut state = self.state.lock().await;
         if let Some((at, last)) = &state.last
@@ -126,7 +127,7 @@ mod tests {
     async fn a_cluster_that_takes_longer_than_a_look_is_asked_once_and_its_answer_is_kept() {
         let asked = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&asked);
-        let volumes = OfCluster::asked_by(move || {
+        let volumes = ClusterVolumes::asked_by(move || {
             let first = counted.fetch_add(1, Ordering::SeqCst) == 0;
             Box::pin(async move {
                 sleep(Duration::from_secs(100)).await;

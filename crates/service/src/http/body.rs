@@ -8,8 +8,8 @@ use hybrid_cache_model::TaskSpec;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::App;
-use super::memory::{Memory, Part, SMALL_BYTES};
+use super::app::App;
+use super::memory::{Memory, Reservation, SMALL_BYTES};
 use super::rejection::Answer;
 use hybrid_cache_api::{Problem, ProblemType};
 
@@ -24,18 +24,18 @@ const FLAG_FIELD: &str = "useCache";
 const TIMES: usize = 2;
 
 /// A body.
-pub struct Taken {
+pub struct ReceivedBody {
     /// It.
     pub bytes: Bytes,
     /// Its part of the memory, where it is large: to be held for as long as anything that was made of it.
-    pub part: Option<Part>,
+    pub reservation: Option<Reservation>,
 }
 
 /// Reads a body of this media type.
 ///
 /// # Errors
 /// It is of another type, too large, too slow, or breaks off.
-pub async fn read(app: &App, headers: &HeaderMap, media_type: &str, body: Body) -> Answer<Taken> {
+pub async fn read(app: &App, headers: &HeaderMap, media_type: &str, body: Body) -> Answer<ReceivedBody> {
     check_media_type(headers, media_type)?;
     let most = app.config().body_bytes;
     let announced = headers.get(header::CONTENT_LENGTH);
@@ -64,9 +64,9 @@ fn check_media_type(headers: &HeaderMap, expected: &str) -> Answer<()> {
 }
 
 /// Reads up to `most` bytes, of which `expected` are expected. What is more than a small part of them waits for memory.
-async fn collect(mut body: Body, memory: &Memory, expected: usize, most: usize) -> Answer<Taken> {
+async fn collect(mut body: Body, memory: &Memory, expected: usize, most: usize) -> Answer<ReceivedBody> {
     let mut read = BytesMut::new();
-    let mut part = None;
+    let mut reservation = None;
     let mut passed = 0;
     while let Some(frame) = body.frame().await {
         let broken = |_| Problem::new(ProblemType::InvalidJson, "the body breaks off");
@@ -74,8 +74,8 @@ async fn collect(mut body: Body, memory: &Memory, expected: usize, most: usize) 
             continue;
         };
         passed += data.len();
-        if passed > SMALL_BYTES && passed <= most && part.is_none() {
-            part = memory.take(expected.saturating_mul(TIMES)).await;
+        if passed > SMALL_BYTES && passed <= most && reservation.is_none() {
+            reservation = memory.take(expected.saturating_mul(TIMES)).await;
             read.reserve(expected.saturating_sub(read.len()));
         }
         if passed <= most {
@@ -84,12 +84,12 @@ async fn collect(mut body: Body, memory: &Memory, expected: usize, most: usize) 
             break;
         } else {
             // What came so far is of no use any more.
-            (read, part) = (BytesMut::new(), None);
+            (read, reservation) = (BytesMut::new(), None);
         }
     }
     if passed <= most {
         let bytes = read.freeze();
-        return Ok(Taken { bytes, part });
+        return Ok(ReceivedBody { bytes, reservation });
     }
     let problem = Problem::new(ProblemType::TooLarge, format!("the body has more than {most} bytes"));
     Err(problem

@@ -4,7 +4,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use hybrid_cache_model::Tenant;
 
-use super::App;
+use super::app::App;
 use super::rejection::Rejection;
 use crate::engine::Engine;
 use hybrid_cache_api::{Problem, ProblemType};
@@ -23,6 +23,6 @@ impl FromRequestParts<App> for Own {
         let Some(Caller(tenant)) = parts.extensions.get() else {
             return Err(Problem::new(ProblemType::Internal, "something went wrong in the service").into());
         };
-        Ok(Own(app.engine().of(tenant)))
+        Ok(Own(app.engine().for_tenant(tenant)))
     }
 }

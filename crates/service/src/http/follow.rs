@@ -7,7 +7,7 @@ use crate::output::OutputChunk;
 
 /// One piece of text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub struct TextChunk {
     /// Where it came from.
     pub stream: Stream,
     /// The text; bytes that are no UTF-8 are replaced.
@@ -18,14 +18,14 @@ pub struct Piece {
 
 /// Makes text of bytes that may break off within a character.
 #[derive(Debug, Default)]
-pub struct Whole {
+pub struct Utf8Decoder {
     /// The beginning of a character, the stream it is on, and where its bytes end.
     begun: Option<(Stream, Vec<u8>, u64)>,
 }
 
-impl Whole {
+impl Utf8Decoder {
     /// The text of one more chunk, behind what was left over from before: in the order in which it came.
-    pub fn take(&mut self, chunk: OutputChunk) -> Vec<Piece> {
+    pub fn take(&mut self, chunk: OutputChunk) -> Vec<TextChunk> {
         let mut pieces = Vec::new();
         let mut bytes = chunk.bytes;
         match self.begun.take() {
@@ -49,15 +49,15 @@ impl Whole {
     }
 
     /// What is left over at the end.
-    pub fn finish(&mut self) -> Option<Piece> {
+    pub fn finish(&mut self) -> Option<TextChunk> {
         self.begun
             .take()
             .map(|(stream, bytes, next)| piece(stream, &bytes, next))
     }
 }
 
-fn piece(stream: Stream, bytes: &[u8], next: u64) -> Piece {
-    Piece {
+fn piece(stream: Stream, bytes: &[u8], next: u64) -> TextChunk {
+    TextChunk {
         stream,
         text: String::from_utf8_lossy(bytes).into_owned(),
         next,
@@ -87,7 +87,7 @@ fn stream_name(stream: Stream) -> StreamName {
 }
 
 /// An event of a piece: its data is a JSON string, so that no line break is lost.
-pub fn event(piece: &Piece) -> String {
+pub fn event(piece: &TextChunk) -> String {
     let data = serde_json::Value::from(piece.text.as_str());
     format!(
         "id: {}\nevent: {}\ndata: {data}\n\n",
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_character_in_two_chunks_stays_whole() {
-        let mut whole = Whole::default();
+        let mut whole = Utf8Decoder::default();
         let euro = "€".as_bytes();
         assert_eq!(
             whole.take(chunk(Stream::Stdout, &[b"a", &euro[..1]].concat(), 2)),
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_other_stream_in_between_keeps_its_place() {
-        let mut whole = Whole::default();
+        let mut whole = Utf8Decoder::default();
         assert_eq!(whole.take(chunk(Stream::Stdout, b"\xe2\x82", 2)), []);
         let pieces = whole.take(chunk(Stream::Stderr, b"x", 3));
         assert_eq!(
@@ -169,7 +169,7 @@ mod tests {
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
             cuts.extend([0, bytes.len()]);
             cuts.sort_unstable();
-            let mut whole = Whole::default();
+            let mut whole = Utf8Decoder::default();
             let mut seen = String::new();
             for cut in cuts.windows(2).filter(|cut| cut[0] < cut[1]) {
                 for piece in whole.take(chunk(Stream::Stdout, &bytes[cut[0]..cut[1]], cut[1] as u64)) {
@@ -183,7 +183,7 @@ mod tests {
 
         #[test]
         fn no_byte_is_lost_or_held_back_for_ever(bytes in proptest::collection::vec(any::<u8>(), 0..50)) {
-            let mut whole = Whole::default();
+            let mut whole = Utf8Decoder::default();
             let mut seen = 0;
             for (at, byte) in bytes.iter().enumerate() {
                 for piece in whole.take(chunk(Stream::Stdout, &[*byte], at as u64 + 1)) {

@@ -12,12 +12,12 @@ use hybrid_cache_driver::log::Stream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::follow::{self, Whole};
+use super::app::{App, closed};
+use super::caller::Own;
+use super::follow::{self, Utf8Decoder};
 use super::query::{self, Wanted};
 use super::rejection::Answer;
-use super::server::closed;
 use super::tasks::{Params, id_in};
-use super::{App, Own};
 use crate::engine::Engine;
 use crate::output::{Follow, OutputReader};
 use hybrid_cache_api::ProblemType;
@@ -94,7 +94,7 @@ struct Follower {
     id: TaskId,
     reader: OutputReader,
     only: Option<Stream>,
-    whole: Whole,
+    whole: Utf8Decoder,
     ready: VecDeque<Bytes>,
     closing: watch::Receiver<bool>,
     until: Instant,
@@ -113,7 +113,7 @@ async fn live(app: App, engine: Engine, id: TaskId, from: u64, wanted: Wanted) -
         closing: app.closing(),
         reader,
         only: wanted.stream,
-        whole: Whole::default(),
+        whole: Utf8Decoder::default(),
         ready: VecDeque::from([Bytes::from(format!("retry: {RETRY_MS}\n\n"))]),
         over: false,
         _place: place,
@@ -168,7 +168,7 @@ impl Follower {
         }
     }
 
-    fn push(&mut self, pieces: impl IntoIterator<Item = follow::Piece>) {
+    fn push(&mut self, pieces: impl IntoIterator<Item = follow::TextChunk>) {
         let wanted = pieces
             .into_iter()
             .filter(|piece| self.only.is_none_or(|only| only == piece.stream));

@@ -25,7 +25,7 @@ pub struct Memory {
 
 /// A part of it, given back when dropped.
 #[derive(Debug)]
-pub struct Part(OwnedSemaphorePermit);
+pub struct Reservation(OwnedSemaphorePermit);
 
 /// Bytes with their part, which is given back once nobody holds the bytes any more.
 struct Counted<P> {
@@ -56,10 +56,10 @@ impl Memory {
     }
 
     /// Waits until so many bytes may be held. Without a deadline of its own: requests have one.
-    pub async fn take(&self, bytes: usize) -> Option<Part> {
+    pub async fn take(&self, bytes: usize) -> Option<Reservation> {
         let part = Arc::clone(&self.free).acquire_many_owned(self.units(bytes)).await;
         // It is never closed.
-        part.ok().map(Part)
+        part.ok().map(Reservation)
     }
 
     /// Makes an answer. One that is large and has no room is dropped and made again once there is, so that those who wait
@@ -68,7 +68,7 @@ impl Memory {
     /// # Errors
     /// Those of `make`.
     pub async fn answer<F: Future<Output = Answer<Bytes>>>(&self, make: impl Fn() -> F) -> Answer<Bytes> {
-        let mut part: Option<Part> = None;
+        let mut part: Option<Reservation> = None;
         loop {
             let bytes = {
                 let _turn = self.being_made.acquire().await;
@@ -79,7 +79,12 @@ impl Memory {
             }
             let units = self.units(bytes.len());
             let fits = part.take().filter(|part| part.0.num_permits() >= units as usize);
-            let free = || Arc::clone(&self.free).try_acquire_many_owned(units).ok().map(Part);
+            let free = || {
+                Arc::clone(&self.free)
+                    .try_acquire_many_owned(units)
+                    .ok()
+                    .map(Reservation)
+            };
             if let Some(part) = fits.or_else(free) {
                 return Ok(hold(bytes, part));
             }

@@ -9,10 +9,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use tokio::time::timeout;
 
-use super::App;
+use super::app::App;
 use super::caller::Caller;
 use super::rejection::Rejection;
-use crate::page;
+use crate::page::problem_page;
 use hybrid_cache_api::{MEDIA_TYPE, Problem, ProblemType};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -33,7 +33,7 @@ const ALWAYS: [(HeaderName, &str); 5] = [
 ];
 
 /// What must be known of a request after it is gone.
-struct Asked {
+struct RequestInfo {
     method: Method,
     path: String,
     route: Option<MatchedPath>,
@@ -41,10 +41,10 @@ struct Asked {
     request_id: HeaderValue,
 }
 
-impl Asked {
-    fn of(request: &Request, app: &App) -> Asked {
+impl RequestInfo {
+    fn new(request: &Request, app: &App) -> RequestInfo {
         let path = request.uri().path();
-        Asked {
+        RequestInfo {
             method: request.method().clone(),
             by_person: !path.starts_with("/api/") && wants_page(request.headers()),
             path: path.to_owned(),
@@ -57,13 +57,13 @@ impl Asked {
 /// The outermost layer.
 pub async fn around(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let clock = Instant::now();
-    let asked = Asked::of(&request, &app);
+    let info = RequestInfo::new(&request, &app);
     let within = app.config().request_timeout;
     let mut response = match app.guard().admit(&request) {
         Err(rejection)
             if rejection.problem().code == ProblemType::Unauthorized
-                && asked.by_person
-                && asked.method == Method::GET =>
+                && info.by_person
+                && info.method == Method::GET =>
         {
             Redirect::to("/login").into_response()
         }
@@ -80,24 +80,24 @@ pub async fn around(State(app): State<App>, mut request: Request, next: Next) ->
             }
         }
     };
-    complete(&mut response, &asked);
+    complete(&mut response, &info);
     let (status, took) = (response.status(), clock.elapsed());
-    let route = asked.route.as_ref().map(MatchedPath::as_str);
-    app.durations().note(route, &asked.method, status, took);
-    log(&asked, route, status, took.as_millis());
+    let route = info.route.as_ref().map(MatchedPath::as_str);
+    app.durations().note(route, &info.method, status, took);
+    log(&info, route, status, took.as_millis());
     response
 }
 
 /// Gives an error its document, and every answer its headers.
-fn complete(response: &mut Response, asked: &Asked) {
+fn complete(response: &mut Response, info: &RequestInfo) {
     let problem = match response.extensions_mut().remove::<Problem>() {
         Some(problem) => Some(problem),
         None => unexplained(response),
     };
     if let Some(mut problem) = problem {
-        problem.instance = Some(asked.path.clone());
-        let (media_type, body) = if asked.by_person {
-            ("text/html; charset=utf-8", page::problem(&problem).into_string())
+        problem.instance = Some(info.path.clone());
+        let (media_type, body) = if info.by_person {
+            ("text/html; charset=utf-8", problem_page(&problem).into_string())
         } else {
             (MEDIA_TYPE, problem.json())
         };
@@ -119,7 +119,7 @@ fn complete(response: &mut Response, asked: &Asked) {
     headers
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
-    headers.insert(REQUEST_ID, asked.request_id.clone());
+    headers.insert(REQUEST_ID, info.request_id.clone());
 }
 
 /// An error that the router or an extractor answered with by itself.
@@ -165,10 +165,10 @@ fn request_id(headers: &HeaderMap, app: &App) -> HeaderValue {
 }
 
 /// Neither path nor query: a client may have put anything there.
-fn log(asked: &Asked, route: Option<&str>, status: StatusCode, took_ms: u128) {
-    let (method, route) = (&asked.method, route.unwrap_or("none"));
-    let (status, id) = (status.as_u16(), asked.request_id.to_str().unwrap_or_default());
-    match asked.method {
+fn log(info: &RequestInfo, route: Option<&str>, status: StatusCode, took_ms: u128) {
+    let (method, route) = (&info.method, route.unwrap_or("none"));
+    let (status, id) = (status.as_u16(), info.request_id.to_str().unwrap_or_default());
+    match info.method {
         _ if status >= 500 => tracing::warn!(%method, route, status, took_ms, request = id, "answered"),
         Method::GET | Method::HEAD => tracing::debug!(%method, route, status, took_ms, request = id, "answered"),
         _ => tracing::info!(%method, route, status, took_ms, request = id, "answered"),

@@ -5,12 +5,9 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{App, logs, operate, tasks};
+use super::app::App;
+use super::{logs, operate, tasks};
 use hybrid_cache_api::{MEDIA_TYPE, Problem, ProblemType, StreamName};
-
-/// The description as it is committed. A test compares it with what the handlers say; `UPDATE_OPENAPI=1 cargo test -p
-/// hybrid-cache-service --test http openapi` writes it anew.
-pub const COMMITTED: &str = include_str!("../../openapi.json");
 
 /// The methods that a path item may have here.
 const METHODS: [&str; 3] = ["get", "post", "delete"];

@@ -5,8 +5,9 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{Html, IntoResponse, Response};
 
+use super::app::App;
 use super::rejection::Answer;
-use super::{App, openapi, prometheus, query, reference};
+use super::{description, prometheus, query, reference};
 use hybrid_cache_api::{Probe, Problem, ProblemType};
 
 /// Is the process alive?
@@ -59,7 +60,7 @@ pub async fn metrics(State(app): State<App>, RawQuery(query): RawQuery) -> Answe
     responses((status = 200, description = "The OpenAPI document.", body = Object, content_type = "application/json")))]
 pub async fn description(RawQuery(query): RawQuery) -> Answer<Response> {
     query::none(query.as_deref())?;
-    Ok((json_type(), openapi::COMMITTED).into_response())
+    Ok((json_type(), description::OPENAPI).into_response())
 }
 
 fn json_type() -> [(HeaderName, HeaderValue); 1] {

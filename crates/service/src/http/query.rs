@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use hybrid_cache_driver::log::Stream;
 
 use super::rejection::{Answer, Rejection};
+use crate::error::ServiceError;
 use hybrid_cache_api::ProblemType;
 
 type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
@@ -41,7 +42,7 @@ fn once<T>(place: &mut Option<T>, name: &str, value: T) -> Answer<()> {
 /// # Errors
 /// It cannot be one.
 pub fn task_id(text: &str) -> Answer<TaskId> {
-    TaskId::parse(text).ok_or_else(|| crate::ServiceError::NotFound.into())
+    TaskId::parse(text).ok_or_else(|| ServiceError::NotFound.into())
 }
 
 /// Nothing may be asked of a path that takes no parameters.

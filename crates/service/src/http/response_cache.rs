@@ -20,7 +20,7 @@ const MAX_BYTES: usize = 16 << 20;
 const MAX_TASK_BYTES: usize = 256 << 10;
 
 /// The kept answers.
-pub struct Remembered {
+pub struct ResponseCache {
     state: Mutex<State>,
 }
 
@@ -39,10 +39,10 @@ pub type Key = (Tenant, TaskId);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Age(u64);
 
-impl Remembered {
+impl ResponseCache {
     /// Nothing yet.
-    pub fn new(changes: Changes) -> Remembered {
-        Remembered {
+    pub fn new(changes: Changes) -> ResponseCache {
+        ResponseCache {
             state: Mutex::new(State {
                 changes,
                 age: Age(0),

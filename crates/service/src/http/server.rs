@@ -11,10 +11,12 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
-use super::{App, write_timeout::Patient};
+use super::app::{App, closed};
+use super::router::router;
+use super::write_timeout::WriteTimeout;
 
 /// Largest head of a request, in bytes.
 const HEAD_BYTES: usize = 32 << 10;
@@ -28,7 +30,7 @@ pub struct Server {
 
 /// How the connections came to their end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Farewell {
+pub enum DrainResult {
     /// Every request had its answer.
     Complete,
     /// The grace was over before; so many connections were cut.
@@ -55,10 +57,10 @@ impl Server {
 
     /// Serves until `end` says so, then takes no new connections, ends what follows output, and gives the requests under
     /// way so much grace.
-    pub async fn serve(self, app: App, end: impl Future<Output = ()>, grace: Duration) -> Farewell {
+    pub async fn serve(self, app: App, end: impl Future<Output = ()>, grace: Duration) -> DrainResult {
         let most = app.config().connections;
         let places = Arc::new(Semaphore::new(most));
-        let router = super::router(&app);
+        let router = router(&app);
         let mut end = pin!(end);
         loop {
             // A place first: who cannot be served yet waits in the system's queue, which is bounded.
@@ -86,10 +88,10 @@ impl Server {
         drop(self.listener);
         app.close();
         let all = u32::try_from(most).unwrap_or(u32::MAX);
-        let farewell = timeout(grace, places.acquire_many(all)).await;
-        match farewell {
-            Ok(_) => Farewell::Complete,
-            Err(_) => Farewell::Cut(most.saturating_sub(places.available_permits())),
+        let drained = timeout(grace, places.acquire_many(all)).await;
+        match drained {
+            Ok(_) => DrainResult::Complete,
+            Err(_) => DrainResult::Cut(most.saturating_sub(places.available_permits())),
         }
     }
 }
@@ -99,7 +101,7 @@ async fn converse(stream: TcpStream, _place: OwnedSemaphorePermit, app: App, rou
     // Small answers are to leave at once. Without it they are only slower.
     let _ = stream.set_nodelay(true);
     let config = app.config();
-    let stream = TokioIo::new(Patient::new(stream, config.write_timeout));
+    let stream = TokioIo::new(WriteTimeout::new(stream, config.write_timeout));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(config.header_timeout)
@@ -118,10 +120,4 @@ async fn converse(stream: TcpStream, _place: OwnedSemaphorePermit, app: App, rou
         // Clients go away as they like; that is nobody's failure.
         tracing::debug!(%error, "a connection broke off");
     }
-}
-
-/// Returns once the service is about to end.
-pub async fn closed(closing: &mut watch::Receiver<bool>) {
-    // An error means that the service is gone.
-    let _ = closing.wait_for(|closing| *closing).await;
 }

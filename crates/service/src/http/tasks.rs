@@ -11,10 +11,12 @@ use hybrid_cache_api::{
     TaskList, TaskView,
 };
 
-use super::body::Taken;
+use super::app::App;
+use super::body::ReceivedBody;
+use super::caller::Own;
 use super::rejection::{Answer, Rejection};
 use super::response_cache::Key;
-use super::{App, Own, body, query};
+use super::{body, query};
 use crate::engine::{CancelAnswer, Engine, Novelty};
 use crate::error::ServiceError;
 
@@ -66,10 +68,10 @@ pub async fn submit(
 ) -> Answer<Response> {
     query::none(query.as_deref())?;
     let key = key_of(&headers)?;
-    let Taken { bytes, part } = body::read(&app, &headers, "application/json", body).await?;
+    let ReceivedBody { bytes, reservation } = body::read(&app, &headers, "application/json", body).await?;
     let spec = body::task(&bytes)?;
     drop(bytes);
-    let submitted = engine.submit_holding(&spec, key, part).await?;
+    let submitted = engine.submit_holding(&spec, key, reservation).await?;
     let id = submitted.id;
     let answer = SubmitAnswer {
         message: format!("Task saved successfully. Use /api/v1/tasks/{id}/run to execute it."),
@@ -152,7 +154,7 @@ pub async fn read(
 }
 
 async fn tell(app: &App, engine: &Engine, key: &Key) -> Answer<Bytes> {
-    let age = match app.remembered().recall(key) {
+    let age = match app.response_cache().recall(key) {
         Ok(told) => return Ok(told),
         Err(age) => age,
     };
@@ -160,7 +162,7 @@ async fn tell(app: &App, engine: &Engine, key: &Key) -> Answer<Bytes> {
     let told = Bytes::from(serde_json::to_vec(&view).map_err(unwritable)?);
     // What waits or runs changes without a word to anybody: its output grows, its driver comes and goes.
     if !matches!(view.summary.state, StateName::Queued | StateName::Running) {
-        app.remembered().keep(age, key.clone(), &told);
+        app.response_cache().keep(age, key.clone(), &told);
     }
     Ok(told)
 }
@@ -185,7 +187,7 @@ pub async fn cancel(Own(engine): Own, params: Params, RawQuery(query): RawQuery)
     let id = id_in(params)?;
     let (status, result) = match engine.cancel(&id).await? {
         CancelAnswer::Cancelled => (StatusCode::OK, CancelResult::Cancelled),
-        CancelAnswer::Asked => (StatusCode::ACCEPTED, CancelResult::Ending),
+        CancelAnswer::Requested => (StatusCode::ACCEPTED, CancelResult::Ending),
         CancelAnswer::Before(_) => (StatusCode::OK, CancelResult::Unchanged),
     };
     Ok((status, Json(CancelView { id, result })).into_response())

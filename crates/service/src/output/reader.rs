@@ -57,17 +57,17 @@ enum Source {
     /// Up to the end of the file as it is.
     Kept,
     /// As far as the writer says.
-    Followed(Place),
+    Followed(Subscription),
 }
 
-struct Place {
+struct Subscription {
     id: TaskId,
     live: Live,
     told: Arc<watch::Sender<Progress>>,
     progress: watch::Receiver<Progress>,
 }
 
-impl Drop for Place {
+impl Drop for Subscription {
     fn drop(&mut self) {
         self.live.leave(&self.id, &self.told);
     }
@@ -89,7 +89,7 @@ impl OutputReader {
     /// Reads what is kept and what is still to come.
     pub(super) fn followed(path: PathBuf, from: u64, id: &TaskId, live: &Live) -> OutputReader {
         let told = live.enter(id);
-        let place = Place {
+        let place = Subscription {
             id: id.clone(),
             live: live.clone(),
             progress: told.subscribe(),

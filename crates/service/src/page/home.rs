@@ -4,13 +4,14 @@ use axum::extract::{RawQuery, State};
 use hybrid_cache_api::{CacheName, CacheView, EndName, ListQuery, Problem, StateName, TaskList, TaskSummary};
 use maud::{Markup, html};
 
-use super::form::{self, Draft};
+use super::draft::{self, Draft};
 use super::history::Figures;
-use super::{capital, charts, layout, units};
+use super::layout::{self, capital};
+use super::{charts, units};
 use crate::engine::Engine;
-use crate::http::{App, Own, Rejection, query};
+use crate::http::{App, Own, Rejection, list_query};
 use crate::metrics::MetricsSnapshot;
-use crate::store::tally::Counts;
+use crate::store::tally::StateCounts;
 
 /// Tasks of one page.
 const ROWS: u32 = 25;
@@ -22,7 +23,7 @@ pub struct Home {
     /// The tasks.
     pub page: TaskList,
     /// How many tasks the tenant has in which state.
-    pub counts: Counts,
+    pub counts: StateCounts,
     /// What is so of the service.
     pub metrics: MetricsSnapshot,
     /// The charts' figures.
@@ -66,7 +67,7 @@ impl Home {
             &html! {
                 h1 { "Tasks" }
                 (self.standing())
-                (form::details(&self.draft, self.refused.as_ref()))
+                (draft::details(&self.draft, self.refused.as_ref()))
                 section aria-labelledby="recent" {
                     div class="heading" {
                         h2 id="recent" { @if first { "Recent" } @else { "Older" } }
@@ -151,7 +152,7 @@ pub async fn home(
     Own(engine): Own,
     RawQuery(query): RawQuery,
 ) -> Result<axum::response::Html<String>, Rejection> {
-    let query = query::list(query.as_deref())?;
+    let query = list_query(query.as_deref())?;
     let home = Home::read(&app, &engine, query).await?;
     Ok(axum::response::Html(home.show().into_string()))
 }

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use hybrid_cache_api::{CacheStatusView, EndName, StateName, TaskView};
 use maud::{Markup, html};
 
+use super::layout::{self, capital};
 use super::waterfall::waterfall;
-use super::{capital, home, layout, units};
-use crate::http::tasks::{Params, id_in};
-use crate::http::{App, Own, Rejection};
+use super::{home, units};
+use crate::http::{App, Own, Params, Rejection, id_in};
 
 /// The page.
 ///

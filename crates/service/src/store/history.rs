@@ -5,7 +5,7 @@ use hybrid_cache_model::Tenant;
 use serde::Serialize;
 
 use super::sqlite::{Connection, SqlError};
-use super::writer::Desk;
+use super::writer::WriteContext;
 
 /// What one cache volume held at some time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,10 +34,16 @@ pub struct HitRate {
 }
 
 /// Notes what a volume holds.
-pub fn note_volume(desk: &mut Desk<'_>, at_us: i64, volume: &str, bytes: u64, inodes: u64) -> Result<(), SqlError> {
+pub fn note_volume(
+    context: &mut WriteContext<'_>,
+    at_us: i64,
+    volume: &str,
+    bytes: u64,
+    inodes: u64,
+) -> Result<(), SqlError> {
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX).into();
     let values = [at_us.into(), volume.into(), number(bytes), number(inodes)];
-    desk.sql.execute(
+    context.sql.execute(
         "INSERT INTO volume_use (at_us, volume, bytes, inodes) VALUES (?, ?, ?, ?)",
         &values,
     )?;
@@ -45,8 +51,9 @@ pub fn note_volume(desk: &mut Desk<'_>, at_us: i64, volume: &str, bytes: u64, in
 }
 
 /// Forgets what was noted before some time.
-pub fn forget_volumes(desk: &mut Desk<'_>, before_us: i64) -> Result<(), SqlError> {
-    desk.sql
+pub fn forget_volumes(context: &mut WriteContext<'_>, before_us: i64) -> Result<(), SqlError> {
+    context
+        .sql
         .execute("DELETE FROM volume_use WHERE at_us < ?", &[before_us.into()])?;
     Ok(())
 }

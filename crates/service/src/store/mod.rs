@@ -28,17 +28,17 @@ use crate::config::ServiceConfig;
 use crate::error::{OpenError, ServiceError};
 use checkpoint::Checkpoints;
 use cursor::Cursors;
-use sqlite::{Connection, Interrupt, SqlError, Trouble};
+use sqlite::{Connection, Interrupt, SqlError, SqlErrorKind};
 use tally::Tally;
-use writer::{Desk, Writer};
+use writer::{WriteContext, Writer};
 
 impl From<SqlError> for ServiceError {
     fn from(error: SqlError) -> ServiceError {
         let message = error.message;
-        match error.trouble {
-            Trouble::Busy => ServiceError::StorageBusy { message },
-            Trouble::Full => ServiceError::StorageFull { message },
-            Trouble::Damaged | Trouble::Refused | Trouble::Other => ServiceError::Storage { message },
+        match error.kind {
+            SqlErrorKind::Busy => ServiceError::StorageBusy { message },
+            SqlErrorKind::Full => ServiceError::StorageFull { message },
+            SqlErrorKind::Damaged | SqlErrorKind::Refused | SqlErrorKind::Other => ServiceError::Storage { message },
         }
     }
 }
@@ -121,7 +121,7 @@ impl Store {
     pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, ServiceError>
     where
         T: Send + 'static,
-        F: FnMut(&mut Desk<'_>) -> Result<T, SqlError> + Send + 'static,
+        F: FnMut(&mut WriteContext<'_>) -> Result<T, SqlError> + Send + 'static,
     {
         match timeout(self.patience, self.writer.write(work)).await {
             Ok(answer) => Ok(answer?),
@@ -136,7 +136,7 @@ impl Store {
     pub(crate) async fn write_certainly<T, F>(&self, work: F) -> Result<T, ServiceError>
     where
         T: Send + 'static,
-        F: FnMut(&mut Desk<'_>) -> Result<T, SqlError> + Send + 'static,
+        F: FnMut(&mut WriteContext<'_>) -> Result<T, SqlError> + Send + 'static,
     {
         Ok(self.writer.write(work).await?)
     }

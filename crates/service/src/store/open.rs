@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use super::sqlite::{Access, Connection, HEADER, SqlError, Trouble};
+use super::sqlite::{Connection, HEADER, OpenMode, SqlError, SqlErrorKind};
 use crate::config::ServiceConfig;
 use crate::error::OpenError;
 use crate::private;
@@ -52,7 +52,7 @@ pub fn open(config: &ServiceConfig) -> Result<(PathBuf, Connection), OpenError> 
     let told = |error| tell(&path, error);
     let found = if is_there(&path)? { inspect(&path, config)? } else { 0 };
     make_private(&path)?;
-    let writer = Connection::open(&path, Access::Write, config.busy).map_err(told)?;
+    let writer = Connection::open(&path, OpenMode::Write, config.busy).map_err(told)?;
     if found == 0 {
         // In front of everything else: a database with a page in it keeps its way. It writes each time, which a full disk forbids.
         writer.batch("PRAGMA auto_vacuum = INCREMENTAL").map_err(told)?;
@@ -103,21 +103,21 @@ fn make_private(path: &Path) -> Result<(), OpenError> {
 
 /// A connection that reads what the writer has committed.
 pub fn reader(path: &Path, config: &ServiceConfig) -> Result<Connection, OpenError> {
-    Connection::open(path, Access::Read, config.busy).map_err(|error| tell(path, error))
+    Connection::open(path, OpenMode::Read, config.busy).map_err(|error| tell(path, error))
 }
 
 /// A connection that carries the log over into the file, beside the writer.
 pub fn carrier(path: &Path, config: &ServiceConfig) -> Result<Connection, OpenError> {
-    let carrier = Connection::open(path, Access::Write, config.busy);
+    let carrier = Connection::open(path, OpenMode::Write, config.busy);
     let carrier = carrier.and_then(|carrier| carrier.batch("PRAGMA synchronous = FULL").map(|()| carrier));
     carrier.map_err(|error| tell(path, error))
 }
 
 fn tell(path: &Path, error: SqlError) -> OpenError {
     let path = path.to_owned();
-    match error.trouble {
-        Trouble::Busy => OpenError::Locked { path },
-        Trouble::Damaged => OpenError::Damaged {
+    match error.kind {
+        SqlErrorKind::Busy => OpenError::Locked { path },
+        SqlErrorKind::Damaged => OpenError::Damaged {
             path,
             detail: error.message,
         },

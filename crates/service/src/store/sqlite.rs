@@ -12,9 +12,9 @@ const STATEMENTS: usize = 64;
 /// The bytes that every SQLite file begins with.
 pub const HEADER: &[u8; 16] = b"SQLite format 3\0";
 
-/// What kind of trouble it is.
+/// What kind of kind it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum SqlErrorKind {
     /// Another connection holds the lock, and has for longer than we wait.
     Busy,
     /// No room left, or the database's own bound is reached.
@@ -32,7 +32,7 @@ pub enum Trouble {
 #[error("{message}")]
 pub struct SqlError {
     /// Its class.
-    pub trouble: Trouble,
+    pub kind: SqlErrorKind,
     /// SQLite's own words.
     pub message: String,
 }
@@ -41,7 +41,7 @@ impl SqlError {
     /// Something that was read does not fit.
     pub fn unexpected(message: impl Into<String>) -> SqlError {
         SqlError {
-            trouble: Trouble::Other,
+            kind: SqlErrorKind::Other,
             message: message.into(),
         }
     }
@@ -57,19 +57,19 @@ impl From<Error> for SqlError {
             rusqlite::ffi::SQLITE_IOERR_TRUNCATE,
             rusqlite::ffi::SQLITE_IOERR_SHMSIZE,
         ];
-        let trouble = match &error {
+        let kind = match &error {
             Error::SqliteFailure(failure, _) => match failure.code {
-                ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Trouble::Busy,
-                ErrorCode::DiskFull => Trouble::Full,
-                ErrorCode::SystemIoFailure if WRITE_FAILED.contains(&failure.extended_code) => Trouble::Full,
-                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Trouble::Damaged,
-                ErrorCode::ConstraintViolation => Trouble::Refused,
-                _ => Trouble::Other,
+                ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => SqlErrorKind::Busy,
+                ErrorCode::DiskFull => SqlErrorKind::Full,
+                ErrorCode::SystemIoFailure if WRITE_FAILED.contains(&failure.extended_code) => SqlErrorKind::Full,
+                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => SqlErrorKind::Damaged,
+                ErrorCode::ConstraintViolation => SqlErrorKind::Refused,
+                _ => SqlErrorKind::Other,
             },
-            _ => Trouble::Other,
+            _ => SqlErrorKind::Other,
         };
         SqlError {
-            trouble,
+            kind,
             message: error.to_string(),
         }
     }
@@ -164,7 +164,7 @@ impl Row<'_> {
 
 /// What a connection may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub enum OpenMode {
     /// Read; the file is not touched.
     Read,
     /// Read and write; the file is made where it is not there.
@@ -189,11 +189,11 @@ impl Connection {
     ///
     /// # Errors
     /// It cannot be opened.
-    pub fn open(path: &Path, access: Access, busy: Duration) -> Result<Connection, SqlError> {
+    pub fn open(path: &Path, access: OpenMode, busy: Duration) -> Result<Connection, SqlError> {
         let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX
             | match access {
-                Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
-                Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+                OpenMode::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
+                OpenMode::Write => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
             };
         let connection = rusqlite::Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(busy)?;

@@ -7,7 +7,7 @@ use hybrid_cache_model::Tenant;
 
 use crate::state::State;
 
-/// The words of the database, in the order of [`Counts`].
+/// The words of the database, in the order of [`StateCounts`].
 pub const STORED: [&str; 6] = ["saved", "queued", "starting", "running", "ended", "cancelled"];
 
 /// What a saved task takes beside its text: its row and its places in the indexes.
@@ -15,13 +15,13 @@ const ROW_BYTES: u64 = 1024;
 
 /// Tasks by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct StateCounts {
     tasks: [u64; 6],
     /// Bytes of the texts of those that nobody has asked to run.
     saved_bytes: u64,
 }
 
-impl Counts {
+impl StateCounts {
     /// Tasks that nobody has asked to run.
     pub fn saved(&self) -> u64 {
         self.tasks[0]
@@ -68,8 +68,8 @@ impl Counts {
 /// Tasks by state, of all and of each tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    all: Counts,
-    tenants: BTreeMap<Tenant, Counts>,
+    all: StateCounts,
+    tenants: BTreeMap<Tenant, StateCounts>,
     /// Raised by each commit that changed a task.
     pub version: u64,
     /// Changes that leave the counts as they are.
@@ -78,17 +78,17 @@ pub struct Tally {
 
 impl Tally {
     /// Those of every tenant.
-    pub fn all(&self) -> &Counts {
+    pub fn all(&self) -> &StateCounts {
         &self.all
     }
 
     /// Those of one tenant.
-    pub fn of(&self, tenant: &Tenant) -> Counts {
+    pub fn for_tenant(&self, tenant: &Tenant) -> StateCounts {
         self.tenants.get(tenant).copied().unwrap_or_default()
     }
 
     /// The tenants that have tasks.
-    pub fn tenants(&self) -> impl Iterator<Item = (&Tenant, &Counts)> {
+    pub fn tenants(&self) -> impl Iterator<Item = (&Tenant, &StateCounts)> {
         self.tenants.iter()
     }
 
@@ -104,7 +104,7 @@ impl Tally {
             return;
         };
         if !self.tenants.contains_key(tenant) {
-            self.tenants.insert(tenant.clone(), Counts::default());
+            self.tenants.insert(tenant.clone(), StateCounts::default());
         }
         for counts in [Some(&mut self.all), self.tenants.get_mut(tenant)]
             .into_iter()
@@ -140,7 +140,7 @@ impl Tally {
 
     /// An equal share of something for each tenant that has saved tasks, and for this one.
     pub fn share(&self, whole: u64, tenant: &Tenant) -> u64 {
-        let others = |(other, counts): &(&Tenant, &Counts)| *other != tenant && counts.saved() > 0;
+        let others = |(other, counts): &(&Tenant, &StateCounts)| *other != tenant && counts.saved() > 0;
         whole / (self.tenants().filter(others).count() as u64 + 1)
     }
 
@@ -185,7 +185,11 @@ mod tests {
         tally.remove(&c, "queued");
         assert_eq!(tally.next_waiting(Some(&a)), Some(&a));
         assert_eq!(
-            (tally.of(&a).waiting(), tally.of(&c).waiting(), tally.all().waiting()),
+            (
+                tally.for_tenant(&a).waiting(),
+                tally.for_tenant(&c).waiting(),
+                tally.all().waiting()
+            ),
             (100, 0, 100)
         );
     }

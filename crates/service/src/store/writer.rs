@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::checkpoint::Checkpoints;
-use super::sqlite::{Connection, SqlError, Trouble};
+use super::sqlite::{Connection, SqlError, SqlErrorKind};
 use super::tally::Tally;
 
 /// Writes that may wait for the writer.
@@ -17,7 +17,7 @@ const WAITING: usize = 1024;
 const GROUP: usize = 256;
 
 /// What a write works with.
-pub struct Desk<'a> {
+pub struct WriteContext<'a> {
     /// The connection, inside a transaction.
     pub sql: &'a Connection,
     /// Tasks by state, as they will be when this transaction is committed.
@@ -26,9 +26,9 @@ pub struct Desk<'a> {
 
 /// One write. It runs at most one statement that changes anything: SQLite undoes a statement that fails, so that one
 /// failed write leaves no trace in a transaction that goes on for others. It may be run again after a rollback.
-trait Work: Send {
+trait WriteOp: Send {
     fn is_abandoned(&self) -> bool;
-    fn attempt(&mut self, desk: &mut Desk<'_>) -> Result<(), SqlError>;
+    fn attempt(&mut self, context: &mut WriteContext<'_>) -> Result<(), SqlError>;
     fn answer(self: Box<Self>, failure: Option<SqlError>);
 }
 
@@ -38,17 +38,17 @@ struct Job<F, T> {
     reply: oneshot::Sender<Result<T, SqlError>>,
 }
 
-impl<F, T> Work for Job<F, T>
+impl<F, T> WriteOp for Job<F, T>
 where
-    F: FnMut(&mut Desk<'_>) -> Result<T, SqlError> + Send,
+    F: FnMut(&mut WriteContext<'_>) -> Result<T, SqlError> + Send,
     T: Send,
 {
     fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
     }
 
-    fn attempt(&mut self, desk: &mut Desk<'_>) -> Result<(), SqlError> {
-        let made = (self.work)(desk);
+    fn attempt(&mut self, context: &mut WriteContext<'_>) -> Result<(), SqlError> {
+        let made = (self.work)(context);
         let failure = made.as_ref().err().cloned();
         self.made = Some(made);
         failure.map_or(Ok(()), Err)
@@ -66,7 +66,7 @@ where
 }
 
 enum Message {
-    Work(Box<dyn Work>),
+    Work(Box<dyn WriteOp>),
     Close,
 }
 
@@ -108,7 +108,7 @@ impl Writer {
     pub async fn write<T, F>(&self, work: F) -> Result<T, SqlError>
     where
         T: Send + 'static,
-        F: FnMut(&mut Desk<'_>) -> Result<T, SqlError> + Send + 'static,
+        F: FnMut(&mut WriteContext<'_>) -> Result<T, SqlError> + Send + 'static,
     {
         let gone = |_| SqlError::unexpected("the database was closed");
         let (reply, answer) = oneshot::channel();
@@ -162,13 +162,13 @@ impl Bench {
     }
 
     /// Does the whole group in one transaction or, where that fails by one of them, each in one of its own.
-    fn commit(&mut self, mut group: Vec<Box<dyn Work>>) {
+    fn commit(&mut self, mut group: Vec<Box<dyn WriteOp>>) {
         let Err(failure) = self.transaction(&mut group) else {
             group.into_iter().for_each(|work| work.answer(None));
             self.checkpoints.committed(&self.connection);
             return;
         };
-        if group.len() == 1 || failure.trouble == Trouble::Busy {
+        if group.len() == 1 || failure.kind == SqlErrorKind::Busy {
             group.into_iter().for_each(|work| work.answer(Some(failure.clone())));
             return;
         }
@@ -180,7 +180,7 @@ impl Bench {
     }
 
     /// Does a group, or nothing of it.
-    fn transaction(&mut self, group: &mut [Box<dyn Work>]) -> Result<(), SqlError> {
+    fn transaction(&mut self, group: &mut [Box<dyn WriteOp>]) -> Result<(), SqlError> {
         self.connection.execute("BEGIN IMMEDIATE", &[])?;
         let mut tally = self.tally.clone();
         let done = self.attempt(group, &mut tally);
@@ -197,19 +197,19 @@ impl Bench {
         Ok(())
     }
 
-    fn attempt(&self, group: &mut [Box<dyn Work>], tally: &mut Tally) -> Result<(), SqlError> {
+    fn attempt(&self, group: &mut [Box<dyn WriteOp>], tally: &mut Tally) -> Result<(), SqlError> {
         for work in group {
             let before = tally.clone();
-            let mut desk = Desk {
+            let mut context = WriteContext {
                 sql: &self.connection,
                 tally,
             };
-            let Err(failure) = work.attempt(&mut desk) else {
+            let Err(failure) = work.attempt(&mut context) else {
                 continue;
             };
             *tally = before;
             // What concerns one write alone is its own answer; anything else is everybody's.
-            let own = matches!(failure.trouble, Trouble::Refused | Trouble::Other);
+            let own = matches!(failure.kind, SqlErrorKind::Refused | SqlErrorKind::Other);
             if !own || !self.connection.in_transaction() {
                 return Err(failure);
             }

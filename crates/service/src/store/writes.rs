@@ -7,7 +7,7 @@ use hybrid_cache_model::{End, Outcome, TaskSpec, Tenant};
 use super::newer;
 use super::rows;
 use super::sqlite::{SqlError, Value};
-use super::writer::Desk;
+use super::writer::WriteContext;
 use crate::state::{Event, State};
 
 /// A task to be kept.
@@ -71,20 +71,20 @@ fn stored_key(tenant: &Tenant, key: &str) -> String {
 }
 
 /// Writes a row as it is: an answer means that writing works.
-pub fn try_to_write(desk: &mut Desk<'_>) -> Result<(), SqlError> {
+pub fn try_to_write(context: &mut WriteContext<'_>) -> Result<(), SqlError> {
     const SAME: &str = "UPDATE secret SET value = value WHERE name = 'cursor'";
-    desk.sql.execute(SAME, &[]).map(|_| ())
+    context.sql.execute(SAME, &[]).map(|_| ())
 }
 
 /// Keeps a task.
-pub fn insert(desk: &mut Desk<'_>, task: &NewTask) -> Result<Inserted, SqlError> {
+pub fn insert(context: &mut WriteContext<'_>, task: &NewTask) -> Result<Inserted, SqlError> {
     const INSERT: &str = "INSERT INTO task (id, state, created_us, idempotency_key, body_digest, spec, tenant, kept_bytes) \
                           VALUES (?, 'saved', ?, ?, ?, ?, ?, ?) ON CONFLICT (idempotency_key) DO NOTHING";
     let tenant = &task.tenant;
     let idempotency = task.idempotency.as_ref();
     let idempotency = idempotency.map(|(key, digest)| (stored_key(tenant, key), digest));
     if let Some((key, digest)) = &idempotency {
-        let known = desk.sql.first(BY_KEY, &[key.as_str().into()], |row| {
+        let known = context.sql.first(BY_KEY, &[key.as_str().into()], |row| {
             Ok((row.text(0)?, row.maybe_blob(1)?))
         })?;
         if let Some((id, known)) = known {
@@ -93,11 +93,11 @@ pub fn insert(desk: &mut Desk<'_>, task: &NewTask) -> Result<Inserted, SqlError>
             return Ok(if same { Inserted::Same(id) } else { Inserted::OtherBody });
         }
     }
-    if desk.tally.of(tenant).open() >= task.open_limit {
-        return Ok(Inserted::TooMany(crowd(desk, tenant)?));
+    if context.tally.for_tenant(tenant).open() >= task.open_limit {
+        return Ok(Inserted::TooMany(crowd(context, tenant)?));
     }
-    if is_too_large(desk, task) {
-        return Ok(Inserted::TooLarge(crowd(desk, tenant)?));
+    if is_too_large(context, task) {
+        return Ok(Inserted::TooLarge(crowd(context, tenant)?));
     }
     let (key, digest) = match &idempotency {
         Some((key, digest)) => (Value::Text(key), Value::Blob(digest)),
@@ -107,31 +107,31 @@ pub fn insert(desk: &mut Desk<'_>, task: &NewTask) -> Result<Inserted, SqlError>
     let owner = tenant.as_str().into();
     let (spec, bytes) = (task.spec.as_str(), whole(task.spec.len() as u64));
     let values = [id, task.now_us.into(), key, digest, spec.into(), owner, bytes.into()];
-    desk.sql.execute(INSERT, &values)?;
-    desk.tally.step(tenant, None, Some(&State::Saved));
-    desk.tally.save(tenant, task.spec.len() as u64);
+    context.sql.execute(INSERT, &values)?;
+    context.tally.step(tenant, None, Some(&State::Saved));
+    context.tally.save(tenant, task.spec.len() as u64);
     Ok(Inserted::New)
 }
 
 /// True where there is no room for another saved task, and the tenant has its share of what there is.
-fn is_too_large(desk: &Desk<'_>, task: &NewTask) -> bool {
+fn is_too_large(context: &WriteContext<'_>, task: &NewTask) -> bool {
     let Some(limit) = task.saved_limit_bytes else {
         return false;
     };
     let bytes = task.spec.len() as u64;
-    let own = desk.tally.of(&task.tenant);
-    let is_over = desk.tally.all().saved_bytes() + bytes > limit;
-    let has_its_share = own.saved_bytes() + bytes > desk.tally.share(limit, &task.tenant);
+    let own = context.tally.for_tenant(&task.tenant);
+    let is_over = context.tally.all().saved_bytes() + bytes > limit;
+    let has_its_share = own.saved_bytes() + bytes > context.tally.share(limit, &task.tenant);
     is_over && has_its_share && own.saved() > 0
 }
 
-fn crowd(desk: &Desk<'_>, tenant: &Tenant) -> Result<Crowd, SqlError> {
-    let counts = desk.tally.of(tenant);
+fn crowd(context: &WriteContext<'_>, tenant: &Tenant) -> Result<Crowd, SqlError> {
+    let counts = context.tally.for_tenant(tenant);
     Ok(Crowd {
         open: counts.open(),
         saved: counts.saved(),
         saved_bytes: counts.saved_bytes(),
-        oldest_us: rows::oldest_saved_us(desk.sql, tenant)?,
+        oldest_us: rows::oldest_saved_us(context.sql, tenant)?,
     })
 }
 
@@ -155,7 +155,7 @@ pub type Key<'a> = (&'a Tenant, &'a TaskId);
 
 /// Takes one step, or tells why there is none.
 fn step(
-    desk: &mut Desk<'_>,
+    context: &mut WriteContext<'_>,
     (tenant, id): Key<'_>,
     before: State,
     event: Event,
@@ -176,7 +176,7 @@ fn step(
     let outcome = beside.outcome;
     let json = outcome.map(|outcome| rows::to_json("outcome", outcome)).transpose()?;
     let text_bytes = match before {
-        State::Saved => Some(rows::kept_bytes(desk.sql, id)?),
+        State::Saved => Some(rows::kept_bytes(context.sql, id)?),
         _ => None,
     };
     let exit_code = outcome.and_then(|outcome| match outcome.end {
@@ -213,14 +213,14 @@ fn step(
         before.stored().into(),
     ];
     // The state was read in this same transaction, and there is one writer.
-    if desk.sql.execute(STEP, &values)? != 1 {
+    if context.sql.execute(STEP, &values)? != 1 {
         return Err(SqlError::unexpected(
             "a task's state changed between two statements of one transaction",
         ));
     }
-    desk.tally.step(tenant, Some(&before), Some(&after));
+    context.tally.step(tenant, Some(&before), Some(&after));
     if let Some(bytes) = text_bytes {
-        desk.tally.unsave(tenant, bytes);
+        context.tally.unsave(tenant, bytes);
     }
     Ok(Ok(after))
 }
@@ -241,23 +241,28 @@ pub enum Queued {
 }
 
 /// Puts a task into the queue, in which so many of one tenant may wait.
-pub fn queue(desk: &mut Desk<'_>, (tenant, id): Key<'_>, limit: u64, now_us: i64) -> Result<Queued, SqlError> {
-    let state = match rows::state_of(desk.sql, tenant, id)? {
+pub fn queue(
+    context: &mut WriteContext<'_>,
+    (tenant, id): Key<'_>,
+    limit: u64,
+    now_us: i64,
+) -> Result<Queued, SqlError> {
+    let state = match rows::state_of(context.sql, tenant, id)? {
         None => return Ok(Queued::Unknown),
         Some(State::Cancelled) => return Ok(Queued::Cancelled),
         Some(State::Saved) => State::Saved,
         Some(other) => return Ok(Queued::Before(other.name())),
     };
-    let waiting = desk.tally.of(tenant).waiting();
+    let waiting = context.tally.for_tenant(tenant).waiting();
     if waiting >= limit {
         return Ok(Queued::Full(waiting));
     }
     let beside = Beside {
-        queue_seq: desk.sql.first(NEXT, &[], |row| row.integer(0))?,
+        queue_seq: context.sql.first(NEXT, &[], |row| row.integer(0))?,
         queued_us: Some(now_us),
         ..Beside::default()
     };
-    match step(desk, (tenant, id), state, Event::Run, &beside)? {
+    match step(context, (tenant, id), state, Event::Run, &beside)? {
         Ok(_) => Ok(Queued::Now),
         Err(state) => Ok(Queued::Before(state.name())),
     }
@@ -289,16 +294,18 @@ pub fn ticket(driver: &str, id: &TaskId) -> Ticket {
 /// Takes the task that has waited longest of the tenant whose turn it is behind `after`, and notes the ticket it is about to
 /// be submitted under.
 pub fn claim(
-    desk: &mut Desk<'_>,
+    context: &mut WriteContext<'_>,
     after: Option<&Tenant>,
     driver: &str,
     now_us: i64,
 ) -> Result<Option<Claimed>, SqlError> {
-    let Some(tenant) = desk.tally.next_waiting(after).cloned() else {
+    let Some(tenant) = context.tally.next_waiting(after).cloned() else {
         return Ok(None);
     };
     let values = [tenant.as_str().into()];
-    let first = desk.sql.first(FIRST, &values, |row| Ok((row.text(0)?, row.text(1)?)))?;
+    let first = context
+        .sql
+        .first(FIRST, &values, |row| Ok((row.text(0)?, row.text(1)?)))?;
     let Some((id, spec)) = first else { return Ok(None) };
     let id = TaskId::parse(&id).ok_or_else(|| SqlError::unexpected("a stored id is none"))?;
     let (spec, unlike) = newer::spec(&spec);
@@ -308,7 +315,7 @@ pub fn claim(
         started_us: Some(now_us),
         ..Beside::default()
     };
-    let moved = step(desk, (&tenant, &id), State::Queued, event, &beside)?;
+    let moved = step(context, (&tenant, &id), State::Queued, event, &beside)?;
     Ok(moved.is_ok().then_some(Claimed {
         tenant,
         id,
@@ -320,28 +327,32 @@ pub fn claim(
 
 /// Whether somebody has asked to cancel a task that is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum CancelRequest {
     /// Nobody has.
-    No,
+    None,
     /// Somebody has.
-    ToCancel,
+    Pending,
 }
 
-fn asked(desk: &Desk<'_>, id: &TaskId) -> Result<Asked, SqlError> {
+fn asked(context: &WriteContext<'_>, id: &TaskId) -> Result<CancelRequest, SqlError> {
     const FLAG: &str = "SELECT cancel_requested FROM task WHERE id = ?";
-    let flag = desk.sql.first(FLAG, &[id.as_str().into()], |row| row.integer(0))?;
-    Ok(if flag == Some(1) { Asked::ToCancel } else { Asked::No })
+    let flag = context.sql.first(FLAG, &[id.as_str().into()], |row| row.integer(0))?;
+    Ok(if flag == Some(1) {
+        CancelRequest::Pending
+    } else {
+        CancelRequest::None
+    })
 }
 
 /// Takes the step of a task that the engine has; `None` where the task is not where that step begins.
 pub fn advance(
-    desk: &mut Desk<'_>,
+    context: &mut WriteContext<'_>,
     (tenant, id): Key<'_>,
     event: Event,
     waiting_for: Option<&str>,
     now_us: i64,
-) -> Result<Option<Asked>, SqlError> {
-    let Some(state) = rows::state_of(desk.sql, tenant, id)? else {
+) -> Result<Option<CancelRequest>, SqlError> {
+    let Some(state) = rows::state_of(context.sql, tenant, id)? else {
         return Ok(None);
     };
     let beside = Beside {
@@ -349,21 +360,21 @@ pub fn advance(
         waiting_for,
         ..Beside::default()
     };
-    match step(desk, (tenant, id), state, event, &beside)? {
-        Ok(_) => Ok(Some(asked(desk, id)?)),
+    match step(context, (tenant, id), state, event, &beside)? {
+        Ok(_) => Ok(Some(asked(context, id)?)),
         Err(_) => Ok(None),
     }
 }
 
 /// Keeps a task's end; `None` where it has ended already.
 pub fn end(
-    desk: &mut Desk<'_>,
+    context: &mut WriteContext<'_>,
     (tenant, id): Key<'_>,
     event: Event,
     outcome: Option<&Outcome>,
     now_us: i64,
 ) -> Result<Option<State>, SqlError> {
-    let Some(state) = rows::state_of(desk.sql, tenant, id)? else {
+    let Some(state) = rows::state_of(context.sql, tenant, id)? else {
         return Ok(None);
     };
     let beside = Beside {
@@ -371,7 +382,7 @@ pub fn end(
         outcome,
         ..Beside::default()
     };
-    Ok(step(desk, (tenant, id), state, event, &beside)?.ok())
+    Ok(step(context, (tenant, id), state, event, &beside)?.ok())
 }
 
 /// What became of asking to cancel a task.
@@ -380,7 +391,7 @@ pub enum Cancelled {
     /// It will never run.
     Now,
     /// The driver is to be asked.
-    Asked,
+    Requested,
     /// It had ended before.
     Before(StateName),
     /// There is none.
@@ -388,15 +399,15 @@ pub enum Cancelled {
 }
 
 /// Cancels a task that has not started, or notes that it is to be.
-pub fn cancel(desk: &mut Desk<'_>, (tenant, id): Key<'_>, now_us: i64) -> Result<Cancelled, SqlError> {
+pub fn cancel(context: &mut WriteContext<'_>, (tenant, id): Key<'_>, now_us: i64) -> Result<Cancelled, SqlError> {
     const ASK: &str = "UPDATE task SET cancel_requested = 1 WHERE id = ? AND state IN ('starting', 'running')";
-    let state = match rows::state_of(desk.sql, tenant, id)? {
+    let state = match rows::state_of(context.sql, tenant, id)? {
         None => return Ok(Cancelled::Unknown),
         Some(state) if state.name().is_final() => return Ok(Cancelled::Before(state.name())),
         Some(State::Starting { .. } | State::Running { .. }) => {
-            desk.sql.execute(ASK, &[id.as_str().into()])?;
-            desk.tally.touch();
-            return Ok(Cancelled::Asked);
+            context.sql.execute(ASK, &[id.as_str().into()])?;
+            context.tally.touch();
+            return Ok(Cancelled::Requested);
         }
         Some(state) => state,
     };
@@ -404,26 +415,28 @@ pub fn cancel(desk: &mut Desk<'_>, (tenant, id): Key<'_>, now_us: i64) -> Result
         ended_us: Some(now_us),
         ..Beside::default()
     };
-    match step(desk, (tenant, id), state, Event::Cancel, &beside)? {
+    match step(context, (tenant, id), state, Event::Cancel, &beside)? {
         Ok(_) => Ok(Cancelled::Now),
         Err(state) => Ok(Cancelled::Before(state.name())),
     }
 }
 
 /// Notes why a task that is about to start, or runs, still waits for the driver.
-pub fn explain(desk: &mut Desk<'_>, id: &TaskId, reason: Option<&str>) -> Result<Asked, SqlError> {
+pub fn explain(context: &mut WriteContext<'_>, id: &TaskId, reason: Option<&str>) -> Result<CancelRequest, SqlError> {
     const EXPLAIN: &str = "UPDATE task SET waiting_for = ? WHERE id = ? AND state IN ('queued', 'starting', 'running')";
-    desk.sql.execute(EXPLAIN, &[reason.into(), id.as_str().into()])?;
-    desk.tally.touch();
-    asked(desk, id)
+    context.sql.execute(EXPLAIN, &[reason.into(), id.as_str().into()])?;
+    context.tally.touch();
+    asked(context, id)
 }
 
 /// Puts what became known after the end into a task's outcome.
-pub fn amend(desk: &mut Desk<'_>, id: &TaskId, outcome: &Outcome) -> Result<(), SqlError> {
+pub fn amend(context: &mut WriteContext<'_>, id: &TaskId, outcome: &Outcome) -> Result<(), SqlError> {
     const AMEND: &str = "UPDATE task SET outcome = ? WHERE id = ? AND outcome IS NOT NULL";
     let json = rows::to_json("outcome", outcome)?;
-    desk.sql.execute(AMEND, &[json.as_str().into(), id.as_str().into()])?;
-    desk.tally.touch();
+    context
+        .sql
+        .execute(AMEND, &[json.as_str().into(), id.as_str().into()])?;
+    context.tally.touch();
     Ok(())
 }
 
@@ -439,20 +452,21 @@ pub enum Deleted {
 }
 
 /// Deletes a task that does not wait and does not run.
-pub fn delete(desk: &mut Desk<'_>, (tenant, id): Key<'_>) -> Result<Deleted, SqlError> {
-    let Some(state) = rows::state_of(desk.sql, tenant, id)? else {
+pub fn delete(context: &mut WriteContext<'_>, (tenant, id): Key<'_>) -> Result<Deleted, SqlError> {
+    let Some(state) = rows::state_of(context.sql, tenant, id)? else {
         return Ok(Deleted::Unknown);
     };
     if state == State::Unknown || !state.name().is_final() && state != State::Saved {
         return Ok(Deleted::UnderWay(state.name()));
     }
     if state == State::Saved {
-        let bytes = rows::kept_bytes(desk.sql, id)?;
-        desk.tally.unsave(tenant, bytes);
+        let bytes = rows::kept_bytes(context.sql, id)?;
+        context.tally.unsave(tenant, bytes);
     }
-    desk.sql
+    context
+        .sql
         .execute("DELETE FROM task WHERE id = ?", &[id.as_str().into()])?;
-    desk.tally.remove(tenant, state.stored());
+    context.tally.remove(tenant, state.stored());
     Ok(Deleted::Now)
 }
 
@@ -460,7 +474,7 @@ pub fn delete(desk: &mut Desk<'_>, (tenant, id): Key<'_>) -> Result<Deleted, Sql
 mod tests {
     use std::time::Duration;
 
-    use super::super::sqlite::{Access, Connection};
+    use super::super::sqlite::{Connection, OpenMode};
     use super::*;
 
     /// Submitting, running and claiming one task find their rows by an index, however many tasks are kept.
@@ -470,7 +484,7 @@ mod tests {
         let config = crate::ServiceConfig::new(root.path());
         drop(super::super::Store::open(&config).unwrap());
         let path = root.path().join("tasks.sqlite3");
-        let sql = Connection::open(&path, Access::Read, Duration::from_secs(5)).unwrap();
+        let sql = Connection::open(&path, OpenMode::Read, Duration::from_secs(5)).unwrap();
         for statement in [BY_KEY, NEXT, FIRST, rows::STATE, rows::OLDEST] {
             let values = vec![Value::Null; statement.matches('?').count()];
             let plan = sql.query(&format!("EXPLAIN QUERY PLAN {statement}"), &values, |row| row.text(3));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http_body_util::BodyExt;
-use hybrid_cache_service::http::Farewell;
+use hybrid_cache_service::http::DrainResult;
 use hyper::body::Incoming;
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -223,7 +223,7 @@ async fn the_services_end_ends_followers_and_not_the_task() {
     events.next().await.unwrap();
     let reading = tokio::spawn(events.rest());
     let clock = Instant::now();
-    assert_eq!(place.end().await, Farewell::Complete);
+    assert_eq!(place.end().await, DrainResult::Complete);
     assert!(clock.elapsed() < Duration::from_secs(20));
     // Nothing says that the task ended: the client asks again, and finds out.
     assert!(reading.await.unwrap().iter().all(|event| event.name != "end"));

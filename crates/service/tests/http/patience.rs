@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hybrid_cache_service::http::Farewell;
+use hybrid_cache_service::http::DrainResult;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -191,7 +191,7 @@ async fn requests_under_way_have_their_answer_before_the_end() {
         slow.write_all(body.as_bytes()).await.unwrap();
         rest(&mut slow).await
     };
-    let (farewell, answer) = tokio::join!(place.end(), asking);
+    let (drained, answer) = tokio::join!(place.end(), asking);
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert_eq!(farewell, Farewell::Complete);
+    assert_eq!(drained, DrainResult::Complete);
 }

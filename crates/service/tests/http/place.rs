@@ -29,7 +29,7 @@ pub struct Place {
     pub app: App,
     pub driver: Arc<Scripted>,
     end: Option<oneshot::Sender<()>>,
-    serving: JoinHandle<hybrid_cache_service::http::Farewell>,
+    serving: JoinHandle<hybrid_cache_service::http::DrainResult>,
     folder: tempfile::TempDir,
 }
 
@@ -119,11 +119,11 @@ impl Place {
     }
 
     /// Ends the service as Ctrl-C does.
-    pub async fn end(mut self) -> hybrid_cache_service::http::Farewell {
+    pub async fn end(mut self) -> hybrid_cache_service::http::DrainResult {
         let _ = self.end.take().unwrap().send(());
-        let farewell = timeout(PATIENCE, &mut self.serving).await.unwrap().unwrap();
+        let drained = timeout(PATIENCE, &mut self.serving).await.unwrap().unwrap();
         self.engine.shutdown(Duration::from_secs(1)).await;
-        farewell
+        drained
     }
 
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Answer {

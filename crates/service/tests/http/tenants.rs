@@ -66,7 +66,7 @@ impl Shared {
 
 /// Every path of one task, of the API and of the pages, with its method.
 fn paths_of_a_task() -> Vec<(String, String)> {
-    let description: serde_json::Value = serde_json::from_str(hybrid_cache_service::http::openapi::COMMITTED).unwrap();
+    let description: serde_json::Value = serde_json::from_str(hybrid_cache_service::http::OPENAPI).unwrap();
     let mut paths = Vec::new();
     for (path, item) in description["paths"].as_object().unwrap() {
         for method in item.as_object().unwrap().keys().filter(|_| path.contains("{id}")) {

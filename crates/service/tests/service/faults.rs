@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use hybrid_cache_service::store::sqlite::{Access, Connection};
+use hybrid_cache_service::store::sqlite::{Connection, OpenMode};
 use hybrid_cache_service::{Clock, Engine, ListQuery, OpenError, Parts, ServiceError, StateName};
 
 use crate::bench::{Bench, Jumping, LOOK, config, lines, play, plays, reaches, say, submit, until};
@@ -41,7 +41,7 @@ fn fault_locker() {
     let Some(folder) = plays("faults::fault_locker") else {
         return;
     };
-    let connection = Connection::open(&folder.join(DATABASE), Access::Write, Duration::ZERO).unwrap();
+    let connection = Connection::open(&folder.join(DATABASE), OpenMode::Write, Duration::ZERO).unwrap();
     connection.batch("BEGIN IMMEDIATE").unwrap();
     say("locked");
     let mut rest = String::new();
@@ -149,7 +149,7 @@ async fn a_folder_has_one_service() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_database_that_is_locked_is_refused_in_time() {
     let root = used().await;
-    let locker = Connection::open(&root.path().join(DATABASE), Access::Write, Duration::ZERO).unwrap();
+    let locker = Connection::open(&root.path().join(DATABASE), OpenMode::Write, Duration::ZERO).unwrap();
     locker
         .batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; PRAGMA user_version = 1")
         .unwrap();
@@ -195,7 +195,7 @@ async fn a_damaged_file_is_refused_and_left_as_it_is() {
 async fn a_foreign_or_newer_database_is_refused_and_left_as_it_is() {
     let root = tempfile::tempdir().unwrap();
     let file = root.path().join(DATABASE);
-    let foreign = Connection::open(&file, Access::Write, Duration::ZERO).unwrap();
+    let foreign = Connection::open(&file, OpenMode::Write, Duration::ZERO).unwrap();
     foreign.batch("CREATE TABLE recipe (name TEXT)").unwrap();
     drop(foreign);
     let before = fs::read(&file).unwrap();
@@ -203,7 +203,7 @@ async fn a_foreign_or_newer_database_is_refused_and_left_as_it_is() {
     assert!(matches!(refused, OpenError::NotOurs { .. }), "{refused}");
     assert!(fs::read(&file).unwrap() == before);
     let root = used().await;
-    let newer = Connection::open(&root.path().join(DATABASE), Access::Write, Duration::ZERO).unwrap();
+    let newer = Connection::open(&root.path().join(DATABASE), OpenMode::Write, Duration::ZERO).unwrap();
     newer.batch("PRAGMA user_version = 99").unwrap();
     drop(newer);
     let refused = open(root.path()).await.err().unwrap();
@@ -219,7 +219,12 @@ async fn illegal_steps_cannot_be_written_past_the_code_either() {
     let bench = Bench::new().await;
     let id = bench.start("exit 0").await;
     bench.reaches(&id, StateName::Ended).await;
-    let sql = Connection::open(&bench.root.path().join(DATABASE), Access::Write, Duration::from_secs(5)).unwrap();
+    let sql = Connection::open(
+        &bench.root.path().join(DATABASE),
+        OpenMode::Write,
+        Duration::from_secs(5),
+    )
+    .unwrap();
     for (statement, told) in [
         ("UPDATE task SET state = 'queued'", "no such step"),
         ("UPDATE task SET state = 'running'", "no such step"),

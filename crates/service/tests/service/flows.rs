@@ -52,7 +52,7 @@ async fn running_twice_runs_once_and_tells_the_state() {
     let id = bench.start("hold").await;
     bench.reaches(&id, StateName::Running).await;
     assert_eq!(bench.engine.run(&id).await.unwrap().state, StateName::Running);
-    assert_eq!(bench.engine.cancel(&id).await.unwrap(), CancelAnswer::Asked);
+    assert_eq!(bench.engine.cancel(&id).await.unwrap(), CancelAnswer::Requested);
     bench.reaches(&id, StateName::Cancelled).await;
     let id = bench.start("exit 0").await;
     bench.reaches(&id, StateName::Ended).await;
@@ -78,7 +78,7 @@ async fn cancel_in_every_state() {
     bench.reaches(&running, StateName::Running).await;
     let queued = bench.start("exit 0").await;
     assert_eq!(engine.cancel(&queued).await.unwrap(), CancelAnswer::Cancelled);
-    assert_eq!(engine.cancel(&running).await.unwrap(), CancelAnswer::Asked);
+    assert_eq!(engine.cancel(&running).await.unwrap(), CancelAnswer::Requested);
     let cancelled = bench.reaches(&running, StateName::Cancelled).await;
     assert_eq!(cancelled.summary.end, Some(EndName::Cancelled));
     assert_eq!(cancelled.output.stdout, "begun\n");

@@ -184,7 +184,7 @@ fn many_large_requests() {
         );
         let id = crate::bench::submit(&engine, &code).await;
         let idle = most_kib();
-        let lock = Connection::open(&folder.join("tasks.sqlite3"), sqlite::Access::Write, Duration::ZERO);
+        let lock = Connection::open(&folder.join("tasks.sqlite3"), sqlite::OpenMode::Write, Duration::ZERO);
         let lock = lock.unwrap();
         lock.batch("BEGIN IMMEDIATE").unwrap();
         let unlock = async {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use hybrid_cache_service::store::sqlite::{Access, Connection};
+use hybrid_cache_service::store::sqlite::{Connection, OpenMode};
 use hybrid_cache_service::{CacheName, EndName};
 use hybrid_cache_service::{CancelAnswer, ListQuery, ServiceError, StateName};
 
@@ -11,7 +11,7 @@ use crate::bench::Bench;
 
 /// Changes rows as no statement of this version does.
 fn rewrite(folder: &Path, statements: &[String]) {
-    let sql = Connection::open(&folder.join("tasks.sqlite3"), Access::Write, Duration::from_secs(5)).unwrap();
+    let sql = Connection::open(&folder.join("tasks.sqlite3"), OpenMode::Write, Duration::from_secs(5)).unwrap();
     sql.batch("PRAGMA ignore_check_constraints = ON; DROP TRIGGER task_steps")
         .unwrap();
     for statement in statements {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hybrid_cache_model::{TaskSpec, Tenant};
-use hybrid_cache_service::store::sqlite::{Access, Connection};
+use hybrid_cache_service::store::sqlite::{Connection, OpenMode};
 use hybrid_cache_service::{Follow, ListQuery, Novelty, StateName};
 
 use crate::bench::{Bench, config, reaches, read_all};
@@ -21,7 +21,7 @@ fn mode(path: &Path) -> u32 {
 /// A database of the first version, with a cancelled, a queued and a saved task.
 fn make_old(folder: &Path) {
     let spec = serde_json::to_string(&TaskSpec::new("print kept")).unwrap();
-    let sql = Connection::open(&folder.join("tasks.sqlite3"), Access::Write, Duration::ZERO).unwrap();
+    let sql = Connection::open(&folder.join("tasks.sqlite3"), OpenMode::Write, Duration::ZERO).unwrap();
     sql.batch("PRAGMA journal_mode = WAL").unwrap();
     sql.batch(&format!(
         "{FIRST}; PRAGMA application_id = {}; PRAGMA user_version = 1",
@@ -54,7 +54,7 @@ async fn tasks_of_a_database_without_tenants_belong_to_default_and_go_on() {
     let driver: std::sync::Arc<dyn hybrid_cache_driver::Driver> = std::sync::Arc::new(Scripted::independent());
     let engine = hybrid_cache_service::Engine::open(settings, driver).await.unwrap();
     // A small database is made anew as one that gives freed pages back.
-    let sql = Connection::open(&root.path().join("tasks.sqlite3"), Access::Read, Duration::ZERO).unwrap();
+    let sql = Connection::open(&root.path().join("tasks.sqlite3"), OpenMode::Read, Duration::ZERO).unwrap();
     let gives_back = sql.first("PRAGMA auto_vacuum", &[], |row| row.integer(0)).unwrap();
     assert_eq!(gives_back, Some(2));
     drop(sql);
@@ -66,7 +66,7 @@ async fn tasks_of_a_database_without_tenants_belong_to_default_and_go_on() {
     };
     let all = engine.list(&ListQuery::default()).await.unwrap();
     assert_eq!(ids(all), ["task-cancelled", "task-queued", "task-saved"]);
-    let other = engine.of(&"other".parse::<Tenant>().unwrap());
+    let other = engine.for_tenant(&"other".parse::<Tenant>().unwrap());
     assert!(ids(other.list(&ListQuery::default()).await.unwrap()).is_empty());
     let queued = hybrid_cache_service::TaskId::parse("task-queued").unwrap();
     reaches(&engine, &queued, StateName::Ended).await;

@@ -118,7 +118,7 @@ async fn a_task_whose_submit_may_have_arrived_is_cancelled_once_that_is_known() 
         (bench.driver.times_started(arrived.as_str()) == 1).then_some(())
     })
     .await;
-    assert_eq!(bench.engine.cancel(&arrived).await.unwrap(), CancelAnswer::Asked);
+    assert_eq!(bench.engine.cancel(&arrived).await.unwrap(), CancelAnswer::Requested);
     let view = bench.reaches(&arrived, StateName::Cancelled).await;
     assert_eq!(view.summary.end, Some(EndName::Cancelled));
     bench.driver.mute.store(false, Ordering::SeqCst);
@@ -129,7 +129,7 @@ async fn a_task_whose_submit_may_have_arrived_is_cancelled_once_that_is_known() 
         (bench.driver.attempts.load(Ordering::SeqCst) > attempts).then_some(())
     })
     .await;
-    assert_eq!(bench.engine.cancel(&never).await.unwrap(), CancelAnswer::Asked);
+    assert_eq!(bench.engine.cancel(&never).await.unwrap(), CancelAnswer::Requested);
     assert!(bench.engine.get(&never).await.unwrap().summary.cancel_requested);
     bench.driver.down.store(false, Ordering::SeqCst);
     bench.reaches(&never, StateName::Cancelled).await;
@@ -217,7 +217,7 @@ async fn a_cancel_is_not_forgotten_by_a_restart() {
     let id = bench.start("hold").await;
     bench.reaches(&id, StateName::Running).await;
     bench.driver.down.store(true, Ordering::SeqCst);
-    assert_eq!(bench.engine.cancel(&id).await.unwrap(), CancelAnswer::Asked);
+    assert_eq!(bench.engine.cancel(&id).await.unwrap(), CancelAnswer::Requested);
     bench.engine.shutdown(Duration::ZERO).await;
     let bench = bench.reopen().await;
     assert!(bench.engine.get(&id).await.unwrap().summary.cancel_requested);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use hybrid_cache_model::{TaskSpec, Tenant};
-use hybrid_cache_service::store::sqlite::{Access, Connection};
+use hybrid_cache_service::store::sqlite::{Connection, OpenMode};
 use hybrid_cache_service::{Clock, Engine, ListQuery, Parts, ServiceConfig, ServiceError, StateName, TaskId};
 
 use crate::bench::{Bench, Jumping, LOOK, config, reaches, submit, until};
@@ -65,7 +65,7 @@ async fn a_tenant_that_fills_the_budget_pushes_out_its_own_tasks_alone() {
         config.retention.every = LOOK;
     })
     .await;
-    let other = bench.engine.of(&"modest".parse::<Tenant>().unwrap());
+    let other = bench.engine.for_tenant(&"modest".parse::<Tenant>().unwrap());
     let modest = submit(&other, "burst 20000").await;
     other.run(&modest).await.unwrap();
     reaches(&other, &modest, StateName::Ended).await;
@@ -195,7 +195,7 @@ async fn large_forgotten_submits_are_refused_within_the_budget_until_the_time_th
     const BUDGET: u64 = 8 << 20;
     let root = tempfile::tempdir().unwrap();
     let (engine, clock) = with_clock(root.path(), |config| config.retention.bytes = Some(BUDGET)).await;
-    let modest = engine.of(&"modest".parse::<Tenant>().unwrap());
+    let modest = engine.for_tenant(&"modest".parse::<Tenant>().unwrap());
     let result = submit(&modest, "burst 2000").await;
     modest.run(&result).await.unwrap();
     reaches(&modest, &result, StateName::Ended).await;
@@ -309,7 +309,7 @@ async fn the_database_gives_back_what_deleted_tasks_held() {
     }
     let pages = || {
         let path = root.path().join("tasks.sqlite3");
-        let sql = Connection::open(&path, Access::Read, Duration::from_secs(5)).unwrap();
+        let sql = Connection::open(&path, OpenMode::Read, Duration::from_secs(5)).unwrap();
         sql.first("PRAGMA page_count", &[], |row| row.integer(0))
             .unwrap()
             .unwrap()
