@@ -121,6 +121,8 @@ impl IntoResponse for Rejection {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use hybrid_cache_model::TaskSpec;
 
     use super::*;
@@ -155,6 +157,37 @@ mod tests {
     fn every_class_has_a_valid_status() {
         for kind in ProblemType::ALL {
             assert_eq!(status(kind).as_u16(), kind.status());
+        }
+    }
+
+    #[test]
+    fn every_429_and_503_of_the_service_carries_retry_after() {
+        let message = || String::from("x");
+        let retry_after = Duration::from_secs(7);
+        let errors = [
+            ServiceError::QueueFull {
+                waiting: 1,
+                retry_after,
+            },
+            ServiceError::TooMany {
+                message: message(),
+                retry_after,
+            },
+            ServiceError::StorageFull { message: message() },
+            ServiceError::StorageBusy { message: message() },
+            ServiceError::Storage { message: message() },
+            ServiceError::ShuttingDown,
+            ServiceError::NotFound,
+            ServiceError::Internal { message: message() },
+        ];
+        for error in errors {
+            let response = Rejection::from(error).into_response();
+            let busy = [429, 503].contains(&response.status().as_u16());
+            assert_eq!(
+                response.headers().contains_key(header::RETRY_AFTER),
+                busy,
+                "{response:?}"
+            );
         }
     }
 }

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod access;
+mod client;
 mod curl;
+mod exposition;
 mod flows;
 mod followers;
 mod inputs;

@@ -22,6 +22,26 @@ fn the_committed_openapi_is_what_the_handlers_say() {
     );
 }
 
+#[test]
+fn every_429_and_503_of_the_description_carries_retry_after() {
+    let document: Value = serde_json::from_str(OPENAPI).unwrap();
+    let mut count = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                if ["429", "503"].contains(&status.as_str()) {
+                    assert!(
+                        response["headers"]["Retry-After"].is_object(),
+                        "{method} {path} {status}"
+                    );
+                    count += 1;
+                }
+            }
+        }
+    }
+    assert!(count > 10);
+}
+
 /// The schema of a response, with everything that it refers to.
 fn schema(document: &Value, path: &str, method: &str, status: &str, media_type: &str) -> Value {
     let response = &document["paths"][path][method]["responses"][status];
