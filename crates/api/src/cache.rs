@@ -19,12 +19,12 @@ pub struct CacheView {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CacheStatusView {
-    /// Which of the four.
+    /// The cache's result.
     pub status: CacheName,
-    /// Bytes fetched and unpacked, where it was built.
+    /// Bytes fetched and unpacked, if it was built.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub downloaded_bytes: Option<u64>,
-    /// Bytes shared with what the volume held before, where it was built.
+    /// Bytes shared with what the volume already held, if it was built.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reused_bytes: Option<u64>,
 }
@@ -60,26 +60,26 @@ impl From<CacheStatusView> for CacheStatus {
     }
 }
 
-/// A cache's answer, without its details.
+/// A cache's result, without its details.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum CacheName {
-    /// It was there.
+    /// The cache had it.
     Hit,
-    /// It was made for this run.
+    /// It was built for this run.
     Built,
-    /// The task asked for `useCache: false`.
+    /// The task has `useCache: false`.
     Bypassed,
-    /// The task needs nothing of it.
+    /// The task needs nothing of this cache.
     NotAsked,
-    /// A newer version of the service has a word for it that this one does not know.
+    /// A word of a newer version of the service that this one does not know.
     #[serde(other)]
     Unknown,
 }
 
 impl CacheName {
-    /// All that this version knows.
+    /// All results that this version knows.
     pub const ALL: [CacheName; 4] = [
         CacheName::Hit,
         CacheName::Built,
@@ -108,7 +108,7 @@ impl CacheName {
         }
     }
 
-    /// Reads [`CacheName::name`] of a kept row.
+    /// Reads [`CacheName::name`] of a stored row; any other text is `Unknown`.
     pub fn kept(text: &str) -> CacheName {
         let known = CacheName::ALL.into_iter().find(|cache| cache.name() == text);
         known.unwrap_or(CacheName::Unknown)

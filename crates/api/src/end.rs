@@ -12,19 +12,19 @@ pub enum EndName {
     Exited,
     /// A signal killed it.
     Signaled,
-    /// It ran into its time limit.
+    /// It reached its time limit.
     TimedOut,
-    /// Somebody cancelled it.
+    /// A client cancelled it.
     Cancelled,
-    /// We, the task's text or the machine kept it from running to its end.
+    /// It could not run to its end because of the service, the task's text or the machine.
     Failed,
-    /// A newer version of the service has a word for it that this one does not know.
+    /// A word of a newer version of the service that this one does not know.
     #[serde(other)]
     Unknown,
 }
 
 impl EndName {
-    /// All that this version knows.
+    /// All ends that this version knows.
     pub const ALL: [EndName; 5] = [
         EndName::Exited,
         EndName::Signaled,
@@ -56,12 +56,12 @@ impl EndName {
         }
     }
 
-    /// Reads [`EndName::name`] of a kept row.
+    /// Reads [`EndName::name`] of a stored row; any other text is `Unknown`.
     pub fn kept(text: &str) -> EndName {
         EndName::parse(text).unwrap_or(EndName::Unknown)
     }
 
-    /// Reads [`EndName::name`] of what this version knows.
+    /// Reads [`EndName::name`]; `None` for any other text.
     pub fn parse(text: &str) -> Option<EndName> {
         EndName::ALL.into_iter().find(|end| end.name() == text)
     }

@@ -51,7 +51,7 @@ pub enum ClientError {
         /// The response.
         problem: Box<Problem>,
     },
-    /// The service has too much to do, is about to end, or cannot write.
+    /// The service has too much to do, shuts down, or cannot write.
     #[error("the task service at {url} is busy: {problem}\nhint: try again in {} s", retry_after.as_secs())]
     Busy {
         /// The service's address.

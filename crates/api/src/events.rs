@@ -50,9 +50,9 @@ pub struct EndEvent {
 #[derive(utoipa::ToSchema)]
 #[expect(dead_code, reason = "events are written as text; this describes them")]
 pub struct LogEvent {
-    /// `stdout`, `stderr`, or `end` at last.
+    /// `stdout`, `stderr`, or `end` as the last one.
     event: String,
-    /// Bytes of both streams up to its end: where to go on behind it.
+    /// Bytes of both streams up to its end: where to continue after it.
     id: Option<String>,
     /// JSON: the text as a string, or how the task ended: `{"state", "end", "exitCode"}`.
     data: String,

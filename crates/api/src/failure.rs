@@ -18,7 +18,7 @@ pub struct FailureView {
     pub kind: FailureKind,
     /// What was wrong and where.
     pub message: String,
-    /// The next step.
+    /// What to do next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }

@@ -1,14 +1,14 @@
-//! A task's id: unguessable, and fit to be a ticket's id, a file's name and a Kubernetes name.
+//! A task's id. It cannot be guessed, and can be used as a ticket's id, a file name and a Kubernetes name.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What every id begins with.
+/// The prefix of every id.
 const PREFIX: &str = "task-";
 const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-/// Most characters that are taken for an id, so that what is looked up stays small.
+/// Most characters of an id after its prefix, which bounds what is looked up.
 const MAX_LENGTH: usize = 40;
 
 /// A well-formed id of a task, such as `task-abc123`.
@@ -23,7 +23,7 @@ impl TaskId {
         TaskId(PREFIX.chars().chain(digits).collect())
     }
 
-    /// Reads an id; `None` where it cannot be one.
+    /// Reads an id; `None` if the text cannot be one.
     pub fn parse(text: &str) -> Option<TaskId> {
         let digits = text.strip_prefix(PREFIX)?;
         let good = !digits.is_empty()
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_is_not_looked_up() {
+    fn a_malformed_id_is_refused() {
         assert!(TaskId::parse("task-abc123").is_some());
         for text in [
             "",

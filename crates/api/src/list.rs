@@ -9,23 +9,23 @@ use crate::task::TaskSummary;
 /// What to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListQuery {
-    /// Only tasks in one of these states; all where empty.
+    /// Only tasks in one of these states; all if empty.
     pub states: Vec<StateName>,
-    /// Only tasks that ended so.
+    /// Only tasks with this end.
     pub end: Option<EndName>,
-    /// Continue behind this [`TaskList::next`].
+    /// Continue after this [`TaskList::next`].
     pub cursor: Option<String>,
-    /// At most so many, 1 to 200; 50 where absent.
+    /// Most tasks of the page, 1 to 200; 50 by default.
     pub limit: Option<u32>,
 }
 
-/// A part of the tasks, the one submitted last first.
+/// A page of the tasks, the one submitted last first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskList {
     /// The tasks.
     pub items: Vec<TaskSummary>,
-    /// The cursor of the next part; absent at the end.
+    /// The cursor of the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }

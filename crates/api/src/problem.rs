@@ -1,4 +1,4 @@
-//! Problem documents (RFC 9457): how every error looks to a client.
+//! Problem documents (RFC 9457): the form of every error.
 
 use std::fmt;
 
@@ -9,50 +9,50 @@ use crate::problem_type::ProblemType;
 /// The media type of a problem document.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
-/// A problem document as RFC 9457 has it, with what a program or a person needs to mend the request.
+/// A problem document (RFC 9457), with what a program or a person needs to correct the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
-    /// Where this class of problem is explained: a reference relative to the service's address.
+    /// Where this class of problem is explained, relative to the service's address.
     #[serde(rename = "type")]
     #[cfg_attr(feature = "openapi", schema(example = "/docs#invalid_task"))]
     pub kind: String,
     /// The class in a few words; the same for every problem of the class.
     pub title: String,
-    /// The HTTP status, once more.
+    /// The HTTP status.
     #[cfg_attr(feature = "openapi", schema(minimum = 400, maximum = 599))]
     pub status: u16,
     /// What is wrong with this request.
     pub detail: String,
-    /// The path that was asked for.
+    /// The requested path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
     /// The class, for programs. It never changes.
     pub code: ProblemType,
-    /// The field of the body that is meant, as a JSON pointer (RFC 6901).
+    /// The field of the body at fault, as a JSON pointer (RFC 6901).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(example = "/dependencies"))]
     pub pointer: Option<String>,
-    /// The parameter of the path, the query or the header that is meant.
+    /// The parameter of the path or the query, or the header, at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameter: Option<String>,
-    /// The line, from 1: of the field's text where there is a pointer, of the body otherwise.
+    /// The line, from 1: of the field's text if there is a pointer, of the body otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
     /// The column of the body, in bytes from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<usize>,
-    /// The next step.
+    /// What to do next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// Seconds after which trying again makes sense; the Retry-After header says the same.
+    /// Seconds to wait before trying again; the Retry-After header has the same value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_seconds: Option<u64>,
 }
 
 impl Problem {
-    /// A problem of a class, with what is wrong in lower case.
+    /// A problem of a class; `detail` says what is wrong, in lower case.
     pub fn new(kind: ProblemType, detail: impl Into<String>) -> Problem {
         Problem {
             kind: format!("/docs#{}", kind.code()),
@@ -81,7 +81,7 @@ impl Problem {
         Problem { status, ..read }
     }
 
-    /// The same problem with its next step.
+    /// The same problem with a hint.
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Problem {
         Problem {
@@ -90,7 +90,7 @@ impl Problem {
         }
     }
 
-    /// The same problem of a field.
+    /// The same problem with the field at fault, as a JSON pointer.
     #[must_use]
     pub fn at(self, pointer: impl Into<String>) -> Problem {
         Problem {
@@ -99,7 +99,7 @@ impl Problem {
         }
     }
 
-    /// The same problem of a parameter.
+    /// The same problem with the parameter or header at fault.
     #[must_use]
     pub fn parameter(self, name: impl Into<String>) -> Problem {
         Problem {
@@ -108,7 +108,7 @@ impl Problem {
         }
     }
 
-    /// The same problem, which may be gone after so many seconds.
+    /// The same problem with the seconds to wait before trying again, at least 1.
     #[must_use]
     pub fn retry_after(self, seconds: u64) -> Problem {
         Problem {
@@ -119,7 +119,7 @@ impl Problem {
 
     /// The document as JSON.
     pub fn json(&self) -> String {
-        // A struct of strings and numbers serialises; should that ever change, the title says enough.
+        // A struct of strings and numbers always serialises; if it did not, the status would say enough.
         serde_json::to_string(self).unwrap_or_else(|_| format!("{{\"status\":{}}}", self.status))
     }
 }

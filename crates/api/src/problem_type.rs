@@ -1,4 +1,4 @@
-//! Every class of problem that a client may meet, once: code, status, title and what to do.
+//! Every class of problem with its code, status, title and advice.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProblemType {
-    /// The body is no JSON.
+    /// The body is not JSON.
     InvalidJson,
-    /// The body is no UTF-8.
+    /// The body is not UTF-8.
     InvalidUtf8,
     /// A parameter of the query or a header cannot be used.
     InvalidParameter,
@@ -20,29 +20,29 @@ pub enum ProblemType {
     NotFound,
     /// There is no such path.
     UnknownRoute,
-    /// The path is there, but not with this method.
+    /// The path does not support this method.
     MethodNotAllowed,
     /// The task's state does not allow it.
     Conflict,
-    /// The body did not come in time.
+    /// The body did not arrive in time.
     TooSlow,
     /// The body is too large.
     TooLarge,
-    /// The body is of another media type than this path takes.
+    /// This path accepts another media type.
     UnsupportedMediaType,
     /// The Host header names another machine.
     MisdirectedRequest,
     /// A field of the task is missing, unknown, of the wrong type or not acceptable.
     InvalidTask,
-    /// The Idempotency-Key came with another body before.
+    /// The Idempotency-Key was used with another body before.
     IdempotencyMismatch,
-    /// As many tasks wait as may.
+    /// The queue is full.
     QueueFull,
     /// There is too much of something.
     TooMany,
     /// A bug of the service.
     Internal,
-    /// There is no room left to keep anything.
+    /// The disk is full.
     StorageFull,
     /// The database is locked.
     StorageBusy,
@@ -50,9 +50,9 @@ pub enum ProblemType {
     Storage,
     /// The service did not answer in time.
     Timeout,
-    /// The service cannot work at the moment.
+    /// The service cannot accept tasks at the moment.
     NotReady,
-    /// The service is about to end.
+    /// The service is shutting down.
     ShuttingDown,
     /// A newer service, or another server in front of it, answers with a class that this version does not know.
     #[serde(other)]
@@ -60,7 +60,7 @@ pub enum ProblemType {
 }
 
 impl ProblemType {
-    /// All of them, by status.
+    /// All that this version knows, by status.
     pub const ALL: [ProblemType; 24] = [
         ProblemType::InvalidJson,
         ProblemType::InvalidUtf8,
@@ -88,7 +88,7 @@ impl ProblemType {
         ProblemType::ShuttingDown,
     ];
 
-    /// The word for programs: what serde writes.
+    /// The word for programs, as serde writes it.
     pub fn code(self) -> &'static str {
         self.row().code
     }
@@ -98,12 +98,12 @@ impl ProblemType {
         self.row().status
     }
 
-    /// A few words, the same for every problem of the class.
+    /// A few words that are the same for every problem of the class.
     pub fn title(self) -> &'static str {
         self.row().title
     }
 
-    /// When it happens and what to do about it, for the reference.
+    /// When it happens and what to do, for the reference.
     pub fn advice(self) -> &'static str {
         self.row().advice
     }
@@ -130,7 +130,7 @@ impl utoipa::PartialSchema for ProblemType {
     }
 }
 
-/// What is said of one class.
+/// The texts of one class.
 struct Row {
     code: &'static str,
     status: u16,
@@ -177,43 +177,43 @@ const ROWS: [Row; 25] = [
         "cross_site",
         403,
         "Another site sent this request",
-        "A browser says that the request comes from a page of another origin. Programs send no Origin header.",
+        "The browser reports that the request comes from a page of another site. Programs send no Origin header.",
     ),
     row(
         "not_found",
         404,
         "There is no such task",
-        "Ended tasks are kept for a limited time. `GET /api/v1/tasks` lists those that are there.",
+        "Ended tasks are deleted after some time. `GET /api/v1/tasks` lists all tasks.",
     ),
     row(
         "unknown_route",
         404,
         "There is no such path",
-        "This page lists the paths that there are.",
+        "This page lists all paths.",
     ),
     row(
         "method_not_allowed",
         405,
-        "The path does not take this method",
-        "The Allow header names those it takes.",
+        "The path does not support this method",
+        "The Allow header lists the supported methods.",
     ),
     row(
         "conflict",
         409,
         "The task's state does not allow this",
-        "`detail` says which state it is in: read the task again and decide anew.",
+        "`detail` names its state. Read the task again, then decide what to do.",
     ),
     row(
         "too_slow",
         408,
-        "The body came too slowly",
-        "Send it at once; the connection is closed.",
+        "The body arrived too slowly",
+        "Send the body faster. The connection is closed.",
     ),
     row(
         "too_large",
         413,
         "The body is too large",
-        "Programs are short; put the bulk into a package, or let the program read it as data.",
+        "Put large parts of the program into a package, or let the program read them as data.",
     ),
     row(
         "unsupported_media_type",
@@ -225,7 +225,7 @@ const ROWS: [Row; 25] = [
         "misdirected_request",
         421,
         "This name is not served here",
-        "The Host header names a machine that this service was not told of. On its own machine it answers to localhost only, so that no foreign page can reach it by a name it controls.",
+        "The Host header is not one of the service's names. Without tokens the service accepts only localhost, so that no page of another site can reach it by a name of its own.",
     ),
     row(
         "invalid_task",
@@ -237,61 +237,61 @@ const ROWS: [Row; 25] = [
         "idempotency_mismatch",
         422,
         "This Idempotency-Key was used for another task",
-        "A key stands for one task: use a new key for a new body.",
+        "A key belongs to one task. Use a new key for a new body.",
     ),
     row(
         "queue_full",
         429,
         "The queue is full",
-        "Try again after as many seconds as Retry-After says.",
+        "Try again after the seconds in Retry-After.",
     ),
     row(
         "too_many",
         429,
-        "There is too much at one time",
-        "Try again after as many seconds as Retry-After says, with fewer requests at one time.",
+        "There is too much at the same time",
+        "Send fewer requests at the same time, and try again after the seconds in Retry-After.",
     ),
     row(
         "internal",
         500,
         "The service failed",
-        "A bug of ours: the operator finds it in the log under the X-Request-Id of the answer.",
+        "This is a bug. The operator finds it in the log under the response's X-Request-Id.",
     ),
     row(
         "storage_full",
         503,
         "The service's disk is full",
-        "Nothing was kept. The operator must make room on the service's volume, or keep tasks for a shorter time.",
+        "Nothing was stored. The operator must free space on the service's volume, or keep tasks for a shorter time.",
     ),
     row(
         "storage_busy",
         503,
         "The service's database is locked",
-        "Another program holds it. Try again after as many seconds as Retry-After says.",
+        "Another program holds it. Try again after the seconds in Retry-After.",
     ),
     row(
         "storage",
         503,
         "The service's database does not answer",
-        "The operator finds the reason in the log under the X-Request-Id of the answer.",
+        "The operator finds the reason in the log under the response's X-Request-Id.",
     ),
     row(
         "timeout",
         503,
-        "The answer took too long",
-        "What was asked may have been done: ask for the task, or send the request again with the same Idempotency-Key.",
+        "The response took too long",
+        "The request may have succeeded. Read the task, or send the request again with the same Idempotency-Key.",
     ),
     row(
         "not_ready",
         503,
-        "The service cannot work at the moment",
-        "`detail` says what it lacks.",
+        "The service cannot accept tasks at the moment",
+        "`detail` gives the reason.",
     ),
     row(
         "shutting_down",
         503,
-        "The service is about to end",
-        "Try again after as many seconds as Retry-After says.",
+        "The service is shutting down",
+        "Try again after the seconds in Retry-After.",
     ),
     row(
         "unknown",

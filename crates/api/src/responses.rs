@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::TaskId;
 use crate::state::StateName;
 
-/// What `submit` answers.
+/// The response to a submit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SubmitAnswer {
@@ -20,49 +20,49 @@ pub struct SubmitAnswer {
     pub message: String,
 }
 
-/// What `run` answers.
+/// The response to a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RunView {
     /// The task's id.
     #[cfg_attr(feature = "openapi", schema(value_type = String, example = "task-abc123"))]
     pub id: TaskId,
-    /// Where it stands: `queued` where this call did it, and where it stood before otherwise.
+    /// The task's state: `queued` if this call queued it, its earlier state otherwise.
     pub state: StateName,
 }
 
-/// What `cancel` answers.
+/// The response to a cancel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CancelView {
     /// The task's id.
     #[cfg_attr(feature = "openapi", schema(value_type = String, example = "task-abc123"))]
     pub id: TaskId,
-    /// What became of it.
+    /// The result.
     pub result: CancelResult,
 }
 
-/// What became of asking to cancel a task.
+/// The result of cancelling a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum CancelResult {
-    /// It had not begun and never will.
+    /// The task had not started and never will.
     Cancelled,
-    /// It runs and was asked to end; its state tells when it has.
+    /// The task runs and was asked to end; its state changes once it has.
     Ending,
-    /// It had ended before, and stays as it is.
+    /// The task had already ended, and stays unchanged.
     Unchanged,
 }
 
-/// What a probe is told.
+/// The response to a probe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Probe {
     /// `ok`.
     #[cfg_attr(feature = "openapi", schema(example = "ok"))]
     pub status: String,
-    /// Why the driver does not answer; tasks are taken in meanwhile, and wait.
+    /// Why the driver does not answer. Tasks are accepted meanwhile, and wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
 }

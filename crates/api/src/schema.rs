@@ -1,4 +1,4 @@
-//! Schemas of what the model declares: the model knows nothing of HTTP, so its types are described here.
+//! Schemas of the model's types, because the model does not know HTTP.
 
 use hybrid_cache_model::outcome::FailureKind;
 use hybrid_cache_model::task::MAX_CODE_BYTES;
@@ -31,7 +31,7 @@ const FAILURES: [FailureKind; 19] = [
     FailureKind::Internal,
 ];
 
-/// The words that serde writes for these.
+/// A schema of the words that serde writes for these values.
 pub(crate) fn words<T: Serialize>(description: &str, values: &[T]) -> Object {
     let words = values.iter().filter_map(|value| serde_json::to_value(value).ok());
     ObjectBuilder::new()
@@ -80,11 +80,13 @@ impl PartialSchema for TaskBody {
             .max_length(Some(MAX_CODE_BYTES));
         let use_cache = ObjectBuilder::new()
             .schema_type(Type::Boolean)
-            .description(Some("False makes the run bypass both caches and leave nothing behind."))
+            .description(Some(
+                "False makes the run bypass both caches and leave nothing in them.",
+            ))
             .default(Some(true.into()));
         ObjectBuilder::new()
             .description(Some(
-                "A task. Every field but the program may be left out; others than these are refused.",
+                "A task. Only the program is required; an unknown field is refused.",
             ))
             .property("pythonCode", code)
             .required("pythonCode")

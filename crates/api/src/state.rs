@@ -2,28 +2,28 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A task's state as clients see it: what is about to start is still queued to them.
+/// A task's state as clients see it. A task that is about to start is still queued to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum StateName {
-    /// Kept, not asked to run.
+    /// Stored, but not run yet.
     Saved,
-    /// Waiting for its turn, or for the driver.
+    /// Waiting in the queue, or for the driver.
     Queued,
-    /// Under way.
+    /// Running.
     Running,
-    /// It has an outcome.
+    /// Ended, with an outcome.
     Ended,
     /// Cancelled before it ended.
     Cancelled,
-    /// A newer version of the service keeps it in a state that this one does not know.
+    /// A state of a newer version of the service that this one does not know.
     #[serde(other)]
     Unknown,
 }
 
 impl StateName {
-    /// All that this version brings tasks into, in the order of a task's life.
+    /// All states that this version uses, in the order of a task's life.
     pub const ALL: [StateName; 5] = [
         StateName::Saved,
         StateName::Queued,
@@ -44,7 +44,7 @@ impl StateName {
         }
     }
 
-    /// True where nothing more will happen to the task, as far as this version knows.
+    /// True if nothing more will happen to the task, as far as this version knows.
     pub fn is_final(self) -> bool {
         matches!(self, StateName::Ended | StateName::Cancelled | StateName::Unknown)
     }

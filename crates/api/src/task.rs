@@ -1,4 +1,4 @@
-//! Everything that the service tells of one task.
+//! Everything that the service reports about one task.
 
 use hybrid_cache_model::outcome::{Output, Resolved};
 use hybrid_cache_model::{CacheReport, CacheStatus, End, Failure, FailureKind, Outcome, TaskSpec, Timeline};
@@ -18,7 +18,7 @@ use crate::timeline::TimelineView;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TaskView {
-    /// What was asked of it and where it stands.
+    /// What a list shows of it: its state, times and result.
     #[serde(flatten)]
     pub summary: TaskSummary,
     /// The task as submitted.
@@ -31,64 +31,64 @@ pub struct TaskView {
     /// Milliseconds of the time limit that the program ran into.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_ms: Option<u64>,
-    /// Why it failed, where the failure is not the program's own.
+    /// Why it failed, if the failure is not the program's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<FailureView>,
     /// Where the time went.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeline: Option<TimelineView>,
-    /// Microseconds the runner took by its own clock: what went on inside the sandbox or pod.
+    /// Microseconds that the runner took by its own clock, inside the sandbox or pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runner_us: Option<u64>,
-    /// What the packages were resolved to.
+    /// The package versions that it got.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolved: Option<ResolvedView>,
-    /// What it printed so far.
+    /// The beginning of what it has printed so far.
     pub output: OutputView,
-    /// What the user should know that did not fail the run.
+    /// Warnings that did not fail the run.
     pub warnings: Vec<String>,
-    /// Why what was prepared is not in the caches, though it was used.
+    /// Why the prepared packages were used but not stored in the caches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_kept: Option<FailureView>,
 }
 
-/// What a list of tasks tells of each.
+/// What a list shows of each task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TaskSummary {
-    /// Its id.
+    /// The task's id.
     #[cfg_attr(feature = "openapi", schema(value_type = String, example = "task-abc123"))]
     pub id: TaskId,
-    /// Where it stands.
+    /// The task's state.
     pub state: StateName,
     /// When it was submitted, RFC 3339.
     #[cfg_attr(feature = "openapi", schema(format = DateTime))]
     pub created_at: String,
-    /// When it was asked to run.
+    /// When it was queued, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(format = DateTime))]
     pub queued_at: Option<String>,
-    /// When it was given to the driver.
+    /// When the driver got it, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(format = DateTime))]
     pub started_at: Option<String>,
-    /// When it ended or was cancelled.
+    /// When it ended or was cancelled, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(format = DateTime))]
     pub ended_at: Option<String>,
-    /// True where somebody asked to cancel it and it has not ended yet.
+    /// True if a client has cancelled it and it has not ended yet.
     pub cancel_requested: bool,
-    /// Why it still waits.
+    /// Why it still waits, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
     /// How it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<EndName>,
-    /// The program's exit code, where it exited by itself.
+    /// The program's exit code, if it exited by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// What the caches did.
+    /// What the caches did for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheView>,
     /// Microseconds from its start to its end, as the driver saw it.
@@ -96,31 +96,31 @@ pub struct TaskSummary {
     pub total_us: Option<u64>,
 }
 
-/// What the packages were resolved to.
+/// The package versions that a task got.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ResolvedView {
     /// `name==version`, sorted.
     pub python: Vec<String>,
-    /// Store paths in the order of the search path.
+    /// Store paths, in the order of the search path.
     pub system: Vec<String>,
 }
 
-/// What a task printed, as far as it is told with the task; all of it is in its logs.
+/// The beginning of what a task printed. Its log has all of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct OutputView {
-    /// The beginning of standard output; what is not UTF-8 is replaced.
+    /// The beginning of standard output; bytes that are not UTF-8 are replaced.
     pub stdout: String,
     /// The beginning of standard error.
     pub stderr: String,
-    /// Bytes of standard output that are kept.
+    /// Bytes of standard output that are stored.
     pub stdout_bytes: u64,
-    /// Bytes of standard error that are kept.
+    /// Bytes of standard error that are stored.
     pub stderr_bytes: u64,
-    /// True where more is kept than is told here.
+    /// True if more is stored than is shown here.
     pub truncated: bool,
 }
 

@@ -11,14 +11,14 @@ use crate::schema;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TimelineView {
-    /// Microseconds from the start to the end that a client waits for.
+    /// Microseconds from the start to the result that a client waits for.
     pub total_us: u64,
-    /// The phases, in the order in which they were recorded.
+    /// The spans, in the order in which they were recorded.
     #[serde(deserialize_with = "known_spans")]
     pub spans: Vec<SpanView>,
 }
 
-/// One phase's place.
+/// When one phase ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]

@@ -1,12 +1,12 @@
-//! The wall clock: for the eyes of people, never for the order of things.
+//! The wall clock. It is shown to people and never decides the order of things.
 
 use std::time::SystemTime;
 
 use jiff::Timestamp;
 
-/// Tells the time of day. Injected, so that a test can let it jump.
+/// Reads the time of day. A trait, so that a test can make it jump.
 pub trait Clock: Send + Sync {
-    /// Microseconds since 1970 in UTC. It may jump in either direction.
+    /// Microseconds since 1970 in UTC. The value may jump in either direction.
     fn now_us(&self) -> i64;
 }
 
@@ -21,7 +21,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// RFC 3339 of a clock's microseconds.
+/// A clock's microseconds since 1970 as RFC 3339.
 pub(crate) fn timestamp(at_us: i64) -> String {
     Timestamp::from_microsecond(at_us).unwrap_or_default().to_string()
 }

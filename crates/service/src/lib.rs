@@ -1,8 +1,8 @@
-//! The task service: what users submit is kept before it is run, run once, and told about while it runs.
+//! The task service: it stores what users submit, runs each task once, and reports on it while it runs.
 //!
-//! `store` keeps tasks in SQLite behind one writer, `output` keeps what they print in files beside it, `engine` moves
-//! them from state to state over a [`hybrid_cache_driver::Driver`], and `metrics` counts. Nothing here knows HTTP but
-//! the modules that speak it. `host` is a whole process around them, but for its command line.
+//! `store` keeps tasks in SQLite behind one writer, and `output` keeps what they print in files. `engine` runs tasks
+//! through a [`hybrid_cache_driver::Driver`], and `metrics` counts. Only `http` and `page` know HTTP. `host` is the
+//! process around them, without its command line.
 
 pub mod clock;
 pub mod config;

@@ -14,15 +14,15 @@ use hybrid_cache_model::shown;
 use hybrid_cache_service::host::{self, ClusterVolumes, Ended, ErrorClass, Host, HostError};
 use hybrid_cache_service::{Engine, OpenError, Parts, SystemClock};
 
-/// Longest that a probe waits.
+/// Longest wait of a probe.
 const PROBE: Duration = Duration::from_secs(3);
-/// As `cargo xtask` has them.
+/// The exit codes of `cargo xtask`.
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const PREREQUISITE: u8 = 4;
 const INTERRUPTED: u8 = 130;
 
-/// Why it ended early.
+/// Why the program ends with an error.
 #[derive(Debug, thiserror::Error)]
 enum MainError {
     #[error(transparent)]
@@ -104,7 +104,7 @@ fn serve(flags: Serve) -> Result<Ended, MainError> {
         grace: flags.grace,
     };
     let ended = runtime.block_on(host.run(open(&flags, config), |line| eprintln!("{line}")));
-    // Whoever is still at work after a second signal is not waited for.
+    // After a second signal, work that is still in progress is abandoned.
     runtime.shutdown_background();
     ended
 }

@@ -14,7 +14,7 @@ use crate::state::Event;
 use crate::store::writer::WriteContext;
 use crate::store::writes::{self, CancelRequest};
 
-/// One task's place among those that are under way, given up when dropped.
+/// A task that this process runs. Dropping it removes it from the active tasks.
 pub struct ActiveTask {
     inner: Arc<Inner>,
     tenant: Tenant,
@@ -32,20 +32,20 @@ impl Drop for ActiveTask {
 }
 
 impl ActiveTask {
-    /// What is wished at the moment.
+    /// The current intent.
     pub fn intent(&self) -> Intent {
         *self.intent.borrow()
     }
 
-    /// Waits until something else is wished than before.
+    /// Waits until the intent changes.
     pub async fn changed(&mut self) {
         if self.intent.changed().await.is_err() {
-            // The sender is in the map for as long as this.
+            // The sender stays in the map as long as this value exists.
             std::future::pending::<()>().await;
         }
     }
 
-    /// Waits for one wish.
+    /// Waits for one intent.
     pub async fn wait_for_intent(&self, intent: Intent) {
         let mut intents = self.intent.clone();
         if intents.wait_for(|now| *now == intent).await.is_err() {
@@ -55,7 +55,7 @@ impl ActiveTask {
 }
 
 impl Inner {
-    /// Enters a task among those under way.
+    /// Adds a task to the active ones.
     pub fn enter(self: &Arc<Inner>, tenant: &Tenant, id: &TaskId, intent: Intent) -> ActiveTask {
         let sender = watch::Sender::new(intent);
         let intent = sender.subscribe();
@@ -69,7 +69,7 @@ impl Inner {
         }
     }
 
-    /// Intentes something of a task that is under way. That the service ends is the last wish.
+    /// Sets the intent of an active task. `Shutdown` is final.
     pub fn set_intent(&self, id: &TaskId, intent: Intent) {
         if let Some(sender) = self.under_way().get(id) {
             sender.send_if_modified(|now| {
@@ -82,7 +82,8 @@ impl Inner {
         }
     }
 
-    /// Keeps how a task ended, trying again for as long as the disk is full or locked. False where the service ends first.
+    /// Stores how a task ended, and retries while the disk is full or the database locked. False if the service shuts
+    /// down first.
     pub async fn keep_end(&self, active: &ActiveTask, event: Event, outcome: Option<&Outcome>) -> bool {
         let id = &active.id;
         let mut failures = 0;
@@ -107,7 +108,7 @@ impl Inner {
                 }
                 Err(error) => {
                     failures += 1;
-                    tracing::error!(task = %id, %error, "a task's end cannot be kept yet");
+                    tracing::error!(task = %id, %error, "a task's end cannot be stored yet");
                     tokio::select! {
                         () = sleep(self.config.backoff.pause(failures)) => {}
                         () = active.wait_for_intent(Intent::Shutdown) => return false,
@@ -117,7 +118,7 @@ impl Inner {
         }
     }
 
-    /// Notes why a task waits. What cannot be noted is no reason to stop.
+    /// Stores why a task waits. Errors are ignored, because the reason is only information.
     pub async fn note_waiting(&self, active: &ActiveTask, reason: Option<&str>) {
         let (id, reason) = (active.id.clone(), reason.map(str::to_owned));
         let written = self

@@ -1,4 +1,5 @@
-//! Whether the driver answers: while it does not, nobody asks it more often than one attempt at growing intervals.
+//! Circuit breaker for the driver: after a failed call, callers wait out a pause that grows with each failure, up to a
+//! limit.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,11 +9,11 @@ use tokio::time::Instant;
 
 use crate::config::Backoff;
 
-/// Open while the driver answers.
+/// Pauses calls to a driver that does not answer.
 pub struct CircuitBreaker {
     backoff: Backoff,
     state: Mutex<State>,
-    /// Raised by each change, to wake who waits.
+    /// Changes with each result, to wake those who wait.
     changed: watch::Sender<u64>,
 }
 
@@ -21,15 +22,15 @@ struct State {
     failures: u32,
     reason: Option<String>,
     until: Option<Instant>,
-    /// True where the driver answers, and says "not now".
+    /// True if the driver answered that it accepts nothing at the moment.
     answers: bool,
 }
 
-/// How long after the end of a pause the driver still counts as one that does not answer, where nobody has asked it since.
+/// How long after a pause the driver still counts as down if nobody has called it since.
 const KNOWN_DOWN: Duration = Duration::from_secs(60);
 
 impl CircuitBreaker {
-    /// An open breaker.
+    /// A breaker without failures.
     pub fn new(backoff: Backoff) -> CircuitBreaker {
         CircuitBreaker {
             backoff,
@@ -42,7 +43,7 @@ impl CircuitBreaker {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The driver has answered.
+    /// The driver answered.
     pub fn record_success(&self) {
         let mut state = self.state();
         if state.failures > 0 {
@@ -52,12 +53,12 @@ impl CircuitBreaker {
         }
     }
 
-    /// The driver has not answered. Returns how long to leave it alone.
+    /// The driver did not answer. Returns the pause before the next call.
     pub fn record_failure(&self, reason: &str) -> Duration {
         self.close(reason, false)
     }
 
-    /// The driver has answered that it takes nothing now. Returns how long to leave it alone.
+    /// The driver answered that it accepts nothing at the moment. Returns the pause before the next call.
     pub fn record_refusal(&self, reason: &str) -> Duration {
         self.close(reason, true)
     }
@@ -74,19 +75,19 @@ impl CircuitBreaker {
         pause
     }
 
-    /// Why the driver takes nothing; `None` while it does.
+    /// Why the driver accepts nothing; `None` while it does.
     pub fn reason(&self) -> Option<String> {
         self.state().reason.clone()
     }
 
-    /// Why the driver does not answer; `None` while it does, and where nobody has asked it for long.
+    /// Why the driver does not answer; `None` while it does, or if nobody has called it for long.
     pub fn down(&self) -> Option<String> {
         let state = self.state();
         let is_known = state.until.is_some_and(|until| until + KNOWN_DOWN > Instant::now());
         state.reason.clone().filter(|_| is_known && !state.answers)
     }
 
-    /// Waits until the driver may be asked: it answers, or has been left alone for long enough.
+    /// Waits until the driver may be called: it answers, or the pause is over.
     pub async fn wait_ready(&self) {
         let mut changed = self.changed.subscribe();
         loop {
@@ -96,7 +97,7 @@ impl CircuitBreaker {
             };
             tokio::select! {
                 () = tokio::time::sleep_until(until) => {}
-                // The sender is this gate's own.
+                // This breaker owns the sender, so it is never closed.
                 _ = changed.changed() => {}
             }
         }
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_takes_nothing_now_answers_and_one_that_nobody_asks_is_not_down_for_ever() {
+    async fn a_refusing_driver_counts_as_up_and_an_unused_one_is_not_down_for_ever() {
         let breaker = CircuitBreaker::new(Backoff {
             first: Duration::from_secs(1),
             most: Duration::from_secs(3),

@@ -6,16 +6,16 @@ use hybrid_cache_model::{Protection, Tenant};
 
 use super::inner::Inner;
 
-/// The task service without a face, as one tenant sees it. Cheap to clone; all clones are one engine.
+/// The task service without an interface, as one tenant sees it. Cheap to clone; all clones are one engine.
 #[derive(Clone)]
 pub struct Engine {
     pub(super) inner: Arc<Inner>,
-    /// Whose tasks it tells of and takes. A task of another tenant is as one that there is not.
+    /// The tenant. Another tenant's task looks like one that does not exist.
     pub(super) tenant: Tenant,
 }
 
 impl Engine {
-    /// The same engine as another tenant sees it. A new engine is that of [`Tenant::default`].
+    /// The same engine as another tenant sees it. A new engine belongs to [`Tenant::default`].
     #[must_use]
     pub fn for_tenant(&self, tenant: &Tenant) -> Engine {
         let everyone = Tenant::default();
@@ -30,7 +30,7 @@ impl Engine {
         }
     }
 
-    /// The tenant whose tasks it tells of.
+    /// The tenant whose tasks it shows.
     pub fn tenant(&self) -> &Tenant {
         &self.tenant
     }

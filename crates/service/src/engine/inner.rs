@@ -1,4 +1,4 @@
-//! What all views of one engine share: the store, the driver, and what runs at the moment.
+//! What all views of one engine share: the store, the driver, and the active tasks.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -19,29 +19,29 @@ use crate::metrics::{Metrics, VolumeGauge};
 use crate::output::Outputs;
 use crate::store::Store;
 
-/// Tells what the cache volumes hold. Whoever starts the service knows how to ask.
+/// Measures what the cache volumes hold.
 #[async_trait]
 pub trait Volumes: Send + Sync {
-    /// Looks at every volume; `Err` says why that was not possible.
+    /// Measures every volume; `Err` says why that was not possible.
     async fn usage(&self) -> Result<Vec<VolumeGauge>, String>;
 }
 
-/// What an engine works with beside its configuration.
+/// What an engine needs beside its configuration.
 pub struct Parts {
     /// Where tasks run.
     pub driver: Arc<dyn Driver>,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
-    /// What the cache volumes hold; not told where absent.
+    /// Measures the cache volumes; without it they are not shown.
     pub volumes: Option<Arc<dyn Volumes>>,
 }
 
-/// How far the service has come with its end.
+/// Whether the service is shutting down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Closing {
-    /// It is open.
+    /// It accepts requests.
     No,
-    /// It takes nothing new.
+    /// It accepts nothing new.
     Draining,
 }
 
@@ -57,16 +57,16 @@ pub(crate) struct Inner {
     pub(super) circuit_breaker: CircuitBreaker,
     pub(super) slots: Arc<Semaphore>,
     pub(super) catching_up: Arc<Semaphore>,
-    /// Wakes whoever deletes, where output has grown much since the last look.
+    /// Wakes housekeeping when output has grown a lot since its last run.
     pub(super) crowded: Notify,
-    /// Bytes of output at which it does.
+    /// Bytes of output at which that happens.
     pub(super) crowded_at: AtomicU64,
-    /// Whether output lies there that could not be deleted with its task.
+    /// Whether some output could not be deleted with its task.
     pub(super) left_output: AtomicBool,
     pub(super) ready: ReadyState,
-    /// What is wished of the tasks that are under way.
+    /// The intent for each active task.
     pub(super) under_way: Mutex<HashMap<TaskId, watch::Sender<Intent>>>,
-    /// How many of them there are, to wait for the last.
+    /// Number of active tasks, to wait for the last one.
     pub(super) active_count: watch::Sender<usize>,
     pub(super) closing: watch::Sender<Closing>,
     /// The loops that run as long as the service.
@@ -75,7 +75,7 @@ pub(crate) struct Inner {
 
 impl Inner {
     pub(super) fn under_way(&self) -> MutexGuard<'_, HashMap<TaskId, watch::Sender<Intent>>> {
-        // The map is whole between its calls, whatever panicked.
+        // Each call leaves the map consistent, even if another thread panicked.
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -22,7 +22,7 @@ use crate::output::live::Live;
 use crate::store::{Store, rows};
 
 impl Engine {
-    /// Opens the store, takes up what an earlier process left, and begins to run what is queued.
+    /// Opens the store, adopts the tasks that an earlier process left, and starts to run the queue.
     ///
     /// # Errors
     /// The store cannot be opened; see [`OpenError`].
@@ -35,7 +35,7 @@ impl Engine {
         Engine::open_with(config, parts).await
     }
 
-    /// The same with another clock, and with volumes to tell about.
+    /// The same with another clock, and with volumes to measure.
     ///
     /// # Errors
     /// As [`Engine::open`].
@@ -89,7 +89,7 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Counts what is kept, re-attaches, and starts the loops.
+    /// Counts the stored tasks, adopts those that an earlier process left, and starts the loops.
     async fn take_up(&self) -> Result<(), ServiceError> {
         let inner = Arc::clone(&self.inner);
         let counted = Arc::clone(&inner);

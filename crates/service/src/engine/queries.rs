@@ -12,16 +12,16 @@ use crate::store::history::{self, HitRate, VolumeUse};
 use crate::store::rows::{self, Filter};
 use crate::store::tally::{StateCounts, Tally};
 
-/// Tasks of one page where the client does not say.
+/// Tasks of one page by default.
 const PAGE: u32 = 50;
 /// Most tasks of one page.
 const MAX_PAGE: u32 = 200;
 
 impl Engine {
-    /// One task with the beginning of what it printed.
+    /// One task, with the beginning of its output.
     ///
     /// # Errors
-    /// There is none, or it cannot be read.
+    /// There is no such task, or it cannot be read.
     pub async fn get(&self, id: &TaskId) -> Result<TaskView, ServiceError> {
         let (tenant, wanted) = (self.tenant.clone(), id.clone());
         let read = move |sql: &_| rows::get(sql, &tenant, &wanted);
@@ -31,10 +31,10 @@ impl Engine {
         Ok(self.inner.view(stored, output))
     }
 
-    /// A part of the tasks, the one submitted last first.
+    /// A page of the tasks, the one submitted last first.
     ///
     /// # Errors
-    /// A parameter makes no sense, or they cannot be read.
+    /// A parameter is invalid, or the tasks cannot be read.
     pub async fn list(&self, query: &ListQuery) -> Result<TaskList, ServiceError> {
         let limit = query.limit.unwrap_or(PAGE);
         if !(1..=MAX_PAGE).contains(&limit) {
@@ -61,13 +61,13 @@ impl Engine {
         Ok(page)
     }
 
-    /// Reads what a task prints, from `from` bytes of both streams on.
+    /// Reads a task's output, skipping `from` bytes of both streams.
     ///
     /// # Errors
     /// There is no such task, or it cannot be read.
     pub async fn output(&self, id: &TaskId, from: u64, follow: Follow) -> Result<OutputReader, ServiceError> {
-        // Entered before the state is read: a task that ends in between is told to end, one that ended before is seen to
-        // have.
+        // Register before reading the state: a task that ends in between is reported to the reader, and one that ended
+        // before is seen here.
         let mut reader = self.inner.outputs.reader(id, from, follow);
         let (tenant, wanted) = (self.tenant.clone(), id.clone());
         let read = move |sql: &_| rows::state_of(sql, &tenant, &wanted);
@@ -78,12 +78,12 @@ impl Engine {
         Ok(reader)
     }
 
-    /// How many tasks of this tenant are in which state.
+    /// The number of this tenant's tasks in each state.
     pub(crate) fn counts(&self) -> StateCounts {
         self.inner.store.tally().borrow().for_tenant(&self.tenant)
     }
 
-    /// Everything that is counted, over all tenants.
+    /// All counters, over all tenants.
     pub fn metrics(&self) -> MetricsSnapshot {
         let inner = &self.inner;
         let (counts, tally) = (inner.metrics.read(), inner.store.tally().borrow().clone());
@@ -109,7 +109,7 @@ impl Engine {
         }
     }
 
-    /// Hits and misses of this tenant since `since_us` of the clock, in stretches of `stretch_us`.
+    /// Hits and misses of this tenant since `since_us` of the clock, in intervals of `stretch_us`.
     ///
     /// # Errors
     /// They cannot be read.
@@ -132,7 +132,7 @@ impl Engine {
         self.inner.clock.now_us()
     }
 
-    /// A number that is raised whenever a task changes, for pages that show what is going on.
+    /// Notifies of every change of a task, for pages that show what is going on.
     pub fn changes(&self) -> Changes {
         Changes(self.inner.store.tally())
     }

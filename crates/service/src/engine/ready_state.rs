@@ -1,14 +1,14 @@
-//! The last result of trying to write, shared by all who ask.
+//! The last result of the write check, shared by all callers.
 
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
 
-/// What was tried last.
+/// The last result of the write check.
 pub struct ReadyState {
     pub last: Mutex<Option<(Instant, Option<String>)>>,
-    /// Held by a write to the volume: one that hangs is not followed by more.
+    /// Held by a write to the volume, so that one that hangs is not followed by more.
     pub trying: Arc<Semaphore>,
 }
 

@@ -1,4 +1,4 @@
-//! What clients ask to be done: submit, run, cancel, delete.
+//! What clients request: submit, run, cancel, delete.
 
 use hybrid_cache_api::{StateName, TaskId};
 use std::sync::atomic::Ordering;
@@ -18,59 +18,60 @@ use crate::store::writes::{self, Cancelled, Crowd, Deleted, Inserted, NewTask, Q
 
 /// Longest Idempotency-Key in bytes.
 const MAX_KEY_BYTES: usize = 255;
-/// Bounds on what a client is told to wait.
+/// Bounds of Retry-After.
 const RETRY_LEAST: Duration = Duration::from_secs(1);
 const RETRY_MOST: Duration = Duration::from_secs(300);
 
-/// What became of a submit.
+/// The result of a submit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submitted {
     /// The task's id.
     pub id: TaskId,
-    /// Whether it is a new task or one that the same Idempotency-Key made before.
+    /// Whether the task is new, or an earlier one of the same Idempotency-Key.
     pub novelty: Novelty,
 }
 
-/// Whether a submit made a task.
+/// Whether a submit created a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Novelty {
     /// It did.
     New,
-    /// The task was there.
+    /// The task existed before.
     Repeated,
 }
 
-/// What became of asking to run a task.
+/// The result of running a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunAnswer {
     /// The task's id.
     pub id: TaskId,
-    /// Its state; `queued` where this call did it.
+    /// Its state: `queued` if this call queued it.
     pub state: StateName,
 }
 
-/// What became of asking to cancel a task.
+/// The result of cancelling a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CancelAnswer {
     /// It will never run.
     Cancelled,
-    /// It runs, and was asked to end; its state tells when it has.
+    /// It runs and was asked to end; its state changes once it has.
     Requested,
-    /// It had ended in this state before, and stays as it is.
+    /// It had ended in this state before, and stays unchanged.
     Before(StateName),
 }
 
 impl Engine {
-    /// Keeps a task. It is on disk when this returns.
+    /// Stores a task. It is on disk when this returns.
     ///
     /// # Errors
-    /// The text is not acceptable, the key came with another body, there are too many, or it cannot be kept.
+    /// The task is not acceptable, the key came with another body, there are too many tasks, or the write failed.
     pub async fn submit(&self, spec: &TaskSpec, idempotency_key: Option<&str>) -> Result<Submitted, ServiceError> {
         self.submit_holding(spec, idempotency_key, ()).await
     }
 
-    /// The same; `held` is dropped once nothing of the task is in memory any more, even where whoever asks goes away before.
+    /// The same. `held` is dropped once nothing of the task is in memory any longer, even if the caller goes away
+    /// before.
     pub(crate) async fn submit_holding(
         &self,
         spec: &TaskSpec,
@@ -122,24 +123,23 @@ impl Engine {
                     false => inner.retry_after(open),
                 };
                 let message =
-                    format!("{open} tasks are kept that have not ended ({saved} were never run), no more are taken");
+                    format!("the limit is reached: {open} tasks have not ended, of which {saved} were never run");
                 Err(ServiceError::TooMany { message, retry_after })
             }
             Inserted::TooLarge(crowd) => {
                 let Crowd { saved, saved_bytes, .. } = crowd;
-                let message = format!(
-                    "{saved} saved tasks that were never run take {saved_bytes} bytes, no more are taken: run or delete some"
-                );
+                let message =
+                    format!("the limit is reached: {saved} saved tasks take {saved_bytes} bytes; run or delete some");
                 let retry_after = inner.until_forgotten(crowd);
                 Err(ServiceError::TooMany { message, retry_after })
             }
         }
     }
 
-    /// Puts a task into the queue; does nothing where it was asked to run before.
+    /// Puts a task into the queue; does nothing if it was run before.
     ///
     /// # Errors
-    /// There is no such task, it was cancelled, the queue is full, or it cannot be kept.
+    /// There is no such task, it was cancelled, the queue is full, or the write failed.
     pub async fn run(&self, id: &TaskId) -> Result<RunAnswer, ServiceError> {
         let inner = &self.inner;
         inner.check_open()?;
@@ -172,10 +172,10 @@ impl Engine {
         Ok(RunAnswer { id: id.clone(), state })
     }
 
-    /// Cancels a task, whatever it does; one that has ended stays as it is.
+    /// Cancels a task in any state; one that has ended stays unchanged.
     ///
     /// # Errors
-    /// There is no such task, or it cannot be kept.
+    /// There is no such task, or the write failed.
     pub async fn cancel(&self, id: &TaskId) -> Result<CancelAnswer, ServiceError> {
         let inner = &self.inner;
         let (tenant, wanted, now_us) = (self.tenant.clone(), id.clone(), inner.clock.now_us());
@@ -199,10 +199,10 @@ impl Engine {
         }
     }
 
-    /// Deletes a task and what it printed.
+    /// Deletes a task and its output.
     ///
     /// # Errors
-    /// There is no such task, it waits or runs, or the disk says no.
+    /// There is no such task, it waits or runs, or the write failed.
     pub async fn delete(&self, id: &TaskId) -> Result<(), ServiceError> {
         let inner = &self.inner;
         let (tenant, wanted) = (self.tenant.clone(), id.clone());
@@ -237,22 +237,22 @@ impl Inner {
             return Err(TaskError {
                 pointer: "/pythonCode",
                 line: None,
-                message: format!("the code has {bytes} bytes, at most {most} are accepted"),
+                message: format!("the code has {bytes} bytes; at most {most} are accepted"),
                 hint: Some("put the bulk into a package, or read it as data".to_owned()),
             });
         }
         spec.check().map(|_| ())
     }
 
-    /// When a place should have come free, going by how long tasks took so far.
+    /// When a slot should be free, estimated from how long tasks took so far.
     fn retry_after(&self, waiting: u64) -> Duration {
         let mean = Duration::from_micros(self.metrics.mean_total_us().unwrap_or_default());
         let ahead = u32::try_from(waiting / self.config.concurrency.max(1) as u64).unwrap_or(u32::MAX);
-        // A tenth of the queue gone is room enough to try again.
+        // Once a tenth of the queue is gone, trying again makes sense.
         (mean.saturating_mul(ahead) / 10).clamp(RETRY_LEAST, RETRY_MOST)
     }
 
-    /// When the first of too many saved tasks will have been forgotten.
+    /// When the first of too many saved tasks will have expired.
     fn until_forgotten(&self, crowd: Crowd) -> Duration {
         let kept = self.config.retention.saved.min(CROWDED);
         let age_us = crowd
@@ -263,7 +263,7 @@ impl Inner {
         left.clamp(RETRY_LEAST, kept + self.config.retention.every)
     }
 
-    /// Deletes what a task printed. What cannot be deleted is tried again with the next look.
+    /// Deletes a task's output. If that fails, housekeeping tries again.
     pub(super) async fn remove_output(&self, id: &TaskId) {
         let (files, wanted) = (self.outputs.files.clone(), id.clone());
         let removed = tokio::task::spawn_blocking(move || files.remove(&wanted)).await;
@@ -288,7 +288,7 @@ fn check_key(key: &str) -> Result<&str, ServiceError> {
     })
 }
 
-/// What tells one body from another, whatever its spaces and its order of fields.
+/// A digest of the body, independent of white space and of the order of fields.
 fn digest(json: &str) -> Vec<u8> {
     blake3::hash(json.as_bytes()).as_bytes().to_vec()
 }

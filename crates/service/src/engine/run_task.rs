@@ -1,4 +1,4 @@
-//! Carrying one task through its driver: handing it over, keeping what it prints, waiting for its end, keeping that.
+//! Runs one task: submits it to the driver, stores its output, waits for its end, and stores that.
 
 use hybrid_cache_api::TaskId;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use super::submit::{SubmitResult, submit};
 use crate::state::Event;
 use crate::store::writes::{self, Claimed};
 
-/// How long a driver may take to end a task that the service takes down with it.
+/// How long a driver may take to end a task at shutdown.
 const LAST_WAIT: Duration = Duration::from_secs(10);
 
-/// Carries a task as far as it goes.
+/// Runs a task to its end, or until the service shuts down.
 pub async fn run(
     inner: Arc<Inner>,
     task: Claimed,
@@ -34,12 +34,12 @@ pub async fn run(
     match (&task.unlike, stage) {
         (Some(reason), Stage::Fresh) => {
             let failure = Failure::new(FailureKind::InvalidTask, reason.clone());
-            let hint = "submit it again as this version of the service accepts it, or start the newer one";
+            let hint = "submit it again in a form that this version of the service accepts, or start the newer version";
             let outcome = failed(failure.hint(hint));
             inner.keep_end(&active, Event::End, Some(&outcome)).await;
             return;
         }
-        // It may be at work as it was submitted; it is only looked for.
+        // It may run as it was submitted, so only wait for it.
         (Some(_), Stage::Uncertain { .. }) => {
             stage = Stage::Uncertain {
                 until: Some(Instant::now()),
@@ -60,7 +60,7 @@ pub async fn run(
         }
         SubmitResult::Left => return,
     };
-    // From here on its driver counts it.
+    // From here on the driver counts it.
     drop(room);
     let wait_state = watch::Sender::new(WaitState::default());
     let source = pump::Source {
@@ -71,9 +71,9 @@ pub async fn run(
     };
     let pump = pump::start(&inner, source, wait_state.subscribe());
     let Some(mut outcome) = until_end(&inner, &ticket, &active, &wait_state).await else {
-        // Another process takes it up, and reads its output from the beginning again.
+        // Another process adopts it, and reads its output again from the beginning.
         pump.abort();
-        tracing::info!(task = %task.id, "left to go on by itself");
+        tracing::info!(task = %task.id, "left running");
         return;
     };
     outcome.warnings.extend(pump::finish(&inner, pump, &wait_state).await);
@@ -84,12 +84,12 @@ pub async fn run(
     if inner.keep_end(&active, event, Some(&outcome)).await {
         tokio::select! {
             () = settle(&inner, &task.id, &ticket, &outcome) => {}
-            // What is known is kept; publishing goes on, or ends with this process.
+            // The outcome is stored. Publishing goes on, or ends with this process.
             () = active.wait_for_intent(Intent::Shutdown) => {}
         }
         inner.driver.forget(&ticket);
     }
-    // Publishing belongs to the task: the place is free once that is done too.
+    // Publishing belongs to the task, so its slot is free only after that.
     drop(permit);
 }
 
@@ -100,7 +100,7 @@ fn cancelled() -> Outcome {
     }
 }
 
-/// An outcome for a task that never came to one of its own.
+/// The outcome of a task that did not get one from its driver.
 pub fn failed(failure: Failure) -> Outcome {
     Outcome {
         end: End::Failed { failure },
@@ -118,7 +118,7 @@ pub fn failed(failure: Failure) -> Outcome {
     }
 }
 
-/// Waits for a task's end; `None` where it is to be left to go on by itself.
+/// Waits for a task's end; `None` if it is to go on without this process.
 async fn until_end(
     inner: &Arc<Inner>,
     ticket: &Ticket,
@@ -134,15 +134,16 @@ async fn until_end(
             Lifetime::WithProcess => Some(take_down(inner, ticket).await),
         },
         () = seen_for(inner, ticket, limits + inner.config.overdue) => {
-            // It may have ended by the time it is asked.
+            // It may have ended when this call arrives.
             let _ = timeout(inner.config.driver_call, inner.driver.cancel(ticket)).await;
-            let message = "the driver told nothing of the task's end long after its time limit".to_owned();
+            let message = "the driver did not report the task's end long after its time limit".to_owned();
             Some(failed(Failure::new(FailureKind::Deadline, message)))
         }
     }
 }
 
-/// Waits for so long as the driver can see its tasks and this one has a place among them.
+/// Waits until a task has run for `limit`. Time in which the driver cannot see its tasks, or this one has no room, does
+/// not count.
 async fn seen_for(inner: &Inner, ticket: &Ticket, limit: Duration) {
     let (began, before) = (Instant::now(), inner.driver.unseen());
     loop {
@@ -158,7 +159,7 @@ async fn seen_for(inner: &Inner, ticket: &Ticket, limit: Duration) {
     }
 }
 
-/// Asks until the driver tells of the end.
+/// Asks until the driver reports the end.
 async fn ask_for_outcome(
     inner: &Inner,
     ticket: &Ticket,
@@ -169,7 +170,7 @@ async fn ask_for_outcome(
     loop {
         let told = async {
             let mut waiting = std::pin::pin!(inner.driver.wait(ticket));
-            // One that does not answer says so within this time, so this one is at work.
+            // A driver that is down says so within this time, so after it the task runs.
             let in_time = timeout(inner.config.driver_call, &mut waiting).await;
             match in_time {
                 Ok(told) => told,
@@ -185,10 +186,10 @@ async fn ask_for_outcome(
                 inner.circuit_breaker.record_success();
                 return outcome;
             }
-            // It is gone, and that was what somebody wanted.
+            // The task is gone, as the client wanted.
             Err(DriverError::UnknownTicket(_)) if active.intent() == Intent::Cancel => return cancelled(),
             Err(DriverError::UnknownTicket(_)) => {
-                let message = "the driver knows the task no more: it has run and forgotten it, somebody deleted it, or its node was lost";
+                let message = "the driver no longer knows the task: its record expired after it ended, someone deleted it, or its node was lost";
                 return failed(Failure::new(FailureKind::Evicted, message).hint("submit it again"));
             }
             Err(error) => {
@@ -202,8 +203,8 @@ async fn ask_for_outcome(
     }
 }
 
-/// Asks the driver to end the task once somebody wishes it, until it has heard, and again whenever it has lost wait_state of the
-/// task since. Never returns: the end is told by waiting.
+/// Cancels the task at the driver once a client has cancelled it, until the driver has answered, and again after each
+/// lost connection. Never returns: waiting reports the end.
 async fn pursue_cancel(
     inner: &Inner,
     ticket: &Ticket,
@@ -232,7 +233,7 @@ async fn take_down(inner: &Inner, ticket: &Ticket) -> Outcome {
         let message = "the service was stopped while the task ran";
         Failure::new(FailureKind::Evicted, message).hint("submit it again")
     };
-    // Where it cannot be asked, the process's end ends it.
+    // If the driver does not answer, the task ends with the process.
     let _ = timeout(LAST_WAIT, inner.driver.cancel(ticket)).await;
     match timeout(LAST_WAIT, inner.driver.wait(ticket)).await {
         Ok(Ok(outcome)) if outcome.end == End::Cancelled => Outcome {
@@ -244,13 +245,13 @@ async fn take_down(inner: &Inner, ticket: &Ticket) -> Outcome {
     }
 }
 
-/// Puts what the driver learns after the end (the rest of publishing) into the outcome.
+/// Adds what the driver learns after the end (the rest of publishing) to the outcome.
 async fn settle(inner: &Inner, id: &TaskId, ticket: &Ticket, known: &Outcome) {
     let limit = inner.config.prepare + inner.config.overdue;
     let Ok(Ok(mut settled)) = timeout(limit, inner.driver.settle(ticket)).await else {
         return;
     };
-    // The end that was told stays; what was said of the output is the service's own.
+    // The reported end stays, and so do the service's own warnings about the output.
     settled.end = known.end.clone();
     let said = known.warnings.iter().filter(|said| !settled.warnings.contains(said));
     let said: Vec<String> = said.cloned().collect();
@@ -264,6 +265,6 @@ async fn settle(inner: &Inner, id: &TaskId, ticket: &Ticket, known: &Outcome) {
         .write(move |context| writes::amend(context, &wanted, &settled))
         .await
     {
-        tracing::warn!(task = %id, %error, "what came after a task's end cannot be kept");
+        tracing::warn!(task = %id, %error, "an amended outcome cannot be stored");
     }
 }

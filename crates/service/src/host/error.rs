@@ -1,4 +1,4 @@
-//! Why a process does not serve, and whose fault that is.
+//! Why a process does not serve, and which exit code that gives.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,69 +6,69 @@ use std::path::PathBuf;
 use crate::error::OpenError;
 use crate::http::{AccessError, TokenFaults};
 
-/// Why nothing was served.
+/// Why the process does not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    /// The token's file cannot be read.
+    /// The token file cannot be read.
     #[error("{path}: {source}")]
     TokenFile {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// The system's answer.
         source: std::io::Error,
     },
-    /// Others may read the token's file.
+    /// Others can read the token file.
     #[error(
-        "{path}: others may read it (mode {mode:04o})\nhint: `chmod 600 {path}`; whoever may have read it has the token, so make a new one"
+        "{path}: others can read it (mode {mode:04o})\nhint: `chmod 600 {path}`; someone may have read the token, so make a new one"
     )]
     TokenReadable {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// Its mode.
         mode: u32,
     },
-    /// The file holds something that is no token.
+    /// The token file holds something that is not a token.
     #[error("{}", faults.told(path))]
     Tokens {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// All that is wrong with it.
+        /// Everything that is wrong with it.
         faults: TokenFaults,
     },
-    /// Nobody may be let in like this.
+    /// This address needs a token.
     #[error(transparent)]
     Access(#[from] AccessError),
-    /// The address cannot be had.
+    /// The address is not available.
     #[error("cannot listen on {address}: {source}\nhint: {}", free(source))]
     Address {
-        /// Which.
+        /// The address.
         address: SocketAddr,
         /// The system's answer.
         source: std::io::Error,
     },
-    /// The system does not give what every process gets.
+    /// The system refused something that every process needs.
     #[error("{what}: {source}")]
     System {
-        /// What was asked of it.
+        /// What was requested.
         what: &'static str,
         /// Its answer.
         source: std::io::Error,
     },
 }
 
-/// Whose turn it is after an error: a program makes an exit code of it.
+/// The class of an error: a program turns it into an exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorClass {
-    /// The command line or a file it names is wrong.
+    /// The command line, or a file that it names, is wrong.
     Usage,
-    /// Something is taken or missing on this machine.
+    /// Something on this machine is missing or in use.
     Prerequisite,
     /// The program failed.
     Program,
 }
 
 impl HostError {
-    /// Whose turn it is.
+    /// The class of the error.
     pub fn class(&self) -> ErrorClass {
         match self {
             HostError::TokenFile { .. }
@@ -82,7 +82,7 @@ impl HostError {
 }
 
 impl OpenError {
-    /// Whose turn it is.
+    /// The class of the error.
     pub fn class(&self) -> ErrorClass {
         match self {
             OpenError::InUse { .. } | OpenError::Locked { .. } => ErrorClass::Prerequisite,
@@ -95,7 +95,7 @@ fn free(error: &std::io::Error) -> &'static str {
     match error.kind() {
         std::io::ErrorKind::AddrInUse => "another program listens there; end it, or choose another port with --listen",
         std::io::ErrorKind::PermissionDenied => {
-            "ports below 1024 are the administrator's; choose another one with --listen"
+            "ports below 1024 need administrator rights; choose another one with --listen"
         }
         _ => "choose an address of this machine with --listen",
     }

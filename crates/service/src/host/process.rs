@@ -11,52 +11,53 @@ use super::token_file;
 use crate::engine::{Engine, ShutdownReport};
 use crate::http::{Access, App, DrainResult, HttpConfig, Server};
 
-/// Grace for requests under way; what they ask is done in milliseconds.
+/// Time for requests in progress at shutdown; they take milliseconds.
 pub const REQUESTS: Duration = Duration::from_secs(5);
 
-/// Where to listen, who may ask, and how long the end may take.
+/// Where to listen, who has access, and how long shutdown may take.
 #[derive(Clone, Debug)]
 pub struct Host {
     /// The address.
     pub listen: SocketAddr,
-    /// Who may ask.
+    /// Who has access.
     pub access: Access,
-    /// Names that clients may call the service by, beside localhost.
+    /// Host names that clients may use, in addition to localhost.
     pub names: Vec<String>,
-    /// Time for tasks that cannot live without this process.
+    /// Time for tasks that cannot outlive this process.
     pub grace: Duration,
 }
 
-/// How it came to its end.
+/// How the process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// In order.
     Good,
-    /// By a second signal, or by one before it served; something may still be at work.
+    /// By a second signal, or by one before it served; something may still run.
     Interrupted,
 }
 
-/// Who may ask at an address, with the tokens of a file where there is one.
+/// Who has access at an address, with the tokens of a file if there is one.
 ///
 /// # Errors
-/// The file cannot be read, others may read it, a token is unfit, or others can reach the address and there is no token.
+/// The file cannot be read, others can read it, a token is invalid, or others can reach the address and there is no
+/// token.
 pub fn access(listen: SocketAddr, token_file: Option<&Path>) -> Result<Access, HostError> {
     let tokens = token_file.map(token_file::read).transpose()?;
     Ok(Access::to(listen, tokens)?)
 }
 
 impl Host {
-    /// Listens, opens the engine, serves until a signal comes, and ends in order. `say` hears what goes on.
+    /// Listens, opens the engine, serves until a signal comes, and shuts down. `say` receives progress messages.
     ///
     /// # Errors
-    /// The address is taken, or the engine's own reason.
+    /// The address is not available, or the engine cannot be opened.
     pub async fn run<E: From<HostError>>(
         self,
         open: impl Future<Output = Result<Engine, E>>,
         say: impl Fn(&str),
     ) -> Result<Ended, E> {
         let mut signals = Signals::listen()?;
-        // First of all: whoever starts a second service by mistake should learn of it at once.
+        // Bind first, so that a second service that was started by mistake fails at once.
         let server = Server::bind(self.listen).await.map_err(|source| HostError::Address {
             address: self.listen,
             source,
@@ -71,7 +72,7 @@ impl Host {
         let app = App::new(engine.clone(), http).map_err(system("reading random bytes"))?;
         say(&format!("listening on http://{address}"));
         let drained = server.serve(app, signals.next(), REQUESTS).await;
-        say("ending; once more Ctrl-C ends at once");
+        say("shutting down; press Ctrl-C again to exit at once");
         tokio::select! {
             report = engine.shutdown(self.grace) => {
                 shutdown_summary(drained, report).iter().for_each(|line| say(line));
@@ -92,13 +93,13 @@ fn shutdown_summary(drained: DrainResult, report: ShutdownReport) -> Vec<String>
         lines.push(format!("{count} connections were cut"));
     }
     lines.push(format!(
-        "tasks under way: {} ended, {} go on without this process, {} stopped",
+        "active tasks: {} ended, {} go on without this process, {} stopped",
         report.finished, report.handed_over, report.stopped
     ));
     lines
 }
 
-/// Ctrl-C and what a supervisor sends.
+/// SIGINT (Ctrl-C) and SIGTERM.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -128,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_needed_where_others_can_ask_and_is_not_shown_where_it_is_unfit() {
+    fn a_reachable_address_needs_a_token_and_an_invalid_token_is_not_shown() {
         let open: SocketAddr = "0.0.0.0:8000".parse().unwrap();
         assert_eq!(access(open, None).unwrap_err().class(), ErrorClass::Usage);
         let folder = tempfile::tempdir().unwrap();
@@ -150,13 +151,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_cut_is_said_and_the_rest_counted() {
+    fn the_shutdown_summary_counts_cut_connections_and_tasks() {
         let report = ShutdownReport {
             finished: 1,
             handed_over: 2,
             stopped: 0,
         };
-        let tasks = "tasks under way: 1 ended, 2 go on without this process, 0 stopped";
+        let tasks = "active tasks: 1 ended, 2 go on without this process, 0 stopped";
         assert_eq!(shutdown_summary(DrainResult::Complete, report), [tasks]);
         assert_eq!(
             shutdown_summary(DrainResult::Cut(3), report),

@@ -1,9 +1,9 @@
-//! Sizes as people write them on a command line.
+//! Sizes on the command line.
 
 /// Reads a size such as `10GiB`, `500MB` or `4096`, in bytes.
 ///
 /// # Errors
-/// It is none, in words for the person who wrote it.
+/// The text is not a size.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);

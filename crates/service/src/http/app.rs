@@ -28,7 +28,7 @@ struct AppState {
     memory: Memory,
     followers: Arc<Semaphore>,
     closing: watch::Sender<bool>,
-    /// Tells this process's requests from another's.
+    /// Distinguishes this process's request ids from another's.
     prefix: blake3::Hash,
     requests: AtomicU64,
     history: History,
@@ -36,7 +36,7 @@ struct AppState {
 }
 
 impl App {
-    /// Puts a face to an engine.
+    /// Makes the handlers' state for an engine.
     ///
     /// # Errors
     /// The system gives no random bytes.
@@ -58,7 +58,7 @@ impl App {
         Ok(App { state: state.into() })
     }
 
-    /// The service itself, as the tenant `default` sees it. What a request may see of tasks is its [`Own`].
+    /// The engine, as the tenant `default` sees it. A handler that shows tasks uses [`super::Own`].
     pub fn engine(&self) -> &Engine {
         &self.state.engine
     }
@@ -68,7 +68,7 @@ impl App {
         &self.state.config
     }
 
-    /// Says that the service is about to end: what follows output ends.
+    /// Announces the shutdown: connections that follow output end.
     pub fn close(&self) {
         self.state.closing.send_replace(true);
     }
@@ -89,7 +89,7 @@ impl App {
         &self.state.guard
     }
 
-    /// What the pages' charts show.
+    /// The data of the pages' charts.
     pub(crate) fn history(&self) -> &History {
         &self.state.history
     }
@@ -102,7 +102,7 @@ impl App {
         &self.state.durations
     }
 
-    /// What large bodies and answers may hold.
+    /// The memory for large bodies and responses.
     pub(crate) fn memory(&self) -> &Memory {
         &self.state.memory
     }
@@ -117,7 +117,7 @@ impl App {
     }
 }
 
-/// Returns once the service is about to end.
+/// Returns once the service shuts down.
 pub async fn closed(closing: &mut watch::Receiver<bool>) {
     // An error means that the service is gone.
     let _ = closing.wait_for(|closing| *closing).await;

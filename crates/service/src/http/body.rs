@@ -1,4 +1,4 @@
-//! Reading bodies: bounded in size, time and number, and every mistake in them named by its place.
+//! Reads request bodies with bounds on size, time and memory, and names the place of every mistake.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
@@ -13,28 +13,28 @@ use super::memory::{Memory, Reservation, SMALL_BYTES};
 use super::rejection::Answer;
 use hybrid_cache_api::{Problem, ProblemType};
 
-/// How much of a body that is too large is read and thrown away, so that its sender gets to read the answer.
+/// Bytes of a body that is too large which are read and thrown away, so that its sender reads the response.
 const DRAINED_BYTES: usize = 24 << 20;
-/// Most characters of a name that an answer repeats.
+/// Most characters of a name that a response repeats.
 const SHOWN_CHARS: usize = 60;
 const TEXT_FIELDS: [&str; 4] = ["pythonCode", "dependencies", "requirementsFile", "systemDependencies"];
 const FLAG_FIELD: &str = "useCache";
 
-/// What a large body counts for: itself, and what is read out of it.
+/// How many times its size a large body counts: for itself and for what is parsed from it.
 const TIMES: usize = 2;
 
-/// A body.
+/// A body that was read completely.
 pub struct ReceivedBody {
-    /// It.
+    /// Its bytes.
     pub bytes: Bytes,
-    /// Its part of the memory, where it is large: to be held for as long as anything that was made of it.
+    /// Its share of the memory, if it is large. Hold it as long as anything made from the body.
     pub reservation: Option<Reservation>,
 }
 
 /// Reads a body of this media type.
 ///
 /// # Errors
-/// It is of another type, too large, too slow, or breaks off.
+/// The body has another type, is too large or too slow, or breaks off.
 pub async fn read(app: &App, headers: &HeaderMap, media_type: &str, body: Body) -> Answer<ReceivedBody> {
     check_media_type(headers, media_type)?;
     let most = app.config().body_bytes;
@@ -56,14 +56,14 @@ fn check_media_type(headers: &HeaderMap, expected: &str) -> Answer<()> {
     let essence = sent.map(|sent| sent.split(';').next().unwrap_or_default().trim());
     let detail = match essence {
         Some(essence) if essence.eq_ignore_ascii_case(expected) => return Ok(()),
-        Some(essence) => format!("the body is announced as {}", shown(essence)),
+        Some(essence) => format!("the Content-Type is {}", shown(essence)),
         None => "there is no Content-Type header".to_owned(),
     };
     let problem = Problem::new(ProblemType::UnsupportedMediaType, detail).parameter("Content-Type");
     Err(problem.hint(format!("send `Content-Type: {expected}`")).into())
 }
 
-/// Reads up to `most` bytes, of which `expected` are expected. What is more than a small part of them waits for memory.
+/// Reads up to `most` bytes of about `expected`. If the body is not small, it waits for memory.
 async fn collect(mut body: Body, memory: &Memory, expected: usize, most: usize) -> Answer<ReceivedBody> {
     let mut read = BytesMut::new();
     let mut reservation = None;
@@ -83,7 +83,7 @@ async fn collect(mut body: Body, memory: &Memory, expected: usize, most: usize) 
         } else if passed > DRAINED_BYTES {
             break;
         } else {
-            // What came so far is of no use any more.
+            // The bytes read so far are no longer needed.
             (read, reservation) = (BytesMut::new(), None);
         }
     }
@@ -97,10 +97,10 @@ async fn collect(mut body: Body, memory: &Memory, expected: usize, most: usize) 
         .into())
 }
 
-/// Reads a task as the API takes it.
+/// Parses a task.
 ///
 /// # Errors
-/// It is no UTF-8, no JSON, or a field is missing, unknown or of the wrong type.
+/// The body is not UTF-8 or not JSON, or a field is missing, unknown or of the wrong type.
 pub fn task(bytes: &[u8]) -> Answer<TaskSpec> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let detail = format!("the body is not UTF-8 at byte {}", error.valid_up_to());
@@ -150,7 +150,7 @@ fn wrong_field(name: &str, value: &Value) -> Option<Problem> {
     Some(Problem::new(ProblemType::InvalidTask, detail).at(pointer(name)))
 }
 
-/// All fields are good by themselves: one of them is there twice.
+/// Every field is valid by itself, so one of them appears twice.
 fn repeated(error: &serde_json::Error) -> Problem {
     let told = message(error);
     let named = TEXT_FIELDS.iter().chain([&FLAG_FIELD]);
@@ -170,7 +170,7 @@ fn syntax(error: &serde_json::Error) -> Problem {
     }
 }
 
-/// serde_json's message without the place behind it, which is told in fields of its own.
+/// serde_json's message without its position, which has fields of its own.
 fn message(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.rfind(" at line ") {
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_named_by_its_place() {
+    fn every_mistake_in_a_body_names_its_field() {
         let cases: [(&[u8], ProblemType, Option<&str>); 12] = [
             (b"{\"pythonCode\": 5}", ProblemType::InvalidTask, Some("/pythonCode")),
             (b"{\"pythonCode\": null}", ProblemType::InvalidTask, Some("/pythonCode")),
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn deep_nesting_and_long_names_cost_nothing() {
+    fn deep_nesting_and_long_names_are_refused_cheaply() {
         let deep = format!("{{\"pythonCode\": {}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(refused(deep.as_bytes()).code, ProblemType::InvalidJson);
         let long = format!("{{\"pythonCode\": \"1\", \"{}\": 1}}", "é".repeat(100_000));

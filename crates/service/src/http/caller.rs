@@ -1,4 +1,4 @@
-//! For whom a request asks: found out by the guard, carried along, and all that a handler sees of the tasks.
+//! The tenant that sends a request, and the engine as that tenant sees it.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -9,11 +9,11 @@ use super::rejection::Rejection;
 use crate::engine::Engine;
 use hybrid_cache_api::{Problem, ProblemType};
 
-/// The tenant, among the extensions of a request that was let in.
+/// The tenant, in the extensions of an admitted request.
 #[derive(Clone, Debug)]
 pub struct Caller(pub Tenant);
 
-/// The engine as the caller may see it.
+/// The engine as the caller sees it.
 pub struct Own(pub Engine);
 
 impl FromRequestParts<App> for Own {

@@ -1,4 +1,4 @@
-//! A task's output as server-sent events: text whole by character, each event with the place where to go on behind it.
+//! Writes a task's output as server-sent events. Characters stay whole, and each event says where to continue after it.
 
 use hybrid_cache_api::{EndEvent, StreamName, TaskSummary};
 use hybrid_cache_driver::log::Stream;
@@ -8,23 +8,23 @@ use crate::output::OutputChunk;
 /// One piece of text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextChunk {
-    /// Where it came from.
+    /// The stream it is from.
     pub stream: Stream,
-    /// The text; bytes that are no UTF-8 are replaced.
+    /// The text; bytes that are not UTF-8 are replaced.
     pub text: String,
     /// Bytes of both streams up to its end.
     pub next: u64,
 }
 
-/// Makes text of bytes that may break off within a character.
+/// Decodes bytes that may break off within a character.
 #[derive(Debug, Default)]
 pub struct Utf8Decoder {
-    /// The beginning of a character, the stream it is on, and where its bytes end.
+    /// The beginning of a character, its stream, and the position after its bytes.
     begun: Option<(Stream, Vec<u8>, u64)>,
 }
 
 impl Utf8Decoder {
-    /// The text of one more chunk, behind what was left over from before: in the order in which it came.
+    /// The text of one more chunk, in order, after what was left over from the previous one.
     pub fn take(&mut self, chunk: OutputChunk) -> Vec<TextChunk> {
         let mut pieces = Vec::new();
         let mut bytes = chunk.bytes;
@@ -33,7 +33,7 @@ impl Utf8Decoder {
                 begun.extend_from_slice(&bytes);
                 bytes = begun;
             }
-            // The other stream came in between: waiting on would change the order.
+            // The other stream interrupts it: waiting for the rest would change the order.
             Some((stream, begun, next)) => pieces.push(piece(stream, &begun, next)),
             None => {}
         }
@@ -64,7 +64,7 @@ fn piece(stream: Stream, bytes: &[u8], next: u64) -> TextChunk {
     }
 }
 
-/// How many bytes at the end are the beginning of a character that may still become whole.
+/// How many bytes at the end may be the beginning of a character.
 fn begun_bytes(bytes: &[u8]) -> usize {
     let tail = &bytes[bytes.len().saturating_sub(3)..];
     for (at, byte) in tail.iter().enumerate().rev() {
@@ -78,7 +78,7 @@ fn begun_bytes(bytes: &[u8]) -> usize {
     0
 }
 
-/// The API's word for a stream.
+/// The API's name for a stream.
 fn stream_name(stream: Stream) -> StreamName {
     match stream {
         Stream::Stdout => StreamName::Stdout,
@@ -86,7 +86,7 @@ fn stream_name(stream: Stream) -> StreamName {
     }
 }
 
-/// An event of a piece: its data is a JSON string, so that no line break is lost.
+/// The event of a piece of text. Its data is a JSON string, so that line breaks survive.
 pub fn event(piece: &TextChunk) -> String {
     let data = serde_json::Value::from(piece.text.as_str());
     format!(
@@ -103,7 +103,7 @@ pub fn end_event(summary: &TaskSummary) -> String {
         exit_code: summary.exit_code,
         state: summary.state,
     };
-    // A struct of words and numbers serialises; should that ever change, a client follows again and reads the task.
+    // A struct of words and numbers always serialises; if it did not, the client would follow again and read the task.
     let data = serde_json::to_string(&end).unwrap_or_default();
     format!("event: end\ndata: {data}\n\n")
 }
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_stream_in_between_keeps_its_place() {
+    fn output_of_the_other_stream_keeps_its_order() {
         let mut whole = Utf8Decoder::default();
         assert_eq!(whole.take(chunk(Stream::Stdout, b"\xe2\x82", 2)), []);
         let pieces = whole.take(chunk(Stream::Stderr, b"x", 3));

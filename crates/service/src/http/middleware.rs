@@ -1,4 +1,5 @@
-//! What happens around every request: it is let in, given a name and a deadline, counted, and its answer made whole.
+//! What surrounds every request: access, a request id, a time limit, metrics, and the headers and error body of the
+//! response.
 
 use std::time::Instant;
 
@@ -18,12 +19,13 @@ use hybrid_cache_api::{MEDIA_TYPE, Problem, ProblemType};
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID: usize = 64;
 
-/// What an answer may do in a browser that shows it. The pages' own scripts, styles and requests, and nothing else.
+/// What a response may do in a browser that shows it: use the pages' own scripts, styles and requests, and nothing
+/// else.
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; \
      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
-/// Headers of every answer.
+/// Headers of every response.
 const ALWAYS: [(HeaderName, &str); 5] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "same-origin"),
@@ -32,7 +34,7 @@ const ALWAYS: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
-/// What must be known of a request after it is gone.
+/// What is needed of a request after it was handled.
 struct RequestInfo {
     method: Method,
     path: String,
@@ -55,7 +57,7 @@ impl RequestInfo {
 }
 
 /// The outermost layer.
-pub async fn around(State(app): State<App>, mut request: Request, next: Next) -> Response {
+pub async fn handle(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let clock = Instant::now();
     let info = RequestInfo::new(&request, &app);
     let within = app.config().request_timeout;
@@ -68,7 +70,7 @@ pub async fn around(State(app): State<App>, mut request: Request, next: Next) ->
             Redirect::to("/login").into_response()
         }
         Err(rejection) => rejection.into_response(),
-        // What streams has its own deadlines: its head is here at once.
+        // A stream has time limits of its own: its head is here at once.
         Ok(tenant) => {
             request.extensions_mut().insert(Caller(tenant));
             match timeout(within, next.run(request)).await {
@@ -88,7 +90,7 @@ pub async fn around(State(app): State<App>, mut request: Request, next: Next) ->
     response
 }
 
-/// Gives an error its document, and every answer its headers.
+/// Adds the document to an error, and the headers to every response.
 fn complete(response: &mut Response, info: &RequestInfo) {
     let problem = match response.extensions_mut().remove::<Problem>() {
         Some(problem) => Some(problem),
@@ -122,7 +124,7 @@ fn complete(response: &mut Response, info: &RequestInfo) {
     headers.insert(REQUEST_ID, info.request_id.clone());
 }
 
-/// An error that the router or an extractor answered with by itself.
+/// The problem for an error of the router or an extractor.
 fn unexplained(response: &Response) -> Option<Problem> {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
@@ -137,7 +139,7 @@ fn unexplained(response: &Response) -> Option<Problem> {
             Problem::new(ProblemType::UnknownRoute, "there is nothing at this path").hint("GET /docs lists the paths")
         }
         StatusCode::METHOD_NOT_ALLOWED => {
-            Problem::new(ProblemType::MethodNotAllowed, "this path does not take this method")
+            Problem::new(ProblemType::MethodNotAllowed, "this path does not support this method")
         }
         status if status.is_client_error() => Problem::new(ProblemType::InvalidParameter, "the request cannot be read"),
         _ => Problem::new(ProblemType::Internal, "something went wrong in the service"),
@@ -145,13 +147,13 @@ fn unexplained(response: &Response) -> Option<Problem> {
     Some(problem)
 }
 
-/// True where a browser shows the answer to a person.
+/// True if a browser shows the response to a person.
 fn wants_page(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
-/// The client's own name for the request where it is a plain word, and one of ours otherwise.
+/// The client's own id for the request if it is a plain word, or a new one.
 fn request_id(headers: &HeaderMap, app: &App) -> HeaderValue {
     let is_plain = |id: &&HeaderValue| {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
@@ -164,7 +166,7 @@ fn request_id(headers: &HeaderMap, app: &App) -> HeaderValue {
     })
 }
 
-/// Neither path nor query: a client may have put anything there.
+/// Logs neither path nor query, because they hold the client's text.
 fn log(info: &RequestInfo, route: Option<&str>, status: StatusCode, took_ms: u128) {
     let (method, route) = (&info.method, route.unwrap_or("none"));
     let (status, id) = (status.as_u16(), info.request_id.to_str().unwrap_or_default());

@@ -1,4 +1,4 @@
-//! The API's description: generated from the handlers, committed as `openapi.json`, served as committed.
+//! The OpenAPI document, generated from the handlers.
 
 use serde_json::{Value, json};
 use utoipa::OpenApi;
@@ -9,7 +9,7 @@ use super::app::App;
 use super::{logs, operate, tasks};
 use hybrid_cache_api::{MEDIA_TYPE, Problem, ProblemType, StreamName};
 
-/// The methods that a path item may have here.
+/// The methods that a path can have here.
 const METHODS: [&str; 3] = ["get", "post", "delete"];
 
 #[derive(OpenApi)]
@@ -17,15 +17,15 @@ const METHODS: [&str; 3] = ["get", "post", "delete"];
     info(
         title = "hybrid-cache task service",
         description = "Submit Python programs with the packages and system tools they need, run them, watch them, and see where \
-                       the time went. Every error is a problem document (RFC 9457); `code` says which of the classes below it is.",
+                       the time went. Every error is a problem document (RFC 9457); `code` names its class.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    tags((name = "tasks", description = "What users ask."), (name = "operation", description = "What operators and programs ask.")),
+    tags((name = "tasks", description = "Tasks: submit, run, watch, cancel and delete them."), (name = "operation", description = "Probes, metrics and the reference.")),
     components(schemas(Problem, StreamName)),
 )]
 struct Base;
 
-/// Every path that is described, with its handlers.
+/// Every documented path, with its handlers.
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Base::openapi())
         .routes(routes!(tasks::submit))
@@ -41,7 +41,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(operate::docs))
 }
 
-/// The description as the handlers give it, as JSON text with a line break at its end.
+/// The document as JSON text with a line break at its end.
 ///
 /// # Errors
 /// It does not serialise, which would be a bug of the generator.
@@ -50,8 +50,8 @@ pub fn generate() -> serde_json::Result<String> {
     document["security"] = json!([{}, {"token": []}]);
     document["components"]["securitySchemes"] = json!({"token": {
         "type": "http", "scheme": "bearer",
-        "description": "Required where the service listens on more than its own machine; the operator's --token-file holds it. \
-                        A token stands for a tenant, which sees its own tasks alone: another tenant's are as tasks that there are not.",
+        "description": "Required if the service listens on more than its own machine; the operator's --token-file holds it. \
+                        A token belongs to a tenant, which sees only its own tasks: another tenant's tasks look like tasks that do not exist.",
     }});
     let problem = json!({MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}});
     if let Some(Value::Object(paths)) = document.get_mut("paths") {
@@ -66,7 +66,7 @@ pub fn generate() -> serde_json::Result<String> {
     Ok(serde_json::to_string_pretty(&document)? + "\n")
 }
 
-/// Which classes of problem a path may answer with.
+/// The classes of problem that a path can return.
 fn problems(path: &str, method: &str) -> Vec<ProblemType> {
     let mut kinds = vec![
         ProblemType::InvalidParameter,
@@ -131,7 +131,7 @@ fn add_problems(path: &str, method: &str, operation: &mut Value, content: &Value
                 let mut response = json!({"description": told, "content": content});
                 if ["429", "503"].contains(&status.as_str()) {
                     response["headers"] = json!({"Retry-After": {
-                        "description": "Seconds after which trying again makes sense.",
+                        "description": "Seconds to wait before trying again.",
                         "schema": {"type": "integer", "minimum": 1},
                     }});
                 }

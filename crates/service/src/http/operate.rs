@@ -1,4 +1,4 @@
-//! What operators and programs ask beside tasks: probes, metrics, and the reference.
+//! What operators and programs request beside tasks: probes, metrics, and the reference.
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
@@ -12,7 +12,7 @@ use hybrid_cache_api::{Probe, Problem, ProblemType};
 
 /// Is the process alive?
 #[utoipa::path(get, path = "/healthz", operation_id = "healthz", tag = "operation",
-    responses((status = 200, description = "It answers.", body = Probe)))]
+    responses((status = 200, description = "The process answers.", body = Probe)))]
 pub async fn healthz(RawQuery(query): RawQuery) -> Answer<Json<Probe>> {
     query::none(query.as_deref())?;
     Ok(Json(Probe {
@@ -23,10 +23,10 @@ pub async fn healthz(RawQuery(query): RawQuery) -> Answer<Json<Probe>> {
 
 /// Can it take tasks?
 ///
-/// A write to the volume and one to the database work, and the service is not about to end. A driver that does not answer is
-/// told about, but is no reason to send clients away: tasks wait until it does.
+/// The check writes to the volume and to the database, and fails while the service shuts down. A driver that does not
+/// answer is reported in `driver` but does not fail the check, because tasks can be submitted and wait for it.
 #[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "operation",
-    responses((status = 200, description = "It takes tasks.", body = Probe)))]
+    responses((status = 200, description = "The service accepts tasks.", body = Probe)))]
 pub async fn readyz(State(app): State<App>, RawQuery(query): RawQuery) -> Answer<Json<Probe>> {
     query::none(query.as_deref())?;
     let readiness = app.engine().ready().await;
@@ -45,7 +45,7 @@ pub async fn readyz(State(app): State<App>, RawQuery(query): RawQuery) -> Answer
 
 /// Metrics
 ///
-/// In Prometheus' text format.
+/// All metrics in Prometheus' text format.
 #[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "operation",
     responses((status = 200, description = "All metrics.", body = String, content_type = "text/plain")))]
 pub async fn metrics(State(app): State<App>, RawQuery(query): RawQuery) -> Answer<Response> {

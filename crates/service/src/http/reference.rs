@@ -1,4 +1,4 @@
-//! The reference for people: the API's description as a page, without scripts.
+//! The API reference for people: the OpenAPI document as a page without scripts.
 
 use std::sync::OnceLock;
 
@@ -9,11 +9,11 @@ use super::description::OPENAPI;
 use crate::page::layout;
 use hybrid_cache_api::ProblemType;
 
-/// The page. It is made once: the description does not change while the service runs.
+/// The page. It is rendered once, because the document does not change while the service runs.
 pub fn page() -> Markup {
     static PAGE: OnceLock<String> = OnceLock::new();
     let text = PAGE.get_or_init(|| {
-        // The committed description is JSON, as a test holds.
+        // A test holds the committed document to be JSON.
         let document: Value = serde_json::from_str(OPENAPI).unwrap_or_default();
         render(&document).into_string()
     });
@@ -35,7 +35,7 @@ fn render(document: &Value) -> Markup {
         &html! {
             h1 { "API reference" }
             p class="lede" { (layout::prose(text(&document["info"], "description"))) }
-            p { "The same for programs: " a href="/openapi.json" { code { "/openapi.json" } } "." }
+            p { "For programs: " a href="/openapi.json" { code { "/openapi.json" } } "." }
             @for tag in document["tags"].as_array().into_iter().flatten() {
                 @let name = text(tag, "name");
                 section aria-labelledby=(format!("tag-{name}")) {
@@ -126,7 +126,7 @@ fn row(name: &str, kind: &str, description: &str) -> Markup {
     }
 }
 
-/// The media types of a body, with the documents in them.
+/// The media types of a body, with links to their schemas.
 fn content(of: &Value) -> Markup {
     html! {
         @for (at, (media_type, body)) in entries(of.get("content")).enumerate() {
@@ -139,7 +139,7 @@ fn content(of: &Value) -> Markup {
     }
 }
 
-/// The name of the schema that is referred to, by itself or as an alternative to nothing.
+/// The name of the referenced schema, also if it is one of several alternatives.
 fn reference(schema: &Value) -> Option<&str> {
     let own = schema.get("$ref").and_then(Value::as_str);
     let among = || {

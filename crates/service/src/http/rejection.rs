@@ -1,4 +1,4 @@
-//! How a handler refuses: a problem document, and the headers that belong to it.
+//! Turns errors into problem documents with the headers that belong to them.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -14,12 +14,12 @@ pub type Answer<T> = Result<T, Rejection>;
 pub struct Rejection(Box<Problem>);
 
 impl Rejection {
-    /// The document.
+    /// The problem document.
     pub fn problem(&self) -> &Problem {
         &self.0
     }
 
-    /// The document, to be changed.
+    /// The problem document, to be changed.
     pub fn into_problem(self) -> Problem {
         *self.0
     }
@@ -53,9 +53,9 @@ impl From<ServiceError> for Rejection {
     fn from(error: ServiceError) -> Rejection {
         let kind = problem_type(&error);
         let told = match &error {
-            // What the disk or the database says is for the operator's log, not for a stranger.
+            // Messages of the disk and the database go to the operator's log only: they may hold paths.
             ServiceError::Storage { .. } => "the database does not answer".to_owned(),
-            ServiceError::StorageFull { .. } => "there is no room left to keep anything".to_owned(),
+            ServiceError::StorageFull { .. } => "there is no room left on the disk".to_owned(),
             ServiceError::StorageBusy { .. } => "the database is locked".to_owned(),
             ServiceError::Internal { .. } => "something went wrong in the service".to_owned(),
             ServiceError::Parameter { message, .. } => message.clone(),
@@ -93,8 +93,8 @@ pub fn status(kind: ProblemType) -> StatusCode {
     StatusCode::from_u16(kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// The response without its body: the outermost layer writes that, for it alone knows the request and whether a
-/// program or a person asks.
+/// The response without its body. The middleware writes that, because only it knows the path and whether a program or a
+/// person asks.
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         let problem = self.into_problem();
@@ -108,7 +108,7 @@ impl IntoResponse for Rejection {
                 let scheme = HeaderValue::from_static("Bearer realm=\"hybrid-cache\"");
                 headers.insert(header::WWW_AUTHENTICATE, scheme);
             }
-            // The rest of the body is not read, so the connection is of no more use.
+            // The rest of the body is not read, so the connection cannot be used again.
             ProblemType::TooLarge | ProblemType::TooSlow => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_disk_says_stays_inside() {
+    fn messages_of_the_disk_stay_in_the_log() {
         let problem = Rejection::from(ServiceError::StorageFull {
             message: "/var/lib/secret: no space".into(),
         })

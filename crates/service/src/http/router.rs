@@ -11,6 +11,6 @@ use crate::page;
 pub fn router(app: &App) -> Router {
     let (api, _) = openapi::routes().split_for_parts();
     api.merge(page::routes())
-        .layer(from_fn_with_state(app.clone(), middleware::around))
+        .layer(from_fn_with_state(app.clone(), middleware::handle))
         .with_state(app.clone())
 }

@@ -1,4 +1,4 @@
-//! A connection whose other end must read: a write that waits for too long breaks it.
+//! A connection with a time limit on writes, against clients that do not read.
 
 use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice};
@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
-/// A stream with a deadline on each write that is waiting.
+/// A stream with a time limit on each write that waits.
 pub struct WriteTimeout {
     stream: TcpStream,
     patience: Duration,
@@ -19,7 +19,7 @@ pub struct WriteTimeout {
 }
 
 impl WriteTimeout {
-    /// Gives the other end so long to take what is written.
+    /// A stream whose client may leave a write unread for this long.
     pub fn new(stream: TcpStream, patience: Duration) -> WriteTimeout {
         WriteTimeout {
             stream,
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_never_reads_is_let_go() {
+    async fn a_client_that_never_reads_is_disconnected_by_the_stream() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let silent = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();

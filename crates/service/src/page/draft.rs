@@ -14,9 +14,9 @@ const EXAMPLE: &str = "import numpy\nprint(numpy.__version__)";
 pub struct Draft {
     /// The task.
     pub spec: TaskSpec,
-    /// True where it is to run at once.
+    /// True if it runs at once.
     pub run: bool,
-    /// A name for this very form: sending it twice makes one task.
+    /// The form's idempotency key: sending the form twice creates one task.
     pub key: String,
 }
 
@@ -26,7 +26,7 @@ impl Draft {
         Draft {
             spec: TaskSpec::new(""),
             run: true,
-            // Without a name the form still works, only not twice.
+            // Without a key the form still works, but sending it twice creates two tasks.
             key: new_task_id().map(|id| id.to_string()).unwrap_or_default(),
         }
     }
@@ -34,10 +34,10 @@ impl Draft {
     /// Reads a sent form.
     pub fn read(body: &[u8]) -> Draft {
         let mut draft = Draft::empty();
-        // A box that is not ticked is not sent.
+        // A browser does not send a box that is not ticked.
         draft.spec.use_cache = false;
         for (name, value) in form_urlencoded::parse(body) {
-            // Browsers send lines as CR LF.
+            // Browsers send line breaks as CR LF.
             let text = || value.replace("\r\n", "\n");
             match name.as_ref() {
                 "pythonCode" => draft.spec.python_code = text(),
@@ -54,7 +54,7 @@ impl Draft {
     }
 }
 
-/// The form, folded away unless it is being filled in.
+/// The form, folded unless it is being filled in.
 pub fn details(draft: &Draft, refused: Option<&Problem>) -> Markup {
     let spec = &draft.spec;
     html! {
@@ -100,7 +100,7 @@ fn area(name: &str, label: &str, text: &str, example: &str, rows: u32, refused: 
         label for=(name) { (label) }
         textarea id=(name) name=(name) rows=(rows) placeholder=(example) spellcheck="false" autocapitalize="off"
             autofocus[meant] aria-invalid=[meant.then_some("true")] aria-describedby=[meant.then_some("refused")] {
-            // The parser drops one line break at the beginning.
+            // The HTML parser drops one line break at the beginning.
             "\n" (text)
         }
     }
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sent_form_is_the_task_that_was_typed() {
+    fn a_submitted_form_becomes_the_typed_task() {
         let draft =
             Draft::read(b"key=task-a&pythonCode=a%3D1%0D%0Aprint%28a%29&dependencies=numpy&useCache=true&then=save");
         assert_eq!(draft.spec.python_code, "a=1\nprint(a)");
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_typed_comes_back_as_text_beside_its_mistake() {
+    fn a_refused_form_shows_the_typed_text_and_its_mistake() {
         let mut draft = Draft::empty();
         draft.spec.python_code = "\n</textarea><script>".into();
         let problem = Problem::new(ProblemType::InvalidTask, "a NUL character").at("/pythonCode");

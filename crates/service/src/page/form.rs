@@ -1,4 +1,4 @@
-//! Forms: submitting a task, and the buttons that run, cancel and delete one.
+//! Handles the forms: submitting a task, and the buttons that run, cancel and delete one.
 
 use hybrid_cache_api::{ListQuery, Problem};
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::http::{App, Own, Params, ReceivedBody, Rejection, hold, id_in, read_b
 use hybrid_cache_api::ProblemType;
 
 const MEDIA_TYPE: &str = "application/x-www-form-urlencoded";
-/// Takes the form.
+/// Submits the task in the form.
 ///
 /// # Errors
-/// It cannot be read, or the task is saved but cannot be queued.
+/// The form cannot be read, or the task is saved but cannot be queued.
 pub async fn submit(
     State(app): State<App>,
     Own(engine): Own,
@@ -52,7 +52,7 @@ pub async fn submit(
     Ok(Redirect::to(&path).into_response())
 }
 
-/// The form again, with what is wrong in it.
+/// Shows the form again, with the mistake in it.
 async fn refused(app: &App, engine: &Engine, draft: Draft, problem: Problem) -> Result<Markup, Rejection> {
     if problem.code != ProblemType::InvalidTask {
         return Err(problem.into());
@@ -90,7 +90,7 @@ pub async fn cancel(Own(engine): Own, params: Params) -> Result<Redirect, Reject
 /// The button "delete".
 ///
 /// # Errors
-/// There is no such task, or it is under way.
+/// There is no such task, or it waits or runs.
 pub async fn delete(Own(engine): Own, params: Params) -> Result<Redirect, Rejection> {
     engine.delete(&id_in(params)?).await?;
     Ok(Redirect::to("/"))

@@ -32,7 +32,7 @@ pub fn routes() -> Router<App> {
         )
 }
 
-/// A file of the pages. Its address carries its version, so that a browser may keep it.
+/// A file of the pages. Its path holds its version, so that a browser may keep it.
 fn asset(kind: &'static str, text: &'static str) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(kind)),

@@ -1,4 +1,4 @@
-//! Deleting tasks that are too old, too many or too large, a small batch at a time: other writes come in between.
+//! Deletes tasks that are too old, too many or too large, in small batches that let other writes in between.
 
 use hybrid_cache_api::TaskId;
 use hybrid_cache_model::Tenant;
@@ -8,46 +8,46 @@ use super::sqlite::{Connection, Row, SqlError, Value};
 use super::writer::WriteContext;
 use crate::state::State;
 
-/// Most bytes that one batch lets go of, by what its tasks hold.
+/// Most bytes that one batch deletes, counted by what its tasks hold.
 const BATCH_BYTES: u64 = 16 << 20;
-/// What a task counts for at the least: its row, and a block of output.
+/// What a task counts at least: its row, and a block of output.
 const LEAST_BYTES: u64 = 4096;
-/// Pages that are given back to the file system in one transaction.
+/// Pages returned to the file system in one transaction.
 const BACK_PAGES: u32 = 256;
-/// Freed pages that a database keeps to be filled again.
+/// Free pages that a database keeps for reuse.
 const SPARE_PAGES: u64 = 1024;
 
-/// Which tasks are to go.
+/// Which tasks to delete.
 #[derive(Clone, Debug)]
 pub enum Expiry {
     /// Those that ended before this time.
     Old(i64),
-    /// Ended tasks of one tenant beyond so many, the ones submitted first.
+    /// Ended tasks of one tenant beyond this number, those submitted first.
     Many(u64),
-    /// Those that nobody has asked to run.
+    /// Those that no client has run.
     Forgotten {
         /// Submitted before this time.
         before_us: i64,
         /// The same for a tenant that has more than `crowd` of them.
         crowded_us: i64,
-        /// How many are a crowd.
+        /// How many count as a crowd.
         crowd: u64,
-        /// How many bytes of all tenants together are; each has an equal share of them.
+        /// How many bytes of all tenants count as a crowd; each tenant has an equal share.
         crowd_bytes: u64,
     },
-    /// Ended tasks of this tenant, the ones that ended first, until so many bytes are free.
+    /// Ended tasks of this tenant, those that ended first, until this many bytes are free.
     Large(Tenant, u64),
 }
 
-/// A task that is to go.
+/// A task to delete.
 struct Leaving {
     seq: i64,
     id: TaskId,
     stored: String,
     tenant: Tenant,
-    /// What it counts for.
+    /// The bytes that it counts.
     bytes: u64,
-    /// What is kept of it.
+    /// The bytes that are stored of it.
     kept_bytes: u64,
 }
 
@@ -69,7 +69,7 @@ fn read(row: &Row<'_>) -> Result<Leaving, SqlError> {
     })
 }
 
-/// Deletes at most `batch` tasks and tells which; none are left where it tells none.
+/// Deletes at most `batch` tasks and returns them; an empty result means that none are left.
 pub fn expire(context: &mut WriteContext<'_>, expiry: &Expiry, batch: u32) -> Result<Vec<TaskId>, SqlError> {
     const GONE: &str = "DELETE FROM task WHERE seq IN (SELECT value FROM json_each(?))";
     let mut most = BATCH_BYTES;
@@ -100,7 +100,7 @@ pub fn expire(context: &mut WriteContext<'_>, expiry: &Expiry, batch: u32) -> Re
 
 fn candidates(context: &WriteContext<'_>, expiry: &Expiry, batch: i64) -> Result<Vec<Leaving>, SqlError> {
     const OLD: &str = leaving!("WHERE ended_us IS NOT NULL AND ended_us < ? ORDER BY ended_us LIMIT ?");
-    // `+` keeps the order of submission as the way through the table: the first ones have nearly all ended.
+    // `+` makes SQLite walk the table in the order of submission: the first tasks have nearly all ended.
     const MANY: &str = leaving!(
         "INDEXED BY task_by_tenant WHERE tenant = ? AND +state IN ('ended', 'cancelled') ORDER BY seq LIMIT ?"
     );
@@ -143,8 +143,8 @@ fn candidates(context: &WriteContext<'_>, expiry: &Expiry, batch: i64) -> Result
     }
 }
 
-/// The first saved tasks, as far as they are old enough: those behind them were submitted later. See [`stamp_anew`] for a clock
-/// that was set back.
+/// The first saved tasks, as far as they are old enough: those after them were submitted later. See [`stamp_anew`] for
+/// a clock that was set back.
 fn forgotten(sql: &Connection, tenant: &Tenant, before_us: i64, batch: Value<'_>) -> Result<Vec<Leaving>, SqlError> {
     const FIRST: &str = "SELECT seq FROM (SELECT seq, created_us FROM task INDEXED BY task_by_tenant_state \
                          WHERE tenant = ?1 AND state = 'saved' ORDER BY seq LIMIT ?3) WHERE created_us < ?2";
@@ -158,12 +158,13 @@ fn forgotten(sql: &Connection, tenant: &Tenant, before_us: i64, batch: Value<'_>
     Ok(found)
 }
 
-/// Saved tasks that are stamped anew in one transaction.
+/// Saved tasks whose time is corrected in one transaction.
 const STAMPS: i64 = 1000;
 
-/// Gives saved tasks at the front of a tenant's which are stamped ahead of the clock, since it was set back, the time of the
-/// next one that is not, or this time: before that one they were submitted. They would never be old, and everything behind
-/// them would wait for them. Looks at the first `batch` of each tenant, and tells how many were stamped.
+/// Corrects saved tasks at the front of a tenant's list whose time lies ahead of a clock that was set back. They get
+/// the time of the next task that is not ahead, or the current time, because they were submitted before that. Otherwise
+/// they would never be old, and everything after them would wait. Looks at the first `batch` tasks of each tenant, and
+/// returns how many were corrected.
 pub fn stamp_anew(context: &mut WriteContext<'_>, now_us: i64, batch: u32) -> Result<usize, SqlError> {
     const AHEAD: &str = "SELECT seq FROM (SELECT seq, created_us FROM task INDEXED BY task_by_tenant_state \
                          WHERE tenant = ?1 AND state = 'saved' ORDER BY seq LIMIT ?3) WHERE created_us > ?2 LIMIT 1";
@@ -187,7 +188,7 @@ pub fn stamp_anew(context: &mut WriteContext<'_>, now_us: i64, batch: u32) -> Re
     Ok(0)
 }
 
-/// The tenant whose ended tasks hold most, and how much that is beyond what the next one's hold.
+/// The tenant whose ended tasks hold most, and how much more that is than the next tenant's.
 pub fn heaviest(sql: &Connection) -> Result<Option<(Tenant, u64)>, SqlError> {
     const HELD: &str = "SELECT tenant, sum(max(kept_bytes, ?)) AS held FROM task INDEXED BY task_by_tenant_kept \
                         WHERE ended_us IS NOT NULL GROUP BY tenant ORDER BY held DESC LIMIT 2";
@@ -207,16 +208,16 @@ pub fn heaviest(sql: &Connection) -> Result<Option<(Tenant, u64)>, SqlError> {
     Ok(Some((tenant, (bytes - next).max(BATCH_BYTES / 4))))
 }
 
-/// What the database's file holds.
+/// The size of the database's file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pages {
     /// Bytes in use.
     pub used_bytes: u64,
-    /// True where more freed pages lie in the file than are worth keeping, and can be given back.
+    /// True if the file has more free pages than are worth keeping, and they can be returned.
     pub surplus: bool,
 }
 
-/// Asks for it: three numbers of the file's head.
+/// Reads it: three numbers of the file's head.
 pub fn pages(sql: &Connection) -> Result<Pages, SqlError> {
     let number = |pragma: &str| {
         let number = sql.first(pragma, &[], |row| row.integer(0))?;
@@ -230,7 +231,7 @@ pub fn pages(sql: &Connection) -> Result<Pages, SqlError> {
     })
 }
 
-/// Gives some freed pages back to the file system.
+/// Returns some free pages to the file system.
 pub fn give_back(context: &mut WriteContext<'_>) -> Result<(), SqlError> {
     context.sql.batch(&format!("PRAGMA incremental_vacuum({BACK_PAGES})"))
 }

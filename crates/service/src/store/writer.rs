@@ -1,7 +1,7 @@
-//! The one writer: a thread that owns the connection which writes, and commits what waits together as one transaction.
+//! The one writer: a thread that owns the writing connection and commits all waiting writes as one transaction.
 //!
-//! Each commit costs one wait for the disk, however many writes it holds. So the more clients wait, the more of them
-//! share one wait, and none waits for more than the commit under way and its own.
+//! Each commit costs one wait for the disk, however many writes it holds. The more clients wait, the more of them share
+//! one wait, and none waits for more than the commit in progress and its own.
 
 use std::thread::JoinHandle;
 
@@ -24,8 +24,8 @@ pub struct WriteContext<'a> {
     pub tally: &'a mut Tally,
 }
 
-/// One write. It runs at most one statement that changes anything: SQLite undoes a statement that fails, so that one
-/// failed write leaves no trace in a transaction that goes on for others. It may be run again after a rollback.
+/// One write. It runs at most one statement that changes anything. SQLite undoes a statement that fails, so a failed
+/// write leaves no trace in a transaction that goes on for others. It may run again after a rollback.
 trait WriteOp: Send {
     fn is_abandoned(&self) -> bool;
     fn attempt(&mut self, context: &mut WriteContext<'_>) -> Result<(), SqlError>;
@@ -60,7 +60,7 @@ where
             Some(failure) => Err(failure),
             None => self.made.unwrap_or_else(unfinished),
         };
-        // Whoever asked may have gone away; what was written stays written.
+        // The caller may be gone; what was written stays written.
         let _ = self.reply.send(answer);
     }
 }
@@ -70,17 +70,17 @@ enum Message {
     Close,
 }
 
-/// The way to the writer.
+/// The handle of the writer.
 #[derive(Clone)]
 pub struct Writer {
     sender: mpsc::Sender<Message>,
 }
 
 impl Writer {
-    /// Starts the thread. `told` is told the new tally after each commit.
+    /// Starts the thread. `told` receives the new counts after each commit.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The system cannot start a thread.
     pub fn start(
         connection: Connection,
         checkpoints: Checkpoints,
@@ -100,11 +100,11 @@ impl Writer {
         Ok((Writer { sender }, thread))
     }
 
-    /// Has something written, and returns once it is on disk. Without a deadline of its own: the caller sets it. A caller
-    /// that goes away before the write has begun takes it back.
+    /// Writes, and returns once the write is on disk. The caller sets a time limit. A caller that goes away before the
+    /// write has begun cancels it.
     ///
     /// # Errors
-    /// It could not be written, and nothing of it is.
+    /// The write failed, and nothing of it is stored.
     pub async fn write<T, F>(&self, work: F) -> Result<T, SqlError>
     where
         T: Send + 'static,
@@ -122,14 +122,14 @@ impl Writer {
         answer.await.map_err(gone)?
     }
 
-    /// Asks the thread to end behind what waits already.
+    /// Asks the thread to end after the waiting writes.
     pub async fn close(&self) {
-        // It fails where the thread has ended.
+        // It fails if the thread has ended.
         let _ = self.sender.send(Message::Close).await;
     }
 }
 
-/// The thread's own.
+/// The thread's own state.
 struct Bench {
     connection: Connection,
     checkpoints: Checkpoints,
@@ -161,7 +161,7 @@ impl Bench {
         self.checkpoints.finish(&self.connection);
     }
 
-    /// Does the whole group in one transaction or, where that fails by one of them, each in one of its own.
+    /// Runs the whole group in one transaction or, if one of them makes that fail, each in a transaction of its own.
     fn commit(&mut self, mut group: Vec<Box<dyn WriteOp>>) {
         let Err(failure) = self.transaction(&mut group) else {
             group.into_iter().for_each(|work| work.answer(None));
@@ -179,7 +179,7 @@ impl Bench {
         }
     }
 
-    /// Does a group, or nothing of it.
+    /// Runs a group completely or not at all.
     fn transaction(&mut self, group: &mut [Box<dyn WriteOp>]) -> Result<(), SqlError> {
         self.connection.execute("BEGIN IMMEDIATE", &[])?;
         let mut tally = self.tally.clone();
@@ -208,7 +208,7 @@ impl Bench {
                 continue;
             };
             *tally = before;
-            // What concerns one write alone is its own answer; anything else is everybody's.
+            // An error of one write is that write's result; any other error is the result of all.
             let own = matches!(failure.kind, SqlErrorKind::Refused | SqlErrorKind::Other);
             if !own || !self.connection.in_transaction() {
                 return Err(failure);

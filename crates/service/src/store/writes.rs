@@ -1,4 +1,4 @@
-//! Changing tasks: each function is one write, and changes state only by the steps of [`crate::state`].
+//! Changes tasks: each function is one write, and changes the state only by the transitions of [`crate::state`].
 
 use hybrid_cache_api::{CacheName, EndName, StateName, TaskId};
 use hybrid_cache_driver::Ticket;
@@ -10,46 +10,46 @@ use super::sqlite::{SqlError, Value};
 use super::writer::WriteContext;
 use crate::state::{Event, State};
 
-/// A task to be kept.
+/// A task to store.
 #[derive(Clone, Debug)]
 pub struct NewTask {
-    /// Whose it is.
+    /// Its tenant.
     pub tenant: Tenant,
     /// Its new id.
     pub id: TaskId,
     /// The task as submitted, as JSON.
     pub spec: String,
-    /// The client's key and the digest of what came with it.
+    /// The client's key and the digest of its body.
     pub idempotency: Option<(String, Vec<u8>)>,
-    /// The time, for people.
+    /// The time of the submit, for people.
     pub now_us: i64,
-    /// Tasks of one tenant that may be kept without having ended.
+    /// Most tasks of one tenant that have not ended.
     pub open_limit: u64,
-    /// Bytes that all tasks may take which nobody has asked to run; unbounded where absent.
+    /// Most bytes of all saved tasks; `None` sets no bound.
     pub saved_limit_bytes: Option<u64>,
 }
 
-/// What became of a [`NewTask`].
+/// The result of storing a [`NewTask`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inserted {
-    /// It is kept.
+    /// It is stored.
     New,
-    /// The key came before with the same body, and this is the task it made.
+    /// The key came before with the same body; this is its task.
     Same(TaskId),
     /// The key came before with another body.
     OtherBody,
-    /// As many as may be are open.
+    /// The tenant has too many open tasks.
     TooMany(Crowd),
-    /// Tasks that nobody has asked to run take as much room as they may.
+    /// Saved tasks take as many bytes as they may.
     TooLarge(Crowd),
 }
 
-/// What stands in the way of a new task.
+/// How many tasks prevent a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crowd {
     /// Tasks of the tenant that have not ended.
     pub open: u64,
-    /// Of these, tasks that nobody has asked to run.
+    /// Of these, tasks that no client has run.
     pub saved: u64,
     /// Bytes that those take.
     pub saved_bytes: u64,
@@ -61,7 +61,8 @@ const BY_KEY: &str = "SELECT id, body_digest FROM task WHERE idempotency_key = ?
 const NEXT: &str = "SELECT coalesce(max(queue_seq), 0) + 1 FROM task";
 const FIRST: &str = "SELECT id, spec FROM task WHERE state = 'queued' AND tenant = ? ORDER BY queue_seq LIMIT 1";
 
-/// An Idempotency-Key as it is kept: each tenant has its own, and `default` has those of the first version's databases.
+/// An Idempotency-Key as it is stored: each tenant has its own keys, and those of `default` look as in the first
+/// version's databases.
 fn stored_key(tenant: &Tenant, key: &str) -> String {
     if *tenant == Tenant::default() {
         key.to_owned()
@@ -70,13 +71,13 @@ fn stored_key(tenant: &Tenant, key: &str) -> String {
     }
 }
 
-/// Writes a row as it is: an answer means that writing works.
+/// Writes a row unchanged: success shows that writing works.
 pub fn try_to_write(context: &mut WriteContext<'_>) -> Result<(), SqlError> {
     const SAME: &str = "UPDATE secret SET value = value WHERE name = 'cursor'";
     context.sql.execute(SAME, &[]).map(|_| ())
 }
 
-/// Keeps a task.
+/// Stores a task.
 pub fn insert(context: &mut WriteContext<'_>, task: &NewTask) -> Result<Inserted, SqlError> {
     const INSERT: &str = "INSERT INTO task (id, state, created_us, idempotency_key, body_digest, spec, tenant, kept_bytes) \
                           VALUES (?, 'saved', ?, ?, ?, ?, ?, ?) ON CONFLICT (idempotency_key) DO NOTHING";
@@ -113,7 +114,7 @@ pub fn insert(context: &mut WriteContext<'_>, task: &NewTask) -> Result<Inserted
     Ok(Inserted::New)
 }
 
-/// True where there is no room for another saved task, and the tenant has its share of what there is.
+/// True if saved tasks leave no room for another one, and the tenant has its share.
 fn is_too_large(context: &WriteContext<'_>, task: &NewTask) -> bool {
     let Some(limit) = task.saved_limit_bytes else {
         return false;
@@ -139,7 +140,7 @@ fn whole(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// What a step writes beside the state.
+/// What a transition writes beside the state.
 #[derive(Default)]
 struct Beside<'a> {
     queue_seq: Option<i64>,
@@ -150,10 +151,10 @@ struct Beside<'a> {
     outcome: Option<&'a Outcome>,
 }
 
-/// A task, with whose it is.
+/// A task with its tenant.
 pub type Key<'a> = (&'a Tenant, &'a TaskId);
 
-/// Takes one step, or tells why there is none.
+/// Makes one transition, or returns why it is not allowed.
 fn step(
     context: &mut WriteContext<'_>,
     (tenant, id): Key<'_>,
@@ -170,7 +171,7 @@ fn step(
         Ok(after) => after,
         Err(illegal) => return Ok(Err(illegal.state)),
     };
-    // A final task keeps the ticket it had.
+    // A final task keeps its ticket.
     let ticket = after.ticket().or(before.ticket().filter(|_| after.name().is_final()));
     let ticket = ticket.map(|ticket| rows::to_json("ticket", ticket)).transpose()?;
     let outcome = beside.outcome;
@@ -225,22 +226,22 @@ fn step(
     Ok(Ok(after))
 }
 
-/// What became of asking to run a task.
+/// The result of running a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Queued {
     /// It is in the queue now.
     Now,
-    /// It was asked to run before, and this is where it stands.
+    /// It was run before, and is in this state.
     Before(StateName),
     /// It was cancelled.
     Cancelled,
-    /// As many wait as may.
+    /// The queue is full.
     Full(u64),
-    /// There is none.
+    /// There is no such task.
     Unknown,
 }
 
-/// Puts a task into the queue, in which so many of one tenant may wait.
+/// Puts a task into the queue, which holds at most `limit` tasks of one tenant.
 pub fn queue(
     context: &mut WriteContext<'_>,
     (tenant, id): Key<'_>,
@@ -268,10 +269,10 @@ pub fn queue(
     }
 }
 
-/// A task whose turn it is.
+/// A task that leaves the queue.
 #[derive(Clone, Debug)]
 pub struct Claimed {
-    /// Whose it is.
+    /// Its tenant.
     pub tenant: Tenant,
     /// Its id.
     pub id: TaskId,
@@ -279,11 +280,11 @@ pub struct Claimed {
     pub ticket: Ticket,
     /// The task.
     pub spec: TaskSpec,
-    /// Why it cannot be run as it was submitted.
+    /// Why it cannot run as it was submitted.
     pub unlike: Option<String>,
 }
 
-/// What a driver knows a task by.
+/// The ticket of a task.
 pub fn ticket(driver: &str, id: &TaskId) -> Ticket {
     Ticket {
         driver: driver.to_owned(),
@@ -291,8 +292,8 @@ pub fn ticket(driver: &str, id: &TaskId) -> Ticket {
     }
 }
 
-/// Takes the task that has waited longest of the tenant whose turn it is behind `after`, and notes the ticket it is about to
-/// be submitted under.
+/// Takes the oldest waiting task of the tenant whose turn comes after `after`, and stores the ticket under which it
+/// will be submitted.
 pub fn claim(
     context: &mut WriteContext<'_>,
     after: Option<&Tenant>,
@@ -325,12 +326,12 @@ pub fn claim(
     }))
 }
 
-/// Whether somebody has asked to cancel a task that is under way.
+/// Whether a client has cancelled a task that is active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CancelRequest {
-    /// Nobody has.
+    /// No.
     None,
-    /// Somebody has.
+    /// Yes, and the driver does not know yet.
     Pending,
 }
 
@@ -344,7 +345,7 @@ fn asked(context: &WriteContext<'_>, id: &TaskId) -> Result<CancelRequest, SqlEr
     })
 }
 
-/// Takes the step of a task that the engine has; `None` where the task is not where that step begins.
+/// Makes a transition of an active task; `None` if the task's state does not allow it.
 pub fn advance(
     context: &mut WriteContext<'_>,
     (tenant, id): Key<'_>,
@@ -366,7 +367,7 @@ pub fn advance(
     }
 }
 
-/// Keeps a task's end; `None` where it has ended already.
+/// Stores a task's end; `None` if it has already ended.
 pub fn end(
     context: &mut WriteContext<'_>,
     (tenant, id): Key<'_>,
@@ -385,20 +386,20 @@ pub fn end(
     Ok(step(context, (tenant, id), state, event, &beside)?.ok())
 }
 
-/// What became of asking to cancel a task.
+/// The result of cancelling a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cancelled {
     /// It will never run.
     Now,
-    /// The driver is to be asked.
+    /// The driver must be asked.
     Requested,
     /// It had ended before.
     Before(StateName),
-    /// There is none.
+    /// There is no such task.
     Unknown,
 }
 
-/// Cancels a task that has not started, or notes that it is to be.
+/// Cancels a task that has not started, or notes that it should end.
 pub fn cancel(context: &mut WriteContext<'_>, (tenant, id): Key<'_>, now_us: i64) -> Result<Cancelled, SqlError> {
     const ASK: &str = "UPDATE task SET cancel_requested = 1 WHERE id = ? AND state IN ('starting', 'running')";
     let state = match rows::state_of(context.sql, tenant, id)? {
@@ -421,7 +422,7 @@ pub fn cancel(context: &mut WriteContext<'_>, (tenant, id): Key<'_>, now_us: i64
     }
 }
 
-/// Notes why a task that is about to start, or runs, still waits for the driver.
+/// Stores why a starting or running task still waits for the driver.
 pub fn explain(context: &mut WriteContext<'_>, id: &TaskId, reason: Option<&str>) -> Result<CancelRequest, SqlError> {
     const EXPLAIN: &str = "UPDATE task SET waiting_for = ? WHERE id = ? AND state IN ('queued', 'starting', 'running')";
     context.sql.execute(EXPLAIN, &[reason.into(), id.as_str().into()])?;
@@ -429,7 +430,7 @@ pub fn explain(context: &mut WriteContext<'_>, id: &TaskId, reason: Option<&str>
     asked(context, id)
 }
 
-/// Puts what became known after the end into a task's outcome.
+/// Adds what became known after the end to a task's outcome.
 pub fn amend(context: &mut WriteContext<'_>, id: &TaskId, outcome: &Outcome) -> Result<(), SqlError> {
     const AMEND: &str = "UPDATE task SET outcome = ? WHERE id = ? AND outcome IS NOT NULL";
     let json = rows::to_json("outcome", outcome)?;
@@ -440,18 +441,18 @@ pub fn amend(context: &mut WriteContext<'_>, id: &TaskId, outcome: &Outcome) -> 
     Ok(())
 }
 
-/// What became of asking to delete a task.
+/// The result of deleting a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deleted {
-    /// It is gone.
+    /// It is deleted.
     Now,
     /// It waits or runs.
     UnderWay(StateName),
-    /// There is none.
+    /// There is no such task.
     Unknown,
 }
 
-/// Deletes a task that does not wait and does not run.
+/// Deletes a task that neither waits nor runs.
 pub fn delete(context: &mut WriteContext<'_>, (tenant, id): Key<'_>) -> Result<Deleted, SqlError> {
     let Some(state) = rows::state_of(context.sql, tenant, id)? else {
         return Ok(Deleted::Unknown);
@@ -477,9 +478,9 @@ mod tests {
     use super::super::sqlite::{Connection, OpenMode};
     use super::*;
 
-    /// Submitting, running and claiming one task find their rows by an index, however many tasks are kept.
+    /// Submitting, running and claiming a task find their rows by an index, however many tasks are stored.
     #[test]
-    fn what_each_task_asks_of_the_database_scans_no_table() {
+    fn queries_for_one_task_scan_no_table() {
         let root = tempfile::tempdir().unwrap();
         let config = crate::ServiceConfig::new(root.path());
         drop(super::super::Store::open(&config).unwrap());

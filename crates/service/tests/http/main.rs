@@ -1,4 +1,4 @@
-//! The HTTP side over real connections, with a driver that does what it is told.
+//! The HTTP side over real connections, with a scripted driver.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -1,4 +1,4 @@
-//! The description of the API: as committed, and as true.
+//! The OpenAPI document matches the handlers and their responses.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::place;
 
 #[test]
-fn the_committed_openapi_is_what_the_handlers_say() {
+fn the_committed_openapi_matches_the_handlers() {
     let generated = generate().unwrap();
     if std::env::var_os("UPDATE_OPENAPI").is_some() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
@@ -62,7 +62,7 @@ fn check(document: &Value, answer: &place::Answer, path: &str, method: &str) {
     assert!(errors.is_empty(), "{path} {method} {status}: {errors:?}\n{json:#}");
 }
 
-/// Every field of an answer must be described, or a client would not know of it.
+/// Every field of a response must be described, or a client would not know it.
 fn check_described(document: &Value, json: &Value) {
     let schemas = &document["components"]["schemas"];
     let mut known = vec![];
@@ -88,7 +88,7 @@ fn check_described(document: &Value, json: &Value) {
 }
 
 #[tokio::test]
-async fn answers_are_as_described() {
+async fn responses_match_the_openapi_document() {
     let document: Value = serde_json::from_str(OPENAPI).unwrap();
     let place = place::start().await;
     let submit = place

@@ -1,4 +1,4 @@
-//! A service on a port of its own, and a client that asks it.
+//! A service on its own port, and a client for it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use super::scripted::Scripted;
 /// How long anything here may take.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running service. Its folder goes with it.
+/// A running service. Its folder is deleted with it.
 pub struct Place {
     pub address: SocketAddr,
     pub engine: Engine,
@@ -33,7 +33,7 @@ pub struct Place {
     folder: tempfile::TempDir,
 }
 
-/// An answer, read to its end.
+/// A response that was read to its end.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -54,7 +54,7 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The problem's code and pointer, where it is a problem document as it should be.
+    /// The code and pointer of a well-formed problem document.
     pub fn problem(&self) -> (String, Option<String>) {
         assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
         let json = self.json();
@@ -72,7 +72,7 @@ impl Answer {
     }
 }
 
-/// A service as it is by default.
+/// A service with default settings.
 pub async fn start() -> Place {
     start_with(|_| {}, |_| {}).await
 }
@@ -179,7 +179,7 @@ impl Place {
     }
 }
 
-/// One request on a connection of its own.
+/// One request on its own connection.
 pub async fn send(
     address: SocketAddr,
     method: &str,

@@ -1,4 +1,4 @@
-//! What earlier versions left: a database without tenants, and files that others may read.
+//! What earlier versions left: a database without tenants, and files that others can read.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -45,7 +45,7 @@ fn make_old(folder: &Path) {
 }
 
 #[tokio::test]
-async fn tasks_of_a_database_without_tenants_belong_to_default_and_go_on() {
+async fn tasks_of_a_database_without_tenants_belong_to_default() {
     let root = tempfile::tempdir().unwrap();
     make_old(root.path());
     let mut settings = config(root.path());
@@ -53,7 +53,7 @@ async fn tasks_of_a_database_without_tenants_belong_to_default_and_go_on() {
     settings.retention.saved = settings.retention.age;
     let driver: std::sync::Arc<dyn hybrid_cache_driver::Driver> = std::sync::Arc::new(Scripted::independent());
     let engine = hybrid_cache_service::Engine::open(settings, driver).await.unwrap();
-    // A small database is made anew as one that gives freed pages back.
+    // A small database is rewritten so that it can return free pages.
     let sql = Connection::open(&root.path().join("tasks.sqlite3"), OpenMode::Read, Duration::ZERO).unwrap();
     let gives_back = sql.first("PRAGMA auto_vacuum", &[], |row| row.integer(0)).unwrap();
     assert_eq!(gives_back, Some(2));
@@ -71,7 +71,7 @@ async fn tasks_of_a_database_without_tenants_belong_to_default_and_go_on() {
     let queued = hybrid_cache_service::TaskId::parse("task-queued").unwrap();
     reaches(&engine, &queued, StateName::Ended).await;
     assert_eq!(read_all(&engine, &queued, 0, Follow::Stored).await, b"kept\n");
-    // Its key still stands for it, with another body here.
+    // Its key still belongs to it, with another body here.
     let refused = engine.submit(&TaskSpec::new("x"), Some("old-key")).await.unwrap_err();
     assert_eq!(refused.code(), "idempotency_mismatch");
     let others = other.submit(&TaskSpec::new("x"), Some("old-key")).await.unwrap();
@@ -79,7 +79,7 @@ async fn tasks_of_a_database_without_tenants_belong_to_default_and_go_on() {
 }
 
 #[tokio::test]
-async fn what_is_kept_is_for_its_owner_alone_whatever_there_was_before() {
+async fn stored_files_are_private_to_their_owner() {
     let bench = Bench::new().await;
     let id = bench.start("print x").await;
     bench.reaches(&id, StateName::Ended).await;
