@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use hybrid_cache_cluster::{ClusterConnection, FaultyCluster, connection};
 use hybrid_cache_tools::{Error, ErrorContext, Machine, Result, default_root};
-use hybrid_cache_trials::chaos::{self, Fault, FaultTrial, FaultContext, PledgeRow, Serve, Settings, list};
+use hybrid_cache_trials::chaos::{self, Fault, FaultContext, FaultTrial, PledgeRow, Serve, Settings, list};
 use serde_json::json;
 
 use crate::exit::Exit;

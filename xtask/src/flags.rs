@@ -14,7 +14,7 @@ mod size;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use hybrid_cache_cluster::{Range, facts};
+use hybrid_cache_cluster::Range;
 use hybrid_cache_model::Tenant;
 use hybrid_cache_model::quantity;
 

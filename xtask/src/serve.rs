@@ -8,7 +8,7 @@ use hybrid_cache_cluster::Backend;
 use hybrid_cache_driver::Driver;
 use hybrid_cache_driver::local::NetworkStatus;
 use hybrid_cache_model::protocol::Limits;
-use hybrid_cache_service::host::{self, Blame, Ended, Host, HostError, OfCluster, OfMachine, Settings};
+use hybrid_cache_service::host::{self, ClusterVolumes, Ended, Host, HostError, LocalVolumes, Settings};
 use hybrid_cache_service::{Engine, Parts, SystemClock, Volumes};
 use hybrid_cache_tools::{Error, ErrorClass, ErrorContext, Result, failed};
 
@@ -92,11 +92,11 @@ async fn open(flags: &flags::Serve) -> Result<Engine> {
     let (driver, volumes): (Arc<dyn Driver>, Arc<dyn Volumes>) = match backend {
         Backend::Local(local) => {
             let driver = Arc::new(local.driver);
-            (driver.clone(), Arc::new(OfMachine(driver)))
+            (driver.clone(), Arc::new(LocalVolumes(driver)))
         }
         Backend::Cluster(cluster) => {
             let driver = Arc::new(cluster.driver);
-            (driver.clone(), Arc::new(OfCluster::new(driver)))
+            (driver.clone(), Arc::new(ClusterVolumes::new(driver)))
         }
     };
     let parts = Parts {
@@ -105,7 +105,7 @@ async fn open(flags: &flags::Serve) -> Result<Engine> {
         volumes: Some(volumes),
     };
     let engine = Engine::open_with(config, parts).await;
-    engine.map_err(|error| of_blame(error.blame(), error))
+    engine.map_err(|error| of_class(error.class(), error))
 }
 
 fn settings(flags: &flags::Serve, backend: &Backend) -> Settings {
@@ -129,7 +129,7 @@ struct ServeError(Error);
 
 impl From<HostError> for ServeError {
     fn from(error: HostError) -> ServeError {
-        ServeError(of_blame(error.blame(), error))
+        ServeError(of_class(error.class(), error))
     }
 }
 
@@ -140,11 +140,11 @@ impl From<ServeError> for Error {
 }
 
 /// An error of the service with the class that it tells.
-fn of_blame(blame: Blame, error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    let class = match blame {
-        Blame::Usage => ErrorClass::Input,
-        Blame::Prerequisite => ErrorClass::Prerequisite,
-        Blame::Program => ErrorClass::Failed,
+fn of_class(class: host::ErrorClass, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    let class = match class {
+        host::ErrorClass::Usage => ErrorClass::Input,
+        host::ErrorClass::Prerequisite => ErrorClass::Prerequisite,
+        host::ErrorClass::Program => ErrorClass::Failed,
     };
     Error::other(class, error)
 }

@@ -82,7 +82,7 @@ struct Shown<'a> {
 
 /// Prints what was recorded in numbers.
 fn show(folder: &Path, recorded: &Recorded, json: bool) -> Result<Exit> {
-    let summary = Summary::of(recorded).map_err(|error| Error::other(ErrorClass::Failed, error))?;
+    let summary = Summary::from_source(recorded).map_err(|error| Error::other(ErrorClass::Failed, error))?;
     let faults = describe_faults(recorded.faults());
     if json {
         let shown = Shown {

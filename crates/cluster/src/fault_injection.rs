@@ -62,7 +62,10 @@ impl ClusterControl for FaultyCluster {
 
     async fn verify(&self, epoch: &Epoch) -> Result<VerifyReport, TrialError> {
         let driver = self.connection.driver().await.map_err(trial_error)?;
-        match driver.maintain(epoch, PodMaintenanceCommand::Verify { repair: false }).await? {
+        match driver
+            .maintain(epoch, PodMaintenanceCommand::Verify { repair: false })
+            .await?
+        {
             PodMaintainReport::Maintained {
                 report: MaintainReport::Verify(report),
             } => Ok(report),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{IndexScope, Interpreter, EnvironmentContext};
+use crate::protocol::{EnvironmentContext, IndexScope, Interpreter};
 use crate::requirement::Requirement;
 use crate::system::SystemPackage;
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hybrid_cache_model::Phase;
 use hybrid_cache_model::budget::BudgetRequest;
-use hybrid_cache_model::protocol::{PrepareEvent};
+use hybrid_cache_model::protocol::PrepareEvent;
 use hybrid_cache_runner::child::Deadline;
 use hybrid_cache_runner::maintenance::python::{gc, usage, verify};
 use hybrid_cache_runner::python::Lookup;

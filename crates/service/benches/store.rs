@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use hybrid_cache_driver::{Driver, DriverError, Epoch, LogReader, SubmitOptions, Ticket};
 use hybrid_cache_model::{Failure, FailureKind, Outcome, Phase, TaskSpec};
-use hybrid_cache_service::store::sqlite::{Access, Connection, Value};
-use hybrid_cache_service::{Engine, ServiceConfig, TaskId};
+use hybrid_cache_service::store::sqlite::{Connection, OpenMode, Value};
+use hybrid_cache_service::{Engine, ServiceConfig, new_task_id};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
@@ -167,7 +167,7 @@ impl Side {
         let mut took = Vec::new();
         for number in 0..rows {
             let begun = Instant::now();
-            let id = TaskId::random().unwrap();
+            let id = new_task_id().unwrap();
             let values = [
                 Value::Text(id.as_str()),
                 Value::Integer(i64::try_from(number).unwrap()),
@@ -181,7 +181,7 @@ impl Side {
 }
 
 fn raw(path: &Path) -> Connection {
-    let raw = Connection::open(path, Access::Write, Duration::from_secs(5)).unwrap();
+    let raw = Connection::open(path, OpenMode::Write, Duration::from_secs(5)).unwrap();
     raw.batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
         .unwrap();
     raw

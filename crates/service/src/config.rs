@@ -1,4 +1,4 @@
-//! What an operator may set: bounds, deadlines and how long things are kept.
+//! What an operator may set: bounds, deadlines and retention.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,42 +8,42 @@ use hybrid_cache_model::protocol::Limits;
 /// The configuration of one service.
 #[derive(Clone, Debug)]
 pub struct ServiceConfig {
-    /// Folder of the database and of the tasks' output; made where it is not there.
+    /// Folder of the database and of the tasks' output; created if it is missing.
     pub folder: PathBuf,
-    /// Tasks that run at one time.
+    /// Most tasks that run at the same time.
     pub concurrency: usize,
-    /// Tasks that may wait for their turn.
+    /// Most tasks of one tenant that may wait in the queue.
     pub queue: u64,
-    /// Tasks that may be kept without having ended, those never run included.
+    /// Most tasks of one tenant that have not ended, including those that were never run.
     pub open_tasks: u64,
     /// Bounds on each user's program.
     pub limits: Limits,
     /// How long preparing one task may take.
     pub prepare: Duration,
-    /// Longest accepted `pythonCode`, in bytes; never more than the model's own bound.
+    /// Longest accepted `pythonCode`, in bytes; the model's own bound also applies.
     pub code_bytes: usize,
-    /// Bytes of standard output, and as many of standard error, that are told with a task; all of it is in its logs.
+    /// Bytes of each stream that a task's view shows; the task's log has everything.
     pub shown_output_bytes: usize,
     /// How long tasks are kept.
     pub retention: Retention,
     /// Pauses between attempts while the driver does not answer.
     pub backoff: Backoff,
-    /// How long one call of the driver may take (waiting for a task to end is no such call).
+    /// How long one call of the driver may take. Waiting for a task's end is not such a call.
     pub driver_call: Duration,
-    /// How much longer than its own limits a task may take before it is given up.
+    /// How much longer than its own limits a task may take before the service gives it up.
     pub overdue: Duration,
     /// How long to wait for a database that another process has locked.
     pub busy: Duration,
-    /// How long reading or writing the database may take, waiting for those in front included.
+    /// How long a read or write of the database may take, including its wait in the queue.
     pub store_call: Duration,
-    /// The database's largest size in bytes; unbounded where absent.
+    /// The database's largest size in bytes; `None` sets no bound.
     pub database_bytes: Option<u64>,
-    /// Connections that read at one time.
+    /// Connections that read the database at the same time.
     pub readers: usize,
 }
 
 impl ServiceConfig {
-    /// The defaults, in this folder.
+    /// The defaults, with this folder.
     pub fn new(folder: impl Into<PathBuf>) -> ServiceConfig {
         ServiceConfig {
             folder: folder.into(),
@@ -66,20 +66,20 @@ impl ServiceConfig {
     }
 }
 
-/// How long tasks are kept, with their output. Tasks that wait or run are always kept.
+/// How long tasks are kept, with their output. Waiting and running tasks are always kept.
 #[derive(Clone, Debug)]
 pub struct Retention {
-    /// Ended tasks, since their end.
+    /// How long an ended task is kept, counted from its end.
     pub age: Duration,
-    /// At most so many ended tasks of one tenant; the ones submitted first go first.
+    /// Most ended tasks of one tenant; the tasks submitted first are deleted first.
     pub count: u64,
-    /// Tasks that nobody has asked to run, since they were submitted; an hour where they are half of the tasks that a tenant
-    /// may have open.
+    /// How long a task that no client has run is kept, counted from its submit; one hour if such tasks are half of the
+    /// tasks that a tenant may have open.
     pub saved: Duration,
-    /// Bytes of output and database; a tenth of the volume where absent. Beyond them ended tasks go, then saved ones: those of
-    /// the tenant that holds most, the oldest first.
+    /// Bytes of output and database together; `None` means a tenth of the volume. Beyond that, ended tasks are deleted,
+    /// then saved ones: those of the tenant that holds most, oldest first.
     pub bytes: Option<u64>,
-    /// Time between two looks.
+    /// Time between two runs of housekeeping.
     pub every: Duration,
     /// Tasks deleted in one transaction.
     pub batch: u32,
@@ -98,17 +98,17 @@ impl Default for Retention {
     }
 }
 
-/// Growing pauses.
+/// Pauses that grow.
 #[derive(Clone, Debug)]
 pub struct Backoff {
-    /// The first pause; each one after it is twice as long.
+    /// The first pause; each later one is twice as long.
     pub first: Duration,
     /// The longest pause.
     pub most: Duration,
 }
 
 impl Backoff {
-    /// The pause after `failures` failures in a row.
+    /// The pause after this many failures in a row.
     pub fn pause(&self, failures: u32) -> Duration {
         let factor = 1_u32 << failures.saturating_sub(1).min(20);
         self.first.saturating_mul(factor).min(self.most)

@@ -1,13 +1,12 @@
-//! What can go wrong, with stable codes for programs and the next step for people.
+//! The service's errors, with stable codes for programs and a hint for people.
 
+use hybrid_cache_api::StateName;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use hybrid_cache_model::TaskError;
 
-use crate::state::StateName;
-
-/// Why a request was not done.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     /// The task's text is not acceptable.
@@ -21,29 +20,29 @@ pub enum ServiceError {
         /// What is wrong with it, in lower case.
         message: String,
     },
-    /// There is no such task, or there is no more.
+    /// There is no such task: it was deleted, or never existed.
     #[error("there is no task of this id\nhint: ended tasks are kept for a limited time")]
     NotFound,
     /// The same Idempotency-Key came with another body.
-    #[error("this Idempotency-Key came with another body before\nhint: use a new key for a new task")]
+    #[error("this Idempotency-Key was used with another body before\nhint: use a new key for a new task")]
     IdempotencyMismatch,
     /// The task's state does not allow it.
     #[error("{message}")]
     Conflict {
         /// The task's state.
         state: StateName,
-        /// What was asked and why it cannot be, in lower case.
+        /// What was requested and why it is refused, in lower case.
         message: String,
     },
-    /// As many tasks wait as may.
-    #[error("{waiting} tasks wait already, no more are taken\nhint: try again in {} s", .retry_after.as_secs())]
+    /// The queue is full.
+    #[error("the queue is full: {waiting} tasks are waiting\nhint: try again in {} s", .retry_after.as_secs())]
     QueueFull {
         /// Tasks in the queue.
         waiting: u64,
         /// When to try again.
         retry_after: Duration,
     },
-    /// As many tasks are kept without having ended as may be, or requests come faster than they can be kept.
+    /// Too many tasks have not ended, or requests arrive faster than they can be written.
     #[error("{message}\nhint: try again in {} s", .retry_after.as_secs())]
     TooMany {
         /// What there is too much of, in lower case.
@@ -51,16 +50,18 @@ pub enum ServiceError {
         /// When to try again.
         retry_after: Duration,
     },
-    /// There is no room left for the database or for output.
+    /// The disk has no room for the database or for output.
     #[error(
-        "there is no room left to keep anything: {message}\nhint: make room on the service's volume, or keep tasks for a shorter time"
+        "there is no room left on the disk: {message}\nhint: free space on the service's volume, or keep tasks for a shorter time"
     )]
     StorageFull {
         /// The system's answer.
         message: String,
     },
     /// Another process holds the database.
-    #[error("the database is locked by another process: {message}\nhint: end what else uses the service's folder")]
+    #[error(
+        "the database is locked by another process: {message}\nhint: end the other program that uses the service's folder"
+    )]
     StorageBusy {
         /// The system's answer.
         message: String,
@@ -71,13 +72,13 @@ pub enum ServiceError {
         /// The system's answer.
         message: String,
     },
-    /// The service is about to end.
+    /// The service is shutting down.
     #[error("the service is shutting down\nhint: try again in a few seconds")]
     ShuttingDown,
-    /// A bug of ours.
+    /// A bug of the service.
     #[error("internal error: {message}")]
     Internal {
-        /// What did not hold.
+        /// Which assumption did not hold.
         message: String,
     },
 }
@@ -101,7 +102,7 @@ impl ServiceError {
         }
     }
 
-    /// The field of the body that is meant, as a JSON pointer.
+    /// The field of the body at fault, as a JSON pointer.
     pub fn pointer(&self) -> Option<&'static str> {
         match self {
             ServiceError::Invalid(error) => Some(error.pointer),
@@ -109,7 +110,7 @@ impl ServiceError {
         }
     }
 
-    /// When trying again makes sense.
+    /// When to try again; `None` if trying again does not help.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             ServiceError::QueueFull { retry_after, .. } | ServiceError::TooMany { retry_after, .. } => {
@@ -118,40 +119,40 @@ impl ServiceError {
             ServiceError::StorageBusy { .. } | ServiceError::Storage { .. } | ServiceError::ShuttingDown => {
                 Some(Duration::from_secs(5))
             }
-            // As often as old tasks are looked for.
+            // As often as housekeeping deletes old tasks.
             ServiceError::StorageFull { .. } => Some(Duration::from_secs(60)),
             _ => None,
         }
     }
 }
 
-/// Why the service could not be opened. Nothing on disk was changed where the file is not ours or damaged.
+/// Why the service could not be opened. A file that is damaged or belongs to another program is left unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The folder cannot be used.
     #[error("cannot use the service's folder {path:?}: {source}")]
     Folder {
-        /// Which.
+        /// The folder.
         path: PathBuf,
         /// The system's answer.
         #[source]
         source: std::io::Error,
     },
     /// Another service runs on the same folder.
-    #[error("another service uses {path:?}\nhint: end it first, or give this one a folder of its own")]
+    #[error("another service uses {path:?}\nhint: end it first, or give this one its own folder")]
     InUse {
         /// The folder.
         path: PathBuf,
     },
     /// Another process holds the database.
-    #[error("the database {path:?} is locked by another process\nhint: end what else has it open")]
+    #[error("the database {path:?} is locked by another process\nhint: end the program that has it open")]
     Locked {
         /// The database file.
         path: PathBuf,
     },
     /// The database is damaged.
     #[error(
-        "the database {path:?} is damaged: {detail}\nhint: it was left as it is; move it away to start with an empty one, or put a backup in its place"
+        "the database {path:?} is damaged: {detail}\nhint: the file is unchanged; move it away to start with an empty one, or replace it with a backup"
     )]
     Damaged {
         /// The database file.
@@ -160,26 +161,24 @@ pub enum OpenError {
         detail: String,
     },
     /// The file is a database of something else.
-    #[error(
-        "{path:?} is a database, but not of this service\nhint: it was left as it is; give the service a folder of its own"
-    )]
+    #[error("{path:?} is a database of another program\nhint: the file is unchanged; give the service its own folder")]
     NotOurs {
         /// The file.
         path: PathBuf,
     },
-    /// A newer version has written the database.
+    /// A newer version wrote the database.
     #[error(
-        "the database {path:?} has schema version {found}, this program knows up to {known}\nhint: it was left as it is; use the newer program"
+        "the database {path:?} has schema version {found}, and this program knows versions up to {known}\nhint: the file is unchanged; use the newer program"
     )]
     Newer {
         /// The database file.
         path: PathBuf,
-        /// Its version.
+        /// Its schema version.
         found: i64,
-        /// Ours.
+        /// The newest schema version that this program knows.
         known: i64,
     },
-    /// Something else about the database.
+    /// Any other error of the database.
     #[error("cannot open the database {path:?}: {message}")]
     Database {
         /// The database file.

@@ -1,4 +1,4 @@
-//! The command line of the container's program. Few flags, for manifests rather than for people.
+//! The command line of the container's program. It has few flags: settings are files in a manifest.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -12,35 +12,35 @@ use hybrid_cache_service::host::Settings;
 use lexopt::{Arg, Parser, ValueExt};
 
 pub const USAGE: &str = "\
-usage: hybrid-cache-service --driver-config FILE [flag]...    serves tasks that run on a cluster
-       hybrid-cache-service --probe ADDRESS                   asks a service there whether it takes tasks
+usage: hybrid-cache-service --driver-config FILE [flag]...    serve tasks that run on a cluster
+       hybrid-cache-service --probe ADDRESS                   check whether a service there accepts tasks
 
-  --driver-config FILE   what `cargo xtask up` writes as driver.json: namespace, image, claims, bounds, network
-  --kubeconfig FILE      how to reach the cluster [default: as a pod of it]
-  --listen ADDRESS       [default: 127.0.0.1:8000]; any but this machine's own needs --token-file
-  --token-file FILE      the token which clients must send, or a line `TENANT TOKEN` for each tenant; for its owner alone
-  --host NAME            name that clients may call this service by; may be repeated [default: any, with a token]
-  --data-dir DIR         tasks and their output [default: /data]
-  --max-running N        tasks at one time [default: 16]
-  --max-queued N         tasks of one tenant that may wait [default: 1000]
-  --retain-days DAYS     for which tasks that have ended are kept [default: 30]
-  --retain-tasks N       of which so many are kept for each tenant [default: 100000]
-  --retain-size SIZE     of output and database, such as 20GiB; the oldest go first [default: a tenth of the volume]
-  --retain-saved HOURS   for which tasks are kept that nobody asks to run [default: 24]
-  --trace-size SIZE      of recorded requests, for `cargo xtask size`; 0 records none [default: 64MiB]
-  --timeout SECONDS      until a task's program is killed [default: 600]
-  --grace SECONDS        for tasks that cannot live without this process [default: 10]; on a cluster they can";
+  --driver-config FILE   read namespace, image, claims, bounds and network from FILE, which `cargo xtask up` writes
+  --kubeconfig FILE      reach the cluster with FILE [default: as a pod of the cluster]
+  --listen ADDRESS       listen on ADDRESS [default: 127.0.0.1:8000]; an address that others can reach needs --token-file
+  --token-file FILE      require the token in FILE, or one of its lines `TENANT TOKEN`; only its owner may read FILE
+  --host NAME            accept NAME as the Host header; may be repeated [default: any name, with a token]
+  --data-dir DIR         store tasks and their output in DIR [default: /data]
+  --max-running N        run at most N tasks at the same time [default: 16]
+  --max-queued N         let at most N tasks of one tenant wait [default: 1000]
+  --retain-days DAYS     delete ended tasks after DAYS [default: 30]
+  --retain-tasks N       keep at most N ended tasks of each tenant [default: 100000]
+  --retain-size SIZE     keep at most SIZE of output and database, such as 20GiB [default: a tenth of the volume]
+  --retain-saved HOURS   delete tasks that no client has run after HOURS [default: 24]
+  --trace-size SIZE      record at most SIZE of requests for `cargo xtask size`; 0 records none [default: 64MiB]
+  --timeout SECONDS      kill a task's program after SECONDS [default: 600]
+  --grace SECONDS        give tasks that end with this process SECONDS at shutdown [default: 10]; tasks on a cluster go on";
 
-/// What is asked for.
+/// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// To be told about the flags.
+    /// Print the flags.
     Help,
-    /// To be told the version.
+    /// Print the version.
     Version,
-    /// Whether another process serves there.
+    /// Check whether another process serves at this address.
     Probe(SocketAddr),
-    /// To serve.
+    /// Serve.
     Serve(Box<Serve>),
 }
 
@@ -58,10 +58,10 @@ pub struct Serve {
     pub grace: Duration,
 }
 
-/// Reads it.
+/// Parses the command line.
 ///
 /// # Errors
-/// A flag is not known, lacks its value or has one that makes no sense.
+/// A flag is unknown, lacks its value, or has an invalid one.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, lexopt::Error> {
     let mut parser = Parser::from_args(arguments);
     let mut driver_config = None;
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flag_that_is_told_about_is_taken() {
+    fn every_documented_flag_is_accepted() {
         let line = "--driver-config /d --kubeconfig /k --listen 0.0.0.0:80 --token-file /t --host a --host b \
                     --data-dir /x --max-running 1 --max-queued 2 --retain-days 3 --retain-tasks 4 --retain-size 1GiB \
                     --retain-saved 6 --trace-size 2MiB --timeout 5 --grace 0";
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_by_name() {
+    fn an_invalid_flag_is_named() {
         for (line, what) in [
             ("", "--driver-config"),
             ("--driver-config /d --retain-day 3", "--retain-day"),

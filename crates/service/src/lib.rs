@@ -1,8 +1,8 @@
-//! The task service: what users submit is kept before it is run, run once, and told about while it runs.
+//! The task service: it stores what users submit, runs each task once, and reports on it while it runs.
 //!
-//! `store` keeps tasks in SQLite behind one writer, `output` keeps what they print in files beside it, `engine` moves
-//! them from state to state over a [`hybrid_cache_driver::Driver`], and `metrics` counts. Nothing here knows HTTP but
-//! the modules that speak it. `host` is a whole process around them, but for its command line.
+//! `store` keeps tasks in SQLite behind one writer, and `output` keeps what they print in files. `engine` runs tasks
+//! through a [`hybrid_cache_driver::Driver`], and `metrics` counts. Only `http` and `page` know HTTP. `host` is the
+//! process around them, without its command line.
 
 pub mod clock;
 pub mod config;
@@ -10,14 +10,14 @@ pub mod engine;
 pub mod error;
 pub mod host;
 pub mod http;
-pub mod id;
+mod id;
 pub mod metrics;
 pub mod output;
 mod page;
 mod private;
+mod random;
 pub mod state;
 pub mod store;
-pub mod view;
 
 pub use clock::{Clock, SystemClock};
 pub use config::{Backoff, Retention, ServiceConfig};
@@ -25,9 +25,8 @@ pub use engine::{
     CancelAnswer, Changes, Engine, Novelty, Parts, Readiness, RunAnswer, ShutdownReport, Submitted, Volumes,
 };
 pub use error::{OpenError, ServiceError};
-pub use id::TaskId;
+pub use hybrid_cache_api::{CacheName, EndName, ListQuery, StateName, TaskId, TaskList, TaskSummary, TaskView};
+pub use id::new_task_id;
 pub use metrics::{Footprint, Histogram, MetricsSnapshot, VolumeGauge};
 pub use output::{Follow, OutputChunk, OutputReader};
-pub use state::StateName;
 pub use store::history::{HitRate, VolumeUse};
-pub use view::{ListQuery, Page, TaskSummary, TaskView};

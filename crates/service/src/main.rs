@@ -11,20 +11,20 @@ use hybrid_cache_driver::DriverError;
 use hybrid_cache_driver::kube::{KubeConfig, KubeDriver};
 use hybrid_cache_driver::trace::{self, TraceConfig};
 use hybrid_cache_model::shown;
-use hybrid_cache_service::host::{self, Blame, Ended, Host, HostError, OfCluster};
+use hybrid_cache_service::host::{self, ClusterVolumes, Ended, ErrorClass, Host, HostError};
 use hybrid_cache_service::{Engine, OpenError, Parts, SystemClock};
 
-/// Longest that a probe waits.
+/// Longest wait of a probe.
 const PROBE: Duration = Duration::from_secs(3);
-/// As `cargo xtask` has them.
+/// The exit codes of `cargo xtask`.
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const PREREQUISITE: u8 = 4;
 const INTERRUPTED: u8 = 130;
 
-/// Why it ended early.
+/// Why the program ends with an error.
 #[derive(Debug, thiserror::Error)]
-enum Trouble {
+enum MainError {
     #[error(transparent)]
     Host(#[from] HostError),
     #[error("{0}")]
@@ -37,19 +37,19 @@ enum Trouble {
     Runtime(std::io::Error),
 }
 
-impl Trouble {
+impl MainError {
     fn code(&self) -> u8 {
-        let blame = match self {
-            Trouble::Host(error) => error.blame(),
-            Trouble::Open(error) => error.blame(),
-            Trouble::Config(_) => Blame::Usage,
-            Trouble::Driver(_) => Blame::Prerequisite,
-            Trouble::Runtime(_) => Blame::Program,
+        let class = match self {
+            MainError::Host(error) => error.class(),
+            MainError::Open(error) => error.class(),
+            MainError::Config(_) => ErrorClass::Usage,
+            MainError::Driver(_) => ErrorClass::Prerequisite,
+            MainError::Runtime(_) => ErrorClass::Program,
         };
-        match blame {
-            Blame::Usage => USAGE,
-            Blame::Prerequisite => PREREQUISITE,
-            Blame::Program => FAILED,
+        match class {
+            ErrorClass::Usage => USAGE,
+            ErrorClass::Prerequisite => PREREQUISITE,
+            ErrorClass::Program => FAILED,
         }
     }
 }
@@ -78,16 +78,16 @@ fn main() -> ExitCode {
         Ok(Command::Serve(flags)) => match serve(*flags) {
             Ok(Ended::Good) => 0,
             Ok(Ended::Interrupted) => INTERRUPTED,
-            Err(trouble) => {
-                eprintln!("error: {}", shown(&trouble.to_string()));
-                trouble.code()
+            Err(error) => {
+                eprintln!("error: {}", shown(&error.to_string()));
+                error.code()
             }
         },
     };
     code.into()
 }
 
-fn serve(flags: Serve) -> Result<Ended, Trouble> {
+fn serve(flags: Serve) -> Result<Ended, MainError> {
     let access = host::access(flags.listen, flags.token_file.as_deref())?;
     let config = driver_config(&flags)?;
     tracing_subscriber::fmt()
@@ -96,7 +96,7 @@ fn serve(flags: Serve) -> Result<Ended, Trouble> {
         .with_target(false)
         .init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(Trouble::Runtime)?;
+    let runtime = runtime.map_err(MainError::Runtime)?;
     let host = Host {
         listen: flags.listen,
         access,
@@ -104,20 +104,20 @@ fn serve(flags: Serve) -> Result<Ended, Trouble> {
         grace: flags.grace,
     };
     let ended = runtime.block_on(host.run(open(&flags, config), |line| eprintln!("{line}")));
-    // Whoever is still at work after a second signal is not waited for.
+    // After a second signal, work that is still in progress is abandoned.
     runtime.shutdown_background();
     ended
 }
 
-fn driver_config(flags: &Serve) -> Result<KubeConfig, Trouble> {
+fn driver_config(flags: &Serve) -> Result<KubeConfig, MainError> {
     let name = flags.driver_config.display();
     let hint = "`cargo xtask up` writes it anew";
     let text = std::fs::read(&flags.driver_config);
-    let text = text.map_err(|error| Trouble::Config(format!("{name}: {error}\nhint: {hint}")))?;
-    serde_json::from_slice(&text).map_err(|error| Trouble::Config(format!("{name}: {error}\nhint: {hint}")))
+    let text = text.map_err(|error| MainError::Config(format!("{name}: {error}\nhint: {hint}")))?;
+    serde_json::from_slice(&text).map_err(|error| MainError::Config(format!("{name}: {error}\nhint: {hint}")))
 }
 
-async fn open(flags: &Serve, config: KubeConfig) -> Result<Engine, Trouble> {
+async fn open(flags: &Serve, config: KubeConfig) -> Result<Engine, MainError> {
     let driver = Arc::new(KubeDriver::connect(&flags.reach, config).await?);
     if flags.trace_bytes > 0 {
         driver.record(TraceConfig {
@@ -126,7 +126,7 @@ async fn open(flags: &Serve, config: KubeConfig) -> Result<Engine, Trouble> {
         });
     }
     let parts = Parts {
-        volumes: Some(Arc::new(OfCluster::new(Arc::clone(&driver)))),
+        volumes: Some(Arc::new(ClusterVolumes::new(Arc::clone(&driver)))),
         driver,
         clock: Arc::new(SystemClock),
     };

@@ -1,4 +1,4 @@
-//! Files and folders that are for their owner alone: what users submit and what their tasks print.
+//! Creates files and folders that only their owner can read: what users submit and what their tasks print.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
@@ -10,10 +10,10 @@ use hybrid_cache_model::Protection;
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 
-/// Makes a folder, with those above it, and tightens one that is there.
+/// Creates a folder and its parents, and removes others' access to one that exists.
 ///
 /// # Errors
-/// It cannot be made or tightened.
+/// The folder cannot be created, or its mode cannot be changed.
 pub fn folder(path: &Path) -> io::Result<()> {
     if !Protection::PrivateFiles.is_on() {
         return fs::create_dir_all(path);
@@ -22,10 +22,10 @@ pub fn folder(path: &Path) -> io::Result<()> {
     tighten(path, FOLDER_MODE)
 }
 
-/// Opens a file with these options, making it for its owner alone.
+/// Opens a file with these options. A new file is readable by its owner only.
 ///
 /// # Errors
-/// It cannot be opened or tightened.
+/// The file cannot be opened, or its mode cannot be changed.
 pub fn file(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     if Protection::PrivateFiles.is_on() {
         options.mode(FILE_MODE);
@@ -35,10 +35,11 @@ pub fn file(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     Ok(opened)
 }
 
-/// Takes from all but the owner what an earlier version or somebody's umask gave them. A file that is not there is fine.
+/// Removes others' access to a file, which an earlier version or a umask may have given. A missing file is not an
+/// error.
 ///
 /// # Errors
-/// It cannot be changed.
+/// The mode cannot be changed.
 pub fn tighten_file(path: &Path) -> io::Result<()> {
     match tighten(path, FILE_MODE) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -46,10 +47,10 @@ pub fn tighten_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Tightens every file of a folder, where others may enter that; it is to be tightened behind this.
+/// Does the same for every file of a folder that others can enter. Change the folder's own mode after this.
 ///
 /// # Errors
-/// The folder cannot be read, or a file cannot be changed.
+/// The folder cannot be read, or a mode cannot be changed.
 pub fn tighten_files_of(folder: &Path) -> io::Result<()> {
     if fs::metadata(folder)?.mode() & 0o077 == 0 {
         return Ok(());
@@ -60,7 +61,7 @@ pub fn tighten_files_of(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What belongs to another user stays as it is: the root of a claim is root's, and its group ours alone.
+/// Leaves files of other users alone: the root of a claim belongs to root, and its group is this process's.
 fn tighten(path: &Path, mode: u32) -> io::Result<()> {
     let found = fs::symlink_metadata(path)?;
     let is_ours = found.uid() == rustix::process::geteuid().as_raw();

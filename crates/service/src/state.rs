@@ -1,63 +1,64 @@
-//! A task's states and the only steps between them.
+//! A task's states and the transitions between them.
 
+use hybrid_cache_api::StateName;
 use hybrid_cache_driver::Ticket;
-use serde::{Deserialize, Serialize};
 
-/// Where a task stands.
+/// A task's state, as the database keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Kept; nobody has asked to run it.
+    /// Stored; no client has run it.
     Saved,
-    /// Waiting for its turn.
+    /// Waiting in the queue.
     Queued,
-    /// About to be given to the driver under this ticket, or given already: stored before the driver hears of it.
+    /// About to be submitted to the driver under this ticket, or already submitted. It is stored before the driver is
+    /// called.
     Starting {
-        /// What it is known by, whether or not the driver has heard of it.
+        /// The driver's name for the task, whether or not the driver knows it yet.
         ticket: Ticket,
     },
     /// The driver has it.
     Running {
-        /// What the driver knows it by.
+        /// The driver's name for the task.
         ticket: Ticket,
     },
-    /// It came to its end, with an outcome.
+    /// Ended, with an outcome.
     Ended,
-    /// Somebody cancelled it, before it ran or while it did.
+    /// Cancelled, before it ran or while it ran.
     Cancelled,
-    /// A newer version of the service keeps it in a state that this one does not know. It is left alone.
+    /// A state of a newer version that this one does not know. The task is left unchanged.
     Unknown,
 }
 
 /// What happens to a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Somebody asked to run it.
+    /// A client runs it.
     Run,
-    /// It is its turn.
+    /// It leaves the queue.
     Claim {
         /// The ticket it will be submitted under.
         ticket: Ticket,
     },
-    /// The driver certainly did not start it: it goes back to its place in the queue.
+    /// The driver certainly did not start it, so it returns to its place in the queue.
     Postpone,
     /// The driver has accepted it.
     Start {
         /// What the driver knows it by.
         ticket: Ticket,
     },
-    /// It has an outcome.
+    /// It ended with an outcome.
     End,
-    /// It was cancelled, and will not run on.
+    /// It was cancelled and will not continue.
     Cancel,
 }
 
-/// A step that there is not.
+/// A transition that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a task that is {} cannot {event:?}", .state.stored())]
-pub struct Illegal {
-    /// Where the task stands.
+pub struct InvalidTransition {
+    /// The task's state.
     pub state: State,
-    /// What was to happen.
+    /// The refused event.
     pub event: Event,
 }
 
@@ -65,8 +66,8 @@ impl State {
     /// The state after an event.
     ///
     /// # Errors
-    /// There is no such step from here.
-    pub fn next(self, event: Event) -> Result<State, Illegal> {
+    /// The event is not allowed in this state.
+    pub fn next(self, event: Event) -> Result<State, InvalidTransition> {
         match (self, event) {
             (State::Saved, Event::Run) | (State::Starting { .. }, Event::Postpone) => Ok(State::Queued),
             (State::Queued, Event::Claim { ticket }) => Ok(State::Starting { ticket }),
@@ -75,11 +76,11 @@ impl State {
             (State::Saved | State::Queued | State::Starting { .. } | State::Running { .. }, Event::Cancel) => {
                 Ok(State::Cancelled)
             }
-            (state, event) => Err(Illegal { state, event }),
+            (state, event) => Err(InvalidTransition { state, event }),
         }
     }
 
-    /// The word the database keeps.
+    /// The word in the database.
     pub fn stored(&self) -> &'static str {
         match self {
             State::Saved => "saved",
@@ -92,7 +93,7 @@ impl State {
         }
     }
 
-    /// Reads what the database keeps.
+    /// Reads the word in the database.
     pub fn read(stored: &str, ticket: Option<Ticket>) -> State {
         match (stored, ticket) {
             ("saved", None) => State::Saved,
@@ -105,7 +106,7 @@ impl State {
         }
     }
 
-    /// The ticket, while it matters.
+    /// The ticket, while the driver has the task or is about to get it.
     pub fn ticket(&self) -> Option<&Ticket> {
         match self {
             State::Starting { ticket } | State::Running { ticket } => Some(ticket),
@@ -113,7 +114,7 @@ impl State {
         }
     }
 
-    /// What clients are told.
+    /// The state that clients see.
     pub fn name(&self) -> StateName {
         match self {
             State::Saved => StateName::Saved,
@@ -123,52 +124,6 @@ impl State {
             State::Cancelled => StateName::Cancelled,
             State::Unknown => StateName::Unknown,
         }
-    }
-}
-
-/// A task's state as clients see it: what is about to start is still queued to them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum StateName {
-    /// Kept, not asked to run.
-    Saved,
-    /// Waiting for its turn, or for the driver.
-    Queued,
-    /// Under way.
-    Running,
-    /// It has an outcome.
-    Ended,
-    /// Cancelled before it ended.
-    Cancelled,
-    /// A newer version of the service keeps it in a state that this one does not know.
-    Unknown,
-}
-
-impl StateName {
-    /// All that this version brings tasks into, in the order of a task's life.
-    pub const ALL: [StateName; 5] = [
-        StateName::Saved,
-        StateName::Queued,
-        StateName::Running,
-        StateName::Ended,
-        StateName::Cancelled,
-    ];
-
-    /// The word on the wire.
-    pub fn name(self) -> &'static str {
-        match self {
-            StateName::Saved => "saved",
-            StateName::Queued => "queued",
-            StateName::Running => "running",
-            StateName::Ended => "ended",
-            StateName::Cancelled => "cancelled",
-            StateName::Unknown => "unknown",
-        }
-    }
-
-    /// True where nothing more will happen to the task, as far as this version knows.
-    pub fn is_final(self) -> bool {
-        matches!(self, StateName::Ended | StateName::Cancelled | StateName::Unknown)
     }
 }
 
@@ -221,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_steps_are_these_and_no_others() {
+    fn only_the_listed_transitions_exist() {
         let states = [
             State::Saved,
             State::Queued,

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::attack::Attack;
-use crate::site::Site;
 use crate::chaos::Fault;
+use crate::site::Site;
 
 /// Something that can be tried.
 pub trait Listed {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use hybrid_cache_cluster::facts;
+use hybrid_cache_model::quantity;
 use hybrid_cache_sizing::claim::FileSystem;
 
 use super::place::{Cluster, DriverName};

@@ -30,7 +30,7 @@ fn a_token_that_can_be_guessed_or_read_nowhere_is_refused() {
     ended(&["serve", "--token-file", file]).with(2, &[file]);
     std::fs::write(file, "secret\n").unwrap();
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644)).unwrap();
-    ended(&["serve", "--token-file", file]).with(2, &["others may read it (mode 0644)", "hint: `chmod 600 "]);
+    ended(&["serve", "--token-file", file]).with(2, &["others can read it (mode 0644)", "hint: `chmod 600 "]);
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
     let refused = ended(&["serve", "--token-file", file]);
     refused.with(2, &["6 characters, at least 32", "openssl rand -hex 32"]);
@@ -126,10 +126,7 @@ fn one_signal_waits_for_the_running_task_and_a_second_one_does_not() {
         let ended = wait(child);
         let talk = talk.join().unwrap();
         assert_eq!(ended.code, Some(code), "{talk}");
-        assert!(
-            code == 130 || talk.contains("tasks under way: 1 ended, 0 go on"),
-            "{talk}"
-        );
+        assert!(code == 130 || talk.contains("active tasks: 1 ended, 0 go on"), "{talk}");
     }
     // What was cut off is known to have been, and what ended before is still told.
     let (child, address, _told) = listening(folder);

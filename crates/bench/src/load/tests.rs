@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use hybrid_cache_model::TaskSpec;
 use hybrid_cache_model::load::{LoadCounts, LoadRecord, MemorySource};
-use hybrid_cache_report::{LoadSummary, DurationHistogram};
+use hybrid_cache_report::{DurationHistogram, LoadSummary};
 use hybrid_cache_tools::Silent;
 
 use super::board::Stop;

@@ -2,14 +2,14 @@
 
 use hybrid_cache_image::docker::Engine;
 use hybrid_cache_image::task_image as image;
-use hybrid_cache_model::maintain::UsageReport;
 use hybrid_cache_model::budget::Budgets;
+use hybrid_cache_model::maintain::UsageReport;
 use hybrid_cache_model::protocol::RunReport;
 use hybrid_cache_model::quantity;
 use hybrid_cache_tools::{Checkout, Result, failed};
 
 use crate::api::ClusterApi;
-use crate::facts::{self, ClaimFacts, TaskPod};
+use crate::facts::{ClaimFacts, TaskPod};
 use crate::names::{NIX_CLAIM, PYTHON_CLAIM, TASK_LABEL};
 use crate::options::{BackendKind, ClusterChoice};
 use crate::status::deployed::{ArgoStatus, ServiceStatus};

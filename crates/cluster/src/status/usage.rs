@@ -30,7 +30,11 @@ pub async fn usage(checkout: &Checkout, api: ClusterApi) -> Result<UsageReport> 
 /// # Errors
 /// No pod can run, or it takes too long.
 pub async fn measure(driver: &KubeDriver) -> Result<UsageReport> {
-    let asked = timeout(USAGE_TIMEOUT, driver.maintain(&Epoch::Standing, PodMaintenanceCommand::Usage)).await;
+    let asked = timeout(
+        USAGE_TIMEOUT,
+        driver.maintain(&Epoch::Standing, PodMaintenanceCommand::Usage),
+    )
+    .await;
     let answer = asked.map_err(|_| failed!("no answer within {} s", USAGE_TIMEOUT.as_secs()))?;
     match answer? {
         PodMaintainReport::Maintained {

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
-use hybrid_cache_model::maintain::UsageReport;
 use hybrid_cache_model::budget::Budgets;
+use hybrid_cache_model::maintain::UsageReport;
 use hybrid_cache_report::units;
 use hybrid_cache_sizing::pace::{Estimate, Full, Pace};
 use hybrid_cache_sizing::{Source, Volume, Weight};

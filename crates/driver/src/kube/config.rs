@@ -7,7 +7,6 @@ use hybrid_cache_model::quantity;
 use hybrid_cache_model::{Failure, FailureKind};
 use serde::{Deserialize, Serialize};
 
-
 /// Everything that the kube driver needs. The driver reads no environment variable and no kubeconfig.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KubeConfig {

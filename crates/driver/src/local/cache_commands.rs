@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use hybrid_cache_model::Failure;
-use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
 use hybrid_cache_model::budget::Budgets;
+use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
 
 use crate::local::config::LocalConfig;
 use crate::local::mounts::{NIX_MOUNT, PYTHON_MOUNT};

@@ -1,7 +1,7 @@
 //! What the driver offers to look after the caches of this machine: usage, eviction, checks, and filling them in advance.
 
-use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
 use hybrid_cache_model::budget::{BudgetRequest, Budgets};
+use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest};
 use hybrid_cache_model::protocol::{Keep, PrepareEvent};
 use hybrid_cache_model::{CacheReport, Failure, FailureKind, TaskSpec};
 

@@ -1,5 +1,5 @@
-//! Taking tasks out of the queue, one for each free place: the tenants in turn, and each one's tasks in the order in which they
-//! were asked to run.
+//! Takes tasks from the queue, one for each free slot. Tenants take turns, and each tenant's tasks run in the order in
+//! which they were queued.
 
 use std::sync::Arc;
 
@@ -7,14 +7,16 @@ use hybrid_cache_driver::Room;
 use hybrid_cache_model::Tenant;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::carry::{self, Stage, Wish};
-use super::{Closing, Inner};
+use super::inner::{Closing, Inner};
+use super::intent::Intent;
+use super::run_task;
+use super::stage::Stage;
 use crate::error::ServiceError;
 use crate::store::tally::Tally;
-use crate::store::writer::Desk;
+use crate::store::writer::WriteContext;
 use crate::store::writes;
 
-/// Runs until the service closes. What is taken is always carried: closing is looked at between two tasks.
+/// Runs until the service shuts down. It checks for that between two tasks, so every claimed task is run.
 pub async fn run(inner: Arc<Inner>) {
     let mut closing = inner.closing.subscribe();
     let mut tally = inner.store.tally();
@@ -38,11 +40,11 @@ pub async fn run(inner: Arc<Inner>) {
     }
 }
 
-/// Waits until there is a place, a task, a driver and room there; `None` where the service is gone.
+/// Waits for a slot, a task, a driver that answers, and room on it; `None` if the service is gone.
 async fn turn(inner: &Inner, tally: &mut watch::Receiver<Tally>) -> Option<(OwnedSemaphorePermit, Room)> {
     let permit = Arc::clone(&inner.slots).acquire_owned().await.ok()?;
     tally.wait_for(|tally| tally.all().waiting() > 0).await.ok()?;
-    inner.gate.pass().await;
+    inner.circuit_breaker.wait_ready().await;
     Some((permit, inner.driver.room().await))
 }
 
@@ -54,14 +56,20 @@ async fn take(
     last: &mut Option<Tenant>,
 ) -> Result<(), ServiceError> {
     let (driver, now_us, after) = (inner.driver.name(), inner.clock.now_us(), last.clone());
-    // A claim that is given up and done all the same would leave its task starting, with nobody to carry it.
-    let claim = move |desk: &mut Desk<'_>| writes::claim(desk, after.as_ref(), driver, now_us);
+    // If the write were abandoned but done all the same, the task would stay in `starting` without anyone to run it.
+    let claim = move |context: &mut WriteContext<'_>| writes::claim(context, after.as_ref(), driver, now_us);
     if let Some(claimed) = inner.store.write_certainly(claim).await? {
         *last = Some(claimed.tenant.clone());
         tracing::info!(task = %claimed.id, "starting");
-        let carried = inner.enter(&claimed.tenant, &claimed.id, Wish::None);
+        let active = inner.enter(&claimed.tenant, &claimed.id, Intent::Run);
         let inner = Arc::clone(inner);
-        tokio::spawn(carry::run(inner, claimed, Stage::Fresh, (Some(permit), room), carried));
+        tokio::spawn(run_task::run(
+            inner,
+            claimed,
+            Stage::Fresh,
+            (Some(permit), room),
+            active,
+        ));
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
-//! Keeping what a task prints while it runs, also over times in which the driver loses sight of it.
+//! Stores what a task prints while it runs, even if the connection to the driver breaks meanwhile.
 
+use hybrid_cache_api::TaskId;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,68 +10,67 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::Inner;
-use crate::id::TaskId;
+use super::inner::Inner;
 use crate::output::OutputWriter;
 
-/// Tasks whose kept output is read again at one time.
+/// Tasks whose output is read again from the beginning at the same time.
 pub const CATCHING_UP: usize = 4;
-/// How long one of them may take before the next has its turn beside it.
+/// How long one of them may take before the next one starts beside it.
 const CATCH_UP_MOST: Duration = Duration::from_secs(2);
 
-/// What is known of a task while it is waited for.
+/// What is known of a task that the service waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sight {
-    /// How often the driver did not answer. Its log may have ended with that, and begins anew.
+pub struct WaitState {
+    /// How often the driver did not answer. Its log may have ended with that, and then begins again.
     pub lost: u32,
     /// True once the task has ended.
     pub over: bool,
 }
 
-/// The pump at work. The answer is a warning where not all could be kept.
+/// The running pump. Its result is a warning if some output could not be stored.
 pub type Pump = JoinHandle<Option<String>>;
 
 fn warning(error: &dyn std::fmt::Display) -> Option<String> {
-    Some(format!("not all of the output could be kept: {error}"))
+    Some(format!("not all of the output could be stored: {error}"))
 }
 
-/// Whose output is kept, and where it comes from.
+/// Whose output to store, and where it comes from.
 pub struct Source {
     /// The task.
     pub id: TaskId,
-    /// What the driver knows it by.
+    /// The driver's name for the task.
     pub ticket: Ticket,
     /// Its log.
     pub log: Result<LogReader, DriverError>,
-    /// True where an earlier process may have kept some of it: the driver tells that again.
+    /// True if an earlier process may have stored some of it: the driver sends that again.
     pub again: bool,
 }
 
-/// Starts to keep a task's output.
-pub fn start(inner: &Arc<Inner>, source: Source, sight: watch::Receiver<Sight>) -> Pump {
+/// Starts to store a task's output.
+pub fn start(inner: &Arc<Inner>, source: Source, wait_state: watch::Receiver<WaitState>) -> Pump {
     let inner = Arc::clone(inner);
     tokio::spawn(async move {
         let id = source.id.clone();
-        match keep(&inner, source, sight).await {
+        match keep(&inner, source, wait_state).await {
             Ok(()) => None,
             Err(error) => {
-                tracing::warn!(task = %id, %error, "output cannot be kept");
+                tracing::warn!(task = %id, %error, "output cannot be stored");
                 warning(&error)
             }
         }
     })
 }
 
-async fn keep(inner: &Inner, source: Source, mut sight: watch::Receiver<Sight>) -> std::io::Result<()> {
+async fn keep(inner: &Inner, source: Source, mut wait_state: watch::Receiver<WaitState>) -> std::io::Result<()> {
     let mut turn = if source.again {
-        Turn::of(inner, sight.clone()).await
+        Turn::wait(inner, wait_state.clone()).await
     } else {
         Turn(None)
     };
     let (outputs, id, limit) = (inner.outputs.clone(), source.id, inner.config.limits.output_bytes);
     let opened = tokio::task::spawn_blocking(move || outputs.writer(&id, limit)).await;
     let mut writer = opened.map_err(std::io::Error::other)??;
-    let (mut log, mut lost) = (source.log, Sight::default().lost);
+    let (mut log, mut lost) = (source.log, WaitState::default().lost);
     loop {
         match log {
             Ok(log) => {
@@ -80,10 +80,12 @@ async fn keep(inner: &Inner, source: Source, mut sight: watch::Receiver<Sight>) 
             Err(DriverError::UnknownTicket(_)) => {}
             Err(error) => return Err(std::io::Error::other(error)),
         }
-        // The log has come to its end: with the task, or because the driver has lost sight of it.
-        let news = sight.wait_for(|sight| sight.over || sight.lost > lost).await;
+        // The log has ended: with the task, or because the connection to the driver broke.
+        let news = wait_state
+            .wait_for(|wait_state| wait_state.over || wait_state.lost > lost)
+            .await;
         lost = match news {
-            Ok(sight) if sight.lost > lost => sight.lost,
+            Ok(wait_state) if wait_state.lost > lost => wait_state.lost,
             _ => break,
         };
         log = inner.driver.take_log(&source.ticket);
@@ -92,22 +94,22 @@ async fn keep(inner: &Inner, source: Source, mut sight: watch::Receiver<Sight>) 
     synced.await.map_err(std::io::Error::other)?
 }
 
-/// The right to read again what an earlier process has kept already: a few tasks at a time have it, so that a service which is
-/// started does not read every log at once.
+/// The right to read output that an earlier process has already stored. Only a few tasks have it at a time, so that a
+/// service that starts does not read every log at once.
 struct Turn(Option<(OwnedSemaphorePermit, Instant)>);
 
 impl Turn {
-    async fn of(inner: &Inner, mut sight: watch::Receiver<Sight>) -> Turn {
+    async fn wait(inner: &Inner, mut wait_state: watch::Receiver<WaitState>) -> Turn {
         let permit = Arc::clone(&inner.catching_up).acquire_owned();
         tokio::select! {
             // An error means that the service is gone.
             permit = permit => Turn(permit.ok().map(|permit| (permit, Instant::now() + CATCH_UP_MOST))),
-            // It has ended: what is left of its log is not waited for for long.
-            _ = sight.wait_for(|sight| sight.over) => Turn(None),
+            // The task has ended: do not wait long for the rest of its log.
+            _ = wait_state.wait_for(|wait_state| wait_state.over) => Turn(None),
         }
     }
 
-    /// The log's next piece. A log that stands still takes no turn from others.
+    /// The log's next chunk. A log without new output gives its turn to others.
     async fn next(&mut self, log: &mut LogReader) -> Option<Chunk> {
         if let Some((_, until)) = &self.0 {
             if let Ok(chunk) = timeout_at(*until, log.next()).await {
@@ -119,7 +121,7 @@ impl Turn {
     }
 }
 
-/// Pours a log into its file. On the first error it stops, so that what is kept is a beginning without gaps.
+/// Copies a log into its file. Stops at the first error, so that the stored output has no gaps.
 async fn pour(mut log: LogReader, mut writer: OutputWriter, turn: &mut Turn) -> std::io::Result<OutputWriter> {
     while let Some(chunk) = turn.next(&mut log).await {
         let written = tokio::task::spawn_blocking(move || writer.append(&chunk).map(|()| writer));
@@ -132,15 +134,15 @@ async fn pour(mut log: LogReader, mut writer: OutputWriter, turn: &mut Turn) -> 
     Ok(writer)
 }
 
-/// Waits for the rest of a task's output once it has ended; a driver that does not close its log in time loses the rest.
-pub async fn finish(inner: &Inner, mut pump: Pump, sight: &watch::Sender<Sight>) -> Option<String> {
-    sight.send_modify(|sight| sight.over = true);
+/// Waits for the rest of a task's output after its end. If the driver does not close its log in time, the rest is lost.
+pub async fn finish(inner: &Inner, mut pump: Pump, wait_state: &watch::Sender<WaitState>) -> Option<String> {
+    wait_state.send_modify(|wait_state| wait_state.over = true);
     match timeout(inner.config.driver_call, &mut pump).await {
         Ok(Ok(warning)) => warning,
         Ok(Err(panic)) => warning(&panic),
         Err(_) => {
             pump.abort();
-            warning(&"the driver did not say that it was over")
+            warning(&"the driver did not close the log in time")
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Whether the service can do its work: tried, with a write to its volume and one to its database, at most once a second for all
-//! who ask. It costs the same however many tasks are kept.
+//! Checks whether the service can work: one write to its volume and one to its database, at most once a second for all
+//! callers. The cost does not depend on the number of tasks.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -7,52 +7,36 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, timeout};
 
-use super::{Closing, Engine, Inner};
+use super::handle::Engine;
+use super::inner::{Closing, Inner};
 use crate::private;
 use crate::store::expiry;
 use crate::store::writes;
 
-/// How long an answer stands.
+/// How long a result is valid.
 const STANDS: Duration = Duration::from_secs(1);
 /// How long each of the two writes may take.
 const WRITE: Duration = Duration::from_secs(2);
-/// What is tried to be written: room for a task's text and the beginning of its output.
+/// How much is written: room for a task's text and the beginning of its output.
 const TRIED_BYTES: usize = 64 << 10;
-/// The file it is written to.
+/// The file that is written.
 const FILE: &str = ".ready";
 
-/// Whether the service can do its work.
+/// Whether the service can work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
-    /// True where tasks are taken in: what is kept can be written, and the service is not about to end.
+    /// True if the service accepts tasks: it can write, and is not shutting down.
     pub ready: bool,
     /// Why not, in lower case.
     pub reason: Option<String>,
-    /// Why the driver does not answer; tasks are taken in and wait meanwhile.
+    /// Why the driver does not answer; tasks are accepted and wait meanwhile.
     pub driver: Option<String>,
 }
 
-/// What was tried last.
-pub(super) struct Ready {
-    last: Mutex<Option<(Instant, Option<String>)>>,
-    /// Held by a write to the volume: one that hangs is not followed by more.
-    trying: Arc<Semaphore>,
-}
-
-impl Default for Ready {
-    fn default() -> Ready {
-        Ready {
-            last: Mutex::default(),
-            trying: Arc::new(Semaphore::new(1)),
-        }
-    }
-}
-
 impl Engine {
-    /// Whether the service can do its work.
+    /// Checks whether the service can work.
     pub async fn ready(&self) -> Readiness {
         let inner = &self.inner;
         let reason = if *inner.closing.borrow() == Closing::No {
@@ -63,15 +47,15 @@ impl Engine {
         Readiness {
             ready: reason.is_none(),
             reason,
-            driver: inner.gate.down(),
+            driver: inner.circuit_breaker.down(),
         }
     }
 }
 
 impl Inner {
-    /// Why nothing can be kept, as it was found within the last second.
+    /// Why nothing can be written, as found within the last second.
     async fn tried(&self) -> Option<String> {
-        // Who asks meanwhile gets the same answer.
+        // Callers that wait for the lock get the same result.
         let mut last = self.ready.last.lock().await;
         if let Some((at, reason)) = last.as_ref()
             && at.elapsed() < STANDS
@@ -83,7 +67,7 @@ impl Inner {
             None => self.try_database().await,
         };
         if let Some(reason) = &reason {
-            tracing::warn!(reason, "nothing can be kept");
+            tracing::warn!(reason, "nothing can be written");
         }
         *last = Some((Instant::now(), reason.clone()));
         reason
@@ -118,7 +102,7 @@ impl Inner {
         };
         let bound = self.config.database_bytes?;
         let full = pages.used_bytes.saturating_add(TRIED_BYTES as u64) > bound;
-        full.then(|| "the database is as large as it may be".to_owned())
+        full.then(|| "the database has reached its size limit".to_owned())
     }
 }
 
@@ -127,7 +111,7 @@ fn write(folder: &Path) -> io::Result<()> {
     let mut options = File::options();
     let mut file = private::file(options.write(true).create(true).truncate(true), &path)?;
     let written = file.write_all(&[0; TRIED_BYTES]).and_then(|()| file.sync_data());
-    // A full volume has this room back at once.
+    // A full volume gets this room back at once.
     let removed = std::fs::remove_file(&path);
     written.and(removed)
 }

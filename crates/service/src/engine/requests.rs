@@ -1,75 +1,77 @@
-//! What clients ask to be done: submit, run, cancel, delete.
+//! What clients request: submit, run, cancel, delete.
 
+use hybrid_cache_api::{StateName, TaskId};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::{TaskError, TaskSpec};
 use serde::Serialize;
 
-use super::carry::Wish;
-use super::upkeep::CROWDED;
-use super::{Closing, Engine, Inner};
+use super::handle::Engine;
+use super::housekeeping::CROWDED;
+use super::inner::{Closing, Inner};
+use super::intent::Intent;
 use crate::error::ServiceError;
-use crate::id::TaskId;
-use crate::state::StateName;
-use crate::store::writer::Desk;
+use crate::id::new_task_id;
+use crate::store::writer::WriteContext;
 use crate::store::writes::{self, Cancelled, Crowd, Deleted, Inserted, NewTask, Queued};
 
 /// Longest Idempotency-Key in bytes.
 const MAX_KEY_BYTES: usize = 255;
-/// Bounds on what a client is told to wait.
+/// Bounds of Retry-After.
 const RETRY_LEAST: Duration = Duration::from_secs(1);
 const RETRY_MOST: Duration = Duration::from_secs(300);
 
-/// What became of a submit.
+/// The result of a submit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submitted {
     /// The task's id.
     pub id: TaskId,
-    /// Whether it is a new task or one that the same Idempotency-Key made before.
+    /// Whether the task is new, or an earlier one of the same Idempotency-Key.
     pub novelty: Novelty,
 }
 
-/// Whether a submit made a task.
+/// Whether a submit created a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Novelty {
     /// It did.
     New,
-    /// The task was there.
+    /// The task existed before.
     Repeated,
 }
 
-/// What became of asking to run a task.
+/// The result of running a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunAnswer {
     /// The task's id.
     pub id: TaskId,
-    /// Its state; `queued` where this call did it.
+    /// Its state: `queued` if this call queued it.
     pub state: StateName,
 }
 
-/// What became of asking to cancel a task.
+/// The result of cancelling a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CancelAnswer {
     /// It will never run.
     Cancelled,
-    /// It runs, and was asked to end; its state tells when it has.
-    Asked,
-    /// It had ended in this state before, and stays as it is.
+    /// It runs and was asked to end; its state changes once it has.
+    Requested,
+    /// It had ended in this state before, and stays unchanged.
     Before(StateName),
 }
 
 impl Engine {
-    /// Keeps a task. It is on disk when this returns.
+    /// Stores a task. It is on disk when this returns.
     ///
     /// # Errors
-    /// The text is not acceptable, the key came with another body, there are too many, or it cannot be kept.
+    /// The task is not acceptable, the key came with another body, there are too many tasks, or the write failed.
     pub async fn submit(&self, spec: &TaskSpec, idempotency_key: Option<&str>) -> Result<Submitted, ServiceError> {
         self.submit_holding(spec, idempotency_key, ()).await
     }
 
-    /// The same; `held` is dropped once nothing of the task is in memory any more, even where whoever asks goes away before.
+    /// The same. `held` is dropped once nothing of the task is in memory any longer, even if the caller goes away
+    /// before.
     pub(crate) async fn submit_holding(
         &self,
         spec: &TaskSpec,
@@ -85,7 +87,7 @@ impl Engine {
             Some(key) => Some((check_key(key)?.to_owned(), digest(&json))),
             None => None,
         };
-        let id = TaskId::random().map_err(internal)?;
+        let id = new_task_id().map_err(internal)?;
         let task = NewTask {
             tenant: self.tenant.clone(),
             id: id.clone(),
@@ -95,9 +97,9 @@ impl Engine {
             open_limit: inner.config.open_tasks,
             saved_limit_bytes: inner.saved_limit_bytes(),
         };
-        let write = move |desk: &mut Desk<'_>| {
+        let write = move |context: &mut WriteContext<'_>| {
             let _held = &held;
-            writes::insert(desk, &task)
+            writes::insert(context, &task)
         };
         let inserted = inner.store.write(write).await?;
         inner.metrics.note_submit(clock.elapsed());
@@ -121,24 +123,23 @@ impl Engine {
                     false => inner.retry_after(open),
                 };
                 let message =
-                    format!("{open} tasks are kept that have not ended ({saved} were never run), no more are taken");
+                    format!("the limit is reached: {open} tasks have not ended, of which {saved} were never run");
                 Err(ServiceError::TooMany { message, retry_after })
             }
             Inserted::TooLarge(crowd) => {
                 let Crowd { saved, saved_bytes, .. } = crowd;
-                let message = format!(
-                    "{saved} saved tasks that were never run take {saved_bytes} bytes, no more are taken: run or delete some"
-                );
+                let message =
+                    format!("the limit is reached: {saved} saved tasks take {saved_bytes} bytes; run or delete some");
                 let retry_after = inner.until_forgotten(crowd);
                 Err(ServiceError::TooMany { message, retry_after })
             }
         }
     }
 
-    /// Puts a task into the queue; does nothing where it was asked to run before.
+    /// Puts a task into the queue; does nothing if it was run before.
     ///
     /// # Errors
-    /// There is no such task, it was cancelled, the queue is full, or it cannot be kept.
+    /// There is no such task, it was cancelled, the queue is full, or the write failed.
     pub async fn run(&self, id: &TaskId) -> Result<RunAnswer, ServiceError> {
         let inner = &self.inner;
         inner.check_open()?;
@@ -146,7 +147,7 @@ impl Engine {
         let (limit, now_us) = (inner.config.queue, inner.clock.now_us());
         let queued = inner
             .store
-            .write(move |desk| writes::queue(desk, (&tenant, &wanted), limit, now_us))
+            .write(move |context| writes::queue(context, (&tenant, &wanted), limit, now_us))
             .await?;
         let state = match queued {
             Queued::Now => {
@@ -171,16 +172,16 @@ impl Engine {
         Ok(RunAnswer { id: id.clone(), state })
     }
 
-    /// Cancels a task, whatever it does; one that has ended stays as it is.
+    /// Cancels a task in any state; one that has ended stays unchanged.
     ///
     /// # Errors
-    /// There is no such task, or it cannot be kept.
+    /// There is no such task, or the write failed.
     pub async fn cancel(&self, id: &TaskId) -> Result<CancelAnswer, ServiceError> {
         let inner = &self.inner;
         let (tenant, wanted, now_us) = (self.tenant.clone(), id.clone(), inner.clock.now_us());
         let cancelled = inner
             .store
-            .write(move |desk| writes::cancel(desk, (&tenant, &wanted), now_us))
+            .write(move |context| writes::cancel(context, (&tenant, &wanted), now_us))
             .await?;
         match cancelled {
             Cancelled::Now => {
@@ -188,24 +189,24 @@ impl Engine {
                 inner.outputs.live.close(id);
                 Ok(CancelAnswer::Cancelled)
             }
-            Cancelled::Asked => {
+            Cancelled::Requested => {
                 tracing::info!(task = %id, "asked to end");
-                inner.wish(id, Wish::Cancel);
-                Ok(CancelAnswer::Asked)
+                inner.set_intent(id, Intent::Cancel);
+                Ok(CancelAnswer::Requested)
             }
             Cancelled::Before(state) => Ok(CancelAnswer::Before(state)),
             Cancelled::Unknown => Err(ServiceError::NotFound),
         }
     }
 
-    /// Deletes a task and what it printed.
+    /// Deletes a task and its output.
     ///
     /// # Errors
-    /// There is no such task, it waits or runs, or the disk says no.
+    /// There is no such task, it waits or runs, or the write failed.
     pub async fn delete(&self, id: &TaskId) -> Result<(), ServiceError> {
         let inner = &self.inner;
         let (tenant, wanted) = (self.tenant.clone(), id.clone());
-        let delete = move |desk: &mut Desk<'_>| writes::delete(desk, (&tenant, &wanted));
+        let delete = move |context: &mut WriteContext<'_>| writes::delete(context, (&tenant, &wanted));
         match inner.store.write(delete).await? {
             Deleted::Now => {
                 tracing::info!(task = %id, "deleted");
@@ -236,22 +237,22 @@ impl Inner {
             return Err(TaskError {
                 pointer: "/pythonCode",
                 line: None,
-                message: format!("the code has {bytes} bytes, at most {most} are accepted"),
+                message: format!("the code has {bytes} bytes; at most {most} are accepted"),
                 hint: Some("put the bulk into a package, or read it as data".to_owned()),
             });
         }
         spec.check().map(|_| ())
     }
 
-    /// When a place should have come free, going by how long tasks took so far.
+    /// When a slot should be free, estimated from how long tasks took so far.
     fn retry_after(&self, waiting: u64) -> Duration {
         let mean = Duration::from_micros(self.metrics.mean_total_us().unwrap_or_default());
         let ahead = u32::try_from(waiting / self.config.concurrency.max(1) as u64).unwrap_or(u32::MAX);
-        // A tenth of the queue gone is room enough to try again.
+        // Once a tenth of the queue is gone, trying again makes sense.
         (mean.saturating_mul(ahead) / 10).clamp(RETRY_LEAST, RETRY_MOST)
     }
 
-    /// When the first of too many saved tasks will have been forgotten.
+    /// When the first of too many saved tasks will have expired.
     fn until_forgotten(&self, crowd: Crowd) -> Duration {
         let kept = self.config.retention.saved.min(CROWDED);
         let age_us = crowd
@@ -262,7 +263,7 @@ impl Inner {
         left.clamp(RETRY_LEAST, kept + self.config.retention.every)
     }
 
-    /// Deletes what a task printed. What cannot be deleted is tried again with the next look.
+    /// Deletes a task's output. If that fails, housekeeping tries again.
     pub(super) async fn remove_output(&self, id: &TaskId) {
         let (files, wanted) = (self.outputs.files.clone(), id.clone());
         let removed = tokio::task::spawn_blocking(move || files.remove(&wanted)).await;
@@ -287,7 +288,7 @@ fn check_key(key: &str) -> Result<&str, ServiceError> {
     })
 }
 
-/// What tells one body from another, whatever its spaces and its order of fields.
+/// A digest of the body, independent of white space and of the order of fields.
 fn digest(json: &str) -> Vec<u8> {
     blake3::hash(json.as_bytes()).as_bytes().to_vec()
 }

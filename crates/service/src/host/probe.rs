@@ -1,16 +1,16 @@
-//! Asks a service whether it takes tasks: a container without any other program has to ask itself.
+//! Asks a service whether it accepts tasks: its container has no other program that could.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// Longest answer that is read; a good one has some 200 bytes.
+/// Longest response that is read, in bytes; a good one has about 200.
 const ANSWER_BYTES: u64 = 4096;
 
-/// Asks `/readyz` there; each step may take so long.
+/// Requests `/readyz`. Each step may take `timeout`.
 ///
 /// # Errors
-/// What went wrong, or what it says is wrong.
+/// The service cannot be reached, or reports that it is not ready.
 pub fn probe(address: SocketAddr, within: Duration) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("{address}: {error}");
     let mut stream = TcpStream::connect_timeout(&address, within).map_err(failed)?;
@@ -35,7 +35,7 @@ mod tests {
     use std::net::TcpListener;
 
     #[test]
-    fn only_a_good_answer_is_one() {
+    fn a_probe_accepts_only_a_ready_response() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         for (answer, expected) in [

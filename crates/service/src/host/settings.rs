@@ -1,31 +1,31 @@
-//! What a command line may set about tasks, with the defaults that every program of ours gives them.
+//! What a command line can set about tasks, with the defaults of all programs.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::ServiceConfig;
 
-/// How many tasks, and for how long.
+/// Bounds and retention of tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Tasks that run at one time.
+    /// Most tasks that run at the same time.
     pub running: usize,
-    /// Tasks of one tenant that may wait for their turn.
+    /// Most tasks of one tenant that may wait in the queue.
     pub queued: u64,
-    /// Seconds until a task's program is killed.
+    /// Time limit of a task's program, in seconds.
     pub timeout_s: u64,
-    /// Days for which tasks that have ended are kept.
+    /// Days for which ended tasks are kept.
     pub retain_days: u64,
-    /// Tasks of one tenant that have ended of which so many are kept.
+    /// Most ended tasks of one tenant that are kept.
     pub retain_tasks: u64,
-    /// Bytes of output and database that are kept; a tenth of the volume where absent.
+    /// Bytes of output and database that are kept; `None` means a tenth of the volume.
     pub retain_bytes: Option<u64>,
-    /// Hours for which tasks are kept that nobody asks to run.
+    /// Hours for which tasks are kept that no client has run.
     pub retain_saved_hours: u64,
 }
 
 impl Settings {
-    /// Tasks that run on a cluster at one time, where nobody says.
+    /// The default number of tasks that run on a cluster at the same time.
     pub const ON_CLUSTER: usize = 16;
 
     /// The defaults on a cluster.

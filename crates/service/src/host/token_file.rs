@@ -1,4 +1,4 @@
-//! Reading the token file: who else may read it is looked at first.
+//! Reads the token file, after checking who else can read it.
 
 use std::fs::{File, Metadata};
 use std::io::Read;
@@ -7,20 +7,20 @@ use std::path::Path;
 
 use hybrid_cache_model::Protection;
 
-use super::HostError;
+use super::error::HostError;
 use crate::http::Tokens;
 
-/// Largest file, in bytes.
+/// Largest token file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// Reads a token file.
 ///
 /// # Errors
-/// It cannot be read, others may read it, or it holds something that is no token.
+/// The file cannot be read, others can read it, or it holds something that is not a token.
 pub fn read(file: &Path) -> Result<Tokens, HostError> {
     let path = || file.to_owned();
     let failed = |source| HostError::TokenFile { path: path(), source };
-    // What is looked at and what is read are one file, whatever becomes of its name.
+    // Check and read the same open file, in case its name is moved meanwhile.
     let opened = File::open(file).map_err(failed)?;
     let found = opened.metadata().map_err(failed)?;
     if Protection::TokenFileMode.is_on() && !is_private(&found, &ours()) {
@@ -32,7 +32,7 @@ pub fn read(file: &Path) -> Result<Tokens, HostError> {
     Tokens::read(&text).map_err(|faults| HostError::Tokens { path: path(), faults })
 }
 
-/// Groups of this process.
+/// The groups of this process.
 fn ours() -> Vec<u32> {
     let mut groups = vec![rustix::process::getegid().as_raw()];
     groups.extend(
@@ -44,8 +44,8 @@ fn ours() -> Vec<u32> {
     groups
 }
 
-/// True where the file's owner alone may read it, or where it is as Kubernetes mounts a Secret for a pod with `fsGroup`: of root,
-/// for one of our groups to read, and for nobody else. Nobody but root can have made that.
+/// True if only the owner can read the file, or if it is as Kubernetes mounts a Secret for a pod with `fsGroup`: owned
+/// by root, readable for one of this process's groups and for nobody else. Only root can have made that.
 fn is_private(found: &Metadata, groups: &[u32]) -> bool {
     let (owner_alone, group_reads) = (found.mode() & 0o077 == 0, found.mode() & 0o037 == 0);
     owner_alone || (group_reads && found.uid() == 0 && groups.contains(&found.gid()))
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_file_that_others_may_read_is_refused_with_a_command_that_mends_it() {
+    fn a_readable_token_file_is_refused_with_a_command_that_fixes_it() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
         std::fs::write(&file, "s3cret42".repeat(4)).unwrap();
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_as_kubernetes_mounts_it_is_accepted_where_root_made_it_for_our_group_alone() {
+    fn a_kubernetes_secret_of_root_for_this_group_only_is_accepted() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
         std::fs::write(&file, "x").unwrap();

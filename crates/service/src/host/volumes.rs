@@ -1,4 +1,4 @@
-//! What the caches hold, asked of the driver that tasks run on.
+//! Measures the cache volumes through the driver.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,18 +15,19 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::{VolumeGauge, Volumes};
+use crate::engine::Volumes;
+use crate::metrics::VolumeGauge;
 
-/// How old a figure of a cluster's volumes may be: asking takes a pod.
+/// How old a measurement of a cluster's volumes may be: measuring takes a pod.
 const ON_CLUSTER_EVERY: Duration = Duration::from_secs(900);
-/// How long a cluster is not asked again after it could not say.
+/// Pause after a cluster could not be measured.
 const ON_CLUSTER_PAUSE: Duration = Duration::from_secs(300);
 
 /// The caches of this machine.
-pub struct OfMachine(pub Arc<LocalDriver>);
+pub struct LocalVolumes(pub Arc<LocalDriver>);
 
 #[async_trait]
-impl Volumes for OfMachine {
+impl Volumes for LocalVolumes {
     async fn usage(&self) -> Result<Vec<VolumeGauge>, String> {
         gauges(self.0.maintain(&Epoch::Standing, Maintenance::Usage).await)
     }
@@ -35,27 +36,27 @@ impl Volumes for OfMachine {
 type Gauges = Result<Vec<VolumeGauge>, String>;
 type Asking = Pin<Box<dyn Future<Output = Gauges> + Send>>;
 
-/// The volumes of a cluster, and what was last seen of them.
-pub struct OfCluster {
+/// The cache volumes of a cluster, with the last measurement.
+pub struct ClusterVolumes {
     ask: Box<dyn Fn() -> Asking + Send + Sync>,
     state: Mutex<Seen>,
 }
 
-/// What was seen, and the one question that is being asked. That may take longer than whoever asks has time.
+/// The last measurement, and the one in progress, which may take longer than its caller waits.
 #[derive(Default)]
 struct Seen {
     last: Option<(Instant, Gauges)>,
     asking: JoinSet<Gauges>,
 }
 
-impl OfCluster {
-    /// Those of a driver.
-    pub fn new(driver: Arc<KubeDriver>) -> OfCluster {
-        OfCluster::asked_by(move || Box::pin(ask(Arc::clone(&driver))))
+impl ClusterVolumes {
+    /// The volumes of this driver's cluster.
+    pub fn new(driver: Arc<KubeDriver>) -> ClusterVolumes {
+        ClusterVolumes::asked_by(move || Box::pin(ask(Arc::clone(&driver))))
     }
 
-    fn asked_by(ask: impl Fn() -> Asking + Send + Sync + 'static) -> OfCluster {
-        OfCluster {
+    fn asked_by(ask: impl Fn() -> Asking + Send + Sync + 'static) -> ClusterVolumes {
+        ClusterVolumes {
             ask: Box::new(ask),
             state: Mutex::default(),
         }
@@ -63,7 +64,7 @@ impl OfCluster {
 }
 
 #[async_trait]
-impl Volumes for OfCluster {
+impl Volumes for ClusterVolumes {
     async fn usage(&self) -> Gauges {
         let mut state = self.state.lock().await;
         if let Some((at, last)) = &state.last
@@ -123,10 +124,10 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_cluster_that_takes_longer_than_a_look_is_asked_once_and_its_answer_is_kept() {
+    async fn a_slow_measurement_runs_once_and_its_result_is_kept() {
         let asked = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&asked);
-        let volumes = OfCluster::asked_by(move || {
+        let volumes = ClusterVolumes::asked_by(move || {
             let first = counted.fetch_add(1, Ordering::SeqCst) == 0;
             Box::pin(async move {
                 sleep(Duration::from_secs(100)).await;

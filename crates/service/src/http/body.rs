@@ -1,4 +1,4 @@
-//! Reading bodies: bounded in size, time and number, and every mistake in them named by its place.
+//! Reads request bodies with bounds on size, time and memory, and names the place of every mistake.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
@@ -8,34 +8,34 @@ use hybrid_cache_model::TaskSpec;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::App;
-use super::catalogue::Kind;
-use super::memory::{Memory, Part, SMALL_BYTES};
-use super::problem::{Answer, Problem};
+use super::app::App;
+use super::memory::{Memory, Reservation, SMALL_BYTES};
+use super::rejection::Answer;
+use hybrid_cache_api::{Problem, ProblemType};
 
-/// How much of a body that is too large is read and thrown away, so that its sender gets to read the answer.
+/// Bytes of a body that is too large which are read and thrown away, so that its sender reads the response.
 const DRAINED_BYTES: usize = 24 << 20;
-/// Most characters of a name that an answer repeats.
+/// Most characters of a name that a response repeats.
 const SHOWN_CHARS: usize = 60;
 const TEXT_FIELDS: [&str; 4] = ["pythonCode", "dependencies", "requirementsFile", "systemDependencies"];
 const FLAG_FIELD: &str = "useCache";
 
-/// What a large body counts for: itself, and what is read out of it.
+/// How many times its size a large body counts: for itself and for what is parsed from it.
 const TIMES: usize = 2;
 
-/// A body.
-pub struct Taken {
-    /// It.
+/// A body that was read completely.
+pub struct ReceivedBody {
+    /// Its bytes.
     pub bytes: Bytes,
-    /// Its part of the memory, where it is large: to be held for as long as anything that was made of it.
-    pub part: Option<Part>,
+    /// Its share of the memory, if it is large. Hold it as long as anything made from the body.
+    pub reservation: Option<Reservation>,
 }
 
 /// Reads a body of this media type.
 ///
 /// # Errors
-/// It is of another type, too large, too slow, or breaks off.
-pub async fn read(app: &App, headers: &HeaderMap, media_type: &str, body: Body) -> Answer<Taken> {
+/// The body has another type, is too large or too slow, or breaks off.
+pub async fn read(app: &App, headers: &HeaderMap, media_type: &str, body: Body) -> Answer<ReceivedBody> {
     check_media_type(headers, media_type)?;
     let most = app.config().body_bytes;
     let announced = headers.get(header::CONTENT_LENGTH);
@@ -46,7 +46,7 @@ pub async fn read(app: &App, headers: &HeaderMap, media_type: &str, body: Body) 
         Ok(read) => read,
         Err(_) => {
             let detail = format!("the body was not complete after {} s", within.as_secs());
-            Err(Problem::new(Kind::TooSlow, detail).into())
+            Err(Problem::new(ProblemType::TooSlow, detail).into())
         }
     }
 }
@@ -56,26 +56,26 @@ fn check_media_type(headers: &HeaderMap, expected: &str) -> Answer<()> {
     let essence = sent.map(|sent| sent.split(';').next().unwrap_or_default().trim());
     let detail = match essence {
         Some(essence) if essence.eq_ignore_ascii_case(expected) => return Ok(()),
-        Some(essence) => format!("the body is announced as {}", shown(essence)),
+        Some(essence) => format!("the Content-Type is {}", shown(essence)),
         None => "there is no Content-Type header".to_owned(),
     };
-    let problem = Problem::new(Kind::UnsupportedMediaType, detail).parameter("Content-Type");
+    let problem = Problem::new(ProblemType::UnsupportedMediaType, detail).parameter("Content-Type");
     Err(problem.hint(format!("send `Content-Type: {expected}`")).into())
 }
 
-/// Reads up to `most` bytes, of which `expected` are expected. What is more than a small part of them waits for memory.
-async fn collect(mut body: Body, memory: &Memory, expected: usize, most: usize) -> Answer<Taken> {
+/// Reads up to `most` bytes of about `expected`. If the body is not small, it waits for memory.
+async fn collect(mut body: Body, memory: &Memory, expected: usize, most: usize) -> Answer<ReceivedBody> {
     let mut read = BytesMut::new();
-    let mut part = None;
+    let mut reservation = None;
     let mut passed = 0;
     while let Some(frame) = body.frame().await {
-        let broken = |_| Problem::new(Kind::InvalidJson, "the body breaks off");
+        let broken = |_| Problem::new(ProblemType::InvalidJson, "the body breaks off");
         let Ok(data) = frame.map_err(broken)?.into_data() else {
             continue;
         };
         passed += data.len();
-        if passed > SMALL_BYTES && passed <= most && part.is_none() {
-            part = memory.take(expected.saturating_mul(TIMES)).await;
+        if passed > SMALL_BYTES && passed <= most && reservation.is_none() {
+            reservation = memory.take(expected.saturating_mul(TIMES)).await;
             read.reserve(expected.saturating_sub(read.len()));
         }
         if passed <= most {
@@ -83,28 +83,28 @@ async fn collect(mut body: Body, memory: &Memory, expected: usize, most: usize) 
         } else if passed > DRAINED_BYTES {
             break;
         } else {
-            // What came so far is of no use any more.
-            (read, part) = (BytesMut::new(), None);
+            // The bytes read so far are no longer needed.
+            (read, reservation) = (BytesMut::new(), None);
         }
     }
     if passed <= most {
         let bytes = read.freeze();
-        return Ok(Taken { bytes, part });
+        return Ok(ReceivedBody { bytes, reservation });
     }
-    let problem = Problem::new(Kind::TooLarge, format!("the body has more than {most} bytes"));
+    let problem = Problem::new(ProblemType::TooLarge, format!("the body has more than {most} bytes"));
     Err(problem
         .hint("put the bulk into a package, or let the program read it as data")
         .into())
 }
 
-/// Reads a task as the API takes it.
+/// Parses a task.
 ///
 /// # Errors
-/// It is no UTF-8, no JSON, or a field is missing, unknown or of the wrong type.
+/// The body is not UTF-8 or not JSON, or a field is missing, unknown or of the wrong type.
 pub fn task(bytes: &[u8]) -> Answer<TaskSpec> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let detail = format!("the body is not UTF-8 at byte {}", error.valid_up_to());
-        Problem::new(Kind::InvalidUtf8, detail).hint("send text as UTF-8")
+        Problem::new(ProblemType::InvalidUtf8, detail).hint("send text as UTF-8")
     })?;
     serde_json::from_str(text).map_err(|error| explain(text, &error).into())
 }
@@ -121,14 +121,14 @@ fn explain(text: &str, error: &serde_json::Error) -> Problem {
                 if fields.contains_key("pythonCode") {
                     repeated(error)
                 } else {
-                    let problem = Problem::new(Kind::InvalidTask, "the field is missing").at("/pythonCode");
+                    let problem = Problem::new(ProblemType::InvalidTask, "the field is missing").at("/pythonCode");
                     problem.hint("give the program's text, such as `print(1)`")
                 }
             })
         }
         Ok(other) => {
             let detail = format!("the body is {}, not an object", type_of(&other));
-            let problem = Problem::new(Kind::InvalidTask, detail).at("");
+            let problem = Problem::new(ProblemType::InvalidTask, detail).at("");
             problem.hint("send an object such as {\"pythonCode\": \"print(1)\"}")
         }
     }
@@ -141,21 +141,21 @@ fn wrong_field(name: &str, value: &Value) -> Option<Problem> {
         (name, Value::String(_)) if TEXT_FIELDS.contains(&name) => return None,
         (name, _) if TEXT_FIELDS.contains(&name) => "a string",
         (name, _) => {
-            let problem = Problem::new(Kind::InvalidTask, format!("unknown field {}", shown(name)));
+            let problem = Problem::new(ProblemType::InvalidTask, format!("unknown field {}", shown(name)));
             let known = format!("the fields are {} and {FLAG_FIELD}", TEXT_FIELDS.join(", "));
             return Some(problem.at(pointer(name)).hint(known));
         }
     };
     let detail = format!("{expected} is expected, not {}", type_of(value));
-    Some(Problem::new(Kind::InvalidTask, detail).at(pointer(name)))
+    Some(Problem::new(ProblemType::InvalidTask, detail).at(pointer(name)))
 }
 
-/// All fields are good by themselves: one of them is there twice.
+/// Every field is valid by itself, so one of them appears twice.
 fn repeated(error: &serde_json::Error) -> Problem {
     let told = message(error);
     let named = TEXT_FIELDS.iter().chain([&FLAG_FIELD]);
     let twice = named.into_iter().find(|name| told.contains(&format!("`{name}`")));
-    let problem = Problem::new(Kind::InvalidTask, told.clone());
+    let problem = Problem::new(ProblemType::InvalidTask, told.clone());
     match twice {
         Some(name) => problem.at(pointer(name)),
         None => problem,
@@ -166,11 +166,11 @@ fn syntax(error: &serde_json::Error) -> Problem {
     Problem {
         line: Some(error.line()),
         column: Some(error.column()),
-        ..Problem::new(Kind::InvalidJson, message(error))
+        ..Problem::new(ProblemType::InvalidJson, message(error))
     }
 }
 
-/// serde_json's message without the place behind it, which is told in fields of its own.
+/// serde_json's message without its position, which has fields of its own.
 fn message(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.rfind(" at line ") {
@@ -207,44 +207,44 @@ mod tests {
     use super::*;
 
     fn refused(body: &[u8]) -> Problem {
-        *task(body).unwrap_err()
+        task(body).unwrap_err().into_problem()
     }
 
     #[test]
-    fn every_mistake_is_named_by_its_place() {
-        let cases: [(&[u8], Kind, Option<&str>); 12] = [
-            (b"{\"pythonCode\": 5}", Kind::InvalidTask, Some("/pythonCode")),
-            (b"{\"pythonCode\": null}", Kind::InvalidTask, Some("/pythonCode")),
+    fn every_mistake_in_a_body_names_its_field() {
+        let cases: [(&[u8], ProblemType, Option<&str>); 12] = [
+            (b"{\"pythonCode\": 5}", ProblemType::InvalidTask, Some("/pythonCode")),
+            (b"{\"pythonCode\": null}", ProblemType::InvalidTask, Some("/pythonCode")),
             (
                 b"{\"pythonCode\": \"1\", \"useCache\": \"no\"}",
-                Kind::InvalidTask,
+                ProblemType::InvalidTask,
                 Some("/useCache"),
             ),
             (
                 b"{\"pythonCode\": \"1\", \"dependencies\": [\"numpy\"]}",
-                Kind::InvalidTask,
+                ProblemType::InvalidTask,
                 Some("/dependencies"),
             ),
             (
                 b"{\"pythonCode\": \"1\", \"usecache\": true}",
-                Kind::InvalidTask,
+                ProblemType::InvalidTask,
                 Some("/usecache"),
             ),
             (
                 b"{\"pythonCode\": \"1\", \"a/b~c\": true}",
-                Kind::InvalidTask,
+                ProblemType::InvalidTask,
                 Some("/a~1b~0c"),
             ),
             (
                 b"{\"pythonCode\": \"1\", \"pythonCode\": \"2\"}",
-                Kind::InvalidTask,
+                ProblemType::InvalidTask,
                 Some("/pythonCode"),
             ),
-            (b"{}", Kind::InvalidTask, Some("/pythonCode")),
-            (b"[]", Kind::InvalidTask, Some("")),
-            (b"{\"pythonCode\": \"1\"", Kind::InvalidJson, None),
-            (b"", Kind::InvalidJson, None),
-            (b"{\"pythonCode\": \"\xff\"}", Kind::InvalidUtf8, None),
+            (b"{}", ProblemType::InvalidTask, Some("/pythonCode")),
+            (b"[]", ProblemType::InvalidTask, Some("")),
+            (b"{\"pythonCode\": \"1\"", ProblemType::InvalidJson, None),
+            (b"", ProblemType::InvalidJson, None),
+            (b"{\"pythonCode\": \"\xff\"}", ProblemType::InvalidUtf8, None),
         ];
         for (body, kind, pointer) in cases {
             let problem = refused(body);
@@ -264,9 +264,9 @@ mod tests {
     }
 
     #[test]
-    fn deep_nesting_and_long_names_cost_nothing() {
+    fn deep_nesting_and_long_names_are_refused_cheaply() {
         let deep = format!("{{\"pythonCode\": {}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
-        assert_eq!(refused(deep.as_bytes()).code, Kind::InvalidJson);
+        assert_eq!(refused(deep.as_bytes()).code, ProblemType::InvalidJson);
         let long = format!("{{\"pythonCode\": \"1\", \"{}\": 1}}", "é".repeat(100_000));
         assert!(refused(long.as_bytes()).json().len() < 1000);
     }

@@ -1,28 +1,28 @@
-//! For whom a request asks: found out by the guard, carried along, and all that a handler sees of the tasks.
+//! The tenant that sends a request, and the engine as that tenant sees it.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use hybrid_cache_model::Tenant;
 
-use super::App;
-use super::catalogue::Kind;
-use super::problem::Problem;
+use super::app::App;
+use super::rejection::Rejection;
 use crate::engine::Engine;
+use hybrid_cache_api::{Problem, ProblemType};
 
-/// The tenant, among the extensions of a request that was let in.
+/// The tenant, in the extensions of an admitted request.
 #[derive(Clone, Debug)]
 pub struct Caller(pub Tenant);
 
-/// The engine as the caller may see it.
+/// The engine as the caller sees it.
 pub struct Own(pub Engine);
 
 impl FromRequestParts<App> for Own {
-    type Rejection = Box<Problem>;
+    type Rejection = Rejection;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Own, Box<Problem>> {
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Own, Rejection> {
         let Some(Caller(tenant)) = parts.extensions.get() else {
-            return Err(Problem::new(Kind::Internal, "something went wrong in the service").into());
+            return Err(Problem::new(ProblemType::Internal, "something went wrong in the service").into());
         };
-        Ok(Own(app.engine().of(tenant)))
+        Ok(Own(app.engine().for_tenant(tenant)))
     }
 }

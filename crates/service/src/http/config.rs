@@ -1,4 +1,4 @@
-//! What an operator may set about HTTP: who may ask, and how much of everything there may be.
+//! What an operator may set about HTTP: access, and bounds on everything.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,34 +8,35 @@ use super::tokens::Tokens;
 /// The configuration of the HTTP side.
 #[derive(Clone, Debug)]
 pub struct HttpConfig {
-    /// Who may ask. An address that others can reach needs a token.
+    /// Who has access. An address that others can reach needs a token.
     pub access: Access,
-    /// Names that the Host header may carry beside localhost; any where empty and a token is required.
+    /// Names that the Host header may have in addition to localhost. If it is empty and a token is required, any name
+    /// is accepted.
     pub hosts: Vec<String>,
     /// Largest accepted body, in bytes.
     pub body_bytes: usize,
-    /// Bytes that bodies and answers of more than 64 KiB may hold in memory, all together. Further ones wait.
+    /// Bytes of memory for bodies and responses of more than 64 KiB, all together. More of them wait.
     pub large_bytes: usize,
-    /// How long a request's head may take, and how long a connection may rest between two requests.
+    /// Time limit for the head of a request, and for an idle connection.
     pub header_timeout: Duration,
-    /// How long a body may take.
+    /// Time limit for a body.
     pub body_timeout: Duration,
-    /// How long a handler may take.
+    /// Time limit for a handler.
     pub request_timeout: Duration,
-    /// How long a client may leave an answer unread.
+    /// How long a client may leave a response unread.
     pub write_timeout: Duration,
-    /// Connections at one time; further ones wait to be accepted.
+    /// Most connections; more of them wait to be accepted.
     pub connections: usize,
-    /// Clients that follow output at one time.
+    /// Most clients that follow output at the same time.
     pub followers: usize,
-    /// How long one client may follow; it then asks again where it left off.
+    /// How long one client may follow output; it then continues with another request.
     pub follow_timeout: Duration,
-    /// Time between two signs of life to a follower.
+    /// Time between two comments that keep a follower's connection alive.
     pub keep_alive: Duration,
 }
 
 impl HttpConfig {
-    /// The defaults, for these clients.
+    /// The defaults, with this access.
     pub fn new(access: Access) -> HttpConfig {
         HttpConfig {
             access,
@@ -54,18 +55,18 @@ impl HttpConfig {
     }
 }
 
-/// Who may ask.
+/// Who has access.
 #[derive(Clone, Debug)]
 pub enum Access {
-    /// Everybody on this machine, as one tenant. Nothing here tells a task from a person: it relies on tasks being unable to reach
-    /// this machine's loopback, which whoever starts the service has to make sure of (`cargo xtask serve` does).
+    /// Everyone on this machine, as one tenant. The service cannot tell a task from a person here, so whoever starts it
+    /// must keep tasks from this machine's loopback interface, as `cargo xtask serve` does.
     Local,
-    /// Who knows a token, as its tenant.
+    /// Whoever has a token, as its tenant.
     Tokens(Tokens),
 }
 
 impl Access {
-    /// Chooses for an address.
+    /// Chooses the access for an address.
     ///
     /// # Errors
     /// Others can reach the address and there is no token.
@@ -78,13 +79,11 @@ impl Access {
     }
 }
 
-/// Why nobody may be let in like this.
+/// Why this access is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
-    /// An address that others can reach, and no token.
-    #[error(
-        "{address} can be reached by others, and there is no token\nhint: give --token-file, or listen on 127.0.0.1"
-    )]
+    /// Others can reach the address, and there is no token.
+    #[error("others can reach {address}, and there is no token\nhint: give --token-file, or listen on 127.0.0.1")]
     TokenMissing {
         /// The address.
         address: SocketAddr,

@@ -1,4 +1,4 @@
-//! How long answers took, by path and status: a closed set of histograms.
+//! Response times by route, method and status, in a fixed set of histograms.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,21 +8,21 @@ use axum::http::{Method, StatusCode};
 
 use crate::metrics::Histogram;
 
-/// The path that stands for all that there are not.
+/// The route of requests that match none.
 const NO_ROUTE: &str = "none";
 const METHODS: [&str; 5] = ["GET", "HEAD", "POST", "DELETE", "other"];
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
 /// The histograms of one path, by method and class of status.
-type Row = [[Histogram; CLASSES.len()]; METHODS.len()];
+type RouteHistograms = [[Histogram; CLASSES.len()]; METHODS.len()];
 
-/// All histograms. Paths are the router's own patterns, so that nobody can make them more.
+/// All histograms. Routes are the router's patterns, so clients cannot add any.
 #[derive(Debug, Default)]
 pub struct Durations {
-    rows: Mutex<BTreeMap<String, Box<Row>>>,
+    rows: Mutex<BTreeMap<String, Box<RouteHistograms>>>,
 }
 
-/// One histogram and what it is of.
+/// One histogram with its labels.
 #[derive(Debug)]
 pub struct Measured {
     /// The router's pattern, such as `/api/v1/tasks/{id}`.
@@ -31,12 +31,12 @@ pub struct Measured {
     pub method: &'static str,
     /// The class of the status: `2xx`.
     pub class: &'static str,
-    /// Microseconds until the head of the answer.
+    /// Microseconds until the head of the response.
     pub histogram: Histogram,
 }
 
 impl Durations {
-    /// Counts one answer.
+    /// Counts one response.
     pub fn note(&self, route: Option<&str>, method: &Method, status: StatusCode, took: Duration) {
         let route = route.unwrap_or(NO_ROUTE);
         let method = METHODS
@@ -45,7 +45,7 @@ impl Durations {
             .unwrap_or(METHODS.len() - 1);
         let class = usize::from(status.as_u16() / 100).clamp(2, 5) - 2;
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        // Each count is whole whatever panicked.
+        // Each update is complete, even if another thread panicked.
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         let row = match rows.get_mut(route) {
             Some(row) => row,
@@ -54,7 +54,7 @@ impl Durations {
         row[method][class].note(took_us);
     }
 
-    /// Every histogram that counted something.
+    /// Every histogram that is not empty.
     pub fn read(&self) -> Vec<Measured> {
         let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all = Vec::new();
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strange_methods_and_paths_do_not_make_it_grow() {
+    fn unknown_methods_and_paths_add_no_histograms() {
         let durations = Durations::default();
         for method in ["GET", "BREW", "WHEN", "PROPFIND"] {
             let method = Method::from_bytes(method.as_bytes()).unwrap();

@@ -1,30 +1,31 @@
-//! A task's output as server-sent events: text whole by character, each event with the place where to go on behind it.
+//! Writes a task's output as server-sent events. Characters stay whole, and each event says where to continue after it.
 
+use hybrid_cache_api::{EndEvent, StreamName, TaskSummary};
 use hybrid_cache_driver::log::Stream;
 
 use crate::output::OutputChunk;
 
 /// One piece of text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
-    /// Where it came from.
+pub struct TextChunk {
+    /// The stream it is from.
     pub stream: Stream,
-    /// The text; bytes that are no UTF-8 are replaced.
+    /// The text; bytes that are not UTF-8 are replaced.
     pub text: String,
     /// Bytes of both streams up to its end.
     pub next: u64,
 }
 
-/// Makes text of bytes that may break off within a character.
+/// Decodes bytes that may break off within a character.
 #[derive(Debug, Default)]
-pub struct Whole {
-    /// The beginning of a character, the stream it is on, and where its bytes end.
+pub struct Utf8Decoder {
+    /// The beginning of a character, its stream, and the position after its bytes.
     begun: Option<(Stream, Vec<u8>, u64)>,
 }
 
-impl Whole {
-    /// The text of one more chunk, behind what was left over from before: in the order in which it came.
-    pub fn take(&mut self, chunk: OutputChunk) -> Vec<Piece> {
+impl Utf8Decoder {
+    /// The text of one more chunk, in order, after what was left over from the previous one.
+    pub fn take(&mut self, chunk: OutputChunk) -> Vec<TextChunk> {
         let mut pieces = Vec::new();
         let mut bytes = chunk.bytes;
         match self.begun.take() {
@@ -32,7 +33,7 @@ impl Whole {
                 begun.extend_from_slice(&bytes);
                 bytes = begun;
             }
-            // The other stream came in between: waiting on would change the order.
+            // The other stream interrupts it: waiting for the rest would change the order.
             Some((stream, begun, next)) => pieces.push(piece(stream, &begun, next)),
             None => {}
         }
@@ -48,22 +49,22 @@ impl Whole {
     }
 
     /// What is left over at the end.
-    pub fn finish(&mut self) -> Option<Piece> {
+    pub fn finish(&mut self) -> Option<TextChunk> {
         self.begun
             .take()
             .map(|(stream, bytes, next)| piece(stream, &bytes, next))
     }
 }
 
-fn piece(stream: Stream, bytes: &[u8], next: u64) -> Piece {
-    Piece {
+fn piece(stream: Stream, bytes: &[u8], next: u64) -> TextChunk {
+    TextChunk {
         stream,
         text: String::from_utf8_lossy(bytes).into_owned(),
         next,
     }
 }
 
-/// How many bytes at the end are the beginning of a character that may still become whole.
+/// How many bytes at the end may be the beginning of a character.
 fn begun_bytes(bytes: &[u8]) -> usize {
     let tail = &bytes[bytes.len().saturating_sub(3)..];
     for (at, byte) in tail.iter().enumerate().rev() {
@@ -77,18 +78,34 @@ fn begun_bytes(bytes: &[u8]) -> usize {
     0
 }
 
-/// The word for a stream.
-pub fn name(stream: Stream) -> &'static str {
+/// The API's name for a stream.
+fn stream_name(stream: Stream) -> StreamName {
     match stream {
-        Stream::Stdout => "stdout",
-        Stream::Stderr => "stderr",
+        Stream::Stdout => StreamName::Stdout,
+        Stream::Stderr => StreamName::Stderr,
     }
 }
 
-/// An event of a piece: its data is a JSON string, so that no line break is lost.
-pub fn event(piece: &Piece) -> String {
+/// The event of a piece of text. Its data is a JSON string, so that line breaks survive.
+pub fn event(piece: &TextChunk) -> String {
     let data = serde_json::Value::from(piece.text.as_str());
-    format!("id: {}\nevent: {}\ndata: {data}\n\n", piece.next, name(piece.stream))
+    format!(
+        "id: {}\nevent: {}\ndata: {data}\n\n",
+        piece.next,
+        stream_name(piece.stream).name()
+    )
+}
+
+/// The last event of a task that has ended.
+pub fn end_event(summary: &TaskSummary) -> String {
+    let end = EndEvent {
+        end: summary.end,
+        exit_code: summary.exit_code,
+        state: summary.state,
+    };
+    // A struct of words and numbers always serialises; if it did not, the client would follow again and read the task.
+    let data = serde_json::to_string(&end).unwrap_or_default();
+    format!("event: end\ndata: {data}\n\n")
 }
 
 #[cfg(test)]
@@ -107,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_character_in_two_chunks_stays_whole() {
-        let mut whole = Whole::default();
+        let mut whole = Utf8Decoder::default();
         let euro = "€".as_bytes();
         assert_eq!(
             whole.take(chunk(Stream::Stdout, &[b"a", &euro[..1]].concat(), 2)),
@@ -122,8 +139,8 @@ mod tests {
     }
 
     #[test]
-    fn the_other_stream_in_between_keeps_its_place() {
-        let mut whole = Whole::default();
+    fn output_of_the_other_stream_keeps_its_order() {
+        let mut whole = Utf8Decoder::default();
         assert_eq!(whole.take(chunk(Stream::Stdout, b"\xe2\x82", 2)), []);
         let pieces = whole.take(chunk(Stream::Stderr, b"x", 3));
         assert_eq!(
@@ -152,7 +169,7 @@ mod tests {
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
             cuts.extend([0, bytes.len()]);
             cuts.sort_unstable();
-            let mut whole = Whole::default();
+            let mut whole = Utf8Decoder::default();
             let mut seen = String::new();
             for cut in cuts.windows(2).filter(|cut| cut[0] < cut[1]) {
                 for piece in whole.take(chunk(Stream::Stdout, &bytes[cut[0]..cut[1]], cut[1] as u64)) {
@@ -166,7 +183,7 @@ mod tests {
 
         #[test]
         fn no_byte_is_lost_or_held_back_for_ever(bytes in proptest::collection::vec(any::<u8>(), 0..50)) {
-            let mut whole = Whole::default();
+            let mut whole = Utf8Decoder::default();
             let mut seen = 0;
             for (at, byte) in bytes.iter().enumerate() {
                 for piece in whole.take(chunk(Stream::Stdout, &[*byte], at as u64 + 1)) {

@@ -1,17 +1,17 @@
-//! Who is let in: the Host header, the origin of what changes something, and the token.
+//! Admits requests by the Host header, the origin of writes, and the token.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, Method, header};
 use hybrid_cache_model::{Protection, Tenant};
 
-use super::catalogue::Kind;
 use super::config::{Access, HttpConfig};
-use super::problem::{Answer, Problem};
+use super::rejection::Answer;
 use super::session::Sessions;
+use hybrid_cache_api::{Problem, ProblemType};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Decides over every request before anything else does.
+/// Checks every request before anything else.
 #[derive(Debug)]
 pub struct Guard {
     access: Access,
@@ -20,7 +20,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// As configured.
+    /// A guard with this configuration.
     ///
     /// # Errors
     /// The system gives no random bytes.
@@ -37,15 +37,15 @@ impl Guard {
         &self.sessions
     }
 
-    /// The tokens, where one is required.
+    /// Who has access.
     pub fn access(&self) -> &Access {
         &self.access
     }
 
-    /// Lets a request in and says for whom it asks, or why it is not let in.
+    /// Admits a request and returns its tenant.
     ///
     /// # Errors
-    /// It is for another host, was sent by another site's page, or lacks a token.
+    /// The request is for another host, comes from another site's page, or lacks a token.
     pub fn admit(&self, request: &Request) -> Answer<Tenant> {
         let host = host(request)?;
         if Protection::SameOrigin.is_on() {
@@ -56,7 +56,7 @@ impl Guard {
         }
         match &self.access {
             Access::Local => Ok(Tenant::default()),
-            // Nothing there is anybody's.
+            // These paths show nothing of any tenant.
             Access::Tokens(_) if is_public(request.uri().path()) => Ok(Tenant::default()),
             Access::Tokens(tokens) => {
                 let sent = bearer(request.headers());
@@ -65,17 +65,17 @@ impl Guard {
                     return Ok(tenant);
                 }
                 let detail = match sent {
-                    Some(_) => "the token is none of this service",
+                    Some(_) => "the token is not one of this service's tokens",
                     None => "there is no Authorization header with a bearer token",
                 };
-                let problem = Problem::new(Kind::Unauthorized, detail);
+                let problem = Problem::new(ProblemType::Unauthorized, detail);
                 Err(problem.hint("the operator's --token-file holds it").into())
             }
         }
     }
 
-    /// Without a token, only names that no foreign page can make its own lead here: a page may let the name of its own
-    /// server point to 127.0.0.1, but it cannot make the browser say `localhost`.
+    /// Without a token, only names are accepted that no other page can use: a page may point its own server's name to
+    /// 127.0.0.1, but it cannot make the browser send `localhost` as the host.
     fn check_host(&self, host: &str) -> Answer<()> {
         let name = without_port(host);
         let listed = self.hosts.iter().any(|known| known.eq_ignore_ascii_case(name));
@@ -84,15 +84,15 @@ impl Guard {
         if listed || local || open {
             return Ok(());
         }
-        let problem = Problem::new(Kind::MisdirectedRequest, "the Host header names another machine");
+        let problem = Problem::new(ProblemType::MisdirectedRequest, "the Host header names another machine");
         Err(problem
             .parameter("Host")
-            .hint("ask for http://localhost and the port")
+            .hint("use http://localhost and the port")
             .into())
     }
 }
 
-/// The host that the request is for, with its port.
+/// The host of the request, with its port.
 fn host(request: &Request) -> Answer<String> {
     if let Some(authority) = request.uri().authority() {
         return Ok(authority.as_str().to_owned());
@@ -102,7 +102,7 @@ fn host(request: &Request) -> Answer<String> {
     match (host, sent.next()) {
         (Some(host), None) if !host.is_empty() => Ok(host.to_owned()),
         _ => {
-            let problem = Problem::new(Kind::InvalidParameter, "there must be one Host header");
+            let problem = Problem::new(ProblemType::InvalidParameter, "there must be one Host header");
             Err(problem.parameter("Host").into())
         }
     }
@@ -128,10 +128,10 @@ fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-/// What changes something comes from our own page or from a program: a browser says where a request comes from, and a
-/// page cannot keep it from doing so.
+/// Requires that a write comes from a page of this service or from a program: a browser names a request's origin, and a
+/// page cannot prevent that.
 fn check_origin(headers: &HeaderMap, host: &str) -> Answer<()> {
-    let refuse = |detail: &str| Err(Problem::new(Kind::CrossSite, detail).into());
+    let refuse = |detail: &str| Err(Problem::new(ProblemType::CrossSite, detail).into());
     if let Some(site) = headers.get(SEC_FETCH_SITE) {
         return match site.as_bytes() {
             b"same-origin" | b"none" => Ok(()),
@@ -147,7 +147,7 @@ fn check_origin(headers: &HeaderMap, host: &str) -> Answer<()> {
     Ok(())
 }
 
-/// What needs no token: probes, the reference, the files of the pages, and the way in.
+/// What needs no token: probes, the reference, the pages' files, and the sign-in page.
 fn is_public(path: &str) -> bool {
     matches!(path, "/healthz" | "/readyz" | "/openapi.json" | "/docs" | "/login") || path.starts_with("/assets/")
 }
@@ -171,7 +171,7 @@ mod tests {
         Guard::new(&HttpConfig::new(access)).unwrap()
     }
 
-    fn asked(guard: &Guard, method: &str, path: &str, headers: &[(&str, &str)]) -> Result<(), Kind> {
+    fn asked(guard: &Guard, method: &str, path: &str, headers: &[(&str, &str)]) -> Result<(), ProblemType> {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -179,11 +179,11 @@ mod tests {
         guard
             .admit(&request.body(Body::empty()).unwrap())
             .map(|_| ())
-            .map_err(|problem| problem.code)
+            .map_err(|rejection| rejection.problem().code)
     }
 
     #[test]
-    fn only_names_of_this_machine_lead_to_a_service_without_a_token() {
+    fn without_tokens_only_names_of_this_machine_are_accepted() {
         let guard = guard(Access::Local);
         for host in [
             "localhost:8000",
@@ -203,15 +203,15 @@ mod tests {
         ] {
             assert_eq!(
                 asked(&guard, "GET", "/", &[("host", host)]),
-                Err(Kind::MisdirectedRequest),
+                Err(ProblemType::MisdirectedRequest),
                 "{host}"
             );
         }
-        assert_eq!(asked(&guard, "GET", "/", &[]), Err(Kind::InvalidParameter));
+        assert_eq!(asked(&guard, "GET", "/", &[]), Err(ProblemType::InvalidParameter));
         let absolute = "http://evil.example/api/v1/tasks";
         assert_eq!(
             asked(&guard, "GET", absolute, &[("host", "localhost")]),
-            Err(Kind::MisdirectedRequest)
+            Err(ProblemType::MisdirectedRequest)
         );
     }
 
@@ -233,12 +233,12 @@ mod tests {
             [("sec-fetch-site", "cross-site")],
             [("sec-fetch-site", "same-site")],
         ] {
-            assert_eq!(post(&headers), Err(Kind::CrossSite), "{headers:?}");
+            assert_eq!(post(&headers), Err(ProblemType::CrossSite), "{headers:?}");
         }
     }
 
     #[test]
-    fn with_a_token_only_who_knows_it_comes_in() {
+    fn with_tokens_only_a_known_token_is_admitted() {
         let guard = guard(Access::Tokens(Tokens::read(TOKEN).unwrap()));
         let host = ("host", "tasks.example");
         let with = |value: &str| asked(&guard, "GET", "/api/v1/tasks", &[host, ("authorization", value)]);
@@ -253,9 +253,12 @@ mod tests {
             TOKEN,
             &format!("Bearer {TOKEN}0"),
         ] {
-            assert_eq!(with(wrong), Err(Kind::Unauthorized), "{wrong}");
+            assert_eq!(with(wrong), Err(ProblemType::Unauthorized), "{wrong}");
         }
-        assert_eq!(asked(&guard, "GET", "/metrics", &[host]), Err(Kind::Unauthorized));
+        assert_eq!(
+            asked(&guard, "GET", "/metrics", &[host]),
+            Err(ProblemType::Unauthorized)
+        );
         assert_eq!(asked(&guard, "GET", "/healthz", &[host]), Ok(()));
     }
 }

@@ -1,5 +1,6 @@
-//! What a task prints, as text or live.
+//! Serves a task's output, as text or as live events.
 
+use hybrid_cache_api::{LogEvent, Problem, StreamName, TaskId};
 use std::collections::VecDeque;
 
 use axum::body::{Body, Bytes};
@@ -11,36 +12,35 @@ use hybrid_cache_driver::log::Stream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::catalogue::Kind;
-use super::follow::{self, Whole};
-use super::problem::{Answer, Problem};
+use super::app::{App, closed};
+use super::caller::Own;
+use super::follow::{self, Utf8Decoder};
 use super::query::{self, Wanted};
-use super::schema::{LogEvent, StreamName};
-use super::server::closed;
+use super::rejection::Answer;
 use super::tasks::{Params, id_in};
-use super::{App, Own};
 use crate::engine::Engine;
-use crate::id::TaskId;
 use crate::output::{Follow, OutputReader};
+use hybrid_cache_api::ProblemType;
 
-/// How long a client should wait before it asks again where it left off, in milliseconds.
+/// How long a client should wait before it continues with another request, in milliseconds.
 const RETRY_MS: u32 = 1000;
 
 /// Read or follow a task's output
 ///
-/// Without `follow`, everything printed so far as text. With `follow=true`, server-sent events as they come: `stdout` and
-/// `stderr` events with a JSON string as data, and `end` with the task's last state. The id of an event is a number of
-/// bytes; sent back as `Last-Event-ID` (browsers do) or as `from`, the stream goes on behind it.
+/// Without `follow`, the response is everything printed so far, as text. With `follow=true`, it is a stream of
+/// server-sent events: `stdout` and `stderr` events with a JSON string as data, and a final `end` event with the task's
+/// state. The id of an event is a number of bytes; send it as `Last-Event-ID` (browsers do) or as `from` to continue
+/// after that event.
 #[utoipa::path(
     get, path = "/api/v1/tasks/{id}/logs", operation_id = "getTaskLogs", tag = "tasks",
     params(
         ("id" = String, Path, description = "The task's id.", example = "task-abc123"),
-        ("follow" = Option<bool>, Query, description = "Live, as server-sent events."),
-        ("stream" = Option<StreamName>, Query, description = "One stream alone; both in their order where absent."),
+        ("follow" = Option<bool>, Query, description = "Live, as server-sent events; false by default."),
+        ("stream" = Option<StreamName>, Query, description = "Only one stream; both in their order by default."),
         ("from" = Option<i64>, Query, description = "Bytes of both streams to skip.", minimum = 0),
-        ("Last-Event-ID" = Option<i64>, Header, description = "Go on behind this event; stands above `from`.", minimum = 0),
+        ("Last-Event-ID" = Option<i64>, Header, description = "Continue after this event; takes precedence over `from`.", minimum = 0),
     ),
-    responses((status = 200, description = "What it printed.",
+    responses((status = 200, description = "The task's output.",
         content((String = "text/plain"), (LogEvent = "text/event-stream")))),
 )]
 pub async fn logs(
@@ -64,13 +64,16 @@ fn last_event(headers: &HeaderMap) -> Answer<Option<u64>> {
     let Some(sent) = headers.get("last-event-id") else {
         return Ok(None);
     };
-    // A browser that has seen no event yet sends none, or an empty one.
+    // A browser that has seen no event yet sends no header, or an empty one.
     let text = sent.to_str().unwrap_or("?").trim();
     if text.is_empty() {
         return Ok(None);
     }
     query::place(text).map(Some).ok_or_else(|| {
-        let problem = Problem::new(Kind::InvalidParameter, "it is no id of an event of this service");
+        let problem = Problem::new(
+            ProblemType::InvalidParameter,
+            "it is not the id of an event of this service",
+        );
         problem.parameter("Last-Event-ID").into()
     })
 }
@@ -88,14 +91,14 @@ fn text(reader: OutputReader, only: Option<Stream>) -> Response {
     ([(header::CONTENT_TYPE, kind)], Body::from_stream(chunks)).into_response()
 }
 
-/// One client that follows. Dropped with its connection, and everything it holds with it.
+/// One client that follows output. It is dropped with its connection.
 struct Follower {
     app: App,
     engine: Engine,
     id: TaskId,
     reader: OutputReader,
     only: Option<Stream>,
-    whole: Whole,
+    whole: Utf8Decoder,
     ready: VecDeque<Bytes>,
     closing: watch::Receiver<bool>,
     until: Instant,
@@ -105,8 +108,8 @@ struct Follower {
 
 async fn live(app: App, engine: Engine, id: TaskId, from: u64, wanted: Wanted) -> Answer<Response> {
     let Ok(place) = app.followers().clone().try_acquire_owned() else {
-        let detail = format!("{} clients follow output already", app.config().followers);
-        return Err(Problem::new(Kind::TooMany, detail).retry_after(5).into());
+        let detail = format!("{} clients already follow output", app.config().followers);
+        return Err(Problem::new(ProblemType::TooMany, detail).retry_after(5).into());
     };
     let reader = engine.output(&id, from, Follow::UntilEnd).await?;
     let follower = Follower {
@@ -114,7 +117,7 @@ async fn live(app: App, engine: Engine, id: TaskId, from: u64, wanted: Wanted) -
         closing: app.closing(),
         reader,
         only: wanted.stream,
-        whole: Whole::default(),
+        whole: Utf8Decoder::default(),
         ready: VecDeque::from([Bytes::from(format!("retry: {RETRY_MS}\n\n"))]),
         over: false,
         _place: place,
@@ -128,7 +131,7 @@ async fn live(app: App, engine: Engine, id: TaskId, from: u64, wanted: Wanted) -
     });
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
-        // A proxy that gathers events would make them late.
+        // A proxy that buffers events would delay them.
         (
             header::HeaderName::from_static("x-accel-buffering"),
             HeaderValue::from_static("no"),
@@ -149,7 +152,7 @@ impl Follower {
             }
             tokio::select! {
                 biased;
-                // The client asks again where it left off, this service or the next one.
+                // The client continues with another request, to this service or the next one.
                 () = closed(&mut self.closing) => return None,
                 () = sleep_until(self.until) => return None,
                 read = self.reader.next() => match read {
@@ -163,13 +166,13 @@ impl Follower {
                         return None;
                     }
                 },
-                // A sign of life; writing it is also how a client that is gone is found out.
+                // Keep the connection alive; a failed write also shows that the client is gone.
                 () = sleep(self.app.config().keep_alive) => return Some(Bytes::from_static(b": still here\n\n")),
             }
         }
     }
 
-    fn push(&mut self, pieces: impl IntoIterator<Item = follow::Piece>) {
+    fn push(&mut self, pieces: impl IntoIterator<Item = follow::TextChunk>) {
         let wanted = pieces
             .into_iter()
             .filter(|piece| self.only.is_none_or(|only| only == piece.stream));
@@ -177,7 +180,8 @@ impl Follower {
             .extend(wanted.map(|piece| Bytes::from(follow::event(&piece))));
     }
 
-    /// Tells what is left over, and how the task ended. Where it has not (it was deleted, say), the stream just ends.
+    /// Sends what is left over, and how the task ended. If it has not (because it was deleted, for example), the stream
+    /// just ends.
     async fn end(&mut self) {
         self.over = true;
         let left = self.whole.finish();
@@ -185,11 +189,8 @@ impl Follower {
         let Ok(view) = self.engine.get(&self.id).await else {
             return;
         };
-        let told = &view.summary;
-        if told.state.is_final() {
-            let data = serde_json::json!({"state": told.state, "end": told.end, "exitCode": told.exit_code});
-            self.ready
-                .push_back(Bytes::from(format!("event: end\ndata: {data}\n\n")));
+        if view.summary.state.is_final() {
+            self.ready.push_back(Bytes::from(follow::end_event(&view.summary)));
         }
     }
 }

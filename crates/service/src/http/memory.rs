@@ -1,21 +1,21 @@
-//! What large bodies and large answers may hold in memory, bounded by their bytes: connections are many, and a client that is
-//! slow keeps what it sends or does not read for as long as it may.
+//! Bounds the memory of large bodies and responses by their bytes: there are many connections, and a slow client holds
+//! what it sends or reads for as long as its time limits allow.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::problem::Answer;
+use super::rejection::Answer;
 
-/// Bodies and answers up to this size are not counted.
+/// Bodies and responses up to this size are not counted.
 pub const SMALL_BYTES: usize = 64 << 10;
-/// Bytes are counted in units of so many.
+/// The unit in which bytes are counted.
 const UNIT_BYTES: usize = 4 << 10;
-/// Answers that are being made at one time: nobody knows their size before.
+/// Responses that are produced at the same time: their size is not known before.
 const BEING_MADE: usize = 8;
 
-/// The bound.
+/// The memory for large bodies and responses.
 #[derive(Debug)]
 pub struct Memory {
     free: Arc<Semaphore>,
@@ -23,11 +23,11 @@ pub struct Memory {
     being_made: Semaphore,
 }
 
-/// A part of it, given back when dropped.
+/// A share of the memory, returned when dropped.
 #[derive(Debug)]
-pub struct Part(OwnedSemaphorePermit);
+pub struct Reservation(OwnedSemaphorePermit);
 
-/// Bytes with their part, which is given back once nobody holds the bytes any more.
+/// Bytes with their share, which is returned when the last reference to them is dropped.
 struct Counted<P> {
     bytes: Bytes,
     _part: P,
@@ -40,7 +40,7 @@ impl<P> AsRef<[u8]> for Counted<P> {
 }
 
 impl Memory {
-    /// So many bytes in all.
+    /// A memory of this many bytes.
     pub fn new(bytes: usize) -> Memory {
         let units = bytes.div_ceil(UNIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
         Memory {
@@ -50,25 +50,25 @@ impl Memory {
         }
     }
 
-    /// Units of so many bytes. What is larger than the whole bound takes all of it.
+    /// The units of this many bytes. More than the whole memory counts as the whole memory.
     fn units(&self, bytes: usize) -> u32 {
         u32::try_from(bytes.div_ceil(UNIT_BYTES).min(self.units)).unwrap_or(u32::MAX)
     }
 
-    /// Waits until so many bytes may be held. Without a deadline of its own: requests have one.
-    pub async fn take(&self, bytes: usize) -> Option<Part> {
+    /// Waits until this many bytes are free. It has no time limit of its own, because requests have one.
+    pub async fn take(&self, bytes: usize) -> Option<Reservation> {
         let part = Arc::clone(&self.free).acquire_many_owned(self.units(bytes)).await;
-        // It is never closed.
-        part.ok().map(Part)
+        // The semaphore is never closed.
+        part.ok().map(Reservation)
     }
 
-    /// Makes an answer. One that is large and has no room is dropped and made again once there is, so that those who wait
-    /// hold nothing.
+    /// Produces a response. If it is large and there is no room, it is dropped and produced again once there is, so
+    /// that waiting requests hold nothing.
     ///
     /// # Errors
     /// Those of `make`.
     pub async fn answer<F: Future<Output = Answer<Bytes>>>(&self, make: impl Fn() -> F) -> Answer<Bytes> {
-        let mut part: Option<Part> = None;
+        let mut part: Option<Reservation> = None;
         loop {
             let bytes = {
                 let _turn = self.being_made.acquire().await;
@@ -79,7 +79,12 @@ impl Memory {
             }
             let units = self.units(bytes.len());
             let fits = part.take().filter(|part| part.0.num_permits() >= units as usize);
-            let free = || Arc::clone(&self.free).try_acquire_many_owned(units).ok().map(Part);
+            let free = || {
+                Arc::clone(&self.free)
+                    .try_acquire_many_owned(units)
+                    .ok()
+                    .map(Reservation)
+            };
             if let Some(part) = fits.or_else(free) {
                 return Ok(hold(bytes, part));
             }
@@ -90,7 +95,7 @@ impl Memory {
     }
 }
 
-/// The same bytes, which give their part back when the last of them is gone.
+/// The same bytes, which return their share when the last reference is dropped.
 pub fn hold(bytes: Bytes, part: impl Send + 'static) -> Bytes {
     Bytes::from_owner(Counted { bytes, _part: part })
 }
@@ -105,7 +110,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_counts_until_its_bytes_are_gone_and_the_next_is_made_again_then() {
+    async fn a_response_counts_until_its_bytes_are_dropped() {
         let memory = Memory::new(SMALL_BYTES * 3);
         let made = AtomicUsize::new(0);
         let make = |bytes: usize| {
@@ -122,7 +127,7 @@ mod tests {
         drop(slice);
         assert_eq!(next.await.unwrap().len(), SMALL_BYTES * 2);
         assert_eq!(made.load(Ordering::SeqCst), 4);
-        // One that is larger than everything takes everything.
+        // One that is larger than the whole memory takes all of it.
         assert_eq!(
             memory.answer(|| make(SMALL_BYTES * 9)).await.unwrap().len(),
             SMALL_BYTES * 9
@@ -130,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_that_grows_while_it_waits_takes_its_new_size() {
+    async fn a_response_that_grows_while_it_waits_takes_its_new_size() {
         let memory = Memory::new(SMALL_BYTES * 4);
         let held = memory.take(SMALL_BYTES * 3).await;
         let size = AtomicUsize::new(SMALL_BYTES * 2);

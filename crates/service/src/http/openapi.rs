@@ -1,20 +1,15 @@
-//! The API's description: generated from the handlers, committed as `openapi.json`, served as committed.
+//! The OpenAPI document, generated from the handlers.
 
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::catalogue::Kind;
-use super::problem::{MEDIA_TYPE, Problem};
-use super::schema::StreamName;
-use super::{App, logs, operate, tasks};
+use super::app::App;
+use super::{logs, operate, tasks};
+use hybrid_cache_api::{MEDIA_TYPE, Problem, ProblemType, StreamName};
 
-/// The description as it is committed. A test compares it with what the handlers say; `UPDATE_OPENAPI=1 cargo test -p
-/// hybrid-cache-service --test http openapi` writes it anew.
-pub const COMMITTED: &str = include_str!("../../openapi.json");
-
-/// The methods that a path item may have here.
+/// The methods that a path can have here.
 const METHODS: [&str; 3] = ["get", "post", "delete"];
 
 #[derive(OpenApi)]
@@ -22,15 +17,15 @@ const METHODS: [&str; 3] = ["get", "post", "delete"];
     info(
         title = "hybrid-cache task service",
         description = "Submit Python programs with the packages and system tools they need, run them, watch them, and see where \
-                       the time went. Every error is a problem document (RFC 9457); `code` says which of the classes below it is.",
+                       the time went. Every error is a problem document (RFC 9457); `code` names its class.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    tags((name = "tasks", description = "What users ask."), (name = "operation", description = "What operators and programs ask.")),
+    tags((name = "tasks", description = "Tasks: submit, run, watch, cancel and delete them."), (name = "operation", description = "Probes, metrics and the reference.")),
     components(schemas(Problem, StreamName)),
 )]
 struct Base;
 
-/// Every path that is described, with its handlers.
+/// Every documented path, with its handlers.
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Base::openapi())
         .routes(routes!(tasks::submit))
@@ -46,7 +41,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(operate::docs))
 }
 
-/// The description as the handlers give it, as JSON text with a line break at its end.
+/// The document as JSON text with a line break at its end.
 ///
 /// # Errors
 /// It does not serialise, which would be a bug of the generator.
@@ -55,8 +50,8 @@ pub fn generate() -> serde_json::Result<String> {
     document["security"] = json!([{}, {"token": []}]);
     document["components"]["securitySchemes"] = json!({"token": {
         "type": "http", "scheme": "bearer",
-        "description": "Required where the service listens on more than its own machine; the operator's --token-file holds it. \
-                        A token stands for a tenant, which sees its own tasks alone: another tenant's are as tasks that there are not.",
+        "description": "Required if the service listens on more than its own machine; the operator's --token-file holds it. \
+                        A token belongs to a tenant, which sees only its own tasks: another tenant's tasks look like tasks that do not exist.",
     }});
     let problem = json!({MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}});
     if let Some(Value::Object(paths)) = document.get_mut("paths") {
@@ -71,48 +66,48 @@ pub fn generate() -> serde_json::Result<String> {
     Ok(serde_json::to_string_pretty(&document)? + "\n")
 }
 
-/// Which classes of problem a path may answer with.
-fn problems(path: &str, method: &str) -> Vec<Kind> {
+/// The classes of problem that a path can return.
+fn problems(path: &str, method: &str) -> Vec<ProblemType> {
     let mut kinds = vec![
-        Kind::InvalidParameter,
-        Kind::MisdirectedRequest,
-        Kind::Internal,
-        Kind::Timeout,
+        ProblemType::InvalidParameter,
+        ProblemType::MisdirectedRequest,
+        ProblemType::Internal,
+        ProblemType::Timeout,
     ];
     let public = ["/healthz", "/readyz", "/openapi.json", "/docs"].contains(&path);
     if !public {
-        kinds.push(Kind::Unauthorized);
+        kinds.push(ProblemType::Unauthorized);
     }
     if method != "get" {
-        kinds.push(Kind::CrossSite);
+        kinds.push(ProblemType::CrossSite);
     }
     if path.contains("{id}") {
-        kinds.push(Kind::NotFound);
+        kinds.push(ProblemType::NotFound);
     }
-    let also: &[Kind] = match (method, path) {
+    let also: &[ProblemType] = match (method, path) {
         ("post", "/api/v1/tasks/submit") => &[
-            Kind::InvalidJson,
-            Kind::InvalidUtf8,
-            Kind::TooSlow,
-            Kind::TooLarge,
-            Kind::UnsupportedMediaType,
-            Kind::InvalidTask,
-            Kind::IdempotencyMismatch,
-            Kind::TooMany,
+            ProblemType::InvalidJson,
+            ProblemType::InvalidUtf8,
+            ProblemType::TooSlow,
+            ProblemType::TooLarge,
+            ProblemType::UnsupportedMediaType,
+            ProblemType::InvalidTask,
+            ProblemType::IdempotencyMismatch,
+            ProblemType::TooMany,
         ],
-        ("post", "/api/v1/tasks/{id}/run") => &[Kind::Conflict, Kind::QueueFull],
-        ("delete", _) => &[Kind::Conflict],
-        ("get", "/api/v1/tasks/{id}/logs") => &[Kind::TooMany],
-        ("get", "/readyz") => &[Kind::NotReady],
+        ("post", "/api/v1/tasks/{id}/run") => &[ProblemType::Conflict, ProblemType::QueueFull],
+        ("delete", _) => &[ProblemType::Conflict],
+        ("get", "/api/v1/tasks/{id}/logs") => &[ProblemType::TooMany],
+        ("get", "/readyz") => &[ProblemType::NotReady],
         _ => &[],
     };
     kinds.extend_from_slice(also);
     let stored = path.starts_with("/api/");
     if stored {
-        kinds.extend([Kind::StorageBusy, Kind::Storage]);
+        kinds.extend([ProblemType::StorageBusy, ProblemType::Storage]);
     }
     if stored && method != "get" {
-        kinds.extend([Kind::StorageFull, Kind::ShuttingDown]);
+        kinds.extend([ProblemType::StorageFull, ProblemType::ShuttingDown]);
     }
     kinds
 }
@@ -122,7 +117,7 @@ fn add_problems(path: &str, method: &str, operation: &mut Value, content: &Value
     kinds.sort_by_key(|kind| (kind.status(), *kind as usize));
     let responses = &mut operation["responses"];
     for kind in kinds {
-        let status = kind.status().as_u16().to_string();
+        let status = kind.status().to_string();
         let told = format!("`{}`: {}.", kind.code(), kind.title());
         match responses
             .get_mut(&status)
@@ -136,7 +131,7 @@ fn add_problems(path: &str, method: &str, operation: &mut Value, content: &Value
                 let mut response = json!({"description": told, "content": content});
                 if ["429", "503"].contains(&status.as_str()) {
                     response["headers"] = json!({"Retry-After": {
-                        "description": "Seconds after which trying again makes sense.",
+                        "description": "Seconds to wait before trying again.",
                         "schema": {"type": "integer", "minimum": 1},
                     }});
                 }

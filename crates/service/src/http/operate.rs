@@ -1,44 +1,32 @@
-//! What operators and programs ask beside tasks: probes, metrics, and the reference.
+//! What operators and programs request beside tasks: probes, metrics, and the reference.
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{Html, IntoResponse, Response};
-use serde::Serialize;
-use utoipa::ToSchema;
 
-use super::catalogue::Kind;
-use super::problem::{Answer, Problem};
-use super::{App, openapi, prometheus, query, reference};
-
-/// What a probe is told.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Probe {
-    /// `ok`.
-    #[schema(example = "ok")]
-    pub status: &'static str,
-    /// Why the driver does not answer; tasks are taken in meanwhile, and wait.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub driver: Option<String>,
-}
+use super::app::App;
+use super::rejection::Answer;
+use super::{description, prometheus, query, reference};
+use hybrid_cache_api::{Probe, Problem, ProblemType};
 
 /// Is the process alive?
 #[utoipa::path(get, path = "/healthz", operation_id = "healthz", tag = "operation",
-    responses((status = 200, description = "It answers.", body = Probe)))]
+    responses((status = 200, description = "The process answers.", body = Probe)))]
 pub async fn healthz(RawQuery(query): RawQuery) -> Answer<Json<Probe>> {
     query::none(query.as_deref())?;
     Ok(Json(Probe {
-        status: "ok",
+        status: "ok".to_owned(),
         driver: None,
     }))
 }
 
 /// Can it take tasks?
 ///
-/// A write to the volume and one to the database work, and the service is not about to end. A driver that does not answer is
-/// told about, but is no reason to send clients away: tasks wait until it does.
+/// The check writes to the volume and to the database, and fails while the service shuts down. A driver that does not
+/// answer is reported in `driver` but does not fail the check, because tasks can be submitted and wait for it.
 #[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "operation",
-    responses((status = 200, description = "It takes tasks.", body = Probe)))]
+    responses((status = 200, description = "The service accepts tasks.", body = Probe)))]
 pub async fn readyz(State(app): State<App>, RawQuery(query): RawQuery) -> Answer<Json<Probe>> {
     query::none(query.as_deref())?;
     let readiness = app.engine().ready().await;
@@ -47,17 +35,17 @@ pub async fn readyz(State(app): State<App>, RawQuery(query): RawQuery) -> Answer
             .reason
             .unwrap_or_else(|| "the service is shutting down".to_owned());
         let detail = reason.split("\nhint: ").next().unwrap_or_default();
-        return Err(Problem::new(Kind::NotReady, detail).retry_after(5).into());
+        return Err(Problem::new(ProblemType::NotReady, detail).retry_after(5).into());
     }
     Ok(Json(Probe {
-        status: "ok",
+        status: "ok".to_owned(),
         driver: readiness.driver,
     }))
 }
 
 /// Metrics
 ///
-/// In Prometheus' text format.
+/// All metrics in Prometheus' text format.
 #[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "operation",
     responses((status = 200, description = "All metrics.", body = String, content_type = "text/plain")))]
 pub async fn metrics(State(app): State<App>, RawQuery(query): RawQuery) -> Answer<Response> {
@@ -72,7 +60,7 @@ pub async fn metrics(State(app): State<App>, RawQuery(query): RawQuery) -> Answe
     responses((status = 200, description = "The OpenAPI document.", body = Object, content_type = "application/json")))]
 pub async fn description(RawQuery(query): RawQuery) -> Answer<Response> {
     query::none(query.as_deref())?;
-    Ok((json_type(), openapi::COMMITTED).into_response())
+    Ok((json_type(), description::OPENAPI).into_response())
 }
 
 fn json_type() -> [(HeaderName, HeaderValue); 1] {

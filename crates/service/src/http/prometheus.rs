@@ -1,10 +1,10 @@
-//! Metrics in Prometheus' text format.
+//! Writes the metrics in Prometheus' text format (version 0.0.4).
 
+use hybrid_cache_api::CacheName;
 use std::fmt::Write;
 
 use super::durations::Measured;
 use crate::metrics::{Footprint, Histogram, MetricsSnapshot};
-use crate::view::CacheName;
 
 /// All metrics.
 pub fn text(snapshot: &MetricsSnapshot, measured: &[Measured], following: usize) -> String {
@@ -14,7 +14,7 @@ pub fn text(snapshot: &MetricsSnapshot, measured: &[Measured], following: usize)
     page.value("build_info", &labels, 1);
     tasks(&mut page, snapshot);
     caches(&mut page, snapshot);
-    page.family("phase_seconds", "histogram", "What runs spent in each phase.");
+    page.family("phase_seconds", "histogram", "Time that runs spent in each phase.");
     for (phase, histogram) in snapshot.phases.iter().filter(|(_, histogram)| histogram.count() > 0) {
         let name = serde_json::to_value(phase).unwrap_or_default();
         page.histogram(
@@ -26,15 +26,19 @@ pub fn text(snapshot: &MetricsSnapshot, measured: &[Measured], following: usize)
     page.family(
         "task_seconds",
         "histogram",
-        "Tasks from their start to their end, as the driver saw them.",
+        "Time from a task's start to its end, as the driver saw it.",
     );
     page.histogram("task_seconds", &[], &snapshot.total);
-    page.family("submit_seconds", "histogram", "Submits until the task was on disk.");
+    page.family(
+        "submit_seconds",
+        "histogram",
+        "Time from a submit until the task was on disk.",
+    );
     page.histogram("submit_seconds", &[], &snapshot.submit);
     page.family(
         "http_request_seconds",
         "histogram",
-        "Requests until the head of the answer.",
+        "Time from a request until the head of the response.",
     );
     for one in measured {
         let labels = [
@@ -51,9 +55,9 @@ pub fn text(snapshot: &MetricsSnapshot, measured: &[Measured], following: usize)
 
 fn footprint(page: &mut Page, footprint: &Footprint) {
     if let Some(bytes) = footprint.resident_bytes {
-        page.single("resident_bytes", "gauge", "Memory that this process holds.", bytes);
+        page.single("resident_bytes", "gauge", "Memory of this process.", bytes);
     }
-    page.family("kept_bytes", "gauge", "What is kept on disk.");
+    page.family("kept_bytes", "gauge", "Bytes stored on disk.");
     let kept = [
         ("output", footprint.output_bytes),
         ("database", footprint.database_bytes),
@@ -63,17 +67,17 @@ fn footprint(page: &mut Page, footprint: &Footprint) {
         page.value("kept_bytes", &[("kind", kind)], bytes);
     }
     if let Some(bytes) = footprint.budget_bytes {
-        let help = "What output and database may take together.";
+        let help = "Budget for output and database together.";
         page.single("kept_bytes_limit", "gauge", help, bytes);
     }
 }
 
 fn tasks(page: &mut Page, snapshot: &MetricsSnapshot) {
-    page.family("tasks", "gauge", "Tasks that are kept, by state.");
+    page.family("tasks", "gauge", "Stored tasks, by state.");
     for (state, count) in &snapshot.tasks {
         page.value("tasks", &[("state", state.name())], count);
     }
-    page.family("tasks_ended_total", "counter", "Tasks that ended, by how.");
+    page.family("tasks_ended_total", "counter", "Ended tasks, by their end.");
     for (end, count) in &snapshot.ended {
         page.value("tasks_ended_total", &[("end", end.name())], count);
     }
@@ -83,16 +87,11 @@ fn tasks(page: &mut Page, snapshot: &MetricsSnapshot) {
         "Tasks deleted by age, count or size.",
         snapshot.expired,
     );
-    page.single(
-        "queue_depth",
-        "gauge",
-        "Tasks waiting for their turn.",
-        snapshot.queue_depth,
-    );
+    page.single("queue_depth", "gauge", "Tasks in the queue.", snapshot.queue_depth);
     page.single(
         "queue_limit",
         "gauge",
-        "Most tasks of one tenant that may wait.",
+        "Most tasks of one tenant in the queue.",
         snapshot.queue_limit,
     );
     page.single(
@@ -104,13 +103,13 @@ fn tasks(page: &mut Page, snapshot: &MetricsSnapshot) {
     page.single(
         "tasks_settling",
         "gauge",
-        "Tasks that ended and whose environments are still being published or thrown away.",
+        "Ended tasks whose environments are still being published or deleted.",
         snapshot.settling,
     );
     page.single(
         "concurrency",
         "gauge",
-        "Most tasks that run at one time.",
+        "Most tasks that run at the same time.",
         snapshot.concurrency,
     );
     page.single(
@@ -132,7 +131,7 @@ fn caches(page: &mut Page, snapshot: &MetricsSnapshot) {
     page.family(
         "cache_answers_total",
         "counter",
-        "What the caches answered to tasks that ended.",
+        "Results of the caches for ended tasks.",
     );
     for (cache, answers) in caches {
         for (answer, count) in answers {
@@ -146,14 +145,14 @@ fn caches(page: &mut Page, snapshot: &MetricsSnapshot) {
     page.family(
         "cache_hit_ratio",
         "gauge",
-        "Hits among the tasks that asked this cache; absent before the first.",
+        "Hits divided by hits and builds of this cache; absent before the first.",
     );
     for (cache, answers) in caches {
         if let Some(ratio) = hit_ratio(answers) {
             page.value("cache_hit_ratio", &[("cache", cache)], ratio);
         }
     }
-    page.family("volume_bytes", "gauge", "What each cache volume holds.");
+    page.family("volume_bytes", "gauge", "Bytes that each cache volume holds.");
     for volume in &snapshot.volumes {
         page.value("volume_bytes", &[("volume", &volume.volume)], volume.bytes);
     }
@@ -163,7 +162,7 @@ fn caches(page: &mut Page, snapshot: &MetricsSnapshot) {
     }
 }
 
-/// Hits among hits and builds; `None` where there were neither.
+/// Hits divided by hits and builds; `None` if there were neither.
 pub fn hit_ratio(answers: &[(CacheName, u64)]) -> Option<f64> {
     let count = |wanted: CacheName| {
         answers
@@ -176,7 +175,7 @@ pub fn hit_ratio(answers: &[(CacheName, u64)]) -> Option<f64> {
     (hits + built > 0).then(|| hits as f64 / (hits + built) as f64)
 }
 
-/// The text as it grows. Writing to a string cannot fail.
+/// The page as it grows. Writing to a string cannot fail.
 #[derive(Default)]
 struct Page {
     text: String,
@@ -238,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_tells_what_it_takes_itself() {
+    fn metrics_show_the_memory_and_disk_of_the_service() {
         let mut page = Page::default();
         let mut taken = Footprint {
             resident_bytes: Some(5),
@@ -269,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hit_rate_counts_only_who_asked() {
+    fn a_hit_rate_counts_only_tasks_that_used_the_cache() {
         let answers = [(CacheName::Hit, 3), (CacheName::Built, 1), (CacheName::NotAsked, 96)];
         assert_eq!(hit_ratio(&answers), Some(0.75));
         assert_eq!(hit_ratio(&[(CacheName::Bypassed, 5)]), None);

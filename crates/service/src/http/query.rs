@@ -1,18 +1,17 @@
-//! Reading the query: every parameter is known, or named in the answer.
+//! Reads query parameters. The response names every parameter that is unknown, repeated or invalid.
 
+use hybrid_cache_api::{EndName, ListQuery, Problem, StateName, TaskId};
 use std::borrow::Cow;
 
 use hybrid_cache_driver::log::Stream;
 
-use super::catalogue::Kind;
-use super::problem::{Answer, Problem};
-use crate::id::TaskId;
-use crate::state::StateName;
-use crate::view::{EndName, ListQuery};
+use super::rejection::{Answer, Rejection};
+use crate::error::ServiceError;
+use hybrid_cache_api::ProblemType;
 
 type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
-/// Most states that a list may be filtered by, repeats included.
+/// Most states in a filter, including repeats.
 const MAX_STATES: usize = 20;
 
 fn pairs(query: Option<&str>) -> impl Iterator<Item = Pair<'_>> {
@@ -21,44 +20,46 @@ fn pairs(query: Option<&str>) -> impl Iterator<Item = Pair<'_>> {
 
 fn refuse<T>(name: &str, detail: impl Into<String>) -> Answer<T> {
     let name: String = name.chars().take(60).collect();
-    Err(Problem::new(Kind::InvalidParameter, detail).parameter(name).into())
+    Err(Problem::new(ProblemType::InvalidParameter, detail)
+        .parameter(name)
+        .into())
 }
 
 fn unknown<T>(name: &str, known: &str) -> Answer<T> {
     let hint = format!("the parameters are {known}");
-    refuse(name, "unknown parameter").map_err(|problem: Box<Problem>| problem.hint(hint).into())
+    refuse(name, "unknown parameter").map_err(|rejection: Rejection| rejection.into_problem().hint(hint).into())
 }
 
 fn once<T>(place: &mut Option<T>, name: &str, value: T) -> Answer<()> {
     match place.replace(value) {
         None => Ok(()),
-        Some(_) => refuse(name, "the parameter is there twice"),
+        Some(_) => refuse(name, "the parameter appears twice"),
     }
 }
 
-/// An id of the path. What cannot be an id is no task's.
+/// The id in a path. A text that cannot be an id is treated like an unknown id.
 ///
 /// # Errors
-/// It cannot be one.
+/// The text cannot be an id.
 pub fn task_id(text: &str) -> Answer<TaskId> {
-    TaskId::parse(text).ok_or_else(|| crate::ServiceError::NotFound.into())
+    TaskId::parse(text).ok_or_else(|| ServiceError::NotFound.into())
 }
 
-/// Nothing may be asked of a path that takes no parameters.
+/// Refuses parameters of a path that has none.
 ///
 /// # Errors
-/// Something is.
+/// There is a parameter.
 pub fn none(query: Option<&str>) -> Answer<()> {
     match pairs(query).next() {
         None => Ok(()),
-        Some((name, _)) => refuse(&name, "this path takes no parameters"),
+        Some((name, _)) => refuse(&name, "this path has no parameters"),
     }
 }
 
 /// What to list.
 ///
 /// # Errors
-/// A parameter is unknown, there twice, or makes no sense.
+/// A parameter is unknown, repeated or invalid.
 pub fn list(query: Option<&str>) -> Answer<ListQuery> {
     let (mut states, mut end, mut cursor, mut limit) = (Vec::new(), None, None, None);
     for (name, value) in pairs(query) {
@@ -98,26 +99,26 @@ pub fn list(query: Option<&str>) -> Answer<ListQuery> {
     })
 }
 
-/// A place in a task's output, in bytes; `None` where the text is no number that fits the description's int64.
+/// A position in a task's output, in bytes; `None` unless the text is a number that fits the document's int64.
 pub fn place(text: &str) -> Option<u64> {
     text.parse().ok().filter(|bytes| i64::try_from(*bytes).is_ok())
 }
 
-/// What of a task's output is wanted.
+/// Which part of a task's output is requested.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Live, as server-sent events.
     pub follow: bool,
-    /// One stream alone.
+    /// Only one stream.
     pub stream: Option<Stream>,
     /// Bytes of both streams to skip.
     pub from: Option<u64>,
 }
 
-/// What of a task's output is wanted.
+/// Reads which part of a task's output is requested.
 ///
 /// # Errors
-/// A parameter is unknown, there twice, or makes no sense.
+/// A parameter is unknown, repeated or invalid.
 pub fn logs(query: Option<&str>) -> Answer<Wanted> {
     let (mut follow, mut stream, mut from) = (None, None, None);
     for (name, value) in pairs(query) {
@@ -147,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_parameter_is_known_or_named() {
+    fn an_invalid_parameter_is_named() {
         let query = list(Some("state=running,queued&state=ended&limit=5&cursor=c1&end=timedOut")).unwrap();
         assert_eq!(query.states, [StateName::Running, StateName::Queued, StateName::Ended]);
         assert_eq!(
@@ -162,10 +163,10 @@ mod tests {
             ("end=well", "end"),
             ("Limit=1", "Limit"),
         ] {
-            let problem = list(Some(bad)).unwrap_err();
+            let problem = list(Some(bad)).unwrap_err().into_problem();
             assert_eq!(
                 (problem.code, problem.parameter.as_deref()),
-                (Kind::InvalidParameter, Some(name)),
+                (ProblemType::InvalidParameter, Some(name)),
                 "{bad}"
             );
         }

@@ -1,20 +1,20 @@
-//! The reference for people: the API's description as a page, without scripts.
+//! The API reference for people: the OpenAPI document as a page without scripts.
 
 use std::sync::OnceLock;
 
 use maud::{Markup, PreEscaped, html};
 use serde_json::Value;
 
-use super::catalogue::Kind;
-use super::openapi;
-use crate::page;
+use super::description::OPENAPI;
+use crate::page::layout;
+use hybrid_cache_api::ProblemType;
 
-/// The page. It is made once: the description does not change while the service runs.
+/// The page. It is rendered once, because the document does not change while the service runs.
 pub fn page() -> Markup {
     static PAGE: OnceLock<String> = OnceLock::new();
     let text = PAGE.get_or_init(|| {
-        // The committed description is JSON, as a test holds.
-        let document: Value = serde_json::from_str(openapi::COMMITTED).unwrap_or_default();
+        // A test holds the committed document to be JSON.
+        let document: Value = serde_json::from_str(OPENAPI).unwrap_or_default();
         render(&document).into_string()
     });
     PreEscaped(text.clone())
@@ -29,13 +29,13 @@ fn entries(value: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {
 }
 
 fn render(document: &Value) -> Markup {
-    page::layout::document(
+    layout::document(
         "Reference",
-        page::layout::Here::Docs,
+        layout::Here::Docs,
         &html! {
             h1 { "API reference" }
-            p class="lede" { (page::layout::prose(text(&document["info"], "description"))) }
-            p { "The same for programs: " a href="/openapi.json" { code { "/openapi.json" } } "." }
+            p class="lede" { (layout::prose(text(&document["info"], "description"))) }
+            p { "For programs: " a href="/openapi.json" { code { "/openapi.json" } } "." }
             @for tag in document["tags"].as_array().into_iter().flatten() {
                 @let name = text(tag, "name");
                 section aria-labelledby=(format!("tag-{name}")) {
@@ -63,11 +63,11 @@ fn render(document: &Value) -> Markup {
                     table {
                         thead { tr { th scope="col" { "code" } th scope="col" class="n" { "status" } th scope="col" { "what it means" } } }
                         tbody {
-                            @for kind in Kind::ALL {
+                            @for kind in ProblemType::ALL {
                                 tr id=(kind.code()) {
                                     th scope="row" { code { (kind.code()) } }
-                                    td class="n" { (kind.status().as_u16()) }
-                                    td class="text" { (kind.title()) ". " (page::layout::prose(kind.advice())) }
+                                    td class="n" { (kind.status()) }
+                                    td class="text" { (kind.title()) ". " (layout::prose(kind.advice())) }
                                 }
                             }
                         }
@@ -85,7 +85,7 @@ fn operation(path: &str, method: &str, operation: &Value) -> Markup {
             h3 { span class=(format!("method m-{method}")) { (method.to_uppercase()) } " " code { (path) } }
             p { strong { (text(operation, "summary")) } }
             @if let Some(description) = operation.get("description").and_then(Value::as_str) {
-                p { (page::layout::prose(description)) }
+                p { (layout::prose(description)) }
             }
             @if let Some(parameters) = operation.get("parameters").and_then(Value::as_array) {
                 (table(id, "parameters", &html! {
@@ -104,7 +104,7 @@ fn operation(path: &str, method: &str, operation: &Value) -> Markup {
                     tr {
                         th scope="row" { code { (status) } }
                         td { (content(response)) }
-                        td class="text" { (page::layout::prose(text(response, "description"))) }
+                        td class="text" { (layout::prose(text(response, "description"))) }
                     }
                 }
             }))
@@ -122,11 +122,11 @@ fn table(id: &str, what: &str, rows: &Markup) -> Markup {
 
 fn row(name: &str, kind: &str, description: &str) -> Markup {
     html! {
-        tr { th scope="row" { code { (name) } } td { (kind) } td class="text" { (page::layout::prose(description)) } }
+        tr { th scope="row" { code { (name) } } td { (kind) } td class="text" { (layout::prose(description)) } }
     }
 }
 
-/// The media types of a body, with the documents in them.
+/// The media types of a body, with links to their schemas.
 fn content(of: &Value) -> Markup {
     html! {
         @for (at, (media_type, body)) in entries(of.get("content")).enumerate() {
@@ -139,7 +139,7 @@ fn content(of: &Value) -> Markup {
     }
 }
 
-/// The name of the schema that is referred to, by itself or as an alternative to nothing.
+/// The name of the referenced schema, also if it is one of several alternatives.
 fn reference(schema: &Value) -> Option<&str> {
     let own = schema.get("$ref").and_then(Value::as_str);
     let among = || {
@@ -187,7 +187,7 @@ fn schema(name: &str, schema: &Value) -> Markup {
     html! {
         article class="operation" id=(id) {
             h3 { code { (name) } }
-            p { (page::layout::prose(&described)) }
+            p { (layout::prose(&described)) }
             @for part in &parts {
                 @if let Some(base) = reference(part) {
                     p { "Everything of " a href=(format!("#schema-{base}")) { (base) } ", and:" }

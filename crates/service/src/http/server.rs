@@ -1,4 +1,4 @@
-//! Accepting connections: so many at one time, none of which may dawdle, and an orderly end.
+//! Accepts connections: a bounded number, with time limits, and an orderly shutdown.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,14 +11,16 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
-use super::{App, patient::Patient};
+use super::app::{App, closed};
+use super::router::router;
+use super::write_timeout::WriteTimeout;
 
 /// Largest head of a request, in bytes.
 const HEAD_BYTES: usize = 32 << 10;
-/// Pause after the system could not accept a connection (no file descriptors left, say).
+/// Pause after the system could not accept a connection, for example because no file descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A bound address.
@@ -26,12 +28,12 @@ pub struct Server {
     listener: TcpListener,
 }
 
-/// How the connections came to their end.
+/// How the connections ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Farewell {
-    /// Every request had its answer.
+pub enum DrainResult {
+    /// Every request got its response.
     Complete,
-    /// The grace was over before; so many connections were cut.
+    /// The time was over before; this many connections were cut.
     Cut(usize),
 }
 
@@ -39,29 +41,29 @@ impl Server {
     /// Binds an address; port 0 takes a free one.
     ///
     /// # Errors
-    /// The address is taken, or not one of this machine.
+    /// The address is in use, or does not belong to this machine.
     pub async fn bind(address: SocketAddr) -> io::Result<Server> {
         let listener = TcpListener::bind(address).await?;
         Ok(Server { listener })
     }
 
-    /// The address that it is bound to.
+    /// The bound address.
     ///
     /// # Errors
-    /// The system does not say.
+    /// The system does not report it.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Serves until `end` says so, then takes no new connections, ends what follows output, and gives the requests under
-    /// way so much grace.
-    pub async fn serve(self, app: App, end: impl Future<Output = ()>, grace: Duration) -> Farewell {
+    /// Serves until `end` completes. Then it accepts no new connections, ends those that follow output, and gives
+    /// requests in progress time to finish (`grace`).
+    pub async fn serve(self, app: App, end: impl Future<Output = ()>, grace: Duration) -> DrainResult {
         let most = app.config().connections;
         let places = Arc::new(Semaphore::new(most));
-        let router = super::router(&app);
+        let router = router(&app);
         let mut end = pin!(end);
         loop {
-            // A place first: who cannot be served yet waits in the system's queue, which is bounded.
+            // Wait for a free slot first: further clients wait in the system's queue, which is bounded.
             let accepted = async {
                 let place = Arc::clone(&places).acquire_owned().await;
                 (self.listener.accept().await, place)
@@ -78,7 +80,7 @@ impl Server {
                         tracing::warn!(%error, "a connection cannot be accepted");
                         sleep(ACCEPT_PAUSE).await;
                     }
-                    // Nobody closes the semaphore.
+                    // The semaphore is never closed.
                     (_, Err(_)) => break,
                 },
             }
@@ -86,20 +88,20 @@ impl Server {
         drop(self.listener);
         app.close();
         let all = u32::try_from(most).unwrap_or(u32::MAX);
-        let farewell = timeout(grace, places.acquire_many(all)).await;
-        match farewell {
-            Ok(_) => Farewell::Complete,
-            Err(_) => Farewell::Cut(most.saturating_sub(places.available_permits())),
+        let drained = timeout(grace, places.acquire_many(all)).await;
+        match drained {
+            Ok(_) => DrainResult::Complete,
+            Err(_) => DrainResult::Cut(most.saturating_sub(places.available_permits())),
         }
     }
 }
 
-/// One connection from its beginning to its end.
+/// Serves one connection.
 async fn converse(stream: TcpStream, _place: OwnedSemaphorePermit, app: App, router: Router) {
-    // Small answers are to leave at once. Without it they are only slower.
+    // Send small responses at once. If this fails, they are only slower.
     let _ = stream.set_nodelay(true);
     let config = app.config();
-    let stream = TokioIo::new(Patient::new(stream, config.write_timeout));
+    let stream = TokioIo::new(WriteTimeout::new(stream, config.write_timeout));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(config.header_timeout)
@@ -115,13 +117,7 @@ async fn converse(stream: TcpStream, _place: OwnedSemaphorePermit, app: App, rou
         }
     };
     if let Err(error) = ended {
-        // Clients go away as they like; that is nobody's failure.
+        // Clients may disconnect at any time.
         tracing::debug!(%error, "a connection broke off");
     }
-}
-
-/// Returns once the service is about to end.
-pub async fn closed(closing: &mut watch::Receiver<bool>) {
-    // An error means that the service is gone.
-    let _ = closing.wait_for(|closing| *closing).await;
 }

@@ -1,17 +1,18 @@
-//! Browsers that have signed in with a token: a cookie that this process alone can make, with an end to it.
+//! Sessions of browsers that signed in with a token: a cookie that only this process can make, and that expires.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, header};
 use hybrid_cache_model::Tenant;
-use rustix::rand::{GetRandomFlags, getrandom};
+
+use crate::random;
 
 const COOKIE: &str = "hybrid_cache_session";
-/// How long a browser stays signed in.
+/// How long a session lasts.
 const LASTS_S: u64 = 12 * 3600;
 
-/// Makes and knows cookies. Nothing is kept for them: the cookie is its end, its tenant and a keyed hash of both, and the key
-/// dies with the process.
+/// Makes and checks session cookies. Nothing is stored: a cookie holds its expiry, its tenant and a keyed hash of both,
+/// and the key dies with the process.
 pub struct Sessions {
     key: [u8; 32],
 }
@@ -23,20 +24,15 @@ impl std::fmt::Debug for Sessions {
 }
 
 impl Sessions {
-    /// A new key.
+    /// Sessions with a new key.
     ///
     /// # Errors
     /// The system gives no random bytes.
     pub fn new() -> std::io::Result<Sessions> {
-        let mut key = [0; 32];
-        let mut filled = 0;
-        while filled < key.len() {
-            filled += getrandom(&mut key[filled..], GetRandomFlags::empty())?;
-        }
-        Ok(Sessions { key })
+        Ok(Sessions { key: random::bytes()? })
     }
 
-    /// A Set-Cookie header for who has shown a token of this tenant.
+    /// A Set-Cookie header for a browser that sent a token of this tenant.
     pub fn cookie(&self, tenant: &Tenant) -> String {
         let end = now_s() + LASTS_S;
         let value = format!("{end}.{tenant}.{}", self.seal(end, tenant).to_hex());
@@ -48,7 +44,7 @@ impl Sessions {
         format!("{COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict")
     }
 
-    /// The tenant of a cookie of this process that came along and has not ended.
+    /// The tenant of a cookie that this process made and that has not expired.
     pub fn tenant(&self, headers: &HeaderMap) -> Option<Tenant> {
         let sent = headers
             .get_all(header::COOKIE)
@@ -91,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_cookie_of_this_process_that_has_not_ended_is_known() {
+    fn only_an_unexpired_cookie_of_this_process_is_accepted() {
         let (ours, other) = (Sessions::new().unwrap(), Sessions::new().unwrap());
         let tenant: Tenant = "team-a".parse().unwrap();
         let cookie = ours.cookie(&tenant);

@@ -1,4 +1,4 @@
-//! The API's answers about tasks, but for what they print.
+//! The API's handlers for tasks, except for their output.
 
 use axum::Json;
 use axum::body::Body;
@@ -6,92 +6,39 @@ use axum::extract::{RawPathParams, RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use serde::Serialize;
-use utoipa::ToSchema;
+use hybrid_cache_api::{
+    CancelResult, CancelView, EndName, Problem, ProblemType, RunView, StateName, SubmitAnswer, TaskBody, TaskId,
+    TaskList, TaskView,
+};
 
-use super::body::Taken;
-use super::problem::{Answer, Problem};
-use super::remembered::Key;
-use super::schema::TaskBody;
-use super::{App, Own, body, query};
+use super::app::App;
+use super::body::ReceivedBody;
+use super::caller::Own;
+use super::rejection::{Answer, Rejection};
+use super::response_cache::Key;
+use super::{body, query};
 use crate::engine::{CancelAnswer, Engine, Novelty};
 use crate::error::ServiceError;
-use crate::id::TaskId;
-use crate::state::StateName;
-use crate::view::{TaskSummary, TaskView};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// What `submit` answers.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct SubmitAnswer {
-    /// The task's id.
-    #[schema(value_type = String, example = "task-abc123")]
-    pub id: TaskId,
-    /// What to do next.
-    #[schema(example = "Task saved successfully. Use /api/v1/tasks/task-abc123/run to execute it.")]
-    pub message: String,
-}
-
-/// What `run` answers.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct RunView {
-    /// The task's id.
-    #[schema(value_type = String, example = "task-abc123")]
-    pub id: TaskId,
-    /// Where it stands: `queued` where this call did it, and where it stood before otherwise.
-    pub state: StateName,
-}
-
-/// What `cancel` answers.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct CancelView {
-    /// The task's id.
-    #[schema(value_type = String, example = "task-abc123")]
-    pub id: TaskId,
-    /// What became of it.
-    pub result: CancelResult,
-}
-
-/// What became of asking to cancel a task.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum CancelResult {
-    /// It had not begun and never will.
-    Cancelled,
-    /// It runs and was asked to end; its state tells when it has.
-    Ending,
-    /// It had ended before, and stays as it is.
-    Unchanged,
-}
-
-/// A part of the tasks, the one submitted last first.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct TaskList {
-    /// The tasks.
-    pub items: Vec<TaskSummary>,
-    /// The cursor of the next part; absent at the end.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
-}
-
-/// Reads the id out of the path.
+/// Reads the id in the path.
 ///
 /// # Errors
-/// It cannot be one.
+/// The text cannot be an id.
 pub fn id_of(params: &RawPathParams) -> Answer<TaskId> {
     let text = params.iter().find(|(name, _)| *name == "id").map(|(_, value)| value);
     query::task_id(text.unwrap_or_default())
 }
 
-/// Path parameters, or the same answer as for an id that there is not.
+/// Path parameters, or an error that is answered like an unknown id.
 pub type Params = Result<RawPathParams, axum::extract::rejection::RawPathParamsRejection>;
 
 /// See [`id_of`].
 ///
 /// # Errors
-/// The path is not UTF-8 behind its escapes, or holds no id.
+/// The path is not UTF-8 after decoding, or holds no id.
 pub fn id_in(params: Params) -> Answer<TaskId> {
     match params {
         Ok(params) => id_of(&params),
@@ -101,16 +48,16 @@ pub fn id_in(params: Params) -> Answer<TaskId> {
 
 /// Save a task
 ///
-/// Checks the task and keeps it on disk. It does not run before `run` is called. With an `Idempotency-Key`, sending the
-/// same body again answers with the same task.
+/// Checks the task and stores it. It does not run before `run` is called. With an `Idempotency-Key`, sending the same
+/// body again returns the same task.
 #[utoipa::path(
     post, path = "/api/v1/tasks/submit", operation_id = "submitTask", tag = "tasks",
-    params(("Idempotency-Key" = Option<String>, Header, description = "One key stands for one task: 1 to 255 visible ASCII characters.",
+    params(("Idempotency-Key" = Option<String>, Header, description = "The key of one task: 1 to 255 visible ASCII characters. Sending the same body with it again returns the same task.",
         min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
     request_body(content = TaskBody, content_type = "application/json"),
     responses((status = 200, description = "The task is saved.", body = SubmitAnswer,
         headers(("Location" = String, description = "The task's path."),
-                ("Idempotency-Replayed" = Option<String>, description = "`true` where the key made this task before.")))),
+                ("Idempotency-Replayed" = Option<String>, description = "`true` if an earlier request with this key created the task.")))),
 )]
 pub async fn submit(
     State(app): State<App>,
@@ -121,10 +68,10 @@ pub async fn submit(
 ) -> Answer<Response> {
     query::none(query.as_deref())?;
     let key = key_of(&headers)?;
-    let Taken { bytes, part } = body::read(&app, &headers, "application/json", body).await?;
+    let ReceivedBody { bytes, reservation } = body::read(&app, &headers, "application/json", body).await?;
     let spec = body::task(&bytes)?;
     drop(bytes);
-    let submitted = engine.submit_holding(&spec, key, part).await?;
+    let submitted = engine.submit_holding(&spec, key, reservation).await?;
     let id = submitted.id;
     let answer = SubmitAnswer {
         message: format!("Task saved successfully. Use /api/v1/tasks/{id}/run to execute it."),
@@ -143,13 +90,13 @@ pub async fn submit(
 
 fn key_of(headers: &HeaderMap) -> Answer<Option<&str>> {
     let refuse = |detail: &str| {
-        let kind = super::catalogue::Kind::InvalidParameter;
-        Box::new(Problem::new(kind, detail).parameter("Idempotency-Key"))
+        let kind = ProblemType::InvalidParameter;
+        Rejection::from(Problem::new(kind, detail).parameter("Idempotency-Key"))
     };
     let mut sent = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(key) = sent.next() else { return Ok(None) };
     if sent.next().is_some() {
-        return Err(refuse("the header is there twice"));
+        return Err(refuse("the header appears twice"));
     }
     let key = key
         .to_str()
@@ -164,11 +111,11 @@ fn location(id: &TaskId) -> Option<(HeaderName, HeaderValue)> {
 
 /// Run a task
 ///
-/// Puts the task into the queue. Calling it again changes nothing: a task runs once.
+/// Puts the task into the queue. Calling it again changes nothing, because a task runs once.
 #[utoipa::path(
     post, path = "/api/v1/tasks/{id}/run", operation_id = "runTask", tag = "tasks",
     params(("id" = String, Path, description = "The task's id.", example = "task-abc123")),
-    responses((status = 202, description = "The task is queued, or was before.", body = RunView,
+    responses((status = 202, description = "The task is queued, or was queued before.", body = RunView,
         headers(("Location" = String, description = "The task's path.")))),
 )]
 pub async fn run(Own(engine): Own, params: Params, RawQuery(query): RawQuery) -> Answer<Response> {
@@ -186,8 +133,8 @@ pub async fn run(Own(engine): Own, params: Params, RawQuery(query): RawQuery) ->
 
 /// Read a task
 ///
-/// Its state, how it ended, what it printed (the beginning; all of it is in its logs), where its time went, what the
-/// caches did and what its packages were resolved to.
+/// The task's state, how it ended, the beginning of its output (its log has all of it), where its time went, what the
+/// caches did, and which package versions it got.
 #[utoipa::path(
     get, path = "/api/v1/tasks/{id}", operation_id = "getTask", tag = "tasks",
     params(("id" = String, Path, description = "The task's id.", example = "task-abc123")),
@@ -207,15 +154,15 @@ pub async fn read(
 }
 
 async fn tell(app: &App, engine: &Engine, key: &Key) -> Answer<Bytes> {
-    let age = match app.remembered().recall(key) {
+    let age = match app.response_cache().recall(key) {
         Ok(told) => return Ok(told),
         Err(age) => age,
     };
     let view = engine.get(&key.1).await?;
     let told = Bytes::from(serde_json::to_vec(&view).map_err(unwritable)?);
-    // What waits or runs changes without a word to anybody: its output grows, its driver comes and goes.
+    // A waiting or running task changes without notice: its output grows, and its driver may stop answering.
     if !matches!(view.summary.state, StateName::Queued | StateName::Running) {
-        app.remembered().keep(age, key.clone(), &told);
+        app.response_cache().keep(age, key.clone(), &told);
     }
     Ok(told)
 }
@@ -228,19 +175,19 @@ fn unwritable(error: serde_json::Error) -> ServiceError {
 
 /// Cancel a task
 ///
-/// A task that waits will never run; one that runs is asked to end; one that has ended stays as it is.
+/// A waiting task will never run, a running one is asked to end, and an ended one stays unchanged.
 #[utoipa::path(
     post, path = "/api/v1/tasks/{id}/cancel", operation_id = "cancelTask", tag = "tasks",
     params(("id" = String, Path, description = "The task's id.", example = "task-abc123")),
-    responses((status = 200, description = "It will not run on.", body = CancelView),
-              (status = 202, description = "It was asked to end.", body = CancelView)),
+    responses((status = 200, description = "The task will not run any further.", body = CancelView),
+              (status = 202, description = "The task was asked to end.", body = CancelView)),
 )]
 pub async fn cancel(Own(engine): Own, params: Params, RawQuery(query): RawQuery) -> Answer<Response> {
     query::none(query.as_deref())?;
     let id = id_in(params)?;
     let (status, result) = match engine.cancel(&id).await? {
         CancelAnswer::Cancelled => (StatusCode::OK, CancelResult::Cancelled),
-        CancelAnswer::Asked => (StatusCode::ACCEPTED, CancelResult::Ending),
+        CancelAnswer::Requested => (StatusCode::ACCEPTED, CancelResult::Ending),
         CancelAnswer::Before(_) => (StatusCode::OK, CancelResult::Unchanged),
     };
     Ok((status, Json(CancelView { id, result })).into_response())
@@ -248,12 +195,11 @@ pub async fn cancel(Own(engine): Own, params: Params, RawQuery(query): RawQuery)
 
 /// Delete a task
 ///
-/// Forgets a task that is saved, has ended or was cancelled, with everything it printed. One that waits or runs must be
-/// cancelled first.
+/// Deletes a saved, ended or cancelled task with its output. A waiting or running task must be cancelled first.
 #[utoipa::path(
     delete, path = "/api/v1/tasks/{id}", operation_id = "deleteTask", tag = "tasks",
     params(("id" = String, Path, description = "The task's id.", example = "task-abc123")),
-    responses((status = 204, description = "It is gone.")),
+    responses((status = 204, description = "The task is deleted.")),
 )]
 pub async fn delete(Own(engine): Own, params: Params, RawQuery(query): RawQuery) -> Answer<StatusCode> {
     query::none(query.as_deref())?;
@@ -263,22 +209,19 @@ pub async fn delete(Own(engine): Own, params: Params, RawQuery(query): RawQuery)
 
 /// List tasks
 ///
-/// The task submitted last comes first. Ask again with `cursor` set to `next` until there is none: what is submitted or
-/// deleted meanwhile moves nothing.
+/// Returns the tasks, the one submitted last first. For the next page, request again with `cursor` set to `next`, until
+/// there is none. Tasks that are submitted or deleted meanwhile do not shift the pages.
 #[utoipa::path(
     get, path = "/api/v1/tasks", operation_id = "listTasks", tag = "tasks",
     params(
         ("state" = Option<Vec<StateName>>, Query, description = "Only tasks in these states, separated by commas.", style = Form, explode = false, max_items = 20),
-        ("end" = Option<crate::view::EndName>, Query, description = "Only tasks that ended so."),
-        ("cursor" = Option<String>, Query, description = "Where the last part ended: its `next`."),
-        ("limit" = Option<u32>, Query, description = "At most so many; 50 where absent.", minimum = 1, maximum = 200),
+        ("end" = Option<EndName>, Query, description = "Only tasks with this end."),
+        ("cursor" = Option<String>, Query, description = "The `next` of the previous page."),
+        ("limit" = Option<u32>, Query, description = "Most tasks of the page; 50 by default.", minimum = 1, maximum = 200),
     ),
-    responses((status = 200, description = "A part of the tasks.", body = TaskList)),
+    responses((status = 200, description = "A page of the tasks.", body = TaskList)),
 )]
 pub async fn list(Own(engine): Own, RawQuery(query): RawQuery) -> Answer<Json<TaskList>> {
     let page = engine.list(&query::list(query.as_deref())?).await?;
-    Ok(Json(TaskList {
-        items: page.items,
-        next: page.next,
-    }))
+    Ok(Json(page))
 }

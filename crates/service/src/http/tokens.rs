@@ -1,4 +1,4 @@
-//! The tokens that clients must send, each of one tenant.
+//! The tokens that clients must send. Each belongs to one tenant.
 //!
 //! ```text
 //! # a comment
@@ -6,7 +6,7 @@
 //! team-b  90aa…
 //! ```
 //!
-//! A file that holds one token and nothing else is that of the tenant `default`.
+//! If a file holds one token and nothing else, it belongs to the tenant `default`.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,9 +16,9 @@ use hybrid_cache_model::Tenant;
 
 /// Shortest accepted token, in bytes: 128 bits as hexadecimal digits.
 pub const MIN_TOKEN_BYTES: usize = 32;
-/// Most tokens of one file: each request compares with all of them.
+/// Most tokens in a file, because each request is compared with all of them.
 const MAX_TOKENS: usize = 1000;
-/// A command that makes a token nobody else can read.
+/// A command that makes a token file that only its owner can read.
 const MAKE: &str = "`(umask 077; openssl rand -hex 32 > FILE)` makes a file with a good one";
 
 /// Tokens with their tenants. Only hashes are kept, and they are compared in constant time.
@@ -33,20 +33,20 @@ impl fmt::Debug for Tokens {
     }
 }
 
-/// One thing that is wrong with a token file.
+/// One mistake in a token file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Fault {
-    /// From 1.
+    /// The line, from 1.
     line: usize,
     what: String,
 }
 
-/// Everything that is wrong with a token file. Nothing of it is quoted: any word may be a token.
+/// All mistakes in a token file. None of its text is quoted, because any word may be a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenFaults(Vec<Fault>);
 
 impl TokenFaults {
-    /// One line for each fault, with the file's name in front, and a hint.
+    /// One line for each mistake, after the file's name, and a hint.
     pub fn told(&self, file: &Path) -> String {
         let mut told = String::new();
         for fault in &self.0 {
@@ -57,10 +57,10 @@ impl TokenFaults {
 }
 
 impl Tokens {
-    /// Reads a token file's text.
+    /// Reads the text of a token file.
     ///
     /// # Errors
-    /// It holds no token, or something that is none: all faults at once.
+    /// It holds no token, or something that is not a token: all mistakes at once.
     pub fn read(text: &str) -> Result<Tokens, TokenFaults> {
         let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
         let entries: Vec<(usize, &str)> = lines
@@ -82,14 +82,17 @@ impl Tokens {
             let (tenant, token) = match words.as_slice() {
                 [token] if is_alone => (Some(Tenant::default()), *token),
                 [token] => {
-                    fault(line, "there is a token without a tenant beside other tokens".to_owned());
+                    fault(
+                        line,
+                        "there is a token without a tenant among several tokens".to_owned(),
+                    );
                     (None, *token)
                 }
                 [tenant, token] => (tenant.parse().ok(), *token),
                 _ => {
                     fault(
                         line,
-                        format!("there are {} words, at most two are expected", words.len()),
+                        format!("there are {} words; at most two are expected", words.len()),
                     );
                     continue;
                 }
@@ -116,12 +119,12 @@ impl Tokens {
         }
     }
 
-    /// Whose token this is. Takes as long for any other text of the same length.
+    /// The tenant of this token. The time does not depend on the text, only on its length.
     pub fn tenant(&self, sent: &[u8]) -> Option<&Tenant> {
         let sent = blake3::hash(sent);
         let mut found = None;
         for (tenant, hash) in &self.known {
-            // blake3::Hash compares in constant time, and all are compared.
+            // blake3::Hash compares in constant time, and every token is compared.
             if *hash == sent {
                 found = Some(tenant);
             }
@@ -134,11 +137,11 @@ fn unfit(token: &str) -> Option<String> {
     if token.len() < MIN_TOKEN_BYTES {
         let characters = token.chars().count();
         return Some(format!(
-            "the token has {characters} characters, at least {MIN_TOKEN_BYTES} are required"
+            "the token has {characters} characters; at least {MIN_TOKEN_BYTES} are required"
         ));
     }
     let fits = token.bytes().all(|byte| byte.is_ascii_graphic());
-    (!fits).then(|| "the token holds other characters than visible ASCII".to_owned())
+    (!fits).then(|| "the token has characters other than visible ASCII".to_owned())
 }
 
 #[cfg(test)]
@@ -163,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_is_told_with_its_line_and_no_token_is() {
+    fn every_mistake_in_a_token_file_names_its_line_and_shows_no_token() {
         let token = "s3cret42".repeat(4);
         let umlauts = "ä".repeat(40);
         let text =
@@ -177,7 +180,7 @@ mod tests {
             "tokens:4: the token has 6 characters",
             "tokens:5: the token is that of line 1",
             "tokens:6: there are 3 words",
-            "tokens:7: the token holds other characters",
+            "tokens:7: the token has characters other",
             "hint: ",
         ] {
             assert_eq!(

@@ -1,6 +1,6 @@
 //! A histogram with fixed bounds, from a tenth of a millisecond to half an hour.
 
-/// Upper bounds of the buckets in microseconds; one more bucket takes what is above.
+/// Upper bounds of the buckets in microseconds; one more bucket holds what is above.
 const BOUNDS_US: [u64; 20] = [
     100,
     250,
@@ -24,7 +24,7 @@ const BOUNDS_US: [u64; 20] = [
     1_800_000_000,
 ];
 
-/// How often durations fell between fixed bounds.
+/// A histogram of durations with fixed bounds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Histogram {
     buckets: [u64; BOUNDS_US.len() + 1],
@@ -39,7 +39,7 @@ impl Histogram {
         self.sum_us = self.sum_us.saturating_add(duration_us);
     }
 
-    /// How many were counted.
+    /// The number of durations.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
@@ -49,8 +49,8 @@ impl Histogram {
         self.sum_us
     }
 
-    /// Each upper bound in microseconds with the count of durations up to it, as Prometheus wants them; what is above the
-    /// last bound is in [`Histogram::count`] alone.
+    /// Each upper bound in microseconds with the number of durations up to it, as Prometheus expects. Longer durations
+    /// are only in [`Histogram::count`].
     pub fn cumulative(&self) -> impl Iterator<Item = (u64, u64)> {
         BOUNDS_US
             .into_iter()

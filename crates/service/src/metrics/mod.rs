@@ -1,7 +1,8 @@
-//! What is counted: kept along with what happens, and rebuilt from the store when the service starts.
+//! The counters of the service. They are rebuilt from the store when the service starts.
 
 mod histogram;
 
+use hybrid_cache_api::{CacheName, EndName, StateName};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,24 +10,21 @@ use hybrid_cache_model::{Outcome, Phase};
 
 pub use histogram::Histogram;
 
-use crate::state::StateName;
-use crate::view::{CacheName, EndName};
-
-/// Everything that is counted, at one moment. Counts of what ended go back to what is still kept when the service starts
-/// anew; Prometheus takes that for the reset it is.
+/// All counters at one moment. When the service starts, counts of ended tasks begin with the tasks that are still
+/// stored; Prometheus treats that as a reset.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricsSnapshot {
-    /// Tasks that are kept, by state.
+    /// Stored tasks, by state.
     pub tasks: Vec<(StateName, u64)>,
-    /// Tasks waiting for their turn.
+    /// Tasks in the queue.
     pub queue_depth: u64,
-    /// Most that may wait.
+    /// Most tasks of one tenant in the queue.
     pub queue_limit: u64,
     /// Tasks that the driver has or is about to get.
     pub under_way: u64,
-    /// Tasks that have ended, and whose publishing or cleaning up is still under way.
+    /// Ended tasks that are still being published or cleaned up.
     pub settling: u64,
-    /// Most that run at one time.
+    /// Most tasks that run at the same time.
     pub concurrency: u64,
     /// Tasks whose output is written or followed at the moment.
     pub live_outputs: u64,
@@ -34,7 +32,7 @@ pub struct MetricsSnapshot {
     pub driver: &'static str,
     /// False while the driver does not answer.
     pub driver_up: bool,
-    /// Tasks that ended, by how.
+    /// Ended tasks, by their end.
     pub ended: Vec<(EndName, u64)>,
     /// Answers of the Python cache.
     pub python_cache: Vec<(CacheName, u64)>,
@@ -44,32 +42,32 @@ pub struct MetricsSnapshot {
     pub phases: Vec<(Phase, Histogram)>,
     /// Microseconds from a task's start to its end, as its driver saw it.
     pub total: Histogram,
-    /// Microseconds that submitting took, until the task was on disk; of this process alone.
+    /// Microseconds from a submit until the task was on disk; counted by this process only.
     pub submit: Histogram,
-    /// Tasks deleted by age, count or size; of this process alone.
+    /// Tasks deleted by age, count or size; counted by this process only.
     pub expired: u64,
-    /// What the cache volumes held when it was last looked.
+    /// What the cache volumes held at the last measurement.
     pub volumes: Vec<VolumeGauge>,
     /// What the service itself takes.
     pub footprint: Footprint,
 }
 
-/// What the service itself takes of memory and disk.
+/// Memory and disk that the service itself takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Footprint {
-    /// Bytes of memory that this process holds; `None` where the system does not tell.
+    /// Bytes of memory of this process; `None` if the system does not report it.
     pub resident_bytes: Option<u64>,
     /// Bytes of tasks' output on disk.
     pub output_bytes: u64,
     /// Bytes of the database's file.
     pub database_bytes: u64,
-    /// Bytes of the database's log and of its index, which are in no budget.
+    /// Bytes of the database's log and of its index; no budget covers them.
     pub log_bytes: u64,
-    /// Bytes that output and database may take together; `None` where there is no budget.
+    /// The budget for output and database together, in bytes; `None` if there is none.
     pub budget_bytes: Option<u64>,
 }
 
-/// Bytes of memory that this process holds (source: proc_pid_status(5), `VmRSS`).
+/// Bytes of memory of this process (source: proc_pid_status(5), `VmRSS`).
 pub(crate) fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -80,7 +78,7 @@ pub(crate) fn resident_bytes() -> Option<u64> {
 /// What one cache volume holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeGauge {
-    /// Which volume: `python`, `system`.
+    /// The volume: `python` or `system`.
     pub volume: String,
     /// Bytes.
     pub bytes: u64,
@@ -88,7 +86,7 @@ pub struct VolumeGauge {
     pub inodes: u64,
 }
 
-/// The counts under way.
+/// The running counters.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     counts: Mutex<Counts>,
@@ -123,9 +121,9 @@ impl Default for Counts {
 
 impl Counts {
     fn note(&mut self, outcome: &Outcome) {
-        self.ended[EndName::of(&outcome.end) as usize] += 1;
-        self.python_cache[CacheName::of(outcome.cache.python) as usize] += 1;
-        self.system_cache[CacheName::of(outcome.cache.system) as usize] += 1;
+        self.ended[EndName::from_end(&outcome.end) as usize] += 1;
+        self.python_cache[CacheName::from_status(outcome.cache.python) as usize] += 1;
+        self.system_cache[CacheName::from_status(outcome.cache.system) as usize] += 1;
         self.total.note(outcome.timeline.total_us);
         for phase in Phase::ALL {
             let mut spans = outcome
@@ -142,14 +140,14 @@ impl Counts {
     }
 }
 
-/// Each of a list's values with its count.
+/// Pairs each name with its count.
 pub(crate) fn named<T: Copy, const N: usize>(names: [T; N], counts: [u64; N]) -> Vec<(T, u64)> {
     names.into_iter().zip(counts).collect()
 }
 
 impl Metrics {
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        // Each count is whole whatever panicked.
+        // Each update is complete, even if another thread panicked.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -197,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn every_name_is_counted_at_its_own_place() {
+    fn every_name_has_its_own_counter() {
         assert!(EndName::ALL.into_iter().enumerate().all(|(at, end)| end as usize == at));
         assert!(
             CacheName::ALL

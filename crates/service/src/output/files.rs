@@ -1,11 +1,12 @@
-//! The files that tasks' output is kept in: one a task, appended while it runs, beside the database.
+//! The files of tasks' output: one for each task, appended while it runs, beside the database.
 //!
-//! Files and not rows: output comes in many small pieces and may be thirty megabytes, and in the database each piece would
-//! hold up the one writer and pass through its log, for the disk, twice. An append to a file needs no transaction,
-//! survives the process that made it, is read by any number of followers at their own places, and goes with one `unlink`.
-//! It is synced once, before the task's end is kept: what a power cut takes of a running task's output its driver still has,
-//! or the task has died with it.
+//! Output is kept in files and not in rows: it comes in many small pieces and may be thirty megabytes. In the database,
+//! each piece would occupy the one writer and be written twice, because of its log. An append to a file needs no
+//! transaction, survives the process that made it, can be read by any number of followers at different positions, and
+//! one `unlink` deletes it. The file is synced once, before the task's end is stored. If a power failure takes a
+//! running task's output, its driver still has it, or the task has died, too.
 
+use hybrid_cache_api::TaskId;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -15,14 +16,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hybrid_cache_driver::log::Stream;
 
 use super::frame::{self, Head};
-use crate::id::TaskId;
 use crate::private;
 
 const FOLDER: &str = "output";
 const ENDING: &str = "log";
 /// Bytes read from a file at once while looking for its end.
 const SCAN_BYTES: usize = 256 << 10;
-/// What a file system gives out at once, nearly everywhere.
+/// The block size of nearly every file system.
 const BLOCK_BYTES: u64 = 4096;
 
 /// The folder of all output.
@@ -32,12 +32,12 @@ pub struct OutputFiles {
     taken: Taken,
 }
 
-/// Bytes that all output takes on disk, counted along: nobody has to look at every file for it.
+/// Bytes that all output takes on disk. It is counted, so that no one has to look at every file.
 #[derive(Clone, Debug, Default)]
 struct Taken(Arc<AtomicU64>);
 
 impl Taken {
-    /// Notes that a file of `before` bytes has `after`.
+    /// Notes that a file of `before` bytes now has `after`.
     fn change(&self, before: u64, after: u64) {
         let blocks = |bytes: u64| bytes.div_ceil(BLOCK_BYTES) * BLOCK_BYTES;
         let (before, after) = (blocks(before), blocks(after));
@@ -45,7 +45,7 @@ impl Taken {
             self.0.fetch_add(after - before, Ordering::Relaxed);
         } else {
             let less = |taken: u64| Some(taken.saturating_sub(before - after));
-            // It always has a new value.
+            // It always sets a new value.
             let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         }
     }
@@ -54,7 +54,7 @@ impl Taken {
 /// How much a file holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
-    /// Bytes of whole frames, their numbers included: where the next frame begins.
+    /// Bytes of complete frames with their numbers: where the next frame begins.
     pub file_bytes: u64,
     /// Bytes of standard output.
     pub stdout_bytes: u64,
@@ -65,11 +65,11 @@ pub struct Extent {
 impl Extent {
     fn add(&mut self, head: Head) {
         self.file_bytes += (head.head_bytes + head.bytes) as u64;
-        *self.of(head.stream) += head.bytes as u64;
+        *self.bytes_mut(head.stream) += head.bytes as u64;
     }
 
     /// Bytes of one stream.
-    pub fn of(&mut self, stream: Stream) -> &mut u64 {
+    pub fn bytes_mut(&mut self, stream: Stream) -> &mut u64 {
         match stream {
             Stream::Stdout => &mut self.stdout_bytes,
             Stream::Stderr => &mut self.stderr_bytes,
@@ -78,10 +78,10 @@ impl Extent {
 }
 
 impl OutputFiles {
-    /// Makes the folder where it is not there.
+    /// Opens the folder, and creates it if it is missing.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// It cannot be created.
     pub fn open(service: &Path) -> io::Result<OutputFiles> {
         let folder = service.join(FOLDER);
         if folder.is_dir() {
@@ -100,7 +100,7 @@ impl OutputFiles {
         self.taken.0.load(Ordering::Relaxed)
     }
 
-    /// The file of one task, which may not be there.
+    /// The path of one task's file, which may not exist.
     pub fn path(&self, id: &TaskId) -> PathBuf {
         self.folder.join(id.as_str()).with_extension(ENDING)
     }
@@ -108,7 +108,7 @@ impl OutputFiles {
     /// Deletes a task's output.
     ///
     /// # Errors
-    /// It is there and cannot be deleted.
+    /// The file exists and cannot be deleted.
     pub fn remove(&self, id: &TaskId) -> io::Result<()> {
         let path = self.path(id);
         let removed = fs::metadata(&path).and_then(|file| fs::remove_file(&path).map(|()| file.len()));
@@ -122,7 +122,7 @@ impl OutputFiles {
         }
     }
 
-    /// The tasks that there are files of.
+    /// The tasks that have a file.
     ///
     /// # Errors
     /// The folder cannot be read.
@@ -136,10 +136,10 @@ impl OutputFiles {
         Ok(ids)
     }
 
-    /// Opens a task's file for appending. What a killed process left of a frame is cut off.
+    /// Opens a task's file for appending. An incomplete frame of a killed process is cut off.
     ///
     /// # Errors
-    /// It cannot be opened, read or cut.
+    /// The file cannot be opened, read or cut.
     pub fn append(&self, id: &TaskId) -> io::Result<OutputFile> {
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false);
@@ -153,7 +153,7 @@ impl OutputFiles {
     }
 }
 
-/// Walks over all whole frames.
+/// Walks over all complete frames.
 fn measure(file: &mut File) -> io::Result<Extent> {
     let size = file.metadata()?.len();
     let mut reader = io::BufReader::with_capacity(SCAN_BYTES, file);
@@ -180,7 +180,7 @@ fn measure(file: &mut File) -> io::Result<Extent> {
     Ok(extent)
 }
 
-/// A file that is being appended to.
+/// A file that output is appended to.
 #[derive(Debug)]
 pub struct OutputFile {
     file: File,
@@ -197,7 +197,7 @@ impl OutputFile {
     /// Appends bytes of one stream, all of them or none.
     ///
     /// # Errors
-    /// They cannot be written; the file holds what it held before.
+    /// The bytes cannot be written; the file is as before.
     pub fn append(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         let mut framed = Vec::with_capacity(bytes.len() + frame::MAX_HEAD_BYTES);
         frame::write(stream, bytes, &mut framed);
@@ -209,14 +209,14 @@ impl OutputFile {
         let before = self.extent.file_bytes;
         self.extent.file_bytes += framed.len() as u64;
         self.taken.change(before, self.extent.file_bytes);
-        *self.extent.of(stream) += bytes.len() as u64;
+        *self.extent.bytes_mut(stream) += bytes.len() as u64;
         Ok(())
     }
 
     /// Waits until all of it is on disk.
     ///
     /// # Errors
-    /// The disk says no.
+    /// The disk reports an error.
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }

@@ -1,24 +1,24 @@
-//! How output is laid down in its file, so that both streams keep their order.
+//! The format of an output file, which keeps the order of both streams.
 //!
-//! A frame is a number and so many bytes of one stream. The number is `length * 2 + stream` in groups of seven bits, the
-//! lowest first, the top bit of each byte saying that another follows: a line of up to 63 bytes costs one more byte.
-//! A frame that ends before its length is what a killed process left, and is no part of the output.
+//! A frame is a number and bytes of one stream. The number is `length * 2 + stream` in groups of seven bits, lowest
+//! first; the top bit of a byte says that another follows. So a line of up to 63 bytes costs one more byte. A frame
+//! that ends before its length was left by a killed process and is ignored.
 
 use hybrid_cache_driver::log::Stream;
 
-/// Most bytes of one frame, so that whoever reads needs no more memory than that.
+/// Most bytes of one frame, which bounds the memory of a reader.
 pub const MAX_FRAME_BYTES: usize = 64 << 10;
 /// Most bytes of a frame's number.
 pub const MAX_HEAD_BYTES: usize = 3;
 
-/// A frame's number, read.
+/// A frame's number, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Which stream.
+    /// The stream.
     pub stream: Stream,
     /// Bytes of the number itself.
     pub head_bytes: usize,
-    /// Bytes behind it.
+    /// Bytes after it.
     pub bytes: usize,
 }
 
@@ -35,7 +35,7 @@ pub fn write(stream: Stream, bytes: &[u8], into: &mut Vec<u8>) {
     }
 }
 
-/// Reads the number at the beginning; `None` where it is not whole, or none of ours.
+/// Reads the number at the beginning; `None` if it is incomplete or invalid.
 pub fn head(from: &[u8]) -> Option<Head> {
     let mut number = 0;
     for (at, byte) in from.iter().take(MAX_HEAD_BYTES).enumerate() {

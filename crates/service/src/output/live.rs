@@ -1,12 +1,12 @@
-//! What is being written at the moment: how far each running task's output has come, and who waits for more.
+//! Output that is being written: how far each running task's output has come, and who waits for more.
 
+use hybrid_cache_api::TaskId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
 use super::files::Extent;
-use crate::id::TaskId;
 
 /// How far one task's output has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Progress {
     pub closed: bool,
 }
 
-/// The tasks that somebody writes or follows.
+/// The tasks whose output is written or followed.
 #[derive(Clone, Debug, Default)]
 pub struct Live {
     tasks: Arc<Mutex<HashMap<TaskId, Arc<watch::Sender<Progress>>>>>,
@@ -25,34 +25,34 @@ pub struct Live {
 
 impl Live {
     fn tasks(&self) -> MutexGuard<'_, HashMap<TaskId, Arc<watch::Sender<Progress>>>> {
-        // The map is whole between its calls, whatever panicked.
+        // Each call leaves the map consistent, even if another thread panicked.
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The place where this task's progress is told; made where it is not there.
+    /// The sender of this task's progress; created if it is missing.
     pub fn enter(&self, id: &TaskId) -> Arc<watch::Sender<Progress>> {
         Arc::clone(self.tasks().entry(id.clone()).or_default())
     }
 
-    /// Says that nothing more comes of this task. Whoever enters after this finds a place of its own, and must ask the
-    /// store whether the task has ended before it waits there.
+    /// Announces that nothing more comes of this task. A follower that registers after this gets a new entry, and must
+    /// ask the store whether the task has ended before it waits.
     pub fn close(&self, id: &TaskId) {
         if let Some(place) = self.tasks().remove(id) {
             place.send_modify(|progress| progress.closed = true);
         }
     }
 
-    /// Forgets a place that nobody writes to and nobody else follows.
+    /// Removes an entry that nobody writes to and nobody else follows.
     pub fn leave(&self, id: &TaskId, place: &Arc<watch::Sender<Progress>>) {
         let mut tasks = self.tasks();
-        // The map's own, and the one that leaves.
+        // The map's own reference, and the caller's.
         let unused = Arc::strong_count(place) <= 2;
         if unused && tasks.get(id).is_some_and(|known| Arc::ptr_eq(known, place)) {
             tasks.remove(id);
         }
     }
 
-    /// How far a task's output has come, where somebody writes or follows it.
+    /// How far a task's output has come, if it is written or followed.
     pub fn progress(&self, id: &TaskId) -> Option<Progress> {
         self.tasks().get(id).map(|place| *place.borrow())
     }

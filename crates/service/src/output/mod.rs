@@ -1,10 +1,11 @@
-//! What tasks print: kept in files as it comes, read and followed by any number of clients.
+//! Tasks' output: stored in files, read and followed by any number of clients.
 
 pub(crate) mod files;
 mod frame;
 pub(crate) mod live;
 mod reader;
 
+use hybrid_cache_api::TaskId;
 use std::io;
 use std::sync::Arc;
 
@@ -13,11 +14,10 @@ use tokio::sync::watch;
 
 pub use reader::{Follow, OutputChunk, OutputReader};
 
-use crate::id::TaskId;
 use files::{Extent, OutputFile, OutputFiles};
 use live::{Live, Progress};
 
-/// All output, kept and coming.
+/// All output, stored and live.
 #[derive(Clone, Debug)]
 pub(crate) struct Outputs {
     pub files: OutputFiles,
@@ -25,10 +25,10 @@ pub(crate) struct Outputs {
 }
 
 impl Outputs {
-    /// Reads a task's output from `from` bytes of both streams on.
+    /// Reads a task's output, skipping `from` bytes of both streams.
     ///
-    /// A follower must ask the store for the task's state after this and call [`Outputs::settle`]: the end of a task that
-    /// ended before this is told to nobody.
+    /// A follower must ask the store for the task's state after this and call [`Outputs::settle`]: nobody announces the
+    /// end of a task that ended before.
     pub fn reader(&self, id: &TaskId, from: u64, follow: Follow) -> OutputReader {
         let path = self.files.path(id);
         match follow {
@@ -42,7 +42,7 @@ impl Outputs {
         reader.has_ended();
     }
 
-    /// Opens a task's file to write what comes, behind what is there.
+    /// Opens a task's file to append what comes.
     pub fn writer(&self, id: &TaskId, limit_bytes: u64) -> io::Result<OutputWriter> {
         let file = self.files.append(id)?;
         let told = self.live.enter(id);
@@ -57,24 +57,26 @@ impl Outputs {
     }
 }
 
-/// Writes what one task prints.
+/// Writes the output of one task.
 pub(crate) struct OutputWriter {
     file: OutputFile,
     told: Arc<watch::Sender<Progress>>,
-    /// What the driver tells again from the beginning, and is kept already.
+    /// What the driver sends again from the beginning, and is already stored.
     skip: Extent,
-    /// Of each stream.
+    /// Limit of each stream.
     limit_bytes: u64,
 }
 
 impl OutputWriter {
-    /// Keeps one piece and wakes whoever follows. What is kept already and what is beyond the limit is left out.
+    /// Stores one chunk and wakes followers. What is already stored, and what is beyond the limit, is left out.
     pub fn append(&mut self, chunk: &Chunk) -> io::Result<()> {
-        let known = self.skip.of(chunk.stream);
+        let known = self.skip.bytes_mut(chunk.stream);
         let skip = (*known).min(chunk.bytes.len() as u64);
         *known -= skip;
         let fresh = &chunk.bytes[usize::try_from(skip).unwrap_or(usize::MAX)..];
-        let room = self.limit_bytes.saturating_sub(*self.file.extent().of(chunk.stream));
+        let room = self
+            .limit_bytes
+            .saturating_sub(*self.file.extent().bytes_mut(chunk.stream));
         let fresh = &fresh[..fresh.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
         if fresh.is_empty() {
             return Ok(());
@@ -85,22 +87,22 @@ impl OutputWriter {
         Ok(())
     }
 
-    /// A log begins, behind so many bytes of standard output and of standard error: what is kept is left out.
+    /// A log begins after this many released bytes of standard output and standard error: skip what is already stored.
     pub fn begin(&mut self, released: [u64; 2]) -> io::Result<()> {
         let held = self.file.extent();
         self.skip = held;
         for (stream, released) in [Stream::Stdout, Stream::Stderr].into_iter().zip(released) {
-            let kept = *self.skip.of(stream);
+            let kept = *self.skip.bytes_mut(stream);
             if released > kept && kept < self.limit_bytes {
                 let message = format!("{} bytes had gone before they were read", released - kept);
                 return Err(io::Error::other(message));
             }
-            *self.skip.of(stream) = kept.saturating_sub(released);
+            *self.skip.bytes_mut(stream) = kept.saturating_sub(released);
         }
         Ok(())
     }
 
-    /// True once nothing more comes that is kept already.
+    /// True once all that is sent again has been skipped.
     pub fn has_caught_up(&self) -> bool {
         self.skip.stdout_bytes == 0 && self.skip.stderr_bytes == 0
     }
@@ -111,10 +113,10 @@ impl OutputWriter {
     }
 }
 
-/// Reads this many times what is shown of one stream, and no more: the other one may begin far behind.
+/// How many times the shown size is read at most, because the other stream may begin far behind.
 const READ_SHARE: usize = 4;
 
-/// The beginning of both streams, as far as `limit_bytes` of each.
+/// The beginning of both streams, up to `limit_bytes` of each.
 pub(crate) async fn beginning(mut reader: OutputReader, limit_bytes: usize) -> io::Result<[Vec<u8>; 2]> {
     let mut streams = [Vec::new(), Vec::new()];
     let mut read = 0;

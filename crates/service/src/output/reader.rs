@@ -1,8 +1,9 @@
-//! Reading a task's output from any place in it, and following it while it grows.
+//! Reads a task's output from any position, and follows it while it grows.
 //!
-//! A follower reads the file at a place of its own and is only woken by the writer. So a slow client loses nothing and
+//! A follower reads the file at a position of its own, and the writer only wakes it. So a slow client loses nothing and
 //! costs one buffer, however much the task prints.
 
+use hybrid_cache_api::TaskId;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
@@ -14,12 +15,11 @@ use tokio::sync::watch;
 
 use super::frame::{self, MAX_FRAME_BYTES, MAX_HEAD_BYTES};
 use super::live::{Live, Progress};
-use crate::id::TaskId;
 
 /// Bytes read at once: at least one frame.
 const BUFFER_BYTES: usize = MAX_FRAME_BYTES + MAX_HEAD_BYTES;
 
-/// What a reader does at the end of what is there.
+/// What a reader does at the end of the stored output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Follow {
     /// It ends.
@@ -28,14 +28,14 @@ pub enum Follow {
     UntilEnd,
 }
 
-/// A piece of output.
+/// A chunk of output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutputChunk {
-    /// Where it came from.
+    /// The stream it is from.
     pub stream: Stream,
     /// The bytes, 64 KiB at most; not necessarily UTF-8, not necessarily whole lines.
     pub bytes: Vec<u8>,
-    /// Bytes of both streams up to its end: where to go on behind it.
+    /// Bytes of both streams up to its end: where to continue after it.
     pub next: u64,
 }
 
@@ -45,36 +45,36 @@ pub struct OutputReader {
     file: Option<Arc<File>>,
     /// Where the next frame begins.
     at: u64,
-    /// Bytes of both streams in front of it.
+    /// Bytes of both streams before it.
     passed: u64,
-    /// Bytes of both streams that are not wanted.
+    /// Bytes of both streams to skip.
     from: u64,
     source: Source,
 }
 
 /// How far it may read, and whether more may come.
 enum Source {
-    /// Up to the end of the file as it is.
+    /// Up to the end of the file.
     Kept,
-    /// As far as the writer says.
-    Followed(Place),
+    /// As far as the writer has come.
+    Followed(Subscription),
 }
 
-struct Place {
+struct Subscription {
     id: TaskId,
     live: Live,
     told: Arc<watch::Sender<Progress>>,
     progress: watch::Receiver<Progress>,
 }
 
-impl Drop for Place {
+impl Drop for Subscription {
     fn drop(&mut self) {
         self.live.leave(&self.id, &self.told);
     }
 }
 
 impl OutputReader {
-    /// Reads what is kept.
+    /// Reads what is stored.
     pub(super) fn kept(path: PathBuf, from: u64) -> OutputReader {
         OutputReader {
             path,
@@ -86,10 +86,10 @@ impl OutputReader {
         }
     }
 
-    /// Reads what is kept and what is still to come.
+    /// Reads what is stored and what is still to come.
     pub(super) fn followed(path: PathBuf, from: u64, id: &TaskId, live: &Live) -> OutputReader {
         let told = live.enter(id);
-        let place = Place {
+        let place = Subscription {
             id: id.clone(),
             live: live.clone(),
             progress: told.subscribe(),
@@ -101,12 +101,12 @@ impl OutputReader {
         }
     }
 
-    /// The task has ended already: nobody will say so any more.
+    /// The task has already ended, so nobody will announce it.
     pub(super) fn has_ended(&mut self) {
         self.source = Source::Kept;
     }
 
-    /// The next piece, waiting for it if it follows; `None` at the end. Dropping the future loses nothing.
+    /// The next chunk; a follower waits for it. `None` at the end. Dropping the future loses nothing.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -130,14 +130,14 @@ impl OutputReader {
             if closed {
                 return Ok(None);
             }
-            // The sender lives in the place itself, so that this cannot fail.
+            // The subscription owns the sender, so this cannot fail.
             if place.progress.changed().await.is_err() {
                 return Ok(None);
             }
         }
     }
 
-    /// The next wanted piece that is in the file up to `limit`.
+    /// The next chunk in the file up to `limit`.
     async fn read(&mut self, limit: u64) -> io::Result<Option<OutputChunk>> {
         let (path, known) = (self.path.clone(), self.file.clone());
         let mut walk = Walk {
@@ -191,7 +191,7 @@ impl Walk {
         }
     }
 
-    /// Takes whole frames off the front: those that are not wanted, and then all neighbours of one stream.
+    /// Takes complete frames from the front: those to be skipped, and then all adjacent ones of one stream.
     fn take(&mut self, mut bytes: &[u8]) -> (usize, Option<OutputChunk>) {
         let mut used = 0;
         let mut chunk: Option<OutputChunk> = None;

@@ -1,4 +1,4 @@
-//! Hit rate and volume use over the last day, drawn as inline SVG with its figures as text beside it.
+//! Charts of the hit rate and volume use of the last day: inline SVG, with the figures as text.
 
 use jiff::Timestamp;
 use maud::{Markup, html};
@@ -9,7 +9,7 @@ use crate::store::history::HitRate;
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 140.0;
-/// Most points of a line: more than that nobody can tell apart.
+/// Most points of a line; more of them could not be told apart.
 const MAX_POINTS: usize = 480;
 
 /// Both charts.
@@ -38,7 +38,7 @@ fn at_us(text: &str) -> Option<i64> {
     text.parse::<Timestamp>().ok().map(Timestamp::as_microsecond)
 }
 
-/// Where a moment is, from 0 at the left to the width at the right.
+/// The horizontal position of a moment: 0 is the left edge.
 fn place(at_us: i64, now_us: i64) -> f64 {
     let age = (now_us - at_us) as f64 / (SPAN_S as f64 * 1e6);
     (1.0 - age).clamp(0.0, 1.0) * WIDTH
@@ -64,7 +64,7 @@ fn percent(part: u64, whole: u64) -> String {
     format!("{:.0} %", 100.0 * part as f64 / whole.max(1) as f64)
 }
 
-/// One bar an hour: as high as tasks asked a cache, hits below and misses on top.
+/// One bar for each hour: its height is the tasks that used a cache, hits below and misses on top.
 fn hits(figures: &Figures) -> Markup {
     let most = figures
         .hits
@@ -95,7 +95,7 @@ fn hits(figures: &Figures) -> Markup {
     }
 }
 
-/// The volumes that there are figures of.
+/// The volumes that have figures.
 fn volume_names(figures: &Figures) -> Vec<&str> {
     let mut names: Vec<&str> = figures.volumes.iter().map(|one| one.volume.as_str()).collect();
     names.sort_unstable();
@@ -143,7 +143,7 @@ mod tests {
     use crate::store::history::VolumeUse;
 
     #[test]
-    fn a_day_of_figures_is_drawn_within_the_plot_and_nothing_is_drawn_of_nothing() {
+    fn charts_of_a_day_stay_within_the_plot_and_no_data_draws_no_chart() {
         let now_us = "2026-11-22T18:00:00Z".parse::<Timestamp>().unwrap().as_microsecond();
         let figures = Figures {
             now_us,

@@ -1,5 +1,6 @@
-//! Forms: submitting a task, and the buttons that run, cancel and delete one.
+//! Handles the forms: submitting a task, and the buttons that run, cancel and delete one.
 
+use hybrid_cache_api::{ListQuery, Problem};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -7,86 +8,35 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use bytes::Bytes;
-use hybrid_cache_model::TaskSpec;
-use maud::{Markup, html};
+use maud::Markup;
 
+use super::draft::Draft;
 use super::home::Home;
-use super::{capital, layout};
 use crate::engine::Engine;
-use crate::http::catalogue::Kind;
-use crate::http::tasks::{Params, id_in};
-use crate::http::{App, Own, Problem, Taken, hold, read_body};
-use crate::id::TaskId;
-use crate::view::ListQuery;
+use crate::http::{App, Own, Params, ReceivedBody, Rejection, hold, id_in, read_body};
+use hybrid_cache_api::ProblemType;
 
 const MEDIA_TYPE: &str = "application/x-www-form-urlencoded";
-const EXAMPLE: &str = "import numpy\nprint(numpy.__version__)";
-
-/// What was typed into the form.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Draft {
-    /// The task.
-    pub spec: TaskSpec,
-    /// True where it is to run at once.
-    pub run: bool,
-    /// A name for this very form: sending it twice makes one task.
-    pub key: String,
-}
-
-impl Draft {
-    /// A new form.
-    pub fn empty() -> Draft {
-        Draft {
-            spec: TaskSpec::new(""),
-            run: true,
-            // Without a name the form still works, only not twice.
-            key: TaskId::random().map(|id| id.to_string()).unwrap_or_default(),
-        }
-    }
-
-    /// Reads a sent form.
-    fn read(body: &[u8]) -> Draft {
-        let mut draft = Draft::empty();
-        // A box that is not ticked is not sent.
-        draft.spec.use_cache = false;
-        for (name, value) in form_urlencoded::parse(body) {
-            // Browsers send lines as CR LF.
-            let text = || value.replace("\r\n", "\n");
-            match name.as_ref() {
-                "pythonCode" => draft.spec.python_code = text(),
-                "dependencies" => draft.spec.dependencies = text(),
-                "requirementsFile" => draft.spec.requirements_file = text(),
-                "systemDependencies" => draft.spec.system_dependencies = text(),
-                "useCache" => draft.spec.use_cache = true,
-                "then" => draft.run = value == "run",
-                "key" => draft.key = text(),
-                _ => {}
-            }
-        }
-        draft
-    }
-}
-
-/// Takes the form.
+/// Submits the task in the form.
 ///
 /// # Errors
-/// It cannot be read, or the task is saved but cannot be queued.
+/// The form cannot be read, or the task is saved but cannot be queued.
 pub async fn submit(
     State(app): State<App>,
     Own(engine): Own,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Box<Problem>> {
-    let Taken { bytes, part } = read_body(&app, &headers, MEDIA_TYPE, body).await?;
+) -> Result<Response, Rejection> {
+    let ReceivedBody { bytes, reservation } = read_body(&app, &headers, MEDIA_TYPE, body).await?;
     let draft = Draft::read(&bytes);
     drop(bytes);
-    let part = Arc::new(part);
+    let reservation = Arc::new(reservation);
     let key = Some(draft.key.as_str()).filter(|key| !key.is_empty());
-    let submitted = match engine.submit_holding(&draft.spec, key, Arc::clone(&part)).await {
+    let submitted = match engine.submit_holding(&draft.spec, key, Arc::clone(&reservation)).await {
         Ok(submitted) => submitted,
         Err(error) => {
-            let page = refused(&app, &engine, draft, error.into()).await?;
-            let page = Html(hold(Bytes::from(page.into_string()), part));
+            let page = refused(&app, &engine, draft, Rejection::from(error).into_problem()).await?;
+            let page = Html(hold(Bytes::from(page.into_string()), reservation));
             return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
         }
     };
@@ -94,7 +44,7 @@ pub async fn submit(
     if draft.run
         && let Err(error) = engine.run(&submitted.id).await
     {
-        let problem = Problem::from(error);
+        let problem = Rejection::from(error).into_problem();
         return Err(problem
             .hint(format!("the task is saved; run it later at {path}"))
             .into());
@@ -102,9 +52,9 @@ pub async fn submit(
     Ok(Redirect::to(&path).into_response())
 }
 
-/// The form again, with what is wrong in it.
-async fn refused(app: &App, engine: &Engine, draft: Draft, problem: Problem) -> Result<Markup, Box<Problem>> {
-    if problem.code != Kind::InvalidTask {
+/// Shows the form again, with the mistake in it.
+async fn refused(app: &App, engine: &Engine, draft: Draft, problem: Problem) -> Result<Markup, Rejection> {
+    if problem.code != ProblemType::InvalidTask {
         return Err(problem.into());
     }
     let mut home = Home::read(app, engine, ListQuery::default()).await?;
@@ -121,7 +71,7 @@ async fn refused(app: &App, engine: &Engine, draft: Draft, problem: Problem) -> 
 ///
 /// # Errors
 /// There is no such task, or it cannot be queued.
-pub async fn run(Own(engine): Own, params: Params) -> Result<Redirect, Box<Problem>> {
+pub async fn run(Own(engine): Own, params: Params) -> Result<Redirect, Rejection> {
     let id = id_in(params)?;
     engine.run(&id).await?;
     Ok(Redirect::to(&format!("/tasks/{id}")))
@@ -131,7 +81,7 @@ pub async fn run(Own(engine): Own, params: Params) -> Result<Redirect, Box<Probl
 ///
 /// # Errors
 /// There is no such task, or the store does not answer.
-pub async fn cancel(Own(engine): Own, params: Params) -> Result<Redirect, Box<Problem>> {
+pub async fn cancel(Own(engine): Own, params: Params) -> Result<Redirect, Rejection> {
     let id = id_in(params)?;
     engine.cancel(&id).await?;
     Ok(Redirect::to(&format!("/tasks/{id}")))
@@ -140,98 +90,8 @@ pub async fn cancel(Own(engine): Own, params: Params) -> Result<Redirect, Box<Pr
 /// The button "delete".
 ///
 /// # Errors
-/// There is no such task, or it is under way.
-pub async fn delete(Own(engine): Own, params: Params) -> Result<Redirect, Box<Problem>> {
+/// There is no such task, or it waits or runs.
+pub async fn delete(Own(engine): Own, params: Params) -> Result<Redirect, Rejection> {
     engine.delete(&id_in(params)?).await?;
     Ok(Redirect::to("/"))
-}
-
-/// The form, folded away unless it is being filled in.
-pub fn details(draft: &Draft, refused: Option<&Problem>) -> Markup {
-    let spec = &draft.spec;
-    html! {
-        details class="card" id="new" open[refused.is_some()] {
-            summary { "New task" }
-            form method="post" action="/tasks" {
-                input type="hidden" name="key" value=(draft.key);
-                @if let Some(problem) = refused {
-                    div class="notice bad" role="alert" id="refused" {
-                        p { strong { (capital(&layout::foreign(&problem.detail))) }
-                            @if let Some(line) = problem.line { " (line " (line) ")" } }
-                        @if let Some(hint) = &problem.hint { p { (capital(&layout::foreign(hint))) } }
-                    }
-                }
-                (area("pythonCode", "Python program", &spec.python_code, EXAMPLE, 8, refused))
-                div class="pair" {
-                    (line("dependencies", "Python packages", &spec.dependencies, "numpy, pandas>=2", refused))
-                    (line("systemDependencies", "System tools", &spec.system_dependencies, "gcc, make", refused))
-                }
-                (area("requirementsFile", "Requirements file", &spec.requirements_file, "numpy>=1.0.0", 2, refused))
-                label class="tick" {
-                    input type="checkbox" name="useCache" value="true" checked[spec.use_cache];
-                    " Use the caches"
-                }
-                div class="buttons" {
-                    button type="submit" name="then" value="run" class="main" { "Run" }
-                    button type="submit" name="then" value="save" { "Save only" }
-                }
-            }
-        }
-    }
-}
-
-fn is_meant(name: &str, refused: Option<&Problem>) -> bool {
-    refused
-        .and_then(|problem| problem.pointer.as_deref())
-        .is_some_and(|pointer| pointer.strip_prefix('/') == Some(name))
-}
-
-fn area(name: &str, label: &str, text: &str, example: &str, rows: u32, refused: Option<&Problem>) -> Markup {
-    let meant = is_meant(name, refused);
-    html! {
-        label for=(name) { (label) }
-        textarea id=(name) name=(name) rows=(rows) placeholder=(example) spellcheck="false" autocapitalize="off"
-            autofocus[meant] aria-invalid=[meant.then_some("true")] aria-describedby=[meant.then_some("refused")] {
-            // The parser drops one line break at the beginning.
-            "\n" (text)
-        }
-    }
-}
-
-fn line(name: &str, label: &str, text: &str, example: &str, refused: Option<&Problem>) -> Markup {
-    let meant = is_meant(name, refused);
-    html! {
-        div {
-            label for=(name) { (label) }
-            input type="text" id=(name) name=(name) value=(text) placeholder=(example) spellcheck="false" autocapitalize="off"
-                autocomplete="off" autofocus[meant] aria-invalid=[meant.then_some("true")] aria-describedby=[meant.then_some("refused")];
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sent_form_is_the_task_that_was_typed() {
-        let draft =
-            Draft::read(b"key=task-a&pythonCode=a%3D1%0D%0Aprint%28a%29&dependencies=numpy&useCache=true&then=save");
-        assert_eq!(draft.spec.python_code, "a=1\nprint(a)");
-        assert!(draft.spec.use_cache && !draft.run);
-        assert!(!Draft::read(b"pythonCode=1").spec.use_cache);
-    }
-
-    #[test]
-    fn what_was_typed_comes_back_as_text_beside_its_mistake() {
-        let mut draft = Draft::empty();
-        draft.spec.python_code = "\n</textarea><script>".into();
-        let problem = Problem::new(Kind::InvalidTask, "a NUL character").at("/pythonCode");
-        let form = details(&draft, Some(&problem)).into_string();
-        assert!(
-            form.contains("\n\n&lt;/textarea&gt;&lt;script&gt;</textarea>"),
-            "{form}"
-        );
-        assert_eq!(form.matches("aria-invalid").count(), 1);
-    }
 }

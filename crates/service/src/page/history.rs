@@ -1,4 +1,4 @@
-//! What the charts show, kept for a few seconds so that many pages cost no more than one.
+//! The data of the charts, kept for a few seconds so that many pages cost as much as one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use tokio::time::Instant;
 use crate::engine::Engine;
 use crate::store::history::{HitRate, VolumeUse};
 
-/// How long ago the charts begin.
+/// How far back the charts go.
 pub const SPAN_S: i64 = 24 * 3600;
-/// What one bar stands for.
+/// The time of one bar.
 pub const STRETCH_S: i64 = 3600;
-/// How old the figures may be.
+/// How old the data may be.
 const FRESH: Duration = Duration::from_secs(10);
 
-/// The figures of one moment.
+/// The data of one moment.
 #[derive(Debug, Default)]
 pub struct Figures {
     /// The clock's time when they were read, in microseconds.
@@ -29,14 +29,14 @@ pub struct Figures {
     pub volumes: Vec<VolumeUse>,
 }
 
-/// The figures read last, for each tenant that looked: there are no more of them than tokens.
+/// The last data for each tenant that looked; there are no more tenants than tokens.
 #[derive(Debug, Default)]
 pub struct History {
     last: Mutex<HashMap<Tenant, (Instant, Arc<Figures>)>>,
 }
 
 impl History {
-    /// Figures of the last day. Where they cannot be read there are none: a page is worth more than its charts.
+    /// The data of the last day. If it cannot be read it is empty, because the page is useful without charts.
     pub async fn read(&self, engine: &Engine) -> Arc<Figures> {
         let mut last = self.last.lock().await;
         if let Some((at, figures)) = last.get(engine.tenant())

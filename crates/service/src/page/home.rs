@@ -1,30 +1,30 @@
-//! The first page: how things stand, a form to submit a task, and the tasks submitted last.
+//! The first page: the state of the service, a form to submit a task, and the tasks submitted last.
 
 use axum::extract::{RawQuery, State};
+use hybrid_cache_api::{CacheName, CacheView, EndName, ListQuery, Problem, StateName, TaskList, TaskSummary};
 use maud::{Markup, html};
 
-use super::form::{self, Draft};
+use super::draft::{self, Draft};
 use super::history::Figures;
-use super::{capital, charts, layout, units};
+use super::layout::{self, capital};
+use super::{charts, units};
 use crate::engine::Engine;
-use crate::http::{App, Own, Problem, query};
+use crate::http::{App, Own, Rejection, list_query};
 use crate::metrics::MetricsSnapshot;
-use crate::state::StateName;
-use crate::store::tally::Counts;
-use crate::view::{CacheName, CacheView, EndName, ListQuery, Page, TaskSummary};
+use crate::store::tally::StateCounts;
 
 /// Tasks of one page.
 const ROWS: u32 = 25;
 
 /// What the page shows.
 pub struct Home {
-    /// The filter and the place in the list.
+    /// The filter and the position in the list.
     pub query: ListQuery,
     /// The tasks.
-    pub page: Page<TaskSummary>,
-    /// How many tasks the tenant has in which state.
-    pub counts: Counts,
-    /// What is so of the service.
+    pub page: TaskList,
+    /// The number of the tenant's tasks in each state.
+    pub counts: StateCounts,
+    /// The service's counters.
     pub metrics: MetricsSnapshot,
     /// The charts' figures.
     pub figures: std::sync::Arc<Figures>,
@@ -41,7 +41,7 @@ impl Home {
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn read(app: &App, engine: &Engine, query: ListQuery) -> Result<Home, Box<Problem>> {
+    pub async fn read(app: &App, engine: &Engine, query: ListQuery) -> Result<Home, Rejection> {
         let query = ListQuery {
             limit: Some(query.limit.unwrap_or(ROWS)),
             ..query
@@ -67,7 +67,7 @@ impl Home {
             &html! {
                 h1 { "Tasks" }
                 (self.standing())
-                (form::details(&self.draft, self.refused.as_ref()))
+                (draft::details(&self.draft, self.refused.as_ref()))
                 section aria-labelledby="recent" {
                     div class="heading" {
                         h2 id="recent" { @if first { "Recent" } @else { "Older" } }
@@ -83,19 +83,19 @@ impl Home {
         )
     }
 
-    /// One figure for each state, and what stands in the way.
+    /// One figure for each state, and what is wrong.
     fn standing(&self) -> Markup {
         let metrics = &self.metrics;
         html! {
             div id="standing" data-part {
                 @if !metrics.driver_up {
-                    p class="notice" role="status" { strong { "The driver does not answer." } " Tasks are taken in and wait until it does." }
+                    p class="notice" role="status" { strong { "The driver does not answer." } " Tasks are accepted and wait until it does." }
                 }
                 ul class="tiles" {
                     @for (state, count) in self.counts.by_name() {
                         li { span class="figure" { (units::count(count)) } span class=(format!("state s-{}", state.name())) { (state.name()) } }
                     }
-                    li { span class="figure" { (self.counts.under_way()) " / " (metrics.concurrency) } span class="state" { "places taken" } }
+                    li { span class="figure" { (self.counts.under_way()) " / " (metrics.concurrency) } span class="state" { "slots in use" } }
                 }
             }
         }
@@ -146,13 +146,13 @@ impl Home {
 /// The page.
 ///
 /// # Errors
-/// A parameter makes no sense, or the store does not answer.
+/// A parameter is invalid, or the store does not answer.
 pub async fn home(
     State(app): State<App>,
     Own(engine): Own,
     RawQuery(query): RawQuery,
-) -> Result<axum::response::Html<String>, Box<Problem>> {
-    let query = query::list(query.as_deref())?;
+) -> Result<axum::response::Html<String>, Rejection> {
+    let query = list_query(query.as_deref())?;
     let home = Home::read(&app, &engine, query).await?;
     Ok(axum::response::Html(home.show().into_string()))
 }
@@ -184,7 +184,7 @@ fn cache(cache: Option<CacheView>, pick: impl Fn(CacheView) -> CacheName) -> Mar
     html! { span class=(format!("cache c-{}", name.name())) { (cache_word(name)) } }
 }
 
-/// What a cache did, for people.
+/// A cache's result, for people.
 pub fn cache_word(name: CacheName) -> &'static str {
     match name {
         CacheName::Hit => "hit",
@@ -195,7 +195,7 @@ pub fn cache_word(name: CacheName) -> &'static str {
     }
 }
 
-/// A task's state as a badge: what came of it, where it has ended.
+/// A task's state as a badge, with its result if it has ended.
 pub fn state(task: &TaskSummary) -> Markup {
     let (class, word) = match (task.state, task.end, task.exit_code) {
         (StateName::Ended, Some(EndName::Exited), Some(0)) => ("good", "succeeded".to_owned()),
@@ -210,7 +210,7 @@ pub fn state(task: &TaskSummary) -> Markup {
     html! { span class=(format!("badge b-{class}")) { (word) } }
 }
 
-/// How a task's failure is told.
+/// A task's failure.
 pub fn failure(message: &str, hint: Option<&str>) -> Markup {
     html! {
         div class="notice bad" role="status" {

@@ -4,19 +4,19 @@ use hybrid_cache_model::shown;
 use hybrid_cache_web as web;
 use maud::{Markup, html};
 
-/// Where the style is; raise the number with each change, for browsers keep it.
+/// The path of the style sheet. Raise the number with each change, because browsers keep the file.
 pub const STYLE_PATH: &str = concat!("/assets/style-", env!("CARGO_PKG_VERSION"), "-2.css");
-/// Where the script is.
-pub const SCRIPT_PATH: &str = concat!("/assets/live-", env!("CARGO_PKG_VERSION"), "-2.js");
+/// The path of the script.
+pub const SCRIPT_PATH: &str = concat!("/assets/live-", env!("CARGO_PKG_VERSION"), "-3.js");
 
-/// Which entry of the navigation a page is.
+/// The navigation entry that a page belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Here {
     /// The list of tasks.
     Tasks,
     /// The reference.
     Docs,
-    /// None of them.
+    /// No entry.
     Elsewhere,
 }
 
@@ -49,12 +49,13 @@ pub fn page(title: &str, here: Here, head: &Markup, main: &Markup) -> Markup {
     web::document(&format!("{title} · hybrid-cache"), &head, "Skip to the content", &body)
 }
 
-/// Text of others: what would reorder or hide a part of it is shown instead. A carriage return is a line break, as in HTML.
+/// Text of users: characters that would reorder or hide a part of it are made visible. A carriage return is a line
+/// break, as in HTML.
 pub fn foreign(text: &str) -> String {
     shown(&text.replace("\r\n", "\n").replace('\r', "\n")).into_owned()
 }
 
-/// Text with code between back-ticks.
+/// Text with code between backticks.
 pub fn prose(text: &str) -> Markup {
     let text = foreign(text);
     html! {
@@ -64,19 +65,28 @@ pub fn prose(text: &str) -> Markup {
     }
 }
 
+/// The sentence with a capital letter.
+pub fn capital(sentence: &str) -> String {
+    let mut chars = sentence.chars();
+    match chars.next() {
+        Some(first) => first.to_uppercase().chain(chars).collect(),
+        None => String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn text_of_others_reorders_and_hides_nothing() {
+    fn user_text_cannot_reorder_or_hide_text() {
         assert_eq!(foreign("if \u{202e}x\x1b[8m\r10 %\r\n"), "if \\u{202e}x\n10 %\n");
         let page = prose("a\u{2066}`b`").into_string();
         assert!(page.contains("\\u{2066}") && !page.contains('\u{2066}'), "{page}");
     }
 
     #[test]
-    fn what_a_user_wrote_is_text() {
+    fn user_text_is_escaped() {
         let page = document("<b>", Here::Tasks, &prose("a `<script>` & b")).into_string();
         assert!(page.contains("<code>&lt;script&gt;</code> &amp; b") && !page.contains("<b>"));
     }

@@ -1,10 +1,10 @@
-// Brings a page up to date while it is looked at: parts marked data-part are taken anew from the server as often as
-// data-refresh says, and a log marked data-follow grows as the task prints. Without this script everything is there, too.
+// Keeps a visible page up to date: parts marked data-part are fetched again every data-refresh milliseconds, and a log
+// marked data-follow grows as the task prints. The page also works without this script.
 "use strict";
 
 (() => {
   const keptCharacters = 1 << 20;
-  // As the server shows text of others: what would reorder or hide a part of it becomes visible.
+  // As the server shows user text: characters that would reorder or hide a part of it become visible.
   const harmful = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
   const picture = (c) => {
     const code = c.charCodeAt(0);
@@ -55,7 +55,7 @@
     let kept = 0;
     const append = (kind) => (event) => {
       const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-      // The stream begins at the beginning: what the server had put here comes again.
+      // The stream starts from the beginning, so remove what the server put here.
       if (!begun) log.replaceChildren();
       begun = true;
       const piece = document.createElement("span");

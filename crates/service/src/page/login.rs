@@ -1,4 +1,4 @@
-//! Signing in with a token, for browsers: they cannot be told to send a header.
+//! Signs browsers in with a token, because they cannot be told to send a header.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -7,7 +7,7 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 
 use super::layout;
-use crate::http::{Access, App, Problem, Sessions, read_body};
+use crate::http::{Access, App, Rejection, Sessions, read_body};
 
 /// The page.
 pub async fn show(State(app): State<App>, headers: HeaderMap) -> Response {
@@ -23,7 +23,7 @@ pub async fn show(State(app): State<App>, headers: HeaderMap) -> Response {
 ///
 /// # Errors
 /// The form cannot be read.
-pub async fn sign_in(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, Box<Problem>> {
+pub async fn sign_in(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, Rejection> {
     let Access::Tokens(tokens) = app.guard().access() else {
         return Ok(Redirect::to("/").into_response());
     };
@@ -33,11 +33,11 @@ pub async fn sign_in(State(app): State<App>, headers: HeaderMap, body: Body) -> 
         let cookie = [(header::SET_COOKIE, app.guard().sessions().cookie(tenant))];
         return Ok((cookie, Redirect::to("/")).into_response());
     }
-    let again = page(Some("This is not the token of a tenant of this service."));
+    let again = page(Some("This is not a token of this service."));
     Ok((StatusCode::FORBIDDEN, Html(again.into_string())).into_response())
 }
 
-/// Forgets the browser.
+/// Signs the browser out.
 pub async fn sign_out() -> Response {
     ([(header::SET_COOKIE, Sessions::no_cookie())], Redirect::to("/login")).into_response()
 }
@@ -48,7 +48,7 @@ fn page(refused: Option<&str>) -> Markup {
         layout::Here::Elsewhere,
         &html! {
             h1 { "Sign in" }
-            p class="lede" { "This service is open to whoever knows a token of it. The operator's token file holds them." }
+            p class="lede" { "Sign in with a token of this service. The operator's token file holds the tokens." }
             form method="post" action="/login" class="card narrow" {
                 @if let Some(refused) = refused { p class="notice bad" role="alert" id="refused" { (refused) } }
                 label for="token" { "Token" }

@@ -1,22 +1,21 @@
-//! One task: where it stands, where its time went, what it printed, and what it was asked to do.
+//! The page of one task: its state, where its time went, its output, and its request.
 
 use axum::extract::State;
 use axum::response::Html;
 use bytes::Bytes;
+use hybrid_cache_api::{CacheStatusView, EndName, StateName, TaskView};
 use maud::{Markup, html};
 
+use super::layout::{self, capital};
 use super::waterfall::waterfall;
-use super::{capital, home, layout, units};
-use crate::http::tasks::{Params, id_in};
-use crate::http::{App, Own, Problem};
-use crate::state::StateName;
-use crate::view::{CacheStatusView, EndName, TaskView};
+use super::{home, units};
+use crate::http::{App, Own, Params, Rejection, id_in};
 
 /// The page.
 ///
 /// # Errors
 /// There is no such task, or the store does not answer.
-pub async fn task(State(app): State<App>, Own(engine): Own, params: Params) -> Result<Html<Bytes>, Box<Problem>> {
+pub async fn task(State(app): State<App>, Own(engine): Own, params: Params) -> Result<Html<Bytes>, Rejection> {
     let id = id_in(params)?;
     let make = || async {
         let view = engine.get(&id).await?;
@@ -28,7 +27,7 @@ pub async fn task(State(app): State<App>, Own(engine): Own, params: Params) -> R
 fn show(view: &TaskView, now_us: i64) -> Markup {
     let task = &view.summary;
     let under_way = matches!(task.state, StateName::Queued | StateName::Running);
-    // Without a script the page asks for itself again.
+    // Without a script, the page reloads itself.
     let again = html! { @if under_way { noscript { meta http-equiv="refresh" content="3"; } } };
     let title = format!("{} {}", task.state.name(), task.id);
     layout::page(
@@ -54,8 +53,8 @@ fn show(view: &TaskView, now_us: i64) -> Markup {
                     section aria-labelledby="time" {
                         h2 id="time" { "Where the time went" }
                         p class="lede" {
-                            strong { (units::duration(timeline.total_us)) } " until the answer"
-                            @if let Some(inside) = view.runner_us { ", " (units::duration(inside)) " of it inside the sandbox" }
+                            strong { (units::duration(timeline.total_us)) } " until the result"
+                            @if let Some(inside) = view.runner_us { ", " (units::duration(inside)) " of it in the runner" }
                             "."
                         }
                         (waterfall(timeline))
@@ -81,7 +80,7 @@ fn standing(view: &TaskView, now_us: i64) -> Markup {
         }
         @if let Some(failure) = &view.failure { (home::failure(&failure.message, failure.hint.as_deref())) }
         @if let Some(failure) = &view.not_kept {
-            (home::failure(&format!("not kept in the caches: {}", failure.message), failure.hint.as_deref()))
+            (home::failure(&format!("not stored in the caches: {}", failure.message), failure.hint.as_deref()))
         }
         @for warning in &view.warnings { p class="notice" { (capital(&layout::foreign(warning))) } }
         dl class="facts" {
@@ -125,7 +124,7 @@ fn sizes(view: &TaskView) -> Markup {
     let output = &view.output;
     html! {
         p class="muted" {
-            a href=(format!("/api/v1/tasks/{}/logs", view.summary.id)) { "all as text" }
+            a href=(format!("/api/v1/tasks/{}/logs", view.summary.id)) { "full output" }
             @if output.stdout_bytes + output.stderr_bytes > 0 { " · " (units::bytes(output.stdout_bytes + output.stderr_bytes)) }
         }
     }
@@ -142,7 +141,7 @@ fn output(view: &TaskView, under_way: bool) -> Markup {
             @if !output.stdout.is_empty() && !output.stdout.ends_with('\n') && !output.stderr.is_empty() { "\n" }
             @if !output.stderr.is_empty() { span class="stderr" { (layout::foreign(&output.stderr)) } }
         }
-        @if output.truncated && !under_way { p class="muted" { "This is the beginning of each stream; the rest is in the text." } }
+        @if output.truncated && !under_way { p class="muted" { "Only the beginning of each stream is shown; open the full output for the rest." } }
     }
 }
 

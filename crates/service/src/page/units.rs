@@ -1,4 +1,4 @@
-//! Durations, sizes and times as people read them.
+//! Formats durations, sizes and times for people.
 
 use jiff::Timestamp;
 use maud::{Markup, html};
@@ -48,12 +48,12 @@ pub fn count(number: u64) -> String {
     text
 }
 
-/// How long ago something was, with the time itself where somebody asks.
+/// How long ago something was, with the time itself as a tooltip.
 pub fn ago(at: &str, now_us: i64) -> Markup {
     let at_us = at.parse::<Timestamp>().map_or(now_us, Timestamp::as_microsecond);
     let seconds = (now_us - at_us) / 1_000_000;
     let text = match seconds {
-        // A clock that was put back makes the past a future.
+        // A clock that was set back can place the past in the future.
         ..0 => clock(at),
         0..5 => "just now".to_owned(),
         5..100 => format!("{seconds} s ago"),
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn the_past_is_told_roughly_and_exactly() {
+    fn a_past_time_is_shown_roughly_and_exactly() {
         let at = "2026-11-22T18:24:10.5Z";
         let then = at.parse::<Timestamp>().unwrap().as_microsecond();
         let shown = |later_s: i64| ago(at, then + later_s * 1_000_000).into_string();

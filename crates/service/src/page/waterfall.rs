@@ -1,10 +1,10 @@
-//! Where a task's time went: its spans by lane, each a bar at its place in time.
+//! Where a task's time went: its spans by lane, each a bar at its time.
 
+use hybrid_cache_api::{SpanView, TimelineView};
 use hybrid_cache_model::{Lane, Phase};
 use maud::{Markup, html};
 
 use super::units;
-use crate::view::{SpanView, TimelineView};
 
 const LANES: [(Lane, &str); 5] = [
     (Lane::Driver, "Driver"),
@@ -13,12 +13,12 @@ const LANES: [(Lane, &str); 5] = [
     (Lane::System, "Prepare system"),
     (Lane::Publish, "Publish"),
 ];
-/// The width that bars are drawn to; the browser stretches it.
+/// The drawing width of the bars; the browser stretches it.
 const WIDTH: f64 = 1000.0;
-/// A bar narrower than this cannot be seen.
+/// A bar narrower than this would be invisible.
 const VISIBLE: f64 = 3.0;
 
-/// The figure; empty where there are no spans.
+/// The figure; empty if there are no spans.
 pub fn waterfall(timeline: &TimelineView) -> Markup {
     let end_of = |span: &SpanView| span.start_us.saturating_add(span.duration_us);
     let last_us = timeline
@@ -76,7 +76,7 @@ fn round(value: f64) -> String {
     format!("{value:.1}")
 }
 
-/// Colours by family: hue tells the family, lightness the member.
+/// Colours by family: the hue shows the family, the lightness the member.
 fn colour(phase: Phase) -> &'static str {
     match phase {
         Phase::Service | Phase::Queue | Phase::Submit | Phase::Schedule | Phase::Observe => "p-driver",

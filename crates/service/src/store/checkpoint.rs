@@ -1,5 +1,5 @@
-//! Carrying the log over into the database file, beside the writer: a commit waits for its own bytes on disk, not for those
-//! of a thousand commits before it.
+//! Moves the write-ahead log into the database file in a thread beside the writer, so that a commit waits for its own
+//! bytes and not for those of a thousand commits before it.
 
 use std::fs;
 use std::io;
@@ -9,12 +9,12 @@ use std::thread::JoinHandle;
 
 use super::sqlite::Connection;
 
-/// Bytes of log from which on it is carried over; SQLite's own habit is a thousand pages.
+/// Bytes of log at which a checkpoint starts; SQLite's default is a thousand pages.
 const CARRY_BYTES: u64 = 4 << 20;
-/// Bytes of log at which the writer waits until it is carried over: without a pause between writes, the log would never
-/// begin anew.
+/// Bytes of log at which the writer waits for the checkpoint: without a pause between writes, the log would never
+/// restart from its beginning.
 const MOST_BYTES: u64 = 64 << 20;
-/// Commits between two looks at the log's size.
+/// Commits between two checks of the log's size.
 const LOOK_EVERY: u32 = 16;
 
 /// The writer's side.
@@ -29,14 +29,14 @@ impl Checkpoints {
     /// Starts the thread, with a connection of its own.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The system cannot start a thread.
     pub fn start(database: &Path, connection: Connection) -> io::Result<Checkpoints> {
         let (wake, woken) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("task-checkpoints".to_owned())
             .spawn(move || {
                 while woken.recv().is_ok() {
-                    // Carries over what no reader needs; what it leaves, the next one takes.
+                    // Moves what no reader needs; the next checkpoint takes the rest.
                     if let Err(error) = connection.batch("PRAGMA wal_checkpoint(PASSIVE)") {
                         tracing::warn!(%error, "the database's log cannot be carried over");
                     }
@@ -52,7 +52,7 @@ impl Checkpoints {
         })
     }
 
-    /// Notes a commit, and has the log carried over where it has grown.
+    /// Notes a commit, and starts a checkpoint if the log has grown.
     pub fn committed(&mut self, writer: &Connection) {
         self.commits = self.commits.wrapping_add(1);
         if !self.commits.is_multiple_of(LOOK_EVERY) {
@@ -60,21 +60,21 @@ impl Checkpoints {
         }
         let bytes = fs::metadata(&self.log).map_or(0, |log| log.len());
         if bytes >= MOST_BYTES {
-            // Where a reader holds it up, the next look tries again.
+            // If a reader blocks it, the next check tries again.
             let _ = writer.batch("PRAGMA wal_checkpoint(TRUNCATE)");
         } else if bytes >= CARRY_BYTES
             && let Some(wake) = &self.wake
         {
-            // It fails where the thread has been woken already.
+            // It fails if the thread was already woken.
             let _ = wake.try_send(());
         }
     }
 
-    /// Ends the thread and leaves one whole file behind, unless somebody reads at the moment: then the next opening does it.
+    /// Ends the thread and leaves one complete file, unless a reader is active: then the next opening does that.
     pub fn finish(mut self, writer: &Connection) {
         drop(self.wake.take());
         if let Some(thread) = self.thread.take() {
-            // One that panicked has nothing to leave behind.
+            // A thread that panicked leaves nothing to do.
             let _ = thread.join();
         }
         let _ = writer.batch("PRAGMA wal_checkpoint(TRUNCATE)");

@@ -1,7 +1,8 @@
-//! Where a list goes on: a task's place in the order of submission, sealed for one tenant.
+//! The cursor of a list: a task's position in the order of submission, sealed for one tenant.
 //!
-//! The order of submission counts the tasks of all tenants, so its number is hidden as well as bound: a cursor is a keyed hash of
-//! tenant and number, and the number under a pad that the hash chooses. The key is the database's own.
+//! The order of submission counts the tasks of all tenants, so its number is both bound to the tenant and hidden. A
+//! cursor is a keyed hash of tenant and number, and the number encrypted with a pad that the hash chooses. The key
+//! belongs to the database.
 
 use hybrid_cache_model::Tenant;
 
@@ -22,12 +23,12 @@ impl std::fmt::Debug for Cursors {
 }
 
 impl Cursors {
-    /// With a database's key.
+    /// Cursors with a database's key.
     pub fn new(key: [u8; 32]) -> Cursors {
         Cursors { key }
     }
 
-    /// The cursor behind the task with this number.
+    /// The cursor after the task with this number.
     pub fn write(&self, tenant: &Tenant, seq: i64) -> String {
         let seal = self.hash("seal", tenant, seq.cast_unsigned());
         format!(
@@ -39,7 +40,7 @@ impl Cursors {
     /// Reads a cursor.
     ///
     /// # Errors
-    /// It is none of this tenant's.
+    /// The text is not a cursor of this tenant.
     pub fn read(&self, tenant: &Tenant, text: &str) -> Result<i64, ServiceError> {
         let is_number = |digits: &&str| digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
         let digits = text.strip_prefix(PREFIX).filter(is_number);
@@ -62,7 +63,7 @@ impl Cursors {
 
     fn hash(&self, what: &str, tenant: &Tenant, number: u64) -> u64 {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        // Neither a word of ours nor a tenant's name holds a line break.
+        // Neither the label nor a tenant's name holds a line break.
         hasher.update(format!("{what}\n{tenant}\n{number}").as_bytes());
         let mut bytes = [0; 8];
         bytes.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_is_read_back_by_its_tenant_alone_and_tells_no_number() {
+    fn a_cursor_works_for_its_tenant_only_and_hides_the_number() {
         let cursors = Cursors::new([7; 32]);
         let (ours, other): (Tenant, Tenant) = (Tenant::default(), "other".parse().unwrap());
         for seq in [0, 1, i64::MAX] {

@@ -1,53 +1,53 @@
-//! Deleting tasks that are too old, too many or too large, a small batch at a time: other writes come in between.
+//! Deletes tasks that are too old, too many or too large, in small batches that let other writes in between.
 
+use hybrid_cache_api::TaskId;
 use hybrid_cache_model::Tenant;
 
 use super::rows;
 use super::sqlite::{Connection, Row, SqlError, Value};
-use super::writer::Desk;
-use crate::id::TaskId;
+use super::writer::WriteContext;
 use crate::state::State;
 
-/// Most bytes that one batch lets go of, by what its tasks hold.
+/// Most bytes that one batch deletes, counted by what its tasks hold.
 const BATCH_BYTES: u64 = 16 << 20;
-/// What a task counts for at the least: its row, and a block of output.
+/// What a task counts at least: its row, and a block of output.
 const LEAST_BYTES: u64 = 4096;
-/// Pages that are given back to the file system in one transaction.
+/// Pages returned to the file system in one transaction.
 const BACK_PAGES: u32 = 256;
-/// Freed pages that a database keeps to be filled again.
+/// Free pages that a database keeps for reuse.
 const SPARE_PAGES: u64 = 1024;
 
-/// Which tasks are to go.
+/// Which tasks to delete.
 #[derive(Clone, Debug)]
 pub enum Expiry {
     /// Those that ended before this time.
     Old(i64),
-    /// Ended tasks of one tenant beyond so many, the ones submitted first.
+    /// Ended tasks of one tenant beyond this number, those submitted first.
     Many(u64),
-    /// Those that nobody has asked to run.
+    /// Those that no client has run.
     Forgotten {
         /// Submitted before this time.
         before_us: i64,
         /// The same for a tenant that has more than `crowd` of them.
         crowded_us: i64,
-        /// How many are a crowd.
+        /// How many count as a crowd.
         crowd: u64,
-        /// How many bytes of all tenants together are; each has an equal share of them.
+        /// How many bytes of all tenants count as a crowd; each tenant has an equal share.
         crowd_bytes: u64,
     },
-    /// Ended tasks of this tenant, the ones that ended first, until so many bytes are free.
+    /// Ended tasks of this tenant, those that ended first, until this many bytes are free.
     Large(Tenant, u64),
 }
 
-/// A task that is to go.
+/// A task to delete.
 struct Leaving {
     seq: i64,
     id: TaskId,
     stored: String,
     tenant: Tenant,
-    /// What it counts for.
+    /// The bytes that it counts.
     bytes: u64,
-    /// What is kept of it.
+    /// The bytes that are stored of it.
     kept_bytes: u64,
 }
 
@@ -69,14 +69,14 @@ fn read(row: &Row<'_>) -> Result<Leaving, SqlError> {
     })
 }
 
-/// Deletes at most `batch` tasks and tells which; none are left where it tells none.
-pub fn expire(desk: &mut Desk<'_>, expiry: &Expiry, batch: u32) -> Result<Vec<TaskId>, SqlError> {
+/// Deletes at most `batch` tasks and returns them; an empty result means that none are left.
+pub fn expire(context: &mut WriteContext<'_>, expiry: &Expiry, batch: u32) -> Result<Vec<TaskId>, SqlError> {
     const GONE: &str = "DELETE FROM task WHERE seq IN (SELECT value FROM json_each(?))";
     let mut most = BATCH_BYTES;
     if let Expiry::Large(_, bytes) = expiry {
         most = most.min(*bytes);
     }
-    let mut leaving = candidates(desk, expiry, i64::from(batch))?;
+    let mut leaving = candidates(context, expiry, i64::from(batch))?;
     let mut bytes = 0;
     let enough = leaving.iter().position(|task| {
         bytes += task.bytes;
@@ -88,19 +88,19 @@ pub fn expire(desk: &mut Desk<'_>, expiry: &Expiry, batch: u32) -> Result<Vec<Ta
     }
     let seqs = leaving.iter().map(|task| task.seq).collect::<Vec<_>>();
     let seqs = rows::to_json("list", &seqs)?;
-    desk.sql.execute(GONE, &[seqs.as_str().into()])?;
+    context.sql.execute(GONE, &[seqs.as_str().into()])?;
     for task in &leaving {
-        desk.tally.remove(&task.tenant, &task.stored);
+        context.tally.remove(&task.tenant, &task.stored);
         if task.stored == State::Saved.stored() {
-            desk.tally.unsave(&task.tenant, task.kept_bytes);
+            context.tally.unsave(&task.tenant, task.kept_bytes);
         }
     }
     Ok(leaving.into_iter().map(|task| task.id).collect())
 }
 
-fn candidates(desk: &Desk<'_>, expiry: &Expiry, batch: i64) -> Result<Vec<Leaving>, SqlError> {
+fn candidates(context: &WriteContext<'_>, expiry: &Expiry, batch: i64) -> Result<Vec<Leaving>, SqlError> {
     const OLD: &str = leaving!("WHERE ended_us IS NOT NULL AND ended_us < ? ORDER BY ended_us LIMIT ?");
-    // `+` keeps the order of submission as the way through the table: the first ones have nearly all ended.
+    // `+` makes SQLite walk the table in the order of submission: the first tasks have nearly all ended.
     const MANY: &str = leaving!(
         "INDEXED BY task_by_tenant WHERE tenant = ? AND +state IN ('ended', 'cancelled') ORDER BY seq LIMIT ?"
     );
@@ -108,16 +108,16 @@ fn candidates(desk: &Desk<'_>, expiry: &Expiry, batch: i64) -> Result<Vec<Leavin
         leaving!("INDEXED BY task_by_tenant_kept WHERE tenant = ? AND ended_us IS NOT NULL ORDER BY ended_us LIMIT ?");
     let batch = Value::Integer(batch);
     match expiry {
-        Expiry::Old(before_us) => desk.sql.query(OLD, &[(*before_us).into(), batch], read),
+        Expiry::Old(before_us) => context.sql.query(OLD, &[(*before_us).into(), batch], read),
         Expiry::Many(keep) => {
-            let beyond = desk.tally.tenants().find_map(|(tenant, counts)| {
+            let beyond = context.tally.tenants().find_map(|(tenant, counts)| {
                 let beyond = counts.last().saturating_sub(*keep);
                 (beyond > 0).then(|| (tenant, i64::try_from(beyond).unwrap_or(i64::MAX)))
             });
             let Some((tenant, beyond)) = beyond else {
                 return Ok(Vec::new());
             };
-            let mut found = desk.sql.query(MANY, &[tenant.as_str().into(), batch], read)?;
+            let mut found = context.sql.query(MANY, &[tenant.as_str().into(), batch], read)?;
             found.truncate(usize::try_from(beyond).unwrap_or(usize::MAX));
             Ok(found)
         }
@@ -127,24 +127,24 @@ fn candidates(desk: &Desk<'_>, expiry: &Expiry, batch: i64) -> Result<Vec<Leavin
             crowd,
             crowd_bytes,
         } => {
-            let is_large = desk.tally.all().saved_bytes() > *crowd_bytes;
-            for (tenant, counts) in desk.tally.tenants().filter(|(_, counts)| counts.saved() > 0) {
-                let takes_more = || counts.saved_bytes() > desk.tally.share(*crowd_bytes, tenant);
+            let is_large = context.tally.all().saved_bytes() > *crowd_bytes;
+            for (tenant, counts) in context.tally.tenants().filter(|(_, counts)| counts.saved() > 0) {
+                let takes_more = || counts.saved_bytes() > context.tally.share(*crowd_bytes, tenant);
                 let crowded = counts.saved() > *crowd || is_large && takes_more();
                 let before_us = if crowded { *crowded_us } else { *before_us };
-                let found = forgotten(desk.sql, tenant, before_us, batch)?;
+                let found = forgotten(context.sql, tenant, before_us, batch)?;
                 if !found.is_empty() {
                     return Ok(found);
                 }
             }
             Ok(Vec::new())
         }
-        Expiry::Large(tenant, _) => desk.sql.query(LARGE, &[tenant.as_str().into(), batch], read),
+        Expiry::Large(tenant, _) => context.sql.query(LARGE, &[tenant.as_str().into(), batch], read),
     }
 }
 
-/// The first saved tasks, as far as they are old enough: those behind them were submitted later. See [`stamp_anew`] for a clock
-/// that was set back.
+/// The first saved tasks, as far as they are old enough: those after them were submitted later. See [`stamp_anew`] for
+/// a clock that was set back.
 fn forgotten(sql: &Connection, tenant: &Tenant, before_us: i64, batch: Value<'_>) -> Result<Vec<Leaving>, SqlError> {
     const FIRST: &str = "SELECT seq FROM (SELECT seq, created_us FROM task INDEXED BY task_by_tenant_state \
                          WHERE tenant = ?1 AND state = 'saved' ORDER BY seq LIMIT ?3) WHERE created_us < ?2";
@@ -158,36 +158,37 @@ fn forgotten(sql: &Connection, tenant: &Tenant, before_us: i64, batch: Value<'_>
     Ok(found)
 }
 
-/// Saved tasks that are stamped anew in one transaction.
+/// Saved tasks whose time is corrected in one transaction.
 const STAMPS: i64 = 1000;
 
-/// Gives saved tasks at the front of a tenant's which are stamped ahead of the clock, since it was set back, the time of the
-/// next one that is not, or this time: before that one they were submitted. They would never be old, and everything behind
-/// them would wait for them. Looks at the first `batch` of each tenant, and tells how many were stamped.
-pub fn stamp_anew(desk: &mut Desk<'_>, now_us: i64, batch: u32) -> Result<usize, SqlError> {
+/// Corrects saved tasks at the front of a tenant's list whose time lies ahead of a clock that was set back. They get
+/// the time of the next task that is not ahead, or the current time, because they were submitted before that. Otherwise
+/// they would never be old, and everything after them would wait. Looks at the first `batch` tasks of each tenant, and
+/// returns how many were corrected.
+pub fn stamp_anew(context: &mut WriteContext<'_>, now_us: i64, batch: u32) -> Result<usize, SqlError> {
     const AHEAD: &str = "SELECT seq FROM (SELECT seq, created_us FROM task INDEXED BY task_by_tenant_state \
                          WHERE tenant = ?1 AND state = 'saved' ORDER BY seq LIMIT ?3) WHERE created_us > ?2 LIMIT 1";
     const NEXT: &str = "SELECT seq, created_us FROM task INDEXED BY task_by_tenant_state \
                         WHERE tenant = ?1 AND state = 'saved' AND seq > ?3 AND created_us <= ?2 ORDER BY seq LIMIT 1";
     const STAMP: &str = "UPDATE task SET created_us = ?2 WHERE seq IN (SELECT seq FROM task INDEXED BY task_by_tenant_state \
                          WHERE tenant = ?1 AND state = 'saved' AND seq >= ?3 AND seq < ?4 ORDER BY seq LIMIT ?5)";
-    for (tenant, _) in desk.tally.tenants().filter(|(_, counts)| counts.saved() > 0) {
+    for (tenant, _) in context.tally.tenants().filter(|(_, counts)| counts.saved() > 0) {
         let (tenant, now) = (Value::Text(tenant.as_str()), Value::Integer(now_us));
-        let first = desk
+        let first = context
             .sql
             .first(AHEAD, &[tenant, now, i64::from(batch).into()], |row| row.integer(0))?;
         let Some(first) = first else { continue };
-        let next = desk.sql.first(NEXT, &[tenant, now, first.into()], |row| {
+        let next = context.sql.first(NEXT, &[tenant, now, first.into()], |row| {
             Ok((row.integer(0)?, row.integer(1)?))
         })?;
         let (end, stamp) = next.unwrap_or((i64::MAX, now_us));
         let values = [tenant, stamp.into(), first.into(), end.into(), STAMPS.into()];
-        return desk.sql.execute(STAMP, &values);
+        return context.sql.execute(STAMP, &values);
     }
     Ok(0)
 }
 
-/// The tenant whose ended tasks hold most, and how much that is beyond what the next one's hold.
+/// The tenant whose ended tasks hold most, and how much more that is than the next tenant's.
 pub fn heaviest(sql: &Connection) -> Result<Option<(Tenant, u64)>, SqlError> {
     const HELD: &str = "SELECT tenant, sum(max(kept_bytes, ?)) AS held FROM task INDEXED BY task_by_tenant_kept \
                         WHERE ended_us IS NOT NULL GROUP BY tenant ORDER BY held DESC LIMIT 2";
@@ -207,16 +208,16 @@ pub fn heaviest(sql: &Connection) -> Result<Option<(Tenant, u64)>, SqlError> {
     Ok(Some((tenant, (bytes - next).max(BATCH_BYTES / 4))))
 }
 
-/// What the database's file holds.
+/// The size of the database's file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pages {
     /// Bytes in use.
     pub used_bytes: u64,
-    /// True where more freed pages lie in the file than are worth keeping, and can be given back.
+    /// True if the file has more free pages than are worth keeping, and they can be returned.
     pub surplus: bool,
 }
 
-/// Asks for it: three numbers of the file's head.
+/// Reads it: three numbers of the file's head.
 pub fn pages(sql: &Connection) -> Result<Pages, SqlError> {
     let number = |pragma: &str| {
         let number = sql.first(pragma, &[], |row| row.integer(0))?;
@@ -230,7 +231,7 @@ pub fn pages(sql: &Connection) -> Result<Pages, SqlError> {
     })
 }
 
-/// Gives some freed pages back to the file system.
-pub fn give_back(desk: &mut Desk<'_>) -> Result<(), SqlError> {
-    desk.sql.batch(&format!("PRAGMA incremental_vacuum({BACK_PAGES})"))
+/// Returns some free pages to the file system.
+pub fn give_back(context: &mut WriteContext<'_>) -> Result<(), SqlError> {
+    context.sql.batch(&format!("PRAGMA incremental_vacuum({BACK_PAGES})"))
 }

@@ -1,11 +1,11 @@
-//! What the figures were over time: what the volumes held, and what the caches answered.
+//! Figures over time: what the volumes held, and what the caches answered.
 
+use crate::clock::timestamp;
 use hybrid_cache_model::Tenant;
 use serde::Serialize;
 
 use super::sqlite::{Connection, SqlError};
-use super::writer::Desk;
-use crate::view::timestamp;
+use super::writer::WriteContext;
 
 /// What one cache volume held at some time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -21,37 +21,44 @@ pub struct VolumeUse {
     pub inodes: u64,
 }
 
-/// What the caches answered to the tasks that ended within one stretch of time.
+/// What the caches answered to the tasks that ended within one interval.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HitRate {
     /// When it began, RFC 3339.
     pub from: String,
-    /// Tasks whose caches were all hit.
+    /// Tasks for which every cache hit.
     pub hits: u64,
-    /// Tasks that a cache had to be filled for.
+    /// Tasks for which a cache had to be filled.
     pub misses: u64,
 }
 
-/// Notes what a volume holds.
-pub fn note_volume(desk: &mut Desk<'_>, at_us: i64, volume: &str, bytes: u64, inodes: u64) -> Result<(), SqlError> {
+/// Stores what a volume holds.
+pub fn note_volume(
+    context: &mut WriteContext<'_>,
+    at_us: i64,
+    volume: &str,
+    bytes: u64,
+    inodes: u64,
+) -> Result<(), SqlError> {
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX).into();
     let values = [at_us.into(), volume.into(), number(bytes), number(inodes)];
-    desk.sql.execute(
+    context.sql.execute(
         "INSERT INTO volume_use (at_us, volume, bytes, inodes) VALUES (?, ?, ?, ?)",
         &values,
     )?;
     Ok(())
 }
 
-/// Forgets what was noted before some time.
-pub fn forget_volumes(desk: &mut Desk<'_>, before_us: i64) -> Result<(), SqlError> {
-    desk.sql
+/// Deletes figures from before some time.
+pub fn forget_volumes(context: &mut WriteContext<'_>, before_us: i64) -> Result<(), SqlError> {
+    context
+        .sql
         .execute("DELETE FROM volume_use WHERE at_us < ?", &[before_us.into()])?;
     Ok(())
 }
 
-/// What was noted since some time, the oldest first.
+/// The figures since some time, oldest first.
 pub fn volumes(sql: &Connection, since_us: i64) -> Result<Vec<VolumeUse>, SqlError> {
     const SINCE: &str =
         "SELECT at_us, volume, bytes, inodes FROM volume_use WHERE at_us >= ? ORDER BY at_us LIMIT 10000";
@@ -65,8 +72,8 @@ pub fn volumes(sql: &Connection, since_us: i64) -> Result<Vec<VolumeUse>, SqlErr
     })
 }
 
-/// Hits and misses of a tenant since some time in stretches of `stretch_us` microseconds, the oldest first. Stretches in which
-/// nothing ended are left out, and so are tasks that asked no cache or bypassed them.
+/// Hits and misses of a tenant since some time in intervals of `stretch_us` microseconds, oldest first. Intervals
+/// without an ended task are left out, and so are tasks that used or asked no cache.
 pub fn hit_rates(sql: &Connection, tenant: &Tenant, since_us: i64, stretch_us: i64) -> Result<Vec<HitRate>, SqlError> {
     const SINCE: &str = "SELECT ended_us / ?1 * ?1 AS stretch, \
          sum(python_cache <> 'built' AND system_cache <> 'built'), \

@@ -1,6 +1,6 @@
-//! Where tasks are kept: a SQLite file with one writer and a few readers.
+//! Stores tasks in a SQLite file with one writer and a few readers.
 //!
-//! A write is answered once it is on disk (WAL with `synchronous = FULL`). Writes that wait at the same time share one
+//! A write returns once it is on disk (WAL with `synchronous = FULL`). Writes that wait at the same time share one
 //! transaction. Readers see what is committed and never wait for the writer.
 
 mod checkpoint;
@@ -28,22 +28,22 @@ use crate::config::ServiceConfig;
 use crate::error::{OpenError, ServiceError};
 use checkpoint::Checkpoints;
 use cursor::Cursors;
-use sqlite::{Connection, Interrupt, SqlError, Trouble};
+use sqlite::{Connection, Interrupt, SqlError, SqlErrorKind};
 use tally::Tally;
-use writer::{Desk, Writer};
+use writer::{WriteContext, Writer};
 
 impl From<SqlError> for ServiceError {
     fn from(error: SqlError) -> ServiceError {
         let message = error.message;
-        match error.trouble {
-            Trouble::Busy => ServiceError::StorageBusy { message },
-            Trouble::Full => ServiceError::StorageFull { message },
-            Trouble::Damaged | Trouble::Refused | Trouble::Other => ServiceError::Storage { message },
+        match error.kind {
+            SqlErrorKind::Busy => ServiceError::StorageBusy { message },
+            SqlErrorKind::Full => ServiceError::StorageFull { message },
+            SqlErrorKind::Damaged | SqlErrorKind::Refused | SqlErrorKind::Other => ServiceError::Storage { message },
         }
     }
 }
 
-/// The kept tasks.
+/// The stored tasks.
 pub struct Store {
     writer: Writer,
     readers: Arc<Readers>,
@@ -57,10 +57,10 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the database in the service's folder, or makes it. Blocks for as long as checking it takes.
+    /// Opens the database in the service's folder, or creates it. Blocks while it checks the file.
     ///
     /// # Errors
-    /// It is in use, locked, damaged, not ours, or newer than this program. It is left as it was then.
+    /// The database is in use, locked, damaged, of another program, or newer than this one. It is left unchanged.
     pub fn open(config: &ServiceConfig) -> Result<Store, OpenError> {
         let lock = open::claim(&config.folder)?;
         let (path, connection) = open::open(config)?;
@@ -107,21 +107,21 @@ impl Store {
         &self.path
     }
 
-    /// Makes and reads the places in lists.
+    /// Makes and reads list cursors.
     pub(crate) fn cursors(&self) -> &Cursors {
         &self.cursors
     }
 
-    /// Tasks by state, told anew with each commit that changed one.
+    /// The number of tasks in each state, updated with each commit that changes one.
     pub(crate) fn tally(&self) -> watch::Receiver<Tally> {
         self.tally.clone()
     }
 
-    /// Has something written; see [`Writer::write`].
+    /// Writes; see [`Writer::write`].
     pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, ServiceError>
     where
         T: Send + 'static,
-        F: FnMut(&mut Desk<'_>) -> Result<T, SqlError> + Send + 'static,
+        F: FnMut(&mut WriteContext<'_>) -> Result<T, SqlError> + Send + 'static,
     {
         match timeout(self.patience, self.writer.write(work)).await {
             Ok(answer) => Ok(answer?),
@@ -131,26 +131,26 @@ impl Store {
         }
     }
 
-    /// Has something written whose answer must not be missed: a write that is given up may still be done. It waits for as
-    /// long as the writer takes, which gives up on its own where the database is locked or the disk says no.
+    /// Writes without a time limit, for writes whose result must not be missed: a write that is abandoned may still be
+    /// done. The writer gives up by itself if the database is locked or the disk reports an error.
     pub(crate) async fn write_certainly<T, F>(&self, work: F) -> Result<T, ServiceError>
     where
         T: Send + 'static,
-        F: FnMut(&mut Desk<'_>) -> Result<T, SqlError> + Send + 'static,
+        F: FnMut(&mut WriteContext<'_>) -> Result<T, SqlError> + Send + 'static,
     {
         Ok(self.writer.write(work).await?)
     }
 
-    /// Reads, for as long as that may take. A statement that takes longer is ended, so that its connection is free again.
+    /// Reads with a time limit. A statement that takes longer is interrupted, so that its connection is free again.
     pub(crate) async fn read<T, F>(&self, read: F) -> Result<T, ServiceError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, SqlError> + Send + 'static,
     {
         let reading = Arc::new(Mutex::new(None));
-        let lent = Lent(Arc::clone(&reading));
+        let read_guard = ActiveRead(Arc::clone(&reading));
         let read = self.read_all(move |sql| {
-            let _lent = lent.of(sql);
+            let _active = read_guard.begin(sql);
             read(sql)
         });
         match timeout(self.patience, read).await {
@@ -167,7 +167,7 @@ impl Store {
         }
     }
 
-    /// Reads what may take long, such as everything; without a deadline.
+    /// Reads what may take long, without a time limit.
     pub(crate) async fn read_all<T, F>(&self, read: F) -> Result<T, ServiceError>
     where
         T: Send + 'static,
@@ -181,7 +181,7 @@ impl Store {
         let readers = Arc::clone(&self.readers);
         let lent = move || {
             let answer = readers.lend(read);
-            // Given back with the connection, even where whoever asked has gone away meanwhile.
+            // Returned with the connection, even if the caller is gone.
             drop(permit);
             answer
         };
@@ -191,28 +191,28 @@ impl Store {
         })??)
     }
 
-    /// Writes what waits, brings the database into one file, and lets go of it.
+    /// Writes what waits, merges the log into the database file, and closes it.
     pub(crate) async fn close(&self) {
         self.writer.close().await;
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(thread) = thread else { return };
         let joined = tokio::task::spawn_blocking(move || thread.join());
-        // A thread that panicked has nothing more to write; one that does not end in time is left to the process's end.
+        // A thread that panicked has nothing more to write; one that does not end in time ends with the process.
         let _ = timeout(self.patience, joined).await;
     }
 }
 
-/// What ends a read while it has its connection: whoever gives up may not end what the next one reads.
-struct Lent(Arc<Mutex<Option<Interrupt>>>);
+/// Interrupts a read while it has its connection: a caller that gives up must not interrupt the next read.
+struct ActiveRead(Arc<Mutex<Option<Interrupt>>>);
 
-impl Lent {
-    fn of(self, sql: &Connection) -> Lent {
+impl ActiveRead {
+    fn begin(self, sql: &Connection) -> ActiveRead {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sql.interrupt());
         self
     }
 }
 
-impl Drop for Lent {
+impl Drop for ActiveRead {
     fn drop(&mut self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -242,7 +242,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_read_that_takes_too_long_is_ended_and_the_next_has_its_connection() {
+    async fn a_slow_read_is_interrupted_and_its_connection_reused() {
         let root = tempfile::tempdir().unwrap();
         let config = ServiceConfig {
             readers: 1,
@@ -251,7 +251,7 @@ mod tests {
         };
         let store = Store::open(&config).unwrap();
         let long = |sql: &Connection| {
-            // It would end within minutes, so that this test does.
+            // It would end within minutes, so that this test ends, too.
             const COUNT: &str = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 100000000) \
                                  SELECT count(*) FROM n";
             sql.first(COUNT, &[], |row| row.integer(0))

@@ -1,4 +1,5 @@
-//! Reading what a newer version of the service may have kept: what this one does not know is said, and stops nothing else.
+//! Reads what a newer version of the service may have stored: what this version does not know is reported, and stops
+//! nothing else.
 
 use hybrid_cache_model::{Outcome, TaskSpec};
 use serde_json::Value;
@@ -12,7 +13,7 @@ const KNOWN: [&str; 5] = [
     "useCache",
 ];
 
-/// A kept task's text, and why it cannot be run as it was submitted where it holds what this version does not know.
+/// A stored task's text, and why it cannot run as it was submitted if it holds fields that this version does not know.
 pub fn spec(text: &str) -> (TaskSpec, Option<String>) {
     let error = match serde_json::from_str(text) {
         Ok(spec) => return (spec, None),
@@ -41,14 +42,14 @@ pub fn spec(text: &str) -> (TaskSpec, Option<String>) {
     }
 }
 
-/// A kept outcome, as far as this version can read it, and what is left out.
+/// A stored outcome, as far as this version can read it, and what is left out.
 pub fn outcome(text: &str) -> (Option<Outcome>, Option<String>) {
     let error = match serde_json::from_str(text) {
         Ok(outcome) => return (Some(outcome), None),
         Err(error) => error,
     };
     let mut value: Value = serde_json::from_str(text).unwrap_or_default();
-    // A new phase is the likeliest news, and the rest is worth more than the waterfall's one bar.
+    // A new phase is the most likely difference, and the rest is worth more than one bar of the waterfall.
     if let Some(spans) = value.pointer_mut("/timeline/spans").and_then(Value::as_array_mut) {
         spans.retain(|span| serde_json::from_value::<hybrid_cache_model::timeline::Span>(span.clone()).is_ok());
     }

@@ -1,40 +1,41 @@
-//! Opening the database: whose it is, whether it is whole, which version it has. A file that is refused stays as it is.
+//! Opens the database: checks whose it is, whether it is damaged, and its version. A refused file stays unchanged.
 
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use super::sqlite::{Access, Connection, HEADER, SqlError, Trouble};
+use super::sqlite::{Connection, HEADER, OpenMode, SqlError, SqlErrorKind};
 use crate::config::ServiceConfig;
 use crate::error::OpenError;
 use crate::private;
 
 /// The database in the service's folder.
 pub const DATABASE: &str = "tasks.sqlite3";
-/// Held by the one service that uses the folder; the kernel lets go of it with the process.
+/// The lock of the one service that uses the folder; the kernel releases it with the process.
 const LOCK: &str = ".lock";
-/// Marks our databases among others (`PRAGMA application_id`): "hbct".
+/// Identifies this service's databases (`PRAGMA application_id`): "hbct".
 const APPLICATION: i64 = 0x6862_6374;
-/// Each raises `user_version` by one.
+/// The schema steps; each raises `user_version` by one.
 const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
-/// Additions that earlier programs can live with: the column that shows whether one is there, and what makes it.
+/// Additions that earlier programs can work with: a column that shows whether the addition is present, and the
+/// statement that makes it.
 const ADDITIONS: [(&str, &str); 1] = [("kept_bytes", include_str!("migrations/kept_bytes.sql"))];
-/// A database up to this size is rewritten once to become one that gives freed pages back; a larger one keeps its size and
-/// fills them again.
+/// A database up to this size is rewritten once, so that it can return free pages. A larger one keeps its size and
+/// reuses them.
 const REWRITE_BYTES: u64 = 64 << 20;
-/// Size of a page in bytes; the bound of a database is counted in pages.
+/// Size of a page in bytes; SQLite counts the bound of a database in pages.
 const PAGE_BYTES: u64 = 4096;
-/// How SQLite says that freed pages are given back when asked to (`PRAGMA auto_vacuum`).
+/// SQLite's value for "return free pages on request" (`PRAGMA auto_vacuum`).
 const INCREMENTAL: i64 = 2;
 
-/// Takes the folder for this process.
+/// Locks the folder for this process.
 pub fn claim(folder: &Path) -> Result<File, OpenError> {
     let failed = |source| OpenError::Folder {
         path: folder.to_owned(),
         source,
     };
     private::folder(folder).map_err(failed)?;
-    // The kernel's lock needs no more than a descriptor: nobody else is to get one.
+    // The lock needs only a descriptor, which no child process inherits.
     let mut options = File::options();
     let lock = private::file(options.write(true).create(true).truncate(true), &folder.join(LOCK)).map_err(failed)?;
     match lock.try_lock() {
@@ -46,18 +47,19 @@ pub fn claim(folder: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Checks what is there, brings it to our version, and returns the connection that writes.
+/// Checks the database, brings it to this version, and returns the connection that writes.
 pub fn open(config: &ServiceConfig) -> Result<(PathBuf, Connection), OpenError> {
     let path = config.folder.join(DATABASE);
     let told = |error| tell(&path, error);
     let found = if is_there(&path)? { inspect(&path, config)? } else { 0 };
     make_private(&path)?;
-    let writer = Connection::open(&path, Access::Write, config.busy).map_err(told)?;
+    let writer = Connection::open(&path, OpenMode::Write, config.busy).map_err(told)?;
     if found == 0 {
-        // In front of everything else: a database with a page in it keeps its way. It writes each time, which a full disk forbids.
+        // Before everything else: a database with a page in it keeps its mode. It writes each time, which fails on a
+        // full disk.
         writer.batch("PRAGMA auto_vacuum = INCREMENTAL").map_err(told)?;
     }
-    // FULL: an answered write survives a power cut, not only a crash of ours. The log is carried over elsewhere.
+    // FULL: a finished write survives a power failure, not only a crash of this process. Checkpoints run elsewhere.
     writer
         .batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 0")
         .map_err(told)?;
@@ -74,7 +76,7 @@ pub fn open(config: &ServiceConfig) -> Result<(PathBuf, Connection), OpenError> 
     Ok((path, writer))
 }
 
-/// Makes a small database of an earlier version one that can give freed pages back.
+/// Rewrites a small database of an earlier version, so that it can return free pages.
 fn give_pages_back(writer: &Connection) -> Result<(), SqlError> {
     let number = |sql: &str| writer.first(sql, &[], |row| row.integer(0));
     let gives = number("PRAGMA auto_vacuum")?.unwrap_or_default() == INCREMENTAL;
@@ -85,7 +87,7 @@ fn give_pages_back(writer: &Connection) -> Result<(), SqlError> {
     Ok(())
 }
 
-/// Makes the file before SQLite does, for its owner alone: SQLite gives the files beside it the same mode.
+/// Creates the file before SQLite does, for its owner only: SQLite gives the files beside it the same mode.
 fn make_private(path: &Path) -> Result<(), OpenError> {
     let mut options = File::options();
     let made = private::file(options.write(true).create(true).truncate(false), path).map(|_| ());
@@ -103,21 +105,21 @@ fn make_private(path: &Path) -> Result<(), OpenError> {
 
 /// A connection that reads what the writer has committed.
 pub fn reader(path: &Path, config: &ServiceConfig) -> Result<Connection, OpenError> {
-    Connection::open(path, Access::Read, config.busy).map_err(|error| tell(path, error))
+    Connection::open(path, OpenMode::Read, config.busy).map_err(|error| tell(path, error))
 }
 
-/// A connection that carries the log over into the file, beside the writer.
+/// A connection for checkpoints.
 pub fn carrier(path: &Path, config: &ServiceConfig) -> Result<Connection, OpenError> {
-    let carrier = Connection::open(path, Access::Write, config.busy);
+    let carrier = Connection::open(path, OpenMode::Write, config.busy);
     let carrier = carrier.and_then(|carrier| carrier.batch("PRAGMA synchronous = FULL").map(|()| carrier));
     carrier.map_err(|error| tell(path, error))
 }
 
 fn tell(path: &Path, error: SqlError) -> OpenError {
     let path = path.to_owned();
-    match error.trouble {
-        Trouble::Busy => OpenError::Locked { path },
-        Trouble::Damaged => OpenError::Damaged {
+    match error.kind {
+        SqlErrorKind::Busy => OpenError::Locked { path },
+        SqlErrorKind::Damaged => OpenError::Damaged {
             path,
             detail: error.message,
         },
@@ -128,7 +130,7 @@ fn tell(path: &Path, error: SqlError) -> OpenError {
     }
 }
 
-/// Looks at the first bytes alone: SQLite would take an empty file for a new database, and we do too.
+/// Checks only the first bytes: SQLite would take an empty file for a new database, and so does this.
 fn is_there(path: &Path) -> Result<bool, OpenError> {
     let failed = |source| OpenError::Folder {
         path: path.to_owned(),
@@ -163,7 +165,7 @@ fn inspect(path: &Path, config: &ServiceConfig) -> Result<i64, OpenError> {
     let application = number("PRAGMA application_id")?.unwrap_or_default();
     let version = number("PRAGMA user_version")?.unwrap_or_default();
     let tables = number("SELECT count(*) FROM sqlite_schema")?.unwrap_or_default();
-    // A process that was killed while it made the database leaves an empty one.
+    // A process that was killed while it created the database leaves an empty one.
     let fresh = application == 0 && version == 0 && tables == 0;
     if application != APPLICATION && !fresh {
         return Err(OpenError::NotOurs { path: path.to_owned() });
@@ -188,7 +190,7 @@ fn inspect(path: &Path, config: &ServiceConfig) -> Result<i64, OpenError> {
     }
 }
 
-/// Runs one step, whole or not at all.
+/// Applies one step completely or not at all.
 fn change(writer: &Connection, sql: &str) -> Result<(), SqlError> {
     writer.batch("BEGIN IMMEDIATE")?;
     let made = writer.batch(sql).and_then(|()| writer.batch("COMMIT"));
@@ -198,7 +200,7 @@ fn change(writer: &Connection, sql: &str) -> Result<(), SqlError> {
     made
 }
 
-/// Brings a database of version `found` to ours, each step whole or not at all.
+/// Brings a database of version `found` to this one, each step completely or not at all.
 fn migrate(writer: &Connection, found: i64) -> Result<(), SqlError> {
     let done = usize::try_from(found).unwrap_or_default();
     for (step, sql) in MIGRATIONS.iter().enumerate().skip(done) {

@@ -1,5 +1,7 @@
-//! Reading tasks: which columns, and what becomes of them.
+//! Reads tasks: which columns, and how they become values.
 
+use crate::clock::timestamp;
+use hybrid_cache_api::{CacheName, CacheStatusView, CacheView, EndName, StateName, TaskId, TaskList, TaskSummary};
 use hybrid_cache_driver::Ticket;
 use hybrid_cache_model::{Outcome, TaskSpec, Tenant};
 
@@ -7,9 +9,7 @@ use super::cursor::Cursors;
 use super::newer;
 use super::sqlite::{Connection, Row, SqlError, Value};
 use super::tally::STORED;
-use crate::id::TaskId;
-use crate::state::{State, StateName};
-use crate::view::{CacheName, CacheStatusView, CacheView, EndName, Page, TaskSummary, timestamp};
+use crate::state::State;
 
 macro_rules! summary_columns {
     () => {
@@ -18,11 +18,11 @@ macro_rules! summary_columns {
     };
 }
 
-/// One task as it is kept.
+/// One stored task.
 pub struct Stored {
-    /// Whose it is.
+    /// Its tenant.
     pub tenant: Tenant,
-    /// What a list tells of it.
+    /// The part of it that a list shows.
     pub summary: TaskSummary,
     /// Its state with its ticket.
     pub state: State,
@@ -30,21 +30,21 @@ pub struct Stored {
     pub started_us: Option<i64>,
     /// The task as submitted.
     pub spec: TaskSpec,
-    /// Why it cannot be run as it was submitted, where a newer version took it in.
+    /// Why it cannot run as it was submitted, if a newer version stored it.
     pub unlike: Option<String>,
-    /// Its outcome, once it has one that can be read.
+    /// Its outcome, if it has one that can be read.
     pub outcome: Option<Outcome>,
-    /// What a newer version kept of it that this one does not know.
+    /// What a newer version stored of it that this one does not know.
     pub strange: Vec<String>,
 }
 
-/// The state of a row whose columns `state` and `ticket` are these.
+/// The state of a row with these columns `state` and `ticket`.
 fn state(stored: &str, ticket: Option<String>) -> State {
     let ticket = ticket.and_then(|ticket| serde_json::from_str::<Ticket>(&ticket).ok());
     State::read(stored, ticket)
 }
 
-/// Writes a column's JSON.
+/// Reads a column's JSON.
 pub fn to_json(what: &str, value: &impl serde::Serialize) -> Result<String, SqlError> {
     serde_json::to_string(value).map_err(|error| SqlError::unexpected(format!("a {what} cannot be written: {error}")))
 }
@@ -114,14 +114,15 @@ fn read_whole(row: &Row<'_>) -> Result<Stored, SqlError> {
     })
 }
 
-/// A tenant's name as it is kept.
+/// A tenant's name as it is stored.
 pub fn tenant(stored: &str) -> Result<Tenant, SqlError> {
     stored
         .parse()
         .map_err(|_| SqlError::unexpected("a stored tenant's name is none"))
 }
 
-/// One task of a tenant. Another tenant's is looked for, and not found, just as one that there is not: by this one index.
+/// One task of a tenant. Another tenant's task is searched in the same index, and not found, like a task that does not
+/// exist.
 pub fn get(sql: &Connection, tenant: &Tenant, id: &TaskId) -> Result<Option<Stored>, SqlError> {
     const ONE: &str = concat!(
         "SELECT ",
@@ -133,14 +134,14 @@ pub fn get(sql: &Connection, tenant: &Tenant, id: &TaskId) -> Result<Option<Stor
 
 pub(super) const STATE: &str = "SELECT state, ticket FROM task INDEXED BY task_by_owner WHERE tenant = ? AND id = ?";
 
-/// The state alone of one task of a tenant.
+/// Only the state of one task of a tenant.
 pub fn state_of(sql: &Connection, tenant: &Tenant, id: &TaskId) -> Result<Option<State>, SqlError> {
     sql.first(STATE, &[tenant.as_str().into(), id.as_str().into()], |row| {
         Ok(state(&row.text(0)?, row.maybe_text(1)?))
     })
 }
 
-/// The tasks that an earlier process left starting or running, in the order of the queue.
+/// The tasks that an earlier process left starting or running, in queue order.
 pub fn left_under_way(sql: &Connection) -> Result<Vec<(Stored, bool)>, SqlError> {
     const LEFT: &str = concat!(
         "SELECT ",
@@ -155,13 +156,13 @@ pub fn left_under_way(sql: &Connection) -> Result<Vec<(Stored, bool)>, SqlError>
 pub struct Filter {
     /// Of this tenant.
     pub tenant: Tenant,
-    /// In one of these states; all where empty.
+    /// In one of these states; all if empty.
     pub states: Vec<StateName>,
-    /// Ended so.
+    /// With this end.
     pub end: Option<EndName>,
     /// Submitted before the task with this number.
     pub before: i64,
-    /// At most so many.
+    /// At most this many.
     pub limit: u32,
 }
 
@@ -178,9 +179,9 @@ impl Filter {
     }
 }
 
-/// A part of the list, the task submitted last first. Each of the queries walks an index in this order and stops at the
-/// limit, so that the cost is that of what is shown, however many tasks are kept.
-pub fn list(sql: &Connection, filter: &Filter, cursors: &Cursors) -> Result<Page<TaskSummary>, SqlError> {
+/// A page of the list, the task submitted last first. Each query walks an index in this order and stops at the limit,
+/// so the cost depends on what is shown, not on how many tasks are stored.
+pub fn list(sql: &Connection, filter: &Filter, cursors: &Cursors) -> Result<TaskList, SqlError> {
     const ALL: &str = concat!(
         "SELECT ",
         summary_columns!(),
@@ -199,11 +200,11 @@ pub fn list(sql: &Connection, filter: &Filter, cursors: &Cursors) -> Result<Page
     let tenant = Value::Text(filter.tenant.as_str());
     let before = Value::Integer(filter.before);
     let wanted = usize::try_from(filter.limit).unwrap_or(usize::MAX);
-    // One more than asked for tells whether there is a next part.
+    // One more than requested shows whether there is a next page.
     let limit = Value::Integer(i64::from(filter.limit) + 1);
     let mut found = Vec::new();
     if let Some(end) = filter.end {
-        // The end decides the state: to look for another one in all that ended so would find nothing.
+        // The end determines the state: a search for another state among tasks with this end would find nothing.
         let state = match end {
             EndName::Cancelled => "cancelled",
             _ => "ended",
@@ -223,19 +224,19 @@ pub fn list(sql: &Connection, filter: &Filter, cursors: &Cursors) -> Result<Page
     found.truncate(wanted);
     let last = found.last().filter(|_| more);
     let next = last.map(|(seq, ..)| cursors.write(&filter.tenant, *seq));
-    Ok(Page {
+    Ok(TaskList {
         items: found.into_iter().map(|(.., summary)| summary).collect(),
         next,
     })
 }
 
-/// What is kept of how tasks ended, one by one.
+/// Calls `each` with every stored outcome.
 pub fn each_outcome(sql: &Connection, mut see: impl FnMut(Outcome)) -> Result<(), SqlError> {
     sql.query(
         "SELECT outcome FROM task WHERE outcome IS NOT NULL ORDER BY seq",
         &[],
         |row| {
-            // What a newer version kept is left out where it cannot be read.
+            // An outcome of a newer version is left out if it cannot be read.
             if let (Some(outcome), _) = newer::outcome(&row.text(0)?) {
                 see(outcome);
             }
@@ -245,7 +246,7 @@ pub fn each_outcome(sql: &Connection, mut see: impl FnMut(Outcome)) -> Result<()
     Ok(())
 }
 
-/// How many tasks of which tenant are in which state.
+/// The number of tasks of each tenant in each state.
 pub fn count(sql: &Connection) -> Result<Vec<(Tenant, String, i64)>, SqlError> {
     const COUNT: &str = "SELECT tenant, state, count(*) FROM task GROUP BY tenant, state";
     sql.query(COUNT, &[], |row| {
@@ -259,7 +260,7 @@ pub fn saved_bytes(sql: &Connection) -> Result<Vec<(Tenant, i64)>, SqlError> {
     sql.query(SAVED, &[], |row| Ok((tenant(&row.text(0)?)?, row.integer(1)?)))
 }
 
-/// Bytes that are kept of one task.
+/// Bytes that are stored of one task.
 pub fn kept_bytes(sql: &Connection, id: &TaskId) -> Result<u64, SqlError> {
     const KEPT: &str = "SELECT kept_bytes FROM task WHERE id = ?";
     let bytes = sql.first(KEPT, &[id.as_str().into()], |row| row.integer(0))?;
@@ -275,7 +276,7 @@ pub fn oldest_saved_us(sql: &Connection, tenant: &Tenant) -> Result<Option<i64>,
 pub const OLDEST: &str = "SELECT created_us FROM task INDEXED BY task_by_tenant_state \
                           WHERE tenant = ? AND state = 'saved' ORDER BY seq LIMIT 1";
 
-/// What cursors are made with.
+/// The key for cursors.
 pub fn cursors(sql: &Connection) -> Result<Cursors, SqlError> {
     const KEY: &str = "SELECT value FROM secret WHERE name = 'cursor'";
     let key = sql.first(KEY, &[], |row| row.maybe_blob(0))?.flatten();
@@ -284,7 +285,7 @@ pub fn cursors(sql: &Connection) -> Result<Cursors, SqlError> {
         .ok_or_else(|| SqlError::unexpected("the key of cursors is missing"))
 }
 
-/// The ids among these that are kept.
+/// The ids among these that are stored.
 pub fn is_kept(sql: &Connection, id: &TaskId) -> Result<bool, SqlError> {
     let found = sql.first("SELECT 1 FROM task WHERE id = ?", &[id.as_str().into()], |row| {
         row.integer(0)

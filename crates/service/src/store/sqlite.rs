@@ -1,4 +1,4 @@
-//! SQLite itself, and the only file that knows the crate it comes with: connections, values, rows, classes of errors.
+//! The SQLite connection, and the only file that knows the SQLite crate: connections, values, rows and error kinds.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,39 +9,39 @@ use rusqlite::{Error, OpenFlags};
 
 /// Statements that a connection keeps prepared.
 const STATEMENTS: usize = 64;
-/// The bytes that every SQLite file begins with.
+/// The first bytes of every SQLite file.
 pub const HEADER: &[u8; 16] = b"SQLite format 3\0";
 
-/// What kind of trouble it is.
+/// The kind of an SQLite error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
-    /// Another connection holds the lock, and has for longer than we wait.
+pub enum SqlErrorKind {
+    /// Another connection holds the lock for longer than the wait.
     Busy,
-    /// No room left, or the database's own bound is reached.
+    /// No room is left, or the database's own bound is reached.
     Full,
-    /// The file is damaged or no database.
+    /// The file is damaged or not a database.
     Damaged,
     /// A constraint or trigger refused it.
     Refused,
-    /// Anything else.
+    /// Any other error.
     Other,
 }
 
-/// SQLite's answer to something that could not be done.
+/// An SQLite error.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct SqlError {
-    /// Its class.
-    pub trouble: Trouble,
-    /// SQLite's own words.
+    /// Its kind.
+    pub kind: SqlErrorKind,
+    /// SQLite's message.
     pub message: String,
 }
 
 impl SqlError {
-    /// Something that was read does not fit.
+    /// A value that was read has the wrong type.
     pub fn unexpected(message: impl Into<String>) -> SqlError {
         SqlError {
-            trouble: Trouble::Other,
+            kind: SqlErrorKind::Other,
             message: message.into(),
         }
     }
@@ -49,7 +49,7 @@ impl SqlError {
 
 impl From<Error> for SqlError {
     fn from(error: Error) -> SqlError {
-        // An I/O error while writing is a full disk's other face: a quota, a limit on file sizes, a file system that
+        // An I/O error while writing also means a full disk: a quota, a limit on file sizes, or a file system that
         // allocates late.
         const WRITE_FAILED: [i32; 4] = [
             rusqlite::ffi::SQLITE_IOERR_WRITE,
@@ -57,19 +57,19 @@ impl From<Error> for SqlError {
             rusqlite::ffi::SQLITE_IOERR_TRUNCATE,
             rusqlite::ffi::SQLITE_IOERR_SHMSIZE,
         ];
-        let trouble = match &error {
+        let kind = match &error {
             Error::SqliteFailure(failure, _) => match failure.code {
-                ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Trouble::Busy,
-                ErrorCode::DiskFull => Trouble::Full,
-                ErrorCode::SystemIoFailure if WRITE_FAILED.contains(&failure.extended_code) => Trouble::Full,
-                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Trouble::Damaged,
-                ErrorCode::ConstraintViolation => Trouble::Refused,
-                _ => Trouble::Other,
+                ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => SqlErrorKind::Busy,
+                ErrorCode::DiskFull => SqlErrorKind::Full,
+                ErrorCode::SystemIoFailure if WRITE_FAILED.contains(&failure.extended_code) => SqlErrorKind::Full,
+                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => SqlErrorKind::Damaged,
+                ErrorCode::ConstraintViolation => SqlErrorKind::Refused,
+                _ => SqlErrorKind::Other,
             },
-            _ => Trouble::Other,
+            _ => SqlErrorKind::Other,
         };
         SqlError {
-            trouble,
+            kind,
             message: error.to_string(),
         }
     }
@@ -78,7 +78,7 @@ impl From<Error> for SqlError {
 /// A value for a statement.
 #[derive(Clone, Copy, Debug)]
 pub enum Value<'a> {
-    /// Nothing.
+    /// NULL.
     Null,
     /// An integer.
     Integer(i64),
@@ -117,19 +117,19 @@ impl ToSql for Value<'_> {
     }
 }
 
-/// One row of an answer, columns counted from 0.
+/// One row of a result; columns count from 0.
 pub struct Row<'a>(&'a rusqlite::Row<'a>);
 
 impl Row<'_> {
     /// An integer.
     ///
     /// # Errors
-    /// The column holds none.
+    /// The column holds something else.
     pub fn integer(&self, column: usize) -> Result<i64, SqlError> {
         Ok(self.0.get(column)?)
     }
 
-    /// An integer or nothing.
+    /// An integer or NULL.
     ///
     /// # Errors
     /// The column holds something else.
@@ -140,12 +140,12 @@ impl Row<'_> {
     /// Text.
     ///
     /// # Errors
-    /// The column holds none.
+    /// The column holds something else.
     pub fn text(&self, column: usize) -> Result<String, SqlError> {
         Ok(self.0.get(column)?)
     }
 
-    /// Text or nothing.
+    /// Text or NULL.
     ///
     /// # Errors
     /// The column holds something else.
@@ -153,7 +153,7 @@ impl Row<'_> {
         Ok(self.0.get(column)?)
     }
 
-    /// Bytes or nothing.
+    /// Bytes or NULL.
     ///
     /// # Errors
     /// The column holds something else.
@@ -162,20 +162,20 @@ impl Row<'_> {
     }
 }
 
-/// What a connection may do.
+/// How a connection opens its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Read; the file is not touched.
+pub enum OpenMode {
+    /// Read only; the file is not changed.
     Read,
-    /// Read and write; the file is made where it is not there.
+    /// Read and write; the file is created if it is missing.
     Write,
 }
 
-/// Ends a statement of a connection.
+/// Interrupts the statement of a connection.
 pub struct Interrupt(rusqlite::InterruptHandle);
 
 impl Interrupt {
-    /// Does it; nothing where none runs.
+    /// Interrupts it; nothing happens if none runs.
     pub fn now(&self) {
         self.0.interrupt();
     }
@@ -189,11 +189,11 @@ impl Connection {
     ///
     /// # Errors
     /// It cannot be opened.
-    pub fn open(path: &Path, access: Access, busy: Duration) -> Result<Connection, SqlError> {
+    pub fn open(path: &Path, access: OpenMode, busy: Duration) -> Result<Connection, SqlError> {
         let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX
             | match access {
-                Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
-                Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+                OpenMode::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
+                OpenMode::Write => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
             };
         let connection = rusqlite::Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(busy)?;
@@ -204,12 +204,12 @@ impl Connection {
     /// Runs several statements without values.
     ///
     /// # Errors
-    /// One of them failed; the ones before it are done.
+    /// One of them failed; those before it are done.
     pub fn batch(&self, sql: &str) -> Result<(), SqlError> {
         Ok(self.0.execute_batch(sql)?)
     }
 
-    /// Runs one statement, kept prepared, and tells how many rows it changed.
+    /// Runs one statement, which stays prepared, and returns how many rows it changed.
     ///
     /// # Errors
     /// It failed, and changed nothing.
@@ -218,7 +218,7 @@ impl Connection {
         Ok(statement.execute(rusqlite::params_from_iter(values))?)
     }
 
-    /// The rows of a statement, kept prepared.
+    /// The rows of a statement, which stays prepared.
     ///
     /// # Errors
     /// It failed, or `read` did.
@@ -237,7 +237,7 @@ impl Connection {
         Ok(all)
     }
 
-    /// The first row of a statement, where there is one.
+    /// The first row of a statement, if there is one.
     ///
     /// # Errors
     /// As [`Connection::query`].
@@ -250,12 +250,12 @@ impl Connection {
         Ok(self.query(sql, values, read)?.into_iter().next())
     }
 
-    /// Ends what this connection is doing, from another thread.
+    /// Interrupts this connection from another thread.
     pub fn interrupt(&self) -> Interrupt {
         Interrupt(self.0.get_interrupt_handle())
     }
 
-    /// True while a transaction is open: SQLite itself ends one on some errors.
+    /// True while a transaction is open: SQLite itself ends one after some errors.
     pub fn in_transaction(&self) -> bool {
         !self.0.is_autocommit()
     }

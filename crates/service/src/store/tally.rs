@@ -1,27 +1,28 @@
-//! How many tasks are in which state, counted along with what is committed.
+//! The number of tasks in each state, updated with each commit.
 
+use hybrid_cache_api::StateName;
 use std::collections::BTreeMap;
 
 use hybrid_cache_model::Tenant;
 
-use crate::state::{State, StateName};
+use crate::state::State;
 
-/// The words of the database, in the order of [`Counts`].
+/// The database's words, in the order of [`StateCounts`].
 pub const STORED: [&str; 6] = ["saved", "queued", "starting", "running", "ended", "cancelled"];
 
-/// What a saved task takes beside its text: its row and its places in the indexes.
+/// What a saved task takes beside its text: its row and its index entries.
 const ROW_BYTES: u64 = 1024;
 
 /// Tasks by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct StateCounts {
     tasks: [u64; 6],
-    /// Bytes of the texts of those that nobody has asked to run.
+    /// Bytes of the texts of saved tasks.
     saved_bytes: u64,
 }
 
-impl Counts {
-    /// Tasks that nobody has asked to run.
+impl StateCounts {
+    /// Tasks that no client has run.
     pub fn saved(&self) -> u64 {
         self.tasks[0]
     }
@@ -31,7 +32,7 @@ impl Counts {
         self.saved_bytes + self.saved() * ROW_BYTES
     }
 
-    /// Tasks waiting for their turn.
+    /// Tasks in the queue.
     pub fn waiting(&self) -> u64 {
         self.tasks[1]
     }
@@ -64,34 +65,34 @@ impl Counts {
     }
 }
 
-/// Tasks by state, of all and of each tenant.
+/// Tasks by state, in total and for each tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    all: Counts,
-    tenants: BTreeMap<Tenant, Counts>,
-    /// Raised by each commit that changed a task.
+    all: StateCounts,
+    tenants: BTreeMap<Tenant, StateCounts>,
+    /// Grows with each commit that changes a task.
     pub version: u64,
-    /// Changes that leave the counts as they are.
+    /// Changes that leave the counts unchanged.
     touched: u64,
 }
 
 impl Tally {
-    /// Those of every tenant.
-    pub fn all(&self) -> &Counts {
+    /// The counts of all tenants.
+    pub fn all(&self) -> &StateCounts {
         &self.all
     }
 
-    /// Those of one tenant.
-    pub fn of(&self, tenant: &Tenant) -> Counts {
+    /// The counts of one tenant.
+    pub fn for_tenant(&self, tenant: &Tenant) -> StateCounts {
         self.tenants.get(tenant).copied().unwrap_or_default()
     }
 
     /// The tenants that have tasks.
-    pub fn tenants(&self) -> impl Iterator<Item = (&Tenant, &Counts)> {
+    pub fn tenants(&self) -> impl Iterator<Item = (&Tenant, &StateCounts)> {
         self.tenants.iter()
     }
 
-    /// Whose turn it is after this tenant's: each that has a task waiting in its turn.
+    /// The tenants with waiting tasks, in turn, beginning after this one.
     pub fn next_waiting(&self, after: Option<&Tenant>) -> Option<&Tenant> {
         let waits = || self.tenants.iter().filter(|(_, counts)| counts.waiting() > 0);
         let behind = waits().find(|(tenant, _)| after.is_none_or(|after| *tenant > after));
@@ -103,7 +104,7 @@ impl Tally {
             return;
         };
         if !self.tenants.contains_key(tenant) {
-            self.tenants.insert(tenant.clone(), Counts::default());
+            self.tenants.insert(tenant.clone(), StateCounts::default());
         }
         for counts in [Some(&mut self.all), self.tenants.get_mut(tenant)]
             .into_iter()
@@ -113,17 +114,17 @@ impl Tally {
         }
     }
 
-    /// Adds tasks, as they are found when the database is opened.
+    /// Adds tasks that are found when the database is opened.
     pub fn add(&mut self, tenant: &Tenant, stored: &str, count: u64) {
         self.change(tenant, stored, |known| known + count);
     }
 
-    /// Notes the text of a task that was saved.
+    /// Counts the text of a saved task.
     pub fn save(&mut self, tenant: &Tenant, bytes: u64) {
         self.change_bytes(tenant, |known| known + bytes);
     }
 
-    /// Notes that a task with this text is not merely saved any more.
+    /// Removes the text of a task that is no longer only saved.
     pub fn unsave(&mut self, tenant: &Tenant, bytes: u64) {
         self.change_bytes(tenant, |known| known.saturating_sub(bytes));
     }
@@ -137,13 +138,13 @@ impl Tally {
         }
     }
 
-    /// An equal share of something for each tenant that has saved tasks, and for this one.
+    /// An equal share of something for each tenant that has saved tasks, including this one.
     pub fn share(&self, whole: u64, tenant: &Tenant) -> u64 {
-        let others = |(other, counts): &(&Tenant, &Counts)| *other != tenant && counts.saved() > 0;
+        let others = |(other, counts): &(&Tenant, &StateCounts)| *other != tenant && counts.saved() > 0;
         whole / (self.tenants().filter(others).count() as u64 + 1)
     }
 
-    /// Notes a task's step.
+    /// Counts a task's transition.
     pub fn step(&mut self, tenant: &Tenant, before: Option<&State>, after: Option<&State>) {
         if let Some(before) = before {
             self.change(tenant, before.stored(), |known| known.saturating_sub(1));
@@ -154,12 +155,12 @@ impl Tally {
         self.touched += 1;
     }
 
-    /// Notes that a task changed in something else than its state.
+    /// Notes a change of a task that leaves its state unchanged.
     pub fn touch(&mut self) {
         self.touched += 1;
     }
 
-    /// Notes that a task was deleted.
+    /// Counts a task's deletion.
     pub fn remove(&mut self, tenant: &Tenant, stored: &str) {
         self.change(tenant, stored, |known| known.saturating_sub(1));
         self.touched += 1;
@@ -184,7 +185,11 @@ mod tests {
         tally.remove(&c, "queued");
         assert_eq!(tally.next_waiting(Some(&a)), Some(&a));
         assert_eq!(
-            (tally.of(&a).waiting(), tally.of(&c).waiting(), tally.all().waiting()),
+            (
+                tally.for_tenant(&a).waiting(),
+                tally.for_tenant(&c).waiting(),
+                tally.all().waiting()
+            ),
             (100, 0, 100)
         );
     }

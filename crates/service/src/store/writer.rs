@@ -1,14 +1,14 @@
-//! The one writer: a thread that owns the connection which writes, and commits what waits together as one transaction.
+//! The one writer: a thread that owns the writing connection and commits all waiting writes as one transaction.
 //!
-//! Each commit costs one wait for the disk, however many writes it holds. So the more clients wait, the more of them
-//! share one wait, and none waits for more than the commit under way and its own.
+//! Each commit costs one wait for the disk, however many writes it holds. The more clients wait, the more of them share
+//! one wait, and none waits for more than the commit in progress and its own.
 
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::checkpoint::Checkpoints;
-use super::sqlite::{Connection, SqlError, Trouble};
+use super::sqlite::{Connection, SqlError, SqlErrorKind};
 use super::tally::Tally;
 
 /// Writes that may wait for the writer.
@@ -17,18 +17,18 @@ const WAITING: usize = 1024;
 const GROUP: usize = 256;
 
 /// What a write works with.
-pub struct Desk<'a> {
+pub struct WriteContext<'a> {
     /// The connection, inside a transaction.
     pub sql: &'a Connection,
     /// Tasks by state, as they will be when this transaction is committed.
     pub tally: &'a mut Tally,
 }
 
-/// One write. It runs at most one statement that changes anything: SQLite undoes a statement that fails, so that one
-/// failed write leaves no trace in a transaction that goes on for others. It may be run again after a rollback.
-trait Work: Send {
+/// One write. It runs at most one statement that changes anything. SQLite undoes a statement that fails, so a failed
+/// write leaves no trace in a transaction that goes on for others. It may run again after a rollback.
+trait WriteOp: Send {
     fn is_abandoned(&self) -> bool;
-    fn attempt(&mut self, desk: &mut Desk<'_>) -> Result<(), SqlError>;
+    fn attempt(&mut self, context: &mut WriteContext<'_>) -> Result<(), SqlError>;
     fn answer(self: Box<Self>, failure: Option<SqlError>);
 }
 
@@ -38,17 +38,17 @@ struct Job<F, T> {
     reply: oneshot::Sender<Result<T, SqlError>>,
 }
 
-impl<F, T> Work for Job<F, T>
+impl<F, T> WriteOp for Job<F, T>
 where
-    F: FnMut(&mut Desk<'_>) -> Result<T, SqlError> + Send,
+    F: FnMut(&mut WriteContext<'_>) -> Result<T, SqlError> + Send,
     T: Send,
 {
     fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
     }
 
-    fn attempt(&mut self, desk: &mut Desk<'_>) -> Result<(), SqlError> {
-        let made = (self.work)(desk);
+    fn attempt(&mut self, context: &mut WriteContext<'_>) -> Result<(), SqlError> {
+        let made = (self.work)(context);
         let failure = made.as_ref().err().cloned();
         self.made = Some(made);
         failure.map_or(Ok(()), Err)
@@ -60,27 +60,27 @@ where
             Some(failure) => Err(failure),
             None => self.made.unwrap_or_else(unfinished),
         };
-        // Whoever asked may have gone away; what was written stays written.
+        // The caller may be gone; what was written stays written.
         let _ = self.reply.send(answer);
     }
 }
 
 enum Message {
-    Work(Box<dyn Work>),
+    Work(Box<dyn WriteOp>),
     Close,
 }
 
-/// The way to the writer.
+/// The handle of the writer.
 #[derive(Clone)]
 pub struct Writer {
     sender: mpsc::Sender<Message>,
 }
 
 impl Writer {
-    /// Starts the thread. `told` is told the new tally after each commit.
+    /// Starts the thread. `told` receives the new counts after each commit.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The system cannot start a thread.
     pub fn start(
         connection: Connection,
         checkpoints: Checkpoints,
@@ -100,15 +100,15 @@ impl Writer {
         Ok((Writer { sender }, thread))
     }
 
-    /// Has something written, and returns once it is on disk. Without a deadline of its own: the caller sets it. A caller
-    /// that goes away before the write has begun takes it back.
+    /// Writes, and returns once the write is on disk. The caller sets a time limit. A caller that goes away before the
+    /// write has begun cancels it.
     ///
     /// # Errors
-    /// It could not be written, and nothing of it is.
+    /// The write failed, and nothing of it is stored.
     pub async fn write<T, F>(&self, work: F) -> Result<T, SqlError>
     where
         T: Send + 'static,
-        F: FnMut(&mut Desk<'_>) -> Result<T, SqlError> + Send + 'static,
+        F: FnMut(&mut WriteContext<'_>) -> Result<T, SqlError> + Send + 'static,
     {
         let gone = |_| SqlError::unexpected("the database was closed");
         let (reply, answer) = oneshot::channel();
@@ -122,14 +122,14 @@ impl Writer {
         answer.await.map_err(gone)?
     }
 
-    /// Asks the thread to end behind what waits already.
+    /// Asks the thread to end after the waiting writes.
     pub async fn close(&self) {
-        // It fails where the thread has ended.
+        // It fails if the thread has ended.
         let _ = self.sender.send(Message::Close).await;
     }
 }
 
-/// The thread's own.
+/// The thread's own state.
 struct Bench {
     connection: Connection,
     checkpoints: Checkpoints,
@@ -161,14 +161,14 @@ impl Bench {
         self.checkpoints.finish(&self.connection);
     }
 
-    /// Does the whole group in one transaction or, where that fails by one of them, each in one of its own.
-    fn commit(&mut self, mut group: Vec<Box<dyn Work>>) {
+    /// Runs the whole group in one transaction or, if one of them makes that fail, each in a transaction of its own.
+    fn commit(&mut self, mut group: Vec<Box<dyn WriteOp>>) {
         let Err(failure) = self.transaction(&mut group) else {
             group.into_iter().for_each(|work| work.answer(None));
             self.checkpoints.committed(&self.connection);
             return;
         };
-        if group.len() == 1 || failure.trouble == Trouble::Busy {
+        if group.len() == 1 || failure.kind == SqlErrorKind::Busy {
             group.into_iter().for_each(|work| work.answer(Some(failure.clone())));
             return;
         }
@@ -179,8 +179,8 @@ impl Bench {
         }
     }
 
-    /// Does a group, or nothing of it.
-    fn transaction(&mut self, group: &mut [Box<dyn Work>]) -> Result<(), SqlError> {
+    /// Runs a group completely or not at all.
+    fn transaction(&mut self, group: &mut [Box<dyn WriteOp>]) -> Result<(), SqlError> {
         self.connection.execute("BEGIN IMMEDIATE", &[])?;
         let mut tally = self.tally.clone();
         let done = self.attempt(group, &mut tally);
@@ -197,19 +197,19 @@ impl Bench {
         Ok(())
     }
 
-    fn attempt(&self, group: &mut [Box<dyn Work>], tally: &mut Tally) -> Result<(), SqlError> {
+    fn attempt(&self, group: &mut [Box<dyn WriteOp>], tally: &mut Tally) -> Result<(), SqlError> {
         for work in group {
             let before = tally.clone();
-            let mut desk = Desk {
+            let mut context = WriteContext {
                 sql: &self.connection,
                 tally,
             };
-            let Err(failure) = work.attempt(&mut desk) else {
+            let Err(failure) = work.attempt(&mut context) else {
                 continue;
             };
             *tally = before;
-            // What concerns one write alone is its own answer; anything else is everybody's.
-            let own = matches!(failure.trouble, Trouble::Refused | Trouble::Other);
+            // An error of one write is that write's result; any other error is the result of all.
+            let own = matches!(failure.kind, SqlErrorKind::Refused | SqlErrorKind::Other);
             if !own || !self.connection.in_transaction() {
                 return Err(failure);
             }

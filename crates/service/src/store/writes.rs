@@ -1,56 +1,55 @@
-//! Changing tasks: each function is one write, and changes state only by the steps of [`crate::state`].
+//! Changes tasks: each function is one write, and changes the state only by the transitions of [`crate::state`].
 
+use hybrid_cache_api::{CacheName, EndName, StateName, TaskId};
 use hybrid_cache_driver::Ticket;
 use hybrid_cache_model::{End, Outcome, TaskSpec, Tenant};
 
 use super::newer;
 use super::rows;
 use super::sqlite::{SqlError, Value};
-use super::writer::Desk;
-use crate::id::TaskId;
-use crate::state::{Event, State, StateName};
-use crate::view::{CacheName, EndName};
+use super::writer::WriteContext;
+use crate::state::{Event, State};
 
-/// A task to be kept.
+/// A task to store.
 #[derive(Clone, Debug)]
 pub struct NewTask {
-    /// Whose it is.
+    /// Its tenant.
     pub tenant: Tenant,
     /// Its new id.
     pub id: TaskId,
     /// The task as submitted, as JSON.
     pub spec: String,
-    /// The client's key and the digest of what came with it.
+    /// The client's key and the digest of its body.
     pub idempotency: Option<(String, Vec<u8>)>,
-    /// The time, for people.
+    /// The time of the submit, for people.
     pub now_us: i64,
-    /// Tasks of one tenant that may be kept without having ended.
+    /// Most tasks of one tenant that have not ended.
     pub open_limit: u64,
-    /// Bytes that all tasks may take which nobody has asked to run; unbounded where absent.
+    /// Most bytes of all saved tasks; `None` sets no bound.
     pub saved_limit_bytes: Option<u64>,
 }
 
-/// What became of a [`NewTask`].
+/// The result of storing a [`NewTask`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inserted {
-    /// It is kept.
+    /// It is stored.
     New,
-    /// The key came before with the same body, and this is the task it made.
+    /// The key came before with the same body; this is its task.
     Same(TaskId),
     /// The key came before with another body.
     OtherBody,
-    /// As many as may be are open.
+    /// The tenant has too many open tasks.
     TooMany(Crowd),
-    /// Tasks that nobody has asked to run take as much room as they may.
+    /// Saved tasks take as many bytes as they may.
     TooLarge(Crowd),
 }
 
-/// What stands in the way of a new task.
+/// How many tasks prevent a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crowd {
     /// Tasks of the tenant that have not ended.
     pub open: u64,
-    /// Of these, tasks that nobody has asked to run.
+    /// Of these, tasks that no client has run.
     pub saved: u64,
     /// Bytes that those take.
     pub saved_bytes: u64,
@@ -62,7 +61,8 @@ const BY_KEY: &str = "SELECT id, body_digest FROM task WHERE idempotency_key = ?
 const NEXT: &str = "SELECT coalesce(max(queue_seq), 0) + 1 FROM task";
 const FIRST: &str = "SELECT id, spec FROM task WHERE state = 'queued' AND tenant = ? ORDER BY queue_seq LIMIT 1";
 
-/// An Idempotency-Key as it is kept: each tenant has its own, and `default` has those of the first version's databases.
+/// An Idempotency-Key as it is stored: each tenant has its own keys, and those of `default` look as in the first
+/// version's databases.
 fn stored_key(tenant: &Tenant, key: &str) -> String {
     if *tenant == Tenant::default() {
         key.to_owned()
@@ -71,21 +71,21 @@ fn stored_key(tenant: &Tenant, key: &str) -> String {
     }
 }
 
-/// Writes a row as it is: an answer means that writing works.
-pub fn try_to_write(desk: &mut Desk<'_>) -> Result<(), SqlError> {
+/// Writes a row unchanged: success shows that writing works.
+pub fn try_to_write(context: &mut WriteContext<'_>) -> Result<(), SqlError> {
     const SAME: &str = "UPDATE secret SET value = value WHERE name = 'cursor'";
-    desk.sql.execute(SAME, &[]).map(|_| ())
+    context.sql.execute(SAME, &[]).map(|_| ())
 }
 
-/// Keeps a task.
-pub fn insert(desk: &mut Desk<'_>, task: &NewTask) -> Result<Inserted, SqlError> {
+/// Stores a task.
+pub fn insert(context: &mut WriteContext<'_>, task: &NewTask) -> Result<Inserted, SqlError> {
     const INSERT: &str = "INSERT INTO task (id, state, created_us, idempotency_key, body_digest, spec, tenant, kept_bytes) \
                           VALUES (?, 'saved', ?, ?, ?, ?, ?, ?) ON CONFLICT (idempotency_key) DO NOTHING";
     let tenant = &task.tenant;
     let idempotency = task.idempotency.as_ref();
     let idempotency = idempotency.map(|(key, digest)| (stored_key(tenant, key), digest));
     if let Some((key, digest)) = &idempotency {
-        let known = desk.sql.first(BY_KEY, &[key.as_str().into()], |row| {
+        let known = context.sql.first(BY_KEY, &[key.as_str().into()], |row| {
             Ok((row.text(0)?, row.maybe_blob(1)?))
         })?;
         if let Some((id, known)) = known {
@@ -94,11 +94,11 @@ pub fn insert(desk: &mut Desk<'_>, task: &NewTask) -> Result<Inserted, SqlError>
             return Ok(if same { Inserted::Same(id) } else { Inserted::OtherBody });
         }
     }
-    if desk.tally.of(tenant).open() >= task.open_limit {
-        return Ok(Inserted::TooMany(crowd(desk, tenant)?));
+    if context.tally.for_tenant(tenant).open() >= task.open_limit {
+        return Ok(Inserted::TooMany(crowd(context, tenant)?));
     }
-    if is_too_large(desk, task) {
-        return Ok(Inserted::TooLarge(crowd(desk, tenant)?));
+    if is_too_large(context, task) {
+        return Ok(Inserted::TooLarge(crowd(context, tenant)?));
     }
     let (key, digest) = match &idempotency {
         Some((key, digest)) => (Value::Text(key), Value::Blob(digest)),
@@ -108,31 +108,31 @@ pub fn insert(desk: &mut Desk<'_>, task: &NewTask) -> Result<Inserted, SqlError>
     let owner = tenant.as_str().into();
     let (spec, bytes) = (task.spec.as_str(), whole(task.spec.len() as u64));
     let values = [id, task.now_us.into(), key, digest, spec.into(), owner, bytes.into()];
-    desk.sql.execute(INSERT, &values)?;
-    desk.tally.step(tenant, None, Some(&State::Saved));
-    desk.tally.save(tenant, task.spec.len() as u64);
+    context.sql.execute(INSERT, &values)?;
+    context.tally.step(tenant, None, Some(&State::Saved));
+    context.tally.save(tenant, task.spec.len() as u64);
     Ok(Inserted::New)
 }
 
-/// True where there is no room for another saved task, and the tenant has its share of what there is.
-fn is_too_large(desk: &Desk<'_>, task: &NewTask) -> bool {
+/// True if saved tasks leave no room for another one, and the tenant has its share.
+fn is_too_large(context: &WriteContext<'_>, task: &NewTask) -> bool {
     let Some(limit) = task.saved_limit_bytes else {
         return false;
     };
     let bytes = task.spec.len() as u64;
-    let own = desk.tally.of(&task.tenant);
-    let is_over = desk.tally.all().saved_bytes() + bytes > limit;
-    let has_its_share = own.saved_bytes() + bytes > desk.tally.share(limit, &task.tenant);
+    let own = context.tally.for_tenant(&task.tenant);
+    let is_over = context.tally.all().saved_bytes() + bytes > limit;
+    let has_its_share = own.saved_bytes() + bytes > context.tally.share(limit, &task.tenant);
     is_over && has_its_share && own.saved() > 0
 }
 
-fn crowd(desk: &Desk<'_>, tenant: &Tenant) -> Result<Crowd, SqlError> {
-    let counts = desk.tally.of(tenant);
+fn crowd(context: &WriteContext<'_>, tenant: &Tenant) -> Result<Crowd, SqlError> {
+    let counts = context.tally.for_tenant(tenant);
     Ok(Crowd {
         open: counts.open(),
         saved: counts.saved(),
         saved_bytes: counts.saved_bytes(),
-        oldest_us: rows::oldest_saved_us(desk.sql, tenant)?,
+        oldest_us: rows::oldest_saved_us(context.sql, tenant)?,
     })
 }
 
@@ -140,7 +140,7 @@ fn whole(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// What a step writes beside the state.
+/// What a transition writes beside the state.
 #[derive(Default)]
 struct Beside<'a> {
     queue_seq: Option<i64>,
@@ -151,12 +151,12 @@ struct Beside<'a> {
     outcome: Option<&'a Outcome>,
 }
 
-/// A task, with whose it is.
+/// A task with its tenant.
 pub type Key<'a> = (&'a Tenant, &'a TaskId);
 
-/// Takes one step, or tells why there is none.
+/// Makes one transition, or returns why it is not allowed.
 fn step(
-    desk: &mut Desk<'_>,
+    context: &mut WriteContext<'_>,
     (tenant, id): Key<'_>,
     before: State,
     event: Event,
@@ -171,13 +171,13 @@ fn step(
         Ok(after) => after,
         Err(illegal) => return Ok(Err(illegal.state)),
     };
-    // A final task keeps the ticket it had.
+    // A final task keeps its ticket.
     let ticket = after.ticket().or(before.ticket().filter(|_| after.name().is_final()));
     let ticket = ticket.map(|ticket| rows::to_json("ticket", ticket)).transpose()?;
     let outcome = beside.outcome;
     let json = outcome.map(|outcome| rows::to_json("outcome", outcome)).transpose()?;
     let text_bytes = match before {
-        State::Saved => Some(rows::kept_bytes(desk.sql, id)?),
+        State::Saved => Some(rows::kept_bytes(context.sql, id)?),
         _ => None,
     };
     let exit_code = outcome.and_then(|outcome| match outcome.end {
@@ -186,7 +186,7 @@ fn step(
     });
     let end_kind = match (&after, outcome) {
         (State::Cancelled, _) => Some(EndName::Cancelled.name()),
-        (_, outcome) => outcome.map(|outcome| EndName::of(&outcome.end).name()),
+        (_, outcome) => outcome.map(|outcome| EndName::from_end(&outcome.end).name()),
     };
     let printed = outcome.map_or(0, |outcome| outcome.stdout.passed_bytes + outcome.stderr.passed_bytes);
     let kept_bytes = whole(printed + json.as_ref().map_or(0, |json| json.len() as u64));
@@ -201,8 +201,12 @@ fn step(
         beside.waiting_for.into(),
         end_kind.into(),
         exit_code.into(),
-        outcome.map(|outcome| CacheName::of(outcome.cache.python).name()).into(),
-        outcome.map(|outcome| CacheName::of(outcome.cache.system).name()).into(),
+        outcome
+            .map(|outcome| CacheName::from_status(outcome.cache.python).name())
+            .into(),
+        outcome
+            .map(|outcome| CacheName::from_status(outcome.cache.system).name())
+            .into(),
         total_us.into(),
         json.as_deref().into(),
         kept_bytes.into(),
@@ -210,60 +214,65 @@ fn step(
         before.stored().into(),
     ];
     // The state was read in this same transaction, and there is one writer.
-    if desk.sql.execute(STEP, &values)? != 1 {
+    if context.sql.execute(STEP, &values)? != 1 {
         return Err(SqlError::unexpected(
             "a task's state changed between two statements of one transaction",
         ));
     }
-    desk.tally.step(tenant, Some(&before), Some(&after));
+    context.tally.step(tenant, Some(&before), Some(&after));
     if let Some(bytes) = text_bytes {
-        desk.tally.unsave(tenant, bytes);
+        context.tally.unsave(tenant, bytes);
     }
     Ok(Ok(after))
 }
 
-/// What became of asking to run a task.
+/// The result of running a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Queued {
     /// It is in the queue now.
     Now,
-    /// It was asked to run before, and this is where it stands.
+    /// It was run before, and is in this state.
     Before(StateName),
     /// It was cancelled.
     Cancelled,
-    /// As many wait as may.
+    /// The queue is full.
     Full(u64),
-    /// There is none.
+    /// There is no such task.
     Unknown,
 }
 
-/// Puts a task into the queue, in which so many of one tenant may wait.
-pub fn queue(desk: &mut Desk<'_>, (tenant, id): Key<'_>, limit: u64, now_us: i64) -> Result<Queued, SqlError> {
-    let state = match rows::state_of(desk.sql, tenant, id)? {
+/// Puts a task into the queue, which holds at most `limit` tasks of one tenant.
+pub fn queue(
+    context: &mut WriteContext<'_>,
+    (tenant, id): Key<'_>,
+    limit: u64,
+    now_us: i64,
+) -> Result<Queued, SqlError> {
+    let state = match rows::state_of(context.sql, tenant, id)? {
         None => return Ok(Queued::Unknown),
         Some(State::Cancelled) => return Ok(Queued::Cancelled),
         Some(State::Saved) => State::Saved,
         Some(other) => return Ok(Queued::Before(other.name())),
     };
-    let waiting = desk.tally.of(tenant).waiting();
+    let waiting = context.tally.for_tenant(tenant).waiting();
     if waiting >= limit {
         return Ok(Queued::Full(waiting));
     }
     let beside = Beside {
-        queue_seq: desk.sql.first(NEXT, &[], |row| row.integer(0))?,
+        queue_seq: context.sql.first(NEXT, &[], |row| row.integer(0))?,
         queued_us: Some(now_us),
         ..Beside::default()
     };
-    match step(desk, (tenant, id), state, Event::Run, &beside)? {
+    match step(context, (tenant, id), state, Event::Run, &beside)? {
         Ok(_) => Ok(Queued::Now),
         Err(state) => Ok(Queued::Before(state.name())),
     }
 }
 
-/// A task whose turn it is.
+/// A task that leaves the queue.
 #[derive(Clone, Debug)]
 pub struct Claimed {
-    /// Whose it is.
+    /// Its tenant.
     pub tenant: Tenant,
     /// Its id.
     pub id: TaskId,
@@ -271,11 +280,11 @@ pub struct Claimed {
     pub ticket: Ticket,
     /// The task.
     pub spec: TaskSpec,
-    /// Why it cannot be run as it was submitted.
+    /// Why it cannot run as it was submitted.
     pub unlike: Option<String>,
 }
 
-/// What a driver knows a task by.
+/// The ticket of a task.
 pub fn ticket(driver: &str, id: &TaskId) -> Ticket {
     Ticket {
         driver: driver.to_owned(),
@@ -283,19 +292,21 @@ pub fn ticket(driver: &str, id: &TaskId) -> Ticket {
     }
 }
 
-/// Takes the task that has waited longest of the tenant whose turn it is behind `after`, and notes the ticket it is about to
-/// be submitted under.
+/// Takes the oldest waiting task of the tenant whose turn comes after `after`, and stores the ticket under which it
+/// will be submitted.
 pub fn claim(
-    desk: &mut Desk<'_>,
+    context: &mut WriteContext<'_>,
     after: Option<&Tenant>,
     driver: &str,
     now_us: i64,
 ) -> Result<Option<Claimed>, SqlError> {
-    let Some(tenant) = desk.tally.next_waiting(after).cloned() else {
+    let Some(tenant) = context.tally.next_waiting(after).cloned() else {
         return Ok(None);
     };
     let values = [tenant.as_str().into()];
-    let first = desk.sql.first(FIRST, &values, |row| Ok((row.text(0)?, row.text(1)?)))?;
+    let first = context
+        .sql
+        .first(FIRST, &values, |row| Ok((row.text(0)?, row.text(1)?)))?;
     let Some((id, spec)) = first else { return Ok(None) };
     let id = TaskId::parse(&id).ok_or_else(|| SqlError::unexpected("a stored id is none"))?;
     let (spec, unlike) = newer::spec(&spec);
@@ -305,7 +316,7 @@ pub fn claim(
         started_us: Some(now_us),
         ..Beside::default()
     };
-    let moved = step(desk, (&tenant, &id), State::Queued, event, &beside)?;
+    let moved = step(context, (&tenant, &id), State::Queued, event, &beside)?;
     Ok(moved.is_ok().then_some(Claimed {
         tenant,
         id,
@@ -315,30 +326,34 @@ pub fn claim(
     }))
 }
 
-/// Whether somebody has asked to cancel a task that is under way.
+/// Whether a client has cancelled a task that is active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// Nobody has.
-    No,
-    /// Somebody has.
-    ToCancel,
+pub enum CancelRequest {
+    /// No.
+    None,
+    /// Yes, and the driver does not know yet.
+    Pending,
 }
 
-fn asked(desk: &Desk<'_>, id: &TaskId) -> Result<Asked, SqlError> {
+fn asked(context: &WriteContext<'_>, id: &TaskId) -> Result<CancelRequest, SqlError> {
     const FLAG: &str = "SELECT cancel_requested FROM task WHERE id = ?";
-    let flag = desk.sql.first(FLAG, &[id.as_str().into()], |row| row.integer(0))?;
-    Ok(if flag == Some(1) { Asked::ToCancel } else { Asked::No })
+    let flag = context.sql.first(FLAG, &[id.as_str().into()], |row| row.integer(0))?;
+    Ok(if flag == Some(1) {
+        CancelRequest::Pending
+    } else {
+        CancelRequest::None
+    })
 }
 
-/// Takes the step of a task that the engine has; `None` where the task is not where that step begins.
+/// Makes a transition of an active task; `None` if the task's state does not allow it.
 pub fn advance(
-    desk: &mut Desk<'_>,
+    context: &mut WriteContext<'_>,
     (tenant, id): Key<'_>,
     event: Event,
     waiting_for: Option<&str>,
     now_us: i64,
-) -> Result<Option<Asked>, SqlError> {
-    let Some(state) = rows::state_of(desk.sql, tenant, id)? else {
+) -> Result<Option<CancelRequest>, SqlError> {
+    let Some(state) = rows::state_of(context.sql, tenant, id)? else {
         return Ok(None);
     };
     let beside = Beside {
@@ -346,21 +361,21 @@ pub fn advance(
         waiting_for,
         ..Beside::default()
     };
-    match step(desk, (tenant, id), state, event, &beside)? {
-        Ok(_) => Ok(Some(asked(desk, id)?)),
+    match step(context, (tenant, id), state, event, &beside)? {
+        Ok(_) => Ok(Some(asked(context, id)?)),
         Err(_) => Ok(None),
     }
 }
 
-/// Keeps a task's end; `None` where it has ended already.
+/// Stores a task's end; `None` if it has already ended.
 pub fn end(
-    desk: &mut Desk<'_>,
+    context: &mut WriteContext<'_>,
     (tenant, id): Key<'_>,
     event: Event,
     outcome: Option<&Outcome>,
     now_us: i64,
 ) -> Result<Option<State>, SqlError> {
-    let Some(state) = rows::state_of(desk.sql, tenant, id)? else {
+    let Some(state) = rows::state_of(context.sql, tenant, id)? else {
         return Ok(None);
     };
     let beside = Beside {
@@ -368,32 +383,32 @@ pub fn end(
         outcome,
         ..Beside::default()
     };
-    Ok(step(desk, (tenant, id), state, event, &beside)?.ok())
+    Ok(step(context, (tenant, id), state, event, &beside)?.ok())
 }
 
-/// What became of asking to cancel a task.
+/// The result of cancelling a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cancelled {
     /// It will never run.
     Now,
-    /// The driver is to be asked.
-    Asked,
+    /// The driver must be asked.
+    Requested,
     /// It had ended before.
     Before(StateName),
-    /// There is none.
+    /// There is no such task.
     Unknown,
 }
 
-/// Cancels a task that has not started, or notes that it is to be.
-pub fn cancel(desk: &mut Desk<'_>, (tenant, id): Key<'_>, now_us: i64) -> Result<Cancelled, SqlError> {
+/// Cancels a task that has not started, or notes that it should end.
+pub fn cancel(context: &mut WriteContext<'_>, (tenant, id): Key<'_>, now_us: i64) -> Result<Cancelled, SqlError> {
     const ASK: &str = "UPDATE task SET cancel_requested = 1 WHERE id = ? AND state IN ('starting', 'running')";
-    let state = match rows::state_of(desk.sql, tenant, id)? {
+    let state = match rows::state_of(context.sql, tenant, id)? {
         None => return Ok(Cancelled::Unknown),
         Some(state) if state.name().is_final() => return Ok(Cancelled::Before(state.name())),
         Some(State::Starting { .. } | State::Running { .. }) => {
-            desk.sql.execute(ASK, &[id.as_str().into()])?;
-            desk.tally.touch();
-            return Ok(Cancelled::Asked);
+            context.sql.execute(ASK, &[id.as_str().into()])?;
+            context.tally.touch();
+            return Ok(Cancelled::Requested);
         }
         Some(state) => state,
     };
@@ -401,55 +416,58 @@ pub fn cancel(desk: &mut Desk<'_>, (tenant, id): Key<'_>, now_us: i64) -> Result
         ended_us: Some(now_us),
         ..Beside::default()
     };
-    match step(desk, (tenant, id), state, Event::Cancel, &beside)? {
+    match step(context, (tenant, id), state, Event::Cancel, &beside)? {
         Ok(_) => Ok(Cancelled::Now),
         Err(state) => Ok(Cancelled::Before(state.name())),
     }
 }
 
-/// Notes why a task that is about to start, or runs, still waits for the driver.
-pub fn explain(desk: &mut Desk<'_>, id: &TaskId, reason: Option<&str>) -> Result<Asked, SqlError> {
+/// Stores why a starting or running task still waits for the driver.
+pub fn explain(context: &mut WriteContext<'_>, id: &TaskId, reason: Option<&str>) -> Result<CancelRequest, SqlError> {
     const EXPLAIN: &str = "UPDATE task SET waiting_for = ? WHERE id = ? AND state IN ('queued', 'starting', 'running')";
-    desk.sql.execute(EXPLAIN, &[reason.into(), id.as_str().into()])?;
-    desk.tally.touch();
-    asked(desk, id)
+    context.sql.execute(EXPLAIN, &[reason.into(), id.as_str().into()])?;
+    context.tally.touch();
+    asked(context, id)
 }
 
-/// Puts what became known after the end into a task's outcome.
-pub fn amend(desk: &mut Desk<'_>, id: &TaskId, outcome: &Outcome) -> Result<(), SqlError> {
+/// Adds what became known after the end to a task's outcome.
+pub fn amend(context: &mut WriteContext<'_>, id: &TaskId, outcome: &Outcome) -> Result<(), SqlError> {
     const AMEND: &str = "UPDATE task SET outcome = ? WHERE id = ? AND outcome IS NOT NULL";
     let json = rows::to_json("outcome", outcome)?;
-    desk.sql.execute(AMEND, &[json.as_str().into(), id.as_str().into()])?;
-    desk.tally.touch();
+    context
+        .sql
+        .execute(AMEND, &[json.as_str().into(), id.as_str().into()])?;
+    context.tally.touch();
     Ok(())
 }
 
-/// What became of asking to delete a task.
+/// The result of deleting a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deleted {
-    /// It is gone.
+    /// It is deleted.
     Now,
     /// It waits or runs.
     UnderWay(StateName),
-    /// There is none.
+    /// There is no such task.
     Unknown,
 }
 
-/// Deletes a task that does not wait and does not run.
-pub fn delete(desk: &mut Desk<'_>, (tenant, id): Key<'_>) -> Result<Deleted, SqlError> {
-    let Some(state) = rows::state_of(desk.sql, tenant, id)? else {
+/// Deletes a task that neither waits nor runs.
+pub fn delete(context: &mut WriteContext<'_>, (tenant, id): Key<'_>) -> Result<Deleted, SqlError> {
+    let Some(state) = rows::state_of(context.sql, tenant, id)? else {
         return Ok(Deleted::Unknown);
     };
     if state == State::Unknown || !state.name().is_final() && state != State::Saved {
         return Ok(Deleted::UnderWay(state.name()));
     }
     if state == State::Saved {
-        let bytes = rows::kept_bytes(desk.sql, id)?;
-        desk.tally.unsave(tenant, bytes);
+        let bytes = rows::kept_bytes(context.sql, id)?;
+        context.tally.unsave(tenant, bytes);
     }
-    desk.sql
+    context
+        .sql
         .execute("DELETE FROM task WHERE id = ?", &[id.as_str().into()])?;
-    desk.tally.remove(tenant, state.stored());
+    context.tally.remove(tenant, state.stored());
     Ok(Deleted::Now)
 }
 
@@ -457,17 +475,17 @@ pub fn delete(desk: &mut Desk<'_>, (tenant, id): Key<'_>) -> Result<Deleted, Sql
 mod tests {
     use std::time::Duration;
 
-    use super::super::sqlite::{Access, Connection};
+    use super::super::sqlite::{Connection, OpenMode};
     use super::*;
 
-    /// Submitting, running and claiming one task find their rows by an index, however many tasks are kept.
+    /// Submitting, running and claiming a task find their rows by an index, however many tasks are stored.
     #[test]
-    fn what_each_task_asks_of_the_database_scans_no_table() {
+    fn queries_for_one_task_scan_no_table() {
         let root = tempfile::tempdir().unwrap();
         let config = crate::ServiceConfig::new(root.path());
         drop(super::super::Store::open(&config).unwrap());
         let path = root.path().join("tasks.sqlite3");
-        let sql = Connection::open(&path, Access::Read, Duration::from_secs(5)).unwrap();
+        let sql = Connection::open(&path, OpenMode::Read, Duration::from_secs(5)).unwrap();
         for statement in [BY_KEY, NEXT, FIRST, rows::STATE, rows::OLDEST] {
             let values = vec![Value::Null; statement.matches('?').count()];
             let plan = sql.query(&format!("EXPLAIN QUERY PLAN {statement}"), &values, |row| row.text(3));

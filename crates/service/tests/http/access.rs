@@ -1,4 +1,4 @@
-//! Who is let in, and what every answer carries.
+//! Access, and the headers of every response.
 
 use hybrid_cache_service::http::{Access, Tokens};
 
@@ -12,7 +12,7 @@ async fn guarded() -> Place {
 }
 
 #[tokio::test]
-async fn without_the_token_nothing_is_told_and_nothing_is_done() {
+async fn without_a_token_every_request_is_denied() {
     let place = guarded().await;
     let bearer = format!("Bearer {TOKEN}");
     let known = [("authorization", bearer.as_str()), ("content-type", "application/json")];
@@ -73,7 +73,7 @@ async fn a_browser_signs_in_with_the_token() {
     ];
     let wrong = place.send("POST", "/login", &form, "token=wrong").await;
     assert_eq!((wrong.status, wrong.header("set-cookie")), (403, ""));
-    assert!(wrong.text().contains("not the token"));
+    assert!(wrong.text().contains("not a token"));
     let right = place.send("POST", "/login", &form, format!("token={TOKEN}")).await;
     assert_eq!(right.status, 303);
     let cookie = right.header("set-cookie").to_owned();
@@ -98,7 +98,7 @@ async fn a_browser_signs_in_with_the_token() {
 }
 
 #[tokio::test]
-async fn foreign_pages_reach_nothing() {
+async fn pages_of_other_sites_reach_nothing() {
     let place = place::start().await;
     let id = place.saved("print x").await;
     let run = format!("/api/v1/tasks/{id}/run");
@@ -124,7 +124,7 @@ async fn foreign_pages_reach_nothing() {
     );
     let own = format!("http://{}", place.address);
     assert_eq!(place.send("POST", &run, &[("origin", &own)], "").await.status, 202);
-    // Nobody is told that another origin may read the answer.
+    // No header allows another origin to read the response.
     let read = place
         .send("GET", "/api/v1/tasks", &[("origin", "http://evil.example")], "")
         .await;
@@ -138,7 +138,7 @@ async fn foreign_pages_reach_nothing() {
 }
 
 #[tokio::test]
-async fn every_answer_carries_its_headers() {
+async fn every_response_carries_its_headers() {
     let place = place::start().await;
     let id = place.saved("print x").await;
     for path in [
@@ -188,7 +188,7 @@ async fn every_answer_carries_its_headers() {
     place.end().await;
 }
 
-/// What is logged, kept.
+/// Captures the log.
 #[derive(Clone, Default)]
 struct Kept(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
 
@@ -204,7 +204,7 @@ impl std::io::Write for Kept {
 }
 
 #[tokio::test]
-async fn nothing_that_a_user_wrote_is_in_the_log() {
+async fn user_text_is_not_in_the_log() {
     let kept = Kept::default();
     let writer = kept.clone();
     // Of the whole process, the database's own thread and all other tests included: they know nothing of zebras.

@@ -1,4 +1,4 @@
-//! The calls of docs/api.md, word for word: each with curl against a service on this machine's driver.
+//! The calls in docs/api.md, word for word: each with curl against a service on this machine's driver.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ fn examples() -> Vec<(String, String)> {
         .collect()
 }
 
-/// Text with every task's id put back to the document's.
+/// Replaces every task's id by the document's.
 fn with_the_documents_id(text: &str, id: &str) -> String {
     if id.is_empty() {
         text.to_owned()
@@ -34,7 +34,7 @@ fn with_the_documents_id(text: &str, id: &str) -> String {
     }
 }
 
-/// Neighbouring events of one stream as one: how a program's output is cut is chance.
+/// Joins neighbouring events of one stream: how a program's output is split is chance.
 fn merged(printed: &str) -> String {
     let mut blocks: Vec<String> = Vec::new();
     for block in printed.split("\n\n") {
@@ -89,7 +89,7 @@ async fn the_documented_curl_calls_print_what_is_documented() {
         } else {
             own.replace("task-abc123", &id)
         };
-        // No proxy of this machine stands between.
+        // Use no proxy of this machine.
         let run = Command::new("sh")
             .args(["-c", &own])
             .env("NO_PROXY", "*")

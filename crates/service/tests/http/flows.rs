@@ -96,7 +96,7 @@ async fn deleting_forgets_everything() {
 }
 
 #[tokio::test]
-async fn an_idempotency_key_stands_for_one_task() {
+async fn an_idempotency_key_belongs_to_one_task() {
     let place = place::start().await;
     let submit = async |key: &str, code: &str| {
         let headers = [("content-type", "application/json"), ("idempotency-key", key)];
@@ -132,7 +132,7 @@ async fn an_idempotency_key_stands_for_one_task() {
 }
 
 #[tokio::test]
-async fn a_list_is_read_in_parts_that_fit_together() {
+async fn the_pages_of_a_list_fit_together() {
     let place = place::start().await;
     let mut ids = Vec::new();
     for number in 0..7 {
@@ -149,7 +149,7 @@ async fn a_list_is_read_in_parts_that_fit_together() {
         let items = part["items"].as_array().unwrap();
         assert!(items.len() <= 3);
         seen.extend(items.iter().map(|task| task["id"].as_str().unwrap().to_owned()));
-        // What is submitted meanwhile moves nothing.
+        // Tasks submitted meanwhile do not shift the pages.
         place.saved("print later").await;
         match part["next"].as_str() {
             Some(next) => path = format!("/api/v1/tasks?limit=3&cursor={next}"),
@@ -191,7 +191,7 @@ async fn a_full_queue_says_when_to_try_again() {
 }
 
 #[tokio::test]
-async fn a_driver_that_is_down_is_told_and_nobody_is_sent_away() {
+async fn a_driver_that_is_down_is_reported_and_tasks_are_accepted() {
     let place = place::start().await;
     place.driver.down.store(true, std::sync::atomic::Ordering::SeqCst);
     let id = place.started("print x").await;
@@ -252,7 +252,7 @@ async fn metrics_count_what_happened() {
 }
 
 #[tokio::test]
-async fn what_was_told_before_is_never_told_after_a_change() {
+async fn a_changed_task_is_never_served_from_the_cache() {
     let place = place::start().await;
     let id = place.saved("print x").await;
     let path = format!("/api/v1/tasks/{id}");
@@ -263,7 +263,7 @@ async fn what_was_told_before_is_never_told_after_a_change() {
     assert_ne!(place.task(&id).await["state"], "saved");
     let ended = place.until(&id, "ended").await;
     assert_eq!(ended["output"]["stdout"], "x\n");
-    // What is known only after the end (here: a span of publishing) is told, too.
+    // What is known only after the end (here: a span of publishing) is also shown.
     let settled = async {
         while place.task(&id).await["timeline"]["spans"].as_array().unwrap().len() < 2 {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -276,7 +276,7 @@ async fn what_was_told_before_is_never_told_after_a_change() {
 }
 
 #[tokio::test]
-async fn a_service_without_room_says_that_it_is_not_ready_and_when_to_ask_again() {
+async fn a_service_without_room_is_not_ready_and_sets_retry_after() {
     let place = place::start_with(|config| config.database_bytes = Some(1 << 20), |_| {}).await;
     assert_eq!(place.get("/readyz").await.status, 200);
     let body = serde_json::json!({"pythonCode": "x".repeat(20_000)}).to_string();

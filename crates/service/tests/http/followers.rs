@@ -1,9 +1,9 @@
-//! Following output: live, without loss, from any place, by many, and without a trace once they are gone.
+//! Following output: live, without loss, from any position, by many clients, and without leftovers once they are gone.
 
 use std::time::Duration;
 
 use http_body_util::BodyExt;
-use hybrid_cache_service::http::Farewell;
+use hybrid_cache_service::http::DrainResult;
 use hyper::body::Incoming;
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -85,7 +85,7 @@ async fn until(condition: impl Fn() -> bool, what: &str) {
 }
 
 #[tokio::test]
-async fn output_comes_live_by_stream_and_ends_with_the_task() {
+async fn output_is_followed_live_and_ends_with_the_task() {
     let place = place::start().await;
     let id = place
         .started("print one\nerr two\nsleep 2000\nprint three\nexit 4")
@@ -117,7 +117,7 @@ async fn output_comes_live_by_stream_and_ends_with_the_task() {
 }
 
 #[tokio::test]
-async fn a_client_goes_on_behind_the_last_event_it_saw() {
+async fn a_client_continues_after_its_last_event() {
     let place = place::start().await;
     let id = place.started("burst 500\nerr oh\nburst 500").await;
     place.until(&id, "ended").await;
@@ -144,7 +144,7 @@ async fn a_client_goes_on_behind_the_last_event_it_saw() {
 }
 
 #[tokio::test]
-async fn text_that_is_cut_within_a_character_or_is_none_comes_whole() {
+async fn text_split_within_a_character_arrives_whole() {
     let place = place::start().await;
     let id = place.started("print ä€😀 \u{2028}\nerr \\n").await;
     let events = Events::open(&place, &id, &[], "").await.rest().await;
@@ -179,7 +179,7 @@ async fn two_hundred_followers_lose_nothing() {
 }
 
 #[tokio::test]
-async fn a_follower_that_goes_away_leaves_nothing_behind() {
+async fn a_disconnected_follower_leaves_nothing_behind() {
     let place = place::start_with(|_| {}, |http| http.keep_alive = Duration::from_millis(20)).await;
     let id = place.started("print x\nhold").await;
     let mut followers = Vec::new();
@@ -198,7 +198,7 @@ async fn a_follower_that_goes_away_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn there_are_only_so_many_followers() {
+async fn the_number_of_followers_is_bounded() {
     let place = place::start_with(|_| {}, |http| http.followers = 2).await;
     let id = place.started("hold").await;
     let followers = [
@@ -208,7 +208,7 @@ async fn there_are_only_so_many_followers() {
     let third = place.get(&format!("/api/v1/tasks/{id}/logs?follow=true")).await;
     assert_eq!((third.status, third.problem().0.as_str()), (429, "too_many"));
     assert!(!third.header("retry-after").is_empty());
-    // An unknown id takes no place.
+    // An unknown id takes no slot.
     assert_eq!(place.get(&format!("/api/v1/tasks/{id}/logs")).await.status, 200);
     drop(followers);
     place.post(&format!("/api/v1/tasks/{id}/cancel")).await;
@@ -216,16 +216,16 @@ async fn there_are_only_so_many_followers() {
 }
 
 #[tokio::test]
-async fn the_services_end_ends_followers_and_not_the_task() {
+async fn shutdown_disconnects_followers_and_not_the_task() {
     let place = place::start_with(|_| {}, |http| http.follow_timeout = Duration::from_secs(30)).await;
     let id = place.started("print x\nsleep 200\nprint y").await;
     let mut events = Events::open(&place, &id, &[], "").await;
     events.next().await.unwrap();
     let reading = tokio::spawn(events.rest());
     let clock = Instant::now();
-    assert_eq!(place.end().await, Farewell::Complete);
+    assert_eq!(place.end().await, DrainResult::Complete);
     assert!(clock.elapsed() < Duration::from_secs(20));
-    // Nothing says that the task ended: the client asks again, and finds out.
+    // No event says that the task ended: the client asks again, and finds out.
     assert!(reading.await.unwrap().iter().all(|event| event.name != "end"));
 }
 

@@ -1,4 +1,4 @@
-//! What clients get wrong, and what they are told.
+//! Invalid requests, and their responses.
 
 use super::place::{self, Place};
 
@@ -13,7 +13,7 @@ fn told(status: u16, code: &str, pointer: Option<&str>) -> (u16, String, Option<
 }
 
 #[tokio::test]
-async fn bodies_that_are_no_tasks() {
+async fn a_body_that_is_not_a_task_is_refused() {
     let place = place::start().await;
     let malformed = place.submit("{\n  \"pythonCode\": print(1)\n}").await;
     assert_eq!(malformed.problem(), ("invalid_json".to_owned(), None));
@@ -98,7 +98,7 @@ async fn hostile_requirements_are_refused_by_line() {
 }
 
 #[tokio::test]
-async fn bodies_that_are_too_large_or_of_another_type() {
+async fn a_body_that_is_too_large_or_of_another_type_is_refused() {
     let place = place::start().await;
     let huge = format!("{{\"pythonCode\": \"{}\"}}", "#".repeat(10 << 20));
     assert_eq!(refused(&place, huge).await, told(413, "too_large", None));
@@ -129,7 +129,7 @@ async fn bodies_that_are_too_large_or_of_another_type() {
 }
 
 #[tokio::test]
-async fn paths_and_tasks_that_there_are_not() {
+async fn unknown_paths_and_tasks_are_not_found() {
     let place = place::start().await;
     for path in [
         "/api",
@@ -174,7 +174,7 @@ async fn paths_and_tasks_that_there_are_not() {
 }
 
 #[tokio::test]
-async fn methods_and_parameters_that_there_are_not() {
+async fn unknown_methods_and_parameters_are_refused() {
     let place = place::start().await;
     for (method, path, allow) in [
         ("GET", "/api/v1/tasks/submit", ""),
@@ -186,7 +186,7 @@ async fn methods_and_parameters_that_there_are_not() {
     ] {
         let answer = place.send(method, path, &[], "").await;
         if path.ends_with("submit") {
-            // `submit` is no task's id, so that reading it finds none.
+            // `submit` is not a task's id, so reading it finds none.
             assert_eq!(
                 (answer.status, answer.problem().0.as_str()),
                 (405, "method_not_allowed")

@@ -1,11 +1,11 @@
-//! Many at once.
+//! Many requests at once.
 
 use tokio::task::JoinSet;
 
 use super::place;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_submits_at_once_are_all_kept_or_told_to_wait() {
+async fn a_thousand_submits_at_once_are_stored_or_told_to_wait() {
     let place = place::start().await;
     let address = place.address;
     let mut clients = JoinSet::new();

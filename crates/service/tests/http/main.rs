@@ -1,9 +1,11 @@
-//! The HTTP side over real connections, with a driver that does what it is told.
+//! The HTTP side over real connections, with a scripted driver.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod access;
+mod client;
 mod curl;
+mod exposition;
 mod flows;
 mod followers;
 mod inputs;

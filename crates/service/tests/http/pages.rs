@@ -44,7 +44,7 @@ async fn a_task_is_submitted_run_and_watched_without_a_script() {
 }
 
 #[tokio::test]
-async fn a_refused_form_comes_back_as_it_was_typed() {
+async fn a_refused_form_keeps_the_typed_text() {
     let place = place::start().await;
     let sent = fill(
         &place,
@@ -92,7 +92,7 @@ async fn buttons_run_cancel_and_delete() {
 }
 
 #[tokio::test]
-async fn the_list_is_paged_and_filtered_and_its_files_are_kept() {
+async fn the_list_is_paged_and_filtered_and_its_files_are_cached() {
     let place = place::start().await;
     for number in 0..30 {
         place.saved(&format!("print {number}")).await;

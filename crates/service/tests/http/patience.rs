@@ -1,8 +1,8 @@
-//! Clients that dawdle, by accident or on purpose, and an orderly end.
+//! Slow clients, by accident or on purpose, and an orderly shutdown.
 
 use std::time::Duration;
 
-use hybrid_cache_service::http::Farewell;
+use hybrid_cache_service::http::DrainResult;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -16,7 +16,7 @@ async fn connect(place: &place::Place) -> TcpStream {
 /// Everything until the other end closes.
 async fn rest(stream: &mut TcpStream) -> String {
     let mut text = Vec::new();
-    // A reset is an end, too.
+    // A reset also counts as an end.
     let _ = timeout(PATIENCE, stream.read_to_end(&mut text))
         .await
         .expect("an end in time");
@@ -24,7 +24,7 @@ async fn rest(stream: &mut TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn a_slow_loris_is_let_go_and_others_are_served_meanwhile() {
+async fn a_slow_loris_is_disconnected_and_others_are_served_meanwhile() {
     let place = place::start_with(|_| {}, |http| http.header_timeout = Duration::from_millis(300)).await;
     let mut lorises = Vec::new();
     for _ in 0..50 {
@@ -42,7 +42,7 @@ async fn a_slow_loris_is_let_go_and_others_are_served_meanwhile() {
             }
             sleep(Duration::from_millis(50)).await;
             let mut byte = [0];
-            // An end of the stream, or an answer: in both cases it is over.
+            // The stream ends or a response arrives: in both cases the connection is over.
             if lorises[0].try_read(&mut byte).is_ok() {
                 return;
             }
@@ -68,7 +68,7 @@ async fn an_idle_connection_is_closed() {
 }
 
 #[tokio::test]
-async fn a_slow_body_is_told_and_let_go() {
+async fn a_slow_body_is_refused_and_disconnected() {
     let place = place::start_with(|_| {}, |http| http.body_timeout = Duration::from_millis(200)).await;
     let mut slow = connect(&place).await;
     let head = "POST /api/v1/tasks/submit HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"py";
@@ -98,7 +98,7 @@ async fn large_bodies_wait_for_their_turn_and_small_ones_do_not() {
         .unwrap();
     sleep(Duration::from_millis(50)).await;
     place.saved("print small").await;
-    // The slow one's time is not over: it has not been answered.
+    // The slow client still has time: it has not been answered.
     assert!(slow.try_read(&mut [0]).is_err());
     let large = serde_json::json!({"pythonCode": "#".repeat(500_000)}).to_string();
     let answer = place.submit(large).await;
@@ -108,7 +108,7 @@ async fn large_bodies_wait_for_their_turn_and_small_ones_do_not() {
 }
 
 #[tokio::test]
-async fn a_client_that_never_reads_is_let_go() {
+async fn a_client_that_never_reads_is_disconnected() {
     let place = place::start_with(|_| {}, |http| http.write_timeout = Duration::from_millis(300)).await;
     let id = place.started("burst 600000").await;
     place.until(&id, "ended").await;
@@ -128,7 +128,7 @@ async fn a_client_that_never_reads_is_let_go() {
 }
 
 #[tokio::test]
-async fn more_connections_than_there_may_be_wait_and_are_served() {
+async fn connections_beyond_the_limit_wait_and_are_served() {
     let place = place::start_with(
         |_| {},
         |http| {
@@ -137,7 +137,7 @@ async fn more_connections_than_there_may_be_wait_and_are_served() {
         },
     )
     .await;
-    // They sit on all places until they are let go.
+    // They occupy all slots until they are disconnected.
     let mut idle = Vec::new();
     for _ in 0..4 {
         idle.push(connect(&place).await);
@@ -148,7 +148,7 @@ async fn more_connections_than_there_may_be_wait_and_are_served() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_closed() {
+async fn a_connection_that_does_not_speak_http_is_closed() {
     let place = place::start().await;
     for nonsense in [
         &b"\x16\x03\x01\x02\x00"[..],
@@ -174,7 +174,7 @@ async fn what_is_no_http_is_closed() {
 }
 
 #[tokio::test]
-async fn requests_under_way_have_their_answer_before_the_end() {
+async fn requests_in_progress_are_answered_before_shutdown() {
     let place = place::start().await;
     let mut slow = connect(&place).await;
     let body = "{\"pythonCode\": \"print x\"}";
@@ -191,7 +191,7 @@ async fn requests_under_way_have_their_answer_before_the_end() {
         slow.write_all(body.as_bytes()).await.unwrap();
         rest(&mut slow).await
     };
-    let (farewell, answer) = tokio::join!(place.end(), asking);
+    let (drained, answer) = tokio::join!(place.end(), asking);
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert_eq!(farewell, Farewell::Complete);
+    assert_eq!(drained, DrainResult::Complete);
 }

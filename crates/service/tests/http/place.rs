@@ -1,4 +1,4 @@
-//! A service on a port of its own, and a client that asks it.
+//! A service on its own port, and a client for it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,18 +22,18 @@ use super::scripted::Scripted;
 /// How long anything here may take.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running service. Its folder goes with it.
+/// A running service. Its folder is deleted with it.
 pub struct Place {
     pub address: SocketAddr,
     pub engine: Engine,
     pub app: App,
     pub driver: Arc<Scripted>,
     end: Option<oneshot::Sender<()>>,
-    serving: JoinHandle<hybrid_cache_service::http::Farewell>,
+    serving: JoinHandle<hybrid_cache_service::http::DrainResult>,
     folder: tempfile::TempDir,
 }
 
-/// An answer, read to its end.
+/// A response that was read to its end.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -54,7 +54,7 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The problem's code and pointer, where it is a problem document as it should be.
+    /// The code and pointer of a well-formed problem document.
     pub fn problem(&self) -> (String, Option<String>) {
         assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
         let json = self.json();
@@ -72,7 +72,7 @@ impl Answer {
     }
 }
 
-/// A service as it is by default.
+/// A service with default settings.
 pub async fn start() -> Place {
     start_with(|_| {}, |_| {}).await
 }
@@ -119,11 +119,11 @@ impl Place {
     }
 
     /// Ends the service as Ctrl-C does.
-    pub async fn end(mut self) -> hybrid_cache_service::http::Farewell {
+    pub async fn end(mut self) -> hybrid_cache_service::http::DrainResult {
         let _ = self.end.take().unwrap().send(());
-        let farewell = timeout(PATIENCE, &mut self.serving).await.unwrap().unwrap();
+        let drained = timeout(PATIENCE, &mut self.serving).await.unwrap().unwrap();
         self.engine.shutdown(Duration::from_secs(1)).await;
-        farewell
+        drained
     }
 
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Answer {
@@ -179,7 +179,7 @@ impl Place {
     }
 }
 
-/// One request on a connection of its own.
+/// One request on its own connection.
 pub async fn send(
     address: SocketAddr,
     method: &str,

@@ -97,7 +97,7 @@ const LOG: u64 = 64 << 20;
 /// A day's worth of tasks, each followed to its end by its client. The driver is a double, so that the service is what is measured.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes; see the top of its file"]
-async fn a_days_tasks_leave_hardly_any_memory_and_disk_within_its_budget() {
+async fn a_day_of_tasks_keeps_memory_low_and_disk_within_budget() {
     let place = place::start_with(
         |config| {
             config.retention.count = 2_000;

@@ -1,5 +1,6 @@
-//! A service to look at: with a browser, or with a program that tries everything the description allows. Its tasks do what
-//! the scripted driver does. `STAND_SECONDS=600 cargo test -p hybrid-cache-service --test http -- --ignored --nocapture stand`.
+//! A service to try by hand: with a browser, or with a program that tries everything in the OpenAPI document. Its tasks
+//! do what the scripted driver does. `STAND_SECONDS=600 cargo test -p hybrid-cache-service --test http -- --ignored
+//! --nocapture stand`.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::place;
 #[ignore = "serves until its time is over; see the top of its file"]
 async fn stand() {
     let seconds = std::env::var("STAND_SECONDS").map_or(60, |text| text.parse().unwrap());
-    // A program that tries everything follows tasks that never end, and does not look away by itself.
+    // A program that tries everything follows tasks that never end, and does not disconnect by itself.
     let place = place::start_with(|_| {}, |http| http.follow_timeout = Duration::from_secs(1)).await;
     for number in 0..6 {
         let id = place

@@ -1,4 +1,4 @@
-//! Tenants on one service: each sees its own tasks, and another's are as tasks that there are not.
+//! Tenants on one service: each sees only its own tasks, and another tenant's look like missing ones.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::place::{self, Answer, Place};
 const ONE: &str = "one-111111111111111111111111111111";
 const OTHER: &str = "other-222222222222222222222222222222";
 
-/// A service with two tenants, and what it was asked as one of them.
+/// A service with two tenants, and what one of them requested.
 struct Shared {
     place: Place,
 }
@@ -36,7 +36,7 @@ impl Shared {
         self.place.send(method, path, &[&own, headers].concat(), body).await
     }
 
-    /// Submits, under a key where there is one.
+    /// Submits, with a key if there is one.
     async fn submit(&self, token: &str, code: &str, key: Option<&str>) -> Answer {
         let body = serde_json::json!({"pythonCode": code}).to_string();
         let headers: Vec<_> = key.map(|key| ("idempotency-key", key)).into_iter().collect();
@@ -66,7 +66,7 @@ impl Shared {
 
 /// Every path of one task, of the API and of the pages, with its method.
 fn paths_of_a_task() -> Vec<(String, String)> {
-    let description: serde_json::Value = serde_json::from_str(hybrid_cache_service::http::openapi::COMMITTED).unwrap();
+    let description: serde_json::Value = serde_json::from_str(hybrid_cache_service::http::OPENAPI).unwrap();
     let mut paths = Vec::new();
     for (path, item) in description["paths"].as_object().unwrap() {
         for method in item.as_object().unwrap().keys().filter(|_| path.contains("{id}")) {
@@ -81,7 +81,7 @@ fn paths_of_a_task() -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn another_tenants_task_is_answered_exactly_as_one_that_there_is_not() {
+async fn another_tenants_task_looks_like_a_missing_one() {
     let shared = Shared::start().await;
     let unknown = "task-00000000000000000000";
     let saved = shared.saved(ONE, "print secret").await;
@@ -89,7 +89,7 @@ async fn another_tenants_task_is_answered_exactly_as_one_that_there_is_not() {
     shared.run(ONE, &running, "running").await;
     let ended = shared.saved(ONE, "print secret").await;
     shared.run(ONE, &ended, "ended").await;
-    // It may be kept in memory since its owner asked.
+    // The response may be cached since its owner requested it.
     shared.ask(ONE, "GET", &format!("/api/v1/tasks/{ended}"), "").await;
     for (method, path) in paths_of_a_task() {
         let expected = shared.ask(OTHER, &method, &path.replace("{id}", unknown), "").await;
@@ -119,7 +119,7 @@ async fn another_tenants_task_is_answered_exactly_as_one_that_there_is_not() {
 }
 
 #[tokio::test]
-async fn lists_pages_keys_and_cursors_are_each_tenants_own() {
+async fn lists_pages_keys_and_cursors_belong_to_one_tenant() {
     let shared = Shared::start().await;
     let mut own = Vec::new();
     for number in 0..3 {
@@ -154,7 +154,7 @@ async fn lists_pages_keys_and_cursors_are_each_tenants_own() {
         "{home}"
     );
     assert!(home.contains("no task has asked a cache yet"), "{home}");
-    // The same key is another one for another tenant, and a known one for its own.
+    // The same key is a new one for another tenant, and a known one for its own.
     let made = shared.submit(ONE, "print key", Some("the-key")).await.json()["id"].clone();
     let others = shared.submit(OTHER, "print another body", Some("the-key")).await;
     assert_eq!((others.status, others.header("idempotency-replayed")), (200, ""));
@@ -187,7 +187,7 @@ async fn a_browser_that_signed_in_sees_its_tenants_tasks() {
 }
 
 #[tokio::test]
-async fn a_tenant_with_a_long_queue_neither_fills_it_for_others_nor_goes_first() {
+async fn a_long_queue_of_one_tenant_neither_blocks_nor_precedes_others() {
     let tokens = Tokens::read(&format!("one {ONE}\nother {OTHER}\n")).unwrap();
     let change = |service: &mut hybrid_cache_service::ServiceConfig| {
         service.concurrency = 1;

@@ -1,4 +1,4 @@
-//! The container's program as a process: what it refuses, and on a cluster that a task outlives it.
+//! The container's program as a process: the settings that it refuses, and a task on a cluster that outlives it.
 //!
 //! The cluster is the one that `KUBECONFIG` leads to, with the driver's configuration in the file that
 //! `HYBRID_CACHE_KUBE_CONFIG` names; `cargo xtask test` sets both. Without them the test says `skipped: …` and ends.
@@ -14,11 +14,11 @@ use process::{Program, ended};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-/// A pod on a busy machine.
+/// Time for a pod on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 #[test]
-fn what_cannot_work_is_refused_with_the_codes_of_xtask() {
+fn invalid_settings_are_refused_with_the_exit_codes_of_xtask() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| -> String {
         let path = folder.path().join(name);

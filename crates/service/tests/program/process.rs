@@ -14,7 +14,7 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it to its end: its exit code, and all it said.
+/// Runs it to its end and returns its exit code and everything it printed.
 pub fn ended(arguments: &[&str]) -> (Option<i32>, String) {
     let output = command(arguments).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
@@ -44,7 +44,7 @@ impl Program {
             }
             if let Some(address) = line.trim_end().strip_prefix("listening on http://") {
                 let address = address.to_owned();
-                // Nobody reads a pipe that is full for it.
+                // Keep reading, so that a full pipe does not block it.
                 let talk = Some(std::thread::spawn(move || told.lines().for_each(drop)));
                 return Program { child, address, talk };
             }
@@ -88,7 +88,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It is gone already where it was ended.
+        // It is already gone if it was ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! What these tests stand on: a service in a folder of its own, and ways to wait for its tasks.
+//! The environment of these tests: a service in its own folder, and ways to wait for its tasks.
 
 use std::future::Future;
 use std::path::Path;
@@ -18,9 +18,9 @@ use crate::scripted::Scripted;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at something that cannot be watched.
 pub const LOOK: Duration = Duration::from_millis(5);
-/// Tells a process which part it plays in a test.
+/// Tells a process which role it has in a test.
 pub const ROLE: &str = "SERVICE_TEST_ROLE";
-/// The folder it plays in.
+/// The folder of that role.
 pub const FOLDER: &str = "SERVICE_TEST_FOLDER";
 
 /// A configuration that does not keep a test waiting.
@@ -35,7 +35,7 @@ pub fn config(folder: &Path) -> ServiceConfig {
     }
 }
 
-/// An engine over a scripted driver, in a folder that goes with it.
+/// An engine over a scripted driver, in a folder that is deleted with it.
 pub struct Bench {
     pub engine: Engine,
     pub driver: Arc<Scripted>,
@@ -101,7 +101,7 @@ pub async fn reaches(engine: &Engine, id: &TaskId, state: StateName) -> TaskView
     .await
 }
 
-/// Asks until there is an answer.
+/// Calls until there is a result.
 pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
     let give_up = Instant::now() + PATIENCE;
     loop {
@@ -122,8 +122,8 @@ impl hybrid_cache_service::Clock for Jumping {
     }
 }
 
-/// All output of a task from some place on, as it is or until its end: `o` before each piece of standard output, `e` before
-/// each of standard error.
+/// All output of a task from some position, as stored or until its end: `o` before each chunk of standard output, `e`
+/// before each of standard error.
 pub async fn read_all(engine: &Engine, id: &TaskId, from: u64, follow: Follow) -> Vec<u8> {
     let mut reader = engine.output(id, from, follow).await.unwrap();
     let mut all = Vec::new();
@@ -133,12 +133,12 @@ pub async fn read_all(engine: &Engine, id: &TaskId, from: u64, follow: Follow) -
     all
 }
 
-/// Starts this program again in a role of its own.
+/// Starts this program again in another role.
 pub fn play(role: &str, folder: &Path) -> Child {
     play_behind(&[], role, folder)
 }
 
-/// The same behind another program.
+/// The same through another program.
 pub fn play_behind(prefix: &[&str], role: &str, folder: &Path) -> Child {
     let own = std::env::current_exe().unwrap();
     let words = prefix.iter().map(|word| (*word).to_owned());
@@ -157,7 +157,7 @@ pub fn play_behind(prefix: &[&str], role: &str, folder: &Path) -> Child {
         .unwrap()
 }
 
-/// The lines a player prints, those of the test harness left out.
+/// The lines that a role prints, without those of the test harness.
 pub fn lines(stdout: ChildStdout) -> impl Iterator<Item = String> {
     use std::io::BufRead;
     let lines = std::io::BufReader::new(stdout).lines().map_while(Result::ok);
@@ -165,7 +165,7 @@ pub fn lines(stdout: ChildStdout) -> impl Iterator<Item = String> {
     lines.filter_map(|line| line.split_once("# ").map(|(_, said)| said.to_owned()))
 }
 
-/// Says something to the test that started this process.
+/// Sends a line to the test that started this process.
 pub fn say(words: &str) {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
@@ -173,7 +173,7 @@ pub fn say(words: &str) {
     out.flush().unwrap();
 }
 
-/// The folder, where this process plays that role.
+/// The folder, if this process has that role.
 pub fn plays(role: &str) -> Option<std::path::PathBuf> {
     let here = std::env::var(ROLE).is_ok_and(|own| own == role);
     here.then(|| std::env::var_os(FOLDER).unwrap().into())

@@ -1,4 +1,4 @@
-//! kill -9 at every point of a task's way and at any moment under load: no accepted task is lost, none runs twice.
+//! kill -9 at every step of a task and at any moment under load: no accepted task is lost, none runs twice.
 
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hybrid_cache_driver::Driver;
 use hybrid_cache_model::outcome::FailureKind;
-use hybrid_cache_service::view::EndName;
+use hybrid_cache_service::EndName;
 use hybrid_cache_service::{Engine, StateName, TaskId};
 
 use crate::bench::{Bench, config, lines, play, plays, reaches, say, submit, until};
@@ -31,7 +31,7 @@ async fn open(folder: &Path, driver: Arc<dyn Driver>) -> Engine {
     .await
 }
 
-/// Role: clients that submit and run tasks until somebody kills it.
+/// Role: clients that submit and run tasks until they are killed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crash_busy() {
     let Some(folder) = plays("crash::crash_busy") else {
@@ -45,7 +45,7 @@ async fn crash_busy() {
             for turn in 0_u64.. {
                 let id = submit(&engine, &format!("sleep {}", (turn * 7 + client) % 30)).await;
                 say(&format!("saved {id}"));
-                // A full queue is no fault; the task stays saved.
+                // A full queue is not an error; the task stays saved.
                 if engine.run(&id).await.is_ok() {
                     say(&format!("queued {id}"));
                 }
@@ -56,7 +56,7 @@ async fn crash_busy() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_at_any_moment_under_load_it_loses_nothing_and_runs_nothing_twice() {
+async fn a_service_killed_under_load_loses_nothing_and_runs_nothing_twice() {
     let root = tempfile::tempdir().unwrap();
     let (mut saved, mut queued) = (BTreeSet::new(), BTreeSet::new());
     for life in 0..LIVES {
@@ -87,7 +87,7 @@ async fn killed_at_any_moment_under_load_it_loses_nothing_and_runs_nothing_twice
     }
     for id in &saved {
         let view = engine.get(id).await.unwrap();
-        // Killed between keeping that it is queued and saying so, it may have run all the same.
+        // If it was killed after storing "queued" and before answering, it may have run.
         if view.summary.state == StateName::Saved {
             assert!(!queued.contains(id));
         }
@@ -100,7 +100,7 @@ async fn killed_at_any_moment_under_load_it_loses_nothing_and_runs_nothing_twice
     println!("{} tasks saved, {} queued, {LIVES} kills", saved.len(), queued.len());
 }
 
-/// Role: runs one task, and is killed at the point that the folder names.
+/// Role: runs one task, and is killed at the step that the folder names.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crash_at_point() {
     let Some(folder) = plays("crash::crash_at_point") else {
@@ -115,7 +115,7 @@ async fn crash_at_point() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_at_each_point_of_a_tasks_way_it_goes_on_from_there() {
+async fn a_service_killed_at_each_step_of_a_task_continues_from_there() {
     for (number, point) in Point::ALL.into_iter().enumerate() {
         let root = tempfile::tempdir().unwrap();
         std::fs::write(root.path().join("point"), number.to_string()).unwrap();
@@ -129,7 +129,7 @@ async fn killed_at_each_point_of_a_tasks_way_it_goes_on_from_there() {
             .await
             .unwrap()
             .items;
-        // It may be killed before it has said so.
+        // It may be killed before it has printed that.
         let id = said
             .pop()
             .and_then(|id| TaskId::parse(&id))
@@ -173,7 +173,7 @@ async fn crash_with_tasks() {
 }
 
 #[tokio::test]
-async fn what_died_with_the_service_is_told_honestly_and_not_run_again() {
+async fn a_task_that_died_with_the_service_is_reported_and_not_run_again() {
     let root = tempfile::tempdir().unwrap();
     let mut child = play("crash::crash_with_tasks", root.path());
     let line = lines(child.stdout.take().unwrap()).next().unwrap();

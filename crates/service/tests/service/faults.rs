@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use hybrid_cache_service::store::sqlite::{Access, Connection};
+use hybrid_cache_service::store::sqlite::{Connection, OpenMode};
 use hybrid_cache_service::{Clock, Engine, ListQuery, OpenError, Parts, ServiceError, StateName};
 
 use crate::bench::{Bench, Jumping, LOOK, config, lines, play, plays, reaches, say, submit, until};
@@ -41,7 +41,7 @@ fn fault_locker() {
     let Some(folder) = plays("faults::fault_locker") else {
         return;
     };
-    let connection = Connection::open(&folder.join(DATABASE), Access::Write, Duration::ZERO).unwrap();
+    let connection = Connection::open(&folder.join(DATABASE), OpenMode::Write, Duration::ZERO).unwrap();
     connection.batch("BEGIN IMMEDIATE").unwrap();
     say("locked");
     let mut rest = String::new();
@@ -49,7 +49,7 @@ fn fault_locker() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_locked_by_another_process_is_said_to_be_and_works_again_after() {
+async fn a_locked_database_is_reported_and_works_again_after() {
     let bench = Bench::new().await;
     let kept = bench.submit("exit 0").await;
     let mut locker = play("faults::fault_locker", bench.root.path());
@@ -73,7 +73,7 @@ async fn a_database_locked_by_another_process_is_said_to_be_and_works_again_afte
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_claim_that_takes_longer_than_a_write_may_strands_no_task() {
+async fn a_claim_beyond_the_write_timeout_strands_no_task() {
     let bench = Bench::with(Scripted::independent(), |config| {
         config.backoff.first = Duration::from_secs(1);
         config.backoff.most = Duration::from_secs(1);
@@ -104,7 +104,7 @@ async fn a_claim_that_takes_longer_than_a_write_may_strands_no_task() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_task_that_is_started_while_the_database_is_locked_is_shown_to_run_once_it_is_not() {
+async fn a_task_started_while_the_database_is_locked_shows_as_running_after() {
     let bench = Bench::with(Scripted::independent(), |config| {
         config.store_call = Duration::from_millis(100);
     })
@@ -126,7 +126,7 @@ async fn a_task_that_is_started_while_the_database_is_locked_is_shown_to_run_onc
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_task_that_ends_while_the_database_is_locked_is_kept_once_it_is_not() {
+async fn a_task_that_ends_while_the_database_is_locked_is_stored_after() {
     let bench = Bench::new().await;
     let id = bench.start("print done\nsleep 200").await;
     bench.reaches(&id, StateName::Running).await;
@@ -149,7 +149,7 @@ async fn a_folder_has_one_service() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_database_that_is_locked_is_refused_in_time() {
     let root = used().await;
-    let locker = Connection::open(&root.path().join(DATABASE), Access::Write, Duration::ZERO).unwrap();
+    let locker = Connection::open(&root.path().join(DATABASE), OpenMode::Write, Duration::ZERO).unwrap();
     locker
         .batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; PRAGMA user_version = 1")
         .unwrap();
@@ -158,7 +158,7 @@ async fn a_new_database_that_is_locked_is_refused_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_damaged_file_is_refused_and_left_as_it_is() {
+async fn a_damaged_file_is_refused_and_left_unchanged() {
     type Damage = fn(&mut Vec<u8>);
     let damages: [(&str, Damage); 4] = [
         ("no database", |bytes| *bytes = b"hello, this is text".repeat(300)),
@@ -184,7 +184,7 @@ async fn a_damaged_file_is_refused_and_left_as_it_is() {
         assert!(matches!(refused, OpenError::Damaged { .. }), "{name}: {refused}");
         let text = refused.to_string();
         assert!(
-            text.contains("hint: it was left as it is") && text.contains(DATABASE),
+            text.contains("hint: the file is unchanged") && text.contains(DATABASE),
             "{text}"
         );
         assert!(fs::read(&file).unwrap() == bytes, "{name}: the file was changed");
@@ -192,10 +192,10 @@ async fn a_damaged_file_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_foreign_or_newer_database_is_refused_and_left_as_it_is() {
+async fn a_foreign_or_newer_database_is_refused_and_left_unchanged() {
     let root = tempfile::tempdir().unwrap();
     let file = root.path().join(DATABASE);
-    let foreign = Connection::open(&file, Access::Write, Duration::ZERO).unwrap();
+    let foreign = Connection::open(&file, OpenMode::Write, Duration::ZERO).unwrap();
     foreign.batch("CREATE TABLE recipe (name TEXT)").unwrap();
     drop(foreign);
     let before = fs::read(&file).unwrap();
@@ -203,7 +203,7 @@ async fn a_foreign_or_newer_database_is_refused_and_left_as_it_is() {
     assert!(matches!(refused, OpenError::NotOurs { .. }), "{refused}");
     assert!(fs::read(&file).unwrap() == before);
     let root = used().await;
-    let newer = Connection::open(&root.path().join(DATABASE), Access::Write, Duration::ZERO).unwrap();
+    let newer = Connection::open(&root.path().join(DATABASE), OpenMode::Write, Duration::ZERO).unwrap();
     newer.batch("PRAGMA user_version = 99").unwrap();
     drop(newer);
     let refused = open(root.path()).await.err().unwrap();
@@ -215,11 +215,16 @@ async fn a_foreign_or_newer_database_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn illegal_steps_cannot_be_written_past_the_code_either() {
+async fn the_database_itself_refuses_invalid_transitions() {
     let bench = Bench::new().await;
     let id = bench.start("exit 0").await;
     bench.reaches(&id, StateName::Ended).await;
-    let sql = Connection::open(&bench.root.path().join(DATABASE), Access::Write, Duration::from_secs(5)).unwrap();
+    let sql = Connection::open(
+        &bench.root.path().join(DATABASE),
+        OpenMode::Write,
+        Duration::from_secs(5),
+    )
+    .unwrap();
     for (statement, told) in [
         ("UPDATE task SET state = 'queued'", "no such step"),
         ("UPDATE task SET state = 'running'", "no such step"),
@@ -286,7 +291,7 @@ async fn a_clock_that_goes_backwards_loses_and_reorders_nothing() {
     assert_eq!(*driver.started.lock().unwrap(), started);
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(engine.metrics().expired, 0);
-    // And forwards: what is old by then goes, with its output.
+    // And forwards: what is old by then is deleted, with its output.
     clock.0.fetch_add(200 * HOUR_US, Ordering::SeqCst);
     until("all are gone", || async {
         (engine.metrics().expired == 5).then_some(())
@@ -296,7 +301,7 @@ async fn a_clock_that_goes_backwards_loses_and_reorders_nothing() {
 }
 
 #[tokio::test]
-async fn ended_tasks_beyond_a_count_go_with_their_output_and_no_others() {
+async fn only_ended_tasks_beyond_the_count_are_deleted_with_their_output() {
     let change = |config: &mut hybrid_cache_service::ServiceConfig| {
         config.retention.count = 3;
         config.retention.every = LOOK;

@@ -1,4 +1,4 @@
-//! A driver whose tasks print as fast as they are read, and tell everything again to whoever takes their log anew.
+//! A driver whose tasks print as fast as they are read, and that sends everything again when their log is taken again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! A task's way from submit to its end, and every request out of order.
+//! A task from submit to its end, and every request out of order.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use hybrid_cache_model::TaskSpec;
 use hybrid_cache_model::outcome::FailureKind;
-use hybrid_cache_service::view::{CacheName, EndName};
+use hybrid_cache_service::{CacheName, EndName};
 use hybrid_cache_service::{CancelAnswer, Follow, ListQuery, Novelty, ServiceError, StateName, TaskId};
 
 use crate::bench::{Bench, read_all, until};
 use crate::scripted::Scripted;
 
 #[tokio::test]
-async fn a_task_is_kept_run_and_told_about() {
+async fn a_task_is_stored_run_and_reported() {
     let bench = Bench::new().await;
     let id = bench.submit("print one\nerr two\nexit 3").await;
     let saved = bench.engine.get(&id).await.unwrap();
@@ -29,13 +29,13 @@ async fn a_task_is_kept_run_and_told_about() {
         ("one\n", "two\n")
     );
     assert!(!ended.output.truncated);
-    // What came after the end (publishing) is put into the outcome.
+    // What came after the end (publishing) is added to the outcome.
     until("the outcome is settled", || async {
         let spans = bench.engine.get(&id).await.unwrap().timeline.unwrap().spans;
         (spans.len() == 2).then_some(())
     })
     .await;
-    // The driver need not remember it any more.
+    // The driver may forget it now.
     until("the driver forgets", || async {
         (bench.driver.known() == 0).then_some(())
     })
@@ -47,12 +47,12 @@ async fn a_task_is_kept_run_and_told_about() {
 }
 
 #[tokio::test]
-async fn running_twice_runs_once_and_tells_the_state() {
+async fn running_twice_runs_once_and_returns_the_state() {
     let bench = Bench::new().await;
     let id = bench.start("hold").await;
     bench.reaches(&id, StateName::Running).await;
     assert_eq!(bench.engine.run(&id).await.unwrap().state, StateName::Running);
-    assert_eq!(bench.engine.cancel(&id).await.unwrap(), CancelAnswer::Asked);
+    assert_eq!(bench.engine.cancel(&id).await.unwrap(), CancelAnswer::Requested);
     bench.reaches(&id, StateName::Cancelled).await;
     let id = bench.start("exit 0").await;
     bench.reaches(&id, StateName::Ended).await;
@@ -78,7 +78,7 @@ async fn cancel_in_every_state() {
     bench.reaches(&running, StateName::Running).await;
     let queued = bench.start("exit 0").await;
     assert_eq!(engine.cancel(&queued).await.unwrap(), CancelAnswer::Cancelled);
-    assert_eq!(engine.cancel(&running).await.unwrap(), CancelAnswer::Asked);
+    assert_eq!(engine.cancel(&running).await.unwrap(), CancelAnswer::Requested);
     let cancelled = bench.reaches(&running, StateName::Cancelled).await;
     assert_eq!(cancelled.summary.end, Some(EndName::Cancelled));
     assert_eq!(cancelled.output.stdout, "begun\n");
@@ -96,7 +96,7 @@ async fn cancel_in_every_state() {
 }
 
 #[tokio::test]
-async fn only_what_does_not_wait_and_does_not_run_is_deleted() {
+async fn a_waiting_or_running_task_is_not_deleted() {
     let bench = Bench::with(Scripted::independent(), |config| config.concurrency = 1).await;
     let engine = &bench.engine;
     let running = bench.start("print x\nhold").await;
@@ -126,7 +126,7 @@ async fn only_what_does_not_wait_and_does_not_run_is_deleted() {
 }
 
 #[tokio::test]
-async fn what_is_unknown_is_said_to_be() {
+async fn an_unknown_task_is_not_found() {
     let bench = Bench::new().await;
     let id = TaskId::parse("task-abc123").unwrap();
     assert!(matches!(bench.engine.get(&id).await, Err(ServiceError::NotFound)));
@@ -139,7 +139,7 @@ async fn what_is_unknown_is_said_to_be() {
 }
 
 #[tokio::test]
-async fn a_key_makes_one_task_as_long_as_it_is_kept() {
+async fn a_key_creates_one_task_as_long_as_that_is_stored() {
     let bench = Bench::new().await;
     let (one, other) = (TaskSpec::new("exit 0"), TaskSpec::new("exit 1"));
     let submit = |spec: TaskSpec| {
@@ -167,7 +167,7 @@ async fn a_key_makes_one_task_as_long_as_it_is_kept() {
 }
 
 #[tokio::test]
-async fn a_bad_task_is_refused_with_its_field_and_not_kept() {
+async fn an_invalid_task_is_refused_with_its_field_and_not_stored() {
     let bench = Bench::with(Scripted::independent(), |config| config.code_bytes = 100).await;
     let bad = TaskSpec {
         requirements_file: "numpy\n--index-url http://x\n".into(),
@@ -188,7 +188,7 @@ async fn a_bad_task_is_refused_with_its_field_and_not_kept() {
 }
 
 #[tokio::test]
-async fn the_queue_is_bounded_ordered_and_as_wide_as_it_may_be() {
+async fn the_queue_is_bounded_ordered_and_uses_every_slot() {
     let change = |config: &mut hybrid_cache_service::ServiceConfig| {
         config.concurrency = 2;
         config.queue = 5;
@@ -226,7 +226,7 @@ async fn the_queue_is_bounded_ordered_and_as_wide_as_it_may_be() {
 }
 
 #[tokio::test]
-async fn lists_are_told_in_parts_and_by_state() {
+async fn lists_are_paged_and_filtered_by_state() {
     let bench = Bench::new().await;
     let mut ids = Vec::new();
     for _ in 0..25 {
@@ -246,7 +246,7 @@ async fn lists_are_told_in_parts_and_by_state() {
     loop {
         let page = bench.engine.list(&query).await.unwrap();
         seen.extend(page.items.into_iter().map(|summary| summary.id));
-        // What is submitted meanwhile comes in front of the first part and shifts nothing.
+        // Tasks submitted meanwhile come before the first page and shift nothing.
         bench.submit("exit 0").await;
         query.cursor = page.next;
         if query.cursor.is_none() {
@@ -290,7 +290,7 @@ async fn lists_are_told_in_parts_and_by_state() {
 }
 
 #[tokio::test]
-async fn a_task_without_a_place_says_what_it_waits_for_until_it_has_one() {
+async fn a_task_without_room_shows_what_it_waits_for() {
     let bench = Bench::new().await;
     let id = bench.start("hold").await;
     let told = bench.reaches(&id, StateName::Running).await.summary;
@@ -331,13 +331,13 @@ async fn waiting_for_room_longer_than_every_limit_fails_no_task_and_running_long
 }
 
 #[tokio::test]
-async fn what_ended_is_counted_and_counted_again_after_a_restart() {
+async fn ended_tasks_are_counted_again_after_a_restart() {
     let bench = Bench::new().await;
     for code in ["exit 0", "exit 1"] {
         let id = bench.start(code).await;
         bench.reaches(&id, StateName::Ended).await;
     }
-    // Counted right behind its being kept.
+    // Counted right after it is stored.
     let before = until("both are counted", || async {
         let metrics = bench.engine.metrics();
         (metrics.ended[0] == (EndName::Exited, 2)).then_some(metrics)
@@ -366,7 +366,7 @@ async fn a_task_that_its_driver_loses_ends_as_failed() {
     let bench = Bench::new().await;
     let id = bench.start("hold").await;
     bench.reaches(&id, StateName::Running).await;
-    // Somebody deletes it under the driver.
+    // The task is deleted from the driver.
     bench.driver.die();
     let ended = bench.reaches(&id, StateName::Ended).await;
     assert_eq!(ended.summary.end, Some(EndName::Failed));

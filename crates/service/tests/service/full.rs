@@ -1,4 +1,4 @@
-//! No room: for the database by its own bound, and for everything on a volume that is full.
+//! No room: in the database because of its own bound, and for everything on a full volume.
 
 use std::io::Write;
 use std::path::Path;
@@ -21,7 +21,7 @@ async fn fill(engine: &Engine) -> Vec<TaskId> {
         match engine.submit(&large(), None).await {
             Ok(submitted) => ids.push(submitted.id),
             Err(error @ ServiceError::StorageFull { .. }) => {
-                assert!(error.to_string().contains("make room"), "{error}");
+                assert!(error.to_string().contains("free space"), "{error}");
                 return ids;
             }
             Err(error) => panic!("{error}"),
@@ -30,7 +30,7 @@ async fn fill(engine: &Engine) -> Vec<TaskId> {
     }
 }
 
-/// Everything accepted is there, nothing else is, and what is asked of it is answered.
+/// Every accepted task exists, nothing else does, and reads are answered.
 async fn check(engine: &Engine, ids: &[TaskId]) {
     let query = ListQuery {
         limit: Some(200),
@@ -48,13 +48,13 @@ async fn check(engine: &Engine, ids: &[TaskId]) {
     assert!(!ready.ready && ready.reason.is_some(), "{ready:?}");
 }
 
-/// It says so again once there is room.
+/// Tasks are accepted again once there is room.
 async fn becomes_ready(engine: &Engine) {
     until("it is ready", || async { engine.ready().await.ready.then_some(()) }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_at_its_bound_refuses_and_takes_again_once_there_is_room() {
+async fn a_full_database_refuses_tasks_until_there_is_room() {
     let bench = Bench::with(Scripted::independent(), |config| config.database_bytes = Some(1 << 20)).await;
     let ids = fill(&bench.engine).await;
     assert!(ids.len() > 20, "{}", ids.len());
@@ -76,13 +76,13 @@ async fn full_volume() {
     };
     let driver = Arc::new(Scripted::independent());
     let mut config = config(&folder);
-    // What saved tasks may take by default is a part of the volume, and would end this before the volume is full.
+    // The default limit for saved tasks is a part of the volume, and would end this before the volume is full.
     config.retention.bytes = Some(1 << 30);
     let engine = Engine::open(config, driver).await.unwrap();
     let ids = fill(&engine).await;
     check(&engine, &ids).await;
     say(&format!("full {}", ids.len()));
-    // Reading and what was accepted are not touched by it; with room, all goes on.
+    // Reads and accepted tasks are not affected; with room, everything continues.
     grow(&folder);
     becomes_ready(&engine).await;
     let id = engine.submit(&large(), None).await.unwrap().id;
@@ -102,7 +102,7 @@ fn grow(folder: &Path) {
     assert!(grown.unwrap().success());
 }
 
-/// What a role says that plays on a volume of its own with a megabyte and a half; `None` where nothing can be mounted.
+/// The output of a role on its own volume of one and a half megabytes; `None` if nothing can be mounted.
 fn on_a_small_volume(test: &str, role: &str) -> Option<Vec<String>> {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: {test}: only root may mount");
@@ -123,8 +123,8 @@ fn on_a_small_volume(test: &str, role: &str) -> Option<Vec<String>> {
 }
 
 #[test]
-fn a_full_volume_refuses_and_takes_again_once_there_is_room() {
-    let name = "a_full_volume_refuses_and_takes_again_once_there_is_room";
+fn a_full_volume_refuses_tasks_until_there_is_room() {
+    let name = "a_full_volume_refuses_tasks_until_there_is_room";
     if let Some(said) = on_a_small_volume(name, "full::full_volume") {
         assert!(said[0].starts_with("full "), "{said:?}");
         assert_eq!(said[1], "good");

@@ -1,4 +1,4 @@
-//! Much at once, and much kept.
+//! Many requests at once, and many stored tasks.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use crate::bench::{Bench, submit, until};
 use crate::scripted::Scripted;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_submits_at_once_are_all_kept_and_run() {
+async fn a_thousand_submits_at_once_are_stored_and_run() {
     let change = |config: &mut hybrid_cache_service::ServiceConfig| config.concurrency = 16;
     let bench = Bench::with(Scripted::independent(), change).await;
     let clients: Vec<_> = (0..1000)
@@ -38,7 +38,7 @@ async fn a_thousand_submits_at_once_are_all_kept_and_run() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_kept_tasks_are_listed_read_and_opened_quickly() {
+async fn ten_thousand_stored_tasks_are_listed_read_and_opened_quickly() {
     let bench = Bench::new().await;
     let few = look_up(&bench, &bench.start("exit 0").await).await;
     for _ in 0..20 {

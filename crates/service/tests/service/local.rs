@@ -9,7 +9,7 @@ use hybrid_cache_driver::local::{LocalConfig, LocalDriver};
 use hybrid_cache_driver::{SubmitOptions, Ticket};
 use hybrid_cache_model::TaskSpec;
 use hybrid_cache_model::outcome::FailureKind;
-use hybrid_cache_service::view::EndName;
+use hybrid_cache_service::EndName;
 use hybrid_cache_service::{Engine, Follow, StateName, TaskId};
 
 use crate::bench::{PATIENCE, config, lines, play, plays, reaches, read_all, say, submit, until};
@@ -17,7 +17,7 @@ use crate::bench::{PATIENCE, config, lines, play, plays, reaches, read_all, say,
 /// Names the file with this machine's configuration; `cargo xtask test` writes it.
 const CONFIG_VARIABLE: &str = "HYBRID_CACHE_LOCAL_CONFIG";
 
-/// A driver with caches in this folder; `None`, and a word about it, where nobody provisioned the tools.
+/// A driver with caches in this folder; `None`, with a message, if the tools are not provisioned.
 fn machine(test: &str, root: &Path) -> Option<Arc<LocalDriver>> {
     let Some(file) = std::env::var_os(CONFIG_VARIABLE) else {
         println!("skipped: {test}: {CONFIG_VARIABLE} is not set; `cargo xtask test` sets it");
@@ -38,9 +38,9 @@ async fn open(folder: &Path, driver: &Arc<LocalDriver>) -> Engine {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn real_tasks_run_print_are_cancelled_and_told_about() {
+async fn real_tasks_run_print_and_are_cancelled() {
     let root = tempfile::tempdir().unwrap();
-    let Some(driver) = machine("real_tasks_run_print_are_cancelled_and_told_about", root.path()) else {
+    let Some(driver) = machine("real_tasks_run_print_and_are_cancelled", root.path()) else {
         return;
     };
     let engine = open(&root.path().join("service"), &driver).await;
@@ -102,7 +102,7 @@ async fn an_id_that_is_submitted_again_finds_the_task_that_is_there() {
     assert!(driver.submit(&spec, &path).await.is_err());
 }
 
-/// Role: a service with one running task and one that waits.
+/// Role: a service with one running and one waiting task.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn local_busy() {
     let Some(folder) = plays("local::local_busy") else {
@@ -126,9 +126,9 @@ async fn local_busy() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_service_takes_its_sandboxes_along_and_says_so_later() {
+async fn sandboxes_die_with_a_killed_service_and_the_next_one_reports_it() {
     let root = tempfile::tempdir().unwrap();
-    let test = "a_killed_service_takes_its_sandboxes_along_and_says_so_later";
+    let test = "sandboxes_die_with_a_killed_service_and_the_next_one_reports_it";
     let Some(driver) = machine(test, root.path()) else {
         return;
     };

@@ -1,7 +1,7 @@
-//! The task service without its face: the engine over scripted drivers, real files and real kills.
+//! The engine without an interface: over scripted drivers, with real files and real kills.
 //!
-//! All of it is one program, which starts itself again where a test needs another process. A test that needs what this
-//! machine lacks says `skipped: <test>: <why>` and ends.
+//! All of it is one program, which starts itself again if a test needs another process. A test that needs what this
+//! machine lacks prints `skipped: <test>: <why>` and ends.
 
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 

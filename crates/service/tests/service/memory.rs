@@ -1,5 +1,5 @@
-//! The service's memory does not grow with the number or the size of outputs: measured as the most that a process of its own
-//! ever held (VmHWM), which no allocator can hide anything from.
+//! The service's memory does not grow with the number or the size of outputs. Each measurement is the peak of its own
+//! process (VmHWM), which no allocator can hide.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,9 +19,9 @@ use crate::flood::{Flood, letter};
 use crate::scripted::Scripted;
 
 const TASKS: usize = 64;
-/// Printed by each task in a test that everybody runs.
+/// Bytes that each task prints in the test that everyone runs.
 const BYTES: usize = 4 << 20;
-/// What 64 tasks under way may add to what an idle service holds.
+/// What 64 active tasks may add to the memory of an idle service.
 const MOST_KIB: u64 = 64 << 10;
 
 fn most_kib() -> u64 {
@@ -94,7 +94,7 @@ fn many_large_outputs() {
     });
 }
 
-/// Plays a role in a process of its own, and returns the three figures that it tells, in KiB.
+/// Runs a role in its own process, and returns the three figures that it prints, in KiB.
 fn figures(role: &str) -> [u64; 3] {
     let root = tempfile::tempdir().unwrap();
     let mut child = play(role, root.path());
@@ -184,7 +184,7 @@ fn many_large_requests() {
         );
         let id = crate::bench::submit(&engine, &code).await;
         let idle = most_kib();
-        let lock = Connection::open(&folder.join("tasks.sqlite3"), sqlite::Access::Write, Duration::ZERO);
+        let lock = Connection::open(&folder.join("tasks.sqlite3"), sqlite::OpenMode::Write, Duration::ZERO);
         let lock = lock.unwrap();
         lock.batch("BEGIN IMMEDIATE").unwrap();
         let unlock = async {

@@ -1,17 +1,17 @@
-//! What a newer version of the service kept: this one shows it as far as it can, and goes on with everything else.
+//! What a newer version of the service stored: this one shows it as far as it can, and continues with everything else.
 
 use std::path::Path;
 use std::time::Duration;
 
-use hybrid_cache_service::store::sqlite::{Access, Connection};
-use hybrid_cache_service::view::{CacheName, EndName};
+use hybrid_cache_service::store::sqlite::{Connection, OpenMode};
+use hybrid_cache_service::{CacheName, EndName};
 use hybrid_cache_service::{CancelAnswer, ListQuery, ServiceError, StateName};
 
 use crate::bench::Bench;
 
-/// Changes rows as no statement of this version does.
+/// Changes rows in a way that no statement of this version does.
 fn rewrite(folder: &Path, statements: &[String]) {
-    let sql = Connection::open(&folder.join("tasks.sqlite3"), Access::Write, Duration::from_secs(5)).unwrap();
+    let sql = Connection::open(&folder.join("tasks.sqlite3"), OpenMode::Write, Duration::from_secs(5)).unwrap();
     sql.batch("PRAGMA ignore_check_constraints = ON; DROP TRIGGER task_steps")
         .unwrap();
     for statement in statements {
@@ -52,7 +52,7 @@ async fn words_and_fields_of_a_newer_version_are_shown_as_such_and_stop_nothing(
         ],
     );
     let bench = bench.reopen().await;
-    // The queue goes on behind the task that cannot be run as it was submitted.
+    // The queue continues after the task that cannot run as it was submitted.
     bench.reaches(&waits, StateName::Ended).await;
     let failed = bench.reaches(&asks, StateName::Ended).await;
     assert_eq!(failed.summary.end, Some(EndName::Failed));
@@ -77,7 +77,7 @@ async fn words_and_fields_of_a_newer_version_are_shown_as_such_and_stop_nothing(
     let view = bench.engine.get(&fields).await.unwrap();
     assert_eq!((view.summary.end, view.warnings.len()), (Some(EndName::Exited), 0));
 
-    // What it does not understand it leaves alone.
+    // It leaves alone what it does not understand.
     let refused = bench.engine.delete(&paused).await.unwrap_err();
     assert!(matches!(refused, ServiceError::Conflict { .. }), "{refused}");
     let answer = bench.engine.cancel(&paused).await.unwrap();

@@ -1,4 +1,4 @@
-//! What earlier versions left: a database without tenants, and files that others may read.
+//! What earlier versions left: a database without tenants, and files that others can read.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hybrid_cache_model::{TaskSpec, Tenant};
-use hybrid_cache_service::store::sqlite::{Access, Connection};
+use hybrid_cache_service::store::sqlite::{Connection, OpenMode};
 use hybrid_cache_service::{Follow, ListQuery, Novelty, StateName};
 
 use crate::bench::{Bench, config, reaches, read_all};
@@ -21,7 +21,7 @@ fn mode(path: &Path) -> u32 {
 /// A database of the first version, with a cancelled, a queued and a saved task.
 fn make_old(folder: &Path) {
     let spec = serde_json::to_string(&TaskSpec::new("print kept")).unwrap();
-    let sql = Connection::open(&folder.join("tasks.sqlite3"), Access::Write, Duration::ZERO).unwrap();
+    let sql = Connection::open(&folder.join("tasks.sqlite3"), OpenMode::Write, Duration::ZERO).unwrap();
     sql.batch("PRAGMA journal_mode = WAL").unwrap();
     sql.batch(&format!(
         "{FIRST}; PRAGMA application_id = {}; PRAGMA user_version = 1",
@@ -45,7 +45,7 @@ fn make_old(folder: &Path) {
 }
 
 #[tokio::test]
-async fn tasks_of_a_database_without_tenants_belong_to_default_and_go_on() {
+async fn tasks_of_a_database_without_tenants_belong_to_default() {
     let root = tempfile::tempdir().unwrap();
     make_old(root.path());
     let mut settings = config(root.path());
@@ -53,12 +53,12 @@ async fn tasks_of_a_database_without_tenants_belong_to_default_and_go_on() {
     settings.retention.saved = settings.retention.age;
     let driver: std::sync::Arc<dyn hybrid_cache_driver::Driver> = std::sync::Arc::new(Scripted::independent());
     let engine = hybrid_cache_service::Engine::open(settings, driver).await.unwrap();
-    // A small database is made anew as one that gives freed pages back.
-    let sql = Connection::open(&root.path().join("tasks.sqlite3"), Access::Read, Duration::ZERO).unwrap();
+    // A small database is rewritten so that it can return free pages.
+    let sql = Connection::open(&root.path().join("tasks.sqlite3"), OpenMode::Read, Duration::ZERO).unwrap();
     let gives_back = sql.first("PRAGMA auto_vacuum", &[], |row| row.integer(0)).unwrap();
     assert_eq!(gives_back, Some(2));
     drop(sql);
-    let ids = |page: hybrid_cache_service::Page<hybrid_cache_service::TaskSummary>| {
+    let ids = |page: hybrid_cache_service::TaskList| {
         page.items
             .into_iter()
             .map(|task| task.id.to_string())
@@ -66,12 +66,12 @@ async fn tasks_of_a_database_without_tenants_belong_to_default_and_go_on() {
     };
     let all = engine.list(&ListQuery::default()).await.unwrap();
     assert_eq!(ids(all), ["task-cancelled", "task-queued", "task-saved"]);
-    let other = engine.of(&"other".parse::<Tenant>().unwrap());
+    let other = engine.for_tenant(&"other".parse::<Tenant>().unwrap());
     assert!(ids(other.list(&ListQuery::default()).await.unwrap()).is_empty());
     let queued = hybrid_cache_service::TaskId::parse("task-queued").unwrap();
     reaches(&engine, &queued, StateName::Ended).await;
     assert_eq!(read_all(&engine, &queued, 0, Follow::Stored).await, b"kept\n");
-    // Its key still stands for it, with another body here.
+    // Its key still belongs to it, with another body here.
     let refused = engine.submit(&TaskSpec::new("x"), Some("old-key")).await.unwrap_err();
     assert_eq!(refused.code(), "idempotency_mismatch");
     let others = other.submit(&TaskSpec::new("x"), Some("old-key")).await.unwrap();
@@ -79,7 +79,7 @@ async fn tasks_of_a_database_without_tenants_belong_to_default_and_go_on() {
 }
 
 #[tokio::test]
-async fn what_is_kept_is_for_its_owner_alone_whatever_there_was_before() {
+async fn stored_files_are_private_to_their_owner() {
     let bench = Bench::new().await;
     let id = bench.start("print x").await;
     bench.reaches(&id, StateName::Ended).await;

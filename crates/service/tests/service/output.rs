@@ -1,4 +1,4 @@
-//! What tasks print: followed by many, read from anywhere, kept over restarts, bounded.
+//! Output: followed by many, read from any position, kept across restarts, bounded.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::scripted::Scripted;
 async fn two_hundred_followers_miss_nothing() {
     const LINES: usize = 20_000;
     let bench = Bench::with(Scripted::independent(), |config| config.concurrency = 1).await;
-    // Nothing is printed before all follow, some of which are slow.
+    // Nothing is printed before all follow, some of them slowly.
     let first = bench.start("hold").await;
     bench.reaches(&first, StateName::Running).await;
     let id = bench.start(&format!("burst {LINES}")).await;
@@ -45,11 +45,11 @@ async fn two_hundred_followers_miss_nothing() {
 }
 
 #[tokio::test]
-async fn a_reader_goes_on_where_it_was() {
+async fn a_reader_continues_where_it_was() {
     let bench = Bench::new().await;
     let id = bench.start("print one\nerr two\nprint three").await;
     let all = b"one\ntwo\nthree\n";
-    // A follower that comes before, while, or after it runs sees the same.
+    // A follower sees the same before, while and after the task runs.
     assert_eq!(read_all(&bench.engine, &id, 0, Follow::UntilEnd).await, all);
     bench.reaches(&id, StateName::Ended).await;
     for from in 0..=all.len() + 1 {
@@ -65,7 +65,7 @@ async fn a_reader_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn followers_of_a_task_that_never_runs_are_told_its_end() {
+async fn followers_of_a_task_that_never_runs_see_its_end() {
     let bench = Bench::new().await;
     let [cancelled, deleted] = [bench.submit("exit 0").await, bench.submit("exit 0").await];
     let follow = |id: &hybrid_cache_service::TaskId| {
@@ -82,7 +82,7 @@ async fn followers_of_a_task_that_never_runs_are_told_its_end() {
 }
 
 #[tokio::test]
-async fn a_follower_that_goes_away_leaves_nothing_behind() {
+async fn a_disconnected_follower_leaves_nothing_behind() {
     let bench = Bench::new().await;
     let saved = bench.submit("exit 0").await;
     let one = bench.engine.output(&saved, 0, Follow::UntilEnd).await.unwrap();
@@ -96,7 +96,7 @@ async fn a_follower_that_goes_away_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn output_is_bounded_and_its_beginning_told_with_the_task() {
+async fn output_is_bounded_and_its_beginning_shown_with_the_task() {
     let change = |config: &mut hybrid_cache_service::ServiceConfig| {
         config.limits.output_bytes = 1000;
         config.shown_output_bytes = 10;

@@ -1,17 +1,17 @@
-//! What another service on the same folder does with what the one before it left.
+//! What another service on the same folder does with the tasks of the one before it.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hybrid_cache_model::outcome::FailureKind;
-use hybrid_cache_service::view::EndName;
+use hybrid_cache_service::EndName;
 use hybrid_cache_service::{CancelAnswer, Follow, ServiceError, StateName};
 
 use crate::bench::{Bench, read_all, until};
 use crate::scripted::Scripted;
 
 #[tokio::test]
-async fn what_outlives_the_service_is_handed_over_and_found_again() {
+async fn tasks_that_outlive_the_service_are_adopted_by_the_next() {
     let bench = Bench::with(Scripted::independent(), |config| config.concurrency = 1).await;
     let running = bench.start("print one\nsleep 300\nprint two").await;
     let queued = bench.start("print queued").await;
@@ -30,7 +30,7 @@ async fn what_outlives_the_service_is_handed_over_and_found_again() {
     assert!(!bench.engine.ready().await.ready);
     let bench = bench.reopen().await;
     let ended = bench.reaches(&running, StateName::Ended).await;
-    // What was kept before is not kept twice.
+    // Output that was stored before is not stored twice.
     assert_eq!(ended.output.stdout, "one\ntwo\n");
     bench.reaches(&queued, StateName::Ended).await;
     for id in [running, queued] {
@@ -39,7 +39,7 @@ async fn what_outlives_the_service_is_handed_over_and_found_again() {
 }
 
 #[tokio::test]
-async fn what_dies_with_the_service_gets_time_to_end_and_is_told_about_where_it_does_not() {
+async fn tasks_that_die_with_the_service_get_time_and_report_if_they_do_not_end() {
     let bench = Bench::with(Scripted::with_process(), |config| config.concurrency = 2).await;
     let quick = bench.start("sleep 100\nprint done").await;
     let slow = bench.start("print begun\nhold").await;
@@ -57,7 +57,7 @@ async fn what_dies_with_the_service_gets_time_to_end_and_is_told_about_where_it_
 }
 
 #[tokio::test]
-async fn a_driver_that_is_down_keeps_tasks_queued_and_says_why() {
+async fn tasks_stay_queued_with_the_reason_while_the_driver_is_down() {
     for driver in [Scripted::independent(), Scripted::with_process()] {
         let bench = Bench::with(driver, |config| config.concurrency = 2).await;
         bench.driver.down.store(true, Ordering::SeqCst);
@@ -77,7 +77,7 @@ async fn a_driver_that_is_down_keeps_tasks_queued_and_says_why() {
         assert!(!bench.engine.metrics().driver_up);
         let ready = bench.engine.ready().await;
         assert!(ready.ready && ready.driver.is_some());
-        // Asked again and again, but not by everybody.
+        // Called again and again, but not by every task.
         tokio::time::sleep(Duration::from_millis(300)).await;
         let attempts = bench.driver.attempts.load(Ordering::SeqCst);
         assert!((2..60).contains(&attempts), "{attempts}");
@@ -118,7 +118,7 @@ async fn a_task_whose_submit_may_have_arrived_is_cancelled_once_that_is_known() 
         (bench.driver.times_started(arrived.as_str()) == 1).then_some(())
     })
     .await;
-    assert_eq!(bench.engine.cancel(&arrived).await.unwrap(), CancelAnswer::Asked);
+    assert_eq!(bench.engine.cancel(&arrived).await.unwrap(), CancelAnswer::Requested);
     let view = bench.reaches(&arrived, StateName::Cancelled).await;
     assert_eq!(view.summary.end, Some(EndName::Cancelled));
     bench.driver.mute.store(false, Ordering::SeqCst);
@@ -129,7 +129,7 @@ async fn a_task_whose_submit_may_have_arrived_is_cancelled_once_that_is_known() 
         (bench.driver.attempts.load(Ordering::SeqCst) > attempts).then_some(())
     })
     .await;
-    assert_eq!(bench.engine.cancel(&never).await.unwrap(), CancelAnswer::Asked);
+    assert_eq!(bench.engine.cancel(&never).await.unwrap(), CancelAnswer::Requested);
     assert!(bench.engine.get(&never).await.unwrap().summary.cancel_requested);
     bench.driver.down.store(false, Ordering::SeqCst);
     bench.reaches(&never, StateName::Cancelled).await;
@@ -164,7 +164,7 @@ async fn a_task_that_may_have_run_and_been_forgotten_is_not_run_again() {
         bench.driver.forget_all();
         let ended = bench.reaches(&id, StateName::Ended).await;
         let failure = ended.failure.expect("a failure");
-        assert!(failure.message.contains("run and forgotten"), "{by}: {failure:?}");
+        assert!(failure.message.contains("its record expired"), "{by}: {failure:?}");
         bench.driver.down.store(false, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(bench.driver.times_started(id.as_str()), 1, "{by}");
@@ -172,7 +172,7 @@ async fn a_task_that_may_have_run_and_been_forgotten_is_not_run_again() {
 }
 
 #[tokio::test]
-async fn a_task_that_is_at_work_is_found_however_long_ago_it_was_started() {
+async fn a_running_task_is_found_however_long_ago_it_started() {
     let bench = Bench::with(Scripted::independent(), |config| {
         config.driver_call = Duration::from_millis(50);
     })
@@ -194,7 +194,7 @@ async fn a_task_that_is_at_work_is_found_however_long_ago_it_was_started() {
 }
 
 #[tokio::test]
-async fn a_task_that_was_certainly_not_started_waits_for_as_long_as_it_takes() {
+async fn a_task_that_was_certainly_not_started_waits_as_long_as_needed() {
     let bench = Bench::with(Scripted::independent(), |config| {
         config.driver_call = Duration::from_millis(20);
     })
@@ -217,7 +217,7 @@ async fn a_cancel_is_not_forgotten_by_a_restart() {
     let id = bench.start("hold").await;
     bench.reaches(&id, StateName::Running).await;
     bench.driver.down.store(true, Ordering::SeqCst);
-    assert_eq!(bench.engine.cancel(&id).await.unwrap(), CancelAnswer::Asked);
+    assert_eq!(bench.engine.cancel(&id).await.unwrap(), CancelAnswer::Requested);
     bench.engine.shutdown(Duration::ZERO).await;
     let bench = bench.reopen().await;
     assert!(bench.engine.get(&id).await.unwrap().summary.cancel_requested);
@@ -226,7 +226,7 @@ async fn a_cancel_is_not_forgotten_by_a_restart() {
 }
 
 #[tokio::test]
-async fn a_driver_that_loses_sight_of_a_task_costs_none_of_its_output() {
+async fn a_lost_connection_to_the_driver_loses_no_output() {
     let bench = Bench::new().await;
     let id = bench
         .start("print one\nsleep 100\nerr two\nsleep 100\nprint three")
@@ -245,7 +245,7 @@ async fn a_driver_that_loses_sight_of_a_task_costs_none_of_its_output() {
 }
 
 #[tokio::test]
-async fn a_running_task_says_that_its_driver_does_not_answer() {
+async fn a_running_task_shows_that_its_driver_does_not_answer() {
     let bench = Bench::new().await;
     let id = bench.start("sleep 50").await;
     bench.driver.deaf.store(true, Ordering::SeqCst);
@@ -260,7 +260,7 @@ async fn a_running_task_says_that_its_driver_does_not_answer() {
 }
 
 #[tokio::test]
-async fn a_task_that_is_seen_again_says_no_more_that_it_waits() {
+async fn a_task_that_is_seen_again_no_longer_shows_a_reason_to_wait() {
     let bench = Bench::with(Scripted::independent(), |config| {
         config.driver_call = Duration::from_millis(50);
     })
@@ -279,7 +279,7 @@ async fn a_task_that_is_seen_again_says_no_more_that_it_waits() {
 }
 
 #[tokio::test]
-async fn a_driver_of_another_name_takes_up_nothing() {
+async fn a_driver_of_another_name_adopts_nothing() {
     let bench = Bench::new().await;
     let id = bench.start("hold").await;
     bench.reaches(&id, StateName::Running).await;

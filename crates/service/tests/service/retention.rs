@@ -1,4 +1,4 @@
-//! What is kept stays within its budget of bytes, and what nobody asks for any more goes.
+//! Storage stays within its budget of bytes, and tasks that nobody runs are deleted.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use hybrid_cache_model::{TaskSpec, Tenant};
-use hybrid_cache_service::store::sqlite::{Access, Connection};
+use hybrid_cache_service::store::sqlite::{Connection, OpenMode};
 use hybrid_cache_service::{Clock, Engine, ListQuery, Parts, ServiceConfig, ServiceError, StateName, TaskId};
 
 use crate::bench::{Bench, Jumping, LOOK, config, reaches, submit, until};
@@ -29,7 +29,7 @@ async fn listed(engine: &Engine) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn output_beyond_the_budget_takes_the_oldest_tasks_with_it_and_no_others() {
+async fn output_beyond_the_budget_deletes_only_the_oldest_tasks() {
     const BUDGET: u64 = 2 << 20;
     let bench = Bench::with(Scripted::independent(), |config| {
         config.retention.bytes = Some(BUDGET);
@@ -52,20 +52,20 @@ async fn output_beyond_the_budget_takes_the_oldest_tasks_with_it_and_no_others()
     let left = listed(&bench.engine).await;
     assert_eq!(left[0], saved.to_string());
     let kept = left.len() - 1;
-    // The database takes its part.
+    // The database takes its share.
     assert!((4..10).contains(&kept), "{kept}");
     assert_eq!(left[1..], ids[30 - kept..]);
     assert_eq!(bench.engine.metrics().expired, 30 - kept as u64);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tenant_that_fills_the_budget_pushes_out_its_own_tasks_alone() {
+async fn a_tenant_that_fills_the_budget_loses_only_its_own_tasks() {
     let bench = Bench::with(Scripted::independent(), |config| {
         config.retention.bytes = Some(2 << 20);
         config.retention.every = LOOK;
     })
     .await;
-    let other = bench.engine.of(&"modest".parse::<Tenant>().unwrap());
+    let other = bench.engine.for_tenant(&"modest".parse::<Tenant>().unwrap());
     let modest = submit(&other, "burst 20000").await;
     other.run(&modest).await.unwrap();
     reaches(&other, &modest, StateName::Ended).await;
@@ -94,7 +94,7 @@ async fn with_clock(root: &Path, change: impl FnOnce(&mut ServiceConfig)) -> (En
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn forgotten_submits_expire_and_make_room_for_new_ones() {
+async fn saved_tasks_expire_and_make_room_for_new_ones() {
     let root = tempfile::tempdir().unwrap();
     let (engine, clock) = with_clock(root.path(), |config| config.open_tasks = 500).await;
     let spec = TaskSpec::new("exit 0");
@@ -106,7 +106,7 @@ async fn forgotten_submits_expire_and_make_room_for_new_ones() {
     assert!(matches!(refused, ServiceError::TooMany { .. }), "{refused}");
     assert_eq!(engine.metrics().expired, 0);
     clock.0.fetch_add(2 * HOUR_US, Ordering::SeqCst);
-    // With a crowd, an hour is enough: the earlier ones have gone, as far as they are a crowd.
+    // For a crowd, one hour is enough: the earlier ones are gone, as far as they are a crowd.
     until("there is room", || async { engine.submit(&spec, None).await.ok() }).await;
     clock.0.fetch_add(25 * HOUR_US, Ordering::SeqCst);
     until("all are gone", || async {
@@ -146,7 +146,7 @@ async fn saved_tasks_of_a_clock_that_was_ahead_grow_old_like_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_clock_that_is_set_ahead_by_mistake_and_back_deletes_nothing() {
+async fn a_clock_set_forward_by_mistake_and_back_deletes_nothing() {
     let root = tempfile::tempdir().unwrap();
     // The time to set it back is three seconds.
     let (engine, clock) = with_clock(root.path(), |config| config.retention.every = LOOK * 10).await;
@@ -175,7 +175,7 @@ async fn output_that_could_not_be_deleted_with_its_task_is_deleted_later() {
     std::fs::create_dir(&file).unwrap();
     bench.engine.delete(&id).await.unwrap();
     tokio::time::sleep(LOOK * 10).await;
-    // At no time it is not there, which would look as if it were gone.
+    // It exists at all times; otherwise it would look as if it were gone.
     let (here, flags) = (rustix::fs::CWD, rustix::fs::RenameFlags::EXCHANGE);
     rustix::fs::renameat_with(here, &aside, here, &file, flags).unwrap();
     until("it is gone", || async { (!file.exists()).then_some(()) }).await;
@@ -191,11 +191,11 @@ fn database_bytes(root: &Path) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn large_forgotten_submits_are_refused_within_the_budget_until_the_time_that_is_told() {
+async fn large_saved_tasks_are_refused_within_the_budget_until_retry_after() {
     const BUDGET: u64 = 8 << 20;
     let root = tempfile::tempdir().unwrap();
     let (engine, clock) = with_clock(root.path(), |config| config.retention.bytes = Some(BUDGET)).await;
-    let modest = engine.of(&"modest".parse::<Tenant>().unwrap());
+    let modest = engine.for_tenant(&"modest".parse::<Tenant>().unwrap());
     let result = submit(&modest, "burst 2000").await;
     modest.run(&result).await.unwrap();
     reaches(&modest, &result, StateName::Ended).await;
@@ -212,13 +212,13 @@ async fn large_forgotten_submits_are_refused_within_the_budget_until_the_time_th
         clock.0.fetch_add(1_000_000, Ordering::SeqCst);
     };
     assert!((50..=72).contains(&taken), "{taken}");
-    assert!(refused.to_string().contains("were never run"), "{refused}");
+    assert!(refused.to_string().contains("saved tasks take"), "{refused}");
     assert!(database_bytes(root.path()) < BUDGET);
     // The first of them is a minute old.
     let told = refused.retry_after().unwrap();
     assert!((3400..3600).contains(&told.as_secs()), "{told:?}");
 
-    // Who runs or deletes something may submit again at once.
+    // Whoever runs or deletes a task may submit again at once.
     let first = listed(&engine).await[0].parse_id();
     engine.delete(&first).await.unwrap();
     engine.submit(&large, None).await.unwrap();
@@ -239,7 +239,7 @@ async fn large_forgotten_submits_are_refused_within_the_budget_until_the_time_th
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_saved_tasks_take_is_counted_alike_by_the_next_service() {
+async fn the_next_service_counts_saved_bytes_alike() {
     let root = tempfile::tempdir().unwrap();
     let change = |config: &mut ServiceConfig| config.retention.bytes = Some(2 << 20);
     let large = TaskSpec::new("x".repeat(60_000));
@@ -266,7 +266,7 @@ async fn what_saved_tasks_take_is_counted_alike_by_the_next_service() {
 /// A day of clients that submit and never run. By name: `cargo test --release … -- --ignored --nocapture hundred_thousand`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes; see its comment"]
-async fn a_hundred_thousand_forgotten_submits_leave_room_after_an_hour() {
+async fn a_hundred_thousand_saved_tasks_leave_room_after_an_hour() {
     let root = tempfile::tempdir().unwrap();
     let (engine, clock) = with_clock(root.path(), |_| {}).await;
     let spec = TaskSpec::new("print(1)");
@@ -300,7 +300,7 @@ impl ParseId for String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_database_gives_back_what_deleted_tasks_held() {
+async fn the_database_returns_the_pages_of_deleted_tasks() {
     let root = tempfile::tempdir().unwrap();
     let (engine, clock) = with_clock(root.path(), |_| {}).await;
     let large = TaskSpec::new("x".repeat(60_000));
@@ -309,7 +309,7 @@ async fn the_database_gives_back_what_deleted_tasks_held() {
     }
     let pages = || {
         let path = root.path().join("tasks.sqlite3");
-        let sql = Connection::open(&path, Access::Read, Duration::from_secs(5)).unwrap();
+        let sql = Connection::open(&path, OpenMode::Read, Duration::from_secs(5)).unwrap();
         sql.first("PRAGMA page_count", &[], |row| row.integer(0))
             .unwrap()
             .unwrap()

@@ -1,4 +1,4 @@
-//! A driver that does what a task's code says, line by line, and counts how often it was made to.
+//! A driver that does what a task's code says, line by line, and counts how often it had to.
 //!
 //! `print TEXT`, `err TEXT`, `burst N` (so many lines), `sleep MS`, `hold` (until it is cancelled), `exit CODE`.
 
@@ -28,28 +28,28 @@ pub struct Scripted {
     jobs: Mutex<HashMap<String, Job>>,
     /// Ids in the order in which they were started.
     pub started: Mutex<Vec<String>>,
-    /// While true, nothing can be submitted, and who tries does not know that.
+    /// While true, nothing can be submitted, and the caller does not know whether it was.
     pub down: AtomicBool,
     /// While true, nothing can be submitted, and that is certain.
     pub away: AtomicBool,
-    /// What it says of how long it remembers tasks.
+    /// How long it reports to remember tasks.
     pub remembers: Mutex<Duration>,
-    /// While true, a submit is done but not answered.
+    /// While true, a submit succeeds without an answer.
     pub mute: AtomicBool,
     /// How long it takes to answer that it has started something.
     pub slow: Mutex<Duration>,
-    /// While true, ends are not told.
+    /// While true, ends are not reported.
     pub deaf: AtomicBool,
-    /// Why its tasks have no place yet, and since when.
+    /// Why its tasks have no room yet, and since when.
     waits: Mutex<Option<(String, Instant)>>,
     /// How long they had none before.
     waited: Mutex<Duration>,
-    /// How often something was submitted, whatever came of it.
+    /// How often something was submitted, with any result.
     pub attempts: AtomicUsize,
-    /// Raised whenever it loses sight of its tasks.
+    /// Changes whenever it loses its connection to its tasks.
     blinks: watch::Sender<u32>,
     running: Arc<AtomicUsize>,
-    /// Most that ran at one time.
+    /// Most tasks that ran at the same time.
     pub most: Arc<AtomicUsize>,
 }
 
@@ -74,34 +74,34 @@ impl Scripted {
         }
     }
 
-    /// One whose tasks outlive the service.
+    /// A driver whose tasks outlive the service.
     pub fn independent() -> Scripted {
         Scripted::new(Lifetime::Independent)
     }
 
-    /// One whose tasks die with it.
+    /// A driver whose tasks die with it.
     pub fn with_process() -> Scripted {
         Scripted::new(Lifetime::WithProcess)
     }
 
-    /// Forgets everything, as a driver does whose process was killed.
+    /// Forgets everything, like a driver whose process was killed.
     pub fn die(&self) {
         for (_, job) in self.jobs.lock().unwrap().drain() {
             job.work.unwrap().abort();
         }
     }
 
-    /// Forgets every task that has ended, as a cluster does after a while.
+    /// Forgets every ended task, like a cluster after a while.
     pub fn forget_all(&self) {
         self.jobs.lock().unwrap().clear();
     }
 
-    /// Loses sight of every task for a moment: who waits is told, logs end, and asked to end is nobody any more.
+    /// Loses the connection to every task for a moment: waits fail, logs end, and cancels are forgotten.
     pub fn blink(&self) {
         self.blinks.send_modify(|count| *count += 1);
     }
 
-    /// From now on its tasks have no place, for this reason, or have one again.
+    /// From now on its tasks have no room, for this reason, or have room again.
     pub fn fill(&self, why: Option<&str>) {
         let before = std::mem::replace(
             &mut *self.waits.lock().unwrap(),
@@ -140,7 +140,7 @@ impl Scripted {
         }
     }
 
-    /// Tasks it knows.
+    /// Tasks that it knows.
     pub fn known(&self) -> usize {
         self.jobs.lock().unwrap().len()
     }
@@ -160,7 +160,7 @@ pub fn is_down() -> DriverError {
     DriverError::Failed(Failure::new(FailureKind::Cluster, "the cluster does not answer"))
 }
 
-/// What became of a task that ended so.
+/// The outcome of a task with this end.
 pub fn outcome(end: End) -> Outcome {
     let mut timeline = Timeline {
         total_us: 1500,

@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use hybrid_cache_driver::local::LocalConfig;
 use hybrid_cache_model::budget::{BudgetRequest, Budgets};
 use hybrid_cache_model::maintain::{MaintainReport, MaintainRequest, VerifyReport};
-use hybrid_cache_model::protocol::{IndexScope, Keep, EnvironmentContext, PrepareEvent, PrepareRequest, PythonTools, SystemTools};
+use hybrid_cache_model::protocol::{
+    EnvironmentContext, IndexScope, Keep, PrepareEvent, PrepareRequest, PythonTools, SystemTools,
+};
 use hybrid_cache_model::{PythonRequest, RequestKey, SystemKey, TaskSpec};
 use hybrid_cache_sizing::Volume;
 use serde::Serialize;

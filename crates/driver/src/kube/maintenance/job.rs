@@ -48,7 +48,11 @@ impl Drop for UnfinishedJob {
 ///
 /// # Errors
 /// The pod could not run, or reported a failure.
-pub async fn run(shared: &Arc<Shared>, epoch: &Epoch, question: PodMaintenanceCommand) -> Result<PodMaintainReport, Failure> {
+pub async fn run(
+    shared: &Arc<Shared>,
+    epoch: &Epoch,
+    question: PodMaintenanceCommand,
+) -> Result<PodMaintainReport, Failure> {
     finish(shared, epoch, question).await.map(|job| job.report.clone())
 }
 
@@ -92,7 +96,9 @@ impl Drop for FinishedJob {
 async fn finish(shared: &Arc<Shared>, epoch: &Epoch, question: PodMaintenanceCommand) -> Result<FinishedJob, Failure> {
     let whole = matches!(
         question,
-        PodMaintenanceCommand::CreateEpoch { .. } | PodMaintenanceCommand::DeleteEpoch { .. } | PodMaintenanceCommand::SetAside
+        PodMaintenanceCommand::CreateEpoch { .. }
+            | PodMaintenanceCommand::DeleteEpoch { .. }
+            | PodMaintenanceCommand::SetAside
     );
     let timeout = if whole { FOLDERS_TIMEOUT } else { CACHES_TIMEOUT };
     let name = ids::unique("maintain");

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use hybrid_cache_model::pod::{
-    NIX_MOUNT, NetworkSettings, POD_PROTOCOL_VERSION, PYTHON_MOUNT, PodEnvironments, PodMaintainRequest, PodMaintenanceCommand,
-    PodRequest,
+    NIX_MOUNT, NetworkSettings, POD_PROTOCOL_VERSION, PYTHON_MOUNT, PodEnvironments, PodMaintainRequest,
+    PodMaintenanceCommand, PodRequest,
 };
 use hybrid_cache_model::protocol::{Keep, Volumes};
 use hybrid_cache_model::{CachePolicy, Failure, FailureKind, Task, TaskError, TaskSpec};

@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use hybrid_cache_model::Failure;
-use hybrid_cache_model::maintain::GcReport;
 use hybrid_cache_model::budget::BudgetRequest;
-use hybrid_cache_model::protocol::{SystemTools};
+use hybrid_cache_model::maintain::GcReport;
+use hybrid_cache_model::protocol::SystemTools;
 
 use super::collection::{collection_deadline, lock_store, open_nix};
 use crate::child::Deadline;

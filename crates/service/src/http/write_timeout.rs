@@ -1,4 +1,4 @@
-//! A connection whose other end must read: a write that waits for too long breaks it.
+//! A connection with a time limit on writes, against clients that do not read.
 
 use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice};
@@ -10,18 +10,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
-/// A stream with a deadline on each write that is waiting.
-pub struct Patient {
+/// A stream with a time limit on each write that waits.
+pub struct WriteTimeout {
     stream: TcpStream,
     patience: Duration,
     deadline: Pin<Box<Sleep>>,
     waits: bool,
 }
 
-impl Patient {
-    /// Gives the other end so long to take what is written.
-    pub fn new(stream: TcpStream, patience: Duration) -> Patient {
-        Patient {
+impl WriteTimeout {
+    /// A stream whose client may leave a write unread for this long.
+    pub fn new(stream: TcpStream, patience: Duration) -> WriteTimeout {
+        WriteTimeout {
             stream,
             patience,
             deadline: Box::pin(sleep(patience)),
@@ -45,13 +45,13 @@ impl Patient {
     }
 }
 
-impl AsyncRead for Patient {
+impl AsyncRead for WriteTimeout {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_read(context, into)
     }
 }
 
-impl AsyncWrite for Patient {
+impl AsyncWrite for WriteTimeout {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(context, bytes);
@@ -89,11 +89,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_never_reads_is_let_go() {
+    async fn a_client_that_never_reads_is_disconnected_by_the_stream() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let silent = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let mut patient = Patient::new(stream, Duration::from_millis(50));
+        let mut patient = WriteTimeout::new(stream, Duration::from_millis(50));
         let mut written = Ok(());
         for _ in 0..1000 {
             written = patient.write_all(&[0; 65536]).await;

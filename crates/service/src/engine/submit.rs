@@ -1,92 +1,95 @@
-//! Handing a task over to its driver, under a ticket that was stored before: never twice, whatever fails in between.
+//! Submits a task to its driver under a ticket that was stored before: never twice, whatever fails in between.
 
+use hybrid_cache_api::TaskId;
 use std::sync::{Arc, Weak};
 
 use hybrid_cache_driver::{DriverError, Epoch, Lifetime, LogReader, SubmitOptions, Ticket};
 use hybrid_cache_model::{Failure, FailureKind, Tenant};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Inner;
-use super::carry::{Carried, Stage, Wish};
+use super::active_task::ActiveTask;
+use super::inner::Inner;
+use super::intent::Intent;
+use super::stage::Stage;
 use crate::error::ServiceError;
-use crate::id::TaskId;
 use crate::state::Event;
-use crate::store::writer::Desk;
-use crate::store::writes::{self, Asked, Claimed};
+use crate::store::writer::WriteContext;
+use crate::store::writes::{self, CancelRequest, Claimed};
 
-/// Attempts to put a task back into the queue once the service ends.
+/// Attempts to put a task back into the queue at shutdown.
 const LAST_TRIES: u32 = 3;
 
-/// What became of handing a task over.
-pub enum Handed {
-    /// The driver has it under this ticket, and this is its log: taken at once, so that the driver holds no more than a window
-    /// of it.
-    Over(Ticket, Result<LogReader, DriverError>),
-    /// It cannot be run, by its own fault or for good.
+/// The result of submitting a task.
+pub enum SubmitResult {
+    /// The driver has it under this ticket, with this log. The log is taken at once, so that the driver holds no more
+    /// than a window of it.
+    Accepted(Ticket, Result<LogReader, DriverError>),
+    /// It can never run, because of the task itself or of the cluster.
     Failed(Failure),
     /// It was cancelled and never ran.
     Cancelled,
-    /// It is back in the queue, or left for another process to try.
+    /// It is back in the queue, or left for another process.
     Left,
 }
 
-/// What the driver answered to one attempt.
+/// The driver's answer to one attempt.
 enum Attempt {
     Accepted(Ticket),
     Failed(Failure),
-    /// It does not answer; the task may or may not have reached it.
+    /// The driver does not answer; the task may or may not have reached it.
     Down(String),
-    /// It did not start the task, and certainly so. True where it has answered.
+    /// The driver certainly did not start it. True if the driver answered.
     NotStarted(String, bool),
 }
 
-/// Hands a task over, trying again for as long as the driver does not answer.
-pub async fn hand_over(inner: &Arc<Inner>, task: &Claimed, mut stage: Stage, carried: &mut Carried) -> Handed {
+/// Submits a task, and retries while the driver does not answer.
+pub async fn submit(inner: &Arc<Inner>, task: &Claimed, mut stage: Stage, active: &mut ActiveTask) -> SubmitResult {
     if stage == Stage::Submitted {
         return over(inner, task.ticket.clone());
     }
     loop {
         let asked = Instant::now();
-        if carried.wish() == Wish::None && stage.is_forgotten() {
-            // Only looked for: where it is at work still, nothing is lost; where it is not known, it ends so.
+        if active.intent() == Intent::Run && stage.is_forgotten() {
+            // Do not submit the task again; wait on its ticket. If the task still runs, nothing is lost. If the driver
+            // does not know it, it ends as failed.
             return started(inner, task, task.ticket.clone()).await;
         }
-        match (carried.wish(), stage) {
-            (Wish::Cancel, Stage::Fresh) => return Handed::Cancelled,
-            (Wish::Leave, Stage::Fresh) => return postpone(inner, task, carried, None).await,
-            (Wish::Leave, _) => return Handed::Left,
-            (Wish::Cancel, _) => match timeout(inner.config.driver_call, inner.driver.cancel(&task.ticket)).await {
+        match (active.intent(), stage) {
+            (Intent::Cancel, Stage::Fresh) => return SubmitResult::Cancelled,
+            (Intent::Shutdown, Stage::Fresh) => return postpone(inner, task, active, None).await,
+            (Intent::Shutdown, _) => return SubmitResult::Left,
+            (Intent::Cancel, _) => match timeout(inner.config.driver_call, inner.driver.cancel(&task.ticket)).await {
                 Ok(Ok(())) => return started(inner, task, task.ticket.clone()).await,
                 Ok(Err(DriverError::UnknownTicket(_))) => {
-                    inner.gate.open();
-                    return Handed::Cancelled;
+                    inner.circuit_breaker.record_success();
+                    return SubmitResult::Cancelled;
                 }
-                Ok(Err(error)) => pause(inner, carried, &error.to_string()).await,
-                Err(_) => pause(inner, carried, "the driver does not answer").await,
+                Ok(Err(error)) => pause(inner, active, &error.to_string()).await,
+                Err(_) => pause(inner, active, "the driver does not answer").await,
             },
-            (Wish::None, _) => match attempt(inner, task, stage).await {
+            (Intent::Run, _) => match attempt(inner, task, stage).await {
                 Attempt::Accepted(ticket) => {
-                    inner.gate.open();
+                    inner.circuit_breaker.record_success();
                     return started(inner, task, ticket).await;
                 }
                 Attempt::Failed(failure) => {
-                    inner.gate.open();
-                    return Handed::Failed(failure);
+                    inner.circuit_breaker.record_success();
+                    return SubmitResult::Failed(failure);
                 }
                 Attempt::NotStarted(reason, answered) if stage == Stage::Fresh => {
                     match answered {
-                        true => inner.gate.hold(&reason),
-                        false => inner.gate.shut(&reason),
+                        true => inner.circuit_breaker.record_refusal(&reason),
+                        false => inner.circuit_breaker.record_failure(&reason),
                     };
-                    return postpone(inner, task, carried, Some(reason)).await;
+                    return postpone(inner, task, active, Some(reason)).await;
                 }
-                // Not this time; an earlier one may have.
-                Attempt::NotStarted(reason, _) => pause(inner, carried, &reason).await,
+                // This attempt did not start it, but an earlier one may have.
+                Attempt::NotStarted(reason, _) => pause(inner, active, &reason).await,
                 Attempt::Down(reason) => {
                     if stage == Stage::Fresh {
                         stage = Stage::uncertain(inner, asked.elapsed());
                     }
-                    pause(inner, carried, &reason).await;
+                    pause(inner, active, &reason).await;
                 }
             },
         }
@@ -118,10 +121,10 @@ async fn attempt(inner: &Inner, task: &Claimed, stage: Stage) -> Attempt {
             inner.config.driver_call.as_secs()
         ),
     };
-    tracing::warn!(task = %task.id, "the driver does not take the task");
+    tracing::warn!(task = %task.id, "the driver does not accept the task");
     // A driver within this process knows what it has started, whatever became of the call.
     match inner.driver.lifetime() {
-        // To look for it is not to be asked here: one that looks may be on its way for as long as the outage goes on.
+        // Do not look for the task now: during an outage, that call would take as long as the outage.
         Lifetime::Independent => Attempt::Down(reason),
         Lifetime::WithProcess if inner.driver.logs(&task.ticket).is_ok() => Attempt::Accepted(task.ticket.clone()),
         Lifetime::WithProcess => Attempt::NotStarted(reason, false),
@@ -131,9 +134,9 @@ async fn attempt(inner: &Inner, task: &Claimed, stage: Stage) -> Attempt {
 enum Fault {
     /// Trying again would fail again.
     Task(Failure),
-    /// It may go away; nothing was started.
+    /// It may pass; nothing was started.
     NotStarted(Failure),
-    /// It may go away.
+    /// It may pass.
     Driver(String),
 }
 
@@ -159,25 +162,25 @@ fn is_passing(kind: FailureKind) -> bool {
     )
 }
 
-/// Waits until the driver may be asked again, or something is wished.
-async fn pause(inner: &Inner, carried: &mut Carried, reason: &str) {
-    let pause = inner.gate.shut(reason);
-    inner.note_waiting(carried, Some(reason)).await;
+/// Waits until the driver may be called again, or the intent changes.
+async fn pause(inner: &Inner, active: &mut ActiveTask, reason: &str) {
+    let pause = inner.circuit_breaker.record_failure(reason);
+    inner.note_waiting(active, Some(reason)).await;
     tokio::select! {
         () = sleep(pause) => {}
-        () = carried.changed() => {}
+        () = active.changed() => {}
     }
 }
 
-/// Notes that the driver has the task. Where that cannot be kept, the next process finds the task by its ticket.
-async fn started(inner: &Arc<Inner>, task: &Claimed, ticket: Ticket) -> Handed {
+/// Stores that the driver has the task. If that fails, the next process finds the task by its ticket.
+async fn started(inner: &Arc<Inner>, task: &Claimed, ticket: Ticket) -> SubmitResult {
     let over = over(inner, ticket.clone());
     match note_started(inner, &task.tenant, &task.id, &ticket).await {
-        Ok(Some(Asked::ToCancel)) => {}
-        Ok(Some(Asked::No)) => tracing::info!(task = %task.id, "running"),
+        Ok(Some(CancelRequest::Pending)) => {}
+        Ok(Some(CancelRequest::None)) => tracing::info!(task = %task.id, "running"),
         Ok(None) => tracing::error!(task = %task.id, "a task was started from a state that does not allow it"),
         Err(error) => {
-            tracing::warn!(task = %task.id, %error, "it cannot be kept yet that a task runs");
+            tracing::warn!(task = %task.id, %error, "cannot store yet that a task runs");
             let (tenant, id) = (task.tenant.clone(), task.id.clone());
             tokio::spawn(keep_started(Arc::downgrade(inner), tenant, id, ticket));
         }
@@ -185,25 +188,26 @@ async fn started(inner: &Arc<Inner>, task: &Claimed, ticket: Ticket) -> Handed {
     over
 }
 
-/// Keeps that the driver has the task, and passes on that somebody asked meanwhile to cancel it. `None` where the task's
-/// state does not allow it, as that of one that has ended.
+/// Stores that the driver has the task, and applies a cancel that arrived meanwhile. `None` if the task's state does
+/// not allow it, because it has ended for example.
 async fn note_started(
     inner: &Inner,
     tenant: &Tenant,
     id: &TaskId,
     ticket: &Ticket,
-) -> Result<Option<Asked>, ServiceError> {
+) -> Result<Option<CancelRequest>, ServiceError> {
     let (owner, wanted, now_us) = (tenant.clone(), id.clone(), inner.clock.now_us());
     let event = Event::Start { ticket: ticket.clone() };
-    let advance = move |desk: &mut Desk<'_>| writes::advance(desk, (&owner, &wanted), event.clone(), None, now_us);
+    let advance =
+        move |context: &mut WriteContext<'_>| writes::advance(context, (&owner, &wanted), event.clone(), None, now_us);
     let asked = inner.store.write(advance).await?;
-    if asked == Some(Asked::ToCancel) {
-        inner.wish(id, Wish::Cancel);
+    if asked == Some(CancelRequest::Pending) {
+        inner.set_intent(id, Intent::Cancel);
     }
     Ok(asked)
 }
 
-/// Tries again to note that the driver has the task, until that is kept, or the task has ended meanwhile, or the service does.
+/// Retries to store that the driver has the task, until that succeeds, the task has ended, or the service has.
 async fn keep_started(inner: Weak<Inner>, tenant: Tenant, id: TaskId, ticket: Ticket) {
     let mut failures = 0;
     while let Some(inner) = inner.upgrade() {
@@ -217,37 +221,38 @@ async fn keep_started(inner: Weak<Inner>, tenant: Tenant, id: TaskId, ticket: Ti
     }
 }
 
-fn over(inner: &Inner, ticket: Ticket) -> Handed {
+fn over(inner: &Inner, ticket: Ticket) -> SubmitResult {
     let log = inner.driver.take_log(&ticket);
-    Handed::Over(ticket, log)
+    SubmitResult::Accepted(ticket, log)
 }
 
-/// Puts a task back into its place in the queue, trying again for as long as the disk is full or locked: nobody else carries it.
-async fn postpone(inner: &Inner, task: &Claimed, carried: &Carried, reason: Option<String>) -> Handed {
+/// Puts a task back into its place in the queue, and retries while the disk is full or the database locked: no other
+/// code would run it.
+async fn postpone(inner: &Inner, task: &Claimed, active: &ActiveTask, reason: Option<String>) -> SubmitResult {
     let mut failures = 0;
     loop {
         let (tenant, id, now_us) = (task.tenant.clone(), task.id.clone(), inner.clock.now_us());
         let reason = reason.clone();
-        let back = move |desk: &mut Desk<'_>| {
-            writes::advance(desk, (&tenant, &id), Event::Postpone, reason.as_deref(), now_us)
+        let back = move |context: &mut WriteContext<'_>| {
+            writes::advance(context, (&tenant, &id), Event::Postpone, reason.as_deref(), now_us)
         };
         match inner.store.write_certainly(back).await {
-            // Asked to end in this very moment: nothing has been started.
-            Ok(Some(Asked::ToCancel)) => {
+            // A client cancelled it at this very moment, and nothing was started.
+            Ok(Some(CancelRequest::Pending)) => {
                 let (tenant, id, now_us) = (task.tenant.clone(), task.id.clone(), inner.clock.now_us());
-                let cancel = move |desk: &mut Desk<'_>| writes::cancel(desk, (&tenant, &id), now_us);
+                let cancel = move |context: &mut WriteContext<'_>| writes::cancel(context, (&tenant, &id), now_us);
                 if let Err(error) = inner.store.write(cancel).await {
-                    tracing::error!(task = %task.id, %error, "it cannot be kept that a task is cancelled");
+                    tracing::error!(task = %task.id, %error, "cannot store that a task is cancelled");
                 }
                 inner.outputs.live.close(&task.id);
-                return Handed::Left;
+                return SubmitResult::Left;
             }
-            Ok(_) => return Handed::Left,
+            Ok(_) => return SubmitResult::Left,
             Err(error) => {
                 failures += 1;
-                tracing::error!(task = %task.id, %error, "it cannot be kept yet that a task is queued again");
-                if carried.wish() == Wish::Leave && failures >= LAST_TRIES {
-                    return Handed::Left;
+                tracing::error!(task = %task.id, %error, "cannot store yet that a task is queued again");
+                if active.intent() == Intent::Shutdown && failures >= LAST_TRIES {
+                    return SubmitResult::Left;
                 }
                 sleep(inner.config.backoff.pause(failures)).await;
             }

@@ -1,4 +1,4 @@
-//! Looking after what is kept: old tasks go, output of tasks that are no more goes, volumes are looked at.
+//! Deletes old tasks and leftover output, keeps the volume within its budget, and records what the cache volumes hold.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,32 +6,32 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::{Closing, Inner};
+use super::inner::{Closing, Inner};
 use crate::error::ServiceError;
 use crate::metrics::{self, Footprint};
 use crate::store::expiry::{self, Expiry};
 use crate::store::history;
 use crate::store::rows;
-use crate::store::writer::Desk;
+use crate::store::writer::WriteContext;
 
-/// Most batches of one look, so that a clock that jumps does not delete everything in one go.
+/// Most batches of one run, so that a clock that jumps does not delete everything at once.
 const BATCHES: usize = 100;
-/// How long saved tasks are kept at the least where there are too many of them.
-pub(super) const CROWDED: Duration = Duration::from_secs(3600);
-/// Output that comes beyond the budget before it is looked again, ahead of time.
+/// How long saved tasks are kept at least, even if there are too many of them.
+pub const CROWDED: Duration = Duration::from_secs(3600);
+/// Output beyond the budget that starts a run ahead of time.
 const SOON_BYTES: u64 = 64 << 20;
-/// The part of its volume that the service takes where nobody says.
+/// The default budget is one part in this many of the volume.
 const SHARE: u64 = 10;
 
-/// Time between two looks for output whose task is no more, where nobody knows of any.
+/// Time between two searches for output without a task, unless some is known.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
-/// A time of day that is so much later than the last look lets expect was set ahead.
+/// A clock that is this much ahead of the expected time was set forward.
 const SET_AHEAD: Duration = Duration::from_secs(600);
-/// Time between two looks, so many times: so long nothing goes for its age after the clock was set ahead.
+/// After the clock was set forward, nothing is deleted by age for this many runs.
 const DOUBTED_LOOKS: u32 = 60;
 
-/// How far the time of day is believed. A clock that is set ahead makes everything old at once; where that is a mistake, there
-/// is time to set it back.
+/// Whether the time of day can be trusted. A clock that was set forward makes everything old at once; if that was a
+/// mistake, an operator has time to correct it.
 #[derive(Default)]
 struct Calendar {
     last: Option<(i64, Instant)>,
@@ -39,14 +39,14 @@ struct Calendar {
 }
 
 impl Calendar {
-    /// True where what is old by this time may go.
+    /// True if tasks may be deleted by age at this time.
     fn is_believed(&mut self, now_us: i64, every: Duration) -> bool {
         let now = Instant::now();
         if let Some((last_us, last)) = self.last {
             let most_us = |more: Duration| i64::try_from((now - last + more).as_micros()).unwrap_or(i64::MAX);
             let passed_us = now_us.saturating_sub(last_us);
             if passed_us > most_us(SET_AHEAD) {
-                tracing::warn!("the clock was set ahead: for a while nothing is deleted for its age");
+                tracing::warn!("the clock was set forward: for a while nothing is deleted by age");
                 self.doubted_until = now.checked_add(every.saturating_mul(DOUBTED_LOOKS));
             } else if passed_us < 0 {
                 self.doubted_until = None;
@@ -57,7 +57,7 @@ impl Calendar {
     }
 }
 
-/// Runs until the service closes.
+/// Runs until the service shuts down.
 pub async fn run(inner: Arc<Inner>) {
     let mut closing = inner.closing.subscribe();
     tokio::select! {
@@ -92,18 +92,18 @@ async fn look_forever(inner: &Inner) {
             tracing::warn!(reason, "requests are not recorded");
         }
         if let Err(error) = look_at_volumes(inner).await {
-            tracing::warn!(%error, "what the volumes hold cannot be kept");
+            tracing::warn!(%error, "what the volumes hold cannot be stored");
         }
     }
 }
 
 async fn sweep_or_say(inner: &Inner) {
     if let Err(error) = sweep(inner).await {
-        tracing::warn!(%error, "left-over output cannot be looked for");
+        tracing::warn!(%error, "leftover output cannot be searched");
     }
 }
 
-/// Deletes output whose task is no more: a process was killed between deleting the one and the other, or the disk said no.
+/// Deletes output without a task: the process was killed between the two deletions, or the disk refused one.
 async fn sweep(inner: &Inner) -> Result<(), ServiceError> {
     let files = inner.outputs.files.clone();
     let ids = tokio::task::spawn_blocking(move || files.ids()).await;
@@ -126,7 +126,7 @@ async fn sweep(inner: &Inner) -> Result<(), ServiceError> {
     Ok(())
 }
 
-/// Deletes what is too much or too large and, `by_age`, what is too old.
+/// Deletes what is too much or too large and, if `by_age`, what is too old.
 async fn expire(inner: &Inner, by_age: bool) -> Result<(), ServiceError> {
     let retention = &inner.config.retention;
     let now_us = inner.clock.now_us();
@@ -154,15 +154,15 @@ async fn expire(inner: &Inner, by_age: bool) -> Result<(), ServiceError> {
         return Ok(());
     }
     let old_us = before(retention.age);
-    let forget = move |desk: &mut Desk<'_>| history::forget_volumes(desk, old_us);
+    let forget = move |context: &mut WriteContext<'_>| history::forget_volumes(context, old_us);
     inner.store.write(forget).await
 }
 
-/// Has saved tasks of a clock that was set back since grow old from now on.
+/// Corrects the times of saved tasks that lie ahead of a clock that was set back, so that they can grow old.
 async fn stamp_anew(inner: &Inner, now_us: i64) -> Result<(), ServiceError> {
     let batch = inner.config.retention.batch.max(1);
     for _ in 0..BATCHES {
-        let stamp = move |desk: &mut Desk<'_>| expiry::stamp_anew(desk, now_us, batch);
+        let stamp = move |context: &mut WriteContext<'_>| expiry::stamp_anew(context, now_us, batch);
         if inner.store.write(stamp).await? == 0 {
             break;
         }
@@ -170,12 +170,12 @@ async fn stamp_anew(inner: &Inner, now_us: i64) -> Result<(), ServiceError> {
     Ok(())
 }
 
-/// Deletes a batch with its output, and tells how many tasks it were.
+/// Deletes a batch of tasks with their output. Returns how many.
 async fn let_go(inner: &Inner, expiry: Expiry) -> Result<usize, ServiceError> {
     let batch = inner.config.retention.batch.max(1);
     let gone = inner
         .store
-        .write(move |desk| expiry::expire(desk, &expiry, batch))
+        .write(move |context| expiry::expire(context, &expiry, batch))
         .await?;
     inner.metrics.note_expired(gone.len());
     for id in &gone {
@@ -185,7 +185,7 @@ async fn let_go(inner: &Inner, expiry: Expiry) -> Result<usize, ServiceError> {
     Ok(gone.len())
 }
 
-/// Brings output and database within their budget.
+/// Deletes tasks until output and database fit their budget.
 async fn fit(inner: &Inner, by_age: bool) -> Result<(), ServiceError> {
     let Some(budget) = budget(inner) else { return Ok(()) };
     for _ in 0..BATCHES {
@@ -213,7 +213,7 @@ async fn fit(inner: &Inner, by_age: bool) -> Result<(), ServiceError> {
     Ok(())
 }
 
-/// Saved tasks that nobody has asked to run for an hour.
+/// Saved tasks that no client has run for one hour.
 fn crowded_out(inner: &Inner) -> Expiry {
     let age_us = i64::try_from(CROWDED.as_micros()).unwrap_or(i64::MAX);
     let before_us = inner.clock.now_us().saturating_sub(age_us);
@@ -225,7 +225,7 @@ fn crowded_out(inner: &Inner) -> Expiry {
     }
 }
 
-/// Bytes that output and database may take; `None` where the volume does not say how large it is.
+/// The budget for output and database in bytes; `None` if the volume does not report its size.
 fn budget(inner: &Inner) -> Option<u64> {
     let of_volume = || {
         let volume = rustix::fs::statvfs(&inner.config.folder).ok()?;
@@ -235,13 +235,13 @@ fn budget(inner: &Inner) -> Option<u64> {
 }
 
 impl Inner {
-    /// Bytes that tasks may take which nobody has asked to run: they cannot be let go of for an hour, and must leave room for
-    /// what ended tasks have printed.
+    /// Bytes that saved tasks may take. They cannot be deleted for one hour, and must leave room for the output of
+    /// ended tasks.
     pub(super) fn saved_limit_bytes(&self) -> Option<u64> {
         Some(budget(self)? / 2)
     }
 
-    /// What the service itself takes: no row is read for it.
+    /// What the service itself takes, without reading a row.
     pub(super) fn footprint(&self) -> Footprint {
         let path = self.store.path();
         let [database_bytes, wal_bytes, index_bytes] = ["", "-wal", "-shm"].map(|suffix| {
@@ -259,7 +259,7 @@ impl Inner {
     }
 }
 
-/// Gives pages that deleting has freed back to the file system, so that the database's file shrinks with what it holds.
+/// Returns pages that deletions have freed to the file system, so that the database's file shrinks.
 async fn give_back(inner: &Inner) -> Result<(), ServiceError> {
     for _ in 0..BATCHES {
         if !inner.store.read(expiry::pages).await?.surplus {
@@ -275,19 +275,20 @@ async fn look_at_volumes(inner: &Inner) -> Result<(), ServiceError> {
     let found = match tokio::time::timeout(inner.config.driver_call, volumes.usage()).await {
         Ok(Ok(found)) => found,
         Ok(Err(reason)) => {
-            tracing::warn!(reason, "the volumes cannot be looked at");
+            tracing::warn!(reason, "the volumes cannot be measured");
             return Ok(());
         }
         Err(_) => {
-            tracing::warn!("looking at the volumes takes too long");
+            tracing::warn!("measuring the volumes takes too long");
             return Ok(());
         }
     };
     inner.metrics.note_volumes(found.clone());
     for volume in found {
         let now_us = inner.clock.now_us();
-        let note =
-            move |desk: &mut Desk<'_>| history::note_volume(desk, now_us, &volume.volume, volume.bytes, volume.inodes);
+        let note = move |context: &mut WriteContext<'_>| {
+            history::note_volume(context, now_us, &volume.volume, volume.bytes, volume.inodes)
+        };
         inner.store.write(note).await?;
     }
     Ok(())

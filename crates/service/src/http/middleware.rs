@@ -1,4 +1,5 @@
-//! What happens around every request: it is let in, given a name and a deadline, counted, and its answer made whole.
+//! What surrounds every request: access, a request id, a time limit, metrics, and the headers and error body of the
+//! response.
 
 use std::time::Instant;
 
@@ -9,21 +10,22 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use tokio::time::timeout;
 
-use super::App;
+use super::app::App;
 use super::caller::Caller;
-use super::catalogue::Kind;
-use super::problem::{MEDIA_TYPE, Problem};
-use crate::page;
+use super::rejection::Rejection;
+use crate::page::problem_page;
+use hybrid_cache_api::{MEDIA_TYPE, Problem, ProblemType};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID: usize = 64;
 
-/// What an answer may do in a browser that shows it. The pages' own scripts, styles and requests, and nothing else.
+/// What a response may do in a browser that shows it: use the pages' own scripts, styles and requests, and nothing
+/// else.
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; \
      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
-/// Headers of every answer.
+/// Headers of every response.
 const ALWAYS: [(HeaderName, &str); 5] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "same-origin"),
@@ -32,8 +34,8 @@ const ALWAYS: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
-/// What must be known of a request after it is gone.
-struct Asked {
+/// What is needed of a request after it was handled.
+struct RequestInfo {
     method: Method,
     path: String,
     route: Option<MatchedPath>,
@@ -41,10 +43,10 @@ struct Asked {
     request_id: HeaderValue,
 }
 
-impl Asked {
-    fn of(request: &Request, app: &App) -> Asked {
+impl RequestInfo {
+    fn new(request: &Request, app: &App) -> RequestInfo {
         let path = request.uri().path();
-        Asked {
+        RequestInfo {
             method: request.method().clone(),
             by_person: !path.starts_with("/api/") && wants_page(request.headers()),
             path: path.to_owned(),
@@ -55,45 +57,49 @@ impl Asked {
 }
 
 /// The outermost layer.
-pub async fn around(State(app): State<App>, mut request: Request, next: Next) -> Response {
+pub async fn handle(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let clock = Instant::now();
-    let asked = Asked::of(&request, &app);
+    let info = RequestInfo::new(&request, &app);
     let within = app.config().request_timeout;
     let mut response = match app.guard().admit(&request) {
-        Err(problem) if problem.code == Kind::Unauthorized && asked.by_person && asked.method == Method::GET => {
+        Err(rejection)
+            if rejection.problem().code == ProblemType::Unauthorized
+                && info.by_person
+                && info.method == Method::GET =>
+        {
             Redirect::to("/login").into_response()
         }
-        Err(problem) => problem.into_response(),
-        // What streams has its own deadlines: its head is here at once.
+        Err(rejection) => rejection.into_response(),
+        // A stream has time limits of its own: its head is here at once.
         Ok(tenant) => {
             request.extensions_mut().insert(Caller(tenant));
             match timeout(within, next.run(request)).await {
                 Ok(response) => response,
                 Err(_) => {
                     let detail = format!("there was no answer within {} s", within.as_secs());
-                    Problem::new(Kind::Timeout, detail).retry_after(5).into_response()
+                    Rejection::from(Problem::new(ProblemType::Timeout, detail).retry_after(5)).into_response()
                 }
             }
         }
     };
-    complete(&mut response, &asked);
+    complete(&mut response, &info);
     let (status, took) = (response.status(), clock.elapsed());
-    let route = asked.route.as_ref().map(MatchedPath::as_str);
-    app.durations().note(route, &asked.method, status, took);
-    log(&asked, route, status, took.as_millis());
+    let route = info.route.as_ref().map(MatchedPath::as_str);
+    app.durations().note(route, &info.method, status, took);
+    log(&info, route, status, took.as_millis());
     response
 }
 
-/// Gives an error its document, and every answer its headers.
-fn complete(response: &mut Response, asked: &Asked) {
+/// Adds the document to an error, and the headers to every response.
+fn complete(response: &mut Response, info: &RequestInfo) {
     let problem = match response.extensions_mut().remove::<Problem>() {
         Some(problem) => Some(problem),
         None => unexplained(response),
     };
     if let Some(mut problem) = problem {
-        problem.instance = Some(asked.path.clone());
-        let (media_type, body) = if asked.by_person {
-            ("text/html; charset=utf-8", page::problem(&problem).into_string())
+        problem.instance = Some(info.path.clone());
+        let (media_type, body) = if info.by_person {
+            ("text/html; charset=utf-8", problem_page(&problem).into_string())
         } else {
             (MEDIA_TYPE, problem.json())
         };
@@ -115,10 +121,10 @@ fn complete(response: &mut Response, asked: &Asked) {
     headers
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
-    headers.insert(REQUEST_ID, asked.request_id.clone());
+    headers.insert(REQUEST_ID, info.request_id.clone());
 }
 
-/// An error that the router or an extractor answered with by itself.
+/// The problem for an error of the router or an extractor.
 fn unexplained(response: &Response) -> Option<Problem> {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
@@ -130,22 +136,24 @@ fn unexplained(response: &Response) -> Option<Problem> {
     }
     let problem = match status {
         StatusCode::NOT_FOUND => {
-            Problem::new(Kind::UnknownRoute, "there is nothing at this path").hint("GET /docs lists the paths")
+            Problem::new(ProblemType::UnknownRoute, "there is nothing at this path").hint("GET /docs lists the paths")
         }
-        StatusCode::METHOD_NOT_ALLOWED => Problem::new(Kind::MethodNotAllowed, "this path does not take this method"),
-        status if status.is_client_error() => Problem::new(Kind::InvalidParameter, "the request cannot be read"),
-        _ => Problem::new(Kind::Internal, "something went wrong in the service"),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            Problem::new(ProblemType::MethodNotAllowed, "this path does not support this method")
+        }
+        status if status.is_client_error() => Problem::new(ProblemType::InvalidParameter, "the request cannot be read"),
+        _ => Problem::new(ProblemType::Internal, "something went wrong in the service"),
     };
     Some(problem)
 }
 
-/// True where a browser shows the answer to a person.
+/// True if a browser shows the response to a person.
 fn wants_page(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
-/// The client's own name for the request where it is a plain word, and one of ours otherwise.
+/// The client's own id for the request if it is a plain word, or a new one.
 fn request_id(headers: &HeaderMap, app: &App) -> HeaderValue {
     let is_plain = |id: &&HeaderValue| {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
@@ -158,11 +166,11 @@ fn request_id(headers: &HeaderMap, app: &App) -> HeaderValue {
     })
 }
 
-/// Neither path nor query: a client may have put anything there.
-fn log(asked: &Asked, route: Option<&str>, status: StatusCode, took_ms: u128) {
-    let (method, route) = (&asked.method, route.unwrap_or("none"));
-    let (status, id) = (status.as_u16(), asked.request_id.to_str().unwrap_or_default());
-    match asked.method {
+/// Logs neither path nor query, because they hold the client's text.
+fn log(info: &RequestInfo, route: Option<&str>, status: StatusCode, took_ms: u128) {
+    let (method, route) = (&info.method, route.unwrap_or("none"));
+    let (status, id) = (status.as_u16(), info.request_id.to_str().unwrap_or_default());
+    match info.method {
         _ if status >= 500 => tracing::warn!(%method, route, status, took_ms, request = id, "answered"),
         Method::GET | Method::HEAD => tracing::debug!(%method, route, status, took_ms, request = id, "answered"),
         _ => tracing::info!(%method, route, status, took_ms, request = id, "answered"),

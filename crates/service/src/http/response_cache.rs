@@ -1,9 +1,10 @@
-//! Tasks as they were told last, kept in memory for as long as no task changes.
+//! Keeps the responses for single tasks in memory until a task changes.
 //!
-//! Whoever waits for a task or shows it on a page asks for it again and again. What does not change by itself is told from
-//! here; the first change of any task, counted before whoever made it has an answer, empties it. So nobody reads
-//! what they know to be over.
+//! Clients that wait for a task, and pages that show one, request it again and again. A response that does not change
+//! by itself comes from here. The first change of any task empties the cache before the client that made the change
+//! gets its response. So no client reads a state that it knows to be outdated.
 
+use hybrid_cache_api::TaskId;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -12,37 +13,36 @@ use futures_util::FutureExt;
 use hybrid_cache_model::Tenant;
 
 use crate::engine::Changes;
-use crate::id::TaskId;
 
-/// Most bytes that are kept.
+/// Most bytes of all responses.
 const MAX_BYTES: usize = 16 << 20;
-/// Most bytes of one task that is kept.
+/// Most bytes of one response.
 const MAX_TASK_BYTES: usize = 256 << 10;
 
-/// The kept answers.
-pub struct Remembered {
+/// The kept responses.
+pub struct ResponseCache {
     state: Mutex<State>,
 }
 
 struct State {
     changes: Changes,
-    /// Raised by each change.
+    /// Grows with each change.
     age: Age,
     told: HashMap<Key, Bytes>,
     bytes: usize,
 }
 
-/// To whom, and which task: what was told to one tenant is not told to another.
+/// The tenant and the task: a response belongs to one tenant.
 pub type Key = (Tenant, TaskId);
 
-/// How many changes there were.
+/// The number of changes so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Age(u64);
 
-impl Remembered {
-    /// Nothing yet.
-    pub fn new(changes: Changes) -> Remembered {
-        Remembered {
+impl ResponseCache {
+    /// An empty cache.
+    pub fn new(changes: Changes) -> ResponseCache {
+        ResponseCache {
             state: Mutex::new(State {
                 changes,
                 age: Age(0),
@@ -52,14 +52,15 @@ impl Remembered {
         }
     }
 
-    /// What was told of this task, where nothing has changed since; what to keep the next answer with, otherwise.
+    /// The response for this task, if nothing has changed since. Otherwise the age to pass to [`ResponseCache::keep`]
+    /// with a new response.
     pub fn recall(&self, key: &Key) -> Result<Bytes, Age> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.look();
         state.told.get(key).cloned().ok_or(state.age)
     }
 
-    /// Keeps an answer that was read after `age` was told.
+    /// Keeps a response that was produced after `age` was read.
     pub fn keep(&self, age: Age, key: Key, told: &Bytes) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.look();
@@ -77,9 +78,9 @@ impl Remembered {
 }
 
 impl State {
-    /// Forgets everything where something has changed since the last look.
+    /// Empties the cache if something has changed since the last call.
     fn look(&mut self) {
-        // Unconstrained, for a task that has used up its turn would be told that nothing changed.
+        // Unconstrained, because tokio reports "no change" to a task that has used up its budget.
         let changed = tokio::task::unconstrained(self.changes.next()).now_or_never();
         if changed.is_some() {
             self.age.0 += 1;

@@ -1,23 +1,21 @@
-//! What is told of a stored task: its view, the beginning of what it printed, and what it waits for.
+//! Makes the view of a stored task: its fields, the beginning of its output, and what it waits for.
 
-use super::Inner;
+use super::inner::Inner;
 use crate::error::ServiceError;
-use crate::id::TaskId;
 use crate::output::{Follow, beginning};
-use crate::state::StateName;
 use crate::store::rows::Stored;
 use crate::store::writes;
-use crate::view::{OutputView, TaskSummary, TaskView, tell_outcome};
+use hybrid_cache_api::{OutputView, StateName, TaskId, TaskSummary, TaskView};
 
 impl Inner {
-    /// Says of a task that waits what it waits for.
+    /// Fills in what a waiting task waits for.
     pub(super) fn explain(&self, summary: &mut TaskSummary) {
         if summary.waiting_for.is_some() {
             return;
         }
         summary.waiting_for = match summary.state {
-            StateName::Queued => self.gate.reason().or_else(|| self.driver.full()),
-            // The driver has it, and the cluster may have no place for it yet.
+            StateName::Queued => self.circuit_breaker.reason().or_else(|| self.driver.full()),
+            // The driver has it, but the cluster may have no room for it yet.
             StateName::Running => self.driver.waits(&writes::ticket(self.driver.name(), &summary.id)),
             _ => None,
         };
@@ -72,7 +70,7 @@ impl Inner {
         };
         self.explain(&mut view.summary);
         if let Some(outcome) = stored.outcome {
-            tell_outcome(&mut view, outcome);
+            view.set_outcome(outcome);
         }
         view.warnings.extend(strange);
         view

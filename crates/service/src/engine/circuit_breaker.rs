@@ -1,4 +1,5 @@
-//! Whether the driver answers: while it does not, nobody asks it more often than one attempt at growing intervals.
+//! Circuit breaker for the driver: after a failed call, callers wait out a pause that grows with each failure, up to a
+//! limit.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,11 +9,11 @@ use tokio::time::Instant;
 
 use crate::config::Backoff;
 
-/// Open while the driver answers.
-pub struct Gate {
+/// Pauses calls to a driver that does not answer.
+pub struct CircuitBreaker {
     backoff: Backoff,
     state: Mutex<State>,
-    /// Raised by each change, to wake who waits.
+    /// Changes with each result, to wake those who wait.
     changed: watch::Sender<u64>,
 }
 
@@ -21,17 +22,17 @@ struct State {
     failures: u32,
     reason: Option<String>,
     until: Option<Instant>,
-    /// True where the driver answers, and says "not now".
+    /// True if the driver answered that it accepts nothing at the moment.
     answers: bool,
 }
 
-/// How long after the end of a pause the driver still counts as one that does not answer, where nobody has asked it since.
+/// How long after a pause the driver still counts as down if nobody has called it since.
 const KNOWN_DOWN: Duration = Duration::from_secs(60);
 
-impl Gate {
-    /// An open gate.
-    pub fn new(backoff: Backoff) -> Gate {
-        Gate {
+impl CircuitBreaker {
+    /// A breaker without failures.
+    pub fn new(backoff: Backoff) -> CircuitBreaker {
+        CircuitBreaker {
             backoff,
             state: Mutex::default(),
             changed: watch::Sender::new(0),
@@ -42,8 +43,8 @@ impl Gate {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The driver has answered.
-    pub fn open(&self) {
+    /// The driver answered.
+    pub fn record_success(&self) {
         let mut state = self.state();
         if state.failures > 0 {
             *state = State::default();
@@ -52,13 +53,13 @@ impl Gate {
         }
     }
 
-    /// The driver has not answered. Returns how long to leave it alone.
-    pub fn shut(&self, reason: &str) -> Duration {
+    /// The driver did not answer. Returns the pause before the next call.
+    pub fn record_failure(&self, reason: &str) -> Duration {
         self.close(reason, false)
     }
 
-    /// The driver has answered that it takes nothing now. Returns how long to leave it alone.
-    pub fn hold(&self, reason: &str) -> Duration {
+    /// The driver answered that it accepts nothing at the moment. Returns the pause before the next call.
+    pub fn record_refusal(&self, reason: &str) -> Duration {
         self.close(reason, true)
     }
 
@@ -74,20 +75,20 @@ impl Gate {
         pause
     }
 
-    /// Why the driver takes nothing; `None` while it does.
+    /// Why the driver accepts nothing; `None` while it does.
     pub fn reason(&self) -> Option<String> {
         self.state().reason.clone()
     }
 
-    /// Why the driver does not answer; `None` while it does, and where nobody has asked it for long.
+    /// Why the driver does not answer; `None` while it does, or if nobody has called it for long.
     pub fn down(&self) -> Option<String> {
         let state = self.state();
         let is_known = state.until.is_some_and(|until| until + KNOWN_DOWN > Instant::now());
         state.reason.clone().filter(|_| is_known && !state.answers)
     }
 
-    /// Waits until the driver may be asked: it answers, or has been left alone for long enough.
-    pub async fn pass(&self) {
+    /// Waits until the driver may be called: it answers, or the pause is over.
+    pub async fn wait_ready(&self) {
         let mut changed = self.changed.subscribe();
         loop {
             let until = self.state().until;
@@ -96,7 +97,7 @@ impl Gate {
             };
             tokio::select! {
                 () = tokio::time::sleep_until(until) => {}
-                // The sender is this gate's own.
+                // This breaker owns the sender, so it is never closed.
                 _ = changed.changed() => {}
             }
         }
@@ -109,37 +110,37 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_pauses_grow_and_an_answer_ends_them() {
-        let gate = Gate::new(Backoff {
+        let breaker = CircuitBreaker::new(Backoff {
             first: Duration::from_secs(1),
             most: Duration::from_secs(3),
         });
-        gate.pass().await;
-        let pauses: Vec<u64> = (0..4).map(|_| gate.shut("down").as_secs()).collect();
+        breaker.wait_ready().await;
+        let pauses: Vec<u64> = (0..4).map(|_| breaker.record_failure("down").as_secs()).collect();
         assert_eq!(pauses, [1, 2, 3, 3]);
-        assert_eq!(gate.reason().as_deref(), Some("down"));
+        assert_eq!(breaker.reason().as_deref(), Some("down"));
         let start = Instant::now();
-        gate.pass().await;
+        breaker.wait_ready().await;
         assert_eq!(start.elapsed().as_secs(), 3);
-        gate.shut("down");
-        gate.open();
-        gate.pass().await;
-        assert_eq!((gate.reason(), start.elapsed().as_secs()), (None, 3));
+        breaker.record_failure("down");
+        breaker.record_success();
+        breaker.wait_ready().await;
+        assert_eq!((breaker.reason(), start.elapsed().as_secs()), (None, 3));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_takes_nothing_now_answers_and_one_that_nobody_asks_is_not_down_for_ever() {
-        let gate = Gate::new(Backoff {
+    async fn a_refusing_driver_counts_as_up_and_an_unused_one_is_not_down_for_ever() {
+        let breaker = CircuitBreaker::new(Backoff {
             first: Duration::from_secs(1),
             most: Duration::from_secs(3),
         });
-        gate.hold("the quota is full");
+        breaker.record_refusal("the quota is full");
         assert_eq!(
-            (gate.reason().as_deref(), gate.down()),
+            (breaker.reason().as_deref(), breaker.down()),
             (Some("the quota is full"), None)
         );
-        gate.shut("it does not answer");
-        assert_eq!(gate.down().as_deref(), Some("it does not answer"));
+        breaker.record_failure("it does not answer");
+        assert_eq!(breaker.down().as_deref(), Some("it does not answer"));
         tokio::time::advance(KNOWN_DOWN + Duration::from_secs(3)).await;
-        assert_eq!(gate.down(), None);
+        assert_eq!(breaker.down(), None);
     }
 }

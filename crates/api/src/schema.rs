@@ -1,4 +1,4 @@
-//! Schemas of what the model declares: the model knows nothing of HTTP, so its types are described here.
+//! Schemas of the model's types, because the model does not know HTTP.
 
 use hybrid_cache_model::outcome::FailureKind;
 use hybrid_cache_model::task::MAX_CODE_BYTES;
@@ -31,8 +31,8 @@ const FAILURES: [FailureKind; 19] = [
     FailureKind::Internal,
 ];
 
-/// The words that serde writes for these.
-fn words<T: Serialize>(description: &str, values: &[T]) -> Object {
+/// A schema of the words that serde writes for these values.
+pub(crate) fn words<T: Serialize>(description: &str, values: &[T]) -> Object {
     let words = values.iter().filter_map(|value| serde_json::to_value(value).ok());
     ObjectBuilder::new()
         .schema_type(Type::String)
@@ -42,41 +42,18 @@ fn words<T: Serialize>(description: &str, values: &[T]) -> Object {
 }
 
 /// What happened in a part of a run.
-pub fn phase() -> Object {
+pub(crate) fn phase() -> Object {
     words("What happened.", &Phase::ALL)
 }
 
 /// Which part of a run a span belongs to.
-pub fn lane() -> Object {
+pub(crate) fn lane() -> Object {
     words("Which lane it ran in; lanes overlap.", &LANES)
 }
 
 /// Why a run failed outside the user's program.
-pub fn failure_kind() -> Object {
+pub(crate) fn failure_kind() -> Object {
     words("The class, for programs.", &FAILURES)
-}
-
-/// The schema of one event of a task's output.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "events are written as text; this describes them")]
-pub struct LogEvent {
-    /// `stdout`, `stderr`, or `end` at last.
-    event: String,
-    /// Bytes of both streams up to its end: where to go on behind it.
-    id: Option<String>,
-    /// JSON: the text as a string, or how the task ended: `{"state", "end", "exitCode"}`.
-    data: String,
-}
-
-/// The schema of a stream's name.
-pub struct StreamName;
-
-impl ToSchema for StreamName {}
-
-impl PartialSchema for StreamName {
-    fn schema() -> RefOr<Schema> {
-        words("One of a task's streams.", &["stdout", "stderr"]).into()
-    }
 }
 
 /// The schema of [`hybrid_cache_model::TaskSpec`]: the body of a submit.
@@ -103,11 +80,13 @@ impl PartialSchema for TaskBody {
             .max_length(Some(MAX_CODE_BYTES));
         let use_cache = ObjectBuilder::new()
             .schema_type(Type::Boolean)
-            .description(Some("False makes the run bypass both caches and leave nothing behind."))
+            .description(Some(
+                "False makes the run bypass both caches and leave nothing in them.",
+            ))
             .default(Some(true.into()));
         ObjectBuilder::new()
             .description(Some(
-                "A task. Every field but the program may be left out; others than these are refused.",
+                "A task. Only the program is required; an unknown field is refused.",
             ))
             .property("pythonCode", code)
             .required("pythonCode")
