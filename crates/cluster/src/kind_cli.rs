@@ -35,7 +35,7 @@ pub struct KindCli {
 
 /// What a `kind` on this machine is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum KindFound {
     /// There is none.
     Missing,
     /// It is older than what we need.
@@ -73,18 +73,18 @@ pub struct Create<'a> {
 ///
 /// # Errors
 /// A program is there but does not say its version.
-pub async fn look(checkout: &Checkout) -> Result<Found> {
+pub async fn look(checkout: &Checkout) -> Result<KindFound> {
     let built = Some(node_image::programs(checkout).kind).filter(|program| program.is_file());
     let mut old = None;
     for program in process::find("kind").into_iter().chain(built) {
         let version = run(Command::new(&program).arg("version"), REQUEST_TIMEOUT, &mut |_| {}).await?;
         let version = version_of(&version).unwrap_or_default();
         if numbers(&version) >= MIN_VERSION {
-            return Ok(Found::Usable { program, version });
+            return Ok(KindFound::Usable { program, version });
         }
-        old = old.or(Some(Found::TooOld { program, version }));
+        old = old.or(Some(KindFound::TooOld { program, version }));
     }
-    Ok(old.unwrap_or(Found::Missing))
+    Ok(old.unwrap_or(KindFound::Missing))
 }
 
 /// `kind v0.33.0 go1.26.8 linux/amd64` is 0.33.0.
@@ -110,11 +110,11 @@ impl KindCli {
         const REMEDY: &str =
             "`cargo xtask node-image` builds one from source, together with a node image; or install kind";
         match look(checkout).await? {
-            Found::Usable { program, .. } => Ok(KindCli { program }),
-            Found::Missing => Err(Error::prerequisite(format!(
+            KindFound::Usable { program, .. } => Ok(KindCli { program }),
+            KindFound::Missing => Err(Error::prerequisite(format!(
                 "there is no program `kind` on this machine\nhint: {REMEDY}"
             ))),
-            Found::TooOld { program, version } => {
+            KindFound::TooOld { program, version } => {
                 let (major, minor, _) = MIN_VERSION;
                 let message = format!(
                     "{} is kind {version}, at least {major}.{minor} is needed",

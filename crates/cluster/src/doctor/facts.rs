@@ -3,7 +3,7 @@
 use hybrid_cache_driver::local::Landlock;
 use hybrid_cache_image::docker::EngineError;
 
-use crate::kind_cli::Found;
+use crate::kind_cli::KindFound;
 
 /// What is known of one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ pub enum Docker {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// It was looked for.
-    Looked(Found),
+    Looked(KindFound),
     /// It is not needed: the cluster is somebody else's.
     NotNeeded,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use super::pins::{Component, Pins, Root};
+use super::pins::{Component, PinnedRoot, Pins};
 use hybrid_cache_tools::{ErrorContext, Result};
 
 /// Raise it when this program would make something else of the same pins and files.
@@ -70,7 +70,7 @@ pub fn component(pins: &Pins, component: &Component, files: &Files, architecture
 ///
 /// # Errors
 /// The pins cannot be written down.
-pub fn root(pins: &Pins, root: &Root, files: &Files, architecture: &str) -> Result<Identity> {
+pub fn root(pins: &Pins, root: &PinnedRoot, files: &Files, architecture: &str) -> Result<Identity> {
     let pinned = serde_json::to_string(&(root, pins.made_at_s))?;
     let files = files.iter().filter(|(name, _)| Some(*name) == root.hook.as_ref());
     Ok(digest([RECIPE, architecture, &pins.suite, &pinned], files))

@@ -47,7 +47,7 @@ pub fn archive(
     Ok(file)
 }
 
-fn layer(context: &BuildContext<'_>, folder: &Path, pinned: &pins::Image, program: &Path) -> Result<Layer> {
+fn layer(context: &BuildContext<'_>, folder: &Path, pinned: &pins::PinnedImage, program: &Path) -> Result<Layer> {
     let file = folder.join(format!("{}.tar", pinned.name()));
     let mut layer = LayerBuilder::new(&file, context.pins.made_at_s)?;
     layer.folder("tmp", 0o1777)?;

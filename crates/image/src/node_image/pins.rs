@@ -21,10 +21,10 @@ pub struct Pins {
     pub suite: String,
     /// What is compiled, in this options.
     pub component: Vec<Component>,
-    /// Root file systems by name.
-    pub root: BTreeMap<String, Root>,
+    /// PinnedRoot file systems by name.
+    pub root: BTreeMap<String, PinnedRoot>,
     /// The images that the node holds.
-    pub image: Vec<Image>,
+    pub image: Vec<PinnedImage>,
     /// Folder of the node to the programs in it.
     pub node: BTreeMap<String, Vec<String>>,
 }
@@ -56,7 +56,7 @@ pub struct Component {
 /// A root file system of Debian packages.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Root {
+pub struct PinnedRoot {
     /// mmdebstrap's variant.
     pub variant: String,
     /// What it holds beyond the variant.
@@ -68,7 +68,7 @@ pub struct Root {
 /// One image in the node's containerd.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Image {
+pub struct PinnedImage {
     /// The name that pods ask for.
     pub reference: String,
     /// The root file system below; none for a static program alone.
@@ -124,13 +124,13 @@ impl Pins {
     ///
     /// # Errors
     /// There is none.
-    pub fn image(&self, name: &str) -> Result<&Image> {
+    pub fn image(&self, name: &str) -> Result<&PinnedImage> {
         let found = self.image.iter().find(|image| image.name() == name);
         found.with_context(|| format!("{FILE} has no image {name}"))
     }
 }
 
-impl Image {
+impl PinnedImage {
     /// The last part of the reference, without its tag.
     pub fn name(&self) -> &str {
         let last = self.reference.rsplit('/').next().unwrap_or_default();

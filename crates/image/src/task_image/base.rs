@@ -64,7 +64,7 @@ impl Base {
 }
 
 /// What getting a base works with.
-pub struct BuildContext<'a> {
+pub struct BaseContext<'a> {
     /// The engine that gets it.
     pub engine: &'a Engine,
     /// Where the package lists are.
@@ -77,7 +77,7 @@ pub struct BuildContext<'a> {
     pub progress: &'a dyn Progress,
 }
 
-impl BuildContext<'_> {
+impl BaseContext<'_> {
     /// Gets a base.
     ///
     /// # Errors

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::base::{Base, BuildContext};
-use super::build_records::{self, BuildDir, Built};
+use super::base::{Base, BaseContext};
+use super::build_records::{self, Built, ImageBuildDir};
 use super::context::{self, Context};
 use super::recipe::{FOLDER, REPOSITORY};
 use super::{archive, contents};
@@ -55,7 +55,7 @@ pub async fn ensure(
         build_records::keep(checkout, &inputs, &built)?;
         return Ok(built);
     }
-    let dir = BuildDir::open(checkout, || progress.step("waiting for another build of this checkout"))?;
+    let dir = ImageBuildDir::open(checkout, || progress.step("waiting for another build of this checkout"))?;
     // The process that held the lock may have built exactly this.
     if !is_forced && let Some(built) = present(engine, build_records::recall(checkout, &inputs)).await? {
         return Ok(built);
@@ -138,7 +138,7 @@ fn inputs(checkout: &Checkout, recipe: &Context, runner: &[u8], options: &BuildO
 struct Maker<'a> {
     engine: &'a Engine,
     progress: &'a dyn Progress,
-    dir: &'a BuildDir,
+    dir: &'a ImageBuildDir,
     is_forced: bool,
 }
 
@@ -146,7 +146,7 @@ impl Maker<'_> {
     async fn make(&self, checkout: &Checkout, base: &Base, recipe: Context, runner: Vec<u8>) -> Result<Built> {
         self.progress.step("looking for tools");
         let brought = contents::bring(checkout, self.progress)?;
-        let site = BuildContext {
+        let site = BaseContext {
             engine: self.engine,
             checkout,
             work: &self.dir.folder,

@@ -120,18 +120,18 @@ fn write(file: &Path, text: &[u8]) -> std::io::Result<()> {
 }
 
 /// The right to build, and an empty folder to do it in.
-pub struct BuildDir {
+pub struct ImageBuildDir {
     /// The folder. A build that is killed leaves it, the next one empties it.
     pub folder: PathBuf,
     _lock: File,
 }
 
-impl BuildDir {
+impl ImageBuildDir {
     /// Waits for other builds of this checkout.
     ///
     /// # Errors
     /// The target folder cannot be written, or another build does not end.
-    pub fn open(checkout: &Checkout, waiting: impl FnOnce()) -> Result<BuildDir> {
+    pub fn open(checkout: &Checkout, waiting: impl FnOnce()) -> Result<ImageBuildDir> {
         let root = folder(checkout);
         fs::create_dir_all(&root).with_context(|| format!("making {}", root.display()))?;
         let path = root.join(".lock");
@@ -162,14 +162,14 @@ impl BuildDir {
             _ => {}
         }
         fs::create_dir(&work).with_context(|| format!("making {}", work.display()))?;
-        Ok(BuildDir {
+        Ok(ImageBuildDir {
             folder: work,
             _lock: lock,
         })
     }
 }
 
-impl Drop for BuildDir {
+impl Drop for ImageBuildDir {
     fn drop(&mut self) {
         // What stays is emptied by the next build.
         let _ = fs::remove_dir_all(&self.folder);

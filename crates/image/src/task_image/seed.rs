@@ -14,7 +14,7 @@ use hybrid_cache_model::pod::{
 use tar::{Builder, EntryType, Header};
 
 use super::build::{RAW, Rebuild, load_normal, present};
-use super::build_records::{self, BuildDir, Built};
+use super::build_records::{self, Built, ImageBuildDir};
 use super::contents;
 use super::recipe::REPOSITORY;
 use crate::docker::{Engine, Executed, OneShotContainer};
@@ -98,7 +98,7 @@ pub async fn ensure_seeded(
         build_records::keep(checkout, &inputs, &built)?;
         return Ok(built);
     }
-    let dir = BuildDir::open(checkout, || progress.step("waiting for another build of this checkout"))?;
+    let dir = ImageBuildDir::open(checkout, || progress.step("waiting for another build of this checkout"))?;
     progress.step("filling the caches that the image brings along");
     let tasks = u32::try_from(request.tasks.len()).unwrap_or(u32::MAX);
     let once = OneShotContainer {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::build::load_normal;
-use super::build_records::{self, BuildDir};
+use super::build_records::{self, ImageBuildDir};
 use super::context::{self, Context};
 use super::reproducible;
 use crate::docker::{Build, BuildCache, Engine};
@@ -99,7 +99,7 @@ async fn make(
     checkout: &Checkout,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let dir = BuildDir::open(checkout, || progress.step("waiting for another build of this checkout"))?;
+    let dir = ImageBuildDir::open(checkout, || progress.step("waiting for another build of this checkout"))?;
     progress.step("building the service's image");
     let build = Build {
         reference: RAW,

@@ -152,12 +152,12 @@ struct Beside<'a> {
 }
 
 /// A task with its tenant.
-pub type Key<'a> = (&'a Tenant, &'a TaskId);
+pub type TaskKey<'a> = (&'a Tenant, &'a TaskId);
 
 /// Makes one transition, or returns why it is not allowed.
 fn step(
     context: &mut WriteContext<'_>,
-    (tenant, id): Key<'_>,
+    (tenant, id): TaskKey<'_>,
     before: State,
     event: Event,
     beside: &Beside<'_>,
@@ -244,7 +244,7 @@ pub enum Queued {
 /// Puts a task into the queue, which holds at most `limit` tasks of one tenant.
 pub fn queue(
     context: &mut WriteContext<'_>,
-    (tenant, id): Key<'_>,
+    (tenant, id): TaskKey<'_>,
     limit: u64,
     now_us: i64,
 ) -> Result<Queued, SqlError> {
@@ -348,7 +348,7 @@ fn asked(context: &WriteContext<'_>, id: &TaskId) -> Result<CancelRequest, SqlEr
 /// Makes a transition of an active task; `None` if the task's state does not allow it.
 pub fn advance(
     context: &mut WriteContext<'_>,
-    (tenant, id): Key<'_>,
+    (tenant, id): TaskKey<'_>,
     event: Event,
     waiting_for: Option<&str>,
     now_us: i64,
@@ -370,7 +370,7 @@ pub fn advance(
 /// Stores a task's end; `None` if it has already ended.
 pub fn end(
     context: &mut WriteContext<'_>,
-    (tenant, id): Key<'_>,
+    (tenant, id): TaskKey<'_>,
     event: Event,
     outcome: Option<&Outcome>,
     now_us: i64,
@@ -400,7 +400,7 @@ pub enum Cancelled {
 }
 
 /// Cancels a task that has not started, or notes that it should end.
-pub fn cancel(context: &mut WriteContext<'_>, (tenant, id): Key<'_>, now_us: i64) -> Result<Cancelled, SqlError> {
+pub fn cancel(context: &mut WriteContext<'_>, (tenant, id): TaskKey<'_>, now_us: i64) -> Result<Cancelled, SqlError> {
     const ASK: &str = "UPDATE task SET cancel_requested = 1 WHERE id = ? AND state IN ('starting', 'running')";
     let state = match rows::state_of(context.sql, tenant, id)? {
         None => return Ok(Cancelled::Unknown),
@@ -453,7 +453,7 @@ pub enum Deleted {
 }
 
 /// Deletes a task that neither waits nor runs.
-pub fn delete(context: &mut WriteContext<'_>, (tenant, id): Key<'_>) -> Result<Deleted, SqlError> {
+pub fn delete(context: &mut WriteContext<'_>, (tenant, id): TaskKey<'_>) -> Result<Deleted, SqlError> {
     let Some(state) = rows::state_of(context.sql, tenant, id)? else {
         return Ok(Deleted::Unknown);
     };

@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Maker, Profile, Template};
+use super::maker::{Maker, Template};
+use super::profile::Profile;
 use crate::number::{Random, float, index, mix, share, whole};
 use crate::stats::line;
 use crate::trace::{Catalog, Event, Source, TraceError};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{Maker, Template};
+use super::maker::{Maker, Template};
 use crate::number::{Random, float, index, mix, whole};
 use crate::{Volume, Weight};
 

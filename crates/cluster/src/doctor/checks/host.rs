@@ -6,7 +6,7 @@ use hybrid_cache_image::docker::EngineError;
 use super::size::size;
 use crate::doctor::facts::{Docker, Facts, Kind, Known};
 use crate::doctor::finding::Finding;
-use crate::kind_cli::Found;
+use crate::kind_cli::KindFound;
 
 /// Below this nothing larger than an interpreter could be installed, in bytes.
 const LOW_BYTES: u64 = 2 << 30;
@@ -91,12 +91,12 @@ pub(super) fn cgroup(facts: &Facts) -> Finding {
 pub(super) fn kind_installed(facts: &Facts) -> Finding {
     const ID: &str = "kind.installed";
     match &facts.kind {
-        Kind::Looked(Found::Missing) => Finding::bad(
+        Kind::Looked(KindFound::Missing) => Finding::bad(
             ID,
             "there is no program `kind` on this machine",
             "`cargo xtask node-image` builds one, together with a node image; or install kind",
         ),
-        Kind::Looked(Found::TooOld { program, .. } | Found::Usable { program, .. }) => {
+        Kind::Looked(KindFound::TooOld { program, .. } | KindFound::Usable { program, .. }) => {
             Finding::good(ID, program.display().to_string())
         }
         Kind::NotNeeded => Finding::skipped(ID, "the cluster was named with --context"),
@@ -106,12 +106,12 @@ pub(super) fn kind_installed(facts: &Facts) -> Finding {
 pub(super) fn kind_version(facts: &Facts) -> Finding {
     const ID: &str = "kind.version";
     match &facts.kind {
-        Kind::Looked(Found::TooOld { version, .. }) => Finding::bad(
+        Kind::Looked(KindFound::TooOld { version, .. }) => Finding::bad(
             ID,
             format!("kind {version} does not know what manifests/kind-cluster.yaml asks for"),
             "update kind, or build one: cargo xtask node-image",
         ),
-        Kind::Looked(Found::Usable { version, .. }) => Finding::good(ID, format!("kind {version}")),
+        Kind::Looked(KindFound::Usable { version, .. }) => Finding::good(ID, format!("kind {version}")),
         _ => Finding::skipped(ID, "see kind.installed"),
     }
 }

@@ -6,7 +6,7 @@ use hybrid_cache_image::docker::EngineError;
 use super::judge;
 use crate::doctor::facts::{Addresses, Claim, Cluster, Disk, Docker, Facts, Host, Image, Kind, Known, Name, SmokeTest};
 use crate::doctor::finding::{Finding, Verdict};
-use crate::kind_cli::Found;
+use crate::kind_cli::KindFound;
 
 /// A machine and a cluster with nothing wrong.
 fn healthy() -> Facts {
@@ -39,7 +39,7 @@ fn healthy() -> Facts {
             api: "1.50".to_owned(),
             default_runtime: "runc".to_owned(),
         },
-        kind: Kind::Looked(Found::Usable {
+        kind: Kind::Looked(KindFound::Usable {
             program: "/usr/bin/kind".into(),
             version: "0.33.0".to_owned(),
         }),
@@ -134,10 +134,10 @@ fn docker() {
 #[test]
 fn kind() {
     bad("kind.installed", "no program", |facts| {
-        facts.kind = Kind::Looked(Found::Missing)
+        facts.kind = Kind::Looked(KindFound::Missing)
     });
     bad("kind.version", "0.9.0", |facts| {
-        facts.kind = Kind::Looked(Found::TooOld {
+        facts.kind = Kind::Looked(KindFound::TooOld {
             program: "kind".into(),
             version: "0.9.0".to_owned(),
         });
