@@ -74,9 +74,14 @@ fn run_lane(lane: Lane, test: &str) {
         return;
     }
     let mut tried = Tried::new(Session::new());
-    for row in ROWS.iter().filter(|row| row.way == Way::Local(lane)) {
-        tried.run(row);
-    }
+    tried.run_all(Way::Local(lane));
+    tried.report();
+}
+
+#[test]
+fn the_example_with_hera_renders_a_workflow() {
+    let mut tried = Tried::new(Session::new());
+    tried.run_all(Way::Local(Lane::Hera));
     tried.report();
 }
 
@@ -132,9 +137,8 @@ fn commands_of_a_cluster_run_on_one() {
         return;
     };
     let mut tried = Tried::new(Session::on_cluster(&context));
-    for row in ROWS.iter().filter(|row| row.way == Way::Cluster) {
-        tried.run(row);
-    }
+    tried.run_all(Way::Local(Lane::Hera));
+    tried.run_all(Way::Cluster);
     tried.report();
 }
 
@@ -169,6 +173,12 @@ impl Tried {
         Tried {
             session,
             problems: Vec::new(),
+        }
+    }
+
+    fn run_all(&mut self, way: Way) {
+        for row in ROWS.iter().filter(|row| row.way == way) {
+            self.run(row);
         }
     }
 

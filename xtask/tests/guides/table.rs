@@ -38,6 +38,7 @@ pub enum Way {
 pub enum Lane {
     Tasks,
     Trials,
+    Hera,
 }
 
 /// What a row does not work without. Where it is missing, the row is skipped, which the test says.
@@ -83,6 +84,10 @@ const fn local(command: &'static str, printed: &'static str) -> Row {
 
 const fn trial(command: &'static str, printed: &'static str) -> Row {
     row(command, Way::Local(Lane::Trials), printed)
+}
+
+const fn hera(command: &'static str, printed: &'static str) -> Row {
+    row(command, Way::Local(Lane::Hera), printed)
 }
 
 const fn service(command: &'static str, printed: &'static str) -> Row {
@@ -214,9 +219,12 @@ pub const ROWS: &[Row] = &[
     .codes(&[4]),
     trial("cargo xtask doctor --no-trial", "host.user-namespaces").codes(&[0, 4]),
     // Hera, from an index.
-    trial("python3 -m venv target/hera", "").needs(&[Need::Program("python3")]),
-    trial("target/hera/bin/pip install --quiet hera==7.1.0", "").codes(&[0, 1]),
-    trial("target/hera/bin/python docs/examples/hera_task.py", "kind: Workflow").needs(&[Need::Hera]),
+    hera("python3 -m venv target/hera", "").needs(&[Need::Program("python3")]),
+    hera("target/hera/bin/pip install --quiet hera==7.1.0", "").codes(&[0, 1]),
+    hera("pip install hera==7.1.0", "hera")
+        .given(&[("pip ", "target/hera/bin/pip ")])
+        .needs(&[Need::Hera]),
+    hera("target/hera/bin/python docs/examples/hera_task.py", "kind: Workflow").needs(&[Need::Hera]),
     // The task API.
     row(
         "cargo xtask serve --listen 0.0.0.0:8000 --token-file token --host tasks.example",
@@ -226,7 +234,7 @@ pub const ROWS: &[Row] = &[
     .given(&[("0.0.0.0:8000", "127.0.0.1:0")])
     .until("listening on http://"),
     service(
-        r#"curl -s -X POST http://localhost:8000/api/v1/tasks/submit -H 'Content-Type: application/json' -d '{"pythonCode": "import numpy\nprint(numpy.arange(3).sum())", "dependencies": "numpy", "requirementsFile": "numpy>=1.0.0\n", "systemDependencies": "gcc,make", "useCache": true}'"#,
+        r#"curl -s -X POST http://localhost:8000/api/v1/tasks/submit -H 'Content-Type: application/json' -d '{"pythonCode": "import numpy\nprint(numpy.arange(3).sum())", "dependencies": "numpy", "requirementsFile": "numpy>=1.0.0\n", "systemDependencies": "", "useCache": true}'"#,
         "Task saved successfully",
     ),
     service(
@@ -368,6 +376,12 @@ pub const ROWS: &[Row] = &[
         "target/hera/bin/python docs/examples/hera_task.py | kubectl create --filename -",
         "hybrid-cache-example-",
     )
+    .needs(&[Need::Argo, Need::Hera]),
+    cluster(
+        "python docs/examples/hera_task.py | kubectl --namespace argo create --filename -",
+        "hybrid-cache-example-",
+    )
+    .given(&[("python docs", "target/hera/bin/python docs")])
     .needs(&[Need::Argo, Need::Hera]),
     // What no test can do for the reader.
     elsewhere("cargo xtask test", "runs this test, among all others"),
