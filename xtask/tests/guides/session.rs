@@ -58,6 +58,7 @@ impl Session {
                 symlink(entry.path(), path.join(&name)).unwrap();
             }
         }
+        std::fs::create_dir(path.join("home")).unwrap();
         let baseline = path.join("reports/baseline");
         std::fs::create_dir_all(&baseline).unwrap();
         for entry in std::fs::read_dir(root().join("reports/baseline")).unwrap().flatten() {

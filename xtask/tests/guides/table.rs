@@ -65,6 +65,9 @@ const REBUILDS: &str = "builds an image; tests/image.rs and image_anew.rs do so 
 const OWN_PORT: &str = "takes the port and the container's name of a service that a person may run with docker compose";
 const SERVICE_DATA: &str = "needs the data of a service that runs in a cluster, and stops that service";
 
+/// A home folder of the test's own.
+const HOME: &[(&str, &str)] = &[("~/", "home/")];
+
 const fn row(command: &'static str, way: Way, printed: &'static str) -> Row {
     Row {
         command,
@@ -191,6 +194,17 @@ pub const ROWS: &[Row] = &[
     .with("--out second-bench"),
     local("cargo xtask report reports/baseline", "python-only"),
     local("cargo xtask bench --load 10 --scenario python-only", "python-only").with("--load-seconds 1 --out load"),
+    // Completions, into a home folder of the test's own.
+    local("cargo xtask completions bash > ~/.cargo-xtask.bash", "").given(HOME),
+    local("echo 'source ~/.cargo-xtask.bash' >> ~/.bashrc", "").given(HOME),
+    local("mkdir -p ~/.zfunc", "").given(HOME),
+    local("cargo xtask completions zsh > ~/.zfunc/_cargo-xtask", "").given(HOME),
+    local("mkdir -p ~/.config/fish/conf.d", "").given(HOME),
+    local(
+        "cargo xtask completions fish > ~/.config/fish/conf.d/cargo-xtask.fish",
+        "",
+    )
+    .given(HOME),
     // Nothing is recorded where these run: they use the made-up trace of a team.
     trial("cargo xtask size --hit 95%", "synthetic trace `team`").with("--out size"),
     trial("cargo xtask size --hit 95% --p95 5s --growth 12m", "synthetic trace `team`")
