@@ -144,7 +144,7 @@ pub const ROWS: &[Row] = &[
         .given(&[("<this repository>", "{checkout} hybrid-cache")])
         .needs(&[Need::Git]),
     local("cargo xtask tools", "uv"),
-    local("cargo xtask tools --provider nix --source debnix", "nix").needs(&[Need::Nix]),
+    local("cargo xtask tools --nix-provider nix --package-source debnix", "nix").needs(&[Need::Nix]),
     local(
         "cargo xtask run --dep numpy --system gcc --python 'import numpy; print(numpy.__version__)'",
         "system: built",
@@ -232,11 +232,11 @@ pub const ROWS: &[Row] = &[
     trial("cargo xtask chaos", "kill-a-preparation").with("--list"),
     trial("cargo xtask chaos --seed 42", "42").with("--only kill-a-preparation --rounds 1"),
     trial(
-        "cargo xtask doctor --no-trial --system make --system gnumak",
+        "cargo xtask doctor --no-smoke-test --system make --system gnumak",
         "did you mean gnumake?",
     )
     .codes(&[4]),
-    trial("cargo xtask doctor --no-trial", "host.user-namespaces").codes(&[0, 4]),
+    trial("cargo xtask doctor --no-smoke-test", "host.user-namespaces").codes(&[0, 4]),
     // Hera, from an index.
     hera("python3 -m venv target/hera", "").needs(&[Need::Program("python3")]),
     hera("target/hera/bin/pip install --quiet 'hera[yaml]==7.1.0'", "").codes(&[0, 1]),
@@ -269,13 +269,13 @@ pub const ROWS: &[Row] = &[
         "`--index-url` is an option",
     ),
     service(
-        "cargo xtask bench --via http://localhost:8000 --scenario python-only --scenario hybrid",
+        "cargo xtask bench --service-url http://localhost:8000 --scenario python-only --scenario hybrid",
         "python-only",
     )
     .given(&[(" --scenario hybrid", "")])
     .with("--token-file token --cached-runs 2 --no-peers --out via"),
     service(
-        "cargo xtask bench --load 10 --load-seconds 600 --via http://localhost:8000",
+        "cargo xtask bench --load 10 --load-seconds 600 --service-url http://localhost:8000",
         "python-only",
     )
     .given(&[("600", "1")])
@@ -300,7 +300,7 @@ pub const ROWS: &[Row] = &[
         "needs schemathesis, and a service without real tasks",
     ),
     // A cluster. The options that name it are added to each `cargo xtask`.
-    cluster("cargo xtask up", "").with("--no-task"),
+    cluster("cargo xtask up", "").with("--no-smoke-test"),
     cluster("cargo xtask status", "python"),
     cluster("cargo xtask doctor", "cluster.reachable"),
     cluster("cargo xtask up --python-size 20Gi --system-size 40Gi", "").with("--plan"),
@@ -360,7 +360,7 @@ pub const ROWS: &[Row] = &[
     )
     .needs(&[Need::Argo]),
     cluster("cargo xtask up --with-argo", "")
-        .with("--no-task")
+        .with("--no-smoke-test")
         .needs(&[Need::Argo]),
     cluster("kubectl apply -f manifests/argo-controller.yaml", "deployment")
         .with("--dry-run=client")

@@ -4,13 +4,9 @@
 
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
-#[path = "guides/named.rs"]
 mod named;
-#[path = "guides/pages.rs"]
 mod pages;
-#[path = "guides/session.rs"]
 mod session;
-#[path = "guides/table.rs"]
 mod table;
 
 use std::collections::BTreeSet;
