@@ -228,3 +228,30 @@ fn sections_are_found_however_a_text_names_them() {
     let links: Vec<_> = headings(page).into_iter().map(|(_, link)| link).collect();
     assert_eq!(links, ["a-b-c", "two-words"]);
 }
+
+#[test]
+fn the_paths_of_where_to_add_something_exist() {
+    let page = text("ARCHITECTURE.md");
+    let (_, section) = page.split_once("\n## Where to add …\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let is_path = |word: &&str| (!word.contains(' ') && word.contains('/')) || word.starts_with("bench-scenarios");
+    let paths: BTreeSet<&str> = section.split('`').skip(1).step_by(2).filter(is_path).collect();
+    assert!(paths.len() > 20, "only {} were found: this shows little", paths.len());
+    let missing: Vec<_> = paths.into_iter().filter(|path| !root().join(path).exists()).collect();
+    assert!(
+        missing.is_empty(),
+        "ARCHITECTURE.md names files that do not exist: {missing:?}"
+    );
+    for asked in [
+        "a phase",
+        "a check of `doctor`",
+        "a scenario",
+        "a page of the service",
+        "a section of the report",
+    ] {
+        assert!(
+            section.contains(&format!("\n| {asked}")),
+            "there is no path for {asked}"
+        );
+    }
+}

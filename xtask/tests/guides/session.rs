@@ -107,6 +107,9 @@ impl Session {
         session.caches = own.unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(".cache"));
         let name = context.strip_prefix("kind-").unwrap_or(context);
         let state = session.caches.join("hybrid-cache/clusters").join(name);
+        // A cluster that `up` made is known by its name; by its context it would count as somebody else's.
+        let cluster = context.strip_prefix("kind-").map(|name| format!("--name {name}"));
+        session.replace("{cluster}", &cluster.unwrap_or_else(|| format!("--context {context}")));
         session.replace("{context}", context);
         session.replace("{state}", &state.display().to_string());
         session
@@ -185,7 +188,7 @@ impl Session {
             command = format!("{command} {}", row.with);
         }
         if row.way == Way::Cluster && command.starts_with("cargo xtask") && !command.contains("--context") {
-            command += " --context {context}";
+            command += " {cluster}";
         }
         for (word, means) in &self.words {
             command = command.replace(word, means);

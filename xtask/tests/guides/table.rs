@@ -302,12 +302,13 @@ pub const ROWS: &[Row] = &[
     // A cluster. The options that name it are added to each `cargo xtask`.
     cluster("cargo xtask up", "").with("--no-smoke-test"),
     cluster("cargo xtask status", "python"),
-    cluster("cargo xtask doctor", "cluster.reachable"),
+    cluster("cargo xtask doctor", "cluster.reachable").codes(&[0, 4]),
     cluster("cargo xtask up --python-size 20Gi --system-size 40Gi", "").with("--plan"),
     cluster("cargo xtask up --with-service --plan", ""),
     cluster("cargo xtask up --context CONTEXT --storage-class CLASS", "")
         .given(&[("CONTEXT", "{context}"), ("CLASS", "standard")])
-        .with("--plan"),
+        .with("--plan")
+        .codes(&[0, 2, 4]),
     cluster(
         "cargo xtask up --context CONTEXT --namespace NAMESPACE --storage-class CLASS --plan",
         "",
@@ -316,7 +317,8 @@ pub const ROWS: &[Row] = &[
         ("CONTEXT", "{context}"),
         ("NAMESPACE", "hybrid-cache-guides"),
         ("CLASS", "standard"),
-    ]),
+    ])
+    .codes(&[0, 2, 4]),
     cluster("cargo xtask cache warm --dep numpy --system gcc --driver kube", ""),
     cluster("cargo xtask cache usage --driver kube", "python"),
     cluster("cargo xtask cache trace show --driver kube", "requests"),
