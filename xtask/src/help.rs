@@ -30,28 +30,10 @@ docs/commands.md has examples.
 ";
 
 /// Lets `cargo xtask` complete in bash, beside cargo's own completion.
-const BASH: &str = r#"
-_cargo_with_xtask() {
-    if [[ ${COMP_WORDS[1]} == xtask && $COMP_CWORD -gt 1 ]]; then
-        COMP_WORDS=("${COMP_WORDS[@]:1}")
-        COMP_CWORD=$((COMP_CWORD - 1))
-        _xtask xtask "$2" "$3"
-    elif declare -F _cargo >/dev/null; then
-        _cargo "$@"
-    fi
-}
-complete -F _cargo_with_xtask -o bashdefault -o default cargo
-"#;
+const BASH: &str = include_str!("help/cargo.bash");
 
 /// The same in fish.
-const FISH: &str = r"
-function __cargo_xtask_complete
-    set -l words (commandline -opc)
-    set -e words[1..2]
-    complete -C (string join ' ' -- xtask (string escape -- $words) (commandline -ct))
-end
-complete -c cargo -n '__fish_seen_subcommand_from xtask' -f -a '(__cargo_xtask_complete)'
-";
+const FISH: &str = include_str!("help/cargo.fish");
 
 /// True if nothing but the version is asked for.
 pub fn asks_for_version(arguments: &[OsString]) -> bool {
@@ -103,7 +85,7 @@ mod tests {
             };
             into.push((format!("{} ({width} columns)", command.get_name()), help.to_string()));
         }
-        for below in command.get_subcommands() {
+        for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
             helps(below, width, into);
         }
     }

@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Place;
+use crate::paths::Paths;
 
 /// Beginnings of the names of variables that cargo, rustc, a linker or a build script reads.
 const READ: [&str; 13] = [
@@ -54,8 +54,8 @@ pub fn variables() -> u64 {
 ///
 /// # Errors
 /// Cargo left no list of the program's sources.
-pub fn files(place: &Place) -> io::Result<BTreeSet<PathBuf>> {
-    let list = fs::read_to_string(place.program.with_extension("d"))?;
+pub fn files(paths: &Paths) -> io::Result<BTreeSet<PathBuf>> {
+    let list = fs::read_to_string(paths.program.with_extension("d"))?;
     let mut all: BTreeSet<PathBuf> = sources(&list).into_iter().collect();
     // Cargo's list names neither manifests nor a build script that did not exist.
     let crates: BTreeSet<PathBuf> = all
@@ -68,18 +68,18 @@ pub fn files(place: &Place) -> io::Result<BTreeSet<PathBuf>> {
         all.extend(["Cargo.toml", "build.rs"].map(|name| folder.join(name)));
     }
     for name in ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "rust-toolchain"] {
-        all.insert(place.root.join(name));
+        all.insert(paths.root.join(name));
     }
-    all.extend(settings(place));
-    all.extend([place.launcher.clone(), place.program.clone()]);
+    all.extend(settings(paths));
+    all.extend([paths.launcher.clone(), paths.program.clone()]);
     Ok(all)
 }
 
 /// Cargo's settings, from the folder of the command up to the root of the file system, and the user's.
-fn settings(place: &Place) -> Vec<PathBuf> {
+fn settings(paths: &Paths) -> Vec<PathBuf> {
     let names = [".cargo/config.toml", ".cargo/config"];
     let below = |folder: &Path| names.map(|name| folder.join(name));
-    let mut all: Vec<PathBuf> = place.root.ancestors().flat_map(below).collect();
+    let mut all: Vec<PathBuf> = paths.root.ancestors().flat_map(below).collect();
     // A folder within the checkout counts only if it has settings: otherwise each folder would have a record of its own.
     let here = env::current_dir().unwrap_or_default();
     all.extend(here.ancestors().flat_map(below).filter(|file| file.exists()));

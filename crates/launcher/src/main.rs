@@ -4,44 +4,20 @@
 //! the real program is up to date. The launcher replaces itself by that program, so exit codes, signals and streams pass through.
 
 mod inputs;
+mod paths;
 mod record;
 
 use std::env;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
+use paths::Paths;
 use record::Record;
 
 /// What a shell adds to the number of a signal that ended a program.
 const SIGNAL_CODE: i32 = 128;
-
-/// Where everything is.
-struct Place {
-    /// The root of the workspace.
-    root: PathBuf,
-    /// This program. Cargo builds it anew after a change of compiler, flags or profile.
-    launcher: PathBuf,
-    /// The program to start.
-    program: PathBuf,
-}
-
-impl Place {
-    fn find() -> io::Result<Place> {
-        let launcher = env::current_exe()?;
-        // Cargo tells what it runs; without cargo, the place at build time is the best guess.
-        let own = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-        let root = PathBuf::from(own).join("../..").canonicalize()?;
-        let program = launcher.with_file_name("xtask");
-        Ok(Place {
-            root,
-            launcher,
-            program,
-        })
-    }
-}
 
 /// How a build ended.
 enum Built {
@@ -58,43 +34,43 @@ fn main() -> ExitCode {
 }
 
 fn launch() -> io::Result<ExitCode> {
-    let place = Place::find()?;
-    if Record::is_current(&place)? {
+    let paths = Paths::find()?;
+    if Record::is_current(&paths)? {
         // It comes back only if the program cannot be started: another build may be replacing it.
-        start(&place);
+        start(&paths);
     }
-    match build(&place)? {
-        Built::Yes => Err(start(&place)),
+    match build(&paths)? {
+        Built::Yes => Err(start(&paths)),
         Built::No(code) => Ok(code.into()),
     }
 }
 
 /// Becomes the program, with the same arguments, folder, streams and variables.
-fn start(place: &Place) -> io::Error {
-    Command::new(&place.program).args(env::args_os().skip(1)).exec()
+fn start(paths: &Paths) -> io::Error {
+    Command::new(&paths.program).args(env::args_os().skip(1)).exec()
 }
 
 /// Lets cargo build the program where a person can watch, and notes what it was built from.
-fn build(place: &Place) -> io::Result<Built> {
-    let is_first = !place.program.exists();
+fn build(paths: &Paths) -> io::Result<Built> {
+    let is_first = !paths.program.exists();
     if is_first {
         eprintln!(
             "building cargo xtask: the first time takes about three minutes on two processors, later builds take seconds"
         );
     }
-    let record = Record::begin(place)?;
+    let record = Record::begin(paths)?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // The folder stays: cargo's configuration, and with it the target folder, depends on it.
     let mut command = Command::new(cargo);
     command.args(["build", "--package", "xtask", "--manifest-path"]);
-    command.arg(place.root.join("Cargo.toml"));
+    command.arg(paths.root.join("Cargo.toml"));
     for name in variables_of_this_program() {
         command.env_remove(name);
     }
     // Progress belongs to the person, standard output to what the program prints.
     let status = command.stdin(std::process::Stdio::null()).status()?;
     if status.success() {
-        record.finish(place)?;
+        record.finish(paths)?;
         return Ok(Built::Yes);
     }
     eprintln!("error: cargo xtask does not build\nhint: cargo says why above");

@@ -10,7 +10,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{Place, inputs};
+use crate::inputs;
+use crate::paths::Paths;
 
 /// The first line of a record. Another form gets another number.
 const FORM: &str = "hybrid-cache-launcher 1";
@@ -30,8 +31,8 @@ impl Record {
     ///
     /// # Errors
     /// The record is there and cannot be removed after it has proved wrong.
-    pub fn is_current(place: &Place) -> io::Result<bool> {
-        let file = place.program.with_extension("launch");
+    pub fn is_current(paths: &Paths) -> io::Result<bool> {
+        let file = paths.program.with_extension("launch");
         let Ok(text) = fs::read_to_string(&file) else {
             return Ok(false);
         };
@@ -46,8 +47,8 @@ impl Record {
     ///
     /// # Errors
     /// The record before cannot be removed.
-    pub fn begin(place: &Place) -> io::Result<Record> {
-        fs::remove_file(place.program.with_extension("launch")).or_else(accept_absence)?;
+    pub fn begin(paths: &Paths) -> io::Result<Record> {
+        fs::remove_file(paths.program.with_extension("launch")).or_else(accept_absence)?;
         Ok(Record {
             began: SystemTime::now(),
             variables: inputs::variables(),
@@ -58,11 +59,11 @@ impl Record {
     ///
     /// # Errors
     /// The record cannot be written.
-    pub fn finish(self, place: &Place) -> io::Result<()> {
+    pub fn finish(self, paths: &Paths) -> io::Result<()> {
         let mut text = format!("{FORM} {}\n", self.variables);
         let latest = self.began.checked_sub(GRANULARITY).unwrap_or(UNIX_EPOCH);
-        for path in inputs::files(place)? {
-            let made_by_cargo = path == place.program || path == place.launcher;
+        for path in inputs::files(paths)? {
+            let made_by_cargo = path == paths.program || path == paths.launcher;
             let Some(name) = path.to_str().filter(|name| !name.contains('\n')) else {
                 return Ok(());
             };
@@ -71,8 +72,8 @@ impl Record {
             }
             writeln!(text, "{} {name}", state(&path)).map_err(io::Error::other)?;
         }
-        let file = place.program.with_extension("launch");
-        let staged = place.program.with_extension(format!("launch.{}", std::process::id()));
+        let file = paths.program.with_extension("launch");
+        let staged = paths.program.with_extension(format!("launch.{}", std::process::id()));
         fs::write(&staged, text)?;
         fs::rename(staged, file)
     }

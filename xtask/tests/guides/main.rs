@@ -1,11 +1,12 @@
 //! The guides, as a reader copies from them: every command that a page shows runs, and what a page names is there.
 //!
-//! `guides/table.rs` says of each command how it is tried. A new command in a page needs a row there.
+//! `guides/rows.rs` says of each command how it is tried. A new command in a page needs a row there.
 
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
 mod named;
 mod pages;
+mod rows;
 mod session;
 mod table;
 
@@ -13,8 +14,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use pages::{Shown, shown};
+use rows::ROWS;
 use session::{CONFIG_VARIABLE, CONTEXT_VARIABLE, Ended, Session};
-use table::{Lane, ROWS, Row, Way};
+use table::{Lane, Row, Way};
 
 /// How long the service may take to measure its volumes.
 const MEASURED_TIMEOUT: Duration = Duration::from_secs(60);
@@ -27,7 +29,7 @@ fn every_command_of_the_guides_has_a_row_that_says_how_it_is_tried() {
         .iter()
         .filter(|shown| row(shown).is_none())
         .map(|shown| {
-            format!("{shown} is in no row of xtask/tests/guides/table.rs\nhint: add one that says how it is tried")
+            format!("{shown} is in no row of xtask/tests/guides/rows.rs\nhint: add one that says how it is tried")
         })
         .collect();
     let commands: BTreeSet<&str> = all.iter().map(|shown| shown.command.as_str()).collect();
@@ -35,16 +37,16 @@ fn every_command_of_the_guides_has_a_row_that_says_how_it_is_tried() {
     for row in ROWS {
         if !commands.contains(row.command) {
             problems.push(format!(
-                "xtask/tests/guides/table.rs: no page shows `{}`\nhint: delete its row",
+                "xtask/tests/guides/rows.rs: no page shows `{}`\nhint: delete its row",
                 row.command
             ));
         }
         if !seen.insert(row.command) {
-            problems.push(format!("xtask/tests/guides/table.rs: two rows have `{}`", row.command));
+            problems.push(format!("xtask/tests/guides/rows.rs: two rows have `{}`", row.command));
         }
         if (row.way == Way::Setting) != pages::is_setting(row.command) {
             problems.push(format!(
-                "xtask/tests/guides/table.rs: `{}` sets something for the lines after it, or does not",
+                "xtask/tests/guides/rows.rs: `{}` sets something for the lines after it, or does not",
                 row.command
             ));
         }

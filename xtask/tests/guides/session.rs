@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::pages::{Shown, root};
-use crate::table::{Need, ROWS, Row, Way};
+use crate::rows::ROWS;
+use crate::table::{Need, Row, Way};
 
 /// Names the configuration that `cargo xtask test` writes once all tools are there.
 pub const CONFIG_VARIABLE: &str = "HYBRID_CACHE_LOCAL_CONFIG";
