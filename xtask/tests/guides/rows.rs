@@ -100,7 +100,7 @@ pub const ROWS: &[Row] = &[
     trial("cargo xtask size --trace trace.jsonl --prove", "on real file systems")
         .codes(PROVED)
         .given(&[("--trace trace.jsonl", "--synthetic ci")])
-        .with("--prove-environments 2 --prove-requests 4 --prove-bytes 256Mi --prove-limit 15s --out proof")
+        .with("--prove-environments 2 --prove-requests 4 --prove-bytes 256Mi --prove-limit 5s --out proof")
         .needs(&[Need::Root, Need::Program("mkfs.ext4")]),
     trial("cargo xtask attack --driver local --only flood-output", "flood-output"),
     trial("cargo xtask attack", "flood-output").with("--list"),
