@@ -2,7 +2,7 @@
 
 Prints a Workflow as YAML. It needs no cluster and no Argo server:
 
-    pip install hera==7.1.0
+    pip install 'hera[yaml]==7.1.0'
     python docs/examples/hera_task.py | kubectl --namespace argo create --filename -
 
 Each step refers to the WorkflowTemplate `hybrid-cache-task` of manifests/argo-task.yaml.

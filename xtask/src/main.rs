@@ -12,6 +12,7 @@ mod doctor;
 mod down;
 mod exit;
 mod flags;
+mod help;
 mod image;
 mod progress;
 mod results;
@@ -40,7 +41,16 @@ use exit::Exit;
 use flags::{Command, Flags};
 
 fn main() -> ExitCode {
-    let flags = match Flags::try_parse_from(arguments()) {
+    let arguments = arguments();
+    if arguments.len() < 2 {
+        eprint!("{}", help::FIRST_STEPS);
+        return terminal::exit_with_output(Exit::Usage).into();
+    }
+    if help::asks_for_version(&arguments) {
+        println!("{}", help::version(checkout().ok().as_ref()));
+        return terminal::exit_with_output(Exit::Good).into();
+    }
+    let flags = match Flags::try_parse_from(arguments) {
         Ok(flags) => flags,
         Err(told) => return told_usage(&told),
     };
@@ -90,6 +100,10 @@ fn dispatch(flags: &Flags) -> Result<Exit> {
         Command::Image(flags) => image::run(flags),
         Command::NodeImage(flags) => image::build_node_image(flags),
         Command::Test(flags) => test::run(flags),
+        Command::Completions(flags) => {
+            print!("{}", help::completions(flags.shell));
+            Ok(Exit::Good)
+        }
         Command::WatchTest(flags) => test::watch::run(flags),
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
 mod bench;
+mod first_contact;
 mod load;
 mod output;
 mod program;

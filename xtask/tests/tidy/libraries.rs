@@ -20,7 +20,13 @@ const LIBRARY_NEVER: [&str; 8] = [
 const ENVIRONMENT: &str = "crates/tools/src/environment.rs";
 
 /// The programs among the crates: the command line and the last words of such a file are its own.
-const PROGRAMS: [&str; 2] = ["crates/runner/src/main.rs", "crates/service/src/main.rs"];
+const PROGRAMS: [&str; 5] = [
+    "crates/launcher/src/inputs.rs",
+    "crates/launcher/src/main.rs",
+    "crates/launcher/src/paths.rs",
+    "crates/runner/src/main.rs",
+    "crates/service/src/main.rs",
+];
 
 /// What the pure crates never do beyond that.
 const PURE: [&str; 2] = ["crates/model", "crates/sizing"];
