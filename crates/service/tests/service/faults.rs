@@ -41,7 +41,8 @@ fn fault_locker() {
     let Some(folder) = plays("faults::fault_locker") else {
         return;
     };
-    let connection = Connection::open(&folder.join(DATABASE), OpenMode::Write, Duration::ZERO).unwrap();
+    // The service may be writing at this moment.
+    let connection = Connection::open(&folder.join(DATABASE), OpenMode::Write, Duration::from_secs(20)).unwrap();
     connection.batch("BEGIN IMMEDIATE").unwrap();
     say("locked");
     let mut rest = String::new();
