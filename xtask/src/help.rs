@@ -17,19 +17,15 @@ pub const FIRST_STEPS: &str = include_str!("help/first_steps.txt");
 
 /// The version with the revision of the checkout, if git knows it.
 pub fn version(checkout: Option<&Checkout>) -> String {
-    let version = env!("CARGO_PKG_VERSION");
     // Without a folder of its own, git would name the revision of a checkout around this one.
     let checkout = checkout.filter(|checkout| checkout.path(".git").exists());
     let described = checkout.and_then(|checkout| {
         let mut git = Command::new("git");
-        git.args(["describe", "--always", "--dirty", "--tags"])
-            .current_dir(checkout.root());
-        process::output(&mut git, GIT_TIMEOUT).ok()
+        git.args(["describe", "--always", "--dirty", "--tags"]);
+        process::output(git.current_dir(checkout.root()), GIT_TIMEOUT).ok()
     });
-    match described.as_deref().map(str::trim) {
-        None | Some("") => format!("cargo xtask {version}"),
-        Some(revision) => format!("cargo xtask {version} ({revision})"),
-    }
+    let revision = described.map_or_else(String::new, |revision| format!(" ({})", revision.trim()));
+    format!("cargo xtask {}{revision}", env!("CARGO_PKG_VERSION"))
 }
 
 /// A script that completes `cargo xtask` in bash, zsh or fish.
