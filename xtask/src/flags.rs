@@ -6,7 +6,6 @@ mod bounds;
 mod cache;
 mod chaos;
 mod cluster;
-mod completions;
 mod options;
 pub mod place;
 mod serve;
@@ -26,7 +25,6 @@ pub use attack::Attack;
 pub use bench::Bench;
 pub use cache::{Cache, CacheCommand, Trace, TraceCommand};
 pub use chaos::Chaos;
-pub use completions::{Completions, ShellName};
 pub use place::{Choice, Cluster, DriverName, Local};
 pub use serve::Serve;
 pub use size::Size;
@@ -89,7 +87,11 @@ pub enum Command {
     /// Run every test, as CI does; tests of a cluster make one of their own and delete it
     Test(Test),
     /// Print a script that completes `cargo xtask` in a shell
-    Completions(Completions),
+    Completions {
+        /// Shell that reads the script
+        #[arg(value_name = "SHELL", value_parser = ["bash", "zsh", "fish"])]
+        shell: String,
+    },
     /// Run one test program with a time limit for each of its tests: what `test` gives cargo as its runner
     #[command(hide = true)]
     WatchTest(WatchTest),

@@ -1,69 +1,40 @@
 //! What a person sees of the command line itself: the first steps, the version, completions of a shell.
 
-use std::ffi::OsString;
 use std::process::Command;
 use std::time::Duration;
 
 use clap::CommandFactory;
 use clap_complete::{Shell, generate};
-
 use hybrid_cache_tools::{Checkout, process};
 
-use crate::flags::{Flags, ShellName};
+use crate::flags::Flags;
 
 /// How long git may take to name the revision.
 const GIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What stands there without a command: what a newcomer needs, and where the rest is.
-pub const FIRST_STEPS: &str = "\
-Usage: cargo xtask COMMAND
-
-  bench   measure tasks on this machine and write a report
-  run     run one task on this machine
-  up      make a Kubernetes cluster in Docker for tasks
-  serve   serve the task API on this machine
-  size    compute how large the cache volumes must be
-
-`cargo xtask help` lists all commands, and
-`cargo xtask COMMAND --help` the options of one.
-docs/commands.md has examples.
-";
-
-/// Lets `cargo xtask` complete in bash, beside cargo's own completion.
-const BASH: &str = include_str!("help/cargo.bash");
-
-/// The same in fish.
-const FISH: &str = include_str!("help/cargo.fish");
-
-/// True if nothing but the version is asked for.
-pub fn asks_for_version(arguments: &[OsString]) -> bool {
-    arguments.len() == 2 && (arguments[1] == "--version" || arguments[1] == "-V")
-}
+pub const FIRST_STEPS: &str = include_str!("help/first_steps.txt");
 
 /// The version with the revision of the checkout, if git knows it.
 pub fn version(checkout: Option<&Checkout>) -> String {
-    let version = env!("CARGO_PKG_VERSION");
     // Without a folder of its own, git would name the revision of a checkout around this one.
     let checkout = checkout.filter(|checkout| checkout.path(".git").exists());
     let described = checkout.and_then(|checkout| {
         let mut git = Command::new("git");
-        git.args(["describe", "--always", "--dirty", "--tags"])
-            .current_dir(checkout.root());
-        process::output(&mut git, GIT_TIMEOUT).ok()
+        git.args(["describe", "--always", "--dirty", "--tags"]);
+        process::output(git.current_dir(checkout.root()), GIT_TIMEOUT).ok()
     });
-    match described.as_deref().map(str::trim) {
-        None | Some("") => format!("cargo xtask {version}"),
-        Some(revision) => format!("cargo xtask {version} ({revision})"),
-    }
+    let revision = described.map_or_else(String::new, |revision| format!(" ({})", revision.trim()));
+    format!("cargo xtask {}{revision}", env!("CARGO_PKG_VERSION"))
 }
 
-/// A script that completes `cargo xtask` in a shell.
-pub fn completions(shell: ShellName) -> String {
-    // zsh's completion of cargo looks for a function of this name; the others get a function around it.
+/// A script that completes `cargo xtask` in bash, zsh or fish.
+pub fn completions(shell: &str) -> String {
+    // zsh's completion of cargo looks for a function of this name; the others get a function around theirs.
     let (shell, name, around) = match shell {
-        ShellName::Bash => (Shell::Bash, "xtask", BASH),
-        ShellName::Zsh => (Shell::Zsh, "cargo-xtask", ""),
-        ShellName::Fish => (Shell::Fish, "xtask", FISH),
+        "zsh" => (Shell::Zsh, "cargo-xtask", ""),
+        "fish" => (Shell::Fish, "xtask", include_str!("help/cargo.fish")),
+        _ => (Shell::Bash, "xtask", include_str!("help/cargo.bash")),
     };
     let mut script = Vec::new();
     generate(shell, &mut Flags::command().name(name), name, &mut script);

@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         eprint!("{}", help::FIRST_STEPS);
         return terminal::exit_with_output(Exit::Usage).into();
     }
-    if help::asks_for_version(&arguments) {
+    if arguments.len() == 2 && (arguments[1] == "--version" || arguments[1] == "-V") {
         println!("{}", help::version(checkout().ok().as_ref()));
         return terminal::exit_with_output(Exit::Good).into();
     }
@@ -100,8 +100,8 @@ fn dispatch(flags: &Flags) -> Result<Exit> {
         Command::Image(flags) => image::run(flags),
         Command::NodeImage(flags) => image::build_node_image(flags),
         Command::Test(flags) => test::run(flags),
-        Command::Completions(flags) => {
-            print!("{}", help::completions(flags.shell));
+        Command::Completions { shell } => {
+            print!("{}", help::completions(shell));
             Ok(Exit::Good)
         }
         Command::WatchTest(flags) => test::watch::run(flags),
