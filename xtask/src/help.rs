@@ -1,4 +1,4 @@
-//! What a person sees of the command line itself: the first steps, the version, completions of a shell.
+//! Prints what concerns the command line itself: the first steps, the version, and shell completions.
 
 use std::ffi::OsString;
 use std::process::Command;
@@ -11,10 +11,10 @@ use hybrid_cache_tools::{Checkout, process};
 
 use crate::flags::{Flags, ShellName};
 
-/// How long git may take to name the revision.
+/// Time limit for git to name the revision.
 const GIT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What stands there without a command: what a newcomer needs, and where the rest is.
+/// Printed if there is no command: what a new user needs, and where the rest is.
 pub const FIRST_STEPS: &str = "\
 Usage: cargo xtask COMMAND
 
@@ -29,13 +29,13 @@ Usage: cargo xtask COMMAND
 docs/commands.md has examples.
 ";
 
-/// Lets `cargo xtask` complete in bash, beside cargo's own completion.
+/// Bash script that completes `cargo xtask`, in addition to cargo's own completion.
 const BASH: &str = include_str!("help/cargo.bash");
 
-/// The same in fish.
+/// Fish script that does the same.
 const FISH: &str = include_str!("help/cargo.fish");
 
-/// True if nothing but the version is asked for.
+/// True if the arguments ask only for the version.
 pub fn asks_for_version(arguments: &[OsString]) -> bool {
     arguments.len() == 2 && (arguments[1] == "--version" || arguments[1] == "-V")
 }
@@ -43,7 +43,7 @@ pub fn asks_for_version(arguments: &[OsString]) -> bool {
 /// The version with the revision of the checkout, if git knows it.
 pub fn version(checkout: Option<&Checkout>) -> String {
     let version = env!("CARGO_PKG_VERSION");
-    // Without a folder of its own, git would name the revision of a checkout around this one.
+    // If the folder has no `.git`, git would name the revision of a checkout around it.
     let checkout = checkout.filter(|checkout| checkout.path(".git").exists());
     let described = checkout.and_then(|checkout| {
         let mut git = Command::new("git");
@@ -59,7 +59,7 @@ pub fn version(checkout: Option<&Checkout>) -> String {
 
 /// A script that completes `cargo xtask` in a shell.
 pub fn completions(shell: ShellName) -> String {
-    // zsh's completion of cargo looks for a function of this name; the others get a function around it.
+    // zsh's completion of cargo looks for a function of this name; for the other shells a wrapper function is added.
     let (shell, name, around) = match shell {
         ShellName::Bash => (Shell::Bash, "xtask", BASH),
         ShellName::Zsh => (Shell::Zsh, "cargo-xtask", ""),
@@ -74,7 +74,7 @@ pub fn completions(shell: ShellName) -> String {
 mod tests {
     use super::*;
 
-    /// The help of a command and of all below it, as a terminal of this width shows it.
+    /// The help of a command and of all its subcommands, as a terminal of this width shows it.
     fn helps(command: &clap::Command, width: usize, into: &mut Vec<(String, String)>) {
         let mut own = command.clone().term_width(width);
         for long in [true, false] {
@@ -129,7 +129,7 @@ mod tests {
     fn a_folder_without_history_gives_the_version_alone() {
         let alone = format!("cargo xtask {}", env!("CARGO_PKG_VERSION"));
         assert_eq!(version(None), alone);
-        // An export of the sources, in the middle of a checkout of something else.
+        // This folder stands for exported sources inside another checkout.
         let target = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
         let folder = tempfile::tempdir_in(target).unwrap();
         std::fs::create_dir(folder.path().join("bench-scenarios")).unwrap();

@@ -1,4 +1,4 @@
-//! `completions`.
+//! Options of `completions`.
 
 use clap::{Args, ValueEnum};
 
